@@ -1,0 +1,29 @@
+/* A bounded text buffer and the few words of JSON that hot paths print (documents use jansson).
+ * Writing past the end sets `overflow` and keeps what fitted; the caller checks once at the end.
+ * Owner: whoever gave the memory. Not thread-safe. */
+#ifndef PS_BUF_H
+#define PS_BUF_H
+
+#include "common/defs.h"
+
+struct ps_buf {
+    char *at;
+    size_t len;
+    size_t cap;
+    bool overflow;
+};
+
+static inline void ps_buf_init(struct ps_buf *buf, char *memory, size_t cap)
+{
+    *buf = (struct ps_buf){.at = memory, .cap = cap};
+}
+
+void ps_buf_put(struct ps_buf *buf, const char *text, size_t len);
+void ps_buf_puts(struct ps_buf *buf, const char *text);
+void ps_buf_put_int(struct ps_buf *buf, int64_t value);
+void ps_buf_printf(struct ps_buf *buf, const char *fmt, ...) PS_PRINTF(2, 3);
+
+/* A JSON string with its quotes. Escapes the quote, the backslash and control characters; input must be valid UTF-8. */
+void ps_buf_put_json(struct ps_buf *buf, const char *text, size_t len);
+
+#endif

@@ -1,0 +1,33 @@
+/* Words that every file shares: attributes, sizes, limits of names. Nothing here has state. */
+#ifndef PS_DEFS_H
+#define PS_DEFS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define PS_MUST_CHECK        __attribute__((warn_unused_result))
+#define PS_PRINTF(fmt, args) __attribute__((format(printf, fmt, args)))
+#define PS_CACHE_LINE        64
+#define PS_ALIGNED           __attribute__((aligned(PS_CACHE_LINE)))
+#define PS_LIKELY(x)         __builtin_expect(!!(x), 1)
+#define PS_UNLIKELY(x)       __builtin_expect(!!(x), 0)
+#define PS_ARRAY_LEN(a)      (sizeof(a) / sizeof((a)[0]))
+
+/* Largest stock, rate or delta: the integers that every JSON reader keeps exact. */
+#define PS_INT_MAX INT64_C(9007199254740991)
+
+/* Longest sale, SKU, rule and adjust id; user; Idempotency-Key. In bytes, without a closing NUL. */
+#define PS_NAME_MAX 64
+#define PS_USER_MAX 128
+#define PS_KEY_MAX  64
+
+/* A counted string that somebody else owns. Not NUL-terminated unless a function says so. */
+struct ps_str {
+    const char *at;
+    size_t len;
+};
+
+#define PS_STR(literal) ((struct ps_str){(literal), sizeof(literal) - 1})
+
+#endif

@@ -1,0 +1,40 @@
+/* The program's log: one JSON object a line on a file descriptor. Any thread may log and none waits: a line
+ * goes into a bounded queue that a small thread writes out; what does not fit is dropped and counted, and the
+ * next line that fits says how many. Libraries do not log; the gateway logs each error once, where it is handled. */
+#ifndef PS_LOG_H
+#define PS_LOG_H
+
+#include "common/defs.h"
+
+enum ps_log_level { PS_LOG_DEBUG, PS_LOG_INFO, PS_LOG_WARN, PS_LOG_ERROR };
+
+enum ps_log_kind { PS_LOG_END, PS_LOG_STRING, PS_LOG_INT, PS_LOG_BOOL };
+
+struct ps_log_field {
+    const char *name;
+    enum ps_log_kind kind;
+    int64_t number;
+    const char *text;
+    size_t len;
+};
+
+#define PS_F_STR(n, s)      ((struct ps_log_field){(n), PS_LOG_STRING, 0, (s), SIZE_MAX})
+#define PS_F_STRN(n, s, l)  ((struct ps_log_field){(n), PS_LOG_STRING, 0, (s), (l)})
+#define PS_F_INT(n, i)      ((struct ps_log_field){(n), PS_LOG_INT, (i), 0, 0})
+#define PS_F_BOOL(n, b)     ((struct ps_log_field){(n), PS_LOG_BOOL, (b), 0, 0})
+
+/* ps_log(PS_LOG_INFO, "sale_paused", PS_F_STR("sale", name), PS_F_INT("version", v)) prints
+ * {"time":"…Z","level":"info","event":"sale_paused","sale":"…","version":3}. A line is cut at 2 KiB (fields that
+ * do not fit are left out, the line stays valid JSON). */
+#define ps_log(level, event, ...)                                                                  \
+    ps_log_write((level), (event), (struct ps_log_field[]){__VA_ARGS__ __VA_OPT__(, ){0}})
+void ps_log_write(enum ps_log_level level, const char *event, const struct ps_log_field *fields);
+
+/* Starts the writer. Before start (and after stop) lines are written at once, waiting for the descriptor. */
+int ps_log_start(int fd, enum ps_log_level least) PS_MUST_CHECK;
+void ps_log_level_set(enum ps_log_level least);
+/* Writes out what is queued (at most 2 s) and ends the thread. */
+void ps_log_stop(void);
+uint64_t ps_log_dropped(void);
+
+#endif

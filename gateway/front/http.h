@@ -1,0 +1,114 @@
+/* HTTP for one thread: bytes in, struct gw_request out, an answer back. The only file that knows libmicrohttpd is
+ * http.c. A server belongs to one uv loop and to one thread; nothing here locks.
+ *
+ * A request is handed over once, when its head is known to be strictly well-formed and its body is complete. The handler answers
+ * at once, or keeps the request with gw_http_suspend() and answers later on the same thread. Every kept request needs a
+ * deadline of its owner's: a client that leaves is not noticed until the answer is sent. */
+#ifndef GW_HTTP_H
+#define GW_HTTP_H
+
+#include "common/buf.h"
+#include "common/clock.h"
+#include "common/err.h"
+#include "common/id.h"
+
+#include <netinet/in.h>
+#include <uv.h>
+
+enum gw_method {
+    GW_GET, GW_HEAD, GW_POST, GW_PUT, GW_PATCH, GW_DELETE, GW_OPTIONS, GW_METHOD_OTHER
+};
+
+/* The header fields that this program reads. Found in the same pass that checks them; others are checked and forgotten. */
+enum gw_header {
+    GW_H_HOST, GW_H_CONTENT_TYPE, GW_H_AUTHORIZATION, GW_H_USER_ID, GW_H_IDEMPOTENCY_KEY, GW_H_IF_MATCH, GW_H_IF_NONE_MATCH,
+    GW_H_TRACEPARENT, GW_H_REQUEST_ID, GW_H_FORWARDED_FOR, GW_H_CLIENT_IP /* the name in the settings */, GW_H_ORIGIN,
+    GW_H_REQUEST_METHOD /* Access-Control-Request-Method */, GW_H_COUNT
+};
+
+/* IPv6, IPv4 as ::ffff:a.b.c.d. */
+struct gw_address {
+    uint8_t byte[16];
+};
+
+#define GW_PUBLIC_BODY_MAX   4096
+#define GW_ANSWER_HEADER_MAX 16
+#define GW_ANSWER_TEXT_MAX   6144 /* body and header values of an answer, in the slot */
+
+struct gw_http;
+struct gw_shared_answer;
+
+struct gw_request {
+    /* In: valid until the answer is sent. */
+    enum gw_method method;
+    struct ps_str path;  /* origin-form, raw: no percent-decoding, '?' excluded */
+    struct ps_str query; /* without '?', "" when absent */
+    struct ps_str header[GW_H_COUNT];        /* first line of each; .at == NULL when absent */
+    uint8_t header_lines[GW_H_COUNT];        /* how many lines had that name */
+    struct ps_str body;                      /* may hold any byte */
+    struct gw_address peer;                  /* of the TCP connection */
+    int64_t arrived_ns;                      /* monotonic, head complete */
+    struct ps_str request_id;                /* the client's when it is 1-64 bytes of [A-Za-z0-9._-], else a new UUIDv7 */
+    /* For the layer above: zeroed when the request is handed over; size given to gw_http_new. */
+    void *user;
+};
+
+struct gw_http_settings {
+    int64_t head_timeout_ms;     /* 5000; from accept or, on a kept connection, after idle */
+    int64_t body_timeout_ms;     /* 10000 */
+    int64_t idle_timeout_ms;     /* 15000 */
+    int64_t idle_trusted_ms;     /* 75000, for peers of which is_trusted says yes */
+    size_t connections_soft;     /* above: 503 too_many_connections and close */
+    size_t connections_hard;     /* given to the library */
+    size_t requests_max;         /* request slots */
+    size_t body_max;             /* GW_PUBLIC_BODY_MAX or 1 MiB */
+    size_t user_size;
+    const char *client_ip_header; /* NULL = none */
+    bool (*is_trusted)(const struct gw_address *peer, void *ctx); /* may be NULL */
+    const struct ps_clock *clock;
+};
+
+/* Called once a request. It must call gw_http_answer* or gw_http_suspend before it returns. */
+typedef void gw_http_handler_fn(struct gw_request *request, void *ctx);
+
+/* What the library or the strict filter refuses before the handler sees it: the handler is not called. `code` is a verdict name
+ * of verdict.h (malformed, too_large, request_timeout, uri_too_long, headers_too_large, too_many_connections), for the metrics. */
+typedef void gw_http_refused_fn(int verdict, void *ctx);
+
+/* `listen_fds` are bound and listening, non-blocking; owned by the server afterwards. The server starts accepting on the loop's next turn. */
+int gw_http_new(uv_loop_t *loop, const int *listen_fds, size_t listen_count, const struct gw_http_settings *settings,
+                gw_http_handler_fn *on_request, gw_http_refused_fn *on_refused, void *ctx,
+                struct gw_http **ret_http) PS_MUST_CHECK;
+
+/* Stops listening: accepts what is queued, then closes the listen sockets. Kept connections get `Connection: close` with their next answer. */
+void gw_http_drain(struct gw_http *http);
+size_t gw_http_connections(const struct gw_http *http);
+size_t gw_http_in_flight(const struct gw_http *http);
+/* Answers every kept request with 503 draining, closes all. The memory goes when the loop has closed the handles. */
+void gw_http_free(struct gw_http *http);
+
+/* Keeps the request beyond the handler. Its handle goes to other threads; gw_http_find gives the request back, or NULL when stale. */
+uint64_t gw_http_suspend(struct gw_request *request);
+struct gw_request *gw_http_find(struct gw_http *http, uint64_t handle);
+
+/* --- Answers. All copy what they are given, unless said otherwise. --- */
+
+/* Adds a header field to the answer to come. `name` must be a literal. PS_E_FULL never happens with the headers of this program (asserted). */
+void gw_answer_header(struct gw_request *request, const char *name, const char *value, size_t len);
+/* Memory of the slot in which the body is built: use it, then gw_http_answer with the buffer. */
+struct ps_buf gw_answer_body(struct gw_request *request);
+/* Sends. `body` may be what gw_answer_body gave (not copied) or outlive the process (literal). `close` closes the connection after it. */
+void gw_http_answer(struct gw_request *request, int status, const char *content_type, struct ps_str body, bool close);
+/* Sends a heap body and frees it afterwards (admin). */
+void gw_http_answer_heap(struct gw_request *request, int status, const char *content_type, char *body, size_t len);
+
+/* A whole answer made once and sent often (status page): counted references, one thread. Headers are name, value, name, value, NULL. */
+int gw_shared_answer_new(int status, const char *const *headers, struct ps_str body, struct gw_shared_answer **ret_answer) PS_MUST_CHECK;
+void gw_shared_answer_unref(struct gw_shared_answer *answer); /* NULL is allowed */
+void gw_http_answer_shared(struct gw_request *request, struct gw_shared_answer *answer);
+
+/* Opens the sockets of one address for `count` threads (SO_REUSEPORT each), after one bind without it has shown that the port is free.
+ * `host` is a numeric address. Port 0 takes a free port, the same for all; *ret_port tells it. PS_E_BUSY: taken, PS_E_PERMISSION, PS_E_INVALID. */
+int gw_listen(const char *host, uint16_t port, size_t count, int *ret_fds, uint16_t *ret_port) PS_MUST_CHECK;
+
+#endif

@@ -1,0 +1,89 @@
+/* The one table of answers: what the program can say to a request, with its HTTP status, problem type and retry rule. There is no
+ * other place where a status code is chosen. */
+#ifndef GW_VERDICT_H
+#define GW_VERDICT_H
+
+#include "common/defs.h"
+
+enum gw_retry {
+    GW_RETRY_NONE,
+    GW_RETRY_LIMIT,  /* when the limit allows again, plus jitter by user */
+    GW_RETRY_SOON,   /* 1 s plus jitter by user */
+    GW_RETRY_OPENING /* when the sale opens, plus jitter by user */
+};
+
+enum gw_problem_type { GW_TYPE_OWN, GW_TYPE_QUOTA, GW_TYPE_CAPACITY };
+
+/* clang-format off */
+/*    name                     status  problem type      retry             title */
+#define GW_VERDICT_TABLE(X)                                                                                          \
+    X(accepted,                202, GW_TYPE_OWN,      GW_RETRY_NONE,    "Accepted")                                  \
+    X(pending,                 202, GW_TYPE_OWN,      GW_RETRY_NONE,    "Pending")                                   \
+    X(replayed,                202, GW_TYPE_OWN,      GW_RETRY_NONE,    "Replayed")                                  \
+    X(ok,                      200, GW_TYPE_OWN,      GW_RETRY_NONE,    "OK")                                        \
+    X(created,                 201, GW_TYPE_OWN,      GW_RETRY_NONE,    "Created")                                   \
+    X(no_content,              204, GW_TYPE_OWN,      GW_RETRY_NONE,    "No content")                                \
+    X(not_modified,            304, GW_TYPE_OWN,      GW_RETRY_NONE,    "Not modified")                              \
+    X(malformed,               400, GW_TYPE_OWN,      GW_RETRY_NONE,    "Malformed request")                         \
+    X(unauthenticated,         401, GW_TYPE_OWN,      GW_RETRY_NONE,    "No identity")                               \
+    X(blocked,                 403, GW_TYPE_OWN,      GW_RETRY_NONE,    "Blocked")                                   \
+    X(forbidden,               403, GW_TYPE_OWN,      GW_RETRY_NONE,    "Not allowed for this role")                 \
+    X(not_found,               404, GW_TYPE_OWN,      GW_RETRY_NONE,    "Not found")                                 \
+    X(method_not_allowed,      405, GW_TYPE_OWN,      GW_RETRY_NONE,    "Method not allowed")                        \
+    X(request_timeout,         408, GW_TYPE_OWN,      GW_RETRY_NONE,    "The request took too long to arrive")       \
+    X(not_started,             409, GW_TYPE_OWN,      GW_RETRY_OPENING, "The sale has not started")                  \
+    X(sold_out,                409, GW_TYPE_OWN,      GW_RETRY_NONE,    "Sold out")                                  \
+    X(user_limit,              409, GW_TYPE_OWN,      GW_RETRY_NONE,    "The limit per user is reached")             \
+    X(ended,                   409, GW_TYPE_OWN,      GW_RETRY_NONE,    "The sale has ended")                        \
+    X(idempotency_in_progress, 409, GW_TYPE_OWN,      GW_RETRY_SOON,    "The same request is still in progress")     \
+    X(order_expired,           409, GW_TYPE_OWN,      GW_RETRY_NONE,    "The order has expired")                     \
+    X(order_cancelled,         409, GW_TYPE_OWN,      GW_RETRY_NONE,    "The order is cancelled")                    \
+    X(order_rejected,          409, GW_TYPE_OWN,      GW_RETRY_NONE,    "The order was rejected")                    \
+    X(order_confirmed,         409, GW_TYPE_OWN,      GW_RETRY_NONE,    "The order is confirmed")                    \
+    X(use_adjust,              409, GW_TYPE_OWN,      GW_RETRY_NONE,    "Stock changes only by adjust")              \
+    X(sale_has_orders,         409, GW_TYPE_OWN,      GW_RETRY_NONE,    "The sale has been opened")                  \
+    X(conflict,                409, GW_TYPE_OWN,      GW_RETRY_NONE,    "Conflicts with the present state")          \
+    X(precondition_failed,     412, GW_TYPE_OWN,      GW_RETRY_NONE,    "Changed by somebody else")                  \
+    X(too_large,               413, GW_TYPE_OWN,      GW_RETRY_NONE,    "The body is too large")                     \
+    X(uri_too_long,            414, GW_TYPE_OWN,      GW_RETRY_NONE,    "The request target is too long")            \
+    X(unsupported_media_type,  415, GW_TYPE_OWN,      GW_RETRY_NONE,    "The body must be application/json")         \
+    X(misdirected,             421, GW_TYPE_OWN,      GW_RETRY_NONE,    "This host is not served here")              \
+    X(invalid,                 422, GW_TYPE_OWN,      GW_RETRY_NONE,    "A value is not allowed")                    \
+    X(quantity,                422, GW_TYPE_OWN,      GW_RETRY_NONE,    "The quantity is not a positive integer")    \
+    X(idempotency_mismatch,    422, GW_TYPE_OWN,      GW_RETRY_NONE,    "The key was used with another payload")     \
+    X(precondition_required,   428, GW_TYPE_OWN,      GW_RETRY_NONE,    "If-Match is required")                      \
+    X(user_rate,               429, GW_TYPE_QUOTA,    GW_RETRY_LIMIT,   "Too many requests of this user")            \
+    X(ip_rate,                 429, GW_TYPE_QUOTA,    GW_RETRY_LIMIT,   "Too many requests from this address")       \
+    X(sale_rate,               429, GW_TYPE_QUOTA,    GW_RETRY_LIMIT,   "Too many requests for this sale")           \
+    X(global_rate,             429, GW_TYPE_QUOTA,    GW_RETRY_LIMIT,   "Too many requests")                         \
+    X(admin_rate,              429, GW_TYPE_QUOTA,    GW_RETRY_LIMIT,   "Too many attempts from this address")       \
+    X(headers_too_large,       431, GW_TYPE_OWN,      GW_RETRY_NONE,    "The header fields are too large")           \
+    X(internal,                500, GW_TYPE_OWN,      GW_RETRY_NONE,    "Internal error")                            \
+    X(shed,                    503, GW_TYPE_CAPACITY, GW_RETRY_SOON,    "Overloaded")                                \
+    X(too_many_connections,    503, GW_TYPE_CAPACITY, GW_RETRY_SOON,    "Too many connections")                      \
+    X(log_backlog,             503, GW_TYPE_CAPACITY, GW_RETRY_SOON,    "The order log is behind")                   \
+    X(store_unavailable,       503, GW_TYPE_CAPACITY, GW_RETRY_SOON,    "The stock counter is away")                 \
+    X(log_unavailable,         503, GW_TYPE_CAPACITY, GW_RETRY_SOON,    "The order log is away")                     \
+    X(fenced,                  503, GW_TYPE_CAPACITY, GW_RETRY_SOON,    "The stock counter is being rebuilt")        \
+    X(order_pending,           503, GW_TYPE_CAPACITY, GW_RETRY_SOON,    "The order is not decided yet")              \
+    X(paused,                  503, GW_TYPE_CAPACITY, GW_RETRY_SOON,    "The sale is paused")                        \
+    X(draining,                503, GW_TYPE_CAPACITY, GW_RETRY_SOON,    "This gateway is shutting down")
+/* clang-format on */
+
+#define GW_VERDICT_ENUM(name, ...) GW_V_##name,
+enum gw_verdict { GW_VERDICT_TABLE(GW_VERDICT_ENUM) GW_VERDICT_COUNT };
+#undef GW_VERDICT_ENUM
+
+struct gw_verdict_row {
+    const char *name; /* the problem's `code` and the metric label */
+    int status;
+    enum gw_problem_type type;
+    enum gw_retry retry;
+    const char *title;
+};
+
+extern const struct gw_verdict_row gw_verdicts[GW_VERDICT_COUNT];
+/* The names in order, NULL-terminated: values of a metric's label. */
+extern const char *const gw_verdict_names[GW_VERDICT_COUNT + 1];
+
+#endif
