@@ -1,0 +1,128 @@
+/* The fold: what the records of a log mean. One implementation for gateways, auditor and settlement, because "the log decides" only
+ * holds when everybody reads it alike. First record wins; a record of an ended epoch is void.
+ *
+ *   record \ state                      none          accepted   confirmed  released  void
+ *   accepted, epoch = partition's       ACCEPTED      -          -          -         -
+ *   accepted, any other epoch           VOID          -          -          -         -
+ *   released{rejected}                  VOID          -          -          -         -
+ *   confirmed                           - (anomaly)   CONFIRMED  -          -         -
+ *   released{expired, cancelled}        VOID (anom.)  RELEASED   -          -         -
+ *
+ * stock.adjusted, by adjust key, first wins: raising counts at once; lowering is judged like accepted (epoch; void after a released{rejected}).
+ * sale.fenced: the partition's epoch of that sale = max(epoch, its epoch). Duplicates are harmless everywhere.
+ *
+ * Threads: one writer (oq_fold_apply). Everything under "Readers" may be called by any thread at any time without a lock: orders are never freed or moved
+ * while the fold lives, all their fields but state, seq of the deciding record and `at` are written before they are published. */
+#ifndef OQ_FOLD_H
+#define OQ_FOLD_H
+
+#include "common/defs.h"
+#include "common/err.h"
+#include "common/id.h"
+#include "queue/event.h"
+
+#include <stdatomic.h>
+
+enum oq_state { OQ_STATE_ACCEPTED, OQ_STATE_CONFIRMED, OQ_STATE_RELEASED, OQ_STATE_VOID };
+
+struct oq_fold;
+struct oq_sale;
+
+struct oq_order {
+    struct ps_uuid id;
+    struct oq_sale *sale;
+    uint32_t sku; /* index in the sale */
+    bool rehearsal;
+    bool known; /* false: only a released{rejected} was ever seen; then user, sku, quantity mean nothing */
+    int64_t quantity;
+    struct ps_str user;
+    struct ps_str key;
+    int64_t reserved_at_ms;
+    int64_t pay_by_ms;
+    int64_t epoch;
+    int64_t cap;
+    int64_t sku_cap;
+    int64_t seq;                  /* of its first record */
+    struct oq_order *older;       /* the same user's order before this one in the same sale, or NULL */
+    _Atomic(uint32_t) decided;    /* state | reason << 8 */
+};
+
+static inline enum oq_state oq_order_state(const struct oq_order *order)
+{
+    return (enum oq_state)(atomic_load_explicit(&order->decided, memory_order_acquire) & 0xff);
+}
+
+static inline enum oq_reason oq_order_reason(const struct oq_order *order)
+{
+    return (enum oq_reason)(atomic_load_explicit(&order->decided, memory_order_acquire) >> 8);
+}
+
+/* What one record changed. */
+enum oq_effect {
+    OQ_EFFECT_NONE,      /* a duplicate, or a later record of a decided matter */
+    OQ_EFFECT_ACCEPTED,  /* order: held now */
+    OQ_EFFECT_VOID,      /* order: never held stock */
+    OQ_EFFECT_CONFIRMED,
+    OQ_EFFECT_RELEASED,
+    OQ_EFFECT_RAISED,    /* sku, delta > 0 */
+    OQ_EFFECT_LOWERED,   /* sku, delta < 0 */
+    OQ_EFFECT_LOWER_VOID,
+    OQ_EFFECT_FENCED
+};
+
+struct oq_change {
+    enum oq_effect effect;
+    bool anomaly;          /* the protocol never makes one */
+    struct oq_sale *sale;
+    struct oq_order *order;
+    struct ps_uuid ref;    /* adjustments: oq_adjust_ref of the key */
+    uint32_t sku;
+    int64_t delta;
+    int64_t epoch;         /* fenced: the partition's epoch now */
+};
+
+/* One SKU from the log alone. available = adjustments - held - confirmed. */
+struct oq_totals {
+    int64_t adjustments;
+    int64_t held;
+    int64_t confirmed;
+    int64_t released; /* units that came back, for people */
+};
+
+int oq_fold_new(struct oq_fold **ret_fold) PS_MUST_CHECK;
+void oq_fold_free(struct oq_fold *fold); /* NULL is allowed */
+
+/* Applies the record at `seq` (strictly rising within a partition; partition 0 .. OQ_PARTITION_MAX-1). PS_E_NOMEM: nothing was applied. PS_E_INVALID: the record makes no sense (no SKU...). */
+#define OQ_PARTITION_MAX 1024
+int oq_fold_apply(struct oq_fold *fold, uint32_t partition, int64_t seq, const struct oq_event *event,
+                  struct oq_change *ret_change) PS_MUST_CHECK;
+
+/* --- Readers --- */
+struct oq_sale *oq_fold_sale(const struct oq_fold *fold, const char *name, size_t len);
+/* In the order of first mention; NULL past the end. */
+struct oq_sale *oq_fold_sale_at(const struct oq_fold *fold, size_t index);
+struct oq_order *oq_fold_order(const struct oq_fold *fold, const struct ps_uuid *id);
+/* The user's newest order in the sale (follow ->older), or NULL. Void ones are among them. */
+struct oq_order *oq_fold_newest(const struct oq_fold *fold, const struct oq_sale *sale, struct ps_str user);
+/* The order that has (sale, user, key), or NULL; a void one has freed its key and is never returned. */
+struct oq_order *oq_fold_by_key(const struct oq_fold *fold, const struct oq_sale *sale, struct ps_str user, struct ps_str key);
+int64_t oq_fold_seq(const struct oq_fold *fold, uint32_t partition); /* last applied */
+uint64_t oq_fold_anomalies(const struct oq_fold *fold);
+
+const char *oq_sale_name(const struct oq_sale *sale);
+size_t oq_sale_sku_count(const struct oq_sale *sale);
+const char *oq_sale_sku(const struct oq_sale *sale, uint32_t sku);
+int oq_sale_sku_find(const struct oq_sale *sale, const char *name, size_t len, uint32_t *ret_sku) PS_MUST_CHECK; /* PS_E_NOT_FOUND */
+int64_t oq_sale_epoch(const struct oq_sale *sale, uint32_t partition);
+bool oq_sale_rehearsal(const struct oq_sale *sale);
+/* Relaxed; a cut only on the writer's thread. */
+void oq_sale_totals(const struct oq_sale *sale, uint32_t sku, struct oq_totals *ret_totals);
+/* Orders in the order of their first record: index 0 .. count-1. */
+size_t oq_sale_order_count(const struct oq_sale *sale);
+struct oq_order *oq_sale_order_at(const struct oq_sale *sale, size_t index);
+/* Adjust keys that have been decided in favour, for a rebuild: index, NULL ref past the end -> false. */
+bool oq_sale_adjusted_at(const struct oq_sale *sale, size_t index, struct ps_uuid *ret_ref, uint32_t *ret_sku, int64_t *ret_delta);
+/* Has this adjust key been decided? 1 in force, 0 void, PS_E_NOT_FOUND. */
+int oq_sale_adjusted(const struct oq_sale *sale, const struct ps_uuid *ref) PS_MUST_CHECK;
+
+#endif
