@@ -21,9 +21,11 @@ static inline void ps_buf_init(struct ps_buf *buf, char *memory, size_t cap)
 void ps_buf_put(struct ps_buf *buf, const char *text, size_t len);
 void ps_buf_puts(struct ps_buf *buf, const char *text);
 void ps_buf_put_int(struct ps_buf *buf, int64_t value);
+/* Needs one byte of room more than it prints (for the NUL of vsnprintf). */
 void ps_buf_printf(struct ps_buf *buf, const char *fmt, ...) PS_PRINTF(2, 3);
 
-/* A JSON string with its quotes. Escapes the quote, the backslash and control characters; input must be valid UTF-8. */
+/* A JSON string with its quotes. Escapes the quote, the backslash and control characters; bytes
+ * that are not UTF-8 become U+FFFD. */
 void ps_buf_put_json(struct ps_buf *buf, const char *text, size_t len);
 
 #endif

@@ -1,0 +1,112 @@
+/* The bounded text buffer. After the first overflow nothing more is taken, so that what is kept is
+ * always a prefix of what was written. JSON strings come out valid whatever the input is: a log
+ * line may quote bytes that a stranger sent. */
+#include "common/buf.h"
+#include "common/utf8.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+void ps_buf_put(struct ps_buf *buf, const char *text, size_t len)
+{
+    if (buf->overflow)
+        return;
+    size_t room = buf->cap - buf->len;
+    if (len > room) {
+        len = room;
+        buf->overflow = true;
+    }
+    if (len > 0)
+        memcpy(buf->at + buf->len, text, len);
+    buf->len += len;
+}
+
+void ps_buf_puts(struct ps_buf *buf, const char *text)
+{
+    ps_buf_put(buf, text, strlen(text));
+}
+
+void ps_buf_put_int(struct ps_buf *buf, int64_t value)
+{
+    char digits[20]; /* 19 digits and a sign */
+    char *at = digits + sizeof digits;
+    /* Negated as unsigned, since -INT64_MIN is no int64_t. */
+    uint64_t left = value < 0 ? -(uint64_t)value : (uint64_t)value;
+    do {
+        *--at = (char)('0' + left % 10);
+        left /= 10;
+    } while (left > 0);
+    if (value < 0)
+        *--at = '-';
+    ps_buf_put(buf, at, (size_t)(digits + sizeof digits - at));
+}
+
+void ps_buf_printf(struct ps_buf *buf, const char *fmt, ...)
+{
+    if (buf->overflow)
+        return;
+    size_t room = buf->cap - buf->len;
+    va_list args;
+    va_start(args, fmt);
+    int wanted = vsnprintf(room > 0 ? buf->at + buf->len : NULL, room, fmt, args);
+    va_end(args);
+    if (wanted >= 0 && (size_t)wanted < room) {
+        buf->len += (size_t)wanted;
+        return;
+    }
+    buf->len += room > 0 && wanted >= 0 ? room - 1 : 0;
+    buf->overflow = true;
+}
+
+static void put_escaped(struct ps_buf *buf, unsigned char c)
+{
+    static const char hex[] = "0123456789abcdef";
+    switch (c) {
+    case '"':
+        ps_buf_put(buf, "\\\"", 2);
+        break;
+    case '\\':
+        ps_buf_put(buf, "\\\\", 2);
+        break;
+    case '\n':
+        ps_buf_put(buf, "\\n", 2);
+        break;
+    case '\r':
+        ps_buf_put(buf, "\\r", 2);
+        break;
+    case '\t':
+        ps_buf_put(buf, "\\t", 2);
+        break;
+    default:
+        ps_buf_put(buf, (char[]){'\\', 'u', '0', '0', hex[c >> 4], hex[c & 15]}, 6);
+    }
+}
+
+void ps_buf_put_json(struct ps_buf *buf, const char *text, size_t len)
+{
+    ps_buf_put(buf, "\"", 1);
+    size_t plain = 0; /* start of the run that can be copied as it is */
+    size_t i = 0;
+    while (i < len) {
+        unsigned char c = (unsigned char)text[i];
+        if (PS_LIKELY(c >= 0x20 && c < 0x80 && c != '"' && c != '\\')) {
+            i++;
+            continue;
+        }
+        uint32_t point;
+        size_t size = ps_utf8_next(text + i, len - i, &point);
+        if (size > 1) {
+            i += size;
+            continue;
+        }
+        ps_buf_put(buf, text + plain, i - plain);
+        if (size == 1)
+            put_escaped(buf, c);
+        else
+            ps_buf_puts(buf, "\\ufffd");
+        plain = ++i;
+    }
+    ps_buf_put(buf, text + plain, len - plain);
+    ps_buf_put(buf, "\"", 1);
+}

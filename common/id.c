@@ -1,0 +1,169 @@
+/* Names, user ids, keys; UUIDv7; hashing under a key.
+ * All of it runs for every request, so nothing here formats through stdio: characters are looked up
+ * in small tables. A UUIDv7 is laid out as RFC 9562 5.7 with a counter (method 1 of its 6.2):
+ *     48 bits milliseconds | 0111 | 12 bits counter | 10 | 14 bits counter | 48 bits random
+ * The 26-bit counter starts each millisecond at a random value below 2^25 and counts up; when it is
+ * used up, or the wall clock steps back, the ids go on in the latest millisecond that was used (or
+ * the one after it), so that one source never goes back. Two sources that meet in a millisecond
+ * differ in 25 + 48 random bits. */
+#include "common/id.h"
+#include "common/err.h"
+#include "common/utf8.h"
+
+#include <sodium.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define COUNTER_BITS 26
+
+_Static_assert(sizeof(struct ps_hash_key) == crypto_shorthash_KEYBYTES, "SipHash takes 16 bytes");
+_Static_assert(sizeof(uint64_t) == crypto_shorthash_BYTES, "SipHash gives 8 bytes");
+
+static bool is_alnum(char c)
+{
+    return (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z');
+}
+
+bool ps_name_ok(const char *text, size_t len)
+{
+    if (len == 0 || len > PS_NAME_MAX || !is_alnum(text[0]))
+        return false;
+    for (size_t i = 1; i < len; i++) {
+        char c = text[i];
+        if (!is_alnum(c) && c != '.' && c != '_' && c != '-')
+            return false;
+    }
+    return true;
+}
+
+bool ps_user_ok(const char *text, size_t len)
+{
+    if (len == 0 || len > PS_USER_MAX)
+        return false;
+    for (size_t i = 0; i < len;) {
+        uint32_t point;
+        size_t size = ps_utf8_next(text + i, len - i, &point);
+        if (size == 0 || ps_utf8_is_control(point) || ps_utf8_is_space(point))
+            return false;
+        i += size;
+    }
+    return true;
+}
+
+bool ps_key_ok(const char *text, size_t len)
+{
+    if (len == 0 || len > PS_KEY_MAX)
+        return false;
+    for (size_t i = 0; i < len; i++) {
+        if (text[i] < '!' || text[i] > '~')
+            return false;
+    }
+    return true;
+}
+
+static bool has_dash_before(size_t byte)
+{
+    return byte == 4 || byte == 6 || byte == 8 || byte == 10;
+}
+
+void ps_uuid_format(const struct ps_uuid *uuid, char ret_text[PS_UUID_LEN + 1])
+{
+    static const char hex[] = "0123456789abcdef";
+    char *at = ret_text;
+    for (size_t i = 0; i < sizeof uuid->byte; i++) {
+        if (has_dash_before(i))
+            *at++ = '-';
+        *at++ = hex[uuid->byte[i] >> 4];
+        *at++ = hex[uuid->byte[i] & 15];
+    }
+    *at = '\0';
+}
+
+/* 0..15, or -1. */
+static int hex_digit(char c)
+{
+    if (c >= '0' && c <= '9')
+        return c - '0';
+    if (c >= 'a' && c <= 'f')
+        return c - 'a' + 10;
+    if (c >= 'A' && c <= 'F')
+        return c - 'A' + 10;
+    return -1;
+}
+
+int ps_uuid_parse(const char *text, size_t len, struct ps_uuid *ret_uuid)
+{
+    if (len != PS_UUID_LEN)
+        return PS_E_INVALID;
+    struct ps_uuid uuid;
+    for (size_t i = 0; i < sizeof uuid.byte; i++) {
+        if (has_dash_before(i) && *text++ != '-')
+            return PS_E_INVALID;
+        int high = hex_digit(text[0]), low = hex_digit(text[1]);
+        if (high < 0 || low < 0)
+            return PS_E_INVALID;
+        uuid.byte[i] = (uint8_t)(high << 4 | low);
+        text += 2;
+    }
+    *ret_uuid = uuid;
+    return 0;
+}
+
+/* The library picks its generator and its code paths once. Without random bytes nothing here can be
+ * promised, so there is no way on. */
+static void need_sodium(void)
+{
+    if (sodium_init() < 0)
+        abort();
+}
+
+void ps_uuid_source_init(struct ps_uuid_source *source)
+{
+    need_sodium();
+    *source = (struct ps_uuid_source){.last_ms = -1, .used = sizeof source->random};
+}
+
+static void take_random(struct ps_uuid_source *source, void *ret_bytes, size_t len)
+{
+    if (sizeof source->random - source->used < len) {
+        randombytes_buf(source->random, sizeof source->random);
+        source->used = 0;
+    }
+    memcpy(ret_bytes, source->random + source->used, len);
+    source->used += len;
+}
+
+void ps_uuid_next(struct ps_uuid_source *source, int64_t wall_ms, struct ps_uuid *ret_uuid)
+{
+    if (wall_ms > source->last_ms) {
+        source->last_ms = wall_ms;
+        take_random(source, &source->sequence, sizeof source->sequence);
+        source->sequence &= (UINT32_C(1) << (COUNTER_BITS - 1)) - 1;
+    } else if (++source->sequence >> COUNTER_BITS != 0) {
+        source->last_ms++;
+        source->sequence = 0;
+    }
+    uint64_t ms = (uint64_t)source->last_ms;
+    uint32_t counter = source->sequence;
+    uint8_t *byte = ret_uuid->byte;
+    for (int i = 0; i < 6; i++)
+        byte[i] = (uint8_t)(ms >> (40 - 8 * i));
+    byte[6] = (uint8_t)(0x70 | counter >> 22);
+    byte[7] = (uint8_t)(counter >> 14);
+    byte[8] = (uint8_t)(0x80 | (counter >> 8 & 0x3f));
+    byte[9] = (uint8_t)counter;
+    take_random(source, byte + 10, 6);
+}
+
+void ps_hash_key_random(struct ps_hash_key *ret_key)
+{
+    need_sodium();
+    randombytes_buf(ret_key->byte, sizeof ret_key->byte);
+}
+
+uint64_t ps_hash64(const struct ps_hash_key *key, const void *data, size_t len)
+{
+    uint64_t hash;
+    crypto_shorthash((unsigned char *)&hash, data, len, key->byte);
+    return hash;
+}
