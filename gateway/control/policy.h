@@ -1,0 +1,77 @@
+/* What the workers go by: one immutable snapshot of sales, limits and blocklist. The control thread builds a whole new one for each change and
+ * publishes it (core.h); a worker swaps its pointer between two events, so the hot path takes no lock and no reference count.
+ *
+ * A sale's phase is not stored: it follows from the clock, so that a sale opens at its millisecond on every worker. */
+#ifndef GW_POLICY_H
+#define GW_POLICY_H
+
+#include "common/err.h"
+#include "common/id.h"
+#include "gateway/admission/limiter.h"
+#include "gateway/admission/limit_rule.h"
+#include "gateway/front/client.h"
+#include "inventory/store.h"
+#include "queue/fold.h"
+
+enum gw_phase { GW_PHASE_SCHEDULED, GW_PHASE_OPEN, GW_PHASE_PAUSED, GW_PHASE_ENDED };
+
+/* What a limit rule counts; bit numbers of gw_limit_rule.applies_to. */
+struct gw_sku {
+    char name[PS_NAME_MAX + 1];
+    int64_t cap;            /* 0 = none of its own */
+    char *public_members;   /* `"price":{…},"attributes":{…}`, as JSON text, heap */
+};
+
+struct gw_sale {
+    char name[PS_NAME_MAX + 1];
+    int64_t version;
+    int64_t opens_at_ms;
+    int64_t closes_at_ms;     /* INT64_MAX = none */
+    bool draft;               /* no opens_at yet */
+    bool paused;
+    bool ended;               /* by an operator */
+    bool rehearsal;
+    int64_t cap;
+    int64_t ttl_ms;
+    char *attributes;         /* JSON text, heap */
+    struct inv_sale *counter; /* NULL until the sale is armed: its stock is in the log and in the counter */
+    struct oq_sale *books;    /* NULL until then */
+    int64_t epoch;
+    uint32_t index;           /* position in gw_policy.sales: a worker's page cache uses it */
+    size_t sku_count;
+    struct gw_sku *skus;      /* in the order of the counter's and the fold's index */
+};
+
+struct gw_policy {
+    int64_t version; /* of the snapshot: rises with each publication */
+    size_t sale_count;
+    struct gw_sale **sales; /* sorted by name */
+    size_t rule_count;
+    struct gw_limit_rule *rules;         /* the compiled form stands beside, same index */
+    struct gw_limit_compiled *compiled;
+    struct gw_blocklist *blocklist;
+};
+
+/* Sale by name, or NULL. */
+const struct gw_sale *gw_policy_sale(const struct gw_policy *policy, const char *name, size_t len);
+enum gw_phase gw_sale_phase(const struct gw_sale *sale, int64_t wall_ms);
+/* PS_E_NOT_FOUND */
+int gw_sale_sku(const struct gw_sale *sale, const char *name, size_t len, uint32_t *ret_sku) PS_MUST_CHECK;
+void gw_policy_free(struct gw_policy *policy); /* NULL is allowed; frees everything above but counter and books */
+
+/* Users and address ranges that are refused. Entries end by wall clock. */
+struct gw_blocked_user {
+    char user[PS_USER_MAX + 1];
+    int64_t until_ms; /* INT64_MAX = for good */
+};
+struct gw_blocked_range {
+    struct gw_cidr range;
+    int64_t until_ms;
+};
+int gw_blocklist_new(const struct gw_blocked_user *users, size_t user_count, const struct gw_blocked_range *ranges,
+                     size_t range_count, struct gw_blocklist **ret_blocklist) PS_MUST_CHECK;
+void gw_blocklist_free(struct gw_blocklist *blocklist);
+/* Hash and per-prefix-length look-ups: cost does not grow with the number of entries. `user.len` 0 = address only. */
+bool gw_blocklist_has(const struct gw_blocklist *blocklist, struct ps_str user, const struct gw_address *address, int64_t wall_ms);
+
+#endif

@@ -1,0 +1,57 @@
+/* The parts that the threads of one gateway share, and the messages between them. This is the closed list: limit table, counter, log, fold
+ * (readers), metric shards, mailboxes. Everything else belongs to one thread.
+ *
+ *   worker i   gateway/worker.c    public requests: gates, reserve, append, answer
+ *   control    gateway/control/    admin listener, sales, keeper, signals, publication of policies
+ *   log        queue/log_*.c       commits, then the fold; calls gateway/orders/life.c */
+#ifndef GW_CORE_H
+#define GW_CORE_H
+
+#include "common/clock.h"
+#include "common/mailbox.h"
+#include "common/metrics.h"
+#include "gateway/admission/limit_table.h"
+#include "gateway/control/policy.h"
+#include "gateway/metrics.h"
+#include "gateway/settings.h"
+#include "inventory/store.h"
+#include "queue/fold.h"
+#include "queue/log.h"
+
+struct gw_worker;
+struct gw_life;
+
+/* Kinds of mail, one list for all mailboxes. */
+enum gw_mail_kind {
+    GW_MAIL_ORDER,     /* log -> owner of a ticket: handle, result = enum oq_outcome, ptr = the oq_order (borrowed, may be NULL) */
+    GW_MAIL_POLICY,    /* control -> worker: ptr = struct gw_policy, borrowed until acknowledged */
+    GW_MAIL_POLICY_ACK,/* worker -> control: value = the version that is now in use there */
+    GW_MAIL_DRAIN,     /* control -> worker: stop listening */
+    GW_MAIL_STOP,      /* control -> worker: close all and leave the loop */
+    GW_MAIL_IDLE,      /* worker -> control: draining and nothing in flight; value = worker */
+    GW_MAIL_STATE,     /* log -> control: the log's state changed */
+    GW_MAIL_DONE       /* job thread -> control: a job of the control store is done; ptr = job */
+};
+
+/* Owners of log tickets: workers by index, then the control thread. */
+#define GW_OWNER_CONTROL UINT32_MAX
+
+struct gw_core {
+    const struct gw_settings *settings;
+    const struct ps_clock *clock;
+    char gateway_id[PS_NAME_MAX + 1];
+    struct ps_hash_key hash_key;
+    struct gw_limit_table *limits;
+    struct inv_store *store;
+    struct oq_log *log;
+    struct oq_fold *fold;
+    struct gw_life *life;
+    struct ps_metrics *metrics;
+    size_t worker_count;
+    struct gw_worker **workers;
+    struct ps_mailbox *control_mail;
+    _Atomic(bool) draining; /* readyz fails from here on */
+    _Atomic(bool) ready;    /* start-up is complete */
+};
+
+#endif

@@ -1,0 +1,73 @@
+/* The settings of one process: a struct filled from the option table in settings.c (one JSON file, or the defaults). Read once at start;
+ * rows marked live in the table are taken over again by SIGHUP. */
+#ifndef GW_SETTINGS_H
+#define GW_SETTINGS_H
+
+#include "common/options.h"
+#include "gateway/front/client.h"
+
+struct gw_settings {
+    struct {
+        char *host;
+        int64_t port;
+    } listen;
+    struct {
+        char *host;
+        int64_t port;
+        struct ps_option_list hosts; /* Host names that are served; empty = the listen address and localhost */
+        bool metrics_open;
+    } admin;
+    struct {
+        int mode; /* GW_IDENTITY_HEADER */
+    } identity;
+    struct ps_option_list trusted_proxies; /* CIDRs */
+    char *client_ip_header;                /* "" = X-Forwarded-For */
+    char *state_dir;
+    int64_t workers; /* 0 = one a core */
+    struct {
+        int64_t head_timeout_ms;
+        int64_t body_timeout_ms;
+        int64_t idle_timeout_ms;
+        int64_t idle_trusted_timeout_ms;
+        int64_t connections; /* of the whole process, soft */
+        int64_t waiting;     /* leaky-bucket waiters a worker */
+    } http;
+    struct {
+        int64_t queue; /* records */
+        int64_t batch_max;
+        int64_t ack_timeout_ms;
+        int64_t retry_ms;
+        int64_t backlog_percent; /* above: log_backlog */
+    } log;
+    struct {
+        int64_t mib;
+    } limits_table;
+    struct {
+        int64_t delay_ms;
+        int64_t timeout_ms;
+    } drain;
+    struct {
+        int level; /* enum ps_log_level */
+    } logging;
+    struct {
+        struct ps_option_list allow_origins;
+    } cors;
+    json_t *sales;  /* seeds, an array of objects: the sale document plus "sale" */
+    json_t *policy; /* seed: {"limits":{rule:{…}},"blocklist":{…}} */
+
+    /* Derived by gw_settings_read. */
+    struct gw_cidrs trusted; /* of trusted_proxies */
+};
+
+enum { GW_IDENTITY_HEADER };
+
+/* Defaults, then `document` (NULL = none). All or nothing; the fault's path names the key. */
+int gw_settings_read(const json_t *document, struct gw_settings *ret_settings, struct ps_fault *fault) PS_MUST_CHECK;
+/* Reads the file; faults of reading and of JSON name the file. `path` NULL = defaults. */
+int gw_settings_load(const char *path, struct gw_settings *ret_settings, struct ps_fault *fault) PS_MUST_CHECK;
+void gw_settings_free(struct gw_settings *settings);
+
+extern const struct ps_option gw_options[];
+extern const size_t gw_option_count;
+
+#endif
