@@ -1,7 +1,10 @@
 /* Names and texts of the error table, and the making of a fault.
  * A fault is formatted aside and copied at the end, so that a caller may wrap an older text of the
- * same fault ("sale \"x\": " + what was wrong) without copying it first. */
+ * same fault ("sale \"x\": " + what was wrong) without copying it first. Faults quote what
+ * strangers sent and are printed on terminals, in logs and in JSON: they are always UTF-8 without
+ * controls. */
 #include "common/err.h"
+#include "common/utf8.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -33,6 +36,22 @@ const char *ps_err_text(int err)
     }
 }
 
+/* Puts a question mark in the place of each byte that is not UTF-8 and of each control character.
+ */
+static void make_printable(char *text)
+{
+    size_t len = strlen(text);
+    for (size_t i = 0; i < len;) {
+        uint32_t point;
+        size_t size = ps_utf8_next(text + i, len - i, &point);
+        if (size == 0 || ps_utf8_is_control(point)) {
+            size = size > 0 ? size : 1;
+            memset(text + i, '?', size);
+        }
+        i += size;
+    }
+}
+
 int ps_fault(struct ps_fault *fault, int err, const char *path, const char *fmt, ...)
 {
     if (fault == NULL)
@@ -42,9 +61,9 @@ int ps_fault(struct ps_fault *fault, int err, const char *path, const char *fmt,
     va_start(args, fmt);
     (void)vsnprintf(made.text, sizeof made.text, fmt, args);
     va_end(args);
-    size_t len = strnlen(path, sizeof made.path - 1);
-    memcpy(made.path, path, len);
-    made.path[len] = '\0';
+    (void)snprintf(made.path, sizeof made.path, "%s", path);
+    make_printable(made.text);
+    make_printable(made.path);
     *fault = made;
     return err;
 }

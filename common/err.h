@@ -39,7 +39,7 @@ struct ps_fault {
 };
 
 /* Fills `fault` (NULL is allowed) and returns `err`, so that a check can say `return ps_fault(...)`.
- * Long paths and texts are cut. */
+ * Long paths and texts are cut; bytes that are not UTF-8 and control characters become '?'. */
 int ps_fault(struct ps_fault *fault, int err, const char *path, const char *fmt, ...)
     PS_PRINTF(4, 5);
 

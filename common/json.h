@@ -1,5 +1,5 @@
-/* Strict JSON documents on jansson: duplicate members, trailing text, bad UTF-8 and NUL are faults, every
- * complaint carries the JSON pointer (RFC 6901) of the member that it is about. */
+/* Strict JSON documents on jansson: duplicate members, trailing text, bad UTF-8 and NUL are faults,
+ * every complaint carries the JSON pointer (RFC 6901) of the member that it is about. */
 #ifndef PS_JSON_H
 #define PS_JSON_H
 
@@ -8,12 +8,15 @@
 
 #include <jansson.h>
 
-/* Parses one JSON value. Owner: the caller (json_decref). PS_E_INVALID fills `fault` (path "" = the document). */
-int ps_json_parse(const char *text, size_t len, json_t **ret_json, struct ps_fault *fault) PS_MUST_CHECK;
+/* Parses one JSON value. Owner: the caller (json_decref). PS_E_INVALID fills `fault` (path "" = the
+ * document). */
+int ps_json_parse(const char *text, size_t len, json_t **ret_json,
+                  struct ps_fault *fault) PS_MUST_CHECK;
 
-/* A reader of one object that remembers where it stands and which members it has been asked for, so that
- * unknown members can be refused. Errors stick: after the first fault every call does nothing, and
- * ps_json_done() returns it. `at` members that are absent leave the output untouched. Borrowed, not owned. */
+/* A reader of one object that remembers where it stands and which members it has been asked for, so
+ * that unknown members can be refused. Errors stick: after the first fault every call does nothing,
+ * and ps_json_done() returns it. `at` members that are absent leave the output untouched. Borrowed,
+ * not owned. */
 struct ps_json_reader {
     const json_t *object;
     const char *pointer; /* of this object, "" = document */
@@ -27,24 +30,29 @@ void ps_json_reader_init(struct ps_json_reader *reader, const json_t *value, con
                          struct ps_fault *fault);
 bool ps_json_has(struct ps_json_reader *reader, const char *member);
 /* Whole numbers only; outside [min, max] is a fault that names both ends. */
-void ps_json_int(struct ps_json_reader *reader, const char *member, int64_t min, int64_t max, int64_t *ret);
+void ps_json_int(struct ps_json_reader *reader, const char *member, int64_t min, int64_t max,
+                 int64_t *ret);
 void ps_json_bool(struct ps_json_reader *reader, const char *member, bool *ret);
 /* Borrowed from the document. Longer than `max_len` bytes is a fault. */
-void ps_json_string(struct ps_json_reader *reader, const char *member, size_t max_len, struct ps_str *ret);
+void ps_json_string(struct ps_json_reader *reader, const char *member, size_t max_len,
+                    struct ps_str *ret);
 /* RFC 3339 with an offset. */
 void ps_json_time(struct ps_json_reader *reader, const char *member, int64_t *ret_wall_ms);
 /* One of the words of the NULL-terminated list; its index. */
-void ps_json_enum(struct ps_json_reader *reader, const char *member, const char *const *words, int *ret);
+void ps_json_enum(struct ps_json_reader *reader, const char *member, const char *const *words,
+                  int *ret);
 /* The raw value (borrowed), or NULL when absent. */
 const json_t *ps_json_value(struct ps_json_reader *reader, const char *member);
 /* Sets a fault about `member` ("" = the object itself), unless one is set already. */
-void ps_json_fault(struct ps_json_reader *reader, const char *member, const char *fmt, ...) PS_PRINTF(3, 4);
+void ps_json_fault(struct ps_json_reader *reader, const char *member, const char *fmt, ...)
+    PS_PRINTF(3, 4);
 /* Faults when one of `members` (NULL-terminated) is absent. */
 void ps_json_require(struct ps_json_reader *reader, const char *const *members);
 /* 0, or the first fault; an unknown member is one, and names the nearest known member. */
 int ps_json_done(struct ps_json_reader *reader) PS_MUST_CHECK;
 
-/* The word of the NULL-terminated list nearest to `text` by edit distance, or NULL when none is near. */
+/* The word of the NULL-terminated list nearest to `text` by edit distance, or NULL when none is
+ * near. */
 const char *ps_nearest_word(const char *text, const char *const *words);
 
 #endif

@@ -1,5 +1,5 @@
-/* How threads speak to a thread that runs a uv loop: a bounded queue of small messages with many producers and
- * one consumer, drained whole on each wake (uv_async_send coalesces). */
+/* How threads speak to a thread that runs a uv loop: a bounded queue of small messages with many
+ * producers and one consumer, drained whole on each wake (uv_async_send coalesces). */
 #ifndef PS_MAILBOX_H
 #define PS_MAILBOX_H
 
@@ -19,13 +19,15 @@ struct ps_mailbox;
 typedef void ps_mail_fn(const struct ps_mail *mail, void *ctx);
 typedef void ps_mail_drained_fn(void *ctx);
 
-/* `capacity` is rounded up to a power of two. `on_mail` runs on the loop's thread, once a message, in order for each producer;
- * `on_drained` (may be NULL) after each drain. */
-int ps_mailbox_new(uv_loop_t *loop, size_t capacity, ps_mail_fn *on_mail, ps_mail_drained_fn *on_drained, void *ctx,
+/* `capacity` is rounded up to a power of two. `on_mail` runs on the loop's thread, once a message,
+ * in order for each producer; `on_drained` (may be NULL) after each drain. */
+int ps_mailbox_new(uv_loop_t *loop, size_t capacity, ps_mail_fn *on_mail,
+                   ps_mail_drained_fn *on_drained, void *ctx,
                    struct ps_mailbox **ret_mailbox) PS_MUST_CHECK;
 /* Any thread, no lock, no wait. PS_E_FULL: nothing was queued. */
 int ps_mailbox_post(struct ps_mailbox *mailbox, const struct ps_mail *mail) PS_MUST_CHECK;
-/* The loop's thread. Undelivered messages are dropped; the handle closes on the loop's next turn, then memory is freed. NULL is allowed. */
+/* The loop's thread. Undelivered messages are dropped; the handle closes on the loop's next turn,
+ * then memory is freed. NULL is allowed. */
 void ps_mailbox_close(struct ps_mailbox *mailbox);
 
 #endif
