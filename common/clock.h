@@ -27,7 +27,8 @@ static inline int64_t ps_clock_wall_ms(const struct ps_clock *clock)
     return clock->wall_ms(clock->ctx);
 }
 
-/* A clock that stands still until told (tests). Set `now` fields, then use `clock`. Not thread-safe. */
+/* A clock that stands still until told (tests). Set `now` fields, then use `clock`. Not
+ * thread-safe. */
 struct ps_clock_manual {
     struct ps_clock clock;
     int64_t mono_ns;
@@ -35,8 +36,9 @@ struct ps_clock_manual {
 };
 void ps_clock_manual_init(struct ps_clock_manual *manual, int64_t mono_ns, int64_t wall_ms);
 
-/* RFC 3339. Out: always UTC with milliseconds and 'Z', 24 bytes and a NUL. In: any offset, 0-9 digits
- * of a second (cut to ms); no offset, a leap second or a date that does not exist is PS_E_INVALID. */
+/* RFC 3339. Out: always UTC with milliseconds and 'Z', 24 bytes and a NUL. In: any offset, 0-9
+ * digits of a second (cut to ms); no offset, a leap second or a date that does not exist is
+ * PS_E_INVALID. */
 #define PS_TIME_LEN 24
 void ps_time_format(int64_t wall_ms, char ret_text[PS_TIME_LEN + 1]);
 int ps_time_parse(const char *text, size_t len, int64_t *ret_wall_ms) PS_MUST_CHECK;

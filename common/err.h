@@ -28,18 +28,21 @@
 enum ps_err { PS_ERR_TABLE(PS_ERR_ENUM) };
 #undef PS_ERR_ENUM
 
-/* "PS_E_IO" and "input or output failed". Unknown codes give "?" and "unknown error". Any thread. */
+/* "PS_E_IO" and "input or output failed". Unknown codes give "?" and "unknown error". Any thread.
+ */
 const char *ps_err_name(int err);
 const char *ps_err_text(int err);
 
-/* What is wrong with an input, and where: `path` is a JSON pointer, an option path or a file name. */
+/* What is wrong with an input, and where: `path` is a JSON pointer, an option path or a file name.
+ */
 struct ps_fault {
     char path[192];
     char text[320];
 };
 
-/* Fills `fault` (NULL is allowed) and returns `err`, so that a check can say `return ps_fault(...)`.
- * Long paths and texts are cut; bytes that are not UTF-8 and control characters become '?'. */
+/* Fills `fault` (NULL is allowed) and returns `err`, so that a check can say `return
+ * ps_fault(...)`. Long paths and texts are cut; bytes that are not UTF-8 and control characters
+ * become '?'. */
 int ps_fault(struct ps_fault *fault, int err, const char *path, const char *fmt, ...)
     PS_PRINTF(4, 5);
 

@@ -1,5 +1,6 @@
-/* Metrics in Prometheus text format 0.0.4. A module owns a table of its metrics; each thread that counts has a shard
- * of its own (one writer, relaxed readers), and a scrape adds the shards up. No user, IP or SKU is ever a label. */
+/* Metrics in Prometheus text format 0.0.4. A module owns a table of its metrics; each thread that
+ * counts has a shard of its own (one writer, relaxed readers), and a scrape adds the shards up. No
+ * user, IP or SKU is ever a label. */
 #ifndef PS_METRICS_H
 #define PS_METRICS_H
 
@@ -10,8 +11,10 @@
 
 enum ps_metric_type { PS_COUNTER, PS_GAUGE, PS_HISTOGRAM_SECONDS };
 
-/* One row. `label`/`values` give one label with a fixed list of values (NULL = none); the row then has one cell a value.
- * Histograms use the bounds 0.0005 .. 2.5 s (ps_metric_bounds) and have no label. */
+/* One row, one name. `label`/`values` give one label with a fixed list of values (NULL = none); the
+ * row then has one cell a value. Histograms use the bounds 0.0005 .. 2.5 s (ps_metric_bounds) and
+ * have no label. Help and values are plain text without backslash, quote and newline, for they are
+ * printed as they are. */
 struct ps_metric {
     const char *name; /* with penstock_ prefix, base unit, _total for counters */
     const char *help;
@@ -25,13 +28,15 @@ struct ps_metrics_shard; /* one thread's cells */
 
 extern const double ps_metric_bounds[]; /* seconds; closed by 0 */
 
-/* `table` has `count` rows and lives as long as the result. Up to `shards` shards. */
-int ps_metrics_new(const struct ps_metric *table, size_t count, size_t shards, struct ps_metrics **ret) PS_MUST_CHECK;
+/* `table` has `count` rows and lives as long as the result. Up to `shards` shards. PS_E_NOMEM. */
+int ps_metrics_new(const struct ps_metric *table, size_t count, size_t shards,
+                   struct ps_metrics **ret) PS_MUST_CHECK;
 void ps_metrics_free(struct ps_metrics *metrics);
 /* Start-up only. NULL when all are given out. Owned by `metrics`. */
 struct ps_metrics_shard *ps_metrics_shard(struct ps_metrics *metrics);
 
-/* `row` is the index in the table, `value_index` that of the label's value (0 without label). The shard's thread only. */
+/* `row` is the index in the table, `value_index` that of the label's value (0 without label). The
+ * shard's thread only. */
 void ps_metric_add(struct ps_metrics_shard *shard, size_t row, size_t value_index, int64_t delta);
 void ps_metric_set(struct ps_metrics_shard *shard, size_t row, size_t value_index, int64_t value);
 void ps_metric_observe_ns(struct ps_metrics_shard *shard, size_t row, int64_t ns);

@@ -1,5 +1,6 @@
-/* A fixed pool of equal slots, each with a generation, so that another thread can name a slot by a handle and a
- * stale handle is recognised. Start-up allocates once; take and give are a few instructions. One thread. */
+/* A fixed pool of equal slots, each with a generation, so that another thread can name a slot by a
+ * handle and a stale handle is recognised. Start-up allocates once; take and give are a few
+ * instructions. One thread. */
 #ifndef PS_POOL_H
 #define PS_POOL_H
 
