@@ -32,8 +32,11 @@ struct gw_address {
 };
 
 #define GW_PUBLIC_BODY_MAX   4096
+#define GW_TARGET_MAX        2048 /* longer: 414 */
+#define GW_FORWARDED_MAX     8    /* lines of X-Forwarded-For; more: 400 */
 #define GW_ANSWER_HEADER_MAX 16
-#define GW_ANSWER_TEXT_MAX   6144 /* body and header values of an answer, in the slot */
+#define GW_ANSWER_HEADER_TEXT 2048 /* header values of an answer together, in the slot */
+#define GW_ANSWER_TEXT_MAX   6144 /* body of an answer, in the slot */
 
 struct gw_http;
 struct gw_shared_answer;
@@ -43,8 +46,9 @@ struct gw_request {
     enum gw_method method;
     struct ps_str path;  /* origin-form, raw: no percent-decoding, '?' excluded */
     struct ps_str query; /* without '?', "" when absent */
-    struct ps_str header[GW_H_COUNT];        /* first line of each; .at == NULL when absent */
-    uint8_t header_lines[GW_H_COUNT];        /* how many lines had that name */
+    struct ps_str header[GW_H_COUNT];        /* without white space around it; .at == NULL when absent */
+    uint8_t header_lines[GW_H_COUNT];        /* 0 or 1, but for X-Forwarded-For: any other name twice is refused before */
+    struct ps_str forwarded_for[GW_FORWARDED_MAX]; /* the lines of X-Forwarded-For, in order */
     struct ps_str body;                      /* may hold any byte */
     struct gw_address peer;                  /* of the TCP connection */
     int64_t arrived_ns;                      /* monotonic, head complete */
@@ -52,6 +56,11 @@ struct gw_request {
     /* For the layer above: zeroed when the request is handed over; size given to gw_http_new. */
     void *user;
 };
+
+static inline struct ps_str gw_http_forwarded_for(const struct gw_request *request, size_t index)
+{
+    return request->forwarded_for[index];
+}
 
 struct gw_http_settings {
     int64_t head_timeout_ms;     /* 5000; from accept or, on a kept connection, after idle */
