@@ -9,16 +9,17 @@
 #include "common/id.h"
 #include "gateway/admission/limiter.h"
 #include "gateway/admission/limit_rule.h"
+#include "gateway/control/sale_doc.h"
 #include "gateway/front/client.h"
 #include "inventory/store.h"
 #include "queue/fold.h"
 
 enum gw_phase { GW_PHASE_SCHEDULED, GW_PHASE_OPEN, GW_PHASE_PAUSED, GW_PHASE_ENDED };
 
-/* What a limit rule counts; bit numbers of gw_limit_rule.applies_to. */
 struct gw_sku {
     char name[PS_NAME_MAX + 1];
     int64_t cap;            /* 0 = none of its own */
+    int64_t stock;          /* as planned in the document, shown before the sale is armed */
     char *public_members;   /* `"price":{…},"attributes":{…}`, as JSON text, heap */
 };
 
@@ -49,8 +50,21 @@ struct gw_policy {
     size_t rule_count;
     struct gw_limit_rule *rules;         /* the compiled form stands beside, same index */
     struct gw_limit_compiled *compiled;
+    struct gw_limit_compiled *wide; /* the same at 16 times the rate: for the /48 of an IPv6 address */
     struct gw_blocklist *blocklist;
 };
+
+/* --- Built by the control thread. --- */
+
+/* What a snapshot shows of a sale; the caller then sets counter, books and epoch. PS_E_NOMEM. */
+int gw_sale_new(const char *name, const struct gw_sale_doc *doc, const struct gw_sale_state *state, struct gw_sale **ret_sale) PS_MUST_CHECK;
+void gw_sale_free(struct gw_sale *sale); /* NULL is allowed; not counter and books */
+/* Sorts and numbers the sales, compiles the rules. On success it owns the sales, and the blocklist (not NULL); the arrays stay the caller's
+ * and rules are copied. On failure the caller keeps all. PS_E_NOMEM. */
+int gw_policy_new(int64_t version, struct gw_sale *const *sales, size_t sale_count, const struct gw_limit_rule *rules, size_t rule_count,
+                  struct gw_blocklist *blocklist, struct gw_policy **ret_policy) PS_MUST_CHECK;
+
+/* --- Read by everybody. --- */
 
 /* Sale by name, or NULL. */
 const struct gw_sale *gw_policy_sale(const struct gw_policy *policy, const char *name, size_t len);
