@@ -1,17 +1,22 @@
-/* control.db: what operators decided - sales and their state, limit rules, blocklist, the policy's version - in SQLite (WAL, FULL, 0600).
+/* control.db: what operators decided - sales and their state, limit rules, blocklist, the policy's
+ * version - in SQLite (WAL, FULL, 0600).
  *
- * Who does what: the control thread keeps the truth in memory and answers reads from it. A change goes to the store as a job; the store's
- * own thread writes it in one transaction and mails the job back (GW_MAIL_DONE, ptr = the job, result = job->err). Only then the control
- * thread takes the change into memory. A job that fails has changed nothing: the admin gets 503, memory stays as it was.
+ * Who does what: the control thread keeps the truth in memory and answers reads from it. A change
+ * goes to the store as a job; the store's own thread writes it in one transaction and mails the job
+ * back (GW_MAIL_DONE, ptr = the job, result = job->err). Only then the control thread takes the
+ * change into memory. A job that fails has changed nothing: the admin gets 503, memory stays as it
+ * was.
  *
- * The audit line is part of the job. Order: (1) one transaction holds the rows and the line; (2) after the commit the line is appended to
- * audit.log; (3) the next transaction drops it from the database. A crash or a full disk between (1) and (2) leaves the line in the
- * database: the next job, or the next start, appends it before anything else. So no change is without its line, and no line is twice. A
- * job's file (tokens.json) is written and synced under another name before (1) and renamed after it: a crash between leaves a line of
- * a change that did not happen and that nobody was told of.
+ * The audit line is part of the job. Order: (1) one transaction holds the rows and the line; (2)
+ * after the commit the line is appended to audit.log; (3) the next transaction drops it from the
+ * database. A crash or a full disk between (1) and (2) leaves the line in the database: the next
+ * job, or the next start, appends it before anything else. So no change is without its line, and no
+ * line is twice. A job's file (tokens.json) is written and synced under another name before (1) and
+ * renamed after it: a crash between leaves a line of a change that did not happen and that nobody
+ * was told of.
  *
- * Two changes under way at once: each sale and the policy carry a version, and a write whose version does not follow the stored one
- * is PS_E_CONFLICT (the admin gets 412). */
+ * Two changes under way at once: each sale and the policy carry a version, and a write whose
+ * version does not follow the stored one is PS_E_CONFLICT (the admin gets 412). */
 #ifndef GW_CONTROL_STORE_H
 #define GW_CONTROL_STORE_H
 
@@ -21,15 +26,15 @@
 #include "gateway/control/audit_log.h"
 #include "gateway/control/sale_doc.h"
 
-#define GW_STORE_QUEUE       256 /* jobs */
-#define GW_BLOCK_REASON_MAX  256 /* bytes */
+#define GW_STORE_QUEUE      256 /* jobs */
+#define GW_BLOCK_REASON_MAX 256 /* bytes */
 
 struct gw_control_store;
 
 struct gw_store_settings {
-    const char *path;       /* "…/control.db" */
-    const char *audit_path; /* "…/audit.log" */
-    const char *vfs;        /* NULL = SQLite's default (tests pass a faulty one) */
+    const char *path;           /* "…/control.db" */
+    const char *audit_path;     /* "…/audit.log" */
+    const char *vfs;            /* NULL = SQLite's default (tests pass a faulty one) */
     struct ps_mailbox *mailbox; /* of the thread that submits */
     const struct ps_clock *clock;
 };
@@ -49,7 +54,7 @@ struct gw_block {
     int64_t until_ms;              /* INT64_MAX = for good */
     int64_t created_at_ms;
     char reason[GW_BLOCK_REASON_MAX + 1]; /* "" = none */
-    char by[PS_NAME_MAX + 1];      /* id of the token */
+    char by[PS_NAME_MAX + 1];             /* id of the token */
 };
 
 struct gw_stored {
@@ -57,17 +62,20 @@ struct gw_stored {
     size_t sale_count, rule_count, block_count;
     struct gw_stored_sale *sales; /* by name, as are the others */
     struct gw_limit_rule *rules;
-    struct gw_block *blocks;      /* those that had ended are dropped at start */
+    struct gw_block *blocks; /* those that had ended are dropped at start */
 };
-void gw_stored_done(struct gw_stored *stored); /* a zeroed one is allowed; to keep a part, take it out and zero its place */
+void gw_stored_done(struct gw_stored *stored); /* a zeroed one is allowed; to keep a part, take it
+                                                  out and zero its place */
 
-/* Opens or creates (then with the shipped limit rules user, ip, global, polling), checks, reads all into *ret_stored on the calling
- * thread, and starts the store's thread. PS_E_NEWER: made by a newer version; PS_E_CORRUPT: torn, or no control.db; PS_E_PERMISSION,
- * PS_E_READ_ONLY, PS_E_FULL, PS_E_IO: the fault says what, and what to do. */
-int gw_control_store_open(const struct gw_store_settings *settings, struct gw_control_store **ret_store, struct gw_stored *ret_stored,
+/* Opens or creates (then with the shipped limit rules user, ip, global, polling), checks, reads all
+ * into *ret_stored on the calling thread, and starts the store's thread. PS_E_NEWER: made by a
+ * newer version; PS_E_CORRUPT: torn, or no control.db; PS_E_PERMISSION, PS_E_READ_ONLY, PS_E_FULL,
+ * PS_E_IO: the fault says what, and what to do. */
+int gw_control_store_open(const struct gw_store_settings *settings,
+                          struct gw_control_store **ret_store, struct gw_stored *ret_stored,
                           struct ps_fault *fault) PS_MUST_CHECK;
-/* Does the jobs that were taken, then ends the thread and closes. Jobs are the submitter's again, also those whose mail was not
- * delivered. NULL is allowed. */
+/* Does the jobs that were taken, then ends the thread and closes. Jobs are the submitter's again,
+ * also those whose mail was not delivered. NULL is allowed. */
 void gw_control_store_close(struct gw_control_store *store);
 
 /* --- Changes. --- */
@@ -77,11 +85,13 @@ struct gw_store_job {
     uint64_t handle;
     uint64_t value;
     /* Out, valid once the mail is there. */
-    int err;               /* 0; PS_E_CONFLICT: a version did not fit; PS_E_FULL, PS_E_READ_ONLY, PS_E_IO: nothing changed; PS_E_UNKNOWN: the commit itself
-                              failed: nothing changed, but a crash before the next good commit can bring the change back, with its line */
+    int err; /* 0; PS_E_CONFLICT: a version did not fit; PS_E_FULL, PS_E_READ_ONLY, PS_E_IO: nothing
+                changed; PS_E_UNKNOWN: the commit itself failed: nothing changed, but a crash before
+                the next good commit can bring the change back, with its line */
     struct ps_fault fault; /* with err < 0 */
-    int audit_err;         /* done, but audit.log could not be written: the line waits in the database. For the log. */
-    int64_t audit_seq;     /* of the line */
+    int audit_err; /* done, but audit.log could not be written: the line waits in the database. For
+                      the log. */
+    int64_t audit_seq; /* of the line */
     /* Inside. */
     struct gw_store_write *writes;
     struct gw_store_write **tail;
@@ -92,26 +102,33 @@ struct gw_store_job {
     struct gw_store_job *next;
 };
 
-/* An empty job; NULL = out of memory. Everything that is put into it is copied. The calls below do not fail: what they could not copy makes
- * gw_store_submit refuse the job. */
+/* An empty job; NULL = out of memory. Everything that is put into it is copied. The calls below do
+ * not fail: what they could not copy makes gw_store_submit refuse the job. */
 struct gw_store_job *gw_store_job_new(void);
 void gw_store_job_free(struct gw_store_job *job); /* not while it is submitted; NULL is allowed */
-/* state->version 1 creates the sale (PS_E_CONFLICT when it is there), else the stored version must be one lower. */
-void gw_store_job_sale(struct gw_store_job *job, const char *name, const struct gw_sale_doc *doc, const struct gw_sale_state *state);
+/* state->version 1 creates the sale (PS_E_CONFLICT when it is there), else the stored version must
+ * be one lower. */
+void gw_store_job_sale(struct gw_store_job *job, const char *name, const struct gw_sale_doc *doc,
+                       const struct gw_sale_state *state);
 /* `version` is the stored one. */
 void gw_store_job_sale_delete(struct gw_store_job *job, const char *name, int64_t version);
-void gw_store_job_rule(struct gw_store_job *job, const struct gw_limit_rule *rule); /* by rule->name: new or replaced */
+void gw_store_job_rule(struct gw_store_job *job,
+                       const struct gw_limit_rule *rule); /* by rule->name: new or replaced */
 void gw_store_job_rule_delete(struct gw_store_job *job, const char *name);
-void gw_store_job_block(struct gw_store_job *job, const struct gw_block *block); /* replaces an entry of the same kind and subject */
+void gw_store_job_block(
+    struct gw_store_job *job,
+    const struct gw_block *block); /* replaces an entry of the same kind and subject */
 void gw_store_job_unblock(struct gw_store_job *job, enum gw_block_kind kind, const char *subject);
-/* The policy's new version; the stored one must be one lower. Goes with every change of rules or blocklist. */
+/* The policy's new version; the stored one must be one lower. Goes with every change of rules or
+ * blocklist. */
 void gw_store_job_policy_version(struct gw_store_job *job, int64_t version);
 /* A private file to replace with it (auth.h); one a job. */
 void gw_store_job_file(struct gw_store_job *job, const char *path, const char *text);
 /* The line of the job; one a job. A job may be nothing but a line. */
 void gw_store_job_audit(struct gw_store_job *job, const struct gw_audit_entry *entry);
 
-/* The thread of the mailbox. 0: lent to the store until its mail comes or the store is closed. PS_E_FULL, PS_E_NOMEM: not submitted. */
+/* The thread of the mailbox. 0: lent to the store until its mail comes or the store is closed.
+ * PS_E_FULL, PS_E_NOMEM: not submitted. */
 int gw_store_submit(struct gw_control_store *store, struct gw_store_job *job) PS_MUST_CHECK;
 
 #endif

@@ -1,7 +1,9 @@
-/* What the workers go by: one immutable snapshot of sales, limits and blocklist. The control thread builds a whole new one for each change and
- * publishes it (core.h); a worker swaps its pointer between two events, so the hot path takes no lock and no reference count.
+/* What the workers go by: one immutable snapshot of sales, limits and blocklist. The control thread
+ * builds a whole new one for each change and publishes it (core.h); a worker swaps its pointer
+ * between two events, so the hot path takes no lock and no reference count.
  *
- * A sale's phase is not stored: it follows from the clock, so that a sale opens at its millisecond on every worker. */
+ * A sale's phase is not stored: it follows from the clock, so that a sale opens at its millisecond
+ * on every worker. */
 #ifndef GW_POLICY_H
 #define GW_POLICY_H
 
@@ -18,29 +20,30 @@ enum gw_phase { GW_PHASE_SCHEDULED, GW_PHASE_OPEN, GW_PHASE_PAUSED, GW_PHASE_END
 
 struct gw_sku {
     char name[PS_NAME_MAX + 1];
-    int64_t cap;            /* 0 = none of its own */
-    int64_t stock;          /* as planned in the document, shown before the sale is armed */
-    char *public_members;   /* `"price":{…},"attributes":{…}`, as JSON text, heap */
+    int64_t cap;          /* 0 = none of its own */
+    int64_t stock;        /* as planned in the document, shown before the sale is armed */
+    char *public_members; /* `"price":{…},"attributes":{…}`, as JSON text, heap */
 };
 
 struct gw_sale {
     char name[PS_NAME_MAX + 1];
     int64_t version;
     int64_t opens_at_ms;
-    int64_t closes_at_ms;     /* INT64_MAX = none */
-    bool draft;               /* no opens_at yet */
+    int64_t closes_at_ms; /* INT64_MAX = none */
+    bool draft;           /* no opens_at yet */
     bool paused;
-    bool ended;               /* by an operator */
+    bool ended; /* by an operator */
     bool rehearsal;
     int64_t cap;
     int64_t ttl_ms;
-    char *attributes;         /* JSON text, heap */
-    struct inv_sale *counter; /* NULL until the sale is armed: its stock is in the log and in the counter */
-    struct oq_sale *books;    /* NULL until then */
+    char *attributes; /* JSON text, heap */
+    struct inv_sale
+        *counter; /* NULL until the sale is armed: its stock is in the log and in the counter */
+    struct oq_sale *books; /* NULL until then */
     int64_t epoch;
-    uint32_t index;           /* position in gw_policy.sales: a worker's page cache uses it */
+    uint32_t index; /* position in gw_policy.sales: a worker's page cache uses it */
     size_t sku_count;
-    struct gw_sku *skus;      /* in the order of the counter's and the fold's index */
+    struct gw_sku *skus; /* in the order of the counter's and the fold's index */
 };
 
 struct gw_policy {
@@ -48,20 +51,24 @@ struct gw_policy {
     size_t sale_count;
     struct gw_sale **sales; /* sorted by name */
     size_t rule_count;
-    struct gw_limit_rule *rules;         /* the compiled form stands beside, same index */
+    struct gw_limit_rule *rules; /* the compiled form stands beside, same index */
     struct gw_limit_compiled *compiled;
-    struct gw_limit_compiled *wide; /* the same at 16 times the rate: for the /48 of an IPv6 address */
+    struct gw_limit_compiled
+        *wide; /* the same at 16 times the rate: for the /48 of an IPv6 address */
     struct gw_blocklist *blocklist;
 };
 
 /* --- Built by the control thread. --- */
 
 /* What a snapshot shows of a sale; the caller then sets counter, books and epoch. PS_E_NOMEM. */
-int gw_sale_new(const char *name, const struct gw_sale_doc *doc, const struct gw_sale_state *state, struct gw_sale **ret_sale) PS_MUST_CHECK;
+int gw_sale_new(const char *name, const struct gw_sale_doc *doc, const struct gw_sale_state *state,
+                struct gw_sale **ret_sale) PS_MUST_CHECK;
 void gw_sale_free(struct gw_sale *sale); /* NULL is allowed; not counter and books */
-/* Sorts and numbers the sales, compiles the rules. On success it owns the sales, and the blocklist (not NULL); the arrays stay the caller's
- * and rules are copied. On failure the caller keeps all. PS_E_NOMEM. */
-int gw_policy_new(int64_t version, struct gw_sale *const *sales, size_t sale_count, const struct gw_limit_rule *rules, size_t rule_count,
+/* Sorts and numbers the sales, compiles the rules. On success it owns the sales, and the blocklist
+ * (not NULL); the arrays stay the caller's and rules are copied. On failure the caller keeps all.
+ * PS_E_NOMEM. */
+int gw_policy_new(int64_t version, struct gw_sale *const *sales, size_t sale_count,
+                  const struct gw_limit_rule *rules, size_t rule_count,
                   struct gw_blocklist *blocklist, struct gw_policy **ret_policy) PS_MUST_CHECK;
 
 /* --- Read by everybody. --- */
@@ -70,8 +77,10 @@ int gw_policy_new(int64_t version, struct gw_sale *const *sales, size_t sale_cou
 const struct gw_sale *gw_policy_sale(const struct gw_policy *policy, const char *name, size_t len);
 enum gw_phase gw_sale_phase(const struct gw_sale *sale, int64_t wall_ms);
 /* PS_E_NOT_FOUND */
-int gw_sale_sku(const struct gw_sale *sale, const char *name, size_t len, uint32_t *ret_sku) PS_MUST_CHECK;
-void gw_policy_free(struct gw_policy *policy); /* NULL is allowed; frees everything above but counter and books */
+int gw_sale_sku(const struct gw_sale *sale, const char *name, size_t len,
+                uint32_t *ret_sku) PS_MUST_CHECK;
+void gw_policy_free(
+    struct gw_policy *policy); /* NULL is allowed; frees everything above but counter and books */
 
 /* Users and address ranges that are refused. Entries end by wall clock. */
 struct gw_blocked_user {
@@ -82,10 +91,13 @@ struct gw_blocked_range {
     struct gw_cidr range;
     int64_t until_ms;
 };
-int gw_blocklist_new(const struct gw_blocked_user *users, size_t user_count, const struct gw_blocked_range *ranges,
-                     size_t range_count, struct gw_blocklist **ret_blocklist) PS_MUST_CHECK;
+int gw_blocklist_new(const struct gw_blocked_user *users, size_t user_count,
+                     const struct gw_blocked_range *ranges, size_t range_count,
+                     struct gw_blocklist **ret_blocklist) PS_MUST_CHECK;
 void gw_blocklist_free(struct gw_blocklist *blocklist);
-/* Hash and per-prefix-length look-ups: cost does not grow with the number of entries. `user.len` 0 = address only. */
-bool gw_blocklist_has(const struct gw_blocklist *blocklist, struct ps_str user, const struct gw_address *address, int64_t wall_ms);
+/* Hash and per-prefix-length look-ups: cost does not grow with the number of entries. `user.len` 0
+ * = address only. */
+bool gw_blocklist_has(const struct gw_blocklist *blocklist, struct ps_str user,
+                      const struct gw_address *address, int64_t wall_ms);
 
 #endif

@@ -1,5 +1,5 @@
-/* A sale as operators write it: one JSON document, read strictly, and what may change in it later. What happened to the sale (opened,
- * paused, ended, its version) is kept beside the document. */
+/* A sale as operators write it: one JSON document, read strictly, and what may change in it later.
+ * What happened to the sale (opened, paused, ended, its version) is kept beside the document. */
 #ifndef GW_SALE_DOC_H
 #define GW_SALE_DOC_H
 
@@ -16,11 +16,11 @@
 
 struct gw_sku_doc {
     char name[PS_NAME_MAX + 1];
-    int64_t stock;       /* at the opening; later changes are adjustments */
-    int64_t cap;         /* units of this SKU a user may have; 0 = none of its own (null) */
-    char amount[32];     /* "9.90"; "" = no price */
-    char currency[4];    /* "CNY" */
-    json_t *attributes;  /* an object, owned */
+    int64_t stock;      /* at the opening; later changes are adjustments */
+    int64_t cap;        /* units of this SKU a user may have; 0 = none of its own (null) */
+    char amount[32];    /* "9.90"; "" = no price */
+    char currency[4];   /* "CNY" */
+    json_t *attributes; /* an object, owned */
 };
 
 struct gw_sale_doc {
@@ -29,46 +29,56 @@ struct gw_sale_doc {
     int64_t cap;          /* units a user may have over all SKUs */
     int64_t ttl_s;        /* of a reservation until it is paid */
     bool rehearsal;
-    json_t *attributes;   /* an object, owned */
+    json_t *attributes; /* an object, owned */
     size_t sku_count;
     struct gw_sku_doc *skus; /* owned */
 };
 
 /* Kept beside the document; the control store keeps both. */
 struct gw_sale_state {
-    int64_t version;       /* 1 at creation, +1 with every change of document or state */
+    int64_t version; /* 1 at creation, +1 with every change of document or state */
     int64_t created_at_ms;
     int64_t updated_at_ms;
-    bool opened;           /* its stock is, or is about to be, in the log; noted before the counters are installed, never taken back */
+    bool opened; /* its stock is, or is about to be, in the log; noted before the counters are
+                    installed, never taken back */
     bool paused;
-    bool ended;            /* by an operator, for good */
+    bool ended; /* by an operator, for good */
 };
 
-/* Reads a document. `pointer` is where it stands ("" = it is the whole body). `name` is the sale's: a member "sale" is allowed and must
- * equal it. PS_E_INVALID (unknown members too; members that only reading shows, such as "state", say that they are read-only),
- * PS_E_NOMEM. Owner of *ret_doc: the caller, gw_sale_doc_done. Any thread. */
-int gw_sale_doc_read(const json_t *json, const char *pointer, const char *name, struct gw_sale_doc *ret_doc,
+/* Reads a document. `pointer` is where it stands ("" = it is the whole body). `name` is the sale's:
+ * a member "sale" is allowed and must equal it. PS_E_INVALID (unknown members too; members that
+ * only reading shows, such as "state", say that they are read-only), PS_E_NOMEM. Owner of *ret_doc:
+ * the caller, gw_sale_doc_done. Any thread. */
+int gw_sale_doc_read(const json_t *json, const char *pointer, const char *name,
+                     struct gw_sale_doc *ret_doc, struct ps_fault *fault) PS_MUST_CHECK;
+/* The member "sale" of a seed, checked as a name. `ret_name` holds PS_NAME_MAX + 1 bytes.
+ * PS_E_INVALID. */
+int gw_sale_doc_name(const json_t *json, const char *pointer, char *ret_name,
                      struct ps_fault *fault) PS_MUST_CHECK;
-/* The member "sale" of a seed, checked as a name. `ret_name` holds PS_NAME_MAX + 1 bytes. PS_E_INVALID. */
-int gw_sale_doc_name(const json_t *json, const char *pointer, char *ret_name, struct ps_fault *fault) PS_MUST_CHECK;
 void gw_sale_doc_done(struct gw_sale_doc *doc); /* a zeroed one is allowed */
 int gw_sale_doc_copy(const struct gw_sale_doc *doc, struct gw_sale_doc *ret_copy) PS_MUST_CHECK;
 
-/* The document, complete (defaults filled in); reading it gives the same document. A new reference, NULL = out of memory. The SKU's object
- * is entry `sku` of "skus", for those who add its numbers to it. */
+/* The document, complete (defaults filled in); reading it gives the same document. A new reference,
+ * NULL = out of memory. The SKU's object is entry `sku` of "skus", for those who add its numbers to
+ * it. */
 json_t *gw_sale_doc_write(const struct gw_sale_doc *doc);
 /* Compact text of gw_sale_doc_write, heap; NULL = out of memory. */
 char *gw_sale_doc_text(const struct gw_sale_doc *doc);
 
-/* May the sale go from `from` to `to` at `wall_ms`? Before it is opened all may change but `rehearsal`; afterwards closes_at, caps,
- * reservation_ttl_s, prices and attributes; when it is over, prices and attributes. PS_E_CONFLICT: the fault names the member, and
- * *ret_code is GW_V_use_adjust (stock), GW_V_ended or GW_V_conflict. Both documents are valid; equal ones may always. */
-int gw_sale_doc_change(const struct gw_sale_doc *from, const struct gw_sale_doc *to, const struct gw_sale_state *state, int64_t wall_ms,
+/* May the sale go from `from` to `to` at `wall_ms`? Before it is opened all may change but
+ * `rehearsal`; afterwards closes_at, caps, reservation_ttl_s, prices and attributes; when it is
+ * over, prices and attributes. PS_E_CONFLICT: the fault names the member, and *ret_code is
+ * GW_V_use_adjust (stock), GW_V_ended or GW_V_conflict. Both documents are valid; equal ones may
+ * always. */
+int gw_sale_doc_change(const struct gw_sale_doc *from, const struct gw_sale_doc *to,
+                       const struct gw_sale_state *state, int64_t wall_ms,
                        enum gw_verdict *ret_code, struct ps_fault *fault) PS_MUST_CHECK;
 /* Names of the members that differ, "closes_at, skus/phone/stock" (cut when long); their number. */
-size_t gw_sale_doc_differences(const struct gw_sale_doc *a, const struct gw_sale_doc *b, char *ret_text, size_t cap);
+size_t gw_sale_doc_differences(const struct gw_sale_doc *a, const struct gw_sale_doc *b,
+                               char *ret_text, size_t cap);
 
 /* "draft", "scheduled", "open", "paused" or "ended". */
-const char *gw_sale_state_name(const struct gw_sale_doc *doc, const struct gw_sale_state *state, int64_t wall_ms);
+const char *gw_sale_state_name(const struct gw_sale_doc *doc, const struct gw_sale_state *state,
+                               int64_t wall_ms);
 
 #endif
