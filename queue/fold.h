@@ -1,5 +1,6 @@
-/* The fold: what the records of a log mean. One implementation for gateways, auditor and settlement, because "the log decides" only
- * holds when everybody reads it alike. First record wins; a record of an ended epoch is void.
+/* The fold: what the records of a log mean. One implementation for gateways, auditor and
+ * settlement, because "the log decides" only holds when everybody reads it alike. First record
+ * wins; a record of an ended epoch is void.
  *
  *   record \ state                      none          accepted   confirmed  released  void
  *   accepted, epoch = partition's       ACCEPTED      -          -          -         -
@@ -8,11 +9,15 @@
  *   confirmed                           - (anomaly)   CONFIRMED  -          -         -
  *   released{expired, cancelled}        VOID (anom.)  RELEASED   -          -         -
  *
- * stock.adjusted, by adjust key, first wins: raising counts at once; lowering is judged like accepted (epoch; void after a released{rejected}).
- * sale.fenced: the partition's epoch of that sale = max(epoch, its epoch). Duplicates are harmless everywhere.
+ * stock.adjusted, by adjust key, first wins: raising counts at once; lowering is judged like
+ * accepted (epoch). A released{rejected} that comes first makes the adjust key void for good.
+ * sale.fenced: the partition's epoch of that sale = max(epoch, its epoch). Duplicates are harmless
+ * everywhere. An order becomes void by the first record of it or never: what was accepted once
+ * stays accepted, confirmed or released for ever.
  *
- * Threads: one writer (oq_fold_apply). Everything under "Readers" may be called by any thread at any time without a lock: orders are never freed or moved
- * while the fold lives, all their fields but state, seq of the deciding record and `at` are written before they are published. */
+ * Threads: one writer (oq_fold_apply). Everything under "Readers" may be called by any thread at
+ * any time without a lock: orders are never freed or moved while the fold lives, and all their
+ * fields but `decided` are written before they are published. */
 #ifndef OQ_FOLD_H
 #define OQ_FOLD_H
 
@@ -33,7 +38,10 @@ struct oq_order {
     struct oq_sale *sale;
     uint32_t sku; /* index in the sale */
     bool rehearsal;
-    bool known; /* false: only a released{rejected} was ever seen; then user, sku, quantity mean nothing */
+    /* False: only a release was seen and no accepted; then user, key and quantity mean nothing.
+     * Should the accepted come after all, a new struct with the same id, void as well, takes the
+     * place of this one; this one stays as it is. */
+    bool known;
     int64_t quantity;
     struct ps_str user;
     struct ps_str key;
@@ -42,9 +50,9 @@ struct oq_order {
     int64_t epoch;
     int64_t cap;
     int64_t sku_cap;
-    int64_t seq;                  /* of its first record */
-    struct oq_order *older;       /* the same user's order before this one in the same sale, or NULL */
-    _Atomic(uint32_t) decided;    /* state | reason << 8 */
+    int64_t seq;               /* of its first accepted record; while not known, of the release */
+    struct oq_order *older;    /* the same user's order before this one in the same sale, or NULL */
+    _Atomic(uint32_t) decided; /* state | reason << 8 */
 };
 
 static inline enum oq_state oq_order_state(const struct oq_order *order)
@@ -52,6 +60,7 @@ static inline enum oq_state oq_order_state(const struct oq_order *order)
     return (enum oq_state)(atomic_load_explicit(&order->decided, memory_order_acquire) & 0xff);
 }
 
+/* OQ_REJECTED for a void one, whatever made it so. */
 static inline enum oq_reason oq_order_reason(const struct oq_order *order)
 {
     return (enum oq_reason)(atomic_load_explicit(&order->decided, memory_order_acquire) >> 8);
@@ -59,26 +68,28 @@ static inline enum oq_reason oq_order_reason(const struct oq_order *order)
 
 /* What one record changed. */
 enum oq_effect {
-    OQ_EFFECT_NONE,      /* a duplicate, or a later record of a decided matter */
-    OQ_EFFECT_ACCEPTED,  /* order: held now */
-    OQ_EFFECT_VOID,      /* order: never held stock */
+    OQ_EFFECT_NONE,     /* a duplicate, or a later record of a decided matter */
+    OQ_EFFECT_ACCEPTED, /* order: held now */
+    OQ_EFFECT_VOID,     /* order: never held stock */
     OQ_EFFECT_CONFIRMED,
     OQ_EFFECT_RELEASED,
-    OQ_EFFECT_RAISED,    /* sku, delta > 0 */
-    OQ_EFFECT_LOWERED,   /* sku, delta < 0 */
-    OQ_EFFECT_LOWER_VOID,
-    OQ_EFFECT_FENCED
+    OQ_EFFECT_RAISED,     /* sku, ref, delta >= 0 (0 only in an initial record) */
+    OQ_EFFECT_LOWERED,    /* sku, ref, delta < 0 */
+    OQ_EFFECT_LOWER_VOID, /* sku, ref; delta < 0: the units that were not taken out */
+    OQ_EFFECT_FENCED      /* the partition's epoch rose */
 };
 
+/* `sale` is always set, save when a confirmed of an unknown order names an unknown sale; `order`
+ * when the record's order is known to the fold, also without effect. */
 struct oq_change {
     enum oq_effect effect;
-    bool anomaly;          /* the protocol never makes one */
+    bool anomaly; /* the protocol never makes one */
     struct oq_sale *sale;
     struct oq_order *order;
-    struct ps_uuid ref;    /* adjustments: oq_adjust_ref of the key */
+    struct ps_uuid ref; /* adjustments: oq_adjust_ref of the key */
     uint32_t sku;
     int64_t delta;
-    int64_t epoch;         /* fenced: the partition's epoch now */
+    int64_t epoch; /* sale.fenced: the partition's epoch now */
 };
 
 /* One SKU from the log alone. available = adjustments - held - confirmed. */
@@ -92,36 +103,46 @@ struct oq_totals {
 int oq_fold_new(struct oq_fold **ret_fold) PS_MUST_CHECK;
 void oq_fold_free(struct oq_fold *fold); /* NULL is allowed */
 
-/* Applies the record at `seq` (strictly rising within a partition; partition 0 .. OQ_PARTITION_MAX-1). PS_E_NOMEM: nothing was applied. PS_E_INVALID: the record makes no sense (no SKU...). */
-#define OQ_PARTITION_MAX 1024
-int oq_fold_apply(struct oq_fold *fold, uint32_t partition, int64_t seq, const struct oq_event *event,
-                  struct oq_change *ret_change) PS_MUST_CHECK;
+/* Applies the record at `seq` (strictly rising within a partition; 0 or more). PS_E_NOMEM: it was
+ * not applied and can be tried again. PS_E_INVALID: it makes no sense (oq_event_check, a seq that
+ * does not rise, a SKU's units beyond PS_INT_MAX) and was not applied. Either way no order, total
+ * or epoch has changed; a sale or SKU that it was the first to name may be known by name. */
+int oq_fold_apply(struct oq_fold *fold, uint32_t partition, int64_t seq,
+                  const struct oq_event *event, struct oq_change *ret_change) PS_MUST_CHECK;
 
 /* --- Readers --- */
 struct oq_sale *oq_fold_sale(const struct oq_fold *fold, const char *name, size_t len);
 /* In the order of first mention; NULL past the end. */
 struct oq_sale *oq_fold_sale_at(const struct oq_fold *fold, size_t index);
 struct oq_order *oq_fold_order(const struct oq_fold *fold, const struct ps_uuid *id);
-/* The user's newest order in the sale (follow ->older), or NULL. Void ones are among them. */
-struct oq_order *oq_fold_newest(const struct oq_fold *fold, const struct oq_sale *sale, struct ps_str user);
-/* The order that has (sale, user, key), or NULL; a void one has freed its key and is never returned. */
-struct oq_order *oq_fold_by_key(const struct oq_fold *fold, const struct oq_sale *sale, struct ps_str user, struct ps_str key);
-int64_t oq_fold_seq(const struct oq_fold *fold, uint32_t partition); /* last applied */
+/* The user's newest known order in the sale (follow ->older), or NULL. Void ones are among them. */
+struct oq_order *oq_fold_newest(const struct oq_fold *fold, const struct oq_sale *sale,
+                                struct ps_str user);
+/* The order that has (sale, user, key), or NULL. A void order has no key: another may take it. */
+struct oq_order *oq_fold_by_key(const struct oq_fold *fold, const struct oq_sale *sale,
+                                struct ps_str user, struct ps_str key);
+/* Last applied; -1 = none yet. Whoever reads it sees what that record changed. */
+int64_t oq_fold_seq(const struct oq_fold *fold, uint32_t partition);
 uint64_t oq_fold_anomalies(const struct oq_fold *fold);
 
 const char *oq_sale_name(const struct oq_sale *sale);
 size_t oq_sale_sku_count(const struct oq_sale *sale);
-const char *oq_sale_sku(const struct oq_sale *sale, uint32_t sku);
-int oq_sale_sku_find(const struct oq_sale *sale, const char *name, size_t len, uint32_t *ret_sku) PS_MUST_CHECK; /* PS_E_NOT_FOUND */
+const char *oq_sale_sku(const struct oq_sale *sale, uint32_t sku); /* NULL past the end */
+int oq_sale_sku_find(const struct oq_sale *sale, const char *name, size_t len,
+                     uint32_t *ret_sku) PS_MUST_CHECK; /* PS_E_NOT_FOUND */
+/* 0 = not fenced yet. */
 int64_t oq_sale_epoch(const struct oq_sale *sale, uint32_t partition);
+/* As the sale's first record says. */
 bool oq_sale_rehearsal(const struct oq_sale *sale);
-/* Relaxed; a cut only on the writer's thread. */
+/* Relaxed; a cut only on the writer's thread. `sku` < oq_sale_sku_count. */
 void oq_sale_totals(const struct oq_sale *sale, uint32_t sku, struct oq_totals *ret_totals);
-/* Orders in the order of their first record: index 0 .. count-1. */
+/* Known orders in the order of their first accepted record (so, within one partition, of `seq`):
+ * index 0 .. count-1; NULL past the end. */
 size_t oq_sale_order_count(const struct oq_sale *sale);
 struct oq_order *oq_sale_order_at(const struct oq_sale *sale, size_t index);
-/* Adjust keys that have been decided in favour, for a rebuild: index, NULL ref past the end -> false. */
-bool oq_sale_adjusted_at(const struct oq_sale *sale, size_t index, struct ps_uuid *ret_ref, uint32_t *ret_sku, int64_t *ret_delta);
+/* Adjust keys that have been decided in favour, for a rebuild; past the end -> false. */
+bool oq_sale_adjusted_at(const struct oq_sale *sale, size_t index, struct ps_uuid *ret_ref,
+                         uint32_t *ret_sku, int64_t *ret_delta);
 /* Has this adjust key been decided? 1 in force, 0 void, PS_E_NOT_FOUND. */
 int oq_sale_adjusted(const struct oq_sale *sale, const struct ps_uuid *ref) PS_MUST_CHECK;
 

@@ -1,0 +1,646 @@
+/* The fold of the order log. See fold.h for the table that it carries out.
+ *
+ * Orders, sales, SKUs and adjustments lie in one arena; three indexes lead to the orders: by id, by
+ * buyer (sale, user) and by idempotency key (sale, user, key). The buyer's index holds his newest
+ * order, each order points to the one before. The key's index holds only orders that were accepted,
+ * so a void one has no key from the start, and nobody ever loses one. An adjustment is decided by
+ * its first record and never changes. A record is applied in two steps: first whatever can fail
+ * (names, memory, sums), then the change itself, which cannot. Readers see an order only when it is
+ * complete; totals of several SKUs or of held and confirmed are one cut only for the writer itself.
+ */
+#include "queue/fold.h"
+#include "queue/index.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define EPOCHS_A_BLOCK 64
+
+struct epoch_block {
+    _Atomic(int64_t) epoch[EPOCHS_A_BLOCK];
+};
+
+struct sku {
+    struct oq_sale *sale;
+    struct ps_str name; /* with a closing NUL behind it */
+    uint32_t number;
+    _Atomic(int64_t) adjustments, held, confirmed, released;
+};
+
+struct adjustment {
+    struct ps_uuid ref;
+    struct oq_sale *sale;
+    uint32_t sku;
+    bool in_force;
+    int64_t delta; /* 0 when a release made it void */
+};
+
+struct oq_sale {
+    struct oq_fold *fold;
+    struct ps_str name; /* with a closing NUL behind it */
+    bool rehearsal;
+    struct oq_list skus;     /* struct sku */
+    struct oq_list orders;   /* struct oq_order, known ones */
+    struct oq_list adjusted; /* struct adjustment, those in force */
+    /* Most sales live in one partition: blocks are made when first needed. */
+    _Atomic(struct epoch_block *) epochs[OQ_PARTITION_MAX / EPOCHS_A_BLOCK];
+};
+
+struct oq_fold {
+    struct oq_arena arena;
+    struct oq_list sales;
+    struct oq_index sales_by_name;
+    struct oq_index skus_by_name; /* sale, name */
+    struct oq_index adjustments;  /* ref */
+    struct oq_index by_id, by_buyer, by_key;
+    _Atomic(uint64_t) anomalies;
+    _Atomic(int64_t) seq[OQ_PARTITION_MAX];
+};
+
+/* --- Keys of the indexes --- */
+
+static bool str_equal(struct ps_str a, struct ps_str b)
+{
+    return a.len == b.len && memcmp(a.at, b.at, a.len) == 0;
+}
+
+/* `a` is preceded by its length, so that no two pairs look alike. */
+static uint64_t hash_in_sale(const struct ps_hash_key *key, const struct oq_sale *sale,
+                             struct ps_str a, struct ps_str b)
+{
+    char text[sizeof sale + 1 + PS_USER_MAX + PS_KEY_MAX];
+    size_t a_len = a.len < PS_USER_MAX ? a.len : PS_USER_MAX;
+    size_t b_len = b.len < PS_KEY_MAX ? b.len : PS_KEY_MAX;
+    memcpy(text, &sale, sizeof sale);
+    text[sizeof sale] = (char)a_len;
+    if (a_len > 0)
+        memcpy(text + sizeof sale + 1, a.at, a_len);
+    if (b_len > 0)
+        memcpy(text + sizeof sale + 1 + a_len, b.at, b_len);
+    return ps_hash64(key, text, sizeof sale + 1 + a_len + b_len);
+}
+
+static uint64_t sale_hash(const struct ps_hash_key *key, const void *item)
+{
+    const struct oq_sale *sale = item;
+    return ps_hash64(key, sale->name.at, sale->name.len);
+}
+
+static bool sale_same(const void *item, const void *probe)
+{
+    return str_equal(((const struct oq_sale *)item)->name, ((const struct oq_sale *)probe)->name);
+}
+
+static uint64_t sku_hash(const struct ps_hash_key *key, const void *item)
+{
+    const struct sku *sku = item;
+    return hash_in_sale(key, sku->sale, sku->name, (struct ps_str){NULL, 0});
+}
+
+static bool sku_same(const void *item, const void *probe)
+{
+    const struct sku *a = item, *b = probe;
+    return a->sale == b->sale && str_equal(a->name, b->name);
+}
+
+static uint64_t adjustment_hash(const struct ps_hash_key *key, const void *item)
+{
+    const struct adjustment *adjustment = item;
+    return ps_hash64(key, adjustment->ref.byte, sizeof adjustment->ref.byte);
+}
+
+static bool adjustment_same(const void *item, const void *probe)
+{
+    const struct adjustment *a = item, *b = probe;
+    return ps_uuid_equal(&a->ref, &b->ref);
+}
+
+static uint64_t id_hash(const struct ps_hash_key *key, const void *item)
+{
+    const struct oq_order *order = item;
+    return ps_hash64(key, order->id.byte, sizeof order->id.byte);
+}
+
+static bool id_same(const void *item, const void *probe)
+{
+    const struct oq_order *a = item, *b = probe;
+    return ps_uuid_equal(&a->id, &b->id);
+}
+
+static uint64_t buyer_hash(const struct ps_hash_key *key, const void *item)
+{
+    const struct oq_order *order = item;
+    return hash_in_sale(key, order->sale, order->user, (struct ps_str){NULL, 0});
+}
+
+static bool buyer_same(const void *item, const void *probe)
+{
+    const struct oq_order *a = item, *b = probe;
+    return a->sale == b->sale && str_equal(a->user, b->user);
+}
+
+static uint64_t key_hash(const struct ps_hash_key *key, const void *item)
+{
+    const struct oq_order *order = item;
+    return hash_in_sale(key, order->sale, order->user, order->key);
+}
+
+static bool key_same(const void *item, const void *probe)
+{
+    const struct oq_order *a = item, *b = probe;
+    return a->sale == b->sale && str_equal(a->key, b->key) && str_equal(a->user, b->user);
+}
+
+/* --- Making and freeing --- */
+
+int oq_fold_new(struct oq_fold **ret_fold)
+{
+    struct oq_fold *fold = calloc(1, sizeof *fold);
+    if (fold == NULL)
+        return PS_E_NOMEM;
+    for (size_t i = 0; i < OQ_PARTITION_MAX; i++)
+        atomic_init(&fold->seq[i], -1);
+    if (oq_index_init(&fold->sales_by_name, sale_hash, sale_same) != 0 ||
+        oq_index_init(&fold->skus_by_name, sku_hash, sku_same) != 0 ||
+        oq_index_init(&fold->adjustments, adjustment_hash, adjustment_same) != 0 ||
+        oq_index_init(&fold->by_id, id_hash, id_same) != 0 ||
+        oq_index_init(&fold->by_buyer, buyer_hash, buyer_same) != 0 ||
+        oq_index_init(&fold->by_key, key_hash, key_same) != 0) {
+        oq_fold_free(fold);
+        return PS_E_NOMEM;
+    }
+    *ret_fold = fold;
+    return 0;
+}
+
+void oq_fold_free(struct oq_fold *fold)
+{
+    if (fold == NULL)
+        return;
+    struct oq_sale *sale;
+    for (size_t i = 0; (sale = oq_list_at(&fold->sales, i)) != NULL; i++) {
+        oq_list_done(&sale->skus);
+        oq_list_done(&sale->orders);
+        oq_list_done(&sale->adjusted);
+    }
+    oq_list_done(&fold->sales);
+    oq_index_done(&fold->sales_by_name);
+    oq_index_done(&fold->skus_by_name);
+    oq_index_done(&fold->adjustments);
+    oq_index_done(&fold->by_id);
+    oq_index_done(&fold->by_buyer);
+    oq_index_done(&fold->by_key);
+    oq_arena_done(&fold->arena);
+    free(fold);
+}
+
+/* --- Names --- */
+
+/* Copies `text` to `memory` and ends it with NUL. */
+static struct ps_str copy(char *memory, struct ps_str text)
+{
+    memcpy(memory, text.at, text.len);
+    memory[text.len] = '\0';
+    return (struct ps_str){memory, text.len};
+}
+
+static int sale_of(struct oq_fold *fold, const struct oq_event *event, struct oq_sale **ret_sale)
+{
+    struct oq_sale *sale = oq_fold_sale(fold, event->sale.at, event->sale.len);
+    if (sale == NULL) {
+        if (oq_index_reserve(&fold->sales_by_name) != 0 || oq_list_reserve(&fold->sales) != 0)
+            return PS_E_NOMEM;
+        sale = oq_arena_take(&fold->arena, sizeof *sale + event->sale.len + 1);
+        if (sale == NULL)
+            return PS_E_NOMEM;
+        sale->fold = fold;
+        sale->name = copy((char *)(sale + 1), event->sale);
+        sale->rehearsal = event->rehearsal;
+        oq_index_put(&fold->sales_by_name, sale);
+        oq_list_append(&fold->sales, sale);
+    }
+    *ret_sale = sale;
+    return 0;
+}
+
+static struct sku *find_sku(const struct oq_sale *sale, struct ps_str name)
+{
+    struct sku probe = {.sale = (struct oq_sale *)(uintptr_t)sale, .name = name};
+    return oq_index_find(&sale->fold->skus_by_name, &probe);
+}
+
+/* The sale and SKU that an accepted, a release or an adjustment is about; made when first named. */
+static int subject_of(struct oq_fold *fold, const struct oq_event *event, struct sku **ret_sku)
+{
+    struct oq_sale *sale;
+    int err = sale_of(fold, event, &sale);
+    if (err != 0)
+        return err;
+    struct sku *sku = find_sku(sale, event->sku);
+    if (sku == NULL) {
+        if (oq_index_reserve(&fold->skus_by_name) != 0 || oq_list_reserve(&sale->skus) != 0)
+            return PS_E_NOMEM;
+        sku = oq_arena_take(&fold->arena, sizeof *sku + event->sku.len + 1);
+        if (sku == NULL)
+            return PS_E_NOMEM;
+        sku->sale = sale;
+        sku->name = copy((char *)(sku + 1), event->sku);
+        sku->number = (uint32_t)oq_list_count(&sale->skus);
+        oq_index_put(&fold->skus_by_name, sku);
+        oq_list_append(&sale->skus, sku);
+    }
+    *ret_sku = sku;
+    return 0;
+}
+
+/* --- Applying --- */
+
+/* Only the writer changes totals, so a load and a store are enough. */
+static void add(_Atomic(int64_t) *total, int64_t delta)
+{
+    int64_t now = atomic_load_explicit(total, memory_order_relaxed);
+    atomic_store_explicit(total, now + delta, memory_order_relaxed);
+}
+
+static int64_t get(const _Atomic(int64_t) *total)
+{
+    return atomic_load_explicit(total, memory_order_relaxed);
+}
+
+static void decide(struct oq_order *order, enum oq_state state, enum oq_reason reason)
+{
+    atomic_store_explicit(&order->decided, (uint32_t)state | (uint32_t)reason << 8,
+                          memory_order_release);
+}
+
+/* Makes sure that an order of this sale can be entered in every book. */
+static int reserve_places(struct oq_fold *fold, struct oq_sale *sale)
+{
+    if (oq_index_reserve(&fold->by_id) != 0 || oq_index_reserve(&fold->by_buyer) != 0 ||
+        oq_index_reserve(&fold->by_key) != 0 || oq_list_reserve(&sale->orders) != 0)
+        return PS_E_NOMEM;
+    return 0;
+}
+
+/* The order of an accepted record, in no book yet. A user's later orders share the text of his
+ * name. */
+static struct oq_order *make_order(struct oq_fold *fold, int64_t seq, const struct oq_event *event,
+                                   const struct sku *sku)
+{
+    struct oq_order *older = oq_fold_newest(fold, sku->sale, event->user);
+    size_t user_size = older != NULL ? 0 : event->user.len;
+    struct oq_order *order =
+        oq_arena_take(&fold->arena, sizeof *order + user_size + event->key.len);
+    if (order == NULL)
+        return NULL;
+    char *text = (char *)(order + 1);
+    order->id = event->order_id;
+    order->sale = sku->sale;
+    order->sku = sku->number;
+    order->rehearsal = event->rehearsal;
+    order->known = true;
+    order->quantity = event->quantity;
+    order->user = older != NULL ? older->user : (struct ps_str){text, event->user.len};
+    memcpy(text, event->user.at, user_size);
+    order->key = (struct ps_str){text + user_size, event->key.len};
+    if (event->key.len > 0)
+        memcpy(text + user_size, event->key.at, event->key.len);
+    order->reserved_at_ms = event->reserved_at_ms;
+    order->pay_by_ms = event->pay_by_ms;
+    order->epoch = event->epoch;
+    order->cap = event->cap;
+    order->sku_cap = event->sku_cap;
+    order->seq = seq;
+    order->older = older;
+    return order;
+}
+
+static int apply_accepted(struct oq_fold *fold, uint32_t partition, int64_t seq,
+                          const struct oq_event *event, struct oq_change *change)
+{
+    struct sku *sku;
+    struct oq_order *old = oq_fold_order(fold, &event->order_id);
+    if (old != NULL && old->known) {
+        change->order = old;
+        return 0;
+    }
+    int err = subject_of(fold, event, &sku);
+    if (err != 0)
+        return err;
+    bool wins = old == NULL && event->epoch == oq_sale_epoch(sku->sale, partition);
+    if (wins &&
+        get(&sku->held) + get(&sku->confirmed) + get(&sku->released) > PS_INT_MAX - event->quantity)
+        return PS_E_INVALID;
+    err = reserve_places(fold, sku->sale);
+    if (err != 0)
+        return err;
+    struct oq_order *order = make_order(fold, seq, event, sku);
+    if (order == NULL)
+        return PS_E_NOMEM;
+
+    decide(order, wins ? OQ_STATE_ACCEPTED : OQ_STATE_VOID, wins ? OQ_REASON_NONE : OQ_REJECTED);
+    oq_index_put(&fold->by_id, order);
+    oq_index_put(&fold->by_buyer, order);
+    oq_list_append(&sku->sale->orders, order);
+    if (wins) {
+        add(&sku->held, order->quantity);
+        if (order->key.len > 0 && oq_index_find(&fold->by_key, order) == NULL)
+            oq_index_put(&fold->by_key, order);
+    }
+    change->order = order;
+    if (old == NULL)
+        change->effect = wins ? OQ_EFFECT_ACCEPTED : OQ_EFFECT_VOID;
+    return 0;
+}
+
+static void apply_confirmed(struct oq_fold *fold, const struct oq_event *event,
+                            struct oq_change *change)
+{
+    struct oq_order *order = oq_fold_order(fold, &event->order_id);
+    change->order = order;
+    change->anomaly = order == NULL;
+    if (order == NULL || oq_order_state(order) != OQ_STATE_ACCEPTED)
+        return;
+    struct sku *sku = oq_list_at(&order->sale->skus, order->sku);
+    add(&sku->held, -order->quantity);
+    add(&sku->confirmed, order->quantity);
+    decide(order, OQ_STATE_CONFIRMED, OQ_REASON_NONE);
+    change->effect = OQ_EFFECT_CONFIRMED;
+}
+
+/* A release of an order that nobody has seen: from now on it is void. */
+static int apply_released_first(struct oq_fold *fold, int64_t seq, const struct oq_event *event,
+                                struct oq_change *change)
+{
+    struct sku *sku;
+    int err = subject_of(fold, event, &sku);
+    if (err != 0)
+        return err;
+    struct oq_order *order = NULL;
+    if (oq_index_reserve(&fold->by_id) == 0)
+        order = oq_arena_take(&fold->arena, sizeof *order);
+    if (order == NULL)
+        return PS_E_NOMEM;
+    order->id = event->order_id;
+    order->sale = sku->sale;
+    order->sku = sku->number;
+    order->rehearsal = event->rehearsal;
+    order->user = order->key = PS_STR("");
+    order->seq = seq;
+    decide(order, OQ_STATE_VOID, OQ_REJECTED);
+    oq_index_put(&fold->by_id, order);
+    change->order = order;
+    change->effect = OQ_EFFECT_VOID;
+    change->anomaly = event->reason != OQ_REJECTED;
+    return 0;
+}
+
+static int apply_released(struct oq_fold *fold, int64_t seq, const struct oq_event *event,
+                          struct oq_change *change)
+{
+    struct oq_order *order = oq_fold_order(fold, &event->order_id);
+    if (order == NULL)
+        return apply_released_first(fold, seq, event, change);
+    change->order = order;
+    if (oq_order_state(order) != OQ_STATE_ACCEPTED || event->reason == OQ_REJECTED)
+        return 0;
+    struct sku *sku = oq_list_at(&order->sale->skus, order->sku);
+    add(&sku->held, -order->quantity);
+    add(&sku->released, order->quantity);
+    decide(order, OQ_STATE_RELEASED, event->reason);
+    change->effect = OQ_EFFECT_RELEASED;
+    return 0;
+}
+
+/* stock.adjusted, and released{rejected} of an adjust key. */
+static int apply_adjusted(struct oq_fold *fold, uint32_t partition, const struct oq_event *event,
+                          struct oq_change *change)
+{
+    struct sku *sku;
+    struct adjustment probe;
+    int err = subject_of(fold, event, &sku);
+    if (err != 0)
+        return err;
+    bool rejected = event->type == OQ_RELEASED;
+    bool in_force =
+        !rejected && (event->delta >= 0 || event->epoch == oq_sale_epoch(sku->sale, partition));
+    oq_adjust_ref(event->adjust_key, &probe.ref);
+    change->ref = probe.ref;
+    change->sale = sku->sale;
+    change->sku = sku->number;
+    change->delta = rejected ? -event->quantity : event->delta;
+    if (oq_index_find(&fold->adjustments, &probe) != NULL)
+        return 0;
+    int64_t sum = get(&sku->adjustments) + (in_force ? event->delta : 0);
+    if (sum > PS_INT_MAX || sum < -PS_INT_MAX)
+        return PS_E_INVALID;
+    if (oq_index_reserve(&fold->adjustments) != 0 || oq_list_reserve(&sku->sale->adjusted) != 0)
+        return PS_E_NOMEM;
+    struct adjustment *adjustment = oq_arena_take(&fold->arena, sizeof *adjustment);
+    if (adjustment == NULL)
+        return PS_E_NOMEM;
+    *adjustment = (struct adjustment){.ref = probe.ref,
+                                      .sale = sku->sale,
+                                      .sku = sku->number,
+                                      .in_force = in_force,
+                                      .delta = in_force ? event->delta : 0};
+    oq_index_put(&fold->adjustments, adjustment);
+    change->effect = OQ_EFFECT_LOWER_VOID;
+    if (in_force) {
+        add(&sku->adjustments, event->delta);
+        oq_list_append(&sku->sale->adjusted, adjustment);
+        change->effect = event->delta >= 0 ? OQ_EFFECT_RAISED : OQ_EFFECT_LOWERED;
+    }
+    return 0;
+}
+
+static int apply_fenced(struct oq_fold *fold, uint32_t partition, const struct oq_event *event,
+                        struct oq_change *change)
+{
+    struct oq_sale *sale;
+    int err = sale_of(fold, event, &sale);
+    if (err != 0)
+        return err;
+    _Atomic(struct epoch_block *) *place = &sale->epochs[partition / EPOCHS_A_BLOCK];
+    struct epoch_block *block = atomic_load_explicit(place, memory_order_relaxed);
+    if (block == NULL) {
+        block = oq_arena_take(&fold->arena, sizeof *block);
+        if (block == NULL)
+            return PS_E_NOMEM;
+        atomic_store_explicit(place, block, memory_order_release);
+    }
+    _Atomic(int64_t) *epoch = &block->epoch[partition % EPOCHS_A_BLOCK];
+    if (event->epoch > get(epoch)) {
+        atomic_store_explicit(epoch, event->epoch, memory_order_release);
+        change->effect = OQ_EFFECT_FENCED;
+    }
+    change->sale = sale;
+    change->epoch = get(epoch);
+    return 0;
+}
+
+static int apply(struct oq_fold *fold, uint32_t partition, int64_t seq,
+                 const struct oq_event *event, struct oq_change *change)
+{
+    switch (event->type) {
+    case OQ_ACCEPTED:
+        return apply_accepted(fold, partition, seq, event, change);
+    case OQ_CONFIRMED:
+        apply_confirmed(fold, event, change);
+        return 0;
+    case OQ_RELEASED:
+        return event->has_order_id ? apply_released(fold, seq, event, change)
+                                   : apply_adjusted(fold, partition, event, change);
+    case OQ_ADJUSTED:
+        return apply_adjusted(fold, partition, event, change);
+    case OQ_FENCED:
+        return apply_fenced(fold, partition, event, change);
+    }
+    return PS_E_INVALID;
+}
+
+int oq_fold_apply(struct oq_fold *fold, uint32_t partition, int64_t seq,
+                  const struct oq_event *event, struct oq_change *ret_change)
+{
+    struct oq_change change = {0};
+    if (partition >= OQ_PARTITION_MAX || seq <= oq_fold_seq(fold, partition))
+        return PS_E_INVALID;
+    int err = oq_event_check(event, NULL);
+    if (err == 0)
+        err = apply(fold, partition, seq, event, &change);
+    if (err != 0)
+        return err;
+    if (change.order != NULL) {
+        change.sale = change.order->sale;
+        change.sku = change.order->sku;
+    } else if (change.sale == NULL) {
+        change.sale = oq_fold_sale(fold, event->sale.at, event->sale.len);
+    }
+    if (change.anomaly)
+        atomic_fetch_add_explicit(&fold->anomalies, 1, memory_order_relaxed);
+    atomic_store_explicit(&fold->seq[partition], seq, memory_order_release);
+    *ret_change = change;
+    return 0;
+}
+
+/* --- Readers --- */
+
+struct oq_sale *oq_fold_sale(const struct oq_fold *fold, const char *name, size_t len)
+{
+    struct oq_sale probe = {.name = {name, len}};
+    return oq_index_find(&fold->sales_by_name, &probe);
+}
+
+struct oq_sale *oq_fold_sale_at(const struct oq_fold *fold, size_t index)
+{
+    return oq_list_at(&fold->sales, index);
+}
+
+struct oq_order *oq_fold_order(const struct oq_fold *fold, const struct ps_uuid *id)
+{
+    struct oq_order probe = {.id = *id};
+    return oq_index_find(&fold->by_id, &probe);
+}
+
+struct oq_order *oq_fold_newest(const struct oq_fold *fold, const struct oq_sale *sale,
+                                struct ps_str user)
+{
+    struct oq_order probe = {.sale = (struct oq_sale *)(uintptr_t)sale, .user = user};
+    return oq_index_find(&fold->by_buyer, &probe);
+}
+
+struct oq_order *oq_fold_by_key(const struct oq_fold *fold, const struct oq_sale *sale,
+                                struct ps_str user, struct ps_str key)
+{
+    struct oq_order probe = {.sale = (struct oq_sale *)(uintptr_t)sale, .user = user, .key = key};
+    return key.len > 0 ? oq_index_find(&fold->by_key, &probe) : NULL;
+}
+
+int64_t oq_fold_seq(const struct oq_fold *fold, uint32_t partition)
+{
+    return atomic_load_explicit(&fold->seq[partition], memory_order_acquire);
+}
+
+uint64_t oq_fold_anomalies(const struct oq_fold *fold)
+{
+    return atomic_load_explicit(&fold->anomalies, memory_order_relaxed);
+}
+
+const char *oq_sale_name(const struct oq_sale *sale)
+{
+    return sale->name.at;
+}
+
+size_t oq_sale_sku_count(const struct oq_sale *sale)
+{
+    return oq_list_count(&sale->skus);
+}
+
+const char *oq_sale_sku(const struct oq_sale *sale, uint32_t sku)
+{
+    const struct sku *found = oq_list_at(&sale->skus, sku);
+    return found != NULL ? found->name.at : NULL;
+}
+
+int oq_sale_sku_find(const struct oq_sale *sale, const char *name, size_t len, uint32_t *ret_sku)
+{
+    const struct sku *sku = find_sku(sale, (struct ps_str){name, len});
+    if (sku == NULL)
+        return PS_E_NOT_FOUND;
+    *ret_sku = sku->number;
+    return 0;
+}
+
+int64_t oq_sale_epoch(const struct oq_sale *sale, uint32_t partition)
+{
+    const struct epoch_block *block =
+        atomic_load_explicit(&sale->epochs[partition / EPOCHS_A_BLOCK], memory_order_acquire);
+    if (block == NULL)
+        return 0;
+    return atomic_load_explicit(&block->epoch[partition % EPOCHS_A_BLOCK], memory_order_acquire);
+}
+
+bool oq_sale_rehearsal(const struct oq_sale *sale)
+{
+    return sale->rehearsal;
+}
+
+void oq_sale_totals(const struct oq_sale *sale, uint32_t sku, struct oq_totals *ret_totals)
+{
+    const struct sku *found = oq_list_at(&sale->skus, sku);
+    *ret_totals = (struct oq_totals){.adjustments = get(&found->adjustments),
+                                     .held = get(&found->held),
+                                     .confirmed = get(&found->confirmed),
+                                     .released = get(&found->released)};
+}
+
+size_t oq_sale_order_count(const struct oq_sale *sale)
+{
+    return oq_list_count(&sale->orders);
+}
+
+struct oq_order *oq_sale_order_at(const struct oq_sale *sale, size_t index)
+{
+    return oq_list_at(&sale->orders, index);
+}
+
+bool oq_sale_adjusted_at(const struct oq_sale *sale, size_t index, struct ps_uuid *ret_ref,
+                         uint32_t *ret_sku, int64_t *ret_delta)
+{
+    const struct adjustment *adjustment = oq_list_at(&sale->adjusted, index);
+    if (adjustment == NULL)
+        return false;
+    *ret_ref = adjustment->ref;
+    *ret_sku = adjustment->sku;
+    *ret_delta = adjustment->delta;
+    return true;
+}
+
+int oq_sale_adjusted(const struct oq_sale *sale, const struct ps_uuid *ref)
+{
+    const struct adjustment probe = {.ref = *ref};
+    const struct adjustment *found = oq_index_find(&sale->fold->adjustments, &probe);
+    if (found == NULL || found->sale != sale)
+        return PS_E_NOT_FOUND;
+    return found->in_force ? 1 : 0;
+}

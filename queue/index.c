@@ -1,0 +1,231 @@
+/* Containers for one writer and lock-free readers.
+ *
+ * Everything a reader follows is published by a release store after it was filled (a list's count,
+ * an index's slot or table), and read with acquire. The index is open addressing with linear
+ * probing, at most 3/4 full, without deletion. It grows to the double by a second table: new items
+ * go there, and each reserve moves a few of the old ones over, so that no single insert pays for
+ * all of them (a million at once would hold up the log for 100 ms). Until all are moved, readers
+ * look into both. An old table stays as it is until the index is freed, since a reader may still be
+ * in it: together the old ones are as large as the present one (1 + 1/2 + 1/4 ...). */
+#include "queue/index.h"
+#include "common/err.h"
+
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* --- Arena --- */
+
+#define ARENA_BLOCK ((size_t)256 * 1024)
+
+struct oq_arena_block {
+    struct oq_arena_block *previous;
+    size_t used, size;
+    _Alignas(8) char memory[];
+};
+
+void *oq_arena_take(struct oq_arena *arena, size_t size)
+{
+    size = (size + 7) & ~(size_t)7;
+    struct oq_arena_block *block = arena->last;
+    if (block == NULL || block->size - block->used < size) {
+        size_t room = size > ARENA_BLOCK ? size : ARENA_BLOCK;
+        block = calloc(1, sizeof *block + room);
+        if (block == NULL)
+            return NULL;
+        block->previous = arena->last;
+        block->size = room;
+        arena->last = block;
+    }
+    void *memory = block->memory + block->used;
+    block->used += size;
+    return memory;
+}
+
+void oq_arena_done(struct oq_arena *arena)
+{
+    while (arena->last != NULL) {
+        struct oq_arena_block *block = arena->last;
+        arena->last = block->previous;
+        free(block);
+    }
+}
+
+/* --- List --- */
+
+#define CHUNK_FIRST ((size_t)16)
+
+/* In which chunk `index` lies, and where in it. */
+static size_t chunk_of(size_t index, size_t *ret_offset)
+{
+    size_t from_start = index + CHUNK_FIRST; /* chunk k holds those in [16 << k, 32 << k) */
+    size_t chunk = 0;
+    while (from_start >> chunk >= 2 * CHUNK_FIRST)
+        chunk++;
+    *ret_offset = from_start - (CHUNK_FIRST << chunk);
+    return chunk;
+}
+
+void oq_list_done(struct oq_list *list)
+{
+    for (size_t i = 0; i < OQ_LIST_CHUNKS; i++)
+        free(list->chunk[i]);
+}
+
+int oq_list_reserve(struct oq_list *list)
+{
+    size_t offset;
+    size_t chunk = chunk_of(atomic_load_explicit(&list->count, memory_order_relaxed), &offset);
+    if (chunk >= OQ_LIST_CHUNKS)
+        return PS_E_NOMEM;
+    if (list->chunk[chunk] == NULL)
+        list->chunk[chunk] = calloc(CHUNK_FIRST << chunk, sizeof(void *));
+    return list->chunk[chunk] != NULL ? 0 : PS_E_NOMEM;
+}
+
+void oq_list_append(struct oq_list *list, void *item)
+{
+    size_t offset;
+    size_t count = atomic_load_explicit(&list->count, memory_order_relaxed);
+    size_t chunk = chunk_of(count, &offset);
+    list->chunk[chunk][offset] = item;
+    atomic_store_explicit(&list->count, count + 1, memory_order_release);
+}
+
+size_t oq_list_count(const struct oq_list *list)
+{
+    return atomic_load_explicit(&list->count, memory_order_acquire);
+}
+
+void *oq_list_at(const struct oq_list *list, size_t index)
+{
+    if (index >= oq_list_count(list))
+        return NULL;
+    size_t offset;
+    size_t chunk = chunk_of(index, &offset);
+    return list->chunk[chunk][offset];
+}
+
+/* --- Index --- */
+
+#define TABLE_FIRST ((size_t)64)
+/* A table of n slots fills up after 3/4 n inserts; two slots of its predecessor (n/2) an insert
+ * would do to empty that in time. */
+#define MOVE_SLOTS 4
+
+struct oq_table {
+    size_t mask;
+    _Atomic(struct oq_table *) from; /* whose items are being moved here; NULL = all are here */
+    size_t moved;                    /* slots of `from` that are done */
+    struct oq_table *older;
+    _Atomic(void *) slot[];
+};
+
+static struct oq_table *table_new(size_t slots, struct oq_table *older)
+{
+    struct oq_table *table = calloc(1, sizeof *table + slots * sizeof table->slot[0]);
+    if (table == NULL)
+        return NULL;
+    table->mask = slots - 1;
+    table->older = older;
+    atomic_init(&table->from, older);
+    return table;
+}
+
+/* The slot that holds the item of the probe's key, or the free one where it belongs. */
+static _Atomic(void *) *slot_for(const struct oq_index *index, struct oq_table *table,
+                                 uint64_t hash, const void *probe, void **ret_item)
+{
+    for (size_t at = (size_t)hash & table->mask;; at = (at + 1) & table->mask) {
+        void *item = atomic_load_explicit(&table->slot[at], memory_order_acquire);
+        if (item == NULL || index->same(item, probe)) {
+            *ret_item = item;
+            return &table->slot[at];
+        }
+    }
+}
+
+int oq_index_init(struct oq_index *index, oq_hash_fn *hash, oq_same_fn *same)
+{
+    struct oq_table *table = table_new(TABLE_FIRST, NULL);
+    if (table == NULL)
+        return PS_E_NOMEM;
+    index->hash = hash;
+    index->same = same;
+    index->count = 0;
+    ps_hash_key_random(&index->key);
+    atomic_init(&index->table, table);
+    return 0;
+}
+
+void oq_index_done(struct oq_index *index)
+{
+    struct oq_table *table = atomic_load_explicit(&index->table, memory_order_relaxed);
+    while (table != NULL) {
+        struct oq_table *older = table->older;
+        free(table);
+        table = older;
+    }
+}
+
+/* Moves the next few slots of the predecessor. What has been replaced since is here already, and
+ * newer. */
+static void move_some(struct oq_index *index, struct oq_table *table, struct oq_table *from)
+{
+    for (int i = 0; i < MOVE_SLOTS && table->moved <= from->mask; i++, table->moved++) {
+        void *item = atomic_load_explicit(&from->slot[table->moved], memory_order_relaxed);
+        if (item == NULL)
+            continue;
+        void *there;
+        _Atomic(void *) *slot =
+            slot_for(index, table, index->hash(&index->key, item), item, &there);
+        if (there == NULL)
+            atomic_store_explicit(slot, item, memory_order_release);
+    }
+    if (table->moved > from->mask)
+        atomic_store_explicit(&table->from, NULL, memory_order_release);
+}
+
+int oq_index_reserve(struct oq_index *index)
+{
+    struct oq_table *table = atomic_load_explicit(&index->table, memory_order_relaxed);
+    if ((index->count + 1) * 4 > (table->mask + 1) * 3) {
+        assert(atomic_load_explicit(&table->from, memory_order_relaxed) == NULL);
+        table = table_new(2 * (table->mask + 1), table);
+        if (table == NULL)
+            return PS_E_NOMEM;
+        atomic_store_explicit(&index->table, table, memory_order_release);
+    }
+    struct oq_table *from = atomic_load_explicit(&table->from, memory_order_relaxed);
+    if (from != NULL)
+        move_some(index, table, from);
+    return 0;
+}
+
+void oq_index_put(struct oq_index *index, void *item)
+{
+    struct oq_table *table = atomic_load_explicit(&index->table, memory_order_relaxed);
+    struct oq_table *from = atomic_load_explicit(&table->from, memory_order_relaxed);
+    uint64_t hash = index->hash(&index->key, item);
+    void *there;
+    _Atomic(void *) *slot = slot_for(index, table, hash, item, &there);
+    void *to_be_moved = NULL;
+    if (there == NULL && from != NULL)
+        (void)slot_for(index, from, hash, item, &to_be_moved);
+    if (there == NULL && to_be_moved == NULL)
+        index->count++;
+    atomic_store_explicit(slot, item, memory_order_release);
+}
+
+void *oq_index_find(const struct oq_index *index, const void *probe)
+{
+    struct oq_table *table = atomic_load_explicit(&index->table, memory_order_acquire);
+    /* Read before looking into `table`: NULL then means that everything had arrived there. */
+    struct oq_table *from = atomic_load_explicit(&table->from, memory_order_acquire);
+    uint64_t hash = index->hash(&index->key, probe);
+    void *item;
+    (void)slot_for(index, table, hash, probe, &item);
+    if (item == NULL && from != NULL)
+        (void)slot_for(index, from, hash, probe, &item);
+    return item;
+}
