@@ -7,6 +7,9 @@
 #include "common/json.h"
 #include "gateway/front/verdict.h"
 
+/* How documents are printed: real numbers as people wrote them (9.9, not 9.9000000000000004). */
+#define GW_SALE_JSON_FLAGS (JSON_COMPACT | JSON_REAL_PRECISION(15))
+
 #define GW_SALE_SKUS_MAX       100
 #define GW_SALE_ATTRIBUTES_MAX 2048 /* bytes, as compact JSON */
 #define GW_SALE_CAP_DEFAULT    1

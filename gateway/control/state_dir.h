@@ -10,8 +10,7 @@
 struct gw_state_dir {
     char *path; /* as given, heap */
     int fd;     /* holds flock while open */
-    char gateway_id[PS_NAME_MAX +
-                    1]; /* of gateway.id: "gw-" and 8 hexadecimal digits when generated */
+    char gateway_id[PS_NAME_MAX + 1]; /* "gw-" and 8 hexadecimal digits when generated */
 };
 
 /* Opens `path`; creates it (mode 0700, its parent must exist) when it is not there. Start-up only:
