@@ -14,6 +14,9 @@
 
 int ps_json_parse(const char *text, size_t len, json_t **ret_json, struct ps_fault *fault)
 {
+    /* A raw NUL is never JSON, but jansson overlooks one behind a number. */
+    if (memchr(text, '\0', len) != NULL)
+        return ps_fault(fault, PS_E_INVALID, "", "not valid JSON: it holds a NUL byte");
     json_error_t error;
     json_t *json = json_loadb(text, len, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &error);
     if (json == NULL) {

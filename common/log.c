@@ -110,21 +110,21 @@ static void format_line(struct line *line, enum ps_log_level level, const char *
 static void write_line(int fd, const struct line *line, const _Atomic int64_t *give_up_ns)
 {
     size_t done = 0;
-    while (done < line->len) {
+    bool late = false;
+    while (done < line->len && !late) {
+        late = ps_clock_mono_ns(&ps_clock_system) > atomic_load(give_up_ns);
         struct pollfd ready = {.fd = fd, .events = POLLOUT};
-        ssize_t n = -1;
-        int polled = poll(&ready, 1, POLL_MS);
-        if (polled > 0) {
-            n = write(fd, line->text + done, line->len - done);
-            if (n < 0 && errno == EAGAIN) /* ready, but not for this much: do not spin */
-                poll(NULL, 0, POLL_MS);
-            else if (n < 0 && errno != EINTR)
-                break;
-        }
-        if (n > 0)
+        if (poll(&ready, 1, late ? 0 : POLL_MS) <= 0)
+            continue;
+        ssize_t n = write(fd, line->text + done, line->len - done);
+        if (n > 0) {
             done += (size_t)n;
-        else if (ps_clock_mono_ns(&ps_clock_system) > atomic_load(give_up_ns))
+            late = false;
+        } else if (errno == EAGAIN) { /* ready, but not for this much: do not spin */
+            poll(NULL, 0, late ? 0 : POLL_MS);
+        } else if (errno != EINTR) {
             break;
+        }
     }
     if (done < line->len)
         count_dropped();

@@ -26,8 +26,8 @@ int ps_mailbox_new(uv_loop_t *loop, size_t capacity, ps_mail_fn *on_mail,
                    struct ps_mailbox **ret_mailbox) PS_MUST_CHECK;
 /* Any thread, no lock, no wait. PS_E_FULL: nothing was queued. */
 int ps_mailbox_post(struct ps_mailbox *mailbox, const struct ps_mail *mail) PS_MUST_CHECK;
-/* The loop's thread. Undelivered messages are dropped; the handle closes on the loop's next turn,
- * then memory is freed. NULL is allowed. */
+/* The loop's thread, when no other thread can post any more. Undelivered messages are dropped; the
+ * handle closes on the loop's next turn, then memory is freed. NULL is allowed. */
 void ps_mailbox_close(struct ps_mailbox *mailbox);
 
 #endif

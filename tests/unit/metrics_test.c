@@ -1,0 +1,127 @@
+/* Counting in shards, and the text of a scrape. */
+#include "tests/unit/check.h"
+
+#include "common/metrics.h"
+
+#include <pthread.h>
+#include <stdlib.h>
+
+enum { ROW_REQUESTS, ROW_OPEN, ROW_LATENCY, ROWS };
+
+static const char *const verdicts[] = {"accepted", "sold_out", NULL};
+static const struct ps_metric table[ROWS] = {
+    {"penstock_requests_total", "Requests by verdict.", PS_COUNTER, "verdict", verdicts},
+    {"penstock_connections", "Open connections.", PS_GAUGE, NULL, NULL},
+    {"penstock_buy_seconds", "Time to answer.", PS_HISTOGRAM_SECONDS, NULL, NULL},
+};
+
+static void shards_are_added_up(void **state)
+{
+    (void)state;
+    struct ps_metrics *metrics = NULL;
+    assert_ok(ps_metrics_new(table, ROWS, 2, &metrics));
+    struct ps_metrics_shard *a = ps_metrics_shard(metrics), *b = ps_metrics_shard(metrics);
+    assert_non_null(a);
+    assert_non_null(b);
+    assert_null(ps_metrics_shard(metrics));
+    ps_metric_add(a, ROW_REQUESTS, 1, 3);
+    ps_metric_add(b, ROW_REQUESTS, 1, 4);
+    ps_metric_set(a, ROW_OPEN, 0, 5);
+    ps_metric_set(a, ROW_OPEN, 0, 6);
+    ps_metric_add(b, ROW_OPEN, 0, -1);
+    assert_int_equal(ps_metric_read(metrics, ROW_REQUESTS, 0), 0);
+    assert_int_equal(ps_metric_read(metrics, ROW_REQUESTS, 1), 7);
+    assert_int_equal(ps_metric_read(metrics, ROW_OPEN, 0), 5);
+    ps_metrics_free(metrics);
+    ps_metrics_free(NULL);
+}
+
+static void a_scrape_is_prometheus_text(void **state)
+{
+    (void)state;
+    struct ps_metrics *metrics = NULL;
+    assert_ok(ps_metrics_new(table, ROWS, 2, &metrics));
+    struct ps_metrics_shard *a = ps_metrics_shard(metrics), *b = ps_metrics_shard(metrics);
+    ps_metric_add(a, ROW_REQUESTS, 0, 2);
+    ps_metric_add(b, ROW_REQUESTS, 1, PS_INT_MAX);
+    ps_metric_set(a, ROW_OPEN, 0, 9);
+    ps_metric_observe_ns(a, ROW_LATENCY, 500000); /* a bound belongs to its bucket */
+    ps_metric_observe_ns(b, ROW_LATENCY, 500001);
+    ps_metric_observe_ns(a, ROW_LATENCY, 30000000);
+    ps_metric_observe_ns(a, ROW_LATENCY, 9000000007);
+    size_t len = 0;
+    char *text = ps_metrics_print(metrics, &len);
+    assert_non_null(text);
+    assert_int_equal(strlen(text), len);
+    assert_string_equal(text, "# HELP penstock_requests_total Requests by verdict.\n"
+                              "# TYPE penstock_requests_total counter\n"
+                              "penstock_requests_total{verdict=\"accepted\"} 2\n"
+                              "penstock_requests_total{verdict=\"sold_out\"} 9007199254740991\n"
+                              "# HELP penstock_connections Open connections.\n"
+                              "# TYPE penstock_connections gauge\n"
+                              "penstock_connections 9\n"
+                              "# HELP penstock_buy_seconds Time to answer.\n"
+                              "# TYPE penstock_buy_seconds histogram\n"
+                              "penstock_buy_seconds_bucket{le=\"0.0005\"} 1\n"
+                              "penstock_buy_seconds_bucket{le=\"0.001\"} 2\n"
+                              "penstock_buy_seconds_bucket{le=\"0.0025\"} 2\n"
+                              "penstock_buy_seconds_bucket{le=\"0.005\"} 2\n"
+                              "penstock_buy_seconds_bucket{le=\"0.01\"} 2\n"
+                              "penstock_buy_seconds_bucket{le=\"0.025\"} 2\n"
+                              "penstock_buy_seconds_bucket{le=\"0.05\"} 3\n"
+                              "penstock_buy_seconds_bucket{le=\"0.1\"} 3\n"
+                              "penstock_buy_seconds_bucket{le=\"0.25\"} 3\n"
+                              "penstock_buy_seconds_bucket{le=\"0.5\"} 3\n"
+                              "penstock_buy_seconds_bucket{le=\"1\"} 3\n"
+                              "penstock_buy_seconds_bucket{le=\"2.5\"} 3\n"
+                              "penstock_buy_seconds_bucket{le=\"+Inf\"} 4\n"
+                              "penstock_buy_seconds_sum 9.031000008\n"
+                              "penstock_buy_seconds_count 4\n");
+    free(text);
+    ps_metrics_free(metrics);
+}
+
+#define ADDS 50000
+
+static void *count(void *arg)
+{
+    for (int i = 0; i < ADDS; i++) {
+        ps_metric_add(arg, ROW_REQUESTS, 0, 1);
+        ps_metric_observe_ns(arg, ROW_LATENCY, i);
+    }
+    return NULL;
+}
+
+static void a_scrape_may_run_while_others_count(void **state)
+{
+    (void)state;
+    struct ps_metrics *metrics = NULL;
+    assert_ok(ps_metrics_new(table, ROWS, 2, &metrics));
+    pthread_t thread[2];
+    for (int i = 0; i < 2; i++)
+        assert_ok(pthread_create(&thread[i], NULL, count, ps_metrics_shard(metrics)));
+    int64_t last = 0;
+    bool rises = true;
+    for (int i = 0; i < 100; i++) {
+        size_t len;
+        free(ps_metrics_print(metrics, &len));
+        int64_t now = ps_metric_read(metrics, ROW_REQUESTS, 0);
+        rises = rises && now >= last;
+        last = now;
+    }
+    for (int i = 0; i < 2; i++)
+        pthread_join(thread[i], NULL);
+    assert_true(rises);
+    assert_int_equal(ps_metric_read(metrics, ROW_REQUESTS, 0), 2 * ADDS);
+    ps_metrics_free(metrics);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(shards_are_added_up),
+        cmocka_unit_test(a_scrape_is_prometheus_text),
+        cmocka_unit_test(a_scrape_may_run_while_others_count),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
