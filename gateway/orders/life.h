@@ -26,7 +26,21 @@ int64_t gw_epoch_next(int64_t highest_seen);
 int gw_life_confirm(struct gw_core *core, const struct oq_order *order, struct ps_str by, const struct oq_ticket *ticket) PS_MUST_CHECK;
 int gw_life_release(struct gw_core *core, const struct oq_order *order, enum oq_reason reason, const struct oq_ticket *ticket) PS_MUST_CHECK;
 
-/* The order as people see it: {"order_id","sale","sku","quantity","state","reason","reserved_at","pay_by","idempotency_key"}; with `admin` also user, epoch, seq. */
-int gw_order_print(const struct oq_order *order, bool admin, struct ps_buf *buf) PS_MUST_CHECK;
+/* The order as people see it: {"order_id","sale","sku","quantity","state","reason","reserved_at","pay_by","idempotency_key"}. */
+struct gw_order_text {
+    struct ps_uuid id;
+    const char *sale, *sku;
+    int64_t quantity;
+    const char *state;  /* pending, accepted, confirmed, released */
+    const char *reason; /* "" = null */
+    int64_t reserved_at_ms, pay_by_ms;
+    struct ps_str key;
+};
+/* Without the closing brace, so that members can follow. */
+void gw_order_put(struct ps_buf *buf, const struct gw_order_text *order);
+struct gw_order_text gw_order_text_of(const struct oq_order *order);
+void gw_order_put_public(struct ps_buf *buf, const struct oq_order *order);
+/* With user, epoch and seq. */
+void gw_order_put_admin(struct ps_buf *buf, const struct oq_order *order);
 
 #endif

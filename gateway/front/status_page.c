@@ -1,0 +1,211 @@
+/* Status pages are what a sale's whole audience asks for, so an answer is one prepared buffer: head and body are made once for all who ask in the same 100 ms. The body
+ * holds no server time, because that would change the strong ETag with every build; clients use Date and Age.
+ *
+ * Caching rule: shared caches may keep the page for a second or two, and serve it stale for a little longer while they fetch it again; but before a sale opens, neither
+ * max-age nor max-age plus stale-while-revalidate may reach past the opening, or buyers would see "scheduled" after it. */
+#include "gateway/front/status_page.h"
+
+#include "gateway/visit.h"
+
+#include <sodium.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define PAGE_LIFE_NS (100 * PS_NS_PER_MS)
+#define SKU_TEXT_MAX 5120 /* name, numbers, price and attributes (2 KiB each at most, escaped as they came) */
+
+struct page {
+    int64_t built_ns; /* 0 = never */
+    char etag[24];
+    struct gw_shared_answer *full, *not_modified;
+};
+
+struct gw_pages {
+    size_t count;
+    struct page *page; /* by gw_sale.index */
+};
+
+int gw_pages_new(struct gw_pages **ret_pages)
+{
+    struct gw_pages *pages = calloc(1, sizeof *pages);
+
+    if (pages == NULL)
+        return PS_E_NOMEM;
+    *ret_pages = pages;
+    return 0;
+}
+
+void gw_pages_forget(struct gw_pages *pages)
+{
+    for (size_t i = 0; i < pages->count; i++) {
+        gw_shared_answer_unref(pages->page[i].full);
+        gw_shared_answer_unref(pages->page[i].not_modified);
+    }
+    free(pages->page);
+    *pages = (struct gw_pages){0};
+}
+
+void gw_pages_free(struct gw_pages *pages)
+{
+    if (pages == NULL)
+        return;
+    gw_pages_forget(pages);
+    free(pages);
+}
+
+static const char *phase_name(enum gw_phase phase)
+{
+    static const char *const names[] = {"scheduled", "open", "paused", "ended"};
+    return names[phase];
+}
+
+static void put_time(struct ps_buf *buf, const char *member, int64_t wall_ms)
+{
+    char text[PS_TIME_LEN + 1];
+
+    ps_buf_puts(buf, member);
+    if (wall_ms == INT64_MAX) {
+        ps_buf_puts(buf, "null");
+        return;
+    }
+    ps_time_format(wall_ms, text);
+    ps_buf_put_json(buf, text, PS_TIME_LEN);
+}
+
+static void put_body(struct ps_buf *buf, const struct gw_sale *sale, enum gw_phase phase)
+{
+    ps_buf_puts(buf, "{\"sale\":");
+    ps_buf_put_json(buf, sale->name, strlen(sale->name));
+    ps_buf_puts(buf, ",\"phase\":\"");
+    ps_buf_puts(buf, phase_name(phase));
+    put_time(buf, "\",\"opens_at\":", sale->draft ? INT64_MAX : sale->opens_at_ms);
+    put_time(buf, ",\"closes_at\":", sale->closes_at_ms);
+    ps_buf_puts(buf, ",\"skus\":[");
+    for (uint32_t i = 0; i < sale->sku_count; i++) {
+        const struct gw_sku *sku = &sale->skus[i];
+        int64_t left = sale->counter != NULL ? inv_sale_left(sale->counter, i) : sku->stock;
+        ps_buf_puts(buf, i > 0 ? ",{\"sku\":" : "{\"sku\":");
+        ps_buf_put_json(buf, sku->name, strlen(sku->name));
+        ps_buf_puts(buf, left > 0 ? ",\"availability\":\"in_stock\",\"available\":" : ",\"availability\":\"sold_out\",\"available\":");
+        ps_buf_put_int(buf, left);
+        ps_buf_puts(buf, ",");
+        ps_buf_puts(buf, sku->public_members);
+        ps_buf_puts(buf, "}");
+    }
+    ps_buf_puts(buf, "],\"attributes\":");
+    ps_buf_puts(buf, sale->attributes);
+    ps_buf_puts(buf, "}");
+}
+
+/* max-age, stale-while-revalidate, stale-if-error; each at most what is left until the opening. */
+struct freshness {
+    int64_t max_age, revalidate, on_error;
+};
+
+static struct freshness freshness_within(struct freshness wish, int64_t limit_s)
+{
+    if (wish.max_age > limit_s)
+        wish.max_age = limit_s;
+    if (wish.max_age + wish.revalidate > limit_s)
+        wish.revalidate = limit_s - wish.max_age;
+    if (wish.max_age + wish.on_error > limit_s)
+        wish.on_error = limit_s - wish.max_age;
+    return wish;
+}
+
+static int64_t seconds_until_opening(const struct gw_sale *sale, enum gw_phase phase, int64_t wall_ms)
+{
+    int64_t left_ms = sale->opens_at_ms - wall_ms - PAGE_LIFE_NS / PS_NS_PER_MS;
+
+    if (phase != GW_PHASE_SCHEDULED || sale->draft)
+        return INT64_MAX / 2;
+    return left_ms > 0 ? left_ms / 1000 : 0;
+}
+
+static int build(struct page *page, const struct gw_sale *sale, enum gw_phase phase, int64_t wall_ms)
+{
+    size_t cap = 4096 + sale->sku_count * SKU_TEXT_MAX;
+    char *memory = malloc(cap);
+    struct ps_buf body;
+    unsigned char digest[8];
+    char cache[96], cdn[96];
+    int64_t limit_s = seconds_until_opening(sale, phase, wall_ms);
+    struct freshness near = freshness_within((struct freshness){1, 2, 30}, limit_s);
+    struct freshness far = freshness_within((struct freshness){2, 5, 60}, limit_s);
+    int err;
+
+    if (memory == NULL)
+        return PS_E_NOMEM;
+    ps_buf_init(&body, memory, cap);
+    put_body(&body, sale, phase);
+    if (body.overflow) {
+        free(memory);
+        return PS_E_FULL;
+    }
+    crypto_generichash(digest, sizeof digest, (const unsigned char *)body.at, body.len, NULL, 0);
+    snprintf(page->etag, sizeof page->etag, "\"%02x%02x%02x%02x%02x%02x%02x%02x\"", digest[0], digest[1], digest[2], digest[3],
+             digest[4], digest[5], digest[6], digest[7]);
+    snprintf(cache, sizeof cache, "public, max-age=%lld, stale-while-revalidate=%lld, stale-if-error=%lld", (long long)near.max_age,
+             (long long)near.revalidate, (long long)near.on_error);
+    snprintf(cdn, sizeof cdn, "max-age=%lld, stale-while-revalidate=%lld, stale-if-error=%lld", (long long)far.max_age,
+             (long long)far.revalidate, (long long)far.on_error);
+    const char *const headers[] = {"Content-Type", "application/json", "Cache-Control", cache, "CDN-Cache-Control", cdn, "Surrogate-Control", cdn,
+                                   "ETag", page->etag, "Access-Control-Allow-Origin", "*", NULL};
+    err = gw_shared_answer_new(200, headers, (struct ps_str){body.at, body.len}, &page->full);
+    if (err == 0)
+        err = gw_shared_answer_new(304, headers + 2, (struct ps_str){"", 0}, &page->not_modified);
+    free(memory);
+    return err;
+}
+
+static struct page *page_of(struct gw_worker *worker, const struct gw_sale *sale)
+{
+    struct gw_pages *pages = worker->pages;
+
+    if (pages->count != worker->policy->sale_count) {
+        gw_pages_forget(pages);
+        pages->page = calloc(worker->policy->sale_count, sizeof *pages->page);
+        if (pages->page == NULL)
+            return NULL;
+        pages->count = worker->policy->sale_count;
+    }
+    return &pages->page[sale->index];
+}
+
+bool gw_etag_listed(struct ps_str field, const char *etag)
+{
+    size_t len = strlen(etag);
+
+    if (field.len == 1 && field.at[0] == '*')
+        return true;
+    for (size_t at = 0; at + len <= field.len; at++) {
+        bool starts = at == 0 || field.at[at - 1] == ' ' || field.at[at - 1] == ',' || field.at[at - 1] == '/';
+        bool ends = at + len == field.len || field.at[at + len] == ',' || field.at[at + len] == ' ';
+        if (starts && ends && memcmp(field.at + at, etag, len) == 0)
+            return true;
+    }
+    return false;
+}
+
+void gw_status_answer(struct gw_worker *worker, struct gw_request *request, const struct gw_sale *sale)
+{
+    struct page *page = page_of(worker, sale);
+    int64_t now_ns = ps_clock_mono_ns(worker->core->clock);
+    int64_t wall_ms = ps_clock_wall_ms(worker->core->clock);
+
+    if (page != NULL && (page->built_ns == 0 || now_ns - page->built_ns > PAGE_LIFE_NS)) {
+        gw_shared_answer_unref(page->full);
+        gw_shared_answer_unref(page->not_modified);
+        *page = (struct page){0};
+        if (build(page, sale, gw_sale_phase(sale, wall_ms), wall_ms) == 0)
+            page->built_ns = now_ns;
+    }
+    if (page == NULL || page->built_ns == 0) {
+        gw_worker_count(worker, GW_V_internal);
+        gw_problem_answer(request, GW_V_internal, NULL);
+        return;
+    }
+    bool same = request->header[GW_H_IF_NONE_MATCH].at != NULL && gw_etag_listed(request->header[GW_H_IF_NONE_MATCH], page->etag);
+    gw_worker_count(worker, same ? GW_V_not_modified : GW_V_ok);
+    gw_http_answer_shared(request, same ? page->not_modified : page->full);
+}

@@ -1,0 +1,321 @@
+/* Buying. The gates say who may try; the counter decides atomically; the log makes it an order; and the answer says what the log shows:
+ *
+ *   gates -> reserve -> append -> (suspended until the log has spoken) -> 202 accepted
+ *
+ * Every step knows what it owes if it does not get further: an append that was refused gives the units back at once; an append whose outcome is unknown
+ * gives nothing back, because only a record may (the answer is 202 pending, "perhaps"); an answer that comes after its request's deadline finds nobody
+ * and is counted. A repeat of an order is answered with the order as it is now. */
+#include "gateway/orders/buy.h"
+
+#include "common/log.h"
+#include "gateway/admission/admit.h"
+#include "gateway/front/trace.h"
+#include "gateway/orders/life.h"
+
+#include <string.h>
+
+static void say_no(struct gw_visit *visit, enum gw_verdict verdict, struct gw_problem_detail *detail)
+{
+    detail->seed = visit->user_hash;
+    detail->limit = visit->limit;
+    gw_worker_count(visit->worker, verdict);
+    gw_problem_answer(visit->request, verdict, detail);
+}
+
+static void say_plain_no(struct gw_visit *visit, enum gw_verdict verdict)
+{
+    struct gw_problem_detail detail = {0};
+    say_no(visit, verdict, &detail);
+}
+
+/* 202 with the order; `replayed` marks an order that an earlier request has made. */
+static void say_order(struct gw_visit *visit, const struct gw_order_text *order, bool replayed, enum gw_verdict verdict)
+{
+    struct gw_request *request = visit->request;
+    struct ps_buf body = gw_answer_body(request);
+    char location[sizeof "/v1/orders/" + PS_UUID_LEN] = "/v1/orders/";
+
+    ps_uuid_format(&order->id, location + sizeof "/v1/orders/" - 1);
+    gw_answer_header(request, "Location", location, sizeof location - 1);
+    gw_answer_header(request, "Cache-Control", "no-store", sizeof "no-store" - 1);
+    gw_answer_header(request, "X-Request-Id", request->request_id.at, request->request_id.len);
+    if (replayed)
+        gw_answer_header(request, "Idempotency-Replayed", "true", sizeof "true" - 1);
+    gw_limit_headers(request, &visit->limit);
+    gw_order_put(&body, order);
+    ps_buf_puts(&body, "}");
+    gw_worker_count(visit->worker, verdict);
+    gw_http_answer(request, gw_verdicts[verdict].status, "application/json", (struct ps_str){body.at, body.len}, false);
+}
+
+static struct gw_order_text text_of_visit(const struct gw_visit *visit, char sale[PS_NAME_MAX + 1], const char *state)
+{
+    memcpy(sale, visit->sale_name.at, visit->sale_name.len);
+    sale[visit->sale_name.len] = 0;
+    return (struct gw_order_text){.id = visit->order_id,
+                                  .sale = sale,
+                                  .sku = visit->sku,
+                                  .quantity = visit->quantity,
+                                  .state = state,
+                                  .reason = "",
+                                  .reserved_at_ms = visit->reserved_at_ms,
+                                  .pay_by_ms = visit->pay_by_ms,
+                                  .key = visit->key};
+}
+
+static void say_own(struct gw_visit *visit, const char *state, enum gw_verdict verdict)
+{
+    char sale[PS_NAME_MAX + 1];
+    struct gw_order_text text = text_of_visit(visit, sale, state);
+    struct gw_worker *worker = visit->worker;
+
+    ps_metric_observe_ns(worker->shard, GW_M_BUY_SECONDS, ps_clock_mono_ns(worker->core->clock) - visit->request->arrived_ns);
+    say_order(visit, &text, false, verdict);
+}
+
+static void say_replay(struct gw_visit *visit, const struct oq_order *order)
+{
+    struct gw_order_text text = gw_order_text_of(order);
+    say_order(visit, &text, true, GW_V_replayed);
+}
+
+/* --- an order that the counter knows and the log does not show yet --- */
+
+static bool same_payload(const struct gw_visit *visit, const struct inv_entry *entry)
+{
+    return entry->sku == visit->sku_index && entry->quantity == visit->quantity;
+}
+
+static void say_in_doubt(struct gw_visit *visit, const struct ps_uuid *id, const struct inv_entry *entry)
+{
+    char sale[PS_NAME_MAX + 1];
+    struct gw_order_text text = text_of_visit(visit, sale, "pending");
+
+    text.id = *id;
+    text.reserved_at_ms = entry->reserved_at_ms;
+    text.pay_by_ms = entry->pay_by_ms;
+    text.key = (struct ps_str){entry->key, entry->key_len};
+    say_order(visit, &text, true, GW_V_replayed);
+}
+
+static void say_user_limit(struct gw_visit *visit, const struct ps_uuid *id)
+{
+    char text[PS_UUID_LEN + 1];
+    struct gw_problem_detail detail = {.order_id = {text, PS_UUID_LEN}};
+
+    ps_uuid_format(id, text);
+    if (ps_uuid_equal(id, &(struct ps_uuid){0}))
+        detail.order_id = (struct ps_str){0};
+    say_no(visit, GW_V_user_limit, &detail);
+}
+
+/* The counter has met this buyer before: his key, or his cap. The fold is asked again, because it may have learnt of the order since the replay gate. */
+static void answer_repeat(struct gw_visit *visit, const struct gw_sale *sale, const struct inv_answer *answer)
+{
+    struct gw_core *core = visit->worker->core;
+    const struct oq_order *order = oq_fold_order(core->fold, &answer->order_id);
+    bool one = sale->cap == 1 || sale->skus[visit->sku_index].cap == 1;
+    struct inv_entry entry;
+
+    if (answer->result == INV_MISMATCH) {
+        say_plain_no(visit, GW_V_idempotency_mismatch);
+        return;
+    }
+    if (answer->result == INV_CAP && (visit->key.len > 0 || !one)) {
+        say_user_limit(visit, &answer->order_id);
+        return;
+    }
+    if (order != NULL && order->known) {
+        if (order->sku == visit->sku_index && order->quantity == visit->quantity)
+            say_replay(visit, order);
+        else
+            say_user_limit(visit, &answer->order_id);
+        return;
+    }
+    if (inv_store_find(core->store, sale->counter, &answer->order_id, &entry) < 0) {
+        say_plain_no(visit, GW_V_order_pending); /* decided this very moment: the next try sees it */
+        return;
+    }
+    if (!same_payload(visit, &entry)) {
+        say_user_limit(visit, &answer->order_id);
+        return;
+    }
+    int64_t age_ms = ps_clock_wall_ms(core->clock) - entry.reserved_at_ms;
+    if (answer->result == INV_DUPLICATE && age_ms < core->settings->log.ack_timeout_ms)
+        say_plain_no(visit, GW_V_idempotency_in_progress);
+    else
+        say_in_doubt(visit, &answer->order_id, &entry);
+}
+
+/* --- reserve and append --- */
+
+static struct oq_event accepted_event(const struct gw_visit *visit, const struct gw_sale *sale, int64_t wall_ms)
+{
+    struct ps_str trace = visit->request->header[GW_H_TRACEPARENT];
+
+    return (struct oq_event){.type = OQ_ACCEPTED,
+                             .rehearsal = sale->rehearsal,
+                             .has_order_id = true,
+                             .order_id = visit->order_id,
+                             .sale = visit->sale_name,
+                             .epoch = sale->epoch,
+                             .at_ms = wall_ms,
+                             .sku = {visit->sku, strlen(visit->sku)},
+                             .quantity = visit->quantity,
+                             .user = visit->client.user,
+                             .key = visit->key,
+                             .reserved_at_ms = visit->reserved_at_ms,
+                             .pay_by_ms = visit->pay_by_ms,
+                             .cap = sale->cap,
+                             .sku_cap = sale->skus[visit->sku_index].cap,
+                             .sale_version = sale->version,
+                             .traceparent = trace};
+}
+
+static void append(struct gw_visit *visit, const struct gw_sale *sale, int64_t now_ns, int64_t wall_ms)
+{
+    struct gw_worker *worker = visit->worker;
+    char trace[GW_TRACE_LEN + 1];
+    struct oq_event event = accepted_event(visit, sale, wall_ms);
+    struct oq_ticket ticket = {.owner = worker->index};
+    int err;
+
+    event.traceparent = gw_trace_next(event.traceparent, &worker->ids, wall_ms, trace);
+    ticket.handle = gw_http_suspend(visit->request); /* before the append: its outcome may come at once */
+    gw_worker_await_log(worker, visit, now_ns);
+    err = oq_log_append(worker->core->log, &event, &ticket);
+    if (err == 0)
+        return;
+    gw_worker_awaited(worker, visit);
+    inv_store_settle(worker->core->store, sale->counter, &visit->order_id, INV_VOID); /* surely not submitted */
+    say_plain_no(visit, err == PS_E_FULL ? GW_V_log_backlog : GW_V_log_unavailable);
+}
+
+static void reserve(struct gw_visit *visit, const struct gw_sale *sale, int64_t now_ns, int64_t wall_ms)
+{
+    struct gw_worker *worker = visit->worker;
+    struct inv_reservation reservation = {.epoch = sale->epoch,
+                                          .user = visit->client.user,
+                                          .key = visit->key,
+                                          .sku = visit->sku_index,
+                                          .quantity = visit->quantity,
+                                          .cap = sale->cap,
+                                          .sku_cap = sale->skus[visit->sku_index].cap,
+                                          .ttl_ms = sale->ttl_ms};
+    struct inv_answer answer;
+    struct gw_problem_detail detail = {0};
+
+    ps_uuid_next(&worker->ids, wall_ms, &visit->order_id);
+    reservation.order_id = visit->order_id;
+    if (inv_store_reserve(worker->core->store, sale->counter, &reservation, NULL, NULL, 0, &answer) != INV_DONE) {
+        say_plain_no(visit, GW_V_store_unavailable);
+        return;
+    }
+    switch (answer.result) {
+    case INV_RESERVED:
+        visit->reserved_at_ms = answer.reserved_at_ms;
+        visit->pay_by_ms = answer.pay_by_ms;
+        append(visit, sale, now_ns, wall_ms);
+        break;
+    case INV_SOLD_OUT:
+        if (answer.left > 0)
+            detail.text = "fewer are left than were asked for";
+        say_no(visit, GW_V_sold_out, &detail);
+        break;
+    case INV_FENCED:
+        say_plain_no(visit, GW_V_fenced);
+        break;
+    case INV_CAP:
+    case INV_DUPLICATE:
+    case INV_MISMATCH:
+        answer_repeat(visit, sale, &answer);
+        break;
+    }
+}
+
+/* --- the way through --- */
+
+static void hold(struct gw_visit *visit, const struct gw_admission *admission)
+{
+    uint64_t handle = gw_http_suspend(visit->request);
+
+    if (gw_worker_hold(visit->worker, handle, admission->until_ns, admission->now_ns) < 0)
+        say_plain_no(visit, GW_V_shed);
+}
+
+static void go(struct gw_visit *visit, const struct gw_sale *sale)
+{
+    struct gw_worker *worker = visit->worker;
+    struct gw_admission admission = {.visit = visit,
+                                     .sale = sale,
+                                     .now_ns = ps_clock_mono_ns(worker->core->clock),
+                                     .wall_ms = ps_clock_wall_ms(worker->core->clock),
+                                     .may_wait = gw_waiting_count(worker->waiting) < (size_t)worker->core->settings->http.waiting};
+
+    switch (gw_admit(&admission)) {
+    case GW_NO:
+        say_no(visit, admission.verdict, &admission.detail);
+        break;
+    case GW_REPLAY:
+        say_replay(visit, admission.own);
+        break;
+    case GW_WAIT:
+        hold(visit, &admission);
+        break;
+    case GW_NEXT:
+        reserve(visit, sale, admission.now_ns, admission.wall_ms);
+        break;
+    }
+}
+
+void gw_buy_start(struct gw_visit *visit, const struct gw_sale *sale)
+{
+    struct gw_worker *worker = visit->worker;
+
+    visit->user_hash = ps_hash64(&worker->core->hash_key, visit->client.user.at, visit->client.user.len);
+    go(visit, sale);
+}
+
+void gw_buy_resume(struct gw_worker *worker, struct gw_request *request)
+{
+    struct gw_visit *visit = request->user;
+    const struct gw_sale *sale = gw_policy_sale(worker->policy, visit->sale_name.at, visit->sale_name.len);
+
+    if (sale == NULL) /* deleted while the request waited */
+        say_plain_no(visit, GW_V_not_found);
+    else
+        go(visit, sale);
+}
+
+void gw_buy_outcome(struct gw_worker *worker, const struct ps_mail *mail)
+{
+    struct gw_request *request = gw_http_find(worker->http, mail->handle);
+    const struct oq_order *order = mail->ptr;
+    struct gw_visit *visit;
+
+    if (request == NULL) { /* it was answered `pending` at its deadline */
+        ps_metric_add(worker->shard, GW_M_STALE_MAIL, 0, 1);
+        return;
+    }
+    visit = request->user;
+    gw_worker_awaited(worker, visit);
+    if (mail->result == OQ_REFUSED)
+        say_plain_no(visit, GW_V_log_unavailable);
+    else if (mail->result == OQ_UNKNOWN || order == NULL)
+        say_own(visit, "pending", GW_V_pending);
+    else if (oq_order_state(order) == OQ_STATE_VOID)
+        say_plain_no(visit, GW_V_fenced);
+    else if (oq_order_state(order) == OQ_STATE_ACCEPTED)
+        say_own(visit, "accepted", GW_V_accepted);
+    else
+        say_replay(visit, order); /* confirmed or cancelled before its buyer was told */
+}
+
+void gw_buy_overdue(struct gw_worker *worker, int64_t now_ns)
+{
+    while (worker->first_order != NULL && worker->first_order->deadline_ns <= now_ns) {
+        struct gw_visit *visit = worker->first_order;
+        gw_worker_awaited(worker, visit);
+        say_own(visit, "pending", GW_V_pending);
+    }
+}

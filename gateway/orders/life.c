@@ -1,0 +1,326 @@
+/* The life of an order. The log's thread calls on_record for everything that is durable: the record is folded, the fold says what changed, and that
+ * change - nothing else - moves units in the counter. Only then does on_outcome tell the asker. So at any time between two batches the counter and the
+ * fold agree, which is the cut that the auditor takes.
+ *
+ * The handles of counters are kept beside the fold's sales, in a list that the log's thread alone writes (after start) and reads. */
+#include "gateway/orders/life.h"
+
+#include "common/log.h"
+#include "gateway/worker.h"
+
+#include <sodium.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct counter_of {
+    struct oq_sale *books;
+    struct inv_sale *counter;
+};
+
+struct gw_life {
+    struct gw_core *core;
+    struct ps_metrics_shard *shard; /* the log's thread */
+    bool going;
+    struct counter_of *counters;
+    size_t count, cap;
+};
+
+int gw_life_new(struct gw_core *core, struct gw_life **ret_life)
+{
+    struct gw_life *life = calloc(1, sizeof *life);
+
+    if (life == NULL)
+        return PS_E_NOMEM;
+    life->core = core;
+    life->shard = ps_metrics_shard(core->metrics);
+    if (life->shard == NULL) {
+        free(life);
+        return PS_E_NOMEM;
+    }
+    *ret_life = life;
+    return 0;
+}
+
+void gw_life_free(struct gw_life *life)
+{
+    if (life == NULL)
+        return;
+    free(life->counters);
+    free(life);
+}
+
+void gw_life_go(struct gw_life *life)
+{
+    life->going = true;
+}
+
+static struct inv_sale *counter_of(const struct gw_life *life, const struct oq_sale *books)
+{
+    for (size_t i = life->count; i > 0; i--)
+        if (life->counters[i - 1].books == books)
+            return life->counters[i - 1].counter;
+    return NULL;
+}
+
+static int counter_set(struct gw_life *life, struct oq_sale *books, struct inv_sale *counter)
+{
+    for (size_t i = 0; i < life->count; i++) {
+        if (life->counters[i].books == books) {
+            life->counters[i].counter = counter;
+            return 0;
+        }
+    }
+    if (life->count == life->cap) {
+        size_t cap = life->cap ? life->cap * 2 : 16;
+        struct counter_of *more = realloc(life->counters, cap * sizeof *more);
+        if (more == NULL)
+            return PS_E_NOMEM;
+        life->counters = more;
+        life->cap = cap;
+    }
+    life->counters[life->count++] = (struct counter_of){books, counter};
+    return 0;
+}
+
+/* --- the log's thread --- */
+
+static void settle(struct gw_life *life, const struct oq_change *change)
+{
+    struct inv_store *store = life->core->store;
+    struct inv_sale *counter = counter_of(life, change->sale);
+
+    if (counter == NULL) /* not loaded yet: the load takes it from the fold */
+        return;
+    switch (change->effect) {
+    case OQ_EFFECT_ACCEPTED:
+        inv_store_settle(store, counter, &change->order->id, INV_ACCEPTED);
+        break;
+    case OQ_EFFECT_VOID:
+        inv_store_settle(store, counter, &change->order->id, INV_VOID);
+        break;
+    case OQ_EFFECT_CONFIRMED:
+        inv_store_settle(store, counter, &change->order->id, INV_CONFIRMED);
+        break;
+    case OQ_EFFECT_RELEASED:
+        inv_store_settle(store, counter, &change->order->id, INV_RELEASED);
+        break;
+    case OQ_EFFECT_RAISED:
+        inv_store_raise(store, counter, &change->ref, change->sku, change->delta);
+        break;
+    case OQ_EFFECT_LOWERED:
+        inv_store_settle(store, counter, &change->ref, INV_ACCEPTED);
+        break;
+    case OQ_EFFECT_LOWER_VOID:
+        inv_store_settle(store, counter, &change->ref, INV_VOID);
+        break;
+    case OQ_EFFECT_FENCED:
+    case OQ_EFFECT_NONE:
+        break;
+    }
+}
+
+static void count(struct gw_life *life, const struct oq_change *change)
+{
+    static const int row[] = {
+        [OQ_EFFECT_ACCEPTED] = 0, [OQ_EFFECT_VOID] = 1, [OQ_EFFECT_CONFIRMED] = 2, [OQ_EFFECT_RELEASED] = 3};
+
+    switch (change->effect) {
+    case OQ_EFFECT_RELEASED:
+        ps_metric_add(life->shard, GW_M_UNITS_RETURNED, 0, change->order->quantity);
+        /* fall through */
+    case OQ_EFFECT_ACCEPTED:
+    case OQ_EFFECT_VOID:
+    case OQ_EFFECT_CONFIRMED:
+        ps_metric_add(life->shard, GW_M_ORDERS, (size_t)row[change->effect], 1);
+        break;
+    default:
+        break;
+    }
+    if (change->anomaly)
+        ps_metric_add(life->shard, GW_M_FOLD_ANOMALIES, 0, 1);
+}
+
+static void on_record(uint32_t partition, int64_t seq, const struct oq_event *event, void *ctx)
+{
+    struct gw_life *life = ctx;
+    struct oq_change change;
+    int err = oq_fold_apply(life->core->fold, partition, seq, event, &change);
+
+    if (err < 0) {
+        /* A record that cannot be folded leaves the books behind the log; going on would promise what nobody remembers. */
+        ps_log(PS_LOG_ERROR, "log_record_not_folded", PS_F_INT("seq", seq), PS_F_STR("error", ps_err_text(err)));
+        ps_log_stop();
+        abort();
+    }
+    if (!life->going)
+        return;
+    settle(life, &change);
+    count(life, &change);
+    if (change.anomaly)
+        ps_log(PS_LOG_ERROR, "log_anomaly", PS_F_INT("seq", seq));
+}
+
+
+static int tell(const struct gw_core *core, uint32_t owner, const struct ps_mail *mail)
+{
+    if (owner == GW_OWNER_CONTROL)
+        return ps_mailbox_post(core->control_mail, mail);
+    return gw_worker_post(core->workers[owner], mail);
+}
+
+static void on_outcome(const struct oq_ticket *ticket, const struct oq_event *event, enum oq_outcome outcome, int64_t seq,
+                       void *ctx)
+{
+    struct gw_life *life = ctx;
+    struct gw_core *core = life->core;
+    struct oq_order *order = event->has_order_id ? oq_fold_order(core->fold, &event->order_id) : NULL;
+    struct ps_mail mail = {.kind = GW_MAIL_ORDER, .result = (int32_t)outcome, .handle = ticket->handle, .value = ticket->kind, .ptr = order};
+
+    (void)seq;
+    if (outcome == OQ_REFUSED) { /* surely not in the log: the units go back at once */
+        struct oq_sale *books = oq_fold_sale(core->fold, event->sale.at, event->sale.len);
+        struct inv_sale *counter = books ? counter_of(life, books) : NULL;
+        struct ps_uuid ref = event->order_id;
+        bool reserved = event->type == OQ_ACCEPTED || (event->type == OQ_ADJUSTED && event->delta < 0);
+        if (event->type == OQ_ADJUSTED)
+            oq_adjust_ref(event->adjust_key, &ref);
+        if (counter != NULL && reserved)
+            inv_store_settle(core->store, counter, &ref, INV_VOID);
+    }
+    if (tell(core, ticket->owner, &mail) < 0)
+        ps_log(PS_LOG_ERROR, "outcome_not_delivered", PS_F_INT("owner", ticket->owner));
+}
+
+static void on_state(bool available, const char *why, void *ctx)
+{
+    struct gw_life *life = ctx;
+    struct ps_mail mail = {.kind = GW_MAIL_STATE, .value = available};
+
+    ps_log(available ? PS_LOG_INFO : PS_LOG_ERROR, available ? "log_available" : "log_unavailable", PS_F_STR("why", why ? why : ""));
+    if (life->core->control_mail != NULL)
+        (void)!ps_mailbox_post(life->core->control_mail, &mail);
+}
+
+struct oq_log_callbacks gw_life_callbacks(struct gw_life *life)
+{
+    return (struct oq_log_callbacks){
+        .on_record = on_record, .on_outcome = on_outcome, .on_state = on_state, .ctx = life};
+}
+
+/* --- rebuild --- */
+
+static int load_skus(const struct oq_sale *books, struct inv_load *load)
+{
+    for (uint32_t sku = 0; sku < oq_sale_sku_count(books); sku++) {
+        struct oq_totals totals;
+        oq_sale_totals(books, sku, &totals);
+        int err = inv_load_available(load, sku, totals.adjustments - totals.held - totals.confirmed);
+        if (err < 0)
+            return err;
+    }
+    return 0;
+}
+
+static int load_orders(const struct oq_sale *books, struct inv_load *load)
+{
+    size_t orders = oq_sale_order_count(books);
+
+    for (size_t i = 0; i < orders; i++) {
+        const struct oq_order *order = oq_sale_order_at(books, i);
+        enum oq_state state = oq_order_state(order);
+        struct inv_load_order row = {.id = order->id, .user = order->user, .key = order->key, .sku = order->sku, .quantity = order->quantity};
+
+        if (state == OQ_STATE_VOID || (state == OQ_STATE_RELEASED && order->key.len == 0))
+            continue;
+        row.state = state == OQ_STATE_ACCEPTED    ? INV_LOAD_HELD
+                    : state == OQ_STATE_CONFIRMED ? INV_LOAD_CONFIRMED
+                                                  : INV_LOAD_RELEASED;
+        int err = inv_load_order(load, &row);
+        if (err < 0)
+            return err;
+    }
+    return 0;
+}
+
+static int load_raised(const struct oq_sale *books, struct inv_load *load)
+{
+    struct ps_uuid ref;
+    uint32_t sku;
+    int64_t delta;
+
+    for (size_t i = 0; oq_sale_adjusted_at(books, i, &ref, &sku, &delta); i++) {
+        int err = delta > 0 ? inv_load_raised(load, &ref) : 0;
+        if (err < 0)
+            return err;
+    }
+    return 0;
+}
+
+int gw_life_load(struct gw_life *life, struct oq_sale *books, int64_t epoch, struct inv_sale **ret_sale)
+{
+    size_t count = oq_sale_sku_count(books);
+    const char **skus = calloc(count ? count : 1, sizeof *skus);
+    struct inv_load *load = NULL;
+    struct inv_sale *counter;
+    int err;
+
+    if (skus == NULL)
+        return PS_E_NOMEM;
+    for (uint32_t i = 0; i < count; i++)
+        skus[i] = oq_sale_sku(books, i);
+    err = inv_load_new(life->core->store, oq_sale_name(books), epoch, skus, count, &load);
+    free(skus);
+    if (err < 0)
+        return err;
+    if ((err = load_skus(books, load)) < 0 || (err = load_orders(books, load)) < 0 || (err = load_raised(books, load)) < 0) {
+        inv_load_free(load);
+        return err;
+    }
+    err = inv_load_install(load, &counter);
+    if (err == 0)
+        err = counter_set(life, books, counter);
+    if (err < 0)
+        return err;
+    *ret_sale = counter;
+    return 0;
+}
+
+int64_t gw_epoch_next(int64_t highest_seen)
+{
+    const int random_bits = 20;
+    return (((highest_seen >> random_bits) + 1) << random_bits) | (int64_t)randombytes_uniform(1u << random_bits);
+}
+
+/* --- asking threads --- */
+
+static struct oq_event event_about(const struct gw_core *core, const struct oq_order *order, enum oq_type type)
+{
+    const char *sale = oq_sale_name(order->sale);
+    const char *sku = oq_sale_sku(order->sale, order->sku);
+
+    return (struct oq_event){.type = type,
+                             .rehearsal = order->rehearsal,
+                             .has_order_id = true,
+                             .order_id = order->id,
+                             .sale = {sale, strlen(sale)},
+                             .sku = {sku, strlen(sku)},
+                             .quantity = order->quantity,
+                             .epoch = oq_sale_epoch(order->sale, 0),
+                             .at_ms = ps_clock_wall_ms(core->clock)};
+}
+
+int gw_life_confirm(struct gw_core *core, const struct oq_order *order, struct ps_str by, const struct oq_ticket *ticket)
+{
+    struct oq_event event = event_about(core, order, OQ_CONFIRMED);
+
+    event.by = by;
+    return oq_log_append(core->log, &event, ticket);
+}
+
+int gw_life_release(struct gw_core *core, const struct oq_order *order, enum oq_reason reason, const struct oq_ticket *ticket)
+{
+    struct oq_event event = event_about(core, order, OQ_RELEASED);
+
+    event.reason = reason;
+    return oq_log_append(core->log, &event, ticket);
+}

@@ -1,0 +1,175 @@
+/* The option table and what derives from it. One row an option: --print-default-config, --check-config, --help and the reader of the file
+ * all come from here, so they cannot disagree. Rows marked live are taken over by SIGHUP; others keep their value until a restart. */
+#include "gateway/settings.h"
+
+#include "common/log.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const char *const identity_modes[] = {"header", NULL};
+static const char *const log_levels[] = {"debug", "info", "warn", "error", NULL};
+
+#define AT(field) offsetof(struct gw_settings, field)
+#define ANY       0, INT64_MAX
+#define TEXT(max) 0, (max)
+
+/* clang-format off */
+const struct ps_option gw_options[] = {
+    /* path                          type            offset                            min,max         default          unit           words           live   help */
+    {"listen.host",                  PS_OPT_STRING,  AT(listen.host),                  1, 64,          "\"127.0.0.1\"", "",            NULL,           false, "Address of the public listener (numeric)"},
+    {"listen.port",                  PS_OPT_INT,     AT(listen.port),                  0, 65535,       "8080",          "",            NULL,           false, "Port of the public listener; 0 takes a free one"},
+    {"admin.host",                   PS_OPT_STRING,  AT(admin.host),                   1, 64,          "\"127.0.0.1\"", "",            NULL,           false, "Address of the admin listener (numeric)"},
+    {"admin.port",                   PS_OPT_INT,     AT(admin.port),                   0, 65535,       "9090",          "",            NULL,           false, "Port of the admin listener; 0 takes a free one"},
+    {"admin.hosts",                  PS_OPT_STRINGS, AT(admin.hosts),                  1, 255,         "[]",            "",            NULL,           true,  "Host names that the admin listener serves besides its own address and localhost; others get 421"},
+    {"admin.metrics_open",           PS_OPT_BOOL,    AT(admin.metrics_open),           ANY,            "true",          "",            NULL,           true,  "Serve /metrics without a token; only where the admin listener is on loopback"},
+    {"identity.mode",                PS_OPT_ENUM,    AT(identity.mode),                ANY,            "\"header\"",    "",            identity_modes, false, "Where the user's id comes from: header = X-User-Id, believed only from trusted_proxies"},
+    {"trusted_proxies",              PS_OPT_STRINGS, AT(trusted_proxies),              1, 64,          "[]",            "CIDR",        NULL,           false, "Peers whose X-Forwarded-For and X-User-Id are believed; they must overwrite both"},
+    {"client_ip_header",             PS_OPT_STRING,  AT(client_ip_header),             TEXT(64),       "\"\"",          "",            NULL,           false, "A header with the client's address (CF-Connecting-IP, True-Client-IP) instead of X-Forwarded-For"},
+    {"state_dir",                    PS_OPT_STRING,  AT(state_dir),                    1, 1024,        "\"/var/lib/penstock\"", "",    NULL,           false, "Journal, control state, tokens, audit log; mode 0700"},
+    {"workers",                      PS_OPT_INT,     AT(workers),                      0, 256,         "0",             "threads",     NULL,           false, "Worker threads; 0 = one a core"},
+    {"http.head_timeout_ms",         PS_OPT_INT,     AT(http.head_timeout_ms),         100, 600000,    "5000",          "ms",          NULL,           false, "A request's head must be complete this long after accept, or after idle on a kept connection"},
+    {"http.body_timeout_ms",         PS_OPT_INT,     AT(http.body_timeout_ms),         100, 600000,    "10000",         "ms",          NULL,           false, "A request's body must be complete this long after its head"},
+    {"http.idle_timeout_ms",         PS_OPT_INT,     AT(http.idle_timeout_ms),         100, 3600000,   "15000",         "ms",          NULL,           false, "A kept connection may be idle this long"},
+    {"http.idle_trusted_timeout_ms", PS_OPT_INT,     AT(http.idle_trusted_timeout_ms), 100, 3600000,   "75000",         "ms",          NULL,           false, "The same for trusted proxies; their own keep-alive must be the shorter one"},
+    {"http.connections",             PS_OPT_INT,     AT(http.connections),             16, 1000000,    "20000",         "connections", NULL,           false, "Above this many open connections, new ones get 503 and are closed"},
+    {"http.waiting",                 PS_OPT_INT,     AT(http.waiting),                 0, 1000000,     "4096",          "requests",    NULL,           false, "Requests that leaky buckets may hold at once, in each worker"},
+    {"log.queue",                    PS_OPT_INT,     AT(log.queue),                    64, 1048576,    "8192",          "records",     NULL,           false, "Records that may wait for the journal; rounded up to a power of two"},
+    {"log.batch_max",                PS_OPT_INT,     AT(log.batch_max),                1, 4096,        "512",           "records",     NULL,           false, "Most records in one commit"},
+    {"log.ack_timeout_ms",           PS_OPT_INT,     AT(log.ack_timeout_ms),           10, 60000,      "500",           "ms",          NULL,           false, "An order that the log has not shown by then is answered 202 pending"},
+    {"log.retry_ms",                 PS_OPT_INT,     AT(log.retry_ms),                 10, 60000,      "200",           "ms",          NULL,           false, "How often a journal that failed is tried again"},
+    {"log.backlog_percent",          PS_OPT_INT,     AT(log.backlog_percent),          1, 100,         "80",            "%",           NULL,           false, "How full the log's queue may be before buyers get 503 log_backlog"},
+    {"limits_table.mib",             PS_OPT_INT,     AT(limits_table.mib),             1, 65536,       "32",            "MiB",         NULL,           false, "Memory of the rate-limit table; 32 MiB hold a million live cells at half fill"},
+    {"drain.delay_ms",               PS_OPT_INT,     AT(drain.delay_ms),               0, 25000,       "5000",          "ms",          NULL,           false, "After SIGTERM readyz fails and serving goes on for this long, so that load balancers notice"},
+    {"drain.timeout_ms",             PS_OPT_INT,     AT(drain.timeout_ms),             100, 29000,     "25000",         "ms",          NULL,           false, "SIGTERM to exit, at most; must exceed drain.delay_ms"},
+    {"logging.level",                PS_OPT_ENUM,    AT(logging.level),                ANY,            "\"info\"",      "",            log_levels,     true,  "Least level that is logged"},
+    {"cors.allow_origins",           PS_OPT_STRINGS, AT(cors.allow_origins),           1, 255,         "[]",            "",            NULL,           false, "Origins that may call the public API from a browser; the status page is open to all"},
+    {"sales",                        PS_OPT_JSON,    AT(sales),                        ANY,            "[]",            "",            NULL,           true,  "Sales to create at start if their name is unknown"},
+    {"policy",                       PS_OPT_JSON,    AT(policy),                       ANY,            "{}",            "",            NULL,           true,  "Limits and blocklist to start with if there are none yet"},
+};
+/* clang-format on */
+const size_t gw_option_count = PS_ARRAY_LEN(gw_options);
+
+static int read_cidrs(const struct ps_option_list *list, struct gw_cidrs *ret_cidrs, struct ps_fault *fault)
+{
+    struct gw_cidrs cidrs = {.at = calloc(list->count ? list->count : 1, sizeof *cidrs.at), .count = list->count};
+
+    if (cidrs.at == NULL)
+        return ps_fault(fault, PS_E_NOMEM, "trusted_proxies", "out of memory");
+    for (size_t i = 0; i < list->count; i++) {
+        if (gw_cidr_parse(list->at[i], strlen(list->at[i]), &cidrs.at[i]) < 0) {
+            char path[64];
+            snprintf(path, sizeof path, "trusted_proxies[%zu]", i);
+            free(cidrs.at);
+            return ps_fault(fault, PS_E_INVALID, path,
+                            "\"%s\" is no address or CIDR, or has bits set below its prefix", list->at[i]);
+        }
+    }
+    *ret_cidrs = cidrs;
+    return 0;
+}
+
+/* What no single row can say. */
+static int check_together(const struct gw_settings *settings, struct ps_fault *fault)
+{
+    struct gw_address address;
+
+    if (gw_address_parse(settings->listen.host, strlen(settings->listen.host), false, &address) < 0)
+        return ps_fault(fault, PS_E_INVALID, "listen.host", "\"%s\" is no numeric address", settings->listen.host);
+    if (gw_address_parse(settings->admin.host, strlen(settings->admin.host), false, &address) < 0)
+        return ps_fault(fault, PS_E_INVALID, "admin.host", "\"%s\" is no numeric address", settings->admin.host);
+    if (settings->listen.port == settings->admin.port && settings->listen.port != 0 &&
+        strcmp(settings->listen.host, settings->admin.host) == 0)
+        return ps_fault(fault, PS_E_INVALID, "admin.port", "the public listener has the same address and port");
+    if (settings->drain.timeout_ms <= settings->drain.delay_ms)
+        return ps_fault(fault, PS_E_INVALID, "drain.timeout_ms", "must be more than drain.delay_ms (%lld)",
+                        (long long)settings->drain.delay_ms);
+    if (!json_is_array(settings->sales))
+        return ps_fault(fault, PS_E_INVALID, "sales", "must be an array of sale objects");
+    if (!json_is_object(settings->policy))
+        return ps_fault(fault, PS_E_INVALID, "policy", "must be an object");
+    return 0;
+}
+
+int gw_settings_read(const json_t *document, struct gw_settings *ret_settings, struct ps_fault *fault)
+{
+    struct gw_settings settings = {0};
+    int err = ps_options_read(gw_options, gw_option_count, document, &settings, fault);
+
+    if (err < 0)
+        return err;
+    err = check_together(&settings, fault);
+    if (err == 0)
+        err = read_cidrs(&settings.trusted_proxies, &settings.trusted, fault);
+    if (err < 0) {
+        gw_settings_free(&settings);
+        return err;
+    }
+    *ret_settings = settings;
+    return 0;
+}
+
+#define SETTINGS_FILE_MAX (4u << 20)
+
+static int read_file(const char *path, char **ret_text, size_t *ret_len, struct ps_fault *fault)
+{
+    int err = PS_E_IO;
+    char *text = NULL;
+    size_t len;
+    FILE *file = fopen(path, "re");
+
+    if (file == NULL)
+        return ps_fault(fault, PS_E_IO, path, "cannot be opened: %s", strerror(errno));
+    text = malloc(SETTINGS_FILE_MAX + 1);
+    if (text == NULL) {
+        err = ps_fault(fault, PS_E_NOMEM, path, "out of memory");
+        goto fail;
+    }
+    len = fread(text, 1, SETTINGS_FILE_MAX + 1, file);
+    if (ferror(file)) {
+        ps_fault(fault, err, path, "cannot be read: %s", strerror(errno));
+        goto fail;
+    }
+    if (len > SETTINGS_FILE_MAX) {
+        err = ps_fault(fault, PS_E_INVALID, path, "is larger than %u bytes", SETTINGS_FILE_MAX);
+        goto fail;
+    }
+    fclose(file);
+    *ret_text = text;
+    *ret_len = len;
+    return 0;
+fail:
+    free(text);
+    fclose(file);
+    return err;
+}
+
+int gw_settings_load(const char *path, struct gw_settings *ret_settings, struct ps_fault *fault)
+{
+    char *text;
+    size_t len;
+    json_t *document;
+    int err;
+
+    if (path == NULL)
+        return gw_settings_read(NULL, ret_settings, fault);
+    err = read_file(path, &text, &len, fault);
+    if (err < 0)
+        return err;
+    err = ps_json_parse(text, len, &document, fault);
+    free(text);
+    if (err < 0)
+        return err;
+    err = gw_settings_read(document, ret_settings, fault);
+    json_decref(document);
+    return err;
+}
+
+void gw_settings_free(struct gw_settings *settings)
+{
+    ps_options_free(gw_options, gw_option_count, settings);
+    free(settings->trusted.at);
+    *settings = (struct gw_settings){0};
+}
