@@ -41,6 +41,10 @@ bool ps_user_ok(const char *text, size_t len)
     if (len == 0 || len > PS_USER_MAX)
         return false;
     for (size_t i = 0; i < len;) {
+        if (PS_LIKELY(text[i] > ' ' && text[i] <= '~')) { /* nearly all ids are plain ASCII */
+            i++;
+            continue;
+        }
         uint32_t point;
         size_t size = ps_utf8_next(text + i, len - i, &point);
         if (size == 0 || ps_utf8_is_control(point) || ps_utf8_is_space(point))
