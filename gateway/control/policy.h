@@ -37,9 +37,9 @@ struct gw_sale {
     int64_t cap;
     int64_t ttl_ms;
     char *attributes; /* JSON text, heap */
-    struct inv_sale
-        *counter; /* NULL until the sale is armed: its stock is in the log and in the counter */
-    struct oq_sale *books; /* NULL until then */
+    /* NULL until the sale is armed: its stock is in the log and in the counter. */
+    struct inv_sale *counter;
+    struct oq_sale *books;
     int64_t epoch;
     uint32_t index; /* position in gw_policy.sales: a worker's page cache uses it */
     size_t sku_count;
@@ -53,8 +53,7 @@ struct gw_policy {
     size_t rule_count;
     struct gw_limit_rule *rules; /* the compiled form stands beside, same index */
     struct gw_limit_compiled *compiled;
-    struct gw_limit_compiled
-        *wide; /* the same at 16 times the rate: for the /48 of an IPv6 address */
+    struct gw_limit_compiled *wide; /* at 16 times the rate: for the /48 of an IPv6 address */
     struct gw_blocklist *blocklist;
 };
 
@@ -79,8 +78,8 @@ enum gw_phase gw_sale_phase(const struct gw_sale *sale, int64_t wall_ms);
 /* PS_E_NOT_FOUND */
 int gw_sale_sku(const struct gw_sale *sale, const char *name, size_t len,
                 uint32_t *ret_sku) PS_MUST_CHECK;
-void gw_policy_free(
-    struct gw_policy *policy); /* NULL is allowed; frees everything above but counter and books */
+/* NULL is allowed; frees everything above but counter and books. */
+void gw_policy_free(struct gw_policy *policy);
 
 /* Users and address ranges that are refused. Entries end by wall clock. */
 struct gw_blocked_user {
@@ -94,9 +93,9 @@ struct gw_blocked_range {
 int gw_blocklist_new(const struct gw_blocked_user *users, size_t user_count,
                      const struct gw_blocked_range *ranges, size_t range_count,
                      struct gw_blocklist **ret_blocklist) PS_MUST_CHECK;
-void gw_blocklist_free(struct gw_blocklist *blocklist);
-/* Hash and per-prefix-length look-ups: cost does not grow with the number of entries. `user.len` 0
- * = address only. */
+void gw_blocklist_free(struct gw_blocklist *blocklist); /* NULL is allowed */
+/* One look-up for the user, one for each prefix length that is in use: the cost does not grow with
+ * the number of entries. `user.len` 0 = address only. Any thread. */
 bool gw_blocklist_has(const struct gw_blocklist *blocklist, struct ps_str user,
                       const struct gw_address *address, int64_t wall_ms);
 
