@@ -107,7 +107,7 @@ static void on_waiting_timer(uv_timer_t *timer);
 
 static void arm_waiting(struct gw_worker *worker, int64_t now_ns)
 {
-    int64_t next = gw_waiting_next_ns(worker->waiting);
+    int64_t next = ps_heap_next_ns(worker->waiting);
 
     if (next != INT64_MAX)
         uv_timer_start(&worker->waiting_timer, on_waiting_timer, next > now_ns ? NS_TO_MS(next - now_ns) : 0, 0);
@@ -119,7 +119,7 @@ static void on_waiting_timer(uv_timer_t *timer)
     int64_t now = ps_clock_mono_ns(worker->core->clock);
     uint64_t handle;
 
-    while (gw_waiting_take(worker->waiting, now, &handle)) {
+    while (ps_heap_take(worker->waiting, now, &handle)) {
         struct gw_request *request = gw_http_find(worker->http, handle);
         if (request != NULL)
             gw_buy_resume(worker, request);
@@ -129,7 +129,7 @@ static void on_waiting_timer(uv_timer_t *timer)
 
 int gw_worker_hold(struct gw_worker *worker, uint64_t handle, int64_t until_ns, int64_t now_ns)
 {
-    int err = gw_waiting_put(worker->waiting, until_ns, handle);
+    int err = ps_heap_put(worker->waiting, until_ns, handle);
 
     if (err == 0)
         arm_waiting(worker, now_ns);
@@ -143,7 +143,7 @@ static void on_tick(uv_timer_t *timer)
 
     ps_metric_set(worker->shard, GW_M_CONNECTIONS, 0, (int64_t)gw_http_connections(worker->http));
     ps_metric_set(worker->shard, GW_M_IN_FLIGHT, 0, (int64_t)in_flight);
-    ps_metric_set(worker->shard, GW_M_WAITING, 0, (int64_t)gw_waiting_count(worker->waiting));
+    ps_metric_set(worker->shard, GW_M_WAITING, 0, (int64_t)ps_heap_count(worker->waiting));
     if (worker->draining && in_flight == 0) {
         struct ps_mail idle = {.kind = GW_MAIL_IDLE, .value = worker->index};
         (void)!ps_mailbox_post(worker->core->control_mail, &idle); /* said again with the next tick */
@@ -214,7 +214,7 @@ int gw_worker_new(struct gw_core *core, uint32_t index, int listen_fd, const str
         goto fail;
     settings = http_settings(worker);
     if ((err = gw_pages_new(&worker->pages)) < 0 ||
-        (err = gw_waiting_new((size_t)core->settings->http.waiting, &worker->waiting)) < 0 ||
+        (err = ps_heap_new((size_t)core->settings->http.waiting, (size_t)core->settings->http.waiting, &worker->waiting)) < 0 ||
         /* Every request in flight can have one outcome under way; late ones are as many again at most. */
         (err = ps_mailbox_new(&worker->loop, 2 * settings.requests_max + (size_t)core->settings->log.queue, on_mail, NULL, worker,
                               &worker->mail)) < 0)
@@ -229,7 +229,7 @@ int gw_worker_new(struct gw_core *core, uint32_t index, int listen_fd, const str
     *ret_worker = worker;
     return 0;
 fail_parts: /* start-up has failed: the process ends, its loop is not unwound */
-    gw_waiting_free(worker->waiting);
+    ps_heap_free(worker->waiting);
     gw_pages_free(worker->pages);
 fail:
     free(worker);
@@ -258,7 +258,7 @@ void gw_worker_join(struct gw_worker *worker)
         return;
     uv_thread_join(&worker->thread);
     uv_loop_close(&worker->loop);
-    gw_waiting_free(worker->waiting);
+    ps_heap_free(worker->waiting);
     gw_pages_free(worker->pages);
     free(worker);
 }

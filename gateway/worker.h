@@ -2,7 +2,7 @@
 #ifndef GW_WORKER_H
 #define GW_WORKER_H
 
-#include "gateway/admission/waiting.h"
+#include "common/heap.h"
 #include "gateway/core.h"
 #include "gateway/front/http.h"
 #include "gateway/front/verdict.h"
@@ -23,7 +23,7 @@ struct gw_worker {
     struct ps_metrics_shard *shard;
     struct ps_uuid_source ids;
     struct gw_pages *pages;     /* prepared status pages */
-    struct gw_waiting *waiting; /* held by leaky buckets */
+    struct ps_heap *waiting; /* held by leaky buckets */
     uv_timer_t waiting_timer;
     /* Orders that wait for the log, oldest first: all wait equally long, so the head is due first. */
     struct gw_visit *first_order, *last_order;

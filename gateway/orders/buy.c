@@ -250,7 +250,7 @@ static void go(struct gw_visit *visit, const struct gw_sale *sale)
                                      .sale = sale,
                                      .now_ns = ps_clock_mono_ns(worker->core->clock),
                                      .wall_ms = ps_clock_wall_ms(worker->core->clock),
-                                     .may_wait = gw_waiting_count(worker->waiting) < (size_t)worker->core->settings->http.waiting};
+                                     .may_wait = ps_heap_count(worker->waiting) < (size_t)worker->core->settings->http.waiting};
 
     switch (gw_admit(&admission)) {
     case GW_NO:
