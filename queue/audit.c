@@ -1,0 +1,530 @@
+/* The auditor's books. See audit.h for the rules.
+ *
+ * Everything is an entry of one index, found by a text that says what it is about ("u" sale "/" user
+ * and so on), so that a book is one line to open. The state of an order follows `next`, the protocol's
+ * table written down once more; the fold is asked only to be compared. What is found is kept with its
+ * sale: the first hundred in words, all of them as a number. */
+#include "queue/audit_books.h"
+#include "common/buf.h"
+#include "common/clock.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct epoch_book { /* "e" sale "/" partition */
+    struct oq_entry entry;
+    int64_t epoch;
+};
+
+struct key_book { /* "k" sale "/" length user key */
+    struct oq_entry entry;
+    struct oq_order_book *order; /* the first that was accepted under it */
+};
+
+struct adjust_book { /* "a" adjust key */
+    struct oq_entry entry;
+    bool decided; /* by its first adjustment, or by a release before that */
+};
+
+static const char *const state_names[] = {"unknown", "accepted", "confirmed", "released", "void"};
+
+/* What a record says of an order, once its epoch is judged. */
+enum verb { ACCEPT, ACCEPT_ENDED, REJECT, CONFIRM, GO };
+
+/* The table of the protocol: next[verb][state]. */
+enum { N = OQ_BOOK_NONE, H = OQ_BOOK_HELD, C = OQ_BOOK_CONFIRMED, R = OQ_BOOK_RELEASED };
+enum { V = OQ_BOOK_VOID };
+/* clang-format off */
+static const enum oq_book_state next[][5] = {
+    /*           none held confirmed released void */
+    [ACCEPT]       = {H, H, C, R, V},
+    [ACCEPT_ENDED] = {V, H, C, R, V},
+    [REJECT]       = {V, H, C, R, V},
+    [CONFIRM]      = {N, C, C, R, V},
+    [GO]           = {V, R, C, R, V},
+};
+/* clang-format on */
+
+/* --- Entries --- */
+
+static uint64_t entry_hash(const struct ps_hash_key *key, const void *item)
+{
+    const struct oq_entry *entry = item;
+    return ps_hash64(key, entry->name.at, entry->name.len);
+}
+
+static bool entry_same(const void *item, const void *probe)
+{
+    struct ps_str a = ((const struct oq_entry *)item)->name,
+                  b = ((const struct oq_entry *)probe)->name;
+    return a.len == b.len && memcmp(a.at, b.at, a.len) == 0;
+}
+
+/* The longest: "k", a sale, "/", a length, a user and his key. */
+#define ENTRY_NAME_MAX (1 + PS_NAME_MAX + 1 + 4 + PS_USER_MAX + PS_KEY_MAX)
+
+struct entry_name {
+    struct ps_buf buf;
+    char text[ENTRY_NAME_MAX];
+};
+
+/* Starts a name: its letter and `first`. */
+static void name_start(struct entry_name *name, const char *letter, struct ps_str first)
+{
+    ps_buf_init(&name->buf, name->text, sizeof name->text);
+    ps_buf_puts(&name->buf, letter);
+    ps_buf_put(&name->buf, first.at, first.len);
+}
+
+static void name_add(struct entry_name *name, const char *between, struct ps_str part)
+{
+    ps_buf_puts(&name->buf, between);
+    ps_buf_put(&name->buf, part.at, part.len);
+}
+
+/* The entry of that name. One that is new is zeroed, `size` bytes large; *ret_new says so. */
+static void *open_entry(struct oq_audit *audit, const struct entry_name *name, size_t size,
+                        bool *ret_new)
+{
+    struct oq_entry probe = {.name = {name->text, name->buf.len}};
+    struct oq_entry *entry = oq_index_find(&audit->entries, &probe);
+    *ret_new = entry == NULL;
+    if (entry != NULL)
+        return entry;
+    if (oq_index_reserve(&audit->entries) != 0)
+        return NULL;
+    entry = oq_arena_take(&audit->arena, size + probe.name.len);
+    if (entry == NULL)
+        return NULL;
+    char *text = (char *)entry + size;
+    memcpy(text, probe.name.at, probe.name.len);
+    entry->name = (struct ps_str){text, probe.name.len};
+    oq_index_put(&audit->entries, entry);
+    return entry;
+}
+
+static const char *copy(struct oq_audit *audit, struct ps_str text)
+{
+    char *memory = oq_arena_take(&audit->arena, text.len + 1);
+    if (memory != NULL)
+        memcpy(memory, text.at, text.len);
+    return memory;
+}
+
+static int open_sale(struct oq_audit *audit, struct ps_str name, struct oq_sale_book **ret_sale)
+{
+    struct entry_name entry_name;
+    bool is_new;
+    name_start(&entry_name, "n", name);
+    struct oq_sale_book *sale = open_entry(audit, &entry_name, sizeof *sale, &is_new);
+    if (sale == NULL)
+        return PS_E_NOMEM;
+    if (is_new) {
+        sale->name = copy(audit, name);
+        sale->findings.list = json_array();
+        if (sale->name == NULL || sale->findings.list == NULL ||
+            oq_list_reserve(&audit->sales) != 0) {
+            json_decref(sale->findings.list);
+            sale->findings.list = NULL;
+            return PS_E_NOMEM;
+        }
+        oq_list_append(&audit->sales, sale);
+    }
+    *ret_sale = sale;
+    return 0;
+}
+
+static int open_sku(struct oq_audit *audit, const struct oq_event *event,
+                    struct oq_sku_book **ret_sku)
+{
+    struct oq_sale_book *sale;
+    struct entry_name entry_name;
+    bool is_new;
+    int err = open_sale(audit, event->sale, &sale);
+    if (err != 0)
+        return err;
+    name_start(&entry_name, "s", event->sale);
+    name_add(&entry_name, "/", event->sku);
+    struct oq_sku_book *sku = open_entry(audit, &entry_name, sizeof *sku, &is_new);
+    if (sku == NULL)
+        return PS_E_NOMEM;
+    if (is_new) {
+        sku->sale = sale;
+        sku->name = copy(audit, event->sku);
+        if (sku->name == NULL || oq_list_reserve(&sale->skus) != 0)
+            return PS_E_NOMEM;
+        oq_list_append(&sale->skus, sku);
+    }
+    *ret_sku = sku;
+    return 0;
+}
+
+static int open_epoch(struct oq_audit *audit, struct ps_str sale, uint32_t partition,
+                      struct epoch_book **ret_epoch)
+{
+    struct entry_name entry_name;
+    bool is_new;
+    name_start(&entry_name, "e", sale);
+    name_add(&entry_name, "/", PS_STR(""));
+    ps_buf_put_int(&entry_name.buf, partition);
+    *ret_epoch = open_entry(audit, &entry_name, sizeof **ret_epoch, &is_new);
+    return *ret_epoch != NULL ? 0 : PS_E_NOMEM;
+}
+
+static int open_units(struct oq_audit *audit, const struct oq_event *event,
+                      struct oq_order_book *order)
+{
+    struct entry_name entry_name;
+    bool is_new;
+    name_start(&entry_name, "u", event->sale);
+    name_add(&entry_name, "/", event->user);
+    order->user = open_entry(audit, &entry_name, sizeof *order->user, &is_new);
+    name_start(&entry_name, "v", event->sale);
+    name_add(&entry_name, "/", event->sku);
+    name_add(&entry_name, "/", event->user);
+    order->user_sku = open_entry(audit, &entry_name, sizeof *order->user_sku, &is_new);
+    return order->user != NULL && order->user_sku != NULL ? 0 : PS_E_NOMEM;
+}
+
+/* --- Findings --- */
+
+int oq_find_fault(struct oq_findings *findings, const char *rule, const char *sku,
+                  const struct ps_uuid *order, const struct oq_place *at, const char *fmt, ...)
+{
+    findings->count++;
+    if (json_array_size(findings->list) >= OQ_AUDIT_LISTED)
+        return 0;
+    char memory[512], id[PS_UUID_LEN + 1];
+    struct ps_buf text;
+    ps_buf_init(&text, memory, sizeof memory - 1);
+    va_list args;
+    va_start(args, fmt);
+    int len = vsnprintf(memory, sizeof memory, fmt, args);
+    va_end(args);
+    text.len = len < 0 ? 0 : (size_t)len < text.cap ? (size_t)len : text.cap;
+    if (at != NULL)
+        ps_buf_printf(&text, " (partition %u, record %lld)", at->partition, (long long)at->seq);
+    memory[text.len] = '\0';
+    if (order != NULL)
+        ps_uuid_format(order, id);
+    /* "s*" leaves a NULL out. */
+    json_t *finding = json_pack("{s:s, s:s*, s:s*, s:s}", "rule", rule, "sku", sku, "order_id",
+                                order != NULL ? id : NULL, "text", memory);
+    return finding != NULL && json_array_append_new(findings->list, finding) == 0 ? 0 : PS_E_NOMEM;
+}
+
+int oq_check_stock(struct oq_findings *findings, const struct oq_sku_book *sku,
+                   const struct oq_place *at)
+{
+    if (sku->held + sku->confirmed <= sku->adjustments)
+        return 0;
+    return oq_find_fault(findings, "I1", sku->name, NULL, at,
+                         "held %lld and confirmed %lld are more than the stock of %lld",
+                         (long long)sku->held, (long long)sku->confirmed,
+                         (long long)sku->adjustments);
+}
+
+int oq_check_cap(struct oq_findings *findings, const struct oq_order_book *order,
+                 const struct oq_units *units, int64_t cap, const struct oq_place *at)
+{
+    if (cap == 0 || units->held <= cap)
+        return 0;
+    return oq_find_fault(findings, "I3", order->sku->name, &order->id, at,
+                         "the buyer has %lld units%s, the cap is %lld", (long long)units->held,
+                         units == order->user_sku ? " of the SKU" : "", (long long)cap);
+}
+
+static int check_key(struct oq_audit *audit, const struct oq_place *at,
+                     const struct oq_event *event, struct oq_order_book *order)
+{
+    struct entry_name entry_name;
+    bool is_new;
+    if (event->key.len == 0)
+        return 0;
+    name_start(&entry_name, "k", event->sale);
+    name_add(&entry_name, "/", PS_STR(""));
+    ps_buf_put_int(&entry_name.buf, (int64_t)event->user.len);
+    name_add(&entry_name, ":", event->user);
+    name_add(&entry_name, "", event->key);
+    struct key_book *key = open_entry(audit, &entry_name, sizeof *key, &is_new);
+    if (key == NULL)
+        return PS_E_NOMEM;
+    if (is_new) {
+        key->order = order;
+        return 0;
+    }
+    char first[PS_UUID_LEN + 1];
+    ps_uuid_format(&key->order->id, first);
+    return oq_find_fault(&order->sku->sale->findings, "I4", order->sku->name, &order->id, at,
+                         "accepted under an idempotency key that order %s has", first);
+}
+
+/* Does the fold remember what this accepted record says? */
+static bool same_order(const struct oq_order *order, const struct oq_event *event)
+{
+    const char *sale = oq_sale_name(order->sale), *sku = oq_sale_sku(order->sale, order->sku);
+    return strlen(sale) == event->sale.len && memcmp(sale, event->sale.at, event->sale.len) == 0 &&
+           strlen(sku) == event->sku.len && memcmp(sku, event->sku.at, event->sku.len) == 0 &&
+           order->user.len == event->user.len &&
+           memcmp(order->user.at, event->user.at, event->user.len) == 0 &&
+           order->key.len == event->key.len &&
+           (event->key.len == 0 || memcmp(order->key.at, event->key.at, event->key.len) == 0) &&
+           order->quantity == event->quantity && order->epoch == event->epoch &&
+           order->reserved_at_ms == event->reserved_at_ms && order->pay_by_ms == event->pay_by_ms &&
+           order->cap == event->cap && order->sku_cap == event->sku_cap;
+}
+
+/* --- Records --- */
+
+static enum oq_book_state state_in_fold(const struct oq_order *order)
+{
+    static const enum oq_book_state states[] = {[OQ_STATE_ACCEPTED] = OQ_BOOK_HELD,
+                                                [OQ_STATE_CONFIRMED] = OQ_BOOK_CONFIRMED,
+                                                [OQ_STATE_RELEASED] = OQ_BOOK_RELEASED,
+                                                [OQ_STATE_VOID] = OQ_BOOK_VOID};
+    return order == NULL ? OQ_BOOK_NONE : states[oq_order_state(order)];
+}
+
+/* An order that was held, or is from now on. */
+static void move_units(struct oq_order_book *order, enum oq_book_state to)
+{
+    struct oq_sku_book *sku = order->sku;
+    int64_t owned = to == OQ_BOOK_HELD       ? order->quantity
+                    : to == OQ_BOOK_RELEASED ? -order->quantity
+                                             : 0;
+    order->user->held += owned;
+    order->user_sku->held += owned;
+    sku->held += to == OQ_BOOK_HELD ? order->quantity : -order->quantity;
+    sku->confirmed += to == OQ_BOOK_CONFIRMED ? order->quantity : 0;
+    sku->released += to == OQ_BOOK_RELEASED ? order->quantity : 0;
+}
+
+/* What must hold right after an order was accepted. */
+static int check_accepted(struct oq_audit *audit, const struct oq_place *at,
+                          const struct oq_event *event, struct oq_order_book *order)
+{
+    struct oq_sale_book *sale = order->sku->sale;
+    int err = check_key(audit, at, event, order);
+    if (sale->partitions > 1)
+        return err;
+    if (err == 0)
+        err = oq_check_stock(&sale->findings, order->sku, at);
+    if (err == 0)
+        err = oq_check_cap(&sale->findings, order, order->user, order->cap, at);
+    if (err == 0)
+        err = oq_check_cap(&sale->findings, order, order->user_sku, order->sku_cap, at);
+    return err;
+}
+
+static int judge(struct oq_audit *audit, uint32_t partition, const struct oq_event *event,
+                 enum verb *ret_verb)
+{
+    struct epoch_book *epoch;
+    switch (event->type) {
+    case OQ_ACCEPTED: {
+        int err = open_epoch(audit, event->sale, partition, &epoch);
+        if (err != 0)
+            return err;
+        *ret_verb = event->epoch == epoch->epoch ? ACCEPT : ACCEPT_ENDED;
+        return 0;
+    }
+    case OQ_CONFIRMED:
+        *ret_verb = CONFIRM;
+        return 0;
+    default:
+        *ret_verb = event->reason == OQ_REJECTED ? REJECT : GO;
+        return 0;
+    }
+}
+
+/* First sight of an accepted record: its facts. Later ones must say the same. */
+static int learn(struct oq_audit *audit, const struct oq_event *event, struct oq_order_book *order,
+                 const struct oq_order *folded)
+{
+    int err = open_sku(audit, event, &order->sku);
+    if (err == 0)
+        err = open_units(audit, event, order);
+    if (err != 0)
+        return err;
+    order->known = true;
+    order->quantity = event->quantity;
+    order->cap = event->cap;
+    order->sku_cap = event->sku_cap;
+    if (oq_list_reserve(&order->sku->sale->orders) != 0)
+        return PS_E_NOMEM;
+    oq_list_append(&order->sku->sale->orders, order);
+    if (folded == NULL || !same_order(folded, event))
+        return oq_find_fault(&order->sku->sale->findings, "fold", order->sku->name, &order->id,
+                             NULL, "the fold has the order otherwise than the log");
+    return 0;
+}
+
+static int add_order_record(struct oq_audit *audit, const struct oq_place *at,
+                            const struct oq_event *event, const struct oq_change *change)
+{
+    struct entry_name entry_name;
+    struct oq_sale_book *sale;
+    enum verb verb;
+    bool is_new;
+    const struct oq_order *folded = oq_fold_order(audit->fold, &event->order_id);
+    int err = open_sale(audit, event->sale, &sale);
+    if (err == 0)
+        err = judge(audit, at->partition, event, &verb);
+    if (err != 0)
+        return err;
+    name_start(&entry_name, "o",
+               (struct ps_str){(const char *)event->order_id.byte, sizeof event->order_id.byte});
+    struct oq_order_book *order = open_entry(audit, &entry_name, sizeof *order, &is_new);
+    if (order == NULL)
+        return PS_E_NOMEM;
+    order->id = event->order_id;
+    if (event->type == OQ_ACCEPTED && !order->known)
+        err = learn(audit, event, order, folded);
+    else if (event->type == OQ_ACCEPTED && (folded == NULL || !same_order(folded, event)))
+        err = oq_find_fault(&sale->findings, "duplicate_id", NULL, &order->id, at,
+                            "accepted twice, with different contents");
+    if (err != 0)
+        return err;
+
+    enum oq_book_state from = order->state;
+    order->state = next[verb][from];
+    bool anomaly = from == OQ_BOOK_NONE && (verb == CONFIRM || verb == GO);
+    if (from != order->state && order->state != OQ_BOOK_VOID)
+        move_units(order, order->state);
+    if (from == OQ_BOOK_NONE && order->state == OQ_BOOK_HELD)
+        err = check_accepted(audit, at, event, order);
+    if (err == 0 && anomaly)
+        err = oq_find_fault(&sale->findings, "I7", NULL, &order->id, at,
+                            "%s without an accepted before it", oq_type_name(event->type));
+    if (err == 0 && (state_in_fold(folded) != order->state || change->anomaly != anomaly))
+        err = oq_find_fault(&sale->findings, "fold", NULL, &order->id, at,
+                            "the fold has the order as %s, these books as %s",
+                            state_names[state_in_fold(folded)], state_names[order->state]);
+    return err;
+}
+
+static int add_adjust_record(struct oq_audit *audit, const struct oq_place *at,
+                             const struct oq_event *event)
+{
+    struct entry_name entry_name;
+    struct epoch_book *epoch;
+    struct oq_sku_book *sku;
+    bool is_new;
+    int err = open_sku(audit, event, &sku);
+    if (err == 0)
+        err = open_epoch(audit, event->sale, at->partition, &epoch);
+    if (err != 0)
+        return err;
+    name_start(&entry_name, "a", event->adjust_key);
+    struct adjust_book *adjust = open_entry(audit, &entry_name, sizeof *adjust, &is_new);
+    if (adjust == NULL)
+        return PS_E_NOMEM;
+    bool rejected = event->type == OQ_RELEASED;
+    bool in_force =
+        !adjust->decided && !rejected && (event->delta >= 0 || event->epoch == epoch->epoch);
+    adjust->decided = true;
+    if (!in_force)
+        return 0;
+    sku->adjustments += event->delta;
+    return event->delta < 0 && sku->sale->partitions <= 1
+               ? oq_check_stock(&sku->sale->findings, sku, at)
+               : 0;
+}
+
+static int add_fence(struct oq_audit *audit, const struct oq_place *at,
+                     const struct oq_event *event)
+{
+    struct oq_sale_book *sale;
+    struct epoch_book *epoch;
+    int err = open_sale(audit, event->sale, &sale);
+    if (err == 0)
+        err = open_epoch(audit, event->sale, at->partition, &epoch);
+    if (err != 0)
+        return err;
+    if (sale->partitions == 0)
+        sale->partitions = event->partitions;
+    if (event->epoch > epoch->epoch)
+        epoch->epoch = event->epoch;
+    int64_t folded =
+        oq_sale_epoch(oq_fold_sale(audit->fold, event->sale.at, event->sale.len), at->partition);
+    if (folded == epoch->epoch)
+        return 0;
+    return oq_find_fault(&sale->findings, "fold", NULL, NULL, at,
+                         "the fold has epoch %lld, these books %lld", (long long)folded,
+                         (long long)epoch->epoch);
+}
+
+int oq_audit_add(struct oq_audit *audit, uint32_t partition, int64_t seq,
+                 const struct oq_event *event)
+{
+    struct oq_change change;
+    const struct oq_place at = {partition, seq};
+    int err = oq_fold_apply(audit->fold, partition, seq, event, &change);
+    if (err != 0)
+        return err;
+    audit->seq = seq;
+    if (event->type == OQ_FENCED)
+        return add_fence(audit, &at, event);
+    if (event->type == OQ_ADJUSTED || (event->type == OQ_RELEASED && !event->has_order_id))
+        return add_adjust_record(audit, &at, event);
+    return add_order_record(audit, &at, event, &change);
+}
+
+int oq_audit_add_line(struct oq_audit *audit, const char *line, size_t len)
+{
+    struct oq_event event;
+    void *owner;
+    int64_t seq;
+    int err = oq_event_decode_line(line, len, &seq, &event, &owner, NULL);
+    if (err != 0)
+        return err;
+    err = oq_audit_add(audit, 0, seq, &event);
+    oq_event_release(owner);
+    return err;
+}
+
+/* --- Making, freeing, looking --- */
+
+int oq_audit_new(struct oq_audit **ret_audit)
+{
+    struct oq_audit *audit = calloc(1, sizeof *audit);
+    if (audit == NULL)
+        return PS_E_NOMEM;
+    audit->seq = -1;
+    if (oq_index_init(&audit->entries, entry_hash, entry_same) != 0 ||
+        oq_fold_new(&audit->fold) != 0) {
+        oq_audit_free(audit);
+        return PS_E_NOMEM;
+    }
+    *ret_audit = audit;
+    return 0;
+}
+
+void oq_audit_free(struct oq_audit *audit)
+{
+    if (audit == NULL)
+        return;
+    struct oq_sale_book *sale;
+    for (size_t i = 0; (sale = oq_list_at(&audit->sales, i)) != NULL; i++) {
+        oq_list_done(&sale->skus);
+        oq_list_done(&sale->orders);
+        json_decref(sale->findings.list);
+    }
+    oq_list_done(&audit->sales);
+    oq_index_done(&audit->entries);
+    oq_arena_done(&audit->arena);
+    oq_fold_free(audit->fold);
+    free(audit);
+}
+
+int64_t oq_audit_seq(const struct oq_audit *audit)
+{
+    return audit->seq;
+}
+
+const struct oq_fold *oq_audit_fold(const struct oq_audit *audit)
+{
+    return audit->fold;
+}
