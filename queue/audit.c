@@ -34,16 +34,14 @@ static const char *const state_names[] = {"unknown", "accepted", "confirmed", "r
 enum verb { ACCEPT, ACCEPT_ENDED, REJECT, CONFIRM, GO };
 
 /* The table of the protocol: next[verb][state]. */
-enum { N = OQ_BOOK_NONE, H = OQ_BOOK_HELD, C = OQ_BOOK_CONFIRMED, R = OQ_BOOK_RELEASED };
-enum { V = OQ_BOOK_VOID };
 /* clang-format off */
 static const enum oq_book_state next[][5] = {
-    /*           none held confirmed released void */
-    [ACCEPT]       = {H, H, C, R, V},
-    [ACCEPT_ENDED] = {V, H, C, R, V},
-    [REJECT]       = {V, H, C, R, V},
-    [CONFIRM]      = {N, C, C, R, V},
-    [GO]           = {V, R, C, R, V},
+    /*                 none          held               confirmed          released          void */
+    [ACCEPT]       = {OQ_BOOK_HELD, OQ_BOOK_HELD,      OQ_BOOK_CONFIRMED, OQ_BOOK_RELEASED, OQ_BOOK_VOID},
+    [ACCEPT_ENDED] = {OQ_BOOK_VOID, OQ_BOOK_HELD,      OQ_BOOK_CONFIRMED, OQ_BOOK_RELEASED, OQ_BOOK_VOID},
+    [REJECT]       = {OQ_BOOK_VOID, OQ_BOOK_HELD,      OQ_BOOK_CONFIRMED, OQ_BOOK_RELEASED, OQ_BOOK_VOID},
+    [CONFIRM]      = {OQ_BOOK_NONE, OQ_BOOK_CONFIRMED, OQ_BOOK_CONFIRMED, OQ_BOOK_RELEASED, OQ_BOOK_VOID},
+    [GO]           = {OQ_BOOK_VOID, OQ_BOOK_RELEASED,  OQ_BOOK_CONFIRMED, OQ_BOOK_RELEASED, OQ_BOOK_VOID},
 };
 /* clang-format on */
 
