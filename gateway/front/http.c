@@ -1,0 +1,527 @@
+/* Bytes in. HTTP on one loop: libmicrohttpd in external epoll mode, and what it does not do.
+ * - Loop: the library's epoll descriptor is polled by the loop. Whatever makes it ready, and every
+ *   answer to a kept request, only sets `ready`; the check phase then calls MHD_run once. Its
+ * sockets are edge-triggered, so what MHD_get_timeout announces is served on the next turn.
+ * - Connections are accepted and timed by connections.c: only so can there be several listen
+ * sockets, a soft limit that answers, a drain that loses nobody, and deadlines that a byte now and
+ * then does not move.
+ * - Requests: the library tells of the target (on_target), then the head, each part of the body and
+ *   the end (on_part). A request lives in a slot from its target until its answer is sent, and with
+ *   it everything that it and its answer point to. What strict.c refuses, or what is too large or
+ *   too much, is answered by gw_http_refuse() and the connection closes.
+ * Must hold: the library never stops while a connection is suspended (it would abort the process);
+ * a response is queued within on_part only. */
+#include "gateway/front/http_private.h"
+#include "gateway/front/problem.h"
+#include "gateway/front/strict.h"
+
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* The library's memory for a connection: the head, its index, the head of the answer. */
+#define CONNECTION_MEMORY ((size_t)12 * 1024)
+/* A body that is too large is read to its end up to here, so that the client sees the 413. */
+#define DISCARD_MAX ((size_t)64 * 1024)
+
+uint64_t gw_http_suspend(struct gw_request *request)
+{
+    struct gw_slot *slot = (struct gw_slot *)request;
+    struct gw_http *http = slot->http;
+    assert(slot->state == GW_SLOT_HANDED);
+    slot->state = GW_SLOT_SUSPENDED;
+    slot->prev = NULL;
+    slot->next = http->suspended;
+    if (slot->next != NULL)
+        slot->next->prev = slot;
+    http->suspended = slot;
+    return ps_pool_handle(http->slots, slot);
+}
+
+struct gw_request *gw_http_find(struct gw_http *http, uint64_t handle)
+{
+    struct gw_slot *slot = ps_pool_find(http->slots, handle);
+    return slot != NULL && slot->state == GW_SLOT_SUSPENDED ? &slot->request : NULL;
+}
+
+static struct gw_connection *connection_of(struct MHD_Connection *mhd)
+{
+    return MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_SOCKET_CONTEXT)->socket_context;
+}
+
+static void *user_of(struct gw_slot *slot)
+{
+    return slot->rest;
+}
+
+static char *body_of(struct gw_slot *slot, const struct gw_http *http)
+{
+    return (char *)slot->rest + http->user_span;
+}
+
+/* The library has read a request line. `uri` may be NULL, and is changed by the library after this
+ * call. */
+static void *on_target(void *ctx, const char *uri, struct MHD_Connection *mhd)
+{
+    struct gw_http *http = ctx;
+    struct gw_slot *slot = ps_pool_take(http->slots);
+    if (slot == NULL)
+        return NULL;
+    memset(slot, 0, offsetof(struct gw_slot, request_id));
+    slot->http = http;
+    slot->connection = connection_of(mhd);
+    slot->connection->request = slot;
+    slot->mhd = mhd;
+    slot->raw_target = uri;
+    if (uri != NULL) {
+        slot->target_len = strlen(uri);
+        memcpy(slot->target, uri,
+               slot->target_len < GW_TARGET_MAX ? slot->target_len : GW_TARGET_MAX);
+    }
+    return slot;
+}
+
+/* The library unescapes the target in place; we want it raw. */
+static size_t keep_escapes(void *ctx, struct MHD_Connection *mhd, char *text)
+{
+    (void)ctx;
+    (void)mhd;
+    return strlen(text);
+}
+
+/* The walk over the head. libmicrohttpd 0.9 parses it where it lies: it writes NULs over the ends
+ * of names and lines, and gives out pointers. So the distance from the end of one value to the next
+ * name is exactly its CRLF, unless something is hidden there: a NUL with more text behind it, a
+ * line that ends in a bare LF, a folded line. */
+struct walk {
+    struct gw_strict strict;
+    const char *next; /* where the next name must start; NULL: the layout is not known */
+};
+
+static enum MHD_Result on_field(void *ctx, enum MHD_ValueKind kind, const char *name,
+                                size_t name_len, const char *value, size_t value_len)
+{
+    struct walk *walk = ctx;
+    (void)kind;
+    if (walk->next != NULL) {
+        if (walk->next != name && walk->strict.fault == NULL)
+            walk->strict.fault = "a line has a NUL in it, is folded, or ends in a bare LF";
+        walk->next = value + value_len + 2;
+    }
+    gw_strict_field(&walk->strict, (struct ps_str){name, name_len},
+                    (struct ps_str){value, value_len});
+    return MHD_YES;
+}
+
+static enum MHD_Result on_trailer(void *ctx, enum MHD_ValueKind kind, const char *name,
+                                  size_t name_len, const char *value, size_t value_len)
+{
+    const char **fault = ctx;
+    (void)kind;
+    if (*fault == NULL)
+        *fault =
+            gw_strict_trailer((struct ps_str){name, name_len}, (struct ps_str){value, value_len});
+    return MHD_YES;
+}
+
+/* Fills the request from the head. The first breach in words, or NULL. */
+static const char *read_head(struct gw_slot *slot, const char *method, const char *version,
+                             struct walk *walk)
+{
+    struct gw_http *http = slot->http;
+    struct ps_str name = {method, strlen(method)};
+    struct ps_str target = {slot->target, slot->target_len};
+
+    gw_strict_begin(&walk->strict, &slot->request, http->settings.client_ip_header, name, target,
+                    strcmp(version, "HTTP/1.0") == 0);
+    walk->next = NULL;
+    if (http->layout_known) {
+        if (slot->raw_target != method + name.len + 1 ||
+            version != slot->raw_target + target.len + 1)
+            return "the request line is not three words with one space between them";
+        walk->next = version + strlen(version) + 2;
+    }
+    MHD_get_connection_values_n(slot->mhd, MHD_HEADER_KIND, on_field, walk);
+    if (http->layout_known) {
+        const union MHD_ConnectionInfo *size =
+            MHD_get_connection_info(slot->mhd, MHD_CONNECTION_INFO_REQUEST_HEADER_SIZE);
+        if (walk->strict.fault == NULL && walk->next + 2 != method + size->header_size)
+            return "the last line has a NUL in it, is folded, or ends in a bare LF";
+    }
+    return gw_strict_end(&walk->strict);
+}
+
+static enum MHD_Result on_head(struct gw_http *http, struct gw_connection *connection,
+                               struct MHD_Connection *mhd, const char *method, const char *version)
+{
+    struct gw_slot *slot = connection->request;
+    struct walk walk;
+
+    if (slot == NULL)
+        return gw_http_refuse(http, connection, mhd, GW_V_shed, "no request slot is free");
+    if (connection->surplus)
+        return gw_http_refuse(http, connection, mhd, GW_V_too_many_connections, NULL);
+    if (http->closing)
+        return gw_http_refuse(http, connection, mhd, GW_V_draining, NULL);
+    if (slot->target_len > GW_TARGET_MAX)
+        return gw_http_refuse(http, connection, mhd, GW_V_uri_too_long, NULL);
+    const char *fault = read_head(slot, method, version, &walk);
+    if (fault != NULL)
+        return gw_http_refuse(http, connection, mhd, GW_V_malformed, fault);
+
+    slot->chunked = walk.strict.chunked;
+    slot->request.peer = connection->peer;
+    slot->request.arrived_ns = gw_connections_now_ns(http->connections);
+    slot->request.body = (struct ps_str){body_of(slot, http), 0};
+    if (walk.strict.content_length > http->settings.body_max) {
+        /* A client that waits for 100 Continue has sent nothing yet; a short rest is read, so that
+         * it does not lose the answer. */
+        if (walk.strict.content_length > http->settings.body_max + DISCARD_MAX ||
+            MHD_lookup_connection_value(mhd, MHD_HEADER_KIND, "Expect") != NULL)
+            return gw_http_refuse(http, connection, mhd, GW_V_too_large, NULL);
+        slot->oversized = true;
+    }
+    gw_connection_deadline(connection, GW_DEADLINE_BODY);
+    return MHD_YES;
+}
+
+static enum MHD_Result on_body(struct gw_slot *slot, const char *part, size_t len)
+{
+    const struct gw_http *http = slot->http;
+    struct ps_str *body = &slot->request.body;
+
+    if (len > http->settings.body_max - body->len)
+        slot->oversized = true;
+    if (slot->oversized) {
+        slot->discarded += len;
+        /* Chunked, without an end in sight: the library lets nothing be said before it. */
+        return slot->discarded <= http->settings.body_max + DISCARD_MAX ? MHD_YES : MHD_NO;
+    }
+    memcpy(body_of(slot, http) + body->len, part, len);
+    body->len += len;
+    return MHD_YES;
+}
+
+/* The request is complete: hands it over. */
+static enum MHD_Result on_complete(struct gw_slot *slot)
+{
+    struct gw_connection *connection = slot->connection;
+    struct gw_http *http = slot->http;
+    struct gw_request *request = &slot->request;
+    const char *fault = NULL;
+
+    if (slot->oversized)
+        return gw_http_refuse(http, connection, slot->mhd, GW_V_too_large, NULL);
+    if (slot->chunked)
+        MHD_get_connection_values_n(slot->mhd, MHD_FOOTER_KIND, on_trailer, &fault);
+    if (fault != NULL)
+        return gw_http_refuse(http, connection, slot->mhd, GW_V_malformed, fault);
+
+    gw_deadline_clear(&connection->deadline);
+    request->request_id = request->header[GW_H_REQUEST_ID];
+    if (request->request_id.at == NULL || !gw_strict_request_id(request->request_id)) {
+        gw_http_new_request_id(http, slot->request_id);
+        request->request_id = (struct ps_str){slot->request_id, PS_UUID_LEN};
+    }
+    request->user = user_of(slot);
+    memset(request->user, 0, http->settings.user_size);
+    slot->state = GW_SLOT_HANDED;
+    http->in_flight++;
+    http->on_request(request, http->ctx);
+
+    if (slot->state == GW_SLOT_ANSWERED)
+        return gw_slot_queue(slot);
+    assert(slot->state == GW_SLOT_SUSPENDED);
+    MHD_suspend_connection(slot->mhd);
+    slot->parked = true;
+    return MHD_YES;
+}
+
+/* The library calls this for the head, for each part of the body, for the end of the request, and
+ * again when a suspended connection is resumed. */
+static enum MHD_Result on_part(void *ctx, struct MHD_Connection *mhd, const char *url,
+                               const char *method, const char *version, const char *part,
+                               size_t *part_len, void **request_ctx)
+{
+    struct gw_connection *connection = connection_of(mhd);
+    struct gw_slot *slot = *request_ctx;
+    (void)url;
+
+    if (connection->cut) /* 408 has been said; what came after it does not count */
+        return MHD_NO;
+    if (slot == NULL || slot->request.body.at == NULL)
+        return on_head(ctx, connection, mhd, method, version);
+    if (*part_len > 0) {
+        size_t len = *part_len;
+        *part_len = 0;
+        return on_body(slot, part, len);
+    }
+    return slot->state == GW_SLOT_ANSWERED ? gw_slot_queue(slot) : on_complete(slot);
+}
+
+/* What the library refused with a page of its own. */
+static int verdict_of_status(unsigned status)
+{
+    switch (status) {
+    case MHD_HTTP_CONTENT_TOO_LARGE:
+        return GW_V_too_large;
+    case MHD_HTTP_URI_TOO_LONG:
+        return GW_V_uri_too_long;
+    case MHD_HTTP_REQUEST_HEADER_FIELDS_TOO_LARGE:
+        return GW_V_headers_too_large;
+    default:
+        return GW_V_malformed;
+    }
+}
+
+static void release(struct gw_slot *slot)
+{
+    assert(slot->state == GW_SLOT_READING || slot->state == GW_SLOT_ANSWERED);
+    if (slot->state == GW_SLOT_ANSWERED)
+        slot->http->in_flight--;
+    slot->connection->request = NULL;
+    ps_pool_give(slot->http->slots, slot);
+}
+
+/* The answer is sent, or the request ended without one. */
+static void on_done(void *ctx, struct MHD_Connection *mhd, void **request_ctx,
+                    enum MHD_RequestTerminationCode code)
+{
+    struct gw_http *http = ctx;
+    struct gw_connection *connection = connection_of(mhd);
+    struct gw_slot *slot = *request_ctx;
+    (void)code;
+
+    if (slot != NULL && slot->state == GW_SLOT_READING && !slot->refused) {
+        const union MHD_ConnectionInfo *status =
+            MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_HTTP_STATUS);
+        if (status != NULL)
+            http->on_refused(verdict_of_status(status->http_status), http->ctx);
+    }
+    if (slot != NULL)
+        release(slot);
+    *request_ctx = NULL;
+    gw_connection_deadline(connection,
+                           connection->trusted ? GW_DEADLINE_IDLE_TRUSTED : GW_DEADLINE_IDLE);
+}
+
+/* --- Connections --- */
+
+static void on_late(struct gw_connection *connection, enum gw_deadline_kind kind, void *ctx)
+{
+    struct gw_http *http = ctx;
+    if (connection->request != NULL && kind != GW_DEADLINE_SEND)
+        gw_http_refuse_late(http, connection);
+}
+
+static bool on_accepted(struct gw_connection *connection, const struct sockaddr *from,
+                        socklen_t len, void *ctx)
+{
+    struct gw_http *http = ctx;
+    http->accepting = connection;
+    if (MHD_add_connection(http->daemon, connection->fd, from, len) == MHD_YES)
+        return true;
+    if (http->accepting != NULL) /* refused before on_connection heard of it */
+        gw_connection_ended(connection);
+    http->accepting = NULL;
+    return false;
+}
+
+static void on_connection(void *ctx, struct MHD_Connection *mhd, void **context,
+                          enum MHD_ConnectionNotificationCode code)
+{
+    struct gw_http *http = ctx;
+    struct gw_connection *connection = *context;
+    (void)mhd;
+    if (code == MHD_CONNECTION_NOTIFY_STARTED) {
+        *context = http->accepting;
+        http->accepting = NULL;
+        return;
+    }
+    if (connection->request != NULL) /* ended by the library without telling of the request */
+        release(connection->request);
+    gw_connection_ended(connection);
+}
+
+size_t gw_http_connections(const struct gw_http *http)
+{
+    return gw_connections_count(http->connections);
+}
+
+size_t gw_http_in_flight(const struct gw_http *http)
+{
+    return http->in_flight;
+}
+
+/* --- The loop --- */
+
+static void run(struct gw_http *http)
+{
+    MHD_UNSIGNED_LONG_LONG wait_ms;
+    http->ready = false;
+    gw_connections_read_clock(http->connections);
+    MHD_run(http->daemon);
+    /* It has no timeouts of its own: what it announces is always work for now. */
+    http->pending = MHD_get_timeout(http->daemon, &wait_ms) == MHD_YES;
+}
+
+static void on_epoll(uv_poll_t *poll, int status, int events)
+{
+    struct gw_http *http = poll->data;
+    (void)status;
+    (void)events;
+    http->ready = true;
+}
+
+static void on_check(uv_check_t *check)
+{
+    struct gw_http *http = check->data;
+    if (http->ready || http->pending)
+        run(http);
+}
+
+static void on_idle(uv_idle_t *idle)
+{
+    (void)idle; /* started so that the loop does not wait */
+}
+
+static void on_prepare(uv_prepare_t *prepare)
+{
+    struct gw_http *http = prepare->data;
+    if (http->ready) /* answered since the check phase */
+        run(http);
+    if (http->pending)
+        uv_idle_start(&http->idle, on_idle);
+    else
+        uv_idle_stop(&http->idle);
+}
+
+/* --- Start and end --- */
+
+static void free_memory(struct gw_http *http)
+{
+    if (http->handles > 0)
+        return;
+    ps_pool_free(http->slots);
+    free(http);
+}
+
+static void on_closed(uv_handle_t *handle)
+{
+    struct gw_http *http = handle->data;
+    http->handles--;
+    free_memory(http);
+}
+
+static void on_connections_freed(void *ctx)
+{
+    struct gw_http *http = ctx;
+    http->handles--;
+    free_memory(http);
+}
+
+static void close_handles(struct gw_http *http)
+{
+    uv_close((uv_handle_t *)&http->poll, on_closed);
+    uv_close((uv_handle_t *)&http->prepare, on_closed);
+    uv_close((uv_handle_t *)&http->check, on_closed);
+    uv_close((uv_handle_t *)&http->idle, on_closed);
+}
+
+void gw_http_drain(struct gw_http *http)
+{
+    http->draining = true;
+    gw_connections_drain(http->connections);
+}
+
+void gw_http_free(struct gw_http *http)
+{
+    if (http == NULL)
+        return;
+    http->draining = true;
+    http->closing = true;
+    while (http->suspended != NULL) {
+        struct gw_problem_detail detail = {.seed = (uint64_t)http->suspended->connection->fd};
+        gw_problem_answer(&http->suspended->request, GW_V_draining, &detail);
+    }
+    /* Resumed, queued, sent: a step a run. */
+    for (int i = 0; i < 3; i++)
+        run(http);
+    close_handles(http);
+    MHD_stop_daemon(http->daemon);
+    gw_connections_free(http->connections, on_connections_freed);
+}
+
+static struct MHD_Daemon *start_daemon(struct gw_http *http)
+{
+    /* Level 0 leaves refusing to our filter, which answers it better; from version 1.0 on the
+     * library's own strictness is complete, and our look at the layout of its memory is not valid.
+     */
+    http->layout_known = strncmp(MHD_get_version(), "0.9.", 4) == 0;
+    return MHD_start_daemon(
+        MHD_USE_EPOLL | MHD_USE_NO_LISTEN_SOCKET | MHD_ALLOW_SUSPEND_RESUME, 0, NULL, NULL, on_part,
+        http, MHD_OPTION_CONNECTION_LIMIT, (unsigned)http->settings.connections_hard,
+        MHD_OPTION_CONNECTION_MEMORY_LIMIT, CONNECTION_MEMORY, MHD_OPTION_STRICT_FOR_CLIENT,
+        http->layout_known ? 0 : 1, MHD_OPTION_URI_LOG_CALLBACK, on_target, http,
+        MHD_OPTION_UNESCAPE_CALLBACK, keep_escapes, NULL, MHD_OPTION_NOTIFY_CONNECTION,
+        on_connection, http, MHD_OPTION_NOTIFY_COMPLETED, on_done, http, MHD_OPTION_END);
+}
+
+static int start_handles(struct gw_http *http, uv_loop_t *loop)
+{
+    int fd = MHD_get_daemon_info(http->daemon, MHD_DAEMON_INFO_EPOLL_FD)->epoll_fd;
+    if (uv_poll_init(loop, &http->poll, fd) != 0)
+        return PS_E_IO;
+    uv_prepare_init(loop, &http->prepare);
+    uv_check_init(loop, &http->check);
+    uv_idle_init(loop, &http->idle);
+    http->poll.data = http->prepare.data = http->check.data = http->idle.data = http;
+    http->handles = 4;
+    uv_poll_start(&http->poll, UV_READABLE, on_epoll);
+    uv_prepare_start(&http->prepare, on_prepare);
+    uv_check_start(&http->check, on_check);
+    return 0;
+}
+
+int gw_http_new(uv_loop_t *loop, const int *listen_fds, size_t listen_count,
+                const struct gw_http_settings *settings, gw_http_handler_fn *on_request,
+                gw_http_refused_fn *on_refused, void *ctx, struct gw_http **ret_http)
+{
+    const size_t align = _Alignof(max_align_t);
+    struct gw_http *http = calloc(1, sizeof *http);
+    if (http == NULL)
+        return PS_E_NOMEM;
+    http->settings = *settings;
+    http->on_request = on_request;
+    http->on_refused = on_refused;
+    http->ctx = ctx;
+    http->user_span = (settings->user_size + align - 1) / align * align;
+    ps_uuid_source_init(&http->ids);
+    int err =
+        ps_pool_new(settings->requests_max,
+                    sizeof(struct gw_slot) + http->user_span + settings->body_max, &http->slots);
+    if (err < 0)
+        goto fail;
+    err = PS_E_NOMEM;
+    http->daemon = start_daemon(http);
+    if (http->daemon == NULL)
+        goto fail;
+    err = start_handles(http, loop);
+    if (err < 0)
+        goto fail;
+    const struct gw_connections_events events = {on_accepted, on_late, http, ctx};
+    err = gw_connections_new(loop, listen_fds, listen_count, &http->settings, &events,
+                             &http->connections);
+    if (err < 0)
+        goto fail;
+    http->handles++;
+    *ret_http = http;
+    return 0;
+fail:
+    if (http->handles > 0)
+        close_handles(http);
+    if (http->daemon != NULL)
+        MHD_stop_daemon(http->daemon);
+    free_memory(http); /* at once, or when the handles have closed */
+    return err;
+}

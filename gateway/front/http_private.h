@@ -1,0 +1,90 @@
+/* What http.c (bytes in) and http_answer.c (answers out) share: the two files that know
+ * libmicrohttpd. */
+#ifndef GW_HTTP_PRIVATE_H
+#define GW_HTTP_PRIVATE_H
+
+#include "common/pool.h"
+#include "gateway/front/connections.h"
+#include "gateway/front/http.h"
+#include "gateway/front/verdict.h"
+
+#include <microhttpd.h>
+
+enum gw_slot_state {
+    GW_SLOT_READING,   /* head or body are not complete, or it was refused */
+    GW_SLOT_HANDED,    /* the handler runs */
+    GW_SLOT_SUSPENDED, /* kept by the handler, in the list of suspended requests */
+    GW_SLOT_ANSWERED   /* being sent, or about to be */
+};
+
+struct gw_answer_field {
+    const char *name;
+    const char *value; /* in header_text */
+};
+
+struct gw_slot {
+    struct gw_request request; /* first: a request is its slot */
+    struct gw_http *http;
+    struct gw_connection *connection;
+    struct MHD_Connection *mhd;
+    struct gw_slot *prev, *next; /* in the list of suspended requests */
+    enum gw_slot_state state;
+    bool parked;    /* the library has been told to suspend the connection */
+    bool oversized; /* the body is too large, and is read without being kept */
+    bool chunked;
+    bool refused;       /* before it was handed over */
+    uint64_t discarded; /* bytes of an oversized body */
+    /* The answer. */
+    int status;
+    struct MHD_Response *response; /* NULL when answered: no memory, the connection closes */
+    struct gw_shared_answer *shared;
+    size_t header_count;
+    size_t header_used;
+    struct gw_answer_field header[GW_ANSWER_HEADER_MAX];
+    const char *raw_target; /* in the library's memory */
+    size_t target_len;
+    char request_id[PS_UUID_LEN + 1];
+    char header_text[GW_ANSWER_HEADER_TEXT];
+    char text[GW_ANSWER_TEXT_MAX];
+    char target[GW_TARGET_MAX];
+    max_align_t rest[]; /* user, then body */
+};
+
+struct gw_http {
+    struct gw_http_settings settings;
+    gw_http_handler_fn *on_request;
+    gw_http_refused_fn *on_refused;
+    void *ctx;
+    struct MHD_Daemon *daemon;
+    struct gw_connections *connections;
+    struct gw_connection *accepting; /* being handed to the library */
+    struct ps_pool *slots;
+    struct gw_slot *suspended;
+    struct ps_uuid_source ids;
+    size_t in_flight;
+    size_t user_span;  /* bytes of a slot's `rest` before the body */
+    bool ready;        /* the library has work */
+    bool pending;      /* it has work left over from its last run */
+    bool layout_known; /* see on_field in http.c */
+    bool draining;
+    bool closing;
+    size_t handles; /* not yet closed; the connections count as one */
+    uv_poll_t poll;
+    uv_prepare_t prepare;
+    uv_check_t check;
+    uv_idle_t idle;
+};
+
+/* Gives the answer of a slot to the library; within its callback only. */
+enum MHD_Result gw_slot_queue(struct gw_slot *slot);
+/* Answers with a problem of the server's own and closes the connection. Needs no slot; within the
+ * library's callback only. `text` is the detail, or NULL. */
+enum MHD_Result gw_http_refuse(struct gw_http *http, struct gw_connection *connection,
+                               struct MHD_Connection *mhd, enum gw_verdict verdict,
+                               const char *text);
+/* Says 408 on a connection whose request is not complete, past the library, which lets nothing be
+ * said then. */
+void gw_http_refuse_late(struct gw_http *http, struct gw_connection *connection);
+void gw_http_new_request_id(struct gw_http *http, char ret_text[PS_UUID_LEN + 1]);
+
+#endif

@@ -1,0 +1,160 @@
+/* Problem answers. The body is printed straight into the answer's memory; every string that a
+ * stranger may have chosen goes through the JSON printer of ps_buf. Which type URI a verdict has
+ * follows from its row: the two registered ones for spent quotas and missing capacity (RFC
+ * draft-ietf-httpapi-ratelimit-headers), a URN of ours for the rest. Retry-After is never shorter
+ * than the wait that the limit demands; what is added to it spreads the users who were refused in
+ * the same instant, and stays the same for one user, so that he gains nothing by asking again. */
+#include "gateway/front/problem.h"
+
+#include <assert.h>
+#include <string.h>
+
+#define TYPE_OWN      "urn:penstock:problem:"
+#define TYPE_QUOTA    "https://iana.org/assignments/http-problem-types#quota-exceeded"
+#define TYPE_CAPACITY "https://iana.org/assignments/http-problem-types#temporary-reduced-capacity"
+
+static const struct gw_problem_detail no_detail;
+
+static void put_string_member(struct ps_buf *buf, const char *name, const char *text, size_t len)
+{
+    ps_buf_puts(buf, ",\"");
+    ps_buf_puts(buf, name);
+    ps_buf_puts(buf, "\":");
+    ps_buf_put_json(buf, text, len);
+}
+
+static const char *policy_of(const struct gw_verdict_row *row,
+                             const struct gw_problem_detail *detail)
+{
+    return detail->policy != NULL ? detail->policy : row->name;
+}
+
+void gw_problem_print(struct ps_buf *buf, enum gw_verdict verdict,
+                      const struct gw_problem_detail *detail, struct ps_str instance,
+                      struct ps_str request_id)
+{
+    const struct gw_verdict_row *row = &gw_verdicts[verdict];
+    if (detail == NULL)
+        detail = &no_detail;
+
+    ps_buf_puts(buf, "{\"type\":\"");
+    switch (row->type) {
+    case GW_TYPE_QUOTA:
+        ps_buf_puts(buf, TYPE_QUOTA);
+        break;
+    case GW_TYPE_CAPACITY:
+        ps_buf_puts(buf, TYPE_CAPACITY);
+        break;
+    case GW_TYPE_OWN:
+        ps_buf_puts(buf, TYPE_OWN);
+        ps_buf_puts(buf, row->name);
+        break;
+    }
+    ps_buf_puts(buf, "\",\"title\":\"");
+    ps_buf_puts(buf, row->title);
+    ps_buf_puts(buf, "\",\"status\":");
+    ps_buf_put_int(buf, row->status);
+    if (detail->text != NULL)
+        put_string_member(buf, "detail", detail->text, strlen(detail->text));
+    if (instance.at != NULL)
+        put_string_member(buf, "instance", instance.at, instance.len);
+    ps_buf_puts(buf, ",\"code\":\"");
+    ps_buf_puts(buf, row->name);
+    ps_buf_puts(buf, "\"");
+    put_string_member(buf, "request_id", request_id.at, request_id.len);
+    if (row->type != GW_TYPE_OWN) {
+        const char *policy = policy_of(row, detail);
+        ps_buf_puts(buf, ",\"violated-policies\":[");
+        ps_buf_put_json(buf, policy, strlen(policy));
+        ps_buf_puts(buf, "]");
+    }
+    if (detail->order_id.at != NULL)
+        put_string_member(buf, "order_id", detail->order_id.at, detail->order_id.len);
+    if (detail->pointer != NULL)
+        put_string_member(buf, "pointer", detail->pointer, strlen(detail->pointer));
+    ps_buf_puts(buf, "}");
+}
+
+int64_t gw_problem_retry_after(enum gw_verdict verdict, const struct gw_problem_detail *detail)
+{
+    if (detail == NULL)
+        detail = &no_detail;
+    int64_t wait = detail->retry_after_s > 0 ? detail->retry_after_s : 0;
+    int64_t after = wait;
+
+    switch (gw_verdicts[verdict].retry) {
+    case GW_RETRY_NONE:
+        return wait;
+    case GW_RETRY_LIMIT:
+        if (detail->limit.policy != NULL && detail->limit.reset_s > after)
+            after = detail->limit.reset_s;
+        after += (int64_t)(detail->seed % 2);
+        break;
+    case GW_RETRY_SOON:
+        after += (int64_t)(detail->seed % 3);
+        if (wait == 0)
+            after++;
+        break;
+    case GW_RETRY_OPENING:
+        after += (int64_t)(detail->seed % 3);
+        break;
+    }
+    return after > 0 ? after : 1;
+}
+
+static void put_header(struct gw_request *request, const char *name, const struct ps_buf *value)
+{
+    assert(!value->overflow);
+    gw_answer_header(request, name, value->at, value->len);
+}
+
+void gw_limit_headers(struct gw_request *request, const struct gw_limit_fields *fields)
+{
+    char text[PS_NAME_MAX + 64];
+    struct ps_buf value;
+
+    if (fields->policy == NULL)
+        return;
+    /* A rule's name has neither quote nor backslash, so a JSON string is a structured-field String
+     * as well. */
+    ps_buf_init(&value, text, sizeof text);
+    ps_buf_put_json(&value, fields->policy, strlen(fields->policy));
+    ps_buf_puts(&value, ";q=");
+    ps_buf_put_int(&value, fields->quota);
+    ps_buf_puts(&value, ";w=");
+    ps_buf_put_int(&value, fields->window_s);
+    put_header(request, "RateLimit-Policy", &value);
+
+    ps_buf_init(&value, text, sizeof text);
+    ps_buf_put_json(&value, fields->policy, strlen(fields->policy));
+    ps_buf_puts(&value, ";r=");
+    ps_buf_put_int(&value, fields->remaining);
+    ps_buf_puts(&value, ";t=");
+    ps_buf_put_int(&value, fields->reset_s);
+    put_header(request, "RateLimit", &value);
+}
+
+void gw_problem_answer(struct gw_request *request, enum gw_verdict verdict,
+                       const struct gw_problem_detail *detail)
+{
+    const struct gw_verdict_row *row = &gw_verdicts[verdict];
+    struct ps_buf body = gw_answer_body(request);
+    int64_t retry_after = gw_problem_retry_after(verdict, detail);
+
+    assert(row->status >= 400);
+    if (detail != NULL)
+        gw_limit_headers(request, &detail->limit);
+    if (retry_after > 0) {
+        char text[24];
+        struct ps_buf value;
+        ps_buf_init(&value, text, sizeof text);
+        ps_buf_put_int(&value, retry_after);
+        put_header(request, "Retry-After", &value);
+    }
+    gw_answer_header(request, "X-Request-Id", request->request_id.at, request->request_id.len);
+    gw_answer_header(request, "Cache-Control", "no-store", strlen("no-store"));
+    gw_problem_print(&body, verdict, detail, request->path, request->request_id);
+    assert(!body.overflow);
+    gw_http_answer(request, row->status, "application/problem+json",
+                   (struct ps_str){body.at, body.len}, false);
+}
