@@ -1,7 +1,8 @@
 /* The stock counter: one interface, a written contract, several backends (memory now).
  *
- * The counter only counts. What an order is, the order log decides; the counter is a cache of it that can be built
- * again at any time (inv_load_*), and that answers one question quickly and atomically: may this buyer have these units now?
+ * The counter only counts. What an order is, the order log decides; the counter is a cache of it
+ * that can be built again at any time (inv_load_*), and that answers one question quickly and
+ * atomically: may this buyer have these units now?
  *
  * Life of the units of one order:
  *
@@ -10,19 +11,27 @@
  *         +---settle(void)------+        settle(released)----+
  *
  * The contract, for every backend (tests/contract/store_test.c runs it unchanged on each):
- *  - reserve decides in one atomic step, in this order: the same order id again is the same answer again (no second unit); a key
- *    that this user has used in this sale is DUPLICATE (same SKU and quantity, the order's id) or MISMATCH; units that the user has (in doubt, held
- *    or confirmed) plus the quantity above the sale's cap or the SKU's cap is CAP (with the id of the last order he has); fewer available than the
- *    quantity is SOLD_OUT; else RESERVED. Anything but RESERVED changes nothing.
- *  - available never falls below zero, and per SKU available + in doubt + held + confirmed only changes by load, raise and lower.
- *  - settle is idempotent by the entry: whoever sends it, however often, it has one effect. Verdicts that do not fit the entry's
- *    state change nothing (a confirmed order cannot be released). An unknown id changes nothing.
- *  - after settle(void) the key is free again; after settle(released) the key stays taken for the life of the sale.
+ *  - reserve decides in one atomic step, in this order: the same order id again is the same answer
+ *    again (no second unit; when it has been released: DUPLICATE of itself); a key that this user
+ *    has used in this sale is DUPLICATE (same SKU and quantity, the order's id) or MISMATCH; units
+ *    that the user has (in doubt, held or confirmed) plus the quantity above the sale's cap or the
+ *    SKU's cap is CAP (with the id of the last order he has); fewer available than the quantity is
+ *    SOLD_OUT; else RESERVED. Anything but RESERVED changes nothing.
+ *  - available never falls below zero, and per SKU available + in doubt + held + confirmed only
+ *    changes by load, raise and lower.
+ *  - settle is idempotent by the entry: whoever sends it, however often, it has one effect.
+ *    Verdicts that do not fit the entry's state change nothing (a confirmed order cannot be
+ *    released, an accepted one cannot be void). A later verdict implies the earlier ones, which may
+ *    come late or never: confirmed and released also reach an order in doubt. An unknown id changes
+ *    nothing.
+ *  - after settle(void) the key is free again; after settle(released) the key stays taken for the
+ *    life of the sale, and an order without a key is forgotten.
  *  - a call under another epoch than the installed one is FENCED and changes nothing.
  *  - a reply that never comes is PS_E_UNKNOWN: the reservation may exist; it is not sent again.
  *
- * Threads: a store object belongs to one thread unless its backend says otherwise (memory: any thread). Sales are found once by name
- * and then passed as a handle, which lives as long as the backend. */
+ * Threads: a store object belongs to one thread unless its backend says otherwise (memory: any
+ * thread). Sales are found once by name and then passed as a handle, which lives as long as the
+ * backend. */
 #ifndef INV_STORE_H
 #define INV_STORE_H
 
@@ -37,26 +46,28 @@ struct inv_load;
 enum inv_result {
     INV_RESERVED,  /* left, reserved_at_ms, pay_by_ms, order_id */
     INV_SOLD_OUT,  /* left */
-    INV_CAP,       /* order_id = the last order that he has (all zero when none is known) */
-    INV_DUPLICATE, /* order_id */
-    INV_MISMATCH,  /* order_id */
+    INV_CAP,       /* left, order_id = the last order that he has (all zero when none is known) */
+    INV_DUPLICATE, /* left, order_id */
+    INV_MISMATCH,  /* left, order_id */
     INV_FENCED
 };
 
 enum inv_verdict { INV_ACCEPTED, INV_VOID, INV_CONFIRMED, INV_RELEASED };
 
+/* All numbers are at most PS_INT_MAX. */
 struct inv_reservation {
-    struct ps_uuid order_id;
+    struct ps_uuid order_id; /* of this order and no other, for ever */
     int64_t epoch;
-    struct ps_str user;
-    struct ps_str key;  /* .len == 0: none */
+    struct ps_str user; /* 1..PS_USER_MAX bytes */
+    struct ps_str key;  /* at most PS_KEY_MAX bytes; .len == 0: none */
     uint32_t sku;       /* index, as in inv_load_new */
     int64_t quantity;   /* >= 1 */
     int64_t cap;        /* units a user may have over all SKUs; >= 1 */
     int64_t sku_cap;    /* of this SKU; 0 = none of its own */
-    int64_t ttl_ms;     /* pay_by = the store's clock + ttl */
+    int64_t ttl_ms;     /* >= 0; pay_by = the store's clock + ttl */
 };
 
+/* Fields that the result does not name are 0. */
 struct inv_answer {
     enum inv_result result;
     int64_t left; /* available units of the SKU after this step */
@@ -65,7 +76,8 @@ struct inv_answer {
     struct ps_uuid order_id;
 };
 
-/* One SKU's numbers. A cut: all SKUs of one call belong to the same moment. */
+/* One SKU's numbers. A cut: all SKUs of one call belong to the same moment. A lowering is in doubt
+ * until it is settled. */
 struct inv_count {
     int64_t available;
     int64_t in_doubt;
@@ -75,38 +87,71 @@ struct inv_count {
 
 typedef void inv_answer_fn(uint64_t handle, int err, const struct inv_answer *answer, void *ctx);
 
-/* Result of an asynchronous call: negative = refused, nothing was submitted; INV_DONE = *ret is filled, no callback; INV_PENDING = the
- * callback comes exactly once, later, on this thread's loop (err 0 or PS_E_UNKNOWN, PS_E_CLOSED, PS_E_TIMEOUT). */
+/* Result of an asynchronous call: negative = refused, nothing was submitted; INV_DONE = *ret is
+ * filled, no callback; INV_PENDING = the callback comes exactly once, later, on this thread's loop
+ * (err 0 or PS_E_UNKNOWN, PS_E_CLOSED, PS_E_TIMEOUT). */
 enum { INV_DONE = 0, INV_PENDING = 1 };
 
 /* The sale of that name, or NULL when none is installed. */
 struct inv_sale *inv_store_sale(struct inv_store *store, const char *name);
 int64_t inv_sale_epoch(const struct inv_sale *sale);
-size_t inv_sale_sku_count(const struct inv_sale *sale);
+size_t inv_sale_sku_count(const struct inv_sale *sale); /* never changes */
 
-/* What was available when last heard of: a relaxed load, never waits. Any thread. */
+/* What was available when last heard of: a relaxed load, never waits. 0 for an index that the sale
+ * does not have. Any thread. */
 int64_t inv_sale_left(const struct inv_sale *sale, uint32_t sku);
 /* True when no SKU has anything available. Any thread. */
 bool inv_sale_sold_out(const struct inv_sale *sale);
 
-int inv_store_reserve(struct inv_store *store, struct inv_sale *sale, const struct inv_reservation *reservation,
-                      inv_answer_fn *done, void *ctx, uint64_t handle, struct inv_answer *ret_answer) PS_MUST_CHECK;
+/* PS_E_INVALID: a field is out of its range. PS_E_CONFLICT: the order id belongs to somebody else.
+ * PS_E_NOMEM. */
+int inv_store_reserve(struct inv_store *store, struct inv_sale *sale,
+                      const struct inv_reservation *reservation, inv_answer_fn *done, void *ctx,
+                      uint64_t handle, struct inv_answer *ret_answer) PS_MUST_CHECK;
 
-/* Reserves `units` for a lowering stock adjustment, like an order without a user: RESERVED or SOLD_OUT (or FENCED). `id` is a reference of 16
- * bytes derived from the adjust id; settle(id, ACCEPTED) takes the units out for good, settle(id, VOID) gives them back. */
-int inv_store_lower(struct inv_store *store, struct inv_sale *sale, int64_t epoch, const struct ps_uuid *id, uint32_t sku, int64_t units,
-                    inv_answer_fn *done, void *ctx, uint64_t handle, struct inv_answer *ret_answer) PS_MUST_CHECK;
+/* Reserves `units` for a lowering stock adjustment, like an order without a user: RESERVED (without
+ * times) or SOLD_OUT (or FENCED). `id` is a reference of 16 bytes derived from the adjust id;
+ * settle(id, ACCEPTED) takes the units out for good, settle(id, VOID) gives them back, other
+ * verdicts change nothing. The same id again is RESERVED again and takes nothing more, also after
+ * ACCEPTED; what was lowered before a load, only the log knows. Errors as inv_store_reserve. */
+int inv_store_lower(struct inv_store *store, struct inv_sale *sale, int64_t epoch,
+                    const struct ps_uuid *id, uint32_t sku, int64_t units, inv_answer_fn *done,
+                    void *ctx, uint64_t handle, struct inv_answer *ret_answer) PS_MUST_CHECK;
 
-/* What the log has decided of an order or a lowering. Nothing to answer: a backend that is away keeps it until it can be sent. */
-void inv_store_settle(struct inv_store *store, struct inv_sale *sale, const struct ps_uuid *id, enum inv_verdict verdict);
+/* What the counter knows of one order: so that a buyer whose order the log has not shown yet can be
+ * told of it. */
+struct inv_entry {
+    enum { INV_IN_DOUBT, INV_HELD, INV_CONFIRMED_UNITS, INV_GIVEN_BACK } state;
+    uint32_t sku;
+    int64_t quantity;
+    int64_t reserved_at_ms; /* 0 for loaded orders */
+    int64_t pay_by_ms;      /* 0 for loaded orders */
+    size_t user_len, key_len;
+    char user[PS_USER_MAX];
+    char key[PS_KEY_MAX];
+};
+/* PS_E_NOT_FOUND: the counter has no such order in this sale (adjustments are not found either). */
+int inv_store_find(struct inv_store *store, struct inv_sale *sale, const struct ps_uuid *id,
+                   struct inv_entry *ret_entry) PS_MUST_CHECK;
 
-/* Adds `units` > 0 that the log shows; once per id. */
-void inv_store_raise(struct inv_store *store, struct inv_sale *sale, const struct ps_uuid *id, uint32_t sku, int64_t units);
+/* What the log has decided of an order or a lowering. Nothing to answer: a backend that is away
+ * keeps it until it can be sent. */
+void inv_store_settle(struct inv_store *store, struct inv_sale *sale, const struct ps_uuid *id,
+                      enum inv_verdict verdict);
 
-/* All SKUs at one moment; `ret_counts` has room for inv_sale_sku_count. PS_E_CLOSED when the backend is away. */
-int inv_store_counts(struct inv_store *store, struct inv_sale *sale, struct inv_count *ret_counts) PS_MUST_CHECK;
+/* Adds `units` (1..PS_INT_MAX) that the log shows; once per id. What would take the SKU's sum above
+ * PS_INT_MAX changes nothing: whoever writes stock to the log sees to that. */
+void inv_store_raise(struct inv_store *store, struct inv_sale *sale, const struct ps_uuid *id,
+                     uint32_t sku, int64_t units);
 
-/* --- Building a sale's counters from the log, then putting them in force in one step. --- */
+/* All SKUs at one moment; `ret_counts` has room for inv_sale_sku_count. PS_E_CLOSED when the
+ * backend is away. */
+int inv_store_counts(struct inv_store *store, struct inv_sale *sale,
+                     struct inv_count *ret_counts) PS_MUST_CHECK;
+
+/* --- Building a sale's counters from the log, then putting them in force in one step. One thread
+ * per load. PS_E_INVALID: a field is out of its range, or a SKU's sum would pass PS_INT_MAX;
+ * PS_E_NOMEM. --- */
 
 struct inv_load_order {
     struct ps_uuid id;
@@ -114,17 +159,24 @@ struct inv_load_order {
     struct ps_str key;
     uint32_t sku;
     int64_t quantity;
-    enum { INV_LOAD_HELD, INV_LOAD_CONFIRMED, INV_LOAD_RELEASED } state; /* released: only its key still counts */
+    enum {
+        INV_LOAD_HELD,
+        INV_LOAD_CONFIRMED,
+        INV_LOAD_RELEASED /* only its key still counts; needs one */
+    } state;
 };
 
 /* `skus` are names; their order gives the index. Names are copied. */
-int inv_load_new(struct inv_store *store, const char *sale, int64_t epoch, const char *const *skus, size_t sku_count,
-                 struct inv_load **ret_load) PS_MUST_CHECK;
-/* What is available of a SKU, after all orders of the log are taken off. */
+int inv_load_new(struct inv_store *store, const char *sale, int64_t epoch, const char *const *skus,
+                 size_t sku_count, struct inv_load **ret_load) PS_MUST_CHECK;
+/* What is available of a SKU, after all orders of the log are taken off; 0 until said. */
 int inv_load_available(struct inv_load *load, uint32_t sku, int64_t available) PS_MUST_CHECK;
+/* In the order of the log, so that the last order of a user is known. PS_E_EXISTS: the id is
+ * loaded already. */
 int inv_load_order(struct inv_load *load, const struct inv_load_order *order) PS_MUST_CHECK;
 int inv_load_raised(struct inv_load *load, const struct ps_uuid *id) PS_MUST_CHECK;
-/* Takes ownership of `load` in every case. PS_E_CONFLICT: a higher epoch is installed. Callers of other threads that hold the old counters see them
+/* Takes ownership of `load` in every case. PS_E_CONFLICT: this epoch or a higher one is installed,
+ * or the sale is installed with another number of SKUs. What still comes under the old epoch is
  * fenced. *ret_sale is the handle: the same as before for a name that was installed before. */
 int inv_load_install(struct inv_load *load, struct inv_sale **ret_sale) PS_MUST_CHECK;
 void inv_load_free(struct inv_load *load); /* instead of install; NULL is allowed */

@@ -1,0 +1,99 @@
+/* The memory counter's books of one sale under one epoch: who has which units. Private to the
+ * memory backend. It decides; store_memory.c locks. What may be touched under which lock:
+ *
+ *  - a *stripe* holds buyers, their orders and their keys: one buyer is in one stripe, chosen by
+ * the hash of his name. All fields of an order belong to its stripe.
+ *  - a *part* is a slice of the index by id, chosen by the hash of the id. Whoever adds or removes
+ *    an order holds its stripe and then its part; so holding the part alone, an order found there
+ *    exists, and what never changes in it (its stripe, its buyer) may be read.
+ *  - a shelf (one SKU's available units) is atomic, and is changed only by holders of some stripe:
+ *    who holds all stripes sees one moment. */
+#ifndef INV_BOOKS_H
+#define INV_BOOKS_H
+
+#include "common/clock.h"
+#include "inventory/store.h"
+
+#include <stdatomic.h>
+
+/* Together with one more below 64: ThreadSanitizer follows so many locks of one thread. */
+#define INV_STRIPES 32
+#define INV_PARTS   16
+
+struct inv_books;
+struct inv_order;
+
+struct inv_shelf {
+    _Atomic int64_t available;
+    _Atomic int64_t sum; /* available + in doubt + held + confirmed */
+} PS_ALIGNED;
+
+/* Hashes, worked out before any lock is taken. An adjustment has no buyer and no key: its id
+ * chooses its stripe, too. */
+struct inv_place {
+    uint64_t user, key, id;
+};
+
+static inline unsigned inv_place_stripe(const struct inv_place *place)
+{
+    return (unsigned)(place->user >> 59);
+}
+
+static inline unsigned inv_place_part(const struct inv_place *place)
+{
+    return (unsigned)(place->id >> 60);
+}
+
+/* An array of shelves on cache lines of their own, all 0; free() frees it. */
+int inv_shelves_new(size_t count, struct inv_shelf **ret_shelves) PS_MUST_CHECK;
+
+/* `shelves` stay the caller's. */
+int inv_books_new(int64_t epoch, struct inv_shelf *shelves, size_t sku_count,
+                  struct inv_books **ret_books) PS_MUST_CHECK;
+void inv_books_free(struct inv_books *books); /* NULL is allowed */
+int64_t inv_books_epoch(const struct inv_books *books);
+
+/* --- The caller holds the stripe and the part of `place`. --- */
+
+int inv_books_reserve(struct inv_books *books, const struct inv_reservation *reservation,
+                      const struct inv_place *place, const struct ps_clock *clock,
+                      struct inv_answer *ret_answer) PS_MUST_CHECK;
+int inv_books_lower(struct inv_books *books, const struct ps_uuid *id,
+                    const struct inv_place *place, uint32_t sku, int64_t units,
+                    struct inv_answer *ret_answer) PS_MUST_CHECK;
+/* Out of memory, it adds nothing: then less is sold, never more. */
+void inv_books_raise(struct inv_books *books, const struct ps_uuid *id,
+                     const struct inv_place *place, uint32_t sku, int64_t units);
+int inv_books_load(struct inv_books *books, const struct inv_load_order *order,
+                   const struct inv_place *place) PS_MUST_CHECK;
+int inv_books_raised(struct inv_books *books, const struct ps_uuid *id,
+                     const struct inv_place *place) PS_MUST_CHECK;
+
+/* --- The caller holds the part of the id. --- */
+
+/* NULL when it is not known. */
+struct inv_order *inv_books_order(const struct inv_books *books, const struct ps_uuid *id,
+                                  uint64_t id_hash);
+unsigned inv_order_stripe(const struct inv_order *order);
+
+/* --- The caller holds the part and the stripe of `order`. --- */
+
+/* May end the order's life. */
+void inv_books_settle(struct inv_books *books, struct inv_order *order, enum inv_verdict verdict);
+/* PS_E_NOT_FOUND: it is an adjustment. */
+int inv_order_tell(const struct inv_order *order, struct inv_entry *ret_entry) PS_MUST_CHECK;
+
+/* --- The caller holds all stripes. --- */
+
+void inv_books_counts(const struct inv_books *books, struct inv_count *ret_counts);
+
+/* --- No other thread knows the books. --- */
+
+/* Sets what is available of a SKU. PS_E_INVALID: its sum would pass PS_INT_MAX. */
+int inv_books_available(struct inv_books *books, uint32_t sku, int64_t available) PS_MUST_CHECK;
+/* Gets memory for selling all that is available, as far as that is bounded and there is some. */
+void inv_books_expect(struct inv_books *books);
+/* From now on these shelves count, to which the numbers are copied. */
+void inv_books_move(struct inv_books *books, struct inv_shelf *shelves);
+
+#endif

@@ -1,0 +1,135 @@
+/* The counter's front door: what every backend would have to check is checked once, here; then the
+ * call goes through the backend's table. What only the backend knows (the epoch in force, how many
+ * SKUs a sale has) the backend checks. */
+#include "inventory/store_backend.h"
+
+#include <assert.h>
+#include <string.h>
+
+static bool in_range(int64_t value, int64_t min)
+{
+    return value >= min && value <= PS_INT_MAX;
+}
+
+static bool buyer_ok(struct ps_str user, struct ps_str key)
+{
+    return user.len >= 1 && user.len <= PS_USER_MAX && key.len <= PS_KEY_MAX;
+}
+
+struct inv_sale *inv_store_sale(struct inv_store *store, const char *name)
+{
+    return store->backend->sale(store, name);
+}
+
+int64_t inv_sale_epoch(const struct inv_sale *sale)
+{
+    return sale->backend->sale_epoch(sale);
+}
+
+size_t inv_sale_sku_count(const struct inv_sale *sale)
+{
+    return sale->backend->sale_sku_count(sale);
+}
+
+int64_t inv_sale_left(const struct inv_sale *sale, uint32_t sku)
+{
+    return sale->backend->sale_left(sale, sku);
+}
+
+bool inv_sale_sold_out(const struct inv_sale *sale)
+{
+    return sale->backend->sale_sold_out(sale);
+}
+
+int inv_store_reserve(struct inv_store *store, struct inv_sale *sale,
+                      const struct inv_reservation *reservation, inv_answer_fn *done, void *ctx,
+                      uint64_t handle, struct inv_answer *ret_answer)
+{
+    const struct inv_reservation *r = reservation;
+    if (!buyer_ok(r->user, r->key) || !in_range(r->quantity, 1) || !in_range(r->cap, 1) ||
+        !in_range(r->sku_cap, 0) || !in_range(r->ttl_ms, 0))
+        return PS_E_INVALID;
+    return store->backend->reserve(store, sale, r, done, ctx, handle, ret_answer);
+}
+
+int inv_store_lower(struct inv_store *store, struct inv_sale *sale, int64_t epoch,
+                    const struct ps_uuid *id, uint32_t sku, int64_t units, inv_answer_fn *done,
+                    void *ctx, uint64_t handle, struct inv_answer *ret_answer)
+{
+    if (!in_range(units, 1))
+        return PS_E_INVALID;
+    return store->backend->lower(store, sale, epoch, id, sku, units, done, ctx, handle, ret_answer);
+}
+
+int inv_store_find(struct inv_store *store, struct inv_sale *sale, const struct ps_uuid *id,
+                   struct inv_entry *ret_entry)
+{
+    return store->backend->find(store, sale, id, ret_entry);
+}
+
+void inv_store_settle(struct inv_store *store, struct inv_sale *sale, const struct ps_uuid *id,
+                      enum inv_verdict verdict)
+{
+    store->backend->settle(store, sale, id, verdict);
+}
+
+void inv_store_raise(struct inv_store *store, struct inv_sale *sale, const struct ps_uuid *id,
+                     uint32_t sku, int64_t units)
+{
+    assert(in_range(units, 1)); /* the log's reader has checked it */
+    store->backend->raise(store, sale, id, sku, units);
+}
+
+int inv_store_counts(struct inv_store *store, struct inv_sale *sale, struct inv_count *ret_counts)
+{
+    return store->backend->counts(store, sale, ret_counts);
+}
+
+int inv_load_new(struct inv_store *store, const char *sale, int64_t epoch, const char *const *skus,
+                 size_t sku_count, struct inv_load **ret_load)
+{
+    if (!ps_name_ok(sale, strlen(sale)) || !in_range(epoch, 0) || sku_count > UINT32_MAX)
+        return PS_E_INVALID;
+    for (size_t i = 0; i < sku_count; i++) {
+        if (!ps_name_ok(skus[i], strlen(skus[i])))
+            return PS_E_INVALID;
+    }
+    return store->backend->load_new(store, sale, epoch, skus, sku_count, ret_load);
+}
+
+int inv_load_available(struct inv_load *load, uint32_t sku, int64_t available)
+{
+    if (!in_range(available, 0))
+        return PS_E_INVALID;
+    return load->backend->load_available(load, sku, available);
+}
+
+int inv_load_order(struct inv_load *load, const struct inv_load_order *order)
+{
+    if (!buyer_ok(order->user, order->key) || !in_range(order->quantity, 1) ||
+        (order->state == INV_LOAD_RELEASED && order->key.len == 0))
+        return PS_E_INVALID;
+    return load->backend->load_order(load, order);
+}
+
+int inv_load_raised(struct inv_load *load, const struct ps_uuid *id)
+{
+    return load->backend->load_raised(load, id);
+}
+
+int inv_load_install(struct inv_load *load, struct inv_sale **ret_sale)
+{
+    return load->backend->load_install(load, ret_sale);
+}
+
+void inv_load_free(struct inv_load *load)
+{
+    if (load != NULL)
+        load->backend->load_free(load);
+}
+
+void inv_store_free(struct inv_store *store)
+{
+    if (store != NULL)
+        store->backend->store_free(store);
+}

@@ -1,0 +1,48 @@
+/* What a backend of the counter provides. Only inventory/ includes this: store.c checks the input
+ * and calls through the table, a backend embeds the three heads below as its first members. Each
+ * entry does what the function of the same name in store.h says. */
+#ifndef INV_STORE_BACKEND_H
+#define INV_STORE_BACKEND_H
+
+#include "inventory/store.h"
+
+/* clang-format off */
+struct inv_backend {
+    struct inv_sale *(*sale)(struct inv_store *store, const char *name);
+    int64_t (*sale_epoch)(const struct inv_sale *sale);
+    size_t (*sale_sku_count)(const struct inv_sale *sale);
+    int64_t (*sale_left)(const struct inv_sale *sale, uint32_t sku);
+    bool (*sale_sold_out)(const struct inv_sale *sale);
+
+    int (*reserve)(struct inv_store *store, struct inv_sale *sale, const struct inv_reservation *reservation,
+                   inv_answer_fn *done, void *ctx, uint64_t handle, struct inv_answer *ret_answer);
+    int (*lower)(struct inv_store *store, struct inv_sale *sale, int64_t epoch, const struct ps_uuid *id, uint32_t sku,
+                 int64_t units, inv_answer_fn *done, void *ctx, uint64_t handle, struct inv_answer *ret_answer);
+    int (*find)(struct inv_store *store, struct inv_sale *sale, const struct ps_uuid *id, struct inv_entry *ret_entry);
+    void (*settle)(struct inv_store *store, struct inv_sale *sale, const struct ps_uuid *id, enum inv_verdict verdict);
+    void (*raise)(struct inv_store *store, struct inv_sale *sale, const struct ps_uuid *id, uint32_t sku, int64_t units);
+    int (*counts)(struct inv_store *store, struct inv_sale *sale, struct inv_count *ret_counts);
+
+    int (*load_new)(struct inv_store *store, const char *sale, int64_t epoch, const char *const *skus,
+                    size_t sku_count, struct inv_load **ret_load);
+    int (*load_available)(struct inv_load *load, uint32_t sku, int64_t available);
+    int (*load_order)(struct inv_load *load, const struct inv_load_order *order);
+    int (*load_raised)(struct inv_load *load, const struct ps_uuid *id);
+    int (*load_install)(struct inv_load *load, struct inv_sale **ret_sale);
+    void (*load_free)(struct inv_load *load);
+
+    void (*store_free)(struct inv_store *store);
+};
+/* clang-format on */
+
+struct inv_store {
+    const struct inv_backend *backend;
+};
+struct inv_sale {
+    const struct inv_backend *backend;
+};
+struct inv_load {
+    const struct inv_backend *backend;
+};
+
+#endif

@@ -1,0 +1,445 @@
+/* The counter in memory: sales, and the locks around their books (books.h decides what happens).
+ *
+ * Locks, always taken in this order, so that nobody waits in a circle:
+ *     the store's list of sales -> stripes of a sale by number -> parts of its index by number.
+ * A reservation knows its stripe and its part beforehand and takes one of each. A verdict comes
+ * with nothing but an id: a first look, under the part alone, learns the stripe; then both are
+ * taken in order, and the order is looked up again, because only that look counts. Gone by then, or
+ * in another stripe, means that the id was unknown for a moment in between, and the call is
+ * answered as if it had come in that moment. A cut of all numbers takes all stripes; an install
+ * takes every lock of the sale, so books are only ever freed when nobody can be inside, and whoever
+ * had to wait finds the new books and, for a reservation, another epoch.
+ *
+ * Sold out: asking inv_sale_left is one relaxed load, and admission asks it first. A reservation
+ * itself does always look at the buyer, under his stripe: he may own the key, and then SOLD_OUT
+ * would be a wrong answer. What lock-free readers see (shelves, epoch) stays in place for the life
+ * of the sale. */
+#include "inventory/store_memory.h"
+#include "inventory/books.h"
+#include "inventory/store_backend.h"
+
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct lock {
+    pthread_mutex_t mutex;
+} PS_ALIGNED;
+
+struct mem_sale {
+    struct inv_sale head;
+    struct mem_store *store;
+    struct mem_sale *next; /* under the store's lock */
+    char name[PS_NAME_MAX + 1];
+    size_t sku_count;
+    struct inv_shelf *shelves;
+    _Atomic int64_t epoch;
+    struct inv_books *books; /* read under any lock of the sale, changed under all */
+    struct lock stripes[INV_STRIPES];
+    struct lock parts[INV_PARTS];
+};
+
+struct mem_store {
+    struct inv_store head;
+    const struct ps_clock *clock;
+    struct ps_hash_key hash_key;
+    pthread_mutex_t lock;
+    struct mem_sale *sales;
+};
+
+struct mem_load {
+    struct inv_load head;
+    struct mem_store *store;
+    char name[PS_NAME_MAX + 1];
+    size_t sku_count;
+    struct inv_shelf *shelves; /* until a sale takes them over */
+    struct inv_books *books;
+};
+
+/* --- places and locks --- */
+
+static struct inv_place place_of_id(const struct mem_store *store, const struct ps_uuid *id)
+{
+    uint64_t hash = ps_hash64(&store->hash_key, id->byte, sizeof id->byte);
+    return (struct inv_place){.user = hash, .id = hash};
+}
+
+static struct inv_place place_of(const struct mem_store *store, const struct ps_uuid *id,
+                                 struct ps_str user, struct ps_str key)
+{
+    struct inv_place place = place_of_id(store, id);
+    place.user = ps_hash64(&store->hash_key, user.at, user.len);
+    if (key.len > 0) /* a sum, because equal texts would cancel out in an exclusive or */
+        place.key = ps_hash64(&store->hash_key, key.at, key.len) + place.user;
+    return place;
+}
+
+static void lock_place(struct mem_sale *sale, const struct inv_place *place)
+{
+    pthread_mutex_lock(&sale->stripes[inv_place_stripe(place)].mutex);
+    pthread_mutex_lock(&sale->parts[inv_place_part(place)].mutex);
+}
+
+static void unlock_place(struct mem_sale *sale, const struct inv_place *place)
+{
+    pthread_mutex_unlock(&sale->parts[inv_place_part(place)].mutex);
+    pthread_mutex_unlock(&sale->stripes[inv_place_stripe(place)].mutex);
+}
+
+static void lock_stripes(struct mem_sale *sale)
+{
+    for (size_t i = 0; i < INV_STRIPES; i++)
+        pthread_mutex_lock(&sale->stripes[i].mutex);
+}
+
+static void unlock_stripes(struct mem_sale *sale)
+{
+    for (size_t i = INV_STRIPES; i > 0; i--)
+        pthread_mutex_unlock(&sale->stripes[i - 1].mutex);
+}
+
+static void lock_all(struct mem_sale *sale)
+{
+    lock_stripes(sale);
+    for (size_t i = 0; i < INV_PARTS; i++)
+        pthread_mutex_lock(&sale->parts[i].mutex);
+}
+
+static void unlock_all(struct mem_sale *sale)
+{
+    for (size_t i = INV_PARTS; i > 0; i--)
+        pthread_mutex_unlock(&sale->parts[i - 1].mutex);
+    unlock_stripes(sale);
+}
+
+/* The order of that id with its stripe and its part locked (unlock with what *ret_stripe and
+ * *ret_part name), or NULL and nothing locked. */
+static struct inv_order *lock_order(struct mem_sale *sale, const struct ps_uuid *id,
+                                    pthread_mutex_t **ret_stripe, pthread_mutex_t **ret_part)
+{
+    struct inv_place place = place_of_id(sale->store, id);
+    pthread_mutex_t *part = &sale->parts[inv_place_part(&place)].mutex;
+    pthread_mutex_lock(part);
+    struct inv_order *order = inv_books_order(sale->books, id, place.id);
+    unsigned number = order != NULL ? inv_order_stripe(order) : 0;
+    pthread_mutex_unlock(part);
+    if (order == NULL)
+        return NULL;
+
+    pthread_mutex_t *stripe = &sale->stripes[number].mutex;
+    pthread_mutex_lock(stripe);
+    pthread_mutex_lock(part);
+    order = inv_books_order(sale->books, id, place.id);
+    if (order == NULL || inv_order_stripe(order) != number) {
+        pthread_mutex_unlock(part);
+        pthread_mutex_unlock(stripe);
+        return NULL;
+    }
+    *ret_stripe = stripe;
+    *ret_part = part;
+    return order;
+}
+
+/* --- sales --- */
+
+/* The caller holds the store's lock. */
+static struct mem_sale *find_sale(const struct mem_store *store, const char *name)
+{
+    struct mem_sale *sale = store->sales;
+    while (sale != NULL && strcmp(sale->name, name) != 0)
+        sale = sale->next;
+    return sale;
+}
+
+static struct inv_sale *mem_sale(struct inv_store *head, const char *name)
+{
+    struct mem_store *store = (struct mem_store *)head;
+    pthread_mutex_lock(&store->lock);
+    struct mem_sale *sale = find_sale(store, name);
+    pthread_mutex_unlock(&store->lock);
+    return sale != NULL ? &sale->head : NULL;
+}
+
+static int64_t mem_sale_epoch(const struct inv_sale *head)
+{
+    const struct mem_sale *sale = (const struct mem_sale *)head;
+    return atomic_load_explicit(&sale->epoch, memory_order_relaxed);
+}
+
+static size_t mem_sale_sku_count(const struct inv_sale *head)
+{
+    return ((const struct mem_sale *)head)->sku_count;
+}
+
+static int64_t mem_sale_left(const struct inv_sale *head, uint32_t sku)
+{
+    const struct mem_sale *sale = (const struct mem_sale *)head;
+    if (sku >= sale->sku_count)
+        return 0;
+    return atomic_load_explicit(&sale->shelves[sku].available, memory_order_relaxed);
+}
+
+static bool mem_sale_sold_out(const struct inv_sale *head)
+{
+    const struct mem_sale *sale = (const struct mem_sale *)head;
+    for (size_t i = 0; i < sale->sku_count; i++) {
+        if (atomic_load_explicit(&sale->shelves[i].available, memory_order_relaxed) > 0)
+            return false;
+    }
+    return true;
+}
+
+/* --- orders --- */
+
+static int mem_reserve(struct inv_store *head, struct inv_sale *sale_head,
+                       const struct inv_reservation *reservation, inv_answer_fn *done, void *ctx,
+                       uint64_t handle, struct inv_answer *ret_answer)
+{
+    struct mem_store *store = (struct mem_store *)head;
+    struct mem_sale *sale = (struct mem_sale *)sale_head;
+    struct inv_place place =
+        place_of(store, &reservation->order_id, reservation->user, reservation->key);
+    int err = 0;
+    (void)done, (void)ctx, (void)handle;
+    lock_place(sale, &place);
+    if (inv_books_epoch(sale->books) != reservation->epoch)
+        *ret_answer = (struct inv_answer){.result = INV_FENCED};
+    else
+        err = inv_books_reserve(sale->books, reservation, &place, store->clock, ret_answer);
+    unlock_place(sale, &place);
+    return err;
+}
+
+static int mem_lower(struct inv_store *head, struct inv_sale *sale_head, int64_t epoch,
+                     const struct ps_uuid *id, uint32_t sku, int64_t units, inv_answer_fn *done,
+                     void *ctx, uint64_t handle, struct inv_answer *ret_answer)
+{
+    struct mem_sale *sale = (struct mem_sale *)sale_head;
+    struct inv_place place = place_of_id((struct mem_store *)head, id);
+    int err = 0;
+    (void)done, (void)ctx, (void)handle;
+    lock_place(sale, &place);
+    if (inv_books_epoch(sale->books) != epoch)
+        *ret_answer = (struct inv_answer){.result = INV_FENCED};
+    else
+        err = inv_books_lower(sale->books, id, &place, sku, units, ret_answer);
+    unlock_place(sale, &place);
+    return err;
+}
+
+static int mem_find(struct inv_store *head, struct inv_sale *sale, const struct ps_uuid *id,
+                    struct inv_entry *ret_entry)
+{
+    pthread_mutex_t *stripe, *part;
+    struct inv_order *order = lock_order((struct mem_sale *)sale, id, &stripe, &part);
+    (void)head;
+    if (order == NULL)
+        return PS_E_NOT_FOUND;
+    int err = inv_order_tell(order, ret_entry);
+    pthread_mutex_unlock(part);
+    pthread_mutex_unlock(stripe);
+    return err;
+}
+
+static void mem_settle(struct inv_store *head, struct inv_sale *sale_head, const struct ps_uuid *id,
+                       enum inv_verdict verdict)
+{
+    struct mem_sale *sale = (struct mem_sale *)sale_head;
+    pthread_mutex_t *stripe, *part;
+    struct inv_order *order = lock_order(sale, id, &stripe, &part);
+    (void)head;
+    if (order == NULL)
+        return;
+    inv_books_settle(sale->books, order, verdict);
+    pthread_mutex_unlock(part);
+    pthread_mutex_unlock(stripe);
+}
+
+static void mem_raise(struct inv_store *head, struct inv_sale *sale_head, const struct ps_uuid *id,
+                      uint32_t sku, int64_t units)
+{
+    struct mem_sale *sale = (struct mem_sale *)sale_head;
+    struct inv_place place = place_of_id((struct mem_store *)head, id);
+    lock_place(sale, &place);
+    inv_books_raise(sale->books, id, &place, sku, units);
+    unlock_place(sale, &place);
+}
+
+static int mem_counts(struct inv_store *head, struct inv_sale *sale_head,
+                      struct inv_count *ret_counts)
+{
+    struct mem_sale *sale = (struct mem_sale *)sale_head;
+    (void)head;
+    lock_stripes(sale);
+    inv_books_counts(sale->books, ret_counts);
+    unlock_stripes(sale);
+    return 0;
+}
+
+/* --- loading --- */
+
+static void mem_load_free(struct inv_load *head)
+{
+    struct mem_load *load = (struct mem_load *)head;
+    inv_books_free(load->books);
+    free(load->shelves);
+    free(load);
+}
+
+static int mem_load_new(struct inv_store *head, const char *name, int64_t epoch,
+                        const char *const *skus, size_t sku_count, struct inv_load **ret_load)
+{
+    struct mem_load *load = calloc(1, sizeof *load);
+    (void)skus; /* the index is all that is needed here */
+    if (load == NULL)
+        return PS_E_NOMEM;
+    load->head.backend = head->backend;
+    load->store = (struct mem_store *)head;
+    load->sku_count = sku_count;
+    memcpy(load->name, name, strlen(name));
+    if (inv_shelves_new(sku_count, &load->shelves) < 0 ||
+        inv_books_new(epoch, load->shelves, sku_count, &load->books) < 0) {
+        mem_load_free(&load->head);
+        return PS_E_NOMEM;
+    }
+    *ret_load = &load->head;
+    return 0;
+}
+
+static int mem_load_available(struct inv_load *head, uint32_t sku, int64_t available)
+{
+    return inv_books_available(((struct mem_load *)head)->books, sku, available);
+}
+
+static int mem_load_order(struct inv_load *head, const struct inv_load_order *order)
+{
+    struct mem_load *load = (struct mem_load *)head;
+    struct inv_place place = place_of(load->store, &order->id, order->user, order->key);
+    return inv_books_load(load->books, order, &place);
+}
+
+static int mem_load_raised(struct inv_load *head, const struct ps_uuid *id)
+{
+    struct mem_load *load = (struct mem_load *)head;
+    struct inv_place place = place_of_id(load->store, id);
+    return inv_books_raised(load->books, id, &place);
+}
+
+/* A sale that is new to the store takes over the load's shelves. The caller holds the store's lock.
+ */
+static struct mem_sale *add_sale(struct mem_load *load)
+{
+    struct mem_store *store = load->store;
+    struct mem_sale *sale = aligned_alloc(PS_CACHE_LINE, sizeof *sale);
+    if (sale == NULL)
+        return NULL;
+    memset(sale, 0, sizeof *sale);
+    sale->head.backend = store->head.backend;
+    sale->store = store;
+    memcpy(sale->name, load->name, sizeof sale->name);
+    sale->sku_count = load->sku_count;
+    sale->shelves = load->shelves;
+    load->shelves = NULL;
+    sale->books = load->books;
+    load->books = NULL;
+    atomic_init(&sale->epoch, inv_books_epoch(sale->books));
+    for (size_t i = 0; i < INV_STRIPES; i++)
+        pthread_mutex_init(&sale->stripes[i].mutex, NULL);
+    for (size_t i = 0; i < INV_PARTS; i++)
+        pthread_mutex_init(&sale->parts[i].mutex, NULL);
+    sale->next = store->sales;
+    store->sales = sale;
+    return sale;
+}
+
+/* Puts the load's books in force, and leaves the old ones to the load. */
+static int replace_books(struct mem_sale *sale, struct mem_load *load)
+{
+    int err = PS_E_CONFLICT;
+    lock_all(sale);
+    if (load->sku_count == sale->sku_count &&
+        inv_books_epoch(load->books) > inv_books_epoch(sale->books)) {
+        struct inv_books *old = sale->books;
+        inv_books_move(load->books, sale->shelves);
+        sale->books = load->books;
+        load->books = old;
+        atomic_store_explicit(&sale->epoch, inv_books_epoch(sale->books), memory_order_relaxed);
+        err = 0;
+    }
+    unlock_all(sale);
+    return err;
+}
+
+static int mem_load_install(struct inv_load *head, struct inv_sale **ret_sale)
+{
+    struct mem_load *load = (struct mem_load *)head;
+    int err;
+    inv_books_expect(load->books);
+    pthread_mutex_lock(&load->store->lock);
+    struct mem_sale *sale = find_sale(load->store, load->name);
+    if (sale != NULL) {
+        err = replace_books(sale, load);
+    } else {
+        sale = add_sale(load);
+        err = sale != NULL ? 0 : PS_E_NOMEM;
+    }
+    pthread_mutex_unlock(&load->store->lock);
+    mem_load_free(head); /* outside the locks: the old books may be large */
+    if (err == 0)
+        *ret_sale = &sale->head;
+    return err;
+}
+
+/* --- the store --- */
+
+static void mem_store_free(struct inv_store *head)
+{
+    struct mem_store *store = (struct mem_store *)head;
+    struct mem_sale *next;
+    for (struct mem_sale *sale = store->sales; sale != NULL; sale = next) {
+        next = sale->next;
+        for (size_t i = 0; i < INV_STRIPES; i++)
+            pthread_mutex_destroy(&sale->stripes[i].mutex);
+        for (size_t i = 0; i < INV_PARTS; i++)
+            pthread_mutex_destroy(&sale->parts[i].mutex);
+        inv_books_free(sale->books);
+        free(sale->shelves);
+        free(sale);
+    }
+    pthread_mutex_destroy(&store->lock);
+    free(store);
+}
+
+static const struct inv_backend mem_backend = {
+    .sale = mem_sale,
+    .sale_epoch = mem_sale_epoch,
+    .sale_sku_count = mem_sale_sku_count,
+    .sale_left = mem_sale_left,
+    .sale_sold_out = mem_sale_sold_out,
+    .reserve = mem_reserve,
+    .lower = mem_lower,
+    .find = mem_find,
+    .settle = mem_settle,
+    .raise = mem_raise,
+    .counts = mem_counts,
+    .load_new = mem_load_new,
+    .load_available = mem_load_available,
+    .load_order = mem_load_order,
+    .load_raised = mem_load_raised,
+    .load_install = mem_load_install,
+    .load_free = mem_load_free,
+    .store_free = mem_store_free,
+};
+
+int inv_store_memory_new(const struct ps_clock *clock, struct inv_store **ret_store)
+{
+    struct mem_store *store = calloc(1, sizeof *store);
+    if (store == NULL)
+        return PS_E_NOMEM;
+    store->head.backend = &mem_backend;
+    store->clock = clock;
+    ps_hash_key_random(&store->hash_key);
+    pthread_mutex_init(&store->lock, NULL);
+    *ret_store = &store->head;
+    return 0;
+}
