@@ -1,8 +1,9 @@
 /* The audit log: lines at the end of a file, and a reader that finds its place by bisection.
  *
- * Every line begins with {"seq":N, and N rises, so the first line behind a given N is found by looking
- * at about log2(size) lines instead of reading the file. A line without its newline is torn (a crash
- * in the middle of a write) and is cut off by the next one who writes; readers stop before it. */
+ * Every line begins with {"seq":N, and N rises, so the first line behind a given N is found by
+ * looking at about log2(size) lines instead of reading the file. A line without its newline is torn
+ * (a crash in the middle of a write) and is cut off by the next one who writes; readers stop before
+ * it. */
 #include "gateway/control/audit_log.h"
 #include "gateway/control/private_file.h"
 #include "common/clock.h"
@@ -26,12 +27,11 @@ char *gw_audit_text(const struct gw_audit_entry *entry)
 {
     char at[PS_TIME_LEN + 1];
     ps_time_format(entry->at_ms, at);
-    json_t *json = json_pack("{s:s, s:s, s:s, s:s, s:s, s:o, s:o, s:s?}", "at", at, "who",
-                             entry->who, "peer", entry->peer, "action", entry->action, "target",
-                             entry->target, "from",
-                             entry->from != NULL ? json_deep_copy(entry->from) : json_null(), "to",
-                             entry->to != NULL ? json_deep_copy(entry->to) : json_null(), "why",
-                             entry->why);
+    json_t *json =
+        json_pack("{s:s, s:s, s:s, s:s, s:s, s:o, s:o, s:s?}", "at", at, "who", entry->who, "peer",
+                  entry->peer, "action", entry->action, "target", entry->target, "from",
+                  entry->from != NULL ? json_deep_copy(entry->from) : json_null(), "to",
+                  entry->to != NULL ? json_deep_copy(entry->to) : json_null(), "why", entry->why);
     char *text = json != NULL ? json_dumps(json, JSON_COMPACT | JSON_REAL_PRECISION(15)) : NULL;
     json_decref(json);
     return text;
@@ -147,10 +147,18 @@ static int last_seq_of(int fd, off_t end, int64_t *ret_seq)
 
 /* --- Writing. --- */
 
-/* Opens for appending, without a torn line at the end. *ret_end is where the next line will begin. */
+/* Opens for appending, without a torn line at the end. *ret_end is where the next line will begin.
+ */
 static int open_to_append(const char *path, int *ret_fd, off_t *ret_end, struct ps_fault *fault)
 {
-    int fd = open(path, O_RDWR | O_APPEND | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+    const int flags = O_RDWR | O_APPEND | O_CLOEXEC | O_NOFOLLOW;
+    int fd = open(path, flags);
+    if (fd < 0 && errno == ENOENT) {
+        int made = gw_private_replace(path, "", 0, fault);
+        if (made != 0)
+            return made;
+        fd = open(path, flags);
+    }
     if (fd < 0)
         return ps_fault(fault, gw_file_err(errno), path, "cannot be opened: %s", strerror(errno));
     off_t end;
@@ -174,9 +182,7 @@ int gw_audit_open(const char *path, int64_t *ret_last_seq, struct ps_fault *faul
     int fd;
     off_t end;
     int err = gw_private_check(path, fault);
-    if (err == PS_E_NOT_FOUND)
-        err = gw_private_replace(path, "", 0, fault);
-    if (err == 0)
+    if (err == 0 || err == PS_E_NOT_FOUND)
         err = open_to_append(path, &fd, &end, fault);
     if (err != 0)
         return err;
@@ -294,11 +300,16 @@ static int read_lines(int fd, off_t start, off_t end, size_t limit, char **ret_t
 
 int gw_audit_read(const char *path, int64_t after, size_t limit, char **ret_text, size_t *ret_len)
 {
-    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
-    if (fd < 0)
-        return gw_file_err(errno);
     off_t end, start;
     int64_t last = 0;
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+    if (fd < 0 && errno == ENOENT) { /* moved away, and nothing has happened since */
+        *ret_text = strdup("");
+        *ret_len = 0;
+        return *ret_text != NULL ? 0 : PS_E_NOMEM;
+    }
+    if (fd < 0)
+        return gw_file_err(errno);
     int err = whole_end(fd, &end);
     if (err == 0 && after < 0)
         err = last_seq_of(fd, end, &last);

@@ -11,9 +11,9 @@
  * after the commit the line is appended to audit.log; (3) the next transaction drops it from the
  * database. A crash or a full disk between (1) and (2) leaves the line in the database: the next
  * job, or the next start, appends it before anything else. So no change is without its line, and no
- * line is twice. A job's file (tokens.json) is written and synced under another name before (1) and
- * renamed after it: a crash between leaves a line of a change that did not happen and that nobody
- * was told of.
+ * line is twice (but the last one, when audit.log is moved away between two runs). A job's file
+ * (tokens.json) is written and synced under another name before (1) and renamed after it: a crash
+ * between leaves a line of a change that did not happen and that nobody was told of.
  *
  * Two changes under way at once: each sale and the policy carry a version, and a write whose
  * version does not follow the stored one is PS_E_CONFLICT (the admin gets 412). */
@@ -64,8 +64,8 @@ struct gw_stored {
     struct gw_limit_rule *rules;
     struct gw_block *blocks; /* those that had ended are dropped at start */
 };
-void gw_stored_done(struct gw_stored *stored); /* a zeroed one is allowed; to keep a part, take it
-                                                  out and zero its place */
+/* A zeroed one is allowed; to keep a part, take it out and zero its place. */
+void gw_stored_done(struct gw_stored *stored);
 
 /* Opens or creates (then with the shipped limit rules user, ip, global, polling), checks, reads all
  * into *ret_stored on the calling thread, and starts the store's thread. PS_E_NEWER: made by a
@@ -85,12 +85,14 @@ struct gw_store_job {
     uint64_t handle;
     uint64_t value;
     /* Out, valid once the mail is there. */
-    int err; /* 0; PS_E_CONFLICT: a version did not fit; PS_E_FULL, PS_E_READ_ONLY, PS_E_IO: nothing
-                changed; PS_E_UNKNOWN: the commit itself failed: nothing changed, but a crash before
-                the next good commit can bring the change back, with its line */
-    struct ps_fault fault; /* with err < 0 */
-    int audit_err; /* done, but audit.log could not be written: the line waits in the database. For
-                      the log. */
+    /* 0; PS_E_CONFLICT: a version did not fit, or what is to be deleted is not there; PS_E_FULL,
+     * PS_E_READ_ONLY, PS_E_BUSY, PS_E_IO...: nothing changed; PS_E_UNKNOWN: the commit itself
+     * failed: nothing changed, but a crash before the next good commit can bring the change back,
+     * with its line. */
+    int err;
+    struct ps_fault fault; /* with err or audit_err */
+    /* Done, but audit.log could not be written: the line waits in the database. For the log. */
+    int audit_err;
     int64_t audit_seq; /* of the line */
     /* Inside. */
     struct gw_store_write *writes;
@@ -112,12 +114,11 @@ void gw_store_job_sale(struct gw_store_job *job, const char *name, const struct 
                        const struct gw_sale_state *state);
 /* `version` is the stored one. */
 void gw_store_job_sale_delete(struct gw_store_job *job, const char *name, int64_t version);
-void gw_store_job_rule(struct gw_store_job *job,
-                       const struct gw_limit_rule *rule); /* by rule->name: new or replaced */
+/* By rule->name: new or replaced. */
+void gw_store_job_rule(struct gw_store_job *job, const struct gw_limit_rule *rule);
 void gw_store_job_rule_delete(struct gw_store_job *job, const char *name);
-void gw_store_job_block(
-    struct gw_store_job *job,
-    const struct gw_block *block); /* replaces an entry of the same kind and subject */
+/* Replaces an entry of the same kind and subject. */
+void gw_store_job_block(struct gw_store_job *job, const struct gw_block *block);
 void gw_store_job_unblock(struct gw_store_job *job, enum gw_block_kind kind, const char *subject);
 /* The policy's new version; the stored one must be one lower. Goes with every change of rules or
  * blocklist. */

@@ -1,8 +1,9 @@
 /* The policy snapshot: built by the control thread, read by workers without a lock.
  *
- * Sales are found by binary search over the sorted names, SKUs one by one (there are at most 100, and
- * mostly a handful). The blocklist is two hash tables under a random key, one of users and one of
- * (prefix length, masked address); an address is looked up once for each prefix length in use. */
+ * Sales are found by binary search over the sorted names, SKUs one by one (there are at most 100,
+ * and mostly a handful). The blocklist is two hash tables under a random key, one of users and one
+ * of (prefix length, masked address); an address is looked up once for each prefix length in use.
+ */
 #include "gateway/control/policy.h"
 
 #include <stdio.h>
@@ -17,9 +18,9 @@
 /* `"price":{…},"attributes":{…}`: the members of an object without its braces. */
 static char *public_members(const struct gw_sku_doc *doc)
 {
-    json_t *price = doc->amount[0] == '\0' ? json_null()
-                                           : json_pack("{s:s, s:s}", "amount", doc->amount,
-                                                       "currency", doc->currency);
+    json_t *price = doc->amount[0] == '\0'
+                        ? json_null()
+                        : json_pack("{s:s, s:s}", "amount", doc->amount, "currency", doc->currency);
     json_t *object = json_pack("{s:o, s:O}", "price", price, "attributes", doc->attributes);
     char *text = object != NULL ? json_dumps(object, GW_SALE_JSON_FLAGS) : NULL;
     json_decref(object);

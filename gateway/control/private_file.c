@@ -1,8 +1,9 @@
 /* Private files: checked, read and replaced as a whole.
  *
  * A file is opened without following a link and checked through its descriptor, so that what was
- * checked is what is read. A new text goes to "<path>.new", is synced, and takes the old one's place
- * by rename; the directory is synced after it. At every moment `path` is a whole file, old or new. */
+ * checked is what is read. A new text goes to "<path>.new", is synced, and takes the old one's
+ * place by rename; the directory is synced after it. At every moment `path` is a whole file, old or
+ * new. */
 #include "gateway/control/private_file.h"
 
 #include <errno.h>

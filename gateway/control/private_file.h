@@ -17,8 +17,8 @@ int gw_private_read(const char *path, size_t max, char **ret_text, size_t *ret_l
 /* Writes `<path>.new` and syncs it. PS_E_FULL, PS_E_READ_ONLY, PS_E_IO: nothing is left behind. */
 int gw_private_prepare(const char *path, const char *text, size_t len,
                        struct ps_fault *fault) PS_MUST_CHECK;
-/* Puts what was prepared in the place of `path`, and syncs the directory. On failure the old file is
- * still there, unless only that sync failed. */
+/* Puts what was prepared in the place of `path`, and syncs the directory. On failure the old file
+ * is still there, unless only that sync failed. */
 int gw_private_publish(const char *path, struct ps_fault *fault) PS_MUST_CHECK;
 void gw_private_discard(const char *path); /* instead of publish */
 /* Both steps. */

@@ -1,8 +1,9 @@
 /* Sale documents: reading, printing and comparing them.
  *
- * A document is read whole or not at all. What may change in it later is one table, by member: fixed
- * at creation, until the sale is opened (its stock is then in the order log, which only adjustments
- * change, and its SKUs have their places in the counter), until the sale is over, or at any time. */
+ * A document is read whole or not at all. What may change in it later is one table, by member:
+ * fixed at creation, until the sale is opened (its stock is then in the order log, which only
+ * adjustments change, and its SKUs have their places in the counter), until the sale is over, or at
+ * any time. */
 #include "gateway/control/sale_doc.h"
 #include "common/clock.h"
 #include "common/id.h"
@@ -115,7 +116,8 @@ static void read_sku_cap(struct ps_json_reader *reader, int64_t *ret_cap)
         ps_json_int(reader, "per_user_cap", 1, PS_INT_MAX, ret_cap);
 }
 
-/* Reads entry `index` of the array; what it could fill before a fault is freed with the document. */
+/* Reads entry `index` of the array; what it could fill before a fault is freed with the document.
+ */
 static int read_sku(const json_t *json, const char *pointer, struct gw_sku_doc *sku,
                     struct ps_fault *fault)
 {
@@ -130,8 +132,8 @@ static int read_sku(const json_t *json, const char *pointer, struct gw_sku_doc *
     read_sku_cap(&reader, &sku->cap);
     read_price(&reader, sku);
     read_attributes(&reader, &sku->attributes);
-    refuse_members(&reader, (const char *const[]){"available", "held", "confirmed", "adjustments",
-                                                  NULL});
+    refuse_members(&reader,
+                   (const char *const[]){"available", "held", "confirmed", "adjustments", NULL});
     int err = ps_json_done(&reader);
     if (err == 0)
         memcpy(sku->name, name.at, name.len + 1);
@@ -198,8 +200,8 @@ int gw_sale_doc_read(const json_t *json, const char *pointer, const char *name,
         ps_json_fault(&reader, "ticket", "must be false: this version has no tickets");
     read_attributes(&reader, &doc.attributes);
     ps_json_require(&reader, (const char *const[]){"skus", NULL});
-    refuse_members(&reader, (const char *const[]){"state", "version", "created_at", "updated_at",
-                                                  NULL});
+    refuse_members(&reader,
+                   (const char *const[]){"state", "version", "created_at", "updated_at", NULL});
     int err = ps_json_done(&reader);
     if (err == 0)
         err = read_skus(&reader, &doc);
@@ -270,12 +272,12 @@ static json_t *time_json(int64_t wall_ms)
 
 static json_t *sku_json(const struct gw_sku_doc *sku)
 {
-    json_t *price = sku->amount[0] == '\0' ? json_null()
-                                           : json_pack("{s:s, s:s}", "amount", sku->amount,
-                                                       "currency", sku->currency);
+    json_t *price = sku->amount[0] == '\0'
+                        ? json_null()
+                        : json_pack("{s:s, s:s}", "amount", sku->amount, "currency", sku->currency);
     json_t *cap = sku->cap == 0 ? json_null() : json_integer(sku->cap);
-    return json_pack("{s:s, s:I, s:o, s:o, s:o}", "sku", sku->name, "stock",
-                     (json_int_t)sku->stock, "price", price, "per_user_cap", cap, "attributes",
+    return json_pack("{s:s, s:I, s:o, s:o, s:o}", "sku", sku->name, "stock", (json_int_t)sku->stock,
+                     "price", price, "per_user_cap", cap, "attributes",
                      json_deep_copy(sku->attributes));
 }
 

@@ -1,8 +1,8 @@
 /* The state directory: made or checked at start, and held with flock on its own descriptor, so that
  * two gateways can never write one control.db or tokens.json.
  *
- * Nothing is put right silently: a directory that others may enter may already have been read, so the
- * program stops and says which command to run. */
+ * Nothing is put right silently: a directory that others may enter may already have been read, so
+ * the program stops and says which command to run. */
 #include "gateway/control/state_dir.h"
 #include "gateway/control/private_file.h"
 #include "common/id.h"
@@ -27,9 +27,9 @@ static int open_directory(const char *path, int *ret_fd, struct ps_fault *fault)
 {
     if (mkdir(path, 0700) != 0 && errno != EEXIST) {
         if (errno == ENOENT)
-            return ps_fault(fault, PS_E_NOT_FOUND, path,
-                            "cannot be created, its parent is not there: mkdir -p \"$(dirname %s)\"",
-                            path);
+            return ps_fault(
+                fault, PS_E_NOT_FOUND, path,
+                "cannot be created, its parent is not there: mkdir -p \"$(dirname %s)\"", path);
         return ps_fault(fault, gw_file_err(errno), path, "cannot be created: %s", strerror(errno));
     }
     int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -51,7 +51,8 @@ static int check_directory(int fd, const char *path, struct ps_fault *fault)
                         "belongs to user %u, but this program runs as user %u: chown -R %u %s",
                         (unsigned)st.st_uid, (unsigned)geteuid(), (unsigned)geteuid(), path);
     if ((st.st_mode & 07777) != 0700)
-        return ps_fault(fault, PS_E_PERMISSION, path, "has mode %04o, but must be 0700: chmod 700 %s",
+        return ps_fault(fault, PS_E_PERMISSION, path,
+                        "has mode %04o, but must be 0700: chmod 700 %s",
                         (unsigned)(st.st_mode & 07777), path);
     if (flock(fd, LOCK_EX | LOCK_NB) != 0)
         return errno == EWOULDBLOCK

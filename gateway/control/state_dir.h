@@ -8,8 +8,8 @@
 #include "common/err.h"
 
 struct gw_state_dir {
-    char *path; /* as given, heap */
-    int fd;     /* holds flock while open */
+    char *path;                       /* as given, heap */
+    int fd;                           /* holds flock while open */
     char gateway_id[PS_NAME_MAX + 1]; /* "gw-" and 8 hexadecimal digits when generated */
 };
 

@@ -1,0 +1,51 @@
+/* The file under the control store: opening and checking control.db, reading it back, and the few
+ * words of SQLite that the store needs. Private to control_db.c, control_job.c and control_store.c.
+ */
+#ifndef GW_CONTROL_DB_H
+#define GW_CONTROL_DB_H
+
+#include "gateway/control/control_store.h"
+
+#include <sqlite3.h>
+
+struct gw_db {
+    sqlite3 *sqlite;
+    char *path;
+};
+
+/* Opens, creates or refuses, as gw_control_store_open says. */
+int gw_db_open(const char *path, const char *vfs, struct gw_db *ret_db,
+               struct ps_fault *fault) PS_MUST_CHECK;
+void gw_db_close(struct gw_db *db);
+/* Reads all; entries of the blocklist that have ended at `wall_ms` are removed first. */
+int gw_db_load(const struct gw_db *db, int64_t wall_ms, struct gw_stored *ret_stored,
+               struct ps_fault *fault) PS_MUST_CHECK;
+
+/* The code that fits the connection's last error; the fault says what to do about it. */
+int gw_db_fault(const struct gw_db *db, struct ps_fault *fault);
+int gw_db_execute(const struct gw_db *db, const char *sql, struct ps_fault *fault) PS_MUST_CHECK;
+int gw_db_prepare(const struct gw_db *db, const char *sql, sqlite3_stmt **ret_statement,
+                  struct ps_fault *fault) PS_MUST_CHECK;
+/* The first column of the first row. */
+int gw_db_number(const struct gw_db *db, const char *sql, int64_t *ret_number,
+                 struct ps_fault *fault) PS_MUST_CHECK;
+/* Never NULL; valid until the next step. */
+const char *gw_db_text(sqlite3_stmt *statement, int column);
+
+/* What a job is made of: statements with the values to bind. */
+#define GW_WRITE_VALUES_MAX 8
+struct gw_store_write {
+    struct gw_store_write *next;
+    const char *sql;  /* a literal; ?1, ?2... are the values */
+    bool must_change; /* no row changed is PS_E_CONFLICT */
+    int count;
+    struct {
+        char *text; /* owned; NULL = a number */
+        int64_t number;
+    } values[GW_WRITE_VALUES_MAX];
+};
+
+/* enum gw_block_kind in the table: "user", "range". */
+extern const char *const gw_block_kinds[];
+
+#endif
