@@ -140,7 +140,9 @@ static void on_tick(uv_timer_t *timer)
 {
     struct gw_worker *worker = timer->data;
     size_t in_flight = gw_http_in_flight(worker->http);
+    int64_t now = ps_clock_mono_ns(worker->core->clock);
 
+    atomic_store_explicit(&worker->alive_ns, now, memory_order_relaxed);
     ps_metric_set(worker->shard, GW_M_CONNECTIONS, 0, (int64_t)gw_http_connections(worker->http));
     ps_metric_set(worker->shard, GW_M_IN_FLIGHT, 0, (int64_t)in_flight);
     ps_metric_set(worker->shard, GW_M_WAITING, 0, (int64_t)ps_heap_count(worker->waiting));
@@ -222,6 +224,7 @@ int gw_worker_new(struct gw_core *core, uint32_t index, int listen_fd, const str
     init_timer(worker, &worker->order_timer);
     init_timer(worker, &worker->waiting_timer);
     init_timer(worker, &worker->tick);
+    atomic_store_explicit(&worker->alive_ns, ps_clock_mono_ns(core->clock), memory_order_relaxed);
     uv_timer_start(&worker->tick, on_tick, TICK_MS, TICK_MS);
     err = gw_http_new(&worker->loop, &listen_fd, 1, &settings, gw_routes_handle, on_refused, worker, &worker->http);
     if (err < 0)

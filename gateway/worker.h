@@ -30,7 +30,8 @@ struct gw_worker {
     uv_timer_t order_timer;
     uv_timer_t tick; /* gauges; while draining: are we done? */
     bool draining;
-    size_t orders_open; /* in first_order..last_order */
+    size_t orders_open;          /* in first_order..last_order */
+    _Atomic(int64_t) alive_ns;   /* when its loop last turned, for the watchdog */
 };
 
 int gw_worker_new(struct gw_core *core, uint32_t index, int listen_fd, const struct gw_policy *policy, struct gw_worker **ret_worker) PS_MUST_CHECK;

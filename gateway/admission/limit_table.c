@@ -1,0 +1,208 @@
+/* A set-associative table of (tag, cell) slots: 16 slots a set, four cache lines. The tag is 63
+ * bits of the hash of rule and key; its low bits choose the set, its high bits the line at which
+ * the search begins. Bit 0 says "settled". Two atomics make a slot, and no lock:
+ *
+ * - Use: find the tag, then compare-and-swap the cell. Lost: look at the tag again, try again.
+ * - Claim a slot never used, or a settled one whose cell is idle: compare-and-swap the tag to the
+ *   new key, unsettled. An idle cell reads as a fresh one under every rule, so the slot is ready at
+ *   once. Nobody takes over an unsettled slot; its claimer settles it when he has counted.
+ * - Evict when there is no such slot: swap the smallest settled cell (the first to become idle) to
+ *   0, which forgets its key; then claim.
+ *
+ * Why counts hold. A cell changes only by compare-and-swap of the whole state, so no request is
+ * lost or counted twice. A key has one slot: all who insert it search in one order and want the
+ * same slot, so one swap of the tag decides, and the others find it when they look again. A tag
+ * never returns to 0, so a search may stop at the first 0: the key is not behind it. Three races of
+ * some nanoseconds remain, all with a slot that changes hands. Each moves one request and none
+ * repeats by itself:
+ *
+ * - A forgotten key comes back to its slot while another claims it. Its request counts for the
+ *   other key, whose debt is cut to one refill of its own rule (limiter.c).
+ * - Two workers insert one key while the set changes between their searches, because a forgotten
+ *   key comes back or their clocks fall on both sides of a second. The key may get two slots, of
+ *   which the one that is searched later is never found again.
+ * - Two workers evict one key, and its slot's next key has the same cell before the second swap:
+ *   that key is forgotten as well.
+ *
+ * A lock for each set was rejected: a preempted worker would stop the others. */
+#include "gateway/admission/limit_table.h"
+#include "common/id.h"
+
+#include <assert.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#define WAYS        16
+#define WAYS_A_LINE 4
+#define SWAPS_MAX   64   /* lost races on one cell before giving up */
+#define ROUNDS_MAX  32   /* searches of a set before giving up */
+#define FEW         1024 /* slots for the keys of global and sale rules */
+#define SETTLED     UINT64_C(1)
+
+struct slot {
+    _Atomic(uint64_t) tag; /* key | SETTLED; 0 = never used */
+    _Atomic(uint64_t) cell;
+};
+
+struct region {
+    struct slot *slots;
+    size_t capacity; /* a power of two */
+};
+
+struct gw_limit_table {
+    void *memory;
+    size_t bytes;
+    struct region many; /* users, addresses */
+    struct region few;  /* global, sales */
+    struct ps_hash_key hash_key;
+    PS_ALIGNED _Atomic(uint64_t) evictions;
+};
+
+int gw_limit_table_new(size_t mib, struct gw_limit_table **ret_table)
+{
+    assert(mib >= 1);
+    size_t capacity = (1024 * 1024) / sizeof(struct slot);
+    while (capacity * 2 * sizeof(struct slot) <= mib * 1024 * 1024)
+        capacity *= 2;
+    size_t bytes = (capacity + FEW) * sizeof(struct slot);
+
+    struct gw_limit_table *table = aligned_alloc(PS_CACHE_LINE, sizeof *table);
+    if (table == NULL)
+        return PS_E_NOMEM;
+    void *memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (memory == MAP_FAILED) {
+        free(table);
+        return PS_E_NOMEM;
+    }
+    (void)madvise(memory, bytes, MADV_HUGEPAGE); /* fewer TLB misses; works without */
+    memset(memory, 0, bytes);
+    *table = (struct gw_limit_table){
+        .memory = memory,
+        .bytes = bytes,
+        .many = {.slots = memory, .capacity = capacity},
+        .few = {.slots = (struct slot *)memory + capacity, .capacity = FEW},
+    };
+    ps_hash_key_random(&table->hash_key);
+    *ret_table = table;
+    return 0;
+}
+
+void gw_limit_table_free(struct gw_limit_table *table)
+{
+    if (table == NULL)
+        return;
+    (void)munmap(table->memory, table->bytes);
+    free(table);
+}
+
+/* A slot as seen at one moment: where a key is, or where it should go. */
+struct place {
+    struct slot *slot; /* NULL: nowhere at this moment */
+    uint64_t tag;
+    uint64_t cell; /* of that tag, not of its predecessor or successor */
+    bool live;     /* the cell is not idle */
+};
+
+static struct place look(struct slot *slot, int64_t now_ns)
+{
+    struct place here = {.slot = slot};
+    uint64_t tag = atomic_load_explicit(&slot->tag, memory_order_acquire);
+    do {
+        here.tag = tag;
+        here.cell = atomic_load_explicit(&slot->cell, memory_order_acquire);
+        tag = atomic_load_explicit(&slot->tag, memory_order_acquire);
+    } while (tag != here.tag);
+    here.live = !gw_limit_idle(here.cell, now_ns);
+    return here;
+}
+
+static struct place search(const struct region *region, uint64_t key, int64_t now_ns)
+{
+    struct slot *set = region->slots + (key >> 1 & (region->capacity / WAYS - 1)) * WAYS;
+    size_t home = (size_t)(key >> 62) * WAYS_A_LINE;
+    struct place best = {.cell = UINT64_MAX, .live = true};
+    for (size_t i = 0; i < WAYS; i++) {
+        struct place here = look(&set[(home + i) % WAYS], now_ns);
+        if ((here.tag & ~SETTLED) == key)
+            return here;
+        if (here.tag == 0)
+            return best.live ? here : best;
+        bool better = best.live && (!here.live || here.cell < best.cell);
+        if (better && (here.tag & SETTLED) != 0)
+            best = here;
+    }
+    return best;
+}
+
+/* Makes the slot `key`'s, unsettled, with an idle cell. False: somebody else was faster. */
+static bool claim(struct gw_limit_table *table, struct place *place, uint64_t key)
+{
+    struct slot *slot = place->slot;
+    if (place->live) {
+        if (!atomic_compare_exchange_strong_explicit(&slot->cell, &place->cell, 0,
+                                                     memory_order_relaxed, memory_order_relaxed))
+            return false;
+        place->cell = 0;
+        atomic_fetch_add_explicit(&table->evictions, 1, memory_order_relaxed);
+    }
+    return atomic_compare_exchange_strong_explicit(&slot->tag, &place->tag, key,
+                                                   memory_order_acq_rel, memory_order_relaxed);
+}
+
+/* Counts on the slot as long as it is `key`'s. False: it was taken over, or too many races lost.
+ * The swap releases, so that who sees the new cell sees the tag that was there before it. */
+static bool count(struct place place, uint64_t key, const struct gw_limit_compiled *rule,
+                  int64_t now_ns, bool may_wait, struct gw_limit_result *ret_result)
+{
+    for (int i = 0; i < SWAPS_MAX; i++) {
+        uint64_t next;
+        *ret_result = gw_limit_step(rule, place.cell, now_ns, may_wait, &next);
+        if (!ret_result->allowed ||
+            atomic_compare_exchange_strong_explicit(&place.slot->cell, &place.cell, next,
+                                                    memory_order_release, memory_order_relaxed))
+            return true;
+        if ((atomic_load_explicit(&place.slot->tag, memory_order_acquire) & ~SETTLED) != key)
+            return false;
+    }
+    return false;
+}
+
+struct gw_limit_result gw_limit_check(struct gw_limit_table *table,
+                                      const struct gw_limit_compiled *rule, const void *key_bytes,
+                                      size_t key_len, int64_t now_ns, bool may_wait)
+{
+    uint64_t key = (ps_hash64(&table->hash_key, key_bytes, key_len) ^ rule->seed) & ~SETTLED;
+    if (key == 0)
+        key = ~SETTLED;
+    const struct region *region = rule->few_keys ? &table->few : &table->many;
+    struct gw_limit_result result;
+    for (int i = 0; i < ROUNDS_MAX; i++) {
+        struct place place = search(region, key, now_ns);
+        if (place.slot == NULL)
+            continue;
+        bool fresh = (place.tag & ~SETTLED) != key;
+        if (fresh && !claim(table, &place, key))
+            continue;
+        bool counted = count(place, key, rule, now_ns, may_wait, &result);
+        if (fresh)
+            atomic_store_explicit(&place.slot->tag, key | SETTLED, memory_order_release);
+        if (counted)
+            return result;
+    }
+    /* Every slot or cell that was wanted went to others: like a key that was evicted at once. */
+    uint64_t forgotten;
+    atomic_fetch_add_explicit(&table->evictions, 1, memory_order_relaxed);
+    return gw_limit_step(rule, 0, now_ns, may_wait, &forgotten);
+}
+
+uint64_t gw_limit_table_evictions(const struct gw_limit_table *table)
+{
+    return atomic_load_explicit(&table->evictions, memory_order_relaxed);
+}
+
+size_t gw_limit_table_capacity(const struct gw_limit_table *table)
+{
+    return table->many.capacity;
+}

@@ -1,0 +1,34 @@
+/* Where the cells of rate limits live: one fixed-size table for all workers, 16 bytes a (rule,
+ * key), 32 MiB for a million live keys at half fill. Any thread may check at any time; nothing
+ * locks, nothing allocates, nothing is refused because the table is full: then the key that would
+ * soonest be forgotten anyway is forgotten now, and counted. */
+#ifndef GW_LIMIT_TABLE_H
+#define GW_LIMIT_TABLE_H
+
+#include "gateway/admission/limiter.h"
+
+struct gw_limit_table;
+
+/* `mib` >= 1 MiB of memory, of which the largest power of two is used; touched here, so that no
+ * request faults a page in. Owner: the caller. PS_E_NOMEM. */
+int gw_limit_table_new(size_t mib, struct gw_limit_table **ret_table) PS_MUST_CHECK;
+void gw_limit_table_free(struct gw_limit_table *table); /* NULL is allowed */
+
+/* Counts one request of a key (any bytes) under a rule. Keys are hashed under a random key of the
+ * table's own, because users choose their ids. `now_ns`, `may_wait` and the result as in
+ * gw_limit_step. Any thread.
+ *
+ * Workers together admit what one alone would: a check that loses a race is made again on the new
+ * cell. What can be admitted beyond a rule is one burst for each key forgotten
+ * (gw_limit_table_evictions). Keys of global and sale rules have a small part of the table to
+ * themselves, so that a flood of users or addresses never makes it forget them. */
+struct gw_limit_result gw_limit_check(struct gw_limit_table *table,
+                                      const struct gw_limit_compiled *rule, const void *key,
+                                      size_t key_len, int64_t now_ns, bool may_wait);
+
+/* Live keys forgotten for want of room, since the start. Any thread. */
+uint64_t gw_limit_table_evictions(const struct gw_limit_table *table);
+/* How many keys of users and addresses there is room for. */
+size_t gw_limit_table_capacity(const struct gw_limit_table *table);
+
+#endif

@@ -1,0 +1,314 @@
+/* Arming a sale, step by step; each step is asynchronous and may be repeated, because every record of it is harmless twice:
+ *
+ *   fence, and at the first time the initial stock, are appended -> all have landed -> control.db notes `opened` (first time only)
+ *   -> the counters are built from the fold, between two batches of the log's thread -> the policy shows the sale with its counters
+ *
+ * A start of the gateway is a rebuild: orders of the last run that were still under way belong to an epoch that the new fence has ended, so no unit is held back for
+ * them. A sale that has been opened and whose first records are missing has lost its beginning (a journal that was replaced): its books cannot be
+ * made up, so it is refused, loudly, and the others go on. */
+#include "gateway/control/arm.h"
+
+#include "common/log.h"
+#include "gateway/orders/life.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define RETRY_NS (500 * PS_NS_PER_MS)
+
+struct gw_load_job {
+    struct gw_core *core;
+    char name[PS_NAME_MAX + 1];
+    struct oq_sale *books;
+    int64_t epoch;
+    /* Out. */
+    int err;
+    struct inv_sale *counter;
+};
+
+static void try_later(struct gw_control *control, struct gw_control_sale *sale)
+{
+    sale->arming = GW_ARM_NOT;
+    sale->retry_at_ns = ps_clock_mono_ns(control->core->clock) + RETRY_NS;
+}
+
+static size_t initial_key(const char *sale, const char *sku, char ret_key[OQ_ADJUST_KEY_MAX + 1])
+{
+    return (size_t)snprintf(ret_key, OQ_ADJUST_KEY_MAX + 1, "initial:%s/%s", sale, sku);
+}
+
+/* --- at start --- */
+
+static void refuse(struct gw_control *control, struct gw_control_sale *sale, const char *missing)
+{
+    sale->arming = GW_ARM_REFUSED;
+    snprintf(sale->refused_why, sizeof sale->refused_why,
+             "the sale has been opened, but the log has no %s of it: its beginning is lost; put the journal back that belongs to this control.db",
+             missing);
+    atomic_fetch_add(&control->core->sales_refused, 1);
+    ps_log(PS_LOG_ERROR, "sale_refused", PS_F_STR("sale", sale->stored.name), PS_F_STR("why", sale->refused_why));
+}
+
+static void check_beginning(struct gw_control *control, struct gw_control_sale *sale)
+{
+    const struct gw_sale_doc *doc = &sale->stored.doc;
+
+    if (sale->books == NULL || oq_sale_epoch(sale->books, 0) == 0) {
+        refuse(control, sale, "first fence");
+        return;
+    }
+    for (size_t i = 0; i < doc->sku_count; i++) {
+        char key[OQ_ADJUST_KEY_MAX + 1];
+        struct ps_uuid ref;
+        oq_adjust_ref((struct ps_str){key, initial_key(sale->stored.name, doc->skus[i].name, key)}, &ref);
+        if (oq_sale_adjusted(sale->books, &ref) < 0) {
+            refuse(control, sale, "initial stock");
+            return;
+        }
+    }
+}
+
+void gw_arm_find(struct gw_control *control)
+{
+    const struct oq_fold *fold = control->core->fold;
+    const struct oq_sale *books;
+
+    for (size_t i = 0; i < control->sale_count; i++) {
+        struct gw_control_sale *sale = control->sales[i];
+        sale->books = oq_fold_sale(fold, sale->stored.name, strlen(sale->stored.name));
+        if (sale->stored.state.opened)
+            check_beginning(control, sale);
+    }
+    for (size_t i = 0; (books = oq_fold_sale_at(fold, i)) != NULL; i++) {
+        const char *name = oq_sale_name(books);
+        if (gw_control_sale(control, name, strlen(name)) == NULL)
+            ps_log(PS_LOG_WARN, "sale_unknown", PS_F_STR("sale", name),
+                   PS_F_STR("why", "the log has orders of it, control.db does not know it; it is not served"));
+    }
+}
+
+bool gw_arm_settled(const struct gw_control *control)
+{
+    for (size_t i = 0; i < control->sale_count; i++) {
+        const struct gw_control_sale *sale = control->sales[i];
+        if (sale->stored.state.opened && sale->arming != GW_ARM_DONE && sale->arming != GW_ARM_REFUSED)
+            return false;
+    }
+    return true;
+}
+
+/* --- the counters --- */
+
+static void load_on_log_thread(void *arg)
+{
+    struct gw_load_job *job = arg;
+    struct ps_mail mail = {.kind = GW_MAIL_LOADED, .ptr = job};
+
+    job->err = gw_life_load(job->core->life, job->books, job->epoch, &job->counter);
+    if (ps_mailbox_post(job->core->control_mail, &mail) < 0) {
+        ps_log(PS_LOG_ERROR, "load_not_delivered", PS_F_STR("sale", job->name));
+        free(job);
+    }
+}
+
+static void load(struct gw_control *control, struct gw_control_sale *sale)
+{
+    struct gw_load_job *job = calloc(1, sizeof *job);
+
+    if (job != NULL) {
+        *job = (struct gw_load_job){.core = control->core, .books = sale->books, .epoch = sale->epoch};
+        memcpy(job->name, sale->stored.name, sizeof job->name);
+        sale->arming = GW_ARM_LOADING;
+        if (oq_log_call(control->core->log, load_on_log_thread, job) == 0)
+            return;
+    }
+    free(job);
+    try_later(control, sale);
+}
+
+void gw_arm_loaded(struct gw_control *control, struct gw_load_job *job)
+{
+    struct gw_control_sale *sale = gw_control_sale(control, job->name, strlen(job->name));
+
+    if (sale != NULL && job->err < 0) {
+        ps_log(PS_LOG_ERROR, "sale_not_loaded", PS_F_STR("sale", job->name), PS_F_STR("error", ps_err_text(job->err)));
+        try_later(control, sale);
+    } else if (sale != NULL) {
+        sale->counter = job->counter;
+        sale->arming = GW_ARM_DONE;
+        control->dirty = true;
+        ps_log(PS_LOG_INFO, "sale_armed", PS_F_STR("sale", job->name), PS_F_INT("epoch", job->epoch),
+               PS_F_INT("orders", oq_sale_order_count(job->books)));
+    }
+    free(job);
+}
+
+/* --- control.db notes it --- */
+
+struct noting {
+    struct gw_stored_sale stored;
+};
+
+static void apply_opened(struct gw_control *control, void *ctx)
+{
+    struct noting *noting = ctx;
+
+    if (gw_control_put_sale(control, &noting->stored) < 0)
+        ps_log(PS_LOG_ERROR, "sale_not_taken_over", PS_F_STR("sale", noting->stored.name));
+}
+
+static void done_opened(struct gw_control *control, int err, const struct ps_fault *fault, void *ctx)
+{
+    struct noting *noting = ctx;
+    struct gw_control_sale *sale = gw_control_sale(control, noting->stored.name, strlen(noting->stored.name));
+
+    if (sale != NULL && err == 0) {
+        load(control, sale);
+    } else if (sale != NULL) {
+        ps_log(PS_LOG_ERROR, "opening_not_noted", PS_F_STR("sale", noting->stored.name), PS_F_STR("error", fault->text));
+        try_later(control, sale);
+    }
+    gw_sale_doc_done(&noting->stored.doc);
+    free(noting);
+}
+
+static void note_opened(struct gw_control *control, struct gw_control_sale *sale)
+{
+    struct noting *noting = calloc(1, sizeof *noting);
+    struct gw_store_job *job = gw_store_job_new();
+    int64_t now = ps_clock_wall_ms(control->core->clock);
+    char target[PS_NAME_MAX + 8];
+
+    sale->arming = GW_ARM_NOTING;
+    if (noting == NULL || job == NULL || gw_sale_doc_copy(&sale->stored.doc, &noting->stored.doc) < 0) {
+        free(noting);
+        gw_store_job_free(job);
+        try_later(control, sale);
+        return;
+    }
+    memcpy(noting->stored.name, sale->stored.name, sizeof noting->stored.name);
+    noting->stored.state = sale->stored.state;
+    noting->stored.state.version++;
+    noting->stored.state.updated_at_ms = now;
+    noting->stored.state.opened = true;
+    snprintf(target, sizeof target, "sales/%s", sale->stored.name);
+    gw_store_job_sale(job, noting->stored.name, &noting->stored.doc, &noting->stored.state);
+    gw_store_job_audit(job, &(struct gw_audit_entry){.at_ms = now, .who = "system", .peer = "", .action = "sale.open", .target = target});
+    if (gw_control_change(control, job, apply_opened, done_opened, noting) < 0) {
+        gw_sale_doc_done(&noting->stored.doc);
+        free(noting);
+        try_later(control, sale);
+    }
+}
+
+/* --- the records --- */
+
+/* A name, because the sale may be gone when the outcome comes. */
+struct awaited {
+    char name[PS_NAME_MAX + 1];
+};
+
+static void on_record_outcome(struct gw_control *control, enum oq_outcome outcome, struct oq_order *order, void *ctx)
+{
+    struct awaited *awaited = ctx;
+    struct gw_control_sale *sale = gw_control_sale(control, awaited->name, strlen(awaited->name));
+
+    (void)order;
+    free(awaited);
+    if (sale == NULL)
+        return;
+    if (outcome != OQ_LANDED)
+        sale->failed = true;
+    if (--sale->awaited > 0)
+        return;
+    if (sale->failed) {
+        try_later(control, sale);
+        return;
+    }
+    sale->books = oq_fold_sale(control->core->fold, sale->stored.name, strlen(sale->stored.name));
+    if (sale->stored.state.opened)
+        load(control, sale);
+    else
+        note_opened(control, sale);
+}
+
+static void append(struct gw_control *control, struct gw_control_sale *sale, const struct oq_event *event)
+{
+    struct awaited *awaited = calloc(1, sizeof *awaited);
+    struct oq_ticket ticket;
+
+    if (awaited == NULL || gw_control_await(control, on_record_outcome, awaited, &ticket) < 0) {
+        free(awaited);
+        sale->failed = true;
+        return;
+    }
+    memcpy(awaited->name, sale->stored.name, sizeof awaited->name);
+    if (oq_log_append(control->core->log, event, &ticket) < 0) {
+        gw_control_unawait(control, &ticket);
+        free(awaited);
+        sale->failed = true;
+        return;
+    }
+    sale->awaited++;
+}
+
+static int64_t highest_epoch(const struct gw_control *control)
+{
+    const struct oq_sale *books;
+    int64_t highest = 0;
+
+    for (size_t i = 0; (books = oq_fold_sale_at(control->core->fold, i)) != NULL; i++)
+        if (oq_sale_epoch(books, 0) > highest)
+            highest = oq_sale_epoch(books, 0);
+    return highest;
+}
+
+static void append_records(struct gw_control *control, struct gw_control_sale *sale)
+{
+    const struct gw_sale_doc *doc = &sale->stored.doc;
+    struct ps_str name = {sale->stored.name, strlen(sale->stored.name)};
+    bool first = !sale->stored.state.opened;
+    int64_t now = ps_clock_wall_ms(control->core->clock);
+
+    sale->arming = GW_ARM_RECORDS;
+    sale->awaited = 0;
+    sale->failed = false;
+    sale->epoch = gw_epoch_next(highest_epoch(control));
+    append(control, sale,
+           &(struct oq_event){.type = OQ_FENCED, .rehearsal = doc->rehearsal, .sale = name, .epoch = sale->epoch, .at_ms = now,
+                              .gateway = {control->core->gateway_id, strlen(control->core->gateway_id)}, .partitions = 1, .first = first});
+    for (size_t i = 0; first && i < doc->sku_count; i++) {
+        char key[OQ_ADJUST_KEY_MAX + 1];
+        size_t len = initial_key(sale->stored.name, doc->skus[i].name, key);
+        append(control, sale,
+               &(struct oq_event){.type = OQ_ADJUSTED, .rehearsal = doc->rehearsal, .adjust_key = {key, len}, .sale = name, .epoch = sale->epoch,
+                                  .at_ms = now, .sku = {doc->skus[i].name, strlen(doc->skus[i].name)}, .delta = doc->skus[i].stock});
+    }
+    if (sale->awaited == 0) /* nothing was taken */
+        try_later(control, sale);
+}
+
+static bool is_due(const struct gw_control_sale *sale, int64_t wall_ms)
+{
+    const struct gw_sale_doc *doc = &sale->stored.doc;
+    const struct gw_sale_state *state = &sale->stored.state;
+
+    if (state->opened)
+        return true;
+    return !state->ended && doc->opens_at_ms != INT64_MAX && wall_ms >= doc->opens_at_ms - GW_ARM_LEAD_MS && wall_ms < doc->closes_at_ms;
+}
+
+void gw_arm_tick(struct gw_control *control)
+{
+    const struct gw_core *core = control->core;
+    int64_t wall_ms = ps_clock_wall_ms(core->clock), now_ns = ps_clock_mono_ns(core->clock);
+
+    for (size_t i = 0; i < control->sale_count; i++) {
+        struct gw_control_sale *sale = control->sales[i];
+        if (sale->arming == GW_ARM_NOT && is_due(sale, wall_ms) && now_ns >= sale->retry_at_ns && oq_log_available(core->log))
+            append_records(control, sale);
+    }
+    if (!atomic_load(&core->ready) && gw_arm_settled(control))
+        atomic_store(&control->core->ready, true);
+}

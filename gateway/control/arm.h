@@ -1,0 +1,23 @@
+/* Arming: how a sale's stock comes into the log and the counter, shortly before it opens, and again
+ * at each start of the gateway. */
+#ifndef GW_ARM_H
+#define GW_ARM_H
+
+#include "gateway/control/control.h"
+
+/* From this long before opens_at on, stock changes only by adjustment. */
+#define GW_ARM_LEAD_MS 2000
+
+struct gw_load_job;
+
+/* At start: finds each sale's books in the fold and refuses those whose beginning the log has lost.
+ */
+void gw_arm_find(struct gw_control *control);
+/* A step of every sale that is due for one. */
+void gw_arm_tick(struct gw_control *control);
+/* GW_MAIL_LOADED. */
+void gw_arm_loaded(struct gw_control *control, struct gw_load_job *job);
+/* Every sale that has been opened is armed or refused. */
+bool gw_arm_settled(const struct gw_control *control);
+
+#endif

@@ -1,0 +1,233 @@
+/* Seeding. A sale is created when its name is unknown. Limits are taken over while the policy is still as it was shipped (version 1); afterwards only rules that do not exist
+ * are added. Each is an ordinary change with its audit line, by "settings". */
+#include "gateway/control/seed.h"
+
+#include "common/log.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define SHIPPED_VERSION 1
+#define RULES_MAX       64
+
+static int check_sales(const json_t *sales, struct ps_fault *fault)
+{
+    size_t i;
+    const json_t *seed;
+
+    json_array_foreach(sales, i, seed) {
+        char pointer[32], name[PS_NAME_MAX + 1];
+        struct gw_sale_doc doc;
+        int err;
+        snprintf(pointer, sizeof pointer, "/sales/%zu", i);
+        err = gw_sale_doc_name(seed, pointer, name, fault);
+        if (err == 0)
+            err = gw_sale_doc_read(seed, pointer, name, &doc, fault);
+        if (err < 0)
+            return err;
+        gw_sale_doc_done(&doc);
+    }
+    return 0;
+}
+
+static int read_rules(const json_t *policy, struct gw_limit_rule *rules, size_t *ret_count, struct ps_fault *fault)
+{
+    const json_t *limits = json_object_get(policy, "limits"), *document;
+    const char *name;
+    size_t count = 0;
+
+    if (limits != NULL && !json_is_object(limits))
+        return ps_fault(fault, PS_E_INVALID, "/policy/limits", "must be an object of rules by name");
+    json_object_foreach((json_t *)(uintptr_t)limits, name, document) {
+        char pointer[PS_NAME_MAX + 32];
+        int err;
+        snprintf(pointer, sizeof pointer, "/policy/limits/%.64s", name);
+        if (!ps_name_ok(name, strlen(name)))
+            return ps_fault(fault, PS_E_INVALID, pointer, "is no rule name: letters, digits, '.', '_', '-', at most 64");
+        if (count == RULES_MAX)
+            return ps_fault(fault, PS_E_INVALID, "/policy/limits", "more than %d rules", RULES_MAX);
+        err = gw_limit_rule_read(document, name, pointer, &rules[count], fault);
+        if (err < 0)
+            return err;
+        count++;
+    }
+    *ret_count = count;
+    return 0;
+}
+
+int gw_seed_check(const json_t *sales, const json_t *policy, struct ps_fault *fault)
+{
+    struct gw_limit_rule rules[RULES_MAX];
+    const json_t *member;
+    const char *name;
+    size_t count;
+    int err = check_sales(sales, fault);
+
+    if (err < 0)
+        return err;
+    json_object_foreach((json_t *)(uintptr_t)policy, name, member) {
+        char pointer[80];
+        snprintf(pointer, sizeof pointer, "/policy/%.64s", name);
+        if (strcmp(name, "limits") != 0)
+            return ps_fault(fault, PS_E_INVALID, pointer, "unknown; policy may hold limits");
+    }
+    return read_rules(policy, rules, &count, fault);
+}
+
+/* --- sales --- */
+
+static void apply_sale(struct gw_control *control, void *ctx)
+{
+    if (gw_control_put_sale(control, ctx) < 0)
+        ps_log(PS_LOG_ERROR, "seed_not_taken_over", PS_F_STR("sale", ((struct gw_stored_sale *)ctx)->name));
+}
+
+static void done_sale(struct gw_control *control, int err, const struct ps_fault *fault, void *ctx)
+{
+    struct gw_stored_sale *stored = ctx;
+
+    if (err < 0)
+        ps_log(PS_LOG_ERROR, "seed_failed", PS_F_STR("sale", stored->name), PS_F_STR("error", fault->text));
+    else
+        ps_log(PS_LOG_INFO, "sale_created", PS_F_STR("sale", stored->name), PS_F_STR("who", "settings"));
+    gw_sale_doc_done(&stored->doc);
+    free(stored);
+    gw_control_arm_due(control);
+}
+
+static void create_sale(struct gw_control *control, const char *name, struct gw_sale_doc *doc)
+{
+    struct gw_stored_sale *stored = calloc(1, sizeof *stored);
+    struct gw_store_job *job = gw_store_job_new();
+    int64_t now = ps_clock_wall_ms(control->core->clock);
+    char target[PS_NAME_MAX + 8];
+    json_t *to;
+
+    if (stored == NULL || job == NULL) {
+        free(stored);
+        gw_store_job_free(job);
+        gw_sale_doc_done(doc);
+        ps_log(PS_LOG_ERROR, "seed_failed", PS_F_STR("sale", name), PS_F_STR("error", "out of memory"));
+        return;
+    }
+    memcpy(stored->name, name, strlen(name) + 1);
+    stored->doc = *doc;
+    stored->state = (struct gw_sale_state){.version = 1, .created_at_ms = now, .updated_at_ms = now};
+    snprintf(target, sizeof target, "sales/%s", name);
+    to = gw_sale_doc_write(doc);
+    gw_store_job_sale(job, name, doc, &stored->state);
+    gw_store_job_audit(job, &(struct gw_audit_entry){.at_ms = now, .who = "settings", .peer = "", .action = "sale.put", .target = target, .to = to});
+    json_decref(to);
+    if (gw_control_change(control, job, apply_sale, done_sale, stored) < 0) {
+        gw_sale_doc_done(&stored->doc);
+        free(stored);
+        ps_log(PS_LOG_ERROR, "seed_failed", PS_F_STR("sale", name), PS_F_STR("error", "the control store takes no job"));
+    }
+}
+
+static void seed_sale(struct gw_control *control, const json_t *seed, size_t index)
+{
+    char pointer[32], name[PS_NAME_MAX + 1], differences[256];
+    const struct gw_control_sale *have;
+    struct gw_sale_doc doc;
+
+    snprintf(pointer, sizeof pointer, "/sales/%zu", index);
+    if (gw_sale_doc_name(seed, pointer, name, NULL) < 0 || gw_sale_doc_read(seed, pointer, name, &doc, NULL) < 0)
+        return; /* checked before: only memory can be missing */
+    have = gw_control_sale(control, name, strlen(name));
+    if (have == NULL) {
+        create_sale(control, name, &doc);
+        return;
+    }
+    if (gw_sale_doc_differences(&have->stored.doc, &doc, differences, sizeof differences) > 0)
+        ps_log(PS_LOG_WARN, "seed_ignored", PS_F_STR("sale", name), PS_F_STR("differs_in", differences),
+               PS_F_STR("why", "the sale exists; change it through the admin API"));
+    gw_sale_doc_done(&doc);
+}
+
+/* --- limits --- */
+
+struct rules_seed {
+    size_t count;
+    int64_t version;
+    struct gw_limit_rule rules[RULES_MAX];
+};
+
+static void apply_rules(struct gw_control *control, void *ctx)
+{
+    const struct rules_seed *seed = ctx;
+
+    for (size_t i = 0; i < seed->count; i++)
+        if (gw_control_put_rule(control, &seed->rules[i]) < 0)
+            ps_log(PS_LOG_ERROR, "seed_not_taken_over", PS_F_STR("rule", seed->rules[i].name));
+    control->policy_version = seed->version;
+}
+
+static void done_rules(struct gw_control *control, int err, const struct ps_fault *fault, void *ctx)
+{
+    (void)control;
+    if (err < 0)
+        ps_log(PS_LOG_ERROR, "seed_failed", PS_F_STR("what", "policy/limits"), PS_F_STR("error", fault->text));
+    free(ctx);
+}
+
+static bool rule_equal(const struct gw_limit_rule *a, const struct gw_limit_rule *b)
+{
+    json_t *x = gw_limit_rule_write(a), *y = gw_limit_rule_write(b);
+    bool equal = x != NULL && y != NULL && json_equal(x, y) == 1;
+
+    json_decref(x);
+    json_decref(y);
+    return equal;
+}
+
+/* Keeps those that are to be written. */
+static void choose_rules(const struct gw_control *control, struct rules_seed *seed)
+{
+    size_t kept = 0;
+
+    for (size_t i = 0; i < seed->count; i++) {
+        const struct gw_limit_rule *rule = &seed->rules[i];
+        const struct gw_limit_rule *have = gw_control_rule(control, rule->name, strlen(rule->name));
+        bool differs = have != NULL && !rule_equal(have, rule);
+        if (have == NULL || (differs && control->policy_version == SHIPPED_VERSION))
+            seed->rules[kept++] = *rule;
+        else if (differs)
+            ps_log(PS_LOG_WARN, "seed_ignored", PS_F_STR("rule", rule->name), PS_F_STR("why", "the rule exists; change it through the admin API"));
+    }
+    seed->count = kept;
+}
+
+static void seed_rules(struct gw_control *control, const json_t *policy)
+{
+    struct rules_seed *seed = calloc(1, sizeof *seed);
+    struct gw_store_job *job = NULL;
+    int64_t now = ps_clock_wall_ms(control->core->clock);
+
+    if (seed == NULL || read_rules(policy, seed->rules, &seed->count, NULL) < 0)
+        goto out;
+    choose_rules(control, seed);
+    if (seed->count == 0 || (job = gw_store_job_new()) == NULL)
+        goto out;
+    seed->version = control->policy_version + 1;
+    for (size_t i = 0; i < seed->count; i++)
+        gw_store_job_rule(job, &seed->rules[i]);
+    gw_store_job_policy_version(job, seed->version);
+    gw_store_job_audit(job, &(struct gw_audit_entry){.at_ms = now, .who = "settings", .peer = "", .action = "limit.put", .target = "limits",
+                                                     .to = json_object_get(policy, "limits")});
+    if (gw_control_change(control, job, apply_rules, done_rules, seed) == 0)
+        return;
+    ps_log(PS_LOG_ERROR, "seed_failed", PS_F_STR("what", "policy/limits"));
+out:
+    free(seed);
+}
+
+void gw_seed(struct gw_control *control, const json_t *sales, const json_t *policy)
+{
+    const json_t *seed;
+    size_t i;
+
+    json_array_foreach(sales, i, seed) seed_sale(control, seed, i);
+    seed_rules(control, policy);
+}

@@ -1,0 +1,38 @@
+/* The metric table. README.md lists the same names; a test holds the two together. */
+#include "gateway/metrics.h"
+
+#include "gateway/front/verdict.h"
+
+static const char *const order_events[] = {"accepted", "void", "confirmed", "released", NULL};
+static const char *const log_outcomes[] = {"landed", "refused", "unknown", NULL};
+static const char *const versions[] = {PENSTOCK_VERSION, NULL};
+
+/* clang-format off */
+const struct ps_metric gw_metric_table[GW_M_COUNT] = {
+    [GW_M_ANSWERS]             = {"penstock_answers_total", "Answers of the public listener by verdict.", PS_COUNTER, "verdict", gw_verdict_names},
+    [GW_M_REFUSED_EARLY]       = {"penstock_http_refused_total", "Requests refused before they were understood, by verdict.", PS_COUNTER, "verdict", gw_verdict_names},
+    [GW_M_SHADOW]              = {"penstock_limit_shadow_total", "Requests that a limit in shadow mode would have refused.", PS_COUNTER, NULL, NULL},
+    [GW_M_BUY_SECONDS]         = {"penstock_buy_duration_seconds", "From a complete request head to 202.", PS_HISTOGRAM_SECONDS, NULL, NULL},
+    [GW_M_CONNECTIONS]         = {"penstock_connections", "Open connections of the public listener.", PS_GAUGE, NULL, NULL},
+    [GW_M_IN_FLIGHT]           = {"penstock_requests_in_flight", "Requests that are not answered yet.", PS_GAUGE, NULL, NULL},
+    [GW_M_WAITING]             = {"penstock_limit_waiting", "Requests held by leaky buckets.", PS_GAUGE, NULL, NULL},
+    [GW_M_UNTRUSTED_IDENTITY]  = {"penstock_identity_untrusted_total", "Requests with X-User-Id from a peer that is no trusted proxy.", PS_COUNTER, NULL, NULL},
+    [GW_M_STALE_MAIL]          = {"penstock_stale_outcomes_total", "Outcomes of the log that came after their request was answered pending.", PS_COUNTER, NULL, NULL},
+    [GW_M_ORDERS]              = {"penstock_orders_total", "Changes of orders that the log has shown.", PS_COUNTER, "event", order_events},
+    [GW_M_UNITS_RETURNED]      = {"penstock_units_returned_total", "Units that came back to stock by expiry or cancellation.", PS_COUNTER, NULL, NULL},
+    [GW_M_FOLD_ANOMALIES]      = {"penstock_log_anomalies_total", "Records that no correct gateway writes; 0 unless somebody else wrote to the log.", PS_COUNTER, NULL, NULL},
+    [GW_M_LOG_RECORDS]         = {"penstock_log_records_total", "Records given to the log by outcome.", PS_COUNTER, "outcome", log_outcomes},
+    [GW_M_LOG_COMMITS]         = {"penstock_log_commits_total", "Commits of the journal.", PS_COUNTER, NULL, NULL},
+    [GW_M_LOG_COMMIT_FAILURES] = {"penstock_log_commit_failures_total", "Commits of the journal that failed.", PS_COUNTER, NULL, NULL},
+    [GW_M_LOG_COMMIT_SECONDS]  = {"penstock_log_commit_seconds_total", "Time spent in commits of the journal; whole seconds.", PS_COUNTER, NULL, NULL},
+    [GW_M_LOG_BACKLOG]         = {"penstock_log_backlog_records", "Records that wait for the log.", PS_GAUGE, NULL, NULL},
+    [GW_M_LOG_AVAILABLE]       = {"penstock_log_available", "1 while the log takes records.", PS_GAUGE, NULL, NULL},
+    [GW_M_LIMIT_EVICTIONS]     = {"penstock_limit_evictions_total", "Live limit cells that gave way to others because the table was full.", PS_COUNTER, NULL, NULL},
+    [GW_M_EXPIRED]             = {"penstock_keeper_expired_total", "Expiries of unpaid orders that the keeper has written.", PS_COUNTER, NULL, NULL},
+    [GW_M_ADMIN_CHANGES]       = {"penstock_admin_changes_total", "Changes made through the admin listener.", PS_COUNTER, NULL, NULL},
+    [GW_M_ADMIN_DENIED]        = {"penstock_admin_denied_total", "Admin requests without a valid token or role.", PS_COUNTER, NULL, NULL},
+    [GW_M_LOG_LINES_DROPPED]   = {"penstock_log_lines_dropped_total", "Lines of the program's log that did not fit its queue.", PS_COUNTER, NULL, NULL},
+    [GW_M_BUILD_INFO]          = {"penstock_build_info", "1; the label names the version.", PS_GAUGE, "version", versions},
+    [GW_M_START_SECONDS]       = {"penstock_start_time_seconds", "Start of this process, seconds since 1970.", PS_GAUGE, NULL, NULL},
+};
+/* clang-format on */

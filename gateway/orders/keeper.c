@@ -1,0 +1,153 @@
+/* The keeper reads every sale's orders once, in the order of the log, and keeps a heap of when each must be paid. An order expires when two clocks agree that `pay_by` is
+ * 2 s past: the wall clock, in which pay_by is written, and the monotonic clock, by which this run has seen the time pass. When the wall clock jumps against
+ * the monotonic one, nothing expires for 60 s, so that a wrong clock that is put right at once does no harm.
+ *
+ * Expiry is a record like any other: first record wins, so a confirm that is in the log before it stands, and the keeper need not know. An entry whose record
+ * did not get through is looked at again. */
+#include "gateway/orders/keeper.h"
+
+#include "common/heap.h"
+#include "common/log.h"
+#include "gateway/orders/life.h"
+
+#include <stdlib.h>
+
+#define WORK_NS      (250 * PS_NS_PER_MS)
+#define GRACE_MS     2000
+#define AGAIN_NS     (5 * PS_NS_PER_S)
+#define JUMP_MS      2000
+#define JUMP_REST_NS (60 * PS_NS_PER_S)
+#define ORDERS_MAX   ((size_t)1 << 32)
+#define BATCH_MAX    1000 /* expiries a turn: the log's queue is for buyers first */
+#define READ_MAX     20000
+
+struct cursor {
+    const struct oq_sale *books;
+    size_t next; /* index of the first order not read yet */
+};
+
+struct gw_keeper {
+    struct gw_control *control;
+    struct ps_heap *due; /* by monotonic time; the value is the order */
+    struct cursor *cursors;
+    size_t cursor_count;
+    int64_t worked_ns;
+    int64_t offset_ms; /* wall minus monotonic clock, as last seen */
+    int64_t rest_until_ns;
+};
+
+int gw_keeper_new(struct gw_control *control, struct gw_keeper **ret_keeper)
+{
+    struct gw_keeper *keeper = calloc(1, sizeof *keeper);
+    const struct ps_clock *clock = control->core->clock;
+
+    if (keeper == NULL)
+        return PS_E_NOMEM;
+    keeper->control = control;
+    keeper->offset_ms = ps_clock_wall_ms(clock) - ps_clock_mono_ns(clock) / PS_NS_PER_MS;
+    if (ps_heap_new(1024, ORDERS_MAX, &keeper->due) < 0) {
+        free(keeper);
+        return PS_E_NOMEM;
+    }
+    *ret_keeper = keeper;
+    return 0;
+}
+
+void gw_keeper_free(struct gw_keeper *keeper)
+{
+    if (keeper == NULL)
+        return;
+    ps_heap_free(keeper->due);
+    free(keeper->cursors);
+    free(keeper);
+}
+
+static struct cursor *cursor_of(struct gw_keeper *keeper, const struct oq_sale *books)
+{
+    struct cursor *more;
+
+    for (size_t i = 0; i < keeper->cursor_count; i++)
+        if (keeper->cursors[i].books == books)
+            return &keeper->cursors[i];
+    more = realloc(keeper->cursors, (keeper->cursor_count + 1) * sizeof *more);
+    if (more == NULL)
+        return NULL;
+    keeper->cursors = more;
+    more[keeper->cursor_count] = (struct cursor){.books = books};
+    return &more[keeper->cursor_count++];
+}
+
+/* When to look at the order next, by the monotonic clock. */
+static int64_t look_at_ns(const struct oq_order *order, int64_t wall_ms, int64_t now_ns)
+{
+    int64_t left_ms = order->pay_by_ms + GRACE_MS - wall_ms;
+    return now_ns + (left_ms > 0 ? left_ms * PS_NS_PER_MS : 0);
+}
+
+static void read_new(struct gw_keeper *keeper, const struct oq_sale *books, int64_t wall_ms, int64_t now_ns)
+{
+    struct cursor *cursor = cursor_of(keeper, books);
+    size_t count = oq_sale_order_count(books);
+
+    for (size_t n = 0; cursor != NULL && cursor->next < count && n < READ_MAX; cursor->next++, n++) {
+        struct oq_order *order = oq_sale_order_at(books, cursor->next);
+        if (oq_order_state(order) != OQ_STATE_ACCEPTED)
+            continue;
+        if (ps_heap_put(keeper->due, look_at_ns(order, wall_ms, now_ns), (uint64_t)(uintptr_t)order) < 0)
+            return; /* no memory: read it again with the next turn */
+    }
+}
+
+/* False: the log takes nothing now. */
+static bool expire(struct gw_keeper *keeper, struct oq_order *order, int64_t wall_ms, int64_t now_ns)
+{
+    struct gw_control *control = keeper->control;
+    struct oq_ticket nobody = {.owner = GW_OWNER_CONTROL};
+    int64_t again_ns = now_ns + AGAIN_NS;
+    bool taken = true;
+
+    if (oq_order_state(order) != OQ_STATE_ACCEPTED)
+        return true;
+    if (order->pay_by_ms + GRACE_MS > wall_ms) { /* the wall clock was put back */
+        again_ns = look_at_ns(order, wall_ms, now_ns);
+    } else if (gw_life_release(control->core, order, OQ_EXPIRED, &nobody) == 0) {
+        ps_metric_add(control->shard, GW_M_EXPIRED, 0, 1);
+    } else {
+        taken = false;
+    }
+    if (ps_heap_put(keeper->due, again_ns, (uint64_t)(uintptr_t)order) < 0)
+        ps_log(PS_LOG_ERROR, "keeper_out_of_memory");
+    return taken;
+}
+
+static void note_jump(struct gw_keeper *keeper, int64_t wall_ms, int64_t now_ns)
+{
+    int64_t offset = wall_ms - now_ns / PS_NS_PER_MS;
+    int64_t moved = offset - keeper->offset_ms;
+
+    keeper->offset_ms = offset;
+    if (moved > -JUMP_MS && moved < JUMP_MS)
+        return;
+    keeper->rest_until_ns = now_ns + JUMP_REST_NS;
+    ps_log(PS_LOG_WARN, "wall_clock_jumped", PS_F_INT("by_ms", moved), PS_F_STR("why", "nothing expires for 60 s"));
+}
+
+void gw_keeper_tick(struct gw_keeper *keeper)
+{
+    const struct gw_core *core = keeper->control->core;
+    int64_t now_ns = ps_clock_mono_ns(core->clock), wall_ms = ps_clock_wall_ms(core->clock);
+    const struct oq_sale *books;
+    uint64_t value;
+
+    if (now_ns - keeper->worked_ns < WORK_NS)
+        return;
+    keeper->worked_ns = now_ns;
+    note_jump(keeper, wall_ms, now_ns);
+    for (size_t i = 0; (books = oq_fold_sale_at(core->fold, i)) != NULL; i++)
+        read_new(keeper, books, wall_ms, now_ns);
+    if (now_ns < keeper->rest_until_ns || !oq_log_available(core->log))
+        return;
+    for (int n = 0; n < BATCH_MAX && ps_heap_take(keeper->due, now_ns, &value); n++)
+        if (!expire(keeper, (struct oq_order *)(uintptr_t)value, wall_ms, now_ns))
+            return;
+}
