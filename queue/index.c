@@ -113,36 +113,58 @@ void *oq_list_at(const struct oq_list *list, size_t index)
  * would do to empty that in time. */
 #define MOVE_SLOTS 4
 
+/* A search runs along the tags, eight bits of each item's hash: one cache line of them stands for
+ * 64 slots, and hardly ever another item than the one sought is looked at. */
 struct oq_table {
     size_t mask;
     _Atomic(struct oq_table *) from; /* whose items are being moved here; NULL = all are here */
     size_t moved;                    /* slots of `from` that are done */
     struct oq_table *older;
+    _Atomic(uint8_t) *tag; /* 0 = free; set after its slot */
     _Atomic(void *) slot[];
 };
 
 static struct oq_table *table_new(size_t slots, struct oq_table *older)
 {
-    struct oq_table *table = calloc(1, sizeof *table + slots * sizeof table->slot[0]);
+    struct oq_table *table =
+        calloc(1, sizeof *table + slots * (sizeof table->slot[0] + sizeof table->tag[0]));
     if (table == NULL)
         return NULL;
+    table->tag = (_Atomic(uint8_t) *)&table->slot[slots];
     table->mask = slots - 1;
     table->older = older;
     atomic_init(&table->from, older);
     return table;
 }
 
-/* The slot that holds the item of the probe's key, or the free one where it belongs. */
-static _Atomic(void *) *slot_for(const struct oq_index *index, struct oq_table *table,
-                                 uint64_t hash, const void *probe, void **ret_item)
+/* Never 0, and of other bits than those that choose the slot. */
+static uint8_t tag_of(uint64_t hash)
 {
+    return (uint8_t)(hash >> 56 | 1);
+}
+
+/* The item of the probe's key, or NULL; and its slot, or the free one where it belongs. */
+static void *find_in(const struct oq_index *index, const struct oq_table *table, uint64_t hash,
+                     const void *probe, size_t *ret_at)
+{
+    uint8_t wanted = tag_of(hash);
     for (size_t at = (size_t)hash & table->mask;; at = (at + 1) & table->mask) {
+        uint8_t tag = atomic_load_explicit(&table->tag[at], memory_order_acquire);
+        *ret_at = at;
+        if (tag == 0)
+            return NULL;
+        if (tag != wanted)
+            continue;
         void *item = atomic_load_explicit(&table->slot[at], memory_order_acquire);
-        if (item == NULL || index->same(item, probe)) {
-            *ret_item = item;
-            return &table->slot[at];
-        }
+        if (index->same(item, probe))
+            return item;
     }
+}
+
+static void store(struct oq_table *table, size_t at, uint64_t hash, void *item)
+{
+    atomic_store_explicit(&table->slot[at], item, memory_order_release);
+    atomic_store_explicit(&table->tag[at], tag_of(hash), memory_order_release);
 }
 
 int oq_index_init(struct oq_index *index, oq_hash_fn *hash, oq_same_fn *same)
@@ -176,11 +198,10 @@ static void move_some(struct oq_index *index, struct oq_table *table, struct oq_
         void *item = atomic_load_explicit(&from->slot[table->moved], memory_order_relaxed);
         if (item == NULL)
             continue;
-        void *there;
-        _Atomic(void *) *slot =
-            slot_for(index, table, index->hash(&index->key, item), item, &there);
-        if (there == NULL)
-            atomic_store_explicit(slot, item, memory_order_release);
+        uint64_t hash = index->hash(&index->key, item);
+        size_t at;
+        if (find_in(index, table, hash, item, &at) == NULL)
+            store(table, at, hash, item);
     }
     if (table->moved > from->mask)
         atomic_store_explicit(&table->from, NULL, memory_order_release);
@@ -207,14 +228,11 @@ void oq_index_put(struct oq_index *index, void *item)
     struct oq_table *table = atomic_load_explicit(&index->table, memory_order_relaxed);
     struct oq_table *from = atomic_load_explicit(&table->from, memory_order_relaxed);
     uint64_t hash = index->hash(&index->key, item);
-    void *there;
-    _Atomic(void *) *slot = slot_for(index, table, hash, item, &there);
-    void *to_be_moved = NULL;
-    if (there == NULL && from != NULL)
-        (void)slot_for(index, from, hash, item, &to_be_moved);
-    if (there == NULL && to_be_moved == NULL)
+    size_t at, ignored;
+    if (find_in(index, table, hash, item, &at) == NULL &&
+        (from == NULL || find_in(index, from, hash, item, &ignored) == NULL))
         index->count++;
-    atomic_store_explicit(slot, item, memory_order_release);
+    store(table, at, hash, item);
 }
 
 void *oq_index_find(const struct oq_index *index, const void *probe)
@@ -223,9 +241,9 @@ void *oq_index_find(const struct oq_index *index, const void *probe)
     /* Read before looking into `table`: NULL then means that everything had arrived there. */
     struct oq_table *from = atomic_load_explicit(&table->from, memory_order_acquire);
     uint64_t hash = index->hash(&index->key, probe);
-    void *item;
-    (void)slot_for(index, table, hash, probe, &item);
+    size_t ignored;
+    void *item = find_in(index, table, hash, probe, &ignored);
     if (item == NULL && from != NULL)
-        (void)slot_for(index, from, hash, probe, &item);
+        item = find_in(index, from, hash, probe, &ignored);
     return item;
 }
