@@ -1,0 +1,27 @@
+# Debian packages by purpose, and one function that installs what is missing. Sourced by deploy/quickstart, tests/run and loadtest/bench.
+# shellcheck shell=bash
+
+packages_build=(gcc libc6-dev cmake ninja-build pkg-config libmicrohttpd-dev libjansson-dev libuv1-dev libsqlite3-dev
+    libsodium-dev libhttp-parser-dev libsystemd-dev)
+packages_test=(libcmocka-dev python3 python3-pytest clang-tidy clang-format faketime sqlite3 "${packages_build[@]}")
+packages_quickstart=(curl "${packages_build[@]}")
+packages_bench=(nginx-light wrk python3 "${packages_build[@]}")
+
+# install_packages NAME...: asks nothing, is quick when all are there, and says what is missing when they cannot be had.
+install_packages() {
+    local missing=() package as_root=()
+    for package in "$@"; do
+        dpkg-query -W -f='${Status}' "$package" 2>/dev/null | grep -q 'ok installed' || missing+=("$package")
+    done
+    [ ${#missing[@]} -eq 0 ] && return 0
+    if [ "$(id -u)" -ne 0 ]; then
+        command -v sudo >/dev/null || { echo "these packages are missing, and there is no sudo to install them: ${missing[*]}" >&2; return 1; }
+        as_root=(sudo)
+    fi
+    echo "installing: ${missing[*]}"
+    # An nginx that only serves as a peer in benchmarks must not start as a service.
+    export DEBIAN_FRONTEND=noninteractive
+    "${as_root[@]}" apt-get update -qq >/dev/null || { echo "apt-get update failed" >&2; return 1; }
+    "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null ||
+        { echo "could not install: ${missing[*]}" >&2; return 1; }
+}

@@ -1,0 +1,269 @@
+"""Starts real gateways for the system tests and talks to them: only the standard library, only loopback, only ports of its own."""
+import contextlib
+import http.client
+import json
+import os
+import pathlib
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+import urllib.parse
+import uuid
+from datetime import datetime, timedelta, timezone
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+BUILD = pathlib.Path(os.environ.get("PENSTOCK_BUILD", ROOT / "build" / "dev"))
+PENSTOCK = BUILD / "gateway" / "penstock"
+REHEARSE = BUILD / "loadtest" / "penstock-rehearse"
+
+
+def free_port():
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
+
+
+def rfc3339(seconds_from_now=0.0):
+    at = datetime.now(timezone.utc) + timedelta(seconds=seconds_from_now)
+    return at.strftime("%Y-%m-%dT%H:%M:%S.") + f"{at.microsecond // 1000:03d}Z"
+
+
+def wait_until(check, timeout=10.0, every=0.02, what="the condition"):
+    end = time.monotonic() + timeout
+    while True:
+        value = check()
+        if value:
+            return value
+        assert time.monotonic() < end, f"{what} did not come within {timeout} s"
+        time.sleep(every)
+
+
+class Answer:
+    def __init__(self, response, body):
+        self.status = response.status
+        self.headers = {k.lower(): v for k, v in response.getheaders()}
+        self.raw_headers = response.getheaders()
+        self.text = body.decode("utf-8", "replace")
+
+    @property
+    def json(self):
+        return json.loads(self.text)
+
+    @property
+    def code(self):
+        return self.json.get("code")
+
+    def lines(self):
+        return [json.loads(line) for line in self.text.splitlines() if line]
+
+    def __repr__(self):
+        return f"<{self.status} {self.text[:300]}>"
+
+
+def call(port, method, path, body=None, headers=None, timeout=10):
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=timeout)
+    try:
+        headers = dict(headers or {})
+        if body is not None and not isinstance(body, (bytes, str)):
+            body = json.dumps(body)
+            headers.setdefault("Content-Type", "application/json")
+        connection.request(method, path, body=body, headers=headers)
+        response = connection.getresponse()
+        return Answer(response, response.read())
+    finally:
+        connection.close()
+
+
+class Gateway:
+    """One gateway on free ports in a state directory of its own; a context manager that ends it."""
+
+    def __init__(self, directory=None, settings=None, env=None, prefix=()):
+        self._temporary = None
+        if directory is None:
+            self._temporary = tempfile.TemporaryDirectory(prefix="penstock-")
+            directory = self._temporary.name
+        self.directory = pathlib.Path(directory)
+        self.state = self.directory / "state"
+        self.config = self.directory / "penstock.json"
+        self.log_path = self.directory / "log"
+        self.settings = {
+            "listen": {"port": free_port()},
+            "admin": {"port": free_port()},
+            "state_dir": str(self.state),
+            "trusted_proxies": ["127.0.0.0/8"],
+            "workers": 2,
+            "drain": {"delay_ms": 0, "timeout_ms": 10000},
+            "limits_table": {"mib": 4},
+        }
+        self.configure(settings or {})
+        self.env = env
+        self.prefix = list(prefix)
+        self.process = None
+
+    def configure(self, settings):
+        for key, value in settings.items():
+            if isinstance(value, dict) and isinstance(self.settings.get(key), dict):
+                self.settings[key] = {**self.settings[key], **value}
+            else:
+                self.settings[key] = value
+        self.config.write_text(json.dumps(self.settings))
+
+    @property
+    def port(self):
+        return self.settings["listen"]["port"]
+
+    @property
+    def admin_port(self):
+        return self.settings["admin"]["port"]
+
+    @property
+    def token(self):
+        return (self.state / "admin.token").read_text().strip()
+
+    def spawn(self):
+        with open(self.log_path, "ab") as log:
+            self.process = subprocess.Popen(self.prefix + [str(PENSTOCK), "--config", str(self.config)], stderr=log,
+                                            stdout=log, env={**os.environ, **(self.env or {})})
+        return self
+
+    def start(self, timeout=20):
+        self.spawn()
+
+        def ready():
+            assert self.process.poll() is None, "the gateway ended: " + self.log()
+            with contextlib.suppress(OSError):
+                return call(self.port, "GET", "/readyz").status == 200
+            return False
+
+        wait_until(ready, timeout, what="readiness")
+        return self
+
+    def stop(self, timeout=30):
+        """SIGTERM; the exit status."""
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(timeout)
+
+    def kill(self):
+        self.process.kill()
+        self.process.wait()
+
+    def log(self):
+        return self.log_path.read_text(errors="replace")[-4000:]
+
+    def __enter__(self):
+        return self if self.process else self.start()
+
+    def __exit__(self, *exc):
+        if self.process and self.process.poll() is None:
+            self.process.send_signal(signal.SIGCONT)
+            self.process.terminate()
+            try:
+                self.process.wait(15)
+            except subprocess.TimeoutExpired:
+                self.kill()
+        if self._temporary:
+            self._temporary.cleanup()
+
+    # --- calls ---
+
+    def public(self, method, path, body=None, user=None, headers=None, **more):
+        headers = dict(headers or {})
+        if user is not None:
+            headers["X-User-Id"] = user
+        return call(self.port, method, path, body, headers, **more)
+
+    def admin(self, method, path, body=None, headers=None, token=None, **more):
+        headers = dict(headers or {})
+        headers["Authorization"] = "Bearer " + (token or self.token)
+        return call(self.admin_port, method, path, body, headers, **more)
+
+    def buy(self, sale, user, sku="phone", quantity=1, key=None, headers=None, **more):
+        headers = dict(headers or {})
+        if key is not None:
+            headers["Idempotency-Key"] = f'"{key}"'
+        return self.public("POST", f"/v1/sales/{sale}/orders", {"sku": sku, "quantity": quantity}, user, headers, **more)
+
+    # --- sales ---
+
+    def make_sale(self, name=None, stock=10, opens_in=-1.0, wait=True, skus=None, **document):
+        name = name or "sale-" + uuid.uuid4().hex[:8]
+        document.setdefault("opens_at", rfc3339(opens_in))
+        document["skus"] = skus or [{"sku": "phone", "stock": stock}]
+        answer = self.admin("PUT", f"/admin/v1/sales/{name}", document)
+        assert answer.status == 201, answer
+        if wait and opens_in <= 0:
+            self.wait_state(name, "open")
+        return name
+
+    def sale(self, name):
+        answer = self.admin("GET", f"/admin/v1/sales/{name}")
+        assert answer.status == 200, answer
+        return answer.json
+
+    def wait_state(self, name, state, timeout=10):
+        wait_until(lambda: self.sale(name)["state"] == state, timeout, what=f"{name} {state}")
+
+    def change_sale(self, name, **members):
+        answer = self.admin("GET", f"/admin/v1/sales/{name}")
+        document = {k: v for k, v in answer.json.items()
+                    if k not in ("sale", "state", "version", "created_at", "updated_at")}
+        for sku in document["skus"]:
+            for read_only in ("available", "held", "confirmed", "adjustments", "in_doubt"):
+                sku.pop(read_only, None)
+        document.update(members)
+        return self.admin("PUT", f"/admin/v1/sales/{name}", document, {"If-Match": answer.headers["etag"]})
+
+    def audit(self, name):
+        answer = self.admin("GET", f"/admin/v1/sales/{name}/audit")
+        assert answer.status == 200, answer
+        return answer.json
+
+    def assert_books(self, name):
+        report = self.audit(name)
+        assert report["ok"] is True and report["violations"] == [], report
+        return report
+
+    def limit(self, rule, **members):
+        answer = self.admin("GET", f"/admin/v1/limits/{rule}")
+        document = answer.json if answer.status == 200 else {}
+        document = {k: v for k, v in document.items() if k not in ("rule", "name")}
+        document.update(members)
+        answer = self.admin("PUT", f"/admin/v1/limits/{rule}", document)
+        assert answer.status in (200, 201), answer
+        return answer
+
+    def no_limits(self):
+        for rule in ("user", "ip", "global", "polling"):
+            self.limit(rule, mode="off")
+
+    def orders(self, sale, **query):
+        query["sale"] = sale
+        found, after = [], 0
+        while True:
+            query["after"], query["limit"] = after, 1000
+            answer = self.admin("GET", "/admin/v1/orders?" + urllib.parse.urlencode(query))
+            assert answer.status == 200, answer
+            page = answer.lines()
+            if not page:
+                return found
+            found += page
+            after = page[-1]["seq"]
+
+
+def raw(port, data, timeout=5.0, chunks=None):
+    """Sends bytes as they are; what came back until the peer closed or fell silent."""
+    with socket.create_connection(("127.0.0.1", port), timeout) as s:
+        s.settimeout(timeout)
+        with contextlib.suppress(OSError):
+            for part in chunks or [data]:
+                s.sendall(part)
+        back = b""
+        with contextlib.suppress(OSError):
+            while True:
+                more = s.recv(65536)
+                if not more:
+                    break
+                back += more
+        return back
