@@ -205,6 +205,21 @@ static void a_full_table_refuses_no_new_key_and_counts_evictions(void **unused)
     gw_limit_table_free(table);
 }
 
+static void a_full_table_counts_a_new_key_like_any_other(void **unused)
+{
+    (void)unused;
+    struct gw_limit_table *table = make_table(1);
+    struct gw_limit_compiled rule =
+        make_rule("r", GW_LIMIT_TOKEN_BUCKET, GW_LIMIT_KEY_USER, 1, 86400, 3);
+    for (uint64_t key = 0; key < 300000; key++)
+        assert_true(ask(table, &rule, key, NOW));
+    for (uint64_t key = 300000; key < 301000; key++) {
+        for (int n = 0; n < 5; n++)
+            assert_int_equal(ask(table, &rule, key, NOW + S), n < 3);
+    }
+    gw_limit_table_free(table);
+}
+
 static void a_full_table_forgets_the_emptiest_first(void **unused)
 {
     (void)unused;
@@ -275,6 +290,7 @@ int main(void)
         cmocka_unit_test(many_new_keys_under_contention_are_admitted_exactly_their_burst),
         cmocka_unit_test(idle_slots_are_taken_over_without_counting_twice),
         cmocka_unit_test(a_full_table_refuses_no_new_key_and_counts_evictions),
+        cmocka_unit_test(a_full_table_counts_a_new_key_like_any_other),
         cmocka_unit_test(a_full_table_forgets_the_emptiest_first),
         cmocka_unit_test(a_flood_of_users_never_makes_it_forget_a_global_or_a_sale_rule),
         cmocka_unit_test(a_million_live_keys_fit_into_32_mib),
