@@ -111,8 +111,14 @@ void ps_ring_publish(struct ps_ring *ring, void *slot)
 
 void *ps_ring_front(struct ps_ring *ring)
 {
-    struct cell *cell = cell_at(ring, ring->head);
-    if (atomic_load_explicit(&cell->sequence, memory_order_acquire) != ring->head + 1)
+    return ps_ring_at(ring, 0);
+}
+
+void *ps_ring_at(struct ps_ring *ring, size_t ahead)
+{
+    uint64_t position = ring->head + ahead;
+    struct cell *cell = cell_at(ring, position);
+    if (atomic_load_explicit(&cell->sequence, memory_order_acquire) != position + 1)
         return NULL;
     return cell->slot;
 }

@@ -21,6 +21,9 @@ void ps_ring_publish(struct ps_ring *ring, void *slot);
 
 /* The one consumer. The oldest published slot (until ps_ring_pop), or NULL. */
 void *ps_ring_front(struct ps_ring *ring);
+/* The slot `ahead` places behind the oldest one, or NULL while it is not published: several slots
+ * can be read in place before the first is popped. */
+void *ps_ring_at(struct ps_ring *ring, size_t ahead);
 void ps_ring_pop(struct ps_ring *ring);
 size_t ps_ring_capacity(const struct ps_ring *ring);
 

@@ -1,14 +1,21 @@
 /* The order log: one interface, a written contract, several backends (the SQLite journal now).
  *
  * Contract (tests/contract/log_test.c runs it on every backend):
- *  - append takes a copy and returns at once; from any thread, no lock, no wait. 0: its outcome is reported exactly once, on the log's thread.
- *    Negative: nothing was submitted and no outcome comes (PS_E_FULL: the queue is full, shed; PS_E_CLOSED: the log is away).
- *  - LANDED: the record is durable, and on_record has been called for it before. REFUSED: it is surely not in the log and never will be. UNKNOWN: it may be there or appear
- *    later; it is closed by a record: the log itself writes released{rejected} for each such accepted (or lowering) record as the first records after it works again, and the fold then decides.
+ *  - append takes a copy and returns at once; from any thread, no lock, no wait. 0: its outcome is
+ *    reported exactly once, on the log's thread. Negative: nothing was submitted and no outcome
+ *    comes (PS_E_FULL: the queue is full, shed; PS_E_CLOSED: the log is away or closed;
+ *    PS_E_INVALID: not a valid event).
+ *  - LANDED: the record is durable, and on_record has been called for it before. REFUSED: it is
+ *    surely not in the log and never will be. UNKNOWN: it may be there or appear later; it is
+ * closed by a record: the log itself writes released{rejected} for each such accepted (or lowering)
+ *    record as the first records after it works again, and the fold then decides.
  *    on_outcome(UNKNOWN) comes at once; what became of the order is seen by on_record.
- *  - on_record sees every record of the log exactly once a run and in order, those read back at start first; `seq` rises strictly. on_batch follows after each group of them.
+ *  - on_record sees every record of the log exactly once a run and in order, those read back at
+ *    start first, and only when they are durable; `seq` rises strictly. on_batch follows after each
+ *    group of them.
  *  - records appended by one thread land in the order of the calls, unless refused.
- *  - a log that is away says so (oq_log_state), tries by itself, and goes on without a restart. */
+ *  - a log that is away says so (oq_log_available, on_state), tries by itself, and goes on without
+ * a restart. */
 #ifndef OQ_LOG_H
 #define OQ_LOG_H
 
@@ -27,41 +34,57 @@ struct oq_ticket {
     uint64_t handle;
 };
 
-/* All on the log's thread (during oq_log_open's read-back: on the opening thread). They must not block. */
+/* All on the log's thread (during the read-back at start: on the opening thread). They must not
+ * block; they may append. Events are borrowed for the call. `seq` of an outcome that is not LANDED
+ * is 0. */
 struct oq_log_callbacks {
     void (*on_record)(uint32_t partition, int64_t seq, const struct oq_event *event, void *ctx);
-    void (*on_outcome)(const struct oq_ticket *ticket, const struct oq_event *event, enum oq_outcome outcome, int64_t seq, void *ctx);
-    void (*on_batch)(void *ctx);                                  /* may be NULL */
-    void (*on_state)(bool available, const char *why, void *ctx); /* may be NULL; changes only */
+    void (*on_outcome)(const struct oq_ticket *ticket, const struct oq_event *event,
+                       enum oq_outcome outcome, int64_t seq, void *ctx);
+    void (*on_batch)(void *ctx); /* may be NULL */
+    /* When it changes, or the kind of error that keeps the log away does; a log opens available.
+     * `why` is a sentence for people, "" when available. May be NULL. */
+    void (*on_state)(bool available, const char *why, void *ctx);
     void *ctx;
 };
 
 struct oq_log_stats {
-    uint64_t appended, landed, refused, unknown; /* records */
+    uint64_t appended, landed, refused, unknown; /* records; appended ones may still wait */
     uint64_t commits, commit_failures;
     int64_t commit_ns_total, commit_ns_last;
     uint64_t backlog; /* records waiting now */
     uint64_t backlog_max;
 };
 
-int oq_log_append(struct oq_log *log, const struct oq_event *event, const struct oq_ticket *ticket) PS_MUST_CHECK;
+int oq_log_append(struct oq_log *log, const struct oq_event *event,
+                  const struct oq_ticket *ticket) PS_MUST_CHECK;
 /* How full the input queue is, 0..100 percent. Relaxed, any thread. */
 unsigned oq_log_backlog_percent(const struct oq_log *log);
 /* Does it take records now? Relaxed, any thread. */
 bool oq_log_available(const struct oq_log *log);
+/* Relaxed, any thread. */
 void oq_log_stats(const struct oq_log *log, struct oq_log_stats *ret_stats);
-/* Runs `fn` on the log's thread between two batches: everything landed has been folded, nothing is half done. Any thread. PS_E_FULL, PS_E_CLOSED. */
+/* Runs `fn` once on the log's thread between two batches: everything landed has been folded,
+ * nothing is half done; what this thread appended before has had its outcome. Also while the log is
+ * away. Any thread. PS_E_FULL, PS_E_CLOSED: it will not run. */
 int oq_log_call(struct oq_log *log, void (*fn)(void *arg), void *arg) PS_MUST_CHECK;
-/* Takes nothing more, finishes what was taken (at most timeout_ms), ends the thread. Outcomes still open then are reported UNKNOWN or REFUSED. */
+/* Takes nothing more, finishes what was taken, ends the thread. What is not finished after
+ * `timeout_ms` is REFUSED. PS_E_TIMEOUT: a write to the disk hangs; the log must be left alone
+ * (oq_log_free then does nothing) and the process should end. Not from a callback. */
 int oq_log_close(struct oq_log *log, int64_t timeout_ms) PS_MUST_CHECK;
 void oq_log_free(struct oq_log *log); /* closed before; NULL is allowed */
 
-/* --- Reading by sequence, from any thread, beside the running log (one reader, one thread at a time). --- */
+/* --- Reading by sequence, from any thread, beside the running log (one reader, one thread at a
+ * time; it blocks on the disk). --- */
 int oq_log_reader_new(struct oq_log *log, struct oq_reader **ret_reader) PS_MUST_CHECK;
-/* Gives up to `limit` (<= 1,000) records with seq > after, of one sale (NULL = all), to `fn` as encoded JSON; fn returns 0 to go on. *ret_last = the last seq looked at. */
+/* Gives up to `limit` (1..1,000) records with seq > after, of one sale (NULL = all), to `fn` as
+ * encoded JSON; looks at no more than 1,000 records a call. fn returns 0 to go on; positive to stop
+ * before this record; a negative value is returned. *ret_last = the last seq looked at: the `after`
+ * of the next call; the end of the log is reached when it is the same as `after` although fn did
+ * not stop. PS_E_IO, PS_E_CORRUPT, PS_E_BUSY. */
 typedef int oq_read_fn(int64_t seq, struct ps_str json, void *ctx);
-int oq_reader_read(struct oq_reader *reader, int64_t after, size_t limit, const char *sale, oq_read_fn *fn, void *ctx,
-                   int64_t *ret_last) PS_MUST_CHECK;
+int oq_reader_read(struct oq_reader *reader, int64_t after, size_t limit, const char *sale,
+                   oq_read_fn *fn, void *ctx, int64_t *ret_last) PS_MUST_CHECK;
 void oq_reader_free(struct oq_reader *reader); /* NULL is allowed */
 
 #endif

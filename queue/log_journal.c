@@ -1,0 +1,558 @@
+/* The journal: the order log of one gateway, in one SQLite file (journal_file.c).
+ *
+ * One thread writes. It takes what is in the input queue, up to batch_max, commits it in one
+ * transaction, and tells the outcomes; meanwhile the next batch gathers. So batches grow with the
+ * load by themselves and nobody waits for a timer.
+ *
+ * What must hold:
+ *  - LANDED comes after the COMMIT, which is after the fsync.
+ *  - An error before COMMIT is definite: rolled back, the batch is REFUSED. An error of COMMIT is
+ *    not: a commit whose fsync failed was seen to be in the file again after kill -9. The batch is
+ *    UNKNOWN.
+ *  - After either the log is away: what is appended is refused, and every retry_ms the file is
+ * closed and opened anew. That gives the file one content again: what is in it is durable, and what
+ * of the unknown is not in it never will be. Records that are new to us go through on_record. Then
+ * the first transaction is written: released{rejected} for every unknown order, whether it came
+ * back or not (the fold lets it change nothing after an `accepted`), and a counter, so that there
+ * is something to write without them. Only when that is committed the log is available again.
+ *  - Nothing is appended while away, so the unknown ones are at most one batch; their memory is
+ *    allocated at start. */
+#include "queue/log_backend.h"
+#include "queue/journal_file.h"
+#include "queue/record_queue.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/file.h>
+#include <unistd.h>
+
+/* One writer, relaxed readers. */
+struct counters {
+    _Atomic uint64_t landed, refused, unknown, commits, commit_failures, backlog_max;
+    _Atomic int64_t commit_ns_total, commit_ns_last;
+};
+
+struct journal {
+    struct oq_log log;
+    struct oq_log_callbacks on;
+    const struct ps_clock *clock;
+    char path[PATH_MAX - OQ_FILE_SUFFIX_MAX];
+    char *vfs; /* NULL = SQLite's default */
+    size_t batch_max;
+    int64_t retry_ns;
+    int lock;
+    struct oq_record_queue *queue;
+    _Atomic bool available;
+    struct counters counters;
+    /* closing */
+    _Atomic int64_t deadline_ns; /* from then on what waits is refused */
+    int ended;                   /* eventfd: the thread's last act */
+    pthread_t thread;
+    bool thread_runs;
+    /* the log's thread (before it starts: the opening one) */
+    struct oq_file *file; /* NULL: could not be opened again */
+    int64_t seq;          /* last record given to on_record */
+    struct oq_record **batch;
+    size_t batch_count;
+    struct oq_record *closing; /* released{rejected} to write first, batch_max places */
+    size_t closing_count;
+    int away; /* the error that keeps the log away, 0 = none */
+    int64_t retry_at_ns;
+};
+
+/* Waiting, retries and measuring go by the real clock: they are about this machine's disk. */
+static int64_t now_ns(void)
+{
+    return ps_clock_mono_ns(&ps_clock_system);
+}
+
+static void count(_Atomic uint64_t *counter, uint64_t more)
+{
+    uint64_t value = atomic_load_explicit(counter, memory_order_relaxed);
+    atomic_store_explicit(counter, value + more, memory_order_relaxed);
+}
+
+/* --- The log's thread: outcomes --- */
+
+static void give_record(struct journal *journal, const struct oq_event *event)
+{
+    journal->seq++;
+    journal->on.on_record(0, journal->seq, event, journal->on.ctx);
+}
+
+static void end_group(struct journal *journal)
+{
+    if (journal->on.on_batch != NULL)
+        journal->on.on_batch(journal->on.ctx);
+}
+
+static void tell_landed(struct journal *journal)
+{
+    count(&journal->counters.landed, journal->batch_count);
+    for (size_t i = 0; i < journal->batch_count; i++) {
+        const struct oq_record *record = journal->batch[i];
+        give_record(journal, &record->event);
+        journal->on.on_outcome(&record->ticket, &record->event, OQ_LANDED, journal->seq,
+                               journal->on.ctx);
+    }
+    end_group(journal);
+}
+
+static void tell_failed(struct journal *journal, enum oq_outcome outcome)
+{
+    count(outcome == OQ_REFUSED ? &journal->counters.refused : &journal->counters.unknown,
+          journal->batch_count);
+    for (size_t i = 0; i < journal->batch_count; i++) {
+        const struct oq_record *record = journal->batch[i];
+        journal->on.on_outcome(&record->ticket, &record->event, outcome, 0, journal->on.ctx);
+    }
+}
+
+/* Also called by every retry that fails. It is said once a kind of error. */
+static void go_away(struct journal *journal, int err, const struct ps_fault *why)
+{
+    char text[sizeof why->path + sizeof why->text + 2];
+    snprintf(text, sizeof text, "%s: %s", why->path, why->text);
+    atomic_store_explicit(&journal->available, false, memory_order_relaxed);
+    journal->retry_at_ns = now_ns() + journal->retry_ns;
+    if (journal->on.on_state != NULL && err != journal->away)
+        journal->on.on_state(false, text, journal->on.ctx);
+    journal->away = err;
+}
+
+/* --- The log's thread: writing --- */
+
+/* Everything of a transaction but its COMMIT. */
+static int write_batch(struct journal *journal, struct ps_fault *fault)
+{
+    int err = oq_file_begin(journal->file, OQ_FILE_NO_NOTE, fault);
+    for (size_t i = 0; i < journal->batch_count && err == 0; i++) {
+        const struct oq_record *record = journal->batch[i];
+        err = oq_file_insert(journal->file, journal->seq + 1 + (int64_t)i, record->event.sale,
+                             record->json, fault);
+    }
+    if (err == 0)
+        err = oq_file_flush(journal->file, fault);
+    return err;
+}
+
+/* Remembers how each unknown order is to be closed. */
+static void keep_unknown(struct journal *journal)
+{
+    for (size_t i = 0; i < journal->batch_count; i++) {
+        const struct oq_event *event = &journal->batch[i]->event;
+        bool lowering = event->type == OQ_ADJUSTED && event->delta < 0;
+        if (event->type != OQ_ACCEPTED && !lowering)
+            continue;
+        const struct oq_event rejected = {
+            .type = OQ_RELEASED,
+            .reason = OQ_REJECTED,
+            .rehearsal = event->rehearsal,
+            .has_order_id = !lowering,
+            .order_id = event->order_id,
+            .adjust_key = lowering ? event->adjust_key : (struct ps_str){0},
+            .sale = event->sale,
+            .sku = event->sku,
+            .quantity = lowering ? -event->delta : event->quantity,
+            .epoch = event->epoch,
+            .at_ms = ps_clock_wall_ms(journal->clock),
+        };
+        /* Every field is of a valid event or the clock's: only a clock before 1970 is refused. */
+        struct oq_record *place = &journal->closing[journal->closing_count];
+        if (oq_record_fill(place, &rejected) == 0)
+            journal->closing_count++;
+    }
+}
+
+static void commit_batch(struct journal *journal)
+{
+    struct ps_fault fault;
+    struct counters *counters = &journal->counters;
+    int64_t start = now_ns();
+    int err = write_batch(journal, &fault);
+    if (err != 0) {
+        oq_file_rollback(journal->file);
+        count(&counters->commit_failures, 1);
+        go_away(journal, err, &fault);
+        tell_failed(journal, OQ_REFUSED);
+        return;
+    }
+    err = oq_file_commit(journal->file, &fault);
+    if (err != 0) {
+        keep_unknown(journal);
+        count(&counters->commit_failures, 1);
+        go_away(journal, err, &fault);
+        tell_failed(journal, OQ_UNKNOWN);
+        return;
+    }
+    int64_t took = now_ns() - start;
+    int64_t total = atomic_load_explicit(&counters->commit_ns_total, memory_order_relaxed);
+    atomic_store_explicit(&counters->commit_ns_total, total + took, memory_order_relaxed);
+    atomic_store_explicit(&counters->commit_ns_last, took, memory_order_relaxed);
+    count(&counters->commits, 1);
+    tell_landed(journal);
+    err = oq_file_tidy(journal->file, &fault);
+    if (err != 0)
+        go_away(journal, err, &fault);
+}
+
+/* --- Opening, and opening again --- */
+
+static int feed(int64_t seq, struct ps_str json, struct ps_fault *fault, void *ctx)
+{
+    struct journal *journal = ctx;
+    struct oq_event event;
+    struct ps_fault wrong;
+    void *owner;
+    int err = oq_event_decode(json.at, json.len, &event, &owner, &wrong);
+    if (err == PS_E_INVALID)
+        return ps_fault(
+            fault, PS_E_CORRUPT, journal->path,
+            "record %lld cannot be read: %s %s: restore the file from a backup, or move "
+            "it and its -wal aside to start without the orders in them",
+            (long long)seq, wrong.path, wrong.text);
+    if (err != 0)
+        return ps_fault(fault, err, journal->path, "record %lld: %s", (long long)seq,
+                        ps_err_text(err));
+    give_record(journal, &event);
+    oq_event_release(owner);
+    return 0;
+}
+
+static int open_and_read(struct journal *journal, struct ps_fault *fault)
+{
+    int64_t last;
+    int err = oq_file_open(journal->path, journal->vfs, &journal->file, fault);
+    if (err != 0)
+        return err;
+    int64_t before = journal->seq;
+    err = oq_file_read(journal->file, before, feed, journal, &last, fault);
+    if (err == 0 && last > before)
+        end_group(journal);
+    return err;
+}
+
+/* The first transaction of a file that was just opened. */
+static int write_first(struct journal *journal, enum oq_file_note note, struct ps_fault *fault)
+{
+    int err = oq_file_begin(journal->file, note, fault);
+    for (size_t i = 0; i < journal->closing_count && err == 0; i++) {
+        const struct oq_record *record = &journal->closing[i];
+        err = oq_file_insert(journal->file, journal->seq + 1 + (int64_t)i, record->event.sale,
+                             record->json, fault);
+    }
+    if (err == 0)
+        err = oq_file_flush(journal->file, fault);
+    if (err != 0) {
+        oq_file_rollback(journal->file);
+        return err;
+    }
+    return oq_file_commit(journal->file, fault);
+}
+
+static void recover(struct journal *journal)
+{
+    struct ps_fault fault;
+    oq_file_close(journal->file);
+    journal->file = NULL;
+    int err = open_and_read(journal, &fault);
+    if (err == 0)
+        err = write_first(journal, OQ_FILE_RECOVERED, &fault);
+    if (err != 0) {
+        go_away(journal, err, &fault);
+        return;
+    }
+    for (size_t i = 0; i < journal->closing_count; i++)
+        give_record(journal, &journal->closing[i].event);
+    if (journal->closing_count > 0)
+        end_group(journal);
+    journal->closing_count = 0;
+    journal->away = 0;
+    atomic_store_explicit(&journal->available, true, memory_order_relaxed);
+    if (journal->on.on_state != NULL)
+        journal->on.on_state(true, "", journal->on.ctx);
+}
+
+/* --- The log's thread: its loop --- */
+
+static bool is_available(const struct journal *journal)
+{
+    return atomic_load_explicit(&journal->available, memory_order_relaxed);
+}
+
+/* Waits for work. While away: until the next try at the latest. */
+static void wait_for_work(struct journal *journal)
+{
+    int timeout_ms = -1;
+    if (!is_available(journal)) {
+        int64_t left = journal->retry_at_ns - now_ns();
+        timeout_ms = left <= 0 ? 0 : (int)(left / PS_NS_PER_MS) + 1;
+    }
+    oq_record_queue_wait(journal->queue, timeout_ms);
+}
+
+/* Takes a batch, which ends at a call; the call comes after its outcomes. False: nothing was there.
+ */
+static bool work(struct journal *journal)
+{
+    struct oq_record *record = NULL;
+    size_t waiting = oq_record_queue_count(journal->queue);
+    journal->batch_count = 0;
+    while (journal->batch_count < journal->batch_max &&
+           (record = oq_record_queue_take(journal->queue)) != NULL && record->call == NULL)
+        journal->batch[journal->batch_count++] = record;
+    bool has_call = record != NULL && record->call != NULL;
+    if (waiting > atomic_load_explicit(&journal->counters.backlog_max, memory_order_relaxed))
+        atomic_store_explicit(&journal->counters.backlog_max, waiting, memory_order_relaxed);
+    if (journal->batch_count > 0) {
+        bool late = now_ns() >= atomic_load_explicit(&journal->deadline_ns, memory_order_relaxed);
+        if (is_available(journal) && !late)
+            commit_batch(journal);
+        else
+            tell_failed(journal, OQ_REFUSED);
+    }
+    if (has_call)
+        record->call(record->arg);
+    oq_record_queue_release(journal->queue);
+    return journal->batch_count > 0 || has_call;
+}
+
+static void *run(void *arg)
+{
+    struct journal *journal = arg;
+    while (!oq_record_queue_ended(journal->queue)) {
+        if (!is_available(journal) && now_ns() >= journal->retry_at_ns)
+            recover(journal);
+        if (!work(journal))
+            wait_for_work(journal);
+    }
+    atomic_store_explicit(&journal->available, false, memory_order_relaxed);
+    oq_file_close(journal->file);
+    journal->file = NULL;
+    (void)eventfd_write(journal->ended, 1); /* cannot fail: it is the first */
+    return NULL;
+}
+
+static int start_thread(struct journal *journal)
+{
+    sigset_t all;
+    sigset_t before;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    int failed = pthread_create(&journal->thread, NULL, run, journal);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    if (failed != 0)
+        return PS_E_NOMEM;
+    pthread_setname_np(journal->thread, "journal");
+    journal->thread_runs = true;
+    return 0;
+}
+
+/* --- The interface --- */
+
+static const struct journal *of_const(const struct oq_log *log)
+{
+    return (const struct journal *)(const void *)log;
+}
+
+static struct journal *of(struct oq_log *log)
+{
+    return (struct journal *)(void *)log;
+}
+
+static int journal_append(struct oq_log *log, const struct oq_event *event,
+                          const struct oq_ticket *ticket)
+{
+    struct journal *journal = of(log);
+    if (!is_available(journal))
+        return PS_E_CLOSED;
+    return oq_record_queue_put(journal->queue, event, ticket);
+}
+
+static unsigned journal_backlog_percent(const struct oq_log *log)
+{
+    const struct oq_record_queue *queue = of_const(log)->queue;
+    size_t percent = oq_record_queue_count(queue) * 100 / oq_record_queue_capacity(queue);
+    return percent < 100 ? (unsigned)percent : 100;
+}
+
+static bool journal_available(const struct oq_log *log)
+{
+    return is_available(of_const(log));
+}
+
+static void journal_stats(const struct oq_log *log, struct oq_log_stats *ret_stats)
+{
+    const struct journal *journal = of_const(log);
+    const struct counters *from = &journal->counters;
+    struct oq_log_stats stats = {
+        .landed = atomic_load_explicit(&from->landed, memory_order_relaxed),
+        .refused = atomic_load_explicit(&from->refused, memory_order_relaxed),
+        .unknown = atomic_load_explicit(&from->unknown, memory_order_relaxed),
+        .commits = atomic_load_explicit(&from->commits, memory_order_relaxed),
+        .commit_failures = atomic_load_explicit(&from->commit_failures, memory_order_relaxed),
+        .commit_ns_total = atomic_load_explicit(&from->commit_ns_total, memory_order_relaxed),
+        .commit_ns_last = atomic_load_explicit(&from->commit_ns_last, memory_order_relaxed),
+        .backlog = oq_record_queue_count(journal->queue),
+        .backlog_max = atomic_load_explicit(&from->backlog_max, memory_order_relaxed),
+    };
+    stats.appended = stats.landed + stats.refused + stats.unknown + stats.backlog;
+    *ret_stats = stats;
+}
+
+static int journal_call(struct oq_log *log, void (*fn)(void *arg), void *arg)
+{
+    return oq_record_queue_call(of(log)->queue, fn, arg);
+}
+
+static void unlock(struct journal *journal)
+{
+    if (journal->lock >= 0)
+        close(journal->lock);
+    journal->lock = -1;
+}
+
+static int journal_close(struct oq_log *log, int64_t timeout_ms)
+{
+    /* For the batch that is in the disk's hands at the deadline. */
+    static const int grace_ms = 2000;
+    struct journal *journal = of(log);
+    if (!journal->thread_runs)
+        return 0;
+    atomic_store_explicit(&journal->deadline_ns, now_ns() + timeout_ms * PS_NS_PER_MS,
+                          memory_order_relaxed);
+    oq_record_queue_close(journal->queue);
+    int64_t until = now_ns() + (timeout_ms + grace_ms) * PS_NS_PER_MS;
+    struct pollfd ended = {.fd = journal->ended, .events = POLLIN};
+    while (poll(&ended, 1, (int)((until - now_ns()) / PS_NS_PER_MS) + 1) <= 0) {
+        if (now_ns() >= until)
+            return PS_E_TIMEOUT;
+    }
+    pthread_join(journal->thread, NULL);
+    journal->thread_runs = false;
+    unlock(journal);
+    return 0;
+}
+
+static void journal_free(struct oq_log *log)
+{
+    struct journal *journal = of(log);
+    if (journal->thread_runs) /* hangs in the disk and still uses it all */
+        return;
+    oq_file_close(journal->file);
+    unlock(journal);
+    if (journal->ended >= 0)
+        close(journal->ended);
+    oq_record_queue_free(journal->queue);
+    free(journal->closing);
+    free(journal->batch);
+    free(journal->vfs);
+    free(journal);
+}
+
+static int journal_reader_new(struct oq_log *log, struct oq_reader **ret_reader)
+{
+    return oq_journal_reader_open(of(log)->path, ret_reader, NULL);
+}
+
+static const struct oq_log_ops journal_ops = {
+    .append = journal_append,
+    .backlog_percent = journal_backlog_percent,
+    .available = journal_available,
+    .stats = journal_stats,
+    .call = journal_call,
+    .close = journal_close,
+    .free = journal_free,
+    .reader_new = journal_reader_new,
+};
+
+/* One gateway a journal. The lock is on a file of its own: SQLite's exclusive mode would shut
+ * readers out, and a lock on the database itself would be dropped by any close of it in this
+ * process. */
+static int take_lock(struct journal *journal, struct ps_fault *fault)
+{
+    char name[PATH_MAX];
+    snprintf(name, sizeof name, "%s.lock", journal->path);
+    journal->lock = open(name, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    if (journal->lock < 0)
+        return ps_fault(fault, errno == EROFS ? PS_E_READ_ONLY : PS_E_IO, name,
+                        "cannot be opened: %s", strerror(errno));
+    if (flock(journal->lock, LOCK_EX | LOCK_NB) == 0)
+        return 0;
+    if (errno == EWOULDBLOCK)
+        return ps_fault(fault, PS_E_BUSY, name,
+                        "another process holds it: stop the gateway that runs on this journal, or "
+                        "give this one a state directory of its own");
+    return ps_fault(fault, PS_E_IO, name, "cannot be locked: %s", strerror(errno));
+}
+
+static int allocate(struct journal *journal, const struct oq_journal_settings *settings)
+{
+    if (settings->vfs != NULL) {
+        journal->vfs = strdup(settings->vfs);
+        if (journal->vfs == NULL)
+            return PS_E_NOMEM;
+    }
+    journal->batch = calloc(settings->batch_max, sizeof *journal->batch);
+    journal->closing = calloc(settings->batch_max, sizeof *journal->closing);
+    if (journal->batch == NULL || journal->closing == NULL)
+        return PS_E_NOMEM;
+    journal->ended = eventfd(0, EFD_CLOEXEC);
+    if (journal->ended < 0)
+        return PS_E_IO;
+    return oq_record_queue_new(settings->queue_capacity, &journal->queue);
+}
+
+int oq_journal_open(const struct oq_journal_settings *settings,
+                    const struct oq_log_callbacks *callbacks, struct oq_log **ret_log,
+                    struct ps_fault *fault)
+{
+    if (strlen(settings->path) >= PATH_MAX - OQ_FILE_SUFFIX_MAX)
+        return ps_fault(fault, PS_E_INVALID, settings->path, "the path is too long");
+    struct journal *journal = malloc(sizeof *journal);
+    if (journal == NULL)
+        return ps_fault(fault, PS_E_NOMEM, settings->path, "out of memory");
+    *journal = (struct journal){.log = {&journal_ops},
+                                .on = *callbacks,
+                                .clock = settings->clock,
+                                .batch_max = settings->batch_max,
+                                .retry_ns = settings->retry_ms * PS_NS_PER_MS,
+                                .deadline_ns = INT64_MAX,
+                                .available = true,
+                                .lock = -1,
+                                .ended = -1};
+    snprintf(journal->path, sizeof journal->path, "%s", settings->path);
+    int err = allocate(journal, settings);
+    if (err != 0) {
+        ps_fault(fault, err, settings->path, "no memory or descriptors for the queue");
+        goto fail;
+    }
+    err = take_lock(journal, fault);
+    if (err == 0)
+        err = oq_file_create(settings->path, settings->vfs, fault);
+    if (err == 0)
+        err = open_and_read(journal, fault);
+    if (err == 0)
+        err = write_first(journal, OQ_FILE_STARTED, fault);
+    if (err != 0)
+        goto fail;
+    err = start_thread(journal);
+    if (err != 0) {
+        ps_fault(fault, err, settings->path, "the writer thread cannot be started");
+        goto fail;
+    }
+    *ret_log = &journal->log;
+    return 0;
+fail:
+    journal_free(&journal->log);
+    return err;
+}

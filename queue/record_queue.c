@@ -1,0 +1,209 @@
+/* The input queue of a log: a ps_ring (its proof is in common/ring.c) and one word that counts,
+ * closes and wakes.
+ *
+ * `state` = places claimed and not yet released, plus two flags. Every put adds one to it *before*
+ * anything else, and all changes of it are read-modify-writes, hence in one order. From that
+ * follows:
+ *   - Closing loses nothing: a put either sees CLOSED and takes its claim back, or its claim comes
+ *     before the flag; the consumer ends only at "CLOSED and 0", so never while a claim is open.
+ *   - No wake is lost: the consumer goes to sleep by the exchange 0 -> SLEEPING, so only when no
+ *     claim is open; every later put sees SLEEPING in its own addition, and rings after it has
+ *     published. Only the put that clears the flag writes the eventfd, so a sleeping consumer costs
+ *     its waker one system call, and a busy one costs nobody any.
+ *   - A claim that is not yet published keeps the consumer awake for the few microseconds of an
+ *     encoding: it yields meanwhile, so that a producer on the same core can finish.
+ * A record that turns out invalid has its place already: it is published empty and passed over. */
+#include "queue/record_queue.h"
+#include "common/ring.h"
+
+#include <poll.h>
+#include <sched.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#define CLOSED   (UINT64_C(1) << 63)
+#define SLEEPING (UINT64_C(1) << 62)
+#define COUNT    (SLEEPING - 1)
+
+struct oq_record_queue {
+    PS_ALIGNED _Atomic uint64_t state;
+    PS_ALIGNED struct ps_ring *ring;
+    size_t taken; /* the consumer's: places looked at and not yet released */
+    int bell;
+};
+
+static void keep(struct ps_buf *buf, struct ps_str *text)
+{
+    if (text->len == 0)
+        return;
+    char *copy = buf->at + buf->len;
+    ps_buf_put(buf, text->at, text->len);
+    text->at = copy;
+}
+
+int oq_record_fill(struct oq_record *record, const struct oq_event *event)
+{
+    struct ps_buf buf;
+    ps_buf_init(&buf, record->text, sizeof record->text);
+    int err = oq_event_encode(event, &buf);
+    if (err != 0)
+        return err;
+    struct ps_str json = {record->text, buf.len};
+    record->event = *event;
+    struct oq_event *copy = &record->event;
+    struct ps_str *strings[] = {&copy->adjust_key, &copy->sale, &copy->sku,
+                                &copy->user,       &copy->key,  &copy->traceparent,
+                                &copy->by,         &copy->note, &copy->gateway};
+    for (size_t i = 0; i < PS_ARRAY_LEN(strings); i++)
+        keep(&buf, strings[i]);
+    if (buf.overflow) /* a string of a member that this type does not have, and too long */
+        return PS_E_INVALID;
+    record->json = json;
+    return 0;
+}
+
+int oq_record_queue_new(size_t capacity, struct oq_record_queue **ret_queue)
+{
+    struct oq_record_queue *queue = aligned_alloc(PS_CACHE_LINE, sizeof *queue);
+    if (queue == NULL)
+        return PS_E_NOMEM;
+    *queue = (struct oq_record_queue){.bell = -1};
+    int err = ps_ring_new(capacity, sizeof(struct oq_record), &queue->ring);
+    if (err != 0)
+        goto fail;
+    queue->bell = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    err = queue->bell >= 0 ? 0 : PS_E_IO;
+    if (err != 0)
+        goto fail;
+    *ret_queue = queue;
+    return 0;
+fail:
+    oq_record_queue_free(queue);
+    return err;
+}
+
+void oq_record_queue_free(struct oq_record_queue *queue)
+{
+    if (queue == NULL)
+        return;
+    if (queue->bell >= 0)
+        close(queue->bell);
+    ps_ring_free(queue->ring);
+    free(queue);
+}
+
+/* `seen` is the state that an own change has found. */
+static void wake(struct oq_record_queue *queue, uint64_t seen)
+{
+    if ((seen & SLEEPING) == 0)
+        return;
+    uint64_t before = atomic_fetch_and_explicit(&queue->state, ~SLEEPING, memory_order_acq_rel);
+    if ((before & SLEEPING) == 0)
+        return;
+    /* Cannot fail: the counter is one or two, far from full. */
+    (void)eventfd_write(queue->bell, 1);
+}
+
+/* *ret_seen goes to wake() after the place was published. */
+static int claim(struct oq_record_queue *queue, struct oq_record **ret_record, uint64_t *ret_seen)
+{
+    uint64_t seen = atomic_fetch_add_explicit(&queue->state, 1, memory_order_acq_rel);
+    struct oq_record *record = NULL;
+    if ((seen & CLOSED) == 0)
+        record = ps_ring_reserve(queue->ring);
+    if (record == NULL) {
+        atomic_fetch_sub_explicit(&queue->state, 1, memory_order_acq_rel);
+        return (seen & CLOSED) != 0 ? PS_E_CLOSED : PS_E_FULL;
+    }
+    *ret_record = record;
+    *ret_seen = seen;
+    return 0;
+}
+
+int oq_record_queue_put(struct oq_record_queue *queue, const struct oq_event *event,
+                        const struct oq_ticket *ticket)
+{
+    struct oq_record *record;
+    uint64_t seen;
+    int err = claim(queue, &record, &seen);
+    if (err != 0)
+        return err;
+    record->call = NULL;
+    record->ticket = *ticket;
+    err = oq_record_fill(record, event);
+    if (err != 0)
+        record->json.len = 0;
+    ps_ring_publish(queue->ring, record);
+    wake(queue, seen);
+    return err;
+}
+
+int oq_record_queue_call(struct oq_record_queue *queue, void (*call)(void *arg), void *arg)
+{
+    struct oq_record *record;
+    uint64_t seen;
+    int err = claim(queue, &record, &seen);
+    if (err != 0)
+        return err;
+    record->call = call;
+    record->arg = arg;
+    ps_ring_publish(queue->ring, record);
+    wake(queue, seen);
+    return 0;
+}
+
+void oq_record_queue_close(struct oq_record_queue *queue)
+{
+    wake(queue, atomic_fetch_or_explicit(&queue->state, CLOSED, memory_order_acq_rel));
+}
+
+size_t oq_record_queue_count(const struct oq_record_queue *queue)
+{
+    return (size_t)(atomic_load_explicit(&queue->state, memory_order_relaxed) & COUNT);
+}
+
+size_t oq_record_queue_capacity(const struct oq_record_queue *queue)
+{
+    return ps_ring_capacity(queue->ring);
+}
+
+struct oq_record *oq_record_queue_take(struct oq_record_queue *queue)
+{
+    struct oq_record *record;
+    while ((record = ps_ring_at(queue->ring, queue->taken)) != NULL) {
+        queue->taken++;
+        if (record->call != NULL || record->json.len > 0)
+            return record;
+    }
+    return NULL;
+}
+
+void oq_record_queue_release(struct oq_record_queue *queue)
+{
+    for (size_t i = 0; i < queue->taken; i++)
+        ps_ring_pop(queue->ring);
+    atomic_fetch_sub_explicit(&queue->state, queue->taken, memory_order_acq_rel);
+    queue->taken = 0;
+}
+
+void oq_record_queue_wait(struct oq_record_queue *queue, int timeout_ms)
+{
+    uint64_t idle = 0;
+    if (!atomic_compare_exchange_strong_explicit(&queue->state, &idle, SLEEPING,
+                                                 memory_order_acq_rel, memory_order_acquire)) {
+        sched_yield();
+        return;
+    }
+    struct pollfd bell = {.fd = queue->bell, .events = POLLIN};
+    eventfd_t rung;
+    if (poll(&bell, 1, timeout_ms) > 0)
+        (void)eventfd_read(queue->bell, &rung);
+    atomic_fetch_and_explicit(&queue->state, ~SLEEPING, memory_order_acq_rel);
+}
+
+bool oq_record_queue_ended(const struct oq_record_queue *queue)
+{
+    return atomic_load_explicit(&queue->state, memory_order_acquire) == CLOSED;
+}

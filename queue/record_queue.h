@@ -1,0 +1,57 @@
+/* The input of a log: a bounded queue of records that many threads append to and the log's thread
+ * takes in batches. A record is encoded once, by the thread that appends it, straight into its
+ * place in the queue, and is read there until its commit is over: nothing is copied or allocated
+ * again. */
+#ifndef OQ_RECORD_QUEUE_H
+#define OQ_RECORD_QUEUE_H
+
+#include "queue/log.h"
+
+/* All strings of the largest event together. */
+#define OQ_EVENT_STRINGS_MAX                                                                       \
+    (OQ_ADJUST_KEY_MAX + 2 * PS_NAME_MAX + PS_USER_MAX + PS_KEY_MAX + OQ_TRACE_LEN + OQ_BY_MAX +   \
+     OQ_NOTE_MAX + OQ_GATEWAY_MAX)
+
+/* A record in memory of its own: `json` and the strings of `event` point into `text`. Not to be
+ * copied as a struct. */
+struct oq_record {
+    void (*call)(void *arg); /* not NULL: a call, no record */
+    void *arg;
+    struct oq_ticket ticket;
+    struct oq_event event;
+    struct ps_str json; /* .len == 0: nothing, to be passed over */
+    char text[OQ_EVENT_TEXT_MAX + OQ_EVENT_STRINGS_MAX];
+};
+
+/* Copies and encodes `event`. PS_E_INVALID: it is not a valid one. */
+int oq_record_fill(struct oq_record *record, const struct oq_event *event) PS_MUST_CHECK;
+
+struct oq_record_queue;
+
+/* `capacity` is rounded up to a power of two. PS_E_NOMEM, PS_E_INVALID, PS_E_IO. */
+int oq_record_queue_new(size_t capacity, struct oq_record_queue **ret_queue) PS_MUST_CHECK;
+void oq_record_queue_free(struct oq_record_queue *queue); /* NULL is allowed */
+
+/* --- Any thread, no lock, no wait. PS_E_FULL, PS_E_CLOSED: nothing was queued. --- */
+int oq_record_queue_put(struct oq_record_queue *queue, const struct oq_event *event,
+                        const struct oq_ticket *ticket) PS_MUST_CHECK; /* and PS_E_INVALID */
+int oq_record_queue_call(struct oq_record_queue *queue, void (*call)(void *arg),
+                         void *arg) PS_MUST_CHECK;
+/* From now on every put is refused. What was taken before is still handed out. */
+void oq_record_queue_close(struct oq_record_queue *queue);
+/* Places in use. Relaxed. */
+size_t oq_record_queue_count(const struct oq_record_queue *queue);
+size_t oq_record_queue_capacity(const struct oq_record_queue *queue);
+
+/* --- The log's thread. --- */
+/* The oldest record or call not yet taken, or NULL. Stays good until the release. */
+struct oq_record *oq_record_queue_take(struct oq_record_queue *queue);
+/* Gives the places of all that was taken back. */
+void oq_record_queue_release(struct oq_record_queue *queue);
+/* Sleeps until there may be something to take, or the queue was closed, or for `timeout_ms`
+ * (negative = for ever). May return early. */
+void oq_record_queue_wait(struct oq_record_queue *queue, int timeout_ms);
+/* Closed, and nothing is left nor can come. */
+bool oq_record_queue_ended(const struct oq_record_queue *queue);
+
+#endif
