@@ -63,7 +63,6 @@ static int error_of(sqlite3 *sqlite)
         return PS_E_BUSY;
     case SQLITE_NOMEM:
         return PS_E_NOMEM;
-    case SQLITE_IOERR:
     case SQLITE_CANTOPEN:
         return gw_file_err(sqlite3_system_errno(sqlite));
     default:

@@ -1,0 +1,222 @@
+/* The audit log. */
+#include "tests/unit/temp_dir.h"
+
+#include "gateway/control/audit_log.h"
+
+#include <signal.h>
+#include <sys/resource.h>
+
+static struct temp_dir temp;
+static const char *path;
+
+static int make(void **state)
+{
+    (void)state;
+    temp = temp_dir_make();
+    path = temp_file(&temp, "audit.log");
+    return 0;
+}
+
+static int drop(void **state)
+{
+    (void)state;
+    temp_dir_remove(&temp);
+    return 0;
+}
+
+/* Lines `from` to `to`, of differing lengths. */
+static void append(int64_t from, int64_t to)
+{
+    char text[512];
+    for (int64_t seq = from; seq <= to; seq++) {
+        (void)snprintf(text, sizeof text, "{\"why\":\"%0*d\"}", (int)(seq % 97) + 1, (int)seq);
+        assert_ok(gw_audit_append(path, seq, text, NULL));
+    }
+}
+
+/* Reads, and checks that the lines are exactly `from` to `to`. */
+static void reads(int64_t after, size_t limit, int64_t from, int64_t to)
+{
+    char *text, *at;
+    size_t len;
+    assert_ok(gw_audit_read(path, after, limit, &text, &len));
+    assert_int_equal(strlen(text), len);
+    at = text;
+    for (int64_t seq = from; seq <= to; seq++) {
+        json_t *json = NULL;
+        char *end = strchr(at, '\n');
+        assert_non_null(end);
+        assert_ok(ps_json_parse(at, (size_t)(end - at), &json, NULL));
+        assert_int_equal(json_integer_value(json_object_get(json, "seq")), seq);
+        json_decref(json);
+        at = end + 1;
+    }
+    assert_int_equal(*at, '\0');
+    free(text);
+}
+
+static void an_entry_is_one_line_of_json(void **state)
+{
+    (void)state;
+    json_t *from = json_pack("{s:f}", "rate", 9.9), *json = NULL;
+    const struct gw_audit_entry entry = {.at_ms = INT64_C(1900000000000),
+                                         .who = "t1",
+                                         .peer = "127.0.0.1",
+                                         .action = "limit.put",
+                                         .target = "limits/user",
+                                         .from = from,
+                                         .why = "too\nmany"};
+    char *text = gw_audit_text(&entry), *line;
+    assert_string_equal(text, "{\"at\":\"2030-03-17T17:46:40.000Z\",\"who\":\"t1\",\"peer\":"
+                              "\"127.0.0.1\",\"action\":\"limit.put\",\"target\":\"limits/user\","
+                              "\"from\":{\"rate\":9.9},\"to\":null,\"why\":\"too\\nmany\"}");
+    assert_ok(gw_audit_append(path, 12, text, NULL));
+    line = read_file(path);
+    assert_int_equal(strncmp(line, "{\"seq\":12,\"at\":", 15), 0);
+    assert_ok(ps_json_parse(line, strlen(line), &json, NULL));
+    assert_int_equal(mode_of(path), 0600);
+    json_decref(json);
+    json_decref(from);
+    free(line);
+    free(text);
+}
+
+static void a_new_log_is_empty_and_private(void **state)
+{
+    (void)state;
+    int64_t last = -1;
+    assert_ok(gw_audit_open(path, &last, NULL));
+    assert_int_equal(last, 0);
+    assert_int_equal(mode_of(path), 0600);
+    reads(0, 10, 1, 0);
+    reads(-1, 10, 1, 0);
+}
+
+static void the_last_seq_is_found_again(void **state)
+{
+    (void)state;
+    int64_t last = -1;
+    append(5, 7);
+    assert_ok(gw_audit_open(path, &last, NULL));
+    assert_int_equal(last, 7);
+}
+
+static void lines_are_read_from_any_place(void **state)
+{
+    (void)state;
+    append(1, 200);
+    reads(0, 1000, 1, 200);
+    reads(0, 1, 1, 1);
+    reads(199, 10, 200, 200);
+    reads(200, 10, 1, 0);
+    reads(1000, 10, 1, 0);
+    reads(-1, 3, 198, 200);
+    reads(-1, 1000, 1, 200);
+    for (int64_t after = 1; after < 199; after++)
+        reads(after, 2, after + 1, after + 2);
+}
+
+static void a_line_may_be_longer_than_a_read(void **state)
+{
+    (void)state;
+    const size_t size = 3 << 20;
+    char *text = malloc(size + 1);
+    int64_t last;
+    assert_non_null(text);
+    memset(text, 'x', size);
+    memcpy(text, "{\"why\":\"", 8);
+    memcpy(text + size - 2, "\"}", 3);
+    append(1, 1);
+    assert_ok(gw_audit_append(path, 2, text, NULL));
+    append(3, 3);
+    reads(0, 1, 1, 1);
+    reads(0, 10, 1, 1); /* as much as about 1 MiB takes */
+    reads(1, 10, 2, 3);
+    reads(2, 10, 3, 3);
+    assert_ok(gw_audit_open(path, &last, NULL));
+    assert_int_equal(last, 3);
+    free(text);
+}
+
+static void a_torn_line_is_cut_off_and_never_shown(void **state)
+{
+    (void)state;
+    int64_t last;
+    append(1, 2);
+    FILE *file = fopen(path, "a");
+    assert_non_null(file);
+    fputs("{\"seq\":3,\"at", file);
+    fclose(file);
+    reads(0, 10, 1, 2);
+    append(3, 3);
+    reads(0, 10, 1, 3);
+    file = fopen(path, "a");
+    assert_non_null(file);
+    fputs("{\"se", file);
+    fclose(file);
+    assert_ok(gw_audit_open(path, &last, NULL));
+    assert_int_equal(last, 3);
+    reads(0, 10, 1, 3);
+}
+
+static void a_line_that_finds_no_room_leaves_nothing_behind(void **state)
+{
+    (void)state;
+    struct ps_fault fault;
+    struct rlimit before, limit;
+    struct stat st;
+    append(1, 2);
+    assert_int_equal(stat(path, &st), 0);
+    assert_int_equal(getrlimit(RLIMIT_FSIZE, &before), 0);
+    signal(SIGXFSZ, SIG_IGN);
+    limit = (struct rlimit){(rlim_t)st.st_size + 10, before.rlim_max};
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &limit), 0);
+    int err = gw_audit_append(path, 3, "{\"why\":\"a long enough line\"}", &fault);
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &before), 0);
+    assert_int_equal(err, PS_E_FULL);
+    assert_string_equal(fault.path, path);
+    reads(0, 10, 1, 2);
+    append(3, 3);
+    reads(0, 10, 1, 3);
+}
+
+static void a_log_that_was_moved_away_is_begun_anew(void **state)
+{
+    (void)state;
+    append(1, 2);
+    assert_int_equal(rename(path, temp_file(&temp, "audit.log.1")), 0);
+    reads(0, 10, 1, 0);
+    append(3, 4);
+    reads(0, 10, 3, 4);
+}
+
+static void what_is_no_audit_log_is_refused(void **state)
+{
+    (void)state;
+    int64_t last;
+    struct ps_fault fault;
+    write_file(path, "hello\n");
+    assert_int_equal(gw_audit_open(path, &last, &fault), PS_E_CORRUPT);
+    assert_non_null(strstr(fault.text, "move"));
+    assert_int_equal(chmod(path, 0640), 0);
+    assert_int_equal(gw_audit_open(path, &last, &fault), PS_E_PERMISSION);
+    assert_non_null(strstr(fault.text, "chmod 600"));
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, make, drop)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(an_entry_is_one_line_of_json),
+        TEST(a_new_log_is_empty_and_private),
+        TEST(the_last_seq_is_found_again),
+        TEST(lines_are_read_from_any_place),
+        TEST(a_line_may_be_longer_than_a_read),
+        TEST(a_torn_line_is_cut_off_and_never_shown),
+        TEST(a_line_that_finds_no_room_leaves_nothing_behind),
+        TEST(a_log_that_was_moved_away_is_begun_anew),
+        TEST(what_is_no_audit_log_is_refused),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,334 @@
+/* Sale documents: what is read, what is refused, and what may change. */
+#include "tests/unit/check.h"
+
+#include "gateway/control/sale_doc.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#define OPENS  INT64_C(1920643200000) /* 2030-11-11T16:00:00Z */
+#define CLOSES (OPENS + 3600000)
+
+static const char full[] =
+    "{\"sale\":\"spring\",\"opens_at\":\"2030-11-12T00:00:00+08:00\","
+    "\"closes_at\":\"2030-11-11T17:00:00Z\",\"per_user_cap\":2,\"reservation_ttl_s\":600,"
+    "\"ticket\":false,\"rehearsal\":true,\"attributes\":{\"title\":\"Spring \xe6\x98\xa5\"},"
+    "\"skus\":[{\"sku\":\"phone\",\"stock\":100,\"price\":{\"amount\":\"9.90\",\"currency\":"
+    "\"CNY\"},\"per_user_cap\":1,\"attributes\":{\"weight\":9.9}},{\"sku\":\"case\",\"stock\":0}]}";
+
+static int read_text(const char *text, struct gw_sale_doc *doc, struct ps_fault *fault)
+{
+    json_t *json = NULL;
+    assert_ok(ps_json_parse(text, strlen(text), &json, NULL));
+    int err = gw_sale_doc_read(json, "", "spring", doc, fault);
+    json_decref(json);
+    return err;
+}
+
+static struct gw_sale_doc doc_of(const char *text)
+{
+    struct gw_sale_doc doc;
+    assert_ok(read_text(text, &doc, NULL));
+    return doc;
+}
+
+/* The text is refused, at this place, in these words. */
+static void refused(const char *text, const char *path, const char *words)
+{
+    struct gw_sale_doc doc;
+    struct ps_fault fault;
+    assert_int_equal(read_text(text, &doc, &fault), PS_E_INVALID);
+    assert_string_equal(fault.path, path);
+    if (strstr(fault.text, words) == NULL)
+        fail_msg("\"%s\" does not say \"%s\"", fault.text, words);
+}
+
+static void a_whole_document_is_read(void **state)
+{
+    (void)state;
+    struct gw_sale_doc doc = doc_of(full);
+    assert_int_equal(doc.opens_at_ms, OPENS);
+    assert_int_equal(doc.closes_at_ms, CLOSES);
+    assert_int_equal(doc.cap, 2);
+    assert_int_equal(doc.ttl_s, 600);
+    assert_true(doc.rehearsal);
+    assert_int_equal(doc.sku_count, 2);
+    assert_string_equal(doc.skus[0].name, "phone");
+    assert_int_equal(doc.skus[0].stock, 100);
+    assert_int_equal(doc.skus[0].cap, 1);
+    assert_string_equal(doc.skus[0].amount, "9.90");
+    assert_string_equal(doc.skus[0].currency, "CNY");
+    assert_int_equal(doc.skus[1].cap, 0);
+    assert_string_equal(doc.skus[1].amount, "");
+    gw_sale_doc_done(&doc);
+}
+
+static void a_short_document_has_the_defaults(void **state)
+{
+    (void)state;
+    struct gw_sale_doc doc = doc_of("{\"opens_at\":null,\"skus\":[{\"sku\":\"a\",\"stock\":"
+                                    "9007199254740991,\"price\":null,\"per_user_cap\":null}]}");
+    assert_int_equal(doc.opens_at_ms, INT64_MAX);
+    assert_int_equal(doc.closes_at_ms, INT64_MAX);
+    assert_int_equal(doc.cap, 1);
+    assert_int_equal(doc.ttl_s, 900);
+    assert_false(doc.rehearsal);
+    assert_int_equal(doc.skus[0].stock, PS_INT_MAX);
+    gw_sale_doc_done(&doc);
+}
+
+static void what_is_written_reads_back_the_same(void **state)
+{
+    (void)state;
+    struct gw_sale_doc doc = doc_of(full), copy;
+    char *text = gw_sale_doc_text(&doc), list[256];
+    assert_non_null(strstr(text, "\"weight\":9.9}"));
+    struct gw_sale_doc again = doc_of(text);
+    assert_int_equal(gw_sale_doc_differences(&doc, &again, list, sizeof list), 0);
+    assert_ok(gw_sale_doc_copy(&doc, &copy));
+    assert_int_equal(gw_sale_doc_differences(&doc, &copy, list, sizeof list), 0);
+    free(text);
+    gw_sale_doc_done(&doc);
+    gw_sale_doc_done(&again);
+    gw_sale_doc_done(&copy);
+}
+
+#define SKUS ",\"skus\":[{\"sku\":\"a\",\"stock\":1}]}"
+
+static void every_bad_member_is_named(void **state)
+{
+    (void)state;
+    refused("[]", "", "object");
+    refused("{}", "/skus", "missing");
+    refused("{\"skus\":[]}", "/skus", "between 1 and 100");
+    refused("{\"skus\":{}}", "/skus", "array");
+    refused("{\"skus\":[1]}", "/skus/0", "object");
+    refused("{\"skus\":[{\"stock\":1}]}", "/skus/0/sku", "missing");
+    refused("{\"skus\":[{\"sku\":\"a\"}]}", "/skus/0/stock", "missing");
+    refused("{\"skus\":[{\"sku\":\"-a\",\"stock\":1}]}", "/skus/0/sku", "name");
+    refused("{\"skus\":[{\"sku\":\"a\",\"stock\":-1}]}", "/skus/0/stock", "between 0");
+    refused("{\"skus\":[{\"sku\":\"a\",\"stock\":9007199254740992}]}", "/skus/0/stock", "between");
+    refused("{\"skus\":[{\"sku\":\"a\",\"stock\":1},{\"sku\":\"a\",\"stock\":1}]}", "/skus/1",
+            "entry 0");
+    refused("{\"skus\":[{\"sku\":\"a\",\"stock\":1,\"per_user_cap\":0}]}", "/skus/0/per_user_cap",
+            "between 1");
+    refused("{\"skus\":[{\"sku\":\"a\",\"stock\":1,\"stok\":2}]}", "/skus/0/stok", "\"stock\"");
+    refused("{\"sale\":\"summer\"" SKUS, "/sale", "\"summer\"");
+    refused("{\"open_at\":null" SKUS, "/open_at", "\"opens_at\"");
+    refused("{\"opens_at\":\"2030-11-11T10:00:00\"" SKUS, "/opens_at", "offset");
+    refused("{\"opens_at\":\"2030-11-11T10:00:00Z\",\"closes_at\":\"2030-11-11T10:00:00Z\"" SKUS,
+            "/closes_at", "later");
+    refused("{\"per_user_cap\":0" SKUS, "/per_user_cap", "between 1");
+    refused("{\"reservation_ttl_s\":4" SKUS, "/reservation_ttl_s", "between 5 and 604800");
+    refused("{\"reservation_ttl_s\":604801" SKUS, "/reservation_ttl_s", "between");
+    refused("{\"ticket\":true" SKUS, "/ticket", "tickets");
+    refused("{\"attributes\":[]" SKUS, "/attributes", "object");
+    refused("{\"state\":\"open\"" SKUS, "/state", "reading only");
+    refused("{\"skus\":[{\"sku\":\"a\",\"stock\":1,\"held\":0}]}", "/skus/0/held", "reading only");
+}
+
+static void prices_are_decimal_strings(void **state)
+{
+    (void)state;
+    static const char *const good[] = {"0", "9", "9.90", "0.01", "123456789012345678.123456"};
+    static const char *const bad[] = {
+        "", "9.", ".9", "09", "-1", "1e3", "9,90", "1234567890123456789", "1.1234567"};
+    char text[256];
+    for (size_t i = 0; i < PS_ARRAY_LEN(good); i++) {
+        (void)snprintf(text, sizeof text,
+                       "{\"skus\":[{\"sku\":\"a\",\"stock\":1,\"price\":{\"amount\":\"%s\","
+                       "\"currency\":\"EUR\"}}]}",
+                       good[i]);
+        struct gw_sale_doc doc = doc_of(text);
+        assert_string_equal(doc.skus[0].amount, good[i]);
+        gw_sale_doc_done(&doc);
+    }
+    for (size_t i = 0; i < PS_ARRAY_LEN(bad); i++) {
+        (void)snprintf(text, sizeof text,
+                       "{\"skus\":[{\"sku\":\"a\",\"stock\":1,\"price\":{\"amount\":\"%s\","
+                       "\"currency\":\"EUR\"}}]}",
+                       bad[i]);
+        refused(text, "/skus/0/price/amount", "");
+    }
+    refused("{\"skus\":[{\"sku\":\"a\",\"stock\":1,\"price\":{\"amount\":\"1\",\"currency\":"
+            "\"eur\"}}]}",
+            "/skus/0/price/currency", "capital");
+    refused("{\"skus\":[{\"sku\":\"a\",\"stock\":1,\"price\":{\"amount\":\"1\"}}]}",
+            "/skus/0/price/currency", "missing");
+}
+
+static void attributes_have_at_most_2048_bytes(void **state)
+{
+    (void)state;
+    char text[4096], filler[2049] = {0};
+    for (size_t size = 2048; size <= 2049; size++) {
+        memset(filler, 'x', size - strlen("{\"a\":\"\"}"));
+        (void)snprintf(text, sizeof text, "{\"attributes\":{ \"a\" : \"%s\"}" SKUS, filler);
+        if (size == 2048) {
+            struct gw_sale_doc doc = doc_of(text);
+            gw_sale_doc_done(&doc);
+        } else {
+            refused(text, "/attributes", "2049 bytes");
+        }
+    }
+}
+
+static void a_sale_has_at_most_100_skus(void **state)
+{
+    (void)state;
+    json_t *skus = json_array();
+    for (int i = 0; i < 100; i++)
+        json_array_append_new(skus,
+                              json_pack("{s:o, s:i}", "sku", json_sprintf("s%d", i), "stock", i));
+    json_t *json = json_pack("{s:o}", "skus", skus);
+    struct gw_sale_doc doc;
+    struct ps_fault fault;
+    assert_ok(gw_sale_doc_read(json, "", "spring", &doc, &fault));
+    gw_sale_doc_done(&doc);
+    json_array_append_new(skus, json_pack("{s:s, s:i}", "sku", "s100", "stock", 1));
+    assert_int_equal(gw_sale_doc_read(json, "/sales/3", "spring", &doc, &fault), PS_E_INVALID);
+    assert_string_equal(fault.path, "/sales/3/skus");
+    json_decref(json);
+}
+
+static void the_name_of_a_seed_is_checked(void **state)
+{
+    (void)state;
+    char name[PS_NAME_MAX + 1];
+    struct ps_fault fault;
+    json_t *good = json_pack("{s:s}", "sale", "spring"), *bad = json_pack("{s:s}", "sale", "a b");
+    assert_ok(gw_sale_doc_name(good, "/sales/0", name, &fault));
+    assert_string_equal(name, "spring");
+    assert_int_equal(gw_sale_doc_name(bad, "/sales/0", name, &fault), PS_E_INVALID);
+    assert_string_equal(fault.path, "/sales/0/sale");
+    json_decref(good);
+    json_decref(bad);
+}
+
+/* Changes the member of a copy of `full` and asks whether that may be. `member` begins with
+ * "skus/0/" for the first SKU's. GW_V_ok = it may. */
+static enum gw_verdict may_change(const char *member, json_t *value,
+                                  struct gw_sale_state sale_state, int64_t wall_ms)
+{
+    json_t *json = NULL;
+    struct gw_sale_doc from = doc_of(full), to;
+    assert_ok(ps_json_parse(full, strlen(full), &json, NULL));
+    json_t *object = json;
+    if (strncmp(member, "skus/0/", 7) == 0) {
+        object = json_array_get(json_object_get(json, "skus"), 0);
+        member += 7;
+    }
+    json_object_set_new(object, member, value);
+    assert_ok(gw_sale_doc_read(json, "", "spring", &to, NULL));
+    enum gw_verdict code = GW_V_ok;
+    int err = gw_sale_doc_change(&from, &to, &sale_state, wall_ms, &code, NULL);
+    assert_int_equal(err, code == GW_V_ok ? 0 : PS_E_CONFLICT);
+    json_decref(json);
+    gw_sale_doc_done(&from);
+    gw_sale_doc_done(&to);
+    return code;
+}
+
+static void what_may_change_depends_on_how_far_the_sale_is(void **state)
+{
+    (void)state;
+    const struct gw_sale_state before = {.version = 1}, opened = {.version = 2, .opened = true},
+                               ended = {.version = 3, .opened = true, .ended = true},
+                               cancelled = {.version = 2, .ended = true};
+    const struct {
+        const char *member;
+        const char *value;
+        enum gw_verdict code[4]; /* before, opened, ended, ended without an opening */
+    } rows[] = {
+        {"opens_at",
+         "\"2030-11-11T16:30:00Z\"",
+         {GW_V_ok, GW_V_conflict, GW_V_conflict, GW_V_ended}},
+        {"closes_at", "\"2030-11-11T18:00:00Z\"", {GW_V_ok, GW_V_ok, GW_V_ended, GW_V_ended}},
+        {"per_user_cap", "3", {GW_V_ok, GW_V_ok, GW_V_ended, GW_V_ended}},
+        {"reservation_ttl_s", "60", {GW_V_ok, GW_V_ok, GW_V_ended, GW_V_ended}},
+        {"rehearsal", "false", {GW_V_conflict, GW_V_conflict, GW_V_conflict, GW_V_conflict}},
+        {"attributes", "{}", {GW_V_ok, GW_V_ok, GW_V_ok, GW_V_ok}},
+        {"skus/0/sku", "\"tablet\"", {GW_V_ok, GW_V_conflict, GW_V_conflict, GW_V_ended}},
+        {"skus/0/stock", "99", {GW_V_ok, GW_V_use_adjust, GW_V_use_adjust, GW_V_ended}},
+        {"skus/0/per_user_cap", "null", {GW_V_ok, GW_V_ok, GW_V_ended, GW_V_ended}},
+        {"skus/0/price", "null", {GW_V_ok, GW_V_ok, GW_V_ok, GW_V_ok}},
+        {"skus/0/attributes", "{}", {GW_V_ok, GW_V_ok, GW_V_ok, GW_V_ok}},
+        {"skus",
+         "[{\"sku\":\"phone\",\"stock\":100}]",
+         {GW_V_ok, GW_V_conflict, GW_V_conflict, GW_V_ended}},
+    };
+    const struct gw_sale_state states[] = {before, opened, ended, cancelled};
+    for (size_t i = 0; i < PS_ARRAY_LEN(rows); i++) {
+        for (size_t j = 0; j < 4; j++) {
+            json_t *value = json_loads(rows[i].value, JSON_DECODE_ANY, NULL);
+            enum gw_verdict code = may_change(rows[i].member, value, states[j], OPENS + 1);
+            if (code != rows[i].code[j])
+                fail_msg("%s, state %zu: %s", rows[i].member, j, gw_verdict_names[code]);
+        }
+    }
+}
+
+static void a_window_that_was_used_does_not_come_back(void **state)
+{
+    (void)state;
+    const struct gw_sale_state opened = {.version = 2, .opened = true}, unopened = {.version = 1};
+    json_t *later = json_string("2030-11-12T18:00:00Z");
+    assert_int_equal(may_change("closes_at", json_incref(later), opened, CLOSES - 1), GW_V_ok);
+    assert_int_equal(may_change("closes_at", json_incref(later), opened, CLOSES), GW_V_ended);
+    assert_int_equal(may_change("closes_at", json_incref(later), unopened, CLOSES), GW_V_ok);
+    json_decref(later);
+}
+
+static void differences_are_listed_by_name(void **state)
+{
+    (void)state;
+    struct gw_sale_doc a = doc_of(full), b = doc_of(full);
+    char list[128], short_list[8];
+    b.closes_at_ms++;
+    b.skus[1].stock = 7;
+    assert_int_equal(gw_sale_doc_differences(&a, &b, list, sizeof list), 2);
+    assert_string_equal(list, "closes_at, skus/case/stock");
+    assert_int_equal(gw_sale_doc_differences(&a, &b, short_list, sizeof short_list), 2);
+    assert_string_equal(short_list, "closes_");
+    gw_sale_doc_done(&a);
+    gw_sale_doc_done(&b);
+}
+
+static void the_state_follows_from_clock_and_flags(void **state)
+{
+    (void)state;
+    struct gw_sale_doc doc = doc_of(full);
+    struct gw_sale_state s = {.version = 1};
+    assert_string_equal(gw_sale_state_name(&doc, &s, OPENS - 1), "scheduled");
+    assert_string_equal(gw_sale_state_name(&doc, &s, OPENS), "open");
+    assert_string_equal(gw_sale_state_name(&doc, &s, CLOSES - 1), "open");
+    assert_string_equal(gw_sale_state_name(&doc, &s, CLOSES), "ended");
+    s.paused = true;
+    assert_string_equal(gw_sale_state_name(&doc, &s, OPENS), "paused");
+    assert_string_equal(gw_sale_state_name(&doc, &s, CLOSES), "ended");
+    s.ended = true;
+    assert_string_equal(gw_sale_state_name(&doc, &s, OPENS), "ended");
+    s = (struct gw_sale_state){.version = 1};
+    doc.opens_at_ms = INT64_MAX;
+    assert_string_equal(gw_sale_state_name(&doc, &s, OPENS), "draft");
+    gw_sale_doc_done(&doc);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_whole_document_is_read),
+        cmocka_unit_test(a_short_document_has_the_defaults),
+        cmocka_unit_test(what_is_written_reads_back_the_same),
+        cmocka_unit_test(every_bad_member_is_named),
+        cmocka_unit_test(prices_are_decimal_strings),
+        cmocka_unit_test(attributes_have_at_most_2048_bytes),
+        cmocka_unit_test(a_sale_has_at_most_100_skus),
+        cmocka_unit_test(the_name_of_a_seed_is_checked),
+        cmocka_unit_test(what_may_change_depends_on_how_far_the_sale_is),
+        cmocka_unit_test(a_window_that_was_used_does_not_come_back),
+        cmocka_unit_test(differences_are_listed_by_name),
+        cmocka_unit_test(the_state_follows_from_clock_and_flags),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
