@@ -1,0 +1,805 @@
+/* The fold: what records mean, judged cell by cell and against a slow and obvious model; and its
+ * readers, who take no lock. */
+#include "tests/unit/check.h"
+
+#include "queue/fold.h"
+#include "tests/unit/records.h"
+
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+/* --- Memory that runs out (the linker lets calloc of the code under test come here) --- */
+
+void *__real_calloc(size_t count, size_t size);
+void *__wrap_calloc(size_t count, size_t size);
+
+static _Atomic(int) callocs_left = -1; /* -1: as many as wanted */
+
+void *__wrap_calloc(size_t count, size_t size)
+{
+    if (atomic_load_explicit(&callocs_left, memory_order_relaxed) == 0)
+        return NULL;
+    if (atomic_load_explicit(&callocs_left, memory_order_relaxed) > 0)
+        atomic_fetch_sub_explicit(&callocs_left, 1, memory_order_relaxed);
+    return __real_calloc(count, size);
+}
+
+/* --- A log under way --- */
+
+struct log {
+    struct oq_fold *fold;
+    int64_t next[4];
+};
+
+static struct log new_log(void)
+{
+    struct log log = {0};
+    assert_ok(oq_fold_new(&log.fold));
+    return log;
+}
+
+static struct oq_change put_in(struct log *log, uint32_t partition, struct oq_event event)
+{
+    struct oq_change change;
+    assert_ok(oq_fold_apply(log->fold, partition, log->next[partition]++, &event, &change));
+    return change;
+}
+
+static struct oq_change put(struct log *log, struct oq_event event)
+{
+    return put_in(log, 0, event);
+}
+
+/* A log in which epoch 5 has begun and 100 units are on sale. */
+static struct log open_sale(void)
+{
+    struct log log = new_log();
+    put(&log, fenced(5, 1, true));
+    put(&log, adjusted("initial:sale/sku", 100, 5));
+    return log;
+}
+
+static struct oq_sale *the_sale(const struct log *log)
+{
+    return oq_fold_sale(log->fold, "sale", 4);
+}
+
+static void assert_totals(const struct log *log, int64_t adjustments, int64_t held,
+                          int64_t confirmed_units, int64_t released_units)
+{
+    struct oq_totals totals;
+    oq_sale_totals(the_sale(log), 0, &totals);
+    assert_int_equal(totals.adjustments, adjustments);
+    assert_int_equal(totals.held, held);
+    assert_int_equal(totals.confirmed, confirmed_units);
+    assert_int_equal(totals.released, released_units);
+}
+
+static struct oq_order *order(const struct log *log, uint32_t id)
+{
+    struct ps_uuid uuid = id_of(id);
+    return oq_fold_order(log->fold, &uuid);
+}
+
+static void assert_state(const struct log *log, uint32_t id, enum oq_state state,
+                         enum oq_reason reason)
+{
+    assert_non_null(order(log, id));
+    assert_int_equal(oq_order_state(order(log, id)), state);
+    assert_int_equal(oq_order_reason(order(log, id)), reason);
+}
+
+/* --- The table, and the rules that it carries --- */
+
+enum start { NONE, ACCEPTED, CONFIRMED, RELEASED, VOID };
+
+static void bring_to(struct log *log, uint32_t id, enum start start)
+{
+    if (start == NONE)
+        return;
+    put(log, accepted(id, start == VOID ? 4 : 5, "alice", "", 2));
+    if (start == CONFIRMED)
+        put(log, confirmed(id));
+    if (start == RELEASED)
+        put(log, released(id, OQ_CANCELLED));
+}
+
+static void every_cell_of_the_table_holds(void **state)
+{
+    (void)state;
+    const struct oq_event records[] = {
+        accepted(7, 5, "alice", "", 2), accepted(7, 6, "alice", "", 2),
+        released(7, OQ_REJECTED),       confirmed(7),
+        released(7, OQ_EXPIRED),        released(7, OQ_CANCELLED)};
+    static const int table[][5] = {{OQ_EFFECT_ACCEPTED, 0, 0, 0, 0},
+                                   {OQ_EFFECT_VOID, 0, 0, 0, 0},
+                                   {OQ_EFFECT_VOID, 0, 0, 0, 0},
+                                   {0, OQ_EFFECT_CONFIRMED, 0, 0, 0},
+                                   {OQ_EFFECT_VOID, OQ_EFFECT_RELEASED, 0, 0, 0},
+                                   {OQ_EFFECT_VOID, OQ_EFFECT_RELEASED, 0, 0, 0}};
+    for (size_t record = 0; record < PS_ARRAY_LEN(records); record++) {
+        for (int start = NONE; start <= VOID; start++) {
+            struct log log = open_sale();
+            bring_to(&log, 7, (enum start)start);
+            struct oq_change change = put(&log, records[record]);
+            assert_int_equal(change.effect, table[record][start]);
+            bool anomaly = record >= 3 && start == NONE;
+            assert_int_equal(change.anomaly, anomaly);
+            assert_int_equal(oq_fold_anomalies(log.fold), anomaly);
+            assert_ptr_equal(change.sale, the_sale(&log));
+            assert_ptr_equal(change.order, order(&log, 7));
+            /* And once more: nothing. */
+            change = put(&log, records[record]);
+            assert_int_equal(change.effect, OQ_EFFECT_NONE);
+            oq_fold_free(log.fold);
+        }
+    }
+}
+
+static void an_order_is_what_its_first_record_says(void **state)
+{
+    (void)state;
+    struct log log = open_sale();
+    struct oq_event event = accepted(1, 5, "alice", "k1", 2);
+    event.rehearsal = true;
+    event.sku_cap = 3;
+    struct oq_change change = put(&log, event);
+    const struct oq_order *made = order(&log, 1);
+    assert_ptr_equal(change.order, made);
+    assert_true(made->known && made->rehearsal && !oq_sale_rehearsal(made->sale));
+    assert_int_equal(made->quantity, 2);
+    assert_int_equal(made->user.len, 5);
+    assert_memory_equal(made->user.at, "alice", 5);
+    assert_memory_equal(made->key.at, "k1", 2);
+    assert_int_equal(made->epoch, 5);
+    assert_int_equal(made->cap, 10);
+    assert_int_equal(made->sku_cap, 3);
+    assert_int_equal(made->seq, 2);
+    assert_true(made->reserved_at_ms == T0 && made->pay_by_ms == T0 + 900000);
+    assert_string_equal(oq_sale_sku(made->sale, made->sku), "sku");
+    assert_null(oq_sale_sku(made->sale, 1));
+    assert_totals(&log, 100, 2, 0, 0);
+    put(&log, confirmed(1));
+    assert_totals(&log, 100, 0, 2, 0);
+    put(&log, accepted(2, 5, "bob", "", 3));
+    put(&log, released(2, OQ_EXPIRED));
+    assert_totals(&log, 100, 0, 2, 3);
+    oq_fold_free(log.fold);
+}
+
+static void R3_a_rejection_that_comes_first_voids_the_order_for_good(void **state)
+{
+    (void)state;
+    struct log log = open_sale();
+    struct oq_change change = put(&log, released(1, OQ_REJECTED));
+    assert_int_equal(change.effect, OQ_EFFECT_VOID);
+    struct oq_order *unknown = order(&log, 1);
+    assert_false(unknown->known);
+    assert_int_equal(oq_sale_order_count(the_sale(&log)), 0);
+    change = put(&log, accepted(1, 5, "alice", "k", 1));
+    assert_int_equal(change.effect, OQ_EFFECT_NONE);
+    assert_state(&log, 1, OQ_STATE_VOID, OQ_REJECTED);
+    assert_totals(&log, 100, 0, 0, 0);
+    /* Now it is known whose it was; he who holds the first struct still reads "void". */
+    assert_true(order(&log, 1)->known);
+    assert_ptr_equal(oq_fold_newest(log.fold, the_sale(&log), PS_STR("alice")), order(&log, 1));
+    assert_ptr_equal(oq_sale_order_at(the_sale(&log), 0), order(&log, 1));
+    assert_int_equal(oq_order_state(unknown), OQ_STATE_VOID);
+    assert_false(unknown->known);
+    put(&log, confirmed(1));
+    put(&log, released(1, OQ_EXPIRED));
+    assert_state(&log, 1, OQ_STATE_VOID, OQ_REJECTED);
+    assert_int_equal(oq_fold_anomalies(log.fold), 0);
+    oq_fold_free(log.fold);
+}
+
+static void R4_a_rejection_never_undoes_an_accepted_order(void **state)
+{
+    (void)state;
+    struct log log = open_sale();
+    put(&log, accepted(1, 5, "alice", "", 1));
+    put(&log, released(1, OQ_REJECTED));
+    assert_state(&log, 1, OQ_STATE_ACCEPTED, OQ_REASON_NONE);
+    assert_totals(&log, 100, 1, 0, 0);
+    oq_fold_free(log.fold);
+}
+
+static void R6_the_first_of_confirm_and_release_wins(void **state)
+{
+    (void)state;
+    struct log log = open_sale();
+    put(&log, accepted(1, 5, "alice", "", 1));
+    put(&log, confirmed(1));
+    put(&log, released(1, OQ_EXPIRED));
+    put(&log, released(1, OQ_CANCELLED));
+    assert_state(&log, 1, OQ_STATE_CONFIRMED, OQ_REASON_NONE);
+    put(&log, accepted(2, 5, "bob", "", 1));
+    put(&log, released(2, OQ_CANCELLED));
+    put(&log, confirmed(2));
+    put(&log, released(2, OQ_EXPIRED));
+    assert_state(&log, 2, OQ_STATE_RELEASED, OQ_CANCELLED);
+    assert_totals(&log, 100, 0, 1, 1);
+    oq_fold_free(log.fold);
+}
+
+static void R2_a_fence_ends_the_epochs_before_it_in_its_partition_only(void **state)
+{
+    (void)state;
+    struct log log = new_log();
+    put_in(&log, 0, fenced(5, 2, true));
+    put_in(&log, 1, fenced(5, 2, true));
+    put_in(&log, 0, adjusted("initial:sale/sku", 100, 5));
+    struct oq_change change = put_in(&log, 0, fenced(9, 2, false));
+    assert_int_equal(change.effect, OQ_EFFECT_FENCED);
+    assert_int_equal(change.epoch, 9);
+    assert_int_equal(put_in(&log, 0, fenced(7, 2, false)).effect, OQ_EFFECT_NONE);
+    assert_int_equal(oq_sale_epoch(the_sale(&log), 0), 9);
+    assert_int_equal(oq_sale_epoch(the_sale(&log), 1), 5);
+    assert_int_equal(oq_sale_epoch(the_sale(&log), OQ_PARTITION_MAX - 1), 0);
+    put_in(&log, 0, accepted(1, 5, "alice", "", 1)); /* late, from a spill */
+    put_in(&log, 1, accepted(2, 5, "alice", "", 1));
+    put_in(&log, 1, accepted(3, 9, "alice", "", 1)); /* before this partition's fence */
+    assert_state(&log, 1, OQ_STATE_VOID, OQ_REJECTED);
+    assert_state(&log, 2, OQ_STATE_ACCEPTED, OQ_REASON_NONE);
+    assert_state(&log, 3, OQ_STATE_VOID, OQ_REJECTED);
+    /* What was accepted under an ended epoch lives on. */
+    put_in(&log, 1, fenced(9, 2, false));
+    put_in(&log, 1, confirmed(2));
+    assert_state(&log, 2, OQ_STATE_CONFIRMED, OQ_REASON_NONE);
+    oq_fold_free(log.fold);
+}
+
+static void nothing_is_accepted_before_the_first_fence(void **state)
+{
+    (void)state;
+    struct log log = new_log();
+    put(&log, accepted(1, 5, "alice", "", 1));
+    assert_state(&log, 1, OQ_STATE_VOID, OQ_REJECTED);
+    oq_fold_free(log.fold);
+}
+
+static void R12_stock_is_lowered_under_the_epoch_and_raised_under_any(void **state)
+{
+    (void)state;
+    struct log log = open_sale();
+    struct ps_uuid ref;
+    assert_int_equal(put(&log, adjusted("adjust:sale/up", 10, 0)).effect, OQ_EFFECT_RAISED);
+    struct oq_change change = put(&log, adjusted("adjust:sale/down", -4, 5));
+    assert_int_equal(change.effect, OQ_EFFECT_LOWERED);
+    assert_int_equal(change.delta, -4);
+    oq_adjust_ref(PS_STR("adjust:sale/down"), &ref);
+    assert_true(ps_uuid_equal(&change.ref, &ref));
+    assert_totals(&log, 106, 0, 0, 0);
+    /* First wins: whatever comes under the same key later. */
+    assert_int_equal(put(&log, adjusted("adjust:sale/down", -4, 5)).effect, OQ_EFFECT_NONE);
+    assert_int_equal(put(&log, adjusted("adjust:sale/down", 50, 5)).effect, OQ_EFFECT_NONE);
+    assert_int_equal(put(&log, adjust_rejected("adjust:sale/down", 4)).effect, OQ_EFFECT_NONE);
+    change = put(&log, adjusted("adjust:sale/late", -4, 4));
+    assert_int_equal(change.effect, OQ_EFFECT_LOWER_VOID);
+    change = put(&log, adjust_rejected("adjust:sale/gone", 3));
+    assert_int_equal(change.effect, OQ_EFFECT_LOWER_VOID);
+    assert_int_equal(change.delta, -3);
+    assert_int_equal(put(&log, adjusted("adjust:sale/gone", -3, 5)).effect, OQ_EFFECT_NONE);
+    assert_int_equal(put(&log, adjusted("adjust:sale/gone", 3, 5)).effect, OQ_EFFECT_NONE);
+    assert_totals(&log, 106, 0, 0, 0);
+    oq_fold_free(log.fold);
+}
+
+static void decided_adjustments_are_listed_for_a_rebuild(void **state)
+{
+    (void)state;
+    struct log log = open_sale();
+    put(&log, adjusted("adjust:sale/up", 10, 0));
+    put(&log, adjusted("adjust:sale/late", -4, 4));
+    put(&log, adjusted("adjust:sale/down", -4, 5));
+    struct ps_uuid ref;
+    uint32_t sku;
+    int64_t delta, sum = 0;
+    size_t count = 0;
+    while (oq_sale_adjusted_at(the_sale(&log), count, &ref, &sku, &delta)) {
+        assert_int_equal(oq_sale_adjusted(the_sale(&log), &ref), 1);
+        sum += delta;
+        count++;
+    }
+    assert_int_equal(count, 3);
+    assert_int_equal(sum, 106);
+    oq_adjust_ref(PS_STR("adjust:sale/late"), &ref);
+    assert_int_equal(oq_sale_adjusted(the_sale(&log), &ref), 0);
+    oq_adjust_ref(PS_STR("adjust:sale/never"), &ref);
+    assert_int_equal(oq_sale_adjusted(the_sale(&log), &ref), PS_E_NOT_FOUND);
+    oq_fold_free(log.fold);
+}
+
+/* --- Finding --- */
+
+static void I4_a_void_order_frees_its_key_and_others_keep_it(void **state)
+{
+    (void)state;
+    struct log log = open_sale();
+    const struct oq_sale *sale;
+    struct ps_str alice = PS_STR("alice"), key = PS_STR("k");
+    put(&log, accepted(1, 4, "alice", "k", 1)); /* void */
+    sale = the_sale(&log);
+    assert_null(oq_fold_by_key(log.fold, sale, alice, key));
+    put(&log, accepted(2, 5, "alice", "k", 1));
+    assert_ptr_equal(oq_fold_by_key(log.fold, sale, alice, key), order(&log, 2));
+    put(&log, released(2, OQ_CANCELLED));
+    put(&log, accepted(3, 4, "alice", "k", 1)); /* void: takes nothing away */
+    assert_ptr_equal(oq_fold_by_key(log.fold, sale, alice, key), order(&log, 2));
+    assert_null(oq_fold_by_key(log.fold, sale, PS_STR("bob"), key));
+    assert_null(oq_fold_by_key(log.fold, sale, alice, PS_STR("")));
+    oq_fold_free(log.fold);
+}
+
+static void keys_of_buyers_do_not_run_into_each_other(void **state)
+{
+    (void)state;
+    struct log log = open_sale();
+    put(&log, accepted(1, 5, "ab", "c", 1));
+    put(&log, accepted(2, 5, "a", "bc", 1));
+    const struct oq_sale *sale = the_sale(&log);
+    assert_ptr_equal(oq_fold_by_key(log.fold, sale, PS_STR("ab"), PS_STR("c")), order(&log, 1));
+    assert_ptr_equal(oq_fold_by_key(log.fold, sale, PS_STR("a"), PS_STR("bc")), order(&log, 2));
+    oq_fold_free(log.fold);
+}
+
+static void a_buyers_orders_hang_together_newest_first(void **state)
+{
+    (void)state;
+    struct log log = open_sale();
+    put(&log, accepted(1, 5, "alice", "", 1));
+    put(&log, accepted(2, 5, "bob", "", 1));
+    put(&log, accepted(3, 4, "alice", "", 1));
+    put(&log, accepted(4, 5, "alice", "", 1));
+    struct oq_order *newest = oq_fold_newest(log.fold, the_sale(&log), PS_STR("alice"));
+    assert_ptr_equal(newest, order(&log, 4));
+    assert_ptr_equal(newest->older, order(&log, 3));
+    assert_ptr_equal(newest->older->older, order(&log, 1));
+    assert_null(newest->older->older->older);
+    assert_null(oq_fold_newest(log.fold, the_sale(&log), PS_STR("carol")));
+    assert_null(oq_fold_newest(log.fold, the_sale(&log), (struct ps_str){NULL, 0}));
+    oq_fold_free(log.fold);
+}
+
+static void sales_and_skus_are_kept_apart(void **state)
+{
+    (void)state;
+    struct log log = open_sale();
+    struct oq_event event = fenced(6, 1, true);
+    event.sale = PS_STR("other");
+    event.rehearsal = true;
+    put(&log, event);
+    event = accepted(1, 6, "alice", "k", 1);
+    event.sale = PS_STR("other");
+    event.sku = PS_STR("blue");
+    put(&log, event);
+    event.order_id = id_of(2);
+    event.sku = PS_STR("red");
+    event.key = PS_STR("k2");
+    put(&log, event);
+    struct oq_sale *other = oq_fold_sale(log.fold, "other", 5);
+    uint32_t sku;
+    assert_true(oq_sale_rehearsal(other));
+    assert_ptr_equal(oq_fold_sale_at(log.fold, 0), the_sale(&log));
+    assert_ptr_equal(oq_fold_sale_at(log.fold, 1), other);
+    assert_null(oq_fold_sale_at(log.fold, 2));
+    assert_string_equal(oq_sale_name(other), "other");
+    assert_int_equal(oq_sale_sku_count(other), 2);
+    assert_ok(oq_sale_sku_find(other, "red", 3, &sku));
+    assert_string_equal(oq_sale_sku(other, sku), "red");
+    assert_int_equal(oq_sale_sku_find(other, "sku", 3, &sku), PS_E_NOT_FOUND);
+    assert_int_equal(order(&log, 2)->sku, 1);
+    assert_null(oq_fold_newest(log.fold, the_sale(&log), PS_STR("alice")));
+    assert_totals(&log, 100, 0, 0, 0);
+    assert_null(oq_fold_sale(log.fold, "none", 4));
+    oq_fold_free(log.fold);
+}
+
+/* --- Records that make no sense --- */
+
+static void records_that_make_no_sense_change_nothing(void **state)
+{
+    (void)state;
+    struct log log = open_sale();
+    struct oq_change change;
+    struct oq_event event = accepted(1, 5, "alice", "", 1);
+    assert_int_equal(oq_fold_seq(log.fold, 0), 1);
+    assert_int_equal(oq_fold_seq(log.fold, 1), -1);
+    assert_int_equal(oq_fold_apply(log.fold, 0, 1, &event, &change), PS_E_INVALID);
+    assert_int_equal(oq_fold_apply(log.fold, OQ_PARTITION_MAX, 9, &event, &change), PS_E_INVALID);
+    event.quantity = 0;
+    assert_int_equal(oq_fold_apply(log.fold, 0, 9, &event, &change), PS_E_INVALID);
+    /* More units than any JSON reader keeps exact. */
+    event = adjusted("adjust:sale/a", PS_INT_MAX, 5);
+    assert_int_equal(oq_fold_apply(log.fold, 0, 9, &event, &change), PS_E_INVALID);
+    put(&log, accepted(2, 5, "bob", "", PS_INT_MAX));
+    event = accepted(1, 5, "alice", "", 1);
+    assert_int_equal(oq_fold_apply(log.fold, 0, 9, &event, &change), PS_E_INVALID);
+    assert_null(order(&log, 1));
+    assert_totals(&log, 100, PS_INT_MAX, 0, 0);
+    assert_int_equal(oq_fold_seq(log.fold, 0), 2);
+    oq_fold_free(log.fold);
+}
+
+static void a_confirmed_of_an_unknown_sale_is_an_anomaly(void **state)
+{
+    (void)state;
+    struct log log = new_log();
+    struct oq_change change = put(&log, confirmed(1));
+    assert_true(change.anomaly);
+    assert_null(change.sale);
+    assert_null(change.order);
+    oq_fold_free(log.fold);
+}
+
+/* --- Against a model --- */
+
+#define MODEL_ORDERS  400
+#define MODEL_ADJUSTS 40
+#define PARTITIONS    3
+
+/* Everything in plain arrays; each rule as a line of the protocol. */
+struct model {
+    int64_t epoch[PARTITIONS];
+    enum start state[MODEL_ORDERS];
+    enum oq_reason reason[MODEL_ORDERS];
+    int adjust[MODEL_ADJUSTS]; /* 0 undecided, 1 in force, 2 void */
+    int64_t adjustments, held, confirmed, released;
+    uint64_t anomalies;
+};
+
+static void model_order(struct model *model, uint32_t partition, uint32_t id,
+                        const struct oq_event *event)
+{
+    enum start *state = &model->state[id];
+    int64_t units = 1 + id % 3;
+    if (event->type == OQ_ACCEPTED && *state == NONE) {
+        *state = event->epoch == model->epoch[partition] ? ACCEPTED : VOID;
+        model->held += *state == ACCEPTED ? units : 0;
+    } else if (event->type == OQ_CONFIRMED && *state == NONE) {
+        model->anomalies++;
+    } else if (event->type == OQ_CONFIRMED && *state == ACCEPTED) {
+        *state = CONFIRMED;
+        model->held -= units;
+        model->confirmed += units;
+    } else if (event->type == OQ_RELEASED && *state == NONE) {
+        *state = VOID;
+        model->anomalies += event->reason != OQ_REJECTED;
+    } else if (event->type == OQ_RELEASED && *state == ACCEPTED && event->reason != OQ_REJECTED) {
+        *state = RELEASED;
+        model->held -= units;
+        model->released += units;
+        model->reason[id] = event->reason;
+    }
+    if (*state == VOID)
+        model->reason[id] = OQ_REJECTED;
+}
+
+static void model_adjust(struct model *model, uint32_t partition, uint32_t number,
+                         const struct oq_event *event)
+{
+    if (model->adjust[number] != 0)
+        return;
+    bool in_force =
+        event->type == OQ_ADJUSTED && (event->delta > 0 || event->epoch == model->epoch[partition]);
+    model->adjust[number] = in_force ? 1 : 2;
+    model->adjustments += in_force ? event->delta : 0;
+}
+
+static const char *text_of(char *text, const char *what, uint32_t number)
+{
+    (void)snprintf(text, 40, "%s%u", what, number);
+    return text;
+}
+
+/* One random record, to both. Ids come back often, so records are doubled, late and out of order.
+ */
+static void step(struct log *log, struct model *model, uint64_t *seed)
+{
+    char user[40], key[40], adjust[40];
+    uint32_t id = random_below(seed, MODEL_ORDERS), number = random_below(seed, MODEL_ADJUSTS);
+    uint32_t partition = id % PARTITIONS;
+    int64_t epoch = model->epoch[partition] - (random_below(seed, 8) == 0);
+    struct oq_event event;
+    switch (random_below(seed, 32)) {
+    case 0: {
+        partition = random_below(seed, PARTITIONS);
+        event = fenced(1 + random_below(seed, 6) + model->epoch[partition] / 2, PARTITIONS, false);
+        if (event.epoch > model->epoch[partition])
+            model->epoch[partition] = event.epoch;
+        put_in(log, partition, event);
+        return;
+    }
+    case 1:
+    case 2:
+        partition = number % PARTITIONS;
+        epoch = model->epoch[partition] - (random_below(seed, 3) == 0);
+        text_of(adjust, "adjust:sale/", number);
+        event = adjusted(adjust, number % 2 == 0 ? 5 + number : -1 - (int64_t)number,
+                         epoch > 0 ? epoch : 1);
+        if (random_below(seed, 3) == 0)
+            event = adjust_rejected(adjust, 1 + number);
+        model_adjust(model, partition, number, &event);
+        put_in(log, partition, event);
+        return;
+    case 3:
+    case 4:
+    case 5:
+        event = confirmed(id);
+        break;
+    case 6:
+    case 7:
+    case 8:
+    case 9:
+        event = released(id, (enum oq_reason)(1 + random_below(seed, 3)));
+        break;
+    default:
+        event = accepted(id, epoch > 0 ? epoch : 1, text_of(user, "user-", id % 50),
+                         id % 2 == 0 ? text_of(key, "key-", id % 60) : "", 1 + id % 3);
+    }
+    model_order(model, partition, id, &event);
+    put_in(log, partition, event);
+}
+
+static void compare(const struct log *log, const struct model *model)
+{
+    static const enum oq_state states[] = {[ACCEPTED] = OQ_STATE_ACCEPTED,
+                                           [CONFIRMED] = OQ_STATE_CONFIRMED,
+                                           [RELEASED] = OQ_STATE_RELEASED,
+                                           [VOID] = OQ_STATE_VOID};
+    for (uint32_t id = 0; id < MODEL_ORDERS; id++) {
+        if (model->state[id] == NONE)
+            assert_null(order(log, id));
+        else
+            assert_state(log, id, states[model->state[id]], model->reason[id]);
+    }
+    for (uint32_t i = 0; i < MODEL_ADJUSTS; i++) {
+        char key[40];
+        struct ps_uuid ref;
+        static const int answers[] = {PS_E_NOT_FOUND, 1, 0};
+        oq_adjust_ref(str(text_of(key, "adjust:sale/", i)), &ref);
+        assert_int_equal(oq_sale_adjusted(the_sale(log), &ref), answers[model->adjust[i]]);
+    }
+    for (uint32_t partition = 0; partition < PARTITIONS; partition++)
+        assert_int_equal(oq_sale_epoch(the_sale(log), partition), model->epoch[partition]);
+    assert_totals(log, model->adjustments, model->held, model->confirmed, model->released);
+    assert_int_equal(oq_fold_anomalies(log->fold), model->anomalies);
+}
+
+/* Every order is in its buyer's chain and, if it was ever accepted, the first such of its key is
+ * found. */
+static void compare_indexes(const struct log *log)
+{
+    const struct oq_sale *sale = the_sale(log);
+    size_t count = oq_sale_order_count(sale);
+    for (size_t i = 0; i < count; i++) {
+        const struct oq_order *one = oq_sale_order_at(sale, i), *other;
+        for (other = oq_fold_newest(log->fold, sale, one->user); other != one; other = other->older)
+            assert_non_null(other);
+        if (one->key.len == 0)
+            continue;
+        const struct oq_order *first = NULL;
+        for (size_t j = 0; j < count && first == NULL; j++) {
+            other = oq_sale_order_at(sale, j);
+            if (oq_order_state(other) != OQ_STATE_VOID && other->key.len == one->key.len &&
+                memcmp(other->key.at, one->key.at, one->key.len) == 0 &&
+                other->user.len == one->user.len &&
+                memcmp(other->user.at, one->user.at, one->user.len) == 0)
+                first = other;
+        }
+        assert_ptr_equal(oq_fold_by_key(log->fold, sale, one->user, one->key), first);
+    }
+    assert_null(oq_sale_order_at(sale, count));
+}
+
+static void the_fold_agrees_with_a_slow_model(void **state)
+{
+    (void)state;
+    for (uint64_t run = 1; run <= 20; run++) {
+        struct log log = new_log();
+        struct model model = {0};
+        uint64_t seed = run;
+        model.epoch[0] = 1;
+        put_in(&log, 0, fenced(1, PARTITIONS, true));
+        for (int i = 0; i < 3000; i++) {
+            step(&log, &model, &seed);
+            if (i % 500 == 499)
+                compare(&log, &model);
+        }
+        compare(&log, &model);
+        compare_indexes(&log);
+        oq_fold_free(log.fold);
+    }
+}
+
+/* I2, I6: whatever comes later, an order that was accepted never becomes void, and a decided one
+ * stays. */
+static void I6_what_is_decided_stays_decided(void **state)
+{
+    (void)state;
+    struct log log = open_sale();
+    struct model model = {.epoch = {5, 0, 0}};
+    uint64_t seed = 99;
+    static enum oq_state last[MODEL_ORDERS];
+    static bool seen[MODEL_ORDERS];
+    for (int i = 0; i < 5000; i++) {
+        step(&log, &model, &seed);
+        for (uint32_t id = (uint32_t)i % 7; id < MODEL_ORDERS; id += 7) {
+            const struct oq_order *now = order(&log, id);
+            if (now == NULL)
+                continue;
+            enum oq_state is = oq_order_state(now);
+            if (seen[id] && last[id] != is) {
+                assert_int_equal(last[id], OQ_STATE_ACCEPTED);
+                assert_true(is == OQ_STATE_CONFIRMED || is == OQ_STATE_RELEASED);
+            }
+            seen[id] = true;
+            last[id] = is;
+        }
+    }
+    oq_fold_free(log.fold);
+}
+
+/* --- Readers beside the writer --- */
+
+#define SHARED_ORDERS 100000
+
+struct shared {
+    struct oq_fold *fold;
+    atomic_bool done;
+    atomic_uint wrong;
+};
+
+static void look_at(struct shared *shared, const struct oq_sale *sale, uint32_t id)
+{
+    char user[40], key[40];
+    struct ps_uuid uuid = id_of(id);
+    text_of(user, "user-", id / 2);
+    text_of(key, "key-", id);
+    const struct oq_order *by_id = oq_fold_order(shared->fold, &uuid);
+    const struct oq_order *by_key = oq_fold_by_key(shared->fold, sale, str(user), str(key));
+    const struct oq_order *newest = oq_fold_newest(shared->fold, sale, str(user));
+    bool good = by_id != NULL && by_id == by_key && newest != NULL &&
+                (newest == by_id || newest->older == by_id) && by_id->quantity == 1 &&
+                by_id->user.len == strlen(user) && memcmp(by_id->user.at, user, strlen(user)) == 0;
+    if (!good)
+        atomic_fetch_add(&shared->wrong, 1);
+}
+
+/* Whatever the fold's seq has passed must be found, by every way; totals must stay within bounds.
+ */
+static void *read_along(void *arg)
+{
+    struct shared *shared = arg;
+    uint64_t seed = (uint64_t)(uintptr_t)&seed | 1;
+    while (!atomic_load(&shared->done)) {
+        int64_t seq = oq_fold_seq(shared->fold, 0);
+        const struct oq_sale *sale = oq_fold_sale(shared->fold, "sale", 4);
+        if (seq < 2)
+            continue;
+        int64_t orders = seq / 2; /* record 2n accepts order n, record 2n+1 decides it */
+        struct oq_totals totals;
+        for (int i = 0; i < 20; i++)
+            look_at(shared, sale, 1 + random_below(&seed, (uint32_t)orders));
+        look_at(shared, sale, (uint32_t)orders);
+        oq_sale_totals(sale, 0, &totals);
+        size_t count = oq_sale_order_count(sale);
+        const struct oq_order *last = oq_sale_order_at(sale, count - 1);
+        if (count < (size_t)orders || last == NULL || oq_order_state(last) == OQ_STATE_VOID ||
+            totals.held < 0 || totals.held > SHARED_ORDERS || oq_sale_epoch(sale, 0) != 5)
+            atomic_fetch_add(&shared->wrong, 1);
+    }
+    return NULL;
+}
+
+static void readers_find_all_that_was_applied_without_a_lock(void **state)
+{
+    (void)state;
+    struct log log = open_sale();
+    struct shared shared = {.fold = log.fold};
+    pthread_t threads[3];
+    for (size_t i = 0; i < PS_ARRAY_LEN(threads); i++)
+        assert_ok(pthread_create(&threads[i], NULL, read_along, &shared));
+    for (uint32_t id = 1; id <= SHARED_ORDERS / 2; id++) {
+        char user[40], key[40];
+        put(&log, accepted(id, 5, text_of(user, "user-", id / 2), text_of(key, "key-", id), 1));
+        put(&log, id % 2 == 0 ? confirmed(id) : released(id, OQ_EXPIRED));
+    }
+    atomic_store(&shared.done, true);
+    for (size_t i = 0; i < PS_ARRAY_LEN(threads); i++)
+        assert_ok(pthread_join(threads[i], NULL));
+    assert_int_equal(atomic_load(&shared.wrong), 0);
+    assert_totals(&log, 100, 0, SHARED_ORDERS / 4, SHARED_ORDERS / 4);
+    oq_fold_free(log.fold);
+}
+
+/* --- Out of memory --- */
+
+/* Applies the record with only `budget` allocations; when they do not do, once more with plenty. */
+static bool put_short(struct log *log, struct oq_event event, int budget)
+{
+    struct oq_change change;
+    int64_t seq = log->next[0];
+    atomic_store(&callocs_left, budget);
+    int err = oq_fold_apply(log->fold, 0, seq, &event, &change);
+    atomic_store(&callocs_left, -1);
+    if (err == 0) {
+        log->next[0]++;
+        return false;
+    }
+    assert_int_equal(err, PS_E_NOMEM);
+    assert_int_equal(oq_fold_seq(log->fold, 0), seq - 1);
+    put(log, event);
+    return true;
+}
+
+static void out_of_memory_applies_nothing_and_can_be_tried_again(void **state)
+{
+    (void)state;
+    for (int budget = 0; budget < 4; budget++) {
+        struct log log = new_log();
+        struct model model = {.epoch = {1, 0, 0}};
+        uint64_t seed = 3;
+        unsigned failures = 0;
+        failures += put_short(&log, fenced(1, PARTITIONS, true), budget);
+        for (int i = 0; i < 2000; i++) {
+            char user[40], key[40], adjust[40];
+            uint32_t id = random_below(&seed, MODEL_ORDERS), number = id % MODEL_ADJUSTS;
+            struct oq_event event =
+                accepted(id, 1, text_of(user, "u", id), text_of(key, "k", id), 1 + id % 3);
+            model_order(&model, 0, id, &event);
+            failures += put_short(&log, event, budget);
+            event = released(MODEL_ORDERS + (uint32_t)i, OQ_REJECTED);
+            failures += put_short(&log, event, budget);
+            event = adjusted(text_of(adjust, "adjust:sale/", number), 1 + number, 1);
+            model_adjust(&model, 0, number, &event);
+            failures += put_short(&log, event, budget);
+        }
+        assert_totals(&log, model.adjustments, model.held, 0, 0);
+        compare_indexes(&log);
+        assert_true(failures > 0 || budget == 3);
+        oq_fold_free(log.fold);
+    }
+}
+
+static void out_of_memory_at_the_start_leaves_nothing_behind(void **state)
+{
+    (void)state;
+    struct oq_fold *fold = NULL;
+    for (int budget = 0; budget < 7; budget++) {
+        atomic_store(&callocs_left, budget);
+        int err = oq_fold_new(&fold);
+        atomic_store(&callocs_left, -1);
+        assert_int_equal(err, PS_E_NOMEM);
+        assert_null(fold);
+    }
+    oq_fold_free(NULL);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(every_cell_of_the_table_holds),
+        cmocka_unit_test(an_order_is_what_its_first_record_says),
+        cmocka_unit_test(R3_a_rejection_that_comes_first_voids_the_order_for_good),
+        cmocka_unit_test(R4_a_rejection_never_undoes_an_accepted_order),
+        cmocka_unit_test(R6_the_first_of_confirm_and_release_wins),
+        cmocka_unit_test(R2_a_fence_ends_the_epochs_before_it_in_its_partition_only),
+        cmocka_unit_test(nothing_is_accepted_before_the_first_fence),
+        cmocka_unit_test(R12_stock_is_lowered_under_the_epoch_and_raised_under_any),
+        cmocka_unit_test(decided_adjustments_are_listed_for_a_rebuild),
+        cmocka_unit_test(I4_a_void_order_frees_its_key_and_others_keep_it),
+        cmocka_unit_test(keys_of_buyers_do_not_run_into_each_other),
+        cmocka_unit_test(a_buyers_orders_hang_together_newest_first),
+        cmocka_unit_test(sales_and_skus_are_kept_apart),
+        cmocka_unit_test(records_that_make_no_sense_change_nothing),
+        cmocka_unit_test(a_confirmed_of_an_unknown_sale_is_an_anomaly),
+        cmocka_unit_test(the_fold_agrees_with_a_slow_model),
+        cmocka_unit_test(I6_what_is_decided_stays_decided),
+        cmocka_unit_test(readers_find_all_that_was_applied_without_a_lock),
+        cmocka_unit_test(out_of_memory_applies_nothing_and_can_be_tried_again),
+        cmocka_unit_test(out_of_memory_at_the_start_leaves_nothing_behind),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

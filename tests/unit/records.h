@@ -1,0 +1,106 @@
+/* Records of the order log for tests, and small random numbers that are the same in every run. */
+#ifndef PS_TEST_RECORDS_H
+#define PS_TEST_RECORDS_H
+
+#include "queue/event.h"
+
+#define T0 INT64_C(1900000000000) /* 2030 */
+
+static inline struct ps_str str(const char *text)
+{
+    return (struct ps_str){text, strlen(text)};
+}
+
+/* The id that stands for a small number. */
+static inline struct ps_uuid id_of(uint32_t number)
+{
+    struct ps_uuid id = {{0x01, 0x90, 0, 0, 0, 0, 0x70, 0, 0x80}};
+    memcpy(id.byte + 12, &number, sizeof number);
+    return id;
+}
+
+static inline struct oq_event accepted(uint32_t id, int64_t epoch, const char *user,
+                                       const char *key, int64_t quantity)
+{
+    return (struct oq_event){.type = OQ_ACCEPTED,
+                             .has_order_id = true,
+                             .order_id = id_of(id),
+                             .sale = PS_STR("sale"),
+                             .sku = PS_STR("sku"),
+                             .user = str(user),
+                             .key = str(key),
+                             .quantity = quantity,
+                             .epoch = epoch,
+                             .at_ms = T0 + 2,
+                             .reserved_at_ms = T0,
+                             .pay_by_ms = T0 + 900000,
+                             .cap = 10,
+                             .sale_version = 1};
+}
+
+static inline struct oq_event confirmed(uint32_t id)
+{
+    return (struct oq_event){.type = OQ_CONFIRMED,
+                             .has_order_id = true,
+                             .order_id = id_of(id),
+                             .sale = PS_STR("sale"),
+                             .at_ms = T0 + 3,
+                             .by = PS_STR("settlement")};
+}
+
+static inline struct oq_event released(uint32_t id, enum oq_reason reason)
+{
+    return (struct oq_event){.type = OQ_RELEASED,
+                             .has_order_id = true,
+                             .order_id = id_of(id),
+                             .sale = PS_STR("sale"),
+                             .sku = PS_STR("sku"),
+                             .quantity = 1,
+                             .reason = reason,
+                             .at_ms = T0 + 4};
+}
+
+static inline struct oq_event adjusted(const char *key, int64_t delta, int64_t epoch)
+{
+    return (struct oq_event){.type = OQ_ADJUSTED,
+                             .adjust_key = str(key),
+                             .sale = PS_STR("sale"),
+                             .sku = PS_STR("sku"),
+                             .delta = delta,
+                             .epoch = epoch,
+                             .at_ms = T0 + 1};
+}
+
+/* A lowering that is given up. */
+static inline struct oq_event adjust_rejected(const char *key, int64_t units)
+{
+    return (struct oq_event){.type = OQ_RELEASED,
+                             .adjust_key = str(key),
+                             .sale = PS_STR("sale"),
+                             .sku = PS_STR("sku"),
+                             .quantity = units,
+                             .reason = OQ_REJECTED,
+                             .at_ms = T0 + 4};
+}
+
+static inline struct oq_event fenced(int64_t epoch, int64_t partitions, bool first)
+{
+    return (struct oq_event){.type = OQ_FENCED,
+                             .sale = PS_STR("sale"),
+                             .epoch = epoch,
+                             .gateway = PS_STR("gw-1"),
+                             .partitions = partitions,
+                             .first = first,
+                             .at_ms = T0};
+}
+
+/* xorshift64*: 0 .. below-1. `seed` is never 0. */
+static inline uint32_t random_below(uint64_t *seed, uint32_t below)
+{
+    *seed ^= *seed >> 12;
+    *seed ^= *seed << 25;
+    *seed ^= *seed >> 27;
+    return (uint32_t)((*seed * UINT64_C(2685821657736338717) >> 33) % below);
+}
+
+#endif
