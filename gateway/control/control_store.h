@@ -13,7 +13,7 @@
  * job, or the next start, appends it before anything else. So no change is without its line, and no
  * line is twice (but the last one, when audit.log is moved away between two runs). A job's file
  * (tokens.json) is written and synced under another name before (1) and renamed after it: a crash
- * between leaves a line of a change that did not happen and that nobody was told of.
+ * between, or a rename that fails, leaves a line of a change that did not happen.
  *
  * Two changes under way at once: each sale and the policy carry a version, and a write whose
  * version does not follow the stored one is PS_E_CONFLICT (the admin gets 412). */
