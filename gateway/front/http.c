@@ -161,8 +161,6 @@ static enum MHD_Result on_head(struct gw_http *http, struct gw_connection *conne
         return gw_http_refuse(http, connection, mhd, GW_V_shed, "no request slot is free");
     if (connection->surplus)
         return gw_http_refuse(http, connection, mhd, GW_V_too_many_connections, NULL);
-    if (http->closing)
-        return gw_http_refuse(http, connection, mhd, GW_V_draining, NULL);
     if (slot->target_len > GW_TARGET_MAX)
         return gw_http_refuse(http, connection, mhd, GW_V_uri_too_long, NULL);
     const char *fault = read_head(slot, method, version, &walk);
@@ -210,6 +208,8 @@ static enum MHD_Result on_complete(struct gw_slot *slot)
     struct gw_request *request = &slot->request;
     const char *fault = NULL;
 
+    if (http->closing)
+        return gw_http_refuse(http, connection, slot->mhd, GW_V_draining, NULL);
     if (slot->oversized)
         return gw_http_refuse(http, connection, slot->mhd, GW_V_too_large, NULL);
     if (slot->chunked)
@@ -279,6 +279,7 @@ static void release(struct gw_slot *slot)
     assert(slot->state == GW_SLOT_READING || slot->state == GW_SLOT_ANSWERED);
     if (slot->state == GW_SLOT_ANSWERED)
         slot->http->in_flight--;
+    gw_slot_drop_response(slot);
     slot->connection->request = NULL;
     ps_pool_give(slot->http->slots, slot);
 }

@@ -235,16 +235,21 @@ void gw_http_refuse_late(struct gw_http *http, struct gw_connection *connection)
     http->on_refused(GW_V_request_timeout, http->ctx);
 }
 
-enum MHD_Result gw_slot_queue(struct gw_slot *slot)
+void gw_slot_drop_response(struct gw_slot *slot)
 {
-    bool well = slot->response != NULL &&
-                MHD_queue_response(slot->mhd, (unsigned)slot->status, slot->response) == MHD_YES;
     if (slot->shared != NULL)
         gw_shared_answer_unref(slot->shared);
     else if (slot->response != NULL)
         MHD_destroy_response(slot->response);
     slot->shared = NULL;
     slot->response = NULL;
+}
+
+enum MHD_Result gw_slot_queue(struct gw_slot *slot)
+{
+    bool well = slot->response != NULL &&
+                MHD_queue_response(slot->mhd, (unsigned)slot->status, slot->response) == MHD_YES;
+    gw_slot_drop_response(slot); /* the library has a reference of its own */
     gw_connection_deadline(slot->connection, GW_DEADLINE_SEND);
     return well ? MHD_YES : MHD_NO;
 }

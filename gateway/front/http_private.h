@@ -77,6 +77,8 @@ struct gw_http {
 
 /* Gives the answer of a slot to the library; within its callback only. */
 enum MHD_Result gw_slot_queue(struct gw_slot *slot);
+/* Gives up our hold on the response: it is queued, or its client has gone before. */
+void gw_slot_drop_response(struct gw_slot *slot);
 /* Answers with a problem of the server's own and closes the connection. Needs no slot; within the
  * library's callback only. `text` is the detail, or NULL. */
 enum MHD_Result gw_http_refuse(struct gw_http *http, struct gw_connection *connection,

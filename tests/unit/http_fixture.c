@@ -1,0 +1,336 @@
+/* The server under test. Its thread owns the loop and everything on it; the test's thread speaks to
+ * it by commands through one async handle, and by sockets. */
+#include "http_fixture.h"
+#include "gateway/front/problem.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <pthread.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#define HEAP_BODY 100000
+
+enum command { COMMAND_DRAIN = 1, COMMAND_STOP };
+
+struct http_server {
+    struct http_fixture *fixture;
+    uv_loop_t loop;
+    uv_async_t async;
+    uv_prepare_t prepare;
+    atomic_int command;
+    pthread_t thread;
+    struct gw_http *http;
+    struct gw_shared_answer *shared;
+    struct gw_shared_answer *unchanged;
+};
+
+struct later {
+    uv_timer_t timer;
+    struct http_server *server;
+    uint64_t handle;
+};
+
+static void free_later(uv_handle_t *handle)
+{
+    free(handle->data);
+}
+
+static void on_later(uv_timer_t *timer)
+{
+    struct later *later = timer->data;
+    struct gw_request *request = gw_http_find(later->server->http, later->handle);
+    if (request != NULL)
+        gw_http_answer(request, 200, "text/plain", PS_STR("late"), false);
+    if (gw_http_find(later->server->http, later->handle) != NULL)
+        abort(); /* an answered request must not be found again */
+    uv_close((uv_handle_t *)timer, free_later);
+}
+
+static void answer_later(struct http_server *server, struct gw_request *request)
+{
+    struct later *later = calloc(1, sizeof *later);
+    if (later == NULL)
+        abort();
+    later->server = server;
+    later->handle = gw_http_suspend(request);
+    uv_timer_init(&server->loop, &later->timer);
+    later->timer.data = later;
+    uv_timer_start(&later->timer, on_later, strtoul(request->query.at, NULL, 10), 0);
+}
+
+static void put_line(struct ps_buf *buf, const char *name, struct ps_str value)
+{
+    ps_buf_puts(buf, name);
+    ps_buf_puts(buf, "=");
+    ps_buf_put(buf, value.at, value.len);
+    ps_buf_puts(buf, "\n");
+}
+
+static void echo(struct gw_request *request)
+{
+    static const char *const methods[] = {"GET",   "HEAD",   "POST",    "PUT",
+                                          "PATCH", "DELETE", "OPTIONS", "other"};
+    struct ps_buf buf = gw_answer_body(request);
+    const char *method = methods[request->method];
+    put_line(&buf, "method", (struct ps_str){method, strlen(method)});
+    put_line(&buf, "path", request->path);
+    put_line(&buf, "query", request->query);
+    put_line(&buf, "host", request->header[GW_H_HOST]);
+    put_line(&buf, "user", request->header[GW_H_USER_ID]);
+    put_line(&buf, "client", request->header[GW_H_CLIENT_IP]);
+    for (size_t i = 0; i < request->header_lines[GW_H_FORWARDED_FOR]; i++)
+        put_line(&buf, "forwarded", gw_http_forwarded_for(request, i));
+    ps_buf_printf(&buf, "body_len=%zu\n", request->body.len);
+    put_line(&buf, "body", request->body.len < 1000 ? request->body : PS_STR("long"));
+    gw_answer_header(request, "X-Request-Id", request->request_id.at, request->request_id.len);
+    gw_http_answer(request, 200, "text/plain", (struct ps_str){buf.at, buf.len}, false);
+}
+
+static void answer_problem(struct gw_request *request)
+{
+    struct gw_problem_detail detail = {.text = "slowly",
+                                       .policy = "user",
+                                       .retry_after_s = 3,
+                                       .seed = 1,
+                                       .limit = {"user", 5, 10, 0, 7},
+                                       .order_id = PS_STR("id"),
+                                       .pointer = "/a"};
+    gw_problem_answer(request, GW_V_user_rate, &detail);
+}
+
+static bool path_is(const struct gw_request *request, const char *path)
+{
+    return request->path.len == strlen(path) &&
+           memcmp(request->path.at, path, request->path.len) == 0;
+}
+
+static void on_request(struct gw_request *request, void *ctx)
+{
+    struct http_server *server = ctx;
+    const unsigned char *user = request->user;
+    for (size_t i = 0; i < server->fixture->settings.user_size; i++)
+        if (user[i] != 0)
+            abort(); /* promised to be zeroed */
+    memset(request->user, 0xa5, server->fixture->settings.user_size);
+    if (path_is(request, "/hold")) {
+        gw_http_suspend(request);
+    } else if (path_is(request, "/later")) {
+        answer_later(server, request);
+    } else if (path_is(request, "/heap")) {
+        char *body = malloc(HEAP_BODY);
+        if (body == NULL)
+            abort();
+        memset(body, 'h', HEAP_BODY);
+        gw_http_answer_heap(request, 200, "text/plain", body, HEAP_BODY);
+    } else if (path_is(request, "/shared")) {
+        gw_http_answer_shared(request, server->shared);
+    } else if (path_is(request, "/unchanged")) {
+        gw_http_answer_shared(request, server->unchanged);
+    } else if (path_is(request, "/close")) {
+        gw_http_answer(request, 200, "text/plain", PS_STR("bye"), true);
+    } else if (path_is(request, "/problem")) {
+        answer_problem(request);
+    } else {
+        echo(request);
+    }
+    atomic_fetch_add(&server->fixture->handled, 1);
+}
+
+static void on_refused(int verdict, void *ctx)
+{
+    struct http_server *server = ctx;
+    atomic_fetch_add(&server->fixture->refused[verdict], 1);
+}
+
+static void on_prepare(uv_prepare_t *prepare)
+{
+    struct http_server *server = prepare->data;
+    atomic_store(&server->fixture->connections, gw_http_connections(server->http));
+    atomic_store(&server->fixture->in_flight, gw_http_in_flight(server->http));
+}
+
+static void on_async(uv_async_t *async)
+{
+    struct http_server *server = async->data;
+    int command = atomic_exchange(&server->command, 0);
+    if (command == COMMAND_DRAIN)
+        gw_http_drain(server->http);
+    if (command != COMMAND_STOP)
+        return;
+    gw_http_free(server->http);
+    gw_shared_answer_unref(server->shared);
+    gw_shared_answer_unref(server->unchanged);
+    uv_close((uv_handle_t *)&server->async, NULL);
+    uv_close((uv_handle_t *)&server->prepare, NULL);
+}
+
+static void *serve(void *ctx)
+{
+    struct http_server *server = ctx;
+    uv_run(&server->loop, UV_RUN_DEFAULT);
+    return NULL;
+}
+
+void http_fixture_init(struct http_fixture *fixture)
+{
+    memset(fixture, 0, sizeof *fixture);
+    fixture->settings = (struct gw_http_settings){
+        .head_timeout_ms = 5000,
+        .body_timeout_ms = 5000,
+        .idle_timeout_ms = 15000,
+        .idle_trusted_ms = 75000,
+        .connections_soft = 200,
+        .connections_hard = 250,
+        .requests_max = 250,
+        .body_max = GW_PUBLIC_BODY_MAX,
+        .user_size = 40,
+        .client_ip_header = "CF-Connecting-IP",
+        .clock = &ps_clock_system,
+    };
+}
+
+void http_fixture_start(struct http_fixture *fixture)
+{
+    static const char *const headers[] = {"Content-Type", "text/plain", "ETag", "\"1\"", NULL};
+    struct http_server *server = calloc(1, sizeof *server);
+    int fd;
+    assert_non_null(server);
+    fixture->server = server;
+    server->fixture = fixture;
+    assert_int_equal(gw_listen("127.0.0.1", 0, 1, &fd, &fixture->port), 0);
+    assert_int_equal(uv_loop_init(&server->loop), 0);
+    assert_int_equal(gw_shared_answer_new(200, headers, PS_STR("shared"), &server->shared), 0);
+    assert_int_equal(gw_shared_answer_new(304, headers, PS_STR("shared"), &server->unchanged), 0);
+    assert_int_equal(gw_http_new(&server->loop, &fd, 1, &fixture->settings, on_request, on_refused,
+                                 server, &server->http),
+                     0);
+    assert_int_equal(uv_async_init(&server->loop, &server->async, on_async), 0);
+    uv_prepare_init(&server->loop, &server->prepare);
+    server->async.data = server->prepare.data = server;
+    uv_prepare_start(&server->prepare, on_prepare);
+    assert_int_equal(pthread_create(&server->thread, NULL, serve, server), 0);
+}
+
+static void tell(struct http_fixture *fixture, enum command command)
+{
+    atomic_store(&fixture->server->command, (int)command);
+    uv_async_send(&fixture->server->async);
+}
+
+void http_fixture_drain(struct http_fixture *fixture)
+{
+    tell(fixture, COMMAND_DRAIN);
+    while (atomic_load(&fixture->server->command) != 0)
+        usleep(1000);
+}
+
+void http_fixture_stop(struct http_fixture *fixture)
+{
+    tell(fixture, COMMAND_STOP);
+    assert_int_equal(pthread_join(fixture->server->thread, NULL), 0);
+    assert_int_equal(uv_loop_close(&fixture->server->loop), 0);
+    free(fixture->server);
+}
+
+int http_connect(const struct http_fixture *fixture)
+{
+    struct sockaddr_in to = {.sin_family = AF_INET,
+                             .sin_port = htons(fixture->port),
+                             .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    struct timeval wait = {.tv_sec = 5};
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    assert_true(fd >= 0);
+    assert_int_equal(setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &wait, sizeof wait), 0);
+    assert_int_equal(connect(fd, (struct sockaddr *)&to, sizeof to), 0);
+    return fd;
+}
+
+void http_send(int fd, const void *bytes, size_t len)
+{
+    assert_int_equal(send(fd, bytes, len, MSG_NOSIGNAL), len);
+}
+
+void http_send_text(int fd, const char *text)
+{
+    http_send(fd, text, strlen(text));
+}
+
+static bool read_exactly(int fd, char *into, size_t len)
+{
+    for (size_t have = 0; have < len;) {
+        ssize_t got = recv(fd, into + have, len - have, 0);
+        if (got <= 0)
+            return false;
+        have += (size_t)got;
+    }
+    return true;
+}
+
+void http_read(int fd, bool head_only, struct http_reply *reply)
+{
+    size_t len = 0;
+    memset(reply, 0, sizeof *reply);
+    /* One byte at a time, so that nothing of the next answer is taken. */
+    while (len < 4 || memcmp(reply->head + len - 4, "\r\n\r\n", 4) != 0) {
+        assert_true(len < sizeof reply->head - 1);
+        if (!read_exactly(fd, reply->head + len, 1))
+            return;
+        len++;
+    }
+    assert_memory_equal(reply->head, "HTTP/1.1 ", 9);
+    int status = atoi(reply->head + 9);
+    const char *length = http_field(reply, "Content-Length");
+    if (length != NULL && !head_only && status != 304 && status != 100) {
+        reply->body_len = strtoul(length, NULL, 10);
+        assert_true(reply->body_len < sizeof reply->body);
+        if (!read_exactly(fd, reply->body, reply->body_len))
+            return;
+    }
+    reply->status = status;
+}
+
+const char *http_field(const struct http_reply *reply, const char *name)
+{
+    static char value[512];
+    size_t len = strlen(name);
+    for (const char *line = reply->head; *line != '\0'; line = strstr(line, "\r\n") + 2) {
+        if (strncasecmp(line, name, len) != 0 || line[len] != ':')
+            continue;
+        size_t n = strcspn(line + len + 2, "\r");
+        assert_true(n < sizeof value);
+        memcpy(value, line + len + 2, n);
+        value[n] = '\0';
+        return value;
+    }
+    return NULL;
+}
+
+bool http_closed(int fd)
+{
+    char rest[4096];
+    ssize_t got;
+    do
+        got = recv(fd, rest, sizeof rest, 0);
+    while (got > 0);
+    return got == 0 || errno == ECONNRESET;
+}
+
+bool http_wait(atomic_size_t *count, size_t least)
+{
+    for (int i = 0; i < 5000; i++) {
+        if (atomic_load(count) >= least)
+            return true;
+        usleep(1000);
+    }
+    return false;
+}

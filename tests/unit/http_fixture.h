@@ -1,0 +1,56 @@
+/* A server under test on a loop and thread of its own, and a raw client that blocks at most 5 s. */
+#ifndef HTTP_FIXTURE_H
+#define HTTP_FIXTURE_H
+
+#include "gateway/front/http.h"
+#include "gateway/front/verdict.h"
+
+#include <stdatomic.h>
+
+struct http_fixture {
+    struct gw_http_settings settings; /* change between init and start */
+    uint16_t port;
+    atomic_size_t handled;                   /* requests that reached the handler */
+    atomic_size_t refused[GW_VERDICT_COUNT]; /* as told by the server */
+    atomic_size_t connections;               /* as of the last turn of the loop */
+    atomic_size_t in_flight;
+    struct http_server *server;
+};
+
+/* Settings for a quick test: timeouts long, limits generous. */
+void http_fixture_init(struct http_fixture *fixture);
+void http_fixture_start(struct http_fixture *fixture);
+void http_fixture_drain(struct http_fixture *fixture);
+/* Frees the server, lets the loop end and joins its thread. */
+void http_fixture_stop(struct http_fixture *fixture);
+
+/* The handler knows these paths:
+ *   /hold        keeps the request until the server is freed
+ *   /later?MS    keeps it and answers after MS milliseconds
+ *   /heap        a heap body of 100,000 bytes
+ *   /shared      a shared answer with ETag
+ *   /unchanged   304 with the ETag, the body given for its length only
+ *   /close       an answer that closes
+ *   /problem     429 user_rate with everything a problem can carry
+ *   any other    200 and what the request looked like, one "name=value" a line */
+
+int http_connect(const struct http_fixture *fixture);
+void http_send(int fd, const void *bytes, size_t len);
+void http_send_text(int fd, const char *text);
+
+struct http_reply {
+    int status; /* 0: the connection ended before an answer */
+    char head[4096];
+    char body[128 * 1024];
+    size_t body_len;
+};
+/* Reads one answer. `head_only`: to a HEAD request. */
+void http_read(int fd, bool head_only, struct http_reply *ret_reply);
+/* The value of a field of the answer, or NULL. Valid until the next call. */
+const char *http_field(const struct http_reply *reply, const char *name);
+/* True when the other side closes within the wait. */
+bool http_closed(int fd);
+/* Waits until `*count` is at least `least`; false after 5 s. */
+bool http_wait(atomic_size_t *count, size_t least);
+
+#endif

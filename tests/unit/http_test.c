@@ -1,0 +1,621 @@
+/* The HTTP server over raw sockets: pipelining, kept connections, cut bytes, bodies, deadlines,
+ * limits, kept requests, answers, drain. */
+#include "http_fixture.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#define HOST      "Host: shop.example\r\n"
+#define GET(path) "GET " path " HTTP/1.1\r\n" HOST "\r\n"
+
+static struct http_reply reply;
+
+static void start(struct http_fixture *fixture)
+{
+    http_fixture_init(fixture);
+    http_fixture_start(fixture);
+}
+
+static void one_connection_serves_many_requests(void **state)
+{
+    struct http_fixture fixture;
+    (void)state;
+    start(&fixture);
+    int fd = http_connect(&fixture);
+    for (int i = 0; i < 100; i++) {
+        http_send_text(fd, "POST /x HTTP/1.1\r\n" HOST "Content-Length: 2\r\n\r\nab");
+        http_read(fd, false, &reply);
+        assert_int_equal(reply.status, 200);
+        assert_non_null(strstr(reply.body, "body=ab\n"));
+    }
+    assert_int_equal(atomic_load(&fixture.handled), 100);
+    assert_true(http_wait(&fixture.connections, 1));
+    close(fd);
+    http_fixture_stop(&fixture);
+}
+
+static void pipelined_requests_are_answered_in_order(void **state)
+{
+    struct http_fixture fixture;
+    char path[32];
+    (void)state;
+    start(&fixture);
+    int fd = http_connect(&fixture);
+    http_send_text(
+        fd, GET("/0") "POST /1 HTTP/1.1\r\n" HOST "Content-Length: 3\r\n\r\nabc" GET("/later?20")
+                GET("/3") "POST /4 HTTP/1.1\r\n" HOST
+                          "Transfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\n\r\n" GET("/5"));
+    for (int i = 0; i < 6; i++) {
+        http_read(fd, false, &reply);
+        assert_int_equal(reply.status, 200);
+        snprintf(path, sizeof path, "path=/%d\n", i);
+        assert_non_null(strstr(reply.body, i == 2 ? "late" : path));
+    }
+    close(fd);
+    http_fixture_stop(&fixture);
+}
+
+static void a_request_may_come_in_single_bytes(void **state)
+{
+    static const char request[] = "POST /x?q HTTP/1.1\r\n" HOST "Content-Length: 3\r\n\r\nabc";
+    struct http_fixture fixture;
+    (void)state;
+    start(&fixture);
+    int fd = http_connect(&fixture);
+    for (size_t i = 0; i < sizeof request - 1; i++) {
+        http_send(fd, request + i, 1);
+        usleep(200);
+    }
+    http_read(fd, false, &reply);
+    assert_int_equal(reply.status, 200);
+    assert_non_null(strstr(reply.body, "body=abc\n"));
+    close(fd);
+    http_fixture_stop(&fixture);
+}
+
+static void a_body_may_hold_any_byte_and_come_in_chunks(void **state)
+{
+    static const char request[] = "POST /x HTTP/1.1\r\n" HOST "Transfer-Encoding: chunked\r\n\r\n"
+                                  "2\r\na\0\r\n1\r\n\xff\r\n0\r\n\r\n";
+    struct http_fixture fixture;
+    (void)state;
+    start(&fixture);
+    int fd = http_connect(&fixture);
+    http_send(fd, request, sizeof request - 1);
+    http_read(fd, false, &reply);
+    assert_int_equal(reply.status, 200);
+    assert_true(reply.body_len > 4);
+    assert_memory_equal(reply.body + reply.body_len - 4, "a\0\xff\n", 4);
+    close(fd);
+    http_fixture_stop(&fixture);
+}
+
+static void head_answers_like_get_without_the_body(void **state)
+{
+    struct http_fixture fixture;
+    (void)state;
+    start(&fixture);
+    int fd = http_connect(&fixture);
+    http_send_text(fd, GET("/shared") "HEAD /shared HTTP/1.1\r\n" HOST "\r\n"
+                                      "HEAD /problem HTTP/1.1\r\n" HOST "\r\n" GET("/x"));
+    http_read(fd, false, &reply);
+    assert_string_equal(reply.body, "shared");
+    http_read(fd, true, &reply);
+    assert_int_equal(reply.status, 200);
+    assert_string_equal(http_field(&reply, "Content-Length"), "6");
+    assert_string_equal(http_field(&reply, "ETag"), "\"1\"");
+    http_read(fd, true, &reply);
+    assert_int_equal(reply.status, 429);
+    http_read(fd, false, &reply);
+    assert_non_null(strstr(reply.body, "path=/x\n"));
+    close(fd);
+    http_fixture_stop(&fixture);
+}
+
+static void not_modified_tells_the_length_of_the_page_that_it_stands_for(void **state)
+{
+    struct http_fixture fixture;
+    (void)state;
+    start(&fixture);
+    int fd = http_connect(&fixture);
+    http_send_text(fd, GET("/unchanged") GET("/x"));
+    http_read(fd, true, &reply);
+    assert_int_equal(reply.status, 304);
+    assert_string_equal(http_field(&reply, "Content-Length"), "6");
+    http_read(fd, false, &reply);
+    assert_int_equal(reply.status, 200);
+    close(fd);
+    http_fixture_stop(&fixture);
+}
+
+static void a_large_heap_body_arrives_whole(void **state)
+{
+    struct http_fixture fixture;
+    (void)state;
+    start(&fixture);
+    int fd = http_connect(&fixture);
+    http_send_text(fd, GET("/heap") GET("/x"));
+    http_read(fd, false, &reply);
+    assert_int_equal(reply.status, 200);
+    assert_int_equal(reply.body_len, 100000);
+    http_read(fd, false, &reply);
+    assert_int_equal(reply.status, 200);
+    close(fd);
+    http_fixture_stop(&fixture);
+}
+
+static void an_answer_can_close_the_connection(void **state)
+{
+    struct http_fixture fixture;
+    (void)state;
+    start(&fixture);
+    int fd = http_connect(&fixture);
+    http_send_text(fd, GET("/close"));
+    http_read(fd, false, &reply);
+    assert_int_equal(reply.status, 200);
+    assert_string_equal(http_field(&reply, "Connection"), "close");
+    assert_true(http_closed(fd));
+    close(fd);
+    http_fixture_stop(&fixture);
+}
+
+static void a_problem_carries_its_fields(void **state)
+{
+    struct http_fixture fixture;
+    (void)state;
+    start(&fixture);
+    int fd = http_connect(&fixture);
+    http_send_text(fd, "GET /problem HTTP/1.1\r\n" HOST "X-Request-Id: r1\r\n\r\n");
+    http_read(fd, false, &reply);
+    assert_int_equal(reply.status, 429);
+    assert_string_equal(http_field(&reply, "Retry-After"),
+                        "8"); /* t=7 is later than 3 s; plus 1 by seed */
+    assert_string_equal(http_field(&reply, "RateLimit"), "\"user\";r=0;t=7");
+    assert_string_equal(http_field(&reply, "RateLimit-Policy"), "\"user\";q=5;w=10");
+    assert_string_equal(http_field(&reply, "Cache-Control"), "no-store");
+    assert_string_equal(http_field(&reply, "X-Request-Id"), "r1");
+    assert_string_equal(reply.body,
+                        "{\"type\":\"https://iana.org/assignments/"
+                        "http-problem-types#quota-exceeded\",\"title\":\"Too many requests of "
+                        "this "
+                        "user\",\"status\":429,\"detail\":\"slowly\",\"instance\":\"/"
+                        "problem\",\"code\":\"user_rate\","
+                        "\"request_id\":\"r1\",\"violated-policies\":[\"user\"],\"order_id\":"
+                        "\"id\",\"pointer\":\"/a\"}");
+    close(fd);
+    http_fixture_stop(&fixture);
+}
+
+/* --- Bodies that are too large --- */
+
+static void expect_413(int fd)
+{
+    http_read(fd, false, &reply);
+    assert_int_equal(reply.status, 413);
+    assert_non_null(strstr(reply.body, "\"code\":\"too_large\""));
+    assert_string_equal(http_field(&reply, "Connection"), "close");
+    assert_true(http_closed(fd));
+    close(fd);
+}
+
+static void send_filler(int fd, size_t len)
+{
+    static char filler[8192];
+    memset(filler, 'x', sizeof filler);
+    for (size_t part; len > 0; len -= part) {
+        part = len < sizeof filler ? len : sizeof filler;
+        if (send(fd, filler, part, MSG_NOSIGNAL) < 0)
+            return;
+    }
+}
+
+static void a_body_up_to_the_limit_is_taken_and_a_longer_one_is_413(void **state)
+{
+    struct http_fixture fixture;
+    (void)state;
+    start(&fixture);
+
+    int fd = http_connect(&fixture);
+    http_send_text(fd, "POST /x HTTP/1.1\r\n" HOST "Content-Length: 4096\r\n\r\n");
+    send_filler(fd, 4096);
+    http_read(fd, false, &reply);
+    assert_int_equal(reply.status, 200);
+    assert_non_null(strstr(reply.body, "body_len=4096\n"));
+    http_send_text(fd, "POST /x HTTP/1.1\r\n" HOST "Content-Length: 4097\r\n\r\n");
+    send_filler(fd, 4097);
+    expect_413(fd);
+
+    fd = http_connect(&fixture);
+    http_send_text(fd, "POST /x HTTP/1.1\r\n" HOST "Transfer-Encoding: chunked\r\n\r\n1000\r\n");
+    send_filler(fd, 4096);
+    http_send_text(fd, "\r\n1\r\nx\r\n0\r\n\r\n");
+    expect_413(fd);
+
+    /* Far too long: said before the body. */
+    fd = http_connect(&fixture);
+    http_send_text(fd, "POST /x HTTP/1.1\r\n" HOST "Content-Length: 999999999\r\n\r\n");
+    expect_413(fd);
+    assert_int_equal(atomic_load(&fixture.refused[GW_V_too_large]), 3);
+    assert_int_equal(atomic_load(&fixture.handled), 1);
+
+    /* Without an end in sight. */
+    fd = http_connect(&fixture);
+    http_send_text(fd, "POST /x HTTP/1.1\r\n" HOST "Transfer-Encoding: chunked\r\n\r\nffffff\r\n");
+    send_filler(fd, 1 << 20);
+    assert_true(http_closed(fd));
+    close(fd);
+    http_fixture_stop(&fixture);
+}
+
+static void a_client_that_waits_for_100_is_told_to_go_on_or_that_it_is_too_much(void **state)
+{
+    struct http_fixture fixture;
+    (void)state;
+    start(&fixture);
+    int fd = http_connect(&fixture);
+    http_send_text(fd,
+                   "POST /x HTTP/1.1\r\n" HOST "Expect: 100-continue\r\nContent-Length: 2\r\n\r\n");
+    http_read(fd, false, &reply);
+    assert_int_equal(reply.status, 100);
+    http_send_text(fd, "ab");
+    http_read(fd, false, &reply);
+    assert_int_equal(reply.status, 200);
+    http_send_text(fd, "POST /x HTTP/1.1\r\n" HOST
+                       "Expect: 100-continue\r\nContent-Length: 5000\r\n\r\n");
+    expect_413(fd);
+    http_fixture_stop(&fixture);
+}
+
+/* --- Deadlines --- */
+
+static void start_impatient(struct http_fixture *fixture)
+{
+    http_fixture_init(fixture);
+    fixture->settings.head_timeout_ms = 150;
+    fixture->settings.body_timeout_ms = 200;
+    fixture->settings.idle_timeout_ms = 100;
+    http_fixture_start(fixture);
+}
+
+static void expect_408(struct http_fixture *fixture, int fd)
+{
+    http_read(fd, false, &reply);
+    assert_int_equal(reply.status, 408);
+    assert_non_null(strstr(reply.body, "\"code\":\"request_timeout\""));
+    assert_string_equal(http_field(&reply, "Content-Type"), "application/problem+json");
+    assert_true(http_closed(fd));
+    assert_true(http_wait(&fixture->refused[GW_V_request_timeout], 1));
+    close(fd);
+}
+
+static void a_head_a_byte_at_a_time_is_cut_at_its_deadline(void **state)
+{
+    struct http_fixture fixture;
+    (void)state;
+    start_impatient(&fixture);
+    int fd = http_connect(&fixture);
+    http_send_text(fd, "GET /x HTTP/1.1\r\n" HOST "X-A: ");
+    for (int i = 0; i < 50 && send(fd, "a", 1, MSG_NOSIGNAL) == 1; i++) {
+        char byte;
+        if (recv(fd, &byte, 1, MSG_DONTWAIT | MSG_PEEK) >= 0)
+            break;
+        usleep(20000);
+    }
+    expect_408(&fixture, fd);
+    http_fixture_stop(&fixture);
+}
+
+static void a_body_that_does_not_come_is_cut_at_its_deadline(void **state)
+{
+    struct http_fixture fixture;
+    (void)state;
+    start_impatient(&fixture);
+    int fd = http_connect(&fixture);
+    http_send_text(fd, "POST /x HTTP/1.1\r\n" HOST "Content-Length: 3\r\n\r\na");
+    expect_408(&fixture, fd);
+    assert_int_equal(atomic_load(&fixture.handled), 0);
+    http_fixture_stop(&fixture);
+}
+
+static void an_idle_connection_is_closed_without_a_word(void **state)
+{
+    struct http_fixture fixture;
+    (void)state;
+    start_impatient(&fixture);
+    int silent = http_connect(&fixture);
+    int kept = http_connect(&fixture);
+    http_send_text(kept, GET("/x"));
+    http_read(kept, false, &reply);
+    assert_int_equal(reply.status, 200);
+    assert_true(http_closed(silent));
+    assert_true(http_closed(kept));
+    assert_int_equal(atomic_load(&fixture.refused[GW_V_request_timeout]), 0);
+    close(silent);
+    close(kept);
+    http_fixture_stop(&fixture);
+}
+
+static bool trust_all(const struct gw_address *peer, void *ctx)
+{
+    static const struct gw_address loopback = {
+        {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 127, 0, 0, 1}};
+    (void)ctx;
+    return memcmp(peer, &loopback, sizeof loopback) == 0;
+}
+
+static void a_trusted_proxy_may_be_idle_for_longer(void **state)
+{
+    struct http_fixture fixture;
+    char byte;
+    (void)state;
+    http_fixture_init(&fixture);
+    fixture.settings.head_timeout_ms = 50;
+    fixture.settings.idle_timeout_ms = 1;
+    fixture.settings.is_trusted = trust_all;
+    http_fixture_start(&fixture);
+    int fd = http_connect(&fixture);
+    http_send_text(fd, GET("/x"));
+    http_read(fd, false, &reply);
+    usleep(300000);
+    assert_int_equal(recv(fd, &byte, 1, MSG_DONTWAIT), -1);
+    http_send_text(fd, GET("/x"));
+    http_read(fd, false, &reply);
+    assert_int_equal(reply.status, 200);
+    close(fd);
+    http_fixture_stop(&fixture);
+}
+
+static void a_client_that_does_not_take_its_answer_is_cut(void **state)
+{
+    struct http_fixture fixture;
+    int small = 4096;
+    (void)state;
+    start_impatient(&fixture);
+    int fd = http_connect(&fixture);
+    assert_int_equal(setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &small, sizeof small), 0);
+    for (int i = 0; i < 100; i++)
+        (void)!send(fd, GET("/heap"), strlen(GET("/heap")), MSG_NOSIGNAL | MSG_DONTWAIT);
+    assert_true(http_wait(&fixture.connections, 1));
+    for (int i = 0; i < 5000 && atomic_load(&fixture.connections) > 0; i++)
+        usleep(1000);
+    assert_int_equal(atomic_load(&fixture.connections), 0);
+    assert_int_equal(atomic_load(&fixture.in_flight), 0);
+    close(fd);
+    http_fixture_stop(&fixture);
+}
+
+/* --- Limits --- */
+
+static void above_the_soft_limit_a_connection_is_told_to_come_back(void **state)
+{
+    struct http_fixture fixture;
+    int fds[3];
+    (void)state;
+    http_fixture_init(&fixture);
+    fixture.settings.connections_soft = 2;
+    fixture.settings.connections_hard = 4;
+    http_fixture_start(&fixture);
+    for (int i = 0; i < 3; i++) {
+        fds[i] = http_connect(&fixture);
+        http_send_text(fds[i], GET("/x"));
+        http_read(fds[i], false, &reply);
+        assert_int_equal(reply.status, i < 2 ? 200 : 503);
+    }
+    assert_non_null(strstr(reply.body, "\"code\":\"too_many_connections\""));
+    assert_non_null(strstr(reply.body, "\"violated-policies\":[\"too_many_connections\"]"));
+    assert_in_range(atoi(http_field(&reply, "Retry-After")), 1, 3);
+    assert_true(http_closed(fds[2]));
+    assert_int_equal(atomic_load(&fixture.refused[GW_V_too_many_connections]), 1);
+    for (int i = 0; i < 3; i++)
+        close(fds[i]);
+    http_fixture_stop(&fixture);
+}
+
+static void above_the_hard_limit_clients_wait_until_one_has_left(void **state)
+{
+    struct http_fixture fixture;
+    int fds[4];
+    (void)state;
+    http_fixture_init(&fixture);
+    fixture.settings.connections_soft = 3;
+    fixture.settings.connections_hard = 3;
+    http_fixture_start(&fixture);
+    for (int i = 0; i < 4; i++) {
+        fds[i] = http_connect(&fixture);
+        http_send_text(fds[i], GET("/x"));
+        if (i == 3)
+            break;
+        http_read(fds[i], false, &reply);
+        assert_int_equal(reply.status, 200);
+    }
+    usleep(50000);
+    assert_int_equal(atomic_load(&fixture.handled), 3);
+    close(fds[0]);
+    http_read(fds[3], false, &reply);
+    assert_int_equal(reply.status, 200);
+    for (int i = 1; i < 4; i++)
+        close(fds[i]);
+    http_fixture_stop(&fixture);
+}
+
+static void without_a_free_slot_a_request_is_shed(void **state)
+{
+    struct http_fixture fixture;
+    (void)state;
+    http_fixture_init(&fixture);
+    fixture.settings.requests_max = 1;
+    http_fixture_start(&fixture);
+    int holder = http_connect(&fixture);
+    http_send_text(holder, GET("/hold"));
+    assert_true(http_wait(&fixture.handled, 1));
+    int fd = http_connect(&fixture);
+    http_send_text(fd, GET("/x"));
+    http_read(fd, false, &reply);
+    assert_int_equal(reply.status, 503);
+    assert_non_null(strstr(reply.body, "\"code\":\"shed\""));
+    close(fd);
+    close(holder);
+    http_fixture_stop(&fixture);
+}
+
+/* --- Kept requests, drain, end --- */
+
+static void many_kept_requests_are_answered_from_the_loop(void **state)
+{
+    enum { CLIENTS = 60, ROUNDS = 3 };
+    struct http_fixture fixture;
+    int fds[CLIENTS];
+    (void)state;
+    start(&fixture);
+    for (int i = 0; i < CLIENTS; i++)
+        fds[i] = http_connect(&fixture);
+    for (int round = 0; round < ROUNDS; round++) {
+        for (int i = 0; i < CLIENTS; i++)
+            http_send_text(fds[i], i % 2 == 0 ? GET("/later?5") : GET("/later?0"));
+        for (int i = 0; i < CLIENTS; i++) {
+            http_read(fds[i], false, &reply);
+            assert_int_equal(reply.status, 200);
+            assert_string_equal(reply.body, "late");
+        }
+    }
+    for (int i = 0; i < CLIENTS; i++)
+        close(fds[i]);
+    http_fixture_stop(&fixture);
+}
+
+static void a_client_that_leaves_while_its_request_is_kept_does_no_harm(void **state)
+{
+    struct http_fixture fixture;
+    (void)state;
+    start(&fixture);
+    for (int i = 0; i < 20; i++) {
+        int fd = http_connect(&fixture);
+        http_send_text(fd, GET("/later?20"));
+        assert_true(http_wait(&fixture.handled, (size_t)i + 1));
+        close(fd);
+    }
+    for (int i = 0; i < 5000 && atomic_load(&fixture.connections) > 0; i++)
+        usleep(1000);
+    assert_int_equal(atomic_load(&fixture.connections), 0);
+    assert_int_equal(atomic_load(&fixture.in_flight), 0);
+    http_fixture_stop(&fixture);
+}
+
+static void draining_serves_who_is_in_and_lets_nobody_else_in(void **state)
+{
+    struct http_fixture fixture;
+    (void)state;
+    start(&fixture);
+    int kept = http_connect(&fixture);
+    http_send_text(kept, GET("/x"));
+    http_read(kept, false, &reply);
+    assert_null(http_field(&reply, "Connection"));
+    int busy = http_connect(&fixture);
+    http_send_text(busy, GET("/later?100"));
+    assert_true(http_wait(&fixture.handled, 2));
+
+    http_fixture_drain(&fixture);
+    int late = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    struct sockaddr_in to = {.sin_family = AF_INET,
+                             .sin_port = htons(fixture.port),
+                             .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    assert_int_equal(connect(late, (struct sockaddr *)&to, sizeof to), -1);
+    close(late);
+
+    http_read(busy, false, &reply);
+    assert_int_equal(reply.status, 200);
+    assert_string_equal(http_field(&reply, "Connection"), "close");
+    http_send_text(kept, GET("/shared"));
+    http_read(kept, false, &reply);
+    assert_int_equal(reply.status, 200);
+    assert_string_equal(http_field(&reply, "Connection"), "close");
+    assert_true(http_closed(kept));
+    assert_true(http_closed(busy));
+    close(kept);
+    close(busy);
+    http_fixture_stop(&fixture);
+}
+
+static void at_the_end_every_kept_request_is_answered(void **state)
+{
+    enum { CLIENTS = 20 };
+    struct http_fixture fixture;
+    int fds[CLIENTS];
+    (void)state;
+    start(&fixture);
+    int idle = http_connect(&fixture);
+    int half = http_connect(&fixture);
+    http_send_text(half, "POST /x HTTP/1.1\r\n" HOST "Content-Length: 3\r\n\r\na");
+    for (int i = 0; i < CLIENTS; i++) {
+        fds[i] = http_connect(&fixture);
+        http_send_text(fds[i], GET("/hold"));
+    }
+    assert_true(http_wait(&fixture.handled, CLIENTS));
+    http_fixture_stop(&fixture);
+    for (int i = 0; i < CLIENTS; i++) {
+        http_read(fds[i], false, &reply);
+        assert_int_equal(reply.status, 503);
+        assert_non_null(strstr(reply.body, "\"code\":\"draining\""));
+        assert_string_equal(http_field(&reply, "Connection"), "close");
+        assert_true(http_closed(fds[i]));
+        close(fds[i]);
+    }
+    assert_true(http_closed(idle));
+    assert_true(http_closed(half));
+    close(idle);
+    close(half);
+}
+
+static void a_taken_port_is_reported_and_a_free_one_is_shared(void **state)
+{
+    int fds[3], other;
+    uint16_t port, same;
+    (void)state;
+    assert_int_equal(gw_listen("127.0.0.1", 0, 3, fds, &port), 0);
+    assert_int_equal(gw_listen("127.0.0.1", port, 1, &other, &same), PS_E_BUSY);
+    assert_int_equal(gw_listen("localhost", 0, 1, &other, &same), PS_E_INVALID);
+    assert_int_equal(gw_listen("192.0.2.1", 0, 1, &other, &same), PS_E_INVALID);
+    for (int i = 0; i < 3; i++)
+        close(fds[i]);
+    assert_int_equal(gw_listen("127.0.0.1", port, 1, &other, &same), 0);
+    assert_int_equal(same, port);
+    close(other);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(one_connection_serves_many_requests),
+        cmocka_unit_test(pipelined_requests_are_answered_in_order),
+        cmocka_unit_test(a_request_may_come_in_single_bytes),
+        cmocka_unit_test(a_body_may_hold_any_byte_and_come_in_chunks),
+        cmocka_unit_test(head_answers_like_get_without_the_body),
+        cmocka_unit_test(not_modified_tells_the_length_of_the_page_that_it_stands_for),
+        cmocka_unit_test(a_large_heap_body_arrives_whole),
+        cmocka_unit_test(an_answer_can_close_the_connection),
+        cmocka_unit_test(a_problem_carries_its_fields),
+        cmocka_unit_test(a_body_up_to_the_limit_is_taken_and_a_longer_one_is_413),
+        cmocka_unit_test(a_client_that_waits_for_100_is_told_to_go_on_or_that_it_is_too_much),
+        cmocka_unit_test(a_head_a_byte_at_a_time_is_cut_at_its_deadline),
+        cmocka_unit_test(a_body_that_does_not_come_is_cut_at_its_deadline),
+        cmocka_unit_test(an_idle_connection_is_closed_without_a_word),
+        cmocka_unit_test(a_trusted_proxy_may_be_idle_for_longer),
+        cmocka_unit_test(a_client_that_does_not_take_its_answer_is_cut),
+        cmocka_unit_test(above_the_soft_limit_a_connection_is_told_to_come_back),
+        cmocka_unit_test(above_the_hard_limit_clients_wait_until_one_has_left),
+        cmocka_unit_test(without_a_free_slot_a_request_is_shed),
+        cmocka_unit_test(many_kept_requests_are_answered_from_the_loop),
+        cmocka_unit_test(a_client_that_leaves_while_its_request_is_kept_does_no_harm),
+        cmocka_unit_test(draining_serves_who_is_in_and_lets_nobody_else_in),
+        cmocka_unit_test(at_the_end_every_kept_request_is_answered),
+        cmocka_unit_test(a_taken_port_is_reported_and_a_free_one_is_shared),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
