@@ -1,0 +1,24 @@
+/* A SQLite VFS that passes everything on to the default one and fails what a test asks for. */
+#ifndef PS_TEST_FAULTY_VFS_H
+#define PS_TEST_FAULTY_VFS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#define FAULTY_VFS      "faulty"
+#define FAULTY_FOR_EVER (-1)
+
+enum faulty_call { FAULTY_NONE, FAULTY_WRITE, FAULTY_SYNC, FAULTY_OPEN_FOR_WRITING };
+enum faulty_file { FAULTY_ANY, FAULTY_DATABASE, FAULTY_WAL };
+
+/* Once a process. */
+void faulty_vfs_register(void);
+/* From now on such calls on such files answer `result` (an SQLite code), `times` times; first
+ * `skip` of them pass. The call before is forgotten. Any thread. A file that cannot be opened for
+ * writing is opened read-only. */
+void faulty_vfs_fail(enum faulty_call call, enum faulty_file file, int result, int skip, int times);
+void faulty_vfs_heal(void);
+/* Calls that failed since faulty_vfs_fail. */
+size_t faulty_vfs_hits(void);
+
+#endif
