@@ -1,0 +1,609 @@
+/* The buyers' side of a rehearsal, on one thread.
+ *
+ * A click has one of two sources: the plan, in the order of time, and the ring of clicks that are
+ * tried again. What is due and not yet sent needs no list of its own: it is what lies between the
+ * source's "sent" and "due" positions. After every turn of the loop dispatch() gives due clicks,
+ * the earliest first, to idle connections.
+ *
+ * A connection is in exactly one state and on that state's list. Every list is in the order of
+ * arrival on it, so that what has waited longest stands at the head: the connection idle for
+ * longest is used next (which spreads the load over the gateway's workers), and deadlines need to
+ * look at heads only.
+ *
+ * What must hold: every click that became due is reported to on_answer exactly once; a click whose
+ * connection fails is never sent a second time by itself, only as a new try, and counted so. */
+#include "loadtest/client.h"
+
+#include "common/clock.h"
+#include "loadtest/request.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <http_parser.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <sys/resource.h>
+#include <sys/timerfd.h>
+#include <unistd.h>
+
+#define BEAT_NS            (200 * INT64_C(1000)) /* how late a click may start when all is quiet */
+#define TICK_MS            10
+#define WARM_UP_NS         (5 * PS_NS_PER_S)
+#define CONNECT_TIMEOUT_NS (3 * PS_NS_PER_S)
+#define RECONNECT_NS       (100 * PS_NS_PER_MS)
+#define TRY_AGAIN_NS       (500 * PS_NS_PER_MS)
+#define CONNECTING_MAX     64 /* below every usual listen backlog */
+#define FILES_BESIDE       64
+#define BODY_KEPT          1024
+#define READ_SIZE          65536
+
+static const char replayed_name[] = "Idempotency-Replayed";
+
+enum state { DOWN, CONNECTING, IDLE, BUSY, CLOSING, STATES };
+
+struct conn {
+    uv_tcp_t tcp;
+    uv_connect_t connect;
+    uv_write_t write;
+    http_parser parser;
+    struct lt_client *client;
+    struct conn *prev, *next;
+    enum state state;
+    int64_t since_ns; /* in this state */
+    /* BUSY: */
+    struct lt_click click;
+    int64_t sent_ns; /* from the start of the plan */
+    bool complete, keep_alive, replayed, in_name;
+    size_t name_len, body_len;
+    char name[sizeof replayed_name];
+    char body[BODY_KEPT];
+    char out[LT_REQUEST_MAX];
+};
+
+struct list {
+    struct conn *head, *tail;
+    size_t count;
+};
+
+struct lt_client {
+    struct lt_client_settings set;
+    struct lt_request request;
+    uv_loop_t *loop;
+    uv_timer_t tick;
+    uv_poll_t beat;
+    uv_check_t turn;
+    int beat_fd;
+    size_t handles; /* of the three, not yet closed */
+    struct conn *conns;
+    struct list lists[STATES];
+    int64_t start_ns; /* uv_hrtime of the plan's start; 0 = connections are being opened */
+    int64_t created_ns, next_second_ns;
+    size_t due, sent;             /* clicks of the plan: [sent, due) wait */
+    struct lt_click *again;       /* ring of plan->count clicks; NULL without retries */
+    size_t again_head, again_count, again_due;
+    uint64_t tried_again, connects;
+    int connect_error;
+    bool stopped, closing, done, failed;
+    char read_buffer[READ_SIZE];
+};
+
+static void move(struct conn *conn, enum state state)
+{
+    struct list *from = &conn->client->lists[conn->state], *to = &conn->client->lists[state];
+    *(conn->prev != NULL ? &conn->prev->next : &from->head) = conn->next;
+    *(conn->next != NULL ? &conn->next->prev : &from->tail) = conn->prev;
+    from->count--;
+    conn->state = state;
+    conn->since_ns = (int64_t)uv_hrtime();
+    conn->prev = to->tail;
+    conn->next = NULL;
+    *(to->tail != NULL ? &to->tail->next : &to->head) = conn;
+    to->tail = conn;
+    to->count++;
+}
+
+static int64_t plan_now(const struct lt_client *client)
+{
+    return (int64_t)uv_hrtime() - client->start_ns;
+}
+
+/* --- Where clicks come from --- */
+
+/* Lets clicks become due. */
+static void offer(struct lt_client *client, int64_t now_ns)
+{
+    const struct lt_plan *plan = client->set.plan;
+    while (!client->stopped && client->due < plan->count && plan->clicks[client->due].at_ns <= now_ns)
+        client->due++;
+    while (client->again_due < client->again_count &&
+           client->again[(client->again_head + client->again_due) % plan->count].at_ns <= now_ns) {
+        client->again_due++;
+        client->tried_again++;
+    }
+}
+
+/* The earliest click that is due, or NULL. */
+static const struct lt_click *peek_due(const struct lt_client *client)
+{
+    const struct lt_click *planned =
+        client->sent < client->due ? &client->set.plan->clicks[client->sent] : NULL;
+    const struct lt_click *again =
+        client->again_due > 0 ? &client->again[client->again_head] : NULL;
+    if (planned != NULL && (again == NULL || planned->at_ns <= again->at_ns))
+        return planned;
+    return again;
+}
+
+static struct lt_click take_due(struct lt_client *client)
+{
+    const struct lt_click *at = peek_due(client);
+    struct lt_click click = *at;
+    if (client->again_due > 0 && at == &client->again[client->again_head]) {
+        client->again_head = (client->again_head + 1) % client->set.plan->count;
+        client->again_count--;
+        client->again_due--;
+    } else {
+        client->sent++;
+    }
+    return click;
+}
+
+/* Every click ends here, once. `conn` is NULL when it was never sent. */
+static void report(struct lt_client *client, const struct lt_click *click, enum lt_outcome outcome,
+                   const struct conn *conn)
+{
+    int64_t now_ns = plan_now(client);
+    struct lt_answer answer = {
+        .outcome = outcome,
+        .click = click,
+        .ended_ns = now_ns,
+        .latency_ns = now_ns - click->at_ns,
+        .lag_ns = conn != NULL ? conn->sent_ns - click->at_ns : -1,
+    };
+    if (outcome == LT_ANSWERED) {
+        answer.status = conn->parser.status_code;
+        answer.replayed = conn->replayed;
+        answer.body = (struct ps_str){conn->body, conn->body_len};
+    }
+    client->set.on_answer(&answer, client->set.ctx);
+    if ((outcome != LT_ANSWERED || answer.status == 503) && click->tries < client->set.retries &&
+        !client->stopped) {
+        /* There is room: a click has one place in the plan and at most one here. */
+        size_t at = (client->again_head + client->again_count++) % client->set.plan->count;
+        client->again[at] = *click;
+        client->again[at].at_ns = now_ns + TRY_AGAIN_NS;
+        client->again[at].tries++;
+    }
+}
+
+/* --- Connections --- */
+
+static void on_closed(uv_handle_t *handle)
+{
+    move(handle->data, DOWN);
+}
+
+static void close_conn(struct conn *conn)
+{
+    move(conn, CLOSING);
+    uv_close((uv_handle_t *)&conn->tcp, on_closed);
+}
+
+/* Ends the connection; the click that it carries ends with `outcome`. */
+static void fail_conn(struct conn *conn, enum lt_outcome outcome)
+{
+    bool busy = conn->state == BUSY;
+    close_conn(conn);
+    if (busy)
+        report(conn->client, &conn->click, outcome, conn);
+}
+
+static int on_message_begin(http_parser *parser)
+{
+    const struct conn *conn = parser->data;
+    return conn->complete; /* a second answer was not asked for: a fault */
+}
+
+static int on_header_field(http_parser *parser, const char *at, size_t len)
+{
+    struct conn *conn = parser->data;
+    if (!conn->in_name) {
+        conn->in_name = true;
+        conn->name_len = 0;
+    }
+    /* A longer name shows by its length, its bytes do not matter. */
+    if (conn->name_len + len < sizeof conn->name)
+        memcpy(conn->name + conn->name_len, at, len);
+    conn->name_len += len;
+    return 0;
+}
+
+static int on_header_value(http_parser *parser, const char *at, size_t len)
+{
+    struct conn *conn = parser->data;
+    if (conn->in_name && len > 0 && conn->name_len == sizeof replayed_name - 1 &&
+        strncasecmp(conn->name, replayed_name, sizeof replayed_name - 1) == 0)
+        conn->replayed = at[0] == 't';
+    conn->in_name = false;
+    return 0;
+}
+
+static int on_body(http_parser *parser, const char *at, size_t len)
+{
+    struct conn *conn = parser->data;
+    size_t room = sizeof conn->body - conn->body_len;
+    size_t kept = len < room ? len : room;
+    memcpy(conn->body + conn->body_len, at, kept);
+    conn->body_len += kept;
+    return 0;
+}
+
+static int on_message_complete(http_parser *parser)
+{
+    struct conn *conn = parser->data;
+    if (parser->status_code >= 200) { /* else interim: the answer is still to come */
+        conn->complete = true;
+        conn->keep_alive = http_should_keep_alive(parser) != 0;
+    }
+    return 0;
+}
+
+static const http_parser_settings parser_settings = {
+    .on_message_begin = on_message_begin,
+    .on_header_field = on_header_field,
+    .on_header_value = on_header_value,
+    .on_body = on_body,
+    .on_message_complete = on_message_complete,
+};
+
+static void on_alloc(uv_handle_t *handle, size_t suggested, uv_buf_t *buf)
+{
+    (void)suggested;
+    struct conn *conn = handle->data;
+    *buf = uv_buf_init(conn->client->read_buffer, READ_SIZE);
+}
+
+static void on_read(uv_stream_t *stream, ssize_t got, const uv_buf_t *buf)
+{
+    struct conn *conn = stream->data;
+    if (got == 0)
+        return;
+    if (conn->state != BUSY || (got < 0 && got != UV_EOF)) {
+        fail_conn(conn, LT_RESET); /* an idle one just ends, whatever came */
+        return;
+    }
+    size_t len = got > 0 ? (size_t)got : 0; /* 0 tells the parser of the end */
+    size_t parsed = http_parser_execute(&conn->parser, &parser_settings, buf->base, len);
+    bool bad = HTTP_PARSER_ERRNO(&conn->parser) != HPE_OK || parsed != len;
+    if (!conn->complete && bad && got > 0) {
+        fail_conn(conn, LT_GARBLED);
+        return;
+    }
+    if (!conn->complete && got < 0) {
+        fail_conn(conn, LT_RESET);
+        return;
+    }
+    if (!conn->complete)
+        return;
+    if (got < 0 || bad || !conn->keep_alive)
+        close_conn(conn);
+    else
+        move(conn, IDLE);
+    report(conn->client, &conn->click, LT_ANSWERED, conn);
+}
+
+static void on_connect(uv_connect_t *request, int status)
+{
+    struct conn *conn = request->data;
+    struct lt_client *client = conn->client;
+    if (conn->state != CONNECTING)
+        return; /* closed meanwhile */
+    if (status == 0)
+        status = uv_read_start((uv_stream_t *)&conn->tcp, on_alloc, on_read);
+    if (status == 0) {
+        client->connects++;
+        http_parser_init(&conn->parser, HTTP_RESPONSE);
+        conn->parser.data = conn;
+        move(conn, IDLE);
+        return;
+    }
+    client->connect_error = status;
+    close_conn(conn);
+    /* The buyer who waited for this connection has been refused. */
+    if (peek_due(client) != NULL) {
+        struct lt_click click = take_due(client);
+        report(client, &click, LT_REFUSED, NULL);
+    }
+}
+
+static void open_conn(struct conn *conn)
+{
+    struct lt_client *client = conn->client;
+    int err = uv_tcp_init(client->loop, &conn->tcp);
+    assert(err == 0); /* it allocates nothing and opens no socket yet */
+    conn->tcp.data = conn;
+    conn->connect.data = conn;
+    conn->complete = false;
+    move(conn, CONNECTING);
+    err = uv_tcp_connect(&conn->connect, &conn->tcp,
+                         (const struct sockaddr *)&client->set.target->address, on_connect);
+    if (err == 0)
+        err = uv_tcp_nodelay(&conn->tcp, 1);
+    if (err < 0) {
+        client->connect_error = err;
+        close_conn(conn);
+    }
+}
+
+static void on_written(uv_write_t *request, int status)
+{
+    struct conn *conn = request->data;
+    if (status < 0 && conn->state == BUSY)
+        fail_conn(conn, LT_RESET);
+}
+
+static void send_click(struct conn *conn, const struct lt_click *click)
+{
+    move(conn, BUSY);
+    conn->click = *click;
+    conn->sent_ns = conn->since_ns - conn->client->start_ns;
+    conn->complete = conn->replayed = conn->in_name = false;
+    conn->body_len = 0;
+    size_t len = lt_request_write(&conn->client->request, click, conn->out);
+    uv_buf_t buf = uv_buf_init(conn->out, (unsigned)len);
+    conn->write.data = conn;
+    if (uv_write(&conn->write, (uv_stream_t *)&conn->tcp, &buf, 1, on_written) < 0)
+        fail_conn(conn, LT_RESET);
+}
+
+/* --- Time --- */
+
+static void dispatch(struct lt_client *client)
+{
+    offer(client, plan_now(client));
+    while (client->lists[IDLE].head != NULL && peek_due(client) != NULL) {
+        struct lt_click click = take_due(client);
+        send_click(client->lists[IDLE].head, &click);
+    }
+    bool more = (!client->stopped && client->due < client->set.plan->count) ||
+                client->again_count > 0 || peek_due(client) != NULL ||
+                client->lists[BUSY].count > 0;
+    if (!more && !client->done) {
+        client->done = true;
+        uv_stop(client->loop);
+    }
+}
+
+static void on_turn(uv_check_t *turn)
+{
+    struct lt_client *client = turn->data;
+    if (client->start_ns != 0 && !client->closing)
+        dispatch(client);
+}
+
+static void on_beat(uv_poll_t *beat, int status, int events)
+{
+    (void)status;
+    (void)events;
+    const struct lt_client *client = beat->data;
+    uint64_t beats;
+    ssize_t got = read(client->beat_fd, &beats, sizeof beats);
+    (void)got; /* it only woke the loop; dispatch() looks at the clock */
+}
+
+static void open_conns(struct lt_client *client, int64_t now_ns)
+{
+    struct list *down = &client->lists[DOWN];
+    while (down->head != NULL && client->lists[CONNECTING].count < CONNECTING_MAX &&
+           down->head->since_ns + RECONNECT_NS <= now_ns)
+        open_conn(down->head);
+}
+
+static void expire(struct lt_client *client, int64_t now_ns)
+{
+    int64_t timeout_ns = client->set.timeout_ms * PS_NS_PER_MS;
+    int64_t plan_ns = now_ns - client->start_ns;
+    struct list *connecting = &client->lists[CONNECTING], *busy = &client->lists[BUSY];
+    while (connecting->head != NULL && connecting->head->since_ns + CONNECT_TIMEOUT_NS <= now_ns) {
+        client->connect_error = UV_ETIMEDOUT;
+        close_conn(connecting->head);
+    }
+    if (client->start_ns == 0)
+        return;
+    while (busy->head != NULL && busy->head->click.at_ns + timeout_ns <= plan_ns)
+        fail_conn(busy->head, LT_NO_ANSWER);
+    const struct lt_click *due;
+    while ((due = peek_due(client)) != NULL && due->at_ns + timeout_ns <= plan_ns) {
+        struct lt_click click = take_due(client);
+        report(client, &click, LT_NO_ANSWER, NULL);
+    }
+}
+
+/* The plan starts when every connection is open, or after a while with those that are. */
+static void warm_up(struct lt_client *client, int64_t now_ns)
+{
+    size_t open = client->lists[IDLE].count;
+    bool late = now_ns - client->created_ns >= WARM_UP_NS;
+    if (client->stopped || (late && open == 0)) {
+        client->done = true;
+        client->failed = !client->stopped;
+        uv_stop(client->loop);
+        return;
+    }
+    if (open < client->set.connections && !late)
+        return;
+    client->start_ns = now_ns + 2 * BEAT_NS;
+    client->next_second_ns = client->start_ns + PS_NS_PER_S;
+    struct itimerspec beat = {{0, BEAT_NS}, {0, BEAT_NS}};
+    if (timerfd_settime(client->beat_fd, 0, &beat, NULL) < 0)
+        client->connect_error = -errno; /* the tick still drives the plan, less evenly */
+}
+
+static void on_tick(uv_timer_t *tick)
+{
+    struct lt_client *client = tick->data;
+    if (client->closing)
+        return;
+    int64_t now_ns = (int64_t)uv_hrtime();
+    if (client->set.stop != NULL && *client->set.stop != 0)
+        client->stopped = true;
+    open_conns(client, now_ns);
+    expire(client, now_ns);
+    if (client->start_ns == 0) {
+        warm_up(client, now_ns);
+    } else if (now_ns >= client->next_second_ns) {
+        client->next_second_ns += PS_NS_PER_S;
+        struct lt_progress progress;
+        lt_client_progress(client, &progress);
+        if (client->set.on_second != NULL)
+            client->set.on_second(&progress, client->set.ctx);
+    }
+}
+
+/* --- Life --- */
+
+static int allow_files(size_t connections, struct ps_fault *fault)
+{
+    struct rlimit limit;
+    rlim_t need = (rlim_t)connections + FILES_BESIDE;
+    if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
+        return ps_fault(fault, PS_E_IO, "--connections", "getrlimit: %s", strerror(errno));
+    if (need > limit.rlim_max)
+        return ps_fault(fault, PS_E_IO, "--connections",
+                        "%zu need %llu open files, and this process may have %llu (ulimit -n)",
+                        connections, (unsigned long long)need, (unsigned long long)limit.rlim_max);
+    if (need <= limit.rlim_cur)
+        return 0;
+    limit.rlim_cur = need;
+    if (setrlimit(RLIMIT_NOFILE, &limit) < 0)
+        return ps_fault(fault, PS_E_IO, "--connections", "setrlimit: %s", strerror(errno));
+    return 0;
+}
+
+static void on_handle_closed(uv_handle_t *handle)
+{
+    struct lt_client *client = handle->data;
+    client->handles--;
+}
+
+/* The three handles; on failure lt_client_free closes those that were made. */
+static int start_handles(struct lt_client *client)
+{
+    client->beat_fd = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
+    if (client->beat_fd < 0)
+        return -errno;
+    int err = uv_timer_init(client->loop, &client->tick);
+    if (err == 0) {
+        client->handles = 1;
+        err = uv_check_init(client->loop, &client->turn);
+    }
+    if (err == 0) {
+        client->handles = 2;
+        err = uv_poll_init(client->loop, &client->beat, client->beat_fd);
+    }
+    if (err == 0)
+        client->handles = 3;
+    client->tick.data = client->turn.data = client->beat.data = client;
+    if (err == 0)
+        err = uv_timer_start(&client->tick, on_tick, 0, TICK_MS);
+    if (err == 0)
+        err = uv_check_start(&client->turn, on_turn);
+    if (err == 0)
+        err = uv_poll_start(&client->beat, UV_READABLE, on_beat);
+    return err;
+}
+
+int lt_client_new(uv_loop_t *loop, const struct lt_client_settings *settings,
+                  struct lt_client **ret_client, struct ps_fault *fault)
+{
+    assert(settings->connections > 0 && settings->plan->count > 0);
+    int err = allow_files(settings->connections, fault);
+    if (err < 0)
+        return err;
+    struct lt_client *client = calloc(1, sizeof *client);
+    if (client == NULL)
+        return ps_fault(fault, PS_E_NOMEM, "", "no memory for the client");
+    client->set = *settings;
+    client->loop = loop;
+    client->beat_fd = -1;
+    client->created_ns = (int64_t)uv_hrtime();
+    client->conns = calloc(settings->connections, sizeof *client->conns);
+    if (settings->retries > 0)
+        client->again = calloc(settings->plan->count, sizeof *client->again);
+    if (client->conns == NULL || (settings->retries > 0 && client->again == NULL)) {
+        err = ps_fault(fault, PS_E_NOMEM, "--connections", "no memory");
+        goto fail;
+    }
+    struct list *down = &client->lists[DOWN];
+    for (size_t i = 0; i < settings->connections; i++) {
+        struct conn *conn = &client->conns[i];
+        conn->client = client;
+        conn->prev = down->tail;
+        *(down->tail != NULL ? &down->tail->next : &down->head) = conn;
+        down->tail = conn;
+        down->count++;
+    }
+    err = lt_request_init(&client->request, settings->target->authority, settings->sale,
+                          settings->sku, settings->user_prefix);
+    if (err < 0) {
+        err = ps_fault(fault, err, "--public", "the host's name is too long");
+        goto fail;
+    }
+    int uv_err = start_handles(client);
+    if (uv_err < 0) {
+        err = ps_fault(fault, PS_E_IO, "", "timer: %s", uv_strerror(uv_err));
+        goto fail;
+    }
+    *ret_client = client;
+    return 0;
+fail:
+    lt_client_free(client);
+    return err;
+}
+
+int lt_client_run(struct lt_client *client, struct ps_fault *fault)
+{
+    while (!client->done)
+        uv_run(client->loop, UV_RUN_DEFAULT);
+    if (client->failed)
+        return ps_fault(fault, PS_E_IO, "--public", "no connection to %s: %s",
+                        client->set.target->authority, uv_strerror(client->connect_error));
+    return 0;
+}
+
+void lt_client_progress(const struct lt_client *client, struct lt_progress *ret_progress)
+{
+    *ret_progress = (struct lt_progress){
+        .elapsed_ns = client->start_ns != 0 ? plan_now(client) : 0,
+        .offered = client->due + client->tried_again,
+        .tried_again = client->tried_again,
+        .waiting = client->due - client->sent + client->again_due,
+        .in_flight = client->lists[BUSY].count,
+        .connected = client->lists[IDLE].count + client->lists[BUSY].count,
+        .connects = client->connects,
+    };
+}
+
+void lt_client_free(struct lt_client *client)
+{
+    if (client == NULL)
+        return;
+    client->closing = true;
+    uv_handle_t *const handles[] = {(uv_handle_t *)&client->tick, (uv_handle_t *)&client->turn,
+                                    (uv_handle_t *)&client->beat};
+    for (size_t i = client->handles; i > 0; i--)
+        uv_close(handles[i - 1], on_handle_closed);
+    static const enum state open[] = {CONNECTING, IDLE, BUSY};
+    for (size_t i = 0; i < PS_ARRAY_LEN(open); i++) {
+        while (client->lists[open[i]].head != NULL)
+            close_conn(client->lists[open[i]].head);
+    }
+    while (client->handles > 0 || client->lists[CLOSING].count > 0)
+        uv_run(client->loop, UV_RUN_ONCE);
+    if (client->beat_fd >= 0)
+        (void)close(client->beat_fd);
+    free(client->again);
+    free(client->conns);
+    free(client);
+}

@@ -1,0 +1,71 @@
+/* The buyers: an open-loop HTTP client on a uv loop. Every click of the plan starts at its moment,
+ * whether or not earlier ones have been answered; latency counts from that moment, so waiting for a
+ * free connection counts too (no coordinated omission). One thread, the loop's. */
+#ifndef LT_CLIENT_H
+#define LT_CLIENT_H
+
+#include "loadtest/plan.h"
+#include "loadtest/target.h"
+
+#include <signal.h>
+#include <uv.h>
+
+enum lt_outcome {
+    LT_ANSWERED,  /* `status` and `body` hold */
+    LT_NO_ANSWER, /* not in time */
+    LT_RESET,     /* the connection ended before the answer was complete */
+    LT_REFUSED,   /* no connection could be made */
+    LT_GARBLED    /* what came back is not HTTP */
+};
+
+/* What became of one click. Pointers hold during the callback. */
+struct lt_answer {
+    enum lt_outcome outcome;
+    const struct lt_click *click;
+    int64_t ended_ns;   /* from the start of the plan */
+    int64_t latency_ns; /* ended minus the click's moment */
+    int64_t lag_ns;     /* sent minus the click's moment; -1: never sent */
+    int status;
+    bool replayed;      /* the answer says Idempotency-Replayed */
+    struct ps_str body; /* cut at 1,024 bytes */
+};
+
+struct lt_progress {
+    int64_t elapsed_ns;
+    uint64_t offered; /* clicks whose moment has come, those tried again included */
+    uint64_t tried_again;
+    size_t waiting; /* for a free connection */
+    size_t in_flight;
+    size_t connected;
+    uint64_t connects; /* since the start */
+};
+
+struct lt_client_settings {
+    const struct lt_target *target;
+    const struct lt_plan *plan;
+    const char *sale;
+    const char *sku;
+    const char *user_prefix; /* buyer n is user "<prefix><n>" */
+    size_t connections;
+    int64_t timeout_ms; /* from the click's moment */
+    uint16_t retries;   /* a buyer without an answer, or with a 503, clicks again, at most so often */
+    const volatile sig_atomic_t *stop; /* not 0: no more clicks are offered; may be NULL */
+    void (*on_answer)(const struct lt_answer *answer, void *ctx); /* once a click */
+    void (*on_second)(const struct lt_progress *progress, void *ctx); /* may be NULL */
+    void *ctx;
+};
+
+struct lt_client;
+
+/* What it points to must live as long. PS_E_NOMEM, PS_E_IO (timer, connection limit of the process:
+ * see the fault). */
+int lt_client_new(uv_loop_t *loop, const struct lt_client_settings *settings,
+                  struct lt_client **ret_client, struct ps_fault *fault) PS_MUST_CHECK;
+/* Opens the connections (at most 5 s), runs the plan, returns when every click has its answer.
+ * Blocks in uv_run. PS_E_IO: not one connection could be made, no click was offered. */
+int lt_client_run(struct lt_client *client, struct ps_fault *fault) PS_MUST_CHECK;
+void lt_client_progress(const struct lt_client *client, struct lt_progress *ret_progress);
+/* Closes everything (turns the loop until that is done). NULL is allowed. */
+void lt_client_free(struct lt_client *client);
+
+#endif

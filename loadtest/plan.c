@@ -1,0 +1,286 @@
+/* Arrival times by inversion: n buyers who act independently of each other arrive at n random
+ * moments whose distribution is the phase's shape. The sorted moments are drawn one after the other
+ * (order statistics of the uniform distribution: given the k-th, the next lies 1 - U^(1/(n-k)) of
+ * the rest of the way on) and pushed through the inverse of the shape's distribution function. So
+ * bursts and gaps are those of life, the number is exact, and the same seed gives the same plan.
+ *
+ * A repeated click is the same person once more, at least REPEAT_MIN_NS after the click before,
+ * at random on average REPEAT_MEAN_NS later: an impatient finger, not a robot. */
+#include "loadtest/plan.h"
+
+#include "common/clock.h"
+#include "common/json.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define REPEAT_MIN_NS  (50 * PS_NS_PER_MS)
+#define REPEAT_MEAN_NS (400 * PS_NS_PER_MS)
+#define REPEAT_MAX_NS  (3 * PS_NS_PER_S)
+#define SPIKE_DECAY    5.0 /* a spike ends at e^-5 of the rate it starts with */
+#define OVER_MAX_MS    INT64_C(86400000)
+
+static const char *const shape_names[] = {"spike", "ramp", "step", "constant", NULL};
+
+const char *lt_shape_name(enum lt_shape shape)
+{
+    return shape_names[shape];
+}
+
+int lt_shape_parse(const char *name, enum lt_shape *ret_shape)
+{
+    for (size_t i = 0; shape_names[i] != NULL; i++) {
+        if (strcmp(name, shape_names[i]) == 0) {
+            *ret_shape = (enum lt_shape)i;
+            return 0;
+        }
+    }
+    return PS_E_INVALID;
+}
+
+int lt_duration_parse(const char *text, int64_t *ret_ms)
+{
+    static const struct {
+        const char *unit;
+        double ms;
+    } units[] = {{"", 1000}, {"s", 1000}, {"ms", 1}, {"m", 60000}, {"h", 3600000}};
+
+    if (text[0] < '0' || text[0] > '9')
+        return PS_E_INVALID;
+    char *end = NULL;
+    double number = strtod(text, &end);
+    for (size_t i = 0; i < PS_ARRAY_LEN(units); i++) {
+        if (strcmp(end, units[i].unit) != 0)
+            continue;
+        double ms = number * units[i].ms;
+        if (!(ms >= 1 && ms <= (double)OVER_MAX_MS))
+            return PS_E_INVALID;
+        *ret_ms = (int64_t)llround(ms);
+        return 0;
+    }
+    return PS_E_INVALID;
+}
+
+static void read_share(struct ps_json_reader *reader, const char *member, double *ret)
+{
+    const json_t *value = ps_json_value(reader, member);
+    if (value == NULL)
+        return;
+    double share = json_number_value(value);
+    if (!json_is_number(value) || !(share >= 0 && share <= 1))
+        ps_json_fault(reader, member, "must be a number from 0 to 1");
+    else
+        *ret = share;
+}
+
+static int read_phase(const json_t *value, size_t index, struct lt_phase *ret_phase,
+                      struct ps_fault *fault)
+{
+    char pointer[32];
+    (void)snprintf(pointer, sizeof pointer, "/phases/%zu", index);
+    struct ps_json_reader reader;
+    ps_json_reader_init(&reader, value, pointer, fault);
+    ps_json_require(&reader, (const char *const[]){"shape", "over_ms", "clicks", NULL});
+    int shape = LT_STEP;
+    struct lt_phase phase = {.clicks = 0};
+    ps_json_enum(&reader, "shape", shape_names, &shape);
+    ps_json_int(&reader, "over_ms", 1, OVER_MAX_MS, &phase.over_ms);
+    ps_json_int(&reader, "clicks", 1, LT_CLICKS_MAX, &phase.clicks);
+    int err = ps_json_done(&reader);
+    if (err < 0)
+        return err;
+    phase.shape = (enum lt_shape)shape;
+    *ret_phase = phase;
+    return 0;
+}
+
+static int read_phases(struct ps_json_reader *reader, struct lt_plan_spec *spec)
+{
+    const json_t *phases = ps_json_value(reader, "phases");
+    if (phases == NULL)
+        return 0;
+    if (!json_is_array(phases) || json_array_size(phases) < 1 ||
+        json_array_size(phases) > LT_PHASES_MAX) {
+        ps_json_fault(reader, "phases", "must be a list of 1 to %d phases", LT_PHASES_MAX);
+        return PS_E_INVALID;
+    }
+    spec->phase_count = json_array_size(phases);
+    for (size_t i = 0; i < spec->phase_count; i++) {
+        int err = read_phase(json_array_get(phases, i), i, &spec->phases[i], reader->fault);
+        if (err < 0)
+            return err;
+    }
+    return 0;
+}
+
+int lt_plan_spec_read(const char *text, size_t len, struct lt_plan_spec *spec,
+                      struct ps_fault *fault)
+{
+    json_t *json = NULL;
+    int err = ps_json_parse(text, len, &json, fault);
+    if (err < 0)
+        return err;
+    struct ps_json_reader reader;
+    ps_json_reader_init(&reader, json, "", fault);
+    int64_t seed = (int64_t)spec->seed;
+    ps_json_int(&reader, "buyers", 0, LT_CLICKS_MAX, &spec->buyers);
+    ps_json_int(&reader, "stock", 1, PS_INT_MAX, &spec->stock);
+    ps_json_int(&reader, "seed", 0, PS_INT_MAX, &seed);
+    spec->seed = (uint64_t)seed;
+    read_share(&reader, "repeat_share", &spec->repeat_share);
+    read_share(&reader, "repeat_key_share", &spec->repeat_key_share);
+    err = reader.err < 0 ? reader.err : read_phases(&reader, spec);
+    if (err == 0)
+        err = ps_json_done(&reader);
+    json_decref(json);
+    return err;
+}
+
+static int check(const struct lt_plan_spec *spec, struct ps_fault *fault)
+{
+    if (spec->stock < 1 || spec->stock > PS_INT_MAX)
+        return ps_fault(fault, PS_E_INVALID, "/stock", "must be 1 or more");
+    if (spec->buyers < 0 || spec->buyers > LT_CLICKS_MAX)
+        return ps_fault(fault, PS_E_INVALID, "/buyers", "must be 0 to %d", LT_CLICKS_MAX);
+    if (!(spec->repeat_share >= 0 && spec->repeat_share <= 1))
+        return ps_fault(fault, PS_E_INVALID, "/repeat_share", "must be 0 to 1");
+    if (!(spec->repeat_key_share >= 0 && spec->repeat_key_share <= 1))
+        return ps_fault(fault, PS_E_INVALID, "/repeat_key_share", "must be 0 to 1");
+    if (spec->phase_count < 1 || spec->phase_count > LT_PHASES_MAX)
+        return ps_fault(fault, PS_E_INVALID, "/phases", "must be 1 to %d", LT_PHASES_MAX);
+    int64_t clicks = 0;
+    for (size_t i = 0; i < spec->phase_count; i++) {
+        const struct lt_phase *phase = &spec->phases[i];
+        if (phase->over_ms < 1 || phase->over_ms > OVER_MAX_MS)
+            return ps_fault(fault, PS_E_INVALID, "/phases", "each must last 1 ms to one day");
+        if (phase->clicks < 1 || phase->clicks > LT_CLICKS_MAX)
+            return ps_fault(fault, PS_E_INVALID, "/phases", "each needs 1 to %d clicks",
+                            LT_CLICKS_MAX);
+        clicks += phase->clicks;
+    }
+    if ((double)clicks * (1 + spec->repeat_share) > LT_CLICKS_MAX)
+        return ps_fault(fault, PS_E_INVALID, "/phases", "more than %d clicks", LT_CLICKS_MAX);
+    return 0;
+}
+
+/* splitmix64 (Steele, Lea, Flood 2014): a counter and a mixing function; any seed is as good. */
+static uint64_t draw(uint64_t *state)
+{
+    uint64_t z = (*state += UINT64_C(0x9e3779b97f4a7c15));
+    z = (z ^ (z >> 30)) * UINT64_C(0xbf58476d1ce4e5b9);
+    z = (z ^ (z >> 27)) * UINT64_C(0x94d049bb133111eb);
+    return z ^ (z >> 31);
+}
+
+/* In (0, 1). */
+static double draw_unit(uint64_t *state)
+{
+    return ((double)(draw(state) >> 12) + 0.5) * 0x1p-52;
+}
+
+/* Where in the phase (0..1) the share `v` of its clicks has come. */
+static double arrived_by(enum lt_shape shape, double v)
+{
+    switch (shape) {
+    case LT_SPIKE:
+        return -log1p(v * expm1(-SPIKE_DECAY)) / SPIKE_DECAY;
+    case LT_RAMP:
+        return sqrt(v);
+    case LT_STEP:
+    case LT_CONSTANT:
+        break;
+    }
+    return v;
+}
+
+static int by_time(const void *left, const void *right)
+{
+    const struct lt_click *a = left, *b = right;
+    if (a->at_ns != b->at_ns)
+        return a->at_ns < b->at_ns ? -1 : 1;
+    return a->buyer < b->buyer ? -1 : a->buyer > b->buyer;
+}
+
+static void add_repeat(struct lt_plan *plan, const struct lt_click *first, uint64_t *random)
+{
+    double delay = -log(draw_unit(random)) * (double)REPEAT_MEAN_NS;
+    if (delay > (double)REPEAT_MAX_NS)
+        delay = (double)REPEAT_MAX_NS;
+    plan->clicks[plan->count++] = (struct lt_click){
+        .at_ns = first->at_ns + REPEAT_MIN_NS + (int64_t)delay,
+        .buyer = first->buyer,
+        .with_key = draw_unit(random) < plan->spec.repeat_key_share,
+        .repeat = true,
+    };
+}
+
+/* Repeats take the place that is left of `room` clicks. */
+static void add_phase(struct lt_plan *plan, const struct lt_phase *phase, int64_t start_ns,
+                      int64_t *first_index, size_t *repeats_left, uint64_t *random)
+{
+    double v = 0;
+    for (int64_t i = 0; i < phase->clicks; i++) {
+        if (phase->shape == LT_CONSTANT)
+            v = (double)i / (double)phase->clicks;
+        else
+            v += (1 - v) * -expm1(log(draw_unit(random)) / (double)(phase->clicks - i));
+        int64_t index = (*first_index)++;
+        bool again = index >= plan->spec.buyers;
+        struct lt_click click = {
+            .at_ns = start_ns + (int64_t)(arrived_by(phase->shape, v) * (double)phase->over_ms *
+                                          (double)PS_NS_PER_MS),
+            .buyer = (uint32_t)(index % plan->spec.buyers),
+            .with_key = !again || draw_unit(random) < plan->spec.repeat_key_share,
+            .repeat = again,
+        };
+        plan->clicks[plan->count++] = click;
+        if (*repeats_left > 0 && draw_unit(random) < plan->spec.repeat_share) {
+            (*repeats_left)--;
+            add_repeat(plan, &click, random);
+        }
+    }
+}
+
+int lt_plan_new(const struct lt_plan_spec *spec, struct lt_plan **ret_plan, struct ps_fault *fault)
+{
+    int err = check(spec, fault);
+    if (err < 0)
+        return err;
+    int64_t first_clicks = 0;
+    for (size_t i = 0; i < spec->phase_count; i++)
+        first_clicks += spec->phases[i].clicks;
+    size_t repeats_left = (size_t)llround((double)first_clicks * spec->repeat_share);
+
+    struct lt_plan *plan = calloc(1, sizeof *plan);
+    if (plan == NULL)
+        return ps_fault(fault, PS_E_NOMEM, "", "no memory for the plan");
+    plan->spec = *spec;
+    if (plan->spec.buyers == 0)
+        plan->spec.buyers = first_clicks;
+    plan->clicks = malloc(((size_t)first_clicks + repeats_left) * sizeof *plan->clicks);
+    if (plan->clicks == NULL) {
+        lt_plan_free(plan);
+        return ps_fault(fault, PS_E_NOMEM, "", "no memory for %lld clicks",
+                        (long long)first_clicks);
+    }
+    uint64_t random = spec->seed;
+    int64_t first_index = 0;
+    bool repeats = repeats_left > 0;
+    for (size_t i = 0; i < spec->phase_count; i++) {
+        add_phase(plan, &spec->phases[i], plan->length_ns, &first_index, &repeats_left, &random);
+        plan->length_ns += spec->phases[i].over_ms * PS_NS_PER_MS;
+    }
+    if (repeats)
+        qsort(plan->clicks, plan->count, sizeof *plan->clicks, by_time);
+    *ret_plan = plan;
+    return 0;
+}
+
+void lt_plan_free(struct lt_plan *plan)
+{
+    if (plan == NULL)
+        return;
+    free(plan->clicks);
+    free(plan);
+}

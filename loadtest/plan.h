@@ -1,0 +1,66 @@
+/* The arrival plan of a rehearsal: who clicks when. Computed before the first click, from a seed,
+ * so that neither the answers nor a slow gateway can move an arrival (open loop). */
+#ifndef LT_PLAN_H
+#define LT_PLAN_H
+
+#include "common/err.h"
+
+enum lt_shape {
+    LT_SPIKE,   /* most at the first moment, then falling off exponentially */
+    LT_RAMP,    /* growing evenly from nothing */
+    LT_STEP,    /* the same mean rate all the time, at random moments */
+    LT_CONSTANT /* evenly spaced: for measuring, not life-like */
+};
+
+#define LT_PHASES_MAX 16
+#define LT_CLICKS_MAX 20000000 /* of a plan; 16 bytes of memory each */
+
+struct lt_phase {
+    enum lt_shape shape;
+    int64_t over_ms;
+    int64_t clicks; /* without the repeated ones */
+};
+
+struct lt_plan_spec {
+    int64_t buyers; /* distinct people; 0 = each click of the phases is by a new one */
+    int64_t stock;
+    double repeat_share;     /* 0..1 of the clicks are repeated by the same buyer soon after */
+    double repeat_key_share; /* 0..1 of the repeated clicks carry the first one's key */
+    uint64_t seed;
+    struct lt_phase phases[LT_PHASES_MAX];
+    size_t phase_count;
+};
+
+struct lt_click {
+    int64_t at_ns; /* from the start of the plan */
+    uint32_t buyer;
+    bool with_key; /* sends the buyer's Idempotency-Key */
+    bool repeat;   /* not the buyer's first click */
+    uint16_t tries; /* how often it was tried before (the client's) */
+};
+
+struct lt_plan {
+    struct lt_plan_spec spec; /* `buyers` filled in */
+    int64_t length_ns;        /* the phases; repeated clicks may come later */
+    size_t count;
+    struct lt_click *clicks; /* in the order of time */
+};
+
+const char *lt_shape_name(enum lt_shape shape);
+int lt_shape_parse(const char *name, enum lt_shape *ret_shape) PS_MUST_CHECK;
+
+/* "3s", "250ms", "2m", or seconds without a unit ("0.5"): 1 ms to one day. PS_E_INVALID. */
+int lt_duration_parse(const char *text, int64_t *ret_ms) PS_MUST_CHECK;
+
+/* Reads the JSON of a plan file over `spec` (members that are absent keep their value; the phases
+ * are replaced). PS_E_INVALID names the member; `spec` is then half filled. */
+int lt_plan_spec_read(const char *text, size_t len, struct lt_plan_spec *spec,
+                      struct ps_fault *fault) PS_MUST_CHECK;
+
+/* PS_E_INVALID: the specification makes no sense, the fault names the member. PS_E_NOMEM.
+ * Owner: the caller (lt_plan_free). */
+int lt_plan_new(const struct lt_plan_spec *spec, struct lt_plan **ret_plan,
+                struct ps_fault *fault) PS_MUST_CHECK;
+void lt_plan_free(struct lt_plan *plan); /* NULL is allowed */
+
+#endif

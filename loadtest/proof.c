@@ -1,0 +1,234 @@
+/* The log is the judge; buyers and gateway are the witnesses. A promise is a 202 that names an
+ * order as accepted (or confirmed, in a replay): it must be found in the log as that buyer's order,
+ * and it may have ended since only by expiry or by being cancelled. A "pending" was no promise: it
+ * may have become anything. */
+#include "loadtest/proof.h"
+
+#include "common/clock.h"
+#include "loadtest/sale.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct judging {
+    const struct oq_fold *fold;
+    const char *sale;
+    const char *user_prefix;
+    int64_t living; /* promises that are still in force */
+    int64_t known;  /* different orders of buyers that are in the log and not void */
+};
+
+static const char *const check_names[LT_CHECKS] = {
+    [LT_CHECK_OVERSOLD] = "oversold", [LT_CHECK_LOST] = "lost",
+    [LT_CHECK_TWICE] = "twice",       [LT_CHECK_PROMISES] = "promises",
+    [LT_CHECK_LEGIBLE] = "legible",   [LT_CHECK_AUDITOR] = "auditor",
+    [LT_CHECK_GATEWAY] = "gateway",   [LT_CHECK_SETTLED] = "settled",
+};
+
+static void __attribute__((format(printf, 4, 5)))
+set_check(struct lt_proof *proof, enum lt_check_name name, bool ok, const char *fmt, ...)
+{
+    struct lt_check *check = &proof->checks[name];
+    check->name = check_names[name];
+    check->ok = ok;
+    va_list args;
+    va_start(args, fmt);
+    (void)vsnprintf(check->text, sizeof check->text, fmt, args);
+    va_end(args);
+    proof->ok = proof->ok && ok;
+}
+
+/* By buyer, then by order, the strongest word first. */
+static int by_buyer(const void *left, const void *right)
+{
+    const struct lt_promise *a = left, *b = right;
+    if (a->buyer != b->buyer)
+        return a->buyer < b->buyer ? -1 : 1;
+    int ids = memcmp(a->order_id.byte, b->order_id.byte, sizeof a->order_id.byte);
+    return ids != 0 ? ids : a->told - b->told;
+}
+
+static bool is_of(const struct judging *judging, const struct oq_order *order, uint32_t buyer)
+{
+    char user[PS_USER_MAX + 1];
+    int len = snprintf(user, sizeof user, "%s%u", judging->user_prefix, buyer);
+    return strcmp(oq_sale_name(order->sale), judging->sale) == 0 &&
+           order->user.len == (size_t)len && memcmp(order->user.at, user, (size_t)len) == 0;
+}
+
+static void judge_promise(struct lt_proof *proof, struct judging *judging,
+                          const struct lt_promise *promise)
+{
+    const struct oq_order *order = oq_fold_order(judging->fold, &promise->order_id);
+    bool found = order != NULL && order->known && is_of(judging, order, promise->buyer);
+    enum oq_state state = found ? oq_order_state(order) : OQ_STATE_VOID;
+    judging->known += found && state != OQ_STATE_VOID;
+    switch ((enum lt_told)promise->told) {
+    case LT_TOLD_ACCEPTED:
+        proof->promised++;
+        proof->lost += !found || state == OQ_STATE_VOID;
+        judging->living += state == OQ_STATE_ACCEPTED || state == OQ_STATE_CONFIRMED;
+        break;
+    case LT_TOLD_RELEASED:
+        /* He was told that it is over. It had better be. */
+        proof->lost += state == OQ_STATE_ACCEPTED || state == OQ_STATE_CONFIRMED;
+        break;
+    case LT_TOLD_PENDING:
+        if (order == NULL)
+            proof->pending_gone++;
+        else if (state == OQ_STATE_VOID)
+            proof->pending_void++;
+        else
+            proof->pending_accepted++;
+        break;
+    }
+}
+
+/* The promises sorted: each order of a buyer is judged once, by the strongest word he was given. */
+static void judge_promises(struct lt_proof *proof, struct judging *judging,
+                           const struct lt_promise *promises, size_t count)
+{
+    int64_t living_before = 0;
+    for (size_t i = 0; i < count; i++) {
+        bool same_buyer = i > 0 && promises[i].buyer == promises[i - 1].buyer;
+        if (same_buyer && ps_uuid_equal(&promises[i].order_id, &promises[i - 1].order_id))
+            continue;
+        if (!same_buyer)
+            living_before = judging->living;
+        judge_promise(proof, judging, &promises[i]);
+        if (judging->living > living_before + 1) {
+            proof->twice++;
+            living_before = judging->living - 1;
+        }
+    }
+}
+
+static int64_t count_in_log(const struct oq_sale *sale)
+{
+    int64_t count = 0;
+    for (size_t i = 0; i < oq_sale_order_count(sale); i++) {
+        const struct oq_order *order = oq_sale_order_at(sale, i);
+        count += order->known && oq_order_state(order) != OQ_STATE_VOID;
+    }
+    return count;
+}
+
+/* The text of the first violation, or "". */
+static const char *first_violation(const json_t *audit)
+{
+    const json_t *violation = json_array_get(json_object_get(audit, "violations"), 0);
+    const char *text = json_string_value(json_object_get(violation, "text"));
+    return text != NULL ? text : "";
+}
+
+/* Violations of I3, I4 and duplicate_id are somebody who has too much. */
+static int64_t count_too_much(const json_t *audit)
+{
+    int64_t count = 0;
+    size_t index;
+    const json_t *violation;
+    json_array_foreach(json_object_get(audit, "violations"), index, violation)
+    {
+        const char *rule = json_string_value(json_object_get(violation, "rule"));
+        count += rule != NULL && (strcmp(rule, "I3") == 0 || strcmp(rule, "I4") == 0 ||
+                                  strcmp(rule, "duplicate_id") == 0);
+    }
+    return count;
+}
+
+static void check_gateway(struct lt_proof *proof)
+{
+    static const char *const members[] = {"adjustments", "held", "confirmed"};
+    if (!json_is_true(json_object_get(proof->gateway, "ok"))) {
+        set_check(proof, LT_CHECK_GATEWAY, false, "the gateway's own audit fails: %s",
+                  first_violation(proof->gateway));
+        return;
+    }
+    for (size_t i = 0; i < PS_ARRAY_LEN(members); i++) {
+        int64_t ours = lt_sale_audit_sum(proof->auditor, members[i]);
+        int64_t theirs = lt_sale_audit_sum(proof->gateway, members[i]);
+        if (ours != theirs) {
+            set_check(proof, LT_CHECK_GATEWAY, false, "%s: the log says %lld, the gateway %lld",
+                      members[i], (long long)ours, (long long)theirs);
+            return;
+        }
+    }
+    set_check(proof, LT_CHECK_GATEWAY, true, "the gateway's own audit is well and agrees");
+}
+
+static void check_all(struct lt_proof *proof, const struct lt_tally *tally, int64_t living)
+{
+    long long sold = (long long)(proof->held + proof->confirmed), stock = (long long)proof->stock;
+    proof->ok = true;
+    set_check(proof, LT_CHECK_OVERSOLD, proof->oversold == 0,
+              "%lld of %lld units are sold: %lld oversold", sold, stock,
+              (long long)proof->oversold);
+    set_check(proof, LT_CHECK_LOST, proof->lost == 0,
+              "of %lld orders promised to buyers, %lld are missing from the log",
+              (long long)proof->promised, (long long)proof->lost);
+    set_check(proof, LT_CHECK_TWICE, proof->twice == 0, "%lld buyers have more than one",
+              (long long)proof->twice);
+    set_check(proof, LT_CHECK_PROMISES, living <= proof->stock,
+              "%lld promises in force for %lld units", (long long)living, stock);
+    uint64_t garbled = lt_tally_count(tally, "garbled");
+    set_check(proof, LT_CHECK_LEGIBLE, garbled == 0, "%llu answers could not be read",
+              (unsigned long long)garbled);
+    const char *violation = first_violation(proof->auditor);
+    set_check(proof, LT_CHECK_AUDITOR, json_is_true(json_object_get(proof->auditor, "ok")),
+              violation[0] == '\0' ? "the auditor read %lld records and finds no fault%s"
+                                   : "the auditor read %lld records: %s",
+              (long long)proof->records, violation);
+    check_gateway(proof);
+    long long in_doubt = (long long)lt_sale_audit_sum(proof->gateway, "in_doubt");
+    set_check(proof, LT_CHECK_SETTLED, in_doubt == 0, "%lld units are still in doubt", in_doubt);
+}
+
+int lt_proof_make(const struct lt_tally *tally, struct oq_audit *audit, json_t *gateway,
+                  const char *sale, const char *user_prefix, int64_t records,
+                  struct lt_proof *ret_proof)
+{
+    struct lt_proof proof = {.made = true, .records = records, .gateway = gateway};
+    struct judging judging = {oq_audit_fold(audit), sale, user_prefix, 0, 0};
+    int err = tally->out_of_memory ? PS_E_NOMEM : 0;
+    if (err == 0)
+        err = oq_audit_report(audit, sale, ps_clock_wall_ms(&ps_clock_system), NULL, 0,
+                              &proof.auditor);
+    size_t size = tally->promise_count * sizeof *tally->promises;
+    struct lt_promise *promises = NULL;
+    if (err == 0) {
+        promises = malloc(size + 1);
+        err = promises == NULL ? PS_E_NOMEM : 0;
+    }
+    if (err < 0) {
+        lt_proof_done(&proof);
+        return err;
+    }
+    if (size > 0) {
+        memcpy(promises, tally->promises, size);
+        qsort(promises, tally->promise_count, sizeof *promises, by_buyer);
+    }
+    judge_promises(&proof, &judging, promises, tally->promise_count);
+    free(promises);
+
+    proof.stock = lt_sale_audit_sum(proof.auditor, "adjustments");
+    proof.held = lt_sale_audit_sum(proof.auditor, "held");
+    proof.confirmed = lt_sale_audit_sum(proof.auditor, "confirmed");
+    proof.released = lt_sale_audit_sum(proof.auditor, "released");
+    proof.available = lt_sale_audit_sum(proof.auditor, "available");
+    int64_t over = proof.held + proof.confirmed - proof.stock;
+    proof.oversold = over > 0 ? over : 0;
+    proof.twice += count_too_much(proof.auditor);
+    proof.untold = count_in_log(oq_fold_sale(judging.fold, sale, strlen(sale))) - judging.known;
+    check_all(&proof, tally, judging.living);
+    *ret_proof = proof;
+    return 0;
+}
+
+void lt_proof_done(struct lt_proof *proof)
+{
+    json_decref(proof->auditor);
+    json_decref(proof->gateway);
+    proof->auditor = proof->gateway = NULL;
+}

@@ -1,0 +1,48 @@
+/* The proof: what buyers were told, what the log says, and what the gateway says of itself, held
+ * against each other. */
+#ifndef LT_PROOF_H
+#define LT_PROOF_H
+
+#include "loadtest/tally.h"
+#include "queue/audit.h"
+
+enum lt_check_name {
+    LT_CHECK_OVERSOLD, /* the log gives away no more units than there are */
+    LT_CHECK_LOST,     /* every promised order is in the log, the buyer's own, in force or ended */
+    LT_CHECK_TWICE,    /* nobody was promised, or has, more than one */
+    LT_CHECK_PROMISES, /* no more promises than units */
+    LT_CHECK_LEGIBLE,  /* no answer, which may have been a promise, was unreadable */
+    LT_CHECK_AUDITOR,  /* the auditor finds nothing in the records */
+    LT_CHECK_GATEWAY,  /* the gateway's own audit is well and has the same numbers */
+    LT_CHECK_SETTLED,  /* nothing is in doubt any more */
+    LT_CHECKS
+};
+
+struct lt_check {
+    const char *name; /* "oversold" */
+    bool ok;
+    char text[200]; /* what was found, for people */
+};
+
+struct lt_proof {
+    bool made; /* false: `why_not`, and nothing else holds */
+    bool ok;
+    char why_not[400];
+    struct lt_check checks[LT_CHECKS];
+    int64_t records;                                  /* read from the log */
+    int64_t stock, held, confirmed, released, available; /* by the log */
+    int64_t oversold, lost, twice;
+    int64_t promised;       /* different orders that buyers were told are accepted */
+    int64_t untold;         /* accepted in the log, but the buyer never heard of it */
+    int64_t pending_accepted, pending_void, pending_gone; /* what became of each "pending" */
+    json_t *auditor, *gateway; /* the two reports; owned */
+};
+
+/* `gateway` is the gateway's own audit (taken over). PS_E_NOT_FOUND: the records have no such sale;
+ * PS_E_NOMEM. Owner of *ret_proof's reports: lt_proof_done. */
+int lt_proof_make(const struct lt_tally *tally, struct oq_audit *audit, json_t *gateway,
+                  const char *sale, const char *user_prefix, int64_t records,
+                  struct lt_proof *ret_proof) PS_MUST_CHECK;
+void lt_proof_done(struct lt_proof *proof);
+
+#endif

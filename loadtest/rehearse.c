@@ -1,0 +1,296 @@
+/* A rehearsal in its order: look whom it would hit, make the sale, let the buyers come, wait until
+ * the gateway has nothing in doubt, read the whole log back, judge, report. Ctrl-C ends the coming
+ * of buyers and nothing else: what they were told is still held against the log. */
+#include "loadtest/rehearse.h"
+
+#include "common/clock.h"
+#include "loadtest/report_html.h"
+#include "loadtest/sale.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+
+#define SALE_OUTLIVES_MS 3600000
+#define AGREE_TRIES      5
+#define PATH_MAX_LEN     4096
+
+struct rehearsal {
+    const struct lt_options *options;
+    const volatile sig_atomic_t *stop;
+    struct lt_target public_target;
+    struct lt_admin admin;
+    struct lt_plan *plan;
+    struct lt_tally *tally;
+    struct oq_audit *audit;
+    struct lt_proof proof;
+    struct lt_report report;
+    char sale[PS_NAME_MAX + 1];
+    char user_prefix[PS_NAME_MAX + 1];
+};
+
+static int aim(struct rehearsal *rehearsal, struct ps_fault *fault)
+{
+    const struct lt_options *options = rehearsal->options;
+    int err = lt_target_parse(options->public_url, "--public", &rehearsal->public_target, fault);
+    if (err == 0)
+        err = lt_target_parse(options->admin_url, "--admin", &rehearsal->admin.target, fault);
+    if (err < 0)
+        return err;
+    const struct {
+        const char *option;
+        const struct lt_target *target;
+    } targets[] = {{"--public", &rehearsal->public_target}, {"--admin", &rehearsal->admin.target}};
+    for (size_t i = 0; i < PS_ARRAY_LEN(targets); i++) {
+        if (!targets[i].target->loopback && !options->own_target)
+            return ps_fault(fault, PS_E_PERMISSION, targets[i].option,
+                            "%s is not this machine. A rehearsal is an attack on whoever does not "
+                            "expect it: if it is yours to load, say --i-own-this-target",
+                            targets[i].target->host);
+    }
+    return 0;
+}
+
+static int read_token(struct rehearsal *rehearsal, struct ps_fault *fault)
+{
+    char path[PATH_MAX_LEN];
+    const struct lt_options *options = rehearsal->options;
+    if (options->token_file != NULL)
+        return lt_admin_read_token(options->token_file, &rehearsal->admin, fault);
+    int len = snprintf(path, sizeof path, "%s/admin.token", options->state_dir);
+    if (len < 0 || (size_t)len >= sizeof path)
+        return ps_fault(fault, PS_E_INVALID, "--state-dir", "is too long");
+    return lt_admin_read_token(path, &rehearsal->admin, fault);
+}
+
+/* A sale's name is used once: when another rehearsal took this second's, the next one is ours. */
+static int make_sale(struct rehearsal *rehearsal, struct ps_fault *fault)
+{
+    for (;;) {
+        int64_t now_ms = ps_clock_wall_ms(&ps_clock_system);
+        lt_sale_name(now_ms, rehearsal->sale);
+        int err = lt_sale_open(&rehearsal->admin, rehearsal->sale, rehearsal->plan->spec.stock,
+                               now_ms + rehearsal->plan->length_ns / PS_NS_PER_MS +
+                                   SALE_OUTLIVES_MS,
+                               fault);
+        if (err != PS_E_EXISTS)
+            return err;
+        err = lt_admin_wait(&rehearsal->admin, 1000 - now_ms % 1000);
+        if (err < 0)
+            return ps_fault(fault, err, "", "told to stop");
+    }
+}
+
+static void on_answer(const struct lt_answer *answer, void *ctx)
+{
+    struct rehearsal *rehearsal = ctx;
+    lt_tally_add(rehearsal->tally, answer);
+}
+
+static void on_second(const struct lt_progress *progress, void *ctx)
+{
+    const struct rehearsal *rehearsal = ctx;
+    char count[LT_COUNT_LEN + 1];
+    fprintf(stderr, "%4.0f s  offered %s", (double)progress->elapsed_ns / (double)PS_NS_PER_S,
+            lt_count((int64_t)progress->offered, count));
+    for (size_t i = 0; i < rehearsal->tally->verdict_count; i++) {
+        const struct lt_verdict_tally *verdict = rehearsal->tally->verdicts[i];
+        if (verdict->latency.count > 0 || i == LT_V_ACCEPTED)
+            fprintf(stderr, "  %s %s", verdict->name,
+                    lt_count((int64_t)verdict->latency.count, count));
+    }
+    fprintf(stderr, "  in flight %zu  waiting %zu\n", progress->in_flight, progress->waiting);
+}
+
+static int64_t cpu_us(void)
+{
+    struct rusage usage = {0};
+    (void)getrusage(RUSAGE_SELF, &usage); /* cannot fail with these arguments */
+    return (usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) * INT64_C(1000000) +
+           usage.ru_utime.tv_usec + usage.ru_stime.tv_usec;
+}
+
+static int let_buyers_come(struct rehearsal *rehearsal, struct ps_fault *fault)
+{
+    const struct lt_options *options = rehearsal->options;
+    uv_loop_t loop;
+    int uv_err = uv_loop_init(&loop);
+    if (uv_err < 0)
+        return ps_fault(fault, PS_E_IO, "", "event loop: %s", uv_strerror(uv_err));
+    struct lt_client_settings settings = {
+        .target = &rehearsal->public_target,
+        .plan = rehearsal->plan,
+        .sale = rehearsal->sale,
+        .sku = LT_SKU,
+        .user_prefix = rehearsal->user_prefix,
+        .connections = (size_t)options->connections,
+        .timeout_ms = options->timeout_ms,
+        .retries = (uint16_t)options->retries,
+        .stop = rehearsal->stop,
+        .on_answer = on_answer,
+        .on_second = options->quiet ? NULL : on_second,
+        .ctx = rehearsal,
+    };
+    struct lt_client *client = NULL;
+    int err = lt_client_new(&loop, &settings, &client, fault);
+    if (err == 0) {
+        int64_t cpu_before_us = cpu_us();
+        err = lt_client_run(client, fault);
+        struct lt_report *report = &rehearsal->report;
+        report->cpu_us = cpu_us() - cpu_before_us;
+        lt_client_progress(client, &report->end);
+        report->started_wall_ms =
+            ps_clock_wall_ms(&ps_clock_system) - report->end.elapsed_ns / PS_NS_PER_MS;
+        report->interrupted = *rehearsal->stop != 0;
+    }
+    lt_client_free(client);
+    (void)uv_loop_close(&loop); /* every handle is closed: it has nothing to refuse */
+    return err;
+}
+
+static bool agree(const json_t *gateway, const struct oq_audit *audit, const char *name)
+{
+    const struct oq_fold *fold = oq_audit_fold(audit);
+    const struct oq_sale *sale = oq_fold_sale(fold, name, strlen(name));
+    struct oq_totals totals = {0};
+    uint32_t sku;
+    if (sale != NULL && oq_sale_sku_find(sale, LT_SKU, strlen(LT_SKU), &sku) == 0)
+        oq_sale_totals(sale, sku, &totals);
+    return lt_sale_audit_sum(gateway, "held") == totals.held &&
+           lt_sale_audit_sum(gateway, "confirmed") == totals.confirmed;
+}
+
+/* Orders may expire while it reads, so the gateway is asked again when the two do not agree; what
+ * they do not agree upon in the end is a finding. */
+static int prove(struct rehearsal *rehearsal, struct ps_fault *fault)
+{
+    int64_t records = 0;
+    json_t *gateway = NULL;
+    int err = 0;
+    for (int tries = 0; tries < AGREE_TRIES; tries++) {
+        json_decref(gateway);
+        gateway = NULL;
+        err = lt_sale_settle(&rehearsal->admin, rehearsal->sale, rehearsal->options->settle_ms,
+                             &gateway, fault);
+        if (err == 0)
+            err = lt_sale_read_log(&rehearsal->admin, rehearsal->sale, rehearsal->audit, &records,
+                                   fault);
+        if (err < 0 || agree(gateway, rehearsal->audit, rehearsal->sale))
+            break;
+    }
+    if (err < 0) {
+        json_decref(gateway);
+        return err;
+    }
+    err = lt_proof_make(rehearsal->tally, rehearsal->audit, gateway, rehearsal->sale,
+                        rehearsal->user_prefix, records, &rehearsal->proof);
+    if (err < 0)
+        return ps_fault(fault, err, "", "judging the records: %s", ps_err_text(err));
+    return 0;
+}
+
+static int write_json(const struct lt_report *report, const char *path)
+{
+    json_t *json = lt_report_json(report);
+    int failed = json == NULL ? -1 : json_dump_file(json, path, JSON_INDENT(2) | JSON_REAL_PRECISION(9));
+    json_decref(json);
+    if (failed != 0)
+        fprintf(stderr, "penstock-rehearse: --json: %s could not be written\n", path);
+    return failed;
+}
+
+static int write_html(const struct lt_report *report, const char *path)
+{
+    FILE *file = fopen(path, "we");
+    bool failed = file == NULL;
+    if (file != NULL) {
+        lt_report_html(report, file);
+        failed = ferror(file) != 0;
+        failed = fclose(file) != 0 || failed;
+    }
+    if (failed)
+        fprintf(stderr, "penstock-rehearse: --html: %s: %s\n", path, strerror(errno));
+    return failed ? -1 : 0;
+}
+
+/* The exit status. */
+static int tell(struct rehearsal *rehearsal)
+{
+    const struct lt_options *options = rehearsal->options;
+    struct lt_report *report = &rehearsal->report;
+    report->plan = rehearsal->plan;
+    report->sale = rehearsal->sale;
+    report->public_authority = rehearsal->public_target.authority;
+    report->connections = (size_t)options->connections;
+    report->timeout_ms = options->timeout_ms;
+    report->tally = rehearsal->tally;
+    report->proof = &rehearsal->proof;
+    lt_report_sales(report, oq_audit_fold(rehearsal->audit));
+    if (options->summary)
+        lt_report_print_summary(report, stdout);
+    else
+        lt_report_print(report, stdout);
+    int failed = fflush(stdout) != 0 ? -1 : 0;
+    if (options->json_path != NULL)
+        failed |= write_json(report, options->json_path);
+    if (options->html_path != NULL)
+        failed |= write_html(report, options->html_path);
+    return rehearsal->proof.made && rehearsal->proof.ok && failed == 0 ? LT_EXIT_PROVED
+                                                                       : LT_EXIT_FAILED;
+}
+
+static int complain(const struct ps_fault *fault, int status)
+{
+    fprintf(stderr, "penstock-rehearse: %s%s%s\n", fault->path, fault->path[0] != '\0' ? ": " : "",
+            fault->text);
+    return status;
+}
+
+static int run(struct rehearsal *rehearsal)
+{
+    const struct lt_options *options = rehearsal->options;
+    struct ps_fault fault = {.path = ""};
+    if (lt_plan_new(&options->plan, &rehearsal->plan, &fault) < 0 || aim(rehearsal, &fault) < 0 ||
+        read_token(rehearsal, &fault) < 0)
+        return complain(&fault, LT_EXIT_USAGE);
+    if (lt_tally_new(&rehearsal->tally) < 0 || oq_audit_new(&rehearsal->audit) < 0) {
+        (void)ps_fault(&fault, PS_E_NOMEM, "", "out of memory");
+        return complain(&fault, LT_EXIT_FAILED);
+    }
+    if (make_sale(rehearsal, &fault) < 0)
+        return complain(&fault, LT_EXIT_FAILED);
+    /* Users of their own, so that the limits of an earlier rehearsal do not follow this one. */
+    (void)snprintf(rehearsal->user_prefix, sizeof rehearsal->user_prefix, "%s-",
+                   rehearsal->sale + strlen("rehearsal-"));
+    if (let_buyers_come(rehearsal, &fault) < 0)
+        return complain(&fault, LT_EXIT_FAILED);
+    if (prove(rehearsal, &fault) < 0) {
+        rehearsal->proof.made = rehearsal->proof.ok = false;
+        (void)snprintf(rehearsal->proof.why_not, sizeof rehearsal->proof.why_not, "%s", fault.text);
+    }
+    int status = tell(rehearsal);
+    if (options->end_sale && lt_sale_end(&rehearsal->admin, rehearsal->sale, &fault) < 0)
+        return complain(&fault, LT_EXIT_FAILED);
+    return status;
+}
+
+int lt_rehearse(const struct lt_options *options, const volatile sig_atomic_t *stop)
+{
+    struct rehearsal *rehearsal = calloc(1, sizeof *rehearsal);
+    if (rehearsal == NULL) {
+        fputs("penstock-rehearse: out of memory\n", stderr);
+        return LT_EXIT_FAILED;
+    }
+    rehearsal->options = options;
+    rehearsal->stop = stop;
+    rehearsal->admin.stop = stop;
+    int status = run(rehearsal);
+    lt_proof_done(&rehearsal->proof);
+    oq_audit_free(rehearsal->audit);
+    lt_tally_free(rehearsal->tally);
+    lt_plan_free(rehearsal->plan);
+    free(rehearsal);
+    return status;
+}

@@ -1,0 +1,33 @@
+/* The rehearsal as one piece of work, from its options to its result; main is only its shell. */
+#ifndef LT_REHEARSE_H
+#define LT_REHEARSE_H
+
+#include "loadtest/plan.h"
+
+#include <signal.h>
+
+struct lt_options {
+    const char *public_url, *admin_url;
+    const char *state_dir;
+    const char *token_file; /* NULL: "<state_dir>/admin.token" */
+    const char *json_path, *html_path; /* NULL: none */
+    bool own_target; /* other machines may be aimed at */
+    bool summary, quiet, end_sale, help, version;
+    int64_t connections, timeout_ms, settle_ms, retries;
+    struct lt_plan_spec plan;
+};
+
+/* Reads the command line (and the plan file that it names). PS_E_INVALID: the fault names the
+ * option. Strings are borrowed from argv. */
+int lt_options_read(int argc, char **argv, struct lt_options *ret_options,
+                    struct ps_fault *fault) PS_MUST_CHECK;
+void lt_options_help(void);
+
+/* Exit statuses. */
+enum { LT_EXIT_PROVED = 0, LT_EXIT_FAILED = 1, LT_EXIT_USAGE = 2 };
+
+/* Runs it: result on stdout, progress and errors on stderr. `stop`: 1 = end the plan and report, 2 =
+ * give up. Returns the exit status. */
+int lt_rehearse(const struct lt_options *options, const volatile sig_atomic_t *stop);
+
+#endif

@@ -1,0 +1,250 @@
+/* The numbers of the report and its text. A latency group merges the histograms of its verdicts,
+ * so the percentiles are those of the group, not averages of percentiles. */
+#include "loadtest/report.h"
+
+#include "common/clock.h"
+
+#include <string.h>
+
+/* How a shopkeeper would say it. */
+static const struct {
+    const char *verdict, *text;
+} phrases[] = {
+    {"pending", "were told \"perhaps\" (the log was slow)"},
+    {"replayed", "were clicks again by people who were shown the order they had"},
+    {"no_answer", "waited in vain for an answer"},
+    {"reset", "lost their connection before the answer"},
+    {"refused", "found the door shut (no connection)"},
+    {"garbled", "got an answer that makes no sense"},
+    {"sold_out", "were told \"sold out\""},
+    {"user_limit", "wanted more than one buyer may have"},
+    {"user_rate", "clicked too fast and were slowed down"},
+    {"ip_rate", "came from an address that clicks too fast"},
+    {"sale_rate", "met the speed limit of the sale"},
+    {"global_rate", "met the speed limit of the shop"},
+    {"idempotency_in_progress", "clicked again while the first click was being answered"},
+    {"unauthenticated", "were not known (401)"},
+    {"shed", "were sent away because of overload"},
+};
+
+const char *lt_count(int64_t count, char text[LT_COUNT_LEN + 1])
+{
+    char digits[24];
+    int len = snprintf(digits, sizeof digits, "%lld", (long long)count);
+    int at = 0;
+    for (int i = 0; i < len; i++) {
+        if (i > 0 && (len - i) % 3 == 0 && digits[i - 1] != '-')
+            text[at++] = ',';
+        text[at++] = digits[i];
+    }
+    text[at] = '\0';
+    return text;
+}
+
+void lt_report_sales(struct lt_report *report, const struct oq_fold *fold)
+{
+    report->last_sold_ns = -1;
+    const struct oq_sale *sale = oq_fold_sale(fold, report->sale, strlen(report->sale));
+    size_t count = sale != NULL ? oq_sale_order_count(sale) : 0;
+    /* Twice: the latest moment first, so that the slots do not widen under the numbers. */
+    for (int round = 0; round < 2; round++) {
+        for (size_t i = 0; i < count; i++) {
+            const struct oq_order *order = oq_sale_order_at(sale, i);
+            if (!order->known || oq_order_state(order) == OQ_STATE_VOID)
+                continue;
+            int64_t at_ns = (order->reserved_at_ms - report->started_wall_ms) * PS_NS_PER_MS;
+            size_t slot = lt_tally_slot(report->tally, at_ns);
+            if (round == 1)
+                report->sold[slot] += (uint32_t)order->quantity;
+            if (at_ns > report->last_sold_ns)
+                report->last_sold_ns = at_ns;
+        }
+    }
+}
+
+struct lt_latency lt_latency_of(const struct ps_histogram *histogram)
+{
+    const double ns_per_ms = (double)PS_NS_PER_MS;
+    return (struct lt_latency){
+        .count = histogram->count,
+        .p50_ms = (double)ps_histogram_percentile(histogram, 50) / ns_per_ms,
+        .p90_ms = (double)ps_histogram_percentile(histogram, 90) / ns_per_ms,
+        .p99_ms = (double)ps_histogram_percentile(histogram, 99) / ns_per_ms,
+        .p99_9_ms = (double)ps_histogram_percentile(histogram, 99.9) / ns_per_ms,
+        .max_ms = (double)histogram->max_ns / ns_per_ms,
+    };
+}
+
+static bool has_answer(size_t verdict)
+{
+    return verdict <= LT_V_REPLAYED || verdict >= LT_V_FIXED;
+}
+
+struct lt_latency lt_report_latency(const struct lt_report *report, enum lt_over over)
+{
+    struct ps_histogram sum;
+    ps_histogram_init(&sum);
+    for (size_t i = 0; i < report->tally->verdict_count; i++) {
+        const struct lt_verdict_tally *verdict = report->tally->verdicts[i];
+        bool in = over == LT_OVER_ALL   ? has_answer(i)
+                  : over == LT_OVER_YES ? i == LT_V_ACCEPTED
+                                        : verdict->refusal;
+        if (in)
+            ps_histogram_merge(&sum, &verdict->latency);
+    }
+    return lt_latency_of(&sum);
+}
+
+uint64_t lt_report_answered(const struct lt_report *report)
+{
+    uint64_t count = 0;
+    for (size_t i = 0; i < report->tally->verdict_count; i++)
+        count += has_answer(i) ? report->tally->verdicts[i]->latency.count : 0;
+    return count;
+}
+
+uint64_t lt_report_unanswered(const struct lt_report *report)
+{
+    return report->tally->clicks - lt_report_answered(report);
+}
+
+static const char *phrase_of(const char *verdict)
+{
+    for (size_t i = 0; i < PS_ARRAY_LEN(phrases); i++) {
+        if (strcmp(phrases[i].verdict, verdict) == 0)
+            return phrases[i].text;
+    }
+    return NULL;
+}
+
+/* What an operator should know before he believes the numbers. */
+static void print_hints(const struct lt_report *report, FILE *out)
+{
+    const struct lt_tally *tally = report->tally;
+    char text[LT_COUNT_LEN + 1];
+    if (report->interrupted)
+        fputs("Note: interrupted; the plan was not played to its end.\n", out);
+    if (tally->never_sent > 0)
+        fprintf(out,
+                "Note: %s clicks never found a free connection; with a healthy gateway, use more "
+                "--connections.\n",
+                lt_count((int64_t)tally->never_sent, text));
+    if (lt_tally_count(tally, "unauthenticated") > 0)
+        fputs("Note: 401 means that the gateway does not believe X-User-Id from this machine: is "
+              "it in trusted_proxies?\n",
+              out);
+    if (report->proof->made && report->proof->untold > 0)
+        fprintf(out,
+                "Note: %s orders are in the log although no buyer read the answer; they would "
+                "find them when they try again.\n",
+                lt_count(report->proof->untold, text));
+}
+
+static void print_proof_line(const struct lt_report *report, FILE *out)
+{
+    const struct lt_proof *proof = report->proof;
+    if (!proof->made) {
+        fprintf(out, "THE PROOF COULD NOT BE MADE: %s\n", proof->why_not);
+        return;
+    }
+    char sold[LT_COUNT_LEN + 1], stock[LT_COUNT_LEN + 1], records[LT_COUNT_LEN + 1];
+    fprintf(out, "Proof: all %s records of the order log were read back and counted again:\n",
+            lt_count(proof->records, records));
+    fprintf(out, "%s of %s units sold, %lld oversold, %lld lost, %lld sold twice to one buyer.\n",
+            lt_count(proof->held + proof->confirmed, sold), lt_count(proof->stock, stock),
+            (long long)proof->oversold, (long long)proof->lost, (long long)proof->twice);
+    fputs(proof->ok ? "The proof holds.\n" : "THE PROOF FAILS:\n", out);
+    for (size_t i = 0; i < LT_CHECKS; i++) {
+        if (!proof->checks[i].ok)
+            fprintf(out, "  %s\n", proof->checks[i].text);
+    }
+}
+
+void lt_report_print_summary(const struct lt_report *report, FILE *out)
+{
+    const struct lt_tally *tally = report->tally;
+    char buyers[LT_COUNT_LEN + 1], clicks[LT_COUNT_LEN + 1], stock[LT_COUNT_LEN + 1];
+    fprintf(out, "%s buyers came for %s units and clicked %s times, within %.1f seconds.\n\n",
+            lt_count(report->plan->spec.buyers, buyers), lt_count(report->plan->spec.stock, stock),
+            lt_count((int64_t)tally->clicks, clicks), (double)report->plan->length_ns / 1e9);
+    char count[LT_COUNT_LEN + 1];
+    fprintf(out, "%12s got an order",
+            lt_count((int64_t)tally->verdicts[LT_V_ACCEPTED]->latency.count, count));
+    if (report->last_sold_ns >= 0)
+        fprintf(out, "; the last one was accepted %.2f s after the start",
+                (double)report->last_sold_ns / 1e9);
+    fputs("\n", out);
+    for (size_t i = LT_V_ACCEPTED + 1; i < tally->verdict_count; i++) {
+        const struct lt_verdict_tally *verdict = tally->verdicts[i];
+        if (verdict->latency.count == 0)
+            continue;
+        const char *phrase = phrase_of(verdict->name);
+        fprintf(out, "%12s %s%s\n", lt_count((int64_t)verdict->latency.count, count),
+                phrase != NULL ? phrase : "were answered ", phrase != NULL ? "" : verdict->name);
+    }
+    struct lt_latency all = lt_report_latency(report, LT_OVER_ALL);
+    fprintf(out,
+            "\nHalf of the answers came within %.1f ms, 99 of 100 within %.1f ms, all within "
+            "%.1f ms.\n",
+            all.p50_ms, all.p99_ms, all.max_ms);
+    print_proof_line(report, out);
+    print_hints(report, out);
+}
+
+static void print_latency(const char *name, const struct lt_latency *latency, FILE *out)
+{
+    char count[LT_COUNT_LEN + 1];
+    fprintf(out, "  %-24s %12s", name, lt_count((int64_t)latency->count, count));
+    if (latency->count > 0)
+        fprintf(out, " %9.2f %9.2f %9.2f %9.2f %9.2f", latency->p50_ms, latency->p90_ms,
+                latency->p99_ms, latency->p99_9_ms, latency->max_ms);
+    fputs("\n", out);
+}
+
+void lt_report_print(const struct lt_report *report, FILE *out)
+{
+    const struct lt_plan_spec *spec = &report->plan->spec;
+    const struct lt_tally *tally = report->tally;
+    const struct lt_proof *proof = report->proof;
+    fprintf(out, "Rehearsal %s at %s\n", report->sale, report->public_authority);
+    fprintf(out, "  %lld buyers, %llu clicks (%llu repeated, %llu tried again), %lld units, seed %llu\n",
+            (long long)spec->buyers, (unsigned long long)tally->clicks,
+            (unsigned long long)tally->repeats, (unsigned long long)tally->tries_again,
+            (long long)spec->stock, (unsigned long long)spec->seed);
+    for (size_t i = 0; i < spec->phase_count; i++)
+        fprintf(out, "  %s of %lld clicks over %.3g s\n", lt_shape_name(spec->phases[i].shape),
+                (long long)spec->phases[i].clicks, (double)spec->phases[i].over_ms / 1e3);
+    fprintf(out, "\n  %-24s %12s %9s %9s %9s %9s %9s\n", "ms from the planned moment", "count",
+            "p50", "p90", "p99", "p99.9", "max");
+    for (size_t i = 0; i < tally->verdict_count; i++) {
+        struct lt_latency latency = lt_latency_of(&tally->verdicts[i]->latency);
+        if (latency.count > 0)
+            print_latency(tally->verdicts[i]->name, &latency, out);
+    }
+    struct lt_latency all = lt_report_latency(report, LT_OVER_ALL);
+    print_latency("all answers", &all, out);
+
+    struct lt_latency lag = lt_latency_of(&tally->lag);
+    fprintf(out,
+            "\nClient: %zu connections (%llu opened), %.1f us CPU a click, clicks sent late by p99 "
+            "%.2f ms, max %.2f ms\n",
+            report->connections, (unsigned long long)report->end.connects,
+            tally->clicks > 0 ? (double)report->cpu_us / (double)tally->clicks : 0.0, lag.p99_ms,
+            lag.max_ms);
+    if (proof->made) {
+        fprintf(out,
+                "Stock:  %lld units: %lld held, %lld confirmed, %lld left; %lld were released\n",
+                (long long)proof->stock, (long long)proof->held, (long long)proof->confirmed,
+                (long long)proof->available, (long long)proof->released);
+        if (tally->verdicts[LT_V_PENDING]->latency.count > 0)
+            fprintf(out, "Pending: %lld became orders, %lld void, %lld never reached the log\n",
+                    (long long)proof->pending_accepted, (long long)proof->pending_void,
+                    (long long)proof->pending_gone);
+        fputs("Checks:\n", out);
+        for (size_t i = 0; i < LT_CHECKS; i++)
+            fprintf(out, "  %-6s %-9s %s\n", proof->checks[i].ok ? "ok" : "FAILED",
+                    proof->checks[i].name, proof->checks[i].text);
+    }
+    print_proof_line(report, out);
+    print_hints(report, out);
+}

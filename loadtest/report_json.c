@@ -1,0 +1,142 @@
+/* The report as a JSON document; README.md lists every member. Built with json_pack, which gives
+ * NULL when memory runs out anywhere, so one check at the end is enough. */
+#include "common/clock.h"
+#include "loadtest/report.h"
+
+static json_t *latency_json(const struct lt_latency *latency)
+{
+    return json_pack("{s:I, s:f, s:f, s:f, s:f, s:f}", "count", (json_int_t)latency->count, "p50",
+                     latency->p50_ms, "p90", latency->p90_ms, "p99", latency->p99_ms, "p99_9",
+                     latency->p99_9_ms, "max", latency->max_ms);
+}
+
+static json_t *plan_json(const struct lt_plan *plan)
+{
+    const struct lt_plan_spec *spec = &plan->spec;
+    json_t *phases = json_array();
+    for (size_t i = 0; i < spec->phase_count; i++)
+        (void)json_array_append_new(
+            phases, json_pack("{s:s, s:I, s:I}", "shape", lt_shape_name(spec->phases[i].shape),
+                              "over_ms", (json_int_t)spec->phases[i].over_ms, "clicks",
+                              (json_int_t)spec->phases[i].clicks));
+    return json_pack("{s:I, s:I, s:I, s:I, s:f, s:f, s:o}", "buyers", (json_int_t)spec->buyers,
+                     "clicks", (json_int_t)plan->count, "stock", (json_int_t)spec->stock, "seed",
+                     (json_int_t)spec->seed, "repeat_share", spec->repeat_share,
+                     "repeat_key_share", spec->repeat_key_share, "phases", phases);
+}
+
+static json_t *client_json(const struct lt_report *report)
+{
+    const struct lt_tally *tally = report->tally;
+    struct lt_latency lag = lt_latency_of(&tally->lag);
+    return json_pack("{s:I, s:I, s:I, s:I, s:f, s:o}", "connections",
+                     (json_int_t)report->connections, "connects", (json_int_t)report->end.connects,
+                     "timeout_ms", (json_int_t)report->timeout_ms, "never_sent",
+                     (json_int_t)tally->never_sent, "cpu_us_per_click",
+                     tally->clicks > 0 ? (double)report->cpu_us / (double)tally->clicks : 0.0,
+                     "sent_late_ms", latency_json(&lag));
+}
+
+static json_t *answers_json(const struct lt_tally *tally)
+{
+    json_t *answers = json_object();
+    for (size_t i = 0; i < tally->verdict_count; i++) {
+        uint64_t count = tally->verdicts[i]->latency.count;
+        if (count > 0)
+            (void)json_object_set_new(answers, tally->verdicts[i]->name,
+                                      json_integer((json_int_t)count));
+    }
+    return answers;
+}
+
+/* All answers, all refusals, and each verdict by its name. */
+static json_t *latencies_json(const struct lt_report *report)
+{
+    const struct lt_tally *tally = report->tally;
+    struct lt_latency all = lt_report_latency(report, LT_OVER_ALL);
+    struct lt_latency refused = lt_report_latency(report, LT_OVER_NO);
+    json_t *latencies =
+        json_pack("{s:o, s:o}", "all", latency_json(&all), "refusals", latency_json(&refused));
+    for (size_t i = 0; i < tally->verdict_count; i++) {
+        struct lt_latency latency = lt_latency_of(&tally->verdicts[i]->latency);
+        if (latency.count > 0)
+            (void)json_object_set_new(latencies, tally->verdicts[i]->name, latency_json(&latency));
+    }
+    return latencies;
+}
+
+static json_t *slots_json(const struct lt_tally *tally, const uint32_t *slot)
+{
+    json_t *list = json_array();
+    for (size_t i = 0; i < tally->slot_count; i++)
+        (void)json_array_append_new(list, json_integer(slot[i]));
+    return list;
+}
+
+static json_t *timeline_json(const struct lt_report *report)
+{
+    const struct lt_tally *tally = report->tally;
+    json_t *answers = json_object();
+    for (size_t i = 0; i < tally->verdict_count; i++) {
+        if (tally->verdicts[i]->latency.count > 0)
+            (void)json_object_set_new(answers, tally->verdicts[i]->name,
+                                      slots_json(tally, tally->verdicts[i]->slot));
+    }
+    return json_pack("{s:I, s:o, s:o, s:o}", "slot_ms", (json_int_t)(tally->slot_ns / PS_NS_PER_MS),
+                     "offered", slots_json(tally, tally->offered), "answers", answers, "sold",
+                     slots_json(tally, report->sold));
+}
+
+static json_t *proof_json(const struct lt_proof *proof)
+{
+    if (!proof->made)
+        return json_pack("{s:b, s:b, s:s}", "made", 0, "ok", 0, "why_not", proof->why_not);
+    json_t *checks = json_array();
+    for (size_t i = 0; i < LT_CHECKS; i++)
+        (void)json_array_append_new(checks, json_pack("{s:s, s:b, s:s}", "name",
+                                                      proof->checks[i].name, "ok",
+                                                      proof->checks[i].ok, "text",
+                                                      proof->checks[i].text));
+    return json_pack("{s:b, s:b, s:I, s:I, s:I, s:I, s:I, s:I, s:{s:I, s:I, s:I}, s:o, s:O, s:O}",
+                     "made", 1, "ok", proof->ok, "records", (json_int_t)proof->records, "oversold",
+                     (json_int_t)proof->oversold, "lost", (json_int_t)proof->lost, "twice",
+                     (json_int_t)proof->twice, "promised", (json_int_t)proof->promised, "untold",
+                     (json_int_t)proof->untold, "pending", "accepted",
+                     (json_int_t)proof->pending_accepted, "void", (json_int_t)proof->pending_void,
+                     "gone", (json_int_t)proof->pending_gone, "checks", checks, "auditor",
+                     proof->auditor, "gateway", proof->gateway);
+}
+
+static json_t *stock_json(const struct lt_report *report)
+{
+    const struct lt_proof *proof = report->proof;
+    if (!proof->made)
+        return json_null();
+    json_t *last = report->last_sold_ns >= 0
+                       ? json_real((double)report->last_sold_ns / (double)PS_NS_PER_MS)
+                       : json_null();
+    return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:o}", "total", (json_int_t)proof->stock,
+                     "sold", (json_int_t)(proof->held + proof->confirmed), "held",
+                     (json_int_t)proof->held, "confirmed", (json_int_t)proof->confirmed,
+                     "released", (json_int_t)proof->released, "available",
+                     (json_int_t)proof->available, "last_sold_ms", last);
+}
+
+json_t *lt_report_json(const struct lt_report *report)
+{
+    const struct lt_tally *tally = report->tally;
+    char started_at[PS_TIME_LEN + 1];
+    ps_time_format(report->started_wall_ms, started_at);
+    return json_pack(
+        "{s:i, s:s, s:s, s:s, s:s, s:f, s:b, s:o, s:o, s:I, s:I, s:I, s:I, s:I, s:o, s:o, "
+        "s:o, s:o, s:o}",
+        "format", 1, "program", "penstock-rehearse " PENSTOCK_VERSION, "sale", report->sale,
+        "public", report->public_authority, "started_at", started_at, "duration_s",
+        (double)report->end.elapsed_ns / (double)PS_NS_PER_S, "interrupted", report->interrupted,
+        "plan", plan_json(report->plan), "client", client_json(report), "offered",
+        (json_int_t)tally->clicks, "answered", (json_int_t)lt_report_answered(report),
+        "unanswered", (json_int_t)lt_report_unanswered(report), "repeated",
+        (json_int_t)tally->repeats, "tried_again", (json_int_t)tally->tries_again, "latency_ms",
+        latencies_json(report), "answers", answers_json(tally), "timeline", timeline_json(report), "stock",
+        stock_json(report), "proof", proof_json(report->proof));
+}

@@ -1,0 +1,26 @@
+/* The bytes of a buyer's click. */
+#ifndef LT_REQUEST_H
+#define LT_REQUEST_H
+
+#include "common/buf.h"
+#include "loadtest/plan.h"
+
+#define LT_REQUEST_MAX 1024
+
+/* The parts of a request that are the same for every buyer. */
+struct lt_request {
+    char head[512]; /* up to and with the user prefix */
+    size_t head_len;
+    char tail[160]; /* Content-Length, the empty line and the body */
+    size_t tail_len;
+};
+
+/* PS_E_FULL: names and host together are too long. */
+int lt_request_init(struct lt_request *request, const char *authority, const char *sale,
+                    const char *sku, const char *user_prefix) PS_MUST_CHECK;
+/* Writes at most LT_REQUEST_MAX bytes into `text`; how many. Buyers come from addresses of
+ * 198.18.0.0/15, which is set aside for load tests (RFC 2544), one after the other. */
+size_t lt_request_write(const struct lt_request *request, const struct lt_click *click,
+                        char text[LT_REQUEST_MAX]);
+
+#endif

@@ -1,0 +1,34 @@
+/* The rehearsal's sale, by the admin API: made, opened, read back, ended. Blocking. */
+#ifndef LT_SALE_H
+#define LT_SALE_H
+
+#include "common/id.h"
+#include "loadtest/admin.h"
+#include "queue/audit.h"
+
+#define LT_SKU "rehearsal"
+
+/* "rehearsal-20300131t120000z" of the moment. */
+void lt_sale_name(int64_t wall_ms, char ret_name[PS_NAME_MAX + 1]);
+
+/* Creates a sale marked as a rehearsal, with `stock` units of LT_SKU, one a buyer, and waits until
+ * it is open and says itself that it is a rehearsal. PS_E_EXISTS: the name is taken; PS_E_CONFLICT:
+ * the gateway refused (the fault says why); PS_E_TIMEOUT: it did not open; PS_E_IO, PS_E_CLOSED. */
+int lt_sale_open(const struct lt_admin *admin, const char *sale, int64_t stock,
+                 int64_t closes_at_ms, struct ps_fault *fault) PS_MUST_CHECK;
+/* Ends the sale for good. */
+int lt_sale_end(const struct lt_admin *admin, const char *sale,
+                struct ps_fault *fault) PS_MUST_CHECK;
+
+/* Asks for the gateway's own audit until nothing is in doubt, at most `patience_ms`; the last
+ * answer stands. Owner: the caller (json_decref). */
+int lt_sale_settle(const struct lt_admin *admin, const char *sale, int64_t patience_ms,
+                   json_t **ret_audit, struct ps_fault *fault) PS_MUST_CHECK;
+/* Sums of a member over the SKUs of an audit. */
+int64_t lt_sale_audit_sum(const json_t *audit, const char *member);
+
+/* Reads the sale's records after the audit's last one into it, to the end. *io_records counts. */
+int lt_sale_read_log(const struct lt_admin *admin, const char *sale, struct oq_audit *audit,
+                     int64_t *io_records, struct ps_fault *fault) PS_MUST_CHECK;
+
+#endif

@@ -1,0 +1,206 @@
+/* The hot side of a rehearsal's books: one call an answer, so that looking up a verdict is a walk
+ * over a dozen names, and members of a body are found by a scan instead of a parse. The scan is
+ * safe on JSON: an unescaped quote cannot stand inside a string, so `"code"` followed by a colon is
+ * always a member's name. */
+#include "loadtest/tally.h"
+
+#include "common/clock.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define SLOT_NS_START (5 * PS_NS_PER_MS)
+
+static const char *const fixed_names[LT_V_FIXED] = {"accepted", "pending", "replayed", "no_answer",
+                                                    "reset",    "refused", "garbled"};
+
+static struct lt_verdict_tally *add_verdict(struct lt_tally *tally, struct ps_str name)
+{
+    struct lt_verdict_tally *verdict = calloc(1, sizeof *verdict);
+    if (verdict == NULL)
+        return NULL;
+    (void)snprintf(verdict->name, sizeof verdict->name, "%.*s", (int)name.len, name.at);
+    ps_histogram_init(&verdict->latency);
+    tally->verdicts[tally->verdict_count++] = verdict;
+    return verdict;
+}
+
+int lt_tally_new(struct lt_tally **ret_tally)
+{
+    struct lt_tally *tally = calloc(1, sizeof *tally);
+    if (tally == NULL)
+        return PS_E_NOMEM;
+    tally->slot_ns = SLOT_NS_START;
+    ps_histogram_init(&tally->lag);
+    for (size_t i = 0; i < LT_V_FIXED; i++) {
+        struct ps_str name = {fixed_names[i], strlen(fixed_names[i])};
+        if (add_verdict(tally, name) == NULL) {
+            lt_tally_free(tally);
+            return PS_E_NOMEM;
+        }
+    }
+    *ret_tally = tally;
+    return 0;
+}
+
+void lt_tally_free(struct lt_tally *tally)
+{
+    if (tally == NULL)
+        return;
+    for (size_t i = 0; i < tally->verdict_count; i++)
+        free(tally->verdicts[i]);
+    free(tally->promises);
+    free(tally);
+}
+
+static void halve(uint32_t slot[LT_SLOTS])
+{
+    for (size_t i = 0; i < LT_SLOTS / 2; i++)
+        slot[i] = slot[2 * i] + slot[2 * i + 1];
+    memset(slot + LT_SLOTS / 2, 0, LT_SLOTS / 2 * sizeof *slot);
+}
+
+size_t lt_tally_slot(struct lt_tally *tally, int64_t at_ns)
+{
+    if (at_ns < 0)
+        at_ns = 0;
+    while (at_ns / tally->slot_ns >= LT_SLOTS) {
+        tally->slot_ns *= 2;
+        tally->slot_count = (tally->slot_count + 1) / 2;
+        halve(tally->offered);
+        for (size_t i = 0; i < tally->verdict_count; i++)
+            halve(tally->verdicts[i]->slot);
+    }
+    size_t slot = (size_t)(at_ns / tally->slot_ns);
+    if (slot >= tally->slot_count)
+        tally->slot_count = slot + 1;
+    return slot;
+}
+
+/* The string member `name` (with its quotes) of a JSON object's text; empty when it is not there. */
+static struct ps_str member(struct ps_str body, struct ps_str name)
+{
+    static const struct ps_str none = {"", 0};
+    const char *at = memmem(body.at, body.len, name.at, name.len);
+    if (at == NULL)
+        return none;
+    const char *end = body.at + body.len;
+    for (at += name.len; at < end && (*at == ' ' || *at == ':'); at++)
+        continue;
+    if (at == end || *at != '"')
+        return none;
+    at++;
+    const char *close = memchr(at, '"', (size_t)(end - at));
+    return close != NULL ? (struct ps_str){at, (size_t)(close - at)} : none;
+}
+
+static bool equals(struct ps_str a, const char *b)
+{
+    return a.len == strlen(b) && memcmp(a.at, b, a.len) == 0;
+}
+
+/* Falls back to the last verdict when there is no room or memory for another. */
+static struct lt_verdict_tally *find_verdict(struct lt_tally *tally, struct ps_str name,
+                                             bool refusal)
+{
+    for (size_t i = 0; i < tally->verdict_count; i++) {
+        if (equals(name, tally->verdicts[i]->name))
+            return tally->verdicts[i];
+    }
+    struct lt_verdict_tally *verdict = NULL;
+    if (tally->verdict_count < LT_VERDICTS_MAX)
+        verdict = add_verdict(tally, name);
+    if (verdict == NULL)
+        return tally->verdicts[LT_V_GARBLED];
+    verdict->refusal = refusal;
+    return verdict;
+}
+
+static void note_promise(struct lt_tally *tally, const struct lt_promise *promise)
+{
+    if (tally->promise_count == tally->promise_room) {
+        size_t room = tally->promise_room == 0 ? 4096 : tally->promise_room * 2;
+        struct lt_promise *grown = realloc(tally->promises, room * sizeof *grown);
+        if (grown == NULL) {
+            tally->out_of_memory = true;
+            return;
+        }
+        tally->promises = grown;
+        tally->promise_room = room;
+    }
+    tally->promises[tally->promise_count++] = *promise;
+}
+
+static enum lt_verdict judge_202(struct lt_tally *tally, const struct lt_answer *answer)
+{
+    struct ps_str id = member(answer->body, PS_STR("\"order_id\""));
+    struct ps_str state = member(answer->body, PS_STR("\"state\""));
+    struct lt_promise promise = {.buyer = answer->click->buyer};
+    if (ps_uuid_parse(id.at, id.len, &promise.order_id) < 0)
+        return LT_V_GARBLED;
+    if (equals(state, "accepted") || equals(state, "confirmed"))
+        promise.told = LT_TOLD_ACCEPTED;
+    else if (equals(state, "pending"))
+        promise.told = LT_TOLD_PENDING;
+    else if (equals(state, "released") && answer->replayed)
+        promise.told = LT_TOLD_RELEASED;
+    else
+        return LT_V_GARBLED;
+    note_promise(tally, &promise);
+    if (answer->replayed)
+        return LT_V_REPLAYED;
+    return promise.told == LT_TOLD_PENDING ? LT_V_PENDING : LT_V_ACCEPTED;
+}
+
+static struct lt_verdict_tally *judge(struct lt_tally *tally, const struct lt_answer *answer)
+{
+    static const enum lt_verdict of_outcome[] = {
+        [LT_NO_ANSWER] = LT_V_NO_ANSWER,
+        [LT_RESET] = LT_V_RESET,
+        [LT_REFUSED] = LT_V_REFUSED,
+        [LT_GARBLED] = LT_V_GARBLED,
+    };
+    if (answer->outcome != LT_ANSWERED)
+        return tally->verdicts[of_outcome[answer->outcome]];
+    if (answer->status == 202)
+        return tally->verdicts[judge_202(tally, answer)];
+    struct ps_str code = member(answer->body, PS_STR("\"code\""));
+    char text[16];
+    if (!ps_name_ok(code.at, code.len)) {
+        int len = snprintf(text, sizeof text, "http_%d", answer->status);
+        code = (struct ps_str){text, (size_t)len};
+    }
+    return find_verdict(tally, code, answer->status >= 400);
+}
+
+void lt_tally_add(struct lt_tally *tally, const struct lt_answer *answer)
+{
+    struct lt_verdict_tally *verdict = judge(tally, answer);
+    ps_histogram_record(&verdict->latency, (uint64_t)answer->latency_ns);
+    /* The later moment first: it may widen the slots. */
+    verdict->slot[lt_tally_slot(tally, answer->ended_ns)]++;
+    tally->offered[lt_tally_slot(tally, answer->click->at_ns)]++;
+    tally->clicks++;
+    tally->repeats += answer->click->repeat && answer->click->tries == 0;
+    tally->tries_again += answer->click->tries > 0;
+    if (answer->lag_ns >= 0)
+        ps_histogram_record(&tally->lag, (uint64_t)answer->lag_ns);
+    else
+        tally->never_sent += answer->outcome == LT_NO_ANSWER;
+}
+
+const struct lt_verdict_tally *lt_tally_verdict(const struct lt_tally *tally, const char *name)
+{
+    for (size_t i = 0; i < tally->verdict_count; i++) {
+        if (strcmp(tally->verdicts[i]->name, name) == 0)
+            return tally->verdicts[i];
+    }
+    return NULL;
+}
+
+uint64_t lt_tally_count(const struct lt_tally *tally, const char *name)
+{
+    const struct lt_verdict_tally *verdict = lt_tally_verdict(tally, name);
+    return verdict != NULL ? verdict->latency.count : 0;
+}

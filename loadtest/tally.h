@@ -1,0 +1,65 @@
+/* What the buyers were told: counts, latencies and a timeline by verdict, and every promise of an
+ * order, to be held against the log later. One thread. */
+#ifndef LT_TALLY_H
+#define LT_TALLY_H
+
+#include "common/histogram.h"
+#include "common/id.h"
+#include "loadtest/client.h"
+
+#define LT_VERDICTS_MAX 48
+#define LT_SLOTS        512
+
+/* The verdicts that every run has, in this order; the codes of refusals follow as they come up. */
+enum lt_verdict {
+    LT_V_ACCEPTED,
+    LT_V_PENDING,
+    LT_V_REPLAYED,  /* 202 with the order that the buyer has already */
+    LT_V_NO_ANSWER,
+    LT_V_RESET,
+    LT_V_REFUSED,   /* no connection */
+    LT_V_GARBLED,   /* no HTTP, or a 202 that names no order */
+    LT_V_FIXED
+};
+
+struct lt_verdict_tally {
+    char name[PS_NAME_MAX + 1]; /* "accepted", "sold_out", "http_502"... */
+    bool refusal;  /* an answer of 400 or above */
+    struct ps_histogram latency; /* from the click's moment */
+    uint32_t slot[LT_SLOTS];     /* answers by the time they came */
+};
+
+enum lt_told { LT_TOLD_ACCEPTED, LT_TOLD_PENDING, LT_TOLD_RELEASED };
+
+struct lt_promise {
+    struct ps_uuid order_id;
+    uint32_t buyer;
+    uint8_t told; /* enum lt_told */
+};
+
+struct lt_tally {
+    struct lt_verdict_tally *verdicts[LT_VERDICTS_MAX];
+    size_t verdict_count;
+    int64_t slot_ns; /* width; doubles when the run outlasts the slots */
+    size_t slot_count; /* used */
+    uint32_t offered[LT_SLOTS]; /* clicks by their moment */
+    uint64_t clicks;
+    uint64_t repeats;
+    uint64_t tries_again;
+    uint64_t never_sent; /* of those without an answer: waited for a connection in vain */
+    struct ps_histogram lag; /* from the click's moment until it was sent */
+    struct lt_promise *promises;
+    size_t promise_count, promise_room;
+    bool out_of_memory; /* a promise could not be noted: no proof can be made */
+};
+
+int lt_tally_new(struct lt_tally **ret_tally) PS_MUST_CHECK;
+void lt_tally_free(struct lt_tally *tally); /* NULL is allowed */
+void lt_tally_add(struct lt_tally *tally, const struct lt_answer *answer);
+/* NULL when nobody was told so. */
+const struct lt_verdict_tally *lt_tally_verdict(const struct lt_tally *tally, const char *name);
+uint64_t lt_tally_count(const struct lt_tally *tally, const char *name);
+/* The slot that a moment falls into; widens the slots when need be. */
+size_t lt_tally_slot(struct lt_tally *tally, int64_t at_ns);
+
+#endif
