@@ -1,5 +1,6 @@
-/* The parts that the threads of one gateway share, and the messages between them. This is the closed list: limit table, counter, log, fold
- * (readers), metric shards, mailboxes. Everything else belongs to one thread.
+/* The parts that the threads of one gateway share, and the messages between them. This is the
+ * closed list: limit table, counter, log, fold (readers), metric shards, mailboxes. Everything else
+ * belongs to one thread.
  *
  *   worker i   gateway/worker.c    public requests: gates, reserve, append, answer
  *   control    gateway/control/    admin listener, sales, keeper, signals, publication of policies
@@ -23,15 +24,16 @@ struct gw_life;
 
 /* Kinds of mail, one list for all mailboxes. */
 enum gw_mail_kind {
-    GW_MAIL_ORDER,     /* log -> owner of a ticket: handle, result = enum oq_outcome, ptr = the oq_order (borrowed, may be NULL) */
-    GW_MAIL_POLICY,    /* control -> worker: ptr = struct gw_policy, borrowed until acknowledged */
-    GW_MAIL_POLICY_ACK,/* worker -> control: value = the version that is now in use there */
-    GW_MAIL_DRAIN,     /* control -> worker: stop listening */
-    GW_MAIL_STOP,      /* control -> worker: close all and leave the loop */
-    GW_MAIL_IDLE,      /* worker -> control: draining and nothing in flight; value = worker */
-    GW_MAIL_STATE,     /* log -> control: the log's state changed; value = available */
-    GW_MAIL_LOADED,    /* log -> control: counters are built; ptr = struct gw_load_job */
-    GW_MAIL_DONE       /* job thread -> control: a job of the control store is done; ptr = job */
+    GW_MAIL_ORDER, /* log -> owner of a ticket: handle, result = enum oq_outcome, ptr = the oq_order
+                      (borrowed, may be NULL) */
+    GW_MAIL_POLICY,     /* control -> worker: ptr = struct gw_policy, borrowed until acknowledged */
+    GW_MAIL_POLICY_ACK, /* worker -> control: value = the version that is now in use there */
+    GW_MAIL_DRAIN,      /* control -> worker: stop listening */
+    GW_MAIL_STOP,       /* control -> worker: close all and leave the loop */
+    GW_MAIL_IDLE,       /* worker -> control: draining and nothing in flight; value = worker */
+    GW_MAIL_STATE,      /* log -> control: the log's state changed; value = available */
+    GW_MAIL_LOADED,     /* log -> control: counters are built; ptr = struct gw_load_job */
+    GW_MAIL_DONE        /* job thread -> control: a job of the control store is done; ptr = job */
 };
 
 /* Owners of log tickets: workers by index, then the control thread. */
@@ -51,8 +53,8 @@ struct gw_core {
     size_t worker_count;
     struct gw_worker **workers;
     struct ps_mailbox *control_mail;
-    _Atomic(bool) draining; /* readyz fails from here on */
-    _Atomic(bool) ready;    /* start-up is complete */
+    _Atomic(bool) draining;          /* readyz fails from here on */
+    _Atomic(bool) ready;             /* start-up is complete */
     _Atomic(unsigned) sales_refused; /* sales whose beginning the log has lost */
 };
 

@@ -1,12 +1,16 @@
-/* Start-up in order, and the end in reverse order. Each part says what it needs by when it is started:
+/* Start-up in order, and the end in reverse order. Each part says what it needs by when it is
+ * started:
  *
- *   state directory -> listen sockets -> counter, fold -> journal (reads everything back into the fold) -> control store, tokens
+ *   state directory -> listen sockets -> counter, fold -> journal (reads everything back into the
+ * fold) -> control store, tokens
  *   -> control thread's memory -> admin listener, workers -> loop
  *
- * The start of the loop is not yet the readiness: sales that were open before are armed first (control/arm.c); until then readyz says no.
+ * The start of the loop is not yet the readiness: sales that were open before are armed first
+ * (control/arm.c); until then readyz says no.
  *
- * The end (SIGTERM, SIGINT, POST /admin/v1/drain): readyz fails at once; serving goes on for drain.delay_ms; then the listen sockets close and what is in flight is
- * finished; then the log writes what it has; then the threads end. drain.timeout_ms bounds the whole. */
+ * The end (SIGTERM, SIGINT, POST /admin/v1/drain): readyz fails at once; serving goes on for
+ * drain.delay_ms; then the listen sockets close and what is in flight is finished; then the log
+ * writes what it has; then the threads end. drain.timeout_ms bounds the whole. */
 #include "gateway/gateway.h"
 
 #include "common/log.h"
@@ -28,10 +32,12 @@
 #include <systemd/sd-daemon.h>
 #include <unistd.h>
 
-#define WORKERS_MAX    256
-#define CONTROL_MAIL   16384
-#define HOUSEKEEP_MS   100
-#define WORKER_DEAD_NS (5 * PS_NS_PER_S) /* a worker whose loop has not turned for so long keeps the watchdog from being fed */
+#define WORKERS_MAX  256
+#define CONTROL_MAIL 16384
+#define HOUSEKEEP_MS 100
+#define WORKER_DEAD_NS                                                                             \
+    (5 * PS_NS_PER_S) /* a worker whose loop has not turned for so long keeps the watchdog from    \
+                         being fed */
 
 enum stage { RUNNING, DELAYING, FINISHING };
 
@@ -111,7 +117,8 @@ static void drain_step(struct gateway *gateway)
     if (gateway->stage == DELAYING && passed_ms >= settings->drain.delay_ms) {
         gateway->stage = FINISHING;
         tell_workers(gateway, GW_MAIL_DRAIN);
-    } else if (gateway->stage == FINISHING && (all_idle(gateway) || passed_ms >= settings->drain.timeout_ms)) {
+    } else if (gateway->stage == FINISHING &&
+               (all_idle(gateway) || passed_ms >= settings->drain.timeout_ms)) {
         if (!all_idle(gateway))
             ps_log(PS_LOG_WARN, "drain_timeout", PS_F_STR("why", "requests were still in flight"));
         uv_stop(&gateway->loop);
@@ -141,17 +148,20 @@ static void on_hangup(uv_signal_t *signal, int number)
 
     (void)number;
     if (gw_settings_load(gateway->config_path, &fresh, &fault) < 0) {
-        ps_log(PS_LOG_ERROR, "reload_refused", PS_F_STR("path", fault.path), PS_F_STR("error", fault.text));
+        ps_log(PS_LOG_ERROR, "reload_refused", PS_F_STR("path", fault.path),
+               PS_F_STR("error", fault.text));
         return;
     }
     if (gw_seed_check(fresh.sales, fresh.policy, &fault) < 0) {
-        ps_log(PS_LOG_ERROR, "reload_refused", PS_F_STR("path", fault.path), PS_F_STR("error", fault.text));
+        ps_log(PS_LOG_ERROR, "reload_refused", PS_F_STR("path", fault.path),
+               PS_F_STR("error", fault.text));
         gw_settings_free(&fresh);
         return;
     }
     for (size_t i = 0; i < gw_option_count; i++)
         if (!gw_options[i].live && ps_option_differs(&gw_options[i], gateway->settings, &fresh))
-            ps_log(PS_LOG_WARN, "setting_kept", PS_F_STR("option", gw_options[i].path), PS_F_STR("why", "it is read at start only"));
+            ps_log(PS_LOG_WARN, "setting_kept", PS_F_STR("option", gw_options[i].path),
+                   PS_F_STR("why", "it is read at start only"));
     reload_live(gateway, &fresh);
     gw_settings_free(&fresh);
     ps_log(PS_LOG_INFO, "reloaded");
@@ -162,7 +172,9 @@ static void on_hangup(uv_signal_t *signal, int number)
 static bool workers_alive(const struct gateway *gateway)
 {
     for (size_t i = 0; i < gateway->core.worker_count; i++)
-        if (now_ns(gateway) - atomic_load_explicit(&gateway->core.workers[i]->alive_ns, memory_order_relaxed) > WORKER_DEAD_NS)
+        if (now_ns(gateway) -
+                atomic_load_explicit(&gateway->core.workers[i]->alive_ns, memory_order_relaxed) >
+            WORKER_DEAD_NS)
             return false;
     return true;
 }
@@ -174,11 +186,14 @@ static void on_housekeeping(uv_timer_t *timer)
     if (!gateway->said_ready && atomic_load(&gateway->core.ready)) {
         gateway->said_ready = true;
         sd_notify(0, "READY=1");
-        ps_log(PS_LOG_INFO, "ready", PS_F_STR("listen", gateway->settings->listen.host), PS_F_INT("port", gateway->port),
-               PS_F_STR("admin_listen", gateway->settings->admin.host), PS_F_INT("admin_port", gateway->admin_port),
+        ps_log(PS_LOG_INFO, "ready", PS_F_STR("listen", gateway->settings->listen.host),
+               PS_F_INT("port", gateway->port),
+               PS_F_STR("admin_listen", gateway->settings->admin.host),
+               PS_F_INT("admin_port", gateway->admin_port),
                PS_F_INT("workers", gateway->core.worker_count));
     }
-    if (gateway->watchdog_us > 0 && (now_ns(gateway) - gateway->watchdog_fed_ns) / 1000 > (int64_t)(gateway->watchdog_us / 3) &&
+    if (gateway->watchdog_us > 0 &&
+        (now_ns(gateway) - gateway->watchdog_fed_ns) / 1000 > (int64_t)(gateway->watchdog_us / 3) &&
         workers_alive(gateway)) {
         gateway->watchdog_fed_ns = now_ns(gateway);
         sd_notify(0, "WATCHDOG=1");
@@ -200,14 +215,16 @@ static void on_mail(const struct ps_mail *mail, void *ctx)
 
 static int say(const struct ps_fault *fault, int err)
 {
-    fprintf(stderr, "penstock: %s%s%s\n", fault->path, fault->path[0] ? ": " : "", fault->text[0] ? fault->text : ps_err_text(err));
+    fprintf(stderr, "penstock: %s%s%s\n", fault->path, fault->path[0] ? ": " : "",
+            fault->text[0] ? fault->text : ps_err_text(err));
     return err;
 }
 
 static void raise_fd_limit(const struct gw_settings *settings)
 {
     struct rlimit limit;
-    rlim_t wanted = (rlim_t)settings->http.connections + (rlim_t)settings->http.connections / 4 + 1024;
+    rlim_t wanted =
+        (rlim_t)settings->http.connections + (rlim_t)settings->http.connections / 4 + 1024;
 
     if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur >= wanted)
         return;
@@ -215,32 +232,39 @@ static void raise_fd_limit(const struct gw_settings *settings)
         struct rlimit more = {.rlim_cur = wanted, .rlim_max = wanted};
         if (setrlimit(RLIMIT_NOFILE, &more) == 0)
             return;
-        ps_log(PS_LOG_WARN, "fd_limit_low", PS_F_INT("limit", limit.rlim_max), PS_F_INT("wanted", wanted),
-               PS_F_STR("why", "http.connections needs more file descriptors than this process may open"));
+        ps_log(PS_LOG_WARN, "fd_limit_low", PS_F_INT("limit", limit.rlim_max),
+               PS_F_INT("wanted", wanted),
+               PS_F_STR("why",
+                        "http.connections needs more file descriptors than this process may open"));
     }
     limit.rlim_cur = limit.rlim_max < wanted ? limit.rlim_max : wanted;
     (void)!setrlimit(RLIMIT_NOFILE, &limit);
 }
 
-static int listen_on(const char *name, const char *host, int64_t port, size_t count, int *fds, uint16_t *ret_port)
+static int listen_on(const char *name, const char *host, int64_t port, size_t count, int *fds,
+                     uint16_t *ret_port)
 {
     struct ps_fault fault;
     int err = gw_listen(host, (uint16_t)port, count, fds, ret_port);
 
     if (err == PS_E_BUSY)
-        ps_fault(&fault, err, name, "%s port %lld is taken by another program", host, (long long)port);
+        ps_fault(&fault, err, name, "%s port %lld is taken by another program", host,
+                 (long long)port);
     else if (err < 0)
-        ps_fault(&fault, err, name, "cannot listen on %s port %lld: %s", host, (long long)port, ps_err_text(err));
+        ps_fault(&fault, err, name, "cannot listen on %s port %lld: %s", host, (long long)port,
+                 ps_err_text(err));
     return err < 0 ? say(&fault, err) : 0;
 }
 
 static int open_sockets(struct gateway *gateway)
 {
     const struct gw_settings *settings = gateway->settings;
-    int err = listen_on("listen.port", settings->listen.host, settings->listen.port, gateway->core.worker_count, gateway->fds, &gateway->port);
+    int err = listen_on("listen.port", settings->listen.host, settings->listen.port,
+                        gateway->core.worker_count, gateway->fds, &gateway->port);
 
     if (err == 0)
-        err = listen_on("admin.port", settings->admin.host, settings->admin.port, 1, &gateway->admin_fd, &gateway->admin_port);
+        err = listen_on("admin.port", settings->admin.host, settings->admin.port, 1,
+                        &gateway->admin_fd, &gateway->admin_port);
     return err;
 }
 
@@ -256,10 +280,12 @@ static int open_parts(struct gateway *gateway)
     if ((err = open_sockets(gateway)) < 0)
         return err;
     ps_hash_key_random(&core->hash_key);
-    if ((err = ps_metrics_new(gw_metric_table, GW_M_COUNT, core->worker_count + 2, &core->metrics)) < 0 ||
-        (err = gw_limit_table_new((size_t)gateway->settings->limits_table.mib, &core->limits)) < 0 ||
-        (err = inv_store_memory_new(core->clock, &core->store)) < 0 || (err = oq_fold_new(&core->fold)) < 0 ||
-        (err = gw_life_new(core, &core->life)) < 0)
+    if ((err = ps_metrics_new(gw_metric_table, GW_M_COUNT, core->worker_count + 2,
+                              &core->metrics)) < 0 ||
+        (err = gw_limit_table_new((size_t)gateway->settings->limits_table.mib, &core->limits)) <
+            0 ||
+        (err = inv_store_memory_new(core->clock, &core->store)) < 0 ||
+        (err = oq_fold_new(&core->fold)) < 0 || (err = gw_life_new(core, &core->life)) < 0)
         ps_fault(&fault, err, "", "start-up: %s", ps_err_text(err));
     return err < 0 ? say(&fault, err) : 0;
 }
@@ -275,7 +301,8 @@ static int open_journal(struct gateway *gateway)
                                           .batch_max = (size_t)settings->log.batch_max,
                                           .retry_ms = settings->log.retry_ms,
                                           .clock = gateway->core.clock};
-    int err = path == NULL ? PS_E_NOMEM : oq_journal_open(&journal, &callbacks, &gateway->core.log, &fault);
+    int err = path == NULL ? PS_E_NOMEM
+                           : oq_journal_open(&journal, &callbacks, &gateway->core.log, &fault);
 
     free(path);
     if (err < 0)
@@ -286,8 +313,10 @@ static int open_journal(struct gateway *gateway)
 static int open_control(struct gateway *gateway)
 {
     struct gw_core *core = &gateway->core;
-    char *control_path = gw_state_dir_file(&gateway->dir, "control.db"), *audit_path = gw_state_dir_file(&gateway->dir, "audit.log"),
-         *tokens = gw_state_dir_file(&gateway->dir, "tokens.json"), *first = gw_state_dir_file(&gateway->dir, "admin.token");
+    char *control_path = gw_state_dir_file(&gateway->dir, "control.db"),
+         *audit_path = gw_state_dir_file(&gateway->dir, "audit.log"),
+         *tokens = gw_state_dir_file(&gateway->dir, "tokens.json"),
+         *first = gw_state_dir_file(&gateway->dir, "admin.token");
     struct gw_stored stored = {0};
     struct ps_fault fault = {0};
     bool made_token = false;
@@ -295,11 +324,17 @@ static int open_control(struct gateway *gateway)
 
     if (control_path == NULL || audit_path == NULL || tokens == NULL || first == NULL)
         goto out;
-    if ((err = gw_control_store_open(&(struct gw_store_settings){.path = control_path, .audit_path = audit_path, .mailbox = core->control_mail, .clock = core->clock},
+    if ((err = gw_control_store_open(&(struct gw_store_settings){.path = control_path,
+                                                                 .audit_path = audit_path,
+                                                                 .mailbox = core->control_mail,
+                                                                 .clock = core->clock},
                                      &gateway->store, &stored, &fault)) < 0 ||
-        (err = gw_auth_open(&(struct gw_auth_settings){.tokens_path = tokens, .first_path = first, .clock = core->clock}, &gateway->auth, &made_token,
-                            &fault)) < 0 ||
-        (err = gw_control_new(core, &gateway->loop, gateway->store, &stored, gateway->auth, &gateway->control, &fault)) < 0)
+        (err = gw_auth_open(&(struct gw_auth_settings){.tokens_path = tokens,
+                                                       .first_path = first,
+                                                       .clock = core->clock},
+                            &gateway->auth, &made_token, &fault)) < 0 ||
+        (err = gw_control_new(core, &gateway->loop, gateway->store, &stored, gateway->auth,
+                              &gateway->control, &fault)) < 0)
         goto out;
     if (made_token)
         ps_log(PS_LOG_INFO, "admin_token_made", PS_F_STR("file", first));
@@ -316,7 +351,8 @@ static int start_threads(struct gateway *gateway)
 {
     struct gw_core *core = &gateway->core;
     struct ps_fault fault = {0};
-    int err = gw_admin_new(gateway->control, gateway->admin_fd, begin_drain, gateway, &gateway->admin);
+    int err =
+        gw_admin_new(gateway->control, gateway->admin_fd, begin_drain, gateway, &gateway->admin);
 
     for (uint32_t i = 0; err == 0 && i < core->worker_count; i++)
         err = gw_worker_new(core, i, gateway->fds[i], gateway->control->policy, &core->workers[i]);
@@ -333,7 +369,8 @@ static void start_loop(struct gateway *gateway)
     uv_signal_init(&gateway->loop, &gateway->interrupt);
     uv_signal_init(&gateway->loop, &gateway->hangup);
     uv_timer_init(&gateway->loop, &gateway->housekeeping);
-    gateway->term.data = gateway->interrupt.data = gateway->hangup.data = gateway->housekeeping.data = gateway;
+    gateway->term.data = gateway->interrupt.data = gateway->hangup.data =
+        gateway->housekeeping.data = gateway;
     uv_signal_start(&gateway->term, on_signal, SIGTERM);
     uv_signal_start(&gateway->interrupt, on_signal, SIGINT);
     uv_signal_start(&gateway->hangup, on_hangup, SIGHUP);
@@ -345,11 +382,15 @@ static void start_loop(struct gateway *gateway)
 static void warn_of_trust(const struct gw_settings *settings)
 {
     struct gw_address listen;
-    bool open = gw_address_parse(settings->listen.host, strlen(settings->listen.host), false, &listen) == 0 && !gw_address_is_loopback(&listen);
+    bool open = gw_address_parse(settings->listen.host, strlen(settings->listen.host), false,
+                                 &listen) == 0 &&
+                !gw_address_is_loopback(&listen);
 
     for (size_t i = 0; open && i < settings->trusted.count; i++)
         if (gw_address_is_loopback(&settings->trusted.at[i].address))
-            ps_log(PS_LOG_WARN, "loopback_is_trusted", PS_F_STR("why", "trusted_proxies holds loopback, but the public listener does not: whoever runs a program on this machine can be any user"));
+            ps_log(PS_LOG_WARN, "loopback_is_trusted",
+                   PS_F_STR("why", "trusted_proxies holds loopback, but the public listener does "
+                                   "not: whoever runs a program on this machine can be any user"));
 }
 
 /* --- the end, continued --- */
@@ -357,9 +398,11 @@ static void warn_of_trust(const struct gw_settings *settings)
 static void stop_parts(struct gateway *gateway)
 {
     struct gw_core *core = &gateway->core;
-    int64_t left_ms = gateway->settings->drain.timeout_ms - (now_ns(gateway) - gateway->drain_started_ns) / PS_NS_PER_MS;
+    int64_t left_ms = gateway->settings->drain.timeout_ms -
+                      (now_ns(gateway) - gateway->drain_started_ns) / PS_NS_PER_MS;
 
-    if (oq_log_close(core->log, left_ms > 2000 ? left_ms : 2000) < 0) /* while the workers still take mail */
+    if (oq_log_close(core->log, left_ms > 2000 ? left_ms : 2000) <
+        0) /* while the workers still take mail */
         ps_log(PS_LOG_ERROR, "log_not_flushed");
     tell_workers(gateway, GW_MAIL_STOP);
     for (size_t i = 0; i < core->worker_count; i++)
@@ -406,16 +449,20 @@ int gw_gateway_run(struct gw_settings *settings, const char *config_path)
     gateway->config_path = config_path;
     core->settings = settings;
     core->clock = &ps_clock_system;
-    core->worker_count = settings->workers > 0 ? (size_t)settings->workers : cores > 0 ? (size_t)cores : 1;
+    core->worker_count = settings->workers > 0 ? (size_t)settings->workers
+                         : cores > 0           ? (size_t)cores
+                                               : 1;
     core->workers = calloc(core->worker_count, sizeof *core->workers);
     signal(SIGPIPE, SIG_IGN);
     if (core->workers == NULL || uv_loop_init(&gateway->loop) != 0 ||
-        (err = ps_mailbox_new(&gateway->loop, CONTROL_MAIL, on_mail, NULL, gateway, &core->control_mail)) < 0)
+        (err = ps_mailbox_new(&gateway->loop, CONTROL_MAIL, on_mail, NULL, gateway,
+                              &core->control_mail)) < 0)
         return err;
     raise_fd_limit(settings);
     warn_of_trust(settings);
     /* A start that fails ends the process: what was opened is closed by its end. */
-    if ((err = open_parts(gateway)) < 0 || (err = open_journal(gateway)) < 0 || (err = open_control(gateway)) < 0)
+    if ((err = open_parts(gateway)) < 0 || (err = open_journal(gateway)) < 0 ||
+        (err = open_control(gateway)) < 0)
         return err;
     gw_life_go(core->life);
     if ((err = start_threads(gateway)) < 0)

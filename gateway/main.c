@@ -1,4 +1,5 @@
-/* The program `penstock`: reads its arguments and settings, then runs the gateway. Exit status: 0 well, 1 failed, 2 usage. */
+/* The program `penstock`: reads its arguments and settings, then runs the gateway. Exit status: 0
+ * well, 1 failed, 2 usage. */
 #include "common/log.h"
 #include "gateway/control/seed.h"
 #include "gateway/gateway.h"
@@ -14,13 +15,16 @@ enum { EXIT_WELL, EXIT_FAILED, EXIT_USAGE };
 
 static void print_usage(FILE *out)
 {
-    fputs("usage: penstock [--config FILE] [--check-config] [--print-default-config] [--version] [--help]\n", out);
+    fputs("usage: penstock [--config FILE] [--check-config] [--print-default-config] [--version] "
+          "[--help]\n",
+          out);
 }
 
 static void print_help(void)
 {
     print_usage(stdout);
-    puts("\nA flash-sale admission gateway. Settings come from one JSON file; what it leaves out has these defaults:\n");
+    puts("\nA flash-sale admission gateway. Settings come from one JSON file; what it leaves out "
+         "has these defaults:\n");
     ps_options_print_help(gw_options, gw_option_count, stdout);
     puts("\nSignals: SIGTERM drains and leaves, SIGHUP reads the file again. See penstock(8).");
 }
@@ -28,7 +32,10 @@ static void print_help(void)
 static int print_defaults(void)
 {
     json_t *defaults = ps_options_defaults(gw_options, gw_option_count);
-    int result = defaults != NULL && json_dumpf(defaults, stdout, JSON_INDENT(2)) == 0 && putchar('\n') != EOF ? EXIT_WELL : EXIT_FAILED;
+    int result = defaults != NULL && json_dumpf(defaults, stdout, JSON_INDENT(2)) == 0 &&
+                         putchar('\n') != EOF
+                     ? EXIT_WELL
+                     : EXIT_FAILED;
 
     json_decref(defaults);
     return result;
@@ -42,7 +49,8 @@ static int load(const char *path, struct gw_settings *ret_settings)
     if (err == 0 && (err = gw_seed_check(ret_settings->sales, ret_settings->policy, &fault)) < 0)
         gw_settings_free(ret_settings);
     if (err < 0)
-        fprintf(stderr, "penstock: %s%s%s: %s\n", path ? path : "", path ? ": " : "", fault.path[0] ? fault.path : "document", fault.text);
+        fprintf(stderr, "penstock: %s%s%s: %s\n", path ? path : "", path ? ": " : "",
+                fault.path[0] ? fault.path : "document", fault.text);
     return err;
 }
 

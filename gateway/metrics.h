@@ -1,4 +1,5 @@
-/* The gateway's metrics: one table (metrics.c), documented in README.md; names follow Prometheus' conventions. */
+/* The gateway's metrics: one table (metrics.c), documented in README.md; names follow Prometheus'
+ * conventions. */
 #ifndef GW_METRICS_H
 #define GW_METRICS_H
 
@@ -14,23 +15,24 @@ enum gw_metric {
     GW_M_IN_FLIGHT,          /* penstock_requests_in_flight */
     GW_M_WAITING,            /* penstock_limit_waiting: held by a leaky bucket */
     GW_M_UNTRUSTED_IDENTITY, /* penstock_identity_untrusted_total */
-    GW_M_STALE_MAIL,         /* penstock_stale_outcomes_total: outcomes that came after their request's deadline */
-    GW_M_ORDERS,             /* penstock_orders_total{event}: accepted, void, confirmed, released */
-    GW_M_UNITS_RETURNED,     /* penstock_units_returned_total */
-    GW_M_FOLD_ANOMALIES,     /* penstock_log_anomalies_total */
-    GW_M_LOG_RECORDS,        /* penstock_log_records_total{outcome} */
-    GW_M_LOG_COMMITS,        /* penstock_log_commits_total */
-    GW_M_LOG_COMMIT_FAILURES,/* penstock_log_commit_failures_total */
-    GW_M_LOG_COMMIT_SECONDS, /* penstock_log_commit_seconds_total */
-    GW_M_LOG_BACKLOG,        /* penstock_log_backlog_records */
-    GW_M_LOG_AVAILABLE,      /* penstock_log_available */
-    GW_M_LIMIT_EVICTIONS,    /* penstock_limit_evictions_total */
-    GW_M_EXPIRED,            /* penstock_keeper_expired_total */
-    GW_M_ADMIN_CHANGES,      /* penstock_admin_changes_total */
-    GW_M_ADMIN_DENIED,       /* penstock_admin_denied_total */
-    GW_M_LOG_LINES_DROPPED,  /* penstock_log_lines_dropped_total */
-    GW_M_BUILD_INFO,         /* penstock_build_info{version} 1 */
-    GW_M_START_SECONDS,      /* penstock_start_time_seconds */
+    GW_M_STALE_MAIL,     /* penstock_stale_outcomes_total: outcomes that came after their request's
+                            deadline */
+    GW_M_ORDERS,         /* penstock_orders_total{event}: accepted, void, confirmed, released */
+    GW_M_UNITS_RETURNED, /* penstock_units_returned_total */
+    GW_M_FOLD_ANOMALIES, /* penstock_log_anomalies_total */
+    GW_M_LOG_RECORDS,    /* penstock_log_records_total{outcome} */
+    GW_M_LOG_COMMITS,    /* penstock_log_commits_total */
+    GW_M_LOG_COMMIT_FAILURES, /* penstock_log_commit_failures_total */
+    GW_M_LOG_COMMIT_SECONDS,  /* penstock_log_commit_seconds_total */
+    GW_M_LOG_BACKLOG,         /* penstock_log_backlog_records */
+    GW_M_LOG_AVAILABLE,       /* penstock_log_available */
+    GW_M_LIMIT_EVICTIONS,     /* penstock_limit_evictions_total */
+    GW_M_EXPIRED,             /* penstock_keeper_expired_total */
+    GW_M_ADMIN_CHANGES,       /* penstock_admin_changes_total */
+    GW_M_ADMIN_DENIED,        /* penstock_admin_denied_total */
+    GW_M_LOG_LINES_DROPPED,   /* penstock_log_lines_dropped_total */
+    GW_M_BUILD_INFO,          /* penstock_build_info{version} 1 */
+    GW_M_START_SECONDS,       /* penstock_start_time_seconds */
     GW_M_COUNT
 };
 

@@ -1,5 +1,6 @@
-/* The option table and what derives from it. One row an option: --print-default-config, --check-config, --help and the reader of the file
- * all come from here, so they cannot disagree. Rows marked live are taken over by SIGHUP; others keep their value until a restart. */
+/* The option table and what derives from it. One row an option: --print-default-config,
+ * --check-config, --help and the reader of the file all come from here, so they cannot disagree.
+ * Rows marked live are taken over by SIGHUP; others keep their value until a restart. */
 #include "gateway/settings.h"
 
 #include "common/log.h"
@@ -52,9 +53,11 @@ const struct ps_option gw_options[] = {
 /* clang-format on */
 const size_t gw_option_count = PS_ARRAY_LEN(gw_options);
 
-static int read_cidrs(const struct ps_option_list *list, struct gw_cidrs *ret_cidrs, struct ps_fault *fault)
+static int read_cidrs(const struct ps_option_list *list, struct gw_cidrs *ret_cidrs,
+                      struct ps_fault *fault)
 {
-    struct gw_cidrs cidrs = {.at = calloc(list->count ? list->count : 1, sizeof *cidrs.at), .count = list->count};
+    struct gw_cidrs cidrs = {.at = calloc(list->count ? list->count : 1, sizeof *cidrs.at),
+                             .count = list->count};
 
     if (cidrs.at == NULL)
         return ps_fault(fault, PS_E_NOMEM, "trusted_proxies", "out of memory");
@@ -64,7 +67,8 @@ static int read_cidrs(const struct ps_option_list *list, struct gw_cidrs *ret_ci
             snprintf(path, sizeof path, "trusted_proxies[%zu]", i);
             free(cidrs.at);
             return ps_fault(fault, PS_E_INVALID, path,
-                            "\"%s\" is no address or CIDR, or has bits set below its prefix", list->at[i]);
+                            "\"%s\" is no address or CIDR, or has bits set below its prefix",
+                            list->at[i]);
         }
     }
     *ret_cidrs = cidrs;
@@ -77,14 +81,18 @@ static int check_together(const struct gw_settings *settings, struct ps_fault *f
     struct gw_address address;
 
     if (gw_address_parse(settings->listen.host, strlen(settings->listen.host), false, &address) < 0)
-        return ps_fault(fault, PS_E_INVALID, "listen.host", "\"%s\" is no numeric address", settings->listen.host);
+        return ps_fault(fault, PS_E_INVALID, "listen.host", "\"%s\" is no numeric address",
+                        settings->listen.host);
     if (gw_address_parse(settings->admin.host, strlen(settings->admin.host), false, &address) < 0)
-        return ps_fault(fault, PS_E_INVALID, "admin.host", "\"%s\" is no numeric address", settings->admin.host);
+        return ps_fault(fault, PS_E_INVALID, "admin.host", "\"%s\" is no numeric address",
+                        settings->admin.host);
     if (settings->listen.port == settings->admin.port && settings->listen.port != 0 &&
         strcmp(settings->listen.host, settings->admin.host) == 0)
-        return ps_fault(fault, PS_E_INVALID, "admin.port", "the public listener has the same address and port");
+        return ps_fault(fault, PS_E_INVALID, "admin.port",
+                        "the public listener has the same address and port");
     if (settings->drain.timeout_ms <= settings->drain.delay_ms)
-        return ps_fault(fault, PS_E_INVALID, "drain.timeout_ms", "must be more than drain.delay_ms (%lld)",
+        return ps_fault(fault, PS_E_INVALID, "drain.timeout_ms",
+                        "must be more than drain.delay_ms (%lld)",
                         (long long)settings->drain.delay_ms);
     if (!json_is_array(settings->sales))
         return ps_fault(fault, PS_E_INVALID, "sales", "must be an array of sale objects");
@@ -93,7 +101,8 @@ static int check_together(const struct gw_settings *settings, struct ps_fault *f
     return 0;
 }
 
-int gw_settings_read(const json_t *document, struct gw_settings *ret_settings, struct ps_fault *fault)
+int gw_settings_read(const json_t *document, struct gw_settings *ret_settings,
+                     struct ps_fault *fault)
 {
     struct gw_settings settings = {0};
     int err = ps_options_read(gw_options, gw_option_count, document, &settings, fault);

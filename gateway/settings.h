@@ -1,5 +1,6 @@
-/* The settings of one process: a struct filled from the option table in settings.c (one JSON file, or the defaults). Read once at start;
- * rows marked live in the table are taken over again by SIGHUP. */
+/* The settings of one process: a struct filled from the option table in settings.c (one JSON file,
+ * or the defaults). Read once at start; rows marked live in the table are taken over again by
+ * SIGHUP. */
 #ifndef GW_SETTINGS_H
 #define GW_SETTINGS_H
 
@@ -14,7 +15,8 @@ struct gw_settings {
     struct {
         char *host;
         int64_t port;
-        struct ps_option_list hosts; /* Host names that are served; empty = the listen address and localhost */
+        struct ps_option_list
+            hosts; /* Host names that are served; empty = the listen address and localhost */
         bool metrics_open;
     } admin;
     struct {
@@ -62,9 +64,11 @@ struct gw_settings {
 enum { GW_IDENTITY_HEADER };
 
 /* Defaults, then `document` (NULL = none). All or nothing; the fault's path names the key. */
-int gw_settings_read(const json_t *document, struct gw_settings *ret_settings, struct ps_fault *fault) PS_MUST_CHECK;
+int gw_settings_read(const json_t *document, struct gw_settings *ret_settings,
+                     struct ps_fault *fault) PS_MUST_CHECK;
 /* Reads the file; faults of reading and of JSON name the file. `path` NULL = defaults. */
-int gw_settings_load(const char *path, struct gw_settings *ret_settings, struct ps_fault *fault) PS_MUST_CHECK;
+int gw_settings_load(const char *path, struct gw_settings *ret_settings,
+                     struct ps_fault *fault) PS_MUST_CHECK;
 void gw_settings_free(struct gw_settings *settings);
 
 extern const struct ps_option gw_options[];

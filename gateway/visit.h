@@ -1,5 +1,6 @@
-/* What a worker keeps of one request beyond the HTTP front: it lies in the request's slot (gw_request.user), zeroed at the start. A visit that waits keeps
- * no pointer into the policy, which may be exchanged meanwhile: it finds its sale again by name. */
+/* What a worker keeps of one request beyond the HTTP front: it lies in the request's slot
+ * (gw_request.user), zeroed at the start. A visit that waits keeps no pointer into the policy,
+ * which may be exchanged meanwhile: it finds its sale again by name. */
 #ifndef GW_VISIT_H
 #define GW_VISIT_H
 
@@ -16,7 +17,7 @@ struct gw_visit {
     uint64_t user_hash;
     struct gw_limit_fields limit; /* the tightest that was asked; .policy points to the next */
     char limit_name[PS_NAME_MAX + 1];
-    size_t gate;      /* where to go on after waiting */
+    size_t gate; /* where to go on after waiting */
     /* the order, once the body is read */
     struct ps_uuid order_id;
     char sku[PS_NAME_MAX + 1];

@@ -1,8 +1,10 @@
-/* One worker thread. Everything it does happens between two events of its loop: a request from the HTTP front, a mail (an outcome of the log, a new policy,
- * a step of the shutdown), or one of three timers. Nothing here waits or locks.
+/* One worker thread. Everything it does happens between two events of its loop: a request from the
+ * HTTP front, a mail (an outcome of the log, a new policy, a step of the shutdown), or one of three
+ * timers. Nothing here waits or locks.
  *
- * Two lists hold requests that are not answered yet: orders that wait for the log (a list in time order, because all wait equally long) and requests that
- * a leaky bucket holds (a heap). Each entry has its own deadline, so that no request can be forgotten. */
+ * Two lists hold requests that are not answered yet: orders that wait for the log (a list in time
+ * order, because all wait equally long) and requests that a leaky bucket holds (a heap). Each entry
+ * has its own deadline, so that no request can be forgotten. */
 #include "gateway/worker.h"
 
 #include "common/log.h"
@@ -17,7 +19,8 @@
 
 static void swap_policy(struct gw_worker *worker, const struct gw_policy *policy)
 {
-    struct ps_mail ack = {.kind = GW_MAIL_POLICY_ACK, .handle = worker->index, .value = (uint64_t)policy->version};
+    struct ps_mail ack = {
+        .kind = GW_MAIL_POLICY_ACK, .handle = worker->index, .value = (uint64_t)policy->version};
 
     worker->policy = policy;
     gw_pages_forget(worker->pages);
@@ -110,7 +113,8 @@ static void arm_waiting(struct gw_worker *worker, int64_t now_ns)
     int64_t next = ps_heap_next_ns(worker->waiting);
 
     if (next != INT64_MAX)
-        uv_timer_start(&worker->waiting_timer, on_waiting_timer, next > now_ns ? NS_TO_MS(next - now_ns) : 0, 0);
+        uv_timer_start(&worker->waiting_timer, on_waiting_timer,
+                       next > now_ns ? NS_TO_MS(next - now_ns) : 0, 0);
 }
 
 static void on_waiting_timer(uv_timer_t *timer)
@@ -148,7 +152,8 @@ static void on_tick(uv_timer_t *timer)
     ps_metric_set(worker->shard, GW_M_WAITING, 0, (int64_t)ps_heap_count(worker->waiting));
     if (worker->draining && in_flight == 0) {
         struct ps_mail idle = {.kind = GW_MAIL_IDLE, .value = worker->index};
-        (void)!ps_mailbox_post(worker->core->control_mail, &idle); /* said again with the next tick */
+        (void)!ps_mailbox_post(worker->core->control_mail,
+                               &idle); /* said again with the next tick */
     }
 }
 
@@ -198,8 +203,8 @@ static void init_timer(struct gw_worker *worker, uv_timer_t *timer)
     timer->data = worker;
 }
 
-int gw_worker_new(struct gw_core *core, uint32_t index, int listen_fd, const struct gw_policy *policy,
-                  struct gw_worker **ret_worker)
+int gw_worker_new(struct gw_core *core, uint32_t index, int listen_fd,
+                  const struct gw_policy *policy, struct gw_worker **ret_worker)
 {
     struct gw_worker *worker = calloc(1, sizeof *worker);
     struct gw_http_settings settings;
@@ -216,17 +221,21 @@ int gw_worker_new(struct gw_core *core, uint32_t index, int listen_fd, const str
         goto fail;
     settings = http_settings(worker);
     if ((err = gw_pages_new(&worker->pages)) < 0 ||
-        (err = ps_heap_new((size_t)core->settings->http.waiting, (size_t)core->settings->http.waiting, &worker->waiting)) < 0 ||
-        /* Every request in flight can have one outcome under way; late ones are as many again at most. */
-        (err = ps_mailbox_new(&worker->loop, 2 * settings.requests_max + (size_t)core->settings->log.queue, on_mail, NULL, worker,
-                              &worker->mail)) < 0)
+        (err = ps_heap_new((size_t)core->settings->http.waiting,
+                           (size_t)core->settings->http.waiting, &worker->waiting)) < 0 ||
+        /* Every request in flight can have one outcome under way; late ones are as many again at
+           most. */
+        (err = ps_mailbox_new(&worker->loop,
+                              2 * settings.requests_max + (size_t)core->settings->log.queue,
+                              on_mail, NULL, worker, &worker->mail)) < 0)
         goto fail_parts;
     init_timer(worker, &worker->order_timer);
     init_timer(worker, &worker->waiting_timer);
     init_timer(worker, &worker->tick);
     atomic_store_explicit(&worker->alive_ns, ps_clock_mono_ns(core->clock), memory_order_relaxed);
     uv_timer_start(&worker->tick, on_tick, TICK_MS, TICK_MS);
-    err = gw_http_new(&worker->loop, &listen_fd, 1, &settings, gw_routes_handle, on_refused, worker, &worker->http);
+    err = gw_http_new(&worker->loop, &listen_fd, 1, &settings, gw_routes_handle, on_refused, worker,
+                      &worker->http);
     if (err < 0)
         goto fail_parts;
     *ret_worker = worker;

@@ -1,4 +1,5 @@
-/* A worker: one thread with its own loop, listen socket, request slots and policy pointer. Workers share nothing but what core.h lists. */
+/* A worker: one thread with its own loop, listen socket, request slots and policy pointer. Workers
+ * share nothing but what core.h lists. */
 #ifndef GW_WORKER_H
 #define GW_WORKER_H
 
@@ -22,30 +23,34 @@ struct gw_worker {
     const struct gw_policy *policy; /* this worker's pointer; swapped between two events */
     struct ps_metrics_shard *shard;
     struct ps_uuid_source ids;
-    struct gw_pages *pages;     /* prepared status pages */
+    struct gw_pages *pages;  /* prepared status pages */
     struct ps_heap *waiting; /* held by leaky buckets */
     uv_timer_t waiting_timer;
-    /* Orders that wait for the log, oldest first: all wait equally long, so the head is due first. */
+    /* Orders that wait for the log, oldest first: all wait equally long, so the head is due first.
+     */
     struct gw_visit *first_order, *last_order;
     uv_timer_t order_timer;
     uv_timer_t tick; /* gauges; while draining: are we done? */
     bool draining;
-    size_t orders_open;          /* in first_order..last_order */
-    _Atomic(int64_t) alive_ns;   /* when its loop last turned, for the watchdog */
+    size_t orders_open;        /* in first_order..last_order */
+    _Atomic(int64_t) alive_ns; /* when its loop last turned, for the watchdog */
 };
 
-int gw_worker_new(struct gw_core *core, uint32_t index, int listen_fd, const struct gw_policy *policy, struct gw_worker **ret_worker) PS_MUST_CHECK;
+int gw_worker_new(struct gw_core *core, uint32_t index, int listen_fd,
+                  const struct gw_policy *policy, struct gw_worker **ret_worker) PS_MUST_CHECK;
 int gw_worker_start(struct gw_worker *worker) PS_MUST_CHECK;
 /* Any thread. */
 int gw_worker_post(struct gw_worker *worker, const struct ps_mail *mail) PS_MUST_CHECK;
 /* After GW_MAIL_STOP: waits for the thread, then frees. NULL is allowed. */
 void gw_worker_join(struct gw_worker *worker);
 
-/* The visit's request is suspended until the log has spoken, at most log.ack_timeout_ms; gw_worker_awaited takes it off the list (if it is there). */
+/* The visit's request is suspended until the log has spoken, at most log.ack_timeout_ms;
+ * gw_worker_awaited takes it off the list (if it is there). */
 void gw_worker_await_log(struct gw_worker *worker, struct gw_visit *visit, int64_t now_ns);
 void gw_worker_awaited(struct gw_worker *worker, struct gw_visit *visit);
 /* The suspended request goes on at `until_ns`. PS_E_FULL: the waiting room is full. */
-int gw_worker_hold(struct gw_worker *worker, uint64_t handle, int64_t until_ns, int64_t now_ns) PS_MUST_CHECK;
+int gw_worker_hold(struct gw_worker *worker, uint64_t handle, int64_t until_ns,
+                   int64_t now_ns) PS_MUST_CHECK;
 
 /* Counts an answer; every handler calls it once. */
 void gw_worker_count(struct gw_worker *worker, enum gw_verdict verdict);

@@ -1,9 +1,11 @@
-/* The gates of a buy request, in the order in which this program says no. Cheap and certain reasons come first; the global rate comes last, so that a bot that its own
- * limit would refuse cannot burn the budget of all. A buyer's own order is looked up before sold out, ended and paused are said: he is told of it even then, but he
- * pays his own limits for asking.
+/* The gates of a buy request, in the order in which this program says no. Cheap and certain reasons
+ * come first; the global rate comes last, so that a bot that its own limit would refuse cannot burn
+ * the budget of all. A buyer's own order is looked up before sold out, ended and paused are said:
+ * he is told of it even then, but he pays his own limits for asking.
  *
- * What must hold: a gate neither waits nor allocates nor locks, and changes nothing but limit cells. (Reading the JSON of the body is the library's work and allocates; it
- * comes after every gate that does without the body.) */
+ * What must hold: a gate neither waits nor allocates nor locks, and changes nothing but limit
+ * cells. (Reading the JSON of the body is the library's work and allocates; it comes after every
+ * gate that does without the body.) */
 #include "gateway/admission/admit.h"
 
 #include "common/json.h"
@@ -28,7 +30,8 @@ static struct gw_worker *worker_of(const struct gw_admission *admission)
 static bool has_orders(const struct gw_admission *admission)
 {
     const struct gw_sale *sale = admission->sale;
-    return sale->books != NULL && oq_fold_newest(worker_of(admission)->core->fold, sale->books, admission->visit->client.user) != NULL;
+    return sale->books != NULL && oq_fold_newest(worker_of(admission)->core->fold, sale->books,
+                                                 admission->visit->client.user) != NULL;
 }
 
 static enum gw_step phase_no(struct gw_admission *admission, enum gw_phase phase)
@@ -57,7 +60,9 @@ static enum gw_step blocklist_gate(struct gw_admission *admission)
     const struct gw_client *client = &admission->visit->client;
     const struct gw_blocklist *blocklist = worker_of(admission)->policy->blocklist;
 
-    return gw_blocklist_has(blocklist, client->user, &client->address, admission->wall_ms) ? no(admission, GW_V_blocked) : GW_NEXT;
+    return gw_blocklist_has(blocklist, client->user, &client->address, admission->wall_ms)
+               ? no(admission, GW_V_blocked)
+               : GW_NEXT;
 }
 
 /* --- limits --- */
@@ -67,7 +72,8 @@ static const enum gw_verdict rate_verdict[] = {[GW_LIMIT_KEY_USER] = GW_V_user_r
                                                [GW_LIMIT_KEY_GLOBAL] = GW_V_global_rate,
                                                [GW_LIMIT_KEY_SALE] = GW_V_sale_rate};
 
-static void show_tightest(struct gw_visit *visit, const struct gw_limit_rule *rule, const struct gw_limit_result *result)
+static void show_tightest(struct gw_visit *visit, const struct gw_limit_rule *rule,
+                          const struct gw_limit_result *result)
 {
     struct gw_limit_fields *shown = &visit->limit;
 
@@ -81,13 +87,15 @@ static void show_tightest(struct gw_visit *visit, const struct gw_limit_rule *ru
                                       .reset_s = result->reset_s};
 }
 
-/* One rule with one key. Only the user's and the address's limits are the asker's own quota, so only they are shown to him when they allow. */
-static enum gw_step ask_limit(struct gw_admission *admission, const struct gw_limit_rule *rule, const struct gw_limit_compiled *compiled,
-                              const void *key, size_t key_len)
+/* One rule with one key. Only the user's and the address's limits are the asker's own quota, so
+ * only they are shown to him when they allow. */
+static enum gw_step ask_limit(struct gw_admission *admission, const struct gw_limit_rule *rule,
+                              const struct gw_limit_compiled *compiled, const void *key,
+                              size_t key_len)
 {
     struct gw_worker *worker = worker_of(admission);
-    struct gw_limit_result result =
-        gw_limit_check(worker->core->limits, compiled, key, key_len, admission->now_ns, admission->may_wait);
+    struct gw_limit_result result = gw_limit_check(worker->core->limits, compiled, key, key_len,
+                                                   admission->now_ns, admission->may_wait);
     bool own = rule->key == GW_LIMIT_KEY_USER || rule->key == GW_LIMIT_KEY_IP;
 
     if (rule->mode == GW_LIMIT_SHADOW) {
@@ -107,21 +115,27 @@ static enum gw_step ask_limit(struct gw_admission *admission, const struct gw_li
     return GW_NEXT;
 }
 
-static enum gw_step ask_address(struct gw_admission *admission, const struct gw_policy *policy, size_t rule)
+static enum gw_step ask_address(struct gw_admission *admission, const struct gw_policy *policy,
+                                size_t rule)
 {
     const struct gw_address *address = &admission->visit->client.address;
     struct gw_address key;
     enum gw_step step;
 
     gw_address_limit_key(address, &key);
-    step = ask_limit(admission, &policy->rules[rule], &policy->compiled[rule], key.byte, sizeof key.byte);
+    step = ask_limit(admission, &policy->rules[rule], &policy->compiled[rule], key.byte,
+                     sizeof key.byte);
     if (step != GW_NEXT || gw_address_is_v4(address))
         return step;
-    memset(key.byte + 6, 0, sizeof key.byte - 6); /* a /48, so that a customer with 65,536 networks of /64 is one asker too */
-    return ask_limit(admission, &policy->rules[rule], &policy->wide[rule], key.byte, sizeof key.byte);
+    memset(key.byte + 6, 0,
+           sizeof key.byte -
+               6); /* a /48, so that a customer with 65,536 networks of /64 is one asker too */
+    return ask_limit(admission, &policy->rules[rule], &policy->wide[rule], key.byte,
+                     sizeof key.byte);
 }
 
-static enum gw_step ask_rules(struct gw_admission *admission, unsigned applies_to, enum gw_limit_key kind)
+static enum gw_step ask_rules(struct gw_admission *admission, unsigned applies_to,
+                              enum gw_limit_key kind)
 {
     const struct gw_policy *policy = worker_of(admission)->policy;
     const struct gw_visit *visit = admission->visit;
@@ -130,13 +144,15 @@ static enum gw_step ask_rules(struct gw_admission *admission, unsigned applies_t
     for (size_t i = 0; i < policy->rule_count; i++) {
         const struct gw_limit_rule *rule = &policy->rules[i];
         enum gw_step step;
-        if (rule->key != kind || rule->mode == GW_LIMIT_OFF || (rule->applies_to & applies_to) == 0 ||
+        if (rule->key != kind || rule->mode == GW_LIMIT_OFF ||
+            (rule->applies_to & applies_to) == 0 ||
             (rule->sale[0] != 0 && (sale == NULL || strcmp(rule->sale, sale->name) != 0)))
             continue;
         if (kind == GW_LIMIT_KEY_IP)
             step = ask_address(admission, policy, i);
         else if (kind == GW_LIMIT_KEY_USER)
-            step = ask_limit(admission, rule, &policy->compiled[i], visit->client.user.at, visit->client.user.len);
+            step = ask_limit(admission, rule, &policy->compiled[i], visit->client.user.at,
+                             visit->client.user.len);
         else if (kind == GW_LIMIT_KEY_SALE && sale != NULL)
             step = ask_limit(admission, rule, &policy->compiled[i], sale->name, strlen(sale->name));
         else if (kind == GW_LIMIT_KEY_GLOBAL)
@@ -171,7 +187,8 @@ static enum gw_step global_gate(struct gw_admission *admission)
 
 enum gw_step gw_admit_limits(struct gw_admission *admission, unsigned applies_to)
 {
-    static const enum gw_limit_key order[] = {GW_LIMIT_KEY_IP, GW_LIMIT_KEY_USER, GW_LIMIT_KEY_SALE, GW_LIMIT_KEY_GLOBAL};
+    static const enum gw_limit_key order[] = {GW_LIMIT_KEY_IP, GW_LIMIT_KEY_USER, GW_LIMIT_KEY_SALE,
+                                              GW_LIMIT_KEY_GLOBAL};
 
     admission->may_wait = false;
     for (size_t i = 0; i < PS_ARRAY_LEN(order); i++) {
@@ -191,7 +208,8 @@ static enum gw_step malformed(struct gw_admission *admission, const char *text)
     return no(admission, GW_V_malformed);
 }
 
-/* {"sku":"…","quantity":1}: other members, duplicates or types are 400, a quantity that is no positive integer is 422. */
+/* {"sku":"…","quantity":1}: other members, duplicates or types are 400, a quantity that is no
+ * positive integer is 422. */
 static enum gw_step read_order(struct gw_admission *admission, const json_t *body)
 {
     struct gw_visit *visit = admission->visit;
@@ -207,13 +225,15 @@ static enum gw_step read_order(struct gw_admission *admission, const json_t *bod
         return malformed(admission, "sku: a string is required");
     visit->quantity = 1;
     if (quantity != NULL) {
-        if (!json_is_integer(quantity) || json_integer_value(quantity) < 1 || json_integer_value(quantity) > PS_INT_MAX) {
+        if (!json_is_integer(quantity) || json_integer_value(quantity) < 1 ||
+            json_integer_value(quantity) > PS_INT_MAX) {
             admission->detail.pointer = "/quantity";
             return no(admission, GW_V_quantity);
         }
         visit->quantity = json_integer_value(quantity);
     }
-    if (gw_sale_sku(admission->sale, json_string_value(sku), json_string_length(sku), &visit->sku_index) < 0) {
+    if (gw_sale_sku(admission->sale, json_string_value(sku), json_string_length(sku),
+                    &visit->sku_index) < 0) {
         admission->detail.text = "this sale has no such SKU";
         return no(admission, GW_V_not_found);
     }
@@ -253,7 +273,8 @@ struct oq_order *gw_own_order(const struct gw_visit *visit, const struct gw_sale
 
     if (sale->books == NULL || (sale->cap != 1 && !sku_cap_one))
         return NULL;
-    for (struct oq_order *order = oq_fold_newest(fold, sale->books, visit->client.user); order != NULL; order = order->older)
+    for (struct oq_order *order = oq_fold_newest(fold, sale->books, visit->client.user);
+         order != NULL; order = order->older)
         if (is_live(order) && (sale->cap == 1 || order->sku == visit->sku_index))
             return order;
     return NULL;
@@ -273,10 +294,12 @@ enum gw_step gw_admit_repeat(struct gw_admission *admission, struct oq_order *or
     admission->own = order;
     if (order->sku == visit->sku_index && order->quantity == visit->quantity)
         return GW_REPLAY;
-    return visit->key.len > 0 ? no(admission, GW_V_idempotency_mismatch) : user_limit(admission, order);
+    return visit->key.len > 0 ? no(admission, GW_V_idempotency_mismatch)
+                              : user_limit(admission, order);
 }
 
-/* The buyer's own order, found without a lock: by his key, or (without a key) his only one where one is all that he may have. */
+/* The buyer's own order, found without a lock: by his key, or (without a key) his only one where
+ * one is all that he may have. */
 static enum gw_step replay_gate(struct gw_admission *admission)
 {
     const struct gw_visit *visit = admission->visit;
@@ -286,7 +309,8 @@ static enum gw_step replay_gate(struct gw_admission *admission)
     if (has_orders(admission)) {
         enum gw_step step;
         if (visit->key.len > 0) {
-            order = oq_fold_by_key(visit->worker->core->fold, sale->books, visit->client.user, visit->key);
+            order = oq_fold_by_key(visit->worker->core->fold, sale->books, visit->client.user,
+                                   visit->key);
             if (order == NULL)
                 return phase_no(admission, gw_sale_phase(sale, admission->wall_ms));
         }
@@ -315,13 +339,16 @@ static enum gw_step log_gate(struct gw_admission *admission)
 
     if (!oq_log_available(core->log))
         return no(admission, GW_V_log_unavailable);
-    return oq_log_backlog_percent(core->log) > (unsigned)core->settings->log.backlog_percent ? no(admission, GW_V_log_backlog)
-                                                                                            : GW_NEXT;
+    return oq_log_backlog_percent(core->log) > (unsigned)core->settings->log.backlog_percent
+               ? no(admission, GW_V_log_backlog)
+               : GW_NEXT;
 }
 
 static enum gw_step sku_sold_out_gate(struct gw_admission *admission)
 {
-    return inv_sale_left(admission->sale->counter, admission->visit->sku_index) < 1 ? no(admission, GW_V_sold_out) : GW_NEXT;
+    return inv_sale_left(admission->sale->counter, admission->visit->sku_index) < 1
+               ? no(admission, GW_V_sold_out)
+               : GW_NEXT;
 }
 
 /* clang-format off */

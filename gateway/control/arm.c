@@ -1,11 +1,15 @@
-/* Arming a sale, step by step; each step is asynchronous and may be repeated, because every record of it is harmless twice:
+/* Arming a sale, step by step; each step is asynchronous and may be repeated, because every record
+ * of it is harmless twice:
  *
- *   fence, and at the first time the initial stock, are appended -> all have landed -> control.db notes `opened` (first time only)
- *   -> the counters are built from the fold, between two batches of the log's thread -> the policy shows the sale with its counters
+ *   fence, and at the first time the initial stock, are appended -> all have landed -> control.db
+ * notes `opened` (first time only)
+ *   -> the counters are built from the fold, between two batches of the log's thread -> the policy
+ * shows the sale with its counters
  *
- * A start of the gateway is a rebuild: orders of the last run that were still under way belong to an epoch that the new fence has ended, so no unit is held back for
- * them. A sale that has been opened and whose first records are missing has lost its beginning (a journal that was replaced): its books cannot be
- * made up, so it is refused, loudly, and the others go on. */
+ * A start of the gateway is a rebuild: orders of the last run that were still under way belong to
+ * an epoch that the new fence has ended, so no unit is held back for them. A sale that has been
+ * opened and whose first records are missing has lost its beginning (a journal that was replaced):
+ * its books cannot be made up, so it is refused, loudly, and the others go on. */
 #include "gateway/control/arm.h"
 
 #include "common/log.h"
@@ -44,10 +48,12 @@ static void refuse(struct gw_control *control, struct gw_control_sale *sale, con
 {
     sale->arming = GW_ARM_REFUSED;
     snprintf(sale->refused_why, sizeof sale->refused_why,
-             "the sale has been opened, but the log has no %s of it: its beginning is lost; put the journal back that belongs to this control.db",
+             "the sale has been opened, but the log has no %s of it: its beginning is lost; put "
+             "the journal back that belongs to this control.db",
              missing);
     atomic_fetch_add(&control->core->sales_refused, 1);
-    ps_log(PS_LOG_ERROR, "sale_refused", PS_F_STR("sale", sale->stored.name), PS_F_STR("why", sale->refused_why));
+    ps_log(PS_LOG_ERROR, "sale_refused", PS_F_STR("sale", sale->stored.name),
+           PS_F_STR("why", sale->refused_why));
 }
 
 static void check_beginning(struct gw_control *control, struct gw_control_sale *sale)
@@ -61,7 +67,8 @@ static void check_beginning(struct gw_control *control, struct gw_control_sale *
     for (size_t i = 0; i < doc->sku_count; i++) {
         char key[OQ_ADJUST_KEY_MAX + 1];
         struct ps_uuid ref;
-        oq_adjust_ref((struct ps_str){key, initial_key(sale->stored.name, doc->skus[i].name, key)}, &ref);
+        oq_adjust_ref((struct ps_str){key, initial_key(sale->stored.name, doc->skus[i].name, key)},
+                      &ref);
         if (oq_sale_adjusted(sale->books, &ref) < 0) {
             refuse(control, sale, "initial stock");
             return;
@@ -84,7 +91,9 @@ void gw_arm_find(struct gw_control *control)
         const char *name = oq_sale_name(books);
         if (gw_control_sale(control, name, strlen(name)) == NULL)
             ps_log(PS_LOG_WARN, "sale_unknown", PS_F_STR("sale", name),
-                   PS_F_STR("why", "the log has orders of it, control.db does not know it; it is not served"));
+                   PS_F_STR(
+                       "why",
+                       "the log has orders of it, control.db does not know it; it is not served"));
     }
 }
 
@@ -92,7 +101,8 @@ bool gw_arm_settled(const struct gw_control *control)
 {
     for (size_t i = 0; i < control->sale_count; i++) {
         const struct gw_control_sale *sale = control->sales[i];
-        if (sale->stored.state.opened && sale->arming != GW_ARM_DONE && sale->arming != GW_ARM_REFUSED)
+        if (sale->stored.state.opened && sale->arming != GW_ARM_DONE &&
+            sale->arming != GW_ARM_REFUSED)
             return false;
     }
     return true;
@@ -117,7 +127,8 @@ static void load(struct gw_control *control, struct gw_control_sale *sale)
     struct gw_load_job *job = calloc(1, sizeof *job);
 
     if (job != NULL) {
-        *job = (struct gw_load_job){.core = control->core, .books = sale->books, .epoch = sale->epoch};
+        *job =
+            (struct gw_load_job){.core = control->core, .books = sale->books, .epoch = sale->epoch};
         memcpy(job->name, sale->stored.name, sizeof job->name);
         sale->arming = GW_ARM_LOADING;
         if (oq_log_call(control->core->log, load_on_log_thread, job) == 0)
@@ -132,14 +143,15 @@ void gw_arm_loaded(struct gw_control *control, struct gw_load_job *job)
     struct gw_control_sale *sale = gw_control_sale(control, job->name, strlen(job->name));
 
     if (sale != NULL && job->err < 0) {
-        ps_log(PS_LOG_ERROR, "sale_not_loaded", PS_F_STR("sale", job->name), PS_F_STR("error", ps_err_text(job->err)));
+        ps_log(PS_LOG_ERROR, "sale_not_loaded", PS_F_STR("sale", job->name),
+               PS_F_STR("error", ps_err_text(job->err)));
         try_later(control, sale);
     } else if (sale != NULL) {
         sale->counter = job->counter;
         sale->arming = GW_ARM_DONE;
         control->dirty = true;
-        ps_log(PS_LOG_INFO, "sale_armed", PS_F_STR("sale", job->name), PS_F_INT("epoch", job->epoch),
-               PS_F_INT("orders", oq_sale_order_count(job->books)));
+        ps_log(PS_LOG_INFO, "sale_armed", PS_F_STR("sale", job->name),
+               PS_F_INT("epoch", job->epoch), PS_F_INT("orders", oq_sale_order_count(job->books)));
     }
     free(job);
 }
@@ -158,15 +170,18 @@ static void apply_opened(struct gw_control *control, void *ctx)
         ps_log(PS_LOG_ERROR, "sale_not_taken_over", PS_F_STR("sale", noting->stored.name));
 }
 
-static void done_opened(struct gw_control *control, int err, const struct ps_fault *fault, void *ctx)
+static void done_opened(struct gw_control *control, int err, const struct ps_fault *fault,
+                        void *ctx)
 {
     struct noting *noting = ctx;
-    struct gw_control_sale *sale = gw_control_sale(control, noting->stored.name, strlen(noting->stored.name));
+    struct gw_control_sale *sale =
+        gw_control_sale(control, noting->stored.name, strlen(noting->stored.name));
 
     if (sale != NULL && err == 0) {
         load(control, sale);
     } else if (sale != NULL) {
-        ps_log(PS_LOG_ERROR, "opening_not_noted", PS_F_STR("sale", noting->stored.name), PS_F_STR("error", fault->text));
+        ps_log(PS_LOG_ERROR, "opening_not_noted", PS_F_STR("sale", noting->stored.name),
+               PS_F_STR("error", fault->text));
         try_later(control, sale);
     }
     gw_sale_doc_done(&noting->stored.doc);
@@ -181,7 +196,8 @@ static void note_opened(struct gw_control *control, struct gw_control_sale *sale
     char target[PS_NAME_MAX + 8];
 
     sale->arming = GW_ARM_NOTING;
-    if (noting == NULL || job == NULL || gw_sale_doc_copy(&sale->stored.doc, &noting->stored.doc) < 0) {
+    if (noting == NULL || job == NULL ||
+        gw_sale_doc_copy(&sale->stored.doc, &noting->stored.doc) < 0) {
         free(noting);
         gw_store_job_free(job);
         try_later(control, sale);
@@ -194,7 +210,10 @@ static void note_opened(struct gw_control *control, struct gw_control_sale *sale
     noting->stored.state.opened = true;
     snprintf(target, sizeof target, "sales/%s", sale->stored.name);
     gw_store_job_sale(job, noting->stored.name, &noting->stored.doc, &noting->stored.state);
-    gw_store_job_audit(job, &(struct gw_audit_entry){.at_ms = now, .who = "system", .peer = "", .action = "sale.open", .target = target});
+    gw_store_job_audit(
+        job,
+        &(struct gw_audit_entry){
+            .at_ms = now, .who = "system", .peer = "", .action = "sale.open", .target = target});
     if (gw_control_change(control, job, apply_opened, done_opened, noting) < 0) {
         gw_sale_doc_done(&noting->stored.doc);
         free(noting);
@@ -209,7 +228,8 @@ struct awaited {
     char name[PS_NAME_MAX + 1];
 };
 
-static void on_record_outcome(struct gw_control *control, enum oq_outcome outcome, struct oq_order *order, void *ctx)
+static void on_record_outcome(struct gw_control *control, enum oq_outcome outcome,
+                              struct oq_order *order, void *ctx)
 {
     struct awaited *awaited = ctx;
     struct gw_control_sale *sale = gw_control_sale(control, awaited->name, strlen(awaited->name));
@@ -233,7 +253,8 @@ static void on_record_outcome(struct gw_control *control, enum oq_outcome outcom
         note_opened(control, sale);
 }
 
-static void append(struct gw_control *control, struct gw_control_sale *sale, const struct oq_event *event)
+static void append(struct gw_control *control, struct gw_control_sale *sale,
+                   const struct oq_event *event)
 {
     struct awaited *awaited = calloc(1, sizeof *awaited);
     struct oq_ticket ticket;
@@ -276,14 +297,27 @@ static void append_records(struct gw_control *control, struct gw_control_sale *s
     sale->failed = false;
     sale->epoch = gw_epoch_next(highest_epoch(control));
     append(control, sale,
-           &(struct oq_event){.type = OQ_FENCED, .rehearsal = doc->rehearsal, .sale = name, .epoch = sale->epoch, .at_ms = now,
-                              .gateway = {control->core->gateway_id, strlen(control->core->gateway_id)}, .partitions = 1, .first = first});
+           &(struct oq_event){
+               .type = OQ_FENCED,
+               .rehearsal = doc->rehearsal,
+               .sale = name,
+               .epoch = sale->epoch,
+               .at_ms = now,
+               .gateway = {control->core->gateway_id, strlen(control->core->gateway_id)},
+               .partitions = 1,
+               .first = first});
     for (size_t i = 0; first && i < doc->sku_count; i++) {
         char key[OQ_ADJUST_KEY_MAX + 1];
         size_t len = initial_key(sale->stored.name, doc->skus[i].name, key);
         append(control, sale,
-               &(struct oq_event){.type = OQ_ADJUSTED, .rehearsal = doc->rehearsal, .adjust_key = {key, len}, .sale = name, .epoch = sale->epoch,
-                                  .at_ms = now, .sku = {doc->skus[i].name, strlen(doc->skus[i].name)}, .delta = doc->skus[i].stock});
+               &(struct oq_event){.type = OQ_ADJUSTED,
+                                  .rehearsal = doc->rehearsal,
+                                  .adjust_key = {key, len},
+                                  .sale = name,
+                                  .epoch = sale->epoch,
+                                  .at_ms = now,
+                                  .sku = {doc->skus[i].name, strlen(doc->skus[i].name)},
+                                  .delta = doc->skus[i].stock});
     }
     if (sale->awaited == 0) /* nothing was taken */
         try_later(control, sale);
@@ -296,7 +330,8 @@ static bool is_due(const struct gw_control_sale *sale, int64_t wall_ms)
 
     if (state->opened)
         return true;
-    return !state->ended && doc->opens_at_ms != INT64_MAX && wall_ms >= doc->opens_at_ms - GW_ARM_LEAD_MS && wall_ms < doc->closes_at_ms;
+    return !state->ended && doc->opens_at_ms != INT64_MAX &&
+           wall_ms >= doc->opens_at_ms - GW_ARM_LEAD_MS && wall_ms < doc->closes_at_ms;
 }
 
 void gw_arm_tick(struct gw_control *control)
@@ -306,7 +341,8 @@ void gw_arm_tick(struct gw_control *control)
 
     for (size_t i = 0; i < control->sale_count; i++) {
         struct gw_control_sale *sale = control->sales[i];
-        if (sale->arming == GW_ARM_NOT && is_due(sale, wall_ms) && now_ns >= sale->retry_at_ns && oq_log_available(core->log))
+        if (sale->arming == GW_ARM_NOT && is_due(sale, wall_ms) && now_ns >= sale->retry_at_ns &&
+            oq_log_available(core->log))
             append_records(control, sale);
     }
     if (!atomic_load(&core->ready) && gw_arm_settled(control))

@@ -1,8 +1,11 @@
-/* The control thread's memory and the way of a change through it. Three things happen asynchronously and each has one place here: a job of the control store
- * comes back (GW_MAIL_DONE), a worker has taken a policy over (GW_MAIL_POLICY_ACK), a record's outcome is known (GW_MAIL_ORDER).
+/* The control thread's memory and the way of a change through it. Three things happen
+ * asynchronously and each has one place here: a job of the control store comes back (GW_MAIL_DONE),
+ * a worker has taken a policy over (GW_MAIL_POLICY_ACK), a record's outcome is known
+ * (GW_MAIL_ORDER).
  *
- * What must hold: memory changes only after the store has written; a policy is freed only when no worker uses it any more; a change is answered only when every
- * worker goes by it. So at most one publication is under way, and at most one change. */
+ * What must hold: memory changes only after the store has written; a policy is freed only when no
+ * worker uses it any more; a change is answered only when every worker goes by it. So at most one
+ * publication is under way, and at most one change. */
 #include "gateway/control/control.h"
 
 #include "common/log.h"
@@ -32,7 +35,8 @@ struct gw_await {
 
 /* --- sorted arrays --- */
 
-struct gw_control_sale *gw_control_sale(const struct gw_control *control, const char *name, size_t len)
+struct gw_control_sale *gw_control_sale(const struct gw_control *control, const char *name,
+                                        size_t len)
 {
     for (size_t i = 0; i < control->sale_count; i++) {
         const char *have = control->sales[i]->stored.name;
@@ -42,7 +46,8 @@ struct gw_control_sale *gw_control_sale(const struct gw_control *control, const 
     return NULL;
 }
 
-struct gw_limit_rule *gw_control_rule(const struct gw_control *control, const char *name, size_t len)
+struct gw_limit_rule *gw_control_rule(const struct gw_control *control, const char *name,
+                                      size_t len)
 {
     for (size_t i = 0; i < control->rule_count; i++)
         if (strlen(control->rules[i].name) == len && memcmp(control->rules[i].name, name, len) == 0)
@@ -50,7 +55,8 @@ struct gw_limit_rule *gw_control_rule(const struct gw_control *control, const ch
     return NULL;
 }
 
-/* Room for one more element, in its place by `name_at` (offset of the name's array in the element). */
+/* Room for one more element, in its place by `name_at` (offset of the name's array in the element).
+ */
 static int make_room(void **array, size_t *count, size_t size, size_t at)
 {
     char *more = realloc(*array, (*count + 1) * size);
@@ -91,7 +97,8 @@ int gw_control_put_sale(struct gw_control *control, const struct gw_stored_sale 
     sale = calloc(1, sizeof *sale);
     while (at < control->sale_count && strcmp(control->sales[at]->stored.name, stored->name) < 0)
         at++;
-    if (sale == NULL || make_room((void **)&control->sales, &control->sale_count, sizeof *control->sales, at) < 0) {
+    if (sale == NULL ||
+        make_room((void **)&control->sales, &control->sale_count, sizeof *control->sales, at) < 0) {
         free(sale);
         gw_sale_doc_done(&copy.doc);
         return PS_E_NOMEM;
@@ -113,7 +120,8 @@ void gw_control_drop_sale(struct gw_control *control, const char *name)
         if (strcmp(control->sales[i]->stored.name, name) != 0)
             continue;
         sale_free(control->sales[i]);
-        memmove(&control->sales[i], &control->sales[i + 1], (--control->sale_count - i) * sizeof *control->sales);
+        memmove(&control->sales[i], &control->sales[i + 1],
+                (--control->sale_count - i) * sizeof *control->sales);
         control->dirty = true;
         return;
     }
@@ -127,7 +135,8 @@ int gw_control_put_rule(struct gw_control *control, const struct gw_limit_rule *
     if (have == NULL) {
         while (at < control->rule_count && strcmp(control->rules[at].name, rule->name) < 0)
             at++;
-        if (make_room((void **)&control->rules, &control->rule_count, sizeof *control->rules, at) < 0)
+        if (make_room((void **)&control->rules, &control->rule_count, sizeof *control->rules, at) <
+            0)
             return PS_E_NOMEM;
         have = &control->rules[at];
     }
@@ -145,10 +154,13 @@ int gw_control_put_block(struct gw_control *control, const struct gw_block *bloc
 {
     size_t at = 0;
 
-    while (at < control->block_count && block_order(&control->blocks[at], block->kind, block->subject) < 0)
+    while (at < control->block_count &&
+           block_order(&control->blocks[at], block->kind, block->subject) < 0)
         at++;
-    if ((at == control->block_count || block_order(&control->blocks[at], block->kind, block->subject) != 0) &&
-        make_room((void **)&control->blocks, &control->block_count, sizeof *control->blocks, at) < 0)
+    if ((at == control->block_count ||
+         block_order(&control->blocks[at], block->kind, block->subject) != 0) &&
+        make_room((void **)&control->blocks, &control->block_count, sizeof *control->blocks, at) <
+            0)
         return PS_E_NOMEM;
     control->blocks[at] = *block;
     control->dirty = true;
@@ -160,7 +172,8 @@ void gw_control_drop_block(struct gw_control *control, enum gw_block_kind kind, 
     for (size_t i = 0; i < control->block_count; i++) {
         if (block_order(&control->blocks[i], kind, subject) != 0)
             continue;
-        memmove(&control->blocks[i], &control->blocks[i + 1], (--control->block_count - i) * sizeof *control->blocks);
+        memmove(&control->blocks[i], &control->blocks[i + 1],
+                (--control->block_count - i) * sizeof *control->blocks);
         control->dirty = true;
         return;
     }
@@ -183,7 +196,8 @@ static int build_blocklist(const struct gw_control *control, struct gw_blocklist
         if (block->kind == GW_BLOCK_USER) {
             memcpy(users[user_count].user, block->subject, sizeof users[0].user);
             users[user_count++].until_ms = block->until_ms;
-        } else if (gw_cidr_parse(block->subject, strlen(block->subject), &ranges[range_count].range) == 0) {
+        } else if (gw_cidr_parse(block->subject, strlen(block->subject),
+                                 &ranges[range_count].range) == 0) {
             ranges[range_count++].until_ms = block->until_ms;
         }
     }
@@ -220,8 +234,10 @@ static int build_policy(struct gw_control *control, struct gw_policy **ret_polic
 
     if (sales == NULL)
         return PS_E_NOMEM;
-    if ((err = build_sales(control, sales, &count)) < 0 || (err = build_blocklist(control, &blocklist)) < 0 ||
-        (err = gw_policy_new(control->snapshot + 1, sales, count, control->rules, control->rule_count, blocklist, ret_policy)) < 0)
+    if ((err = build_sales(control, sales, &count)) < 0 ||
+        (err = build_blocklist(control, &blocklist)) < 0 ||
+        (err = gw_policy_new(control->snapshot + 1, sales, count, control->rules,
+                             control->rule_count, blocklist, ret_policy)) < 0)
         goto fail;
     control->snapshot++;
     free(sales);
@@ -236,7 +252,8 @@ fail:
 
 static void next_step(struct gw_control *control);
 
-/* Gives every worker the new policy. Without memory the old one stays in force, and the next tick tries again. */
+/* Gives every worker the new policy. Without memory the old one stays in force, and the next tick
+ * tries again. */
 static void publish(struct gw_control *control)
 {
     struct gw_core *core = control->core;
@@ -253,14 +270,16 @@ static void publish(struct gw_control *control)
     control->acks = 0;
     for (size_t i = 0; i < core->worker_count; i++) {
         struct ps_mail mail = {.kind = GW_MAIL_POLICY, .ptr = policy};
-        if (gw_worker_post(core->workers[i], &mail) < 0) /* a worker that takes no mail serves nobody either */
+        if (gw_worker_post(core->workers[i], &mail) <
+            0) /* a worker that takes no mail serves nobody either */
             ps_log(PS_LOG_ERROR, "policy_not_delivered", PS_F_INT("worker", i));
     }
 }
 
 static void on_ack(struct gw_control *control, const struct ps_mail *mail)
 {
-    if (control->older == NULL || (int64_t)mail->value != control->policy->version || ++control->acks < control->core->worker_count)
+    if (control->older == NULL || (int64_t)mail->value != control->policy->version ||
+        ++control->acks < control->core->worker_count)
         return;
     gw_policy_free(control->older);
     control->older = NULL;
@@ -278,7 +297,8 @@ static void finish_change(struct gw_control *control, int err)
     if (control->first_change == NULL)
         control->last_change = NULL;
     if (job->audit_err < 0)
-        ps_log(PS_LOG_ERROR, "audit_log_not_written", PS_F_STR("error", ps_err_text(job->audit_err)));
+        ps_log(PS_LOG_ERROR, "audit_log_not_written",
+               PS_F_STR("error", ps_err_text(job->audit_err)));
     if (change->done != NULL)
         change->done(control, err, &job->fault, change->ctx);
     gw_store_job_free(job);
@@ -303,7 +323,8 @@ static void start_next(struct gw_control *control)
     }
 }
 
-/* What can go on now: the publication first, then the change that waited for it, then the next change. */
+/* What can go on now: the publication first, then the change that waited for it, then the next
+ * change. */
 static void next_step(struct gw_control *control)
 {
     while (control->older == NULL) {
@@ -334,7 +355,8 @@ static void on_job_done(struct gw_control *control, struct gw_store_job *job)
     next_step(control);
 }
 
-int gw_control_change(struct gw_control *control, struct gw_store_job *job, gw_change_apply_fn *apply, gw_change_done_fn *done, void *ctx)
+int gw_control_change(struct gw_control *control, struct gw_store_job *job,
+                      gw_change_apply_fn *apply, gw_change_done_fn *done, void *ctx)
 {
     struct gw_change *change = calloc(1, sizeof *change);
     int err;
@@ -362,14 +384,16 @@ int gw_control_change(struct gw_control *control, struct gw_store_job *job, gw_c
 
 /* --- outcomes --- */
 
-int gw_control_await(struct gw_control *control, gw_outcome_fn *done, void *ctx, struct oq_ticket *ret_ticket)
+int gw_control_await(struct gw_control *control, gw_outcome_fn *done, void *ctx,
+                     struct oq_ticket *ret_ticket)
 {
     struct gw_await *await = ps_pool_take(control->awaits);
 
     if (await == NULL)
         return PS_E_FULL;
     *await = (struct gw_await){.done = done, .ctx = ctx};
-    *ret_ticket = (struct oq_ticket){.owner = GW_OWNER_CONTROL, .handle = ps_pool_handle(control->awaits, await)};
+    *ret_ticket = (struct oq_ticket){.owner = GW_OWNER_CONTROL,
+                                     .handle = ps_pool_handle(control->awaits, await)};
     return 0;
 }
 
@@ -452,18 +476,25 @@ static int take_over(struct gw_control *control, struct gw_stored *stored)
     return 0;
 }
 
-int gw_control_new(struct gw_core *core, uv_loop_t *loop, struct gw_control_store *store, struct gw_stored *stored, struct gw_auth *auth,
-                   struct gw_control **ret_control, struct ps_fault *fault)
+int gw_control_new(struct gw_core *core, uv_loop_t *loop, struct gw_control_store *store,
+                   struct gw_stored *stored, struct gw_auth *auth, struct gw_control **ret_control,
+                   struct ps_fault *fault)
 {
     struct gw_control *control = calloc(1, sizeof *control);
     int err = PS_E_NOMEM;
 
     if (control == NULL)
         return ps_fault(fault, PS_E_NOMEM, "", "out of memory");
-    *control = (struct gw_control){.core = core, .loop = loop, .store = store, .auth = auth, .shard = ps_metrics_shard(core->metrics)};
+    *control = (struct gw_control){.core = core,
+                                   .loop = loop,
+                                   .store = store,
+                                   .auth = auth,
+                                   .shard = ps_metrics_shard(core->metrics)};
     control->wall_started_ms = ps_clock_wall_ms(core->clock);
-    if (control->shard == NULL || (err = ps_pool_new(GW_AWAIT_MAX, sizeof(struct gw_await), &control->awaits)) < 0 ||
-        (err = take_over(control, stored)) < 0 || (err = gw_keeper_new(control, &control->keeper)) < 0 ||
+    if (control->shard == NULL ||
+        (err = ps_pool_new(GW_AWAIT_MAX, sizeof(struct gw_await), &control->awaits)) < 0 ||
+        (err = take_over(control, stored)) < 0 ||
+        (err = gw_keeper_new(control, &control->keeper)) < 0 ||
         (err = build_policy(control, &control->policy)) < 0) {
         gw_control_free(control);
         return ps_fault(fault, err, "", "control thread: %s", ps_err_text(err));

@@ -1,5 +1,6 @@
-/* Seeding. A sale is created when its name is unknown. Limits are taken over while the policy is still as it was shipped (version 1); afterwards only rules that do not exist
- * are added. Each is an ordinary change with its audit line, by "settings". */
+/* Seeding. A sale is created when its name is unknown. Limits are taken over while the policy is
+ * still as it was shipped (version 1); afterwards only rules that do not exist are added. Each is
+ * an ordinary change with its audit line, by "settings". */
 #include "gateway/control/seed.h"
 
 #include "common/log.h"
@@ -16,7 +17,8 @@ static int check_sales(const json_t *sales, struct ps_fault *fault)
     size_t i;
     const json_t *seed;
 
-    json_array_foreach(sales, i, seed) {
+    json_array_foreach(sales, i, seed)
+    {
         char pointer[32], name[PS_NAME_MAX + 1];
         struct gw_sale_doc doc;
         int err;
@@ -31,20 +33,24 @@ static int check_sales(const json_t *sales, struct ps_fault *fault)
     return 0;
 }
 
-static int read_rules(const json_t *policy, struct gw_limit_rule *rules, size_t *ret_count, struct ps_fault *fault)
+static int read_rules(const json_t *policy, struct gw_limit_rule *rules, size_t *ret_count,
+                      struct ps_fault *fault)
 {
     const json_t *limits = json_object_get(policy, "limits"), *document;
     const char *name;
     size_t count = 0;
 
     if (limits != NULL && !json_is_object(limits))
-        return ps_fault(fault, PS_E_INVALID, "/policy/limits", "must be an object of rules by name");
-    json_object_foreach((json_t *)(uintptr_t)limits, name, document) {
+        return ps_fault(fault, PS_E_INVALID, "/policy/limits",
+                        "must be an object of rules by name");
+    json_object_foreach((json_t *)(uintptr_t)limits, name, document)
+    {
         char pointer[PS_NAME_MAX + 32];
         int err;
         snprintf(pointer, sizeof pointer, "/policy/limits/%.64s", name);
         if (!ps_name_ok(name, strlen(name)))
-            return ps_fault(fault, PS_E_INVALID, pointer, "is no rule name: letters, digits, '.', '_', '-', at most 64");
+            return ps_fault(fault, PS_E_INVALID, pointer,
+                            "is no rule name: letters, digits, '.', '_', '-', at most 64");
         if (count == RULES_MAX)
             return ps_fault(fault, PS_E_INVALID, "/policy/limits", "more than %d rules", RULES_MAX);
         err = gw_limit_rule_read(document, name, pointer, &rules[count], fault);
@@ -66,7 +72,8 @@ int gw_seed_check(const json_t *sales, const json_t *policy, struct ps_fault *fa
 
     if (err < 0)
         return err;
-    json_object_foreach((json_t *)(uintptr_t)policy, name, member) {
+    json_object_foreach((json_t *)(uintptr_t)policy, name, member)
+    {
         char pointer[80];
         snprintf(pointer, sizeof pointer, "/policy/%.64s", name);
         if (strcmp(name, "limits") != 0)
@@ -80,7 +87,8 @@ int gw_seed_check(const json_t *sales, const json_t *policy, struct ps_fault *fa
 static void apply_sale(struct gw_control *control, void *ctx)
 {
     if (gw_control_put_sale(control, ctx) < 0)
-        ps_log(PS_LOG_ERROR, "seed_not_taken_over", PS_F_STR("sale", ((struct gw_stored_sale *)ctx)->name));
+        ps_log(PS_LOG_ERROR, "seed_not_taken_over",
+               PS_F_STR("sale", ((struct gw_stored_sale *)ctx)->name));
 }
 
 static void done_sale(struct gw_control *control, int err, const struct ps_fault *fault, void *ctx)
@@ -88,9 +96,11 @@ static void done_sale(struct gw_control *control, int err, const struct ps_fault
     struct gw_stored_sale *stored = ctx;
 
     if (err < 0)
-        ps_log(PS_LOG_ERROR, "seed_failed", PS_F_STR("sale", stored->name), PS_F_STR("error", fault->text));
+        ps_log(PS_LOG_ERROR, "seed_failed", PS_F_STR("sale", stored->name),
+               PS_F_STR("error", fault->text));
     else
-        ps_log(PS_LOG_INFO, "sale_created", PS_F_STR("sale", stored->name), PS_F_STR("who", "settings"));
+        ps_log(PS_LOG_INFO, "sale_created", PS_F_STR("sale", stored->name),
+               PS_F_STR("who", "settings"));
     gw_sale_doc_done(&stored->doc);
     free(stored);
     gw_control_arm_due(control);
@@ -108,21 +118,29 @@ static void create_sale(struct gw_control *control, const char *name, struct gw_
         free(stored);
         gw_store_job_free(job);
         gw_sale_doc_done(doc);
-        ps_log(PS_LOG_ERROR, "seed_failed", PS_F_STR("sale", name), PS_F_STR("error", "out of memory"));
+        ps_log(PS_LOG_ERROR, "seed_failed", PS_F_STR("sale", name),
+               PS_F_STR("error", "out of memory"));
         return;
     }
     memcpy(stored->name, name, strlen(name) + 1);
     stored->doc = *doc;
-    stored->state = (struct gw_sale_state){.version = 1, .created_at_ms = now, .updated_at_ms = now};
+    stored->state =
+        (struct gw_sale_state){.version = 1, .created_at_ms = now, .updated_at_ms = now};
     snprintf(target, sizeof target, "sales/%s", name);
     to = gw_sale_doc_write(doc);
     gw_store_job_sale(job, name, doc, &stored->state);
-    gw_store_job_audit(job, &(struct gw_audit_entry){.at_ms = now, .who = "settings", .peer = "", .action = "sale.put", .target = target, .to = to});
+    gw_store_job_audit(job, &(struct gw_audit_entry){.at_ms = now,
+                                                     .who = "settings",
+                                                     .peer = "",
+                                                     .action = "sale.put",
+                                                     .target = target,
+                                                     .to = to});
     json_decref(to);
     if (gw_control_change(control, job, apply_sale, done_sale, stored) < 0) {
         gw_sale_doc_done(&stored->doc);
         free(stored);
-        ps_log(PS_LOG_ERROR, "seed_failed", PS_F_STR("sale", name), PS_F_STR("error", "the control store takes no job"));
+        ps_log(PS_LOG_ERROR, "seed_failed", PS_F_STR("sale", name),
+               PS_F_STR("error", "the control store takes no job"));
     }
 }
 
@@ -133,7 +151,8 @@ static void seed_sale(struct gw_control *control, const json_t *seed, size_t ind
     struct gw_sale_doc doc;
 
     snprintf(pointer, sizeof pointer, "/sales/%zu", index);
-    if (gw_sale_doc_name(seed, pointer, name, NULL) < 0 || gw_sale_doc_read(seed, pointer, name, &doc, NULL) < 0)
+    if (gw_sale_doc_name(seed, pointer, name, NULL) < 0 ||
+        gw_sale_doc_read(seed, pointer, name, &doc, NULL) < 0)
         return; /* checked before: only memory can be missing */
     have = gw_control_sale(control, name, strlen(name));
     if (have == NULL) {
@@ -141,7 +160,8 @@ static void seed_sale(struct gw_control *control, const json_t *seed, size_t ind
         return;
     }
     if (gw_sale_doc_differences(&have->stored.doc, &doc, differences, sizeof differences) > 0)
-        ps_log(PS_LOG_WARN, "seed_ignored", PS_F_STR("sale", name), PS_F_STR("differs_in", differences),
+        ps_log(PS_LOG_WARN, "seed_ignored", PS_F_STR("sale", name),
+               PS_F_STR("differs_in", differences),
                PS_F_STR("why", "the sale exists; change it through the admin API"));
     gw_sale_doc_done(&doc);
 }
@@ -168,7 +188,8 @@ static void done_rules(struct gw_control *control, int err, const struct ps_faul
 {
     (void)control;
     if (err < 0)
-        ps_log(PS_LOG_ERROR, "seed_failed", PS_F_STR("what", "policy/limits"), PS_F_STR("error", fault->text));
+        ps_log(PS_LOG_ERROR, "seed_failed", PS_F_STR("what", "policy/limits"),
+               PS_F_STR("error", fault->text));
     free(ctx);
 }
 
@@ -194,7 +215,8 @@ static void choose_rules(const struct gw_control *control, struct rules_seed *se
         if (have == NULL || (differs && control->policy_version == SHIPPED_VERSION))
             seed->rules[kept++] = *rule;
         else if (differs)
-            ps_log(PS_LOG_WARN, "seed_ignored", PS_F_STR("rule", rule->name), PS_F_STR("why", "the rule exists; change it through the admin API"));
+            ps_log(PS_LOG_WARN, "seed_ignored", PS_F_STR("rule", rule->name),
+                   PS_F_STR("why", "the rule exists; change it through the admin API"));
     }
     seed->count = kept;
 }
@@ -214,7 +236,11 @@ static void seed_rules(struct gw_control *control, const json_t *policy)
     for (size_t i = 0; i < seed->count; i++)
         gw_store_job_rule(job, &seed->rules[i]);
     gw_store_job_policy_version(job, seed->version);
-    gw_store_job_audit(job, &(struct gw_audit_entry){.at_ms = now, .who = "settings", .peer = "", .action = "limit.put", .target = "limits",
+    gw_store_job_audit(job, &(struct gw_audit_entry){.at_ms = now,
+                                                     .who = "settings",
+                                                     .peer = "",
+                                                     .action = "limit.put",
+                                                     .target = "limits",
                                                      .to = json_object_get(policy, "limits")});
     if (gw_control_change(control, job, apply_rules, done_rules, seed) == 0)
         return;

@@ -1,7 +1,10 @@
-/* Who asks. Addresses are 16 bytes everywhere (IPv4 mapped into IPv6), so that one comparison serves both families.
+/* Who asks. Addresses are 16 bytes everywhere (IPv4 mapped into IPv6), so that one comparison
+ * serves both families.
  *
- * A chain of proxies appends to X-Forwarded-For from the left to the right, so only its right end was written by somebody we trust: the list is walked
- * from the right past every trusted address, and the first one that is not trusted is the client. When all are trusted, the leftmost counts. */
+ * A chain of proxies appends to X-Forwarded-For from the left to the right, so only its right end
+ * was written by somebody we trust: the list is walked from the right past every trusted address,
+ * and the first one that is not trusted is the client. When all are trusted, the leftmost counts.
+ */
 #include "gateway/front/client.h"
 
 #include <arpa/inet.h>
@@ -32,7 +35,8 @@ static bool port_ok(const char *text, size_t len)
     return true;
 }
 
-int gw_address_parse(const char *text, size_t len, bool port_allowed, struct gw_address *ret_address)
+int gw_address_parse(const char *text, size_t len, bool port_allowed,
+                     struct gw_address *ret_address)
 {
     char copy[INET6_ADDRSTRLEN + 1];
     struct gw_address address;
@@ -157,9 +161,11 @@ static struct ps_str trimmed(const char *at, size_t len)
     return (struct ps_str){at, len};
 }
 
-/* Walks one line from the right. *ret_found is set when an untrusted address was met. PS_E_INVALID: an element that is no address stands to the
- * right of the client's, so a trusted proxy wrote it. */
-static int walk_line(struct ps_str line, const struct gw_cidrs *trusted, struct gw_address *address, bool *ret_found)
+/* Walks one line from the right. *ret_found is set when an untrusted address was met. PS_E_INVALID:
+ * an element that is no address stands to the right of the client's, so a trusted proxy wrote it.
+ */
+static int walk_line(struct ps_str line, const struct gw_cidrs *trusted, struct gw_address *address,
+                     bool *ret_found)
 {
     size_t end = line.len;
 
@@ -180,8 +186,8 @@ static int walk_line(struct ps_str line, const struct gw_cidrs *trusted, struct 
     return 0;
 }
 
-static int find_address(const struct gw_request *request, const struct gw_cidrs *trusted, bool use_client_ip_header,
-                        struct gw_address *address)
+static int find_address(const struct gw_request *request, const struct gw_cidrs *trusted,
+                        bool use_client_ip_header, struct gw_address *address)
 {
     bool found = false;
 
@@ -200,10 +206,11 @@ static int find_address(const struct gw_request *request, const struct gw_cidrs 
     return 0;
 }
 
-int gw_client_find(const struct gw_request *request, const struct gw_cidrs *trusted, bool use_client_ip_header,
-                   struct gw_client *ret_client)
+int gw_client_find(const struct gw_request *request, const struct gw_cidrs *trusted,
+                   bool use_client_ip_header, struct gw_client *ret_client)
 {
-    struct gw_client client = {.address = request->peer, .trusted_peer = gw_cidrs_have(trusted, &request->peer)};
+    struct gw_client client = {.address = request->peer,
+                               .trusted_peer = gw_cidrs_have(trusted, &request->peer)};
     struct ps_str user = request->header[GW_H_USER_ID];
 
     if (client.trusted_peer) {

@@ -1,5 +1,6 @@
-/* Who asks: the client's address behind trusted proxies, and the user. Only the TCP peer is believed, unless it is a trusted proxy: then
- * one configured header, or X-Forwarded-For walked from the right past every trusted address. */
+/* Who asks: the client's address behind trusted proxies, and the user. Only the TCP peer is
+ * believed, unless it is a trusted proxy: then one configured header, or X-Forwarded-For walked
+ * from the right past every trusted address. */
 #ifndef GW_CLIENT_H
 #define GW_CLIENT_H
 
@@ -16,8 +17,10 @@ struct gw_cidrs {
     size_t count;
 };
 
-/* Text to address: IPv4, IPv6 (also in brackets), optionally with a port when `port_allowed`. PS_E_INVALID. */
-int gw_address_parse(const char *text, size_t len, bool port_allowed, struct gw_address *ret_address) PS_MUST_CHECK;
+/* Text to address: IPv4, IPv6 (also in brackets), optionally with a port when `port_allowed`.
+ * PS_E_INVALID. */
+int gw_address_parse(const char *text, size_t len, bool port_allowed,
+                     struct gw_address *ret_address) PS_MUST_CHECK;
 /* "203.0.113.7" or "2001:db8::1". `ret_text` holds 46 bytes. */
 void gw_address_format(const struct gw_address *address, char *ret_text);
 /* "10.0.0.0/8", "2001:db8::/32", or an address alone. Bits below the prefix must be zero. */
@@ -29,17 +32,22 @@ bool gw_address_is_loopback(const struct gw_address *address);
 void gw_address_limit_key(const struct gw_address *address, struct gw_address *ret_key);
 bool gw_address_is_v4(const struct gw_address *address);
 
-enum gw_identity_result { GW_IDENTITY_OK, GW_IDENTITY_NONE, GW_IDENTITY_UNTRUSTED, GW_IDENTITY_BAD };
+enum gw_identity_result {
+    GW_IDENTITY_OK,
+    GW_IDENTITY_NONE,
+    GW_IDENTITY_UNTRUSTED,
+    GW_IDENTITY_BAD
+};
 
 struct gw_client {
     struct gw_address address; /* of the client as far as it can be believed */
     bool trusted_peer;
-    struct ps_str user;        /* valid with GW_IDENTITY_OK; points into the request */
+    struct ps_str user; /* valid with GW_IDENTITY_OK; points into the request */
     enum gw_identity_result identity;
 };
 
 /* Fills *ret_client. PS_E_INVALID: a trusted proxy sent an address that is none (400). */
-int gw_client_find(const struct gw_request *request, const struct gw_cidrs *trusted, bool use_client_ip_header,
-                   struct gw_client *ret_client) PS_MUST_CHECK;
+int gw_client_find(const struct gw_request *request, const struct gw_cidrs *trusted,
+                   bool use_client_ip_header, struct gw_client *ret_client) PS_MUST_CHECK;
 
 #endif

@@ -1,5 +1,6 @@
-/* Probes in the form that orchestrators know: 200 "ok", or 503; `?verbose` lists the checks, "[+]name ok" or "[-]name failed". A full limit table is a warning in the list and
- * no reason to take the gateway out. */
+/* Probes in the form that orchestrators know: 200 "ok", or 503; `?verbose` lists the checks,
+ * "[+]name ok" or "[-]name failed". A full limit table is a warning in the list and no reason to
+ * take the gateway out. */
 #include "gateway/front/probes.h"
 
 #include "common/log.h"
@@ -22,7 +23,8 @@ static bool wants_verbose(struct ps_str query)
     static const char word[] = "verbose";
     size_t len = sizeof word - 1;
 
-    return query.len >= len && memcmp(query.at, word, len) == 0 && (query.len == len || query.at[len] == '=' || query.at[len] == '&');
+    return query.len >= len && memcmp(query.at, word, len) == 0 &&
+           (query.len == len || query.at[len] == '=' || query.at[len] == '&');
 }
 
 static void put_check(struct ps_buf *buf, const char *name, bool good)
@@ -49,8 +51,11 @@ enum gw_verdict gw_probe_ready(struct gw_core *core, struct gw_request *request,
         put_check(&body, "sales", sales);
         put_check(&body, "limits", evictions == 0);
         if (operator_asks)
-            ps_buf_printf(&body, "log backlog %u %%; sales that could not be opened %u; limit table evictions %llu; log lines dropped %llu\n",
-                          oq_log_backlog_percent(core->log), atomic_load_explicit(&core->sales_refused, memory_order_relaxed),
+            ps_buf_printf(&body,
+                          "log backlog %u %%; sales that could not be opened %u; limit table "
+                          "evictions %llu; log lines dropped %llu\n",
+                          oq_log_backlog_percent(core->log),
+                          atomic_load_explicit(&core->sales_refused, memory_order_relaxed),
                           (unsigned long long)evictions, (unsigned long long)ps_log_dropped());
     }
     ps_buf_puts(&body, ready ? "ready\n" : "not ready\n");

@@ -7,7 +7,9 @@
 #include "gateway/front/verdict.h"
 
 void gw_probe_live(struct gw_request *request);
-/* 200 or 503; with ?verbose one line a check. `operator`: the admin listener, which also says why and how much; the public one only names checks. */
-enum gw_verdict gw_probe_ready(struct gw_core *core, struct gw_request *request, bool operator_asks);
+/* 200 or 503; with ?verbose one line a check. `operator`: the admin listener, which also says why
+ * and how much; the public one only names checks. */
+enum gw_verdict gw_probe_ready(struct gw_core *core, struct gw_request *request,
+                               bool operator_asks);
 
 #endif

@@ -1,5 +1,6 @@
-/* The public listener's routes: a table of paths, the methods each takes and the handler of each method. From here on a request is a visit: its client is known, and a
- * sale in its path has been found. The order of saying no: 404 path, 405, 404 sale, 415, 401, then the gates. */
+/* The public listener's routes: a table of paths, the methods each takes and the handler of each
+ * method. From here on a request is a visit: its client is known, and a sale in its path has been
+ * found. The order of saying no: 404 path, 405, 404 sale, 415, 401, then the gates. */
 #include "gateway/admission/admit.h"
 #include "gateway/front/probes.h"
 #include "gateway/front/status_page.h"
@@ -34,7 +35,8 @@ static bool identified(struct gw_visit *visit)
         refuse(visit, GW_V_unauthenticated, "X-User-Id is believed only from a trusted proxy");
         return false;
     case GW_IDENTITY_BAD:
-        refuse(visit, GW_V_unauthenticated, "X-User-Id: 1 to 128 bytes of UTF-8 without control characters or white space");
+        refuse(visit, GW_V_unauthenticated,
+               "X-User-Id: 1 to 128 bytes of UTF-8 without control characters or white space");
         return false;
     case GW_IDENTITY_NONE:
         refuse(visit, GW_V_unauthenticated, "X-User-Id is missing");
@@ -52,8 +54,10 @@ static bool key_read(struct gw_visit *visit)
         return true;
     if (key.len >= 2 && key.at[0] == '"' && key.at[key.len - 1] == '"')
         key = (struct ps_str){key.at + 1, key.len - 2};
-    if (!ps_key_ok(key.at, key.len) || memchr(key.at, '"', key.len) != NULL || memchr(key.at, '\\', key.len) != NULL) {
-        refuse(visit, GW_V_malformed, "Idempotency-Key: 1 to 64 visible ASCII characters, quoted or bare");
+    if (!ps_key_ok(key.at, key.len) || memchr(key.at, '"', key.len) != NULL ||
+        memchr(key.at, '\\', key.len) != NULL) {
+        refuse(visit, GW_V_malformed,
+               "Idempotency-Key: 1 to 64 visible ASCII characters, quoted or bare");
         return false;
     }
     visit->key = key;
@@ -64,7 +68,8 @@ static bool key_read(struct gw_visit *visit)
 
 static void get_status(struct gw_visit *visit, const struct gw_sale *sale, struct ps_str rest)
 {
-    struct gw_admission admission = {.visit = visit, .sale = sale, .now_ns = ps_clock_mono_ns(visit->worker->core->clock)};
+    struct gw_admission admission = {
+        .visit = visit, .sale = sale, .now_ns = ps_clock_mono_ns(visit->worker->core->clock)};
 
     (void)rest;
     if (gw_admit_limits(&admission, GW_LIMIT_STATUS) == GW_NO) {
@@ -166,9 +171,11 @@ static void put_cors(struct gw_visit *visit, const struct route *route)
         return;
     gw_answer_header(visit->request, "Vary", "Origin", sizeof "Origin" - 1);
     for (size_t i = 0; i < allowed->count; i++) {
-        if (strlen(allowed->at[i]) == origin.len && memcmp(allowed->at[i], origin.at, origin.len) == 0) {
+        if (strlen(allowed->at[i]) == origin.len &&
+            memcmp(allowed->at[i], origin.at, origin.len) == 0) {
             gw_answer_header(visit->request, "Access-Control-Allow-Origin", origin.at, origin.len);
-            gw_answer_header(visit->request, "Access-Control-Expose-Headers", expose, sizeof expose - 1);
+            gw_answer_header(visit->request, "Access-Control-Expose-Headers", expose,
+                             sizeof expose - 1);
             return;
         }
     }
@@ -180,8 +187,10 @@ static void answer_options(struct gw_visit *visit, const struct route *route)
 
     gw_answer_header(visit->request, "Allow", route->allow, strlen(route->allow));
     if (visit->request->header[GW_H_REQUEST_METHOD].at != NULL) { /* a preflight */
-        gw_answer_header(visit->request, "Access-Control-Allow-Methods", route->allow, strlen(route->allow));
-        gw_answer_header(visit->request, "Access-Control-Allow-Headers", headers, sizeof headers - 1);
+        gw_answer_header(visit->request, "Access-Control-Allow-Methods", route->allow,
+                         strlen(route->allow));
+        gw_answer_header(visit->request, "Access-Control-Allow-Headers", headers,
+                         sizeof headers - 1);
         gw_answer_header(visit->request, "Access-Control-Max-Age", "600", 3);
     }
     gw_worker_count(visit->worker, GW_V_no_content);
@@ -193,8 +202,8 @@ static void dispatch(struct gw_visit *visit, const struct route *route, struct p
     struct gw_request *request = visit->request;
     const struct gw_sale *sale = NULL;
     route_fn *handler = request->method == GW_GET || request->method == GW_HEAD ? route->get
-                        : request->method == GW_POST                           ? route->post
-                                                                               : NULL;
+                        : request->method == GW_POST                            ? route->post
+                                                                                : NULL;
     put_cors(visit, route);
     if (request->method == GW_OPTIONS) {
         answer_options(visit, route);
@@ -225,7 +234,8 @@ void gw_routes_handle(struct gw_request *request, void *ctx)
 
     visit->worker = worker;
     visit->request = request;
-    if (gw_client_find(request, &settings->trusted, settings->client_ip_header[0] != 0, &visit->client) < 0) {
+    if (gw_client_find(request, &settings->trusted, settings->client_ip_header[0] != 0,
+                       &visit->client) < 0) {
         refuse(visit, GW_V_malformed, "a proxy has sent a client address that is none");
         return;
     }

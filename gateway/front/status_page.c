@@ -1,8 +1,11 @@
-/* Status pages are what a sale's whole audience asks for, so an answer is one prepared buffer: head and body are made once for all who ask in the same 100 ms. The body
- * holds no server time, because that would change the strong ETag with every build; clients use Date and Age.
+/* Status pages are what a sale's whole audience asks for, so an answer is one prepared buffer: head
+ * and body are made once for all who ask in the same 100 ms. The body holds no server time, because
+ * that would change the strong ETag with every build; clients use Date and Age.
  *
- * Caching rule: shared caches may keep the page for a second or two, and serve it stale for a little longer while they fetch it again; but before a sale opens, neither
- * max-age nor max-age plus stale-while-revalidate may reach past the opening, or buyers would see "scheduled" after it. */
+ * Caching rule: shared caches may keep the page for a second or two, and serve it stale for a
+ * little longer while they fetch it again; but before a sale opens, neither max-age nor max-age
+ * plus stale-while-revalidate may reach past the opening, or buyers would see "scheduled" after it.
+ */
 #include "gateway/front/status_page.h"
 
 #include "gateway/visit.h"
@@ -12,7 +15,8 @@
 #include <string.h>
 
 #define PAGE_LIFE_NS (100 * PS_NS_PER_MS)
-#define SKU_TEXT_MAX 5120 /* name, numbers, price and attributes (2 KiB each at most, escaped as they came) */
+#define SKU_TEXT_MAX                                                                               \
+    5120 /* name, numbers, price and attributes (2 KiB each at most, escaped as they came) */
 
 struct page {
     int64_t built_ns; /* 0 = never */
@@ -86,7 +90,8 @@ static void put_body(struct ps_buf *buf, const struct gw_sale *sale, enum gw_pha
         int64_t left = sale->counter != NULL ? inv_sale_left(sale->counter, i) : sku->stock;
         ps_buf_puts(buf, i > 0 ? ",{\"sku\":" : "{\"sku\":");
         ps_buf_put_json(buf, sku->name, strlen(sku->name));
-        ps_buf_puts(buf, left > 0 ? ",\"availability\":\"in_stock\",\"available\":" : ",\"availability\":\"sold_out\",\"available\":");
+        ps_buf_puts(buf, left > 0 ? ",\"availability\":\"in_stock\",\"available\":"
+                                  : ",\"availability\":\"sold_out\",\"available\":");
         ps_buf_put_int(buf, left);
         ps_buf_puts(buf, ",");
         ps_buf_puts(buf, sku->public_members);
@@ -113,7 +118,8 @@ static struct freshness freshness_within(struct freshness wish, int64_t limit_s)
     return wish;
 }
 
-static int64_t seconds_until_opening(const struct gw_sale *sale, enum gw_phase phase, int64_t wall_ms)
+static int64_t seconds_until_opening(const struct gw_sale *sale, enum gw_phase phase,
+                                     int64_t wall_ms)
 {
     int64_t left_ms = sale->opens_at_ms - wall_ms - PAGE_LIFE_NS / PS_NS_PER_MS;
 
@@ -122,7 +128,8 @@ static int64_t seconds_until_opening(const struct gw_sale *sale, enum gw_phase p
     return left_ms > 0 ? left_ms / 1000 : 0;
 }
 
-static int build(struct page *page, const struct gw_sale *sale, enum gw_phase phase, int64_t wall_ms)
+static int build(struct page *page, const struct gw_sale *sale, enum gw_phase phase,
+                 int64_t wall_ms)
 {
     size_t cap = 4096 + sale->sku_count * SKU_TEXT_MAX;
     char *memory = malloc(cap);
@@ -143,14 +150,26 @@ static int build(struct page *page, const struct gw_sale *sale, enum gw_phase ph
         return PS_E_FULL;
     }
     crypto_generichash(digest, sizeof digest, (const unsigned char *)body.at, body.len, NULL, 0);
-    snprintf(page->etag, sizeof page->etag, "\"%02x%02x%02x%02x%02x%02x%02x%02x\"", digest[0], digest[1], digest[2], digest[3],
-             digest[4], digest[5], digest[6], digest[7]);
-    snprintf(cache, sizeof cache, "public, max-age=%lld, stale-while-revalidate=%lld, stale-if-error=%lld", (long long)near.max_age,
-             (long long)near.revalidate, (long long)near.on_error);
-    snprintf(cdn, sizeof cdn, "max-age=%lld, stale-while-revalidate=%lld, stale-if-error=%lld", (long long)far.max_age,
-             (long long)far.revalidate, (long long)far.on_error);
-    const char *const headers[] = {"Content-Type", "application/json", "Cache-Control", cache, "CDN-Cache-Control", cdn, "Surrogate-Control", cdn,
-                                   "ETag", page->etag, "Access-Control-Allow-Origin", "*", NULL};
+    snprintf(page->etag, sizeof page->etag, "\"%02x%02x%02x%02x%02x%02x%02x%02x\"", digest[0],
+             digest[1], digest[2], digest[3], digest[4], digest[5], digest[6], digest[7]);
+    snprintf(cache, sizeof cache,
+             "public, max-age=%lld, stale-while-revalidate=%lld, stale-if-error=%lld",
+             (long long)near.max_age, (long long)near.revalidate, (long long)near.on_error);
+    snprintf(cdn, sizeof cdn, "max-age=%lld, stale-while-revalidate=%lld, stale-if-error=%lld",
+             (long long)far.max_age, (long long)far.revalidate, (long long)far.on_error);
+    const char *const headers[] = {"Content-Type",
+                                   "application/json",
+                                   "Cache-Control",
+                                   cache,
+                                   "CDN-Cache-Control",
+                                   cdn,
+                                   "Surrogate-Control",
+                                   cdn,
+                                   "ETag",
+                                   page->etag,
+                                   "Access-Control-Allow-Origin",
+                                   "*",
+                                   NULL};
     err = gw_shared_answer_new(200, headers, (struct ps_str){body.at, body.len}, &page->full);
     if (err == 0)
         err = gw_shared_answer_new(304, headers + 2, (struct ps_str){"", 0}, &page->not_modified);
@@ -179,7 +198,8 @@ bool gw_etag_listed(struct ps_str field, const char *etag)
     if (field.len == 1 && field.at[0] == '*')
         return true;
     for (size_t at = 0; at + len <= field.len; at++) {
-        bool starts = at == 0 || field.at[at - 1] == ' ' || field.at[at - 1] == ',' || field.at[at - 1] == '/';
+        bool starts = at == 0 || field.at[at - 1] == ' ' || field.at[at - 1] == ',' ||
+                      field.at[at - 1] == '/';
         bool ends = at + len == field.len || field.at[at + len] == ',' || field.at[at + len] == ' ';
         if (starts && ends && memcmp(field.at + at, etag, len) == 0)
             return true;
@@ -187,7 +207,8 @@ bool gw_etag_listed(struct ps_str field, const char *etag)
     return false;
 }
 
-void gw_status_answer(struct gw_worker *worker, struct gw_request *request, const struct gw_sale *sale)
+void gw_status_answer(struct gw_worker *worker, struct gw_request *request,
+                      const struct gw_sale *sale)
 {
     struct page *page = page_of(worker, sale);
     int64_t now_ns = ps_clock_mono_ns(worker->core->clock);
@@ -205,7 +226,8 @@ void gw_status_answer(struct gw_worker *worker, struct gw_request *request, cons
         gw_problem_answer(request, GW_V_internal, NULL);
         return;
     }
-    bool same = request->header[GW_H_IF_NONE_MATCH].at != NULL && gw_etag_listed(request->header[GW_H_IF_NONE_MATCH], page->etag);
+    bool same = request->header[GW_H_IF_NONE_MATCH].at != NULL &&
+                gw_etag_listed(request->header[GW_H_IF_NONE_MATCH], page->etag);
     gw_worker_count(worker, same ? GW_V_not_modified : GW_V_ok);
     gw_http_answer_shared(request, same ? page->not_modified : page->full);
 }

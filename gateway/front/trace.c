@@ -1,4 +1,5 @@
-/* Reading is strict, because a half-right trace id would tie strangers' requests together: what is not exactly right starts a new trace. */
+/* Reading is strict, because a half-right trace id would tie strangers' requests together: what is
+ * not exactly right starts a new trace. */
 #include "gateway/front/trace.h"
 
 #include <string.h>
@@ -23,8 +24,9 @@ bool gw_trace_ok(struct ps_str text)
 {
     const char *at = text.at;
 
-    return text.len == GW_TRACE_LEN && memcmp(at, "00-", 3) == 0 && at[35] == '-' && at[52] == '-' && hex_ok(at + 3, 32) &&
-           hex_ok(at + 36, 16) && hex_ok(at + 53, 2) && !all_zero(at + 3, 32) && !all_zero(at + 36, 16);
+    return text.len == GW_TRACE_LEN && memcmp(at, "00-", 3) == 0 && at[35] == '-' &&
+           at[52] == '-' && hex_ok(at + 3, 32) && hex_ok(at + 36, 16) && hex_ok(at + 53, 2) &&
+           !all_zero(at + 3, 32) && !all_zero(at + 36, 16);
 }
 
 static char *put_hex(char *to, const uint8_t *from, size_t count)
@@ -38,7 +40,8 @@ static char *put_hex(char *to, const uint8_t *from, size_t count)
     return to;
 }
 
-struct ps_str gw_trace_next(struct ps_str text, struct ps_uuid_source *ids, int64_t wall_ms, char memory[GW_TRACE_LEN + 1])
+struct ps_str gw_trace_next(struct ps_str text, struct ps_uuid_source *ids, int64_t wall_ms,
+                            char memory[GW_TRACE_LEN + 1])
 {
     struct ps_uuid trace, span;
     char *at = memory;
@@ -52,7 +55,8 @@ struct ps_str gw_trace_next(struct ps_str text, struct ps_uuid_source *ids, int6
     at = (char *)memcpy(at, "00-", 3) + 3;
     at = put_hex(at, trace.byte, 16);
     *at++ = '-';
-    at = put_hex(at, span.byte + 8, 8); /* the random half of a UUIDv7; its top bit is set, so it is never zero */
+    at = put_hex(at, span.byte + 8,
+                 8); /* the random half of a UUIDv7; its top bit is set, so it is never zero */
     memcpy(at, "-00", 4);
     return (struct ps_str){memory, GW_TRACE_LEN};
 }

@@ -1,10 +1,12 @@
-/* Buying. The gates say who may try; the counter decides atomically; the log makes it an order; and the answer says what the log shows:
+/* Buying. The gates say who may try; the counter decides atomically; the log makes it an order; and
+ * the answer says what the log shows:
  *
  *   gates -> reserve -> append -> (suspended until the log has spoken) -> 202 accepted
  *
- * Every step knows what it owes if it does not get further: an append that was refused gives the units back at once; an append whose outcome is unknown
- * gives nothing back, because only a record may (the answer is 202 pending, "perhaps"); an answer that comes after its request's deadline finds nobody
- * and is counted. A repeat of an order is answered with the order as it is now. */
+ * Every step knows what it owes if it does not get further: an append that was refused gives the
+ * units back at once; an append whose outcome is unknown gives nothing back, because only a record
+ * may (the answer is 202 pending, "perhaps"); an answer that comes after its request's deadline
+ * finds nobody and is counted. A repeat of an order is answered with the order as it is now. */
 #include "gateway/orders/buy.h"
 
 #include "common/log.h"
@@ -14,7 +16,8 @@
 
 #include <string.h>
 
-static void say_no(struct gw_visit *visit, enum gw_verdict verdict, struct gw_problem_detail *detail)
+static void say_no(struct gw_visit *visit, enum gw_verdict verdict,
+                   struct gw_problem_detail *detail)
 {
     detail->seed = visit->user_hash;
     detail->limit = visit->limit;
@@ -29,7 +32,8 @@ static void say_plain_no(struct gw_visit *visit, enum gw_verdict verdict)
 }
 
 /* 202 with the order; `replayed` marks an order that an earlier request has made. */
-static void say_order(struct gw_visit *visit, const struct gw_order_text *order, bool replayed, enum gw_verdict verdict)
+static void say_order(struct gw_visit *visit, const struct gw_order_text *order, bool replayed,
+                      enum gw_verdict verdict)
 {
     struct gw_request *request = visit->request;
     struct ps_buf body = gw_answer_body(request);
@@ -45,10 +49,12 @@ static void say_order(struct gw_visit *visit, const struct gw_order_text *order,
     gw_order_put(&body, order);
     ps_buf_puts(&body, "}");
     gw_worker_count(visit->worker, verdict);
-    gw_http_answer(request, gw_verdicts[verdict].status, "application/json", (struct ps_str){body.at, body.len}, false);
+    gw_http_answer(request, gw_verdicts[verdict].status, "application/json",
+                   (struct ps_str){body.at, body.len}, false);
 }
 
-static struct gw_order_text text_of_visit(const struct gw_visit *visit, char sale[PS_NAME_MAX + 1], const char *state)
+static struct gw_order_text text_of_visit(const struct gw_visit *visit, char sale[PS_NAME_MAX + 1],
+                                          const char *state)
 {
     memcpy(sale, visit->sale_name.at, visit->sale_name.len);
     sale[visit->sale_name.len] = 0;
@@ -69,7 +75,8 @@ static void say_own(struct gw_visit *visit, const char *state, enum gw_verdict v
     struct gw_order_text text = text_of_visit(visit, sale, state);
     struct gw_worker *worker = visit->worker;
 
-    ps_metric_observe_ns(worker->shard, GW_M_BUY_SECONDS, ps_clock_mono_ns(worker->core->clock) - visit->request->arrived_ns);
+    ps_metric_observe_ns(worker->shard, GW_M_BUY_SECONDS,
+                         ps_clock_mono_ns(worker->core->clock) - visit->request->arrived_ns);
     say_order(visit, &text, false, verdict);
 }
 
@@ -86,7 +93,8 @@ static bool same_payload(const struct gw_visit *visit, const struct inv_entry *e
     return entry->sku == visit->sku_index && entry->quantity == visit->quantity;
 }
 
-static void say_in_doubt(struct gw_visit *visit, const struct ps_uuid *id, const struct inv_entry *entry)
+static void say_in_doubt(struct gw_visit *visit, const struct ps_uuid *id,
+                         const struct inv_entry *entry)
 {
     char sale[PS_NAME_MAX + 1];
     struct gw_order_text text = text_of_visit(visit, sale, "pending");
@@ -109,8 +117,10 @@ static void say_user_limit(struct gw_visit *visit, const struct ps_uuid *id)
     say_no(visit, GW_V_user_limit, &detail);
 }
 
-/* The counter has met this buyer before: his key, or his cap. The fold is asked again, because it may have learnt of the order since the replay gate. */
-static void answer_repeat(struct gw_visit *visit, const struct gw_sale *sale, const struct inv_answer *answer)
+/* The counter has met this buyer before: his key, or his cap. The fold is asked again, because it
+ * may have learnt of the order since the replay gate. */
+static void answer_repeat(struct gw_visit *visit, const struct gw_sale *sale,
+                          const struct inv_answer *answer)
 {
     struct gw_core *core = visit->worker->core;
     const struct oq_order *order = oq_fold_order(core->fold, &answer->order_id);
@@ -133,7 +143,8 @@ static void answer_repeat(struct gw_visit *visit, const struct gw_sale *sale, co
         return;
     }
     if (inv_store_find(core->store, sale->counter, &answer->order_id, &entry) < 0) {
-        say_plain_no(visit, GW_V_order_pending); /* decided this very moment: the next try sees it */
+        say_plain_no(visit,
+                     GW_V_order_pending); /* decided this very moment: the next try sees it */
         return;
     }
     if (!same_payload(visit, &entry)) {
@@ -149,7 +160,8 @@ static void answer_repeat(struct gw_visit *visit, const struct gw_sale *sale, co
 
 /* --- reserve and append --- */
 
-static struct oq_event accepted_event(const struct gw_visit *visit, const struct gw_sale *sale, int64_t wall_ms)
+static struct oq_event accepted_event(const struct gw_visit *visit, const struct gw_sale *sale,
+                                      int64_t wall_ms)
 {
     struct ps_str trace = visit->request->header[GW_H_TRACEPARENT];
 
@@ -172,7 +184,8 @@ static struct oq_event accepted_event(const struct gw_visit *visit, const struct
                              .traceparent = trace};
 }
 
-static void append(struct gw_visit *visit, const struct gw_sale *sale, int64_t now_ns, int64_t wall_ms)
+static void append(struct gw_visit *visit, const struct gw_sale *sale, int64_t now_ns,
+                   int64_t wall_ms)
 {
     struct gw_worker *worker = visit->worker;
     char trace[GW_TRACE_LEN + 1];
@@ -181,17 +194,20 @@ static void append(struct gw_visit *visit, const struct gw_sale *sale, int64_t n
     int err;
 
     event.traceparent = gw_trace_next(event.traceparent, &worker->ids, wall_ms, trace);
-    ticket.handle = gw_http_suspend(visit->request); /* before the append: its outcome may come at once */
+    ticket.handle =
+        gw_http_suspend(visit->request); /* before the append: its outcome may come at once */
     gw_worker_await_log(worker, visit, now_ns);
     err = oq_log_append(worker->core->log, &event, &ticket);
     if (err == 0)
         return;
     gw_worker_awaited(worker, visit);
-    inv_store_settle(worker->core->store, sale->counter, &visit->order_id, INV_VOID); /* surely not submitted */
+    inv_store_settle(worker->core->store, sale->counter, &visit->order_id,
+                     INV_VOID); /* surely not submitted */
     say_plain_no(visit, err == PS_E_FULL ? GW_V_log_backlog : GW_V_log_unavailable);
 }
 
-static void reserve(struct gw_visit *visit, const struct gw_sale *sale, int64_t now_ns, int64_t wall_ms)
+static void reserve(struct gw_visit *visit, const struct gw_sale *sale, int64_t now_ns,
+                    int64_t wall_ms)
 {
     struct gw_worker *worker = visit->worker;
     struct inv_reservation reservation = {.epoch = sale->epoch,
@@ -207,7 +223,8 @@ static void reserve(struct gw_visit *visit, const struct gw_sale *sale, int64_t 
 
     ps_uuid_next(&worker->ids, wall_ms, &visit->order_id);
     reservation.order_id = visit->order_id;
-    if (inv_store_reserve(worker->core->store, sale->counter, &reservation, NULL, NULL, 0, &answer) != INV_DONE) {
+    if (inv_store_reserve(worker->core->store, sale->counter, &reservation, NULL, NULL, 0,
+                          &answer) != INV_DONE) {
         say_plain_no(visit, GW_V_store_unavailable);
         return;
     }
@@ -250,7 +267,8 @@ static void go(struct gw_visit *visit, const struct gw_sale *sale)
                                      .sale = sale,
                                      .now_ns = ps_clock_mono_ns(worker->core->clock),
                                      .wall_ms = ps_clock_wall_ms(worker->core->clock),
-                                     .may_wait = ps_heap_count(worker->waiting) < (size_t)worker->core->settings->http.waiting};
+                                     .may_wait = ps_heap_count(worker->waiting) <
+                                                 (size_t)worker->core->settings->http.waiting};
 
     switch (gw_admit(&admission)) {
     case GW_NO:
@@ -272,14 +290,16 @@ void gw_buy_start(struct gw_visit *visit, const struct gw_sale *sale)
 {
     struct gw_worker *worker = visit->worker;
 
-    visit->user_hash = ps_hash64(&worker->core->hash_key, visit->client.user.at, visit->client.user.len);
+    visit->user_hash =
+        ps_hash64(&worker->core->hash_key, visit->client.user.at, visit->client.user.len);
     go(visit, sale);
 }
 
 void gw_buy_resume(struct gw_worker *worker, struct gw_request *request)
 {
     struct gw_visit *visit = request->user;
-    const struct gw_sale *sale = gw_policy_sale(worker->policy, visit->sale_name.at, visit->sale_name.len);
+    const struct gw_sale *sale =
+        gw_policy_sale(worker->policy, visit->sale_name.at, visit->sale_name.len);
 
     if (sale == NULL) /* deleted while the request waited */
         say_plain_no(visit, GW_V_not_found);

@@ -1,9 +1,12 @@
-/* The keeper reads every sale's orders once, in the order of the log, and keeps a heap of when each must be paid. An order expires when two clocks agree that `pay_by` is
- * 2 s past: the wall clock, in which pay_by is written, and the monotonic clock, by which this run has seen the time pass. When the wall clock jumps against
- * the monotonic one, nothing expires for 60 s, so that a wrong clock that is put right at once does no harm.
+/* The keeper reads every sale's orders once, in the order of the log, and keeps a heap of when each
+ * must be paid. An order expires when two clocks agree that `pay_by` is 2 s past: the wall clock,
+ * in which pay_by is written, and the monotonic clock, by which this run has seen the time pass.
+ * When the wall clock jumps against the monotonic one, nothing expires for 60 s, so that a wrong
+ * clock that is put right at once does no harm.
  *
- * Expiry is a record like any other: first record wins, so a confirm that is in the log before it stands, and the keeper need not know. An entry whose record
- * did not get through is looked at again. */
+ * Expiry is a record like any other: first record wins, so a confirm that is in the log before it
+ * stands, and the keeper need not know. An entry whose record did not get through is looked at
+ * again. */
 #include "gateway/orders/keeper.h"
 
 #include "common/heap.h"
@@ -84,22 +87,26 @@ static int64_t look_at_ns(const struct oq_order *order, int64_t wall_ms, int64_t
     return now_ns + (left_ms > 0 ? left_ms * PS_NS_PER_MS : 0);
 }
 
-static void read_new(struct gw_keeper *keeper, const struct oq_sale *books, int64_t wall_ms, int64_t now_ns)
+static void read_new(struct gw_keeper *keeper, const struct oq_sale *books, int64_t wall_ms,
+                     int64_t now_ns)
 {
     struct cursor *cursor = cursor_of(keeper, books);
     size_t count = oq_sale_order_count(books);
 
-    for (size_t n = 0; cursor != NULL && cursor->next < count && n < READ_MAX; cursor->next++, n++) {
+    for (size_t n = 0; cursor != NULL && cursor->next < count && n < READ_MAX;
+         cursor->next++, n++) {
         struct oq_order *order = oq_sale_order_at(books, cursor->next);
         if (oq_order_state(order) != OQ_STATE_ACCEPTED)
             continue;
-        if (ps_heap_put(keeper->due, look_at_ns(order, wall_ms, now_ns), (uint64_t)(uintptr_t)order) < 0)
+        if (ps_heap_put(keeper->due, look_at_ns(order, wall_ms, now_ns),
+                        (uint64_t)(uintptr_t)order) < 0)
             return; /* no memory: read it again with the next turn */
     }
 }
 
 /* False: the log takes nothing now. */
-static bool expire(struct gw_keeper *keeper, struct oq_order *order, int64_t wall_ms, int64_t now_ns)
+static bool expire(struct gw_keeper *keeper, struct oq_order *order, int64_t wall_ms,
+                   int64_t now_ns)
 {
     struct gw_control *control = keeper->control;
     struct oq_ticket nobody = {.owner = GW_OWNER_CONTROL};
@@ -129,7 +136,8 @@ static void note_jump(struct gw_keeper *keeper, int64_t wall_ms, int64_t now_ns)
     if (moved > -JUMP_MS && moved < JUMP_MS)
         return;
     keeper->rest_until_ns = now_ns + JUMP_REST_NS;
-    ps_log(PS_LOG_WARN, "wall_clock_jumped", PS_F_INT("by_ms", moved), PS_F_STR("why", "nothing expires for 60 s"));
+    ps_log(PS_LOG_WARN, "wall_clock_jumped", PS_F_INT("by_ms", moved),
+           PS_F_STR("why", "nothing expires for 60 s"));
 }
 
 void gw_keeper_tick(struct gw_keeper *keeper)

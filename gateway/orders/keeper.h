@@ -1,4 +1,5 @@
-/* The keeper: gives back what buyers have reserved and not paid, by records. On the control thread. */
+/* The keeper: gives back what buyers have reserved and not paid, by records. On the control thread.
+ */
 #ifndef GW_KEEPER_H
 #define GW_KEEPER_H
 

@@ -1,8 +1,10 @@
-/* The life of an order. The log's thread calls on_record for everything that is durable: the record is folded, the fold says what changed, and that
- * change - nothing else - moves units in the counter. Only then does on_outcome tell the asker. So at any time between two batches the counter and the
- * fold agree, which is the cut that the auditor takes.
+/* The life of an order. The log's thread calls on_record for everything that is durable: the record
+ * is folded, the fold says what changed, and that change - nothing else - moves units in the
+ * counter. Only then does on_outcome tell the asker. So at any time between two batches the counter
+ * and the fold agree, which is the cut that the auditor takes.
  *
- * The handles of counters are kept beside the fold's sales, in a list that the log's thread alone writes (after start) and reads. */
+ * The handles of counters are kept beside the fold's sales, in a list that the log's thread alone
+ * writes (after start) and reads. */
 #include "gateway/orders/life.h"
 
 #include "common/log.h"
@@ -121,8 +123,10 @@ static void settle(struct gw_life *life, const struct oq_change *change)
 
 static void count(struct gw_life *life, const struct oq_change *change)
 {
-    static const int row[] = {
-        [OQ_EFFECT_ACCEPTED] = 0, [OQ_EFFECT_VOID] = 1, [OQ_EFFECT_CONFIRMED] = 2, [OQ_EFFECT_RELEASED] = 3};
+    static const int row[] = {[OQ_EFFECT_ACCEPTED] = 0,
+                              [OQ_EFFECT_VOID] = 1,
+                              [OQ_EFFECT_CONFIRMED] = 2,
+                              [OQ_EFFECT_RELEASED] = 3};
 
     switch (change->effect) {
     case OQ_EFFECT_RELEASED:
@@ -147,8 +151,10 @@ static void on_record(uint32_t partition, int64_t seq, const struct oq_event *ev
     int err = oq_fold_apply(life->core->fold, partition, seq, event, &change);
 
     if (err < 0) {
-        /* A record that cannot be folded leaves the books behind the log; going on would promise what nobody remembers. */
-        ps_log(PS_LOG_ERROR, "log_record_not_folded", PS_F_INT("seq", seq), PS_F_STR("error", ps_err_text(err)));
+        /* A record that cannot be folded leaves the books behind the log; going on would promise
+         * what nobody remembers. */
+        ps_log(PS_LOG_ERROR, "log_record_not_folded", PS_F_INT("seq", seq),
+               PS_F_STR("error", ps_err_text(err)));
         ps_log_stop();
         abort();
     }
@@ -160,7 +166,6 @@ static void on_record(uint32_t partition, int64_t seq, const struct oq_event *ev
         ps_log(PS_LOG_ERROR, "log_anomaly", PS_F_INT("seq", seq));
 }
 
-
 static int tell(const struct gw_core *core, uint32_t owner, const struct ps_mail *mail)
 {
     if (owner == GW_OWNER_CONTROL)
@@ -168,20 +173,26 @@ static int tell(const struct gw_core *core, uint32_t owner, const struct ps_mail
     return gw_worker_post(core->workers[owner], mail);
 }
 
-static void on_outcome(const struct oq_ticket *ticket, const struct oq_event *event, enum oq_outcome outcome, int64_t seq,
-                       void *ctx)
+static void on_outcome(const struct oq_ticket *ticket, const struct oq_event *event,
+                       enum oq_outcome outcome, int64_t seq, void *ctx)
 {
     struct gw_life *life = ctx;
     struct gw_core *core = life->core;
-    struct oq_order *order = event->has_order_id ? oq_fold_order(core->fold, &event->order_id) : NULL;
-    struct ps_mail mail = {.kind = GW_MAIL_ORDER, .result = (int32_t)outcome, .handle = ticket->handle, .value = ticket->kind, .ptr = order};
+    struct oq_order *order =
+        event->has_order_id ? oq_fold_order(core->fold, &event->order_id) : NULL;
+    struct ps_mail mail = {.kind = GW_MAIL_ORDER,
+                           .result = (int32_t)outcome,
+                           .handle = ticket->handle,
+                           .value = ticket->kind,
+                           .ptr = order};
 
     (void)seq;
     if (outcome == OQ_REFUSED) { /* surely not in the log: the units go back at once */
         struct oq_sale *books = oq_fold_sale(core->fold, event->sale.at, event->sale.len);
         struct inv_sale *counter = books ? counter_of(life, books) : NULL;
         struct ps_uuid ref = event->order_id;
-        bool reserved = event->type == OQ_ACCEPTED || (event->type == OQ_ADJUSTED && event->delta < 0);
+        bool reserved =
+            event->type == OQ_ACCEPTED || (event->type == OQ_ADJUSTED && event->delta < 0);
         if (event->type == OQ_ADJUSTED)
             oq_adjust_ref(event->adjust_key, &ref);
         if (counter != NULL && reserved)
@@ -196,7 +207,8 @@ static void on_state(bool available, const char *why, void *ctx)
     struct gw_life *life = ctx;
     struct ps_mail mail = {.kind = GW_MAIL_STATE, .value = available};
 
-    ps_log(available ? PS_LOG_INFO : PS_LOG_ERROR, available ? "log_available" : "log_unavailable", PS_F_STR("why", why ? why : ""));
+    ps_log(available ? PS_LOG_INFO : PS_LOG_ERROR, available ? "log_available" : "log_unavailable",
+           PS_F_STR("why", why ? why : ""));
     if (life->core->control_mail != NULL)
         (void)!ps_mailbox_post(life->core->control_mail, &mail);
 }
@@ -214,7 +226,8 @@ static int load_skus(const struct oq_sale *books, struct inv_load *load)
     for (uint32_t sku = 0; sku < oq_sale_sku_count(books); sku++) {
         struct oq_totals totals;
         oq_sale_totals(books, sku, &totals);
-        int err = inv_load_available(load, sku, totals.adjustments - totals.held - totals.confirmed);
+        int err =
+            inv_load_available(load, sku, totals.adjustments - totals.held - totals.confirmed);
         if (err < 0)
             return err;
     }
@@ -228,7 +241,11 @@ static int load_orders(const struct oq_sale *books, struct inv_load *load)
     for (size_t i = 0; i < orders; i++) {
         const struct oq_order *order = oq_sale_order_at(books, i);
         enum oq_state state = oq_order_state(order);
-        struct inv_load_order row = {.id = order->id, .user = order->user, .key = order->key, .sku = order->sku, .quantity = order->quantity};
+        struct inv_load_order row = {.id = order->id,
+                                     .user = order->user,
+                                     .key = order->key,
+                                     .sku = order->sku,
+                                     .quantity = order->quantity};
 
         if (state == OQ_STATE_VOID || (state == OQ_STATE_RELEASED && order->key.len == 0))
             continue;
@@ -256,7 +273,8 @@ static int load_raised(const struct oq_sale *books, struct inv_load *load)
     return 0;
 }
 
-int gw_life_load(struct gw_life *life, struct oq_sale *books, int64_t epoch, struct inv_sale **ret_sale)
+int gw_life_load(struct gw_life *life, struct oq_sale *books, int64_t epoch,
+                 struct inv_sale **ret_sale)
 {
     size_t count = oq_sale_sku_count(books);
     const char **skus = calloc(count ? count : 1, sizeof *skus);
@@ -272,7 +290,8 @@ int gw_life_load(struct gw_life *life, struct oq_sale *books, int64_t epoch, str
     free(skus);
     if (err < 0)
         return err;
-    if ((err = load_skus(books, load)) < 0 || (err = load_orders(books, load)) < 0 || (err = load_raised(books, load)) < 0) {
+    if ((err = load_skus(books, load)) < 0 || (err = load_orders(books, load)) < 0 ||
+        (err = load_raised(books, load)) < 0) {
         inv_load_free(load);
         return err;
     }
@@ -288,12 +307,14 @@ int gw_life_load(struct gw_life *life, struct oq_sale *books, int64_t epoch, str
 int64_t gw_epoch_next(int64_t highest_seen)
 {
     const int random_bits = 20;
-    return (((highest_seen >> random_bits) + 1) << random_bits) | (int64_t)randombytes_uniform(1u << random_bits);
+    return (((highest_seen >> random_bits) + 1) << random_bits) |
+           (int64_t)randombytes_uniform(1u << random_bits);
 }
 
 /* --- asking threads --- */
 
-static struct oq_event event_about(const struct gw_core *core, const struct oq_order *order, enum oq_type type)
+static struct oq_event event_about(const struct gw_core *core, const struct oq_order *order,
+                                   enum oq_type type)
 {
     const char *sale = oq_sale_name(order->sale);
     const char *sku = oq_sale_sku(order->sale, order->sku);
@@ -309,7 +330,8 @@ static struct oq_event event_about(const struct gw_core *core, const struct oq_o
                              .at_ms = ps_clock_wall_ms(core->clock)};
 }
 
-int gw_life_confirm(struct gw_core *core, const struct oq_order *order, struct ps_str by, const struct oq_ticket *ticket)
+int gw_life_confirm(struct gw_core *core, const struct oq_order *order, struct ps_str by,
+                    const struct oq_ticket *ticket)
 {
     struct oq_event event = event_about(core, order, OQ_CONFIRMED);
 
@@ -317,7 +339,8 @@ int gw_life_confirm(struct gw_core *core, const struct oq_order *order, struct p
     return oq_log_append(core->log, &event, ticket);
 }
 
-int gw_life_release(struct gw_core *core, const struct oq_order *order, enum oq_reason reason, const struct oq_ticket *ticket)
+int gw_life_release(struct gw_core *core, const struct oq_order *order, enum oq_reason reason,
+                    const struct oq_ticket *ticket)
 {
     struct oq_event event = event_about(core, order, OQ_RELEASED);
 

@@ -1,14 +1,17 @@
-/* The life of an order: where counter and log are joined. On the log's thread every record is folded, its effect goes to the counter, and whoever
- * waits for it is told by mail. On the asking threads: append, then wait for that mail.
+/* The life of an order: where counter and log are joined. On the log's thread every record is
+ * folded, its effect goes to the counter, and whoever waits for it is told by mail. On the asking
+ * threads: append, then wait for that mail.
  *
- * What must hold: a 202 `accepted`, a confirm 200 and a cancel 200 are said only when the fold shows them; units are given back only by what the fold
- * shows, or when the log has definitely refused the record. */
+ * What must hold: a 202 `accepted`, a confirm 200 and a cancel 200 are said only when the fold
+ * shows them; units are given back only by what the fold shows, or when the log has definitely
+ * refused the record. */
 #ifndef GW_LIFE_H
 #define GW_LIFE_H
 
 #include "gateway/core.h"
 
-/* Callbacks for oq_journal_open, ctx = the life. During the read-back only the fold is fed (no counter exists yet). */
+/* Callbacks for oq_journal_open, ctx = the life. During the read-back only the fold is fed (no
+ * counter exists yet). */
 int gw_life_new(struct gw_core *core, struct gw_life **ret_life) PS_MUST_CHECK;
 void gw_life_free(struct gw_life *life);
 struct oq_log_callbacks gw_life_callbacks(struct gw_life *life);
@@ -16,17 +19,24 @@ struct oq_log_callbacks gw_life_callbacks(struct gw_life *life);
 /* Start-up is over: from here on effects go to the counter and mail to the owners. */
 void gw_life_go(struct gw_life *life);
 
-/* A rebuild of one sale's counters from the fold, under `epoch`: on the log's thread or before it runs. *ret_sale is the counter handle. */
-int gw_life_load(struct gw_life *life, struct oq_sale *books, int64_t epoch, struct inv_sale **ret_sale) PS_MUST_CHECK;
+/* A rebuild of one sale's counters from the fold, under `epoch`: on the log's thread or before it
+ * runs. *ret_sale is the counter handle. */
+int gw_life_load(struct gw_life *life, struct oq_sale *books, int64_t epoch,
+                 struct inv_sale **ret_sale) PS_MUST_CHECK;
 
 /* Higher than every epoch of the log, low 20 bits random, below 2^53. */
 int64_t gw_epoch_next(int64_t highest_seen);
 
-/* Appends order.confirmed or order.released{cancelled|expired}. Any thread; the outcome is mailed to the ticket's owner. */
-int gw_life_confirm(struct gw_core *core, const struct oq_order *order, struct ps_str by, const struct oq_ticket *ticket) PS_MUST_CHECK;
-int gw_life_release(struct gw_core *core, const struct oq_order *order, enum oq_reason reason, const struct oq_ticket *ticket) PS_MUST_CHECK;
+/* Appends order.confirmed or order.released{cancelled|expired}. Any thread; the outcome is mailed
+ * to the ticket's owner. */
+int gw_life_confirm(struct gw_core *core, const struct oq_order *order, struct ps_str by,
+                    const struct oq_ticket *ticket) PS_MUST_CHECK;
+int gw_life_release(struct gw_core *core, const struct oq_order *order, enum oq_reason reason,
+                    const struct oq_ticket *ticket) PS_MUST_CHECK;
 
-/* The order as people see it: {"order_id","sale","sku","quantity","state","reason","reserved_at","pay_by","idempotency_key"}. */
+/* The order as people see it:
+ * {"order_id","sale","sku","quantity","state","reason","reserved_at","pay_by","idempotency_key"}.
+ */
 struct gw_order_text {
     struct ps_uuid id;
     const char *sale, *sku;

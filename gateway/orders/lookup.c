@@ -1,4 +1,5 @@
-/* Looking orders up. The fold knows what the log has shown; the counter knows, for a moment, orders that the log has not shown yet, and those are `pending`. */
+/* Looking orders up. The fold knows what the log has shown; the counter knows, for a moment, orders
+ * that the log has not shown yet, and those are `pending`. */
 #include "gateway/orders/lookup.h"
 
 #include "gateway/admission/admit.h"
@@ -6,7 +7,8 @@
 
 #include <string.h>
 
-/* As many as surely fit an answer: an order's JSON is at most 7 names of 64 bytes, times and digits. */
+/* As many as surely fit an answer: an order's JSON is at most 7 names of 64 bytes, times and
+ * digits. */
 #define OWN_MAX  8
 #define TEXT_MAX 640
 
@@ -21,7 +23,8 @@ static void say_json(struct gw_visit *visit, const struct ps_buf *body)
     gw_http_answer(request, 200, "application/json", (struct ps_str){body->at, body->len}, false);
 }
 
-static void say_no(struct gw_visit *visit, enum gw_verdict verdict, struct gw_problem_detail *detail)
+static void say_no(struct gw_visit *visit, enum gw_verdict verdict,
+                   struct gw_problem_detail *detail)
 {
     detail->limit = visit->limit;
     gw_worker_count(visit->worker, verdict);
@@ -41,7 +44,8 @@ static bool put_in_doubt(struct gw_visit *visit, const struct ps_uuid *id, struc
 
     for (size_t i = 0; i < policy->sale_count; i++) {
         const struct gw_sale *sale = policy->sales[i];
-        if (sale->counter == NULL || inv_store_find(visit->worker->core->store, sale->counter, id, &entry) < 0)
+        if (sale->counter == NULL ||
+            inv_store_find(visit->worker->core->store, sale->counter, id, &entry) < 0)
             continue;
         if (!is_users(visit, entry.user, entry.user_len))
             return false;
@@ -63,11 +67,13 @@ static bool put_in_doubt(struct gw_visit *visit, const struct ps_uuid *id, struc
 static bool pays(struct gw_visit *visit, const struct gw_sale *sale)
 {
     struct gw_worker *worker = visit->worker;
-    struct gw_admission admission = {.visit = visit, .sale = sale, .now_ns = ps_clock_mono_ns(worker->core->clock)};
+    struct gw_admission admission = {
+        .visit = visit, .sale = sale, .now_ns = ps_clock_mono_ns(worker->core->clock)};
 
     if (gw_admit_limits(&admission, GW_LIMIT_ORDER_STATE) == GW_NEXT)
         return true;
-    admission.detail.seed = ps_hash64(&worker->core->hash_key, visit->client.user.at, visit->client.user.len);
+    admission.detail.seed =
+        ps_hash64(&worker->core->hash_key, visit->client.user.at, visit->client.user.len);
     say_no(visit, admission.verdict, &admission.detail);
     return false;
 }
@@ -88,7 +94,8 @@ void gw_lookup_order(struct gw_visit *visit, const struct ps_uuid *id)
         /* Between the two looks the log may have shown it. */
         order = oq_fold_order(fold, id);
         if (order == NULL || !order->known || !is_users(visit, order->user.at, order->user.len)) {
-            say_no(visit, GW_V_not_found, &(struct gw_problem_detail){.text = "no such order of this user"});
+            say_no(visit, GW_V_not_found,
+                   &(struct gw_problem_detail){.text = "no such order of this user"});
             return;
         }
         gw_order_put_public(&body, order);
@@ -108,7 +115,8 @@ void gw_lookup_own(struct gw_visit *visit, const struct gw_sale *sale)
     if (sale->books != NULL)
         order = oq_fold_newest(visit->worker->core->fold, sale->books, visit->client.user);
     ps_buf_puts(&body, "{\"orders\":[");
-    for (size_t count = 0; order != NULL && count < OWN_MAX && body.cap - body.len > TEXT_MAX; order = order->older) {
+    for (size_t count = 0; order != NULL && count < OWN_MAX && body.cap - body.len > TEXT_MAX;
+         order = order->older) {
         if (!order->known)
             continue;
         if (!first)

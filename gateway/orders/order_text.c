@@ -52,7 +52,8 @@ struct gw_order_text gw_order_text_of(const struct oq_order *order)
         .quantity = order->quantity,
         .state = states[state],
         /* A void order never held stock; people see it as rejected. */
-        .reason = state == OQ_STATE_VOID ? oq_reason_name(OQ_REJECTED) : oq_reason_name(oq_order_reason(order)),
+        .reason = state == OQ_STATE_VOID ? oq_reason_name(OQ_REJECTED)
+                                         : oq_reason_name(oq_order_reason(order)),
         .reserved_at_ms = order->reserved_at_ms,
         .pay_by_ms = order->pay_by_ms,
         .key = order->key,
