@@ -381,8 +381,7 @@ static int journal_append(struct oq_log *log, const struct oq_event *event,
 static unsigned journal_backlog_percent(const struct oq_log *log)
 {
     const struct oq_record_queue *queue = of_const(log)->queue;
-    size_t percent = oq_record_queue_count(queue) * 100 / oq_record_queue_capacity(queue);
-    return percent < 100 ? (unsigned)percent : 100;
+    return (unsigned)(oq_record_queue_count(queue) * 100 / oq_record_queue_capacity(queue));
 }
 
 static bool journal_available(const struct oq_log *log)

@@ -161,7 +161,9 @@ void oq_record_queue_close(struct oq_record_queue *queue)
 
 size_t oq_record_queue_count(const struct oq_record_queue *queue)
 {
-    return (size_t)(atomic_load_explicit(&queue->state, memory_order_relaxed) & COUNT);
+    size_t claims = (size_t)(atomic_load_explicit(&queue->state, memory_order_relaxed) & COUNT);
+    size_t capacity = ps_ring_capacity(queue->ring);
+    return claims < capacity ? claims : capacity; /* more: somebody is being refused just now */
 }
 
 size_t oq_record_queue_capacity(const struct oq_record_queue *queue)

@@ -114,12 +114,16 @@ void log_watch_wait_outcomes(struct log_watch *watch, size_t count)
     assert_int_equal(late, 0);
 }
 
-static void wait_state(struct log_watch *watch, bool available, size_t changes)
+enum wanted { ANY_STATE, AWAY, AVAILABLE };
+
+static void wait_state(struct log_watch *watch, enum wanted wanted, size_t changes)
 {
     struct timespec until = patience();
     pthread_mutex_lock(&watch->lock);
     int late = 0;
-    while ((watch->available != available || watch->changes < changes) && late == 0)
+    while ((watch->changes < changes ||
+            (wanted != ANY_STATE && watch->available != (wanted == AVAILABLE))) &&
+           late == 0)
         late = pthread_cond_timedwait(&watch->news, &watch->lock, &until);
     pthread_mutex_unlock(&watch->lock);
     assert_int_equal(late, 0);
@@ -127,12 +131,17 @@ static void wait_state(struct log_watch *watch, bool available, size_t changes)
 
 void log_watch_wait_away(struct log_watch *watch)
 {
-    wait_state(watch, false, 1);
+    wait_state(watch, AWAY, 1);
 }
 
 void log_watch_wait_back(struct log_watch *watch, size_t changes)
 {
-    wait_state(watch, true, changes);
+    wait_state(watch, AVAILABLE, changes);
+}
+
+void log_watch_wait_changes(struct log_watch *watch, size_t changes)
+{
+    wait_state(watch, ANY_STATE, changes);
 }
 
 static void stand_still(void *arg)

@@ -46,6 +46,7 @@ void log_watch_wait_outcomes(struct log_watch *watch, size_t count);
 void log_watch_wait_away(struct log_watch *watch);
 /* Until it works again after `changes` changes of its state or more. */
 void log_watch_wait_back(struct log_watch *watch, size_t changes);
+void log_watch_wait_changes(struct log_watch *watch, size_t changes);
 /* Holds the log's thread between two batches, so that what is appended meanwhile makes one batch.
  */
 struct log_hold {
