@@ -21,6 +21,7 @@
 
 /* The library's memory for a connection: the head, its index, the head of the answer. */
 #define CONNECTION_MEMORY ((size_t)12 * 1024)
+#define ANSWER_HEAD_MAX   ((size_t)1536)
 /* A body that is too large is read to its end up to here, so that the client sees the 413. */
 #define DISCARD_MAX ((size_t)64 * 1024)
 
@@ -59,8 +60,10 @@ static char *body_of(struct gw_slot *slot, const struct gw_http *http)
     return (char *)slot->rest + http->user_span;
 }
 
-/* The library has read a request line. `uri` may be NULL, and is changed by the library after this
- * call. */
+/* The library has read a request line. `uri` may be NULL. It lies in the memory of the connection,
+ * and the library has already found the '?': when we end the text behind it, no parameters are
+ * looked for. They would be unescaped in place, and with more than about 150 of them the library
+ * would wait for ever. */
 static void *on_target(void *ctx, const char *uri, struct MHD_Connection *mhd)
 {
     struct gw_http *http = ctx;
@@ -77,6 +80,9 @@ static void *on_target(void *ctx, const char *uri, struct MHD_Connection *mhd)
         slot->target_len = strlen(uri);
         memcpy(slot->target, uri,
                slot->target_len < GW_TARGET_MAX ? slot->target_len : GW_TARGET_MAX);
+        char *mark = strchr(uri, '?');
+        if (mark != NULL && http->layout_known)
+            mark[1] = '\0';
     }
     return slot;
 }
@@ -151,6 +157,21 @@ static const char *read_head(struct gw_slot *slot, const char *method, const cha
     return gw_strict_end(&walk->strict);
 }
 
+/* Whether the head leaves no room for that of an answer: the library would then close the
+ * connection when the request has been served already. It holds the head, an entry for each field
+ * and cookie, and a copy of the cookies. */
+static bool is_head_too_large(struct MHD_Connection *mhd)
+{
+    const size_t entry = 64;
+    size_t cookies = 0;
+    int entries = MHD_get_connection_values_n(
+        mhd, (enum MHD_ValueKind)(MHD_HEADER_KIND | MHD_COOKIE_KIND), NULL, NULL);
+    size_t head =
+        MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_REQUEST_HEADER_SIZE)->header_size;
+    MHD_lookup_connection_value_n(mhd, MHD_HEADER_KIND, "Cookie", strlen("Cookie"), NULL, &cookies);
+    return head + (size_t)entries * entry + cookies + ANSWER_HEAD_MAX > CONNECTION_MEMORY;
+}
+
 static enum MHD_Result on_head(struct gw_http *http, struct gw_connection *connection,
                                struct MHD_Connection *mhd, const char *method, const char *version)
 {
@@ -166,6 +187,9 @@ static enum MHD_Result on_head(struct gw_http *http, struct gw_connection *conne
     const char *fault = read_head(slot, method, version, &walk);
     if (fault != NULL)
         return gw_http_refuse(http, connection, mhd, GW_V_malformed, fault);
+
+    if (is_head_too_large(mhd))
+        return gw_http_refuse(http, connection, mhd, GW_V_headers_too_large, NULL);
 
     slot->chunked = walk.strict.chunked;
     slot->request.peer = connection->peer;

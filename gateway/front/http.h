@@ -1,9 +1,11 @@
-/* HTTP for one thread: bytes in, struct gw_request out, an answer back. The only file that knows libmicrohttpd is
- * http.c. A server belongs to one uv loop and to one thread; nothing here locks.
+/* HTTP for one thread: bytes in, struct gw_request out, an answer back. The only files that know
+ * libmicrohttpd are http.c, http_answer.c and what they share, http_private.h. A server belongs to
+ * one uv loop and to one thread; nothing here locks.
  *
- * A request is handed over once, when its head is known to be strictly well-formed and its body is complete. The handler answers
- * at once, or keeps the request with gw_http_suspend() and answers later on the same thread. Every kept request needs a
- * deadline of its owner's: a client that leaves is not noticed until the answer is sent. */
+ * A request is handed over once, when its head is known to be strictly well-formed and its body is
+ * complete. The handler answers at once, or keeps the request with gw_http_suspend() and answers
+ * later on the same thread. Every kept request needs a deadline of its owner's: a client that
+ * leaves is not noticed until the answer is sent. What the library refuses by itself: README.md. */
 #ifndef GW_HTTP_H
 #define GW_HTTP_H
 
@@ -16,14 +18,33 @@
 #include <uv.h>
 
 enum gw_method {
-    GW_GET, GW_HEAD, GW_POST, GW_PUT, GW_PATCH, GW_DELETE, GW_OPTIONS, GW_METHOD_OTHER
+    GW_GET,
+    GW_HEAD,
+    GW_POST,
+    GW_PUT,
+    GW_PATCH,
+    GW_DELETE,
+    GW_OPTIONS,
+    GW_METHOD_OTHER
 };
 
-/* The header fields that this program reads. Found in the same pass that checks them; others are checked and forgotten. */
+/* The header fields that this program reads. Found in the same pass that checks them; others are
+ * checked and forgotten. */
 enum gw_header {
-    GW_H_HOST, GW_H_CONTENT_TYPE, GW_H_AUTHORIZATION, GW_H_USER_ID, GW_H_IDEMPOTENCY_KEY, GW_H_IF_MATCH, GW_H_IF_NONE_MATCH,
-    GW_H_TRACEPARENT, GW_H_REQUEST_ID, GW_H_FORWARDED_FOR, GW_H_CLIENT_IP /* the name in the settings */, GW_H_ORIGIN,
-    GW_H_REQUEST_METHOD /* Access-Control-Request-Method */, GW_H_COUNT
+    GW_H_HOST,
+    GW_H_CONTENT_TYPE,
+    GW_H_AUTHORIZATION,
+    GW_H_USER_ID,
+    GW_H_IDEMPOTENCY_KEY,
+    GW_H_IF_MATCH,
+    GW_H_IF_NONE_MATCH,
+    GW_H_TRACEPARENT,
+    GW_H_REQUEST_ID,
+    GW_H_FORWARDED_FOR,
+    GW_H_CLIENT_IP, /* the name in the settings */
+    GW_H_ORIGIN,
+    GW_H_REQUEST_METHOD, /* Access-Control-Request-Method */
+    GW_H_COUNT
 };
 
 /* IPv6, IPv4 as ::ffff:a.b.c.d. */
@@ -31,12 +52,12 @@ struct gw_address {
     uint8_t byte[16];
 };
 
-#define GW_PUBLIC_BODY_MAX   4096
-#define GW_TARGET_MAX        2048 /* longer: 414 */
-#define GW_FORWARDED_MAX     8    /* lines of X-Forwarded-For; more: 400 */
-#define GW_ANSWER_HEADER_MAX 16
+#define GW_PUBLIC_BODY_MAX    4096
+#define GW_TARGET_MAX         2048 /* longer: 414 */
+#define GW_FORWARDED_MAX      8    /* lines of X-Forwarded-For; more: 400 */
+#define GW_ANSWER_HEADER_MAX  16
 #define GW_ANSWER_HEADER_TEXT 2048 /* header values of an answer together, in the slot */
-#define GW_ANSWER_TEXT_MAX   6144 /* body of an answer, in the slot */
+#define GW_ANSWER_TEXT_MAX    6144 /* body of an answer, in the slot */
 
 struct gw_http;
 struct gw_shared_answer;
@@ -44,15 +65,16 @@ struct gw_shared_answer;
 struct gw_request {
     /* In: valid until the answer is sent. */
     enum gw_method method;
-    struct ps_str path;  /* origin-form, raw: no percent-decoding, '?' excluded */
-    struct ps_str query; /* without '?', "" when absent */
-    struct ps_str header[GW_H_COUNT];        /* without white space around it; .at == NULL when absent */
-    uint8_t header_lines[GW_H_COUNT];        /* 0 or 1, but for X-Forwarded-For: any other name twice is refused before */
+    struct ps_str path;               /* origin-form, raw: no percent-decoding, '?' excluded */
+    struct ps_str query;              /* without '?', "" when absent */
+    struct ps_str header[GW_H_COUNT]; /* without white space around it; .at == NULL when absent */
+    uint8_t header_lines[GW_H_COUNT]; /* 0 or 1, but for X-Forwarded-For: others are refused */
     struct ps_str forwarded_for[GW_FORWARDED_MAX]; /* the lines of X-Forwarded-For, in order */
-    struct ps_str body;                      /* may hold any byte */
-    struct gw_address peer;                  /* of the TCP connection */
-    int64_t arrived_ns;                      /* monotonic, head complete */
-    struct ps_str request_id;                /* the client's when it is 1-64 bytes of [A-Za-z0-9._-], else a new UUIDv7 */
+    struct ps_str body;                            /* may hold any byte */
+    struct gw_address peer;                        /* of the TCP connection */
+    int64_t arrived_ns; /* monotonic: the turn of the loop in which the head was complete */
+    /* The client's when it is 1-64 bytes of [A-Za-z0-9._-], else a new UUIDv7. */
+    struct ps_str request_id;
     /* For the layer above: zeroed when the request is handed over; size given to gw_http_new. */
     void *user;
 };
@@ -63,16 +85,16 @@ static inline struct ps_str gw_http_forwarded_for(const struct gw_request *reque
 }
 
 struct gw_http_settings {
-    int64_t head_timeout_ms;     /* 5000; from accept or, on a kept connection, after idle */
-    int64_t body_timeout_ms;     /* 10000 */
-    int64_t idle_timeout_ms;     /* 15000 */
-    int64_t idle_trusted_ms;     /* 75000, for peers of which is_trusted says yes */
-    size_t connections_soft;     /* above: 503 too_many_connections and close */
-    size_t connections_hard;     /* given to the library */
-    size_t requests_max;         /* request slots */
-    size_t body_max;             /* GW_PUBLIC_BODY_MAX or 1 MiB */
+    int64_t head_timeout_ms; /* 5000; from accept or, on a kept connection, after idle */
+    int64_t body_timeout_ms; /* 10000 */
+    int64_t idle_timeout_ms; /* 15000 */
+    int64_t idle_trusted_ms; /* 75000, for peers of which is_trusted says yes */
+    size_t connections_soft; /* above: 503 too_many_connections and close */
+    size_t connections_hard; /* more wait in the kernel's queue */
+    size_t requests_max; /* slots; each is taken from the request line until the answer is sent */
+    size_t body_max;     /* GW_PUBLIC_BODY_MAX or 1 MiB */
     size_t user_size;
-    const char *client_ip_header; /* NULL = none */
+    const char *client_ip_header;                                 /* NULL = none */
     bool (*is_trusted)(const struct gw_address *peer, void *ctx); /* may be NULL */
     const struct ps_clock *clock;
 };
@@ -80,44 +102,60 @@ struct gw_http_settings {
 /* Called once a request. It must call gw_http_answer* or gw_http_suspend before it returns. */
 typedef void gw_http_handler_fn(struct gw_request *request, void *ctx);
 
-/* What the library or the strict filter refuses before the handler sees it: the handler is not called. `code` is a verdict name
- * of verdict.h (malformed, too_large, request_timeout, uri_too_long, headers_too_large, too_many_connections), for the metrics. */
+/* What the library or the strict filter refuses before the handler sees it: the handler is not
+ * called. `verdict` is one of enum gw_verdict (malformed, too_large, request_timeout, uri_too_long,
+ * headers_too_large, too_many_connections, shed, draining), for the metrics. */
 typedef void gw_http_refused_fn(int verdict, void *ctx);
 
-/* `listen_fds` are bound and listening, non-blocking; owned by the server afterwards. The server starts accepting on the loop's next turn. */
-int gw_http_new(uv_loop_t *loop, const int *listen_fds, size_t listen_count, const struct gw_http_settings *settings,
-                gw_http_handler_fn *on_request, gw_http_refused_fn *on_refused, void *ctx,
-                struct gw_http **ret_http) PS_MUST_CHECK;
+/* `listen_fds` are bound and listening, non-blocking; owned by the server afterwards (on an error
+ * they stay the caller's). The strings of `settings` must outlive the server. It starts accepting
+ * on the loop's next turn. */
+int gw_http_new(uv_loop_t *loop, const int *listen_fds, size_t listen_count,
+                const struct gw_http_settings *settings, gw_http_handler_fn *on_request,
+                gw_http_refused_fn *on_refused, void *ctx, struct gw_http **ret_http) PS_MUST_CHECK;
 
-/* Stops listening: accepts what is queued, then closes the listen sockets. Kept connections get `Connection: close` with their next answer. */
+/* Stops listening: accepts what is queued, then closes the listen sockets. From now on every answer
+ * closes its connection. */
 void gw_http_drain(struct gw_http *http);
 size_t gw_http_connections(const struct gw_http *http);
+/* Requests that the handler has seen and whose answer is not sent yet. */
 size_t gw_http_in_flight(const struct gw_http *http);
-/* Answers every kept request with 503 draining, closes all. The memory goes when the loop has closed the handles. */
+/* Answers every kept request with 503 draining, closes all. Not from within the handler. The memory
+ * goes when the loop has closed the handles. NULL is allowed. */
 void gw_http_free(struct gw_http *http);
 
-/* Keeps the request beyond the handler. Its handle goes to other threads; gw_http_find gives the request back, or NULL when stale. */
+/* Keeps the request beyond the handler. Its handle goes to other threads; gw_http_find gives the
+ * request back, or NULL when the handle is stale: the request is answered or gone. */
 uint64_t gw_http_suspend(struct gw_request *request);
 struct gw_request *gw_http_find(struct gw_http *http, uint64_t handle);
 
-/* --- Answers. All copy what they are given, unless said otherwise. --- */
+/* --- Answers. All copy what they are given, unless said otherwise. To HEAD, and with 304, the body
+ * is not sent but its length is: give the body that GET or 200 would have. --- */
 
-/* Adds a header field to the answer to come. `name` must be a literal. PS_E_FULL never happens with the headers of this program (asserted). */
+/* Adds a header field to the answer to come. `name` must be a literal; with an empty value the
+ * field is left out. What does not fit is a programmer's error. */
 void gw_answer_header(struct gw_request *request, const char *name, const char *value, size_t len);
 /* Memory of the slot in which the body is built: use it, then gw_http_answer with the buffer. */
 struct ps_buf gw_answer_body(struct gw_request *request);
-/* Sends. `body` may be what gw_answer_body gave (not copied) or outlive the process (literal). `close` closes the connection after it. */
-void gw_http_answer(struct gw_request *request, int status, const char *content_type, struct ps_str body, bool close);
+/* Sends. `body` may be what gw_answer_body gave (not copied) or outlive the process (literal).
+ * `close` closes the connection after it. */
+void gw_http_answer(struct gw_request *request, int status, const char *content_type,
+                    struct ps_str body, bool close);
 /* Sends a heap body and frees it afterwards (admin). */
-void gw_http_answer_heap(struct gw_request *request, int status, const char *content_type, char *body, size_t len);
+void gw_http_answer_heap(struct gw_request *request, int status, const char *content_type,
+                         char *body, size_t len);
 
-/* A whole answer made once and sent often (status page): counted references, one thread. Headers are name, value, name, value, NULL. */
-int gw_shared_answer_new(int status, const char *const *headers, struct ps_str body, struct gw_shared_answer **ret_answer) PS_MUST_CHECK;
+/* A whole answer made once and sent often (status page): counted references, one thread. Headers
+ * are name, value, name, value, NULL. */
+int gw_shared_answer_new(int status, const char *const *headers, struct ps_str body,
+                         struct gw_shared_answer **ret_answer) PS_MUST_CHECK;
 void gw_shared_answer_unref(struct gw_shared_answer *answer); /* NULL is allowed */
 void gw_http_answer_shared(struct gw_request *request, struct gw_shared_answer *answer);
 
-/* Opens the sockets of one address for `count` threads (SO_REUSEPORT each), after one bind without it has shown that the port is free.
- * `host` is a numeric address. Port 0 takes a free port, the same for all; *ret_port tells it. PS_E_BUSY: taken, PS_E_PERMISSION, PS_E_INVALID. */
-int gw_listen(const char *host, uint16_t port, size_t count, int *ret_fds, uint16_t *ret_port) PS_MUST_CHECK;
+/* Opens the sockets of one address for `count` threads (SO_REUSEPORT each), after one bind without
+ * it has shown that the port is free. `host` is a numeric address. Port 0 takes a free port, the
+ * same for all; *ret_port tells it. PS_E_BUSY: taken, PS_E_PERMISSION, PS_E_INVALID. */
+int gw_listen(const char *host, uint16_t port, size_t count, int *ret_fds,
+              uint16_t *ret_port) PS_MUST_CHECK;
 
 #endif

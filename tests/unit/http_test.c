@@ -273,6 +273,79 @@ static void a_client_that_waits_for_100_is_told_to_go_on_or_that_it_is_too_much(
     http_fixture_stop(&fixture);
 }
 
+/* --- Heads that are large --- */
+
+static int ask_with_field(struct http_fixture *fixture, const char *name, size_t len)
+{
+    static char head[16384];
+    int fd = http_connect(fixture);
+    int start = snprintf(head, sizeof head, "GET /x HTTP/1.1\r\n" HOST "%s: ", name);
+    memset(head + start, 'a', len);
+    memcpy(head + start + len, "\r\n\r\n", 4);
+    http_send(fd, head, (size_t)start + len + 4);
+    http_read(fd, false, &reply);
+    close(fd);
+    return reply.status;
+}
+
+/* Were a request served whose answer has no room, its client would have to guess what became of it.
+ */
+static void a_request_that_was_served_is_answered_however_large_its_head(void **state)
+{
+    struct http_fixture fixture;
+    const char *const names[] = {"Authorization", "Cookie"};
+    (void)state;
+    start(&fixture);
+    for (size_t i = 0; i < PS_ARRAY_LEN(names); i++) {
+        size_t answered = 0, refused = 0;
+        atomic_store(&fixture.handled, 0);
+        for (size_t len = 0; len < 12500; len += 100) {
+            int status = ask_with_field(&fixture, names[i], len);
+            answered += status == 200;
+            refused += status == 431;
+            assert_true(status == 200 || status == 431 || status == 0);
+        }
+        assert_true(answered > 40 && refused > 10);
+        assert_int_equal(atomic_load(&fixture.handled), answered);
+    }
+    http_fixture_stop(&fixture);
+}
+
+static void a_query_may_have_any_number_of_parameters(void **state)
+{
+    struct http_fixture fixture;
+    char head[GW_TARGET_MAX + 64] = "GET /x?";
+    (void)state;
+    start(&fixture);
+    for (size_t i = 0; i < 900; i++)
+        strcat(head, "a&");
+    strcat(head, " HTTP/1.1\r\n" HOST "\r\n");
+    int fd = http_connect(&fixture);
+    http_send_text(fd, head);
+    http_read(fd, false, &reply);
+    assert_int_equal(reply.status, 200);
+    close(fd);
+    http_fixture_stop(&fixture);
+}
+
+static void a_deep_pipeline_is_answered_whole(void **state)
+{
+    enum { REQUESTS = 300 };
+    struct http_fixture fixture;
+    (void)state;
+    start(&fixture);
+    int fd = http_connect(&fixture);
+    for (int i = 0; i < REQUESTS; i++)
+        http_send_text(fd,
+                       "GET /x HTTP/1.1\r\n" HOST "User-Agent: some words of some length\r\n\r\n");
+    for (int i = 0; i < REQUESTS; i++) {
+        http_read(fd, false, &reply);
+        assert_int_equal(reply.status, 200);
+    }
+    close(fd);
+    http_fixture_stop(&fixture);
+}
+
 /* --- Deadlines --- */
 
 static void start_impatient(struct http_fixture *fixture)
@@ -603,6 +676,9 @@ int main(void)
         cmocka_unit_test(a_problem_carries_its_fields),
         cmocka_unit_test(a_body_up_to_the_limit_is_taken_and_a_longer_one_is_413),
         cmocka_unit_test(a_client_that_waits_for_100_is_told_to_go_on_or_that_it_is_too_much),
+        cmocka_unit_test(a_request_that_was_served_is_answered_however_large_its_head),
+        cmocka_unit_test(a_query_may_have_any_number_of_parameters),
+        cmocka_unit_test(a_deep_pipeline_is_answered_whole),
         cmocka_unit_test(a_head_a_byte_at_a_time_is_cut_at_its_deadline),
         cmocka_unit_test(a_body_that_does_not_come_is_cut_at_its_deadline),
         cmocka_unit_test(an_idle_connection_is_closed_without_a_word),
