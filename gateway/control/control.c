@@ -145,6 +145,17 @@ int gw_control_put_rule(struct gw_control *control, const struct gw_limit_rule *
     return 0;
 }
 
+void gw_control_drop_rule(struct gw_control *control, const char *name)
+{
+    struct gw_limit_rule *rule = gw_control_rule(control, name, strlen(name));
+
+    if (rule == NULL)
+        return;
+    control->rule_count--;
+    memmove(rule, rule + 1, (size_t)(&control->rules[control->rule_count] - rule) * sizeof *rule);
+    control->dirty = true;
+}
+
 static int block_order(const struct gw_block *a, enum gw_block_kind kind, const char *subject)
 {
     return a->kind != kind ? (a->kind < kind ? -1 : 1) : strcmp(a->subject, subject);

@@ -66,6 +66,7 @@ enum gw_problem_type { GW_TYPE_OWN, GW_TYPE_QUOTA, GW_TYPE_CAPACITY };
     X(log_unavailable,         503, GW_TYPE_CAPACITY, GW_RETRY_SOON,    "The order log is away")                     \
     X(fenced,                  503, GW_TYPE_CAPACITY, GW_RETRY_SOON,    "The stock counter is being rebuilt")        \
     X(order_pending,           503, GW_TYPE_CAPACITY, GW_RETRY_SOON,    "The order is not decided yet")              \
+    X(control_unavailable,     503, GW_TYPE_CAPACITY, GW_RETRY_SOON,    "Changes cannot be written now")             \
     X(paused,                  503, GW_TYPE_CAPACITY, GW_RETRY_SOON,    "The sale is paused")                        \
     X(draining,                503, GW_TYPE_CAPACITY, GW_RETRY_SOON,    "This gateway is shutting down")
 /* clang-format on */

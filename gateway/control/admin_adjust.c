@@ -1,0 +1,331 @@
+/* Stock adjustments: by delta, through the order log, once per adjust_id.
+ *
+ * Raising appends a record; the counter follows the fold. Lowering first takes the units out of the
+ * counter (in doubt, like an order without a user), so that they cannot be sold meanwhile, then
+ * appends. The answer comes from the fold alone: it shows this id with this SKU and delta, or
+ * another, or none yet. So asking again with the same id is always safe. */
+#include "gateway/control/admin_private.h"
+
+#include <assert.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct gw_admin_adjust {
+    struct gw_admin_line line; /* first: the audit line's end is ours */
+    struct gw_admin *admin;
+    uint64_t handle;
+    struct gw_control_sale *sale; /* one that is opened is never deleted */
+    uint32_t index;               /* of the SKU in the log */
+    size_t sku;                   /* in the document */
+    char key[OQ_ADJUST_KEY_MAX + 1];
+    struct ps_uuid ref;
+    char id[PS_NAME_MAX + 1];
+    int64_t delta;
+    int64_t before; /* the SKU's adjustments */
+    struct gw_admin_adjust *prev, *next;
+};
+
+/* --- The list of those whose outcome is awaited. --- */
+
+static void keep(struct gw_admin_adjust *adjust)
+{
+    struct gw_admin *admin = adjust->admin;
+
+    adjust->next = admin->adjusts;
+    if (admin->adjusts != NULL)
+        admin->adjusts->prev = adjust;
+    admin->adjusts = adjust;
+}
+
+static void unkeep(struct gw_admin_adjust *adjust)
+{
+    if (adjust->prev != NULL)
+        adjust->prev->next = adjust->next;
+    else
+        adjust->admin->adjusts = adjust->next;
+    if (adjust->next != NULL)
+        adjust->next->prev = adjust->prev;
+}
+
+void gw_admin_adjusts_free(struct gw_admin *admin)
+{
+    while (admin->adjusts != NULL) {
+        struct gw_admin_adjust *adjust = admin->adjusts;
+        admin->adjusts = adjust->next;
+        free(adjust);
+    }
+}
+
+static bool is_under_way(const struct gw_admin *admin, const char *key)
+{
+    for (const struct gw_admin_adjust *adjust = admin->adjusts; adjust != NULL;
+         adjust = adjust->next)
+        if (strcmp(adjust->key, key) == 0)
+            return true;
+    return false;
+}
+
+/* --- Answers. --- */
+
+/* What the fold says of the id. */
+enum shown { SHOWN_SAME, SHOWN_OTHER, SHOWN_VOID, SHOWN_NOT };
+
+static enum shown look_up(const struct gw_admin_adjust *adjust)
+{
+    const struct oq_sale *books = adjust->sale->books;
+    int decided = oq_sale_adjusted(books, &adjust->ref);
+    struct ps_uuid ref;
+    uint32_t sku;
+    int64_t delta;
+
+    if (decided < 0)
+        return SHOWN_NOT;
+    if (decided == 0)
+        return SHOWN_VOID;
+    for (size_t i = 0; oq_sale_adjusted_at(books, i, &ref, &sku, &delta); i++)
+        if (ps_uuid_equal(&ref, &adjust->ref))
+            return sku == adjust->index && delta == adjust->delta ? SHOWN_SAME : SHOWN_OTHER;
+    return SHOWN_OTHER;
+}
+
+static void say_numbers(struct gw_admin_visit *visit, const struct gw_admin_adjust *adjust)
+{
+    json_t *json = gw_admin_sku_json(visit->admin, adjust->sale, adjust->sku);
+    json_t *head = json_pack("{s:s, s:s, s:s, s:I}", "sale", adjust->sale->stored.name, "sku",
+                             adjust->sale->stored.doc.skus[adjust->sku].name, "adjust_id",
+                             adjust->id, "delta", (json_int_t)adjust->delta);
+
+    if (head != NULL && json_object_update(head, json) != 0) {
+        json_decref(head);
+        head = NULL;
+    }
+    json_decref(json);
+    gw_admin_json(visit, GW_V_ok, head);
+}
+
+static void say_shown(struct gw_admin_visit *visit, const struct gw_admin_adjust *adjust,
+                      enum shown shown)
+{
+    switch (shown) {
+    case SHOWN_SAME:
+        say_numbers(visit, adjust);
+        break;
+    case SHOWN_OTHER:
+        gw_admin_no(visit, GW_V_conflict,
+                    "this adjust_id was used for another SKU or another delta");
+        break;
+    case SHOWN_VOID:
+        gw_admin_no(visit, GW_V_conflict,
+                    "this adjust_id was given up and has changed nothing; use a new one");
+        break;
+    case SHOWN_NOT:
+        gw_admin_no(visit, GW_V_order_pending,
+                    "not known yet whether it landed; ask again with the same adjust_id");
+        break;
+    }
+}
+
+static void on_deadline(struct gw_admin_visit *visit)
+{
+    gw_admin_no(visit, GW_V_order_pending,
+                "not known yet whether it landed; ask again with the same adjust_id");
+}
+
+/* --- The outcome. --- */
+
+static void on_line(struct gw_admin_line *line)
+{
+    struct gw_admin_adjust *adjust = (struct gw_admin_adjust *)line;
+    struct gw_admin_visit *visit = gw_admin_find(adjust->admin, adjust->handle);
+
+    if (visit != NULL)
+        say_numbers(visit, adjust);
+    free(adjust);
+}
+
+static void on_outcome(struct gw_control *control, enum oq_outcome outcome, struct oq_order *order,
+                       void *ctx)
+{
+    struct gw_admin_adjust *adjust = ctx;
+    struct gw_admin_visit *visit = gw_admin_find(adjust->admin, adjust->handle);
+    enum shown shown = look_up(adjust);
+
+    (void)control;
+    (void)order;
+    unkeep(adjust);
+    if (outcome == OQ_LANDED && shown == SHOWN_SAME) {
+        if (visit != NULL)
+            (void)gw_admin_wait(visit, GW_ADMIN_WAIT_MS);
+        adjust->line.done = on_line;
+        gw_admin_line_write(&adjust->line,
+                            json_pack("{s:I}", "adjustments", (json_int_t)adjust->before),
+                            json_pack("{s:I, s:I, s:s}", "adjustments",
+                                      (json_int_t)(adjust->before + adjust->delta), "delta",
+                                      (json_int_t)adjust->delta, "adjust_id", adjust->id));
+        return;
+    }
+    if (visit != NULL && outcome == OQ_REFUSED)
+        gw_admin_no_log(visit, PS_E_CLOSED);
+    else if (visit != NULL)
+        say_shown(visit, adjust, shown);
+    free(adjust);
+}
+
+/* --- The way there. --- */
+
+/* Takes `adjust` over. */
+static void append(struct gw_admin_visit *visit, struct gw_admin_adjust *adjust)
+{
+    struct gw_core *core = visit->admin->core;
+    const struct gw_stored_sale *stored = &adjust->sale->stored;
+    const char *sku = stored->doc.skus[adjust->sku].name;
+    struct oq_event event = {.type = OQ_ADJUSTED,
+                             .rehearsal = stored->doc.rehearsal,
+                             .adjust_key = {adjust->key, strlen(adjust->key)},
+                             .sale = {stored->name, strlen(stored->name)},
+                             .epoch = adjust->sale->epoch,
+                             .at_ms = ps_clock_wall_ms(core->clock),
+                             .sku = {sku, strlen(sku)},
+                             .by = {visit->who, strlen(visit->who)},
+                             .delta = adjust->delta,
+                             .note = {visit->why, strlen(visit->why)}};
+    struct oq_ticket ticket;
+
+    int err = gw_control_await(visit->admin->control, on_outcome, adjust, &ticket);
+    if (err == 0 && (err = oq_log_append(core->log, &event, &ticket)) < 0)
+        gw_control_unawait(visit->admin->control, &ticket);
+    if (err < 0) {
+        if (adjust->delta < 0) /* nothing was submitted: the units go back */
+            inv_store_settle(core->store, adjust->sale->counter, &adjust->ref, INV_VOID);
+        gw_admin_no_log(visit, err);
+        free(adjust);
+        return;
+    }
+    keep(adjust);
+    visit->on_deadline = on_deadline;
+    adjust->handle = gw_admin_wait(visit, core->settings->log.ack_timeout_ms);
+}
+
+/* Takes the units out of the counter. False: answered. */
+static bool lower(struct gw_admin_visit *visit, const struct gw_admin_adjust *adjust)
+{
+    struct gw_control_sale *sale = adjust->sale;
+    struct inv_answer answer;
+    int err = inv_store_lower(visit->admin->core->store, sale->counter, sale->epoch, &adjust->ref,
+                              adjust->index, -adjust->delta, NULL, NULL, 0, &answer);
+
+    assert(err != INV_PENDING); /* the counter is in memory */
+    if (err < 0)
+        gw_admin_no(visit, GW_V_store_unavailable, "%s", ps_err_text(err));
+    else if (answer.result == INV_SOLD_OUT)
+        gw_admin_no(visit, GW_V_conflict, "only %lld units are left", (long long)answer.left);
+    else if (answer.result == INV_FENCED)
+        gw_admin_no(visit, GW_V_fenced, NULL);
+    return err == 0 && answer.result == INV_RESERVED;
+}
+
+/* Members of the body into `adjust`. False: answered. */
+static bool read_adjust(struct gw_admin_visit *visit, struct gw_admin_adjust *adjust)
+{
+    struct ps_json_reader reader;
+    struct ps_fault fault = {0};
+    struct ps_str id = {"", 0};
+
+    ps_json_reader_init(&reader, visit->body, "", &fault);
+    ps_json_require(&reader, (const char *const[]){"delta", "adjust_id", NULL});
+    ps_json_int(&reader, "delta", -PS_INT_MAX, PS_INT_MAX, &adjust->delta);
+    ps_json_string(&reader, "adjust_id", PS_NAME_MAX, &id);
+    (void)ps_json_has(&reader, "reason");
+    if (reader.err == 0 && adjust->delta == 0)
+        ps_json_fault(&reader, "delta", "must not be 0");
+    if (reader.err == 0 && !ps_name_ok(id.at, id.len))
+        ps_json_fault(&reader, "adjust_id", "must be a name: [A-Za-z0-9][A-Za-z0-9._-]{0,63}");
+    if (ps_json_done(&reader) < 0) {
+        gw_admin_fault(visit, GW_V_invalid, &fault);
+        return false;
+    }
+    memcpy(adjust->id, id.at, id.len);
+    (void)snprintf(adjust->key, sizeof adjust->key, "adjust:%s/%s", adjust->sale->stored.name,
+                   adjust->id);
+    oq_adjust_ref((struct ps_str){adjust->key, strlen(adjust->key)}, &adjust->ref);
+    return true;
+}
+
+/* The SKU in the document and in the log. False: answered. */
+static bool find_sku(struct gw_admin_visit *visit, struct gw_admin_adjust *adjust)
+{
+    const struct gw_sale_doc *doc = &adjust->sale->stored.doc;
+    struct ps_str name = visit->arg[1];
+
+    for (size_t i = 0; i < doc->sku_count; i++) {
+        if (strlen(doc->skus[i].name) != name.len ||
+            memcmp(doc->skus[i].name, name.at, name.len) != 0)
+            continue;
+        adjust->sku = i;
+        if (adjust->sale->arming == GW_ARM_DONE &&
+            oq_sale_sku_find(adjust->sale->books, name.at, name.len, &adjust->index) == 0)
+            return true;
+        gw_admin_no(visit, GW_V_conflict,
+                    "the sale is not open yet: change the stock in its document");
+        return false;
+    }
+    gw_admin_no(visit, GW_V_not_found, "the sale has no such SKU");
+    return false;
+}
+
+static void start(struct gw_admin_visit *visit, struct gw_admin_adjust *adjust)
+{
+    struct oq_totals totals;
+    enum shown shown = look_up(adjust);
+
+    if (shown != SHOWN_NOT) {
+        say_shown(visit, adjust, shown);
+        free(adjust);
+        return;
+    }
+    if (is_under_way(visit->admin, adjust->key)) {
+        gw_admin_no(visit, GW_V_idempotency_in_progress, NULL);
+        free(adjust);
+        return;
+    }
+    oq_sale_totals(adjust->sale->books, adjust->index, &totals);
+    adjust->before = totals.adjustments;
+    if (adjust->delta > 0 && adjust->delta > PS_INT_MAX - totals.adjustments) {
+        gw_admin_no(visit, GW_V_conflict, "the SKU's units would pass %lld", (long long)PS_INT_MAX);
+        free(adjust);
+        return;
+    }
+    if (adjust->delta < 0 && !lower(visit, adjust)) {
+        free(adjust);
+        return;
+    }
+    append(visit, adjust);
+}
+
+void gw_admin_adjust(struct gw_admin_visit *visit)
+{
+    struct gw_control_sale *sale = gw_admin_sale(visit);
+    struct gw_admin_adjust *adjust;
+
+    if (sale == NULL)
+        return;
+    adjust = calloc(1, sizeof *adjust);
+    if (adjust == NULL) {
+        gw_admin_no(visit, GW_V_internal, "out of memory");
+        return;
+    }
+    adjust->admin = adjust->line.admin = visit->admin;
+    adjust->sale = sale;
+    if (!find_sku(visit, adjust) || !read_adjust(visit, adjust)) {
+        free(adjust);
+        return;
+    }
+    adjust->line.action = "stock.adjust";
+    memcpy(adjust->line.who, visit->who, sizeof adjust->line.who);
+    memcpy(adjust->line.peer, visit->peer, sizeof adjust->line.peer);
+    memcpy(adjust->line.why, visit->why, sizeof adjust->line.why);
+    (void)snprintf(adjust->line.target, sizeof adjust->line.target, "sales/%s/skus/%s",
+                   sale->stored.name, sale->stored.doc.skus[adjust->sku].name);
+    start(visit, adjust);
+}

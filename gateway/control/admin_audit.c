@@ -1,0 +1,235 @@
+/* The audit of a running sale, by a cut.
+ *
+ * On the log's thread, between two batches, the fold, the log and the counter agree; there the
+ * counter's numbers and the log's seq are noted: the cut. A work thread then feeds a kept auditor
+ * with the log's records up to that seq, no further, and lets it judge. So the sale runs on
+ * meanwhile, and each audit reads only what is new since the last one. One audit at a time; others
+ * wait for theirs, because the auditor has one place in the log. */
+#include "gateway/control/admin_private.h"
+
+#include "common/log.h"
+#include "queue/audit.h"
+
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define AUDIT_WAIT_MS 60000 /* the first one reads the whole log */
+#define READ_AT_ONCE  1000
+
+/* Where the one cut is. */
+enum stage { IDLE, ASKED, TAKEN, JUDGED };
+
+struct gw_admin_audit {
+    struct gw_admin *admin;
+    struct oq_audit *auditor; /* NULL: begins anew. The work thread's while `stage` is JUDGED */
+    _Atomic(enum stage) stage;
+    uint64_t handle; /* of the visit whose audit is under way */
+    uv_work_t work;
+    char sale[PS_NAME_MAX + 1];
+    /* The cut: written on the log's thread, read after TAKEN. */
+    struct inv_sale *counter;
+    struct oq_sale *books;
+    int64_t seq;
+    int64_t at_ms;
+    int err;
+    struct inv_count counts[GW_SALE_SKUS_MAX];
+    /* Found by the work thread. */
+    char *text;
+};
+
+int gw_admin_audit_new(struct gw_admin *admin, struct gw_admin_audit **ret_audit)
+{
+    struct gw_admin_audit *audit = calloc(1, sizeof *audit);
+
+    if (audit == NULL)
+        return PS_E_NOMEM;
+    audit->admin = admin;
+    audit->work.data = audit;
+    *ret_audit = audit;
+    return 0;
+}
+
+void gw_admin_audit_free(struct gw_admin_audit *audit)
+{
+    if (audit == NULL)
+        return;
+    oq_audit_free(audit->auditor);
+    free(audit);
+}
+
+/* --- The work thread. --- */
+
+static int take_record(int64_t seq, struct ps_str json, void *ctx)
+{
+    struct gw_admin_audit *audit = ctx;
+    struct oq_event event;
+    void *owner;
+
+    if (seq > audit->seq)
+        return 1;
+    int err = oq_event_decode(json.at, json.len, &event, &owner, NULL);
+    if (err < 0)
+        return err;
+    err = oq_audit_add(audit->auditor, 0, seq, &event);
+    oq_event_release(owner);
+    return err;
+}
+
+static int read_up_to_cut(struct gw_admin_audit *audit)
+{
+    struct oq_reader *reader;
+    int64_t after = oq_audit_seq(audit->auditor), last = after;
+    int err = oq_log_reader_new(audit->admin->core->log, &reader);
+
+    if (err < 0)
+        return err;
+    while (after < audit->seq) {
+        err = oq_reader_read(reader, after, READ_AT_ONCE, NULL, take_record, audit, &last);
+        if (err == 0 && last == after)
+            err = PS_E_CORRUPT; /* the log ends before a record that was committed */
+        if (err < 0)
+            break;
+        after = last;
+    }
+    oq_reader_free(reader);
+    return err;
+}
+
+static int report(struct gw_admin_audit *audit)
+{
+    struct oq_audit_counter counters[GW_SALE_SKUS_MAX];
+    size_t count = inv_sale_sku_count(audit->counter);
+    json_t *json;
+
+    for (uint32_t i = 0; i < count; i++)
+        counters[i] = (struct oq_audit_counter){.sku = oq_sale_sku(audit->books, i),
+                                                .available = audit->counts[i].available,
+                                                .in_doubt = audit->counts[i].in_doubt};
+    int err = oq_audit_report(audit->auditor, audit->sale, audit->at_ms, counters, count, &json);
+    if (err < 0)
+        return err;
+    audit->text = json_dumps(json, JSON_COMPACT);
+    json_decref(json);
+    return audit->text != NULL ? 0 : PS_E_NOMEM;
+}
+
+static void judge(uv_work_t *work)
+{
+    struct gw_admin_audit *audit = work->data;
+
+    if (audit->auditor == NULL)
+        audit->err = oq_audit_new(&audit->auditor);
+    if (audit->err == 0)
+        audit->err = read_up_to_cut(audit);
+    if (audit->err == 0)
+        audit->err = report(audit);
+    if (audit->err < 0) { /* its books may be incomplete */
+        oq_audit_free(audit->auditor);
+        audit->auditor = NULL;
+    }
+}
+
+/* --- The log's thread. --- */
+
+static void take_cut(void *arg)
+{
+    struct gw_admin_audit *audit = arg;
+    const struct gw_core *core = audit->admin->core;
+
+    audit->seq = oq_fold_seq(core->fold, 0);
+    audit->err = inv_store_counts(core->store, audit->counter, audit->counts);
+    atomic_store_explicit(&audit->stage, TAKEN, memory_order_release);
+    uv_async_send(&audit->admin->wake);
+}
+
+/* --- The control thread. --- */
+
+static void next_audit(struct gw_admin *admin)
+{
+    struct gw_admin_visit *visit = admin->first;
+
+    while (visit != NULL && visit->run != gw_admin_audit_sale)
+        visit = visit->next;
+    if (visit != NULL)
+        visit->run(visit);
+}
+
+static void end(struct gw_admin_audit *audit)
+{
+    struct gw_admin *admin = audit->admin;
+    struct gw_admin_visit *visit = gw_admin_find(admin, audit->handle);
+    char *text = audit->text;
+
+    audit->text = NULL;
+    atomic_store_explicit(&audit->stage, IDLE, memory_order_relaxed);
+    if (audit->err < 0)
+        ps_log(PS_LOG_ERROR, "audit_failed", PS_F_STR("sale", audit->sale),
+               PS_F_STR("error", ps_err_text(audit->err)));
+    if (visit != NULL && audit->err < 0)
+        gw_admin_no_log(visit, audit->err);
+    else if (visit != NULL)
+        gw_admin_text(visit, "application/json", text, strlen(text));
+    else
+        free(text);
+    next_audit(admin);
+}
+
+static void after_judge(uv_work_t *work, int status)
+{
+    struct gw_admin_audit *audit = work->data;
+    struct gw_admin *admin = audit->admin;
+
+    (void)status; /* never cancelled */
+    end(audit);
+    gw_admin_release(admin);
+}
+
+void gw_admin_audit_wake(struct gw_admin *admin)
+{
+    struct gw_admin_audit *audit = admin->audit;
+
+    if (atomic_load_explicit(&audit->stage, memory_order_acquire) != TAKEN)
+        return;
+    if (audit->err == 0 &&
+        uv_queue_work(admin->control->loop, &audit->work, judge, after_judge) != 0)
+        audit->err = PS_E_NOMEM;
+    if (audit->err < 0) {
+        end(audit);
+        return;
+    }
+    atomic_store_explicit(&audit->stage, JUDGED, memory_order_relaxed);
+    gw_admin_hold(admin);
+}
+
+void gw_admin_audit_sale(struct gw_admin_visit *visit)
+{
+    struct gw_admin *admin = visit->admin;
+    struct gw_admin_audit *audit = admin->audit;
+    const struct gw_control_sale *sale = gw_admin_sale(visit);
+
+    if (sale == NULL)
+        return;
+    if (sale->counter == NULL || inv_sale_sku_count(sale->counter) > PS_ARRAY_LEN(audit->counts)) {
+        gw_admin_no(visit, GW_V_conflict, "the sale has no counter: it is not open yet");
+        return;
+    }
+    if (atomic_load_explicit(&audit->stage, memory_order_relaxed) != IDLE) {
+        (void)gw_admin_wait(visit, AUDIT_WAIT_MS); /* found again by next_audit */
+        return;
+    }
+    memcpy(audit->sale, sale->stored.name, sizeof audit->sale);
+    audit->counter = sale->counter;
+    audit->books = sale->books;
+    audit->at_ms = ps_clock_wall_ms(admin->core->clock);
+    audit->err = 0;
+    atomic_store_explicit(&audit->stage, ASKED, memory_order_relaxed);
+    int err = oq_log_call(admin->core->log, take_cut, audit);
+    if (err < 0) {
+        atomic_store_explicit(&audit->stage, IDLE, memory_order_relaxed);
+        gw_admin_no_log(visit, err);
+        next_audit(admin);
+        return;
+    }
+    audit->handle = gw_admin_wait(visit, AUDIT_WAIT_MS);
+}

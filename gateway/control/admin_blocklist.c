@@ -1,0 +1,287 @@
+/* The blocklist: users, and ranges of addresses. Like limits it is part of the policy, with its
+ * version as the entity tag and an optional If-Match. A range is written address-bits in a path,
+ * because of the slash; it is kept in one spelling ("10.0.0.0/8"), so that the same range is one
+ * entry. */
+#include "gateway/control/admin_private.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#define BLOCKS_MAX 20000 /* a new policy copies them all */
+#define TTL_MAX_S  INT64_C(315360000)
+
+/* --- Which entry is meant. --- */
+
+/* False: answered. */
+static bool read_user(struct gw_admin_visit *visit, char ret_subject[PS_USER_MAX + 1])
+{
+    size_t len;
+
+    if (gw_admin_decode(visit->arg[0], ret_subject, PS_USER_MAX + 1, &len) == 0 &&
+        ps_user_ok(ret_subject, len))
+        return true;
+    gw_admin_no(visit, GW_V_invalid,
+                "a user in the path: 1 to 128 bytes of UTF-8 without control characters or white "
+                "space, percent-encoded");
+    return false;
+}
+
+static int range_text(char *text, size_t len, char ret_subject[PS_USER_MAX + 1])
+{
+    char address[GW_ADMIN_PEER_LEN];
+    char *dash = memrchr(text, '-', len);
+    struct gw_cidr range;
+
+    if (dash != NULL)
+        *dash = '/';
+    if (gw_cidr_parse(text, len, &range) < 0)
+        return PS_E_INVALID;
+    gw_address_format(&range.address, address);
+    int bits = gw_address_is_v4(&range.address) ? range.bits - 96 : range.bits;
+    (void)snprintf(ret_subject, PS_USER_MAX + 1, "%s/%d", address, bits);
+    return 0;
+}
+
+/* False: answered. */
+static bool read_range(struct gw_admin_visit *visit, char ret_subject[PS_USER_MAX + 1])
+{
+    char text[64];
+    size_t len;
+
+    if (gw_admin_decode(visit->arg[0], text, sizeof text, &len) == 0 &&
+        range_text(text, len, ret_subject) == 0)
+        return true;
+    gw_admin_no(visit, GW_V_invalid,
+                "a range in the path: {address}-{bits}, no bits set below the prefix");
+    return false;
+}
+
+static bool read_subject(struct gw_admin_visit *visit, enum gw_block_kind kind,
+                         char ret_subject[PS_USER_MAX + 1])
+{
+    return kind == GW_BLOCK_USER ? read_user(visit, ret_subject) : read_range(visit, ret_subject);
+}
+
+/* NULL: there is none that is in force. */
+static const struct gw_block *find_block(const struct gw_admin *admin, enum gw_block_kind kind,
+                                         const char *subject)
+{
+    const struct gw_control *control = admin->control;
+    int64_t now = ps_clock_wall_ms(admin->core->clock);
+
+    for (size_t i = 0; i < control->block_count; i++) {
+        const struct gw_block *block = &control->blocks[i];
+        if (block->kind == kind && strcmp(block->subject, subject) == 0)
+            return block->until_ms > now ? block : NULL;
+    }
+    return NULL;
+}
+
+/* --- Showing. --- */
+
+static json_t *time_json(int64_t at_ms)
+{
+    char text[PS_TIME_LEN + 1];
+
+    if (at_ms == INT64_MAX)
+        return json_null();
+    ps_time_format(at_ms, text);
+    return json_string(text);
+}
+
+static json_t *block_json(const struct gw_block *block)
+{
+    return json_pack("{s:s, s:o, s:o, s:o, s:s}", block->kind == GW_BLOCK_USER ? "user" : "range",
+                     block->subject, "until", time_json(block->until_ms), "created_at",
+                     time_json(block->created_at_ms), "reason",
+                     block->reason[0] != '\0' ? json_string(block->reason) : json_null(), "by",
+                     block->by);
+}
+
+static void say_block(struct gw_admin_visit *visit, const struct gw_block *block)
+{
+    gw_admin_etag(visit, visit->admin->control->policy_version);
+    gw_admin_json(visit, visit->created ? GW_V_created : GW_V_ok, block_json(block));
+}
+
+void gw_admin_list_blocks(struct gw_admin_visit *visit)
+{
+    const struct gw_control *control = visit->admin->control;
+    int64_t now = ps_clock_wall_ms(visit->admin->core->clock);
+    json_t *lists[] = {[GW_BLOCK_USER] = json_array(), [GW_BLOCK_RANGE] = json_array()};
+    int err = 0;
+
+    for (size_t i = 0; err == 0 && i < control->block_count; i++) {
+        const struct gw_block *block = &control->blocks[i];
+        if (block->until_ms > now)
+            err = json_array_append_new(lists[block->kind], block_json(block));
+    }
+    json_t *json =
+        json_pack("{s:o, s:o}", "users", lists[GW_BLOCK_USER], "ips", lists[GW_BLOCK_RANGE]);
+    if (err != 0) {
+        json_decref(json);
+        json = NULL;
+    }
+    gw_admin_etag(visit, control->policy_version);
+    gw_admin_json(visit, GW_V_ok, json);
+}
+
+static void get_block(struct gw_admin_visit *visit, enum gw_block_kind kind)
+{
+    char subject[PS_USER_MAX + 1];
+    const struct gw_block *block;
+
+    if (!read_subject(visit, kind, subject))
+        return;
+    block = find_block(visit->admin, kind, subject);
+    if (block == NULL)
+        gw_admin_no(visit, GW_V_not_found, "not blocked");
+    else
+        say_block(visit, block);
+}
+
+/* --- Changing. --- */
+
+static int apply_put(struct gw_control *control, struct gw_admin_change *change)
+{
+    return gw_control_put_block(control, &change->block);
+}
+
+static void answer_put(struct gw_admin_visit *visit, struct gw_admin_change *change)
+{
+    visit->created = change->created;
+    say_block(visit, &change->block);
+}
+
+/* Until when, from the body; absent = for good. False: answered. */
+static bool read_until(struct gw_admin_visit *visit, int64_t now_ms, int64_t *ret_until_ms)
+{
+    struct ps_json_reader reader;
+    struct ps_fault fault = {0};
+    int64_t ttl_s = 0;
+
+    *ret_until_ms = INT64_MAX;
+    if (visit->body == NULL)
+        return true;
+    ps_json_reader_init(&reader, visit->body, "", &fault);
+    if (json_is_null(ps_json_value(&reader, "ttl_s")))
+        ttl_s = 0;
+    else
+        ps_json_int(&reader, "ttl_s", 1, TTL_MAX_S, &ttl_s);
+    (void)ps_json_has(&reader, "reason");
+    if (ps_json_done(&reader) < 0) {
+        gw_admin_fault(visit, GW_V_invalid, &fault);
+        return false;
+    }
+    if (ttl_s > 0)
+        *ret_until_ms = now_ms + ttl_s * 1000;
+    return true;
+}
+
+static void put_block(struct gw_admin_visit *visit, enum gw_block_kind kind)
+{
+    static const char *const targets[] = {
+        [GW_BLOCK_USER] = "blocklist/users/", [GW_BLOCK_RANGE] = "blocklist/ips/"};
+    static const char *const actions[] = {
+        [GW_BLOCK_USER] = "block.user", [GW_BLOCK_RANGE] = "block.ip"};
+    struct gw_control *control = visit->admin->control;
+    struct gw_block block = {.kind = kind,
+                             .created_at_ms = ps_clock_wall_ms(visit->admin->core->clock)};
+    const struct gw_block *have;
+    struct gw_admin_change *change;
+
+    if (!read_subject(visit, kind, block.subject) ||
+        !read_until(visit, block.created_at_ms, &block.until_ms) ||
+        !gw_admin_matches(visit, control->policy_version))
+        return;
+    memcpy(block.reason, visit->why, sizeof block.reason);
+    memcpy(block.by, visit->who, sizeof block.by);
+    have = find_block(visit->admin, kind, block.subject);
+    if (have == NULL && control->block_count >= BLOCKS_MAX) {
+        gw_admin_no(visit, GW_V_conflict, "there are %d entries already, the most there may be",
+                    BLOCKS_MAX);
+        return;
+    }
+    change = gw_admin_change_new(visit, actions[kind], targets[kind], block.subject);
+    if (change == NULL)
+        return;
+    change->block = block;
+    change->created = have == NULL;
+    change->apply = apply_put;
+    change->answer = answer_put;
+    gw_store_job_block(change->job, &block);
+    gw_admin_change_policy(change);
+    gw_admin_change_submit(visit, change, have != NULL ? block_json(have) : NULL,
+                           block_json(&block));
+}
+
+static int apply_delete(struct gw_control *control, struct gw_admin_change *change)
+{
+    gw_control_drop_block(control, change->block.kind, change->block.subject);
+    return 0;
+}
+
+static void answer_delete(struct gw_admin_visit *visit, struct gw_admin_change *change)
+{
+    (void)change;
+    gw_admin_empty(visit);
+}
+
+static void delete_block(struct gw_admin_visit *visit, enum gw_block_kind kind)
+{
+    const struct gw_block *have;
+    struct gw_admin_change *change;
+    char subject[PS_USER_MAX + 1];
+
+    if (!gw_admin_only_reason(visit) || !read_subject(visit, kind, subject) ||
+        !gw_admin_matches(visit, visit->admin->control->policy_version))
+        return;
+    have = find_block(visit->admin, kind, subject);
+    if (have == NULL) {
+        gw_admin_no(visit, GW_V_not_found, "not blocked");
+        return;
+    }
+    change =
+        gw_admin_change_new(visit, kind == GW_BLOCK_USER ? "unblock.user" : "unblock.ip",
+                            kind == GW_BLOCK_USER ? "blocklist/users/" : "blocklist/ips/", subject);
+    if (change == NULL)
+        return;
+    change->block = *have;
+    change->apply = apply_delete;
+    change->answer = answer_delete;
+    gw_store_job_unblock(change->job, kind, subject);
+    gw_admin_change_policy(change);
+    gw_admin_change_submit(visit, change, block_json(have), NULL);
+}
+
+/* --- Routes. --- */
+
+void gw_admin_get_user(struct gw_admin_visit *visit)
+{
+    get_block(visit, GW_BLOCK_USER);
+}
+
+void gw_admin_put_user(struct gw_admin_visit *visit)
+{
+    put_block(visit, GW_BLOCK_USER);
+}
+
+void gw_admin_delete_user(struct gw_admin_visit *visit)
+{
+    delete_block(visit, GW_BLOCK_USER);
+}
+
+void gw_admin_get_range(struct gw_admin_visit *visit)
+{
+    get_block(visit, GW_BLOCK_RANGE);
+}
+
+void gw_admin_put_range(struct gw_admin_visit *visit)
+{
+    put_block(visit, GW_BLOCK_RANGE);
+}
+
+void gw_admin_delete_range(struct gw_admin_visit *visit)
+{
+    delete_block(visit, GW_BLOCK_RANGE);
+}

@@ -1,0 +1,336 @@
+/* What leaves the product line by line, as NDJSON of at most 1,000 lines a call: records of the
+ * log, orders, the audit log. All three may take long (a disk, a million orders), so they are read
+ * by a work thread; the fold may be read by any thread, and the log's reader has a connection of
+ * its own. Penstock-Last-Seq is the `after` of the next call; a call that gives fewer lines than
+ * its limit has reached the end. */
+#include "gateway/control/admin_private.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define LINES_MAX      1000
+#define ORDER_LINE_MAX 1400 /* names and user escaped, three times, numbers */
+#define AUDIT_DEFAULT  100
+#define WORK_WAIT_MS   10000
+
+struct lines {
+    uv_work_t work;
+    struct gw_admin *admin;
+    uint64_t handle;
+    void (*read)(struct lines *lines);
+    /* What is asked. */
+    char sale[PS_NAME_MAX + 1]; /* "" = all */
+    char user[PS_USER_MAX + 1]; /* "" = all */
+    int state;                  /* enum oq_state, -1 = all; void ones count as released */
+    int64_t after;
+    int64_t limit;
+    char *path;
+    /* What is found. */
+    int err;
+    int64_t last; /* -1 = not said */
+    int64_t count;
+    struct ps_buf buf; /* heap */
+};
+
+/* --- A job for a work thread. --- */
+
+static void lines_free(struct lines *lines)
+{
+    free(lines->path);
+    free(lines->buf.at);
+    free(lines);
+}
+
+static void run(uv_work_t *work)
+{
+    struct lines *lines = work->data;
+    lines->read(lines);
+}
+
+static void after_run(uv_work_t *work, int status)
+{
+    struct lines *lines = work->data;
+    struct gw_admin *admin = lines->admin;
+    struct gw_admin_visit *visit = gw_admin_find(admin, lines->handle);
+
+    (void)status; /* never cancelled */
+    if (visit != NULL && lines->err < 0) {
+        gw_admin_no_log(visit, lines->err);
+    } else if (visit != NULL) {
+        gw_admin_lines(visit, lines->buf.at, lines->buf.len, lines->last);
+        lines->buf.at = NULL;
+    }
+    lines_free(lines);
+    gw_admin_release(admin);
+}
+
+/* NULL: answered. */
+static struct lines *lines_new(struct gw_admin_visit *visit, void (*read)(struct lines *lines))
+{
+    struct lines *lines = calloc(1, sizeof *lines);
+
+    if (lines == NULL) {
+        gw_admin_no(visit, GW_V_internal, "out of memory");
+        return NULL;
+    }
+    *lines = (struct lines){.admin = visit->admin,
+                            .read = read,
+                            .state = -1,
+                            .after = -1,
+                            .limit = LINES_MAX,
+                            .last = -1};
+    lines->work.data = lines;
+    return lines;
+}
+
+/* Takes `lines` over. `line_max` bytes of room for each line; 0: the job finds its own. */
+static void start(struct gw_admin_visit *visit, struct lines *lines, size_t line_max)
+{
+    size_t room = (size_t)lines->limit * line_max;
+
+    if (room > 0) { /* touched as far as it is filled */
+        char *memory = malloc(room);
+        if (memory == NULL) {
+            lines_free(lines);
+            gw_admin_no(visit, GW_V_internal, "out of memory");
+            return;
+        }
+        ps_buf_init(&lines->buf, memory, room);
+    }
+    if (uv_queue_work(visit->admin->control->loop, &lines->work, run, after_run) != 0) {
+        lines_free(lines);
+        gw_admin_no(visit, GW_V_internal, "no work thread");
+        return;
+    }
+    gw_admin_hold(visit->admin);
+    lines->handle = gw_admin_wait(visit, WORK_WAIT_MS);
+}
+
+/* --- Records of the log. --- */
+
+static int take_record(int64_t seq, struct ps_str json, void *ctx)
+{
+    struct lines *lines = ctx;
+    int err = oq_event_line(seq, json, &lines->buf);
+
+    if (err < 0)
+        return err;
+    ps_buf_puts(&lines->buf, "\n");
+    lines->count++;
+    return 0;
+}
+
+static void read_log(struct lines *lines)
+{
+    struct oq_reader *reader;
+    int64_t after = lines->after, last = after;
+
+    lines->err = oq_log_reader_new(lines->admin->core->log, &reader);
+    if (lines->err < 0)
+        return;
+    while (lines->count < lines->limit) {
+        lines->err = oq_reader_read(reader, after, (size_t)(lines->limit - lines->count),
+                                    lines->sale, take_record, lines, &last);
+        if (lines->err < 0 || last == after)
+            break;
+        after = last;
+    }
+    oq_reader_free(reader);
+    lines->last = after < 0 ? 0 : after;
+}
+
+void gw_admin_read_log(struct gw_admin_visit *visit)
+{
+    const struct gw_control_sale *sale = gw_admin_sale(visit);
+    struct lines *lines;
+
+    if (sale == NULL || (lines = lines_new(visit, read_log)) == NULL)
+        return;
+    lines->after = 0;
+    struct gw_admin_param params[] = {
+        {.name = "after", .number = &lines->after, .min = 0, .max = PS_INT_MAX},
+        {.name = "limit", .number = &lines->limit, .min = 1, .max = LINES_MAX}};
+    if (!gw_admin_query(visit, params, PS_ARRAY_LEN(params))) {
+        lines_free(lines);
+        return;
+    }
+    memcpy(lines->sale, sale->stored.name, sizeof lines->sale);
+    start(visit, lines, OQ_EVENT_TEXT_MAX + OQ_SEQ_TEXT_MAX);
+}
+
+/* --- Orders, from the fold. --- */
+
+/* Where a sale's orders stand; they are in the order of their seq. */
+struct cursor {
+    const struct oq_sale *books;
+    size_t next;
+    struct oq_order *order; /* at `next`; NULL = no more */
+};
+
+static void seek(struct cursor *cursor, int64_t after)
+{
+    size_t low = 0, high = oq_sale_order_count(cursor->books);
+
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+        if (oq_sale_order_at(cursor->books, middle)->seq <= after)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    cursor->next = low;
+    cursor->order = oq_sale_order_at(cursor->books, low);
+}
+
+static struct cursor *next_of(struct cursor *cursors, size_t count)
+{
+    struct cursor *best = NULL;
+
+    for (size_t i = 0; i < count; i++)
+        if (cursors[i].order != NULL && (best == NULL || cursors[i].order->seq < best->order->seq))
+            best = &cursors[i];
+    return best;
+}
+
+static bool is_wanted(const struct lines *lines, const struct oq_order *order)
+{
+    enum oq_state state = oq_order_state(order);
+
+    if (state == OQ_STATE_VOID)
+        state = OQ_STATE_RELEASED;
+    if (lines->state >= 0 && (int)state != lines->state)
+        return false;
+    return lines->user[0] == '\0' || (strlen(lines->user) == order->user.len &&
+                                      memcmp(lines->user, order->user.at, order->user.len) == 0);
+}
+
+/* Cursors of the sale that is asked for, or of all; NULL = out of memory. */
+static struct cursor *cursors_new(const struct lines *lines, size_t *ret_count)
+{
+    const struct oq_fold *fold = lines->admin->core->fold;
+    const struct oq_sale *books;
+    struct cursor *cursors;
+    size_t count = 0;
+
+    while (oq_fold_sale_at(fold, count) != NULL)
+        count++;
+    cursors = calloc(count + 1, sizeof *cursors);
+    *ret_count = 0;
+    for (size_t i = 0; cursors != NULL && i < count; i++) {
+        books = oq_fold_sale_at(fold, i);
+        if (lines->sale[0] != '\0' && strcmp(lines->sale, oq_sale_name(books)) != 0)
+            continue;
+        cursors[*ret_count].books = books;
+        seek(&cursors[(*ret_count)++], lines->after);
+    }
+    return cursors;
+}
+
+static void read_orders(struct lines *lines)
+{
+    size_t count;
+    struct cursor *cursors = cursors_new(lines, &count);
+    struct cursor *at;
+
+    if (cursors == NULL) {
+        lines->err = PS_E_NOMEM;
+        return;
+    }
+    lines->last = lines->after;
+    while (lines->count < lines->limit && (at = next_of(cursors, count)) != NULL) {
+        lines->last = at->order->seq;
+        if (is_wanted(lines, at->order)) {
+            gw_order_put_admin(&lines->buf, at->order);
+            ps_buf_puts(&lines->buf, "\n");
+            lines->count++;
+        }
+        at->order = oq_sale_order_at(at->books, ++at->next);
+    }
+    free(cursors);
+}
+
+/* False: answered. */
+static bool read_state(struct gw_admin_visit *visit, const char *text, int *ret_state)
+{
+    static const char *const states[] = {[OQ_STATE_ACCEPTED] = "accepted",
+                                         [OQ_STATE_CONFIRMED] = "confirmed",
+                                         [OQ_STATE_RELEASED] = "released"};
+
+    if (text[0] == '\0')
+        return true;
+    for (size_t i = 0; i < PS_ARRAY_LEN(states); i++) {
+        if (strcmp(text, states[i]) != 0)
+            continue;
+        *ret_state = (int)i;
+        return true;
+    }
+    gw_admin_no(visit, GW_V_invalid,
+                "query parameter \"state\": accepted, confirmed or released (what is pending is "
+                "not in the log yet)");
+    return false;
+}
+
+void gw_admin_list_orders(struct gw_admin_visit *visit)
+{
+    struct lines *lines = lines_new(visit, read_orders);
+    char state[16];
+
+    if (lines == NULL)
+        return;
+    lines->after = 0;
+    struct gw_admin_param params[] = {
+        {.name = "sale", .text = lines->sale, .cap = sizeof lines->sale},
+        {.name = "state", .text = state, .cap = sizeof state},
+        {.name = "user", .text = lines->user, .cap = sizeof lines->user},
+        {.name = "after", .number = &lines->after, .min = 0, .max = PS_INT_MAX},
+        {.name = "limit", .number = &lines->limit, .min = 1, .max = LINES_MAX}};
+    if (!gw_admin_query(visit, params, PS_ARRAY_LEN(params)) ||
+        !read_state(visit, state, &lines->state)) {
+        lines_free(lines);
+        return;
+    }
+    const char *sale = lines->sale;
+    if (sale[0] != '\0' && gw_control_sale(visit->admin->control, sale, strlen(sale)) == NULL &&
+        oq_fold_sale(visit->admin->core->fold, sale, strlen(sale)) == NULL) {
+        gw_admin_no(visit, GW_V_not_found, "no such sale");
+        lines_free(lines);
+        return;
+    }
+    start(visit, lines, ORDER_LINE_MAX);
+}
+
+/* --- The audit log. --- */
+
+static void read_audit_log(struct lines *lines)
+{
+    lines->err = gw_audit_read(lines->path, lines->after, (size_t)lines->limit, &lines->buf.at,
+                               &lines->buf.len);
+}
+
+/* Without `after`: the last lines. Each line has its seq. */
+void gw_admin_read_audit_log(struct gw_admin_visit *visit)
+{
+    static const char name[] = "/audit.log";
+    const char *dir = visit->admin->core->settings->state_dir;
+    struct lines *lines = lines_new(visit, read_audit_log);
+
+    if (lines == NULL)
+        return;
+    lines->limit = AUDIT_DEFAULT;
+    struct gw_admin_param params[] = {
+        {.name = "after", .number = &lines->after, .min = 0, .max = PS_INT_MAX},
+        {.name = "limit", .number = &lines->limit, .min = 1, .max = LINES_MAX}};
+    if (!gw_admin_query(visit, params, PS_ARRAY_LEN(params))) {
+        lines_free(lines);
+        return;
+    }
+    lines->path = malloc(strlen(dir) + sizeof name);
+    if (lines->path == NULL) {
+        lines_free(lines);
+        gw_admin_no(visit, GW_V_internal, "out of memory");
+        return;
+    }
+    memcpy(lines->path, dir, strlen(dir));
+    memcpy(lines->path + strlen(dir), name, sizeof name);
+    start(visit, lines, 0);
+}

@@ -1,0 +1,229 @@
+/* Operation: probes, metrics, tokens, and the end of the process. */
+#include "gateway/control/admin_private.h"
+
+#include "common/log.h"
+#include "gateway/front/probes.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* --- Probes and metrics. --- */
+
+void gw_admin_livez(struct gw_admin_visit *visit)
+{
+    gw_probe_live(visit->request);
+}
+
+void gw_admin_readyz(struct gw_admin_visit *visit)
+{
+    (void)gw_probe_ready(visit->admin->core, visit->request, true);
+}
+
+/* What other modules count by themselves is copied into the control thread's shard, which alone has
+ * these rows. */
+static void gather(const struct gw_control *control)
+{
+    const struct gw_core *core = control->core;
+    struct ps_metrics_shard *shard = control->shard;
+    struct oq_log_stats stats;
+
+    oq_log_stats(core->log, &stats);
+    ps_metric_set(shard, GW_M_LOG_RECORDS, 0, (int64_t)stats.landed);
+    ps_metric_set(shard, GW_M_LOG_RECORDS, 1, (int64_t)stats.refused);
+    ps_metric_set(shard, GW_M_LOG_RECORDS, 2, (int64_t)stats.unknown);
+    ps_metric_set(shard, GW_M_LOG_COMMITS, 0, (int64_t)stats.commits);
+    ps_metric_set(shard, GW_M_LOG_COMMIT_FAILURES, 0, (int64_t)stats.commit_failures);
+    ps_metric_set(shard, GW_M_LOG_COMMIT_SECONDS, 0, stats.commit_ns_total / PS_NS_PER_S);
+    ps_metric_set(shard, GW_M_LOG_BACKLOG, 0, (int64_t)stats.backlog);
+    ps_metric_set(shard, GW_M_LOG_AVAILABLE, 0, oq_log_available(core->log));
+    ps_metric_set(shard, GW_M_LIMIT_EVICTIONS, 0, (int64_t)gw_limit_table_evictions(core->limits));
+    ps_metric_set(shard, GW_M_LOG_LINES_DROPPED, 0, (int64_t)ps_log_dropped());
+    ps_metric_set(shard, GW_M_BUILD_INFO, 0, 1);
+    ps_metric_set(shard, GW_M_START_SECONDS, 0, control->wall_started_ms / 1000);
+}
+
+void gw_admin_metrics(struct gw_admin_visit *visit)
+{
+    size_t len;
+    char *text;
+
+    gather(visit->admin->control);
+    text = ps_metrics_print(visit->admin->core->metrics, &len);
+    if (text == NULL)
+        gw_admin_no(visit, GW_V_internal, "out of memory");
+    else
+        gw_admin_text(visit, "text/plain; version=0.0.4; charset=utf-8", text, len);
+}
+
+/* --- Tokens. --- */
+
+void gw_admin_list_tokens(struct gw_admin_visit *visit)
+{
+    const struct gw_auth *auth = visit->admin->control->auth;
+    json_t *tokens = json_array();
+    int err = tokens == NULL;
+
+    for (size_t i = 0; err == 0 && i < gw_auth_count(auth); i++)
+        err = json_array_append_new(tokens, gw_token_write(gw_auth_at(auth, i)));
+    if (err != 0) {
+        json_decref(tokens);
+        tokens = NULL;
+    }
+    gw_admin_json(visit, GW_V_ok, tokens != NULL ? json_pack("{s:o}", "tokens", tokens) : NULL);
+}
+
+static void put_file(struct gw_admin_change *change)
+{
+    const struct gw_admin *admin = change->admin;
+    char path[1100]; /* state_dir has at most 1024 bytes */
+
+    (void)snprintf(path, sizeof path, "%s/tokens.json", admin->core->settings->state_dir);
+    gw_store_job_file(change->job, path, gw_auth_prepared_text(admin->control->auth));
+}
+
+static void end_tokens(struct gw_admin_change *change, bool written)
+{
+    gw_auth_end_change(change->admin->control->auth, written);
+}
+
+/* The secret is shown once, here. */
+static void answer_new_token(struct gw_admin_visit *visit, struct gw_admin_change *change)
+{
+    const struct gw_token *token =
+        gw_auth_find(visit->admin->control->auth, change->token, strlen(change->token));
+    json_t *json = token != NULL ? gw_token_write(token) : NULL;
+
+    if (json != NULL && json_object_set_new(json, "token", json_string(change->secret)) != 0) {
+        json_decref(json);
+        json = NULL;
+    }
+    gw_admin_json(visit, GW_V_created, json);
+}
+
+struct token_request {
+    int role;
+    struct ps_str note;
+    int64_t expires_at_ms;
+};
+
+/* False: answered. */
+static bool read_token(struct gw_admin_visit *visit, struct token_request *ret_request)
+{
+    struct ps_json_reader reader;
+    struct ps_fault fault = {0};
+
+    *ret_request = (struct token_request){.note = {"", 0}, .expires_at_ms = INT64_MAX};
+    ps_json_reader_init(&reader, visit->body, "", &fault);
+    ps_json_require(&reader, (const char *const[]){"role", NULL});
+    ps_json_enum(&reader, "role", gw_role_names, &ret_request->role);
+    ps_json_string(&reader, "note", GW_TOKEN_NOTE_MAX, &ret_request->note);
+    if (!json_is_null(ps_json_value(&reader, "expires_at")))
+        ps_json_time(&reader, "expires_at", &ret_request->expires_at_ms);
+    (void)ps_json_has(&reader, "reason");
+    if (reader.err == 0 &&
+        ret_request->expires_at_ms <= ps_clock_wall_ms(visit->admin->core->clock))
+        ps_json_fault(&reader, "expires_at", "has passed already");
+    if (ps_json_done(&reader) == 0)
+        return true;
+    gw_admin_fault(visit, GW_V_invalid, &fault);
+    return false;
+}
+
+void gw_admin_new_token(struct gw_admin_visit *visit)
+{
+    struct gw_auth *auth = visit->admin->control->auth;
+    struct token_request request;
+    const struct gw_token *token;
+    char secret[GW_TOKEN_LEN + 1];
+    struct gw_admin_change *change;
+
+    if (!read_token(visit, &request))
+        return;
+    int err = gw_auth_prepare_new(auth, (enum gw_role)request.role, request.note.at,
+                                  request.expires_at_ms, &token, secret);
+    if (err < 0) {
+        gw_admin_no(visit, err == PS_E_FULL ? GW_V_conflict : GW_V_internal, "%s",
+                    err == PS_E_FULL ? "there are as many tokens as there may be"
+                                     : ps_err_text(err));
+        return;
+    }
+    change = gw_admin_change_new(visit, "token.new", "tokens/", token->id);
+    if (change == NULL) {
+        gw_auth_end_change(auth, false);
+    } else {
+        memcpy(change->secret, secret, sizeof secret);
+        memcpy(change->token, token->id, sizeof change->token);
+        change->end = end_tokens;
+        change->answer = answer_new_token;
+        put_file(change);
+        gw_admin_change_submit(visit, change, NULL, gw_token_write(token));
+    }
+    sodium_memzero(secret, sizeof secret);
+}
+
+static void answer_delete_token(struct gw_admin_visit *visit, struct gw_admin_change *change)
+{
+    (void)change;
+    gw_admin_empty(visit);
+}
+
+void gw_admin_delete_token(struct gw_admin_visit *visit)
+{
+    struct gw_auth *auth = visit->admin->control->auth;
+    const struct gw_token *token = gw_auth_find(auth, visit->arg[0].at, visit->arg[0].len);
+    struct gw_admin_change *change;
+
+    if (!gw_admin_only_reason(visit))
+        return;
+    int err = gw_auth_prepare_delete(auth, visit->arg[0].at, visit->arg[0].len);
+    if (err == PS_E_NOT_FOUND || token == NULL) {
+        gw_admin_no(visit, GW_V_not_found, "no such token");
+        return;
+    }
+    if (err == PS_E_CONFLICT) {
+        gw_admin_no(visit, GW_V_conflict, "no admin token would be left that never expires");
+        return;
+    }
+    if (err < 0) {
+        gw_admin_no(visit, GW_V_internal, "%s", ps_err_text(err));
+        return;
+    }
+    change = gw_admin_change_new(visit, "token.delete", "tokens/", token->id);
+    if (change == NULL) {
+        gw_auth_end_change(auth, false);
+        return;
+    }
+    change->end = end_tokens;
+    change->answer = answer_delete_token;
+    put_file(change);
+    gw_admin_change_submit(visit, change, gw_token_write(token), NULL);
+}
+
+/* --- The end. --- */
+
+static void answer_drain(struct gw_admin_visit *visit, struct gw_admin_change *change)
+{
+    (void)change;
+    gw_admin_json(visit, GW_V_accepted, json_pack("{s:b}", "draining", 1));
+}
+
+static void end_drain(struct gw_admin_change *change, bool written)
+{
+    if (written)
+        change->admin->drain(change->admin->drain_ctx);
+}
+
+void gw_admin_drain(struct gw_admin_visit *visit)
+{
+    struct gw_admin_change *change;
+
+    if (!gw_admin_only_reason(visit))
+        return;
+    change = gw_admin_change_new(visit, "drain", "gateway", "");
+    if (change == NULL)
+        return;
+    change->end = end_drain;
+    change->answer = answer_drain;
+    gw_admin_change_submit(visit, change, NULL, NULL);
+}

@@ -1,0 +1,452 @@
+/* Orders, one by one: looked at, confirmed, cancelled; and up to 1,000 of them in one call.
+ *
+ * Confirm and cancel are records. What they came to, the fold alone says, when all outcomes are in
+ * or when the time is over, whichever is first: confirm 200 is said of an order that is confirmed
+ * for ever, 409 of one that never will be, and 503 order_pending of all that is not known. So every
+ * question can be asked again. A deed is what one call wants done; it lives until its last outcome,
+ * whether or not anybody still waits for the answer, because its audit line is written then. */
+#include "gateway/control/admin_private.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define BATCH_MAX      1000
+#define ORDER_TEXT_MAX 2048
+
+struct item {
+    struct gw_admin_deed *deed;
+    struct ps_uuid id;
+    bool confirm; /* else cancel */
+    bool landed;
+    int err; /* the log did not take it, or refused it */
+};
+
+struct gw_admin_deed {
+    struct gw_admin_line line; /* first: the audit line's end is ours */
+    struct gw_admin *admin;
+    uint64_t handle;
+    bool batch;
+    size_t open; /* outcomes */
+    struct gw_admin_deed *prev, *next;
+    size_t count;
+    struct item items[];
+};
+
+/* --- Looking. --- */
+
+/* In the counter, and not yet in the log. */
+static bool find_in_doubt(const struct gw_admin *admin, const struct ps_uuid *id,
+                          const struct gw_control_sale **ret_sale, struct inv_entry *ret_entry)
+{
+    const struct gw_control *control = admin->control;
+
+    for (size_t i = 0; i < control->sale_count; i++) {
+        const struct gw_control_sale *sale = control->sales[i];
+        if (sale->counter != NULL &&
+            inv_store_find(admin->core->store, sale->counter, id, ret_entry) == 0) {
+            *ret_sale = sale;
+            return true;
+        }
+    }
+    return false;
+}
+
+static void put_in_doubt(struct ps_buf *buf, const struct ps_uuid *id,
+                         const struct gw_control_sale *sale, const struct inv_entry *entry)
+{
+    gw_order_put(buf, &(struct gw_order_text){.id = *id,
+                                              .sale = sale->stored.name,
+                                              .sku = oq_sale_sku(sale->books, entry->sku),
+                                              .quantity = entry->quantity,
+                                              .state = "pending",
+                                              .reason = "",
+                                              .reserved_at_ms = entry->reserved_at_ms,
+                                              .pay_by_ms = entry->pay_by_ms,
+                                              .key = {entry->key, entry->key_len}});
+    ps_buf_puts(buf, ",\"user\":");
+    ps_buf_put_json(buf, entry->user, entry->user_len);
+    ps_buf_printf(buf, ",\"epoch\":%lld,\"seq\":null}", (long long)sale->epoch);
+}
+
+static struct oq_order *known_order(const struct gw_admin *admin, const struct ps_uuid *id)
+{
+    struct oq_order *order = oq_fold_order(admin->core->fold, id);
+    return order != NULL && order->known ? order : NULL;
+}
+
+static void say_order(struct gw_admin_visit *visit, const struct ps_uuid *id)
+{
+    const struct gw_control_sale *sale;
+    const struct oq_order *order = known_order(visit->admin, id);
+    struct inv_entry entry;
+    struct ps_buf buf;
+    bool in_doubt = order == NULL && find_in_doubt(visit->admin, id, &sale, &entry);
+
+    if (order == NULL) /* between the two looks the log may have shown it */
+        order = known_order(visit->admin, id);
+    if (order == NULL && !in_doubt) {
+        gw_admin_no(visit, GW_V_not_found, "no such order");
+        return;
+    }
+    char *text = malloc(ORDER_TEXT_MAX);
+    if (text == NULL) {
+        gw_admin_no(visit, GW_V_internal, "out of memory");
+        return;
+    }
+    ps_buf_init(&buf, text, ORDER_TEXT_MAX);
+    if (order != NULL)
+        gw_order_put_admin(&buf, order);
+    else
+        put_in_doubt(&buf, id, sale, &entry);
+    gw_admin_text(visit, "application/json", text, buf.len);
+}
+
+/* False: answered. */
+static bool read_id(struct gw_admin_visit *visit, struct ps_uuid *ret_id)
+{
+    if (ps_uuid_parse(visit->arg[0].at, visit->arg[0].len, ret_id) == 0)
+        return true;
+    gw_admin_no(visit, GW_V_not_found, "no such order");
+    return false;
+}
+
+void gw_admin_get_order(struct gw_admin_visit *visit)
+{
+    struct ps_uuid id;
+
+    if (read_id(visit, &id))
+        say_order(visit, &id);
+}
+
+/* --- What became of an item. --- */
+
+static enum gw_verdict not_decided(int err)
+{
+    if (err == 0)
+        return GW_V_order_pending;
+    return err == PS_E_FULL ? GW_V_log_backlog : GW_V_log_unavailable;
+}
+
+static enum gw_verdict verdict_of(const struct item *item)
+{
+    static const enum gw_verdict no[] = {[OQ_EXPIRED] = GW_V_order_expired,
+                                         [OQ_CANCELLED] = GW_V_order_cancelled,
+                                         [OQ_REJECTED] = GW_V_order_rejected};
+    const struct gw_admin *admin = item->deed->admin;
+    const struct oq_order *order = oq_fold_order(admin->core->fold, &item->id);
+    const struct gw_control_sale *sale;
+    struct inv_entry entry;
+
+    if (order == NULL)
+        return find_in_doubt(admin, &item->id, &sale, &entry) ? GW_V_order_pending : GW_V_not_found;
+    if (!order->known) /* rejected before it was accepted */
+        return item->confirm ? GW_V_order_rejected : GW_V_not_found;
+    switch (oq_order_state(order)) {
+    case OQ_STATE_ACCEPTED:
+        return not_decided(item->err);
+    case OQ_STATE_CONFIRMED:
+        return item->confirm ? GW_V_ok : GW_V_order_confirmed;
+    case OQ_STATE_RELEASED:
+        return item->confirm ? no[oq_order_reason(order)] : GW_V_ok;
+    case OQ_STATE_VOID:
+        return item->confirm ? GW_V_order_rejected : GW_V_ok;
+    }
+    return GW_V_internal;
+}
+
+static json_t *item_json(const struct item *item)
+{
+    enum gw_verdict verdict = verdict_of(item);
+    const struct oq_order *order = known_order(item->deed->admin, &item->id);
+    char id[PS_UUID_LEN + 1];
+    json_t *json;
+
+    ps_uuid_format(&item->id, id);
+    json = json_pack("{s:s, s:s, s:i}", "order_id", id, "action",
+                     item->confirm ? "confirm" : "cancel", "status", gw_verdicts[verdict].status);
+    if (verdict != GW_V_ok)
+        (void)json_object_set_new(json, "code", json_string(gw_verdicts[verdict].name));
+    if (order != NULL) {
+        struct gw_order_text text = gw_order_text_of(order);
+        (void)json_object_set_new(json, "state", json_string(text.state));
+        (void)json_object_set_new(json, "reason",
+                                  text.reason[0] != '\0' ? json_string(text.reason) : json_null());
+    }
+    return json;
+}
+
+static void answer(struct gw_admin_visit *visit, const struct gw_admin_deed *deed)
+{
+    json_t *results;
+
+    if (!deed->batch) {
+        enum gw_verdict verdict = verdict_of(&deed->items[0]);
+        if (verdict == GW_V_ok)
+            say_order(visit, &deed->items[0].id);
+        else
+            gw_admin_no(visit, verdict, NULL);
+        return;
+    }
+    results = json_array();
+    for (size_t i = 0; i < deed->count; i++)
+        (void)json_array_append_new(results, item_json(&deed->items[i]));
+    if (json_array_size(results) < deed->count) { /* out of memory: asking again is safe */
+        json_decref(results);
+        gw_admin_no(visit, GW_V_internal, "out of memory; ask again");
+        return;
+    }
+    gw_admin_json(visit, GW_V_ok, json_pack("{s:o}", "results", results));
+}
+
+/* --- A deed's life. --- */
+
+static void keep(struct gw_admin_deed *deed)
+{
+    deed->next = deed->admin->deeds;
+    if (deed->next != NULL)
+        deed->next->prev = deed;
+    deed->admin->deeds = deed;
+}
+
+static void unkeep(struct gw_admin_deed *deed)
+{
+    if (deed->prev != NULL)
+        deed->prev->next = deed->next;
+    else
+        deed->admin->deeds = deed->next;
+    if (deed->next != NULL)
+        deed->next->prev = deed->prev;
+}
+
+void gw_admin_deeds_free(struct gw_admin *admin)
+{
+    while (admin->deeds != NULL) {
+        struct gw_admin_deed *deed = admin->deeds;
+        admin->deeds = deed->next;
+        free(deed);
+    }
+}
+
+static void end(struct gw_admin_deed *deed)
+{
+    struct gw_admin_visit *visit = gw_admin_find(deed->admin, deed->handle);
+
+    if (visit != NULL)
+        answer(visit, deed);
+    free(deed);
+}
+
+static void on_line(struct gw_admin_line *line)
+{
+    end((struct gw_admin_deed *)line);
+}
+
+/* Ids of what this call has changed. */
+static json_t *changed(const struct gw_admin_deed *deed, bool confirm)
+{
+    json_t *ids = json_array();
+
+    for (size_t i = 0; i < deed->count; i++) {
+        const struct item *item = &deed->items[i];
+        char id[PS_UUID_LEN + 1];
+        if (item->confirm != confirm || !item->landed || verdict_of(item) != GW_V_ok)
+            continue;
+        ps_uuid_format(&item->id, id);
+        (void)json_array_append_new(ids, json_string(id));
+    }
+    return ids;
+}
+
+/* All outcomes are in. */
+static void settled(struct gw_admin_deed *deed)
+{
+    json_t *confirmed = changed(deed, true), *cancelled = changed(deed, false);
+    bool any = json_array_size(confirmed) + json_array_size(cancelled) > 0;
+
+    unkeep(deed);
+    if (!any) {
+        json_decref(confirmed);
+        json_decref(cancelled);
+        end(deed);
+        return;
+    }
+    struct gw_admin_visit *visit = gw_admin_find(deed->admin, deed->handle);
+    if (visit != NULL)
+        (void)gw_admin_wait(visit, GW_ADMIN_WAIT_MS);
+    deed->line.done = on_line;
+    gw_admin_line_write(&deed->line, NULL,
+                        json_pack("{s:o, s:o}", "confirmed", confirmed, "cancelled", cancelled));
+}
+
+static void on_outcome(struct gw_control *control, enum oq_outcome outcome, struct oq_order *order,
+                       void *ctx)
+{
+    struct item *item = ctx;
+    struct gw_admin_deed *deed = item->deed;
+
+    (void)control;
+    (void)order;
+    item->landed = outcome == OQ_LANDED;
+    if (outcome == OQ_REFUSED)
+        item->err = PS_E_CLOSED;
+    if (--deed->open == 0)
+        settled(deed);
+}
+
+static void on_deadline(struct gw_admin_visit *visit)
+{
+    answer(visit, visit->deed);
+}
+
+static int append(struct item *item, const struct oq_order *order)
+{
+    struct gw_control *control = item->deed->admin->control;
+    const char *by = item->deed->line.who;
+    struct oq_ticket ticket;
+    int err = gw_control_await(control, on_outcome, item, &ticket);
+
+    if (err < 0)
+        return err;
+    err = item->confirm
+              ? gw_life_confirm(control->core, order, (struct ps_str){by, strlen(by)}, &ticket)
+              : gw_life_release(control->core, order, OQ_CANCELLED, &ticket);
+    if (err < 0)
+        gw_control_unawait(control, &ticket);
+    return err;
+}
+
+/* Takes the deed over. */
+static void start(struct gw_admin_visit *visit, struct gw_admin_deed *deed)
+{
+    struct gw_core *core = visit->admin->core;
+
+    for (size_t i = 0; i < deed->count; i++) {
+        struct item *item = &deed->items[i];
+        const struct oq_order *order = oq_fold_order(core->fold, &item->id);
+        if (order == NULL || oq_order_state(order) != OQ_STATE_ACCEPTED)
+            continue; /* decided, or nothing to decide */
+        item->err = append(item, order);
+        if (item->err == 0)
+            deed->open++;
+    }
+    if (deed->open == 0) {
+        answer(visit, deed);
+        free(deed);
+        return;
+    }
+    keep(deed);
+    visit->deed = deed;
+    visit->on_deadline = on_deadline;
+    deed->handle = gw_admin_wait(visit, core->settings->log.ack_timeout_ms);
+}
+
+static struct gw_admin_deed *deed_new(struct gw_admin_visit *visit, size_t count,
+                                      const char *action)
+{
+    struct gw_admin_deed *deed = calloc(1, sizeof *deed + count * sizeof deed->items[0]);
+
+    if (deed == NULL) {
+        gw_admin_no(visit, GW_V_internal, "out of memory");
+        return NULL;
+    }
+    deed->admin = deed->line.admin = visit->admin;
+    deed->count = count;
+    for (size_t i = 0; i < count; i++)
+        deed->items[i].deed = deed;
+    deed->line.action = action;
+    memcpy(deed->line.who, visit->who, sizeof deed->line.who);
+    memcpy(deed->line.peer, visit->peer, sizeof deed->line.peer);
+    memcpy(deed->line.why, visit->why, sizeof deed->line.why);
+    return deed;
+}
+
+/* --- One order. --- */
+
+static void decide(struct gw_admin_visit *visit, bool confirm)
+{
+    struct gw_admin_deed *deed;
+    struct ps_uuid id;
+    char text[PS_UUID_LEN + 1];
+
+    if (!gw_admin_only_reason(visit) || !read_id(visit, &id))
+        return;
+    deed = deed_new(visit, 1, confirm ? "order.confirm" : "order.cancel");
+    if (deed == NULL)
+        return;
+    deed->items[0].id = id;
+    deed->items[0].confirm = confirm;
+    ps_uuid_format(&id, text);
+    (void)snprintf(deed->line.target, sizeof deed->line.target, "orders/%s", text);
+    start(visit, deed);
+}
+
+void gw_admin_confirm_order(struct gw_admin_visit *visit)
+{
+    decide(visit, true);
+}
+
+void gw_admin_cancel_order(struct gw_admin_visit *visit)
+{
+    decide(visit, false);
+}
+
+/* --- Many. --- */
+
+/* An array of order ids, or absent. */
+static const json_t *id_list(struct ps_json_reader *reader, const char *member)
+{
+    const json_t *list = ps_json_value(reader, member);
+
+    if (list != NULL && !json_is_array(list))
+        ps_json_fault(reader, member, "must be an array of order ids");
+    return list;
+}
+
+static int read_ids(const json_t *list, const char *member, bool confirm, struct item *items,
+                    struct ps_fault *fault)
+{
+    for (size_t i = 0; i < json_array_size(list); i++) {
+        const json_t *id = json_array_get(list, i);
+        if (json_is_string(id) &&
+            ps_uuid_parse(json_string_value(id), json_string_length(id), &items[i].id) == 0) {
+            items[i].confirm = confirm;
+            continue;
+        }
+        char pointer[32];
+        (void)snprintf(pointer, sizeof pointer, "/%s/%zu", member, i);
+        return ps_fault(fault, PS_E_INVALID, pointer, "must be an order id (a UUID)");
+    }
+    return 0;
+}
+
+void gw_admin_order_batch(struct gw_admin_visit *visit)
+{
+    struct ps_json_reader reader;
+    struct ps_fault fault = {0};
+    struct gw_admin_deed *deed;
+    int err;
+
+    ps_json_reader_init(&reader, visit->body, "", &fault);
+    const json_t *confirm = id_list(&reader, "confirm"), *cancel = id_list(&reader, "cancel");
+    size_t first = json_array_size(confirm), count = first + json_array_size(cancel);
+    (void)ps_json_has(&reader, "reason");
+    if (reader.err == 0 && (count < 1 || count > BATCH_MAX))
+        ps_json_fault(&reader, "", "confirm and cancel together: 1 to %d orders", BATCH_MAX);
+    if (ps_json_done(&reader) < 0) {
+        gw_admin_fault(visit, GW_V_invalid, &fault);
+        return;
+    }
+    deed = deed_new(visit, count, "order.batch");
+    if (deed == NULL)
+        return;
+    deed->batch = true;
+    (void)snprintf(deed->line.target, sizeof deed->line.target, "orders");
+    if ((err = read_ids(confirm, "confirm", true, deed->items, &fault)) < 0 ||
+        (err = read_ids(cancel, "cancel", false, deed->items + first, &fault)) < 0) {
+        gw_admin_fault(visit, GW_V_invalid, &fault);
+        free(deed);
+        return;
+    }
+    start(visit, deed);
+}

@@ -1,0 +1,321 @@
+/* The admin listener's router: one table of paths, methods and roles. The order of saying no:
+ * 421 host, then (but for the probes) 401 and 429 who asks, 404 path, 405 method, 403 role,
+ * 415 and 422 body; then the handler.
+ *
+ * The host is checked because a browser on an operator's machine can be made to ask for a name of a
+ * stranger that resolves to this listener (DNS rebinding). Probes are asked by address, and tell
+ * nothing that is worth it. Without a token nobody learns which paths there are. */
+#include "gateway/control/admin_private.h"
+
+#include "common/log.h"
+
+#include <stdio.h>
+#include <string.h>
+
+enum {
+    OPEN = 1,      /* no token */
+    CHANGES = 2,   /* one at a time */
+    NEEDS_BODY = 4 /* a JSON object; routes without it may have one */
+};
+
+/* clang-format off */
+static const struct route {
+    const char *path; /* {} stands for one segment */
+    enum gw_method method; /* GET also serves HEAD */
+    enum gw_role role;
+    unsigned flags;
+    gw_admin_visit_fn *run;
+} routes[] = {
+    {"/livez",                                GW_GET,    GW_ROLE_VIEWER,   OPEN,                 gw_admin_livez},
+    {"/readyz",                               GW_GET,    GW_ROLE_VIEWER,   OPEN,                 gw_admin_readyz},
+    {"/metrics",                              GW_GET,    GW_ROLE_VIEWER,   0,                    gw_admin_metrics},
+    {"/admin/v1/sales",                       GW_GET,    GW_ROLE_VIEWER,   0,                    gw_admin_list_sales},
+    {"/admin/v1/sales/{}",                    GW_GET,    GW_ROLE_VIEWER,   0,                    gw_admin_get_sale},
+    {"/admin/v1/sales/{}",                    GW_PUT,    GW_ROLE_OPERATOR, CHANGES | NEEDS_BODY, gw_admin_put_sale},
+    {"/admin/v1/sales/{}",                    GW_DELETE, GW_ROLE_OPERATOR, CHANGES,              gw_admin_delete_sale},
+    {"/admin/v1/sales/{}/pause",              GW_POST,   GW_ROLE_OPERATOR, CHANGES,              gw_admin_pause_sale},
+    {"/admin/v1/sales/{}/resume",             GW_POST,   GW_ROLE_OPERATOR, CHANGES,              gw_admin_resume_sale},
+    {"/admin/v1/sales/{}/end",                GW_POST,   GW_ROLE_OPERATOR, CHANGES,              gw_admin_end_sale},
+    {"/admin/v1/sales/{}/skus/{}/adjust",     GW_POST,   GW_ROLE_OPERATOR, NEEDS_BODY,           gw_admin_adjust},
+    {"/admin/v1/sales/{}/audit",              GW_GET,    GW_ROLE_VIEWER,   0,                    gw_admin_audit_sale},
+    {"/admin/v1/sales/{}/log",                GW_GET,    GW_ROLE_VIEWER,   0,                    gw_admin_read_log},
+    {"/admin/v1/limits",                      GW_GET,    GW_ROLE_VIEWER,   0,                    gw_admin_list_limits},
+    {"/admin/v1/limits/{}",                   GW_GET,    GW_ROLE_VIEWER,   0,                    gw_admin_get_limit},
+    {"/admin/v1/limits/{}",                   GW_PUT,    GW_ROLE_OPERATOR, CHANGES | NEEDS_BODY, gw_admin_put_limit},
+    {"/admin/v1/limits/{}",                   GW_DELETE, GW_ROLE_OPERATOR, CHANGES,              gw_admin_delete_limit},
+    {"/admin/v1/blocklist",                   GW_GET,    GW_ROLE_VIEWER,   0,                    gw_admin_list_blocks},
+    {"/admin/v1/blocklist/users/{}",          GW_GET,    GW_ROLE_VIEWER,   0,                    gw_admin_get_user},
+    {"/admin/v1/blocklist/users/{}",          GW_PUT,    GW_ROLE_OPERATOR, CHANGES,              gw_admin_put_user},
+    {"/admin/v1/blocklist/users/{}",          GW_DELETE, GW_ROLE_OPERATOR, CHANGES,              gw_admin_delete_user},
+    {"/admin/v1/blocklist/ips/{}",            GW_GET,    GW_ROLE_VIEWER,   0,                    gw_admin_get_range},
+    {"/admin/v1/blocklist/ips/{}",            GW_PUT,    GW_ROLE_OPERATOR, CHANGES,              gw_admin_put_range},
+    {"/admin/v1/blocklist/ips/{}",            GW_DELETE, GW_ROLE_OPERATOR, CHANGES,              gw_admin_delete_range},
+    {"/admin/v1/orders",                      GW_GET,    GW_ROLE_VIEWER,   0,                    gw_admin_list_orders},
+    {"/admin/v1/orders:batch",                GW_POST,   GW_ROLE_OPERATOR, NEEDS_BODY,           gw_admin_order_batch},
+    {"/admin/v1/orders/{}",                   GW_GET,    GW_ROLE_VIEWER,   0,                    gw_admin_get_order},
+    {"/admin/v1/orders/{}/confirm",           GW_POST,   GW_ROLE_OPERATOR, 0,                    gw_admin_confirm_order},
+    {"/admin/v1/orders/{}/cancel",            GW_POST,   GW_ROLE_OPERATOR, 0,                    gw_admin_cancel_order},
+    {"/admin/v1/audit-log",                   GW_GET,    GW_ROLE_VIEWER,   0,                    gw_admin_read_audit_log},
+    {"/admin/v1/tokens",                      GW_GET,    GW_ROLE_ADMIN,    0,                    gw_admin_list_tokens},
+    {"/admin/v1/tokens",                      GW_POST,   GW_ROLE_ADMIN,    CHANGES | NEEDS_BODY, gw_admin_new_token},
+    {"/admin/v1/tokens/{}",                   GW_DELETE, GW_ROLE_ADMIN,    CHANGES,              gw_admin_delete_token},
+    {"/admin/v1/drain",                       GW_POST,   GW_ROLE_ADMIN,    CHANGES,              gw_admin_drain},
+};
+/* clang-format on */
+
+static const char *const method_names[] = {
+    [GW_GET] = "GET, HEAD", [GW_POST] = "POST", [GW_PUT] = "PUT", [GW_DELETE] = "DELETE"};
+
+/* --- Paths. --- */
+
+static bool path_fits(const char *pattern, struct ps_str path, struct ps_str *ret_arg)
+{
+    const char *at = path.at, *end = path.at + path.len;
+
+    for (; *pattern != '\0'; pattern++) {
+        if (pattern[0] == '{') {
+            const char *start = at;
+            while (at < end && *at != '/')
+                at++;
+            if (at == start)
+                return false;
+            *ret_arg++ = (struct ps_str){start, (size_t)(at - start)};
+            pattern++;
+        } else if (at == end || *at++ != *pattern) {
+            return false;
+        }
+    }
+    return at == end;
+}
+
+/* NULL: not this method. *ret_allow is "" when there is no such path. */
+static const struct route *find_route(struct gw_admin_visit *visit, char *ret_allow, size_t cap)
+{
+    enum gw_method method = visit->request->method == GW_HEAD ? GW_GET : visit->request->method;
+    const struct route *found = NULL;
+    struct ps_buf allow;
+
+    ps_buf_init(&allow, ret_allow, cap);
+    for (size_t i = 0; i < PS_ARRAY_LEN(routes); i++) {
+        struct ps_str arg[2] = {0};
+        if (!path_fits(routes[i].path, visit->request->path, arg))
+            continue;
+        memcpy(visit->arg, arg, sizeof arg);
+        ps_buf_puts(&allow, method_names[routes[i].method]);
+        ps_buf_puts(&allow, ", ");
+        if (routes[i].method == method)
+            found = &routes[i];
+    }
+    if (allow.len > 0)
+        ps_buf_puts(&allow, "OPTIONS");
+    ret_allow[allow.len] = '\0';
+    return found;
+}
+
+/* --- Who asks. --- */
+
+static bool host_is(struct ps_str host, const char *name)
+{
+    return strlen(name) == host.len && strncasecmp(name, host.at, host.len) == 0;
+}
+
+static bool host_served(const struct gw_settings *settings, struct ps_str host)
+{
+    static const char *const always[] = {"localhost", "127.0.0.1", "[::1]"};
+    char own[PS_NAME_MAX + 3];
+    const char *colon;
+
+    if (host.at == NULL)
+        return false;
+    colon = memrchr(host.at, ':', host.len);
+    if (colon != NULL && memchr(colon, ']', host.len - (size_t)(colon - host.at)) == NULL)
+        host.len = (size_t)(colon - host.at);
+    for (size_t i = 0; i < PS_ARRAY_LEN(always); i++)
+        if (host_is(host, always[i]))
+            return true;
+    bool v6 = strchr(settings->admin.host, ':') != NULL;
+    (void)snprintf(own, sizeof own, v6 ? "[%s]" : "%s", settings->admin.host);
+    if (host_is(host, own))
+        return true;
+    for (size_t i = 0; i < settings->admin.hosts.count; i++)
+        if (host_is(host, settings->admin.hosts.at[i]))
+            return true;
+    return false;
+}
+
+static bool metrics_are_open(const struct gw_settings *settings)
+{
+    struct gw_address own;
+
+    return settings->admin.metrics_open &&
+           gw_address_parse(settings->admin.host, strlen(settings->admin.host), false, &own) == 0 &&
+           gw_address_is_loopback(&own);
+}
+
+static void deny(struct gw_admin_visit *visit, enum gw_auth_result result, int64_t wait_s)
+{
+    ps_metric_add(visit->admin->control->shard, GW_M_ADMIN_DENIED, 0, 1);
+    if (result == GW_AUTH_LOCKED || result == GW_AUTH_LIMITED) {
+        gw_admin_leave(visit);
+        gw_problem_answer(visit->request, GW_V_admin_rate,
+                          &(struct gw_problem_detail){
+                              .policy = result == GW_AUTH_LOCKED ? "admin_lock" : "admin_rate",
+                              .retry_after_s = wait_s});
+        return;
+    }
+    static const char challenge[] = "Bearer", wrong[] = "Bearer error=\"invalid_token\"";
+    if (result == GW_AUTH_NONE) {
+        gw_answer_header(visit->request, "WWW-Authenticate", challenge, sizeof challenge - 1);
+        gw_admin_no(visit, GW_V_unauthenticated, "Authorization: Bearer and a token are needed");
+        return;
+    }
+    gw_answer_header(visit->request, "WWW-Authenticate", wrong, sizeof wrong - 1);
+    ps_log(PS_LOG_WARN, "admin_denied", PS_F_STR("peer", visit->peer),
+           PS_F_STR("why", "unknown or expired token"));
+    gw_admin_no(visit, GW_V_unauthenticated, "the token is unknown or has expired");
+}
+
+/* False: answered. */
+static bool authenticated(struct gw_admin_visit *visit, enum gw_role *ret_role)
+{
+    const struct gw_token *token;
+    int64_t wait_s = 1;
+    enum gw_auth_result result =
+        gw_auth_check(visit->admin->control->auth, visit->request->header[GW_H_AUTHORIZATION],
+                      &visit->request->peer, &token, &wait_s);
+
+    if (result != GW_AUTH_OK) {
+        deny(visit, result, wait_s);
+        return false;
+    }
+    memcpy(visit->who, token->id, sizeof visit->who);
+    *ret_role = token->role;
+    return true;
+}
+
+/* --- The body. --- */
+
+/* Takes `reason` out of the body, so that handlers see only what is theirs. False: answered. */
+static bool take_reason(struct gw_admin_visit *visit)
+{
+    const json_t *reason = json_object_get(visit->body, "reason");
+
+    if (reason == NULL)
+        return true;
+    if (!json_is_string(reason) || json_string_length(reason) > GW_ADMIN_REASON_MAX) {
+        struct ps_fault fault;
+        (void)ps_fault(&fault, PS_E_INVALID, "/reason", "must be a string of at most %d bytes",
+                       GW_ADMIN_REASON_MAX);
+        gw_admin_fault(visit, GW_V_invalid, &fault);
+        return false;
+    }
+    memcpy(visit->why, json_string_value(reason), json_string_length(reason) + 1);
+    json_object_del(visit->body, "reason");
+    return true;
+}
+
+static bool is_json(struct ps_str type)
+{
+    static const char json[] = "application/json";
+    size_t len = sizeof json - 1;
+
+    return type.at != NULL && type.len >= len && strncasecmp(type.at, json, len) == 0 &&
+           (type.len == len || type.at[len] == ';' || type.at[len] == ' ');
+}
+
+/* False: answered. */
+static bool read_body(struct gw_admin_visit *visit, bool needed)
+{
+    struct gw_request *request = visit->request;
+    struct ps_fault fault = {0};
+
+    if (request->body.len == 0 && !needed)
+        return true;
+    if (request->body.len > 0 && !is_json(request->header[GW_H_CONTENT_TYPE])) {
+        gw_admin_no(visit, GW_V_unsupported_media_type, NULL);
+        return false;
+    }
+    int err = ps_json_parse(request->body.at, request->body.len, &visit->body, &fault);
+    if (err == 0 && !json_is_object(visit->body))
+        err = ps_fault(&fault, PS_E_INVALID, "", "the body must be a JSON object");
+    if (err < 0) {
+        gw_admin_fault(visit, err == PS_E_NOMEM ? GW_V_internal : GW_V_invalid, &fault);
+        return false;
+    }
+    return take_reason(visit);
+}
+
+/* --- The way of a request. --- */
+
+static bool has_turns(const struct gw_admin *admin)
+{
+    for (const struct gw_admin_visit *visit = admin->first; visit != NULL; visit = visit->next)
+        if (visit->turn)
+            return true;
+    return false;
+}
+
+static void run(struct gw_admin_visit *visit, const struct route *route)
+{
+    bool reads = route->method == GW_GET;
+
+    if (!reads && !read_body(visit, (route->flags & NEEDS_BODY) != 0))
+        return;
+    visit->run = route->run;
+    if ((route->flags & CHANGES) != 0 && (visit->admin->changing || has_turns(visit->admin))) {
+        visit->turn = true;
+        (void)gw_admin_wait(visit, GW_ADMIN_WAIT_MS);
+        return;
+    }
+    route->run(visit);
+}
+
+static void dispatch(struct gw_admin_visit *visit, const struct route *route, const char *allow,
+                     enum gw_role role)
+{
+    struct gw_request *request = visit->request;
+
+    if (allow[0] == '\0') {
+        gw_admin_no(visit, GW_V_not_found, "no such path");
+        return;
+    }
+    if (route == NULL) {
+        gw_answer_header(request, "Allow", allow, strlen(allow));
+        if (request->method == GW_OPTIONS)
+            gw_admin_empty(visit);
+        else
+            gw_admin_no(visit, GW_V_method_not_allowed, NULL);
+        return;
+    }
+    if (role < route->role) {
+        ps_metric_add(visit->admin->control->shard, GW_M_ADMIN_DENIED, 0, 1);
+        gw_admin_no(visit, GW_V_forbidden, "needs the role %s, the token has the role %s",
+                    gw_role_names[route->role], gw_role_names[role]);
+        return;
+    }
+    run(visit, route);
+}
+
+void gw_admin_handle(struct gw_request *request, void *ctx)
+{
+    struct gw_admin *admin = ctx;
+    const struct gw_settings *settings = admin->core->settings;
+    struct gw_admin_visit *visit = request->user;
+    enum gw_role role = GW_ROLE_VIEWER;
+    char allow[64];
+
+    visit->admin = admin;
+    visit->request = request;
+    gw_address_format(&request->peer, visit->peer);
+    const struct route *route = find_route(visit, allow, sizeof allow);
+    bool probe = route != NULL && (route->flags & OPEN) != 0;
+    if (!probe && !host_served(settings, request->header[GW_H_HOST])) {
+        gw_admin_no(visit, GW_V_misdirected, "this Host is not in admin.hosts of the settings");
+        return;
+    }
+    bool open =
+        probe || (route != NULL && route->run == gw_admin_metrics && metrics_are_open(settings));
+    if (!open && !authenticated(visit, &role))
+        return;
+    dispatch(visit, route, allow, role);
+}

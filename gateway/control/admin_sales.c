@@ -1,0 +1,427 @@
+/* Sales: one versioned document each. PUT without If-Match creates, with it changes; pause, resume
+ * and end change the state beside the document. What is shown is the document and what has become
+ * of it: the counter's numbers, or the log's while no counter is installed, or the plan while the
+ * log has nothing. */
+#include "gateway/control/admin_private.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define ARMING_WAIT_MS 2000
+
+/* --- Showing. --- */
+
+struct numbers {
+    struct inv_count count;
+    int64_t adjustments;
+};
+
+static struct numbers from_log(const struct gw_control_sale *sale, uint32_t index)
+{
+    struct oq_totals totals;
+
+    oq_sale_totals(sale->books, index, &totals);
+    return (struct numbers){
+        .count = {.available = totals.adjustments - totals.held - totals.confirmed,
+                  .held = totals.held,
+                  .confirmed = totals.confirmed},
+        .adjustments = totals.adjustments};
+}
+
+/* Of all SKUs, in the document's order; `ret` has room for them. */
+static void read_numbers(const struct gw_admin *admin, const struct gw_control_sale *sale,
+                         struct numbers *ret)
+{
+    const struct gw_sale_doc *doc = &sale->stored.doc;
+    struct inv_count counts[GW_SALE_SKUS_MAX];
+    /* The log may name more SKUs than a document can hold, if a stranger wrote to it. */
+    bool counted = sale->counter != NULL &&
+                   inv_sale_sku_count(sale->counter) <= PS_ARRAY_LEN(counts) &&
+                   inv_store_counts(admin->core->store, sale->counter, counts) == 0;
+
+    for (size_t i = 0; i < doc->sku_count; i++) {
+        const char *name = doc->skus[i].name;
+        uint32_t index;
+        if (sale->books == NULL || oq_sale_sku_find(sale->books, name, strlen(name), &index) < 0) {
+            ret[i] = (struct numbers){.count = {.available = doc->skus[i].stock},
+                                      .adjustments = doc->skus[i].stock};
+            continue;
+        }
+        ret[i] = from_log(sale, index);
+        if (counted)
+            ret[i].count = counts[index];
+    }
+}
+
+static json_t *numbers_json(const struct numbers *numbers)
+{
+    return json_pack(
+        "{s:I, s:I, s:I, s:I, s:I}", "available", (json_int_t)numbers->count.available, "in_doubt",
+        (json_int_t)numbers->count.in_doubt, "held", (json_int_t)numbers->count.held, "confirmed",
+        (json_int_t)numbers->count.confirmed, "adjustments", (json_int_t)numbers->adjustments);
+}
+
+json_t *gw_admin_sku_json(const struct gw_admin *admin, const struct gw_control_sale *sale,
+                          size_t sku)
+{
+    struct numbers numbers[GW_SALE_SKUS_MAX];
+
+    read_numbers(admin, sale, numbers);
+    return numbers_json(&numbers[sku]);
+}
+
+static const char *state_of(const struct gw_admin *admin, const struct gw_control_sale *sale,
+                            const struct numbers *numbers)
+{
+    const char *state = gw_sale_state_name(&sale->stored.doc, &sale->stored.state,
+                                           ps_clock_wall_ms(admin->core->clock));
+    bool at_rest = true;
+
+    if (strcmp(state, "open") == 0 && sale->arming != GW_ARM_DONE)
+        return "scheduled"; /* its counters are not installed yet */
+    if (strcmp(state, "ended") != 0)
+        return state;
+    for (size_t i = 0; i < sale->stored.doc.sku_count; i++)
+        at_rest = at_rest && numbers[i].count.held == 0 && numbers[i].count.in_doubt == 0;
+    return at_rest ? "archived" : state;
+}
+
+static int put_time(json_t *json, const char *member, int64_t at_ms)
+{
+    char text[PS_TIME_LEN + 1];
+
+    ps_time_format(at_ms, text);
+    return json_object_set_new(json, member, json_string(text));
+}
+
+json_t *gw_admin_sale_json(const struct gw_admin *admin, const struct gw_control_sale *sale)
+{
+    const struct gw_sale_state *state = &sale->stored.state;
+    struct numbers numbers[GW_SALE_SKUS_MAX];
+    json_t *json = gw_sale_doc_write(&sale->stored.doc);
+    json_t *skus = json_object_get(json, "skus");
+
+    if (json == NULL)
+        return NULL;
+    read_numbers(admin, sale, numbers);
+    int err = json_object_set_new(json, "sale", json_string(sale->stored.name));
+    err |= json_object_set_new(json, "state", json_string(state_of(admin, sale, numbers)));
+    err |= json_object_set_new(json, "version", json_integer(state->version));
+    err |= put_time(json, "created_at", state->created_at_ms);
+    err |= put_time(json, "updated_at", state->updated_at_ms);
+    if (sale->arming == GW_ARM_REFUSED)
+        err |= json_object_set_new(json, "refused", json_string(sale->refused_why));
+    for (size_t i = 0; i < sale->stored.doc.sku_count; i++) {
+        json_t *more = numbers_json(&numbers[i]);
+        err |= json_object_update(json_array_get(skus, i), more);
+        json_decref(more);
+    }
+    if (err != 0) {
+        json_decref(json);
+        return NULL;
+    }
+    return json;
+}
+
+static void say_sale(struct gw_admin_visit *visit, const struct gw_control_sale *sale)
+{
+    struct gw_request *request = visit->request;
+
+    gw_admin_etag(visit, sale->stored.state.version);
+    if (visit->created)
+        gw_answer_header(request, "Location", request->path.at, request->path.len);
+    gw_admin_json(visit, visit->created ? GW_V_created : GW_V_ok,
+                  gw_admin_sale_json(visit->admin, sale));
+}
+
+struct gw_control_sale *gw_admin_sale(struct gw_admin_visit *visit)
+{
+    struct gw_control_sale *sale =
+        gw_control_sale(visit->admin->control, visit->arg[0].at, visit->arg[0].len);
+
+    if (sale == NULL)
+        gw_admin_no(visit, GW_V_not_found, "no such sale");
+    return sale;
+}
+
+void gw_admin_get_sale(struct gw_admin_visit *visit)
+{
+    const struct gw_control_sale *sale = gw_admin_sale(visit);
+
+    if (sale != NULL)
+        say_sale(visit, sale);
+}
+
+void gw_admin_list_sales(struct gw_admin_visit *visit)
+{
+    const struct gw_control *control = visit->admin->control;
+    json_t *sales = json_array();
+    int err = sales == NULL;
+
+    for (size_t i = 0; err == 0 && i < control->sale_count; i++)
+        err = json_array_append_new(sales, gw_admin_sale_json(visit->admin, control->sales[i]));
+    if (err != 0) {
+        json_decref(sales);
+        sales = NULL;
+    }
+    gw_admin_json(visit, GW_V_ok, sales != NULL ? json_pack("{s:o}", "sales", sales) : NULL);
+}
+
+/* --- Changing. --- */
+
+static int apply_sale(struct gw_control *control, struct gw_admin_change *change)
+{
+    return gw_control_put_sale(control, &change->sale);
+}
+
+/* The answer to a change. A sale that is due waits until it can be bought from: tools may begin at
+ * once. */
+static bool is_arming(const struct gw_control *control, const struct gw_control_sale *sale)
+{
+    bool under_way = sale->arming == GW_ARM_RECORDS || sale->arming == GW_ARM_NOTING ||
+                     sale->arming == GW_ARM_LOADING;
+    bool published = !control->dirty && control->older == NULL;
+
+    return under_way || (sale->arming == GW_ARM_DONE && !published);
+}
+
+static void say_when_armed(struct gw_admin_visit *visit)
+{
+    struct gw_control_sale *sale = gw_admin_sale(visit);
+
+    if (sale != NULL && !is_arming(visit->admin->control, sale))
+        say_sale(visit, sale);
+}
+
+static void say_as_it_is(struct gw_admin_visit *visit)
+{
+    struct gw_control_sale *sale = gw_admin_sale(visit);
+
+    if (sale != NULL)
+        say_sale(visit, sale);
+}
+
+static void answer_sale(struct gw_admin_visit *visit, struct gw_admin_change *change)
+{
+    struct gw_control *control = visit->admin->control;
+    const struct gw_control_sale *sale;
+
+    visit->created = change->created;
+    gw_control_arm_due(control);
+    sale = gw_admin_sale(visit);
+    if (sale == NULL)
+        return;
+    if (!is_arming(control, sale)) {
+        say_sale(visit, sale);
+        return;
+    }
+    visit->on_tick = say_when_armed;
+    visit->on_deadline = say_as_it_is;
+    (void)gw_admin_wait(visit, ARMING_WAIT_MS);
+}
+
+/* Takes `doc`, `from` and `to` over. `have` NULL: a new sale. */
+static void submit_sale(struct gw_admin_visit *visit, const struct gw_control_sale *have,
+                        struct gw_sale_doc *doc, const struct gw_sale_state *state,
+                        const char *action, json_t *from, json_t *to)
+{
+    char name[PS_NAME_MAX + 1];
+    struct gw_admin_change *change;
+
+    memcpy(name, visit->arg[0].at, visit->arg[0].len);
+    name[visit->arg[0].len] = '\0';
+    change = gw_admin_change_new(visit, action, "sales/", name);
+    if (change == NULL) {
+        gw_sale_doc_done(doc);
+        json_decref(from);
+        json_decref(to);
+        return;
+    }
+    memcpy(change->sale.name, name, sizeof name);
+    change->sale.doc = *doc;
+    change->sale.state = *state;
+    change->sale.state.version++;
+    change->sale.state.updated_at_ms = ps_clock_wall_ms(visit->admin->core->clock);
+    change->created = have == NULL;
+    if (have == NULL)
+        change->sale.state.created_at_ms = change->sale.state.updated_at_ms;
+    change->apply = apply_sale;
+    change->answer = answer_sale;
+    gw_store_job_sale(change->job, name, &change->sale.doc, &change->sale.state);
+    gw_admin_change_submit(visit, change, from, to);
+}
+
+static void create_sale(struct gw_admin_visit *visit, struct gw_sale_doc *doc)
+{
+    const struct gw_core *core = visit->admin->core;
+
+    if (gw_admin_if_match(visit, 0) != GW_MATCH_NONE) {
+        gw_admin_no(visit, GW_V_precondition_failed, "there is no such sale to change");
+    } else if (oq_fold_sale(core->fold, visit->arg[0].at, visit->arg[0].len) != NULL) {
+        gw_admin_no(visit, GW_V_conflict,
+                    "the order log holds records of a sale of this name; a name is used once");
+    } else {
+        submit_sale(visit, NULL, doc, &(struct gw_sale_state){0}, "sale.put", NULL,
+                    gw_sale_doc_write(doc));
+        return;
+    }
+    gw_sale_doc_done(doc);
+}
+
+static void change_sale(struct gw_admin_visit *visit, const struct gw_control_sale *have,
+                        struct gw_sale_doc *doc)
+{
+    struct gw_sale_state state = have->stored.state;
+    enum gw_verdict code = GW_V_conflict;
+    struct ps_fault fault = {0};
+    char text[64];
+
+    state.opened = gw_control_is_opened(have);
+    switch (gw_admin_if_match(visit, state.version)) {
+    case GW_MATCH_NONE:
+        gw_admin_no(visit, GW_V_precondition_required,
+                    "the sale exists: send the version that you change in If-Match");
+        break;
+    case GW_MATCH_NO:
+        gw_admin_no(visit, GW_V_precondition_failed, "the sale is at version \"%lld\" now",
+                    (long long)state.version);
+        break;
+    case GW_MATCH_YES:
+        if (gw_sale_doc_change(&have->stored.doc, doc, &state,
+                               ps_clock_wall_ms(visit->admin->core->clock), &code, &fault) < 0) {
+            gw_admin_fault(visit, code, &fault);
+        } else if (gw_sale_doc_differences(&have->stored.doc, doc, text, sizeof text) == 0) {
+            say_sale(visit, have);
+        } else {
+            submit_sale(visit, have, doc, &have->stored.state, "sale.put",
+                        gw_sale_doc_write(&have->stored.doc), gw_sale_doc_write(doc));
+            return;
+        }
+        break;
+    }
+    gw_sale_doc_done(doc);
+}
+
+void gw_admin_put_sale(struct gw_admin_visit *visit)
+{
+    const struct gw_control_sale *have;
+    char name[PS_NAME_MAX + 1];
+    struct gw_sale_doc doc;
+    struct ps_fault fault = {0};
+
+    if (!ps_name_ok(visit->arg[0].at, visit->arg[0].len)) {
+        gw_admin_no(visit, GW_V_invalid,
+                    "a sale's name in the path: [A-Za-z0-9][A-Za-z0-9._-]{0,63}");
+        return;
+    }
+    memcpy(name, visit->arg[0].at, visit->arg[0].len);
+    name[visit->arg[0].len] = '\0';
+    int err = gw_sale_doc_read(visit->body, "", name, &doc, &fault);
+    if (err < 0) {
+        gw_admin_fault(visit, err == PS_E_NOMEM ? GW_V_internal : GW_V_invalid, &fault);
+        return;
+    }
+    have = gw_control_sale(visit->admin->control, name, strlen(name));
+    if (have == NULL)
+        create_sale(visit, &doc);
+    else
+        change_sale(visit, have, &doc);
+}
+
+/* --- Deleting. --- */
+
+static int apply_delete(struct gw_control *control, struct gw_admin_change *change)
+{
+    gw_control_drop_sale(control, change->sale.name);
+    return 0;
+}
+
+static void answer_delete(struct gw_admin_visit *visit, struct gw_admin_change *change)
+{
+    (void)change;
+    gw_admin_empty(visit);
+}
+
+void gw_admin_delete_sale(struct gw_admin_visit *visit)
+{
+    const struct gw_control_sale *sale;
+    struct gw_admin_change *change;
+
+    if (!gw_admin_only_reason(visit) || (sale = gw_admin_sale(visit)) == NULL ||
+        !gw_admin_matches(visit, sale->stored.state.version))
+        return;
+    if (gw_control_is_opened(sale)) {
+        gw_admin_no(visit, GW_V_sale_has_orders,
+                    "only a sale that was never opened can be deleted; end it instead");
+        return;
+    }
+    change = gw_admin_change_new(visit, "sale.delete", "sales/", sale->stored.name);
+    if (change == NULL)
+        return;
+    memcpy(change->sale.name, sale->stored.name, sizeof change->sale.name);
+    change->apply = apply_delete;
+    change->answer = answer_delete;
+    gw_store_job_sale_delete(change->job, sale->stored.name, sale->stored.state.version);
+    gw_admin_change_submit(visit, change, gw_sale_doc_write(&sale->stored.doc), NULL);
+}
+
+/* --- Pause, resume, end. --- */
+
+enum order { PAUSE, RESUME, END };
+
+static bool obeyed(const struct gw_sale_state *state, enum order order)
+{
+    return order == END ? state->ended : state->paused == (order == PAUSE) && !state->ended;
+}
+
+static json_t *state_json(const struct gw_admin *admin, const struct gw_sale_doc *doc,
+                          const struct gw_sale_state *state)
+{
+    return json_string(gw_sale_state_name(doc, state, ps_clock_wall_ms(admin->core->clock)));
+}
+
+static void command(struct gw_admin_visit *visit, enum order order)
+{
+    static const char *const actions[] = {"sale.pause", "sale.resume", "sale.end"};
+    const struct gw_control_sale *sale;
+    struct gw_sale_state state;
+    struct gw_sale_doc doc;
+
+    if (!gw_admin_only_reason(visit) || (sale = gw_admin_sale(visit)) == NULL ||
+        !gw_admin_matches(visit, sale->stored.state.version))
+        return;
+    state = sale->stored.state;
+    if (obeyed(&state, order)) {
+        say_sale(visit, sale);
+        return;
+    }
+    if (state.ended) {
+        gw_admin_no(visit, GW_V_ended, "a sale that has ended stays so");
+        return;
+    }
+    if (order == END)
+        state.ended = true;
+    else
+        state.paused = order == PAUSE;
+    if (gw_sale_doc_copy(&sale->stored.doc, &doc) < 0)
+        gw_admin_no(visit, GW_V_internal, "out of memory");
+    else
+        submit_sale(visit, sale, &doc, &state, actions[order],
+                    state_json(visit->admin, &doc, &sale->stored.state),
+                    state_json(visit->admin, &doc, &state));
+}
+
+void gw_admin_pause_sale(struct gw_admin_visit *visit)
+{
+    command(visit, PAUSE);
+}
+
+void gw_admin_resume_sale(struct gw_admin_visit *visit)
+{
+    command(visit, RESUME);
+}
+
+void gw_admin_end_sale(struct gw_admin_visit *visit)
+{
+    command(visit, END);
+}
