@@ -351,8 +351,8 @@ static void a_deep_pipeline_is_answered_whole(void **state)
 static void start_impatient(struct http_fixture *fixture)
 {
     http_fixture_init(fixture);
-    fixture->settings.head_timeout_ms = 150;
-    fixture->settings.body_timeout_ms = 200;
+    fixture->settings.head_timeout_ms = 400;
+    fixture->settings.body_timeout_ms = 300;
     fixture->settings.idle_timeout_ms = 100;
     http_fixture_start(fixture);
 }
@@ -429,14 +429,14 @@ static void a_trusted_proxy_may_be_idle_for_longer(void **state)
     char byte;
     (void)state;
     http_fixture_init(&fixture);
-    fixture.settings.head_timeout_ms = 50;
+    fixture.settings.head_timeout_ms = 400;
     fixture.settings.idle_timeout_ms = 1;
     fixture.settings.is_trusted = trust_all;
     http_fixture_start(&fixture);
     int fd = http_connect(&fixture);
     http_send_text(fd, GET("/x"));
     http_read(fd, false, &reply);
-    usleep(300000);
+    usleep(700000);
     assert_int_equal(recv(fd, &byte, 1, MSG_DONTWAIT), -1);
     http_send_text(fd, GET("/x"));
     http_read(fd, false, &reply);
