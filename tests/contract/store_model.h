@@ -7,7 +7,7 @@
 #include "inventory/store.h"
 
 #define MODEL_SKUS 3
-#define MODEL_ROWS 8192
+#define MODEL_ROWS 1024
 
 struct model_row {
     enum {

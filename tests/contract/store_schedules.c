@@ -10,8 +10,8 @@
 #include <stdlib.h>
 #include <time.h>
 
-#define SCHEDULES 8
-#define STEPS     3000
+#define SCHEDULES 60
+#define STEPS     400
 #define FAR       (INT64_C(1) << 50)
 
 struct run {
@@ -25,6 +25,7 @@ struct run {
     size_t wish_count;
     struct inv_reservation wishes[STEPS]; /* every one that was ever made, for trying it again */
     uint32_t adjust_count;
+    unsigned results[INV_FENCED + 1]; /* how often each was answered */
 };
 
 /* xorshift64*: small, and the same everywhere. */
@@ -80,6 +81,7 @@ static void step_reserve(struct run *run, bool again)
     assert_int_equal(inv_store_reserve(run->store, run->sale, wish, NULL, NULL, 0, &answer),
                      INV_DONE);
     check_answer(&answer, &want);
+    run->results[answer.result]++;
 }
 
 /* One of the newest orders or adjustments, or one that does not exist yet. */
@@ -87,14 +89,18 @@ static struct ps_uuid some_id(struct run *run)
 {
     uint8_t kind = (uint8_t)(1 + (below(run, 6) == 0));
     size_t count = kind == 1 ? run->wish_count : run->adjust_count;
-    size_t back = below(run, 40);
+    size_t back = below(run, 30);
     return numbered(kind, count > back ? count - back : count);
 }
 
 static void step_settle(struct run *run)
 {
+    /* Confirmed is final, so it is rare: else there would soon be nothing left to decide. */
+    static const enum inv_verdict verdicts[] = {
+        INV_ACCEPTED, INV_ACCEPTED, INV_ACCEPTED, INV_VOID,     INV_VOID,
+        INV_RELEASED, INV_RELEASED, INV_RELEASED, INV_RELEASED, INV_CONFIRMED};
     struct ps_uuid id = some_id(run);
-    enum inv_verdict verdict = below(run, 4);
+    enum inv_verdict verdict = verdicts[below(run, PS_ARRAY_LEN(verdicts))];
     model_settle(&run->model, &id, verdict);
     inv_store_settle(run->store, run->sale, &id, verdict);
 }
@@ -213,6 +219,7 @@ void store_schedules(struct inv_store *store, struct ps_clock_manual *now)
     struct run *run = malloc(sizeof *run);
     assert_non_null(run);
     print_message("PENSTOCK_TEST_SEED=%llu\n", (unsigned long long)seed);
+    unsigned results[INV_FENCED + 1] = {0};
     for (uint64_t i = 0; i < SCHEDULES; i++) {
         char name[16];
         (void)snprintf(name, sizeof name, "schedule%u", (unsigned)i);
@@ -230,6 +237,10 @@ void store_schedules(struct inv_store *store, struct ps_clock_manual *now)
             step(run);
             check_counts(run);
         }
+        for (size_t at = 0; at < PS_ARRAY_LEN(results); at++)
+            results[at] += run->results[at];
     }
+    for (size_t at = 0; at < PS_ARRAY_LEN(results); at++)
+        assert_true(results[at] > 0);
     free(run);
 }

@@ -183,9 +183,11 @@ static void an_order_id_of_somebody_else_is_refused(void **state)
     struct ps_uuid taken = id(1);
     buy(1, "ann", "k1");
     assert_int_equal(inv_store_reserve(store, sale, &r, NULL, NULL, 0, &answer), PS_E_CONFLICT);
+    buy(2, "bob", "k2");
+    assert_int_equal(inv_store_reserve(store, sale, &r, NULL, NULL, 0, &answer), PS_E_CONFLICT);
     assert_int_equal(inv_store_lower(store, sale, EPOCH, &taken, 0, 1, NULL, NULL, 0, &answer),
                      PS_E_CONFLICT);
-    assert_black(STOCK - 1, 1, 0, 0);
+    assert_black(STOCK - 2, 2, 0, 0);
 }
 
 static void a_used_key_is_a_duplicate_or_a_mismatch(void **state)
