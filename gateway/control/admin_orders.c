@@ -431,9 +431,11 @@ void gw_admin_order_batch(struct gw_admin_visit *visit)
     const json_t *confirm = id_list(&reader, "confirm"), *cancel = id_list(&reader, "cancel");
     size_t first = json_array_size(confirm), count = first + json_array_size(cancel);
     (void)ps_json_has(&reader, "reason");
-    if (reader.err == 0 && (count < 1 || count > BATCH_MAX))
-        ps_json_fault(&reader, "", "confirm and cancel together: 1 to %d orders", BATCH_MAX);
-    if (ps_json_done(&reader) < 0) {
+    err = ps_json_done(&reader);
+    if (err == 0 && (count < 1 || count > BATCH_MAX))
+        err = ps_fault(&fault, PS_E_INVALID, "", "confirm and cancel together: 1 to %d orders",
+                       BATCH_MAX);
+    if (err < 0) {
         gw_admin_fault(visit, GW_V_invalid, &fault);
         return;
     }

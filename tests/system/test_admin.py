@@ -1,0 +1,591 @@
+"""The admin listener over real HTTP: who may, what changes, and that each change is durable, in force
+at once, and written down."""
+import concurrent.futures
+import http.client
+import json
+import threading
+import time
+
+import pytest
+
+from penstock import Answer, Gateway, call, raw, rfc3339, wait_until
+
+
+@pytest.fixture(scope="module")
+def gateway():
+    with Gateway() as one:
+        one.no_limits()
+        yield one
+
+
+def token(gateway, role, **members):
+    answer = gateway.admin("POST", "/admin/v1/tokens", {"role": role, **members})
+    assert answer.status == 201, answer
+    return answer.json
+
+
+def document(stock=10, **members):
+    return {"opens_at": rfc3339(3600), "skus": [{"sku": "phone", "stock": stock}], **members}
+
+
+def together(count, work):
+    with concurrent.futures.ThreadPoolExecutor(count) as pool:
+        return list(pool.map(work, range(count)))
+
+
+# --- Who may. ---
+
+def test_nothing_but_probes_and_metrics_is_open_without_a_token(gateway):
+    for path in ("/livez", "/readyz", "/readyz?verbose", "/metrics"):
+        assert call(gateway.admin_port, "GET", path).status == 200, path
+    for method, path in (("GET", "/admin/v1/sales"), ("PUT", "/admin/v1/limits/user"), ("GET", "/nothing"),
+                         ("POST", "/admin/v1/drain"), ("OPTIONS", "/admin/v1/sales")):
+        answer = call(gateway.admin_port, method, path)
+        assert answer.status == 401 and answer.headers["www-authenticate"] == "Bearer", path
+        assert answer.code == "unauthenticated"
+
+
+def test_metrics_need_a_token_when_they_are_not_open():
+    with Gateway(settings={"admin": {"metrics_open": False}}) as one:
+        assert call(one.admin_port, "GET", "/metrics").status == 401
+        assert one.admin("GET", "/metrics").status == 200
+
+
+def test_a_role_may_what_it_may_and_no_more(gateway):
+    viewer, operator = token(gateway, "viewer")["token"], token(gateway, "operator")["token"]
+    assert gateway.admin("GET", "/admin/v1/limits/user", token=viewer).status == 200
+    refused = gateway.admin("PUT", "/admin/v1/blocklist/users/x", token=viewer)
+    assert (refused.status, refused.code) == (403, "forbidden")
+    assert gateway.admin("PUT", "/admin/v1/blocklist/users/x", token=operator).status == 201
+    assert gateway.admin("DELETE", "/admin/v1/blocklist/users/x", token=operator).status == 204
+    for method, path in (("GET", "/admin/v1/tokens"), ("POST", "/admin/v1/drain")):
+        assert gateway.admin(method, path, token=operator).status == 403
+
+
+def test_a_token_works_until_it_is_removed_and_its_secret_is_shown_once(gateway):
+    made = token(gateway, "viewer", note="for a day", expires_at=rfc3339(86400))
+    assert made["token"].startswith("pst_") and made["note"] == "for a day"
+    assert gateway.admin("GET", "/admin/v1/sales", token=made["token"]).status == 200
+    listed = gateway.admin("GET", "/admin/v1/tokens")
+    assert made["id"] in [t["id"] for t in listed.json["tokens"]] and made["token"] not in listed.text
+    assert made["token"] not in (gateway.state / "tokens.json").read_text()
+    assert gateway.admin("DELETE", f"/admin/v1/tokens/{made['id']}").status == 204
+    assert gateway.admin("GET", "/admin/v1/sales", token=made["token"]).status == 401
+    assert gateway.admin("DELETE", f"/admin/v1/tokens/{made['id']}").status == 404
+
+
+def test_a_token_expires(gateway):
+    made = token(gateway, "viewer", expires_at=rfc3339(0.7))
+    assert gateway.admin("GET", "/admin/v1/sales", token=made["token"]).status == 200
+    wait_until(lambda: gateway.admin("GET", "/admin/v1/sales", token=made["token"]).status == 401, every=0.2)
+
+
+def test_the_last_lasting_admin_token_stays(gateway):
+    answer = gateway.admin("DELETE", "/admin/v1/tokens/first")
+    assert (answer.status, answer.code) == (409, "conflict")
+    assert gateway.admin("GET", "/admin/v1/tokens").status == 200
+
+
+@pytest.mark.parametrize("body, pointer", [
+    ({"role": "king"}, "/role"), ({}, "/role"), ({"role": "viewer", "expires_at": "2020-01-01T00:00:00Z"}, "/expires_at"),
+    ({"role": "viewer", "nota": "x"}, "/nota"), ({"role": "viewer", "reason": 7}, "/reason")])
+def test_a_bad_token_request_is_refused_by_member(gateway, body, pointer):
+    before = gateway.admin("GET", "/admin/v1/tokens").json
+    answer = gateway.admin("POST", "/admin/v1/tokens", body)
+    assert (answer.status, answer.code, answer.json["pointer"]) == (422, "invalid", pointer), answer
+    assert gateway.admin("GET", "/admin/v1/tokens").json == before
+
+
+def test_wrong_tokens_lock_their_address_and_no_other():
+    def ask(port, source, secret):
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10, source_address=(source, 0))
+        connection.request("GET", "/admin/v1/sales", headers={"Authorization": "Bearer " + secret})
+        response = connection.getresponse()
+        answer = Answer(response, response.read())
+        connection.close()
+        return answer
+
+    with Gateway() as one:
+        wrong = [ask(one.admin_port, "127.0.0.2", "pst_" + "x" * 43) for _ in range(10)]
+        assert {a.status for a in wrong} == {401}
+        locked = ask(one.admin_port, "127.0.0.2", one.token)
+        assert (locked.status, locked.code) == (429, "admin_rate") and int(locked.headers["retry-after"]) >= 1
+        assert ask(one.admin_port, "127.0.0.1", one.token).status == 200
+
+
+def test_only_known_hosts_are_served():
+    with Gateway(settings={"admin": {"hosts": ["Ops.example"]}}) as one:
+        def status(host, path="/admin/v1/sales"):
+            return one.admin("GET", path, headers={"Host": host}).status
+        for host in ("localhost", "LOCALHOST:1", "127.0.0.1", "[::1]:9090", "ops.example:443"):
+            assert status(host) == 200, host
+        for host in ("evil.example", "127.0.0.2", "localhost.evil.example", "[::2]"):
+            assert status(host) == 421, host
+        assert status("evil.example", "/metrics") == 421
+        assert status("evil.example", "/livez") == 200
+
+
+def test_paths_and_methods(gateway):
+    assert gateway.admin("GET", "/admin/v1/nothing").status == 404
+    assert gateway.admin("GET", "/admin/v1/sales/").status == 404
+    wrong = gateway.admin("PATCH", "/admin/v1/sales/x")
+    assert wrong.status == 405 and wrong.headers["allow"] == "GET, HEAD, PUT, DELETE, OPTIONS"
+    options = gateway.admin("OPTIONS", "/admin/v1/orders:batch")
+    assert options.status == 204 and options.headers["allow"] == "POST, OPTIONS"
+    head = gateway.admin("HEAD", "/admin/v1/limits/user")
+    assert head.status == 200 and head.text == "" and int(head.headers["content-length"]) > 0
+
+
+@pytest.mark.parametrize("body, headers, status", [
+    (b"{", {"Content-Type": "application/json"}, 422),
+    (b'{"delta":1,"delta":2}', {"Content-Type": "application/json"}, 422),
+    (b"[]", {"Content-Type": "application/json"}, 422),
+    (b"", {}, 422),
+    (b"{}", {"Content-Type": "text/plain"}, 415),
+    (b" " * 1100000, {"Content-Type": "application/json"}, 413)])
+def test_a_bad_body_is_refused(gateway, body, headers, status):
+    assert gateway.admin("PUT", "/admin/v1/limits/user", body, headers).status == status
+
+
+# --- Sales. ---
+
+def test_a_sale_is_created_once_and_changed_only_by_its_version(gateway):
+    path = "/admin/v1/sales/versions"
+    made = gateway.admin("PUT", path, document())
+    assert made.status == 201 and made.headers["etag"] == '"1"' and made.headers["location"] == path
+    assert made.json["state"] == "scheduled" and made.json["skus"][0]["available"] == 10
+    assert (gateway.admin("PUT", path, document(11)).code) == "precondition_required"
+    assert (gateway.admin("PUT", path, document(11), {"If-Match": '"7"'}).code) == "precondition_failed"
+    assert (gateway.admin("PUT", path, document(11), {"If-Match": 'W/"1"'}).code) == "precondition_failed"
+    changed = gateway.admin("PUT", path, document(11), {"If-Match": '"1"'})
+    assert changed.status == 200 and changed.headers["etag"] == '"2"' and changed.json["skus"][0]["stock"] == 11
+    assert gateway.admin("PUT", "/admin/v1/sales/none", document(), {"If-Match": '"1"'}).status == 412
+    assert path.split("/")[-1] in [s["sale"] for s in gateway.admin("GET", "/admin/v1/sales").json["sales"]]
+    assert gateway.admin("DELETE", path).status == 204
+    assert gateway.admin("GET", path).status == 404
+
+
+@pytest.mark.parametrize("change, pointer", [
+    ({"opens_at": "tomorrow"}, "/opens_at"), ({"opens_at": "2030-01-01T00:00:00"}, "/opens_at"),
+    ({"skus": []}, "/skus"), ({"skus": [{"sku": "a", "stock": -1}]}, "/skus/0/stock"),
+    ({"skus": [{"sku": "a", "stock": 1.5}]}, "/skus/0/stock"), ({"skus": [{"sku": "a b", "stock": 1}]}, "/skus/0/sku"),
+    ({"per_user_cap": 0}, "/per_user_cap"), ({"ticket": True}, "/ticket"), ({"per_user_cpa": 1}, "/per_user_cpa"),
+    ({"state": "open"}, "/state"), ({"reservation_ttl_s": 1}, "/reservation_ttl_s"), ({"reason": "x" * 257}, "/reason")])
+def test_a_bad_sale_is_refused_by_member_and_nothing_changes(gateway, change, pointer):
+    answer = gateway.admin("PUT", "/admin/v1/sales/bad", document(**change))
+    assert (answer.status, answer.code, answer.json["pointer"]) == (422, "invalid", pointer), answer
+    assert gateway.admin("GET", "/admin/v1/sales/bad").status == 404
+
+
+def test_an_unknown_member_names_the_nearest(gateway):
+    answer = gateway.admin("PUT", "/admin/v1/sales/bad", document(per_user_cpa=1))
+    assert "per_user_cap" in answer.json["detail"]
+    assert gateway.admin("PUT", "/admin/v1/sales/b%20d", document()).status == 422
+
+
+def test_a_sale_can_be_bought_from_when_its_creation_is_answered(gateway):
+    for i in range(5):
+        name = gateway.make_sale(stock=1, wait=False)
+        assert gateway.buy(name, "first").status == 202
+        assert gateway.sale(name)["state"] == "open"
+
+
+def test_of_two_operators_who_change_the_same_version_one_wins(gateway):
+    gateway.admin("PUT", "/admin/v1/sales/contested", document())
+    answers = together(12, lambda i: gateway.admin("PUT", "/admin/v1/sales/contested", document(20 + i), {"If-Match": '"1"'}))
+    assert sorted(a.status for a in answers) == [200] + [412] * 11
+    won = next(a for a in answers if a.status == 200)
+    assert gateway.sale("contested")["skus"] == won.json["skus"] and gateway.sale("contested")["version"] == 2
+
+
+def test_of_many_who_create_the_same_sale_one_wins(gateway):
+    answers = together(8, lambda i: gateway.admin("PUT", "/admin/v1/sales/born", document(i + 1)))
+    assert sorted(a.status for a in answers) == [201] + [428] * 7
+
+
+def test_an_opened_sale_changes_only_what_may_change(gateway):
+    name = gateway.make_sale(stock=5)
+    skus = [{"sku": "phone", "stock": 6}]
+    answer = gateway.change_sale(name, skus=skus)
+    assert (answer.status, answer.code, answer.json["pointer"]) == (409, "use_adjust", "/skus/0/stock")
+    answer = gateway.change_sale(name, opens_at=rfc3339(60))
+    assert (answer.status, answer.code, answer.json["pointer"]) == (409, "conflict", "/opens_at")
+    assert gateway.change_sale(name, skus=[{"sku": "pad", "stock": 1}]).status == 409
+    assert gateway.change_sale(name, rehearsal=True).status == 409
+    assert gateway.change_sale(name, per_user_cap=3, attributes={"a": 1}).status == 200
+    assert gateway.sale(name)["per_user_cap"] == 3
+    assert gateway.buy(name, "u", quantity=3).status == 202
+    answer = gateway.admin("DELETE", f"/admin/v1/sales/{name}")
+    assert (answer.status, answer.code) == (409, "sale_has_orders")
+
+
+def test_pause_resume_and_end_are_in_force_at_once_and_may_be_repeated(gateway):
+    name = gateway.make_sale(stock=5)
+    path = f"/admin/v1/sales/{name}"
+    for _ in range(2):
+        assert gateway.admin("POST", path + "/pause", {"reason": "stop"}).json["state"] == "paused"
+    assert gateway.buy(name, "a").code == "paused"
+    version = gateway.sale(name)["version"]
+    assert gateway.admin("POST", path + "/resume", headers={"If-Match": '"1"'}).status == 412
+    assert gateway.admin("POST", path + "/resume").json["version"] == version + 1
+    assert gateway.buy(name, "a").status == 202
+    assert gateway.admin("POST", path + "/pause", {"why": "x"}).json["pointer"] == "/why"
+    for _ in range(2):
+        assert gateway.admin("POST", path + "/end").json["state"] == "ended"
+    assert gateway.buy(name, "b").code == "ended"
+    answer = gateway.admin("POST", path + "/resume")
+    assert (answer.status, answer.code) == (409, "ended")
+    order = gateway.buy(name, "a").json["order_id"]
+    assert gateway.admin("POST", f"/admin/v1/orders/{order}/confirm").status == 200
+    assert gateway.sale(name)["state"] == "archived"
+    assert gateway.admin("POST", "/admin/v1/sales/none/end").status == 404
+
+
+def test_a_deleted_name_is_free_and_a_used_one_is_not(gateway):
+    for _ in range(2):
+        assert gateway.admin("PUT", "/admin/v1/sales/again", document()).status == 201
+        assert gateway.admin("DELETE", "/admin/v1/sales/again", {"reason": "typo"}).status == 204
+
+
+# --- Stock. ---
+
+def test_an_adjustment_counts_once_whoever_repeats_it(gateway):
+    name = gateway.make_sale(stock=1)
+    path = f"/admin/v1/sales/{name}/skus/phone/adjust"
+    assert gateway.buy(name, "a").status == 202 and gateway.buy(name, "b").code == "sold_out"
+    bodies = together(8, lambda i: gateway.admin("POST", path, {"delta": 2, "adjust_id": "more", "reason": "found some"}))
+    assert {a.status for a in bodies} <= {200, 409} and any(a.status == 200 for a in bodies)
+    assert {a.code for a in bodies if a.status == 409} <= {"idempotency_in_progress"}
+    again = gateway.admin("POST", path, {"delta": 2, "adjust_id": "more"})
+    assert again.status == 200 and again.json["adjustments"] == 3 and again.json["available"] == 2
+    assert gateway.buy(name, "b").status == 202
+    assert gateway.admin("POST", path, {"delta": 3, "adjust_id": "more"}).code == "conflict"
+    too_low = gateway.admin("POST", path, {"delta": -2, "adjust_id": "less"})
+    assert too_low.status == 409 and "only 1 units" in too_low.json["detail"]
+    lowered = gateway.admin("POST", path, {"delta": -1, "adjust_id": "less"})
+    assert lowered.status == 200 and lowered.json["available"] == 0 and lowered.json["in_doubt"] == 0
+    assert gateway.buy(name, "c").code == "sold_out"
+    gateway.assert_books(name)
+
+
+@pytest.mark.parametrize("body, pointer", [
+    ({"delta": 0, "adjust_id": "a"}, "/delta"), ({"delta": 1.5, "adjust_id": "a"}, "/delta"), ({"delta": 1}, "/adjust_id"),
+    ({"delta": 1, "adjust_id": "a b"}, "/adjust_id"), ({"delta": 1, "adjust_id": "a", "sku": "x"}, "/sku"),
+    ({"delta": 2**53, "adjust_id": "a"}, "/delta")])
+def test_a_bad_adjustment_is_refused_by_member(gateway, body, pointer):
+    name = gateway.make_sale()
+    answer = gateway.admin("POST", f"/admin/v1/sales/{name}/skus/phone/adjust", body)
+    assert (answer.status, answer.json["pointer"]) == (422, pointer), answer
+
+
+def test_an_adjustment_needs_an_open_sale_and_its_sku(gateway):
+    gateway.admin("PUT", "/admin/v1/sales/later", document())
+    body = {"delta": 1, "adjust_id": "a"}
+    assert gateway.admin("POST", "/admin/v1/sales/later/skus/phone/adjust", body).code == "conflict"
+    assert gateway.admin("POST", "/admin/v1/sales/later/skus/pad/adjust", body).status == 404
+    assert gateway.admin("POST", "/admin/v1/sales/none/skus/phone/adjust", body).status == 404
+
+
+# --- Limits and blocklist. ---
+
+RULE = {"algorithm": "fixed_window", "key": "user", "rate": 1, "period_s": 3600, "applies_to": ["order"]}
+
+
+def test_a_limit_is_in_force_at_once_and_reads_back_as_it_may_be_written(gateway):
+    name = gateway.make_sale(per_user_cap=5)
+    rule = {**RULE, "sale": name}
+    made = gateway.admin("PUT", "/admin/v1/limits/tight", rule)
+    assert made.status == 201
+    assert gateway.buy(name, "a").status == 202 and gateway.buy(name, "a").code == "user_rate"
+    read = gateway.admin("GET", "/admin/v1/limits/tight")
+    assert read.json == made.json and read.headers["etag"] == made.headers["etag"]
+    shadow = gateway.admin("PUT", "/admin/v1/limits/tight", {**read.json, "mode": "shadow", "reason": "trial"},
+                           {"If-Match": read.headers["etag"]})
+    assert shadow.status == 200
+    assert gateway.admin("PUT", "/admin/v1/limits/tight", rule, {"If-Match": read.headers["etag"]}).status == 412
+    assert gateway.buy(name, "a").status == 202
+    assert "tight" in gateway.admin("GET", "/admin/v1/limits").json["limits"]
+    assert gateway.admin("DELETE", "/admin/v1/limits/tight").status == 204
+    assert gateway.admin("GET", "/admin/v1/limits/tight").status == 404
+    assert gateway.admin("DELETE", "/admin/v1/limits/user").code == "conflict"
+
+
+@pytest.mark.parametrize("change, pointer", [
+    ({"algorithm": "magic"}, "/algorithm"), ({"rate": 0}, "/rate"), ({"rate": "5"}, "/rate"), ({"mod": "off"}, "/mod"),
+    ({"applies_to": []}, "/applies_to"), ({"key": "planet"}, "/key"), ({"max_wait_ms": 5}, "/max_wait_ms")])
+def test_a_bad_limit_is_refused_by_member_and_nothing_changes(gateway, change, pointer):
+    before = gateway.admin("GET", "/admin/v1/limits").json
+    answer = gateway.admin("PUT", "/admin/v1/limits/user", {**RULE, **change})
+    assert (answer.status, answer.code, answer.json["pointer"]) == (422, "invalid", pointer), answer
+    assert gateway.admin("GET", "/admin/v1/limits").json == before
+
+
+def test_a_user_is_blocked_for_a_time_or_for_good(gateway):
+    name = gateway.make_sale(stock=50)
+    path = "/admin/v1/blocklist/users/b%C3%B6se%2F1"
+    user = "böse/1".encode().decode("latin-1")
+    made = gateway.admin("PUT", path, {"ttl_s": 1, "reason": "a bot"})
+    assert made.status == 201 and made.json["user"] == "böse/1" and made.json["reason"] == "a bot"
+    assert gateway.buy(name, user).code == "blocked"
+    wait_until(lambda: gateway.buy(name, user).status == 202, timeout=5)
+    assert gateway.admin("GET", path).status == 404
+    assert gateway.admin("PUT", path).json["until"] is None
+    assert gateway.buy(name, user).code == "blocked"
+    assert [b["user"] for b in gateway.admin("GET", "/admin/v1/blocklist").json["users"]] == ["böse/1"]
+    assert gateway.admin("DELETE", path).status == 204
+    assert gateway.admin("DELETE", path).status == 404
+    assert gateway.buy(name, user).status == 202
+
+
+def test_a_range_of_addresses_is_blocked(gateway):
+    name = gateway.make_sale(stock=50)
+    made = gateway.admin("PUT", "/admin/v1/blocklist/ips/203.0.113.0-24", {"reason": "a farm"})
+    assert made.status == 201 and made.json["range"] == "203.0.113.0/24"
+    assert gateway.admin("PUT", "/admin/v1/blocklist/ips/2001%3adb8::-32").json["range"] == "2001:db8::/32"
+    for address, status in (("203.0.113.77", 403), ("203.0.114.1", 202), ("2001:db8:1::1", 403), ("2001:db9::1", 202)):
+        answer = gateway.buy(name, address, headers={"X-Forwarded-For": address})
+        assert answer.status == status, (address, answer)
+    for bad in ("203.0.113.1-24", "203.0.113.0-33", "host-24", "-", "%zz"):
+        assert gateway.admin("PUT", f"/admin/v1/blocklist/ips/{bad}").status == 422, bad
+    assert gateway.admin("PUT", "/admin/v1/blocklist/users/a", {"ttl_s": 0}).json["pointer"] == "/ttl_s"
+    for name in ("203.0.113.0-24", "2001:db8::-32"):
+        assert gateway.admin("DELETE", f"/admin/v1/blocklist/ips/{name}").status == 204
+
+
+def test_many_changes_at_once_all_come_into_force(gateway):
+    answers = together(40, lambda i: gateway.admin("PUT", f"/admin/v1/blocklist/users/crowd-{i}"))
+    assert {a.status for a in answers} == {201}
+    assert len({a.headers["etag"] for a in answers}) == 40
+    answers = together(40, lambda i: gateway.admin("DELETE", f"/admin/v1/blocklist/users/crowd-{i}"))
+    assert {a.status for a in answers} == {204}
+
+
+# --- Orders. ---
+
+def buy(gateway, name, user):
+    answer = gateway.buy(name, user)
+    assert answer.status == 202 and answer.json["state"] == "accepted", answer
+    return answer.json["order_id"]
+
+
+def test_confirm_and_cancel_are_final_and_may_be_asked_again(gateway):
+    name = gateway.make_sale(stock=2)
+    kept, given = buy(gateway, name, "a"), buy(gateway, name, "b")
+    for _ in range(2):
+        answer = gateway.admin("POST", f"/admin/v1/orders/{kept}/confirm", {"reason": "paid"})
+        assert answer.status == 200 and answer.json["state"] == "confirmed" and answer.json["user"] == "a"
+        answer = gateway.admin("POST", f"/admin/v1/orders/{given}/cancel")
+        assert answer.status == 200 and (answer.json["state"], answer.json["reason"]) == ("released", "cancelled")
+    assert gateway.admin("POST", f"/admin/v1/orders/{kept}/cancel").code == "order_confirmed"
+    assert gateway.admin("POST", f"/admin/v1/orders/{given}/confirm").code == "order_cancelled"
+    assert gateway.buy(name, "c").status == 202
+    assert gateway.public("GET", f"/v1/orders/{kept}", user="a").json["state"] == "confirmed"
+    gateway.assert_books(name)
+
+
+def test_an_unknown_order_is_not_found(gateway):
+    unknown = "0190a1fe-0000-7000-8000-000000000000"
+    for method, path in (("GET", unknown), ("POST", unknown + "/confirm"), ("POST", unknown + "/cancel"), ("GET", "x"), ("POST", "x/confirm")):
+        assert gateway.admin(method, "/admin/v1/orders/" + path).status == 404, path
+
+
+def test_a_payment_after_expiry_gets_a_clear_no_and_the_unit_is_sold_again(gateway):
+    name = gateway.make_sale(stock=1, reservation_ttl_s=5)
+    order = buy(gateway, name, "late")
+    wait_until(lambda: gateway.admin("GET", f"/admin/v1/orders/{order}").json["state"] == "released", timeout=15, every=0.2)
+    answer = gateway.admin("POST", f"/admin/v1/orders/{order}/confirm")
+    assert (answer.status, answer.code) == (409, "order_expired")
+    assert gateway.admin("POST", f"/admin/v1/orders/{order}/cancel").json["reason"] == "expired"
+    buy(gateway, name, "next")
+    gateway.assert_books(name)
+
+
+def test_a_batch_answers_each_order_in_order(gateway):
+    name = gateway.make_sale(stock=300)
+    ids = [buy(gateway, name, f"u{i}") for i in range(60)]
+    unknown = "0190a1fe-0000-7000-8000-000000000000"
+    body = {"confirm": ids[:40] + [unknown, ids[0]], "cancel": ids[30:], "reason": "settled"}
+    results = gateway.admin("POST", "/admin/v1/orders:batch", body).json["results"]
+    assert [r["order_id"] for r in results] == body["confirm"] + body["cancel"]
+    assert [r["status"] for r in results] == [200] * 40 + [404, 200] + [409] * 10 + [200] * 20
+    assert results[42]["code"] == "order_confirmed" and results[-1]["state"] == "released"
+    assert gateway.admin("POST", "/admin/v1/orders:batch", body).json["results"] == results
+    sku = gateway.sale(name)["skus"][0]
+    assert (sku["confirmed"], sku["held"], sku["available"]) == (40, 0, 260)
+    gateway.assert_books(name)
+
+
+@pytest.mark.parametrize("body, pointer", [
+    ({}, ""), ({"confirm": "x"}, "/confirm"), ({"confirm": ["x"]}, "/confirm/0"), ({"cancel": [1]}, "/cancel/0"),
+    ({"confirm": [], "accept": []}, "/accept"), ({"confirm": ["0190a1fe-0000-7000-8000-000000000000"] * 1001}, "")])
+def test_a_bad_batch_is_refused_by_member(gateway, body, pointer):
+    answer = gateway.admin("POST", "/admin/v1/orders:batch", body)
+    assert (answer.status, answer.json.get("pointer")) == (422, pointer), answer
+
+
+def test_orders_and_records_leave_page_by_page(gateway):
+    name, other = gateway.make_sale(stock=100), gateway.make_sale(stock=100)
+    ids = []
+    for i in range(25):
+        ids.append(buy(gateway, name, f"u{i}"))
+        buy(gateway, other, f"u{i}")
+    gateway.admin("POST", "/admin/v1/orders:batch", {"confirm": ids[:5], "cancel": ids[5:8]})
+
+    def pages(path, limit):
+        found, after = [], 0
+        while True:
+            answer = gateway.admin("GET", f"{path}after={after}&limit={limit}")
+            assert answer.status == 200 and answer.headers["content-type"] == "application/x-ndjson", answer
+            found += answer.lines()
+            after = int(answer.headers["penstock-last-seq"])
+            if len(answer.lines()) < limit:
+                return found
+
+    assert [o["order_id"] for o in pages(f"/admin/v1/orders?sale={name}&", 7)] == ids
+    assert len(pages(f"/admin/v1/orders?sale={name}&state=confirmed&", 2)) == 5
+    assert {o["reason"] for o in pages(f"/admin/v1/orders?state=released&sale={name}&", 2)} == {"cancelled"}
+    both = pages("/admin/v1/orders?user=u3&", 1)
+    assert {name, other} <= {o["sale"] for o in both}
+    assert [o["seq"] for o in both] == sorted(o["seq"] for o in both)
+    records = pages(f"/admin/v1/sales/{name}/log?", 6)
+    assert len(records) == 2 + 25 + 8 and {r["sale"] for r in records} == {name}
+    assert [r["seq"] for r in records] == sorted(r["seq"] for r in records)
+
+
+@pytest.mark.parametrize("path", [
+    "/admin/v1/orders?limit=0", "/admin/v1/orders?limit=1001", "/admin/v1/orders?after=-1", "/admin/v1/orders?sales=x",
+    "/admin/v1/orders?state=pending", "/admin/v1/orders?limit=1&limit=2", "/admin/v1/orders?user=%zz", "/admin/v1/audit-log?limit=x"])
+def test_a_bad_query_is_refused(gateway, path):
+    answer = gateway.admin("GET", path)
+    assert (answer.status, answer.code) == (422, "invalid"), answer
+
+
+# --- Seeing. ---
+
+def test_a_running_sale_is_audited_while_buyers_buy(gateway):
+    name = gateway.make_sale(stock=2000, per_user_cap=1)
+    stop = threading.Event()
+    bought = []
+
+    def buyers(n):
+        connection = http.client.HTTPConnection("127.0.0.1", gateway.port, timeout=10)
+        i = 0
+        while not stop.is_set():
+            connection.request("POST", f"/v1/sales/{name}/orders", '{"sku":"phone"}',
+                               {"Content-Type": "application/json", "X-User-Id": f"buyer-{n}-{i}"})
+            answer = json.loads(connection.getresponse().read())
+            i += 1
+            if answer.get("state") == "accepted":
+                bought.append(answer["order_id"])
+                if i % 3 == 0:
+                    gateway.admin("POST", f"/admin/v1/orders/{answer['order_id']}/{'confirm' if i % 2 else 'cancel'}")
+
+    threads = [threading.Thread(target=buyers, args=(n,)) for n in range(6)]
+    for thread in threads:
+        thread.start()
+    try:
+        seqs = []
+        for _ in range(10):
+            reports = together(4, lambda i: gateway.assert_books(name))
+            seqs.append(max(r["seq"] for r in reports))
+            sku = reports[0]["skus"][0]
+            assert sku["counter_available"] == sku["available"]
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join()
+    assert seqs == sorted(seqs) and seqs[-1] > seqs[0]
+    assert len(gateway.orders(name)) == len(bought)
+    gateway.assert_books(name)
+
+
+def test_a_sale_without_a_counter_has_no_audit(gateway):
+    gateway.admin("PUT", "/admin/v1/sales/unopened", document())
+    assert gateway.admin("GET", "/admin/v1/sales/unopened/audit").code == "conflict"
+    assert gateway.admin("GET", "/admin/v1/sales/none/audit").status == 404
+
+
+def test_every_change_is_written_down_with_who_and_why(gateway):
+    made = token(gateway, "operator", note="jo")
+    secret, who = made["token"], made["id"]
+    name = gateway.make_sale(stock=5)
+    order, other = buy(gateway, name, "a"), buy(gateway, name, "b")
+    last = gateway.admin("GET", "/admin/v1/audit-log?limit=1").lines()[0]["seq"]
+    do = [("POST", f"/admin/v1/sales/{name}/pause", "sale.pause"), ("POST", f"/admin/v1/sales/{name}/resume", "sale.resume"),
+          ("PUT", "/admin/v1/blocklist/users/zoe", "block.user"), ("DELETE", "/admin/v1/blocklist/users/zoe", "unblock.user"),
+          ("PUT", "/admin/v1/limits/extra", "limit.put"), ("DELETE", "/admin/v1/limits/extra", "limit.delete"),
+          ("POST", f"/admin/v1/sales/{name}/skus/phone/adjust", "stock.adjust"),
+          ("POST", f"/admin/v1/orders/{order}/confirm", "order.confirm"), ("POST", f"/admin/v1/orders/{other}/cancel", "order.cancel"),
+          ("POST", f"/admin/v1/sales/{name}/end", "sale.end")]
+    for i, (method, path, action) in enumerate(do):
+        body = {"reason": f"because {i}"}
+        if action == "limit.put":
+            body.update(RULE)
+        if action == "stock.adjust":
+            body.update(delta=-1, adjust_id="x")
+        assert gateway.admin(method, path, body, token=secret).status in (200, 201, 204), path
+    refused = gateway.admin("PUT", "/admin/v1/limits/extra", {"reason": "never"}, token=secret)
+    assert refused.status == 422
+    lines = gateway.admin("GET", f"/admin/v1/audit-log?after={last}").lines()
+    assert [line["seq"] for line in lines] == list(range(last + 1, last + 1 + len(do)))
+    for i, (line, (_, _, action)) in enumerate(zip(lines, do)):
+        assert (line["who"], line["action"], line["why"], line["peer"]) == (who, action, f"because {i}", "127.0.0.1")
+        assert line["from"] is not None or line["to"] is not None
+    assert lines[0]["from"] == "open" and lines[0]["to"] == "paused"
+    logged = [json.loads(line) for line in gateway.log_path.read_text().splitlines()]
+    logged = [line for line in logged if line["event"] == "admin_change" and line["who"] == who]
+    assert [line["why"] for line in logged] == [f"because {i}" for i in range(len(do))]
+
+
+def test_metrics_tell_of_the_log(gateway):
+    text = call(gateway.admin_port, "GET", "/metrics")
+    assert text.headers["content-type"].startswith("text/plain; version=0.0.4")
+    values = dict(line.rsplit(" ", 1) for line in text.text.splitlines() if not line.startswith("#"))
+    assert int(values['penstock_log_records_total{outcome="landed"}']) > 0
+    assert int(values["penstock_log_commits_total"]) > 0 and values["penstock_log_available"] == "1"
+    assert int(values["penstock_admin_changes_total"]) > 0
+    assert abs(int(values["penstock_start_time_seconds"]) - time.time()) < 600
+
+
+def test_the_operators_readyz_says_more(gateway):
+    answer = gateway.admin("GET", "/readyz?verbose")
+    assert "[+]log ok" in answer.text and "backlog" in answer.text
+
+
+# --- Lasting. ---
+
+def test_all_that_was_answered_survives_a_kill():
+    with Gateway() as one:
+        one.no_limits()
+        name = one.make_sale(stock=3)
+        secret = token(one, "viewer")["token"]
+        one.admin("PUT", "/admin/v1/limits/extra", RULE)
+        one.admin("PUT", "/admin/v1/blocklist/users/zoe")
+        one.admin("POST", f"/admin/v1/sales/{name}/skus/phone/adjust", {"delta": 4, "adjust_id": "a"})
+        order = buy(one, name, "kim")
+        one.admin("POST", f"/admin/v1/orders/{order}/confirm")
+        one.admin("POST", f"/admin/v1/sales/{name}/pause")
+        sale, lines = one.sale(name), one.admin("GET", "/admin/v1/audit-log").lines()
+        one.kill()
+        one.start()
+        assert one.sale(name) == sale
+        assert one.admin("GET", "/admin/v1/audit-log").lines() == lines
+        assert one.admin("GET", "/admin/v1/limits/extra", token=secret).status == 200
+        assert one.admin("GET", "/admin/v1/blocklist/users/zoe").status == 200
+        assert one.admin("POST", f"/admin/v1/orders/{order}/cancel").code == "order_confirmed"
+        again = one.admin("POST", f"/admin/v1/sales/{name}/skus/phone/adjust", {"delta": 4, "adjust_id": "a"})
+        assert again.status == 200 and again.json["adjustments"] == 7
+        one.assert_books(name)
+
+
+def test_drain_ends_the_process_well():
+    with Gateway() as one:
+        answer = one.admin("POST", "/admin/v1/drain", {"reason": "new version"})
+        assert answer.status == 202 and answer.json == {"draining": True}
+        assert one.process.wait(20) == 0
+
+
+def test_many_slow_clients_do_not_stop_the_listener(gateway):
+    answers = together(60, lambda i: raw(gateway.admin_port, b"GET /livez HTTP/1.1\r\nHost: localhost\r\n", timeout=0.5) or b"")
+    assert len(answers) == 60
+    assert gateway.admin("GET", "/admin/v1/sales").status == 200
