@@ -277,7 +277,10 @@ static void an_order_id_used_for_two_orders_is_found(void **state)
     struct oq_event event = accepted(1, 5, "alice", "", 1);
     event.pay_by_ms++;
     put(&log, event);
-    assert_verdict(&log, "duplicate_id duplicate_id duplicate_id duplicate_id");
+    event = accepted(1, 5, "alice", "", 1);
+    event.reserved_at_ms++;
+    put(&log, event);
+    assert_verdict(&log, "duplicate_id duplicate_id duplicate_id duplicate_id duplicate_id");
 }
 
 /* A record that only the auditor's fold takes in: from then on the fold is wrong. */
@@ -436,7 +439,11 @@ static void units_at_rest_above_stock_or_cap_are_found_in_several_partitions(voi
     event.order_id = id_of(4);
     event.sku_cap = 3;
     put_in(&log, 0, event);
-    put_in(&log, 0, adjusted("adjust:sale/more", 2, 5));
+    put_in(&log, 0, adjusted("adjust:sale/more", 3, 5));
+    assert_report(report(&log, NULL, 0), "");
+    event.order_id = id_of(5);
+    event.sku_cap = 0; /* lifted */
+    put_in(&log, 1, event);
     assert_verdict(&log, "");
 }
 

@@ -434,6 +434,8 @@ static void a_missing_or_wrong_member_is_named(void **state)
                        "/at");
     assert_undecodable(
         FENCE("\"epoch\":1,\"gateway\":\"g\t\",\"partitions\":1,\"first\":true," TAIL), "");
+    assert_undecodable(
+        FENCE("\"epoch\":1,\"gateway\":\"g\",\"partitions\":1,\"first\":true," TAIL) "x", "");
     assert_undecodable("{\"type\":\"penstock.order.confirmed.v1\",\"order_id\":\"x\"," TAIL "}",
                        "/order_id");
 }
