@@ -1,6 +1,7 @@
 /* Status pages are what a sale's whole audience asks for, so an answer is one prepared buffer: head
- * and body are made once for all who ask in the same 100 ms. The body holds no server time, because
- * that would change the strong ETag with every build; clients use Date and Age.
+ * and body are made once for all who ask in the same 100 ms of the same phase (a sale opens at its
+ * millisecond on the page too). The body holds no server time, because that would change the strong
+ * ETag with every build; clients use Date and Age.
  *
  * Caching rule: shared caches may keep the page for a second or two, and serve it stale for a
  * little longer while they fetch it again; but before a sale opens, neither max-age nor max-age
@@ -20,6 +21,7 @@
 
 struct page {
     int64_t built_ns; /* 0 = never */
+    enum gw_phase phase;
     char etag[24];
     struct gw_shared_answer *full, *not_modified;
 };
@@ -213,12 +215,14 @@ void gw_status_answer(struct gw_worker *worker, struct gw_request *request,
     struct page *page = page_of(worker, sale);
     int64_t now_ns = ps_clock_mono_ns(worker->core->clock);
     int64_t wall_ms = ps_clock_wall_ms(worker->core->clock);
+    enum gw_phase phase = gw_sale_phase(sale, wall_ms);
 
-    if (page != NULL && (page->built_ns == 0 || now_ns - page->built_ns > PAGE_LIFE_NS)) {
+    if (page != NULL && (page->built_ns == 0 || page->phase != phase ||
+                         now_ns - page->built_ns > PAGE_LIFE_NS)) {
         gw_shared_answer_unref(page->full);
         gw_shared_answer_unref(page->not_modified);
-        *page = (struct page){0};
-        if (build(page, sale, gw_sale_phase(sale, wall_ms), wall_ms) == 0)
+        *page = (struct page){.phase = phase};
+        if (build(page, sale, phase, wall_ms) == 0)
             page->built_ns = now_ns;
     }
     if (page == NULL || page->built_ns == 0) {

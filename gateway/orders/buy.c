@@ -124,6 +124,7 @@ static void answer_repeat(struct gw_visit *visit, const struct gw_sale *sale,
 {
     struct gw_core *core = visit->worker->core;
     const struct oq_order *order = oq_fold_order(core->fold, &answer->order_id);
+    bool none = ps_uuid_equal(&answer->order_id, &(struct ps_uuid){0}); /* asks for too much */
     bool one = sale->cap == 1 || sale->skus[visit->sku_index].cap == 1;
     struct inv_entry entry;
 
@@ -131,7 +132,7 @@ static void answer_repeat(struct gw_visit *visit, const struct gw_sale *sale,
         say_plain_no(visit, GW_V_idempotency_mismatch);
         return;
     }
-    if (answer->result == INV_CAP && (visit->key.len > 0 || !one)) {
+    if (answer->result == INV_CAP && (visit->key.len > 0 || !one || none)) {
         say_user_limit(visit, &answer->order_id);
         return;
     }
