@@ -232,7 +232,7 @@ static void the_wal_stays_small(void **state)
     assert_ok(try_open());
     append_orders(20000);
     log_watch_wait_outcomes(&watch, 20000);
-    assert_in_range(size_of("-wal"), 1, 8 << 20);
+    assert_in_range(size_of("-wal"), 1, 4 << 20);
     stop();
     assert_int_equal(ask_sqlite("SELECT count(*) FROM records"), 20000);
 }
@@ -536,9 +536,9 @@ static void a_reader_needs_no_gateway(void **state)
     assert_int_equal(oq_journal_reader_open(path, &reader, &fault), PS_E_CORRUPT);
 }
 
-static void a_reader_reads_what_a_killed_gateway_left(void **state)
+/* Leaves orders 0 .. 299 in the WAL. */
+static void append_and_be_killed(void)
 {
-    (void)state;
     pid_t child = fork();
     assert_true(child >= 0);
     if (child == 0) {
@@ -551,9 +551,30 @@ static void a_reader_reads_what_a_killed_gateway_left(void **state)
     assert_int_equal(waitpid(child, &status, 0), child);
     assert_true(WIFSIGNALED(status));
     assert_true(size_of("-wal") > 0);
+}
+
+static void a_reader_reads_what_a_killed_gateway_left(void **state)
+{
+    (void)state;
+    append_and_be_killed();
     assert_int_equal(read_all(), 300);
     assert_ok(try_open());
     assert_int_equal(watch.record_count, 300);
+}
+
+/* The killed one may have died before its fsync: a WAL as it was found is no ground to build on. */
+static void what_is_read_back_at_start_is_in_the_database_itself(void **state)
+{
+    (void)state;
+    append_and_be_killed();
+    assert_ok(try_open());
+    assert_int_equal(watch.record_count, 300);
+    char command[256];
+    snprintf(command, sizeof command, "mkdir %s/copy && cp %s %s/copy/", dir, path, dir);
+    assert_ok(system(command));
+    stop();
+    snprintf(path, sizeof path, "%s/copy/journal.db", dir);
+    assert_int_equal(ask_sqlite("SELECT count(*) FROM records"), 300);
 }
 
 #define CLAIM(test) cmocka_unit_test_setup_teardown(test, set_up, tear_down)
@@ -589,6 +610,7 @@ int main(void)
         CLAIM(a_journal_that_lost_records_stays_away),
         CLAIM(a_reader_needs_no_gateway),
         CLAIM(a_reader_reads_what_a_killed_gateway_left),
+        CLAIM(what_is_read_back_at_start_is_in_the_database_itself),
     };
     faulty_vfs_register();
     return cmocka_run_group_tests(tests, NULL, NULL);
