@@ -19,8 +19,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* The library's memory for a connection: the head, its index, the head of the answer. */
-#define CONNECTION_MEMORY ((size_t)12 * 1024)
+/* The library's memory for a connection: the head, its index, the head of the answer. It is zeroed
+ * after each request: 4 KiB more were seen to cost 5 % of the whole request. */
+#define CONNECTION_MEMORY ((size_t)10 * 1024)
 #define ANSWER_HEAD_MAX   ((size_t)1536)
 /* A body that is too large is read to its end up to here, so that the client sees the 413. */
 #define DISCARD_MAX ((size_t)64 * 1024)
