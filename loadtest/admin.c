@@ -230,7 +230,7 @@ int lt_admin_call(const struct lt_admin *admin, const char *method, const char *
     if (len < 0 || (size_t)len >= sizeof request)
         return ps_fault(fault, PS_E_FULL, "--admin", "the request is too long");
     int64_t give_up_ms = now_ms() + patience_ms;
-    for (;;) {
+    while (!told_to_stop(admin)) {
         int64_t deadline_ms = now_ms() + TRY_MS;
         struct lt_reply reply;
         errno = 0;
@@ -251,8 +251,8 @@ int lt_admin_call(const struct lt_admin *admin, const char *method, const char *
             return ps_fault(fault, err, "--admin", "%s %s at %s: %s", method, path,
                             admin->target.authority,
                             err == PS_E_IO && errno != 0 ? strerror(errno) : ps_err_text(err));
-        err = lt_admin_wait(admin, PAUSE_MS);
-        if (err < 0)
-            return ps_fault(fault, err, "--admin", "told to stop");
+        if (lt_admin_wait(admin, PAUSE_MS) < 0)
+            break;
     }
+    return ps_fault(fault, PS_E_CLOSED, "--admin", "told to stop");
 }

@@ -27,7 +27,8 @@
 #include <sys/timerfd.h>
 #include <unistd.h>
 
-#define BEAT_NS            (200 * INT64_C(1000)) /* how late a click may start when all is quiet */
+#define GRAIN_NS           (100 * INT64_C(1000)) /* clicks this near to each other share a waking */
+#define LEAD_NS            PS_NS_PER_MS          /* from the decision to start to the start */
 #define TICK_MS            10
 #define WARM_UP_NS         (5 * PS_NS_PER_S)
 #define CONNECT_TIMEOUT_NS (3 * PS_NS_PER_S)
@@ -74,6 +75,7 @@ struct lt_client {
     uv_poll_t beat;
     uv_check_t turn;
     int beat_fd;
+    int64_t beat_at_ns;  /* what the timer is set to, from the start of the plan; -1: not set */
     size_t handles; /* of the three, not yet closed */
     struct conn *conns;
     struct list lists[STATES];
@@ -352,6 +354,12 @@ static void send_click(struct conn *conn, const struct lt_click *click)
     conn->body_len = 0;
     size_t len = lt_request_write(&conn->client->request, click, conn->out);
     uv_buf_t buf = uv_buf_init(conn->out, (unsigned)len);
+    /* Nearly always all of it fits at once; this way costs the loop nothing afterwards. */
+    int sent = uv_try_write((uv_stream_t *)&conn->tcp, &buf, 1);
+    if (sent == (int)len)
+        return;
+    if (sent > 0)
+        buf = uv_buf_init(conn->out + sent, (unsigned)len - (unsigned)sent);
     conn->write.data = conn;
     if (uv_write(&conn->write, (uv_stream_t *)&conn->tcp, &buf, 1, on_written) < 0)
         fail_conn(conn, LT_RESET);
@@ -375,21 +383,49 @@ static void dispatch(struct lt_client *client)
     }
 }
 
+/* Sets the timer to the next click that is not yet due. */
+static void set_beat(struct lt_client *client)
+{
+    const struct lt_plan *plan = client->set.plan;
+    int64_t next_ns = INT64_MAX;
+    if (!client->stopped && client->due < plan->count)
+        next_ns = plan->clicks[client->due].at_ns;
+    if (client->again_due < client->again_count) {
+        size_t at = (client->again_head + client->again_due) % plan->count;
+        if (client->again[at].at_ns < next_ns)
+            next_ns = client->again[at].at_ns;
+    }
+    if (next_ns == INT64_MAX)
+        next_ns = -1;
+    else
+        next_ns += GRAIN_NS - 1 - (next_ns + GRAIN_NS - 1) % GRAIN_NS;
+    if (next_ns == client->beat_at_ns)
+        return;
+    client->beat_at_ns = next_ns;
+    int64_t at_ns = next_ns < 0 ? 0 : client->start_ns + next_ns; /* 0 stops it */
+    struct itimerspec beat = {.it_value = {at_ns / PS_NS_PER_S, at_ns % PS_NS_PER_S}};
+    int failed = timerfd_settime(client->beat_fd, TFD_TIMER_ABSTIME, &beat, NULL);
+    assert(failed == 0); /* a valid descriptor and a valid time */
+    (void)failed;
+}
+
 static void on_turn(uv_check_t *turn)
 {
     struct lt_client *client = turn->data;
-    if (client->start_ns != 0 && !client->closing)
-        dispatch(client);
+    if (client->start_ns == 0 || client->closing)
+        return;
+    dispatch(client);
+    set_beat(client);
 }
 
+/* It only wakes the loop: dispatch() looks at the clock, and setting the timer anew, which happens
+ * in the same turn, takes back that it has fired. */
 static void on_beat(uv_poll_t *beat, int status, int events)
 {
     (void)status;
     (void)events;
-    const struct lt_client *client = beat->data;
-    uint64_t beats;
-    ssize_t got = read(client->beat_fd, &beats, sizeof beats);
-    (void)got; /* it only woke the loop; dispatch() looks at the clock */
+    struct lt_client *client = beat->data;
+    client->beat_at_ns = -2;
 }
 
 static void open_conns(struct lt_client *client, int64_t now_ns)
@@ -433,11 +469,8 @@ static void warm_up(struct lt_client *client, int64_t now_ns)
     }
     if (open < client->set.connections && !late)
         return;
-    client->start_ns = now_ns + 2 * BEAT_NS;
+    client->start_ns = now_ns + LEAD_NS;
     client->next_second_ns = client->start_ns + PS_NS_PER_S;
-    struct itimerspec beat = {{0, BEAT_NS}, {0, BEAT_NS}};
-    if (timerfd_settime(client->beat_fd, 0, &beat, NULL) < 0)
-        client->connect_error = -errno; /* the tick still drives the plan, less evenly */
 }
 
 static void on_tick(uv_timer_t *tick)
@@ -527,6 +560,7 @@ int lt_client_new(uv_loop_t *loop, const struct lt_client_settings *settings,
     client->set = *settings;
     client->loop = loop;
     client->beat_fd = -1;
+    client->beat_at_ns = -1;
     client->created_ns = (int64_t)uv_hrtime();
     client->conns = calloc(settings->connections, sizeof *client->conns);
     if (settings->retries > 0)

@@ -1,0 +1,288 @@
+/* The admin side of a rehearsal, against a thread that answers from a script. */
+#include "tests/unit/check.h"
+
+#include "loadtest/sale.h"
+#include "tests/unit/records.h"
+
+#include <netinet/in.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#define ASKED_MAX 16
+
+struct line {
+    const char *status; /* "200 OK"; NULL: hangs up */
+    const char *body;
+};
+
+/* Answers its lines one after the other, a connection each, and keeps what was asked. */
+struct script {
+    int listener;
+    pthread_t thread;
+    const struct line *lines;
+    size_t count;
+    char asked[ASKED_MAX][2048];
+    struct lt_admin admin;
+};
+
+static void answer(int peer, const struct line *line, char *asked, size_t size)
+{
+    size_t len = 0;
+    const char *body = NULL;
+    while (len < size - 1) {
+        ssize_t got = read(peer, asked + len, size - 1 - len);
+        if (got <= 0)
+            break;
+        len += (size_t)got;
+        asked[len] = '\0';
+        body = strstr(asked, "\r\n\r\n");
+        const char *body_len = strstr(asked, "Content-Length: ");
+        if (body != NULL && body_len != NULL &&
+            strlen(body + 4) >= strtoul(body_len + 16, NULL, 10))
+            break;
+    }
+    char text[4096];
+    if (line->status != NULL) {
+        int text_len = snprintf(text, sizeof text, "HTTP/1.1 %s\r\nContent-Length: %zu\r\n\r\n%s",
+                                line->status, strlen(line->body), line->body);
+        ssize_t sent = write(peer, text, (size_t)text_len);
+        (void)sent; /* the client notices */
+    }
+    close(peer);
+}
+
+static void *play(void *arg)
+{
+    struct script *script = arg;
+    for (size_t i = 0; i < script->count; i++) {
+        int peer = accept(script->listener, NULL, NULL);
+        if (peer < 0)
+            break;
+        answer(peer, &script->lines[i], script->asked[i], sizeof script->asked[i]);
+    }
+    return NULL;
+}
+
+static void start(struct script *script, const struct line *lines, size_t count)
+{
+    *script = (struct script){.lines = lines, .count = count};
+    script->listener = socket(AF_INET, SOCK_STREAM, 0);
+    struct sockaddr_in address = {.sin_family = AF_INET,
+                                  .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t len = sizeof address;
+    assert_ok(bind(script->listener, (struct sockaddr *)&address, len));
+    assert_ok(listen(script->listener, 16));
+    assert_ok(getsockname(script->listener, (struct sockaddr *)&address, &len));
+    char url[64];
+    struct ps_fault fault;
+    (void)snprintf(url, sizeof url, "http://127.0.0.1:%d", ntohs(address.sin_port));
+    assert_ok(lt_target_parse(url, "--admin", &script->admin.target, &fault));
+    strcpy(script->admin.token, "secret");
+    assert_ok(pthread_create(&script->thread, NULL, play, script));
+}
+
+/* Every line has been played. */
+static void finish(struct script *script)
+{
+    assert_ok(pthread_join(script->thread, NULL));
+    close(script->listener);
+}
+
+static void asked(const struct script *script, size_t index, const char *words)
+{
+    if (strstr(script->asked[index], words) == NULL)
+        fail_msg("\"%s\" was not asked in:\n%s", words, script->asked[index]);
+}
+
+static void a_sale_is_made_as_a_rehearsal_and_waited_for(void **state)
+{
+    (void)state;
+    static const struct line lines[] = {
+        {"201 Created", "{}"},
+        {"200 OK", "{\"state\":\"scheduled\",\"rehearsal\":true}"},
+        {"200 OK", "{\"state\":\"open\",\"rehearsal\":true}"},
+    };
+    struct script script;
+    struct ps_fault fault;
+    start(&script, lines, PS_ARRAY_LEN(lines));
+    assert_ok(lt_sale_open(&script.admin, "s-1", 77, T0, &fault));
+    finish(&script);
+    asked(&script, 0, "PUT /admin/v1/sales/s-1 HTTP/1.1\r\n");
+    asked(&script, 0, "Authorization: Bearer secret\r\n");
+    asked(&script, 0, "\"rehearsal\":true");
+    asked(&script, 0, "\"stock\":77");
+    asked(&script, 0, "\"closes_at\":\"2030-03-17T17:46:40.000Z\"");
+    asked(&script, 2, "GET /admin/v1/sales/s-1 HTTP/1.1\r\n");
+}
+
+static void a_sale_that_is_no_rehearsal_is_not_bought_from(void **state)
+{
+    (void)state;
+    static const struct line lines[] = {
+        {"201 Created", "{}"},
+        {"200 OK", "{\"state\":\"open\",\"rehearsal\":false}"},
+    };
+    struct script script;
+    struct ps_fault fault;
+    start(&script, lines, PS_ARRAY_LEN(lines));
+    assert_int_equal(lt_sale_open(&script.admin, "s-1", 1, T0, &fault), PS_E_CONFLICT);
+    assert_non_null(strstr(fault.text, "rehearsal"));
+    finish(&script);
+}
+
+static void a_refusal_is_told_with_its_reason(void **state)
+{
+    (void)state;
+    static const struct line lines[] = {
+        {"422 Unprocessable", "{\"code\":\"invalid\",\"detail\":\"/skus/0/stock is too large\"}"},
+        {"428 Precondition Required", "{\"code\":\"precondition_required\"}"},
+    };
+    struct script script;
+    struct ps_fault fault;
+    start(&script, lines, PS_ARRAY_LEN(lines));
+    assert_int_equal(lt_sale_open(&script.admin, "s-1", 1, T0, &fault), PS_E_CONFLICT);
+    assert_non_null(strstr(fault.text, "422 invalid: /skus/0/stock is too large"));
+    assert_int_equal(lt_sale_open(&script.admin, "s-1", 1, T0, &fault), PS_E_EXISTS);
+    finish(&script);
+}
+
+static void a_busy_or_failing_listener_is_asked_again(void **state)
+{
+    (void)state;
+    static const struct line lines[] = {
+        {NULL, ""}, {"503 Busy", "{}"}, {"429 Slow", "{}"}, {"200 OK", "{}"}};
+    struct script script;
+    struct ps_fault fault;
+    start(&script, lines, PS_ARRAY_LEN(lines));
+    assert_ok(lt_sale_end(&script.admin, "s-1", &fault));
+    finish(&script);
+    asked(&script, 3, "POST /admin/v1/sales/s-1/end HTTP/1.1\r\n");
+}
+
+/* Nobody accepts: the connection waits in the listener's queue. */
+static void patience_ends(void **state)
+{
+    (void)state;
+    struct script script;
+    struct ps_fault fault;
+    struct lt_reply reply;
+    start(&script, NULL, 0);
+    assert_int_equal(lt_admin_call(&script.admin, "GET", "/", NULL, 50, &reply, &fault),
+                     PS_E_TIMEOUT);
+    finish(&script);
+}
+
+static void told_twice_to_stop_it_gives_up(void **state)
+{
+    (void)state;
+    static const struct line lines[] = {{"200 OK", "{}"}};
+    static volatile sig_atomic_t stop = 2;
+    struct script script;
+    struct ps_fault fault;
+    start(&script, lines, PS_ARRAY_LEN(lines));
+    struct lt_admin stopped = script.admin;
+    stopped.stop = &stop;
+    struct lt_reply reply;
+    assert_int_equal(lt_admin_call(&stopped, "GET", "/", NULL, 1000, &reply, &fault), PS_E_CLOSED);
+    assert_ok(lt_sale_end(&script.admin, "s-1", &fault)); /* nothing had been asked */
+    finish(&script);
+}
+
+/* The log in two pages, the second one read on from where the first ended. */
+static void the_log_is_read_to_its_end(void **state)
+{
+    (void)state;
+    char pages[2][2048], json[OQ_EVENT_TEXT_MAX];
+    struct oq_event events[] = {fenced(1, 1, true), adjusted("initial:sale/sku", 5, 1),
+                                accepted(1, 1, "b-1", "", 1)};
+    struct ps_buf page[2];
+    for (size_t i = 0; i < PS_ARRAY_LEN(events); i++) {
+        size_t on = i / 2;
+        struct ps_buf buf;
+        ps_buf_init(&buf, json, sizeof json);
+        assert_ok(oq_event_encode(&events[i], &buf));
+        if (i % 2 == 0)
+            ps_buf_init(&page[on], pages[on], sizeof pages[on]);
+        assert_ok(oq_event_line((int64_t)i * 10 + 3, (struct ps_str){json, buf.len}, &page[on]));
+        ps_buf_put(&page[on], "\n", 2);
+        page[on].len--; /* of the NUL */
+    }
+    const struct line lines[] = {{"200 OK", pages[0]}, {"200 OK", pages[1]}, {"200 OK", ""}};
+    struct script script;
+    struct ps_fault fault;
+    struct oq_audit *audit = NULL;
+    int64_t records = 0;
+    assert_ok(oq_audit_new(&audit));
+    start(&script, lines, PS_ARRAY_LEN(lines));
+    assert_ok(lt_sale_read_log(&script.admin, "sale", audit, &records, &fault));
+    finish(&script);
+    assert_int_equal(records, 3);
+    assert_int_equal(oq_audit_seq(audit), 23);
+    asked(&script, 0, "GET /admin/v1/sales/sale/log?after=0 ");
+    asked(&script, 1, "?after=13 ");
+    asked(&script, 2, "?after=23 ");
+    oq_audit_free(audit);
+}
+
+static void a_torn_or_senseless_log_is_refused(void **state)
+{
+    (void)state;
+    static const char *const bodies[] = {"{\"seq\":1", "{\"seq\":1,\"type\":\"x\"}\n", "\n"};
+    for (size_t i = 0; i < PS_ARRAY_LEN(bodies); i++) {
+        const struct line lines[] = {{"200 OK", bodies[i]}};
+        struct script script;
+        struct ps_fault fault;
+        struct oq_audit *audit = NULL;
+        int64_t records = 0;
+        assert_ok(oq_audit_new(&audit));
+        start(&script, lines, PS_ARRAY_LEN(lines));
+        assert_true(lt_sale_read_log(&script.admin, "sale", audit, &records, &fault) < 0);
+        finish(&script);
+        oq_audit_free(audit);
+    }
+}
+
+static void it_settles_when_nothing_is_in_doubt(void **state)
+{
+    (void)state;
+    static const struct line lines[] = {
+        {"200 OK", "{\"ok\":true,\"skus\":[{\"in_doubt\":2},{\"in_doubt\":0}]}"},
+        {"200 OK", "{\"ok\":true,\"skus\":[{\"in_doubt\":0},{\"in_doubt\":0}]}"},
+    };
+    struct script script;
+    struct ps_fault fault;
+    json_t *audit = NULL;
+    start(&script, lines, PS_ARRAY_LEN(lines));
+    assert_ok(lt_sale_settle(&script.admin, "s-1", 5000, &audit, &fault));
+    finish(&script);
+    assert_int_equal(lt_sale_audit_sum(audit, "in_doubt"), 0);
+    json_decref(audit);
+}
+
+static void a_rehearsal_is_named_after_its_moment(void **state)
+{
+    (void)state;
+    char name[PS_NAME_MAX + 1];
+    lt_sale_name(T0 + 7, name);
+    assert_string_equal(name, "rehearsal-20300317t174640z");
+    assert_true(ps_name_ok(name, strlen(name)));
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_sale_is_made_as_a_rehearsal_and_waited_for),
+        cmocka_unit_test(a_sale_that_is_no_rehearsal_is_not_bought_from),
+        cmocka_unit_test(a_refusal_is_told_with_its_reason),
+        cmocka_unit_test(a_busy_or_failing_listener_is_asked_again),
+        cmocka_unit_test(patience_ends),
+        cmocka_unit_test(told_twice_to_stop_it_gives_up),
+        cmocka_unit_test(the_log_is_read_to_its_end),
+        cmocka_unit_test(a_torn_or_senseless_log_is_refused),
+        cmocka_unit_test(it_settles_when_nothing_is_in_doubt),
+        cmocka_unit_test(a_rehearsal_is_named_after_its_moment),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
