@@ -191,15 +191,15 @@ void gw_admin_audit_wake(struct gw_admin *admin)
 
     if (atomic_load_explicit(&audit->stage, memory_order_acquire) != TAKEN)
         return;
-    if (audit->err == 0 &&
-        uv_queue_work(admin->control->loop, &audit->work, judge, after_judge) != 0)
-        audit->err = PS_E_NOMEM;
+    atomic_store_explicit(&audit->stage, JUDGED, memory_order_relaxed);
     if (audit->err < 0) {
         end(audit);
-        return;
+    } else if (uv_queue_work(admin->control->loop, &audit->work, judge, after_judge) != 0) {
+        audit->err = PS_E_NOMEM;
+        end(audit);
+    } else { /* from here on the cut is the work thread's */
+        gw_admin_hold(admin);
     }
-    atomic_store_explicit(&audit->stage, JUDGED, memory_order_relaxed);
-    gw_admin_hold(admin);
 }
 
 void gw_admin_audit_sale(struct gw_admin_visit *visit)
