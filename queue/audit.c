@@ -1,9 +1,9 @@
 /* The auditor's books. See audit.h for the rules.
  *
- * Everything is an entry of one index, found by a text that says what it is about ("u" sale "/" user
- * and so on), so that a book is one line to open. The state of an order follows `next`, the protocol's
- * table written down once more; the fold is asked only to be compared. What is found is kept with its
- * sale: the first hundred in words, all of them as a number. */
+ * Everything is an entry of one index, found by a text that says what it is about ("u" sale "/"
+ * user and so on), so that a book is one line to open. The state of an order follows `next`, the
+ * protocol's table written down once more; the fold is asked only to be compared. What is found is
+ * kept with its sale: the first hundred in words, all of them as a number. */
 #include "queue/audit_books.h"
 #include "common/buf.h"
 #include "common/clock.h"

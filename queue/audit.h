@@ -3,13 +3,13 @@
  * fold, and beside it books of its own, kept order by order by a second reading of the same rules,
  * so that a mistake in the fold is found too. The rules, as they are named in a report:
  *
- *   I1            per SKU, held + confirmed <= adjustments
- *   I3            no user holds more units than the caps that his order carries
- *   I4            one (sale, user, key): at most one order that was ever accepted
- *   I7            no record that the protocol never writes (a confirmed or an expiry of an unknown
- * order) duplicate_id  no order id is accepted for two different orders (the same record twice is
- * harmless) fold          the fold says of every order, epoch and total what these books say cut
- * with the counter: available + in doubt + held + confirmed = adjustments, per SKU
+ * - I1: per SKU, held + confirmed <= adjustments.
+ * - I3: no user holds more units than the caps that his order carries.
+ * - I4: one (sale, user, key): at most one order that was ever accepted.
+ * - I7: no record that the protocol never writes (a confirmed or an expiry of an unknown order).
+ * - duplicate_id: no order id is accepted for two different orders (the same record twice is fine).
+ * - fold: the fold says of every order, epoch and total what these books say.
+ * - cut: with the counter: available + in doubt + held + confirmed = adjustments, per SKU.
  *
  * I1 and I3 are judged at every record in a sale of one partition. Records of several partitions
  * reach the auditor in no common order, so there the two are judged at the report, from the units
