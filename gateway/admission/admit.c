@@ -360,7 +360,7 @@ static const struct {
     {blocklist_gate,    false},
     {ip_gate,           false},
     {user_gate,         false},
-    {replay_gate,       false},
+    {replay_gate,       true}, /* it also says `ended` and `paused` to those who have orders */
     {sold_out_gate,     true},
     {log_gate,          true},
     {body_gate,         true}, /* what was read did not outlive the wait */

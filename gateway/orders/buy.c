@@ -161,6 +161,14 @@ static void answer_repeat(struct gw_visit *visit, const struct gw_sale *sale,
 
 /* --- reserve and append --- */
 
+/* A request is suspended once, however often it waits. */
+static uint64_t suspend(struct gw_visit *visit)
+{
+    if (visit->handle == 0)
+        visit->handle = gw_http_suspend(visit->request);
+    return visit->handle;
+}
+
 static struct oq_event accepted_event(const struct gw_visit *visit, const struct gw_sale *sale,
                                       int64_t wall_ms)
 {
@@ -195,8 +203,7 @@ static void append(struct gw_visit *visit, const struct gw_sale *sale, int64_t n
     int err;
 
     event.traceparent = gw_trace_next(event.traceparent, &worker->ids, wall_ms, trace);
-    ticket.handle =
-        gw_http_suspend(visit->request); /* before the append: its outcome may come at once */
+    ticket.handle = suspend(visit); /* before the append: its outcome may come at once */
     gw_worker_await_log(worker, visit, now_ns);
     err = oq_log_append(worker->core->log, &event, &ticket);
     if (err == 0)
@@ -255,9 +262,7 @@ static void reserve(struct gw_visit *visit, const struct gw_sale *sale, int64_t 
 
 static void hold(struct gw_visit *visit, const struct gw_admission *admission)
 {
-    uint64_t handle = gw_http_suspend(visit->request);
-
-    if (gw_worker_hold(visit->worker, handle, admission->until_ns, admission->now_ns) < 0)
+    if (gw_worker_hold(visit->worker, suspend(visit), admission->until_ns, admission->now_ns) < 0)
         say_plain_no(visit, GW_V_shed);
 }
 

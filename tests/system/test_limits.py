@@ -1,0 +1,346 @@
+"""Rate limits as buyers meet them: who is counted, what he is told, and who is never burdened with others' requests."""
+import itertools
+import re
+import threading
+import time
+
+import pytest
+from penstock import Gateway, call
+from test_buying import is_no, post, together
+
+
+@pytest.fixture(scope="module")
+def gateway():
+    with Gateway(settings={"http": {"waiting": 8}}) as g:
+        g.no_limits()
+        yield g
+
+
+@pytest.fixture(autouse=True)
+def no_rule_is_left_behind(gateway):
+    yield
+    for rule in gateway.admin("GET", "/admin/v1/limits").json["limits"]:
+        if rule not in ("user", "ip", "global", "polling"):
+            assert gateway.admin("DELETE", f"/admin/v1/limits/{rule}").status in (200, 204)
+
+
+NAMES = (f"probe-{n}" for n in itertools.count())
+
+
+def rule(gateway, name=None, **members):
+    """A rule of a new name, because a name's counts outlive its rule; its name."""
+    name = name or next(NAMES)
+    document = {"algorithm": "token_bucket", "key": "user", "rate": 1, "period_s": 3600, **members}
+    answer = gateway.admin("PUT", f"/admin/v1/limits/{name}", document)
+    assert answer.status in (200, 201), answer
+    return name
+
+
+def fields(answer):
+    """("name", remaining, seconds) of RateLimit and ("name", quota, window) of RateLimit-Policy."""
+    limit = re.fullmatch(r'"([^"]+)";r=(\d+);t=(\d+)', answer.headers["ratelimit"])
+    policy = re.fullmatch(r'"([^"]+)";q=(\d+);w=(\d+)', answer.headers["ratelimit-policy"])
+    assert limit[1] == policy[1]
+    return (limit[1], int(limit[2]), int(limit[3])), (policy[1], int(policy[2]), int(policy[3]))
+
+
+def is_refused(answer, code, name):
+    is_no(answer, 429, code)
+    assert answer.json["type"] == "https://iana.org/assignments/http-problem-types#quota-exceeded"
+    assert answer.json["violated-policies"] == [name]
+    (_, remaining, seconds), _ = fields(answer)
+    assert remaining == 0 and seconds >= 1
+    assert seconds <= int(answer.headers["retry-after"]) <= seconds + 1
+    assert not any(header.lower().startswith("x-ratelimit") for header, _ in answer.raw_headers)
+
+
+def sale_of(gateway, **document):
+    return gateway.make_sale(**{"stock": 1000, "per_user_cap": 1000, **document})
+
+
+def metric(gateway, name):
+    for line in call(gateway.admin_port, "GET", "/metrics").text.splitlines():
+        if line.split(" ")[0] == name:
+            return float(line.split(" ")[1])
+    return 0.0
+
+
+# --- the four algorithms ---
+
+
+def test_a_token_bucket_passes_its_burst_and_then_says_when(gateway):
+    name = rule(gateway, burst=3, rate=2, period_s=3600)
+    sale = sale_of(gateway)
+    answers = [gateway.buy(sale, "u") for _ in range(4)]
+    assert [answer.status for answer in answers] == [202, 202, 202, 429]
+    assert [fields(answer)[0][1] for answer in answers] == [2, 1, 0, 0]
+    assert fields(answers[0])[1] == (name, 2, 3600)
+    is_refused(answers[3], "user_rate", name)
+    assert 1790 <= fields(answers[3])[0][2] <= 1800
+    assert gateway.buy(sale, "other").status == 202
+
+
+@pytest.mark.parametrize("members", [{"algorithm": "token_bucket", "rate": 1, "burst": 1}, {"algorithm": "fixed_window", "rate": 2},
+                                     {"algorithm": "sliding_window", "rate": 2}, {"algorithm": "leaky_bucket", "rate": 1}],
+                         ids=lambda members: members["algorithm"])
+def test_who_waits_as_long_as_he_was_told_is_let_in(gateway, members):
+    name = rule(gateway, period_s=1, **members)
+    sale, answer = sale_of(gateway), None
+    for _ in range(8):
+        answer = gateway.buy(sale, "u")
+        if answer.status == 429:
+            break
+    is_refused(answer, "user_rate", name)
+    time.sleep(fields(answer)[0][2])
+    assert gateway.buy(sale, "u").status == 202
+
+
+def test_a_fixed_window_passes_its_rate_and_no_more(gateway):
+    name = rule(gateway, algorithm="fixed_window", rate=5, period_s=86400)
+    sale = sale_of(gateway)
+    answers = together(20, lambda i: gateway.buy(sale, "u"))
+    assert sorted(answer.status for answer in answers) == [202] * 5 + [429] * 15
+    is_refused(gateway.buy(sale, "u"), "user_rate", name)
+
+
+def test_a_sliding_window_passes_its_rate_and_no_more(gateway):
+    name = rule(gateway, algorithm="sliding_window", rate=5, period_s=86400)
+    sale = sale_of(gateway)
+    answers = together(20, lambda i: gateway.buy(sale, "u"))
+    assert sorted(answer.status for answer in answers) == [202] * 5 + [429] * 15
+    is_refused(gateway.buy(sale, "u"), "user_rate", name)
+
+
+def test_workers_share_a_bucket_exactly(gateway):
+    rule(gateway, burst=20, key="global")
+    sale = sale_of(gateway)
+    answers = together(60, lambda i: gateway.buy(sale, f"u{i}"))
+    assert sorted(answer.status for answer in answers) == [202] * 20 + [429] * 40
+
+
+def timed(gateway, sale, user):
+    started = time.monotonic()
+    return gateway.buy(sale, user), time.monotonic() - started
+
+
+def test_a_leaky_bucket_holds_up_to_its_patience_and_then_refuses(gateway):
+    name = rule(gateway, algorithm="leaky_bucket", rate=5, period_s=1, max_wait_ms=700)
+    sale = sale_of(gateway)
+    answers = together(10, lambda i: timed(gateway, sale, "u"))
+    waits = sorted(seconds for answer, seconds in answers if answer.status == 202)
+    # One at once, then one each 200 ms; who would have to wait longer than 700 ms is refused.
+    assert 4 <= len(waits) <= 6, answers
+    for place, seconds in enumerate(waits):
+        assert seconds > 0.2 * place - 0.15
+    for answer, _ in answers:
+        if answer.status != 202:
+            is_refused(answer, "user_rate", name)
+    gateway.assert_books(sale)
+
+
+def test_a_full_waiting_room_refuses(gateway):
+    rule(gateway, algorithm="leaky_bucket", key="global", rate=100, period_s=10, max_wait_ms=10000)
+    sale = sale_of(gateway)
+    answers = together(40, lambda i: gateway.buy(sale, f"u{i}", timeout=30))
+    # 2 workers with room for 8 each, and those who come when a place is free again.
+    assert 1 <= sum(answer.status == 202 for answer in answers) < 36
+    assert {answer.code for answer in answers if answer.status != 202} == {"global_rate"}
+    gateway.assert_books(sale)
+
+
+@pytest.mark.parametrize("command,verdict", [("pause", (503, "paused")), ("end", (409, "ended"))])
+@pytest.mark.parametrize("key", [None, "fresh"])
+def test_who_was_held_is_told_what_happened_meanwhile(gateway, command, verdict, key):
+    rule(gateway, algorithm="leaky_bucket", key="global", rate=2, period_s=1, max_wait_ms=3000)
+    sale = sale_of(gateway)
+    assert gateway.buy(sale, "owner").status == 202
+    answers = {}
+
+    def buy(user):
+        answers[user] = gateway.buy(sale, user, key=key)
+
+    threads = [threading.Thread(target=buy, args=(user,)) for user in ("owner", "other")]
+    for thread in threads:
+        thread.start()
+    time.sleep(0.1)
+    assert gateway.admin("POST", f"/admin/v1/sales/{sale}/{command}").status == 200
+    for thread in threads:
+        thread.join()
+    for answer in answers.values():
+        is_no(answer, *verdict)
+    assert len(gateway.orders(sale)) == 1
+
+
+def test_who_was_held_until_all_was_sold_is_told_so(gateway):
+    sale, other = sale_of(gateway, stock=1), sale_of(gateway)
+    rule(gateway, algorithm="leaky_bucket", key="user", rate=2, period_s=1, max_wait_ms=3000)
+    assert gateway.buy(other, "held").status == 202
+    answers = []
+    thread = threading.Thread(target=lambda: answers.append(gateway.buy(sale, "held")))
+    thread.start()
+    time.sleep(0.1)
+    assert gateway.buy(sale, "quick").status == 202
+    thread.join()
+    is_no(answers[0], 409, "sold_out")
+
+
+# --- modes and live changes ---
+
+
+def test_shadow_counts_and_refuses_nobody(gateway):
+    rule(gateway, burst=1, mode="shadow")
+    sale, before = sale_of(gateway), metric(gateway, "penstock_limit_shadow_total")
+    answers = [gateway.buy(sale, "u") for _ in range(5)]
+    assert {answer.status for answer in answers} == {202}
+    assert all("ratelimit" not in answer.headers for answer in answers)
+    assert metric(gateway, "penstock_limit_shadow_total") == before + 4
+
+
+def test_off_is_off(gateway):
+    rule(gateway, burst=1, mode="off")
+    sale, before = sale_of(gateway), metric(gateway, "penstock_limit_shadow_total")
+    assert {gateway.buy(sale, "u").status for _ in range(5)} == {202}
+    assert metric(gateway, "penstock_limit_shadow_total") == before
+
+
+def test_a_change_is_in_force_at_once_on_every_worker(gateway):
+    sale = sale_of(gateway)
+    for turn in range(5):
+        name = rule(gateway, burst=1, key="global", mode="enforce")
+        answers = [gateway.buy(sale, f"a{turn}-{i}") for i in range(8)]
+        assert [answer.status for answer in answers[1:]] == [429] * 7
+        rule(gateway, name, burst=1, key="global", mode="off")
+        assert {gateway.buy(sale, f"b{turn}-{i}").status for i in range(8)} == {202}
+        assert gateway.admin("DELETE", f"/admin/v1/limits/{name}").status in (200, 204)
+        assert {gateway.buy(sale, f"c{turn}-{i}").status for i in range(8)} == {202}
+
+
+# --- who is counted ---
+
+
+def test_an_address_is_counted_whoever_asks_from_it(gateway):
+    name = rule(gateway, key="ip", burst=2)
+    sale = sale_of(gateway)
+    here, there = {"X-Forwarded-For": "203.0.113.7"}, {"X-Forwarded-For": "203.0.113.8"}
+    assert [gateway.buy(sale, f"u{i}", headers=here).status for i in range(2)] == [202, 202]
+    is_refused(gateway.buy(sale, "u3", headers=here), "ip_rate", name)
+    assert gateway.buy(sale, "u4", headers=there).status == 202
+
+
+def test_ipv6_is_counted_by_its_64(gateway):
+    name = rule(gateway, key="ip", burst=2)
+    sale = sale_of(gateway)
+    def from_(address):
+        return gateway.buy(sale, "u", headers={"X-Forwarded-For": address})
+    assert [from_("2001:db8:1:1::1").status, from_("2001:db8:1:1:ffff:ffff:ffff:ffff").status] == [202, 202]
+    is_refused(from_("2001:db8:1:1::2"), "ip_rate", name)
+    assert from_("2001:db8:1:2::1").status == 202
+
+
+def test_ipv6_is_counted_by_its_48_too_at_sixteen_times_the_rate(gateway):
+    name = rule(gateway, key="ip", burst=1)
+    sale = sale_of(gateway)
+    def from_(address):
+        return gateway.buy(sale, "u", headers={"X-Forwarded-For": address})
+    answers = [from_(f"2001:db8:7:{i:x}::1") for i in range(17)]
+    assert [answer.status for answer in answers] == [202] * 16 + [429]
+    is_refused(answers[16], "ip_rate", name)
+    assert from_("2001:db8:8::1").status == 202
+
+
+def test_a_sales_limit_counts_each_sale_by_itself(gateway):
+    name = rule(gateway, key="sale", burst=2)
+    one, two = sale_of(gateway), sale_of(gateway)
+    assert [gateway.buy(one, f"u{i}").status for i in range(2)] == [202, 202]
+    is_refused(gateway.buy(one, "u2"), "sale_rate", name)
+    assert gateway.buy(two, "u2").status == 202
+
+
+def test_a_rule_for_one_sale_leaves_the_others_alone(gateway):
+    one, two = sale_of(gateway), sale_of(gateway)
+    name = rule(gateway, burst=1, sale=one)
+    assert gateway.buy(one, "u").status == 202
+    is_refused(gateway.buy(one, "u"), "user_rate", name)
+    assert {gateway.buy(two, "u").status for _ in range(3)} == {202}
+
+
+def test_a_rule_applies_to_what_it_names(gateway):
+    sale = sale_of(gateway)
+    name = rule(gateway, key="ip", burst=1, applies_to=["status"])
+    far = {"X-Forwarded-For": "203.0.113.99"}
+    assert gateway.public("GET", f"/v1/sales/{sale}", headers=far).status == 200
+    is_refused(gateway.public("GET", f"/v1/sales/{sale}", headers=far), "ip_rate", name)
+    assert {gateway.buy(sale, "u", headers=far).status for _ in range(3)} == {202}
+
+
+# --- what it costs, and whom ---
+
+
+def test_only_the_askers_own_limits_are_shown_while_he_is_let_in(gateway):
+    sale = sale_of(gateway)
+    rule(gateway, key="global", burst=5)
+    assert "ratelimit" not in gateway.buy(sale, "u").headers
+    mine = rule(gateway, key="user", burst=50, rate=50)
+    assert fields(gateway.buy(sale, "u"))[1] == (mine, 50, 3600)
+
+
+def test_the_tightest_limit_is_shown_and_the_refusing_one_is_named(gateway):
+    sale = sale_of(gateway)
+    rule(gateway, burst=10, rate=10)
+    tight = rule(gateway, burst=2, rate=2)
+    assert fields(gateway.buy(sale, "u"))[0][:2] == (tight, 1)
+    gateway.buy(sale, "u")
+    is_refused(gateway.buy(sale, "u"), "user_rate", tight)
+    assert gateway.admin("DELETE", f"/admin/v1/limits/{tight}").status in (200, 204)
+    everybody = rule(gateway, key="global", burst=1)
+    gateway.buy(sale, "v")
+    answer = gateway.buy(sale, "v")
+    is_refused(answer, "global_rate", everybody)
+    assert fields(answer)[0][0] == everybody
+
+
+def test_a_no_shows_the_limits_as_well(gateway):
+    name = rule(gateway, burst=9, rate=9)
+    answer = gateway.buy(gateway.make_sale(stock=0), "u")
+    is_no(answer, 409, "sold_out")
+    assert fields(answer)[0][:2] == (name, 8)
+
+
+def test_a_bot_that_its_own_limit_refuses_does_not_burn_the_budget_of_all(gateway):
+    sale = sale_of(gateway)
+    mine = rule(gateway, key="user", burst=1)
+    rule(gateway, key="global", burst=5)
+    assert gateway.buy(sale, "bot").status == 202
+    for _ in range(30):
+        is_refused(gateway.buy(sale, "bot"), "user_rate", mine)
+    assert [gateway.buy(sale, f"u{i}").status for i in range(5)] == [202] * 4 + [429]
+
+
+def test_sold_out_bad_bodies_and_repeats_do_not_burn_the_budget_of_all(gateway):
+    sale = gateway.make_sale(skus=[{"sku": "phone", "stock": 9}, {"sku": "none", "stock": 0}])
+    rule(gateway, key="global", burst=3)
+    assert gateway.buy(sale, "u").status == 202
+    for _ in range(5):
+        assert gateway.buy(sale, "u").headers["idempotency-replayed"] == "true"
+        is_no(gateway.buy(sale, "v", sku="none"), 409, "sold_out")
+        is_no(gateway.buy(sale, "v", sku="other"), 404, "not_found")
+        is_no(post(gateway, sale, "{", "v"), 400, "malformed")
+    assert [gateway.buy(sale, f"w{i}").status for i in range(3)] == [202, 202, 429]
+
+
+def test_repeats_pay_the_users_own_limit(gateway):
+    sale = gateway.make_sale()
+    rule(gateway, burst=2)
+    assert [gateway.buy(sale, "u", key="k").status for _ in range(3)] == [202, 202, 429]
+
+
+def test_retry_after_differs_between_users_and_stays_the_same_for_one(gateway):
+    sale = sale_of(gateway)
+    rule(gateway, algorithm="fixed_window", key="global", rate=1, period_s=86400)
+    gateway.buy(sale, "first")
+    extra = {}
+    for user in [f"u{i}" for i in range(12)] * 2:
+        answer = gateway.buy(sale, user)
+        extra.setdefault(user, set()).add(int(answer.headers["retry-after"]) - fields(answer)[0][2])
+    assert all(len(seen) == 1 for seen in extra.values())
+    assert {0, 1} == set().union(*extra.values())
