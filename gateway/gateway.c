@@ -100,7 +100,7 @@ static bool all_idle(const struct gateway *gateway)
     for (size_t i = 0; i < gateway->core.worker_count; i++)
         if (!gateway->idle[i])
             return false;
-    return true;
+    return gw_admin_idle(gateway->admin);
 }
 
 static void on_signal(uv_signal_t *signal, int number)

@@ -13,6 +13,8 @@
 #define CONNECTIONS 128
 #define TICK_MS     10
 
+#define OPEN_AT_REST 3 /* itself and two handles */
+
 /* --- Waiting. --- */
 
 static void on_tick(uv_timer_t *timer)
@@ -171,7 +173,7 @@ int gw_admin_new(struct gw_control *control, int listen_fd, void (*drain)(void *
                                .core = control->core,
                                .drain = drain,
                                .drain_ctx = ctx,
-                               .open = 3}; /* itself and two handles */
+                               .open = OPEN_AT_REST};
     int err = gw_admin_audit_new(admin, &admin->audit);
     if (err == 0)
         err = gw_http_new(control->loop, &listen_fd, 1, &settings, gw_admin_handle, on_refused,
@@ -189,6 +191,12 @@ int gw_admin_new(struct gw_control *control, int listen_fd, void (*drain)(void *
     admin->wake.data = admin->tick.data = admin;
     *ret_admin = admin;
     return 0;
+}
+
+bool gw_admin_idle(const struct gw_admin *admin)
+{
+    return admin->first == NULL && admin->deeds == NULL && admin->adjusts == NULL &&
+           admin->open == OPEN_AT_REST;
 }
 
 void gw_admin_free(struct gw_admin *admin)

@@ -13,6 +13,8 @@ struct gw_admin;
  * each request. */
 int gw_admin_new(struct gw_control *control, int listen_fd, void (*drain)(void *ctx), void *ctx,
                  struct gw_admin **ret_admin) PS_MUST_CHECK;
+/* Nothing waits for its answer, and nothing that was answered waits for its audit line. */
+bool gw_admin_idle(const struct gw_admin *admin);
 /* Answers what still waits with 503 draining and closes. No outcome of the log may be delivered to
  * the control thread afterwards. The loop must turn until its handles are closed and
  * gw_control_free must have ended the open changes; then the memory has gone. NULL is allowed. */

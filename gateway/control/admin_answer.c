@@ -96,6 +96,8 @@ void gw_admin_no_log(struct gw_admin_visit *visit, int err)
         gw_admin_no(visit, GW_V_log_backlog, NULL);
     else if (err == PS_E_NOMEM)
         gw_admin_no(visit, GW_V_internal, "out of memory");
+    else if (err == PS_E_CLOSED)
+        gw_admin_no(visit, GW_V_log_unavailable, NULL);
     else
         gw_admin_no(visit, GW_V_log_unavailable, "%s", ps_err_text(err));
 }
