@@ -75,14 +75,14 @@ struct lt_client {
     uv_poll_t beat;
     uv_check_t turn;
     int beat_fd;
-    int64_t beat_at_ns;  /* what the timer is set to, from the start of the plan; -1: not set */
-    size_t handles; /* of the three, not yet closed */
+    int64_t beat_at_ns; /* what the timer is set to, from the start of the plan; -1: not set */
+    size_t handles;     /* of the three, not yet closed */
     struct conn *conns;
     struct list lists[STATES];
     int64_t start_ns; /* uv_hrtime of the plan's start; 0 = connections are being opened */
     int64_t created_ns, next_second_ns;
-    size_t due, sent;             /* clicks of the plan: [sent, due) wait */
-    struct lt_click *again;       /* ring of plan->count clicks; NULL without retries */
+    size_t due, sent;       /* clicks of the plan: [sent, due) wait */
+    struct lt_click *again; /* ring of plan->count clicks; NULL without retries */
     size_t again_head, again_count, again_due;
     uint64_t tried_again, connects;
     int connect_error;
@@ -116,7 +116,8 @@ static int64_t plan_now(const struct lt_client *client)
 static void offer(struct lt_client *client, int64_t now_ns)
 {
     const struct lt_plan *plan = client->set.plan;
-    while (!client->stopped && client->due < plan->count && plan->clicks[client->due].at_ns <= now_ns)
+    while (!client->stopped && client->due < plan->count &&
+           plan->clicks[client->due].at_ns <= now_ns)
         client->due++;
     while (client->again_due < client->again_count &&
            client->again[(client->again_head + client->again_due) % plan->count].at_ns <= now_ns) {

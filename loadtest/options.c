@@ -1,5 +1,6 @@
 /* The command line. One row an option; the help is printed from the same rows. Options that make
- * the plan are gathered first and turned into phases at the end, since they depend on each other. */
+ * the plan are gathered first and turned into phases at the end, since they depend on each other.
+ */
 #include "loadtest/rehearse.h"
 
 #include <errno.h>
@@ -60,6 +61,8 @@ static const struct row {
     {"--connections", COUNT,   AT(options.connections), NOT_NOTED, 1, 100000, "N", "connections that are kept open (1000)"},
     {"--timeout",    DURATION, AT(options.timeout_ms),  NOT_NOTED, 0, 0, "TIME", "after which a buyer gives up (10s)"},
     {"--retry",      COUNT,    AT(options.retries),     NOT_NOTED, 0, 1000, "N", "a buyer without an answer, or with a 503, clicks again 0.5 s later, at most N times (0)"},
+    {"--confirm-share", SHARE, AT(options.confirm_share), NOT_NOTED, 0, 0, "X",  "share of the accepted orders to confirm after the peak (0)"},
+    {"--cancel-share", SHARE,  AT(options.cancel_share), NOT_NOTED, 0, 0, "X",   "and to cancel (0)"},
     {"--settle",     DURATION, AT(options.settle_ms),   NOT_NOTED, 0, 0, "TIME", "how long to wait in the end until nothing is in doubt (30s)"},
     {"--end",        FLAG,     AT(options.end_sale),    NOT_NOTED, 0, 0, NULL,   "end the sale afterwards (it ends by itself after an hour)"},
     {"--json",       TEXT,     AT(options.json_path),   NOT_NOTED, 0, 0, "FILE", "write the report as JSON"},
@@ -158,7 +161,8 @@ static int read_plan_file(const char *path, struct lt_plan_spec *spec, struct ps
     if (text == NULL)
         err = ps_fault(fault, PS_E_NOMEM, "--plan", "no memory");
     else if (ferror(file) || len == PLAN_FILE_MAX)
-        err = ps_fault(fault, PS_E_IO, "--plan", "%s: cannot be read, or is longer than 1 MiB", path);
+        err =
+            ps_fault(fault, PS_E_IO, "--plan", "%s: cannot be read, or is longer than 1 MiB", path);
     (void)fclose(file);
     struct ps_fault inside;
     if (err == 0 && lt_plan_spec_read(text, len, spec, &inside) < 0)
@@ -248,6 +252,9 @@ int lt_options_read(int argc, char **argv, struct lt_options *ret_options, struc
         if (err < 0)
             return err;
     }
+    if (parse.options.confirm_share + parse.options.cancel_share > 1)
+        return ps_fault(fault, PS_E_INVALID, "--cancel-share",
+                        "and --confirm-share are more than 1 together");
     int err = make_plan(&parse.arrivals, &parse.options.plan, fault);
     if (err < 0)
         return err;

@@ -173,8 +173,7 @@ static uint64_t draw(uint64_t *state)
     return z ^ (z >> 31);
 }
 
-/* In (0, 1). */
-static double draw_unit(uint64_t *state)
+double lt_draw_unit(uint64_t *state)
 {
     return ((double)(draw(state) >> 12) + 0.5) * 0x1p-52;
 }
@@ -204,13 +203,13 @@ static int by_time(const void *left, const void *right)
 
 static void add_repeat(struct lt_plan *plan, const struct lt_click *first, uint64_t *random)
 {
-    double delay = -log(draw_unit(random)) * (double)REPEAT_MEAN_NS;
+    double delay = -log(lt_draw_unit(random)) * (double)REPEAT_MEAN_NS;
     if (delay > (double)REPEAT_MAX_NS)
         delay = (double)REPEAT_MAX_NS;
     plan->clicks[plan->count++] = (struct lt_click){
         .at_ns = first->at_ns + REPEAT_MIN_NS + (int64_t)delay,
         .buyer = first->buyer,
-        .with_key = draw_unit(random) < plan->spec.repeat_key_share,
+        .with_key = lt_draw_unit(random) < plan->spec.repeat_key_share,
         .repeat = true,
     };
 }
@@ -224,18 +223,18 @@ static void add_phase(struct lt_plan *plan, const struct lt_phase *phase, int64_
         if (phase->shape == LT_CONSTANT)
             v = (double)i / (double)phase->clicks;
         else
-            v += (1 - v) * -expm1(log(draw_unit(random)) / (double)(phase->clicks - i));
+            v += (1 - v) * -expm1(log(lt_draw_unit(random)) / (double)(phase->clicks - i));
         int64_t index = (*first_index)++;
         bool again = index >= plan->spec.buyers;
         struct lt_click click = {
             .at_ns = start_ns + (int64_t)(arrived_by(phase->shape, v) * (double)phase->over_ms *
                                           (double)PS_NS_PER_MS),
             .buyer = (uint32_t)(index % plan->spec.buyers),
-            .with_key = !again || draw_unit(random) < plan->spec.repeat_key_share,
+            .with_key = !again || lt_draw_unit(random) < plan->spec.repeat_key_share,
             .repeat = again,
         };
         plan->clicks[plan->count++] = click;
-        if (*repeats_left > 0 && draw_unit(random) < plan->spec.repeat_share) {
+        if (*repeats_left > 0 && lt_draw_unit(random) < plan->spec.repeat_share) {
             (*repeats_left)--;
             add_repeat(plan, &click, random);
         }

@@ -34,8 +34,8 @@ struct lt_plan_spec {
 struct lt_click {
     int64_t at_ns; /* from the start of the plan */
     uint32_t buyer;
-    bool with_key; /* sends the buyer's Idempotency-Key */
-    bool repeat;   /* not the buyer's first click */
+    bool with_key;  /* sends the buyer's Idempotency-Key */
+    bool repeat;    /* not the buyer's first click */
     uint16_t tries; /* how often it was tried before (the client's) */
 };
 
@@ -56,6 +56,9 @@ int lt_duration_parse(const char *text, int64_t *ret_ms) PS_MUST_CHECK;
  * are replaced). PS_E_INVALID names the member; `spec` is then half filled. */
 int lt_plan_spec_read(const char *text, size_t len, struct lt_plan_spec *spec,
                       struct ps_fault *fault) PS_MUST_CHECK;
+
+/* A random number in (0, 1); `state` is the seed, and moves on. */
+double lt_draw_unit(uint64_t *state);
 
 /* PS_E_INVALID: the specification makes no sense, the fault names the member. PS_E_NOMEM.
  * Owner: the caller (lt_plan_free). */

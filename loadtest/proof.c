@@ -23,8 +23,9 @@ struct judging {
 static const char *const check_names[LT_CHECKS] = {
     [LT_CHECK_OVERSOLD] = "oversold", [LT_CHECK_LOST] = "lost",
     [LT_CHECK_TWICE] = "twice",       [LT_CHECK_PROMISES] = "promises",
-    [LT_CHECK_LEGIBLE] = "legible",   [LT_CHECK_AUDITOR] = "auditor",
-    [LT_CHECK_GATEWAY] = "gateway",   [LT_CHECK_SETTLED] = "settled",
+    [LT_CHECK_DECIDED] = "decided",   [LT_CHECK_LEGIBLE] = "legible",
+    [LT_CHECK_AUDITOR] = "auditor",   [LT_CHECK_GATEWAY] = "gateway",
+    [LT_CHECK_SETTLED] = "settled",
 };
 
 static void __attribute__((format(printf, 4, 5)))
@@ -105,6 +106,20 @@ static void judge_promises(struct lt_proof *proof, struct judging *judging,
     }
 }
 
+static void judge_decisions(struct lt_proof *proof, const struct oq_fold *fold,
+                            const struct lt_decisions *decisions)
+{
+    proof->confirmed_said = decisions->confirmed;
+    proof->cancelled_said = decisions->cancelled;
+    for (size_t i = 0; i < decisions->count; i++) {
+        const struct lt_decision *decision = &decisions->list[i];
+        const struct oq_order *order = oq_fold_order(fold, &decision->order_id);
+        enum oq_state said = decision->confirm ? OQ_STATE_CONFIRMED : OQ_STATE_RELEASED;
+        if (decision->said && (order == NULL || !order->known || oq_order_state(order) != said))
+            proof->broken_decisions++;
+    }
+}
+
 static int64_t count_in_log(const struct oq_sale *sale)
 {
     int64_t count = 0;
@@ -172,6 +187,10 @@ static void check_all(struct lt_proof *proof, const struct lt_tally *tally, int6
               (long long)proof->twice);
     set_check(proof, LT_CHECK_PROMISES, living <= proof->stock,
               "%lld promises in force for %lld units", (long long)living, stock);
+    set_check(proof, LT_CHECK_DECIDED, proof->broken_decisions == 0,
+              "%lld orders were said to be confirmed, %lld to be cancelled; %lld are not",
+              (long long)proof->confirmed_said, (long long)proof->cancelled_said,
+              (long long)proof->broken_decisions);
     uint64_t garbled = lt_tally_count(tally, "garbled");
     set_check(proof, LT_CHECK_LEGIBLE, garbled == 0, "%llu answers could not be read",
               (unsigned long long)garbled);
@@ -185,15 +204,16 @@ static void check_all(struct lt_proof *proof, const struct lt_tally *tally, int6
     set_check(proof, LT_CHECK_SETTLED, in_doubt == 0, "%lld units are still in doubt", in_doubt);
 }
 
-int lt_proof_make(const struct lt_tally *tally, struct oq_audit *audit, json_t *gateway,
-                  const char *sale, const char *user_prefix, int64_t records,
-                  struct lt_proof *ret_proof)
+int lt_proof_make(const struct lt_evidence *evidence, struct lt_proof *ret_proof)
 {
-    struct lt_proof proof = {.made = true, .records = records, .gateway = gateway};
-    struct judging judging = {oq_audit_fold(audit), sale, user_prefix, 0, 0};
+    const struct lt_tally *tally = evidence->tally;
+    const char *sale = evidence->sale;
+    struct lt_proof proof = {
+        .made = true, .records = evidence->records, .gateway = json_incref(evidence->gateway)};
+    struct judging judging = {oq_audit_fold(evidence->audit), sale, evidence->user_prefix, 0, 0};
     int err = tally->out_of_memory ? PS_E_NOMEM : 0;
     if (err == 0)
-        err = oq_audit_report(audit, sale, ps_clock_wall_ms(&ps_clock_system), NULL, 0,
+        err = oq_audit_report(evidence->audit, sale, ps_clock_wall_ms(&ps_clock_system), NULL, 0,
                               &proof.auditor);
     size_t size = tally->promise_count * sizeof *tally->promises;
     struct lt_promise *promises = NULL;
@@ -211,6 +231,7 @@ int lt_proof_make(const struct lt_tally *tally, struct oq_audit *audit, json_t *
     }
     judge_promises(&proof, &judging, promises, tally->promise_count);
     free(promises);
+    judge_decisions(&proof, judging.fold, evidence->decisions);
 
     proof.stock = lt_sale_audit_sum(proof.auditor, "adjustments");
     proof.held = lt_sale_audit_sum(proof.auditor, "held");

@@ -3,6 +3,7 @@
 #ifndef LT_PROOF_H
 #define LT_PROOF_H
 
+#include "loadtest/decide.h"
 #include "loadtest/tally.h"
 #include "queue/audit.h"
 
@@ -11,6 +12,7 @@ enum lt_check_name {
     LT_CHECK_LOST,     /* every promised order is in the log, the buyer's own, in force or ended */
     LT_CHECK_TWICE,    /* nobody was promised, or has, more than one */
     LT_CHECK_PROMISES, /* no more promises than units */
+    LT_CHECK_DECIDED,  /* what was said to be confirmed or cancelled is so in the log */
     LT_CHECK_LEGIBLE,  /* no answer, which may have been a promise, was unreadable */
     LT_CHECK_AUDITOR,  /* the auditor finds nothing in the records */
     LT_CHECK_GATEWAY,  /* the gateway's own audit is well and has the same numbers */
@@ -29,20 +31,30 @@ struct lt_proof {
     bool ok;
     char why_not[400];
     struct lt_check checks[LT_CHECKS];
-    int64_t records;                                  /* read from the log */
+    int64_t records;                                     /* read from the log */
     int64_t stock, held, confirmed, released, available; /* by the log */
     int64_t oversold, lost, twice;
-    int64_t promised;       /* different orders that buyers were told are accepted */
-    int64_t untold;         /* accepted in the log, but the buyer never heard of it */
+    int64_t promised; /* different orders that buyers were told are accepted */
+    int64_t untold;   /* accepted in the log, but the buyer never heard of it */
+    int64_t confirmed_said, cancelled_said;               /* by the gateway */
+    int64_t broken_decisions;                             /* of these, not so in the log */
     int64_t pending_accepted, pending_void, pending_gone; /* what became of each "pending" */
-    json_t *auditor, *gateway; /* the two reports; owned */
+    json_t *auditor, *gateway;                            /* the two reports; owned */
 };
 
-/* `gateway` is the gateway's own audit (taken over). PS_E_NOT_FOUND: the records have no such sale;
- * PS_E_NOMEM. Owner of *ret_proof's reports: lt_proof_done. */
-int lt_proof_make(const struct lt_tally *tally, struct oq_audit *audit, json_t *gateway,
-                  const char *sale, const char *user_prefix, int64_t records,
-                  struct lt_proof *ret_proof) PS_MUST_CHECK;
+struct lt_evidence {
+    const struct lt_tally *tally;
+    const struct lt_decisions *decisions;
+    struct oq_audit *audit; /* has read `records` records of the log */
+    int64_t records;
+    json_t *gateway; /* the gateway's own audit */
+    const char *sale;
+    const char *user_prefix; /* buyer n is user "<prefix><n>" */
+};
+
+/* PS_E_NOT_FOUND: the records have no such sale; PS_E_NOMEM. *ret_proof's reports are references of
+ * its own; owner: the caller (lt_proof_done). */
+int lt_proof_make(const struct lt_evidence *evidence, struct lt_proof *ret_proof) PS_MUST_CHECK;
 void lt_proof_done(struct lt_proof *proof);
 
 #endif

@@ -25,6 +25,7 @@ struct rehearsal {
     struct lt_plan *plan;
     struct lt_tally *tally;
     struct oq_audit *audit;
+    struct lt_decisions decisions;
     struct lt_proof proof;
     struct lt_report report;
     char sale[PS_NAME_MAX + 1];
@@ -71,10 +72,9 @@ static int make_sale(struct rehearsal *rehearsal, struct ps_fault *fault)
     for (;;) {
         int64_t now_ms = ps_clock_wall_ms(&ps_clock_system);
         lt_sale_name(now_ms, rehearsal->sale);
-        int err = lt_sale_open(&rehearsal->admin, rehearsal->sale, rehearsal->plan->spec.stock,
-                               now_ms + rehearsal->plan->length_ns / PS_NS_PER_MS +
-                                   SALE_OUTLIVES_MS,
-                               fault);
+        int err = lt_sale_open(
+            &rehearsal->admin, rehearsal->sale, rehearsal->plan->spec.stock,
+            now_ms + rehearsal->plan->length_ns / PS_NS_PER_MS + SALE_OUTLIVES_MS, fault);
         if (err != PS_E_EXISTS)
             return err;
         err = lt_admin_wait(&rehearsal->admin, 1000 - now_ms % 1000);
@@ -180,21 +180,29 @@ static int prove(struct rehearsal *rehearsal, struct ps_fault *fault)
         if (err < 0 || agree(gateway, rehearsal->audit, rehearsal->sale))
             break;
     }
-    if (err < 0) {
-        json_decref(gateway);
-        return err;
+    if (err == 0) {
+        struct lt_evidence evidence = {
+            .tally = rehearsal->tally,
+            .decisions = &rehearsal->decisions,
+            .audit = rehearsal->audit,
+            .records = records,
+            .gateway = gateway,
+            .sale = rehearsal->sale,
+            .user_prefix = rehearsal->user_prefix,
+        };
+        err = lt_proof_make(&evidence, &rehearsal->proof);
+        if (err < 0)
+            err = ps_fault(fault, err, "", "judging the records: %s", ps_err_text(err));
     }
-    err = lt_proof_make(rehearsal->tally, rehearsal->audit, gateway, rehearsal->sale,
-                        rehearsal->user_prefix, records, &rehearsal->proof);
-    if (err < 0)
-        return ps_fault(fault, err, "", "judging the records: %s", ps_err_text(err));
-    return 0;
+    json_decref(gateway);
+    return err;
 }
 
 static int write_json(const struct lt_report *report, const char *path)
 {
     json_t *json = lt_report_json(report);
-    int failed = json == NULL ? -1 : json_dump_file(json, path, JSON_INDENT(2) | JSON_REAL_PRECISION(9));
+    int failed =
+        json == NULL ? -1 : json_dump_file(json, path, JSON_INDENT(2) | JSON_REAL_PRECISION(9));
     json_decref(json);
     if (failed != 0)
         fprintf(stderr, "penstock-rehearse: --json: %s could not be written\n", path);
@@ -266,7 +274,11 @@ static int run(struct rehearsal *rehearsal)
                    rehearsal->sale + strlen("rehearsal-"));
     if (let_buyers_come(rehearsal, &fault) < 0)
         return complain(&fault, LT_EXIT_FAILED);
-    if (prove(rehearsal, &fault) < 0) {
+    int err = lt_decide(&rehearsal->admin, rehearsal->tally, options->confirm_share,
+                        options->cancel_share, options->plan.seed, &rehearsal->decisions, &fault);
+    if (err == 0)
+        err = prove(rehearsal, &fault);
+    if (err < 0) {
         rehearsal->proof.made = rehearsal->proof.ok = false;
         (void)snprintf(rehearsal->proof.why_not, sizeof rehearsal->proof.why_not, "%s", fault.text);
     }
@@ -287,6 +299,7 @@ int lt_rehearse(const struct lt_options *options, const volatile sig_atomic_t *s
     rehearsal->stop = stop;
     rehearsal->admin.stop = stop;
     int status = run(rehearsal);
+    lt_decisions_done(&rehearsal->decisions);
     lt_proof_done(&rehearsal->proof);
     oq_audit_free(rehearsal->audit);
     lt_tally_free(rehearsal->tally);

@@ -9,10 +9,11 @@
 struct lt_options {
     const char *public_url, *admin_url;
     const char *state_dir;
-    const char *token_file; /* NULL: "<state_dir>/admin.token" */
+    const char *token_file;            /* NULL: "<state_dir>/admin.token" */
     const char *json_path, *html_path; /* NULL: none */
-    bool own_target; /* other machines may be aimed at */
+    bool own_target;                   /* other machines may be aimed at */
     bool summary, quiet, end_sale, help, version;
+    double confirm_share, cancel_share;
     int64_t connections, timeout_ms, settle_ms, retries;
     struct lt_plan_spec plan;
 };
@@ -26,8 +27,8 @@ void lt_options_help(void);
 /* Exit statuses. */
 enum { LT_EXIT_PROVED = 0, LT_EXIT_FAILED = 1, LT_EXIT_USAGE = 2 };
 
-/* Runs it: result on stdout, progress and errors on stderr. `stop`: 1 = end the plan and report, 2 =
- * give up. Returns the exit status. */
+/* Runs it: result on stdout, progress and errors on stderr. `stop`: 1 = end the plan and report, 2
+ * = give up. Returns the exit status. */
 int lt_rehearse(const struct lt_options *options, const volatile sig_atomic_t *stop);
 
 #endif

@@ -207,7 +207,8 @@ void lt_report_print(const struct lt_report *report, FILE *out)
     const struct lt_tally *tally = report->tally;
     const struct lt_proof *proof = report->proof;
     fprintf(out, "Rehearsal %s at %s\n", report->sale, report->public_authority);
-    fprintf(out, "  %lld buyers, %llu clicks (%llu repeated, %llu tried again), %lld units, seed %llu\n",
+    fprintf(out,
+            "  %lld buyers, %llu clicks (%llu repeated, %llu tried again), %lld units, seed %llu\n",
             (long long)spec->buyers, (unsigned long long)tally->clicks,
             (unsigned long long)tally->repeats, (unsigned long long)tally->tries_again,
             (long long)spec->stock, (unsigned long long)spec->seed);

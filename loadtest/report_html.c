@@ -230,10 +230,11 @@ static void draw_answers(const struct columns *columns, double top, FILE *out)
         fprintf(out, "V%.2fH%zu", 100 - (double)columns->offered[i] * scale, i + 1);
     fputs("\"/>\n", out);
     for (size_t i = 0; i < columns->count; i++) {
-        fprintf(out,
-                "<rect class=\"h\" x=\"%zu\" y=\"0\" width=\"1\" height=\"100\"><title>%.3g s: %llu "
-                "clicks",
-                i, (double)i * columns->width_s, (unsigned long long)columns->offered[i]);
+        fprintf(
+            out,
+            "<rect class=\"h\" x=\"%zu\" y=\"0\" width=\"1\" height=\"100\"><title>%.3g s: %llu "
+            "clicks",
+            i, (double)i * columns->width_s, (unsigned long long)columns->offered[i]);
         for (int g = 0; g < GROUPS; g++) {
             if (columns->answers[i][g] > 0)
                 fprintf(out, ", %s %llu", groups[g].label,
@@ -387,8 +388,8 @@ static void put_answers(const struct lt_report *report, FILE *out)
             continue;
         fprintf(out, "<tr><th scope=\"row\">%s</th><td>", tally->verdicts[i]->name);
         put_count(latency.count, out);
-        fprintf(out, "</td><td>%.2f ms</td><td>%.2f ms</td><td>%.2f ms</td></tr>\n",
-                latency.p50_ms, latency.p99_ms, latency.max_ms);
+        fprintf(out, "</td><td>%.2f ms</td><td>%.2f ms</td><td>%.2f ms</td></tr>\n", latency.p50_ms,
+                latency.p99_ms, latency.max_ms);
     }
     fputs("</tbody></table></div></section>\n", out);
 }
@@ -423,9 +424,9 @@ static void put_top(const struct lt_report *report, FILE *out)
     fputs(" buyers for ", out);
     put_count((uint64_t)report->plan->spec.stock, out);
     fputs(" units</h1>\n<p><span class=\"badge", out);
-    fputs(proof->ok              ? "\">The proof holds"
-          : proof->made          ? " fails\">The proof fails"
-                                 : " fails\">No proof could be made",
+    fputs(proof->ok     ? "\">The proof holds"
+          : proof->made ? " fails\">The proof fails"
+                        : " fails\">No proof could be made",
           out);
     fputs("</span></p>\n<div class=\"tiles\">", out);
     if (proof->made) {
@@ -463,7 +464,8 @@ static void put_run(const struct lt_report *report, FILE *out)
             "<dt>Load generator</dt><dd>%.1f &micro;s CPU a click; clicks were sent late by at "
             "most %.2f ms</dd></dl></section>\n",
             100 * spec->repeat_share, (unsigned long long)spec->seed, report->connections,
-            report->tally->clicks > 0 ? (double)report->cpu_us / (double)report->tally->clicks : 0.0,
+            report->tally->clicks > 0 ? (double)report->cpu_us / (double)report->tally->clicks
+                                      : 0.0,
             lt_latency_of(&report->tally->lag).max_ms);
 }
 

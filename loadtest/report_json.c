@@ -21,8 +21,8 @@ static json_t *plan_json(const struct lt_plan *plan)
                               (json_int_t)spec->phases[i].clicks));
     return json_pack("{s:I, s:I, s:I, s:I, s:f, s:f, s:o}", "buyers", (json_int_t)spec->buyers,
                      "clicks", (json_int_t)plan->count, "stock", (json_int_t)spec->stock, "seed",
-                     (json_int_t)spec->seed, "repeat_share", spec->repeat_share,
-                     "repeat_key_share", spec->repeat_key_share, "phases", phases);
+                     (json_int_t)spec->seed, "repeat_share", spec->repeat_share, "repeat_key_share",
+                     spec->repeat_key_share, "phases", phases);
 }
 
 static json_t *client_json(const struct lt_report *report)
@@ -93,18 +93,20 @@ static json_t *proof_json(const struct lt_proof *proof)
         return json_pack("{s:b, s:b, s:s}", "made", 0, "ok", 0, "why_not", proof->why_not);
     json_t *checks = json_array();
     for (size_t i = 0; i < LT_CHECKS; i++)
-        (void)json_array_append_new(checks, json_pack("{s:s, s:b, s:s}", "name",
-                                                      proof->checks[i].name, "ok",
-                                                      proof->checks[i].ok, "text",
-                                                      proof->checks[i].text));
-    return json_pack("{s:b, s:b, s:I, s:I, s:I, s:I, s:I, s:I, s:{s:I, s:I, s:I}, s:o, s:O, s:O}",
-                     "made", 1, "ok", proof->ok, "records", (json_int_t)proof->records, "oversold",
-                     (json_int_t)proof->oversold, "lost", (json_int_t)proof->lost, "twice",
-                     (json_int_t)proof->twice, "promised", (json_int_t)proof->promised, "untold",
-                     (json_int_t)proof->untold, "pending", "accepted",
-                     (json_int_t)proof->pending_accepted, "void", (json_int_t)proof->pending_void,
-                     "gone", (json_int_t)proof->pending_gone, "checks", checks, "auditor",
-                     proof->auditor, "gateway", proof->gateway);
+        (void)json_array_append_new(
+            checks, json_pack("{s:s, s:b, s:s}", "name", proof->checks[i].name, "ok",
+                              proof->checks[i].ok, "text", proof->checks[i].text));
+    return json_pack(
+        "{s:b, s:b, s:I, s:I, s:I, s:I, s:I, s:I, s:{s:I, s:I, s:I}, s:{s:I, s:I, s:I}, s:o, s:O, "
+        "s:O}",
+        "made", 1, "ok", proof->ok, "records", (json_int_t)proof->records, "oversold",
+        (json_int_t)proof->oversold, "lost", (json_int_t)proof->lost, "twice",
+        (json_int_t)proof->twice, "promised", (json_int_t)proof->promised, "untold",
+        (json_int_t)proof->untold, "pending", "accepted", (json_int_t)proof->pending_accepted,
+        "void", (json_int_t)proof->pending_void, "gone", (json_int_t)proof->pending_gone,
+        "decisions", "confirmed", (json_int_t)proof->confirmed_said, "cancelled",
+        (json_int_t)proof->cancelled_said, "broken", (json_int_t)proof->broken_decisions, "checks",
+        checks, "auditor", proof->auditor, "gateway", proof->gateway);
 }
 
 static json_t *stock_json(const struct lt_report *report)
@@ -117,9 +119,9 @@ static json_t *stock_json(const struct lt_report *report)
                        : json_null();
     return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:o}", "total", (json_int_t)proof->stock,
                      "sold", (json_int_t)(proof->held + proof->confirmed), "held",
-                     (json_int_t)proof->held, "confirmed", (json_int_t)proof->confirmed,
-                     "released", (json_int_t)proof->released, "available",
-                     (json_int_t)proof->available, "last_sold_ms", last);
+                     (json_int_t)proof->held, "confirmed", (json_int_t)proof->confirmed, "released",
+                     (json_int_t)proof->released, "available", (json_int_t)proof->available,
+                     "last_sold_ms", last);
 }
 
 json_t *lt_report_json(const struct lt_report *report)
@@ -134,9 +136,9 @@ json_t *lt_report_json(const struct lt_report *report)
         "public", report->public_authority, "started_at", started_at, "duration_s",
         (double)report->end.elapsed_ns / (double)PS_NS_PER_S, "interrupted", report->interrupted,
         "plan", plan_json(report->plan), "client", client_json(report), "offered",
-        (json_int_t)tally->clicks, "answered", (json_int_t)lt_report_answered(report),
-        "unanswered", (json_int_t)lt_report_unanswered(report), "repeated",
-        (json_int_t)tally->repeats, "tried_again", (json_int_t)tally->tries_again, "latency_ms",
-        latencies_json(report), "answers", answers_json(tally), "timeline", timeline_json(report), "stock",
+        (json_int_t)tally->clicks, "answered", (json_int_t)lt_report_answered(report), "unanswered",
+        (json_int_t)lt_report_unanswered(report), "repeated", (json_int_t)tally->repeats,
+        "tried_again", (json_int_t)tally->tries_again, "latency_ms", latencies_json(report),
+        "answers", answers_json(tally), "timeline", timeline_json(report), "stock",
         stock_json(report), "proof", proof_json(report->proof));
 }

@@ -38,8 +38,8 @@ static int refused(const struct lt_reply *reply, const char *what, struct ps_fau
         detail = json_string_value(json_object_get(problem, "detail"));
         code = json_string_value(json_object_get(problem, "code"));
     }
-    int err = ps_fault(fault, PS_E_CONFLICT, "--admin", "%s: the gateway answered %d%s%s%s%s%s", what,
-                       reply->status, code != NULL ? " " : "", code != NULL ? code : "",
+    int err = ps_fault(fault, PS_E_CONFLICT, "--admin", "%s: the gateway answered %d%s%s%s%s%s",
+                       what, reply->status, code != NULL ? " " : "", code != NULL ? code : "",
                        detail != NULL ? ": " : "", detail != NULL ? detail : "",
                        reply->status == 401 ? " (is it this gateway's token?)" : "");
     json_decref(problem);
@@ -141,8 +141,8 @@ int64_t lt_sale_audit_sum(const json_t *audit, const char *member)
     int64_t sum = 0;
     size_t index;
     const json_t *row;
-    json_array_foreach(json_object_get(audit, "skus"), index, row)
-        sum += json_integer_value(json_object_get(row, member));
+    json_array_foreach(json_object_get(audit, "skus"), index, row) sum +=
+        json_integer_value(json_object_get(row, member));
     return sum;
 }
 

@@ -78,7 +78,8 @@ size_t lt_tally_slot(struct lt_tally *tally, int64_t at_ns)
     return slot;
 }
 
-/* The string member `name` (with its quotes) of a JSON object's text; empty when it is not there. */
+/* The string member `name` (with its quotes) of a JSON object's text; empty when it is not there.
+ */
 static struct ps_str member(struct ps_str body, struct ps_str name)
 {
     static const struct ps_str none = {"", 0};

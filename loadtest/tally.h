@@ -14,17 +14,17 @@
 enum lt_verdict {
     LT_V_ACCEPTED,
     LT_V_PENDING,
-    LT_V_REPLAYED,  /* 202 with the order that the buyer has already */
+    LT_V_REPLAYED, /* 202 with the order that the buyer has already */
     LT_V_NO_ANSWER,
     LT_V_RESET,
-    LT_V_REFUSED,   /* no connection */
-    LT_V_GARBLED,   /* no HTTP, or a 202 that names no order */
+    LT_V_REFUSED, /* no connection */
+    LT_V_GARBLED, /* no HTTP, or a 202 that names no order */
     LT_V_FIXED
 };
 
 struct lt_verdict_tally {
-    char name[PS_NAME_MAX + 1]; /* "accepted", "sold_out", "http_502"... */
-    bool refusal;  /* an answer of 400 or above */
+    char name[PS_NAME_MAX + 1];  /* "accepted", "sold_out", "http_502"... */
+    bool refusal;                /* an answer of 400 or above */
     struct ps_histogram latency; /* from the click's moment */
     uint32_t slot[LT_SLOTS];     /* answers by the time they came */
 };
@@ -40,13 +40,13 @@ struct lt_promise {
 struct lt_tally {
     struct lt_verdict_tally *verdicts[LT_VERDICTS_MAX];
     size_t verdict_count;
-    int64_t slot_ns; /* width; doubles when the run outlasts the slots */
-    size_t slot_count; /* used */
+    int64_t slot_ns;            /* width; doubles when the run outlasts the slots */
+    size_t slot_count;          /* used */
     uint32_t offered[LT_SLOTS]; /* clicks by their moment */
     uint64_t clicks;
     uint64_t repeats;
     uint64_t tries_again;
-    uint64_t never_sent; /* of those without an answer: waited for a connection in vain */
+    uint64_t never_sent;     /* of those without an answer: waited for a connection in vain */
     struct ps_histogram lag; /* from the click's moment until it was sent */
     struct lt_promise *promises;
     size_t promise_count, promise_room;

@@ -10,7 +10,7 @@
 
 enum mode { ANSWER, MUTE, HANG_UP, NONSENSE, CLOSING, IN_PIECES, INTERIM, SLOW, DIE, BUSY_THEN };
 
-#define BODY "{\"code\":\"sold_out\"}"
+#define BODY    "{\"code\":\"sold_out\"}"
 #define SLOW_MS 20
 
 struct server {
@@ -391,9 +391,8 @@ static void a_dead_server_resets_and_refuses(void **state)
     assert_int_equal(seen.by_outcome[LT_ANSWERED], 4);
     assert_true(seen.by_outcome[LT_RESET] >= 1);
     assert_true(seen.by_outcome[LT_REFUSED] >= 1);
-    assert_int_equal(seen.by_outcome[LT_ANSWERED] + seen.by_outcome[LT_RESET] +
-                         seen.by_outcome[LT_REFUSED],
-                     16);
+    assert_int_equal(
+        seen.by_outcome[LT_ANSWERED] + seen.by_outcome[LT_RESET] + seen.by_outcome[LT_REFUSED], 16);
     stop_server(&server);
 }
 
@@ -416,8 +415,7 @@ static void told_to_stop_it_offers_no_more(void **state)
     struct server server;
     struct seen seen = {.stop_after = 1};
     start_server(&server, SLOW);
-    struct lt_plan_spec spec = {
-        .stock = 1, .phases = {{LT_CONSTANT, 60000, 60}}, .phase_count = 1};
+    struct lt_plan_spec spec = {.stock = 1, .phases = {{LT_CONSTANT, 60000, 60}}, .phase_count = 1};
     struct lt_plan *plan = NULL;
     struct lt_client *client = NULL;
     struct ps_fault fault;
@@ -450,10 +448,10 @@ static void only_loopback_is_loopback(void **state)
         const char *url;
         bool loopback;
     } cases[] = {
-        {"http://127.0.0.1:80", true},  {"http://127.200.1.2/", true},
-        {"http://[::1]:8080", true},    {"http://[::ffff:127.0.0.1]", true},
-        {"http://192.0.2.1", false},    {"http://[2001:db8::1]:80/", false},
-        {"http://0.0.0.0:80", false},   {"http://[::ffff:192.0.2.1]", false},
+        {"http://127.0.0.1:80", true}, {"http://127.200.1.2/", true},
+        {"http://[::1]:8080", true},   {"http://[::ffff:127.0.0.1]", true},
+        {"http://192.0.2.1", false},   {"http://[2001:db8::1]:80/", false},
+        {"http://0.0.0.0:80", false},  {"http://[::ffff:192.0.2.1]", false},
         {"http://localhost:81", true},
     };
     for (size_t i = 0; i < PS_ARRAY_LEN(cases); i++) {

@@ -267,6 +267,7 @@ static void a_bad_option_is_named(void **state)
         {"--unique-users", "--unique-users"},
         {"--plan /nonexistent/plan", "--plan"},
         {"--plan x --buyers 4", "--plan"},
+        {"--confirm-share 0.6 --cancel-share 0.5", "--cancel-share"},
         {"--summary=yes", "--summary"},
         {"--connections 0", "--connections"},
         {"buyers", "buyers"},

@@ -15,6 +15,7 @@ struct world {
     struct lt_tally *tally;
     struct oq_audit *audit;
     int64_t records;
+    struct lt_decisions decisions;
     int64_t in_doubt;
     bool gateway_lies;
 };
@@ -75,8 +76,15 @@ static void judge(struct world *world, struct lt_proof *ret_proof)
     json_object_set_new(row, "in_doubt", json_integer(world->in_doubt));
     if (world->gateway_lies)
         json_object_set_new(row, "held", json_integer(0));
-    assert_ok(lt_proof_make(world->tally, world->audit, gateway, "sale", "b-", world->records,
-                            ret_proof));
+    struct lt_evidence evidence = {.tally = world->tally,
+                                   .decisions = &world->decisions,
+                                   .audit = world->audit,
+                                   .records = world->records,
+                                   .gateway = gateway,
+                                   .sale = "sale",
+                                   .user_prefix = "b-"};
+    assert_ok(lt_proof_make(&evidence, ret_proof));
+    json_decref(gateway);
 }
 
 static void end(struct world *world, struct lt_proof *proof)
@@ -235,6 +243,33 @@ static void a_pending_order_may_become_anything(void **state)
     assert_int_equal(proof.pending_void, 1);
     assert_int_equal(proof.pending_gone, 1);
     assert_int_equal(proof.untold, 1);
+    end(&world, &proof);
+}
+
+static void what_was_said_to_be_decided_must_be(void **state)
+{
+    (void)state;
+    struct world world;
+    struct lt_proof proof;
+    begin(&world);
+    struct oq_event paid = confirmed(1), given_back = released(2, OQ_CANCELLED);
+    log_order(&world, 1, "b-1");
+    log_order(&world, 2, "b-2");
+    take(&world, &paid);
+    take(&world, &given_back);
+    told(&world, 1, 1, "accepted", false);
+    told(&world, 2, 2, "accepted", false);
+    struct lt_decision list[] = {{.order_id = id_of(1), .confirm = true, .said = true},
+                                 {.order_id = id_of(2), .said = true},
+                                 {.order_id = id_of(2), .confirm = true}};
+    world.decisions = (struct lt_decisions){.list = list, .count = 3, .confirmed = 1};
+    judge(&world, &proof);
+    assert_true(proof.ok);
+    assert_int_equal(proof.confirmed, 1);
+    lt_proof_done(&proof);
+    list[2].said = true;
+    judge(&world, &proof);
+    only_fails(&proof, LT_CHECK_DECIDED);
     end(&world, &proof);
 }
 
@@ -449,7 +484,7 @@ static void the_json_has_the_documented_members(void **state)
     assert_true(proved);
     assert_true(p99 >= 2 && p99 < 2.1 && refused_p50 >= 2 && refused_p50 < 2.1);
     assert_int_equal(slot_ms, 5);
-    assert_int_equal(json_integer_value(json_array_get(offered, 2)), 4); /* at 10 ms */
+    assert_int_equal(json_integer_value(json_array_get(offered, 2)), 4);    /* at 10 ms */
     assert_int_equal(json_integer_value(json_array_get(sold_curve, 4)), 1); /* at 20 ms */
     json_decref(json);
 
@@ -472,8 +507,8 @@ static void the_page_stands_alone(void **state)
     assert_says(text, "role=\"img\" aria-label=");
     assert_says(text, "The proof holds");
     assert_says(text, "&lt;shop&gt;");
-    static const char *const outside[] = {"http:", "https:", "src=", "href=", "url(", "@import",
-                                          "<script", "<shop>", "nan", "inf%"};
+    static const char *const outside[] = {"http:",   "https:",  "src=",   "href=", "url(",
+                                          "@import", "<script", "<shop>", "nan",   "inf%"};
     for (size_t i = 0; i < PS_ARRAY_LEN(outside); i++)
         assert_null(strstr(text, outside[i]));
     free(text);
@@ -502,6 +537,7 @@ int main(void)
         cmocka_unit_test(an_oversold_sale_is_found),
         cmocka_unit_test(a_buyer_with_two_is_found),
         cmocka_unit_test(a_pending_order_may_become_anything),
+        cmocka_unit_test(what_was_said_to_be_decided_must_be),
         cmocka_unit_test(an_unreadable_promise_spoils_the_proof),
         cmocka_unit_test(a_gateway_that_disagrees_is_found),
         cmocka_unit_test(verdicts_are_counted_by_their_code),

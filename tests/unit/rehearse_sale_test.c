@@ -1,6 +1,7 @@
 /* The admin side of a rehearsal, against a thread that answers from a script. */
 #include "tests/unit/check.h"
 
+#include "loadtest/decide.h"
 #include "loadtest/sale.h"
 #include "tests/unit/records.h"
 
@@ -69,8 +70,7 @@ static void start(struct script *script, const struct line *lines, size_t count)
 {
     *script = (struct script){.lines = lines, .count = count};
     script->listener = socket(AF_INET, SOCK_STREAM, 0);
-    struct sockaddr_in address = {.sin_family = AF_INET,
-                                  .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     socklen_t len = sizeof address;
     assert_ok(bind(script->listener, (struct sockaddr *)&address, len));
     assert_ok(listen(script->listener, 16));
@@ -261,6 +261,43 @@ static void it_settles_when_nothing_is_in_doubt(void **state)
     json_decref(audit);
 }
 
+/* Two orders to confirm; the second one is not known at first. */
+static void what_is_not_known_is_asked_again(void **state)
+{
+    (void)state;
+    static const struct line lines[] = {
+        {"200 OK", "{\"results\":[{\"status\":200},{\"status\":503,\"code\":\"order_pending\"}]}"},
+        {"200 OK", "{\"results\":[{\"status\":409,\"code\":\"order_expired\"}]}"},
+    };
+    struct lt_promise promises[] = {{.order_id = id_of(2)},
+                                    {.order_id = id_of(1)},
+                                    {.order_id = id_of(2)},
+                                    {.order_id = id_of(3), .told = LT_TOLD_PENDING}};
+    struct lt_tally tally = {.promises = promises, .promise_count = PS_ARRAY_LEN(promises)};
+    struct lt_decisions decisions;
+    struct script script;
+    struct ps_fault fault;
+    start(&script, lines, PS_ARRAY_LEN(lines));
+    assert_ok(lt_decide(&script.admin, &tally, 1, 0, 1, &decisions, &fault));
+    finish(&script);
+    char both[160], second[160], id[2][PS_UUID_LEN + 1];
+    for (uint32_t i = 0; i < 2; i++) {
+        struct ps_uuid uuid = id_of(i + 1);
+        ps_uuid_format(&uuid, id[i]);
+    }
+    (void)snprintf(both, sizeof both, "{\"confirm\":[\"%s\",\"%s\"],\"cancel\":[]}", id[0], id[1]);
+    (void)snprintf(second, sizeof second, "{\"confirm\":[\"%s\"],\"cancel\":[]}", id[1]);
+    asked(&script, 0, "POST /admin/v1/orders:batch HTTP/1.1\r\n");
+    asked(&script, 0, both);
+    asked(&script, 1, second);
+    assert_int_equal(decisions.count, 2);
+    assert_true(decisions.list[0].said && !decisions.list[1].said);
+    assert_int_equal(decisions.confirmed, 1);
+    assert_int_equal(decisions.refused, 1);
+    assert_int_equal(decisions.unknown, 0);
+    lt_decisions_done(&decisions);
+}
+
 static void a_rehearsal_is_named_after_its_moment(void **state)
 {
     (void)state;
@@ -282,6 +319,7 @@ int main(void)
         cmocka_unit_test(the_log_is_read_to_its_end),
         cmocka_unit_test(a_torn_or_senseless_log_is_refused),
         cmocka_unit_test(it_settles_when_nothing_is_in_doubt),
+        cmocka_unit_test(what_is_not_known_is_asked_again),
         cmocka_unit_test(a_rehearsal_is_named_after_its_moment),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,0 +1,160 @@
+/* Confirm and cancel may be asked again with the same answer, so what is not known yet (503) is
+ * simply asked again, with the rest of the next round. */
+#include "loadtest/decide.h"
+
+#include "common/buf.h"
+#include "common/json.h"
+#include "loadtest/plan.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define BATCH       500
+#define ROUNDS      20
+#define ROUND_MS    200
+#define PATIENCE_MS 15000
+#define BODY_MAX    (BATCH * (PS_UUID_LEN + 3) + 64)
+
+static int by_id(const void *left, const void *right)
+{
+    const struct lt_decision *a = left, *b = right;
+    return memcmp(a->order_id.byte, b->order_id.byte, sizeof a->order_id.byte);
+}
+
+/* Every promised order once, then those that are drawn. */
+static int draw_orders(const struct lt_tally *tally, double confirm_share, double cancel_share,
+                       uint64_t seed, struct lt_decisions *decisions)
+{
+    struct lt_decision *list = malloc((tally->promise_count + 1) * sizeof *list);
+    if (list == NULL)
+        return PS_E_NOMEM;
+    size_t promised = 0, kept = 0;
+    for (size_t i = 0; i < tally->promise_count; i++) {
+        if (tally->promises[i].told == LT_TOLD_ACCEPTED)
+            list[promised++] = (struct lt_decision){.order_id = tally->promises[i].order_id};
+    }
+    qsort(list, promised, sizeof *list, by_id);
+    for (size_t i = 0; i < promised; i++) {
+        if (i > 0 && by_id(&list[i], &list[i - 1]) == 0)
+            continue;
+        double drawn = lt_draw_unit(&seed);
+        struct lt_decision decision = {.order_id = list[i].order_id,
+                                       .confirm = drawn < confirm_share};
+        if (drawn < confirm_share + cancel_share)
+            list[kept++] = decision;
+    }
+    decisions->list = list;
+    decisions->count = kept;
+    return 0;
+}
+
+static void put_ids(struct ps_buf *body, const char *member, bool confirm,
+                    struct lt_decision *const *batch, size_t count)
+{
+    char id[PS_UUID_LEN + 1];
+    bool first = true;
+    ps_buf_printf(body, "\"%s\":[", member);
+    for (size_t i = 0; i < count; i++) {
+        if (batch[i]->confirm != confirm)
+            continue;
+        ps_uuid_format(&batch[i]->order_id, id);
+        ps_buf_printf(body, "%s\"%s\"", first ? "" : ",", id);
+        first = false;
+    }
+    ps_buf_puts(body, "]");
+}
+
+/* Takes one result; false: it is not known yet. */
+static bool take_result(const json_t *result, struct lt_decision *decision,
+                        struct lt_decisions *decisions)
+{
+    json_int_t status = json_integer_value(json_object_get(result, "status"));
+    if (status == 200) {
+        decision->said = true;
+        *(decision->confirm ? &decisions->confirmed : &decisions->cancelled) += 1;
+        return true;
+    }
+    if (status >= 400 && status < 500) {
+        decisions->refused++;
+        return true;
+    }
+    return false;
+}
+
+/* Asks for `batch`; those without a definite answer move to its front, *io_count says how many. */
+static int ask(const struct lt_admin *admin, struct lt_decision **batch, size_t *io_count,
+               struct lt_decisions *decisions, struct ps_fault *fault)
+{
+    char text[BODY_MAX];
+    struct ps_buf body;
+    ps_buf_init(&body, text, sizeof text);
+    ps_buf_puts(&body, "{");
+    put_ids(&body, "confirm", true, batch, *io_count);
+    ps_buf_puts(&body, ",");
+    put_ids(&body, "cancel", false, batch, *io_count);
+    ps_buf_put(&body, "}", 2); /* with its NUL */
+
+    struct lt_reply reply;
+    int err =
+        lt_admin_call(admin, "POST", "/admin/v1/orders:batch", text, PATIENCE_MS, &reply, fault);
+    if (err < 0)
+        return err;
+    json_t *json = NULL;
+    if (reply.status != 200)
+        err = ps_fault(fault, PS_E_CONFLICT, "--admin", "orders:batch: the gateway answered %d",
+                       reply.status);
+    else
+        err = ps_json_parse(reply.body, reply.len, &json, fault);
+    free(reply.body);
+    const json_t *results = json_object_get(json, "results");
+    if (err == 0 && json_array_size(results) != *io_count)
+        err = ps_fault(fault, PS_E_CONFLICT, "--admin", "orders:batch: %zu results for %zu orders",
+                       json_array_size(results), *io_count);
+    size_t index = 0, unknown = 0;
+    /* Results come in the order asked: the confirmed ones first. */
+    for (int round = 0; err == 0 && round < 2; round++) {
+        for (size_t i = 0; i < *io_count; i++) {
+            if (batch[i]->confirm == (round == 0) &&
+                take_result(json_array_get(results, index++), batch[i], decisions))
+                batch[i]->done = true;
+        }
+    }
+    for (size_t i = 0; err == 0 && i < *io_count; i++) {
+        if (!batch[i]->done)
+            batch[unknown++] = batch[i];
+    }
+    json_decref(json);
+    if (err == 0)
+        *io_count = unknown;
+    return err;
+}
+
+int lt_decide(const struct lt_admin *admin, const struct lt_tally *tally, double confirm_share,
+              double cancel_share, uint64_t seed, struct lt_decisions *ret_decisions,
+              struct ps_fault *fault)
+{
+    *ret_decisions = (struct lt_decisions){.count = 0};
+    if (draw_orders(tally, confirm_share, cancel_share, seed, ret_decisions) < 0)
+        return ps_fault(fault, PS_E_NOMEM, "", "no memory for the decisions");
+    for (size_t at = 0; at < ret_decisions->count; at += BATCH) {
+        struct lt_decision *batch[BATCH];
+        size_t count = ret_decisions->count - at < BATCH ? ret_decisions->count - at : BATCH;
+        for (size_t i = 0; i < count; i++)
+            batch[i] = &ret_decisions->list[at + i];
+        for (int round = 0; count > 0 && round < ROUNDS; round++) {
+            int err = ask(admin, batch, &count, ret_decisions, fault);
+            if (err == 0 && count > 0)
+                err = lt_admin_wait(admin, ROUND_MS);
+            if (err < 0)
+                return err;
+        }
+        ret_decisions->unknown += (int64_t)count;
+    }
+    return 0;
+}
+
+void lt_decisions_done(struct lt_decisions *decisions)
+{
+    free(decisions->list);
+    *decisions = (struct lt_decisions){.count = 0};
+}
