@@ -1,0 +1,108 @@
+"""The OpenAPI descriptions of both listeners: well-formed, and the same as the tables in the code: paths, methods, roles, codes."""
+import pathlib
+import re
+
+import pytest
+import yaml
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+PUBLIC, ADMIN = ROOT / "gateway/front/openapi.yaml", ROOT / "gateway/control/openapi.yaml"
+METHODS = {"get", "put", "post", "delete"}
+
+
+def load(path):
+    return yaml.safe_load(path.read_text(encoding="utf-8"))
+
+
+def operations(document):
+    for path, item in document["paths"].items():
+        for method, operation in item.items():
+            if method != "parameters":
+                yield path, method, item, operation
+
+
+def resolve(document, reference):
+    assert reference.startswith("#/"), reference
+    node = document
+    for part in reference[2:].split("/"):
+        node = node[part]
+    return node
+
+
+def references(node):
+    if isinstance(node, dict):
+        if "$ref" in node:
+            yield node["$ref"]
+        for value in node.values():
+            yield from references(value)
+    elif isinstance(node, list):
+        for value in node:
+            yield from references(value)
+
+
+def shape(path):
+    return re.sub(r"\{[^}]*\}", "{}", path)
+
+
+def verdict_codes():
+    text = (ROOT / "gateway/front/verdict.h").read_text(encoding="utf-8")
+    return {name for name, status in re.findall(r"\bX\((\w+),\s*(\d{3}),", text) if int(status) >= 400}
+
+
+@pytest.mark.parametrize("path", [PUBLIC, ADMIN], ids=["public", "admin"])
+def test_a_description_is_well_formed(path):
+    document = load(path)
+    assert document["openapi"].startswith("3.1."), document["openapi"]
+    assert {"title", "version", "license"} <= document["info"].keys()
+    used = set(references(document))
+    for reference in used:
+        resolve(document, reference)
+    defined = {f"#/components/{kind}/{name}" for kind, items in document["components"].items() if kind != "securitySchemes" for name in items}
+    assert defined <= used, f"defined and not used: {sorted(defined - used)}"
+    ids = [operation["operationId"] for _, _, _, operation in operations(document)]
+    assert len(ids) == len(set(ids)), ids
+    for path_name, method, item, operation in operations(document):
+        where = f"{method} {path_name}"
+        assert method in METHODS, where
+        assert operation["summary"] and operation["responses"], where
+        for status, response in operation["responses"].items():
+            response = resolve(document, response["$ref"]) if "$ref" in response else response
+            assert re.fullmatch(r"[1-5]\d\d|default", status) and response["description"], where
+        parameters = [resolve(document, p["$ref"]) if "$ref" in p else p
+                      for p in item.get("parameters", []) + operation.get("parameters", [])]
+        named = {p["name"] for p in parameters if p["in"] == "path"}
+        assert named == set(re.findall(r"\{([^}]*)\}", path_name)), where
+
+
+def test_the_version_is_that_of_the_project():
+    version = re.search(r"project\(penstock VERSION (\S+)", (ROOT / "CMakeLists.txt").read_text(encoding="utf-8"))[1]
+    assert {load(path)["info"]["version"] for path in (PUBLIC, ADMIN)} == {version}
+
+
+def test_the_public_routes_are_those_of_the_code():
+    text = (ROOT / "gateway/front/routes.c").read_text(encoding="utf-8")
+    table = text[text.index("} routes[] = {"):]
+    rows = re.findall(r'\{"([^"]+)",\s*"([^"]*)",\s*(true|false),\s*(?:true|false),\s*(\w+),\s*(\w+),', table)
+    assert rows
+    coded = set()
+    for prefix, suffix, segment, get, post in rows:
+        path = prefix + ("{}" if segment == "true" else "") + suffix
+        coded |= {(path, method) for method, handler in (("get", get), ("post", post)) if handler != "NULL"}
+    assert coded == {(shape(path), method) for path, method, _, _ in operations(load(PUBLIC))}
+
+
+def test_the_admin_routes_and_roles_are_those_of_the_code():
+    text = (ROOT / "gateway/control/admin_routes.c").read_text(encoding="utf-8")
+    rows = re.findall(r'\{"([^"]+)",\s*GW_([A-Z]+),\s*GW_ROLE_([A-Z]+),\s*([A-Z_ |0-9]+),', text)
+    assert rows
+    coded = {(path, method.lower(), None if "OPEN" in flags else role.lower()) for path, method, role, flags in rows}
+    described = {(shape(path), method, operation.get("x-role")) for path, method, _, operation in operations(load(ADMIN))}
+    assert coded == described
+    needs_body = {(path, method.lower()) for path, method, _, flags in rows if "NEEDS_BODY" in flags}
+    assert needs_body == {(shape(path), method) for path, method, _, operation in operations(load(ADMIN))
+                          if operation.get("requestBody", {}).get("required")}
+
+
+def test_the_codes_of_problems_are_verdicts():
+    public, admin = (set(load(path)["components"]["schemas"]["Code"]["enum"]) for path in (PUBLIC, ADMIN))
+    assert public | admin == verdict_codes()
