@@ -1,0 +1,168 @@
+"""Buyers that write down every answer they get, and the judgement afterwards. Each buyer keeps one key and tries again
+until somebody has answered him, as a shop's page does, so a test knows who was promised what when the gateway dies."""
+import json
+import random
+import socket
+import threading
+import time
+from collections import Counter
+
+RETRY_S = 0.05
+
+
+class Told:
+    """What one buyer has heard: the last answer, and whether an attempt of his went without one."""
+
+    def __init__(self, user, key):
+        self.user, self.key = user, key
+        self.status = self.code = self.order_id = self.state = None
+        self.unanswered = 0
+        self.promised = False
+
+
+class Connection:
+    """One kept connection. Reads exactly one answer a request; any fault is an OSError."""
+
+    def __init__(self, port, timeout):
+        self.socket = socket.create_connection(("127.0.0.1", port), timeout)
+        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.rest = b""
+        self.closing = False
+
+    def ask(self, request):
+        self.socket.sendall(request)
+        while b"\r\n\r\n" not in self.rest:
+            self.more()
+        head, _, self.rest = self.rest.partition(b"\r\n\r\n")
+        head = head.decode("latin-1").lower()
+        length = int(head.split("content-length:")[1].split("\r\n")[0])
+        while len(self.rest) < length:
+            self.more()
+        body, self.rest = self.rest[:length], self.rest[length:]
+        self.closing = "connection: close" in head
+        return int(head.split()[1]), body
+
+    def more(self):
+        data = self.socket.recv(65536)
+        if not data:
+            raise ConnectionError("closed before the answer")
+        self.rest += data
+
+    def close(self):
+        self.socket.close()
+
+
+def buy_bytes(sale, user, key, sku="phone"):
+    body = json.dumps({"sku": sku, "quantity": 1}).encode()
+    return (f"POST /v1/sales/{sale}/orders HTTP/1.1\r\nHost: shop\r\nContent-Type: application/json\r\n"
+            f"X-User-Id: {user}\r\nIdempotency-Key: \"{key}\"\r\nContent-Length: {len(body)}\r\n\r\n").encode() + body
+
+
+class Load:
+    """`threads` buyers at a time, one user after the other, until stop(). A context manager."""
+
+    def __init__(self, gateway, sale, threads=8, name="b", timeout=10.0):
+        self.gateway, self.sale, self.name, self.timeout = gateway, sale, name, timeout
+        self.told = []
+        self.stopping = threading.Event()
+        self.faults = []
+        self.threads = [threading.Thread(target=self.run, args=(i,), daemon=True) for i in range(threads)]
+
+    def __enter__(self):
+        for thread in self.threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *exc):
+        self.stop()
+
+    def stop(self):
+        """Everybody who is still without an answer goes on trying for a while: the gateway must be up."""
+        self.stopping.set()
+        for thread in self.threads:
+            thread.join(60)
+            assert not thread.is_alive(), "a buyer never got an answer"
+        assert not self.faults, self.faults[:3]
+
+    def run(self, index):
+        try:
+            self.buy_on_and_on(index)
+        except Exception as fault:  # told to the test by stop()
+            self.faults.append(repr(fault))
+
+    def buy_on_and_on(self, index):
+        connection, number = None, 0
+        while not self.stopping.is_set():
+            told = Told(f"{self.name}-{index}-{number}", f"key-{self.name}-{index}-{number}")
+            number += 1
+            self.told.append(told)
+            request = buy_bytes(self.sale, told.user, told.key)
+            while True:
+                try:
+                    connection = connection or Connection(self.gateway.port, self.timeout)
+                    told.status, body = connection.ask(request)
+                    self.note(told, json.loads(body))
+                except OSError:
+                    told.unanswered += 1
+                    told.status = None
+                if connection and (told.status is None or connection.closing):
+                    connection.close()
+                    connection = None
+                if told.status is not None and told.status != 503 and told.code != "idempotency_in_progress":
+                    break
+                if self.stopping.is_set() and told.status is not None:
+                    break
+                time.sleep(RETRY_S * (0.5 + random.random()))
+
+    @staticmethod
+    def note(told, answer):
+        told.code, told.state = answer.get("code"), answer.get("state")
+        if told.status == 202:
+            assert told.order_id in (None, answer["order_id"]) or not told.promised, (told.order_id, answer)
+            told.order_id = answer["order_id"]
+            told.promised = told.promised or told.state == "accepted"
+
+    def count(self):
+        return Counter(t.state or t.code or "none" for t in self.told)
+
+    def promised(self):
+        return sum(t.promised for t in list(self.told))
+
+
+def judge(gateway, sale, loads, stock):
+    """Every promise is in the log exactly once, nobody has more than one order, stock is exact, the auditor agrees."""
+    report = gateway.assert_books(sale)
+    orders = gateway.orders(sale)
+    ids = [order["order_id"] for order in orders]
+    assert len(ids) == len(set(ids)), "an order is listed twice"
+    by_id = {order["order_id"]: order for order in orders}
+    living = Counter(order["user"] for order in orders if order["state"] in ("accepted", "confirmed"))
+    assert not living or max(living.values()) == 1, living.most_common(3)
+    for load in loads:
+        for told in load.told:
+            if told.promised:
+                order = by_id.get(told.order_id)
+                assert order is not None, f"{told.user} was promised {told.order_id}, and it is not there"
+                assert order["user"] == told.user and order["state"] == "accepted", order
+                assert order["idempotency_key"] == told.key
+    sku = report["skus"][0]
+    held = sum(order["quantity"] for order in orders if order["state"] == "accepted")
+    assert sku["in_doubt"] == 0 and sku["held"] == held and sku["available"] == stock - held, report
+    return orders
+
+
+def assert_retries_find_their_orders(gateway, sale, loads, most=200):
+    """Buyers who were promised an order, and those who were left without an answer, ask again with their keys."""
+    everybody = [told for load in loads for told in load.told]
+    some = [t for t in everybody if t.unanswered][:most] + [t for t in everybody if t.promised][-most:]
+    connection = Connection(gateway.port, 10)
+    for told in some:
+        status, body = connection.ask(buy_bytes(sale, told.user, told.key))
+        answer = json.loads(body)
+        if told.promised:
+            assert (status, answer["order_id"]) == (202, told.order_id), answer
+        elif status == 202:  # a unit was left for him after all, or his order had come through
+            assert answer["state"] == "accepted", answer
+        else:
+            assert answer["code"] == "sold_out", answer
+    connection.close()
