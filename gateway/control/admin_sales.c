@@ -169,6 +169,20 @@ void gw_admin_list_sales(struct gw_admin_visit *visit)
 
 /* --- Changing. --- */
 
+static void set_changing(const struct gw_control *control, const char *name, bool changing)
+{
+    struct gw_control_sale *sale = gw_control_sale(control, name, strlen(name));
+
+    if (sale != NULL)
+        sale->changing = changing;
+}
+
+static void end_change(struct gw_admin_change *change, bool written)
+{
+    (void)written;
+    set_changing(change->admin->control, change->sale.name, false);
+}
+
 static int apply_sale(struct gw_control *control, struct gw_admin_change *change)
 {
     return gw_control_put_sale(control, &change->sale);
@@ -246,7 +260,9 @@ static void submit_sale(struct gw_admin_visit *visit, const struct gw_control_sa
     if (have == NULL)
         change->sale.state.created_at_ms = change->sale.state.updated_at_ms;
     change->apply = apply_sale;
+    change->end = end_change;
     change->answer = answer_sale;
+    set_changing(visit->admin->control, name, true);
     gw_store_job_sale(change->job, name, &change->sale.doc, &change->sale.state);
     gw_admin_change_submit(visit, change, from, to);
 }
@@ -360,7 +376,9 @@ void gw_admin_delete_sale(struct gw_admin_visit *visit)
         return;
     memcpy(change->sale.name, sale->stored.name, sizeof change->sale.name);
     change->apply = apply_delete;
+    change->end = end_change;
     change->answer = answer_delete;
+    set_changing(visit->admin->control, sale->stored.name, true);
     gw_store_job_sale_delete(change->job, sale->stored.name, sale->stored.state.version);
     gw_admin_change_submit(visit, change, gw_sale_doc_write(&sale->stored.doc), NULL);
 }

@@ -341,11 +341,8 @@ void gw_arm_tick(struct gw_control *control)
 
     for (size_t i = 0; i < control->sale_count; i++) {
         struct gw_control_sale *sale = control->sales[i];
-        /* A change that is being written may be one of this sale's stock. */
-        if (!sale->stored.state.opened && control->first_change != NULL)
-            continue;
-        if (sale->arming == GW_ARM_NOT && is_due(sale, wall_ms) && now_ns >= sale->retry_at_ns &&
-            oq_log_available(core->log))
+        if (sale->arming == GW_ARM_NOT && !sale->changing && is_due(sale, wall_ms) &&
+            now_ns >= sale->retry_at_ns && oq_log_available(core->log))
             append_records(control, sale);
     }
     if (!atomic_load(&core->ready) && gw_arm_settled(control))

@@ -34,6 +34,8 @@ struct gw_control_sale {
     enum gw_arming arming;
     size_t awaited;           /* records under way */
     bool failed;              /* one of them did not land */
+    bool changing;            /* an operator's change is being written: not armed meanwhile, for it
+                                 may be one of the stock */
     int64_t retry_at_ns;      /* not before */
     struct oq_sale *books;    /* NULL until the log has records of it */
     struct inv_sale *counter; /* NULL until GW_ARM_DONE */

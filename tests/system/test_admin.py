@@ -286,6 +286,25 @@ def test_an_adjustment_needs_an_open_sale_and_its_sku(gateway):
     assert gateway.admin("POST", "/admin/v1/sales/none/skus/phone/adjust", body).status == 404
 
 
+def test_a_change_of_stock_just_before_the_opening_is_sold_or_refused(gateway):
+    def change_until_refused(i):
+        path = f"/admin/v1/sales/eve-{i}"
+        opens_at = rfc3339(2.1 + 0.03 * i)
+        assert gateway.admin("PUT", path, {"opens_at": opens_at, "skus": [{"sku": "phone", "stock": 10}]}).status == 201
+        for stock in range(11, 10000):
+            etag = gateway.admin("GET", path).headers["etag"]
+            answer = gateway.admin("PUT", path, {"opens_at": opens_at, "skus": [{"sku": "phone", "stock": stock}]}, {"If-Match": etag})
+            if answer.status == 409:
+                assert answer.code == "use_adjust"
+                break
+            assert answer.status in (200, 412), answer
+        gateway.wait_state(f"eve-{i}", "open")
+        sku = gateway.sale(f"eve-{i}")["skus"][0]
+        assert sku["stock"] == sku["adjustments"] == sku["available"]
+
+    together(6, change_until_refused)
+
+
 # --- Limits and blocklist. ---
 
 RULE = {"algorithm": "fixed_window", "key": "user", "rate": 1, "period_s": 3600, "applies_to": ["order"]}
