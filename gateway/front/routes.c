@@ -160,14 +160,21 @@ static bool matches(const struct route *route, struct ps_str path, struct ps_str
     return ret_rest->len > 0 && memchr(ret_rest->at, '/', ret_rest->len) == NULL;
 }
 
-/* Origins of the settings may call the API from a browser; the status page says `*` by itself. */
+/* Origins of the settings may call the API from a browser, and every origin may read the status
+ * page. The page says so itself, for caches; here it is said for its other answers. */
 static void put_cors(struct gw_visit *visit, const struct route *route)
 {
     static const char expose[] = "Location, Retry-After, RateLimit, RateLimit-Policy";
     const struct ps_option_list *allowed = &visit->worker->core->settings->cors.allow_origins;
     struct ps_str origin = visit->request->header[GW_H_ORIGIN];
 
-    if (origin.at == NULL || allowed->count == 0 || route->open_to_all)
+    if (origin.at == NULL)
+        return;
+    if (route->open_to_all) {
+        gw_answer_header(visit->request, "Access-Control-Allow-Origin", "*", 1);
+        return;
+    }
+    if (allowed->count == 0)
         return;
     gw_answer_header(visit->request, "Vary", "Origin", sizeof "Origin" - 1);
     for (size_t i = 0; i < allowed->count; i++) {
