@@ -16,9 +16,11 @@
  *    COMMIT, and their errors are not told). The WAL is reused from its start after each, so its
  *    blocks are allocated already: the disk fills up in a checkpoint rather than in a commit.
  *  - A journal comes into being by rename. So a file that is empty or has no tables was damaged,
- * and is never taken for a new one. The numbers without a gap and the decoding of every record at
- * start stand for a check of the whole file; PRAGMA quick_check would read it a second time
- * (measured: 1.0 s for 1 M records). */
+ *    and is never taken for a new one.
+ *
+ * The numbers without a gap and the decoding of every record at start stand for a check of the
+ * whole file (measured: 1.3 s for 1 M records). PRAGMA quick_check would read it all once more
+ * (0.35 s) and sees hardly more in a table that is only appended to. */
 #include "queue/journal_file.h"
 
 #include <errno.h>
@@ -36,8 +38,10 @@
 #define FORMAT         1
 /* A lock of another program is waited for so long; buyers wait too. */
 #define BUSY_MS 500
-/* Pages in the WAL at which a checkpoint is due: 2 MiB, some 3 ms. */
-#define CHECKPOINT_FRAMES 512
+/* Measured against 4096: a tenth less work at 128 records a commit, the same at 4. */
+#define PAGE_SIZE 8192
+/* Pages in the WAL at which a checkpoint is due: 2 MiB, 2 to 4 ms. */
+#define CHECKPOINT_FRAMES 256
 #define READ_LIMIT        1000
 
 #define TEXT(number)    TEXT_OF(number)
@@ -177,22 +181,25 @@ static int write_empty(const char *path, const char *vfs, struct ps_fault *fault
     int err = connect_to(path, vfs, SQLITE_OPEN_READWRITE, &db, fault);
     if (err != 0)
         return err;
-    int rc = sqlite3_exec(db,
-                          "PRAGMA journal_mode=WAL;"
-                          "PRAGMA synchronous=FULL;"
-                          "BEGIN;"
-                          "PRAGMA application_id=" TEXT(
-                              APPLICATION_ID) ";"
-                                              "PRAGMA user_version=" TEXT(
-                                                  FORMAT) ";"
-                                                          "CREATE TABLE records (seq INTEGER "
-                                                          "PRIMARY KEY, sale TEXT NOT NULL,"
-                                                          " body TEXT NOT NULL);"
-                                                          "CREATE TABLE meta (starts INTEGER NOT "
-                                                          "NULL, recoveries INTEGER NOT NULL);"
-                                                          "INSERT INTO meta VALUES (0, 0);"
-                                                          "COMMIT",
-                          NULL, NULL, NULL);
+    int rc = sqlite3_exec(
+        db,
+        "PRAGMA page_size=" TEXT(
+            PAGE_SIZE) ";"
+                       "PRAGMA journal_mode=WAL;"
+                       "PRAGMA synchronous=FULL;"
+                       "BEGIN;"
+                       "PRAGMA application_id=" TEXT(
+                           APPLICATION_ID) ";"
+                                           "PRAGMA user_version=" TEXT(
+                                               FORMAT) ";"
+                                                       "CREATE TABLE records (seq INTEGER "
+                                                       "PRIMARY KEY, sale TEXT NOT NULL,"
+                                                       " body TEXT NOT NULL);"
+                                                       "CREATE TABLE meta (starts INTEGER NOT "
+                                                       "NULL, recoveries INTEGER NOT NULL);"
+                                                       "INSERT INTO meta VALUES (0, 0);"
+                                                       "COMMIT",
+        NULL, NULL, NULL);
     if (rc == SQLITE_OK)
         rc = sqlite3_wal_checkpoint_v2(db, NULL, SQLITE_CHECKPOINT_TRUNCATE, NULL, NULL);
     if (rc != SQLITE_OK)

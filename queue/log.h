@@ -1,21 +1,21 @@
 /* The order log: one interface, a written contract, several backends (the SQLite journal now).
  *
- * Contract (tests/contract/log_test.c runs it on every backend):
+ * Contract (tests/contract/log_test.c and log_faults_test.c run it on every backend):
  *  - append takes a copy and returns at once; from any thread, no lock, no wait. 0: its outcome is
  *    reported exactly once, on the log's thread. Negative: nothing was submitted and no outcome
  *    comes (PS_E_FULL: the queue is full, shed; PS_E_CLOSED: the log is away or closed;
  *    PS_E_INVALID: not a valid event).
  *  - LANDED: the record is durable, and on_record has been called for it before. REFUSED: it is
  *    surely not in the log and never will be. UNKNOWN: it may be there or appear later; it is
- * closed by a record: the log itself writes released{rejected} for each such accepted (or lowering)
- *    record as the first records after it works again, and the fold then decides.
+ *    closed by a record: the log itself writes released{rejected} for each such accepted (or
+ *    lowering) record as the first records after it works again, and the fold then decides.
  *    on_outcome(UNKNOWN) comes at once; what became of the order is seen by on_record.
  *  - on_record sees every record of the log exactly once a run and in order, those read back at
  *    start first, and only when they are durable; `seq` rises strictly. on_batch follows after each
  *    group of them.
  *  - records appended by one thread land in the order of the calls, unless refused.
  *  - a log that is away says so (oq_log_available, on_state), tries by itself, and goes on without
- * a restart. */
+ *    a restart. */
 #ifndef OQ_LOG_H
 #define OQ_LOG_H
 

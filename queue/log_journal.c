@@ -10,11 +10,11 @@
  *    not: a commit whose fsync failed was seen to be in the file again after kill -9. The batch is
  *    UNKNOWN.
  *  - After either the log is away: what is appended is refused, and every retry_ms the file is
- * closed and opened anew. That gives the file one content again: what is in it is durable, and what
- * of the unknown is not in it never will be. Records that are new to us go through on_record. Then
- * the first transaction is written: released{rejected} for every unknown order, whether it came
- * back or not (the fold lets it change nothing after an `accepted`), and a counter, so that there
- * is something to write without them. Only when that is committed the log is available again.
+ *    closed and opened anew. That gives it one content again: what is in it is durable, and what
+ *    of the unknown is not in it never will be. Records that are new to us go through on_record.
+ *    Then the first transaction is written: released{rejected} for every unknown order, whether it
+ *    came back or not (the fold lets it change nothing after an `accepted`), and a counter, so that
+ *    there is something to write without them. Only when that is committed the log is available.
  *  - Nothing is appended while away, so the unknown ones are at most one batch; their memory is
  *    allocated at start. */
 #include "queue/log_backend.h"

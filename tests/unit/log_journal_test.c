@@ -18,6 +18,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#define PAGE 8192
+
 static char dir[64];
 static char path[96];
 static struct log_watch watch;
@@ -296,9 +298,9 @@ static void a_torn_page_is_refused(void **state)
 {
     (void)state;
     make_journal_of(500);
-    char garbage[4096];
+    char garbage[PAGE];
     memset(garbage, 0xa5, sizeof garbage);
-    write_at(path, (size_of("") / 4096 / 2) * 4096, garbage, sizeof garbage);
+    write_at(path, (size_of("") / PAGE / 2) * PAGE, garbage, sizeof garbage);
     assert_refused(PS_E_CORRUPT, "restore");
 }
 
@@ -306,8 +308,8 @@ static void a_zeroed_page_is_refused(void **state)
 {
     (void)state;
     make_journal_of(500);
-    char zeros[4096] = {0};
-    write_at(path, (size_of("") / 4096 / 2) * 4096, zeros, sizeof zeros);
+    char zeros[PAGE] = {0};
+    write_at(path, (size_of("") / PAGE / 2) * PAGE, zeros, sizeof zeros);
     assert_refused(PS_E_CORRUPT, "restore");
 }
 
@@ -315,7 +317,7 @@ static void a_file_that_was_cut_is_refused(void **state)
 {
     (void)state;
     make_journal_of(500);
-    assert_ok(truncate(path, (size_of("") / 4096 / 2) * 4096));
+    assert_ok(truncate(path, (size_of("") / PAGE / 2) * PAGE));
     assert_refused(PS_E_CORRUPT, "restore");
 }
 

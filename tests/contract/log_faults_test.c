@@ -1,0 +1,316 @@
+/* The contract of the order log (queue/log.h) when the disk fails or the process is killed, claim
+ * by claim, on every backend. */
+#include "tests/contract/log_fixture.h"
+
+#include "queue/fold.h"
+
+#include <sched.h>
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+/* --- words for the tests --- */
+
+/* Epoch 1 and the stock of the sale; handles 900 and 901. */
+static void append_opening(void)
+{
+    struct oq_event fence = fenced(1, 1, true);
+    struct oq_event stock = adjusted("initial:sale/sku", 1000, 1);
+    assert_ok(log_append(&fence, 900));
+    assert_ok(log_append(&stock, 901));
+    log_watch_wait_outcomes(&watch, 2);
+}
+
+static size_t count_records(enum oq_type type, enum oq_reason reason, uint32_t order)
+{
+    const struct seen_record *record;
+    struct ps_uuid id = id_of(order);
+    return log_watch_records_of(&watch, type, reason, &id, &record);
+}
+
+/* What the fold makes of an order from all that on_record has shown. */
+static enum oq_state folded_state(uint32_t order, int64_t *ret_adjustments)
+{
+    struct oq_fold *fold;
+    assert_ok(oq_fold_new(&fold));
+    for (size_t i = 0; i < watch.record_count; i++) {
+        struct oq_event event;
+        struct oq_change change;
+        void *owner;
+        const char *json = watch.record[i].json;
+        assert_ok(oq_event_decode(json, strlen(json), &event, &owner, NULL));
+        assert_ok(oq_fold_apply(fold, 0, watch.record[i].seq, &event, &change));
+        assert_false(change.anomaly);
+        oq_event_release(owner);
+    }
+    struct ps_uuid id = id_of(order);
+    const struct oq_order *found = oq_fold_order(fold, &id);
+    assert_non_null(found);
+    enum oq_state state = oq_order_state(found);
+    struct oq_totals totals;
+    oq_sale_totals(oq_fold_sale(fold, "sale", 4), 0, &totals);
+    *ret_adjustments = totals.adjustments;
+    oq_fold_free(fold);
+    return state;
+}
+
+/* --- when the log is away --- */
+
+static void a_call_runs_also_while_the_log_is_away(void **state)
+{
+    (void)state;
+    log_backend->refuse();
+    assert_ok(log_append_order(1));
+    log_watch_wait_away(&watch);
+    log_pass();
+}
+
+static void refused_records_are_never_in_the_log(void **state)
+{
+    (void)state;
+    append_opening();
+    struct log_hold hold;
+    log_hold(&hold, log_);
+    for (uint32_t i = 0; i < 5; i++)
+        assert_ok(log_append_order(i));
+    log_backend->refuse();
+    log_let_go(&hold);
+    log_watch_wait_outcomes(&watch, 2 + 5);
+    for (uint32_t i = 0; i < 5; i++)
+        assert_int_equal(log_outcome_of(i), OQ_REFUSED);
+    log_backend->heal();
+    log_watch_wait_back(&watch, 2);
+    assert_ok(log_append_order(10));
+    log_watch_wait_outcomes(&watch, 2 + 5 + 1);
+    assert_int_equal(watch.record_count, 3);
+    log_restart();
+    assert_int_equal(watch.record_count, 3);
+    assert_int_equal(count_records(OQ_ACCEPTED, OQ_REASON_NONE, 10), 1);
+}
+
+static void a_log_that_is_away_says_so_takes_nothing_and_comes_back_without_traffic(void **state)
+{
+    (void)state;
+    log_backend->refuse();
+    assert_ok(log_append_order(1));
+    log_watch_wait_away(&watch);
+    assert_false(oq_log_available(log_));
+    assert_true(strlen(watch.why) > 0);
+    for (uint32_t i = 2; i < 10; i++)
+        assert_int_equal(log_append_order(i), PS_E_CLOSED);
+    log_backend->heal();
+    log_watch_wait_back(&watch, 2);
+    assert_string_equal(watch.why, "");
+    assert_true(oq_log_available(log_));
+    assert_ok(log_append_order(20));
+    log_watch_wait_outcomes(&watch, 2);
+    log_pass();
+    assert_int_equal(watch.outcome_count, 2);
+    assert_int_equal(log_outcome_of(1), OQ_REFUSED);
+    assert_int_equal(log_outcome_of(20), OQ_LANDED);
+}
+
+/* One batch of unknown outcome: an order, a lowering, and records that need no closing. */
+static void append_unknown(void (*fault)(void))
+{
+    append_opening();
+    struct log_hold hold;
+    struct oq_event lowering = adjusted("adjust:sale/less", -3, 1);
+    struct oq_event raising = adjusted("adjust:sale/more", 4, 1);
+    log_hold(&hold, log_);
+    assert_ok(log_append_order(1));
+    assert_ok(log_append(&lowering, 2));
+    assert_ok(log_append(&raising, 3));
+    fault();
+    log_let_go(&hold);
+    log_watch_wait_outcomes(&watch, 2 + 3);
+    for (uint64_t handle = 1; handle <= 3; handle++)
+        assert_int_equal(log_outcome_of(handle), OQ_UNKNOWN);
+    log_backend->heal();
+    log_watch_wait_back(&watch, 2);
+    log_pass();
+    assert_int_equal(watch.outcome_count, 2 + 3);
+    assert_int_equal(count_records(OQ_RELEASED, OQ_REJECTED, 1), 1);
+}
+
+static const struct seen_record *closing_of_lowering(size_t from)
+{
+    for (size_t i = from; i < watch.record_count; i++)
+        if (watch.record[i].type == OQ_RELEASED && watch.record[i].adjust_key[0] != '\0')
+            return &watch.record[i];
+    return NULL;
+}
+
+static void an_unknown_order_that_was_lost_is_closed_by_a_record(void **state)
+{
+    (void)state;
+    append_unknown(log_backend->lose_one);
+    assert_int_equal(watch.record_count, 2 + 2);
+    assert_int_equal(count_records(OQ_ACCEPTED, OQ_REASON_NONE, 1), 0);
+    const struct seen_record *closing = closing_of_lowering(2);
+    assert_non_null(closing);
+    assert_string_equal(closing->adjust_key, "adjust:sale/less");
+    assert_non_null(strstr(closing->json, "\"quantity\":3"));
+    int64_t adjustments;
+    assert_int_equal(folded_state(1, &adjustments), OQ_STATE_VOID);
+    assert_int_equal(adjustments, 1000);
+    log_restart();
+    assert_int_equal(watch.record_count, 2 + 2);
+    assert_int_equal(folded_state(1, &adjustments), OQ_STATE_VOID);
+}
+
+static void an_unknown_order_that_comes_back_stands_before_its_closing_record(void **state)
+{
+    (void)state;
+    append_unknown(log_backend->hide_one);
+    assert_int_equal(watch.record_count, 2 + 3 + 2);
+    assert_int_equal(watch.record[2].type, OQ_ACCEPTED);
+    assert_non_null(closing_of_lowering(5));
+    int64_t adjustments;
+    assert_int_equal(folded_state(1, &adjustments), OQ_STATE_ACCEPTED);
+    assert_int_equal(adjustments, 1000 - 3 + 4);
+    log_restart();
+    assert_int_equal(watch.record_count, 2 + 3 + 2);
+    assert_int_equal(folded_state(1, &adjustments), OQ_STATE_ACCEPTED);
+}
+
+static void every_sequence_is_seen_once_over_many_failures(void **state)
+{
+    (void)state;
+    append_opening();
+    uint32_t order = 100;
+    size_t outcomes = 2;
+    for (size_t round = 0; round < 4; round++) {
+        for (uint32_t i = 0; i < 10; i++)
+            assert_ok(log_append_order(order++));
+        outcomes += 10;
+        log_watch_wait_outcomes(&watch, outcomes);
+        if (round % 2 == 0)
+            log_backend->lose_one();
+        else
+            log_backend->hide_one();
+        assert_ok(log_append_order(order++));
+        log_watch_wait_outcomes(&watch, ++outcomes);
+        log_backend->heal();
+        log_watch_wait_back(&watch, 2 * (round + 1));
+    }
+    log_pass();
+    assert_int_equal(watch.outcome_count, outcomes);
+    for (size_t i = 1; i < watch.record_count; i++)
+        assert_true(watch.record[i].seq > watch.record[i - 1].seq);
+    struct log_watch before = watch;
+    log_stop();
+    log_start();
+    assert_int_equal(watch.record_count, before.record_count);
+    for (size_t i = 0; i < watch.record_count; i++)
+        assert_string_equal(watch.record[i].json, before.record[i].json);
+    log_watch_done(&before);
+    struct oq_log_stats stats;
+    oq_log_stats(log_, &stats);
+    assert_int_equal(stats.landed, 0);
+}
+
+/* --- kill --- */
+
+static void report_landed(const struct oq_ticket *of, const struct oq_event *event,
+                          enum oq_outcome outcome, int64_t seq, void *ctx)
+{
+    int pipe_end = *(const int *)ctx;
+    (void)event;
+    (void)seq;
+    uint32_t number = (uint32_t)of->handle;
+    if (outcome != OQ_LANDED || write(pipe_end, &number, sizeof number) != sizeof number)
+        _exit(3);
+}
+
+static void ignore_record(uint32_t partition, int64_t seq, const struct oq_event *event, void *ctx)
+{
+    (void)partition;
+    (void)seq;
+    (void)event;
+    (void)ctx;
+}
+
+/* A process that appends orders from `first` on until it is killed. */
+static void append_until_killed(int pipe_end, uint32_t first)
+{
+    struct oq_log_callbacks callbacks = {
+        .on_record = ignore_record, .on_outcome = report_landed, .ctx = &pipe_end};
+    if (log_backend->open(log_dir, &callbacks, &log_) != 0)
+        _exit(2);
+    for (uint32_t number = first;;) {
+        int err = log_append_order(number);
+        if (err == 0)
+            number++;
+        else if (err == PS_E_FULL)
+            sched_yield();
+        else
+            _exit(4);
+    }
+}
+
+static void what_landed_survives_a_kill_and_is_there_once(void **state)
+{
+    (void)state;
+    enum { ROUNDS = 5, MOST = 200000 };
+    static bool landed[ROUNDS * MOST];
+    log_stop();
+    log_watch_done(&watch);
+    for (uint32_t round = 0; round < ROUNDS; round++) {
+        int ends[2];
+        assert_ok(pipe(ends));
+        pid_t child = fork();
+        assert_true(child >= 0);
+        if (child == 0) {
+            close(ends[0]);
+            append_until_killed(ends[1], round * MOST);
+        }
+        close(ends[1]);
+        uint32_t number;
+        size_t count = 0;
+        while (read(ends[0], &number, sizeof number) == sizeof number) {
+            assert_in_range(number, round * MOST, (round + 1) * MOST - 1);
+            landed[number] = true;
+            if (++count == 300 + round * 77)
+                kill(child, SIGKILL);
+        }
+        close(ends[0]);
+        int status;
+        assert_int_equal(waitpid(child, &status, 0), child);
+        assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
+        assert_true(count >= 300);
+    }
+    log_start();
+    static uint8_t seen[ROUNDS * MOST];
+    for (size_t i = 0; i < watch.record_count; i++) {
+        uint32_t number;
+        memcpy(&number, watch.record[i].order_id.byte + 12, sizeof number);
+        assert_in_range(number, 0, ROUNDS * MOST - 1);
+        seen[number]++;
+        if (i > 0)
+            assert_true(watch.record[i].seq > watch.record[i - 1].seq);
+    }
+    for (size_t number = 0; number < ROUNDS * MOST; number++) {
+        assert_true(seen[number] <= 1);
+        assert_true(!landed[number] || seen[number] == 1);
+    }
+}
+
+static int run(const char *name)
+{
+    const struct CMUnitTest tests[] = {
+        CLAIM(a_call_runs_also_while_the_log_is_away),
+        CLAIM(refused_records_are_never_in_the_log),
+        CLAIM(a_log_that_is_away_says_so_takes_nothing_and_comes_back_without_traffic),
+        CLAIM(an_unknown_order_that_was_lost_is_closed_by_a_record),
+        CLAIM(an_unknown_order_that_comes_back_stands_before_its_closing_record),
+        CLAIM(every_sequence_is_seen_once_over_many_failures),
+        CLAIM(what_landed_survives_a_kill_and_is_there_once),
+    };
+    return cmocka_run_group_tests_name(name, tests, NULL, NULL);
+}
+
+int main(void)
+{
+    return log_run_on_every_backend(run);
+}
