@@ -157,8 +157,8 @@ fail:
 
 int gw_settings_load(const char *path, struct gw_settings *ret_settings, struct ps_fault *fault)
 {
-    char *text;
-    size_t len;
+    char *text = NULL;
+    size_t len = 0;
     json_t *document;
     int err;
 

@@ -24,6 +24,7 @@ struct gw_change {
     gw_change_apply_fn *apply;
     gw_change_done_fn *done;
     void *ctx;
+    bool submitted;
     bool written; /* applied; its publication is under way */
     struct gw_change *next;
 };
@@ -319,14 +320,19 @@ static void finish_change(struct gw_control *control, int err)
 static int submit_first(struct gw_control *control)
 {
     struct gw_change *change = control->first_change;
+    int err;
+
     change->job->ctx = change;
-    return gw_store_submit(control->store, change->job);
+    err = gw_store_submit(control->store, change->job);
+    change->submitted = err == 0;
+    return err;
 }
 
-/* The next change that the store takes; those it does not take have failed. */
+/* The next change that the store takes; those it does not take have failed. A `done` may have
+ * submitted a change itself when the queue was empty. */
 static void start_next(struct gw_control *control)
 {
-    while (control->first_change != NULL) {
+    while (control->first_change != NULL && !control->first_change->submitted) {
         int err = submit_first(control);
         if (err == 0)
             return;
