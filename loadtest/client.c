@@ -1,9 +1,5 @@
-/* The buyers' side of a rehearsal, on one thread.
- *
- * A click has one of two sources: the plan, in the order of time, and the ring of clicks that are
- * tried again. What is due and not yet sent needs no list of its own: it is what lies between the
- * source's "sent" and "due" positions. After every turn of the loop dispatch() gives due clicks,
- * the earliest first, to idle connections.
+/* The buyers' side of a rehearsal, on one thread. After every turn of the loop dispatch() gives the
+ * clicks that are due, the earliest first, to idle connections.
  *
  * A connection is in exactly one state and on that state's list. Every list is in the order of
  * arrival on it, so that what has waited longest stands at the head: the connection idle for
@@ -15,6 +11,7 @@
 #include "loadtest/client.h"
 
 #include "common/clock.h"
+#include "loadtest/arrivals.h"
 #include "loadtest/request.h"
 
 #include <assert.h>
@@ -81,12 +78,10 @@ struct lt_client {
     struct list lists[STATES];
     int64_t start_ns; /* uv_hrtime of the plan's start; 0 = connections are being opened */
     int64_t created_ns, next_second_ns;
-    size_t due, sent;       /* clicks of the plan: [sent, due) wait */
-    struct lt_click *again; /* ring of plan->count clicks; NULL without retries */
-    size_t again_head, again_count, again_due;
-    uint64_t tried_again, connects;
+    struct lt_arrivals arrivals;
+    uint64_t connects;
     int connect_error;
-    bool stopped, closing, done, failed;
+    bool closing, done, failed;
     char read_buffer[READ_SIZE];
 };
 
@@ -110,48 +105,6 @@ static int64_t plan_now(const struct lt_client *client)
     return (int64_t)uv_hrtime() - client->start_ns;
 }
 
-/* --- Where clicks come from --- */
-
-/* Lets clicks become due. */
-static void offer(struct lt_client *client, int64_t now_ns)
-{
-    const struct lt_plan *plan = client->set.plan;
-    while (!client->stopped && client->due < plan->count &&
-           plan->clicks[client->due].at_ns <= now_ns)
-        client->due++;
-    while (client->again_due < client->again_count &&
-           client->again[(client->again_head + client->again_due) % plan->count].at_ns <= now_ns) {
-        client->again_due++;
-        client->tried_again++;
-    }
-}
-
-/* The earliest click that is due, or NULL. */
-static const struct lt_click *peek_due(const struct lt_client *client)
-{
-    const struct lt_click *planned =
-        client->sent < client->due ? &client->set.plan->clicks[client->sent] : NULL;
-    const struct lt_click *again =
-        client->again_due > 0 ? &client->again[client->again_head] : NULL;
-    if (planned != NULL && (again == NULL || planned->at_ns <= again->at_ns))
-        return planned;
-    return again;
-}
-
-static struct lt_click take_due(struct lt_client *client)
-{
-    const struct lt_click *at = peek_due(client);
-    struct lt_click click = *at;
-    if (client->again_due > 0 && at == &client->again[client->again_head]) {
-        client->again_head = (client->again_head + 1) % client->set.plan->count;
-        client->again_count--;
-        client->again_due--;
-    } else {
-        client->sent++;
-    }
-    return click;
-}
-
 /* Every click ends here, once. `conn` is NULL when it was never sent. */
 static void report(struct lt_client *client, const struct lt_click *click, enum lt_outcome outcome,
                    const struct conn *conn)
@@ -171,13 +124,8 @@ static void report(struct lt_client *client, const struct lt_click *click, enum 
     }
     client->set.on_answer(&answer, client->set.ctx);
     if ((outcome != LT_ANSWERED || answer.status == 503) && click->tries < client->set.retries &&
-        !client->stopped) {
-        /* There is room: a click has one place in the plan and at most one here. */
-        size_t at = (client->again_head + client->again_count++) % client->set.plan->count;
-        client->again[at] = *click;
-        client->again[at].at_ns = now_ns + TRY_AGAIN_NS;
-        client->again[at].tries++;
-    }
+        !client->arrivals.stopped)
+        lt_arrivals_put_back(&client->arrivals, click, now_ns + TRY_AGAIN_NS);
 }
 
 /* --- Connections --- */
@@ -314,8 +262,8 @@ static void on_connect(uv_connect_t *request, int status)
     client->connect_error = status;
     close_conn(conn);
     /* The buyer who waited for this connection has been refused. */
-    if (peek_due(client) != NULL) {
-        struct lt_click click = take_due(client);
+    if (lt_arrivals_peek(&client->arrivals) != NULL) {
+        struct lt_click click = lt_arrivals_take(&client->arrivals);
         report(client, &click, LT_REFUSED, NULL);
     }
 }
@@ -370,15 +318,12 @@ static void send_click(struct conn *conn, const struct lt_click *click)
 
 static void dispatch(struct lt_client *client)
 {
-    offer(client, plan_now(client));
-    while (client->lists[IDLE].head != NULL && peek_due(client) != NULL) {
-        struct lt_click click = take_due(client);
+    lt_arrivals_offer(&client->arrivals, plan_now(client));
+    while (client->lists[IDLE].head != NULL && lt_arrivals_peek(&client->arrivals) != NULL) {
+        struct lt_click click = lt_arrivals_take(&client->arrivals);
         send_click(client->lists[IDLE].head, &click);
     }
-    bool more = (!client->stopped && client->due < client->set.plan->count) ||
-                client->again_count > 0 || peek_due(client) != NULL ||
-                client->lists[BUSY].count > 0;
-    if (!more && !client->done) {
+    if (lt_arrivals_over(&client->arrivals) && client->lists[BUSY].count == 0 && !client->done) {
         client->done = true;
         uv_stop(client->loop);
     }
@@ -387,18 +332,8 @@ static void dispatch(struct lt_client *client)
 /* Sets the timer to the next click that is not yet due. */
 static void set_beat(struct lt_client *client)
 {
-    const struct lt_plan *plan = client->set.plan;
-    int64_t next_ns = INT64_MAX;
-    if (!client->stopped && client->due < plan->count)
-        next_ns = plan->clicks[client->due].at_ns;
-    if (client->again_due < client->again_count) {
-        size_t at = (client->again_head + client->again_due) % plan->count;
-        if (client->again[at].at_ns < next_ns)
-            next_ns = client->again[at].at_ns;
-    }
-    if (next_ns == INT64_MAX)
-        next_ns = -1;
-    else
+    int64_t next_ns = lt_arrivals_next_ns(&client->arrivals);
+    if (next_ns >= 0)
         next_ns += GRAIN_NS - 1 - (next_ns + GRAIN_NS - 1) % GRAIN_NS;
     if (next_ns == client->beat_at_ns)
         return;
@@ -451,8 +386,9 @@ static void expire(struct lt_client *client, int64_t now_ns)
     while (busy->head != NULL && busy->head->click.at_ns + timeout_ns <= plan_ns)
         fail_conn(busy->head, LT_NO_ANSWER);
     const struct lt_click *due;
-    while ((due = peek_due(client)) != NULL && due->at_ns + timeout_ns <= plan_ns) {
-        struct lt_click click = take_due(client);
+    while ((due = lt_arrivals_peek(&client->arrivals)) != NULL &&
+           due->at_ns + timeout_ns <= plan_ns) {
+        struct lt_click click = lt_arrivals_take(&client->arrivals);
         report(client, &click, LT_NO_ANSWER, NULL);
     }
 }
@@ -462,9 +398,9 @@ static void warm_up(struct lt_client *client, int64_t now_ns)
 {
     size_t open = client->lists[IDLE].count;
     bool late = now_ns - client->created_ns >= WARM_UP_NS;
-    if (client->stopped || (late && open == 0)) {
+    if (client->arrivals.stopped || (late && open == 0)) {
         client->done = true;
-        client->failed = !client->stopped;
+        client->failed = !client->arrivals.stopped;
         uv_stop(client->loop);
         return;
     }
@@ -481,7 +417,7 @@ static void on_tick(uv_timer_t *tick)
         return;
     int64_t now_ns = (int64_t)uv_hrtime();
     if (client->set.stop != NULL && *client->set.stop != 0)
-        client->stopped = true;
+        client->arrivals.stopped = true;
     open_conns(client, now_ns);
     expire(client, now_ns);
     if (client->start_ns == 0) {
@@ -564,9 +500,8 @@ int lt_client_new(uv_loop_t *loop, const struct lt_client_settings *settings,
     client->beat_at_ns = -1;
     client->created_ns = (int64_t)uv_hrtime();
     client->conns = calloc(settings->connections, sizeof *client->conns);
-    if (settings->retries > 0)
-        client->again = calloc(settings->plan->count, sizeof *client->again);
-    if (client->conns == NULL || (settings->retries > 0 && client->again == NULL)) {
+    err = lt_arrivals_init(&client->arrivals, settings->plan, settings->retries > 0);
+    if (err < 0 || client->conns == NULL) {
         err = ps_fault(fault, PS_E_NOMEM, "--connections", "no memory");
         goto fail;
     }
@@ -611,9 +546,9 @@ void lt_client_progress(const struct lt_client *client, struct lt_progress *ret_
 {
     *ret_progress = (struct lt_progress){
         .elapsed_ns = client->start_ns != 0 ? plan_now(client) : 0,
-        .offered = client->due + client->tried_again,
-        .tried_again = client->tried_again,
-        .waiting = client->due - client->sent + client->again_due,
+        .offered = client->arrivals.due + client->arrivals.tried_again,
+        .tried_again = client->arrivals.tried_again,
+        .waiting = lt_arrivals_waiting(&client->arrivals),
         .in_flight = client->lists[BUSY].count,
         .connected = client->lists[IDLE].count + client->lists[BUSY].count,
         .connects = client->connects,
@@ -638,7 +573,7 @@ void lt_client_free(struct lt_client *client)
         uv_run(client->loop, UV_RUN_ONCE);
     if (client->beat_fd >= 0)
         (void)close(client->beat_fd);
-    free(client->again);
+    lt_arrivals_done(&client->arrivals);
     free(client->conns);
     free(client);
 }

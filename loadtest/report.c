@@ -25,6 +25,8 @@ static const struct {
     {"idempotency_in_progress", "clicked again while the first click was being answered"},
     {"unauthenticated", "were not known (401)"},
     {"shed", "were sent away because of overload"},
+    {"fenced", "came while the gateway was counting its stock anew"},
+    {"draining", "came while the gateway was shutting down"},
 };
 
 const char *lt_count(int64_t count, char text[LT_COUNT_LEN + 1])
@@ -41,24 +43,36 @@ const char *lt_count(int64_t count, char text[LT_COUNT_LEN + 1])
     return text;
 }
 
+/* The moment of a sold unit, or -1: the order never held one. Clocks of two machines may differ. */
+static int64_t sold_at_ns(const struct lt_report *report, const struct oq_order *order)
+{
+    if (!order->known || oq_order_state(order) == OQ_STATE_VOID)
+        return -1;
+    int64_t at_ns = (order->reserved_at_ms - report->started_wall_ms) * PS_NS_PER_MS;
+    return at_ns > 0 ? at_ns : 0;
+}
+
 void lt_report_sales(struct lt_report *report, const struct oq_fold *fold)
 {
-    report->last_sold_ns = -1;
     const struct oq_sale *sale = oq_fold_sale(fold, report->sale, strlen(report->sale));
     size_t count = sale != NULL ? oq_sale_order_count(sale) : 0;
-    /* Twice: the latest moment first, so that the slots do not widen under the numbers. */
-    for (int round = 0; round < 2; round++) {
-        for (size_t i = 0; i < count; i++) {
-            const struct oq_order *order = oq_sale_order_at(sale, i);
-            if (!order->known || oq_order_state(order) == OQ_STATE_VOID)
-                continue;
-            int64_t at_ns = (order->reserved_at_ms - report->started_wall_ms) * PS_NS_PER_MS;
-            size_t slot = lt_tally_slot(report->tally, at_ns);
-            if (round == 1)
-                report->sold[slot] += (uint32_t)order->quantity;
-            if (at_ns > report->last_sold_ns)
-                report->last_sold_ns = at_ns;
-        }
+    report->last_sold_ns = -1;
+    for (size_t i = 0; i < count; i++) {
+        int64_t at_ns = sold_at_ns(report, oq_sale_order_at(sale, i));
+        if (at_ns > report->last_sold_ns)
+            report->last_sold_ns = at_ns;
+    }
+    /* Orders know milliseconds. */
+    report->curve_ns = PS_NS_PER_MS * (1 + report->last_sold_ns / (LT_CURVE * PS_NS_PER_MS));
+    (void)lt_tally_slot(report->tally,
+                        report->last_sold_ns); /* widens the slots, before they fill */
+    for (size_t i = 0; i < count; i++) {
+        const struct oq_order *order = oq_sale_order_at(sale, i);
+        int64_t at_ns = sold_at_ns(report, order);
+        if (at_ns < 0)
+            continue;
+        report->sold[lt_tally_slot(report->tally, at_ns)] += (uint32_t)order->quantity;
+        report->curve[at_ns / report->curve_ns] += (uint32_t)order->quantity;
     }
 }
 

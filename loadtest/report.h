@@ -6,6 +6,8 @@
 
 #include <stdio.h>
 
+#define LT_CURVE 100
+
 struct lt_report {
     const struct lt_plan *plan;
     const char *sale;
@@ -18,6 +20,8 @@ struct lt_report {
     int64_t cpu_us;         /* of this process, user and system, while the plan ran */
     struct lt_tally *tally;
     struct lt_proof *proof;
+    uint32_t curve[LT_CURVE]; /* the same in steps of `curve_ns`, from the first unit to the last */
+    int64_t curve_ns;
     uint32_t sold[LT_SLOTS]; /* units by the time of their reservation, in the tally's slots */
     int64_t last_sold_ns;    /* from the plan's start; -1: nothing was sold */
 };

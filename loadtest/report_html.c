@@ -92,6 +92,8 @@ static const char head[] =
     "{color:var(--bad)}\n"
     "dl{display:grid;grid-template-columns:auto 1fr;gap:.2rem 1rem;margin:0;font-size:.9rem}"
     "dt{color:var(--soft)}dd{margin:0;overflow-wrap:anywhere}\n"
+    "@media(max-width:30rem){main{padding:.75rem}section{padding:.9rem .8rem}table{font-size:"
+    ".8125rem}th,td{padding:.3rem .25rem}}\n"
     "</style></head><body><main>\n";
 
 static void put_escaped(const char *text, FILE *out)
@@ -170,10 +172,10 @@ static void gather(const struct lt_report *report, struct columns *columns)
     }
 }
 
-/* The next of 1, 2, 2.5, 5, 10, 20... */
+/* The next round number above. */
 static double round_up(double value)
 {
-    static const double steps[] = {1, 2, 2.5, 5, 10};
+    static const double steps[] = {1, 1.5, 2, 2.5, 3, 4, 5, 6, 8, 10};
     double power = pow(10, floor(log10(value > 1 ? value : 1)));
     for (size_t i = 0; i < PS_ARRAY_LEN(steps); i++) {
         if (steps[i] * power >= value)
@@ -183,8 +185,8 @@ static double round_up(double value)
 }
 
 /* Opens a figure: y axis from `top` to 0, and the picture with its grid. */
-static void open_plot(const struct columns *columns, double top, const char *unit,
-                      const char *alternative, FILE *out)
+static void open_plot(size_t columns, double top, const char *unit, const char *alternative,
+                      FILE *out)
 {
     fputs("<figure><div class=\"plot\"><div class=\"y\" aria-hidden=\"true\">", out);
     for (int i = 4; i >= 0; i -= 2) {
@@ -195,19 +197,18 @@ static void open_plot(const struct columns *columns, double top, const char *uni
     fprintf(out,
             "</div>\n<svg viewBox=\"0 0 %zu 100\" preserveAspectRatio=\"none\" role=\"img\" "
             "aria-label=\"%s\">\n",
-            columns->count, alternative);
+            columns, alternative);
     for (int i = 0; i < 4; i++)
-        fprintf(out, "<line class=\"grid\" x1=\"0\" x2=\"%zu\" y1=\"%d\" y2=\"%d\"/>",
-                columns->count, i * 25, i * 25);
+        fprintf(out, "<line class=\"grid\" x1=\"0\" x2=\"%zu\" y1=\"%d\" y2=\"%d\"/>", columns,
+                i * 25, i * 25);
     fputs("\n", out);
 }
 
-static void close_plot(const struct columns *columns, FILE *out)
+static void close_plot(double length_s, FILE *out)
 {
     fputs("</svg>\n<div class=\"x\" aria-hidden=\"true\">", out);
     for (int i = 0; i <= 4; i++)
-        fprintf(out, "<span>%.3g s</span>",
-                (double)columns->count * columns->width_s * (double)i / 4);
+        fprintf(out, "<span>%.3g s</span>", length_s * (double)i / 4);
     fputs("</div></div>\n", out);
 }
 
@@ -287,11 +288,11 @@ static void put_timeline(const struct columns *columns, FILE *out)
     }
     double top = round_up((double)most / columns->width_s);
     fputs("<section><h2>Clicks and answers</h2>\n", out);
-    open_plot(columns, top, "/s",
+    open_plot(columns->count, top, "/s",
               "Clicks and answers a second over time, by verdict; the table below has the numbers",
               out);
     draw_answers(columns, top, out);
-    close_plot(columns, out);
+    close_plot((double)columns->count * columns->width_s, out);
     fputs("<ul class=\"legend\"><li><i class=\"line\"></i>clicks</li>", out);
     for (int g = 0; g < GROUPS; g++) {
         if (columns->total[g] == 0)
@@ -305,31 +306,35 @@ static void put_timeline(const struct columns *columns, FILE *out)
     fputs("</figure></section>\n", out);
 }
 
-static void put_stock(const struct lt_report *report, const struct columns *columns, FILE *out)
+/* On a time scale of its own: the stock is often gone before the peak is over. */
+static void put_stock(const struct lt_report *report, FILE *out)
 {
     const struct lt_proof *proof = report->proof;
-    if (!proof->made || proof->stock < 1)
+    if (!proof->made || proof->stock < 1 || report->last_sold_ns < 0)
         return;
-    char stock[LT_COUNT_LEN + 1], sold[LT_COUNT_LEN + 1], alternative[200];
+    char stock[LT_COUNT_LEN + 1], reserved[LT_COUNT_LEN + 1], alternative[200];
+    double last_s = (double)report->last_sold_ns / (double)PS_NS_PER_S;
+    int64_t units = 0;
+    for (size_t i = 0; i < LT_CURVE; i++)
+        units += report->curve[i];
     (void)snprintf(alternative, sizeof alternative,
-                   "Units left over time: from %s at the start, %s sold in the end",
-                   lt_count(proof->stock, stock), lt_count(proof->held + proof->confirmed, sold));
-    double top = round_up((double)proof->stock);
+                   "Units left over time: of %s at the start, %s were reserved within %.3f seconds",
+                   lt_count(proof->stock, stock), lt_count(units, reserved), last_s);
+    size_t steps = (size_t)(report->last_sold_ns / report->curve_ns) + 1;
+    double top = round_up((double)proof->stock), left = (double)proof->stock;
     fputs("<section><h2>Units left</h2>\n", out);
-    open_plot(columns, top, "", alternative, out);
-    double left = (double)proof->stock;
+    open_plot(steps, top, "", alternative, out);
     fprintf(out, "<path class=\"area\" d=\"M0 100V%.3f", 100 - 100 * left / top);
-    for (size_t i = 0; i < columns->count; i++) {
-        left -= (double)columns->sold[i];
+    for (size_t i = 0; i < steps; i++) {
+        left -= (double)report->curve[i];
         fprintf(out, "L%zu %.3f", i + 1, 100 - 100 * left / top);
     }
-    fprintf(out, "V100Z\"/>\n");
-    close_plot(columns, out);
-    fputs("<figcaption>By the order log: the moment at which each unit was reserved.", out);
-    if (report->last_sold_ns >= 0)
-        fprintf(out, " The last one after %.2f s.",
-                (double)report->last_sold_ns / (double)PS_NS_PER_S);
-    fputs("</figcaption></figure></section>\n", out);
+    fputs("V100Z\"/>\n", out);
+    close_plot((double)steps * (double)report->curve_ns / (double)PS_NS_PER_S, out);
+    fprintf(out,
+            "<figcaption>By the order log: when each unit was reserved, the last one after %.3f s."
+            "</figcaption></figure></section>\n",
+            last_s);
 }
 
 /* One cell: the number, and a bar as long as its logarithm. */
@@ -352,16 +357,16 @@ static void put_latency(const struct lt_report *report, FILE *out)
         most_ms = of[i].max_ms > most_ms ? of[i].max_ms : most_ms;
     }
     fputs("<section><h2>How long buyers waited</h2><div class=\"wide\"><table class=\"bars\">"
-          "<thead><tr><th scope=\"col\">of 100 answers</th>",
+          "<thead><tr><th scope=\"col\">of the answers</th>",
           out);
     for (size_t i = 0; i < LT_OVERS; i++) {
         if (of[i].count > 0)
             fprintf(out, "<th scope=\"col\">%s</th>", labels[i]);
     }
     fputs("</tr></thead><tbody>\n", out);
-    static const char *const rows[] = {"50", "90", "99", "99.9", "all"};
+    static const char *const rows[] = {"50 %", "90 %", "99 %", "99.9 %", "all"};
     for (size_t row = 0; row < PS_ARRAY_LEN(rows); row++) {
-        fprintf(out, "<tr><th scope=\"row\">%s came within</th>", rows[row]);
+        fprintf(out, "<tr><th scope=\"row\">%s within</th>", rows[row]);
         for (size_t i = 0; i < LT_OVERS; i++) {
             const double ms[] = {of[i].p50_ms, of[i].p90_ms, of[i].p99_ms, of[i].p99_9_ms,
                                  of[i].max_ms};
@@ -378,17 +383,18 @@ static void put_latency(const struct lt_report *report, FILE *out)
 static void put_answers(const struct lt_report *report, FILE *out)
 {
     const struct lt_tally *tally = report->tally;
-    fputs("<section><h2>Every answer</h2><div class=\"wide\"><table><thead><tr>"
-          "<th scope=\"col\">verdict</th><th scope=\"col\">clicks</th><th scope=\"col\">p50</th>"
-          "<th scope=\"col\">p99</th><th scope=\"col\">longest</th></tr></thead><tbody>\n",
-          out);
+    fputs(
+        "<section><h2>Every answer</h2><div class=\"wide\"><table><thead><tr>"
+        "<th scope=\"col\">verdict</th><th scope=\"col\">clicks</th><th scope=\"col\">p50, ms</th>"
+        "<th scope=\"col\">p99, ms</th><th scope=\"col\">longest</th></tr></thead><tbody>\n",
+        out);
     for (size_t i = 0; i < tally->verdict_count; i++) {
         struct lt_latency latency = lt_latency_of(&tally->verdicts[i]->latency);
         if (latency.count == 0)
             continue;
         fprintf(out, "<tr><th scope=\"row\">%s</th><td>", tally->verdicts[i]->name);
         put_count(latency.count, out);
-        fprintf(out, "</td><td>%.2f ms</td><td>%.2f ms</td><td>%.2f ms</td></tr>\n", latency.p50_ms,
+        fprintf(out, "</td><td>%.2f</td><td>%.2f</td><td>%.2f</td></tr>\n", latency.p50_ms,
                 latency.p99_ms, latency.max_ms);
     }
     fputs("</tbody></table></div></section>\n", out);
@@ -476,7 +482,7 @@ void lt_report_html(const struct lt_report *report, FILE *out)
     fputs(head, out);
     put_top(report, out);
     put_timeline(&columns, out);
-    put_stock(report, &columns, out);
+    put_stock(report, out);
     put_latency(report, out);
     put_answers(report, out);
     put_proof(report->proof, out);
