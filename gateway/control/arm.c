@@ -341,6 +341,9 @@ void gw_arm_tick(struct gw_control *control)
 
     for (size_t i = 0; i < control->sale_count; i++) {
         struct gw_control_sale *sale = control->sales[i];
+        /* A step that failed may have left records all the same: then the document is fixed. */
+        if (sale->books == NULL && sale->retry_at_ns > 0)
+            sale->books = oq_fold_sale(core->fold, sale->stored.name, strlen(sale->stored.name));
         if (sale->arming == GW_ARM_NOT && !sale->changing && is_due(sale, wall_ms) &&
             now_ns >= sale->retry_at_ns && oq_log_available(core->log))
             append_records(control, sale);

@@ -232,6 +232,8 @@ static int build_sales(const struct gw_control *control, struct gw_sale **sales,
         sale->counter = from->counter;
         sale->books = from->counter != NULL ? from->books : NULL;
         sale->epoch = from->epoch;
+        if (sale->books != NULL)
+            gw_sale_order_skus(sale, sale->books);
         sales[(*ret_count)++] = sale;
     }
     return 0;

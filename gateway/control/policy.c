@@ -69,6 +69,21 @@ fail:
     return PS_E_NOMEM;
 }
 
+void gw_sale_order_skus(struct gw_sale *sale, const struct oq_sale *books)
+{
+    for (uint32_t place = 0; place < sale->sku_count; place++) {
+        const char *name = oq_sale_sku(books, place);
+        for (size_t i = place + 1; name != NULL && i < sale->sku_count; i++) {
+            struct gw_sku sku = sale->skus[i];
+            if (strcmp(sku.name, name) != 0)
+                continue;
+            sale->skus[i] = sale->skus[place];
+            sale->skus[place] = sku;
+            break;
+        }
+    }
+}
+
 void gw_sale_free(struct gw_sale *sale)
 {
     if (sale == NULL)

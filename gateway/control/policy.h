@@ -63,6 +63,9 @@ struct gw_policy {
 int gw_sale_new(const char *name, const struct gw_sale_doc *doc, const struct gw_sale_state *state,
                 struct gw_sale **ret_sale) PS_MUST_CHECK;
 void gw_sale_free(struct gw_sale *sale); /* NULL is allowed; not counter and books */
+/* Brings the SKUs into the order of the log: the place that each got there when its stock landed.
+ * It is that of the document, unless a disk failed in the middle of the opening. */
+void gw_sale_order_skus(struct gw_sale *sale, const struct oq_sale *books);
 /* Sorts and numbers the sales, compiles the rules. On success it owns the sales, and the blocklist
  * (not NULL); the arrays stay the caller's and rules are copied. On failure the caller keeps all.
  * PS_E_NOMEM. */

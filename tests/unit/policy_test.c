@@ -59,6 +59,40 @@ static void a_sale_shows_its_document(void **state)
     gw_sale_free(sale);
 }
 
+static void adjust(struct oq_fold *fold, int64_t seq, const char *sku)
+{
+    char key[64];
+    struct oq_change change;
+    snprintf(key, sizeof key, "initial:spring/%s", sku);
+    const struct oq_event event = {.type = OQ_ADJUSTED,
+                                   .adjust_key = str(key),
+                                   .sale = PS_STR("spring"),
+                                   .sku = str(sku),
+                                   .epoch = 7,
+                                   .at_ms = OPENS,
+                                   .delta = 5};
+    assert_ok(oq_fold_apply(fold, 0, seq, &event, &change));
+}
+
+static void skus_take_the_places_that_the_log_gave_them(void **state)
+{
+    (void)state;
+    struct gw_sale *sale = sale_of("spring");
+    struct oq_fold *fold = NULL;
+    uint32_t sku = 9;
+    assert_ok(oq_fold_new(&fold));
+    adjust(fold, 1, "pho");
+    adjust(fold, 2, "phone");
+    gw_sale_order_skus(sale, oq_fold_sale(fold, "spring", 6));
+    assert_ok(gw_sale_sku(sale, "pho", 3, &sku));
+    assert_int_equal(sku, 0);
+    assert_ok(gw_sale_sku(sale, "phone", 5, &sku));
+    assert_int_equal(sku, 1);
+    assert_int_equal(sale->skus[1].cap, 2);
+    gw_sale_free(sale);
+    oq_fold_free(fold);
+}
+
 static void a_sale_opens_and_closes_at_its_millisecond(void **state)
 {
     (void)state;
@@ -223,6 +257,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_sale_shows_its_document),
+        cmocka_unit_test(skus_take_the_places_that_the_log_gave_them),
         cmocka_unit_test(a_sale_opens_and_closes_at_its_millisecond),
         cmocka_unit_test(pause_and_end_are_stronger_than_the_clock),
         cmocka_unit_test(a_draft_never_opens),
