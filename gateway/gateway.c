@@ -454,6 +454,7 @@ int gw_gateway_run(struct gw_settings *settings, const char *config_path)
                                                : 1;
     core->workers = calloc(core->worker_count, sizeof *core->workers);
     signal(SIGPIPE, SIG_IGN);
+    signal(SIGXFSZ, SIG_IGN); /* a file at its limit is a full disk, and EFBIG says so */
     if (core->workers == NULL || uv_loop_init(&gateway->loop) != 0 ||
         (err = ps_mailbox_new(&gateway->loop, CONTROL_MAIL, on_mail, NULL, gateway,
                               &core->control_mail)) < 0)

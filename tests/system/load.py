@@ -65,6 +65,7 @@ class Load:
         self.gateway, self.sale, self.name, self.timeout = gateway, sale, name, timeout
         self.told = []
         self.stopping = threading.Event()
+        self.given_up = False
         self.faults = []
         self.threads = [threading.Thread(target=self.run, args=(i,), daemon=True) for i in range(threads)]
 
@@ -73,7 +74,8 @@ class Load:
             thread.start()
         return self
 
-    def __exit__(self, *exc):
+    def __exit__(self, fault, *more):
+        self.given_up = fault is not None  # the test has failed already
         self.stop()
 
     def stop(self):
@@ -110,7 +112,7 @@ class Load:
                     connection = None
                 if told.status is not None and told.status != 503 and told.code != "idempotency_in_progress":
                     break
-                if self.stopping.is_set() and told.status is not None:
+                if self.given_up or (self.stopping.is_set() and told.status is not None):
                     break
                 time.sleep(RETRY_S * (0.5 + random.random()))
 

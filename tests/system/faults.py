@@ -1,0 +1,57 @@
+"""Disks that fail: a preloaded library that fails calls on demand, and small file systems of one's own."""
+import contextlib
+import errno
+import os
+import pathlib
+import subprocess
+import tempfile
+
+HERE = pathlib.Path(__file__).resolve().parent
+JOURNAL = ("journal.db", "journal.db-wal")
+CONTROL = ("control.db", "control.db-wal")
+
+
+class Disk:
+    """The environment for a gateway whose disk obeys: Gateway(env=disk.env)."""
+
+    library = None
+
+    def __init__(self, directory):
+        self.orders = pathlib.Path(directory) / "faults"
+        self.orders.mkdir()
+        if Disk.library is None:
+            Disk.library = pathlib.Path(tempfile.mkdtemp(prefix="penstock-fault-")) / "disk_fault.so"
+            subprocess.run(["cc", "-shared", "-fPIC", "-O1", "-o", str(Disk.library), str(HERE / "disk_fault.c")], check=True)
+        self.env = {"LD_PRELOAD": str(Disk.library), "PENSTOCK_FAULTS": str(self.orders)}
+
+    def order(self, call, names, text):
+        for name in names:
+            new = self.orders / f".{call}.{name}"
+            new.write_text(text)
+            new.rename(self.orders / f"{call}.{name}")
+
+    def fail_writes(self, names=JOURNAL, error=errno.ENOSPC):
+        self.order("write", names, str(error))
+
+    def fail_syncs(self, names=JOURNAL, error=errno.EIO, once=False):
+        self.order("sync", names, f"once {error}" if once else str(error))
+
+    def hang_syncs(self, names=JOURNAL):
+        self.order("sync", names, "hang")
+
+    def heal(self):
+        for order in list(self.orders.iterdir()):
+            with contextlib.suppress(FileNotFoundError):
+                order.unlink()
+
+
+@contextlib.contextmanager
+def mounted(directory, *options):
+    """`mount OPTION... directory`; yields False where this user or container may not."""
+    directory.mkdir(exist_ok=True)
+    done = os.geteuid() == 0 and subprocess.run(["mount", *options, str(directory)], stderr=subprocess.DEVNULL).returncode == 0
+    try:
+        yield done
+    finally:
+        if done:
+            subprocess.run(["umount", "-l", str(directory)], check=True)

@@ -1,0 +1,301 @@
+"""A journal or a control store whose disk is full, fails or hangs: nobody is promised what is not durable, what was
+reserved is given back, pages are served on, and all goes on by itself when the disk is well again."""
+import errno
+import os
+import signal
+import subprocess
+import threading
+import time
+
+import pytest
+from faults import CONTROL, Disk, mounted
+from load import Load, assert_retries_find_their_orders, judge
+from penstock import PENSTOCK, Gateway, rfc3339, wait_until
+
+
+@pytest.fixture
+def disk(tmp_path):
+    return Disk(tmp_path)
+
+
+def make(disk, settings=None):
+    gateway = Gateway(settings=settings, env=disk.env).start()
+    gateway.no_limits()
+    return gateway
+
+
+def ready(gateway):
+    return gateway.public("GET", "/readyz").status == 200
+
+
+def sku(gateway, sale):
+    return gateway.sale(sale)["skus"][0]
+
+
+def assert_away(gateway, sale, order_id, known=None):
+    """What a gateway says while its journal is away. `known` is a user's confirmed-to-be-there order."""
+    for path in ("/readyz", "/readyz?verbose"):
+        assert gateway.public("GET", path).status == 503
+    assert "[-]log failed" in gateway.public("GET", "/readyz?verbose").text
+    assert gateway.public("GET", "/livez").status == 200
+    assert gateway.public("GET", f"/v1/sales/{sale}").status == 200
+    no = gateway.buy(sale, "nobody", key="n")
+    assert (no.status, no.code) == (503, "log_unavailable") and int(no.headers["retry-after"]) >= 1, no
+    assert gateway.public("GET", f"/v1/orders/{order_id}", user=known).json["state"] == "accepted"
+    assert gateway.buy(sale, known, key="first").json["order_id"] == order_id
+    for what in ("confirm", "cancel"):
+        assert gateway.admin("POST", f"/admin/v1/orders/{order_id}/{what}").status == 503
+    assert sku(gateway, sale)["available"] + sku(gateway, sale)["held"] + sku(gateway, sale)["in_doubt"] == 10
+
+
+def assert_well(gateway, sale, user):
+    wait_until(lambda: ready(gateway), 15, what="ready again")
+    answer = gateway.buy(sale, user)
+    assert (answer.status, answer.json["state"]) == (202, "accepted"), answer
+    gateway.assert_books(sale)
+
+
+# --- The journal. ---
+
+
+@pytest.mark.parametrize("error", [errno.ENOSPC, errno.EROFS, errno.EIO], ids=["full", "read_only", "broken"])
+def test_a_journal_that_cannot_be_written_refuses_orders_and_comes_back_by_itself(disk, error):
+    with make(disk) as gateway:
+        sale = gateway.make_sale(stock=10)
+        first = gateway.buy(sale, "ann", key="first").json["order_id"]
+        disk.fail_writes(error=error)
+        answer = gateway.buy(sale, "bob", key="b")
+        assert (answer.status, answer.code) == (503, "log_unavailable"), answer
+        assert sku(gateway, sale)["available"] == 9 and sku(gateway, sale)["in_doubt"] == 0
+        assert_away(gateway, sale, first, known="ann")
+        disk.heal()
+        assert_well(gateway, sale, "bob")
+        assert [o["user"] for o in gateway.orders(sale)] == ["ann", "bob"]
+        assert sku(gateway, sale)["available"] == 8
+
+
+def test_a_commit_that_fails_leaves_its_order_pending_until_a_record_closes_it(disk):
+    with make(disk, {"log": {"ack_timeout_ms": 3000}}) as gateway:
+        sale = gateway.make_sale(stock=10)
+        first = gateway.buy(sale, "ann", key="first").json["order_id"]
+        disk.fail_syncs()
+        answer = gateway.buy(sale, "bob", key="b")
+        assert (answer.status, answer.json["state"]) == (202, "pending"), answer
+        order = f"/v1/orders/{answer.json['order_id']}"
+        assert gateway.public("GET", order, user="bob").json["state"] == "pending"
+        assert sku(gateway, sale)["in_doubt"] == 1
+        assert gateway.buy(sale, "bob", key="b").code == "log_unavailable"  # and no second order for his key
+        assert sku(gateway, sale)["in_doubt"] == 1
+        assert_away(gateway, sale, first, known="ann")
+        disk.heal()
+        wait_until(lambda: ready(gateway), 15, what="ready again")
+        state = gateway.public("GET", order, user="bob").json
+        assert state["state"] == "accepted" or (state["state"], state["reason"]) == ("released", "rejected"), state
+        assert sku(gateway, sale)["in_doubt"] == 0
+        log = gateway.admin("GET", f"/admin/v1/sales/{sale}/log").lines()
+        closing = [r for r in log if r.get("order_id") == answer.json["order_id"] and "released" in r["type"]]
+        assert [r["reason"] for r in closing] == ["rejected"]
+        assert_well(gateway, sale, "cat")
+        if state["state"] == "released":  # his key is free, and so is his unit
+            assert gateway.buy(sale, "bob", key="b").json["state"] == "accepted"
+        gateway.assert_books(sale)
+
+
+@pytest.mark.parametrize("healed_first", [True, False], ids=["healed_first", "while_it_fails"])
+def test_a_kill_after_a_failed_commit_leaves_one_truth(disk, healed_first):
+    with make(disk, {"log": {"retry_ms": 60000}}) as gateway:
+        sale = gateway.make_sale(stock=10)
+        gateway.buy(sale, "ann")
+        disk.fail_syncs()
+        told = gateway.buy(sale, "bob", key="b")
+        assert told.json["state"] == "pending", told
+        if healed_first:
+            disk.heal()
+        gateway.kill()
+        disk.heal()
+        gateway.start()
+        order = gateway.public("GET", f"/v1/orders/{told.json['order_id']}", user="bob")
+        mine = gateway.buy(sale, "bob", key="b").json
+        assert mine["state"] == "accepted", mine
+        if order.status == 200:  # the commit was there after all
+            assert order.json["state"] == "accepted" and mine["order_id"] == told.json["order_id"]
+        else:
+            assert order.status == 404 and mine["order_id"] != told.json["order_id"]
+        gateway.assert_books(sale)
+        assert sku(gateway, sale)["held"] == 2
+
+
+def test_a_disk_that_hangs_makes_orders_pending_and_then_accepted(disk):
+    with make(disk, {"log": {"ack_timeout_ms": 200}}) as gateway:
+        sale = gateway.make_sale(stock=10)
+        disk.hang_syncs()
+        told = [gateway.buy(sale, f"u{i}", key="k") for i in range(3)]
+        assert [t.json["state"] for t in told] == ["pending"] * 3, told
+        assert gateway.public("GET", f"/v1/sales/{sale}").status == 200
+        again = gateway.buy(sale, "u0", key="k")
+        assert (again.status, again.json["order_id"], again.json["state"]) == (202, told[0].json["order_id"], "pending")
+        assert again.headers["idempotency-replayed"] == "true"
+        disk.heal()
+        for i, t in enumerate(told):
+            wait_until(lambda: gateway.public("GET", f"/v1/orders/{t.json['order_id']}", user=f"u{i}").json["state"] == "accepted")
+        gateway.assert_books(sale)
+
+
+def test_a_queue_that_is_full_sheds_before_it_touches_stock(disk):
+    with make(disk, {"log": {"ack_timeout_ms": 200, "queue": 64, "batch_max": 8}}) as gateway:
+        sale = gateway.make_sale(stock=1000)
+        disk.hang_syncs()
+        answers = []
+        threads = [threading.Thread(target=lambda t=t: answers.extend(gateway.buy(sale, f"u{t}-{i}") for i in range(12)))
+                   for t in range(10)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        pending = [a for a in answers if a.status == 202]
+        refused = [a for a in answers if a.status == 503]
+        assert len(pending) + len(refused) == 120 and refused, [a for a in answers if a.status not in (202, 503)]
+        assert all(a.json["state"] == "pending" for a in pending) and {a.code for a in refused} == {"log_backlog"}
+        assert sku(gateway, sale)["in_doubt"] == len(pending)
+        disk.heal()
+        wait_until(lambda: sku(gateway, sale)["in_doubt"] == 0)
+        assert sku(gateway, sale)["held"] == len(pending)
+        assert_well(gateway, sale, "after")
+
+
+def test_faults_under_load_lose_no_promise_and_no_unit(disk):
+    stock = 100000
+    with make(disk) as gateway:
+        sale = gateway.make_sale(stock=stock)
+        with Load(gateway, sale) as load:
+            for turn in range(6):
+                before = load.promised()
+                wait_until(lambda: load.promised() > before + 50, 20, what="orders between two faults")
+                if turn % 3 == 0:
+                    disk.fail_writes()
+                elif turn % 3 == 1:
+                    disk.fail_syncs()
+                else:
+                    disk.fail_syncs(once=True)
+                time.sleep(0.4)
+                disk.heal()
+        wait_until(lambda: ready(gateway), 15, what="ready again")
+        judge(gateway, sale, [load], stock)
+        gateway.kill()
+        gateway.start()
+        judge(gateway, sale, [load], stock)
+        pending = [t for t in load.told if t.status == 202 and not t.promised]
+        for told in pending:
+            order = gateway.public("GET", f"/v1/orders/{told.order_id}", user=told.user)
+            assert order.status == 404 or order.json["state"] in ("accepted", "released"), order
+        assert_retries_find_their_orders(gateway, sale, [load])
+
+
+def fill(path):
+    with open(path, "wb", buffering=0) as file:
+        for size in (65536, 4096, 1):
+            try:
+                while True:
+                    file.write(b"x" * size)
+            except OSError as error:
+                assert error.errno == errno.ENOSPC
+
+
+def test_a_file_system_without_room_refuses_and_recovers(tmp_path):
+    stock = 100000
+    with mounted(tmp_path / "small", "-t", "tmpfs", "-o", "size=12m,mode=0700", "none") as done:
+        if not done:
+            pytest.skip("needs the right to mount a file system")
+        with Gateway(directory=tmp_path / "small") as gateway:
+            gateway.log_path = tmp_path / "log"
+            gateway.no_limits()
+            sale = gateway.make_sale(stock=stock)
+            with Load(gateway, sale) as load:
+                wait_until(lambda: load.promised() > 100, 20, what="orders")
+                fill(tmp_path / "small" / "filler")
+                wait_until(lambda: gateway.buy(sale, "probe-" + os.urandom(4).hex()).code == "log_unavailable", 60,
+                           what="a full disk noticed")
+                assert gateway.public("GET", "/readyz").status == 503
+                assert gateway.public("GET", f"/v1/sales/{sale}").status == 200
+                (tmp_path / "small" / "filler").unlink()
+                wait_until(lambda: ready(gateway), 15, what="ready again")
+                before = load.promised()
+                wait_until(lambda: load.promised() > before + 100, 20, what="orders again")
+            judge(gateway, sale, [load], stock)
+            gateway.kill()
+            gateway.start()
+            judge(gateway, sale, [load], stock)
+            assert_retries_find_their_orders(gateway, sale, [load])
+
+
+def test_a_limit_on_file_sizes_is_a_full_disk_and_no_death():
+    """The kernel sends a deadly signal with it."""
+    stock = 100000
+    with Gateway(prefix=["prlimit", f"--fsize={2 << 20}:unlimited"]) as gateway:
+        gateway.no_limits()
+        sale = gateway.make_sale(stock=stock)
+        with Load(gateway, sale) as load:
+            wait_until(lambda: load.count()["log_unavailable"], 60, what="a journal at its limit")
+            assert gateway.public("GET", f"/v1/sales/{sale}").status == 200
+            wait_until(lambda: gateway.admin("PUT", "/admin/v1/blocklist/users/x", {"reason": "x" * 200}).status == 503, 60,
+                       what="a control store at its limit")
+            assert gateway.process.poll() is None
+            subprocess.run(["prlimit", "--pid", str(gateway.process.pid), "--fsize=unlimited:unlimited"], check=True)
+            wait_until(lambda: ready(gateway), 15, what="ready again")
+            assert gateway.admin("PUT", "/admin/v1/blocklist/users/x", {"reason": "x"}).status in (200, 201)
+        judge(gateway, sale, [load], stock)
+
+
+# --- The control store. ---
+
+
+def test_a_control_store_that_cannot_be_written_refuses_changes_and_changes_nothing(disk):
+    with make(disk) as gateway:
+        sale = gateway.make_sale(stock=10)
+        rule = gateway.admin("GET", "/admin/v1/limits/user").json
+        before = gateway.sale(sale)
+        disk.fail_writes(CONTROL)
+        document = {"opens_at": rfc3339(-1), "skus": [{"sku": "phone", "stock": 1}]}
+        attempts = [("PUT", "/admin/v1/sales/new", document), ("POST", f"/admin/v1/sales/{sale}/pause", None),
+                    ("PUT", "/admin/v1/limits/user", {**rule, "rate": 99, "mode": "enforce"}),
+                    ("PUT", "/admin/v1/blocklist/users/ann", {"reason": "x"})]
+        for method, path, body in attempts:
+            answer = gateway.admin(method, path, body)
+            assert answer.status == 503, (path, answer)
+        assert gateway.admin("GET", "/admin/v1/sales/new").status == 404
+        assert gateway.sale(sale) == before
+        assert gateway.admin("GET", "/admin/v1/limits/user").json == rule
+        assert gateway.buy(sale, "ann").json["state"] == "accepted"  # neither paused nor blocked; the journal is another file
+        disk.heal()
+        for method, path, body in attempts:
+            assert gateway.admin(method, path, body).status in (200, 201, 204), path
+        gateway.wait_state(sale, "paused")
+        assert gateway.buy(sale, "bob").code == "paused"
+
+
+def test_a_sale_that_cannot_be_noted_as_opened_opens_when_it_can(disk):
+    with make(disk) as gateway:
+        sale = gateway.make_sale(stock=5, opens_in=3)  # armed from 2 s before its opening on
+        disk.fail_writes(CONTROL)
+        wait_until(lambda: "opening_not_noted" in gateway.log(), 20, what="a failed opening")
+        disk.heal()
+        wait_until(lambda: "sale_armed" in gateway.log(), 10, what="the opening")
+        gateway.kill()
+        gateway.start()
+        report = gateway.assert_books(sale)
+        assert report["skus"][0]["adjustments"] == report["skus"][0]["available"] == 5
+
+
+def test_a_control_commit_that_fails_is_not_in_force(disk):
+    with make(disk) as gateway:
+        sale = gateway.make_sale(stock=10)
+        disk.fail_syncs(CONTROL)
+        assert gateway.admin("POST", f"/admin/v1/sales/{sale}/pause").status == 503
+        assert gateway.sale(sale)["state"] == "open" and gateway.buy(sale, "ann").status == 202
+        disk.heal()
+        assert gateway.admin("POST", f"/admin/v1/sales/{sale}/pause").status == 200
+        gateway.kill()
+        gateway.start()
+        assert gateway.sale(sale)["state"] == "paused"
+        assert gateway.admin("POST", f"/admin/v1/sales/{sale}/resume").status == 200
+        assert gateway.buy(sale, "bob").status == 202
