@@ -1,0 +1,157 @@
+"""The documents say what the code does: README's tables and the man page against the tables in the code, log events against the sources,
+every relative link against the tree. And the project speaks of itself only."""
+import pathlib
+import re
+import subprocess
+
+import pytest
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+MAN = ROOT / "deploy/man/penstock.8"
+STRING = r'"((?:[^"\\]|\\.)*)"'
+
+
+def source(name):
+    return (ROOT / name).read_text(encoding="utf-8")
+
+
+def unquoted(text):
+    return text.replace('\\"', '"').replace("\\\\", "\\")
+
+
+def lists(text):
+    """static const char *const NAME[] = {"a", "b", NULL};"""
+    return {name: re.findall(r'"([^"]*)"', body) for name, body in re.findall(r"static const char \*const (\w+)\[\] = \{([^}]*)\}", text)}
+
+
+def tables(text, header):
+    """Rows (without head and rule) of the one table that begins with this head."""
+    found = re.findall(re.escape(header) + r"\n\|[-|]+\|\n((?:\|.*\n)+)", text)
+    assert len(found) == 1, header
+    return [[cell.strip() for cell in line.strip("|").split(" | ")] for line in found[0].splitlines()]
+
+
+def test_the_readme_has_every_verdict_with_its_status_and_retry_rule():
+    rows = re.findall(r"\bX\((\w+),\s*(\d{3}),\s*\w+,\s*GW_RETRY_(\w+),", source("gateway/front/verdict.h"))
+    words = {"NONE": "–", "LIMIT": "limit", "SOON": "soon", "OPENING": "opening"}
+    assert rows
+    documented = [(row[0].strip("`"), row[1], row[3]) for row in tables(README, "| code | status | when | Retry-After |")]
+    assert documented == [(name, status, words[retry]) for name, status, retry in rows]
+
+
+def test_the_readme_says_what_to_do_about_every_503():
+    coded = {name for name, status in re.findall(r"\bX\((\w+),\s*(\d{3}),", source("gateway/front/verdict.h")) if status == "503"}
+    assert {row[0].strip("`") for row in tables(README, "| code | what it means | what to do |")} == coded
+
+
+def metrics():
+    text = source("gateway/metrics.c")
+    kinds = {"COUNTER": "counter", "GAUGE": "gauge", "HISTOGRAM_SECONDS": "histogram"}
+    known = lists(text)
+    rows = re.findall(r"\[GW_M_\w+\]\s*=\s*\{" + STRING + r",\s*" + STRING + r",\s*PS_(\w+),\s*(NULL|\"[^\"]*\"),\s*(\w+)\}", text)
+    assert len(rows) == text.count('"penstock_')
+    for name, text_of, kind, label, values in rows:
+        label = label.strip('"')
+        shown = "" if label == "NULL" else f"`{label}`: " + (", ".join(known.get(values, [])) or
+                                                            ("version" if values == "versions" else "the codes above"))
+        yield [f"`{name}`", kinds[kind], shown, unquoted(text_of)]
+
+
+def test_the_readme_has_every_metric_as_the_code_describes_it():
+    assert tables(README, "| metric | type | label | meaning |") == list(metrics())
+
+
+def options():
+    text = source("gateway/settings.c")
+    table = text[text.index("gw_options[] = {"):text.index("gw_option_count")]
+    known = lists(text)
+    rows = re.findall(r"\{" + STRING + r",\s*PS_OPT_(\w+),\s*AT\([\w.]+\),\s*(.+?),\s*" + STRING + r",\s*" + STRING +
+                      r",\s*(\w+),\s*(true|false),\s*" + STRING + r"\}", table)
+    assert len(rows) == table.count("PS_OPT_")
+    for path, kind, bounds, fallback, unit, words, live, text_of in rows:
+        fallback = unquoted(fallback)
+        value = {"INT": " to ".join(re.findall(r"\d+", bounds)) + (f" {unit}" if unit else ""),
+                 "BOOL": "true, false",
+                 "ENUM": ", ".join(known.get(words, [])),
+                 "STRING": "string",
+                 "STRINGS": "array of strings",
+                 "JSON": "array" if fallback == "[]" else "object"}[kind]
+        yield path, fallback, value, unquoted(text_of) + (" (live)" if live == "true" else "")
+
+
+def test_the_readme_has_every_setting_as_the_code_describes_it():
+    documented = tables(README, "| setting | default | value | meaning |")
+    assert documented == [[f"`{path}`", f"`{fallback}`", value, text] for path, fallback, value, text in options()]
+
+
+def test_the_man_page_has_every_setting_as_the_code_describes_it():
+    text = MAN.read_text(encoding="utf-8").replace("\\(dq", '"')
+    items = re.findall(r"^\.It Cm (\S+) Pq (.+) ; default Li (.*)\n((?:[^.].*\n)+)", text, re.M)
+    documented = [(path, fallback, value, " ".join(body.split())) for path, value, fallback, body in items]
+    assert documented == [(path, fallback, value, help_text + ".") for path, fallback, value, help_text in options()]
+
+
+def test_man_pages_are_clean():
+    pages = [MAN, ROOT / "loadtest/penstock-rehearse.1"]
+    for page in pages:
+        done = subprocess.run(["groff", "-mandoc", "-ww", "-z", "-Tutf8", str(page)], capture_output=True, text=True)
+        assert done.returncode == 0 and done.stderr == "", done.stderr
+
+
+def test_log_events_in_the_readme_exist_at_their_level():
+    coded = {}
+    for path in (ROOT / "gateway").rglob("*.c"):
+        for levels, events in re.findall(r"ps_log\(([^\"]*?),\s*((?:[^\"(]*?\?\s*)?\"\w+\"(?:\s*:\s*\"\w+\")?)", path.read_text(encoding="utf-8")):
+            for event, level in zip(re.findall(r'"(\w+)"', events), re.findall(r"PS_LOG_(\w+)", levels)):
+                coded[event] = level.lower()
+    for events, levels, _ in tables(README, "| event | level | what it means, what to do |"):
+        names, levels = re.findall(r"`(\w+)`", events), levels.split(", ")
+        levels = levels * len(names) if len(levels) == 1 else levels
+        assert [coded.get(name) for name in names] == levels, events
+
+
+def texts():
+    """Everything that is kept, as text."""
+    listed = subprocess.run(["git", "-C", str(ROOT), "ls-files", "-z", "--cached", "--others", "--exclude-standard"], capture_output=True)
+    if listed.returncode != 0:
+        pytest.skip("not a git checkout")
+    for name in sorted(filter(None, listed.stdout.decode().split("\0"))):
+        path = ROOT / name
+        if path.is_file():
+            yield name, path.read_text(encoding="utf-8", errors="replace")
+
+
+def test_every_relative_link_leads_somewhere():
+    broken = []
+    for name, text in texts():
+        if not name.endswith(".md"):
+            continue
+        text = re.sub(r"```.*?```|`[^`\n]*`", "", text, flags=re.S)
+        for target in re.findall(r"\]\(([^)\s]+)\)", text):
+            if re.match(r"[a-z]+:", target):
+                continue
+            file, _, anchor = target.partition("#")
+            path = ((ROOT / name).parent / file) if file else ROOT / name
+            if not path.exists():
+                broken.append(f"{name}: {target}")
+            elif anchor:
+                heads = re.findall(r"^#+ (.*)", path.read_text(encoding="utf-8"), re.M)
+                anchors = {re.sub(r"[^\w\- ]", "", head.lower()).replace(" ", "-") for head in heads}
+                if anchor not in anchors:
+                    broken.append(f"{name}: {target}")
+    assert not broken, broken
+
+
+def test_nobody_speaks_of_places_that_are_not_the_project():
+    # Written apart, so that this file does not find itself.
+    words = ["/wo" + "rk/", "shared" + "/design", "py" + "pi.org", "registry.npm" + "js", "crates" + ".io", "repo.mav" + "en",
+             "deb.deb" + "ian.org", "proxy.gol" + "ang"]
+    found = [f"{name}: {word}" for name, text in texts() for word in words if word in text.lower()]
+    assert not found, found
+
+
+def test_every_folder_has_a_readme():
+    folders = ["common", "inventory", "queue", "gateway", "gateway/front", "loadtest", "deploy", "tests"]
+    missing = [folder for folder in folders if not (ROOT / folder / "README.md").is_file()]
+    assert not missing, missing
