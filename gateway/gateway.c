@@ -58,6 +58,7 @@ struct gateway {
     uint16_t port, admin_port;
     enum stage stage;
     int64_t drain_started_ns;
+    bool hurry; /* drain.delay_ms is cut short */
     bool idle[WORKERS_MAX];
     bool said_ready;
     uint64_t watchdog_us;
@@ -84,8 +85,8 @@ static void begin_drain(void *ctx)
 {
     struct gateway *gateway = ctx;
 
-    if (gateway->stage != RUNNING) { /* asked twice: no more delay */
-        gateway->drain_started_ns = 0;
+    if (gateway->stage != RUNNING) { /* asked twice: no more delay, but nobody is cut off */
+        gateway->hurry = true;
         return;
     }
     gateway->stage = DELAYING;
@@ -114,7 +115,7 @@ static void drain_step(struct gateway *gateway)
     const struct gw_settings *settings = gateway->settings;
     int64_t passed_ms = (now_ns(gateway) - gateway->drain_started_ns) / PS_NS_PER_MS;
 
-    if (gateway->stage == DELAYING && passed_ms >= settings->drain.delay_ms) {
+    if (gateway->stage == DELAYING && (gateway->hurry || passed_ms >= settings->drain.delay_ms)) {
         gateway->stage = FINISHING;
         tell_workers(gateway, GW_MAIL_DRAIN);
     } else if (gateway->stage == FINISHING &&
@@ -140,6 +141,13 @@ static void reload_live(struct gateway *gateway, struct gw_settings *fresh)
     gw_seed(gateway->control, fresh->sales, fresh->policy);
 }
 
+static void refuse_reload(const struct gateway *gateway, const struct ps_fault *fault)
+{
+    ps_log(PS_LOG_ERROR, "reload_refused",
+           PS_F_STR("file", gateway->config_path ? gateway->config_path : ""),
+           PS_F_STR("path", fault->path), PS_F_STR("error", fault->text));
+}
+
 static void on_hangup(uv_signal_t *signal, int number)
 {
     struct gateway *gateway = signal->data;
@@ -148,13 +156,11 @@ static void on_hangup(uv_signal_t *signal, int number)
 
     (void)number;
     if (gw_settings_load(gateway->config_path, &fresh, &fault) < 0) {
-        ps_log(PS_LOG_ERROR, "reload_refused", PS_F_STR("path", fault.path),
-               PS_F_STR("error", fault.text));
+        refuse_reload(gateway, &fault);
         return;
     }
     if (gw_seed_check(fresh.sales, fresh.policy, &fault) < 0) {
-        ps_log(PS_LOG_ERROR, "reload_refused", PS_F_STR("path", fault.path),
-               PS_F_STR("error", fault.text));
+        refuse_reload(gateway, &fault);
         gw_settings_free(&fresh);
         return;
     }

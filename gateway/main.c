@@ -49,8 +49,8 @@ static int load(const char *path, struct gw_settings *ret_settings)
     if (err == 0 && (err = gw_seed_check(ret_settings->sales, ret_settings->policy, &fault)) < 0)
         gw_settings_free(ret_settings);
     if (err < 0)
-        fprintf(stderr, "penstock: %s%s%s: %s\n", path ? path : "", path ? ": " : "",
-                fault.path[0] ? fault.path : "document", fault.text);
+        fprintf(stderr, "penstock: %s: %s%s%s\n", path ? path : "defaults", fault.path,
+                fault.path[0] ? ": " : "", fault.text);
     return err;
 }
 

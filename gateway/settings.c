@@ -48,7 +48,7 @@ const struct ps_option gw_options[] = {
     {"logging.level",                PS_OPT_ENUM,    AT(logging.level),                ANY,            "\"info\"",      "",            log_levels,     true,  "Least level that is logged"},
     {"cors.allow_origins",           PS_OPT_STRINGS, AT(cors.allow_origins),           1, 255,         "[]",            "",            NULL,           false, "Origins that may call the public API from a browser; the status page is open to all"},
     {"sales",                        PS_OPT_JSON,    AT(sales),                        ANY,            "[]",            "",            NULL,           true,  "Sales to create at start if their name is unknown"},
-    {"policy",                       PS_OPT_JSON,    AT(policy),                       ANY,            "{}",            "",            NULL,           true,  "Limits and blocklist to start with if there are none yet"},
+    {"policy",                       PS_OPT_JSON,    AT(policy),                       ANY,            "{}",            "",            NULL,           true,  "Limit rules to start with, by name in \"limits\"; one that an operator has changed stays as it is"},
 };
 /* clang-format on */
 const size_t gw_option_count = PS_ARRAY_LEN(gw_options);
@@ -75,6 +75,9 @@ static int read_cidrs(const struct ps_option_list *list, struct gw_cidrs *ret_ci
     return 0;
 }
 
+/* Of a header name (RFC 9110, token). */
+#define TOKEN_CHARS "!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+
 /* What no single row can say. */
 static int check_together(const struct gw_settings *settings, struct ps_fault *fault)
 {
@@ -86,6 +89,12 @@ static int check_together(const struct gw_settings *settings, struct ps_fault *f
     if (gw_address_parse(settings->admin.host, strlen(settings->admin.host), false, &address) < 0)
         return ps_fault(fault, PS_E_INVALID, "admin.host", "\"%s\" is no numeric address",
                         settings->admin.host);
+    if (settings->client_ip_header[strspn(settings->client_ip_header, TOKEN_CHARS)] != '\0')
+        return ps_fault(fault, PS_E_INVALID, "client_ip_header", "\"%s\" is no header name",
+                        settings->client_ip_header);
+    if (strcasecmp(settings->client_ip_header, "X-Forwarded-For") == 0)
+        return ps_fault(fault, PS_E_INVALID, "client_ip_header",
+                        "X-Forwarded-For is a list: leave this empty to have it read");
     if (settings->listen.port == settings->admin.port && settings->listen.port != 0 &&
         strcmp(settings->listen.host, settings->admin.host) == 0)
         return ps_fault(fault, PS_E_INVALID, "admin.port",
@@ -130,19 +139,19 @@ static int read_file(const char *path, char **ret_text, size_t *ret_len, struct 
     FILE *file = fopen(path, "re");
 
     if (file == NULL)
-        return ps_fault(fault, PS_E_IO, path, "cannot be opened: %s", strerror(errno));
+        return ps_fault(fault, PS_E_IO, "", "cannot be opened: %s", strerror(errno));
     text = malloc(SETTINGS_FILE_MAX + 1);
     if (text == NULL) {
-        err = ps_fault(fault, PS_E_NOMEM, path, "out of memory");
+        err = ps_fault(fault, PS_E_NOMEM, "", "out of memory");
         goto fail;
     }
     len = fread(text, 1, SETTINGS_FILE_MAX + 1, file);
     if (ferror(file)) {
-        ps_fault(fault, err, path, "cannot be read: %s", strerror(errno));
+        ps_fault(fault, err, "", "cannot be read: %s", strerror(errno));
         goto fail;
     }
     if (len > SETTINGS_FILE_MAX) {
-        err = ps_fault(fault, PS_E_INVALID, path, "is larger than %u bytes", SETTINGS_FILE_MAX);
+        err = ps_fault(fault, PS_E_INVALID, "", "is larger than %u bytes", SETTINGS_FILE_MAX);
         goto fail;
     }
     fclose(file);

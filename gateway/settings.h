@@ -55,7 +55,7 @@ struct gw_settings {
         struct ps_option_list allow_origins;
     } cors;
     json_t *sales;  /* seeds, an array of objects: the sale document plus "sale" */
-    json_t *policy; /* seed: {"limits":{rule:{…}},"blocklist":{…}} */
+    json_t *policy; /* seed: {"limits":{rule:{…}}} */
 
     /* Derived by gw_settings_read. */
     struct gw_cidrs trusted; /* of trusted_proxies */
@@ -66,7 +66,7 @@ enum { GW_IDENTITY_HEADER };
 /* Defaults, then `document` (NULL = none). All or nothing; the fault's path names the key. */
 int gw_settings_read(const json_t *document, struct gw_settings *ret_settings,
                      struct ps_fault *fault) PS_MUST_CHECK;
-/* Reads the file; faults of reading and of JSON name the file. `path` NULL = defaults. */
+/* Reads the file; a fault of reading or of JSON has an empty path. `path` NULL = defaults. */
 int gw_settings_load(const char *path, struct gw_settings *ret_settings,
                      struct ps_fault *fault) PS_MUST_CHECK;
 void gw_settings_free(struct gw_settings *settings);

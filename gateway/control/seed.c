@@ -3,6 +3,7 @@
  * an ordinary change with its audit line, by "settings". */
 #include "gateway/control/seed.h"
 
+#include "common/buf.h"
 #include "common/log.h"
 
 #include <stdio.h>
@@ -12,6 +13,14 @@
 #define SHIPPED_VERSION 1
 #define RULES_MAX       64
 
+static bool is_named_before(const json_t *sales, size_t index, const char *name)
+{
+    for (size_t i = 0; i < index; i++)
+        if (strcmp(json_string_value(json_object_get(json_array_get(sales, i), "sale")), name) == 0)
+            return true;
+    return false;
+}
+
 static int check_sales(const json_t *sales, struct ps_fault *fault)
 {
     size_t i;
@@ -19,11 +28,15 @@ static int check_sales(const json_t *sales, struct ps_fault *fault)
 
     json_array_foreach(sales, i, seed)
     {
-        char pointer[32], name[PS_NAME_MAX + 1];
+        char pointer[40], name[PS_NAME_MAX + 1];
         struct gw_sale_doc doc;
         int err;
         snprintf(pointer, sizeof pointer, "/sales/%zu", i);
         err = gw_sale_doc_name(seed, pointer, name, fault);
+        if (err == 0 && is_named_before(sales, i, name)) {
+            snprintf(pointer, sizeof pointer, "/sales/%zu/sale", i);
+            err = ps_fault(fault, PS_E_INVALID, pointer, "\"%s\" is there twice", name);
+        }
         if (err == 0)
             err = gw_sale_doc_read(seed, pointer, name, &doc, fault);
         if (err < 0)
@@ -193,14 +206,27 @@ static void done_rules(struct gw_control *control, int err, const struct ps_faul
     free(ctx);
 }
 
-static bool rule_equal(const struct gw_limit_rule *a, const struct gw_limit_rule *b)
+/* Names of the members that differ, "rate, burst" (cut when long); their number. */
+static size_t rule_differences(const struct gw_limit_rule *a, const struct gw_limit_rule *b,
+                               char *ret_text, size_t cap)
 {
-    json_t *x = gw_limit_rule_write(a), *y = gw_limit_rule_write(b);
-    bool equal = x != NULL && y != NULL && json_equal(x, y) == 1;
+    json_t *x = gw_limit_rule_write(a), *y = gw_limit_rule_write(b), *value;
+    const char *member;
+    struct ps_buf text;
+    size_t count = 0;
 
+    ps_buf_init(&text, ret_text, cap - 1);
+    json_object_foreach(x, member, value)
+    {
+        if (json_equal(value, json_object_get(y, member)))
+            continue;
+        ps_buf_puts(&text, count++ > 0 ? ", " : "");
+        ps_buf_puts(&text, member);
+    }
+    ret_text[text.len] = '\0';
     json_decref(x);
     json_decref(y);
-    return equal;
+    return count;
 }
 
 /* Keeps those that are to be written. */
@@ -211,11 +237,13 @@ static void choose_rules(const struct gw_control *control, struct rules_seed *se
     for (size_t i = 0; i < seed->count; i++) {
         const struct gw_limit_rule *rule = &seed->rules[i];
         const struct gw_limit_rule *have = gw_control_rule(control, rule->name, strlen(rule->name));
-        bool differs = have != NULL && !rule_equal(have, rule);
+        char names[128];
+        bool differs = have != NULL && rule_differences(have, rule, names, sizeof names) > 0;
         if (have == NULL || (differs && control->policy_version == SHIPPED_VERSION))
             seed->rules[kept++] = *rule;
         else if (differs)
             ps_log(PS_LOG_WARN, "seed_ignored", PS_F_STR("rule", rule->name),
+                   PS_F_STR("differs_in", names),
                    PS_F_STR("why", "the rule exists; change it through the admin API"));
     }
     seed->count = kept;

@@ -184,6 +184,26 @@ def test_who_was_held_until_all_was_sold_is_told_so(gateway):
     is_no(answers[0], 409, "sold_out")
 
 
+def test_who_is_held_while_the_gateway_drains_is_answered_before_it_leaves():
+    with Gateway(settings={"drain": {"delay_ms": 5000, "timeout_ms": 9000}}) as g:
+        g.no_limits()
+        sale = g.make_sale(stock=9)
+        rule(g, algorithm="leaky_bucket", key="global", rate=1, period_s=1, max_wait_ms=3000)
+        assert g.buy(sale, "first").status == 202
+        answers = []
+        thread = threading.Thread(target=lambda: answers.append(g.buy(sale, "held")))
+        thread.start()
+        time.sleep(0.2)
+        for _ in range(2):  # the second signal cuts the delay short, and nobody off
+            g.process.terminate()
+            time.sleep(0.2)
+        thread.join()
+        assert answers[0].status == 202, answers
+        assert g.process.wait(4) == 0
+        g.start()
+        assert len(g.orders(sale)) == 2
+
+
 # --- modes and live changes ---
 
 

@@ -1,0 +1,326 @@
+"""The program's arguments and settings: what it refuses, in which words, and what it takes over while it runs."""
+import json
+import os
+import signal
+import socket
+import subprocess
+
+import pytest
+from penstock import PENSTOCK, Gateway, call, free_port, rfc3339, wait_until
+
+
+def run(*arguments, timeout=20):
+    done = subprocess.run([str(PENSTOCK), *map(str, arguments)], capture_output=True, text=True, timeout=timeout)
+    return done.returncode, done.stdout, done.stderr
+
+
+@pytest.fixture
+def check(tmp_path):
+    """check(document or text) -> exit status, what was said."""
+    def check(document):
+        path = tmp_path / "penstock.json"
+        path.write_text(document if isinstance(document, str) else json.dumps(document))
+        status, out, err = run("--config", path, "--check-config")
+        assert (status == 0) == (err == ""), (status, err)
+        return status, (out + err).replace(str(path), "FILE")
+    return check
+
+
+def events(gateway, name=None):
+    found = [json.loads(line) for line in gateway.log_path.read_text().splitlines() if line.startswith("{")]
+    return [event for event in found if name is None or event["event"] == name]
+
+
+def await_event(gateway, name, count=1):
+    return wait_until(lambda: (lambda found: found if len(found) >= count else None)(events(gateway, name)), what=name)
+
+
+def hang_up(gateway):
+    """SIGHUP; the one event that it ends with."""
+    done = len(events(gateway, "reloaded")) + len(events(gateway, "reload_refused"))
+    gateway.process.send_signal(signal.SIGHUP)
+    wait_until(lambda: len(events(gateway, "reloaded")) + len(events(gateway, "reload_refused")) > done, what="a reload")
+    return events(gateway)
+
+
+def seed(name, **members):
+    return {"sale": name, "opens_at": rfc3339(-1), "skus": [{"sku": "phone", "stock": 5}], **members}
+
+
+# --- arguments ---
+
+
+def test_help_names_every_option_with_its_default_and_exits_0():
+    status, out, err = run("--help")
+    assert (status, err) == (0, "")
+    defaults = json.loads(run("--print-default-config")[1])
+
+    def paths(document, prefix=""):
+        for key, value in document.items():
+            if isinstance(value, dict) and value:
+                yield from paths(value, prefix + key + ".")
+            else:
+                yield prefix + key, value
+
+    lines = {line.split()[0]: line for line in out.splitlines() if line.startswith("  ")}
+    for path, value in paths(defaults):
+        assert json.dumps(value) in lines[path], path
+    assert "SIGTERM" in out and "SIGHUP" in out
+
+
+def test_version_says_the_version():
+    status, out, err = run("--version")
+    assert (status, err) == (0, "") and out.startswith("penstock ") and len(out.split()) == 2
+
+
+@pytest.mark.parametrize("arguments", [["--colour"], ["extra"], ["--config"], ["--check-config", "x"], ["--version=1"]])
+def test_wrong_arguments_are_exit_2_with_the_usage(arguments):
+    status, out, err = run(*arguments)
+    assert (status, out) == (2, "") and "usage: penstock" in err
+
+
+def test_the_printed_defaults_are_a_settings_file_that_changes_nothing(check, tmp_path):
+    status, text, err = run("--print-default-config")
+    assert (status, err) == (0, "")
+    assert check(text) == (0, "FILE: ok\n")
+    assert run("--check-config")[:2] == (0, "defaults: ok\n")
+
+
+# --- what a file may say ---
+
+
+def test_an_empty_object_is_enough(check):
+    assert check({})[0] == 0
+
+
+@pytest.mark.parametrize("document,words", [
+    ({"lisen": {"port": 1}}, ["lisen", 'did you mean "listen"']),
+    ({"listen": {"prot": 1}}, ["listen.prot", 'did you mean "listen.port"']),
+    ({"http": {"retry_ms": 1}}, ["http.retry_ms", 'did you mean "log.retry_ms"']),
+    ({"wholly_unknown_thing": 1}, ["wholly_unknown_thing", "unknown"]),
+    ({"listen.port": 1}, ["listen.port", "unknown"]),
+    ({"listen": 8080}, ["listen", "must be an object, not a whole number"]),
+    ({"listen": {"port": "8080"}}, ["listen.port", "must be a whole number, not a string"]),
+    ({"listen": {"port": 80.5}}, ["listen.port", "must be a whole number"]),
+    ({"listen": {"port": 65536}}, ["listen.port", "between 0 and 65535", "65536"]),
+    ({"listen": {"port": -1}}, ["listen.port", "-1"]),
+    ({"listen": {"port": None}}, ["listen.port", "null"]),
+    ({"listen": {"host": "localhost"}}, ["listen.host", "localhost", "numeric"]),
+    ({"admin": {"host": ""}}, ["admin.host"]),
+    ({"admin": {"metrics_open": "yes"}}, ["admin.metrics_open", "true or false"]),
+    ({"identity": {"mode": "guess"}}, ["identity.mode", "must be one of: header"]),
+    ({"logging": {"level": "loud"}}, ["logging.level", "debug, info, warn, error"]),
+    ({"trusted_proxies": "127.0.0.1"}, ["trusted_proxies", "array"]),
+    ({"trusted_proxies": ["10.0.0.0/8", "10.0.0.1/8"]}, ["trusted_proxies[1]", "10.0.0.1/8"]),
+    ({"trusted_proxies": ["nonsense"]}, ["trusted_proxies[0]", "nonsense"]),
+    ({"trusted_proxies": [7]}, ["trusted_proxies[0]", "must be a string"]),
+    ({"client_ip_header": "two words"}, ["client_ip_header"]),
+    ({"client_ip_header": "X-Forwarded-For"}, ["client_ip_header", "X-Forwarded-For"]),
+    ({"drain": {"delay_ms": 5000, "timeout_ms": 5000}}, ["drain.timeout_ms", "more than drain.delay_ms"]),
+    ({"workers": 257}, ["workers", "between 0 and 256"]),
+    ({"listen": {"port": 7}, "admin": {"port": 7}}, ["admin.port", "same address and port"]),
+    ([], ["must be an object"]),
+    ('{"workers": 1, "workers": 2}', ["duplicate"]),
+    ('{"workers": 1', ["FILE", "line 1"]),
+    ('{"workers": 1} x', ["FILE", "line 1"]),
+    ("", ["FILE"]),
+], ids=range(30))
+def test_a_bad_setting_is_named_by_its_path_and_exits_1(check, document, words):
+    status, said = check(document)
+    assert status == 1
+    assert all(word in said for word in words), said
+    assert said.startswith("penstock: FILE: ") and said.count("FILE") == 1 and said.count("\n") == 1, said
+
+
+@pytest.mark.parametrize("more,words", [
+    ({"sales": {}}, ["sales", "array"]),
+    ({"sales": [seed("ok"), seed("bad name")]}, ["/sales/1/sale"]),
+    ({"sales": [seed("ok", skus=[])]}, ["/sales/0/skus"]),
+    ({"sales": [seed("ok", opens_at="2030-01-01T00:00:00")]}, ["/sales/0/opens_at"]),
+    ({"sales": [seed("ok", colour="red")]}, ["/sales/0/colour"]),
+    ({"sales": [seed("twice"), seed("twice")]}, ["/sales/1/sale", "twice"]),
+    ({"policy": []}, ["policy", "object"]),
+    ({"policy": {"limit": {}}}, ["/policy/limit", "limits"]),
+    ({"policy": {"limits": {"user": {"key": "user"}}}}, ["/policy/limits/user/algorithm"]),
+    ({"policy": {"limits": {"a b": {}}}}, ["/policy/limits/a b"]),
+    ({"policy": {"limits": {"user": {"algorithm": "token_bucket", "key": "user", "rate": 0, "period_s": 1}}}},
+     ["/policy/limits/user/rate"]),
+], ids=range(11))
+def test_a_bad_seed_is_named_by_its_pointer(check, more, words):
+    status, said = check(more)
+    assert status == 1 and all(word in said for word in words), said
+
+
+def test_a_file_that_cannot_be_read_is_named(tmp_path):
+    for path in (tmp_path / "missing.json", tmp_path):
+        status, out, err = run("--config", path, "--check-config")
+        assert (status, out) == (1, "")
+        assert err.startswith("penstock: ") and err.count(str(path)) == 1 and err.count("\n") == 1, err
+
+
+# --- starting ---
+
+
+@pytest.mark.parametrize("which", ["listen", "admin"])
+def test_a_taken_port_is_said_and_exits_1(which):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        g = Gateway(settings={which: {"port": port}})
+        assert g.spawn().process.wait(20) == 1
+        assert f"{which}.port: 127.0.0.1 port {port} is taken by another program" in g.log()
+        g.__exit__()
+
+
+def test_port_0_takes_a_free_one_and_says_which():
+    with Gateway(settings={"listen": {"port": 0}, "admin": {"port": 0}}).spawn() as g:
+        ready = await_event(g, "ready")[0]
+        assert call(ready["port"], "GET", "/livez").status == call(ready["admin_port"], "GET", "/livez").status == 200
+
+
+def test_a_state_directory_that_is_in_use_is_refused():
+    with Gateway() as first:
+        second = Gateway(settings={"state_dir": str(first.state)})
+        assert second.spawn().process.wait(20) == 1
+        assert str(first.state) in second.log()
+        second.__exit__()
+        assert first.make_sale()
+
+
+def test_the_log_is_one_json_object_a_line():
+    with Gateway() as g:
+        g.make_sale()
+        assert g.stop() == 0
+        lines = g.log_path.read_text().splitlines()
+        for line in lines:
+            event = json.loads(line)
+            assert {"time", "level", "event"} <= set(event), line
+        assert [event["event"] for event in events(g)][-1] == "stopped"
+
+
+def test_trusting_loopback_on_an_open_listener_is_warned_of():
+    with Gateway(settings={"listen": {"host": "0.0.0.0"}}) as g:
+        assert len(events(g, "loopback_is_trusted")) == 1
+    with Gateway() as g:
+        assert events(g, "loopback_is_trusted") == []
+
+
+# --- seeds ---
+
+
+def test_a_seeded_sale_is_created_once_and_can_be_bought_from():
+    with Gateway(settings={"sales": [seed("spring")]}) as g:
+        wait_until(lambda: g.buy("spring", "u").status == 202)
+        assert g.stop() == 0
+        g.start()
+        assert g.sale("spring")["skus"][0]["held"] == 1
+        assert len(events(g, "sale_created")) == 1 and events(g, "seed_ignored") == []
+        audit = g.admin("GET", "/admin/v1/audit-log?limit=100").lines()
+        assert [(line["who"], line["action"]) for line in audit if line.get("target") == "sales/spring"][0] == (
+            "settings", "sale.put")
+
+
+def test_a_seed_that_differs_is_ignored_with_one_warning_that_names_the_members():
+    opens = rfc3339(-1)
+    with Gateway(settings={"sales": [seed("spring", opens_at=opens)]}) as g:
+        g.wait_state("spring", "open")
+        assert g.stop() == 0
+        g.configure({"sales": [seed("spring", opens_at=opens, per_user_cap=3, skus=[{"sku": "phone", "stock": 9}])]})
+        g.start()
+        warning, = await_event(g, "seed_ignored")
+        assert warning["level"] == "warn" and warning["sale"] == "spring"
+        assert "per_user_cap" in warning["differs_in"] and "skus/phone/stock" in warning["differs_in"]
+        assert "opens_at" not in warning["differs_in"]
+        assert g.sale("spring")["per_user_cap"] == 1
+
+
+def test_seeded_limits_replace_the_shipped_ones_but_never_an_operators():
+    rule = {"algorithm": "token_bucket", "key": "user", "rate": 2, "period_s": 3600, "burst": 2}
+    with Gateway(settings={"policy": {"limits": {"user": rule, "extra": rule}}, "sales": [seed("spring", per_user_cap=9)]}) as g:
+        wait_until(lambda: g.admin("GET", "/admin/v1/limits/extra").status == 200)
+        assert g.admin("GET", "/admin/v1/limits/user").json["rate"] == 2
+        assert g.admin("GET", "/admin/v1/limits/ip").status == 200
+        g.limit("user", rate=7)
+        assert g.stop() == 0
+        g.start()
+        await_event(g, "seed_ignored")
+        assert g.admin("GET", "/admin/v1/limits/user").json["rate"] == 7
+        assert [(event["rule"], event["differs_in"]) for event in events(g, "seed_ignored")] == [("user", "rate")]
+
+
+# --- SIGHUP ---
+
+
+@pytest.fixture(scope="module")
+def gateway():
+    with Gateway() as g:
+        g.no_limits()
+        yield g
+
+
+def test_sighup_takes_live_settings_over(gateway):
+    assert call(gateway.admin_port, "GET", "/metrics").status == 200
+    gateway.configure({"admin": {"metrics_open": False, "hosts": ["ops.example"]}})
+    hang_up(gateway)
+    assert call(gateway.admin_port, "GET", "/metrics").status == 401
+    answer = gateway.admin("GET", "/admin/v1/limits", headers={"Host": "ops.example"})
+    assert answer.status == 200, answer
+    gateway.configure({"admin": {"metrics_open": True, "hosts": []}})
+    hang_up(gateway)
+    assert gateway.admin("GET", "/admin/v1/limits", headers={"Host": "ops.example"}).status == 421
+    assert call(gateway.admin_port, "GET", "/metrics").status == 200
+
+
+def test_sighup_changes_the_log_level(gateway):
+    gateway.configure({"logging": {"level": "warn"}})
+    os.kill(gateway.process.pid, signal.SIGHUP)
+    wait_until(lambda: quiet_since(gateway), what="silence")
+    gateway.configure({"logging": {"level": "info"}})
+    hang_up(gateway)
+
+
+def quiet_since(gateway):
+    before = len(events(gateway))
+    gateway.make_sale()
+    return len(events(gateway)) == before
+
+
+def test_sighup_creates_new_seeds(gateway):
+    gateway.configure({"sales": [seed("by-signal")]})
+    hang_up(gateway)
+    wait_until(lambda: gateway.admin("GET", "/admin/v1/sales/by-signal").status == 200)
+    gateway.wait_state("by-signal", "open")
+    assert gateway.buy("by-signal", "u").status == 202
+    gateway.configure({"sales": []})
+    hang_up(gateway)
+    assert gateway.buy("by-signal", "v").status == 202
+
+
+def test_sighup_keeps_and_names_what_is_read_at_start_only(gateway):
+    port, level = gateway.port, gateway.settings.get("logging", {"level": "info"})
+    before = len(events(gateway, "setting_kept"))
+    gateway.configure({"listen": {"port": free_port()}, "workers": 1, "logging": level})
+    hang_up(gateway)
+    kept = events(gateway, "setting_kept")[before:]
+    assert {event["option"] for event in kept} == {"listen.port", "workers"}
+    gateway.configure({"listen": {"port": port}, "workers": 2})
+    assert gateway.public("GET", "/livez").status == 200
+    hang_up(gateway)
+    assert len(events(gateway, "setting_kept")) == before + 2
+
+
+@pytest.mark.parametrize("text,path", [('{"admin": {"metrics_open": false}, "workers": "many"}', "workers"), ("{", None),
+                                       ('{"admin": {"metrics_open": false}, "sales": [{"sale": "x"}]}', "/sales/0/skus")])
+def test_a_bad_file_at_sighup_changes_nothing_and_is_named(gateway, text, path):
+    gateway.config.write_text(text)
+    refused = len(events(gateway, "reload_refused"))
+    hang_up(gateway)
+    event = events(gateway, "reload_refused")[refused]
+    assert event["file"] == str(gateway.config)
+    assert path is None or event["path"] == path
+    assert event["error"]
+    assert call(gateway.admin_port, "GET", "/metrics").status == 200
+    gateway.configure({})
+    hang_up(gateway)
+    assert len(events(gateway, "reload_refused")) == refused + 1
