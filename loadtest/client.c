@@ -24,8 +24,7 @@
 #include <sys/timerfd.h>
 #include <unistd.h>
 
-#define GRAIN_NS           (100 * INT64_C(1000)) /* clicks this near to each other share a waking */
-#define LEAD_NS            PS_NS_PER_MS          /* from the decision to start to the start */
+#define LEAD_NS            PS_NS_PER_MS /* from the decision to start to the start */
 #define TICK_MS            10
 #define WARM_UP_NS         (5 * PS_NS_PER_S)
 #define CONNECT_TIMEOUT_NS (3 * PS_NS_PER_S)
@@ -316,6 +315,20 @@ static void send_click(struct conn *conn, const struct lt_click *click)
 
 /* --- Time --- */
 
+/* Sets the timer to the next click that is not yet due. */
+static void set_beat(struct lt_client *client)
+{
+    int64_t next_ns = lt_arrivals_next_ns(&client->arrivals);
+    if (next_ns == client->beat_at_ns)
+        return;
+    client->beat_at_ns = next_ns;
+    int64_t at_ns = next_ns < 0 ? 0 : client->start_ns + next_ns; /* 0 stops it */
+    struct itimerspec beat = {.it_value = {at_ns / PS_NS_PER_S, at_ns % PS_NS_PER_S}};
+    int failed = timerfd_settime(client->beat_fd, TFD_TIMER_ABSTIME, &beat, NULL);
+    assert(failed == 0); /* a valid descriptor and a valid time */
+    (void)failed;
+}
+
 static void dispatch(struct lt_client *client)
 {
     lt_arrivals_offer(&client->arrivals, plan_now(client));
@@ -327,22 +340,6 @@ static void dispatch(struct lt_client *client)
         client->done = true;
         uv_stop(client->loop);
     }
-}
-
-/* Sets the timer to the next click that is not yet due. */
-static void set_beat(struct lt_client *client)
-{
-    int64_t next_ns = lt_arrivals_next_ns(&client->arrivals);
-    if (next_ns >= 0)
-        next_ns += GRAIN_NS - 1 - (next_ns + GRAIN_NS - 1) % GRAIN_NS;
-    if (next_ns == client->beat_at_ns)
-        return;
-    client->beat_at_ns = next_ns;
-    int64_t at_ns = next_ns < 0 ? 0 : client->start_ns + next_ns; /* 0 stops it */
-    struct itimerspec beat = {.it_value = {at_ns / PS_NS_PER_S, at_ns % PS_NS_PER_S}};
-    int failed = timerfd_settime(client->beat_fd, TFD_TIMER_ABSTIME, &beat, NULL);
-    assert(failed == 0); /* a valid descriptor and a valid time */
-    (void)failed;
 }
 
 static void on_turn(uv_check_t *turn)
@@ -408,6 +405,7 @@ static void warm_up(struct lt_client *client, int64_t now_ns)
         return;
     client->start_ns = now_ns + LEAD_NS;
     client->next_second_ns = client->start_ns + PS_NS_PER_S;
+    set_beat(client); /* this turn's poll comes before its check */
 }
 
 static void on_tick(uv_timer_t *tick)

@@ -201,13 +201,20 @@ static int by_time(const void *left, const void *right)
     return a->buyer < b->buyer ? -1 : a->buyer > b->buyer;
 }
 
+/* The moment that `at_ns` belongs to. */
+static int64_t moment(double at_ns)
+{
+    int64_t whole_ns = llround(at_ns);
+    return whole_ns - whole_ns % LT_MOMENT_NS;
+}
+
 static void add_repeat(struct lt_plan *plan, const struct lt_click *first, uint64_t *random)
 {
     double delay = -log(lt_draw_unit(random)) * (double)REPEAT_MEAN_NS;
     if (delay > (double)REPEAT_MAX_NS)
         delay = (double)REPEAT_MAX_NS;
     plan->clicks[plan->count++] = (struct lt_click){
-        .at_ns = first->at_ns + REPEAT_MIN_NS + (int64_t)delay,
+        .at_ns = first->at_ns + REPEAT_MIN_NS + moment(delay),
         .buyer = first->buyer,
         .with_key = lt_draw_unit(random) < plan->spec.repeat_key_share,
         .repeat = true,
@@ -227,8 +234,8 @@ static void add_phase(struct lt_plan *plan, const struct lt_phase *phase, int64_
         int64_t index = (*first_index)++;
         bool again = index >= plan->spec.buyers;
         struct lt_click click = {
-            .at_ns = start_ns + (int64_t)(arrived_by(phase->shape, v) * (double)phase->over_ms *
-                                          (double)PS_NS_PER_MS),
+            .at_ns = start_ns + moment(arrived_by(phase->shape, v) * (double)phase->over_ms *
+                                       (double)PS_NS_PER_MS),
             .buyer = (uint32_t)(index % plan->spec.buyers),
             .with_key = !again || lt_draw_unit(random) < plan->spec.repeat_key_share,
             .repeat = again,

@@ -31,6 +31,10 @@ struct lt_plan_spec {
     size_t phase_count;
 };
 
+/* Moments are multiples of this: clicks that fall together cost the client one waking, and half a
+ * moment is far below what a buyer's network adds. */
+#define LT_MOMENT_NS INT64_C(250000)
+
 struct lt_click {
     int64_t at_ns; /* from the start of the plan */
     uint32_t buyer;
