@@ -1,0 +1,101 @@
+"""The examples of README.md run as they stand, against a real gateway."""
+import pathlib
+import re
+import subprocess
+
+import pytest
+from penstock import ROOT, Gateway
+
+# Definitions that every other block uses; and a curl that fails where the gateway says no.
+BEGIN = 'set -euo pipefail\ncurl() { command curl --fail-with-body "$@"; }\n'
+
+
+def blocks():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    return re.findall(r"^```sh\n(.*?)^```", text, re.M | re.S)
+
+
+def block(part):
+    found = [text for text in blocks() if part in text]
+    assert len(found) == 1, f"{len(found)} examples hold {part}"
+    return found[0]
+
+
+def run(gateway, text, before="", backup="/nowhere"):
+    script = BEGIN + block("pen() {") + before + text
+    script = script.replace("127.0.0.1:8080", f"127.0.0.1:{gateway.port}").replace("127.0.0.1:9090", f"127.0.0.1:{gateway.admin_port}")
+    script = script.replace(".penstock/admin.token", f"{gateway.state}/admin.token")
+    script = script.replace("/var/lib/penstock", str(gateway.state)).replace("/backup", str(backup))
+    done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, f"{script}\n--- gave\n{done.stdout}{done.stderr}"
+    return done.stdout
+
+
+def test_the_examples_of_a_sale_run():
+    with Gateway() as gateway:
+        out = run(gateway, block("-X PUT $A/sales/spring"))
+        assert '"adjustments":140' in out and '"ok":true' in out
+        assert gateway.sale("spring")["state"] == "archived"
+
+
+def test_the_examples_of_buying_orders_and_limits_run():
+    with Gateway() as gateway:
+        gateway.make_sale("spring")
+        assert '"state":"accepted"' in run(gateway, block("Idempotency-Key"))
+        order = gateway.orders("spring")[0]["order_id"]
+        other = gateway.buy("spring", "bob").json["order_id"]
+        out = run(gateway, block("$order/confirm"), before=f"order={order} other={other}\n")
+        assert '"state":"confirmed"' in out and '"reason":"cancelled"' in out
+        assert '"mode":"shadow"' in run(gateway, block("-X PUT $A/limits/user"))
+        gateway.assert_books("spring")
+
+
+def test_a_backup_made_as_documented_starts(tmp_path):
+    with Gateway() as gateway:
+        sale = gateway.make_sale(stock=3)
+        assert gateway.buy(sale, "ann").status == 202
+        backup = tmp_path / "state"
+        backup.mkdir(mode=0o700)
+        run(gateway, block(".backup"), backup=backup)
+        token = gateway.token
+    with Gateway(directory=tmp_path) as restored:
+        assert [order["user"] for order in restored.admin("GET", f"/admin/v1/orders?sale={sale}", token=token).lines()] == ["ann"]
+        assert restored.admin("GET", f"/admin/v1/sales/{sale}/audit", token=token).json["ok"] is True
+
+
+def test_the_examples_of_tokens_and_the_end_run():
+    with Gateway() as gateway:
+        out = run(gateway, block("$A/drain"))
+        assert '"token":"pst_' in out
+        assert gateway.process.wait(30) == 0
+
+
+def proxy_settings(name, where):
+    return (ROOT / name).read_text(encoding="utf-8").replace("/var/cache/nginx", str(where))
+
+
+def tool(name):
+    for folder in ("/usr/sbin", "/usr/bin"):
+        if (pathlib.Path(folder) / name).exists():
+            return f"{folder}/{name}"
+    pytest.skip(f"{name} is not installed")
+    return None
+
+
+def test_nginx_takes_the_reference_settings(tmp_path):
+    nginx = tool("nginx")
+    (tmp_path / "site.conf").write_text(proxy_settings("deploy/nginx/penstock.conf", tmp_path))
+    paths = "".join(f"{kind}_temp_path {tmp_path}/{kind};" for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi"))
+    main = tmp_path / "nginx.conf"
+    main.write_text(f"pid {tmp_path}/pid; error_log stderr; events {{}} http {{ access_log off; {paths} include {tmp_path}/site.conf; }}")
+    done = subprocess.run([nginx, "-t", "-c", str(main)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_haproxy_takes_the_reference_settings(tmp_path):
+    haproxy = tool("haproxy")
+    key = tmp_path / "key.pem"
+    subprocess.run(f"openssl genrsa 2048 | openssl rsa -pubout -out {key}", shell=True, check=True, capture_output=True)
+    done = subprocess.run([haproxy, "-c", "-f", str(ROOT / "deploy/haproxy/haproxy.cfg")], capture_output=True, text=True,
+                          env={"PENSTOCK_JWT_KEY": str(key)})
+    assert done.returncode == 0, done.stdout + done.stderr

@@ -1,0 +1,183 @@
+"""The OpenAPI descriptions against a real gateway: every operation is called, every answer is of a described kind and fits its schema,
+and the requests that are taken fit theirs."""
+import re
+import uuid
+
+import pytest
+import yaml
+from jsonschema import Draft202012Validator
+from penstock import ROOT, Gateway
+
+SALE = "/v1/sales/{sale}"
+ADMIN_SALE = "/admin/v1/sales/{sale}"
+ORDER = "/admin/v1/orders/{order_id}"
+LIMIT = "/admin/v1/limits/{rule}"
+BLOCKED_USER = "/admin/v1/blocklist/users/{user}"
+BLOCKED_RANGE = "/admin/v1/blocklist/ips/{range}"
+
+
+class Described:
+    """One listener of a gateway through its description."""
+
+    def __init__(self, file, ask):
+        self.document = yaml.safe_load((ROOT / file).read_text(encoding="utf-8"))
+        self.ask = ask
+        self.called = set()
+
+    def resolve(self, node):
+        while "$ref" in node:
+            kind, name = node["$ref"].split("/")[-2:]
+            node = self.document["components"][kind][name]
+        return node
+
+    def check(self, value, schema, where):
+        whole = {"allOf": [schema], "components": self.document["components"]}
+        faults = [f"{where}: {fault.json_path}: {fault.message}" for fault in Draft202012Validator(whole).iter_errors(value)]
+        assert not faults, faults
+
+    def call(self, expected, method, path, body=None, query="", headers=None, **arguments):
+        """Every call is judged. Path arguments stand in **arguments."""
+        target = re.sub(r"\{(\w+)\}", lambda match: arguments[match[1]], path) + query
+        answer = self.ask(method.upper(), target, body, headers)
+        where = f"{method} {target}"
+        assert answer.status == expected, f"{where}: {answer}"
+        operation = self.document["paths"][path][method]
+        self.called.add((path, method))
+        responses = operation["responses"]
+        response = self.resolve(responses[str(expected) if str(expected) in responses else "default"])
+        for name in response.get("headers", {}):
+            if name not in ("RateLimit-Policy", "RateLimit", "Idempotency-Replayed", "Location"):
+                assert name.lower() in answer.headers, f"{where}: no {name}"
+        if "content" not in response:
+            assert answer.text == "", where
+            return answer
+        kind = answer.headers["content-type"].split(";")[0]
+        assert kind in response["content"], f"{where}: {kind}"
+        values = answer.lines() if kind.endswith("ndjson") else [answer.json] if kind.endswith("json") else []
+        for value in values:
+            self.check(value, response["content"][kind]["schema"], where)
+        if body is not None and expected < 300:
+            self.check(body, operation["requestBody"]["content"]["application/json"]["schema"], f"request of {where}")
+        return answer
+
+    def assert_all_called(self):
+        all_of_them = {(path, method) for path, item in self.document["paths"].items() for method in item if method != "parameters"}
+        assert self.called == all_of_them, sorted(all_of_them - self.called)
+
+
+@pytest.fixture(scope="module")
+def gateway():
+    with Gateway() as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def public(gateway):
+    return Described("gateway/front/openapi.yaml", lambda method, path, body, headers: gateway.public(method, path, body, headers=headers))
+
+
+@pytest.fixture(scope="module")
+def admin(gateway):
+    return Described("gateway/control/openapi.yaml", lambda method, path, body, headers: gateway.admin(method, path, body, headers))
+
+
+def user(name, **more):
+    return {"X-User-Id": name, **more}
+
+
+def test_both_listeners_do_what_their_descriptions_say(gateway, public, admin):
+    sale = "described"
+    document = {"opens_at": "2099-01-01T00:00:00Z", "per_user_cap": 1, "attributes": {"colour": "red"},
+                "skus": [{"sku": "a", "stock": 3, "price": {"amount": "9.90", "currency": "EUR"}}, {"sku": "b", "stock": 1, "per_user_cap": 1}]}
+    for described in (public, admin):
+        described.call(200, "get", "/livez")
+        described.call(200, "get", "/readyz", query="?verbose")
+    admin.call(200, "get", "/metrics")
+
+    # A sale that is not open yet.
+    version = admin.call(201, "put", ADMIN_SALE, document, sale=sale).headers["etag"]
+    public.call(200, "get", SALE, sale=sale)
+    public.call(404, "get", SALE, sale="unknown")
+    buy = SALE + "/orders"
+    assert public.call(409, "post", buy, {"sku": "a"}, headers=user("ann"), sale=sale).code == "not_started"
+    admin.call(428, "put", ADMIN_SALE, document, sale=sale)
+    admin.call(412, "put", ADMIN_SALE, document, headers={"If-Match": '"99"'}, sale=sale)
+    admin.call(422, "put", ADMIN_SALE, {**document, "colour": "red"}, headers={"If-Match": version}, sale=sale)
+    adjust = ADMIN_SALE + "/skus/{sku}/adjust"
+    admin.call(409, "get", ADMIN_SALE + "/audit", sale=sale)
+    admin.call(409, "post", adjust, {"delta": 1, "adjust_id": "early"}, sale=sale, sku="a")
+    document["opens_at"] = "2020-01-01T00:00:00+02:00"
+    opened = admin.call(200, "put", ADMIN_SALE, {**document, "reason": "now"}, headers={"If-Match": version}, sale=sale)
+    assert opened.json["state"] == "open"
+
+    # Buying.
+    keyed = user("ann", **{"Idempotency-Key": '"k"'})
+    order = public.call(202, "post", buy, {"sku": "a"}, headers=keyed, sale=sale).json["order_id"]
+    assert public.call(202, "post", buy, {"sku": "a"}, headers=keyed, sale=sale).headers["idempotency-replayed"] == "true"
+    public.call(422, "post", buy, {"sku": "b"}, headers=keyed, sale=sale)
+    assert "order_id" in public.call(409, "post", buy, {"sku": "b"}, headers=user("ann"), sale=sale).json
+    public.call(404, "post", buy, {"sku": "c"}, headers=user("bob"), sale=sale)
+    public.call(422, "post", buy, {"sku": "a", "quantity": 0}, headers=user("bob"), sale=sale)
+    public.call(400, "post", buy, {"sku": "a", "colour": "red"}, headers=user("bob"), sale=sale)
+    public.call(401, "post", buy, {"sku": "a"}, sale=sale)
+    other = public.call(202, "post", buy, {"sku": "a"}, headers=user("carl"), sale=sale).json["order_id"]
+    public.call(200, "get", "/v1/orders/{order_id}", headers=user("ann"), order_id=order)
+    public.call(404, "get", "/v1/orders/{order_id}", headers=user("bob"), order_id=order)
+    public.call(200, "get", buy, headers=user("ann"), sale=sale)
+    for _ in range(5):  # as many as the shipped rule lets through
+        assert public.call(404, "post", buy, {"sku": "c"}, headers=user("dora"), sale=sale).headers["ratelimit"]
+    public.call(429, "post", buy, {"sku": "c"}, headers=user("dora"), sale=sale)
+
+    # Orders.
+    admin.call(200, "get", ORDER, order_id=order)
+    admin.call(200, "post", ORDER + "/confirm", {"reason": "paid"}, order_id=order)
+    admin.call(409, "post", ORDER + "/cancel", order_id=order)
+    admin.call(200, "post", ORDER + "/cancel", order_id=other)
+    admin.call(409, "post", ORDER + "/confirm", order_id=other)
+    admin.call(200, "post", "/admin/v1/orders:batch", {"confirm": [order, str(uuid.uuid4())], "cancel": [other, order], "reason": "nightly"})
+    admin.call(422, "post", "/admin/v1/orders:batch", {"confirm": ["x"]})
+    assert len(admin.call(200, "get", "/admin/v1/orders", query=f"?sale={sale}&limit=10").lines()) == 2
+    admin.call(422, "get", "/admin/v1/orders", query="?sal=x")
+    admin.call(200, "get", ADMIN_SALE + "/log", query="?after=0&limit=1000", sale=sale)
+
+    # Stock, state, books.
+    admin.call(200, "post", adjust, {"delta": -1, "adjust_id": "broken", "reason": "fell"}, sale=sale, sku="a")
+    admin.call(409, "post", adjust, {"delta": -2, "adjust_id": "broken"}, sale=sale, sku="a")
+    admin.call(200, "get", ADMIN_SALE + "/audit", sale=sale)
+    admin.call(200, "get", "/admin/v1/sales")
+    admin.call(200, "get", ADMIN_SALE, sale=sale)
+    for command in ("pause", "resume", "end"):
+        admin.call(200, "post", f"{ADMIN_SALE}/{command}", {"reason": "to see it"}, sale=sale)
+    admin.call(409, "post", ADMIN_SALE + "/resume", sale=sale)
+    admin.call(409, "delete", ADMIN_SALE, sale=sale)
+    admin.call(201, "put", ADMIN_SALE, {"skus": [{"sku": "a", "stock": 0}]}, sale="draft")
+    admin.call(204, "delete", ADMIN_SALE, {"reason": "not needed"}, sale="draft")
+
+    # Limits, blocklist.
+    rule = {"algorithm": "leaky_bucket", "key": "sale", "rate": 100, "period_s": 1, "max_wait_ms": 200, "mode": "shadow", "reason": "to see it"}
+    admin.call(201, "put", LIMIT, rule, rule="new")
+    admin.call(200, "put", LIMIT, rule, rule="new")
+    admin.call(200, "get", LIMIT, rule="new")
+    admin.call(200, "get", "/admin/v1/limits")
+    admin.call(204, "delete", LIMIT, rule="new")
+    admin.call(409, "delete", LIMIT, rule="user")
+    admin.call(201, "put", BLOCKED_USER, {"ttl_s": 60, "reason": "scripted"}, user="%C3%A9")
+    admin.call(201, "put", BLOCKED_RANGE, range="2001:db8::-32")
+    admin.call(422, "put", BLOCKED_RANGE, range="10.0.0.1-8")
+    admin.call(200, "get", "/admin/v1/blocklist")
+    for path, argument in ((BLOCKED_USER, {"user": "%C3%A9"}), (BLOCKED_RANGE, {"range": "2001:db8::-32"})):
+        admin.call(200, "get", path, **argument)
+        admin.call(204, "delete", path, **argument)
+        admin.call(404, "get", path, **argument)
+
+    # Who may, and the end.
+    admin.call(200, "get", "/admin/v1/audit-log", query="?limit=1000")
+    token = admin.call(201, "post", "/admin/v1/tokens", {"role": "viewer", "note": "prometheus"}).json
+    admin.call(200, "get", "/admin/v1/tokens")
+    admin.call(204, "delete", "/admin/v1/tokens/{token}", token=token["id"])
+    admin.call(409, "delete", "/admin/v1/tokens/{token}", token="first")
+    admin.call(421, "get", "/admin/v1/sales", headers={"Host": "evil.example"})
+    admin.call(202, "post", "/admin/v1/drain", {"reason": "over"})
+    assert gateway.process.wait(30) == 0
+    public.assert_all_called()
+    admin.assert_all_called()
