@@ -97,17 +97,6 @@ void gw_arm_find(struct gw_control *control)
     }
 }
 
-bool gw_arm_settled(const struct gw_control *control)
-{
-    for (size_t i = 0; i < control->sale_count; i++) {
-        const struct gw_control_sale *sale = control->sales[i];
-        if (sale->stored.state.opened && sale->arming != GW_ARM_DONE &&
-            sale->arming != GW_ARM_REFUSED)
-            return false;
-    }
-    return true;
-}
-
 /* --- the counters --- */
 
 static void load_on_log_thread(void *arg)
@@ -334,6 +323,19 @@ static bool is_due(const struct gw_control_sale *sale, int64_t wall_ms)
            wall_ms >= doc->opens_at_ms - GW_ARM_LEAD_MS && wall_ms < doc->closes_at_ms;
 }
 
+/* The start is over: seeds are stored, sales that are to be sold from are armed or refused, and the
+ * workers know of all that. */
+static bool is_settled(const struct gw_control *control)
+{
+    for (size_t i = 0; i < control->sale_count; i++) {
+        const struct gw_control_sale *sale = control->sales[i];
+        if (sale->arming != GW_ARM_DONE && sale->arming != GW_ARM_REFUSED &&
+            (sale->arming != GW_ARM_NOT || sale->stored.state.opened))
+            return false;
+    }
+    return control->first_change == NULL && control->older == NULL && !control->dirty;
+}
+
 void gw_arm_tick(struct gw_control *control)
 {
     const struct gw_core *core = control->core;
@@ -348,6 +350,6 @@ void gw_arm_tick(struct gw_control *control)
             now_ns >= sale->retry_at_ns && oq_log_available(core->log))
             append_records(control, sale);
     }
-    if (!atomic_load(&core->ready) && gw_arm_settled(control))
+    if (!atomic_load(&core->ready) && is_settled(control))
         atomic_store(&control->core->ready, true);
 }

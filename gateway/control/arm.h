@@ -17,7 +17,5 @@ void gw_arm_find(struct gw_control *control);
 void gw_arm_tick(struct gw_control *control);
 /* GW_MAIL_LOADED. */
 void gw_arm_loaded(struct gw_control *control, struct gw_load_job *job);
-/* Every sale that has been opened is armed or refused. */
-bool gw_arm_settled(const struct gw_control *control);
 
 #endif

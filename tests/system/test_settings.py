@@ -211,7 +211,7 @@ def test_trusting_loopback_on_an_open_listener_is_warned_of():
 
 def test_a_seeded_sale_is_created_once_and_can_be_bought_from():
     with Gateway(settings={"sales": [seed("spring")]}) as g:
-        wait_until(lambda: g.buy("spring", "u").status == 202)
+        assert g.buy("spring", "u").status == 202
         assert g.stop() == 0
         g.start()
         assert g.sale("spring")["skus"][0]["held"] == 1
@@ -219,6 +219,13 @@ def test_a_seeded_sale_is_created_once_and_can_be_bought_from():
         audit = g.admin("GET", "/admin/v1/audit-log?limit=100").lines()
         assert [(line["who"], line["action"]) for line in audit if line.get("target") == "sales/spring"][0] == (
             "settings", "sale.put")
+
+
+def test_a_gateway_that_is_ready_sells_all_its_seeds():
+    names = [f"seed-{i}" for i in range(20)]
+    with Gateway(settings={"sales": [seed(name) for name in names], "policy": {"limits": {
+            "user": {"algorithm": "token_bucket", "key": "user", "rate": 100, "period_s": 1}}}}) as g:
+        assert [g.buy(name, "u").status for name in names] == [202] * 20
 
 
 def test_a_seed_that_differs_is_ignored_with_one_warning_that_names_the_members():
@@ -238,7 +245,7 @@ def test_a_seed_that_differs_is_ignored_with_one_warning_that_names_the_members(
 def test_seeded_limits_replace_the_shipped_ones_but_never_an_operators():
     rule = {"algorithm": "token_bucket", "key": "user", "rate": 2, "period_s": 3600, "burst": 2}
     with Gateway(settings={"policy": {"limits": {"user": rule, "extra": rule}}, "sales": [seed("spring", per_user_cap=9)]}) as g:
-        wait_until(lambda: g.admin("GET", "/admin/v1/limits/extra").status == 200)
+        assert g.admin("GET", "/admin/v1/limits/extra").status == 200
         assert g.admin("GET", "/admin/v1/limits/user").json["rate"] == 2
         assert g.admin("GET", "/admin/v1/limits/ip").status == 200
         g.limit("user", rate=7)
