@@ -66,7 +66,9 @@ struct oq_reader {
 /* What SQLite has just answered on `db`, as an error and a sentence with advice. */
 static int failed(sqlite3 *db, int rc, const char *path, const char *doing, struct ps_fault *fault)
 {
-    const char *text = db != NULL ? sqlite3_errmsg(db) : sqlite3_errstr(rc);
+    /* sqlite3_db_cacheflush leaves no message behind. */
+    bool noted = db != NULL && sqlite3_errcode(db) != SQLITE_OK;
+    const char *text = noted ? sqlite3_errmsg(db) : sqlite3_errstr(rc);
     int system = db != NULL ? sqlite3_system_errno(db) : 0;
     switch (rc & 0xff) {
     case SQLITE_NOMEM:
@@ -92,8 +94,8 @@ static int failed(sqlite3 *db, int rc, const char *path, const char *doing, stru
             "move both aside to start without the orders in them",
             doing, text);
     default:
-        return ps_fault(fault, PS_E_IO, path, "%s: %s (%s)", doing, text,
-                        system != 0 ? strerror(system) : "no system error");
+        return ps_fault(fault, PS_E_IO, path, "%s: %s%s%s: look after the disk", doing, text,
+                        system != 0 ? ": " : "", system != 0 ? strerror(system) : "");
     }
 }
 

@@ -1,0 +1,242 @@
+"""What a start refuses: files that are not its own, torn or newer, a state directory that others may read or use, a port
+that is taken. It ends with status 1 and says what to do; nothing is put right silently."""
+import os
+import shutil
+import socket
+import sqlite3
+import subprocess
+
+import pytest
+from faults import Disk, mounted
+from penstock import Gateway, wait_until
+
+
+@pytest.fixture
+def sold(tmp_path):
+    """A state directory with two orders in it, and its gateway stopped."""
+    gateway = Gateway(directory=tmp_path)
+    with gateway:
+        gateway.no_limits()
+        gateway.sold = gateway.make_sale("shoes", stock=5)
+        for user in ("ann", "bob"):
+            assert gateway.buy("shoes", user).json["state"] == "accepted"
+        assert gateway.stop() == 0
+        yield gateway
+
+
+def start_refused(gateway):
+    """The message of a start that must fail."""
+    gateway.log_path.write_text("")
+    gateway.spawn()
+    assert gateway.process.wait(20) == 1, gateway.log()
+    lines = [line for line in gateway.log().splitlines() if not line.startswith("{")]
+    assert len(lines) == 1 and lines[0].startswith("penstock: "), gateway.log()
+    return lines[0]
+
+
+def assert_says(text, *words):
+    for word in words:
+        assert word in text, (word, text)
+
+
+def damage(path, at, data):
+    with open(path, "r+b") as file:
+        file.seek(at)
+        file.write(data)
+
+
+# --- Files. ---
+
+
+@pytest.mark.parametrize("name", ["journal.db", "control.db"])
+def test_a_file_of_a_newer_format_is_refused_and_left_alone(sold, name):
+    path = sold.state / name
+    with sqlite3.connect(path) as db:
+        db.execute("PRAGMA user_version = 99")
+    db.close()
+    before = path.read_bytes()
+    assert_says(start_refused(sold), str(path), "newer", "99")
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("name", ["journal.db", "control.db"])
+def test_a_database_of_another_program_is_refused_and_left_alone(sold, name):
+    path = sold.state / name
+    path.unlink()
+    with sqlite3.connect(path) as db:
+        db.execute("CREATE TABLE holidays(day TEXT)")
+    db.close()
+    path.chmod(0o600)
+    before = path.read_bytes()
+    assert_says(start_refused(sold), str(path), "move it")
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("name", ["journal.db", "control.db"])
+@pytest.mark.parametrize("how", ["half", "empty", "text", "middle"])
+def test_a_torn_file_is_refused_with_what_to_do(sold, name, how):
+    path = sold.state / name
+    size = path.stat().st_size
+    if how == "half":
+        os.truncate(path, size // 2)
+    elif how == "empty":
+        os.truncate(path, 0)
+    elif how == "text":
+        path.write_text("this was a file once\n" * 50)
+    else:
+        damage(path, 4096, b"\xa5" * 4096)
+    if (name, how) == ("control.db", "empty"):
+        # A crash while it was made leaves an empty one: it is taken for new, and the orders for those of an unknown sale.
+        sold.start()
+        assert_says(sold.log(), "sale_unknown", "shoes")
+        assert sold.admin("GET", "/admin/v1/sales/shoes").status == 404
+        return
+    assert_says(start_refused(sold), str(path), "backup")
+
+
+def test_a_journal_with_a_record_taken_out_is_refused(sold):
+    path = sold.state / "journal.db"
+    with sqlite3.connect(path) as db:
+        db.execute("DELETE FROM records WHERE seq = 3")
+    db.close()
+    assert_says(start_refused(sold), str(path), "backup")
+
+
+def test_a_record_that_cannot_be_read_names_itself(sold):
+    path = sold.state / "journal.db"
+    with sqlite3.connect(path) as db:
+        db.execute("UPDATE records SET body = substr(body, 1, 20) WHERE seq = 3")
+    db.close()
+    assert_says(start_refused(sold), str(path), "record 3", "backup")
+
+
+def test_a_lost_journal_refuses_its_sales_and_serves_the_others(sold):
+    for path in sold.state.glob("journal.db*"):
+        path.unlink()
+    sold.start()
+    assert_says(sold.log(), "sale_refused", "shoes", "put the journal back that belongs to this control.db")
+    assert "[-]sales failed" in sold.public("GET", "/readyz?verbose").text
+    assert "refused" in sold.admin("GET", "/admin/v1/sales/shoes").text
+    answer = sold.buy("shoes", "cat")
+    assert answer.status in (409, 503), answer
+    other = sold.make_sale("hats", stock=1)
+    assert sold.buy(other, "cat").json["state"] == "accepted"
+    sold.assert_books(other)
+
+
+def test_a_lost_journal_whose_wal_is_left_is_refused(sold):
+    wal = sold.state / "journal.db-wal"
+    wal.write_bytes(b"x" * 100)
+    (sold.state / "journal.db").unlink()
+    assert_says(start_refused(sold), "-wal", "backup")
+
+
+def test_the_journal_that_was_put_back_has_everything(sold, tmp_path):
+    for path in sold.state.glob("journal.db*"):
+        shutil.move(path, tmp_path / path.name)
+    sold.start()
+    assert sold.stop() == 0
+    shutil.copy(tmp_path / "journal.db", sold.state / "journal.db")
+    sold.start()
+    sold.wait_state("shoes", "open")
+    assert sorted(order["user"] for order in sold.orders("shoes")) == ["ann", "bob"]
+    sold.assert_books("shoes")
+
+
+def test_tokens_that_cannot_be_read_are_refused(sold):
+    path = sold.state / "tokens.json"
+    path.write_text('{"tokens": [')
+    assert_says(start_refused(sold), str(path))
+    path.write_text("[]")
+    path.chmod(0o644)
+    assert_says(start_refused(sold), str(path), "chmod 600")
+
+
+# --- The state directory. ---
+
+
+@pytest.mark.parametrize("mode", [0o755, 0o750, 0o1700], ids=oct)
+def test_a_state_directory_that_others_may_enter_is_refused(sold, mode):
+    sold.state.chmod(mode)
+    assert_says(start_refused(sold), f"chmod 700 {sold.state}")
+    assert sold.state.stat().st_mode & 0o7777 == mode
+
+
+def test_a_state_directory_is_used_by_one_gateway(sold, tmp_path):
+    sold.start()
+    (tmp_path / "second").mkdir()
+    second = Gateway(directory=tmp_path / "second", settings={"state_dir": str(sold.state)})
+    assert_says(start_refused(second), str(sold.state), "in use by another gateway")
+    assert sold.buy("shoes", "cat").json["state"] == "accepted"
+
+
+def test_a_state_directory_without_a_parent_or_that_is_a_file_is_refused(tmp_path):
+    gateway = Gateway(directory=tmp_path, settings={"state_dir": str(tmp_path / "no" / "such")})
+    assert_says(start_refused(gateway), "mkdir -p")
+    (tmp_path / "file").write_text("")
+    gateway.configure({"state_dir": str(tmp_path / "file")})
+    assert_says(start_refused(gateway), "is not a directory")
+
+
+def test_a_state_directory_that_cannot_be_written_is_refused(sold, tmp_path):
+    """A file system that is read-only: root is stopped by it, too."""
+    with mounted(sold.state, "--bind", "-o", "ro", str(sold.state)) as done:
+        if not done and os.geteuid() == 0:
+            pytest.skip("needs the right to mount")
+        if not done:
+            for path in sold.state.iterdir():
+                path.chmod(0o400)
+        text = start_refused(sold)
+    assert str(sold.state) in text and ("ead-only" in text or "ermission" in text or "writ" in text), text
+
+
+@pytest.mark.parametrize("fault, words", [("full", "make room"), ("syncs", "I/O error")], ids=["full", "syncs"])
+def test_a_start_on_a_failing_disk_ends_and_says_so(sold, tmp_path, fault, words):
+    disk = Disk(tmp_path)
+    sold.env = disk.env
+    disk.fail_writes() if fault == "full" else disk.fail_syncs()
+    assert_says(start_refused(sold), str(sold.state / "journal.db"), words)
+    disk.heal()
+    sold.start()
+    assert len(sold.orders("shoes")) == 2
+    sold.assert_books("shoes")
+
+
+# --- Ports. ---
+
+
+@pytest.mark.parametrize("listener", ["listen", "admin"])
+def test_a_port_that_is_taken_is_named(tmp_path, listener):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        gateway = Gateway(directory=tmp_path, settings={listener: {"port": port}})
+        assert_says(start_refused(gateway), f"{listener}.port", str(port), "taken")
+
+
+def test_two_gateways_never_share_a_port(sold, tmp_path):
+    """Sockets that share their port between threads must not hide a second program."""
+    sold.start()
+    (tmp_path / "second").mkdir()
+    second = Gateway(directory=tmp_path / "second", settings={"listen": {"port": sold.port}})
+    assert_says(start_refused(second), "listen.port", "taken")
+
+
+# --- A start that is killed. ---
+
+
+def test_a_first_start_that_is_killed_anywhere_can_be_repeated(tmp_path):
+    for turn, pause in enumerate((0.0, 0.002, 0.005, 0.01, 0.02, 0.04, 0.08)):
+        (tmp_path / str(turn)).mkdir()
+        gateway = Gateway(directory=tmp_path / str(turn), settings={
+            "sales": [{"sale": "shoes", "opens_at": "2020-01-01T00:00:00Z", "skus": [{"sku": "phone", "stock": 3}]}]})
+        for _ in range(3):
+            gateway.spawn()
+            with pytest.raises(subprocess.TimeoutExpired):
+                gateway.process.wait(pause)
+            gateway.kill()
+        with gateway.start():
+            gateway.wait_state("shoes", "open")
+            wait_until(lambda: gateway.buy("shoes", "u").status == 202, what="an order")
+            assert gateway.assert_books("shoes")["skus"][0]["available"] == 2
