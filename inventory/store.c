@@ -62,9 +62,9 @@ int inv_store_lower(struct inv_store *store, struct inv_sale *sale, int64_t epoc
 }
 
 int inv_store_find(struct inv_store *store, struct inv_sale *sale, const struct ps_uuid *id,
-                   struct inv_entry *ret_entry)
+                   inv_entry_fn *done, void *ctx, uint64_t handle, struct inv_entry *ret_entry)
 {
-    return store->backend->find(store, sale, id, ret_entry);
+    return store->backend->find(store, sale, id, done, ctx, handle, ret_entry);
 }
 
 void inv_store_settle(struct inv_store *store, struct inv_sale *sale, const struct ps_uuid *id,
@@ -80,9 +80,10 @@ void inv_store_raise(struct inv_store *store, struct inv_sale *sale, const struc
     store->backend->raise(store, sale, id, sku, units);
 }
 
-int inv_store_counts(struct inv_store *store, struct inv_sale *sale, struct inv_count *ret_counts)
+int inv_store_counts(struct inv_store *store, struct inv_sale *sale, inv_counts_fn *done, void *ctx,
+                     uint64_t handle, struct inv_count *ret_counts)
 {
-    return store->backend->counts(store, sale, ret_counts);
+    return store->backend->counts(store, sale, done, ctx, handle, ret_counts);
 }
 
 int inv_load_new(struct inv_store *store, const char *sale, int64_t epoch, const char *const *skus,

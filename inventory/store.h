@@ -1,4 +1,4 @@
-/* The stock counter: one interface, a written contract, several backends (memory now).
+/* The stock counter: one interface, a written contract, two backends (memory and Redis).
  *
  * The counter only counts. What an order is, the order log decides; the counter is a cache of it
  * that can be built again at any time (inv_load_*), and that answers one question quickly and
@@ -27,7 +27,8 @@
  *  - after settle(void) the key is free again; after settle(released) the key stays taken for the
  *    life of the sale, and an order without a key is forgotten.
  *  - a call under another epoch than the installed one is FENCED and changes nothing.
- *  - a reply that never comes is PS_E_UNKNOWN: the reservation may exist; it is not sent again.
+ *  - a reply that never comes is PS_E_UNKNOWN: the reservation may exist; it is not sent again. Any
+ *    other error means that surely nothing was reserved.
  *
  * Threads: a store object belongs to one thread unless its backend says otherwise (memory: any
  * thread). Sales are found once by name and then passed as a handle, which lives as long as the
@@ -85,12 +86,32 @@ struct inv_count {
     int64_t confirmed;
 };
 
-typedef void inv_answer_fn(uint64_t handle, int err, const struct inv_answer *answer, void *ctx);
+/* What the counter knows of one order: so that a buyer whose order the log has not shown yet can be
+ * told of it. */
+struct inv_entry {
+    enum { INV_IN_DOUBT, INV_HELD, INV_CONFIRMED_UNITS, INV_GIVEN_BACK } state;
+    uint32_t sku;
+    int64_t quantity;
+    int64_t reserved_at_ms; /* 0 for loaded orders */
+    int64_t pay_by_ms;      /* 0 for loaded orders */
+    size_t user_len, key_len;
+    char user[PS_USER_MAX];
+    char key[PS_KEY_MAX];
+};
 
 /* Result of an asynchronous call: negative = refused, nothing was submitted; INV_DONE = *ret is
- * filled, no callback; INV_PENDING = the callback comes exactly once, later, on this thread's loop
- * (err 0 or PS_E_UNKNOWN, PS_E_CLOSED, PS_E_TIMEOUT). */
+ * filled, no callback; INV_PENDING = the callback comes exactly once, later, on this thread's loop.
+ * What it brings lives until it returns; with an error it is NULL. Without a callback (NULL) nobody
+ * is told. Errors of either way: PS_E_UNKNOWN (no reply came: see above); PS_E_CLOSED (the backend
+ * is away), PS_E_BUSY, PS_E_FULL (too much at once, or its memory), PS_E_READ_ONLY,
+ * PS_E_PERMISSION, PS_E_CORRUPT (its data are not what this program has written), PS_E_NOMEM: not
+ * done; and what each call names. */
 enum { INV_DONE = 0, INV_PENDING = 1 };
+
+typedef void inv_answer_fn(uint64_t handle, int err, const struct inv_answer *answer, void *ctx);
+typedef void inv_entry_fn(uint64_t handle, int err, const struct inv_entry *entry, void *ctx);
+/* `counts` are inv_sale_sku_count many. */
+typedef void inv_counts_fn(uint64_t handle, int err, const struct inv_count *counts, void *ctx);
 
 /* The sale of that name, or NULL when none is installed. */
 struct inv_sale *inv_store_sale(struct inv_store *store, const char *name);
@@ -118,24 +139,15 @@ int inv_store_lower(struct inv_store *store, struct inv_sale *sale, int64_t epoc
                     const struct ps_uuid *id, uint32_t sku, int64_t units, inv_answer_fn *done,
                     void *ctx, uint64_t handle, struct inv_answer *ret_answer) PS_MUST_CHECK;
 
-/* What the counter knows of one order: so that a buyer whose order the log has not shown yet can be
- * told of it. */
-struct inv_entry {
-    enum { INV_IN_DOUBT, INV_HELD, INV_CONFIRMED_UNITS, INV_GIVEN_BACK } state;
-    uint32_t sku;
-    int64_t quantity;
-    int64_t reserved_at_ms; /* 0 for loaded orders */
-    int64_t pay_by_ms;      /* 0 for loaded orders */
-    size_t user_len, key_len;
-    char user[PS_USER_MAX];
-    char key[PS_KEY_MAX];
-};
-/* PS_E_NOT_FOUND: the counter has no such order in this sale (adjustments are not found either). */
+/* PS_E_NOT_FOUND: the counter has no such order in this sale (adjustments are not found either).
+ * PS_E_CLOSED: also when the sale is fenced. */
 int inv_store_find(struct inv_store *store, struct inv_sale *sale, const struct ps_uuid *id,
+                   inv_entry_fn *done, void *ctx, uint64_t handle,
                    struct inv_entry *ret_entry) PS_MUST_CHECK;
 
 /* What the log has decided of an order or a lowering. Nothing to answer: a backend that is away
- * keeps it until it can be sent. */
+ * keeps it until it can be sent. A verdict that overtakes the reservation's own answer may find
+ * nothing. */
 void inv_store_settle(struct inv_store *store, struct inv_sale *sale, const struct ps_uuid *id,
                       enum inv_verdict verdict);
 
@@ -144,14 +156,16 @@ void inv_store_settle(struct inv_store *store, struct inv_sale *sale, const stru
 void inv_store_raise(struct inv_store *store, struct inv_sale *sale, const struct ps_uuid *id,
                      uint32_t sku, int64_t units);
 
-/* All SKUs at one moment; `ret_counts` has room for inv_sale_sku_count. PS_E_CLOSED when the
- * backend is away. */
-int inv_store_counts(struct inv_store *store, struct inv_sale *sale,
-                     struct inv_count *ret_counts) PS_MUST_CHECK;
+/* All SKUs at one moment; `ret_counts` has room for inv_sale_sku_count. PS_E_CLOSED: also when the
+ * sale is fenced. */
+int inv_store_counts(struct inv_store *store, struct inv_sale *sale, inv_counts_fn *done, void *ctx,
+                     uint64_t handle, struct inv_count *ret_counts) PS_MUST_CHECK;
 
 /* --- Building a sale's counters from the log, then putting them in force in one step. One thread
- * per load. PS_E_INVALID: a field is out of its range, or a SKU's sum would pass PS_INT_MAX;
- * PS_E_NOMEM. --- */
+ * per load, any thread, and it may be kept waiting (for Redis, within deadlines): what is loaded
+ * must stand still meanwhile anyway. PS_E_INVALID: a field is out of its range, or a SKU's sum
+ * would pass PS_INT_MAX; PS_E_NOMEM; of a backend elsewhere also the errors above, after which the
+ * load can only be freed. --- */
 
 struct inv_load_order {
     struct ps_uuid id;

@@ -18,10 +18,12 @@ struct inv_backend {
                    inv_answer_fn *done, void *ctx, uint64_t handle, struct inv_answer *ret_answer);
     int (*lower)(struct inv_store *store, struct inv_sale *sale, int64_t epoch, const struct ps_uuid *id, uint32_t sku,
                  int64_t units, inv_answer_fn *done, void *ctx, uint64_t handle, struct inv_answer *ret_answer);
-    int (*find)(struct inv_store *store, struct inv_sale *sale, const struct ps_uuid *id, struct inv_entry *ret_entry);
+    int (*find)(struct inv_store *store, struct inv_sale *sale, const struct ps_uuid *id,
+                inv_entry_fn *done, void *ctx, uint64_t handle, struct inv_entry *ret_entry);
     void (*settle)(struct inv_store *store, struct inv_sale *sale, const struct ps_uuid *id, enum inv_verdict verdict);
     void (*raise)(struct inv_store *store, struct inv_sale *sale, const struct ps_uuid *id, uint32_t sku, int64_t units);
-    int (*counts)(struct inv_store *store, struct inv_sale *sale, struct inv_count *ret_counts);
+    int (*counts)(struct inv_store *store, struct inv_sale *sale, inv_counts_fn *done, void *ctx,
+                  uint64_t handle, struct inv_count *ret_counts);
 
     int (*load_new)(struct inv_store *store, const char *sale, int64_t epoch, const char *const *skus,
                     size_t sku_count, struct inv_load **ret_load);

@@ -228,11 +228,11 @@ static int mem_lower(struct inv_store *head, struct inv_sale *sale_head, int64_t
 }
 
 static int mem_find(struct inv_store *head, struct inv_sale *sale, const struct ps_uuid *id,
-                    struct inv_entry *ret_entry)
+                    inv_entry_fn *done, void *ctx, uint64_t handle, struct inv_entry *ret_entry)
 {
     pthread_mutex_t *stripe, *part;
     struct inv_order *order = lock_order((struct mem_sale *)sale, id, &stripe, &part);
-    (void)head;
+    (void)head, (void)done, (void)ctx, (void)handle;
     if (order == NULL)
         return PS_E_NOT_FOUND;
     int err = inv_order_tell(order, ret_entry);
@@ -265,11 +265,11 @@ static void mem_raise(struct inv_store *head, struct inv_sale *sale_head, const 
     unlock_place(sale, &place);
 }
 
-static int mem_counts(struct inv_store *head, struct inv_sale *sale_head,
-                      struct inv_count *ret_counts)
+static int mem_counts(struct inv_store *head, struct inv_sale *sale_head, inv_counts_fn *done,
+                      void *ctx, uint64_t handle, struct inv_count *ret_counts)
 {
     struct mem_sale *sale = (struct mem_sale *)sale_head;
-    (void)head;
+    (void)head, (void)done, (void)ctx, (void)handle;
     lock_stripes(sale);
     inv_books_counts(sale->books, ret_counts);
     unlock_stripes(sale);

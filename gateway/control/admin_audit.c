@@ -138,7 +138,7 @@ static void take_cut(void *arg)
     const struct gw_core *core = audit->admin->core;
 
     audit->seq = oq_fold_seq(core->fold, 0);
-    audit->err = inv_store_counts(core->store, audit->counter, audit->counts);
+    audit->err = inv_store_counts(core->store, audit->counter, NULL, NULL, 0, audit->counts);
     atomic_store_explicit(&audit->stage, TAKEN, memory_order_release);
     uv_async_send(&audit->admin->wake);
 }

@@ -143,7 +143,8 @@ static void answer_repeat(struct gw_visit *visit, const struct gw_sale *sale,
             say_user_limit(visit, &answer->order_id);
         return;
     }
-    if (inv_store_find(core->store, sale->counter, &answer->order_id, &entry) < 0) {
+    if (inv_store_find(core->store, sale->counter, &answer->order_id, NULL, NULL, 0, &entry) !=
+        INV_DONE) {
         say_plain_no(visit,
                      GW_V_order_pending); /* decided this very moment: the next try sees it */
         return;

@@ -44,8 +44,8 @@ static bool put_in_doubt(struct gw_visit *visit, const struct ps_uuid *id, struc
 
     for (size_t i = 0; i < policy->sale_count; i++) {
         const struct gw_sale *sale = policy->sales[i];
-        if (sale->counter == NULL ||
-            inv_store_find(visit->worker->core->store, sale->counter, id, &entry) < 0)
+        if (sale->counter == NULL || inv_store_find(visit->worker->core->store, sale->counter, id,
+                                                    NULL, NULL, 0, &entry) != INV_DONE)
             continue;
         if (!is_users(visit, entry.user, entry.user_len))
             return false;

@@ -10,20 +10,19 @@
 #include <stdlib.h>
 #include <time.h>
 
-#define SCHEDULES 60
-#define STEPS     400
+#define STEPS_MAX 400
 #define FAR       (INT64_C(1) << 50)
 
 struct run {
-    struct inv_store *store;
+    struct store_fixture *fx;
     struct inv_sale *sale;
-    struct ps_clock_manual *now;
     const char *name;
     uint64_t random;
     int64_t unit; /* what one piece counts: 1 or FAR */
     struct model model;
     size_t wish_count;
-    struct inv_reservation wishes[STEPS]; /* every one that was ever made, for trying it again */
+    struct inv_reservation
+        wishes[STEPS_MAX]; /* every one that was ever made, for trying it again */
     uint32_t adjust_count;
     unsigned results[INV_FENCED + 1]; /* how often each was answered */
 };
@@ -77,9 +76,14 @@ static void step_reserve(struct run *run, bool again)
     struct inv_reservation *wish = again && run->wish_count > 0
                                        ? &run->wishes[below(run, (uint32_t)run->wish_count)]
                                        : new_wish(run);
-    struct inv_answer want = model_reserve(&run->model, wish, run->now->wall_ms), answer;
-    assert_int_equal(inv_store_reserve(run->store, run->sale, wish, NULL, NULL, 0, &answer),
-                     INV_DONE);
+    int64_t before_ms = fx_now_ms(run->fx);
+    struct inv_answer answer;
+    assert_ok(fx_reserve(run->fx, run->sale, wish, &answer));
+    size_t rows = run->model.count;
+    struct inv_answer want = model_reserve(&run->model, wish, answer.reserved_at_ms);
+    if (run->model.count > rows) /* the time is new */
+        assert_true(answer.reserved_at_ms >= before_ms &&
+                    answer.reserved_at_ms <= fx_now_ms(run->fx));
     check_answer(&answer, &want);
     run->results[answer.result]++;
 }
@@ -102,7 +106,7 @@ static void step_settle(struct run *run)
     struct ps_uuid id = some_id(run);
     enum inv_verdict verdict = verdicts[below(run, PS_ARRAY_LEN(verdicts))];
     model_settle(&run->model, &id, verdict);
-    inv_store_settle(run->store, run->sale, &id, verdict);
+    fx_settle(run->fx, run->sale, &id, verdict);
 }
 
 static void step_adjust(struct run *run)
@@ -114,16 +118,15 @@ static void step_adjust(struct run *run)
         return;
     if (below(run, 2) == 0) {
         model_raise(&run->model, &id, sku, units);
-        inv_store_raise(run->store, run->sale, &id, sku, units);
+        fx_raise(run->fx, run->sale, &id, sku, units);
         return;
     }
     struct inv_answer answer;
     const int64_t epoch = run->model.epoch;
-    int err =
-        inv_store_lower(run->store, run->sale, epoch, &id, sku, units, NULL, NULL, 0, &answer);
+    int err = fx_lower(run->fx, run->sale, epoch, &id, sku, units, &answer);
     if (err == PS_E_CONFLICT) /* the id of a raise: the model has no errors */
         return;
-    assert_int_equal(err, INV_DONE);
+    assert_ok(err);
     struct inv_answer want = model_lower(&run->model, epoch, &id, sku, units);
     check_answer(&answer, &want);
 }
@@ -137,7 +140,7 @@ static void step_find(struct run *run)
     struct ps_uuid id = some_id(run);
     const struct model_row *want = model_find(&run->model, &id);
     struct inv_entry entry;
-    int err = inv_store_find(run->store, run->sale, &id, &entry);
+    int err = fx_find(run->fx, run->sale, &id, &entry);
     assert_int_equal(err, want != NULL ? 0 : PS_E_NOT_FOUND);
     if (want == NULL)
         return;
@@ -157,7 +160,7 @@ static void install(struct run *run)
 {
     static const char *const skus[MODEL_SKUS] = {"black", "white", "red"};
     struct inv_load *load;
-    assert_ok(inv_load_new(run->store, run->name, run->model.epoch, skus, MODEL_SKUS, &load));
+    assert_ok(inv_load_new(run->fx->store, run->name, run->model.epoch, skus, MODEL_SKUS, &load));
     for (uint32_t sku = 0; sku < MODEL_SKUS; sku++)
         assert_ok(inv_load_available(load, sku, run->model.available[sku]));
     for (size_t i = 0; i < run->model.count; i++) {
@@ -181,7 +184,7 @@ static void install(struct run *run)
 static void step(struct run *run)
 {
     uint32_t die = below(run, 1000);
-    run->now->wall_ms += below(run, 3);
+    run->fx->now.wall_ms += below(run, 3);
     if (die < 480) {
         step_reserve(run, false);
     } else if (die < 560) {
@@ -201,7 +204,7 @@ static void step(struct run *run)
 static void check_counts(struct run *run)
 {
     struct inv_count counts[MODEL_SKUS];
-    assert_ok(inv_store_counts(run->store, run->sale, counts));
+    assert_ok(fx_counts(run->fx, run->sale, counts));
     for (uint32_t sku = 0; sku < MODEL_SKUS; sku++) {
         struct inv_count want = model_counts(&run->model, sku);
         assert_int_equal(counts[sku].available, want.available);
@@ -212,7 +215,7 @@ static void check_counts(struct run *run)
     }
 }
 
-void store_schedules(struct inv_store *store, struct ps_clock_manual *now)
+void store_schedules(struct store_fixture *fx)
 {
     const char *text = getenv("PENSTOCK_TEST_SEED");
     uint64_t seed = text != NULL ? strtoull(text, NULL, 10) : (uint64_t)time(NULL);
@@ -220,12 +223,11 @@ void store_schedules(struct inv_store *store, struct ps_clock_manual *now)
     assert_non_null(run);
     print_message("PENSTOCK_TEST_SEED=%llu\n", (unsigned long long)seed);
     unsigned results[INV_FENCED + 1] = {0};
-    for (uint64_t i = 0; i < SCHEDULES; i++) {
-        char name[16];
+    for (uint64_t i = 0; i < fx->backend->schedules; i++) {
+        char name[24];
         (void)snprintf(name, sizeof name, "schedule%u", (unsigned)i);
         memset(run, 0, sizeof *run);
-        run->store = store;
-        run->now = now;
+        run->fx = fx;
         run->name = name;
         run->random = (seed + i + 1) * UINT64_C(0x9e3779b97f4a7c15) | 1;
         run->unit = i % 2 == 0 ? 1 : FAR;
@@ -233,7 +235,7 @@ void store_schedules(struct inv_store *store, struct ps_clock_manual *now)
         for (uint32_t sku = 0; sku < MODEL_SKUS; sku++)
             run->model.available[sku] = below(run, 8) * run->unit;
         install(run);
-        for (size_t at = 0; at < STEPS; at++) {
+        for (size_t at = 0; at < fx->backend->steps; at++) {
             step(run);
             check_counts(run);
         }

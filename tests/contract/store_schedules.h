@@ -2,11 +2,10 @@
 #ifndef STORE_SCHEDULES_H
 #define STORE_SCHEDULES_H
 
-#include "common/clock.h"
-#include "inventory/store.h"
+#include "tests/contract/store_fixture.h"
 
-/* Asserts, step by step, that `store`, whose clock is `now`, answers and counts as the model does.
- * The seed is printed; PENSTOCK_TEST_SEED sets it. */
-void store_schedules(struct inv_store *store, struct ps_clock_manual *now);
+/* Asserts, step by step, that the store answers and counts as the model does. The seed is printed;
+ * PENSTOCK_TEST_SEED sets it. */
+void store_schedules(struct store_fixture *fx);
 
 #endif

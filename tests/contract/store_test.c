@@ -1,27 +1,22 @@
-/* The contract of the stock counter (inventory/store.h), claim by claim, on every backend of the
- * table at the end. Each test has a store of its own with one sale, "drop", of the SKUs black (0),
+/* The contract of the stock counter (inventory/store.h), claim by claim, on every backend of
+ * store_fixture.c. Each test has a store of its own with one sale, "drop", of the SKUs black (0),
  * white (1) and red (2), 10 units each, under epoch 5. */
 #include "tests/unit/check.h"
 
 #include <stdio.h>
 
 #include "inventory/store.h"
-#include "inventory/store_memory.h"
+#include "tests/contract/store_fixture.h"
 #include "tests/contract/store_schedules.h"
 
-#define SKUS     3
-#define STOCK    10
-#define EPOCH    5
-#define START_MS INT64_C(1700000000000)
-#define TTL_MS   600000
+#define SKUS   3
+#define STOCK  10
+#define EPOCH  5
+#define TTL_MS 600000
 
-struct backend {
-    const char *name;
-    int (*open)(const struct ps_clock *clock, struct inv_store **ret_store);
-};
-static const struct backend *backend; /* of this run */
+static const struct store_backend *backend; /* of this run */
 
-static struct ps_clock_manual clock_now;
+static struct store_fixture fx;
 static struct inv_store *store;
 static struct inv_sale *sale;
 
@@ -55,8 +50,8 @@ static struct inv_load_order loaded(unsigned number, const char *user, const cha
 static int set_up(void **state)
 {
     (void)state;
-    ps_clock_manual_init(&clock_now, 0, START_MS);
-    assert_ok(backend->open(&clock_now.clock, &store));
+    fx_open(&fx, backend);
+    store = fx.store;
     assert_ok(inv_load_install(load_of("drop", EPOCH, STOCK), &sale));
     return 0;
 }
@@ -64,7 +59,7 @@ static int set_up(void **state)
 static int tear_down(void **state)
 {
     (void)state;
-    inv_store_free(store);
+    fx_close(&fx);
     return 0;
 }
 
@@ -83,7 +78,7 @@ static struct inv_reservation wish(unsigned number, const char *user, const char
 static struct inv_answer reserve(const struct inv_reservation *reservation)
 {
     struct inv_answer answer;
-    assert_int_equal(inv_store_reserve(store, sale, reservation, NULL, NULL, 0, &answer), INV_DONE);
+    assert_ok(fx_reserve(&fx, sale, reservation, &answer));
     return answer;
 }
 
@@ -105,27 +100,26 @@ static enum inv_result lower(unsigned number, int64_t units)
 {
     struct ps_uuid ref = id(number);
     struct inv_answer answer;
-    assert_int_equal(inv_store_lower(store, sale, EPOCH, &ref, 0, units, NULL, NULL, 0, &answer),
-                     INV_DONE);
+    assert_ok(fx_lower(&fx, sale, EPOCH, &ref, 0, units, &answer));
     return answer.result;
 }
 
 static void settle(unsigned number, enum inv_verdict verdict)
 {
     struct ps_uuid order = id(number);
-    inv_store_settle(store, sale, &order, verdict);
+    fx_settle(&fx, sale, &order, verdict);
 }
 
 static void raise_by(unsigned number, int64_t units)
 {
     struct ps_uuid ref = id(number);
-    inv_store_raise(store, sale, &ref, 0, units);
+    fx_raise(&fx, sale, &ref, 0, units);
 }
 
 static void assert_black(int64_t available, int64_t in_doubt, int64_t held, int64_t confirmed)
 {
     struct inv_count count[SKUS];
-    assert_ok(inv_store_counts(store, sale, count));
+    assert_ok(fx_counts(&fx, sale, count));
     assert_int_equal(count[0].available, available);
     assert_int_equal(count[0].in_doubt, in_doubt);
     assert_int_equal(count[0].held, held);
@@ -146,12 +140,13 @@ static void a_reservation_takes_its_units_and_says_until_when(void **state)
 {
     (void)state;
     struct inv_reservation r = wish(1, "ann", "k1");
+    int64_t before_ms = fx_now_ms(&fx);
     r.quantity = 2;
     struct inv_answer answer = reserve(&r);
     assert_about(answer, INV_RESERVED, 1);
     assert_int_equal(answer.left, STOCK - 2);
-    assert_int_equal(answer.reserved_at_ms, START_MS);
-    assert_int_equal(answer.pay_by_ms, START_MS + TTL_MS);
+    assert_true(answer.reserved_at_ms >= before_ms && answer.reserved_at_ms <= fx_now_ms(&fx));
+    assert_int_equal(answer.pay_by_ms, answer.reserved_at_ms + TTL_MS);
     assert_black(STOCK - 2, 2, 0, 0);
     assert_int_equal(inv_sale_left(sale, 1), STOCK);
 }
@@ -161,7 +156,7 @@ static void the_same_order_id_again_is_the_same_answer_and_takes_nothing(void **
     (void)state;
     struct inv_reservation r = wish(1, "ann", "k1");
     struct inv_answer first = reserve(&r);
-    clock_now.wall_ms += 1000;
+    fx.now.wall_ms += 1000;
     for (enum inv_verdict verdict = INV_ACCEPTED; verdict <= INV_CONFIRMED; verdict++) {
         struct inv_answer again = reserve(&r);
         assert_about(again, INV_RESERVED, 1);
@@ -182,11 +177,10 @@ static void an_order_id_of_somebody_else_is_refused(void **state)
     struct inv_answer answer;
     struct ps_uuid taken = id(1);
     buy(1, "ann", "k1");
-    assert_int_equal(inv_store_reserve(store, sale, &r, NULL, NULL, 0, &answer), PS_E_CONFLICT);
+    assert_int_equal(fx_reserve(&fx, sale, &r, &answer), PS_E_CONFLICT);
     buy(2, "bob", "k2");
-    assert_int_equal(inv_store_reserve(store, sale, &r, NULL, NULL, 0, &answer), PS_E_CONFLICT);
-    assert_int_equal(inv_store_lower(store, sale, EPOCH, &taken, 0, 1, NULL, NULL, 0, &answer),
-                     PS_E_CONFLICT);
+    assert_int_equal(fx_reserve(&fx, sale, &r, &answer), PS_E_CONFLICT);
+    assert_int_equal(fx_lower(&fx, sale, EPOCH, &taken, 0, 1, &answer), PS_E_CONFLICT);
     assert_black(STOCK - 2, 2, 0, 0);
 }
 
@@ -214,7 +208,7 @@ static void keys_belong_to_one_user_of_one_sale(void **state)
     assert_int_equal(buy(2, "bob", "k1"), INV_RESERVED);
     assert_int_equal(buy(4, "annk", "1"), INV_RESERVED); /* the border between both counts */
     assert_ok(inv_load_install(load_of("other", EPOCH, 1), &other));
-    assert_int_equal(inv_store_reserve(store, other, &r, NULL, NULL, 0, &answer), INV_DONE);
+    assert_int_equal(fx_reserve(&fx, other, &r, &answer), 0);
     assert_int_equal(answer.result, INV_RESERVED);
     assert_int_equal(answer.left, 0);
 }
@@ -336,7 +330,7 @@ static void largest_numbers_do_not_overflow(void **state)
     r.ttl_ms = PS_INT_MAX;
     struct inv_answer answer = reserve(&r);
     assert_int_equal(answer.result, INV_RESERVED);
-    assert_int_equal(answer.pay_by_ms, START_MS + PS_INT_MAX);
+    assert_int_equal(answer.pay_by_ms, answer.reserved_at_ms + PS_INT_MAX);
     assert_black(0, PS_INT_MAX, 0, 0);
     r.order_id = id(2);
     r.sku = 1;
@@ -367,12 +361,9 @@ static void impossible_reservations_are_refused(void **state)
     bad[8].key = (struct ps_str){text, PS_KEY_MAX + 1};
     bad[9].sku = SKUS;
     for (size_t i = 0; i < PS_ARRAY_LEN(bad); i++)
-        assert_int_equal(inv_store_reserve(store, sale, &bad[i], NULL, NULL, 0, &answer),
-                         PS_E_INVALID);
-    assert_int_equal(inv_store_lower(store, sale, EPOCH, &ref, 0, 0, NULL, NULL, 0, &answer),
-                     PS_E_INVALID);
-    assert_int_equal(inv_store_lower(store, sale, EPOCH, &ref, SKUS, 1, NULL, NULL, 0, &answer),
-                     PS_E_INVALID);
+        assert_int_equal(fx_reserve(&fx, sale, &bad[i], &answer), PS_E_INVALID);
+    assert_int_equal(fx_lower(&fx, sale, EPOCH, &ref, 0, 0, &answer), PS_E_INVALID);
+    assert_int_equal(fx_lower(&fx, sale, EPOCH, &ref, SKUS, 1, &answer), PS_E_INVALID);
     assert_black(STOCK, 0, 0, 0);
 }
 
@@ -455,34 +446,34 @@ static void an_order_is_found_in_each_state_until_it_is_forgotten(void **state)
     struct inv_entry entry;
     r.sku = 1;
     r.quantity = 2;
-    reserve(&r);
-    assert_ok(inv_store_find(store, sale, &order, &entry));
+    struct inv_answer answer = reserve(&r);
+    assert_ok(fx_find(&fx, sale, &order, &entry));
     assert_int_equal(entry.state, INV_IN_DOUBT);
     assert_int_equal(entry.sku, 1);
     assert_int_equal(entry.quantity, 2);
-    assert_int_equal(entry.reserved_at_ms, START_MS);
-    assert_int_equal(entry.pay_by_ms, START_MS + TTL_MS);
+    assert_int_equal(entry.reserved_at_ms, answer.reserved_at_ms);
+    assert_int_equal(entry.pay_by_ms, answer.pay_by_ms);
     assert_int_equal(entry.user_len, 3);
     assert_memory_equal(entry.user, "ann", 3);
     assert_int_equal(entry.key_len, 2);
     assert_memory_equal(entry.key, "k1", 2);
     settle(1, INV_ACCEPTED);
-    assert_ok(inv_store_find(store, sale, &order, &entry));
+    assert_ok(fx_find(&fx, sale, &order, &entry));
     assert_int_equal(entry.state, INV_HELD);
     settle(1, INV_RELEASED);
-    assert_ok(inv_store_find(store, sale, &order, &entry));
+    assert_ok(fx_find(&fx, sale, &order, &entry));
     assert_int_equal(entry.state, INV_GIVEN_BACK);
-    assert_int_equal(inv_store_find(store, sale, &unknown, &entry), PS_E_NOT_FOUND);
+    assert_int_equal(fx_find(&fx, sale, &unknown, &entry), PS_E_NOT_FOUND);
     lower(3, 1);
-    assert_int_equal(inv_store_find(store, sale, &adjustment, &entry), PS_E_NOT_FOUND);
+    assert_int_equal(fx_find(&fx, sale, &adjustment, &entry), PS_E_NOT_FOUND);
     buy(2, "bob", "");
     settle(2, INV_CONFIRMED);
-    assert_ok(inv_store_find(store, sale, &unknown, &entry));
+    assert_ok(fx_find(&fx, sale, &unknown, &entry));
     assert_int_equal(entry.state, INV_CONFIRMED_UNITS);
     buy(4, "bob", "");
     settle(4, INV_RELEASED);
     unknown = id(4);
-    assert_int_equal(inv_store_find(store, sale, &unknown, &entry), PS_E_NOT_FOUND);
+    assert_int_equal(fx_find(&fx, sale, &unknown, &entry), PS_E_NOT_FOUND);
 }
 
 /* --- adjusting --- */
@@ -594,8 +585,7 @@ static void calls_of_another_epoch_are_fenced(void **state)
     assert_int_equal(reserve(&r).result, INV_FENCED);
     r.epoch = EPOCH + 1;
     assert_int_equal(reserve(&r).result, INV_FENCED);
-    assert_int_equal(inv_store_lower(store, sale, EPOCH + 1, &ref, 0, 1, NULL, NULL, 0, &answer),
-                     INV_DONE);
+    assert_int_equal(fx_lower(&fx, sale, EPOCH + 1, &ref, 0, 1, &answer), INV_DONE);
     assert_int_equal(answer.result, INV_FENCED);
     assert_black(STOCK, 0, 0, 0);
 }
@@ -660,7 +650,7 @@ static void loaded_orders_count_like_those_that_were_reserved(void **state)
     r.cap = 4;
     r.order_id = id(10);
     assert_about(reserve(&r), INV_CAP, 2);
-    assert_ok(inv_store_find(store, sale, &order.id, &entry));
+    assert_ok(fx_find(&fx, sale, &order.id, &entry));
     assert_int_equal(entry.state, INV_GIVEN_BACK);
     assert_int_equal(entry.reserved_at_ms, 0);
     settle(1, INV_RELEASED);
@@ -718,14 +708,8 @@ static void impossible_loads_are_refused(void **state)
 static void random_schedules_agree_with_a_plain_model(void **state)
 {
     (void)state;
-    store_schedules(store, &clock_now);
+    store_schedules(&fx);
 }
-
-/* --- the backends --- */
-
-static const struct backend backends[] = {
-    {"inventory/memory", inv_store_memory_new},
-};
 
 #define CLAIM(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
@@ -768,9 +752,13 @@ int main(void)
         CLAIM(random_schedules_agree_with_a_plain_model),
     };
     int failed = 0;
-    for (size_t i = 0; i < PS_ARRAY_LEN(backends); i++) {
-        backend = &backends[i];
+    for (size_t i = 0; i < store_backend_count; i++) {
+        backend = &store_backends[i];
+        if (backend->start != NULL)
+            backend->start();
         failed += cmocka_run_group_tests_name(backend->name, tests, NULL, NULL);
+        if (backend->stop != NULL)
+            backend->stop();
     }
     return failed;
 }

@@ -110,7 +110,8 @@ static void decide(struct buyer_thread *me)
     struct ps_uuid id = numbered(me->number, number);
     struct inv_entry entry;
     inv_store_settle(store, sale, &id, below(me, 4));
-    bool stands = inv_store_find(store, sale, &id, &entry) == 0 && entry.state != INV_GIVEN_BACK;
+    bool stands = inv_store_find(store, sale, &id, NULL, NULL, 0, &entry) == 0 &&
+                  entry.state != INV_GIVEN_BACK;
     if (me->stands[number] && !stands)
         me->units_of[me->user_of[number]]--;
     me->failures += stands && !me->stands[number];
@@ -152,8 +153,8 @@ static void four_threads_sell_exactly_the_stock_and_nobody_gets_above_his_cap(vo
         assert_ok(pthread_create(&threads[i].thread, NULL, buy_and_decide, &threads[i]));
     }
     while (atomic_load(&running) > 0) { /* each cut is of one moment */
-        bad_cuts += inv_store_counts(store, sale, &count) != 0 || sum_of(&count) != STOCK ||
-                    count.available < 0;
+        bad_cuts += inv_store_counts(store, sale, NULL, NULL, 0, &count) != 0 ||
+                    sum_of(&count) != STOCK || count.available < 0;
         cuts++;
     }
     for (unsigned i = 0; i < THREADS; i++)
@@ -171,7 +172,7 @@ static void four_threads_sell_exactly_the_stock_and_nobody_gets_above_his_cap(vo
         assert_int_equal(threads[i].failures, 0);
     assert_int_equal(sold, STOCK);
     assert_true(inv_sale_sold_out(sale));
-    assert_ok(inv_store_counts(store, sale, &count));
+    assert_ok(inv_store_counts(store, sale, NULL, NULL, 0, &count));
     assert_int_equal(count.in_doubt + count.held + count.confirmed, STOCK);
     pthread_barrier_destroy(&barrier);
     free(threads);
@@ -272,7 +273,7 @@ static void rival_verdicts_on_one_order_have_one_effect(void **state)
         assert_int_equal(answer.result, INV_RESERVED);
     }
     free(run_rivals(same_order));
-    assert_ok(inv_store_counts(store, sale, &count));
+    assert_ok(inv_store_counts(store, sale, NULL, NULL, 0, &count));
     assert_int_equal(count.in_doubt + count.held, 0);
     assert_int_equal(sum_of(&count), STOCK);
 }
@@ -325,7 +326,8 @@ static void an_install_fences_threads_that_still_hold_the_old_counters(void **st
         struct inv_sale *same;
         assert_ok(inv_load_install(load_of(epoch, plenty), &same));
         assert_ptr_equal(same, sale);
-        bad_cuts += inv_store_counts(store, sale, &count) != 0 || sum_of(&count) != plenty;
+        bad_cuts +=
+            inv_store_counts(store, sale, NULL, NULL, 0, &count) != 0 || sum_of(&count) != plenty;
     }
     atomic_store(&stop, true);
     unsigned reserved = 0;
@@ -335,7 +337,7 @@ static void an_install_fences_threads_that_still_hold_the_old_counters(void **st
         reserved += shoppers[i].reserved[last];
     }
     assert_int_equal(bad_cuts, 0);
-    assert_ok(inv_store_counts(store, sale, &count));
+    assert_ok(inv_store_counts(store, sale, NULL, NULL, 0, &count));
     assert_int_equal(plenty - count.available, reserved); /* of the last epoch, and no other */
 }
 
@@ -391,7 +393,7 @@ static void a_hundred_thousand_loaded_orders_are_all_known(void **state)
         assert_memory_equal(&answer.order_id, &last, sizeof last);
         inv_store_settle(store, sale, &last, INV_CONFIRMED);
     }
-    assert_ok(inv_store_counts(store, sale, &count));
+    assert_ok(inv_store_counts(store, sale, NULL, NULL, 0, &count));
     assert_int_equal(count.available, 5);
     assert_int_equal(count.held, orders / 2);
     assert_int_equal(count.confirmed, orders / 2);
