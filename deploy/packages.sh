@@ -2,8 +2,9 @@
 # shellcheck shell=bash
 
 packages_build=(gcc libc6-dev cmake ninja-build pkg-config libmicrohttpd-dev libjansson-dev libuv1-dev libsqlite3-dev
-    libsodium-dev libhttp-parser-dev libsystemd-dev)
-packages_test=(libcmocka-dev python3 python3-pytest python3-yaml python3-jsonschema clang-tidy clang-format faketime sqlite3 "${packages_build[@]}")
+    libsodium-dev libhttp-parser-dev libsystemd-dev librdkafka-dev)
+packages_kafka=(maven default-jre-headless)
+packages_test=(libcmocka-dev python3 python3-pytest python3-yaml python3-jsonschema clang-tidy clang-format faketime sqlite3 "${packages_kafka[@]}" "${packages_build[@]}")
 packages_quickstart=(curl "${packages_build[@]}")
 packages_bench=(nginx-light wrk python3 "${packages_build[@]}")
 
