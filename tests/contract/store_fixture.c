@@ -11,13 +11,15 @@ static void close_memory(struct inv_store *store)
     inv_store_free(store);
 }
 
-const struct store_backend store_backends[] = {
-    {.name = "inventory/memory",
-     .open = inv_store_memory_new,
-     .close = close_memory,
-     .schedules = 60,
-     .steps = 400},
+static const struct store_backend memory = {
+    .name = "inventory/memory",
+    .open = inv_store_memory_new,
+    .close = close_memory,
+    .schedules = 60,
+    .steps = 400,
 };
+
+const struct store_backend *const store_backends[] = {&memory, &store_backend_redis};
 const size_t store_backend_count = PS_ARRAY_LEN(store_backends);
 
 void fx_open(struct store_fixture *fx, const struct store_backend *backend)

@@ -17,7 +17,8 @@ struct store_backend {
     bool own_clock; /* reserved_at is a clock of its own, near the system's; not the given one */
     unsigned schedules, steps;
 };
-extern const struct store_backend store_backends[];
+extern const struct store_backend store_backend_redis; /* store_fixture_redis.c */
+extern const struct store_backend *const store_backends[];
 extern const size_t store_backend_count;
 
 /* The store under test, of that backend. */

@@ -753,7 +753,7 @@ int main(void)
     };
     int failed = 0;
     for (size_t i = 0; i < store_backend_count; i++) {
-        backend = &store_backends[i];
+        backend = store_backends[i];
         if (backend->start != NULL)
             backend->start();
         failed += cmocka_run_group_tests_name(backend->name, tests, NULL, NULL);

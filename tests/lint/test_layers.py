@@ -23,7 +23,7 @@ FENCES = {
     "sqlite3.h": r"queue/(log_journal|journal)|gateway/control/control_db",
     "http_parser.h": r"loadtest/",
     "systemd/": r"gateway/gateway\.c",
-    "hiredis": r"common/redis_link",
+    "hiredis": r"common/redis_wire",
     "rdkafka": r"queue/log_kafka",
 }
 

@@ -1,0 +1,571 @@
+/* The link's states and what leads from one to the next:
+ *
+ *   away --(timer)--> trying: [ask a Sentinel where the master is ->] look the name up -> connect
+ *     ^                  |     -> AUTH, SELECT, INFO in one go -> judge INFO
+ *     +---- fail --------+
+ *     +---- fail ------ ready: commands, and INFO again every check_ms
+ *
+ * Whatever goes wrong, anywhere, ends in fail(): the wire is closed (which answers everybody), and
+ * the timer is set to the next attempt. Only the Sentinels are asked one after the other without a
+ * pause. Late results of what was given up are told by the wire they belong to: there is one wire
+ * at most, and closing it silences it. A name look-up cannot be silenced; while an old one is under
+ * way, no new one is begun. */
+#include "common/redis_link.h"
+
+#include <sodium.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define WHY_MAX    320
+#define SERVER_MAX (PS_REDIS_HOST_MAX + 16)
+/* Refusals in a row after which a server is left alone for a while. */
+#define STRIKES_MAX 8
+
+const struct ps_redis_settings ps_redis_defaults = {
+    .connect_timeout_ms = 1000,
+    .command_timeout_ms = 500,
+    .backoff_min_ms = 20,
+    .backoff_max_ms = 1000,
+    .check_ms = 100,
+    .pending_max = 1024,
+};
+
+struct ps_redis_link {
+    uv_loop_t *loop;
+    uv_timer_t timer; /* away: the next attempt; trying: the deadline; ready: the next check */
+    uv_getaddrinfo_t look_up;
+    bool looking_up, timer_closed, closed;
+    struct ps_redis_url url;
+    struct ps_redis_settings settings;
+    struct ps_redis_callbacks callbacks;
+    enum ps_redis_state state;
+    struct ps_redis_wire *wire;  /* trying (once the address is known) and ready */
+    struct ps_redis_host master; /* what the Sentinel said */
+    bool asking;                 /* trying: the wire leads to a Sentinel */
+    bool sentinel_auth;          /* trying: it has asked for a password */
+    size_t sentinel;             /* the one to ask first */
+    size_t asked;                /* trying: how many did not help */
+    unsigned attempts;           /* to take each address of a name in turn */
+    unsigned failures;           /* since the last good reply */
+    unsigned strikes;
+    bool suspect; /* commands have failed here: one at a time until one succeeds */
+    bool checking;
+    char identity[PS_REDIS_IDENTITY_MAX + 1];
+    char server[SERVER_MAX];
+    char why[WHY_MAX]; /* that was told last */
+    int err;
+};
+
+static void try_next(struct ps_redis_link *link);
+static void on_timer(uv_timer_t *timer);
+
+static void set_timer(struct ps_redis_link *link, int64_t ms)
+{
+    (void)uv_timer_start(&link->timer, on_timer, (uint64_t)ms, 0);
+}
+
+/* --- failing --- */
+
+static int64_t backoff_ms(const struct ps_redis_link *link)
+{
+    int64_t ms = link->settings.backoff_min_ms;
+    for (unsigned i = 1; i < link->failures && ms < link->settings.backoff_max_ms; i++)
+        ms *= 2;
+    if (ms > link->settings.backoff_max_ms)
+        ms = link->settings.backoff_max_ms;
+    return ms / 2 + (int64_t)randombytes_uniform((uint32_t)(ms / 2 + 1));
+}
+
+static void fail(struct ps_redis_link *link, int err, const char *what)
+{
+    char why[WHY_MAX];
+    bool was_ready = link->state == PS_REDIS_READY;
+    struct ps_redis_wire *wire = link->wire;
+
+    (void)snprintf(why, sizeof why, "%.200s: %.110s", link->server, what);
+    link->state = PS_REDIS_AWAY;
+    link->wire = NULL;
+    link->failures++;
+    link->strikes = 0;
+    link->checking = false;
+    set_timer(link, backoff_ms(link));
+    ps_redis_wire_close(wire); /* answers what is pending */
+    if (link->closed || (!was_ready && link->err == err && strcmp(link->why, why) == 0))
+        return;
+    link->err = err;
+    memcpy(link->why, why, sizeof why);
+    link->callbacks.on_away(err, why, link->callbacks.ctx);
+}
+
+/* One Sentinel did not help: the next one, or all have been asked. */
+static void next_sentinel(struct ps_redis_link *link, int err, const char *what)
+{
+    ps_redis_wire_close(link->wire);
+    link->wire = NULL;
+    link->sentinel = (link->sentinel + 1) % link->url.host_count;
+    if (++link->asked >= link->url.host_count)
+        fail(link, err, what);
+    else
+        try_next(link);
+}
+
+static void give_up(struct ps_redis_link *link, int err, const char *what)
+{
+    if (link->state == PS_REDIS_TRYING && link->asking)
+        next_sentinel(link, err, what);
+    else
+        fail(link, err, what);
+}
+
+static void on_lost(int err, const char *why, void *ctx)
+{
+    struct ps_redis_link *link = ctx;
+    link->wire = NULL;
+    if (err == PS_E_TIMEOUT)
+        link->suspect = true;
+    give_up(link, err, why);
+}
+
+/* --- what replies say --- */
+
+int ps_redis_reply_err(const redisReply *reply)
+{
+    static const struct {
+        const char *word;
+        int err;
+    } words[] = {
+        {"OOM ", PS_E_FULL},          {"READONLY ", PS_E_READ_ONLY},
+        {"NOAUTH ", PS_E_PERMISSION}, {"WRONGPASS ", PS_E_PERMISSION},
+        {"NOPERM ", PS_E_PERMISSION}, {"LOADING ", PS_E_BUSY},
+        {"BUSY ", PS_E_BUSY},         {"MASTERDOWN ", PS_E_BUSY},
+        {"MISCONF ", PS_E_BUSY},      {"NOREPLICAS ", PS_E_BUSY},
+        {"CLUSTERDOWN ", PS_E_BUSY},  {"TRYAGAIN ", PS_E_BUSY},
+        {"WRONGTYPE ", PS_E_CORRUPT},
+    };
+    if (reply->type != REDIS_REPLY_ERROR)
+        return 0;
+    for (size_t i = 0; i < PS_ARRAY_LEN(words); i++) {
+        if (strncmp(reply->str, words[i].word, strlen(words[i].word)) == 0)
+            return words[i].err;
+    }
+    return PS_E_UNKNOWN;
+}
+
+static void on_reply(const redisReply *reply, void *ctx)
+{
+    struct ps_redis_link *link = ctx;
+    int err = ps_redis_reply_err(reply);
+    if (link->state != PS_REDIS_READY)
+        return;
+    if (err == 0 || err == PS_E_CORRUPT || err == PS_E_UNKNOWN) { /* it works; the call did not */
+        link->suspect = false;
+        link->strikes = 0;
+        link->failures = 0;
+        return;
+    }
+    link->strikes++;
+    bool must_greet = err == PS_E_READ_ONLY || err == PS_E_PERMISSION;
+    if (!must_greet && !link->suspect && link->strikes < STRIKES_MAX)
+        return;
+    link->suspect = true;
+    fail(link, err, reply->str);
+}
+
+/* --- the greeting --- */
+
+/* The value of a line "name:value" of INFO; false when it is not there or is too long. */
+static bool info_value(const char *info, const char *name, char *ret, size_t cap)
+{
+    size_t name_len = strlen(name);
+    for (const char *line = info; line != NULL; line = strchr(line, '\n')) {
+        line += *line == '\n';
+        if (strncmp(line, name, name_len) != 0 || line[name_len] != ':')
+            continue;
+        size_t len = strcspn(line + name_len + 1, "\r\n");
+        if (len >= cap)
+            return false;
+        memcpy(ret, line + name_len + 1, len);
+        ret[len] = '\0';
+        return true;
+    }
+    return false;
+}
+
+/* Reads what INFO says. PS_E_READ_ONLY, PS_E_INVALID, and why. */
+static int judge_info(const redisReply *reply, char ret_identity[PS_REDIS_IDENTITY_MAX + 1],
+                      char ret_why[WHY_MAX])
+{
+    char run_id[48], replid[48], role[16], policy[32], version[16];
+    if (reply->type != REDIS_REPLY_STRING || strlen(reply->str) != reply->len ||
+        !info_value(reply->str, "run_id", run_id, sizeof run_id) ||
+        !info_value(reply->str, "master_replid", replid, sizeof replid) ||
+        !info_value(reply->str, "role", role, sizeof role) ||
+        !info_value(reply->str, "maxmemory_policy", policy, sizeof policy) ||
+        !info_value(reply->str, "redis_version", version, sizeof version)) {
+        (void)snprintf(ret_why, WHY_MAX, "INFO does not say what a Redis of version 7 says: %.80s",
+                       reply->type == REDIS_REPLY_ERROR ? reply->str : "a line is missing");
+        return PS_E_INVALID;
+    }
+    if (strcmp(role, "master") != 0) {
+        (void)snprintf(ret_why, WHY_MAX, "it is no master (role:%s)", role);
+        return PS_E_READ_ONLY;
+    }
+    if (atoi(version) < 7) { /* NOLINT(cert-err34-c): what is no number is below 7 */
+        (void)snprintf(ret_why, WHY_MAX, "its version is %s; 7.0 or newer is needed", version);
+        return PS_E_INVALID;
+    }
+    if (strcmp(policy, "noeviction") != 0) {
+        (void)snprintf(ret_why, WHY_MAX,
+                       "its maxmemory-policy is %s, which may throw counters away: set noeviction",
+                       policy);
+        return PS_E_INVALID;
+    }
+    (void)snprintf(ret_identity, PS_REDIS_IDENTITY_MAX + 1, "%s:%s", run_id, replid);
+    return 0;
+}
+
+static int send_words(struct ps_redis_link *link, ps_redis_reply_fn *fn, int count,
+                      const char *const *words)
+{
+    size_t len[8];
+    for (int i = 0; i < count; i++)
+        len[i] = strlen(words[i]);
+    return ps_redis_wire_send(link->wire, (struct ps_redis_args){count, words, len}, fn, link);
+}
+
+static int send_auth(struct ps_redis_link *link, ps_redis_reply_fn *fn)
+{
+    const struct ps_redis_url *url = &link->url;
+    if (url->user[0] != '\0')
+        return send_words(link, fn, 3, (const char *const[]){"AUTH", url->user, url->password});
+    return send_words(link, fn, 2, (const char *const[]){"AUTH", url->password});
+}
+
+static int send_info(struct ps_redis_link *link, ps_redis_reply_fn *fn)
+{
+    return send_words(link, fn, 4,
+                      (const char *const[]){"INFO", "server", "replication", "memory"});
+}
+
+/* Of AUTH and SELECT. A failed attempt is closed by the first of them: then the rest come here
+ * with PS_E_UNKNOWN, and the wire is no longer the link's. */
+static void on_prepared(int err, const redisReply *reply, void *ctx)
+{
+    struct ps_redis_link *link = ctx;
+    if (err == 0 && link->wire != NULL && reply->type == REDIS_REPLY_ERROR) {
+        err = ps_redis_reply_err(reply);
+        fail(link, err == PS_E_UNKNOWN ? PS_E_PERMISSION : err, reply->str);
+    }
+}
+
+static void on_greeted(int err, const redisReply *reply, void *ctx)
+{
+    struct ps_redis_link *link = ctx;
+    char why[WHY_MAX];
+    if (err < 0 || link->wire == NULL)
+        return;
+    err = ps_redis_reply_err(reply);
+    if (err < 0 && err != PS_E_UNKNOWN) { /* no password was given and one is asked for; busy */
+        fail(link, err, reply->str);
+        return;
+    }
+    err = judge_info(reply, link->identity, why);
+    if (err < 0) {
+        fail(link, err, why);
+        return;
+    }
+    link->state = PS_REDIS_READY;
+    link->err = 0;
+    if (link->settings.check_ms > 0)
+        set_timer(link, link->settings.check_ms);
+    else
+        uv_timer_stop(&link->timer);
+    link->callbacks.on_ready(link->identity, link->callbacks.ctx);
+}
+
+static void on_checked(int err, const redisReply *reply, void *ctx)
+{
+    struct ps_redis_link *link = ctx;
+    char identity[PS_REDIS_IDENTITY_MAX + 1], why[WHY_MAX];
+    if (err < 0 || link->state != PS_REDIS_READY)
+        return;
+    link->checking = false;
+    if (ps_redis_reply_err(reply) < 0) /* on_reply judges it */
+        return;
+    err = judge_info(reply, identity, why);
+    if (err == 0 && strcmp(identity, link->identity) != 0) {
+        (void)snprintf(why, sizeof why, "its identity has changed: it may have lost data");
+        err = PS_E_CONFLICT;
+    }
+    if (err < 0)
+        fail(link, err, why);
+}
+
+static void greet(struct ps_redis_link *link)
+{
+    char db[12];
+    int err = link->url.password[0] != '\0' ? send_auth(link, on_prepared) : 0;
+    if (err == 0 && link->url.db > 0) {
+        (void)snprintf(db, sizeof db, "%d", link->url.db);
+        err = send_words(link, on_prepared, 2, (const char *const[]){"SELECT", db});
+    }
+    if (err == 0)
+        err = send_info(link, on_greeted);
+    if (err < 0)
+        fail(link, err, ps_err_text(err));
+}
+
+/* --- Sentinel --- */
+
+static void ask(struct ps_redis_link *link);
+
+static void on_master(int err, const redisReply *reply, void *ctx)
+{
+    struct ps_redis_link *link = ctx;
+    if (err < 0 || link->wire == NULL)
+        return;
+    if (ps_redis_reply_err(reply) == PS_E_PERMISSION && !link->sentinel_auth &&
+        link->url.password[0] != '\0') {
+        link->sentinel_auth = true;
+        err = send_auth(link, NULL);
+        if (err == 0)
+            ask(link);
+        else
+            next_sentinel(link, err, ps_err_text(err));
+        return;
+    }
+    if (reply->type == REDIS_REPLY_ERROR) {
+        next_sentinel(link, ps_redis_reply_err(reply), reply->str);
+        return;
+    }
+    int port = 0;
+    if (reply->type == REDIS_REPLY_ARRAY && reply->elements == 2 &&
+        reply->element[0]->type == REDIS_REPLY_STRING &&
+        reply->element[1]->type == REDIS_REPLY_STRING &&
+        reply->element[0]->len <= PS_REDIS_HOST_MAX)
+        port = atoi(reply->element[1]->str); /* NOLINT(cert-err34-c): what is no number is 0 */
+    if (port < 1 || port > 65535) {
+        char why[WHY_MAX];
+        (void)snprintf(why, sizeof why, "this Sentinel knows no master called %s",
+                       link->url.master);
+        next_sentinel(link, PS_E_NOT_FOUND, why);
+        return;
+    }
+    memcpy(link->master.name, reply->element[0]->str, reply->element[0]->len + 1);
+    link->master.port = (uint16_t)port;
+    ps_redis_wire_close(link->wire);
+    link->wire = NULL;
+    link->asking = false;
+    try_next(link);
+}
+
+static void ask(struct ps_redis_link *link)
+{
+    int err =
+        send_words(link, on_master, 3,
+                   (const char *const[]){"SENTINEL", "get-master-addr-by-name", link->url.master});
+    if (err < 0)
+        next_sentinel(link, err, ps_err_text(err));
+}
+
+/* --- finding and connecting --- */
+
+static void connect_to(struct ps_redis_link *link, const struct sockaddr *address)
+{
+    const struct ps_redis_wire_callbacks callbacks = {on_reply, on_lost, link};
+    int err = ps_redis_wire_new(link->loop, address, link->settings.command_timeout_ms, &callbacks,
+                                &link->wire);
+    if (err < 0)
+        give_up(link, err, "cannot connect");
+    else if (link->asking)
+        ask(link);
+    else
+        greet(link);
+}
+
+static void free_when_closed(struct ps_redis_link *link)
+{
+    if (link->timer_closed && !link->looking_up)
+        free(link);
+}
+
+static void on_looked_up(uv_getaddrinfo_t *request, int status, struct addrinfo *found)
+{
+    struct ps_redis_link *link = request->data;
+    link->looking_up = false;
+    if (link->closed) {
+        free_when_closed(link);
+    } else if (link->state != PS_REDIS_TRYING || link->wire != NULL) {
+        /* too late: that attempt has been given up */
+    } else if (status < 0) {
+        give_up(link, PS_E_NOT_FOUND, uv_strerror(status));
+    } else {
+        size_t count = 0;
+        for (struct addrinfo *at = found; at != NULL; at = at->ai_next)
+            count++;
+        const struct addrinfo *pick = found;
+        for (size_t i = link->attempts++ % count; i > 0; i--)
+            pick = pick->ai_next;
+        connect_to(link, pick->ai_addr);
+    }
+    uv_freeaddrinfo(found);
+}
+
+static void try_host(struct ps_redis_link *link, const struct ps_redis_host *host)
+{
+    struct sockaddr_storage address;
+    (void)snprintf(link->server, sizeof link->server, "%s:%u", host->name, (unsigned)host->port);
+    set_timer(link, link->settings.connect_timeout_ms);
+    if (uv_ip4_addr(host->name, host->port, (struct sockaddr_in *)&address) == 0 ||
+        uv_ip6_addr(host->name, host->port, (struct sockaddr_in6 *)&address) == 0) {
+        connect_to(link, (struct sockaddr *)&address);
+        return;
+    }
+    if (link->looking_up) {
+        give_up(link, PS_E_TIMEOUT, "an earlier look-up of a name is still under way");
+        return;
+    }
+    char port[8];
+    (void)snprintf(port, sizeof port, "%u", (unsigned)host->port);
+    const struct addrinfo hints = {.ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM};
+    int err = uv_getaddrinfo(link->loop, &link->look_up, on_looked_up, host->name, port, &hints);
+    if (err < 0)
+        give_up(link, PS_E_NOT_FOUND, uv_strerror(err));
+    else
+        link->looking_up = true;
+}
+
+static void try_next(struct ps_redis_link *link)
+{
+    if (link->asking) {
+        link->sentinel_auth = false;
+        try_host(link, &link->url.hosts[link->sentinel]);
+    } else {
+        try_host(link, link->url.master[0] != '\0' ? &link->master : &link->url.hosts[0]);
+    }
+}
+
+static void begin(struct ps_redis_link *link)
+{
+    link->state = PS_REDIS_TRYING;
+    link->asking = link->url.master[0] != '\0';
+    link->asked = 0;
+    try_next(link);
+}
+
+static void on_timer(uv_timer_t *timer)
+{
+    struct ps_redis_link *link = timer->data;
+    switch (link->state) {
+    case PS_REDIS_AWAY:
+        begin(link);
+        break;
+    case PS_REDIS_TRYING:
+        give_up(link, PS_E_TIMEOUT, "not connected and greeted in time");
+        break;
+    case PS_REDIS_READY:
+        set_timer(link, link->settings.check_ms);
+        if (!link->checking && send_info(link, on_checked) == 0)
+            link->checking = true;
+        break;
+    }
+}
+
+/* --- commands --- */
+
+bool ps_redis_link_open(const struct ps_redis_link *link)
+{
+    return link->state == PS_REDIS_READY &&
+           (!link->suspect || ps_redis_wire_pending(link->wire) == 0);
+}
+
+static int admit(const struct ps_redis_link *link)
+{
+    if (!ps_redis_link_open(link))
+        return PS_E_CLOSED;
+    return ps_redis_wire_pending(link->wire) < link->settings.pending_max ? 0 : PS_E_FULL;
+}
+
+int ps_redis_link_send(struct ps_redis_link *link, struct ps_redis_args args, ps_redis_reply_fn *fn,
+                       void *ctx)
+{
+    int err = admit(link);
+    return err < 0 ? err : ps_redis_wire_send(link->wire, args, fn, ctx);
+}
+
+int ps_redis_link_eval(struct ps_redis_link *link, const struct ps_redis_script *script,
+                       int key_count, struct ps_redis_args args, ps_redis_reply_fn *fn, void *ctx)
+{
+    int err = admit(link);
+    return err < 0 ? err : ps_redis_wire_eval(link->wire, script, key_count, args, fn, ctx);
+}
+
+void ps_redis_link_flush(struct ps_redis_link *link)
+{
+    if (link->wire != NULL)
+        ps_redis_wire_flush(link->wire);
+}
+
+/* --- life --- */
+
+int ps_redis_link_new(uv_loop_t *loop, const struct ps_redis_url *url,
+                      const struct ps_redis_settings *settings,
+                      const struct ps_redis_callbacks *callbacks, struct ps_redis_link **ret_link)
+{
+    if (sodium_init() < 0) /* of the jitter */
+        return PS_E_IO;
+    struct ps_redis_link *link = calloc(1, sizeof *link);
+    if (link == NULL)
+        return PS_E_NOMEM;
+    link->loop = loop;
+    link->url = *url;
+    link->settings = *settings;
+    link->callbacks = *callbacks;
+    (void)uv_timer_init(loop, &link->timer);
+    link->timer.data = link->look_up.data = link;
+    set_timer(link, 0); /* not at once: no callback comes before this returns */
+    *ret_link = link;
+    return 0;
+}
+
+static void on_timer_closed(uv_handle_t *handle)
+{
+    struct ps_redis_link *link = handle->data;
+    link->timer_closed = true;
+    free_when_closed(link);
+}
+
+void ps_redis_link_close(struct ps_redis_link *link)
+{
+    if (link == NULL)
+        return;
+    struct ps_redis_wire *wire = link->wire;
+    link->closed = true;
+    link->state = PS_REDIS_AWAY;
+    link->wire = NULL;
+    ps_redis_wire_close(wire);
+    if (link->looking_up)
+        (void)uv_cancel((uv_req_t *)&link->look_up); /* else it ends by itself */
+    uv_close((uv_handle_t *)&link->timer, on_timer_closed);
+}
+
+enum ps_redis_state ps_redis_link_state(const struct ps_redis_link *link)
+{
+    return link->state;
+}
+
+const char *ps_redis_link_identity(const struct ps_redis_link *link)
+{
+    return link->identity;
+}
+
+const char *ps_redis_link_server(const struct ps_redis_link *link)
+{
+    return link->server;
+}
+
+size_t ps_redis_link_pending(const struct ps_redis_link *link)
+{
+    return link->wire != NULL ? ps_redis_wire_pending(link->wire) : 0;
+}

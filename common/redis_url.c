@@ -1,0 +1,175 @@
+/* Reads the URL from left to right: scheme, secrets, hosts, master, db. What is wrong is named; the
+ * text itself is never repeated as a whole, because it may hold a password. */
+#include "common/redis_url.h"
+#include "common/id.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static int hex_value(char c)
+{
+    if (c >= '0' && c <= '9')
+        return c - '0';
+    if ((c | 0x20) >= 'a' && (c | 0x20) <= 'f')
+        return (c | 0x20) - 'a' + 10;
+    return -1;
+}
+
+/* Percent-decodes into a string of at most PS_REDIS_SECRET_MAX bytes. */
+static bool take_secret(struct ps_str text, char ret[PS_REDIS_SECRET_MAX + 1])
+{
+    size_t len = 0;
+    for (size_t i = 0; i < text.len; i++) {
+        int byte = (unsigned char)text.at[i];
+        if (byte == '%') {
+            int high = i + 2 < text.len ? hex_value(text.at[i + 1]) : -1;
+            int low = i + 2 < text.len ? hex_value(text.at[i + 2]) : -1;
+            byte = high < 0 || low < 0 ? 0 : high << 4 | low;
+            i += 2;
+        }
+        if (byte == 0 || len == PS_REDIS_SECRET_MAX)
+            return false;
+        ret[len++] = (char)byte;
+    }
+    ret[len] = '\0';
+    return true;
+}
+
+/* Decimal digits only. */
+static bool take_number(struct ps_str text, int max, int *ret)
+{
+    int value = 0;
+    for (size_t i = 0; i < text.len; i++) {
+        if (text.at[i] < '0' || text.at[i] > '9')
+            return false;
+        value = value * 10 + (text.at[i] - '0');
+        if (value > max)
+            return false;
+    }
+    *ret = value;
+    return text.len > 0;
+}
+
+/* What lies before the first (or last) `c`, which goes too; all of it when there is none. */
+static struct ps_str cut(struct ps_str *rest, const char *c)
+{
+    struct ps_str head = {rest->at, rest->len};
+    if (c != NULL)
+        head.len = (size_t)(c - rest->at);
+    size_t gone = c != NULL ? head.len + 1 : head.len;
+    *rest = (struct ps_str){rest->at + gone, rest->len - gone};
+    return head;
+}
+
+static const char *first(struct ps_str text, char c)
+{
+    return text.len > 0 ? memchr(text.at, c, text.len) : NULL;
+}
+
+static bool host_name_ok(struct ps_str name)
+{
+    for (size_t i = 0; i < name.len; i++) {
+        char c = name.at[i];
+        if (c <= ' ' || c == 0x7f || strchr("[]@/?#\\%", c) != NULL)
+            return false;
+    }
+    return name.len > 0 && name.len <= PS_REDIS_HOST_MAX;
+}
+
+static int take_host(struct ps_str text, int port, struct ps_redis_host *ret,
+                     struct ps_fault *fault)
+{
+    struct ps_str name;
+    if (text.len > 0 && text.at[0] == '[') {
+        text = (struct ps_str){text.at + 1, text.len - 1};
+        const char *end = first(text, ']');
+        if (end == NULL)
+            return ps_fault(fault, PS_E_INVALID, "", "an IPv6 address lacks its \"]\"");
+        name = cut(&text, end);
+        if (text.len > 0 && text.at[0] != ':')
+            return ps_fault(fault, PS_E_INVALID, "", "after \"]\" only a port may follow");
+        if (text.len > 0 && !take_number((struct ps_str){text.at + 1, text.len - 1}, 65535, &port))
+            port = 0;
+    } else {
+        const char *colon = first(text, ':');
+        name = cut(&text, colon);
+        if (colon != NULL && !take_number(text, 65535, &port))
+            port = 0;
+    }
+    if (port == 0)
+        return ps_fault(fault, PS_E_INVALID, "", "a port must be a number from 1 to 65535");
+    if (!host_name_ok(name))
+        return ps_fault(fault, PS_E_INVALID, "", "a host is missing or has characters of no host");
+    memcpy(ret->name, name.at, name.len);
+    ret->name[name.len] = '\0';
+    ret->port = (uint16_t)port;
+    return 0;
+}
+
+static int take_hosts(struct ps_str text, bool sentinels, struct ps_redis_url *url,
+                      struct ps_fault *fault)
+{
+    do {
+        if (url->host_count == (sentinels ? PS_REDIS_HOSTS_MAX : 1))
+            return ps_fault(fault, PS_E_INVALID, "", "too many hosts: at most %d",
+                            sentinels ? PS_REDIS_HOSTS_MAX : 1);
+        int err = take_host(cut(&text, first(text, ',')), sentinels ? 26379 : 6379,
+                            &url->hosts[url->host_count++], fault);
+        if (err < 0)
+            return err;
+    } while (text.len > 0);
+    return 0;
+}
+
+static int take_scheme(struct ps_str *rest, bool *ret_sentinels, struct ps_fault *fault)
+{
+    static const char plain[] = "redis://", sentinel[] = "redis+sentinel://", tls[] = "rediss://";
+    if (strncmp(rest->at, tls, sizeof tls - 1) == 0)
+        return ps_fault(fault, PS_E_INVALID, "",
+                        "rediss:// (TLS) is not spoken here: let stunnel speak it, and name "
+                        "stunnel's own port as redis://");
+    *ret_sentinels = strncmp(rest->at, sentinel, sizeof sentinel - 1) == 0;
+    if (!*ret_sentinels && strncmp(rest->at, plain, sizeof plain - 1) != 0)
+        return ps_fault(fault, PS_E_INVALID, "", "must begin with redis:// or redis+sentinel://");
+    size_t len = *ret_sentinels ? sizeof sentinel - 1 : sizeof plain - 1;
+    *rest = (struct ps_str){rest->at + len, rest->len - len};
+    return 0;
+}
+
+int ps_redis_url_parse(const char *text, struct ps_redis_url *ret_url, struct ps_fault *fault)
+{
+    struct ps_str rest = {text, strlen(text)};
+    struct ps_redis_url url = {0};
+    bool sentinels;
+    int err = take_scheme(&rest, &sentinels, fault);
+    if (err < 0)
+        return err;
+
+    struct ps_str path = rest;
+    struct ps_str place = cut(&path, first(rest, '/'));
+    const char *at = place.len > 0 ? memrchr(place.at, '@', place.len) : NULL;
+    if (at != NULL) {
+        struct ps_str password = cut(&place, at);
+        struct ps_str user = cut(&password, first(password, ':'));
+        if (!take_secret(user, url.user) || !take_secret(password, url.password))
+            return ps_fault(fault, PS_E_INVALID, "",
+                            "user and password have at most %d bytes and no bad %%-escape",
+                            PS_REDIS_SECRET_MAX);
+        if (url.user[0] != '\0' && url.password[0] == '\0')
+            return ps_fault(fault, PS_E_INVALID, "", "a user needs a password (user:password@)");
+    }
+    if ((err = take_hosts(place, sentinels, &url, fault)) < 0)
+        return err;
+    if (sentinels) {
+        struct ps_str name = cut(&path, first(path, '/'));
+        if (!ps_name_ok(name.at, name.len))
+            return ps_fault(fault, PS_E_INVALID, "",
+                            "redis+sentinel:// needs the master's name as its path: "
+                            "redis+sentinel://host:26379/mymaster");
+        memcpy(url.master, name.at, name.len);
+    }
+    if (path.len > 0 && !take_number(path, 1 << 20, &url.db))
+        return ps_fault(fault, PS_E_INVALID, "", "the database must be a number");
+    *ret_url = url;
+    return 0;
+}

@@ -1,0 +1,15 @@
+#!lua
+-- Takes, renews or (ttl 0) gives back what one may have at a time.
+--
+-- KEYS   the lease      ARGV  who; ttl in ms
+-- Reply  who has it now (empty: nobody), for how many ms
+local holder = redis.call('GET', KEYS[1])
+if holder and holder ~= ARGV[1] then
+    return {holder, redis.call('PTTL', KEYS[1])}
+end
+if ARGV[2] == '0' then
+    redis.call('DEL', KEYS[1])
+    return {'', 0}
+end
+redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
+return {ARGV[1], tonumber(ARGV[2])}

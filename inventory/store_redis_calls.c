@@ -1,0 +1,288 @@
+/* Calls that look at a sale: one command each, one callback each. A call keeps what its reply
+ * needs; the reply is read with care, for anybody may write to Redis. */
+#include "inventory/store_redis_private.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+struct call *inv_call_new(struct inv_store *store, struct inv_sale *sale, void *ctx,
+                          uint64_t handle)
+{
+    struct call *call = calloc(1, sizeof *call);
+    if (call != NULL) {
+        call->store = (struct redis_store *)store;
+        call->sale = (struct redis_sale *)sale;
+        call->ctx = ctx;
+        call->handle = handle;
+    }
+    return call;
+}
+
+void inv_call_free(struct call *call)
+{
+    free(call->skus);
+    free(call);
+}
+
+int inv_call_submit(struct call *call, enum inv_script script, int key_count,
+                    struct ps_redis_args args, ps_redis_reply_fn *fn)
+{
+    int err =
+        ps_redis_link_eval(call->store->link, &inv_scripts[script], key_count, args, fn, call);
+    if (err < 0) {
+        inv_call_free(call);
+        return err;
+    }
+    call->store->out++;
+    return INV_PENDING;
+}
+
+int inv_call_come(struct call *call, int err, const redisReply *reply)
+{
+    call->store->out--;
+    return inv_redis_judge(call->store, call->sale, err, reply);
+}
+
+int64_t inv_reply_number(const redisReply *reply)
+{
+    if (reply->type == REDIS_REPLY_INTEGER)
+        return reply->integer;
+    return reply->type == REDIS_REPLY_STRING ? strtoll(reply->str, NULL, 10) : 0;
+}
+
+bool inv_reply_is_array(const redisReply *reply, size_t elements)
+{
+    return reply->type == REDIS_REPLY_ARRAY && reply->elements == elements;
+}
+
+/* --- looking at a sale --- */
+
+/* read.lua under the sale's epoch, at one or two keys (`second` 0: one). */
+static int read_sale(struct call *call, int first, int second, const char *what, struct ps_str arg,
+                     ps_redis_reply_fn *fn)
+{
+    struct desk *desk = inv_redis_desk(call->store, call->sale);
+    int err = desk == NULL ? PS_E_NOMEM : 0;
+    if (err == 0 && (ps_redis_link_state(call->store->link) != PS_REDIS_READY || !desk->fits))
+        err = PS_E_CLOSED;
+    if (err < 0) {
+        inv_call_free(call);
+        return err;
+    }
+    const int keys[] = {INV_KEY_CUR, first, second};
+    int key_count = second != 0 ? 3 : 2;
+    char epoch[INV_INT_TEXT];
+    const char *at[7];
+    size_t len[7];
+    for (int i = 0; i < key_count; i++) {
+        at[i] = desk->keys.name[keys[i]];
+        len[i] = desk->keys.len[keys[i]];
+    }
+    at[key_count] = epoch, len[key_count] = inv_print_int(epoch, desk->epoch);
+    at[key_count + 1] = what, len[key_count + 1] = strlen(what);
+    at[key_count + 2] = arg.at, len[key_count + 2] = arg.len;
+    return inv_call_submit(call, INV_SCRIPT_READ, key_count,
+                           (struct ps_redis_args){key_count + 3, at, len}, fn);
+}
+
+static int entry_of(const struct redis_sale *sale, const struct inv_packed *packed,
+                    struct inv_entry *ret)
+{
+    uint32_t sku = inv_redis_sku(sale, packed->sku.at, packed->sku.len);
+    if (sku == UINT32_MAX)
+        return PS_E_CORRUPT;
+    ret->state = packed->state;
+    ret->sku = sku;
+    ret->quantity = packed->quantity;
+    ret->reserved_at_ms = packed->reserved_at_ms;
+    ret->pay_by_ms = packed->reserved_at_ms + packed->ttl_ms;
+    ret->user_len = packed->user.len;
+    ret->key_len = packed->key.len;
+    memcpy(ret->user, packed->user.at, packed->user.len);
+    memcpy(ret->key, packed->key.at, packed->key.len);
+    return 0;
+}
+
+static int read_found(const struct redis_sale *sale, const redisReply *reply, struct inv_entry *ret)
+{
+    struct inv_packed packed;
+    if (reply->type == REDIS_REPLY_NIL)
+        return PS_E_NOT_FOUND;
+    if (reply->type != REDIS_REPLY_STRING || inv_get_packed(reply->str, reply->len, &packed) < 0)
+        return PS_E_CORRUPT;
+    if (packed.state >= INV_STATE_LOWERING)
+        return PS_E_NOT_FOUND;
+    return entry_of(sale, &packed, ret);
+}
+
+static void on_found(int err, const redisReply *reply, void *ctx)
+{
+    struct call *call = ctx;
+    struct inv_entry entry;
+    err = inv_call_come(call, err, reply);
+    if (err == 0)
+        err = read_found(call->sale, reply, &entry);
+    if (call->done.entry != NULL)
+        call->done.entry(call->handle, err, err == 0 ? &entry : NULL, call->ctx);
+    inv_call_free(call);
+}
+
+int inv_redis_store_find(struct inv_store *head, struct inv_sale *sale, const struct ps_uuid *id,
+                         inv_entry_fn *done, void *ctx, uint64_t handle,
+                         struct inv_entry *ret_entry)
+{
+    struct call *call = inv_call_new(head, sale, ctx, handle);
+    (void)ret_entry;
+    if (call == NULL)
+        return PS_E_NOMEM;
+    call->done.entry = done;
+    return read_sale(call, INV_KEY_D, INV_KEY_O, "entry",
+                     (struct ps_str){(const char *)id->byte, sizeof id->byte}, on_found);
+}
+
+/* One field and its value: "sku", "sku/doubt", "sku/held" or "sku/confirmed". */
+static void count_field(const struct redis_sale *sale, const redisReply *name, int64_t value,
+                        struct inv_count *counts)
+{
+    const char *slash = memchr(name->str, '/', name->len);
+    size_t len = slash != NULL ? (size_t)(slash - name->str) : name->len;
+    uint32_t sku = inv_redis_sku(sale, name->str, len);
+    if (sku == UINT32_MAX)
+        return;
+    if (slash == NULL)
+        counts[sku].available = value;
+    else if (strcmp(slash, "/doubt") == 0)
+        counts[sku].in_doubt = value;
+    else if (strcmp(slash, "/held") == 0)
+        counts[sku].held = value;
+    else
+        counts[sku].confirmed = value;
+}
+
+static void on_counts(int err, const redisReply *reply, void *ctx)
+{
+    struct call *call = ctx;
+    const struct redis_sale *sale = call->sale;
+    struct inv_count *counts = calloc(sale->sku_count + 1, sizeof *counts);
+    err = inv_call_come(call, err, reply);
+    if (err == 0 && counts == NULL)
+        err = PS_E_NOMEM;
+    if (err == 0 && reply->type != REDIS_REPLY_ARRAY)
+        err = PS_E_CORRUPT;
+    for (size_t i = 0; err == 0 && i + 1 < reply->elements; i += 2) {
+        if (reply->element[i]->type == REDIS_REPLY_STRING)
+            count_field(sale, reply->element[i], inv_reply_number(reply->element[i + 1]), counts);
+    }
+    if (err == 0)
+        inv_redis_learn_left(call->sale, reply);
+    if (call->done.counts != NULL)
+        call->done.counts(call->handle, err, err == 0 ? counts : NULL, call->ctx);
+    free(counts);
+    inv_call_free(call);
+}
+
+int inv_redis_store_counts(struct inv_store *head, struct inv_sale *sale, inv_counts_fn *done,
+                           void *ctx, uint64_t handle, struct inv_count *ret_counts)
+{
+    struct call *call = inv_call_new(head, sale, ctx, handle);
+    (void)ret_counts;
+    if (call == NULL)
+        return PS_E_NOMEM;
+    call->done.counts = done;
+    return read_sale(call, INV_KEY_C, 0, "all", PS_STR(""), on_counts);
+}
+
+static void on_applied(int err, const redisReply *reply, void *ctx)
+{
+    struct call *call = ctx;
+    struct inv_redis_applied *applied = NULL;
+    size_t count = 0;
+    err = inv_call_come(call, err, reply);
+    if (err == 0 && reply->type != REDIS_REPLY_ARRAY)
+        err = PS_E_CORRUPT;
+    if (err == 0 && (applied = calloc(reply->elements / 2 + 1, sizeof *applied)) == NULL)
+        err = PS_E_NOMEM;
+    for (size_t i = 0; err == 0 && i + 1 < reply->elements; i += 2)
+        applied[count++] =
+            (struct inv_redis_applied){.partition = (uint32_t)inv_reply_number(reply->element[i]),
+                                       .offset = inv_reply_number(reply->element[i + 1])};
+    if (call->done.applied != NULL)
+        call->done.applied(call->handle, err, err == 0 ? applied : NULL, count, call->ctx);
+    free(applied);
+    inv_call_free(call);
+}
+
+int inv_redis_applied(struct inv_store *store, struct inv_sale *sale, inv_redis_applied_fn *done,
+                      void *ctx, uint64_t handle)
+{
+    struct call *call = inv_call_new(store, sale, ctx, handle);
+    if (call == NULL)
+        return PS_E_NOMEM;
+    call->done.applied = done;
+    return read_sale(call, INV_KEY_V, 0, "all", PS_STR(""), on_applied);
+}
+
+/* --- what is in doubt --- */
+
+/* Entries that are no entries are left out: they cannot be acted on. */
+static size_t read_doubts(const struct call *call, const redisReply *fields, int64_t now_ms,
+                          struct inv_redis_doubt *doubts)
+{
+    size_t count = 0;
+    for (size_t i = 0; i + 1 < fields->elements; i += 2) {
+        const redisReply *id = fields->element[i], *value = fields->element[i + 1];
+        struct inv_redis_doubt *doubt = &doubts[count];
+        struct inv_packed packed;
+        if (id->type != REDIS_REPLY_STRING || id->len != sizeof doubt->id.byte ||
+            value->type != REDIS_REPLY_STRING ||
+            inv_get_packed(value->str, value->len, &packed) < 0 ||
+            entry_of(call->sale, &packed, &doubt->entry) < 0)
+            continue;
+        memcpy(doubt->id.byte, id->str, id->len);
+        doubt->owner = packed.owner;
+        doubt->lowering = packed.state == INV_STATE_LOWERING;
+        doubt->age_ms = doubt->lowering ? 0 : now_ms - packed.reserved_at_ms;
+        if (doubt->lowering || doubt->age_ms >= call->number)
+            count++;
+    }
+    return count;
+}
+
+static void on_doubts(int err, const redisReply *reply, void *ctx)
+{
+    struct call *call = ctx;
+    struct inv_redis_doubt *doubts = NULL;
+    size_t count = 0;
+    uint64_t next = 0;
+    err = inv_call_come(call, err, reply);
+    if (err == 0 &&
+        !(inv_reply_is_array(reply, 3) && reply->element[1]->type == REDIS_REPLY_STRING &&
+          reply->element[2]->type == REDIS_REPLY_ARRAY))
+        err = PS_E_CORRUPT;
+    if (err == 0) {
+        doubts = calloc(reply->element[2]->elements / 2 + 1, sizeof *doubts);
+        next = strtoull(reply->element[1]->str, NULL, 10);
+        if (doubts != NULL)
+            count =
+                read_doubts(call, reply->element[2], inv_reply_number(reply->element[0]), doubts);
+        else
+            err = PS_E_NOMEM;
+    }
+    if (call->done.doubt != NULL)
+        call->done.doubt(call->handle, err, err == 0 ? doubts : NULL, count, next, call->ctx);
+    free(doubts);
+    inv_call_free(call);
+}
+
+int inv_redis_doubts(struct inv_store *store, struct inv_sale *sale, uint64_t cursor,
+                     int64_t age_ms, inv_redis_doubt_fn *done, void *ctx, uint64_t handle)
+{
+    char text[INV_INT_TEXT];
+    struct call *call = inv_call_new(store, sale, ctx, handle);
+    if (call == NULL)
+        return PS_E_NOMEM;
+    call->done.doubt = done;
+    call->number = age_ms;
+    int len = snprintf(text, sizeof text, "%llu", (unsigned long long)cursor);
+    return read_sale(call, INV_KEY_D, 0, "page", (struct ps_str){text, (size_t)len}, on_doubts);
+}

@@ -1,0 +1,437 @@
+/* Steps of a sale: what is gathered, when it travels, and what the replies mean. The decisions are
+ * made by lua/reserve.lua.
+ *
+ *   reserve, lower --> batch (one a sale and turn) --\
+ *                                                     >-- one script call --> answers, what is left
+ *   settle, raise, applied --> pages of effects -----/
+ *
+ * A batch travels once, whatever comes of it: a reservation that may have been made is never sent
+ * again. A page of effects travels until Redis has taken it, at most one of a sale at a time, so
+ * that effects keep their order; that is safe because each of them changes nothing when it comes a
+ * second time. When the loop's turn ends, every desk with a batch is sent, with its first page if
+ * that is not already under way; pages without a batch wait for `linger_ms`. */
+#include "inventory/store_redis_private.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define BATCH_MAX   128 /* reservations of one call */
+#define BATCHES_MAX 64  /* of one store, under way or gathering */
+#define PAGE_BYTES  (8 * 1024)
+/* Between tries of effects that cannot be sent now. */
+#define RETRY_MS 50
+
+struct waiter {
+    inv_answer_fn *done;
+    void *ctx;
+    uint64_t handle;
+};
+
+struct batch {
+    struct batch *next; /* free */
+    struct redis_store *store;
+    struct desk *desk;
+    int64_t epoch;
+    bool page; /* carries the desk's first page */
+    size_t count, len;
+    struct waiter waiters[BATCH_MAX];
+    char items[BATCH_MAX * INV_ITEM_MAX];
+};
+
+struct page {
+    struct page *next;
+    size_t len;
+    char bytes[PAGE_BYTES];
+};
+
+static void on_linger(uv_timer_t *timer);
+
+/* --- batches --- */
+
+static struct batch *take_batch(struct desk *desk, struct redis_store *store)
+{
+    struct batch *batch = store->free_batches;
+    if (batch != NULL) {
+        store->free_batches = batch->next;
+    } else if (store->batch_count == BATCHES_MAX || (batch = malloc(sizeof *batch)) == NULL) {
+        return NULL;
+    } else {
+        store->batch_count++;
+    }
+    batch->store = store;
+    batch->desk = desk;
+    batch->epoch = desk->epoch;
+    batch->page = false;
+    batch->count = batch->len = 0;
+    return batch;
+}
+
+static void give_batch(struct batch *batch)
+{
+    batch->next = batch->store->free_batches;
+    batch->store->free_batches = batch;
+}
+
+/* Everybody in it hears `err`, and it is free. */
+static void refuse_batch(struct batch *batch, int err)
+{
+    for (size_t i = 0; i < batch->count; i++) {
+        const struct waiter *waiter = &batch->waiters[i];
+        if (waiter->done != NULL)
+            waiter->done(waiter->handle, err, NULL, waiter->ctx);
+    }
+    give_batch(batch);
+}
+
+/* One of the 41-byte answers. `err` of those that are none. */
+static int read_answer(struct inv_cursor *cursor, struct inv_answer *ret_answer)
+{
+    struct inv_answer answer = {0};
+    unsigned result = inv_get_byte(cursor);
+    answer.left = inv_get_int(cursor);
+    answer.reserved_at_ms = inv_get_int(cursor);
+    answer.pay_by_ms = answer.reserved_at_ms + inv_get_int(cursor);
+    answer.order_id = inv_get_id(cursor);
+    if (result == INV_RESULT_CONFLICT)
+        return PS_E_CONFLICT;
+    if (result > INV_MISMATCH)
+        return PS_E_UNKNOWN;
+    answer.result = (enum inv_result)result;
+    *ret_answer = answer;
+    return 0;
+}
+
+static void answer_batch(struct batch *batch, const redisReply *answers)
+{
+    struct inv_cursor cursor = {answers->str, answers->str + answers->len, false};
+    for (size_t i = 0; i < batch->count; i++) {
+        const struct waiter *waiter = &batch->waiters[i];
+        struct inv_answer answer;
+        int err = read_answer(&cursor, &answer);
+        if (waiter->done != NULL)
+            waiter->done(waiter->handle, err, err == 0 ? &answer : NULL, waiter->ctx);
+    }
+    give_batch(batch);
+}
+
+static void fence_batch(struct batch *batch)
+{
+    static const struct inv_answer fenced = {.result = INV_FENCED};
+    for (size_t i = 0; i < batch->count; i++) {
+        const struct waiter *waiter = &batch->waiters[i];
+        if (waiter->done != NULL)
+            waiter->done(waiter->handle, 0, &fenced, waiter->ctx);
+    }
+    give_batch(batch);
+}
+
+static bool is_step_reply(const struct batch *batch, const redisReply *reply)
+{
+    return reply->type == REDIS_REPLY_ARRAY && reply->elements % 2 == 1 &&
+           reply->element[0]->type == REDIS_REPLY_STRING &&
+           reply->element[0]->len == batch->count * INV_ANSWER_LEN;
+}
+
+static void start_linger(struct redis_store *store, int64_t ms)
+{
+    if (!uv_is_active((uv_handle_t *)&store->linger) && !store->closed)
+        (void)uv_timer_start(&store->linger, on_linger, (uint64_t)ms, 0);
+}
+
+/* The first page is taken, or must be sent again. */
+static void end_page(struct redis_store *store, struct desk *desk, bool taken)
+{
+    desk->page_out = false;
+    if (taken) {
+        struct page *page = desk->first;
+        desk->first = page->next;
+        if (desk->first == NULL)
+            desk->last = NULL;
+        free(page);
+    }
+    if (desk->first == NULL)
+        return;
+    int64_t wait_ms = desk->first->next != NULL ? 0 : store->redis->settings.linger_ms;
+    start_linger(store, taken ? wait_ms : RETRY_MS);
+}
+
+static void on_step(int err, const redisReply *reply, void *ctx)
+{
+    struct batch *batch = ctx;
+    struct redis_store *store = batch->store;
+    struct desk *desk = batch->desk;
+    bool fenced = reply != NULL && reply->type == REDIS_REPLY_STATUS;
+
+    store->out--;
+    err = inv_redis_judge(store, desk->sale, err, reply);
+    if (err == 0 && !is_step_reply(batch, reply))
+        err = PS_E_UNKNOWN;
+    if (fenced)
+        desk->fenced_epoch = batch->epoch;
+    if (batch->page)
+        end_page(store, desk, err == 0);
+    if (err == 0) {
+        for (size_t i = 1; i + 1 < reply->elements; i += 2) {
+            const redisReply *sku = reply->element[i], *left = reply->element[i + 1];
+            if (sku->type == REDIS_REPLY_STRING && left->type == REDIS_REPLY_INTEGER)
+                inv_redis_learn(desk->sale, sku->str, sku->len, left->integer);
+        }
+        answer_batch(batch, reply->element[0]);
+    } else if (fenced) {
+        fence_batch(batch);
+    } else {
+        refuse_batch(batch, err);
+    }
+}
+
+/* Sends the desk's batch and, if none is under way, its first page of effects. */
+static void send_desk(struct redis_store *store, struct desk *desk)
+{
+    struct batch *batch = desk->batch;
+    bool page = desk->first != NULL && !desk->page_out && desk->fits &&
+                desk->fenced_epoch != desk->epoch && (batch == NULL || batch->epoch == desk->epoch);
+    if (batch == NULL && !page)
+        return;
+    if (batch == NULL && (batch = take_batch(desk, store)) == NULL)
+        return; /* too much under way: the page goes later */
+    desk->batch = NULL;
+    batch->page = page;
+
+    char epoch[INV_INT_TEXT];
+    struct inv_keys keys = desk->keys;
+    if (batch->epoch != desk->epoch) /* it has just changed: the script will say FENCED */
+        inv_keys_of(&keys, desk->sale->name, batch->epoch);
+    const char *at[INV_KEYS + 4];
+    size_t len[INV_KEYS + 4];
+    for (size_t i = 0; i < INV_KEYS; i++) {
+        at[i] = keys.name[i];
+        len[i] = keys.len[i];
+    }
+    at[INV_KEYS] = epoch, len[INV_KEYS] = inv_print_int(epoch, batch->epoch);
+    at[INV_KEYS + 1] = (const char *)store->redis->start.byte, len[INV_KEYS + 1] = 16;
+    at[INV_KEYS + 2] = page ? desk->first->bytes : "",
+                  len[INV_KEYS + 2] = page ? desk->first->len : 0;
+    at[INV_KEYS + 3] = batch->items, len[INV_KEYS + 3] = batch->len;
+    struct ps_redis_args args = {INV_KEYS + 4, at, len};
+    int err = ps_redis_link_eval(store->link, &inv_scripts[INV_SCRIPT_RESERVE], INV_KEYS, args,
+                                 on_step, batch);
+    if (err < 0) {
+        refuse_batch(batch, err);
+        return;
+    }
+    desk->page_out = desk->page_out || page;
+    store->out++;
+}
+
+static void send_all(struct redis_store *store, bool effects_alone)
+{
+    for (size_t i = 0; i < store->desk_count; i++) {
+        struct desk *desk = store->desks[i];
+        if (desk == NULL || (desk->batch == NULL && !(effects_alone && desk->first != NULL)))
+            continue;
+        (void)inv_redis_desk(store, desk->sale); /* in step */
+        send_desk(store, desk);
+    }
+    ps_redis_link_flush(store->link);
+}
+
+static void on_turn(uv_idle_t *idle)
+{
+    uv_idle_stop(idle);
+    send_all(idle->data, false);
+}
+
+static void on_linger(uv_timer_t *timer)
+{
+    struct redis_store *store = timer->data;
+    send_all(store, true);
+    for (size_t i = 0; i < store->desk_count; i++) {
+        const struct desk *desk = store->desks[i];
+        if (desk != NULL && desk->first != NULL && !desk->page_out)
+            start_linger(store, RETRY_MS);
+    }
+}
+
+/* --- reserving --- */
+
+/* Where the next item goes, with its waiter noted. NULL: *ret says why (an error, or INV_DONE with
+ * *ret_answer). */
+static struct batch *gather(struct redis_store *store, struct redis_sale *sale, int64_t epoch,
+                            struct waiter waiter, struct inv_answer *ret_answer, int *ret)
+{
+    struct desk *desk = inv_redis_desk(store, sale);
+    *ret = PS_E_NOMEM;
+    if (desk == NULL)
+        return NULL;
+    *ret = PS_E_CLOSED;
+    if (ps_redis_link_state(store->link) != PS_REDIS_READY)
+        return NULL;
+    if (!desk->fits || epoch != desk->epoch) {
+        if (!desk->fits)
+            inv_redis_tell_fenced(store, sale);
+        *ret_answer = (struct inv_answer){.result = INV_FENCED};
+        *ret = INV_DONE;
+        return NULL;
+    }
+    if (!ps_redis_link_open(store->link))
+        return NULL;
+    *ret = PS_E_FULL;
+    if (desk->batch != NULL && (desk->batch->count == BATCH_MAX || desk->batch->epoch != epoch))
+        send_desk(store, desk);
+    if (desk->batch == NULL && (desk->batch = take_batch(desk, store)) == NULL)
+        return NULL;
+    desk->batch->waiters[desk->batch->count++] = waiter;
+    (void)uv_idle_start(&store->turn, on_turn);
+    *ret = INV_PENDING;
+    return desk->batch;
+}
+
+static struct ps_str sku_name(const struct redis_sale *sale, uint32_t sku)
+{
+    return (struct ps_str){sale->skus[sku], strlen(sale->skus[sku])};
+}
+
+int inv_redis_store_reserve(struct inv_store *head, struct inv_sale *sale_head,
+                            const struct inv_reservation *reservation, inv_answer_fn *done,
+                            void *ctx, uint64_t handle, struct inv_answer *ret_answer)
+{
+    struct redis_sale *sale = (struct redis_sale *)sale_head;
+    int result;
+    if (reservation->sku >= sale->sku_count)
+        return PS_E_INVALID;
+    struct batch *batch = gather((struct redis_store *)head, sale, reservation->epoch,
+                                 (struct waiter){done, ctx, handle}, ret_answer, &result);
+    if (batch != NULL) {
+        char *end =
+            inv_put_item(batch->items + batch->len, reservation, sku_name(sale, reservation->sku));
+        batch->len = (size_t)(end - batch->items);
+    }
+    return result;
+}
+
+int inv_redis_store_lower(struct inv_store *head, struct inv_sale *sale_head, int64_t epoch,
+                          const struct ps_uuid *id, uint32_t sku, int64_t units,
+                          inv_answer_fn *done, void *ctx, uint64_t handle,
+                          struct inv_answer *ret_answer)
+{
+    struct redis_sale *sale = (struct redis_sale *)sale_head;
+    int result;
+    if (sku >= sale->sku_count)
+        return PS_E_INVALID;
+    struct batch *batch = gather((struct redis_store *)head, sale, epoch,
+                                 (struct waiter){done, ctx, handle}, ret_answer, &result);
+    if (batch != NULL) {
+        char *end = inv_put_lowering(batch->items + batch->len, id, units, sku_name(sale, sku));
+        batch->len = (size_t)(end - batch->items);
+    }
+    return result;
+}
+
+/* --- effects --- */
+
+/* Room for one more effect at the end of the last page that is not under way; NULL: out of memory,
+ * which is remembered. Who has written calls end_effect. */
+static char *begin_effect(struct redis_store *store, struct redis_sale *sale,
+                          struct desk **ret_desk)
+{
+    struct desk *desk = inv_redis_desk(store, sale);
+    if (desk == NULL) {
+        store->losses++;
+        return NULL;
+    }
+    struct page *last = desk->last;
+    bool closed = last == NULL || PAGE_BYTES - last->len < INV_EFFECT_MAX ||
+                  (desk->page_out && last == desk->first);
+    if (closed) {
+        struct page *page = malloc(sizeof *page);
+        if (page == NULL) {
+            store->losses++;
+            return NULL;
+        }
+        page->next = NULL;
+        page->len = 0;
+        if (last != NULL)
+            last->next = page;
+        else
+            desk->first = page;
+        desk->last = page;
+    }
+    *ret_desk = desk;
+    return desk->last->bytes + desk->last->len;
+}
+
+static void end_effect(struct redis_store *store, struct desk *desk, const char *end)
+{
+    desk->last->len = (size_t)(end - desk->last->bytes);
+    start_linger(store, store->redis->settings.linger_ms);
+}
+
+void inv_redis_store_settle(struct inv_store *head, struct inv_sale *sale, const struct ps_uuid *id,
+                            enum inv_verdict verdict)
+{
+    struct redis_store *store = (struct redis_store *)head;
+    struct desk *desk;
+    char *at = begin_effect(store, (struct redis_sale *)sale, &desk);
+    if (at != NULL) /* else it stays in doubt, and whoever sweeps finds it */
+        end_effect(store, desk, inv_put_verdict(at, id, verdict));
+}
+
+void inv_redis_store_raise(struct inv_store *head, struct inv_sale *sale_head,
+                           const struct ps_uuid *id, uint32_t sku, int64_t units)
+{
+    struct redis_store *store = (struct redis_store *)head;
+    struct redis_sale *sale = (struct redis_sale *)sale_head;
+    struct desk *desk;
+    if (sku >= sale->sku_count)
+        return;
+    char *at = begin_effect(store, sale, &desk);
+    if (at != NULL)
+        end_effect(store, desk, inv_put_raise(at, id, units, sku_name(sale, sku)));
+}
+
+int inv_redis_note_applied(struct inv_store *head, struct inv_sale *sale, uint32_t partition,
+                           int64_t offset)
+{
+    struct redis_store *store = (struct redis_store *)head;
+    struct desk *desk = NULL;
+    char *at = begin_effect(store, (struct redis_sale *)sale, &desk);
+    if (at == NULL)
+        return PS_E_NOMEM;
+    if (desk->losses != store->losses) {
+        desk->losses = store->losses;
+        return PS_E_NOMEM;
+    }
+    end_effect(store, desk, inv_put_applied(at, partition, offset));
+    return 0;
+}
+
+/* --- the end --- */
+
+void inv_redis_step_refuse(struct redis_store *store)
+{
+    for (size_t i = 0; i < store->desk_count; i++) {
+        struct desk *desk = store->desks[i];
+        if (desk == NULL || desk->batch == NULL)
+            continue;
+        struct batch *batch = desk->batch;
+        desk->batch = NULL;
+        refuse_batch(batch, PS_E_CLOSED);
+    }
+}
+
+void inv_redis_step_done(struct redis_store *store)
+{
+    struct batch *next_batch;
+    for (struct batch *batch = store->free_batches; batch != NULL; batch = next_batch) {
+        next_batch = batch->next;
+        free(batch);
+    }
+    for (size_t i = 0; i < store->desk_count; i++) {
+        struct page *next_page;
+        struct page *page = store->desks[i] != NULL ? store->desks[i]->first : NULL;
+        for (; page != NULL; page = next_page) {
+            next_page = page->next;
+            free(page);
+        }
+    }
+}

@@ -1,0 +1,139 @@
+/* Starts and ends real servers, by their pid. */
+#include "tests/unit/check.h"
+
+#include "tests/contract/redis_server.h"
+
+#include <arpa/inet.h>
+#include <ftw.h>
+#include <signal.h>
+#include <spawn.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#define START_TRIES 500 /* of 10 ms */
+
+extern char **environ;
+
+int free_port(void)
+{
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t len = sizeof address;
+    int fd = socket(AF_INET, SOCK_STREAM, 0);
+    assert_true(fd >= 0);
+    assert_int_equal(bind(fd, (struct sockaddr *)&address, len), 0);
+    assert_int_equal(getsockname(fd, (struct sockaddr *)&address, &len), 0);
+    close(fd);
+    return ntohs(address.sin_port);
+}
+
+static void nap(void)
+{
+    const struct timespec time = {.tv_nsec = 10000000};
+    (void)nanosleep(&time, NULL);
+}
+
+static void wait_until_it_answers(struct redis_server *server)
+{
+    for (int tries = 0; tries < START_TRIES; tries++) {
+        const struct timeval patience = {.tv_sec = 20};
+        server->tool = redisConnectWithTimeout("127.0.0.1", server->port, patience);
+        if (server->tool != NULL && server->tool->err == 0) {
+            assert_int_equal(redisSetTimeout(server->tool, patience), REDIS_OK);
+            return;
+        }
+        if (server->tool != NULL)
+            redisFree(server->tool);
+        assert_int_equal(waitpid(server->pid, NULL, WNOHANG), 0); /* it has ended at once */
+        nap();
+    }
+    fail_msg("redis-server does not answer");
+}
+
+void redis_start_again(struct redis_server *server, const char *const *more)
+{
+    char port[8];
+    const char *argv[32] = {
+        "redis-server", "--port",          port,        "--bind", "127.0.0.1",
+        "--dir",        server->directory, "--save",    "",       "--appendonly",
+        "no",           "--logfile",       "server.log"};
+    size_t count = 13;
+    (void)snprintf(port, sizeof port, "%d", server->port);
+    for (; more != NULL && *more != NULL; more++)
+        argv[count++] = *more;
+    assert_int_equal(
+        posix_spawnp(&server->pid, argv[0], NULL, NULL, (char *const *)(uintptr_t)argv, environ),
+        0);
+    wait_until_it_answers(server);
+}
+
+void redis_start(struct redis_server *server, const char *const *more)
+{
+    *server = (struct redis_server){.port = free_port(), .directory = "/tmp/penstock-redis-XXXXXX"};
+    assert_non_null(mkdtemp(server->directory));
+    redis_start_again(server, more);
+}
+
+void redis_end(struct redis_server *server, int signal)
+{
+    if (server->pid == 0)
+        return;
+    redisFree(server->tool);
+    server->tool = NULL;
+    assert_int_equal(kill(server->pid, signal), 0);
+    assert_int_equal(waitpid(server->pid, NULL, 0), server->pid);
+    server->pid = 0;
+}
+
+static int remove_one(const char *path, const struct stat *st, int kind, struct FTW *walk)
+{
+    (void)st, (void)kind, (void)walk;
+    return remove(path);
+}
+
+void redis_remove(struct redis_server *server)
+{
+    redis_end(server, SIGKILL);
+    assert_int_equal(nftw(server->directory, remove_one, 8, FTW_DEPTH | FTW_PHYS), 0);
+}
+
+static redisReply *ask(struct redis_server *server, const char *format, va_list args)
+{
+    redisReply *reply = redisvCommand(server->tool, format, args);
+    assert_non_null(reply);
+    if (reply->type == REDIS_REPLY_ERROR)
+        fail_msg("%s: %s", format, reply->str);
+    return reply;
+}
+
+redisReply *redis_ask(struct redis_server *server, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    redisReply *reply = ask(server, format, args);
+    va_end(args);
+    return reply;
+}
+
+void redis_do(struct redis_server *server, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    freeReplyObject(ask(server, format, args));
+    va_end(args);
+}
+
+long long redis_number(struct redis_server *server, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    redisReply *reply = ask(server, format, args);
+    va_end(args);
+    assert_int_equal(reply->type, REDIS_REPLY_INTEGER);
+    long long number = reply->integer;
+    freeReplyObject(reply);
+    return number;
+}
