@@ -49,7 +49,8 @@ struct ps_redis_link {
     unsigned attempts;           /* to take each address of a name in turn */
     unsigned failures;           /* since the last good reply */
     unsigned strikes;
-    bool suspect; /* commands have failed here: one at a time until one succeeds */
+    bool suspect;  /* commands have failed here: one at a time until one succeeds */
+    bool greeting; /* the reply at hand is the one that made it ready: no proof of more */
     bool checking;
     char identity[PS_REDIS_IDENTITY_MAX + 1];
     char server[SERVER_MAX];
@@ -156,7 +157,9 @@ static void on_reply(const redisReply *reply, void *ctx)
 {
     struct ps_redis_link *link = ctx;
     int err = ps_redis_reply_err(reply);
-    if (link->state != PS_REDIS_READY)
+    bool greeting = link->greeting;
+    link->greeting = false;
+    if (greeting || link->state != PS_REDIS_READY)
         return;
     if (err == 0 || err == PS_E_CORRUPT || err == PS_E_UNKNOWN) { /* it works; the call did not */
         link->suspect = false;
@@ -276,6 +279,7 @@ static void on_greeted(int err, const redisReply *reply, void *ctx)
         return;
     }
     link->state = PS_REDIS_READY;
+    link->greeting = true;
     link->err = 0;
     if (link->settings.check_ms > 0)
         set_timer(link, link->settings.check_ms);
