@@ -22,6 +22,7 @@
  * whole file (measured: 1.3 s for 1 M records). PRAGMA quick_check would read it all once more
  * (0.35 s) and sees hardly more in a table that is only appended to. */
 #include "queue/journal_file.h"
+#include "queue/log_backend.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -55,7 +56,8 @@ struct oq_file {
     int checkpoint_at; /* frames */
 };
 
-struct oq_reader {
+struct file_reader {
+    struct oq_reader reader;
     char path[PATH_MAX];
     sqlite3 *db;
     sqlite3_stmt *select;
@@ -419,40 +421,10 @@ int oq_file_tidy(struct oq_file *file, struct ps_fault *fault)
 
 /* --- Reading beside the writer: a connection of its own, short transactions --- */
 
-int oq_journal_reader_open(const char *path, struct oq_reader **ret_reader, struct ps_fault *fault)
+static int reader_read(struct oq_reader *of, int64_t after, size_t limit, const char *sale,
+                       oq_read_fn *fn, void *ctx, int64_t *ret_last)
 {
-    if (strlen(path) >= PATH_MAX - OQ_FILE_SUFFIX_MAX)
-        return ps_fault(fault, PS_E_INVALID, path, "the path is too long");
-    if (!exists(path, ""))
-        return ps_fault(fault, PS_E_NOT_FOUND, path, "there is no journal");
-    struct oq_reader *reader = calloc(1, sizeof *reader);
-    if (reader == NULL)
-        return ps_fault(fault, PS_E_NOMEM, path, "out of memory");
-    snprintf(reader->path, sizeof reader->path, "%s", path);
-    int err = connect_to(path, NULL, SQLITE_OPEN_READONLY, &reader->db, fault);
-    if (err != 0)
-        goto fail;
-    err = check_identity(reader->db, path, fault);
-    if (err != 0)
-        goto fail;
-    int rc = sqlite3_prepare_v3(reader->db,
-                                "SELECT seq, sale, body FROM records WHERE seq > ?1 ORDER BY seq"
-                                " LIMIT " TEXT(READ_LIMIT),
-                                -1, SQLITE_PREPARE_PERSISTENT, &reader->select, NULL);
-    if (rc != SQLITE_OK) {
-        err = failed(reader->db, rc, path, "opening", fault);
-        goto fail;
-    }
-    *ret_reader = reader;
-    return 0;
-fail:
-    oq_reader_free(reader);
-    return err;
-}
-
-int oq_reader_read(struct oq_reader *reader, int64_t after, size_t limit, const char *sale,
-                   oq_read_fn *fn, void *ctx, int64_t *ret_last)
-{
+    struct file_reader *reader = (struct file_reader *)(void *)of;
     size_t sale_len = sale != NULL ? strlen(sale) : 0;
     int64_t last = after;
     int stop = 0;
@@ -460,9 +432,9 @@ int oq_reader_read(struct oq_reader *reader, int64_t after, size_t limit, const 
     sqlite3_bind_int64(reader->select, 1, after);
     while (limit > 0 && (rc = sqlite3_step(reader->select)) == SQLITE_ROW) {
         int64_t seq = sqlite3_column_int64(reader->select, 0);
-        const void *of = sqlite3_column_text(reader->select, 1);
+        const void *of_sale = sqlite3_column_text(reader->select, 1);
         size_t of_len = (size_t)sqlite3_column_bytes(reader->select, 1);
-        if (sale == NULL || (of_len == sale_len && memcmp(of, sale, sale_len) == 0)) {
+        if (sale == NULL || (of_len == sale_len && memcmp(of_sale, sale, sale_len) == 0)) {
             struct ps_str json = {.at = (const char *)sqlite3_column_text(reader->select, 2)};
             json.len = (size_t)sqlite3_column_bytes(reader->select, 2);
             stop = fn(seq, json, ctx);
@@ -483,11 +455,61 @@ int oq_reader_read(struct oq_reader *reader, int64_t after, size_t limit, const 
     return err;
 }
 
-void oq_reader_free(struct oq_reader *reader)
+static void reader_free(struct oq_reader *of)
 {
-    if (reader == NULL)
-        return;
+    struct file_reader *reader = (struct file_reader *)(void *)of;
     sqlite3_finalize(reader->select);
     sqlite3_close(reader->db);
     free(reader);
+}
+
+static const struct oq_reader_ops reader_ops = {.read = reader_read, .free = reader_free};
+
+int oq_journal_reader_open(const char *path, struct oq_reader **ret_reader, struct ps_fault *fault)
+{
+    if (strlen(path) >= PATH_MAX - OQ_FILE_SUFFIX_MAX)
+        return ps_fault(fault, PS_E_INVALID, path, "the path is too long");
+    if (!exists(path, ""))
+        return ps_fault(fault, PS_E_NOT_FOUND, path, "there is no journal");
+    struct file_reader *reader = calloc(1, sizeof *reader);
+    if (reader == NULL)
+        return ps_fault(fault, PS_E_NOMEM, path, "out of memory");
+    reader->reader.ops = &reader_ops;
+    snprintf(reader->path, sizeof reader->path, "%s", path);
+    int err = connect_to(path, NULL, SQLITE_OPEN_READONLY, &reader->db, fault);
+    if (err != 0)
+        goto fail;
+    err = check_identity(reader->db, path, fault);
+    if (err != 0)
+        goto fail;
+    int rc = sqlite3_prepare_v3(reader->db,
+                                "SELECT seq, sale, body FROM records WHERE seq > ?1 ORDER BY seq"
+                                " LIMIT " TEXT(READ_LIMIT),
+                                -1, SQLITE_PREPARE_PERSISTENT, &reader->select, NULL);
+    if (rc != SQLITE_OK) {
+        err = failed(reader->db, rc, path, "opening", fault);
+        goto fail;
+    }
+    *ret_reader = &reader->reader;
+    return 0;
+fail:
+    reader_free(&reader->reader);
+    return err;
+}
+
+int oq_journal_reader_end(struct oq_reader *of, int64_t *ret_seq)
+{
+    struct file_reader *reader = (struct file_reader *)(void *)of;
+    sqlite3_stmt *select;
+    int64_t end = 0;
+    int rc = sqlite3_prepare_v2(reader->db, "SELECT max(seq) FROM records", -1, &select, NULL);
+    if (rc == SQLITE_OK) {
+        if (sqlite3_step(select) == SQLITE_ROW)
+            end = sqlite3_column_int64(select, 0);
+        rc = sqlite3_finalize(select);
+    }
+    if (rc != SQLITE_OK)
+        return failed(reader->db, rc, reader->path, "reading", NULL);
+    *ret_seq = end;
+    return 0;
 }

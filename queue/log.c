@@ -4,7 +4,20 @@
 
 int oq_log_append(struct oq_log *log, const struct oq_event *event, const struct oq_ticket *ticket)
 {
-    return log->ops->append(log, event, ticket);
+    return log->ops->append(log, OQ_BY_KEY, event, ticket);
+}
+
+int oq_log_append_to(struct oq_log *log, uint32_t partition, const struct oq_event *event,
+                     const struct oq_ticket *ticket)
+{
+    if (partition >= oq_log_partitions(log))
+        return PS_E_INVALID;
+    return log->ops->append(log, partition, event, ticket);
+}
+
+uint32_t oq_log_partitions(const struct oq_log *log)
+{
+    return log->ops->partitions(log);
 }
 
 unsigned oq_log_backlog_percent(const struct oq_log *log)
@@ -41,4 +54,16 @@ void oq_log_free(struct oq_log *log)
 int oq_log_reader_new(struct oq_log *log, struct oq_reader **ret_reader)
 {
     return log->ops->reader_new(log, ret_reader);
+}
+
+int oq_reader_read(struct oq_reader *reader, int64_t after, size_t limit, const char *sale,
+                   oq_read_fn *fn, void *ctx, int64_t *ret_last)
+{
+    return reader->ops->read(reader, after, limit, sale, fn, ctx, ret_last);
+}
+
+void oq_reader_free(struct oq_reader *reader)
+{
+    if (reader != NULL)
+        reader->ops->free(reader);
 }

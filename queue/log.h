@@ -1,4 +1,5 @@
-/* The order log: one interface, a written contract, several backends (the SQLite journal now).
+/* The order log: one interface, a written contract, three backends: the SQLite journal, Kafka, and
+ * Kafka with a spill file beside it.
  *
  * Contract (tests/contract/log_test.c and log_faults_test.c run it on every backend):
  *  - append takes a copy and returns at once; from any thread, no lock, no wait. 0: its outcome is
@@ -6,14 +7,17 @@
  *    comes (PS_E_FULL: the queue is full, shed; PS_E_CLOSED: the log is away or closed;
  *    PS_E_INVALID: not a valid event).
  *  - LANDED: the record is durable, and on_record has been called for it before. REFUSED: it is
- *    surely not in the log and never will be. UNKNOWN: it may be there or appear later; it is
- *    closed by a record: the log itself writes released{rejected} for each such accepted (or
- *    lowering) record as the first records after it works again, and the fold then decides.
- *    on_outcome(UNKNOWN) comes at once; what became of the order is seen by on_record.
- *  - on_record sees every record of the log exactly once a run and in order, those read back at
- *    start first, and only when they are durable; `seq` rises strictly. on_batch follows after each
- *    group of them.
- *  - records appended by one thread land in the order of the calls, unless refused.
+ *    surely not in the log and never will be. UNKNOWN: it may be there or appear later. SPILLED: it
+ *    waits durably on this machine alone and goes to the log later.
+ *  - what is UNKNOWN or SPILLED is closed by a record, without anybody's doing; what became of it
+ *    is seen by on_record. The journal writes released{rejected} for each accepted (or lowering)
+ *    record of unknown outcome; Kafka sends the same record again, or released{rejected} when its
+ *    epoch is over. The log is away until these records have landed; the fold then decides.
+ *  - on_record sees every record of the log exactly once a run, within a partition in order, those
+ *    read back at start first, and only when they are durable; `seq` rises strictly within a
+ *    partition and is at least 1. on_batch follows after each group of them.
+ *  - records of one partition appended by one thread land in the order of the calls, unless one was
+ *    refused, unknown or spilled.
  *  - a log that is away says so (oq_log_available, on_state), tries by itself, and goes on without
  *    a restart. */
 #ifndef OQ_LOG_H
@@ -25,7 +29,7 @@
 struct oq_log;
 struct oq_reader;
 
-enum oq_outcome { OQ_LANDED, OQ_REFUSED, OQ_UNKNOWN };
+enum oq_outcome { OQ_LANDED, OQ_REFUSED, OQ_UNKNOWN, OQ_SPILLED };
 
 /* Who waits for an outcome: opaque to the log. */
 struct oq_ticket {
@@ -34,9 +38,9 @@ struct oq_ticket {
     uint64_t handle;
 };
 
-/* All on the log's thread (during the read-back at start: on the opening thread). They must not
- * block; they may append. Events are borrowed for the call. `seq` of an outcome that is not LANDED
- * is 0. */
+/* All on the log's thread (during the journal's read-back at start: on the opening thread). They
+ * must not block; they may append. Events are borrowed for the call. `seq` of an outcome that is
+ * not LANDED is 0. */
 struct oq_log_callbacks {
     void (*on_record)(uint32_t partition, int64_t seq, const struct oq_event *event, void *ctx);
     void (*on_outcome)(const struct oq_ticket *ticket, const struct oq_event *event,
@@ -45,19 +49,32 @@ struct oq_log_callbacks {
     /* When it changes, or the kind of error that keeps the log away does; a log opens available.
      * `why` is a sentence for people, "" when available. May be NULL. */
     void (*on_state)(bool available, const char *why, void *ctx);
+    /* Something that people should know although the log works: a record that is no event, a
+     * setting of the topic that is risky. A sentence; may come often. May be NULL. */
+    void (*on_notice)(const char *text, void *ctx);
     void *ctx;
 };
 
 struct oq_log_stats {
-    uint64_t appended, landed, refused, unknown; /* records; appended ones may still wait */
+    uint64_t appended, landed, refused, unknown, spilled; /* records; appended ones may wait */
+    /* The journal's transactions. Kafka: groups of own records that were read back, from handing
+     * over the oldest; failures: records that were not acknowledged. */
     uint64_t commits, commit_failures;
     int64_t commit_ns_total, commit_ns_last;
     uint64_t backlog; /* records waiting now */
     uint64_t backlog_max;
 };
 
+/* Into the partition that the record's key says. In a log of several partitions a sale's fence must
+ * have been read back from partition 0 before records of the sale are appended: it says over how
+ * many partitions the sale's keys are spread, for ever. */
 int oq_log_append(struct oq_log *log, const struct oq_event *event,
                   const struct oq_ticket *ticket) PS_MUST_CHECK;
+/* Into this partition: for fences, which belong into each. PS_E_INVALID: there is no such one. */
+int oq_log_append_to(struct oq_log *log, uint32_t partition, const struct oq_event *event,
+                     const struct oq_ticket *ticket) PS_MUST_CHECK;
+/* How many there are now: at least 1. They never become fewer. Relaxed, any thread. */
+uint32_t oq_log_partitions(const struct oq_log *log);
 /* How full the input queue is, 0..100 percent. Relaxed, any thread. */
 unsigned oq_log_backlog_percent(const struct oq_log *log);
 /* Does it take records now? Relaxed, any thread. */
@@ -69,20 +86,43 @@ void oq_log_stats(const struct oq_log *log, struct oq_log_stats *ret_stats);
  * away. Any thread. PS_E_FULL, PS_E_CLOSED: it will not run. */
 int oq_log_call(struct oq_log *log, void (*fn)(void *arg), void *arg) PS_MUST_CHECK;
 /* Takes nothing more, finishes what was taken, ends the thread. What is not finished after
- * `timeout_ms` is REFUSED. PS_E_TIMEOUT: a write to the disk hangs; the log must be left alone
+ * `timeout_ms` is REFUSED, or UNKNOWN if it may have been sent. PS_E_TIMEOUT: a write to the disk
+ * hangs; the log must be left alone
  * (oq_log_free then does nothing) and the process should end. Not from a callback. */
 int oq_log_close(struct oq_log *log, int64_t timeout_ms) PS_MUST_CHECK;
 void oq_log_free(struct oq_log *log); /* closed before; NULL is allowed */
 
-/* --- Reading by sequence, from any thread, beside the running log (one reader, one thread at a
- * time; it blocks on the disk). --- */
+/* --- Reading by place, from any thread, beside the running log (one reader, one thread at a time;
+ * it blocks on the disk or on Kafka). ---
+ *
+ * A place is one number for partition and seq. Places rise partition by partition, not by time:
+ * partitions have no common order, and an order made up by one gateway would be worth nothing to
+ * the next one, nor to the same one after a restart; this one is the same everywhere and for ever.
+ * In partition 0, which is all that a journal has, the place is the seq. So whoever reads a log
+ * once gets all of it, each partition in its order; whoever follows a log of several partitions
+ * keeps a place for each of them and reads one at a time (oq_place(partition, last seq), stopping
+ * before the first record of the next partition). */
+#define OQ_PLACE_SEQ_BITS 43 /* with 10 bits of partition: whole numbers that JSON keeps exact */
+static inline int64_t oq_place(uint32_t partition, int64_t seq)
+{
+    return (int64_t)partition << OQ_PLACE_SEQ_BITS | seq;
+}
+static inline uint32_t oq_place_partition(int64_t place)
+{
+    return (uint32_t)(place >> OQ_PLACE_SEQ_BITS);
+}
+static inline int64_t oq_place_seq(int64_t place)
+{
+    return place & ((INT64_C(1) << OQ_PLACE_SEQ_BITS) - 1);
+}
+
 int oq_log_reader_new(struct oq_log *log, struct oq_reader **ret_reader) PS_MUST_CHECK;
-/* Gives up to `limit` (1..1,000) records with seq > after, of one sale (NULL = all), to `fn` as
+/* Gives up to `limit` (1..1,000) records with place > after, of one sale (NULL = all), to `fn` as
  * encoded JSON; looks at no more than 1,000 records a call. fn returns 0 to go on; positive to stop
- * before this record; a negative value is returned. *ret_last = the last seq looked at: the `after`
- * of the next call; the end of the log is reached when it is the same as `after` although fn did
- * not stop. PS_E_IO, PS_E_CORRUPT, PS_E_BUSY. */
-typedef int oq_read_fn(int64_t seq, struct ps_str json, void *ctx);
+ * before this record; a negative value is returned. *ret_last = the last place looked at: the
+ * `after` of the next call; the end of the log is reached when it is the same as `after` although
+ * fn did not stop. PS_E_IO, PS_E_CORRUPT, PS_E_BUSY; of Kafka also PS_E_TIMEOUT. */
+typedef int oq_read_fn(int64_t place, struct ps_str json, void *ctx);
 int oq_reader_read(struct oq_reader *reader, int64_t after, size_t limit, const char *sale,
                    oq_read_fn *fn, void *ctx, int64_t *ret_last) PS_MUST_CHECK;
 void oq_reader_free(struct oq_reader *reader); /* NULL is allowed */

@@ -5,8 +5,13 @@
 
 #include "queue/log.h"
 
+/* In place of a partition: the one that the record's key says. */
+#define OQ_BY_KEY UINT32_MAX
+
 struct oq_log_ops {
-    int (*append)(struct oq_log *log, const struct oq_event *event, const struct oq_ticket *ticket);
+    int (*append)(struct oq_log *log, uint32_t partition, const struct oq_event *event,
+                  const struct oq_ticket *ticket);
+    uint32_t (*partitions)(const struct oq_log *log);
     unsigned (*backlog_percent)(const struct oq_log *log);
     bool (*available)(const struct oq_log *log);
     void (*stats)(const struct oq_log *log, struct oq_log_stats *ret_stats);
@@ -18,6 +23,17 @@ struct oq_log_ops {
 
 struct oq_log {
     const struct oq_log_ops *ops;
+};
+
+/* A backend's reader begins with struct oq_reader. */
+struct oq_reader_ops {
+    int (*read)(struct oq_reader *reader, int64_t after, size_t limit, const char *sale,
+                oq_read_fn *fn, void *ctx, int64_t *ret_last);
+    void (*free)(struct oq_reader *reader);
+};
+
+struct oq_reader {
+    const struct oq_reader_ops *ops;
 };
 
 #endif

@@ -369,13 +369,20 @@ static struct journal *of(struct oq_log *log)
     return (struct journal *)(void *)log;
 }
 
-static int journal_append(struct oq_log *log, const struct oq_event *event,
+/* There is but one partition. */
+static int journal_append(struct oq_log *log, uint32_t partition, const struct oq_event *event,
                           const struct oq_ticket *ticket)
 {
     struct journal *journal = of(log);
     if (!is_available(journal))
         return PS_E_CLOSED;
-    return oq_record_queue_put(journal->queue, event, ticket);
+    return oq_record_queue_put(journal->queue, partition, NULL, event, ticket);
+}
+
+static uint32_t journal_partitions(const struct oq_log *log)
+{
+    (void)log;
+    return 1;
 }
 
 static unsigned journal_backlog_percent(const struct oq_log *log)
@@ -465,6 +472,7 @@ static int journal_reader_new(struct oq_log *log, struct oq_reader **ret_reader)
 
 static const struct oq_log_ops journal_ops = {
     .append = journal_append,
+    .partitions = journal_partitions,
     .backlog_percent = journal_backlog_percent,
     .available = journal_available,
     .stats = journal_stats,

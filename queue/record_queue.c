@@ -9,7 +9,8 @@
  *   - No wake is lost: the consumer goes to sleep by the exchange 0 -> SLEEPING, so only when no
  *     claim is open; every later put sees SLEEPING in its own addition, and rings after it has
  *     published. Only the put that clears the flag writes the eventfd, so a sleeping consumer costs
- *     its waker one system call, and a busy one costs nobody any.
+ *     its waker one system call, and a busy one costs nobody any. Who rings the bell from outside
+ *     ends a wait early, which is allowed.
  *   - A claim that is not yet published keeps the consumer awake for the few microseconds of an
  *     encoding: it yields meanwhile, so that a producer on the same core can finish.
  * A record that turns out invalid has its place already: it is published empty and passed over. */
@@ -20,6 +21,7 @@
 #include <sched.h>
 #include <stdatomic.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
@@ -43,6 +45,16 @@ static void keep(struct ps_buf *buf, struct ps_str *text)
     text->at = copy;
 }
 
+/* All that point into a record's text. */
+#define EVENT_STRINGS 9
+static void strings_of(struct oq_event *event, struct ps_str *ret_strings[EVENT_STRINGS])
+{
+    struct ps_str *strings[EVENT_STRINGS] = {&event->adjust_key, &event->sale, &event->sku,
+                                             &event->user,       &event->key,  &event->traceparent,
+                                             &event->by,         &event->note, &event->gateway};
+    memcpy(ret_strings, strings, sizeof strings);
+}
+
 int oq_record_fill(struct oq_record *record, const struct oq_event *event)
 {
     struct ps_buf buf;
@@ -52,16 +64,26 @@ int oq_record_fill(struct oq_record *record, const struct oq_event *event)
         return err;
     struct ps_str json = {record->text, buf.len};
     record->event = *event;
-    struct oq_event *copy = &record->event;
-    struct ps_str *strings[] = {&copy->adjust_key, &copy->sale, &copy->sku,
-                                &copy->user,       &copy->key,  &copy->traceparent,
-                                &copy->by,         &copy->note, &copy->gateway};
-    for (size_t i = 0; i < PS_ARRAY_LEN(strings); i++)
+    struct ps_str *strings[EVENT_STRINGS];
+    strings_of(&record->event, strings);
+    for (size_t i = 0; i < EVENT_STRINGS; i++)
         keep(&buf, strings[i]);
     if (buf.overflow) /* a string of a member that this type does not have, and too long */
         return PS_E_INVALID;
     record->json = json;
+    record->text_len = buf.len;
     return 0;
+}
+
+void oq_record_copy(struct oq_record *record, const struct oq_record *from)
+{
+    struct ps_str *strings[EVENT_STRINGS];
+    memcpy(record, from, offsetof(struct oq_record, text) + from->text_len);
+    record->json.at = record->text;
+    strings_of(&record->event, strings);
+    for (size_t i = 0; i < EVENT_STRINGS; i++)
+        if (strings[i]->len > 0)
+            strings[i]->at = record->text + (strings[i]->at - from->text);
 }
 
 int oq_record_queue_new(size_t capacity, struct oq_record_queue **ret_queue)
@@ -122,8 +144,8 @@ static int claim(struct oq_record_queue *queue, struct oq_record **ret_record, u
     return 0;
 }
 
-int oq_record_queue_put(struct oq_record_queue *queue, const struct oq_event *event,
-                        const struct oq_ticket *ticket)
+int oq_record_queue_put(struct oq_record_queue *queue, uint32_t partition, const struct ps_uuid *id,
+                        const struct oq_event *event, const struct oq_ticket *ticket)
 {
     struct oq_record *record;
     uint64_t seen;
@@ -131,6 +153,10 @@ int oq_record_queue_put(struct oq_record_queue *queue, const struct oq_event *ev
     if (err != 0)
         return err;
     record->call = NULL;
+    record->partition = partition;
+    record->has_id = id != NULL;
+    if (id != NULL)
+        record->id = *id;
     record->ticket = *ticket;
     err = oq_record_fill(record, event);
     if (err != 0)
@@ -198,11 +224,21 @@ void oq_record_queue_wait(struct oq_record_queue *queue, int timeout_ms)
         sched_yield();
         return;
     }
+    oq_record_queue_rest(queue, timeout_ms);
+    atomic_fetch_and_explicit(&queue->state, ~SLEEPING, memory_order_acq_rel);
+}
+
+void oq_record_queue_rest(struct oq_record_queue *queue, int timeout_ms)
+{
     struct pollfd bell = {.fd = queue->bell, .events = POLLIN};
     eventfd_t rung;
     if (poll(&bell, 1, timeout_ms) > 0)
         (void)eventfd_read(queue->bell, &rung);
-    atomic_fetch_and_explicit(&queue->state, ~SLEEPING, memory_order_acq_rel);
+}
+
+int oq_record_queue_bell(const struct oq_record_queue *queue)
+{
+    return queue->bell;
 }
 
 bool oq_record_queue_ended(const struct oq_record_queue *queue)

@@ -13,18 +13,24 @@
      OQ_NOTE_MAX + OQ_GATEWAY_MAX)
 
 /* A record in memory of its own: `json` and the strings of `event` point into `text`. Not to be
- * copied as a struct. */
+ * copied as a struct (oq_record_copy). */
 struct oq_record {
     void (*call)(void *arg); /* not NULL: a call, no record */
     void *arg;
+    uint32_t partition; /* as appended */
+    bool has_id;
+    struct ps_uuid id; /* by which the log has known the record before, if it has */
     struct oq_ticket ticket;
     struct oq_event event;
     struct ps_str json; /* .len == 0: nothing, to be passed over */
+    size_t text_len;
     char text[OQ_EVENT_TEXT_MAX + OQ_EVENT_STRINGS_MAX];
 };
 
 /* Copies and encodes `event`. PS_E_INVALID: it is not a valid one. */
 int oq_record_fill(struct oq_record *record, const struct oq_event *event) PS_MUST_CHECK;
+/* `record` is none yet. */
+void oq_record_copy(struct oq_record *record, const struct oq_record *from);
 
 struct oq_record_queue;
 
@@ -33,8 +39,9 @@ int oq_record_queue_new(size_t capacity, struct oq_record_queue **ret_queue) PS_
 void oq_record_queue_free(struct oq_record_queue *queue); /* NULL is allowed */
 
 /* --- Any thread, no lock, no wait. PS_E_FULL, PS_E_CLOSED: nothing was queued. --- */
-int oq_record_queue_put(struct oq_record_queue *queue, const struct oq_event *event,
-                        const struct oq_ticket *ticket) PS_MUST_CHECK; /* and PS_E_INVALID */
+/* `id` may be NULL. Also PS_E_INVALID. */
+int oq_record_queue_put(struct oq_record_queue *queue, uint32_t partition, const struct ps_uuid *id,
+                        const struct oq_event *event, const struct oq_ticket *ticket) PS_MUST_CHECK;
 int oq_record_queue_call(struct oq_record_queue *queue, void (*call)(void *arg),
                          void *arg) PS_MUST_CHECK;
 /* From now on every put is refused. What was taken before is still handed out. */
@@ -51,6 +58,11 @@ void oq_record_queue_release(struct oq_record_queue *queue);
 /* Sleeps until there may be something to take, or the queue was closed, or for `timeout_ms`
  * (negative = for ever). May return early. */
 void oq_record_queue_wait(struct oq_record_queue *queue, int timeout_ms);
+/* The same, but only a ring or the time ends it: for one that cannot take more now. */
+void oq_record_queue_rest(struct oq_record_queue *queue, int timeout_ms);
+/* An eventfd. Whoever else has news for the thread (a library, for one) adds 1 to it, which ends
+ * its wait or rest, or the next one. */
+int oq_record_queue_bell(const struct oq_record_queue *queue);
 /* Closed, and nothing is left nor can come. */
 bool oq_record_queue_ended(const struct oq_record_queue *queue);
 

@@ -2,7 +2,9 @@
 #include "tests/contract/log_fixture.h"
 
 #include "queue/log_journal.h"
+#include "queue/log_kafka.h"
 #include "tests/contract/faulty_vfs.h"
+#include "tests/contract/kafka_broker.h"
 
 #include <sqlite3.h>
 #include <stdio.h>
@@ -76,6 +78,15 @@ int log_append_order(uint32_t number)
     return log_append(&event, number);
 }
 
+void log_refuse_order(uint32_t number)
+{
+    struct log_hold hold;
+    log_hold(&hold, log_); /* it must not notice before it has taken the order */
+    assert_ok(log_append_order(number));
+    log_backend->refuse();
+    log_let_go(&hold);
+}
+
 enum oq_outcome log_outcome_of(uint64_t handle)
 {
     const struct seen_outcome *outcome;
@@ -91,7 +102,17 @@ void log_pass(void)
     log_let_go(&hold);
 }
 
-/* --- backends --- */
+/* --- the journal --- */
+
+static bool journal_start(void)
+{
+    faulty_vfs_register();
+    return true;
+}
+
+static void journal_stop(void)
+{
+}
 
 static int journal_open(const char *in, const struct oq_log_callbacks *callbacks,
                         struct oq_log **ret_log)
@@ -140,17 +161,85 @@ static void journal_heal(void)
     faulty_vfs_heal();
 }
 
+/* --- Kafka: a topic of one partition a test, on one broker behind a proxy --- */
+
+static struct kafka_broker broker;
+
+static bool kafka_begin(void)
+{
+    if (!kafka_wanted())
+        return false;
+    kafka_start(&broker);
+    return true;
+}
+
+static void kafka_end(void)
+{
+    kafka_stop(&broker);
+}
+
+static int kafka_open(const char *in, const struct oq_log_callbacks *callbacks,
+                      struct oq_log **ret_log)
+{
+    const struct oq_kafka_settings settings = {.brokers = broker.proxied,
+                                               .topic = strrchr(in, '/') + 1,
+                                               .gateway = "gw-1",
+                                               .partitions_min = 1,
+                                               .retention_min_ms = 1000,
+                                               .queue_capacity = CAPACITY,
+                                               .in_flight_max = BATCH,
+                                               .delivery_timeout_ms = 1000,
+                                               .behind_ms = 2000,
+                                               .look_ms = 100,
+                                               .check_ms = 3600000,
+                                               .open_wait_ms = PATIENCE,
+                                               .clock = &ps_clock_system};
+    struct ps_fault fault = {0};
+    kafka_topic(&broker, settings.topic, 1, NULL);
+    int err = oq_kafka_open(&settings, callbacks, ret_log, &fault);
+    if (err != 0)
+        fprintf(stderr, "%s: %s\n", fault.path, fault.text);
+    return err;
+}
+
+static void kafka_refuse(void)
+{
+    kafka_network(&broker, KAFKA_NETWORK_CUT);
+}
+
+/* Requests leave and never arrive. */
+static void kafka_lose_one(void)
+{
+    kafka_network(&broker, KAFKA_NETWORK_NO_REQUESTS);
+}
+
+/* Requests arrive, and their answers do not; nor is anything read. */
+static void kafka_hide_one(void)
+{
+    kafka_network(&broker, KAFKA_NETWORK_NO_ANSWERS);
+}
+
+static void kafka_heal(void)
+{
+    kafka_network(&broker, KAFKA_NETWORK_WELL);
+}
+
 static const struct log_backend backends[] = {
-    {"journal", journal_open, journal_refuse, journal_lose_one, journal_hide_one, journal_heal},
+    {"journal", journal_start, journal_stop, journal_open, journal_refuse, journal_lose_one,
+     journal_hide_one, journal_heal, false},
+    {"kafka", kafka_begin, kafka_end, kafka_open, kafka_refuse, kafka_lose_one, kafka_hide_one,
+     kafka_heal, true},
 };
 
 int log_run_on_every_backend(int (*run)(const char *name))
 {
-    faulty_vfs_register();
     int failed = 0;
     for (size_t i = 0; i < PS_ARRAY_LEN(backends); i++) {
         log_backend = &backends[i];
+        if (!log_backend->start())
+            continue;
         failed += run(log_backend->name);
+        log_backend->stop();
     }
     return failed;
 }

@@ -15,11 +15,14 @@
 
 struct log_backend {
     const char *name;
+    bool (*start)(void); /* of the servers that it needs; false: leave it out */
+    void (*stop)(void);
     int (*open)(const char *dir, const struct oq_log_callbacks *callbacks, struct oq_log **ret_log);
     void (*refuse)(void);   /* from now on nothing can be appended, and that is certain */
     void (*lose_one)(void); /* the next batch: outcome unknown; it is not there */
     void (*hide_one)(void); /* the next batch: outcome unknown; it is there after the heal */
     void (*heal)(void);
+    bool sends_again; /* what is unknown; else it is closed by released{rejected} */
 };
 
 extern const struct log_backend *log_backend; /* of this run */
@@ -39,6 +42,8 @@ void log_restart(void); /* stops, forgets what was seen, and starts again */
 
 int log_append(const struct oq_event *event, uint64_t handle);
 int log_append_order(uint32_t number);
+/* An order that is taken, and refused because nothing can be appended from now on. */
+void log_refuse_order(uint32_t number);
 /* The one outcome with this handle. */
 enum oq_outcome log_outcome_of(uint64_t handle);
 /* Lets the log's thread pass once: what was appended before is done. */

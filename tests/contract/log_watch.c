@@ -22,12 +22,12 @@ static void *grow(void *list, size_t count, size_t *cap, size_t size)
 static void on_record(uint32_t partition, int64_t seq, const struct oq_event *event, void *ctx)
 {
     struct log_watch *watch = ctx;
-    (void)partition;
     pthread_mutex_lock(&watch->lock);
     watch->record =
         grow(watch->record, watch->record_count, &watch->record_cap, sizeof *watch->record);
     struct seen_record *record = &watch->record[watch->record_count++];
-    *record = (struct seen_record){.seq = seq,
+    *record = (struct seen_record){.partition = partition,
+                                   .seq = seq,
                                    .batch = watch->batches,
                                    .type = event->type,
                                    .reason = event->reason,
@@ -75,6 +75,16 @@ static void on_state(bool available, const char *why, void *ctx)
     pthread_mutex_unlock(&watch->lock);
 }
 
+static void on_notice(const char *text, void *ctx)
+{
+    struct log_watch *watch = ctx;
+    pthread_mutex_lock(&watch->lock);
+    watch->notices++;
+    strncpy(watch->notice, text, sizeof watch->notice - 1);
+    pthread_cond_broadcast(&watch->news);
+    pthread_mutex_unlock(&watch->lock);
+}
+
 void log_watch_init(struct log_watch *watch)
 {
     *watch = (struct log_watch){.available = true};
@@ -92,7 +102,12 @@ void log_watch_done(struct log_watch *watch)
 
 struct oq_log_callbacks log_watch_callbacks(struct log_watch *watch)
 {
-    return (struct oq_log_callbacks){on_record, on_outcome, on_batch, on_state, watch};
+    return (struct oq_log_callbacks){.on_record = on_record,
+                                     .on_outcome = on_outcome,
+                                     .on_batch = on_batch,
+                                     .on_state = on_state,
+                                     .on_notice = on_notice,
+                                     .ctx = watch};
 }
 
 static struct timespec patience(void)
@@ -103,15 +118,31 @@ static struct timespec patience(void)
     return until;
 }
 
-void log_watch_wait_outcomes(struct log_watch *watch, size_t count)
+/* `seen` is guarded by the watch's lock. */
+static void wait_count(struct log_watch *watch, const size_t *seen, size_t count)
 {
     struct timespec until = patience();
     pthread_mutex_lock(&watch->lock);
     int late = 0;
-    while (watch->outcome_count < count && late == 0)
+    while (*seen < count && late == 0)
         late = pthread_cond_timedwait(&watch->news, &watch->lock, &until);
     pthread_mutex_unlock(&watch->lock);
     assert_int_equal(late, 0);
+}
+
+void log_watch_wait_outcomes(struct log_watch *watch, size_t count)
+{
+    wait_count(watch, &watch->outcome_count, count);
+}
+
+void log_watch_wait_records(struct log_watch *watch, size_t count)
+{
+    wait_count(watch, &watch->record_count, count);
+}
+
+void log_watch_wait_notices(struct log_watch *watch, size_t count)
+{
+    wait_count(watch, &watch->notices, count);
 }
 
 enum wanted { ANY_STATE, AWAY, AVAILABLE };

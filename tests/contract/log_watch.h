@@ -8,6 +8,7 @@
 #include <pthread.h>
 
 struct seen_record {
+    uint32_t partition;
     int64_t seq;
     uint32_t batch; /* groups that had ended before it */
     enum oq_type type;
@@ -34,7 +35,9 @@ struct log_watch {
     uint32_t batches;
     size_t changes; /* of state */
     bool available;
-    char why[600];
+    char why[700];
+    size_t notices;
+    char notice[700]; /* the last one */
 };
 
 void log_watch_init(struct log_watch *watch);
@@ -43,6 +46,8 @@ struct oq_log_callbacks log_watch_callbacks(struct log_watch *watch);
 
 /* Test thread. */
 void log_watch_wait_outcomes(struct log_watch *watch, size_t count);
+void log_watch_wait_records(struct log_watch *watch, size_t count);
+void log_watch_wait_notices(struct log_watch *watch, size_t count);
 void log_watch_wait_away(struct log_watch *watch);
 /* Until it works again after `changes` changes of its state or more. */
 void log_watch_wait_back(struct log_watch *watch, size_t changes);

@@ -24,7 +24,7 @@ FENCES = {
     "http_parser.h": r"loadtest/",
     "systemd/": r"gateway/gateway\.c",
     "hiredis": r"common/redis_wire",
-    "rdkafka": r"queue/log_kafka",
+    "rdkafka": r"queue/(log_kafka|kafka_|settle/)",
 }
 
 

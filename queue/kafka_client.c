@@ -1,0 +1,243 @@
+/* librdkafka's settings. What the log's promises rest on is fixed (acks, idempotence, who reads
+ * from where) and refused when an operator sets it; the rest are defaults of ours that he may
+ * change. Times are short: after Kafka has come back a sale goes on within two seconds, so nothing
+ * may wait for a connection that died long ago. */
+#include "queue/kafka_client.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define PRODUCE_REQUEST 0 /* its number in Kafka's protocol */
+
+struct setting {
+    const char *name, *value;
+};
+
+static const struct setting defaults[] = {
+    {"client.id", "penstock"},
+    {"socket.nagle.disable", "true"},
+    {"socket.keepalive.enable", "true"},
+    {"socket.timeout.ms", "3000"},
+    {"socket.connection.setup.timeout.ms", "3000"},
+    {"api.version.request.timeout.ms", "3000"},
+    {"reconnect.backoff.ms", "50"},
+    {"reconnect.backoff.max.ms", "500"},
+    {"topic.metadata.refresh.fast.interval.ms", "100"},
+    {"statistics.interval.ms", "5000"},
+    {"linger.ms", "2"},
+    {"check.crcs", "true"},
+    {"fetch.wait.max.ms", "500"},
+    {"fetch.error.backoff.ms", "100"},
+    {"queued.min.messages", "20000"},
+    {"queued.max.messages.kbytes", "16384"},
+};
+
+static const struct setting fixed[] = {
+    {"enable.idempotence", "true"},        {"acks", "all"},
+    {"allow.auto.create.topics", "false"}, {"enable.partition.eof", "true"},
+    {"enable.auto.commit", "false"},       {"enable.auto.offset.store", "false"},
+    {"auto.offset.reset", "error"},        {"auto.commit.enable", "false"},
+};
+
+/* Also ours, by the log's own settings or because there is no use for them. */
+static const char *const refused[] = {
+    "metadata.broker.list",
+    "bootstrap.servers",
+    "brokers",
+    "request.required.acks",
+    "message.timeout.ms",
+    "delivery.timeout.ms",
+    "queue.buffering.max.messages",
+    "transactional.id",
+    "group.id",
+    "partitioner",
+    "plugin.library.paths",
+    NULL,
+};
+
+static bool is_ours(const char *name)
+{
+    for (size_t i = 0; i < PS_ARRAY_LEN(fixed); i++)
+        if (strcmp(name, fixed[i].name) == 0)
+            return true;
+    for (size_t i = 0; refused[i] != NULL; i++)
+        if (strcmp(name, refused[i]) == 0)
+            return true;
+    return false;
+}
+
+static int set(rd_kafka_conf_t *conf, const char *name, const char *value, struct ps_fault *fault)
+{
+    char why[256];
+    if (rd_kafka_conf_set(conf, name, value, why, sizeof why) == RD_KAFKA_CONF_OK)
+        return 0;
+    return ps_fault(fault, PS_E_INVALID, name, "librdkafka does not take it: %s", why);
+}
+
+static int set_int(rd_kafka_conf_t *conf, const char *name, int64_t value, struct ps_fault *fault)
+{
+    char text[24];
+    snprintf(text, sizeof text, "%" PRId64, value);
+    return set(conf, name, text, fault);
+}
+
+/* --- The settings --- */
+
+static char *copy(char **at, const char *text)
+{
+    char *start = *at;
+    size_t size = strlen(text) + 1;
+    memcpy(start, text, size);
+    *at += size;
+    return start;
+}
+
+static int try_properties(const struct oq_kafka_settings *settings, struct ps_fault *fault)
+{
+    rd_kafka_conf_t *conf = rd_kafka_conf_new();
+    int err = 0;
+    for (size_t i = 0; i < settings->property_count && err == 0; i++) {
+        const struct oq_kafka_property *property = &settings->properties[i];
+        if (is_ours(property->name))
+            err = ps_fault(fault, PS_E_INVALID, property->name,
+                           "the log sets this itself, and its promises rest on it");
+        else
+            err = set(conf, property->name, property->value, fault);
+    }
+    rd_kafka_conf_destroy(conf);
+    return err;
+}
+
+int oq_kafka_config_init(struct oq_kafka_config *config, const struct oq_kafka_settings *settings,
+                         struct ps_fault *fault)
+{
+    int err = try_properties(settings, fault);
+    if (err != 0)
+        return err;
+    const struct oq_kafka_property *from = settings->properties;
+    size_t table = settings->property_count * sizeof(struct oq_kafka_property);
+    size_t size =
+        table + strlen(settings->brokers) + strlen(settings->topic) + strlen(settings->gateway) + 3;
+    for (size_t i = 0; i < settings->property_count; i++)
+        size += strlen(from[i].name) + strlen(from[i].value) + 2;
+    char *memory = malloc(size);
+    if (memory == NULL)
+        return ps_fault(fault, PS_E_NOMEM, settings->topic, "out of memory");
+    struct oq_kafka_property *properties = (struct oq_kafka_property *)(void *)memory;
+    char *at = memory + table;
+    *config = (struct oq_kafka_config){.set = *settings, .memory = memory};
+    config->set.brokers = copy(&at, settings->brokers);
+    config->set.topic = copy(&at, settings->topic);
+    config->set.gateway = copy(&at, settings->gateway);
+    config->set.properties = properties;
+    for (size_t i = 0; i < settings->property_count; i++) {
+        properties[i].name = copy(&at, from[i].name);
+        properties[i].value = copy(&at, from[i].value);
+    }
+    return 0;
+}
+
+void oq_kafka_config_done(struct oq_kafka_config *config)
+{
+    free(config->memory);
+    config->memory = NULL;
+}
+
+/* --- Handles --- */
+
+/* librdkafka would write to stderr; what matters of it comes through on_error. */
+static void say_nothing(const rd_kafka_t *handle, int level, const char *facility, const char *text)
+{
+    (void)handle;
+    (void)level;
+    (void)facility;
+    (void)text;
+}
+
+static rd_kafka_resp_err_t request_sent(rd_kafka_t *handle, int socket, const char *broker,
+                                        int32_t broker_id, int16_t kind, int16_t version,
+                                        int32_t number, size_t size, void *opaque)
+{
+    const struct oq_kafka_hooks *hooks = opaque;
+    (void)handle;
+    (void)socket;
+    (void)broker;
+    (void)broker_id;
+    (void)version;
+    (void)number;
+    (void)size;
+    if (kind == PRODUCE_REQUEST)
+        hooks->on_produce_request(hooks->opaque);
+    return RD_KAFKA_RESP_ERR_NO_ERROR;
+}
+
+static rd_kafka_resp_err_t intercept(rd_kafka_t *handle, const rd_kafka_conf_t *conf, void *opaque,
+                                     char *why, size_t size)
+{
+    (void)conf;
+    (void)why;
+    (void)size;
+    return rd_kafka_interceptor_add_on_request_sent(handle, "penstock", request_sent, opaque);
+}
+
+static int fill(rd_kafka_conf_t *conf, const struct oq_kafka_config *config,
+                enum oq_kafka_role role, struct ps_fault *fault)
+{
+    const struct oq_kafka_settings *settings = &config->set;
+    int err = 0;
+    for (size_t i = 0; i < PS_ARRAY_LEN(defaults) && err == 0; i++)
+        err = set(conf, defaults[i].name, defaults[i].value, fault);
+    if (err == 0)
+        err = set_int(conf, "message.timeout.ms", settings->delivery_timeout_ms, fault);
+    if (err == 0)
+        err = set_int(conf, "request.timeout.ms", settings->delivery_timeout_ms, fault);
+    if (err == 0) /* never full: the sender counts what is with the producer */
+        err = set_int(conf, "queue.buffering.max.messages",
+                      2 * (int64_t)settings->in_flight_max + 1, fault);
+    for (size_t i = 0; i < settings->property_count && err == 0; i++)
+        err = set(conf, settings->properties[i].name, settings->properties[i].value, fault);
+    for (size_t i = 0; i < PS_ARRAY_LEN(fixed) && err == 0; i++)
+        err = set(conf, fixed[i].name, fixed[i].value, fault);
+    if (err == 0 && role == OQ_KAFKA_WATCHER) /* it produces nothing and needs no producer id */
+        err = set(conf, "enable.idempotence", "false", fault);
+    if (err == 0)
+        err = set(conf, "bootstrap.servers", settings->brokers, fault);
+    return err;
+}
+
+int oq_kafka_client_new(const struct oq_kafka_config *config, enum oq_kafka_role role,
+                        struct oq_kafka_hooks *hooks, rd_kafka_t **ret_handle,
+                        struct ps_fault *fault)
+{
+    char why[256];
+    rd_kafka_conf_t *conf = rd_kafka_conf_new();
+    int err = fill(conf, config, role, fault);
+    if (err != 0)
+        goto fail;
+    rd_kafka_conf_set_log_cb(conf, say_nothing);
+    rd_kafka_conf_set_opaque(conf, hooks->opaque);
+    rd_kafka_conf_set_error_cb(conf, hooks->on_error);
+    if (hooks->on_delivery != NULL)
+        rd_kafka_conf_set_dr_msg_cb(conf, hooks->on_delivery);
+    if (hooks->on_statistics != NULL)
+        rd_kafka_conf_set_stats_cb(conf, hooks->on_statistics);
+    if (hooks->on_produce_request != NULL &&
+        rd_kafka_conf_interceptor_add_on_new(conf, "penstock", intercept, hooks) != 0) {
+        err = ps_fault(fault, PS_E_NOMEM, config->set.topic, "out of memory");
+        goto fail;
+    }
+    rd_kafka_type_t type = role == OQ_KAFKA_CONSUMER ? RD_KAFKA_CONSUMER : RD_KAFKA_PRODUCER;
+    rd_kafka_t *handle = rd_kafka_new(type, conf, why, sizeof why);
+    if (handle == NULL) {
+        err = rd_kafka_last_error() == RD_KAFKA_RESP_ERR__INVALID_ARG ? PS_E_INVALID : PS_E_IO;
+        ps_fault(fault, err, config->set.brokers, "%s", why);
+        goto fail;
+    }
+    *ret_handle = handle;
+    return 0;
+fail:
+    rd_kafka_conf_destroy(conf);
+    return err;
+}

@@ -1,0 +1,44 @@
+/* Handles of librdkafka as all parts of the Kafka log want them: the settings that are ours, and
+ * then those of the operator. */
+#ifndef OQ_KAFKA_CLIENT_H
+#define OQ_KAFKA_CLIENT_H
+
+#include "queue/log_kafka.h"
+
+#include <librdkafka/rdkafka.h>
+
+/* The settings of a log in memory of their own. */
+struct oq_kafka_config {
+    struct oq_kafka_settings set; /* strings and properties are copies */
+    char *memory;
+};
+
+/* Copies, and tries the operator's properties out. PS_E_INVALID names the one that is wrong,
+ * PS_E_NOMEM. */
+int oq_kafka_config_init(struct oq_kafka_config *config, const struct oq_kafka_settings *settings,
+                         struct ps_fault *fault) PS_MUST_CHECK;
+void oq_kafka_config_done(struct oq_kafka_config *config); /* one of {0} is allowed */
+
+enum oq_kafka_role {
+    OQ_KAFKA_WATCHER, /* asks for metadata, ends and settings */
+    OQ_KAFKA_PRODUCER,
+    OQ_KAFKA_CONSUMER
+};
+
+/* What a handle calls on the thread that polls it; each may be NULL. `opaque` goes to all. Lives as
+ * long as the handle. */
+struct oq_kafka_hooks {
+    void (*on_error)(rd_kafka_t *handle, int err, const char *reason, void *opaque);
+    void (*on_delivery)(rd_kafka_t *handle, const rd_kafka_message_t *message, void *opaque);
+    int (*on_statistics)(rd_kafka_t *handle, char *json, size_t len, void *opaque);
+    /* Not on that thread: on librdkafka's own, each time a produce request has left whole. */
+    void (*on_produce_request)(void *opaque);
+    void *opaque;
+};
+
+/* PS_E_INVALID: librdkafka refuses a setting. PS_E_NOMEM, PS_E_IO: no memory or threads. */
+int oq_kafka_client_new(const struct oq_kafka_config *config, enum oq_kafka_role role,
+                        struct oq_kafka_hooks *hooks, rd_kafka_t **ret_handle,
+                        struct ps_fault *fault) PS_MUST_CHECK;
+
+#endif

@@ -1,0 +1,183 @@
+/* Reading a topic by place: partition after partition, each up to where it ends when its turn
+ * comes. One partition is fetched at a time; a read that goes on where the last one ended goes on
+ * in what was fetched already. Records that are no events are looked at and not given. */
+#include "queue/kafka_reader.h"
+#include "queue/kafka_topic.h"
+#include "queue/log_backend.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* For each answer of Kafka. */
+#define ANSWER_MS  3000
+#define LOOKED_MAX 1000
+
+struct kafka_reader {
+    struct oq_reader reader;
+    struct oq_kafka_config config;
+    struct oq_kafka_hooks hooks;
+    rd_kafka_t *handle;
+    rd_kafka_topic_t *topic;
+    uint32_t partitions;
+    /* what is fetched: records of `partition` from `offset` up to `end` */
+    bool fetching;
+    uint32_t partition;
+    int64_t offset, end;
+};
+
+static void stop(struct kafka_reader *reader)
+{
+    if (reader->fetching)
+        rd_kafka_consume_stop(reader->topic, (int32_t)reader->partition);
+    reader->fetching = false;
+}
+
+/* Afterwards it is fetching, or offset >= end: there is nothing. */
+static int start(struct kafka_reader *reader, uint32_t partition, int64_t offset)
+{
+    int64_t first;
+    int64_t end;
+    stop(reader);
+    if (rd_kafka_query_watermark_offsets(reader->handle, reader->config.set.topic,
+                                         (int32_t)partition, &first, &end, ANSWER_MS) != 0)
+        return PS_E_IO;
+    reader->partition = partition;
+    reader->offset = offset < first ? first : offset;
+    reader->end = end;
+    if (reader->offset >= end)
+        return 0;
+    if (rd_kafka_consume_start(reader->topic, (int32_t)partition, reader->offset) != 0)
+        return PS_E_IO;
+    reader->fetching = true;
+    return 0;
+}
+
+/* One message into *ret_message, or NULL: the partition has ended. */
+static int next(struct kafka_reader *reader, rd_kafka_message_t **ret_message)
+{
+    *ret_message = NULL;
+    if (reader->offset >= reader->end)
+        return 0;
+    rd_kafka_message_t *message =
+        rd_kafka_consume(reader->topic, (int32_t)reader->partition, ANSWER_MS);
+    if (message == NULL)
+        return PS_E_TIMEOUT;
+    if (message->err == 0) {
+        *ret_message = message;
+        return 0;
+    }
+    int err = PS_E_IO;
+    if (message->err == RD_KAFKA_RESP_ERR__PARTITION_EOF) {
+        reader->offset = reader->end; /* what stands before it is nothing of ours */
+        err = 0;
+    } else if (message->err == RD_KAFKA_RESP_ERR__AUTO_OFFSET_RESET) {
+        err = PS_E_CORRUPT;
+    }
+    rd_kafka_message_destroy(message);
+    return err;
+}
+
+/* 0 or what `fn` says. *ret_gave: it was called and took the record. */
+static int give(const rd_kafka_message_t *message, int64_t place, const char *sale, oq_read_fn *fn,
+                void *ctx, bool *ret_gave)
+{
+    struct oq_event event;
+    void *owner;
+    *ret_gave = false;
+    int err = oq_event_decode(message->payload, message->len, &event, &owner, NULL);
+    if (err != 0)
+        return err == PS_E_INVALID ? 0 : err;
+    if (sale == NULL ||
+        (event.sale.len == strlen(sale) && memcmp(event.sale.at, sale, event.sale.len) == 0)) {
+        err = fn(place, (struct ps_str){message->payload, message->len}, ctx);
+        *ret_gave = err == 0;
+    }
+    oq_event_release(owner);
+    return err;
+}
+
+static int reader_read(struct oq_reader *of, int64_t after, size_t limit, const char *sale,
+                       oq_read_fn *fn, void *ctx, int64_t *ret_last)
+{
+    struct kafka_reader *reader = (struct kafka_reader *)(void *)of;
+    uint32_t partition = oq_place_partition(after);
+    int64_t last = after;
+    int err = 0;
+    if (partition >= reader->partitions) {
+        *ret_last = after;
+        return 0;
+    }
+    if (!reader->fetching || oq_place(reader->partition, reader->offset) != after)
+        err = start(reader, partition, oq_place_seq(after));
+    for (int looked = 0; err == 0 && looked < LOOKED_MAX && limit > 0;) {
+        rd_kafka_message_t *message;
+        err = next(reader, &message);
+        if (err != 0)
+            break;
+        if (message == NULL) {
+            if (reader->partition + 1 == reader->partitions)
+                break;
+            err = start(reader, reader->partition + 1, 0);
+            continue;
+        }
+        int64_t place = oq_place(reader->partition, message->offset + 1);
+        bool gave;
+        err = give(message, place, sale, fn, ctx, &gave);
+        if (err == 0) {
+            reader->offset = message->offset + 1;
+            last = place;
+            looked++;
+            limit -= gave;
+        }
+        rd_kafka_message_destroy(message);
+    }
+    if (err != 0 || reader->offset >= reader->end)
+        stop(reader);
+    if (err < 0)
+        return err;
+    *ret_last = last;
+    return 0;
+}
+
+static void reader_free(struct oq_reader *of)
+{
+    struct kafka_reader *reader = (struct kafka_reader *)(void *)of;
+    stop(reader);
+    if (reader->topic != NULL)
+        rd_kafka_topic_destroy(reader->topic);
+    if (reader->handle != NULL)
+        rd_kafka_destroy(reader->handle);
+    oq_kafka_config_done(&reader->config);
+    free(reader);
+}
+
+static const struct oq_reader_ops reader_ops = {.read = reader_read, .free = reader_free};
+
+int oq_kafka_reader_open(const struct oq_kafka_settings *settings, struct oq_reader **ret_reader,
+                         struct ps_fault *fault)
+{
+    struct kafka_reader *reader = calloc(1, sizeof *reader);
+    if (reader == NULL)
+        return ps_fault(fault, PS_E_NOMEM, settings->topic, "out of memory");
+    reader->reader.ops = &reader_ops;
+    struct oq_kafka_topic topic = {0};
+    int err = oq_kafka_config_init(&reader->config, settings, fault);
+    if (err == 0)
+        err = oq_kafka_client_new(&reader->config, OQ_KAFKA_CONSUMER, &reader->hooks,
+                                  &reader->handle, fault);
+    if (err == 0)
+        err = oq_kafka_topic_look(reader->handle, &reader->config.set, ANSWER_MS, &topic, fault);
+    if (err != 0)
+        goto fail;
+    reader->partitions = topic.partitions;
+    reader->topic = rd_kafka_topic_new(reader->handle, settings->topic, NULL);
+    if (reader->topic == NULL) {
+        err = ps_fault(fault, PS_E_INVALID, settings->topic, "is no name for a topic");
+        goto fail;
+    }
+    *ret_reader = &reader->reader;
+    return 0;
+fail:
+    reader_free(&reader->reader);
+    return err;
+}

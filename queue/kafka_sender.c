@@ -1,0 +1,459 @@
+/* Sending records, and finding out what became of them.
+ *
+ * What must hold:
+ *  - LANDED is told by the view alone. A delivery report only says what to do next: acknowledged:
+ *    wait for the view; else: send again, or refuse.
+ *  - A record is refused only if it is surely not in the log, since its units are given back then.
+ *    librdkafka's "not persisted" is not enough for that: it also stands for a leader that has
+ *    answered "not the leader any more", and a leader may answer so after it has written the record
+ *    and passed it on. So a record is refused only if besides not one produce request has left this
+ *    process from the time it was handed over (counted by an interceptor). Everything else is in
+ *    doubt for good: it is sent again, under the same id, until the view has it.
+ *  - When the epoch under which it was accepted is over, a record in doubt is not sent again but
+ *    given up by released{rejected}: it would be void, and so the log tells the buyer.
+ *  - An idempotent producer that can no longer tell what the broker has ends with a fatal error.
+ *    Then a new one takes its place and sends what is not acknowledged. The duplicates that this
+ * can make are harmless: the first record decides. */
+#include "queue/kafka_sender.h"
+#include "common/json.h"
+#include "queue/kafka_flight.h"
+#include "queue/kafka_record.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* How long reports of a producer that ends are waited for. */
+#define LAST_REPORTS_NS (2 * PS_NS_PER_S)
+
+struct oq_kafka_sender {
+    struct oq_kafka_sender_setup setup;
+    char source[OQ_GATEWAY_MAX + 16];
+    struct oq_kafka_hooks hooks;
+    rd_kafka_t *producer; /* NULL: none could be made; tried again */
+    rd_kafka_topic_t *topic;
+    struct oq_flights *flights;
+    struct ps_uuid_source ids;
+    size_t reports; /* still to come from the producer */
+    bool fatal, closing;
+    char reason[256];          /* the last error of a connection */
+    struct oq_record rejected; /* being made */
+    int64_t group_ns; /* the first try of the oldest record of this group; 0 = none of ours */
+    _Atomic uint64_t requests; /* produce requests that have left */
+    struct oq_kafka_counters counters;
+};
+
+static int64_t now_ns(void)
+{
+    return ps_clock_mono_ns(&ps_clock_system);
+}
+
+static void add(_Atomic uint64_t *counter, uint64_t more)
+{
+    uint64_t value = atomic_load_explicit(counter, memory_order_relaxed);
+    atomic_store_explicit(counter, value + more, memory_order_relaxed);
+}
+
+static void note_counts(struct oq_kafka_sender *sender)
+{
+    struct oq_kafka_counters *counters = &sender->counters;
+    atomic_store_explicit(&counters->in_flight, oq_flights_count(sender->flights),
+                          memory_order_relaxed);
+    atomic_store_explicit(&counters->untold, oq_flights_untold(sender->flights),
+                          memory_order_relaxed);
+}
+
+static void give(struct oq_kafka_sender *sender, struct oq_flight *flight)
+{
+    oq_flight_give(sender->flights, flight);
+    note_counts(sender);
+}
+
+/* --- Outcomes --- */
+
+static void say(struct oq_kafka_sender *sender, const struct oq_ticket *ticket,
+                const struct oq_event *event, enum oq_outcome outcome, int64_t seq)
+{
+    struct oq_kafka_counters *counters = &sender->counters;
+    add(outcome == OQ_LANDED    ? &counters->landed
+        : outcome == OQ_REFUSED ? &counters->refused
+                                : &counters->unknown,
+        1);
+    sender->setup.callbacks->on_outcome(ticket, event, outcome, seq, sender->setup.callbacks->ctx);
+}
+
+/* Not landed. */
+static void tell_failed(struct oq_kafka_sender *sender, struct oq_flight *flight,
+                        enum oq_outcome outcome)
+{
+    if (flight->told)
+        return;
+    oq_flight_set_told(sender->flights, flight);
+    note_counts(sender);
+    say(sender, &flight->record.ticket, &flight->record.event, outcome, 0);
+}
+
+void oq_kafka_sender_refuse(struct oq_kafka_sender *sender, const struct oq_record *record)
+{
+    say(sender, &record->ticket, &record->event, OQ_REFUSED, 0);
+}
+
+void oq_kafka_sender_landed(struct oq_kafka_sender *sender, const struct ps_uuid *id, int64_t seq,
+                            const struct oq_event *event)
+{
+    struct oq_flight *flight = oq_flight_find(sender->flights, id);
+    if (flight == NULL)
+        return;
+    if (sender->group_ns == 0 || flight->began_ns < sender->group_ns)
+        sender->group_ns = flight->began_ns;
+    if (!flight->told)
+        say(sender, &flight->record.ticket, event, OQ_LANDED, seq);
+    give(sender, flight);
+}
+
+void oq_kafka_sender_end_group(struct oq_kafka_sender *sender)
+{
+    struct oq_kafka_counters *counters = &sender->counters;
+    if (sender->group_ns == 0)
+        return;
+    int64_t took = now_ns() - sender->group_ns;
+    int64_t total = atomic_load_explicit(&counters->round_ns_total, memory_order_relaxed);
+    atomic_store_explicit(&counters->round_ns_total, total + took, memory_order_relaxed);
+    atomic_store_explicit(&counters->round_ns_last, took, memory_order_relaxed);
+    add(&counters->groups, 1);
+    sender->group_ns = 0;
+}
+
+/* --- Delivery reports --- */
+
+/* It is with the producer no more, and not acknowledged. */
+static void failed(struct oq_kafka_sender *sender, struct oq_flight *flight, bool certain,
+                   const char *why)
+{
+    const struct oq_kafka_settings *settings = &sender->setup.config->set;
+    int64_t now = now_ns();
+    if (!certain)
+        flight->doubt = true;
+    add(&sender->counters.failures, 1);
+    bool young = now - flight->began_ns < settings->delivery_timeout_ms * PS_NS_PER_MS;
+    if (sender->fatal && young && !sender->closing) { /* the next producer takes it at once */
+        oq_flight_move(sender->flights, flight, OQ_FLIGHT_WAITING, now);
+        return;
+    }
+    if (!sender->closing)
+        sender->setup.on_trouble(why, sender->setup.ctx);
+    if (!flight->doubt) {
+        tell_failed(sender, flight, OQ_REFUSED);
+        give(sender, flight);
+        return;
+    }
+    oq_flight_move(sender->flights, flight, OQ_FLIGHT_WAITING, now);
+    tell_failed(sender, flight, OQ_UNKNOWN);
+}
+
+static void on_delivery(rd_kafka_t *handle, const rd_kafka_message_t *message, void *opaque)
+{
+    struct oq_kafka_sender *sender = opaque;
+    sender->reports--;
+    if (rd_kafka_fatal_error(handle, NULL, 0) != 0)
+        sender->fatal = true;
+    struct oq_flight *flight = oq_flight_at(sender->flights, message->_private);
+    if (flight == NULL) /* read back already */
+        return;
+    if (message->err == 0) {
+        oq_flight_move(sender->flights, flight, OQ_FLIGHT_ACKED, now_ns());
+        return;
+    }
+    bool certain = rd_kafka_message_status(message) == RD_KAFKA_MSG_STATUS_NOT_PERSISTED &&
+                   atomic_load(&sender->requests) == flight->requests;
+    failed(sender, flight, certain, rd_kafka_err2str(message->err));
+}
+
+static void on_produce_request(void *opaque)
+{
+    struct oq_kafka_sender *sender = opaque;
+    atomic_fetch_add(&sender->requests, 1);
+}
+
+static void on_error(rd_kafka_t *handle, int err, const char *reason, void *opaque)
+{
+    struct oq_kafka_sender *sender = opaque;
+    (void)handle;
+    if (err == RD_KAFKA_RESP_ERR__FATAL)
+        sender->fatal = true;
+    else if (err == RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN)
+        sender->setup.on_trouble(sender->reason, sender->setup.ctx);
+    else
+        snprintf(sender->reason, sizeof sender->reason, "%s", reason);
+}
+
+/* What librdkafka measures, of all brokers. 0: it frees the text. */
+static int on_statistics(rd_kafka_t *handle, char *json, size_t len, void *opaque)
+{
+    struct oq_kafka_sender *sender = opaque;
+    struct oq_kafka_counters *counters = &sender->counters;
+    json_t *root;
+    const char *name;
+    json_t *broker;
+    json_int_t slowest = 0;
+    (void)handle;
+    if (ps_json_parse(json, len, &root, NULL) != 0)
+        return 0;
+    json_object_foreach(json_object_get(root, "brokers"), name, broker)
+    {
+        json_int_t p99 = json_integer_value(json_object_get(json_object_get(broker, "rtt"), "p99"));
+        if (p99 > slowest)
+            slowest = p99;
+    }
+    atomic_store_explicit(&counters->round_trip_us, slowest, memory_order_relaxed);
+    atomic_store_explicit(&counters->sent_bytes,
+                          (uint64_t)json_integer_value(json_object_get(root, "tx_bytes")),
+                          memory_order_relaxed);
+    atomic_store_explicit(&counters->received_bytes,
+                          (uint64_t)json_integer_value(json_object_get(root, "rx_bytes")),
+                          memory_order_relaxed);
+    json_decref(root);
+    return 0;
+}
+
+/* --- Sending --- */
+
+static void hand_over(struct oq_kafka_sender *sender, struct oq_flight *flight)
+{
+    const struct oq_record *record = &flight->record;
+    rd_kafka_resp_err_t error = RD_KAFKA_RESP_ERR__FATAL;
+    flight->requests = atomic_load(&sender->requests);
+    if (sender->producer != NULL)
+        error = oq_kafka_record_send(sender->producer, sender->topic, flight->partition,
+                                     sender->source, &record->id, &record->event, record->json,
+                                     oq_flight_handle(sender->flights, flight));
+    if (error == 0) {
+        sender->reports++;
+        return;
+    }
+    if (error == RD_KAFKA_RESP_ERR__FATAL)
+        sender->fatal = true;
+    failed(sender, flight, true, rd_kafka_err2str(error));
+}
+
+bool oq_kafka_sender_full(const struct oq_kafka_sender *sender)
+{
+    /* What was read back before its report came is not in flight, but still with the producer. */
+    return oq_flights_full(sender->flights) ||
+           sender->reports >= sender->setup.config->set.in_flight_max;
+}
+
+void oq_kafka_sender_send(struct oq_kafka_sender *sender, const struct oq_record *record,
+                          uint32_t partition)
+{
+    struct ps_uuid id = record->id;
+    if (!record->has_id)
+        ps_uuid_next(&sender->ids, ps_clock_wall_ms(sender->setup.config->set.clock), &id);
+    struct oq_flight *flight = oq_flight_take(sender->flights, record, &id, now_ns());
+    flight->partition = partition;
+    note_counts(sender);
+    hand_over(sender, flight);
+}
+
+/* In place of a record whose epoch is over. It was told to be unknown, so nobody waits for this. */
+static void reject(struct oq_kafka_sender *sender, struct oq_flight *flight)
+{
+    const struct oq_event *event = &flight->record.event;
+    bool lowering = event->type == OQ_ADJUSTED;
+    uint32_t partition = flight->partition;
+    struct oq_record *record = &sender->rejected;
+    const struct oq_event rejected = {
+        .type = OQ_RELEASED,
+        .reason = OQ_REJECTED,
+        .rehearsal = event->rehearsal,
+        .has_order_id = !lowering,
+        .order_id = event->order_id,
+        .adjust_key = lowering ? event->adjust_key : (struct ps_str){0},
+        .sale = event->sale,
+        .sku = event->sku,
+        .quantity = lowering ? -event->delta : event->quantity,
+        .epoch = event->epoch,
+        .at_ms = ps_clock_wall_ms(sender->setup.config->set.clock),
+    };
+    int err = oq_record_fill(record, &rejected); /* fails only by a clock before 1970 */
+    tell_failed(sender, flight, OQ_UNKNOWN);
+    give(sender, flight);
+    if (err != 0)
+        return;
+    ps_uuid_next(&sender->ids, rejected.at_ms, &record->id);
+    flight = oq_flight_take(sender->flights, record, &record->id, now_ns());
+    flight->partition = partition;
+    flight->doubt = true;
+    oq_flight_set_told(sender->flights, flight);
+    hand_over(sender, flight);
+}
+
+static void resend_one(struct oq_kafka_sender *sender, struct oq_flight *flight)
+{
+    const struct oq_event *event = &flight->record.event;
+    bool judged = event->type == OQ_ACCEPTED || (event->type == OQ_ADJUSTED && event->delta < 0);
+    if (!judged || oq_sale_marks_epoch(sender->setup.marks, event->sale) <= event->epoch) {
+        add(&sender->counters.resent, 1);
+        oq_flight_move(sender->flights, flight, OQ_FLIGHT_SENT, now_ns());
+        hand_over(sender, flight);
+    } else if (flight->doubt) {
+        reject(sender, flight);
+    } else {
+        tell_failed(sender, flight, OQ_REFUSED);
+        give(sender, flight);
+    }
+}
+
+void oq_kafka_sender_resend(struct oq_kafka_sender *sender)
+{
+    /* What fails again goes to the end of the list: not looked at a second time. */
+    struct oq_flight *flight = oq_flight_first(sender->flights, OQ_FLIGHT_WAITING);
+    int64_t now = now_ns();
+    while (flight != NULL && flight->since_ns <= now && !sender->fatal) {
+        struct oq_flight *next = flight->next;
+        resend_one(sender, flight);
+        flight = next;
+    }
+}
+
+void oq_kafka_sender_miss(struct oq_kafka_sender *sender, int64_t look_ns)
+{
+    struct oq_flight *flight;
+    while ((flight = oq_flight_first(sender->flights, OQ_FLIGHT_ACKED)) != NULL &&
+           flight->since_ns < look_ns) {
+        flight->doubt = true;
+        oq_flight_move(sender->flights, flight, OQ_FLIGHT_WAITING, now_ns());
+    }
+}
+
+/* --- The producer --- */
+
+static int start_producer(struct oq_kafka_sender *sender, struct ps_fault *fault)
+{
+    static const uint64_t one = 1;
+    const struct oq_kafka_config *config = sender->setup.config;
+    rd_kafka_t *producer;
+    int err = oq_kafka_client_new(config, OQ_KAFKA_PRODUCER, &sender->hooks, &producer, fault);
+    if (err != 0)
+        return err;
+    rd_kafka_topic_t *topic = rd_kafka_topic_new(producer, config->set.topic, NULL);
+    if (topic == NULL) {
+        rd_kafka_destroy(producer);
+        return ps_fault(fault, PS_E_INVALID, config->set.topic, "is no name for a topic");
+    }
+    rd_kafka_queue_t *queue = rd_kafka_queue_get_main(producer);
+    rd_kafka_queue_io_event_enable(queue, sender->setup.bell, &one, sizeof one);
+    rd_kafka_queue_destroy(queue);
+    sender->producer = producer;
+    sender->topic = topic;
+    sender->reports = 0;
+    sender->fatal = false;
+    return 0;
+}
+
+/* Afterwards nothing is with it any more. */
+static void end_producer(struct oq_kafka_sender *sender)
+{
+    if (sender->producer == NULL)
+        return;
+    int64_t until = now_ns() + LAST_REPORTS_NS;
+    rd_kafka_purge(sender->producer, RD_KAFKA_PURGE_F_QUEUE | RD_KAFKA_PURGE_F_INFLIGHT);
+    while (sender->reports > 0 && now_ns() < until)
+        rd_kafka_poll(sender->producer, 10);
+    struct oq_flight *flight;
+    while ((flight = oq_flight_first(sender->flights, OQ_FLIGHT_SENT)) != NULL)
+        failed(sender, flight, false, "no delivery report came");
+    rd_kafka_topic_destroy(sender->topic);
+    rd_kafka_destroy(sender->producer);
+    sender->producer = NULL;
+}
+
+int oq_kafka_sender_poll(struct oq_kafka_sender *sender)
+{
+    if (sender->producer != NULL && !sender->fatal)
+        return rd_kafka_poll(sender->producer, 0);
+    end_producer(sender);
+    struct ps_fault fault;
+    if (start_producer(sender, &fault) != 0) {
+        sender->setup.on_trouble(fault.text, sender->setup.ctx);
+        return 0;
+    }
+    add(&sender->counters.producers, 1);
+    return 1;
+}
+
+int oq_kafka_sender_new(const struct oq_kafka_sender_setup *setup,
+                        struct oq_kafka_sender **ret_sender, struct ps_fault *fault)
+{
+    const struct oq_kafka_settings *settings = &setup->config->set;
+    struct oq_kafka_sender *sender = calloc(1, sizeof *sender);
+    if (sender == NULL)
+        return ps_fault(fault, PS_E_NOMEM, settings->topic, "out of memory");
+    sender->setup = *setup;
+    sender->hooks = (struct oq_kafka_hooks){.on_error = on_error,
+                                            .on_delivery = on_delivery,
+                                            .on_statistics = on_statistics,
+                                            .on_produce_request = on_produce_request,
+                                            .opaque = sender};
+    snprintf(sender->source, sizeof sender->source, "/penstock/%s", settings->gateway);
+    ps_uuid_source_init(&sender->ids);
+    int err = oq_flights_new(settings->in_flight_max, &sender->flights);
+    if (err != 0)
+        ps_fault(fault, err, settings->topic, "no memory for records in flight");
+    else
+        err = start_producer(sender, fault);
+    if (err != 0) {
+        oq_kafka_sender_free(sender);
+        return err;
+    }
+    *ret_sender = sender;
+    return 0;
+}
+
+void oq_kafka_sender_give_up(struct oq_kafka_sender *sender)
+{
+    static const enum oq_flight_state left[] = {OQ_FLIGHT_ACKED, OQ_FLIGHT_WAITING};
+    struct oq_flight *flight;
+    sender->closing = true;
+    end_producer(sender);
+    for (size_t i = 0; i < PS_ARRAY_LEN(left); i++) {
+        while ((flight = oq_flight_first(sender->flights, left[i])) != NULL) {
+            bool sure = left[i] == OQ_FLIGHT_WAITING && !flight->doubt;
+            tell_failed(sender, flight, sure ? OQ_REFUSED : OQ_UNKNOWN);
+            give(sender, flight);
+        }
+    }
+}
+
+void oq_kafka_sender_free(struct oq_kafka_sender *sender)
+{
+    if (sender == NULL)
+        return;
+    if (sender->producer != NULL) {
+        rd_kafka_topic_destroy(sender->topic);
+        rd_kafka_destroy(sender->producer);
+    }
+    oq_flights_free(sender->flights);
+    free(sender);
+}
+
+const struct oq_kafka_counters *oq_kafka_sender_counters(const struct oq_kafka_sender *sender)
+{
+    return &sender->counters;
+}
+
+size_t oq_kafka_sender_in_flight(const struct oq_kafka_sender *sender)
+{
+    return oq_flights_count(sender->flights);
+}
+
+size_t oq_kafka_sender_untold(const struct oq_kafka_sender *sender)
+{
+    return oq_flights_untold(sender->flights);
+}
+
+int64_t oq_kafka_sender_acked_ns(const struct oq_kafka_sender *sender)
+{
+    const struct oq_flight *flight = oq_flight_first(sender->flights, OQ_FLIGHT_ACKED);
+    return flight != NULL ? flight->since_ns : INT64_MAX;
+}

@@ -1,0 +1,68 @@
+/* The writing half of the Kafka log: the producer, and the records that are in flight. Belongs to
+ * the log's thread, but for the counters. */
+#ifndef OQ_KAFKA_SENDER_H
+#define OQ_KAFKA_SENDER_H
+
+#include "queue/kafka_client.h"
+#include "queue/record_queue.h"
+#include "queue/sale_marks.h"
+
+#include <stdatomic.h>
+
+struct oq_kafka_sender;
+
+/* One writer, relaxed readers. */
+struct oq_kafka_counters {
+    _Atomic uint64_t landed, refused, unknown, in_flight, untold, failures, resent, producers;
+    _Atomic uint64_t groups, sent_bytes, received_bytes;
+    _Atomic int64_t round_ns_total, round_ns_last, round_trip_us;
+};
+
+/* `callbacks`: on_outcome is called for each record once. `on_trouble` is called when a record was
+ * not acknowledged, before the outcomes that follow from it; `ctx` is for it. */
+struct oq_kafka_sender_setup {
+    const struct oq_kafka_config *config; /* lives longer, like the rest */
+    const struct oq_sale_marks *marks;
+    const struct oq_log_callbacks *callbacks;
+    void (*on_trouble)(const char *why, void *ctx);
+    void *ctx;
+    int bell; /* an eventfd: rung when there may be something to poll */
+};
+
+int oq_kafka_sender_new(const struct oq_kafka_sender_setup *setup,
+                        struct oq_kafka_sender **ret_sender, struct ps_fault *fault) PS_MUST_CHECK;
+void oq_kafka_sender_free(struct oq_kafka_sender *sender); /* given up before; NULL is allowed */
+/* Any thread. */
+const struct oq_kafka_counters *oq_kafka_sender_counters(const struct oq_kafka_sender *sender);
+
+/* Takes a copy. Only when not full. */
+bool oq_kafka_sender_full(const struct oq_kafka_sender *sender);
+void oq_kafka_sender_send(struct oq_kafka_sender *sender, const struct oq_record *record,
+                          uint32_t partition);
+/* Tells the outcome of a record that is not sent at all. */
+void oq_kafka_sender_refuse(struct oq_kafka_sender *sender, const struct oq_record *record);
+
+/* Delivery reports, and a new producer when the old one has met a fatal error. Returns how much
+ * was done. */
+int oq_kafka_sender_poll(struct oq_kafka_sender *sender);
+/* The log shows this event id: whoever waits for it is told. */
+void oq_kafka_sender_landed(struct oq_kafka_sender *sender, const struct ps_uuid *id, int64_t seq,
+                            const struct oq_event *event);
+/* After each group that was read: counts it if a record of ours was in it. */
+void oq_kafka_sender_end_group(struct oq_kafka_sender *sender);
+/* Sends again what waits for that, or gives it up by a record if its epoch is over. */
+void oq_kafka_sender_resend(struct oq_kafka_sender *sender);
+/* The view has reached ends that were asked for at `look_ns`: what was acknowledged before and was
+ * not read is not in the log, and waits to be sent again. */
+void oq_kafka_sender_miss(struct oq_kafka_sender *sender, int64_t look_ns);
+
+/* Records that have neither been read back nor refused; of these, those of which nobody has been
+ * told; when the oldest that is acknowledged was, or INT64_MAX. */
+size_t oq_kafka_sender_in_flight(const struct oq_kafka_sender *sender);
+size_t oq_kafka_sender_untold(const struct oq_kafka_sender *sender);
+int64_t oq_kafka_sender_acked_ns(const struct oq_kafka_sender *sender);
+
+/* The end: tells the outcome of all that is in flight. Up to two seconds. */
+void oq_kafka_sender_give_up(struct oq_kafka_sender *sender);
+
+#endif

@@ -1,0 +1,273 @@
+/* The topic's state and settings.
+ *
+ * A log of orders is only as good as the topic under it: compaction keeps the last record of an
+ * order where the first one decides, retention drops the beginning that a rebuild needs, one
+ * replica is one disk. None of that shows until it is too late, so such a topic is refused before
+ * the first order, with the setting to change. One broker alone can have no replicas: that is what
+ * people try things out with, and gets a warning only. */
+#include "queue/kafka_topic.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* A batch of ours may be as large as librdkafka makes it. */
+#define MESSAGE_BYTES_MIN INT64_C(1000000)
+
+static int unreachable(const struct oq_kafka_settings *settings, struct ps_fault *fault,
+                       rd_kafka_resp_err_t error)
+{
+    return ps_fault(fault, PS_E_IO, settings->topic, "%s: look after Kafka at %s",
+                    rd_kafka_err2str(error), settings->brokers);
+}
+
+/* --- Partitions and replicas --- */
+
+static int look_at_partition(const rd_kafka_metadata_partition_t *partition,
+                             const struct oq_kafka_settings *settings, struct oq_kafka_topic *topic,
+                             struct ps_fault *fault)
+{
+    if (partition->err != 0 && partition->err != RD_KAFKA_RESP_ERR_REPLICA_NOT_AVAILABLE)
+        return ps_fault(fault, PS_E_IO, settings->topic, "partition %" PRId32 ": %s", partition->id,
+                        rd_kafka_err2str(partition->err));
+    uint32_t replicas = (uint32_t)partition->replica_cnt;
+    uint32_t in_sync = (uint32_t)partition->isr_cnt;
+    if (replicas < topic->replicas)
+        topic->replicas = replicas;
+    if (in_sync < topic->in_sync) {
+        topic->in_sync = in_sync;
+        topic->in_sync_at = (uint32_t)partition->id;
+    }
+    return 0;
+}
+
+static int look_at(const struct rd_kafka_metadata *metadata,
+                   const struct oq_kafka_settings *settings, struct oq_kafka_topic *topic,
+                   struct ps_fault *fault)
+{
+    const rd_kafka_metadata_topic_t *found = &metadata->topics[0];
+    if (metadata->topic_cnt != 1 || found->err == RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART)
+        return ps_fault(fault, PS_E_INVALID, settings->topic,
+                        "there is no such topic at %s: create it, with at least %" PRIu32
+                        " partitions, cleanup.policy=delete and three replicas",
+                        settings->brokers, settings->partitions_min);
+    if (found->err != 0 && found->err != RD_KAFKA_RESP_ERR_LEADER_NOT_AVAILABLE)
+        return ps_fault(fault,
+                        found->err == RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED ? PS_E_INVALID
+                                                                                   : PS_E_IO,
+                        settings->topic, "%s", rd_kafka_err2str(found->err));
+    if (found->partition_cnt < 0 || (uint32_t)found->partition_cnt < settings->partitions_min)
+        return ps_fault(fault, PS_E_INVALID, settings->topic,
+                        "the topic has %d partitions, the settings ask for %" PRIu32
+                        " at least: add partitions before a sale opens, or ask for fewer",
+                        found->partition_cnt, settings->partitions_min);
+    if (found->partition_cnt > OQ_PARTITION_MAX)
+        return ps_fault(fault, PS_E_INVALID, settings->topic,
+                        "the topic has %d partitions, at most %d can be used: take another topic",
+                        found->partition_cnt, OQ_PARTITION_MAX);
+    topic->partitions = (uint32_t)found->partition_cnt;
+    topic->brokers = (uint32_t)metadata->broker_cnt;
+    topic->replicas = topic->in_sync = UINT32_MAX;
+    int err = 0;
+    for (int i = 0; i < found->partition_cnt && err == 0; i++)
+        err = look_at_partition(&found->partitions[i], settings, topic, fault);
+    return err;
+}
+
+int oq_kafka_topic_look(rd_kafka_t *handle, const struct oq_kafka_settings *settings,
+                        int timeout_ms, struct oq_kafka_topic *topic, struct ps_fault *fault)
+{
+    const struct rd_kafka_metadata *metadata;
+    rd_kafka_topic_t *asked = rd_kafka_topic_new(handle, settings->topic, NULL);
+    if (asked == NULL)
+        return ps_fault(fault, PS_E_INVALID, settings->topic, "is no name for a topic");
+    rd_kafka_resp_err_t error = rd_kafka_metadata(handle, 0, asked, &metadata, timeout_ms);
+    rd_kafka_topic_destroy(asked);
+    if (error != 0)
+        return unreachable(settings, fault, error);
+    int err = look_at(metadata, settings, topic, fault);
+    rd_kafka_metadata_destroy(metadata);
+    if (err == 0 && topic->in_sync < topic->in_sync_least)
+        return ps_fault(fault, PS_E_IO, settings->topic,
+                        "partition %" PRIu32 " has %" PRIu32 " replicas in sync of the %" PRIu32
+                        " that min.insync.replicas asks for: look after the other brokers",
+                        topic->in_sync_at, topic->in_sync, topic->in_sync_least);
+    return err;
+}
+
+/* --- Settings --- */
+
+enum rule {
+    IS,       /* the text itself */
+    AT_LEAST, /* the number, or -1 for no limit */
+    NO_LIMIT, /* -1 */
+};
+
+struct wanted {
+    const char *name;
+    enum rule rule;
+    const char *text; /* IS */
+    int64_t least;    /* AT_LEAST */
+    bool alone;       /* one broker alone cannot have it: a warning then */
+    const char *why;
+};
+
+static bool is_good(const struct wanted *wanted, const char *value)
+{
+    int64_t number = strtoll(value, NULL, 10);
+    switch (wanted->rule) {
+    case IS:
+        return strcmp(value, wanted->text) == 0;
+    case AT_LEAST:
+        return number == -1 || number >= wanted->least;
+    default:
+        return number == -1;
+    }
+}
+
+static void put_wanted(char *text, size_t size, const struct wanted *wanted)
+{
+    if (wanted->rule == IS)
+        snprintf(text, size, "%s", wanted->text);
+    else if (wanted->rule == AT_LEAST)
+        snprintf(text, size, "%" PRId64 " or more", wanted->least);
+    else
+        snprintf(text, size, "-1");
+}
+
+static const char *value_of(const rd_kafka_ConfigResource_t *resource, const char *name)
+{
+    size_t count;
+    const rd_kafka_ConfigEntry_t **entries = rd_kafka_ConfigResource_configs(resource, &count);
+    for (size_t i = 0; i < count; i++)
+        if (strcmp(rd_kafka_ConfigEntry_name(entries[i]), name) == 0)
+            return rd_kafka_ConfigEntry_value(entries[i]);
+    return NULL;
+}
+
+static int judge(const rd_kafka_ConfigResource_t *resource,
+                 const struct oq_kafka_settings *settings, struct oq_kafka_topic *topic,
+                 char *notice, size_t notice_size, struct ps_fault *fault)
+{
+    const struct wanted table[] = {
+        {"cleanup.policy", IS, "delete", 0, false,
+         "compaction keeps the last record of an order, and the first one decides"},
+        {"retention.ms", AT_LEAST, NULL, settings->retention_min_ms, false,
+         "a sale's first records are needed until it is over and settled"},
+        {"retention.bytes", NO_LIMIT, NULL, 0, false,
+         "a sale's first records are needed until it is over and settled"},
+        {"max.message.bytes", AT_LEAST, NULL, MESSAGE_BYTES_MIN, false,
+         "many orders travel as one batch"},
+        {"unclean.leader.election.enable", IS, "false", 0, true,
+         "a leader that has not all records would lose accepted orders"},
+        {"min.insync.replicas", AT_LEAST, NULL, 2, true,
+         "what only one broker has is lost with it"},
+    };
+    bool alone = topic->brokers == 1;
+    const char *least = value_of(resource, "min.insync.replicas");
+    topic->in_sync_least = least != NULL ? (uint32_t)strtoul(least, NULL, 10) : 0;
+    for (size_t i = 0; i < PS_ARRAY_LEN(table); i++) {
+        const struct wanted *wanted = &table[i];
+        const char *value = value_of(resource, wanted->name);
+        char good[32];
+        if (value == NULL || is_good(wanted, value) || (wanted->alone && alone))
+            continue;
+        put_wanted(good, sizeof good, wanted);
+        return ps_fault(fault, PS_E_INVALID, settings->topic,
+                        "%s of the topic is %s and must be %s: %s", wanted->name, value, good,
+                        wanted->why);
+    }
+    if (topic->replicas < topic->in_sync_least)
+        return ps_fault(fault, PS_E_INVALID, settings->topic,
+                        "min.insync.replicas of the topic is %" PRIu32 ", but it has %" PRIu32
+                        " replicas: nothing can be written to it",
+                        topic->in_sync_least, topic->replicas);
+    if (topic->replicas < 3 && !alone)
+        return ps_fault(fault, PS_E_INVALID, settings->topic,
+                        "a partition of the topic has %" PRIu32
+                        " replicas and must have 3: give it more, or take a topic that has",
+                        topic->replicas);
+    if (alone)
+        snprintf(notice, notice_size,
+                 "topic %s: Kafka has one broker only: what its disk loses is lost",
+                 settings->topic);
+    return 0;
+}
+
+/* The answer, or NULL. */
+static rd_kafka_event_t *ask(rd_kafka_t *handle, const char *topic, int timeout_ms)
+{
+    rd_kafka_queue_t *queue = rd_kafka_queue_new(handle);
+    rd_kafka_AdminOptions_t *options =
+        rd_kafka_AdminOptions_new(handle, RD_KAFKA_ADMIN_OP_DESCRIBECONFIGS);
+    rd_kafka_ConfigResource_t *resource =
+        rd_kafka_ConfigResource_new(RD_KAFKA_RESOURCE_TOPIC, topic);
+    rd_kafka_event_t *answer = NULL;
+    char why[128];
+    if (rd_kafka_AdminOptions_set_request_timeout(options, timeout_ms, why, sizeof why) == 0) {
+        rd_kafka_DescribeConfigs(handle, &resource, 1, options, queue);
+        answer = rd_kafka_queue_poll(queue, timeout_ms + 100); /* it tells its own timeout */
+    }
+    rd_kafka_ConfigResource_destroy(resource);
+    rd_kafka_AdminOptions_destroy(options);
+    rd_kafka_queue_destroy(queue);
+    return answer;
+}
+
+int oq_kafka_topic_check(rd_kafka_t *handle, const struct oq_kafka_settings *settings,
+                         int timeout_ms, struct oq_kafka_topic *topic, char *notice,
+                         size_t notice_size, struct ps_fault *fault)
+{
+    rd_kafka_event_t *answer = ask(handle, settings->topic, timeout_ms);
+    if (answer == NULL)
+        return unreachable(settings, fault, RD_KAFKA_RESP_ERR__TIMED_OUT);
+    int err = 0;
+    size_t count = 0;
+    rd_kafka_resp_err_t error = rd_kafka_event_error(answer);
+    const rd_kafka_ConfigResource_t **resources = NULL;
+    notice[0] = '\0';
+    if (error == 0)
+        resources = rd_kafka_DescribeConfigs_result_resources(
+            rd_kafka_event_DescribeConfigs_result(answer), &count);
+    if (error == 0)
+        error =
+            count == 1 ? rd_kafka_ConfigResource_error(resources[0]) : RD_KAFKA_RESP_ERR_UNKNOWN;
+    if (error == 0)
+        err = judge(resources[0], settings, topic, notice, notice_size, fault);
+    else if (error == RD_KAFKA_RESP_ERR__UNSUPPORTED_FEATURE)
+        snprintf(notice, notice_size,
+                 "topic %s: this Kafka does not tell its settings: make sure that it is not "
+                 "compacted, keeps its records, and has three replicas",
+                 settings->topic);
+    else if (error == RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED ||
+             error == RD_KAFKA_RESP_ERR_CLUSTER_AUTHORIZATION_FAILED)
+        err = ps_fault(fault, PS_E_INVALID, settings->topic,
+                       "its settings cannot be checked: allow this user DescribeConfigs on it");
+    else
+        err = unreachable(settings, fault, error);
+    rd_kafka_event_destroy(answer);
+    return err;
+}
+
+/* --- Ends --- */
+
+int oq_kafka_topic_ends(rd_kafka_t *handle, const char *topic, uint32_t partitions, int timeout_ms,
+                        int64_t *ret_ends, struct ps_fault *fault)
+{
+    rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new((int)partitions);
+    for (uint32_t i = 0; i < partitions; i++)
+        rd_kafka_topic_partition_list_add(list, topic, (int32_t)i)->offset = RD_KAFKA_OFFSET_END;
+    rd_kafka_resp_err_t error = rd_kafka_offsets_for_times(handle, list, timeout_ms);
+    int32_t at = -1;
+    for (int i = 0; i < list->cnt && error == 0; i++) {
+        at = list->elems[i].partition;
+        error = list->elems[i].err;
+        ret_ends[at] = list->elems[i].offset;
+    }
+    rd_kafka_topic_partition_list_destroy(list);
+    if (error != 0)
+        return ps_fault(fault, PS_E_IO, topic, "where partition %" PRId32 " ends is not known: %s",
+                        at, rd_kafka_err2str(error));
+    return 0;
+}

@@ -1,0 +1,36 @@
+/* Looking at a topic from outside: is it one to keep orders in, are its leaders there, where does
+ * each partition end? Blocks on the network, within `timeout_ms` for each question. */
+#ifndef OQ_KAFKA_TOPIC_H
+#define OQ_KAFKA_TOPIC_H
+
+#include "queue/kafka_client.h"
+
+struct oq_kafka_topic {
+    uint32_t partitions;
+    uint32_t brokers;       /* of the cluster */
+    uint32_t replicas;      /* of the partition that has fewest */
+    uint32_t in_sync;       /* of the partition that has fewest */
+    uint32_t in_sync_at;    /* that partition */
+    uint32_t in_sync_least; /* min.insync.replicas; 0 = not asked yet */
+};
+
+/* The part that changes while brokers come and go. PS_E_INVALID: there is no such topic, or it has
+ * too few partitions. PS_E_IO: not reachable, or a partition has no leader or, when in_sync_least
+ * is known, too few replicas in sync. */
+int oq_kafka_topic_look(rd_kafka_t *handle, const struct oq_kafka_settings *settings,
+                        int timeout_ms, struct oq_kafka_topic *topic,
+                        struct ps_fault *fault) PS_MUST_CHECK;
+
+/* The topic's settings, after a look; fills in_sync_least. PS_E_INVALID: it must not be used, and
+ * `fault` says which setting to change. PS_E_IO: not reachable. `notice` (at least 320 bytes): a
+ * sentence when it may be used but people should know something, else "". */
+int oq_kafka_topic_check(rd_kafka_t *handle, const struct oq_kafka_settings *settings,
+                         int timeout_ms, struct oq_kafka_topic *topic, char *notice,
+                         size_t notice_size, struct ps_fault *fault) PS_MUST_CHECK;
+
+/* The offset behind the last record of each partition; `ret_ends` has room for `partitions`.
+ * PS_E_IO. */
+int oq_kafka_topic_ends(rd_kafka_t *handle, const char *topic, uint32_t partitions, int timeout_ms,
+                        int64_t *ret_ends, struct ps_fault *fault) PS_MUST_CHECK;
+
+#endif

@@ -1,0 +1,189 @@
+/* The watcher. It has a handle of its own: on the consumer's connection a question would wait
+ * behind the fetch that is under way, and the producer is replaced now and then. */
+#include "queue/kafka_watch.h"
+#include "queue/kafka_topic.h"
+
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <time.h>
+
+/* For each question. */
+#define ANSWER_MS 1000
+
+struct oq_kafka_watch {
+    const struct oq_kafka_config *config;
+    int bell;
+    pthread_t thread;
+    bool thread_runs;
+    struct oq_kafka_hooks hooks;
+    rd_kafka_t *handle;
+    struct oq_kafka_topic topic; /* the watcher's thread */
+    char reason[256];            /* the watcher's thread: why Kafka is out of reach */
+    struct oq_kafka_look making; /* the watcher's thread */
+    pthread_mutex_t lock;
+    pthread_cond_t wake;
+    /* under the lock */
+    bool stop, check, is_new;
+    struct oq_kafka_look look;
+};
+
+static int64_t now_ns(void)
+{
+    return ps_clock_mono_ns(&ps_clock_system);
+}
+
+static void on_error(rd_kafka_t *handle, int err, const char *reason, void *opaque)
+{
+    struct oq_kafka_watch *watch = opaque;
+    (void)handle;
+    /* It only sums up what was said before. */
+    if (err != RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN)
+        snprintf(watch->reason, sizeof watch->reason, "%s", reason);
+}
+
+static int find_out(struct oq_kafka_watch *watch, bool full, struct oq_kafka_look *look)
+{
+    const struct oq_kafka_settings *settings = &watch->config->set;
+    struct ps_fault *fault = &look->fault;
+    int err = oq_kafka_topic_look(watch->handle, settings, ANSWER_MS, &watch->topic, fault);
+    if (err == 0 && full)
+        err = oq_kafka_topic_check(watch->handle, settings, ANSWER_MS, &watch->topic, look->notice,
+                                   sizeof look->notice, fault);
+    if (err == 0)
+        err = oq_kafka_topic_ends(watch->handle, settings->topic, watch->topic.partitions,
+                                  ANSWER_MS, look->ends, fault);
+    return err;
+}
+
+static void look_once(struct oq_kafka_watch *watch, bool full)
+{
+    struct oq_kafka_look *look = &watch->making;
+    look->began_ns = now_ns();
+    look->notice[0] = '\0';
+    watch->reason[0] = '\0';
+    look->err = find_out(watch, full, look);
+    rd_kafka_poll(watch->handle, 0); /* what on_error has to say */
+    look->partitions = look->err == 0 ? watch->topic.partitions : 0;
+    if (look->err == 0 && full)
+        look->checked_ns = look->began_ns;
+    if (look->err == PS_E_IO && watch->reason[0] != '\0')
+        ps_fault(&look->fault, look->err, watch->config->set.topic, "look after Kafka at %s: %s",
+                 watch->config->set.brokers, watch->reason);
+}
+
+/* Under the lock. */
+static void wait_ms(struct oq_kafka_watch *watch, int64_t ms)
+{
+    struct timespec until;
+    clock_gettime(CLOCK_MONOTONIC, &until);
+    int64_t ns = until.tv_nsec + ms * PS_NS_PER_MS;
+    until.tv_sec += ns / PS_NS_PER_S;
+    until.tv_nsec = ns % PS_NS_PER_S;
+    while (!watch->stop && !watch->check &&
+           pthread_cond_timedwait(&watch->wake, &watch->lock, &until) == 0)
+        continue;
+}
+
+static void *run(void *arg)
+{
+    struct oq_kafka_watch *watch = arg;
+    const struct oq_kafka_settings *settings = &watch->config->set;
+    pthread_mutex_lock(&watch->lock);
+    while (!watch->stop) {
+        bool full = watch->check;
+        watch->check = false;
+        pthread_mutex_unlock(&watch->lock);
+        if (now_ns() - watch->making.checked_ns > settings->check_ms * PS_NS_PER_MS)
+            full = true;
+        look_once(watch, full);
+        pthread_mutex_lock(&watch->lock);
+        bool again = full && watch->making.err != 0;
+        watch->look = watch->making;
+        watch->is_new = true;
+        (void)eventfd_write(watch->bell, 1);
+        wait_ms(watch, settings->look_ms);
+        watch->check |= again;
+    }
+    pthread_mutex_unlock(&watch->lock);
+    return NULL;
+}
+
+int oq_kafka_watch_start(const struct oq_kafka_config *config, int bell,
+                         struct oq_kafka_watch **ret_watch, struct ps_fault *fault)
+{
+    struct oq_kafka_watch *watch = calloc(1, sizeof *watch);
+    if (watch == NULL)
+        return ps_fault(fault, PS_E_NOMEM, config->set.topic, "out of memory");
+    watch->config = config;
+    watch->bell = bell;
+    watch->check = true;
+    watch->hooks = (struct oq_kafka_hooks){.on_error = on_error, .opaque = watch};
+    pthread_condattr_t monotonic;
+    pthread_condattr_init(&monotonic);
+    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+    pthread_cond_init(&watch->wake, &monotonic);
+    pthread_condattr_destroy(&monotonic);
+    pthread_mutex_init(&watch->lock, NULL);
+    int err = oq_kafka_client_new(config, OQ_KAFKA_WATCHER, &watch->hooks, &watch->handle, fault);
+    if (err != 0)
+        goto fail;
+    /* Signals are the program's. */
+    sigset_t all;
+    sigset_t before;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    int failed = pthread_create(&watch->thread, NULL, run, watch);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    if (failed != 0) {
+        err = ps_fault(fault, PS_E_NOMEM, config->set.topic, "a thread cannot be started");
+        goto fail;
+    }
+    pthread_setname_np(watch->thread, "kafka-watch");
+    watch->thread_runs = true;
+    *ret_watch = watch;
+    return 0;
+fail:
+    oq_kafka_watch_stop(watch);
+    return err;
+}
+
+void oq_kafka_watch_stop(struct oq_kafka_watch *watch)
+{
+    if (watch == NULL)
+        return;
+    if (watch->thread_runs) {
+        pthread_mutex_lock(&watch->lock);
+        watch->stop = true;
+        pthread_cond_signal(&watch->wake);
+        pthread_mutex_unlock(&watch->lock);
+        pthread_join(watch->thread, NULL);
+    }
+    if (watch->handle != NULL)
+        rd_kafka_destroy(watch->handle);
+    pthread_cond_destroy(&watch->wake);
+    pthread_mutex_destroy(&watch->lock);
+    free(watch);
+}
+
+bool oq_kafka_watch_news(struct oq_kafka_watch *watch, struct oq_kafka_look *ret_look)
+{
+    pthread_mutex_lock(&watch->lock);
+    bool is_new = watch->is_new;
+    if (is_new)
+        *ret_look = watch->look;
+    watch->is_new = false;
+    pthread_mutex_unlock(&watch->lock);
+    return is_new;
+}
+
+void oq_kafka_watch_check(struct oq_kafka_watch *watch)
+{
+    pthread_mutex_lock(&watch->lock);
+    watch->check = true;
+    pthread_cond_signal(&watch->wake);
+    pthread_mutex_unlock(&watch->lock);
+}

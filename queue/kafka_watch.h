@@ -1,0 +1,32 @@
+/* The watcher: a thread that looks at Kafka from outside every so often, since what librdkafka
+ * answers only to those who wait must not hold up the log's thread. Each look asks who leads the
+ * partitions and where they end; a full one also checks the topic's settings. */
+#ifndef OQ_KAFKA_WATCH_H
+#define OQ_KAFKA_WATCH_H
+
+#include "queue/kafka_client.h"
+
+struct oq_kafka_look {
+    int err; /* 0, PS_E_IO: out of reach or not fit to write to, PS_E_INVALID: a wrong topic */
+    int64_t began_ns;
+    int64_t checked_ns;             /* when the settings were last found to be good; 0 = not yet */
+    uint32_t partitions;            /* 0 when err */
+    struct ps_fault fault;          /* when err */
+    char notice[320];               /* what people should know of a topic that was checked, or "" */
+    int64_t ends[OQ_PARTITION_MAX]; /* offsets behind the last record */
+};
+
+struct oq_kafka_watch;
+
+/* The first look is a full one and begins at once. `bell` (an eventfd) is rung after each. `config`
+ * lives longer. PS_E_INVALID, PS_E_NOMEM, PS_E_IO. */
+int oq_kafka_watch_start(const struct oq_kafka_config *config, int bell,
+                         struct oq_kafka_watch **ret_watch, struct ps_fault *fault) PS_MUST_CHECK;
+void oq_kafka_watch_stop(struct oq_kafka_watch *watch); /* a second or two; NULL is allowed */
+
+/* Any thread. The latest look, if it was not given out yet. */
+bool oq_kafka_watch_news(struct oq_kafka_watch *watch, struct oq_kafka_look *ret_look);
+/* Any thread. The next look is a full one, and comes soon. */
+void oq_kafka_watch_check(struct oq_kafka_watch *watch);
+
+#endif

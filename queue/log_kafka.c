@@ -1,0 +1,641 @@
+/* The order log in Kafka.
+ *
+ * One thread does everything with the log: it takes what is appended and hands it to the producer
+ * (kafka_sender), reads all partitions (kafka_view), and calls the callbacks. It sleeps on one
+ * bell, which is rung by whoever appends, by librdkafka's queues and by the watcher (kafka_watch),
+ * a second thread that asks the questions for which librdkafka makes one wait.
+ *
+ * The stage is the breaker before Kafka:
+ *   AWAY        nothing is sent. Entered when a look fails, all connections are lost, or a record
+ *               is not acknowledged in time. The next look that finds all well, the topic's
+ *               settings included, leads to
+ *   RETURNING   the view reads up to the ends that the look saw: now it is known which records of
+ *               unknown outcome are there. The others are sent again; when all have been read back
+ *               (which proves that Kafka takes records, and not only questions), the log is
+ *   WELL        and takes records, unless its view is behind: it lacks what was acknowledged, or
+ *               has not reached an end, for behind_ms.
+ * A start is AWAY with nothing in flight. LOST is the end: the topic lacks records that were read.
+ *
+ * What must hold: LANDED and on_record come from what was read, in the order of the partition; what
+ * was taken before a call has its outcome before the call runs; nothing is sent between a failure
+ * and the reading back that settles what became of it. */
+#include "queue/kafka_reader.h"
+#include "queue/kafka_record.h"
+#include "queue/kafka_sender.h"
+#include "queue/kafka_view.h"
+#include "queue/log_backend.h"
+
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+/* Records handed over between two looks at what has come back. */
+#define TAKE_AT_ONCE 1024
+/* Deadlines are looked at that often when nothing happens. */
+#define IDLE_MS 100
+/* For what librdkafka does after the deadline of a close. */
+#define CLOSE_GRACE_MS 10000
+
+enum stage { AWAY, RETURNING, WELL, LOST };
+
+struct kafka {
+    struct oq_log log;
+    struct oq_log_callbacks on;
+    struct oq_kafka_config config;
+    const struct oq_kafka_spill *spill; /* NULL = none */
+    struct oq_record_queue *queue;
+    struct oq_kafka_watch *watch;
+    _Atomic(enum oq_kafka_state) state;
+    _Atomic uint32_t partitions;
+    _Atomic uint64_t foreign, lag, backlog_max;
+    /* opening and closing */
+    _Atomic bool opening; /* on_state is not called yet */
+    _Atomic bool refused; /* the topic, while opening: `refusal` says why */
+    struct ps_fault refusal;
+    int opened;                  /* eventfd: WELL for the first time, or refused */
+    _Atomic int64_t deadline_ns; /* from then on what waits is refused */
+    int ended;                   /* eventfd: the thread's last act */
+    pthread_t thread;
+    bool thread_runs;
+    /* the log's thread */
+    struct oq_sale_marks *marks;
+    struct oq_kafka_view *view;
+    struct oq_kafka_sender *sender;
+    enum stage stage;
+    bool was_well, gave_up;
+    int64_t away_ns;        /* since when AWAY */
+    int err;                /* the kind of error that keeps it from being WELL, in words `why` */
+    int told_err;           /* as on_state was told; 0 = available */
+    size_t read;            /* records of this group */
+    struct oq_record *call; /* waits for the outcomes of what was taken before it */
+    char why[640];
+    char notice[320]; /* told last */
+    struct oq_kafka_look look;
+};
+
+static int64_t now_ns(void)
+{
+    return ps_clock_mono_ns(&ps_clock_system);
+}
+
+/* --- Its state --- */
+
+static bool is_behind(const struct kafka *kafka)
+{
+    int64_t now = now_ns();
+    int64_t allowed = kafka->config.set.behind_ms * PS_NS_PER_MS;
+    int64_t acked = oq_kafka_sender_acked_ns(kafka->sender);
+    if (acked < now && now - acked > allowed)
+        return true;
+    return !oq_kafka_view_reached(kafka->view) &&
+           now - oq_kafka_view_look_ns(kafka->view) > allowed;
+}
+
+/* Works out the state, and tells it when it has changed. */
+static void set_state(struct kafka *kafka)
+{
+    enum oq_kafka_state state = OQ_KAFKA_CLOSED;
+    int err = kafka->err;
+    if (kafka->stage == WELL && is_behind(kafka)) {
+        state = OQ_KAFKA_BEHIND;
+        err = PS_E_TIMEOUT;
+        snprintf(kafka->why, sizeof kafka->why,
+                 "%s: what was written is not read back within %lld ms: look after Kafka at %s",
+                 kafka->config.set.topic, (long long)kafka->config.set.behind_ms,
+                 kafka->config.set.brokers);
+    } else if (kafka->stage == WELL) {
+        state = OQ_KAFKA_WELL;
+        err = 0;
+    } else if (kafka->stage != LOST && kafka->was_well) {
+        state = OQ_KAFKA_AWAY;
+    }
+    atomic_store_explicit(&kafka->state, state, memory_order_relaxed);
+    if (err == kafka->told_err || atomic_load_explicit(&kafka->opening, memory_order_relaxed))
+        return;
+    kafka->told_err = err;
+    if (kafka->on.on_state != NULL)
+        kafka->on.on_state(err == 0, err == 0 ? "" : kafka->why, kafka->on.ctx);
+}
+
+static void set_error(struct kafka *kafka, const struct ps_fault *why, int err)
+{
+    kafka->err = err;
+    snprintf(kafka->why, sizeof kafka->why, "%s: %s", why->path, why->text);
+    set_state(kafka);
+}
+
+static void go_away(struct kafka *kafka, const struct ps_fault *why, int err)
+{
+    if (kafka->stage == LOST)
+        return;
+    if (kafka->stage != AWAY) {
+        kafka->away_ns = now_ns();
+        oq_kafka_watch_check(kafka->watch);
+    }
+    kafka->stage = AWAY;
+    set_error(kafka, why, err);
+}
+
+static void on_trouble(const char *why, void *ctx)
+{
+    struct kafka *kafka = ctx;
+    struct ps_fault fault;
+    int err = ps_fault(&fault, PS_E_IO, kafka->config.set.topic,
+                       "Kafka at %s does not take records: %s", kafka->config.set.brokers, why);
+    go_away(kafka, &fault, err);
+}
+
+static void lose(struct kafka *kafka, const struct ps_fault *why, int err)
+{
+    kafka->stage = LOST;
+    set_error(kafka, why, err);
+}
+
+/* Waiting longer would not help. */
+static void refuse_to_open(struct kafka *kafka, const struct ps_fault *why)
+{
+    if (kafka->was_well || !atomic_load(&kafka->opening) || atomic_load(&kafka->refused))
+        return;
+    kafka->refusal = *why;
+    atomic_store(&kafka->refused, true);
+    (void)eventfd_write(kafka->opened, 1);
+}
+
+static void take_look(struct kafka *kafka)
+{
+    struct oq_kafka_look *look = &kafka->look;
+    struct ps_fault fault;
+    if (kafka->stage == LOST || !oq_kafka_watch_news(kafka->watch, look))
+        return;
+    if (look->err != 0) {
+        go_away(kafka, &look->fault, look->err);
+        if (look->err == PS_E_INVALID)
+            refuse_to_open(kafka, &look->fault);
+        return;
+    }
+    bool back = kafka->stage == AWAY && look->began_ns >= kafka->away_ns &&
+                look->checked_ns >= kafka->away_ns;
+    int err = oq_kafka_view_take(kafka->view, look, back, &fault);
+    if (err == PS_E_CORRUPT)
+        lose(kafka, &fault, err);
+    else if (err != 0)
+        go_away(kafka, &fault, err);
+    if (err != 0)
+        return;
+    atomic_store_explicit(&kafka->partitions, look->partitions, memory_order_relaxed);
+    atomic_store_explicit(&kafka->lag, oq_kafka_view_lag(kafka->view), memory_order_relaxed);
+    if (look->notice[0] != '\0' && strcmp(look->notice, kafka->notice) != 0) {
+        memcpy(kafka->notice, look->notice, sizeof kafka->notice);
+        if (kafka->on.on_notice != NULL)
+            kafka->on.on_notice(kafka->notice, kafka->on.ctx);
+    }
+    if (back)
+        kafka->stage = RETURNING;
+}
+
+/* --- What was read --- */
+
+static int pass_over(struct kafka *kafka, const rd_kafka_message_t *message,
+                     const struct ps_fault *fault)
+{
+    char text[600];
+    uint64_t count = atomic_load_explicit(&kafka->foreign, memory_order_relaxed);
+    atomic_store_explicit(&kafka->foreign, count + 1, memory_order_relaxed);
+    if (kafka->on.on_notice == NULL)
+        return 0;
+    oq_kafka_record_blame(message, fault, text, sizeof text);
+    kafka->on.on_notice(text, kafka->on.ctx);
+    return 0;
+}
+
+static int on_message(const rd_kafka_message_t *message, void *ctx)
+{
+    struct kafka *kafka = ctx;
+    uint32_t partition = (uint32_t)message->partition;
+    int64_t seq = message->offset + 1;
+    struct oq_event event;
+    struct ps_fault fault;
+    struct ps_uuid id;
+    void *owner;
+    int err = oq_event_decode(message->payload, message->len, &event, &owner, &fault);
+    if (err == PS_E_INVALID)
+        return pass_over(kafka, message, &fault);
+    if (err != 0)
+        return err;
+    err = oq_sale_marks_note(kafka->marks, partition, &event);
+    if (err == 0) {
+        kafka->read++;
+        kafka->on.on_record(partition, seq, &event, kafka->on.ctx);
+        if (oq_kafka_sender_in_flight(kafka->sender) > 0 && oq_kafka_record_id(message, &id) == 0)
+            oq_kafka_sender_landed(kafka->sender, &id, seq, &event);
+    }
+    oq_event_release(owner);
+    return err;
+}
+
+static void end_group(struct kafka *kafka)
+{
+    if (kafka->read == 0)
+        return;
+    kafka->read = 0;
+    oq_kafka_sender_end_group(kafka->sender);
+    if (kafka->on.on_batch != NULL)
+        kafka->on.on_batch(kafka->on.ctx);
+}
+
+static int read_back(struct kafka *kafka)
+{
+    struct ps_fault fault;
+    if (kafka->stage == LOST)
+        return 0;
+    int done = oq_kafka_view_read(kafka->view, on_message, kafka, &fault);
+    if (done < 0) {
+        if (done == PS_E_NOMEM)
+            ps_fault(&fault, done, kafka->config.set.topic,
+                     "out of memory for its records: restart the gateway where there is more");
+        lose(kafka, &fault, done);
+    }
+    if (kafka->was_well) /* all that is read at start is one group */
+        end_group(kafka);
+    return done;
+}
+
+static void become_well(struct kafka *kafka)
+{
+    kafka->stage = WELL;
+    if (!kafka->was_well) {
+        end_group(kafka);
+        kafka->was_well = true;
+        set_state(kafka);
+        (void)eventfd_write(kafka->opened, 1);
+    }
+}
+
+/* What the view has reached decides what is sent again, and whether the log is back. */
+static void go_on(struct kafka *kafka)
+{
+    if (kafka->stage != RETURNING && kafka->stage != WELL)
+        return;
+    if (oq_kafka_view_reached(kafka->view))
+        oq_kafka_sender_miss(kafka->sender, oq_kafka_view_look_ns(kafka->view));
+    else if (kafka->stage == RETURNING)
+        return;
+    oq_kafka_sender_resend(kafka->sender);
+    if (kafka->stage == RETURNING && oq_kafka_sender_in_flight(kafka->sender) == 0)
+        become_well(kafka);
+}
+
+/* --- What was appended --- */
+
+static bool is_late(const struct kafka *kafka)
+{
+    return now_ns() >= atomic_load_explicit(&kafka->deadline_ns, memory_order_relaxed);
+}
+
+static void send_record(struct kafka *kafka, const struct oq_record *record)
+{
+    uint32_t partition = record->partition;
+    if (partition == OQ_BY_KEY) {
+        uint32_t count = record->event.type == OQ_FENCED
+                             ? (uint32_t)record->event.partitions
+                             : oq_sale_marks_partitions(kafka->marks, record->event.sale);
+        if (count == 0)
+            count = atomic_load_explicit(&kafka->partitions, memory_order_relaxed);
+        partition = oq_kafka_record_partition(&record->event, count);
+    }
+    oq_kafka_sender_send(kafka->sender, record, partition);
+}
+
+/* A call ends what is taken until it has run. */
+static int take_appended(struct kafka *kafka)
+{
+    int taken = 0;
+    bool late = is_late(kafka);
+    size_t waiting = oq_record_queue_count(kafka->queue);
+    if (waiting > atomic_load_explicit(&kafka->backlog_max, memory_order_relaxed))
+        atomic_store_explicit(&kafka->backlog_max, waiting, memory_order_relaxed);
+    while (kafka->call == NULL && taken < TAKE_AT_ONCE) {
+        bool sends = kafka->stage == WELL && !late;
+        if (sends && oq_kafka_sender_full(kafka->sender))
+            break;
+        struct oq_record *record = oq_record_queue_take(kafka->queue);
+        if (record == NULL)
+            break;
+        taken++;
+        if (record->call != NULL)
+            kafka->call = record;
+        else if (sends)
+            send_record(kafka, record);
+        else
+            oq_kafka_sender_refuse(kafka->sender, record);
+    }
+    if (kafka->call != NULL && oq_kafka_sender_untold(kafka->sender) == 0) {
+        kafka->call->call(kafka->call->arg);
+        kafka->call = NULL;
+        taken++;
+    }
+    if (kafka->call == NULL)
+        oq_record_queue_release(kafka->queue);
+    return taken;
+}
+
+/* --- The log's thread --- */
+
+static void sleep_a_little(struct kafka *kafka)
+{
+    bool full = kafka->stage == WELL && oq_kafka_sender_full(kafka->sender);
+    if (full || kafka->call != NULL || oq_record_queue_ended(kafka->queue))
+        oq_record_queue_rest(kafka->queue, IDLE_MS);
+    else
+        oq_record_queue_wait(kafka->queue, IDLE_MS);
+}
+
+/* Closed, and all is finished, or cannot be in time. */
+static bool is_over(struct kafka *kafka)
+{
+    if (is_late(kafka) && !kafka->gave_up) {
+        oq_kafka_sender_give_up(kafka->sender);
+        kafka->gave_up = true;
+    }
+    if (!oq_record_queue_ended(kafka->queue) || kafka->call != NULL)
+        return false;
+    size_t left = kafka->stage == WELL ? oq_kafka_sender_in_flight(kafka->sender)
+                                       : oq_kafka_sender_untold(kafka->sender);
+    return left == 0;
+}
+
+static void *run(void *arg)
+{
+    struct kafka *kafka = arg;
+    while (!is_over(kafka)) {
+        take_look(kafka);
+        int done = read_back(kafka);
+        if (!kafka->gave_up) {
+            done += oq_kafka_sender_poll(kafka->sender);
+            go_on(kafka);
+        }
+        done += take_appended(kafka);
+        set_state(kafka);
+        if (kafka->spill != NULL)
+            kafka->spill->round(kafka->spill->ctx);
+        if (done <= 0)
+            sleep_a_little(kafka);
+    }
+    if (!kafka->gave_up)
+        oq_kafka_sender_give_up(kafka->sender);
+    atomic_store_explicit(&kafka->state, OQ_KAFKA_CLOSED, memory_order_relaxed);
+    (void)eventfd_write(kafka->ended, 1);
+    return NULL;
+}
+
+/* --- The interface --- */
+
+static const struct kafka *of_const(const struct oq_log *log)
+{
+    return (const struct kafka *)(const void *)log;
+}
+
+static struct kafka *of(struct oq_log *log)
+{
+    return (struct kafka *)(void *)log;
+}
+
+enum oq_kafka_state oq_kafka_state(const struct oq_log *log)
+{
+    return atomic_load_explicit(&of_const(log)->state, memory_order_relaxed);
+}
+
+static int put(struct kafka *kafka, uint32_t partition, const struct ps_uuid *id,
+               const struct oq_event *event, const struct oq_ticket *ticket)
+{
+    enum oq_kafka_state state = oq_kafka_state(&kafka->log);
+    bool spills = state == OQ_KAFKA_AWAY && kafka->spill != NULL && event->type == OQ_ACCEPTED;
+    if (state != OQ_KAFKA_WELL && !spills)
+        return PS_E_CLOSED;
+    return oq_record_queue_put(kafka->queue, partition, id, event, ticket);
+}
+
+static int kafka_append(struct oq_log *log, uint32_t partition, const struct oq_event *event,
+                        const struct oq_ticket *ticket)
+{
+    return put(of(log), partition, NULL, event, ticket);
+}
+
+int oq_kafka_append_as(struct oq_log *log, const struct ps_uuid *id, const struct oq_event *event,
+                       const struct oq_ticket *ticket)
+{
+    return put(of(log), OQ_BY_KEY, id, event, ticket);
+}
+
+static uint32_t kafka_partitions(const struct oq_log *log)
+{
+    return atomic_load_explicit(&of_const(log)->partitions, memory_order_relaxed);
+}
+
+static unsigned kafka_backlog_percent(const struct oq_log *log)
+{
+    const struct oq_record_queue *queue = of_const(log)->queue;
+    return (unsigned)(oq_record_queue_count(queue) * 100 / oq_record_queue_capacity(queue));
+}
+
+static bool kafka_available(const struct oq_log *log)
+{
+    return oq_kafka_state(log) == OQ_KAFKA_WELL;
+}
+
+static uint64_t load(const _Atomic uint64_t *counter)
+{
+    return atomic_load_explicit(counter, memory_order_relaxed);
+}
+
+static void kafka_stats(const struct oq_log *log, struct oq_log_stats *ret_stats)
+{
+    const struct kafka *kafka = of_const(log);
+    const struct oq_kafka_counters *from = oq_kafka_sender_counters(kafka->sender);
+    struct oq_log_stats stats = {
+        .landed = load(&from->landed),
+        .refused = load(&from->refused),
+        .unknown = load(&from->unknown),
+        .commits = load(&from->groups),
+        .commit_failures = load(&from->failures),
+        .commit_ns_total = atomic_load_explicit(&from->round_ns_total, memory_order_relaxed),
+        .commit_ns_last = atomic_load_explicit(&from->round_ns_last, memory_order_relaxed),
+        .backlog = oq_record_queue_count(kafka->queue) + load(&from->untold),
+        .backlog_max = load(&kafka->backlog_max),
+    };
+    stats.appended = stats.landed + stats.refused + stats.unknown + stats.backlog;
+    *ret_stats = stats;
+}
+
+void oq_kafka_stats(const struct oq_log *log, struct oq_kafka_stats *ret_stats)
+{
+    const struct kafka *kafka = of_const(log);
+    const struct oq_kafka_counters *from = oq_kafka_sender_counters(kafka->sender);
+    *ret_stats = (struct oq_kafka_stats){
+        .foreign = load(&kafka->foreign),
+        .resent = load(&from->resent),
+        .producers = load(&from->producers),
+        .in_flight = load(&from->in_flight),
+        .lag = load(&kafka->lag),
+        .sent_bytes = load(&from->sent_bytes),
+        .received_bytes = load(&from->received_bytes),
+        .round_trip_us = atomic_load_explicit(&from->round_trip_us, memory_order_relaxed),
+    };
+}
+
+static int kafka_call(struct oq_log *log, void (*fn)(void *arg), void *arg)
+{
+    return oq_record_queue_call(of(log)->queue, fn, arg);
+}
+
+static int wait_for(int event, int64_t ms)
+{
+    int64_t until = now_ns() + ms * PS_NS_PER_MS;
+    struct pollfd fd = {.fd = event, .events = POLLIN};
+    while (poll(&fd, 1, (int)((until - now_ns()) / PS_NS_PER_MS) + 1) <= 0) {
+        if (now_ns() >= until)
+            return PS_E_TIMEOUT;
+    }
+    return 0;
+}
+
+static int kafka_close(struct oq_log *log, int64_t timeout_ms)
+{
+    struct kafka *kafka = of(log);
+    if (!kafka->thread_runs)
+        return 0;
+    atomic_store_explicit(&kafka->deadline_ns, now_ns() + timeout_ms * PS_NS_PER_MS,
+                          memory_order_relaxed);
+    oq_record_queue_close(kafka->queue);
+    if (wait_for(kafka->ended, timeout_ms + CLOSE_GRACE_MS) != 0)
+        return PS_E_TIMEOUT;
+    pthread_join(kafka->thread, NULL);
+    kafka->thread_runs = false;
+    return 0;
+}
+
+static void kafka_free(struct oq_log *log)
+{
+    struct kafka *kafka = of(log);
+    if (kafka->thread_runs) /* hangs, and still uses it all */
+        return;
+    oq_kafka_watch_stop(kafka->watch);
+    oq_kafka_sender_free(kafka->sender);
+    oq_kafka_view_free(kafka->view);
+    oq_sale_marks_free(kafka->marks);
+    if (kafka->ended >= 0)
+        close(kafka->ended);
+    if (kafka->opened >= 0)
+        close(kafka->opened);
+    oq_record_queue_free(kafka->queue);
+    oq_kafka_config_done(&kafka->config);
+    free(kafka);
+}
+
+static int kafka_reader_new(struct oq_log *log, struct oq_reader **ret_reader)
+{
+    return oq_kafka_reader_open(&of(log)->config.set, ret_reader, NULL);
+}
+
+static const struct oq_log_ops kafka_ops = {
+    .append = kafka_append,
+    .partitions = kafka_partitions,
+    .backlog_percent = kafka_backlog_percent,
+    .available = kafka_available,
+    .stats = kafka_stats,
+    .call = kafka_call,
+    .close = kafka_close,
+    .free = kafka_free,
+    .reader_new = kafka_reader_new,
+};
+
+/* --- Opening --- */
+
+static int make_parts(struct kafka *kafka, struct ps_fault *fault)
+{
+    const struct oq_kafka_settings *settings = &kafka->config.set;
+    int err = oq_record_queue_new(settings->queue_capacity, &kafka->queue);
+    kafka->opened = eventfd(0, EFD_CLOEXEC);
+    kafka->ended = eventfd(0, EFD_CLOEXEC);
+    if (err == 0)
+        err = oq_sale_marks_new(&kafka->marks);
+    if (err == 0 && (kafka->opened < 0 || kafka->ended < 0))
+        err = PS_E_IO;
+    if (err != 0)
+        return ps_fault(fault, err, settings->topic, "no memory or descriptors for the queue");
+    int bell = oq_record_queue_bell(kafka->queue);
+    const struct oq_kafka_sender_setup setup = {.config = &kafka->config,
+                                                .marks = kafka->marks,
+                                                .callbacks = &kafka->on,
+                                                .on_trouble = on_trouble,
+                                                .ctx = kafka,
+                                                .bell = bell};
+    err = oq_kafka_view_new(&kafka->config, bell, &kafka->view, fault);
+    if (err == 0)
+        err = oq_kafka_sender_new(&setup, &kafka->sender, fault);
+    if (err == 0)
+        err = oq_kafka_watch_start(&kafka->config, bell, &kafka->watch, fault);
+    return err;
+}
+
+static int start_thread(struct kafka *kafka, struct ps_fault *fault)
+{
+    /* Signals are the program's. */
+    sigset_t all;
+    sigset_t before;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    int failed = pthread_create(&kafka->thread, NULL, run, kafka);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    if (failed != 0)
+        return ps_fault(fault, PS_E_NOMEM, kafka->config.set.topic,
+                        "the log's thread cannot be started");
+    pthread_setname_np(kafka->thread, "kafka-log");
+    kafka->thread_runs = true;
+    return 0;
+}
+
+int oq_kafka_open(const struct oq_kafka_settings *settings,
+                  const struct oq_log_callbacks *callbacks, struct oq_log **ret_log,
+                  struct ps_fault *fault)
+{
+    struct kafka *kafka = calloc(1, sizeof *kafka);
+    if (kafka == NULL)
+        return ps_fault(fault, PS_E_NOMEM, settings->topic, "out of memory");
+    kafka->log.ops = &kafka_ops;
+    kafka->on = *callbacks;
+    kafka->spill = settings->spill;
+    kafka->opened = kafka->ended = -1;
+    kafka->err = PS_E_IO;
+    atomic_init(&kafka->state, OQ_KAFKA_CLOSED);
+    atomic_init(&kafka->partitions, settings->partitions_min);
+    atomic_init(&kafka->deadline_ns, INT64_MAX);
+    atomic_init(&kafka->opening, true);
+    snprintf(kafka->why, sizeof kafka->why, "%s: has not been read up to its end yet",
+             settings->topic);
+    int err = oq_kafka_config_init(&kafka->config, settings, fault);
+    if (err == 0)
+        err = make_parts(kafka, fault);
+    if (err == 0)
+        err = start_thread(kafka, fault);
+    if (err != 0)
+        goto fail;
+    (void)wait_for(kafka->opened, settings->open_wait_ms);
+    if (atomic_load(&kafka->refused)) {
+        err = ps_fault(fault, PS_E_INVALID, kafka->refusal.path, "%s", kafka->refusal.text);
+        if (kafka_close(&kafka->log, 0) != 0)
+            return err;
+        goto fail;
+    }
+    atomic_store(&kafka->opening, false);
+    *ret_log = &kafka->log;
+    return 0;
+fail:
+    kafka_free(&kafka->log);
+    return err;
+}

@@ -1,0 +1,84 @@
+/* The order log in a topic of Apache Kafka: shared by all gateways, of several partitions.
+ *
+ * Kafka's offsets begin at 0 and the log's seq at 1, so that "after 0" means from the start: seq =
+ * offset + 1. Messages for people name offsets. */
+#ifndef OQ_LOG_KAFKA_H
+#define OQ_LOG_KAFKA_H
+
+#include "common/clock.h"
+#include "queue/log.h"
+
+struct oq_kafka_property {
+    const char *name; /* of librdkafka, such as "security.protocol" */
+    const char *value;
+};
+
+/* Strings and properties are borrowed for the call of oq_kafka_open. */
+struct oq_kafka_settings {
+    const char *brokers; /* "host:port,host:port" */
+    const char *topic;
+    const char *gateway;                        /* the source of events is "/penstock/{gateway}" */
+    const struct oq_kafka_property *properties; /* for security and tuning; see README.md */
+    size_t property_count;
+    uint32_t partitions_min;  /* a topic with fewer is refused */
+    int64_t retention_min_ms; /* a topic that keeps records for less is refused */
+    size_t queue_capacity;    /* records waiting to be sent, rounded up to a power of two */
+    size_t in_flight_max;     /* records sent and not yet read back */
+    int64_t
+        delivery_timeout_ms; /* then a record's outcome is told, and Kafka counts as away: 2000 */
+    int64_t behind_ms;       /* a view that lacks what is so old is behind: 2000 */
+    int64_t look_ms;         /* how often brokers and ends of partitions are looked at: 250 */
+    int64_t check_ms;        /* how often the topic's settings are: an hour */
+    int64_t open_wait_ms;    /* how long oq_kafka_open waits for Kafka and for the read-back */
+    const struct ps_clock *clock;       /* the wall clock of records that the log itself writes */
+    const struct oq_kafka_spill *spill; /* for log_spill.c; NULL = none */
+};
+
+/* What the log can say of itself beside oq_log_stats. Relaxed. */
+struct oq_kafka_stats {
+    uint64_t foreign;   /* records that are no events */
+    uint64_t resent;    /* records sent again */
+    uint64_t producers; /* made anew after a fatal error */
+    uint64_t in_flight; /* sent and not read back, now */
+    uint64_t lag;       /* records of all partitions not read yet, at the last look */
+    uint64_t sent_bytes, received_bytes; /* by the producer */
+    int64_t round_trip_us; /* the slowest broker's 99th percentile of the last seconds */
+};
+
+/* Connects, checks the topic, reads all of it through on_record on the log's thread up to the end
+ * that it saw first, and waits for that, open_wait_ms at most. When Kafka cannot be reached or the
+ * read-back takes longer the log is open all the same, and away (on_state comes before this
+ * returns or soon after): it goes on by itself, and is available when its view has reached that
+ * end. PS_E_INVALID: a setting, or the topic is not one to keep orders in: `fault` says what to
+ * change. PS_E_NOMEM, PS_E_IO (descriptors, threads). What on_record saw before an error is to be
+ * thrown away. */
+int oq_kafka_open(const struct oq_kafka_settings *settings,
+                  const struct oq_log_callbacks *callbacks, struct oq_log **ret_log,
+                  struct ps_fault *fault) PS_MUST_CHECK;
+
+/* Any thread. `log` was made by oq_kafka_open. */
+void oq_kafka_stats(const struct oq_log *log, struct oq_kafka_stats *ret_stats);
+
+/* --- For log_spill.c, which stands between this log and its user. --- */
+
+enum oq_kafka_state {
+    OQ_KAFKA_WELL,
+    OQ_KAFKA_AWAY,   /* out of reach, or its unknown records are being sent again */
+    OQ_KAFKA_BEHIND, /* records go in, but the view does not show them */
+    OQ_KAFKA_CLOSED  /* not opened fully yet, or closed, or its topic has lost records */
+};
+
+/* A log with a spill takes accepted records while it is AWAY too, and refuses them on its thread.
+ */
+struct oq_kafka_spill {
+    void (*round)(void *ctx); /* the log's thread, often: after each group of whatever it does */
+    void *ctx;
+};
+
+/* Relaxed, any thread. */
+enum oq_kafka_state oq_kafka_state(const struct oq_log *log);
+/* As oq_log_append, under an id that the record has had before. */
+int oq_kafka_append_as(struct oq_log *log, const struct ps_uuid *id, const struct oq_event *event,
+                       const struct oq_ticket *ticket) PS_MUST_CHECK;
+
+#endif

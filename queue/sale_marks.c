@@ -1,0 +1,108 @@
+/* Marks of sales, by name.
+ *
+ * Every fence of a sale stands in every partition, and each says over how many partitions the sale
+ * is spread. The first one counts, since a topic that grows must not tear an order's records apart.
+ * Which one is first must be the same for everybody, and only within a partition there is an order:
+ * so it is the first in partition 0. */
+#include "queue/sale_marks.h"
+#include "queue/index.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+struct mark {
+    struct ps_str sale;
+    uint32_t partitions;
+    int64_t epoch;
+};
+
+struct oq_sale_marks {
+    struct oq_arena arena;
+    struct oq_index index;
+};
+
+static uint64_t hash(const struct ps_hash_key *key, const void *item)
+{
+    const struct mark *mark = item;
+    return ps_hash64(key, mark->sale.at, mark->sale.len);
+}
+
+static bool same(const void *item, const void *probe)
+{
+    const struct mark *a = item;
+    const struct mark *b = probe;
+    return a->sale.len == b->sale.len && memcmp(a->sale.at, b->sale.at, a->sale.len) == 0;
+}
+
+int oq_sale_marks_new(struct oq_sale_marks **ret_marks)
+{
+    struct oq_sale_marks *marks = calloc(1, sizeof *marks);
+    if (marks == NULL)
+        return PS_E_NOMEM;
+    int err = oq_index_init(&marks->index, hash, same);
+    if (err != 0) {
+        free(marks);
+        return err;
+    }
+    *ret_marks = marks;
+    return 0;
+}
+
+void oq_sale_marks_free(struct oq_sale_marks *marks)
+{
+    if (marks == NULL)
+        return;
+    oq_index_done(&marks->index);
+    oq_arena_done(&marks->arena);
+    free(marks);
+}
+
+static struct mark *find(const struct oq_sale_marks *marks, struct ps_str sale)
+{
+    const struct mark probe = {.sale = sale};
+    return oq_index_find(&marks->index, &probe);
+}
+
+static int add(struct oq_sale_marks *marks, struct ps_str sale, struct mark **ret_mark)
+{
+    int err = oq_index_reserve(&marks->index);
+    if (err != 0)
+        return err;
+    struct mark *mark = oq_arena_take(&marks->arena, sizeof *mark + sale.len);
+    if (mark == NULL)
+        return PS_E_NOMEM;
+    char *name = (char *)(mark + 1);
+    memcpy(name, sale.at, sale.len);
+    *mark = (struct mark){.sale = {name, sale.len}};
+    oq_index_put(&marks->index, mark);
+    *ret_mark = mark;
+    return 0;
+}
+
+int oq_sale_marks_note(struct oq_sale_marks *marks, uint32_t partition,
+                       const struct oq_event *event)
+{
+    if (event->type != OQ_FENCED)
+        return 0;
+    struct mark *mark = find(marks, event->sale);
+    int err = mark != NULL ? 0 : add(marks, event->sale, &mark);
+    if (err != 0)
+        return err;
+    if (partition == 0 && mark->partitions == 0)
+        mark->partitions = (uint32_t)event->partitions;
+    if (event->epoch > mark->epoch)
+        mark->epoch = event->epoch;
+    return 0;
+}
+
+uint32_t oq_sale_marks_partitions(const struct oq_sale_marks *marks, struct ps_str sale)
+{
+    const struct mark *mark = find(marks, sale);
+    return mark != NULL ? mark->partitions : 0;
+}
+
+int64_t oq_sale_marks_epoch(const struct oq_sale_marks *marks, struct ps_str sale)
+{
+    const struct mark *mark = find(marks, sale);
+    return mark != NULL ? mark->epoch : 0;
+}
