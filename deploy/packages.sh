@@ -2,9 +2,9 @@
 # shellcheck shell=bash
 
 packages_build=(gcc libc6-dev cmake ninja-build pkg-config libmicrohttpd-dev libjansson-dev libuv1-dev libsqlite3-dev
-    libsodium-dev libhttp-parser-dev libsystemd-dev librdkafka-dev)
+    libsodium-dev libhttp-parser-dev libsystemd-dev libhiredis-dev librdkafka-dev)
 packages_kafka=(maven default-jre-headless)
-packages_test=(libcmocka-dev python3 python3-pytest python3-yaml python3-jsonschema clang-tidy clang-format faketime sqlite3 "${packages_kafka[@]}" "${packages_build[@]}")
+packages_test=(libcmocka-dev redis-server python3 python3-pytest python3-yaml python3-jsonschema clang-tidy clang-format faketime sqlite3 "${packages_kafka[@]}" "${packages_build[@]}")
 packages_quickstart=(curl "${packages_build[@]}")
 packages_bench=(nginx-light wrk python3 "${packages_build[@]}")
 
@@ -20,7 +20,7 @@ install_packages() {
         as_root=(sudo)
     fi
     echo "installing: ${missing[*]}"
-    # An nginx that only serves as a peer in benchmarks must not start as a service.
+    # Servers that tests and benchmarks start themselves (nginx, Redis) must not start as services.
     export DEBIAN_FRONTEND=noninteractive
     "${as_root[@]}" apt-get update -qq >/dev/null || { echo "apt-get update failed" >&2; return 1; }
     "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null ||

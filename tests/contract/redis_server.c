@@ -6,17 +6,15 @@
 #include <arpa/inet.h>
 #include <ftw.h>
 #include <signal.h>
-#include <spawn.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
 #define START_TRIES 500 /* of 10 ms */
-
-extern char **environ;
 
 int free_port(void)
 {
@@ -53,6 +51,19 @@ static void wait_until_it_answers(struct redis_server *server)
     fail_msg("redis-server does not answer");
 }
 
+/* The server goes when the test goes, however that ends. */
+static void start(struct redis_server *server, const char *const *argv)
+{
+    server->pid = fork();
+    assert_true(server->pid >= 0);
+    if (server->pid == 0) {
+        (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+        (void)execvp(argv[0], (char *const *)(uintptr_t)argv);
+        _exit(127);
+    }
+    wait_until_it_answers(server);
+}
+
 void redis_start_again(struct redis_server *server, const char *const *more)
 {
     char port[8];
@@ -64,10 +75,17 @@ void redis_start_again(struct redis_server *server, const char *const *more)
     (void)snprintf(port, sizeof port, "%d", server->port);
     for (; more != NULL && *more != NULL; more++)
         argv[count++] = *more;
-    assert_int_equal(
-        posix_spawnp(&server->pid, argv[0], NULL, NULL, (char *const *)(uintptr_t)argv, environ),
-        0);
-    wait_until_it_answers(server);
+    start(server, argv);
+}
+
+void redis_start_sentinel(struct redis_server *sentinel, char *config)
+{
+    char port[8];
+    const char *argv[] = {
+        "redis-server", config,  "--sentinel",        "--port",    port,         "--bind",
+        "127.0.0.1",    "--dir", sentinel->directory, "--logfile", "server.log", NULL};
+    (void)snprintf(port, sizeof port, "%d", sentinel->port);
+    start(sentinel, argv);
 }
 
 void redis_start(struct redis_server *server, const char *const *more)

@@ -19,6 +19,8 @@ int free_port(void);
 void redis_start(struct redis_server *server, const char *const *more);
 /* The same port and arguments again: comes back empty. It must not run. */
 void redis_start_again(struct redis_server *server, const char *const *more);
+/* A Sentinel with that configuration file, at the port that `sentinel` names. */
+void redis_start_sentinel(struct redis_server *sentinel, char *config);
 /* Ends it with that signal and waits for the end. */
 void redis_end(struct redis_server *server, int signal);
 /* Ends it if it runs, and removes its directory. */
