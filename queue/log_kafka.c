@@ -43,6 +43,12 @@
 
 enum stage { AWAY, RETURNING, WELL, LOST };
 
+enum opening {
+    OPENING, /* on_state is not called yet */
+    OPEN,    /* was WELL, or has been waited for long enough */
+    REFUSED  /* for its topic, which is known before anybody has waited long enough */
+};
+
 struct kafka {
     struct oq_log log;
     struct oq_log_callbacks on;
@@ -54,10 +60,9 @@ struct kafka {
     _Atomic uint32_t partitions;
     _Atomic uint64_t foreign, lag, backlog_max;
     /* opening and closing */
-    _Atomic bool opening; /* on_state is not called yet */
-    _Atomic bool refused; /* the topic, while opening: `refusal` says why */
-    struct ps_fault refusal;
-    int opened;                  /* eventfd: WELL for the first time, or refused */
+    _Atomic(enum opening) opening;
+    struct ps_fault refusal;     /* when REFUSED */
+    int opened;                  /* eventfd: no longer OPENING */
     _Atomic int64_t deadline_ns; /* from then on what waits is refused */
     int ended;                   /* eventfd: the thread's last act */
     pthread_t thread;
@@ -115,7 +120,7 @@ static void set_state(struct kafka *kafka)
         state = OQ_KAFKA_AWAY;
     }
     atomic_store_explicit(&kafka->state, state, memory_order_relaxed);
-    if (err == kafka->told_err || atomic_load_explicit(&kafka->opening, memory_order_relaxed))
+    if (err == kafka->told_err || atomic_load(&kafka->opening) != OPEN)
         return;
     kafka->told_err = err;
     if (kafka->on.on_state != NULL)
@@ -156,14 +161,12 @@ static void lose(struct kafka *kafka, const struct ps_fault *why, int err)
     set_error(kafka, why, err);
 }
 
-/* Waiting longer would not help. */
-static void refuse_to_open(struct kafka *kafka, const struct ps_fault *why)
+/* Ends the wait of oq_kafka_open, if it still waits. */
+static void end_opening(struct kafka *kafka, enum opening how)
 {
-    if (kafka->was_well || !atomic_load(&kafka->opening) || atomic_load(&kafka->refused))
-        return;
-    kafka->refusal = *why;
-    atomic_store(&kafka->refused, true);
-    (void)eventfd_write(kafka->opened, 1);
+    enum opening still = OPENING;
+    if (atomic_compare_exchange_strong(&kafka->opening, &still, how))
+        (void)eventfd_write(kafka->opened, 1);
 }
 
 static void take_look(struct kafka *kafka)
@@ -174,8 +177,10 @@ static void take_look(struct kafka *kafka)
         return;
     if (look->err != 0) {
         go_away(kafka, &look->fault, look->err);
-        if (look->err == PS_E_INVALID)
-            refuse_to_open(kafka, &look->fault);
+        if (look->err == PS_E_INVALID && atomic_load(&kafka->opening) == OPENING) {
+            kafka->refusal = look->fault;
+            end_opening(kafka, REFUSED);
+        }
         return;
     }
     bool back = kafka->stage == AWAY && look->began_ns >= kafka->away_ns &&
@@ -272,7 +277,7 @@ static void become_well(struct kafka *kafka)
         end_group(kafka);
         kafka->was_well = true;
         set_state(kafka);
-        (void)eventfd_write(kafka->opened, 1);
+        end_opening(kafka, OPEN);
     }
 }
 
@@ -615,7 +620,7 @@ int oq_kafka_open(const struct oq_kafka_settings *settings,
     atomic_init(&kafka->state, OQ_KAFKA_CLOSED);
     atomic_init(&kafka->partitions, settings->partitions_min);
     atomic_init(&kafka->deadline_ns, INT64_MAX);
-    atomic_init(&kafka->opening, true);
+    atomic_init(&kafka->opening, OPENING);
     snprintf(kafka->why, sizeof kafka->why, "%s: has not been read up to its end yet",
              settings->topic);
     int err = oq_kafka_config_init(&kafka->config, settings, fault);
@@ -626,13 +631,13 @@ int oq_kafka_open(const struct oq_kafka_settings *settings,
     if (err != 0)
         goto fail;
     (void)wait_for(kafka->opened, settings->open_wait_ms);
-    if (atomic_load(&kafka->refused)) {
+    end_opening(kafka, OPEN);
+    if (atomic_load(&kafka->opening) == REFUSED) {
         err = ps_fault(fault, PS_E_INVALID, kafka->refusal.path, "%s", kafka->refusal.text);
         if (kafka_close(&kafka->log, 0) != 0)
             return err;
         goto fail;
     }
-    atomic_store(&kafka->opening, false);
     *ret_log = &kafka->log;
     return 0;
 fail:
