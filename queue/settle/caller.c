@@ -1,0 +1,373 @@
+/* One POST /admin/v1/orders:batch at a time on libcurl's multi interface, so that a slow gateway
+ * never holds up the reading of the log.
+ *
+ * Final are a 200 and the 409s that name the order's state; the gateway says them only of what its
+ * log shows. All else (503 order_pending, no answer, an answer that makes no sense) is tried again:
+ * an item by itself with growing pauses, a gateway that fails as a whole with growing pauses too,
+ * and then the next one in the list is asked. A 404 is final only for an order that the log has not
+ * shown us either: else it is the wrong gateway, or one that is behind. */
+#include "queue/settle/caller.h"
+#include "common/clock.h"
+#include "common/json.h"
+
+#include <curl/curl.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define REPLY_MAX       ((size_t)8 << 20)
+#define TOKEN_MAX       256
+#define PAUSE_FIRST_MS  100
+#define PAUSE_MAX_MS    10000
+#define BODY_PER_ID     48
+#define CONNECT_WAIT_MS 2000L
+
+struct st_caller {
+    struct st_caller_settings settings;
+    CURLM *multi;
+    CURL *easy;
+    struct curl_slist *headers; /* of the call under way */
+    bool busy;
+    size_t url; /* which one is asked now */
+    char *body;
+    char *reply;
+    size_t reply_len, reply_room;
+    bool reply_too_long;
+    char why[CURL_ERROR_SIZE];
+    int64_t failures; /* of whole calls, in a row */
+    int64_t not_before_ns;
+    struct ps_uuid_source random; /* for jitter */
+    size_t count;
+    struct st_decision decisions[ST_CALL_MAX];
+    size_t order[ST_CALL_MAX]; /* of the answers: indexes of decisions, those to confirm first */
+    size_t asked;
+};
+
+static int64_t now_ns(void)
+{
+    return ps_clock_mono_ns(&ps_clock_system);
+}
+
+/* PAUSE_FIRST_MS, doubled each time, up to PAUSE_MAX_MS; then half to all of it. */
+static int64_t pause_ms(struct st_caller *caller, int64_t tries)
+{
+    struct ps_uuid random;
+    int64_t pause = PAUSE_FIRST_MS;
+    for (int64_t i = 1; i < tries && pause < PAUSE_MAX_MS; i++)
+        pause *= 2;
+    if (pause > PAUSE_MAX_MS)
+        pause = PAUSE_MAX_MS;
+    ps_uuid_next(&caller->random, 0, &random);
+    return pause / 2 + random.byte[15] * (pause / 2) / 255;
+}
+
+/* --- Making and freeing --- */
+
+static size_t take_reply(char *bytes, size_t size, size_t count, void *ctx)
+{
+    struct st_caller *caller = ctx;
+    size_t len = size * count;
+    if (caller->reply_len + len > REPLY_MAX) {
+        caller->reply_too_long = true;
+        return 0;
+    }
+    if (caller->reply_len + len > caller->reply_room) {
+        size_t room = (caller->reply_len + len) * 2;
+        char *grown = realloc(caller->reply, room);
+        if (grown == NULL)
+            return 0;
+        caller->reply = grown;
+        caller->reply_room = room;
+    }
+    memcpy(caller->reply + caller->reply_len, bytes, len);
+    caller->reply_len += len;
+    return len;
+}
+
+/* A proxy of the environment is for going out; a gateway's admin listener is inside. */
+static bool configure(struct st_caller *caller)
+{
+    CURL *easy = caller->easy;
+    return curl_easy_setopt(easy, CURLOPT_PROXY, "") == CURLE_OK &&
+           curl_easy_setopt(easy, CURLOPT_PROTOCOLS_STR, "http,https") == CURLE_OK &&
+           curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L) == CURLE_OK &&
+           curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS, CONNECT_WAIT_MS) == CURLE_OK &&
+           curl_easy_setopt(easy, CURLOPT_TIMEOUT_MS, (long)caller->settings.timeout_ms) ==
+               CURLE_OK &&
+           curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, take_reply) == CURLE_OK &&
+           curl_easy_setopt(easy, CURLOPT_WRITEDATA, caller) == CURLE_OK &&
+           curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, caller->why) == CURLE_OK;
+}
+
+int st_caller_new(const struct st_caller_settings *settings, struct st_caller **ret_caller,
+                  struct ps_fault *fault)
+{
+    struct st_caller *caller = calloc(1, sizeof *caller);
+    if (caller == NULL)
+        return ps_fault(fault, PS_E_NOMEM, "gateway", "out of memory");
+    caller->settings = *settings;
+    ps_uuid_source_init(&caller->random);
+    caller->multi = curl_multi_init();
+    caller->easy = curl_easy_init();
+    caller->body = malloc(ST_CALL_MAX * BODY_PER_ID + 64);
+    if (caller->multi == NULL || caller->easy == NULL || caller->body == NULL ||
+        !configure(caller)) {
+        st_caller_free(caller);
+        return ps_fault(fault, PS_E_NOMEM, "gateway", "libcurl cannot be set up");
+    }
+    *ret_caller = caller;
+    return 0;
+}
+
+static void end_call(struct st_caller *caller)
+{
+    if (caller->busy)
+        curl_multi_remove_handle(caller->multi, caller->easy);
+    curl_slist_free_all(caller->headers);
+    caller->headers = NULL;
+    caller->busy = false;
+}
+
+void st_caller_free(struct st_caller *caller)
+{
+    if (caller == NULL)
+        return;
+    end_call(caller);
+    curl_easy_cleanup(caller->easy);
+    curl_multi_cleanup(caller->multi);
+    free(caller->body);
+    free(caller->reply);
+    free(caller);
+}
+
+bool st_caller_busy(const struct st_caller *caller)
+{
+    return caller->busy;
+}
+
+bool st_caller_ready(const struct st_caller *caller)
+{
+    return !caller->busy && now_ns() >= caller->not_before_ns;
+}
+
+struct st_decision *st_caller_room(struct st_caller *caller)
+{
+    return caller->decisions;
+}
+
+/* --- Asking --- */
+
+static void put_ids(struct st_caller *caller, struct ps_buf *buf, const char *member, bool confirm)
+{
+    bool first = true;
+    ps_buf_puts(buf, member);
+    for (size_t i = 0; i < caller->count; i++) {
+        struct st_decision *decision = &caller->decisions[i];
+        struct ps_uuid id;
+        if (decision->confirm != confirm)
+            continue;
+        if (ps_uuid_parse(decision->order_id, strlen(decision->order_id), &id) != 0) {
+            decision->result = ST_RESULT_NOT_FOUND; /* it names no order anywhere */
+            continue;
+        }
+        ps_buf_puts(buf, first ? "" : ",");
+        ps_buf_put_json(buf, decision->order_id, PS_UUID_LEN);
+        caller->order[caller->asked++] = i;
+        first = false;
+    }
+}
+
+static int add_header(struct st_caller *caller, const char *line)
+{
+    struct curl_slist *grown = curl_slist_append(caller->headers, line);
+    if (grown == NULL)
+        return PS_E_NOMEM;
+    caller->headers = grown;
+    return 0;
+}
+
+static int add_headers(struct st_caller *caller, struct ps_fault *fault)
+{
+    char token[TOKEN_MAX];
+    char line[TOKEN_MAX + 32];
+    const char *path = caller->settings.token_file;
+    FILE *file = fopen(path, "re");
+    if (file == NULL)
+        return ps_fault(fault, PS_E_IO, path, "%s", strerror(errno));
+    const char *read = fgets(token, sizeof token, file);
+    (void)fclose(file);
+    if (read == NULL || token[strcspn(token, "\r\n")] == '\0' || token[0] == '\r' ||
+        token[0] == '\n')
+        return ps_fault(fault, PS_E_IO, path, "holds no token in its first line");
+    token[strcspn(token, "\r\n")] = '\0';
+    snprintf(line, sizeof line, "Authorization: Bearer %s", token);
+    if (add_header(caller, line) != 0 ||
+        add_header(caller, "Content-Type: application/json") != 0 ||
+        add_header(caller, "Expect:") != 0)
+        return ps_fault(fault, PS_E_NOMEM, "gateway", "out of memory");
+    return 0;
+}
+
+static bool set_request(struct st_caller *caller, long body_len)
+{
+    char url[1200];
+    const char *base = caller->settings.urls[caller->url];
+    size_t len = strlen(base);
+    while (len > 0 && base[len - 1] == '/')
+        len--;
+    snprintf(url, sizeof url, "%.*s/admin/v1/orders:batch", (int)len, base);
+    CURL *easy = caller->easy;
+    return curl_easy_setopt(easy, CURLOPT_URL, url) == CURLE_OK &&
+           curl_easy_setopt(easy, CURLOPT_HTTPHEADER, caller->headers) == CURLE_OK &&
+           curl_easy_setopt(easy, CURLOPT_POSTFIELDS, caller->body) == CURLE_OK &&
+           curl_easy_setopt(easy, CURLOPT_POSTFIELDSIZE, body_len) == CURLE_OK &&
+           curl_multi_add_handle(caller->multi, easy) == CURLM_OK;
+}
+
+/* The call as a whole came to nothing: all of it is asked again, after a pause. */
+static void try_later(struct st_caller *caller, int64_t at_least_ms)
+{
+    int64_t pause = pause_ms(caller, ++caller->failures);
+    if (pause < at_least_ms)
+        pause = at_least_ms;
+    caller->url = (caller->url + 1) % caller->settings.url_count;
+    caller->not_before_ns = now_ns() + pause * PS_NS_PER_MS;
+    for (size_t i = 0; i < caller->count; i++)
+        caller->decisions[i].retry_after_ms = pause;
+}
+
+int st_caller_start(struct st_caller *caller, size_t count, struct ps_fault *fault)
+{
+    struct ps_buf buf;
+    caller->count = count;
+    caller->asked = 0;
+    caller->reply_len = 0;
+    caller->reply_too_long = false;
+    caller->why[0] = '\0';
+    for (size_t i = 0; i < count; i++)
+        caller->decisions[i].result = NULL;
+    ps_buf_init(&buf, caller->body, ST_CALL_MAX * BODY_PER_ID + 64);
+    put_ids(caller, &buf, "{\"confirm\":[", true);
+    put_ids(caller, &buf, "],\"cancel\":[", false);
+    ps_buf_puts(&buf, "]}");
+    int err = add_headers(caller, fault);
+    if (err == 0 && caller->asked > 0 && !set_request(caller, (long)buf.len))
+        err = ps_fault(fault, PS_E_NOMEM, "gateway", "libcurl does not take the call");
+    caller->busy = err == 0;
+    if (err != 0) {
+        end_call(caller);
+        try_later(caller, 0);
+    }
+    return err;
+}
+
+/* --- Hearing --- */
+
+/* NULL: no final answer. */
+static const char *result_of(const struct st_decision *decision, int64_t status, struct ps_str code)
+{
+    static const char *const final[] = {"order_expired", "order_cancelled", "order_rejected",
+                                        "order_confirmed"};
+    if (status == 200)
+        return decision->confirm ? ST_RESULT_CONFIRMED : ST_RESULT_RELEASED;
+    if (status == 404)
+        return decision->known ? NULL : ST_RESULT_NOT_FOUND;
+    for (size_t i = 0; status == 409 && i < PS_ARRAY_LEN(final); i++) {
+        if (strlen(final[i]) == code.len && memcmp(final[i], code.at, code.len) == 0)
+            return final[i];
+    }
+    return NULL;
+}
+
+/* {"order_id","action","status","code"?,...}; members that are added later do no harm. */
+static int read_result(struct st_caller *caller, const json_t *item,
+                       struct st_decision *decision)
+{
+    const json_t *id = json_object_get(item, "order_id"), *code = json_object_get(item, "code"),
+                 *status = json_object_get(item, "status"),
+                 *action = json_object_get(item, "action");
+    if (!json_is_string(id) || !json_is_integer(status) || !json_is_string(action) ||
+        strcmp(json_string_value(id), decision->order_id) != 0 ||
+        strcmp(json_string_value(action), decision->confirm ? "confirm" : "cancel") != 0)
+        return PS_E_INVALID;
+    struct ps_str word = {json_is_string(code) ? json_string_value(code) : "",
+                          json_is_string(code) ? json_string_length(code) : 0};
+    decision->result = result_of(decision, json_integer_value(status), word);
+    decision->retry_after_ms =
+        decision->result == NULL ? pause_ms(caller, decision->tries) : 0;
+    return 0;
+}
+
+static int read_results(struct st_caller *caller, struct ps_fault *fault)
+{
+    json_t *reply = NULL;
+    int err = ps_json_parse(caller->reply, caller->reply_len, &reply, fault);
+    const json_t *results = json_object_get(reply, "results");
+    if (err == 0 && json_array_size(results) != caller->asked)
+        err = PS_E_INVALID;
+    for (size_t i = 0; i < caller->asked && err == 0; i++)
+        err = read_result(caller, json_array_get(results, i),
+                          &caller->decisions[caller->order[i]]);
+    json_decref(reply);
+    if (err == PS_E_NOMEM)
+        return err;
+    if (err != 0) {
+        for (size_t i = 0; i < caller->asked; i++)
+            caller->decisions[caller->order[i]].result = NULL;
+        return ps_fault(fault, err, caller->settings.urls[caller->url],
+                        "the answer is not that of a gateway");
+    }
+    return 0;
+}
+
+static int judge_reply(struct st_caller *caller, CURLcode code, int64_t *ret_at_least_ms,
+                       struct ps_fault *fault)
+{
+    const char *url = caller->settings.urls[caller->url];
+    long status = 0;
+    curl_off_t retry_after_s = 0;
+    if (code != CURLE_OK)
+        return ps_fault(fault, PS_E_IO, url, "%s",
+                        caller->reply_too_long ? "the answer is too long"
+                        : caller->why[0] != '\0' ? caller->why
+                                                 : curl_easy_strerror(code));
+    (void)curl_easy_getinfo(caller->easy, CURLINFO_RESPONSE_CODE, &status);
+    (void)curl_easy_getinfo(caller->easy, CURLINFO_RETRY_AFTER, &retry_after_s);
+    if (status == 200)
+        return read_results(caller, fault);
+    if (status == 401 || status == 403)
+        return ps_fault(fault, PS_E_PERMISSION, url,
+                        "%ld: the token in %s is not taken; it needs the role operator", status,
+                        caller->settings.token_file);
+    *ret_at_least_ms = retry_after_s > 0 && retry_after_s < 60 ? retry_after_s * 1000 : 0;
+    return ps_fault(fault, PS_E_IO, url, "the answer is %ld", status);
+}
+
+int st_caller_poll(struct st_caller *caller, int wait_ms, size_t *ret_count,
+                   struct ps_fault *fault)
+{
+    int running = 0, left = 0, err = 0;
+    int64_t at_least_ms = 0;
+    fault->path[0] = fault->text[0] = '\0';
+    if (!caller->busy)
+        return 0;
+    if (caller->asked > 0) {
+        if (wait_ms > 0)
+            (void)curl_multi_poll(caller->multi, NULL, 0, wait_ms, NULL);
+        (void)curl_multi_perform(caller->multi, &running);
+        const CURLMsg *message = curl_multi_info_read(caller->multi, &left);
+        if (message == NULL || message->msg != CURLMSG_DONE)
+            return 0;
+        err = judge_reply(caller, message->data.result, &at_least_ms, fault);
+    }
+    end_call(caller);
+    if (err != 0) {
+        try_later(caller, at_least_ms);
+    } else {
+        caller->failures = 0;
+        fault->path[0] = fault->text[0] = '\0';
+    }
+    *ret_count = caller->count;
+    return 1;
+}

@@ -1,0 +1,74 @@
+/* penstock-settle: arguments, signals and exit status; the work is in worker.c. Exit status: 0 well,
+ * 1 failed, 2 usage. */
+#include "common/log.h"
+#include "queue/settle/worker.h"
+
+#include <curl/curl.h>
+#include <sodium.h>
+#include <stdio.h>
+#include <unistd.h>
+
+enum { EXIT_WELL, EXIT_FAILED, EXIT_USAGE };
+
+static volatile sig_atomic_t stop;
+
+static void on_signal(int number)
+{
+    (void)number;
+    stop = 1;
+}
+
+static int set_up(const struct st_settings *settings)
+{
+    struct sigaction on_stop = {.sa_handler = on_signal}, ignore = {.sa_handler = SIG_IGN};
+    if (sigaction(SIGINT, &on_stop, NULL) < 0 || sigaction(SIGTERM, &on_stop, NULL) < 0 ||
+        sigaction(SIGPIPE, &ignore, NULL) < 0) {
+        perror("penstock-settle: sigaction");
+        return -1;
+    }
+    if (sodium_init() < 0 || curl_global_init(CURL_GLOBAL_DEFAULT) != 0 ||
+        ps_log_start(STDERR_FILENO, (enum ps_log_level)settings->log_level) != 0) {
+        fputs("penstock-settle: cannot start\n", stderr);
+        return -1;
+    }
+    return 0;
+}
+
+static int work(const struct st_settings *settings, enum st_action action)
+{
+    if (set_up(settings) != 0)
+        return EXIT_FAILED;
+    int err = action == ST_INIT ? st_worker_create_tables(settings)
+                                : st_worker_run(settings, action == ST_ONCE, &stop);
+    ps_log_stop();
+    curl_global_cleanup();
+    return err == 0 ? EXIT_WELL : EXIT_FAILED;
+}
+
+int main(int argc, char **argv)
+{
+    struct st_settings settings;
+    enum st_action action;
+    struct ps_fault fault;
+    int err = st_settings_read(argc, argv, &settings, &action, &fault);
+    if (err != 0) {
+        fprintf(stderr, "penstock-settle: %s%s%s\n", fault.path, fault.path[0] != '\0' ? ": " : "",
+                fault.text);
+        return err == PS_E_INVALID ? EXIT_USAGE : EXIT_FAILED;
+    }
+    switch (action) {
+    case ST_HELP:
+        st_settings_help();
+        return EXIT_WELL;
+    case ST_VERSION:
+        puts("penstock-settle " PENSTOCK_VERSION);
+        return EXIT_WELL;
+    case ST_DEFAULTS:
+        return st_settings_print_defaults() == 0 ? EXIT_WELL : EXIT_FAILED;
+    default:
+        break;
+    }
+    int result = work(&settings, action);
+    st_settings_free(&settings);
+    return result;
+}

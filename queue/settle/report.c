@@ -1,0 +1,122 @@
+/* The worker's metrics. They are written to a file, which node_exporter's textfile collector picks
+ * up: a worker needs no port and no HTTP. The file is replaced by rename, so that nobody reads half
+ * of one. */
+#include "queue/settle/report.h"
+#include "queue/settle/caller.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static const char *const types[] = {"accepted", "confirmed", "released", "adjusted", "fenced", NULL};
+static const char *const states[] = {"accepted", "confirmed", "released", "void", NULL};
+static const char *const letters[] = {"poison", "anomaly", NULL};
+static const char *const outcomes[] = {"stored", "conflict", "failed", NULL};
+static const char *const calls[] = {"answered", "failed", NULL};
+static const char *const results[] = {ST_RESULT_CONFIRMED, ST_RESULT_RELEASED, "order_expired",
+                                      "order_cancelled", "order_rejected", "order_confirmed",
+                                      ST_RESULT_NOT_FOUND, NULL};
+
+/* clang-format off */
+const struct ps_metric st_metrics[ST_M_COUNT] = {
+    [ST_M_RECORDS]             = {"penstock_settle_records_total", "Records of the log that were read and stored", PS_COUNTER, "type", types},
+    [ST_M_ORDERS]              = {"penstock_settle_orders_total", "Orders that became so", PS_COUNTER, "state", states},
+    [ST_M_REHEARSAL]           = {"penstock_settle_rehearsal_total", "Records of rehearsals, which are passed over", PS_COUNTER, NULL, NULL},
+    [ST_M_DEAD_LETTERS]        = {"penstock_settle_dead_letters_total", "Records that were put aside: poison is none of the log's, anomaly is one that no gateway writes", PS_COUNTER, "kind", letters},
+    [ST_M_UNSENT_LETTERS]      = {"penstock_settle_dead_letters_unsent_total", "Of these, not sent to the dead-letter topic; the table has them", PS_COUNTER, NULL, NULL},
+    [ST_M_TRANSACTIONS]        = {"penstock_settle_transactions_total", "Transactions; conflict: another worker was quicker", PS_COUNTER, "outcome", outcomes},
+    [ST_M_TRANSACTION_SECONDS] = {"penstock_settle_transaction_seconds", "Duration of a stored transaction", PS_HISTOGRAM_SECONDS, NULL, NULL},
+    [ST_M_LAG]                 = {"penstock_settle_lag_records", "Records that are not read yet; -1 = not known", PS_GAUGE, NULL, NULL},
+    [ST_M_CALLS]               = {"penstock_settle_calls_total", "Calls to a gateway to confirm and cancel", PS_COUNTER, "outcome", calls},
+    [ST_M_DECISIONS]           = {"penstock_settle_decisions_total", "Decisions by their final result", PS_COUNTER, "result", results},
+    [ST_M_DECISIONS_OPEN]      = {"penstock_settle_decisions_open", "Decisions without a result", PS_GAUGE, NULL, NULL},
+    [ST_M_LAST]                = {"penstock_settle_last_stored_timestamp_seconds", "When a transaction was last stored", PS_GAUGE, NULL, NULL},
+};
+/* clang-format on */
+
+int st_report_init(struct st_report *report, const char *file)
+{
+    *report = (struct st_report){.file = file};
+    int err = ps_metrics_new(st_metrics, ST_M_COUNT, 1, &report->metrics);
+    if (err == 0)
+        report->shard = ps_metrics_shard(report->metrics);
+    return err;
+}
+
+void st_report_done(struct st_report *report)
+{
+    ps_metrics_free(report->metrics);
+    report->metrics = NULL;
+}
+
+void st_report_add(struct st_report *report, enum st_metric row, size_t value, int64_t delta)
+{
+    ps_metric_add(report->shard, row, value, delta);
+}
+
+void st_report_set(struct st_report *report, enum st_metric row, int64_t value)
+{
+    ps_metric_set(report->shard, row, 0, value);
+}
+
+int64_t st_report_read(const struct st_report *report, enum st_metric row, size_t value)
+{
+    return ps_metric_read(report->metrics, row, value);
+}
+
+int64_t st_report_sum(const struct st_report *report, enum st_metric row)
+{
+    int64_t sum = 0;
+    for (size_t i = 0; st_metrics[row].values[i] != NULL; i++)
+        sum += ps_metric_read(report->metrics, row, i);
+    return sum;
+}
+
+void st_report_count(struct st_report *report, const struct st_count *count)
+{
+    const int64_t became[] = {count->accepted, count->confirmed, count->released, count->voided};
+    for (size_t i = 0; i < PS_ARRAY_LEN(count->by_type); i++)
+        st_report_add(report, ST_M_RECORDS, i, count->by_type[i]);
+    for (size_t i = 0; i < PS_ARRAY_LEN(became); i++)
+        st_report_add(report, ST_M_ORDERS, i, became[i]);
+    st_report_add(report, ST_M_REHEARSAL, 0, count->rehearsal);
+    st_report_add(report, ST_M_DEAD_LETTERS, ST_LETTER_POISON, count->poison);
+    st_report_add(report, ST_M_DEAD_LETTERS, ST_LETTER_ANOMALY, count->anomalies);
+}
+
+void st_report_results(struct st_report *report, const struct st_decision *decisions, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        for (size_t r = 0; decisions[i].result != NULL && results[r] != NULL; r++) {
+            if (strcmp(decisions[i].result, results[r]) == 0)
+                st_report_add(report, ST_M_DECISIONS, r, 1);
+        }
+    }
+}
+
+int st_report_write(struct st_report *report, struct ps_fault *fault)
+{
+    char name[PATH_MAX];
+    size_t len;
+    if (report->file == NULL)
+        return 0;
+    if (snprintf(name, sizeof name, "%s.new-%ld", report->file, (long)getpid()) >=
+        (int)sizeof name)
+        return ps_fault(fault, PS_E_INVALID, report->file, "the path is too long");
+    char *text = ps_metrics_print(report->metrics, &len);
+    if (text == NULL)
+        return ps_fault(fault, PS_E_NOMEM, report->file, "out of memory");
+    FILE *file = fopen(name, "we");
+    bool written = file != NULL && fwrite(text, 1, len, file) == len;
+    if (file != NULL && fclose(file) != 0)
+        written = false;
+    free(text);
+    if (written && rename(name, report->file) == 0)
+        return 0;
+    int err = ps_fault(fault, PS_E_IO, report->file, "%s", strerror(errno));
+    (void)unlink(name);
+    return err;
+}

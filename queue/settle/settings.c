@@ -1,0 +1,337 @@
+/* Settings from file and flags. Flags are put into the file's document, in their place, and then
+ * the whole is read by the table: so both pass the same checks and get the same messages. */
+#include "queue/settle/settings.h"
+#include "queue/settle/settle_sink.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define FILE_MAX_BYTES ((size_t)1 << 20)
+#define FLAG_MAX       96
+
+static const char *const log_levels[] = {"debug", "info", "warn", "error", NULL};
+
+#define AT(field) offsetof(struct st_settings, field)
+#define ANY       0, INT64_MAX
+
+/* clang-format off */
+const struct ps_option st_options[] = {
+    /* path                     type            offset                       min,max       default             unit       words       live   help */
+    {"journal",                 PS_OPT_STRING,  AT(journal),                 1, 4000,      "null",             "",        NULL,       false, "Read this journal of a gateway (state_dir/journal.db)"},
+    {"kafka.brokers",           PS_OPT_STRING,  AT(kafka.brokers),           0, 4000,      "\"\"",             "",        NULL,       false, "Or read from Kafka: host:port, several with commas"},
+    {"kafka.topic",             PS_OPT_STRING,  AT(kafka.topic),             1, 249,       "\"penstock.orders\"", "",     NULL,       false, "The topic of the order log"},
+    {"kafka.group",             PS_OPT_STRING,  AT(kafka.group),             1, 249,       "\"penstock-settle\"", "",     NULL,       false, "Workers of one group share the partitions; a database of its own needs a group of its own"},
+    {"kafka.dead_letter_topic", PS_OPT_STRING,  AT(kafka.dead_letter_topic), 1, 249,       "null",             "",        NULL,       false, "Records that make no sense are sent there, besides the table penstock_dead_letters"},
+    {"kafka.properties",        PS_OPT_JSON,    AT(kafka.properties),        ANY,          "{}",               "",        NULL,       false, "Settings of librdkafka, for security and tuning"},
+    {"name",                    PS_OPT_STRING,  AT(name),                    1, 64,        "\"log\"",          "",        NULL,       false, "What the database calls this log; several logs in one database need a name each"},
+    {"database",                PS_OPT_STRING,  AT(database),                0, 4000,      "\"\"",             "",        NULL,       false, "sqlite:FILE, or a connection string of PostgreSQL (postgresql://...)"},
+    {"gateway.url",             PS_OPT_STRINGS, AT(gateway.url),             1, 1000,      "[]",               "",        NULL,       false, "Admin listeners to confirm and cancel at; the next one when one fails; none: decisions wait"},
+    {"gateway.token_file",      PS_OPT_STRING,  AT(gateway.token_file),      1, 4000,      "null",             "",        NULL,       false, "Holds an admin token with the role operator"},
+    {"gateway.timeout_ms",      PS_OPT_INT,     AT(gateway.timeout_ms),      100, 60000,   "5000",             "ms",      NULL,       false, "A call may take this long; then it is made again"},
+    {"auto_confirm",            PS_OPT_BOOL,    AT(auto_confirm),            ANY,          "false",            "",        NULL,       false, "Decide to confirm each accepted order at once, paid or not: for demonstrations"},
+    {"rehearsals",              PS_OPT_BOOL,    AT(rehearsals),              ANY,          "false",            "",        NULL,       false, "Settle rehearsal sales too"},
+    {"batch",                   PS_OPT_INT,     AT(batch),                   1, 10000,     "1000",             "records", NULL,       false, "Most records in one transaction"},
+    {"metrics.file",            PS_OPT_STRING,  AT(metrics.file),            1, 4000,      "null",             "",        NULL,       false, "Write metrics to this file, for the textfile collector of node_exporter (NAME.prom)"},
+    {"metrics.interval_s",      PS_OPT_INT,     AT(metrics.interval_s),      1, 3600,      "5",                "s",       NULL,       false, "How often"},
+    {"progress_s",              PS_OPT_INT,     AT(progress_s),              0, 3600,      "10",               "s",       NULL,       false, "How often to log how far it is, while there is progress; 0 = never"},
+    {"patience_s",              PS_OPT_INT,     AT(patience_s),              1, 86400,     "30",               "s",       NULL,       false, "With --once: give up after so long without progress"},
+    {"log_level",               PS_OPT_ENUM,    AT(log_level),               ANY,          "\"info\"",         "",        log_levels, false, "Least level that is logged"},
+};
+/* clang-format on */
+const size_t st_option_count = PS_ARRAY_LEN(st_options);
+
+static const struct action {
+    const char *flag;
+    enum st_action action;
+    const char *help;
+} actions[] = {
+    {"--init", ST_INIT, "Make the tables, unless they are there, and end"},
+    {"--once", ST_ONCE, "Read up to the end of the log, have all decisions answered, and end"},
+    {"--print-default-config", ST_DEFAULTS, "Print all settings with their defaults as JSON"},
+    {"--version", ST_VERSION, "Print the version"},
+    {"--help", ST_HELP, "Print this"},
+};
+
+/* --- For people --- */
+
+static void flag_of(const struct ps_option *row, char ret_flag[FLAG_MAX])
+{
+    snprintf(ret_flag, FLAG_MAX, "--%s", row->path);
+    for (char *at = ret_flag; *at != '\0'; at++) {
+        if (*at == '.' || *at == '_')
+            *at = '-';
+    }
+}
+
+void st_settings_help(void)
+{
+    puts("usage: penstock-settle [--config FILE] [SETTING...] [--init | --once]\n\n"
+         "Follows the order log of Penstock, writes a shop's orders into a database, each once, "
+         "and\nhas the shop's decisions confirmed or cancelled. See penstock-settle(8).\n");
+    printf("  %-24s %s\n", "--config FILE", "Read settings from this JSON file; flags win over it");
+    for (size_t i = 0; i < PS_ARRAY_LEN(actions); i++)
+        printf("  %-24s %s\n", actions[i].flag, actions[i].help);
+    puts("\nSettings; as a flag, gateway.token_file is --gateway-token-file VALUE, lists take one "
+         "value a flag,\nand true needs no value:\n");
+    ps_options_print_help(st_options, st_option_count, stdout);
+}
+
+int st_settings_print_defaults(void)
+{
+    json_t *defaults = ps_options_defaults(st_options, st_option_count);
+    int err = defaults != NULL && json_dumpf(defaults, stdout, JSON_INDENT(2)) == 0 &&
+                      putchar('\n') != EOF
+                  ? 0
+                  : PS_E_IO;
+    json_decref(defaults);
+    return err;
+}
+
+/* --- The file --- */
+
+static int read_file(const char *path, json_t **ret_document, struct ps_fault *fault)
+{
+    FILE *file = fopen(path, "re");
+    if (file == NULL)
+        return ps_fault(fault, PS_E_IO, path, "%s", strerror(errno));
+    char *text = malloc(FILE_MAX_BYTES);
+    size_t len = text != NULL ? fread(text, 1, FILE_MAX_BYTES, file) : 0;
+    int err = 0;
+    if (text == NULL)
+        err = ps_fault(fault, PS_E_NOMEM, path, "out of memory");
+    else if (ferror(file) != 0 || len == FILE_MAX_BYTES)
+        err = ps_fault(fault, PS_E_IO, path, "cannot be read, or is larger than 1 MiB");
+    (void)fclose(file);
+    json_t *document = NULL;
+    if (err == 0)
+        err = ps_json_parse(text, len, &document, fault);
+    free(text);
+    if (err == 0 && !json_is_object(document)) {
+        json_decref(document);
+        err = ps_fault(fault, PS_E_INVALID, path, "must hold an object");
+    }
+    if (err == 0)
+        *ret_document = document;
+    return err;
+}
+
+/* --- Flags --- */
+
+/* The text of a flag as the JSON that its row wants; NULL: it cannot be, or no memory. A number
+ * that is none stays a string, which the row refuses by its name. */
+static json_t *value_of(const struct ps_option *row, const char *text)
+{
+    char *end = NULL;
+    switch (row->type) {
+    case PS_OPT_INT:
+        errno = 0;
+        long long number = strtoll(text, &end, 10);
+        return end != text && *end == '\0' && errno == 0 ? json_integer(number) : json_string(text);
+    case PS_OPT_BOOL:
+        if (strcmp(text, "true") == 0 || strcmp(text, "false") == 0)
+            return json_boolean(text[0] == 't');
+        return json_string(text);
+    case PS_OPT_JSON:
+        return json_loads(text, JSON_DECODE_ANY | JSON_REJECT_DUPLICATES, NULL);
+    default:
+        return json_string(text);
+    }
+}
+
+/* The object in which a row's last name stands, made on the way. NULL: something else is in the
+ * way, or no memory. */
+static json_t *object_for(json_t *document, const char *path, const char **ret_name)
+{
+    const char *dot = strchr(path, '.');
+    *ret_name = dot != NULL ? dot + 1 : path;
+    if (dot == NULL)
+        return document;
+    char section[FLAG_MAX];
+    snprintf(section, sizeof section, "%.*s", (int)(dot - path), path);
+    json_t *inner = json_object_get(document, section);
+    if (inner == NULL && json_object_set_new(document, section, json_object()) == 0)
+        inner = json_object_get(document, section);
+    return json_is_object(inner) ? inner : NULL;
+}
+
+/* `first`: the list in the file gives way to that of the flags. */
+static int put_flag(json_t *document, const struct ps_option *row, const char *text, bool first,
+                    struct ps_fault *fault)
+{
+    const char *name;
+    json_t *object = object_for(document, row->path, &name);
+    json_t *value = value_of(row, text);
+    if (value == NULL)
+        return ps_fault(fault, PS_E_INVALID, row->path, "\"%s\" is no JSON", text);
+    int failed;
+    if (row->type == PS_OPT_STRINGS) {
+        if (object != NULL && first)
+            (void)json_object_set_new(object, name, json_array());
+        failed = json_array_append_new(json_object_get(object, name), value);
+    } else {
+        failed = json_object_set_new(object, name, value);
+    }
+    return failed == 0 ? 0
+                       : ps_fault(fault, PS_E_INVALID, row->path,
+                                  "cannot be set: the file has something else in its place");
+}
+
+static const struct ps_option *row_of(const char *flag, size_t len)
+{
+    char name[FLAG_MAX];
+    for (size_t i = 0; i < st_option_count; i++) {
+        flag_of(&st_options[i], name);
+        if (strlen(name) == len && memcmp(name, flag, len) == 0)
+            return &st_options[i];
+    }
+    return NULL;
+}
+
+struct flags {
+    const char *config;
+    enum st_action action;
+    const struct ps_option *row[64];
+    const char *value[64];
+    size_t count;
+};
+
+static int unknown_flag(const char *flag, struct ps_fault *fault)
+{
+    char names[PS_ARRAY_LEN(st_options)][FLAG_MAX];
+    const char *words[PS_ARRAY_LEN(st_options) + PS_ARRAY_LEN(actions) + 2];
+    size_t count = 0;
+    for (size_t i = 0; i < st_option_count; i++) {
+        flag_of(&st_options[i], names[i]);
+        words[count++] = names[i];
+    }
+    for (size_t i = 0; i < PS_ARRAY_LEN(actions); i++)
+        words[count++] = actions[i].flag;
+    words[count++] = "--config";
+    words[count] = NULL;
+    const char *near = ps_nearest_word(flag, words);
+    return ps_fault(fault, PS_E_INVALID, flag, "is no option%s%s; see --help",
+                    near != NULL ? ", did you mean " : "", near != NULL ? near : "");
+}
+
+static int take_flag(int argc, char *const *argv, int *at, struct flags *flags,
+                     struct ps_fault *fault)
+{
+    const char *flag = argv[*at];
+    size_t len = strcspn(flag, "=");
+    const char *value = flag[len] == '=' ? flag + len + 1 : NULL;
+    for (size_t i = 0; i < PS_ARRAY_LEN(actions); i++) {
+        if (strcmp(flag, actions[i].flag) == 0) {
+            if (flags->action != ST_RUN && flags->action != actions[i].action)
+                return ps_fault(fault, PS_E_INVALID, flag, "one thing at a time");
+            flags->action = actions[i].action;
+            return 0;
+        }
+    }
+    bool is_config = len == 8 && memcmp(flag, "--config", len) == 0;
+    const struct ps_option *row = is_config ? NULL : row_of(flag, len);
+    if (!is_config && row == NULL)
+        return unknown_flag(flag, fault);
+    if (value == NULL && row != NULL && row->type == PS_OPT_BOOL)
+        value = "true";
+    if (value == NULL && *at + 1 == argc)
+        return ps_fault(fault, PS_E_INVALID, flag, "needs a value");
+    if (value == NULL)
+        value = argv[++*at];
+    if (is_config) {
+        flags->config = value;
+        return 0;
+    }
+    if (flags->count == PS_ARRAY_LEN(flags->row))
+        return ps_fault(fault, PS_E_INVALID, flag, "too many flags: use a file");
+    flags->row[flags->count] = row;
+    flags->value[flags->count++] = value;
+    return 0;
+}
+
+static bool seen_before(const struct flags *flags, size_t at)
+{
+    for (size_t i = 0; i < at; i++) {
+        if (flags->row[i] == flags->row[at])
+            return true;
+    }
+    return false;
+}
+
+/* --- Together --- */
+
+static int check_properties(const json_t *properties, struct ps_fault *fault)
+{
+    const char *name;
+    json_t *value;
+    if (!json_is_object(properties))
+        return ps_fault(fault, PS_E_INVALID, "kafka.properties", "must be an object");
+    json_object_foreach((json_t *)(uintptr_t)properties, name, value)
+    {
+        if (!json_is_string(value))
+            return ps_fault(fault, PS_E_INVALID, "kafka.properties",
+                            "\"%s\" must be a string, as in librdkafka's list", name);
+    }
+    return 0;
+}
+
+static int check_together(const struct st_settings *settings, enum st_action action,
+                          struct ps_fault *fault)
+{
+    if (settings->database[0] == '\0')
+        return ps_fault(fault, PS_E_INVALID, "database",
+                        "is missing: sqlite:FILE, or a connection string of PostgreSQL");
+    if (action == ST_INIT)
+        return 0;
+    if ((settings->journal != NULL) == (settings->kafka.brokers[0] != '\0'))
+        return ps_fault(fault, PS_E_INVALID, "journal",
+                        "either this or kafka.brokers is needed: where the log is");
+    if (settings->gateway.url.count > 0 && settings->gateway.token_file == NULL)
+        return ps_fault(fault, PS_E_INVALID, "gateway.token_file", "is missing beside gateway.url");
+    if (settings->auto_confirm && settings->gateway.url.count == 0)
+        return ps_fault(fault, PS_E_INVALID, "auto_confirm", "needs gateway.url");
+    for (size_t i = 0; i < settings->gateway.url.count; i++) {
+        const char *url = settings->gateway.url.at[i];
+        if (strncmp(url, "http://", 7) != 0 && strncmp(url, "https://", 8) != 0)
+            return ps_fault(fault, PS_E_INVALID, "gateway.url", "\"%s\" is no http(s) URL", url);
+    }
+    return check_properties(settings->kafka.properties, fault);
+}
+
+int st_settings_read(int argc, char *const *argv, struct st_settings *ret_settings,
+                     enum st_action *ret_action, struct ps_fault *fault)
+{
+    struct flags flags = {.action = ST_RUN};
+    struct st_settings settings = {0};
+    json_t *document = NULL;
+    int err = 0;
+    for (int i = 1; i < argc && err == 0; i++)
+        err = take_flag(argc, argv, &i, &flags, fault);
+    if (err == 0 && flags.action >= ST_HELP) {
+        *ret_settings = settings;
+        *ret_action = flags.action;
+        return 0;
+    }
+    if (err == 0 && flags.config != NULL)
+        err = read_file(flags.config, &document, fault);
+    else if (err == 0 && (document = json_object()) == NULL)
+        err = ps_fault(fault, PS_E_NOMEM, "", "out of memory");
+    for (size_t i = 0; i < flags.count && err == 0; i++)
+        err = put_flag(document, flags.row[i], flags.value[i], !seen_before(&flags, i), fault);
+    if (err == 0)
+        err = ps_options_read(st_options, st_option_count, document, &settings, fault);
+    json_decref(document);
+    if (err == 0 && (err = check_together(&settings, flags.action, fault)) != 0)
+        st_settings_free(&settings);
+    if (err == 0) {
+        *ret_settings = settings;
+        *ret_action = flags.action;
+    }
+    return err;
+}
+
+void st_settings_free(struct st_settings *settings)
+{
+    ps_options_free(st_options, st_option_count, settings);
+}

@@ -1,0 +1,51 @@
+/* The settings of penstock-settle: one table, from which the file, the flags, the help and the
+ * documents derive. A flag is the path with "-" for "." and "_": gateway.token_file is
+ * --gateway-token-file. Flags win over the file. */
+#ifndef ST_SETTINGS_H
+#define ST_SETTINGS_H
+
+#include "common/options.h"
+
+struct st_settings {
+    char *journal; /* NULL: Kafka */
+    struct {
+        char *brokers, *topic, *group;
+        char *dead_letter_topic; /* NULL = none */
+        json_t *properties;
+    } kafka;
+    char *name;
+    char *database;
+    struct {
+        struct ps_option_list url;
+        char *token_file; /* NULL only when there is no url */
+        int64_t timeout_ms;
+    } gateway;
+    bool auto_confirm;
+    bool rehearsals;
+    int64_t batch;
+    struct {
+        char *file; /* NULL = none */
+        int64_t interval_s;
+    } metrics;
+    int64_t progress_s;
+    int64_t patience_s;
+    int log_level;
+};
+
+/* What to do, beside the settings. */
+enum st_action { ST_RUN, ST_ONCE, ST_INIT, ST_HELP, ST_VERSION, ST_DEFAULTS };
+
+extern const struct ps_option st_options[];
+extern const size_t st_option_count;
+
+/* All or nothing. For help, version and defaults the settings are empty. PS_E_INVALID: `fault` names
+ * the flag or the setting; PS_E_IO, PS_E_NOMEM. */
+int st_settings_read(int argc, char *const *argv, struct st_settings *ret_settings,
+                     enum st_action *ret_action, struct ps_fault *fault) PS_MUST_CHECK;
+void st_settings_free(struct st_settings *settings);
+
+void st_settings_help(void);
+/* 0, or PS_E_IO. */
+int st_settings_print_defaults(void) PS_MUST_CHECK;
+
+#endif

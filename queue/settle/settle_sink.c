@@ -1,0 +1,133 @@
+/* Databases of settlement: which one, and what both have in common. */
+#include "queue/settle/settle_sink.h"
+
+#include <inttypes.h>
+#include <string.h>
+
+static const char *const state_names[] = {[ST_UNKNOWN] = "",
+                                          [ST_ACCEPTED] = "accepted",
+                                          [ST_CONFIRMED] = "confirmed",
+                                          [ST_RELEASED] = "released",
+                                          [ST_VOID] = ""};
+
+const char *st_state_name(enum st_state state)
+{
+    return state_names[state];
+}
+
+int st_state_parse(const char *state, const char *reason, enum st_state *ret_state,
+                   enum oq_reason *ret_reason)
+{
+    *ret_reason = OQ_REASON_NONE;
+    for (int i = ST_ACCEPTED; i <= ST_RELEASED; i++) {
+        if (strcmp(state, state_names[i]) != 0)
+            continue;
+        *ret_state = (enum st_state)i;
+        if (i != ST_RELEASED)
+            return 0;
+        for (int r = OQ_EXPIRED; r <= OQ_CANCELLED; r++) {
+            *ret_reason = (enum oq_reason)r;
+            if (strcmp(reason, oq_reason_name(*ret_reason)) == 0)
+                return 0;
+        }
+    }
+    return PS_E_CORRUPT;
+}
+
+int st_schema_check(int64_t version, const char *database, struct ps_fault *fault)
+{
+    if (version == 0)
+        return ps_fault(fault, PS_E_NOT_FOUND, database,
+                        "the tables of settlement are not there: run penstock-settle --init once");
+    if (version > ST_SCHEMA_VERSION)
+        return ps_fault(fault, PS_E_NEWER, database,
+                        "the tables have version %" PRId64 ", this program knows only %d: use the "
+                        "newer program",
+                        version, ST_SCHEMA_VERSION);
+    return 0;
+}
+
+int st_sink_open(const char *database, bool make, struct st_sink **ret_sink,
+                 struct ps_fault *fault)
+{
+    if (strncmp(database, "sqlite:", 7) == 0 && database[7] != '\0')
+        return st_sqlite_open(database + 7, make, ret_sink, fault);
+    if (strncmp(database, "postgresql:", 11) == 0 || strncmp(database, "postgres:", 9) == 0 ||
+        strchr(database, '=') != NULL)
+        return st_postgres_open(database, ret_sink, fault);
+    return ps_fault(fault, PS_E_INVALID, "database",
+                    "\"%s\" is neither sqlite:FILE nor a connection string of PostgreSQL", database);
+}
+
+void st_sink_close(struct st_sink *sink)
+{
+    if (sink != NULL)
+        sink->ops->close(sink);
+}
+
+int st_sink_create(struct st_sink *sink, struct ps_fault *fault)
+{
+    return sink->ops->create(sink, fault);
+}
+
+int st_sink_check(struct st_sink *sink, struct ps_fault *fault)
+{
+    return sink->ops->check(sink, fault);
+}
+
+int st_sink_position(struct st_sink *sink, const char *name, uint32_t partition,
+                     struct st_position *ret_position, struct ps_fault *fault)
+{
+    return sink->ops->position(sink, name, partition, ret_position, fault);
+}
+
+int st_sink_begin(struct st_sink *sink, const char *name, const struct st_claim *claims,
+                  size_t count, struct ps_fault *fault)
+{
+    return sink->ops->begin(sink, name, claims, count, fault);
+}
+
+int st_sink_look_up(struct st_sink *sink, const char *name, struct st_epoch *epochs,
+                    size_t epoch_count, struct st_order *orders, size_t order_count,
+                    struct ps_fault *fault)
+{
+    return sink->ops->look_up(sink, name, epochs, epoch_count, orders, order_count, fault);
+}
+
+int st_sink_store(struct st_sink *sink, const char *name, const struct st_changes *changes,
+                  struct ps_fault *fault)
+{
+    return sink->ops->store(sink, name, changes, fault);
+}
+
+int st_sink_commit(struct st_sink *sink, struct ps_fault *fault)
+{
+    return sink->ops->commit(sink, fault);
+}
+
+void st_sink_rollback(struct st_sink *sink)
+{
+    sink->ops->rollback(sink);
+}
+
+int st_sink_confirm_all(struct st_sink *sink, struct ps_fault *fault)
+{
+    return sink->ops->confirm_all(sink, fault);
+}
+
+int st_sink_due(struct st_sink *sink, int64_t lease_ms, struct st_decision *ret_decisions,
+                size_t max, size_t *ret_count, struct ps_fault *fault)
+{
+    return sink->ops->due(sink, lease_ms, ret_decisions, max, ret_count, fault);
+}
+
+int st_sink_answer(struct st_sink *sink, const struct st_decision *decisions, size_t count,
+                   struct ps_fault *fault)
+{
+    return sink->ops->answer(sink, decisions, count, fault);
+}
+
+int st_sink_open_decisions(struct st_sink *sink, int64_t *ret_count, struct ps_fault *fault)
+{
+    return sink->ops->open_decisions(sink, ret_count, fault);
+}

@@ -1,0 +1,124 @@
+/* Where settlement reads records: a gateway's journal, or the topic of a cluster. Two backends, one
+ * contract (tests/contract/settle_source_test.c):
+ *  - a partition is read from the position that the hook gives for it, in order, each record once.
+ *    The record at that position must still be the one whose digest was stored, or the log is not
+ *    the one that was read before: PS_E_CORRUPT, and nothing is read;
+ *  - records that are gone before they were read are PS_E_CORRUPT too, never passed over;
+ *  - what is no record of the order log is given out as a poison record, with the reason.
+ * One thread at a time. */
+#ifndef ST_SETTLE_SOURCE_H
+#define ST_SETTLE_SOURCE_H
+
+#include "common/err.h"
+#include "queue/event.h"
+
+/* The last record of a partition that the database has. */
+struct st_position {
+    int64_t seq;      /* 0 = none yet */
+    bool checked;     /* false: the digest is not known */
+    uint64_t digest;  /* st_digest of that record */
+};
+
+struct st_record {
+    uint32_t partition;
+    int64_t seq; /* at least 1; Kafka: offset + 1 */
+    uint64_t digest;
+    struct oq_event event; /* unless poison */
+    void *owner;           /* of the event's strings */
+    char *poison;          /* heap: why it is none; NULL = it is one */
+    struct ps_str raw;     /* heap; its bytes, if poison or asked for by st_record_text */
+};
+
+/* Records in the order in which they were read. */
+struct st_batch {
+    struct st_record *records;
+    size_t count, capacity;
+};
+
+int st_batch_init(struct st_batch *batch, size_t capacity) PS_MUST_CHECK;
+void st_batch_clear(struct st_batch *batch);
+void st_batch_done(struct st_batch *batch);
+
+/* Makes sure that `raw` holds what the record says. PS_E_NOMEM. */
+int st_record_text(struct st_record *record) PS_MUST_CHECK;
+
+struct st_source_hooks {
+    /* Of a partition that the source begins with or returns to. */
+    int (*position)(uint32_t partition, struct st_position *ret_position, void *ctx,
+                    struct ps_fault *fault);
+    void *ctx;
+};
+
+struct st_source;
+
+/* The journal of a gateway, which may be running or not. PS_E_NOT_FOUND, and as
+ * oq_journal_reader_open. `path` is borrowed for the source's life. */
+int st_source_journal_open(const char *path, const struct st_source_hooks *hooks,
+                           struct st_source **ret_source, struct ps_fault *fault) PS_MUST_CHECK;
+
+struct st_kafka_settings {
+    const char *brokers, *topic, *group;
+    const char *dead_letter_topic; /* NULL = none */
+    const struct st_kafka_property {
+        const char *name, *value;
+    } *properties; /* of librdkafka: security and tuning */
+    size_t property_count;
+};
+
+/* A member of a consumer group on a topic. Strings are borrowed for the source's life. PS_E_INVALID:
+ * a setting. Kafka itself is looked for by the first read. */
+int st_source_kafka_open(const struct st_kafka_settings *settings,
+                         const struct st_source_hooks *hooks, struct st_source **ret_source,
+                         struct ps_fault *fault) PS_MUST_CHECK;
+
+/* Clears the batch and puts records into it until it is full or none is there now; waits up to
+ * `wait_ms` for the first one. PS_E_CORRUPT, PS_E_INVALID, PS_E_NOT_FOUND, PS_E_NEWER: it makes no
+ * sense to go on. Other errors may pass: read again. */
+int st_source_read(struct st_source *source, struct st_batch *batch, int64_t wait_ms,
+                   struct ps_fault *fault) PS_MUST_CHECK;
+/* Forgets how far it was: the hook is asked again before the next record. */
+void st_source_rewind(struct st_source *source);
+/* The database has these. */
+void st_source_stored(struct st_source *source, const struct st_batch *batch);
+/* Sends a record (its st_record_text) to the dead-letter topic, if there is one. An error loses
+ * nothing: the database keeps it too. */
+int st_source_bury(struct st_source *source, const struct st_record *record, const char *reason,
+                   struct ps_fault *fault) PS_MUST_CHECK;
+/* Has everything been given out that was there at the last read? */
+bool st_source_caught_up(const struct st_source *source);
+/* Records not given out yet; -1 = not known. */
+int64_t st_source_lag(struct st_source *source);
+void st_source_close(struct st_source *source); /* NULL is allowed */
+
+/* --- For the backends --- */
+
+struct st_source_ops {
+    int (*read)(struct st_source *source, struct st_batch *batch, int64_t wait_ms,
+                struct ps_fault *fault);
+    void (*rewind)(struct st_source *source);
+    void (*stored)(struct st_source *source, const struct st_batch *batch); /* NULL = nothing */
+    int (*bury)(struct st_source *source, const struct st_record *record, const char *reason,
+                struct ps_fault *fault); /* NULL = nothing */
+    bool (*caught_up)(const struct st_source *source);
+    int64_t (*lag)(struct st_source *source);
+    void (*close)(struct st_source *source);
+};
+
+struct st_source {
+    const struct st_source_ops *ops;
+    struct st_source_hooks hooks;
+};
+
+/* The same for the same bytes, everywhere and always; tells records apart, proves nothing. */
+uint64_t st_digest(struct ps_str raw);
+
+/* Copies and decodes one record; the batch has room. PS_E_NOMEM only: what does not decode is
+ * poison. `raw.at` NULL: the record has no value. */
+int st_batch_add(struct st_batch *batch, uint32_t partition, int64_t seq,
+                 struct ps_str raw) PS_MUST_CHECK;
+
+/* Is the record `raw` at `seq` the one that `position` names? PS_E_CORRUPT: no. */
+int st_position_check(const struct st_position *position, int64_t seq, struct ps_str raw,
+                      const char *log, struct ps_fault *fault) PS_MUST_CHECK;
+
+#endif

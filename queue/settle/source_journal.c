@@ -1,0 +1,204 @@
+/* A journal as a source: one partition, 0, read by seq beside the gateway that writes it.
+ *
+ * Readers of the file see committed transactions only, and in an undamaged file the numbers have no
+ * gap, so nothing but the position has to be checked. Whoever restores a backup puts another file
+ * in the place of the one that is open here, which would then stay silent for ever: so the path is
+ * looked at when nothing new comes. */
+#include "queue/log_journal.h"
+#include "queue/settle/settle_source.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+struct journal {
+    struct st_source source;
+    const char *path;
+    struct oq_reader *reader; /* NULL: to be opened again */
+    struct stat file;         /* of the file that is open */
+    bool placed;              /* `last` is known */
+    bool at_end;
+    int64_t last;
+};
+
+/* What oq_reader_read gives to its function. */
+struct reading {
+    struct st_batch *batch;           /* records go in here, or */
+    const struct st_position *expect; /* the one record is held against this */
+    const char *path;
+    bool found;
+    struct ps_fault *fault;
+};
+
+static struct journal *of(struct st_source *source)
+{
+    return (struct journal *)(void *)source;
+}
+
+static int open_file(struct journal *journal, struct ps_fault *fault)
+{
+    int err = oq_journal_reader_open(journal->path, &journal->reader, fault);
+    if (err == 0 && stat(journal->path, &journal->file) != 0) {
+        oq_reader_free(journal->reader);
+        journal->reader = NULL;
+        err = ps_fault(fault, PS_E_IO, journal->path, "%s", strerror(errno));
+    }
+    return err;
+}
+
+static void close_file(struct journal *journal)
+{
+    oq_reader_free(journal->reader);
+    journal->reader = NULL;
+    journal->placed = false;
+}
+
+static int take(int64_t place, struct ps_str json, void *ctx)
+{
+    struct reading *reading = ctx;
+    if (reading->batch->count == reading->batch->capacity)
+        return 1;
+    return st_batch_add(reading->batch, 0, oq_place_seq(place), json);
+}
+
+static int compare(int64_t place, struct ps_str json, void *ctx)
+{
+    struct reading *reading = ctx;
+    reading->found = true;
+    return st_position_check(reading->expect, oq_place_seq(place), json, reading->path,
+                             reading->fault);
+}
+
+static int reading_failed(const struct journal *journal, int err, struct ps_fault *fault)
+{
+    return ps_fault(fault, err, journal->path, "reading: %s", ps_err_text(err));
+}
+
+/* Asks where to begin, and makes sure that this is the log that the database knows. */
+static int find_place(struct journal *journal, struct ps_fault *fault)
+{
+    struct st_position position;
+    struct st_source_hooks *hooks = &journal->source.hooks;
+    int err = hooks->position(0, &position, hooks->ctx, fault);
+    if (err != 0)
+        return err;
+    struct reading reading = {.expect = &position, .path = journal->path, .fault = fault};
+    int64_t last;
+    if (position.seq > 0) {
+        fault->text[0] = '\0';
+        err = oq_reader_read(journal->reader, position.seq - 1, 1, NULL, compare, &reading, &last);
+        if (err != 0)
+            return fault->text[0] != '\0' ? err : reading_failed(journal, err, fault);
+        if (!reading.found)
+            return ps_fault(fault, PS_E_CORRUPT, journal->path,
+                            "it ends before record %" PRId64 ", which the database has: the journal "
+                            "was restored from a backup or replaced; give the database the log that "
+                            "it knows, or this log a name of its own (\"name\")",
+                            position.seq);
+    }
+    journal->last = position.seq;
+    journal->placed = true;
+    return 0;
+}
+
+static bool was_replaced(const struct journal *journal)
+{
+    struct stat now;
+    return stat(journal->path, &now) != 0 || now.st_ino != journal->file.st_ino ||
+           now.st_dev != journal->file.st_dev;
+}
+
+/* Until the batch is full or the end is reached. */
+static int fill(struct journal *journal, struct st_batch *batch, struct ps_fault *fault)
+{
+    struct reading reading = {.batch = batch};
+    journal->at_end = false;
+    while (batch->count < batch->capacity && !journal->at_end) {
+        int64_t last;
+        size_t room = batch->capacity - batch->count;
+        int err = oq_reader_read(journal->reader, oq_place(0, journal->last),
+                                 room < 1000 ? room : 1000, NULL, take, &reading, &last);
+        if (err != 0)
+            return reading_failed(journal, err, fault);
+        journal->at_end = oq_place_seq(last) == journal->last;
+        journal->last = oq_place_seq(last);
+    }
+    return 0;
+}
+
+static int journal_read(struct st_source *source, struct st_batch *batch, int64_t wait_ms,
+                        struct ps_fault *fault)
+{
+    struct journal *journal = of(source);
+    int err = journal->reader == NULL ? open_file(journal, fault) : 0;
+    if (err == 0 && !journal->placed)
+        err = find_place(journal, fault);
+    if (err == 0)
+        err = fill(journal, batch, fault);
+    if (err == 0 && batch->count == 0 && was_replaced(journal))
+        close_file(journal);
+    if (err == 0 && batch->count == 0 && wait_ms > 0) {
+        (void)poll(NULL, 0, (int)wait_ms); /* a signal ends it */
+        if (journal->reader != NULL)
+            err = fill(journal, batch, fault);
+    }
+    if (err != 0) {
+        st_batch_clear(batch);
+        close_file(journal);
+    }
+    return err;
+}
+
+static void journal_rewind(struct st_source *source)
+{
+    of(source)->placed = false;
+    of(source)->at_end = false;
+}
+
+static bool journal_caught_up(const struct st_source *source)
+{
+    return ((const struct journal *)(const void *)source)->at_end;
+}
+
+static int64_t journal_lag(struct st_source *source)
+{
+    struct journal *journal = of(source);
+    int64_t end;
+    if (journal->reader == NULL || !journal->placed ||
+        oq_journal_reader_end(journal->reader, &end) != 0)
+        return -1;
+    return end - journal->last;
+}
+
+static void journal_close(struct st_source *source)
+{
+    close_file(of(source));
+    free(source);
+}
+
+static const struct st_source_ops journal_ops = {.read = journal_read,
+                                                 .rewind = journal_rewind,
+                                                 .caught_up = journal_caught_up,
+                                                 .lag = journal_lag,
+                                                 .close = journal_close};
+
+int st_source_journal_open(const char *path, const struct st_source_hooks *hooks,
+                           struct st_source **ret_source, struct ps_fault *fault)
+{
+    struct journal *journal = calloc(1, sizeof *journal);
+    if (journal == NULL)
+        return ps_fault(fault, PS_E_NOMEM, path, "out of memory");
+    journal->source.ops = &journal_ops;
+    journal->source.hooks = *hooks;
+    journal->path = path;
+    int err = open_file(journal, fault);
+    if (err != 0) {
+        free(journal);
+        return err;
+    }
+    *ret_source = &journal->source;
+    return 0;
+}

@@ -1,0 +1,486 @@
+/* A topic as a source: one member of a consumer group.
+ *
+ * The group only shares the partitions out; how far each was read is asked of the database when a
+ * partition is given to us, and the group's own offsets are committed after the database for those
+ * who watch them. So it does no harm when the group is wrong for a while and two members read the
+ * same partition: the database takes one of them.
+ *
+ * A partition is entered at the record that the database has last, which must still be the same
+ * one; it is not given out. Where it is gone, but nothing behind it, reading goes on; where records
+ * behind it are gone too (retention, a topic made anew), they were lost and nobody settled them:
+ * that is an error and stays one. Positions are seqs: Kafka's offset + 1, so that 0 is none. */
+#include "queue/settle/settle_source.h"
+#include "common/clock.h"
+#include "queue/settle/judge.h"
+
+#include <inttypes.h>
+#include <librdkafka/rdkafka.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define ENDS_WAIT_MS 5000 /* for the ends of a partition */
+#define BURY_WAIT_MS 5000 /* for the acknowledgement of a dead letter */
+#define POLL_MS      100  /* longest single wait: a signal must be seen */
+
+struct part {
+    bool ours;
+    bool at_end;
+    bool checking; /* the next record is the one that `position` names */
+    struct st_position position;
+    int64_t next; /* offset of the next record to give out */
+};
+
+struct kafka {
+    struct st_source source;
+    struct st_kafka_settings settings;
+    rd_kafka_t *consumer;
+    rd_kafka_t *producer;                   /* of dead letters; NULL = none */
+    rd_kafka_topic_partition_list_t *given; /* by the group; NULL = nothing yet */
+    bool placed;                            /* reading has been set up for what was given */
+    bool down, down_said;                   /* no broker can be reached, since the last event */
+    char trouble[256];                      /* what librdkafka said last */
+    struct part part[OQ_PARTITION_MAX];
+};
+
+static struct kafka *of(struct st_source *source)
+{
+    return (struct kafka *)(void *)source;
+}
+
+/* --- Settings --- */
+
+struct setting {
+    const char *name, *value;
+};
+
+static const struct setting defaults[] = {
+    {"client.id", "penstock-settle"},
+    {"session.timeout.ms", "10000"},
+    {"heartbeat.interval.ms", "1000"},
+    {"socket.keepalive.enable", "true"},
+    {"reconnect.backoff.ms", "50"},
+    {"reconnect.backoff.max.ms", "2000"},
+    {"fetch.wait.max.ms", "100"},
+    {"fetch.error.backoff.ms", "100"},
+    {"queued.max.messages.kbytes", "16384"},
+};
+
+/* What the promises rest on. */
+static const struct setting fixed[] = {
+    {"enable.auto.commit", "false"},      {"enable.auto.offset.store", "false"},
+    {"auto.offset.reset", "error"},       {"enable.partition.eof", "true"},
+    {"allow.auto.create.topics", "false"}, {"partition.assignment.strategy", "range,roundrobin"},
+};
+
+static bool is_fixed(const char *name)
+{
+    static const char *const ours[] = {"bootstrap.servers", "metadata.broker.list", "group.id",
+                                       "plugin.library.paths"};
+    for (size_t i = 0; i < PS_ARRAY_LEN(fixed); i++) {
+        if (strcmp(name, fixed[i].name) == 0)
+            return true;
+    }
+    for (size_t i = 0; i < PS_ARRAY_LEN(ours); i++) {
+        if (strcmp(name, ours[i]) == 0)
+            return true;
+    }
+    return false;
+}
+
+static int set(rd_kafka_conf_t *conf, const char *name, const char *value, struct ps_fault *fault)
+{
+    char why[256];
+    if (rd_kafka_conf_set(conf, name, value, why, sizeof why) == RD_KAFKA_CONF_OK)
+        return 0;
+    return ps_fault(fault, PS_E_INVALID, "kafka.properties", "%s", why);
+}
+
+static int set_all(rd_kafka_conf_t *conf, const struct st_kafka_settings *settings, bool consumer,
+                   struct ps_fault *fault)
+{
+    int err = set(conf, "bootstrap.servers", settings->brokers, fault);
+    for (size_t i = 0; i < PS_ARRAY_LEN(defaults) && err == 0; i++)
+        err = set(conf, defaults[i].name, defaults[i].value, fault);
+    for (size_t i = 0; i < settings->property_count && err == 0; i++) {
+        const struct st_kafka_property *property = &settings->properties[i];
+        if (is_fixed(property->name))
+            err = ps_fault(fault, PS_E_INVALID, "kafka.properties",
+                           "\"%s\" is set by the worker itself", property->name);
+        else
+            err = set(conf, property->name, property->value, fault);
+    }
+    for (size_t i = 0; i < PS_ARRAY_LEN(fixed) && err == 0; i++)
+        err = set(conf, fixed[i].name, fixed[i].value, fault);
+    if (err == 0 && consumer)
+        err = set(conf, "group.id", settings->group, fault);
+    if (err == 0 && !consumer)
+        err = set(conf, "enable.idempotence", "true", fault);
+    return err;
+}
+
+/* --- What librdkafka calls, on our thread --- */
+
+static void say_nothing(const rd_kafka_t *handle, int level, const char *facility, const char *text)
+{
+    (void)handle;
+    (void)level;
+    (void)facility;
+    (void)text;
+}
+
+static void on_error(rd_kafka_t *handle, int err, const char *reason, void *opaque)
+{
+    struct kafka *kafka = opaque;
+    (void)handle;
+    if (err == RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN) {
+        kafka->down = true;
+        kafka->down_said = false;
+    } else {
+        snprintf(kafka->trouble, sizeof kafka->trouble, "%s", reason);
+    }
+}
+
+static void on_delivery(rd_kafka_t *handle, const rd_kafka_message_t *message, void *opaque)
+{
+    (void)handle;
+    (void)opaque;
+    *(rd_kafka_resp_err_t *)message->_private = message->err;
+}
+
+static void drop_given(struct kafka *kafka)
+{
+    if (kafka->given != NULL)
+        rd_kafka_topic_partition_list_destroy(kafka->given);
+    kafka->given = NULL;
+    kafka->placed = false;
+    memset(kafka->part, 0, sizeof kafka->part);
+}
+
+/* What is given is only noted: where to begin is asked of the database, which may be away. */
+static void on_rebalance(rd_kafka_t *handle, rd_kafka_resp_err_t err,
+                         rd_kafka_topic_partition_list_t *list, void *opaque)
+{
+    struct kafka *kafka = opaque;
+    drop_given(kafka);
+    if (err == RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS)
+        kafka->given = rd_kafka_topic_partition_list_copy(list);
+    else
+        (void)rd_kafka_assign(handle, NULL);
+}
+
+/* --- Where to begin --- */
+
+static int failed(const struct kafka *kafka, rd_kafka_resp_err_t error, struct ps_fault *fault)
+{
+    return ps_fault(fault, PS_E_IO, kafka->settings.topic, "%s%s%s", rd_kafka_err2str(error),
+                    kafka->trouble[0] != '\0' ? ": " : "", kafka->trouble);
+}
+
+static int lost(const struct kafka *kafka, int32_t partition, int64_t position, int64_t first,
+                struct ps_fault *fault)
+{
+    return ps_fault(fault, PS_E_CORRUPT, kafka->settings.topic,
+                    "partition %" PRId32 ": records between offset %" PRId64 " and %" PRId64
+                    " are gone before they were settled: see README.md, \"When records are gone\"",
+                    partition, position, first);
+}
+
+static int enter(struct kafka *kafka, rd_kafka_topic_partition_t *given, struct ps_fault *fault)
+{
+    struct part *part = &kafka->part[given->partition];
+    struct st_source_hooks *hooks = &kafka->source.hooks;
+    int64_t low = 0, high = 0;
+    *part = (struct part){.ours = true};
+    int err = hooks->position((uint32_t)given->partition, &part->position, hooks->ctx, fault);
+    if (err != 0)
+        return err;
+    rd_kafka_resp_err_t error = rd_kafka_query_watermark_offsets(
+        kafka->consumer, kafka->settings.topic, given->partition, &low, &high, ENDS_WAIT_MS);
+    if (error != 0)
+        return failed(kafka, error, fault);
+    int64_t seq = part->position.seq;
+    if (high < seq)
+        return ps_fault(fault, PS_E_CORRUPT, kafka->settings.topic,
+                        "partition %" PRId32 " ends at offset %" PRId64
+                        ", but was read up to %" PRId64
+                        ": it is another topic than the one that the database knows; give this log "
+                        "a name of its own (\"name\")",
+                        given->partition, high, seq);
+    if (seq > 0 && low > seq)
+        return lost(kafka, given->partition, seq, low, fault);
+    part->checking = seq > 0 && low < seq;
+    part->next = seq > 0 ? seq : low;
+    part->at_end = part->next == high;
+    given->offset = part->checking ? seq - 1 : part->next;
+    return 0;
+}
+
+/* Positions of all that was given, then reading begins. */
+static int place(struct kafka *kafka, struct ps_fault *fault)
+{
+    for (int i = 0; i < kafka->given->cnt; i++) {
+        rd_kafka_topic_partition_t *given = &kafka->given->elems[i];
+        if (given->partition >= ST_PARTITION_MAX)
+            return ps_fault(fault, PS_E_INVALID, kafka->settings.topic,
+                            "has more than %d partitions", ST_PARTITION_MAX);
+        int err = enter(kafka, given, fault);
+        if (err != 0)
+            return err;
+    }
+    rd_kafka_resp_err_t error = rd_kafka_assign(kafka->consumer, kafka->given);
+    if (error != 0)
+        return failed(kafka, error, fault);
+    kafka->placed = true;
+    return 0;
+}
+
+/* --- Reading --- */
+
+static int take(struct kafka *kafka, const rd_kafka_message_t *message, struct st_batch *batch,
+                struct ps_fault *fault)
+{
+    struct part *part = &kafka->part[message->partition];
+    struct ps_str raw = {message->payload, message->len};
+    int64_t seq = message->offset + 1;
+    if (!part->ours || !kafka->placed)
+        return 0; /* of a partition that was just taken away */
+    if (part->checking) {
+        part->checking = false;
+        return st_position_check(&part->position, seq, raw, kafka->settings.topic, fault);
+    }
+    if (message->offset < part->next)
+        return 0;
+    int err = st_batch_add(batch, (uint32_t)message->partition, seq, raw);
+    if (err != 0)
+        return ps_fault(fault, err, kafka->settings.topic, "out of memory");
+    part->next = message->offset + 1;
+    part->at_end = false;
+    return 0;
+}
+
+/* An event that is no record. */
+static int hear(struct kafka *kafka, const rd_kafka_message_t *message, struct ps_fault *fault)
+{
+    switch (message->err) {
+    case RD_KAFKA_RESP_ERR__PARTITION_EOF:
+        kafka->part[message->partition].at_end = true;
+        return 0;
+    case RD_KAFKA_RESP_ERR__AUTO_OFFSET_RESET:
+        return lost(kafka, message->partition, kafka->part[message->partition].next,
+                    message->offset, fault);
+    case RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART:
+    case RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC:
+        return ps_fault(fault, PS_E_IO, kafka->settings.topic, "there is no such topic at %s",
+                        kafka->settings.brokers);
+    default:
+        return ps_fault(fault, PS_E_IO, kafka->settings.topic, "%s",
+                        rd_kafka_message_errstr(message));
+    }
+}
+
+static void kafka_rewind(struct st_source *source)
+{
+    of(source)->placed = false;
+}
+
+static int kafka_read(struct st_source *source, struct st_batch *batch, int64_t wait_ms,
+                      struct ps_fault *fault)
+{
+    struct kafka *kafka = of(source);
+    int64_t until_ns = ps_clock_mono_ns(&ps_clock_system) + wait_ms * PS_NS_PER_MS;
+    int err = 0;
+    while (err == 0 && batch->count < batch->capacity) {
+        if (kafka->given != NULL && !kafka->placed)
+            err = place(kafka, fault);
+        if (err != 0)
+            break;
+        int64_t left_ms = (until_ns - ps_clock_mono_ns(&ps_clock_system)) / PS_NS_PER_MS;
+        if (batch->count > 0 || left_ms < 0)
+            left_ms = 0;
+        rd_kafka_message_t *message =
+            rd_kafka_consumer_poll(kafka->consumer, left_ms < POLL_MS ? (int)left_ms : POLL_MS);
+        if (message == NULL && left_ms == 0)
+            break;
+        if (message == NULL)
+            continue;
+        kafka->down = false;
+        if (message->err == 0)
+            err = take(kafka, message, batch, fault);
+        else
+            err = hear(kafka, message, fault);
+        rd_kafka_message_destroy(message);
+    }
+    if (err != 0) {
+        st_batch_clear(batch);
+        kafka_rewind(source);
+        return err;
+    }
+    if (batch->count > 0 || !kafka->down || kafka->down_said)
+        return 0;
+    kafka->down_said = true;
+    return ps_fault(fault, PS_E_IO, kafka->settings.brokers, "no broker can be reached: %s",
+                    kafka->trouble);
+}
+
+static void kafka_stored(struct st_source *source, const struct st_batch *batch)
+{
+    struct kafka *kafka = of(source);
+    rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(4);
+    for (size_t i = 0; i < batch->count; i++) {
+        const struct st_record *record = &batch->records[i];
+        int32_t partition = (int32_t)record->partition;
+        rd_kafka_topic_partition_t *item =
+            rd_kafka_topic_partition_list_find(list, kafka->settings.topic, partition);
+        if (item == NULL)
+            item = rd_kafka_topic_partition_list_add(list, kafka->settings.topic, partition);
+        item->offset = record->seq; /* the next one's offset */
+    }
+    (void)rd_kafka_commit(kafka->consumer, list, 1); /* for those who watch; the next one corrects */
+    rd_kafka_topic_partition_list_destroy(list);
+}
+
+static bool kafka_caught_up(const struct st_source *source)
+{
+    const struct kafka *kafka = (const struct kafka *)(const void *)source;
+    if (kafka->given == NULL || !kafka->placed || kafka->down)
+        return false;
+    for (int i = 0; i < kafka->given->cnt; i++) {
+        if (!kafka->part[kafka->given->elems[i].partition].at_end)
+            return false;
+    }
+    return true;
+}
+
+static int64_t kafka_lag(struct st_source *source)
+{
+    struct kafka *kafka = of(source);
+    int64_t lag = 0;
+    if (kafka->given == NULL || !kafka->placed)
+        return -1;
+    for (int i = 0; i < kafka->given->cnt; i++) {
+        int32_t partition = kafka->given->elems[i].partition;
+        int64_t low, high = -1;
+        if (rd_kafka_get_watermark_offsets(kafka->consumer, kafka->settings.topic, partition, &low,
+                                           &high) == 0 &&
+            high > kafka->part[partition].next)
+            lag += high - kafka->part[partition].next;
+    }
+    return lag;
+}
+
+/* --- Dead letters --- */
+
+static int kafka_bury(struct st_source *source, const struct st_record *record, const char *reason,
+                      struct ps_fault *fault)
+{
+    struct kafka *kafka = of(source);
+    rd_kafka_resp_err_t delivered = RD_KAFKA_RESP_ERR__IN_PROGRESS;
+    char place_[64];
+    if (kafka->producer == NULL)
+        return 0;
+    snprintf(place_, sizeof place_, "%" PRIu32 "/%" PRId64, record->partition, record->seq - 1);
+    rd_kafka_resp_err_t error = rd_kafka_producev(
+        kafka->producer, RD_KAFKA_V_TOPIC(kafka->settings.dead_letter_topic),
+        RD_KAFKA_V_MSGFLAGS(RD_KAFKA_MSG_F_COPY),
+        RD_KAFKA_V_VALUE((void *)(uintptr_t)record->raw.at, record->raw.len),
+        RD_KAFKA_V_HEADER("penstock_reason", reason, (ssize_t)strlen(reason)),
+        RD_KAFKA_V_HEADER("penstock_topic", kafka->settings.topic,
+                          (ssize_t)strlen(kafka->settings.topic)),
+        RD_KAFKA_V_HEADER("penstock_place", place_, (ssize_t)strlen(place_)),
+        RD_KAFKA_V_OPAQUE(&delivered), RD_KAFKA_V_END);
+    if (error != 0)
+        return ps_fault(fault, PS_E_IO, kafka->settings.dead_letter_topic, "%s",
+                        rd_kafka_err2str(error));
+    (void)rd_kafka_flush(kafka->producer, BURY_WAIT_MS);
+    if (delivered == RD_KAFKA_RESP_ERR__IN_PROGRESS) { /* `delivered` must not be left behind */
+        (void)rd_kafka_purge(kafka->producer, RD_KAFKA_PURGE_F_QUEUE | RD_KAFKA_PURGE_F_INFLIGHT);
+        (void)rd_kafka_flush(kafka->producer, BURY_WAIT_MS);
+    }
+    return delivered == 0 ? 0
+                          : ps_fault(fault, PS_E_IO, kafka->settings.dead_letter_topic, "%s",
+                                     rd_kafka_err2str(delivered));
+}
+
+/* --- Opening --- */
+
+static void kafka_close(struct st_source *source)
+{
+    struct kafka *kafka = of(source);
+    if (kafka->consumer != NULL) {
+        (void)rd_kafka_consumer_close(kafka->consumer);
+        rd_kafka_destroy(kafka->consumer);
+    }
+    if (kafka->producer != NULL)
+        rd_kafka_destroy(kafka->producer);
+    drop_given(kafka);
+    free(kafka);
+}
+
+static const struct st_source_ops kafka_ops = {.read = kafka_read,
+                                               .rewind = kafka_rewind,
+                                               .stored = kafka_stored,
+                                               .bury = kafka_bury,
+                                               .caught_up = kafka_caught_up,
+                                               .lag = kafka_lag,
+                                               .close = kafka_close};
+
+static int new_handle(struct kafka *kafka, bool consumer, rd_kafka_t **ret_handle,
+                      struct ps_fault *fault)
+{
+    char why[256];
+    rd_kafka_conf_t *conf = rd_kafka_conf_new();
+    int err = set_all(conf, &kafka->settings, consumer, fault);
+    if (err != 0) {
+        rd_kafka_conf_destroy(conf);
+        return err;
+    }
+    rd_kafka_conf_set_log_cb(conf, say_nothing);
+    rd_kafka_conf_set_opaque(conf, kafka);
+    rd_kafka_conf_set_error_cb(conf, on_error);
+    if (consumer)
+        rd_kafka_conf_set_rebalance_cb(conf, on_rebalance);
+    else
+        rd_kafka_conf_set_dr_msg_cb(conf, on_delivery);
+    *ret_handle = rd_kafka_new(consumer ? RD_KAFKA_CONSUMER : RD_KAFKA_PRODUCER, conf, why,
+                               sizeof why);
+    if (*ret_handle != NULL)
+        return 0;
+    rd_kafka_conf_destroy(conf);
+    return ps_fault(fault, PS_E_INVALID, "kafka", "%s", why);
+}
+
+static int subscribe(struct kafka *kafka, struct ps_fault *fault)
+{
+    (void)rd_kafka_poll_set_consumer(kafka->consumer);
+    rd_kafka_topic_partition_list_t *topics = rd_kafka_topic_partition_list_new(1);
+    rd_kafka_topic_partition_list_add(topics, kafka->settings.topic, RD_KAFKA_PARTITION_UA);
+    rd_kafka_resp_err_t error = rd_kafka_subscribe(kafka->consumer, topics);
+    rd_kafka_topic_partition_list_destroy(topics);
+    return error == 0 ? 0
+                      : ps_fault(fault, PS_E_INVALID, kafka->settings.topic, "%s",
+                                 rd_kafka_err2str(error));
+}
+
+int st_source_kafka_open(const struct st_kafka_settings *settings,
+                         const struct st_source_hooks *hooks, struct st_source **ret_source,
+                         struct ps_fault *fault)
+{
+    struct kafka *kafka = calloc(1, sizeof *kafka);
+    if (kafka == NULL)
+        return ps_fault(fault, PS_E_NOMEM, settings->topic, "out of memory");
+    kafka->source.ops = &kafka_ops;
+    kafka->source.hooks = *hooks;
+    kafka->settings = *settings;
+    int err = new_handle(kafka, true, &kafka->consumer, fault);
+    if (err == 0 && settings->dead_letter_topic != NULL)
+        err = new_handle(kafka, false, &kafka->producer, fault);
+    if (err == 0)
+        err = subscribe(kafka, fault);
+    if (err != 0) {
+        kafka_close(&kafka->source);
+        return err;
+    }
+    *ret_source = &kafka->source;
+    return 0;
+}

@@ -1,0 +1,572 @@
+/* What a log that settlement reads must do, run unchanged on each: a journal, and a topic of a real
+ * broker; and what only one of them can meet. */
+#include "tests/unit/check.h"
+
+#include "queue/journal_file.h"
+#include "queue/settle/settle_source.h"
+#include "tests/contract/kafka_broker.h"
+#include "tests/unit/records.h"
+#include "tests/unit/temp_dir.h"
+
+#include <signal.h>
+
+#define ROOM       8
+#define PATIENCE_S 30
+
+struct backend {
+    const char *name;
+    void (*make)(void);
+    void (*drop)(void);
+    void (*put)(const char *text); /* into partition 0 */
+    int (*open)(const struct st_source_hooks *hooks, struct st_source **ret_source);
+};
+
+static const struct backend *backend;
+static struct st_source *source;
+static struct st_batch batch;
+static struct ps_fault fault;
+
+/* What the database would say. */
+static struct st_position known;
+static int asked;
+static int hook_err;
+
+static int position(uint32_t partition, struct st_position *ret_position, void *ctx,
+                    struct ps_fault *why)
+{
+    (void)ctx;
+    asked++;
+    if (hook_err != 0)
+        return ps_fault(why, hook_err, "database", "is away");
+    *ret_position = partition == 0 ? known : (struct st_position){0};
+    return 0;
+}
+
+static const struct st_source_hooks hooks = {.position = position};
+
+/* --- The journal --- */
+
+static struct temp_dir dir;
+static char journal[128];
+static int64_t journal_end;
+
+static void journal_put(const char *text)
+{
+    struct oq_file *file;
+    assert_ok(oq_file_open(journal, NULL, &file, NULL));
+    assert_ok(oq_file_begin(file, OQ_FILE_NO_NOTE, NULL));
+    assert_ok(oq_file_insert(file, ++journal_end, PS_STR("sale"), str(text), NULL));
+    assert_ok(oq_file_commit(file, NULL));
+    oq_file_close(file);
+}
+
+static void journal_make(void)
+{
+    dir = temp_dir_make();
+    journal_end = 0;
+    snprintf(journal, sizeof journal, "%s/journal.db", dir.path);
+    assert_ok(oq_file_create(journal, NULL, NULL));
+}
+
+static void journal_drop(void)
+{
+    temp_dir_remove(&dir);
+}
+
+static int journal_open(const struct st_source_hooks *given, struct st_source **ret_source)
+{
+    return st_source_journal_open(journal, given, ret_source, &fault);
+}
+
+/* --- Kafka --- */
+
+static struct kafka_broker broker;
+static unsigned topics;
+static char topic[32], group[32];
+static const char *dead_letters;
+
+static void topic_make(void)
+{
+    snprintf(topic, sizeof topic, "orders-%u", ++topics);
+    snprintf(group, sizeof group, "shop-%u", topics);
+    dead_letters = NULL;
+    kafka_topic(&broker, topic, 2, NULL);
+}
+
+static void topic_drop(void)
+{
+}
+
+static void topic_put(const char *text)
+{
+    kafka_put(&broker, topic, 0, text);
+}
+
+static int topic_open_with(const struct st_kafka_property *properties, size_t count,
+                           const struct st_source_hooks *given, struct st_source **ret_source)
+{
+    return st_source_kafka_open(&(struct st_kafka_settings){.brokers = broker.proxied,
+                                                            .topic = topic,
+                                                            .group = group,
+                                                            .dead_letter_topic = dead_letters,
+                                                            .properties = properties,
+                                                            .property_count = count},
+                                given, ret_source, &fault);
+}
+
+static int topic_open(const struct st_source_hooks *given, struct st_source **ret_source)
+{
+    static const struct st_kafka_property quick[] = {{"session.timeout.ms", "6000"},
+                                                     {"heartbeat.interval.ms", "500"}};
+    return topic_open_with(quick, 2, given, ret_source);
+}
+
+static const struct backend backends[] = {
+    {"journal", journal_make, journal_drop, journal_put, journal_open},
+    {"kafka", topic_make, topic_drop, topic_put, topic_open},
+};
+
+/* --- Words --- */
+
+static int set_up(void **state)
+{
+    (void)state;
+    known = (struct st_position){0};
+    asked = hook_err = 0;
+    source = NULL;
+    backend->make();
+    return st_batch_init(&batch, ROOM);
+}
+
+static int tear_down(void **state)
+{
+    (void)state;
+    st_source_close(source);
+    st_batch_done(&batch);
+    backend->drop();
+    return 0;
+}
+
+static void open_source(void)
+{
+    assert_ok(backend->open(&hooks, &source));
+}
+
+/* The text of order `number`; static memory. */
+static const char *text_of(uint32_t number)
+{
+    static char text[OQ_EVENT_TEXT_MAX];
+    struct oq_event event = accepted(number, 5, "u", "", 1);
+    struct ps_buf buf;
+    ps_buf_init(&buf, text, sizeof text - 1);
+    assert_ok(oq_event_encode(&event, &buf));
+    text[buf.len] = '\0';
+    return text;
+}
+
+static void put_orders(uint32_t first, uint32_t last)
+{
+    for (uint32_t i = first; i <= last; i++)
+        backend->put(text_of(i));
+}
+
+/* Reads until something comes: Kafka takes its time. The first error, or 0. */
+static int read_some(struct st_source *from)
+{
+    for (int i = 0; i < PATIENCE_S * 10; i++) {
+        int err = st_source_read(from, &batch, 100, &fault);
+        if (err == PS_E_IO) /* passes */
+            continue;
+        if (err != 0 || batch.count > 0)
+            return err;
+    }
+    fail_msg("nothing came");
+    return PS_E_TIMEOUT;
+}
+
+static void expect_orders(uint32_t first, uint32_t last)
+{
+    for (uint32_t next = first; next <= last;) {
+        assert_ok(read_some(source));
+        for (size_t i = 0; i < batch.count; i++, next++) {
+            struct ps_uuid id = id_of(next);
+            assert_null(batch.records[i].poison);
+            assert_int_equal(batch.records[i].seq, next);
+            assert_true(batch.records[i].digest == st_digest(str(text_of(next))));
+            assert_true(ps_uuid_equal(&batch.records[i].event.order_id, &id));
+        }
+        st_source_stored(source, &batch);
+    }
+}
+
+static void expect_end(void)
+{
+    for (int i = 0; i < PATIENCE_S * 10; i++) {
+        assert_ok(st_source_read(source, &batch, 100, &fault));
+        assert_int_equal(batch.count, 0);
+        if (st_source_caught_up(source))
+            return;
+    }
+    fail_msg("the end was not seen");
+}
+
+static void know(int64_t seq, const char *text)
+{
+    known = (struct st_position){
+        .seq = seq, .checked = text != NULL, .digest = text != NULL ? st_digest(str(text)) : 0};
+}
+
+/* --- Claims --- */
+
+static void records_are_given_out_once_and_in_order(void **state)
+{
+    (void)state;
+    put_orders(1, 2 * ROOM + 3);
+    open_source();
+    expect_orders(1, 2 * ROOM + 3);
+    expect_end();
+    assert_int_equal(st_source_lag(source), 0);
+    put_orders(2 * ROOM + 4, 2 * ROOM + 5);
+    expect_orders(2 * ROOM + 4, 2 * ROOM + 5);
+    expect_end();
+}
+
+static void reading_begins_behind_the_position(void **state)
+{
+    (void)state;
+    put_orders(1, 6);
+    know(4, text_of(4));
+    open_source();
+    expect_orders(5, 6);
+    expect_end();
+}
+
+static void a_position_at_the_end_waits_for_what_comes(void **state)
+{
+    (void)state;
+    put_orders(1, 3);
+    know(3, text_of(3));
+    open_source();
+    expect_end();
+    put_orders(4, 4);
+    expect_orders(4, 4);
+}
+
+static void a_source_that_is_rewound_asks_where_to_begin(void **state)
+{
+    (void)state;
+    put_orders(1, 6);
+    open_source();
+    expect_orders(1, 6);
+    know(2, text_of(2));
+    asked = 0;
+    st_source_rewind(source);
+    expect_orders(3, 6);
+    assert_true(asked > 0);
+}
+
+static void a_database_that_is_away_is_asked_again(void **state)
+{
+    (void)state;
+    put_orders(1, 2);
+    hook_err = PS_E_IO;
+    open_source();
+    int err = 0;
+    for (int i = 0; i < PATIENCE_S * 10 && err == 0; i++) {
+        err = st_source_read(source, &batch, 100, &fault);
+        assert_int_equal(batch.count, 0);
+    }
+    assert_int_equal(err, PS_E_IO);
+    assert_string_equal(fault.path, "database");
+    hook_err = 0;
+    expect_orders(1, 2);
+}
+
+static void what_is_no_record_comes_as_poison_with_its_bytes(void **state)
+{
+    (void)state;
+    put_orders(1, 1);
+    backend->put("{\"type\":\"penstock.order.accepted.v1\"}");
+    backend->put("gibberish");
+    put_orders(4, 4);
+    open_source();
+    size_t seen = 0;
+    while (seen < 4) {
+        assert_ok(read_some(source));
+        for (size_t i = 0; i < batch.count; i++) {
+            const struct st_record *record = &batch.records[i];
+            assert_int_equal(record->seq, (int64_t)++seen);
+            assert_int_equal(record->poison != NULL, seen == 2 || seen == 3);
+            if (seen == 2)
+                assert_non_null(strstr(record->poison, "is missing"));
+            if (seen == 3)
+                assert_memory_equal(record->raw.at, "gibberish", 9);
+        }
+    }
+}
+
+static void a_log_whose_record_is_another_one_is_refused(void **state)
+{
+    (void)state;
+    put_orders(1, 6);
+    know(4, text_of(5));
+    open_source();
+    assert_int_equal(read_some(source), PS_E_CORRUPT);
+    assert_int_equal(batch.count, 0);
+    assert_non_null(strstr(fault.text, "record 4"));
+    know(4, NULL); /* as an operator may decide */
+    st_source_rewind(source);
+    expect_orders(5, 6);
+}
+
+static void a_log_that_ends_before_the_position_is_refused(void **state)
+{
+    (void)state;
+    put_orders(1, 3);
+    know(9, text_of(9));
+    open_source();
+    assert_int_equal(read_some(source), PS_E_CORRUPT);
+}
+
+#define CLAIM(test) cmocka_unit_test_setup_teardown(test, set_up, tear_down)
+
+/* --- The journal alone --- */
+
+static void a_journal_that_takes_the_place_of_another_is_noticed(void **state)
+{
+    char old[160];
+    (void)state;
+    put_orders(1, 3);
+    open_source();
+    expect_orders(1, 3);
+    expect_end();
+    know(3, text_of(3));
+    /* restored from a backup, which lacks record 3 */
+    static const char *const parts[] = {"", "-wal", "-shm"};
+    for (size_t i = 0; i < PS_ARRAY_LEN(parts); i++) {
+        snprintf(old, sizeof old, "%s%s", journal, parts[i]);
+        (void)unlink(old);
+    }
+    journal_end = 0;
+    assert_ok(oq_file_create(journal, NULL, NULL));
+    put_orders(1, 2);
+    int err = 0;
+    for (int i = 0; i < 100 && err == 0; i++)
+        err = st_source_read(source, &batch, 10, &fault);
+    assert_int_equal(err, PS_E_CORRUPT);
+    assert_non_null(strstr(fault.text, "restored"));
+}
+
+static void a_journal_that_is_missing_is_refused_by_name(void **state)
+{
+    (void)state;
+    assert_int_equal(st_source_journal_open("/nowhere/journal.db", &hooks, &source, &fault),
+                     PS_E_NOT_FOUND);
+    assert_string_equal(fault.path, "/nowhere/journal.db");
+}
+
+/* --- Kafka alone --- */
+
+static void delete_records(int64_t before)
+{
+    char why[256];
+    rd_kafka_conf_t *conf = rd_kafka_conf_new();
+    rd_kafka_conf_set(conf, "bootstrap.servers", broker.direct, why, sizeof why);
+    rd_kafka_t *admin = rd_kafka_new(RD_KAFKA_PRODUCER, conf, why, sizeof why);
+    rd_kafka_queue_t *queue = rd_kafka_queue_new(admin);
+    rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(1);
+    rd_kafka_topic_partition_list_add(list, topic, 0)->offset = before;
+    rd_kafka_DeleteRecords_t *deletion = rd_kafka_DeleteRecords_new(list);
+    rd_kafka_DeleteRecords(admin, &deletion, 1, NULL, queue);
+    rd_kafka_event_t *event = rd_kafka_queue_poll(queue, 20000);
+    assert_int_equal(rd_kafka_event_error(event), 0);
+    rd_kafka_event_destroy(event);
+    rd_kafka_DeleteRecords_destroy(deletion);
+    rd_kafka_topic_partition_list_destroy(list);
+    rd_kafka_queue_destroy(queue);
+    rd_kafka_destroy(admin);
+}
+
+static void records_that_are_gone_before_they_were_read_are_an_error(void **state)
+{
+    (void)state;
+    put_orders(1, 8);
+    know(3, text_of(3));
+    delete_records(5); /* records 4 and 5 (offsets 3 and 4) are lost */
+    open_source();
+    assert_int_equal(read_some(source), PS_E_CORRUPT);
+    assert_non_null(strstr(fault.text, "offset 3 and 5"));
+}
+
+static void a_topic_that_kept_all_that_was_not_read_is_read_on(void **state)
+{
+    (void)state;
+    put_orders(1, 8);
+    know(5, text_of(5));
+    delete_records(5);
+    open_source();
+    expect_orders(6, 8);
+}
+
+static void two_members_share_the_partitions_and_one_takes_over(void **state)
+{
+    struct st_source *other;
+    bool both = false;
+    (void)state;
+    open_source();
+    expect_end();
+    assert_ok(topic_open(&hooks, &other));
+    for (int i = 0; i < PATIENCE_S * 10 && !both; i++) {
+        assert_ok(st_source_read(source, &batch, 50, &fault));
+        assert_ok(st_source_read(other, &batch, 50, &fault));
+        both = st_source_caught_up(source) && st_source_caught_up(other);
+    }
+    assert_true(both);
+    put_orders(1, 3);
+    kafka_put(&broker, topic, 1, text_of(9));
+    int got[2] = {0, 0};
+    for (int i = 0; i < PATIENCE_S * 10 && got[0] + got[1] < 4; i++) {
+        assert_ok(st_source_read(source, &batch, 50, &fault));
+        got[0] += (int)batch.count;
+        assert_ok(st_source_read(other, &batch, 50, &fault));
+        got[1] += (int)batch.count;
+    }
+    assert_true((got[0] == 3 && got[1] == 1) || (got[0] == 1 && got[1] == 3));
+    st_source_close(source);
+    source = other;
+    put_orders(4, 4);
+    kafka_put(&broker, topic, 1, text_of(10));
+    bool seen[2] = {false, false};
+    for (int i = 0; i < PATIENCE_S * 10 && !(seen[0] && seen[1]); i++) {
+        assert_ok(st_source_read(source, &batch, 100, &fault));
+        for (size_t r = 0; r < batch.count; r++)
+            seen[batch.records[r].partition] |=
+                batch.records[r].seq == (batch.records[r].partition == 0 ? 4 : 2);
+    }
+    assert_true(seen[0] && seen[1]);
+}
+
+static void reading_goes_on_when_the_broker_is_back(void **state)
+{
+    (void)state;
+    put_orders(1, 2);
+    open_source();
+    expect_orders(1, 2);
+    expect_end();
+    kafka_network(&broker, KAFKA_NETWORK_CUT);
+    int err = 0;
+    for (int i = 0; i < PATIENCE_S * 10 && err == 0; i++)
+        err = st_source_read(source, &batch, 100, &fault);
+    assert_int_equal(err, PS_E_IO);
+    assert_non_null(strstr(fault.text, "broker"));
+    assert_false(st_source_caught_up(source));
+    put_orders(3, 4);
+    kafka_network(&broker, KAFKA_NETWORK_WELL);
+    expect_orders(3, 4);
+}
+
+static void a_dead_letter_is_sent_with_its_reason_and_place(void **state)
+{
+    struct st_source *letters;
+    (void)state;
+    kafka_topic(&broker, "dead", 1, NULL);
+    dead_letters = "dead";
+    backend->put("gibberish");
+    open_source();
+    assert_ok(read_some(source));
+    assert_ok(st_source_bury(source, &batch.records[0], batch.records[0].poison, &fault));
+    snprintf(topic, sizeof topic, "dead");
+    snprintf(group, sizeof group, "readers");
+    dead_letters = NULL;
+    assert_ok(topic_open(&hooks, &letters));
+    assert_ok(read_some(letters));
+    assert_memory_equal(batch.records[0].raw.at, "gibberish", 9);
+    st_source_close(letters);
+}
+
+static void a_dead_letter_that_cannot_be_sent_says_so(void **state)
+{
+    (void)state;
+    dead_letters = "nowhere";
+    backend->put("gibberish");
+    open_source();
+    assert_ok(read_some(source));
+    assert_int_equal(st_source_bury(source, &batch.records[0], "reason", &fault), PS_E_IO);
+    assert_string_equal(fault.path, "nowhere");
+}
+
+static void a_topic_that_is_not_there_is_named(void **state)
+{
+    (void)state;
+    snprintf(topic, sizeof topic, "nowhere");
+    open_source();
+    int err = 0;
+    for (int i = 0; i < PATIENCE_S * 10 && err == 0; i++)
+        err = st_source_read(source, &batch, 100, &fault);
+    assert_int_equal(err, PS_E_IO);
+    assert_non_null(strstr(fault.text, "no such topic"));
+}
+
+static void a_property_that_the_promises_rest_on_is_refused(void **state)
+{
+    static const struct st_kafka_property fixed[] = {{"enable.auto.commit", "true"}};
+    static const struct st_kafka_property unknown[] = {{"security.protokol", "SSL"}};
+    (void)state;
+    assert_int_equal(topic_open_with(fixed, 1, &hooks, &source), PS_E_INVALID);
+    assert_non_null(strstr(fault.text, "enable.auto.commit"));
+    assert_int_equal(topic_open_with(unknown, 1, &hooks, &source), PS_E_INVALID);
+    assert_non_null(strstr(fault.text, "security.protokol"));
+}
+
+static int run_all(void)
+{
+    const struct CMUnitTest tests[] = {
+        CLAIM(records_are_given_out_once_and_in_order),
+        CLAIM(reading_begins_behind_the_position),
+        CLAIM(a_position_at_the_end_waits_for_what_comes),
+        CLAIM(a_source_that_is_rewound_asks_where_to_begin),
+        CLAIM(a_database_that_is_away_is_asked_again),
+        CLAIM(what_is_no_record_comes_as_poison_with_its_bytes),
+        CLAIM(a_log_whose_record_is_another_one_is_refused),
+        CLAIM(a_log_that_ends_before_the_position_is_refused),
+    };
+    return cmocka_run_group_tests_name(backend->name, tests, NULL, NULL);
+}
+
+static int run_journal(void)
+{
+    const struct CMUnitTest tests[] = {
+        CLAIM(a_journal_that_takes_the_place_of_another_is_noticed),
+        CLAIM(a_journal_that_is_missing_is_refused_by_name),
+    };
+    return cmocka_run_group_tests_name("journal alone", tests, NULL, NULL);
+}
+
+static int run_kafka(void)
+{
+    const struct CMUnitTest tests[] = {
+        CLAIM(records_that_are_gone_before_they_were_read_are_an_error),
+        CLAIM(a_topic_that_kept_all_that_was_not_read_is_read_on),
+        CLAIM(two_members_share_the_partitions_and_one_takes_over),
+        CLAIM(reading_goes_on_when_the_broker_is_back),
+        CLAIM(a_dead_letter_is_sent_with_its_reason_and_place),
+        CLAIM(a_dead_letter_that_cannot_be_sent_says_so),
+        CLAIM(a_topic_that_is_not_there_is_named),
+        CLAIM(a_property_that_the_promises_rest_on_is_refused),
+    };
+    return cmocka_run_group_tests_name("kafka alone", tests, NULL, NULL);
+}
+
+int main(void)
+{
+    signal(SIGPIPE, SIG_IGN);
+    backend = &backends[0];
+    int failed = run_all() + run_journal();
+    if (!kafka_wanted())
+        return failed;
+    backend = &backends[1];
+    kafka_start(&broker);
+    failed += run_all() + run_kafka();
+    kafka_stop(&broker);
+    return failed;
+}
