@@ -19,7 +19,10 @@
 #define REPLY_MAX       ((size_t)8 << 20)
 #define TOKEN_MAX       256
 #define PAUSE_FIRST_MS  100
-#define PAUSE_MAX_MS    10000
+#define ITEM_PAUSE_MS   10000 /* longest, for an order that is not decided */
+#define CALL_PAUSE_MS   2000  /* longest, for a gateway that is away */
+/* Wrong tokens lock an address out after ten a minute, and others call from it too. */
+#define TOKEN_PAUSE_MS 15000
 #define BODY_PER_ID     48
 #define CONNECT_WAIT_MS 2000L
 
@@ -49,15 +52,15 @@ static int64_t now_ns(void)
     return ps_clock_mono_ns(&ps_clock_system);
 }
 
-/* PAUSE_FIRST_MS, doubled each time, up to PAUSE_MAX_MS; then half to all of it. */
-static int64_t pause_ms(struct st_caller *caller, int64_t tries)
+/* PAUSE_FIRST_MS, doubled each time, up to `longest_ms`; then half to all of it. */
+static int64_t pause_ms(struct st_caller *caller, int64_t tries, int64_t longest_ms)
 {
     struct ps_uuid random;
     int64_t pause = PAUSE_FIRST_MS;
-    for (int64_t i = 1; i < tries && pause < PAUSE_MAX_MS; i++)
+    for (int64_t i = 1; i < tries && pause < longest_ms; i++)
         pause *= 2;
-    if (pause > PAUSE_MAX_MS)
-        pause = PAUSE_MAX_MS;
+    if (pause > longest_ms)
+        pause = longest_ms;
     ps_uuid_next(&caller->random, 0, &random);
     return pause / 2 + random.byte[15] * (pause / 2) / 255;
 }
@@ -228,7 +231,7 @@ static bool set_request(struct st_caller *caller, long body_len)
 /* The call as a whole came to nothing: all of it is asked again, after a pause. */
 static void try_later(struct st_caller *caller, int64_t at_least_ms)
 {
-    int64_t pause = pause_ms(caller, ++caller->failures);
+    int64_t pause = pause_ms(caller, ++caller->failures, CALL_PAUSE_MS);
     if (pause < at_least_ms)
         pause = at_least_ms;
     caller->url = (caller->url + 1) % caller->settings.url_count;
@@ -295,7 +298,7 @@ static int read_result(struct st_caller *caller, const json_t *item,
                           json_is_string(code) ? json_string_length(code) : 0};
     decision->result = result_of(decision, json_integer_value(status), word);
     decision->retry_after_ms =
-        decision->result == NULL ? pause_ms(caller, decision->tries) : 0;
+        decision->result == NULL ? pause_ms(caller, decision->tries, ITEM_PAUSE_MS) : 0;
     return 0;
 }
 
@@ -336,11 +339,13 @@ static int judge_reply(struct st_caller *caller, CURLcode code, int64_t *ret_at_
     (void)curl_easy_getinfo(caller->easy, CURLINFO_RETRY_AFTER, &retry_after_s);
     if (status == 200)
         return read_results(caller, fault);
+    *ret_at_least_ms = status == 401 || status == 403           ? TOKEN_PAUSE_MS
+                       : retry_after_s > 0 && retry_after_s < 60 ? retry_after_s * 1000
+                                                                 : 0;
     if (status == 401 || status == 403)
         return ps_fault(fault, PS_E_PERMISSION, url,
                         "%ld: the token in %s is not taken; it needs the role operator", status,
                         caller->settings.token_file);
-    *ret_at_least_ms = retry_after_s > 0 && retry_after_s < 60 ? retry_after_s * 1000 : 0;
     return ps_fault(fault, PS_E_IO, url, "the answer is %ld", status);
 }
 

@@ -1,0 +1,197 @@
+"""Starts settlement workers and the databases that they fill, and looks into these around them."""
+import contextlib
+import json
+import os
+import pathlib
+import signal
+import sqlite3
+import subprocess
+import time
+
+from penstock import BUILD, ROOT, wait_until
+
+SETTLE = BUILD / "queue" / "settle" / "penstock-settle"
+POSTGRES = ROOT / "tests" / "postgres"
+
+
+class Sqlite:
+    """A shop's database in one file."""
+
+    name = "sqlite"
+
+    def __init__(self, directory):
+        self.path = pathlib.Path(directory) / "shop.db"
+        self.url = f"sqlite:{self.path}"
+
+    def query(self, sql):
+        with contextlib.closing(sqlite3.connect(self.path, timeout=20)) as connection:
+            rows = connection.execute(sql).fetchall()
+            connection.commit()
+        return [tuple(None if value is None else str(value) for value in row) for row in rows]
+
+    @staticmethod
+    def time(column):
+        return column
+
+
+class PostgresServer:
+    """One server; a context manager that ends it."""
+
+    def __enter__(self):
+        self.directory = subprocess.run([str(POSTGRES), "start", "--for", str(os.getpid())], check=True, capture_output=True, text=True,
+                                        timeout=120).stdout.strip()
+        self.databases = 0
+        return self
+
+    def __exit__(self, *exc):
+        self.run("stop")
+
+    def run(self, word):
+        subprocess.run([str(POSTGRES), word, self.directory], check=True, timeout=120)
+
+    def database(self):
+        self.databases += 1
+        name = f"shop{self.databases}"
+        subprocess.run(["createdb", "-h", self.directory, "-U", "penstock", name], check=True)
+        return Postgres(self, name)
+
+
+class Postgres:
+    """A shop's database on a server."""
+
+    name = "postgres"
+
+    def __init__(self, server, database):
+        self.server = server
+        self.url = f"host={server.directory} user=penstock dbname={database}"
+
+    def query(self, sql):
+        done = subprocess.run(["psql", self.url, "-X", "-q", "-A", "-t", "-F", "\x1f", "-P", "null=\x1e", "-v", "ON_ERROR_STOP=1", "-c", sql],
+                              capture_output=True, text=True, timeout=60)
+        assert done.returncode == 0, done.stderr
+        return [tuple(None if value == "\x1e" else value for value in line.split("\x1f")) for line in done.stdout.split("\n")[:-1]]
+
+    @staticmethod
+    def time(column):
+        return f"to_char({column} AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.MS\"Z\"')"
+
+
+class Worker:
+    """penstock-settle with these flags."""
+
+    def __init__(self, database, *flags, journal=None, log=None):
+        self.flags = ["--database", database.url, "--progress-s", "1", "--log-level", "debug", *flags]
+        if journal:
+            self.flags += ["--journal", str(journal)]
+        self.log_path = log or os.devnull
+        self.process = None
+
+    def start(self):
+        with open(self.log_path, "ab") as log:
+            self.process = subprocess.Popen([str(SETTLE), *self.flags], stdout=log, stderr=log)
+        return self
+
+    def kill(self):
+        self.process.kill()
+        self.process.wait()
+
+    def stop(self, timeout=20):
+        """SIGTERM; the exit status."""
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(timeout)
+
+    def __enter__(self):
+        return self if self.process else self.start()
+
+    def __exit__(self, *exc):
+        if self.process and self.process.poll() is None:
+            self.process.send_signal(signal.SIGCONT)
+            self.kill()
+
+    def run(self, *flags, timeout=120):
+        """To its end; what it has logged is in the result's `events`."""
+        done = subprocess.run([str(SETTLE), *self.flags, *flags], capture_output=True, text=True, timeout=timeout)
+        done.events = [json.loads(line) for line in done.stderr.splitlines() if line.startswith("{")]
+        return done
+
+    def once(self, *flags, timeout=120):
+        done = self.run("--once", *flags, timeout=timeout)
+        assert done.returncode == 0, done.stderr[-3000:]
+        return done
+
+
+def init(database):
+    done = subprocess.run([str(SETTLE), "--init", "--database", database.url], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    return database
+
+
+def gateway_flags(gateway):
+    return ["--gateway-url", f"http://127.0.0.1:{gateway.admin_port}", "--gateway-token-file", str(gateway.state / "admin.token")]
+
+
+def worker_of(gateway, database, *flags):
+    """A worker that reads this gateway's journal and calls it."""
+    return Worker(database, *gateway_flags(gateway), *flags, journal=gateway.state / "journal.db", log=gateway.directory / "settle.log")
+
+
+def orders_in(database, sale):
+    """By order id, as the gateway would show them."""
+    columns = ["sku", "user_id", "quantity", "state", "reason", database.time("reserved_at"), database.time("pay_by"), "idempotency_key",
+               "log_seq"]
+    names = ["sku", "user", "quantity", "state", "reason", "reserved_at", "pay_by", "idempotency_key", "seq"]
+    found = {}
+    for row in database.query(f"SELECT order_id, {', '.join(columns)} FROM orders WHERE sale = '{sale}'"):
+        assert row[0] not in found
+        order = dict(zip(names, row[1:]))
+        order["quantity"], order["seq"] = int(order["quantity"]), int(order["seq"])
+        found[row[0]] = order
+    return found
+
+
+def assert_same_orders(gateway, database, sale):
+    """The shop has each order that the gateway shows, once, in the same state, and no other; and the gateway's books are right."""
+    report = gateway.assert_books(sale)
+    shown = {}
+    for order in gateway.orders(sale):
+        if (order["state"], order["reason"]) == ("released", "rejected"):
+            continue
+        shown[order["order_id"]] = {name: order[name] for name in ("sku", "user", "quantity", "state", "reason", "reserved_at", "pay_by",
+                                                                   "idempotency_key", "seq")}
+    stored = orders_in(database, sale)
+    assert stored.keys() == shown.keys(), (len(stored), len(shown))
+    for order_id, order in shown.items():
+        assert stored[order_id] == order
+    for sku in report["skus"]:
+        for state, total in (("accepted", "held"), ("confirmed", "confirmed"), ("released", "released")):
+            units = sum(order["quantity"] for order in stored.values() if order["sku"] == sku["sku"] and order["state"] == state)
+            assert units == sku[total], (state, units, sku)
+    return stored
+
+
+def assert_results(database):
+    """Goods leave on a confirm 200 and on nothing else: the column says so of the orders that are confirmed, and of no other."""
+    rows = database.query("SELECT d.order_id, d.decision, d.result, o.state FROM penstock_decisions d JOIN orders o ON o.order_id = d.order_id")
+    for order_id, decision, result, state in rows:
+        if decision == "confirm":
+            assert (result == "confirmed") == (state == "confirmed"), (order_id, result, state)
+        else:
+            assert (result == "released") == (state == "released"), (order_id, result, state)
+    return rows
+
+
+def decide(database, decision, ids):
+    for order_id in ids:
+        database.query(f"INSERT INTO penstock_decisions (order_id, decision) VALUES ('{order_id}', '{decision}')")
+
+
+def wait_stored(database, count, timeout=30):
+    wait_until(lambda: int(database.query("SELECT count(*) FROM orders")[0][0]) >= count, timeout, 0.1, f"{count} orders in the database")
+
+
+def wait_results(database, timeout=30):
+    wait_until(lambda: database.query("SELECT count(*) FROM penstock_decisions WHERE result IS NULL") == [("0",)], timeout, 0.1, "all results")
+
+
+def now():
+    return time.monotonic()
