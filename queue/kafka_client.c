@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define REFRESH_MS      1000
 #define PRODUCE_REQUEST 0 /* its number in Kafka's protocol */
 
 struct setting {
@@ -240,4 +241,14 @@ int oq_kafka_client_new(const struct oq_kafka_config *config, enum oq_kafka_role
 fail:
     rd_kafka_conf_destroy(conf);
     return err;
+}
+
+int oq_kafka_client_refresh(rd_kafka_t *handle, rd_kafka_topic_t *topic, struct ps_fault *fault)
+{
+    const struct rd_kafka_metadata *metadata;
+    rd_kafka_resp_err_t error = rd_kafka_metadata(handle, 0, topic, &metadata, REFRESH_MS);
+    if (error != 0)
+        return ps_fault(fault, PS_E_IO, rd_kafka_topic_name(topic), "%s", rd_kafka_err2str(error));
+    rd_kafka_metadata_destroy(metadata);
+    return 0;
 }

@@ -41,4 +41,8 @@ int oq_kafka_client_new(const struct oq_kafka_config *config, enum oq_kafka_role
                         struct oq_kafka_hooks *hooks, rd_kafka_t **ret_handle,
                         struct ps_fault *fault) PS_MUST_CHECK;
 
+/* Makes the handle know the topic's present partitions: blocks for a second at most. PS_E_IO. */
+int oq_kafka_client_refresh(rd_kafka_t *handle, rd_kafka_topic_t *topic,
+                            struct ps_fault *fault) PS_MUST_CHECK;
+
 #endif

@@ -326,6 +326,14 @@ void oq_kafka_sender_miss(struct oq_kafka_sender *sender, int64_t look_ns)
     }
 }
 
+void oq_kafka_sender_expire(struct oq_kafka_sender *sender)
+{
+    int64_t old = now_ns() - sender->setup.config->set.delivery_timeout_ms * PS_NS_PER_MS;
+    struct oq_flight *flight = oq_flight_first(sender->flights, OQ_FLIGHT_ACKED);
+    for (; flight != NULL && flight->since_ns < old; flight = flight->next)
+        tell_failed(sender, flight, OQ_UNKNOWN);
+}
+
 /* --- The producer --- */
 
 static int start_producer(struct oq_kafka_sender *sender, struct ps_fault *fault)
@@ -380,6 +388,13 @@ int oq_kafka_sender_poll(struct oq_kafka_sender *sender)
     }
     add(&sender->counters.producers, 1);
     return 1;
+}
+
+int oq_kafka_sender_refresh(struct oq_kafka_sender *sender, struct ps_fault *fault)
+{
+    if (sender->producer == NULL) /* the next one asks by itself */
+        return 0;
+    return oq_kafka_client_refresh(sender->producer, sender->topic, fault);
 }
 
 int oq_kafka_sender_new(const struct oq_kafka_sender_setup *setup,

@@ -35,6 +35,9 @@ void oq_kafka_sender_free(struct oq_kafka_sender *sender); /* given up before; N
 /* Any thread. */
 const struct oq_kafka_counters *oq_kafka_sender_counters(const struct oq_kafka_sender *sender);
 
+/* The topic has more partitions than before. PS_E_IO. */
+int oq_kafka_sender_refresh(struct oq_kafka_sender *sender, struct ps_fault *fault) PS_MUST_CHECK;
+
 /* Takes a copy. Only when not full. */
 bool oq_kafka_sender_full(const struct oq_kafka_sender *sender);
 void oq_kafka_sender_send(struct oq_kafka_sender *sender, const struct oq_record *record,
@@ -55,6 +58,10 @@ void oq_kafka_sender_resend(struct oq_kafka_sender *sender);
 /* The view has reached ends that were asked for at `look_ns`: what was acknowledged before and was
  * not read is not in the log, and waits to be sent again. */
 void oq_kafka_sender_miss(struct oq_kafka_sender *sender, int64_t look_ns);
+
+/* Now and then: nobody waits longer than delivery_timeout_ms for what is acknowledged and not read
+ * back either. */
+void oq_kafka_sender_expire(struct oq_kafka_sender *sender);
 
 /* Records that have neither been read back nor refused; of these, those of which nobody has been
  * told; when the oldest that is acknowledged was, or INT64_MAX. */

@@ -94,14 +94,17 @@ static void see_whether_reached(struct oq_kafka_view *view)
 
 static int follow_new(struct oq_kafka_view *view, uint32_t partitions, struct ps_fault *fault)
 {
-    for (; view->partitions < partitions; view->partitions++) {
+    int err = 0;
+    if (view->partitions < partitions) /* librdkafka would find them in some minutes only */
+        err = oq_kafka_client_refresh(view->handle, view->topic, fault);
+    for (; err == 0 && view->partitions < partitions; view->partitions++) {
         if (rd_kafka_consume_start_queue(view->topic, (int32_t)view->partitions,
                                          RD_KAFKA_OFFSET_BEGINNING, view->queue) != 0)
             return ps_fault(fault, PS_E_IO, view->config->set.topic,
                             "partition %" PRIu32 " cannot be followed: %s", view->partitions,
                             rd_kafka_err2str(rd_kafka_last_error()));
     }
-    return 0;
+    return err;
 }
 
 static int compare_ends(struct oq_kafka_view *view, const struct oq_kafka_look *look,

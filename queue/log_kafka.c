@@ -73,6 +73,8 @@ struct kafka {
     struct oq_kafka_sender *sender;
     enum stage stage;
     bool was_well, gave_up;
+    uint32_t known; /* partitions of which view and sender know */
+    int64_t expired_ns; /* when deadlines of acknowledged records were looked at */
     int64_t away_ns;        /* since when AWAY */
     int err;                /* the kind of error that keeps it from being WELL, in words `why` */
     int told_err;           /* as on_state was told; 0 = available */
@@ -186,12 +188,15 @@ static void take_look(struct kafka *kafka)
     bool back = kafka->stage == AWAY && look->began_ns >= kafka->away_ns &&
                 look->checked_ns >= kafka->away_ns;
     int err = oq_kafka_view_take(kafka->view, look, back, &fault);
+    if (err == 0 && look->partitions > kafka->known)
+        err = oq_kafka_sender_refresh(kafka->sender, &fault);
     if (err == PS_E_CORRUPT)
         lose(kafka, &fault, err);
     else if (err != 0)
         go_away(kafka, &fault, err);
     if (err != 0)
         return;
+    kafka->known = look->partitions;
     atomic_store_explicit(&kafka->partitions, look->partitions, memory_order_relaxed);
     atomic_store_explicit(&kafka->lag, oq_kafka_view_lag(kafka->view), memory_order_relaxed);
     if (look->notice[0] != '\0' && strcmp(look->notice, kafka->notice) != 0) {
@@ -284,6 +289,11 @@ static void become_well(struct kafka *kafka)
 /* What the view has reached decides what is sent again, and whether the log is back. */
 static void go_on(struct kafka *kafka)
 {
+    int64_t now = now_ns();
+    if (now - kafka->expired_ns > IDLE_MS * PS_NS_PER_MS) {
+        kafka->expired_ns = now;
+        oq_kafka_sender_expire(kafka->sender);
+    }
     if (kafka->stage != RETURNING && kafka->stage != WELL)
         return;
     if (oq_kafka_view_reached(kafka->view))

@@ -234,7 +234,8 @@ void kafka_topic_set(struct kafka_broker *broker, const char *name, const char *
     rd_kafka_t *admin = admin_of(broker);
     rd_kafka_queue_t *queue = rd_kafka_queue_new(admin);
     rd_kafka_ConfigResource_t *topic = rd_kafka_ConfigResource_new(RD_KAFKA_RESOURCE_TOPIC, name);
-    rd_kafka_ConfigResource_set_config(topic, "retention.ms", "-1"); /* it replaces all */
+    if (strcmp(setting, "retention.ms") != 0) /* the call replaces all settings */
+        rd_kafka_ConfigResource_set_config(topic, "retention.ms", "-1");
     rd_kafka_ConfigResource_set_config(topic, setting, value);
     rd_kafka_AlterConfigs(admin, &topic, 1, NULL, queue);
     assert_int_equal(answer_of(queue), 0);
