@@ -379,6 +379,11 @@ size_t gw_http_in_flight(const struct gw_http *http)
     return http->in_flight;
 }
 
+size_t gw_http_begun(const struct gw_http *http)
+{
+    return ps_pool_used(http->slots);
+}
+
 /* --- The loop --- */
 
 static void run(struct gw_http *http)

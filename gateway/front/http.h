@@ -120,6 +120,8 @@ void gw_http_drain(struct gw_http *http);
 size_t gw_http_connections(const struct gw_http *http);
 /* Requests that the handler has seen and whose answer is not sent yet. */
 size_t gw_http_in_flight(const struct gw_http *http);
+/* The same, and those whose first line has been read and that are not complete yet. */
+size_t gw_http_begun(const struct gw_http *http);
 /* Answers every kept request with 503 draining, closes all. Not from within the handler. The memory
  * goes when the loop has closed the handles. NULL is allowed. */
 void gw_http_free(struct gw_http *http);
