@@ -414,8 +414,7 @@ static void on_alarm(int number)
  * kill would have lost: nothing that anybody was promised. */
 static void leave_at_the_latest(int64_t in_ms)
 {
-    struct itimerval timer = {
-        .it_value = {.tv_sec = in_ms / 1000, .tv_usec = in_ms % 1000 * 1000}};
+    struct itimerval timer = {.it_value = {.tv_sec = in_ms / 1000, .tv_usec = in_ms % 1000 * 1000}};
 
     signal(SIGALRM, on_alarm);
     setitimer(ITIMER_REAL, &timer, NULL);
