@@ -17,8 +17,8 @@ struct gw_visit {
     uint64_t user_hash;
     struct gw_limit_fields limit; /* the tightest that was asked; .policy points to the next */
     char limit_name[PS_NAME_MAX + 1];
-    size_t gate; /* where to go on after waiting */
-    uint64_t handle;      /* of the suspended request; 0 = it was not suspended yet */
+    size_t gate;     /* where to go on after waiting */
+    uint64_t handle; /* of the suspended request; 0 = it was not suspended yet */
     /* the order, once the body is read */
     struct ps_uuid order_id;
     char sku[PS_NAME_MAX + 1];
