@@ -328,8 +328,7 @@ static int apply_accepted(struct oq_fold *fold, uint32_t partition, int64_t seq,
     if (err != 0)
         return err;
     bool wins = old == NULL && event->epoch == oq_sale_epoch(sku->sale, partition);
-    if (wins &&
-        get(&sku->held) + get(&sku->confirmed) + get(&sku->released) > PS_INT_MAX - event->quantity)
+    if (wins && get(&sku->held) + get(&sku->confirmed) > PS_INT_MAX - event->quantity)
         return PS_E_INVALID;
     err = reserve_places(fold, sku->sale);
     if (err != 0)
@@ -405,8 +404,9 @@ static int apply_released(struct oq_fold *fold, int64_t seq, const struct oq_eve
     if (oq_order_state(order) != OQ_STATE_ACCEPTED || event->reason == OQ_REJECTED)
         return 0;
     struct sku *sku = oq_list_at(&order->sale->skus, order->sku);
+    int64_t room = PS_INT_MAX - get(&sku->released);
     add(&sku->held, -order->quantity);
-    add(&sku->released, order->quantity);
+    add(&sku->released, order->quantity < room ? order->quantity : room);
     decide(order, OQ_STATE_RELEASED, event->reason);
     change->effect = OQ_EFFECT_RELEASED;
     return 0;
