@@ -54,7 +54,7 @@ struct gw_core {
     struct ps_mailbox *control_mail;
     _Atomic(bool) draining;          /* readyz fails from here on */
     _Atomic(bool) ready;             /* start-up is complete */
-    _Atomic(unsigned) sales_refused; /* sales whose beginning the log has lost */
+    _Atomic(unsigned) sales_refused; /* sales that the log does not fit: arm.c */
 };
 
 #endif

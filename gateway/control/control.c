@@ -105,6 +105,8 @@ int gw_control_put_sale(struct gw_control *control, const struct gw_stored_sale 
         return PS_E_NOMEM;
     }
     sale->stored = copy;
+    /* Older than control.db, when that was lost: its stock is settled. */
+    sale->books = oq_fold_sale(control->core->fold, copy.name, strlen(copy.name));
     control->sales[at] = sale;
     return 0;
 }

@@ -25,7 +25,8 @@ enum gw_arming {
     GW_ARM_NOTING,  /* control.db notes `opened` */
     GW_ARM_LOADING, /* the counters are built from the fold, on the log's thread */
     GW_ARM_DONE,    /* counters installed */
-    GW_ARM_REFUSED  /* the log has lost the sale's beginning: never opened, never rebuilt */
+    GW_ARM_REFUSED  /* the log has lost the sale's beginning, or has other SKUs than its document:
+                       never opened, never rebuilt */
 };
 
 /* One sale in the control thread's memory. */
@@ -34,6 +35,7 @@ struct gw_control_sale {
     enum gw_arming arming;
     size_t awaited;           /* records under way */
     bool failed;              /* one of them did not land */
+    bool logged;              /* one of them may be in the log, also if the fold shows none */
     bool changing;            /* an operator's change is being written: not armed meanwhile, for it
                                  may be one of the stock */
     int64_t retry_at_ns;      /* not before */
@@ -133,7 +135,8 @@ void gw_control_arm_due(struct gw_control *control);
  */
 static inline bool gw_control_is_opened(const struct gw_control_sale *sale)
 {
-    return sale->stored.state.opened || sale->arming != GW_ARM_NOT || sale->books != NULL;
+    return sale->stored.state.opened || sale->arming != GW_ARM_NOT || sale->books != NULL ||
+           sale->logged;
 }
 
 #endif
