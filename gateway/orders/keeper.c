@@ -19,7 +19,7 @@
 #define GRACE_MS     2000
 #define AGAIN_NS     (5 * PS_NS_PER_S)
 #define JUMP_MS      2000
-#define JUMP_REST_NS (60 * PS_NS_PER_S)
+#define JUMP_REST_MS 60000
 #define ORDERS_MAX   ((size_t)1 << 32)
 #define BATCH_MAX    1000 /* expiries a turn: the log's queue is for buyers first */
 #define READ_MAX     20000
@@ -80,10 +80,16 @@ static struct cursor *cursor_of(struct gw_keeper *keeper, const struct oq_sale *
     return &more[keeper->cursor_count++];
 }
 
-/* When to look at the order next, by the monotonic clock. */
-static int64_t look_at_ns(const struct oq_order *order, int64_t wall_ms, int64_t now_ns)
+/* When an order that was just read is due by the monotonic clock. No order has longer than from its
+ * reservation to pay_by, whatever the wall clock says. */
+static int64_t due_ns(const struct oq_order *order, int64_t wall_ms, int64_t now_ns)
 {
-    int64_t left_ms = order->pay_by_ms + GRACE_MS - wall_ms;
+    int64_t whole_ms = order->pay_by_ms - order->reserved_at_ms;
+    int64_t left_ms = order->pay_by_ms - wall_ms;
+
+    if (left_ms > whole_ms)
+        left_ms = whole_ms;
+    left_ms += GRACE_MS;
     return now_ns + (left_ms > 0 ? left_ms * PS_NS_PER_MS : 0);
 }
 
@@ -98,8 +104,8 @@ static void read_new(struct gw_keeper *keeper, const struct oq_sale *books, int6
         struct oq_order *order = oq_sale_order_at(books, cursor->next);
         if (oq_order_state(order) != OQ_STATE_ACCEPTED)
             continue;
-        if (ps_heap_put(keeper->due, look_at_ns(order, wall_ms, now_ns),
-                        (uint64_t)(uintptr_t)order) < 0)
+        if (ps_heap_put(keeper->due, due_ns(order, wall_ms, now_ns), (uint64_t)(uintptr_t)order) <
+            0)
             return; /* no memory: read it again with the next turn */
     }
 }
@@ -110,13 +116,14 @@ static bool expire(struct gw_keeper *keeper, struct oq_order *order, int64_t wal
 {
     struct gw_control *control = keeper->control;
     struct oq_ticket nobody = {.owner = GW_OWNER_CONTROL};
-    int64_t again_ns = now_ns + AGAIN_NS;
+    int64_t again_ns = now_ns + AGAIN_NS, early_ms = order->pay_by_ms + GRACE_MS - wall_ms;
     bool taken = true;
 
     if (oq_order_state(order) != OQ_STATE_ACCEPTED)
         return true;
-    if (order->pay_by_ms + GRACE_MS > wall_ms) { /* the wall clock was put back */
-        again_ns = look_at_ns(order, wall_ms, now_ns);
+    if (early_ms > 0) {
+        /* The wall clock goes slower, or stands in the past and may be put right. */
+        again_ns = now_ns + PS_NS_PER_MS * (early_ms < JUMP_REST_MS ? early_ms : JUMP_REST_MS);
     } else if (gw_life_release(control->core, order, OQ_EXPIRED, &nobody) == 0) {
         ps_metric_add(control->shard, GW_M_EXPIRED, 0, 1);
     } else {
@@ -135,7 +142,7 @@ static void note_jump(struct gw_keeper *keeper, int64_t wall_ms, int64_t now_ns)
     keeper->offset_ms = offset;
     if (moved > -JUMP_MS && moved < JUMP_MS)
         return;
-    keeper->rest_until_ns = now_ns + JUMP_REST_NS;
+    keeper->rest_until_ns = now_ns + JUMP_REST_MS * PS_NS_PER_MS;
     ps_log(PS_LOG_WARN, "wall_clock_jumped", PS_F_INT("by_ms", moved),
            PS_F_STR("why", "nothing expires for 60 s"));
 }
