@@ -306,6 +306,7 @@ static enum gw_step replay_gate(struct gw_admission *admission)
     const struct gw_sale *sale = admission->sale;
     struct oq_order *order = NULL;
 
+    admission->sold_out = sale->counter != NULL && inv_sale_sold_out(sale->counter);
     if (has_orders(admission)) {
         enum gw_step step;
         if (visit->key.len > 0) {
@@ -330,7 +331,7 @@ static enum gw_step sold_out_gate(struct gw_admission *admission)
 {
     if (admission->sale->counter == NULL)
         return no(admission, GW_V_fenced);
-    return inv_sale_sold_out(admission->sale->counter) ? no(admission, GW_V_sold_out) : GW_NEXT;
+    return admission->sold_out ? no(admission, GW_V_sold_out) : GW_NEXT;
 }
 
 static enum gw_step log_gate(struct gw_admission *admission)
@@ -344,9 +345,12 @@ static enum gw_step log_gate(struct gw_admission *admission)
                : GW_NEXT;
 }
 
+/* His own order may have come into the log since the replay gate: who has orders is judged by the
+ * counter. */
 static enum gw_step sku_sold_out_gate(struct gw_admission *admission)
 {
-    return inv_sale_left(admission->sale->counter, admission->visit->sku_index) < 1
+    return inv_sale_sku_sold_out(admission->sale->counter, admission->visit->sku_index) &&
+                   !has_orders(admission)
                ? no(admission, GW_V_sold_out)
                : GW_NEXT;
 }
