@@ -170,7 +170,8 @@ def test_a_sale_is_created_once_and_changed_only_by_its_version(gateway):
     ({"skus": []}, "/skus"), ({"skus": [{"sku": "a", "stock": -1}]}, "/skus/0/stock"),
     ({"skus": [{"sku": "a", "stock": 1.5}]}, "/skus/0/stock"), ({"skus": [{"sku": "a b", "stock": 1}]}, "/skus/0/sku"),
     ({"per_user_cap": 0}, "/per_user_cap"), ({"ticket": True}, "/ticket"), ({"per_user_cpa": 1}, "/per_user_cpa"),
-    ({"state": "open"}, "/state"), ({"reservation_ttl_s": 1}, "/reservation_ttl_s"), ({"reason": "x" * 257}, "/reason")])
+    ({"state": "open"}, "/state"), ({"reservation_ttl_s": 1}, "/reservation_ttl_s"), ({"reason": "x" * 257}, "/reason"),
+    ({"reason": "two\nlines"}, "/reason")])
 def test_a_bad_sale_is_refused_by_member_and_nothing_changes(gateway, change, pointer):
     answer = gateway.admin("PUT", "/admin/v1/sales/bad", document(**change))
     assert (answer.status, answer.code, answer.json["pointer"]) == (422, "invalid", pointer), answer
