@@ -117,6 +117,7 @@ int gw_control_put_sale(struct gw_control *control,
 void gw_control_drop_sale(struct gw_control *control, const char *name);
 int gw_control_put_rule(struct gw_control *control, const struct gw_limit_rule *rule) PS_MUST_CHECK;
 void gw_control_drop_rule(struct gw_control *control, const char *name);
+/* Drops those that had ended when it was made, as the store does. */
 int gw_control_put_block(struct gw_control *control, const struct gw_block *block) PS_MUST_CHECK;
 void gw_control_drop_block(struct gw_control *control, enum gw_block_kind kind,
                            const char *subject);
