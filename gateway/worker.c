@@ -170,6 +170,11 @@ static bool is_trusted(const struct gw_address *peer, void *ctx)
     return gw_cidrs_have(&worker->core->settings->trusted, peer);
 }
 
+static void on_gone(struct gw_request *request, void *ctx)
+{
+    gw_worker_awaited(ctx, request->user);
+}
+
 static struct gw_http_settings http_settings(const struct gw_worker *worker)
 {
     const struct gw_settings *settings = worker->core->settings;
@@ -189,6 +194,7 @@ static struct gw_http_settings http_settings(const struct gw_worker *worker)
         .user_size = sizeof(struct gw_visit),
         .client_ip_header = settings->client_ip_header[0] ? settings->client_ip_header : NULL,
         .is_trusted = is_trusted,
+        .on_gone = on_gone,
         .clock = worker->core->clock,
     };
 }
