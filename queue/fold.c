@@ -53,6 +53,7 @@ struct oq_fold {
     struct oq_index skus_by_name; /* sale, name */
     struct oq_index adjustments;  /* ref */
     struct oq_index by_id, by_buyer, by_key;
+    struct sku *subject; /* the writer's: of the last record; the next one is mostly about it too */
     _Atomic(uint64_t) anomalies;
     _Atomic(int64_t) seq[OQ_PARTITION_MAX];
 };
@@ -232,11 +233,17 @@ static struct sku *find_sku(const struct oq_sale *sale, struct ps_str name)
 /* The sale and SKU that an accepted, a release or an adjustment is about; made when first named. */
 static int subject_of(struct oq_fold *fold, const struct oq_event *event, struct sku **ret_sku)
 {
+    struct sku *sku = fold->subject;
+    if (sku != NULL && str_equal(sku->name, event->sku) &&
+        str_equal(sku->sale->name, event->sale)) {
+        *ret_sku = sku;
+        return 0;
+    }
     struct oq_sale *sale;
     int err = sale_of(fold, event, &sale);
     if (err != 0)
         return err;
-    struct sku *sku = find_sku(sale, event->sku);
+    sku = find_sku(sale, event->sku);
     if (sku == NULL) {
         if (oq_index_reserve(&fold->skus_by_name) != 0 || oq_list_reserve(&sale->skus) != 0)
             return PS_E_NOMEM;
@@ -249,7 +256,7 @@ static int subject_of(struct oq_fold *fold, const struct oq_event *event, struct
         oq_index_put(&fold->skus_by_name, sku);
         oq_list_append(&sale->skus, sku);
     }
-    *ret_sku = sku;
+    *ret_sku = fold->subject = sku;
     return 0;
 }
 
@@ -282,12 +289,11 @@ static int reserve_places(struct oq_fold *fold, struct oq_sale *sale)
     return 0;
 }
 
-/* The order of an accepted record, in no book yet. A user's later orders share the text of his
- * name. */
+/* The order of an accepted record, in no book yet; `older` is its user's newest. A user's later
+ * orders share the text of his name. */
 static struct oq_order *make_order(struct oq_fold *fold, int64_t seq, const struct oq_event *event,
-                                   const struct sku *sku)
+                                   const struct sku *sku, struct oq_order *older)
 {
-    struct oq_order *older = oq_fold_newest(fold, sku->sale, event->user);
     size_t user_size = older != NULL ? 0 : event->user.len;
     struct oq_order *order =
         oq_arena_take(&fold->arena, sizeof *order + user_size + event->key.len);
@@ -319,7 +325,9 @@ static int apply_accepted(struct oq_fold *fold, uint32_t partition, int64_t seq,
                           const struct oq_event *event, struct oq_change *change)
 {
     struct sku *sku;
-    struct oq_order *old = oq_fold_order(fold, &event->order_id);
+    struct oq_order probe = {.id = event->order_id, .user = event->user};
+    uint32_t id = oq_index_hash(&fold->by_id, &probe);
+    struct oq_order *old = oq_index_find_hashed(&fold->by_id, id, &probe);
     if (old != NULL && old->known) {
         change->order = old;
         return 0;
@@ -333,13 +341,16 @@ static int apply_accepted(struct oq_fold *fold, uint32_t partition, int64_t seq,
     err = reserve_places(fold, sku->sale);
     if (err != 0)
         return err;
-    struct oq_order *order = make_order(fold, seq, event, sku);
+    probe.sale = sku->sale;
+    uint32_t buyer = oq_index_hash(&fold->by_buyer, &probe);
+    struct oq_order *older = oq_index_find_hashed(&fold->by_buyer, buyer, &probe);
+    struct oq_order *order = make_order(fold, seq, event, sku, older);
     if (order == NULL)
         return PS_E_NOMEM;
 
     decide(order, wins ? OQ_STATE_ACCEPTED : OQ_STATE_VOID, wins ? OQ_REASON_NONE : OQ_REJECTED);
-    oq_index_put(&fold->by_id, order);
-    oq_index_put(&fold->by_buyer, order);
+    oq_index_put_hashed(&fold->by_id, id, order);
+    oq_index_put_hashed(&fold->by_buyer, buyer, order);
     oq_list_append(&sku->sale->orders, order);
     if (wins) {
         add(&sku->held, order->quantity);
