@@ -12,9 +12,8 @@ struct gw_visit {
     struct gw_worker *worker;
     struct gw_request *request;
     struct gw_client client;
-    struct ps_str sale_name; /* points into the request's path */
-    struct ps_str key;       /* Idempotency-Key without quotes; .len == 0: none */
-    uint64_t user_hash;
+    struct ps_str sale_name;      /* points into the request's path */
+    struct ps_str key;            /* Idempotency-Key without quotes; .len == 0: none */
     struct gw_limit_fields limit; /* the tightest that was asked; .policy points to the next */
     char limit_name[PS_NAME_MAX + 1];
     size_t gate;     /* where to go on after waiting */
