@@ -230,7 +230,7 @@ def test_a_gateway_that_is_stopped_for_a_while_loses_nothing():
         with Load(gateway, sale) as load:
             wait_until(lambda: load.promised() > 200, 30, what="orders")
             gateway.process.send_signal(signal.SIGSTOP)
-            time.sleep(4)
+            time.sleep(3)
             gateway.process.send_signal(signal.SIGCONT)
             before = load.promised()
             wait_until(lambda: load.promised() > before + 200, 30, what="orders again")
@@ -281,7 +281,7 @@ def test_systemd_is_told_of_readiness_life_and_the_end(tmp_path):
         assert gateway.public("GET", "/readyz").status == 200
         assert notified.heard.count("READY=1") == 1
         notified.wait_for("WATCHDOG=1")
-        assert notified.listen(3).count("WATCHDOG=1") >= 2
+        assert notified.listen(2).count("WATCHDOG=1") >= 2
         term(gateway)
         notified.wait_for("STOPPING=1")
         assert gateway.process.wait(30) == 0
