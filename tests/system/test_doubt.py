@@ -1,12 +1,11 @@
 """What is in doubt stays reserved, and what the log may hold already is not changed behind its back: adjustments,
 openings and orders whose record a failing disk has swallowed, and books that are put together from two states."""
-import shutil
 import threading
 import time
 
 import pytest
 from faults import Disk
-from penstock import Gateway, call, rfc3339, wait_until
+from penstock import Gateway, rfc3339, wait_until
 
 SLOW = {"log": {"ack_timeout_ms": 3000, "retry_ms": 1000}}
 
@@ -72,7 +71,7 @@ def test_a_sale_whose_opening_is_in_doubt_is_not_changed_behind_the_logs_back(di
         gateway.assert_books(sale)
 
 
-def test_a_sale_of_other_skus_than_the_log_has_is_not_sold_from(tmp_path):
+def test_a_sale_of_other_skus_than_the_log_has_is_not_sold_from():
     """control.db was lost and the settings name the sale otherwise: its SKUs are not those of the log."""
     with Gateway() as gateway:
         gateway.no_limits()
@@ -92,7 +91,7 @@ def test_a_sale_of_other_skus_than_the_log_has_is_not_sold_from(tmp_path):
 
 
 def test_adjustments_at_once_never_pass_what_can_be_counted():
-    with Gateway() as gateway:
+    with Gateway(settings={"log": {"ack_timeout_ms": 5000}}) as gateway:
         sale = gateway.make_sale(stock=10)
         most = 2**53 - 1 - 10
         answers = []
@@ -109,7 +108,7 @@ def test_adjustments_at_once_never_pass_what_can_be_counted():
 
 
 def test_units_that_come_and_go_without_end_do_no_harm():
-    with Gateway() as gateway:
+    with Gateway(settings={"log": {"ack_timeout_ms": 5000}}) as gateway:
         gateway.no_limits()
         most = 2**53 - 1
         sale = gateway.make_sale(stock=most, per_user_cap=most)
@@ -140,3 +139,19 @@ def test_the_buyer_of_the_last_unit_is_not_told_sold_out_while_his_order_is_in_d
         wait_until(lambda: gateway.buy(sale, "ann", key=key).json["state"] == "accepted", what="the log's word")
         assert gateway.buy(sale, "bob", key=key).code == "sold_out"
         gateway.assert_books(sale)
+
+
+@pytest.mark.parametrize("key", ["k", None])
+def test_many_clicks_at_once_for_the_last_unit_never_hear_sold_out(key):
+    with Gateway(settings={"log": {"ack_timeout_ms": 5000}}) as gateway:
+        gateway.no_limits()
+        for _ in range(10):
+            sale, answers = gateway.make_sale(stock=1), []
+            threads = [threading.Thread(target=lambda sale=sale: answers.append(gateway.buy(sale, "ann", key=key))) for _ in range(16)]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+            kinds = {a.json.get("code") or a.json["state"] for a in answers}
+            assert kinds <= {"accepted", "pending", "idempotency_in_progress"}, kinds
+            assert len({a.json["order_id"] for a in answers if a.status == 202}) == 1
