@@ -24,6 +24,7 @@
 #include "inventory/store_memory.h"
 #include "queue/log_journal.h"
 
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -405,8 +406,11 @@ static void on_alarm(int number)
 {
     static const char text[] = "penstock: the disk does not answer; left without waiting for it\n";
 
+    struct pollfd out = {.fd = STDERR_FILENO, .events = POLLOUT};
+
     (void)number;
-    (void)!write(STDERR_FILENO, text, sizeof text - 1);
+    if (poll(&out, 1, 0) > 0) /* its reader may stand still, too */
+        (void)!write(STDERR_FILENO, text, sizeof text - 1);
     _exit(EXIT_FAILURE);
 }
 
@@ -485,6 +489,7 @@ int gw_gateway_run(struct gw_settings *settings, const char *config_path)
                                                : 1;
     core->workers = calloc(core->worker_count, sizeof *core->workers);
     signal(SIGPIPE, SIG_IGN);
+    signal(SIGHUP, SIG_IGN);  /* until the loop runs: what is to be read again has just been read */
     signal(SIGXFSZ, SIG_IGN); /* a file at its limit is a full disk, and EFBIG says so */
     if (core->workers == NULL || uv_loop_init(&gateway->loop) != 0 ||
         (err = ps_mailbox_new(&gateway->loop, CONTROL_MAIL, on_mail, NULL, gateway,

@@ -144,7 +144,7 @@ def test_ten_times_what_the_disk_can_write_is_shed_before_stock_is_touched(tmp_p
 
 @pytest.mark.soak
 def test_a_minute_of_overload_neither_grows_nor_wears_out(tmp_path):
-    """Twice the same load: the second half takes no more memory than the first, but for its orders."""
+    """The same load again and again, for few units: it takes no more memory than the first times."""
     with Gateway(settings={"http": {"connections": 4000}}) as gateway:
         gateway.no_limits()
         gateway.limit("global", algorithm="token_bucket", key="global", rate=2000, period_s=1, burst=2000, mode="enforce",
@@ -152,9 +152,9 @@ def test_a_minute_of_overload_neither_grows_nor_wears_out(tmp_path):
         peaks = []
         for turn in range(4):
             with Watch(gateway) as watch:
-                report = rehearse(gateway, tmp_path / f"{turn}.json", "--buyers", "400000", "--stock", "20000", "--over", "20s",
+                report = rehearse(gateway, tmp_path / f"{turn}.json", "--buyers", "400000", "--stock", "500", "--over", "20s",
                                   "--shape", "spike", "--connections", "2000", "--timeout", "30s", timeout=300)
             assert report["unanswered"] == 0, report["answers"]
             peaks.append(watch.most)
-        assert peaks[3] - peaks[1] < 40 * 1024, peaks
+        assert peaks[3] - peaks[1] < 8 * 1024, peaks
         assert_as_before(gateway)

@@ -1,4 +1,5 @@
 """Signals under load: what SIGTERM finishes, what SIGHUP leaves alone, what SIGSTOP costs, and what systemd is told."""
+import fcntl
 import os
 import signal
 import socket
@@ -9,7 +10,7 @@ import time
 import pytest
 from faults import Disk
 from load import Connection, Load, assert_retries_find_their_orders, buy_bytes, judge
-from penstock import Gateway, rfc3339, wait_until
+from penstock import PENSTOCK, Gateway, rfc3339, wait_until
 
 STOCK = 1000000
 
@@ -218,6 +219,65 @@ def test_sighup_under_load_disturbs_nobody_and_takes_new_sales_in():
         for i in range(3):
             assert gateway.sale(f"seed-{i}")["state"] == "open"
             assert gateway.buy(f"seed-{i}", "ann").headers["idempotency-replayed"] == "true"
+
+
+# --- While it starts ---
+
+
+def starting(disk):
+    """A gateway that hangs in its start: its journal's disk does."""
+    disk.hang_syncs()
+    gateway = Gateway(env=disk.env).spawn()
+    wait_until(lambda: not refuses(gateway.port), 20, what="a listen socket")
+    return gateway
+
+
+def test_sighup_during_the_start_is_no_end(tmp_path):
+    disk = Disk(tmp_path)
+    with starting(disk) as gateway:
+        for _ in range(3):
+            gateway.process.send_signal(signal.SIGHUP)
+            time.sleep(0.1)
+        disk.heal()
+        wait_until(lambda: gateway.process.poll() is not None or gateway.public("GET", "/readyz").status == 200, 20, what="readiness")
+        assert gateway.process.poll() is None
+        assert gateway.stop() == 0
+
+
+def test_sigterm_during_the_start_ends_it(tmp_path):
+    disk = Disk(tmp_path)
+    with starting(disk) as gateway:
+        term(gateway)
+        assert gateway.process.wait(20) in (0, -signal.SIGTERM)
+        disk.heal()
+        gateway.start()
+        assert gateway.stop() == 0
+
+
+# --- A log that nobody reads ---
+
+
+@pytest.mark.parametrize("how", ["stands_still", "is_gone"])
+def test_a_reader_of_the_log_that_fails_holds_up_nothing(how):
+    reader, writer = os.pipe()
+    fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, 4096)
+    gateway = Gateway()
+    gateway.process = subprocess.Popen([str(PENSTOCK), "--config", str(gateway.config)], stderr=writer)
+    os.close(writer)
+    with gateway:
+        if how == "is_gone":
+            os.close(reader)
+        wait_until(lambda: not refuses(gateway.port) and gateway.public("GET", "/readyz").status == 200, 20, what="readiness")
+        gateway.no_limits()
+        for i in range(100):  # each of these is a line
+            assert gateway.admin("PUT", f"/admin/v1/blocklist/users/u{i}", {"reason": "x"}).status == 201
+        sale = gateway.make_sale(stock=5)
+        assert gateway.buy(sale, "ann").json["state"] == "accepted"
+        started = time.monotonic()
+        assert gateway.stop() == 0
+        assert time.monotonic() - started < 20
+    if how == "stands_still":
+        os.close(reader)
 
 
 # --- SIGSTOP ---
