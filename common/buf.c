@@ -8,23 +8,15 @@
 #include <stdio.h>
 #include <string.h>
 
-void ps_buf_put(struct ps_buf *buf, const char *text, size_t len)
+void ps_buf_put_part(struct ps_buf *buf, const char *text)
 {
+    size_t room = buf->cap - buf->len;
     if (buf->overflow)
         return;
-    size_t room = buf->cap - buf->len;
-    if (len > room) {
-        len = room;
-        buf->overflow = true;
-    }
-    if (len > 0)
-        memcpy(buf->at + buf->len, text, len);
-    buf->len += len;
-}
-
-void ps_buf_puts(struct ps_buf *buf, const char *text)
-{
-    ps_buf_put(buf, text, strlen(text));
+    buf->overflow = true;
+    if (room > 0)
+        memcpy(buf->at + buf->len, text, room);
+    buf->len += room;
 }
 
 void ps_buf_put_int(struct ps_buf *buf, int64_t value)
@@ -83,12 +75,30 @@ static void put_escaped(struct ps_buf *buf, unsigned char c)
     }
 }
 
+/* Whether eight bytes can be copied as they are: plain ASCII without quote and backslash. Each of
+ * the four terms has the top bit of a byte set when that byte is at fault; a borrow may set more
+ * of them, but only where one is at fault already. */
+static bool are_plain(const char *eight)
+{
+    const uint64_t ones = UINT64_C(0x0101010101010101);
+    uint64_t word;
+    memcpy(&word, eight, sizeof word);
+    uint64_t control = word - ones * 0x20;
+    uint64_t quote = (word ^ ones * '"') - ones;
+    uint64_t backslash = (word ^ ones * '\\') - ones;
+    return ((word | control | quote | backslash) & ones * 0x80) == 0;
+}
+
 void ps_buf_put_json(struct ps_buf *buf, const char *text, size_t len)
 {
     ps_buf_put(buf, "\"", 1);
     size_t plain = 0; /* start of the run that can be copied as it is */
     size_t i = 0;
     while (i < len) {
+        if (len - i >= 8 && are_plain(text + i)) {
+            i += 8;
+            continue;
+        }
         unsigned char c = (unsigned char)text[i];
         if (PS_LIKELY(c >= 0x20 && c < 0x80 && c != '"' && c != '\\')) {
             i++;

@@ -105,37 +105,41 @@ static struct civil civil_of(int64_t wall_ms)
     };
 }
 
-/* Prints `digits` decimal digits and returns the place behind them. */
-static char *put_digits(char *at, int value, int digits)
+/* Two decimal digits of 0..99; returns the place behind them. */
+static inline char *put_two(char *at, int value)
 {
-    for (int i = digits - 1; i >= 0; i--) {
-        at[i] = (char)('0' + value % 10);
-        value /= 10;
-    }
-    return at + digits;
+    at[0] = (char)('0' + value / 10);
+    at[1] = (char)('0' + value % 10);
+    return at + 2;
+}
+
+static char *put_year(char *at, int year)
+{
+    return put_two(put_two(at, year / 100), year % 100);
 }
 
 static char *put_clock(char *at, const struct civil *c)
 {
-    at = put_digits(at, c->hour, 2);
+    at = put_two(at, c->hour);
     *at++ = ':';
-    at = put_digits(at, c->minute, 2);
+    at = put_two(at, c->minute);
     *at++ = ':';
-    return put_digits(at, c->second, 2);
+    return put_two(at, c->second);
 }
 
 void ps_time_format(int64_t wall_ms, char ret_text[PS_TIME_LEN + 1])
 {
     struct civil c = civil_of(wall_ms);
-    char *at = put_digits(ret_text, c.year, 4);
+    char *at = put_year(ret_text, c.year);
     *at++ = '-';
-    at = put_digits(at, c.month, 2);
+    at = put_two(at, c.month);
     *at++ = '-';
-    at = put_digits(at, c.day, 2);
+    at = put_two(at, c.day);
     *at++ = 'T';
     at = put_clock(at, &c);
     *at++ = '.';
-    at = put_digits(at, c.ms, 3);
+    *at++ = (char)('0' + c.ms / 100);
+    at = put_two(at, c.ms % 100);
     *at++ = 'Z';
     *at = '\0';
 }
@@ -148,11 +152,11 @@ void ps_http_date_format(int64_t wall_ms, char ret_text[PS_HTTP_DATE_LEN + 1])
     char *at = ret_text;
     memcpy(at, weekdays + 3 * c.weekday, 3);
     memcpy(at + 3, ", ", 2);
-    at = put_digits(at + 5, c.day, 2);
+    at = put_two(at + 5, c.day);
     *at++ = ' ';
     memcpy(at, months + 3 * (c.month - 1), 3);
     at[3] = ' ';
-    at = put_digits(at + 4, c.year, 4);
+    at = put_year(at + 4, c.year);
     *at++ = ' ';
     at = put_clock(at, &c);
     memcpy(at, " GMT", 5);

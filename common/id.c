@@ -7,6 +7,7 @@
  * the one after it), so that one source never goes back. Two sources that meet in a millisecond
  * differ in 25 + 48 random bits. */
 #include "common/id.h"
+#include "common/charset.h"
 #include "common/err.h"
 #include "common/utf8.h"
 
@@ -19,21 +20,14 @@
 _Static_assert(sizeof(struct ps_hash_key) == crypto_shorthash_KEYBYTES, "SipHash takes 16 bytes");
 _Static_assert(sizeof(uint64_t) == crypto_shorthash_BYTES, "SipHash gives 8 bytes");
 
-static bool is_alnum(char c)
-{
-    return (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z');
-}
+static const struct ps_charset first_chars = {{PS_DIGITS, PS_LETTERS}};
+static const struct ps_charset name_chars = {
+    {PS_DIGITS, PS_LETTERS, ['.'] = true, ['_'] = true, ['-'] = true}};
 
 bool ps_name_ok(const char *text, size_t len)
 {
-    if (len == 0 || len > PS_NAME_MAX || !is_alnum(text[0]))
-        return false;
-    for (size_t i = 1; i < len; i++) {
-        char c = text[i];
-        if (!is_alnum(c) && c != '.' && c != '_' && c != '-')
-            return false;
-    }
-    return true;
+    return len > 0 && len <= PS_NAME_MAX && ps_charset_has(&first_chars, text[0]) &&
+           ps_charset_span(&name_chars, text, len) == len;
 }
 
 bool ps_user_ok(const char *text, size_t len)
@@ -65,22 +59,33 @@ bool ps_key_ok(const char *text, size_t len)
     return true;
 }
 
-static bool has_dash_before(size_t byte)
+static inline char *put_hex(char *at, const uint8_t *byte, size_t count)
 {
-    return byte == 4 || byte == 6 || byte == 8 || byte == 10;
+    static const char hex[] = "0123456789abcdef";
+    for (size_t i = 0; i < count; i++) {
+        at[2 * i] = hex[byte[i] >> 4];
+        at[2 * i + 1] = hex[byte[i] & 15];
+    }
+    return at + 2 * count;
 }
 
 void ps_uuid_format(const struct ps_uuid *uuid, char ret_text[PS_UUID_LEN + 1])
 {
-    static const char hex[] = "0123456789abcdef";
-    char *at = ret_text;
-    for (size_t i = 0; i < sizeof uuid->byte; i++) {
-        if (has_dash_before(i))
-            *at++ = '-';
-        *at++ = hex[uuid->byte[i] >> 4];
-        *at++ = hex[uuid->byte[i] & 15];
-    }
+    char *at = put_hex(ret_text, uuid->byte, 4);
+    *at++ = '-';
+    at = put_hex(at, uuid->byte + 4, 2);
+    *at++ = '-';
+    at = put_hex(at, uuid->byte + 6, 2);
+    *at++ = '-';
+    at = put_hex(at, uuid->byte + 8, 2);
+    *at++ = '-';
+    at = put_hex(at, uuid->byte + 10, 6);
     *at = '\0';
+}
+
+static bool has_dash_before(size_t byte)
+{
+    return byte == 4 || byte == 6 || byte == 8 || byte == 10;
 }
 
 /* 0..15, or -1. */

@@ -17,6 +17,12 @@ struct ps_mailbox {
     bool closing;
 };
 
+void ps_wake(uv_async_t *async)
+{
+    __sync_synchronize();
+    uv_async_send(async);
+}
+
 static void drain(uv_async_t *async)
 {
     struct ps_mailbox *mailbox = async->data;
@@ -66,7 +72,7 @@ int ps_mailbox_post(struct ps_mailbox *mailbox, const struct ps_mail *mail)
         return PS_E_FULL;
     *slot = *mail;
     ps_ring_publish(mailbox->ring, slot);
-    uv_async_send(&mailbox->async);
+    ps_wake(&mailbox->async);
     return 0;
 }
 

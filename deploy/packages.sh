@@ -2,9 +2,10 @@
 # shellcheck shell=bash
 
 packages_build=(gcc libc6-dev cmake ninja-build pkg-config libmicrohttpd-dev libjansson-dev libuv1-dev libsqlite3-dev
-    libsodium-dev libhttp-parser-dev libsystemd-dev libhiredis-dev librdkafka-dev)
+    libsodium-dev libhttp-parser-dev libsystemd-dev libhiredis-dev librdkafka-dev libcurl4-openssl-dev libpq-dev)
 packages_kafka=(maven default-jre-headless)
-packages_test=(libcmocka-dev redis-server python3 python3-pytest python3-yaml python3-jsonschema clang-tidy clang-format faketime sqlite3 "${packages_kafka[@]}" "${packages_build[@]}")
+packages_test=(libcmocka-dev python3 python3-pytest python3-yaml python3-jsonschema clang-tidy clang-format faketime sqlite3
+    curl git groff haproxy nginx-light openssl postgresql redis-server redis-sentinel "${packages_kafka[@]}" "${packages_build[@]}")
 packages_quickstart=(curl "${packages_build[@]}")
 packages_bench=(nginx-light wrk python3 "${packages_build[@]}")
 
@@ -20,9 +21,14 @@ install_packages() {
         as_root=(sudo)
     fi
     echo "installing: ${missing[*]}"
-    # Servers that tests and benchmarks start themselves (nginx, Redis) must not start as services.
-    export DEBIAN_FRONTEND=noninteractive
     "${as_root[@]}" apt-get update -qq >/dev/null || { echo "apt-get update failed" >&2; return 1; }
-    "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null ||
-        { echo "could not install: ${missing[*]}" >&2; return 1; }
+    # Servers are wanted as programs here (peers in benchmarks, tests), never as services of the machine.
+    local policy=/usr/sbin/policy-rc.d ours=no result=0
+    if [ ! -e "$policy" ]; then
+        printf '#!/bin/sh\nexit 101\n' | "${as_root[@]}" tee "$policy" >/dev/null && "${as_root[@]}" chmod 755 "$policy" && ours=yes
+    fi
+    "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null || result=1
+    [ "$ours" = no ] || "${as_root[@]}" rm -f "$policy"
+    [ $result -eq 0 ] || echo "could not install: ${missing[*]}" >&2
+    return $result
 }

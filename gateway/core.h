@@ -30,7 +30,6 @@ enum gw_mail_kind {
     GW_MAIL_POLICY_ACK, /* worker -> control: value = the version that is now in use there */
     GW_MAIL_DRAIN,      /* control -> worker: stop listening */
     GW_MAIL_STOP,       /* control -> worker: close all and leave the loop */
-    GW_MAIL_IDLE,       /* worker -> control: draining and nothing in flight; value = worker */
     GW_MAIL_STATE,      /* log -> control: the log's state changed; value = available */
     GW_MAIL_LOADED,     /* log -> control: counters are built; ptr = struct gw_load_job */
     GW_MAIL_DONE        /* job thread -> control: a job of the control store is done; ptr = job */
@@ -55,7 +54,7 @@ struct gw_core {
     struct ps_mailbox *control_mail;
     _Atomic(bool) draining;          /* readyz fails from here on */
     _Atomic(bool) ready;             /* start-up is complete */
-    _Atomic(unsigned) sales_refused; /* sales whose beginning the log has lost */
+    _Atomic(unsigned) sales_refused; /* sales that the log does not fit: arm.c */
 };
 
 #endif

@@ -24,17 +24,21 @@
 #include "inventory/store_memory.h"
 #include "queue/log_journal.h"
 
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <sys/time.h>
 #include <systemd/sd-daemon.h>
 #include <unistd.h>
 
 #define WORKERS_MAX  256
 #define CONTROL_MAIL 16384
 #define HOUSEKEEP_MS 100
+#define FLUSH_MS     2000 /* at least, for the log to write what it has */
+#define LEAVE_MS     2500 /* after that, for everything else */
 #define WORKER_DEAD_NS                                                                             \
     (5 * PS_NS_PER_S) /* a worker whose loop has not turned for so long keeps the watchdog from    \
                          being fed */
@@ -59,7 +63,6 @@ struct gateway {
     enum stage stage;
     int64_t drain_started_ns;
     bool hurry; /* drain.delay_ms is cut short */
-    bool idle[WORKERS_MAX];
     bool said_ready;
     uint64_t watchdog_us;
     int64_t watchdog_fed_ns;
@@ -99,7 +102,7 @@ static void begin_drain(void *ctx)
 static bool all_idle(const struct gateway *gateway)
 {
     for (size_t i = 0; i < gateway->core.worker_count; i++)
-        if (!gateway->idle[i])
+        if (!atomic_load_explicit(&gateway->core.workers[i]->idle, memory_order_relaxed))
             return false;
     return gw_admin_idle(gateway->admin);
 }
@@ -211,9 +214,7 @@ static void on_mail(const struct ps_mail *mail, void *ctx)
 {
     struct gateway *gateway = ctx;
 
-    if (mail->kind == GW_MAIL_IDLE)
-        gateway->idle[mail->value] = true;
-    else if (gateway->control != NULL)
+    if (gateway->control != NULL)
         gw_control_mail(mail, gateway->control);
 }
 
@@ -401,15 +402,43 @@ static void warn_of_trust(const struct gw_settings *settings)
 
 /* --- the end, continued --- */
 
+static void on_alarm(int number)
+{
+    static const char text[] = "penstock: the disk does not answer; left without waiting for it\n";
+
+    struct pollfd out = {.fd = STDERR_FILENO, .events = POLLOUT};
+
+    (void)number;
+    if (poll(&out, 1, 0) > 0) /* its reader may stand still, too */
+        (void)!write(STDERR_FILENO, text, sizeof text - 1);
+    _exit(EXIT_FAILURE);
+}
+
+/* A thread that hangs in the disk must not keep the process. What it has not written is what a
+ * kill would have lost: nothing that anybody was promised. */
+static void leave_at_the_latest(int64_t in_ms)
+{
+    struct itimerval timer = {.it_value = {.tv_sec = in_ms / 1000, .tv_usec = in_ms % 1000 * 1000}};
+
+    signal(SIGALRM, on_alarm);
+    setitimer(ITIMER_REAL, &timer, NULL);
+}
+
 static void stop_parts(struct gateway *gateway)
 {
     struct gw_core *core = &gateway->core;
     int64_t left_ms = gateway->settings->drain.timeout_ms -
                       (now_ns(gateway) - gateway->drain_started_ns) / PS_NS_PER_MS;
 
-    if (oq_log_close(core->log, left_ms > 2000 ? left_ms : 2000) <
-        0) /* while the workers still take mail */
-        ps_log(PS_LOG_ERROR, "log_not_flushed");
+    if (left_ms < FLUSH_MS)
+        left_ms = FLUSH_MS;
+    leave_at_the_latest(left_ms + LEAVE_MS);
+    if (oq_log_close(core->log, left_ms) < 0) { /* while the workers still take mail */
+        /* The log's thread is still at work on everything: nothing can be taken apart. */
+        ps_log(PS_LOG_ERROR, "log_not_flushed", PS_F_STR("why", "the disk does not answer"));
+        ps_log_stop();
+        _exit(EXIT_FAILURE);
+    }
     tell_workers(gateway, GW_MAIL_STOP);
     for (size_t i = 0; i < core->worker_count; i++)
         gw_worker_join(core->workers[i]);
@@ -460,6 +489,7 @@ int gw_gateway_run(struct gw_settings *settings, const char *config_path)
                                                : 1;
     core->workers = calloc(core->worker_count, sizeof *core->workers);
     signal(SIGPIPE, SIG_IGN);
+    signal(SIGHUP, SIG_IGN);  /* until the loop runs: what is to be read again has just been read */
     signal(SIGXFSZ, SIG_IGN); /* a file at its limit is a full disk, and EFBIG says so */
     if (core->workers == NULL || uv_loop_init(&gateway->loop) != 0 ||
         (err = ps_mailbox_new(&gateway->loop, CONTROL_MAIL, on_mail, NULL, gateway,

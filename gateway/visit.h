@@ -12,13 +12,12 @@ struct gw_visit {
     struct gw_worker *worker;
     struct gw_request *request;
     struct gw_client client;
-    struct ps_str sale_name; /* points into the request's path */
-    struct ps_str key;       /* Idempotency-Key without quotes; .len == 0: none */
-    uint64_t user_hash;
+    struct ps_str sale_name;      /* points into the request's path */
+    struct ps_str key;            /* Idempotency-Key without quotes; .len == 0: none */
     struct gw_limit_fields limit; /* the tightest that was asked; .policy points to the next */
     char limit_name[PS_NAME_MAX + 1];
-    size_t gate; /* where to go on after waiting */
-    uint64_t handle;      /* of the suspended request; 0 = it was not suspended yet */
+    size_t gate;     /* where to go on after waiting */
+    uint64_t handle; /* of the suspended request; 0 = it was not suspended yet */
     /* the order, once the body is read */
     struct ps_uuid order_id;
     char sku[PS_NAME_MAX + 1];

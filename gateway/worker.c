@@ -143,18 +143,14 @@ int gw_worker_hold(struct gw_worker *worker, uint64_t handle, int64_t until_ns, 
 static void on_tick(uv_timer_t *timer)
 {
     struct gw_worker *worker = timer->data;
-    size_t in_flight = gw_http_in_flight(worker->http);
     int64_t now = ps_clock_mono_ns(worker->core->clock);
 
     atomic_store_explicit(&worker->alive_ns, now, memory_order_relaxed);
     ps_metric_set(worker->shard, GW_M_CONNECTIONS, 0, (int64_t)gw_http_connections(worker->http));
-    ps_metric_set(worker->shard, GW_M_IN_FLIGHT, 0, (int64_t)in_flight);
+    ps_metric_set(worker->shard, GW_M_IN_FLIGHT, 0, (int64_t)gw_http_in_flight(worker->http));
     ps_metric_set(worker->shard, GW_M_WAITING, 0, (int64_t)ps_heap_count(worker->waiting));
-    if (worker->draining && in_flight == 0) {
-        struct ps_mail idle = {.kind = GW_MAIL_IDLE, .value = worker->index};
-        (void)!ps_mailbox_post(worker->core->control_mail,
-                               &idle); /* said again with the next tick */
-    }
+    atomic_store_explicit(&worker->idle, worker->draining && gw_http_begun(worker->http) == 0,
+                          memory_order_relaxed);
 }
 
 void gw_worker_count(struct gw_worker *worker, enum gw_verdict verdict)
@@ -172,6 +168,11 @@ static bool is_trusted(const struct gw_address *peer, void *ctx)
 {
     const struct gw_worker *worker = ctx;
     return gw_cidrs_have(&worker->core->settings->trusted, peer);
+}
+
+static void on_gone(struct gw_request *request, void *ctx)
+{
+    gw_worker_awaited(ctx, request->user);
 }
 
 static struct gw_http_settings http_settings(const struct gw_worker *worker)
@@ -193,6 +194,7 @@ static struct gw_http_settings http_settings(const struct gw_worker *worker)
         .user_size = sizeof(struct gw_visit),
         .client_ip_header = settings->client_ip_header[0] ? settings->client_ip_header : NULL,
         .is_trusted = is_trusted,
+        .on_gone = on_gone,
         .clock = worker->core->clock,
     };
 }

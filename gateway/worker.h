@@ -34,6 +34,7 @@ struct gw_worker {
     bool draining;
     size_t orders_open;        /* in first_order..last_order */
     _Atomic(int64_t) alive_ns; /* when its loop last turned, for the watchdog */
+    _Atomic(bool) idle;        /* draining, and no request has begun that is not answered */
 };
 
 int gw_worker_new(struct gw_core *core, uint32_t index, int listen_fd,

@@ -105,6 +105,7 @@ int inv_shelves_new(size_t count, struct inv_shelf **ret_shelves)
     for (size_t i = 0; i < count; i++) {
         atomic_init(&shelves[i].available, 0);
         atomic_init(&shelves[i].sum, 0);
+        atomic_init(&shelves[i].in_doubt, 0);
     }
     *ret_shelves = shelves;
     return 0;
@@ -219,14 +220,14 @@ static bool add_within(_Atomic int64_t *number, int64_t delta)
     do {
         if (old + delta < 0 || old + delta > PS_INT_MAX)
             return false;
-    } while (!atomic_compare_exchange_weak_explicit(number, &old, old + delta, memory_order_relaxed,
+    } while (!atomic_compare_exchange_weak_explicit(number, &old, old + delta, memory_order_release,
                                                     memory_order_relaxed));
     return true;
 }
 
 static void give(_Atomic int64_t *number, int64_t units)
 {
-    atomic_fetch_add_explicit(number, units, memory_order_relaxed);
+    atomic_fetch_add_explicit(number, units, memory_order_release);
 }
 
 static void tally_add(struct tally *tally, unsigned state, int64_t units)
@@ -415,15 +416,23 @@ static int take(struct inv_books *books, const struct inv_reservation *r,
                 const struct inv_place *place, const struct ps_clock *clock,
                 struct inv_answer *ret_answer)
 {
-    _Atomic int64_t *available = &books->shelves[r->sku].available;
+    struct inv_shelf *shelf = &books->shelves[r->sku];
     struct record record = {&r->order_id, r->user, r->key, r->sku, r->quantity, IN_DOUBT};
-    if (!add_within(available, -r->quantity)) {
+    bool taken = false;
+    if (left(books, r->sku) >= r->quantity) { /* else many who fail would look like doubt */
+        give(&shelf->in_doubt, r->quantity);
+        taken = add_within(&shelf->available, -r->quantity);
+        if (!taken)
+            give(&shelf->in_doubt, -r->quantity);
+    }
+    if (!taken) {
         *ret_answer = about(NULL, INV_SOLD_OUT);
         return 0;
     }
     struct inv_order *order = add_order(books, &record, place);
     if (order == NULL) {
-        give(available, r->quantity);
+        give(&shelf->available, r->quantity);
+        give(&shelf->in_doubt, -r->quantity);
         return PS_E_NOMEM;
     }
     order->reserved_at_ms = ps_clock_wall_ms(clock);
@@ -496,6 +505,8 @@ void inv_books_settle(struct inv_books *books, struct inv_order *order, enum inv
         if (order->buyer != NULL)
             delist(order);
     }
+    if (old == IN_DOUBT)
+        give(&shelf->in_doubt, -order->quantity);
     if (state == GONE || (state == GIVEN_BACK && order->key_len == 0))
         forget(books, order);
 }
@@ -620,6 +631,7 @@ void inv_books_move(struct inv_books *books, struct inv_shelf *shelves)
         int64_t sum = atomic_load_explicit(&books->shelves[sku].sum, memory_order_relaxed);
         atomic_store_explicit(&shelves[sku].available, left(books, sku), memory_order_relaxed);
         atomic_store_explicit(&shelves[sku].sum, sum, memory_order_relaxed);
+        atomic_store_explicit(&shelves[sku].in_doubt, 0, memory_order_relaxed);
     }
     books->shelves = shelves;
 }

@@ -25,8 +25,18 @@ struct inv_order;
 
 struct inv_shelf {
     _Atomic int64_t available;
-    _Atomic int64_t sum; /* available + in doubt + held + confirmed */
+    _Atomic int64_t sum;      /* available + in doubt + held + confirmed */
+    _Atomic int64_t in_doubt; /* of orders only, for those who do not lock; never too low */
 } PS_ALIGNED;
+
+/* A reservation adds to in_doubt before it takes from available, so whoever sees the units gone
+ * sees them in doubt, until the log has decided: that is seen by whoever does not see them in doubt
+ * any more. */
+static inline bool inv_shelf_sold_out(const struct inv_shelf *shelf)
+{
+    return atomic_load_explicit(&shelf->available, memory_order_acquire) < 1 &&
+           atomic_load_explicit(&shelf->in_doubt, memory_order_acquire) < 1;
+}
 
 /* Hashes, worked out before any lock is taken. An adjustment has no buyer and no key: its id
  * chooses its stripe, too. */

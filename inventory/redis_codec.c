@@ -6,7 +6,6 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { ITEM_RESERVATION = 1, ITEM_LOWERING };
 enum { EFFECT_VERDICT = 1, EFFECT_RAISE, EFFECT_APPLIED };
 
 void inv_keys_of(struct inv_keys *ret_keys, const char *sale, int64_t epoch)
@@ -65,26 +64,42 @@ static char *put_digest(char *at, struct ps_str sku, int64_t quantity)
     return at + INV_DIGEST_LEN;
 }
 
-char *inv_put_item(char *at, const struct inv_reservation *r, struct ps_str sku)
+/* What follows the time in an entry. */
+static char *put_rest(char *at, const struct inv_reservation *r, struct ps_str sku)
 {
-    at = put_byte(at, ITEM_RESERVATION);
-    at = inv_put_id(at, &r->order_id);
+    at = inv_put_int(at, r->ttl_ms);
+    at = inv_put_int(at, r->quantity);
+    at = inv_put_text(at, sku);
+    at = inv_put_text(at, r->user);
+    return inv_put_text(at, r->key);
+}
+
+/* The buyer, if this is his only order. */
+static char *put_first(char *at, const struct inv_reservation *r, struct ps_str sku)
+{
+    at = inv_put_int(at, r->quantity);
+    at = put_byte(at, 1);
+    at = inv_put_int(inv_put_text(at, sku), r->quantity);
+    return inv_put_id(at, &r->order_id);
+}
+
+char *inv_put_item(char *at, const struct inv_reservation *r, struct ps_str sku,
+                   const struct ps_uuid *owner)
+{
     at = inv_put_int(at, r->quantity);
     at = inv_put_int(at, r->cap);
     at = inv_put_int(at, r->sku_cap);
-    at = inv_put_int(at, r->ttl_ms);
     at = inv_put_text(at, sku);
-    at = inv_put_text(at, r->user);
-    at = inv_put_text(at, r->key);
-    return r->key.len > 0 ? put_digest(at, sku, r->quantity) : at;
-}
 
-char *inv_put_lowering(char *at, const struct ps_uuid *id, int64_t units, struct ps_str sku)
-{
-    at = put_byte(at, ITEM_LOWERING);
-    at = inv_put_id(at, id);
-    at = inv_put_int(at, units);
-    return inv_put_text(at, sku);
+    char *end = inv_put_id(put_rest(at + 2, r, sku), owner);
+    unsigned len = (unsigned)(end - (at + 2));
+    (void)put_byte(put_byte(at, len >> 8), len & 0xff);
+    at = end;
+
+    end = r->user.len > 0 ? put_first(at + 1, r, sku) : at + 1;
+    (void)put_byte(at, (unsigned)(end - (at + 1)));
+    at = put_byte(end, r->key.len > 0 ? INV_KEY_VALUE_LEN : 0);
+    return r->key.len > 0 ? inv_put_key_value(at, &r->order_id, sku, r->quantity) : at;
 }
 
 char *inv_put_verdict(char *at, const struct ps_uuid *id, enum inv_verdict verdict)
@@ -116,13 +131,11 @@ char *inv_put_entry(char *at, const struct inv_load_order *order, struct ps_str 
     static const uint8_t state_of[] = {[INV_LOAD_HELD] = INV_HELD,
                                        [INV_LOAD_CONFIRMED] = INV_CONFIRMED_UNITS,
                                        [INV_LOAD_RELEASED] = INV_GIVEN_BACK};
+    const struct inv_reservation r = {
+        .user = order->user, .key = order->key, .quantity = order->quantity};
     at = put_byte(at, state_of[order->state]);
-    at = inv_put_int(at, order->quantity);
-    at = inv_put_int(at, 0);
-    at = inv_put_int(at, 0);
-    at = inv_put_text(at, sku);
-    at = inv_put_text(at, order->user);
-    return inv_put_text(at, order->key);
+    at = inv_put_int(at, 0); /* the log's reservation times are not the counter's business */
+    return put_rest(at, &r, sku);
 }
 
 char *inv_put_key_field(char *at, struct ps_str user, struct ps_str key)
@@ -187,9 +200,9 @@ int inv_get_packed(const char *text, size_t len, struct inv_packed *ret_packed)
 {
     struct inv_cursor cursor = {text, text + len, false};
     struct inv_packed packed = {.state = inv_get_byte(&cursor)};
-    packed.quantity = inv_get_int(&cursor);
     packed.reserved_at_ms = inv_get_int(&cursor);
     packed.ttl_ms = inv_get_int(&cursor);
+    packed.quantity = inv_get_int(&cursor);
     packed.sku = inv_get_text(&cursor);
     packed.user = inv_get_text(&cursor);
     packed.key = inv_get_text(&cursor);

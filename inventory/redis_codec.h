@@ -12,7 +12,7 @@
  *   ps:gateways      hash   start id -> time, what it says of itself
  *   ps:keeper        string who has the keeper's lease
  *
- *   entry            state (1), quantity (8), reserved_at_ms (8), ttl_ms (8), sku, user, key
+ *   entry            state (1), reserved_at_ms (8), ttl_ms (8), quantity (8), sku, user, key
  *   buyer            units (8), number of SKUs (1), each: sku, units (8); then ids of his last live
  *                    orders (16 each, at most 16, oldest first)
  *
@@ -31,14 +31,17 @@ enum { INV_KEY_CUR, INV_KEY_C, INV_KEY_U, INV_KEY_D, INV_KEY_O, INV_KEY_K, INV_K
 
 enum { INV_STATE_LOWERING = INV_GIVEN_BACK + 1, INV_STATE_LOWERED };
 /* As reserve.lua says it; the others are as in enum inv_result. */
-#define INV_RESULT_CONFLICT 6
+enum { INV_RESULT_AGAIN = 5, INV_RESULT_CONFLICT };
 
-#define INV_ENTRY_MAX (1 + 3 * 8 + 3 + PS_NAME_MAX + PS_USER_MAX + PS_KEY_MAX)
-#define INV_ITEM_MAX                                                                               \
-    (1 + 16 + 8 + 3 * 8 + 3 + PS_NAME_MAX + PS_USER_MAX + PS_KEY_MAX + INV_DIGEST_LEN)
-#define INV_EFFECT_MAX    (1 + 16 + 8 + 1 + PS_NAME_MAX)
+#define INV_ID_LEN        16
+#define INV_ENTRY_MAX     (1 + 3 * 8 + 3 + PS_NAME_MAX + PS_USER_MAX + PS_KEY_MAX)
+#define INV_REST_MAX      (INV_ENTRY_MAX - 9 + INV_ID_LEN) /* behind its time, with its owner */
+#define INV_FIRST_MAX     (8 + 1 + 1 + PS_NAME_MAX + 8 + INV_ID_LEN)
 #define INV_KEY_FIELD_MAX (4 + PS_USER_MAX + PS_KEY_MAX)
-#define INV_ANSWER_LEN    41
+#define INV_KEY_VALUE_LEN (INV_ID_LEN + INV_DIGEST_LEN)
+#define INV_ITEM_MAX                                                                               \
+    (3 * 8 + 1 + PS_NAME_MAX + 2 + INV_REST_MAX + 1 + INV_FIRST_MAX + 1 + INV_KEY_VALUE_LEN)
+#define INV_EFFECT_MAX (1 + INV_ID_LEN + 8 + 1 + PS_NAME_MAX)
 
 /* The names of a sale's keys under an epoch; all in one block. */
 struct inv_keys {
@@ -55,9 +58,9 @@ size_t inv_print_int(char ret_text[INV_INT_TEXT], int64_t value);
 char *inv_put_int(char *at, int64_t value);
 char *inv_put_text(char *at, struct ps_str text);
 char *inv_put_id(char *at, const struct ps_uuid *id);
-/* `sku` by name. */
-char *inv_put_item(char *at, const struct inv_reservation *reservation, struct ps_str sku);
-char *inv_put_lowering(char *at, const struct ps_uuid *id, int64_t units, struct ps_str sku);
+/* `sku` by name. A lowering is a reservation without user and caps. */
+char *inv_put_item(char *at, const struct inv_reservation *reservation, struct ps_str sku,
+                   const struct ps_uuid *owner);
 char *inv_put_verdict(char *at, const struct ps_uuid *id, enum inv_verdict verdict);
 char *inv_put_raise(char *at, const struct ps_uuid *id, int64_t units, struct ps_str sku);
 char *inv_put_applied(char *at, uint32_t partition, int64_t offset);

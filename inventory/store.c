@@ -36,9 +36,19 @@ int64_t inv_sale_left(const struct inv_sale *sale, uint32_t sku)
     return sale->backend->sale_left(sale, sku);
 }
 
+bool inv_sale_sku_sold_out(const struct inv_sale *sale, uint32_t sku)
+{
+    return sale->backend->sale_sku_sold_out(sale, sku);
+}
+
 bool inv_sale_sold_out(const struct inv_sale *sale)
 {
-    return sale->backend->sale_sold_out(sale);
+    size_t count = inv_sale_sku_count(sale);
+    for (uint32_t sku = 0; sku < count; sku++) {
+        if (!inv_sale_sku_sold_out(sale, sku))
+            return false;
+    }
+    return true;
 }
 
 int inv_store_reserve(struct inv_store *store, struct inv_sale *sale,

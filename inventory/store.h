@@ -121,7 +121,12 @@ size_t inv_sale_sku_count(const struct inv_sale *sale); /* never changes */
 /* What was available when last heard of: a relaxed load, never waits. 0 for an index that the sale
  * does not have. Any thread. */
 int64_t inv_sale_left(const struct inv_sale *sale, uint32_t sku);
-/* True when no SKU has anything available. Any thread. */
+/* True when a SKU has nothing available and no order of it is in doubt: whoever is not in the log
+ * then has nothing of it, and can be told so without asking the counter. (Of an order in doubt only
+ * the counter knows; its buyer must not hear "sold out".) What is true before a look into the log's
+ * fold may be said after it. True for an index that the sale does not have. Any thread. */
+bool inv_sale_sku_sold_out(const struct inv_sale *sale, uint32_t sku);
+/* The same of all SKUs. Any thread. */
 bool inv_sale_sold_out(const struct inv_sale *sale);
 
 /* PS_E_INVALID: a field is out of its range. PS_E_CONFLICT: the order id belongs to somebody else.

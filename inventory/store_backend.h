@@ -12,7 +12,7 @@ struct inv_backend {
     int64_t (*sale_epoch)(const struct inv_sale *sale);
     size_t (*sale_sku_count)(const struct inv_sale *sale);
     int64_t (*sale_left)(const struct inv_sale *sale, uint32_t sku);
-    bool (*sale_sold_out)(const struct inv_sale *sale);
+    bool (*sale_sku_sold_out)(const struct inv_sale *sale, uint32_t sku);
 
     int (*reserve)(struct inv_store *store, struct inv_sale *sale, const struct inv_reservation *reservation,
                    inv_answer_fn *done, void *ctx, uint64_t handle, struct inv_answer *ret_answer);

@@ -10,7 +10,7 @@
  * takes every lock of the sale, so books are only ever freed when nobody can be inside, and whoever
  * had to wait finds the new books and, for a reservation, another epoch.
  *
- * Sold out: asking inv_sale_left is one relaxed load, and admission asks it first. A reservation
+ * Sold out: asking inv_sale_sku_sold_out is two loads, and admission asks it first. A reservation
  * itself does always look at the buyer, under his stripe: he may own the key, and then SOLD_OUT
  * would be a wrong answer. What lock-free readers see (shelves, epoch) stays in place for the life
  * of the sale. */
@@ -179,14 +179,10 @@ static int64_t mem_sale_left(const struct inv_sale *head, uint32_t sku)
     return atomic_load_explicit(&sale->shelves[sku].available, memory_order_relaxed);
 }
 
-static bool mem_sale_sold_out(const struct inv_sale *head)
+static bool mem_sale_sku_sold_out(const struct inv_sale *head, uint32_t sku)
 {
     const struct mem_sale *sale = (const struct mem_sale *)head;
-    for (size_t i = 0; i < sale->sku_count; i++) {
-        if (atomic_load_explicit(&sale->shelves[i].available, memory_order_relaxed) > 0)
-            return false;
-    }
-    return true;
+    return sku >= sale->sku_count || inv_shelf_sold_out(&sale->shelves[sku]);
 }
 
 /* --- orders --- */
@@ -415,7 +411,7 @@ static const struct inv_backend mem_backend = {
     .sale_epoch = mem_sale_epoch,
     .sale_sku_count = mem_sale_sku_count,
     .sale_left = mem_sale_left,
-    .sale_sold_out = mem_sale_sold_out,
+    .sale_sku_sold_out = mem_sale_sku_sold_out,
     .reserve = mem_reserve,
     .lower = mem_lower,
     .find = mem_find,

@@ -8,6 +8,8 @@
  * under. A sale lives as long as the process's struct inv_redis, so handles need no counting. */
 #include "inventory/store_redis_private.h"
 
+#include "common/clock.h"
+
 #include <stdlib.h>
 #include <string.h>
 
@@ -56,14 +58,20 @@ static int64_t redis_sale_left(const struct inv_sale *head, uint32_t sku)
     return sku < sale->sku_count ? atomic_load_explicit(&sale->left[sku], memory_order_relaxed) : 0;
 }
 
-static bool redis_sale_sold_out(const struct inv_sale *head)
+/* Known for as long as the view of the log has needed to catch up with the moment when it was
+ * learnt: what was decided by then, anywhere, is in the view. */
+static bool redis_sale_sku_sold_out(const struct inv_sale *head, uint32_t sku)
 {
     const struct redis_sale *sale = (const struct redis_sale *)head;
-    for (size_t i = 0; i < sale->sku_count; i++) {
-        if (atomic_load_explicit(&sale->left[i], memory_order_relaxed) > 0)
-            return false;
-    }
-    return true;
+    if (sku >= sale->sku_count)
+        return true;
+    int64_t since = atomic_load_explicit(&sale->gone_since[sku], memory_order_relaxed);
+    return since < atomic_load_explicit(&sale->redis->view_reached, memory_order_acquire);
+}
+
+void inv_redis_view_reached(struct inv_redis *redis, int64_t mono_ns)
+{
+    atomic_store_explicit(&redis->view_reached, mono_ns, memory_order_release);
 }
 
 uint32_t inv_redis_sku(const struct redis_sale *sale, const char *name, size_t len)
@@ -75,19 +83,41 @@ uint32_t inv_redis_sku(const struct redis_sale *sale, const char *name, size_t l
     return UINT32_MAX;
 }
 
-void inv_redis_learn(struct redis_sale *sale, const char *sku, size_t len, int64_t left)
+void inv_redis_learn(struct redis_sale *sale, uint32_t index, int64_t left, int64_t in_doubt)
 {
-    uint32_t index = inv_redis_sku(sale, sku, len);
-    if (index != UINT32_MAX)
-        atomic_store_explicit(&sale->left[index], left, memory_order_relaxed);
+    if (index == UINT32_MAX)
+        return;
+    bool gone = left < 1 && in_doubt < 1;
+    bool was = atomic_load_explicit(&sale->gone_since[index], memory_order_relaxed) != INT64_MAX;
+    atomic_store_explicit(&sale->left[index], left, memory_order_relaxed);
+    if (gone != was)
+        atomic_store_explicit(&sale->gone_since[index], gone ? ps_clock_mono_ns(&ps_clock_system) : INT64_MAX,
+                              memory_order_relaxed);
+}
+
+/* The number in doubt that belongs to a SKU's field of `c`; 0: not there. */
+static int64_t doubt_in(const redisReply *fields, const redisReply *sku)
+{
+    static const char suffix[] = "/doubt";
+    for (size_t i = 0; i + 1 < fields->elements; i += 2) {
+        const redisReply *name = fields->element[i], *value = fields->element[i + 1];
+        if (name->type == REDIS_REPLY_STRING && value->type == REDIS_REPLY_STRING &&
+            name->len == sku->len + sizeof suffix - 1 &&
+            memcmp(name->str, sku->str, sku->len) == 0 &&
+            memcmp(name->str + sku->len, suffix, sizeof suffix - 1) == 0)
+            return strtoll(value->str, NULL, 10);
+    }
+    return 0;
 }
 
 void inv_redis_learn_left(struct redis_sale *sale, const redisReply *fields)
 {
     for (size_t i = 0; i + 1 < fields->elements; i += 2) {
         const redisReply *name = fields->element[i], *value = fields->element[i + 1];
-        if (name->type == REDIS_REPLY_STRING && value->type == REDIS_REPLY_STRING)
-            inv_redis_learn(sale, name->str, name->len, strtoll(value->str, NULL, 10));
+        if (name->type == REDIS_REPLY_STRING && value->type == REDIS_REPLY_STRING &&
+            memchr(name->str, '/', name->len) == NULL)
+            inv_redis_learn(sale, inv_redis_sku(sale, name->str, name->len),
+                            strtoll(value->str, NULL, 10), doubt_in(fields, name));
     }
 }
 
@@ -107,12 +137,13 @@ static void free_sale(struct redis_sale *sale)
 {
     free(sale->skus);
     free(sale->left);
+    free(sale->gone_since);
     free(sale);
 }
 
 static const struct inv_backend redis_backend;
 
-static struct redis_sale *new_sale(const char *name, const char (*skus)[PS_NAME_MAX + 1],
+static struct redis_sale *new_sale(struct inv_redis *redis, const char *name, const char (*skus)[PS_NAME_MAX + 1],
                                    size_t count)
 {
     struct redis_sale *sale = calloc(1, sizeof *sale);
@@ -120,11 +151,15 @@ static struct redis_sale *new_sale(const char *name, const char (*skus)[PS_NAME_
         return NULL;
     sale->skus = calloc(count > 0 ? count : 1, sizeof *sale->skus);
     sale->left = calloc(count > 0 ? count : 1, sizeof *sale->left);
-    if (sale->skus == NULL || sale->left == NULL) {
+    sale->gone_since = calloc(count > 0 ? count : 1, sizeof *sale->gone_since);
+    if (sale->skus == NULL || sale->left == NULL || sale->gone_since == NULL) {
         free_sale(sale);
         return NULL;
     }
+    for (size_t i = 0; i < count; i++)
+        atomic_init(&sale->gone_since[i], INT64_MAX);
     sale->head.backend = &redis_backend;
+    sale->redis = redis;
     memcpy(sale->name, name, strlen(name));
     memcpy(sale->skus, skus, count * sizeof *skus);
     sale->sku_count = count;
@@ -142,7 +177,7 @@ int inv_redis_adopt(struct inv_redis *redis, const char *name, int64_t epoch, co
     while (sale != NULL && strcmp(sale->name, name) != 0)
         sale = sale->next;
     if (sale == NULL) {
-        sale = new_sale(name, skus, sku_count);
+        sale = new_sale(redis, name, skus, sku_count);
         if (sale != NULL) {
             sale->index = redis->sale_count++;
             sale->next = redis->sales;
@@ -288,7 +323,7 @@ static const struct inv_backend redis_backend = {
     .sale_epoch = redis_sale_epoch,
     .sale_sku_count = redis_sale_sku_count,
     .sale_left = redis_sale_left,
-    .sale_sold_out = redis_sale_sold_out,
+    .sale_sku_sold_out = redis_sale_sku_sold_out,
     .reserve = inv_redis_store_reserve,
     .lower = inv_redis_store_lower,
     .find = inv_redis_store_find,

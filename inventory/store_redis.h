@@ -38,6 +38,11 @@ int inv_redis_new(const struct ps_redis_url *url, const struct inv_redis_setting
 /* After all its stores and loads; NULL is allowed. */
 void inv_redis_free(struct inv_redis *redis);
 
+/* The gateway's view of the log has reached an end that the log had at this moment or later, by
+ * the monotonic clock of the system. "Sold out" is said without asking Redis only of what was learnt before: so that
+ * nobody whose order is decided, but not yet in this view, hears it. Any thread. */
+void inv_redis_view_reached(struct inv_redis *redis, int64_t mono_ns);
+
 /* Called on the store's thread. Any may be NULL. */
 struct inv_redis_events {
     void (*on_ready)(void *ctx);

@@ -564,7 +564,7 @@ int inv_redis_load_install(struct inv_load *head, struct inv_sale **ret_sale)
         err = inv_redis_adopt(load->redis, load->name, load->epoch,
                               ps_redis_link_identity(load->link), skus, load->sku_count, &sale);
     for (uint32_t sku = 0; err == 0 && sku < load->sku_count; sku++)
-        atomic_store_explicit(&sale->left[sku], load->counts[sku].available, memory_order_relaxed);
+        inv_redis_learn(sale, sku, load->counts[sku].available, 0);
     inv_redis_load_free(head);
     if (err == 0)
         *ret_sale = &sale->head;

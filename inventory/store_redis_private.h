@@ -22,7 +22,11 @@ struct redis_sale {
     char name[PS_NAME_MAX + 1];
     size_t sku_count;
     char (*skus)[PS_NAME_MAX + 1];
+    struct inv_redis *redis;
     _Atomic int64_t *left;
+    /* In ns of the monotonic clock, when the SKU was found to have nothing available and nothing in doubt;
+     * INT64_MAX: it has. */
+    _Atomic int64_t *gone_since;
     _Atomic int64_t epoch;
     char identity[PS_REDIS_IDENTITY_MAX + 1]; /* of `epoch`; under the lock */
 };
@@ -35,6 +39,7 @@ struct inv_redis {
     struct ps_redis_url url;
     struct inv_redis_settings settings;
     struct ps_uuid start;
+    _Atomic int64_t view_reached;
 };
 
 /* A sale at one store. */
@@ -104,7 +109,8 @@ int inv_redis_adopt(struct inv_redis *redis, const char *name, int64_t epoch, co
 struct redis_sale *inv_redis_find_sale(struct inv_redis *redis, const char *name);
 /* UINT32_MAX: none of that name. */
 uint32_t inv_redis_sku(const struct redis_sale *sale, const char *name, size_t len);
-void inv_redis_learn(struct redis_sale *sale, const char *sku, size_t len, int64_t left);
+/* What Redis says of a SKU; UINT32_MAX: of none of ours. */
+void inv_redis_learn(struct redis_sale *sale, uint32_t index, int64_t left, int64_t in_doubt);
 /* Takes "available" out of the fields and values of a `c`. */
 void inv_redis_learn_left(struct redis_sale *sale, const redisReply *fields);
 /* What is wrong with a reply of a script (0: nothing): tells the events of an error, and of FENCED,

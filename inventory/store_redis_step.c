@@ -25,6 +25,16 @@ struct waiter {
     inv_answer_fn *done;
     void *ctx;
     uint64_t handle;
+    struct ps_uuid id;
+    int64_t ttl_ms;
+    bool lowering;
+};
+
+/* The texts of an item that are arguments of their own. */
+struct texts {
+    char user[PS_USER_MAX];
+    char field[INV_KEY_FIELD_MAX];
+    size_t user_len, field_len;
 };
 
 struct batch {
@@ -35,6 +45,7 @@ struct batch {
     bool page; /* carries the desk's first page */
     size_t count, len;
     struct waiter waiters[BATCH_MAX];
+    struct texts texts[BATCH_MAX];
     char items[BATCH_MAX * INV_ITEM_MAX];
 };
 
@@ -83,31 +94,35 @@ static void refuse_batch(struct batch *batch, int err)
     give_batch(batch);
 }
 
-/* One of the 41-byte answers. `err` of those that are none. */
-static int read_answer(struct inv_cursor *cursor, struct inv_answer *ret_answer)
+/* What has become of one of them; `now_ms` is when. */
+static int read_answer(struct inv_cursor *cursor, const struct waiter *waiter, int64_t now_ms,
+                       struct inv_answer *ret_answer)
 {
-    struct inv_answer answer = {0};
     unsigned result = inv_get_byte(cursor);
-    answer.left = inv_get_int(cursor);
-    answer.reserved_at_ms = inv_get_int(cursor);
-    answer.pay_by_ms = answer.reserved_at_ms + inv_get_int(cursor);
-    answer.order_id = inv_get_id(cursor);
-    if (result == INV_RESULT_CONFLICT)
-        return PS_E_CONFLICT;
-    if (result > INV_MISMATCH)
-        return PS_E_UNKNOWN;
+    struct inv_answer answer = {.left = inv_get_int(cursor)};
+    if (result == INV_RESERVED || result == INV_RESULT_AGAIN) {
+        bool again = result == INV_RESULT_AGAIN;
+        answer.reserved_at_ms = again ? inv_get_int(cursor) : waiter->lowering ? 0 : now_ms;
+        answer.pay_by_ms = answer.reserved_at_ms + (again ? inv_get_int(cursor) : waiter->ttl_ms);
+        answer.order_id = waiter->id;
+        result = INV_RESERVED;
+    } else if (result == INV_CAP || result == INV_DUPLICATE || result == INV_MISMATCH) {
+        answer.order_id = inv_get_id(cursor);
+    } else if (result != INV_SOLD_OUT) {
+        return result == INV_RESULT_CONFLICT ? PS_E_CONFLICT : PS_E_UNKNOWN;
+    }
     answer.result = (enum inv_result)result;
     *ret_answer = answer;
-    return 0;
+    return cursor->bad ? PS_E_UNKNOWN : 0;
 }
 
-static void answer_batch(struct batch *batch, const redisReply *answers)
+static void answer_batch(struct batch *batch, const redisReply *answers, int64_t now_ms)
 {
     struct inv_cursor cursor = {answers->str, answers->str + answers->len, false};
     for (size_t i = 0; i < batch->count; i++) {
         const struct waiter *waiter = &batch->waiters[i];
         struct inv_answer answer;
-        int err = read_answer(&cursor, &answer);
+        int err = read_answer(&cursor, waiter, now_ms, &answer);
         if (waiter->done != NULL)
             waiter->done(waiter->handle, err, err == 0 ? &answer : NULL, waiter->ctx);
     }
@@ -125,11 +140,11 @@ static void fence_batch(struct batch *batch)
     give_batch(batch);
 }
 
-static bool is_step_reply(const struct batch *batch, const redisReply *reply)
+static bool is_step_reply(const redisReply *reply)
 {
-    return reply->type == REDIS_REPLY_ARRAY && reply->elements % 2 == 1 &&
+    return reply->type == REDIS_REPLY_ARRAY && reply->elements >= 2 &&
            reply->element[0]->type == REDIS_REPLY_STRING &&
-           reply->element[0]->len == batch->count * INV_ANSWER_LEN;
+           reply->element[1]->type == REDIS_REPLY_INTEGER;
 }
 
 static void start_linger(struct redis_store *store, int64_t ms)
@@ -164,24 +179,62 @@ static void on_step(int err, const redisReply *reply, void *ctx)
 
     store->out--;
     err = inv_redis_judge(store, desk->sale, err, reply);
-    if (err == 0 && !is_step_reply(batch, reply))
+    if (err == 0 && !is_step_reply(reply))
         err = PS_E_UNKNOWN;
     if (fenced)
         desk->fenced_epoch = batch->epoch;
     if (batch->page)
         end_page(store, desk, err == 0);
     if (err == 0) {
-        for (size_t i = 1; i + 1 < reply->elements; i += 2) {
-            const redisReply *sku = reply->element[i], *left = reply->element[i + 1];
-            if (sku->type == REDIS_REPLY_STRING && left->type == REDIS_REPLY_INTEGER)
-                inv_redis_learn(desk->sale, sku->str, sku->len, left->integer);
+        for (size_t i = 2; i + 2 < reply->elements; i += 3) {
+            const redisReply *sku = reply->element[i], *left = reply->element[i + 1],
+                             *doubt = reply->element[i + 2];
+            if (sku->type == REDIS_REPLY_STRING && left->type == REDIS_REPLY_INTEGER &&
+                doubt->type == REDIS_REPLY_INTEGER)
+                inv_redis_learn(desk->sale, inv_redis_sku(desk->sale, sku->str, sku->len),
+                                left->integer, doubt->integer);
         }
-        answer_batch(batch, reply->element[0]);
+        answer_batch(batch, reply->element[0], reply->element[1]->integer);
     } else if (fenced) {
         fence_batch(batch);
     } else {
         refuse_batch(batch, err);
     }
+}
+
+/* KEYS and ARGV of reserve.lua. */
+struct step_args {
+    const char *at[INV_KEYS + 3 + 3 * BATCH_MAX];
+    size_t len[INV_KEYS + 3 + 3 * BATCH_MAX];
+    int count;
+};
+
+static void add(struct step_args *args, const char *at, size_t len)
+{
+    args->at[args->count] = at;
+    args->len[args->count++] = len;
+}
+
+static int send_batch(struct redis_store *store, const struct inv_keys *keys, struct batch *batch,
+                      const struct page *page)
+{
+    struct step_args args;
+    char epoch[INV_INT_TEXT];
+    args.count = 0;
+    for (size_t i = 0; i < INV_KEYS; i++)
+        add(&args, keys->name[i], keys->len[i]);
+    add(&args, epoch, inv_print_int(epoch, batch->epoch));
+    add(&args, page != NULL ? page->bytes : "", page != NULL ? page->len : 0);
+    add(&args, batch->items, batch->len);
+    for (size_t i = 0; i < batch->count; i++)
+        add(&args, (const char *)batch->waiters[i].id.byte, INV_ID_LEN);
+    for (size_t i = 0; i < batch->count; i++)
+        add(&args, batch->texts[i].user, batch->texts[i].user_len);
+    for (size_t i = 0; i < batch->count; i++)
+        add(&args, batch->texts[i].field, batch->texts[i].field_len);
+    return ps_redis_link_eval(store->link, &inv_scripts[INV_SCRIPT_RESERVE], INV_KEYS,
+                              (struct ps_redis_args){args.count, args.at, args.len}, on_step,
+                              batch);
 }
 
 /* Sends the desk's batch and, if none is under way, its first page of effects. */
@@ -197,24 +250,10 @@ static void send_desk(struct redis_store *store, struct desk *desk)
     desk->batch = NULL;
     batch->page = page;
 
-    char epoch[INV_INT_TEXT];
     struct inv_keys keys = desk->keys;
     if (batch->epoch != desk->epoch) /* it has just changed: the script will say FENCED */
         inv_keys_of(&keys, desk->sale->name, batch->epoch);
-    const char *at[INV_KEYS + 4];
-    size_t len[INV_KEYS + 4];
-    for (size_t i = 0; i < INV_KEYS; i++) {
-        at[i] = keys.name[i];
-        len[i] = keys.len[i];
-    }
-    at[INV_KEYS] = epoch, len[INV_KEYS] = inv_print_int(epoch, batch->epoch);
-    at[INV_KEYS + 1] = (const char *)store->redis->start.byte, len[INV_KEYS + 1] = 16;
-    at[INV_KEYS + 2] = page ? desk->first->bytes : "",
-                  len[INV_KEYS + 2] = page ? desk->first->len : 0;
-    at[INV_KEYS + 3] = batch->items, len[INV_KEYS + 3] = batch->len;
-    struct ps_redis_args args = {INV_KEYS + 4, at, len};
-    int err = ps_redis_link_eval(store->link, &inv_scripts[INV_SCRIPT_RESERVE], INV_KEYS, args,
-                                 on_step, batch);
+    int err = send_batch(store, &keys, batch, page ? desk->first : NULL);
     if (err < 0) {
         refuse_batch(batch, err);
         return;
@@ -254,10 +293,10 @@ static void on_linger(uv_timer_t *timer)
 
 /* --- reserving --- */
 
-/* Where the next item goes, with its waiter noted. NULL: *ret says why (an error, or INV_DONE with
+/* The desk's batch, with room for one more. NULL: *ret says why (an error, or INV_DONE with
  * *ret_answer). */
-static struct batch *gather(struct redis_store *store, struct redis_sale *sale, int64_t epoch,
-                            struct waiter waiter, struct inv_answer *ret_answer, int *ret)
+static struct batch *batch_for(struct redis_store *store, struct redis_sale *sale, int64_t epoch,
+                               struct inv_answer *ret_answer, int *ret)
 {
     struct desk *desk = inv_redis_desk(store, sale);
     *ret = PS_E_NOMEM;
@@ -278,53 +317,62 @@ static struct batch *gather(struct redis_store *store, struct redis_sale *sale, 
     *ret = PS_E_FULL;
     if (desk->batch != NULL && (desk->batch->count == BATCH_MAX || desk->batch->epoch != epoch))
         send_desk(store, desk);
-    if (desk->batch == NULL && (desk->batch = take_batch(desk, store)) == NULL)
-        return NULL;
-    desk->batch->waiters[desk->batch->count++] = waiter;
-    (void)uv_idle_start(&store->turn, on_turn);
-    *ret = INV_PENDING;
+    if (desk->batch == NULL)
+        desk->batch = take_batch(desk, store);
     return desk->batch;
 }
 
-static struct ps_str sku_name(const struct redis_sale *sale, uint32_t sku)
+/* A reservation or, without a user, a lowering. */
+static int gather(struct redis_store *store, struct redis_sale *sale,
+                  const struct inv_reservation *r, struct waiter waiter,
+                  struct inv_answer *ret_answer)
 {
-    return (struct ps_str){sale->skus[sku], strlen(sale->skus[sku])};
+    int result;
+    if (r->sku >= sale->sku_count)
+        return PS_E_INVALID;
+    struct batch *batch = batch_for(store, sale, r->epoch, ret_answer, &result);
+    if (batch == NULL)
+        return result;
+    struct ps_str sku = {sale->skus[r->sku], strlen(sale->skus[r->sku])};
+    struct texts *texts = &batch->texts[batch->count];
+    memcpy(texts->user, r->user.at, r->user.len);
+    texts->user_len = r->user.len;
+    char *end = texts->field;
+    if (r->key.len > 0)
+        end = inv_put_key_field(end, r->user, r->key);
+    texts->field_len = (size_t)(end - texts->field);
+    end = inv_put_item(batch->items + batch->len, r, sku, &store->redis->start);
+    batch->len = (size_t)(end - batch->items);
+    waiter.id = r->order_id;
+    waiter.ttl_ms = r->ttl_ms;
+    waiter.lowering = r->user.len == 0;
+    batch->waiters[batch->count++] = waiter;
+    (void)uv_idle_start(&store->turn, on_turn);
+    return INV_PENDING;
 }
 
-int inv_redis_store_reserve(struct inv_store *head, struct inv_sale *sale_head,
+int inv_redis_store_reserve(struct inv_store *head, struct inv_sale *sale,
                             const struct inv_reservation *reservation, inv_answer_fn *done,
                             void *ctx, uint64_t handle, struct inv_answer *ret_answer)
 {
-    struct redis_sale *sale = (struct redis_sale *)sale_head;
-    int result;
-    if (reservation->sku >= sale->sku_count)
-        return PS_E_INVALID;
-    struct batch *batch = gather((struct redis_store *)head, sale, reservation->epoch,
-                                 (struct waiter){done, ctx, handle}, ret_answer, &result);
-    if (batch != NULL) {
-        char *end =
-            inv_put_item(batch->items + batch->len, reservation, sku_name(sale, reservation->sku));
-        batch->len = (size_t)(end - batch->items);
-    }
-    return result;
+    const struct waiter waiter = {.done = done, .ctx = ctx, .handle = handle};
+    return gather((struct redis_store *)head, (struct redis_sale *)sale, reservation, waiter,
+                  ret_answer);
 }
 
-int inv_redis_store_lower(struct inv_store *head, struct inv_sale *sale_head, int64_t epoch,
+int inv_redis_store_lower(struct inv_store *head, struct inv_sale *sale, int64_t epoch,
                           const struct ps_uuid *id, uint32_t sku, int64_t units,
                           inv_answer_fn *done, void *ctx, uint64_t handle,
                           struct inv_answer *ret_answer)
 {
-    struct redis_sale *sale = (struct redis_sale *)sale_head;
-    int result;
-    if (sku >= sale->sku_count)
-        return PS_E_INVALID;
-    struct batch *batch = gather((struct redis_store *)head, sale, epoch,
-                                 (struct waiter){done, ctx, handle}, ret_answer, &result);
-    if (batch != NULL) {
-        char *end = inv_put_lowering(batch->items + batch->len, id, units, sku_name(sale, sku));
-        batch->len = (size_t)(end - batch->items);
-    }
-    return result;
+    const struct waiter waiter = {.done = done, .ctx = ctx, .handle = handle};
+    const struct inv_reservation r = {.order_id = *id,
+                                      .epoch = epoch,
+                                      .user = PS_STR(""),
+                                      .key = PS_STR(""),
+                                      .sku = sku,
+                                      .quantity = units};
+    return gather((struct redis_store *)head, (struct redis_sale *)sale, &r, waiter, ret_answer);
 }
 
 /* --- effects --- */
@@ -384,9 +432,10 @@ void inv_redis_store_raise(struct inv_store *head, struct inv_sale *sale_head,
     struct desk *desk;
     if (sku >= sale->sku_count)
         return;
+    const struct ps_str name = {sale->skus[sku], strlen(sale->skus[sku])};
     char *at = begin_effect(store, sale, &desk);
     if (at != NULL)
-        end_effect(store, desk, inv_put_raise(at, id, units, sku_name(sale, sku)));
+        end_effect(store, desk, inv_put_raise(at, id, units, name));
 }
 
 int inv_redis_note_applied(struct inv_store *head, struct inv_sale *sale, uint32_t partition,

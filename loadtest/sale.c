@@ -5,7 +5,6 @@
 #include "common/clock.h"
 #include "common/json.h"
 
-#include <ctype.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -23,9 +22,9 @@ void lt_sale_name(int64_t wall_ms, char ret_name[PS_NAME_MAX + 1])
     size_t len = (size_t)snprintf(ret_name, PS_NAME_MAX + 1, "rehearsal-");
     for (const char *at = text; *at != '.'; at++) {
         if (*at != '-' && *at != ':')
-            ret_name[len++] = (char)tolower((unsigned char)*at);
+            ret_name[len++] = *at;
     }
-    ret_name[len++] = 'z';
+    ret_name[len++] = 'Z';
     ret_name[len] = '\0';
 }
 

@@ -8,7 +8,7 @@
 
 #define LT_SKU "rehearsal"
 
-/* "rehearsal-20300131t120000z" of the moment. */
+/* "rehearsal-20300131T120000Z" of the moment. */
 void lt_sale_name(int64_t wall_ms, char ret_name[PS_NAME_MAX + 1]);
 
 /* Creates a sale marked as a rehearsal, with `stock` units of LT_SKU, one a buyer, and waits until

@@ -296,7 +296,10 @@ static void move_units(struct oq_order_book *order, enum oq_book_state to)
     order->user_sku->held += owned;
     sku->held += to == OQ_BOOK_HELD ? order->quantity : -order->quantity;
     sku->confirmed += to == OQ_BOOK_CONFIRMED ? order->quantity : 0;
-    sku->released += to == OQ_BOOK_RELEASED ? order->quantity : 0;
+    if (to == OQ_BOOK_RELEASED) /* stops at the end of what can be counted, as in the fold */
+        sku->released = sku->released > PS_INT_MAX - order->quantity
+                            ? PS_INT_MAX
+                            : sku->released + order->quantity;
 }
 
 /* What must hold right after an order was accepted. */

@@ -8,54 +8,10 @@
  * (names, memory, sums), then the change itself, which cannot. Readers see an order only when it is
  * complete; totals of several SKUs or of held and confirmed are one cut only for the writer itself.
  */
-#include "queue/fold.h"
-#include "queue/index.h"
+#include "queue/fold_books.h"
 
 #include <stdlib.h>
 #include <string.h>
-
-#define EPOCHS_A_BLOCK 64
-
-struct epoch_block {
-    _Atomic(int64_t) epoch[EPOCHS_A_BLOCK];
-};
-
-struct sku {
-    struct oq_sale *sale;
-    struct ps_str name; /* with a closing NUL behind it */
-    uint32_t number;
-    _Atomic(int64_t) adjustments, held, confirmed, released;
-};
-
-struct adjustment {
-    struct ps_uuid ref;
-    struct oq_sale *sale;
-    uint32_t sku;
-    bool in_force;
-    int64_t delta; /* 0 when a release made it void */
-};
-
-struct oq_sale {
-    struct oq_fold *fold;
-    struct ps_str name; /* with a closing NUL behind it */
-    bool rehearsal;
-    struct oq_list skus;     /* struct sku */
-    struct oq_list orders;   /* struct oq_order, known ones */
-    struct oq_list adjusted; /* struct adjustment, those in force */
-    /* Most sales live in one partition: blocks are made when first needed. */
-    _Atomic(struct epoch_block *) epochs[OQ_PARTITION_MAX / EPOCHS_A_BLOCK];
-};
-
-struct oq_fold {
-    struct oq_arena arena;
-    struct oq_list sales;
-    struct oq_index sales_by_name;
-    struct oq_index skus_by_name; /* sale, name */
-    struct oq_index adjustments;  /* ref */
-    struct oq_index by_id, by_buyer, by_key;
-    _Atomic(uint64_t) anomalies;
-    _Atomic(int64_t) seq[OQ_PARTITION_MAX];
-};
 
 /* --- Keys of the indexes --- */
 
@@ -93,25 +49,25 @@ static bool sale_same(const void *item, const void *probe)
 
 static uint64_t sku_hash(const struct ps_hash_key *key, const void *item)
 {
-    const struct sku *sku = item;
+    const struct oq_sku *sku = item;
     return hash_in_sale(key, sku->sale, sku->name, (struct ps_str){NULL, 0});
 }
 
 static bool sku_same(const void *item, const void *probe)
 {
-    const struct sku *a = item, *b = probe;
+    const struct oq_sku *a = item, *b = probe;
     return a->sale == b->sale && str_equal(a->name, b->name);
 }
 
 static uint64_t adjustment_hash(const struct ps_hash_key *key, const void *item)
 {
-    const struct adjustment *adjustment = item;
+    const struct oq_adjustment *adjustment = item;
     return ps_hash64(key, adjustment->ref.byte, sizeof adjustment->ref.byte);
 }
 
 static bool adjustment_same(const void *item, const void *probe)
 {
-    const struct adjustment *a = item, *b = probe;
+    const struct oq_adjustment *a = item, *b = probe;
     return ps_uuid_equal(&a->ref, &b->ref);
 }
 
@@ -223,20 +179,20 @@ static int sale_of(struct oq_fold *fold, const struct oq_event *event, struct oq
     return 0;
 }
 
-static struct sku *find_sku(const struct oq_sale *sale, struct ps_str name)
-{
-    struct sku probe = {.sale = (struct oq_sale *)(uintptr_t)sale, .name = name};
-    return oq_index_find(&sale->fold->skus_by_name, &probe);
-}
-
 /* The sale and SKU that an accepted, a release or an adjustment is about; made when first named. */
-static int subject_of(struct oq_fold *fold, const struct oq_event *event, struct sku **ret_sku)
+static int subject_of(struct oq_fold *fold, const struct oq_event *event, struct oq_sku **ret_sku)
 {
+    struct oq_sku *sku = fold->subject;
+    if (sku != NULL && str_equal(sku->name, event->sku) &&
+        str_equal(sku->sale->name, event->sale)) {
+        *ret_sku = sku;
+        return 0;
+    }
     struct oq_sale *sale;
     int err = sale_of(fold, event, &sale);
     if (err != 0)
         return err;
-    struct sku *sku = find_sku(sale, event->sku);
+    sku = oq_fold_sku(sale, event->sku);
     if (sku == NULL) {
         if (oq_index_reserve(&fold->skus_by_name) != 0 || oq_list_reserve(&sale->skus) != 0)
             return PS_E_NOMEM;
@@ -249,7 +205,7 @@ static int subject_of(struct oq_fold *fold, const struct oq_event *event, struct
         oq_index_put(&fold->skus_by_name, sku);
         oq_list_append(&sale->skus, sku);
     }
-    *ret_sku = sku;
+    *ret_sku = fold->subject = sku;
     return 0;
 }
 
@@ -260,11 +216,6 @@ static void add(_Atomic(int64_t) *total, int64_t delta)
 {
     int64_t now = atomic_load_explicit(total, memory_order_relaxed);
     atomic_store_explicit(total, now + delta, memory_order_relaxed);
-}
-
-static int64_t get(const _Atomic(int64_t) *total)
-{
-    return atomic_load_explicit(total, memory_order_relaxed);
 }
 
 static void decide(struct oq_order *order, enum oq_state state, enum oq_reason reason)
@@ -282,12 +233,11 @@ static int reserve_places(struct oq_fold *fold, struct oq_sale *sale)
     return 0;
 }
 
-/* The order of an accepted record, in no book yet. A user's later orders share the text of his
- * name. */
+/* The order of an accepted record, in no book yet; `older` is its user's newest. A user's later
+ * orders share the text of his name. */
 static struct oq_order *make_order(struct oq_fold *fold, int64_t seq, const struct oq_event *event,
-                                   const struct sku *sku)
+                                   const struct oq_sku *sku, struct oq_order *older)
 {
-    struct oq_order *older = oq_fold_newest(fold, sku->sale, event->user);
     size_t user_size = older != NULL ? 0 : event->user.len;
     struct oq_order *order =
         oq_arena_take(&fold->arena, sizeof *order + user_size + event->key.len);
@@ -318,8 +268,10 @@ static struct oq_order *make_order(struct oq_fold *fold, int64_t seq, const stru
 static int apply_accepted(struct oq_fold *fold, uint32_t partition, int64_t seq,
                           const struct oq_event *event, struct oq_change *change)
 {
-    struct sku *sku;
-    struct oq_order *old = oq_fold_order(fold, &event->order_id);
+    struct oq_sku *sku;
+    struct oq_order probe = {.id = event->order_id, .user = event->user};
+    uint32_t id = oq_index_hash(&fold->by_id, &probe);
+    struct oq_order *old = oq_index_find_hashed(&fold->by_id, id, &probe);
     if (old != NULL && old->known) {
         change->order = old;
         return 0;
@@ -328,19 +280,21 @@ static int apply_accepted(struct oq_fold *fold, uint32_t partition, int64_t seq,
     if (err != 0)
         return err;
     bool wins = old == NULL && event->epoch == oq_sale_epoch(sku->sale, partition);
-    if (wins &&
-        get(&sku->held) + get(&sku->confirmed) + get(&sku->released) > PS_INT_MAX - event->quantity)
+    if (wins && oq_total(&sku->held) + oq_total(&sku->confirmed) > PS_INT_MAX - event->quantity)
         return PS_E_INVALID;
     err = reserve_places(fold, sku->sale);
     if (err != 0)
         return err;
-    struct oq_order *order = make_order(fold, seq, event, sku);
+    probe.sale = sku->sale;
+    uint32_t buyer = oq_index_hash(&fold->by_buyer, &probe);
+    struct oq_order *older = oq_index_find_hashed(&fold->by_buyer, buyer, &probe);
+    struct oq_order *order = make_order(fold, seq, event, sku, older);
     if (order == NULL)
         return PS_E_NOMEM;
 
     decide(order, wins ? OQ_STATE_ACCEPTED : OQ_STATE_VOID, wins ? OQ_REASON_NONE : OQ_REJECTED);
-    oq_index_put(&fold->by_id, order);
-    oq_index_put(&fold->by_buyer, order);
+    oq_index_put_hashed(&fold->by_id, id, order);
+    oq_index_put_hashed(&fold->by_buyer, buyer, order);
     oq_list_append(&sku->sale->orders, order);
     if (wins) {
         add(&sku->held, order->quantity);
@@ -361,7 +315,7 @@ static void apply_confirmed(struct oq_fold *fold, const struct oq_event *event,
     change->anomaly = order == NULL;
     if (order == NULL || oq_order_state(order) != OQ_STATE_ACCEPTED)
         return;
-    struct sku *sku = oq_list_at(&order->sale->skus, order->sku);
+    struct oq_sku *sku = oq_list_at(&order->sale->skus, order->sku);
     add(&sku->held, -order->quantity);
     add(&sku->confirmed, order->quantity);
     decide(order, OQ_STATE_CONFIRMED, OQ_REASON_NONE);
@@ -372,7 +326,7 @@ static void apply_confirmed(struct oq_fold *fold, const struct oq_event *event,
 static int apply_released_first(struct oq_fold *fold, int64_t seq, const struct oq_event *event,
                                 struct oq_change *change)
 {
-    struct sku *sku;
+    struct oq_sku *sku;
     int err = subject_of(fold, event, &sku);
     if (err != 0)
         return err;
@@ -404,9 +358,10 @@ static int apply_released(struct oq_fold *fold, int64_t seq, const struct oq_eve
     change->order = order;
     if (oq_order_state(order) != OQ_STATE_ACCEPTED || event->reason == OQ_REJECTED)
         return 0;
-    struct sku *sku = oq_list_at(&order->sale->skus, order->sku);
+    struct oq_sku *sku = oq_list_at(&order->sale->skus, order->sku);
+    int64_t room = PS_INT_MAX - oq_total(&sku->released);
     add(&sku->held, -order->quantity);
-    add(&sku->released, order->quantity);
+    add(&sku->released, order->quantity < room ? order->quantity : room);
     decide(order, OQ_STATE_RELEASED, event->reason);
     change->effect = OQ_EFFECT_RELEASED;
     return 0;
@@ -416,8 +371,8 @@ static int apply_released(struct oq_fold *fold, int64_t seq, const struct oq_eve
 static int apply_adjusted(struct oq_fold *fold, uint32_t partition, const struct oq_event *event,
                           struct oq_change *change)
 {
-    struct sku *sku;
-    struct adjustment probe;
+    struct oq_sku *sku;
+    struct oq_adjustment probe;
     int err = subject_of(fold, event, &sku);
     if (err != 0)
         return err;
@@ -431,19 +386,19 @@ static int apply_adjusted(struct oq_fold *fold, uint32_t partition, const struct
     change->delta = rejected ? -event->quantity : event->delta;
     if (oq_index_find(&fold->adjustments, &probe) != NULL)
         return 0;
-    int64_t sum = get(&sku->adjustments) + (in_force ? event->delta : 0);
+    int64_t sum = oq_total(&sku->adjustments) + (in_force ? event->delta : 0);
     if (sum > PS_INT_MAX || sum < -PS_INT_MAX)
         return PS_E_INVALID;
     if (oq_index_reserve(&fold->adjustments) != 0 || oq_list_reserve(&sku->sale->adjusted) != 0)
         return PS_E_NOMEM;
-    struct adjustment *adjustment = oq_arena_take(&fold->arena, sizeof *adjustment);
+    struct oq_adjustment *adjustment = oq_arena_take(&fold->arena, sizeof *adjustment);
     if (adjustment == NULL)
         return PS_E_NOMEM;
-    *adjustment = (struct adjustment){.ref = probe.ref,
-                                      .sale = sku->sale,
-                                      .sku = sku->number,
-                                      .in_force = in_force,
-                                      .delta = in_force ? event->delta : 0};
+    *adjustment = (struct oq_adjustment){.ref = probe.ref,
+                                         .sale = sku->sale,
+                                         .sku = sku->number,
+                                         .in_force = in_force,
+                                         .delta = in_force ? event->delta : 0};
     oq_index_put(&fold->adjustments, adjustment);
     change->effect = OQ_EFFECT_LOWER_VOID;
     if (in_force) {
@@ -470,12 +425,12 @@ static int apply_fenced(struct oq_fold *fold, uint32_t partition, const struct o
         atomic_store_explicit(place, block, memory_order_release);
     }
     _Atomic(int64_t) *epoch = &block->epoch[partition % EPOCHS_A_BLOCK];
-    if (event->epoch > get(epoch)) {
+    if (event->epoch > oq_total(epoch)) {
         atomic_store_explicit(epoch, event->epoch, memory_order_release);
         change->effect = OQ_EFFECT_FENCED;
     }
     change->sale = sale;
-    change->epoch = get(epoch);
+    change->epoch = oq_total(epoch);
     return 0;
 }
 
@@ -521,126 +476,4 @@ int oq_fold_apply(struct oq_fold *fold, uint32_t partition, int64_t seq,
     atomic_store_explicit(&fold->seq[partition], seq, memory_order_release);
     *ret_change = change;
     return 0;
-}
-
-/* --- Readers --- */
-
-struct oq_sale *oq_fold_sale(const struct oq_fold *fold, const char *name, size_t len)
-{
-    struct oq_sale probe = {.name = {name, len}};
-    return oq_index_find(&fold->sales_by_name, &probe);
-}
-
-struct oq_sale *oq_fold_sale_at(const struct oq_fold *fold, size_t index)
-{
-    return oq_list_at(&fold->sales, index);
-}
-
-struct oq_order *oq_fold_order(const struct oq_fold *fold, const struct ps_uuid *id)
-{
-    struct oq_order probe = {.id = *id};
-    return oq_index_find(&fold->by_id, &probe);
-}
-
-struct oq_order *oq_fold_newest(const struct oq_fold *fold, const struct oq_sale *sale,
-                                struct ps_str user)
-{
-    struct oq_order probe = {.sale = (struct oq_sale *)(uintptr_t)sale, .user = user};
-    return oq_index_find(&fold->by_buyer, &probe);
-}
-
-struct oq_order *oq_fold_by_key(const struct oq_fold *fold, const struct oq_sale *sale,
-                                struct ps_str user, struct ps_str key)
-{
-    struct oq_order probe = {.sale = (struct oq_sale *)(uintptr_t)sale, .user = user, .key = key};
-    return key.len > 0 ? oq_index_find(&fold->by_key, &probe) : NULL;
-}
-
-int64_t oq_fold_seq(const struct oq_fold *fold, uint32_t partition)
-{
-    return atomic_load_explicit(&fold->seq[partition], memory_order_acquire);
-}
-
-uint64_t oq_fold_anomalies(const struct oq_fold *fold)
-{
-    return atomic_load_explicit(&fold->anomalies, memory_order_relaxed);
-}
-
-const char *oq_sale_name(const struct oq_sale *sale)
-{
-    return sale->name.at;
-}
-
-size_t oq_sale_sku_count(const struct oq_sale *sale)
-{
-    return oq_list_count(&sale->skus);
-}
-
-const char *oq_sale_sku(const struct oq_sale *sale, uint32_t sku)
-{
-    const struct sku *found = oq_list_at(&sale->skus, sku);
-    return found != NULL ? found->name.at : NULL;
-}
-
-int oq_sale_sku_find(const struct oq_sale *sale, const char *name, size_t len, uint32_t *ret_sku)
-{
-    const struct sku *sku = find_sku(sale, (struct ps_str){name, len});
-    if (sku == NULL)
-        return PS_E_NOT_FOUND;
-    *ret_sku = sku->number;
-    return 0;
-}
-
-int64_t oq_sale_epoch(const struct oq_sale *sale, uint32_t partition)
-{
-    const struct epoch_block *block =
-        atomic_load_explicit(&sale->epochs[partition / EPOCHS_A_BLOCK], memory_order_acquire);
-    if (block == NULL)
-        return 0;
-    return atomic_load_explicit(&block->epoch[partition % EPOCHS_A_BLOCK], memory_order_acquire);
-}
-
-bool oq_sale_rehearsal(const struct oq_sale *sale)
-{
-    return sale->rehearsal;
-}
-
-void oq_sale_totals(const struct oq_sale *sale, uint32_t sku, struct oq_totals *ret_totals)
-{
-    const struct sku *found = oq_list_at(&sale->skus, sku);
-    *ret_totals = (struct oq_totals){.adjustments = get(&found->adjustments),
-                                     .held = get(&found->held),
-                                     .confirmed = get(&found->confirmed),
-                                     .released = get(&found->released)};
-}
-
-size_t oq_sale_order_count(const struct oq_sale *sale)
-{
-    return oq_list_count(&sale->orders);
-}
-
-struct oq_order *oq_sale_order_at(const struct oq_sale *sale, size_t index)
-{
-    return oq_list_at(&sale->orders, index);
-}
-
-bool oq_sale_adjusted_at(const struct oq_sale *sale, size_t index, struct ps_uuid *ret_ref,
-                         uint32_t *ret_sku, int64_t *ret_delta)
-{
-    const struct adjustment *adjustment = oq_list_at(&sale->adjusted, index);
-    if (adjustment == NULL)
-        return false;
-    *ret_ref = adjustment->ref;
-    *ret_sku = adjustment->sku;
-    *ret_delta = adjustment->delta;
-    return true;
-}
-
-int oq_sale_adjusted(const struct oq_sale *sale, const struct ps_uuid *ref)
-{
-    const struct adjustment probe = {.ref = *ref};
-    const struct adjustment *found = oq_index_find(&sale->fold->adjustments, &probe);
-    if (found == NULL || found->sale != sale)
-        return PS_E_NOT_FOUND;
-    return found->in_force ? 1 : 0;
 }

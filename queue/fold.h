@@ -97,7 +97,7 @@ struct oq_totals {
     int64_t adjustments;
     int64_t held;
     int64_t confirmed;
-    int64_t released; /* units that came back, for people */
+    int64_t released; /* units that came back, for people; stops at PS_INT_MAX */
 };
 
 int oq_fold_new(struct oq_fold **ret_fold) PS_MUST_CHECK;

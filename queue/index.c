@@ -113,47 +113,45 @@ void *oq_list_at(const struct oq_list *list, size_t index)
  * would do to empty that in time. */
 #define MOVE_SLOTS 4
 
-/* A search runs along the tags, eight bits of each item's hash: one cache line of them stands for
- * 64 slots, and hardly ever another item than the one sought is looked at. */
+/* 32 bits of each item's hash stand beside its pointer. A search runs along them: 16 slots a cache
+ * line, and hardly ever another item than the one sought is looked at. And moving an item needs
+ * nothing of the item itself, which has long left the cache. */
 struct oq_table {
-    size_t mask;
+    uint32_t mask;
     _Atomic(struct oq_table *) from; /* whose items are being moved here; NULL = all are here */
     size_t moved;                    /* slots of `from` that are done */
     struct oq_table *older;
-    _Atomic(uint8_t) *tag; /* 0 = free; set after its slot */
+    _Atomic(uint32_t) *hash; /* 0 = free; set after its slot */
     _Atomic(void *) slot[];
 };
 
+#define TABLE_MAX (UINT64_C(1) << 31) /* slots: more than 32 bits can spread over */
+
 static struct oq_table *table_new(size_t slots, struct oq_table *older)
 {
+    if (slots > TABLE_MAX)
+        return NULL;
     struct oq_table *table =
-        calloc(1, sizeof *table + slots * (sizeof table->slot[0] + sizeof table->tag[0]));
+        calloc(1, sizeof *table + slots * (sizeof table->slot[0] + sizeof table->hash[0]));
     if (table == NULL)
         return NULL;
-    table->tag = (_Atomic(uint8_t) *)&table->slot[slots];
-    table->mask = slots - 1;
+    table->hash = (_Atomic(uint32_t) *)&table->slot[slots];
+    table->mask = (uint32_t)(slots - 1);
     table->older = older;
     atomic_init(&table->from, older);
     return table;
 }
 
-/* Never 0, and of other bits than those that choose the slot. */
-static uint8_t tag_of(uint64_t hash)
-{
-    return (uint8_t)(hash >> 56 | 1);
-}
-
 /* The item of the probe's key, or NULL; and its slot, or the free one where it belongs. */
-static void *find_in(const struct oq_index *index, const struct oq_table *table, uint64_t hash,
+static void *find_in(const struct oq_index *index, const struct oq_table *table, uint32_t hash,
                      const void *probe, size_t *ret_at)
 {
-    uint8_t wanted = tag_of(hash);
-    for (size_t at = (size_t)hash & table->mask;; at = (at + 1) & table->mask) {
-        uint8_t tag = atomic_load_explicit(&table->tag[at], memory_order_acquire);
+    for (uint32_t at = hash & table->mask;; at = (at + 1) & table->mask) {
+        uint32_t here = atomic_load_explicit(&table->hash[at], memory_order_acquire);
         *ret_at = at;
-        if (tag == 0)
+        if (here == 0)
             return NULL;
-        if (tag != wanted)
+        if (here != hash)
             continue;
         void *item = atomic_load_explicit(&table->slot[at], memory_order_acquire);
         if (index->same(item, probe))
@@ -161,10 +159,10 @@ static void *find_in(const struct oq_index *index, const struct oq_table *table,
     }
 }
 
-static void store(struct oq_table *table, size_t at, uint64_t hash, void *item)
+static void store(struct oq_table *table, size_t at, uint32_t hash, void *item)
 {
     atomic_store_explicit(&table->slot[at], item, memory_order_release);
-    atomic_store_explicit(&table->tag[at], tag_of(hash), memory_order_release);
+    atomic_store_explicit(&table->hash[at], hash, memory_order_release);
 }
 
 int oq_index_init(struct oq_index *index, oq_hash_fn *hash, oq_same_fn *same)
@@ -195,10 +193,10 @@ void oq_index_done(struct oq_index *index)
 static void move_some(struct oq_index *index, struct oq_table *table, struct oq_table *from)
 {
     for (int i = 0; i < MOVE_SLOTS && table->moved <= from->mask; i++, table->moved++) {
-        void *item = atomic_load_explicit(&from->slot[table->moved], memory_order_relaxed);
-        if (item == NULL)
+        uint32_t hash = atomic_load_explicit(&from->hash[table->moved], memory_order_relaxed);
+        if (hash == 0)
             continue;
-        uint64_t hash = index->hash(&index->key, item);
+        void *item = atomic_load_explicit(&from->slot[table->moved], memory_order_relaxed);
         size_t at;
         if (find_in(index, table, hash, item, &at) == NULL)
             store(table, at, hash, item);
@@ -210,9 +208,9 @@ static void move_some(struct oq_index *index, struct oq_table *table, struct oq_
 int oq_index_reserve(struct oq_index *index)
 {
     struct oq_table *table = atomic_load_explicit(&index->table, memory_order_relaxed);
-    if ((index->count + 1) * 4 > (table->mask + 1) * 3) {
+    if ((index->count + 1) * 4 > ((size_t)table->mask + 1) * 3) {
         assert(atomic_load_explicit(&table->from, memory_order_relaxed) == NULL);
-        table = table_new(2 * (table->mask + 1), table);
+        table = table_new(2 * ((size_t)table->mask + 1), table);
         if (table == NULL)
             return PS_E_NOMEM;
         atomic_store_explicit(&index->table, table, memory_order_release);
@@ -223,11 +221,17 @@ int oq_index_reserve(struct oq_index *index)
     return 0;
 }
 
-void oq_index_put(struct oq_index *index, void *item)
+/* Never 0, which is a free slot. */
+uint32_t oq_index_hash(const struct oq_index *index, const void *probe)
+{
+    uint32_t hash = (uint32_t)index->hash(&index->key, probe);
+    return hash != 0 ? hash : 1;
+}
+
+void oq_index_put_hashed(struct oq_index *index, uint32_t hash, void *item)
 {
     struct oq_table *table = atomic_load_explicit(&index->table, memory_order_relaxed);
     struct oq_table *from = atomic_load_explicit(&table->from, memory_order_relaxed);
-    uint64_t hash = index->hash(&index->key, item);
     size_t at, ignored;
     if (find_in(index, table, hash, item, &at) == NULL &&
         (from == NULL || find_in(index, from, hash, item, &ignored) == NULL))
@@ -235,15 +239,24 @@ void oq_index_put(struct oq_index *index, void *item)
     store(table, at, hash, item);
 }
 
-void *oq_index_find(const struct oq_index *index, const void *probe)
+void *oq_index_find_hashed(const struct oq_index *index, uint32_t hash, const void *probe)
 {
     struct oq_table *table = atomic_load_explicit(&index->table, memory_order_acquire);
     /* Read before looking into `table`: NULL then means that everything had arrived there. */
     struct oq_table *from = atomic_load_explicit(&table->from, memory_order_acquire);
-    uint64_t hash = index->hash(&index->key, probe);
     size_t ignored;
     void *item = find_in(index, table, hash, probe, &ignored);
     if (item == NULL && from != NULL)
         item = find_in(index, from, hash, probe, &ignored);
     return item;
+}
+
+void oq_index_put(struct oq_index *index, void *item)
+{
+    oq_index_put_hashed(index, oq_index_hash(index, item), item);
+}
+
+void *oq_index_find(const struct oq_index *index, const void *probe)
+{
+    return oq_index_find_hashed(index, oq_index_hash(index, probe), probe);
 }

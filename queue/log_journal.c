@@ -26,6 +26,7 @@
 #include <limits.h>
 #include <poll.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -329,6 +330,8 @@ static bool work(struct journal *journal)
 static void *run(void *arg)
 {
     struct journal *journal = arg;
+    const struct sched_param none = {0};
+    (void)sched_setscheduler(0, SCHED_BATCH, &none);
     while (!oq_record_queue_ended(journal->queue)) {
         if (!is_available(journal) && now_ns() >= journal->retry_at_ns)
             recover(journal);

@@ -4,11 +4,11 @@
  * he is told of it even then, but he pays his own limits for asking.
  *
  * What must hold: a gate neither waits nor allocates nor locks, and changes nothing but limit
- * cells. (Reading the JSON of the body is the library's work and allocates; it comes after every
- * gate that does without the body.) */
+ * cells. (Reading a body in an unusual spelling is the JSON library's work and allocates; it comes
+ * after every gate that does without the body.) */
 #include "gateway/admission/admit.h"
 
-#include "common/json.h"
+#include "gateway/admission/order_body.h"
 
 #include <string.h>
 
@@ -202,60 +202,30 @@ enum gw_step gw_admit_limits(struct gw_admission *admission, unsigned applies_to
 
 /* --- the body --- */
 
-static enum gw_step malformed(struct gw_admission *admission, const char *text)
-{
-    admission->detail.text = text;
-    return no(admission, GW_V_malformed);
-}
-
-/* {"sku":"…","quantity":1}: other members, duplicates or types are 400, a quantity that is no
- * positive integer is 422. */
-static enum gw_step read_order(struct gw_admission *admission, const json_t *body)
-{
-    struct gw_visit *visit = admission->visit;
-    const json_t *sku = json_object_get(body, "sku");
-    const json_t *quantity = json_object_get(body, "quantity");
-    size_t known = (size_t)(sku != NULL) + (size_t)(quantity != NULL);
-
-    if (!json_is_object(body))
-        return malformed(admission, "the body must be a JSON object");
-    if (json_object_size(body) != known)
-        return malformed(admission, "the body may hold only sku and quantity");
-    if (!json_is_string(sku))
-        return malformed(admission, "sku: a string is required");
-    visit->quantity = 1;
-    if (quantity != NULL) {
-        if (!json_is_integer(quantity) || json_integer_value(quantity) < 1 ||
-            json_integer_value(quantity) > PS_INT_MAX) {
-            admission->detail.pointer = "/quantity";
-            return no(admission, GW_V_quantity);
-        }
-        visit->quantity = json_integer_value(quantity);
-    }
-    if (gw_sale_sku(admission->sale, json_string_value(sku), json_string_length(sku),
-                    &visit->sku_index) < 0) {
-        admission->detail.text = "this sale has no such SKU";
-        return no(admission, GW_V_not_found);
-    }
-    memcpy(visit->sku, json_string_value(sku), json_string_length(sku) + 1);
-    return GW_NEXT;
-}
-
 static enum gw_step body_gate(struct gw_admission *admission)
 {
-    struct ps_str text = admission->visit->request->body;
-    struct ps_fault fault;
-    enum gw_step step;
-    json_t *body;
+    struct gw_visit *visit = admission->visit;
+    struct gw_order_body body;
 
     if (admission->body_read)
         return GW_NEXT;
-    if (ps_json_parse(text.at, text.len, &body, &fault) < 0)
-        return malformed(admission, "the body is no valid JSON");
-    step = read_order(admission, body);
-    json_decref(body);
-    admission->body_read = step == GW_NEXT;
-    return step;
+    const char *wrong = gw_order_body_read(visit->request->body, &body);
+    if (wrong != NULL) {
+        admission->detail.text = wrong;
+        return no(admission, GW_V_malformed);
+    }
+    if (body.quantity == 0) {
+        admission->detail.pointer = "/quantity";
+        return no(admission, GW_V_quantity);
+    }
+    if (gw_sale_sku(admission->sale, body.sku, body.sku_len, &visit->sku_index) < 0) {
+        admission->detail.text = "this sale has no such SKU";
+        return no(admission, GW_V_not_found);
+    }
+    memcpy(visit->sku, body.sku, body.sku_len + 1);
+    visit->quantity = body.quantity;
+    admission->body_read = true;
+    return GW_NEXT;
 }
 
 /* --- repeats --- */
@@ -306,6 +276,7 @@ static enum gw_step replay_gate(struct gw_admission *admission)
     const struct gw_sale *sale = admission->sale;
     struct oq_order *order = NULL;
 
+    admission->sold_out = sale->counter != NULL && inv_sale_sold_out(sale->counter);
     if (has_orders(admission)) {
         enum gw_step step;
         if (visit->key.len > 0) {
@@ -330,7 +301,7 @@ static enum gw_step sold_out_gate(struct gw_admission *admission)
 {
     if (admission->sale->counter == NULL)
         return no(admission, GW_V_fenced);
-    return inv_sale_sold_out(admission->sale->counter) ? no(admission, GW_V_sold_out) : GW_NEXT;
+    return admission->sold_out ? no(admission, GW_V_sold_out) : GW_NEXT;
 }
 
 static enum gw_step log_gate(struct gw_admission *admission)
@@ -344,9 +315,12 @@ static enum gw_step log_gate(struct gw_admission *admission)
                : GW_NEXT;
 }
 
+/* His own order may have come into the log since the replay gate: who has orders is judged by the
+ * counter. */
 static enum gw_step sku_sold_out_gate(struct gw_admission *admission)
 {
-    return inv_sale_left(admission->sale->counter, admission->visit->sku_index) < 1
+    return inv_sale_sku_sold_out(admission->sale->counter, admission->visit->sku_index) &&
+                   !has_orders(admission)
                ? no(admission, GW_V_sold_out)
                : GW_NEXT;
 }

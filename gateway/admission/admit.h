@@ -21,6 +21,7 @@ struct gw_admission {
     int64_t wall_ms;
     bool may_wait;
     bool body_read;
+    bool sold_out; /* as it was before the buyer's own orders were looked for */
     /* Out. */
     enum gw_verdict verdict;
     struct gw_problem_detail detail;

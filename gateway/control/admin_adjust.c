@@ -3,7 +3,9 @@
  * Raising appends a record; the counter follows the fold. Lowering first takes the units out of the
  * counter (in doubt, like an order without a user), so that they cannot be sold meanwhile, then
  * appends. The answer comes from the fold alone: it shows this id with this SKU and delta, or
- * another, or none yet. So asking again with the same id is always safe. */
+ * another, or none yet. So asking again with the same id is always safe: while a lowering is in
+ * doubt, because its record may be in the log, nothing is appended for it, or a refusal of the
+ * second record would give back units that the first has taken for good. */
 #include "gateway/control/admin_private.h"
 
 #include <assert.h>
@@ -26,44 +28,61 @@ struct gw_admin_adjust {
     struct gw_admin_adjust *prev, *next;
 };
 
-/* --- The list of those whose outcome is awaited. --- */
+/* --- The lists: whose outcome is awaited; lowerings whose outcome is unknown. --- */
 
-static void keep(struct gw_admin_adjust *adjust)
+static void keep(struct gw_admin_adjust **list, struct gw_admin_adjust *adjust)
 {
-    struct gw_admin *admin = adjust->admin;
-
-    adjust->next = admin->adjusts;
-    if (admin->adjusts != NULL)
-        admin->adjusts->prev = adjust;
-    admin->adjusts = adjust;
+    adjust->prev = NULL;
+    adjust->next = *list;
+    if (adjust->next != NULL)
+        adjust->next->prev = adjust;
+    *list = adjust;
 }
 
-static void unkeep(struct gw_admin_adjust *adjust)
+static void unkeep(struct gw_admin_adjust **list, struct gw_admin_adjust *adjust)
 {
     if (adjust->prev != NULL)
         adjust->prev->next = adjust->next;
     else
-        adjust->admin->adjusts = adjust->next;
+        *list = adjust->next;
     if (adjust->next != NULL)
         adjust->next->prev = adjust->prev;
 }
 
-void gw_admin_adjusts_free(struct gw_admin *admin)
+static void free_all(struct gw_admin_adjust *list)
 {
-    while (admin->adjusts != NULL) {
-        struct gw_admin_adjust *adjust = admin->adjusts;
-        admin->adjusts = adjust->next;
-        free(adjust);
+    while (list != NULL) {
+        struct gw_admin_adjust *next = list->next;
+        free(list);
+        list = next;
     }
 }
 
-static bool is_under_way(const struct gw_admin *admin, const char *key)
+void gw_admin_adjusts_free(struct gw_admin *admin)
 {
-    for (const struct gw_admin_adjust *adjust = admin->adjusts; adjust != NULL;
-         adjust = adjust->next)
-        if (strcmp(adjust->key, key) == 0)
+    free_all(admin->adjusts);
+    free_all(admin->doubts);
+    admin->adjusts = admin->doubts = NULL;
+}
+
+static bool has_key(const struct gw_admin_adjust *list, const char *key)
+{
+    for (; list != NULL; list = list->next)
+        if (strcmp(list->key, key) == 0)
             return true;
     return false;
+}
+
+/* Units that are being added to the SKU and that its sum does not show yet. */
+static int64_t units_under_way(const struct gw_admin_adjust *like)
+{
+    int64_t units = 0;
+
+    for (const struct gw_admin_adjust *adjust = like->admin->adjusts; adjust != NULL;
+         adjust = adjust->next)
+        if (adjust->sale == like->sale && adjust->index == like->index && adjust->delta > 0)
+            units += adjust->delta;
+    return units;
 }
 
 /* --- Answers. --- */
@@ -149,11 +168,12 @@ static void on_outcome(struct gw_control *control, enum oq_outcome outcome, stru
 {
     struct gw_admin_adjust *adjust = ctx;
     struct gw_admin_visit *visit = gw_admin_find(adjust->admin, adjust->handle);
+    struct gw_admin *admin = adjust->admin;
     enum shown shown = look_up(adjust);
 
     (void)control;
     (void)order;
-    unkeep(adjust);
+    unkeep(&admin->adjusts, adjust);
     if (outcome == OQ_LANDED && shown == SHOWN_SAME) {
         if (visit != NULL)
             (void)gw_admin_wait(visit, GW_ADMIN_WAIT_MS);
@@ -169,7 +189,10 @@ static void on_outcome(struct gw_control *control, enum oq_outcome outcome, stru
         gw_admin_no_log(visit, PS_E_CLOSED);
     else if (visit != NULL)
         say_shown(visit, adjust, shown);
-    free(adjust);
+    if (outcome == OQ_UNKNOWN && adjust->delta < 0)
+        keep(&admin->doubts, adjust);
+    else
+        free(adjust);
 }
 
 /* --- The way there. --- */
@@ -202,7 +225,7 @@ static void append(struct gw_admin_visit *visit, struct gw_admin_adjust *adjust)
         free(adjust);
         return;
     }
-    keep(adjust);
+    keep(&adjust->admin->adjusts, adjust);
     visit->on_deadline = on_deadline;
     adjust->handle = gw_admin_wait(visit, core->settings->log.ack_timeout_ms);
 }
@@ -274,33 +297,50 @@ static bool find_sku(struct gw_admin_visit *visit, struct gw_admin_adjust *adjus
     return false;
 }
 
-static void start(struct gw_admin_visit *visit, struct gw_admin_adjust *adjust)
+/* Forgets the doubts that a record has ended meanwhile. */
+static void forget_decided(struct gw_admin *admin)
 {
-    struct oq_totals totals;
-    enum shown shown = look_up(adjust);
+    struct gw_admin_adjust *next;
 
-    if (shown != SHOWN_NOT) {
-        say_shown(visit, adjust, shown);
+    for (struct gw_admin_adjust *adjust = admin->doubts; adjust != NULL; adjust = next) {
+        next = adjust->next;
+        if (look_up(adjust) == SHOWN_NOT)
+            continue;
+        unkeep(&admin->doubts, adjust);
         free(adjust);
-        return;
     }
-    if (is_under_way(visit->admin, adjust->key)) {
+}
+
+/* False: answered. */
+static bool may_start(struct gw_admin_visit *visit, struct gw_admin_adjust *adjust)
+{
+    struct gw_admin *admin = visit->admin;
+    struct oq_totals totals;
+    enum shown shown;
+
+    forget_decided(admin);
+    shown = look_up(adjust);
+    if (shown != SHOWN_NOT || has_key(admin->doubts, adjust->key)) {
+        say_shown(visit, adjust, shown);
+        return false;
+    }
+    if (has_key(admin->adjusts, adjust->key)) {
         gw_admin_no(visit, GW_V_idempotency_in_progress, NULL);
-        free(adjust);
-        return;
+        return false;
+    }
+    if (!oq_log_available(admin->core->log)) { /* before the sum is read: it may lack a record */
+        gw_admin_no_log(visit, PS_E_CLOSED);
+        return false;
     }
     oq_sale_totals(adjust->sale->books, adjust->index, &totals);
     adjust->before = totals.adjustments;
-    if (adjust->delta > 0 && adjust->delta > PS_INT_MAX - totals.adjustments) {
+    if (adjust->delta < 0)
+        return lower(visit, adjust);
+    if (adjust->delta > PS_INT_MAX - totals.adjustments - units_under_way(adjust)) {
         gw_admin_no(visit, GW_V_conflict, "the SKU's units would pass %lld", (long long)PS_INT_MAX);
-        free(adjust);
-        return;
+        return false;
     }
-    if (adjust->delta < 0 && !lower(visit, adjust)) {
-        free(adjust);
-        return;
-    }
-    append(visit, adjust);
+    return true;
 }
 
 void gw_admin_adjust(struct gw_admin_visit *visit)
@@ -327,5 +367,8 @@ void gw_admin_adjust(struct gw_admin_visit *visit)
     memcpy(adjust->line.why, visit->why, sizeof adjust->line.why);
     (void)snprintf(adjust->line.target, sizeof adjust->line.target, "sales/%s/skus/%s",
                    sale->stored.name, sale->stored.doc.skus[adjust->sku].name);
-    start(visit, adjust);
+    if (may_start(visit, adjust))
+        append(visit, adjust);
+    else
+        free(adjust);
 }

@@ -140,7 +140,7 @@ static void take_cut(void *arg)
     audit->seq = oq_fold_seq(core->fold, 0);
     audit->err = inv_store_counts(core->store, audit->counter, NULL, NULL, 0, audit->counts);
     atomic_store_explicit(&audit->stage, TAKEN, memory_order_release);
-    uv_async_send(&audit->admin->wake);
+    ps_wake(&audit->admin->wake);
 }
 
 /* --- The control thread. --- */

@@ -77,6 +77,15 @@ static const struct gw_block *find_block(const struct gw_admin *admin, enum gw_b
     return NULL;
 }
 
+static size_t count_blocks(const struct gw_control *control, int64_t wall_ms)
+{
+    size_t count = 0;
+
+    for (size_t i = 0; i < control->block_count; i++)
+        count += control->blocks[i].until_ms > wall_ms;
+    return count;
+}
+
 /* --- Showing. --- */
 
 static json_t *time_json(int64_t at_ms)
@@ -197,7 +206,7 @@ static void put_block(struct gw_admin_visit *visit, enum gw_block_kind kind)
     memcpy(block.reason, visit->why, sizeof block.reason);
     memcpy(block.by, visit->who, sizeof block.by);
     have = find_block(visit->admin, kind, block.subject);
-    if (have == NULL && control->block_count >= BLOCKS_MAX) {
+    if (have == NULL && count_blocks(control, block.created_at_ms) >= BLOCKS_MAX) {
         gw_admin_no(visit, GW_V_conflict, "there are %d entries already, the most there may be",
                     BLOCKS_MAX);
         return;

@@ -46,6 +46,7 @@ struct gw_admin {
     struct gw_admin_audit *audit;
     struct gw_admin_deed *deeds;     /* whose outcomes are awaited */
     struct gw_admin_adjust *adjusts; /* the same */
+    struct gw_admin_adjust *doubts;  /* lowerings whose outcome is unknown */
     size_t open; /* what will call back: changes, work, handles; the memory goes with the last */
 };
 

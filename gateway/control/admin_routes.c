@@ -8,6 +8,7 @@
 #include "gateway/control/admin_private.h"
 
 #include "common/log.h"
+#include "common/utf8.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -195,6 +196,23 @@ static bool authenticated(struct gw_admin_visit *visit, enum gw_role *ret_role)
 
 /* --- The body. --- */
 
+/* One line of text: it stands in the audit log, in structured log lines and in the order log. */
+static bool reason_ok(const json_t *reason)
+{
+    const char *text = json_string_value(reason);
+    size_t len = json_string_length(reason), size;
+    uint32_t point;
+
+    if (text == NULL || len > GW_ADMIN_REASON_MAX)
+        return false;
+    for (size_t at = 0; at < len; at += size) {
+        size = ps_utf8_next(text + at, len - at, &point);
+        if (size == 0 || ps_utf8_is_control(point))
+            return false;
+    }
+    return true;
+}
+
 /* Takes `reason` out of the body, so that handlers see only what is theirs. False: answered. */
 static bool take_reason(struct gw_admin_visit *visit)
 {
@@ -202,9 +220,10 @@ static bool take_reason(struct gw_admin_visit *visit)
 
     if (reason == NULL)
         return true;
-    if (!json_is_string(reason) || json_string_length(reason) > GW_ADMIN_REASON_MAX) {
+    if (!reason_ok(reason)) {
         struct ps_fault fault;
-        (void)ps_fault(&fault, PS_E_INVALID, "/reason", "must be a string of at most %d bytes",
+        (void)ps_fault(&fault, PS_E_INVALID, "/reason",
+                       "must be a string of at most %d bytes without control characters",
                        GW_ADMIN_REASON_MAX);
         gw_admin_fault(visit, GW_V_invalid, &fault);
         return false;

@@ -9,7 +9,11 @@
  * A start of the gateway is a rebuild: orders of the last run that were still under way belong to
  * an epoch that the new fence has ended, so no unit is held back for them. A sale that has been
  * opened and whose first records are missing has lost its beginning (a journal that was replaced):
- * its books cannot be made up, so it is refused, loudly, and the others go on. */
+ * its books cannot be made up, so it is refused, loudly, and the others go on. So is one of which
+ * the log knows a SKU that its document does not have (a control.db that was replaced).
+ *
+ * From the first record on that may have landed, its SKUs and its stock in the document are fixed.
+ */
 #include "gateway/control/arm.h"
 
 #include "common/log.h"
@@ -44,16 +48,54 @@ static size_t initial_key(const char *sale, const char *sku, char ret_key[OQ_ADJ
 
 /* --- at start --- */
 
-static void refuse(struct gw_control *control, struct gw_control_sale *sale, const char *missing)
+static void refuse(struct gw_control *control, struct gw_control_sale *sale)
 {
     sale->arming = GW_ARM_REFUSED;
+    atomic_fetch_add(&control->core->sales_refused, 1);
+    ps_log(PS_LOG_ERROR, "sale_refused", PS_F_STR("sale", sale->stored.name),
+           PS_F_STR("why", sale->refused_why));
+}
+
+static void refuse_lost(struct gw_control *control, struct gw_control_sale *sale,
+                        const char *missing)
+{
     snprintf(sale->refused_why, sizeof sale->refused_why,
              "the sale has been opened, but the log has no %s of it: its beginning is lost; put "
              "the journal back that belongs to this control.db",
              missing);
-    atomic_fetch_add(&control->core->sales_refused, 1);
-    ps_log(PS_LOG_ERROR, "sale_refused", PS_F_STR("sale", sale->stored.name),
-           PS_F_STR("why", sale->refused_why));
+    refuse(control, sale);
+}
+
+static bool has_sku(const struct gw_sale_doc *doc, const char *name)
+{
+    for (size_t i = 0; i < doc->sku_count; i++)
+        if (strcmp(doc->skus[i].name, name) == 0)
+            return true;
+    return false;
+}
+
+static void find_books(const struct gw_control *control, struct gw_control_sale *sale)
+{
+    sale->books = oq_fold_sale(control->core->fold, sale->stored.name, strlen(sale->stored.name));
+}
+
+/* Counters and orders name a SKU by its place in the log, so the log may have no other SKUs than
+ * the document. False: refused. */
+static bool check_skus(struct gw_control *control, struct gw_control_sale *sale)
+{
+    const char *name;
+
+    for (uint32_t i = 0; sale->books != NULL && (name = oq_sale_sku(sale->books, i)) != NULL; i++) {
+        if (has_sku(&sale->stored.doc, name))
+            continue;
+        snprintf(sale->refused_why, sizeof sale->refused_why,
+                 "the log has a SKU \"%s\" of this sale, its document has none; put the control.db "
+                 "back that belongs to this journal, or sell under another name",
+                 name);
+        refuse(control, sale);
+        return false;
+    }
+    return true;
 }
 
 static void check_beginning(struct gw_control *control, struct gw_control_sale *sale)
@@ -61,7 +103,7 @@ static void check_beginning(struct gw_control *control, struct gw_control_sale *
     const struct gw_sale_doc *doc = &sale->stored.doc;
 
     if (sale->books == NULL || oq_sale_epoch(sale->books, 0) == 0) {
-        refuse(control, sale, "first fence");
+        refuse_lost(control, sale, "first fence");
         return;
     }
     for (size_t i = 0; i < doc->sku_count; i++) {
@@ -70,7 +112,7 @@ static void check_beginning(struct gw_control *control, struct gw_control_sale *
         oq_adjust_ref((struct ps_str){key, initial_key(sale->stored.name, doc->skus[i].name, key)},
                       &ref);
         if (oq_sale_adjusted(sale->books, &ref) < 0) {
-            refuse(control, sale, "initial stock");
+            refuse_lost(control, sale, "initial stock");
             return;
         }
     }
@@ -83,7 +125,6 @@ void gw_arm_find(struct gw_control *control)
 
     for (size_t i = 0; i < control->sale_count; i++) {
         struct gw_control_sale *sale = control->sales[i];
-        sale->books = oq_fold_sale(fold, sale->stored.name, strlen(sale->stored.name));
         if (sale->stored.state.opened)
             check_beginning(control, sale);
     }
@@ -229,13 +270,15 @@ static void on_record_outcome(struct gw_control *control, enum oq_outcome outcom
         return;
     if (outcome != OQ_LANDED)
         sale->failed = true;
+    if (outcome != OQ_REFUSED)
+        sale->logged = true;
     if (--sale->awaited > 0)
         return;
     if (sale->failed) {
         try_later(control, sale);
         return;
     }
-    sale->books = oq_fold_sale(control->core->fold, sale->stored.name, strlen(sale->stored.name));
+    find_books(control, sale);
     if (sale->stored.state.opened)
         load(control, sale);
     else
@@ -281,6 +324,9 @@ static void append_records(struct gw_control *control, struct gw_control_sale *s
     bool first = !sale->stored.state.opened;
     int64_t now = ps_clock_wall_ms(control->core->clock);
 
+    find_books(control, sale); /* an earlier try may have left records all the same */
+    if (!check_skus(control, sale))
+        return;
     sale->arming = GW_ARM_RECORDS;
     sale->awaited = 0;
     sale->failed = false;
@@ -343,9 +389,6 @@ void gw_arm_tick(struct gw_control *control)
 
     for (size_t i = 0; i < control->sale_count; i++) {
         struct gw_control_sale *sale = control->sales[i];
-        /* A step that failed may have left records all the same: then the document is fixed. */
-        if (sale->books == NULL && sale->retry_at_ns > 0)
-            sale->books = oq_fold_sale(core->fold, sale->stored.name, strlen(sale->stored.name));
         if (sale->arming == GW_ARM_NOT && !sale->changing && is_due(sale, wall_ms) &&
             now_ns >= sale->retry_at_ns && oq_log_available(core->log))
             append_records(control, sale);

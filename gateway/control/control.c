@@ -105,6 +105,8 @@ int gw_control_put_sale(struct gw_control *control, const struct gw_stored_sale 
         return PS_E_NOMEM;
     }
     sale->stored = copy;
+    /* Older than control.db, when that was lost: its stock is settled. */
+    sale->books = oq_fold_sale(control->core->fold, copy.name, strlen(copy.name));
     control->sales[at] = sale;
     return 0;
 }
@@ -162,10 +164,21 @@ static int block_order(const struct gw_block *a, enum gw_block_kind kind, const 
     return a->kind != kind ? (a->kind < kind ? -1 : 1) : strcmp(a->subject, subject);
 }
 
+static void drop_ended_blocks(struct gw_control *control, int64_t wall_ms)
+{
+    size_t kept = 0;
+
+    for (size_t i = 0; i < control->block_count; i++)
+        if (control->blocks[i].until_ms > wall_ms)
+            control->blocks[kept++] = control->blocks[i];
+    control->block_count = kept;
+}
+
 int gw_control_put_block(struct gw_control *control, const struct gw_block *block)
 {
     size_t at = 0;
 
+    drop_ended_blocks(control, block->created_at_ms);
     while (at < control->block_count &&
            block_order(&control->blocks[at], block->kind, block->subject) < 0)
         at++;

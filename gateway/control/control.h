@@ -25,7 +25,8 @@ enum gw_arming {
     GW_ARM_NOTING,  /* control.db notes `opened` */
     GW_ARM_LOADING, /* the counters are built from the fold, on the log's thread */
     GW_ARM_DONE,    /* counters installed */
-    GW_ARM_REFUSED  /* the log has lost the sale's beginning: never opened, never rebuilt */
+    GW_ARM_REFUSED  /* the log has lost the sale's beginning, or has other SKUs than its document:
+                       never opened, never rebuilt */
 };
 
 /* One sale in the control thread's memory. */
@@ -34,6 +35,7 @@ struct gw_control_sale {
     enum gw_arming arming;
     size_t awaited;           /* records under way */
     bool failed;              /* one of them did not land */
+    bool logged;              /* one of them may be in the log, also if the fold shows none */
     bool changing;            /* an operator's change is being written: not armed meanwhile, for it
                                  may be one of the stock */
     int64_t retry_at_ns;      /* not before */
@@ -115,6 +117,7 @@ int gw_control_put_sale(struct gw_control *control,
 void gw_control_drop_sale(struct gw_control *control, const char *name);
 int gw_control_put_rule(struct gw_control *control, const struct gw_limit_rule *rule) PS_MUST_CHECK;
 void gw_control_drop_rule(struct gw_control *control, const char *name);
+/* Drops those that had ended when it was made, as the store does. */
 int gw_control_put_block(struct gw_control *control, const struct gw_block *block) PS_MUST_CHECK;
 void gw_control_drop_block(struct gw_control *control, enum gw_block_kind kind,
                            const char *subject);
@@ -133,7 +136,8 @@ void gw_control_arm_due(struct gw_control *control);
  */
 static inline bool gw_control_is_opened(const struct gw_control_sale *sale)
 {
-    return sale->stored.state.opened || sale->arming != GW_ARM_NOT || sale->books != NULL;
+    return sale->stored.state.opened || sale->arming != GW_ARM_NOT || sale->books != NULL ||
+           sale->logged;
 }
 
 #endif

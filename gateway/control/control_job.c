@@ -121,6 +121,7 @@ void gw_store_job_rule_delete(struct gw_store_job *job, const char *name)
 
 void gw_store_job_block(struct gw_store_job *job, const struct gw_block *block)
 {
+    put_number(add(job, "DELETE FROM blocklist WHERE until_ms <= ?1", false), block->created_at_ms);
     struct gw_store_write *write =
         add(job,
             "INSERT OR REPLACE INTO blocklist(kind, subject, until_ms, created_at_ms, reason, by)"

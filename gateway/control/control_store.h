@@ -117,7 +117,8 @@ void gw_store_job_sale_delete(struct gw_store_job *job, const char *name, int64_
 /* By rule->name: new or replaced. */
 void gw_store_job_rule(struct gw_store_job *job, const struct gw_limit_rule *rule);
 void gw_store_job_rule_delete(struct gw_store_job *job, const char *name);
-/* Replaces an entry of the same kind and subject. */
+/* Replaces an entry of the same kind and subject, and drops those that had ended when it was made.
+ */
 void gw_store_job_block(struct gw_store_job *job, const struct gw_block *block);
 void gw_store_job_unblock(struct gw_store_job *job, enum gw_block_kind kind, const char *subject);
 /* The policy's new version; the stored one must be one lower. Goes with every change of rules or

@@ -18,6 +18,7 @@
 #include <assert.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 /* The library's memory for a connection: the head, its index, the head of the answer. It is zeroed
  * after each request: 4 KiB more were seen to cost 5 % of the whole request. */
@@ -25,6 +26,9 @@
 #define ANSWER_HEAD_MAX   ((size_t)1536)
 /* A body that is too large is read to its end up to here, so that the client sees the 413. */
 #define DISCARD_MAX ((size_t)64 * 1024)
+/* How long a kept request lingers, and how often one is looked at when nothing else happens. */
+#define LINGER_NS      (20 * PS_NS_PER_MS)
+#define LINGER_TICK_MS 2
 
 uint64_t gw_http_suspend(struct gw_request *request)
 {
@@ -37,6 +41,7 @@ uint64_t gw_http_suspend(struct gw_request *request)
     if (slot->next != NULL)
         slot->next->prev = slot;
     http->suspended = slot;
+    http->lingering++;
     return ps_pool_handle(http->slots, slot);
 }
 
@@ -73,6 +78,7 @@ static void *on_target(void *ctx, const char *uri, struct MHD_Connection *mhd)
         return NULL;
     memset(slot, 0, offsetof(struct gw_slot, request_id));
     slot->http = http;
+    slot->run = http->runs;
     slot->connection = connection_of(mhd);
     slot->connection->request = slot;
     slot->mhd = mhd;
@@ -103,6 +109,8 @@ static size_t keep_escapes(void *ctx, struct MHD_Connection *mhd, char *text)
 struct walk {
     struct gw_strict strict;
     const char *next; /* where the next name must start; NULL: the layout is not known */
+    size_t fields;
+    size_t cookies; /* bytes of the first Cookie, which the library copies */
 };
 
 static enum MHD_Result on_field(void *ctx, enum MHD_ValueKind kind, const char *name,
@@ -115,6 +123,9 @@ static enum MHD_Result on_field(void *ctx, enum MHD_ValueKind kind, const char *
             walk->strict.fault = "a line has a NUL in it, is folded, or ends in a bare LF";
         walk->next = value + value_len + 2;
     }
+    walk->fields++;
+    if (name_len == 6 && walk->cookies == 0 && strncasecmp(name, "Cookie", 6) == 0)
+        walk->cookies = value_len;
     gw_strict_field(&walk->strict, (struct ps_str){name, name_len},
                     (struct ps_str){value, value_len});
     return MHD_YES;
@@ -142,6 +153,7 @@ static const char *read_head(struct gw_slot *slot, const char *method, const cha
     gw_strict_begin(&walk->strict, &slot->request, http->settings.client_ip_header, name, target,
                     strcmp(version, "HTTP/1.0") == 0);
     walk->next = NULL;
+    walk->fields = walk->cookies = 0;
     if (http->layout_known) {
         if (slot->raw_target != method + name.len + 1 ||
             version != slot->raw_target + target.len + 1)
@@ -161,16 +173,15 @@ static const char *read_head(struct gw_slot *slot, const char *method, const cha
 /* Whether the head leaves no room for that of an answer: the library would then close the
  * connection when the request has been served already. It holds the head, an entry for each field
  * and cookie, and a copy of the cookies. */
-static bool is_head_too_large(struct MHD_Connection *mhd)
+static bool is_head_too_large(struct MHD_Connection *mhd, const struct walk *walk)
 {
     const size_t entry = 64;
-    size_t cookies = 0;
-    int entries = MHD_get_connection_values_n(
-        mhd, (enum MHD_ValueKind)(MHD_HEADER_KIND | MHD_COOKIE_KIND), NULL, NULL);
+    size_t entries = walk->fields;
+    if (walk->cookies > 0)
+        entries += (size_t)MHD_get_connection_values_n(mhd, MHD_COOKIE_KIND, NULL, NULL);
     size_t head =
         MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_REQUEST_HEADER_SIZE)->header_size;
-    MHD_lookup_connection_value_n(mhd, MHD_HEADER_KIND, "Cookie", strlen("Cookie"), NULL, &cookies);
-    return head + (size_t)entries * entry + cookies + ANSWER_HEAD_MAX > CONNECTION_MEMORY;
+    return head + entries * entry + walk->cookies + ANSWER_HEAD_MAX > CONNECTION_MEMORY;
 }
 
 static enum MHD_Result on_head(struct gw_http *http, struct gw_connection *connection,
@@ -189,7 +200,7 @@ static enum MHD_Result on_head(struct gw_http *http, struct gw_connection *conne
     if (fault != NULL)
         return gw_http_refuse(http, connection, mhd, GW_V_malformed, fault);
 
-    if (is_head_too_large(mhd))
+    if (is_head_too_large(mhd, &walk))
         return gw_http_refuse(http, connection, mhd, GW_V_headers_too_large, NULL);
 
     slot->chunked = walk.strict.chunked;
@@ -225,6 +236,27 @@ static enum MHD_Result on_body(struct gw_slot *slot, const char *part, size_t le
     return MHD_YES;
 }
 
+/* The library forgets the connection until it is resumed. */
+static void park(struct gw_slot *slot)
+{
+    MHD_suspend_connection(slot->mhd);
+    slot->parked = true;
+    slot->http->lingering--;
+}
+
+/* A kept request, asked for its answer again. Parking takes a connection out of the epoll set, and
+ * resuming it puts it back and reads in vain: four system calls, which was a tenth of an accepted
+ * order. So a request that is kept lingers first. The library then calls back with every run, and
+ * says that it has something to do at all times; run() knows better. An order is mostly decided
+ * within a few milliseconds. What takes longer is parked, so that no run asks thousands. */
+static enum MHD_Result on_kept(struct gw_slot *slot)
+{
+    struct gw_http *http = slot->http;
+    if (gw_connections_now_ns(http->connections) - slot->kept_ns > LINGER_NS)
+        park(slot);
+    return MHD_YES;
+}
+
 /* The request is complete: hands it over. */
 static enum MHD_Result on_complete(struct gw_slot *slot)
 {
@@ -257,8 +289,9 @@ static enum MHD_Result on_complete(struct gw_slot *slot)
     if (slot->state == GW_SLOT_ANSWERED)
         return gw_slot_queue(slot);
     assert(slot->state == GW_SLOT_SUSPENDED);
-    MHD_suspend_connection(slot->mhd);
-    slot->parked = true;
+    slot->kept_ns = gw_connections_now_ns(http->connections);
+    if (http->settings.on_gone == NULL || !http->layout_known)
+        park(slot);
     return MHD_YES;
 }
 
@@ -281,7 +314,14 @@ static enum MHD_Result on_part(void *ctx, struct MHD_Connection *mhd, const char
         *part_len = 0;
         return on_body(slot, part, len);
     }
-    return slot->state == GW_SLOT_ANSWERED ? gw_slot_queue(slot) : on_complete(slot);
+    switch (slot->state) {
+    case GW_SLOT_ANSWERED:
+        return gw_slot_queue(slot);
+    case GW_SLOT_SUSPENDED:
+        return on_kept(slot);
+    default:
+        return on_complete(slot);
+    }
 }
 
 /* What the library refused with a page of its own. */
@@ -301,12 +341,17 @@ static int verdict_of_status(unsigned status)
 
 static void release(struct gw_slot *slot)
 {
-    assert(slot->state == GW_SLOT_READING || slot->state == GW_SLOT_ANSWERED);
-    if (slot->state == GW_SLOT_ANSWERED)
-        slot->http->in_flight--;
+    struct gw_http *http = slot->http;
+    assert(slot->state != GW_SLOT_HANDED);
+    if (slot->state == GW_SLOT_SUSPENDED) { /* reset by its client while it lingered */
+        gw_slot_unlink(slot);
+        http->settings.on_gone(&slot->request, http->ctx);
+    }
+    if (slot->state != GW_SLOT_READING)
+        http->in_flight--;
     gw_slot_drop_response(slot);
     slot->connection->request = NULL;
-    ps_pool_give(slot->http->slots, slot);
+    ps_pool_give(http->slots, slot);
 }
 
 /* The answer is sent, or the request ended without one. */
@@ -379,16 +424,37 @@ size_t gw_http_in_flight(const struct gw_http *http)
     return http->in_flight;
 }
 
+size_t gw_http_begun(const struct gw_http *http)
+{
+    return ps_pool_used(http->slots);
+}
+
 /* --- The loop --- */
 
+static void on_linger(uv_timer_t *timer)
+{
+    struct gw_http *http = timer->data;
+    if (http->lingering > 0)
+        http->ready = true;
+    else
+        uv_timer_stop(timer);
+}
+
+/* While requests linger the library always announces work. Then it is run again at once only to
+ * send what an answer has begun. Whatever else it may have left (it read as much as there was room
+ * for, and there is more) waits for the next event, or for on_linger(). */
 static void run(struct gw_http *http)
 {
     MHD_UNSIGNED_LONG_LONG wait_ms;
-    http->ready = false;
+    http->ready = http->again = false;
+    http->runs++;
     gw_connections_read_clock(http->connections);
     MHD_run(http->daemon);
     /* It has no timeouts of its own: what it announces is always work for now. */
-    http->pending = MHD_get_timeout(http->daemon, &wait_ms) == MHD_YES;
+    http->pending =
+        MHD_get_timeout(http->daemon, &wait_ms) == MHD_YES && (http->lingering == 0 || http->again);
+    if (http->lingering > 0 && !uv_is_active((uv_handle_t *)&http->linger))
+        uv_timer_start(&http->linger, on_linger, LINGER_TICK_MS, LINGER_TICK_MS);
 }
 
 static void on_epoll(uv_poll_t *poll, int status, int events)
@@ -452,6 +518,7 @@ static void close_handles(struct gw_http *http)
     uv_close((uv_handle_t *)&http->prepare, on_closed);
     uv_close((uv_handle_t *)&http->check, on_closed);
     uv_close((uv_handle_t *)&http->idle, on_closed);
+    uv_close((uv_handle_t *)&http->linger, on_closed);
 }
 
 void gw_http_drain(struct gw_http *http)
@@ -501,8 +568,10 @@ static int start_handles(struct gw_http *http, uv_loop_t *loop)
     uv_prepare_init(loop, &http->prepare);
     uv_check_init(loop, &http->check);
     uv_idle_init(loop, &http->idle);
+    uv_timer_init(loop, &http->linger);
     http->poll.data = http->prepare.data = http->check.data = http->idle.data = http;
-    http->handles = 4;
+    http->linger.data = http;
+    http->handles = 5;
     uv_poll_start(&http->poll, UV_READABLE, on_epoll);
     uv_prepare_start(&http->prepare, on_prepare);
     uv_check_start(&http->check, on_check);

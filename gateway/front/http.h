@@ -5,7 +5,8 @@
  * A request is handed over once, when its head is known to be strictly well-formed and its body is
  * complete. The handler answers at once, or keeps the request with gw_http_suspend() and answers
  * later on the same thread. Every kept request needs a deadline of its owner's: a client that
- * leaves is not noticed until the answer is sent. What the library refuses by itself: README.md. */
+ * leaves is hardly ever noticed before the answer is sent. What the library refuses by itself:
+ * README.md. */
 #ifndef GW_HTTP_H
 #define GW_HTTP_H
 
@@ -96,6 +97,10 @@ struct gw_http_settings {
     size_t user_size;
     const char *client_ip_header;                                 /* NULL = none */
     bool (*is_trusted)(const struct gw_address *peer, void *ctx); /* may be NULL */
+    /* The client of a kept request has left: its owner must forget it, and its handle is stale from
+     * now on. May come within 20 ms of gw_http_suspend. NULL: it is never noticed, and keeping a
+     * request costs four system calls more. */
+    void (*on_gone)(struct gw_request *request, void *ctx);
     const struct ps_clock *clock;
 };
 
@@ -120,6 +125,8 @@ void gw_http_drain(struct gw_http *http);
 size_t gw_http_connections(const struct gw_http *http);
 /* Requests that the handler has seen and whose answer is not sent yet. */
 size_t gw_http_in_flight(const struct gw_http *http);
+/* The same, and those whose first line has been read and that are not complete yet. */
+size_t gw_http_begun(const struct gw_http *http);
 /* Answers every kept request with 503 draining, closes all. Not from within the handler. The memory
  * goes when the loop has closed the handles. NULL is allowed. */
 void gw_http_free(struct gw_http *http);

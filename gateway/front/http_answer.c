@@ -70,27 +70,32 @@ static struct MHD_Response *finish_response(struct gw_slot *slot, struct MHD_Res
     return response;
 }
 
-/* The request is answered: at once by its handler's return, or by the resumed connection on the
- * library's next run. */
+void gw_slot_unlink(struct gw_slot *slot)
+{
+    if (slot->next != NULL)
+        slot->next->prev = slot->prev;
+    if (slot->prev != NULL)
+        slot->prev->next = slot->next;
+    else
+        slot->http->suspended = slot->next;
+    if (!slot->parked)
+        slot->http->lingering--;
+}
+
+/* The request is answered: at once by its handler's return, or by its connection on the library's
+ * next run. */
 static void put_answer(struct gw_slot *slot, int status, struct MHD_Response *response)
 {
-    struct gw_http *http = slot->http;
     assert(slot->state == GW_SLOT_HANDED || slot->state == GW_SLOT_SUSPENDED);
     slot->status = status;
     slot->response = response;
     if (slot->state == GW_SLOT_SUSPENDED) {
-        if (slot->next != NULL)
-            slot->next->prev = slot->prev;
-        if (slot->prev != NULL)
-            slot->prev->next = slot->next;
-        else
-            http->suspended = slot->next;
+        gw_slot_unlink(slot);
+        slot->http->ready = true;
     }
-    slot->state = GW_SLOT_ANSWERED;
-    if (slot->parked) {
+    if (slot->parked)
         MHD_resume_connection(slot->mhd);
-        http->ready = true;
-    }
+    slot->state = GW_SLOT_ANSWERED;
 }
 
 void gw_http_answer(struct gw_request *request, int status, const char *content_type,
@@ -208,6 +213,7 @@ enum MHD_Result gw_http_refuse(struct gw_http *http, struct gw_connection *conne
         MHD_destroy_response(response);
     if (slot != NULL)
         slot->refused = true;
+    http->again = true;
     gw_connection_deadline(connection, GW_DEADLINE_SEND);
     http->on_refused(verdict, http->ctx);
     return well ? MHD_YES : MHD_NO;
@@ -250,6 +256,7 @@ enum MHD_Result gw_slot_queue(struct gw_slot *slot)
     bool well = slot->response != NULL &&
                 MHD_queue_response(slot->mhd, (unsigned)slot->status, slot->response) == MHD_YES;
     gw_slot_drop_response(slot); /* the library has a reference of its own */
+    slot->http->again |= slot->run != slot->http->runs;
     gw_connection_deadline(slot->connection, GW_DEADLINE_SEND);
     return well ? MHD_YES : MHD_NO;
 }

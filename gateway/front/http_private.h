@@ -34,6 +34,8 @@ struct gw_slot {
     bool chunked;
     bool refused;       /* before it was handed over */
     uint64_t discarded; /* bytes of an oversized body */
+    uint64_t run;       /* of the library, in which the request line was read */
+    int64_t kept_ns;    /* since when it is kept */
     /* The answer. */
     int status;
     struct MHD_Response *response; /* NULL when answered: no memory, the connection closes */
@@ -65,6 +67,9 @@ struct gw_http {
     size_t user_span;  /* bytes of a slot's `rest` before the body */
     bool ready;        /* the library has work */
     bool pending;      /* it has work left over from its last run */
+    bool again;        /* an answer was begun that only the next run sends */
+    uint64_t runs;     /* of the library */
+    size_t lingering;  /* requests that are kept and not parked: see on_kept() in http.c */
     bool layout_known; /* see on_field in http.c */
     bool draining;
     bool closing;
@@ -73,8 +78,11 @@ struct gw_http {
     uv_prepare_t prepare;
     uv_check_t check;
     uv_idle_t idle;
+    uv_timer_t linger;
 };
 
+/* Takes a slot off the list of suspended requests. */
+void gw_slot_unlink(struct gw_slot *slot);
 /* Gives the answer of a slot to the library; within its callback only. */
 enum MHD_Result gw_slot_queue(struct gw_slot *slot);
 /* Gives up our hold on the response: it is queued, or its client has gone before. */

@@ -217,8 +217,8 @@ void gw_status_answer(struct gw_worker *worker, struct gw_request *request,
     int64_t wall_ms = ps_clock_wall_ms(worker->core->clock);
     enum gw_phase phase = gw_sale_phase(sale, wall_ms);
 
-    if (page != NULL && (page->built_ns == 0 || page->phase != phase ||
-                         now_ns - page->built_ns > PAGE_LIFE_NS)) {
+    if (page != NULL &&
+        (page->built_ns == 0 || page->phase != phase || now_ns - page->built_ns > PAGE_LIFE_NS)) {
         gw_shared_answer_unref(page->full);
         gw_shared_answer_unref(page->not_modified);
         *page = (struct page){.phase = phase};

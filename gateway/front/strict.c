@@ -4,27 +4,53 @@
  * extend by lines. The first breach wins and is kept as a literal sentence: it becomes the `detail`
  * of the 400, and never quotes what was sent. */
 #include "gateway/front/strict.h"
+#include "common/charset.h"
 
 #include <string.h>
 #include <strings.h>
 
 /* clang-format off */
+/* A token (RFC 9110, section 5.6.2). */
+static const struct ps_charset token_chars = {{
+    PS_DIGITS, PS_LETTERS, ['!'] = true, ['#'] = true, ['$'] = true, ['%'] = true, ['&'] = true,
+    ['\''] = true, ['*'] = true, ['+'] = true, ['-'] = true, ['.'] = true, ['^'] = true,
+    ['_'] = true, ['`'] = true, ['|'] = true, ['~'] = true}};
+/* A request target, but for '%', which is looked at more closely. */
+static const struct ps_charset target_chars = {{
+    PS_DIGITS, PS_LETTERS, ['!'] = true, ['"'] = true, ['$'] = true, ['&'] = true, ['\''] = true,
+    ['('] = true, [')'] = true, ['*'] = true, ['+'] = true, [','] = true, ['-'] = true,
+    ['.'] = true, ['/'] = true, [':'] = true, [';'] = true, ['<'] = true, ['='] = true,
+    ['>'] = true, ['?'] = true, ['@'] = true, ['['] = true, ['\\'] = true, [']'] = true,
+    ['^'] = true, ['_'] = true, ['`'] = true, ['{'] = true, ['|'] = true, ['}'] = true,
+    ['~'] = true}};
+/* A host name or IPv4 address; an IP address between brackets. */
+static const struct ps_charset host_chars = {{
+    PS_DIGITS, PS_LETTERS, ['-'] = true, ['.'] = true, ['_'] = true, ['~'] = true}};
+static const struct ps_charset literal_chars = {{PS_DIGITS, PS_LETTERS, ['.'] = true, [':'] = true}};
+static const struct ps_charset id_chars = {{
+    PS_DIGITS, PS_LETTERS, ['-'] = true, ['.'] = true, ['_'] = true}};
+/* clang-format on */
+
+/* Beyond those of enum gw_header. */
+enum { LENGTH = GW_H_COUNT, ENCODING };
+
+/* clang-format off */
+/* By the length of the name: at most two names have the same. */
 static const struct {
-    struct ps_str name;
-    enum gw_header header;
-} known[] = {
-    {{"Host", 4}, GW_H_HOST},
-    {{"Content-Type", 12}, GW_H_CONTENT_TYPE},
-    {{"Authorization", 13}, GW_H_AUTHORIZATION},
-    {{"X-User-Id", 9}, GW_H_USER_ID},
-    {{"Idempotency-Key", 15}, GW_H_IDEMPOTENCY_KEY},
-    {{"If-Match", 8}, GW_H_IF_MATCH},
-    {{"If-None-Match", 13}, GW_H_IF_NONE_MATCH},
-    {{"traceparent", 11}, GW_H_TRACEPARENT},
-    {{"X-Request-Id", 12}, GW_H_REQUEST_ID},
-    {{"X-Forwarded-For", 15}, GW_H_FORWARDED_FOR},
-    {{"Origin", 6}, GW_H_ORIGIN},
-    {{"Access-Control-Request-Method", 29}, GW_H_REQUEST_METHOD},
+    const char *name;
+    int field;
+} known[][2] = {
+    [4]  = {{"Host", GW_H_HOST}},
+    [6]  = {{"Origin", GW_H_ORIGIN}},
+    [8]  = {{"If-Match", GW_H_IF_MATCH}},
+    [9]  = {{"X-User-Id", GW_H_USER_ID}},
+    [11] = {{"traceparent", GW_H_TRACEPARENT}},
+    [12] = {{"Content-Type", GW_H_CONTENT_TYPE}, {"X-Request-Id", GW_H_REQUEST_ID}},
+    [13] = {{"If-None-Match", GW_H_IF_NONE_MATCH}, {"Authorization", GW_H_AUTHORIZATION}},
+    [14] = {{"Content-Length", LENGTH}},
+    [15] = {{"X-Forwarded-For", GW_H_FORWARDED_FOR}, {"Idempotency-Key", GW_H_IDEMPOTENCY_KEY}},
+    [17] = {{"Transfer-Encoding", ENCODING}},
+    [29] = {{"Access-Control-Request-Method", GW_H_REQUEST_METHOD}},
 };
 
 static const struct {
@@ -47,19 +73,9 @@ static bool is_digit(char c)
     return c >= '0' && c <= '9';
 }
 
-static bool is_alnum(char c)
-{
-    unsigned lower = (unsigned char)c | 0x20u;
-    return lower - 'a' < 26 || is_digit(c);
-}
-
-/* token of RFC 9110, section 5.6.2. */
 static bool is_token(struct ps_str text)
 {
-    for (size_t i = 0; i < text.len; i++)
-        if (!is_alnum(text.at[i]) && memchr("-_.!#$%&'*+^`|~", text.at[i], 15) == NULL)
-            return false;
-    return text.len > 0;
+    return text.len > 0 && ps_charset_span(&token_chars, text.at, text.len) == text.len;
 }
 
 static bool same_name(struct ps_str a, struct ps_str b)
@@ -67,11 +83,29 @@ static bool same_name(struct ps_str a, struct ps_str b)
     return a.len == b.len && strncasecmp(a.at, b.at, a.len) == 0;
 }
 
+/* Whether one of eight bytes may be a control byte: their top bits, after what is below 0x20 has
+ * borrowed, or 0x7f has become 0. A borrow may set more of them, but only where one is set. */
+static bool may_be_control(const char *eight)
+{
+    const uint64_t ones = UINT64_C(0x0101010101010101);
+    uint64_t word;
+    memcpy(&word, eight, sizeof word);
+    uint64_t low = (word - ones * 0x20) & ~word;
+    uint64_t deleted = word ^ ones * 0x7f;
+    deleted = (deleted - ones) & ~deleted;
+    return ((low | deleted) & ones * 0x80) != 0;
+}
+
 /* Control bytes other than the tab (RFC 9110, section 5.5). */
 static bool has_control_byte(struct ps_str value)
 {
-    for (size_t i = 0; i < value.len; i++) {
-        unsigned char c = (unsigned char)value.at[i];
+    size_t i = 0;
+    while (i < value.len) {
+        if (value.len - i >= 8 && !may_be_control(value.at + i)) {
+            i += 8;
+            continue;
+        }
+        unsigned char c = (unsigned char)value.at[i++];
         if ((c < 0x20 && c != '\t') || c == 0x7f)
             return true;
     }
@@ -85,10 +119,12 @@ static const char *check_target(struct ps_str target, bool options)
     if (target.len == 0 || target.at[0] != '/')
         return "the request target must be a path";
     for (size_t i = 0; i < target.len; i++) {
-        unsigned char c = (unsigned char)target.at[i];
-        if (c <= 0x20 || c >= 0x7f || c == '#')
+        i += ps_charset_span(&target_chars, target.at + i, target.len - i);
+        if (i == target.len)
+            break;
+        if (target.at[i] != '%')
             return "the request target has a byte that must be percent-encoded";
-        if (c == '%' && target.len - i >= 3 && target.at[i + 1] == '0' && target.at[i + 2] == '0')
+        if (target.len - i >= 3 && target.at[i + 1] == '0' && target.at[i + 2] == '0')
             return "the request target has an encoded NUL";
     }
     return NULL;
@@ -99,15 +135,12 @@ static const char *check_host(struct ps_str host)
 {
     size_t i = 0;
     if (host.len > 0 && host.at[0] == '[') {
-        for (i = 1;
-             i < host.len && (is_alnum(host.at[i]) || host.at[i] == ':' || host.at[i] == '.'); i++)
-            ;
+        i = 1 + ps_charset_span(&literal_chars, host.at + 1, host.len - 1);
         if (i < 3 || i == host.len || host.at[i] != ']')
             return "Host is not a host with an optional port";
         i++;
     } else {
-        while (i < host.len && (is_alnum(host.at[i]) || memchr("-._~", host.at[i], 4) != NULL))
-            i++;
+        i = ps_charset_span(&host_chars, host.at, host.len);
         if (i == 0)
             return "Host is not a host with an optional port";
     }
@@ -182,6 +215,23 @@ static const char *keep(struct gw_strict *strict, enum gw_header header, struct 
     return header == GW_H_HOST ? check_host(value) : NULL;
 }
 
+/* A field of the table. `raw` may have white space at its end. */
+static const char *read_field(struct gw_strict *strict, int field, struct ps_str value,
+                              struct ps_str raw)
+{
+    switch (field) {
+    case LENGTH:
+        strict->lengths++;
+        return check_length(raw, &strict->content_length);
+    case ENCODING:
+        strict->encodings++;
+        strict->chunked = same_name(raw, PS_STR("chunked"));
+        return strict->chunked ? NULL : "Transfer-Encoding is not chunked";
+    default:
+        return keep(strict, (enum gw_header)field, value);
+    }
+}
+
 static const char *check_field(struct gw_strict *strict, struct ps_str name, struct ps_str raw)
 {
     if (!is_token(name))
@@ -192,17 +242,10 @@ static const char *check_field(struct gw_strict *strict, struct ps_str name, str
     struct ps_str value = raw;
     while (value.len > 0 && (value.at[value.len - 1] == ' ' || value.at[value.len - 1] == '\t'))
         value.len--;
-    for (size_t i = 0; i < PS_ARRAY_LEN(known); i++)
-        if (same_name(name, known[i].name))
-            return keep(strict, known[i].header, value);
-    if (same_name(name, PS_STR("Content-Length"))) {
-        strict->lengths++;
-        return check_length(raw, &strict->content_length);
-    }
-    if (same_name(name, PS_STR("Transfer-Encoding"))) {
-        strict->encodings++;
-        strict->chunked = same_name(raw, PS_STR("chunked"));
-        return strict->chunked ? NULL : "Transfer-Encoding is not chunked";
+    for (size_t i = 0; i < 2 && name.len < PS_ARRAY_LEN(known); i++) {
+        const char *other = known[name.len][i].name;
+        if (other != NULL && strncasecmp(name.at, other, name.len) == 0)
+            return read_field(strict, known[name.len][i].field, value, raw);
     }
     if (strict->client_ip_header.len > 0 && same_name(name, strict->client_ip_header))
         return keep(strict, GW_H_CLIENT_IP, value);
@@ -249,8 +292,6 @@ const char *gw_strict_trailer(struct ps_str name, struct ps_str value)
 
 bool gw_strict_request_id(struct ps_str text)
 {
-    for (size_t i = 0; i < text.len; i++)
-        if (!is_alnum(text.at[i]) && text.at[i] != '.' && text.at[i] != '_' && text.at[i] != '-')
-            return false;
-    return text.len >= 1 && text.len <= 64;
+    return text.len >= 1 && text.len <= 64 &&
+           ps_charset_span(&id_chars, text.at, text.len) == text.len;
 }

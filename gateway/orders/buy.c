@@ -19,7 +19,11 @@
 static void say_no(struct gw_visit *visit, enum gw_verdict verdict,
                    struct gw_problem_detail *detail)
 {
-    detail->seed = visit->user_hash;
+    const struct gw_core *core = visit->worker->core;
+    struct ps_str user = visit->client.user;
+
+    if (gw_verdicts[verdict].retry != GW_RETRY_NONE)
+        detail->seed = ps_hash64(&core->hash_key, user.at, user.len);
     detail->limit = visit->limit;
     gw_worker_count(visit->worker, verdict);
     gw_problem_answer(visit->request, verdict, detail);
@@ -295,10 +299,6 @@ static void go(struct gw_visit *visit, const struct gw_sale *sale)
 
 void gw_buy_start(struct gw_visit *visit, const struct gw_sale *sale)
 {
-    struct gw_worker *worker = visit->worker;
-
-    visit->user_hash =
-        ps_hash64(&worker->core->hash_key, visit->client.user.at, visit->client.user.len);
     go(visit, sale);
 }
 

@@ -19,21 +19,16 @@
 #define GRACE_MS     2000
 #define AGAIN_NS     (5 * PS_NS_PER_S)
 #define JUMP_MS      2000
-#define JUMP_REST_NS (60 * PS_NS_PER_S)
+#define JUMP_REST_MS 60000
 #define ORDERS_MAX   ((size_t)1 << 32)
 #define BATCH_MAX    1000 /* expiries a turn: the log's queue is for buyers first */
 #define READ_MAX     20000
 
-struct cursor {
-    const struct oq_sale *books;
-    size_t next; /* index of the first order not read yet */
-};
-
 struct gw_keeper {
     struct gw_control *control;
     struct ps_heap *due; /* by monotonic time; the value is the order */
-    struct cursor *cursors;
-    size_t cursor_count;
+    size_t *next;        /* of each sale in the fold, by its place: the first order not read yet */
+    size_t next_count;
     int64_t worked_ns;
     int64_t offset_ms; /* wall minus monotonic clock, as last seen */
     int64_t rest_until_ns;
@@ -61,45 +56,47 @@ void gw_keeper_free(struct gw_keeper *keeper)
     if (keeper == NULL)
         return;
     ps_heap_free(keeper->due);
-    free(keeper->cursors);
+    free(keeper->next);
     free(keeper);
 }
 
-static struct cursor *cursor_of(struct gw_keeper *keeper, const struct oq_sale *books)
+/* Where to read on in a sale. NULL: out of memory. */
+static size_t *next_of(struct gw_keeper *keeper, size_t sale)
 {
-    struct cursor *more;
-
-    for (size_t i = 0; i < keeper->cursor_count; i++)
-        if (keeper->cursors[i].books == books)
-            return &keeper->cursors[i];
-    more = realloc(keeper->cursors, (keeper->cursor_count + 1) * sizeof *more);
-    if (more == NULL)
-        return NULL;
-    keeper->cursors = more;
-    more[keeper->cursor_count] = (struct cursor){.books = books};
-    return &more[keeper->cursor_count++];
+    if (sale == keeper->next_count) {
+        size_t *more = realloc(keeper->next, (sale + 1) * sizeof *more);
+        if (more == NULL)
+            return NULL;
+        more[keeper->next_count++] = 0;
+        keeper->next = more;
+    }
+    return &keeper->next[sale];
 }
 
-/* When to look at the order next, by the monotonic clock. */
-static int64_t look_at_ns(const struct oq_order *order, int64_t wall_ms, int64_t now_ns)
+/* When an order that was just read is due by the monotonic clock. No order has longer than from its
+ * reservation to pay_by, whatever the wall clock says. */
+static int64_t due_ns(const struct oq_order *order, int64_t wall_ms, int64_t now_ns)
 {
-    int64_t left_ms = order->pay_by_ms + GRACE_MS - wall_ms;
+    int64_t whole_ms = order->pay_by_ms - order->reserved_at_ms;
+    int64_t left_ms = order->pay_by_ms - wall_ms;
+
+    if (left_ms > whole_ms)
+        left_ms = whole_ms;
+    left_ms += GRACE_MS;
     return now_ns + (left_ms > 0 ? left_ms * PS_NS_PER_MS : 0);
 }
 
-static void read_new(struct gw_keeper *keeper, const struct oq_sale *books, int64_t wall_ms,
-                     int64_t now_ns)
+static void read_new(struct gw_keeper *keeper, const struct oq_sale *books, size_t *next,
+                     int64_t wall_ms, int64_t now_ns)
 {
-    struct cursor *cursor = cursor_of(keeper, books);
     size_t count = oq_sale_order_count(books);
 
-    for (size_t n = 0; cursor != NULL && cursor->next < count && n < READ_MAX;
-         cursor->next++, n++) {
-        struct oq_order *order = oq_sale_order_at(books, cursor->next);
+    for (size_t n = 0; *next < count && n < READ_MAX; (*next)++, n++) {
+        struct oq_order *order = oq_sale_order_at(books, *next);
         if (oq_order_state(order) != OQ_STATE_ACCEPTED)
             continue;
-        if (ps_heap_put(keeper->due, look_at_ns(order, wall_ms, now_ns),
-                        (uint64_t)(uintptr_t)order) < 0)
+        if (ps_heap_put(keeper->due, due_ns(order, wall_ms, now_ns), (uint64_t)(uintptr_t)order) <
+            0)
             return; /* no memory: read it again with the next turn */
     }
 }
@@ -110,13 +107,14 @@ static bool expire(struct gw_keeper *keeper, struct oq_order *order, int64_t wal
 {
     struct gw_control *control = keeper->control;
     struct oq_ticket nobody = {.owner = GW_OWNER_CONTROL};
-    int64_t again_ns = now_ns + AGAIN_NS;
+    int64_t again_ns = now_ns + AGAIN_NS, early_ms = order->pay_by_ms + GRACE_MS - wall_ms;
     bool taken = true;
 
     if (oq_order_state(order) != OQ_STATE_ACCEPTED)
         return true;
-    if (order->pay_by_ms + GRACE_MS > wall_ms) { /* the wall clock was put back */
-        again_ns = look_at_ns(order, wall_ms, now_ns);
+    if (early_ms > 0) {
+        /* The wall clock goes slower, or stands in the past and may be put right. */
+        again_ns = now_ns + PS_NS_PER_MS * (early_ms < JUMP_REST_MS ? early_ms : JUMP_REST_MS);
     } else if (gw_life_release(control->core, order, OQ_EXPIRED, &nobody) == 0) {
         ps_metric_add(control->shard, GW_M_EXPIRED, 0, 1);
     } else {
@@ -135,7 +133,7 @@ static void note_jump(struct gw_keeper *keeper, int64_t wall_ms, int64_t now_ns)
     keeper->offset_ms = offset;
     if (moved > -JUMP_MS && moved < JUMP_MS)
         return;
-    keeper->rest_until_ns = now_ns + JUMP_REST_NS;
+    keeper->rest_until_ns = now_ns + JUMP_REST_MS * PS_NS_PER_MS;
     ps_log(PS_LOG_WARN, "wall_clock_jumped", PS_F_INT("by_ms", moved),
            PS_F_STR("why", "nothing expires for 60 s"));
 }
@@ -145,14 +143,17 @@ void gw_keeper_tick(struct gw_keeper *keeper)
     const struct gw_core *core = keeper->control->core;
     int64_t now_ns = ps_clock_mono_ns(core->clock), wall_ms = ps_clock_wall_ms(core->clock);
     const struct oq_sale *books;
+    size_t *next;
     uint64_t value;
 
     if (now_ns - keeper->worked_ns < WORK_NS)
         return;
     keeper->worked_ns = now_ns;
     note_jump(keeper, wall_ms, now_ns);
-    for (size_t i = 0; (books = oq_fold_sale_at(core->fold, i)) != NULL; i++)
-        read_new(keeper, books, wall_ms, now_ns);
+    for (size_t i = 0;
+         (books = oq_fold_sale_at(core->fold, i)) != NULL && (next = next_of(keeper, i)) != NULL;
+         i++)
+        read_new(keeper, books, next, wall_ms, now_ns);
     if (now_ns < keeper->rest_until_ns || !oq_log_available(core->log))
         return;
     for (int n = 0; n < BATCH_MAX && ps_heap_take(keeper->due, now_ns, &value); n++)

@@ -25,6 +25,8 @@ struct gw_life {
     bool going;
     struct counter_of *counters;
     size_t count, cap;
+    int64_t last_seq; /* the record that was folded last, and its order */
+    struct oq_order *last_order;
 };
 
 int gw_life_new(struct gw_core *core, struct gw_life **ret_life)
@@ -158,6 +160,8 @@ static void on_record(uint32_t partition, int64_t seq, const struct oq_event *ev
         ps_log_stop();
         abort();
     }
+    life->last_seq = seq;
+    life->last_order = change.order;
     if (!life->going)
         return;
     settle(life, &change);
@@ -178,15 +182,17 @@ static void on_outcome(const struct oq_ticket *ticket, const struct oq_event *ev
 {
     struct gw_life *life = ctx;
     struct gw_core *core = life->core;
-    struct oq_order *order =
-        event->has_order_id ? oq_fold_order(core->fold, &event->order_id) : NULL;
+    struct oq_order *order = NULL;
+    if (outcome == OQ_LANDED && seq == life->last_seq)
+        order = life->last_order;
+    else if (event->has_order_id)
+        order = oq_fold_order(core->fold, &event->order_id);
     struct ps_mail mail = {.kind = GW_MAIL_ORDER,
                            .result = (int32_t)outcome,
                            .handle = ticket->handle,
                            .value = ticket->kind,
                            .ptr = order};
 
-    (void)seq;
     if (outcome == OQ_REFUSED) { /* surely not in the log: the units go back at once */
         struct oq_sale *books = oq_fold_sale(core->fold, event->sale.at, event->sale.len);
         struct inv_sale *counter = books ? counter_of(life, books) : NULL;

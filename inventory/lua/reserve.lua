@@ -2,14 +2,13 @@
 -- One step of a sale under one epoch: first what the log has decided (effects), then new reservations, in order.
 --
 -- KEYS   cur  c  u  d  o  k  a  v
--- ARGV   epoch; effects; items: both packed, numbers big-endian, texts with their length before them (in 1 byte; rest: 2)
---   effect   1 id verdict                settle
---            2 id units sku              raise
---            3 offset partition          applied up to
---   item     1 id quantity sku rest cap sku_cap user first field [value]    a reservation
---            2 id quantity sku rest                                         a lowering
---            rest: the entry behind its time; first: the buyer, if this is his only order; field and value: of k
--- Reply  the word FENCED, or { answers, now in ms, sku, left, sku, left ... of each SKU that was touched }
+-- ARGV   epoch; effects; items; then of all items the ids, the users (empty: a lowering), and the fields of k (empty: no key)
+--   effects  each  1 id verdict          settle         packed: numbers big-endian, texts with their length before them
+--                  2 id units sku        raise
+--                  3 offset partition    applied up to
+--   items    each  quantity cap sku_cap sku rest first value
+--            rest: the entry behind its time; first: the buyer, if this is his only order; value: of k
+-- Reply  the word FENCED, or { answers, now in ms, sku, left, in doubt ... of each SKU that was touched }
 --   answer   result, left; then of CAP, DUPLICATE and MISMATCH an id, of AGAIN reserved_at and ttl
 --
 -- What the keys hold is written down in inventory/redis_codec.h. A step reads, decides, and then writes: many fields by one
@@ -23,17 +22,20 @@ local DOUBT, GIVEN_BACK, LOWERING, GONE = 0, 3, 4, 6
 local RESERVED, SOLD_OUT, CAP, DUPLICATE, MISMATCH, AGAIN, CONFLICT = 0, 1, 2, 3, 4, 5, 6
 local NOBODY = string.rep('\0', 16)
 
--- A hash as this step sees it: what was read or decided (false: no such field), and which fields must be written.
+-- A hash as this step sees it: what was read or decided (false: no such field), and which fields must be written. It is read
+-- before it is written, so that a key of another type is met before anything is written.
 local function open(key)
-    return {key = key, now = {}, changed = {}}
+    return {key = key, seen = false, now = {}, changed = {}}
 end
 
-local function fetch(hash, fields)
-    if #fields > 0 then
-        local values = call('HMGET', hash.key, unpack(fields))
-        for i = 1, #fields do
-            hash.now[fields[i]] = values[i]
+-- Reads the fields ARGV[from] to ARGV[to] at once.
+local function fetch(hash, from, to)
+    if from <= to then
+        local values = call('HMGET', hash.key, unpack(ARGV, from, to))
+        for i = from, to do
+            hash.now[ARGV[i]] = values[i - from + 1]
         end
+        hash.seen = true
     end
 end
 
@@ -42,11 +44,15 @@ local function get(hash, field)
     if value == nil then
         value = call('HGET', hash.key, field)
         hash.now[field] = value
+        hash.seen = true
     end
     return value
 end
 
 local function put(hash, field, value)
+    if not hash.seen then
+        get(hash, field)
+    end
     hash.now[field] = value
     hash.changed[field] = true
 end
@@ -70,7 +76,7 @@ local function write(hash)
     end
 end
 
-local c, u, d, o, k, v = open(KEYS[2]), open(KEYS[3]), open(KEYS[4]), open(KEYS[5]), open(KEYS[6]), open(KEYS[8])
+local c, u, d, o, k, v = KEYS[2], open(KEYS[3]), open(KEYS[4]), open(KEYS[5]), open(KEYS[6]), open(KEYS[8])
 local raised, raises = {}, {}
 
 -- A SKU's four numbers: available, in doubt, held, confirmed.
@@ -78,7 +84,7 @@ local shelves, skus = {}, {}
 local function shelf(sku)
     local s = shelves[sku]
     if not s then
-        local n = call('HMGET', c.key, sku, sku .. '/doubt', sku .. '/held', sku .. '/confirmed')
+        local n = call('HMGET', c, sku, sku .. '/doubt', sku .. '/held', sku .. '/confirmed')
         s = {tonumber(n[1]) or 0, tonumber(n[2]) or 0, tonumber(n[3]) or 0, tonumber(n[4]) or 0}
         shelves[sku] = s
         skus[#skus + 1] = sku
@@ -197,21 +203,7 @@ local function applied(offset, partition)
 end
 
 local function take_effects(effects)
-    local ids, at = {}, 1
-    while at <= #effects do -- all at once, before they are needed one by one
-        local kind, id
-        kind, at = read('>B', effects, at)
-        if kind == 1 then
-            id, _, at = read('>c16B', effects, at)
-            ids[#ids + 1] = id
-        elseif kind == 2 then
-            _, _, _, at = read('>c16i8Bc0', effects, at)
-        else
-            _, _, at = read('>i8Bc0', effects, at)
-        end
-    end
-    fetch(d, ids)
-    at = 1
+    local at = 1
     while at <= #effects do
         local kind, id, n, text
         kind, at = read('>B', effects, at)
@@ -300,30 +292,73 @@ local function lower(id, quantity, sku, rest)
     end
 end
 
-local function take_items(items)
-    local ids, users, fields = {}, {}, {}
-    local quantity, sku, rest, cap, sku_cap, first, field_of, value = {}, {}, {}, {}, {}, {}, {}, {}
-    local user_of, count, at = {}, 0, 1
-    while at <= #items do
-        local n, kind = count + 1, nil
-        kind, ids[n], quantity[n], sku[n], rest[n], at = read('>Bc16i8Bc0Hc0', items, at)
-        if kind == 1 then
-            local user, field
-            cap[n], sku_cap[n], user, first[n], field, at = read('>i8i8Bc0Bc0Bc0', items, at)
-            users[#users + 1] = user
-            user_of[n], field_of[n] = user, field
-            if field ~= '' then
-                fields[#fields + 1] = field
-                value[n], at = read('>c48', items, at)
-            end
-        end
-        count = n
-    end
-    fetch(o, ids)
-    for i = 1, count do -- what effects have changed must not be read again
-        if d.now[ids[i]] ~= nil then
-            get(d, ids[i])
+local function take_items(items, count)
+    local at = 1
+    for i = 4, 3 + count do
+        local id, user, field = ARGV[i], ARGV[i + count], ARGV[i + 2 * count]
+        local quantity, cap, sku_cap, sku, rest, first, value
+        quantity, cap, sku_cap, sku, rest, first, value, at = read('>i8i8i8Bc0Hc0Bc0Bc0', items, at)
+        if user == '' then
+            lower(id, quantity, sku, rest)
+        else
+            reserve(id, quantity, sku, rest, cap, sku_cap, user, first, field, value)
         end
     end
-    return count, ids, quantity, sku, rest, cap, sku_cap, users, user_of, first, fields, field_of, value
 end
+
+local function decide(now)
+    local count = (#ARGV - 3) / 3
+    doubt, lowering = pack('>Bi8', DOUBT, now), pack('>Bi8', LOWERING, 0)
+    fetch(d, 4, 3 + count) -- before effects change them
+    fetch(o, 4, 3 + count)
+    fetch(u, 4 + count, 3 + 2 * count)
+    fetch(k, 4 + 2 * count, 3 + 3 * count)
+    take_effects(ARGV[2])
+    take_items(ARGV[3], count)
+end
+
+local function step()
+    if call('HGET', KEYS[1], 'epoch') ~= ARGV[1] then
+        return redis.status_reply('FENCED')
+    end
+    call('SCARD', KEYS[7]) -- these two are not looked at by every step, and must be ours all the same
+    call('HLEN', KEYS[8])
+    local time = call('TIME')
+    local now = time[1] * 1000 + math.floor(time[2] / 1000)
+    decide(now)
+
+    local reply = {table.concat(answers), now}
+    for i = 1, #skus do
+        local sku = skus[i]
+        local s = shelves[sku]
+        if s.changed then
+            call('HSET', c, sku, string.format('%d', s[1]), sku .. '/doubt', string.format('%d', s[2]),
+                sku .. '/held', string.format('%d', s[3]), sku .. '/confirmed', string.format('%d', s[4]))
+        end
+        reply[3 * i] = sku
+        reply[3 * i + 1] = s[1]
+        reply[3 * i + 2] = s[2]
+    end
+    write(d)
+    write(o)
+    write(u)
+    write(k)
+    write(v)
+    if #raises > 0 then
+        call('SADD', KEYS[7], unpack(raises))
+    end
+    return reply
+end
+
+local ok, reply = pcall(step)
+if ok then
+    return reply
+end
+local text = type(reply) == 'table' and reply.err or tostring(reply)
+for i = 1, #KEYS do -- whose key is it?
+    local kind = call('TYPE', KEYS[i]).ok
+    if kind ~= 'none' and kind ~= (i == 7 and 'set' or 'hash') then
+        text = 'WRONGTYPE ' .. KEYS[i] .. ' is a ' .. kind
+    end
+end
+return redis.error_reply(text)

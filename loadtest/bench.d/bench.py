@@ -21,7 +21,7 @@ import time
 from datetime import datetime, timedelta, timezone
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-RELEASE = ROOT / "build" / "release"
+RELEASE = pathlib.Path(os.environ.get("PENSTOCK_BUILD", ROOT / "build" / "release"))
 HERE = pathlib.Path(__file__).resolve().parent
 TICK = os.sysconf("SC_CLK_TCK")
 SERVER_CORE, LOAD_CORE = "0", "1"

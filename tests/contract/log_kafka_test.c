@@ -370,8 +370,10 @@ static void sell_through(void (*fault)(void), void (*mend)(void))
             taken++;
         else
             assert_int_equal(err, PS_E_CLOSED);
-        if (i == ORDERS / 2)
+        if (i == ORDERS / 2) {
+            log_watch_wait_outcomes(&gateway.watch, others + ORDERS / 4);
             fault();
+        }
         usleep(2000);
     }
     log_watch_wait_away(&gateway.watch);
@@ -389,7 +391,7 @@ static void sell_through(void (*fault)(void), void (*mend)(void))
         assert_int_equal(gateway_count(&gateway, OQ_ACCEPTED, OQ_REASON_NONE, i) > 0, in_log);
         kept += in_log;
     }
-    assert_true(kept >= ORDERS / 2);
+    assert_true(kept >= ORDERS / 4);
     assert_sold_once(&gateway, kept + 1);
     gateway_close(&gateway);
     gateway_open(&gateway, broker.direct);
@@ -560,6 +562,5 @@ int main(void)
     };
     if (!kafka_wanted())
         return 0;
-    cmocka_set_test_filter(getenv("F"));
     return cmocka_run_group_tests(tests, kafka_group_set_up, kafka_group_tear_down);
 }

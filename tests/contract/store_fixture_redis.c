@@ -37,6 +37,7 @@ static int open_store(const struct ps_clock *clock, struct inv_store **ret_store
     assert_ok(ps_redis_url_parse(text, &url, NULL));
     assert_ok(uv_loop_init(&loop));
     assert_ok(inv_redis_new(&url, &settings, &me, &redis));
+    inv_redis_view_reached(redis, INT64_MAX);
     assert_ok(inv_store_redis_new(redis, &loop, &events, ret_store));
     while (!inv_redis_ready(*ret_store))
         (void)uv_run(&loop, UV_RUN_ONCE);

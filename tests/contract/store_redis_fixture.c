@@ -53,6 +53,7 @@ void gateway_start(struct gateway *gateway, uint8_t number, const char *url_text
     *gateway = (struct gateway){0};
     assert_int_equal(ps_redis_url_parse(url_text, &url, NULL), 0);
     assert_int_equal(inv_redis_new(&url, &settings, &start, &gateway->redis), 0);
+    inv_redis_view_reached(gateway->redis, INT64_MAX);
     assert_int_equal(inv_store_redis_new(gateway->redis, &fixture_loop, &events, &gateway->store),
                      0);
 }

@@ -3,6 +3,7 @@
  * "drop" open under EPOCH, STOCK of each SKU. */
 #include "tests/unit/check.h"
 
+#include "common/clock.h"
 #include "inventory/scripts.h"
 #include "tests/contract/store_redis_fixture.h"
 
@@ -96,6 +97,32 @@ static void what_comes_in_one_turn_travels_as_one_call(void **state)
         assert_int_equal(answers[i].answer.left,
                          i < SKUS * STOCK ? STOCK - 1 - (int64_t)i / SKUS : 0);
     }
+    assert_false(inv_sale_sold_out(one.sale)); /* nobody has decided anything */
+    for (unsigned i = 0; i < PS_ARRAY_LEN(answers); i++)
+        settle(&one, i, INV_ACCEPTED);
+    rest(&one);
+    assert_true(inv_sale_sold_out(one.sale));
+}
+
+static void sold_out_is_said_when_the_view_has_caught_up_with_it(void **state)
+{
+    (void)state;
+    inv_redis_view_reached(one.redis, 0);
+    for (unsigned sku = 0; sku < SKUS; sku++) {
+        struct inv_reservation r = wish(sku, "ann", "", EPOCH);
+        r.sku = sku;
+        r.quantity = STOCK;
+        r.cap = SKUS * STOCK;
+        struct answer answer;
+        reserve_later(&one, &r, &answer);
+        rest(&one);
+        settle(&one, sku, INV_ACCEPTED);
+        rest(&one);
+        assert_int_equal(answer.answer.result, INV_RESERVED);
+    }
+    int64_t now = ps_clock_mono_ns(&ps_clock_system);
+    assert_false(inv_sale_sold_out(one.sale));
+    inv_redis_view_reached(one.redis, now + 1);
     assert_true(inv_sale_sold_out(one.sale));
 }
 
@@ -873,6 +900,7 @@ int main(void)
 #define CLAIM(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
     static const struct CMUnitTest tests[] = {
         CLAIM(what_comes_in_one_turn_travels_as_one_call),
+        CLAIM(sold_out_is_said_when_the_view_has_caught_up_with_it),
         CLAIM(a_turn_of_more_than_a_batch_is_served_in_order),
         CLAIM(verdicts_travel_with_the_next_reservation),
         CLAIM(thousands_of_verdicts_at_once_are_all_taken),

@@ -20,10 +20,12 @@ JOINS = re.compile(r"gateway/(admission/admit|orders/|control/|core|visit|worker
 
 FENCES = {
     "microhttpd.h": r"gateway/front/(http|connections|http_answer|http_private)",
-    "sqlite3.h": r"queue/(log_journal|journal)|gateway/control/control_db",
+    "sqlite3.h": r"queue/(log_journal|journal|settle/)|gateway/control/control_db",
     "http_parser.h": r"loadtest/",
     "systemd/": r"gateway/gateway\.c",
     "hiredis": r"common/redis_wire",
+    "libpq-fe.h": r"queue/settle/",
+    "curl/": r"queue/settle/",
     "rdkafka": r"queue/(log_kafka|kafka_|settle/)",
 }
 

@@ -1,8 +1,8 @@
 /* Preloaded into a gateway under test: a disk that fails on demand, for files by their name. The
  * directory $PENSTOCK_FAULTS holds the orders: the file "write.journal.db-wal" with the text "28"
  * lets every write to a file of that name fail with ENOSPC, "sync.…" every fsync; the text "hang"
- * lets the call wait until the order is gone. "once …" removes the order when it has been carried
- * out. Without an order the call is made. */
+ * lets the call wait until the order is gone, "delay 2000" for so many microseconds. "once …"
+ * removes the order when it has been carried out. Without an order the call is made. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
@@ -48,6 +48,11 @@ static int fault(const char *call, int fd)
         return 0;
     }
     errno = saved;
+    if (strncmp(text, "delay ", 6) == 0) {
+        usleep((useconds_t)atoi(text + 6));
+        errno = saved;
+        return 0;
+    }
     if (strncmp(text, "once ", 5) != 0)
         return atoi(text);
     /* Two threads may meet here: the one that removes the order carries it out. */

@@ -39,6 +39,9 @@ class Disk:
     def hang_syncs(self, names=JOURNAL):
         self.order("sync", names, "hang")
 
+    def slow_syncs(self, microseconds, names=JOURNAL):
+        self.order("sync", names, f"delay {microseconds}")
+
     def heal(self):
         for order in list(self.orders.iterdir()):
             with contextlib.suppress(FileNotFoundError):

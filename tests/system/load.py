@@ -59,10 +59,12 @@ def buy_bytes(sale, user, key, sku="phone"):
 
 
 class Load:
-    """`threads` buyers at a time, one user after the other, until stop(). A context manager."""
+    """`threads` buyers at a time, one user after the other, until stop(). A context manager. `promise` is called with each
+    buyer who has just been promised his order."""
 
-    def __init__(self, gateway, sale, threads=8, name="b", timeout=10.0):
+    def __init__(self, gateway, sale, threads=8, name="b", timeout=10.0, pause=0.0, promise=None):
         self.gateway, self.sale, self.name, self.timeout = gateway, sale, name, timeout
+        self.pause, self.promise = pause, promise
         self.told = []
         self.stopping = threading.Event()
         self.given_up = False
@@ -115,14 +117,17 @@ class Load:
                 if self.given_up or (self.stopping.is_set() and told.status is not None):
                     break
                 time.sleep(RETRY_S * (0.5 + random.random()))
+            time.sleep(self.pause)
 
-    @staticmethod
-    def note(told, answer):
+    def note(self, told, answer):
         told.code, told.state = answer.get("code"), answer.get("state")
         if told.status == 202:
             assert told.order_id in (None, answer["order_id"]) or not told.promised, (told.order_id, answer)
             told.order_id = answer["order_id"]
-            told.promised = told.promised or told.state == "accepted"
+            if told.state == "accepted" and not told.promised:
+                told.promised = True
+                if self.promise is not None:
+                    self.promise(told)
 
     def count(self):
         return Counter(t.state or t.code or "none" for t in self.told)
@@ -131,8 +136,10 @@ class Load:
         return sum(t.promised for t in list(self.told))
 
 
-def judge(gateway, sale, loads, stock):
-    """Every promise is in the log exactly once, nobody has more than one order, stock is exact, the auditor agrees."""
+def judge(gateway, sale, loads, stock, settled=False):
+    """Every promise is in the log exactly once, nobody has more than one order, stock is exact, the auditor agrees. When
+    orders were `settled`, a promise may have ended by payment, expiry or cancellation, and by nothing else."""
+    ends = {("accepted", None)} | ({("confirmed", None), ("released", "expired"), ("released", "cancelled")} if settled else set())
     report = gateway.assert_books(sale)
     orders = gateway.orders(sale)
     ids = [order["order_id"] for order in orders]
@@ -145,11 +152,13 @@ def judge(gateway, sale, loads, stock):
             if told.promised:
                 order = by_id.get(told.order_id)
                 assert order is not None, f"{told.user} was promised {told.order_id}, and it is not there"
-                assert order["user"] == told.user and order["state"] == "accepted", order
+                assert order["user"] == told.user and (order["state"], order["reason"]) in ends, order
                 assert order["idempotency_key"] == told.key
     sku = report["skus"][0]
     held = sum(order["quantity"] for order in orders if order["state"] == "accepted")
-    assert sku["in_doubt"] == 0 and sku["held"] == held and sku["available"] == stock - held, report
+    confirmed = sum(order["quantity"] for order in orders if order["state"] == "confirmed")
+    assert sku["in_doubt"] == 0 and (sku["held"], sku["confirmed"]) == (held, confirmed), report
+    assert sku["available"] == stock - held - confirmed, report
     return orders
 
 

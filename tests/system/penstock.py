@@ -216,7 +216,7 @@ class Gateway:
         return self.admin("PUT", f"/admin/v1/sales/{name}", document, {"If-Match": answer.headers["etag"]})
 
     def audit(self, name):
-        answer = self.admin("GET", f"/admin/v1/sales/{name}/audit")
+        answer = self.admin("GET", f"/admin/v1/sales/{name}/audit", timeout=90)  # the first one reads the whole log
         assert answer.status == 200, answer
         return answer.json
 

@@ -1,8 +1,10 @@
 """The admin listener over real HTTP: who may, what changes, and that each change is durable, in force
 at once, and written down."""
 import concurrent.futures
+import contextlib
 import http.client
 import json
+import sqlite3
 import threading
 import time
 
@@ -170,7 +172,8 @@ def test_a_sale_is_created_once_and_changed_only_by_its_version(gateway):
     ({"skus": []}, "/skus"), ({"skus": [{"sku": "a", "stock": -1}]}, "/skus/0/stock"),
     ({"skus": [{"sku": "a", "stock": 1.5}]}, "/skus/0/stock"), ({"skus": [{"sku": "a b", "stock": 1}]}, "/skus/0/sku"),
     ({"per_user_cap": 0}, "/per_user_cap"), ({"ticket": True}, "/ticket"), ({"per_user_cpa": 1}, "/per_user_cpa"),
-    ({"state": "open"}, "/state"), ({"reservation_ttl_s": 1}, "/reservation_ttl_s"), ({"reason": "x" * 257}, "/reason")])
+    ({"state": "open"}, "/state"), ({"reservation_ttl_s": 1}, "/reservation_ttl_s"), ({"reason": "x" * 257}, "/reason"),
+    ({"reason": "two\nlines"}, "/reason")])
 def test_a_bad_sale_is_refused_by_member_and_nothing_changes(gateway, change, pointer):
     answer = gateway.admin("PUT", "/admin/v1/sales/bad", document(**change))
     assert (answer.status, answer.code, answer.json["pointer"]) == (422, "invalid", pointer), answer
@@ -354,6 +357,18 @@ def test_a_user_is_blocked_for_a_time_or_for_good(gateway):
     assert gateway.admin("DELETE", path).status == 204
     assert gateway.admin("DELETE", path).status == 404
     assert gateway.buy(name, user).status == 202
+
+
+def test_blocks_that_have_ended_take_no_room():
+    with Gateway() as one:
+        for i in range(5):
+            assert one.admin("PUT", f"/admin/v1/blocklist/users/short-{i}", {"ttl_s": 1}).status == 201
+        time.sleep(1.1)
+        assert one.admin("PUT", "/admin/v1/blocklist/users/long").status == 201
+        with contextlib.closing(sqlite3.connect(f"file:{one.state / 'control.db'}?mode=ro", uri=True)) as db:
+            assert db.execute("SELECT subject FROM blocklist").fetchall() == [("long",)]
+        assert one.admin("PUT", "/admin/v1/blocklist/users/short-1", {"ttl_s": 60}).status == 201
+        assert [b["user"] for b in one.admin("GET", "/admin/v1/blocklist").json["users"]] == ["long", "short-1"]
 
 
 def test_a_range_of_addresses_is_blocked(gateway):

@@ -179,12 +179,22 @@ def test_an_absent_quantity_is_one(gateway):
 
 
 @pytest.mark.parametrize("body", [
+    '{"quantity":2,"sku":"phone"}', ' {\r\n\t"sku" : "phone" , "quantity" : 2 } ', '{"sku":"\\u0070hone","quantity":2}',
+    '{"\\u0073ku":"phone","quantity":2}', '{"sku":"phone","quantity":2}\n',
+])
+def test_an_order_may_be_spelled_in_every_way_that_json_allows(gateway, body):
+    answer = post(gateway, gateway.make_sale(per_user_cap=2), body)
+    assert (answer.status, answer.json["sku"], answer.json["quantity"]) == (202, "phone", 2), answer
+
+
+@pytest.mark.parametrize("body", [
     b"", b"{", b"[]", b"null", b'"phone"', b"{}", b'{"quantity":1}', b'{"sku":7}', b'{"sku":null}',
     b'{"sku":"phone","colour":"red"}', b'{"sku":"phone","sku":"phone"}', b'{"sku":"phone","quantity":1,"quantity":1}',
     b'{"sku":"phone"} {}', b'{"sku":"phone"}x', b'{"sku":"phone",}', b"{'sku':'phone'}", b'{"sku":"pho\xffne"}',
     b'{"sku":"phone"}\x00', b'{"sku":"pho\\u0000ne"}', b'\xef\xbb\xbf{"sku":"phone"}', b'{"sku":"phone","quantity":1e999}',
-    b'{"sku":"phone","quantity":1000000000000000000000000}', b"[" * 2000 + b"]" * 2000,
-], ids=range(23))
+    b'{"sku":"phone","quantity":1000000000000000000000000}', b"[" * 2000 + b"]" * 2000, b'{"sku":"phone","quantity":01}',
+    b'{"sku":"phone","quantity":+1}', b'{"sku":"phone","quantity":}', b'{"sku":"phone" "quantity":1}', b'{"sku":"phone","quantity":1',
+], ids=range(28))
 def test_a_body_that_is_no_order_is_400(gateway, body):
     sale = gateway.make_sale()
     is_no(post(gateway, sale, body), 400, "malformed")

@@ -4,6 +4,7 @@ import subprocess
 import time
 
 import pytest
+from faults import Disk
 from load import Load, assert_retries_find_their_orders, judge
 from penstock import REHEARSE, Gateway, wait_until
 
@@ -57,6 +58,34 @@ def test_a_sale_that_sells_out_over_a_kill_sells_every_unit_once():
         assert_retries_find_their_orders(gateway, sale, [load])
 
 
+def test_what_was_pending_at_a_kill_is_accepted_or_never_was(tmp_path):
+    """Acknowledgements that come too late: almost every answer is a perhaps."""
+    stock, disk = 100000, Disk(tmp_path)
+    disk.slow_syncs(30000)
+    with Gateway(settings={"log": {"ack_timeout_ms": 10}}, env=disk.env) as gateway:
+        gateway.no_limits()
+        sale = gateway.make_sale(stock=stock)
+        with Load(gateway, sale) as load:
+            for turn in range(1, 4):
+                wait_until(lambda: load.count()["pending"] > turn * 30, 30, what="orders that are pending")
+                gateway.kill()
+                gateway.start()
+        wait_until(lambda: gateway.sale(sale)["skus"][0]["in_doubt"] == 0, what="the end of every doubt")
+        ids = {order["order_id"] for order in judge(gateway, sale, [load], stock)}
+        pending = [told for told in load.told if told.state == "pending"]
+        assert any(told.order_id in ids for told in pending)
+        for told in pending:
+            order = gateway.public("GET", f"/v1/orders/{told.order_id}", user=told.user)
+            if told.order_id in ids:
+                assert order.json["state"] == "accepted", order
+            else:
+                assert order.status == 404, order
+            again = gateway.buy(sale, told.user, key=told.key, timeout=30)
+            assert again.status == 202 and (again.json["order_id"] == told.order_id) == (told.order_id in ids), again
+        wait_until(lambda: gateway.sale(sale)["skus"][0]["in_doubt"] == 0, what="the end of every doubt")
+        judge(gateway, sale, [load], stock)
+
+
 def test_confirmed_and_cancelled_orders_stay_so_over_a_kill():
     with Gateway() as gateway:
         gateway.no_limits()
@@ -97,11 +126,11 @@ def test_the_rehearsals_own_proof_holds_over_a_kill(tmp_path):
     report = tmp_path / "report.json"
     with Gateway(settings={"http": {"connections": 4000}}) as gateway:
         gateway.no_limits()
-        process = rehearse(gateway, "--buyers", "20000", "--stock", "5000", "--over", "3s", "--shape", "constant",
+        process = rehearse(gateway, "--buyers", "15000", "--stock", "5000", "--over", "2s", "--shape", "constant",
                            "--retry", "40", "--connections", "400", "--json", str(report))
         wait_until(lambda: any(s["sale"].startswith("rehearsal-") for s in
                                gateway.admin("GET", "/admin/v1/sales").json["sales"]), what="the rehearsal's sale")
-        time.sleep(1.0)
+        time.sleep(0.7)
         gateway.kill()
         gateway.start()
         proof_of(process, report)

@@ -118,23 +118,17 @@ def test_workers_share_a_bucket_exactly(gateway):
     assert sorted(answer.status for answer in answers) == [202] * 20 + [429] * 40
 
 
-def timed(gateway, sale, user):
-    started = time.monotonic()
-    return gateway.buy(sale, user), time.monotonic() - started
-
-
 def test_a_leaky_bucket_holds_up_to_its_patience_and_then_refuses(gateway):
     name = rule(gateway, algorithm="leaky_bucket", rate=5, period_s=1, max_wait_ms=700)
-    sale = sale_of(gateway)
-    answers = together(10, lambda i: timed(gateway, sale, "u"))
-    waits = sorted(seconds for answer, seconds in answers if answer.status == 202)
-    # One at once, then one each 200 ms; who would have to wait longer than 700 ms is refused.
-    assert 4 <= len(waits) <= 6, answers
-    for place, seconds in enumerate(waits):
-        assert seconds > 0.2 * place - 0.15
-    for answer, _ in answers:
-        if answer.status != 202:
-            is_refused(answer, "user_rate", name)
+    sale, started = sale_of(gateway), time.monotonic()
+    answers = together(30, lambda i: (gateway.buy(sale, "u"), time.monotonic()))
+    ends = sorted(at - started for answer, at in answers if answer.status == 202)
+    assert len(ends) >= 4  # one at once, and those whose turn comes after 200, 400 and 600 ms
+    assert all(end > 0.2 * place - 0.01 for place, end in enumerate(ends)), ends
+    refused = [answer for answer, _ in answers if answer.status != 202]
+    assert refused
+    for answer in refused:
+        is_refused(answer, "user_rate", name)
     gateway.assert_books(sale)
 
 
@@ -148,10 +142,9 @@ def test_a_full_waiting_room_refuses(gateway):
     gateway.assert_books(sale)
 
 
-@pytest.mark.parametrize("command,verdict", [("pause", (503, "paused")), ("end", (409, "ended"))])
-@pytest.mark.parametrize("key", [None, "fresh"])
+@pytest.mark.parametrize("command,verdict,key", [("pause", (503, "paused"), None), ("end", (409, "ended"), "fresh")])
 def test_who_was_held_is_told_what_happened_meanwhile(gateway, command, verdict, key):
-    rule(gateway, algorithm="leaky_bucket", key="global", rate=2, period_s=1, max_wait_ms=3000)
+    rule(gateway, algorithm="leaky_bucket", key="global", rate=1, period_s=1, max_wait_ms=5000)
     sale = sale_of(gateway)
     assert gateway.buy(sale, "owner").status == 202
     answers = {}
@@ -173,7 +166,7 @@ def test_who_was_held_is_told_what_happened_meanwhile(gateway, command, verdict,
 
 def test_who_was_held_until_all_was_sold_is_told_so(gateway):
     sale, other = sale_of(gateway, stock=1), sale_of(gateway)
-    rule(gateway, algorithm="leaky_bucket", key="user", rate=2, period_s=1, max_wait_ms=3000)
+    rule(gateway, algorithm="leaky_bucket", key="user", rate=1, period_s=1, max_wait_ms=5000)
     assert gateway.buy(other, "held").status == 202
     answers = []
     thread = threading.Thread(target=lambda: answers.append(gateway.buy(sale, "held")))
@@ -185,7 +178,7 @@ def test_who_was_held_until_all_was_sold_is_told_so(gateway):
 
 
 def test_who_is_held_while_the_gateway_drains_is_answered_before_it_leaves():
-    with Gateway(settings={"drain": {"delay_ms": 5000, "timeout_ms": 9000}}) as g:
+    with Gateway(settings={"drain": {"delay_ms": 20000, "timeout_ms": 25000}}) as g:
         g.no_limits()
         sale = g.make_sale(stock=9)
         rule(g, algorithm="leaky_bucket", key="global", rate=1, period_s=1, max_wait_ms=3000)
@@ -199,7 +192,8 @@ def test_who_is_held_while_the_gateway_drains_is_answered_before_it_leaves():
             time.sleep(0.2)
         thread.join()
         assert answers[0].status == 202, answers
-        assert g.process.wait(4) == 0
+        assert g.process.wait(15) == 0
+        g.configure({"drain": {"delay_ms": 0}})
         g.start()
         assert len(g.orders(sale)) == 2
 

@@ -154,9 +154,12 @@ def expired():
 
 @pytest.mark.parametrize("name", ["plain", "sold_out", "paused", "ended", "restarted"])
 def test_an_unpaid_order_expires_whatever_became_of_its_sale(expired, name):
-    assert state_of(expired["g"], expired[name]) == ("released", "expired")
-    assert numbers(expired["g"], expired[name]["sale"])[1:3] == (0, 0)
-    expired["g"].assert_books(expired[name]["sale"])
+    g, order = expired["g"], expired[name]
+    shown = g.public("GET", f"/v1/orders/{order['order_id']}", user="u")
+    assert shown.json == {**order, "state": "released", "reason": "expired"}
+    assert state_of(g, order) == ("released", "expired")
+    assert numbers(g, order["sale"])[1:3] == (0, 0)
+    g.assert_books(order["sale"])
 
 
 def test_no_order_expires_before_two_seconds_past_its_deadline(expired):

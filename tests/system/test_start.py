@@ -11,17 +11,26 @@ from faults import Disk, mounted
 from penstock import Gateway, wait_until
 
 
-@pytest.fixture
-def sold(tmp_path):
-    """A state directory with two orders in it, and its gateway stopped."""
-    gateway = Gateway(directory=tmp_path)
-    with gateway:
+@pytest.fixture(scope="module")
+def state_with_orders(tmp_path_factory):
+    """A state directory with two orders in it; to be copied."""
+    with Gateway(directory=tmp_path_factory.mktemp("sold")) as gateway:
         gateway.no_limits()
-        gateway.sold = gateway.make_sale("shoes", stock=5)
+        gateway.make_sale("shoes", stock=5)
         for user in ("ann", "bob"):
             assert gateway.buy("shoes", user).json["state"] == "accepted"
         assert gateway.stop() == 0
-        yield gateway
+        yield gateway.state
+
+
+@pytest.fixture
+def sold(tmp_path, state_with_orders):
+    """A gateway that is about to start on such a directory."""
+    gateway = Gateway(directory=tmp_path)
+    shutil.copytree(state_with_orders, gateway.state)
+    gateway.state.chmod(0o700)
+    yield gateway
+    gateway.__exit__()
 
 
 def start_refused(gateway):

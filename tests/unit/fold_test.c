@@ -422,6 +422,19 @@ static void records_that_make_no_sense_change_nothing(void **state)
     oq_fold_free(log.fold);
 }
 
+/* A unit that is cancelled and sold again for ever must not end the gateway that folds it. */
+static void units_come_back_beyond_what_can_be_counted(void **state)
+{
+    (void)state;
+    struct log log = open_sale();
+    for (uint32_t id = 1; id <= 3; id++) {
+        put(&log, accepted(id, 5, "alice", "", PS_INT_MAX));
+        put(&log, released(id, OQ_CANCELLED));
+        assert_totals(&log, 100, 0, 0, PS_INT_MAX);
+    }
+    oq_fold_free(log.fold);
+}
+
 static void a_confirmed_of_an_unknown_sale_is_an_anomaly(void **state)
 {
     (void)state;
@@ -794,6 +807,7 @@ int main(void)
         cmocka_unit_test(a_buyers_orders_hang_together_newest_first),
         cmocka_unit_test(sales_and_skus_are_kept_apart),
         cmocka_unit_test(records_that_make_no_sense_change_nothing),
+        cmocka_unit_test(units_come_back_beyond_what_can_be_counted),
         cmocka_unit_test(a_confirmed_of_an_unknown_sale_is_an_anomaly),
         cmocka_unit_test(the_fold_agrees_with_a_slow_model),
         cmocka_unit_test(I6_what_is_decided_stays_decided),

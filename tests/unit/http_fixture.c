@@ -152,9 +152,19 @@ static void on_refused(int verdict, void *ctx)
     atomic_fetch_add(&server->fixture->refused[verdict], 1);
 }
 
+static void on_gone(struct gw_request *request, void *ctx)
+{
+    struct http_server *server = ctx;
+    const unsigned char *user = request->user;
+    if (user[0] != 0xa5)
+        abort(); /* the handler's */
+    atomic_fetch_add(&server->fixture->gone, 1);
+}
+
 static void on_prepare(uv_prepare_t *prepare)
 {
     struct http_server *server = prepare->data;
+    atomic_fetch_add(&server->fixture->turns, 1);
     atomic_store(&server->fixture->connections, gw_http_connections(server->http));
     atomic_store(&server->fixture->in_flight, gw_http_in_flight(server->http));
 }
@@ -195,6 +205,7 @@ void http_fixture_init(struct http_fixture *fixture)
         .body_max = GW_PUBLIC_BODY_MAX,
         .user_size = 40,
         .client_ip_header = "CF-Connecting-IP",
+        .on_gone = on_gone,
         .clock = &ps_clock_system,
     };
 }

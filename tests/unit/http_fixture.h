@@ -14,6 +14,8 @@ struct http_fixture {
     atomic_size_t refused[GW_VERDICT_COUNT]; /* as told by the server */
     atomic_size_t connections;               /* as of the last turn of the loop */
     atomic_size_t in_flight;
+    atomic_size_t turns; /* of the loop */
+    atomic_size_t gone;  /* kept requests whose client has left, as told by the server */
     struct http_server *server;
 };
 

@@ -540,18 +540,18 @@ static void without_a_free_slot_a_request_is_shed(void **state)
 
 /* --- Kept requests, drain, end --- */
 
-static void many_kept_requests_are_answered_from_the_loop(void **state)
+/* For less and for more than the 20 ms after which the connection of a kept request is parked. */
+static void keep_many(struct http_fixture *fixture)
 {
     enum { CLIENTS = 60, ROUNDS = 3 };
-    struct http_fixture fixture;
+    static const char *const requests[] = {GET("/later?0"), GET("/later?5"), GET("/later?50")};
     int fds[CLIENTS];
-    (void)state;
-    start(&fixture);
+    http_fixture_start(fixture);
     for (int i = 0; i < CLIENTS; i++)
-        fds[i] = http_connect(&fixture);
+        fds[i] = http_connect(fixture);
     for (int round = 0; round < ROUNDS; round++) {
         for (int i = 0; i < CLIENTS; i++)
-            http_send_text(fds[i], i % 2 == 0 ? GET("/later?5") : GET("/later?0"));
+            http_send_text(fds[i], requests[i % 3]);
         for (int i = 0; i < CLIENTS; i++) {
             http_read(fds[i], false, &reply);
             assert_int_equal(reply.status, 200);
@@ -560,6 +560,90 @@ static void many_kept_requests_are_answered_from_the_loop(void **state)
     }
     for (int i = 0; i < CLIENTS; i++)
         close(fds[i]);
+    http_fixture_stop(fixture);
+}
+
+static void many_kept_requests_are_answered_from_the_loop(void **state)
+{
+    struct http_fixture fixture;
+    (void)state;
+    http_fixture_init(&fixture);
+    keep_many(&fixture);
+    http_fixture_init(&fixture);
+    fixture.settings.on_gone = NULL; /* parked at once */
+    keep_many(&fixture);
+}
+
+static void others_are_served_while_requests_are_kept(void **state)
+{
+    struct http_fixture fixture;
+    char head[7000];
+    (void)state;
+    start(&fixture);
+    int kept = http_connect(&fixture);
+    int fd = http_connect(&fixture);
+    /* Larger than what is read at once; in two parts; pipelined. */
+    int len =
+        snprintf(head, sizeof head, "GET /x HTTP/1.1\r\n" HOST "X-Filler: %06000d\r\n\r\n", 7);
+    for (int i = 0; i < 3; i++) {
+        http_send_text(kept, GET("/later?15"));
+        assert_true(http_wait(&fixture.handled, (size_t)i * 5 + 1));
+        http_send(fd, head, (size_t)len);
+        http_read(fd, false, &reply);
+        assert_int_equal(reply.status, 200);
+        http_send_text(fd, "POST /x HTTP/1.1\r\n" HOST "Content-Length: 3\r\n\r\na");
+        http_send_text(fd, "bc");
+        http_read(fd, false, &reply);
+        assert_int_equal(reply.status, 200);
+        http_send_text(fd, GET("/x") GET("/problem"));
+        http_read(fd, false, &reply);
+        assert_int_equal(reply.status, 200);
+        http_read(fd, false, &reply);
+        assert_int_equal(reply.status, 429);
+        http_read(kept, false, &reply);
+        assert_int_equal(reply.status, 200);
+    }
+    close(fd);
+    close(kept);
+    http_fixture_stop(&fixture);
+}
+
+static void keeping_a_request_does_not_make_the_loop_spin(void **state)
+{
+    struct http_fixture fixture;
+    (void)state;
+    start(&fixture);
+    int fd = http_connect(&fixture);
+    size_t before = atomic_load(&fixture.turns);
+    http_send_text(fd, GET("/later?200"));
+    http_read(fd, false, &reply);
+    assert_int_equal(reply.status, 200);
+    assert_true(atomic_load(&fixture.turns) - before < 100);
+    close(fd);
+    http_fixture_stop(&fixture);
+}
+
+static void a_reset_connection_takes_its_kept_request_along(void **state)
+{
+    enum { CLIENTS = 20 };
+    const struct linger reset = {.l_onoff = 1, .l_linger = 0};
+    struct http_fixture fixture;
+    int fds[CLIENTS];
+    (void)state;
+    start(&fixture);
+    for (int i = 0; i < CLIENTS; i++) {
+        fds[i] = http_connect(&fixture);
+        http_send_text(fds[i], GET("/hold"));
+        assert_true(http_wait(&fixture.handled, (size_t)i + 1));
+        setsockopt(fds[i], SOL_SOCKET, SO_LINGER, &reset, sizeof reset);
+        close(fds[i]);
+    }
+    /* Those that were not parked yet; of the others nothing is heard before the end. */
+    assert_true(http_wait(&fixture.gone, 1));
+    for (int i = 0;
+         i < 5000 && atomic_load(&fixture.in_flight) + atomic_load(&fixture.gone) != CLIENTS; i++)
+        usleep(1000);
+    assert_int_equal(atomic_load(&fixture.in_flight) + atomic_load(&fixture.gone), CLIENTS);
     http_fixture_stop(&fixture);
 }
 
@@ -688,6 +772,9 @@ int main(void)
         cmocka_unit_test(above_the_hard_limit_clients_wait_until_one_has_left),
         cmocka_unit_test(without_a_free_slot_a_request_is_shed),
         cmocka_unit_test(many_kept_requests_are_answered_from_the_loop),
+        cmocka_unit_test(others_are_served_while_requests_are_kept),
+        cmocka_unit_test(keeping_a_request_does_not_make_the_loop_spin),
+        cmocka_unit_test(a_reset_connection_takes_its_kept_request_along),
         cmocka_unit_test(a_client_that_leaves_while_its_request_is_kept_does_no_harm),
         cmocka_unit_test(draining_serves_who_is_in_and_lets_nobody_else_in),
         cmocka_unit_test(at_the_end_every_kept_request_is_answered),

@@ -9,6 +9,8 @@
 
 #define PRODUCERS 3
 #define EACH      5000
+#define ROUNDS    10000
+#define STUCK_MS  3000
 
 struct receiver {
     uv_loop_t loop;
@@ -132,6 +134,94 @@ static void a_mailbox_may_be_closed_by_its_own_mail(void **state)
     ps_mailbox_close(NULL);
 }
 
+/* A centre asks two peers, each on a thread of its own; both answer at the same moment. */
+struct centre {
+    uv_loop_t loop, peer_loop[2];
+    struct ps_mailbox *mailbox, *peer[2];
+    uv_timer_t watch;
+    size_t rounds, answers, watched;
+    bool stuck;
+};
+
+enum { ASK, STOP };
+
+static void on_peer_mail(const struct ps_mail *mail, void *ctx)
+{
+    struct centre *centre = ctx;
+    if (mail->kind == ASK)
+        (void)!ps_mailbox_post(centre->mailbox, mail); /* two mails at most: there is room */
+    else
+        ps_mailbox_close(centre->peer[mail->value]);
+}
+
+static void ask(struct centre *centre, uint32_t kind)
+{
+    centre->answers = 0;
+    for (uint64_t i = 0; i < 2; i++)
+        (void)!ps_mailbox_post(centre->peer[i], &(struct ps_mail){.kind = kind, .value = i});
+}
+
+static void end(struct centre *centre)
+{
+    ask(centre, STOP);
+    ps_mailbox_close(centre->mailbox);
+    uv_close((uv_handle_t *)&centre->watch, NULL);
+}
+
+static void on_answer(const struct ps_mail *mail, void *ctx)
+{
+    struct centre *centre = ctx;
+    (void)mail;
+    if (++centre->answers < 2)
+        return;
+    if (++centre->rounds < ROUNDS)
+        ask(centre, ASK);
+    else
+        end(centre);
+}
+
+static void on_watch(uv_timer_t *timer)
+{
+    struct centre *centre = timer->data;
+    centre->stuck = centre->rounds == centre->watched;
+    centre->watched = centre->rounds;
+    if (centre->stuck)
+        end(centre);
+}
+
+static void *run_peer(void *loop)
+{
+    uv_run(loop, UV_RUN_DEFAULT);
+    return NULL;
+}
+
+static void two_who_post_at_the_same_moment_are_both_heard(void **state)
+{
+    (void)state;
+    struct centre centre = {0};
+    pthread_t thread[2];
+    assert_ok(uv_loop_init(&centre.loop));
+    assert_ok(ps_mailbox_new(&centre.loop, 8, on_answer, NULL, &centre, &centre.mailbox));
+    for (size_t i = 0; i < 2; i++) {
+        assert_ok(uv_loop_init(&centre.peer_loop[i]));
+        assert_ok(
+            ps_mailbox_new(&centre.peer_loop[i], 8, on_peer_mail, NULL, &centre, &centre.peer[i]));
+        assert_int_equal(pthread_create(&thread[i], NULL, run_peer, &centre.peer_loop[i]), 0);
+    }
+    uv_timer_init(&centre.loop, &centre.watch);
+    centre.watch.data = &centre;
+    uv_timer_start(&centre.watch, on_watch, STUCK_MS, STUCK_MS);
+    ask(&centre, ASK);
+    uv_run(&centre.loop, UV_RUN_DEFAULT);
+    for (size_t i = 0; i < 2; i++) {
+        pthread_join(thread[i], NULL);
+        assert_ok(uv_loop_close(&centre.peer_loop[i]));
+    }
+    assert_ok(uv_loop_close(&centre.loop));
+    assert_false(centre.stuck);
+    assert_int_equal(centre.rounds, ROUNDS);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -139,6 +229,7 @@ int main(void)
         cmocka_unit_test(a_full_mailbox_refuses_and_keeps_what_it_has),
         cmocka_unit_test(one_wake_drains_all_and_then_tells),
         cmocka_unit_test(a_mailbox_may_be_closed_by_its_own_mail),
+        cmocka_unit_test(two_who_post_at_the_same_moment_are_both_heard),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

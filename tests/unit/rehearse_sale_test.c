@@ -303,7 +303,7 @@ static void a_rehearsal_is_named_after_its_moment(void **state)
     (void)state;
     char name[PS_NAME_MAX + 1];
     lt_sale_name(T0 + 7, name);
-    assert_string_equal(name, "rehearsal-20300317t174640z");
+    assert_string_equal(name, "rehearsal-20300317T174640Z");
     assert_true(ps_name_ok(name, strlen(name)));
 }
 

@@ -1,0 +1,196 @@
+"""A wall clock that jumps by an hour: limits and deadlines do not notice, sales open and end by it, and no order expires
+because of it. libfaketime moves the gateway's wall clock and leaves its monotonic one alone."""
+import os
+import pathlib
+import time
+
+import pytest
+from load import Connection, buy_bytes
+from penstock import Gateway, call, rfc3339, wait_until
+
+LIBRARIES = sorted(pathlib.Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"))
+pytestmark = pytest.mark.skipif(not LIBRARIES, reason="needs libfaketime")
+HOUR = 3600
+
+
+class Clock:
+    """The wall clock of one gateway: Gateway(env=clock.env)."""
+
+    def __init__(self, directory):
+        self.stamp = pathlib.Path(directory) / "wall-clock"
+        self.jump(0)
+        self.env = {"LD_PRELOAD": str(LIBRARIES[0]), "FAKETIME_TIMESTAMP_FILE": str(self.stamp), "FAKETIME_NO_CACHE": "1",
+                    "FAKETIME_DONT_FAKE_MONOTONIC": "1"}
+
+    def jump(self, seconds):
+        """Sets it this far from the right time."""
+        new = self.stamp.with_suffix(".new")
+        new.write_text(f"{seconds:+d}\n")
+        os.replace(new, self.stamp)
+
+
+@pytest.fixture
+def clock(tmp_path):
+    return Clock(tmp_path)
+
+
+def make(clock, **settings):
+    gateway = Gateway(env=clock.env, settings=settings).start()
+    gateway.no_limits()
+    return gateway
+
+
+def jumps(gateway):
+    return gateway.log_path.read_text().count("wall_clock_jumped")
+
+
+def state(gateway, sale, user):
+    return next(o for o in gateway.orders(sale) if o["user"] == user)["state"]
+
+
+def test_no_order_expires_at_once_when_the_wall_clock_jumps(tmp_path):
+    """Two gateways jump, a third does not and shows that the time was ripe."""
+    gateways, clocks = {}, {}
+    try:
+        for name in ("ahead", "back", "still"):
+            (tmp_path / name).mkdir()
+            clocks[name] = Clock(tmp_path / name)
+            gateways[name] = make(clocks[name])
+            gateways[name].make_sale("s", stock=2, opens_in=-2 * HOUR, reservation_ttl_s=5)
+            assert gateways[name].buy("s", "ann", key="k").json["state"] == "accepted"
+        clocks["ahead"].jump(HOUR)
+        clocks["back"].jump(-HOUR)
+        for name in ("ahead", "back"):
+            wait_until(lambda: jumps(gateways[name]) == 1, what="a jump noticed")
+            assert gateways[name].buy("s", "ann", key="k").json["state"] == "accepted"
+        wait_until(lambda: state(gateways["still"], "s", "ann") == "released", 30, what="an expiry")
+        time.sleep(1)
+        for name in ("ahead", "back"):
+            assert state(gateways[name], "s", "ann") == "accepted"
+            assert gateways[name].assert_books("s")["skus"][0]["held"] == 1
+            assert jumps(gateways[name]) == 1
+        assert jumps(gateways["still"]) == 0
+    finally:
+        for gateway in gateways.values():
+            gateway.__exit__()
+
+
+def test_limits_go_by_the_time_that_has_passed(clock):
+    with make(clock) as gateway:
+        sale = gateway.make_sale(stock=100, per_user_cap=100)
+        gateway.limit("user", algorithm="token_bucket", key="user", rate=1, period_s=600, burst=1, mode="enforce")
+        assert gateway.buy(sale, "ann").status == 202
+        clock.jump(HOUR)
+        assert gateway.buy(sale, "ann").code == "user_rate"  # the hour has not passed
+        for algorithm in ("token_bucket", "fixed_window", "sliding_window"):
+            clock.jump(0)
+            gateway.limit("user", algorithm=algorithm, key="user", rate=1, period_s=1, burst=1, mode="enforce")
+            assert gateway.buy(sale, algorithm).status == 202
+            assert gateway.buy(sale, algorithm).code == "user_rate"
+            clock.jump(-HOUR // 4)
+            clock.jump(0)
+            wait_until(lambda: gateway.buy(sale, algorithm).status == 202, 15, every=0.2, what="a new unit of " + algorithm)
+
+
+def test_limits_refill_while_the_wall_clock_stands_in_the_past(clock):
+    with make(clock) as gateway:
+        sale = gateway.make_sale(stock=100, opens_in=-2 * HOUR)
+        gateway.limit("user", algorithm="token_bucket", key="user", rate=1, period_s=1, burst=1, mode="enforce",
+                      applies_to=["order"])
+        clock.jump(-HOUR)
+        assert gateway.buy(sale, "ann").status == 202
+        wait_until(lambda: gateway.buy(sale, "ann", key="other").code == "user_limit", 10, every=0.2, what="a new unit")
+
+
+@pytest.mark.parametrize("seconds", [HOUR, -HOUR], ids=["ahead", "back"])
+def test_deadlines_of_connections_go_by_the_time_that_has_passed(clock, seconds):
+    with make(clock, http={"head_timeout_ms": 1500, "body_timeout_ms": 1500}) as gateway:
+        sale = gateway.make_sale(stock=10, opens_in=-2 * HOUR)
+        request = buy_bytes(sale, "ann", "k")
+        in_time, late = Connection(gateway.port, 30), Connection(gateway.port, 30)
+        started = time.monotonic()
+        for connection in (in_time, late):
+            connection.socket.sendall(request[:-5])
+        clock.jump(seconds)
+        time.sleep(0.3)
+        assert in_time.ask(request[-5:])[0] == 202  # not cut at once
+        assert late.ask(b"")[0] == 408  # and not never
+        assert 1.4 < time.monotonic() - started < 20
+        for connection in (in_time, late):
+            connection.close()
+
+
+def test_windows_of_sales_follow_the_wall_clock(clock):
+    with make(clock) as gateway:
+        later = gateway.make_sale(stock=5, opens_in=HOUR // 2)
+        no = gateway.buy(later, "ann")
+        assert no.code == "not_started" and int(no.headers["retry-after"]) > 1000
+        clock.jump(HOUR)
+        gateway.wait_state(later, "open")
+        assert gateway.buy(later, "ann").json["state"] == "accepted"
+        assert gateway.public("GET", f"/v1/sales/{later}").json["phase"] == "open"
+        clock.jump(0)
+        assert gateway.buy(later, "bob").code == "not_started"
+        clock.jump(HOUR)
+        assert gateway.buy(later, "bob").json["state"] == "accepted"
+        gateway.assert_books(later)
+
+
+def test_a_sale_ends_by_the_wall_clock(clock):
+    with make(clock) as gateway:
+        sale = gateway.make_sale(stock=5, closes_at=rfc3339(HOUR // 2))
+        assert gateway.buy(sale, "ann", key="k").status == 202
+        clock.jump(HOUR)
+        assert gateway.buy(sale, "bob").code == "ended"
+        assert gateway.buy(sale, "ann", key="k").status == 202  # his order is still his
+        assert call(gateway.port, "GET", f"/v1/sales/{sale}").json["phase"] == "ended"
+
+
+@pytest.mark.parametrize("seconds", [HOUR, -HOUR], ids=["ahead", "back"])
+def test_a_restart_under_another_time_keeps_order_and_books(clock, seconds):
+    """A run that begins can only go by the wall clock: the orders here have three hours."""
+    with make(clock) as gateway:
+        sale = gateway.make_sale(stock=10, opens_in=-2 * HOUR, reservation_ttl_s=3 * HOUR)
+        ids = [gateway.buy(sale, f"u{i}").json["order_id"] for i in range(3)]
+        clock.jump(seconds)
+        ids += [gateway.buy(sale, f"v{i}").json["order_id"] for i in range(3)]
+        gateway.kill()
+        gateway.start()
+        ids += [gateway.buy(sale, f"w{i}").json["order_id"] for i in range(3)]
+        clock.jump(0)
+        ids.append(gateway.buy(sale, "x").json["order_id"])
+        assert gateway.buy(sale, "y").code == "sold_out"
+        assert [o["order_id"] for o in gateway.orders(sale)] == ids and len(set(ids)) == 10
+        gateway.assert_books(sale)
+        gateway.kill()
+        gateway.start()
+        assert [o["order_id"] for o in gateway.orders(sale)] == ids
+        gateway.assert_books(sale)
+
+
+# --- The long part. ---
+
+
+@pytest.mark.soak
+def test_orders_expire_a_minute_after_the_clock_has_jumped(tmp_path):
+    gateways = []
+    try:
+        for path, name in ((HOUR,), "ahead"), ((HOUR, 0), "ahead and back"), ((-HOUR, 0), "back and ahead"):
+            (tmp_path / name).mkdir()
+            clock = Clock(tmp_path / name)
+            gateway = make(clock)
+            gateways.append(gateway)
+            gateway.make_sale("s", stock=1, opens_in=-2 * HOUR, reservation_ttl_s=5)
+            assert gateway.buy("s", "ann").json["state"] == "accepted"
+            for number, seconds in enumerate(path, 1):
+                clock.jump(seconds)
+                wait_until(lambda: jumps(gateway) == number, what="a jump noticed")
+        time.sleep(50)
+        assert [state(gateway, "s", "ann") for gateway in gateways] == ["accepted"] * 3
+        for gateway in gateways:
+            wait_until(lambda: state(gateway, "s", "ann") == "released", 60, what="an expiry")
+            assert gateway.assert_books("s")["skus"][0]["available"] == 1
+            assert gateway.buy("s", "bob").status == 202
+    finally:
+        for gateway in gateways:
+            gateway.__exit__()
