@@ -21,6 +21,11 @@ void ps_buf_put_part(struct ps_buf *buf, const char *text)
 
 void ps_buf_put_int(struct ps_buf *buf, int64_t value)
 {
+    if (value >= 0 && value < 10) {
+        char digit = (char)('0' + value);
+        ps_buf_put(buf, &digit, 1);
+        return;
+    }
     char digits[20]; /* 19 digits and a sign */
     char *at = digits + sizeof digits;
     /* Negated as unsigned, since -INT64_MIN is no int64_t. */

@@ -6,6 +6,8 @@
 
 #include "common/defs.h"
 
+#include <string.h>
+
 struct ps_charset {
     bool has[256];
 };
@@ -39,6 +41,35 @@ static inline size_t ps_charset_span(const struct ps_charset *set, const char *t
     while (span < len && ps_charset_has(set, text[span]))
         span++;
     return span;
+}
+
+/* Whether one of eight bytes may be a control byte: their top bits, after what is below 0x20 has
+ * borrowed, or 0x7f has become 0. A borrow may set more of them, but only where one is set. */
+static inline bool ps_may_be_control(const char *eight)
+{
+    const uint64_t ones = UINT64_C(0x0101010101010101);
+    uint64_t word;
+    memcpy(&word, eight, sizeof word);
+    uint64_t low = (word - ones * 0x20) & ~word;
+    uint64_t deleted = word ^ ones * 0x7f;
+    deleted = (deleted - ones) & ~deleted;
+    return ((low | deleted) & ones * 0x80) != 0;
+}
+
+/* Control bytes other than the tab (RFC 9110, section 5.5). */
+static inline bool ps_has_control(const char *text, size_t len)
+{
+    size_t i = 0;
+    while (i < len) {
+        if (len - i >= 8 && !ps_may_be_control(text + i)) {
+            i += 8;
+            continue;
+        }
+        unsigned char c = (unsigned char)text[i++];
+        if ((c < 0x20 && c != '\t') || c == 0x7f)
+            return true;
+    }
+    return false;
 }
 
 #endif

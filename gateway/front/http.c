@@ -446,13 +446,13 @@ static void on_linger(uv_timer_t *timer)
 static void run(struct gw_http *http)
 {
     MHD_UNSIGNED_LONG_LONG wait_ms;
-    http->ready = http->again = false;
+    http->ready = http->unsent = false;
     http->runs++;
     gw_connections_read_clock(http->connections);
     MHD_run(http->daemon);
     /* It has no timeouts of its own: what it announces is always work for now. */
     http->pending =
-        MHD_get_timeout(http->daemon, &wait_ms) == MHD_YES && (http->lingering == 0 || http->again);
+        MHD_get_timeout(http->daemon, &wait_ms) == MHD_YES && (http->lingering == 0 || http->unsent);
     if (http->lingering > 0 && !uv_is_active((uv_handle_t *)&http->linger))
         uv_timer_start(&http->linger, on_linger, LINGER_TICK_MS, LINGER_TICK_MS);
 }
@@ -494,6 +494,7 @@ static void free_memory(struct gw_http *http)
 {
     if (http->handles > 0)
         return;
+    gw_again_free(http->again);
     ps_pool_free(http->slots);
     free(http);
 }
@@ -590,6 +591,7 @@ int gw_http_new(uv_loop_t *loop, const int *listen_fds, size_t listen_count,
     http->on_request = on_request;
     http->on_refused = on_refused;
     http->ctx = ctx;
+    http->date_s = -1;
     http->user_span = (settings->user_size + align - 1) / align * align;
     ps_uuid_source_init(&http->ids);
     int err =
@@ -600,6 +602,9 @@ int gw_http_new(uv_loop_t *loop, const int *listen_fds, size_t listen_count,
     err = PS_E_NOMEM;
     http->daemon = start_daemon(http);
     if (http->daemon == NULL)
+        goto fail;
+    err = gw_again_new(http, &http->again);
+    if (err < 0)
         goto fail;
     err = start_handles(http, loop);
     if (err < 0)

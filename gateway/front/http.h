@@ -1,6 +1,6 @@
 /* HTTP for one thread: bytes in, struct gw_request out, an answer back. The only files that know
- * libmicrohttpd are http.c, http_answer.c and what they share, http_private.h. A server belongs to
- * one uv loop and to one thread; nothing here locks.
+ * libmicrohttpd are http.c, http_answer.c, http_again.c and what they share, http_private.h. A server
+ * belongs to one uv loop and to one thread; nothing here locks.
  *
  * A request is handed over once, when its head is known to be strictly well-formed and its body is
  * complete. The handler answers at once, or keeps the request with gw_http_suspend() and answers

@@ -1,5 +1,5 @@
-/* What http.c (bytes in) and http_answer.c (answers out) share: the two files that know
- * libmicrohttpd. */
+/* What http.c (bytes in), http_answer.c (answers out) and http_again.c (answers used again) share:
+ * the three files that know libmicrohttpd. */
 #ifndef GW_HTTP_PRIVATE_H
 #define GW_HTTP_PRIVATE_H
 
@@ -20,6 +20,7 @@ enum gw_slot_state {
 struct gw_answer_field {
     const char *name;
     const char *value; /* in header_text */
+    size_t len;
 };
 
 struct gw_slot {
@@ -33,6 +34,7 @@ struct gw_slot {
     bool oversized; /* the body is too large, and is read without being kept */
     bool chunked;
     bool refused;       /* before it was handed over */
+    bool kept;          /* the response stays, to be used again */
     uint64_t discarded; /* bytes of an oversized body */
     uint64_t run;       /* of the library, in which the request line was read */
     int64_t kept_ns;    /* since when it is kept */
@@ -61,13 +63,16 @@ struct gw_http {
     struct gw_connections *connections;
     struct gw_connection *accepting; /* being handed to the library */
     struct ps_pool *slots;
+    struct gw_again *again; /* responses used again */
     struct gw_slot *suspended;
     struct ps_uuid_source ids;
+    int64_t date_s; /* for which `date` was printed */
+    char date[PS_HTTP_DATE_LEN + 1];
     size_t in_flight;
     size_t user_span;  /* bytes of a slot's `rest` before the body */
     bool ready;        /* the library has work */
     bool pending;      /* it has work left over from its last run */
-    bool again;        /* an answer was begun that only the next run sends */
+    bool unsent;       /* an answer was begun that only the next run sends */
     uint64_t runs;     /* of the library */
     size_t lingering;  /* requests that are kept and not parked: see on_kept() in http.c */
     bool layout_known; /* see on_field in http.c */
@@ -96,5 +101,19 @@ enum MHD_Result gw_http_refuse(struct gw_http *http, struct gw_connection *conne
  * said then. */
 void gw_http_refuse_late(struct gw_http *http, struct gw_connection *connection);
 void gw_http_new_request_id(struct gw_http *http, char ret_text[PS_UUID_LEN + 1]);
+
+/* --- http_again.c --- */
+
+int gw_again_new(const struct gw_http *http, struct gw_again **ret_again) PS_MUST_CHECK;
+/* After the library has stopped. NULL is allowed. */
+void gw_again_free(struct gw_again *again);
+/* A response with the slot's header fields and this body, or NULL: it must be made. It stays ours:
+ * not to be destroyed. */
+struct MHD_Response *gw_again_take(struct gw_slot *slot, const char *content_type,
+                                   struct ps_str body);
+/* Keeps the response just made of the slot's header fields and this body, and nothing else. True:
+ * not to be destroyed by the caller. */
+bool gw_again_keep(struct gw_slot *slot, const char *content_type, struct ps_str body,
+                   struct MHD_Response *response);
 
 #endif

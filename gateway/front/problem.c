@@ -60,8 +60,9 @@ void gw_problem_print(struct ps_buf *buf, enum gw_verdict verdict,
         put_string_member(buf, "instance", instance.at, instance.len);
     ps_buf_puts(buf, ",\"code\":\"");
     ps_buf_puts(buf, row->name);
+    ps_buf_puts(buf, "\",\"request_id\":\""); /* of bytes that need no escape */
+    ps_buf_put(buf, request_id.at, request_id.len);
     ps_buf_puts(buf, "\"");
-    put_string_member(buf, "request_id", request_id.at, request_id.len);
     if (row->type != GW_TYPE_OWN) {
         const char *policy = policy_of(row, detail);
         ps_buf_puts(buf, ",\"violated-policies\":[");
@@ -115,19 +116,19 @@ void gw_limit_headers(struct gw_request *request, const struct gw_limit_fields *
 
     if (fields->policy == NULL)
         return;
-    /* A rule's name has neither quote nor backslash, so a JSON string is a structured-field String
-     * as well. */
+    /* A rule's name has no byte that a structured-field String must escape. */
+    size_t len = strlen(fields->policy);
     ps_buf_init(&value, text, sizeof text);
-    ps_buf_put_json(&value, fields->policy, strlen(fields->policy));
-    ps_buf_puts(&value, ";q=");
+    ps_buf_puts(&value, "\"");
+    ps_buf_put(&value, fields->policy, len);
+    ps_buf_puts(&value, "\";q=");
     ps_buf_put_int(&value, fields->quota);
     ps_buf_puts(&value, ";w=");
     ps_buf_put_int(&value, fields->window_s);
     put_header(request, "RateLimit-Policy", &value);
 
-    ps_buf_init(&value, text, sizeof text);
-    ps_buf_put_json(&value, fields->policy, strlen(fields->policy));
-    ps_buf_puts(&value, ";r=");
+    value.len = 1 + len;
+    ps_buf_puts(&value, "\";r=");
     ps_buf_put_int(&value, fields->remaining);
     ps_buf_puts(&value, ";t=");
     ps_buf_put_int(&value, fields->reset_s);

@@ -83,35 +83,6 @@ static bool same_name(struct ps_str a, struct ps_str b)
     return a.len == b.len && strncasecmp(a.at, b.at, a.len) == 0;
 }
 
-/* Whether one of eight bytes may be a control byte: their top bits, after what is below 0x20 has
- * borrowed, or 0x7f has become 0. A borrow may set more of them, but only where one is set. */
-static bool may_be_control(const char *eight)
-{
-    const uint64_t ones = UINT64_C(0x0101010101010101);
-    uint64_t word;
-    memcpy(&word, eight, sizeof word);
-    uint64_t low = (word - ones * 0x20) & ~word;
-    uint64_t deleted = word ^ ones * 0x7f;
-    deleted = (deleted - ones) & ~deleted;
-    return ((low | deleted) & ones * 0x80) != 0;
-}
-
-/* Control bytes other than the tab (RFC 9110, section 5.5). */
-static bool has_control_byte(struct ps_str value)
-{
-    size_t i = 0;
-    while (i < value.len) {
-        if (value.len - i >= 8 && !may_be_control(value.at + i)) {
-            i += 8;
-            continue;
-        }
-        unsigned char c = (unsigned char)value.at[i++];
-        if ((c < 0x20 && c != '\t') || c == 0x7f)
-            return true;
-    }
-    return false;
-}
-
 static const char *check_target(struct ps_str target, bool options)
 {
     if (target.len == 1 && target.at[0] == '*' && options)
@@ -236,7 +207,7 @@ static const char *check_field(struct gw_strict *strict, struct ps_str name, str
 {
     if (!is_token(name))
         return "a field name is not a token";
-    if (has_control_byte(raw))
+    if (ps_has_control(raw.at, raw.len))
         return "a field value has a control byte";
 
     struct ps_str value = raw;
@@ -287,7 +258,7 @@ const char *gw_strict_trailer(struct ps_str name, struct ps_str value)
 {
     if (!is_token(name))
         return "a trailer field name is not a token";
-    return has_control_byte(value) ? "a trailer field value has a control byte" : NULL;
+    return ps_has_control(value.at, value.len) ? "a trailer field value has a control byte" : NULL;
 }
 
 bool gw_strict_request_id(struct ps_str text)

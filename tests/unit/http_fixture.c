@@ -108,6 +108,18 @@ static void answer_problem(struct gw_request *request)
     gw_problem_answer(request, GW_V_user_rate, &detail);
 }
 
+/* The query as a field, '~' as a line's end. */
+static void answer_field(struct gw_request *request)
+{
+    char value[64];
+    size_t len = request->query.len < sizeof value ? request->query.len : sizeof value;
+    for (size_t i = 0; i < len; i++)
+        value[i] = request->query.at[i] == '~' ? '\n' : request->query.at[i];
+    gw_answer_header(request, "X-Field", value, len);
+    gw_answer_header(request, "X-Request-Id", request->request_id.at, request->request_id.len);
+    gw_http_answer(request, 200, "text/plain", PS_STR("field"), false);
+}
+
 static bool path_is(const struct gw_request *request, const char *path)
 {
     return request->path.len == strlen(path) &&
@@ -138,6 +150,8 @@ static void on_request(struct gw_request *request, void *ctx)
         gw_http_answer_shared(request, server->unchanged);
     } else if (path_is(request, "/close")) {
         gw_http_answer(request, 200, "text/plain", PS_STR("bye"), true);
+    } else if (path_is(request, "/field")) {
+        answer_field(request);
     } else if (path_is(request, "/problem")) {
         answer_problem(request);
     } else {

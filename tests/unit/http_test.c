@@ -193,6 +193,65 @@ static void a_problem_carries_its_fields(void **state)
     http_fixture_stop(&fixture);
 }
 
+/* Answers of the same shape are written over each other; a client must never see another's. */
+static void answers_of_one_shape_are_each_their_own(void **state)
+{
+    enum { CLIENTS = 3, ROUNDS = 200 };
+    struct http_fixture fixture;
+    int fds[CLIENTS];
+    char text[128], id[32], field[32];
+    (void)state;
+    start(&fixture);
+    for (int i = 0; i < CLIENTS; i++)
+        fds[i] = http_connect(&fixture);
+    for (int round = 0; round < ROUNDS; round++) {
+        for (int i = 0; i < CLIENTS; i++) { /* two shapes, pipelined */
+            snprintf(text, sizeof text,
+                     "GET /field?%0*d HTTP/1.1\r\n" HOST "X-Request-Id: a%d-%d\r\n\r\n",
+                     4 + round % 2, round, i, 1000 + round);
+            http_send_text(fds[i], text);
+            http_send_text(fds[i], GET("/problem"));
+        }
+        for (int i = 0; i < CLIENTS; i++) {
+            http_read(fds[i], false, &reply);
+            snprintf(id, sizeof id, "a%d-%d", i, 1000 + round);
+            snprintf(field, sizeof field, "%0*d", 4 + round % 2, round);
+            assert_string_equal(http_field(&reply, "X-Request-Id"), id);
+            assert_string_equal(http_field(&reply, "X-Field"), field);
+            assert_string_equal(reply.body, "field");
+            http_read(fds[i], false, &reply);
+            assert_int_equal(reply.status, 429);
+            assert_null(http_field(&reply, "X-Field"));
+            assert_non_null(strstr(reply.body, http_field(&reply, "X-Request-Id")));
+        }
+    }
+    for (int i = 0; i < CLIENTS; i++)
+        close(fds[i]);
+    http_fixture_stop(&fixture);
+}
+
+static void a_field_value_with_a_line_end_is_never_sent(void **state)
+{
+    static const char *const requests[] = {GET("/field?a~X-Evil:1"), GET("/field?abX-Evil:1"),
+                                           GET("/field?a~X-Evil:1"), GET("/field?acX-Evil:1")};
+    struct http_fixture fixture;
+    (void)state;
+    start(&fixture);
+    for (int i = 0; i < 4; i++) {
+        int fd = http_connect(&fixture);
+        http_send_text(fd, requests[i]);
+        if (i % 2 == 0) {
+            assert_true(http_closed(fd));
+        } else {
+            http_read(fd, false, &reply);
+            assert_string_equal(http_field(&reply, "X-Field"),
+                                i == 1 ? "abX-Evil:1" : "acX-Evil:1");
+        }
+        close(fd);
+    }
+    http_fixture_stop(&fixture);
+}
+
 /* --- Bodies that are too large --- */
 
 static void expect_413(int fd)
@@ -758,6 +817,8 @@ int main(void)
         cmocka_unit_test(a_large_heap_body_arrives_whole),
         cmocka_unit_test(an_answer_can_close_the_connection),
         cmocka_unit_test(a_problem_carries_its_fields),
+        cmocka_unit_test(answers_of_one_shape_are_each_their_own),
+        cmocka_unit_test(a_field_value_with_a_line_end_is_never_sent),
         cmocka_unit_test(a_body_up_to_the_limit_is_taken_and_a_longer_one_is_413),
         cmocka_unit_test(a_client_that_waits_for_100_is_told_to_go_on_or_that_it_is_too_much),
         cmocka_unit_test(a_request_that_was_served_is_answered_however_large_its_head),
