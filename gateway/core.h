@@ -2,6 +2,9 @@
  * closed list: limit table, counter, log, fold (readers), metric shards, mailboxes. Everything else
  * belongs to one thread.
  *
+ * With Redis each thread that asks the counter has a link of its own: worker->store, and the
+ * control thread's control_store.
+ *
  *   worker i   gateway/worker.c    public requests: gates, reserve, append, answer
  *   control    gateway/control/    admin listener, sales, keeper, signals, publication of policies
  *   log        queue/log_*.c       commits, then the fold; calls gateway/orders/life.c */
@@ -16,11 +19,13 @@
 #include "gateway/metrics.h"
 #include "gateway/settings.h"
 #include "inventory/store.h"
+#include "inventory/store_redis.h"
 #include "queue/fold.h"
 #include "queue/log.h"
 
 struct gw_worker;
 struct gw_life;
+struct gw_cluster;
 
 /* Kinds of mail, one list for all mailboxes. */
 enum gw_mail_kind {
@@ -44,7 +49,11 @@ struct gw_core {
     char gateway_id[PS_NAME_MAX + 1];
     struct ps_hash_key hash_key;
     struct gw_limit_table *limits;
-    struct inv_store *store;
+    struct ps_uuid start;   /* of this start of the process: the owner of what it reserves */
+    struct inv_redis *redis; /* NULL: the counter is in memory */
+    struct inv_store *store; /* for every thread; NULL with Redis, where each has its own */
+    struct inv_store *control_store; /* the control thread's; with memory the same as `store` */
+    struct gw_cluster *cluster;      /* NULL with memory */
     struct oq_log *log;
     struct oq_fold *fold;
     struct gw_life *life;

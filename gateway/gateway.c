@@ -1,7 +1,7 @@
 /* Start-up in order, and the end in reverse order. Each part says what it needs by when it is
  * started:
  *
- *   state directory -> listen sockets -> counter, fold -> journal (reads everything back into the
+ *   state directory -> listen sockets -> counter, fold -> order log (reads everything back into the
  * fold) -> control store, tokens
  *   -> control thread's memory -> admin listener, workers -> loop
  *
@@ -14,6 +14,7 @@
 #include "gateway/gateway.h"
 
 #include "common/log.h"
+#include "gateway/backends.h"
 #include "gateway/control/admin.h"
 #include "gateway/control/arm.h"
 #include "gateway/control/control.h"
@@ -21,8 +22,6 @@
 #include "gateway/control/state_dir.h"
 #include "gateway/orders/life.h"
 #include "gateway/worker.h"
-#include "inventory/store_memory.h"
-#include "queue/log_journal.h"
 
 #include <poll.h>
 #include <signal.h>
@@ -278,6 +277,7 @@ static int open_sockets(struct gateway *gateway)
 static int open_parts(struct gateway *gateway)
 {
     struct gw_core *core = &gateway->core;
+    struct ps_uuid_source ids;
     struct ps_fault fault = {0};
     int err;
 
@@ -287,34 +287,25 @@ static int open_parts(struct gateway *gateway)
     if ((err = open_sockets(gateway)) < 0)
         return err;
     ps_hash_key_random(&core->hash_key);
+    ps_uuid_source_init(&ids);
+    ps_uuid_next(&ids, ps_clock_wall_ms(core->clock), &core->start);
     if ((err = ps_metrics_new(gw_metric_table, GW_M_COUNT, core->worker_count + 2,
                               &core->metrics)) < 0 ||
         (err = gw_limit_table_new((size_t)gateway->settings->limits_table.mib, &core->limits)) <
             0 ||
-        (err = inv_store_memory_new(core->clock, &core->store)) < 0 ||
+        (err = gw_counter_open(core)) < 0 ||
+        (err = gw_counter_store(core, &gateway->loop, &core->control_store)) < 0 ||
         (err = oq_fold_new(&core->fold)) < 0 || (err = gw_life_new(core, &core->life)) < 0)
         ps_fault(&fault, err, "", "start-up: %s", ps_err_text(err));
     return err < 0 ? say(&fault, err) : 0;
 }
 
-static int open_journal(struct gateway *gateway)
+static int open_log(struct gateway *gateway)
 {
-    const struct gw_settings *settings = gateway->settings;
-    struct oq_log_callbacks callbacks = gw_life_callbacks(gateway->core.life);
-    char *path = gw_state_dir_file(&gateway->dir, "journal.db");
     struct ps_fault fault = {0};
-    struct oq_journal_settings journal = {.path = path,
-                                          .queue_capacity = (size_t)settings->log.queue,
-                                          .batch_max = (size_t)settings->log.batch_max,
-                                          .retry_ms = settings->log.retry_ms,
-                                          .clock = gateway->core.clock};
-    int err = path == NULL ? PS_E_NOMEM
-                           : oq_journal_open(&journal, &callbacks, &gateway->core.log, &fault);
+    int err = gw_log_open(&gateway->core, &gateway->dir, &fault);
 
-    free(path);
-    if (err < 0)
-        return say(&fault, err);
-    return 0;
+    return err < 0 ? say(&fault, err) : 0;
 }
 
 static int open_control(struct gateway *gateway)
@@ -444,6 +435,7 @@ static void stop_parts(struct gateway *gateway)
         gw_worker_join(core->workers[i]);
     core->worker_count = 0;
     gw_admin_free(gateway->admin);
+    gw_counter_store_free(core, core->control_store);
     gw_control_stop(gateway->control);
     gw_control_store_close(gateway->store);
     uv_close((uv_handle_t *)&gateway->term, NULL);
@@ -464,7 +456,7 @@ static void free_parts(struct gateway *gateway)
     oq_log_free(core->log);
     gw_life_free(core->life);
     oq_fold_free(core->fold);
-    inv_store_free(core->store);
+    gw_counter_close(core);
     gw_limit_table_free(core->limits);
     ps_metrics_free(core->metrics);
     free(core->workers);
@@ -498,7 +490,7 @@ int gw_gateway_run(struct gw_settings *settings, const char *config_path)
     raise_fd_limit(settings);
     warn_of_trust(settings);
     /* A start that fails ends the process: what was opened is closed by its end. */
-    if ((err = open_parts(gateway)) < 0 || (err = open_journal(gateway)) < 0 ||
+    if ((err = open_parts(gateway)) < 0 || (err = open_log(gateway)) < 0 ||
         (err = open_control(gateway)) < 0)
         return err;
     gw_life_go(core->life);

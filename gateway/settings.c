@@ -11,6 +11,8 @@
 #include <string.h>
 
 static const char *const identity_modes[] = {"header", NULL};
+static const char *const store_kinds[] = {"memory", "redis", NULL};
+static const char *const log_kinds[] = {"journal", "kafka", NULL};
 static const char *const log_levels[] = {"debug", "info", "warn", "error", NULL};
 
 #define AT(field) offsetof(struct gw_settings, field)
@@ -37,7 +39,19 @@ const struct ps_option gw_options[] = {
     {"http.idle_trusted_timeout_ms", PS_OPT_INT,     AT(http.idle_trusted_timeout_ms), 100, 3600000,   "75000",         "ms",          NULL,           false, "The same for trusted proxies; their own keep-alive must be the shorter one"},
     {"http.connections",             PS_OPT_INT,     AT(http.connections),             16, 1000000,    "20000",         "connections", NULL,           false, "Above this many open connections, new ones get 503 and are closed"},
     {"http.waiting",                 PS_OPT_INT,     AT(http.waiting),                 0, 1000000,     "4096",          "requests",    NULL,           false, "Requests that leaky buckets may hold at once, in each worker"},
-    {"log.queue",                    PS_OPT_INT,     AT(log.queue),                    64, 1048576,    "8192",          "records",     NULL,           false, "Records that may wait for the journal; rounded up to a power of two"},
+    {"store.kind",                   PS_OPT_ENUM,    AT(store.kind),                   ANY,            "\"memory\"",    "",            store_kinds,    false, "What counts the stock: memory (one gateway) or redis (many gateways, one count)"},
+    {"store.redis.url",              PS_OPT_STRING,  AT(store.redis.url),              1, 2048,        "\"redis://127.0.0.1:6379/0\"", "", NULL,       false, "redis://[user[:password]@]host[:port][/db], or redis+sentinel://[…@]host[:port],…/master[/db]"},
+    {"store.redis.connect_timeout_ms", PS_OPT_INT,   AT(store.redis.connect_timeout_ms), 10, 60000,    "1000",          "ms",          NULL,           false, "To find, connect and greet a Redis server"},
+    {"store.redis.command_timeout_ms", PS_OPT_INT,   AT(store.redis.command_timeout_ms), 10, 60000,    "500",           "ms",          NULL,           false, "For each reply of Redis; then buyers get 503 store_unavailable"},
+    {"log.kind",                     PS_OPT_ENUM,    AT(log.kind),                     ANY,            "\"journal\"",   "",            log_kinds,      false, "What remembers orders: journal (a file in state_dir, one gateway) or kafka (many gateways)"},
+    {"log.kafka.brokers",            PS_OPT_STRING,  AT(log.kafka.brokers),            1, 2048,        "\"127.0.0.1:9092\"", "",       NULL,           false, "Brokers to begin with: host:port,host:port"},
+    {"log.kafka.topic",              PS_OPT_STRING,  AT(log.kafka.topic),              1, 249,         "\"penstock.orders\"", "",      NULL,           false, "The topic of the order log; it must exist"},
+    {"log.kafka.properties",         PS_OPT_STRINGS, AT(log.kafka.properties),         3, 2048,        "[]",            "name=value",  NULL,           false, "Properties of librdkafka for security and tuning, such as security.protocol=SASL_SSL"},
+    {"log.kafka.partitions_min",     PS_OPT_INT,     AT(log.kafka.partitions_min),     1, 1024,        "1",             "partitions",  NULL,           false, "A topic with fewer partitions is refused"},
+    {"log.kafka.retention_min_h",    PS_OPT_INT,     AT(log.kafka.retention_min_h),    1, 1000000,     "168",           "hours",       NULL,           false, "A topic that keeps records for less is refused: longer than the longest sale and its settlement"},
+    {"log.kafka.delivery_timeout_ms", PS_OPT_INT,    AT(log.kafka.delivery_timeout_ms), 100, 60000,    "2000",          "ms",          NULL,           false, "A record that Kafka has not acknowledged by then is unknown, and Kafka counts as away"},
+    {"log.spill.records",            PS_OPT_INT,     AT(log.spill.records),            0, 100000000,   "1000000",       "orders",      NULL,           false, "Orders that may wait on this machine's disk while Kafka is away, answered 202 pending; 0 = none"},
+    {"log.queue",                    PS_OPT_INT,     AT(log.queue),                    64, 1048576,    "8192",          "records",     NULL,           false, "Records that may wait for the log; rounded up to a power of two"},
     {"log.batch_max",                PS_OPT_INT,     AT(log.batch_max),                1, 4096,        "512",           "records",     NULL,           false, "Most records in one commit"},
     {"log.ack_timeout_ms",           PS_OPT_INT,     AT(log.ack_timeout_ms),           10, 60000,      "500",           "ms",          NULL,           false, "An order that the log has not shown by then is answered 202 pending"},
     {"log.retry_ms",                 PS_OPT_INT,     AT(log.retry_ms),                 10, 60000,      "200",           "ms",          NULL,           false, "How often a journal that failed is tried again"},
@@ -75,6 +89,14 @@ static int read_cidrs(const struct ps_option_list *list, struct gw_cidrs *ret_ci
     return 0;
 }
 
+static int read_redis_url(struct gw_settings *settings, struct ps_fault *fault)
+{
+    struct ps_fault why = {0};
+    int err = ps_redis_url_parse(settings->store.redis.url, &settings->redis, &why);
+
+    return err < 0 ? ps_fault(fault, err, "store.redis.url", "%s", why.text) : 0;
+}
+
 /* Of a header name (RFC 9110, token). */
 #define TOKEN_CHARS "!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 
@@ -103,6 +125,14 @@ static int check_together(const struct gw_settings *settings, struct ps_fault *f
         return ps_fault(fault, PS_E_INVALID, "drain.timeout_ms",
                         "must be more than drain.delay_ms (%lld)",
                         (long long)settings->drain.delay_ms);
+    for (size_t i = 0; i < settings->log.kafka.properties.count; i++) {
+        const char *property = settings->log.kafka.properties.at[i];
+        char path[64];
+        snprintf(path, sizeof path, "log.kafka.properties[%zu]", i);
+        if (strchr(property, '=') == NULL || property[0] == '=')
+            return ps_fault(fault, PS_E_INVALID, path, "\"%s\" is not of the form name=value",
+                            property);
+    }
     if (!json_is_array(settings->sales))
         return ps_fault(fault, PS_E_INVALID, "sales", "must be an array of sale objects");
     if (!json_is_object(settings->policy))
@@ -121,6 +151,8 @@ int gw_settings_read(const json_t *document, struct gw_settings *ret_settings,
     err = check_together(&settings, fault);
     if (err == 0)
         err = read_cidrs(&settings.trusted_proxies, &settings.trusted, fault);
+    if (err == 0)
+        err = read_redis_url(&settings, fault);
     if (err < 0) {
         gw_settings_free(&settings);
         return err;

@@ -5,6 +5,7 @@
 #define GW_SETTINGS_H
 
 #include "common/options.h"
+#include "common/redis_url.h"
 #include "gateway/front/client.h"
 
 struct gw_settings {
@@ -35,6 +36,26 @@ struct gw_settings {
         int64_t waiting;     /* leaky-bucket waiters a worker */
     } http;
     struct {
+        int kind; /* GW_STORE_… */
+        struct {
+            char *url;
+            int64_t connect_timeout_ms;
+            int64_t command_timeout_ms;
+        } redis;
+    } store;
+    struct {
+        int kind; /* GW_LOG_… */
+        struct {
+            char *brokers;
+            char *topic;
+            struct ps_option_list properties; /* "name=value", of librdkafka */
+            int64_t partitions_min;
+            int64_t retention_min_h;
+            int64_t delivery_timeout_ms;
+        } kafka;
+        struct {
+            int64_t records; /* 0: no spill */
+        } spill;
         int64_t queue; /* records */
         int64_t batch_max;
         int64_t ack_timeout_ms;
@@ -58,10 +79,13 @@ struct gw_settings {
     json_t *policy; /* seed: {"limits":{rule:{…}}} */
 
     /* Derived by gw_settings_read. */
-    struct gw_cidrs trusted; /* of trusted_proxies */
+    struct gw_cidrs trusted;   /* of trusted_proxies */
+    struct ps_redis_url redis; /* of store.redis.url */
 };
 
 enum { GW_IDENTITY_HEADER };
+enum { GW_STORE_MEMORY, GW_STORE_REDIS };
+enum { GW_LOG_JOURNAL, GW_LOG_KAFKA };
 
 /* Defaults, then `document` (NULL = none). All or nothing; the fault's path names the key. */
 int gw_settings_read(const json_t *document, struct gw_settings *ret_settings,

@@ -25,10 +25,38 @@ struct gw_visit {
     int64_t quantity;
     int64_t reserved_at_ms;
     int64_t pay_by_ms;
+    int64_t epoch, cap, sku_cap, sale_version; /* as at the reservation */
+    bool rehearsal;
+    /* waiting for a counter elsewhere to look an order up */
+    struct inv_answer repeat;
+    int64_t looked_version; /* of the policy that `looked_at`, a place among its sales, is of */
+    size_t looked_at;
+    bool unsure; /* one of the counters did not answer */
     /* waiting for the log */
     int64_t deadline_ns;
     struct gw_visit *older, *newer;
     bool waits_for_log;
 };
+
+/* Suspends the visit's request, once, however often it waits; its handle. */
+static inline uint64_t gw_visit_suspend(struct gw_visit *visit)
+{
+    if (visit->handle == 0)
+        visit->handle = gw_http_suspend(visit->request);
+    return visit->handle;
+}
+
+/* The visit of a request that was suspended; NULL: it is answered, or gone. */
+static inline struct gw_visit *gw_visit_find(struct gw_worker *worker, uint64_t handle)
+{
+    struct gw_request *request = gw_http_find(worker->http, handle);
+    return request != NULL ? request->user : NULL;
+}
+
+/* The visit's sale in the present policy; NULL: deleted. */
+static inline const struct gw_sale *gw_visit_sale(const struct gw_visit *visit)
+{
+    return gw_policy_sale(visit->worker->policy, visit->sale_name.at, visit->sale_name.len);
+}
 
 #endif

@@ -8,6 +8,7 @@
 #include "gateway/worker.h"
 
 #include "common/log.h"
+#include "gateway/backends.h"
 #include "gateway/front/status_page.h"
 #include "gateway/visit.h"
 
@@ -30,6 +31,8 @@ static void swap_policy(struct gw_worker *worker, const struct gw_policy *policy
 
 static void stop(struct gw_worker *worker)
 {
+    gw_counter_store_free(worker->core, worker->store); /* answers what still waits for it */
+    worker->store = NULL;
     gw_http_free(worker->http);
     worker->http = NULL;
     ps_mailbox_close(worker->mail);
@@ -222,7 +225,8 @@ int gw_worker_new(struct gw_core *core, uint32_t index, int listen_fd,
     if (worker->shard == NULL || uv_loop_init(&worker->loop) != 0)
         goto fail;
     settings = http_settings(worker);
-    if ((err = gw_pages_new(&worker->pages)) < 0 ||
+    if ((err = gw_counter_store(core, &worker->loop, &worker->store)) < 0 ||
+        (err = gw_pages_new(&worker->pages)) < 0 ||
         (err = ps_heap_new((size_t)core->settings->http.waiting,
                            (size_t)core->settings->http.waiting, &worker->waiting)) < 0 ||
         /* Every request in flight can have one outcome under way; late ones are as many again at

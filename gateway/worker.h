@@ -20,6 +20,7 @@ struct gw_worker {
     uv_thread_t thread;
     struct ps_mailbox *mail;
     struct gw_http *http;
+    struct inv_store *store; /* the counter: with memory the shared one, else this thread's */
     const struct gw_policy *policy; /* this worker's pointer; swapped between two events */
     struct ps_metrics_shard *shard;
     struct ps_uuid_source ids;

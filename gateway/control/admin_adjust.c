@@ -220,7 +220,7 @@ static void append(struct gw_admin_visit *visit, struct gw_admin_adjust *adjust)
         gw_control_unawait(visit->admin->control, &ticket);
     if (err < 0) {
         if (adjust->delta < 0) /* nothing was submitted: the units go back */
-            inv_store_settle(core->store, adjust->sale->counter, &adjust->ref, INV_VOID);
+            inv_store_settle(core->control_store, adjust->sale->counter, &adjust->ref, INV_VOID);
         gw_admin_no_log(visit, err);
         free(adjust);
         return;
@@ -235,7 +235,7 @@ static bool lower(struct gw_admin_visit *visit, const struct gw_admin_adjust *ad
 {
     struct gw_control_sale *sale = adjust->sale;
     struct inv_answer answer;
-    int err = inv_store_lower(visit->admin->core->store, sale->counter, sale->epoch, &adjust->ref,
+    int err = inv_store_lower(visit->admin->core->control_store, sale->counter, sale->epoch, &adjust->ref,
                               adjust->index, -adjust->delta, NULL, NULL, 0, &answer);
 
     assert(err != INV_PENDING); /* the counter is in memory */

@@ -43,7 +43,7 @@ static bool find_in_doubt(const struct gw_admin *admin, const struct ps_uuid *id
 
     for (size_t i = 0; i < control->sale_count; i++) {
         const struct gw_control_sale *sale = control->sales[i];
-        if (sale->counter != NULL && inv_store_find(admin->core->store, sale->counter, id, NULL,
+        if (sale->counter != NULL && inv_store_find(admin->core->control_store, sale->counter, id, NULL,
                                                     NULL, 0, ret_entry) == INV_DONE) {
             *ret_sale = sale;
             return true;

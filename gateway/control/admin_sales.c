@@ -37,7 +37,7 @@ static void read_numbers(const struct gw_admin *admin, const struct gw_control_s
     /* The log may name more SKUs than a document can hold, if a stranger wrote to it. */
     bool counted =
         sale->counter != NULL && inv_sale_sku_count(sale->counter) <= PS_ARRAY_LEN(counts) &&
-        inv_store_counts(admin->core->store, sale->counter, NULL, NULL, 0, counts) == INV_DONE;
+        inv_store_counts(admin->core->control_store, sale->counter, NULL, NULL, 0, counts) == INV_DONE;
 
     for (size_t i = 0; i < doc->sku_count; i++) {
         const char *name = doc->skus[i].name;

@@ -3,6 +3,10 @@
  *
  *   gates -> reserve -> append -> (suspended until the log has spoken) -> 202 accepted
  *
+ * A counter in Redis answers later, too: the request is suspended before it is asked, and what the
+ * order was reserved under (epoch, caps) is kept, because the policy may be exchanged meanwhile.
+ * This worker then also tells the counter what the log has decided of its orders.
+ *
  * Every step knows what it owes if it does not get further: an append that was refused gives the
  * units back at once; an append whose outcome is unknown gives nothing back, because only a record
  * may (the answer is 202 pending, "perhaps"); an answer that comes after its request's deadline
@@ -121,15 +125,44 @@ static void say_user_limit(struct gw_visit *visit, const struct ps_uuid *id)
     say_no(visit, GW_V_user_limit, &detail);
 }
 
+/* The counter's own entry of the order that was met: it is in doubt, or decided this very moment. */
+static void answer_entry(struct gw_visit *visit, int err, const struct inv_entry *entry)
+{
+    const struct gw_core *core = visit->worker->core;
+    const struct ps_uuid *id = &visit->repeat.order_id;
+
+    if (err < 0) {
+        say_plain_no(visit, err == PS_E_NOT_FOUND ? GW_V_order_pending : GW_V_store_unavailable);
+        return;
+    }
+    if (!same_payload(visit, entry)) {
+        say_user_limit(visit, id);
+        return;
+    }
+    int64_t age_ms = ps_clock_wall_ms(core->clock) - entry->reserved_at_ms;
+    if (visit->repeat.result == INV_DUPLICATE && age_ms < core->settings->log.ack_timeout_ms)
+        say_plain_no(visit, GW_V_idempotency_in_progress);
+    else
+        say_in_doubt(visit, id, entry);
+}
+
+static void on_entry(uint64_t handle, int err, const struct inv_entry *entry, void *worker)
+{
+    struct gw_visit *visit = gw_visit_find(worker, handle);
+
+    if (visit != NULL)
+        answer_entry(visit, err, entry);
+}
+
 /* The counter has met this buyer before: his key, or his cap. The fold is asked again, because it
  * may have learnt of the order since the replay gate. */
 static void answer_repeat(struct gw_visit *visit, const struct gw_sale *sale,
                           const struct inv_answer *answer)
 {
-    struct gw_core *core = visit->worker->core;
-    const struct oq_order *order = oq_fold_order(core->fold, &answer->order_id);
+    struct gw_worker *worker = visit->worker;
+    const struct oq_order *order = oq_fold_order(worker->core->fold, &answer->order_id);
     bool none = ps_uuid_equal(&answer->order_id, &(struct ps_uuid){0}); /* asks for too much */
-    bool one = sale->cap == 1 || sale->skus[visit->sku_index].cap == 1;
+    bool one = visit->cap == 1 || visit->sku_cap == 1;
     struct inv_entry entry;
 
     if (answer->result == INV_MISMATCH) {
@@ -147,44 +180,25 @@ static void answer_repeat(struct gw_visit *visit, const struct gw_sale *sale,
             say_user_limit(visit, &answer->order_id);
         return;
     }
-    if (inv_store_find(core->store, sale->counter, &answer->order_id, NULL, NULL, 0, &entry) !=
-        INV_DONE) {
-        say_plain_no(visit,
-                     GW_V_order_pending); /* decided this very moment: the next try sees it */
-        return;
-    }
-    if (!same_payload(visit, &entry)) {
-        say_user_limit(visit, &answer->order_id);
-        return;
-    }
-    int64_t age_ms = ps_clock_wall_ms(core->clock) - entry.reserved_at_ms;
-    if (answer->result == INV_DUPLICATE && age_ms < core->settings->log.ack_timeout_ms)
-        say_plain_no(visit, GW_V_idempotency_in_progress);
-    else
-        say_in_doubt(visit, &answer->order_id, &entry);
+    visit->repeat = *answer;
+    int result = inv_store_find(worker->store, sale->counter, &visit->repeat.order_id, on_entry,
+                                worker, visit->handle, &entry);
+    if (result != INV_PENDING)
+        answer_entry(visit, result, &entry);
 }
 
 /* --- reserve and append --- */
 
-/* A request is suspended once, however often it waits. */
-static uint64_t suspend(struct gw_visit *visit)
-{
-    if (visit->handle == 0)
-        visit->handle = gw_http_suspend(visit->request);
-    return visit->handle;
-}
-
-static struct oq_event accepted_event(const struct gw_visit *visit, const struct gw_sale *sale,
-                                      int64_t wall_ms)
+static struct oq_event accepted_event(const struct gw_visit *visit, int64_t wall_ms)
 {
     struct ps_str trace = visit->request->header[GW_H_TRACEPARENT];
 
     return (struct oq_event){.type = OQ_ACCEPTED,
-                             .rehearsal = sale->rehearsal,
+                             .rehearsal = visit->rehearsal,
                              .has_order_id = true,
                              .order_id = visit->order_id,
                              .sale = visit->sale_name,
-                             .epoch = sale->epoch,
+                             .epoch = visit->epoch,
                              .at_ms = wall_ms,
                              .sku = {visit->sku, strlen(visit->sku)},
                              .quantity = visit->quantity,
@@ -192,9 +206,9 @@ static struct oq_event accepted_event(const struct gw_visit *visit, const struct
                              .key = visit->key,
                              .reserved_at_ms = visit->reserved_at_ms,
                              .pay_by_ms = visit->pay_by_ms,
-                             .cap = sale->cap,
-                             .sku_cap = sale->skus[visit->sku_index].cap,
-                             .sale_version = sale->version,
+                             .cap = visit->cap,
+                             .sku_cap = visit->sku_cap,
+                             .sale_version = visit->sale_version,
                              .traceparent = trace};
 }
 
@@ -203,52 +217,39 @@ static void append(struct gw_visit *visit, const struct gw_sale *sale, int64_t n
 {
     struct gw_worker *worker = visit->worker;
     char trace[GW_TRACE_LEN + 1];
-    struct oq_event event = accepted_event(visit, sale, wall_ms);
+    struct oq_event event = accepted_event(visit, wall_ms);
     struct oq_ticket ticket = {.owner = worker->index};
     int err;
 
     event.traceparent = gw_trace_next(event.traceparent, &worker->ids, wall_ms, trace);
-    ticket.handle = suspend(visit); /* before the append: its outcome may come at once */
+    ticket.handle = gw_visit_suspend(visit); /* before the append: its outcome may come at once */
     gw_worker_await_log(worker, visit, now_ns);
     err = oq_log_append(worker->core->log, &event, &ticket);
     if (err == 0)
         return;
     gw_worker_awaited(worker, visit);
-    inv_store_settle(worker->core->store, sale->counter, &visit->order_id,
+    inv_store_settle(worker->store, sale->counter, &visit->order_id,
                      INV_VOID); /* surely not submitted */
     say_plain_no(visit, err == PS_E_FULL ? GW_V_log_backlog : GW_V_log_unavailable);
 }
 
-static void reserve(struct gw_visit *visit, const struct gw_sale *sale, int64_t now_ns,
-                    int64_t wall_ms)
+static void take_answer(struct gw_visit *visit, const struct gw_sale *sale, int err,
+                        const struct inv_answer *answer, int64_t now_ns, int64_t wall_ms)
 {
-    struct gw_worker *worker = visit->worker;
-    struct inv_reservation reservation = {.epoch = sale->epoch,
-                                          .user = visit->client.user,
-                                          .key = visit->key,
-                                          .sku = visit->sku_index,
-                                          .quantity = visit->quantity,
-                                          .cap = sale->cap,
-                                          .sku_cap = sale->skus[visit->sku_index].cap,
-                                          .ttl_ms = sale->ttl_ms};
-    struct inv_answer answer;
     struct gw_problem_detail detail = {0};
 
-    ps_uuid_next(&worker->ids, wall_ms, &visit->order_id);
-    reservation.order_id = visit->order_id;
-    if (inv_store_reserve(worker->core->store, sale->counter, &reservation, NULL, NULL, 0,
-                          &answer) != INV_DONE) {
+    if (err < 0) {
         say_plain_no(visit, GW_V_store_unavailable);
         return;
     }
-    switch (answer.result) {
+    switch (answer->result) {
     case INV_RESERVED:
-        visit->reserved_at_ms = answer.reserved_at_ms;
-        visit->pay_by_ms = answer.pay_by_ms;
+        visit->reserved_at_ms = answer->reserved_at_ms;
+        visit->pay_by_ms = answer->pay_by_ms;
         append(visit, sale, now_ns, wall_ms);
         break;
     case INV_SOLD_OUT:
-        if (answer.left > 0)
+        if (answer->left > 0)
             detail.text = "fewer are left than were asked for";
         say_no(visit, GW_V_sold_out, &detail);
         break;
@@ -258,16 +259,60 @@ static void reserve(struct gw_visit *visit, const struct gw_sale *sale, int64_t 
     case INV_CAP:
     case INV_DUPLICATE:
     case INV_MISMATCH:
-        answer_repeat(visit, sale, &answer);
+        answer_repeat(visit, sale, answer);
         break;
     }
+}
+
+/* A reservation that nobody waits for any more stays in doubt and is closed like any other. */
+static void on_reserved(uint64_t handle, int err, const struct inv_answer *answer, void *ctx)
+{
+    struct gw_worker *worker = ctx;
+    struct gw_visit *visit = gw_visit_find(worker, handle);
+    const struct gw_sale *sale = visit != NULL ? gw_visit_sale(visit) : NULL;
+
+    if (visit == NULL)
+        ps_metric_add(worker->shard, GW_M_STALE_MAIL, 0, 1);
+    else if (sale == NULL || sale->counter == NULL)
+        say_plain_no(visit, GW_V_not_found); /* deleted meanwhile */
+    else
+        take_answer(visit, sale, err, answer, ps_clock_mono_ns(worker->core->clock),
+                    ps_clock_wall_ms(worker->core->clock));
+}
+
+static void reserve(struct gw_visit *visit, const struct gw_sale *sale, int64_t now_ns,
+                    int64_t wall_ms)
+{
+    struct gw_worker *worker = visit->worker;
+    uint64_t handle = worker->core->redis != NULL ? gw_visit_suspend(visit) : 0;
+    struct inv_answer answer;
+
+    ps_uuid_next(&worker->ids, wall_ms, &visit->order_id);
+    visit->epoch = sale->epoch;
+    visit->cap = sale->cap;
+    visit->sku_cap = sale->skus[visit->sku_index].cap;
+    visit->sale_version = sale->version;
+    visit->rehearsal = sale->rehearsal;
+    struct inv_reservation reservation = {.order_id = visit->order_id,
+                                          .epoch = visit->epoch,
+                                          .user = visit->client.user,
+                                          .key = visit->key,
+                                          .sku = visit->sku_index,
+                                          .quantity = visit->quantity,
+                                          .cap = visit->cap,
+                                          .sku_cap = visit->sku_cap,
+                                          .ttl_ms = sale->ttl_ms};
+    int result = inv_store_reserve(worker->store, sale->counter, &reservation, on_reserved, worker,
+                                   handle, &answer);
+    if (result != INV_PENDING)
+        take_answer(visit, sale, result, &answer, now_ns, wall_ms);
 }
 
 /* --- the way through --- */
 
 static void hold(struct gw_visit *visit, const struct gw_admission *admission)
 {
-    if (gw_worker_hold(visit->worker, suspend(visit), admission->until_ns, admission->now_ns) < 0)
+    if (gw_worker_hold(visit->worker, gw_visit_suspend(visit), admission->until_ns, admission->now_ns) < 0)
         say_plain_no(visit, GW_V_shed);
 }
 
@@ -305,30 +350,59 @@ void gw_buy_start(struct gw_visit *visit, const struct gw_sale *sale)
 void gw_buy_resume(struct gw_worker *worker, struct gw_request *request)
 {
     struct gw_visit *visit = request->user;
-    const struct gw_sale *sale =
-        gw_policy_sale(worker->policy, visit->sale_name.at, visit->sale_name.len);
+    const struct gw_sale *sale = gw_visit_sale(visit);
 
+    (void)worker;
     if (sale == NULL) /* deleted while the request waited */
         say_plain_no(visit, GW_V_not_found);
     else
         go(visit, sale);
 }
 
+/* What the log shows of an order of this worker, to the counter in Redis. (The one in memory hears
+ * it from the log's thread.) */
+static void settle_own(struct gw_worker *worker, const struct oq_order *order)
+{
+    static const enum inv_verdict verdict_of[] = {[OQ_STATE_ACCEPTED] = INV_ACCEPTED,
+                                                  [OQ_STATE_CONFIRMED] = INV_CONFIRMED,
+                                                  [OQ_STATE_RELEASED] = INV_RELEASED,
+                                                  [OQ_STATE_VOID] = INV_VOID};
+    const char *name = oq_sale_name(order->sale);
+    const struct gw_sale *sale = gw_policy_sale(worker->policy, name, strlen(name));
+
+    if (sale != NULL && sale->counter != NULL)
+        inv_store_settle(worker->store, sale->counter, &order->id,
+                         verdict_of[oq_order_state(order)]);
+}
+
+static void give_back(struct gw_visit *visit)
+{
+    const struct gw_sale *sale = gw_visit_sale(visit);
+
+    if (sale != NULL && sale->counter != NULL)
+        inv_store_settle(visit->worker->store, sale->counter, &visit->order_id, INV_VOID);
+}
+
 void gw_buy_outcome(struct gw_worker *worker, const struct ps_mail *mail)
 {
     struct gw_request *request = gw_http_find(worker->http, mail->handle);
     const struct oq_order *order = mail->ptr;
+    bool elsewhere = worker->core->redis != NULL;
     struct gw_visit *visit;
 
+    if (elsewhere && mail->result == OQ_LANDED && order != NULL)
+        settle_own(worker, order);
     if (request == NULL) { /* it was answered `pending` at its deadline */
         ps_metric_add(worker->shard, GW_M_STALE_MAIL, 0, 1);
         return;
     }
     visit = request->user;
     gw_worker_awaited(worker, visit);
-    if (mail->result == OQ_REFUSED)
+    if (mail->result == OQ_REFUSED) {
+        if (elsewhere)
+            give_back(visit);
         say_plain_no(visit, GW_V_log_unavailable);
-    else if (mail->result == OQ_UNKNOWN || order == NULL)
+    } else if (mail->result != OQ_LANDED || order == NULL)
         say_own(visit, "pending", GW_V_pending);
     else if (oq_order_state(order) == OQ_STATE_VOID)
         say_plain_no(visit, GW_V_fenced);

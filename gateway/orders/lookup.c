@@ -36,34 +36,6 @@ static bool is_users(const struct gw_visit *visit, const char *user, size_t len)
     return len == visit->client.user.len && memcmp(user, visit->client.user.at, len) == 0;
 }
 
-/* An order in doubt: some sale's counter has it, and its buyer is the caller. */
-static bool put_in_doubt(struct gw_visit *visit, const struct ps_uuid *id, struct ps_buf *body)
-{
-    const struct gw_policy *policy = visit->worker->policy;
-    struct inv_entry entry;
-
-    for (size_t i = 0; i < policy->sale_count; i++) {
-        const struct gw_sale *sale = policy->sales[i];
-        if (sale->counter == NULL || inv_store_find(visit->worker->core->store, sale->counter, id,
-                                                    NULL, NULL, 0, &entry) != INV_DONE)
-            continue;
-        if (!is_users(visit, entry.user, entry.user_len))
-            return false;
-        gw_order_put(body, &(struct gw_order_text){.id = *id,
-                                                   .sale = sale->name,
-                                                   .sku = sale->skus[entry.sku].name,
-                                                   .quantity = entry.quantity,
-                                                   .state = "pending",
-                                                   .reason = "",
-                                                   .reserved_at_ms = entry.reserved_at_ms,
-                                                   .pay_by_ms = entry.pay_by_ms,
-                                                   .key = {entry.key, entry.key_len}});
-        ps_buf_puts(body, "}");
-        return true;
-    }
-    return false;
-}
-
 static bool pays(struct gw_visit *visit, const struct gw_sale *sale)
 {
     struct gw_worker *worker = visit->worker;
@@ -78,29 +50,118 @@ static bool pays(struct gw_visit *visit, const struct gw_sale *sale)
     return false;
 }
 
-void gw_lookup_order(struct gw_visit *visit, const struct ps_uuid *id)
+/* As the log shows it. False: it does not, or it is somebody else's. */
+static bool say_known(struct gw_visit *visit)
 {
-    const struct oq_fold *fold = visit->worker->core->fold;
-    const struct oq_order *order;
+    const struct oq_order *order = oq_fold_order(visit->worker->core->fold, &visit->order_id);
     struct ps_buf body;
 
+    if (order == NULL || !order->known || !is_users(visit, order->user.at, order->user.len))
+        return false;
+    body = gw_answer_body(visit->request);
+    gw_order_put_public(&body, order);
+    say_json(visit, &body);
+    return true;
+}
+
+static void say_in_doubt(struct gw_visit *visit, const struct gw_sale *sale,
+                         const struct inv_entry *entry)
+{
+    struct ps_buf body = gw_answer_body(visit->request);
+
+    gw_order_put(&body, &(struct gw_order_text){.id = visit->order_id,
+                                                .sale = sale->name,
+                                                .sku = sale->skus[entry->sku].name,
+                                                .quantity = entry->quantity,
+                                                .state = "pending",
+                                                .reason = "",
+                                                .reserved_at_ms = entry->reserved_at_ms,
+                                                .pay_by_ms = entry->pay_by_ms,
+                                                .key = {entry->key, entry->key_len}});
+    ps_buf_puts(&body, "}");
+    say_json(visit, &body);
+}
+
+/* Every counter was asked, or one has the order and its buyer is somebody else. Meanwhile the log
+ * may have shown it. */
+static void say_last(struct gw_visit *visit)
+{
+    if (say_known(visit))
+        return;
+    if (visit->unsure)
+        say_no(visit, GW_V_store_unavailable, &(struct gw_problem_detail){0});
+    else
+        say_no(visit, GW_V_not_found,
+               &(struct gw_problem_detail){.text = "no such order of this user"});
+}
+
+static void look_on(struct gw_visit *visit);
+
+/* What the counter of the sale at `looked_at` says. When the policy that this place is of has been
+ * exchanged meanwhile, all are asked again. False: there are more to ask. */
+static bool take_entry(struct gw_visit *visit, int err, const struct inv_entry *entry)
+{
+    const struct gw_policy *policy = visit->worker->policy;
+
+    if (visit->looked_version != policy->version) {
+        visit->looked_version = policy->version;
+        visit->looked_at = 0;
+        return false;
+    }
+    if (err == INV_DONE) {
+        const struct gw_sale *sale = policy->sales[visit->looked_at];
+        if (is_users(visit, entry->user, entry->user_len) && entry->sku < sale->sku_count)
+            say_in_doubt(visit, sale, entry);
+        else
+            say_last(visit);
+        return true;
+    }
+    visit->unsure |= err != PS_E_NOT_FOUND;
+    visit->looked_at++;
+    return false;
+}
+
+static void on_entry(uint64_t handle, int err, const struct inv_entry *entry, void *worker)
+{
+    struct gw_visit *visit = gw_visit_find(worker, handle);
+
+    if (visit != NULL && !take_entry(visit, err, entry))
+        look_on(visit);
+}
+
+/* An order in doubt: some sale's counter has it. */
+static void look_on(struct gw_visit *visit)
+{
+    struct gw_worker *worker = visit->worker;
+    struct inv_entry entry;
+
+    while (visit->looked_at < worker->policy->sale_count) {
+        const struct gw_sale *sale = worker->policy->sales[visit->looked_at];
+        if (sale->counter == NULL) {
+            visit->looked_at++;
+            continue;
+        }
+        uint64_t handle = worker->core->redis != NULL ? gw_visit_suspend(visit) : 0;
+        int result = inv_store_find(worker->store, sale->counter, &visit->order_id, on_entry,
+                                    worker, handle, &entry);
+        if (result == INV_PENDING || take_entry(visit, result, &entry))
+            return;
+    }
+    say_last(visit);
+}
+
+void gw_lookup_order(struct gw_visit *visit, const struct ps_uuid *id)
+{
     if (!pays(visit, NULL))
         return;
-    body = gw_answer_body(visit->request);
-    order = oq_fold_order(fold, id);
-    if (order != NULL && order->known && is_users(visit, order->user.at, order->user.len)) {
-        gw_order_put_public(&body, order);
-    } else if (order != NULL || !put_in_doubt(visit, id, &body)) {
-        /* Between the two looks the log may have shown it. */
-        order = oq_fold_order(fold, id);
-        if (order == NULL || !order->known || !is_users(visit, order->user.at, order->user.len)) {
-            say_no(visit, GW_V_not_found,
-                   &(struct gw_problem_detail){.text = "no such order of this user"});
-            return;
-        }
-        gw_order_put_public(&body, order);
+    visit->order_id = *id;
+    visit->looked_version = visit->worker->policy->version;
+    if (!say_known(visit)) {
+        if (oq_fold_order(visit->worker->core->fold, id) != NULL) /* somebody else's */
+            say_last(visit);
+        else
+            look_on(visit);
     }
-    say_json(visit, &body);
 }
 
 void gw_lookup_own(struct gw_visit *visit, const struct gw_sale *sale)

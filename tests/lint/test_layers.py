@@ -16,7 +16,7 @@ ALLOWED = {
 LOADTEST_QUEUE = {"queue/event.h", "queue/fold.h", "queue/audit.h"}
 
 # Where counter and log are joined; core.h only names both, the others hand them over.
-JOINS = re.compile(r"gateway/(admission/admit|orders/|control/|core|visit|worker|gateway|front/(probes|status_page|routes))")
+JOINS = re.compile(r"gateway/(admission/admit|orders/|control/|core|visit|worker|gateway|backends|front/(probes|status_page|routes))")
 
 FENCES = {
     "microhttpd.h": r"gateway/front/(http|connections|http_answer|http_again|http_private)",
