@@ -580,6 +580,31 @@ int oq_event_decode_line(const char *line, size_t len, int64_t *ret_seq, struct 
     return err;
 }
 
+/* --- Closing --- */
+
+bool oq_event_takes(const struct oq_event *event)
+{
+    return event->type == OQ_ACCEPTED || (event->type == OQ_ADJUSTED && event->delta < 0);
+}
+
+void oq_event_reject(const struct oq_event *event, int64_t at_ms, struct oq_event *ret_rejected)
+{
+    bool lowering = event->type == OQ_ADJUSTED;
+    *ret_rejected = (struct oq_event){
+        .type = OQ_RELEASED,
+        .reason = OQ_REJECTED,
+        .rehearsal = event->rehearsal,
+        .has_order_id = !lowering,
+        .order_id = event->order_id,
+        .adjust_key = lowering ? event->adjust_key : (struct ps_str){0},
+        .sale = event->sale,
+        .sku = event->sku,
+        .quantity = lowering ? -event->delta : event->quantity,
+        .epoch = event->epoch,
+        .at_ms = at_ms,
+    };
+}
+
 /* --- Keys --- */
 
 size_t oq_event_key(const struct oq_event *event, char *ret_key)

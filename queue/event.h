@@ -69,6 +69,12 @@ const char *oq_reason_name(enum oq_reason reason); /* "" for none */
  * (NULL is allowed) as a JSON pointer. Encoding and decoding check this themselves. */
 int oq_event_check(const struct oq_event *event, struct ps_fault *fault) PS_MUST_CHECK;
 
+/* Does it take units that were reserved: accepted, or lowering? Such a record counts only under its
+ * partition's epoch, and can be closed by released{rejected}. */
+bool oq_event_takes(const struct oq_event *event);
+/* That closing record; its strings are those of `event`. */
+void oq_event_reject(const struct oq_event *event, int64_t at_ms, struct oq_event *ret_rejected);
+
 /* The record's key: order id text, adjust key, or sale name (fences), with a closing NUL. `ret_key`
  * holds at least OQ_ADJUST_KEY_MAX + 1 bytes. Its length. */
 size_t oq_event_key(const struct oq_event *event, char *ret_key);

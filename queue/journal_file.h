@@ -1,17 +1,14 @@
-/* The journal's file: everything that knows SQLite. One thread at a time. What goes wrong is told
- * in `fault` (NULL is allowed): what, and what a person can do about it.
- *
- * Errors of all functions: PS_E_IO, PS_E_READ_ONLY, PS_E_BUSY (another program holds a lock in it),
- * PS_E_CORRUPT, PS_E_NOMEM, PS_E_PERMISSION. */
+/* The journal's file: a db_file.h of records. Threads and errors as there. */
 #ifndef OQ_JOURNAL_FILE_H
 #define OQ_JOURNAL_FILE_H
 
+#include "queue/db_file.h"
 #include "queue/log_journal.h"
 
 struct oq_file;
 
-/* Room that a path leaves in PATH_MAX for what is put behind it. */
-#define OQ_FILE_SUFFIX_MAX 16
+/* As oq_db_lock. */
+int oq_file_lock(const char *path, int *ret_lock, struct ps_fault *fault) PS_MUST_CHECK;
 
 /* Makes an empty journal at `path`, unless there is one. `vfs` NULL = SQLite's default. The caller
  * holds the journal's lock. */
@@ -30,21 +27,13 @@ int oq_file_read(struct oq_file *file, int64_t after,
                  int (*fn)(int64_t seq, struct ps_str json, struct ps_fault *fault, void *ctx),
                  void *ctx, int64_t *ret_last, struct ps_fault *fault) PS_MUST_CHECK;
 
-/* A transaction: begin, note, inserts, flush, commit. An error of all but commit is definite: after
- * oq_file_rollback nothing of it is in the file, nor ever will be. An error of commit is not: the
- * transaction may be there after the next open. After any error the file is to be closed and opened
- * again. */
+/* What it is made of, for flush, commit, rollback and tidy. */
+struct oq_db *oq_file_db(struct oq_file *file);
+/* Begin of a transaction (see db_file.h) that also writes this note. */
 enum oq_file_note { OQ_FILE_NO_NOTE, OQ_FILE_STARTED, OQ_FILE_RECOVERED };
 int oq_file_begin(struct oq_file *file, enum oq_file_note note,
                   struct ps_fault *fault) PS_MUST_CHECK;
 int oq_file_insert(struct oq_file *file, int64_t seq, struct ps_str sale, struct ps_str json,
                    struct ps_fault *fault) PS_MUST_CHECK;
-int oq_file_flush(struct oq_file *file, struct ps_fault *fault) PS_MUST_CHECK;
-int oq_file_commit(struct oq_file *file, struct ps_fault *fault) PS_MUST_CHECK;
-void oq_file_rollback(struct oq_file *file);
-
-/* Between transactions: moves committed pages from the WAL into the database when enough have
- * gathered. An error loses nothing, but the disk is failing. */
-int oq_file_tidy(struct oq_file *file, struct ps_fault *fault) PS_MUST_CHECK;
 
 #endif

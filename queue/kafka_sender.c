@@ -259,22 +259,10 @@ void oq_kafka_sender_send(struct oq_kafka_sender *sender, const struct oq_record
 static void reject(struct oq_kafka_sender *sender, struct oq_flight *flight)
 {
     const struct oq_event *event = &flight->record.event;
-    bool lowering = event->type == OQ_ADJUSTED;
     uint32_t partition = flight->partition;
     struct oq_record *record = &sender->rejected;
-    const struct oq_event rejected = {
-        .type = OQ_RELEASED,
-        .reason = OQ_REJECTED,
-        .rehearsal = event->rehearsal,
-        .has_order_id = !lowering,
-        .order_id = event->order_id,
-        .adjust_key = lowering ? event->adjust_key : (struct ps_str){0},
-        .sale = event->sale,
-        .sku = event->sku,
-        .quantity = lowering ? -event->delta : event->quantity,
-        .epoch = event->epoch,
-        .at_ms = ps_clock_wall_ms(sender->setup.config->set.clock),
-    };
+    struct oq_event rejected;
+    oq_event_reject(event, ps_clock_wall_ms(sender->setup.config->set.clock), &rejected);
     int err = oq_record_fill(record, &rejected); /* fails only by a clock before 1970 */
     tell_failed(sender, flight, OQ_UNKNOWN);
     give(sender, flight);
@@ -291,8 +279,8 @@ static void reject(struct oq_kafka_sender *sender, struct oq_flight *flight)
 static void resend_one(struct oq_kafka_sender *sender, struct oq_flight *flight)
 {
     const struct oq_event *event = &flight->record.event;
-    bool judged = event->type == OQ_ACCEPTED || (event->type == OQ_ADJUSTED && event->delta < 0);
-    if (!judged || oq_sale_marks_epoch(sender->setup.marks, event->sale) <= event->epoch) {
+    if (!oq_event_takes(event) ||
+        oq_sale_marks_epoch(sender->setup.marks, event->sale) <= event->epoch) {
         add(&sender->counters.resent, 1);
         oq_flight_move(sender->flights, flight, OQ_FLIGHT_SENT, now_ns());
         hand_over(sender, flight);

@@ -2,9 +2,8 @@
  * behind the fetch that is under way, and the producer is replaced now and then. */
 #include "queue/kafka_watch.h"
 #include "queue/kafka_topic.h"
+#include "common/thread.h"
 
-#include <pthread.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -131,18 +130,11 @@ int oq_kafka_watch_start(const struct oq_kafka_config *config, int bell,
     int err = oq_kafka_client_new(config, OQ_KAFKA_WATCHER, &watch->hooks, &watch->handle, fault);
     if (err != 0)
         goto fail;
-    /* Signals are the program's. */
-    sigset_t all;
-    sigset_t before;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    int failed = pthread_create(&watch->thread, NULL, run, watch);
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
-    if (failed != 0) {
-        err = ps_fault(fault, PS_E_NOMEM, config->set.topic, "a thread cannot be started");
+    err = ps_thread_start("kafka-watch", run, watch, &watch->thread);
+    if (err != 0) {
+        ps_fault(fault, err, config->set.topic, "a thread cannot be started");
         goto fail;
     }
-    pthread_setname_np(watch->thread, "kafka-watch");
     watch->thread_runs = true;
     *ret_watch = watch;
     return 0;

@@ -20,20 +20,14 @@
 #include "queue/log_backend.h"
 #include "queue/journal_file.h"
 #include "queue/record_queue.h"
+#include "common/thread.h"
 
-#include <errno.h>
-#include <fcntl.h>
-#include <limits.h>
-#include <poll.h>
-#include <pthread.h>
 #include <sched.h>
-#include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
-#include <sys/file.h>
 #include <unistd.h>
 
 /* One writer, relaxed readers. */
@@ -142,7 +136,7 @@ static int write_batch(struct journal *journal, struct ps_fault *fault)
                              record->json, fault);
     }
     if (err == 0)
-        err = oq_file_flush(journal->file, fault);
+        err = oq_db_flush(oq_file_db(journal->file), fault);
     return err;
 }
 
@@ -151,22 +145,10 @@ static void keep_unknown(struct journal *journal)
 {
     for (size_t i = 0; i < journal->batch_count; i++) {
         const struct oq_event *event = &journal->batch[i]->event;
-        bool lowering = event->type == OQ_ADJUSTED && event->delta < 0;
-        if (event->type != OQ_ACCEPTED && !lowering)
+        if (!oq_event_takes(event))
             continue;
-        const struct oq_event rejected = {
-            .type = OQ_RELEASED,
-            .reason = OQ_REJECTED,
-            .rehearsal = event->rehearsal,
-            .has_order_id = !lowering,
-            .order_id = event->order_id,
-            .adjust_key = lowering ? event->adjust_key : (struct ps_str){0},
-            .sale = event->sale,
-            .sku = event->sku,
-            .quantity = lowering ? -event->delta : event->quantity,
-            .epoch = event->epoch,
-            .at_ms = ps_clock_wall_ms(journal->clock),
-        };
+        struct oq_event rejected;
+        oq_event_reject(event, ps_clock_wall_ms(journal->clock), &rejected);
         /* Every field is of a valid event or the clock's: only a clock before 1970 is refused. */
         struct oq_record *place = &journal->closing[journal->closing_count];
         if (oq_record_fill(place, &rejected) == 0)
@@ -181,13 +163,13 @@ static void commit_batch(struct journal *journal)
     int64_t start = now_ns();
     int err = write_batch(journal, &fault);
     if (err != 0) {
-        oq_file_rollback(journal->file);
+        oq_db_rollback(oq_file_db(journal->file));
         count(&counters->commit_failures, 1);
         go_away(journal, err, &fault);
         tell_failed(journal, OQ_REFUSED);
         return;
     }
-    err = oq_file_commit(journal->file, &fault);
+    err = oq_db_commit(oq_file_db(journal->file), &fault);
     if (err != 0) {
         keep_unknown(journal);
         count(&counters->commit_failures, 1);
@@ -201,7 +183,7 @@ static void commit_batch(struct journal *journal)
     atomic_store_explicit(&counters->commit_ns_last, took, memory_order_relaxed);
     count(&counters->commits, 1);
     tell_landed(journal);
-    err = oq_file_tidy(journal->file, &fault);
+    err = oq_db_tidy(oq_file_db(journal->file), &fault);
     if (err != 0)
         go_away(journal, err, &fault);
 }
@@ -252,12 +234,12 @@ static int write_first(struct journal *journal, enum oq_file_note note, struct p
                              record->json, fault);
     }
     if (err == 0)
-        err = oq_file_flush(journal->file, fault);
+        err = oq_db_flush(oq_file_db(journal->file), fault);
     if (err != 0) {
-        oq_file_rollback(journal->file);
+        oq_db_rollback(oq_file_db(journal->file));
         return err;
     }
-    return oq_file_commit(journal->file, fault);
+    return oq_db_commit(oq_file_db(journal->file), fault);
 }
 
 static void recover(struct journal *journal)
@@ -345,21 +327,6 @@ static void *run(void *arg)
     return NULL;
 }
 
-static int start_thread(struct journal *journal)
-{
-    sigset_t all;
-    sigset_t before;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    int failed = pthread_create(&journal->thread, NULL, run, journal);
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
-    if (failed != 0)
-        return PS_E_NOMEM;
-    pthread_setname_np(journal->thread, "journal");
-    journal->thread_runs = true;
-    return 0;
-}
-
 /* --- The interface --- */
 
 static const struct journal *of_const(const struct oq_log *log)
@@ -440,12 +407,8 @@ static int journal_close(struct oq_log *log, int64_t timeout_ms)
     atomic_store_explicit(&journal->deadline_ns, now_ns() + timeout_ms * PS_NS_PER_MS,
                           memory_order_relaxed);
     oq_record_queue_close(journal->queue);
-    int64_t until = now_ns() + (timeout_ms + grace_ms) * PS_NS_PER_MS;
-    struct pollfd ended = {.fd = journal->ended, .events = POLLIN};
-    while (poll(&ended, 1, (int)((until - now_ns()) / PS_NS_PER_MS) + 1) <= 0) {
-        if (now_ns() >= until)
-            return PS_E_TIMEOUT;
-    }
+    if (ps_event_wait(journal->ended, timeout_ms + grace_ms) != 0)
+        return PS_E_TIMEOUT;
     pthread_join(journal->thread, NULL);
     journal->thread_runs = false;
     unlock(journal);
@@ -484,26 +447,6 @@ static const struct oq_log_ops journal_ops = {
     .free = journal_free,
     .reader_new = journal_reader_new,
 };
-
-/* One gateway a journal. The lock is on a file of its own: SQLite's exclusive mode would shut
- * readers out, and a lock on the database itself would be dropped by any close of it in this
- * process. */
-static int take_lock(struct journal *journal, struct ps_fault *fault)
-{
-    char name[PATH_MAX];
-    snprintf(name, sizeof name, "%s.lock", journal->path);
-    journal->lock = open(name, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-    if (journal->lock < 0)
-        return ps_fault(fault, errno == EROFS ? PS_E_READ_ONLY : PS_E_IO, name,
-                        "cannot be opened: %s", strerror(errno));
-    if (flock(journal->lock, LOCK_EX | LOCK_NB) == 0)
-        return 0;
-    if (errno == EWOULDBLOCK)
-        return ps_fault(fault, PS_E_BUSY, name,
-                        "another process holds it: stop the gateway that runs on this journal, or "
-                        "give this one a state directory of its own");
-    return ps_fault(fault, PS_E_IO, name, "cannot be locked: %s", strerror(errno));
-}
 
 static int allocate(struct journal *journal, const struct oq_journal_settings *settings)
 {
@@ -546,7 +489,7 @@ int oq_journal_open(const struct oq_journal_settings *settings,
         ps_fault(fault, err, settings->path, "no memory or descriptors for the queue");
         goto fail;
     }
-    err = take_lock(journal, fault);
+    err = oq_file_lock(settings->path, &journal->lock, fault);
     if (err == 0)
         err = oq_file_create(settings->path, settings->vfs, fault);
     if (err == 0)
@@ -555,11 +498,12 @@ int oq_journal_open(const struct oq_journal_settings *settings,
         err = write_first(journal, OQ_FILE_STARTED, fault);
     if (err != 0)
         goto fail;
-    err = start_thread(journal);
+    err = ps_thread_start("journal", run, journal, &journal->thread);
     if (err != 0) {
         ps_fault(fault, err, settings->path, "the writer thread cannot be started");
         goto fail;
     }
+    journal->thread_runs = true;
     *ret_log = &journal->log;
     return 0;
 fail:

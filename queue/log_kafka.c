@@ -19,15 +19,13 @@
  * What must hold: LANDED and on_record come from what was read, in the order of the partition; what
  * was taken before a call has its outcome before the call runs; nothing is sent between a failure
  * and the reading back that settles what became of it. */
+#include "common/thread.h"
 #include "queue/kafka_reader.h"
 #include "queue/kafka_record.h"
 #include "queue/kafka_sender.h"
 #include "queue/kafka_view.h"
 #include "queue/log_backend.h"
 
-#include <poll.h>
-#include <pthread.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -73,8 +71,8 @@ struct kafka {
     struct oq_kafka_sender *sender;
     enum stage stage;
     bool was_well, gave_up;
-    uint32_t known; /* partitions of which view and sender know */
-    int64_t expired_ns; /* when deadlines of acknowledged records were looked at */
+    uint32_t known;         /* partitions of which view and sender know */
+    int64_t expired_ns;     /* when deadlines of acknowledged records were looked at */
     int64_t away_ns;        /* since when AWAY */
     int err;                /* the kind of error that keeps it from being WELL, in words `why` */
     int told_err;           /* as on_state was told; 0 = available */
@@ -508,17 +506,6 @@ static int kafka_call(struct oq_log *log, void (*fn)(void *arg), void *arg)
     return oq_record_queue_call(of(log)->queue, fn, arg);
 }
 
-static int wait_for(int event, int64_t ms)
-{
-    int64_t until = now_ns() + ms * PS_NS_PER_MS;
-    struct pollfd fd = {.fd = event, .events = POLLIN};
-    while (poll(&fd, 1, (int)((until - now_ns()) / PS_NS_PER_MS) + 1) <= 0) {
-        if (now_ns() >= until)
-            return PS_E_TIMEOUT;
-    }
-    return 0;
-}
-
 static int kafka_close(struct oq_log *log, int64_t timeout_ms)
 {
     struct kafka *kafka = of(log);
@@ -527,7 +514,7 @@ static int kafka_close(struct oq_log *log, int64_t timeout_ms)
     atomic_store_explicit(&kafka->deadline_ns, now_ns() + timeout_ms * PS_NS_PER_MS,
                           memory_order_relaxed);
     oq_record_queue_close(kafka->queue);
-    if (wait_for(kafka->ended, timeout_ms + CLOSE_GRACE_MS) != 0)
+    if (ps_event_wait(kafka->ended, timeout_ms + CLOSE_GRACE_MS) != 0)
         return PS_E_TIMEOUT;
     pthread_join(kafka->thread, NULL);
     kafka->thread_runs = false;
@@ -598,23 +585,6 @@ static int make_parts(struct kafka *kafka, struct ps_fault *fault)
     return err;
 }
 
-static int start_thread(struct kafka *kafka, struct ps_fault *fault)
-{
-    /* Signals are the program's. */
-    sigset_t all;
-    sigset_t before;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    int failed = pthread_create(&kafka->thread, NULL, run, kafka);
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
-    if (failed != 0)
-        return ps_fault(fault, PS_E_NOMEM, kafka->config.set.topic,
-                        "the log's thread cannot be started");
-    pthread_setname_np(kafka->thread, "kafka-log");
-    kafka->thread_runs = true;
-    return 0;
-}
-
 int oq_kafka_open(const struct oq_kafka_settings *settings,
                   const struct oq_log_callbacks *callbacks, struct oq_log **ret_log,
                   struct ps_fault *fault)
@@ -636,12 +606,17 @@ int oq_kafka_open(const struct oq_kafka_settings *settings,
     int err = oq_kafka_config_init(&kafka->config, settings, fault);
     if (err == 0)
         err = make_parts(kafka, fault);
-    if (err == 0)
-        err = start_thread(kafka, fault);
     if (err != 0)
         goto fail;
-    (void)wait_for(kafka->opened, settings->open_wait_ms);
-    end_opening(kafka, OPEN);
+    err = ps_thread_start("kafka-log", run, kafka, &kafka->thread);
+    if (err != 0) {
+        ps_fault(fault, err, settings->topic, "the log's thread cannot be started");
+        goto fail;
+    }
+    kafka->thread_runs = true;
+    /* Not ready by then: it is open all the same. */
+    if (ps_event_wait(kafka->opened, settings->open_wait_ms) != 0)
+        end_opening(kafka, OPEN);
     if (atomic_load(&kafka->opening) == REFUSED) {
         err = ps_fault(fault, PS_E_INVALID, kafka->refusal.path, "%s", kafka->refusal.text);
         if (kafka_close(&kafka->log, 0) != 0)

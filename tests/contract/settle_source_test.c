@@ -56,7 +56,7 @@ static void journal_put(const char *text)
     assert_ok(oq_file_open(journal, NULL, &file, NULL));
     assert_ok(oq_file_begin(file, OQ_FILE_NO_NOTE, NULL));
     assert_ok(oq_file_insert(file, ++journal_end, PS_STR("sale"), str(text), NULL));
-    assert_ok(oq_file_commit(file, NULL));
+    assert_ok(oq_db_commit(oq_file_db(file), NULL));
     oq_file_close(file);
 }
 

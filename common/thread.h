@@ -1,0 +1,17 @@
+/* Threads of a library's own, and waiting for what they say. */
+#ifndef PS_THREAD_H
+#define PS_THREAD_H
+
+#include "common/err.h"
+
+#include <pthread.h>
+
+/* Starts `fn(arg)` on a thread of this name (at most 15 characters) that gets no signals: they are
+ * the program's. PS_E_NOMEM: there cannot be one more. */
+int ps_thread_start(const char *name, void *(*fn)(void *arg), void *arg,
+                    pthread_t *ret_thread) PS_MUST_CHECK;
+
+/* Until the eventfd can be read; it is not read. PS_E_TIMEOUT. */
+int ps_event_wait(int event, int64_t timeout_ms) PS_MUST_CHECK;
+
+#endif
