@@ -27,6 +27,8 @@ enum gw_metric {
     GW_M_LOG_BACKLOG,         /* penstock_log_backlog_records */
     GW_M_LOG_AVAILABLE,       /* penstock_log_available */
     GW_M_LIMIT_EVICTIONS,     /* penstock_limit_evictions_total */
+    GW_M_LIMIT_SHARED_ASKED,  /* penstock_limit_shared_asked_total: this gateway's demand */
+    GW_M_LIMIT_SHARE,         /* penstock_limit_share_millionths */
     GW_M_EXPIRED,             /* penstock_keeper_expired_total */
     GW_M_ADMIN_CHANGES,       /* penstock_admin_changes_total */
     GW_M_ADMIN_DENIED,        /* penstock_admin_denied_total */

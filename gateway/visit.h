@@ -16,8 +16,9 @@ struct gw_visit {
     struct ps_str key;            /* Idempotency-Key without quotes; .len == 0: none */
     struct gw_limit_fields limit; /* the tightest that was asked; .policy points to the next */
     char limit_name[PS_NAME_MAX + 1];
-    size_t gate;     /* where to go on after waiting */
-    uint64_t handle; /* of the suspended request; 0 = it was not suspended yet */
+    bool asked_shared; /* a limit that the cluster shares; counted once a request */
+    size_t gate;       /* where to go on after waiting */
+    uint64_t handle;   /* of the suspended request; 0 = it was not suspended yet */
     /* the order, once the body is read */
     struct ps_uuid order_id;
     char sku[PS_NAME_MAX + 1];

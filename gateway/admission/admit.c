@@ -98,6 +98,10 @@ static enum gw_step ask_limit(struct gw_admission *admission, const struct gw_li
                                                    admission->now_ns, admission->may_wait);
     bool own = rule->key == GW_LIMIT_KEY_USER || rule->key == GW_LIMIT_KEY_IP;
 
+    if (!own && !admission->visit->asked_shared) {
+        admission->visit->asked_shared = true;
+        ps_metric_add(worker->shard, GW_M_LIMIT_SHARED_ASKED, 0, 1);
+    }
     if (rule->mode == GW_LIMIT_SHADOW) {
         if (!result.allowed)
             ps_metric_add(worker->shard, GW_M_SHADOW, 0, 1);

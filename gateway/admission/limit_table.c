@@ -57,6 +57,7 @@ struct gw_limit_table {
     struct region many; /* users, addresses */
     struct region few;  /* global, sales */
     struct ps_hash_key hash_key;
+    PS_ALIGNED struct gw_share share;
     PS_ALIGNED _Atomic(uint64_t) evictions;
 };
 
@@ -200,6 +201,11 @@ struct gw_limit_result gw_limit_check(struct gw_limit_table *table,
 uint64_t gw_limit_table_evictions(const struct gw_limit_table *table)
 {
     return atomic_load_explicit(&table->evictions, memory_order_relaxed);
+}
+
+struct gw_share *gw_limit_table_share(struct gw_limit_table *table)
+{
+    return &table->share;
 }
 
 size_t gw_limit_table_capacity(const struct gw_limit_table *table)

@@ -5,6 +5,7 @@
 #ifndef GW_LIMIT_TABLE_H
 #define GW_LIMIT_TABLE_H
 
+#include "gateway/admission/limit_share.h"
 #include "gateway/admission/limiter.h"
 
 struct gw_limit_table;
@@ -26,6 +27,9 @@ struct gw_limit_result gw_limit_check(struct gw_limit_table *table,
                                       const struct gw_limit_compiled *rule, const void *key,
                                       size_t key_len, int64_t now_ns, bool may_wait);
 
+/* This gateway's share of the rules of the keys global and sale: whole until it is set
+ * (limit_share.h). The other rules do not heed it. Any thread. */
+struct gw_share *gw_limit_table_share(struct gw_limit_table *table);
 /* Live keys forgotten for want of room, since the start. Any thread. */
 uint64_t gw_limit_table_evictions(const struct gw_limit_table *table);
 /* How many keys of users and addresses there is room for. */

@@ -38,6 +38,8 @@ static void gather(const struct gw_control *control)
     ps_metric_set(shard, GW_M_LOG_BACKLOG, 0, (int64_t)stats.backlog);
     ps_metric_set(shard, GW_M_LOG_AVAILABLE, 0, oq_log_available(core->log));
     ps_metric_set(shard, GW_M_LIMIT_EVICTIONS, 0, (int64_t)gw_limit_table_evictions(core->limits));
+    int64_t share = gw_share_get(gw_limit_table_share(core->limits));
+    ps_metric_set(shard, GW_M_LIMIT_SHARE, 0, share * 1000000 / GW_SHARE_ONE);
     ps_metric_set(shard, GW_M_LOG_LINES_DROPPED, 0, (int64_t)ps_log_dropped());
     ps_metric_set(shard, GW_M_BUILD_INFO, 0, 1);
     ps_metric_set(shard, GW_M_START_SECONDS, 0, control->wall_started_ms / 1000);
