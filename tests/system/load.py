@@ -117,7 +117,10 @@ class Load:
                 if self.given_up or (self.stopping.is_set() and told.status is not None):
                     break
                 time.sleep(RETRY_S * (0.5 + random.random()))
-            time.sleep(self.pause)
+            self.rest(index)
+
+    def rest(self, index):
+        time.sleep(self.pause)
 
     def note(self, told, answer):
         told.code, told.state = answer.get("code"), answer.get("state")
