@@ -4,8 +4,9 @@
  * Final are a 200 and the 409s that name the order's state; the gateway says them only of what its
  * log shows. All else (503 order_pending, no answer, an answer that makes no sense) is tried again:
  * an item by itself with growing pauses, a gateway that fails as a whole with growing pauses too,
- * and then the next one in the list is asked. A 404 is final only for an order that the log has not
- * shown us either: else it is the wrong gateway, or one that is behind. */
+ * and then the next one in the list is asked. A 404 is final only when several tries have got it
+ * and the log has not shown us the order either: else it is the wrong gateway, or one of us is
+ * behind. */
 #include "queue/settle/caller.h"
 #include "common/clock.h"
 #include "common/json.h"
@@ -16,15 +17,16 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define REPLY_MAX       ((size_t)8 << 20)
-#define TOKEN_MAX       256
-#define PAUSE_FIRST_MS  100
-#define ITEM_PAUSE_MS   10000 /* longest, for an order that is not decided */
-#define CALL_PAUSE_MS   2000  /* longest, for a gateway that is away */
+#define REPLY_MAX      ((size_t)8 << 20)
+#define TOKEN_MAX      256
+#define PAUSE_FIRST_MS 100
+#define ITEM_PAUSE_MS  10000 /* longest, for an order that is not decided */
+#define CALL_PAUSE_MS  2000  /* longest, for a gateway that is away */
 /* Wrong tokens lock an address out after ten a minute, and others call from it too. */
-#define TOKEN_PAUSE_MS 15000
+#define TOKEN_PAUSE_MS  15000
 #define BODY_PER_ID     48
 #define CONNECT_WAIT_MS 2000L
+#define NOT_FOUND_TRIES 6 /* with their pauses some 2 to 3 s */
 
 struct st_caller {
     struct st_caller_settings settings;
@@ -275,7 +277,7 @@ static const char *result_of(const struct st_decision *decision, int64_t status,
     if (status == 200)
         return decision->confirm ? ST_RESULT_CONFIRMED : ST_RESULT_RELEASED;
     if (status == 404)
-        return decision->known ? NULL : ST_RESULT_NOT_FOUND;
+        return decision->known || decision->tries < NOT_FOUND_TRIES ? NULL : ST_RESULT_NOT_FOUND;
     for (size_t i = 0; status == 409 && i < PS_ARRAY_LEN(final); i++) {
         if (strlen(final[i]) == code.len && memcmp(final[i], code.at, code.len) == 0)
             return final[i];
@@ -284,8 +286,7 @@ static const char *result_of(const struct st_decision *decision, int64_t status,
 }
 
 /* {"order_id","action","status","code"?,...}; members that are added later do no harm. */
-static int read_result(struct st_caller *caller, const json_t *item,
-                       struct st_decision *decision)
+static int read_result(struct st_caller *caller, const json_t *item, struct st_decision *decision)
 {
     const json_t *id = json_object_get(item, "order_id"), *code = json_object_get(item, "code"),
                  *status = json_object_get(item, "status"),
@@ -310,8 +311,7 @@ static int read_results(struct st_caller *caller, struct ps_fault *fault)
     if (err == 0 && json_array_size(results) != caller->asked)
         err = PS_E_INVALID;
     for (size_t i = 0; i < caller->asked && err == 0; i++)
-        err = read_result(caller, json_array_get(results, i),
-                          &caller->decisions[caller->order[i]]);
+        err = read_result(caller, json_array_get(results, i), &caller->decisions[caller->order[i]]);
     json_decref(reply);
     if (err == PS_E_NOMEM)
         return err;
@@ -332,14 +332,14 @@ static int judge_reply(struct st_caller *caller, CURLcode code, int64_t *ret_at_
     curl_off_t retry_after_s = 0;
     if (code != CURLE_OK)
         return ps_fault(fault, PS_E_IO, url, "%s",
-                        caller->reply_too_long ? "the answer is too long"
+                        caller->reply_too_long   ? "the answer is too long"
                         : caller->why[0] != '\0' ? caller->why
                                                  : curl_easy_strerror(code));
     (void)curl_easy_getinfo(caller->easy, CURLINFO_RESPONSE_CODE, &status);
     (void)curl_easy_getinfo(caller->easy, CURLINFO_RETRY_AFTER, &retry_after_s);
     if (status == 200)
         return read_results(caller, fault);
-    *ret_at_least_ms = status == 401 || status == 403           ? TOKEN_PAUSE_MS
+    *ret_at_least_ms = status == 401 || status == 403            ? TOKEN_PAUSE_MS
                        : retry_after_s > 0 && retry_after_s < 60 ? retry_after_s * 1000
                                                                  : 0;
     if (status == 401 || status == 403)
@@ -349,8 +349,7 @@ static int judge_reply(struct st_caller *caller, CURLcode code, int64_t *ret_at_
     return ps_fault(fault, PS_E_IO, url, "the answer is %ld", status);
 }
 
-int st_caller_poll(struct st_caller *caller, int wait_ms, size_t *ret_count,
-                   struct ps_fault *fault)
+int st_caller_poll(struct st_caller *caller, int wait_ms, size_t *ret_count, struct ps_fault *fault)
 {
     int running = 0, left = 0, err = 0;
     int64_t at_least_ms = 0;

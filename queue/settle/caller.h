@@ -1,6 +1,7 @@
 /* The way back: asks a gateway's admin API to confirm and cancel orders, up to ST_CALL_MAX in one
  * call, one call at a time, without blocking. A call may be repeated: the gateway's log decides
- * once, and answers the same for ever. So whatever is no clear answer is asked again. One thread. */
+ * once, and answers the same for ever. So whatever is no clear answer is asked again. One thread.
+ */
 #ifndef ST_CALLER_H
 #define ST_CALLER_H
 

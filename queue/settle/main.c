@@ -1,5 +1,5 @@
-/* penstock-settle: arguments, signals and exit status; the work is in worker.c. Exit status: 0 well,
- * 1 failed, 2 usage. */
+/* penstock-settle: arguments, signals and exit status; the work is in worker.c. Exit status: 0
+ * well, 1 failed, 2 usage. */
 #include "common/log.h"
 #include "queue/settle/worker.h"
 

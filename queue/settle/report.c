@@ -11,14 +11,15 @@
 #include <string.h>
 #include <unistd.h>
 
-static const char *const types[] = {"accepted", "confirmed", "released", "adjusted", "fenced", NULL};
+static const char *const types[] = {"accepted", "confirmed", "released",
+                                    "adjusted", "fenced",    NULL};
 static const char *const states[] = {"accepted", "confirmed", "released", "void", NULL};
 static const char *const letters[] = {"poison", "anomaly", NULL};
 static const char *const outcomes[] = {"stored", "conflict", "failed", NULL};
 static const char *const calls[] = {"answered", "failed", NULL};
-static const char *const results[] = {ST_RESULT_CONFIRMED, ST_RESULT_RELEASED, "order_expired",
-                                      "order_cancelled", "order_rejected", "order_confirmed",
-                                      ST_RESULT_NOT_FOUND, NULL};
+static const char *const results[] = {
+    ST_RESULT_CONFIRMED, ST_RESULT_RELEASED, "order_expired",     "order_cancelled",
+    "order_rejected",    "order_confirmed",  ST_RESULT_NOT_FOUND, NULL};
 
 /* clang-format off */
 const struct ps_metric st_metrics[ST_M_COUNT] = {
@@ -103,8 +104,7 @@ int st_report_write(struct st_report *report, struct ps_fault *fault)
     size_t len;
     if (report->file == NULL)
         return 0;
-    if (snprintf(name, sizeof name, "%s.new-%ld", report->file, (long)getpid()) >=
-        (int)sizeof name)
+    if (snprintf(name, sizeof name, "%s.new-%ld", report->file, (long)getpid()) >= (int)sizeof name)
         return ps_fault(fault, PS_E_INVALID, report->file, "the path is too long");
     char *text = ps_metrics_print(report->metrics, &len);
     if (text == NULL)

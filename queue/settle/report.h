@@ -6,16 +6,16 @@
 #include "queue/settle/judge.h"
 
 enum st_metric {
-    ST_M_RECORDS,      /* type */
-    ST_M_ORDERS,       /* state */
+    ST_M_RECORDS, /* type */
+    ST_M_ORDERS,  /* state */
     ST_M_REHEARSAL,
     ST_M_DEAD_LETTERS, /* kind */
     ST_M_UNSENT_LETTERS,
     ST_M_TRANSACTIONS, /* outcome */
     ST_M_TRANSACTION_SECONDS,
     ST_M_LAG,
-    ST_M_CALLS,        /* outcome */
-    ST_M_DECISIONS,    /* result */
+    ST_M_CALLS,     /* outcome */
+    ST_M_DECISIONS, /* result */
     ST_M_DECISIONS_OPEN,
     ST_M_LAST,
     ST_M_COUNT

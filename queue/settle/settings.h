@@ -38,8 +38,8 @@ enum st_action { ST_RUN, ST_ONCE, ST_INIT, ST_HELP, ST_VERSION, ST_DEFAULTS };
 extern const struct ps_option st_options[];
 extern const size_t st_option_count;
 
-/* All or nothing. For help, version and defaults the settings are empty. PS_E_INVALID: `fault` names
- * the flag or the setting; PS_E_IO, PS_E_NOMEM. */
+/* All or nothing. For help, version and defaults the settings are empty. PS_E_INVALID: `fault`
+ * names the flag or the setting; PS_E_IO, PS_E_NOMEM. */
 int st_settings_read(int argc, char *const *argv, struct st_settings *ret_settings,
                      enum st_action *ret_action, struct ps_fault *fault) PS_MUST_CHECK;
 void st_settings_free(struct st_settings *settings);

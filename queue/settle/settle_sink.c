@@ -34,6 +34,15 @@ int st_state_parse(const char *state, const char *reason, enum st_state *ret_sta
     return PS_E_CORRUPT;
 }
 
+enum st_change st_order_change(const struct st_order *order)
+{
+    if (order->is == order->was)
+        return ST_NOTHING;
+    if (order->is == ST_VOID)
+        return ST_VOIDED;
+    return order->was == ST_UNKNOWN ? ST_NEW : ST_STEP;
+}
+
 int st_schema_check(int64_t version, const char *database, struct ps_fault *fault)
 {
     if (version == 0)
@@ -47,8 +56,7 @@ int st_schema_check(int64_t version, const char *database, struct ps_fault *faul
     return 0;
 }
 
-int st_sink_open(const char *database, bool make, struct st_sink **ret_sink,
-                 struct ps_fault *fault)
+int st_sink_open(const char *database, bool make, struct st_sink **ret_sink, struct ps_fault *fault)
 {
     if (strncmp(database, "sqlite:", 7) == 0 && database[7] != '\0')
         return st_sqlite_open(database + 7, make, ret_sink, fault);
@@ -56,7 +64,8 @@ int st_sink_open(const char *database, bool make, struct st_sink **ret_sink,
         strchr(database, '=') != NULL)
         return st_postgres_open(database, ret_sink, fault);
     return ps_fault(fault, PS_E_INVALID, "database",
-                    "\"%s\" is neither sqlite:FILE nor a connection string of PostgreSQL", database);
+                    "\"%s\" is neither sqlite:FILE nor a connection string of PostgreSQL",
+                    database);
 }
 
 void st_sink_close(struct st_sink *sink)

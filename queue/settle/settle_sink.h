@@ -46,11 +46,11 @@ struct st_epoch {
 /* One order that the batch is about. */
 struct st_order {
     struct ps_uuid id;
-    enum st_state was;          /* look_up fills these in */
-    enum oq_reason was_reason;  /* of ST_RELEASED */
-    enum st_state is;           /* == was: nothing has changed */
+    enum st_state was;         /* look_up fills these in */
+    enum oq_reason was_reason; /* of ST_RELEASED */
+    enum st_state is;          /* == was: nothing has changed */
     enum oq_reason is_reason;
-    int64_t decided_at_ms;      /* of the record that confirmed or released it */
+    int64_t decided_at_ms;         /* of the record that confirmed or released it */
     const struct st_record *first; /* was ST_UNKNOWN: the record that made it known */
 };
 
@@ -83,8 +83,8 @@ struct st_decision {
 
 struct st_sink;
 
-/* "sqlite:FILE", or a connection string of libpq ("postgresql://..."). `make`: a SQLite file that is
- * not there is made. PS_E_INVALID: neither. PS_E_NOT_FOUND: no such file. */
+/* "sqlite:FILE", or a connection string of libpq ("postgresql://..."). `make`: a SQLite file that
+ * is not there is made. PS_E_INVALID: neither. PS_E_NOT_FOUND: no such file. */
 int st_sink_open(const char *database, bool make, struct st_sink **ret_sink,
                  struct ps_fault *fault) PS_MUST_CHECK;
 void st_sink_close(struct st_sink *sink); /* NULL is allowed */
@@ -158,6 +158,10 @@ int st_sqlite_open(const char *path, bool make, struct st_sink **ret_sink,
 int st_postgres_open(const char *conninfo, struct st_sink **ret_sink,
                      struct ps_fault *fault) PS_MUST_CHECK;
 
+/* What has become of an order since look_up: nothing, a row of `orders` anew, the next state of
+ * such a row, or void. */
+enum st_change { ST_NOTHING, ST_NEW, ST_STEP, ST_VOIDED };
+enum st_change st_order_change(const struct st_order *order);
 /* `version` is what the database has, 0 = nothing. */
 int st_schema_check(int64_t version, const char *database, struct ps_fault *fault) PS_MUST_CHECK;
 /* The state and reason that a row of orders holds. PS_E_CORRUPT. */

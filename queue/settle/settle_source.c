@@ -6,7 +6,6 @@
  * orders would be passed over without a word. */
 #include "queue/settle/settle_source.h"
 
-#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -65,9 +64,9 @@ int st_batch_add(struct st_batch *batch, uint32_t partition, int64_t seq, struct
     struct st_record *record = &batch->records[batch->count];
     struct ps_fault fault = {0};
     *record = (struct st_record){.partition = partition, .seq = seq, .digest = st_digest(raw)};
-    int err = raw.at == NULL ? ps_fault(&fault, PS_E_INVALID, "", "the record has no value")
-                             : oq_event_decode(raw.at, raw.len, &record->event, &record->owner,
-                                               &fault);
+    int err = raw.at == NULL
+                  ? ps_fault(&fault, PS_E_INVALID, "", "the record has no value")
+                  : oq_event_decode(raw.at, raw.len, &record->event, &record->owner, &fault);
     if (err == PS_E_INVALID)
         err = keep_poison(record, raw, &fault);
     if (err == 0)
@@ -94,15 +93,16 @@ int st_record_text(struct st_record *record)
 }
 
 int st_position_check(const struct st_position *position, int64_t seq, struct ps_str raw,
-                      const char *log, struct ps_fault *fault)
+                      const char *log, const char *where, struct ps_fault *fault)
 {
     if (seq == position->seq && (!position->checked || st_digest(raw) == position->digest))
         return 0;
-    return ps_fault(fault, PS_E_CORRUPT, log,
-                    "its record %" PRId64 " is not the one that the database was filled from: the "
-                    "log was restored or replaced; give the database the log that it knows, or this "
-                    "log a name of its own (\"name\")",
-                    position->seq);
+    return ps_fault(
+        fault, PS_E_CORRUPT, log,
+        "the record at %s is not the one that the database was filled from: the log was "
+        "restored or replaced; give the database the log that it knows, or this log a "
+        "name of its own (\"name\")",
+        where);
 }
 
 /* --- The interface --- */

@@ -14,9 +14,9 @@
 
 /* The last record of a partition that the database has. */
 struct st_position {
-    int64_t seq;      /* 0 = none yet */
-    bool checked;     /* false: the digest is not known */
-    uint64_t digest;  /* st_digest of that record */
+    int64_t seq;     /* 0 = none yet */
+    bool checked;    /* false: the digest is not known */
+    uint64_t digest; /* st_digest of that record */
 };
 
 struct st_record {
@@ -61,12 +61,12 @@ struct st_kafka_settings {
     const char *dead_letter_topic; /* NULL = none */
     const struct st_kafka_property {
         const char *name, *value;
-    } *properties; /* of librdkafka: security and tuning */
+    } * properties; /* of librdkafka: security and tuning */
     size_t property_count;
 };
 
-/* A member of a consumer group on a topic. Strings are borrowed for the source's life. PS_E_INVALID:
- * a setting. Kafka itself is looked for by the first read. */
+/* A member of a consumer group on a topic. Strings are borrowed for the source's life.
+ * PS_E_INVALID: a setting. Kafka itself is looked for by the first read. */
 int st_source_kafka_open(const struct st_kafka_settings *settings,
                          const struct st_source_hooks *hooks, struct st_source **ret_source,
                          struct ps_fault *fault) PS_MUST_CHECK;
@@ -117,8 +117,9 @@ uint64_t st_digest(struct ps_str raw);
 int st_batch_add(struct st_batch *batch, uint32_t partition, int64_t seq,
                  struct ps_str raw) PS_MUST_CHECK;
 
-/* Is the record `raw` at `seq` the one that `position` names? PS_E_CORRUPT: no. */
+/* Is the record `raw` at `seq` the one that `position` names? PS_E_CORRUPT: no; `where` is that
+ * place in the words of this log. */
 int st_position_check(const struct st_position *position, int64_t seq, struct ps_str raw,
-                      const char *log, struct ps_fault *fault) PS_MUST_CHECK;
+                      const char *log, const char *where, struct ps_fault *fault) PS_MUST_CHECK;
 
 #endif

@@ -6,20 +6,18 @@
  * transaction: a second worker waits there and then finds the position moved. All that follows is
  * read after the lock was taken (READ COMMITTED), so it sees what the other worker has committed.
  * Partitions are claimed in their order; no two workers wait for each other. */
+#include "queue/settle/postgres.h"
 #include "queue/settle/settle_sink.h"
-#include "common/clock.h"
 
-#include <inttypes.h>
-#include <libpq-fe.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define PARAMS_MAX 17
 /* Of "--init": two that run at once must not both make the tables. */
 #define INIT_LOCK "7310868735"
 
 /* clang-format off */
+static const char sql_has_schema[] = "SELECT count(*) FROM (SELECT to_regclass('penstock_schema') AS c) t WHERE c IS NOT NULL";
 static const char schema[] =
     "CREATE TABLE orders ("
         " order_id uuid PRIMARY KEY,"
@@ -92,271 +90,47 @@ static const char sql_answer[] =
 static const char sql_open_decisions[] = "SELECT count(*) FROM penstock_decisions WHERE result IS NULL";
 /* clang-format on */
 
-/* The text of one parameter; an array grows value by value. */
-struct text {
-    char *at;
-    size_t len, room;
-};
-
 struct postgres {
     struct st_sink sink;
-    PGconn *connection;
-    char server[160]; /* for messages: never a password */
-    struct text param[PARAMS_MAX];
-    bool no_memory; /* a parameter could not grow */
+    struct st_pg pg;
 };
 
-static struct postgres *of(struct st_sink *sink)
+static struct st_pg *of(struct st_sink *sink)
 {
-    return (struct postgres *)(void *)sink;
-}
-
-/* --- Errors --- */
-
-static int failed(struct postgres *postgres, const PGresult *result, struct ps_fault *fault)
-{
-    const char *state = result != NULL ? PQresultErrorField(result, PG_DIAG_SQLSTATE) : NULL;
-    const char *text = result != NULL ? PQresultErrorField(result, PG_DIAG_MESSAGE_PRIMARY) : NULL;
-    int err = PS_E_INVALID;
-    if (state == NULL || PQstatus(postgres->connection) != CONNECTION_OK ||
-        strncmp(state, "08", 2) == 0 || strncmp(state, "57P", 3) == 0 ||
-        strncmp(state, "53", 2) == 0 || strncmp(state, "58", 2) == 0)
-        err = PS_E_IO;
-    else if (strncmp(state, "40", 2) == 0 || strcmp(state, "55P03") == 0 ||
-             strcmp(state, "57014") == 0)
-        err = PS_E_BUSY;
-    else if (strcmp(state, "25006") == 0)
-        err = PS_E_READ_ONLY;
-    else if (strcmp(state, "42501") == 0)
-        err = PS_E_PERMISSION;
-    else if (strcmp(state, "42P07") == 0)
-        err = PS_E_EXISTS;
-    if (text == NULL)
-        text = PQerrorMessage(postgres->connection);
-    return ps_fault(fault, err, postgres->server, "%.*s", (int)strcspn(text, "\n"), text);
-}
-
-/* --- Parameters --- */
-
-static void put(struct postgres *postgres, struct text *text, const char *bytes, size_t len)
-{
-    if (text->room - text->len <= len) {
-        size_t room = (text->len + len + 1) * 2;
-        char *grown = realloc(text->at, room);
-        if (grown == NULL) {
-            postgres->no_memory = true;
-            return;
-        }
-        text->at = grown;
-        text->room = room;
-    }
-    memcpy(text->at + text->len, bytes, len);
-    text->len += len;
-    text->at[text->len] = '\0';
-}
-
-static void put_string(struct postgres *postgres, size_t param, const char *string)
-{
-    struct text *text = &postgres->param[param];
-    text->len = 0;
-    put(postgres, text, string, strlen(string));
-}
-
-static void put_number(struct postgres *postgres, size_t param, int64_t number)
-{
-    char digits[24];
-    snprintf(digits, sizeof digits, "%" PRId64, number);
-    put_string(postgres, param, digits);
-}
-
-static void open_arrays(struct postgres *postgres, size_t first, size_t end)
-{
-    for (size_t i = first; i < end; i++)
-        put_string(postgres, i, "{");
-}
-
-static void close_arrays(struct postgres *postgres, size_t first, size_t end)
-{
-    for (size_t i = first; i < end; i++)
-        put(postgres, &postgres->param[i], "}", 1);
-}
-
-static struct text *next_value(struct postgres *postgres, size_t param)
-{
-    struct text *text = &postgres->param[param];
-    if (text->len > 1)
-        put(postgres, text, ",", 1);
-    return text;
-}
-
-static void add_null(struct postgres *postgres, size_t param)
-{
-    put(postgres, next_value(postgres, param), "NULL", 4);
-}
-
-static void add_text(struct postgres *postgres, size_t param, struct ps_str value)
-{
-    struct text *text = next_value(postgres, param);
-    put(postgres, text, "\"", 1);
-    size_t from = 0;
-    for (size_t i = 0; i < value.len; i++) {
-        if (value.at[i] != '"' && value.at[i] != '\\')
-            continue;
-        put(postgres, text, value.at + from, i - from);
-        put(postgres, text, "\\", 1);
-        from = i;
-    }
-    put(postgres, text, value.at + from, value.len - from);
-    put(postgres, text, "\"", 1);
-}
-
-static void add_string(struct postgres *postgres, size_t param, const char *value)
-{
-    add_text(postgres, param, (struct ps_str){value, strlen(value)});
-}
-
-/* NULL for an empty one. */
-static void add_or_null(struct postgres *postgres, size_t param, struct ps_str value)
-{
-    if (value.len > 0)
-        add_text(postgres, param, value);
-    else
-        add_null(postgres, param);
-}
-
-static void add_number(struct postgres *postgres, size_t param, int64_t number)
-{
-    char digits[24];
-    int len = snprintf(digits, sizeof digits, "%" PRId64, number);
-    put(postgres, next_value(postgres, param), digits, (size_t)len);
-}
-
-static void add_time(struct postgres *postgres, size_t param, int64_t wall_ms)
-{
-    char text[PS_TIME_LEN + 1];
-    ps_time_format(wall_ms, text);
-    put(postgres, next_value(postgres, param), text, PS_TIME_LEN);
-}
-
-static void add_id(struct postgres *postgres, size_t param, const struct ps_uuid *id)
-{
-    char text[PS_UUID_LEN + 1];
-    ps_uuid_format(id, text);
-    put(postgres, next_value(postgres, param), text, PS_UUID_LEN);
-}
-
-/* As \xHEX, whose backslash an array wants doubled. */
-static void add_bytes(struct postgres *postgres, size_t param, struct ps_str bytes)
-{
-    struct text *text = next_value(postgres, param);
-    put(postgres, text, "\"\\\\x", 4);
-    for (size_t i = 0; i < bytes.len; i++) {
-        char hex[3];
-        snprintf(hex, sizeof hex, "%02x", (unsigned char)bytes.at[i]);
-        put(postgres, text, hex, 2);
-    }
-    put(postgres, text, "\"", 1);
-}
-
-/* --- Statements --- */
-
-/* Runs it with the first `params` parameters. The result is the caller's (PQclear); NULL `ret`: not
- * wanted. */
-static int run(struct postgres *postgres, const char *sql, size_t params, PGresult **ret_result,
-               struct ps_fault *fault)
-{
-    const char *values[PARAMS_MAX];
-    if (postgres->no_memory)
-        return ps_fault(fault, PS_E_NOMEM, postgres->server, "out of memory");
-    for (size_t i = 0; i < params; i++)
-        values[i] = postgres->param[i].at;
-    PGresult *result =
-        PQexecParams(postgres->connection, sql, (int)params, NULL, values, NULL, NULL, 0);
-    ExecStatusType status = PQresultStatus(result);
-    if (status != PGRES_COMMAND_OK && status != PGRES_TUPLES_OK) {
-        int err = failed(postgres, result, fault);
-        PQclear(result);
-        return err;
-    }
-    if (ret_result != NULL)
-        *ret_result = result;
-    else
-        PQclear(result);
-    return 0;
-}
-
-/* One that must change just so many rows. */
-static int run_on(struct postgres *postgres, const char *sql, size_t params, size_t rows,
-                  struct ps_fault *fault)
-{
-    PGresult *result;
-    int err = run(postgres, sql, params, &result, fault);
-    if (err != 0)
-        return err;
-    unsigned long long changed = strtoull(PQcmdTuples(result), NULL, 10);
-    PQclear(result);
-    if (changed != rows)
-        return ps_fault(fault, PS_E_CORRUPT, postgres->server,
-                        "%zu rows were to be changed, %llu were: does a rule or a trigger stand in "
-                        "the way?",
-                        rows, changed);
-    return 0;
-}
-
-/* What a statement without parameters answers; there may be no row. */
-static int ask_number(struct postgres *postgres, const char *sql, int64_t *ret_number,
-                      struct ps_fault *fault)
-{
-    PGresult *result;
-    int err = run(postgres, sql, 0, &result, fault);
-    if (err != 0)
-        return err;
-    *ret_number = PQntuples(result) > 0 ? strtoll(PQgetvalue(result, 0, 0), NULL, 10) : 0;
-    PQclear(result);
-    return 0;
+    return &((struct postgres *)(void *)sink)->pg;
 }
 
 /* --- Tables --- */
 
-static int version_of(struct postgres *postgres, int64_t *ret_version, struct ps_fault *fault)
+static int version_of(struct st_pg *pg, int64_t *ret_version, struct ps_fault *fault)
 {
     int64_t there;
     *ret_version = 0;
-    int err = ask_number(postgres, "SELECT count(*) FROM (SELECT to_regclass('penstock_schema') AS c) t WHERE c IS NOT NULL",
-                         &there, fault);
+    int err = st_pg_number(pg, sql_has_schema, &there, fault);
     if (err == 0 && there > 0)
-        err = ask_number(postgres, "SELECT version FROM penstock_schema", ret_version, fault);
-    return err;
-}
-
-/* Several statements in one text. */
-static int run_text(struct postgres *postgres, const char *sql, struct ps_fault *fault)
-{
-    PGresult *result = PQexec(postgres->connection, sql);
-    int err = PQresultStatus(result) == PGRES_COMMAND_OK ? 0 : failed(postgres, result, fault);
-    PQclear(result);
+        err = st_pg_number(pg, "SELECT version FROM penstock_schema", ret_version, fault);
     return err;
 }
 
 static int postgres_create(struct st_sink *sink, struct ps_fault *fault)
 {
-    struct postgres *postgres = of(sink);
+    struct st_pg *pg = of(sink);
     int64_t version = 0;
-    int err = run(postgres, "BEGIN", 0, NULL, fault);
+    int err = st_pg_run(pg, "BEGIN", 0, NULL, fault);
     if (err == 0)
-        err = run(postgres, "SELECT pg_advisory_xact_lock(" INIT_LOCK ")", 0, NULL, fault);
+        err = st_pg_run(pg, "SELECT pg_advisory_xact_lock(" INIT_LOCK ")", 0, NULL, fault);
     if (err == 0)
-        err = version_of(postgres, &version, fault);
+        err = version_of(pg, &version, fault);
     if (err == 0 && version != 0)
-        err = st_schema_check(version, postgres->server, fault);
+        err = st_schema_check(version, pg->server, fault);
     else if (err == 0)
-        err = run_text(postgres, schema, fault);
+        err = st_pg_run_text(pg, schema, fault);
     if (err == 0)
-        err = run(postgres, "COMMIT", 0, NULL, fault);
+        err = st_pg_run(pg, "COMMIT", 0, NULL, fault);
     if (err == PS_E_EXISTS) {
         char text[sizeof fault->text];
         snprintf(text, sizeof text, "%s", fault->text);
-        ps_fault(fault, err, postgres->server,
+        ps_fault(fault, err, pg->server,
                  "%s, and it is none of settlement's: give settlement a schema of its own", text);
     }
     if (err != 0)
@@ -376,22 +150,22 @@ static int postgres_check(struct st_sink *sink, struct ps_fault *fault)
 static int postgres_position(struct st_sink *sink, const char *name, uint32_t partition,
                              struct st_position *ret_position, struct ps_fault *fault)
 {
-    struct postgres *postgres = of(sink);
+    struct st_pg *pg = of(sink);
     PGresult *result;
-    put_string(postgres, 0, name);
-    put_number(postgres, 1, partition);
-    int err = run(postgres, sql_place, 2, NULL, fault);
+    st_pg_put_string(pg, 0, name);
+    st_pg_put_number(pg, 1, partition);
+    int err = st_pg_run(pg, sql_place, 2, NULL, fault);
     if (err == 0)
-        err = run(postgres, sql_position, 2, &result, fault);
+        err = st_pg_run(pg, sql_position, 2, &result, fault);
     if (err != 0)
         return err;
     if (PQntuples(result) == 1)
-        *ret_position = (struct st_position){
-            .seq = strtoll(PQgetvalue(result, 0, 0), NULL, 10),
-            .checked = PQgetisnull(result, 0, 1) == 0,
-            .digest = (uint64_t)strtoll(PQgetvalue(result, 0, 1), NULL, 10)};
+        *ret_position =
+            (struct st_position){.seq = strtoll(PQgetvalue(result, 0, 0), NULL, 10),
+                                 .checked = PQgetisnull(result, 0, 1) == 0,
+                                 .digest = (uint64_t)strtoll(PQgetvalue(result, 0, 1), NULL, 10)};
     else
-        err = ps_fault(fault, PS_E_CORRUPT, postgres->server, "a position has gone");
+        err = ps_fault(fault, PS_E_CORRUPT, pg->server, "a position has gone");
     PQclear(result);
     return err;
 }
@@ -399,21 +173,21 @@ static int postgres_position(struct st_sink *sink, const char *name, uint32_t pa
 static int postgres_begin(struct st_sink *sink, const char *name, const struct st_claim *claims,
                           size_t count, struct ps_fault *fault)
 {
-    struct postgres *postgres = of(sink);
-    int err = run(postgres, "BEGIN ISOLATION LEVEL READ COMMITTED", 0, NULL, fault);
+    struct st_pg *pg = of(sink);
+    int err = st_pg_run(pg, "BEGIN ISOLATION LEVEL READ COMMITTED", 0, NULL, fault);
     for (size_t i = 0; i < count && err == 0; i++) {
-        put_string(postgres, 0, name);
-        put_number(postgres, 1, claims[i].partition);
-        put_number(postgres, 2, claims[i].from);
-        put_number(postgres, 3, claims[i].to);
-        put_number(postgres, 4, (int64_t)claims[i].digest);
+        st_pg_put_string(pg, 0, name);
+        st_pg_put_number(pg, 1, claims[i].partition);
+        st_pg_put_number(pg, 2, claims[i].from);
+        st_pg_put_number(pg, 3, claims[i].to);
+        st_pg_put_number(pg, 4, (int64_t)claims[i].digest);
         PGresult *result;
-        err = run(postgres, sql_claim, 5, &result, fault);
+        err = st_pg_run(pg, sql_claim, 5, &result, fault);
         if (err != 0)
             break;
         if (strcmp(PQcmdTuples(result), "1") != 0)
-            err = ps_fault(fault, PS_E_CONFLICT, postgres->server,
-                           "another worker has read on from there");
+            err =
+                ps_fault(fault, PS_E_CONFLICT, pg->server, "another worker has read on from there");
         PQclear(result);
     }
     if (err == PS_E_CONFLICT)
@@ -421,19 +195,19 @@ static int postgres_begin(struct st_sink *sink, const char *name, const struct s
     return err;
 }
 
-static int look_up_epochs(struct postgres *postgres, const char *name, struct st_epoch *epochs,
-                          size_t count, struct ps_fault *fault)
+static int look_up_epochs(struct st_pg *pg, const char *name, struct st_epoch *epochs, size_t count,
+                          struct ps_fault *fault)
 {
     PGresult *result;
-    put_string(postgres, 0, name);
-    open_arrays(postgres, 1, 3);
+    st_pg_put_string(pg, 0, name);
+    st_pg_open_arrays(pg, 1, 3);
     for (size_t i = 0; i < count; i++) {
         epochs[i].was = 0;
-        add_number(postgres, 1, epochs[i].partition);
-        add_text(postgres, 2, epochs[i].sale);
+        st_pg_add_number(pg, 1, epochs[i].partition);
+        st_pg_add_text(pg, 2, epochs[i].sale);
     }
-    close_arrays(postgres, 1, 3);
-    int err = run(postgres, sql_epochs, 3, &result, fault);
+    st_pg_close_arrays(pg, 1, 3);
+    int err = st_pg_run(pg, sql_epochs, 3, &result, fault);
     if (err != 0)
         return err;
     for (int i = 0; i < PQntuples(result); i++)
@@ -443,18 +217,18 @@ static int look_up_epochs(struct postgres *postgres, const char *name, struct st
     return 0;
 }
 
-static int look_up_orders(struct postgres *postgres, struct st_order *orders, size_t count,
+static int look_up_orders(struct st_pg *pg, struct st_order *orders, size_t count,
                           struct ps_fault *fault)
 {
     PGresult *result;
-    open_arrays(postgres, 0, 1);
+    st_pg_open_arrays(pg, 0, 1);
     for (size_t i = 0; i < count; i++) {
         orders[i].was = ST_UNKNOWN;
         orders[i].was_reason = OQ_REASON_NONE;
-        add_id(postgres, 0, &orders[i].id);
+        st_pg_add_id(pg, 0, &orders[i].id);
     }
-    close_arrays(postgres, 0, 1);
-    int err = run(postgres, sql_orders, 1, &result, fault);
+    st_pg_close_arrays(pg, 0, 1);
+    int err = st_pg_run(pg, sql_orders, 1, &result, fault);
     if (err != 0)
         return err;
     for (int i = 0; i < PQntuples(result) && err == 0; i++) {
@@ -462,10 +236,9 @@ static int look_up_orders(struct postgres *postgres, struct st_order *orders, si
         const char *state = PQgetvalue(result, i, 1);
         if (strcmp(state, "void") == 0)
             order->was = ST_VOID;
-        else if (st_state_parse(state, PQgetvalue(result, i, 2), &order->was,
-                                &order->was_reason) != 0)
-            err = ps_fault(fault, PS_E_CORRUPT, postgres->server, "an order has the state \"%s\"",
-                           state);
+        else if (st_state_parse(state, PQgetvalue(result, i, 2), &order->was, &order->was_reason) !=
+                 0)
+            err = ps_fault(fault, PS_E_CORRUPT, pg->server, "an order has the state \"%s\"", state);
     }
     PQclear(result);
     return err;
@@ -485,203 +258,198 @@ static int postgres_look_up(struct st_sink *sink, const char *name, struct st_ep
 
 /* --- Storing --- */
 
-static int store_epochs(struct postgres *postgres, const char *name,
-                        const struct st_changes *changes, struct ps_fault *fault)
+static int store_epochs(struct st_pg *pg, const char *name, const struct st_changes *changes,
+                        struct ps_fault *fault)
 {
     size_t rows = 0;
-    put_string(postgres, 0, name);
-    open_arrays(postgres, 1, 4);
+    st_pg_put_string(pg, 0, name);
+    st_pg_open_arrays(pg, 1, 4);
     for (size_t i = 0; i < changes->epoch_count; i++) {
         const struct st_epoch *epoch = &changes->epochs[i];
         if (epoch->is == epoch->was)
             continue;
         rows++;
-        add_number(postgres, 1, epoch->partition);
-        add_text(postgres, 2, epoch->sale);
-        add_number(postgres, 3, epoch->is);
+        st_pg_add_number(pg, 1, epoch->partition);
+        st_pg_add_text(pg, 2, epoch->sale);
+        st_pg_add_number(pg, 3, epoch->is);
     }
-    close_arrays(postgres, 1, 4);
-    return rows > 0 ? run_on(postgres, sql_set_epochs, 4, rows, fault) : 0;
+    st_pg_close_arrays(pg, 1, 4);
+    return rows > 0 ? st_pg_run_on(pg, sql_set_epochs, 4, rows, fault) : 0;
 }
 
-static void add_decided(struct postgres *postgres, size_t param, const struct st_order *order)
+static void add_decided(struct st_pg *pg, size_t param, const struct st_order *order)
 {
     if (order->is == ST_ACCEPTED)
-        add_null(postgres, param);
+        st_pg_add_null(pg, param);
     else
-        add_time(postgres, param, order->decided_at_ms);
+        st_pg_add_time(pg, param, order->decided_at_ms);
 }
 
-static void add_reason(struct postgres *postgres, size_t param, const struct st_order *order)
+static void add_reason(struct st_pg *pg, size_t param, const struct st_order *order)
 {
     const char *reason = oq_reason_name(order->is_reason);
-    add_or_null(postgres, param, (struct ps_str){reason, strlen(reason)});
+    st_pg_add_or_null(pg, param, (struct ps_str){reason, strlen(reason)});
 }
 
-static void add_order(struct postgres *postgres, const struct st_order *order)
+static void add_order(struct st_pg *pg, const struct st_order *order)
 {
     const struct oq_event *event = &order->first->event;
-    add_id(postgres, 1, &order->id);
-    add_text(postgres, 2, event->sale);
-    add_text(postgres, 3, event->sku);
-    add_text(postgres, 4, event->user);
-    add_number(postgres, 5, event->quantity);
-    add_string(postgres, 6, st_state_name(order->is));
-    add_reason(postgres, 7, order);
-    add_time(postgres, 8, event->reserved_at_ms);
-    add_time(postgres, 9, event->pay_by_ms);
-    add_time(postgres, 10, event->at_ms);
-    add_decided(postgres, 11, order);
-    add_or_null(postgres, 12, event->key);
-    add_string(postgres, 13, event->rehearsal ? "t" : "f");
-    add_number(postgres, 14, event->epoch);
-    add_number(postgres, 15, order->first->partition);
-    add_number(postgres, 16, order->first->seq);
+    st_pg_add_id(pg, 1, &order->id);
+    st_pg_add_text(pg, 2, event->sale);
+    st_pg_add_text(pg, 3, event->sku);
+    st_pg_add_text(pg, 4, event->user);
+    st_pg_add_number(pg, 5, event->quantity);
+    st_pg_add_string(pg, 6, st_state_name(order->is));
+    add_reason(pg, 7, order);
+    st_pg_add_time(pg, 8, event->reserved_at_ms);
+    st_pg_add_time(pg, 9, event->pay_by_ms);
+    st_pg_add_time(pg, 10, event->at_ms);
+    add_decided(pg, 11, order);
+    st_pg_add_or_null(pg, 12, event->key);
+    st_pg_add_string(pg, 13, event->rehearsal ? "t" : "f");
+    st_pg_add_number(pg, 14, event->epoch);
+    st_pg_add_number(pg, 15, order->first->partition);
+    st_pg_add_number(pg, 16, order->first->seq);
 }
 
-static bool is_new(const struct st_order *order)
-{
-    return order->was == ST_UNKNOWN && order->is != ST_UNKNOWN && order->is != ST_VOID;
-}
-
-static int store_new(struct postgres *postgres, const char *name,
-                     const struct st_changes *changes, struct ps_fault *fault)
+static int store_new(struct st_pg *pg, const char *name, const struct st_changes *changes,
+                     struct ps_fault *fault)
 {
     size_t rows = 0;
-    put_string(postgres, 0, name);
-    open_arrays(postgres, 1, 17);
+    st_pg_put_string(pg, 0, name);
+    st_pg_open_arrays(pg, 1, 17);
     for (size_t i = 0; i < changes->order_count; i++) {
-        if (!is_new(&changes->orders[i]))
+        if (st_order_change(&changes->orders[i]) != ST_NEW)
             continue;
         rows++;
-        add_order(postgres, &changes->orders[i]);
+        add_order(pg, &changes->orders[i]);
     }
-    close_arrays(postgres, 1, 17);
-    return rows > 0 ? run_on(postgres, sql_new_orders, 17, rows, fault) : 0;
+    st_pg_close_arrays(pg, 1, 17);
+    return rows > 0 ? st_pg_run_on(pg, sql_new_orders, 17, rows, fault) : 0;
 }
 
-static int store_decisions(struct postgres *postgres, const struct st_changes *changes,
+static int store_decisions(struct st_pg *pg, const struct st_changes *changes,
                            struct ps_fault *fault)
 {
-    open_arrays(postgres, 0, 1);
+    st_pg_open_arrays(pg, 0, 1);
     for (size_t i = 0; i < changes->order_count; i++) {
-        if (is_new(&changes->orders[i]) && changes->orders[i].is == ST_ACCEPTED)
-            add_id(postgres, 0, &changes->orders[i].id);
+        if (st_order_change(&changes->orders[i]) == ST_NEW && changes->orders[i].is == ST_ACCEPTED)
+            st_pg_add_id(pg, 0, &changes->orders[i].id);
     }
-    close_arrays(postgres, 0, 1);
-    return run(postgres, sql_decide, 1, NULL, fault);
+    st_pg_close_arrays(pg, 0, 1);
+    return st_pg_run(pg, sql_decide, 1, NULL, fault);
 }
 
-static int store_voids(struct postgres *postgres, const struct st_changes *changes,
-                       struct ps_fault *fault)
+static int store_voids(struct st_pg *pg, const struct st_changes *changes, struct ps_fault *fault)
 {
     size_t rows = 0;
-    open_arrays(postgres, 0, 3);
+    st_pg_open_arrays(pg, 0, 3);
     for (size_t i = 0; i < changes->order_count; i++) {
         const struct st_order *order = &changes->orders[i];
-        if (order->is != ST_VOID || order->was == ST_VOID)
+        if (st_order_change(order) != ST_VOIDED)
             continue;
         rows++;
-        add_id(postgres, 0, &order->id);
-        add_text(postgres, 1, order->first->event.sale);
-        add_time(postgres, 2, order->first->event.at_ms);
+        st_pg_add_id(pg, 0, &order->id);
+        st_pg_add_text(pg, 1, order->first->event.sale);
+        st_pg_add_time(pg, 2, order->first->event.at_ms);
     }
-    close_arrays(postgres, 0, 3);
-    return rows > 0 ? run_on(postgres, sql_new_voids, 3, rows, fault) : 0;
+    st_pg_close_arrays(pg, 0, 3);
+    return rows > 0 ? st_pg_run_on(pg, sql_new_voids, 3, rows, fault) : 0;
 }
 
-static int store_steps(struct postgres *postgres, const struct st_changes *changes,
-                       struct ps_fault *fault)
+static int store_steps(struct st_pg *pg, const struct st_changes *changes, struct ps_fault *fault)
 {
     size_t rows = 0;
-    open_arrays(postgres, 0, 4);
+    st_pg_open_arrays(pg, 0, 4);
     for (size_t i = 0; i < changes->order_count; i++) {
         const struct st_order *order = &changes->orders[i];
-        if (order->is == order->was || order->was == ST_UNKNOWN)
+        if (st_order_change(order) != ST_STEP)
             continue;
         rows++;
-        add_id(postgres, 0, &order->id);
-        add_string(postgres, 1, st_state_name(order->is));
-        add_reason(postgres, 2, order);
-        add_decided(postgres, 3, order);
+        st_pg_add_id(pg, 0, &order->id);
+        st_pg_add_string(pg, 1, st_state_name(order->is));
+        add_reason(pg, 2, order);
+        add_decided(pg, 3, order);
     }
-    close_arrays(postgres, 0, 4);
-    return rows > 0 ? run_on(postgres, sql_steps, 4, rows, fault) : 0;
+    st_pg_close_arrays(pg, 0, 4);
+    return rows > 0 ? st_pg_run_on(pg, sql_steps, 4, rows, fault) : 0;
 }
 
-static int store_letters(struct postgres *postgres, const char *name,
-                         const struct st_changes *changes, struct ps_fault *fault)
+static int store_letters(struct st_pg *pg, const char *name, const struct st_changes *changes,
+                         struct ps_fault *fault)
 {
-    put_string(postgres, 0, name);
-    open_arrays(postgres, 1, 5);
+    st_pg_put_string(pg, 0, name);
+    st_pg_open_arrays(pg, 1, 5);
     for (size_t i = 0; i < changes->letter_count; i++) {
         const struct st_letter *letter = &changes->letters[i];
-        add_number(postgres, 1, letter->record->partition);
-        add_number(postgres, 2, letter->record->seq);
-        add_string(postgres, 3, letter->reason);
-        add_bytes(postgres, 4, letter->record->raw);
+        st_pg_add_number(pg, 1, letter->record->partition);
+        st_pg_add_number(pg, 2, letter->record->seq);
+        st_pg_add_string(pg, 3, letter->reason);
+        st_pg_add_bytes(pg, 4, letter->record->raw);
     }
-    close_arrays(postgres, 1, 5);
+    st_pg_close_arrays(pg, 1, 5);
     return changes->letter_count > 0
-               ? run_on(postgres, sql_letters, 5, changes->letter_count, fault)
+               ? st_pg_run_on(pg, sql_letters, 5, changes->letter_count, fault)
                : 0;
 }
 
 static int postgres_store(struct st_sink *sink, const char *name, const struct st_changes *changes,
                           struct ps_fault *fault)
 {
-    struct postgres *postgres = of(sink);
-    int err = store_epochs(postgres, name, changes, fault);
+    struct st_pg *pg = of(sink);
+    int err = store_epochs(pg, name, changes, fault);
     if (err == 0)
-        err = store_new(postgres, name, changes, fault);
+        err = store_new(pg, name, changes, fault);
     if (err == 0 && changes->auto_confirm)
-        err = store_decisions(postgres, changes, fault);
+        err = store_decisions(pg, changes, fault);
     if (err == 0)
-        err = store_voids(postgres, changes, fault);
+        err = store_voids(pg, changes, fault);
     if (err == 0)
-        err = store_steps(postgres, changes, fault);
+        err = store_steps(pg, changes, fault);
     if (err == 0)
-        err = store_letters(postgres, name, changes, fault);
+        err = store_letters(pg, name, changes, fault);
     return err;
 }
 
 static int postgres_commit(struct st_sink *sink, struct ps_fault *fault)
 {
-    return run(of(sink), "COMMIT", 0, NULL, fault);
+    return st_pg_run(of(sink), "COMMIT", 0, NULL, fault);
 }
 
 static void postgres_rollback(struct st_sink *sink)
 {
     struct ps_fault fault;
+    int err = 0;
     if (PQtransactionStatus(of(sink)->connection) != PQTRANS_IDLE)
-        (void)run_text(of(sink), "ROLLBACK", &fault); /* closing would do it too */
+        err = st_pg_run_text(of(sink), "ROLLBACK", &fault);
+    (void)err; /* closing would do it too */
 }
 
 /* --- Decisions --- */
 
 static int postgres_confirm_all(struct st_sink *sink, struct ps_fault *fault)
 {
-    return run(of(sink), sql_confirm_all, 0, NULL, fault);
+    return st_pg_run(of(sink), sql_confirm_all, 0, NULL, fault);
 }
 
 static int postgres_due(struct st_sink *sink, int64_t lease_ms, struct st_decision *ret_decisions,
                         size_t max, size_t *ret_count, struct ps_fault *fault)
 {
-    struct postgres *postgres = of(sink);
+    struct st_pg *pg = of(sink);
     PGresult *result;
-    put_number(postgres, 0, lease_ms);
-    put_number(postgres, 1, (int64_t)max);
-    int err = run(postgres, sql_due, 2, &result, fault);
+    st_pg_put_number(pg, 0, lease_ms);
+    st_pg_put_number(pg, 1, (int64_t)max);
+    int err = st_pg_run(pg, sql_due, 2, &result, fault);
     if (err != 0)
         return err;
     size_t count = (size_t)PQntuples(result);
     for (size_t i = 0; i < count; i++) {
         struct st_decision *decision = &ret_decisions[i];
         int at = (int)i;
-        *decision = (struct st_decision){
-            .confirm = strcmp(PQgetvalue(result, at, 1), "confirm") == 0,
-            .tries = strtoll(PQgetvalue(result, at, 2), NULL, 10),
-            .known = strcmp(PQgetvalue(result, at, 3), "t") == 0};
+        *decision =
+            (struct st_decision){.confirm = strcmp(PQgetvalue(result, at, 1), "confirm") == 0,
+                                 .tries = strtoll(PQgetvalue(result, at, 2), NULL, 10),
+                                 .known = strcmp(PQgetvalue(result, at, 3), "t") == 0};
         snprintf(decision->order_id, sizeof decision->order_id, "%s", PQgetvalue(result, at, 0));
     }
     PQclear(result);
@@ -692,34 +460,30 @@ static int postgres_due(struct st_sink *sink, int64_t lease_ms, struct st_decisi
 static int postgres_answer(struct st_sink *sink, const struct st_decision *decisions, size_t count,
                            struct ps_fault *fault)
 {
-    struct postgres *postgres = of(sink);
-    open_arrays(postgres, 0, 4);
+    struct st_pg *pg = of(sink);
+    st_pg_open_arrays(pg, 0, 4);
     for (size_t i = 0; i < count; i++) {
-        add_string(postgres, 0, decisions[i].order_id);
-        add_string(postgres, 1, decisions[i].confirm ? "confirm" : "cancel");
+        st_pg_add_string(pg, 0, decisions[i].order_id);
+        st_pg_add_string(pg, 1, decisions[i].confirm ? "confirm" : "cancel");
         const char *result = decisions[i].result != NULL ? decisions[i].result : "";
-        add_or_null(postgres, 2, (struct ps_str){result, strlen(result)});
-        add_number(postgres, 3, decisions[i].retry_after_ms);
+        st_pg_add_or_null(pg, 2, (struct ps_str){result, strlen(result)});
+        st_pg_add_number(pg, 3, decisions[i].retry_after_ms);
     }
-    close_arrays(postgres, 0, 4);
-    return run(postgres, sql_answer, 4, NULL, fault);
+    st_pg_close_arrays(pg, 0, 4);
+    return st_pg_run(pg, sql_answer, 4, NULL, fault);
 }
 
-static int postgres_open_decisions(struct st_sink *sink, int64_t *ret_count,
-                                   struct ps_fault *fault)
+static int postgres_open_decisions(struct st_sink *sink, int64_t *ret_count, struct ps_fault *fault)
 {
-    return ask_number(of(sink), sql_open_decisions, ret_count, fault);
+    return st_pg_number(of(sink), sql_open_decisions, ret_count, fault);
 }
 
 /* --- Opening --- */
 
 static void postgres_close(struct st_sink *sink)
 {
-    struct postgres *postgres = of(sink);
-    PQfinish(postgres->connection);
-    for (size_t i = 0; i < PARAMS_MAX; i++)
-        free(postgres->param[i].at);
-    free(postgres);
+    st_pg_close(of(sink));
+    free(sink);
 }
 
 static const struct st_sink_ops postgres_ops = {.create = postgres_create,
@@ -736,51 +500,13 @@ static const struct st_sink_ops postgres_ops = {.create = postgres_create,
                                                 .open_decisions = postgres_open_decisions,
                                                 .close = postgres_close};
 
-static void say_nothing(void *ctx, const char *message)
-{
-    (void)ctx;
-    (void)message;
-}
-
-/* Defaults behind which an operator's own word counts: a server that has gone without a word is
- * noticed. */
-static PGconn *connect_to(const char *conninfo)
-{
-    static const char *const names[] = {"connect_timeout", "keepalives_idle", "keepalives_interval",
-                                        "keepalives_count", "tcp_user_timeout", "application_name",
-                                        "dbname", NULL};
-    const char *values[] = {"5", "5", "2", "3", "10000", "penstock-settle", conninfo, NULL};
-    return PQconnectdbParams(names, values, 1);
-}
-
 int st_postgres_open(const char *conninfo, struct st_sink **ret_sink, struct ps_fault *fault)
 {
-    char *wrong = NULL;
-    PQconninfoOption *options = PQconninfoParse(conninfo, &wrong);
-    if (options == NULL) {
-        int err = ps_fault(fault, PS_E_INVALID, "database", "%.*s",
-                           wrong != NULL ? (int)strcspn(wrong, "\n") : 13,
-                           wrong != NULL ? wrong : "out of memory");
-        PQfreemem(wrong);
-        return err;
-    }
-    PQconninfoFree(options);
     struct postgres *postgres = calloc(1, sizeof *postgres);
     if (postgres == NULL)
         return ps_fault(fault, PS_E_NOMEM, "database", "out of memory");
     postgres->sink.ops = &postgres_ops;
-    snprintf(postgres->server, sizeof postgres->server, "database");
-    postgres->connection = connect_to(conninfo);
-    if (postgres->connection == NULL || PQstatus(postgres->connection) != CONNECTION_OK) {
-        int err = failed(postgres, NULL, fault);
-        postgres_close(&postgres->sink);
-        return err;
-    }
-    PQsetNoticeProcessor(postgres->connection, say_nothing, NULL);
-    const char *host = PQhost(postgres->connection);
-    snprintf(postgres->server, sizeof postgres->server, "postgresql %s at %s",
-             PQdb(postgres->connection), host != NULL ? host : "?");
-    int err = run(postgres, "SET TIME ZONE 'UTC'", 0, NULL, fault);
+    int err = st_pg_open(&postgres->pg, conninfo, fault);
     if (err != 0) {
         postgres_close(&postgres->sink);
         return err;

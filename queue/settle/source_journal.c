@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <poll.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -67,8 +68,10 @@ static int take(int64_t place, struct ps_str json, void *ctx)
 static int compare(int64_t place, struct ps_str json, void *ctx)
 {
     struct reading *reading = ctx;
+    char where[32];
     reading->found = true;
-    return st_position_check(reading->expect, oq_place_seq(place), json, reading->path,
+    snprintf(where, sizeof where, "seq %" PRId64, reading->expect->seq);
+    return st_position_check(reading->expect, oq_place_seq(place), json, reading->path, where,
                              reading->fault);
 }
 
@@ -93,11 +96,12 @@ static int find_place(struct journal *journal, struct ps_fault *fault)
         if (err != 0)
             return fault->text[0] != '\0' ? err : reading_failed(journal, err, fault);
         if (!reading.found)
-            return ps_fault(fault, PS_E_CORRUPT, journal->path,
-                            "it ends before record %" PRId64 ", which the database has: the journal "
-                            "was restored from a backup or replaced; give the database the log that "
-                            "it knows, or this log a name of its own (\"name\")",
-                            position.seq);
+            return ps_fault(
+                fault, PS_E_CORRUPT, journal->path,
+                "it ends before record %" PRId64 ", which the database has: the journal "
+                "was restored from a backup or replaced; give the database the log that "
+                "it knows, or this log a name of its own (\"name\")",
+                position.seq);
     }
     journal->last = position.seq;
     journal->placed = true;

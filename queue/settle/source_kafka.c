@@ -68,8 +68,8 @@ static const struct setting defaults[] = {
 
 /* What the promises rest on. */
 static const struct setting fixed[] = {
-    {"enable.auto.commit", "false"},      {"enable.auto.offset.store", "false"},
-    {"auto.offset.reset", "error"},       {"enable.partition.eof", "true"},
+    {"enable.auto.commit", "false"},       {"enable.auto.offset.store", "false"},
+    {"auto.offset.reset", "error"},        {"enable.partition.eof", "true"},
     {"allow.auto.create.topics", "false"}, {"partition.assignment.strategy", "range,roundrobin"},
 };
 
@@ -243,11 +243,14 @@ static int take(struct kafka *kafka, const rd_kafka_message_t *message, struct s
     struct part *part = &kafka->part[message->partition];
     struct ps_str raw = {message->payload, message->len};
     int64_t seq = message->offset + 1;
+    char where[64];
     if (!part->ours || !kafka->placed)
         return 0; /* of a partition that was just taken away */
     if (part->checking) {
         part->checking = false;
-        return st_position_check(&part->position, seq, raw, kafka->settings.topic, fault);
+        snprintf(where, sizeof where, "partition %" PRId32 ", offset %" PRId64, message->partition,
+                 part->position.seq - 1);
+        return st_position_check(&part->position, seq, raw, kafka->settings.topic, where, fault);
     }
     if (message->offset < part->next)
         return 0;
@@ -336,7 +339,8 @@ static void kafka_stored(struct st_source *source, const struct st_batch *batch)
             item = rd_kafka_topic_partition_list_add(list, kafka->settings.topic, partition);
         item->offset = record->seq; /* the next one's offset */
     }
-    (void)rd_kafka_commit(kafka->consumer, list, 1); /* for those who watch; the next one corrects */
+    (void)rd_kafka_commit(kafka->consumer, list,
+                          1); /* for those who watch; the next one corrects */
     rd_kafka_topic_partition_list_destroy(list);
 }
 
@@ -380,15 +384,15 @@ static int kafka_bury(struct st_source *source, const struct st_record *record, 
     if (kafka->producer == NULL)
         return 0;
     snprintf(place_, sizeof place_, "%" PRIu32 "/%" PRId64, record->partition, record->seq - 1);
-    rd_kafka_resp_err_t error = rd_kafka_producev(
-        kafka->producer, RD_KAFKA_V_TOPIC(kafka->settings.dead_letter_topic),
-        RD_KAFKA_V_MSGFLAGS(RD_KAFKA_MSG_F_COPY),
-        RD_KAFKA_V_VALUE((void *)(uintptr_t)record->raw.at, record->raw.len),
-        RD_KAFKA_V_HEADER("penstock_reason", reason, (ssize_t)strlen(reason)),
-        RD_KAFKA_V_HEADER("penstock_topic", kafka->settings.topic,
-                          (ssize_t)strlen(kafka->settings.topic)),
-        RD_KAFKA_V_HEADER("penstock_place", place_, (ssize_t)strlen(place_)),
-        RD_KAFKA_V_OPAQUE(&delivered), RD_KAFKA_V_END);
+    rd_kafka_resp_err_t error =
+        rd_kafka_producev(kafka->producer, RD_KAFKA_V_TOPIC(kafka->settings.dead_letter_topic),
+                          RD_KAFKA_V_MSGFLAGS(RD_KAFKA_MSG_F_COPY),
+                          RD_KAFKA_V_VALUE((void *)(uintptr_t)record->raw.at, record->raw.len),
+                          RD_KAFKA_V_HEADER("penstock_reason", reason, (ssize_t)strlen(reason)),
+                          RD_KAFKA_V_HEADER("penstock_topic", kafka->settings.topic,
+                                            (ssize_t)strlen(kafka->settings.topic)),
+                          RD_KAFKA_V_HEADER("penstock_place", place_, (ssize_t)strlen(place_)),
+                          RD_KAFKA_V_OPAQUE(&delivered), RD_KAFKA_V_END);
     if (error != 0)
         return ps_fault(fault, PS_E_IO, kafka->settings.dead_letter_topic, "%s",
                         rd_kafka_err2str(error));
@@ -442,8 +446,8 @@ static int new_handle(struct kafka *kafka, bool consumer, rd_kafka_t **ret_handl
         rd_kafka_conf_set_rebalance_cb(conf, on_rebalance);
     else
         rd_kafka_conf_set_dr_msg_cb(conf, on_delivery);
-    *ret_handle = rd_kafka_new(consumer ? RD_KAFKA_CONSUMER : RD_KAFKA_PRODUCER, conf, why,
-                               sizeof why);
+    *ret_handle =
+        rd_kafka_new(consumer ? RD_KAFKA_CONSUMER : RD_KAFKA_PRODUCER, conf, why, sizeof why);
     if (*ret_handle != NULL)
         return 0;
     rd_kafka_conf_destroy(conf);

@@ -141,20 +141,24 @@ static int position_of(uint32_t partition, struct st_position *ret_position, voi
 }
 
 /* Poison goes to the dead-letter topic before the transaction that puts it into the table: sent
- * twice at worst, never lost. */
+ * twice at worst, never lost. After one that could not be sent the batch's others are not tried:
+ * the table has them, and the orders behind them must not wait. */
 static void bury(struct worker *worker)
 {
     struct ps_fault fault;
+    int err = 0;
     for (size_t i = 0; i < worker->judge.letter_count; i++) {
         const struct st_letter *letter = &worker->judge.letters[i];
         ps_log(PS_LOG_WARN, "dead_letter", PS_F_INT("partition", letter->record->partition),
                PS_F_INT("seq", letter->record->seq), PS_F_STR("why", letter->reason));
-        if (st_source_bury(worker->source, letter->record, letter->reason, &fault) == 0)
-            continue;
-        st_report_add(&worker->report, ST_M_UNSENT_LETTERS, 0, 1);
-        ps_log(PS_LOG_WARN, "dead_letter_unsent", PS_F_STR("where", fault.path),
-               PS_F_STR("why", fault.text));
+        if (err == 0)
+            err = st_source_bury(worker->source, letter->record, letter->reason, &fault);
+        if (err != 0)
+            st_report_add(&worker->report, ST_M_UNSENT_LETTERS, 0, 1);
     }
+    if (err != 0)
+        ps_log(PS_LOG_WARN, "dead_letters_unsent", PS_F_STR("where", fault.path),
+               PS_F_STR("why", fault.text));
 }
 
 static int store_in_transaction(struct worker *worker, struct ps_fault *fault)
@@ -317,8 +321,7 @@ static void say_progress(struct worker *worker, const char *event)
            PS_F_INT("confirmed", st_report_read(report, ST_M_DECISIONS, 0)),
            PS_F_INT("released", st_report_read(report, ST_M_DECISIONS, 1)),
            PS_F_INT("dead_letters", st_report_sum(report, ST_M_DEAD_LETTERS)),
-           PS_F_INT("lag", st_report_read(report, ST_M_LAG, 0)),
-           PS_F_INT("records_per_s", per_s));
+           PS_F_INT("lag", st_report_read(report, ST_M_LAG, 0)), PS_F_INT("records_per_s", per_s));
     worker->said_records = records;
     worker->said_ns = now;
 }
@@ -342,7 +345,8 @@ static int tell(struct worker *worker, bool at_last)
     int64_t every_ns = worker->settings->progress_s * PS_NS_PER_S;
     if (at_last)
         say_progress(worker, worker->done ? "done" : "stopped");
-    else if (every_ns > 0 && now - worker->said_ns >= every_ns && worker->progress_ns > worker->said_ns)
+    else if (every_ns > 0 && now - worker->said_ns >= every_ns &&
+             worker->progress_ns > worker->said_ns)
         say_progress(worker, "progress");
     return 0;
 }
@@ -451,9 +455,8 @@ static int open_kafka(struct worker *worker, const struct st_source_hooks *hooks
     worker->properties = calloc(json_object_size(object) + 1, sizeof *worker->properties);
     if (worker->properties == NULL)
         return ps_fault(fault, PS_E_NOMEM, "kafka", "out of memory");
-    json_object_foreach((json_t *)(uintptr_t)object, name, value)
-        worker->properties[count++] =
-            (struct st_kafka_property){name, json_string_value(value)};
+    json_object_foreach((json_t *)(uintptr_t)object, name, value) worker->properties[count++] =
+        (struct st_kafka_property){name, json_string_value(value)};
     struct st_kafka_settings kafka = {.brokers = settings->kafka.brokers,
                                       .topic = settings->kafka.topic,
                                       .group = settings->kafka.group,
@@ -514,9 +517,9 @@ int st_worker_run(const struct st_settings *settings, bool once, const volatile 
     if (err != 0) {
         (void)give_up("start_failed", err, &fault);
     } else {
-        ps_log(PS_LOG_INFO, "started", PS_F_STR("version", PENSTOCK_VERSION),
-               PS_F_STR("log", settings->journal != NULL ? settings->journal
-                                                         : settings->kafka.topic));
+        ps_log(
+            PS_LOG_INFO, "started", PS_F_STR("version", PENSTOCK_VERSION),
+            PS_F_STR("log", settings->journal != NULL ? settings->journal : settings->kafka.topic));
         err = loop(&worker);
         int last = tell(&worker, true);
         err = err != 0 ? err : last;
