@@ -24,6 +24,16 @@ static inline bool ps_uuid_equal(const struct ps_uuid *a, const struct ps_uuid *
     return __builtin_memcmp(a->byte, b->byte, sizeof a->byte) == 0;
 }
 
+/* The wall milliseconds of a UUIDv7; of any other it is a number without meaning. */
+static inline int64_t ps_uuid_ms(const struct ps_uuid *uuid)
+{
+    int64_t ms = 0;
+
+    for (int i = 0; i < 6; i++)
+        ms = ms << 8 | uuid->byte[i];
+    return ms;
+}
+
 /* A source of UUIDv7: 48 bits of wall milliseconds, then random bits from a buffered cryptographic
  * generator. One per thread; monotonic within a source even when the wall clock steps back. */
 struct ps_uuid_source {

@@ -434,8 +434,8 @@ static void stop_parts(struct gateway *gateway)
     for (size_t i = 0; i < core->worker_count; i++)
         gw_worker_join(core->workers[i]);
     core->worker_count = 0;
+    gw_counter_store_free(core, core->control_store); /* answers what still waits for it */
     gw_admin_free(gateway->admin);
-    gw_counter_store_free(core, core->control_store);
     gw_control_stop(gateway->control);
     gw_control_store_close(gateway->store);
     uv_close((uv_handle_t *)&gateway->term, NULL);

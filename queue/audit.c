@@ -465,7 +465,7 @@ int oq_audit_add(struct oq_audit *audit, uint32_t partition, int64_t seq,
     int err = oq_fold_apply(audit->fold, partition, seq, event, &change);
     if (err != 0)
         return err;
-    audit->seq = seq;
+    audit->seq = oq_place(partition, seq);
     if (event->type == OQ_FENCED)
         return add_fence(audit, &at, event);
     if (event->type == OQ_ADJUSTED || (event->type == OQ_RELEASED && !event->has_order_id))
@@ -481,7 +481,7 @@ int oq_audit_add_line(struct oq_audit *audit, const char *line, size_t len)
     int err = oq_event_decode_line(line, len, &seq, &event, &owner, NULL);
     if (err != 0)
         return err;
-    err = oq_audit_add(audit, 0, seq, &event);
+    err = oq_audit_add(audit, oq_place_partition(seq), oq_place_seq(seq), &event);
     oq_event_release(owner);
     return err;
 }

@@ -28,7 +28,7 @@ struct oq_audit;
 /* Listed in a report; all are counted. */
 #define OQ_AUDIT_LISTED 100
 
-/* The counter's numbers of one SKU, at the moment at which the log stood at oq_audit_seq. */
+/* The counter's numbers of one SKU, at the moment at which the log stood where the audit does. */
 struct oq_audit_counter {
     const char *sku;
     int64_t available;
@@ -42,10 +42,10 @@ void oq_audit_free(struct oq_audit *audit); /* NULL is allowed */
  * PS_E_NOMEM: the books may be incomplete now; only oq_audit_free is of use. */
 int oq_audit_add(struct oq_audit *audit, uint32_t partition, int64_t seq,
                  const struct oq_event *event) PS_MUST_CHECK;
-/* The same for a record in line form (oq_event_line), of a log with one partition. */
+/* The same for a record in line form (oq_event_line), whose `seq` is its place. */
 int oq_audit_add_line(struct oq_audit *audit, const char *line, size_t len) PS_MUST_CHECK;
 
-/* Last record added; -1 = none yet. */
+/* Place of the record that was added last; -1 = none yet. Of one partition: oq_fold_seq. */
 int64_t oq_audit_seq(const struct oq_audit *audit);
 /* Borrowed; lives as long as the audit. */
 const struct oq_fold *oq_audit_fold(const struct oq_audit *audit);

@@ -24,6 +24,25 @@ enum oq_reason { OQ_REASON_NONE, OQ_EXPIRED, OQ_CANCELLED, OQ_REJECTED };
 #define OQ_EVENT_TEXT_MAX 1536
 #define OQ_SEQ_TEXT_MAX   32
 
+/* Where a record lies: one number for partition and seq. Places rise partition by partition, not by
+ * time: partitions have no common order, and an order made up by one gateway would be worth nothing
+ * to the next one, nor to the same one after a restart; this one is the same everywhere and for
+ * ever. In partition 0, which is all that a journal has, the place is the seq. Outside of the
+ * program it is called `seq`. */
+#define OQ_PLACE_SEQ_BITS 43 /* with 10 bits of partition: whole numbers that JSON keeps exact */
+static inline int64_t oq_place(uint32_t partition, int64_t seq)
+{
+    return (int64_t)partition << OQ_PLACE_SEQ_BITS | seq;
+}
+static inline uint32_t oq_place_partition(int64_t place)
+{
+    return (uint32_t)(place >> OQ_PLACE_SEQ_BITS);
+}
+static inline int64_t oq_place_seq(int64_t place)
+{
+    return place & ((INT64_C(1) << OQ_PLACE_SEQ_BITS) - 1);
+}
+
 /* Fields that a type does not have are ignored on the way out and zero on the way in. */
 struct oq_event {
     enum oq_type type;

@@ -235,8 +235,9 @@ static int reserve_places(struct oq_fold *fold, struct oq_sale *sale)
 
 /* The order of an accepted record, in no book yet; `older` is its user's newest. A user's later
  * orders share the text of his name. */
-static struct oq_order *make_order(struct oq_fold *fold, int64_t seq, const struct oq_event *event,
-                                   const struct oq_sku *sku, struct oq_order *older)
+static struct oq_order *make_order(struct oq_fold *fold, int64_t place,
+                                   const struct oq_event *event, const struct oq_sku *sku,
+                                   struct oq_order *older)
 {
     size_t user_size = older != NULL ? 0 : event->user.len;
     struct oq_order *order =
@@ -260,12 +261,12 @@ static struct oq_order *make_order(struct oq_fold *fold, int64_t seq, const stru
     order->epoch = event->epoch;
     order->cap = event->cap;
     order->sku_cap = event->sku_cap;
-    order->seq = seq;
+    order->place = place;
     order->older = older;
     return order;
 }
 
-static int apply_accepted(struct oq_fold *fold, uint32_t partition, int64_t seq,
+static int apply_accepted(struct oq_fold *fold, uint32_t partition, int64_t place,
                           const struct oq_event *event, struct oq_change *change)
 {
     struct oq_sku *sku;
@@ -288,7 +289,7 @@ static int apply_accepted(struct oq_fold *fold, uint32_t partition, int64_t seq,
     probe.sale = sku->sale;
     uint32_t buyer = oq_index_hash(&fold->by_buyer, &probe);
     struct oq_order *older = oq_index_find_hashed(&fold->by_buyer, buyer, &probe);
-    struct oq_order *order = make_order(fold, seq, event, sku, older);
+    struct oq_order *order = make_order(fold, place, event, sku, older);
     if (order == NULL)
         return PS_E_NOMEM;
 
@@ -323,7 +324,7 @@ static void apply_confirmed(struct oq_fold *fold, const struct oq_event *event,
 }
 
 /* A release of an order that nobody has seen: from now on it is void. */
-static int apply_released_first(struct oq_fold *fold, int64_t seq, const struct oq_event *event,
+static int apply_released_first(struct oq_fold *fold, int64_t place, const struct oq_event *event,
                                 struct oq_change *change)
 {
     struct oq_sku *sku;
@@ -340,7 +341,7 @@ static int apply_released_first(struct oq_fold *fold, int64_t seq, const struct 
     order->sku = sku->number;
     order->rehearsal = event->rehearsal;
     order->user = order->key = PS_STR("");
-    order->seq = seq;
+    order->place = place;
     decide(order, OQ_STATE_VOID, OQ_REJECTED);
     oq_index_put(&fold->by_id, order);
     change->order = order;
@@ -349,12 +350,12 @@ static int apply_released_first(struct oq_fold *fold, int64_t seq, const struct 
     return 0;
 }
 
-static int apply_released(struct oq_fold *fold, int64_t seq, const struct oq_event *event,
+static int apply_released(struct oq_fold *fold, int64_t place, const struct oq_event *event,
                           struct oq_change *change)
 {
     struct oq_order *order = oq_fold_order(fold, &event->order_id);
     if (order == NULL)
-        return apply_released_first(fold, seq, event, change);
+        return apply_released_first(fold, place, event, change);
     change->order = order;
     if (oq_order_state(order) != OQ_STATE_ACCEPTED || event->reason == OQ_REJECTED)
         return 0;
@@ -429,22 +430,24 @@ static int apply_fenced(struct oq_fold *fold, uint32_t partition, const struct o
         atomic_store_explicit(epoch, event->epoch, memory_order_release);
         change->effect = OQ_EFFECT_FENCED;
     }
+    if (partition == 0 && oq_sale_partitions(sale) == 0)
+        atomic_store_explicit(&sale->partitions, (uint32_t)event->partitions, memory_order_release);
     change->sale = sale;
     change->epoch = oq_total(epoch);
     return 0;
 }
 
-static int apply(struct oq_fold *fold, uint32_t partition, int64_t seq,
+static int apply(struct oq_fold *fold, uint32_t partition, int64_t place,
                  const struct oq_event *event, struct oq_change *change)
 {
     switch (event->type) {
     case OQ_ACCEPTED:
-        return apply_accepted(fold, partition, seq, event, change);
+        return apply_accepted(fold, partition, place, event, change);
     case OQ_CONFIRMED:
         apply_confirmed(fold, event, change);
         return 0;
     case OQ_RELEASED:
-        return event->has_order_id ? apply_released(fold, seq, event, change)
+        return event->has_order_id ? apply_released(fold, place, event, change)
                                    : apply_adjusted(fold, partition, event, change);
     case OQ_ADJUSTED:
         return apply_adjusted(fold, partition, event, change);
@@ -462,7 +465,7 @@ int oq_fold_apply(struct oq_fold *fold, uint32_t partition, int64_t seq,
         return PS_E_INVALID;
     int err = oq_event_check(event, NULL);
     if (err == 0)
-        err = apply(fold, partition, seq, event, &change);
+        err = apply(fold, partition, oq_place(partition, seq), event, &change);
     if (err != 0)
         return err;
     if (change.order != NULL) {

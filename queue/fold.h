@@ -50,7 +50,7 @@ struct oq_order {
     int64_t epoch;
     int64_t cap;
     int64_t sku_cap;
-    int64_t seq;               /* of its first accepted record; while not known, of the release */
+    int64_t place;             /* of its first accepted record; while not known, of the release */
     struct oq_order *older;    /* the same user's order before this one in the same sale, or NULL */
     _Atomic(uint32_t) decided; /* state | reason << 8 */
 };
@@ -132,6 +132,11 @@ int oq_sale_sku_find(const struct oq_sale *sale, const char *name, size_t len,
                      uint32_t *ret_sku) PS_MUST_CHECK; /* PS_E_NOT_FOUND */
 /* 0 = not fenced yet. */
 int64_t oq_sale_epoch(const struct oq_sale *sale, uint32_t partition);
+/* Over how many partitions the sale's keys are spread, for ever: as the first fence in partition 0
+ * says. 0 = there is none yet. */
+uint32_t oq_sale_partitions(const struct oq_sale *sale);
+/* The highest epoch that any partition shows; 0 = not fenced yet. */
+int64_t oq_sale_highest_epoch(const struct oq_sale *sale);
 /* As the sale's first record says. */
 bool oq_sale_rehearsal(const struct oq_sale *sale);
 /* Relaxed; a cut only on the writer's thread. `sku` < oq_sale_sku_count. */

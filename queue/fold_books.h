@@ -31,6 +31,7 @@ struct oq_sale {
     struct oq_fold *fold;
     struct ps_str name; /* with a closing NUL behind it */
     bool rehearsal;
+    _Atomic(uint32_t) partitions;
     struct oq_list skus;     /* struct oq_sku */
     struct oq_list orders;   /* struct oq_order, known ones */
     struct oq_list adjusted; /* struct oq_adjustment, those in force */

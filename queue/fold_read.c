@@ -82,6 +82,26 @@ int64_t oq_sale_epoch(const struct oq_sale *sale, uint32_t partition)
     return atomic_load_explicit(&block->epoch[partition % EPOCHS_A_BLOCK], memory_order_acquire);
 }
 
+uint32_t oq_sale_partitions(const struct oq_sale *sale)
+{
+    return atomic_load_explicit(&sale->partitions, memory_order_acquire);
+}
+
+int64_t oq_sale_highest_epoch(const struct oq_sale *sale)
+{
+    int64_t highest = 0;
+    for (uint32_t i = 0; i < OQ_PARTITION_MAX / EPOCHS_A_BLOCK; i++) {
+        const struct epoch_block *block =
+            atomic_load_explicit(&sale->epochs[i], memory_order_acquire);
+        for (uint32_t j = 0; block != NULL && j < EPOCHS_A_BLOCK; j++) {
+            int64_t epoch = atomic_load_explicit(&block->epoch[j], memory_order_acquire);
+            if (epoch > highest)
+                highest = epoch;
+        }
+    }
+    return highest;
+}
+
 bool oq_sale_rehearsal(const struct oq_sale *sale)
 {
     return sale->rehearsal;

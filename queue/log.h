@@ -95,27 +95,9 @@ void oq_log_free(struct oq_log *log); /* closed before; NULL is allowed */
 /* --- Reading by place, from any thread, beside the running log (one reader, one thread at a time;
  * it blocks on the disk or on Kafka). ---
  *
- * A place is one number for partition and seq. Places rise partition by partition, not by time:
- * partitions have no common order, and an order made up by one gateway would be worth nothing to
- * the next one, nor to the same one after a restart; this one is the same everywhere and for ever.
- * In partition 0, which is all that a journal has, the place is the seq. So whoever reads a log
- * once gets all of it, each partition in its order; whoever follows a log of several partitions
- * keeps a place for each of them and reads one at a time (oq_place(partition, last seq), stopping
- * before the first record of the next partition). */
-#define OQ_PLACE_SEQ_BITS 43 /* with 10 bits of partition: whole numbers that JSON keeps exact */
-static inline int64_t oq_place(uint32_t partition, int64_t seq)
-{
-    return (int64_t)partition << OQ_PLACE_SEQ_BITS | seq;
-}
-static inline uint32_t oq_place_partition(int64_t place)
-{
-    return (uint32_t)(place >> OQ_PLACE_SEQ_BITS);
-}
-static inline int64_t oq_place_seq(int64_t place)
-{
-    return place & ((INT64_C(1) << OQ_PLACE_SEQ_BITS) - 1);
-}
-
+ * By places (event.h): whoever reads a log once gets all of it, each partition in its order; whoever
+ * follows a log of several partitions keeps a place for each of them and reads one at a time
+ * (oq_place(partition, last seq), stopping before the first record of the next partition). */
 int oq_log_reader_new(struct oq_log *log, struct oq_reader **ret_reader) PS_MUST_CHECK;
 /* Gives up to `limit` (1..1,000) records with place > after, of one sale (NULL = all), to `fn` as
  * encoded JSON; looks at no more than 1,000 records a call. fn returns 0 to go on; positive to stop

@@ -214,5 +214,6 @@ void gw_admin_free(struct gw_admin *admin)
     gw_admin_adjusts_free(admin);
     uv_close((uv_handle_t *)&admin->tick, on_closed);
     uv_close((uv_handle_t *)&admin->wake, on_closed);
+    gw_admin_audit_stop(admin->audit);
     gw_admin_release(admin);
 }

@@ -8,7 +8,6 @@
  * second record would give back units that the first has taken for good. */
 #include "gateway/control/admin_private.h"
 
-#include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -185,6 +184,8 @@ static void on_outcome(struct gw_control *control, enum oq_outcome outcome, stru
                                       (json_int_t)adjust->delta, "adjust_id", adjust->id));
         return;
     }
+    if (outcome == OQ_REFUSED && adjust->delta < 0 && admin->core->redis != NULL)
+        inv_store_settle(admin->core->control_store, adjust->sale->counter, &adjust->ref, INV_VOID);
     if (visit != NULL && outcome == OQ_REFUSED)
         gw_admin_no_log(visit, PS_E_CLOSED);
     else if (visit != NULL)
@@ -230,22 +231,57 @@ static void append(struct gw_admin_visit *visit, struct gw_admin_adjust *adjust)
     adjust->handle = gw_admin_wait(visit, core->settings->log.ack_timeout_ms);
 }
 
-/* Takes the units out of the counter. False: answered. */
-static bool lower(struct gw_admin_visit *visit, const struct gw_admin_adjust *adjust)
+/* The counter has spoken. False: answered. */
+static bool lowered(struct gw_admin_visit *visit, int err, const struct inv_answer *answer)
 {
-    struct gw_control_sale *sale = adjust->sale;
-    struct inv_answer answer;
-    int err = inv_store_lower(visit->admin->core->control_store, sale->counter, sale->epoch, &adjust->ref,
-                              adjust->index, -adjust->delta, NULL, NULL, 0, &answer);
-
-    assert(err != INV_PENDING); /* the counter is in memory */
     if (err < 0)
         gw_admin_no(visit, GW_V_store_unavailable, "%s", ps_err_text(err));
-    else if (answer.result == INV_SOLD_OUT)
-        gw_admin_no(visit, GW_V_conflict, "only %lld units are left", (long long)answer.left);
-    else if (answer.result == INV_FENCED)
+    else if (answer->result == INV_SOLD_OUT)
+        gw_admin_no(visit, GW_V_conflict, "only %lld units are left", (long long)answer->left);
+    else if (answer->result == INV_FENCED)
         gw_admin_no(visit, GW_V_fenced, NULL);
-    return err == 0 && answer.result == INV_RESERVED;
+    return err == 0 && answer->result == INV_RESERVED;
+}
+
+static void on_lowered(uint64_t handle, int err, const struct inv_answer *answer, void *ctx)
+{
+    struct gw_admin_adjust *adjust = ctx;
+    struct gw_admin *admin = adjust->admin;
+    struct gw_admin_visit *visit = gw_admin_find(admin, adjust->handle);
+
+    (void)handle;
+    unkeep(&admin->adjusts, adjust);
+    if (visit != NULL && lowered(visit, err, answer)) {
+        append(visit, adjust);
+        return;
+    }
+    if (visit == NULL && err == 0 && answer->result == INV_RESERVED) /* nobody waits for it */
+        inv_store_settle(admin->core->control_store, adjust->sale->counter, &adjust->ref, INV_VOID);
+    free(adjust);
+}
+
+/* Takes the units out of the counter, then appends. Takes `adjust` over. */
+static void lower(struct gw_admin_visit *visit, struct gw_admin_adjust *adjust)
+{
+    struct gw_admin *admin = visit->admin;
+    struct gw_control_sale *sale = adjust->sale;
+    struct inv_answer answer;
+
+    keep(&admin->adjusts, adjust);
+    if (admin->core->redis != NULL) {
+        visit->on_deadline = on_deadline;
+        adjust->handle = gw_admin_wait(visit, admin->core->settings->log.ack_timeout_ms);
+    }
+    int result =
+        inv_store_lower(admin->core->control_store, sale->counter, sale->epoch, &adjust->ref,
+                        adjust->index, -adjust->delta, on_lowered, adjust, 0, &answer);
+    if (result == INV_PENDING)
+        return;
+    unkeep(&admin->adjusts, adjust);
+    if (lowered(visit, result, &answer))
+        append(visit, adjust);
+    else
+        free(adjust);
 }
 
 /* Members of the body into `adjust`. False: answered. */
@@ -334,9 +370,8 @@ static bool may_start(struct gw_admin_visit *visit, struct gw_admin_adjust *adju
     }
     oq_sale_totals(adjust->sale->books, adjust->index, &totals);
     adjust->before = totals.adjustments;
-    if (adjust->delta < 0)
-        return lower(visit, adjust);
-    if (adjust->delta > PS_INT_MAX - totals.adjustments - units_under_way(adjust)) {
+    if (adjust->delta > 0 &&
+        adjust->delta > PS_INT_MAX - totals.adjustments - units_under_way(adjust)) {
         gw_admin_no(visit, GW_V_conflict, "the SKU's units would pass %lld", (long long)PS_INT_MAX);
         return false;
     }
@@ -367,8 +402,10 @@ void gw_admin_adjust(struct gw_admin_visit *visit)
     memcpy(adjust->line.why, visit->why, sizeof adjust->line.why);
     (void)snprintf(adjust->line.target, sizeof adjust->line.target, "sales/%s/skus/%s",
                    sale->stored.name, sale->stored.doc.skus[adjust->sku].name);
-    if (may_start(visit, adjust))
-        append(visit, adjust);
-    else
+    if (!may_start(visit, adjust))
         free(adjust);
+    else if (adjust->delta < 0)
+        lower(visit, adjust);
+    else
+        append(visit, adjust);
 }

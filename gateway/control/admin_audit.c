@@ -1,10 +1,16 @@
 /* The audit of a running sale, by a cut.
  *
- * On the log's thread, between two batches, the fold, the log and the counter agree; there the
- * counter's numbers and the log's seq are noted: the cut. A work thread then feeds a kept auditor
- * with the log's records up to that seq, no further, and lets it judge. So the sale runs on
- * meanwhile, and each audit reads only what is new since the last one. One audit at a time; others
- * wait for theirs, because the auditor has one place in the log. */
+ * On the log's thread, between two batches, the fold, the log and a counter in memory agree; there
+ * the counter's numbers and the log's ends are noted: the cut. A counter in Redis is asked right
+ * after it: its own numbers are one moment, a little later than the log's. What it holds beyond
+ * what the cut shows as held or confirmed is in doubt; if it holds less, or other adjustments, then
+ * the two moments lie around a change that is under way, and the cut is taken again, for some
+ * seconds. What stays wrong is told as it is.
+ *
+ * A work thread then feeds a kept auditor with the log's records up to the cut, no further, and
+ * lets it judge. So the sale runs on meanwhile, and each audit reads only what is new since the
+ * last one. One audit at a time; others wait for theirs, because the auditor has one place in each
+ * partition. */
 #include "gateway/control/admin_private.h"
 
 #include "common/log.h"
@@ -16,6 +22,8 @@
 
 #define AUDIT_WAIT_MS 60000 /* the first one reads the whole log */
 #define READ_AT_ONCE  1000
+#define TRIES         50
+#define TRY_MS        100
 
 /* Where the one cut is. */
 enum stage { IDLE, ASKED, TAKEN, JUDGED };
@@ -30,10 +38,15 @@ struct gw_admin_audit {
     /* The cut: written on the log's thread, read after TAKEN. */
     struct inv_sale *counter;
     struct oq_sale *books;
-    int64_t seq;
+    uint32_t partitions;
+    int64_t seq[OQ_PARTITION_MAX]; /* the last record of each */
+    struct oq_totals totals[GW_SALE_SKUS_MAX];
     int64_t at_ms;
     int err;
     struct inv_count counts[GW_SALE_SKUS_MAX];
+    unsigned tries;
+    uv_timer_t again;   /* until the next try */
+    uint32_t partition; /* the work thread reads */
     /* Found by the work thread. */
     char *text;
 };
@@ -46,6 +59,8 @@ int gw_admin_audit_new(struct gw_admin *admin, struct gw_admin_audit **ret_audit
         return PS_E_NOMEM;
     audit->admin = admin;
     audit->work.data = audit;
+    uv_timer_init(admin->control->loop, &audit->again);
+    audit->again.data = audit;
     *ret_audit = audit;
     return 0;
 }
@@ -58,40 +73,62 @@ void gw_admin_audit_free(struct gw_admin_audit *audit)
     free(audit);
 }
 
+static void on_closed(uv_handle_t *handle)
+{
+    struct gw_admin_audit *audit = handle->data;
+    gw_admin_release(audit->admin);
+}
+
+void gw_admin_audit_stop(struct gw_admin_audit *audit)
+{
+    gw_admin_hold(audit->admin);
+    uv_close((uv_handle_t *)&audit->again, on_closed);
+}
+
 /* --- The work thread. --- */
 
-static int take_record(int64_t seq, struct ps_str json, void *ctx)
+static int take_record(int64_t place, struct ps_str json, void *ctx)
 {
     struct gw_admin_audit *audit = ctx;
     struct oq_event event;
     void *owner;
 
-    if (seq > audit->seq)
+    if (place > oq_place(audit->partition, audit->seq[audit->partition]))
         return 1;
     int err = oq_event_decode(json.at, json.len, &event, &owner, NULL);
     if (err < 0)
         return err;
-    err = oq_audit_add(audit->auditor, 0, seq, &event);
+    err = oq_audit_add(audit->auditor, audit->partition, oq_place_seq(place), &event);
     oq_event_release(owner);
     return err;
+}
+
+static int read_partition(struct gw_admin_audit *audit, struct oq_reader *reader)
+{
+    int64_t end = oq_place(audit->partition, audit->seq[audit->partition]);
+    int64_t seq = oq_fold_seq(oq_audit_fold(audit->auditor), audit->partition);
+    int64_t after = oq_place(audit->partition, seq < 0 ? 0 : seq), last = after;
+
+    while (after < end) {
+        int err = oq_reader_read(reader, after, READ_AT_ONCE, NULL, take_record, audit, &last);
+        if (err == 0 && last == after)
+            err = PS_E_CORRUPT; /* the log ends before a record that was committed */
+        if (err < 0)
+            return err;
+        after = last;
+    }
+    return 0;
 }
 
 static int read_up_to_cut(struct gw_admin_audit *audit)
 {
     struct oq_reader *reader;
-    int64_t after = oq_audit_seq(audit->auditor), last = after;
     int err = oq_log_reader_new(audit->admin->core->log, &reader);
 
     if (err < 0)
         return err;
-    while (after < audit->seq) {
-        err = oq_reader_read(reader, after, READ_AT_ONCE, NULL, take_record, audit, &last);
-        if (err == 0 && last == after)
-            err = PS_E_CORRUPT; /* the log ends before a record that was committed */
-        if (err < 0)
-            break;
-        after = last;
-    }
+    for (audit->partition = 0; err == 0 && audit->partition < audit->partitions; audit->partition++)
+        err = read_partition(audit, reader);
     oq_reader_free(reader);
     return err;
 }
@@ -137,8 +174,13 @@ static void take_cut(void *arg)
     struct gw_admin_audit *audit = arg;
     const struct gw_core *core = audit->admin->core;
 
-    audit->seq = oq_fold_seq(core->fold, 0);
-    audit->err = inv_store_counts(core->store, audit->counter, NULL, NULL, 0, audit->counts);
+    audit->partitions = oq_log_partitions(core->log);
+    for (uint32_t i = 0; i < audit->partitions; i++)
+        audit->seq[i] = oq_fold_seq(core->fold, i);
+    for (uint32_t i = 0; i < inv_sale_sku_count(audit->counter); i++)
+        oq_sale_totals(audit->books, i, &audit->totals[i]);
+    if (core->redis == NULL)
+        audit->err = inv_store_counts(core->store, audit->counter, NULL, NULL, 0, audit->counts);
     atomic_store_explicit(&audit->stage, TAKEN, memory_order_release);
     ps_wake(&audit->admin->wake);
 }
@@ -185,13 +227,10 @@ static void after_judge(uv_work_t *work, int status)
     gw_admin_release(admin);
 }
 
-void gw_admin_audit_wake(struct gw_admin *admin)
+static void start_judging(struct gw_admin_audit *audit)
 {
-    struct gw_admin_audit *audit = admin->audit;
+    struct gw_admin *admin = audit->admin;
 
-    if (atomic_load_explicit(&audit->stage, memory_order_acquire) != TAKEN)
-        return;
-    atomic_store_explicit(&audit->stage, JUDGED, memory_order_relaxed);
     if (audit->err < 0) {
         end(audit);
     } else if (uv_queue_work(admin->control->loop, &audit->work, judge, after_judge) != 0) {
@@ -199,6 +238,68 @@ void gw_admin_audit_wake(struct gw_admin *admin)
         end(audit);
     } else { /* from here on the cut is the work thread's */
         gw_admin_hold(admin);
+    }
+}
+
+static void ask_for_cut(struct gw_admin_audit *audit)
+{
+    atomic_store_explicit(&audit->stage, ASKED, memory_order_relaxed);
+    audit->err = oq_log_call(audit->admin->core->log, take_cut, audit);
+    if (audit->err < 0)
+        end(audit);
+}
+
+static void on_again(uv_timer_t *timer)
+{
+    ask_for_cut(timer->data);
+}
+
+/* Two moments as one: what the counter holds beyond the cut is in doubt. False: they lie around a
+ * change. */
+static bool reconcile(struct gw_admin_audit *audit)
+{
+    bool fits = true;
+
+    for (uint32_t i = 0; i < inv_sale_sku_count(audit->counter); i++) {
+        struct inv_count *count = &audit->counts[i];
+        const struct oq_totals *log = &audit->totals[i];
+        int64_t taken = count->in_doubt + count->held + count->confirmed;
+        count->in_doubt = taken - log->held - log->confirmed;
+        fits = fits && count->in_doubt >= 0 && count->available + taken == log->adjustments;
+    }
+    return fits;
+}
+
+static void on_counts(uint64_t handle, int err, const struct inv_count *counts, void *ctx)
+{
+    struct gw_admin_audit *audit = ctx;
+
+    (void)handle;
+    audit->err = err;
+    if (err == 0)
+        memcpy(audit->counts, counts, inv_sale_sku_count(audit->counter) * sizeof *counts);
+    if (err == 0 && !reconcile(audit) && ++audit->tries < TRIES && audit->admin->http != NULL)
+        uv_timer_start(&audit->again, on_again, TRY_MS, 0);
+    else
+        start_judging(audit);
+}
+
+void gw_admin_audit_wake(struct gw_admin *admin)
+{
+    struct gw_admin_audit *audit = admin->audit;
+
+    if (atomic_load_explicit(&audit->stage, memory_order_acquire) != TAKEN)
+        return;
+    atomic_store_explicit(&audit->stage, JUDGED, memory_order_relaxed);
+    if (admin->core->redis == NULL) {
+        start_judging(audit);
+        return;
+    }
+    int result = inv_store_counts(admin->core->control_store, audit->counter, on_counts, audit, 0,
+                                  audit->counts);
+    if (result != INV_PENDING) {
+        audit->err = result;
+        end(audit);
     }
 }
 
@@ -223,13 +324,7 @@ void gw_admin_audit_sale(struct gw_admin_visit *visit)
     audit->books = sale->books;
     audit->at_ms = ps_clock_wall_ms(admin->core->clock);
     audit->err = 0;
-    atomic_store_explicit(&audit->stage, ASKED, memory_order_relaxed);
-    int err = oq_log_call(admin->core->log, take_cut, audit);
-    if (err < 0) {
-        atomic_store_explicit(&audit->stage, IDLE, memory_order_relaxed);
-        gw_admin_no_log(visit, err);
-        next_audit(admin);
-        return;
-    }
+    audit->tries = 0;
     audit->handle = gw_admin_wait(visit, AUDIT_WAIT_MS);
+    ask_for_cut(audit);
 }

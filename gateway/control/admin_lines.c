@@ -160,26 +160,37 @@ void gw_admin_read_log(struct gw_admin_visit *visit)
 
 /* --- Orders, from the fold. --- */
 
-/* Where a sale's orders stand; they are in the order of their seq. */
+/* Where a sale's orders of one partition stand. A sale keeps its orders as they came: those of one
+ * partition in the order of their places, the partitions mixed. */
 struct cursor {
     const struct oq_sale *books;
+    uint32_t partition;
     size_t next;
     struct oq_order *order; /* at `next`; NULL = no more */
 };
 
+/* The cursor's next order whose place is above `after`, from `next` on. */
 static void seek(struct cursor *cursor, int64_t after)
+{
+    while ((cursor->order = oq_sale_order_at(cursor->books, cursor->next)) != NULL &&
+           (oq_place_partition(cursor->order->place) != cursor->partition ||
+            cursor->order->place <= after))
+        cursor->next++;
+}
+
+/* In a log of one partition the first place above `after` is found by halving. */
+static void jump(struct cursor *cursor, int64_t after)
 {
     size_t low = 0, high = oq_sale_order_count(cursor->books);
 
     while (low < high) {
         size_t middle = low + (high - low) / 2;
-        if (oq_sale_order_at(cursor->books, middle)->seq <= after)
+        if (oq_sale_order_at(cursor->books, middle)->place <= after)
             low = middle + 1;
         else
             high = middle;
     }
     cursor->next = low;
-    cursor->order = oq_sale_order_at(cursor->books, low);
 }
 
 static struct cursor *next_of(struct cursor *cursors, size_t count)
@@ -187,7 +198,8 @@ static struct cursor *next_of(struct cursor *cursors, size_t count)
     struct cursor *best = NULL;
 
     for (size_t i = 0; i < count; i++)
-        if (cursors[i].order != NULL && (best == NULL || cursors[i].order->seq < best->order->seq))
+        if (cursors[i].order != NULL &&
+            (best == NULL || cursors[i].order->place < best->order->place))
             best = &cursors[i];
     return best;
 }
@@ -204,49 +216,64 @@ static bool is_wanted(const struct lines *lines, const struct oq_order *order)
                                       memcmp(lines->user, order->user.at, order->user.len) == 0);
 }
 
-/* Cursors of the sale that is asked for, or of all; NULL = out of memory. */
-static struct cursor *cursors_new(const struct lines *lines, size_t *ret_count)
+/* Cursors of the sale that is asked for, or of all, in the partition of `after`; NULL = out of
+ * memory. */
+static struct cursor *cursors_new(const struct lines *lines, int64_t after, size_t *ret_count)
 {
-    const struct oq_fold *fold = lines->admin->core->fold;
+    const struct gw_core *core = lines->admin->core;
     const struct oq_sale *books;
     struct cursor *cursors;
     size_t count = 0;
 
-    while (oq_fold_sale_at(fold, count) != NULL)
+    while (oq_fold_sale_at(core->fold, count) != NULL)
         count++;
     cursors = calloc(count + 1, sizeof *cursors);
     *ret_count = 0;
     for (size_t i = 0; cursors != NULL && i < count; i++) {
-        books = oq_fold_sale_at(fold, i);
+        books = oq_fold_sale_at(core->fold, i);
         if (lines->sale[0] != '\0' && strcmp(lines->sale, oq_sale_name(books)) != 0)
             continue;
-        cursors[*ret_count].books = books;
-        seek(&cursors[(*ret_count)++], lines->after);
+        struct cursor *cursor = &cursors[(*ret_count)++];
+        *cursor = (struct cursor){.books = books, .partition = oq_place_partition(after)};
+        if (oq_log_partitions(core->log) == 1)
+            jump(cursor, after);
+        seek(cursor, after);
     }
     return cursors;
 }
 
-static void read_orders(struct lines *lines)
+static int read_partition(struct lines *lines, int64_t after)
 {
     size_t count;
-    struct cursor *cursors = cursors_new(lines, &count);
+    struct cursor *cursors = cursors_new(lines, after, &count);
     struct cursor *at;
 
-    if (cursors == NULL) {
-        lines->err = PS_E_NOMEM;
-        return;
-    }
-    lines->last = lines->after;
+    if (cursors == NULL)
+        return PS_E_NOMEM;
     while (lines->count < lines->limit && (at = next_of(cursors, count)) != NULL) {
-        lines->last = at->order->seq;
+        lines->last = at->order->place;
         if (is_wanted(lines, at->order)) {
             gw_order_put_admin(&lines->buf, at->order);
             ps_buf_puts(&lines->buf, "\n");
             lines->count++;
         }
-        at->order = oq_sale_order_at(at->books, ++at->next);
+        at->next++;
+        seek(at, after);
     }
     free(cursors);
+    return 0;
+}
+
+static void read_orders(struct lines *lines)
+{
+    uint32_t partitions = oq_log_partitions(lines->admin->core->log);
+    uint32_t partition = oq_place_partition(lines->after);
+
+    lines->last = lines->after;
+    for (; lines->err == 0 && lines->count < lines->limit && partition < partitions; partition++)
+        lines->err = read_partition(lines, partition == oq_place_partition(lines->after)
+                                               ? lines->after
+                                               : oq_place(partition, 0));
 }
 
 /* False: answered. */

@@ -13,6 +13,7 @@
 
 #define BATCH_MAX      1000
 #define ORDER_TEXT_MAX 2048
+#define DOUBT_MAX_MS   600000
 
 struct item {
     struct gw_admin_deed *deed;
@@ -34,23 +35,6 @@ struct gw_admin_deed {
 };
 
 /* --- Looking. --- */
-
-/* In the counter, and not yet in the log. */
-static bool find_in_doubt(const struct gw_admin *admin, const struct ps_uuid *id,
-                          const struct gw_control_sale **ret_sale, struct inv_entry *ret_entry)
-{
-    const struct gw_control *control = admin->control;
-
-    for (size_t i = 0; i < control->sale_count; i++) {
-        const struct gw_control_sale *sale = control->sales[i];
-        if (sale->counter != NULL && inv_store_find(admin->core->control_store, sale->counter, id, NULL,
-                                                    NULL, 0, ret_entry) == INV_DONE) {
-            *ret_sale = sale;
-            return true;
-        }
-    }
-    return false;
-}
 
 static void put_in_doubt(struct ps_buf *buf, const struct ps_uuid *id,
                          const struct gw_control_sale *sale, const struct inv_entry *entry)
@@ -75,31 +59,138 @@ static struct oq_order *known_order(const struct gw_admin *admin, const struct p
     return order != NULL && order->known ? order : NULL;
 }
 
+/* The text of an answer; NULL: answered with 500. */
+static char *new_text(struct gw_admin_visit *visit, struct ps_buf *ret_buf)
+{
+    char *text = malloc(ORDER_TEXT_MAX);
+
+    if (text == NULL)
+        gw_admin_no(visit, GW_V_internal, "out of memory");
+    else
+        ps_buf_init(ret_buf, text, ORDER_TEXT_MAX);
+    return text;
+}
+
+/* As the log shows it. False: it does not. */
+static bool say_known(struct gw_admin_visit *visit, const struct ps_uuid *id)
+{
+    const struct oq_order *order = known_order(visit->admin, id);
+    struct ps_buf buf;
+
+    if (order == NULL)
+        return false;
+    char *text = new_text(visit, &buf);
+    if (text != NULL) {
+        gw_order_put_admin(&buf, order);
+        gw_admin_text(visit, "application/json", text, buf.len);
+    }
+    return true;
+}
+
+/* A search for an order that is in a counter and not yet in the log: one sale after the other,
+ * because a counter elsewhere answers later. */
+struct search {
+    struct gw_admin *admin;
+    uint64_t handle; /* 0: nobody had to wait yet */
+    struct ps_uuid id;
+    size_t at;                /* the place among the sales */
+    struct inv_sale *counter; /* that is asked there */
+    bool unsure;              /* one of them did not answer */
+};
+
+/* Takes the visit's answer and the search's memory. `entry` NULL: no counter has it. */
+static void end_search(struct search *search, struct gw_admin_visit *visit,
+                       const struct gw_control_sale *sale, const struct inv_entry *entry)
+{
+    struct ps_buf buf;
+    char *text;
+
+    if (visit == NULL || say_known(visit, &search->id)) {
+        /* meanwhile the log may have shown it */
+    } else if (entry == NULL && search->unsure) {
+        gw_admin_no(visit, GW_V_store_unavailable,
+                    "whether such an order is in doubt is not known");
+    } else if (entry == NULL) {
+        gw_admin_no(visit, GW_V_not_found, "no such order");
+    } else if ((text = new_text(visit, &buf)) != NULL) {
+        put_in_doubt(&buf, &search->id, sale, entry);
+        gw_admin_text(visit, "application/json", text, buf.len);
+    }
+    free(search);
+}
+
+static void search_on(struct search *search, struct gw_admin_visit *visit);
+
+/* False: there are more counters to ask. */
+static bool take_entry(struct search *search, struct gw_admin_visit *visit, int err,
+                       const struct inv_entry *entry)
+{
+    const struct gw_control *control = search->admin->control;
+    const struct gw_control_sale *sale =
+        search->at < control->sale_count ? control->sales[search->at] : NULL;
+
+    if (sale == NULL || sale->counter != search->counter) { /* sales came or went: once more */
+        search->at = 0;
+        return false;
+    }
+    if (err == INV_DONE) {
+        end_search(search, visit, sale, entry);
+        return true;
+    }
+    search->unsure |= err != PS_E_NOT_FOUND;
+    search->at++;
+    return false;
+}
+
+static void on_entry(uint64_t handle, int err, const struct inv_entry *entry, void *ctx)
+{
+    struct search *search = ctx;
+    struct gw_admin_visit *visit = gw_admin_find(search->admin, search->handle);
+
+    (void)handle;
+    if (visit == NULL)
+        end_search(search, NULL, NULL, NULL);
+    else if (!take_entry(search, visit, err, entry))
+        search_on(search, visit);
+}
+
+static void search_on(struct search *search, struct gw_admin_visit *visit)
+{
+    struct gw_admin *admin = search->admin;
+    const struct gw_control *control = admin->control;
+    struct inv_entry entry;
+
+    while (search->at < control->sale_count) {
+        search->counter = control->sales[search->at]->counter;
+        if (search->counter == NULL) {
+            search->at++;
+            continue;
+        }
+        if (admin->core->redis != NULL)
+            search->handle = gw_admin_wait(visit, GW_ADMIN_WAIT_MS);
+        int result = inv_store_find(admin->core->control_store, search->counter, &search->id,
+                                    on_entry, search, 0, &entry);
+        if (result == INV_PENDING || take_entry(search, visit, result, &entry))
+            return;
+    }
+    end_search(search, visit, NULL, NULL);
+}
+
 static void say_order(struct gw_admin_visit *visit, const struct ps_uuid *id)
 {
-    const struct gw_control_sale *sale;
-    const struct oq_order *order = known_order(visit->admin, id);
-    struct inv_entry entry;
-    struct ps_buf buf;
-    bool in_doubt = order == NULL && find_in_doubt(visit->admin, id, &sale, &entry);
+    struct search *search;
 
-    if (order == NULL) /* between the two looks the log may have shown it */
-        order = known_order(visit->admin, id);
-    if (order == NULL && !in_doubt) {
-        gw_admin_no(visit, GW_V_not_found, "no such order");
+    if (say_known(visit, id))
         return;
-    }
-    char *text = malloc(ORDER_TEXT_MAX);
-    if (text == NULL) {
+    search = calloc(1, sizeof *search);
+    if (search == NULL) {
         gw_admin_no(visit, GW_V_internal, "out of memory");
         return;
     }
-    ps_buf_init(&buf, text, ORDER_TEXT_MAX);
-    if (order != NULL)
-        gw_order_put_admin(&buf, order);
-    else
-        put_in_doubt(&buf, id, sale, &entry);
-    gw_admin_text(visit, "application/json", text, buf.len);
+    visit->on_deadline = NULL;
+    search->admin = visit->admin;
+    search->id = *id;
+    search_on(search, visit);
 }
 
 /* False: answered. */
@@ -128,6 +219,24 @@ static enum gw_verdict not_decided(int err)
     return err == PS_E_FULL ? GW_V_log_backlog : GW_V_log_unavailable;
 }
 
+/* Could an order that the log does not show be in doubt? Of a counter elsewhere, which would answer
+ * later, the id's own time is judged instead: what is in doubt is decided within minutes. */
+static bool may_be_in_doubt(const struct gw_admin *admin, const struct ps_uuid *id)
+{
+    const struct gw_control *control = admin->control;
+    struct inv_entry entry;
+
+    if (admin->core->redis != NULL)
+        return ps_clock_wall_ms(admin->core->clock) - ps_uuid_ms(id) < DOUBT_MAX_MS;
+    for (size_t i = 0; i < control->sale_count; i++) {
+        struct inv_sale *counter = control->sales[i]->counter;
+        if (counter != NULL &&
+            inv_store_find(admin->core->store, counter, id, NULL, NULL, 0, &entry) == INV_DONE)
+            return true;
+    }
+    return false;
+}
+
 static enum gw_verdict verdict_of(const struct item *item)
 {
     static const enum gw_verdict no[] = {[OQ_EXPIRED] = GW_V_order_expired,
@@ -135,11 +244,9 @@ static enum gw_verdict verdict_of(const struct item *item)
                                          [OQ_REJECTED] = GW_V_order_rejected};
     const struct gw_admin *admin = item->deed->admin;
     const struct oq_order *order = oq_fold_order(admin->core->fold, &item->id);
-    const struct gw_control_sale *sale;
-    struct inv_entry entry;
 
     if (order == NULL)
-        return find_in_doubt(admin, &item->id, &sale, &entry) ? GW_V_order_pending : GW_V_not_found;
+        return may_be_in_doubt(admin, &item->id) ? GW_V_order_pending : GW_V_not_found;
     if (!order->known) /* rejected before it was accepted */
         return item->confirm ? GW_V_order_rejected : GW_V_not_found;
     switch (oq_order_state(order)) {

@@ -204,6 +204,8 @@ gw_admin_visit_fn gw_admin_livez, gw_admin_readyz, gw_admin_metrics, gw_admin_li
 
 /* --- admin_audit.c: the kept auditor --- */
 int gw_admin_audit_new(struct gw_admin *admin, struct gw_admin_audit **ret_audit) PS_MUST_CHECK;
+/* Before its memory goes: its timer ends. */
+void gw_admin_audit_stop(struct gw_admin_audit *audit);
 void gw_admin_audit_free(struct gw_admin_audit *audit);
 /* On every wake: has a cut been taken? */
 void gw_admin_audit_wake(struct gw_admin *admin);

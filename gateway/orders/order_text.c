@@ -78,6 +78,6 @@ void gw_order_put_admin(struct ps_buf *buf, const struct oq_order *order)
     ps_buf_puts(buf, ",\"epoch\":");
     ps_buf_put_int(buf, order->epoch);
     ps_buf_puts(buf, ",\"seq\":");
-    ps_buf_put_int(buf, order->seq);
+    ps_buf_put_int(buf, order->place);
     ps_buf_puts(buf, "}");
 }

@@ -155,7 +155,7 @@ static void an_order_is_what_its_first_record_says(void **state)
     assert_int_equal(made->epoch, 5);
     assert_int_equal(made->cap, 10);
     assert_int_equal(made->sku_cap, 3);
-    assert_int_equal(made->seq, 2);
+    assert_int_equal(made->place, 2);
     assert_true(made->reserved_at_ms == T0 && made->pay_by_ms == T0 + 900000);
     assert_string_equal(oq_sale_sku(made->sale, made->sku), "sku");
     assert_null(oq_sale_sku(made->sale, 1));
