@@ -470,7 +470,7 @@ static void a_recovery_that_fails_in_its_own_commit_is_tried_again(void **state)
     assert_true(log_watch_records_of(&watch, OQ_RELEASED, OQ_REJECTED, &id, &closing) >= 1);
     assert_true(log_watch_records_of(&watch, OQ_ACCEPTED, OQ_REASON_NONE, &id, &order) <= 1);
     if (order != NULL)
-        assert_true(order->place < closing->place);
+        assert_true(order->seq < closing->seq);
     size_t records = watch.record_count;
     stop();
     assert_true(ask_sqlite("SELECT recoveries FROM meta") >= 1);
