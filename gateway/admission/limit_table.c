@@ -38,7 +38,7 @@
 #define WAYS_A_LINE 4
 #define SWAPS_MAX   64   /* lost races on one cell before giving up */
 #define ROUNDS_MAX  32   /* searches of a set before giving up */
-#define FEW         1024 /* slots for the keys of global and sale rules */
+#define FEW         1024 /* slots for the keys of global and sale rules, twice */
 #define SETTLED     UINT64_C(1)
 
 struct slot {
@@ -55,7 +55,10 @@ struct gw_limit_table {
     void *memory;
     size_t bytes;
     struct region many; /* users, addresses */
-    struct region few;  /* global, sales */
+    /* Global, sales. Buckets of them go by the share's clock, windows by the monotonic one: a
+     * region's cells must be comparable. */
+    struct region few_buckets;
+    struct region few_windows;
     struct ps_hash_key hash_key;
     PS_ALIGNED struct gw_share share;
     PS_ALIGNED _Atomic(uint64_t) evictions;
@@ -67,7 +70,7 @@ int gw_limit_table_new(size_t mib, struct gw_limit_table **ret_table)
     size_t capacity = (1024 * 1024) / sizeof(struct slot);
     while (capacity * 2 * sizeof(struct slot) <= mib * 1024 * 1024)
         capacity *= 2;
-    size_t bytes = (capacity + FEW) * sizeof(struct slot);
+    size_t bytes = (capacity + 2 * FEW) * sizeof(struct slot);
 
     struct gw_limit_table *table = aligned_alloc(PS_CACHE_LINE, sizeof *table);
     if (table == NULL)
@@ -83,7 +86,8 @@ int gw_limit_table_new(size_t mib, struct gw_limit_table **ret_table)
         .memory = memory,
         .bytes = bytes,
         .many = {.slots = memory, .capacity = capacity},
-        .few = {.slots = (struct slot *)memory + capacity, .capacity = FEW},
+        .few_buckets = {.slots = (struct slot *)memory + capacity, .capacity = FEW},
+        .few_windows = {.slots = (struct slot *)memory + capacity + FEW, .capacity = FEW},
     };
     ps_hash_key_random(&table->hash_key);
     *ret_table = table;
@@ -170,14 +174,13 @@ static bool count(struct place place, uint64_t key, const struct gw_limit_compil
     return false;
 }
 
-struct gw_limit_result gw_limit_check(struct gw_limit_table *table,
-                                      const struct gw_limit_compiled *rule, const void *key_bytes,
-                                      size_t key_len, int64_t now_ns, bool may_wait)
+static struct gw_limit_result check(struct gw_limit_table *table, const struct region *region,
+                                    const struct gw_limit_compiled *rule, const void *key_bytes,
+                                    size_t key_len, int64_t now_ns, bool may_wait)
 {
     uint64_t key = (ps_hash64(&table->hash_key, key_bytes, key_len) ^ rule->seed) & ~SETTLED;
     if (key == 0)
         key = ~SETTLED;
-    const struct region *region = rule->few_keys ? &table->few : &table->many;
     struct gw_limit_result result;
     for (int i = 0; i < ROUNDS_MAX; i++) {
         struct place place = search(region, key, now_ns);
@@ -196,6 +199,23 @@ struct gw_limit_result gw_limit_check(struct gw_limit_table *table,
     uint64_t forgotten;
     atomic_fetch_add_explicit(&table->evictions, 1, memory_order_relaxed);
     return gw_limit_step(rule, 0, now_ns, may_wait, &forgotten);
+}
+
+struct gw_limit_result gw_limit_check(struct gw_limit_table *table,
+                                      const struct gw_limit_compiled *rule, const void *key_bytes,
+                                      size_t key_len, int64_t now_ns, bool may_wait)
+{
+    if (!rule->few_keys)
+        return check(table, &table->many, rule, key_bytes, key_len, now_ns, may_wait);
+    bool window =
+        rule->algorithm == GW_LIMIT_FIXED_WINDOW || rule->algorithm == GW_LIMIT_SLIDING_WINDOW;
+    const struct region *region = window ? &table->few_windows : &table->few_buckets;
+    if (gw_share_whole(&table->share))
+        return check(table, region, rule, key_bytes, key_len, now_ns, may_wait);
+    struct gw_limit_compiled shared;
+    int64_t clock_ns;
+    gw_limit_share(rule, gw_share_read(&table->share, now_ns, &clock_ns), &shared);
+    return check(table, region, &shared, key_bytes, key_len, window ? now_ns : clock_ns, may_wait);
 }
 
 uint64_t gw_limit_table_evictions(const struct gw_limit_table *table)

@@ -17,9 +17,16 @@
  * Cells are not trusted: workers' clocks differ by a moment, a re-tune changes the rule under a
  * cell, and a slot may be taken by another key in mid-check. Debt is cut to what the rule allows,
  * and no window is believed further than one period ahead, so that a foreign value can cost a key
- * at most one refill. */
+ * at most one refill.
+ *
+ * In a cluster a gateway has a share of a rule, and the rest counts as used, as if the others had
+ * used all of theirs: a bucket has at least that debt, a fixed window begins with that count, a
+ * sliding one gains it evenly. So a share that moves takes no budget along that its former owner
+ * has used. That a bucket fills at the share's part of the rate is the matter of its clock
+ * (limit_share.h). */
 #include "gateway/admission/limiter.h"
 #include "common/id.h"
+#include "gateway/admission/limit_share.h"
 
 #include <assert.h>
 #include <inttypes.h>
@@ -30,6 +37,9 @@
 #define COUNT_MASK  ((UINT64_C(1) << COUNT_BITS) - 1)
 #define LAST_MAX    ((UINT64_C(1) << (GW_LIMIT_DETAIL_BITS - COUNT_BITS)) - 1)
 #define US_PER_S    INT64_C(1000000)
+
+/* The longest wait that is told; longer ones come of a share that is next to nothing. */
+#define WAIT_MAX_S UINT64_C(31536000)
 
 static uint64_t span_of(const struct gw_limit_compiled *rule, uint64_t ticks)
 {
@@ -60,6 +70,7 @@ void gw_limit_compile(const struct gw_limit_rule *rule, int64_t scale,
     made.tolerance = (uint64_t)(burst - 1) * made.interval;
     made.hold = (uint64_t)rule->max_wait_ms * made.ticks_per_s / 1000;
     made.full_span = span_of(&made, made.tolerance + made.hold + made.interval);
+    made.pace = made.ticks_per_s;
     while (sliding && ((uint64_t)made.rate - 1) >> made.last_shift >= LAST_MAX)
         made.last_shift++;
 
@@ -70,6 +81,24 @@ void gw_limit_compile(const struct gw_limit_rule *rule, int64_t scale,
                        (int)rule->algorithm, (int)rule->key, scale, window ? made.period_s : 0,
                        made.last_shift);
     made.seed = ps_hash64(&fixed_key, text, (size_t)len);
+    *ret_rule = made;
+}
+
+void gw_limit_share(const struct gw_limit_compiled *rule, uint32_t part,
+                    struct gw_limit_compiled *ret_rule)
+{
+    assert(part >= 1 && part <= GW_SHARE_ONE);
+    struct gw_limit_compiled made = *rule;
+    double share = (double)part / GW_SHARE_ONE;
+    bool bucket =
+        rule->algorithm == GW_LIMIT_TOKEN_BUCKET || rule->algorithm == GW_LIMIT_LEAKY_BUCKET;
+    double whole = bucket ? (double)(rule->tolerance + rule->interval) : rule->rate;
+    uint64_t most = bucket ? rule->tolerance : rule->rate - 1; /* one request fits */
+    uint64_t others = (uint64_t)(whole * (1 - share) + 0.5);
+    made.others = others < most ? others : most;
+    made.pace = (uint64_t)((double)rule->ticks_per_s * share);
+    made.hold = (uint64_t)((double)rule->hold * share);
+    made.full_span = span_of(&made, made.tolerance + made.hold + made.interval);
     *ret_rule = made;
 }
 
@@ -98,8 +127,10 @@ static uint64_t ticks_between(const struct gw_limit_compiled *rule, uint64_t fro
 /* Rounds up, so that what is allowed after `ticks` is allowed after the result. */
 static int64_t ns_of(const struct gw_limit_compiled *rule, uint64_t ticks)
 {
-    uint64_t seconds = ticks / rule->ticks_per_s, rest = ticks % rule->ticks_per_s;
-    uint64_t ns = (rest * PS_NS_PER_S + rule->ticks_per_s - 1) / rule->ticks_per_s;
+    uint64_t seconds = ticks / rule->pace, rest = ticks % rule->pace;
+    if (seconds >= WAIT_MAX_S)
+        return (int64_t)WAIT_MAX_S * PS_NS_PER_S;
+    uint64_t ns = (rest * PS_NS_PER_S + rule->pace - 1) / rule->pace;
     return (int64_t)(seconds * PS_NS_PER_S + ns);
 }
 
@@ -115,6 +146,10 @@ static struct gw_limit_result bucket(const struct gw_limit_compiled *rule, uint6
     uint64_t full = stamp_add(rule, now, rule->full_span);
     uint64_t tat = cell < now ? now : cell > full ? full : cell;
     uint64_t debt = ticks_between(rule, now, tat);
+    if (debt < rule->others) {
+        debt = rule->others;
+        tat = stamp_add(rule, now, span_of(rule, debt));
+    }
     uint64_t limit = rule->tolerance + (may_wait ? rule->hold : 0);
     struct gw_limit_result result = {.allowed = debt <= limit};
 
@@ -130,7 +165,8 @@ static struct gw_limit_result bucket(const struct gw_limit_compiled *rule, uint6
     uint64_t more = debt > limit ? 0 : (limit - debt) / rule->interval + 1;
     uint64_t until_next = debt + more * rule->interval - limit;
     result.remaining = (int64_t)more;
-    result.reset_s = (int64_t)((until_next + rule->ticks_per_s - 1) / rule->ticks_per_s);
+    uint64_t reset_s = (until_next + rule->pace - 1) / rule->pace;
+    result.reset_s = (int64_t)(reset_s < WAIT_MAX_S ? reset_s : WAIT_MAX_S);
     return result;
 }
 
@@ -158,6 +194,8 @@ static struct gw_limit_result fixed_window(const struct gw_limit_compiled *rule,
         end = cell_end;
         count = cell & DETAIL_MASK;
     }
+    if (count < rule->others)
+        count = rule->others;
     int64_t left_ns = end * PS_NS_PER_S - now_ns;
     struct gw_limit_result result = {.allowed = count < rule->rate,
                                      .reset_s = ceil_div(left_ns, PS_NS_PER_S)};
@@ -172,7 +210,9 @@ static struct gw_limit_result fixed_window(const struct gw_limit_compiled *rule,
     return result;
 }
 
-/* A sliding window at one moment. Times in microseconds: last * period stays below 2^63. */
+/* A sliding window at one moment. The last count holds what others may have used; of what they may
+ * use in this window, others x elapsed / period is taken as used. Times in microseconds: last *
+ * period stays below 2^63. */
 struct sliding {
     int64_t end_s;
     int64_t elapsed_us; /* of this window; 0 when another worker's clock has begun it before ours */
@@ -180,17 +220,19 @@ struct sliding {
     int64_t count;      /* requests in this one */
 };
 
-/* What a window's count becomes when the next one begins: whole units of 2^last_shift. */
+/* What a window's count becomes when the next one begins: with what others may have used, and in
+ * whole units of 2^last_shift. */
 static int64_t as_last(const struct gw_limit_compiled *rule, int64_t count)
 {
     int64_t unit = INT64_C(1) << rule->last_shift;
-    return ceil_div(count, unit) * unit;
+    int64_t most = count > rule->rate ? count : rule->rate; /* more than the rate: re-tuned */
+    return ceil_div(at_most(count + (int64_t)rule->others, most), unit) * unit;
 }
 
 static struct sliding sliding_open(const struct gw_limit_compiled *rule, uint64_t cell,
                                    int64_t now_ns)
 {
-    struct sliding now = {.end_s = window_end(rule, now_ns)};
+    struct sliding now = {.end_s = window_end(rule, now_ns), .last = as_last(rule, 0)};
     int64_t cell_end = (int64_t)(cell >> GW_LIMIT_DETAIL_BITS) - rule->period_s;
     int64_t count = (int64_t)(cell & COUNT_MASK);
     if (window_holds(rule, cell_end, now.end_s)) {
@@ -205,27 +247,36 @@ static struct sliding sliding_open(const struct gw_limit_compiled *rule, uint64_
     return now;
 }
 
-/* The earliest elapsed time of a window at which `last` requests of the one before weigh no more
- * than `room`. */
-static int64_t sliding_weighs(const struct gw_limit_compiled *rule, int64_t last, int64_t room)
+/* What `last` requests of the window before and those of others in this one weigh at `elapsed_us`,
+ * in requests x microseconds. */
+static int64_t sliding_weight(const struct gw_limit_compiled *rule, int64_t last,
+                              int64_t elapsed_us)
 {
-    int64_t period_us = rule->period_s * US_PER_S;
-    return last <= room ? 0 : period_us - room * period_us / last;
+    return last * (rule->period_s * US_PER_S - elapsed_us) + (int64_t)rule->others * elapsed_us;
 }
 
-/* Microseconds until `wanted` (1 .. rate) requests would be allowed; 0 = now. */
+/* The earliest elapsed time of a window, not before `from_us`, at which they weigh no more than
+ * `room`; -1: none in this window. */
+static int64_t sliding_fits(const struct gw_limit_compiled *rule, int64_t last, int64_t room,
+                            int64_t from_us)
+{
+    int64_t period_us = rule->period_s * US_PER_S, others = (int64_t)rule->others;
+    if (sliding_weight(rule, last, from_us) <= room * period_us)
+        return from_us;
+    return room < others ? -1 : ceil_div((last - room) * period_us, last - others);
+}
+
+/* Microseconds until `wanted` (1 .. rate - others) requests would be allowed; 0 = now. */
 static int64_t sliding_wait(const struct gw_limit_compiled *rule, const struct sliding *now,
                             int64_t wanted)
 {
     int64_t room = rule->rate - now->count - wanted;
-    int64_t at_us;
-    if (room >= 0) {
-        at_us = sliding_weighs(rule, now->last, room);
-    } else {
+    int64_t at_us = sliding_fits(rule, now->last, room, now->elapsed_us);
+    if (at_us < 0) {
         at_us = rule->period_s * US_PER_S +
-                sliding_weighs(rule, as_last(rule, now->count), rule->rate - wanted);
+                sliding_fits(rule, as_last(rule, now->count), rule->rate - wanted, 0);
     }
-    return at_us > now->elapsed_us ? at_us - now->elapsed_us : 0;
+    return at_us - now->elapsed_us;
 }
 
 static struct gw_limit_result sliding_window(const struct gw_limit_compiled *rule, uint64_t cell,
@@ -243,8 +294,10 @@ static struct gw_limit_result sliding_window(const struct gw_limit_compiled *rul
     *ret_cell = (uint64_t)(now.end_s + rule->period_s) << GW_LIMIT_DETAIL_BITS |
                 (uint64_t)now.last >> rule->last_shift << COUNT_BITS | (uint64_t)now.count;
     int64_t period_us = rule->period_s * US_PER_S;
-    int64_t weight = ceil_div(now.last * (period_us - now.elapsed_us), period_us);
-    result.remaining = rule->rate - now.count - weight;
+    int64_t weight = ceil_div(sliding_weight(rule, now.last, now.elapsed_us), period_us);
+    /* When the share has just fallen, others come to weigh more than they do now. */
+    result.remaining =
+        at_most(rule->rate - now.count - weight, rule->rate - (int64_t)rule->others - 1);
     result.reset_s = ceil_div(sliding_wait(rule, &now, result.remaining + 1), US_PER_S);
     return result;
 }

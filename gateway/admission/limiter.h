@@ -36,6 +36,9 @@ struct gw_limit_compiled {
     uint64_t tolerance;   /* ticks of debt up to which a request passes at once */
     uint64_t hold;        /* ticks of debt beyond `tolerance` up to which it may wait */
     uint64_t full_span;   /* the largest debt that there can be, as a span (limiter.c) */
+    uint64_t pace;        /* ticks that pass in a second: ticks_per_s x the gateway's share */
+    uint64_t others;      /* what belongs to other gateways and counts as used here: buckets ticks
+                             of debt, windows requests a period; 0 alone */
 };
 
 struct gw_limit_result {
@@ -60,6 +63,16 @@ struct gw_limit_result {
  * 65532 ...). */
 void gw_limit_compile(const struct gw_limit_rule *rule, int64_t scale,
                       struct gw_limit_compiled *ret_rule);
+
+/* `rule` as a gateway enforces it whose share of it is part / GW_SHARE_ONE (limit_share.h), part
+ * from 1: rate and burst are multiplied by the share, and at least one request passes where nobody
+ * has come for long. Cells are the same, and what has been used stays used when the share changes:
+ * - Buckets are to be asked with the time of the share's clock. They are exact at any rate.
+ * - A fixed window's size in whole requests is settled when its first request comes: a share that
+ *   rises counts from the next window on, for those who had it may have used it in this one.
+ * - A sliding window gains a share as quickly as who had it loses what he has used. */
+void gw_limit_share(const struct gw_limit_compiled *rule, uint32_t part,
+                    struct gw_limit_compiled *ret_rule);
 
 /* One request. `may_wait` false: there is no room to hold a request, so a leaky bucket refuses who
  * would have to wait, and his place is not lost to others. *ret_cell is what the cell must become:
