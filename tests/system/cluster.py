@@ -24,6 +24,13 @@ NO_LIMITS = {"limits": {"user": {**OFF, "key": "user"}, "ip": {**OFF, "key": "ip
                         "polling": {**OFF, "key": "user", "applies_to": ["order_state"]}}}
 
 
+def merged(below, above):
+    """Settings over settings, at any depth."""
+    if not isinstance(below, dict) or not isinstance(above, dict):
+        return above
+    return {**below, **{name: merged(below.get(name), value) for name, value in above.items()}}
+
+
 class Server:
     """A process that is ended by its id: SIGSTOP, SIGCONT, SIGKILL."""
 
@@ -202,9 +209,9 @@ class Kafka:
 class Member(Gateway):
     """One gateway of a cluster; `index` names its routes."""
 
-    def __init__(self, cluster, index, settings, env=None):
+    def __init__(self, cluster, index, settings, env=None, name=None):
         self.cluster, self.index = cluster, index
-        directory = cluster.directory / f"g{index}"
+        directory = cluster.directory / (name or f"g{index}")
         directory.mkdir()
         super().__init__(directory, env=env, settings={
             "workers": 1,
@@ -213,14 +220,7 @@ class Member(Gateway):
             "policy": NO_LIMITS,
             "http": {"connections": 2000},
         })
-        for name, value in settings.items():
-            self.merge(name, value)
-
-    def merge(self, name, value):
-        """Settings two levels deep, beside what is there."""
-        if isinstance(value, dict):
-            value = {k: {**self.settings.get(name, {}).get(k, {}), **v} if isinstance(v, dict) else v for k, v in value.items()}
-        self.configure({name: value})
+        self.configure(merged(self.settings, settings))
 
     @property
     def alive(self):
@@ -255,7 +255,7 @@ class Cluster:
         self.count, self.settings, self.partitions = gateways, settings or {}, partitions
         self.redis_options, self.envs = redis_options, envs or {}
         self.given = directory
-        self.gateways, self.servers = [], []
+        self.gateways, self.strangers, self.servers = [], [], []
 
     def __enter__(self):
         self.directory = pathlib.Path(self.given or tempfile.mkdtemp(prefix="penstock-cluster-"))
@@ -268,7 +268,7 @@ class Cluster:
         return self
 
     def __exit__(self, fault, *more):
-        for gateway in self.gateways:
+        for gateway in self.gateways + self.strangers:
             if gateway.alive:
                 gateway.kill()
         for server in self.servers:
@@ -330,6 +330,12 @@ class Cluster:
             wait_until(ready, timeout, what=f"readiness of gateway {gateway.index}")
         except AssertionError as fault:
             raise AssertionError(f"{fault}\n{gateway.log()}") from None
+
+    def stranger(self, settings):
+        """One more gateway with a fault in its settings, not started, that nobody counts on."""
+        member = Member(self, 0, merged(self.settings, settings), name=f"stranger-{free_port()}")
+        self.strangers.append(member)
+        return member
 
     def restart(self, gateway):
         gateway.spawn()

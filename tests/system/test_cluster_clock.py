@@ -1,0 +1,74 @@
+"""Gateways of a cluster whose wall clocks are an hour apart: times of orders come from Redis, one clock for all, and an order expires only
+when two clocks agree."""
+import time
+
+import pytest
+from cluster import Cluster, Crowd
+from penstock import wait_until
+from test_clock import HOUR, LIBRARIES, Clock
+from test_cluster_control import everywhere, settle
+from test_cluster_kill import promised_more, states
+
+pytestmark = pytest.mark.skipif(not LIBRARIES, reason="needs libfaketime")
+
+
+@pytest.fixture()
+def clocks(tmp_path):
+    made = []
+    for i in range(3):
+        (tmp_path / str(i)).mkdir()
+        made.append(Clock(tmp_path / str(i)))
+    return made
+
+
+@pytest.fixture()
+def cluster(kafka, clocks):
+    with Cluster(kafka, envs={i: clock.env for i, clock in enumerate(clocks)}) as c:
+        yield c
+
+
+@pytest.mark.parametrize("seconds", [HOUR, -HOUR], ids=["ahead", "back"])
+def test_a_gateway_whose_clock_jumps_sells_and_settles_as_the_others(cluster, clocks, seconds):
+    """I6, and nothing expires early: the orders have three hours."""
+    sale = cluster.make_sale(stock=100000, opens_in=-2 * HOUR, reservation_ttl_s=3 * HOUR)
+    with Crowd(cluster, sale, rate=120) as crowd:
+        promised_more(crowd, 60)
+        clocks[1].jump(seconds)
+        promised_more(crowd, 120)
+        cluster[1].kill()  # and starts again under the wrong time
+        cluster.restart(cluster[1])
+        promised_more(crowd, 60)
+        clocks[1].jump(0)
+        promised_more(crowd, 60)
+    cluster.judge(sale, [crowd], 100000)
+    reserved = sorted(order["reserved_at"] for order in cluster[0].orders(sale))
+    assert reserved[0][:13] == reserved[-1][:13] or reserved[-1][14:16] < "05", "times of different clocks"
+
+
+def test_no_order_is_expired_by_a_keeper_whose_clock_is_wrong(cluster, clocks):
+    """Whoever has the keeper's lease, with his clock an hour ahead, back or right: unpaid orders of five seconds expire, others do not."""
+    long = cluster.make_sale(stock=10, opens_in=-2 * HOUR, reservation_ttl_s=1800)
+    kept = [cluster.sure_buy(cluster[i], long, f"u{i}").json["order_id"] for i in range(3)]
+    clocks[0].jump(HOUR)
+    clocks[1].jump(-HOUR)
+    for keeper in (0, 1):  # the lease goes round
+        time.sleep(4)
+        cluster[keeper].freeze()
+        time.sleep(4)
+        cluster[keeper].thaw()
+    for gateway in cluster.gateways:
+        assert set(states(gateway, kept).values()) == {("accepted", None)}
+    assert settle(cluster[0], kept[0], "confirm") == 200
+    everywhere(cluster, lambda g: states(g, kept)[kept[0]] == ("confirmed", None), "the confirmation")
+    cluster.wait_rest(long)
+    assert cluster.numbers(long) == (7, 2, 1, 10)
+
+
+@pytest.mark.soak
+def test_orders_expire_by_the_agreement_of_two_clocks(cluster, clocks):
+    sale = cluster.make_sale(stock=10, opens_in=-2 * HOUR, reservation_ttl_s=5)
+    clocks[0].jump(HOUR)
+    ids = [cluster.sure_buy(cluster[i], sale, f"u{i}").json["order_id"] for i in range(3)]
+    wait_until(lambda: set(states(cluster[2], ids).values()) == {("released", "expired")}, 120, 0.5, "expiry")
+    cluster.wait_rest(sale)
+    assert cluster.numbers(sale) == (10, 0, 0, 10)

@@ -1,0 +1,340 @@
+"""A cluster is operated through any of its gateways: sales, limits, blocklist, stock and orders are the same everywhere. And it refuses
+what would harm it, by name."""
+import threading
+import time
+
+import pytest
+from cluster import Cluster, Crowd
+from penstock import rfc3339, wait_until
+from proxy import CUT, WELL
+from test_cluster_kill import promised_more, states
+
+
+def everywhere(cluster, check, what):
+    for gateway in cluster.living():
+        wait_until(lambda: check(gateway), 10, 0.05, f"{what} at gateway {gateway.index}")
+
+
+def command(gateway, sale, word):
+    answer = gateway.admin("POST", f"/admin/v1/sales/{sale}/{word}", {"reason": "test"})
+    assert answer.status == 200, answer
+
+
+def settle(gateway, order_id, word):
+    answer = gateway.admin("POST", f"/admin/v1/orders/{order_id}/{word}", timeout=20)
+    return answer.status if answer.status == 200 else answer.code
+
+
+# --- sales ---
+
+
+def test_a_sale_made_through_one_gateway_is_sold_by_all_and_changes_everywhere(cluster):
+    for at, gateway in enumerate(cluster.gateways):
+        sale = cluster.make_sale(stock=9, at=at, per_user_cap=1)
+        for other in cluster.gateways:
+            assert cluster.sure_buy(other, sale, f"u{other.index}").json["state"] == "accepted"
+            assert other.public("GET", f"/v1/sales/{sale}").json["phase"] == "open"
+        assert gateway.change_sale(sale, per_user_cap=3).status == 200
+        for i, other in enumerate(cluster.gateways):
+            everywhere(cluster, lambda g: g.sale(sale)["per_user_cap"] == 3, "the new cap")
+            assert cluster.sure_buy(other, sale, f"u{other.index}", key="second").status == 202
+        command(gateway, sale, "pause")
+        everywhere(cluster, lambda g: g.buy(sale, "late").code == "paused", "the pause")
+        command(cluster[(at + 1) % 3], sale, "resume")
+        everywhere(cluster, lambda g: g.buy(sale, f"again-{g.index}", key=f"again-{time.monotonic()}").status in (202, 409), "the end of the pause")
+        cluster.wait_rest(sale)
+        command(cluster[(at + 2) % 3], sale, "end")
+        everywhere(cluster, lambda g: g.buy(sale, "too-late").code == "ended", "the end")
+        cluster.wait_rest(sale)
+
+
+def test_a_sale_opens_everywhere_at_its_time_once_with_its_stock(cluster):
+    sales = [cluster[i % 3].make_sale(stock=7, opens_in=2, wait=False) for i in range(4)]
+    for sale in sales:
+        everywhere(cluster, lambda g: g.admin("GET", f"/admin/v1/sales/{sale}").status == 200, "the sale")
+        assert all(g.buy(sale, "early").code == "not_started" for g in cluster.gateways)
+    for sale in sales:
+        cluster.wait_open(sale)
+        for gateway in cluster.gateways:
+            cluster.sure_buy(gateway, sale, f"u{gateway.index}")
+        cluster.wait_rest(sale)
+        assert cluster.numbers(sale) == (4, 3, 0, 7)
+
+
+def test_of_two_admins_at_once_at_different_gateways_one_wins(cluster):
+    sale = cluster.make_sale(stock=5)
+    for turn in range(5):
+        everywhere(cluster, lambda g: g.sale(sale)["version"] == cluster[0].sale(sale)["version"], "one version")
+        answers, gate = [], threading.Barrier(2)
+
+        def change(gateway):
+            gate.wait()
+            answers.append(gateway.change_sale(sale, reservation_ttl_s=900 + 10 * turn + gateway.index).status)
+
+        threads = [threading.Thread(target=change, args=(gateway,)) for gateway in cluster.gateways[:2]]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(30)
+        assert 200 in answers and set(answers) <= {200, 412}, answers
+        everywhere(cluster, lambda g: g.sale(sale) == cluster[0].sale(sale), "one document")
+
+
+def test_limits_and_blocklist_set_at_one_gateway_hold_at_all(cluster):
+    sale = cluster.make_sale(stock=100, per_user_cap=50)
+    cluster[1].limit("user", algorithm="token_bucket", key="user", rate=1, period_s=600, burst=1, mode="enforce")
+    everywhere(cluster, lambda g: g.admin("GET", "/admin/v1/limits/user").json["mode"] == "enforce", "the rule")
+    for gateway in cluster.gateways:
+        assert cluster.sure_buy(gateway, sale, f"u{gateway.index}", key="1").status == 202
+        assert gateway.buy(sale, f"u{gateway.index}", key="2").code == "user_rate"
+    assert cluster[2].admin("PUT", "/admin/v1/blocklist/users/mallory", {"ttl_s": 600, "reason": "scripted"}).status in (200, 201)
+    everywhere(cluster, lambda g: g.buy(sale, "mallory").code == "blocked", "the block")
+    assert cluster[0].admin("DELETE", "/admin/v1/blocklist/users/mallory").status == 204
+    everywhere(cluster, lambda g: g.buy(sale, "mallory", key=f"{g.index}").code != "blocked", "the end of the block")
+
+
+def test_the_global_limit_is_shared_and_moves_when_a_gateway_dies(cluster):
+    sale = cluster.make_sale(stock=1000000, per_user_cap=1)
+    rate = 60
+    cluster[0].limit("global", algorithm="token_bucket", key="global", rate=rate, period_s=1, burst=rate, mode="enforce")
+    everywhere(cluster, lambda g: g.admin("GET", "/admin/v1/limits/global").json["mode"] == "enforce", "the rule")
+
+    def admitted(crowd, seconds):
+        time.sleep(2)
+        before, started = crowd.promised(), time.monotonic()
+        time.sleep(seconds)
+        return (crowd.promised() - before) / (time.monotonic() - started)
+
+    with Crowd(cluster, sale, rate=240) as crowd:
+        assert admitted(crowd, 4) <= rate * 1.1  # all three together
+        cluster[2].kill()
+        two = admitted(crowd, 4)
+        assert rate * 0.5 <= two <= rate * 1.1, two  # its share is the others' now
+    cluster.judge(sale, [crowd], 1000000)
+
+
+def test_what_was_changed_while_a_gateway_was_away_is_in_force_when_it_is_back(cluster):
+    sale = cluster.make_sale(stock=10)
+    assert cluster[2].stop() == 0
+    made = cluster.make_sale(stock=10)
+    assert cluster[0].change_sale(sale, per_user_cap=2).status == 200
+    command(cluster[1], made, "pause")
+    cluster.restart(cluster[2])
+    everywhere(cluster, lambda g: g.sale(sale)["per_user_cap"] == 2, "the new cap")
+    everywhere(cluster, lambda g: g.buy(made, "u").code == "paused", "the pause")
+
+
+def test_a_cluster_knows_its_sales_after_redis_came_back_empty(cluster):
+    """The highest version in a living gateway's copy wins."""
+    sale = cluster.make_sale(stock=10)
+    assert cluster[1].change_sale(sale, per_user_cap=2).status == 200
+    everywhere(cluster, lambda g: g.sale(sale)["per_user_cap"] == 2, "the new cap")
+    cluster.redis.kill()
+    cluster.redis.start()
+    assert cluster.sure_buy(cluster[0], sale, "u").status == 202
+    wait_until(lambda: cluster[2].change_sale(sale, per_user_cap=4).status == 200, 15, 0.2, "a change")
+    everywhere(cluster, lambda g: g.sale(sale)["per_user_cap"] == 4, "the new cap")
+    later = cluster.make_sale(stock=3, at=2)
+    assert cluster.sure_buy(cluster[1], later, "u").status == 202
+
+
+# --- stock ---
+
+
+def test_stock_moved_through_any_gateway_counts_once(cluster):
+    """R12: lowered only what is not sold; I5."""
+    sale = cluster.make_sale(stock=10)
+
+    def adjust(gateway, delta, adjust_id):
+        return gateway.admin("POST", f"/admin/v1/sales/{sale}/skus/phone/adjust", {"delta": delta, "adjust_id": adjust_id}, timeout=20)
+
+    for i in range(6):
+        cluster.sure_buy(cluster[i % 3], sale, f"u{i}")
+    for gateway in cluster.gateways:  # asked of all: done once
+        assert adjust(gateway, 5, "delivery").status == 200
+        assert adjust(gateway, -4, "damaged").status == 200
+    assert adjust(cluster[0], -6, "too-many").status == 409
+    cluster.wait_rest(sale)
+    assert cluster.numbers(sale) == (5, 6, 0, 11)
+    for i in range(5):
+        assert cluster.sure_buy(cluster[i % 3], sale, f"v{i}").status == 202
+    assert cluster.sure_buy(cluster[1], sale, "w").code == "sold_out"
+    assert adjust(cluster[2], 1, "one-more").status == 200
+    wait_until(lambda: cluster.sure_buy(cluster[0], sale, "x", key=f"x-{time.monotonic()}").status == 202, 15, 0.1, "a sale that sells again")
+    cluster.wait_rest(sale)
+
+
+# --- orders ---
+
+
+def test_confirm_and_cancel_mean_the_same_at_every_gateway_for_ever(cluster):
+    """I6, R6: the first one wins, asked of any gateway, in any order, again and again."""
+    sale = cluster.make_sale(stock=40)
+    ids = [cluster.sure_buy(cluster[i % 3], sale, f"u{i}").json["order_id"] for i in range(24)]
+    for i, order_id in enumerate(ids):
+        asked = []
+        threads = [threading.Thread(target=lambda g=g, w=w: asked.append((w, settle(g, order_id, w))))
+                   for g, w in ((cluster[i % 3], "confirm"), (cluster[(i + 1) % 3], "cancel"))]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(30)
+        said = dict(asked)
+        confirmed = said["confirm"] == 200
+        assert said == ({"confirm": 200, "cancel": "order_confirmed"} if confirmed else {"confirm": "order_cancelled", "cancel": 200}), said
+        for gateway in cluster.gateways:
+            everywhere(cluster, lambda g: states(g, [order_id])[order_id] == (("confirmed", None) if confirmed else ("released", "cancelled")), "the end")
+            assert settle(gateway, order_id, "confirm") == (200 if confirmed else "order_cancelled")
+            assert settle(gateway, order_id, "cancel") == ("order_confirmed" if confirmed else 200)
+    cluster.wait_rest(sale)
+    confirmed = sum(state == ("confirmed", None) for state in states(cluster[0], ids).values())
+    assert cluster.numbers(sale) == (40 - confirmed, 0, confirmed, 40)
+
+
+def test_an_order_made_at_one_gateway_is_its_buyers_at_all(cluster):
+    """I4: look-ups and repeats, wherever they arrive."""
+    sale = cluster.make_sale(stock=5)
+    order = cluster.sure_buy(cluster[0], sale, "ann", key="k").json
+    for gateway in cluster.gateways:
+        again = cluster.sure_buy(gateway, sale, "ann", key="k")
+        assert again.status == 202 and again.json["order_id"] == order["order_id"], again
+        everywhere(cluster, lambda g: g.public("GET", f"/v1/orders/{order['order_id']}", user="ann").status == 200, "the order")
+        assert gateway.public("GET", f"/v1/orders/{order['order_id']}", user="bob").status == 404
+        mine = gateway.public("GET", f"/v1/sales/{sale}/orders", user="ann")
+        assert order["order_id"] in mine.text, mine
+        assert cluster.sure_buy(gateway, sale, "ann", key=f"other-{gateway.index}", quantity=1).code == "user_limit"
+    cluster.wait_rest(sale)
+    assert cluster.numbers(sale) == (4, 1, 0, 5)
+
+
+def test_one_buyers_clicks_at_all_gateways_at_once_are_one_order(cluster):
+    """I3, I4."""
+    sale = cluster.make_sale(stock=50)
+    for turn in range(10):
+        user, answers = f"u{turn}", []
+        threads = [threading.Thread(target=lambda g=g, k=k: answers.append(cluster.sure_buy(g, sale, user, key=k)))
+                   for g in cluster.gateways for k in (f"same-{turn}", f"same-{turn}", f"own-{turn}-{g.index}")]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(30)
+        won = {answer.json["order_id"] for answer in answers if answer.status == 202}
+        assert len(won) == 1 and len(answers) == 9, answers
+    cluster.wait_rest(sale)
+    assert cluster.numbers(sale) == (40, 10, 0, 50)
+
+
+def test_unpaid_orders_expire_once_whoever_is_alive(cluster):
+    """The keeper's lease moves on; a payment that comes too late hears so at every gateway."""
+    sale = cluster.make_sale(stock=30, reservation_ttl_s=5)
+    ids = [cluster.sure_buy(cluster[i % 3], sale, f"u{i}").json["order_id"] for i in range(12)]
+    assert settle(cluster[1], ids[0], "confirm") == 200
+    cluster[0].kill()
+    wait_until(lambda: set(states(cluster[1], ids[1:]).values()) == {("released", "expired")}, 40, 0.2, "expiry")
+    cluster.restart(cluster[0])
+    for gateway in cluster.gateways:
+        assert settle(gateway, ids[0], "cancel") == "order_confirmed"
+        everywhere(cluster, lambda g: states(g, [ids[5]])[ids[5]] == ("released", "expired"), "expiry")
+        assert settle(gateway, ids[5], "confirm") == "order_expired"
+    cluster.wait_rest(sale)
+    assert cluster.numbers(sale) == (29, 0, 1, 30)
+
+
+# --- what is refused ---
+
+
+def complaint(gateway, timeout=20):
+    gateway.spawn()
+    assert gateway.process.wait(timeout) == 1, gateway.log()
+    return gateway.log()
+
+
+def test_a_wrong_password_for_redis_names_the_server_and_harms_nobody(kafka):
+    with Cluster(kafka, gateways=2, redis_options=("--requirepass", "right")) as cluster:
+        sale = cluster.make_sale(stock=5)
+        url = cluster.redis_url(0)
+        wrong = cluster.stranger({"store": {"redis": {"url": url.replace("right", "wrong")}}}).spawn()
+        place = url.split("@")[1].split("/")[0]
+        wait_until(lambda: place in wrong.log_lines() and "WRONGPASS" in wrong.log_lines(), 20, what="a word about the password")
+        assert "wrong" not in wrong.log_lines().replace("WRONGPASS", "")
+        if wrong.alive:
+            assert wrong.public("GET", "/readyz").status == 503
+        assert cluster.sure_buy(cluster[0], sale, "u").json["state"] == "accepted"
+        cluster.wait_rest(sale)
+
+
+@pytest.mark.parametrize("settings,words", [
+    ({"store": {"redis": {"url": "rediss://127.0.0.1:6379/0"}}}, ["store.redis.url", "stunnel"]),
+    ({"store": {"redis": {"url": "http://127.0.0.1"}}}, ["store.redis.url"]),
+    ({"store": {"redis": {"url": "redis://127.0.0.1:0/0"}}}, ["store.redis.url"]),
+    ({"store": {"kind": "postgres"}}, ["store.kind"]),
+    ({"log": {"kafka": {"properties": ["security.protocol"]}}}, ["log.kafka.properties"]),
+    ({"log": {"kafka": {"properties": ["no.such.property=1"]}}}, ["no.such.property"]),
+    ({"log": {"kafka": {"topik": "orders"}}}, ["log.kafka.topik", "log.kafka.topic"]),
+    ({"log": {"spill": {"records": -1}}}, ["log.spill.records"]),
+], ids=lambda value: value[0] if isinstance(value, list) else "")
+def test_settings_of_a_cluster_that_make_no_sense_are_refused_by_name(cluster_once, settings, words):
+    log = complaint(cluster_once.stranger(settings))
+    assert all(word in log for word in words), log
+
+
+@pytest.fixture(scope="module")
+def cluster_once(kafka):
+    with Cluster(kafka, gateways=1) as c:
+        yield c
+
+
+def test_somebody_elses_key_at_our_place_is_named_and_no_order_is_made_of_it(cluster):
+    sale = cluster.make_sale(stock=50)
+    cluster.sure_buy(cluster[0], sale, "u")
+    cluster.wait_rest(sale)
+    epoch = cluster.redis.ask("HGET", f"ps:{{{sale}}}:cur", "epoch")
+    key = f"ps:{{{sale}}}:{epoch}:u"
+    cluster.redis.ask("DEL", key)
+    cluster.redis.ask("SET", key, "not a hash")
+    for gateway in cluster.gateways:
+        wait_until(lambda: gateway.buy(sale, f"v{gateway.index}", key=f"{time.monotonic()}").status == 503, 10, what="a refusal")
+        wait_until(lambda: key in gateway.log_lines(), 10, what="the key's name in the log")
+    cluster.redis.ask("FLUSHALL")  # the operator's way out: the counter is built again
+    for gateway in cluster.gateways:
+        assert cluster.sure_buy(gateway, sale, f"w{gateway.index}").status == 202
+    cluster.wait_rest(sale)
+    assert cluster.numbers(sale) == (46, 4, 0, 50)
+
+
+def test_a_redis_that_may_evict_keys_is_refused_until_it_does_not(cluster):
+    """R10: maxmemory-policy must be noeviction."""
+    sale = cluster.make_sale(stock=50)
+    cluster.sure_buy(cluster[0], sale, "u")
+    cluster.redis.ask("CONFIG", "SET", "maxmemory-policy", "allkeys-lru")
+    cluster.reset_routes()
+    for gateway in cluster.gateways:
+        wait_until(lambda: gateway.buy(sale, "v", key=f"{time.monotonic()}").status == 503, 10, what="a refusal")
+        wait_until(lambda: "noeviction" in gateway.log_lines(), 10, what="a word about noeviction")
+    cluster.redis.ask("CONFIG", "SET", "maxmemory-policy", "noeviction")
+    cluster.reset_routes()
+    assert cluster.sure_buy(cluster[1], sale, "w").status == 202
+    cluster.wait_rest(sale)
+
+
+def test_a_redis_without_memory_refuses_and_recovers(cluster):
+    sale = cluster.make_sale(stock=100000)
+    with Crowd(cluster, sale, rate=100) as crowd:
+        promised_more(crowd, 50)
+        cluster.redis.ask("CONFIG", "SET", "maxmemory", "1mb")
+        wait_until(lambda: cluster[0].buy(sale, "v", key=f"{time.monotonic()}").code == "store_unavailable", 10, what="a refusal")
+        cluster.redis.ask("CONFIG", "SET", "maxmemory", "0")
+        promised_more(crowd, 50)
+    cluster.judge(sale, [crowd], 100000)
+
+
+def test_a_gateway_that_cannot_reach_redis_at_its_start_is_ready_later(cluster):
+    sale = cluster.make_sale(stock=50, closes_at=rfc3339(3600))
+    assert cluster[1].stop() == 0
+    cluster[1].redis_route(CUT)
+    cluster[1].spawn()
+    time.sleep(2)
+    assert cluster[1].alive and not cluster[1].ready()
+    cluster[1].redis_route(WELL)
+    cluster.wait_ready(cluster[1])
+    assert cluster.sure_buy(cluster[1], sale, "u").status == 202

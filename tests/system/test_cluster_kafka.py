@@ -1,0 +1,271 @@
+"""Kafka that is away, slow, forgetful or not fit to keep orders: nothing is accepted that it has not, nothing that it has is lost."""
+import errno
+import time
+
+import pytest
+from cluster import Cluster, Crowd, records
+from faults import Disk
+from penstock import wait_until
+from proxy import CUT, HOLD, NO_ANSWERS, NO_REQUESTS, WELL
+from test_cluster_kill import promised_more, states
+from test_cluster_redis import probe, wait_refusal
+
+STOCK = 100000
+SPILL = ("spill.db", "spill.db-wal")
+
+
+def pending(load):
+    return load.count()["pending"]
+
+
+def wait_accepted(cluster, crowd, sale, timeout=60):
+    """Until every order that was answered `pending` is accepted or void, and most are accepted."""
+    ids = [told.order_id for told in crowd.told if told.state == "pending"]
+    assert ids
+    cluster.wait_rest(sale, timeout)
+    became = states(cluster.living()[0], ids[-200:])
+    assert {state for state in became.values()} <= {("accepted", None), ("released", "rejected"), None}, became
+    return sum(state == ("accepted", None) for state in became.values()), len(became)
+
+
+def test_gateways_that_start_without_kafka_say_so_and_are_ready_by_themselves(cluster):
+    """readyz 503, status pages served, buy 503 log_unavailable."""
+    sale = cluster.make_sale(stock=STOCK)
+    ids = [cluster.sure_buy(gateway, sale, f"u{gateway.index}").json["order_id"] for gateway in cluster.gateways]
+    for gateway in cluster.gateways:
+        assert gateway.stop() == 0
+    cluster.routes(CUT, of="kafka")
+    for gateway in cluster.gateways:
+        gateway.spawn()
+    for gateway in cluster.gateways:
+        page = wait_until(lambda: gateway.alive and answers(gateway, sale), 20, what="the status page")
+        assert page.status == 200 and page.json["sale"] == sale, page
+        assert gateway.public("GET", "/readyz").status == 503
+        assert gateway.buy(sale, "early").code == "log_unavailable"
+    cluster.routes(WELL, of="kafka")
+    for gateway in cluster.gateways:
+        cluster.wait_ready(gateway)
+        assert set(states(gateway, ids).values()) == {("accepted", None)}
+        assert cluster.sure_buy(gateway, sale, f"v{gateway.index}").json["state"] == "accepted"
+    cluster.wait_rest(sale)
+    assert cluster.numbers(sale) == (STOCK - 6, 6, 0, STOCK)
+
+
+def answers(gateway, sale):
+    try:
+        return gateway.public("GET", f"/v1/sales/{sale}")
+    except OSError:
+        return None
+
+
+@pytest.mark.parametrize("how,seconds", [("frozen", 6), ("killed", 6), ("cut", 4),
+                                         pytest.param("frozen", 30, marks=pytest.mark.soak), pytest.param("killed", 30, marks=pytest.mark.soak)])
+def test_orders_are_pending_while_kafka_is_away_and_accepted_afterwards(cluster, kafka, how, seconds):
+    """R1, R5, I2: spilled to disk; confirm and cancel wait; the drain makes them accepted."""
+    sale = cluster.make_sale(stock=STOCK)
+    with Crowd(cluster, sale, rate=150) as crowd:
+        promised_more(crowd, 100)
+        first = next(told.order_id for told in crowd.told if told.promised)
+        if how == "cut":
+            cluster.routes(CUT, of="kafka")
+        else:
+            kafka.freeze() if how == "frozen" else kafka.kill()
+        wait_until(lambda: pending(crowd) > 30, 20, what="orders that are pending")
+        for gateway in cluster.gateways:
+            wait_until(lambda: probe(gateway, sale, f"away-{time.monotonic()}") == "pending", 15, what="the spill")
+            assert gateway.admin("POST", f"/admin/v1/orders/{first}/confirm", timeout=20).status == 503
+            assert gateway.admin("POST", f"/admin/v1/orders/{first}/cancel", timeout=20).status == 503
+            assert gateway.public("GET", f"/v1/sales/{sale}").status == 200
+        time.sleep(seconds)
+        cluster.routes(WELL, of="kafka")
+        kafka.well()
+        promised_more(crowd, 100, timeout=60)
+    accepted, of = wait_accepted(cluster, crowd, sale)
+    assert accepted >= of * 0.9, (accepted, of)  # nothing but the outage was in their way
+    cluster.judge(sale, [crowd], STOCK)
+
+
+def test_one_gateway_that_has_lost_kafka_spills_and_the_others_go_on(cluster):
+    sale = cluster.make_sale(stock=STOCK)
+    with Crowd(cluster, sale) as crowd:
+        promised_more(crowd, 100)
+        cluster[0].kafka_route(CUT)
+        wait_until(lambda: probe(cluster[0], sale, f"cut-{time.monotonic()}") == "pending", 15, what="the spill")
+        promised_more(crowd, 100)
+        for gateway in cluster.gateways[1:]:
+            assert probe(gateway, sale, f"well-{gateway.index}") == "accepted"
+        time.sleep(3)
+        cluster[0].kafka_route(WELL)
+        promised_more(crowd, 100)
+    cluster.judge(sale, [crowd], STOCK)
+
+
+def once_each(gateway, sale):
+    """No order's record says two different things, however often it was sent."""
+    bodies = {}
+    for line in records(gateway, sale):
+        if line["type"] == "penstock.order.accepted.v1":
+            body = {name: value for name, value in line.items() if name != "seq"}
+            assert bodies.setdefault(line["order_id"], body) == body
+    return bodies
+
+
+@pytest.mark.parametrize("mode", [NO_ANSWERS, NO_REQUESTS, HOLD])
+def test_acknowledgements_lost_on_the_way_make_no_order_twice(cluster, mode):
+    """R3, I2, I4: unknown is sent again as the same order; consumers see one."""
+    sale = cluster.make_sale(stock=STOCK)
+    with Crowd(cluster, sale, rate=150) as crowd:
+        for _ in range(2):
+            promised_more(crowd, 60)
+            cluster.routes(mode, of="kafka")
+            time.sleep(3)
+            cluster.routes(WELL, of="kafka")
+        promised_more(crowd, 60, timeout=60)
+    cluster.judge(sale, [crowd], STOCK, timeout=60)
+    assert len(once_each(cluster[0], sale)) >= crowd.promised()
+
+
+def test_a_slow_kafka_makes_orders_pending_and_loses_nothing(cluster):
+    sale = cluster.make_sale(stock=STOCK)
+    with Crowd(cluster, sale, rate=100) as crowd:
+        promised_more(crowd, 50)
+        cluster.routes(WELL, delay_ms=300, of="kafka")
+        wait_until(lambda: pending(crowd) > 50, 30, what="orders that are pending")
+        cluster.routes(WELL, of="kafka")
+        promised_more(crowd, 100)
+    cluster.judge(sale, [crowd], STOCK)
+
+
+def test_connections_to_kafka_reset_now_and_then_lose_nothing(cluster):
+    sale = cluster.make_sale(stock=STOCK)
+    with Crowd(cluster, sale) as crowd:
+        for _ in range(6):
+            promised_more(crowd, 30)
+            cluster.reset_routes("kafka")
+    cluster.judge(sale, [crowd], STOCK)
+
+
+def test_redis_and_kafka_lost_together_come_back_exact(cluster, kafka):
+    """I8, R8, R13: with Kafka away the sale stays fenced; what had spilled under the old epoch is void, nothing promised is."""
+    sale = cluster.make_sale(stock=STOCK)
+    with Crowd(cluster, sale, rate=150) as crowd:
+        promised_more(crowd, 100)
+        cluster.routes(CUT, of="kafka")
+        wait_until(lambda: pending(crowd) > 30, 20, what="orders that are pending")
+        cluster.redis.ask("FLUSHALL")
+        wait_refusal(cluster, sale, {"fenced", "store_unavailable", "log_unavailable"})
+        cluster.routes(WELL, of="kafka")
+        promised_more(crowd, 100, timeout=60)
+    cluster.judge(sale, [crowd], STOCK, timeout=60)
+
+
+# --- the spill is full, or has no disk ---
+
+
+def test_a_full_spill_stops_admission_before_stock_is_touched(kafka):
+    room = 40
+    with Cluster(kafka, settings={"log": {"spill": {"records": room}}}) as cluster:
+        sale = cluster.make_sale(stock=STOCK)
+        with Crowd(cluster, sale, rate=150) as crowd:
+            promised_more(crowd, 50)
+            cluster.routes(CUT, of="kafka")
+            wait_refusal(cluster, sale, {"log_backlog"})
+            time.sleep(2)
+            left = cluster.redis.ask("HGETALL", f"ps:{{{sale}}}:{cluster.redis.ask('HGET', f'ps:{{{sale}}}:cur', 'epoch')}:c")
+            time.sleep(2)
+            assert left == cluster.redis.ask("HGETALL", f"ps:{{{sale}}}:{cluster.redis.ask('HGET', f'ps:{{{sale}}}:cur', 'epoch')}:c")
+            cluster.routes(WELL, of="kafka")
+            promised_more(crowd, 100, timeout=60)
+        cluster.judge(sale, [crowd], STOCK)
+
+
+@pytest.mark.parametrize("error", [errno.ENOSPC, errno.EIO])
+def test_a_spill_whose_disk_fails_refuses_and_gives_back(kafka, tmp_path, error):
+    """What neither Kafka nor the disk has taken is released at once: 503 log_unavailable."""
+    disk = Disk(tmp_path)
+    with Cluster(kafka, envs={0: disk.env}) as cluster:
+        sale = cluster.make_sale(stock=STOCK)
+        with Crowd(cluster, sale, rate=100) as crowd:
+            promised_more(crowd, 50)
+            disk.fail_writes(SPILL, error) if error == errno.ENOSPC else disk.fail_syncs(SPILL, error)
+            cluster.routes(CUT, of="kafka")
+            wait_until(lambda: probe(cluster[0], sale, f"full-{time.monotonic()}") in ("log_unavailable", "log_backlog"), 15, what="refusals")
+            wait_until(lambda: probe(cluster[1], sale, f"room-{time.monotonic()}") == "pending", 15, what="the others' spill")
+            time.sleep(1)
+            disk.heal()
+            wait_until(lambda: probe(cluster[0], sale, f"healed-{time.monotonic()}") == "pending", 15, what="the disk used again")
+            cluster.routes(WELL, of="kafka")
+            promised_more(crowd, 50, timeout=60)
+        cluster.judge(sale, [crowd], STOCK)
+
+
+def test_without_a_spill_kafka_away_is_a_refusal(kafka):
+    with Cluster(kafka, settings={"log": {"spill": {"records": 0}}}) as cluster:
+        sale = cluster.make_sale(stock=STOCK)
+        with Crowd(cluster, sale, rate=100) as crowd:
+            promised_more(crowd, 50)
+            cluster.routes(CUT, of="kafka")
+            wait_refusal(cluster, sale, {"log_unavailable"})
+            cluster.routes(WELL, of="kafka")
+            promised_more(crowd, 50, timeout=60)
+        cluster.judge(sale, [crowd], STOCK)
+
+
+# --- topics that are not fit ---
+
+
+def refused(cluster, topic, *words):
+    """A gateway that is pointed at this topic does not start, and says why."""
+    stranger = cluster.stranger({"log": {"kafka": {"topic": topic}}})
+    stranger.spawn()
+    assert stranger.process.wait(30) == 1, stranger.log()
+    for word in words:
+        assert word in stranger.log(), stranger.log()
+
+
+def test_a_topic_that_would_lose_orders_is_refused_with_what_to_change(kafka):
+    with Cluster(kafka, gateways=1, settings={"log": {"kafka": {"partitions_min": 3}}}) as cluster:
+        refused(cluster, kafka.bad_topic(2, "retention.ms=-1"), "partitions", "2", "3")
+        refused(cluster, kafka.bad_topic(4, "cleanup.policy=compact"), "cleanup.policy", "delete")
+        refused(cluster, kafka.bad_topic(4, "retention.ms=3600000"), "retention")
+        refused(cluster, "nobody-made-this", "nobody-made-this")
+
+
+def test_a_sale_whose_beginning_the_topic_has_lost_is_not_served(cluster, kafka):
+    """The message names partition and offset; another sale of the same topic goes on."""
+    sale = cluster.make_sale(stock=50)
+    for i in range(12):
+        cluster.sure_buy(cluster[i % 3], sale, f"u{i}")
+    whole = cluster.make_sale(stock=50)
+    for gateway in cluster.gateways:
+        assert gateway.stop() == 0
+    ends = dict(line.split(":")[1:] for line in kafka.tool("GetOffsetShell", "--topic", cluster.topic).splitlines())
+    file = cluster.directory / "delete.json"
+    first = min(ends, key=int)
+    file.write_text('{"partitions":[{"topic":"%s","partition":%s,"offset":2}],"version":1}' % (cluster.topic, first))
+    kafka.tool("DeleteRecordsCommand", "--offset-json-file", str(file))
+    for gateway in cluster.gateways:
+        gateway.spawn()
+    gateway = cluster[0]
+    wait_until(lambda: answers(gateway, sale) is not None, 20, what="the gateway")
+    wait_until(lambda: "partition" in gateway.log_lines() and "offset" in gateway.log_lines(), 20, what="a word about partition and offset")
+    for _ in range(20):
+        assert gateway.buy(sale, "late").status == 503
+        time.sleep(0.1)
+    assert gateway.process.poll() is None and whole
+
+
+def test_records_that_are_not_ours_are_named_by_offset_and_passed_over(cluster, kafka):
+    """I7: nobody counts them, and nobody stumbles."""
+    sale = cluster.make_sale(stock=STOCK)
+    with Crowd(cluster, sale) as crowd:
+        promised_more(crowd, 50)
+        kafka.put(cluster.topic, "this is no event")
+        kafka.put(cluster.topic, '{"type":"penstock.order.accepted.v1","order_id":"nonsense"}')
+        promised_more(crowd, 50)
+    wait_until(lambda: all("offset" in gateway.log_lines() for gateway in cluster.gateways), 20, what="a word about the offset")
+    orders = cluster.judge(sale, [crowd], STOCK)
+    cluster[1].kill()
+    cluster.restart(cluster[1])  # also when they are read back
+    assert cluster.judge(sale, [crowd], STOCK) == orders
+

@@ -1,0 +1,112 @@
+"""Settlement behind a cluster: whatever is killed, the shop's database has each order once, as every gateway shows it."""
+import random
+import time
+
+import pytest
+from cluster import Cluster, Crowd
+from penstock import wait_until
+from settle import Sqlite, Worker, assert_results, init, orders_in
+from test_cluster_kill import promised_more
+from test_cluster_redis import epoch, wait_epoch
+
+STOCK = 100000
+
+
+def worker_of(cluster, database, *flags):
+    urls = [word for gateway in cluster.gateways for word in ("--gateway-url", f"http://127.0.0.1:{gateway.admin_port}")]
+    return Worker(database, "--kafka-brokers", cluster.kafka.direct, "--kafka-topic", cluster.topic, "--kafka-group", cluster.topic, *urls,
+                  "--gateway-token-file", str(cluster[0].state / "admin.token"), "--gateway-timeout-ms", "1000", *flags,
+                  log=cluster.directory / "settle.log")
+
+
+@pytest.fixture()
+def shop(tmp_path):
+    return init(Sqlite(tmp_path))
+
+
+def assert_books_agree(cluster, database, sale, crowd):
+    """The shop's orders are those of every gateway, in the same state; nothing void is among them."""
+    orders = cluster.judge(sale, [crowd], STOCK, settled=True, timeout=60)
+    shown = {i: (order["user"], order["quantity"], order["state"], order["reason"]) for i, order in orders.items() if order["reason"] != "rejected"}
+
+    def stored():
+        return {i: (order["user"], order["quantity"], order["state"], order["reason"]) for i, order in orders_in(database, sale).items()}
+
+    wait_until(lambda: stored() == shown, 60, 0.5, "the shop's books as the gateways'")
+    return shown
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_workers_killed_in_the_middle_settle_each_order_once(cluster, shop, count):
+    sale = cluster.make_sale(stock=STOCK)
+    dice = random.Random(count)
+    workers = [worker_of(cluster, shop, "--batch", "7", "--auto-confirm") for _ in range(count)]
+    with Crowd(cluster, sale, rate=100) as crowd:
+        try:
+            for worker in workers:
+                worker.start()
+            until = time.monotonic() + 8
+            while time.monotonic() < until:
+                time.sleep(dice.uniform(0.3, 1.5))
+                victim = dice.choice(workers)
+                victim.kill()
+                victim.start()
+            crowd.stop()
+            wait_until(lambda: int(shop.query("SELECT count(*) FROM orders WHERE state = 'confirmed'")[0][0]) >= crowd.promised(), 60, 0.3,
+                       "all promised orders confirmed")
+        finally:
+            for worker in workers:
+                worker.kill()
+    worker_of(cluster, shop, "--auto-confirm").once()
+    shown = assert_books_agree(cluster, shop, sale, crowd)
+    assert {state for _, _, state, _ in shown.values()} == {"confirmed"}
+    assert_results(shop)
+    assert shop.query("SELECT count(*) FROM penstock_dead_letters") == [("0",)]
+
+
+def test_the_shop_settles_nothing_void_when_redis_and_gateways_are_lost_under_it(cluster, shop):
+    """Appends of an ended epoch are void for the shop as they are for the gateways (R2)."""
+    sale = cluster.make_sale(stock=STOCK)
+    with worker_of(cluster, shop, "--auto-confirm") as worker, Crowd(cluster, sale, rate=150) as crowd:
+        for turn in range(3):
+            promised_more(crowd, 80)
+            before = epoch(cluster.redis, sale)
+            cluster.redis.ask("FLUSHALL")
+            cluster[turn].kill()
+            wait_epoch(cluster, sale, before, timeout=60)
+            cluster.restart(cluster[turn])
+        promised_more(crowd, 80)
+        crowd.stop()
+        cluster.wait_rest(sale)
+        wait_until(lambda: int(shop.query("SELECT count(*) FROM orders WHERE state = 'confirmed'")[0][0]) >= crowd.promised(), 60, 0.3, "confirmations")
+        assert worker.stop() == 0
+    worker_of(cluster, shop, "--auto-confirm").once()
+    assert_books_agree(cluster, shop, sale, crowd)
+    assert_results(shop)
+
+
+def test_settlement_waits_for_kafka_and_goes_on(cluster, kafka, shop):
+    sale = cluster.make_sale(stock=STOCK)
+    with worker_of(cluster, shop, "--auto-confirm") as worker, Crowd(cluster, sale, rate=100) as crowd:
+        promised_more(crowd, 50)
+        kafka.freeze()
+        time.sleep(5)
+        kafka.thaw()
+        promised_more(crowd, 50, timeout=60)
+        crowd.stop()
+        wait_until(lambda: int(shop.query("SELECT count(*) FROM orders")[0][0]) >= crowd.promised(), 90, 0.3, "orders in the shop")
+        assert worker.stop() == 0
+    worker_of(cluster, shop, "--auto-confirm").once()
+    assert_books_agree(cluster, shop, sale, crowd)
+
+
+def test_a_record_that_is_not_ours_is_put_aside_by_the_shop(kafka, shop):
+    with Cluster(kafka, gateways=1) as cluster:
+        sale = cluster.make_sale(stock=10)
+        cluster.sure_buy(cluster[0], sale, "u")
+        kafka.put(cluster.topic, "this is no event")
+        cluster.sure_buy(cluster[0], sale, "v")
+        done = worker_of(cluster, shop).once()
+        assert [event["event"] for event in done.events].count("dead_letter") == 1
+        assert len(orders_in(shop, sale)) == 2
+        assert shop.query("SELECT CAST(record AS TEXT) FROM penstock_dead_letters") == [("this is no event",)]
