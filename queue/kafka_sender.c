@@ -18,6 +18,7 @@
 #include "common/json.h"
 #include "queue/kafka_flight.h"
 #include "queue/kafka_record.h"
+#include "queue/log_backend.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -243,14 +244,26 @@ bool oq_kafka_sender_full(const struct oq_kafka_sender *sender)
            sender->reports >= sender->setup.config->set.in_flight_max;
 }
 
+static uint32_t partition_of(const struct oq_kafka_sender *sender, const struct oq_record *record,
+                             uint32_t partitions)
+{
+    const struct oq_event *event = &record->event;
+    if (record->partition != OQ_BY_KEY)
+        return record->partition;
+    uint32_t count = event->type == OQ_FENCED
+                         ? (uint32_t)event->partitions
+                         : oq_sale_marks_partitions(sender->setup.marks, event->sale);
+    return oq_kafka_record_partition(event, count > 0 ? count : partitions);
+}
+
 void oq_kafka_sender_send(struct oq_kafka_sender *sender, const struct oq_record *record,
-                          uint32_t partition)
+                          uint32_t partitions)
 {
     struct ps_uuid id = record->id;
     if (!record->has_id)
         ps_uuid_next(&sender->ids, ps_clock_wall_ms(sender->setup.config->set.clock), &id);
     struct oq_flight *flight = oq_flight_take(sender->flights, record, &id, now_ns());
-    flight->partition = partition;
+    flight->partition = partition_of(sender, record, partitions);
     note_counts(sender);
     hand_over(sender, flight);
 }

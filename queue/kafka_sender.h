@@ -38,10 +38,10 @@ const struct oq_kafka_counters *oq_kafka_sender_counters(const struct oq_kafka_s
 /* The topic has more partitions than before. PS_E_IO. */
 int oq_kafka_sender_refresh(struct oq_kafka_sender *sender, struct ps_fault *fault) PS_MUST_CHECK;
 
-/* Takes a copy. Only when not full. */
+/* Takes a copy. Only when not full. `partitions`: of the topic, now. */
 bool oq_kafka_sender_full(const struct oq_kafka_sender *sender);
 void oq_kafka_sender_send(struct oq_kafka_sender *sender, const struct oq_record *record,
-                          uint32_t partition);
+                          uint32_t partitions);
 /* Tells the outcome of a record that is not sent at all. */
 void oq_kafka_sender_refuse(struct oq_kafka_sender *sender, const struct oq_record *record);
 

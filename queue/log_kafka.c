@@ -310,18 +310,18 @@ static bool is_late(const struct kafka *kafka)
     return now_ns() >= atomic_load_explicit(&kafka->deadline_ns, memory_order_relaxed);
 }
 
-static void send_record(struct kafka *kafka, const struct oq_record *record)
+static bool has_room(const struct kafka *kafka)
 {
-    uint32_t partition = record->partition;
-    if (partition == OQ_BY_KEY) {
-        uint32_t count = record->event.type == OQ_FENCED
-                             ? (uint32_t)record->event.partitions
-                             : oq_sale_marks_partitions(kafka->marks, record->event.sale);
-        if (count == 0)
-            count = atomic_load_explicit(&kafka->partitions, memory_order_relaxed);
-        partition = oq_kafka_record_partition(&record->event, count);
-    }
-    oq_kafka_sender_send(kafka->sender, record, partition);
+    if (kafka->stage == WELL)
+        return !oq_kafka_sender_full(kafka->sender);
+    return kafka->spill == NULL || kafka->spill->room(kafka->spill->ctx);
+}
+
+/* Taken records of which nobody has been told. */
+static size_t untold(const struct kafka *kafka)
+{
+    size_t spilling = kafka->spill != NULL ? kafka->spill->untold(kafka->spill->ctx) : 0;
+    return spilling + oq_kafka_sender_untold(kafka->sender);
 }
 
 /* A call ends what is taken until it has run. */
@@ -334,7 +334,7 @@ static int take_appended(struct kafka *kafka)
         atomic_store_explicit(&kafka->backlog_max, waiting, memory_order_relaxed);
     while (kafka->call == NULL && taken < TAKE_AT_ONCE) {
         bool sends = kafka->stage == WELL && !late;
-        if (sends && oq_kafka_sender_full(kafka->sender))
+        if (!late && !has_room(kafka))
             break;
         struct oq_record *record = oq_record_queue_take(kafka->queue);
         if (record == NULL)
@@ -343,11 +343,11 @@ static int take_appended(struct kafka *kafka)
         if (record->call != NULL)
             kafka->call = record;
         else if (sends)
-            send_record(kafka, record);
+            oq_kafka_sender_send(kafka->sender, record, kafka->known);
         else
             oq_kafka_sender_refuse(kafka->sender, record);
     }
-    if (kafka->call != NULL && oq_kafka_sender_untold(kafka->sender) == 0) {
+    if (kafka->call != NULL && untold(kafka) == 0) {
         kafka->call->call(kafka->call->arg);
         kafka->call = NULL;
         taken++;
@@ -361,8 +361,7 @@ static int take_appended(struct kafka *kafka)
 
 static void sleep_a_little(struct kafka *kafka)
 {
-    bool full = kafka->stage == WELL && oq_kafka_sender_full(kafka->sender);
-    if (full || kafka->call != NULL || oq_record_queue_ended(kafka->queue))
+    if (!has_room(kafka) || kafka->call != NULL || oq_record_queue_ended(kafka->queue))
         oq_record_queue_rest(kafka->queue, IDLE_MS);
     else
         oq_record_queue_wait(kafka->queue, IDLE_MS);
@@ -377,9 +376,8 @@ static bool is_over(struct kafka *kafka)
     }
     if (!oq_record_queue_ended(kafka->queue) || kafka->call != NULL)
         return false;
-    size_t left = kafka->stage == WELL ? oq_kafka_sender_in_flight(kafka->sender)
-                                       : oq_kafka_sender_untold(kafka->sender);
-    return left == 0;
+    bool in_flight = kafka->stage == WELL && oq_kafka_sender_in_flight(kafka->sender) > 0;
+    return !in_flight && untold(kafka) == 0;
 }
 
 static void *run(void *arg)
@@ -395,7 +393,7 @@ static void *run(void *arg)
         done += take_appended(kafka);
         set_state(kafka);
         if (kafka->spill != NULL)
-            kafka->spill->round(kafka->spill->ctx);
+            done += kafka->spill->round(&kafka->log, kafka->spill->ctx);
         if (done <= 0)
             sleep_a_little(kafka);
     }
@@ -421,6 +419,16 @@ static struct kafka *of(struct oq_log *log)
 enum oq_kafka_state oq_kafka_state(const struct oq_log *log)
 {
     return atomic_load_explicit(&of_const(log)->state, memory_order_relaxed);
+}
+
+void oq_kafka_wake(struct oq_log *log)
+{
+    (void)eventfd_write(oq_record_queue_bell(of(log)->queue), 1); /* far from full */
+}
+
+int64_t oq_kafka_epoch(const struct oq_log *log, struct ps_str sale)
+{
+    return oq_sale_marks_epoch(of_const(log)->marks, sale);
 }
 
 static int put(struct kafka *kafka, uint32_t partition, const struct ps_uuid *id,

@@ -68,12 +68,22 @@ enum oq_kafka_state {
     OQ_KAFKA_CLOSED  /* not opened fully yet, or closed, or its topic has lost records */
 };
 
-/* A log with a spill takes accepted records while it is AWAY too, and refuses them on its thread.
- */
+/* A log with a spill takes accepted records while it is AWAY too, and refuses them on its thread:
+ * on_outcome is the spill's then. All on the log's thread. */
 struct oq_kafka_spill {
-    void (*round)(void *ctx); /* the log's thread, often: after each group of whatever it does */
+    /* Often: after each group of whatever the log does. How much it has done. */
+    int (*round)(struct oq_log *log, void *ctx);
+    /* Is there room for a refused record? */
+    bool (*room)(void *ctx);
+    /* Refused records of which nobody has been told yet. */
+    size_t (*untold)(void *ctx);
     void *ctx;
 };
+
+/* Makes a round come soon. Any thread. */
+void oq_kafka_wake(struct oq_log *log);
+/* The highest epoch of the sale that has been read; 0 = none. In a round. */
+int64_t oq_kafka_epoch(const struct oq_log *log, struct ps_str sale);
 
 /* Relaxed, any thread. */
 enum oq_kafka_state oq_kafka_state(const struct oq_log *log);

@@ -74,17 +74,32 @@ struct oq_kafka_settings kafka_settings(const char *where)
                                       .clock = &ps_clock_system};
 }
 
-int gateway_try(struct gateway *gateway, const struct oq_kafka_settings *settings)
+static struct oq_log_callbacks begin(struct gateway *gateway)
 {
     *gateway = (struct gateway){0};
     log_watch_init(&gateway->watch);
-    struct oq_log_callbacks callbacks = log_watch_callbacks(&gateway->watch);
-    int err = oq_kafka_open(settings, &callbacks, &gateway->log, &gateway->fault);
+    return log_watch_callbacks(&gateway->watch);
+}
+
+static int keep(struct gateway *gateway, int err)
+{
     if (err != 0)
         log_watch_done(&gateway->watch);
     else
         *place_of(NULL) = gateway;
     return err;
+}
+
+int gateway_try(struct gateway *gateway, const struct oq_kafka_settings *settings)
+{
+    struct oq_log_callbacks callbacks = begin(gateway);
+    return keep(gateway, oq_kafka_open(settings, &callbacks, &gateway->log, &gateway->fault));
+}
+
+int gateway_try_spill(struct gateway *gateway, const struct oq_spill_settings *settings)
+{
+    struct oq_log_callbacks callbacks = begin(gateway);
+    return keep(gateway, oq_spill_open(settings, &callbacks, &gateway->log, &gateway->fault));
 }
 
 void gateway_open(struct gateway *gateway, const char *where)

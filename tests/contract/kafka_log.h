@@ -6,7 +6,7 @@
 #include "tests/unit/check.h"
 
 #include "queue/fold.h"
-#include "queue/log_kafka.h"
+#include "queue/log_spill.h"
 #include "tests/contract/kafka_broker.h"
 #include "tests/contract/log_watch.h"
 #include "tests/unit/records.h"
@@ -33,6 +33,7 @@ int kafka_tear_down(void **state);
 /* What every test begins with. `where`: broker.direct or broker.proxied. */
 struct oq_kafka_settings kafka_settings(const char *where);
 int gateway_try(struct gateway *gateway, const struct oq_kafka_settings *settings);
+int gateway_try_spill(struct gateway *gateway, const struct oq_spill_settings *settings);
 void gateway_open(struct gateway *gateway, const char *where);
 /* Without its outcomes being looked at. */
 void gateway_close(struct gateway *gateway);
