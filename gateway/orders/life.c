@@ -1,10 +1,14 @@
 /* The life of an order. The log's thread calls on_record for everything that is durable: the record
  * is folded, the fold says what changed, and that change - nothing else - moves units in the
- * counter. Only then does on_outcome tell the asker. So at any time between two batches the counter
- * and the fold agree, which is the cut that the auditor takes.
+ * counter. Only then does on_outcome tell the asker.
  *
- * The handles of counters are kept beside the fold's sales, in a list that the log's thread alone
- * writes (after start) and reads. */
+ * A counter in memory is told here, at once: so at any time between two batches it and the fold
+ * agree, which is the cut that the auditor takes. The handles of these counters are kept beside the
+ * fold's sales, in a list that the log's thread alone writes (after start) and reads. A counter in
+ * Redis must not keep this thread waiting: the threads that appended settle what they have reserved
+ * when the outcome reaches them, and everything else goes onto a queue (effects.h) to the control
+ * thread, from the first record of the log on: what of it Redis has heard of already is known only
+ * there (cluster.c). */
 #include "gateway/orders/life.h"
 
 #include "common/log.h"
@@ -22,7 +26,8 @@ struct counter_of {
 struct gw_life {
     struct gw_core *core;
     struct ps_metrics_shard *shard; /* the log's thread */
-    bool going;
+    _Atomic(bool) going;
+    struct gw_effects *effects; /* with Redis, else NULL */
     struct counter_of *counters;
     size_t count, cap;
     int64_t last_seq; /* the record that was folded last, and its order */
@@ -37,7 +42,7 @@ int gw_life_new(struct gw_core *core, struct gw_life **ret_life)
         return PS_E_NOMEM;
     life->core = core;
     life->shard = ps_metrics_shard(core->metrics);
-    if (life->shard == NULL) {
+    if (life->shard == NULL || (core->redis != NULL && gw_effects_new(&life->effects) < 0)) {
         free(life);
         return PS_E_NOMEM;
     }
@@ -49,13 +54,19 @@ void gw_life_free(struct gw_life *life)
 {
     if (life == NULL)
         return;
+    gw_effects_free(life->effects);
     free(life->counters);
     free(life);
 }
 
 void gw_life_go(struct gw_life *life)
 {
-    life->going = true;
+    atomic_store(&life->going, true);
+}
+
+struct gw_effects *gw_life_effects(const struct gw_life *life)
+{
+    return life->effects;
 }
 
 static struct inv_sale *counter_of(const struct gw_life *life, const struct oq_sale *books)
@@ -123,6 +134,16 @@ static void settle(struct gw_life *life, const struct oq_change *change)
     }
 }
 
+static int tell_cluster(struct gw_life *life, uint32_t partition, int64_t seq,
+                        const struct oq_event *event, const struct oq_change *change)
+{
+    if (change->effect != OQ_EFFECT_FENCED)
+        return gw_effects_push(life->effects, partition, seq, change);
+    int64_t now_ns = ps_clock_mono_ns(life->core->clock);
+    return gw_effects_fence(life->effects, change->sale, event->epoch, event->gateway,
+                            atomic_load(&life->going) ? now_ns : INT64_MIN);
+}
+
 static void count(struct gw_life *life, const struct oq_change *change)
 {
     static const int row[] = {[OQ_EFFECT_ACCEPTED] = 0,
@@ -152,22 +173,25 @@ static void on_record(uint32_t partition, int64_t seq, const struct oq_event *ev
     struct oq_change change;
     int err = oq_fold_apply(life->core->fold, partition, seq, event, &change);
 
+    if (err == 0 && life->effects != NULL)
+        err = tell_cluster(life, partition, seq, event, &change);
     if (err < 0) {
         /* A record that cannot be folded leaves the books behind the log; going on would promise
          * what nobody remembers. */
-        ps_log(PS_LOG_ERROR, "log_record_not_folded", PS_F_INT("seq", seq),
-               PS_F_STR("error", ps_err_text(err)));
+        ps_log(PS_LOG_ERROR, "log_record_not_folded", PS_F_INT("partition", partition),
+               PS_F_INT("seq", seq), PS_F_STR("error", ps_err_text(err)));
         ps_log_stop();
         abort();
     }
     life->last_seq = seq;
     life->last_order = change.order;
-    if (!life->going)
+    if (!atomic_load_explicit(&life->going, memory_order_relaxed))
         return;
-    settle(life, &change);
+    if (life->effects == NULL)
+        settle(life, &change);
     count(life, &change);
     if (change.anomaly)
-        ps_log(PS_LOG_ERROR, "log_anomaly", PS_F_INT("seq", seq));
+        ps_log(PS_LOG_ERROR, "log_anomaly", PS_F_INT("partition", partition), PS_F_INT("seq", seq));
 }
 
 static int tell(const struct gw_core *core, uint32_t owner, const struct ps_mail *mail)
@@ -177,34 +201,49 @@ static int tell(const struct gw_core *core, uint32_t owner, const struct ps_mail
     return gw_worker_post(core->workers[owner], mail);
 }
 
+/* Surely not in the log: the units go back at once. */
+static void give_back(struct gw_life *life, const struct oq_event *event)
+{
+    struct oq_sale *books = oq_fold_sale(life->core->fold, event->sale.at, event->sale.len);
+    struct inv_sale *counter = books ? counter_of(life, books) : NULL;
+    struct ps_uuid ref = event->order_id;
+    bool reserved =
+        event->type == OQ_ACCEPTED || (event->type == OQ_ADJUSTED && event->delta < 0);
+
+    if (event->type == OQ_ADJUSTED)
+        oq_adjust_ref(event->adjust_key, &ref);
+    if (counter != NULL && reserved)
+        inv_store_settle(life->core->store, counter, &ref, INV_VOID);
+}
+
+/* Mostly the record that was folded last; the id decides, for a seq is only unique within its
+ * partition. */
+static struct oq_order *order_of(const struct gw_life *life, const struct oq_event *event,
+                                 enum oq_outcome outcome, int64_t seq)
+{
+    struct oq_order *last = life->last_order;
+
+    if (!event->has_order_id)
+        return NULL;
+    if (outcome == OQ_LANDED && seq == life->last_seq && last != NULL &&
+        ps_uuid_equal(&last->id, &event->order_id))
+        return last;
+    return oq_fold_order(life->core->fold, &event->order_id);
+}
+
 static void on_outcome(const struct oq_ticket *ticket, const struct oq_event *event,
                        enum oq_outcome outcome, int64_t seq, void *ctx)
 {
     struct gw_life *life = ctx;
-    struct gw_core *core = life->core;
-    struct oq_order *order = NULL;
-    if (outcome == OQ_LANDED && seq == life->last_seq)
-        order = life->last_order;
-    else if (event->has_order_id)
-        order = oq_fold_order(core->fold, &event->order_id);
     struct ps_mail mail = {.kind = GW_MAIL_ORDER,
                            .result = (int32_t)outcome,
                            .handle = ticket->handle,
                            .value = ticket->kind,
-                           .ptr = order};
+                           .ptr = order_of(life, event, outcome, seq)};
 
-    if (outcome == OQ_REFUSED) { /* surely not in the log: the units go back at once */
-        struct oq_sale *books = oq_fold_sale(core->fold, event->sale.at, event->sale.len);
-        struct inv_sale *counter = books ? counter_of(life, books) : NULL;
-        struct ps_uuid ref = event->order_id;
-        bool reserved =
-            event->type == OQ_ACCEPTED || (event->type == OQ_ADJUSTED && event->delta < 0);
-        if (event->type == OQ_ADJUSTED)
-            oq_adjust_ref(event->adjust_key, &ref);
-        if (counter != NULL && reserved)
-            inv_store_settle(core->store, counter, &ref, INV_VOID);
-    }
-    if (tell(core, ticket->owner, &mail) < 0)
+    if (outcome == OQ_REFUSED && life->effects == NULL)
+        give_back(life, event);
+    if (tell(life->core, ticket->owner, &mail) < 0)
         ps_log(PS_LOG_ERROR, "outcome_not_delivered", PS_F_INT("owner", ticket->owner));
 }
 
@@ -279,9 +318,34 @@ static int load_raised(const struct oq_sale *books, struct inv_load *load)
     return 0;
 }
 
+/* Up to where the fold has read each partition: what the load has seen. */
+static int load_applied(const struct gw_life *life, struct inv_load *load)
+{
+    uint32_t partitions = oq_log_partitions(life->core->log);
+
+    for (uint32_t i = 0; i < partitions; i++) {
+        int64_t seq = oq_fold_seq(life->core->fold, i);
+        int err = seq >= 0 ? inv_redis_load_applied(load, i, seq) : 0;
+        if (err < 0)
+            return err;
+    }
+    return 0;
+}
+
+static int fill(const struct gw_life *life, const struct oq_sale *books, struct inv_load *load)
+{
+    int err;
+
+    if ((err = load_skus(books, load)) < 0 || (err = load_orders(books, load)) < 0 ||
+        (err = load_raised(books, load)) < 0)
+        return err;
+    return life->core->redis != NULL ? load_applied(life, load) : 0;
+}
+
 int gw_life_load(struct gw_life *life, struct oq_sale *books, int64_t epoch,
                  struct inv_sale **ret_sale)
 {
+    struct gw_core *core = life->core;
     size_t count = oq_sale_sku_count(books);
     const char **skus = calloc(count ? count : 1, sizeof *skus);
     struct inv_load *load = NULL;
@@ -292,17 +356,17 @@ int gw_life_load(struct gw_life *life, struct oq_sale *books, int64_t epoch,
         return PS_E_NOMEM;
     for (uint32_t i = 0; i < count; i++)
         skus[i] = oq_sale_sku(books, i);
-    err = inv_load_new(life->core->store, oq_sale_name(books), epoch, skus, count, &load);
+    /* Of the control thread's store the load takes only what all stores of the process share. */
+    err = inv_load_new(core->control_store, oq_sale_name(books), epoch, skus, count, &load);
     free(skus);
     if (err < 0)
         return err;
-    if ((err = load_skus(books, load)) < 0 || (err = load_orders(books, load)) < 0 ||
-        (err = load_raised(books, load)) < 0) {
+    if ((err = fill(life, books, load)) < 0) {
         inv_load_free(load);
         return err;
     }
     err = inv_load_install(load, &counter);
-    if (err == 0)
+    if (err == 0 && core->redis == NULL)
         err = counter_set(life, books, counter);
     if (err < 0)
         return err;

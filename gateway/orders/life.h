@@ -9,6 +9,7 @@
 #define GW_LIFE_H
 
 #include "gateway/core.h"
+#include "gateway/orders/effects.h"
 
 /* Callbacks for oq_journal_open, ctx = the life. During the read-back only the fold is fed (no
  * counter exists yet). */
@@ -16,11 +17,14 @@ int gw_life_new(struct gw_core *core, struct gw_life **ret_life) PS_MUST_CHECK;
 void gw_life_free(struct gw_life *life);
 struct oq_log_callbacks gw_life_callbacks(struct gw_life *life);
 
-/* Start-up is over: from here on effects go to the counter and mail to the owners. */
+/* Start-up is over: from here on a counter in memory is told of effects. */
 void gw_life_go(struct gw_life *life);
+/* What Redis must hear of; NULL with memory. */
+struct gw_effects *gw_life_effects(const struct gw_life *life);
 
 /* A rebuild of one sale's counters from the fold, under `epoch`: on the log's thread or before it
- * runs. *ret_sale is the counter handle. */
+ * runs, so that the fold stands still: a load is one cut. With Redis this takes as long as it
+ * takes to send it all. *ret_sale is the counter handle. Errors as of inv_load_install. */
 int gw_life_load(struct gw_life *life, struct oq_sale *books, int64_t epoch,
                  struct inv_sale **ret_sale) PS_MUST_CHECK;
 
