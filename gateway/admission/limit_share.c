@@ -1,9 +1,9 @@
 /* Shares of the cluster's limits.
  *
  * Why a clock that runs at the share: a bucket that fills by it gains rate x share, and a change of
- * the share changes how fast it fills, not what is in it. Multiplying the bucket's content instead
- * would give a gateway that takes load over the tokens of one that has spent its own: a second
- * burst. (Windows keep the same rule in their own way: limiter.c.)
+ * the share changes how fast it fills, not what is in it (and so with a sliding window).
+ * Multiplying the bucket's content instead would give a gateway that takes load over the tokens of
+ * one that has spent its own: a second burst.
  *
  * Why the demand, not what was admitted: who is refused the most needs the share most. */
 #include "gateway/admission/limit_share.h"
@@ -12,11 +12,9 @@
 
 #include <assert.h>
 
-#define QUICK_WEIGHT (1.0 / 2)
-#define CALM_WEIGHT  (1.0 / 16)
-/* What chance explains: 2.6 standard deviations of the short average of a Poisson process, whose
- * variance is 1/3 of one sample's. Squared: 6.75 / 3. */
-#define CHANCE 2.25
+#define WEIGHT (1.0 / 16) /* of a new sample in the average */
+/* What chance explains: three standard deviations of the count of a Poisson process, squared. */
+#define CHANCE 9.0
 #define LEAST  200 /* the smallest share is one of LEAST, divided by all gateways */
 
 int64_t gw_share_demand(struct gw_share_meter *meter, int64_t asked, int64_t now_ns)
@@ -24,16 +22,14 @@ int64_t gw_share_demand(struct gw_share_meter *meter, int64_t asked, int64_t now
     double elapsed_s = (double)(now_ns - meter->at_ns) / PS_NS_PER_S;
     if (meter->begun && elapsed_s > 0) {
         double rate = (double)(asked - meter->asked) / elapsed_s;
-        meter->quick += (rate - meter->quick) * QUICK_WEIGHT;
-        meter->calm += (rate - meter->calm) * CALM_WEIGHT;
-        double apart = meter->quick - meter->calm;
-        if (apart * apart * elapsed_s > CHANCE * meter->calm)
-            meter->calm = meter->quick;
+        double apart = rate - meter->average;
+        bool chance = apart * apart * elapsed_s <= CHANCE * meter->average;
+        meter->average = chance ? meter->average + apart * WEIGHT : rate;
     }
     meter->begun = true;
     meter->asked = asked;
     meter->at_ns = now_ns;
-    return (int64_t)(meter->calm + 0.5);
+    return (int64_t)(meter->average + 0.5);
 }
 
 /* A demand as it counts: at least one of LEAST x n of the whole. */

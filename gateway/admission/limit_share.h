@@ -30,13 +30,13 @@ struct gw_share_meter {
     bool begun;
     int64_t asked;
     int64_t at_ns;
-    double quick, calm; /* averages over 0.2 s and over 1.6 s, requests a second */
+    double average; /* over the last 1.6 s or since the last change; requests a second */
 };
 
 /* How many requests a second have asked rules of the keys global and sale. `asked`: how many in
- * all, which never falls. Called each 100 ms or so; `now_ns` by the monotonic clock. It tells a
- * change from chance: while what comes differs by no more than chance explains, the long average is
- * told, so that shares are calm; else the short one at once. */
+ * all, which never falls. Called each 100 ms or so; `now_ns` by the monotonic clock. While what
+ * comes differs from the average by no more than chance explains, the average is told, so that
+ * shares are calm; a real change is told at once. */
 int64_t gw_share_demand(struct gw_share_meter *meter, int64_t asked, int64_t now_ns);
 
 /* What a gateway of demand `own` may use, of GW_SHARE_ONE. `all` holds the demands of all `n`

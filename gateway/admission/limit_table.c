@@ -55,10 +55,10 @@ struct gw_limit_table {
     void *memory;
     size_t bytes;
     struct region many; /* users, addresses */
-    /* Global, sales. Buckets of them go by the share's clock, windows by the monotonic one: a
-     * region's cells must be comparable. */
-    struct region few_buckets;
-    struct region few_windows;
+    /* Global, sales. Fixed windows of them go by the monotonic clock, the others by the share's:
+     * only cells of one clock can be compared. */
+    struct region few;
+    struct region few_fixed;
     struct ps_hash_key hash_key;
     PS_ALIGNED struct gw_share share;
     PS_ALIGNED _Atomic(uint64_t) evictions;
@@ -86,8 +86,8 @@ int gw_limit_table_new(size_t mib, struct gw_limit_table **ret_table)
         .memory = memory,
         .bytes = bytes,
         .many = {.slots = memory, .capacity = capacity},
-        .few_buckets = {.slots = (struct slot *)memory + capacity, .capacity = FEW},
-        .few_windows = {.slots = (struct slot *)memory + capacity + FEW, .capacity = FEW},
+        .few = {.slots = (struct slot *)memory + capacity, .capacity = FEW},
+        .few_fixed = {.slots = (struct slot *)memory + capacity + FEW, .capacity = FEW},
     };
     ps_hash_key_random(&table->hash_key);
     *ret_table = table;
@@ -207,15 +207,14 @@ struct gw_limit_result gw_limit_check(struct gw_limit_table *table,
 {
     if (!rule->few_keys)
         return check(table, &table->many, rule, key_bytes, key_len, now_ns, may_wait);
-    bool window =
-        rule->algorithm == GW_LIMIT_FIXED_WINDOW || rule->algorithm == GW_LIMIT_SLIDING_WINDOW;
-    const struct region *region = window ? &table->few_windows : &table->few_buckets;
+    bool fixed = rule->algorithm == GW_LIMIT_FIXED_WINDOW;
+    const struct region *region = fixed ? &table->few_fixed : &table->few;
     if (gw_share_whole(&table->share))
         return check(table, region, rule, key_bytes, key_len, now_ns, may_wait);
     struct gw_limit_compiled shared;
     int64_t clock_ns;
     gw_limit_share(rule, gw_share_read(&table->share, now_ns, &clock_ns), &shared);
-    return check(table, region, &shared, key_bytes, key_len, window ? now_ns : clock_ns, may_wait);
+    return check(table, region, &shared, key_bytes, key_len, fixed ? now_ns : clock_ns, may_wait);
 }
 
 uint64_t gw_limit_table_evictions(const struct gw_limit_table *table)

@@ -20,10 +20,10 @@
  * at most one refill.
  *
  * In a cluster a gateway has a share of a rule, and the rest counts as used, as if the others had
- * used all of theirs: a bucket has at least that debt, a fixed window begins with that count, a
- * sliding one gains it evenly. So a share that moves takes no budget along that its former owner
- * has used. That a bucket fills at the share's part of the rate is the matter of its clock
- * (limit_share.h). */
+ * used all of theirs: a bucket has at least that debt, a window at least that count. So a share
+ * that moves takes no budget along that its former owner has used. That what is used is forgiven at
+ * the share's part of the rate is the matter of the clock (limit_share.h); only fixed windows end
+ * by real time. */
 #include "gateway/admission/limiter.h"
 #include "common/id.h"
 #include "gateway/admission/limit_share.h"
@@ -210,9 +210,7 @@ static struct gw_limit_result fixed_window(const struct gw_limit_compiled *rule,
     return result;
 }
 
-/* A sliding window at one moment. The last count holds what others may have used; of what they may
- * use in this window, others x elapsed / period is taken as used. Times in microseconds: last *
- * period stays below 2^63. */
+/* A sliding window at one moment. Times in microseconds: last * period stays below 2^63. */
 struct sliding {
     int64_t end_s;
     int64_t elapsed_us; /* of this window; 0 when another worker's clock has begun it before ours */
@@ -220,19 +218,36 @@ struct sliding {
     int64_t count;      /* requests in this one */
 };
 
-/* What a window's count becomes when the next one begins: with what others may have used, and in
- * whole units of 2^last_shift. */
+/* What a window's count becomes when the next one begins: whole units of 2^last_shift. */
 static int64_t as_last(const struct gw_limit_compiled *rule, int64_t count)
 {
     int64_t unit = INT64_C(1) << rule->last_shift;
-    int64_t most = count > rule->rate ? count : rule->rate; /* more than the rate: re-tuned */
-    return ceil_div(at_most(count + (int64_t)rule->others, most), unit) * unit;
+    return ceil_div(count, unit) * unit;
+}
+
+/* What the last window's requests still weigh. */
+static int64_t sliding_weight(const struct gw_limit_compiled *rule, const struct sliding *now)
+{
+    int64_t period_us = rule->period_s * US_PER_S;
+    return ceil_div(now->last * (period_us - now->elapsed_us), period_us);
+}
+
+/* Takes what others may have used as used in the last window, so that it is forgiven evenly from
+ * now on; what does not fit there, in this one. */
+static void count_others(const struct gw_limit_compiled *rule, struct sliding *now)
+{
+    int64_t period_us = rule->period_s * US_PER_S, others = (int64_t)rule->others;
+    int64_t last = (others - now->count) * period_us / (period_us - now->elapsed_us);
+    now->last = at_most(last, rule->rate) >> rule->last_shift << rule->last_shift;
+    int64_t used = now->count + sliding_weight(rule, now);
+    if (used < others)
+        now->count += others - used;
 }
 
 static struct sliding sliding_open(const struct gw_limit_compiled *rule, uint64_t cell,
                                    int64_t now_ns)
 {
-    struct sliding now = {.end_s = window_end(rule, now_ns), .last = as_last(rule, 0)};
+    struct sliding now = {.end_s = window_end(rule, now_ns)};
     int64_t cell_end = (int64_t)(cell >> GW_LIMIT_DETAIL_BITS) - rule->period_s;
     int64_t count = (int64_t)(cell & COUNT_MASK);
     if (window_holds(rule, cell_end, now.end_s)) {
@@ -244,46 +259,49 @@ static struct sliding sliding_open(const struct gw_limit_compiled *rule, uint64_
     }
     int64_t elapsed_us = now_ns / 1000 - (now.end_s - rule->period_s) * US_PER_S;
     now.elapsed_us = elapsed_us > 0 ? elapsed_us : 0;
+    if (rule->others != 0 && now.count + sliding_weight(rule, &now) < (int64_t)rule->others)
+        count_others(rule, &now);
     return now;
 }
 
-/* What `last` requests of the window before and those of others in this one weigh at `elapsed_us`,
- * in requests x microseconds. */
-static int64_t sliding_weight(const struct gw_limit_compiled *rule, int64_t last,
-                              int64_t elapsed_us)
+/* The earliest elapsed time of a window at which `last` requests of the one before weigh no more
+ * than `room`. */
+static int64_t sliding_weighs(const struct gw_limit_compiled *rule, int64_t last, int64_t room)
 {
-    return last * (rule->period_s * US_PER_S - elapsed_us) + (int64_t)rule->others * elapsed_us;
+    int64_t period_us = rule->period_s * US_PER_S;
+    return last <= room ? 0 : period_us - room * period_us / last;
 }
 
-/* The earliest elapsed time of a window, not before `from_us`, at which they weigh no more than
- * `room`; -1: none in this window. */
-static int64_t sliding_fits(const struct gw_limit_compiled *rule, int64_t last, int64_t room,
-                            int64_t from_us)
+/* Time of the share's clock as time. Rounds up. */
+static int64_t real_us(const struct gw_limit_compiled *rule, int64_t us)
 {
-    int64_t period_us = rule->period_s * US_PER_S, others = (int64_t)rule->others;
-    if (sliding_weight(rule, last, from_us) <= room * period_us)
-        return from_us;
-    return room < others ? -1 : ceil_div((last - room) * period_us, last - others);
+    if (rule->pace == rule->ticks_per_s)
+        return us;
+    double real = (double)us * (double)rule->ticks_per_s / (double)rule->pace + 1;
+    double most = (double)WAIT_MAX_S * US_PER_S;
+    return us == 0 ? 0 : (int64_t)(real < most ? real : most);
 }
 
-/* Microseconds until `wanted` (1 .. rate - others) requests would be allowed; 0 = now. */
+/* Microseconds until `wanted` (1 .. rate) requests would be allowed; 0 = now. */
 static int64_t sliding_wait(const struct gw_limit_compiled *rule, const struct sliding *now,
                             int64_t wanted)
 {
     int64_t room = rule->rate - now->count - wanted;
-    int64_t at_us = sliding_fits(rule, now->last, room, now->elapsed_us);
-    if (at_us < 0) {
+    int64_t at_us;
+    if (room >= 0) {
+        at_us = sliding_weighs(rule, now->last, room);
+    } else {
         at_us = rule->period_s * US_PER_S +
-                sliding_fits(rule, as_last(rule, now->count), rule->rate - wanted, 0);
+                sliding_weighs(rule, as_last(rule, now->count), rule->rate - wanted);
     }
-    return at_us - now->elapsed_us;
+    return at_us > now->elapsed_us ? at_us - now->elapsed_us : 0;
 }
 
 static struct gw_limit_result sliding_window(const struct gw_limit_compiled *rule, uint64_t cell,
                                              int64_t now_ns, uint64_t *ret_cell)
 {
     struct sliding now = sliding_open(rule, cell, now_ns);
-    int64_t wait_us = sliding_wait(rule, &now, 1);
+    int64_t wait_us = real_us(rule, sliding_wait(rule, &now, 1));
     struct gw_limit_result result = {.allowed = wait_us == 0, .wait_ns = wait_us * 1000};
     if (!result.allowed) {
         result.reset_s = ceil_div(wait_us, US_PER_S);
@@ -293,12 +311,9 @@ static struct gw_limit_result sliding_window(const struct gw_limit_compiled *rul
     now.count++;
     *ret_cell = (uint64_t)(now.end_s + rule->period_s) << GW_LIMIT_DETAIL_BITS |
                 (uint64_t)now.last >> rule->last_shift << COUNT_BITS | (uint64_t)now.count;
-    int64_t period_us = rule->period_s * US_PER_S;
-    int64_t weight = ceil_div(sliding_weight(rule, now.last, now.elapsed_us), period_us);
-    /* When the share has just fallen, others come to weigh more than they do now. */
-    result.remaining =
-        at_most(rule->rate - now.count - weight, rule->rate - (int64_t)rule->others - 1);
-    result.reset_s = ceil_div(sliding_wait(rule, &now, result.remaining + 1), US_PER_S);
+    result.remaining = rule->rate - now.count - sliding_weight(rule, &now);
+    int64_t next_us = real_us(rule, sliding_wait(rule, &now, result.remaining + 1));
+    result.reset_s = ceil_div(next_us, US_PER_S);
     return result;
 }
 

@@ -38,7 +38,7 @@ struct gw_limit_compiled {
     uint64_t full_span;   /* the largest debt that there can be, as a span (limiter.c) */
     uint64_t pace;        /* ticks that pass in a second: ticks_per_s x the gateway's share */
     uint64_t others;      /* what belongs to other gateways and counts as used here: buckets ticks
-                             of debt, windows requests a period; 0 alone */
+                             of debt, windows requests; 0 alone */
 };
 
 struct gw_limit_result {
@@ -66,11 +66,11 @@ void gw_limit_compile(const struct gw_limit_rule *rule, int64_t scale,
 
 /* `rule` as a gateway enforces it whose share of it is part / GW_SHARE_ONE (limit_share.h), part
  * from 1: rate and burst are multiplied by the share, and at least one request passes where nobody
- * has come for long. Cells are the same, and what has been used stays used when the share changes:
- * - Buckets are to be asked with the time of the share's clock. They are exact at any rate.
- * - A fixed window's size in whole requests is settled when its first request comes: a share that
- *   rises counts from the next window on, for those who had it may have used it in this one.
- * - A sliding window gains a share as quickly as who had it loses what he has used. */
+ * has come for long. Cells are the same, and what has been used stays used when the share changes.
+ * Buckets and sliding windows are to be asked with the time of the share's clock, and tell waits in
+ * real time. A fixed window is asked with the monotonic time. Its size, in whole requests, can fall
+ * while it lasts but not rise: a share that rises counts from the next window on, for those who had
+ * it may have used it in this one. */
 void gw_limit_share(const struct gw_limit_compiled *rule, uint32_t part,
                     struct gw_limit_compiled *ret_rule);
 
