@@ -65,7 +65,10 @@ static void answer_later(struct http_server *server, struct gw_request *request)
     later->handle = gw_http_suspend(request);
     uv_timer_init(&server->loop, &later->timer);
     later->timer.data = later;
-    uv_timer_start(&later->timer, on_later, strtoul(request->query.at, NULL, 10), 0);
+    uint64_t wait_ms = 0;
+    for (size_t i = 0; i < request->query.len; i++)
+        wait_ms = wait_ms * 10 + (uint64_t)(request->query.at[i] - '0');
+    uv_timer_start(&later->timer, on_later, wait_ms, 0);
 }
 
 static void put_line(struct ps_buf *buf, const char *name, struct ps_str value)
