@@ -9,6 +9,7 @@
 #include "inventory/store_memory.h"
 #include "queue/log_journal.h"
 #include "queue/log_kafka.h"
+#include "queue/log_spill.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -126,10 +127,29 @@ fail:
     return PS_E_NOMEM;
 }
 
-static int open_kafka(struct gw_core *core, struct ps_fault *fault)
+/* With a spill beside it, unless the settings want none. */
+static int open_with_spill(struct gw_core *core, const struct gw_state_dir *dir,
+                           const struct oq_kafka_settings *kafka, struct ps_fault *fault)
+{
+    struct oq_log_callbacks callbacks = gw_life_callbacks(core->life);
+    int64_t records = core->settings->log.spill.records;
+
+    if (records == 0)
+        return oq_kafka_open(kafka, &callbacks, &core->log, fault);
+    char *path = gw_state_dir_file(dir, "spill.db");
+    struct oq_spill_settings spill = {.path = path,
+                                      .records_max = (size_t)records,
+                                      .retry_ms = core->settings->log.retry_ms,
+                                      .kafka = kafka};
+    int err = path == NULL ? PS_E_NOMEM : oq_spill_open(&spill, &callbacks, &core->log, fault);
+
+    free(path);
+    return err;
+}
+
+static int open_kafka(struct gw_core *core, const struct gw_state_dir *dir, struct ps_fault *fault)
 {
     const struct gw_settings *settings = core->settings;
-    struct oq_log_callbacks callbacks = gw_life_callbacks(core->life);
     struct oq_kafka_property *properties;
     char **texts;
     int err = split_properties(&settings->log.kafka.properties, &properties, &texts);
@@ -152,7 +172,7 @@ static int open_kafka(struct gw_core *core, struct ps_fault *fault)
         .check_ms = CHECK_MS,
         .open_wait_ms = OPEN_WAIT_MS,
         .clock = core->clock};
-    err = oq_kafka_open(&kafka, &callbacks, &core->log, fault);
+    err = open_with_spill(core, dir, &kafka, fault);
     for (size_t i = 0; texts[i] != NULL; i++)
         free(texts[i]);
     free(texts);
@@ -162,6 +182,6 @@ static int open_kafka(struct gw_core *core, struct ps_fault *fault)
 
 int gw_log_open(struct gw_core *core, const struct gw_state_dir *dir, struct ps_fault *fault)
 {
-    return core->settings->log.kind == GW_LOG_KAFKA ? open_kafka(core, fault)
+    return core->settings->log.kind == GW_LOG_KAFKA ? open_kafka(core, dir, fault)
                                                     : open_journal(core, dir, fault);
 }
