@@ -6,7 +6,6 @@ import pathlib
 import signal
 import sqlite3
 import subprocess
-import time
 
 from penstock import BUILD, ROOT, wait_until
 
@@ -28,6 +27,16 @@ class Sqlite:
             rows = connection.execute(sql).fetchall()
             connection.commit()
         return [tuple(None if value is None else str(value) for value in row) for row in rows]
+
+    @contextlib.contextmanager
+    def session(self, sql):
+        """Begins this, and rolls it back at the end."""
+        connection = sqlite3.connect(self.path, timeout=20, isolation_level=None)
+        connection.execute(sql)
+        try:
+            yield
+        finally:
+            connection.close()
 
     @staticmethod
     def time(column):
@@ -62,7 +71,7 @@ class Postgres:
     name = "postgres"
 
     def __init__(self, server, database):
-        self.server = server
+        self.server, self.database = server, database
         self.url = f"host={server.directory} user=penstock dbname={database}"
 
     def query(self, sql):
@@ -70,6 +79,18 @@ class Postgres:
                               capture_output=True, text=True, timeout=60)
         assert done.returncode == 0, done.stderr
         return [tuple(None if value == "\x1e" else value for value in line.split("\x1f")) for line in done.stdout.split("\n")[:-1]]
+
+    @contextlib.contextmanager
+    def session(self, sql):
+        """Begins this, and rolls it back at the end."""
+        process = subprocess.Popen(["psql", self.url, "-X", "-q"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        try:
+            process.stdin.write(sql + "\n\\echo begun\n")
+            process.stdin.flush()
+            assert process.stdout.readline() == "begun\n"
+            yield
+        finally:
+            process.communicate(timeout=20)
 
     @staticmethod
     def time(column):
@@ -130,6 +151,70 @@ def gateway_flags(gateway):
     return ["--gateway-url", f"http://127.0.0.1:{gateway.admin_port}", "--gateway-token-file", str(gateway.state / "admin.token")]
 
 
+def kafka_worker(topic, database, *flags, gateway=None):
+    """A worker that reads a topic, and calls this gateway if there is one."""
+    return Worker(database, "--kafka-brokers", topic.kafka.direct, "--kafka-topic", topic.name, "--kafka-group", topic.name,
+                  *(gateway_flags(gateway) if gateway else []), *flags)
+
+
+def murmur2(key):
+    """As Kafka's producers hash a key, and the gateways."""
+    m, mask = 0x5BD1E995, 0xFFFFFFFF
+    h = 0x9747B28C ^ len(key)
+    whole = len(key) // 4 * 4
+    for i in range(0, whole, 4):
+        k = int.from_bytes(key[i:i + 4], "little") * m & mask
+        h = (h * m & mask) ^ ((k ^ k >> 24) * m & mask)
+    if whole < len(key):
+        h = (h ^ int.from_bytes(key[whole:], "little")) * m & mask
+    h = (h ^ h >> 13) * m & mask
+    return (h ^ h >> 15) & 0x7FFFFFFF
+
+
+class Topic:
+    """A topic of a real broker that is fed from a gateway's journal: what its records say and where they lie is as a cluster's gateways would
+    write them, each order's in its partition, fences in all."""
+
+    def __init__(self, kafka, gateway, partitions=3):
+        self.kafka, self.gateway, self.partitions, self.copied = kafka, gateway, partitions, 0
+        self.name = kafka.topic(partitions)
+        self.keys = [next(key for key in map(str, range(1000)) if murmur2(key.encode()) % partitions == i) for i in range(partitions)]
+        self.count = [0] * partitions
+
+    def __enter__(self):
+        libs = subprocess.run([str(ROOT / "deploy/kafka/fetch")], check=True, capture_output=True, text=True).stdout.strip()
+        self.producer = subprocess.Popen(
+            ["java", "-XX:TieredStopAtLevel=1", "-Dorg.slf4j.simpleLogger.defaultLogLevel=error", "-cp", f"{libs}/*",
+             "org.apache.kafka.tools.ConsoleProducer", "--bootstrap-server", self.kafka.direct, "--topic", self.name, "--timeout", "20",
+             "--property", "parse.key=true", "--property", "key.separator=|"],
+            stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
+        return self
+
+    def __exit__(self, *exc):
+        self.producer.stdin.close()
+        self.producer.wait(30)
+
+    def put(self, partition, value):
+        self.producer.stdin.write(f"{self.keys[partition]}|{value}\n")
+        self.producer.stdin.flush()
+        self.count[partition] += 1
+
+    def copy(self):
+        """What the journal has got since the last time; how many records."""
+        with contextlib.closing(sqlite3.connect(f"file:{self.gateway.state / 'journal.db'}?mode=ro", uri=True)) as connection:
+            rows = connection.execute("SELECT seq, body FROM records WHERE seq > ? ORDER BY seq", (self.copied,)).fetchall()
+        for seq, body in rows:
+            event = json.loads(body)
+            for partition in range(self.partitions) if ".fenced." in event["type"] else [self.place(event)]:
+                self.put(partition, body)
+            self.copied = seq
+        return len(rows)
+
+    def place(self, event):
+        key = event.get("order_id") or event.get("adjust_id") or ""
+        return murmur2(key.encode()) % self.partitions
+
+
 def worker_of(gateway, database, *flags):
     """A worker that reads this gateway's journal and calls it."""
     return Worker(database, *gateway_flags(gateway), *flags, journal=gateway.state / "journal.db", log=gateway.directory / "settle.log")
@@ -149,8 +234,9 @@ def orders_in(database, sale):
     return found
 
 
-def assert_same_orders(gateway, database, sale):
-    """The shop has each order that the gateway shows, once, in the same state, and no other; and the gateway's books are right."""
+def assert_same_orders(gateway, database, sale, same_seq=True):
+    """The shop has each order that the gateway shows, once, in the same state, and no other; and the gateway's books are right. `same_seq`: both
+    read the same log."""
     report = gateway.assert_books(sale)
     shown = {}
     for order in gateway.orders(sale):
@@ -161,7 +247,7 @@ def assert_same_orders(gateway, database, sale):
     stored = orders_in(database, sale)
     assert stored.keys() == shown.keys(), (len(stored), len(shown))
     for order_id, order in shown.items():
-        assert stored[order_id] == order
+        assert stored[order_id] == (order if same_seq else {**order, "seq": stored[order_id]["seq"]})
     for sku in report["skus"]:
         for state, total in (("accepted", "held"), ("confirmed", "confirmed"), ("released", "released")):
             units = sum(order["quantity"] for order in stored.values() if order["sku"] == sku["sku"] and order["state"] == state)
@@ -191,7 +277,3 @@ def wait_stored(database, count, timeout=30):
 
 def wait_results(database, timeout=30):
     wait_until(lambda: database.query("SELECT count(*) FROM penstock_decisions WHERE result IS NULL") == [("0",)], timeout, 0.1, "all results")
-
-
-def now():
-    return time.monotonic()

@@ -424,3 +424,45 @@ def test_a_start_that_cannot_work_says_why(gateway, shop, tmp_path):
     done = Worker(shop).run("--help")
     assert done.returncode == 0 and "--gateway-token-file" in done.stdout
     assert json.loads(Worker(shop).run("--print-default-config").stdout)["batch"] == 1000
+
+
+def test_a_wrong_password_and_a_missing_right_are_named(gateway, postgres):
+    sale = gateway.make_sale(stock=10)
+    buy(gateway, sale, 2)
+    shop = init(postgres.database())
+    shop.query("CREATE ROLE guarded LOGIN PASSWORD 'right'")
+    refused = worker_of(gateway, shop)
+
+    def as_guarded(password):
+        refused.flags[refused.flags.index("--database") + 1] = shop.url.replace("user=penstock", f"user=guarded password={password}")
+        return refused.run("--once", "--patience-s", "1")
+
+    done = as_guarded("wrong")
+    assert done.returncode == 1 and done.events[-1]["event"] == "start_failed"
+    assert postgres.directory in done.events[-1]["why"] and "password authentication failed" in done.events[-1]["why"]
+    assert "wrong" not in done.stderr
+    tables = ["orders", "penstock_void", "penstock_offsets", "penstock_epochs", "penstock_dead_letters", "penstock_decisions", "penstock_schema"]
+    for missing in ("penstock_schema", "penstock_offsets", "orders"):
+        shop.query("GRANT SELECT, INSERT, UPDATE ON " + ", ".join(tables) + " TO guarded")
+        shop.query(f"REVOKE ALL ON {missing} FROM guarded")
+        done = as_guarded("right")
+        assert done.returncode == 1
+        said, = {(event["where"], event["why"]) for event in done.events if f"permission denied for table {missing}" in event.get("why", "") and event["where"]}
+        assert shop.database in said[0] and postgres.directory in said[0], done.stderr
+        assert orders_in(shop, sale) == {}
+    shop.query("GRANT SELECT, INSERT, UPDATE ON " + ", ".join(tables) + " TO guarded")
+    assert as_guarded("right").returncode == 0
+    assert_same_orders(gateway, shop, sale)
+
+
+def test_a_database_in_which_somebody_holds_a_lock_is_waited_for(gateway, database):
+    sale = gateway.make_sale(stock=10)
+    buy(gateway, sale, 3)
+    worker_of(gateway, database).once()
+    buy(gateway, sale, 3, "more")
+    hold = "BEGIN IMMEDIATE;" if database.name == "sqlite" else "BEGIN; LOCK TABLE penstock_offsets;"
+    with database.session(hold), worker_of(gateway, database) as worker:
+        wait_until(lambda: "database_away" in worker.log_path.read_text(), 30, what="it is said")
+        assert worker.stop() == 0
+    worker_of(gateway, database).once()
+    assert len(assert_same_orders(gateway, database, sale)) == 6

@@ -1,0 +1,178 @@
+"""The settlement worker on a real topic: each order once, whoever is killed; what makes no sense is put aside; what is away is named."""
+import os
+import random
+import signal
+import threading
+import time
+
+import pytest
+from load import Load
+from penstock import Gateway, wait_until
+from settle import (PostgresServer, Sqlite, Topic, assert_results, assert_same_orders, init, kafka_worker, orders_in, wait_results,
+                    wait_stored)
+
+
+@pytest.fixture()
+def postgres():
+    with PostgresServer() as server:
+        yield init(server.database())
+
+
+@pytest.fixture()
+def shop(tmp_path):
+    return init(Sqlite(tmp_path))
+
+
+@pytest.fixture()
+def gateway():
+    with Gateway() as g:
+        g.no_limits()
+        yield g
+
+
+@pytest.fixture()
+def topic(kafka, gateway):
+    with Topic(kafka, gateway) as t:
+        yield t
+
+
+def buy(gateway, sale, count, prefix="u"):
+    return [gateway.buy(sale, f"{prefix}{i}", key=f"{prefix}{i}").json["order_id"] for i in range(count)]
+
+
+def copy_until(topic, stop):
+    while not stop.wait(0.05):
+        topic.copy()
+
+
+def settle_all(topic, database, gateway):
+    """Until nothing is left: confirms go through the gateway's journal into the topic."""
+    worker = kafka_worker(topic, database, "--auto-confirm", gateway=gateway)
+    while topic.copy() > 0 or positions(database) != topic.count:
+        worker.once()
+
+
+def positions(database):
+    rows = database.query("SELECT log_partition, log_seq FROM penstock_offsets ORDER BY log_partition")
+    return [int(seq) for _, seq in rows]
+
+
+def test_two_workers_that_are_killed_in_the_middle_store_and_confirm_each_order_of_a_topic_once(gateway, topic, postgres):
+    database = postgres
+    sale = gateway.make_sale(stock=100000)
+    dice = random.Random(7)
+    workers = [kafka_worker(topic, database, "--batch", "20", "--auto-confirm", "--gateway-timeout-ms", "500",
+                            "--kafka-properties", '{"session.timeout.ms":"6000"}', gateway=gateway) for _ in range(2)]
+    stop = threading.Event()
+    copier = threading.Thread(target=copy_until, args=(topic, stop))
+    copier.start()
+    kills = 0
+    with Load(gateway, sale, threads=3) as load:
+        try:
+            for worker in workers:
+                worker.start()
+            until = time.monotonic() + 8
+            while time.monotonic() < until:
+                time.sleep(dice.uniform(0.3, 1.5))
+                worker = dice.choice(workers)
+                worker.kill()
+                worker.start()
+                kills += 1
+            load.stop()
+            wait_stored(database, load.promised(), 60)
+            assert [worker.stop() for worker in workers] == [0, 0]
+        finally:
+            for worker in workers:
+                worker.kill()
+            stop.set()
+            copier.join()
+    assert kills > 4 and load.promised() > 100
+    settle_all(topic, database, gateway)
+    stored = assert_same_orders(gateway, database, sale, same_seq=False)
+    assert {order["state"] for order in stored.values()} == {"confirmed"}
+    assert len(assert_results(database)) == len(stored)
+    assert database.query("SELECT count(*) FROM penstock_dead_letters") == [("0",)]
+    # Positions and epochs are those of the topic, for each partition.
+    assert positions(database) == topic.count
+    epochs = database.query(f"SELECT log_partition, epoch FROM penstock_epochs WHERE sale = '{sale}' ORDER BY log_partition")
+    assert [row[0] for row in epochs] == ["0", "1", "2"] and len({row[1] for row in epochs}) == 1
+
+
+def test_poison_in_a_topic_goes_to_table_and_topic_with_its_reason_and_holds_nobody_up(gateway, topic, kafka, shop):
+    sale = gateway.make_sale(stock=10)
+    letters = kafka.topic(1)
+    buy(gateway, sale, 2)
+    topic.copy()
+    topic.put(1, "gibberish")
+    topic.put(2, '{"type":"penstock.order.accepted.v1"}')
+    buy(gateway, sale, 3, "later")
+    topic.copy()
+    worker = kafka_worker(topic, shop, "--kafka-dead-letter-topic", letters)
+    wait_until(lambda: worker.once() and positions(shop) == topic.count, 30, what="all records stored")
+    assert len(assert_same_orders(gateway, shop, sale, same_seq=False)) == 5
+    rows = shop.query("SELECT log_partition, log_seq, reason, CAST(record AS TEXT) FROM penstock_dead_letters ORDER BY log_partition")
+    assert [(row[0], row[3]) for row in rows] == [("1", "gibberish"), ("2", '{"type":"penstock.order.accepted.v1"}')]
+    assert "is missing" in rows[1][2]
+    sent = kafka.tool("consumer.ConsoleConsumer", "--topic", letters, "--from-beginning", "--max-messages", "2", "--timeout-ms", "20000", "--property",
+                      "print.headers=true").splitlines()
+    for partition, seq, reason, record in rows:
+        assert [line for line in sent if f"penstock_place:{partition}/{int(seq) - 1}" in line and f"penstock_reason:{reason}" in line and
+                line.endswith(record)], (sent, rows)
+
+
+def test_a_worker_waits_for_a_broker_that_stands_still_and_names_it(gateway, topic, kafka, shop):
+    sale = gateway.make_sale(stock=10)
+    ids = buy(gateway, sale, 2)
+    topic.copy()
+    done = kafka_worker(topic, shop, "--patience-s", "1").run("--once", "--kafka-brokers", "127.0.0.1:1")
+    assert done.returncode == 1 and "127.0.0.1:1" in [event for event in done.events if event["event"] == "log_away"][0]["where"], done.stderr
+    done = kafka_worker(topic, shop, "--patience-s", "1").run("--once", "--kafka-topic", "nothing")
+    assert done.returncode == 1 and any(event.get("where") == "nothing" and kafka.direct in event["why"] for event in done.events), done.stderr
+    with kafka_worker(topic, shop) as worker:
+        wait_stored(shop, 2)
+        kafka.freeze()
+        time.sleep(1)
+        ids += buy(gateway, sale, 2, "meanwhile")
+        topic.copy()
+        time.sleep(2)
+        kafka.thaw()
+        wait_stored(shop, 4, 60)
+        assert worker.stop() == 0
+    assert orders_in(shop, sale).keys() == set(ids)
+
+
+def test_a_worker_that_stands_still_is_passed_over_and_does_no_harm_when_it_wakes(gateway, topic, shop):
+    sale = gateway.make_sale(stock=100000)
+    flags = ["--batch", "20", "--auto-confirm", "--kafka-properties", '{"session.timeout.ms":"6000"}']
+    with kafka_worker(topic, shop, *flags, gateway=gateway) as first, kafka_worker(topic, shop, *flags, gateway=gateway) as second:
+        buy(gateway, sale, 20, "a")
+        topic.copy()
+        wait_stored(shop, 20)
+        os.kill(first.process.pid, signal.SIGSTOP)
+        buy(gateway, sale, 60, "b")
+        topic.copy()
+        wait_stored(shop, 80, 60)
+        os.kill(first.process.pid, signal.SIGCONT)
+        buy(gateway, sale, 20, "c")
+        topic.copy()
+        wait_stored(shop, 100, 60)
+        wait_results(shop, 60)
+        assert [first.stop(), second.stop()] == [0, 0]
+    settle_all(topic, shop, gateway)
+    assert len(assert_same_orders(gateway, shop, sale, same_seq=False)) == 100
+    assert_results(shop)
+
+
+def test_a_topic_that_was_made_anew_is_not_read_on(gateway, topic, kafka, shop):
+    sale = gateway.make_sale(stock=10)
+    buy(gateway, sale, 4)
+    topic.copy()
+    worker = kafka_worker(topic, shop)
+    wait_until(lambda: worker.once() and positions(shop) == topic.count, 30, what="all records stored")
+    with Topic(kafka, gateway) as other:
+        other.put(0, "something else")
+        other.put(1, "something else")
+        other.put(2, "something else")
+        done = kafka_worker(other, shop).run("--once")
+        assert done.returncode == 1 and done.events[-2]["event"] == "log_refused", done.stderr
+        assert "partition" in done.events[-2]["why"] and "offset" in done.events[-2]["why"]
