@@ -134,8 +134,11 @@ static int open_with_spill(struct gw_core *core, const struct gw_state_dir *dir,
     struct oq_log_callbacks callbacks = gw_life_callbacks(core->life);
     int64_t records = core->settings->log.spill.records;
 
-    if (records == 0)
-        return oq_kafka_open(kafka, &callbacks, &core->log, fault);
+    if (records == 0) {
+        int err = oq_kafka_open(kafka, &callbacks, &core->log, fault);
+        core->kafka = err == 0 ? core->log : NULL;
+        return err;
+    }
     char *path = gw_state_dir_file(dir, "spill.db");
     struct oq_spill_settings spill = {.path = path,
                                       .records_max = (size_t)records,
@@ -144,7 +147,11 @@ static int open_with_spill(struct gw_core *core, const struct gw_state_dir *dir,
     int err = path == NULL ? PS_E_NOMEM : oq_spill_open(&spill, &callbacks, &core->log, fault);
 
     free(path);
-    return err;
+    if (err < 0)
+        return err;
+    core->spills = true;
+    core->kafka = oq_spill_kafka(core->log);
+    return 0;
 }
 
 static int open_kafka(struct gw_core *core, const struct gw_state_dir *dir, struct ps_fault *fault)

@@ -55,6 +55,8 @@ struct gw_core {
     struct inv_store *control_store; /* the control thread's; with memory the same as `store` */
     struct gw_cluster *cluster;      /* NULL with memory */
     struct oq_log *log;
+    const struct oq_log *kafka; /* the log, or the one beneath its spill; NULL: a journal */
+    bool spills;                /* the log has a spill */
     struct oq_fold *fold;
     struct gw_life *life;
     struct ps_metrics *metrics;

@@ -4,7 +4,7 @@
 #include "gateway/front/verdict.h"
 
 static const char *const order_events[] = {"accepted", "void", "confirmed", "released", NULL};
-static const char *const log_outcomes[] = {"landed", "refused", "unknown", NULL};
+static const char *const log_outcomes[] = {"landed", "refused", "unknown", "spilled", NULL};
 static const char *const versions[] = {PENSTOCK_VERSION, NULL};
 
 /* clang-format off */
@@ -27,6 +27,15 @@ const struct ps_metric gw_metric_table[GW_M_COUNT] = {
     [GW_M_LOG_COMMIT_SECONDS]  = {"penstock_log_commit_seconds_total", "Time spent in commits of the journal; whole seconds.", PS_COUNTER, NULL, NULL},
     [GW_M_LOG_BACKLOG]         = {"penstock_log_backlog_records", "Records that wait for the log.", PS_GAUGE, NULL, NULL},
     [GW_M_LOG_AVAILABLE]       = {"penstock_log_available", "1 while the log takes records.", PS_GAUGE, NULL, NULL},
+    [GW_M_KAFKA_IN_FLIGHT]     = {"penstock_kafka_in_flight_records", "Records sent to Kafka and not read back yet.", PS_GAUGE, NULL, NULL},
+    [GW_M_KAFKA_LAG]           = {"penstock_kafka_lag_records", "Records of the topic that this gateway has not read yet.", PS_GAUGE, NULL, NULL},
+    [GW_M_KAFKA_RESENT]        = {"penstock_kafka_resent_total", "Records sent to Kafka again.", PS_COUNTER, NULL, NULL},
+    [GW_M_KAFKA_FOREIGN]       = {"penstock_kafka_foreign_records_total", "Records of the topic that are no events of Penstock.", PS_COUNTER, NULL, NULL},
+    [GW_M_KAFKA_PRODUCERS]     = {"penstock_kafka_producers_total", "Producers made anew after a fatal error.", PS_COUNTER, NULL, NULL},
+    [GW_M_KAFKA_SENT]          = {"penstock_kafka_sent_bytes_total", "Bytes sent to Kafka by the producer.", PS_COUNTER, NULL, NULL},
+    [GW_M_KAFKA_RECEIVED]      = {"penstock_kafka_received_bytes_total", "Bytes received from Kafka by the producer.", PS_COUNTER, NULL, NULL},
+    [GW_M_KAFKA_ROUND_TRIP]    = {"penstock_kafka_round_trip_microseconds", "The slowest broker's 99th percentile of the last seconds.", PS_GAUGE, NULL, NULL},
+    [GW_M_SPILL_RECORDS]       = {"penstock_spill_records", "Orders that wait on this machine's disk for Kafka.", PS_GAUGE, NULL, NULL},
     [GW_M_LIMIT_EVICTIONS]     = {"penstock_limit_evictions_total", "Live limit cells that gave way to others because the table was full.", PS_COUNTER, NULL, NULL},
     [GW_M_LIMIT_SHARED_ASKED]  = {"penstock_limit_shared_asked_total", "Requests that asked a limit of the key global or sale.", PS_COUNTER, NULL, NULL},
     [GW_M_LIMIT_SHARE]         = {"penstock_limit_share_millionths", "This gateway's share of the limits of the keys global and sale; 1000000 alone.", PS_GAUGE, NULL, NULL},

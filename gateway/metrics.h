@@ -26,6 +26,16 @@ enum gw_metric {
     GW_M_LOG_COMMIT_SECONDS,  /* penstock_log_commit_seconds_total */
     GW_M_LOG_BACKLOG,         /* penstock_log_backlog_records */
     GW_M_LOG_AVAILABLE,       /* penstock_log_available */
+    /* Of a log in Kafka; 0 with a journal. */
+    GW_M_KAFKA_IN_FLIGHT,     /* penstock_kafka_in_flight_records */
+    GW_M_KAFKA_LAG,           /* penstock_kafka_lag_records */
+    GW_M_KAFKA_RESENT,        /* penstock_kafka_resent_total */
+    GW_M_KAFKA_FOREIGN,       /* penstock_kafka_foreign_records_total */
+    GW_M_KAFKA_PRODUCERS,     /* penstock_kafka_producers_total */
+    GW_M_KAFKA_SENT,          /* penstock_kafka_sent_bytes_total */
+    GW_M_KAFKA_RECEIVED,      /* penstock_kafka_received_bytes_total */
+    GW_M_KAFKA_ROUND_TRIP,    /* penstock_kafka_round_trip_microseconds */
+    GW_M_SPILL_RECORDS,       /* penstock_spill_records */
     GW_M_LIMIT_EVICTIONS,     /* penstock_limit_evictions_total */
     GW_M_LIMIT_SHARED_ASKED,  /* penstock_limit_shared_asked_total: this gateway's demand */
     GW_M_LIMIT_SHARE,         /* penstock_limit_share_millionths */

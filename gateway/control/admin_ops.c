@@ -3,6 +3,7 @@
 
 #include "common/log.h"
 #include "gateway/front/probes.h"
+#include "queue/log_spill.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -20,6 +21,25 @@ void gw_admin_readyz(struct gw_admin_visit *visit)
     (void)gw_probe_ready(visit->admin->core, visit->request, true);
 }
 
+static void gather_kafka(const struct gw_core *core, struct ps_metrics_shard *shard)
+{
+    struct oq_kafka_stats stats;
+
+    if (core->kafka == NULL)
+        return;
+    oq_kafka_stats(core->kafka, &stats);
+    ps_metric_set(shard, GW_M_KAFKA_IN_FLIGHT, 0, (int64_t)stats.in_flight);
+    ps_metric_set(shard, GW_M_KAFKA_LAG, 0, (int64_t)stats.lag);
+    ps_metric_set(shard, GW_M_KAFKA_RESENT, 0, (int64_t)stats.resent);
+    ps_metric_set(shard, GW_M_KAFKA_FOREIGN, 0, (int64_t)stats.foreign);
+    ps_metric_set(shard, GW_M_KAFKA_PRODUCERS, 0, (int64_t)stats.producers);
+    ps_metric_set(shard, GW_M_KAFKA_SENT, 0, (int64_t)stats.sent_bytes);
+    ps_metric_set(shard, GW_M_KAFKA_RECEIVED, 0, (int64_t)stats.received_bytes);
+    ps_metric_set(shard, GW_M_KAFKA_ROUND_TRIP, 0, (int64_t)stats.round_trip_us);
+    if (core->spills)
+        ps_metric_set(shard, GW_M_SPILL_RECORDS, 0, (int64_t)oq_spill_count(core->log));
+}
+
 /* What other modules count by themselves is copied into the control thread's shard, which alone has
  * these rows. */
 static void gather(const struct gw_control *control)
@@ -32,11 +52,13 @@ static void gather(const struct gw_control *control)
     ps_metric_set(shard, GW_M_LOG_RECORDS, 0, (int64_t)stats.landed);
     ps_metric_set(shard, GW_M_LOG_RECORDS, 1, (int64_t)stats.refused);
     ps_metric_set(shard, GW_M_LOG_RECORDS, 2, (int64_t)stats.unknown);
+    ps_metric_set(shard, GW_M_LOG_RECORDS, 3, (int64_t)stats.spilled);
     ps_metric_set(shard, GW_M_LOG_COMMITS, 0, (int64_t)stats.commits);
     ps_metric_set(shard, GW_M_LOG_COMMIT_FAILURES, 0, (int64_t)stats.commit_failures);
     ps_metric_set(shard, GW_M_LOG_COMMIT_SECONDS, 0, stats.commit_ns_total / PS_NS_PER_S);
     ps_metric_set(shard, GW_M_LOG_BACKLOG, 0, (int64_t)stats.backlog);
     ps_metric_set(shard, GW_M_LOG_AVAILABLE, 0, oq_log_available(core->log));
+    gather_kafka(core, shard);
     ps_metric_set(shard, GW_M_LIMIT_EVICTIONS, 0, (int64_t)gw_limit_table_evictions(core->limits));
     int64_t share = gw_share_get(gw_limit_table_share(core->limits));
     ps_metric_set(shard, GW_M_LIMIT_SHARE, 0, share * 1000000 / GW_SHARE_ONE);

@@ -9,7 +9,7 @@ from load import Connection, buy_bytes
 from penstock import Gateway, call, rfc3339, wait_until
 
 LIBRARIES = sorted(pathlib.Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"))
-pytestmark = pytest.mark.skipif(not LIBRARIES, reason="needs libfaketime")
+assert LIBRARIES, "libfaketime is missing: install faketime"
 HOUR = 3600
 
 

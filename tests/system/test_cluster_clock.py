@@ -9,7 +9,7 @@ from test_clock import HOUR, LIBRARIES, Clock
 from test_cluster_control import everywhere, settle
 from test_cluster_kill import promised_more, states
 
-pytestmark = pytest.mark.skipif(not LIBRARIES, reason="needs libfaketime")
+assert LIBRARIES, "libfaketime is missing: install faketime"
 
 
 @pytest.fixture()
