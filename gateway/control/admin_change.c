@@ -5,6 +5,7 @@
 #include "gateway/control/admin_private.h"
 
 #include "common/log.h"
+#include "gateway/control/accord.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -80,7 +81,8 @@ static void answer_failure(struct gw_admin_visit *visit, const struct gw_admin_c
     ps_log(PS_LOG_ERROR, "admin_change_failed", PS_F_STR("action", change->action),
            PS_F_STR("target", change->target),
            PS_F_STR("error", fault->text[0] != '\0' ? fault->text : ps_err_text(err)));
-    gw_admin_no(visit, GW_V_control_unavailable, "%s",
+    bool redis = strcmp(fault->path, GW_ACCORD_PATH) == 0;
+    gw_admin_no(visit, redis ? GW_V_store_unavailable : GW_V_control_unavailable, "%s",
                 fault->text[0] != '\0' ? fault->text : ps_err_text(err));
 }
 

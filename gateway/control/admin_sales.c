@@ -273,8 +273,10 @@ static void submit_sale(struct gw_admin_visit *visit, const struct gw_control_sa
     change->sale.state.version++;
     change->sale.state.updated_at_ms = ps_clock_wall_ms(visit->admin->core->clock);
     change->created = have == NULL;
-    if (have == NULL)
+    if (have == NULL) {
+        change->sale.state.version = gw_control_gone(visit->admin->control, name) + 1;
         change->sale.state.created_at_ms = change->sale.state.updated_at_ms;
+    }
     change->apply = apply_sale;
     change->end = end_change;
     change->answer = answer_sale;
@@ -364,8 +366,7 @@ void gw_admin_put_sale(struct gw_admin_visit *visit)
 
 static int apply_delete(struct gw_control *control, struct gw_admin_change *change)
 {
-    gw_control_drop_sale(control, change->sale.name);
-    return 0;
+    return gw_control_drop_sale(control, change->sale.name, change->sale.state.version + 1);
 }
 
 static void answer_delete(struct gw_admin_visit *visit, struct gw_admin_change *change)
@@ -391,6 +392,7 @@ void gw_admin_delete_sale(struct gw_admin_visit *visit)
     if (change == NULL)
         return;
     memcpy(change->sale.name, sale->stored.name, sizeof change->sale.name);
+    change->sale.state = sale->stored.state;
     change->apply = apply_delete;
     change->end = end_change;
     change->answer = answer_delete;

@@ -379,7 +379,8 @@ static bool is_settled(const struct gw_control *control)
             (sale->arming != GW_ARM_NOT || sale->stored.state.opened))
             return false;
     }
-    return control->first_change == NULL && control->older == NULL && !control->dirty;
+    return gw_control_synced(control) && control->first_change == NULL &&
+           control->older == NULL && !control->dirty;
 }
 
 void gw_arm_tick(struct gw_control *control)
@@ -389,7 +390,8 @@ void gw_arm_tick(struct gw_control *control)
 
     for (size_t i = 0; i < control->sale_count; i++) {
         struct gw_control_sale *sale = control->sales[i];
-        if (sale->arming == GW_ARM_NOT && !sale->changing && is_due(sale, wall_ms) &&
+        if (gw_control_synced(control) && /* its stock may be another one in the cluster */
+            sale->arming == GW_ARM_NOT && !sale->changing && is_due(sale, wall_ms) &&
             now_ns >= sale->retry_at_ns && oq_log_available(core->log))
             append_records(control, sale);
     }

@@ -1,16 +1,20 @@
-/* The control thread's memory and the way of a change through it. Three things happen
- * asynchronously and each has one place here: a job of the control store comes back (GW_MAIL_DONE),
- * a worker has taken a policy over (GW_MAIL_POLICY_ACK), a record's outcome is known
- * (GW_MAIL_ORDER).
+/* The way of a change through the control thread. Four things happen asynchronously and each has
+ * one place here: Redis has compared a version (on_shared), a job of the control store comes back
+ * (GW_MAIL_DONE), a worker has taken a policy over (GW_MAIL_POLICY_ACK), a record's outcome is
+ * known (GW_MAIL_ORDER).
  *
  * What must hold: memory changes only after the store has written; a policy is freed only when no
  * worker uses it any more; a change is answered only when every worker goes by it. So at most one
- * publication is under way, and at most one change. */
+ * publication is under way, and at most one change. What other gateways have decided goes the same
+ * way, before the changes that have not begun: their versions are compared against the newest. */
 #include "gateway/control/control.h"
 
 #include "common/log.h"
 #include "common/pool.h"
 #include "gateway/control/arm.h"
+#include "gateway/control/seed.h"
+#include "gateway/control/accord.h"
+#include "gateway/control/accord_doc.h"
 #include "gateway/orders/keeper.h"
 #include "gateway/worker.h"
 
@@ -19,13 +23,23 @@
 
 #define TICK_MS 100
 
+/* How far a change is. */
+enum step {
+    WAITING, /* for its turn, or for the cluster's copy */
+    SHARING, /* Redis compares its version */
+    WRITING, /* the store has it */
+    WRITTEN  /* applied; its publication is under way */
+};
+
 struct gw_change {
-    struct gw_store_job *job;
+    struct gw_store_job *job;      /* NULL: made from `taken` when its turn comes */
+    struct gw_accord_taken *taken; /* NULL: a change of this gateway's own; borrowed */
     gw_change_apply_fn *apply;
     gw_change_done_fn *done;
     void *ctx;
-    bool submitted;
-    bool written; /* applied; its publication is under way */
+    enum step step;
+    bool shared; /* the cluster has it */
+    int refused; /* by the cluster, for a newer copy: said when that has been taken over */
     struct gw_change *next;
 };
 
@@ -33,176 +47,6 @@ struct gw_await {
     gw_outcome_fn *done;
     void *ctx;
 };
-
-/* --- sorted arrays --- */
-
-struct gw_control_sale *gw_control_sale(const struct gw_control *control, const char *name,
-                                        size_t len)
-{
-    for (size_t i = 0; i < control->sale_count; i++) {
-        const char *have = control->sales[i]->stored.name;
-        if (strlen(have) == len && memcmp(have, name, len) == 0)
-            return control->sales[i];
-    }
-    return NULL;
-}
-
-struct gw_limit_rule *gw_control_rule(const struct gw_control *control, const char *name,
-                                      size_t len)
-{
-    for (size_t i = 0; i < control->rule_count; i++)
-        if (strlen(control->rules[i].name) == len && memcmp(control->rules[i].name, name, len) == 0)
-            return &control->rules[i];
-    return NULL;
-}
-
-/* Room for one more element, in its place by `name_at` (offset of the name's array in the element).
- */
-static int make_room(void **array, size_t *count, size_t size, size_t at)
-{
-    char *more = realloc(*array, (*count + 1) * size);
-
-    if (more == NULL)
-        return PS_E_NOMEM;
-    memmove(more + (at + 1) * size, more + at * size, (*count - at) * size);
-    *array = more;
-    (*count)++;
-    return 0;
-}
-
-static int sale_copy(const struct gw_stored_sale *from, struct gw_stored_sale *ret_copy)
-{
-    struct gw_stored_sale copy = *from;
-    int err = gw_sale_doc_copy(&from->doc, &copy.doc);
-
-    if (err == 0)
-        *ret_copy = copy;
-    return err;
-}
-
-int gw_control_put_sale(struct gw_control *control, const struct gw_stored_sale *stored)
-{
-    struct gw_control_sale *sale = gw_control_sale(control, stored->name, strlen(stored->name));
-    struct gw_stored_sale copy;
-    size_t at = 0;
-    int err = sale_copy(stored, &copy);
-
-    if (err < 0)
-        return err;
-    control->dirty = true;
-    if (sale != NULL) {
-        gw_sale_doc_done(&sale->stored.doc);
-        sale->stored = copy;
-        return 0;
-    }
-    sale = calloc(1, sizeof *sale);
-    while (at < control->sale_count && strcmp(control->sales[at]->stored.name, stored->name) < 0)
-        at++;
-    if (sale == NULL ||
-        make_room((void **)&control->sales, &control->sale_count, sizeof *control->sales, at) < 0) {
-        free(sale);
-        gw_sale_doc_done(&copy.doc);
-        return PS_E_NOMEM;
-    }
-    sale->stored = copy;
-    /* Older than control.db, when that was lost: its stock is settled. */
-    sale->books = oq_fold_sale(control->core->fold, copy.name, strlen(copy.name));
-    control->sales[at] = sale;
-    return 0;
-}
-
-static void sale_free(struct gw_control_sale *sale)
-{
-    gw_sale_doc_done(&sale->stored.doc);
-    free(sale);
-}
-
-void gw_control_drop_sale(struct gw_control *control, const char *name)
-{
-    for (size_t i = 0; i < control->sale_count; i++) {
-        if (strcmp(control->sales[i]->stored.name, name) != 0)
-            continue;
-        sale_free(control->sales[i]);
-        memmove(&control->sales[i], &control->sales[i + 1],
-                (--control->sale_count - i) * sizeof *control->sales);
-        control->dirty = true;
-        return;
-    }
-}
-
-int gw_control_put_rule(struct gw_control *control, const struct gw_limit_rule *rule)
-{
-    struct gw_limit_rule *have = gw_control_rule(control, rule->name, strlen(rule->name));
-    size_t at = 0;
-
-    if (have == NULL) {
-        while (at < control->rule_count && strcmp(control->rules[at].name, rule->name) < 0)
-            at++;
-        if (make_room((void **)&control->rules, &control->rule_count, sizeof *control->rules, at) <
-            0)
-            return PS_E_NOMEM;
-        have = &control->rules[at];
-    }
-    *have = *rule;
-    control->dirty = true;
-    return 0;
-}
-
-void gw_control_drop_rule(struct gw_control *control, const char *name)
-{
-    struct gw_limit_rule *rule = gw_control_rule(control, name, strlen(name));
-
-    if (rule == NULL)
-        return;
-    control->rule_count--;
-    memmove(rule, rule + 1, (size_t)(&control->rules[control->rule_count] - rule) * sizeof *rule);
-    control->dirty = true;
-}
-
-static int block_order(const struct gw_block *a, enum gw_block_kind kind, const char *subject)
-{
-    return a->kind != kind ? (a->kind < kind ? -1 : 1) : strcmp(a->subject, subject);
-}
-
-static void drop_ended_blocks(struct gw_control *control, int64_t wall_ms)
-{
-    size_t kept = 0;
-
-    for (size_t i = 0; i < control->block_count; i++)
-        if (control->blocks[i].until_ms > wall_ms)
-            control->blocks[kept++] = control->blocks[i];
-    control->block_count = kept;
-}
-
-int gw_control_put_block(struct gw_control *control, const struct gw_block *block)
-{
-    size_t at = 0;
-
-    drop_ended_blocks(control, block->created_at_ms);
-    while (at < control->block_count &&
-           block_order(&control->blocks[at], block->kind, block->subject) < 0)
-        at++;
-    if ((at == control->block_count ||
-         block_order(&control->blocks[at], block->kind, block->subject) != 0) &&
-        make_room((void **)&control->blocks, &control->block_count, sizeof *control->blocks, at) <
-            0)
-        return PS_E_NOMEM;
-    control->blocks[at] = *block;
-    control->dirty = true;
-    return 0;
-}
-
-void gw_control_drop_block(struct gw_control *control, enum gw_block_kind kind, const char *subject)
-{
-    for (size_t i = 0; i < control->block_count; i++) {
-        if (block_order(&control->blocks[i], kind, subject) != 0)
-            continue;
-        memmove(&control->blocks[i], &control->blocks[i + 1],
-                (--control->block_count - i) * sizeof *control->blocks);
-        control->dirty = true;
-        return;
-    }
-}
 
 /* --- the policy --- */
 
@@ -319,39 +163,118 @@ static void finish_change(struct gw_control *control, int err)
 {
     struct gw_change *change = control->first_change;
     struct gw_store_job *job = change->job;
+    struct ps_fault none = {0};
 
     control->first_change = change->next;
     if (control->first_change == NULL)
         control->last_change = NULL;
-    if (job->audit_err < 0)
+    if (job != NULL && job->audit_err < 0)
         ps_log(PS_LOG_ERROR, "audit_log_not_written",
                PS_F_STR("error", ps_err_text(job->audit_err)));
     if (change->done != NULL)
-        change->done(control, err, &job->fault, change->ctx);
+        change->done(control, err, job != NULL ? &job->fault : &none, change->ctx);
     gw_store_job_free(job);
     free(change);
 }
 
-static int submit_first(struct gw_control *control)
+static int submit(struct gw_control *control, struct gw_change *change)
 {
-    struct gw_change *change = control->first_change;
     int err;
 
     change->job->ctx = change;
     err = gw_store_submit(control->store, change->job);
-    change->submitted = err == 0;
+    if (err == 0)
+        change->step = WRITING;
     return err;
 }
 
-/* The next change that the store takes; those it does not take have failed. A `done` may have
- * submitted a change itself when the queue was empty. */
+static void start_next(struct gw_control *control);
+
+/* The first change waits for the cluster's copy, which may stand right behind it. */
+static void step_back(struct gw_control *control)
+{
+    struct gw_change *change = control->first_change, *next = change->next;
+
+    change->step = WAITING;
+    if (next == NULL || next->taken == NULL)
+        return;
+    change->next = next->next;
+    next->next = change;
+    control->first_change = next;
+    if (change->next == NULL)
+        control->last_change = change;
+}
+
+/* Redis has compared the version. */
+static void on_shared(struct gw_control *control, int err, const struct ps_fault *fault, void *ctx)
+{
+    struct gw_change *change = ctx;
+
+    if (err == PS_E_CONFLICT || err == PS_E_BUSY) {
+        change->refused = err == PS_E_CONFLICT ? err : 0; /* else it is put again */
+        change->job->fault = *fault;
+        step_back(control);
+        start_next(control);
+        return;
+    }
+    change->shared = err == 0;
+    if (err == 0)
+        err = submit(control, change);
+    else
+        change->job->fault = *fault;
+    if (err < 0) {
+        finish_change(control, err);
+        start_next(control);
+    }
+}
+
+/* A change of this gateway's own. 0: it is under way, or stays where it is. */
+static int start_own(struct gw_control *control, struct gw_change *change)
+{
+    int err;
+
+    if (control->accord == NULL)
+        return submit(control, change);
+    if (change->job->build_err < 0)
+        return change->job->build_err;
+    if (gw_accord_holds(control->accord))
+        return 0;
+    if (change->refused < 0)
+        return change->refused;
+    err = gw_accord_put(control->accord, change->job, on_shared, change, &change->job->fault);
+    if (err == PS_E_NOT_FOUND) /* nothing that is shared */
+        return submit(control, change);
+    if (err == 0)
+        change->step = SHARING;
+    return err;
+}
+
+/* What another gateway has decided, as far as it is news. */
+static int start_taken(struct gw_control *control, struct gw_change *change)
+{
+    int err = gw_accord_taken_job(control, change->taken, &change->job);
+
+    if (err == PS_E_NOT_FOUND) {
+        change->step = WRITTEN;
+        return 0;
+    }
+    return err < 0 ? err : submit(control, change);
+}
+
+/* The next change that is taken; those that are not have failed. A `done` may have begun another
+ * one itself when the queue was empty. */
 static void start_next(struct gw_control *control)
 {
-    while (control->first_change != NULL && !control->first_change->submitted) {
-        int err = submit_first(control);
-        if (err == 0)
+    struct gw_change *change;
+
+    while ((change = control->first_change) != NULL && change->step == WAITING) {
+        int err = change->taken != NULL ? start_taken(control, change) : start_own(control, change);
+        if (err < 0)
+            finish_change(control, err);
+        else if (change->step == WRITTEN) /* was no news */
+            finish_change(control, 0);
+        else
             return;
-        finish_change(control, err);
     }
 }
 
@@ -365,7 +288,7 @@ static void next_step(struct gw_control *control)
             if (control->older != NULL || control->dirty)
                 return;
         }
-        if (control->first_change == NULL || !control->first_change->written)
+        if (control->first_change == NULL || control->first_change->step != WRITTEN)
             return;
         finish_change(control, 0);
         start_next(control);
@@ -377,13 +300,17 @@ static void on_job_done(struct gw_control *control, struct gw_store_job *job)
     struct gw_change *change = job->ctx;
 
     if (job->err < 0) {
+        if (change->shared)
+            ps_log(PS_LOG_ERROR, "shared_change_not_written", PS_F_STR("error", job->fault.text));
         finish_change(control, job->err);
         start_next(control);
         return;
     }
-    if (change->apply != NULL)
+    if (change->taken != NULL)
+        gw_accord_taken_apply(control, change->taken);
+    else if (change->apply != NULL)
         change->apply(control, change->ctx);
-    change->written = true;
+    change->step = WRITTEN;
     next_step(control);
 }
 
@@ -405,13 +332,53 @@ int gw_control_change(struct gw_control *control, struct gw_store_job *job,
         return 0;
     }
     control->first_change = control->last_change = change;
-    err = submit_first(control);
+    if (control->accord != NULL) { /* which may refuse it with a reason: that is for `done` */
+        gw_accord_wake(control->accord);
+        return 0;
+    }
+    err = submit(control, change);
     if (err < 0) {
         control->first_change = control->last_change = NULL;
         gw_store_job_free(job);
         free(change);
     }
     return err;
+}
+
+/* --- the cluster --- */
+
+bool gw_control_synced(const struct gw_control *control)
+{
+    return control->accord == NULL || gw_accord_synced(control->accord);
+}
+
+void gw_control_go_on(struct gw_control *control)
+{
+    if (gw_control_synced(control))
+        gw_seed_kept(control);
+    start_next(control);
+}
+
+int gw_control_take(struct gw_control *control, struct gw_accord_taken *taken,
+                    gw_change_done_fn *done, void *ctx)
+{
+    struct gw_change *change = calloc(1, sizeof *change);
+    struct gw_change *first = control->first_change;
+
+    if (change == NULL)
+        return PS_E_NOMEM;
+    *change = (struct gw_change){.taken = taken, .done = done, .ctx = ctx};
+    if (first != NULL && first->step != WAITING) {
+        change->next = first->next;
+        first->next = change;
+    } else {
+        change->next = first;
+        control->first_change = change;
+    }
+    if (change->next == NULL)
+        control->last_change = change;
+    start_next(control);
+    return 0;
 }
 
 /* --- outcomes --- */
@@ -489,25 +456,6 @@ static void on_tick(uv_timer_t *timer)
         next_step(control);
 }
 
-/* What is stored becomes memory; `stored` is emptied. */
-static int take_over(struct gw_control *control, struct gw_stored *stored)
-{
-    control->policy_version = stored->policy_version;
-    control->rules = stored->rules;
-    control->rule_count = stored->rule_count;
-    control->blocks = stored->blocks;
-    control->block_count = stored->block_count;
-    stored->rules = NULL;
-    stored->blocks = NULL;
-    stored->rule_count = stored->block_count = 0;
-    for (size_t i = 0; i < stored->sale_count; i++) {
-        int err = gw_control_put_sale(control, &stored->sales[i]);
-        if (err < 0)
-            return err;
-    }
-    return 0;
-}
-
 int gw_control_new(struct gw_core *core, uv_loop_t *loop, struct gw_control_store *store,
                    struct gw_stored *stored, struct gw_auth *auth, struct gw_control **ret_control,
                    struct ps_fault *fault)
@@ -525,7 +473,7 @@ int gw_control_new(struct gw_core *core, uv_loop_t *loop, struct gw_control_stor
     control->wall_started_ms = ps_clock_wall_ms(core->clock);
     if (control->shard == NULL ||
         (err = ps_pool_new(GW_AWAIT_MAX, sizeof(struct gw_await), &control->awaits)) < 0 ||
-        (err = take_over(control, stored)) < 0 ||
+        (err = gw_control_memory_take(control, stored)) < 0 ||
         (err = gw_keeper_new(control, &control->keeper)) < 0 ||
         (err = build_policy(control, &control->policy)) < 0) {
         gw_control_free(control);
@@ -548,6 +496,7 @@ void gw_control_arm_due(struct gw_control *control)
 void gw_control_stop(struct gw_control *control)
 {
     uv_close((uv_handle_t *)&control->tick, NULL);
+    gw_accord_stop(control->accord);
 }
 
 void gw_control_free(struct gw_control *control)
@@ -556,11 +505,10 @@ void gw_control_free(struct gw_control *control)
         return;
     while (control->first_change != NULL)
         finish_change(control, PS_E_CLOSED);
-    for (size_t i = 0; i < control->sale_count; i++)
-        sale_free(control->sales[i]);
-    free(control->sales);
-    free(control->rules);
-    free(control->blocks);
+    gw_accord_free(control->accord);
+    json_decref(control->seeds.sales);
+    json_decref(control->seeds.policy);
+    gw_control_memory_free(control);
     gw_policy_free(control->policy);
     gw_policy_free(control->older);
     gw_keeper_free(control->keeper);

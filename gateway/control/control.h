@@ -3,9 +3,10 @@
  * nothing here locks or waits.
  *
  * A change goes this way, one at a time (later ones queue):
- *   the admin route validates and fills a change -> its job is written by the control store, with
- * its audit line -> `apply` takes it into memory -> a new policy goes to every worker -> all have
- * acknowledged -> `done`: now it is durable and in force, and may be answered. */
+ *   the admin route validates and fills a change -> in a cluster, Redis compares its version
+ * (accord.h) -> its job is written by the control store, with its audit line -> `apply` takes it
+ * into memory -> a new policy goes to every worker -> all have acknowledged -> `done`: now it is
+ * durable and in force, and may be answered. */
 #ifndef GW_CONTROL_H
 #define GW_CONTROL_H
 
@@ -16,6 +17,8 @@
 struct gw_admin;
 struct gw_change;
 struct gw_keeper;
+struct gw_accord;
+struct gw_accord_taken;
 
 /* How far a sale's way into the log and the counter is. */
 enum gw_arming {
@@ -48,8 +51,9 @@ struct gw_control_sale {
 struct gw_control;
 
 typedef void gw_change_apply_fn(struct gw_control *control, void *ctx);
-/* err 0: durable and in force. Else nothing has changed: PS_E_CONFLICT (a version), or the store's
- * error; `fault` says more. */
+/* err 0: durable and in force. Else nothing has changed here: PS_E_CONFLICT (a version; in a
+ * cluster the newer copy is taken over), or the store's error; `fault` says more. With a path of
+ * GW_ACCORD_PATH it is Redis that did not take it, or (PS_E_UNKNOWN) did not say so. */
 typedef void gw_change_done_fn(struct gw_control *control, int err, const struct ps_fault *fault,
                                void *ctx);
 
@@ -65,6 +69,7 @@ struct gw_control {
     struct gw_auth *auth;
     struct gw_admin *admin;
     struct gw_keeper *keeper;
+    struct gw_accord *accord; /* NULL: what operators decide here is this gateway's own */
     struct ps_metrics_shard *shard;
     int64_t wall_started_ms;
 
@@ -72,6 +77,8 @@ struct gw_control {
     struct gw_control_sale *
         *sales; /* sorted by name; the pointers stay valid until the sale is deleted */
     size_t sale_count;
+    struct gw_gone_sale *gone; /* sales that were deleted */
+    size_t gone_count;
     struct gw_limit_rule *rules; /* sorted by name */
     size_t rule_count;
     struct gw_block *blocks;
@@ -85,6 +92,9 @@ struct gw_control {
     int64_t snapshot;
     struct gw_change *first_change, *last_change;
     struct ps_pool *awaits; /* open outcomes */
+    struct {
+        json_t *sales, *policy;
+    } seeds; /* that wait for the cluster's copy; NULL: none (seed.c) */
     uv_timer_t tick;
 };
 
@@ -114,13 +124,32 @@ int gw_control_change(struct gw_control *control, struct gw_store_job *job,
  * new policy. PS_E_NOMEM. */
 int gw_control_put_sale(struct gw_control *control,
                         const struct gw_stored_sale *stored) PS_MUST_CHECK;
-void gw_control_drop_sale(struct gw_control *control, const char *name);
+/* `version` is that of the deletion, one higher than the sale's. */
+int gw_control_drop_sale(struct gw_control *control, const char *name,
+                         int64_t version) PS_MUST_CHECK;
+/* The version of its deletion; 0: none was deleted. A new sale of the name has the next one. */
+int64_t gw_control_gone(const struct gw_control *control, const char *name);
 int gw_control_put_rule(struct gw_control *control, const struct gw_limit_rule *rule) PS_MUST_CHECK;
 void gw_control_drop_rule(struct gw_control *control, const char *name);
 /* Drops those that had ended when it was made, as the store does. */
 int gw_control_put_block(struct gw_control *control, const struct gw_block *block) PS_MUST_CHECK;
 void gw_control_drop_block(struct gw_control *control, enum gw_block_kind kind,
                            const char *subject);
+
+/* For control.c: all of it at once. `stored` is emptied but for the sales. */
+int gw_control_memory_take(struct gw_control *control, struct gw_stored *stored) PS_MUST_CHECK;
+void gw_control_memory_free(struct gw_control *control);
+
+/* --- For accord.c. --- */
+/* Queues what the cluster has, before all changes that have not begun; `taken` is borrowed until
+ * `done`, which may come before this returns. PS_E_NOMEM: it will not come. */
+int gw_control_take(struct gw_control *control, struct gw_accord_taken *taken,
+                    gw_change_done_fn *done, void *ctx) PS_MUST_CHECK;
+/* Changes that wait for the cluster may go on. */
+void gw_control_go_on(struct gw_control *control);
+
+/* False: the gateway is in a cluster and has not seen its decisions yet; it may not serve. */
+bool gw_control_synced(const struct gw_control *control);
 
 /* A ticket for a record that the caller appends next; `done` comes once. PS_E_FULL: too many are
  * open (GW_AWAIT_MAX). If the append is refused: gw_control_unawait. */

@@ -14,11 +14,14 @@
 #include <string.h>
 
 #define APPLICATION_ID  0x50537463 /* "PStc" */
-#define SCHEMA          1
+#define SCHEMA          2
 #define BUSY_TIMEOUT_MS 2000 /* somebody looks into the file with another program */
 
 #define TEXT(x)  #x
 #define VALUE(x) TEXT(x)
+
+#define CREATE_DELETED                                                                             \
+    "CREATE TABLE deleted(name TEXT PRIMARY KEY, version INTEGER NOT NULL) STRICT;"
 
 static const char schema[] =
     "BEGIN IMMEDIATE;"
@@ -30,7 +33,7 @@ static const char schema[] =
     " created_at_ms INTEGER NOT NULL, reason TEXT NOT NULL, by TEXT NOT NULL,"
     " PRIMARY KEY(kind, subject)) STRICT;"
     "CREATE TABLE policy(version INTEGER NOT NULL) STRICT;"
-    "CREATE TABLE audit(seq INTEGER PRIMARY KEY, line TEXT NOT NULL) STRICT;"
+    "CREATE TABLE audit(seq INTEGER PRIMARY KEY, line TEXT NOT NULL) STRICT;" CREATE_DELETED
     "INSERT INTO policy VALUES(1);"
     /* The shipped rules: what a shop needs that has not thought about it yet. */
     "INSERT INTO limits VALUES"
@@ -46,6 +49,11 @@ static const char schema[] =
                                                      "PRAGMA user_version = " VALUE(
                                                          SCHEMA) ";"
                                                                  "COMMIT;";
+
+/* From schema 1, which forgot sales that were deleted. */
+static const char upgrade[] =
+    "BEGIN IMMEDIATE;" CREATE_DELETED "PRAGMA user_version = " VALUE(SCHEMA) ";"
+                                                                             "COMMIT;";
 
 /* --- Words of SQLite. --- */
 
@@ -147,7 +155,7 @@ static int expect_word(const struct gw_db *db, const char *sql, const char *expe
 }
 
 /* Decides from what it says of itself whether the file is new (nothing in it), ours, or refused. */
-static int identify(const struct gw_db *db, bool *ret_new, struct ps_fault *fault)
+static int identify(const struct gw_db *db, bool *ret_new, bool *ret_old, struct ps_fault *fault)
 {
     int64_t application, version, tables;
     int err = gw_db_number(db, "SELECT count(*) FROM sqlite_schema", &tables, fault);
@@ -158,6 +166,7 @@ static int identify(const struct gw_db *db, bool *ret_new, struct ps_fault *faul
     if (err != 0)
         return err;
     *ret_new = tables == 0 && application == 0 && version == 0;
+    *ret_old = !*ret_new && version < SCHEMA;
     if (*ret_new)
         return 0;
     if (application != APPLICATION_ID)
@@ -173,19 +182,19 @@ static int identify(const struct gw_db *db, bool *ret_new, struct ps_fault *faul
 
 static int check_and_prepare(const struct gw_db *db, struct ps_fault *fault)
 {
-    bool is_new;
+    bool is_new, is_old;
     if (sqlite3_db_readonly(db->sqlite, "main") == 1)
         return ps_fault(fault, PS_E_READ_ONLY, db->path, "cannot be written: chmod 600 %s",
                         db->path);
-    int err = identify(db, &is_new, fault);
+    int err = identify(db, &is_new, &is_old, fault);
     if (err == 0)
         err = expect_word(db, "PRAGMA quick_check(1)", "ok", fault);
     if (err == 0)
         err = expect_word(db, "PRAGMA journal_mode = WAL", "wal", fault);
     if (err == 0)
         err = gw_db_execute(db, "PRAGMA synchronous = FULL", fault);
-    if (err == 0 && is_new)
-        err = gw_db_execute(db, schema, fault);
+    if (err == 0 && (is_new || is_old))
+        err = gw_db_execute(db, is_new ? schema : upgrade, fault);
     return err;
 }
 
@@ -270,6 +279,16 @@ static int read_sale(const struct gw_db *db, sqlite3_stmt *row, void *entry, str
     return err == 0 ? 0 : unreadable(db, row, err, &why, fault);
 }
 
+static int read_gone(const struct gw_db *db, sqlite3_stmt *row, void *entry, struct ps_fault *fault)
+{
+    struct gw_gone_sale *gone = entry;
+    (void)db;
+    (void)fault;
+    (void)snprintf(gone->name, sizeof gone->name, "%s", gw_db_text(row, 0));
+    gone->version = sqlite3_column_int64(row, 1);
+    return 0;
+}
+
 static int read_rule(const struct gw_db *db, sqlite3_stmt *row, void *entry, struct ps_fault *fault)
 {
     struct ps_fault why;
@@ -344,6 +363,10 @@ int gw_db_load(const struct gw_db *db, int64_t wall_ms, struct gw_stored *ret_st
                          " paused, ended FROM sales ORDER BY name",
                          sizeof *stored.sales, read_sale, &stored.sales, &stored.sale_count, fault);
     if (err == 0)
+        err = load_table(db, "SELECT count(*) FROM deleted",
+                         "SELECT name, version FROM deleted ORDER BY name", sizeof *stored.gone,
+                         read_gone, &stored.gone, &stored.gone_count, fault);
+    if (err == 0)
         err = load_table(db, "SELECT count(*) FROM limits",
                          "SELECT name, document FROM limits ORDER BY name", sizeof *stored.rules,
                          read_rule, &stored.rules, &stored.rule_count, fault);
@@ -366,6 +389,7 @@ void gw_stored_done(struct gw_stored *stored)
     for (size_t i = 0; i < stored->sale_count; i++)
         gw_sale_doc_done(&stored->sales[i].doc);
     free(stored->sales);
+    free(stored->gone);
     free(stored->rules);
     free(stored->blocks);
     *stored = (struct gw_stored){0};

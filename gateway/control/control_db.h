@@ -1,6 +1,6 @@
 /* The file under the control store: opening and checking control.db, reading it back, and the few
- * words of SQLite that the store needs. Private to control_db.c, control_job.c and control_store.c.
- */
+ * words of SQLite that the store needs. Private to control_db.c, control_job.c and control_store.c;
+ * accord_doc.c reads what a job is made of. */
 #ifndef GW_CONTROL_DB_H
 #define GW_CONTROL_DB_H
 
@@ -34,8 +34,22 @@ const char *gw_db_text(sqlite3_stmt *statement, int column);
 
 /* What a job is made of: statements with the values to bind. */
 #define GW_WRITE_VALUES_MAX 8
+
+/* What a statement means to the other gateways of a cluster, and its values. */
+enum gw_write_kind {
+    GW_WRITE_OTHER,     /* nothing */
+    GW_WRITE_SALE,      /* name, document, version, created and updated at, opened, paused, ended */
+    GW_WRITE_SALE_GONE, /* name, version */
+    GW_WRITE_RULE,      /* name, document */
+    GW_WRITE_RULE_GONE, /* name */
+    GW_WRITE_BLOCK,     /* kind, subject, until, created at, reason, by */
+    GW_WRITE_BLOCK_GONE, /* kind, subject */
+    GW_WRITE_POLICY      /* version */
+};
+
 struct gw_store_write {
     struct gw_store_write *next;
+    enum gw_write_kind kind;
     const char *sql;  /* a literal; ?1, ?2... are the values */
     bool must_change; /* no row changed is PS_E_CONFLICT */
     int count;

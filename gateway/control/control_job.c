@@ -35,13 +35,15 @@ void gw_store_job_free(struct gw_store_job *job)
 }
 
 /* NULL when there is no memory; the put_ calls then do nothing. */
-static struct gw_store_write *add(struct gw_store_job *job, const char *sql, bool must_change)
+static struct gw_store_write *add(struct gw_store_job *job, enum gw_write_kind kind,
+                                  const char *sql, bool must_change)
 {
     struct gw_store_write *write = calloc(1, sizeof *write);
     if (write == NULL) {
         job->build_err = PS_E_NOMEM;
         return NULL;
     }
+    write->kind = kind;
     write->sql = sql;
     write->must_change = must_change;
     *job->tail = write;
@@ -71,16 +73,11 @@ static void put_text(struct gw_store_job *job, struct gw_store_write *write, con
     put_owned(job, write, strdup(text));
 }
 
-void gw_store_job_sale(struct gw_store_job *job, const char *name, const struct gw_sale_doc *doc,
-                       const struct gw_sale_state *state)
+/* --- Sales. --- */
+
+static void put_sale(struct gw_store_job *job, struct gw_store_write *write, const char *name,
+                     const struct gw_sale_doc *doc, const struct gw_sale_state *state)
 {
-    static const char insert[] =
-        "INSERT INTO sales(name, document, version, created_at_ms, updated_at_ms, opened, paused,"
-        " ended) VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8) ON CONFLICT DO NOTHING";
-    static const char update[] =
-        "UPDATE sales SET document = ?2, version = ?3, created_at_ms = ?4, updated_at_ms = ?5,"
-        " opened = ?6, paused = ?7, ended = ?8 WHERE name = ?1 AND version = ?3 - 1";
-    struct gw_store_write *write = add(job, state->version == 1 ? insert : update, true);
     put_text(job, write, name);
     put_owned(job, write, gw_sale_doc_text(doc));
     put_number(write, state->version);
@@ -89,15 +86,52 @@ void gw_store_job_sale(struct gw_store_job *job, const char *name, const struct 
     put_number(write, state->opened);
     put_number(write, state->paused);
     put_number(write, state->ended);
+    put_text(job, add(job, GW_WRITE_OTHER, "DELETE FROM deleted WHERE name = ?1", false), name);
+}
+
+#define PUT_SALE                                                                                   \
+    "INSERT OR REPLACE INTO sales(name, document, version, created_at_ms, updated_at_ms, opened,"  \
+    " paused, ended) SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8"
+
+void gw_store_job_sale(struct gw_store_job *job, const char *name, const struct gw_sale_doc *doc,
+                       const struct gw_sale_state *state)
+{
+    static const char sql[] =
+        PUT_SALE " WHERE ?3 = 1 + coalesce((SELECT version FROM sales WHERE name = ?1),"
+                 " (SELECT version FROM deleted WHERE name = ?1), 0)";
+    put_sale(job, add(job, GW_WRITE_SALE, sql, true), name, doc, state);
+}
+
+void gw_store_job_sale_taken(struct gw_store_job *job, const char *name,
+                             const struct gw_sale_doc *doc, const struct gw_sale_state *state)
+{
+    put_sale(job, add(job, GW_WRITE_OTHER, PUT_SALE, true), name, doc, state);
+}
+
+static void put_gone(struct gw_store_job *job, const char *name, int64_t version)
+{
+    struct gw_store_write *write =
+        add(job, GW_WRITE_OTHER, "INSERT OR REPLACE INTO deleted VALUES(?1, ?2)", true);
+    put_text(job, write, name);
+    put_number(write, version);
 }
 
 void gw_store_job_sale_delete(struct gw_store_job *job, const char *name, int64_t version)
 {
-    struct gw_store_write *write =
-        add(job, "DELETE FROM sales WHERE name = ?1 AND version = ?2", true);
+    struct gw_store_write *write = add(
+        job, GW_WRITE_SALE_GONE, "DELETE FROM sales WHERE name = ?1 AND version = ?2 - 1", true);
     put_text(job, write, name);
-    put_number(write, version);
+    put_number(write, version + 1);
+    put_gone(job, name, version + 1);
 }
+
+void gw_store_job_sale_gone_taken(struct gw_store_job *job, const char *name, int64_t version)
+{
+    put_text(job, add(job, GW_WRITE_OTHER, "DELETE FROM sales WHERE name = ?1", false), name);
+    put_gone(job, name, version);
+}
+
+/* --- The policy. --- */
 
 void gw_store_job_rule(struct gw_store_job *job, const struct gw_limit_rule *rule)
 {
@@ -105,7 +139,7 @@ void gw_store_job_rule(struct gw_store_job *job, const struct gw_limit_rule *rul
     char *text = json != NULL ? json_dumps(json, JSON_COMPACT) : NULL;
     json_decref(json);
     struct gw_store_write *write =
-        add(job,
+        add(job, GW_WRITE_RULE,
             "INSERT INTO limits(name, document) VALUES(?1, ?2)"
             " ON CONFLICT(name) DO UPDATE SET document = excluded.document",
             true);
@@ -115,15 +149,22 @@ void gw_store_job_rule(struct gw_store_job *job, const struct gw_limit_rule *rul
 
 void gw_store_job_rule_delete(struct gw_store_job *job, const char *name)
 {
-    struct gw_store_write *write = add(job, "DELETE FROM limits WHERE name = ?1", true);
+    struct gw_store_write *write =
+        add(job, GW_WRITE_RULE_GONE, "DELETE FROM limits WHERE name = ?1", true);
     put_text(job, write, name);
 }
 
 void gw_store_job_block(struct gw_store_job *job, const struct gw_block *block)
 {
-    put_number(add(job, "DELETE FROM blocklist WHERE until_ms <= ?1", false), block->created_at_ms);
+    put_number(add(job, GW_WRITE_OTHER, "DELETE FROM blocklist WHERE until_ms <= ?1", false),
+               block->created_at_ms);
+    gw_store_job_block_taken(job, block);
+}
+
+void gw_store_job_block_taken(struct gw_store_job *job, const struct gw_block *block)
+{
     struct gw_store_write *write =
-        add(job,
+        add(job, GW_WRITE_BLOCK,
             "INSERT OR REPLACE INTO blocklist(kind, subject, until_ms, created_at_ms, reason, by)"
             " VALUES(?1, ?2, ?3, ?4, ?5, ?6)",
             true);
@@ -137,18 +178,25 @@ void gw_store_job_block(struct gw_store_job *job, const struct gw_block *block)
 
 void gw_store_job_unblock(struct gw_store_job *job, enum gw_block_kind kind, const char *subject)
 {
-    struct gw_store_write *write =
-        add(job, "DELETE FROM blocklist WHERE kind = ?1 AND subject = ?2", true);
+    struct gw_store_write *write = add(
+        job, GW_WRITE_BLOCK_GONE, "DELETE FROM blocklist WHERE kind = ?1 AND subject = ?2", true);
     put_text(job, write, gw_block_kinds[kind]);
     put_text(job, write, subject);
 }
 
 void gw_store_job_policy_version(struct gw_store_job *job, int64_t version)
 {
-    struct gw_store_write *write =
-        add(job, "UPDATE policy SET version = ?1 WHERE version = ?1 - 1", true);
-    put_number(write, version);
+    put_number(
+        add(job, GW_WRITE_POLICY, "UPDATE policy SET version = ?1 WHERE version = ?1 - 1", true),
+        version);
 }
+
+void gw_store_job_policy_taken(struct gw_store_job *job, int64_t version)
+{
+    put_number(add(job, GW_WRITE_OTHER, "UPDATE policy SET version = ?1", true), version);
+}
+
+/* --- What goes with it. --- */
 
 void gw_store_job_file(struct gw_store_job *job, const char *path, const char *text)
 {

@@ -1,5 +1,5 @@
 /* control.db: what operators decided - sales and their state, limit rules, blocklist, the policy's
- * version - in SQLite (WAL, FULL, 0600).
+ * version, the last versions of sales that were deleted - in SQLite (WAL, FULL, 0600).
  *
  * Who does what: the control thread keeps the truth in memory and answers reads from it. A change
  * goes to the store as a job; the store's own thread writes it in one transaction and mails the job
@@ -16,7 +16,9 @@
  * between, or a rename that fails, leaves a line of a change that did not happen.
  *
  * Two changes under way at once: each sale and the policy carry a version, and a write whose
- * version does not follow the stored one is PS_E_CONFLICT (the admin gets 412). */
+ * version does not follow the stored one is PS_E_CONFLICT (the admin gets 412). Versions go on
+ * where they ended when a sale is deleted and made anew, so that no old copy passes for a new one.
+ * What another gateway of the cluster has decided (…_taken) is written whatever stood here. */
 #ifndef GW_CONTROL_STORE_H
 #define GW_CONTROL_STORE_H
 
@@ -46,6 +48,12 @@ struct gw_stored_sale {
     struct gw_sale_state state;
 };
 
+/* A sale that was deleted; its version is that of the deletion. */
+struct gw_gone_sale {
+    char name[PS_NAME_MAX + 1];
+    int64_t version;
+};
+
 enum gw_block_kind { GW_BLOCK_USER, GW_BLOCK_RANGE };
 
 struct gw_block {
@@ -59,8 +67,9 @@ struct gw_block {
 
 struct gw_stored {
     int64_t policy_version; /* of limits and blocklist together; >= 1 */
-    size_t sale_count, rule_count, block_count;
+    size_t sale_count, gone_count, rule_count, block_count;
     struct gw_stored_sale *sales; /* by name, as are the others */
+    struct gw_gone_sale *gone;
     struct gw_limit_rule *rules;
     struct gw_block *blocks; /* those that had ended are dropped at start */
 };
@@ -108,8 +117,8 @@ struct gw_store_job {
  * not fail: what they could not copy makes gw_store_submit refuse the job. */
 struct gw_store_job *gw_store_job_new(void);
 void gw_store_job_free(struct gw_store_job *job); /* not while it is submitted; NULL is allowed */
-/* state->version 1 creates the sale (PS_E_CONFLICT when it is there), else the stored version must
- * be one lower. */
+/* state->version is one higher than the stored one; of a new sale, than that of its deletion, or 1.
+ */
 void gw_store_job_sale(struct gw_store_job *job, const char *name, const struct gw_sale_doc *doc,
                        const struct gw_sale_state *state);
 /* `version` is the stored one. */
@@ -124,6 +133,12 @@ void gw_store_job_unblock(struct gw_store_job *job, enum gw_block_kind kind, con
 /* The policy's new version; the stored one must be one lower. Goes with every change of rules or
  * blocklist. */
 void gw_store_job_policy_version(struct gw_store_job *job, int64_t version);
+/* The same as another gateway has decided them: whatever is stored gives way. */
+void gw_store_job_sale_taken(struct gw_store_job *job, const char *name,
+                             const struct gw_sale_doc *doc, const struct gw_sale_state *state);
+void gw_store_job_sale_gone_taken(struct gw_store_job *job, const char *name, int64_t version);
+void gw_store_job_block_taken(struct gw_store_job *job, const struct gw_block *block);
+void gw_store_job_policy_taken(struct gw_store_job *job, int64_t version);
 /* A private file to replace with it (auth.h); one a job. */
 void gw_store_job_file(struct gw_store_job *job, const char *path, const char *text);
 /* The line of the job; one a job. A job may be nothing but a line. */

@@ -104,11 +104,26 @@ static void apply_sale(struct gw_control *control, void *ctx)
                PS_F_STR("sale", ((struct gw_stored_sale *)ctx)->name));
 }
 
+static void warn_of_difference(const char *name, const struct gw_sale_doc *have,
+                               const struct gw_sale_doc *seed)
+{
+    char differences[256];
+
+    if (gw_sale_doc_differences(have, seed, differences, sizeof differences) > 0)
+        ps_log(PS_LOG_WARN, "seed_ignored", PS_F_STR("sale", name),
+               PS_F_STR("differs_in", differences),
+               PS_F_STR("why", "the sale exists; change it through the admin API"));
+}
+
 static void done_sale(struct gw_control *control, int err, const struct ps_fault *fault, void *ctx)
 {
     struct gw_stored_sale *stored = ctx;
+    const struct gw_control_sale *have =
+        gw_control_sale(control, stored->name, strlen(stored->name));
 
-    if (err < 0)
+    if (err == PS_E_CONFLICT && have != NULL) /* another gateway was first */
+        warn_of_difference(stored->name, &have->stored.doc, &stored->doc);
+    else if (err < 0)
         ps_log(PS_LOG_ERROR, "seed_failed", PS_F_STR("sale", stored->name),
                PS_F_STR("error", fault->text));
     else
@@ -137,8 +152,8 @@ static void create_sale(struct gw_control *control, const char *name, struct gw_
     }
     memcpy(stored->name, name, strlen(name) + 1);
     stored->doc = *doc;
-    stored->state =
-        (struct gw_sale_state){.version = 1, .created_at_ms = now, .updated_at_ms = now};
+    stored->state = (struct gw_sale_state){
+        .version = gw_control_gone(control, name) + 1, .created_at_ms = now, .updated_at_ms = now};
     snprintf(target, sizeof target, "sales/%s", name);
     to = gw_sale_doc_write(doc);
     gw_store_job_sale(job, name, doc, &stored->state);
@@ -159,7 +174,7 @@ static void create_sale(struct gw_control *control, const char *name, struct gw_
 
 static void seed_sale(struct gw_control *control, const json_t *seed, size_t index)
 {
-    char pointer[32], name[PS_NAME_MAX + 1], differences[256];
+    char pointer[32], name[PS_NAME_MAX + 1];
     const struct gw_control_sale *have;
     struct gw_sale_doc doc;
 
@@ -168,20 +183,22 @@ static void seed_sale(struct gw_control *control, const json_t *seed, size_t ind
         gw_sale_doc_read(seed, pointer, name, &doc, NULL) < 0)
         return; /* checked before: only memory can be missing */
     have = gw_control_sale(control, name, strlen(name));
-    if (have == NULL) {
+    if (have != NULL) {
+        warn_of_difference(name, &have->stored.doc, &doc);
+    } else if (control->accord != NULL && gw_control_gone(control, name) > 0) {
+        ps_log(PS_LOG_WARN, "seed_ignored", PS_F_STR("sale", name),
+               PS_F_STR("why", "the sale was deleted"));
+    } else {
         create_sale(control, name, &doc);
         return;
     }
-    if (gw_sale_doc_differences(&have->stored.doc, &doc, differences, sizeof differences) > 0)
-        ps_log(PS_LOG_WARN, "seed_ignored", PS_F_STR("sale", name),
-               PS_F_STR("differs_in", differences),
-               PS_F_STR("why", "the sale exists; change it through the admin API"));
     gw_sale_doc_done(&doc);
 }
 
 /* --- limits --- */
 
 struct rules_seed {
+    json_t *policy;
     size_t count;
     int64_t version;
     struct gw_limit_rule rules[RULES_MAX];
@@ -197,13 +214,24 @@ static void apply_rules(struct gw_control *control, void *ctx)
     control->policy_version = seed->version;
 }
 
+static void seed_rules(struct gw_control *control, json_t *policy);
+
+static void rules_free(struct rules_seed *seed)
+{
+    json_decref(seed->policy);
+    free(seed);
+}
+
 static void done_rules(struct gw_control *control, int err, const struct ps_fault *fault, void *ctx)
 {
-    (void)control;
-    if (err < 0)
+    struct rules_seed *seed = ctx;
+
+    if (err == PS_E_CONFLICT) /* the policy has moved on: chosen anew */
+        seed_rules(control, seed->policy);
+    else if (err < 0)
         ps_log(PS_LOG_ERROR, "seed_failed", PS_F_STR("what", "policy/limits"),
                PS_F_STR("error", fault->text));
-    free(ctx);
+    rules_free(seed);
 }
 
 /* Names of the members that differ, "rate, burst" (cut when long); their number. */
@@ -249,13 +277,16 @@ static void choose_rules(const struct gw_control *control, struct rules_seed *se
     seed->count = kept;
 }
 
-static void seed_rules(struct gw_control *control, const json_t *policy)
+static void seed_rules(struct gw_control *control, json_t *policy)
 {
     struct rules_seed *seed = calloc(1, sizeof *seed);
     struct gw_store_job *job = NULL;
     int64_t now = ps_clock_wall_ms(control->core->clock);
 
-    if (seed == NULL || read_rules(policy, seed->rules, &seed->count, NULL) < 0)
+    if (seed == NULL)
+        return;
+    seed->policy = json_incref(policy);
+    if (read_rules(policy, seed->rules, &seed->count, NULL) < 0)
         goto out;
     choose_rules(control, seed);
     if (seed->count == 0 || (job = gw_store_job_new()) == NULL)
@@ -274,14 +305,33 @@ static void seed_rules(struct gw_control *control, const json_t *policy)
         return;
     ps_log(PS_LOG_ERROR, "seed_failed", PS_F_STR("what", "policy/limits"));
 out:
-    free(seed);
+    rules_free(seed);
 }
 
-void gw_seed(struct gw_control *control, const json_t *sales, const json_t *policy)
+void gw_seed_kept(struct gw_control *control)
+{
+    json_t *sales = control->seeds.sales, *policy = control->seeds.policy;
+
+    if (sales == NULL && policy == NULL)
+        return;
+    control->seeds.sales = control->seeds.policy = NULL;
+    gw_seed(control, sales, policy);
+    json_decref(sales);
+    json_decref(policy);
+}
+
+void gw_seed(struct gw_control *control, json_t *sales, json_t *policy)
 {
     const json_t *seed;
     size_t i;
 
+    if (!gw_control_synced(control)) {
+        json_decref(control->seeds.sales);
+        json_decref(control->seeds.policy);
+        control->seeds.sales = json_incref(sales);
+        control->seeds.policy = json_incref(policy);
+        return;
+    }
     json_array_foreach(sales, i, seed) seed_sale(control, seed, i);
     seed_rules(control, policy);
 }

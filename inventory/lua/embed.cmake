@@ -1,7 +1,7 @@
-# Writes the scripts into one C file: cmake -DOUT=scripts.c -DSCRIPTS="a.lua;b.lua" -P embed.cmake. Nothing is looked up at run time, and
-# EVALSHA's digest is that of the very bytes that are embedded.
-set(text "/* Made from inventory/lua/ by embed.cmake. */\n#include \"inventory/scripts.h\"\n\n")
-set(table "const struct ps_redis_script inv_scripts[] = {\n")
+# Writes scripts into one C file: cmake -DOUT=scripts.c -DSCRIPTS="a.lua;b.lua" -DHEADER=inventory/scripts.h -DTABLE=inv_scripts
+# -DPREFIX=INV_SCRIPT_ -P embed.cmake. Nothing is looked up at run time, and EVALSHA's digest is that of the very bytes that are embedded.
+set(text "/* Made from Lua files by embed.cmake. */\n#include \"${HEADER}\"\n\n")
+set(table "const struct ps_redis_script ${TABLE}[] = {\n")
 foreach(script IN LISTS SCRIPTS)
     get_filename_component(name ${script} NAME_WE)
     file(READ ${script} hex HEX)
@@ -10,6 +10,6 @@ foreach(script IN LISTS SCRIPTS)
     string(REGEX REPLACE "([0-9a-f][0-9a-f])" "0x\\1," hex "${hex}")
     string(APPEND text "static const char ${name}_lua[] = {\n${hex}0};\n")
     string(TOUPPER ${name} upper)
-    string(APPEND table "    [INV_SCRIPT_${upper}] = {\"${name}\", ${name}_lua, sizeof ${name}_lua - 1, \"${sha1}\"},\n")
+    string(APPEND table "    [${PREFIX}${upper}] = {\"${name}\", ${name}_lua, sizeof ${name}_lua - 1, \"${sha1}\"},\n")
 endforeach()
 file(WRITE ${OUT} "${text}\n${table}};\n")

@@ -222,15 +222,23 @@ static void a_change_of_an_old_version_is_refused_whole(void **state)
     assert_int_equal(stored.policy_version, 1);
 }
 
-static void a_deleted_sale_is_gone(void **state)
+static void a_deleted_sale_is_gone_and_its_versions_go_on(void **state)
 {
     (void)state;
     assert_ok(put_sale("spring", 1, (struct gw_sale_state){.version = 1}));
     struct gw_store_job *job = job_with_line("sale.delete");
     gw_store_job_sale_delete(job, "spring", 1);
     assert_ok(do_job(job));
-    assert_ok(put_sale("spring", 2, (struct gw_sale_state){.version = 1}));
     open_again();
+    assert_int_equal(stored.sale_count, 0);
+    assert_int_equal(stored.gone_count, 1);
+    assert_string_equal(stored.gone[0].name, "spring");
+    assert_int_equal(stored.gone[0].version, 2);
+    assert_int_equal(put_sale("spring", 2, (struct gw_sale_state){.version = 1}), PS_E_CONFLICT);
+    assert_int_equal(put_sale("spring", 2, (struct gw_sale_state){.version = 2}), PS_E_CONFLICT);
+    assert_ok(put_sale("spring", 2, (struct gw_sale_state){.version = 3}));
+    open_again();
+    assert_int_equal(stored.gone_count, 0);
     assert_int_equal(stored.sale_count, 1);
     assert_int_equal(stored.sales[0].doc.skus[0].stock, 2);
 }
@@ -425,12 +433,53 @@ static void a_store_that_stands_still_refuses_what_it_cannot_queue(void **state)
         gw_store_job_free(jobs[i]);
 }
 
+static void what_another_gateway_decided_is_written_whatever_stands_here(void **state)
+{
+    (void)state;
+    const struct gw_sale_state ninth = {.version = 9, .paused = true};
+    const struct gw_block block = {.kind = GW_BLOCK_USER, .subject = "bob", .until_ms = INT64_MAX};
+    struct gw_sale_doc doc = doc_of(7);
+    assert_ok(put_sale("spring", 1, (struct gw_sale_state){.version = 1}));
+    assert_ok(put_sale("summer", 1, (struct gw_sale_state){.version = 1}));
+    struct gw_store_job *job = job_with_line("cluster.take");
+    gw_store_job_sale_taken(job, "spring", &doc, &ninth);
+    gw_store_job_sale_gone_taken(job, "summer", 4);
+    gw_store_job_block_taken(job, &block);
+    gw_store_job_policy_taken(job, 12);
+    gw_sale_doc_done(&doc);
+    assert_ok(do_job(job));
+    open_again();
+    assert_int_equal(stored.sale_count, 1);
+    assert_int_equal(stored.sales[0].state.version, 9);
+    assert_true(stored.sales[0].state.paused);
+    assert_int_equal(stored.sales[0].doc.skus[0].stock, 7);
+    assert_int_equal(stored.gone[0].version, 4);
+    assert_int_equal(stored.block_count, 1);
+    assert_int_equal(stored.policy_version, 12);
+}
+
+static void a_file_of_schema_1_is_read_and_goes_on(void **state)
+{
+    (void)state;
+    assert_ok(put_sale("spring", 5, (struct gw_sale_state){.version = 1}));
+    close_store();
+    execute("DROP TABLE deleted; PRAGMA user_version = 1");
+    assert_ok(gw_control_store_open(&settings, &store, &stored, NULL));
+    assert_int_equal(stored.sale_count, 1);
+    assert_int_equal(stored.gone_count, 0);
+    struct gw_store_job *job = job_with_line("sale.delete");
+    gw_store_job_sale_delete(job, "spring", 1);
+    assert_ok(do_job(job));
+    open_again();
+    assert_int_equal(stored.gone_count, 1);
+}
+
 static void a_file_of_a_newer_version_is_refused(void **state)
 {
     (void)state;
     close_store();
-    execute("PRAGMA user_version = 2");
-    refused(PS_E_NEWER, "schema 2");
+    execute("PRAGMA user_version = 3");
+    refused(PS_E_NEWER, "schema 3");
 }
 
 static void a_torn_file_is_refused_with_what_to_do(void **state)
@@ -480,7 +529,7 @@ int main(void)
         TEST(a_new_store_has_the_shipped_rules),
         TEST(a_sale_is_there_after_a_restart),
         TEST(a_change_of_an_old_version_is_refused_whole),
-        TEST(a_deleted_sale_is_gone),
+        TEST(a_deleted_sale_is_gone_and_its_versions_go_on),
         TEST(rules_and_blocks_move_the_policy_version),
         TEST(every_change_has_its_line),
         TEST(a_line_that_could_not_be_written_follows_later),
@@ -490,6 +539,8 @@ int main(void)
         TEST(a_file_is_replaced_with_its_change_or_not_at_all),
         TEST(closing_does_what_was_taken),
         TEST(a_store_that_stands_still_refuses_what_it_cannot_queue),
+        TEST(what_another_gateway_decided_is_written_whatever_stands_here),
+        TEST(a_file_of_schema_1_is_read_and_goes_on),
         TEST(a_file_of_a_newer_version_is_refused),
         TEST(a_torn_file_is_refused_with_what_to_do),
         TEST(a_foreign_database_is_refused),

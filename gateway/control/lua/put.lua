@@ -1,0 +1,18 @@
+#!lua
+-- Replaces one document, if it is still at the version that the change was made from.
+--
+-- KEYS   ps:control, ps:control:revs
+-- ARGV   generation, field, new version (one higher than what is there; 1: there is none), text
+-- Reply  {OK}, {CONFLICT, version that is there}, or {LOST}: another generation
+local held = redis.call('HGET', KEYS[1], ARGV[2])
+local top = redis.call('ZREVRANGE', KEYS[2], 0, 0, 'WITHSCORES')
+if redis.call('HGET', KEYS[1], 'generation') ~= ARGV[1] then
+    return {'LOST'}
+end
+local version = held and tonumber(string.match(held, '^%d+')) or 0
+if version + 1 ~= tonumber(ARGV[3]) then
+    return {'CONFLICT', version}
+end
+redis.call('HSET', KEYS[1], ARGV[2], ARGV[3] .. ' ' .. ARGV[4])
+redis.call('ZADD', KEYS[2], tonumber(top[2] or '0') + 1, ARGV[2])
+return {'OK'}
