@@ -77,7 +77,7 @@ int oq_log_append_to(struct oq_log *log, uint32_t partition, const struct oq_eve
 uint32_t oq_log_partitions(const struct oq_log *log);
 /* How full the input queue is, 0..100 percent. Relaxed, any thread. */
 unsigned oq_log_backlog_percent(const struct oq_log *log);
-/* Does it take records now? Relaxed, any thread. */
+/* Does it take records now? With a spill: accepted ones (log_spill.h). Relaxed, any thread. */
 bool oq_log_available(const struct oq_log *log);
 /* Relaxed, any thread. */
 void oq_log_stats(const struct oq_log *log, struct oq_log_stats *ret_stats);

@@ -30,6 +30,9 @@ struct oq_spill_settings {
     const struct oq_kafka_settings *kafka; /* its `spill` is not looked at */
 };
 
+/* The owner in the tickets of the spill's own appends: nobody else's. */
+#define OQ_SPILL_OWNER UINT32_MAX
+
 /* Opens or creates the file, then opens Kafka as oq_kafka_open does, with its errors. Of the file:
  * PS_E_BUSY: another process holds its lock. PS_E_NEWER: made by a newer version. PS_E_CORRUPT:
  * torn, or no spill. PS_E_READ_ONLY, PS_E_PERMISSION, PS_E_IO, PS_E_NOMEM; PS_E_INVALID: a setting.

@@ -166,13 +166,12 @@ static int unreadable(struct oq_spill_file *file, int64_t seq, const struct ps_f
     return oq_db_torn(file->db.path, fault, what);
 }
 
-static int give_row(struct oq_spill_file *file, oq_spill_file_fn *fn, void *ctx,
+static int give_row(struct oq_spill_file *file, int64_t seq, oq_spill_file_fn *fn, void *ctx,
                     struct ps_fault *fault)
 {
-    struct ps_fault wrong = {.path = "/type", .text = "is not an accepted order's"};
+    struct ps_fault wrong = {.path = "/type", .text = "it is no accepted order"};
     struct oq_event event;
     void *owner;
-    int64_t seq = sqlite3_column_int64(file->select, 0);
     const char *body = (const char *)sqlite3_column_text(file->select, 1);
     size_t len = (size_t)sqlite3_column_bytes(file->select, 1);
     int err = oq_event_decode(body, len, &event, &owner, &wrong);
@@ -181,8 +180,8 @@ static int give_row(struct oq_spill_file *file, oq_spill_file_fn *fn, void *ctx,
     if (err != 0)
         return ps_fault(fault, err, file->db.path, "order %lld: %s", (long long)seq,
                         ps_err_text(err));
-    if (event.type == OQ_ACCEPTED)
-        err = fn(seq, &event, ctx);
+    if (event.type == OQ_ACCEPTED && fn(seq, &event, ctx) == 0)
+        err = 0;
     else
         err = unreadable(file, seq, &wrong, fault);
     oq_event_release(owner);
@@ -194,9 +193,16 @@ int oq_spill_file_read(struct oq_spill_file *file, size_t limit, oq_spill_file_f
 {
     int rc = SQLITE_ROW;
     int err = 0;
+    int64_t last = 0;
     sqlite3_bind_int64(file->select, 1, (int64_t)limit);
-    while (err == 0 && (rc = sqlite3_step(file->select)) == SQLITE_ROW)
-        err = give_row(file, fn, ctx, fault);
+    while (err == 0 && (rc = sqlite3_step(file->select)) == SQLITE_ROW) {
+        int64_t seq = sqlite3_column_int64(file->select, 0);
+        if (last != 0 && seq != last + 1)
+            err = oq_db_torn(file->db.path, fault, "orders in it are missing");
+        else
+            err = give_row(file, seq, fn, ctx, fault);
+        last = seq;
+    }
     if (err == 0 && rc != SQLITE_DONE)
         err = failed(file, rc, "reading", fault);
     sqlite3_reset(file->select);

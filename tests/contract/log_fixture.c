@@ -2,7 +2,7 @@
 #include "tests/contract/log_fixture.h"
 
 #include "queue/log_journal.h"
-#include "queue/log_kafka.h"
+#include "queue/log_spill.h"
 #include "tests/contract/faulty_vfs.h"
 #include "tests/contract/kafka_broker.h"
 
@@ -178,8 +178,7 @@ static void kafka_end(void)
     kafka_stop(&broker);
 }
 
-static int kafka_open(const char *in, const struct oq_log_callbacks *callbacks,
-                      struct oq_log **ret_log)
+static struct oq_kafka_settings kafka_settings(const char *in)
 {
     const struct oq_kafka_settings settings = {.brokers = broker.proxied,
                                                .topic = strrchr(in, '/') + 1,
@@ -194,9 +193,31 @@ static int kafka_open(const char *in, const struct oq_log_callbacks *callbacks,
                                                .check_ms = 3600000,
                                                .open_wait_ms = PATIENCE,
                                                .clock = &ps_clock_system};
-    struct ps_fault fault = {0};
     kafka_topic(&broker, settings.topic, 1, NULL);
+    return settings;
+}
+
+static int kafka_open(const char *in, const struct oq_log_callbacks *callbacks,
+                      struct oq_log **ret_log)
+{
+    const struct oq_kafka_settings settings = kafka_settings(in);
+    struct ps_fault fault = {0};
     int err = oq_kafka_open(&settings, callbacks, ret_log, &fault);
+    if (err != 0)
+        fprintf(stderr, "%s: %s\n", fault.path, fault.text);
+    return err;
+}
+
+static int spill_open(const char *in, const struct oq_log_callbacks *callbacks,
+                      struct oq_log **ret_log)
+{
+    char path[96];
+    const struct oq_kafka_settings kafka = kafka_settings(in);
+    const struct oq_spill_settings settings = {
+        .path = path, .records_max = 1000, .retry_ms = 200, .kafka = &kafka};
+    struct ps_fault fault = {0};
+    snprintf(path, sizeof path, "%s/spill.db", in);
+    int err = oq_spill_open(&settings, callbacks, ret_log, &fault);
     if (err != 0)
         fprintf(stderr, "%s: %s\n", fault.path, fault.text);
     return err;
@@ -226,9 +247,11 @@ static void kafka_heal(void)
 
 static const struct log_backend backends[] = {
     {"journal", journal_start, journal_stop, journal_open, journal_refuse, journal_lose_one,
-     journal_hide_one, journal_heal, false},
+     journal_hide_one, journal_heal, false, false},
     {"kafka", kafka_begin, kafka_end, kafka_open, kafka_refuse, kafka_lose_one, kafka_hide_one,
-     kafka_heal, true},
+     kafka_heal, true, false},
+    {"kafka with a spill", kafka_begin, kafka_end, spill_open, kafka_refuse, kafka_lose_one,
+     kafka_hide_one, kafka_heal, true, true},
 };
 
 int log_run_on_every_backend(int (*run)(const char *name))

@@ -23,6 +23,7 @@ struct log_backend {
     void (*hide_one)(void); /* the next batch: outcome unknown; it is there after the heal */
     void (*heal)(void);
     bool sends_again; /* what is unknown; else it is closed by released{rejected} */
+    bool spills;      /* takes accepted orders also while it is away */
 };
 
 extern const struct log_backend *log_backend; /* of this run */
