@@ -1,10 +1,11 @@
 """Settlement behind a cluster: whatever is killed, the shop's database has each order once, as every gateway shows it."""
 import random
+import subprocess
 import time
 
 import pytest
 from cluster import Cluster, Crowd
-from penstock import wait_until
+from penstock import REHEARSE, ROOT, wait_until
 from settle import Sqlite, Worker, assert_results, init, orders_in
 from test_cluster_kill import promised_more
 from test_cluster_redis import epoch, wait_epoch
@@ -98,6 +99,33 @@ def test_settlement_waits_for_kafka_and_goes_on(cluster, kafka, shop):
         assert worker.stop() == 0
     worker_of(cluster, shop, "--auto-confirm").once()
     assert_books_agree(cluster, shop, sale, crowd)
+
+
+@pytest.mark.parametrize("share", ["0", "0.4"])
+def test_a_rehearsals_books_agree_over_a_kill(cluster, shop, tmp_path, share):
+    """What deploy/quickstart --cluster shows: the rehearsal's proof, every gateway and the shop's database."""
+    report = tmp_path / "report.json"
+    for rule in ("user", "ip", "global"):
+        cluster[0].limit(rule, mode="off")
+    with worker_of(cluster, shop, "--rehearsals") as worker:
+        rehearsal = subprocess.Popen(
+            [str(REHEARSE), "--public", f"http://127.0.0.1:{cluster[0].port}", "--admin", f"http://127.0.0.1:{cluster[0].admin_port}", "--state-dir",
+             str(cluster[0].state), "--buyers", "2000", "--stock", "900", "--over", "4s", "--shape", "constant", "--retry", "40", "--quiet",
+             "--confirm-share", share, "--cancel-share", share, "--json", str(report)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        time.sleep(1.5)
+        cluster[2].kill()
+        text, _ = rehearsal.communicate(timeout=120)
+        assert rehearsal.returncode == 0, text
+        cluster.restart(cluster[2])
+        urls = [f"http://127.0.0.1:{gateway.admin_port}" for gateway in cluster.gateways]
+        books = [str(ROOT / "deploy/cluster/books"), "--rehearsal", str(report), "--shop", str(shop.path), "--token-file", str(cluster[0].state / "admin.token"),
+                 *urls]
+        done = subprocess.run(books, capture_output=True, text=True, timeout=120)
+        assert done.returncode == 0 and done.stdout.endswith("The books agree.\n"), done.stdout + done.stderr
+        assert worker.stop() == 0
+    shop.query("DELETE FROM orders WHERE order_id = (SELECT max(order_id) FROM orders)")  # and it would say so
+    done = subprocess.run([*books, "--patience", "2"], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 1 and "DO NOT AGREE" in done.stdout, done.stdout + done.stderr
 
 
 def test_a_record_that_is_not_ours_is_put_aside_by_the_shop(kafka, shop):
