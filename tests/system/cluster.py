@@ -71,7 +71,7 @@ class Redis(Server):
 
     def start(self):
         self.spawn(["redis-server", "--port", self.port, "--bind", "127.0.0.1", "--dir", self.directory, *self.options], self.directory / "log")
-        wait_until(lambda: self.ask("PING", check=False) == "PONG", what="Redis")
+        wait_until(lambda: self.ask("PING", check=False) == "PONG", 30, what="Redis")
         return self
 
     def ask(self, *words, check=True):
@@ -82,7 +82,7 @@ class Redis(Server):
 
     def follow(self, master):
         self.ask("REPLICAOF", "127.0.0.1", master.port)
-        wait_until(lambda: "master_link_status:up" in self.ask("INFO", "replication"), what="a replica in step")
+        wait_until(lambda: "master_link_status:up" in self.ask("INFO", "replication"), timeout=30, what="a replica in step")
 
     def promote(self):
         self.ask("REPLICAOF", "NO", "ONE")
@@ -160,7 +160,7 @@ class Kafka:
                 return state == "Z" and len(os.listdir(f"/proc/{pid}/task")) == 1
             return True
 
-        wait_until(gone, what="the broker's end")
+        wait_until(gone, 30, what="the broker's end")
         self.proxy.forget(pid)
 
     @property
@@ -255,6 +255,7 @@ class Cluster:
         self.count, self.settings, self.partitions = gateways, settings or {}, partitions
         self.redis_options, self.envs = redis_options, envs or {}
         self.given = directory
+        self.failed = False  # then its files are kept
         self.gateways, self.strangers, self.servers = [], [], []
 
     def __enter__(self):
@@ -275,10 +276,10 @@ class Cluster:
             server.end()
         self.proxy.__exit__()
         self.kafka.well()
-        if self.given is None and not fault:
-            shutil.rmtree(self.directory)
-        elif fault:
+        if fault or self.failed:
             print("the cluster's files:", self.directory)
+        elif self.given is None:
+            shutil.rmtree(self.directory)
 
     def start(self):
         self.redis = self.add(Redis(self.directory, "redis", self.redis_options).start())
@@ -309,7 +310,7 @@ class Cluster:
         first = self.gateways[0]
         if not (first.state / "tokens.json").exists():
             first.spawn()
-            wait_until(lambda: (first.state / "tokens.json").exists() or not first.alive, what="the first token")
+            wait_until(lambda: (first.state / "tokens.json").exists() or not first.alive, 60, what="the first token")
         for gateway in self.gateways[1:]:
             if not gateway.state.exists():
                 gateway.state.mkdir(mode=0o700)
@@ -321,7 +322,7 @@ class Cluster:
         for gateway in self.gateways:
             self.wait_ready(gateway)
 
-    def wait_ready(self, gateway, timeout=30):
+    def wait_ready(self, gateway, timeout=60):
         def ready():
             assert gateway.alive, f"gateway {gateway.index} ended: " + gateway.log()
             return gateway.ready()
@@ -374,11 +375,11 @@ class Cluster:
 
     def make_sale(self, stock=10, at=0, **document):
         """In force at every gateway."""
-        name = self.gateways[at].make_sale(stock=stock, **document)
+        name = self.gateways[at].make_sale(stock=stock, wait=False, **document)
         self.wait_open(name)
         return name
 
-    def wait_open(self, sale, timeout=20):
+    def wait_open(self, sale, timeout=60):
         """Every living gateway knows it and has its counter."""
         def serves(gateway):
             answer = gateway.admin("GET", f"/admin/v1/sales/{sale}")
@@ -387,7 +388,7 @@ class Cluster:
         for gateway in self.living():
             wait_until(lambda: serves(gateway), timeout, what=f"{sale} open at gateway {gateway.index}")
 
-    def sure_buy(self, gateway, sale, user, timeout=20, **more):
+    def sure_buy(self, gateway, sale, user, timeout=60, **more):
         """As a shop's page does: again with the same key until there is another answer than 503."""
         key = more.pop("key", f"key-{user}")
 
@@ -400,7 +401,7 @@ class Cluster:
 
     # --- the judgement ---
 
-    def wait_rest(self, sale, timeout=40):
+    def wait_rest(self, sale, timeout=90):
         """Until no order is in doubt anywhere and every gateway has read the whole log."""
         def rest():
             seen = []
@@ -417,7 +418,7 @@ class Cluster:
             reports = [gateway.admin("GET", f"/admin/v1/sales/{sale}/audit", timeout=30).text for gateway in self.living()]
             raise AssertionError("\n".join([str(fault), *reports])) from None
 
-    def judge(self, sale, loads, stock, settled=False, timeout=40):
+    def judge(self, sale, loads, stock, settled=False, timeout=90):
         """I1 to I5 and I7, by every living gateway and by the records themselves; what they agree on."""
         self.wait_rest(sale, timeout)
         orders = None

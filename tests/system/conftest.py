@@ -3,6 +3,14 @@ import pytest
 from cluster import Cluster, Kafka
 
 
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item, call):
+    """Leaves word for fixtures whether the test has failed."""
+    outcome = yield
+    if outcome.get_result().failed:
+        item.has_failed = True
+
+
 @pytest.fixture(scope="session")
 def kafka():
     """One broker for all tests that want one; each leaves it well."""
@@ -11,7 +19,8 @@ def kafka():
 
 
 @pytest.fixture()
-def cluster(kafka):
+def cluster(kafka, request):
     """Three gateways over one Redis and one topic."""
     with Cluster(kafka) as c:
         yield c
+        c.failed = getattr(request.node, "has_failed", False)

@@ -18,7 +18,7 @@ def pending(load):
     return load.count()["pending"]
 
 
-def wait_accepted(cluster, crowd, sale, timeout=60):
+def wait_accepted(cluster, crowd, sale, timeout=90):
     """Until every order that was answered `pending` is accepted or void, and most are accepted."""
     ids = [told.order_id for told in crowd.told if told.state == "pending"]
     assert ids
@@ -38,7 +38,7 @@ def test_gateways_that_start_without_kafka_say_so_and_are_ready_by_themselves(cl
     for gateway in cluster.gateways:
         gateway.spawn()
     for gateway in cluster.gateways:
-        page = wait_until(lambda: gateway.alive and answers(gateway, sale), 20, what="the status page")
+        page = wait_until(lambda: gateway.alive and answers(gateway, sale), 60, what="the status page")
         assert page.status == 200 and page.json["sale"] == sale, page
         assert gateway.public("GET", "/readyz").status == 503
         assert gateway.buy(sale, "early").code == "log_unavailable"
@@ -70,16 +70,16 @@ def test_orders_are_pending_while_kafka_is_away_and_accepted_afterwards(cluster,
             cluster.routes(CUT, of="kafka")
         else:
             kafka.freeze() if how == "frozen" else kafka.kill()
-        wait_until(lambda: pending(crowd) > 30, 20, what="orders that are pending")
+        wait_until(lambda: pending(crowd) > 30, 60, what="orders that are pending")
         for gateway in cluster.gateways:
-            wait_until(lambda: probe(gateway, sale, f"away-{time.monotonic()}") == "pending", 15, what="the spill")
-            assert gateway.admin("POST", f"/admin/v1/orders/{first}/confirm", timeout=20).status == 503
-            assert gateway.admin("POST", f"/admin/v1/orders/{first}/cancel", timeout=20).status == 503
+            wait_until(lambda: probe(gateway, sale, f"away-{time.monotonic()}") == "pending", 60, what="the spill")
+            assert gateway.admin("POST", f"/admin/v1/orders/{first}/confirm", timeout=60).status == 503
+            assert gateway.admin("POST", f"/admin/v1/orders/{first}/cancel", timeout=60).status == 503
             assert gateway.public("GET", f"/v1/sales/{sale}").status == 200
         time.sleep(seconds)
         cluster.routes(WELL, of="kafka")
         kafka.well()
-        promised_more(crowd, 100, timeout=60)
+        promised_more(crowd, 100, timeout=90)
     accepted, of = wait_accepted(cluster, crowd, sale)
     assert accepted >= of * 0.9, (accepted, of)  # nothing but the outage was in their way
     cluster.judge(sale, [crowd], STOCK)
@@ -90,7 +90,7 @@ def test_one_gateway_that_has_lost_kafka_spills_and_the_others_go_on(cluster):
     with Crowd(cluster, sale) as crowd:
         promised_more(crowd, 100)
         cluster[0].kafka_route(CUT)
-        wait_until(lambda: probe(cluster[0], sale, f"cut-{time.monotonic()}") == "pending", 15, what="the spill")
+        wait_until(lambda: probe(cluster[0], sale, f"cut-{time.monotonic()}") == "pending", 60, what="the spill")
         promised_more(crowd, 100)
         for gateway in cluster.gateways[1:]:
             assert probe(gateway, sale, f"well-{gateway.index}") == "accepted"
@@ -120,8 +120,8 @@ def test_acknowledgements_lost_on_the_way_make_no_order_twice(cluster, mode):
             cluster.routes(mode, of="kafka")
             time.sleep(3)
             cluster.routes(WELL, of="kafka")
-        promised_more(crowd, 60, timeout=60)
-    cluster.judge(sale, [crowd], STOCK, timeout=60)
+        promised_more(crowd, 60, timeout=90)
+    cluster.judge(sale, [crowd], STOCK, timeout=90)
     assert len(once_each(cluster[0], sale)) >= crowd.promised()
 
 
@@ -130,7 +130,7 @@ def test_a_slow_kafka_makes_orders_pending_and_loses_nothing(cluster):
     with Crowd(cluster, sale, rate=100) as crowd:
         promised_more(crowd, 50)
         cluster.routes(WELL, delay_ms=300, of="kafka")
-        wait_until(lambda: pending(crowd) > 50, 30, what="orders that are pending")
+        wait_until(lambda: pending(crowd) > 50, 60, what="orders that are pending")
         cluster.routes(WELL, of="kafka")
         promised_more(crowd, 100)
     cluster.judge(sale, [crowd], STOCK)
@@ -151,12 +151,12 @@ def test_redis_and_kafka_lost_together_come_back_exact(cluster, kafka):
     with Crowd(cluster, sale, rate=150) as crowd:
         promised_more(crowd, 100)
         cluster.routes(CUT, of="kafka")
-        wait_until(lambda: pending(crowd) > 30, 20, what="orders that are pending")
+        wait_until(lambda: pending(crowd) > 30, 60, what="orders that are pending")
         cluster.redis.ask("FLUSHALL")
         wait_refusal(cluster, sale, {"fenced", "store_unavailable", "log_unavailable"})
         cluster.routes(WELL, of="kafka")
-        promised_more(crowd, 100, timeout=60)
-    cluster.judge(sale, [crowd], STOCK, timeout=60)
+        promised_more(crowd, 100, timeout=90)
+    cluster.judge(sale, [crowd], STOCK, timeout=90)
 
 
 # --- the spill is full, or has no disk ---
@@ -175,7 +175,7 @@ def test_a_full_spill_stops_admission_before_stock_is_touched(kafka):
             time.sleep(2)
             assert left == cluster.redis.ask("HGETALL", f"ps:{{{sale}}}:{cluster.redis.ask('HGET', f'ps:{{{sale}}}:cur', 'epoch')}:c")
             cluster.routes(WELL, of="kafka")
-            promised_more(crowd, 100, timeout=60)
+            promised_more(crowd, 100, timeout=90)
         cluster.judge(sale, [crowd], STOCK)
 
 
@@ -189,13 +189,13 @@ def test_a_spill_whose_disk_fails_refuses_and_gives_back(kafka, tmp_path, error)
             promised_more(crowd, 50)
             disk.fail_writes(SPILL, error) if error == errno.ENOSPC else disk.fail_syncs(SPILL, error)
             cluster.routes(CUT, of="kafka")
-            wait_until(lambda: probe(cluster[0], sale, f"full-{time.monotonic()}") in ("log_unavailable", "log_backlog"), 15, what="refusals")
-            wait_until(lambda: probe(cluster[1], sale, f"room-{time.monotonic()}") == "pending", 15, what="the others' spill")
+            wait_until(lambda: probe(cluster[0], sale, f"full-{time.monotonic()}") in ("log_unavailable", "log_backlog"), 60, what="refusals")
+            wait_until(lambda: probe(cluster[1], sale, f"room-{time.monotonic()}") == "pending", 60, what="the others' spill")
             time.sleep(1)
             disk.heal()
-            wait_until(lambda: probe(cluster[0], sale, f"healed-{time.monotonic()}") == "pending", 15, what="the disk used again")
+            wait_until(lambda: probe(cluster[0], sale, f"healed-{time.monotonic()}") == "pending", 60, what="the disk used again")
             cluster.routes(WELL, of="kafka")
-            promised_more(crowd, 50, timeout=60)
+            promised_more(crowd, 50, timeout=90)
         cluster.judge(sale, [crowd], STOCK)
 
 
@@ -207,7 +207,7 @@ def test_without_a_spill_kafka_away_is_a_refusal(kafka):
             cluster.routes(CUT, of="kafka")
             wait_refusal(cluster, sale, {"log_unavailable"})
             cluster.routes(WELL, of="kafka")
-            promised_more(crowd, 50, timeout=60)
+            promised_more(crowd, 50, timeout=90)
         cluster.judge(sale, [crowd], STOCK)
 
 
@@ -247,8 +247,8 @@ def test_a_sale_whose_beginning_the_topic_has_lost_is_not_served(cluster, kafka)
     for gateway in cluster.gateways:
         gateway.spawn()
     gateway = cluster[0]
-    wait_until(lambda: answers(gateway, sale) is not None, 20, what="the gateway")
-    wait_until(lambda: "partition" in gateway.log_lines() and "offset" in gateway.log_lines(), 20, what="a word about partition and offset")
+    wait_until(lambda: answers(gateway, sale) is not None, 60, what="the gateway")
+    wait_until(lambda: "partition" in gateway.log_lines() and "offset" in gateway.log_lines(), 60, what="a word about partition and offset")
     for _ in range(20):
         assert gateway.buy(sale, "late").status == 503
         time.sleep(0.1)
@@ -263,7 +263,7 @@ def test_records_that_are_not_ours_are_named_by_offset_and_passed_over(cluster, 
         kafka.put(cluster.topic, "this is no event")
         kafka.put(cluster.topic, '{"type":"penstock.order.accepted.v1","order_id":"nonsense"}')
         promised_more(crowd, 50)
-    wait_until(lambda: all("offset" in gateway.log_lines() for gateway in cluster.gateways), 20, what="a word about the offset")
+    wait_until(lambda: all("offset" in gateway.log_lines() for gateway in cluster.gateways), 60, what="a word about the offset")
     orders = cluster.judge(sale, [crowd], STOCK)
     cluster[1].kill()
     cluster.restart(cluster[1])  # also when they are read back

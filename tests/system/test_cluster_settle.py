@@ -27,7 +27,7 @@ def shop(tmp_path):
 
 def assert_books_agree(cluster, database, sale, crowd):
     """The shop's orders are those of every gateway, in the same state; nothing void is among them."""
-    orders = cluster.judge(sale, [crowd], STOCK, settled=True, timeout=60)
+    orders = cluster.judge(sale, [crowd], STOCK, settled=True, timeout=90)
     shown = {i: (order["user"], order["quantity"], order["state"], order["reason"]) for i, order in orders.items() if order["reason"] != "rejected"}
 
     def stored():
@@ -74,7 +74,7 @@ def test_the_shop_settles_nothing_void_when_redis_and_gateways_are_lost_under_it
             before = epoch(cluster.redis, sale)
             cluster.redis.ask("FLUSHALL")
             cluster[turn].kill()
-            wait_epoch(cluster, sale, before, timeout=60)
+            wait_epoch(cluster, sale, before, timeout=90)
             cluster.restart(cluster[turn])
         promised_more(crowd, 80)
         crowd.stop()
@@ -93,7 +93,7 @@ def test_settlement_waits_for_kafka_and_goes_on(cluster, kafka, shop):
         kafka.freeze()
         time.sleep(5)
         kafka.thaw()
-        promised_more(crowd, 50, timeout=60)
+        promised_more(crowd, 50, timeout=90)
         crowd.stop()
         wait_until(lambda: int(shop.query("SELECT count(*) FROM orders")[0][0]) >= crowd.promised(), 90, 0.3, "orders in the shop")
         assert worker.stop() == 0
