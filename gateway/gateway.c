@@ -15,6 +15,7 @@
 
 #include "common/log.h"
 #include "gateway/backends.h"
+#include "gateway/control/accord.h"
 #include "gateway/control/admin.h"
 #include "gateway/control/arm.h"
 #include "gateway/control/control.h"
@@ -345,6 +346,24 @@ out:
     return err < 0 ? say(&fault, err) : 0;
 }
 
+/* With a counter in Redis other gateways may be there, and share what operators decide. */
+static int open_accord(struct gateway *gateway)
+{
+    const struct gw_settings *settings = gateway->settings;
+    struct ps_redis_settings redis = ps_redis_defaults;
+    struct ps_fault fault = {0};
+    int err;
+
+    if (settings->store.kind != GW_STORE_REDIS)
+        return 0;
+    redis.connect_timeout_ms = settings->store.redis.connect_timeout_ms;
+    redis.command_timeout_ms = settings->store.redis.command_timeout_ms;
+    err = gw_accord_new(gateway->control, &gateway->loop, &settings->redis, &redis);
+    if (err < 0)
+        return say(&fault, ps_fault(&fault, err, "", "start-up: %s", ps_err_text(err)));
+    return 0;
+}
+
 static int start_threads(struct gateway *gateway)
 {
     struct gw_core *core = &gateway->core;
@@ -491,7 +510,7 @@ int gw_gateway_run(struct gw_settings *settings, const char *config_path)
     warn_of_trust(settings);
     /* A start that fails ends the process: what was opened is closed by its end. */
     if ((err = open_parts(gateway)) < 0 || (err = open_log(gateway)) < 0 ||
-        (err = open_control(gateway)) < 0)
+        (err = open_control(gateway)) < 0 || (err = open_accord(gateway)) < 0)
         return err;
     gw_life_go(core->life);
     if ((err = start_threads(gateway)) < 0)
