@@ -174,13 +174,34 @@ static bool count(struct place place, uint64_t key, const struct gw_limit_compil
     return false;
 }
 
-static struct gw_limit_result check(struct gw_limit_table *table, const struct region *region,
-                                    const struct gw_limit_compiled *rule, const void *key_bytes,
-                                    size_t key_len, int64_t now_ns, bool may_wait)
+/* Where the keys of a global or sale rule are, and this gateway's share of the rule: *rule may come
+ * to be *shared, and *now_ns the time of the share's clock. */
+static const struct region *enter_few(const struct gw_limit_table *table,
+                                      const struct gw_limit_compiled **rule,
+                                      struct gw_limit_compiled *shared, int64_t *now_ns)
+{
+    bool fixed = (*rule)->algorithm == GW_LIMIT_FIXED_WINDOW;
+    if (!gw_share_whole(&table->share)) {
+        int64_t clock_ns;
+        gw_limit_share(*rule, gw_share_read(&table->share, *now_ns, &clock_ns), shared);
+        *rule = shared;
+        if (!fixed)
+            *now_ns = clock_ns;
+    }
+    return fixed ? &table->few_fixed : &table->few;
+}
+
+struct gw_limit_result gw_limit_check(struct gw_limit_table *table,
+                                      const struct gw_limit_compiled *rule, const void *key_bytes,
+                                      size_t key_len, int64_t now_ns, bool may_wait)
 {
     uint64_t key = (ps_hash64(&table->hash_key, key_bytes, key_len) ^ rule->seed) & ~SETTLED;
     if (key == 0)
         key = ~SETTLED;
+    const struct region *region = &table->many;
+    struct gw_limit_compiled shared;
+    if (rule->few_keys)
+        region = enter_few(table, &rule, &shared, &now_ns);
     struct gw_limit_result result;
     for (int i = 0; i < ROUNDS_MAX; i++) {
         struct place place = search(region, key, now_ns);
@@ -199,22 +220,6 @@ static struct gw_limit_result check(struct gw_limit_table *table, const struct r
     uint64_t forgotten;
     atomic_fetch_add_explicit(&table->evictions, 1, memory_order_relaxed);
     return gw_limit_step(rule, 0, now_ns, may_wait, &forgotten);
-}
-
-struct gw_limit_result gw_limit_check(struct gw_limit_table *table,
-                                      const struct gw_limit_compiled *rule, const void *key_bytes,
-                                      size_t key_len, int64_t now_ns, bool may_wait)
-{
-    if (!rule->few_keys)
-        return check(table, &table->many, rule, key_bytes, key_len, now_ns, may_wait);
-    bool fixed = rule->algorithm == GW_LIMIT_FIXED_WINDOW;
-    const struct region *region = fixed ? &table->few_fixed : &table->few;
-    if (gw_share_whole(&table->share))
-        return check(table, region, rule, key_bytes, key_len, now_ns, may_wait);
-    struct gw_limit_compiled shared;
-    int64_t clock_ns;
-    gw_limit_share(rule, gw_share_read(&table->share, now_ns, &clock_ns), &shared);
-    return check(table, region, &shared, key_bytes, key_len, fixed ? now_ns : clock_ns, may_wait);
 }
 
 uint64_t gw_limit_table_evictions(const struct gw_limit_table *table)
