@@ -70,7 +70,8 @@ static const char sql_steps[] =
     " WHERE orders.order_id = c.order_id";
 static const char sql_letters[] =
     "INSERT INTO penstock_dead_letters (name, log_partition, log_seq, reason, record)"
-    " SELECT $1, * FROM unnest($2::integer[], $3::bigint[], $4::text[], $5::bytea[])";
+    " SELECT $1, * FROM unnest($2::integer[], $3::bigint[], $4::text[], $5::bytea[])"
+    " ON CONFLICT (name, log_partition, log_seq) DO UPDATE SET reason = excluded.reason, record = excluded.record";
 static const char sql_decide[] =
     "INSERT INTO penstock_decisions (order_id, decision) SELECT w.order_id, 'confirm' FROM unnest($1::uuid[]) AS w (order_id)"
     " ON CONFLICT DO NOTHING";

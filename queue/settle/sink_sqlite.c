@@ -29,7 +29,8 @@
                    " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17)") \
     X(NEW_VOID,    "INSERT INTO penstock_void (order_id, sale, at) VALUES (?1, ?2, ?3)") \
     X(STEP,        "UPDATE orders SET state = ?2, reason = ?3, decided_at = ?4 WHERE order_id = ?1") \
-    X(LETTER,      "INSERT INTO penstock_dead_letters (name, log_partition, log_seq, reason, record, at) VALUES (?1, ?2, ?3, ?4, ?5, " NOW ")") \
+    X(LETTER,      "INSERT INTO penstock_dead_letters (name, log_partition, log_seq, reason, record, at) VALUES (?1, ?2, ?3, ?4, ?5, " NOW ")" \
+                   " ON CONFLICT DO UPDATE SET reason = excluded.reason, record = excluded.record") \
     X(DECIDE,      "INSERT INTO penstock_decisions (order_id, decision) VALUES (?1, 'confirm') ON CONFLICT DO NOTHING") \
     X(CONFIRM_ALL, "INSERT INTO penstock_decisions (order_id, decision) SELECT order_id, 'confirm' FROM orders WHERE state = 'accepted' ON CONFLICT DO NOTHING") \
     X(DUE,         "UPDATE penstock_decisions SET sent_at = " NOW ", tries = tries + 1, retry_at = " LATER("?1") " WHERE order_id IN" \

@@ -73,8 +73,7 @@ static void commit(int64_t from, const struct st_changes *changes)
 
 static struct st_order new_order(const struct st_record *record)
 {
-    return (struct st_order){
-        .id = record->event.order_id, .is = ST_ACCEPTED, .first = record};
+    return (struct st_order){.id = record->event.order_id, .is = ST_ACCEPTED, .first = record};
 }
 
 static struct st_record record_of(uint32_t number, const char *user)
@@ -174,10 +173,8 @@ static void a_database_that_is_none_is_refused_by_name(void **state)
     assert_int_equal(st_sink_open("mysql:shop", true, &none, &fault), PS_E_INVALID);
     assert_string_equal(fault.path, "database");
     assert_int_equal(st_sink_open("sqlite:", true, &none, &fault), PS_E_INVALID);
-    assert_int_equal(st_sink_open("sqlite:/nowhere/shop.db", true, &none, &fault),
-                     PS_E_PERMISSION);
-    assert_int_equal(st_sink_open("sqlite:/nowhere/shop.db", false, &none, &fault),
-                     PS_E_NOT_FOUND);
+    assert_int_equal(st_sink_open("sqlite:/nowhere/shop.db", true, &none, &fault), PS_E_PERMISSION);
+    assert_int_equal(st_sink_open("sqlite:/nowhere/shop.db", false, &none, &fault), PS_E_NOT_FOUND);
     assert_int_equal(st_sink_open("host=/nowhere user=x dbname=x", true, &none, &fault), PS_E_IO);
     assert_int_equal(st_sink_open("postgresql://host?nonsense=1", true, &none, &fault),
                      PS_E_INVALID);
@@ -326,10 +323,10 @@ static void an_order_is_stored_with_all_that_its_record_says(void **state)
         "'); --|-|4|confirmed|-|4\n"
         "\xe7\x94\xa8|-|5|released|expired|5\n"
         "%s|-|6|accepted|-|6\n");
-    assert_string_equal(query("SELECT sale, sku, epoch, log_name, log_partition, decided_at IS NULL "
-                              "FROM orders WHERE log_seq = 1"),
-                        settle_database == &settle_databases[0] ? "sale|sku|5|log|3|1\n"
-                                                                : "sale|sku|5|log|3|t\n");
+    assert_string_equal(
+        query("SELECT sale, sku, epoch, log_name, log_partition, decided_at IS NULL "
+              "FROM orders WHERE log_seq = 1"),
+        settle_database == &settle_databases[0] ? "sale|sku|5|log|3|1\n" : "sale|sku|5|log|3|t\n");
     const char *times = settle_database == &settle_databases[0]
                             ? "SELECT reserved_at, pay_by, decided_at FROM orders WHERE log_seq=5"
                             : "SELECT to_char(reserved_at, 'YYYY-MM-DD\"T\"HH24:MI:SS.MS\"Z\"'),"
@@ -394,9 +391,8 @@ static void a_dead_letter_keeps_its_bytes(void **state)
 {
     static const char bytes[] = {'{', 0, '"', '\\', (char)0xff, '\n', '\''};
     (void)state;
-    struct st_record records[] = {
-        {.partition = 2, .seq = 11, .raw = {bytes, sizeof bytes}},
-        {.partition = 2, .seq = 12, .raw = {"", 0}}};
+    struct st_record records[] = {{.partition = 2, .seq = 11, .raw = {bytes, sizeof bytes}},
+                                  {.partition = 2, .seq = 12, .raw = {"", 0}}};
     struct st_letter letters[] = {{&records[0], "it's \"odd\" \\"}, {&records[1], "empty"}};
     commit(0, &(struct st_changes){.letters = letters, .letter_count = 2});
     const char *hex = settle_database == &settle_databases[0]
@@ -404,8 +400,35 @@ static void a_dead_letter_keeps_its_bytes(void **state)
                             "penstock_dead_letters ORDER BY log_seq"
                           : "SELECT log_partition, log_seq, reason, encode(record, 'hex') FROM "
                             "penstock_dead_letters ORDER BY log_seq";
-    assert_string_equal(query(hex),
-                        "2|11|it's \"odd\" \\|7b00225cff0a27\n2|12|empty|\n");
+    assert_string_equal(query(hex), "2|11|it's \"odd\" \\|7b00225cff0a27\n2|12|empty|\n");
+}
+
+/* As when an operator has moved a position back. */
+static void a_dead_letter_that_is_read_again_is_there_once(void **state)
+{
+    (void)state;
+    struct st_record record = {.partition = 2, .seq = 11, .raw = {"x", 1}};
+    struct st_letter letter = {&record, "odd"};
+    commit(0, &(struct st_changes){.letters = &letter, .letter_count = 1});
+    letter.reason = "still odd";
+    commit(1, &(struct st_changes){.letters = &letter, .letter_count = 1});
+    assert_string_equal(query("SELECT log_seq, reason FROM penstock_dead_letters"),
+                        "11|still odd\n");
+}
+
+/* Who waits for a worker that has stopped in the middle of its transaction gives up and says so. */
+static void a_transaction_that_does_not_end_is_not_waited_for_for_ever(void **state)
+{
+    (void)state;
+    struct st_sink *other = connect_to();
+    (void)position(sink, "log", 0);
+    assert_ok(begin(sink, 0, 0, 1));
+    assert_int_equal(begin(other, 0, 0, 1), PS_E_BUSY);
+    st_sink_rollback(other);
+    assert_ok(st_sink_commit(sink, &fault));
+    assert_int_equal(begin(other, 0, 0, 1), PS_E_CONFLICT);
+    assert_int_equal(position(other, "log", 0), 1);
+    st_sink_close(other);
 }
 
 /* --- Decisions --- */
@@ -535,10 +558,12 @@ static int run_all(void)
         CLAIM(who_was_not_the_first_changes_nothing),
         CLAIM(a_transaction_that_is_not_committed_leaves_nothing),
         CLAIM(workers_at_once_store_each_record_once),
+        CLAIM(a_transaction_that_does_not_end_is_not_waited_for_for_ever),
         CLAIM(an_order_is_stored_with_all_that_its_record_says),
         CLAIM(what_is_known_of_an_order_is_what_was_stored),
         CLAIM(an_epoch_is_known_by_log_partition_and_sale),
         CLAIM(a_dead_letter_keeps_its_bytes),
+        CLAIM(a_dead_letter_that_is_read_again_is_there_once),
         CLAIM(only_orders_and_the_two_words_can_be_decided),
         CLAIM(a_decision_is_given_out_to_one_worker_until_its_lease_is_over),
         CLAIM(an_answer_is_written_down_and_nobody_asks_again),
