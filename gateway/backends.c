@@ -5,6 +5,7 @@
 #include "gateway/backends.h"
 
 #include "common/log.h"
+#include "gateway/orders/cluster.h"
 #include "gateway/orders/life.h"
 #include "inventory/store_memory.h"
 #include "queue/log_journal.h"
@@ -36,6 +37,15 @@ static void on_away(int err, const char *why, void *ctx)
            PS_F_STR("why", why));
 }
 
+static void on_fenced(struct inv_sale *sale, void *ctx)
+{
+    const struct gw_core *core = ctx;
+
+    (void)sale; /* the pulse asks of all */
+    if (core->cluster != NULL)
+        gw_cluster_fenced(core->cluster);
+}
+
 static void on_error(struct inv_sale *sale, int err, const char *text, void *ctx)
 {
     (void)sale;
@@ -59,6 +69,7 @@ int gw_counter_store(struct gw_core *core, uv_loop_t *loop, struct inv_store **r
 {
     const struct inv_redis_events events = {.on_ready = on_ready,
                                             .on_away = on_away,
+                                            .on_fenced = on_fenced,
                                             .on_error = on_error,
                                             .ctx = core};
 

@@ -21,6 +21,7 @@
 #include "gateway/control/control.h"
 #include "gateway/control/seed.h"
 #include "gateway/control/state_dir.h"
+#include "gateway/orders/cluster.h"
 #include "gateway/orders/life.h"
 #include "gateway/worker.h"
 
@@ -333,7 +334,8 @@ static int open_control(struct gateway *gateway)
                                                        .clock = core->clock},
                             &gateway->auth, &made_token, &fault)) < 0 ||
         (err = gw_control_new(core, &gateway->loop, gateway->store, &stored, gateway->auth,
-                              &gateway->control, &fault)) < 0)
+                              &gateway->control, &fault)) < 0 ||
+        (core->redis != NULL && (err = gw_cluster_new(gateway->control, &core->cluster)) < 0))
         goto out;
     if (made_token)
         ps_log(PS_LOG_INFO, "admin_token_made", PS_F_STR("file", first));
@@ -453,6 +455,7 @@ static void stop_parts(struct gateway *gateway)
     for (size_t i = 0; i < core->worker_count; i++)
         gw_worker_join(core->workers[i]);
     core->worker_count = 0;
+    gw_cluster_stop(core->cluster);
     gw_counter_store_free(core, core->control_store); /* answers what still waits for it */
     gw_admin_free(gateway->admin);
     gw_control_stop(gateway->control);
@@ -464,6 +467,7 @@ static void stop_parts(struct gateway *gateway)
     ps_mailbox_close(core->control_mail);
     uv_run(&gateway->loop, UV_RUN_DEFAULT);
     uv_loop_close(&gateway->loop);
+    gw_cluster_free(core->cluster);
     gw_control_free(gateway->control);
 }
 

@@ -40,6 +40,13 @@ enum gw_metric {
     GW_M_LIMIT_SHARED_ASKED,  /* penstock_limit_shared_asked_total: this gateway's demand */
     GW_M_LIMIT_SHARE,         /* penstock_limit_share_millionths */
     GW_M_EXPIRED,             /* penstock_keeper_expired_total */
+    GW_M_MEMBERS,             /* penstock_cluster_members */
+    GW_M_KEEPER,              /* penstock_cluster_keeper */
+    GW_M_FENCED,              /* penstock_sales_fenced */
+    GW_M_EFFECTS_WAITING,     /* penstock_cluster_effects_waiting */
+    GW_M_FENCES,              /* penstock_cluster_fences_total */
+    GW_M_REBUILD_SECONDS,     /* penstock_cluster_rebuild_duration_seconds: those of this gateway */
+    GW_M_SWEPT,               /* penstock_cluster_given_up_total */
     GW_M_ADMIN_CHANGES,       /* penstock_admin_changes_total */
     GW_M_ADMIN_DENIED,        /* penstock_admin_denied_total */
     GW_M_LOG_LINES_DROPPED,   /* penstock_log_lines_dropped_total */

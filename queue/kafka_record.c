@@ -1,6 +1,7 @@
 /* Records as Kafka messages. */
 #include "queue/kafka_record.h"
 #include "common/clock.h"
+#include "queue/log_kafka.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -83,10 +84,15 @@ void oq_kafka_record_blame(const rd_kafka_message_t *message, const struct ps_fa
              fault->text);
 }
 
+uint32_t oq_kafka_partition(struct ps_str key, uint32_t partitions)
+{
+    return (uint32_t)rd_kafka_msg_partitioner_murmur2(NULL, key.at, key.len, (int32_t)partitions,
+                                                      NULL, NULL);
+}
+
 uint32_t oq_kafka_record_partition(const struct oq_event *event, uint32_t partitions)
 {
     char key[OQ_ADJUST_KEY_MAX + 1];
     size_t key_len = oq_event_key(event, key);
-    return (uint32_t)rd_kafka_msg_partitioner_murmur2(NULL, key, key_len, (int32_t)partitions, NULL,
-                                                      NULL);
+    return oq_kafka_partition((struct ps_str){key, key_len}, partitions);
 }

@@ -23,7 +23,7 @@ int oq_kafka_record_id(const rd_kafka_message_t *message, struct ps_uuid *ret_id
 void oq_kafka_record_blame(const rd_kafka_message_t *message, const struct ps_fault *fault,
                            char *text, size_t size);
 
-/* The partition of a key among `partitions`: murmur2, as Kafka's own clients choose. */
+/* The partition of its key among `partitions`: murmur2, as Kafka's own clients choose. */
 uint32_t oq_kafka_record_partition(const struct oq_event *event, uint32_t partitions);
 
 #endif

@@ -32,8 +32,9 @@ struct oq_reader;
 enum oq_outcome { OQ_LANDED, OQ_REFUSED, OQ_UNKNOWN, OQ_SPILLED };
 
 /* Who waits for an outcome: opaque to the log. */
+#define OQ_OWNER_MAX (UINT32_MAX - 1) /* above is what the log writes by itself */
 struct oq_ticket {
-    uint32_t owner;
+    uint32_t owner; /* up to OQ_OWNER_MAX */
     uint32_t kind;
     uint64_t handle;
 };

@@ -57,6 +57,7 @@ struct kafka {
     _Atomic(enum oq_kafka_state) state;
     _Atomic uint32_t partitions;
     _Atomic uint64_t foreign, lag, backlog_max;
+    _Atomic int64_t reached_ns; /* when a look began whose ends the view has reached */
     /* opening and closing */
     _Atomic(enum opening) opening;
     struct ps_fault refusal;     /* when REFUSED */
@@ -270,6 +271,9 @@ static int read_back(struct kafka *kafka)
     }
     if (kafka->was_well) /* all that is read at start is one group */
         end_group(kafka);
+    if (oq_kafka_view_reached(kafka->view))
+        atomic_store_explicit(&kafka->reached_ns, oq_kafka_view_look_ns(kafka->view),
+                              memory_order_release);
     return done;
 }
 
@@ -491,6 +495,11 @@ static void kafka_stats(const struct oq_log *log, struct oq_log_stats *ret_stats
     };
     stats.appended = stats.landed + stats.refused + stats.unknown + stats.backlog;
     *ret_stats = stats;
+}
+
+int64_t oq_kafka_reached_ns(const struct oq_log *log)
+{
+    return atomic_load_explicit(&of_const(log)->reached_ns, memory_order_acquire);
 }
 
 void oq_kafka_stats(const struct oq_log *log, struct oq_kafka_stats *ret_stats)

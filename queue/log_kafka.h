@@ -56,6 +56,11 @@ int oq_kafka_open(const struct oq_kafka_settings *settings,
                   const struct oq_log_callbacks *callbacks, struct oq_log **ret_log,
                   struct ps_fault *fault) PS_MUST_CHECK;
 
+/* A moment of the system's monotonic clock: all that Kafka had then, whoever wrote it, has gone
+ * through on_record. 0 = none yet. It follows the present by some look_ms. Any thread. */
+int64_t oq_kafka_reached_ns(const struct oq_log *log);
+/* The partition of a record's key among so many. */
+uint32_t oq_kafka_partition(struct ps_str key, uint32_t partitions);
 /* Any thread. `log` was made by oq_kafka_open. */
 void oq_kafka_stats(const struct oq_log *log, struct oq_kafka_stats *ret_stats);
 

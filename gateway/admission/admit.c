@@ -303,7 +303,7 @@ static enum gw_step replay_gate(struct gw_admission *admission)
 
 static enum gw_step sold_out_gate(struct gw_admission *admission)
 {
-    if (admission->sale->counter == NULL)
+    if (admission->sale->counter == NULL || admission->sale->fenced)
         return no(admission, GW_V_fenced);
     return admission->sold_out ? no(admission, GW_V_sold_out) : GW_NEXT;
 }

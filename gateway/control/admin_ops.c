@@ -3,6 +3,7 @@
 
 #include "common/log.h"
 #include "gateway/front/probes.h"
+#include "gateway/orders/cluster.h"
 #include "queue/log_spill.h"
 
 #include <stdio.h>
@@ -58,6 +59,14 @@ static void gather(const struct gw_control *control)
     ps_metric_set(shard, GW_M_LOG_COMMIT_SECONDS, 0, stats.commit_ns_total / PS_NS_PER_S);
     ps_metric_set(shard, GW_M_LOG_BACKLOG, 0, (int64_t)stats.backlog);
     ps_metric_set(shard, GW_M_LOG_AVAILABLE, 0, oq_log_available(core->log));
+    if (core->cluster != NULL) {
+        struct gw_cluster_numbers numbers;
+        gw_cluster_numbers(core->cluster, &numbers);
+        ps_metric_set(shard, GW_M_MEMBERS, 0, (int64_t)numbers.members);
+        ps_metric_set(shard, GW_M_KEEPER, 0, numbers.keeper);
+        ps_metric_set(shard, GW_M_FENCED, 0, (int64_t)numbers.fenced);
+        ps_metric_set(shard, GW_M_EFFECTS_WAITING, 0, (int64_t)numbers.effects);
+    }
     gather_kafka(core, shard);
     ps_metric_set(shard, GW_M_LIMIT_EVICTIONS, 0, (int64_t)gw_limit_table_evictions(core->limits));
     int64_t share = gw_share_get(gw_limit_table_share(core->limits));

@@ -13,11 +13,16 @@
  * the log knows a SKU that its document does not have (a control.db that was replaced).
  *
  * From the first record on that may have landed, its SKUs and its stock in the document are fixed.
- */
+ *
+ * In a cluster the steps are the same, but the log has several partitions, other gateways write to
+ * it, and a gateway that starts takes up what they have installed: orders/cluster.c and
+ * orders/rebuild.c take them, and only the checks and the note are made here. */
 #include "gateway/control/arm.h"
 
 #include "common/log.h"
+#include "gateway/orders/cluster.h"
 #include "gateway/orders/life.h"
+#include "queue/log_kafka.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -41,7 +46,7 @@ static void try_later(struct gw_control *control, struct gw_control_sale *sale)
     sale->retry_at_ns = ps_clock_mono_ns(control->core->clock) + RETRY_NS;
 }
 
-static size_t initial_key(const char *sale, const char *sku, char ret_key[OQ_ADJUST_KEY_MAX + 1])
+size_t gw_arm_initial_key(const char *sale, const char *sku, char ret_key[OQ_ADJUST_KEY_MAX + 1])
 {
     return (size_t)snprintf(ret_key, OQ_ADJUST_KEY_MAX + 1, "initial:%s/%s", sale, sku);
 }
@@ -60,9 +65,11 @@ static void refuse_lost(struct gw_control *control, struct gw_control_sale *sale
                         const char *missing)
 {
     snprintf(sale->refused_why, sizeof sale->refused_why,
-             "the sale has been opened, but the log has no %s of it: its beginning is lost; put "
-             "the journal back that belongs to this control.db",
-             missing);
+             "the sale has been opened, but the log has no %s of it: its beginning is lost; %s",
+             missing,
+             control->core->settings->log.kind == GW_LOG_KAFKA
+                 ? "restore the topic, or sell under another name"
+                 : "put the journal back that belongs to this control.db");
     refuse(control, sale);
 }
 
@@ -98,36 +105,59 @@ static bool check_skus(struct gw_control *control, struct gw_control_sale *sale)
     return true;
 }
 
-static void check_beginning(struct gw_control *control, struct gw_control_sale *sale)
+/* "… in partition 3, read up to offset 17": where people have to look. */
+static const char *place(const struct gw_control *control, uint32_t partition, const char *missing,
+                         char *ret_text, size_t cap)
 {
-    const struct gw_sale_doc *doc = &sale->stored.doc;
-
-    if (sale->books == NULL || oq_sale_epoch(sale->books, 0) == 0) {
-        refuse_lost(control, sale, "first fence");
-        return;
-    }
-    for (size_t i = 0; i < doc->sku_count; i++) {
-        char key[OQ_ADJUST_KEY_MAX + 1];
-        struct ps_uuid ref;
-        oq_adjust_ref((struct ps_str){key, initial_key(sale->stored.name, doc->skus[i].name, key)},
-                      &ref);
-        if (oq_sale_adjusted(sale->books, &ref) < 0) {
-            refuse_lost(control, sale, "initial stock");
-            return;
-        }
-    }
+    if (control->core->settings->log.kind != GW_LOG_KAFKA)
+        return missing;
+    (void)snprintf(ret_text, cap, "%s in partition %u (read up to offset %lld)", missing, partition,
+                   (long long)oq_fold_seq(control->core->fold, partition) - 1);
+    return ret_text;
 }
 
-void gw_arm_find(struct gw_control *control)
+/* False: refused. */
+static bool check_stock(struct gw_control *control, struct gw_control_sale *sale)
+{
+    const struct gw_sale_doc *doc = &sale->stored.doc;
+    uint32_t partitions = oq_sale_partitions(sale->books);
+    char text[160];
+
+    for (size_t i = 0; i < doc->sku_count; i++) {
+        char key[OQ_ADJUST_KEY_MAX + 1];
+        struct ps_str adjust = {
+            key, gw_arm_initial_key(sale->stored.name, doc->skus[i].name, key)};
+        struct ps_uuid ref;
+        oq_adjust_ref(adjust, &ref);
+        if (oq_sale_adjusted(sale->books, &ref) >= 0)
+            continue;
+        refuse_lost(control, sale,
+                    place(control, oq_kafka_partition(adjust, partitions), "initial stock", text,
+                          sizeof text));
+        return false;
+    }
+    return true;
+}
+
+bool gw_arm_check(struct gw_control *control, struct gw_control_sale *sale)
+{
+    uint32_t partitions = sale->books != NULL ? oq_sale_partitions(sale->books) : 0;
+    char text[160];
+
+    for (uint32_t i = 0; i < partitions || i == 0; i++) {
+        if (sale->books != NULL && oq_sale_epoch(sale->books, i) != 0)
+            continue;
+        refuse_lost(control, sale, place(control, i, "first fence", text, sizeof text));
+        return false;
+    }
+    return check_stock(control, sale) && check_skus(control, sale);
+}
+
+static void report_unknown(const struct gw_control *control)
 {
     const struct oq_fold *fold = control->core->fold;
     const struct oq_sale *books;
 
-    for (size_t i = 0; i < control->sale_count; i++) {
-        struct gw_control_sale *sale = control->sales[i];
-        if (sale->stored.state.opened)
-            check_beginning(control, sale);
-    }
     for (size_t i = 0; (books = oq_fold_sale_at(fold, i)) != NULL; i++) {
         const char *name = oq_sale_name(books);
         if (gw_control_sale(control, name, strlen(name)) == NULL)
@@ -136,6 +166,16 @@ void gw_arm_find(struct gw_control *control)
                        "why",
                        "the log has orders of it, control.db does not know it; it is not served"));
     }
+}
+
+void gw_arm_find(struct gw_control *control)
+{
+    if (control->core->redis != NULL) /* each is checked when the log has been read to its end */
+        return;
+    for (size_t i = 0; i < control->sale_count; i++)
+        if (control->sales[i]->stored.state.opened)
+            (void)gw_arm_check(control, control->sales[i]);
+    report_unknown(control);
 }
 
 /* --- the counters --- */
@@ -207,7 +247,12 @@ static void done_opened(struct gw_control *control, int err, const struct ps_fau
     struct gw_control_sale *sale =
         gw_control_sale(control, noting->stored.name, strlen(noting->stored.name));
 
-    if (sale != NULL && err == 0) {
+    if (control->core->cluster != NULL) {
+        if (err < 0)
+            ps_log(PS_LOG_ERROR, "opening_not_noted", PS_F_STR("sale", noting->stored.name),
+                   PS_F_STR("error", fault->text));
+        gw_cluster_noted(control->core->cluster, noting->stored.name, err == 0);
+    } else if (sale != NULL && err == 0) {
         load(control, sale);
     } else if (sale != NULL) {
         ps_log(PS_LOG_ERROR, "opening_not_noted", PS_F_STR("sale", noting->stored.name),
@@ -218,7 +263,15 @@ static void done_opened(struct gw_control *control, int err, const struct ps_fau
     free(noting);
 }
 
-static void note_opened(struct gw_control *control, struct gw_control_sale *sale)
+static void not_noted(struct gw_control *control, struct gw_control_sale *sale)
+{
+    if (control->core->cluster != NULL)
+        gw_cluster_noted(control->core->cluster, sale->stored.name, false);
+    else
+        try_later(control, sale);
+}
+
+void gw_arm_note(struct gw_control *control, struct gw_control_sale *sale)
 {
     struct noting *noting = calloc(1, sizeof *noting);
     struct gw_store_job *job = gw_store_job_new();
@@ -230,7 +283,7 @@ static void note_opened(struct gw_control *control, struct gw_control_sale *sale
         gw_sale_doc_copy(&sale->stored.doc, &noting->stored.doc) < 0) {
         free(noting);
         gw_store_job_free(job);
-        try_later(control, sale);
+        not_noted(control, sale);
         return;
     }
     memcpy(noting->stored.name, sale->stored.name, sizeof noting->stored.name);
@@ -247,7 +300,7 @@ static void note_opened(struct gw_control *control, struct gw_control_sale *sale
     if (gw_control_change(control, job, apply_opened, done_opened, noting) < 0) {
         gw_sale_doc_done(&noting->stored.doc);
         free(noting);
-        try_later(control, sale);
+        not_noted(control, sale);
     }
 }
 
@@ -282,7 +335,7 @@ static void on_record_outcome(struct gw_control *control, enum oq_outcome outcom
     if (sale->stored.state.opened)
         load(control, sale);
     else
-        note_opened(control, sale);
+        gw_arm_note(control, sale);
 }
 
 static void append(struct gw_control *control, struct gw_control_sale *sale,
@@ -343,7 +396,7 @@ static void append_records(struct gw_control *control, struct gw_control_sale *s
                .first = first});
     for (size_t i = 0; first && i < doc->sku_count; i++) {
         char key[OQ_ADJUST_KEY_MAX + 1];
-        size_t len = initial_key(sale->stored.name, doc->skus[i].name, key);
+        size_t len = gw_arm_initial_key(sale->stored.name, doc->skus[i].name, key);
         append(control, sale,
                &(struct oq_event){.type = OQ_ADJUSTED,
                                   .rehearsal = doc->rehearsal,
@@ -373,14 +426,29 @@ static bool is_due(const struct gw_control_sale *sale, int64_t wall_ms)
  * workers know of all that. */
 static bool is_settled(const struct gw_control *control)
 {
+    const struct gw_cluster *cluster = control->core->cluster;
+
+    if (cluster != NULL && !gw_cluster_is_up(cluster))
+        return false;
     for (size_t i = 0; i < control->sale_count; i++) {
         const struct gw_control_sale *sale = control->sales[i];
-        if (sale->arming != GW_ARM_DONE && sale->arming != GW_ARM_REFUSED &&
-            (sale->arming != GW_ARM_NOT || sale->stored.state.opened))
+        if (sale->arming == GW_ARM_DONE || sale->arming == GW_ARM_REFUSED ||
+            (sale->arming == GW_ARM_NOT && !sale->stored.state.opened))
+            continue;
+        if (cluster == NULL || !gw_cluster_is_fenced(cluster, sale->stored.name))
             return false;
     }
     return gw_control_synced(control) && control->first_change == NULL &&
            control->older == NULL && !control->dirty;
+}
+
+/* What was opened before is taken up, or built again, by the cluster itself. */
+static void arm(struct gw_control *control, struct gw_control_sale *sale)
+{
+    if (control->core->cluster == NULL)
+        append_records(control, sale);
+    else if (!sale->stored.state.opened)
+        gw_cluster_open(control->core->cluster, sale);
 }
 
 void gw_arm_tick(struct gw_control *control)
@@ -393,8 +461,11 @@ void gw_arm_tick(struct gw_control *control)
         if (gw_control_synced(control) && /* its stock may be another one in the cluster */
             sale->arming == GW_ARM_NOT && !sale->changing && is_due(sale, wall_ms) &&
             now_ns >= sale->retry_at_ns && oq_log_available(core->log))
-            append_records(control, sale);
+            arm(control, sale);
     }
-    if (!atomic_load(&core->ready) && is_settled(control))
-        atomic_store(&control->core->ready, true);
+    if (atomic_load(&core->ready) || !is_settled(control))
+        return;
+    if (core->cluster != NULL)
+        report_unknown(control);
+    atomic_store(&control->core->ready, true);
 }

@@ -15,6 +15,13 @@ struct gw_load_job;
 void gw_arm_find(struct gw_control *control);
 /* A step of every sale that is due for one. */
 void gw_arm_tick(struct gw_control *control);
+/* The log has the sale's beginning - its first fence in each partition, its initial stock - and no
+ * SKU that the document lacks? Else it is refused, loudly. */
+bool gw_arm_check(struct gw_control *control, struct gw_control_sale *sale);
+/* The control state is to say `opened`; in a cluster gw_cluster_noted is the answer. */
+void gw_arm_note(struct gw_control *control, struct gw_control_sale *sale);
+/* The adjust key of a SKU's initial stock; its length. */
+size_t gw_arm_initial_key(const char *sale, const char *sku, char ret_key[OQ_ADJUST_KEY_MAX + 1]);
 /* GW_MAIL_LOADED. */
 void gw_arm_loaded(struct gw_control *control, struct gw_load_job *job);
 

@@ -15,6 +15,7 @@
 #include "gateway/control/seed.h"
 #include "gateway/control/accord.h"
 #include "gateway/control/accord_doc.h"
+#include "gateway/orders/cluster.h"
 #include "gateway/orders/keeper.h"
 #include "gateway/worker.h"
 
@@ -87,8 +88,9 @@ static int build_sales(const struct gw_control *control, struct gw_sale **sales,
         if (err < 0)
             return err;
         sale->counter = from->counter;
-        sale->books = from->counter != NULL ? from->books : NULL;
+        sale->books = from->counter != NULL || from->fenced ? from->books : NULL;
         sale->epoch = from->epoch;
+        sale->fenced = from->fenced;
         if (sale->books != NULL)
             gw_sale_order_skus(sale, sale->books);
         sales[(*ret_count)++] = sale;
@@ -435,6 +437,10 @@ void gw_control_mail(const struct ps_mail *mail, void *ctx)
     case GW_MAIL_LOADED:
         gw_arm_loaded(control, mail->ptr);
         break;
+    case GW_MAIL_CLUSTER:
+        if (control->core->cluster != NULL)
+            gw_cluster_mail(control->core->cluster, mail);
+        break;
     case GW_MAIL_STATE:
         if (mail->value != 0)
             gw_arm_tick(control);
@@ -451,6 +457,8 @@ static void on_tick(uv_timer_t *timer)
     struct gw_control *control = timer->data;
 
     gw_arm_tick(control);
+    if (control->core->cluster != NULL)
+        gw_cluster_tick(control->core->cluster);
     gw_keeper_tick(control->keeper);
     if (control->dirty && control->older == NULL)
         next_step(control);

@@ -45,6 +45,7 @@ struct gw_control_sale {
     struct oq_sale *books;    /* NULL until the log has records of it */
     struct inv_sale *counter; /* NULL until GW_ARM_DONE */
     int64_t epoch;
+    bool fenced;              /* in a cluster: not sold from until its next epoch is in force */
     char refused_why[256]; /* with GW_ARM_REFUSED */
 };
 

@@ -6,11 +6,16 @@
  *
  * Expiry is a record like any other: first record wins, so a confirm that is in the log before it
  * stands, and the keeper need not know. An entry whose record did not get through is looked at
- * again. */
+ * again.
+ *
+ * In a cluster pay_by is of Redis's clock, so it must be past by that one and by this machine's:
+ * the earlier of the two takes the place of the wall clock here. Only the gateway that has the
+ * keeper's lease writes; the others read along, to be ready for it. */
 #include "gateway/orders/keeper.h"
 
 #include "common/heap.h"
 #include "common/log.h"
+#include "gateway/orders/cluster.h"
 #include "gateway/orders/life.h"
 
 #include <stdlib.h>
@@ -30,6 +35,7 @@ struct gw_keeper {
     size_t *next;        /* of each sale in the fold, by its place: the first order not read yet */
     size_t next_count;
     int64_t worked_ns;
+    bool clock_known;
     int64_t offset_ms; /* wall minus monotonic clock, as last seen */
     int64_t rest_until_ns;
 };
@@ -37,12 +43,10 @@ struct gw_keeper {
 int gw_keeper_new(struct gw_control *control, struct gw_keeper **ret_keeper)
 {
     struct gw_keeper *keeper = calloc(1, sizeof *keeper);
-    const struct ps_clock *clock = control->core->clock;
 
     if (keeper == NULL)
         return PS_E_NOMEM;
     keeper->control = control;
-    keeper->offset_ms = ps_clock_wall_ms(clock) - ps_clock_mono_ns(clock) / PS_NS_PER_MS;
     if (ps_heap_new(1024, ORDERS_MAX, &keeper->due) < 0) {
         free(keeper);
         return PS_E_NOMEM;
@@ -131,6 +135,10 @@ static void note_jump(struct gw_keeper *keeper, int64_t wall_ms, int64_t now_ns)
     int64_t moved = offset - keeper->offset_ms;
 
     keeper->offset_ms = offset;
+    if (!keeper->clock_known) { /* the first look at Redis's clock is no jump */
+        keeper->clock_known = true;
+        return;
+    }
     if (moved > -JUMP_MS && moved < JUMP_MS)
         return;
     keeper->rest_until_ns = now_ns + JUMP_REST_MS * PS_NS_PER_MS;
@@ -138,15 +146,32 @@ static void note_jump(struct gw_keeper *keeper, int64_t wall_ms, int64_t now_ns)
            PS_F_STR("why", "nothing expires for 60 s"));
 }
 
+/* False: nobody knows what time it is, for Redis has not been heard of. */
+static bool tell_time(const struct gw_core *core, int64_t *ret_wall_ms)
+{
+    int64_t wall_ms = ps_clock_wall_ms(core->clock);
+
+    if (core->cluster != NULL)
+        wall_ms = gw_cluster_earlier_ms(core->cluster, wall_ms);
+    *ret_wall_ms = wall_ms;
+    return wall_ms != INT64_MIN;
+}
+
+static bool may_write(const struct gw_core *core)
+{
+    return oq_log_available(core->log) &&
+           (core->cluster == NULL || gw_cluster_keeps(core->cluster));
+}
+
 void gw_keeper_tick(struct gw_keeper *keeper)
 {
     const struct gw_core *core = keeper->control->core;
-    int64_t now_ns = ps_clock_mono_ns(core->clock), wall_ms = ps_clock_wall_ms(core->clock);
+    int64_t now_ns = ps_clock_mono_ns(core->clock), wall_ms;
     const struct oq_sale *books;
     size_t *next;
     uint64_t value;
 
-    if (now_ns - keeper->worked_ns < WORK_NS)
+    if (now_ns - keeper->worked_ns < WORK_NS || !tell_time(core, &wall_ms))
         return;
     keeper->worked_ns = now_ns;
     note_jump(keeper, wall_ms, now_ns);
@@ -154,7 +179,7 @@ void gw_keeper_tick(struct gw_keeper *keeper)
          (books = oq_fold_sale_at(core->fold, i)) != NULL && (next = next_of(keeper, i)) != NULL;
          i++)
         read_new(keeper, books, next, wall_ms, now_ns);
-    if (now_ns < keeper->rest_until_ns || !oq_log_available(core->log))
+    if (now_ns < keeper->rest_until_ns || !may_write(core))
         return;
     for (int n = 0; n < BATCH_MAX && ps_heap_take(keeper->due, now_ns, &value); n++)
         if (!expire(keeper, (struct oq_order *)(uintptr_t)value, wall_ms, now_ns))

@@ -1,0 +1,556 @@
+/* The pulse, the keeper's lease, and how each opened sale stands.
+ *
+ *   not attached --attach--> serving --(the identity does not fit, nothing is installed, another
+ *        ^                      |       epoch is, or the view shows a higher fence)
+ *        +------ fenced <-------+
+ *
+ * A sale that is not serving is asked for each tick: what another gateway has installed is taken up
+ * if its epoch is not below any fence of this gateway's own view and was installed under the
+ * identity of the server that this gateway speaks to; if there is none, its counters are built
+ * again (rebuild.c). Meanwhile buyers hear `fenced`; looking up, confirming, cancelling and expiry
+ * go by the log and go on.
+ *
+ * Nothing here is needed for safety: whoever acts on old knowledge writes to an epoch that the log
+ * has ended. */
+#include "gateway/orders/cluster_private.h"
+
+#include "common/log.h"
+#include "gateway/control/arm.h"
+#include "gateway/orders/life.h"
+#include "queue/log_spill.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define LEASE_MS       1000
+#define LEASE_EVERY_NS (250 * PS_NS_PER_MS)
+/* A gateway whose clock is this far from Redis's leaves the lease to others. */
+#define CLOCKS_APART_MS     1000
+#define LEASE_RELUCTANTLY_NS (2 * PS_NS_PER_S)
+
+int64_t gw_cluster_now_ns(const struct gw_cluster *cluster)
+{
+    return ps_clock_mono_ns(cluster->core->clock);
+}
+
+struct gw_control_sale *gw_cluster_control_sale(const struct gw_cluster_sale *sale)
+{
+    return gw_control_sale(sale->cluster->control, sale->name, strlen(sale->name));
+}
+
+static struct gw_cluster_sale *find(const struct gw_cluster *cluster, const char *name)
+{
+    for (struct gw_cluster_sale *sale = cluster->sales; sale != NULL; sale = sale->next)
+        if (strcmp(sale->name, name) == 0)
+            return sale;
+    return NULL;
+}
+
+static void free_sale(struct gw_cluster_sale *sale)
+{
+    gw_rebuild_free(sale->rebuild);
+    gw_effect_list_done(&sale->effects);
+    free(sale);
+}
+
+struct gw_cluster_sale *gw_cluster_sale(struct gw_cluster *cluster, const char *name)
+{
+    struct gw_cluster_sale *sale = find(cluster, name);
+
+    if (sale != NULL || (sale = calloc(1, sizeof *sale)) == NULL)
+        return sale;
+    sale->cluster = cluster;
+    memcpy(sale->name, name, strlen(name));
+    if (gw_rebuild_new(sale, &sale->rebuild) < 0) {
+        free(sale);
+        return NULL;
+    }
+    sale->books = oq_fold_sale(cluster->core->fold, name, strlen(name));
+    sale->next = cluster->sales;
+    cluster->sales = sale;
+    return sale;
+}
+
+static void find_books(struct gw_cluster_sale *sale)
+{
+    if (sale->books == NULL)
+        sale->books = oq_fold_sale(sale->cluster->core->fold, sale->name, strlen(sale->name));
+}
+
+/* --- serving and fenced --- */
+
+void gw_cluster_serve(struct gw_cluster_sale *sale, struct inv_sale *counter)
+{
+    struct gw_control_sale *control_sale = gw_cluster_control_sale(sale);
+
+    gw_rebuild_end(sale->rebuild);
+    sale->counter = counter;
+    sale->epoch = inv_sale_epoch(counter);
+    sale->serving = true;
+    sale->checked = true; /* or it was brought into the log just now */
+    sale->gone = sale->opening = false;
+    sale->trim_due = true;
+    if (control_sale == NULL)
+        return;
+    control_sale->books = sale->books;
+    control_sale->counter = counter;
+    control_sale->epoch = sale->epoch;
+    control_sale->arming = GW_ARM_DONE;
+    control_sale->fenced = false;
+    sale->cluster->control->dirty = true;
+    ps_log(PS_LOG_INFO, "sale_armed", PS_F_STR("sale", sale->name), PS_F_INT("epoch", sale->epoch),
+           PS_F_INT("orders", oq_sale_order_count(sale->books)));
+}
+
+static void fence(struct gw_cluster_sale *sale, const char *why)
+{
+    struct gw_control_sale *control_sale = gw_cluster_control_sale(sale);
+
+    if (!sale->serving)
+        return;
+    sale->serving = false;
+    ps_metric_add(sale->cluster->control->shard, GW_M_FENCES, 0, 1);
+    ps_log(PS_LOG_WARN, "sale_fenced", PS_F_STR("sale", sale->name), PS_F_INT("epoch", sale->epoch),
+           PS_F_STR("why", why));
+    if (control_sale != NULL) {
+        control_sale->fenced = true;
+        sale->cluster->control->dirty = true;
+    }
+}
+
+static void on_attached(uint64_t handle, int err, struct inv_sale *counter, void *ctx)
+{
+    struct gw_cluster_sale *sale = ctx;
+
+    (void)handle;
+    sale->attaching = false;
+    if (sale->cluster->stopped || sale->serving)
+        return;
+    sale->gone = err == PS_E_NOT_FOUND || err == PS_E_CONFLICT;
+    if (err == 0 && oq_sale_highest_epoch(sale->books) <= inv_sale_epoch(counter))
+        gw_cluster_serve(sale, counter);
+    else if (sale->gone)
+        gw_rebuild_start(sale->rebuild, false);
+    else if (err == PS_E_CORRUPT || err == PS_E_PERMISSION)
+        ps_log(PS_LOG_ERROR, "sale_not_attached", PS_F_STR("sale", sale->name),
+               PS_F_STR("error", ps_err_text(err)));
+}
+
+static void attach(struct gw_cluster_sale *sale)
+{
+    struct gw_cluster *cluster = sale->cluster;
+    size_t count = oq_sale_sku_count(sale->books);
+    const char **skus = calloc(count + 1, sizeof *skus);
+
+    if (skus == NULL)
+        return;
+    for (uint32_t i = 0; i < count; i++)
+        skus[i] = oq_sale_sku(sale->books, i);
+    sale->attaching =
+        inv_redis_attach(cluster->store, sale->name, oq_sale_highest_epoch(sale->books), skus,
+                         count, on_attached, sale, 0) == INV_PENDING;
+    free(skus);
+}
+
+/* What was opened can be sold from once its beginning is in the view. */
+static bool is_checked(struct gw_cluster_sale *sale, struct gw_control_sale *control_sale)
+{
+    struct gw_cluster *cluster = sale->cluster;
+
+    if (sale->checked)
+        return true;
+    if (sale->seen_ns == 0) {
+        sale->seen_ns = gw_cluster_now_ns(cluster);
+        control_sale->arming = GW_ARM_LOADING;
+        control_sale->fenced = true;
+        cluster->control->dirty = true;
+    }
+    if (atomic_load(&cluster->reached_ns) < sale->seen_ns || sale->books == NULL)
+        return false;
+    control_sale->books = sale->books;
+    sale->checked = gw_arm_check(cluster->control, control_sale);
+    return sale->checked;
+}
+
+static void step(struct gw_cluster_sale *sale)
+{
+    struct gw_cluster *cluster = sale->cluster;
+    struct gw_control_sale *control_sale = gw_cluster_control_sale(sale);
+
+    if (control_sale == NULL || control_sale->arming == GW_ARM_REFUSED)
+        return;
+    find_books(sale);
+    if (sale->opening || gw_rebuild_runs(sale->rebuild))
+        gw_rebuild_tick(sale->rebuild);
+    if (sale->opening || !control_sale->stored.state.opened || !is_checked(sale, control_sale))
+        return;
+    if (sale->serving && oq_sale_highest_epoch(sale->books) > sale->epoch)
+        fence(sale, "the log has ended its epoch");
+    if (!sale->serving && !sale->attaching && !gw_rebuild_loads(sale->rebuild) &&
+        gw_cluster_may_act(cluster))
+        attach(sale);
+    gw_apply_tick(sale);
+    gw_sweep_tick(sale);
+}
+
+/* --- the pulse --- */
+
+const struct gw_member *gw_cluster_member(const struct gw_cluster *cluster,
+                                          const struct ps_uuid *start)
+{
+    for (size_t i = 0; i < cluster->member_count; i++)
+        if (ps_uuid_equal(&cluster->members[i].start, start))
+            return &cluster->members[i];
+    return NULL;
+}
+
+static bool is_other(const struct gw_cluster *cluster, const struct gw_member *member)
+{
+    return !ps_uuid_equal(&member->start, &cluster->core->start) && member->age_ms < GW_ALIVE_MS;
+}
+
+bool gw_cluster_other_lives(const struct gw_cluster *cluster, const char *name)
+{
+    for (size_t i = 0; i < cluster->member_count; i++)
+        if (is_other(cluster, &cluster->members[i]) &&
+            strcmp(cluster->members[i].beat.name, name) == 0)
+            return true;
+    return false;
+}
+
+bool gw_cluster_is_quiet(const struct gw_cluster *cluster)
+{
+    for (size_t i = 0; i < cluster->member_count; i++) {
+        const struct gw_member *member = &cluster->members[i];
+        if (member->age_ms < GW_ALIVE_MS && (member->beat.in_flight > 0 || member->beat.spilled > 0))
+            return false;
+    }
+    return true;
+}
+
+/* Several journals are not one log. */
+bool gw_cluster_may_act(const struct gw_cluster *cluster)
+{
+    const char *name = cluster->core->gateway_id;
+
+    if (cluster->pulse_count == 0)
+        return false;
+    for (size_t i = 0; cluster->alone && i < cluster->member_count; i++)
+        if (is_other(cluster, &cluster->members[i]) &&
+            strcmp(cluster->members[i].beat.name, name) != 0)
+            return false;
+    return true;
+}
+
+static void take_members(struct gw_cluster *cluster, const struct inv_redis_pulse *pulse)
+{
+    struct gw_member *members = calloc(pulse->member_count + 1, sizeof *members);
+
+    if (members == NULL)
+        return; /* those of the last pulse stay */
+    for (size_t i = 0; i < pulse->member_count; i++)
+        members[i] = (struct gw_member){.start = pulse->members[i].start,
+                                        .age_ms = pulse->members[i].age_ms,
+                                        .beat = pulse->members[i].beat};
+    free(cluster->members);
+    cluster->members = members;
+    cluster->member_count = pulse->member_count;
+}
+
+/* This gateway's part of the limits that all keep together. */
+static void take_share(struct gw_cluster *cluster)
+{
+    int64_t *all = calloc(cluster->member_count + 1, sizeof *all);
+    size_t count = 0;
+
+    if (all == NULL)
+        return; /* the last one stays in force */
+    for (size_t i = 0; i < cluster->member_count; i++)
+        if (cluster->members[i].age_ms < GW_SHARE_SILENT_MS)
+            all[count++] = cluster->members[i].beat.demand;
+    gw_share_set(gw_limit_table_share(cluster->core->limits),
+                 gw_share_of(cluster->demand, all, count), gw_cluster_now_ns(cluster));
+    free(all);
+}
+
+static void take_sale(struct gw_cluster *cluster, const struct inv_redis_pulse_sale *told)
+{
+    for (struct gw_cluster_sale *sale = cluster->sales; sale != NULL; sale = sale->next) {
+        if (sale->counter != told->sale || !sale->serving)
+            continue;
+        if (told->cur.epoch < 0)
+            fence(sale, "Redis has no counters of it");
+        else if (!told->cur.fits)
+            fence(sale, "Redis is not the server, or not the life of it, that it was counted in");
+        else if (told->cur.epoch > sale->epoch)
+            fence(sale, "another gateway has counted it anew");
+    }
+}
+
+static void tell_company(struct gw_cluster *cluster)
+{
+    if (cluster->told_company || gw_cluster_may_act(cluster))
+        return;
+    cluster->told_company = true;
+    ps_log(PS_LOG_ERROR, "gateway_not_alone",
+           PS_F_STR("why", "another gateway counts in this Redis, and this one's orders go to a "
+                           "journal of its own: nothing is sold here; several gateways need "
+                           "log.kind kafka"));
+}
+
+static void on_pulse(uint64_t handle, int err, const struct inv_redis_pulse *pulse, void *ctx)
+{
+    struct gw_cluster *cluster = ctx;
+
+    (void)handle;
+    cluster->pulsing = false;
+    if (cluster->stopped || err < 0)
+        return; /* what was known stays: share of the limits, members */
+    cluster->pulsed_ns = cluster->redis_ns = gw_cluster_now_ns(cluster);
+    cluster->redis_ms = pulse->now_ms;
+    cluster->pulse_count++;
+    atomic_store(&cluster->has_redis, true);
+    take_members(cluster, pulse);
+    take_share(cluster);
+    for (size_t i = 0; i < pulse->sale_count; i++)
+        take_sale(cluster, &pulse->sales[i]);
+    tell_company(cluster);
+}
+
+static void pulse(struct gw_cluster *cluster)
+{
+    struct inv_redis_beat beat = {.policy_version = cluster->control->policy_version};
+    const struct gw_core *core = cluster->core;
+    struct oq_log_stats stats;
+
+    if (cluster->pulsing)
+        return;
+    oq_log_stats(core->log, &stats);
+    beat.in_flight = (int64_t)stats.backlog;
+    beat.spilled = core->spills ? (int64_t)oq_spill_count(core->log) : 0;
+    beat.demand = gw_share_demand(&cluster->meter,
+                                  ps_metric_read(core->metrics, GW_M_LIMIT_SHARED_ASKED, 0),
+                                  gw_cluster_now_ns(cluster));
+    cluster->demand = beat.demand;
+    memcpy(beat.name, cluster->core->gateway_id, sizeof beat.name);
+    cluster->pulsing =
+        inv_redis_pulse(cluster->store, &beat, on_pulse, cluster, 0) == INV_PENDING;
+}
+
+int64_t gw_cluster_earlier_ms(const struct gw_cluster *cluster, int64_t wall_ms)
+{
+    int64_t redis_ms;
+
+    if (cluster->pulse_count == 0)
+        return INT64_MIN;
+    redis_ms =
+        cluster->redis_ms + (gw_cluster_now_ns(cluster) - cluster->redis_ns) / PS_NS_PER_MS;
+    return redis_ms < wall_ms ? redis_ms : wall_ms;
+}
+
+/* --- the keeper's lease --- */
+
+bool gw_cluster_keeps(const struct gw_cluster *cluster)
+{
+    return gw_cluster_now_ns(cluster) < cluster->keeper_until_ns;
+}
+
+static void on_lease(uint64_t handle, int err, const struct ps_uuid *holder, int64_t ttl_ms,
+                     void *ctx)
+{
+    struct gw_cluster *cluster = ctx;
+    bool kept = gw_cluster_keeps(cluster);
+
+    (void)handle;
+    (void)ttl_ms;
+    cluster->leasing = false;
+    if (cluster->stopped || err < 0)
+        return;
+    cluster->keeper_until_ns = ps_uuid_equal(holder, &cluster->core->start)
+                                   ? cluster->leased_ns + LEASE_MS * PS_NS_PER_MS
+                                   : 0;
+    if (kept || !gw_cluster_keeps(cluster))
+        return;
+    ps_log(PS_LOG_INFO, "keeper_here");
+    for (struct gw_cluster_sale *sale = cluster->sales; sale != NULL; sale = sale->next)
+        sale->trim_due = true; /* what the keeper before has applied */
+}
+
+static void lease(struct gw_cluster *cluster)
+{
+    int64_t now = gw_cluster_now_ns(cluster), wall = ps_clock_wall_ms(cluster->core->clock);
+    bool apart = wall - gw_cluster_earlier_ms(cluster, INT64_MAX) > CLOCKS_APART_MS ||
+                 gw_cluster_earlier_ms(cluster, INT64_MAX) - wall > CLOCKS_APART_MS;
+
+    if (cluster->leasing || !gw_cluster_may_act(cluster) || !atomic_load(&cluster->has_view) ||
+        now - cluster->leased_ns < (apart ? LEASE_RELUCTANTLY_NS : LEASE_EVERY_NS))
+        return;
+    cluster->leased_ns = now;
+    cluster->leasing =
+        inv_redis_lease(cluster->store, NULL, LEASE_MS, on_lease, cluster, 0) == INV_PENDING;
+}
+
+/* --- how far this gateway has read --- */
+
+bool gw_cluster_has_view(const struct gw_cluster *cluster)
+{
+    return atomic_load_explicit(&cluster->has_view, memory_order_acquire);
+}
+
+bool gw_cluster_has_redis(const struct gw_cluster *cluster)
+{
+    return atomic_load_explicit(&cluster->has_redis, memory_order_acquire);
+}
+
+/* A journal has no other writer: when this runs on its thread, all that landed before has been
+ * folded. */
+static void on_reached(void *arg)
+{
+    struct gw_cluster *cluster = arg;
+    int64_t asked = atomic_load(&cluster->asked_ns);
+
+    atomic_store(&cluster->reached_ns, asked);
+    atomic_store(&cluster->asked_ns, 0);
+}
+
+static void follow_view(struct gw_cluster *cluster)
+{
+    struct gw_core *core = cluster->core;
+
+    if (!cluster->alone) {
+        atomic_store(&cluster->reached_ns, oq_kafka_reached_ns(core->kafka));
+    } else if (atomic_load(&cluster->asked_ns) == 0) {
+        atomic_store(&cluster->asked_ns, gw_cluster_now_ns(cluster));
+        if (oq_log_call(core->log, on_reached, cluster) < 0)
+            atomic_store(&cluster->asked_ns, 0);
+    }
+    if (oq_log_available(core->log)) /* which no log is before it has been read once */
+        atomic_store(&cluster->has_view, true);
+    inv_redis_view_reached(core->redis, atomic_load(&cluster->reached_ns));
+}
+
+bool gw_cluster_is_fenced(const struct gw_cluster *cluster, const char *name)
+{
+    const struct gw_cluster_sale *sale = find(cluster, name);
+
+    return sale != NULL && sale->gone;
+}
+
+/* --- its life --- */
+
+static void look_for_sales(struct gw_cluster *cluster)
+{
+    const struct gw_control *control = cluster->control;
+
+    for (size_t i = 0; i < control->sale_count; i++)
+        if (control->sales[i]->stored.state.opened &&
+            control->sales[i]->arming != GW_ARM_REFUSED)
+            (void)gw_cluster_sale(cluster, control->sales[i]->stored.name); /* without memory: later */
+}
+
+void gw_cluster_tick(struct gw_cluster *cluster)
+{
+    if (cluster->stopped)
+        return;
+    follow_view(cluster);
+    if (inv_redis_ready(cluster->store))
+        pulse(cluster);
+    lease(cluster);
+    look_for_sales(cluster);
+    gw_apply_take(cluster);
+    if (!atomic_load(&cluster->has_view))
+        return;
+    for (struct gw_cluster_sale *sale = cluster->sales; sale != NULL; sale = sale->next)
+        step(sale);
+}
+
+void gw_cluster_mail(struct gw_cluster *cluster, const struct ps_mail *mail)
+{
+    struct gw_rebuild *loaded = mail->ptr;
+
+    if (cluster->stopped)
+        return;
+    if (loaded != NULL) {
+        gw_rebuild_loaded(loaded);
+        return;
+    }
+    atomic_store(&cluster->mailed, false);
+    if (inv_redis_ready(cluster->store))
+        pulse(cluster);
+}
+
+void gw_cluster_fenced(struct gw_cluster *cluster)
+{
+    struct ps_mail mail = {.kind = GW_MAIL_CLUSTER};
+
+    if (!atomic_exchange(&cluster->mailed, true) &&
+        ps_mailbox_post(cluster->core->control_mail, &mail) < 0)
+        atomic_store(&cluster->mailed, false); /* the next pulse comes by itself */
+}
+
+void gw_cluster_open(struct gw_cluster *cluster, struct gw_control_sale *control_sale)
+{
+    struct gw_cluster_sale *sale = gw_cluster_sale(cluster, control_sale->stored.name);
+
+    if (sale == NULL || !atomic_load(&cluster->has_view) || !gw_cluster_may_act(cluster))
+        return;
+    find_books(sale);
+    gw_rebuild_start(sale->rebuild, true);
+}
+
+void gw_cluster_noted(struct gw_cluster *cluster, const char *name, bool opened)
+{
+    struct gw_cluster_sale *sale = find(cluster, name);
+
+    if (sale != NULL)
+        gw_rebuild_noted(sale->rebuild, opened);
+}
+
+void gw_cluster_numbers(const struct gw_cluster *cluster, struct gw_cluster_numbers *ret_numbers)
+{
+    struct gw_cluster_numbers numbers = {.effects = gw_effects_waiting(cluster->effects),
+                                         .keeper = gw_cluster_keeps(cluster)};
+
+    for (size_t i = 0; i < cluster->member_count; i++)
+        numbers.members += cluster->members[i].age_ms < GW_ALIVE_MS;
+    for (const struct gw_cluster_sale *sale = cluster->sales; sale != NULL; sale = sale->next) {
+        numbers.fenced += sale->checked && !sale->serving;
+        numbers.effects += sale->effects.count;
+    }
+    *ret_numbers = numbers;
+}
+
+int gw_cluster_new(struct gw_control *control, struct gw_cluster **ret_cluster)
+{
+    struct gw_cluster *cluster = calloc(1, sizeof *cluster);
+
+    if (cluster == NULL)
+        return PS_E_NOMEM;
+    cluster->control = control;
+    cluster->core = control->core;
+    cluster->store = control->core->control_store;
+    cluster->effects = gw_life_effects(control->core->life);
+    cluster->alone = control->core->kafka == NULL;
+    *ret_cluster = cluster;
+    return 0;
+}
+
+void gw_cluster_stop(struct gw_cluster *cluster)
+{
+    if (cluster != NULL)
+        cluster->stopped = true;
+}
+
+void gw_cluster_free(struct gw_cluster *cluster)
+{
+    struct gw_cluster_sale *next;
+
+    if (cluster == NULL)
+        return;
+    for (struct gw_cluster_sale *sale = cluster->sales; sale != NULL; sale = next) {
+        next = sale->next;
+        free_sale(sale);
+    }
+    free(cluster->members);
+    free(cluster);
+}

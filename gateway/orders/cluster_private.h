@@ -1,0 +1,122 @@
+/* What the files of the cluster share: cluster.c (the pulse, and the state of each sale), rebuild.c
+ * (a new epoch, from the claim to the install), apply.c (effects to Redis), sweep.c (what stays in
+ * doubt). All of it belongs to the control thread. */
+#ifndef GW_CLUSTER_PRIVATE_H
+#define GW_CLUSTER_PRIVATE_H
+
+#include "gateway/admission/limit_share.h"
+#include "gateway/orders/cluster.h"
+#include "gateway/orders/effects.h"
+#include "inventory/store_redis.h"
+
+#define GW_ALIVE_MS 3000 /* a gateway that has been silent for longer is dead */
+
+struct gw_rebuild;
+
+struct gw_member {
+    struct ps_uuid start;
+    int64_t age_ms; /* when heard of */
+    struct inv_redis_beat beat;
+};
+
+struct gw_cluster_sale {
+    struct gw_cluster_sale *next;
+    struct gw_cluster *cluster;
+    char name[PS_NAME_MAX + 1];
+    struct oq_sale *books;    /* NULL until the log shows it */
+    struct inv_sale *counter; /* NULL until first attached */
+    int64_t epoch;            /* of `counter`, as taken up here; 0 = none */
+    bool checked;             /* its beginning is in the log */
+    bool serving;             /* its epoch is in force, as far as this gateway knows */
+    bool opening;             /* this gateway is bringing it into the log for the first time */
+    bool attaching;           /* the question is out */
+    bool gone;                /* Redis has no counters of it that could be used */
+    int64_t seen_ns;          /* since when it is known to have been opened */
+
+    struct gw_rebuild *rebuild;
+
+    /* apply.c: read and not yet known to be in Redis */
+    struct gw_effect_list effects;
+    bool trim_due;  /* before anything is applied under this epoch */
+    bool trimming;  /* the question is out */
+    int64_t trimmed_ns;
+
+    /* sweep.c */
+    bool sweeping;
+    uint64_t cursor;
+    unsigned pages; /* of this round */
+    int64_t swept_ns;
+};
+
+struct gw_cluster {
+    struct gw_control *control;
+    struct gw_core *core;
+    struct inv_store *store;    /* the control thread's */
+    struct gw_effects *effects; /* the life's */
+    struct gw_cluster_sale *sales;
+    bool stopped;
+
+    /* the pulse */
+    bool pulsing;
+    int64_t pulsed_ns;          /* the last one that was answered; 0 = none */
+    int64_t redis_ms, redis_ns; /* Redis's clock, and when it was told */
+    struct gw_member *members;
+    size_t member_count;
+    size_t pulse_count; /* answered */
+    struct gw_share_meter meter;
+    int64_t demand; /* as last said */
+    _Atomic(bool) mailed; /* a mail is on its way to this thread */
+    _Atomic(bool) has_view, has_redis;
+    _Atomic(int64_t) reached_ns; /* the view has all that the log had then */
+    _Atomic(int64_t) asked_ns;   /* when a journal was asked; 0 = it is not */
+    bool alone;                  /* its log is no other gateway's */
+    bool told_company;
+
+    /* the keeper's lease */
+    bool leasing;
+    int64_t leased_ns, keeper_until_ns;
+};
+
+/* --- cluster.c --- */
+int64_t gw_cluster_now_ns(const struct gw_cluster *cluster);
+/* Makes it known if need be. NULL: out of memory. */
+struct gw_cluster_sale *gw_cluster_sale(struct gw_cluster *cluster, const char *name);
+struct gw_control_sale *gw_cluster_control_sale(const struct gw_cluster_sale *sale);
+/* Puts a counter of this epoch in force here: the workers sell from it with the next policy. */
+void gw_cluster_serve(struct gw_cluster_sale *sale, struct inv_sale *counter);
+/* NULL: not heard of. */
+const struct gw_member *gw_cluster_member(const struct gw_cluster *cluster,
+                                          const struct ps_uuid *start);
+/* Is a gateway of that name alive, another than this one? */
+bool gw_cluster_other_lives(const struct gw_cluster *cluster, const char *name);
+/* Nobody has anything under way that could still become an order. */
+bool gw_cluster_is_quiet(const struct gw_cluster *cluster);
+/* May this gateway write for the others: is its log shared with them? */
+bool gw_cluster_may_act(const struct gw_cluster *cluster);
+
+/* --- rebuild.c --- */
+int gw_rebuild_new(struct gw_cluster_sale *sale, struct gw_rebuild **ret_rebuild) PS_MUST_CHECK;
+void gw_rebuild_free(struct gw_rebuild *rebuild); /* NULL is allowed */
+/* Begins, unless it runs or has to wait after a failure; `opening`: for the first time. */
+void gw_rebuild_start(struct gw_rebuild *rebuild, bool opening);
+void gw_rebuild_tick(struct gw_rebuild *rebuild);
+bool gw_rebuild_runs(const struct gw_rebuild *rebuild);
+/* Is a load of it on the log's thread? */
+bool gw_rebuild_loads(const struct gw_rebuild *rebuild);
+/* The control state says `opened`, or cannot be made to. */
+void gw_rebuild_noted(struct gw_rebuild *rebuild, bool opened);
+/* The log's thread has loaded. */
+void gw_rebuild_loaded(struct gw_rebuild *rebuild);
+/* Another gateway's epoch, or its own, was taken up: whatever it still does is over. */
+void gw_rebuild_end(struct gw_rebuild *rebuild);
+
+/* --- apply.c --- */
+/* Brings what was pushed to its sale. */
+void gw_apply_take(struct gw_cluster *cluster);
+/* A step for one sale. */
+void gw_apply_tick(struct gw_cluster_sale *sale);
+
+/* --- sweep.c --- */
+void gw_sweep_tick(struct gw_cluster_sale *sale);
+
+#endif

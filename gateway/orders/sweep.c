@@ -1,0 +1,156 @@
+/* What stays in doubt in Redis.
+ *
+ * Entries older than 5 s: what the view knows of is settled as the view says. What it does not know
+ * is given up by a record, if nobody is alive who works on it: order.released{rejected} first, and
+ * the units come back when the view has read it and the fold says void. Whoever reserved it may
+ * still have its accepted record on the way; first record wins, so a promised order stays one, and
+ * nobody ever appends another one's order.
+ *
+ * "Alive" goes by the start of a gateway, not by its name: a gateway that was restarted knows nothing
+ * of what it had in flight. One that left orders in its spill has two minutes to come back. The
+ * keeper looks after everybody's entries, each gateway after its own: those that it reserved and
+ * knows nothing of, because the reply was lost. It knows of what is in its log's hands: all that was
+ * appended has had its outcome when a call runs on the log's thread, what is unknown then keeps the
+ * log away until it is closed, and what is spilled is counted. */
+#include "gateway/orders/cluster_private.h"
+
+#include "common/log.h"
+#include "queue/log_spill.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define AGE_MS            5000
+#define SPILL_PATIENCE_MS 120000
+#define KEEPER_NS         (250 * PS_NS_PER_MS)
+#define OTHERS_NS         PS_NS_PER_S
+#define PAGES_MAX         16 /* a round; the cursor goes on with the next */
+
+/* Orders of one page that are to be given up. The log's thread frees it. */
+struct rejects {
+    struct gw_core *core;
+    const struct oq_sale *books;
+    size_t count;
+    struct reject {
+        struct ps_uuid id;
+        uint32_t sku;
+        int64_t quantity;
+    } at[];
+};
+
+/* On the log's thread: everything that was appended before has landed in the fold, or will not
+ * without being closed. */
+static void reject_all(void *arg)
+{
+    struct rejects *rejects = arg;
+    const struct gw_core *core = rejects->core;
+    const char *sale = oq_sale_name(rejects->books);
+    struct oq_ticket nobody = {.owner = GW_OWNER_CONTROL};
+
+    for (size_t i = 0; i < rejects->count; i++) {
+        const struct reject *reject = &rejects->at[i];
+        const char *sku = oq_sale_sku(rejects->books, reject->sku);
+        struct oq_event event = {.type = OQ_RELEASED,
+                                 .rehearsal = oq_sale_rehearsal(rejects->books),
+                                 .has_order_id = true,
+                                 .order_id = reject->id,
+                                 .sale = {sale, strlen(sale)},
+                                 .sku = {sku, strlen(sku)},
+                                 .quantity = reject->quantity,
+                                 .epoch = oq_sale_highest_epoch(rejects->books),
+                                 .at_ms = ps_clock_wall_ms(core->clock),
+                                 .reason = OQ_REJECTED};
+        if (oq_fold_order(core->fold, &reject->id) == NULL &&
+            oq_log_append(core->log, &event, &nobody) < 0)
+            break; /* the log is away: the next round tries again */
+    }
+    free(rejects);
+}
+
+/* Does anybody work on it? */
+static bool is_given_up(const struct gw_cluster *cluster, const struct inv_redis_doubt *doubt)
+{
+    const struct gw_member *owner;
+
+    if (ps_uuid_equal(&doubt->owner, &cluster->core->start))
+        return !cluster->core->spills || oq_spill_count(cluster->core->log) == 0;
+    if (!gw_cluster_keeps(cluster))
+        return false;
+    owner = gw_cluster_member(cluster, &doubt->owner);
+    if (owner == NULL) /* silent for ten minutes */
+        return true;
+    return owner->age_ms > (owner->beat.spilled > 0 ? SPILL_PATIENCE_MS : GW_ALIVE_MS);
+}
+
+static void settle(struct gw_cluster_sale *sale, const struct oq_order *order)
+{
+    static const enum inv_verdict verdicts[] = {[OQ_STATE_ACCEPTED] = INV_ACCEPTED,
+                                                [OQ_STATE_CONFIRMED] = INV_CONFIRMED,
+                                                [OQ_STATE_RELEASED] = INV_RELEASED,
+                                                [OQ_STATE_VOID] = INV_VOID};
+
+    inv_store_settle(sale->cluster->store, sale->counter, &order->id,
+                     verdicts[oq_order_state(order)]);
+}
+
+static void judge(struct gw_cluster_sale *sale, const struct inv_redis_doubt *doubts, size_t count)
+{
+    struct gw_cluster *cluster = sale->cluster;
+    struct rejects *rejects = malloc(sizeof *rejects + count * sizeof *rejects->at);
+
+    if (rejects == NULL)
+        return;
+    *rejects = (struct rejects){.core = cluster->core, .books = sale->books};
+    for (size_t i = 0; i < count; i++) {
+        const struct oq_order *order = oq_fold_order(cluster->core->fold, &doubts[i].id);
+        if (doubts[i].lowering)
+            continue;
+        if (order != NULL)
+            settle(sale, order);
+        else if (is_given_up(cluster, &doubts[i]))
+            rejects->at[rejects->count++] = (struct reject){.id = doubts[i].id,
+                                                            .sku = doubts[i].entry.sku,
+                                                            .quantity = doubts[i].entry.quantity};
+    }
+    ps_metric_add(cluster->control->shard, GW_M_SWEPT, 0, (int64_t)rejects->count);
+    if (rejects->count == 0 || oq_log_call(cluster->core->log, reject_all, rejects) < 0)
+        free(rejects);
+}
+
+static void ask(struct gw_cluster_sale *sale);
+
+static void on_doubts(uint64_t handle, int err, const struct inv_redis_doubt *doubts, size_t count,
+                      uint64_t next_cursor, void *ctx)
+{
+    struct gw_cluster_sale *sale = ctx;
+
+    (void)handle;
+    sale->sweeping = false;
+    if (sale->cluster->stopped || !sale->serving)
+        return;
+    sale->cursor = err < 0 ? 0 : next_cursor;
+    if (err < 0)
+        return;
+    judge(sale, doubts, count);
+    if (next_cursor != 0 && ++sale->pages < PAGES_MAX)
+        ask(sale);
+}
+
+static void ask(struct gw_cluster_sale *sale)
+{
+    sale->sweeping = inv_redis_doubts(sale->cluster->store, sale->counter, sale->cursor, AGE_MS,
+                                      on_doubts, sale, 0) == INV_PENDING;
+}
+
+void gw_sweep_tick(struct gw_cluster_sale *sale)
+{
+    const struct gw_cluster *cluster = sale->cluster;
+    int64_t now = gw_cluster_now_ns(cluster);
+
+    if (sale->sweeping || !sale->serving ||
+        now - sale->swept_ns < (gw_cluster_keeps(cluster) ? KEEPER_NS : OTHERS_NS))
+        return;
+    sale->swept_ns = now;
+    sale->pages = 0;
+    ask(sale);
+}
