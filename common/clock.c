@@ -75,12 +75,16 @@ static int64_t days_of(int year, int month, int day)
     return era * 146097 + day_of_era - DAYS_TO_1970;
 }
 
-static struct civil civil_of(int64_t wall_ms)
+static int64_t within_range(int64_t wall_ms)
 {
     if (wall_ms < TIME_MIN_MS)
-        wall_ms = TIME_MIN_MS;
-    if (wall_ms > TIME_MAX_MS)
-        wall_ms = TIME_MAX_MS;
+        return TIME_MIN_MS;
+    return wall_ms > TIME_MAX_MS ? TIME_MAX_MS : wall_ms;
+}
+
+static struct civil civil_of(int64_t wall_ms)
+{
+    wall_ms = within_range(wall_ms);
     int64_t days = floor_div(wall_ms, MS_PER_DAY);
     int64_t ms = wall_ms - days * MS_PER_DAY;
 
@@ -105,11 +109,16 @@ static struct civil civil_of(int64_t wall_ms)
     };
 }
 
+static const char digit_pairs[] = "0001020304050607080910111213141516171819"
+                                  "2021222324252627282930313233343536373839"
+                                  "4041424344454647484950515253545556575859"
+                                  "6061626364656667686970717273747576777879"
+                                  "8081828384858687888990919293949596979899";
+
 /* Two decimal digits of 0..99; returns the place behind them. */
 static inline char *put_two(char *at, int value)
 {
-    at[0] = (char)('0' + value / 10);
-    at[1] = (char)('0' + value % 10);
+    memcpy(at, digit_pairs + 2 * value, 2);
     return at + 2;
 }
 
@@ -127,7 +136,9 @@ static char *put_clock(char *at, const struct civil *c)
     return put_two(at, c->second);
 }
 
-void ps_time_format(int64_t wall_ms, char ret_text[PS_TIME_LEN + 1])
+#define DATE_LEN 11 /* with the T */
+
+static void format_date(int64_t wall_ms, char ret_text[DATE_LEN])
 {
     struct civil c = civil_of(wall_ms);
     char *at = put_year(ret_text, c.year);
@@ -135,11 +146,31 @@ void ps_time_format(int64_t wall_ms, char ret_text[PS_TIME_LEN + 1])
     at = put_two(at, c.month);
     *at++ = '-';
     at = put_two(at, c.day);
-    *at++ = 'T';
-    at = put_clock(at, &c);
+    *at = 'T';
+}
+
+/* An order has five times in it, of today or tomorrow: each thread remembers two days. */
+void ps_time_format(int64_t wall_ms, char ret_text[PS_TIME_LEN + 1])
+{
+    static _Thread_local struct {
+        int64_t day;
+        char date[DATE_LEN];
+    } days[2] = {{.day = INT64_MIN}, {.day = INT64_MIN}};
+    wall_ms = within_range(wall_ms);
+    int64_t day = floor_div(wall_ms, MS_PER_DAY);
+    unsigned ms = (unsigned)(wall_ms - day * MS_PER_DAY);
+    if (day != days[day & 1].day) {
+        format_date(wall_ms, days[day & 1].date);
+        days[day & 1].day = day;
+    }
+    memcpy(ret_text, days[day & 1].date, DATE_LEN);
+    struct civil c = {.hour = (int)(ms / 3600000),
+                      .minute = (int)(ms / 60000 % 60),
+                      .second = (int)(ms / 1000 % 60)};
+    char *at = put_clock(ret_text + DATE_LEN, &c);
     *at++ = '.';
-    *at++ = (char)('0' + c.ms / 100);
-    at = put_two(at, c.ms % 100);
+    *at++ = (char)('0' + ms % 1000 / 100);
+    at = put_two(at, (int)(ms % 100));
     *at++ = 'Z';
     *at = '\0';
 }

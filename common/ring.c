@@ -17,11 +17,13 @@
  * sanitizer, and its producers spin until all earlier ones have committed. Here none waits. */
 #include "common/ring.h"
 #include "common/err.h"
+#include "common/memory.h"
 
 #include <stdatomic.h>
 #include <stdlib.h>
 
 #define CAPACITY_MAX ((size_t)1 << 30)
+#define FETCH_MAX    ((size_t)1024)
 
 struct cell {
     _Atomic uint64_t sequence;
@@ -63,7 +65,7 @@ int ps_ring_new(size_t capacity, size_t slot_size, struct ps_ring **ret_ring)
     size_t bytes;
     if (__builtin_mul_overflow(cells, stride, &bytes))
         goto fail;
-    ring->cells = aligned_alloc(PS_CACHE_LINE, bytes);
+    ring->cells = ps_memory_take(bytes);
     if (ring->cells == NULL)
         goto fail;
     for (uint64_t i = 0; i < cells; i++)
@@ -83,6 +85,15 @@ void ps_ring_free(struct ps_ring *ring)
     free(ring);
 }
 
+/* The ring is larger than a cache, and a cell comes back cold: the next one is fetched while this
+ * one is filled and used. */
+static void fetch(const struct ps_ring *ring, const struct cell *cell)
+{
+    size_t bytes = ring->stride < FETCH_MAX ? ring->stride : FETCH_MAX;
+    for (size_t at = 0; at < bytes; at += PS_CACHE_LINE)
+        __builtin_prefetch((const char *)cell + at, 1);
+}
+
 void *ps_ring_reserve(struct ps_ring *ring)
 {
     uint64_t position = atomic_load_explicit(&ring->tail, memory_order_relaxed);
@@ -97,6 +108,7 @@ void *ps_ring_reserve(struct ps_ring *ring)
                                                          memory_order_relaxed,
                                                          memory_order_relaxed)) {
             cell->position = position;
+            fetch(ring, cell_at(ring, position + 1));
             return cell->slot;
         }
     }

@@ -28,7 +28,9 @@
 #define DISCARD_MAX ((size_t)64 * 1024)
 /* How long a kept request lingers, and how often one is looked at when nothing else happens. */
 #define LINGER_NS      (20 * PS_NS_PER_MS)
-#define LINGER_TICK_MS 2
+#define LINGER_TICK_MS 1
+/* So many of them are a crowd: see run(). */
+#define CROWD 64
 
 uint64_t gw_http_suspend(struct gw_request *request)
 {
@@ -301,10 +303,12 @@ static enum MHD_Result on_part(void *ctx, struct MHD_Connection *mhd, const char
                                const char *method, const char *version, const char *part,
                                size_t *part_len, void **request_ctx)
 {
-    struct gw_connection *connection = connection_of(mhd);
     struct gw_slot *slot = *request_ctx;
     (void)url;
 
+    if (slot != NULL && slot->state == GW_SLOT_SUSPENDED) /* has no deadline, so it is not cut */
+        return on_kept(slot);
+    struct gw_connection *connection = connection_of(mhd);
     if (connection->cut) /* 408 has been said; what came after it does not count */
         return MHD_NO;
     if (slot == NULL || slot->request.body.at == NULL)
@@ -314,14 +318,7 @@ static enum MHD_Result on_part(void *ctx, struct MHD_Connection *mhd, const char
         *part_len = 0;
         return on_body(slot, part, len);
     }
-    switch (slot->state) {
-    case GW_SLOT_ANSWERED:
-        return gw_slot_queue(slot);
-    case GW_SLOT_SUSPENDED:
-        return on_kept(slot);
-    default:
-        return on_complete(slot);
-    }
+    return slot->state == GW_SLOT_ANSWERED ? gw_slot_queue(slot) : on_complete(slot);
 }
 
 /* What the library refused with a page of its own. */
@@ -440,6 +437,29 @@ static void on_linger(uv_timer_t *timer)
         uv_timer_stop(timer);
 }
 
+static void on_epoll(uv_poll_t *poll, int status, int events)
+{
+    struct gw_http *http = poll->data;
+    (void)status;
+    (void)events;
+    http->ready = true;
+}
+
+/* Every run looks at each request that lingers. When they are a crowd, what arrives is gathered
+ * from one tick to the next, instead of a run for each few requests (measured: 14 looks an order);
+ * answers are sent at once as ever. */
+static void watch(struct gw_http *http)
+{
+    bool crowd = http->lingering >= CROWD;
+    if (crowd == http->crowd)
+        return;
+    http->crowd = crowd;
+    if (crowd)
+        uv_poll_stop(&http->poll);
+    else
+        uv_poll_start(&http->poll, UV_READABLE, on_epoll);
+}
+
 /* While requests linger the library always announces work. Then it is run again at once only to
  * send what an answer has begun. Whatever else it may have left (it read as much as there was room
  * for, and there is more) waits for the next event, or for on_linger(). */
@@ -451,18 +471,11 @@ static void run(struct gw_http *http)
     gw_connections_read_clock(http->connections);
     MHD_run(http->daemon);
     /* It has no timeouts of its own: what it announces is always work for now. */
-    http->pending =
-        MHD_get_timeout(http->daemon, &wait_ms) == MHD_YES && (http->lingering == 0 || http->unsent);
+    http->pending = MHD_get_timeout(http->daemon, &wait_ms) == MHD_YES &&
+                    (http->lingering == 0 || http->unsent);
     if (http->lingering > 0 && !uv_is_active((uv_handle_t *)&http->linger))
         uv_timer_start(&http->linger, on_linger, LINGER_TICK_MS, LINGER_TICK_MS);
-}
-
-static void on_epoll(uv_poll_t *poll, int status, int events)
-{
-    struct gw_http *http = poll->data;
-    (void)status;
-    (void)events;
-    http->ready = true;
+    watch(http);
 }
 
 static void on_check(uv_check_t *check)

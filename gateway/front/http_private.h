@@ -75,6 +75,7 @@ struct gw_http {
     bool unsent;       /* an answer was begun that only the next run sends */
     uint64_t runs;     /* of the library */
     size_t lingering;  /* requests that are kept and not parked: see on_kept() in http.c */
+    bool crowd;        /* many linger, and the library's descriptor is not polled */
     bool layout_known; /* see on_field in http.c */
     bool draining;
     bool closing;

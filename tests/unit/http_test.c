@@ -602,7 +602,7 @@ static void without_a_free_slot_a_request_is_shed(void **state)
 /* For less and for more than the 20 ms after which the connection of a kept request is parked. */
 static void keep_many(struct http_fixture *fixture)
 {
-    enum { CLIENTS = 60, ROUNDS = 3 };
+    enum { CLIENTS = 150, ROUNDS = 3 };
     static const char *const requests[] = {GET("/later?0"), GET("/later?5"), GET("/later?50")};
     int fds[CLIENTS];
     http_fixture_start(fixture);
@@ -664,6 +664,38 @@ static void others_are_served_while_requests_are_kept(void **state)
     }
     close(fd);
     close(kept);
+    http_fixture_stop(&fixture);
+}
+
+/* So many that what arrives is gathered from tick to tick. */
+static void others_are_served_in_a_crowd_of_kept_requests(void **state)
+{
+    enum { CROWD = 120, ROUNDS = 5 };
+    struct http_fixture fixture;
+    int fds[CROWD];
+    (void)state;
+    start(&fixture);
+    int fd = http_connect(&fixture);
+    for (int i = 0; i < CROWD; i++)
+        fds[i] = http_connect(&fixture);
+    for (int round = 0; round < ROUNDS; round++) {
+        for (int i = 0; i < CROWD; i++)
+            http_send_text(fds[i], GET("/later?15"));
+        for (int i = 0; i < 4; i++) {
+            http_send_text(fd, GET("/x") GET("/problem"));
+            http_read(fd, false, &reply);
+            assert_int_equal(reply.status, 200);
+            http_read(fd, false, &reply);
+            assert_int_equal(reply.status, 429);
+        }
+        for (int i = 0; i < CROWD; i++) {
+            http_read(fds[i], false, &reply);
+            assert_string_equal(reply.body, "late");
+        }
+    }
+    for (int i = 0; i < CROWD; i++)
+        close(fds[i]);
+    close(fd);
     http_fixture_stop(&fixture);
 }
 
@@ -834,6 +866,7 @@ int main(void)
         cmocka_unit_test(without_a_free_slot_a_request_is_shed),
         cmocka_unit_test(many_kept_requests_are_answered_from_the_loop),
         cmocka_unit_test(others_are_served_while_requests_are_kept),
+        cmocka_unit_test(others_are_served_in_a_crowd_of_kept_requests),
         cmocka_unit_test(keeping_a_request_does_not_make_the_loop_spin),
         cmocka_unit_test(a_reset_connection_takes_its_kept_request_along),
         cmocka_unit_test(a_client_that_leaves_while_its_request_is_kept_does_no_harm),
