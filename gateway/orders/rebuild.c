@@ -234,7 +234,8 @@ static void on_cur(uint64_t handle, int err, const struct inv_redis_cur *cur, vo
     rebuild->locking = false;
     if (rebuild->sale->cluster->stopped || rebuild->step != CLAIMING)
         return;
-    if (err < 0 || is_claimed(rebuild, cur->epoch)) {
+    /* What is installed was opened, and the control state will soon say so here, too. */
+    if (err < 0 || (rebuild->opening && cur->epoch >= 0) || is_claimed(rebuild, cur->epoch)) {
         wait_for_another(rebuild);
         return;
     }
