@@ -16,6 +16,7 @@ import tempfile
 import time
 
 import cluster
+import instructions
 from harness import CONNECTIONS, LOAD_CORE, RELEASE, RICH, ROOT, Nginx, Penstock, get_request, median_row, post_request, raw_answer, wrk
 
 BARS = {"sold_out": 1.15, "rate_limited": 1.15, "status_page": 1.15, "durable_yes": 2.0}
@@ -54,6 +55,7 @@ def main():
     parser.add_argument("--seconds", type=int, default=5, help="length of a round (5)")
     parser.add_argument("--long", action="store_true", help="15 rounds of 10 s")
     parser.add_argument("--cluster", action="store_true", help="instead: the counter in Redis, the log in Kafka, and both, beside the default")
+    parser.add_argument("--instructions", action="store_true", help="instead: instructions of a \"no\" with the counter in memory and in Redis, by callgrind")
     parser.add_argument("--case", action="append", choices=list(BARS), help="only these cases")
     arguments = parser.parse_args()
     if arguments.long:
@@ -65,7 +67,7 @@ def main():
     (ROOT / "build").mkdir(exist_ok=True)
     directory = pathlib.Path(tempfile.mkdtemp(prefix="bench-", dir=ROOT / "build"))
     try:
-        result = cluster.run(arguments, directory) if arguments.cluster else run(arguments, directory)
+        result = instructions.run(directory) if arguments.instructions else cluster.run(arguments, directory) if arguments.cluster else run(arguments, directory)
         if arguments.json:
             pathlib.Path(arguments.json).write_text(json.dumps(result, indent=1) + "\n")
     finally:

@@ -29,6 +29,9 @@ class Redis:
              "--appendonly", "no", "--maxmemory-policy", "noeviction"], stdout=subprocess.DEVNULL)
         harness.wait_for(lambda: subprocess.run(["redis-cli", "-p", str(self.port), "ping"], capture_output=True, text=True).stdout == "PONG\n", "redis-server")
 
+    def settings(self, database):
+        return {"kind": "redis", "redis": {"url": f"redis://127.0.0.1:{self.port}/{database}"}}
+
     def pids(self):
         return [self.process.pid]
 
@@ -70,11 +73,8 @@ def counted(gateway):
 
 
 def gateways(directory, redis, kafka):
-    def store(number):
-        return {"kind": "redis", "redis": {"url": f"redis://127.0.0.1:{redis.port}/{number}"}}
-
-    settings = {"penstock": {}, "penstock_redis": {"store": store(0)}, "penstock_kafka": {"log": kafka.topic("kafka")},
-                "penstock_redis_kafka": {"store": store(1), "log": kafka.topic("redis-kafka")}}
+    settings = {"penstock": {}, "penstock_redis": {"store": redis.settings(0)}, "penstock_kafka": {"log": kafka.topic("kafka")},
+                "penstock_redis_kafka": {"store": redis.settings(1), "log": kafka.topic("redis-kafka")}}
     made = {}
     for name, more in settings.items():
         (directory / name).mkdir()

@@ -72,7 +72,8 @@ def post_request(path, user):
 
 
 class Penstock:
-    def __init__(self, directory, settings=None):
+    def __init__(self, directory, settings=None, under=(), patience=15):
+        """`under`: a program that runs it."""
         self.port, self.admin_port = free_port(), free_port()
         self.state = directory / "state"
         config = directory / "penstock.json"
@@ -81,8 +82,8 @@ class Penstock:
             "trusted_proxies": ["127.0.0.0/8"], "http": {"connections": 20000}, "drain": {"delay_ms": 0, "timeout_ms": 20000}, **(settings or {}),
         }))
         self.log = open(directory / "penstock.log", "w")
-        self.process = subprocess.Popen(["taskset", "-c", SERVER_CORE, str(RELEASE / "gateway" / "penstock"), "--config", str(config)], stderr=self.log)
-        wait_for(lambda: raw_answer(self.port, get_request("/readyz")).startswith(b"HTTP/1.1 200"), "penstock")
+        self.process = subprocess.Popen(["taskset", "-c", SERVER_CORE, *under, str(RELEASE / "gateway" / "penstock"), "--config", str(config)], stderr=self.log)
+        wait_for(lambda: raw_answer(self.port, get_request("/readyz")).startswith(b"HTTP/1.1 200"), "penstock", patience)
         self.token = (self.state / "admin.token").read_text().strip()
 
     def pids(self):
