@@ -5,7 +5,6 @@
  * and a stale one could match only after 2^31 further takes of the same slot. */
 #include "common/pool.h"
 #include "common/err.h"
-#include "common/memory.h"
 
 #include <assert.h>
 #include <stdlib.h>
@@ -31,7 +30,7 @@ int ps_pool_new(size_t count, size_t slot_size, struct ps_pool **ret_pool)
     if (__builtin_mul_overflow(count, pool->stride, &bytes))
         goto fail;
     pool->count = pool->free_count = (uint32_t)count;
-    pool->slots = ps_memory_take(bytes);
+    pool->slots = aligned_alloc(PS_CACHE_LINE, bytes);
     pool->free = calloc(count, sizeof *pool->free);
     pool->generation = calloc(count, sizeof *pool->generation);
     if (pool->slots == NULL || pool->free == NULL || pool->generation == NULL)

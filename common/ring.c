@@ -17,7 +17,6 @@
  * sanitizer, and its producers spin until all earlier ones have committed. Here none waits. */
 #include "common/ring.h"
 #include "common/err.h"
-#include "common/memory.h"
 
 #include <stdatomic.h>
 #include <stdlib.h>
@@ -65,7 +64,7 @@ int ps_ring_new(size_t capacity, size_t slot_size, struct ps_ring **ret_ring)
     size_t bytes;
     if (__builtin_mul_overflow(cells, stride, &bytes))
         goto fail;
-    ring->cells = ps_memory_take(bytes);
+    ring->cells = aligned_alloc(PS_CACHE_LINE, bytes);
     if (ring->cells == NULL)
         goto fail;
     for (uint64_t i = 0; i < cells; i++)

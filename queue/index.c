@@ -9,7 +9,6 @@
  * in it: together the old ones are as large as the present one (1 + 1/2 + 1/4 ...). */
 #include "queue/index.h"
 #include "common/err.h"
-#include "common/memory.h"
 
 #include <assert.h>
 #include <stdlib.h>
@@ -17,9 +16,7 @@
 
 /* --- Arena --- */
 
-/* The first block is small; when more is needed, in huge pages. */
-#define ARENA_FIRST ((size_t)256 * 1024)
-#define ARENA_BLOCK ((size_t)8 * 1024 * 1024)
+#define ARENA_BLOCK ((size_t)256 * 1024)
 
 struct oq_arena_block {
     struct oq_arena_block *previous;
@@ -32,12 +29,10 @@ void *oq_arena_take(struct oq_arena *arena, size_t size)
     size = (size + 7) & ~(size_t)7;
     struct oq_arena_block *block = arena->last;
     if (block == NULL || block->size - block->used < size) {
-        size_t room = block == NULL ? ARENA_FIRST : ARENA_BLOCK;
-        room = size > room ? size : room;
+        size_t room = size > ARENA_BLOCK ? size : ARENA_BLOCK;
         block = calloc(1, sizeof *block + room);
         if (block == NULL)
             return NULL;
-        ps_memory_huge(block, sizeof *block + room);
         block->previous = arena->last;
         block->size = room;
         arena->last = block;
@@ -136,11 +131,10 @@ static struct oq_table *table_new(size_t slots, struct oq_table *older)
 {
     if (slots > TABLE_MAX)
         return NULL;
-    size_t bytes = sizeof(struct oq_table) + slots * (sizeof(void *) + sizeof(uint32_t));
-    struct oq_table *table = calloc(1, bytes);
+    struct oq_table *table =
+        calloc(1, sizeof *table + slots * (sizeof table->slot[0] + sizeof table->hash[0]));
     if (table == NULL)
         return NULL;
-    ps_memory_huge(table, bytes);
     table->hash = (_Atomic(uint32_t) *)&table->slot[slots];
     table->mask = (uint32_t)(slots - 1);
     table->older = older;

@@ -670,7 +670,7 @@ static void others_are_served_while_requests_are_kept(void **state)
 /* So many that what arrives is gathered from tick to tick. */
 static void others_are_served_in_a_crowd_of_kept_requests(void **state)
 {
-    enum { CROWD = 120, ROUNDS = 5 };
+    enum { CROWD = 180, ROUNDS = 5 };
     struct http_fixture fixture;
     int fds[CROWD];
     (void)state;
