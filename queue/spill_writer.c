@@ -11,6 +11,8 @@
 #include "common/thread.h"
 #include "queue/spill_file.h"
 
+#include <poll.h>
+#include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -20,20 +22,31 @@
 
 /* Most orders a commit. */
 #define BATCH_MAX 512
+/* Orders that wait, above which no more are taken in; what is in flight comes all the same. */
+#define WAITING_MAX 4096
 /* For the last write to the disk when it stops. */
 #define STOP_GRACE_MS 2000
+
+/* An order on its way to the file, with as much of the record's text as it has. */
+struct node {
+    struct node *next;
+    struct oq_record record;
+};
 
 enum holder { WRITERS, LOGS }; /* in whose hands */
 
 struct oq_spill_writer {
     char path[PATH_MAX - OQ_FILE_SUFFIX_MAX];
     char *vfs; /* NULL = SQLite's default */
-    size_t in_flight_max;
     int64_t retry_ns;
     int lock;
     void (*ring)(void *ctx);
     void *ctx;
-    struct oq_record_queue *queue; /* from the log's thread */
+    int bell;                  /* an eventfd: something for the thread */
+    pthread_mutex_t list_lock; /* held for a few instructions at a time */
+    struct node *first, *end;  /* of what waits */
+    size_t waiting;
+    struct oq_record scratch; /* the log's thread's */
     _Atomic uint64_t stored;
     _Atomic bool broken, stop;
     int ended; /* eventfd: the thread's last act */
@@ -45,11 +58,13 @@ struct oq_spill_writer {
     struct oq_spill_window *window;
     char notice[sizeof((struct ps_fault *)0)->path + sizeof((struct ps_fault *)0)->text + 64];
     /* the thread (before it starts: the opening one) */
-    struct oq_spill_file *file; /* NULL: could not be opened again */
-    int64_t last;               /* number in the file */
-    struct oq_record *kept;     /* of unknown outcome, BATCH_MAX places */
+    struct oq_spill_file *file;    /* NULL: could not be opened again */
+    int64_t last;                  /* number in the file */
+    struct node *taken[BATCH_MAX]; /* of the batch */
+    struct node *kept[BATCH_MAX];  /* to be written first: see above */
     size_t kept_count;
-    int err; /* why it is broken, 0 = it is not */
+    bool keeps; /* this batch, for it is of unknown outcome */
+    int err;    /* why it is broken, 0 = it is not */
     int64_t retry_at_ns;
 };
 
@@ -70,7 +85,7 @@ static void hand_to(_Atomic(enum holder) *holder, enum holder who)
 
 static void wake(struct oq_spill_writer *writer)
 {
-    (void)eventfd_write(oq_record_queue_bell(writer->queue), 1); /* far from full */
+    (void)eventfd_write(writer->bell, 1); /* far from full */
 }
 
 /* --- The file --- */
@@ -96,11 +111,11 @@ static void break_off(struct oq_spill_writer *writer, int err, const struct ps_f
     writer->err = err;
 }
 
-static void keep_unknown(struct oq_spill_writer *writer)
+static void forget(struct node **nodes, size_t *count)
 {
-    for (size_t i = 0; i < writer->batch.count; i++)
-        oq_record_copy(&writer->kept[i], writer->batch.record[i]);
-    writer->kept_count = writer->batch.count;
+    for (size_t i = 0; i < *count; i++)
+        free(nodes[i]);
+    *count = 0;
 }
 
 static enum oq_outcome write_batch(struct oq_spill_writer *writer)
@@ -112,8 +127,7 @@ static enum oq_outcome write_batch(struct oq_spill_writer *writer)
     int err = oq_spill_file_write(writer->file, writer->last + 1, writer->batch.record,
                                   writer->batch.count, &unknown, &fault);
     if (err != 0) {
-        if (unknown)
-            keep_unknown(writer);
+        writer->keeps = unknown;
         break_off(writer, err, &fault);
         return unknown ? OQ_UNKNOWN : OQ_REFUSED;
     }
@@ -131,14 +145,14 @@ static int write_kept(struct oq_spill_writer *writer, struct ps_fault *fault)
     const struct oq_record *records[BATCH_MAX];
     bool unknown;
     for (size_t i = 0; i < writer->kept_count; i++)
-        records[i] = &writer->kept[i];
+        records[i] = &writer->kept[i]->record;
     int err = oq_spill_file_write(writer->file, writer->last + 1, records, writer->kept_count,
                                   &unknown, fault);
     if (err != 0)
         return err;
     writer->last += (int64_t)writer->kept_count;
     atomic_fetch_add_explicit(&writer->stored, writer->kept_count, memory_order_relaxed);
-    writer->kept_count = 0;
+    forget(writer->kept, &writer->kept_count);
     return 0;
 }
 
@@ -151,7 +165,7 @@ static int open_file(struct oq_spill_writer *writer, struct ps_fault *fault)
     if (err != 0)
         return err;
     if (writer->last > last) /* the commit that failed is there after all */
-        writer->kept_count = 0;
+        forget(writer->kept, &writer->kept_count);
     atomic_store_explicit(&writer->stored, count, memory_order_relaxed);
     return 0;
 }
@@ -221,20 +235,39 @@ static void look_after_window(struct oq_spill_writer *writer)
 
 /* --- Its loop --- */
 
+/* Its outcome has been told. */
+static void end_batch(struct oq_spill_writer *writer)
+{
+    if (writer->keeps) {
+        memcpy(writer->kept, writer->taken, writer->batch.count * sizeof(struct node *));
+        writer->kept_count = writer->batch.count;
+        writer->batch.count = 0;
+    }
+    writer->keeps = false;
+    forget(writer->taken, &writer->batch.count);
+}
+
+static void fill_batch(struct oq_spill_writer *writer)
+{
+    struct oq_spill_batch *batch = &writer->batch;
+    pthread_mutex_lock(&writer->list_lock);
+    while (batch->count < BATCH_MAX && writer->first != NULL) {
+        struct node *node = writer->first;
+        writer->first = node->next;
+        writer->waiting--;
+        writer->taken[batch->count] = node;
+        batch->record[batch->count++] = &node->record;
+    }
+    pthread_mutex_unlock(&writer->list_lock);
+}
+
 /* False: nothing to do, or the batch is still being told. */
 static bool take_batch(struct oq_spill_writer *writer)
 {
-    struct oq_record *record;
     if (!is_held_by(&writer->batch_holder, WRITERS))
         return false;
-    if (writer->batch.count > 0) {
-        writer->batch.count = 0;
-        oq_record_queue_release(writer->queue);
-        writer->ring(writer->ctx); /* there is room again */
-    }
-    while (writer->batch.count < BATCH_MAX &&
-           (record = oq_record_queue_take(writer->queue)) != NULL)
-        writer->batch.record[writer->batch.count++] = record;
+    end_batch(writer);
+    fill_batch(writer);
     if (writer->batch.count == 0)
         return false;
     writer->batch.outcome = write_batch(writer);
@@ -243,30 +276,37 @@ static bool take_batch(struct oq_spill_writer *writer)
     return true;
 }
 
+/* Not before all that is to be written first is known. */
+static bool is_to_recover(const struct oq_spill_writer *writer)
+{
+    return writer->err != 0 && !writer->keeps;
+}
+
 static void wait_for_work(struct oq_spill_writer *writer)
 {
+    struct pollfd bell = {.fd = writer->bell, .events = POLLIN};
     int timeout_ms = -1;
-    if (writer->err != 0) {
+    eventfd_t rung;
+    if (is_to_recover(writer)) {
         int64_t left = writer->retry_at_ns - now_ns();
         timeout_ms = left <= 0 ? 0 : (int)(left / PS_NS_PER_MS) + 1;
     }
-    if (is_held_by(&writer->batch_holder, WRITERS))
-        oq_record_queue_wait(writer->queue, timeout_ms);
-    else
-        oq_record_queue_rest(writer->queue, timeout_ms);
+    if (poll(&bell, 1, timeout_ms) > 0)
+        (void)eventfd_read(writer->bell, &rung);
 }
 
 static void *run(void *arg)
 {
     struct oq_spill_writer *writer = arg;
     while (!atomic_load(&writer->stop)) {
-        if (writer->err != 0 && now_ns() >= writer->retry_at_ns)
-            recover(writer);
         bool busy = take_batch(writer);
+        if (is_to_recover(writer) && now_ns() >= writer->retry_at_ns)
+            recover(writer);
         look_after_window(writer);
         if (!busy)
             wait_for_work(writer);
     }
+    end_batch(writer);
     if (writer->kept_count > 0)
         recover(writer);
     look_after_window(writer);
@@ -291,13 +331,35 @@ bool oq_spill_writer_broken(const struct oq_spill_writer *writer)
 int oq_spill_writer_put(struct oq_spill_writer *writer, const struct oq_event *event,
                         const struct oq_ticket *ticket)
 {
-    return oq_record_queue_put(writer->queue, 0, NULL, event, ticket);
+    struct oq_record *scratch = &writer->scratch;
+    int err = oq_record_fill(scratch, event);
+    if (err != 0)
+        return err;
+    scratch->ticket = *ticket;
+    struct node *node = malloc(offsetof(struct node, record) + offsetof(struct oq_record, text) +
+                               scratch->text_len);
+    if (node == NULL)
+        return PS_E_NOMEM;
+    oq_record_copy(&node->record, scratch);
+    node->next = NULL;
+    pthread_mutex_lock(&writer->list_lock);
+    if (writer->first != NULL)
+        writer->end->next = node;
+    else
+        writer->first = node;
+    writer->end = node;
+    writer->waiting++;
+    pthread_mutex_unlock(&writer->list_lock);
+    wake(writer);
+    return 0;
 }
 
-bool oq_spill_writer_has_room(const struct oq_spill_writer *writer)
+bool oq_spill_writer_has_room(struct oq_spill_writer *writer)
 {
-    return oq_record_queue_count(writer->queue) + writer->in_flight_max <
-           oq_record_queue_capacity(writer->queue);
+    pthread_mutex_lock(&writer->list_lock);
+    bool has_room = writer->waiting < WAITING_MAX;
+    pthread_mutex_unlock(&writer->list_lock);
+    return has_room;
 }
 
 const struct oq_spill_batch *oq_spill_writer_batch(struct oq_spill_writer *writer)
@@ -337,9 +399,8 @@ void oq_spill_writer_noticed(struct oq_spill_writer *writer)
 static int allocate(struct oq_spill_writer *writer, const struct oq_spill_settings *settings)
 {
     writer->batch.record = calloc(BATCH_MAX, sizeof(struct oq_record *));
-    writer->kept = calloc(BATCH_MAX, sizeof(struct oq_record));
     writer->window = calloc(1, sizeof *writer->window);
-    if (writer->batch.record == NULL || writer->kept == NULL || writer->window == NULL)
+    if (writer->batch.record == NULL || writer->window == NULL)
         return PS_E_NOMEM;
     if (settings->vfs != NULL) {
         writer->vfs = strdup(settings->vfs);
@@ -347,9 +408,8 @@ static int allocate(struct oq_spill_writer *writer, const struct oq_spill_settin
             return PS_E_NOMEM;
     }
     writer->ended = eventfd(0, EFD_CLOEXEC);
-    if (writer->ended < 0)
-        return PS_E_IO;
-    return oq_record_queue_new(2 * writer->in_flight_max, &writer->queue);
+    writer->bell = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    return writer->ended < 0 || writer->bell < 0 ? PS_E_IO : 0;
 }
 
 int oq_spill_writer_open(const struct oq_spill_settings *settings,
@@ -361,10 +421,9 @@ int oq_spill_writer_open(const struct oq_spill_settings *settings,
     struct oq_spill_writer *writer = malloc(sizeof *writer);
     if (writer == NULL)
         return ps_fault(fault, PS_E_NOMEM, path, "out of memory");
-    *writer = (struct oq_spill_writer){.in_flight_max = settings->kafka->in_flight_max,
-                                       .retry_ns = settings->retry_ms * PS_NS_PER_MS,
-                                       .lock = -1,
-                                       .ended = -1};
+    *writer = (struct oq_spill_writer){
+        .retry_ns = settings->retry_ms * PS_NS_PER_MS, .lock = -1, .bell = -1, .ended = -1};
+    pthread_mutex_init(&writer->list_lock, NULL);
     snprintf(writer->path, sizeof writer->path, "%s", path);
     int err = allocate(writer, settings);
     if (err != 0) {
@@ -425,9 +484,12 @@ void oq_spill_writer_free(struct oq_spill_writer *writer)
         close(writer->lock);
     if (writer->ended >= 0)
         close(writer->ended);
-    oq_record_queue_free(writer->queue);
+    if (writer->bell >= 0)
+        close(writer->bell);
+    end_batch(writer);
+    forget(writer->kept, &writer->kept_count);
+    pthread_mutex_destroy(&writer->list_lock);
     free(writer->batch.record);
-    free(writer->kept);
     free(writer->window);
     free(writer->vfs);
     free(writer);

@@ -33,11 +33,11 @@ uint64_t oq_spill_writer_stored(const struct oq_spill_writer *writer); /* orders
 bool oq_spill_writer_broken(const struct oq_spill_writer *writer);     /* it takes nothing */
 
 /* --- The log's thread. --- */
-/* Takes a copy, for a batch. PS_E_FULL; PS_E_INVALID. */
+/* Takes a copy, for a batch. PS_E_NOMEM; PS_E_INVALID. */
 int oq_spill_writer_put(struct oq_spill_writer *writer, const struct oq_event *event,
                         const struct oq_ticket *ticket) PS_MUST_CHECK;
-/* For all that is in flight, which may be refused at once, and one more? */
-bool oq_spill_writer_has_room(const struct oq_spill_writer *writer);
+/* Does it keep up? What Kafka refuses of all that is in flight is put in any case. */
+bool oq_spill_writer_has_room(struct oq_spill_writer *writer);
 /* NULL: there is none, or it is in the writer's hands. */
 const struct oq_spill_batch *oq_spill_writer_batch(struct oq_spill_writer *writer);
 void oq_spill_writer_told(struct oq_spill_writer *writer);
