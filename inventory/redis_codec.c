@@ -98,8 +98,9 @@ char *inv_put_item(char *at, const struct inv_reservation *r, struct ps_str sku,
 
     end = r->user.len > 0 ? put_first(at + 1, r, sku) : at + 1;
     (void)put_byte(at, (unsigned)(end - (at + 1)));
-    at = put_byte(end, r->key.len > 0 ? INV_KEY_VALUE_LEN : 0);
-    return r->key.len > 0 ? inv_put_key_value(at, &r->order_id, sku, r->quantity) : at;
+    bool keyed = r->key.len > 0 && r->user.len > 0;
+    at = put_byte(end, keyed ? INV_KEY_VALUE_LEN : 0);
+    return keyed ? inv_put_key_value(at, &r->order_id, sku, r->quantity) : at;
 }
 
 char *inv_put_verdict(char *at, const struct ps_uuid *id, enum inv_verdict verdict)

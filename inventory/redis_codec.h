@@ -58,7 +58,8 @@ size_t inv_print_int(char ret_text[INV_INT_TEXT], int64_t value);
 char *inv_put_int(char *at, int64_t value);
 char *inv_put_text(char *at, struct ps_str text);
 char *inv_put_id(char *at, const struct ps_uuid *id);
-/* `sku` by name. A lowering is a reservation without user and caps. */
+/* `sku` by name. A lowering is a reservation without user and caps; its name stands where a key
+ * would, and is none. */
 char *inv_put_item(char *at, const struct inv_reservation *reservation, struct ps_str sku,
                    const struct ps_uuid *owner);
 char *inv_put_verdict(char *at, const struct ps_uuid *id, enum inv_verdict verdict);

@@ -63,12 +63,13 @@ int inv_store_reserve(struct inv_store *store, struct inv_sale *sale,
 }
 
 int inv_store_lower(struct inv_store *store, struct inv_sale *sale, int64_t epoch,
-                    const struct ps_uuid *id, uint32_t sku, int64_t units, inv_answer_fn *done,
-                    void *ctx, uint64_t handle, struct inv_answer *ret_answer)
+                    const struct ps_uuid *id, struct ps_str name, uint32_t sku, int64_t units,
+                    inv_answer_fn *done, void *ctx, uint64_t handle, struct inv_answer *ret_answer)
 {
-    if (!in_range(units, 1))
+    if (!in_range(units, 1) || name.len > PS_KEY_MAX)
         return PS_E_INVALID;
-    return store->backend->lower(store, sale, epoch, id, sku, units, done, ctx, handle, ret_answer);
+    return store->backend->lower(store, sale, epoch, id, name, sku, units, done, ctx, handle,
+                                 ret_answer);
 }
 
 int inv_store_find(struct inv_store *store, struct inv_sale *sale, const struct ps_uuid *id,

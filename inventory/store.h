@@ -139,10 +139,13 @@ int inv_store_reserve(struct inv_store *store, struct inv_sale *sale,
  * times) or SOLD_OUT (or FENCED). `id` is a reference of 16 bytes derived from the adjust id;
  * settle(id, ACCEPTED) takes the units out for good, settle(id, VOID) gives them back, other
  * verdicts change nothing. The same id again is RESERVED again and takes nothing more, also after
- * ACCEPTED; what was lowered before a load, only the log knows. Errors as inv_store_reserve. */
+ * ACCEPTED; what was lowered before a load, only the log knows. `name` (at most PS_KEY_MAX bytes)
+ * stays with the units while they are in doubt, for who has to give them up. Errors as
+ * inv_store_reserve. */
 int inv_store_lower(struct inv_store *store, struct inv_sale *sale, int64_t epoch,
-                    const struct ps_uuid *id, uint32_t sku, int64_t units, inv_answer_fn *done,
-                    void *ctx, uint64_t handle, struct inv_answer *ret_answer) PS_MUST_CHECK;
+                    const struct ps_uuid *id, struct ps_str name, uint32_t sku, int64_t units,
+                    inv_answer_fn *done, void *ctx, uint64_t handle,
+                    struct inv_answer *ret_answer) PS_MUST_CHECK;
 
 /* PS_E_NOT_FOUND: the counter has no such order in this sale (adjustments are not found either).
  * PS_E_CLOSED: also when the sale is fenced. */

@@ -16,8 +16,8 @@ struct inv_backend {
 
     int (*reserve)(struct inv_store *store, struct inv_sale *sale, const struct inv_reservation *reservation,
                    inv_answer_fn *done, void *ctx, uint64_t handle, struct inv_answer *ret_answer);
-    int (*lower)(struct inv_store *store, struct inv_sale *sale, int64_t epoch, const struct ps_uuid *id, uint32_t sku,
-                 int64_t units, inv_answer_fn *done, void *ctx, uint64_t handle, struct inv_answer *ret_answer);
+    int (*lower)(struct inv_store *store, struct inv_sale *sale, int64_t epoch, const struct ps_uuid *id, struct ps_str name,
+                 uint32_t sku, int64_t units, inv_answer_fn *done, void *ctx, uint64_t handle, struct inv_answer *ret_answer);
     int (*find)(struct inv_store *store, struct inv_sale *sale, const struct ps_uuid *id,
                 inv_entry_fn *done, void *ctx, uint64_t handle, struct inv_entry *ret_entry);
     void (*settle)(struct inv_store *store, struct inv_sale *sale, const struct ps_uuid *id, enum inv_verdict verdict);

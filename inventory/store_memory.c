@@ -207,13 +207,15 @@ static int mem_reserve(struct inv_store *head, struct inv_sale *sale_head,
 }
 
 static int mem_lower(struct inv_store *head, struct inv_sale *sale_head, int64_t epoch,
-                     const struct ps_uuid *id, uint32_t sku, int64_t units, inv_answer_fn *done,
-                     void *ctx, uint64_t handle, struct inv_answer *ret_answer)
+                     const struct ps_uuid *id, struct ps_str name, uint32_t sku, int64_t units,
+                     inv_answer_fn *done, void *ctx, uint64_t handle,
+                     struct inv_answer *ret_answer)
 {
     struct mem_sale *sale = (struct mem_sale *)sale_head;
     struct inv_place place = place_of_id((struct mem_store *)head, id);
     int err = 0;
     (void)done, (void)ctx, (void)handle;
+    (void)name; /* nobody else gives up what lies here */
     lock_place(sale, &place);
     if (inv_books_epoch(sale->books) != epoch)
         *ret_answer = (struct inv_answer){.result = INV_FENCED};

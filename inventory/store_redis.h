@@ -94,12 +94,12 @@ int inv_redis_attach(struct inv_store *store, const char *sale, int64_t least_ep
 
 /* One page of what is in doubt. Walk from cursor 0 until the next cursor is 0 again: whatever was
  * in doubt during the whole walk is seen at least once, maybe more than once. Only what is at least
- * `age_ms` old comes; lowerings, which have no time, always come. PS_E_CLOSED: also when fenced. */
+ * `age_ms` old comes. PS_E_CLOSED: also when fenced. */
 struct inv_redis_doubt {
     struct ps_uuid id;
     struct ps_uuid owner; /* the start that reserved it */
-    bool lowering;
-    int64_t age_ms; /* by Redis's clock; of orders */
+    bool lowering;  /* entry.key is its name */
+    int64_t age_ms; /* by Redis's clock */
     struct inv_entry entry;
 };
 typedef void inv_redis_doubt_fn(uint64_t handle, int err, const struct inv_redis_doubt *doubts,

@@ -241,8 +241,8 @@ static size_t read_doubts(const struct call *call, const redisReply *fields, int
         memcpy(doubt->id.byte, id->str, id->len);
         doubt->owner = packed.owner;
         doubt->lowering = packed.state == INV_STATE_LOWERING;
-        doubt->age_ms = doubt->lowering ? 0 : now_ms - packed.reserved_at_ms;
-        if (doubt->lowering || doubt->age_ms >= call->number)
+        doubt->age_ms = now_ms - packed.reserved_at_ms;
+        if (doubt->age_ms >= call->number)
             count++;
     }
     return count;

@@ -125,7 +125,7 @@ int inv_redis_store_reserve(struct inv_store *head, struct inv_sale *sale,
                             const struct inv_reservation *reservation, inv_answer_fn *done,
                             void *ctx, uint64_t handle, struct inv_answer *ret_answer);
 int inv_redis_store_lower(struct inv_store *head, struct inv_sale *sale, int64_t epoch,
-                          const struct ps_uuid *id, uint32_t sku, int64_t units,
+                          const struct ps_uuid *id, struct ps_str name, uint32_t sku, int64_t units,
                           inv_answer_fn *done, void *ctx, uint64_t handle,
                           struct inv_answer *ret_answer);
 void inv_redis_store_settle(struct inv_store *head, struct inv_sale *sale, const struct ps_uuid *id,

@@ -102,8 +102,10 @@ static int read_answer(struct inv_cursor *cursor, const struct waiter *waiter, i
     struct inv_answer answer = {.left = inv_get_int(cursor)};
     if (result == INV_RESERVED || result == INV_RESULT_AGAIN) {
         bool again = result == INV_RESULT_AGAIN;
-        answer.reserved_at_ms = again ? inv_get_int(cursor) : waiter->lowering ? 0 : now_ms;
+        answer.reserved_at_ms = again ? inv_get_int(cursor) : now_ms;
         answer.pay_by_ms = answer.reserved_at_ms + (again ? inv_get_int(cursor) : waiter->ttl_ms);
+        if (waiter->lowering)
+            answer.reserved_at_ms = answer.pay_by_ms = 0;
         answer.order_id = waiter->id;
         result = INV_RESERVED;
     } else if (result == INV_CAP || result == INV_DUPLICATE || result == INV_MISMATCH) {
@@ -338,7 +340,7 @@ static int gather(struct redis_store *store, struct redis_sale *sale,
     memcpy(texts->user, r->user.at, r->user.len);
     texts->user_len = r->user.len;
     char *end = texts->field;
-    if (r->key.len > 0)
+    if (r->key.len > 0 && r->user.len > 0)
         end = inv_put_key_field(end, r->user, r->key);
     texts->field_len = (size_t)(end - texts->field);
     end = inv_put_item(batch->items + batch->len, r, sku, &store->redis->start);
@@ -361,7 +363,7 @@ int inv_redis_store_reserve(struct inv_store *head, struct inv_sale *sale,
 }
 
 int inv_redis_store_lower(struct inv_store *head, struct inv_sale *sale, int64_t epoch,
-                          const struct ps_uuid *id, uint32_t sku, int64_t units,
+                          const struct ps_uuid *id, struct ps_str name, uint32_t sku, int64_t units,
                           inv_answer_fn *done, void *ctx, uint64_t handle,
                           struct inv_answer *ret_answer)
 {
@@ -369,7 +371,7 @@ int inv_redis_store_lower(struct inv_store *head, struct inv_sale *sale, int64_t
     const struct inv_reservation r = {.order_id = *id,
                                       .epoch = epoch,
                                       .user = PS_STR(""),
-                                      .key = PS_STR(""),
+                                      .key = name,
                                       .sku = sku,
                                       .quantity = units};
     return gather((struct redis_store *)head, (struct redis_sale *)sale, &r, waiter, ret_answer);

@@ -9,6 +9,7 @@
 #include "gateway/admission/admit.h"
 
 #include "gateway/admission/order_body.h"
+#include "queue/log_kafka.h"
 
 #include <string.h>
 
@@ -313,7 +314,9 @@ static enum gw_step log_gate(struct gw_admission *admission)
     const struct gw_core *core = worker_of(admission)->core;
 
     if (!oq_log_available(core->log))
-        return no(admission, GW_V_log_unavailable);
+        return no(admission, core->kafka != NULL && oq_kafka_state(core->kafka) == OQ_KAFKA_BEHIND
+                                 ? GW_V_log_backlog
+                                 : GW_V_log_unavailable);
     return oq_log_backlog_percent(core->log) > (unsigned)core->settings->log.backlog_percent
                ? no(admission, GW_V_log_backlog)
                : GW_NEXT;

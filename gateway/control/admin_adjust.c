@@ -274,7 +274,7 @@ static void lower(struct gw_admin_visit *visit, struct gw_admin_adjust *adjust)
     }
     int result =
         inv_store_lower(admin->core->control_store, sale->counter, sale->epoch, &adjust->ref,
-                        adjust->index, -adjust->delta, on_lowered, adjust, 0, &answer);
+                        (struct ps_str){adjust->id, strlen(adjust->id)}, adjust->index, -adjust->delta, on_lowered, adjust, 0, &answer);
     if (result == INV_PENDING)
         return;
     unkeep(&admin->adjusts, adjust);

@@ -4,6 +4,7 @@
 #include "gateway/front/probes.h"
 
 #include "common/log.h"
+#include "gateway/orders/cluster.h"
 
 #include <string.h>
 
@@ -48,6 +49,10 @@ enum gw_verdict gw_probe_ready(struct gw_core *core, struct gw_request *request,
         put_check(&body, "started", started);
         put_check(&body, "serving", serving);
         put_check(&body, "log", log);
+        if (core->cluster != NULL) {
+            put_check(&body, "view", gw_cluster_has_view(core->cluster));
+            put_check(&body, "store", gw_cluster_has_redis(core->cluster));
+        }
         put_check(&body, "sales", sales);
         put_check(&body, "limits", evictions == 0);
         if (operator_asks)

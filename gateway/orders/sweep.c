@@ -17,6 +17,7 @@
 #include "common/log.h"
 #include "queue/log_spill.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -26,7 +27,7 @@
 #define OTHERS_NS         PS_NS_PER_S
 #define PAGES_MAX         16 /* a round; the cursor goes on with the next */
 
-/* Orders of one page that are to be given up. The log's thread frees it. */
+/* Orders and lowerings of one page that are to be given up. The log's thread frees it. */
 struct rejects {
     struct gw_core *core;
     const struct oq_sale *books;
@@ -35,8 +36,16 @@ struct rejects {
         struct ps_uuid id;
         uint32_t sku;
         int64_t quantity;
+        char adjust_key[OQ_ADJUST_KEY_MAX + 1]; /* "" = an order */
     } at[];
 };
+
+static bool is_decided(const struct rejects *rejects, const struct reject *reject)
+{
+    if (reject->adjust_key[0] != '\0')
+        return oq_sale_adjusted(rejects->books, &reject->id) >= 0;
+    return oq_fold_order(rejects->core->fold, &reject->id) != NULL;
+}
 
 /* On the log's thread: everything that was appended before has landed in the fold, or will not
  * without being closed. */
@@ -52,15 +61,16 @@ static void reject_all(void *arg)
         const char *sku = oq_sale_sku(rejects->books, reject->sku);
         struct oq_event event = {.type = OQ_RELEASED,
                                  .rehearsal = oq_sale_rehearsal(rejects->books),
-                                 .has_order_id = true,
+                                 .has_order_id = reject->adjust_key[0] == '\0',
                                  .order_id = reject->id,
+                                 .adjust_key = {reject->adjust_key, strlen(reject->adjust_key)},
                                  .sale = {sale, strlen(sale)},
                                  .sku = {sku, strlen(sku)},
                                  .quantity = reject->quantity,
                                  .epoch = oq_sale_highest_epoch(rejects->books),
                                  .at_ms = ps_clock_wall_ms(core->clock),
                                  .reason = OQ_REJECTED};
-        if (oq_fold_order(core->fold, &reject->id) == NULL &&
+        if (!is_decided(rejects, reject) &&
             oq_log_append(core->log, &event, &nobody) < 0)
             break; /* the log is away: the next round tries again */
     }
@@ -82,15 +92,40 @@ static bool is_given_up(const struct gw_cluster *cluster, const struct inv_redis
     return owner->age_ms > (owner->beat.spilled > 0 ? SPILL_PATIENCE_MS : GW_ALIVE_MS);
 }
 
-static void settle(struct gw_cluster_sale *sale, const struct oq_order *order)
+/* What the view says of it. PS_E_NOT_FOUND: nothing. */
+static int look_up(const struct gw_cluster_sale *sale, const struct inv_redis_doubt *doubt,
+                   enum inv_verdict *ret_verdict)
 {
     static const enum inv_verdict verdicts[] = {[OQ_STATE_ACCEPTED] = INV_ACCEPTED,
                                                 [OQ_STATE_CONFIRMED] = INV_CONFIRMED,
                                                 [OQ_STATE_RELEASED] = INV_RELEASED,
                                                 [OQ_STATE_VOID] = INV_VOID};
+    const struct oq_order *order;
+    int adjusted;
 
-    inv_store_settle(sale->cluster->store, sale->counter, &order->id,
-                     verdicts[oq_order_state(order)]);
+    if (doubt->lowering) {
+        adjusted = oq_sale_adjusted(sale->books, &doubt->id);
+        if (adjusted >= 0)
+            *ret_verdict = adjusted == 1 ? INV_ACCEPTED : INV_VOID;
+        return adjusted < 0 ? adjusted : 0;
+    }
+    order = oq_fold_order(sale->cluster->core->fold, &doubt->id);
+    if (order == NULL)
+        return PS_E_NOT_FOUND;
+    *ret_verdict = verdicts[oq_order_state(order)];
+    return 0;
+}
+
+static void add(struct rejects *rejects, const struct gw_cluster_sale *sale,
+                const struct inv_redis_doubt *doubt)
+{
+    struct reject *reject = &rejects->at[rejects->count++];
+
+    *reject = (struct reject){
+        .id = doubt->id, .sku = doubt->entry.sku, .quantity = doubt->entry.quantity};
+    if (doubt->lowering)
+        (void)snprintf(reject->adjust_key, sizeof reject->adjust_key, "adjust:%s/%.*s", sale->name,
+                       (int)doubt->entry.key_len, doubt->entry.key);
 }
 
 static void judge(struct gw_cluster_sale *sale, const struct inv_redis_doubt *doubts, size_t count)
@@ -102,15 +137,11 @@ static void judge(struct gw_cluster_sale *sale, const struct inv_redis_doubt *do
         return;
     *rejects = (struct rejects){.core = cluster->core, .books = sale->books};
     for (size_t i = 0; i < count; i++) {
-        const struct oq_order *order = oq_fold_order(cluster->core->fold, &doubts[i].id);
-        if (doubts[i].lowering)
-            continue;
-        if (order != NULL)
-            settle(sale, order);
+        enum inv_verdict verdict;
+        if (look_up(sale, &doubts[i], &verdict) == 0)
+            inv_store_settle(cluster->store, sale->counter, &doubts[i].id, verdict);
         else if (is_given_up(cluster, &doubts[i]))
-            rejects->at[rejects->count++] = (struct reject){.id = doubts[i].id,
-                                                            .sku = doubts[i].entry.sku,
-                                                            .quantity = doubts[i].entry.quantity};
+            add(rejects, sale, &doubts[i]);
     }
     ps_metric_add(cluster->control->shard, GW_M_SWEPT, 0, (int64_t)rejects->count);
     if (rejects->count == 0 || oq_log_call(cluster->core->log, reject_all, rejects) < 0)

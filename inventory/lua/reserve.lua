@@ -173,7 +173,7 @@ local function settle(id, verdict)
         entry = sub(entry, 1, -17) -- without its owner
     end
     if next == GONE then
-        if key ~= '' then
+        if user ~= '' and key ~= '' then
             put(k, #user .. ':' .. user .. key, false)
         end
     elseif next == GIVEN_BACK and key == '' then
@@ -308,7 +308,7 @@ end
 
 local function decide(now)
     local count = (#ARGV - 3) / 3
-    doubt, lowering = pack('>Bi8', DOUBT, now), pack('>Bi8', LOWERING, 0)
+    doubt, lowering = pack('>Bi8', DOUBT, now), pack('>Bi8', LOWERING, now)
     fetch(d, 4, 3 + count) -- before effects change them
     fetch(o, 4, 3 + count)
     fetch(u, 4 + count, 3 + 2 * count)

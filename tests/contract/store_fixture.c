@@ -107,7 +107,8 @@ int fx_lower(struct store_fixture *fx, struct inv_sale *sale, int64_t epoch,
     struct note note = {.ret = ret, .size = sizeof *ret};
     return await(
         fx, &note,
-        inv_store_lower(fx->store, sale, epoch, id, sku, units, on_answer, &note, HANDLE, ret));
+        inv_store_lower(fx->store, sale, epoch, id, PS_STR("take-back"), sku, units, on_answer,
+                        &note, HANDLE, ret));
 }
 
 int fx_find(struct store_fixture *fx, struct inv_sale *sale, const struct ps_uuid *id,

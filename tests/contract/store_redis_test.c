@@ -642,17 +642,36 @@ static void everything_in_doubt_is_found_page_by_page(void **state)
                          INV_PENDING);
     }
     assert_int_equal(
-        inv_store_lower(one.store, one.sale, EPOCH, &lowering, 1, 2, NULL, NULL, 0, &answer),
+        inv_store_lower(one.store, one.sale, EPOCH, &lowering, PS_STR("away"), 1, 2, NULL, NULL, 0,
+                        &answer),
         INV_PENDING);
     rest(&one);
     walk_doubts(&one, 0, &found);
     assert_int_equal(found.count, ORDERS + 1);
     assert_true(found.pages > 5);
-    walk_doubts(&one, 60000, &found); /* only what is old; lowerings have no age */
+    walk_doubts(&one, 60000, &found); /* only what is old */
+    assert_int_equal(found.count, 0);
+}
+
+static void a_lowering_in_doubt_tells_its_name(void **state)
+{
+    (void)state;
+    struct ps_uuid raise = numbered(3000), lowering = numbered(3001);
+    struct inv_answer answer;
+    static struct doubts found;
+    inv_store_raise(one.store, one.sale, &raise, 1, 5);
+    rest(&one);
+    assert_int_equal(inv_store_lower(one.store, one.sale, EPOCH, &lowering, PS_STR("away"), 1, 2,
+                                     NULL, NULL, 0, &answer),
+                     INV_PENDING);
+    rest(&one);
+    walk_doubts(&one, 0, &found);
     assert_int_equal(found.count, 1);
     assert_true(found.first.lowering);
     assert_int_equal(found.first.entry.quantity, 2);
     assert_int_equal(found.first.entry.sku, 1);
+    assert_int_equal(found.first.entry.key_len, 4);
+    assert_memory_equal(found.first.entry.key, "away", 4);
 }
 
 static void doubts_of_a_fenced_sale_are_not_told(void **state)
@@ -931,6 +950,7 @@ int main(void)
         CLAIM(R8_effects_survive_a_fence),
         CLAIM(applied_offsets_only_grow),
         CLAIM(everything_in_doubt_is_found_page_by_page),
+        CLAIM(a_lowering_in_doubt_tells_its_name),
         CLAIM(doubts_of_a_fenced_sale_are_not_told),
         CLAIM(gateways_hear_of_each_other),
         CLAIM(the_pulse_tells_what_is_left_and_which_epoch_is_installed),
