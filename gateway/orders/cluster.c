@@ -209,6 +209,13 @@ static bool is_other(const struct gw_cluster *cluster, const struct gw_member *m
     return !ps_uuid_equal(&member->start, &cluster->core->start) && member->age_ms < GW_ALIVE_MS;
 }
 
+bool gw_cluster_lives(const struct gw_cluster *cluster, const struct ps_uuid *start)
+{
+    const struct gw_member *member = gw_cluster_member(cluster, start);
+
+    return member != NULL && is_other(cluster, member);
+}
+
 bool gw_cluster_other_lives(const struct gw_cluster *cluster, const char *name)
 {
     for (size_t i = 0; i < cluster->member_count; i++)
@@ -228,17 +235,20 @@ bool gw_cluster_is_quiet(const struct gw_cluster *cluster)
     return true;
 }
 
-/* Several journals are not one log. */
+/* Several journals are not one log: only who was started first may go on. (A start's id begins with
+ * its time.) */
 bool gw_cluster_may_act(const struct gw_cluster *cluster)
 {
     const char *name = cluster->core->gateway_id;
 
     if (cluster->pulse_count == 0)
         return false;
-    for (size_t i = 0; cluster->alone && i < cluster->member_count; i++)
-        if (is_other(cluster, &cluster->members[i]) &&
-            strcmp(cluster->members[i].beat.name, name) != 0)
+    for (size_t i = 0; cluster->alone && i < cluster->member_count; i++) {
+        const struct gw_member *member = &cluster->members[i];
+        if (is_other(cluster, member) && strcmp(member->beat.name, name) != 0 &&
+            memcmp(member->start.byte, cluster->core->start.byte, sizeof member->start.byte) < 0)
             return false;
+    }
     return true;
 }
 

@@ -87,11 +87,13 @@ void gw_cluster_serve(struct gw_cluster_sale *sale, struct inv_sale *counter);
 /* NULL: not heard of. */
 const struct gw_member *gw_cluster_member(const struct gw_cluster *cluster,
                                           const struct ps_uuid *start);
+/* Is this start alive, and another one than ours? */
+bool gw_cluster_lives(const struct gw_cluster *cluster, const struct ps_uuid *start);
 /* Is a gateway of that name alive, another than this one? */
 bool gw_cluster_other_lives(const struct gw_cluster *cluster, const char *name);
 /* Nobody has anything under way that could still become an order. */
 bool gw_cluster_is_quiet(const struct gw_cluster *cluster);
-/* May this gateway write for the others: is its log shared with them? */
+/* May this gateway count in Redis: is its log shared with all who do, or is it the first of them? */
 bool gw_cluster_may_act(const struct gw_cluster *cluster);
 
 /* --- rebuild.c --- */

@@ -30,8 +30,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define LOCK_MS      10000
-#define RELOCK_NS    (2 * PS_NS_PER_S)
+#define LOCK_MS      3000
+#define RELOCK_NS    PS_NS_PER_S
 #define CLAIM_NS     (30 * PS_NS_PER_S)
 #define COURTESY_NS  (500 * PS_NS_PER_MS)
 #define PULSES_HEARD 3 /* after so many pulses, what the others say of themselves is new */
@@ -39,6 +39,11 @@
 #define UNKNOWN_NS   PS_NS_PER_S        /* for an install without a reply to show */
 #define RETRY_MS     200
 #define RETRY_MAX_MS 5000
+/* Two Redis servers that each serve some gateways make them end each other's epochs. That is safe,
+ * and made rare: who has built a sale again within AGAIN_NS waits the longer the more often. */
+#define AGAIN_NS     (60 * PS_NS_PER_S)
+#define AGAIN_MS     250
+#define AGAIN_MOST   8
 
 enum step {
     IDLE,
@@ -64,6 +69,8 @@ struct gw_rebuild {
     int64_t began_ns, step_ns; /* since when it runs, and its step */
     int64_t retry_ns;          /* not before */
     int64_t wait_ms;           /* after the next failure */
+    int64_t installed_ns;      /* the last time */
+    int64_t again;             /* how often, each within AGAIN_NS of the one before */
     int64_t locked_ns;
     bool locking;
     size_t pulse_count; /* when the courtesy began */
@@ -85,6 +92,7 @@ int gw_rebuild_new(struct gw_cluster_sale *sale, struct gw_rebuild **ret_rebuild
         return PS_E_NOMEM;
     rebuild->sale = sale;
     rebuild->wait_ms = RETRY_MS;
+    rebuild->installed_ns = INT64_MIN / 2;
     for (size_t i = 0; i < PS_ARRAY_LEN(rebuild->fences); i++)
         rebuild->fences[i].rebuild = rebuild;
     for (size_t i = 0; i < PS_ARRAY_LEN(rebuild->stock); i++)
@@ -200,14 +208,15 @@ static void on_locked(uint64_t handle, int err, const struct ps_uuid *holder, in
     rebuild->locking = false;
     if (cluster->stopped || rebuild->step != CLAIMING)
         return;
-    if (err < 0 || !ps_uuid_equal(holder, &cluster->core->start) || control_sale == NULL ||
-        control_sale->changing) {
+    if (err < 0 || control_sale == NULL || control_sale->changing ||
+        gw_cluster_lives(cluster, holder)) {
         wait_for_another(rebuild);
         return;
     }
     if (rebuild->opening)
         control_sale->arming = GW_ARM_RECORDS; /* from here on its document is fixed */
-    rebuild->locked_ns = now_ns(rebuild);
+    if (ps_uuid_equal(holder, &cluster->core->start)) /* else its holder is dead */
+        rebuild->locked_ns = now_ns(rebuild);
     rebuild->pulse_count = cluster->pulse_count;
     go(rebuild, COURTESY);
     if (rebuild->opening)
@@ -249,7 +258,8 @@ void gw_rebuild_start(struct gw_rebuild *rebuild, bool opening)
     struct gw_cluster *cluster = sale->cluster;
 
     if (rebuild->step != IDLE || rebuild->loading || rebuild->locking ||
-        now_ns(rebuild) < rebuild->retry_ns || !oq_log_available(cluster->core->log))
+        now_ns(rebuild) < rebuild->retry_ns ||
+        !oq_log_available(cluster->alone ? cluster->core->log : cluster->core->kafka))
         return;
     rebuild->opening = sale->opening = opening;
     go(rebuild, CLAIMING);
@@ -416,6 +426,13 @@ static void installed(struct gw_rebuild *rebuild)
                PS_F_INT("epoch", rebuild->epoch), PS_F_INT("took_ms", took_ms));
     }
     gw_cluster_serve(rebuild->sale, rebuild->counter);
+    if (now_ns(rebuild) - rebuild->installed_ns > AGAIN_NS)
+        rebuild->again = 0;
+    else if (rebuild->again < AGAIN_MOST)
+        rebuild->again++;
+    rebuild->installed_ns = now_ns(rebuild);
+    rebuild->retry_ns =
+        rebuild->installed_ns + rebuild->again * rebuild->again * AGAIN_MS * PS_NS_PER_MS;
 }
 
 void gw_rebuild_loaded(struct gw_rebuild *rebuild)
