@@ -1,14 +1,14 @@
 /* The exchange with Redis, one at a time:
  *
- *   [push: the own copies, when Redis is not known to have them ->] since: what is newer, page by
- *   page -> each page is taken over as a change of its own -> `steady`: all that Redis had is here
+ *   [push: the own copies, when Redis is not known to have them ->] since: what is newer -> is
+ *   taken over as a change of its own -> `steady`: all that Redis had is here
  *
  * It begins with each greeting, each POLL_MS, and when a put has been refused. A put may be under
  * way beside it: replies come in order, and the version decides.
  *
- * What must hold: the revision moves on only when what it stands for is in control.db; a page that
- * could not be written is asked for again. The identity is forgotten never, the generation whenever
- * Redis may have lost something. */
+ * What must hold: the revision moves on only when what it stands for is in control.db; what could
+ * not be written is asked for again. Revision 0 asks for all, and then what is not there is gone.
+ * The generation is forgotten whenever Redis may have lost something. */
 #include "gateway/control/accord.h"
 
 #include "common/log.h"
@@ -43,8 +43,8 @@ struct gw_accord {
     int64_t settled_ns; /* changes wait until then */
     size_t pushes;      /* pages that are not answered */
     int push_err;
-    struct gw_accord_taken *taken; /* the page that is being taken over */
-    int64_t taken_rev, latest;
+    struct gw_accord_taken *taken; /* what is being taken over */
+    int64_t taken_rev;
     gw_accord_put_fn *put_fn;
     void *put_ctx;
     int64_t put_version;
@@ -52,7 +52,6 @@ struct gw_accord {
 };
 
 static void exchange(struct gw_accord *accord);
-static void ask_since(struct gw_accord *accord);
 
 static int64_t now_ns(const struct gw_accord *accord)
 {
@@ -79,31 +78,49 @@ static void lose(struct gw_accord *accord)
 
 /* --- Calls. --- */
 
-/* KEYS and ARGV of a call. */
+/* KEYS and ARGV of a call, heap. */
 struct call {
-    const char *at[2 + 1 + 3 * PAGE_DOCS];
-    size_t len[2 + 1 + 3 * PAGE_DOCS];
+    const char **at;
+    size_t *len;
     int count;
 };
 
 static void add(struct call *call, const char *text)
 {
+    if (call->at == NULL)
+        return;
     call->at[call->count] = text;
     call->len[call->count++] = strlen(text);
 }
 
-static void begin_call(struct call *call)
+/* With room for so many ARGV; without memory send_call says so. */
+static struct call begin_call(size_t argv)
 {
-    call->count = 0;
-    add(call, KEY);
-    add(call, KEY_REVS);
+    struct call call = {.at = calloc(argv + 2, sizeof *call.at),
+                        .len = calloc(argv + 2, sizeof *call.len)};
+
+    if (call.at == NULL || call.len == NULL) {
+        free(call.at);
+        free(call.len);
+        return (struct call){0};
+    }
+    add(&call, KEY);
+    add(&call, KEY_REVS);
+    return call;
 }
 
-static int send_call(struct gw_accord *accord, enum gw_accord_script script,
-                     const struct call *call, ps_redis_reply_fn *fn)
+/* Frees the call in every case. */
+static int send_call(struct gw_accord *accord, enum gw_accord_script script, struct call *call,
+                     ps_redis_reply_fn *fn)
 {
-    return ps_redis_link_eval(accord->link, &gw_accord_scripts[script], 2,
-                              (struct ps_redis_args){call->count, call->at, call->len}, fn, accord);
+    int err = call->at == NULL
+                  ? PS_E_NOMEM
+                  : ps_redis_link_eval(accord->link, &gw_accord_scripts[script], 2,
+                                       (struct ps_redis_args){call->count, call->at, call->len}, fn,
+                                       accord);
+    free(call->at);
+    free(call->len);
+    return err;
 }
 
 /* What is wrong with a reply; 0: it is an array that begins with a word, or a text. */
@@ -166,7 +183,7 @@ static void fail_exchange(struct gw_accord *accord, int err)
     end_exchange(accord, &fault);
 }
 
-/* The page is in control.db and in force, or not. */
+/* It is in control.db and in force, or not. */
 static void on_taken(struct gw_control *control, int err, const struct ps_fault *fault, void *ctx)
 {
     struct gw_accord *accord = ctx;
@@ -188,18 +205,15 @@ static void on_taken(struct gw_control *control, int err, const struct ps_fault 
         return;
     }
     accord->rev = accord->taken_rev;
-    if (accord->rev < accord->latest)
-        ask_since(accord);
-    else
-        end_exchange(accord, NULL);
+    end_exchange(accord, NULL);
 }
 
 /* A document that this gateway cannot read is left alone: it stays as it is here. */
-static void read_page(struct gw_accord *accord, const redisReply *reply)
+static void read_documents(struct gw_accord *accord, const redisReply *reply)
 {
-    for (size_t i = 3; i + 1 < reply->elements; i += 2) {
+    for (size_t i = 2; i + 1 < reply->elements; i += 2) {
         const redisReply *field = reply->element[i], *value = reply->element[i + 1];
-        struct ps_str name = {field->str, field->len}, text = {"", 0};
+        struct ps_str name = {field->str, field->len}, text = {NULL, 0};
         struct ps_fault fault;
         if (value->type == REDIS_REPLY_STRING)
             text = (struct ps_str){value->str, value->len};
@@ -218,25 +232,24 @@ static void on_since(int err, const redisReply *reply, void *ctx)
         end_exchange(accord, &fault);
         return;
     }
-    if (!says(reply, "OK") || reply->elements < 3) {
+    if (!says(reply, "OK") || reply->elements < 2) {
         lose(accord);
         accord->busy = false;
         exchange(accord);
         return;
     }
-    accord->latest = reply->element[1]->integer;
-    accord->taken_rev = reply->element[2]->integer;
-    if (reply->elements == 3) {
+    if (reply->elements == 2) {
         end_exchange(accord, NULL);
         return;
     }
     accord->steady = false;
-    accord->taken = gw_accord_taken_new();
+    accord->taken_rev = reply->element[1]->integer;
+    accord->taken = gw_accord_taken_new(accord->rev == 0);
     if (accord->taken == NULL) {
         fail_exchange(accord, PS_E_NOMEM);
         return;
     }
-    read_page(accord, reply);
+    read_documents(accord, reply);
     if (gw_control_take(accord->control, accord->taken, on_taken, accord) < 0) {
         gw_accord_taken_free(accord->taken);
         accord->taken = NULL;
@@ -246,15 +259,12 @@ static void on_since(int err, const redisReply *reply, void *ctx)
 
 static void ask_since(struct gw_accord *accord)
 {
-    struct call call;
-    char rev[24], limit[8];
+    struct call call = begin_call(2);
+    char rev[24];
 
     (void)snprintf(rev, sizeof rev, "%" PRId64, accord->rev);
-    (void)snprintf(limit, sizeof limit, "%d", PAGE_DOCS);
-    begin_call(&call);
     add(&call, accord->generation);
     add(&call, rev);
-    add(&call, limit);
     int err = send_call(accord, GW_ACCORD_SCRIPT_SINCE, &call, on_since);
     if (err < 0)
         fail_exchange(accord, err);
@@ -287,24 +297,31 @@ static void on_push(int err, const redisReply *reply, void *ctx)
     ask_since(accord);
 }
 
-/* Documents from `from` on, as many as a call takes; those that follow. */
-static size_t push_page(struct gw_accord *accord, const struct gw_accord_docs *docs, size_t from,
-                        const char *generation)
+/* One document of `docs`, which may have entries behind it, or a part of them that have none; the
+ * place behind it. */
+static size_t push_some(struct gw_accord *accord, const char *generation,
+                        const struct gw_accord_docs *docs, size_t from)
 {
-    char versions[PAGE_DOCS][24];
-    struct call call;
-    size_t bytes = 0, i;
+    char versions[PAGE_DOCS][24], count[24];
+    size_t documents = 0, bytes = 0, i = from;
+    struct call call = begin_call(2 + 3 * (docs->count - from));
     int err;
 
-    begin_call(&call);
+    while (from + documents < docs->count && docs->at[from + documents].version > 0 &&
+           documents < PAGE_DOCS && bytes < PAGE_BYTES)
+        bytes += strlen(docs->at[from + documents++].text);
+    (void)snprintf(count, sizeof count, "%zu", documents);
     add(&call, generation);
-    for (i = from; i < docs->count && i - from < PAGE_DOCS && bytes < PAGE_BYTES; i++) {
-        const struct gw_accord_doc *doc = &docs->at[i];
-        (void)snprintf(versions[i - from], sizeof versions[0], "%" PRId64, doc->version);
-        add(&call, doc->field);
+    add(&call, count);
+    for (; i < from + documents; i++) {
+        (void)snprintf(versions[i - from], sizeof versions[0], "%" PRId64, docs->at[i].version);
+        add(&call, docs->at[i].field);
         add(&call, versions[i - from]);
-        add(&call, doc->text);
-        bytes += strlen(doc->text);
+        add(&call, docs->at[i].text);
+    }
+    for (; i < docs->count && docs->at[i].version == 0; i++) {
+        add(&call, docs->at[i].field);
+        add(&call, docs->at[i].text);
     }
     err = send_call(accord, GW_ACCORD_SCRIPT_PUSH, &call, on_push);
     if (err < 0)
@@ -314,23 +331,29 @@ static size_t push_page(struct gw_accord *accord, const struct gw_accord_docs *d
     return i;
 }
 
+static void push_all(struct gw_accord *accord, const char *generation,
+                     const struct gw_accord_docs *docs)
+{
+    for (size_t i = 0; i < docs->count && accord->push_err == 0;)
+        i = push_some(accord, generation, docs, i);
+}
+
 static void push(struct gw_accord *accord)
 {
     char generation[sizeof accord->generation];
     unsigned char random[GENERATION];
-    struct gw_accord_docs docs;
-    int err = gw_accord_docs_own(accord->control, &docs);
+    struct gw_accord_docs policy = {0}, sales = {0};
+    int err = gw_accord_policy_own(accord->control, &policy);
 
-    if (err < 0) {
-        fail_exchange(accord, err);
-        return;
-    }
+    if (err == 0)
+        err = gw_accord_sales_own(accord->control, &sales);
     randombytes_buf(random, sizeof random);
     (void)sodium_bin2hex(generation, sizeof generation, random, sizeof random);
-    accord->push_err = 0;
-    for (size_t i = 0; i < docs.count && accord->push_err == 0;)
-        i = push_page(accord, &docs, i, generation);
-    gw_accord_docs_done(&docs);
+    accord->push_err = err;
+    push_all(accord, generation, &policy);
+    push_all(accord, generation, &sales);
+    gw_accord_docs_done(&policy);
+    gw_accord_docs_done(&sales);
     if (accord->pushes == 0)
         fail_exchange(accord, accord->push_err);
 }
@@ -375,34 +398,42 @@ static void on_put(int err, const redisReply *reply, void *ctx)
     fn(accord->control, err, &fault, accord->put_ctx);
 }
 
+/* The document that changes, then its entries. */
+static int send_put(struct gw_accord *accord, const struct gw_accord_docs *docs)
+{
+    struct call call = begin_call(2 + 2 * docs->count);
+    char version[24];
+
+    (void)snprintf(version, sizeof version, "%" PRId64, docs->at[0].version);
+    add(&call, accord->generation);
+    add(&call, docs->at[0].field);
+    add(&call, version);
+    add(&call, docs->at[0].text);
+    for (size_t i = 1; i < docs->count; i++) {
+        add(&call, docs->at[i].field);
+        add(&call, docs->at[i].text);
+    }
+    return send_call(accord, GW_ACCORD_SCRIPT_PUT, &call, on_put);
+}
+
 int gw_accord_put(struct gw_accord *accord, const struct gw_store_job *job, gw_accord_put_fn *fn,
                   void *ctx, struct ps_fault *fault)
 {
-    struct gw_accord_doc doc;
-    struct call call;
-    char version[24];
-    int err = gw_accord_doc_of_job(accord->control, job, &doc);
+    struct gw_accord_docs docs;
+    int err = gw_accord_docs_of_job(accord->control, job, &docs);
 
     if (err == PS_E_NOT_FOUND)
         return err;
     if (err < 0)
         return ps_fault(fault, err, GW_ACCORD_PATH, "out of memory");
-    (void)snprintf(version, sizeof version, "%" PRId64, doc.version);
-    begin_call(&call);
-    add(&call, accord->generation);
-    add(&call, doc.field);
-    add(&call, version);
-    add(&call, doc.text);
-    err = is_open(accord) && accord->generation[0] != '\0'
-              ? send_call(accord, GW_ACCORD_SCRIPT_PUT, &call, on_put)
-              : PS_E_CLOSED;
-    free(doc.text);
+    err = is_open(accord) && accord->generation[0] != '\0' ? send_put(accord, &docs) : PS_E_CLOSED;
+    accord->put_version = docs.at[0].version;
+    gw_accord_docs_done(&docs);
     if (err < 0)
         return ps_fault(fault, err, GW_ACCORD_PATH, "Redis %s takes no changes: %s", server(accord),
                         accord->why[0] != '\0' ? accord->why : ps_err_text(err));
     accord->put_fn = fn;
     accord->put_ctx = ctx;
-    accord->put_version = doc.version;
     return 0;
 }
 

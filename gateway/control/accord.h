@@ -1,8 +1,9 @@
 /* What operators decided, shared by the gateways of a cluster. Each gateway keeps its full copy in
  * memory and in control.db and serves from it; Redis is where they agree.
  *
- *   ps:control       hash  "generation", and of each document (accord_doc.h) "version text"
- *   ps:control:revs  zset  document -> revision: rises with every change of any of them
+ *   ps:control       hash  "generation"; of each document (accord_doc.h) "version text"; the text
+ * of each entry of the policy ps:control:revs  zset  document or entry -> revision: rises with
+ * every change of any of them; one that the hash does not have is gone
  *
  * - A change is compared and set in Redis first: of two changes of one version one wins, the other
  *   hears PS_E_CONFLICT when this gateway has taken the winner's copy over. While Redis is away

@@ -1,6 +1,9 @@
-/* Documents as text and back. A sale's: {"created_at_ms", "updated_at_ms", "opened", "paused",
- * "ended", "document"}, or {"deleted": true}. The policy's: {"limits": {name: rule}, "blocklist":
- * {"user/alice": {"until_ms", "created_at_ms", "reason", "by"}}}. accord_taken.c reads them. */
+/* Documents as text. A sale's: {"created_at_ms", "updated_at_ms", "opened", "paused", "ended",
+ * "document"}, or {"deleted": true}. An entry's: the rule as operators write it; of the blocklist
+ * {"until_ms", "created_at_ms", "reason", "by"}. accord_taken.c reads them.
+ *
+ * A policy may have thousands of entries, so a change of it carries only the entries that change.
+ */
 #include "gateway/control/accord_doc.h"
 
 #include "gateway/control/control_db.h"
@@ -9,9 +12,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-#define POLICY  "policy"
-#define KEY_MAX (sizeof "range/" + PS_USER_MAX)
 
 /* --- Writing. --- */
 
@@ -23,9 +23,34 @@ void gw_accord_docs_done(struct gw_accord_docs *docs)
     *docs = (struct gw_accord_docs){0};
 }
 
-static void name_field(struct gw_accord_doc *doc, const char *sale)
+/* Adds one; there is room. `text` is taken over. */
+static void add(struct gw_accord_docs *docs, const char *kind, const char *name, int64_t version,
+                char *text)
 {
-    (void)snprintf(doc->field, sizeof doc->field, "sale/%s", sale);
+    struct gw_accord_doc *doc = &docs->at[docs->count++];
+
+    (void)snprintf(doc->field, sizeof doc->field, "%s%s", kind, name);
+    doc->version = version;
+    doc->text = text;
+}
+
+/* All texts could be made, or nothing is left of them. */
+static int finish(struct gw_accord_docs *docs, struct gw_accord_docs *ret_docs)
+{
+    for (size_t i = 0; i < docs->count; i++) {
+        if (docs->at[i].text == NULL) {
+            gw_accord_docs_done(docs);
+            return PS_E_NOMEM;
+        }
+    }
+    *ret_docs = *docs;
+    return 0;
+}
+
+static int make_room(struct gw_accord_docs *docs, size_t count)
+{
+    *docs = (struct gw_accord_docs){.at = calloc(count, sizeof *docs->at)};
+    return docs->at != NULL ? 0 : PS_E_NOMEM;
 }
 
 /* NULL: out of memory, or `document` is. */
@@ -48,167 +73,138 @@ static char *gone_text(void)
     return strdup("{\"deleted\":true}");
 }
 
-static void block_key(const char *kind, const char *subject, char ret_key[KEY_MAX])
-{
-    (void)snprintf(ret_key, KEY_MAX, "%s/%s", kind, subject);
-}
-
-static json_t *block_json(int64_t until_ms, int64_t created_at_ms, const char *reason,
-                          const char *by)
-{
-    return json_pack("{s:I, s:I, s:s, s:s}", "until_ms", (json_int_t)until_ms, "created_at_ms",
-                     (json_int_t)created_at_ms, "reason", reason, "by", by);
-}
-
-static json_t *policy_json(const struct gw_control *control)
-{
-    json_t *limits = json_object(), *blocklist = json_object();
-    int err = 0;
-
-    for (size_t i = 0; i < control->rule_count; i++)
-        err |= json_object_set_new(limits, control->rules[i].name,
-                                   gw_limit_rule_write(&control->rules[i]));
-    for (size_t i = 0; i < control->block_count; i++) {
-        const struct gw_block *block = &control->blocks[i];
-        char key[KEY_MAX];
-        block_key(gw_block_kinds[block->kind], block->subject, key);
-        err |= json_object_set_new(
-            blocklist, key,
-            block_json(block->until_ms, block->created_at_ms, block->reason, block->by));
-    }
-    json_t *json = json_pack("{s:o, s:o}", "limits", limits, "blocklist", blocklist);
-    if (err != 0) {
-        json_decref(json);
-        return NULL;
-    }
-    return json;
-}
-
 static char *text_of(json_t *json)
 {
-    char *text = json != NULL ? json_dumps(json, GW_SALE_JSON_FLAGS) : NULL;
+    char *text = json != NULL ? json_dumps(json, JSON_COMPACT) : NULL;
+
     json_decref(json);
     return text;
 }
 
-int gw_accord_docs_own(const struct gw_control *control, struct gw_accord_docs *ret_docs)
+static char *block_text(int64_t until_ms, int64_t created_at_ms, const char *reason, const char *by)
 {
-    struct gw_accord_docs docs = {0};
-    struct gw_accord_doc *doc;
+    return text_of(json_pack("{s:I, s:I, s:s, s:s}", "until_ms", (json_int_t)until_ms,
+                             "created_at_ms", (json_int_t)created_at_ms, "reason", reason, "by",
+                             by));
+}
 
-    docs.at = calloc(control->sale_count + control->gone_count + 1, sizeof *docs.at);
-    if (docs.at == NULL)
+static const char *const block_fields[] = {
+    [GW_BLOCK_USER] = "entry/user/", [GW_BLOCK_RANGE] = "entry/range/"};
+
+int gw_accord_sales_own(const struct gw_control *control, struct gw_accord_docs *ret_docs)
+{
+    struct gw_accord_docs docs;
+
+    if (make_room(&docs, control->sale_count + control->gone_count + 1) < 0)
         return PS_E_NOMEM;
-    doc = docs.at;
-    *doc = (struct gw_accord_doc){
-        .field = POLICY, .version = control->policy_version, .text = text_of(policy_json(control))};
-    doc++;
-    for (size_t i = 0; i < control->sale_count; i++, doc++) {
+    for (size_t i = 0; i < control->sale_count; i++) {
         const struct gw_stored_sale *sale = &control->sales[i]->stored;
         char *document = gw_sale_doc_text(&sale->doc);
-        name_field(doc, sale->name);
-        doc->version = sale->state.version;
-        doc->text = sale_text(document, &sale->state);
+        add(&docs, "sale/", sale->name, sale->state.version, sale_text(document, &sale->state));
         free(document);
     }
-    for (size_t i = 0; i < control->gone_count; i++, doc++) {
-        name_field(doc, control->gone[i].name);
-        doc->version = control->gone[i].version;
-        doc->text = gone_text();
+    for (size_t i = 0; i < control->gone_count; i++)
+        add(&docs, "sale/", control->gone[i].name, control->gone[i].version, gone_text());
+    return finish(&docs, ret_docs);
+}
+
+int gw_accord_policy_own(const struct gw_control *control, struct gw_accord_docs *ret_docs)
+{
+    struct gw_accord_docs docs;
+
+    if (make_room(&docs, control->rule_count + control->block_count + 1) < 0)
+        return PS_E_NOMEM;
+    add(&docs, "policy", "", control->policy_version, strdup(""));
+    for (size_t i = 0; i < control->rule_count; i++)
+        add(&docs, "entry/rule/", control->rules[i].name, 0,
+            text_of(gw_limit_rule_write(&control->rules[i])));
+    for (size_t i = 0; i < control->block_count; i++) {
+        const struct gw_block *block = &control->blocks[i];
+        add(&docs, block_fields[block->kind], block->subject, 0,
+            block_text(block->until_ms, block->created_at_ms, block->reason, block->by));
     }
-    docs.count = (size_t)(doc - docs.at);
-    for (size_t i = 0; i < docs.count; i++) {
-        if (docs.at[i].text == NULL) {
-            gw_accord_docs_done(&docs);
-            return PS_E_NOMEM;
-        }
-    }
-    *ret_docs = docs;
-    return 0;
+    return finish(&docs, ret_docs);
 }
 
 /* --- What a job makes of them. --- */
 
-static void sale_of_write(const struct gw_store_write *write, struct gw_accord_doc *doc)
+/* Entries of the blocklist that have ended go with the next change of it, as in control.db. */
+static void add_ended(const struct gw_control *control, int64_t wall_ms,
+                      struct gw_accord_docs *docs)
 {
-    name_field(doc, write->values[0].text);
-    if (write->kind == GW_WRITE_SALE_GONE) {
-        doc->version = write->values[1].number;
-        doc->text = gone_text();
-        return;
+    for (size_t i = 0; i < control->block_count; i++) {
+        const struct gw_block *block = &control->blocks[i];
+        if (block->until_ms <= wall_ms)
+            add(docs, block_fields[block->kind], block->subject, 0, strdup(""));
     }
-    doc->version = write->values[2].number;
-    doc->text = sale_text(write->values[1].text,
-                          &(struct gw_sale_state){.created_at_ms = write->values[3].number,
-                                                  .updated_at_ms = write->values[4].number,
-                                                  .opened = write->values[5].number != 0,
-                                                  .paused = write->values[6].number != 0,
-                                                  .ended = write->values[7].number != 0});
 }
 
-/* One statement in the policy's document. Not 0: out of memory. */
-static int edit(json_t *policy, const struct gw_store_write *write)
+static void add_write(const struct gw_store_write *write, struct gw_accord_docs *docs)
 {
-    json_t *limits = json_object_get(policy, "limits"),
-           *blocklist = json_object_get(policy, "blocklist");
-    const char *first = write->values[0].text;
-    char key[KEY_MAX];
+    const char *first = write->values[0].text, *second = write->values[1].text;
+    const char *block_field = NULL;
 
+    if (write->kind == GW_WRITE_BLOCK || write->kind == GW_WRITE_BLOCK_GONE)
+        block_field =
+            block_fields[strcmp(first, gw_block_kinds[GW_BLOCK_USER]) == 0 ? GW_BLOCK_USER
+                                                                           : GW_BLOCK_RANGE];
     switch (write->kind) {
+    case GW_WRITE_SALE:
+        add(docs, "sale/", first, write->values[2].number,
+            sale_text(second, &(struct gw_sale_state){.created_at_ms = write->values[3].number,
+                                                      .updated_at_ms = write->values[4].number,
+                                                      .opened = write->values[5].number != 0,
+                                                      .paused = write->values[6].number != 0,
+                                                      .ended = write->values[7].number != 0}));
+        break;
+    case GW_WRITE_SALE_GONE:
+        add(docs, "sale/", first, write->values[1].number, gone_text());
+        break;
     case GW_WRITE_RULE:
-        return json_object_set_new(limits, first, json_loads(write->values[1].text, 0, NULL));
+        add(docs, "entry/rule/", first, 0, strdup(second));
+        break;
     case GW_WRITE_RULE_GONE:
-        (void)json_object_del(limits, first);
-        return 0;
+        add(docs, "entry/rule/", first, 0, strdup(""));
+        break;
     case GW_WRITE_BLOCK:
-        block_key(first, write->values[1].text, key);
-        return json_object_set_new(blocklist, key,
-                                   block_json(write->values[2].number, write->values[3].number,
-                                              write->values[4].text, write->values[5].text));
+        add(docs, block_field, second, 0,
+            block_text(write->values[2].number, write->values[3].number, write->values[4].text,
+                       write->values[5].text));
+        break;
     case GW_WRITE_BLOCK_GONE:
-        block_key(first, write->values[1].text, key);
-        (void)json_object_del(blocklist, key);
-        return 0;
-    default:
-        return 0;
+        add(docs, block_field, second, 0, strdup(""));
+        break;
+    case GW_WRITE_POLICY:
+    case GW_WRITE_OTHER:
+        break;
     }
 }
 
-static char *policy_of_job(const struct gw_control *control, const struct gw_store_job *job)
+int gw_accord_docs_of_job(const struct gw_control *control, const struct gw_store_job *job,
+                          struct gw_accord_docs *ret_docs)
 {
-    json_t *policy = policy_json(control);
-    int err = 0;
+    const struct gw_store_write *policy = NULL, *sale = NULL, *block = NULL;
+    struct gw_accord_docs docs;
+    size_t writes = 0;
 
-    for (const struct gw_store_write *write = job->writes; write != NULL && policy != NULL;
-         write = write->next)
-        err |= edit(policy, write);
-    if (err != 0) {
-        json_decref(policy);
-        return NULL;
+    for (const struct gw_store_write *write = job->writes; write != NULL; write = write->next) {
+        if (write->kind == GW_WRITE_POLICY)
+            policy = write;
+        else if (write->kind == GW_WRITE_SALE || write->kind == GW_WRITE_SALE_GONE)
+            sale = write;
+        else if (write->kind == GW_WRITE_BLOCK)
+            block = write;
+        writes++;
     }
-    return text_of(policy);
-}
-
-int gw_accord_doc_of_job(const struct gw_control *control, const struct gw_store_job *job,
-                         struct gw_accord_doc *ret_doc)
-{
-    struct gw_accord_doc doc = {.field = POLICY};
-    const struct gw_store_write *write = job->writes;
-
-    /* A job changes one sale, or the policy, or neither. */
-    while (write != NULL && write->kind != GW_WRITE_SALE && write->kind != GW_WRITE_SALE_GONE &&
-           write->kind != GW_WRITE_POLICY)
-        write = write->next;
-    if (write == NULL)
+    if (policy == NULL && sale == NULL)
         return PS_E_NOT_FOUND;
-    if (write->kind == GW_WRITE_POLICY) {
-        doc.version = write->values[0].number;
-        doc.text = policy_of_job(control, job);
-    } else {
-        sale_of_write(write, &doc);
-    }
-    if (doc.text == NULL)
+    if (make_room(&docs, writes + control->block_count + 1) < 0)
         return PS_E_NOMEM;
-    *ret_doc = doc;
-    return 0;
+    if (policy != NULL)
+        add(&docs, "policy", "", policy->values[0].number, strdup(""));
+    if (block != NULL)
+        add_ended(control, block->values[3].number, &docs);
+    for (const struct gw_store_write *write = job->writes; write != NULL; write = write->next)
+        add_write(write, &docs);
+    return finish(&docs, ret_docs);
 }

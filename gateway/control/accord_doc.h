@@ -1,38 +1,46 @@
-/* The documents that the gateways of a cluster accord, as text: one a sale ("sale/{name}": document
- * and state, or that it was deleted) and one for limit rules and blocklist together ("policy").
- * They are divided as the versions are. Made from the control thread's memory or from a change's
- * job; read back into what is to be taken over. One thread: control. */
+/* The documents that the gateways of a cluster share, as text: one a sale ("sale/{name}": document
+ * and state, or that it was deleted), and the policy, which is one version ("policy") with an entry
+ * for each limit rule ("entry/rule/{name}") and each line of the blocklist ("entry/user/{user}",
+ * "entry/range/{range}"). They are divided as the versions are. Made from the control thread's
+ * memory or from a change's job; read back into what is to be taken over. One thread: control. */
 #ifndef GW_ACCORD_DOC_H
 #define GW_ACCORD_DOC_H
 
 #include "gateway/control/control.h"
 
 struct gw_accord_doc {
-    char field[sizeof "sale/" + PS_NAME_MAX];
-    int64_t version;
-    char *text; /* heap */
+    char field[sizeof "entry/range/" + PS_USER_MAX];
+    int64_t version; /* 0: an entry */
+    char *text;      /* heap; "": of the policy, or an entry that goes */
 };
 
+/* Documents, then the entries that belong to the policy among them. */
 struct gw_accord_docs {
     struct gw_accord_doc *at;
     size_t count;
 };
 void gw_accord_docs_done(struct gw_accord_docs *docs);
 
-/* All that this gateway has. Owner: the caller. PS_E_NOMEM. */
-int gw_accord_docs_own(const struct gw_control *control,
-                       struct gw_accord_docs *ret_docs) PS_MUST_CHECK;
-/* What the job makes of what is in memory now; its version is one higher than the one it replaces.
- * The caller frees the text. PS_E_NOT_FOUND: the job changes nothing that is shared. PS_E_NOMEM. */
-int gw_accord_doc_of_job(const struct gw_control *control, const struct gw_store_job *job,
-                         struct gw_accord_doc *ret_doc) PS_MUST_CHECK;
+/* All sales that this gateway has, and those that it knows to be deleted. Owner: the caller.
+ * PS_E_NOMEM. */
+int gw_accord_sales_own(const struct gw_control *control,
+                        struct gw_accord_docs *ret_docs) PS_MUST_CHECK;
+/* The policy with all its entries. */
+int gw_accord_policy_own(const struct gw_control *control,
+                         struct gw_accord_docs *ret_docs) PS_MUST_CHECK;
+/* The one document that the job changes, at the version that follows the one it replaces; of the
+ * policy with the entries that change. PS_E_NOT_FOUND: the job changes nothing that is shared.
+ * PS_E_NOMEM. */
+int gw_accord_docs_of_job(const struct gw_control *control, const struct gw_store_job *job,
+                          struct gw_accord_docs *ret_docs) PS_MUST_CHECK;
 
 /* --- Documents of others (accord_taken.c). --- */
-struct gw_accord_taken *gw_accord_taken_new(void); /* NULL: out of memory */
+/* `whole`: what is not added is not there. NULL: out of memory. */
+struct gw_accord_taken *gw_accord_taken_new(bool whole);
 void gw_accord_taken_free(struct gw_accord_taken *taken);
-size_t gw_accord_taken_count(const struct gw_accord_taken *taken);
-/* Adds one, checked as if an operator had written it. PS_E_INVALID: the fault's path is the field,
- * with the member's pointer; PS_E_NOMEM. Nothing is added then. */
+/* Adds one document or entry, checked as if an operator had written it; `value.at` NULL: it is
+ * gone. PS_E_INVALID: the fault's path is the field, with the member's pointer; PS_E_NOMEM. Nothing
+ * is added then. */
 int gw_accord_taken_add(struct gw_accord_taken *taken, struct ps_str field, struct ps_str value,
                         struct ps_fault *fault) PS_MUST_CHECK;
 /* The job that writes what is newer than memory (or as old and different: the cluster's counts),

@@ -1,7 +1,8 @@
 /* Documents of other gateways: read strictly, compared with memory, written, taken into memory.
  *
- * What must hold: memory and control.db change together, through one job. Of a policy only what
- * differs is written, because a blocklist may be long. */
+ * What must hold: memory and control.db change together, through one job. Of the policy only what
+ * differs is written, because a blocklist may be long; its entries are sorted as memory is, so that
+ * they are found and merged without walking over all for each. */
 #include "gateway/control/accord_doc.h"
 
 #include "common/log.h"
@@ -11,198 +12,68 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define POINTER_MAX (sizeof "/blocklist/range/" + PS_USER_MAX)
+struct sale_item {
+    bool gone;
+    struct gw_stored_sale sale; /* of a deleted one name and version */
+};
 
-enum kind { SALE, GONE, POLICY };
+struct rule_item {
+    struct gw_limit_rule rule; /* first: sorted by its name */
+    bool gone;
+};
 
-struct item {
-    enum kind kind;
-    char field[sizeof "sale/" + PS_NAME_MAX];
-    int64_t version;
-    struct gw_stored_sale sale;  /* of SALE; of GONE its name */
-    struct gw_limit_rule *rules; /* of POLICY: by name; heap */
-    size_t rule_count;
-    struct gw_block *blocks; /* by kind and subject; heap */
-    size_t block_count;
+struct block_item {
+    struct gw_block block; /* first: sorted by kind and subject */
+    bool gone;
 };
 
 struct gw_accord_taken {
-    struct item *at;
-    size_t count;
+    bool whole;
+    struct sale_item *sales;
+    struct rule_item *rules;
+    struct block_item *blocks;
+    size_t sale_count, rule_count, block_count;
+    int64_t policy_version; /* 0: the policy has not changed */
 };
 
-struct gw_accord_taken *gw_accord_taken_new(void)
+struct gw_accord_taken *gw_accord_taken_new(bool whole)
 {
-    return calloc(1, sizeof(struct gw_accord_taken));
-}
+    struct gw_accord_taken *taken = calloc(1, sizeof *taken);
 
-static void item_done(struct item *item)
-{
-    gw_sale_doc_done(&item->sale.doc);
-    free(item->rules);
-    free(item->blocks);
+    if (taken != NULL)
+        taken->whole = whole;
+    return taken;
 }
 
 void gw_accord_taken_free(struct gw_accord_taken *taken)
 {
     if (taken == NULL)
         return;
-    for (size_t i = 0; i < taken->count; i++)
-        item_done(&taken->at[i]);
-    free(taken->at);
+    for (size_t i = 0; i < taken->sale_count; i++)
+        gw_sale_doc_done(&taken->sales[i].sale.doc);
+    free(taken->sales);
+    free(taken->rules);
+    free(taken->blocks);
     free(taken);
 }
 
-size_t gw_accord_taken_count(const struct gw_accord_taken *taken)
+/* A zeroed element behind the last, which the caller counts when it is read. NULL: no memory. */
+static void *room(void *array, size_t count, size_t size)
 {
-    return taken->count;
+    char **at = array;
+    char *more = realloc(*at, (count + 1) * size);
+
+    if (more == NULL)
+        return NULL;
+    *at = more;
+    return memset(more + count * size, 0, size);
 }
 
 /* --- Reading. --- */
 
-static int read_sale(const json_t *json, const char *name, struct item *item,
-                     struct ps_fault *fault)
+static int no_memory(struct ps_fault *fault)
 {
-    struct gw_sale_state *state = &item->sale.state;
-    struct ps_json_reader reader;
-    const json_t *document;
-    bool deleted = false;
-
-    memcpy(item->sale.name, name, strlen(name) + 1);
-    ps_json_reader_init(&reader, json, "", fault);
-    ps_json_bool(&reader, "deleted", &deleted);
-    if (deleted) {
-        item->kind = GONE;
-        return ps_json_done(&reader);
-    }
-    ps_json_require(&reader, (const char *const[]){"created_at_ms", "updated_at_ms", "opened",
-                                                   "paused", "ended", "document", NULL});
-    ps_json_int(&reader, "created_at_ms", 0, PS_INT_MAX, &state->created_at_ms);
-    ps_json_int(&reader, "updated_at_ms", 0, PS_INT_MAX, &state->updated_at_ms);
-    ps_json_bool(&reader, "opened", &state->opened);
-    ps_json_bool(&reader, "paused", &state->paused);
-    ps_json_bool(&reader, "ended", &state->ended);
-    document = ps_json_value(&reader, "document");
-    int err = ps_json_done(&reader);
-    if (err < 0)
-        return err;
-    item->kind = SALE;
-    state->version = item->version;
-    return gw_sale_doc_read(document, "/document", name, &item->sale.doc, fault);
-}
-
-static int by_name(const void *a, const void *b)
-{
-    return strcmp(((const struct gw_limit_rule *)a)->name, ((const struct gw_limit_rule *)b)->name);
-}
-
-static int read_rules(const json_t *limits, struct item *item, struct ps_fault *fault)
-{
-    const json_t *document;
-    const char *name;
-
-    item->rules = calloc(json_object_size(limits) + 1, sizeof *item->rules);
-    if (item->rules == NULL)
-        return ps_fault(fault, PS_E_NOMEM, "/limits", "out of memory");
-    json_object_foreach((json_t *)(uintptr_t)limits, name, document)
-    {
-        char pointer[POINTER_MAX];
-        (void)snprintf(pointer, sizeof pointer, "/limits/%.64s", name);
-        if (!ps_name_ok(name, strlen(name)))
-            return ps_fault(fault, PS_E_INVALID, pointer, "is no rule name");
-        int err =
-            gw_limit_rule_read(document, name, pointer, &item->rules[item->rule_count], fault);
-        if (err < 0)
-            return err;
-        item->rule_count++;
-    }
-    qsort(item->rules, item->rule_count, sizeof *item->rules, by_name);
-    return 0;
-}
-
-static int block_order(const void *a, const void *b)
-{
-    const struct gw_block *x = a, *y = b;
-
-    return x->kind != y->kind ? (x->kind < y->kind ? -1 : 1) : strcmp(x->subject, y->subject);
-}
-
-/* "user/alice" or "range/10.0.0.0/8" */
-static int read_key(const char *key, const char *pointer, struct gw_block *block,
-                    struct ps_fault *fault)
-{
-    const char *slash = strchr(key, '/'), *subject = slash != NULL ? slash + 1 : "";
-    size_t kind_len = slash != NULL ? (size_t)(slash - key) : 0, len = strlen(subject);
-    struct gw_cidr range;
-
-    block->kind = kind_len == strlen("user") ? GW_BLOCK_USER : GW_BLOCK_RANGE;
-    if (kind_len != strlen(gw_block_kinds[block->kind]) ||
-        memcmp(key, gw_block_kinds[block->kind], kind_len) != 0 ||
-        (block->kind == GW_BLOCK_USER
-             ? !ps_user_ok(subject, len)
-             : len > PS_USER_MAX || gw_cidr_parse(subject, len, &range) < 0))
-        return ps_fault(fault, PS_E_INVALID, pointer, "is neither user/{user} nor range/{range}");
-    memcpy(block->subject, subject, len + 1);
-    return 0;
-}
-
-static int read_block(const char *key, const json_t *json, struct gw_block *block,
-                      struct ps_fault *fault)
-{
-    struct ps_str reason = {"", 0}, by = {"", 0};
-    struct ps_json_reader reader;
-    char pointer[POINTER_MAX];
-    int err;
-
-    (void)snprintf(pointer, sizeof pointer, "/blocklist/%s", key);
-    err = read_key(key, pointer, block, fault);
-    if (err < 0)
-        return err;
-    ps_json_reader_init(&reader, json, pointer, fault);
-    ps_json_require(&reader,
-                    (const char *const[]){"until_ms", "created_at_ms", "reason", "by", NULL});
-    ps_json_int(&reader, "until_ms", 0, INT64_MAX, &block->until_ms);
-    ps_json_int(&reader, "created_at_ms", 0, PS_INT_MAX, &block->created_at_ms);
-    ps_json_string(&reader, "reason", GW_BLOCK_REASON_MAX, &reason);
-    ps_json_string(&reader, "by", PS_NAME_MAX, &by);
-    err = ps_json_done(&reader);
-    if (err < 0)
-        return err;
-    memcpy(block->reason, reason.at, reason.len);
-    memcpy(block->by, by.at, by.len);
-    return 0;
-}
-
-static int read_policy(const json_t *json, struct item *item, struct ps_fault *fault)
-{
-    struct ps_json_reader reader;
-    const json_t *limits, *blocklist, *block;
-    const char *key;
-
-    item->kind = POLICY;
-    ps_json_reader_init(&reader, json, "", fault);
-    ps_json_require(&reader, (const char *const[]){"limits", "blocklist", NULL});
-    limits = ps_json_value(&reader, "limits");
-    blocklist = ps_json_value(&reader, "blocklist");
-    if (reader.err == 0 && (!json_is_object(limits) || !json_is_object(blocklist)))
-        ps_json_fault(&reader, "", "limits and blocklist must be objects");
-    int err = ps_json_done(&reader);
-    if (err == 0)
-        err = read_rules(limits, item, fault);
-    if (err < 0)
-        return err;
-    item->blocks = calloc(json_object_size(blocklist) + 1, sizeof *item->blocks);
-    if (item->blocks == NULL)
-        return ps_fault(fault, PS_E_NOMEM, "/blocklist", "out of memory");
-    json_object_foreach((json_t *)(uintptr_t)blocklist, key, block)
-    {
-        err = read_block(key, block, &item->blocks[item->block_count], fault);
-        if (err < 0)
-            return err;
-        item->block_count++;
-    }
-    qsort(item->blocks, item->block_count, sizeof *item->blocks, block_order);
-    return 0;
+    return ps_fault(fault, PS_E_NOMEM, "", "out of memory");
 }
 
 /* "version text" */
@@ -224,60 +95,176 @@ static int read_version(struct ps_str *value, int64_t *ret_version, struct ps_fa
     return 0;
 }
 
-static int read_item(struct ps_str value, struct item *item, struct ps_fault *fault)
+static int read_state(const json_t *json, const char *name, struct sale_item *item,
+                      struct ps_fault *fault)
 {
-    const char *sale = strncmp(item->field, "sale/", 5) == 0 ? item->field + 5 : NULL;
+    struct gw_sale_state *state = &item->sale.state;
+    struct ps_json_reader reader;
+    const json_t *document;
+
+    ps_json_reader_init(&reader, json, "", fault);
+    ps_json_bool(&reader, "deleted", &item->gone);
+    if (item->gone)
+        return ps_json_done(&reader);
+    ps_json_require(&reader, (const char *const[]){"created_at_ms", "updated_at_ms", "opened",
+                                                   "paused", "ended", "document", NULL});
+    ps_json_int(&reader, "created_at_ms", 0, PS_INT_MAX, &state->created_at_ms);
+    ps_json_int(&reader, "updated_at_ms", 0, PS_INT_MAX, &state->updated_at_ms);
+    ps_json_bool(&reader, "opened", &state->opened);
+    ps_json_bool(&reader, "paused", &state->paused);
+    ps_json_bool(&reader, "ended", &state->ended);
+    document = ps_json_value(&reader, "document");
+    int err = ps_json_done(&reader);
+    return err < 0 ? err : gw_sale_doc_read(document, "/document", name, &item->sale.doc, fault);
+}
+
+static int add_sale(struct gw_accord_taken *taken, const char *name, struct ps_str value,
+                    struct ps_fault *fault)
+{
+    struct sale_item *item;
     json_t *json;
     int err;
 
-    if (sale != NULL ? !ps_name_ok(sale, strlen(sale)) : strcmp(item->field, "policy") != 0)
-        return ps_fault(fault, PS_E_INVALID, "", "is neither sale/{name} nor policy");
-    if ((err = read_version(&value, &item->version, fault)) < 0 ||
+    if (!ps_name_ok(name, strlen(name)) || value.at == NULL)
+        return ps_fault(fault, PS_E_INVALID, "", "is no sale");
+    item = room(&taken->sales, taken->sale_count, sizeof *item);
+    if (item == NULL)
+        return no_memory(fault);
+    memcpy(item->sale.name, name, strlen(name) + 1);
+    if ((err = read_version(&value, &item->sale.state.version, fault)) < 0 ||
         (err = ps_json_parse(value.at, value.len, &json, fault)) < 0)
         return err;
-    err = sale != NULL ? read_sale(json, sale, item, fault) : read_policy(json, item, fault);
+    err = read_state(json, name, item, fault);
     json_decref(json);
+    if (err == 0)
+        taken->sale_count++;
     return err;
+}
+
+static int add_rule(struct gw_accord_taken *taken, const char *name, struct ps_str value,
+                    struct ps_fault *fault)
+{
+    struct rule_item *item;
+    json_t *json;
+    int err = 0;
+
+    if (!ps_name_ok(name, strlen(name)))
+        return ps_fault(fault, PS_E_INVALID, "", "is no rule name");
+    item = room(&taken->rules, taken->rule_count, sizeof *item);
+    if (item == NULL)
+        return no_memory(fault);
+    memcpy(item->rule.name, name, strlen(name) + 1);
+    item->gone = value.at == NULL;
+    if (!item->gone) {
+        if ((err = ps_json_parse(value.at, value.len, &json, fault)) < 0)
+            return err;
+        err = gw_limit_rule_read(json, name, "", &item->rule, fault);
+        json_decref(json);
+    }
+    if (err == 0)
+        taken->rule_count++;
+    return err;
+}
+
+static int read_block(const json_t *json, struct gw_block *block, struct ps_fault *fault)
+{
+    struct ps_str reason = {"", 0}, by = {"", 0};
+    struct ps_json_reader reader;
+
+    ps_json_reader_init(&reader, json, "", fault);
+    ps_json_require(&reader,
+                    (const char *const[]){"until_ms", "created_at_ms", "reason", "by", NULL});
+    ps_json_int(&reader, "until_ms", 0, INT64_MAX, &block->until_ms);
+    ps_json_int(&reader, "created_at_ms", 0, PS_INT_MAX, &block->created_at_ms);
+    ps_json_string(&reader, "reason", GW_BLOCK_REASON_MAX, &reason);
+    ps_json_string(&reader, "by", PS_NAME_MAX, &by);
+    int err = ps_json_done(&reader);
+    if (err < 0)
+        return err;
+    memcpy(block->reason, reason.at, reason.len);
+    memcpy(block->by, by.at, by.len);
+    return 0;
+}
+
+static int add_block(struct gw_accord_taken *taken, enum gw_block_kind kind, const char *subject,
+                     struct ps_str value, struct ps_fault *fault)
+{
+    size_t len = strlen(subject);
+    struct block_item *item;
+    struct gw_cidr range;
+    json_t *json;
+    int err = 0;
+
+    if (kind == GW_BLOCK_USER ? !ps_user_ok(subject, len) : gw_cidr_parse(subject, len, &range) < 0)
+        return ps_fault(fault, PS_E_INVALID, "", "is neither a user nor a range");
+    item = room(&taken->blocks, taken->block_count, sizeof *item);
+    if (item == NULL)
+        return no_memory(fault);
+    item->block.kind = kind;
+    memcpy(item->block.subject, subject, len + 1);
+    item->gone = value.at == NULL;
+    if (!item->gone) {
+        if ((err = ps_json_parse(value.at, value.len, &json, fault)) < 0)
+            return err;
+        err = read_block(json, &item->block, fault);
+        json_decref(json);
+    }
+    if (err == 0)
+        taken->block_count++;
+    return err;
+}
+
+/* What follows `prefix`; NULL: it does not begin so. */
+static const char *after(const char *field, const char *prefix)
+{
+    size_t len = strlen(prefix);
+
+    return strncmp(field, prefix, len) == 0 ? field + len : NULL;
+}
+
+static int add(struct gw_accord_taken *taken, const char *field, struct ps_str value,
+               struct ps_fault *fault)
+{
+    const char *name;
+
+    if ((name = after(field, "sale/")) != NULL)
+        return add_sale(taken, name, value, fault);
+    if ((name = after(field, "entry/rule/")) != NULL)
+        return add_rule(taken, name, value, fault);
+    if ((name = after(field, "entry/user/")) != NULL)
+        return add_block(taken, GW_BLOCK_USER, name, value, fault);
+    if ((name = after(field, "entry/range/")) != NULL)
+        return add_block(taken, GW_BLOCK_RANGE, name, value, fault);
+    if (strcmp(field, "policy") == 0)
+        return read_version(&value, &taken->policy_version, fault);
+    return ps_fault(fault, PS_E_INVALID, "", "is no document of penstock");
 }
 
 int gw_accord_taken_add(struct gw_accord_taken *taken, struct ps_str field, struct ps_str value,
                         struct ps_fault *fault)
 {
-    struct item *more;
+    char name[sizeof "entry/range/" + PS_USER_MAX], path[sizeof name + sizeof fault->path];
     struct ps_fault why = {0};
-    struct item *item;
     int err;
 
-    if (field.len >= sizeof item->field)
-        return ps_fault(fault, PS_E_INVALID, "", "is too long for the name of a document");
-    more = realloc(taken->at, (taken->count + 1) * sizeof *more);
-    if (more == NULL)
-        return ps_fault(fault, PS_E_NOMEM, "", "out of memory");
-    taken->at = more;
-    item = &more[taken->count];
-    *item = (struct item){0};
-    (void)snprintf(item->field, sizeof item->field, "%.*s", (int)field.len, field.at);
-    err = read_item(value, item, &why);
-    if (err < 0) {
-        char path[sizeof item->field + sizeof why.path];
-        (void)snprintf(path, sizeof path, "%s%s", item->field, why.path);
-        item_done(item);
-        return ps_fault(fault, err, path, "%s", why.text);
-    }
-    taken->count++;
-    return 0;
+    (void)snprintf(name, sizeof name, "%.*s", (int)field.len, field.at);
+    err = strlen(name) == field.len ? add(taken, name, value, &why)
+                                    : ps_fault(&why, PS_E_INVALID, "", "is no name of a document");
+    if (err == 0)
+        return 0;
+    (void)snprintf(path, sizeof path, "%s%s", name, why.path);
+    return ps_fault(fault, err, path, "%s", why.text);
 }
 
-/* --- Comparing with memory, and writing what differs. --- */
+/* --- Comparing with memory. --- */
 
 static bool sale_differs(const struct gw_stored_sale *have, const struct gw_stored_sale *other)
 {
     const struct gw_sale_state *a = &have->state, *b = &other->state;
     char names[16];
 
-    return a->version != b->version || a->created_at_ms != b->created_at_ms ||
-           a->updated_at_ms != b->updated_at_ms || a->opened != b->opened ||
-           a->paused != b->paused || a->ended != b->ended ||
+    return a->created_at_ms != b->created_at_ms || a->updated_at_ms != b->updated_at_ms ||
+           a->opened != b->opened || a->paused != b->paused || a->ended != b->ended ||
            gw_sale_doc_differences(&have->doc, &other->doc, names, sizeof names) > 0;
 }
 
@@ -294,127 +281,197 @@ static bool block_differs(const struct gw_block *a, const struct gw_block *b)
            strcmp(a->reason, b->reason) != 0 || strcmp(a->by, b->by) != 0;
 }
 
-/* Both lists are sorted. The number of differences; written where there is a job. */
-static size_t diff_rules(const struct gw_control *control, const struct item *item,
-                         struct gw_store_job *job)
+static int rule_order(const void *a, const void *b)
 {
-    size_t i = 0, j = 0, count = 0;
-
-    while (i < control->rule_count || j < item->rule_count) {
-        const struct gw_limit_rule *have = &control->rules[i], *other = &item->rules[j];
-        int order = i == control->rule_count ? 1
-                    : j == item->rule_count  ? -1
-                                             : strcmp(have->name, other->name);
-        if (order < 0 && job != NULL)
-            gw_store_job_rule_delete(job, have->name);
-        else if ((order > 0 || (order == 0 && rule_differs(have, other))) && job != NULL)
-            gw_store_job_rule(job, other);
-        count += order != 0 || rule_differs(have, other);
-        i += order <= 0;
-        j += order >= 0;
-    }
-    return count;
+    return strcmp(((const struct gw_limit_rule *)a)->name, ((const struct gw_limit_rule *)b)->name);
 }
 
-static size_t diff_blocks(const struct gw_control *control, const struct item *item,
-                          struct gw_store_job *job)
+static int block_order(const void *a, const void *b)
 {
-    int64_t now = ps_clock_wall_ms(control->core->clock);
-    size_t i = 0, j = 0, count = 0;
+    const struct gw_block *x = a, *y = b;
 
-    while (i < control->block_count || j < item->block_count) {
-        const struct gw_block *have = &control->blocks[i], *other = &item->blocks[j];
-        int order = i == control->block_count ? 1
-                    : j == item->block_count  ? -1
-                                              : block_order(have, other);
-        if (order < 0 && job != NULL)
-            gw_store_job_unblock(job, have->kind, have->subject);
-        else if ((order > 0 || (order == 0 && block_differs(have, other))) && job != NULL)
-            gw_store_job_block_taken(job, other);
-        /* Entries that have ended fall away here and there at different times. */
-        if (order < 0)
-            count += have->until_ms > now;
-        else
-            count += order > 0 || block_differs(have, other);
-        i += order <= 0;
-        j += order >= 0;
-    }
-    return count;
+    return x->kind != y->kind ? (x->kind < y->kind ? -1 : 1) : strcmp(x->subject, y->subject);
 }
 
 /* The version in memory; 0: none. */
-static int64_t version_here(const struct gw_control *control, const struct item *item)
+static int64_t version_here(const struct gw_control *control, const char *name)
 {
-    const struct gw_control_sale *sale;
+    const struct gw_control_sale *sale = gw_control_sale(control, name, strlen(name));
 
-    if (item->kind == POLICY)
-        return control->policy_version;
-    sale = gw_control_sale(control, item->sale.name, strlen(item->sale.name));
-    return sale != NULL ? sale->stored.state.version : gw_control_gone(control, item->sale.name);
+    return sale != NULL ? sale->stored.state.version : gw_control_gone(control, name);
 }
 
-/* Of the same version: is it another copy all the same? */
-static bool differs(const struct gw_control *control, const struct item *item)
+static void say_differs(const char *document, int64_t version)
 {
-    const struct gw_control_sale *sale;
-
-    if (item->kind == POLICY)
-        return diff_rules(control, item, NULL) + diff_blocks(control, item, NULL) > 0;
-    sale = gw_control_sale(control, item->sale.name, strlen(item->sale.name));
-    if (sale == NULL || item->kind == GONE)
-        return (sale == NULL) != (item->kind == GONE);
-    return sale_differs(&sale->stored, &item->sale);
+    ps_log(PS_LOG_WARN, "shared_copy_differs", PS_F_STR("document", document),
+           PS_F_INT("version", version));
 }
 
-static void drop_ended(struct item *item, int64_t wall_ms)
+static bool sale_is_news(const struct gw_control *control, const struct sale_item *item)
+{
+    const char *name = item->sale.name;
+    const struct gw_control_sale *sale = gw_control_sale(control, name, strlen(name));
+    int64_t here = version_here(control, name), version = item->sale.state.version;
+
+    if (version != here)
+        return version > here;
+    if (sale != NULL && !item->gone ? !sale_differs(&sale->stored, &item->sale)
+                                    : (sale == NULL) == item->gone)
+        return false;
+    say_differs(name, version);
+    return true;
+}
+
+static void choose_sales(const struct gw_control *control, struct gw_accord_taken *taken)
 {
     size_t kept = 0;
 
-    for (size_t i = 0; i < item->block_count; i++)
-        if (item->blocks[i].until_ms > wall_ms)
-            item->blocks[kept++] = item->blocks[i];
-    item->block_count = kept;
-}
-
-static void write_item(const struct gw_control *control, const struct item *item,
-                       struct gw_store_job *job)
-{
-    switch (item->kind) {
-    case SALE:
-        gw_store_job_sale_taken(job, item->sale.name, &item->sale.doc, &item->sale.state);
-        break;
-    case GONE:
-        gw_store_job_sale_gone_taken(job, item->sale.name, item->version);
-        break;
-    case POLICY:
-        (void)diff_rules(control, item, job);
-        (void)diff_blocks(control, item, job);
-        gw_store_job_policy_taken(job, item->version);
-        break;
+    for (size_t i = 0; i < taken->sale_count; i++) {
+        if (sale_is_news(control, &taken->sales[i]))
+            taken->sales[kept++] = taken->sales[i];
+        else
+            gw_sale_doc_done(&taken->sales[i].sale.doc);
     }
+    taken->sale_count = kept;
 }
 
-/* Keeps what is news. */
-static void choose(const struct gw_control *control, struct gw_accord_taken *taken)
+/* What is here and not in the whole policy is gone. */
+static int add_missing(const struct gw_control *control, struct gw_accord_taken *taken,
+                       int64_t wall_ms)
 {
-    int64_t now = ps_clock_wall_ms(control->core->clock);
-    size_t kept = 0;
+    size_t rules = taken->rule_count, blocks = taken->block_count;
 
-    for (size_t i = 0; i < taken->count; i++) {
-        struct item *item = &taken->at[i];
-        int64_t here = version_here(control, item);
-        drop_ended(item, now);
-        bool news = item->version > here || (item->version == here && differs(control, item));
-        if (!news) {
-            item_done(item);
+    for (size_t i = 0; i < control->rule_count; i++) {
+        const struct gw_limit_rule *have = &control->rules[i];
+        struct rule_item *item;
+        if (rules > 0 && bsearch(have, taken->rules, rules, sizeof *item, rule_order) != NULL)
             continue;
-        }
-        if (item->version == here)
-            ps_log(PS_LOG_WARN, "shared_copy_differs", PS_F_STR("document", item->field),
-                   PS_F_INT("version", here));
-        taken->at[kept++] = *item;
+        if ((item = room(&taken->rules, taken->rule_count, sizeof *item)) == NULL)
+            return PS_E_NOMEM;
+        *item = (struct rule_item){.rule = *have, .gone = true};
+        taken->rule_count++;
     }
-    taken->count = kept;
+    for (size_t i = 0; i < control->block_count; i++) {
+        const struct gw_block *have = &control->blocks[i];
+        struct block_item *item;
+        if (have->until_ms <= wall_ms || /* falls away by itself */
+            (blocks > 0 && bsearch(have, taken->blocks, blocks, sizeof *item, block_order) != NULL))
+            continue;
+        if ((item = room(&taken->blocks, taken->block_count, sizeof *item)) == NULL)
+            return PS_E_NOMEM;
+        *item = (struct block_item){.block = *have, .gone = true};
+        taken->block_count++;
+    }
+    return 0;
+}
+
+static void sort_entries(struct gw_accord_taken *taken)
+{
+    if (taken->rule_count > 0)
+        qsort(taken->rules, taken->rule_count, sizeof *taken->rules, rule_order);
+    if (taken->block_count > 0)
+        qsort(taken->blocks, taken->block_count, sizeof *taken->blocks, block_order);
+}
+
+static void choose_rules(const struct gw_control *control, struct gw_accord_taken *taken)
+{
+    size_t kept = 0;
+
+    for (size_t i = 0; i < taken->rule_count; i++) {
+        const struct rule_item *item = &taken->rules[i];
+        const struct gw_limit_rule *have =
+            gw_control_rule(control, item->rule.name, strlen(item->rule.name));
+        if (item->gone ? have != NULL : have == NULL || rule_differs(have, &item->rule))
+            taken->rules[kept++] = *item;
+    }
+    taken->rule_count = kept;
+}
+
+static void choose_blocks(const struct gw_control *control, struct gw_accord_taken *taken,
+                          int64_t wall_ms)
+{
+    size_t kept = 0;
+
+    for (size_t i = 0; i < taken->block_count; i++) {
+        const struct block_item *item = &taken->blocks[i];
+        const struct gw_block *have =
+            control->block_count == 0 ? NULL
+                                      : bsearch(&item->block, control->blocks, control->block_count,
+                                                sizeof *have, block_order);
+        bool ended = !item->gone && item->block.until_ms <= wall_ms;
+        if (item->gone ? have != NULL : have == NULL ? !ended : block_differs(have, &item->block))
+            taken->blocks[kept++] = *item;
+    }
+    taken->block_count = kept;
+}
+
+static int choose_policy(const struct gw_control *control, struct gw_accord_taken *taken)
+{
+    int64_t now = ps_clock_wall_ms(control->core->clock), here = control->policy_version;
+
+    if (taken->policy_version >= here) {
+        sort_entries(taken);
+        if (taken->whole && add_missing(control, taken, now) < 0)
+            return PS_E_NOMEM;
+        sort_entries(taken);
+        choose_rules(control, taken);
+        choose_blocks(control, taken, now);
+    } else {
+        taken->policy_version = 0;
+        taken->rule_count = taken->block_count = 0;
+    }
+    if (taken->policy_version != here)
+        return 0;
+    if (taken->rule_count + taken->block_count > 0)
+        say_differs("policy", here);
+    else
+        taken->policy_version = 0;
+    return 0;
+}
+
+/* --- Writing what differs. --- */
+
+static int write_sales(const struct gw_control *control, const struct gw_accord_taken *taken,
+                       struct gw_store_job *job, json_t *from, json_t *to)
+{
+    int err = 0;
+
+    for (size_t i = 0; i < taken->sale_count; i++) {
+        const struct gw_stored_sale *sale = &taken->sales[i].sale;
+        char field[sizeof "sale/" + PS_NAME_MAX];
+        (void)snprintf(field, sizeof field, "sale/%s", sale->name);
+        err |= json_object_set_new(from, field, json_integer(version_here(control, sale->name)));
+        err |= json_object_set_new(to, field, json_integer(sale->state.version));
+        if (taken->sales[i].gone)
+            gw_store_job_sale_gone_taken(job, sale->name, sale->state.version);
+        else
+            gw_store_job_sale_taken(job, sale->name, &sale->doc, &sale->state);
+    }
+    return err;
+}
+
+static int write_policy(const struct gw_control *control, const struct gw_accord_taken *taken,
+                        struct gw_store_job *job, json_t *from, json_t *to)
+{
+    if (taken->policy_version == 0)
+        return 0;
+    for (size_t i = 0; i < taken->rule_count; i++) {
+        const struct rule_item *item = &taken->rules[i];
+        if (item->gone)
+            gw_store_job_rule_delete(job, item->rule.name);
+        else
+            gw_store_job_rule(job, &item->rule);
+    }
+    for (size_t i = 0; i < taken->block_count; i++) {
+        const struct block_item *item = &taken->blocks[i];
+        if (item->gone)
+            gw_store_job_unblock(job, item->block.kind, item->block.subject);
+        else
+            gw_store_job_block_taken(job, &item->block);
+    }
+    gw_store_job_policy_taken(job, taken->policy_version);
+    return json_object_set_new(from, "policy", json_integer(control->policy_version)) |
+           json_object_set_new(to, "policy", json_integer(taken->policy_version));
 }
 
 int gw_accord_taken_job(const struct gw_control *control, struct gw_accord_taken *taken,
@@ -422,22 +479,20 @@ int gw_accord_taken_job(const struct gw_control *control, struct gw_accord_taken
 {
     struct gw_store_job *job;
     json_t *from, *to;
-    int err = 0;
+    int err;
 
-    choose(control, taken);
-    if (taken->count == 0)
+    choose_sales(control, taken);
+    if (choose_policy(control, taken) < 0)
+        return PS_E_NOMEM;
+    if (taken->sale_count == 0 && taken->policy_version == 0)
         return PS_E_NOT_FOUND;
     job = gw_store_job_new();
     if (job == NULL)
         return PS_E_NOMEM;
     from = json_object();
     to = json_object();
-    for (size_t i = 0; i < taken->count; i++) {
-        const struct item *item = &taken->at[i];
-        write_item(control, item, job);
-        err |= json_object_set_new(from, item->field, json_integer(version_here(control, item)));
-        err |= json_object_set_new(to, item->field, json_integer(item->version));
-    }
+    err = write_sales(control, taken, job, from, to);
+    err |= write_policy(control, taken, job, from, to);
     gw_store_job_audit(job,
                        &(struct gw_audit_entry){.at_ms = ps_clock_wall_ms(control->core->clock),
                                                 .who = "cluster",
@@ -458,36 +513,67 @@ int gw_accord_taken_job(const struct gw_control *control, struct gw_accord_taken
 
 /* --- Into memory. --- */
 
-static void take_policy(struct gw_control *control, struct item *item)
+/* Both are sorted: one walk over them makes the new list. */
+static int merge_blocks(struct gw_control *control, const struct gw_accord_taken *taken)
 {
-    free(control->rules);
+    size_t i = 0, j = 0, count = 0;
+    struct gw_block *merged = calloc(control->block_count + taken->block_count + 1, sizeof *merged);
+
+    if (merged == NULL)
+        return PS_E_NOMEM;
+    while (i < control->block_count || j < taken->block_count) {
+        int order = i == control->block_count ? 1
+                    : j == taken->block_count
+                        ? -1
+                        : block_order(&control->blocks[i], &taken->blocks[j].block);
+        if (order < 0)
+            merged[count++] = control->blocks[i];
+        else if (!taken->blocks[j].gone)
+            merged[count++] = taken->blocks[j].block;
+        i += order <= 0;
+        j += order >= 0;
+    }
     free(control->blocks);
-    control->rules = item->rules;
-    control->rule_count = item->rule_count;
-    control->blocks = item->blocks;
-    control->block_count = item->block_count;
-    control->policy_version = item->version;
+    control->blocks = merged;
+    control->block_count = count;
+    return 0;
+}
+
+static int take_policy(struct gw_control *control, const struct gw_accord_taken *taken)
+{
+    int err = merge_blocks(control, taken);
+
+    for (size_t i = 0; i < taken->rule_count && err == 0; i++) {
+        if (taken->rules[i].gone)
+            gw_control_drop_rule(control, taken->rules[i].rule.name);
+        else
+            err = gw_control_put_rule(control, &taken->rules[i].rule);
+    }
+    if (err == 0)
+        control->policy_version = taken->policy_version;
     control->dirty = true;
-    item->rules = NULL;
-    item->blocks = NULL;
+    return err;
+}
+
+static void say_taken(const char *document, int64_t version, int err)
+{
+    if (err < 0)
+        ps_log(PS_LOG_ERROR, "shared_copy_not_taken_over", PS_F_STR("document", document),
+               PS_F_STR("error", ps_err_text(err)));
+    else
+        ps_log(PS_LOG_INFO, "shared_copy_taken_over", PS_F_STR("document", document),
+               PS_F_INT("version", version));
 }
 
 void gw_accord_taken_apply(struct gw_control *control, struct gw_accord_taken *taken)
 {
-    for (size_t i = 0; i < taken->count; i++) {
-        struct item *item = &taken->at[i];
-        int err = 0;
-        if (item->kind == SALE)
-            err = gw_control_put_sale(control, &item->sale);
-        else if (item->kind == GONE)
-            err = gw_control_drop_sale(control, item->sale.name, item->version);
-        else
-            take_policy(control, item);
-        if (err < 0)
-            ps_log(PS_LOG_ERROR, "shared_copy_not_taken_over", PS_F_STR("document", item->field),
-                   PS_F_STR("error", ps_err_text(err)));
-        else
-            ps_log(PS_LOG_INFO, "shared_copy_taken_over", PS_F_STR("document", item->field),
-                   PS_F_INT("version", item->version));
+    for (size_t i = 0; i < taken->sale_count; i++) {
+        const struct gw_stored_sale *sale = &taken->sales[i].sale;
+        int err = taken->sales[i].gone
+                      ? gw_control_drop_sale(control, sale->name, sale->state.version)
+                      : gw_control_put_sale(control, sale);
+        say_taken(sale->name, sale->state.version, err);
     }
+    if (taken->policy_version > 0)
+        say_taken("policy", taken->policy_version, take_policy(control, taken));
 }

@@ -196,10 +196,14 @@ static void apply(struct gw_control *control, void *ctx)
 {
     const struct change *change = ctx;
     if (change->policy_version > 0) {
-        if (change->rule.name[0] != '\0')
+        if (change->drop) {
+            gw_control_drop_rule(control, change->rule.name);
+            gw_control_drop_block(control, change->block.kind, change->block.subject);
+        } else if (change->rule.name[0] != '\0') {
             assert_ok(gw_control_put_rule(control, &change->rule));
-        if (change->block.subject[0] != '\0')
+        } else {
             assert_ok(gw_control_put_block(control, &change->block));
+        }
         control->policy_version = change->policy_version;
     } else if (change->drop) {
         assert_ok(gw_control_drop_sale(control, change->sale.name, change->sale.state.version + 1));
@@ -272,7 +276,9 @@ static void begin_block(struct node *node, const char *user, int64_t until_ms,
 {
     struct gw_store_job *job = gw_store_job_new();
     *change = (struct change){.policy_version = node->control->policy_version + 1,
-                              .block = {.until_ms = until_ms, .created_at_ms = 7, .by = "t1"}};
+                              .block = {.until_ms = until_ms,
+                                        .created_at_ms = ps_clock_wall_ms(&ps_clock_system),
+                                        .by = "t1"}};
     (void)snprintf(change->block.subject, sizeof change->block.subject, "%s", user);
     gw_store_job_block(job, &change->block);
     gw_store_job_policy_version(job, change->policy_version);
@@ -283,6 +289,22 @@ static int put_block(struct node *node, const char *user)
 {
     struct change change;
     begin_block(node, user, INT64_MAX, &change);
+    return answer(&change);
+}
+
+/* The rule and the user's entry, each if it is not "". */
+static int drop_entries(struct node *node, const char *rule, const char *user)
+{
+    struct gw_store_job *job = gw_store_job_new();
+    struct change change = {.policy_version = node->control->policy_version + 1, .drop = true};
+    (void)snprintf(change.rule.name, sizeof change.rule.name, "%s", rule);
+    (void)snprintf(change.block.subject, sizeof change.block.subject, "%s", user);
+    if (rule[0] != '\0')
+        gw_store_job_rule_delete(job, rule);
+    if (user[0] != '\0')
+        gw_store_job_unblock(job, GW_BLOCK_USER, user);
+    gw_store_job_policy_version(job, change.policy_version);
+    submit(node, job, &change, "limit.delete");
     return answer(&change);
 }
 
@@ -329,11 +351,45 @@ static void limits_and_blocklist_are_taken_over_as_one(void **state)
         turn();
     assert_true(blocked(b, "mallory"));
     assert_int_equal(gw_control_rule(b->control, "extra", 5)->rate, 77);
-    stop(b);
-    start(b);
-    assert_true(blocked(b, "mallory"));
-    assert_int_equal(b->control->rule_count, 5);
-    assert_int_equal(b->control->policy_version, 3);
+    assert_ok(put_block(b, "eve"));
+    assert_ok(drop_entries(b, "extra", "mallory"));
+    while (a->control->policy_version != 5)
+        turn();
+    assert_false(blocked(a, "mallory"));
+    assert_true(blocked(a, "eve"));
+    assert_null(gw_control_rule(a->control, "extra", 5));
+    stop(a);
+    start(a); /* and so says its control.db */
+    assert_false(blocked(a, "mallory"));
+    assert_true(blocked(a, "eve"));
+    assert_int_equal(a->control->rule_count, 4);
+    assert_int_equal(a->control->policy_version, 5);
+}
+
+static void of_a_long_blocklist_only_what_changes_is_moved(void **state)
+{
+    char name[16];
+    (void)state;
+    start_shared(a);
+    for (int i = 0; i < 300; i++) {
+        (void)snprintf(name, sizeof name, "user%d", i * 7 % 300);
+        assert_ok(put_block(a, name));
+    }
+    start_shared(b);
+    assert_int_equal(b->control->block_count, 300);
+    assert_ok(drop_entries(b, "", "user150"));
+    while (a->control->policy_version != b->control->policy_version)
+        turn();
+    assert_int_equal(a->control->block_count, 299);
+    assert_false(blocked(a, "user150"));
+    for (size_t i = 1; i < 299; i++)
+        assert_true(strcmp(a->control->blocks[i - 1].subject, a->control->blocks[i].subject) < 0);
+    /* the last change: the version and one entry */
+    assert_int_equal(redis_number(&server, "EVAL %s 0",
+                                  "local top = redis.call('ZREVRANGE', 'ps:control:revs', 0, 0, "
+                                  "'WITHSCORES')[2] return redis.call('ZCOUNT', "
+                                  "'ps:control:revs', top, top)"),
+                     2);
 }
 
 static void of_two_changes_of_one_version_one_wins(void **state)
@@ -387,14 +443,14 @@ static void an_emptied_redis_gets_everything_back(void **state)
     assert_ok(put_block(a, "mallory"));
     until_version(b, "spring", 2);
     redis_do(&server, "FLUSHALL");
-    while (redis_number(&server, "HLEN ps:control") < 3)
+    while (redis_number(&server, "HEXISTS ps:control sale/spring") == 0)
         turn();
     assert_ok(put_sale(b, "spring", 3, 3));
     until_version(a, "spring", 3);
     redis_end(&server, SIGKILL);
     redis_start_again(&server, NULL);
     assert_int_equal(redis_number(&server, "EXISTS ps:control"), 0);
-    while (redis_number(&server, "HLEN ps:control") < 3)
+    while (redis_number(&server, "HEXISTS ps:control sale/spring") == 0)
         turn();
     assert_ok(put_sale(a, "spring", 4, 4));
     until_version(b, "spring", 4);
@@ -409,19 +465,27 @@ static void the_highest_version_wins_whoever_comes_first(void **state)
     start_shared(b);
     assert_ok(put_sale(a, "spring", 1, 1));
     assert_ok(put_sale(a, "summer", 1, 1));
-    until_version(b, "summer", 1);
-    stop(b); /* stays behind with spring, and ahead with nothing */
+    assert_ok(put_block(a, "mallory"));
+    while (b->control->policy_version != 2)
+        turn();
+    stop(b); /* stays behind with spring and the policy */
     assert_ok(put_sale(a, "spring", 2, 2));
+    assert_ok(drop_entries(a, "", "mallory"));
     stop(a);
     redis_do(&server, "FLUSHALL");
     start_shared(b);
     assert_ok(put_sale(b, "summer", 7, 2));
     assert_int_equal(version_of(b, "spring"), 1);
+    assert_true(blocked(b, "mallory"));
     start_shared(a);
     until_version(a, "summer", 2);
     until_version(b, "spring", 2);
     assert_int_equal(stock_of(a, "summer"), 7);
     assert_int_equal(stock_of(b, "spring"), 2);
+    while (b->control->policy_version != 3)
+        turn();
+    assert_false(blocked(b, "mallory"));
+    assert_false(blocked(a, "mallory"));
 }
 
 static void while_redis_is_away_changes_are_refused_and_nothing_changes(void **state)
@@ -624,6 +688,7 @@ static void entries_that_have_ended_make_no_difference(void **state)
     turn_ms(400);
     start_shared(b);
     assert_int_equal(b->control->block_count, 1);
+    assert_int_equal(redis_number(&server, "HEXISTS ps:control entry/user/mallory"), 1);
     redis_do(&server, "FLUSHALL");
     turn_ms(500);
     char *lines = read_file(a->store_settings.audit_path);
@@ -635,6 +700,12 @@ static void entries_that_have_ended_make_no_difference(void **state)
     assert_non_null(strstr(line, "\"to\":{\"policy\":3}"));
     assert_null(strstr(line + 1, "cluster.take\",\"target\":\"control\",\"from\":{\"policy\":3}"));
     free(lines);
+    assert_ok(put_block(a, "eve"));
+    assert_int_equal(redis_number(&server, "HEXISTS ps:control entry/user/mallory"), 0);
+    while (!blocked(b, "eve"))
+        turn();
+    assert_int_equal(a->control->block_count, 2);
+    assert_int_equal(b->control->block_count, 2);
 }
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, make, drop)
@@ -644,6 +715,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(a_change_is_taken_over_by_the_others),
         TEST(limits_and_blocklist_are_taken_over_as_one),
+        TEST(of_a_long_blocklist_only_what_changes_is_moved),
         TEST(of_two_changes_of_one_version_one_wins),
         TEST(two_changes_of_the_policy_are_one_after_the_other),
         TEST(an_emptied_redis_gets_everything_back),
