@@ -71,7 +71,7 @@ struct gw_cluster_sale *gw_cluster_sale(struct gw_cluster *cluster, const char *
     return sale;
 }
 
-static void find_books(struct gw_cluster_sale *sale)
+void gw_cluster_find_books(struct gw_cluster_sale *sale)
 {
     if (sale->books == NULL)
         sale->books = oq_fold_sale(sale->cluster->core->fold, sale->name, strlen(sale->name));
@@ -179,7 +179,7 @@ static void step(struct gw_cluster_sale *sale)
 
     if (control_sale == NULL || control_sale->arming == GW_ARM_REFUSED)
         return;
-    find_books(sale);
+    gw_cluster_find_books(sale);
     if (sale->opening || gw_rebuild_runs(sale->rebuild))
         gw_rebuild_tick(sale->rebuild);
     if (sale->opening || !control_sale->stored.state.opened || !is_checked(sale, control_sale))
@@ -504,7 +504,7 @@ void gw_cluster_open(struct gw_cluster *cluster, struct gw_control_sale *control
 
     if (sale == NULL || !atomic_load(&cluster->has_view) || !gw_cluster_may_act(cluster))
         return;
-    find_books(sale);
+    gw_cluster_find_books(sale);
     gw_rebuild_start(sale->rebuild, true);
 }
 

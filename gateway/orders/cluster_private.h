@@ -81,6 +81,8 @@ struct gw_cluster {
 int64_t gw_cluster_now_ns(const struct gw_cluster *cluster);
 /* Makes it known if need be. NULL: out of memory. */
 struct gw_cluster_sale *gw_cluster_sale(struct gw_cluster *cluster, const char *name);
+/* sale->books, as soon as the log has shown it. */
+void gw_cluster_find_books(struct gw_cluster_sale *sale);
 struct gw_control_sale *gw_cluster_control_sale(const struct gw_cluster_sale *sale);
 /* Puts a counter of this epoch in force here: the workers sell from it with the next policy. */
 void gw_cluster_serve(struct gw_cluster_sale *sale, struct inv_sale *counter);

@@ -526,6 +526,7 @@ void gw_rebuild_tick(struct gw_rebuild *rebuild)
         rebuild->sale->opening = false;
         return;
     }
+    gw_cluster_find_books(rebuild->sale);
     keep_lock(rebuild);
     if (rebuild->step == COURTESY)
         courtesy(rebuild);
