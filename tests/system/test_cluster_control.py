@@ -4,7 +4,7 @@ import threading
 import time
 
 import pytest
-from cluster import Cluster, Crowd
+from cluster import PATIENT, Cluster, Crowd
 from penstock import rfc3339, wait_until
 from proxy import CUT, WELL
 from test_cluster_kill import promised_more, states
@@ -13,7 +13,7 @@ from test_cluster_kill import promised_more, states
 @pytest.fixture(scope="module")
 def calm(kafka):
     """Three gateways for tests that break nothing."""
-    with Cluster(kafka) as c:
+    with Cluster(kafka, settings=PATIENT) as c:
         yield c
 
 
@@ -28,7 +28,12 @@ def command(gateway, sale, word):
 
 
 def settle(gateway, order_id, word):
-    answer = gateway.admin("POST", f"/admin/v1/orders/{order_id}/{word}", timeout=60)
+    """The answer for good: 503 is asked again."""
+    def answered():
+        answer = gateway.admin("POST", f"/admin/v1/orders/{order_id}/{word}", timeout=60)
+        return answer if answer.status != 503 else None
+
+    answer = wait_until(answered, 60, 0.1, f"an answer to {word}")
     return answer.status if answer.status == 200 else answer.code
 
 
