@@ -386,14 +386,22 @@ static void on_lease(uint64_t handle, int err, const struct ps_uuid *holder, int
         sale->trim_due = true; /* what the keeper before has applied */
 }
 
+/* Is this machine's clock another one than Redis's? */
+static bool are_clocks_apart(const struct gw_cluster *cluster)
+{
+    int64_t apart_ms =
+        ps_clock_wall_ms(cluster->core->clock) - gw_cluster_earlier_ms(cluster, INT64_MAX);
+
+    return apart_ms > CLOCKS_APART_MS || apart_ms < -CLOCKS_APART_MS;
+}
+
 static void lease(struct gw_cluster *cluster)
 {
-    int64_t now = gw_cluster_now_ns(cluster), wall = ps_clock_wall_ms(cluster->core->clock);
-    bool apart = wall - gw_cluster_earlier_ms(cluster, INT64_MAX) > CLOCKS_APART_MS ||
-                 gw_cluster_earlier_ms(cluster, INT64_MAX) - wall > CLOCKS_APART_MS;
+    int64_t now = gw_cluster_now_ns(cluster);
 
     if (cluster->leasing || !gw_cluster_may_act(cluster) || !atomic_load(&cluster->has_view) ||
-        now - cluster->leased_ns < (apart ? LEASE_RELUCTANTLY_NS : LEASE_EVERY_NS))
+        now - cluster->leased_ns <
+            (are_clocks_apart(cluster) ? LEASE_RELUCTANTLY_NS : LEASE_EVERY_NS))
         return;
     cluster->leased_ns = now;
     cluster->leasing =
