@@ -1,8 +1,8 @@
 /* Arming a sale, step by step; each step is asynchronous and may be repeated, because every record
  * of it is harmless twice:
  *
- *   fence, and at the first time the initial stock, are appended -> all have landed -> control.db
- * notes `opened` (first time only)
+ *   a fence into each partition -> all have landed -> the initial stock (first time only) -> all has
+ * landed -> control.db notes `opened` (first time only)
  *   -> the counters are built from the fold, between two batches of the log's thread -> the policy
  * shows the sale with its counters
  *
@@ -14,8 +14,10 @@
  *
  * From the first record on that may have landed, its SKUs and its stock in the document are fixed.
  *
- * In a cluster the steps are the same, but the log has several partitions, other gateways write to
- * it, and a gateway that starts takes up what they have installed: orders/cluster.c and
+ * With a log in Kafka, what the last run has spilled goes there before the fence that would make it
+ * void; and a fence of another gateway ends the sale here, for a counter in memory is one gateway's.
+ *
+ * In a cluster the steps are the same, but other gateways write to the log, and a gateway that starts takes up what they have installed: orders/cluster.c and
  * orders/rebuild.c take them, and only the checks and the note are made here. */
 #include "gateway/control/arm.h"
 
@@ -23,12 +25,14 @@
 #include "gateway/orders/cluster.h"
 #include "gateway/orders/life.h"
 #include "queue/log_kafka.h"
+#include "queue/log_spill.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #define RETRY_NS (500 * PS_NS_PER_MS)
+#define SPILL_NS (10 * PS_NS_PER_S) /* for what was spilled; then it is fenced all the same */
 
 struct gw_load_job {
     struct gw_core *core;
@@ -168,16 +172,6 @@ static void report_unknown(const struct gw_control *control)
     }
 }
 
-void gw_arm_find(struct gw_control *control)
-{
-    if (control->core->redis != NULL) /* each is checked when the log has been read to its end */
-        return;
-    for (size_t i = 0; i < control->sale_count; i++)
-        if (control->sales[i]->stored.state.opened)
-            (void)gw_arm_check(control, control->sales[i]);
-    report_unknown(control);
-}
-
 /* --- the counters --- */
 
 static void load_on_log_thread(void *arg)
@@ -311,6 +305,8 @@ struct awaited {
     char name[PS_NAME_MAX + 1];
 };
 
+static void append_stock(struct gw_control *control, struct gw_control_sale *sale);
+
 static void on_record_outcome(struct gw_control *control, enum oq_outcome outcome,
                               struct oq_order *order, void *ctx)
 {
@@ -334,15 +330,20 @@ static void on_record_outcome(struct gw_control *control, enum oq_outcome outcom
     find_books(control, sale);
     if (sale->stored.state.opened)
         load(control, sale);
+    else if (!sale->stocked)
+        append_stock(control, sale);
     else
         gw_arm_note(control, sale);
 }
 
-static void append(struct gw_control *control, struct gw_control_sale *sale,
+/* `partition` is looked at for a fence only: other records go where their key says. */
+static void append(struct gw_control *control, struct gw_control_sale *sale, uint32_t partition,
                    const struct oq_event *event)
 {
+    struct oq_log *log = control->core->log;
     struct awaited *awaited = calloc(1, sizeof *awaited);
     struct oq_ticket ticket;
+    int err;
 
     if (awaited == NULL || gw_control_await(control, on_record_outcome, awaited, &ticket) < 0) {
         free(awaited);
@@ -350,7 +351,9 @@ static void append(struct gw_control *control, struct gw_control_sale *sale,
         return;
     }
     memcpy(awaited->name, sale->stored.name, sizeof awaited->name);
-    if (oq_log_append(control->core->log, event, &ticket) < 0) {
+    err = event->type == OQ_FENCED ? oq_log_append_to(log, partition, event, &ticket)
+                                   : oq_log_append(log, event, &ticket);
+    if (err < 0) {
         gw_control_unawait(control, &ticket);
         free(awaited);
         sale->failed = true;
@@ -359,55 +362,63 @@ static void append(struct gw_control *control, struct gw_control_sale *sale,
     sale->awaited++;
 }
 
-static int64_t highest_epoch(const struct gw_control *control)
+static int64_t highest_epoch(const struct gw_control *control, const struct gw_control_sale *sale)
 {
     const struct oq_sale *books;
-    int64_t highest = 0;
+    int64_t highest = sale->epoch; /* an earlier try, which the log may still show */
 
     for (size_t i = 0; (books = oq_fold_sale_at(control->core->fold, i)) != NULL; i++)
-        if (oq_sale_epoch(books, 0) > highest)
-            highest = oq_sale_epoch(books, 0);
+        if (oq_sale_highest_epoch(books) > highest)
+            highest = oq_sale_highest_epoch(books);
     return highest;
 }
 
-static void append_records(struct gw_control *control, struct gw_control_sale *sale)
+static void append_fences(struct gw_control *control, struct gw_control_sale *sale)
 {
-    const struct gw_sale_doc *doc = &sale->stored.doc;
-    struct ps_str name = {sale->stored.name, strlen(sale->stored.name)};
-    bool first = !sale->stored.state.opened;
-    int64_t now = ps_clock_wall_ms(control->core->clock);
+    struct gw_core *core = control->core;
+    uint32_t partitions;
 
     find_books(control, sale); /* an earlier try may have left records all the same */
-    if (!check_skus(control, sale))
+    if (sale->stored.state.opened ? !gw_arm_check(control, sale) : !check_skus(control, sale))
         return;
+    partitions = gw_life_partitions(core, sale->books);
     sale->arming = GW_ARM_RECORDS;
     sale->awaited = 0;
-    sale->failed = false;
-    sale->epoch = gw_epoch_next(highest_epoch(control));
-    append(control, sale,
-           &(struct oq_event){
-               .type = OQ_FENCED,
-               .rehearsal = doc->rehearsal,
-               .sale = name,
-               .epoch = sale->epoch,
-               .at_ms = now,
-               .gateway = {control->core->gateway_id, strlen(control->core->gateway_id)},
-               .partitions = 1,
-               .first = first});
-    for (size_t i = 0; first && i < doc->sku_count; i++) {
+    sale->failed = sale->stocked = false;
+    sale->epoch = gw_epoch_next(highest_epoch(control, sale));
+    for (uint32_t i = 0; i < partitions; i++)
+        append(control, sale, i,
+               &(struct oq_event){.type = OQ_FENCED,
+                                  .rehearsal = sale->stored.doc.rehearsal,
+                                  .sale = {sale->stored.name, strlen(sale->stored.name)},
+                                  .epoch = sale->epoch,
+                                  .at_ms = ps_clock_wall_ms(core->clock),
+                                  .gateway = {core->gateway_id, strlen(core->gateway_id)},
+                                  .partitions = partitions,
+                                  .first = !sale->stored.state.opened});
+    if (sale->awaited == 0) /* nothing was taken */
+        try_later(control, sale);
+}
+
+static void append_stock(struct gw_control *control, struct gw_control_sale *sale)
+{
+    const struct gw_sale_doc *doc = &sale->stored.doc;
+
+    sale->stocked = true;
+    for (size_t i = 0; i < doc->sku_count; i++) {
         char key[OQ_ADJUST_KEY_MAX + 1];
         size_t len = gw_arm_initial_key(sale->stored.name, doc->skus[i].name, key);
-        append(control, sale,
+        append(control, sale, 0,
                &(struct oq_event){.type = OQ_ADJUSTED,
                                   .rehearsal = doc->rehearsal,
                                   .adjust_key = {key, len},
-                                  .sale = name,
+                                  .sale = {sale->stored.name, strlen(sale->stored.name)},
                                   .epoch = sale->epoch,
-                                  .at_ms = now,
+                                  .at_ms = ps_clock_wall_ms(control->core->clock),
                                   .sku = {doc->skus[i].name, strlen(doc->skus[i].name)},
                                   .delta = doc->skus[i].stock});
     }
-    if (sale->awaited == 0) /* nothing was taken */
+    if (sale->awaited == 0)
         try_later(control, sale);
 }
 
@@ -442,13 +453,45 @@ static bool is_settled(const struct gw_control *control)
            control->older == NULL && !control->dirty;
 }
 
-/* What was opened before is taken up, or built again, by the cluster itself. */
-static void arm(struct gw_control *control, struct gw_control_sale *sale)
+/* Fences must reach the log itself: a spill takes none. */
+static bool takes_fences(const struct gw_core *core)
 {
-    if (control->core->cluster == NULL)
-        append_records(control, sale);
-    else if (!sale->stored.state.opened)
+    return oq_log_available(core->kafka != NULL ? core->kafka : core->log);
+}
+
+static bool waits_for_spill(const struct gw_core *core, struct gw_control_sale *sale,
+                            int64_t now_ns)
+{
+    if (!core->spills || !sale->stored.state.opened || oq_spill_count(core->log) == 0)
+        return false;
+    if (sale->spill_until_ns == 0)
+        sale->spill_until_ns = now_ns + SPILL_NS;
+    return now_ns < sale->spill_until_ns;
+}
+
+/* What was opened before is taken up, or built again, by the cluster itself. */
+static void arm(struct gw_control *control, struct gw_control_sale *sale, int64_t now_ns)
+{
+    if (control->core->cluster == NULL) {
+        if (!waits_for_spill(control->core, sale, now_ns))
+            append_fences(control, sale);
+    } else if (!sale->stored.state.opened) {
         gw_cluster_open(control->core->cluster, sale);
+    }
+}
+
+/* A counter in memory knows nothing of what another gateway sells. */
+static void look_for_another(struct gw_control *control, struct gw_control_sale *sale)
+{
+    if (control->core->cluster != NULL || sale->arming != GW_ARM_DONE ||
+        oq_sale_highest_epoch(sale->books) <= sale->epoch)
+        return;
+    sale->fenced = control->dirty = true;
+    snprintf(sale->refused_why, sizeof sale->refused_why,
+             "another gateway has fenced the sale in this topic, and the counter in memory is this "
+             "one's alone; end the other gateway or give it a topic of its own (several need "
+             "store.kind redis), then restart this one");
+    refuse(control, sale);
 }
 
 void gw_arm_tick(struct gw_control *control)
@@ -458,14 +501,14 @@ void gw_arm_tick(struct gw_control *control)
 
     for (size_t i = 0; i < control->sale_count; i++) {
         struct gw_control_sale *sale = control->sales[i];
+        look_for_another(control, sale);
         if (gw_control_synced(control) && /* its stock may be another one in the cluster */
             sale->arming == GW_ARM_NOT && !sale->changing && is_due(sale, wall_ms) &&
-            now_ns >= sale->retry_at_ns && oq_log_available(core->log))
-            arm(control, sale);
+            now_ns >= sale->retry_at_ns && takes_fences(core))
+            arm(control, sale, now_ns);
     }
     if (atomic_load(&core->ready) || !is_settled(control))
         return;
-    if (core->cluster != NULL)
-        report_unknown(control);
+    report_unknown(control);
     atomic_store(&control->core->ready, true);
 }

@@ -10,9 +10,6 @@
 
 struct gw_load_job;
 
-/* At start: finds each sale's books in the fold and refuses those whose beginning the log has lost.
- */
-void gw_arm_find(struct gw_control *control);
 /* A step of every sale that is due for one. */
 void gw_arm_tick(struct gw_control *control);
 /* The log has the sale's beginning - its first fence in each partition, its initial stock - and no

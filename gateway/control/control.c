@@ -487,7 +487,6 @@ int gw_control_new(struct gw_core *core, uv_loop_t *loop, struct gw_control_stor
         gw_control_free(control);
         return ps_fault(fault, err, "", "control thread: %s", ps_err_text(err));
     }
-    gw_arm_find(control);
     control->dirty = false;
     uv_timer_init(loop, &control->tick);
     control->tick.data = control;

@@ -23,13 +23,13 @@ struct gw_accord_taken;
 /* How far a sale's way into the log and the counter is. */
 enum gw_arming {
     GW_ARM_NOT,     /* its opening is not near, or a step has failed and is tried again */
-    GW_ARM_RECORDS, /* a fence, and at the first time the initial stock, are appended; their
+    GW_ARM_RECORDS, /* fences, then at the first time the initial stock, are appended; their
                        outcomes are awaited */
     GW_ARM_NOTING,  /* control.db notes `opened` */
     GW_ARM_LOADING, /* the counters are built from the fold, on the log's thread */
     GW_ARM_DONE,    /* counters installed */
-    GW_ARM_REFUSED  /* the log has lost the sale's beginning, or has other SKUs than its document:
-                       never opened, never rebuilt */
+    GW_ARM_REFUSED  /* the log has lost the sale's beginning, or has other SKUs than its document, or
+                       another gateway counts it: never opened, never rebuilt */
 };
 
 /* One sale in the control thread's memory. */
@@ -38,14 +38,16 @@ struct gw_control_sale {
     enum gw_arming arming;
     size_t awaited;           /* records under way */
     bool failed;              /* one of them did not land */
+    bool stocked;             /* the initial stock was appended behind them */
     bool logged;              /* one of them may be in the log, also if the fold shows none */
     bool changing;            /* an operator's change is being written: not armed meanwhile, for it
                                  may be one of the stock */
     int64_t retry_at_ns;      /* not before */
+    int64_t spill_until_ns;   /* so long for what the last run spilled; 0: not seen yet */
     struct oq_sale *books;    /* NULL until the log has records of it */
     struct inv_sale *counter; /* NULL until GW_ARM_DONE */
     int64_t epoch;
-    bool fenced;              /* in a cluster: not sold from until its next epoch is in force */
+    bool fenced;              /* not sold from until its next epoch is in force */
     char refused_why[256]; /* with GW_ARM_REFUSED */
 };
 

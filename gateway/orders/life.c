@@ -374,6 +374,13 @@ int gw_life_load(struct gw_life *life, struct oq_sale *books, int64_t epoch,
     return 0;
 }
 
+uint32_t gw_life_partitions(const struct gw_core *core, const struct oq_sale *books)
+{
+    uint32_t partitions = books != NULL ? oq_sale_partitions(books) : 0;
+
+    return partitions != 0 ? partitions : oq_log_partitions(core->log);
+}
+
 int64_t gw_epoch_next(int64_t highest_seen)
 {
     const int random_bits = 20;
@@ -396,7 +403,7 @@ static struct oq_event event_about(const struct gw_core *core, const struct oq_o
                              .sale = {sale, strlen(sale)},
                              .sku = {sku, strlen(sku)},
                              .quantity = order->quantity,
-                             .epoch = oq_sale_epoch(order->sale, 0),
+                             .epoch = oq_sale_highest_epoch(order->sale),
                              .at_ms = ps_clock_wall_ms(core->clock)};
 }
 

@@ -28,6 +28,10 @@ struct gw_effects *gw_life_effects(const struct gw_life *life);
 int gw_life_load(struct gw_life *life, struct oq_sale *books, int64_t epoch,
                  struct inv_sale **ret_sale) PS_MUST_CHECK;
 
+/* Over how many partitions the sale's keys are spread: as its first fence says, or (`books` NULL, or
+ * not fenced yet) as the log has them now. */
+uint32_t gw_life_partitions(const struct gw_core *core, const struct oq_sale *books);
+
 /* Higher than every epoch of the log, low 20 bits random, below 2^53. */
 int64_t gw_epoch_next(int64_t highest_seen);
 

@@ -300,14 +300,6 @@ static void append(struct slot *slot, uint32_t partition, const struct oq_event 
         gw_control_unawait(cluster->control, &ticket);
 }
 
-static uint32_t partitions_of(const struct gw_rebuild *rebuild)
-{
-    const struct oq_sale *books = rebuild->sale->books;
-    uint32_t partitions = books != NULL ? oq_sale_partitions(books) : 0;
-
-    return partitions != 0 ? partitions : oq_log_partitions(rebuild->sale->cluster->core->log);
-}
-
 static void begin_fencing(struct gw_rebuild *rebuild)
 {
     const struct oq_fold *fold = rebuild->sale->cluster->core->fold;
@@ -341,7 +333,7 @@ static bool fence_all(struct gw_rebuild *rebuild, const struct gw_sale_doc *doc)
 {
     struct gw_cluster_sale *sale = rebuild->sale;
     struct gw_core *core = sale->cluster->core;
-    uint32_t partitions = partitions_of(rebuild);
+    uint32_t partitions = gw_life_partitions(core, sale->books);
     bool all = true;
 
     for (uint32_t i = 0; i < partitions; i++) {
