@@ -216,13 +216,26 @@ bool gw_cluster_lives(const struct gw_cluster *cluster, const struct ps_uuid *st
     return member != NULL && is_other(cluster, member);
 }
 
-bool gw_cluster_other_lives(const struct gw_cluster *cluster, const char *name)
+int64_t gw_cluster_heard_ns(const struct gw_cluster *cluster, const char *name)
+{
+    int64_t last_ns = INT64_MIN;
+
+    for (size_t i = 0; i < cluster->member_count; i++) {
+        const struct gw_member *member = &cluster->members[i];
+        int64_t heard_ns = cluster->pulsed_ns - member->age_ms * PS_NS_PER_MS;
+        if (!ps_uuid_equal(&member->start, &cluster->core->start) && heard_ns > last_ns &&
+            strcmp(member->beat.name, name) == 0)
+            last_ns = heard_ns;
+    }
+    return last_ns;
+}
+
+bool gw_cluster_is_alone(const struct gw_cluster *cluster)
 {
     for (size_t i = 0; i < cluster->member_count; i++)
-        if (is_other(cluster, &cluster->members[i]) &&
-            strcmp(cluster->members[i].beat.name, name) == 0)
-            return true;
-    return false;
+        if (is_other(cluster, &cluster->members[i]))
+            return false;
+    return true;
 }
 
 bool gw_cluster_is_quiet(const struct gw_cluster *cluster)

@@ -91,8 +91,11 @@ const struct gw_member *gw_cluster_member(const struct gw_cluster *cluster,
                                           const struct ps_uuid *start);
 /* Is this start alive, and another one than ours? */
 bool gw_cluster_lives(const struct gw_cluster *cluster, const struct ps_uuid *start);
-/* Is a gateway of that name alive, another than this one? */
-bool gw_cluster_other_lives(const struct gw_cluster *cluster, const char *name);
+/* When a gateway of that name was last heard in this Redis, another start than this one: of the
+ * monotonic clock; INT64_MIN: never. */
+int64_t gw_cluster_heard_ns(const struct gw_cluster *cluster, const char *name);
+/* Is nobody else alive here? */
+bool gw_cluster_is_alone(const struct gw_cluster *cluster);
 /* Nobody has anything under way that could still become an order. */
 bool gw_cluster_is_quiet(const struct gw_cluster *cluster);
 /* May this gateway count in Redis: is its log shared with all who do, or is it the first of them? */

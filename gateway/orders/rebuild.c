@@ -10,7 +10,8 @@
  *
  *  - claim: a lock in Redis, and nobody else's fence that is higher than what is installed and less
  *    than 30 s old while its author lives; else two rebuilders would end each other's epochs for
- *    ever. The lock is a courtesy, the log's fences are what counts.
+ *    ever. The lock is a courtesy, the log's fences are what counts. An author who was not heard in
+ *    this Redis when he wrote it counts in another one: who is alone here lets him.
  *  - courtesy: living gateways have up to 500 ms to bring what they have under way into the log,
  *    so that it still counts.
  *  - a fence is landed when this gateway's own view shows it. A higher one than ours, or the same by
@@ -33,6 +34,7 @@
 #define LOCK_MS      3000
 #define RELOCK_NS    PS_NS_PER_S
 #define CLAIM_NS     (30 * PS_NS_PER_S)
+#define ELSEWHERE_NS (500 * PS_NS_PER_MS)
 #define COURTESY_NS  (500 * PS_NS_PER_MS)
 #define PULSES_HEARD 3 /* after so many pulses, what the others say of themselves is new */
 #define PATIENCE_NS  (10 * PS_NS_PER_S) /* for records to be read back, then all begins again */
@@ -191,9 +193,14 @@ static bool is_claimed(const struct gw_rebuild *rebuild, int64_t installed)
 
     if (sale->books != NULL)
         gw_effects_last_fence(sale->cluster->effects, sale->books, &fence);
-    return fence.epoch > installed && fence.epoch > sale->epoch &&
-           fence.epoch != rebuild->epoch && fence.read_ns > now_ns(rebuild) - CLAIM_NS &&
-           gw_cluster_other_lives(sale->cluster, fence.gateway);
+    if (fence.epoch <= installed || fence.epoch <= sale->epoch || fence.epoch == rebuild->epoch ||
+        fence.read_ns < now_ns(rebuild) - CLAIM_NS)
+        return false;
+    int64_t heard_ns = gw_cluster_heard_ns(sale->cluster, fence.gateway);
+    bool elsewhere = heard_ns < fence.read_ns - ELSEWHERE_NS &&
+                     strcmp(fence.gateway, sale->cluster->core->gateway_id) != 0;
+    return heard_ns > now_ns(rebuild) - GW_ALIVE_MS * PS_NS_PER_MS ||
+           (elsewhere && gw_cluster_is_alone(sale->cluster));
 }
 
 static void on_locked(uint64_t handle, int err, const struct ps_uuid *holder, int64_t ttl_ms,

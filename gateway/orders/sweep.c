@@ -7,8 +7,8 @@
  * nobody ever appends another one's order.
  *
  * "Alive" goes by the start of a gateway, not by its name: a gateway that was restarted knows nothing
- * of what it had in flight. One that left orders in its spill has two minutes to come back. The
- * keeper looks after everybody's entries, each gateway after its own: those that it reserved and
+ * of what it had in flight. One that left orders in its spill has two minutes to come back and
+ * bring them into the log. The keeper looks after everybody's entries, each gateway after its own: those that it reserved and
  * knows nothing of, because the reply was lost. It knows of what is in its log's hands: all that was
  * appended has had its outcome when a call runs on the log's thread, what is unknown then keeps the
  * log away until it is closed, and what is spilled is counted. */
@@ -77,6 +77,18 @@ static void reject_all(void *arg)
     free(rejects);
 }
 
+/* Is the owner's spill read out by a later start of the same gateway? */
+static bool is_drained(const struct gw_cluster *cluster, const struct gw_member *owner)
+{
+    for (size_t i = 0; i < cluster->member_count; i++) {
+        const struct gw_member *member = &cluster->members[i];
+        if (member->age_ms < GW_ALIVE_MS && member->beat.spilled == 0 &&
+            strcmp(member->beat.name, owner->beat.name) == 0)
+            return true;
+    }
+    return false;
+}
+
 /* Does anybody work on it? */
 static bool is_given_up(const struct gw_cluster *cluster, const struct inv_redis_doubt *doubt)
 {
@@ -89,7 +101,8 @@ static bool is_given_up(const struct gw_cluster *cluster, const struct inv_redis
     owner = gw_cluster_member(cluster, &doubt->owner);
     if (owner == NULL) /* silent for ten minutes */
         return true;
-    return owner->age_ms > (owner->beat.spilled > 0 ? SPILL_PATIENCE_MS : GW_ALIVE_MS);
+    bool spilled = owner->beat.spilled > 0 && !is_drained(cluster, owner);
+    return owner->age_ms > (spilled ? SPILL_PATIENCE_MS : GW_ALIVE_MS);
 }
 
 /* What the view says of it. PS_E_NOT_FOUND: nothing. */
