@@ -5,7 +5,9 @@
  * appends. The answer comes from the fold alone: it shows this id with this SKU and delta, or
  * another, or none yet. So asking again with the same id is always safe: while a lowering is in
  * doubt, because its record may be in the log, nothing is appended for it, or a refusal of the
- * second record would give back units that the first has taken for good. */
+ * second record would give back units that the first has taken for good. With a counter in Redis
+ * another gateway may be asked with the same id, and be appending for the same units; so there no
+ * gateway gives them back by itself: what has no record is given up by one (orders/sweep.c). */
 #include "gateway/control/admin_private.h"
 
 #include <stdio.h>
@@ -23,6 +25,7 @@ struct gw_admin_adjust {
     struct ps_uuid ref;
     char id[PS_NAME_MAX + 1];
     int64_t delta;
+    int64_t epoch;  /* of the reservation, and so of its record */
     int64_t before; /* the SKU's adjustments */
     struct gw_admin_adjust *prev, *next;
 };
@@ -184,8 +187,6 @@ static void on_outcome(struct gw_control *control, enum oq_outcome outcome, stru
                                       (json_int_t)adjust->delta, "adjust_id", adjust->id));
         return;
     }
-    if (outcome == OQ_REFUSED && adjust->delta < 0 && admin->core->redis != NULL)
-        inv_store_settle(admin->core->control_store, adjust->sale->counter, &adjust->ref, INV_VOID);
     if (visit != NULL && outcome == OQ_REFUSED)
         gw_admin_no_log(visit, PS_E_CLOSED);
     else if (visit != NULL)
@@ -208,7 +209,7 @@ static void append(struct gw_admin_visit *visit, struct gw_admin_adjust *adjust)
                              .rehearsal = stored->doc.rehearsal,
                              .adjust_key = {adjust->key, strlen(adjust->key)},
                              .sale = {stored->name, strlen(stored->name)},
-                             .epoch = adjust->sale->epoch,
+                             .epoch = adjust->epoch,
                              .at_ms = ps_clock_wall_ms(core->clock),
                              .sku = {sku, strlen(sku)},
                              .by = {visit->who, strlen(visit->who)},
@@ -220,8 +221,8 @@ static void append(struct gw_admin_visit *visit, struct gw_admin_adjust *adjust)
     if (err == 0 && (err = oq_log_append(core->log, &event, &ticket)) < 0)
         gw_control_unawait(visit->admin->control, &ticket);
     if (err < 0) {
-        if (adjust->delta < 0) /* nothing was submitted: the units go back */
-            inv_store_settle(core->control_store, adjust->sale->counter, &adjust->ref, INV_VOID);
+        if (adjust->delta < 0 && core->redis == NULL) /* nothing was submitted: the units go back */
+            inv_store_settle(core->store, adjust->sale->counter, &adjust->ref, INV_VOID);
         gw_admin_no_log(visit, err);
         free(adjust);
         return;
@@ -251,13 +252,10 @@ static void on_lowered(uint64_t handle, int err, const struct inv_answer *answer
 
     (void)handle;
     unkeep(&admin->adjusts, adjust);
-    if (visit != NULL && lowered(visit, err, answer)) {
+    if (visit != NULL && lowered(visit, err, answer))
         append(visit, adjust);
-        return;
-    }
-    if (visit == NULL && err == 0 && answer->result == INV_RESERVED) /* nobody waits for it */
-        inv_store_settle(admin->core->control_store, adjust->sale->counter, &adjust->ref, INV_VOID);
-    free(adjust);
+    else
+        free(adjust);
 }
 
 /* Takes the units out of the counter, then appends. Takes `adjust` over. */
@@ -273,8 +271,9 @@ static void lower(struct gw_admin_visit *visit, struct gw_admin_adjust *adjust)
         adjust->handle = gw_admin_wait(visit, admin->core->settings->log.ack_timeout_ms);
     }
     int result =
-        inv_store_lower(admin->core->control_store, sale->counter, sale->epoch, &adjust->ref,
-                        (struct ps_str){adjust->id, strlen(adjust->id)}, adjust->index, -adjust->delta, on_lowered, adjust, 0, &answer);
+        inv_store_lower(admin->core->control_store, sale->counter, adjust->epoch, &adjust->ref,
+                        (struct ps_str){adjust->id, strlen(adjust->id)}, adjust->index,
+                        -adjust->delta, on_lowered, adjust, 0, &answer);
     if (result == INV_PENDING)
         return;
     unkeep(&admin->adjusts, adjust);
@@ -351,6 +350,7 @@ static void forget_decided(struct gw_admin *admin)
 static bool may_start(struct gw_admin_visit *visit, struct gw_admin_adjust *adjust)
 {
     struct gw_admin *admin = visit->admin;
+    const struct gw_core *core = admin->core;
     struct oq_totals totals;
     enum shown shown;
 
@@ -364,7 +364,8 @@ static bool may_start(struct gw_admin_visit *visit, struct gw_admin_adjust *adju
         gw_admin_no(visit, GW_V_idempotency_in_progress, NULL);
         return false;
     }
-    if (!oq_log_available(admin->core->log)) { /* before the sum is read: it may lack a record */
+    /* Before the sum is read, which may lack a record; and a spill takes no adjustments. */
+    if (!oq_log_available(core->kafka != NULL ? core->kafka : core->log)) {
         gw_admin_no_log(visit, PS_E_CLOSED);
         return false;
     }
@@ -392,6 +393,7 @@ void gw_admin_adjust(struct gw_admin_visit *visit)
     }
     adjust->admin = adjust->line.admin = visit->admin;
     adjust->sale = sale;
+    adjust->epoch = sale->epoch;
     if (!find_sku(visit, adjust) || !read_adjust(visit, adjust)) {
         free(adjust);
         return;
