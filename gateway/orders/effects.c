@@ -200,8 +200,11 @@ int gw_effects_fence(struct gw_effects *effects, const struct oq_sale *books, in
         mark = add_mark(effects, books);
     if (mark != NULL && epoch > mark->fence.epoch) {
         mark->fence = (struct gw_fence){.epoch = epoch, .read_ns = read_ns};
-        memcpy(mark->fence.gateway, gateway.at,
-               gateway.len < OQ_GATEWAY_MAX ? gateway.len : OQ_GATEWAY_MAX);
+        memcpy(mark->fence.gateway, gateway.at, gateway.len);
+    } else if (mark != NULL && epoch == mark->fence.epoch &&
+               (strlen(mark->fence.gateway) != gateway.len ||
+                memcmp(mark->fence.gateway, gateway.at, gateway.len) != 0)) {
+        mark->fence.gateway[0] = '\0'; /* of two authors: neither may build on it */
     }
     pthread_mutex_unlock(&effects->lock);
     return mark != NULL ? 0 : PS_E_NOMEM;

@@ -53,7 +53,7 @@ int gw_effects_fence(struct gw_effects *effects, const struct oq_sale *books, in
 struct gw_fence {
     int64_t epoch; /* 0 = none yet */
     int64_t read_ns;
-    char gateway[OQ_GATEWAY_MAX + 1]; /* its author */
+    char gateway[OQ_GATEWAY_MAX + 1]; /* its author; "": there are two */
 };
 /* The highest of the sale. Any thread. */
 void gw_effects_last_fence(struct gw_effects *effects, const struct oq_sale *books,

@@ -532,6 +532,23 @@ static void a_sale_whose_beginning_the_log_has_lost_is_refused_by_name(void **st
     assert_int_equal(redis_number(&server, "EXISTS %s", "ps:{" SALE "}:cur"), 0);
 }
 
+/* Two may come to the same number, and each partition have another one's first. */
+static void a_fence_of_two_authors_is_nobodys_R14(void **state)
+{
+    struct gw_fence seen;
+    struct oq_event fence = fence_of(5);
+    (void)state;
+    start(a);
+    shared_topic_put(topic, 0, &fence);
+    fence.gateway = PS_STR("another");
+    shared_topic_put(topic, 1, &fence);
+    shared_log_read(a->core.log);
+    const struct oq_sale *books = oq_fold_sale(a->core.fold, SALE, strlen(SALE));
+    gw_effects_last_fence(gw_life_effects(a->core.life), books, &seen);
+    assert_int_equal(seen.epoch, 5);
+    assert_string_equal(seen.gateway, "");
+}
+
 #define CLAIM(name) cmocka_unit_test_setup_teardown(name, make, drop)
 
 int main(void)
@@ -549,6 +566,7 @@ int main(void)
         CLAIM(a_load_notes_where_it_has_read_every_partition_R15),
         CLAIM(a_gateway_stops_when_its_view_shows_a_higher_fence_R14),
         CLAIM(a_sale_whose_beginning_the_log_has_lost_is_refused_by_name),
+        CLAIM(a_fence_of_two_authors_is_nobodys_R14),
     };
     return cmocka_run_group_tests(claims, NULL, NULL);
 }
