@@ -330,9 +330,16 @@ void oq_kafka_sender_miss(struct oq_kafka_sender *sender, int64_t look_ns)
 void oq_kafka_sender_expire(struct oq_kafka_sender *sender)
 {
     int64_t old = now_ns() - sender->setup.config->set.delivery_timeout_ms * PS_NS_PER_MS;
-    struct oq_flight *flight = oq_flight_first(sender->flights, OQ_FLIGHT_ACKED);
+    struct oq_flight *flight = oq_flight_first(sender->flights, OQ_FLIGHT_ACKED), *next;
     for (; flight != NULL && flight->since_ns < old; flight = flight->next)
         tell_failed(sender, flight, OQ_UNKNOWN);
+    flight = oq_flight_first(sender->flights, OQ_FLIGHT_WAITING);
+    for (; flight != NULL && flight->since_ns < old; flight = next) {
+        next = flight->next;
+        tell_failed(sender, flight, flight->doubt ? OQ_UNKNOWN : OQ_REFUSED);
+        if (!flight->doubt)
+            give(sender, flight);
+    }
 }
 
 /* --- The producer --- */

@@ -60,7 +60,7 @@ void oq_kafka_sender_resend(struct oq_kafka_sender *sender);
 void oq_kafka_sender_miss(struct oq_kafka_sender *sender, int64_t look_ns);
 
 /* Now and then: nobody waits longer than delivery_timeout_ms for what is acknowledged and not read
- * back either. */
+ * back, or waits for the next producer, either. */
 void oq_kafka_sender_expire(struct oq_kafka_sender *sender);
 
 /* Records that have neither been read back nor refused; of these, those of which nobody has been
