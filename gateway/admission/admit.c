@@ -302,13 +302,6 @@ static enum gw_step replay_gate(struct gw_admission *admission)
 
 /* --- stock and log --- */
 
-static enum gw_step sold_out_gate(struct gw_admission *admission)
-{
-    if (admission->sale->counter == NULL || admission->sale->fenced)
-        return no(admission, GW_V_fenced);
-    return admission->sold_out ? no(admission, GW_V_sold_out) : GW_NEXT;
-}
-
 static enum gw_step log_gate(struct gw_admission *admission)
 {
     const struct gw_core *core = worker_of(admission)->core;
@@ -320,6 +313,14 @@ static enum gw_step log_gate(struct gw_admission *admission)
     return oq_log_backlog_percent(core->log) > (unsigned)core->settings->log.backlog_percent
                ? no(admission, GW_V_log_backlog)
                : GW_NEXT;
+}
+
+/* Without a log no counter is built: then it is the log that is missing. */
+static enum gw_step sold_out_gate(struct gw_admission *admission)
+{
+    if (admission->sale->counter == NULL || admission->sale->fenced)
+        return log_gate(admission) == GW_NO ? GW_NO : no(admission, GW_V_fenced);
+    return admission->sold_out ? no(admission, GW_V_sold_out) : GW_NEXT;
 }
 
 /* His own order may have come into the log since the replay gate: who has orders is judged by the
