@@ -13,7 +13,8 @@
 
 #define BATCH_MAX      1000
 #define ORDER_TEXT_MAX 2048
-#define DOUBT_MAX_MS   600000
+/* An order that is not decided is not older, even if the clocks of two gateways are an hour apart. */
+#define DOUBT_MAX_MS (2 * 3600 * 1000)
 
 struct item {
     struct gw_admin_deed *deed;
@@ -110,6 +111,8 @@ static void end_search(struct search *search, struct gw_admin_visit *visit,
     } else if (entry == NULL && search->unsure) {
         gw_admin_no(visit, GW_V_store_unavailable,
                     "whether such an order is in doubt is not known");
+    } else if (entry == NULL && gw_life_is_behind(search->admin->core)) {
+        gw_admin_no(visit, GW_V_log_unavailable, NULL);
     } else if (entry == NULL) {
         gw_admin_no(visit, GW_V_not_found, "no such order");
     } else if ((text = new_text(visit, &buf)) != NULL) {
@@ -219,15 +222,20 @@ static enum gw_verdict not_decided(int err)
     return err == PS_E_FULL ? GW_V_log_backlog : GW_V_log_unavailable;
 }
 
-/* Could an order that the log does not show be in doubt? Of a counter elsewhere, which would answer
- * later, the id's own time is judged instead: what is in doubt is decided within minutes. */
+/* Could an order that the fold does not show be in the log, or in doubt? Of a counter elsewhere,
+ * which would answer later, the id's own time is judged instead: what is in doubt is decided within
+ * minutes. */
 static bool may_be_in_doubt(const struct gw_admin *admin, const struct ps_uuid *id)
 {
     const struct gw_control *control = admin->control;
     struct inv_entry entry;
 
-    if (admin->core->redis != NULL)
-        return ps_clock_wall_ms(admin->core->clock) - ps_uuid_ms(id) < DOUBT_MAX_MS;
+    if (gw_life_is_behind(admin->core))
+        return true;
+    if (admin->core->redis != NULL) {
+        int64_t age_ms = ps_clock_wall_ms(admin->core->clock) - ps_uuid_ms(id);
+        return age_ms > -DOUBT_MAX_MS && age_ms < DOUBT_MAX_MS;
+    }
     for (size_t i = 0; i < control->sale_count; i++) {
         struct inv_sale *counter = control->sales[i]->counter;
         if (counter != NULL &&

@@ -13,10 +13,13 @@
 
 #include "common/log.h"
 #include "gateway/worker.h"
+#include "queue/log_kafka.h"
 
 #include <sodium.h>
 #include <stdlib.h>
 #include <string.h>
+
+#define NOTICE_GAP_NS (100 * PS_NS_PER_MS)
 
 struct counter_of {
     struct oq_sale *books;
@@ -32,6 +35,7 @@ struct gw_life {
     size_t count, cap;
     int64_t last_seq; /* the record that was folded last, and its order */
     struct oq_order *last_order;
+    int64_t next_notice_ns;
 };
 
 int gw_life_new(struct gw_core *core, struct gw_life **ret_life)
@@ -258,10 +262,25 @@ static void on_state(bool available, const char *why, void *ctx)
         (void)!ps_mailbox_post(life->core->control_mail, &mail);
 }
 
+/* A topic full of somebody else's records must not fill the program's log: a metric counts them. */
+static void on_notice(const char *text, void *ctx)
+{
+    struct gw_life *life = ctx;
+    int64_t now_ns = ps_clock_mono_ns(life->core->clock);
+
+    if (now_ns < life->next_notice_ns)
+        return;
+    life->next_notice_ns = now_ns + NOTICE_GAP_NS;
+    ps_log(PS_LOG_WARN, "log_notice", PS_F_STR("why", text));
+}
+
 struct oq_log_callbacks gw_life_callbacks(struct gw_life *life)
 {
-    return (struct oq_log_callbacks){
-        .on_record = on_record, .on_outcome = on_outcome, .on_state = on_state, .ctx = life};
+    return (struct oq_log_callbacks){.on_record = on_record,
+                                     .on_outcome = on_outcome,
+                                     .on_state = on_state,
+                                     .on_notice = on_notice,
+                                     .ctx = life};
 }
 
 /* --- rebuild --- */
@@ -379,6 +398,13 @@ uint32_t gw_life_partitions(const struct gw_core *core, const struct oq_sale *bo
     uint32_t partitions = books != NULL ? oq_sale_partitions(books) : 0;
 
     return partitions != 0 ? partitions : oq_log_partitions(core->log);
+}
+
+bool gw_life_is_behind(const struct gw_core *core)
+{
+    enum oq_kafka_state state = core->kafka != NULL ? oq_kafka_state(core->kafka) : OQ_KAFKA_WELL;
+
+    return state == OQ_KAFKA_BEHIND || state == OQ_KAFKA_CLOSED;
 }
 
 int64_t gw_epoch_next(int64_t highest_seen)

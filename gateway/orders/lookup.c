@@ -90,6 +90,8 @@ static void say_last(struct gw_visit *visit)
         return;
     if (visit->unsure)
         say_no(visit, GW_V_store_unavailable, &(struct gw_problem_detail){0});
+    else if (gw_life_is_behind(visit->worker->core))
+        say_no(visit, GW_V_log_unavailable, &(struct gw_problem_detail){0});
     else
         say_no(visit, GW_V_not_found,
                &(struct gw_problem_detail){.text = "no such order of this user"});
@@ -172,6 +174,10 @@ void gw_lookup_own(struct gw_visit *visit, const struct gw_sale *sale)
 
     if (!pays(visit, sale))
         return;
+    if (gw_life_is_behind(visit->worker->core)) {
+        say_no(visit, GW_V_log_unavailable, &(struct gw_problem_detail){0});
+        return;
+    }
     body = gw_answer_body(visit->request);
     if (sale->books != NULL)
         order = oq_fold_newest(visit->worker->core->fold, sale->books, visit->client.user);
