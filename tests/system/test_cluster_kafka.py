@@ -42,6 +42,10 @@ def test_gateways_that_start_without_kafka_say_so_and_are_ready_by_themselves(cl
         assert page.status == 200 and page.json["sale"] == sale, page
         assert gateway.public("GET", "/readyz").status == 503
         assert gateway.buy(sale, "early").code == "log_unavailable"
+        for order_id, user in zip(ids, ("u0", "u1", "u2")):  # not read yet is not unknown
+            assert gateway.public("GET", f"/v1/orders/{order_id}", user=user).status == 503
+            assert gateway.admin("GET", f"/admin/v1/orders/{order_id}").status == 503
+            assert gateway.admin("POST", f"/admin/v1/orders/{order_id}/confirm").status == 503
     cluster.routes(WELL, of="kafka")
     for gateway in cluster.gateways:
         cluster.wait_ready(gateway)
@@ -98,6 +102,28 @@ def test_one_gateway_that_has_lost_kafka_spills_and_the_others_go_on(cluster):
         cluster[0].kafka_route(WELL)
         promised_more(crowd, 100)
     cluster.judge(sale, [crowd], STOCK)
+
+
+def test_a_lowering_in_doubt_keeps_its_units_whichever_gateway_is_asked_again(cluster):
+    """R3, R12: nobody gives back units that a record of another gateway may have taken for good."""
+    sale = cluster.make_sale(stock=10)
+
+    def lower(gateway):
+        return gateway.admin("POST", f"/admin/v1/sales/{sale}/skus/phone/adjust", {"delta": -4, "adjust_id": "damaged"}, timeout=60)
+
+    cluster[1].kafka_route(CUT)
+    wait_until(lambda: probe(cluster[1], sale, f"cut-{time.monotonic()}") == "pending", 60, what="the spill")
+    cluster[0].kafka_route(HOLD)
+    assert lower(cluster[0]).code == "order_pending"  # its record is on the way
+    for _ in range(3):
+        assert lower(cluster[1]).status == 503
+        time.sleep(0.3)
+        sku = cluster[2].sale(sale)["skus"][0]
+        assert sku["available"] <= 6 and sku["in_doubt"] >= 4, sku
+    cluster.routes(WELL, of="kafka")
+    assert wait_until(lambda: (a := lower(cluster[1])).status != 503 and a, 60, 0.2, "an answer").status == 200
+    cluster.wait_rest(sale)
+    assert cluster[2].sale(sale)["skus"][0]["adjustments"] == 6
 
 
 def once_each(gateway, sale):
