@@ -1,7 +1,8 @@
-/* C11 threads by means of POSIX threads, for the thread sanitizer alone: it knows nothing of a
- * thread that was started by thrd_create, and crashes in it. librdkafka uses these calls; linked
- * into a test, these take the place of the C library's. In glibc both kinds of mutex, condition and
- * thread are the same objects. */
+/* C11 threads by means of POSIX threads, for tests alone: the thread sanitizer knows nothing of a
+ * thread that was started by thrd_create, and crashes in it; libfaketime moves the clock of POSIX
+ * waits and forgets these. librdkafka uses these calls; linked into a test, or preloaded, these
+ * take the place of the C library's. In glibc both kinds of mutex, condition and thread are the
+ * same objects. */
 #include <errno.h>
 #include <pthread.h>
 #include <stdint.h>
