@@ -532,6 +532,28 @@ static void a_sale_whose_beginning_the_log_has_lost_is_refused_by_name(void **st
     assert_int_equal(redis_number(&server, "EXISTS %s", "ps:{" SALE "}:cur"), 0);
 }
 
+static void a_strangers_record_that_cannot_be_counted_ends_nobody(void **state)
+{
+    struct oq_totals totals;
+    (void)state;
+    open_sale();
+    struct oq_event raise = {.type = OQ_ADJUSTED,
+                             .adjust_key = PS_STR("adjust:" SALE "/strange"),
+                             .sale = PS_STR(SALE),
+                             .at_ms = 1,
+                             .sku = PS_STR("phone"),
+                             .delta = PS_INT_MAX};
+    shared_topic_put(topic, 0, &raise);
+    struct ps_uuid order = reserve(a, "ann");
+    struct oq_event event = accepted(order, "ann", sale_of(a)->epoch);
+    append(a, &event);
+    while (state_at(b, order) != OQ_STATE_ACCEPTED)
+        turn();
+    oq_sale_totals(sale_of(b)->books, 0, &totals);
+    assert_int_equal(totals.adjustments, STOCK);
+    assert_int_equal(left(), STOCK - 1);
+}
+
 /* Two may come to the same number, and each partition have another one's first. */
 static void a_fence_of_two_authors_is_nobodys_R14(void **state)
 {
@@ -567,6 +589,7 @@ int main(void)
         CLAIM(a_gateway_stops_when_its_view_shows_a_higher_fence_R14),
         CLAIM(a_sale_whose_beginning_the_log_has_lost_is_refused_by_name),
         CLAIM(a_fence_of_two_authors_is_nobodys_R14),
+        CLAIM(a_strangers_record_that_cannot_be_counted_ends_nobody),
     };
     return cmocka_run_group_tests(claims, NULL, NULL);
 }
