@@ -139,8 +139,10 @@ static void answer_entry(struct gw_visit *visit, int err, const struct inv_entry
         say_user_limit(visit, id);
         return;
     }
+    /* Of Redis's clock, which may be hours from this one. */
     int64_t age_ms = ps_clock_wall_ms(core->clock) - entry->reserved_at_ms;
-    if (visit->repeat.result == INV_DUPLICATE && age_ms < core->settings->log.ack_timeout_ms)
+    if (visit->repeat.result == INV_DUPLICATE && age_ms >= 0 &&
+        age_ms < core->settings->log.ack_timeout_ms)
         say_plain_no(visit, GW_V_idempotency_in_progress);
     else
         say_in_doubt(visit, id, entry);
