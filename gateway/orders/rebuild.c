@@ -242,6 +242,15 @@ static void lock(struct gw_rebuild *rebuild)
         wait_for_another(rebuild);
 }
 
+/* Is what is installed of an epoch that this log does not have? (If it is about to show it, the
+ * next try will see.) */
+static bool is_foreign(const struct gw_rebuild *rebuild, int64_t installed)
+{
+    const struct oq_sale *books = rebuild->sale->books;
+
+    return installed > (books != NULL ? oq_sale_highest_epoch(books) : -1);
+}
+
 static void on_cur(uint64_t handle, int err, const struct inv_redis_cur *cur, void *ctx)
 {
     struct gw_rebuild *rebuild = ctx;
@@ -250,6 +259,11 @@ static void on_cur(uint64_t handle, int err, const struct inv_redis_cur *cur, vo
     rebuild->locking = false;
     if (rebuild->sale->cluster->stopped || rebuild->step != CLAIMING)
         return;
+    if (err == 0 && rebuild->opening && is_foreign(rebuild, cur->epoch)) {
+        give_up(rebuild, "Redis has counters of a sale of this name that were not built from this "
+                         "log: sell under another name, use another database, or delete them");
+        return;
+    }
     /* What is installed was opened, and the control state will soon say so here, too. */
     if (err < 0 || (rebuild->opening && cur->epoch >= 0) || is_claimed(rebuild, cur->epoch)) {
         wait_for_another(rebuild);

@@ -554,6 +554,21 @@ static void a_strangers_record_that_cannot_be_counted_ends_nobody(void **state)
     assert_int_equal(left(), STOCK - 1);
 }
 
+static void a_sale_is_not_opened_over_counters_of_another_log(void **state)
+{
+    (void)state;
+    assert_int_equal(redis_number(&server, "HSET %s %s %s %s %s", "ps:{" SALE "}:cur", "epoch",
+                                  "77", "identity", "another"),
+                     2);
+    start(a);
+    know_sale(a, false);
+    turn_ms(1500);
+    assert_false(serves(a));
+    assert_null(oq_fold_sale(a->core.fold, SALE, strlen(SALE))); /* nothing is in the log */
+    assert_int_equal(redis_number(&server, "DEL %s", "ps:{" SALE "}:cur"), 1);
+    until_served(a);
+}
+
 /* Two may come to the same number, and each partition have another one's first. */
 static void a_fence_of_two_authors_is_nobodys_R14(void **state)
 {
@@ -588,6 +603,7 @@ int main(void)
         CLAIM(a_load_notes_where_it_has_read_every_partition_R15),
         CLAIM(a_gateway_stops_when_its_view_shows_a_higher_fence_R14),
         CLAIM(a_sale_whose_beginning_the_log_has_lost_is_refused_by_name),
+        CLAIM(a_sale_is_not_opened_over_counters_of_another_log),
         CLAIM(a_fence_of_two_authors_is_nobodys_R14),
         CLAIM(a_strangers_record_that_cannot_be_counted_ends_nobody),
     };
