@@ -143,6 +143,14 @@ int gw_worker_hold(struct gw_worker *worker, uint64_t handle, int64_t until_ns, 
     return err;
 }
 
+/* What the log has decided of this worker's orders is on its way to Redis. (Where Redis is away, who
+ * sweeps later finds them.) */
+static bool owes(const struct gw_worker *worker)
+{
+    return worker->core->redis != NULL && inv_redis_ready(worker->store) &&
+           inv_redis_busy(worker->store);
+}
+
 static void on_tick(uv_timer_t *timer)
 {
     struct gw_worker *worker = timer->data;
@@ -152,7 +160,8 @@ static void on_tick(uv_timer_t *timer)
     ps_metric_set(worker->shard, GW_M_CONNECTIONS, 0, (int64_t)gw_http_connections(worker->http));
     ps_metric_set(worker->shard, GW_M_IN_FLIGHT, 0, (int64_t)gw_http_in_flight(worker->http));
     ps_metric_set(worker->shard, GW_M_WAITING, 0, (int64_t)ps_heap_count(worker->waiting));
-    atomic_store_explicit(&worker->idle, worker->draining && gw_http_begun(worker->http) == 0,
+    atomic_store_explicit(&worker->idle,
+                          worker->draining && gw_http_begun(worker->http) == 0 && !owes(worker),
                           memory_order_relaxed);
 }
 
