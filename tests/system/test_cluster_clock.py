@@ -32,7 +32,7 @@ def cluster(kafka, clocks):
         yield c
 
 
-@pytest.mark.parametrize("seconds", [HOUR, -HOUR], ids=["ahead", "back"])
+@pytest.mark.parametrize("seconds", [pytest.param(HOUR, marks=pytest.mark.soak), -HOUR], ids=["ahead", "back"])
 def test_a_gateway_whose_clock_jumps_sells_and_settles_as_the_others(cluster, clocks, seconds):
     """I6, and nothing expires early: the orders have three hours."""
     sale = cluster.make_sale(stock=100000, opens_in=-2 * HOUR, reservation_ttl_s=3 * HOUR)
@@ -50,6 +50,7 @@ def test_a_gateway_whose_clock_jumps_sells_and_settles_as_the_others(cluster, cl
     assert reserved[0][:13] == reserved[-1][:13] or reserved[-1][14:16] < "05", "times of different clocks"
 
 
+@pytest.mark.soak
 def test_no_order_is_expired_by_a_keeper_whose_clock_is_wrong(cluster, clocks):
     """Whoever has the keeper's lease, with his clock an hour ahead, back or right: unpaid orders of five seconds expire, others do not."""
     long = cluster.make_sale(stock=10, opens_in=-2 * HOUR, reservation_ttl_s=1800)

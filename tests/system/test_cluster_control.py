@@ -107,6 +107,7 @@ def test_limits_and_blocklist_set_at_one_gateway_hold_at_all(calm):
     everywhere(calm, lambda g: g.admin("GET", "/admin/v1/limits/user").json["mode"] == "off", "the end of the rule")
 
 
+@pytest.mark.soak
 def test_the_global_limit_is_shared_and_moves_when_a_gateway_dies(cluster):
     sale = cluster.make_sale(stock=1000000, per_user_cap=1)
     rate = 60
@@ -127,6 +128,7 @@ def test_the_global_limit_is_shared_and_moves_when_a_gateway_dies(cluster):
     cluster.judge(sale, [crowd], 1000000)
 
 
+@pytest.mark.soak
 def test_what_was_changed_while_a_gateway_was_away_is_in_force_when_it_is_back(cluster):
     sale = cluster.make_sale(stock=10)
     assert cluster[2].stop() == 0
@@ -238,6 +240,7 @@ def test_one_buyers_clicks_at_all_gateways_at_once_are_one_order(calm):
     assert calm.numbers(sale) == (40, 10, 0, 50)
 
 
+@pytest.mark.soak
 def test_unpaid_orders_expire_once_whoever_is_alive(cluster):
     """The keeper's lease moves on; a payment that comes too late hears so at every gateway."""
     sale = cluster.make_sale(stock=30, reservation_ttl_s=5)
@@ -316,6 +319,7 @@ def test_somebody_elses_key_at_our_place_is_named_and_no_order_is_made_of_it(clu
     assert cluster.numbers(sale) == (46, 4, 0, 50)
 
 
+@pytest.mark.soak
 def test_a_redis_that_may_evict_keys_is_refused_until_it_does_not(cluster):
     """R10: maxmemory-policy must be noeviction."""
     sale = cluster.make_sale(stock=50)
@@ -331,6 +335,7 @@ def test_a_redis_that_may_evict_keys_is_refused_until_it_does_not(cluster):
     cluster.wait_rest(sale)
 
 
+@pytest.mark.soak
 def test_a_redis_without_memory_refuses_and_recovers(cluster):
     sale = cluster.make_sale(stock=100000)
     with Crowd(cluster, sale, rate=100) as crowd:
@@ -342,6 +347,7 @@ def test_a_redis_without_memory_refuses_and_recovers(cluster):
     cluster.judge(sale, [crowd], 100000)
 
 
+@pytest.mark.soak
 def test_a_gateway_that_cannot_reach_redis_at_its_start_is_ready_later(cluster):
     sale = cluster.make_sale(stock=50, closes_at=rfc3339(3600))
     assert cluster[1].stop() == 0

@@ -62,8 +62,8 @@ def answers(gateway, sale):
         return None
 
 
-@pytest.mark.parametrize("how,seconds", [("frozen", 6), ("killed", 6), ("cut", 4),
-                                         pytest.param("frozen", 30, marks=pytest.mark.soak), pytest.param("killed", 30, marks=pytest.mark.soak)])
+@pytest.mark.parametrize("how,seconds", [("frozen", 5), *(pytest.param(how, seconds, marks=pytest.mark.soak) for how, seconds in
+                                                           (("cut", 5), ("frozen", 30), ("killed", 30)))])
 def test_orders_are_pending_while_kafka_is_away_and_accepted_afterwards(cluster, kafka, how, seconds):
     """R1, R5, I2: spilled to disk; confirm and cancel wait; the drain makes them accepted."""
     sale = cluster.make_sale(stock=STOCK)
@@ -89,6 +89,7 @@ def test_orders_are_pending_while_kafka_is_away_and_accepted_afterwards(cluster,
     cluster.judge(sale, [crowd], STOCK)
 
 
+@pytest.mark.soak
 def test_one_gateway_that_has_lost_kafka_spills_and_the_others_go_on(cluster):
     sale = cluster.make_sale(stock=STOCK)
     with Crowd(cluster, sale) as crowd:
@@ -136,7 +137,7 @@ def once_each(gateway, sale):
     return bodies
 
 
-@pytest.mark.parametrize("mode", [NO_ANSWERS, NO_REQUESTS, HOLD])
+@pytest.mark.parametrize("mode", [NO_ANSWERS, *(pytest.param(mode, marks=pytest.mark.soak) for mode in (NO_REQUESTS, HOLD))])
 def test_acknowledgements_lost_on_the_way_make_no_order_twice(cluster, mode):
     """R3, I2, I4: unknown is sent again as the same order; consumers see one."""
     sale = cluster.make_sale(stock=STOCK)
@@ -151,6 +152,7 @@ def test_acknowledgements_lost_on_the_way_make_no_order_twice(cluster, mode):
     assert len(once_each(cluster[0], sale)) >= crowd.promised()
 
 
+@pytest.mark.soak
 def test_a_slow_kafka_makes_orders_pending_and_loses_nothing(cluster):
     sale = cluster.make_sale(stock=STOCK)
     with Crowd(cluster, sale, rate=100) as crowd:
@@ -162,6 +164,7 @@ def test_a_slow_kafka_makes_orders_pending_and_loses_nothing(cluster):
     cluster.judge(sale, [crowd], STOCK)
 
 
+@pytest.mark.soak
 def test_connections_to_kafka_reset_now_and_then_lose_nothing(cluster):
     sale = cluster.make_sale(stock=STOCK)
     with Crowd(cluster, sale) as crowd:
@@ -171,6 +174,7 @@ def test_connections_to_kafka_reset_now_and_then_lose_nothing(cluster):
     cluster.judge(sale, [crowd], STOCK)
 
 
+@pytest.mark.soak
 def test_redis_and_kafka_lost_together_come_back_exact(cluster, kafka):
     """I8, R8, R13: with Kafka away the sale stays fenced; what had spilled under the old epoch is void, nothing promised is."""
     sale = cluster.make_sale(stock=STOCK)
@@ -205,7 +209,7 @@ def test_a_full_spill_stops_admission_before_stock_is_touched(kafka):
         cluster.judge(sale, [crowd], STOCK)
 
 
-@pytest.mark.parametrize("error", [errno.ENOSPC, errno.EIO])
+@pytest.mark.parametrize("error", [errno.ENOSPC, pytest.param(errno.EIO, marks=pytest.mark.soak)])
 def test_a_spill_whose_disk_fails_refuses_and_gives_back(kafka, tmp_path, error):
     """What neither Kafka nor the disk has taken is released at once: 503 log_unavailable."""
     disk = Disk(tmp_path)
@@ -225,6 +229,7 @@ def test_a_spill_whose_disk_fails_refuses_and_gives_back(kafka, tmp_path, error)
         cluster.judge(sale, [crowd], STOCK)
 
 
+@pytest.mark.soak
 def test_without_a_spill_kafka_away_is_a_refusal(kafka):
     with Cluster(kafka, settings={"log": {"spill": {"records": 0}}}) as cluster:
         sale = cluster.make_sale(stock=STOCK)

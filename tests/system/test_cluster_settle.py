@@ -37,7 +37,7 @@ def assert_books_agree(cluster, database, sale, crowd):
     return shown
 
 
-@pytest.mark.parametrize("count", [1, 2])
+@pytest.mark.parametrize("count", [pytest.param(1, marks=pytest.mark.soak), 2])
 def test_workers_killed_in_the_middle_settle_each_order_once(cluster, shop, count):
     sale = cluster.make_sale(stock=STOCK)
     dice = random.Random(count)
@@ -65,6 +65,7 @@ def test_workers_killed_in_the_middle_settle_each_order_once(cluster, shop, coun
     assert shop.query("SELECT count(*) FROM penstock_dead_letters") == [("0",)]
 
 
+@pytest.mark.soak
 def test_the_shop_settles_nothing_void_when_redis_and_gateways_are_lost_under_it(cluster, shop):
     """Appends of an ended epoch are void for the shop as they are for the gateways (R2)."""
     sale = cluster.make_sale(stock=STOCK)
@@ -86,6 +87,7 @@ def test_the_shop_settles_nothing_void_when_redis_and_gateways_are_lost_under_it
     assert_results(shop)
 
 
+@pytest.mark.soak
 def test_settlement_waits_for_kafka_and_goes_on(cluster, kafka, shop):
     sale = cluster.make_sale(stock=STOCK)
     with worker_of(cluster, shop, "--auto-confirm") as worker, Crowd(cluster, sale, rate=100) as crowd:
@@ -101,7 +103,7 @@ def test_settlement_waits_for_kafka_and_goes_on(cluster, kafka, shop):
     assert_books_agree(cluster, shop, sale, crowd)
 
 
-@pytest.mark.parametrize("share", ["0", "0.4"])
+@pytest.mark.parametrize("share", [pytest.param("0", marks=pytest.mark.soak), "0.4"])
 def test_a_rehearsals_books_agree_over_a_kill(cluster, shop, tmp_path, share):
     """What deploy/quickstart --cluster shows: the rehearsal's proof, every gateway and the shop's database."""
     report = tmp_path / "report.json"
