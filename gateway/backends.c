@@ -46,10 +46,16 @@ static void on_fenced(struct inv_sale *sale, void *ctx)
         gw_cluster_fenced(core->cluster);
 }
 
+/* It comes with every call while it lasts. */
 static void on_error(struct inv_sale *sale, int err, const char *text, void *ctx)
 {
+    struct gw_core *core = ctx;
+    int64_t now = ps_clock_mono_ns(core->clock);
+
     (void)sale;
-    (void)ctx;
+    if (now < atomic_load(&core->store_error_ns))
+        return;
+    atomic_store(&core->store_error_ns, now + PS_NS_PER_S);
     ps_log(PS_LOG_ERROR, "store_error", PS_F_STR("error", ps_err_text(err)), PS_F_STR("why", text));
 }
 

@@ -68,6 +68,7 @@ struct gw_core {
     _Atomic(bool) draining;          /* readyz fails from here on */
     _Atomic(bool) ready;             /* start-up is complete */
     _Atomic(unsigned) sales_refused; /* sales that the log does not fit: arm.c */
+    _Atomic(int64_t) store_error_ns; /* until then no more is said of errors of Redis: backends.c */
 };
 
 #endif

@@ -10,6 +10,7 @@
 
 #include "common/clock.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -247,9 +248,15 @@ int inv_redis_judge(struct redis_store *store, struct redis_sale *sale, int err,
 {
     if (err == 0)
         err = ps_redis_reply_err(reply);
-    if (err < 0 && reply != NULL && store->events.on_error != NULL)
-        store->events.on_error(sale != NULL ? &sale->head : NULL, err, reply->str,
-                               store->events.ctx);
+    if (err < 0 && reply != NULL && store->events.on_error != NULL) {
+        char text[512];
+        (void)snprintf(text, sizeof text, "Redis %s: %s%s", ps_redis_link_server(store->link),
+                       reply->str,
+                       err == PS_E_CORRUPT ? ": rename that key, or give penstock a database of "
+                                             "its own (store.redis.url)"
+                                           : "");
+        store->events.on_error(sale != NULL ? &sale->head : NULL, err, text, store->events.ctx);
+    }
     if (err == 0 && reply->type == REDIS_REPLY_STATUS && strcmp(reply->str, "FENCED") == 0) {
         inv_redis_tell_fenced(store, sale);
         err = PS_E_CLOSED;

@@ -3,6 +3,10 @@
 -- is only known here; it has the same hash tag.
 --
 -- KEYS   cur            Reply  epoch, identity (both empty when nothing is installed), fields and values of c
+local kind = redis.call('TYPE', KEYS[1]).ok
+if kind ~= 'none' and kind ~= 'hash' then
+    return redis.error_reply('WRONGTYPE ' .. KEYS[1] .. ' is a ' .. kind)
+end
 local cur = redis.call('HMGET', KEYS[1], 'epoch', 'identity')
 if not cur[1] then
     return {'', '', {}}

@@ -3,7 +3,11 @@
 --
 -- KEYS   the lease      ARGV  who; ttl in ms
 -- Reply  who has it now (empty: nobody), for how many ms
-local holder = redis.call('GET', KEYS[1])
+local kind = redis.call('TYPE', KEYS[1]).ok
+local holder = kind == 'string' and redis.call('GET', KEYS[1])
+if kind ~= 'none' and (not holder or #holder ~= #ARGV[1] or redis.call('PTTL', KEYS[1]) == -1) then
+    return redis.error_reply('WRONGTYPE ' .. KEYS[1] .. ' is a ' .. kind .. ' of another program')
+end
 if holder and holder ~= ARGV[1] then
     return {holder, redis.call('PTTL', KEYS[1])}
 end

@@ -1,0 +1,219 @@
+"""What a cluster finds at its places and is not its own: keys, settings, files. Each is named, with what to do about it, and left as it is; nothing is lost,
+and when it is out of the way all goes on. (Topics: test_cluster_kafka.py; passwords and URLs: test_cluster_control.py.)"""
+import contextlib
+import fcntl
+import sqlite3
+import time
+
+import pytest
+from cluster import Cluster
+from penstock import wait_until
+from test_cluster_kill import spill_at
+from proxy import WELL
+
+STOCK = 50
+
+
+@pytest.fixture(scope="module")
+def cluster(kafka):
+    """Two gateways; each test leaves them well."""
+    with Cluster(kafka, gateways=2) as c:
+        yield c
+
+
+def wait_word(gateway, *words, since=0):
+    """Until one line of the log has all of them."""
+    def said():
+        return any(all(word in line for word in words) for line in gateway.log_lines()[since:].splitlines())
+
+    try:
+        wait_until(said, 40, what=f"a line with {words}")
+    except AssertionError as fault:
+        raise AssertionError(f"{fault}\n{gateway.log_lines()[since:][-3000:]}") from None
+
+
+def marks(cluster):
+    return {gateway: len(gateway.log_lines()) for gateway in cluster.gateways}
+
+
+@contextlib.contextmanager
+def foreign(redis, key, kind="string"):
+    """Somebody else's key in the place of ours, which comes back afterwards."""
+    kept, put = key + ":kept", {"string": "SET", "list": "RPUSH"}[kind]
+    exchange = "if redis.call('EXISTS', KEYS[1]) == 1 then redis.call('RENAME', KEYS[1], KEYS[2]) end return redis.call(ARGV[1], KEYS[1], 'foreign')"
+    redis.ask("EVAL", exchange, 2, key, kept, put)
+    try:
+        yield
+        assert redis.ask("TYPE", key) == kind, "it was written over"
+    finally:
+        redis.ask("EVAL", "redis.call('DEL', KEYS[1]) if redis.call('EXISTS', KEYS[2]) == 1 then redis.call('RENAME', KEYS[2], KEYS[1]) end", 2, key, kept)
+
+
+def exact(cluster, sale, held):
+    cluster.wait_rest(sale)
+    assert cluster.numbers(sale) == (STOCK - held, held, 0, STOCK)
+
+
+# --- keys in Redis ---
+
+
+@pytest.mark.parametrize("letter", "cdokav")
+def test_a_foreign_key_of_a_sales_counter_is_named_and_left_alone(cluster, letter):
+    """Nothing is counted wrong: no order is made of it; moved away, all goes on. (`u`: test_cluster_control.py.)"""
+    sale = cluster.make_sale(stock=STOCK)
+    assert cluster.sure_buy(cluster[0], sale, "u", key="k").status == 202
+    exact(cluster, sale, 1)
+    epoch = cluster.redis.ask("HGET", f"ps:{{{sale}}}:cur", "epoch")
+    key, before = f"ps:{{{sale}}}:{epoch}:{letter}", marks(cluster)
+    with foreign(cluster.redis, key):
+        for gateway in cluster.gateways:
+            assert gateway.buy(sale, "v", key=f"v{gateway.index}").status == 503
+            wait_word(gateway, key, "string", since=before[gateway])
+    for gateway in cluster.gateways:
+        assert cluster.sure_buy(gateway, sale, f"w{gateway.index}").status == 202
+    exact(cluster, sale, 3)
+
+
+def test_a_foreign_key_that_says_which_epoch_is_installed_is_named(cluster):
+    sale = cluster.make_sale(stock=STOCK)
+    assert cluster.sure_buy(cluster[0], sale, "u").status == 202
+    exact(cluster, sale, 1)
+    key, before = f"ps:{{{sale}}}:cur", marks(cluster)
+    with foreign(cluster.redis, key):
+        for gateway in cluster.gateways:
+            assert gateway.buy(sale, "v").status == 503
+            wait_word(gateway, key, "string", f"127.0.0.1:{cluster.redis_ports[gateway.index]}", since=before[gateway])
+        time.sleep(2)
+    for gateway in cluster.gateways:
+        assert cluster.sure_buy(gateway, sale, f"w{gateway.index}").status == 202
+    exact(cluster, sale, 3)
+
+
+@pytest.mark.parametrize("key", ["ps:gateways", "ps:keeper"])
+@pytest.mark.parametrize("kind", ["string", "list"])
+def test_a_foreign_key_of_the_cluster_is_named_and_no_order_is_lost(cluster, key, kind):
+    sale, before = cluster.make_sale(stock=STOCK), marks(cluster)
+    with foreign(cluster.redis, key, kind):
+        for gateway in cluster.gateways:
+            assert cluster.sure_buy(gateway, sale, f"u{gateway.index}").status == 202
+            wait_word(gateway, key, "Redis", since=before[gateway])
+    exact(cluster, sale, 2)
+
+
+@pytest.mark.parametrize("key", ["ps:gateways", "ps:control"])
+def test_a_gateway_that_starts_before_a_foreign_key_waits_and_says_so(cluster, key):
+    sale = cluster.make_sale(stock=STOCK)
+    gateway = cluster[1]
+    assert gateway.stop() == 0
+    before = marks(cluster)
+    with foreign(cluster.redis, key):
+        gateway.spawn()
+        wait_word(gateway, key, since=before[gateway])
+        assert gateway.alive and not gateway.ready()
+        assert cluster.sure_buy(cluster[0], sale, "u").status == 202
+    cluster.wait_ready(gateway)
+    assert cluster.sure_buy(gateway, sale, "v").status == 202
+    exact(cluster, sale, 2)
+
+
+def test_an_operators_change_over_a_foreign_key_is_refused_with_its_name(cluster):
+    sale = cluster.make_sale(stock=STOCK)
+    with foreign(cluster.redis, "ps:control"):
+        answer = cluster[0].admin("POST", f"/admin/v1/sales/{sale}/pause", {"reason": "test"}, timeout=30)
+        assert answer.status == 503 and "ps:control" in answer.text, answer
+    assert {gateway.sale(sale)["state"] for gateway in cluster.gateways} == {"open"}
+
+
+# --- servers ---
+
+
+def test_a_redis_that_cannot_be_reached_is_named(cluster):
+    stranger = cluster.stranger({"store": {"redis": {"url": "redis://127.0.0.1:1/0"}}}).spawn()
+    wait_word(stranger, "store_unavailable", "127.0.0.1:1")
+    assert stranger.public("GET", "/readyz?verbose").text.count("[-]store failed") == 1
+    stranger.kill()
+
+
+def test_a_password_that_kafka_does_not_ask_for_is_told(cluster):
+    """SASL against a listener without it."""
+    stranger = cluster.stranger({"log": {"kafka": {"properties": [
+        "security.protocol=sasl_plaintext", "sasl.mechanism=PLAIN", "sasl.username=penstock", "sasl.password=hidden"]}}}).spawn()
+    wait_word(stranger, "log_unavailable", cluster.kafka.brokers(0))
+    assert "hidden" not in stranger.log_lines()
+    assert not stranger.alive or not stranger.ready()
+    if stranger.alive:
+        stranger.kill()
+
+
+def refusal(gateway):
+    assert gateway.process.wait(60) == 1, gateway.log()
+    return gateway.log()
+
+
+@pytest.mark.parametrize("properties,words", [
+    (["sasl.mechanism=NONSENSE", "security.protocol=sasl_plaintext"], ["SASL mechanism", "NONSENSE"]),
+    (["security.protocol=shouted"], ["security.protocol", "shouted"]),
+    (["enable.idempotence=false"], ["enable.idempotence", "sets this itself"]),
+])
+def test_properties_that_kafkas_client_does_not_take_are_refused_by_name(cluster, properties, words):
+    said = refusal(cluster.stranger({"log": {"kafka": {"properties": properties}}}).spawn())
+    assert all(word in said for word in words), said
+
+
+# --- the spill's file ---
+
+
+def spoil_newer(path):
+    with contextlib.closing(sqlite3.connect(path)) as db:
+        version, = db.execute("PRAGMA user_version").fetchone()
+        db.execute(f"PRAGMA user_version = {version + 1}")
+        db.commit()
+
+    def heal():
+        with contextlib.closing(sqlite3.connect(path)) as db:
+            db.execute(f"PRAGMA user_version = {version}")
+            db.commit()
+
+    return heal
+
+
+def spoil_torn(path):
+    whole = path.read_bytes()
+    path.write_bytes(b"torn" * 1024 + whole[4096:])
+    return lambda: path.write_bytes(whole)
+
+
+def spoil_held(path):
+    lock = open(f"{path}.lock", "a")
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    return lock.close
+
+
+@pytest.mark.parametrize("spoil,words", [(spoil_newer, ["format", "newer program"]), (spoil_torn, ["spill.db", "aside"]),
+                                         (spoil_held, ["spill.db.lock", "another process"])])
+def test_a_spill_that_cannot_be_used_is_refused_and_its_orders_are_kept(cluster, spoil, words):
+    """Exit 1 with the file's name; when it is right again its orders are accepted."""
+    sale, gateway = cluster.make_sale(stock=STOCK), cluster[1]
+    told = spill_at(gateway, sale, 3, f"spill-{sale}")
+    time.sleep(3)  # what was on its way to Kafka is decided
+    told = [gateway.buy(sale, f"t{i}", timeout=20).json["order_id"] for i in range(3)]
+    gateway.kill()
+    gateway.kafka_route(WELL)
+    with contextlib.closing(sqlite3.connect(gateway.state / "spill.db")) as db:
+        db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    heal = spoil(gateway.state / "spill.db")
+    before, kept = len(gateway.log_lines()), (gateway.state / "spill.db").read_bytes()
+    gateway.spawn()
+    assert gateway.process.wait(60) == 1, gateway.log()
+    said = gateway.log_lines()[before:]
+    assert all(word in said for word in words), said
+    assert (gateway.state / "spill.db").read_bytes() == kept
+    heal()
+    cluster.restart(gateway)
+
+    def accepted():
+        answers = [gateway.admin("GET", f"/admin/v1/orders/{order_id}") for order_id in told]
+        return all(answer.status == 200 and answer.json["state"] == "accepted" for answer in answers)
+
+    wait_until(accepted, 60, 0.2, "the drain")
+    cluster.wait_rest(sale)
