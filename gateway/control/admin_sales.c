@@ -310,7 +310,7 @@ static void change_sale(struct gw_admin_visit *visit, const struct gw_control_sa
     struct ps_fault fault = {0};
     char text[64];
 
-    state.opened = gw_control_is_opened(have);
+    state.opened = gw_control_is_opened(visit->admin->control, have);
     switch (gw_admin_if_match(visit, state.version)) {
     case GW_MATCH_NONE:
         gw_admin_no(visit, GW_V_precondition_required,
@@ -383,7 +383,7 @@ void gw_admin_delete_sale(struct gw_admin_visit *visit)
     if (!gw_admin_only_reason(visit) || (sale = gw_admin_sale(visit)) == NULL ||
         !gw_admin_matches(visit, sale->stored.state.version))
         return;
-    if (gw_control_is_opened(sale)) {
+    if (gw_control_is_opened(visit->admin->control, sale)) {
         gw_admin_no(visit, GW_V_sale_has_orders,
                     "only a sale that was never opened can be deleted; end it instead");
         return;

@@ -14,6 +14,8 @@
 #include "gateway/control/control_store.h"
 #include "gateway/core.h"
 
+#include <string.h>
+
 struct gw_admin;
 struct gw_change;
 struct gw_keeper;
@@ -164,12 +166,15 @@ void gw_control_unawait(struct gw_control *control, const struct oq_ticket *tick
 /* Sales whose opening is due are armed at once instead of with the next tick (after a PUT). */
 void gw_control_arm_due(struct gw_control *control);
 
-/* The document may no longer change its stock: the sale's records are in the log, or on their way.
- */
-static inline bool gw_control_is_opened(const struct gw_control_sale *sale)
+/* The document may no longer change its stock: the sale's records are in the log, or on their way;
+ * in a cluster, also those of another gateway. */
+static inline bool gw_control_is_opened(const struct gw_control *control,
+                                        const struct gw_control_sale *sale)
 {
-    return sale->stored.state.opened || sale->arming != GW_ARM_NOT || sale->books != NULL ||
-           sale->logged;
+    const char *name = sale->stored.name;
+
+    return sale->stored.state.opened || sale->arming != GW_ARM_NOT || sale->logged ||
+           oq_fold_sale(control->core->fold, name, strlen(name)) != NULL;
 }
 
 #endif
