@@ -24,8 +24,8 @@ struct redis_sale {
     char (*skus)[PS_NAME_MAX + 1];
     struct inv_redis *redis;
     _Atomic int64_t *left;
-    /* In ns of the monotonic clock, when the SKU was found to have nothing available and nothing in doubt;
-     * INT64_MAX: it has. */
+    /* In ns of the monotonic clock, when the SKU was found to have nothing available and nothing in
+     * doubt; INT64_MAX: it has. */
     _Atomic int64_t *gone_since;
     _Atomic int64_t epoch;
     char identity[PS_REDIS_IDENTITY_MAX + 1]; /* of `epoch`; under the lock */
@@ -52,6 +52,7 @@ struct desk {
     struct batch *batch;       /* gathers reservations; NULL = none in this turn */
     struct page *first, *last; /* effects that Redis has not taken yet */
     bool page_out;             /* the first page is under way: closed */
+    unsigned out;              /* calls under way */
     unsigned losses;           /* of the store, when the last offset was noted */
     int64_t fenced_epoch;      /* effects wait for another one than this; -1: no */
 };

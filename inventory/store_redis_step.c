@@ -9,7 +9,8 @@
  * again. A page of effects travels until Redis has taken it, at most one of a sale at a time, so
  * that effects keep their order; that is safe because each of them changes nothing when it comes a
  * second time. When the loop's turn ends, every desk with a batch is sent, with its first page if
- * that is not already under way; pages without a batch wait for `linger_ms`. */
+ * that is not already under way, unless OUT_ENOUGH of its calls are: then the batch goes on
+ * gathering until the next reply. Pages without a batch wait for `linger_ms`. */
 #include "inventory/store_redis_private.h"
 
 #include <stdlib.h>
@@ -18,6 +19,9 @@
 #define BATCH_MAX   128 /* reservations of one call */
 #define BATCHES_MAX 64  /* of one store, under way or gathering */
 #define PAGE_BYTES  (8 * 1024)
+/* Calls of a sale under way at which a batch that is not full waits for the next reply. Else a
+ * Redis that is a little slow gets ever more ever smaller batches, until none is left. */
+#define OUT_ENOUGH 2
 /* Between tries of effects that cannot be sent now. */
 #define RETRY_MS 50
 
@@ -56,6 +60,7 @@ struct page {
 };
 
 static void on_linger(uv_timer_t *timer);
+static void on_turn(uv_idle_t *idle);
 
 /* --- batches --- */
 
@@ -180,6 +185,9 @@ static void on_step(int err, const redisReply *reply, void *ctx)
     bool fenced = reply != NULL && reply->type == REDIS_REPLY_STATUS;
 
     store->out--;
+    desk->out--;
+    if (desk->batch != NULL)
+        (void)uv_idle_start(&store->turn, on_turn);
     err = inv_redis_judge(store, desk->sale, err, reply);
     if (err == 0 && !is_step_reply(reply))
         err = PS_E_UNKNOWN;
@@ -261,6 +269,7 @@ static void send_desk(struct redis_store *store, struct desk *desk)
         return;
     }
     desk->page_out = desk->page_out || page;
+    desk->out++;
     store->out++;
 }
 
@@ -269,6 +278,8 @@ static void send_all(struct redis_store *store, bool effects_alone)
     for (size_t i = 0; i < store->desk_count; i++) {
         struct desk *desk = store->desks[i];
         if (desk == NULL || (desk->batch == NULL && !(effects_alone && desk->first != NULL)))
+            continue;
+        if (!effects_alone && desk->out >= OUT_ENOUGH)
             continue;
         (void)inv_redis_desk(store, desk->sale); /* in step */
         send_desk(store, desk);

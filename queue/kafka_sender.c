@@ -26,6 +26,11 @@
 
 /* How long reports of a producer that ends are waited for. */
 #define LAST_REPORTS_NS (2 * PS_NS_PER_S)
+/* A wave waits no longer than this for the one before. An idempotent producer has at most five
+ * requests under way to a broker; while more records wait behind them, librdkafka (seen on 2.0.2)
+ * polls without a pause, a whole core for nothing. So there is nothing behind them; and what is
+ * sent together is one request a partition, however many records it has. */
+#define WAVE_NS (100 * PS_NS_PER_MS)
 
 struct oq_kafka_sender {
     struct oq_kafka_sender_setup setup;
@@ -35,7 +40,8 @@ struct oq_kafka_sender {
     rd_kafka_topic_t *topic;
     struct oq_flights *flights;
     struct ps_uuid_source ids;
-    size_t reports; /* still to come from the producer */
+    size_t reports;  /* still to come from the producer */
+    int64_t wave_ns; /* when the last wave was sent */
     bool fatal, closing;
     char reason[256];          /* the last error of a connection */
     struct oq_record rejected; /* being made */
@@ -254,6 +260,15 @@ static uint32_t partition_of(const struct oq_kafka_sender *sender, const struct 
                          ? (uint32_t)event->partitions
                          : oq_sale_marks_partitions(sender->setup.marks, event->sale);
     return oq_kafka_record_partition(event, count > 0 ? count : partitions);
+}
+
+bool oq_kafka_sender_next_wave(struct oq_kafka_sender *sender)
+{
+    int64_t now = now_ns();
+    if (sender->reports > 0 && now - sender->wave_ns < WAVE_NS)
+        return false;
+    sender->wave_ns = now;
+    return true;
 }
 
 void oq_kafka_sender_send(struct oq_kafka_sender *sender, const struct oq_record *record,

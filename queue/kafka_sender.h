@@ -40,6 +40,9 @@ int oq_kafka_sender_refresh(struct oq_kafka_sender *sender, struct ps_fault *fau
 
 /* Takes a copy. Only when not full. `partitions`: of the topic, now. */
 bool oq_kafka_sender_full(const struct oq_kafka_sender *sender);
+/* May the next wave of records be sent? Not while the one before is under way, for a moment: what
+ * comes meanwhile gathers and travels together. Ask once before each wave. */
+bool oq_kafka_sender_next_wave(struct oq_kafka_sender *sender);
 void oq_kafka_sender_send(struct oq_kafka_sender *sender, const struct oq_record *record,
                           uint32_t partitions);
 /* Tells the outcome of a record that is not sent at all. */

@@ -82,6 +82,7 @@ struct kafka {
     char why[640];
     char notice[320]; /* told last */
     struct oq_kafka_look look;
+    bool held; /* the wave before is under way */
 };
 
 static int64_t now_ns(void)
@@ -317,7 +318,7 @@ static bool is_late(const struct kafka *kafka)
 static bool has_room(const struct kafka *kafka)
 {
     if (kafka->stage == WELL)
-        return !oq_kafka_sender_full(kafka->sender);
+        return !kafka->held && !oq_kafka_sender_full(kafka->sender);
     return kafka->spill == NULL || kafka->spill->room(kafka->spill->ctx);
 }
 
@@ -333,6 +334,7 @@ static int take_appended(struct kafka *kafka)
 {
     int taken = 0;
     bool late = is_late(kafka);
+    kafka->held = kafka->stage == WELL && !oq_kafka_sender_next_wave(kafka->sender);
     size_t waiting = oq_record_queue_count(kafka->queue);
     if (waiting > atomic_load_explicit(&kafka->backlog_max, memory_order_relaxed))
         atomic_store_explicit(&kafka->backlog_max, waiting, memory_order_relaxed);
