@@ -21,7 +21,7 @@ struct oq_kafka_watch {
     struct oq_kafka_hooks hooks;
     rd_kafka_t *handle;
     struct oq_kafka_topic topic; /* the watcher's thread */
-    char reason[256];            /* the watcher's thread: why Kafka is out of reach */
+    char reason[512];            /* the watcher's thread: why Kafka is out of reach */
     struct oq_kafka_look making; /* the watcher's thread */
     pthread_mutex_t lock;
     pthread_cond_t wake;
@@ -63,12 +63,13 @@ static void look_once(struct oq_kafka_watch *watch, bool full)
     struct oq_kafka_look *look = &watch->making;
     look->began_ns = now_ns();
     look->notice[0] = '\0';
-    watch->reason[0] = '\0';
     look->err = find_out(watch, full, look);
     rd_kafka_poll(watch->handle, 0); /* what on_error has to say */
     look->partitions = look->err == 0 ? watch->topic.partitions : 0;
     if (look->err == 0 && full)
         look->checked_ns = look->began_ns;
+    if (look->err == 0) /* a reason that goes on is said by librdkafka once, and stands so long */
+        watch->reason[0] = '\0';
     if (look->err == PS_E_IO && watch->reason[0] != '\0')
         ps_fault(&look->fault, look->err, watch->config->set.topic, "look after Kafka at %s: %s",
                  watch->config->set.brokers, watch->reason);

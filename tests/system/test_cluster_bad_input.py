@@ -138,7 +138,7 @@ def test_a_password_that_kafka_does_not_ask_for_is_told(cluster):
     """SASL against a listener without it."""
     stranger = cluster.stranger({"log": {"kafka": {"properties": [
         "security.protocol=sasl_plaintext", "sasl.mechanism=PLAIN", "sasl.username=penstock", "sasl.password=hidden"]}}}).spawn()
-    wait_word(stranger, "log_unavailable", cluster.kafka.brokers(0))
+    wait_word(stranger, "log_unavailable", cluster.kafka.brokers(0), "SASL PLAIN mechanism handshake failed")
     assert "hidden" not in stranger.log_lines()
     assert not stranger.alive or not stranger.ready()
     if stranger.alive:
