@@ -139,6 +139,27 @@ static void a_turn_of_more_than_a_batch_is_served_in_order(void **state)
         assert_int_equal(answers[i].answer.result, i < STOCK ? INV_RESERVED : INV_SOLD_OUT);
 }
 
+/* Each in a turn of its own: else every turn would take a call and a batch, until there is none. */
+static void what_comes_while_a_server_is_slow_gathers(void **state)
+{
+    (void)state;
+    static struct answer answers[300];
+    long long before = evals();
+    redis_do(&server, "CLIENT PAUSE 200 WRITE");
+    for (unsigned i = 0; i < PS_ARRAY_LEN(answers); i++) {
+        struct inv_reservation r = wish(i, "ann", "", EPOCH);
+        reserve_later(&one, &r, &answers[i]);
+        turn();
+    }
+    rest(&one);
+    for (unsigned i = 0; i < PS_ARRAY_LEN(answers); i++) {
+        assert_int_equal(answers[i].times, 1);
+        assert_int_equal(answers[i].err, 0);
+        assert_int_equal(answers[i].answer.result, i < STOCK ? INV_RESERVED : INV_SOLD_OUT);
+    }
+    assert_true(evals() - before < 20);
+}
+
 static void verdicts_travel_with_the_next_reservation(void **state)
 {
     (void)state;
@@ -921,6 +942,7 @@ int main(void)
         CLAIM(what_comes_in_one_turn_travels_as_one_call),
         CLAIM(sold_out_is_said_when_the_view_has_caught_up_with_it),
         CLAIM(a_turn_of_more_than_a_batch_is_served_in_order),
+        CLAIM(what_comes_while_a_server_is_slow_gathers),
         CLAIM(verdicts_travel_with_the_next_reservation),
         CLAIM(thousands_of_verdicts_at_once_are_all_taken),
         CLAIM(gateways_share_one_count),
