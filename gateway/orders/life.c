@@ -406,9 +406,7 @@ uint32_t gw_life_partitions(const struct gw_core *core, const struct oq_sale *bo
 
 bool gw_life_is_behind(const struct gw_core *core)
 {
-    enum oq_kafka_state state = core->kafka != NULL ? oq_kafka_state(core->kafka) : OQ_KAFKA_WELL;
-
-    return state == OQ_KAFKA_BEHIND || state == OQ_KAFKA_CLOSED;
+    return core->kafka != NULL && oq_kafka_state(core->kafka) != OQ_KAFKA_WELL;
 }
 
 int64_t gw_epoch_next(int64_t highest_seen)

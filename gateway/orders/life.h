@@ -32,8 +32,8 @@ int gw_life_load(struct gw_life *life, struct oq_sale *books, int64_t epoch,
  * not fenced yet) as the log has them now. */
 uint32_t gw_life_partitions(const struct gw_core *core, const struct oq_sale *books);
 
-/* Does the fold lack what the log has had for a while: it was not read to its end yet, or reading
- * stands still? Then nobody may be told that an order does not exist. Any thread. */
+/* May the fold lack what other gateways have written: the log was not read to its end yet, or is
+ * away, or reading stands still? Then nobody may be told that an order does not exist. Any thread. */
 bool gw_life_is_behind(const struct gw_core *core);
 
 /* Higher than every epoch of the log, low 20 bits random, below 2^53. */

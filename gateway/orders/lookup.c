@@ -4,6 +4,7 @@
 
 #include "gateway/admission/admit.h"
 #include "gateway/orders/life.h"
+#include "queue/log_kafka.h"
 
 #include <string.h>
 
@@ -168,19 +169,20 @@ void gw_lookup_order(struct gw_visit *visit, const struct ps_uuid *id)
 
 void gw_lookup_own(struct gw_visit *visit, const struct gw_sale *sale)
 {
+    const struct gw_core *core = visit->worker->core;
     const struct oq_order *order = NULL;
     struct ps_buf body;
     bool first = true;
 
     if (!pays(visit, sale))
         return;
-    if (gw_life_is_behind(visit->worker->core)) {
+    if (core->kafka != NULL && oq_kafka_state(core->kafka) == OQ_KAFKA_CLOSED) { /* not read yet */
         say_no(visit, GW_V_log_unavailable, &(struct gw_problem_detail){0});
         return;
     }
     body = gw_answer_body(visit->request);
     if (sale->books != NULL)
-        order = oq_fold_newest(visit->worker->core->fold, sale->books, visit->client.user);
+        order = oq_fold_newest(core->fold, sale->books, visit->client.user);
     ps_buf_puts(&body, "{\"orders\":[");
     for (size_t count = 0; order != NULL && count < OWN_MAX && body.cap - body.len > TEXT_MAX;
          order = order->older) {
