@@ -9,6 +9,7 @@ import os
 import pathlib
 import random
 import shutil
+import signal
 import statistics
 import subprocess
 import sys
@@ -64,6 +65,7 @@ def main():
         sys.exit("bench: two cores are needed, one for the server and one for the load")
     if not shutil.which("wrk"):
         sys.exit("bench: wrk is missing")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("bench: ended"))
     (ROOT / "build").mkdir(exist_ok=True)
     directory = pathlib.Path(tempfile.mkdtemp(prefix="bench-", dir=ROOT / "build"))
     try:

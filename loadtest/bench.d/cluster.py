@@ -1,6 +1,7 @@
 """The price of a shared counter and a shared log: the counter in Redis, the log in Kafka, and both, beside the memory counter with its journal and nginx's static answer,
 in interleaved rounds of one run. One gateway at a time is asked; it has one core, the load, Redis and Kafka share the other. CPU a request is the gateway's own; what
 Redis and Kafka spend on it stands in a column of its own. Reservations and orders a second are counted by the gateway."""
+import contextlib
 import os
 import random
 import re
@@ -15,9 +16,11 @@ CASES = {  # path; every request a new user
     "sold_out": "/v1/sales/none/orders",
     "durable_yes": "/v1/sales/plenty/orders",
 }
+EXPECTED = {"sold_out": ("sold_out",), "durable_yes": ("accepted", "pending")}
 # A "no" asks nobody: with Redis it may cost what it costs with memory. A "yes" of both: twice nginx's static answer.
 NO_BAR, YES_BAR = 1.05, 2.0
 STOCK = 50_000_000
+AGAIN_MAX = 10  # parts of rounds that are measured again
 
 
 class Redis:
@@ -65,20 +68,20 @@ class Kafka:
 
 
 def counted(gateway):
-    """Reservations and orders so far, by the gateway's own metrics."""
+    """By the gateway's own metrics: answers so far by verdict, and orders that the log has shown."""
     text = gateway.metrics()
-    answers = {code: int(value) for code, value in re.findall(r'^penstock_answers_total\{verdict="(accepted|pending)"\} (\d+)', text, re.M)}
-    orders = re.search(r'^penstock_orders_total\{event="accepted"\} (\d+)', text, re.M)
-    return sum(answers.values()), int(orders.group(1)) if orders else 0
+    answers = {verdict: int(value) for verdict, value in re.findall(r'^penstock_answers_total\{verdict="(\w+)"\} (\d+)', text, re.M)}
+    return answers, int(re.search(r'^penstock_orders_total\{event="accepted"\} (\d+)', text, re.M).group(1))
 
 
-def gateways(directory, redis, kafka):
+def gateways(directory, redis, kafka, stack):
     settings = {"penstock": {}, "penstock_redis": {"store": redis.settings(0)}, "penstock_kafka": {"log": kafka.topic("kafka")},
                 "penstock_redis_kafka": {"store": redis.settings(1), "log": kafka.topic("redis-kafka")}}
     made = {}
     for name, more in settings.items():
         (directory / name).mkdir()
         made[name] = harness.Penstock(directory / name, more)
+        stack.callback(made[name].process.kill)
     return made
 
 
@@ -86,6 +89,8 @@ def answers_of(subjects):
     """An answer a case, for nginx to be as long; those of all gateways are."""
     answers = {}
     for case, path in CASES.items():
+        for gateway in subjects.values():
+            harness.wait_for(lambda: f'"{EXPECTED[case][0]}"'.encode() in harness.raw_answer(gateway.port, harness.post_request(path, "first")), f"{case} of a gateway")
         all_of_them = [harness.raw_answer(gateway.port, harness.post_request(path, "size-probe-0")) for gateway in subjects.values()]
         lengths = [len(answer) for answer in all_of_them]
         if max(lengths) > 1.05 * min(lengths):
@@ -95,12 +100,18 @@ def answers_of(subjects):
 
 
 def measure(gateway, servers, case, seconds, prefix):
-    before, spent = counted(gateway), harness.cpu_seconds(servers)
+    (before, orders_before), spent = counted(gateway), harness.cpu_seconds(servers)
     result = harness.wrk(gateway, CASES[case], "post.lua", seconds, harness.CONNECTIONS, "many", prefix)
-    after = counted(gateway)
+    after, orders = counted(gateway)
+    answers = {verdict: count - before.get(verdict, 0) for verdict, count in after.items() if count > before.get(verdict, 0)}
+    wrong = sum(count for verdict, count in answers.items() if verdict not in EXPECTED[case])
+    if wrong > result["requests"] * 0.001 + 10:
+        print(f"bench: {case}: not the answers that were to be measured: {answers}", file=sys.stderr)
+        return None
     lasted = result["requests"] / result["requests_per_second"]
     result["server_cpu_us_per_request"] = (harness.cpu_seconds(servers) - spent) / result["requests"] * 1e6
-    result["reservations_per_second"], result["orders_per_second"] = ((b - a) / lasted for a, b in zip(before, after))
+    result["reservations_per_second"] = (answers.get("accepted", 0) + answers.get("pending", 0)) / lasted
+    result["orders_per_second"] = (orders - orders_before) / lasted
     return result
 
 
@@ -114,6 +125,7 @@ def row_of(case, name, rounds):
 
 def play(arguments, subjects, nginx, servers):
     rounds = {(case, name): [] for case in CASES for name in (*subjects, "nginx_static")}
+    again = 0
     for number in range(arguments.rounds):
         for case in CASES:
             for name in random.sample([*subjects, "nginx_static"], len(subjects) + 1):
@@ -122,9 +134,11 @@ def play(arguments, subjects, nginx, servers):
                     rounds[case, name].append(harness.wrk(nginx, "/" + case, "post.lua", arguments.seconds, harness.CONNECTIONS, "many", prefix))
                     continue
                 result = measure(subjects[name], servers[name], case, arguments.seconds, prefix)
-                wrong = result["not_2xx"] if case == "durable_yes" else result["requests"] - result["not_2xx"]
-                if wrong > result["requests"] * 0.001 + 10:
-                    sys.exit(f"bench: {name}, {case}: not the answers that were to be measured: {result}")
+                while result is None:  # Redis or Kafka had to wait too long for the core that they share
+                    again += 1
+                    if again > AGAIN_MAX:
+                        sys.exit("bench: the machine has too much else to do")
+                    result = measure(subjects[name], servers[name], case, arguments.seconds, f"{prefix}a{again}")
                 rounds[case, name].append(result)
         print(f"round {number + 1} of {arguments.rounds}", file=sys.stderr)
     return rounds
@@ -146,25 +160,25 @@ def ratio_of(rounds, case, one, other):
 
 
 def run(arguments, directory):
-    redis, kafka = Redis(directory), Kafka(directory)
-    try:
-        subjects = gateways(directory, redis, kafka)
+    with contextlib.ExitStack() as stack:
+        redis = Redis(directory)
+        stack.callback(redis.stop)
+        kafka = Kafka(directory)
+        stack.callback(kafka.stop)
+        subjects = gateways(directory, redis, kafka, stack)
         servers = {"penstock": [], "penstock_redis": redis.pids(), "penstock_kafka": kafka.pids(), "penstock_redis_kafka": redis.pids() + kafka.pids()}
         for gateway in subjects.values():
             gateway.lift_limits()
             gateway.make_sale("none", 0)
             gateway.make_sale("plenty", STOCK)
         nginx = harness.Nginx(directory, answers_of(subjects))
+        stack.callback(nginx.stop)
         rounds = play(arguments, subjects, nginx, servers)
-        rows = [row_of(case, name, values) for (case, name), values in rounds.items()]
-        ratios = {f"{case}, CPU a request, {name} / nginx_static": ratio_of(rounds, case, name, "nginx_static") for case in CASES for name in subjects}
-        ratios["sold_out, CPU a request, penstock_redis_kafka / penstock"] = ratio_of(rounds, "sold_out", "penstock_redis_kafka", "penstock")
-        bars = {"sold_out, CPU a request, penstock_redis_kafka / penstock": NO_BAR, "durable_yes, CPU a request, penstock_redis_kafka / nginx_static": YES_BAR}
-        show(rows, ratios, bars)
-        nginx.stop()
         for gateway in subjects.values():
             gateway.stop()
-        return {"rows": rows, "ratios": ratios, "bars": bars}
-    finally:
-        redis.stop()
-        kafka.stop()
+    rows = [row_of(case, name, values) for (case, name), values in rounds.items()]
+    ratios = {f"{case}, CPU a request, {name} / nginx_static": ratio_of(rounds, case, name, "nginx_static") for case in CASES for name in subjects}
+    ratios["sold_out, CPU a request, penstock_redis_kafka / penstock"] = ratio_of(rounds, "sold_out", "penstock_redis_kafka", "penstock")
+    bars = {"sold_out, CPU a request, penstock_redis_kafka / penstock": NO_BAR, "durable_yes, CPU a request, penstock_redis_kafka / nginx_static": YES_BAR}
+    show(rows, ratios, bars)
+    return {"rows": rows, "ratios": ratios, "bars": bars}
