@@ -347,6 +347,19 @@ def test_a_redis_without_memory_refuses_and_recovers(cluster):
     cluster.judge(sale, [crowd], 100000)
 
 
+def test_units_that_somebody_adds_in_redis_are_found_by_the_audit(calm):
+    """Not prevented, but told: the log gives away more than there is (I1)."""
+    sale = calm.make_sale(stock=3)
+    for i in range(3):
+        assert calm.sure_buy(calm[i], sale, f"u{i}").status == 202
+    calm.wait_rest(sale)
+    epoch = calm.redis.ask("HGET", f"ps:{{{sale}}}:cur", "epoch")
+    calm.redis.ask("HINCRBY", f"ps:{{{sale}}}:{epoch}:c", "phone", 2)
+    everywhere(calm, lambda g: g.audit(sale)["ok"] is False, "a violation (cut)")
+    assert wait_until(lambda: (a := calm.sure_buy(calm[0], sale, "v", key=f"{time.monotonic()}")).status == 202 and a, 60, 0.1, "an order too many")
+    everywhere(calm, lambda g: "I1" in {violation["rule"] for violation in g.audit(sale)["violations"]}, "a violation (I1)")
+
+
 @pytest.mark.soak
 def test_a_gateway_that_cannot_reach_redis_at_its_start_is_ready_later(cluster):
     sale = cluster.make_sale(stock=50, closes_at=rfc3339(3600))
