@@ -243,6 +243,29 @@ class Member(Gateway):
     def log_lines(self):
         return self.log_path.read_text(errors="replace")
 
+    def read(self, path):
+        """A GET whose answer for good is wanted: 503 says that Redis or Kafka was slow, and is asked again."""
+        def answered():
+            answer = self.admin("GET", path, timeout=90)
+            return answer if answer.status != 503 else None
+
+        answer = wait_until(answered, 90, 0.2, f"an answer of gateway {self.index} to {path}")
+        assert answer.status == 200, answer
+        return answer
+
+    def audit(self, name):
+        return self.read(f"/admin/v1/sales/{name}/audit").json
+
+    def sale(self, name):
+        return self.read(f"/admin/v1/sales/{name}").json
+
+    def orders(self, sale):
+        found, after = [], 0
+        while page := self.read(f"/admin/v1/orders?sale={sale}&limit=1000&after={after}").lines():
+            found += page
+            after = page[-1]["seq"]
+        return found
+
     def redis_route(self, mode=WELL, delay_ms=0):
         self.cluster.proxy.set(f"redis-{self.index}", mode, delay_ms)
 
@@ -419,7 +442,7 @@ class Cluster:
         def rest():
             seen = []
             for gateway in self.living():
-                answer = gateway.admin("GET", f"/admin/v1/sales/{sale}/audit", timeout=30)
+                answer = gateway.admin("GET", f"/admin/v1/sales/{sale}/audit", timeout=90)
                 if answer.status != 200 or not answer.json["ok"] or any(sku["in_doubt"] for sku in answer.json["skus"]):
                     return None
                 seen.append([{name: sku[name] for name in ("sku", "adjustments", "available", "held", "confirmed")} for sku in answer.json["skus"]])
@@ -476,8 +499,7 @@ def records(gateway, sale):
     """All records of a sale, as the gateway reads them from the log."""
     found, after = [], 0
     while True:
-        answer = gateway.admin("GET", f"/admin/v1/sales/{sale}/log?after={after}", timeout=60)
-        assert answer.status == 200, answer
+        answer = gateway.read(f"/admin/v1/sales/{sale}/log?after={after}")
         found += answer.lines()
         last = int(answer.headers["penstock-last-seq"])
         if last == after:
