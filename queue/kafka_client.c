@@ -27,7 +27,7 @@ static const struct setting defaults[] = {
     {"reconnect.backoff.max.ms", "500"},
     {"topic.metadata.refresh.fast.interval.ms", "100"},
     {"statistics.interval.ms", "5000"},
-    {"linger.ms", "2"},
+    {"linger.ms", "5"},
     {"check.crcs", "true"},
     {"fetch.wait.max.ms", "500"},
     {"fetch.error.backoff.ms", "100"},

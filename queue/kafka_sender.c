@@ -26,11 +26,14 @@
 
 /* How long reports of a producer that ends are waited for. */
 #define LAST_REPORTS_NS (2 * PS_NS_PER_S)
-/* A wave waits no longer than this for the one before. An idempotent producer has at most five
- * requests under way to a broker; while more records wait behind them, librdkafka (seen on 2.0.2)
- * polls without a pause, a whole core for nothing. So there is nothing behind them; and what is
- * sent together is one request a partition, however many records it has. */
-#define WAVE_NS (100 * PS_NS_PER_MS)
+/* A wave waits for the one before, for three times as long as brokers have taken of late, within
+ * these bounds. An idempotent producer has at most five requests under way to a broker; while more
+ * records wait behind them, librdkafka (seen on 2.0.2) polls without a pause, a whole core for
+ * nothing, which a slow broker on the same machine then lacks. So there is nothing behind them; and
+ * what is sent together is one request a partition, however many records it has. But one leader that
+ * is gone must not hold up the partitions of the others for long. */
+#define WAVE_MIN_NS (100 * PS_NS_PER_MS)
+#define WAVE_MAX_NS (3 * PS_NS_PER_S)
 
 struct oq_kafka_sender {
     struct oq_kafka_sender_setup setup;
@@ -42,6 +45,7 @@ struct oq_kafka_sender {
     struct ps_uuid_source ids;
     size_t reports;  /* still to come from the producer */
     int64_t wave_ns; /* when the last wave was sent */
+    int64_t trip_ns; /* from handing a record over to its report, on average */
     bool fatal, closing;
     char reason[256];          /* the last error of a connection */
     struct oq_record rejected; /* being made */
@@ -167,6 +171,7 @@ static void on_delivery(rd_kafka_t *handle, const rd_kafka_message_t *message, v
     struct oq_flight *flight = oq_flight_at(sender->flights, message->_private);
     if (flight == NULL) /* read back already */
         return;
+    sender->trip_ns += (now_ns() - flight->since_ns - sender->trip_ns) / 16;
     if (message->err == 0) {
         oq_flight_move(sender->flights, flight, OQ_FLIGHT_ACKED, now_ns());
         return;
@@ -265,7 +270,12 @@ static uint32_t partition_of(const struct oq_kafka_sender *sender, const struct 
 bool oq_kafka_sender_next_wave(struct oq_kafka_sender *sender)
 {
     int64_t now = now_ns();
-    if (sender->reports > 0 && now - sender->wave_ns < WAVE_NS)
+    int64_t patience = 3 * sender->trip_ns;
+    if (patience < WAVE_MIN_NS)
+        patience = WAVE_MIN_NS;
+    if (patience > WAVE_MAX_NS)
+        patience = WAVE_MAX_NS;
+    if (sender->reports > 0 && now - sender->wave_ns < patience)
         return false;
     sender->wave_ns = now;
     return true;
