@@ -66,7 +66,7 @@ struct oq_kafka_settings kafka_settings(const char *where)
                                       .retention_min_ms = 1000,
                                       .queue_capacity = 4096,
                                       .in_flight_max = 4096,
-                                      .delivery_timeout_ms = 1000,
+                                      .delivery_timeout_ms = 2000,
                                       .behind_ms = 2000,
                                       .look_ms = 50,
                                       .check_ms = 3600000,
