@@ -1,6 +1,26 @@
-"""Fixtures that several files share."""
+"""Fixtures that several files share, and which tests of a cluster run by default."""
 import pytest
 from cluster import Cluster, Kafka
+
+# A test of three real gateways over a real Redis and Kafka takes some 20 s. So by default one runs for each promise at large; the others
+# are soak: `tests/run long`.
+CLUSTER_FILES = ("test_cluster_bad_input", "test_cluster_clock", "test_cluster_control", "test_cluster_kafka", "test_cluster_kill", "test_cluster_redis",
+                 "test_cluster_settle", "test_pairs", "test_settle_kafka")
+BY_DEFAULT = {
+    "test_gateways_killed_under_load_break_no_promise_and_leave_no_doubt",
+    "test_an_empty_redis_is_filled_from_the_log_under_load",
+    "test_orders_are_pending_while_kafka_is_away_and_accepted_afterwards",
+    "test_a_sale_made_through_one_gateway_is_sold_by_all_and_changes_everywhere",
+    "test_confirm_and_cancel_mean_the_same_at_every_gateway_for_ever",
+    "test_the_global_limit_is_shared_and_moves_when_a_gateway_dies",
+    "test_a_rehearsals_books_agree_over_a_kill",
+}
+
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if item.module.__name__ in CLUSTER_FILES and item.originalname not in BY_DEFAULT:
+            item.add_marker(pytest.mark.soak)
 
 
 @pytest.hookimpl(hookwrapper=True)
