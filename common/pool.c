@@ -94,11 +94,6 @@ void *ps_pool_find(const struct ps_pool *pool, uint64_t handle)
     return pool->slots + index * pool->stride;
 }
 
-size_t ps_pool_index(const struct ps_pool *pool, const void *slot)
-{
-    return index_of(pool, slot);
-}
-
 size_t ps_pool_used(const struct ps_pool *pool)
 {
     return pool->count - pool->free_count;

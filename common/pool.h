@@ -17,8 +17,6 @@ void ps_pool_give(struct ps_pool *pool, void *slot);
 uint64_t ps_pool_handle(const struct ps_pool *pool, const void *slot);
 /* NULL when the handle is stale or foreign. */
 void *ps_pool_find(const struct ps_pool *pool, uint64_t handle);
-/* Which slot it is, from 0. Those of low numbers are taken most. */
-size_t ps_pool_index(const struct ps_pool *pool, const void *slot);
 size_t ps_pool_used(const struct ps_pool *pool);
 
 #endif

@@ -347,6 +347,8 @@ static void release(struct gw_slot *slot)
     if (slot->state != GW_SLOT_READING)
         http->in_flight--;
     gw_slot_drop_response(slot);
+    if (slot->kept != NULL)
+        gw_again_give(slot);
     slot->connection->request = NULL;
     ps_pool_give(http->slots, slot);
 }

@@ -1,44 +1,55 @@
 /* Answers used again. Making a response of the library costs as much as all that the gates do: an
- * object, and three pieces of memory for each field. In a rush nearly all answers have the same
- * shape (the same fields, values of the same lengths, a body of the same length), so a slot keeps
- * the responses it has sent, and the next answer of the same shape is written over one of them: the
- * body lies in the slot anyway, the values are written where the library keeps its copies.
+ * object, and three pieces of memory for each field. In a rush nearly all answers are of few shapes
+ * (the same fields, values of the same lengths, a body of the same length). So a response that has
+ * been sent is kept with those of its shape, and the next answer of that shape is written over it:
+ * the body lies beside it, the values are written where the library keeps its copies. The one sent
+ * last is taken first, because its memory is still in the processor's cache.
  *
  * The library gives those copies out as const. It has them from malloc(), so writing there is
- * defined; nobody else reads them, because a response belongs to one slot, a slot to one request at
- * a time, and the library lets go of a response before the slot goes back (on_done). What it also
+ * defined; nobody else reads them, because a response belongs to one slot at a time, from the
+ * answer until the slot goes back, when everything has been sent (on_done). What the library also
  * demands of a value, that it has no control byte, is looked at here. All this is so in
  * libmicrohttpd 0.9; with another version, or when what is written is not what is read back, no
  * answer is ever used again, and each is made as the first one was. */
 #include "common/charset.h"
 #include "gateway/front/http_private.h"
 
+#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 
-/* The slots used most (the pool gives the same ones again) keep some each: at most 1,024 responses,
- * about 1.5 MiB a worker. */
-#define SLOTS ((size_t)256)
-#define WAYS  ((size_t)4)
+#define SETS       ((size_t)16)
+#define WAYS       ((size_t)4)
+#define SPARES_MAX 1024 /* of all shapes together, about 1.5 MiB */
 
-struct place {
-    const char *name;
-    char *value; /* the library's */
-    size_t len;
+struct shape {
+    const char *content_type;
+    size_t body_len;
+    size_t field_count;
+    struct {
+        const char *name;
+        size_t len;
+    } field[GW_ANSWER_HEADER_MAX];
+    uint64_t use; /* counts the shapes that were here: a response of an earlier one is not kept */
+    struct gw_kept *spare; /* the last one sent first */
 };
 
-struct kept {
-    struct MHD_Response *response; /* NULL: none */
-    const char *content_type;
-    struct ps_str body;
-    bool located; /* the places of the values are known */
-    size_t field_count;
-    struct place field[GW_ANSWER_HEADER_MAX];
+struct gw_kept {
+    struct gw_kept *next;
+    struct shape *shape;
+    uint64_t use;
+    struct MHD_Response *response;
+    bool located;                      /* the places of the values are known */
+    char *value[GW_ANSWER_HEADER_MAX]; /* the library's */
+    char body[];
 };
 
 struct gw_again {
-    size_t slots;
-    struct kept kept[][WAYS];
+    bool can_write;
+    size_t spares;
+    struct shape shape[SETS * WAYS]; /* set by set */
+    size_t turn[SETS];               /* whose place the next new shape of the set takes */
+    size_t hand;                     /* whose spare goes next when there are too many */
 };
 
 /* Where the library keeps the value of a field, or NULL. */
@@ -68,103 +79,183 @@ static bool can_write(void)
 
 int gw_again_new(const struct gw_http *http, struct gw_again **ret_again)
 {
-    size_t slots = http->settings.requests_max < SLOTS ? http->settings.requests_max : SLOTS;
-    struct gw_again *again = calloc(1, sizeof *again + slots * sizeof again->kept[0]);
+    struct gw_again *again = calloc(1, sizeof *again);
     if (again == NULL)
         return PS_E_NOMEM;
-    again->slots = http->layout_known && can_write() ? slots : 0;
+    again->can_write = http->layout_known && can_write();
     *ret_again = again;
     return 0;
+}
+
+static void destroy(struct gw_kept *kept)
+{
+    if (kept->response != NULL)
+        MHD_destroy_response(kept->response);
+    free(kept);
+}
+
+static void drop_spare(struct gw_again *again, struct shape *shape)
+{
+    struct gw_kept *kept = shape->spare;
+    shape->spare = kept->next;
+    destroy(kept);
+    again->spares--;
+}
+
+static void drop_spares(struct gw_again *again, struct shape *shape)
+{
+    while (shape->spare != NULL)
+        drop_spare(again, shape);
+}
+
+/* One of each shape in turn, so that those of a shape that is not used any more go. */
+static void drop_one_of_all(struct gw_again *again)
+{
+    do
+        again->hand = (again->hand + 1) % (SETS * WAYS);
+    while (again->shape[again->hand].spare == NULL);
+    drop_spare(again, &again->shape[again->hand]);
 }
 
 void gw_again_free(struct gw_again *again)
 {
     if (again == NULL)
         return;
-    for (size_t i = 0; i < again->slots; i++)
-        for (size_t way = 0; way < WAYS; way++)
-            if (again->kept[i][way].response != NULL)
-                MHD_destroy_response(again->kept[i][way].response);
+    for (size_t i = 0; i < SETS * WAYS; i++)
+        drop_spares(again, &again->shape[i]);
+    assert(again->spares == 0);
     free(again);
 }
 
-/* The place for answers of this shape, or NULL when this slot keeps none. */
-static struct kept *place_of(struct gw_slot *slot, size_t body_len)
-{
-    struct gw_again *again = slot->http->again;
-    size_t index = ps_pool_index(slot->http->slots, slot);
-    size_t shape = body_len;
-    if (index >= again->slots)
-        return NULL;
-    for (size_t i = 0; i < slot->header_count; i++)
-        shape = shape * 5 + slot->header[i].len;
-    return &again->kept[index][(shape ^ shape >> 2) % WAYS];
-}
+/* --- Shapes --- */
 
-static bool is_same_shape(const struct kept *kept, const struct gw_slot *slot,
-                          const char *content_type, struct ps_str body)
+static bool is_shape_of(const struct shape *shape, const struct gw_slot *slot,
+                        const char *content_type, size_t body_len)
 {
-    if (kept->response == NULL || kept->content_type != content_type || kept->body.at != body.at ||
-        kept->body.len != body.len || kept->field_count != slot->header_count)
+    if (shape->use == 0 || shape->content_type != content_type || shape->body_len != body_len ||
+        shape->field_count != slot->header_count)
         return false;
     for (size_t i = 0; i < slot->header_count; i++)
-        if (kept->field[i].len != slot->header[i].len ||
-            kept->field[i].name != slot->header[i].name)
+        if (shape->field[i].len != slot->header[i].len ||
+            shape->field[i].name != slot->header[i].name)
             return false;
     return true;
 }
 
+/* The shape of this answer; when it is new it takes another's place. */
+static struct shape *shape_of(struct gw_again *again, const struct gw_slot *slot,
+                              const char *content_type, size_t body_len)
+{
+    size_t hash = body_len;
+    for (size_t i = 0; i < slot->header_count; i++)
+        hash = hash * 5 + slot->header[i].len;
+    size_t set = (hash ^ hash >> 4) % SETS;
+    struct shape *ways = again->shape + set * WAYS;
+    for (size_t way = 0; way < WAYS; way++)
+        if (is_shape_of(&ways[way], slot, content_type, body_len))
+            return &ways[way];
+
+    struct shape *shape = &ways[again->turn[set]];
+    again->turn[set] = (again->turn[set] + 1) % WAYS;
+    drop_spares(again, shape);
+    shape->use++;
+    shape->content_type = content_type;
+    shape->body_len = body_len;
+    shape->field_count = slot->header_count;
+    for (size_t i = 0; i < slot->header_count; i++) {
+        shape->field[i].name = slot->header[i].name;
+        shape->field[i].len = slot->header[i].len;
+    }
+    return shape;
+}
+
+/* --- Responses --- */
+
 /* Finds the values in the library's memory, when an answer is about to be used again for the first
  * time. */
-static bool locate(struct kept *kept)
+static bool locate(struct gw_kept *kept)
 {
-    for (size_t i = 0; i < kept->field_count; i++) {
-        struct place *field = &kept->field[i];
-        field->value = value_of(kept->response, field->name, field->len);
-        if (field->value == NULL)
+    const struct shape *shape = kept->shape;
+    for (size_t i = 0; i < shape->field_count; i++) {
+        kept->value[i] = value_of(kept->response, shape->field[i].name, shape->field[i].len);
+        if (kept->value[i] == NULL)
             return false;
         for (size_t j = 0; j < i; j++)
-            if (kept->field[j].value == field->value) /* two fields of one name */
+            if (kept->value[j] == kept->value[i]) /* two fields of one name */
                 return false;
     }
     kept->located = true;
     return true;
 }
 
+static bool write_over(struct gw_kept *kept, const struct gw_slot *slot, const char *body)
+{
+    if (!kept->located && !locate(kept))
+        return false;
+    for (size_t i = 0; i < slot->header_count; i++) {
+        const struct gw_answer_field *field = &slot->header[i];
+        if (memcmp(kept->value[i], field->value, field->len) == 0)
+            continue;
+        if (ps_has_control(field->value, field->len))
+            return false;
+        memcpy(kept->value[i], field->value, field->len);
+    }
+    memcpy(kept->body, body, kept->shape->body_len);
+    return true;
+}
+
+/* A spare one, written over; NULL: none is there, or none that can be. */
+static struct gw_kept *take_spare(struct gw_again *again, struct shape *shape,
+                                  const struct gw_slot *slot, const char *body)
+{
+    struct gw_kept *kept = shape->spare;
+    if (kept == NULL)
+        return NULL;
+    shape->spare = kept->next;
+    again->spares--;
+    if (write_over(kept, slot, body))
+        return kept;
+    destroy(kept);
+    return NULL;
+}
+
 struct MHD_Response *gw_again_take(struct gw_slot *slot, const char *content_type,
                                    struct ps_str body)
 {
-    struct kept *kept = place_of(slot, body.len);
-    if (kept == NULL || !is_same_shape(kept, slot, content_type, body))
+    struct gw_again *again = slot->http->again;
+    if (!again->can_write)
         return NULL;
-    if (!kept->located && !locate(kept))
-        return NULL;
-    for (size_t i = 0; i < slot->header_count; i++) {
-        const char *value = slot->header[i].value;
-        struct place *field = &kept->field[i];
-        if (memcmp(field->value, value, field->len) == 0)
-            continue;
-        if (ps_has_control(value, field->len))
+    struct shape *shape = shape_of(again, slot, content_type, body.len);
+    struct gw_kept *kept = take_spare(again, shape, slot, body.at);
+    if (kept == NULL) {
+        kept = malloc(sizeof *kept + body.len);
+        if (kept == NULL)
             return NULL;
-        memcpy(field->value, value, field->len);
+        *kept = (struct gw_kept){.shape = shape, .use = shape->use};
+        memcpy(kept->body, body.at, body.len);
+        kept->response =
+            gw_response_new(slot, content_type, (struct ps_str){kept->body, body.len}, false);
+        if (kept->response == NULL) {
+            free(kept);
+            return NULL;
+        }
     }
+    slot->kept = kept;
     return kept->response;
 }
 
-bool gw_again_keep(struct gw_slot *slot, const char *content_type, struct ps_str body,
-                   struct MHD_Response *response)
+void gw_again_give(struct gw_slot *slot)
 {
-    struct kept *kept = place_of(slot, body.len);
-    if (kept == NULL)
-        return false;
-    if (kept->response != NULL)
-        MHD_destroy_response(kept->response);
-    kept->response = response;
-    kept->content_type = content_type;
-    kept->body = body;
-    kept->located = false;
-    kept->field_count = slot->header_count;
-    for (size_t i = 0; i < slot->header_count; i++)
-        kept->field[i] = (struct place){slot->header[i].name, NULL, slot->header[i].len};
-    return true;
+    struct gw_again *again = slot->http->again;
+    struct gw_kept *kept = slot->kept;
+    slot->kept = NULL;
+    if (kept->use != kept->shape->use) {
+        destroy(kept);
+        return;
+    }
+    if (again->spares == SPARES_MAX)
+        drop_one_of_all(again);
+    kept->next = kept->shape->spare;
+    kept->shape->spare = kept;
+    again->spares++;
 }

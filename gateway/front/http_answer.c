@@ -1,8 +1,8 @@
 /* Answers out. An answer is collected in the slot of its request and becomes a response object of
- * the library when it is complete. The body is not copied: it lies in the slot, which is given back
- * only when everything has been sent. An answer is queued within the library's callback only. One
- * that is given later, to a suspended request, waits in its slot until the resumed connection calls
- * back. */
+ * the library when it is complete. Its body lies beside the response when that is to be used again,
+ * else in the slot, which is given back only when everything has been sent. An answer is queued
+ * within the library's callback only. One that is given later, to a suspended request, waits in its
+ * slot until the resumed connection calls back. */
 #include "gateway/front/http_private.h"
 #include "gateway/front/problem.h"
 
@@ -69,6 +69,14 @@ static struct MHD_Response *finish_response(struct gw_slot *slot, struct MHD_Res
     return response;
 }
 
+struct MHD_Response *gw_response_new(struct gw_slot *slot, const char *content_type,
+                                     struct ps_str body, bool close)
+{
+    struct MHD_Response *response = MHD_create_response_from_buffer(
+        body.len, (void *)(uintptr_t)body.at, MHD_RESPMEM_PERSISTENT);
+    return finish_response(slot, response, content_type, close);
+}
+
 /* The library prints a Date for each answer that has none; once a second is enough. */
 static void put_date(struct gw_slot *slot)
 {
@@ -116,14 +124,8 @@ void gw_http_answer(struct gw_request *request, int status, const char *content_
     bool last = close || slot->http->draining;
     put_date(slot);
     struct MHD_Response *response = last ? NULL : gw_again_take(slot, content_type, body);
-    if (response != NULL) {
-        slot->kept = true;
-    } else {
-        response = MHD_create_response_from_buffer(body.len, (void *)(uintptr_t)body.at,
-                                                   MHD_RESPMEM_PERSISTENT);
-        response = finish_response(slot, response, content_type, close);
-        slot->kept = !last && response != NULL && gw_again_keep(slot, content_type, body, response);
-    }
+    if (response == NULL)
+        response = gw_response_new(slot, content_type, body, close);
     put_answer(slot, status, response);
 }
 
@@ -265,7 +267,7 @@ void gw_slot_drop_response(struct gw_slot *slot)
 {
     if (slot->shared != NULL)
         gw_shared_answer_unref(slot->shared);
-    else if (slot->response != NULL && !slot->kept)
+    else if (slot->response != NULL && slot->kept == NULL)
         MHD_destroy_response(slot->response);
     slot->shared = NULL;
     slot->response = NULL;

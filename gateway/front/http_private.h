@@ -34,13 +34,13 @@ struct gw_slot {
     bool oversized; /* the body is too large, and is read without being kept */
     bool chunked;
     bool refused;       /* before it was handed over */
-    bool kept;          /* the response stays, to be used again */
     uint64_t discarded; /* bytes of an oversized body */
     uint64_t run;       /* of the library, in which the request line was read */
     int64_t kept_ns;    /* since when it is kept */
     /* The answer. */
     int status;
     struct MHD_Response *response; /* NULL when answered: no memory, the connection closes */
+    struct gw_kept *kept;          /* whose response it is, when it is to be used again */
     struct gw_shared_answer *shared;
     size_t header_count;
     size_t header_used;
@@ -103,18 +103,21 @@ enum MHD_Result gw_http_refuse(struct gw_http *http, struct gw_connection *conne
 void gw_http_refuse_late(struct gw_http *http, struct gw_connection *connection);
 void gw_http_new_request_id(struct gw_http *http, char ret_text[PS_UUID_LEN + 1]);
 
+/* A response with the slot's header fields and this body, which must outlive it; `close`: the
+ * connection ends after it. NULL: no memory. */
+struct MHD_Response *gw_response_new(struct gw_slot *slot, const char *content_type,
+                                     struct ps_str body, bool close);
+
 /* --- http_again.c --- */
 
 int gw_again_new(const struct gw_http *http, struct gw_again **ret_again) PS_MUST_CHECK;
 /* After the library has stopped. NULL is allowed. */
 void gw_again_free(struct gw_again *again);
-/* A response with the slot's header fields and this body, or NULL: it must be made. It stays ours:
- * not to be destroyed. */
+/* A response with the slot's header fields and this body, which is copied. It is the slot's (kept)
+ * and not to be destroyed. NULL: it must be made without being kept. */
 struct MHD_Response *gw_again_take(struct gw_slot *slot, const char *content_type,
                                    struct ps_str body);
-/* Keeps the response just made of the slot's header fields and this body, and nothing else. True:
- * not to be destroyed by the caller. */
-bool gw_again_keep(struct gw_slot *slot, const char *content_type, struct ps_str body,
-                   struct MHD_Response *response);
+/* The slot, which has one, is about to go back: everything has been sent. */
+void gw_again_give(struct gw_slot *slot);
 
 #endif
