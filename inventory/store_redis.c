@@ -111,15 +111,20 @@ static int64_t doubt_in(const redisReply *fields, const redisReply *sku)
     return 0;
 }
 
-void inv_redis_learn_left(struct redis_sale *sale, const redisReply *fields)
+int64_t inv_redis_learn_left(struct redis_sale *sale, const redisReply *fields)
 {
+    int64_t in_doubt = 0;
     for (size_t i = 0; i + 1 < fields->elements; i += 2) {
         const redisReply *name = fields->element[i], *value = fields->element[i + 1];
         if (name->type == REDIS_REPLY_STRING && value->type == REDIS_REPLY_STRING &&
-            memchr(name->str, '/', name->len) == NULL)
+            memchr(name->str, '/', name->len) == NULL) {
+            int64_t doubt = doubt_in(fields, name);
+            in_doubt += doubt;
             inv_redis_learn(sale, inv_redis_sku(sale, name->str, name->len),
-                            strtoll(value->str, NULL, 10), doubt_in(fields, name));
+                            strtoll(value->str, NULL, 10), doubt);
+        }
     }
+    return in_doubt;
 }
 
 static bool same_skus(const struct redis_sale *sale, const char (*skus)[PS_NAME_MAX + 1],

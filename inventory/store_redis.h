@@ -141,18 +141,24 @@ struct inv_redis_pulse {
     int64_t now_ms;                         /* Redis's clock */
     const struct inv_redis_member *members; /* this one, too */
     size_t member_count;
-    size_t sale_count; /* of the sales that this process knows: */
+    size_t sale_count; /* those that were asked about, in that order: */
     const struct inv_redis_pulse_sale {
         struct inv_sale *sale;
+        /* NULL: well. Else a key of this sale is not one of ours: which, and what it is; the rest
+         * says nothing. The reply's: copy it. */
+        const char *foreign;
         struct inv_redis_cur cur;
+        int64_t in_doubt; /* units of all its SKUs; -1 = its epoch is not in force here */
     } * sales;
 };
 typedef void inv_redis_pulse_fn(uint64_t handle, int err, const struct inv_redis_pulse *pulse,
                                 void *ctx);
 /* Says it, hears who else is there (also who has been silent for less than ten minutes), and learns
- * what is left of every sale whose epoch is in force. */
+ * what is left of these sales where their epoch is in force. A foreign key of one sale is told with
+ * that sale, and is no error of the pulse. */
 int inv_redis_pulse(struct inv_store *store, const struct inv_redis_beat *beat,
-                    inv_redis_pulse_fn *done, void *ctx, uint64_t handle) PS_MUST_CHECK;
+                    struct inv_sale *const *sales, size_t sale_count, inv_redis_pulse_fn *done,
+                    void *ctx, uint64_t handle) PS_MUST_CHECK;
 
 /* A lease is for economy, never for safety: it can end while its holder still acts on it. Taken or
  * renewed for `ttl_ms` unless another start holds it; 0 gives it back. `sale` NULL: the keeper's;

@@ -168,23 +168,27 @@ struct asked {
     struct redis_sale *sales[];
 };
 
+/* Epoch, identity, and fields and values of `c` or a word on what is foreign. */
+static void read_sale(const struct redis_store *store, struct redis_sale *sale,
+                      redisReply *const *said, struct inv_redis_pulse_sale *ret)
+{
+    *ret = (struct inv_redis_pulse_sale){.sale = &sale->head, .in_doubt = -1};
+    if (said[2]->type == REDIS_REPLY_STRING)
+        ret->foreign = said[2]->str;
+    else if (read_cur(store, said[0], said[1], &ret->cur) < 0)
+        ret->foreign = "what is installed of it was not written by a gateway";
+    else if (ret->cur.fits && ret->cur.epoch == inv_sale_epoch(&sale->head) &&
+             said[2]->type == REDIS_REPLY_ARRAY)
+        ret->in_doubt = inv_redis_learn_left(sale, said[2]);
+}
+
 static int read_sales(const struct asked *asked, const redisReply *reply,
                       struct inv_redis_pulse_sale *sales)
 {
-    const struct redis_store *store = asked->call.store;
     if (!inv_reply_is_array(reply, 3 * asked->count))
         return PS_E_CORRUPT;
-    for (size_t i = 0; i < asked->count; i++) {
-        struct redis_sale *sale = asked->sales[i];
-        redisReply *const *said = &reply->element[3 * i];
-        sales[i].sale = &sale->head;
-        int err = read_cur(store, said[0], said[1], &sales[i].cur);
-        if (err < 0)
-            return err;
-        if (sales[i].cur.fits && sales[i].cur.epoch == inv_sale_epoch(&sale->head) &&
-            said[2]->type == REDIS_REPLY_ARRAY)
-            inv_redis_learn_left(sale, said[2]);
-    }
+    for (size_t i = 0; i < asked->count; i++)
+        read_sale(asked->call.store, asked->sales[i], &reply->element[3 * i], &sales[i]);
     return 0;
 }
 
@@ -224,25 +228,16 @@ static void on_pulse(int err, const redisReply *reply, void *ctx)
     inv_call_free(call);
 }
 
-static struct asked *ask_about_all(struct redis_store *store)
-{
-    struct inv_redis *redis = store->redis;
-    pthread_mutex_lock(&redis->lock);
-    struct asked *asked =
-        calloc(1, sizeof *asked + redis->sale_count * sizeof(struct redis_sale *));
-    for (struct redis_sale *sale = redis->sales; asked != NULL && sale != NULL; sale = sale->next)
-        asked->sales[asked->count++] = sale;
-    pthread_mutex_unlock(&redis->lock);
-    return asked;
-}
-
 int inv_redis_pulse(struct inv_store *head, const struct inv_redis_beat *beat,
-                    inv_redis_pulse_fn *done, void *ctx, uint64_t handle)
+                    struct inv_sale *const *sales, size_t sale_count, inv_redis_pulse_fn *done,
+                    void *ctx, uint64_t handle)
 {
     struct redis_store *store = (struct redis_store *)head;
-    struct asked *asked = ask_about_all(store);
+    struct asked *asked = calloc(1, sizeof *asked + sale_count * sizeof(struct redis_sale *));
     if (asked == NULL)
         return PS_E_NOMEM;
+    for (; asked->count < sale_count; asked->count++)
+        asked->sales[asked->count] = (struct redis_sale *)sales[asked->count];
     asked->call = (struct call){.store = store, .ctx = ctx, .handle = handle, .done.pulse = done};
 
     size_t count = asked->count + 4; /* ps:gateways, the sales; who, what, how long */

@@ -112,8 +112,8 @@ struct redis_sale *inv_redis_find_sale(struct inv_redis *redis, const char *name
 uint32_t inv_redis_sku(const struct redis_sale *sale, const char *name, size_t len);
 /* What Redis says of a SKU; UINT32_MAX: of none of ours. */
 void inv_redis_learn(struct redis_sale *sale, uint32_t index, int64_t left, int64_t in_doubt);
-/* Takes "available" out of the fields and values of a `c`. */
-void inv_redis_learn_left(struct redis_sale *sale, const redisReply *fields);
+/* Takes "available" out of the fields and values of a `c`. Units in doubt of all SKUs. */
+int64_t inv_redis_learn_left(struct redis_sale *sale, const redisReply *fields);
 /* What is wrong with a reply of a script (0: nothing): tells the events of an error, and of FENCED,
  * which is PS_E_CLOSED here. */
 int inv_redis_judge(struct redis_store *store, struct redis_sale *sale, int err,

@@ -1,4 +1,4 @@
-/* The pulse, the keeper's lease, and how each opened sale stands.
+/* How each opened sale stands, and the keeper's lease.
  *
  *   not attached --attach--> serving --(the identity does not fit, nothing is installed, another
  *        ^                      |       epoch is, or the view shows a higher fence)
@@ -17,7 +17,7 @@
 #include "common/log.h"
 #include "gateway/control/arm.h"
 #include "gateway/orders/life.h"
-#include "queue/log_spill.h"
+#include "queue/log_kafka.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -27,6 +27,7 @@
 /* A gateway whose clock is this far from Redis's leaves the lease to others. */
 #define CLOCKS_APART_MS     1000
 #define LEASE_RELUCTANTLY_NS (2 * PS_NS_PER_S)
+#define REST_NS (3 * PS_NS_PER_S) /* after that a sale that is over and settled is left in peace */
 
 int64_t gw_cluster_now_ns(const struct gw_cluster *cluster)
 {
@@ -88,7 +89,9 @@ void gw_cluster_serve(struct gw_cluster_sale *sale, struct inv_sale *counter)
     sale->epoch = inv_sale_epoch(counter);
     sale->serving = true;
     sale->checked = true; /* or it was brought into the log just now */
-    sale->gone = sale->opening = false;
+    sale->gone = sale->opening = sale->foreign = sale->resting = false;
+    sale->in_doubt = -1;
+    sale->busy_ns = gw_cluster_now_ns(sale->cluster);
     sale->trim_due = true;
     if (control_sale == NULL)
         return;
@@ -102,13 +105,14 @@ void gw_cluster_serve(struct gw_cluster_sale *sale, struct inv_sale *counter)
            PS_F_INT("orders", oq_sale_order_count(sale->books)));
 }
 
-static void fence(struct gw_cluster_sale *sale, const char *why)
+void gw_cluster_fence(struct gw_cluster_sale *sale, const char *why)
 {
     struct gw_control_sale *control_sale = gw_cluster_control_sale(sale);
 
     if (!sale->serving)
         return;
     sale->serving = false;
+    sale->cluster->ask_all = true; /* the others may be as badly off */
     ps_metric_add(sale->cluster->control->shard, GW_M_FENCES, 0, 1);
     ps_log(PS_LOG_WARN, "sale_fenced", PS_F_STR("sale", sale->name), PS_F_INT("epoch", sale->epoch),
            PS_F_STR("why", why));
@@ -121,6 +125,7 @@ static void fence(struct gw_cluster_sale *sale, const char *why)
 static void on_attached(uint64_t handle, int err, struct inv_sale *counter, void *ctx)
 {
     struct gw_cluster_sale *sale = ctx;
+    bool foreign = err == PS_E_CORRUPT || err == PS_E_PERMISSION;
 
     (void)handle;
     sale->attaching = false;
@@ -131,9 +136,10 @@ static void on_attached(uint64_t handle, int err, struct inv_sale *counter, void
         gw_cluster_serve(sale, counter);
     else if (sale->gone)
         gw_rebuild_start(sale->rebuild, false);
-    else if (err == PS_E_CORRUPT || err == PS_E_PERMISSION)
+    else if (foreign && !sale->foreign)
         ps_log(PS_LOG_ERROR, "sale_not_attached", PS_F_STR("sale", sale->name),
                PS_F_STR("error", ps_err_text(err)));
+    sale->foreign = foreign;
 }
 
 static void attach(struct gw_cluster_sale *sale)
@@ -172,203 +178,60 @@ static bool is_checked(struct gw_cluster_sale *sale, struct gw_control_sale *con
     return sale->checked;
 }
 
+/* Is it over by every clock, and is nothing of it held, in doubt or on its way to Redis? */
+static bool is_settled(const struct gw_cluster_sale *sale,
+                       const struct gw_control_sale *control_sale)
+{
+    int64_t now_ms = gw_cluster_earlier_ms(sale->cluster,
+                                           ps_clock_wall_ms(sale->cluster->core->clock));
+
+    if (!control_sale->stored.state.ended && now_ms < control_sale->stored.doc.closes_at_ms)
+        return false;
+    if (!sale->serving || sale->foreign || sale->in_doubt != 0 || sale->effects.count > 0)
+        return false;
+    for (uint32_t sku = 0; sku < oq_sale_sku_count(sale->books); sku++) {
+        struct oq_totals totals;
+        oq_sale_totals(sale->books, sku, &totals);
+        if (totals.held > 0)
+            return false;
+    }
+    return true;
+}
+
+static void look_whether_it_rests(struct gw_cluster_sale *sale,
+                                  const struct gw_control_sale *control_sale)
+{
+    int64_t now_ns = gw_cluster_now_ns(sale->cluster);
+
+    if (!is_settled(sale, control_sale))
+        sale->busy_ns = now_ns;
+    sale->resting = now_ns - sale->busy_ns >= REST_NS;
+}
+
 static void step(struct gw_cluster_sale *sale)
 {
     struct gw_cluster *cluster = sale->cluster;
     struct gw_control_sale *control_sale = gw_cluster_control_sale(sale);
 
-    if (control_sale == NULL || control_sale->arming == GW_ARM_REFUSED)
+    if (control_sale == NULL || control_sale->arming == GW_ARM_REFUSED) {
+        sale->resting = true; /* deleted, or never to be served */
         return;
+    }
     gw_cluster_find_books(sale);
     if (sale->opening || gw_rebuild_runs(sale->rebuild))
         gw_rebuild_tick(sale->rebuild);
     if (sale->opening || !control_sale->stored.state.opened || !is_checked(sale, control_sale))
         return;
     if (sale->serving && oq_sale_highest_epoch(sale->books) > sale->epoch)
-        fence(sale, "the log has ended its epoch");
+        gw_cluster_fence(sale, "the log has ended its epoch");
     if (!sale->serving && !sale->attaching && !gw_rebuild_loads(sale->rebuild) &&
         gw_cluster_may_act(cluster))
         attach(sale);
+    look_whether_it_rests(sale, control_sale);
+    if (sale->foreign) /* Redis takes nothing of it */
+        return;
     gw_apply_tick(sale);
     gw_sweep_tick(sale);
-}
-
-/* --- the pulse --- */
-
-const struct gw_member *gw_cluster_member(const struct gw_cluster *cluster,
-                                          const struct ps_uuid *start)
-{
-    for (size_t i = 0; i < cluster->member_count; i++)
-        if (ps_uuid_equal(&cluster->members[i].start, start))
-            return &cluster->members[i];
-    return NULL;
-}
-
-static bool is_other(const struct gw_cluster *cluster, const struct gw_member *member)
-{
-    return !ps_uuid_equal(&member->start, &cluster->core->start) && member->age_ms < GW_ALIVE_MS;
-}
-
-bool gw_cluster_lives(const struct gw_cluster *cluster, const struct ps_uuid *start)
-{
-    const struct gw_member *member = gw_cluster_member(cluster, start);
-
-    return member != NULL && is_other(cluster, member);
-}
-
-int64_t gw_cluster_heard_ns(const struct gw_cluster *cluster, const char *name)
-{
-    int64_t last_ns = INT64_MIN;
-
-    for (size_t i = 0; i < cluster->member_count; i++) {
-        const struct gw_member *member = &cluster->members[i];
-        int64_t heard_ns = cluster->pulsed_ns - member->age_ms * PS_NS_PER_MS;
-        if (!ps_uuid_equal(&member->start, &cluster->core->start) && heard_ns > last_ns &&
-            strcmp(member->beat.name, name) == 0)
-            last_ns = heard_ns;
-    }
-    return last_ns;
-}
-
-bool gw_cluster_is_alone(const struct gw_cluster *cluster)
-{
-    for (size_t i = 0; i < cluster->member_count; i++)
-        if (is_other(cluster, &cluster->members[i]))
-            return false;
-    return true;
-}
-
-bool gw_cluster_is_quiet(const struct gw_cluster *cluster)
-{
-    for (size_t i = 0; i < cluster->member_count; i++) {
-        const struct gw_member *member = &cluster->members[i];
-        if (member->age_ms < GW_ALIVE_MS && (member->beat.in_flight > 0 || member->beat.spilled > 0))
-            return false;
-    }
-    return true;
-}
-
-/* Several journals are not one log: only who was started first may go on. (A start's id begins with
- * its time.) */
-bool gw_cluster_may_act(const struct gw_cluster *cluster)
-{
-    const char *name = cluster->core->gateway_id;
-
-    if (cluster->pulse_count == 0)
-        return false;
-    for (size_t i = 0; cluster->alone && i < cluster->member_count; i++) {
-        const struct gw_member *member = &cluster->members[i];
-        if (is_other(cluster, member) && strcmp(member->beat.name, name) != 0 &&
-            memcmp(member->start.byte, cluster->core->start.byte, sizeof member->start.byte) < 0)
-            return false;
-    }
-    return true;
-}
-
-static void take_members(struct gw_cluster *cluster, const struct inv_redis_pulse *pulse)
-{
-    struct gw_member *members = calloc(pulse->member_count + 1, sizeof *members);
-
-    if (members == NULL)
-        return; /* those of the last pulse stay */
-    for (size_t i = 0; i < pulse->member_count; i++)
-        members[i] = (struct gw_member){.start = pulse->members[i].start,
-                                        .age_ms = pulse->members[i].age_ms,
-                                        .beat = pulse->members[i].beat};
-    free(cluster->members);
-    cluster->members = members;
-    cluster->member_count = pulse->member_count;
-}
-
-/* This gateway's part of the limits that all keep together. */
-static void take_share(struct gw_cluster *cluster)
-{
-    int64_t *all = calloc(cluster->member_count + 1, sizeof *all);
-    size_t count = 0;
-
-    if (all == NULL)
-        return; /* the last one stays in force */
-    for (size_t i = 0; i < cluster->member_count; i++)
-        if (cluster->members[i].age_ms < GW_SHARE_SILENT_MS)
-            all[count++] = cluster->members[i].beat.demand;
-    gw_share_set(gw_limit_table_share(cluster->core->limits),
-                 gw_share_of(cluster->demand, all, count), gw_cluster_now_ns(cluster));
-    free(all);
-}
-
-static void take_sale(struct gw_cluster *cluster, const struct inv_redis_pulse_sale *told)
-{
-    for (struct gw_cluster_sale *sale = cluster->sales; sale != NULL; sale = sale->next) {
-        if (sale->counter != told->sale || !sale->serving)
-            continue;
-        if (told->cur.epoch < 0)
-            fence(sale, "Redis has no counters of it");
-        else if (!told->cur.fits)
-            fence(sale, "Redis is not the server, or not the life of it, that it was counted in");
-        else if (told->cur.epoch > sale->epoch)
-            fence(sale, "another gateway has counted it anew");
-    }
-}
-
-static void tell_company(struct gw_cluster *cluster)
-{
-    if (cluster->told_company || gw_cluster_may_act(cluster))
-        return;
-    cluster->told_company = true;
-    ps_log(PS_LOG_ERROR, "gateway_not_alone",
-           PS_F_STR("why", "another gateway counts in this Redis, and this one's orders go to a "
-                           "journal of its own: nothing is sold here; several gateways need "
-                           "log.kind kafka"));
-}
-
-static void on_pulse(uint64_t handle, int err, const struct inv_redis_pulse *pulse, void *ctx)
-{
-    struct gw_cluster *cluster = ctx;
-
-    (void)handle;
-    cluster->pulsing = false;
-    if (cluster->stopped || err < 0)
-        return; /* what was known stays: share of the limits, members */
-    cluster->pulsed_ns = cluster->redis_ns = gw_cluster_now_ns(cluster);
-    cluster->redis_ms = pulse->now_ms;
-    cluster->pulse_count++;
-    atomic_store(&cluster->has_redis, true);
-    take_members(cluster, pulse);
-    take_share(cluster);
-    for (size_t i = 0; i < pulse->sale_count; i++)
-        take_sale(cluster, &pulse->sales[i]);
-    tell_company(cluster);
-}
-
-static void pulse(struct gw_cluster *cluster)
-{
-    struct inv_redis_beat beat = {.policy_version = cluster->control->policy_version};
-    const struct gw_core *core = cluster->core;
-    struct oq_log_stats stats;
-
-    if (cluster->pulsing)
-        return;
-    oq_log_stats(core->log, &stats);
-    beat.in_flight = (int64_t)stats.backlog;
-    beat.spilled = core->spills ? (int64_t)oq_spill_count(core->log) : 0;
-    beat.demand = gw_share_demand(&cluster->meter,
-                                  ps_metric_read(core->metrics, GW_M_LIMIT_SHARED_ASKED, 0),
-                                  gw_cluster_now_ns(cluster));
-    cluster->demand = beat.demand;
-    memcpy(beat.name, cluster->core->gateway_id, sizeof beat.name);
-    cluster->pulsing =
-        inv_redis_pulse(cluster->store, &beat, on_pulse, cluster, 0) == INV_PENDING;
-}
-
-int64_t gw_cluster_earlier_ms(const struct gw_cluster *cluster, int64_t wall_ms)
-{
-    int64_t redis_ms;
-
-    if (cluster->pulse_count == 0)
-        return INT64_MIN;
-    redis_ms =
-        cluster->redis_ms + (gw_cluster_now_ns(cluster) - cluster->redis_ns) / PS_NS_PER_MS;
-    return redis_ms < wall_ms ? redis_ms : wall_ms;
 }
 
 /* --- the keeper's lease --- */
@@ -464,7 +327,7 @@ bool gw_cluster_is_fenced(const struct gw_cluster *cluster, const char *name)
 {
     const struct gw_cluster_sale *sale = find(cluster, name);
 
-    return sale != NULL && sale->gone;
+    return sale != NULL && (sale->gone || sale->foreign);
 }
 
 /* --- its life --- */
@@ -485,7 +348,7 @@ void gw_cluster_tick(struct gw_cluster *cluster)
         return;
     follow_view(cluster);
     if (inv_redis_ready(cluster->store))
-        pulse(cluster);
+        gw_pulse_tick(cluster);
     lease(cluster);
     look_for_sales(cluster);
     gw_apply_take(cluster);
@@ -506,8 +369,9 @@ void gw_cluster_mail(struct gw_cluster *cluster, const struct ps_mail *mail)
         return;
     }
     atomic_store(&cluster->mailed, false);
+    cluster->ask_all = true;
     if (inv_redis_ready(cluster->store))
-        pulse(cluster);
+        gw_pulse_tick(cluster);
 }
 
 void gw_cluster_fenced(struct gw_cluster *cluster)

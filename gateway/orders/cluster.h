@@ -47,7 +47,8 @@ static inline bool gw_cluster_is_up(const struct gw_cluster *cluster)
 {
     return gw_cluster_has_view(cluster) && gw_cluster_has_redis(cluster);
 }
-/* Is it known that the sale has to be built again, here or by another gateway? */
+/* Is it known that the sale has to be built again, here or by another gateway, or that a foreign
+ * key stands in its way? */
 bool gw_cluster_is_fenced(const struct gw_cluster *cluster, const char *sale);
 
 /* For /metrics and the admin listener. */

@@ -1,6 +1,7 @@
-/* What the files of the cluster share: cluster.c (the pulse, and the state of each sale), rebuild.c
- * (a new epoch, from the claim to the install), apply.c (effects to Redis), sweep.c (what stays in
- * doubt). All of it belongs to the control thread. */
+/* What the files of the cluster share: cluster.c (the state of each sale, the keeper's lease),
+ * pulse.c (what gateways hear of each other, and how the sales stand), rebuild.c (a new epoch, from
+ * the claim to the install), apply.c (effects to Redis), sweep.c (what stays in doubt). All of it
+ * belongs to the control thread. */
 #ifndef GW_CLUSTER_PRIVATE_H
 #define GW_CLUSTER_PRIVATE_H
 
@@ -31,7 +32,11 @@ struct gw_cluster_sale {
     bool opening;             /* this gateway is bringing it into the log for the first time */
     bool attaching;           /* the question is out */
     bool gone;                /* Redis has no counters of it that could be used */
+    bool foreign;             /* a key of it in Redis is somebody else's, as last heard */
     int64_t seen_ns;          /* since when it is known to have been opened */
+    int64_t in_doubt;         /* units, as last heard; -1: not known */
+    int64_t busy_ns;          /* when it was last not over, or not settled */
+    bool resting;             /* over and settled for a while: looked at rarely */
 
     struct gw_rebuild *rebuild;
 
@@ -63,6 +68,8 @@ struct gw_cluster {
     struct gw_member *members;
     size_t member_count;
     size_t pulse_count; /* answered */
+    size_t turn;        /* which of the resting sales is asked about */
+    bool ask_all;       /* with the next pulse */
     struct gw_share_meter meter;
     int64_t demand; /* as last said */
     _Atomic(bool) mailed; /* a mail is on its way to this thread */
@@ -86,6 +93,11 @@ void gw_cluster_find_books(struct gw_cluster_sale *sale);
 struct gw_control_sale *gw_cluster_control_sale(const struct gw_cluster_sale *sale);
 /* Puts a counter of this epoch in force here: the workers sell from it with the next policy. */
 void gw_cluster_serve(struct gw_cluster_sale *sale, struct inv_sale *counter);
+/* Nobody sells from it any more, until it is served again. */
+void gw_cluster_fence(struct gw_cluster_sale *sale, const char *why);
+
+/* --- pulse.c --- */
+void gw_pulse_tick(struct gw_cluster *cluster); /* a pulse, unless one is under way */
 /* NULL: not heard of. */
 const struct gw_member *gw_cluster_member(const struct gw_cluster *cluster,
                                           const struct ps_uuid *start);

@@ -191,7 +191,7 @@ void gw_sweep_tick(struct gw_cluster_sale *sale)
     const struct gw_cluster *cluster = sale->cluster;
     int64_t now = gw_cluster_now_ns(cluster);
 
-    if (sale->sweeping || !sale->serving ||
+    if (sale->sweeping || !sale->serving || sale->resting ||
         now - sale->swept_ns < (gw_cluster_keeps(cluster) ? KEEPER_NS : OTHERS_NS))
         return;
     sale->swept_ns = now;

@@ -3,11 +3,32 @@
 --
 -- KEYS   gateways, then the cur of each sale that is asked about
 -- ARGV   who; what he says of himself (packed); after how many ms one that is silent is forgotten
--- Reply  now in ms; who, age in ms, what he says ... of all gateways; epoch, identity, fields and values of c ... of each sale
+-- Reply  now in ms; who, age in ms, what he says ... of all gateways; of each sale: epoch, identity, fields and values of c,
+--        or, where a key of the sale is not one of ours, which and why, in the place of the fields
 --
 -- A gateway's own last word lies before its time, so nobody's clock but the server's counts.
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
+
+-- A key of another type, in words.
+local function foreign(key)
+    return key .. ' is a ' .. redis.call('TYPE', key).ok
+end
+
+-- What is wrong with one sale is told in its place: the others go on.
+local function look(key)
+    local cur = redis.pcall('HMGET', key, 'epoch', 'identity')
+    if cur.err then
+        return '', '', foreign(key)
+    elseif not cur[1] then
+        return '', '', {}
+    elseif not string.find(cur[1], '^%d+$') then
+        return '', '', key .. ' has an epoch that is no number'
+    end
+    local c = string.sub(key, 1, -4) .. cur[1] .. ':c'
+    local fields = redis.pcall('HGETALL', c)
+    return cur[1], cur[2] or '', fields.err and foreign(c) or fields
+end
 
 local function pulse()
     redis.call('HSET', KEYS[1], ARGV[1], struct.pack('>i8', now) .. ARGV[2])
@@ -26,10 +47,8 @@ local function pulse()
         end
     end
     for i = 2, #KEYS do
-        local cur = redis.call('HMGET', KEYS[i], 'epoch', 'identity')
-        sales[#sales + 1] = cur[1] or ''
-        sales[#sales + 1] = cur[2] or ''
-        sales[#sales + 1] = cur[1] and redis.call('HGETALL', string.sub(KEYS[i], 1, -4) .. cur[1] .. ':c') or {}
+        local at = #sales
+        sales[at + 1], sales[at + 2], sales[at + 3] = look(KEYS[i])
     end
     return {now, members, sales}
 end
@@ -38,15 +57,8 @@ local ok, reply = pcall(pulse)
 if ok then
     return reply
 end
-local text = KEYS[1] .. ': ' .. (type(reply) == 'table' and reply.err or tostring(reply))
-for i = 1, #KEYS do -- whose key is it?
-    local key, kind = KEYS[i], redis.call('TYPE', KEYS[i]).ok
-    if i > 1 and kind == 'hash' then
-        key = string.sub(KEYS[i], 1, -4) .. (redis.call('HGET', KEYS[i], 'epoch') or '') .. ':c'
-        kind = redis.call('TYPE', key).ok
-    end
-    if kind ~= 'none' and kind ~= 'hash' then
-        text = key .. ' is a ' .. kind
-    end
+local kind = redis.call('TYPE', KEYS[1]).ok
+if kind ~= 'none' and kind ~= 'hash' then
+    return redis.error_reply('WRONGTYPE ' .. foreign(KEYS[1]))
 end
-return redis.error_reply('WRONGTYPE ' .. text)
+return redis.error_reply('WRONGTYPE ' .. KEYS[1] .. ': ' .. (type(reply) == 'table' and reply.err or tostring(reply)))

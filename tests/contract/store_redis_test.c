@@ -712,6 +712,7 @@ struct noted_pulse {
     struct inv_redis_pulse pulse;
     struct inv_redis_member members[4];
     struct inv_redis_pulse_sale sales[4];
+    char foreign[4][128]; /* ""; or what is foreign of it */
 };
 
 static void on_pulse(uint64_t handle, int err, const struct inv_redis_pulse *pulse, void *ctx)
@@ -725,15 +726,25 @@ static void on_pulse(uint64_t handle, int err, const struct inv_redis_pulse *pul
     noted->pulse = *pulse;
     memcpy(noted->members, pulse->members, pulse->member_count * sizeof *pulse->members);
     memcpy(noted->sales, pulse->sales, pulse->sale_count * sizeof *pulse->sales);
+    for (size_t i = 0; i < pulse->sale_count; i++)
+        (void)snprintf(noted->foreign[i], sizeof noted->foreign[i], "%s",
+                       pulse->sales[i].foreign != NULL ? pulse->sales[i].foreign : "");
+}
+
+static struct noted_pulse beat_of(struct gateway *gateway, const struct inv_redis_beat *words,
+                                  struct inv_sale *const *sales, size_t count)
+{
+    struct noted_pulse noted = {0};
+    assert_int_equal(inv_redis_pulse(gateway->store, words, sales, count, on_pulse, &noted, 0),
+                     INV_PENDING);
+    while (!noted.here)
+        turn();
+    return noted;
 }
 
 static struct noted_pulse beat(struct gateway *gateway, const struct inv_redis_beat *words)
 {
-    struct noted_pulse noted = {0};
-    assert_int_equal(inv_redis_pulse(gateway->store, words, on_pulse, &noted, 0), INV_PENDING);
-    while (!noted.here)
-        turn();
-    return noted;
+    return beat_of(gateway, words, &gateway->sale, 1);
 }
 
 static void gateways_hear_of_each_other(void **state)
@@ -775,12 +786,64 @@ static void the_pulse_tells_what_is_left_and_which_epoch_is_installed(void **sta
     assert_int_equal(heard.sales[0].cur.epoch, EPOCH);
     assert_true(heard.sales[0].cur.fits);
     assert_int_equal(inv_sale_left(two.sale, 0), STOCK - 1);
+    assert_int_equal(heard.sales[0].in_doubt, 1);
+    settle(&one, 1, INV_ACCEPTED);
+    rest(&one);
+    heard = beat(&two, &words);
+    assert_int_equal(heard.sales[0].in_doubt, 0);
     open_sale(&one, EPOCH + 1);
     heard = beat(&two, &words);
+    assert_int_equal(heard.sales[0].in_doubt, -1); /* what it knows of is of an ended epoch */
     assert_int_equal(heard.sales[0].cur.epoch, EPOCH + 1);
     redis_do(&server, "FLUSHALL");
     heard = beat(&two, &words);
     assert_int_equal(heard.sales[0].cur.epoch, -1);
+}
+
+static void a_pulse_asks_about_the_sales_that_it_is_given(void **state)
+{
+    (void)state;
+    const struct inv_redis_beat words = {"north", 0, 0, 0, 0};
+    struct noted_pulse heard = beat_of(&one, &words, NULL, 0);
+    assert_ok(heard.err);
+    assert_int_equal(heard.pulse.sale_count, 0);
+    assert_int_equal(heard.pulse.member_count, 1);
+}
+
+static void a_foreign_key_of_one_sale_is_named_and_the_pulse_of_the_others_goes_on(void **state)
+{
+    (void)state;
+    const struct inv_redis_beat words = {"north", 0, 0, 0, 0};
+    static const struct {
+        const char *key, *put, *field, *named;
+    } keys[] = {{"ps:{drop}:cur", "SADD", "", "ps:{drop}:cur is a set"},
+                {"ps:{drop}:5:c", "LPUSH", "", "ps:{drop}:5:c is a list"},
+                {"ps:{drop}:cur", "HSET", "epoch", "ps:{drop}:cur has an epoch"}};
+    struct inv_load *load;
+    struct inv_sale *other;
+    assert_ok(inv_load_new(one.store, "other", EPOCH, fixture_skus, SKUS, &load));
+    assert_ok(inv_load_available(load, 0, 7));
+    assert_ok(inv_load_install(load, &other));
+    struct inv_sale *const both[] = {one.sale, other};
+    for (size_t i = 0; i < PS_ARRAY_LEN(keys); i++) {
+        redis_do(&server, "RENAME %s kept", keys[i].key);
+        if (keys[i].field[0] != '\0')
+            redis_do(&server, "%s %s %s theirs", keys[i].put, keys[i].key, keys[i].field);
+        else
+            redis_do(&server, "%s %s theirs", keys[i].put, keys[i].key);
+        struct noted_pulse heard = beat_of(&one, &words, both, 2);
+        assert_ok(heard.err);
+        assert_int_equal(heard.pulse.member_count, 1);
+        assert_non_null(strstr(heard.foreign[0], keys[i].named));
+        assert_string_equal(heard.foreign[1], "");
+        assert_int_equal(heard.sales[1].cur.epoch, EPOCH);
+        assert_int_equal(inv_sale_left(other, 0), 7);
+        redis_do(&server, "DEL %s", keys[i].key);
+        redis_do(&server, "RENAME kept %s", keys[i].key);
+    }
+    struct noted_pulse heard = beat_of(&one, &words, both, 2);
+    assert_string_equal(heard.foreign[0], "");
+    assert_int_equal(heard.sales[0].cur.epoch, EPOCH);
 }
 
 static void the_long_silent_are_forgotten_and_strangers_left_out(void **state)
@@ -976,6 +1039,8 @@ int main(void)
         CLAIM(doubts_of_a_fenced_sale_are_not_told),
         CLAIM(gateways_hear_of_each_other),
         CLAIM(the_pulse_tells_what_is_left_and_which_epoch_is_installed),
+        CLAIM(a_pulse_asks_about_the_sales_that_it_is_given),
+        CLAIM(a_foreign_key_of_one_sale_is_named_and_the_pulse_of_the_others_goes_on),
         CLAIM(the_long_silent_are_forgotten_and_strangers_left_out),
         CLAIM(a_lease_has_one_holder_at_a_time),
         CLAIM(users_passwords_and_databases_are_used),

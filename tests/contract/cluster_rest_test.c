@@ -1,0 +1,237 @@
+/* Sales that are over and settled, and sales with somebody else's keys in Redis: what they cost the
+ * cluster, and that they go on when there is something to do for them. */
+#include "tests/contract/cluster_fixture.h"
+
+#include <stdlib.h>
+
+#define OVER 20 /* sales that are over */
+/* Longer than until a settled sale rests. */
+#define REST_MS 4500
+#define ROUND_MS 3000
+
+/* --- a cluster of sales --- */
+
+/* Both gateways run, and SALE is open. */
+static void begin(void)
+{
+    start(b);
+    open_sale();
+}
+
+static int64_t past(void)
+{
+    return ps_clock_wall_ms(&ps_clock_system) - 1;
+}
+
+/* SALE is over at both. */
+static void close_sale(void)
+{
+    put_sale(a, SALE, 2, true, past());
+    put_sale(b, SALE, 2, true, past());
+}
+
+static const char *name_of(int number)
+{
+    static char name[16];
+    (void)snprintf(name, sizeof name, "over-%d", number);
+    return name;
+}
+
+static bool is_open(const struct node *node, const char *name)
+{
+    const struct gw_control_sale *sale = gw_control_sale(node->control, name, strlen(name));
+    return sale->arming == GW_ARM_DONE && !sale->fenced;
+}
+
+/* Opened by `a`, then over. */
+static void make_over(void)
+{
+    for (int i = 0; i < OVER; i++)
+        put_sale(a, name_of(i), 1, false, INT64_MAX);
+    for (int i = 0; i < OVER; i++)
+        while (!is_open(a, name_of(i)))
+            turn();
+    for (int i = 0; i < OVER; i++)
+        put_sale(a, name_of(i), 3, true, past());
+}
+
+/* Calls of a command that the server has counted so far, those of scripts among them. */
+static long long calls(const char *command)
+{
+    char field[64];
+    redisReply *reply = redis_ask(&server, "INFO commandstats");
+    (void)snprintf(field, sizeof field, "cmdstat_%s:calls=", command);
+    const char *line = strstr(reply->str, field);
+    long long count = line != NULL ? strtoll(line + strlen(field), NULL, 10) : 0;
+    freeReplyObject(reply);
+    return count;
+}
+
+/* An accepted order of SALE, in the log and in Redis. */
+static struct ps_uuid buy(struct node *node)
+{
+    struct ps_uuid id = reserve(node, "ann");
+    struct oq_event event = accepted(id, "ann", sale_of(node)->epoch);
+    append(node, &event);
+    while (state_at(a, id) < 0 || (b->control != NULL && state_at(b, id) < 0))
+        turn();
+    return id;
+}
+
+/* --- claims --- */
+
+static void sales_that_are_over_cost_no_pulse_and_no_sweep(void **state)
+{
+    (void)state;
+    start(a);
+    know_sale(a, false);
+    until_served(a);
+    make_over();
+    turn_ms(REST_MS);
+    long long looks = calls("hgetall"), pulses = calls("hset"), sweeps = calls("hscan");
+    turn_ms(ROUND_MS);
+    looks = calls("hgetall") - looks;
+    pulses = calls("hset") - pulses;
+    sweeps = calls("hscan") - sweeps;
+    assert_true(pulses > 0 && looks > 0 && sweeps > 0); /* of the one that is open */
+    assert_true(looks <= 3 * pulses); /* who is there, the open sale, and one that is over */
+    assert_true(sweeps <= pulses);
+}
+
+static void a_late_cancel_of_a_sale_that_is_over_reaches_redis(void **state)
+{
+    (void)state;
+    begin();
+    struct ps_uuid id = buy(a);
+    close_sale();
+    turn_ms(REST_MS);
+    assert_int_equal(left(), STOCK - 1);
+    struct oq_event event = cancelled(id);
+    append(b, &event);
+    while (left() != STOCK)
+        turn();
+    turn_ms(REST_MS);
+    assert_int_equal(left(), STOCK);
+    assert_int_equal(state_at(a, id), OQ_STATE_RELEASED);
+}
+
+static void stock_that_is_added_to_a_sale_that_is_over_reaches_redis_and_all_gateways(void **state)
+{
+    (void)state;
+    begin();
+    close_sale();
+    turn_ms(REST_MS);
+    struct oq_event raise = {.type = OQ_ADJUSTED,
+                             .adjust_key = PS_STR("adjust:" SALE "/more"),
+                             .sale = PS_STR(SALE),
+                             .at_ms = 1,
+                             .sku = PS_STR("phone"),
+                             .delta = 5};
+    append(b, &raise);
+    while (inv_sale_left(sale_of(a)->counter, 0) != STOCK + 5 ||
+           inv_sale_left(sale_of(b)->counter, 0) != STOCK + 5)
+        turn();
+    assert_int_equal(left(), STOCK + 5);
+}
+
+static void what_stays_in_doubt_in_a_sale_that_is_over_is_swept(void **state)
+{
+    (void)state;
+    begin();
+    close_sale();
+    turn_ms(REST_MS);
+    struct ps_uuid id = reserve(b, "ann"); /* by a gateway whose clock is late, say */
+    stop(b);
+    while (entries("d") > 0)
+        turn();
+    assert_int_equal(left(), STOCK);
+    assert_int_equal(state_at(a, id), OQ_STATE_VOID);
+}
+
+static void sales_that_are_over_are_built_again_when_redis_has_lost_them(void **state)
+{
+    (void)state;
+    begin();
+    (void)buy(a);
+    make_over();
+    turn_ms(REST_MS);
+    redis_do(&server, "FLUSHALL");
+    while (!sale_of(a)->fenced)
+        turn();
+    until_served(a);
+    for (int i = 0; i < OVER; i++) {
+        char key[64];
+        (void)snprintf(key, sizeof key, "ps:{%s}:cur", name_of(i));
+        while (redis_number(&server, "EXISTS %s", key) == 0 || !is_open(a, name_of(i)))
+            turn();
+    }
+    assert_int_equal(left(), STOCK - 1);
+}
+
+static void a_sale_whose_end_is_moved_is_looked_at_again(void **state)
+{
+    (void)state;
+    begin();
+    close_sale();
+    turn_ms(REST_MS);
+    put_sale(a, SALE, 3, true, INT64_MAX);
+    put_sale(b, SALE, 3, true, INT64_MAX);
+    long long sweeps = calls("hscan");
+    (void)reserve(b, "ann");
+    while (inv_sale_left(sale_of(a)->counter, 0) != STOCK - 1 || calls("hscan") < sweeps + 8)
+        turn();
+    while (entries("d") > 0) /* its buyer was never told of it */
+        turn();
+    assert_int_equal(left(), STOCK);
+}
+
+/* --- keys of others --- */
+
+static void a_foreign_key_of_one_sale_is_no_matter_of_the_others(void **state)
+{
+    struct gw_cluster_numbers numbers;
+    (void)state;
+    start(a);
+    put_sale(a, "theirs", 1, false, INT64_MAX);
+    know_sale(a, false);
+    until_served(a);
+    while (!is_open(a, "theirs"))
+        turn();
+    redis_do(&server, "RENAME %s kept", "ps:{theirs}:cur");
+    redis_do(&server, "SADD %s foreign", "ps:{theirs}:cur");
+    start(b);
+    put_sale(b, "theirs", 1, true, INT64_MAX);
+    know_sale(b, true);
+    until_served(b);
+    turn_ms(4000); /* longer than a gateway lives that is not heard of */
+    gw_cluster_numbers(a->core.cluster, &numbers);
+    assert_int_equal(numbers.members, 2);
+    assert_true(gw_cluster_keeps(a->core.cluster) || gw_cluster_keeps(b->core.cluster));
+    struct ps_uuid id = reserve(a, "ann");
+    while (entries("d") > 0) /* pulse, lease and sweep go on */
+        turn();
+    assert_int_equal(state_at(a, id), OQ_STATE_VOID);
+    assert_false(is_open(b, "theirs"));
+    assert_true(gw_cluster_is_fenced(b->core.cluster, "theirs")); /* nobody waits for it */
+    redis_do(&server, "DEL %s", "ps:{theirs}:cur");
+    redis_do(&server, "RENAME kept %s", "ps:{theirs}:cur");
+    while (!is_open(b, "theirs"))
+        turn();
+    assert_true(is_open(a, "theirs"));
+}
+
+#define CLAIM(name) cmocka_unit_test_setup_teardown(name, make, drop)
+
+int main(void)
+{
+    const struct CMUnitTest claims[] = {
+        CLAIM(sales_that_are_over_cost_no_pulse_and_no_sweep),
+        CLAIM(a_late_cancel_of_a_sale_that_is_over_reaches_redis),
+        CLAIM(stock_that_is_added_to_a_sale_that_is_over_reaches_redis_and_all_gateways),
+        CLAIM(what_stays_in_doubt_in_a_sale_that_is_over_is_swept),
+        CLAIM(sales_that_are_over_are_built_again_when_redis_has_lost_them),
+        CLAIM(a_sale_whose_end_is_moved_is_looked_at_again),
+        CLAIM(a_foreign_key_of_one_sale_is_no_matter_of_the_others),
+    };
+    return cmocka_run_group_tests(claims, NULL, NULL);
+}
