@@ -270,8 +270,14 @@ static int apply_accepted(struct oq_fold *fold, uint32_t partition, int64_t plac
                           const struct oq_event *event, struct oq_change *change)
 {
     struct oq_sku *sku;
-    struct oq_order probe = {.id = event->order_id, .user = event->user};
+    /* Mostly the record is of the sale of the one before: both places are fetched at once. */
+    struct oq_order probe = {.id = event->order_id,
+                             .user = event->user,
+                             .sale = fold->subject != NULL ? fold->subject->sale : NULL};
     uint32_t id = oq_index_hash(&fold->by_id, &probe);
+    uint32_t buyer = oq_index_hash(&fold->by_buyer, &probe);
+    oq_index_expect(&fold->by_id, id);
+    oq_index_expect(&fold->by_buyer, buyer);
     struct oq_order *old = oq_index_find_hashed(&fold->by_id, id, &probe);
     if (old != NULL && old->known) {
         change->order = old;
@@ -286,8 +292,10 @@ static int apply_accepted(struct oq_fold *fold, uint32_t partition, int64_t plac
     err = reserve_places(fold, sku->sale);
     if (err != 0)
         return err;
-    probe.sale = sku->sale;
-    uint32_t buyer = oq_index_hash(&fold->by_buyer, &probe);
+    if (probe.sale != sku->sale) {
+        probe.sale = sku->sale;
+        buyer = oq_index_hash(&fold->by_buyer, &probe);
+    }
     struct oq_order *older = oq_index_find_hashed(&fold->by_buyer, buyer, &probe);
     struct oq_order *order = make_order(fold, place, event, sku, older);
     if (order == NULL)

@@ -251,6 +251,16 @@ void *oq_index_find_hashed(const struct oq_index *index, uint32_t hash, const vo
     return item;
 }
 
+void oq_index_expect(const struct oq_index *index, uint32_t hash)
+{
+    const struct oq_table *table = atomic_load_explicit(&index->table, memory_order_acquire);
+    const struct oq_table *from = atomic_load_explicit(&table->from, memory_order_acquire);
+    __builtin_prefetch(&table->hash[hash & table->mask], 1);
+    __builtin_prefetch(&table->slot[hash & table->mask], 1);
+    if (from != NULL)
+        __builtin_prefetch(&from->hash[hash & from->mask]);
+}
+
 void oq_index_put(struct oq_index *index, void *item)
 {
     oq_index_put_hashed(index, oq_index_hash(index, item), item);

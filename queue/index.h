@@ -53,5 +53,8 @@ void *oq_index_find(const struct oq_index *index, const void *probe); /* any thr
 uint32_t oq_index_hash(const struct oq_index *index, const void *probe);
 void oq_index_put_hashed(struct oq_index *index, uint32_t hash, void *item);
 void *oq_index_find_hashed(const struct oq_index *index, uint32_t hash, const void *probe);
+/* Begins to fetch from memory what find and put will look at. A large index lies outside of every
+ * cache: who needs several places lets them come at the same time. */
+void oq_index_expect(const struct oq_index *index, uint32_t hash);
 
 #endif
