@@ -38,6 +38,7 @@ struct gw_load_job {
     struct gw_core *core;
     char name[PS_NAME_MAX + 1];
     struct oq_sale *books;
+    size_t sku_count;
     int64_t epoch;
     /* Out. */
     int err;
@@ -77,6 +78,13 @@ static void refuse_lost(struct gw_control *control, struct gw_control_sale *sale
     refuse(control, sale);
 }
 
+void gw_arm_note_stranger(struct gw_control *control, const char *sale, const char *sku)
+{
+    ps_metric_add(control->shard, GW_M_FOLD_ANOMALIES, 0, 1);
+    ps_log(PS_LOG_ERROR, "log_anomaly", PS_F_STR("sale", sale), PS_F_STR("sku", sku),
+           PS_F_STR("why", "a record names a SKU that the sale has not"));
+}
+
 static bool has_sku(const struct gw_sale_doc *doc, const char *name)
 {
     for (size_t i = 0; i < doc->sku_count; i++)
@@ -90,8 +98,19 @@ static void find_books(const struct gw_control *control, struct gw_control_sale 
     sale->books = oq_fold_sale(control->core->fold, sale->stored.name, strlen(sale->stored.name));
 }
 
-/* Counters and orders name a SKU by its place in the log, so the log may have no other SKUs than
- * the document. False: refused. */
+/* Has the log an initial stock of that SKU? A stranger's record that names a SKU brings none. */
+static bool is_stocked(const struct gw_control_sale *sale, const char *sku)
+{
+    char key[OQ_ADJUST_KEY_MAX + 1];
+    struct ps_str text = {key, gw_arm_initial_key(sale->stored.name, sku, key)};
+    struct ps_uuid ref;
+
+    oq_adjust_ref(text, &ref);
+    return oq_sale_adjusted(sale->books, &ref) >= 0;
+}
+
+/* Counters and orders name a SKU by its place in the log, so the log's first SKUs must be the
+ * document's. What strangers have named behind them is told and left out. False: refused. */
 static bool check_skus(struct gw_control *control, struct gw_control_sale *sale)
 {
     const char *name;
@@ -99,6 +118,10 @@ static bool check_skus(struct gw_control *control, struct gw_control_sale *sale)
     for (uint32_t i = 0; sale->books != NULL && (name = oq_sale_sku(sale->books, i)) != NULL; i++) {
         if (has_sku(&sale->stored.doc, name))
             continue;
+        if (i >= sale->stored.doc.sku_count && !is_stocked(sale, name)) {
+            gw_arm_note_stranger(control, sale->stored.name, name);
+            continue;
+        }
         snprintf(sale->refused_why, sizeof sale->refused_why,
                  "the log has a SKU \"%s\" of this sale, its document has none; put the control.db "
                  "back that belongs to this journal, or sell under another name",
@@ -179,7 +202,8 @@ static void load_on_log_thread(void *arg)
     struct gw_load_job *job = arg;
     struct ps_mail mail = {.kind = GW_MAIL_LOADED, .ptr = job};
 
-    job->err = gw_life_load(job->core->life, job->books, job->epoch, &job->counter);
+    job->err =
+        gw_life_load(job->core->life, job->books, job->sku_count, job->epoch, &job->counter);
     if (ps_mailbox_post(job->core->control_mail, &mail) < 0) {
         ps_log(PS_LOG_ERROR, "load_not_delivered", PS_F_STR("sale", job->name));
         free(job);
@@ -191,8 +215,10 @@ static void load(struct gw_control *control, struct gw_control_sale *sale)
     struct gw_load_job *job = calloc(1, sizeof *job);
 
     if (job != NULL) {
-        *job =
-            (struct gw_load_job){.core = control->core, .books = sale->books, .epoch = sale->epoch};
+        *job = (struct gw_load_job){.core = control->core,
+                                    .books = sale->books,
+                                    .sku_count = sale->stored.doc.sku_count,
+                                    .epoch = sale->epoch};
         memcpy(job->name, sale->stored.name, sizeof job->name);
         sale->arming = GW_ARM_LOADING;
         if (oq_log_call(control->core->log, load_on_log_thread, job) == 0)

@@ -88,6 +88,7 @@ void gw_cluster_serve(struct gw_cluster_sale *sale, struct inv_sale *counter)
     sale->counter = counter;
     sale->epoch = inv_sale_epoch(counter);
     sale->serving = true;
+    sale->sku_count = oq_sale_sku_count(sale->books);
     sale->checked = true; /* or it was brought into the log just now */
     sale->gone = sale->opening = sale->foreign = sale->resting = false;
     sale->in_doubt = -1;
@@ -145,7 +146,7 @@ static void on_attached(uint64_t handle, int err, struct inv_sale *counter, void
 static void attach(struct gw_cluster_sale *sale)
 {
     struct gw_cluster *cluster = sale->cluster;
-    size_t count = oq_sale_sku_count(sale->books);
+    size_t count = gw_cluster_control_sale(sale)->stored.doc.sku_count; /* the first of the log */
     const char **skus = calloc(count + 1, sizeof *skus);
 
     if (skus == NULL)
@@ -198,6 +199,14 @@ static bool is_settled(const struct gw_cluster_sale *sale,
     return true;
 }
 
+/* SKUs that the log has named since the sale was served: no gateway does that. */
+static void note_strangers(struct gw_cluster_sale *sale)
+{
+    for (; sale->serving && sale->sku_count < oq_sale_sku_count(sale->books); sale->sku_count++)
+        gw_arm_note_stranger(sale->cluster->control, sale->name,
+                             oq_sale_sku(sale->books, (uint32_t)sale->sku_count));
+}
+
 static void look_whether_it_rests(struct gw_cluster_sale *sale,
                                   const struct gw_control_sale *control_sale)
 {
@@ -227,6 +236,7 @@ static void step(struct gw_cluster_sale *sale)
     if (!sale->serving && !sale->attaching && !gw_rebuild_loads(sale->rebuild) &&
         gw_cluster_may_act(cluster))
         attach(sale);
+    note_strangers(sale);
     look_whether_it_rests(sale, control_sale);
     if (sale->foreign) /* Redis takes nothing of it */
         return;
@@ -332,14 +342,16 @@ bool gw_cluster_is_fenced(const struct gw_cluster *cluster, const char *name)
 
 /* --- its life --- */
 
+/* What has a counter is known. */
 static void look_for_sales(struct gw_cluster *cluster)
 {
     const struct gw_control *control = cluster->control;
 
-    for (size_t i = 0; i < control->sale_count; i++)
-        if (control->sales[i]->stored.state.opened &&
-            control->sales[i]->arming != GW_ARM_REFUSED)
-            (void)gw_cluster_sale(cluster, control->sales[i]->stored.name); /* without memory: later */
+    for (size_t i = 0; i < control->sale_count; i++) {
+        const struct gw_control_sale *sale = control->sales[i];
+        if (sale->stored.state.opened && sale->arming != GW_ARM_REFUSED && sale->counter == NULL)
+            (void)gw_cluster_sale(cluster, sale->stored.name); /* without memory: later */
+    }
 }
 
 void gw_cluster_tick(struct gw_cluster *cluster)

@@ -25,6 +25,7 @@ struct gw_cluster_sale {
     struct gw_cluster *cluster;
     char name[PS_NAME_MAX + 1];
     struct oq_sale *books;    /* NULL until the log shows it */
+    size_t sku_count;         /* that the log has named and that were looked at */
     struct inv_sale *counter; /* NULL until first attached */
     int64_t epoch;            /* of `counter`, as taken up here; 0 = none */
     bool checked;             /* its beginning is in the log */

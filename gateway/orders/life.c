@@ -289,9 +289,9 @@ struct oq_log_callbacks gw_life_callbacks(struct gw_life *life)
 
 /* --- rebuild --- */
 
-static int load_skus(const struct oq_sale *books, struct inv_load *load)
+static int load_skus(const struct oq_sale *books, size_t sku_count, struct inv_load *load)
 {
-    for (uint32_t sku = 0; sku < oq_sale_sku_count(books); sku++) {
+    for (uint32_t sku = 0; sku < sku_count; sku++) {
         struct oq_totals totals;
         oq_sale_totals(books, sku, &totals);
         int err =
@@ -302,7 +302,7 @@ static int load_skus(const struct oq_sale *books, struct inv_load *load)
     return 0;
 }
 
-static int load_orders(const struct oq_sale *books, struct inv_load *load)
+static int load_orders(const struct oq_sale *books, size_t sku_count, struct inv_load *load)
 {
     size_t orders = oq_sale_order_count(books);
 
@@ -315,7 +315,8 @@ static int load_orders(const struct oq_sale *books, struct inv_load *load)
                                      .sku = order->sku,
                                      .quantity = order->quantity};
 
-        if (state == OQ_STATE_VOID || (state == OQ_STATE_RELEASED && order->key.len == 0))
+        if (state == OQ_STATE_VOID || (state == OQ_STATE_RELEASED && order->key.len == 0) ||
+            order->sku >= sku_count)
             continue;
         row.state = state == OQ_STATE_ACCEPTED    ? INV_LOAD_HELD
                     : state == OQ_STATE_CONFIRMED ? INV_LOAD_CONFIRMED
@@ -327,14 +328,14 @@ static int load_orders(const struct oq_sale *books, struct inv_load *load)
     return 0;
 }
 
-static int load_raised(const struct oq_sale *books, struct inv_load *load)
+static int load_raised(const struct oq_sale *books, size_t sku_count, struct inv_load *load)
 {
     struct ps_uuid ref;
     uint32_t sku;
     int64_t delta;
 
     for (size_t i = 0; oq_sale_adjusted_at(books, i, &ref, &sku, &delta); i++) {
-        int err = delta > 0 ? inv_load_raised(load, &ref) : 0;
+        int err = delta > 0 && sku < sku_count ? inv_load_raised(load, &ref) : 0;
         if (err < 0)
             return err;
     }
@@ -355,36 +356,37 @@ static int load_applied(const struct gw_life *life, struct inv_load *load)
     return 0;
 }
 
-static int fill(const struct gw_life *life, const struct oq_sale *books, struct inv_load *load)
+static int fill(const struct gw_life *life, const struct oq_sale *books, size_t sku_count,
+                struct inv_load *load)
 {
     int err;
 
-    if ((err = load_skus(books, load)) < 0 || (err = load_orders(books, load)) < 0 ||
-        (err = load_raised(books, load)) < 0)
+    if ((err = load_skus(books, sku_count, load)) < 0 ||
+        (err = load_orders(books, sku_count, load)) < 0 ||
+        (err = load_raised(books, sku_count, load)) < 0)
         return err;
     return life->core->redis != NULL ? load_applied(life, load) : 0;
 }
 
-int gw_life_load(struct gw_life *life, struct oq_sale *books, int64_t epoch,
+int gw_life_load(struct gw_life *life, struct oq_sale *books, size_t sku_count, int64_t epoch,
                  struct inv_sale **ret_sale)
 {
     struct gw_core *core = life->core;
-    size_t count = oq_sale_sku_count(books);
-    const char **skus = calloc(count ? count : 1, sizeof *skus);
+    const char **skus = calloc(sku_count + 1, sizeof *skus);
     struct inv_load *load = NULL;
     struct inv_sale *counter;
     int err;
 
     if (skus == NULL)
         return PS_E_NOMEM;
-    for (uint32_t i = 0; i < count; i++)
+    for (uint32_t i = 0; i < sku_count; i++)
         skus[i] = oq_sale_sku(books, i);
     /* Of the control thread's store the load takes only what all stores of the process share. */
-    err = inv_load_new(core->control_store, oq_sale_name(books), epoch, skus, count, &load);
+    err = inv_load_new(core->control_store, oq_sale_name(books), epoch, skus, sku_count, &load);
     free(skus);
     if (err < 0)
         return err;
-    if ((err = fill(life, books, load)) < 0) {
+    if ((err = fill(life, books, sku_count, load)) < 0) {
         inv_load_free(load);
         return err;
     }

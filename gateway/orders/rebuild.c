@@ -82,6 +82,7 @@ struct gw_rebuild {
     struct slot stock[GW_SALE_SKUS_MAX];
     /* the load: of the log's thread while `loading` */
     bool loading;
+    size_t sku_count; /* of its document */
     int err;
     struct inv_sale *counter;
 };
@@ -412,7 +413,8 @@ static void load_on_log_thread(void *arg)
 
     rebuild->err = PS_E_CONFLICT;
     if (oq_sale_highest_epoch(books) == rebuild->epoch)
-        rebuild->err = gw_life_load(core->life, books, rebuild->epoch, &rebuild->counter);
+        rebuild->err = gw_life_load(core->life, books, rebuild->sku_count, rebuild->epoch,
+                                    &rebuild->counter);
     if (ps_mailbox_post(core->control_mail, &mail) < 0)
         ps_log(PS_LOG_ERROR, "load_not_delivered", PS_F_STR("sale", rebuild->sale->name));
 }
@@ -420,6 +422,7 @@ static void load_on_log_thread(void *arg)
 static void load(struct gw_rebuild *rebuild)
 {
     go(rebuild, LOADING);
+    rebuild->sku_count = gw_cluster_control_sale(rebuild->sale)->stored.doc.sku_count;
     rebuild->loading = true;
     if (oq_log_call(rebuild->sale->cluster->core->log, load_on_log_thread, rebuild) == 0)
         return;
@@ -509,6 +512,21 @@ static void courtesy(struct gw_rebuild *rebuild)
         begin_fencing(rebuild);
 }
 
+/* All of its beginning is in the view. Refused for good: a stranger's record has named a SKU of it
+ * before its own. */
+static void end_opening(struct gw_rebuild *rebuild, struct gw_control_sale *control_sale)
+{
+    struct gw_cluster_sale *sale = rebuild->sale;
+
+    control_sale->books = sale->books;
+    if (gw_arm_check(sale->cluster->control, control_sale)) {
+        note(rebuild, control_sale);
+        return;
+    }
+    gw_rebuild_end(rebuild);
+    sale->opening = false;
+}
+
 static void check_back(struct gw_rebuild *rebuild, struct gw_control_sale *control_sale)
 {
     const struct gw_sale_doc *doc = &control_sale->stored.doc;
@@ -525,7 +543,7 @@ static void check_back(struct gw_rebuild *rebuild, struct gw_control_sale *contr
         go(rebuild, STOCKING);
     }
     if (rebuild->step == STOCKING && stock_all(rebuild, doc))
-        note(rebuild, control_sale);
+        end_opening(rebuild, control_sale);
     else if (now_ns(rebuild) - rebuild->step_ns > PATIENCE_NS)
         give_up(rebuild, "its fences are not read back");
 }

@@ -228,6 +228,69 @@ static void a_strangers_record_that_cannot_be_counted_ends_nobody(void **state)
     assert_int_equal(left(), STOCK - 1);
 }
 
+/* The order is none of anybody's, but its SKU has a name from now on. */
+static struct oq_event strange_sku(void)
+{
+    struct oq_event event = cancelled((struct ps_uuid){{1, 2, 3}});
+    event.sku = PS_STR("strange");
+    event.reason = OQ_REJECTED;
+    return event;
+}
+
+static void a_sku_that_a_stranger_names_is_counted_and_breaks_no_rebuild(void **state)
+{
+    (void)state;
+    open_sale();
+    struct ps_uuid id = reserve(a, "ann");
+    struct oq_event event = accepted(id, "ann", sale_of(a)->epoch);
+    append(a, &event);
+    struct oq_event stranger = strange_sku();
+    struct oq_event raise = {.type = OQ_ADJUSTED,
+                             .adjust_key = PS_STR("adjust:" SALE "/strange"),
+                             .sale = PS_STR(SALE),
+                             .at_ms = 1,
+                             .sku = PS_STR("strange"),
+                             .delta = 5};
+    int64_t before = ps_metric_read(a->core.metrics, GW_M_FOLD_ANOMALIES, 0);
+    shared_topic_put(topic, SHARED_PARTITIONS - 1, &stranger);
+    shared_topic_put(topic, SHARED_PARTITIONS - 1, &raise);
+    while (ps_metric_read(a->core.metrics, GW_M_FOLD_ANOMALIES, 0) == before)
+        turn();
+    turn_ms(500);
+    assert_int_equal(ps_metric_read(a->core.metrics, GW_M_FOLD_ANOMALIES, 0), before + 1);
+    redis_do(&server, "FLUSHALL");
+    while (!sale_of(a)->fenced || !sale_of(b)->fenced)
+        turn();
+    until_served(a);
+    until_served(b);
+    assert_int_equal(left(), STOCK - 1);
+    stop(a);
+    start(a);
+    until_served(a);
+    redis_do(&server, "FLUSHALL");
+    while (!sale_of(a)->fenced || !sale_of(b)->fenced)
+        turn();
+    until_served(a);
+    until_served(b);
+    assert_int_equal(left(), STOCK - 1);
+    (void)reserve(a, "bea");
+    assert_int_equal(left(), STOCK - 2);
+}
+
+static void a_sale_of_which_a_stranger_has_named_a_sku_first_is_refused_by_name(void **state)
+{
+    (void)state;
+    struct oq_event stranger = strange_sku();
+    start(a);
+    shared_topic_put(topic, 0, &stranger);
+    shared_log_read(a->core.log);
+    know_sale(a, false);
+    while (sale_of(a)->arming != GW_ARM_REFUSED)
+        turn();
+    assert_non_null(strstr(sale_of(a)->refused_why, "strange"));
+    assert_false(sale_of(a)->stored.state.opened);
+}
+
 static void a_sale_is_not_opened_over_counters_of_another_log(void **state)
 {
     (void)state;
@@ -277,6 +340,8 @@ int main(void)
         CLAIM(a_load_notes_where_it_has_read_every_partition_R15),
         CLAIM(a_gateway_stops_when_its_view_shows_a_higher_fence_R14),
         CLAIM(a_sale_whose_beginning_the_log_has_lost_is_refused_by_name),
+        CLAIM(a_sku_that_a_stranger_names_is_counted_and_breaks_no_rebuild),
+        CLAIM(a_sale_of_which_a_stranger_has_named_a_sku_first_is_refused_by_name),
         CLAIM(a_sale_is_not_opened_over_counters_of_another_log),
         CLAIM(a_fence_of_two_authors_is_nobodys_R14),
         CLAIM(a_strangers_record_that_cannot_be_counted_ends_nobody),
