@@ -8,7 +8,13 @@
  * What must hold: nothing is applied or dropped under an epoch that this gateway's own view has seen
  * end. An effect behind a fence is perhaps not in the load of the next epoch, and v of the old one
  * may have passed it. So the order here is: take what was read, then look for fences, then apply or
- * drop; what was read before a fence is in every load that comes after it. */
+ * drop; what was read before a fence is in every load that comes after it.
+ *
+ * A sale that the control state does not know may never be served here (it was deleted, or belongs
+ * to somebody else), or may become known any moment. Of its effects only so many are kept; then all
+ * are forgotten but for their places. When the sale is served after all, v mostly has passed these
+ * places, for others have applied them. If this gateway is the keeper and v has not, nobody may have
+ * them any more, and the sale is built again: a load has them all. */
 #include "gateway/orders/cluster_private.h"
 
 #include "common/log.h"
@@ -18,6 +24,20 @@
 
 #define AT_ONCE 4096 /* effects of one sale a tick: buyers are served by this Redis, too */
 #define TRIM_NS PS_NS_PER_S
+#define UNKNOWN_MOST 1024 /* effects of a sale that the control state does not know */
+
+/* Forgets all that is held of it. Without memory it is held on. */
+static void forget(struct gw_cluster_sale *sale)
+{
+    if (sale->forgotten == NULL &&
+        (sale->forgotten = calloc(1, sizeof *sale->forgotten)) == NULL)
+        return;
+    for (size_t i = 0; i < sale->effects.count; i++) {
+        const struct gw_effect *effect = &sale->effects.at[sale->effects.first + i];
+        sale->forgotten->upto[effect->partition] = effect->seq;
+    }
+    gw_effect_list_drop(&sale->effects, sale->effects.count);
+}
 
 static int bring(const struct gw_effect *effect, void *ctx)
 {
@@ -28,7 +48,11 @@ static int bring(const struct gw_effect *effect, void *ctx)
         sale = sale->next;
     if (sale == NULL) /* perhaps one that the control state does not know, or not yet */
         sale = gw_cluster_sale(cluster, oq_sale_name(effect->books));
-    return sale != NULL ? gw_effect_list_add(&sale->effects, effect) : PS_E_NOMEM;
+    if (sale == NULL)
+        return PS_E_NOMEM;
+    if (sale->effects.count >= UNKNOWN_MOST && gw_cluster_control_sale(sale) == NULL)
+        forget(sale);
+    return gw_effect_list_add(&sale->effects, effect);
 }
 
 void gw_apply_take(struct gw_cluster *cluster)
@@ -44,15 +68,21 @@ static bool is_in_force(const struct gw_cluster_sale *sale)
 
 /* --- dropping what is applied --- */
 
-struct applied {
-    int64_t upto[OQ_PARTITION_MAX]; /* seq; 0 = nothing */
-};
-
 static bool is_applied(const struct gw_effect *effect, const void *ctx)
 {
-    const struct applied *applied = ctx;
+    const struct gw_applied *applied = ctx;
 
     return effect->seq <= applied->upto[effect->partition];
+}
+
+/* Has Redis all that was forgotten? */
+static void look_for_forgotten(struct gw_cluster_sale *sale, const struct gw_applied *applied)
+{
+    for (size_t p = 0; sale->forgotten != NULL && p < OQ_PARTITION_MAX; p++)
+        if (sale->forgotten->upto[p] > applied->upto[p])
+            return;
+    free(sale->forgotten);
+    sale->forgotten = NULL;
 }
 
 /* `handle`: the epoch that was asked about. */
@@ -60,7 +90,7 @@ static void on_applied(uint64_t handle, int err, const struct inv_redis_applied 
                        void *ctx)
 {
     struct gw_cluster_sale *sale = ctx;
-    struct applied *applied;
+    struct gw_applied *applied;
 
     sale->trimming = false;
     if (sale->cluster->stopped || err < 0)
@@ -75,6 +105,7 @@ static void on_applied(uint64_t handle, int err, const struct inv_redis_applied 
         if (told[i].partition < OQ_PARTITION_MAX)
             applied->upto[told[i].partition] = told[i].offset;
     gw_effect_list_filter(&sale->effects, is_applied, applied);
+    look_for_forgotten(sale, applied);
     free(applied);
     sale->trim_due = false;
 }
@@ -120,7 +151,7 @@ static void apply(struct gw_cluster_sale *sale)
 {
     struct inv_store *store = sale->cluster->store;
     size_t count = sale->effects.count < AT_ONCE ? sale->effects.count : AT_ONCE;
-    struct applied *applied = calloc(1, sizeof *applied);
+    struct gw_applied *applied = calloc(1, sizeof *applied);
     int err = 0;
 
     if (applied == NULL)
@@ -143,7 +174,7 @@ void gw_apply_tick(struct gw_cluster_sale *sale)
     const struct gw_cluster *cluster = sale->cluster;
     bool keeps = gw_cluster_keeps(cluster);
 
-    if (sale->effects.count == 0) {
+    if (sale->effects.count == 0 && sale->forgotten == NULL) {
         sale->trim_due = false; /* nothing is held that could have been applied */
         return;
     }
@@ -151,6 +182,8 @@ void gw_apply_tick(struct gw_cluster_sale *sale)
         return;
     if (sale->trim_due || (!keeps && gw_cluster_now_ns(cluster) - sale->trimmed_ns >= TRIM_NS))
         trim(sale);
+    else if (keeps && sale->forgotten != NULL)
+        gw_rebuild_start(sale->rebuild, false);
     else if (keeps)
         apply(sale);
 }

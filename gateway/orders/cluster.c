@@ -51,6 +51,7 @@ static void free_sale(struct gw_cluster_sale *sale)
 {
     gw_rebuild_free(sale->rebuild);
     gw_effect_list_done(&sale->effects);
+    free(sale->forgotten);
     free(sale);
 }
 
@@ -92,7 +93,7 @@ void gw_cluster_serve(struct gw_cluster_sale *sale, struct inv_sale *counter)
     sale->checked = true; /* or it was brought into the log just now */
     sale->gone = sale->opening = sale->foreign = sale->resting = false;
     sale->in_doubt = -1;
-    sale->busy_ns = gw_cluster_now_ns(sale->cluster);
+    sale->served_ns = sale->busy_ns = gw_cluster_now_ns(sale->cluster);
     sale->trim_due = true;
     if (control_sale == NULL)
         return;
@@ -188,7 +189,8 @@ static bool is_settled(const struct gw_cluster_sale *sale,
 
     if (!control_sale->stored.state.ended && now_ms < control_sale->stored.doc.closes_at_ms)
         return false;
-    if (!sale->serving || sale->foreign || sale->in_doubt != 0 || sale->effects.count > 0)
+    if (!sale->serving || sale->foreign || sale->in_doubt != 0 || sale->effects.count > 0 ||
+        sale->forgotten != NULL)
         return false;
     for (uint32_t sku = 0; sku < oq_sale_sku_count(sale->books); sku++) {
         struct oq_totals totals;

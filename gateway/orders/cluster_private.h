@@ -36,6 +36,7 @@ struct gw_cluster_sale {
     bool foreign;             /* a key of it in Redis is somebody else's, as last heard */
     int64_t seen_ns;          /* since when it is known to have been opened */
     int64_t in_doubt;         /* units, as last heard; -1: not known */
+    int64_t served_ns;        /* since when */
     int64_t busy_ns;          /* when it was last not over, or not settled */
     bool resting;             /* over and settled for a while: looked at rarely */
 
@@ -43,6 +44,7 @@ struct gw_cluster_sale {
 
     /* apply.c: read and not yet known to be in Redis */
     struct gw_effect_list effects;
+    struct gw_applied *forgotten; /* up to where some were not kept; NULL: all were */
     bool trim_due;  /* before anything is applied under this epoch */
     bool trimming;  /* the question is out */
     int64_t trimmed_ns;
@@ -64,6 +66,7 @@ struct gw_cluster {
 
     /* the pulse */
     bool pulsing;
+    int64_t asked_at_ns;        /* when it was sent */
     int64_t pulsed_ns;          /* the last one that was answered; 0 = none */
     int64_t redis_ms, redis_ns; /* Redis's clock, and when it was told */
     struct gw_member *members;
@@ -131,6 +134,10 @@ void gw_rebuild_loaded(struct gw_rebuild *rebuild);
 void gw_rebuild_end(struct gw_rebuild *rebuild);
 
 /* --- apply.c --- */
+/* Up to which seq of each partition; 0 = nothing. */
+struct gw_applied {
+    int64_t upto[OQ_PARTITION_MAX];
+};
 /* Brings what was pushed to its sale. */
 void gw_apply_take(struct gw_cluster *cluster);
 /* A step for one sale. */

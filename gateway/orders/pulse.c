@@ -135,7 +135,8 @@ static void take_sale(struct gw_cluster *cluster, const struct inv_redis_pulse_s
 
     while (sale != NULL && sale->counter != told->sale)
         sale = sale->next;
-    if (sale == NULL || !sale->serving)
+    if (sale == NULL || !sale->serving ||
+        sale->served_ns >= cluster->asked_at_ns) /* asked before it was installed, perhaps */
         return;
     take_foreign(sale, told->foreign);
     sale->in_doubt = told->in_doubt;
@@ -207,6 +208,7 @@ static int ask(struct gw_cluster *cluster, const struct inv_redis_beat *beat)
     if (sales == NULL)
         return PS_E_NOMEM;
     count = choose(cluster, sales);
+    cluster->asked_at_ns = gw_cluster_now_ns(cluster);
     result = inv_redis_pulse(cluster->store, beat, sales, count, on_pulse, cluster, 0);
     if (result == INV_PENDING)
         cluster->ask_all = false;

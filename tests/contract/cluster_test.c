@@ -164,6 +164,24 @@ static void what_the_keeper_before_had_not_applied_the_next_one_applies_R7_R8(vo
     assert_int_equal(left(), STOCK);
 }
 
+/* What was asked before the install is no news after it. */
+static void what_was_built_again_is_not_found_missing_once_more_R9(void **state)
+{
+    (void)state;
+    open_sale();
+    stop(b);
+    for (int i = 0; i < 8; i++) {
+        redis_do(&server, "FLUSHALL");
+        while (!sale_of(a)->fenced)
+            turn();
+        until_served(a);
+        turn_ms(300);
+        assert_true(serves(a));
+    }
+    assert_int_equal(ps_metric_read(a->core.metrics, GW_M_FENCES, 0), 8);
+    assert_int_equal(shared_topic_count(topic, UINT32_MAX, OQ_FENCED), 9 * SHARED_PARTITIONS);
+}
+
 static void a_load_notes_where_it_has_read_every_partition_R15(void **state)
 {
     (void)state;
@@ -226,6 +244,79 @@ static void a_strangers_record_that_cannot_be_counted_ends_nobody(void **state)
     oq_sale_totals(sale_of(b)->books, 0, &totals);
     assert_int_equal(totals.adjustments, STOCK);
     assert_int_equal(left(), STOCK - 1);
+}
+
+/* More effects than are kept of a sale that the control state does not know. */
+#define MANY 1100
+
+/* Void orders that nobody has reserved. */
+static void put_many(void)
+{
+    for (unsigned i = 0; i < MANY; i++) {
+        struct oq_event event = cancelled((struct ps_uuid){
+            {1, 2, 3, [14] = (uint8_t)(i >> 8), [15] = (uint8_t)i}});
+        event.reason = OQ_REJECTED;
+        shared_topic_put(topic, i % SHARED_PARTITIONS, &event);
+    }
+}
+
+static void forget_at_b(void)
+{
+    struct gw_cluster_numbers numbers;
+    turn_ms(500);
+    gw_cluster_numbers(b->core.cluster, &numbers);
+    assert_true(numbers.effects > 0 && numbers.effects < MANY);
+}
+
+static void effects_of_an_unknown_sale_are_bounded_and_forgotten_where_redis_has_them_R8(
+    void **state)
+{
+    (void)state;
+    start(a);
+    know_sale(a, false);
+    until_served(a);
+    int64_t before = sale_of(a)->epoch;
+    start(b); /* its control state does not know the sale */
+    put_many();
+    forget_at_b();
+    know_sale(b, true);
+    until_served(b);
+    stop(a);
+    struct ps_uuid id = reserve(b, "ann");
+    struct oq_event event = accepted(id, "ann", before);
+    append(b, &event);
+    while (state_at(b, id) < 0)
+        turn();
+    struct oq_event release = cancelled(id);
+    append(b, &release);
+    while (left() != STOCK)
+        turn();
+    assert_int_equal(sale_of(b)->epoch, before); /* nothing had to be built again */
+}
+
+static void what_was_forgotten_and_is_nowhere_applied_is_built_again_R8(void **state)
+{
+    (void)state;
+    start(a);
+    know_sale(a, false);
+    until_served(a);
+    struct ps_uuid id = reserve(a, "ann");
+    struct oq_event event = accepted(id, "ann", sale_of(a)->epoch);
+    append(a, &event);
+    while (state_at(a, id) < 0)
+        turn();
+    int64_t before = sale_of(a)->epoch;
+    stop(a);
+    start(b); /* its control state does not know the sale */
+    struct oq_event release = cancelled(id);
+    append(b, &release);
+    put_many();
+    forget_at_b();
+    assert_int_equal(left(), STOCK - 1);
+    know_sale(b, true);
+    while (left() != STOCK || sale_of(b)->epoch <= before)
+        turn();
+    until_served(b);
 }
 
 /* The order is none of anybody's, but its SKU has a name from now on. */
@@ -337,9 +428,12 @@ int main(void)
         CLAIM(one_of_several_builds_an_empty_redis_again_R9_R14),
         CLAIM(a_release_that_is_read_while_fenced_is_not_lost_R8),
         CLAIM(what_the_keeper_before_had_not_applied_the_next_one_applies_R7_R8),
+        CLAIM(what_was_built_again_is_not_found_missing_once_more_R9),
         CLAIM(a_load_notes_where_it_has_read_every_partition_R15),
         CLAIM(a_gateway_stops_when_its_view_shows_a_higher_fence_R14),
         CLAIM(a_sale_whose_beginning_the_log_has_lost_is_refused_by_name),
+        CLAIM(effects_of_an_unknown_sale_are_bounded_and_forgotten_where_redis_has_them_R8),
+        CLAIM(what_was_forgotten_and_is_nowhere_applied_is_built_again_R8),
         CLAIM(a_sku_that_a_stranger_names_is_counted_and_breaks_no_rebuild),
         CLAIM(a_sale_of_which_a_stranger_has_named_a_sku_first_is_refused_by_name),
         CLAIM(a_sale_is_not_opened_over_counters_of_another_log),
