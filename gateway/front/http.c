@@ -30,7 +30,7 @@
 #define LINGER_NS      (20 * PS_NS_PER_MS)
 #define LINGER_TICK_MS 1
 /* So many of them are a crowd: see run(). */
-#define CROWD 128
+#define CROWD 8
 
 uint64_t gw_http_suspend(struct gw_request *request)
 {
