@@ -170,8 +170,8 @@ int inv_store_counts(struct inv_store *store, struct inv_sale *sale, inv_counts_
                      uint64_t handle, struct inv_count *ret_counts) PS_MUST_CHECK;
 
 /* --- Building a sale's counters from the log, then putting them in force in one step. One thread
- * per load, any thread, and it may be kept waiting (for Redis, within deadlines): what is loaded
- * must stand still meanwhile anyway. PS_E_INVALID: a field is out of its range, or a SKU's sum
+ * per load, any thread, and it may be kept waiting (for Redis, within deadlines). What is loaded
+ * must be of one cut of the log. PS_E_INVALID: a field is out of its range, or a SKU's sum
  * would pass PS_INT_MAX; PS_E_NOMEM; of a backend elsewhere also the errors above, after which the
  * load can only be freed. --- */
 

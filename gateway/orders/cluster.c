@@ -411,7 +411,7 @@ void gw_cluster_noted(struct gw_cluster *cluster, const char *name, bool opened)
 {
     struct gw_cluster_sale *sale = find(cluster, name);
 
-    if (sale != NULL)
+    if (sale != NULL && !cluster->stopped)
         gw_rebuild_noted(sale->rebuild, opened);
 }
 
@@ -433,8 +433,10 @@ int gw_cluster_new(struct gw_control *control, struct gw_cluster **ret_cluster)
 {
     struct gw_cluster *cluster = calloc(1, sizeof *cluster);
 
-    if (cluster == NULL)
+    if (cluster == NULL || gw_loader_new(&cluster->loader) < 0) {
+        free(cluster);
         return PS_E_NOMEM;
+    }
     cluster->control = control;
     cluster->core = control->core;
     cluster->store = control->core->control_store;
@@ -446,8 +448,11 @@ int gw_cluster_new(struct gw_control *control, struct gw_cluster **ret_cluster)
 
 void gw_cluster_stop(struct gw_cluster *cluster)
 {
-    if (cluster != NULL)
-        cluster->stopped = true;
+    if (cluster == NULL)
+        return;
+    cluster->stopped = true;
+    gw_loader_free(cluster->loader);
+    cluster->loader = NULL;
 }
 
 void gw_cluster_free(struct gw_cluster *cluster)

@@ -15,7 +15,8 @@ struct gw_cluster;
 
 /* After the log is open. PS_E_NOMEM. */
 int gw_cluster_new(struct gw_control *control, struct gw_cluster **ret_cluster) PS_MUST_CHECK;
-/* Nothing is sent any more; before the control thread's store is freed. NULL is allowed. */
+/* Nothing is sent any more; before the control thread's store is freed. Waits for a load that is
+ * under way (which ends soon, at the latest by Redis's deadlines). NULL is allowed. */
 void gw_cluster_stop(struct gw_cluster *cluster);
 /* After the store is freed. NULL is allowed. */
 void gw_cluster_free(struct gw_cluster *cluster);

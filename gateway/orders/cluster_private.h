@@ -8,6 +8,7 @@
 #include "gateway/admission/limit_share.h"
 #include "gateway/orders/cluster.h"
 #include "gateway/orders/effects.h"
+#include "gateway/orders/loader.h"
 #include "inventory/store_redis.h"
 
 #define GW_ALIVE_MS 3000 /* a gateway that has been silent for longer is dead */
@@ -61,6 +62,7 @@ struct gw_cluster {
     struct gw_core *core;
     struct inv_store *store;    /* the control thread's */
     struct gw_effects *effects; /* the life's */
+    struct gw_loader *loader;   /* NULL once stopped */
     struct gw_cluster_sale *sales;
     bool stopped;
 
@@ -124,11 +126,11 @@ void gw_rebuild_free(struct gw_rebuild *rebuild); /* NULL is allowed */
 void gw_rebuild_start(struct gw_rebuild *rebuild, bool opening);
 void gw_rebuild_tick(struct gw_rebuild *rebuild);
 bool gw_rebuild_runs(const struct gw_rebuild *rebuild);
-/* Is a load of it on the log's thread? */
+/* Is a load of it under way, or about to be? */
 bool gw_rebuild_loads(const struct gw_rebuild *rebuild);
 /* The control state says `opened`, or cannot be made to. */
 void gw_rebuild_noted(struct gw_rebuild *rebuild, bool opened);
-/* The log's thread has loaded. */
+/* The loader has loaded. */
 void gw_rebuild_loaded(struct gw_rebuild *rebuild);
 /* Another gateway's epoch, or its own, was taken up: whatever it still does is over. */
 void gw_rebuild_end(struct gw_rebuild *rebuild);

@@ -12,6 +12,7 @@
 #include "gateway/orders/life.h"
 
 #include "common/log.h"
+#include "gateway/orders/load.h"
 #include "gateway/worker.h"
 #include "queue/log_kafka.h"
 
@@ -289,109 +290,13 @@ struct oq_log_callbacks gw_life_callbacks(struct gw_life *life)
 
 /* --- rebuild --- */
 
-static int load_skus(const struct oq_sale *books, size_t sku_count, struct inv_load *load)
-{
-    for (uint32_t sku = 0; sku < sku_count; sku++) {
-        struct oq_totals totals;
-        oq_sale_totals(books, sku, &totals);
-        int err =
-            inv_load_available(load, sku, totals.adjustments - totals.held - totals.confirmed);
-        if (err < 0)
-            return err;
-    }
-    return 0;
-}
-
-static int load_orders(const struct oq_sale *books, size_t sku_count, struct inv_load *load)
-{
-    size_t orders = oq_sale_order_count(books);
-
-    for (size_t i = 0; i < orders; i++) {
-        const struct oq_order *order = oq_sale_order_at(books, i);
-        enum oq_state state = oq_order_state(order);
-        struct inv_load_order row = {.id = order->id,
-                                     .user = order->user,
-                                     .key = order->key,
-                                     .sku = order->sku,
-                                     .quantity = order->quantity};
-
-        if (state == OQ_STATE_VOID || (state == OQ_STATE_RELEASED && order->key.len == 0) ||
-            order->sku >= sku_count)
-            continue;
-        row.state = state == OQ_STATE_ACCEPTED    ? INV_LOAD_HELD
-                    : state == OQ_STATE_CONFIRMED ? INV_LOAD_CONFIRMED
-                                                  : INV_LOAD_RELEASED;
-        int err = inv_load_order(load, &row);
-        if (err < 0)
-            return err;
-    }
-    return 0;
-}
-
-static int load_raised(const struct oq_sale *books, size_t sku_count, struct inv_load *load)
-{
-    struct ps_uuid ref;
-    uint32_t sku;
-    int64_t delta;
-
-    for (size_t i = 0; oq_sale_adjusted_at(books, i, &ref, &sku, &delta); i++) {
-        int err = delta > 0 && sku < sku_count ? inv_load_raised(load, &ref) : 0;
-        if (err < 0)
-            return err;
-    }
-    return 0;
-}
-
-/* Up to where the fold has read each partition: what the load has seen. */
-static int load_applied(const struct gw_life *life, struct inv_load *load)
-{
-    uint32_t partitions = oq_log_partitions(life->core->log);
-
-    for (uint32_t i = 0; i < partitions; i++) {
-        int64_t seq = oq_fold_seq(life->core->fold, i);
-        int err = seq >= 0 ? inv_redis_load_applied(load, i, seq) : 0;
-        if (err < 0)
-            return err;
-    }
-    return 0;
-}
-
-static int fill(const struct gw_life *life, const struct oq_sale *books, size_t sku_count,
-                struct inv_load *load)
-{
-    int err;
-
-    if ((err = load_skus(books, sku_count, load)) < 0 ||
-        (err = load_orders(books, sku_count, load)) < 0 ||
-        (err = load_raised(books, sku_count, load)) < 0)
-        return err;
-    return life->core->redis != NULL ? load_applied(life, load) : 0;
-}
-
 int gw_life_load(struct gw_life *life, struct oq_sale *books, size_t sku_count, int64_t epoch,
                  struct inv_sale **ret_sale)
 {
-    struct gw_core *core = life->core;
-    const char **skus = calloc(sku_count + 1, sizeof *skus);
-    struct inv_load *load = NULL;
     struct inv_sale *counter;
-    int err;
+    int err = gw_load_sale(life->core, books, sku_count, epoch, NULL, &counter);
 
-    if (skus == NULL)
-        return PS_E_NOMEM;
-    for (uint32_t i = 0; i < sku_count; i++)
-        skus[i] = oq_sale_sku(books, i);
-    /* Of the control thread's store the load takes only what all stores of the process share. */
-    err = inv_load_new(core->control_store, oq_sale_name(books), epoch, skus, sku_count, &load);
-    free(skus);
-    if (err < 0)
-        return err;
-    if ((err = fill(life, books, sku_count, load)) < 0) {
-        inv_load_free(load);
-        return err;
-    }
-    err = inv_load_install(load, &counter);
-    if (err == 0 && core->redis == NULL)
+    if (err == 0)
         err = counter_set(life, books, counter);
     if (err < 0)
         return err;

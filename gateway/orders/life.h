@@ -22,11 +22,9 @@ void gw_life_go(struct gw_life *life);
 /* What Redis must hear of; NULL with memory. */
 struct gw_effects *gw_life_effects(const struct gw_life *life);
 
-/* A rebuild of one sale's counters from the fold, under `epoch`: on the log's thread or before it
- * runs, so that the fold stands still: a load is one cut. With Redis this takes as long as it
- * takes to send it all. The sale's own SKUs are the first `sku_count` of the fold (gw_arm_check);
- * what a stranger's record has named behind them counts for nobody. *ret_sale is the counter
- * handle. Errors as of inv_load_install. */
+/* A rebuild of one sale's counters in memory from the fold, under `epoch`: on the log's thread or
+ * before it runs, so that the fold stands still. `sku_count` and errors as of gw_load_sale.
+ * *ret_sale is the counter handle. */
 int gw_life_load(struct gw_life *life, struct oq_sale *books, size_t sku_count, int64_t epoch,
                  struct inv_sale **ret_sale) PS_MUST_CHECK;
 

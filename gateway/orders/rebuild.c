@@ -16,8 +16,8 @@
  *    so that it still counts.
  *  - a fence is landed when this gateway's own view shows it. A higher one than ours, or the same by
  *    another author: given up.
- *  - load: on the log's thread between two batches, so that the view stands still: one cut, with
- *    its offsets.
+ *  - load: on a thread of its own, one sale at a time (load.c says how it is one cut although the
+ *    view goes on): other sales are sold meanwhile.
  *  - install: at most once. When no reply comes the epoch is looked for in Redis for a while, and if
  *    it does not show, all begins again under a new epoch. */
 #include "gateway/orders/cluster_private.h"
@@ -25,6 +25,7 @@
 #include "common/log.h"
 #include "gateway/control/arm.h"
 #include "gateway/orders/life.h"
+#include "gateway/orders/load.h"
 
 #include <sodium.h>
 #include <stdio.h>
@@ -54,7 +55,7 @@ enum step {
     FENCING,   /* until the view shows the fence in each partition */
     STOCKING,  /* an opening: until it shows the initial stock */
     NOTING,    /* an opening: until the control state says so */
-    LOADING,   /* on the log's thread */
+    LOADING,   /* on the loader's thread */
     LOOKING    /* for an install of which nothing was heard */
 };
 
@@ -80,8 +81,9 @@ struct gw_rebuild {
     int64_t epoch;      /* ours; kept when it ends: no fence of it is anybody else's */
     struct slot fences[OQ_PARTITION_MAX];
     struct slot stock[GW_SALE_SKUS_MAX];
-    /* the load: of the log's thread while `loading` */
+    /* the load: of the loader's thread while `loading` */
     bool loading;
+    struct gw_loader_job job;
     size_t sku_count; /* of its document */
     int err;
     struct inv_sale *counter;
@@ -404,7 +406,7 @@ static bool stock_all(struct gw_rebuild *rebuild, const struct gw_sale_doc *doc)
 
 /* --- load and install --- */
 
-static void load_on_log_thread(void *arg)
+static void run_load(const _Atomic(bool) *stop, void *arg)
 {
     struct gw_rebuild *rebuild = arg;
     struct gw_core *core = rebuild->sale->cluster->core;
@@ -413,7 +415,7 @@ static void load_on_log_thread(void *arg)
 
     rebuild->err = PS_E_CONFLICT;
     if (oq_sale_highest_epoch(books) == rebuild->epoch)
-        rebuild->err = gw_life_load(core->life, books, rebuild->sku_count, rebuild->epoch,
+        rebuild->err = gw_load_sale(core, books, rebuild->sku_count, rebuild->epoch, stop,
                                     &rebuild->counter);
     if (ps_mailbox_post(core->control_mail, &mail) < 0)
         ps_log(PS_LOG_ERROR, "load_not_delivered", PS_F_STR("sale", rebuild->sale->name));
@@ -424,10 +426,8 @@ static void load(struct gw_rebuild *rebuild)
     go(rebuild, LOADING);
     rebuild->sku_count = gw_cluster_control_sale(rebuild->sale)->stored.doc.sku_count;
     rebuild->loading = true;
-    if (oq_log_call(rebuild->sale->cluster->core->log, load_on_log_thread, rebuild) == 0)
-        return;
-    rebuild->loading = false;
-    give_up(rebuild, "the log takes nothing");
+    rebuild->job = (struct gw_loader_job){.run = run_load, .arg = rebuild};
+    gw_loader_add(rebuild->sale->cluster->loader, &rebuild->job);
 }
 
 static void installed(struct gw_rebuild *rebuild)
