@@ -3,6 +3,7 @@
  * change. Times are short: after Kafka has come back a sale goes on within two seconds, so nothing
  * may wait for a connection that died long ago. */
 #include "queue/kafka_client.h"
+#include "queue/kafka_conf.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -12,11 +13,7 @@
 #define REFRESH_MS      1000
 #define PRODUCE_REQUEST 0 /* its number in Kafka's protocol */
 
-struct setting {
-    const char *name, *value;
-};
-
-static const struct setting defaults[] = {
+static const struct oq_kafka_property defaults[] = {
     {"client.id", "penstock"},
     {"socket.nagle.disable", "true"},
     {"socket.keepalive.enable", "true"},
@@ -33,13 +30,19 @@ static const struct setting defaults[] = {
     {"fetch.error.backoff.ms", "100"},
     {"queued.min.messages", "20000"},
     {"queued.max.messages.kbytes", "16384"},
+    {NULL, NULL},
 };
 
-static const struct setting fixed[] = {
-    {"enable.idempotence", "true"},        {"acks", "all"},
-    {"allow.auto.create.topics", "false"}, {"enable.partition.eof", "true"},
-    {"enable.auto.commit", "false"},       {"enable.auto.offset.store", "false"},
-    {"auto.offset.reset", "error"},        {"auto.commit.enable", "false"},
+static const struct oq_kafka_property fixed[] = {
+    {"enable.idempotence", "true"},
+    {"acks", "all"},
+    {"allow.auto.create.topics", "false"},
+    {"enable.partition.eof", "true"},
+    {"enable.auto.commit", "false"},
+    {"enable.auto.offset.store", "false"},
+    {"auto.offset.reset", "error"},
+    {"auto.commit.enable", "false"},
+    {NULL, NULL},
 };
 
 /* Also ours, by the log's own settings or because there is no use for them. */
@@ -58,30 +61,13 @@ static const char *const refused[] = {
     NULL,
 };
 
-static bool is_ours(const char *name)
-{
-    for (size_t i = 0; i < PS_ARRAY_LEN(fixed); i++)
-        if (strcmp(name, fixed[i].name) == 0)
-            return true;
-    for (size_t i = 0; refused[i] != NULL; i++)
-        if (strcmp(name, refused[i]) == 0)
-            return true;
-    return false;
-}
-
-static int set(rd_kafka_conf_t *conf, const char *name, const char *value, struct ps_fault *fault)
-{
-    char why[256];
-    if (rd_kafka_conf_set(conf, name, value, why, sizeof why) == RD_KAFKA_CONF_OK)
-        return 0;
-    return ps_fault(fault, PS_E_INVALID, name, "librdkafka does not take it: %s", why);
-}
+static const struct oq_kafka_rules rules = {defaults, fixed, refused};
 
 static int set_int(rd_kafka_conf_t *conf, const char *name, int64_t value, struct ps_fault *fault)
 {
     char text[24];
     snprintf(text, sizeof text, "%" PRId64, value);
-    return set(conf, name, text, fault);
+    return oq_kafka_conf_set(conf, name, text, fault);
 }
 
 /* --- The settings --- */
@@ -98,15 +84,8 @@ static char *copy(char **at, const char *text)
 static int try_properties(const struct oq_kafka_settings *settings, struct ps_fault *fault)
 {
     rd_kafka_conf_t *conf = rd_kafka_conf_new();
-    int err = 0;
-    for (size_t i = 0; i < settings->property_count && err == 0; i++) {
-        const struct oq_kafka_property *property = &settings->properties[i];
-        if (is_ours(property->name))
-            err = ps_fault(fault, PS_E_INVALID, property->name,
-                           "the log sets this itself, and its promises rest on it");
-        else
-            err = set(conf, property->name, property->value, fault);
-    }
+    int err =
+        oq_kafka_conf_apply(conf, &rules, settings->properties, settings->property_count, fault);
     rd_kafka_conf_destroy(conf);
     return err;
 }
@@ -148,15 +127,6 @@ void oq_kafka_config_done(struct oq_kafka_config *config)
 
 /* --- Handles --- */
 
-/* librdkafka would write to stderr; what matters of it comes through on_error. */
-static void say_nothing(const rd_kafka_t *handle, int level, const char *facility, const char *text)
-{
-    (void)handle;
-    (void)level;
-    (void)facility;
-    (void)text;
-}
-
 static rd_kafka_resp_err_t request_sent(rd_kafka_t *handle, int socket, const char *broker,
                                         int32_t broker_id, int16_t kind, int16_t version,
                                         int32_t number, size_t size, void *opaque)
@@ -187,24 +157,19 @@ static int fill(rd_kafka_conf_t *conf, const struct oq_kafka_config *config,
                 enum oq_kafka_role role, struct ps_fault *fault)
 {
     const struct oq_kafka_settings *settings = &config->set;
-    int err = 0;
-    for (size_t i = 0; i < PS_ARRAY_LEN(defaults) && err == 0; i++)
-        err = set(conf, defaults[i].name, defaults[i].value, fault);
-    if (err == 0)
-        err = set_int(conf, "message.timeout.ms", settings->delivery_timeout_ms, fault);
-    if (err == 0)
+    int err = set_int(conf, "message.timeout.ms", settings->delivery_timeout_ms, fault);
+    if (err == 0) /* this one the operator may change */
         err = set_int(conf, "request.timeout.ms", settings->delivery_timeout_ms, fault);
     if (err == 0) /* never full: the sender counts what is with the producer */
         err = set_int(conf, "queue.buffering.max.messages",
                       2 * (int64_t)settings->in_flight_max + 1, fault);
-    for (size_t i = 0; i < settings->property_count && err == 0; i++)
-        err = set(conf, settings->properties[i].name, settings->properties[i].value, fault);
-    for (size_t i = 0; i < PS_ARRAY_LEN(fixed) && err == 0; i++)
-        err = set(conf, fixed[i].name, fixed[i].value, fault);
-    if (err == 0 && role == OQ_KAFKA_WATCHER) /* it produces nothing and needs no producer id */
-        err = set(conf, "enable.idempotence", "false", fault);
     if (err == 0)
-        err = set(conf, "bootstrap.servers", settings->brokers, fault);
+        err = oq_kafka_conf_apply(conf, &rules, settings->properties, settings->property_count,
+                                  fault);
+    if (err == 0 && role == OQ_KAFKA_WATCHER) /* it produces nothing and needs no producer id */
+        err = oq_kafka_conf_set(conf, "enable.idempotence", "false", fault);
+    if (err == 0)
+        err = oq_kafka_conf_set(conf, "bootstrap.servers", settings->brokers, fault);
     return err;
 }
 
@@ -217,7 +182,6 @@ int oq_kafka_client_new(const struct oq_kafka_config *config, enum oq_kafka_role
     int err = fill(conf, config, role, fault);
     if (err != 0)
         goto fail;
-    rd_kafka_conf_set_log_cb(conf, say_nothing);
     rd_kafka_conf_set_opaque(conf, hooks->opaque);
     rd_kafka_conf_set_error_cb(conf, hooks->on_error);
     if (hooks->on_delivery != NULL)

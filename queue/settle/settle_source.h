@@ -11,6 +11,7 @@
 
 #include "common/err.h"
 #include "queue/event.h"
+#include "queue/log_kafka.h"
 
 /* The last record of a partition that the database has. */
 struct st_position {
@@ -59,9 +60,7 @@ int st_source_journal_open(const char *path, const struct st_source_hooks *hooks
 struct st_kafka_settings {
     const char *brokers, *topic, *group;
     const char *dead_letter_topic; /* NULL = none */
-    const struct st_kafka_property {
-        const char *name, *value;
-    } * properties; /* of librdkafka: security and tuning */
+    const struct oq_kafka_property *properties; /* of librdkafka: security and tuning */
     size_t property_count;
 };
 

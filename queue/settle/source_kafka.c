@@ -11,6 +11,7 @@
  * that is an error and stays one. Positions are seqs: Kafka's offset + 1, so that 0 is none. */
 #include "queue/settle/settle_source.h"
 #include "common/clock.h"
+#include "queue/kafka_conf.h"
 #include "queue/settle/judge.h"
 
 #include <inttypes.h>
@@ -50,11 +51,7 @@ static struct kafka *of(struct st_source *source)
 
 /* --- Settings --- */
 
-struct setting {
-    const char *name, *value;
-};
-
-static const struct setting defaults[] = {
+static const struct oq_kafka_property defaults[] = {
     {"client.id", "penstock-settle"},
     {"session.timeout.ms", "10000"},
     {"heartbeat.interval.ms", "1000"},
@@ -64,70 +61,43 @@ static const struct setting defaults[] = {
     {"fetch.wait.max.ms", "100"},
     {"fetch.error.backoff.ms", "100"},
     {"queued.max.messages.kbytes", "16384"},
+    {NULL, NULL},
 };
 
 /* What the promises rest on. */
-static const struct setting fixed[] = {
-    {"enable.auto.commit", "false"},       {"enable.auto.offset.store", "false"},
-    {"auto.offset.reset", "error"},        {"enable.partition.eof", "true"},
-    {"allow.auto.create.topics", "false"}, {"partition.assignment.strategy", "range,roundrobin"},
+static const struct oq_kafka_property fixed[] = {
+    {"enable.auto.commit", "false"},
+    {"enable.auto.offset.store", "false"},
+    {"auto.offset.reset", "error"},
+    {"enable.partition.eof", "true"},
+    {"allow.auto.create.topics", "false"},
+    {"partition.assignment.strategy", "range,roundrobin"},
+    {NULL, NULL},
 };
 
-static bool is_fixed(const char *name)
-{
-    static const char *const ours[] = {"bootstrap.servers", "metadata.broker.list", "group.id",
-                                       "plugin.library.paths"};
-    for (size_t i = 0; i < PS_ARRAY_LEN(fixed); i++) {
-        if (strcmp(name, fixed[i].name) == 0)
-            return true;
-    }
-    for (size_t i = 0; i < PS_ARRAY_LEN(ours); i++) {
-        if (strcmp(name, ours[i]) == 0)
-            return true;
-    }
-    return false;
-}
+static const char *const refused[] = {"bootstrap.servers", "metadata.broker.list", "group.id",
+                                      "plugin.library.paths", NULL};
 
-static int set(rd_kafka_conf_t *conf, const char *name, const char *value, struct ps_fault *fault)
-{
-    char why[256];
-    if (rd_kafka_conf_set(conf, name, value, why, sizeof why) == RD_KAFKA_CONF_OK)
-        return 0;
-    return ps_fault(fault, PS_E_INVALID, "kafka.properties", "%s", why);
-}
+static const struct oq_kafka_rules rules = {defaults, fixed, refused};
 
 static int set_all(rd_kafka_conf_t *conf, const struct st_kafka_settings *settings, bool consumer,
                    struct ps_fault *fault)
 {
-    int err = set(conf, "bootstrap.servers", settings->brokers, fault);
-    for (size_t i = 0; i < PS_ARRAY_LEN(defaults) && err == 0; i++)
-        err = set(conf, defaults[i].name, defaults[i].value, fault);
-    for (size_t i = 0; i < settings->property_count && err == 0; i++) {
-        const struct st_kafka_property *property = &settings->properties[i];
-        if (is_fixed(property->name))
-            err = ps_fault(fault, PS_E_INVALID, "kafka.properties",
-                           "\"%s\" is set by the worker itself", property->name);
-        else
-            err = set(conf, property->name, property->value, fault);
-    }
-    for (size_t i = 0; i < PS_ARRAY_LEN(fixed) && err == 0; i++)
-        err = set(conf, fixed[i].name, fixed[i].value, fault);
+    struct ps_fault why;
+    int err =
+        oq_kafka_conf_apply(conf, &rules, settings->properties, settings->property_count, &why);
+    if (err == 0)
+        err = oq_kafka_conf_set(conf, "bootstrap.servers", settings->brokers, &why);
     if (err == 0 && consumer)
-        err = set(conf, "group.id", settings->group, fault);
+        err = oq_kafka_conf_set(conf, "group.id", settings->group, &why);
     if (err == 0 && !consumer)
-        err = set(conf, "enable.idempotence", "true", fault);
-    return err;
+        err = oq_kafka_conf_set(conf, "enable.idempotence", "true", &why);
+    if (err != 0)
+        return ps_fault(fault, err, "kafka.properties", "\"%s\": %s", why.path, why.text);
+    return 0;
 }
 
 /* --- What librdkafka calls, on our thread --- */
-
-static void say_nothing(const rd_kafka_t *handle, int level, const char *facility, const char *text)
-{
-    (void)handle;
-    (void)level;
-    (void)facility;
-    (void)text;
-}
 
 static void on_error(rd_kafka_t *handle, int err, const char *reason, void *opaque)
 {
@@ -439,7 +409,6 @@ static int new_handle(struct kafka *kafka, bool consumer, rd_kafka_t **ret_handl
         rd_kafka_conf_destroy(conf);
         return err;
     }
-    rd_kafka_conf_set_log_cb(conf, say_nothing);
     rd_kafka_conf_set_opaque(conf, kafka);
     rd_kafka_conf_set_error_cb(conf, on_error);
     if (consumer)

@@ -46,7 +46,7 @@ struct worker {
     struct st_judge judge;
     struct st_batch batch;
     struct st_report report;
-    struct st_kafka_property *properties;
+    struct oq_kafka_property *properties;
     int64_t *position; /* a partition */
     struct trouble database, log, gateway;
     int64_t read_after_ns; /* no reading before */
@@ -456,7 +456,7 @@ static int open_kafka(struct worker *worker, const struct st_source_hooks *hooks
     if (worker->properties == NULL)
         return ps_fault(fault, PS_E_NOMEM, "kafka", "out of memory");
     json_object_foreach((json_t *)(uintptr_t)object, name, value) worker->properties[count++] =
-        (struct st_kafka_property){name, json_string_value(value)};
+        (struct oq_kafka_property){name, json_string_value(value)};
     struct st_kafka_settings kafka = {.brokers = settings->kafka.brokers,
                                       .topic = settings->kafka.topic,
                                       .group = settings->kafka.group,

@@ -103,7 +103,7 @@ static void topic_put(const char *text)
     kafka_put(&broker, topic, 0, text);
 }
 
-static int topic_open_with(const struct st_kafka_property *properties, size_t count,
+static int topic_open_with(const struct oq_kafka_property *properties, size_t count,
                            const struct st_source_hooks *given, struct st_source **ret_source)
 {
     return st_source_kafka_open(&(struct st_kafka_settings){.brokers = broker.proxied,
@@ -117,7 +117,7 @@ static int topic_open_with(const struct st_kafka_property *properties, size_t co
 
 static int topic_open(const struct st_source_hooks *given, struct st_source **ret_source)
 {
-    static const struct st_kafka_property quick[] = {{"session.timeout.ms", "6000"},
+    static const struct oq_kafka_property quick[] = {{"session.timeout.ms", "6000"},
                                                      {"heartbeat.interval.ms", "500"}};
     return topic_open_with(quick, 2, given, ret_source);
 }
@@ -510,8 +510,8 @@ static void a_topic_that_is_not_there_is_named(void **state)
 
 static void a_property_that_the_promises_rest_on_is_refused(void **state)
 {
-    static const struct st_kafka_property fixed[] = {{"enable.auto.commit", "true"}};
-    static const struct st_kafka_property unknown[] = {{"security.protokol", "SSL"}};
+    static const struct oq_kafka_property fixed[] = {{"enable.auto.commit", "true"}};
+    static const struct oq_kafka_property unknown[] = {{"security.protokol", "SSL"}};
     (void)state;
     assert_int_equal(topic_open_with(fixed, 1, &hooks, &source), PS_E_INVALID);
     assert_non_null(strstr(fault.text, "enable.auto.commit"));
