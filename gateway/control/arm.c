@@ -1,10 +1,11 @@
 /* Arming a sale, step by step; each step is asynchronous and may be repeated, because every record
  * of it is harmless twice:
  *
- *   a fence into each partition -> all have landed -> the initial stock (first time only) -> all has
- * landed -> control.db notes `opened` (first time only)
- *   -> the counters are built from the fold, between two batches of the log's thread -> the policy
- * shows the sale with its counters
+ *   a fence into each partition -> all have landed
+ *   -> the initial stock (first time only) -> all of it has landed
+ *   -> control.db notes `opened` (first time only)
+ *   -> the counters are built from the fold, between two batches of the log's thread
+ *   -> the policy shows the sale with its counters
  *
  * A start of the gateway is a rebuild: orders of the last run that were still under way belong to
  * an epoch that the new fence has ended, so no unit is held back for them. A sale that has been
@@ -15,10 +16,12 @@
  * From the first record on that may have landed, its SKUs and its stock in the document are fixed.
  *
  * With a log in Kafka, what the last run has spilled goes there before the fence that would make it
- * void; and a fence of another gateway ends the sale here, for a counter in memory is one gateway's.
+ * void; and a fence of another gateway ends the sale here, for a counter in memory is one
+ * gateway's.
  *
- * In a cluster the steps are the same, but other gateways write to the log, and a gateway that starts takes up what they have installed: orders/cluster.c and
- * orders/rebuild.c take them, and only the checks and the note are made here. */
+ * In a cluster the steps are the same, but other gateways write to the log, and a gateway that
+ * starts takes up what they have installed: orders/cluster.c and orders/rebuild.c take them, and
+ * only the checks and the note are made here. */
 #include "gateway/control/arm.h"
 
 #include "common/log.h"
@@ -31,8 +34,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define RETRY_NS (500 * PS_NS_PER_MS)
-#define SPILL_NS (10 * PS_NS_PER_S) /* for what was spilled; then it is fenced all the same */
+#define RETRY_NS   (500 * PS_NS_PER_MS)
+#define SPILL_NS   (10 * PS_NS_PER_S) /* for what was spilled; then it is fenced all the same */
+#define PLACE_SIZE 96                 /* with the words around it, it fits into refused_why */
 
 struct gw_load_job {
     struct gw_core *core;
@@ -132,14 +136,14 @@ static bool check_skus(struct gw_control *control, struct gw_control_sale *sale)
     return true;
 }
 
-/* "… in partition 3, read up to offset 17": where people have to look. */
+/* "… in partition 3 (read up to offset 17)": where people have to look. */
 static const char *place(const struct gw_control *control, uint32_t partition, const char *missing,
-                         char *ret_text, size_t cap)
+                         char ret_text[PLACE_SIZE])
 {
     if (control->core->settings->log.kind != GW_LOG_KAFKA)
         return missing;
-    (void)snprintf(ret_text, cap, "%s in partition %u (read up to offset %lld)", missing, partition,
-                   (long long)oq_fold_seq(control->core->fold, partition) - 1);
+    (void)snprintf(ret_text, PLACE_SIZE, "%s in partition %u (read up to offset %lld)", missing,
+                   partition, (long long)oq_fold_seq(control->core->fold, partition) - 1);
     return ret_text;
 }
 
@@ -148,19 +152,17 @@ static bool check_stock(struct gw_control *control, struct gw_control_sale *sale
 {
     const struct gw_sale_doc *doc = &sale->stored.doc;
     uint32_t partitions = oq_sale_partitions(sale->books);
-    char text[160];
+    char text[PLACE_SIZE];
 
     for (size_t i = 0; i < doc->sku_count; i++) {
         char key[OQ_ADJUST_KEY_MAX + 1];
-        struct ps_str adjust = {
-            key, gw_arm_initial_key(sale->stored.name, doc->skus[i].name, key)};
+        struct ps_str adjust = {key, gw_arm_initial_key(sale->stored.name, doc->skus[i].name, key)};
         struct ps_uuid ref;
         oq_adjust_ref(adjust, &ref);
         if (oq_sale_adjusted(sale->books, &ref) >= 0)
             continue;
         refuse_lost(control, sale,
-                    place(control, oq_kafka_partition(adjust, partitions), "initial stock", text,
-                          sizeof text));
+                    place(control, oq_kafka_partition(adjust, partitions), "initial stock", text));
         return false;
     }
     return true;
@@ -169,12 +171,12 @@ static bool check_stock(struct gw_control *control, struct gw_control_sale *sale
 bool gw_arm_check(struct gw_control *control, struct gw_control_sale *sale)
 {
     uint32_t partitions = sale->books != NULL ? oq_sale_partitions(sale->books) : 0;
-    char text[160];
+    char text[PLACE_SIZE];
 
     for (uint32_t i = 0; i < partitions || i == 0; i++) {
         if (sale->books != NULL && oq_sale_epoch(sale->books, i) != 0)
             continue;
-        refuse_lost(control, sale, place(control, i, "first fence", text, sizeof text));
+        refuse_lost(control, sale, place(control, i, "first fence", text));
         return false;
     }
     return check_stock(control, sale) && check_skus(control, sale);
@@ -202,8 +204,7 @@ static void load_on_log_thread(void *arg)
     struct gw_load_job *job = arg;
     struct ps_mail mail = {.kind = GW_MAIL_LOADED, .ptr = job};
 
-    job->err =
-        gw_life_load(job->core->life, job->books, job->sku_count, job->epoch, &job->counter);
+    job->err = gw_life_load(job->core->life, job->books, job->sku_count, job->epoch, &job->counter);
     if (ps_mailbox_post(job->core->control_mail, &mail) < 0) {
         ps_log(PS_LOG_ERROR, "load_not_delivered", PS_F_STR("sale", job->name));
         free(job);
@@ -475,8 +476,8 @@ static bool is_settled(const struct gw_control *control)
         if (cluster == NULL || !gw_cluster_is_fenced(cluster, sale->stored.name))
             return false;
     }
-    return gw_control_synced(control) && control->first_change == NULL &&
-           control->older == NULL && !control->dirty;
+    return gw_control_synced(control) && control->first_change == NULL && control->older == NULL &&
+           !control->dirty;
 }
 
 /* Fences must reach the log itself: a spill takes none. */
