@@ -18,8 +18,10 @@ import time
 
 import cluster
 import instructions
+import rebuild
 from harness import CONNECTIONS, LOAD_CORE, RELEASE, RICH, ROOT, Nginx, Penstock, get_request, median_row, post_request, raw_answer, wrk
 
+OPEN_LOOP_RUNS = 3
 BARS = {"sold_out": 1.15, "rate_limited": 1.15, "status_page": 1.15, "durable_yes": 2.0}
 
 
@@ -57,6 +59,7 @@ def main():
     parser.add_argument("--long", action="store_true", help="15 rounds of 10 s")
     parser.add_argument("--cluster", action="store_true", help="instead: the counter in Redis, the log in Kafka, and both, beside the default")
     parser.add_argument("--instructions", action="store_true", help="instead: instructions of a \"no\" with the counter in memory and in Redis, by callgrind")
+    parser.add_argument("--rebuild", action="store_true", help="instead: seconds until a counter in Redis that lost everything is rebuilt from Kafka, with 100,000 and 1,000,000 orders")
     parser.add_argument("--case", action="append", choices=list(BARS), help="only these cases")
     arguments = parser.parse_args()
     if arguments.long:
@@ -69,7 +72,12 @@ def main():
     (ROOT / "build").mkdir(exist_ok=True)
     directory = pathlib.Path(tempfile.mkdtemp(prefix="bench-", dir=ROOT / "build"))
     try:
-        result = instructions.run(directory) if arguments.instructions else cluster.run(arguments, directory) if arguments.cluster else run(arguments, directory)
+        if arguments.instructions:
+            result = instructions.run(directory)
+        elif arguments.rebuild:
+            result = rebuild.run(directory)
+        else:
+            result = cluster.run(arguments, directory) if arguments.cluster else run(arguments, directory)
         if arguments.json:
             pathlib.Path(arguments.json).write_text(json.dumps(result, indent=1) + "\n")
     finally:
@@ -143,12 +151,13 @@ def run(arguments, directory):
     if "durable_yes" in cases:
         prepare("durable_yes")
         rate = 0.7 * next(r["requests_per_second"] for r in rows if r["case"] == "durable_yes" and r["subject"] == "penstock")
-        report = yes_at_70_percent(penstock, directory, rate, 10 if not arguments.long else 30)
+        runs = [yes_at_70_percent(penstock, directory, rate, 10 if arguments.long else 5)["latency_ms"]["accepted"]["p99"] for _ in range(OPEN_LOOP_RUNS)]
+        p99 = statistics.median(runs)
         sync = fdatasync_p99(directory, 3)
-        p99 = report["latency_ms"]["accepted"]["p99"]
         bar = 5 + 2 * sync
-        result["yes_open_loop"] = {"rate": rate, "p99_ms": p99, "fdatasync_p99_ms": sync, "bar_ms": bar}
-        print(f"{'yes, open loop':14} p99 at {rate:.0f}/s (70 %): {p99:.2f} ms; bare fdatasync p99 {sync:.2f} ms (bar {bar:.2f} ms, {'holds' if p99 <= bar else 'MISSED'})")
+        result["yes_open_loop"] = {"rate": rate, "p99_ms": p99, "p99_ms_runs": runs, "fdatasync_p99_ms": sync, "bar_ms": bar}
+        print(f"{'yes, open loop':14} p99 at {rate:.0f}/s (70 %): {p99:.2f} ms, median of {', '.join(f'{run:.1f}' for run in runs)}; bare fdatasync p99 {sync:.2f} ms "
+              f"(bar {bar:.2f} ms, {'holds' if p99 <= bar else 'MISSED'})")
     nginx.stop()
     penstock.stop()
     return result
