@@ -113,6 +113,7 @@ class Kafka:
     def __init__(self):
         self.port, self.controller_port = free_port(), free_port()
         self.fronts = [(free_port(), free_port()) for _ in range(GATEWAYS_MAX)]
+        self.sasl_port, self.login = free_port(), ("shop", "kept-to-itself")
         self.pid = None
 
     def __enter__(self):
@@ -135,6 +136,7 @@ class Kafka:
 
     def start(self):
         words = [ROOT / "deploy/kafka/serve", "--dir", self.directory, "--port", self.port, "--controller-port", self.controller_port]
+        words += ["--sasl-port", self.sasl_port, "--sasl-login", ":".join(self.login)]
         for front, advertised in self.fronts:
             words += ["--front-port", front, "--front-advertised", advertised]
         # A test's broker needs no optimised code, but to start soon.
