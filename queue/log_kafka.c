@@ -5,21 +5,13 @@
  * bell, which is rung by whoever appends, by librdkafka's queues and by the watcher (kafka_watch),
  * a second thread that asks the questions for which librdkafka makes one wait.
  *
- * The stage is the breaker before Kafka:
- *   AWAY        nothing is sent. Entered when a look fails, all connections are lost, or a record
- *               is not acknowledged in time. The next look that finds all well, the topic's
- *               settings included, leads to
- *   RETURNING   the view reads up to the ends that the look saw: now it is known which records of
- *               unknown outcome are there. The others are sent again; when all have been read back
- *               (which proves that Kafka takes records, and not only questions), the log is
- *   WELL        and takes records, unless its view is behind: it lacks what was acknowledged, or
- *               has not reached an end, for behind_ms.
- * A start is AWAY with nothing in flight. LOST is the end: the topic lacks records that were read.
+ * A breaker (kafka_breaker) says by its stage whether records are sent, sent again, or wait.
  *
  * What must hold: LANDED and on_record come from what was read, in the order of the partition; what
  * was taken before a call has its outcome before the call runs; nothing is sent between a failure
  * and the reading back that settles what became of it. */
 #include "common/thread.h"
+#include "queue/kafka_breaker.h"
 #include "queue/kafka_reader.h"
 #include "queue/kafka_record.h"
 #include "queue/kafka_sender.h"
@@ -39,14 +31,6 @@
 /* For what librdkafka does after the deadline of a close. */
 #define CLOSE_GRACE_MS 10000
 
-enum stage { AWAY, RETURNING, WELL, LOST };
-
-enum opening {
-    OPENING, /* on_state is not called yet */
-    OPEN,    /* was WELL, or has been waited for long enough */
-    REFUSED  /* for its topic, which is known before anybody has waited long enough */
-};
-
 struct kafka {
     struct oq_log log;
     struct oq_log_callbacks on;
@@ -54,14 +38,10 @@ struct kafka {
     const struct oq_kafka_spill *spill; /* NULL = none */
     struct oq_record_queue *queue;
     struct oq_kafka_watch *watch;
-    _Atomic(enum oq_kafka_state) state;
     _Atomic uint32_t partitions;
     _Atomic uint64_t foreign, lag, backlog_max;
     _Atomic int64_t reached_ns; /* when a look began whose ends the view has reached */
-    /* opening and closing */
-    _Atomic(enum opening) opening;
-    struct ps_fault refusal;     /* when REFUSED */
-    int opened;                  /* eventfd: no longer OPENING */
+    /* closing */
     _Atomic int64_t deadline_ns; /* from then on what waits is refused */
     int ended;                   /* eventfd: the thread's last act */
     pthread_t thread;
@@ -70,17 +50,13 @@ struct kafka {
     struct oq_sale_marks *marks;
     struct oq_kafka_view *view;
     struct oq_kafka_sender *sender;
-    enum stage stage;
-    bool was_well, gave_up;
+    struct oq_kafka_breaker breaker;
+    bool gave_up;
     uint32_t known;         /* partitions of which view and sender know */
     int64_t expired_ns;     /* when deadlines of acknowledged records were looked at */
-    int64_t away_ns;        /* since when AWAY */
-    int err;                /* the kind of error that keeps it from being WELL, in words `why` */
-    int told_err;           /* as on_state was told; 0 = available */
     size_t read;            /* records of this group */
     struct oq_record *call; /* waits for the outcomes of what was taken before it */
-    char why[640];
-    char notice[320]; /* told last */
+    char notice[320];       /* told last */
     struct oq_kafka_look look;
     bool held; /* the wave before is under way */
 };
@@ -103,49 +79,10 @@ static bool is_behind(const struct kafka *kafka)
            now - oq_kafka_view_look_ns(kafka->view) > allowed;
 }
 
-/* Works out the state, and tells it when it has changed. */
-static void set_state(struct kafka *kafka)
-{
-    enum oq_kafka_state state = OQ_KAFKA_CLOSED;
-    int err = kafka->err;
-    if (kafka->stage == WELL && is_behind(kafka)) {
-        state = OQ_KAFKA_BEHIND;
-        err = PS_E_TIMEOUT;
-        snprintf(kafka->why, sizeof kafka->why,
-                 "%s: what was written is not read back within %lld ms: look after Kafka at %s",
-                 kafka->config.set.topic, (long long)kafka->config.set.behind_ms,
-                 kafka->config.set.brokers);
-    } else if (kafka->stage == WELL) {
-        state = OQ_KAFKA_WELL;
-        err = 0;
-    } else if (kafka->stage != LOST && kafka->was_well) {
-        state = OQ_KAFKA_AWAY;
-    }
-    atomic_store_explicit(&kafka->state, state, memory_order_relaxed);
-    if (err == kafka->told_err || atomic_load(&kafka->opening) != OPEN)
-        return;
-    kafka->told_err = err;
-    if (kafka->on.on_state != NULL)
-        kafka->on.on_state(err == 0, err == 0 ? "" : kafka->why, kafka->on.ctx);
-}
-
-static void set_error(struct kafka *kafka, const struct ps_fault *why, int err)
-{
-    kafka->err = err;
-    snprintf(kafka->why, sizeof kafka->why, "%s: %s", why->path, why->text);
-    set_state(kafka);
-}
-
 static void go_away(struct kafka *kafka, const struct ps_fault *why, int err)
 {
-    if (kafka->stage == LOST)
-        return;
-    if (kafka->stage != AWAY) {
-        kafka->away_ns = now_ns();
+    if (oq_kafka_breaker_trip(&kafka->breaker, why, err))
         oq_kafka_watch_check(kafka->watch);
-    }
-    kafka->stage = AWAY;
-    set_error(kafka, why, err);
 }
 
 static void on_trouble(const char *why, void *ctx)
@@ -157,41 +94,26 @@ static void on_trouble(const char *why, void *ctx)
     go_away(kafka, &fault, err);
 }
 
-static void lose(struct kafka *kafka, const struct ps_fault *why, int err)
-{
-    kafka->stage = LOST;
-    set_error(kafka, why, err);
-}
-
-/* Ends the wait of oq_kafka_open, if it still waits. */
-static void end_opening(struct kafka *kafka, enum opening how)
-{
-    enum opening still = OPENING;
-    if (atomic_compare_exchange_strong(&kafka->opening, &still, how))
-        (void)eventfd_write(kafka->opened, 1);
-}
-
 static void take_look(struct kafka *kafka)
 {
     struct oq_kafka_look *look = &kafka->look;
     struct ps_fault fault;
-    if (kafka->stage == LOST || !oq_kafka_watch_news(kafka->watch, look))
+    if (kafka->breaker.stage == OQ_BREAKER_LOST || !oq_kafka_watch_news(kafka->watch, look))
         return;
     if (look->err != 0) {
         go_away(kafka, &look->fault, look->err);
-        if (look->err == PS_E_INVALID && atomic_load(&kafka->opening) == OPENING) {
-            kafka->refusal = look->fault;
-            end_opening(kafka, REFUSED);
-        }
+        if (look->err == PS_E_INVALID)
+            oq_kafka_breaker_refuse(&kafka->breaker, &look->fault);
         return;
     }
-    bool back = kafka->stage == AWAY && look->began_ns >= kafka->away_ns &&
-                look->checked_ns >= kafka->away_ns;
+    int64_t away_ns = kafka->breaker.away_ns;
+    bool back = kafka->breaker.stage == OQ_BREAKER_AWAY && look->began_ns >= away_ns &&
+                look->checked_ns >= away_ns;
     int err = oq_kafka_view_take(kafka->view, look, back, &fault);
     if (err == 0 && look->partitions > kafka->known)
         err = oq_kafka_sender_refresh(kafka->sender, &fault);
     if (err == PS_E_CORRUPT)
-        lose(kafka, &fault, err);
+        oq_kafka_breaker_lose(&kafka->breaker, &fault, err);
     else if (err != 0)
         go_away(kafka, &fault, err);
     if (err != 0)
@@ -205,7 +127,7 @@ static void take_look(struct kafka *kafka)
             kafka->on.on_notice(kafka->notice, kafka->on.ctx);
     }
     if (back)
-        kafka->stage = RETURNING;
+        oq_kafka_breaker_return(&kafka->breaker);
 }
 
 /* --- What was read --- */
@@ -261,32 +183,21 @@ static void end_group(struct kafka *kafka)
 static int read_back(struct kafka *kafka)
 {
     struct ps_fault fault;
-    if (kafka->stage == LOST)
+    if (kafka->breaker.stage == OQ_BREAKER_LOST)
         return 0;
     int done = oq_kafka_view_read(kafka->view, on_message, kafka, &fault);
     if (done < 0) {
         if (done == PS_E_NOMEM)
             ps_fault(&fault, done, kafka->config.set.topic,
                      "out of memory for its records: restart the gateway where there is more");
-        lose(kafka, &fault, done);
+        oq_kafka_breaker_lose(&kafka->breaker, &fault, done);
     }
-    if (kafka->was_well) /* all that is read at start is one group */
+    if (kafka->breaker.was_well) /* all that is read at start is one group */
         end_group(kafka);
     if (oq_kafka_view_reached(kafka->view))
         atomic_store_explicit(&kafka->reached_ns, oq_kafka_view_look_ns(kafka->view),
                               memory_order_release);
     return done;
-}
-
-static void become_well(struct kafka *kafka)
-{
-    kafka->stage = WELL;
-    if (!kafka->was_well) {
-        end_group(kafka);
-        kafka->was_well = true;
-        set_state(kafka);
-        end_opening(kafka, OPEN);
-    }
 }
 
 /* What the view has reached decides what is sent again, and whether the log is back. */
@@ -297,15 +208,19 @@ static void go_on(struct kafka *kafka)
         kafka->expired_ns = now;
         oq_kafka_sender_expire(kafka->sender);
     }
-    if (kafka->stage != RETURNING && kafka->stage != WELL)
+    if (kafka->breaker.stage != OQ_BREAKER_RETURNING && kafka->breaker.stage != OQ_BREAKER_WELL)
         return;
     if (oq_kafka_view_reached(kafka->view))
         oq_kafka_sender_miss(kafka->sender, oq_kafka_view_look_ns(kafka->view));
-    else if (kafka->stage == RETURNING)
+    else if (kafka->breaker.stage == OQ_BREAKER_RETURNING)
         return;
     oq_kafka_sender_resend(kafka->sender);
-    if (kafka->stage == RETURNING && oq_kafka_sender_in_flight(kafka->sender) == 0)
-        become_well(kafka);
+    if (kafka->breaker.stage == OQ_BREAKER_RETURNING &&
+        oq_kafka_sender_in_flight(kafka->sender) == 0) {
+        if (!kafka->breaker.was_well)
+            end_group(kafka);
+        oq_kafka_breaker_mend(&kafka->breaker);
+    }
 }
 
 /* --- What was appended --- */
@@ -317,7 +232,7 @@ static bool is_late(const struct kafka *kafka)
 
 static bool has_room(const struct kafka *kafka)
 {
-    if (kafka->stage == WELL)
+    if (kafka->breaker.stage == OQ_BREAKER_WELL)
         return !kafka->held && !oq_kafka_sender_full(kafka->sender);
     return kafka->spill == NULL || kafka->spill->room(kafka->spill->ctx);
 }
@@ -334,12 +249,13 @@ static int take_appended(struct kafka *kafka)
 {
     int taken = 0;
     bool late = is_late(kafka);
-    kafka->held = kafka->stage == WELL && !oq_kafka_sender_next_wave(kafka->sender);
+    kafka->held =
+        kafka->breaker.stage == OQ_BREAKER_WELL && !oq_kafka_sender_next_wave(kafka->sender);
     size_t waiting = oq_record_queue_count(kafka->queue);
     if (waiting > atomic_load_explicit(&kafka->backlog_max, memory_order_relaxed))
         atomic_store_explicit(&kafka->backlog_max, waiting, memory_order_relaxed);
     while (kafka->call == NULL && taken < TAKE_AT_ONCE) {
-        bool sends = kafka->stage == WELL && !late;
+        bool sends = kafka->breaker.stage == OQ_BREAKER_WELL && !late;
         if (!late && !has_room(kafka))
             break;
         struct oq_record *record = oq_record_queue_take(kafka->queue);
@@ -382,7 +298,8 @@ static bool is_over(struct kafka *kafka)
     }
     if (!oq_record_queue_ended(kafka->queue) || kafka->call != NULL)
         return false;
-    bool in_flight = kafka->stage == WELL && oq_kafka_sender_in_flight(kafka->sender) > 0;
+    bool in_flight =
+        kafka->breaker.stage == OQ_BREAKER_WELL && oq_kafka_sender_in_flight(kafka->sender) > 0;
     return !in_flight && untold(kafka) == 0;
 }
 
@@ -397,7 +314,7 @@ static void *run(void *arg)
             go_on(kafka);
         }
         done += take_appended(kafka);
-        set_state(kafka);
+        oq_kafka_breaker_tell(&kafka->breaker, is_behind(kafka));
         if (kafka->spill != NULL)
             done += kafka->spill->round(&kafka->log, kafka->spill->ctx);
         if (done <= 0)
@@ -405,7 +322,7 @@ static void *run(void *arg)
     }
     if (!kafka->gave_up)
         oq_kafka_sender_give_up(kafka->sender);
-    atomic_store_explicit(&kafka->state, OQ_KAFKA_CLOSED, memory_order_relaxed);
+    oq_kafka_breaker_end(&kafka->breaker);
     (void)eventfd_write(kafka->ended, 1);
     return NULL;
 }
@@ -424,7 +341,7 @@ static struct kafka *of(struct oq_log *log)
 
 enum oq_kafka_state oq_kafka_state(const struct oq_log *log)
 {
-    return atomic_load_explicit(&of_const(log)->state, memory_order_relaxed);
+    return oq_kafka_breaker_state(&of_const(log)->breaker);
 }
 
 void oq_kafka_wake(struct oq_log *log)
@@ -551,8 +468,7 @@ static void kafka_free(struct oq_log *log)
     oq_sale_marks_free(kafka->marks);
     if (kafka->ended >= 0)
         close(kafka->ended);
-    if (kafka->opened >= 0)
-        close(kafka->opened);
+    oq_kafka_breaker_done(&kafka->breaker);
     oq_record_queue_free(kafka->queue);
     oq_kafka_config_done(&kafka->config);
     free(kafka);
@@ -580,12 +496,13 @@ static const struct oq_log_ops kafka_ops = {
 static int make_parts(struct kafka *kafka, struct ps_fault *fault)
 {
     const struct oq_kafka_settings *settings = &kafka->config.set;
-    int err = oq_record_queue_new(settings->queue_capacity, &kafka->queue);
-    kafka->opened = eventfd(0, EFD_CLOEXEC);
+    int err = oq_kafka_breaker_init(&kafka->breaker, settings, &kafka->on);
     kafka->ended = eventfd(0, EFD_CLOEXEC);
     if (err == 0)
+        err = oq_record_queue_new(settings->queue_capacity, &kafka->queue);
+    if (err == 0)
         err = oq_sale_marks_new(&kafka->marks);
-    if (err == 0 && (kafka->opened < 0 || kafka->ended < 0))
+    if (err == 0 && kafka->ended < 0)
         err = PS_E_IO;
     if (err != 0)
         return ps_fault(fault, err, settings->topic, "no memory or descriptors for the queue");
@@ -614,17 +531,14 @@ int oq_kafka_open(const struct oq_kafka_settings *settings,
     kafka->log.ops = &kafka_ops;
     kafka->on = *callbacks;
     kafka->spill = settings->spill;
-    kafka->opened = kafka->ended = -1;
-    kafka->err = PS_E_IO;
-    atomic_init(&kafka->state, OQ_KAFKA_CLOSED);
     atomic_init(&kafka->partitions, settings->partitions_min);
     atomic_init(&kafka->deadline_ns, INT64_MAX);
-    atomic_init(&kafka->opening, OPENING);
-    snprintf(kafka->why, sizeof kafka->why, "%s: has not been read up to its end yet",
-             settings->topic);
     int err = oq_kafka_config_init(&kafka->config, settings, fault);
-    if (err == 0)
-        err = make_parts(kafka, fault);
+    if (err != 0) {
+        free(kafka);
+        return err;
+    }
+    err = make_parts(kafka, fault);
     if (err != 0)
         goto fail;
     err = ps_thread_start("kafka-log", run, kafka, &kafka->thread);
@@ -633,11 +547,8 @@ int oq_kafka_open(const struct oq_kafka_settings *settings,
         goto fail;
     }
     kafka->thread_runs = true;
-    /* Not ready by then: it is open all the same. */
-    if (ps_event_wait(kafka->opened, settings->open_wait_ms) != 0)
-        end_opening(kafka, OPEN);
-    if (atomic_load(&kafka->opening) == REFUSED) {
-        err = ps_fault(fault, PS_E_INVALID, kafka->refusal.path, "%s", kafka->refusal.text);
+    err = oq_kafka_breaker_wait(&kafka->breaker, settings->open_wait_ms, fault);
+    if (err != 0) {
         if (kafka_close(&kafka->log, 0) != 0)
             return err;
         goto fail;

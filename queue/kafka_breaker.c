@@ -1,0 +1,133 @@
+/* See kafka_breaker.h. What must hold: LOST stays; on_state is called on the log's thread only, not
+ * before oq_kafka_open has its answer, and once for each change; the state that other threads see
+ * is stored before anybody is told of it. */
+#include "queue/kafka_breaker.h"
+#include "common/thread.h"
+
+#include <stdio.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+int oq_kafka_breaker_init(struct oq_kafka_breaker *breaker,
+                          const struct oq_kafka_settings *settings,
+                          const struct oq_log_callbacks *on)
+{
+    *breaker = (struct oq_kafka_breaker){.settings = settings, .on = on, .err = PS_E_IO};
+    atomic_init(&breaker->state, OQ_KAFKA_CLOSED);
+    atomic_init(&breaker->opening, OQ_BREAKER_OPENING);
+    snprintf(breaker->why, sizeof breaker->why, "%s: has not been read up to its end yet",
+             settings->topic);
+    breaker->opened = eventfd(0, EFD_CLOEXEC);
+    return breaker->opened < 0 ? PS_E_IO : 0;
+}
+
+void oq_kafka_breaker_done(struct oq_kafka_breaker *breaker)
+{
+    if (breaker->opened >= 0)
+        close(breaker->opened);
+    breaker->opened = -1;
+}
+
+enum oq_kafka_state oq_kafka_breaker_state(const struct oq_kafka_breaker *breaker)
+{
+    return atomic_load_explicit(&breaker->state, memory_order_relaxed);
+}
+
+void oq_kafka_breaker_tell(struct oq_kafka_breaker *breaker, bool behind)
+{
+    const struct oq_kafka_settings *settings = breaker->settings;
+    enum oq_kafka_state state = OQ_KAFKA_CLOSED;
+    int err = breaker->err;
+    if (breaker->stage == OQ_BREAKER_WELL && behind) {
+        state = OQ_KAFKA_BEHIND;
+        err = PS_E_TIMEOUT;
+        snprintf(breaker->why, sizeof breaker->why,
+                 "%s: what was written is not read back within %lld ms: look after Kafka at %s",
+                 settings->topic, (long long)settings->behind_ms, settings->brokers);
+    } else if (breaker->stage == OQ_BREAKER_WELL) {
+        state = OQ_KAFKA_WELL;
+        err = 0;
+    } else if (breaker->stage != OQ_BREAKER_LOST && breaker->was_well) {
+        state = OQ_KAFKA_AWAY;
+    }
+    atomic_store_explicit(&breaker->state, state, memory_order_relaxed);
+    if (err == breaker->told_err || atomic_load(&breaker->opening) != OQ_BREAKER_OPEN)
+        return;
+    breaker->told_err = err;
+    if (breaker->on->on_state != NULL)
+        breaker->on->on_state(err == 0, err == 0 ? "" : breaker->why, breaker->on->ctx);
+}
+
+void oq_kafka_breaker_end(struct oq_kafka_breaker *breaker)
+{
+    atomic_store_explicit(&breaker->state, OQ_KAFKA_CLOSED, memory_order_relaxed);
+}
+
+/* --- Stages --- */
+
+static void stop(struct oq_kafka_breaker *breaker, enum oq_breaker_stage stage,
+                 const struct ps_fault *why, int err)
+{
+    breaker->stage = stage;
+    breaker->err = err;
+    snprintf(breaker->why, sizeof breaker->why, "%s: %s", why->path, why->text);
+    oq_kafka_breaker_tell(breaker, false);
+}
+
+bool oq_kafka_breaker_trip(struct oq_kafka_breaker *breaker, const struct ps_fault *why, int err)
+{
+    bool was_away = breaker->stage == OQ_BREAKER_AWAY;
+    if (breaker->stage == OQ_BREAKER_LOST)
+        return false;
+    if (!was_away)
+        breaker->away_ns = ps_clock_mono_ns(&ps_clock_system);
+    stop(breaker, OQ_BREAKER_AWAY, why, err);
+    return !was_away;
+}
+
+void oq_kafka_breaker_lose(struct oq_kafka_breaker *breaker, const struct ps_fault *why, int err)
+{
+    stop(breaker, OQ_BREAKER_LOST, why, err);
+}
+
+void oq_kafka_breaker_return(struct oq_kafka_breaker *breaker)
+{
+    breaker->stage = OQ_BREAKER_RETURNING;
+}
+
+/* --- Opening --- */
+
+static void end_opening(struct oq_kafka_breaker *breaker, enum oq_breaker_opening how)
+{
+    enum oq_breaker_opening still = OQ_BREAKER_OPENING;
+    if (atomic_compare_exchange_strong(&breaker->opening, &still, how))
+        (void)eventfd_write(breaker->opened, 1);
+}
+
+void oq_kafka_breaker_mend(struct oq_kafka_breaker *breaker)
+{
+    breaker->stage = OQ_BREAKER_WELL;
+    if (breaker->was_well)
+        return;
+    breaker->was_well = true;
+    oq_kafka_breaker_tell(breaker, false);
+    end_opening(breaker, OQ_BREAKER_OPEN);
+}
+
+void oq_kafka_breaker_refuse(struct oq_kafka_breaker *breaker, const struct ps_fault *why)
+{
+    if (atomic_load(&breaker->opening) != OQ_BREAKER_OPENING)
+        return;
+    breaker->refusal = *why;
+    end_opening(breaker, OQ_BREAKER_REFUSED);
+}
+
+int oq_kafka_breaker_wait(struct oq_kafka_breaker *breaker, int64_t timeout_ms,
+                          struct ps_fault *fault)
+{
+    if (ps_event_wait(breaker->opened, timeout_ms) != 0)
+        end_opening(breaker, OQ_BREAKER_OPEN);
+    if (atomic_load(&breaker->opening) != OQ_BREAKER_REFUSED)
+        return 0;
+    return ps_fault(fault, PS_E_INVALID, breaker->refusal.path, "%s", breaker->refusal.text);
+}

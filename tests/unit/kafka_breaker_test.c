@@ -1,0 +1,176 @@
+/* The breaker before Kafka, without Kafka: what its stages lead to and who is told. */
+#include "tests/unit/check.h"
+
+#include "queue/kafka_breaker.h"
+
+#include <stdio.h>
+
+#define SHORT_MS 1
+
+struct told {
+    int times;
+    bool available;
+    char why[640];
+};
+
+static struct told told;
+static struct ps_fault fault;
+
+static const struct oq_kafka_settings settings = {
+    .topic = "orders", .brokers = "kafka:9092", .behind_ms = 2000};
+
+static void on_state(bool available, const char *why, void *ctx)
+{
+    struct told *to = ctx;
+    to->times++;
+    to->available = available;
+    snprintf(to->why, sizeof to->why, "%s", why);
+}
+
+static const struct oq_log_callbacks callbacks = {.on_state = on_state, .ctx = &told};
+
+static void begin(struct oq_kafka_breaker *breaker)
+{
+    told = (struct told){0};
+    assert_ok(oq_kafka_breaker_init(breaker, &settings, &callbacks));
+}
+
+/* Open, and WELL. */
+static void begin_well(struct oq_kafka_breaker *breaker)
+{
+    begin(breaker);
+    oq_kafka_breaker_return(breaker);
+    oq_kafka_breaker_mend(breaker);
+    assert_ok(oq_kafka_breaker_wait(breaker, SHORT_MS, &fault));
+    assert_int_equal(oq_kafka_breaker_state(breaker), OQ_KAFKA_WELL);
+}
+
+static bool trip(struct oq_kafka_breaker *breaker, const char *text)
+{
+    struct ps_fault why;
+    int err = ps_fault(&why, PS_E_IO, "orders", "%s", text);
+    return oq_kafka_breaker_trip(breaker, &why, err);
+}
+
+static void a_log_that_is_well_at_once_opens_without_a_word(void **state)
+{
+    (void)state;
+    struct oq_kafka_breaker breaker;
+    begin_well(&breaker);
+    oq_kafka_breaker_tell(&breaker, false);
+    assert_int_equal(told.times, 0);
+    oq_kafka_breaker_done(&breaker);
+}
+
+static void a_log_that_is_not_ready_in_time_is_open_and_says_why_not(void **state)
+{
+    (void)state;
+    struct oq_kafka_breaker breaker;
+    begin(&breaker);
+    assert_false(trip(&breaker, "out of reach"));
+    assert_int_equal(told.times, 0); /* oq_kafka_open still waits */
+    assert_ok(oq_kafka_breaker_wait(&breaker, SHORT_MS, &fault));
+    oq_kafka_breaker_tell(&breaker, false);
+    assert_int_equal(told.times, 1);
+    assert_false(told.available);
+    assert_string_equal(told.why, "orders: out of reach");
+    assert_int_equal(oq_kafka_breaker_state(&breaker), OQ_KAFKA_CLOSED); /* never WELL so far */
+    oq_kafka_breaker_return(&breaker);
+    oq_kafka_breaker_mend(&breaker);
+    oq_kafka_breaker_tell(&breaker, false);
+    assert_int_equal(told.times, 2);
+    assert_true(told.available);
+    oq_kafka_breaker_done(&breaker);
+}
+
+static void a_refusal_ends_the_wait_and_comes_too_late_for_an_open_log(void **state)
+{
+    (void)state;
+    struct oq_kafka_breaker breaker;
+    struct ps_fault why;
+    ps_fault(&why, PS_E_INVALID, "orders", "has one partition");
+    begin(&breaker);
+    oq_kafka_breaker_refuse(&breaker, &why);
+    assert_int_equal(oq_kafka_breaker_wait(&breaker, 60000, &fault), PS_E_INVALID);
+    assert_string_equal(fault.path, "orders");
+    assert_string_equal(fault.text, "has one partition");
+    oq_kafka_breaker_done(&breaker);
+
+    begin(&breaker);
+    assert_ok(oq_kafka_breaker_wait(&breaker, SHORT_MS, &fault));
+    oq_kafka_breaker_refuse(&breaker, &why);
+    assert_ok(oq_kafka_breaker_wait(&breaker, SHORT_MS, &fault));
+    oq_kafka_breaker_done(&breaker);
+}
+
+static void each_change_is_told_once(void **state)
+{
+    (void)state;
+    struct oq_kafka_breaker breaker;
+    begin_well(&breaker);
+    assert_true(trip(&breaker, "all connections are lost"));
+    assert_false(trip(&breaker, "still out of reach"));
+    oq_kafka_breaker_tell(&breaker, false);
+    assert_int_equal(told.times, 1);
+    assert_false(told.available);
+    assert_int_equal(oq_kafka_breaker_state(&breaker), OQ_KAFKA_AWAY);
+    oq_kafka_breaker_return(&breaker);
+    oq_kafka_breaker_tell(&breaker, false); /* connected is not well yet */
+    assert_int_equal(oq_kafka_breaker_state(&breaker), OQ_KAFKA_AWAY);
+    oq_kafka_breaker_mend(&breaker);
+    oq_kafka_breaker_tell(&breaker, false);
+    oq_kafka_breaker_tell(&breaker, false);
+    assert_int_equal(told.times, 2);
+    assert_true(told.available);
+    oq_kafka_breaker_done(&breaker);
+}
+
+static void a_view_that_is_behind_counts_only_while_all_else_is_well(void **state)
+{
+    (void)state;
+    struct oq_kafka_breaker breaker;
+    begin_well(&breaker);
+    oq_kafka_breaker_tell(&breaker, true);
+    assert_int_equal(oq_kafka_breaker_state(&breaker), OQ_KAFKA_BEHIND);
+    assert_int_equal(told.times, 1);
+    assert_non_null(strstr(told.why, "within 2000 ms"));
+    oq_kafka_breaker_tell(&breaker, false);
+    assert_int_equal(oq_kafka_breaker_state(&breaker), OQ_KAFKA_WELL);
+    assert_int_equal(told.times, 2);
+    (void)trip(&breaker, "out of reach");
+    oq_kafka_breaker_tell(&breaker, true);
+    assert_int_equal(oq_kafka_breaker_state(&breaker), OQ_KAFKA_AWAY);
+    assert_string_equal(told.why, "orders: out of reach");
+    oq_kafka_breaker_done(&breaker);
+}
+
+static void a_topic_that_has_lost_records_stays_lost(void **state)
+{
+    (void)state;
+    struct oq_kafka_breaker breaker;
+    struct ps_fault why;
+    int err = ps_fault(&why, PS_E_CORRUPT, "orders", "has become shorter");
+    begin_well(&breaker);
+    oq_kafka_breaker_lose(&breaker, &why, err);
+    assert_int_equal(told.times, 1);
+    assert_false(trip(&breaker, "out of reach"));
+    oq_kafka_breaker_tell(&breaker, false);
+    assert_int_equal(breaker.stage, OQ_BREAKER_LOST);
+    assert_int_equal(oq_kafka_breaker_state(&breaker), OQ_KAFKA_CLOSED);
+    assert_int_equal(told.times, 1);
+    assert_string_equal(told.why, "orders: has become shorter");
+    oq_kafka_breaker_done(&breaker);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_log_that_is_well_at_once_opens_without_a_word),
+        cmocka_unit_test(a_log_that_is_not_ready_in_time_is_open_and_says_why_not),
+        cmocka_unit_test(a_refusal_ends_the_wait_and_comes_too_late_for_an_open_log),
+        cmocka_unit_test(each_change_is_told_once),
+        cmocka_unit_test(a_view_that_is_behind_counts_only_while_all_else_is_well),
+        cmocka_unit_test(a_topic_that_has_lost_records_stays_lost),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
