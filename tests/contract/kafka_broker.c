@@ -209,6 +209,20 @@ static rd_kafka_resp_err_t answer_of(rd_kafka_queue_t *queue)
     return error;
 }
 
+static bool is_led(rd_kafka_t *admin, const char *name, int partitions)
+{
+    const struct rd_kafka_metadata *metadata;
+    int led = 0;
+    assert_int_equal(rd_kafka_metadata(admin, 1, NULL, &metadata, 10000), 0);
+    for (int i = 0; i < metadata->topic_cnt; i++) {
+        const struct rd_kafka_metadata_topic *topic = &metadata->topics[i];
+        for (int p = 0; strcmp(topic->topic, name) == 0 && p < topic->partition_cnt; p++)
+            led += topic->partitions[p].leader >= 0;
+    }
+    rd_kafka_metadata_destroy(metadata);
+    return led >= partitions;
+}
+
 void kafka_topic(struct kafka_broker *broker, const char *name, int partitions,
                  const char *const *settings)
 {
@@ -223,6 +237,10 @@ void kafka_topic(struct kafka_broker *broker, const char *name, int partitions,
     rd_kafka_CreateTopics(admin, &topic, 1, NULL, queue);
     rd_kafka_resp_err_t error = answer_of(queue);
     assert_true(error == 0 || error == RD_KAFKA_RESP_ERR_TOPIC_ALREADY_EXISTS);
+    for (int tries = 0; !is_led(admin, name, partitions); tries++) {
+        assert_true(tries < 100); /* it was made, but the broker may learn of it later */
+        usleep(100000);
+    }
     rd_kafka_NewTopic_destroy(topic);
     rd_kafka_queue_destroy(queue);
     rd_kafka_destroy(admin);
