@@ -9,7 +9,7 @@
 enum gw_metric {
     GW_M_ANSWERS,            /* penstock_answers_total{verdict} */
     GW_M_REFUSED_EARLY,      /* penstock_http_refused_total{verdict}: by the strict filter */
-    GW_M_SHADOW,             /* penstock_limit_shadow_total: would have been refused */
+    GW_M_SHADOW,             /* penstock_limit_shadow_total{key}: would have been refused */
     GW_M_BUY_SECONDS,        /* penstock_buy_duration_seconds: 202s, from complete head to answer */
     GW_M_CONNECTIONS,        /* penstock_connections */
     GW_M_IN_FLIGHT,          /* penstock_requests_in_flight */

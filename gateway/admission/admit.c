@@ -105,7 +105,7 @@ static enum gw_step ask_limit(struct gw_admission *admission, const struct gw_li
     }
     if (rule->mode == GW_LIMIT_SHADOW) {
         if (!result.allowed)
-            ps_metric_add(worker->shard, GW_M_SHADOW, 0, 1);
+            ps_metric_add(worker->shard, GW_M_SHADOW, rule->key, 1);
         return GW_NEXT;
     }
     if (own || !result.allowed)

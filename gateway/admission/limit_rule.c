@@ -9,7 +9,7 @@
 
 static const char *const algorithms[] = {"token_bucket", "leaky_bucket", "fixed_window",
                                          "sliding_window", NULL};
-static const char *const keys[] = {"user", "ip", "global", "sale", NULL};
+const char *const gw_limit_keys[] = {"user", "ip", "global", "sale", NULL};
 static const char *const modes[] = {"enforce", "shadow", "off", NULL};
 /* In the order of the bits. */
 static const char *const subjects[] = {"order", "ticket", "order_state", "status", NULL};
@@ -93,7 +93,7 @@ int gw_limit_rule_read(const json_t *json, const char *name, const char *pointer
     ps_json_reader_init(&reader, json, pointer, fault);
     ps_json_require(&reader, required);
     ps_json_enum(&reader, "algorithm", algorithms, &algorithm);
-    ps_json_enum(&reader, "key", keys, &key);
+    ps_json_enum(&reader, "key", gw_limit_keys, &key);
     ps_json_enum(&reader, "mode", modes, &mode);
     ps_json_int(&reader, "rate", 1, GW_LIMIT_RATE_MAX, &rule.rate);
     ps_json_int(&reader, "period_s", 1, GW_LIMIT_PERIOD_MAX_S, &rule.period_s);
@@ -123,7 +123,7 @@ json_t *gw_limit_rule_write(const struct gw_limit_rule *rule)
     }
     /* "o" takes the list over, also when packing fails; a NULL list makes it fail. */
     return json_pack("{s:s, s:s, s:I, s:I, s:I, s:I, s:s, s:o, s:s?}", "algorithm",
-                     algorithms[rule->algorithm], "key", keys[rule->key], "rate",
+                     algorithms[rule->algorithm], "key", gw_limit_keys[rule->key], "rate",
                      (json_int_t)rule->rate, "period_s", (json_int_t)rule->period_s, "burst",
                      (json_int_t)rule->burst, "max_wait_ms", (json_int_t)rule->max_wait_ms, "mode",
                      modes[rule->mode], "applies_to", list, "sale",

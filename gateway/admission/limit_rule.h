@@ -25,6 +25,8 @@ enum gw_limit_algorithm {
 
 /* What is counted apart from each other: each user, each address, everybody together, each sale. */
 enum gw_limit_key { GW_LIMIT_KEY_USER, GW_LIMIT_KEY_IP, GW_LIMIT_KEY_GLOBAL, GW_LIMIT_KEY_SALE };
+/* Their names, NULL-terminated. */
+extern const char *const gw_limit_keys[];
 
 /* Shadow: counted and reported, never refused. The caller heeds the mode; the algorithms do not. */
 enum gw_limit_mode { GW_LIMIT_ENFORCE, GW_LIMIT_SHADOW, GW_LIMIT_OFF };

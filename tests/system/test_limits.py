@@ -201,20 +201,33 @@ def test_who_is_held_while_the_gateway_drains_is_answered_before_it_leaves():
 # --- modes and live changes ---
 
 
+def shadowed(gateway, key):
+    return metric(gateway, f'penstock_limit_shadow_total{{key="{key}"}}')
+
+
 def test_shadow_counts_and_refuses_nobody(gateway):
     rule(gateway, burst=1, mode="shadow")
-    sale, before = sale_of(gateway), metric(gateway, "penstock_limit_shadow_total")
+    sale, before = sale_of(gateway), shadowed(gateway, "user")
     answers = [gateway.buy(sale, "u") for _ in range(5)]
     assert {answer.status for answer in answers} == {202}
     assert all("ratelimit" not in answer.headers for answer in answers)
-    assert metric(gateway, "penstock_limit_shadow_total") == before + 4
+    assert shadowed(gateway, "user") == before + 4
+
+
+def test_shadow_is_counted_apart_for_each_key(gateway):
+    for key in ("user", "ip", "global", "sale"):
+        name = rule(gateway, burst=1, key=key, mode="shadow")
+        sale, before = sale_of(gateway), {other: shadowed(gateway, other) for other in ("user", "ip", "global", "sale")}
+        assert {gateway.buy(sale, "u").status for _ in range(3)} == {202}
+        assert {other: shadowed(gateway, other) - before[other] for other in before} == {other: 2 * (other == key) for other in before}
+        assert gateway.admin("DELETE", f"/admin/v1/limits/{name}").status in (200, 204)
 
 
 def test_off_is_off(gateway):
     rule(gateway, burst=1, mode="off")
-    sale, before = sale_of(gateway), metric(gateway, "penstock_limit_shadow_total")
+    sale, before = sale_of(gateway), shadowed(gateway, "user")
     assert {gateway.buy(sale, "u").status for _ in range(5)} == {202}
-    assert metric(gateway, "penstock_limit_shadow_total") == before
+    assert shadowed(gateway, "user") == before
 
 
 def test_a_change_is_in_force_at_once_on_every_worker(gateway):
