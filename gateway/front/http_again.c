@@ -20,7 +20,7 @@
 
 #define SETS       ((size_t)16)
 #define WAYS       ((size_t)4)
-#define SPARES_MAX 1024 /* of all shapes together, about 1.5 MiB */
+#define SPARES_MAX 1024 /* of all shapes together, about 2 MiB */
 
 struct shape {
     const char *content_type;
