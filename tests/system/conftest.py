@@ -1,4 +1,4 @@
-"""Fixtures that several files share, and which tests of a cluster run by default."""
+"""Fixtures that several files share; which tests of a cluster run by default; in which order several workers take all tests."""
 import pytest
 from cluster import Cluster, Kafka
 
@@ -16,9 +16,22 @@ BY_DEFAULT = {
     "test_a_rehearsals_books_agree_over_a_kill",
 }
 
+# Several workers (pytest-xdist) take test after test from one list: so the longest come first. What shares a costly fixture stays together.
+LONGEST = ("test_cluster_chaos", "test_soak", "test_cluster_resume")
+TOGETHER = ("test_asyncapi",)
+
+
+def rank(item):
+    if item.module.__name__ in LONGEST:
+        return LONGEST.index(item.module.__name__)
+    return len(LONGEST) + (0 if "kafka" in item.fixturenames else 1 if item.module.__name__ == "test_settle" else 2)
+
 
 def pytest_collection_modifyitems(items):
+    items.sort(key=rank)
     for item in items:
+        if item.module.__name__ in TOGETHER:
+            item.add_marker(pytest.mark.xdist_group(item.module.__name__))
         if item.module.__name__ in CLUSTER_FILES and item.originalname not in BY_DEFAULT:
             item.add_marker(pytest.mark.soak)
 
@@ -33,7 +46,7 @@ def pytest_runtest_makereport(item, call):
 
 @pytest.fixture(scope="session")
 def kafka():
-    """One broker for all tests that want one; each leaves it well."""
+    """One broker for all tests of a worker that want one; each leaves it well."""
     with Kafka() as broker:
         yield broker
 

@@ -1,6 +1,7 @@
 """Starts real gateways for the system tests and talks to them: only the standard library, only loopback, only ports of its own."""
 import contextlib
 import http.client
+import itertools
 import json
 import os
 import pathlib
@@ -19,10 +20,18 @@ PENSTOCK = BUILD / "gateway" / "penstock"
 REHEARSE = BUILD / "loadtest" / "penstock-rehearse"
 
 
+# Ports for servers are taken in turn from below those that the system gives to outgoing connections, so that no connection takes one between
+# its choice and its use; each worker of pytest-xdist, and what it starts, has a range of its own.
+PORTS = 5000
+PORTS_FROM = 10000 + PORTS * (int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:]) % 4)
+ports_tried = itertools.count(os.getpid())
+
+
 def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
+    for n in ports_tried:
+        with socket.socket() as s, contextlib.suppress(OSError):
+            s.bind(("127.0.0.1", PORTS_FROM + n % PORTS))
+            return s.getsockname()[1]
 
 
 def rfc3339(seconds_from_now=0.0):
