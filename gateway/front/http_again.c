@@ -20,7 +20,7 @@
 
 #define SETS       ((size_t)16)
 #define WAYS       ((size_t)4)
-#define SPARES_MAX 1024 /* of all shapes together, about 2 MiB */
+#define SPARES_MAX ((size_t)1024) /* of all shapes together, about 2 MiB */
 
 struct shape {
     const char *content_type;
@@ -46,7 +46,7 @@ struct gw_kept {
 
 struct gw_again {
     bool can_write;
-    size_t spares;
+    size_t spares, spares_max;
     struct shape shape[SETS * WAYS]; /* set by set */
     size_t turn[SETS];               /* whose place the next new shape of the set takes */
     size_t hand;                     /* whose spare goes next when there are too many */
@@ -83,6 +83,8 @@ int gw_again_new(const struct gw_http *http, struct gw_again **ret_again)
     if (again == NULL)
         return PS_E_NOMEM;
     again->can_write = http->layout_known && can_write();
+    size_t requests = http->settings.requests_max;
+    again->spares_max = requests < SPARES_MAX ? requests : SPARES_MAX;
     *ret_again = again;
     return 0;
 }
@@ -253,7 +255,7 @@ void gw_again_give(struct gw_slot *slot)
         destroy(kept);
         return;
     }
-    if (again->spares == SPARES_MAX)
+    if (again->spares == again->spares_max)
         drop_one_of_all(again);
     kept->next = kept->shape->spare;
     kept->shape->spare = kept;

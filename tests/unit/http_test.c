@@ -230,6 +230,43 @@ static void answers_of_one_shape_are_each_their_own(void **state)
     http_fixture_stop(&fixture);
 }
 
+/* More shapes than are kept, and of each more answers at once than may be left over. */
+static void answers_of_many_shapes_are_each_their_own(void **state)
+{
+    enum { CLIENTS = 120, ROUNDS = 60 };
+    struct http_fixture fixture;
+    int fds[CLIENTS];
+    char text[512], path[256], id[64];
+    (void)state;
+    start(&fixture);
+    for (int i = 0; i < CLIENTS; i++)
+        fds[i] = http_connect(&fixture);
+    for (int round = 0; round < ROUNDS; round++) {
+        /* Rounds of few shapes, then of one for each. */
+        for (int reading = 0; reading < 2; reading++) {
+            for (int i = 0; i < CLIENTS; i++) {
+                int len = 10 + (round < ROUNDS / 2 ? round % 8 : (i * 7 + round) % 190);
+                snprintf(path, sizeof path, "/%0*d", len, i * 1000 + round);
+                snprintf(id, sizeof id, "id-%0*d", 8 + (i + round) % 3, i * 1000 + round);
+                if (reading == 0) {
+                    snprintf(text, sizeof text,
+                             "GET %s HTTP/1.1\r\n" HOST "X-Request-Id: %s\r\n\r\n", path, id);
+                    http_send_text(fds[i], text);
+                    continue;
+                }
+                http_read(fds[i], false, &reply);
+                assert_int_equal(reply.status, 200);
+                snprintf(text, sizeof text, "path=%s\n", path);
+                assert_non_null(strstr(reply.body, text));
+                assert_string_equal(http_field(&reply, "X-Request-Id"), id);
+            }
+        }
+    }
+    for (int i = 0; i < CLIENTS; i++)
+        close(fds[i]);
+    http_fixture_stop(&fixture);
+}
+
 static void a_field_value_with_a_line_end_is_never_sent(void **state)
 {
     static const char *const requests[] = {GET("/field?a~X-Evil:1"), GET("/field?abX-Evil:1"),
@@ -850,6 +887,7 @@ int main(void)
         cmocka_unit_test(an_answer_can_close_the_connection),
         cmocka_unit_test(a_problem_carries_its_fields),
         cmocka_unit_test(answers_of_one_shape_are_each_their_own),
+        cmocka_unit_test(answers_of_many_shapes_are_each_their_own),
         cmocka_unit_test(a_field_value_with_a_line_end_is_never_sent),
         cmocka_unit_test(a_body_up_to_the_limit_is_taken_and_a_longer_one_is_413),
         cmocka_unit_test(a_client_that_waits_for_100_is_told_to_go_on_or_that_it_is_too_much),
