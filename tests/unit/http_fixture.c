@@ -49,8 +49,10 @@ static void on_later(uv_timer_t *timer)
 {
     struct later *later = timer->data;
     struct gw_request *request = gw_http_find(later->server->http, later->handle);
-    if (request != NULL)
+    if (request != NULL) {
+        gw_answer_header(request, "X-Request-Id", request->request_id.at, request->request_id.len);
         gw_http_answer(request, 200, "text/plain", PS_STR("late"), false);
+    }
     if (gw_http_find(later->server->http, later->handle) != NULL)
         abort(); /* an answered request must not be found again */
     uv_close((uv_handle_t *)timer, free_later);
