@@ -113,8 +113,7 @@ int make(void **state)
     topic = shared_topic_new();
     ps_uuid_source_init(&ids);
     for (size_t i = 0; i < NODES; i++)
-        nodes[i] = (struct node){.temp = temp_dir_make(),
-                                 .settings = {.log.kind = GW_LOG_JOURNAL}};
+        nodes[i] = (struct node){.temp = temp_dir_make(), .settings = {.log.kind = GW_LOG_JOURNAL}};
     return 0;
 }
 
@@ -282,6 +281,17 @@ int state_at(const struct node *node, struct ps_uuid id)
 {
     const struct oq_order *order = oq_fold_order(node->core.fold, &id);
     return order != NULL ? (int)oq_order_state(order) : -1;
+}
+
+struct ps_uuid buy(struct node *node)
+{
+    struct ps_uuid id = reserve(node, "ann");
+    struct oq_event event = accepted(id, "ann", sale_of(node)->epoch);
+    append(node, &event);
+    for (size_t i = 0; i < NODES; i++)
+        while (nodes[i].control != NULL && state_at(&nodes[i], id) < 0)
+            turn();
+    return id;
 }
 
 struct oq_event cancelled(struct ps_uuid id)

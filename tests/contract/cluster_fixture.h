@@ -69,5 +69,7 @@ struct oq_event fence_of(int64_t epoch);
 void append(struct node *node, const struct oq_event *event);
 /* -1: it does not know it. */
 int state_at(const struct node *node, struct ps_uuid id);
+/* An order of ann's that `node` has reserved and appended; all that run have read it. */
+struct ps_uuid buy(struct node *node);
 
 #endif

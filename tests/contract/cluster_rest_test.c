@@ -6,7 +6,7 @@
 
 #define OVER 20 /* sales that are over */
 /* Longer than until a settled sale rests. */
-#define REST_MS 4500
+#define REST_MS  4500
 #define ROUND_MS 3000
 
 /* --- a cluster of sales --- */
@@ -65,17 +65,6 @@ static long long calls(const char *command)
     long long count = line != NULL ? strtoll(line + strlen(field), NULL, 10) : 0;
     freeReplyObject(reply);
     return count;
-}
-
-/* An accepted order of SALE, in the log and in Redis. */
-static struct ps_uuid buy(struct node *node)
-{
-    struct ps_uuid id = reserve(node, "ann");
-    struct oq_event event = accepted(id, "ann", sale_of(node)->epoch);
-    append(node, &event);
-    while (state_at(a, id) < 0 || (b->control != NULL && state_at(b, id) < 0))
-        turn();
-    return id;
 }
 
 /* --- claims --- */

@@ -3,6 +3,16 @@
  * about. */
 #include "tests/contract/cluster_fixture.h"
 
+/* Redis loses all that it had, and the gateways build it again. */
+static void empty_redis(void)
+{
+    redis_do(&server, "FLUSHALL");
+    while (!sale_of(a)->fenced && !sale_of(b)->fenced)
+        turn();
+    until_served(a);
+    until_served(b);
+}
+
 /* --- claims --- */
 
 static void a_sale_opens_with_a_fence_in_every_partition_and_its_stock_R2(void **state)
@@ -92,11 +102,7 @@ static void an_order_of_an_ended_epoch_is_void_wherever_it_comes_from_R2(void **
     open_sale();
     struct ps_uuid id = reserve(b, "ann");
     struct oq_event late = accepted(id, "ann", sale_of(b)->epoch);
-    redis_do(&server, "FLUSHALL");
-    while (!sale_of(a)->fenced && !sale_of(b)->fenced)
-        turn();
-    until_served(a);
-    until_served(b);
+    empty_redis();
     append(b, &late);
     while (state_at(a, id) < 0)
         turn();
@@ -109,16 +115,8 @@ static void one_of_several_builds_an_empty_redis_again_R9_R14(void **state)
 {
     (void)state;
     open_sale();
-    struct ps_uuid id = reserve(a, "ann");
-    struct oq_event event = accepted(id, "ann", sale_of(a)->epoch);
-    append(a, &event);
-    while (state_at(a, id) < 0 || state_at(b, id) < 0)
-        turn();
-    redis_do(&server, "FLUSHALL");
-    while (!sale_of(a)->fenced && !sale_of(b)->fenced)
-        turn();
-    until_served(a);
-    until_served(b);
+    (void)buy(a);
+    empty_redis();
     assert_int_equal(shared_topic_count(topic, UINT32_MAX, OQ_FENCED), 2 * SHARED_PARTITIONS);
     assert_int_equal(sale_of(a)->epoch, sale_of(b)->epoch);
     assert_int_equal(left(), STOCK - 1);
@@ -130,11 +128,7 @@ static void a_release_that_is_read_while_fenced_is_not_lost_R8(void **state)
     (void)state;
     open_sale();
     stop(b);
-    struct ps_uuid id = reserve(a, "ann");
-    struct oq_event event = accepted(id, "ann", sale_of(a)->epoch);
-    append(a, &event);
-    while (state_at(a, id) < 0)
-        turn();
+    struct ps_uuid id = buy(a);
     redis_do(&server, "FLUSHALL");
     while (!sale_of(a)->fenced)
         turn();
@@ -150,11 +144,7 @@ static void what_the_keeper_before_had_not_applied_the_next_one_applies_R7_R8(vo
 {
     (void)state;
     open_sale();
-    struct ps_uuid id = reserve(b, "ann");
-    struct oq_event event = accepted(id, "ann", sale_of(b)->epoch);
-    append(b, &event);
-    while (state_at(a, id) < 0)
-        turn();
+    struct ps_uuid id = buy(b);
     stop(a);
     struct oq_event release = cancelled(id);
     append(b, &release);
@@ -186,11 +176,7 @@ static void a_load_notes_where_it_has_read_every_partition_R15(void **state)
 {
     (void)state;
     open_sale();
-    redis_do(&server, "FLUSHALL");
-    while (!sale_of(a)->fenced && !sale_of(b)->fenced)
-        turn();
-    until_served(a);
-    until_served(b);
+    empty_redis();
     assert_int_equal(entries("v"), SHARED_PARTITIONS);
 }
 
@@ -253,8 +239,8 @@ static void a_strangers_record_that_cannot_be_counted_ends_nobody(void **state)
 static void put_many(void)
 {
     for (unsigned i = 0; i < MANY; i++) {
-        struct oq_event event = cancelled((struct ps_uuid){
-            {1, 2, 3, [14] = (uint8_t)(i >> 8), [15] = (uint8_t)i}});
+        struct oq_event event =
+            cancelled((struct ps_uuid){{1, 2, 3, [14] = (uint8_t)(i >> 8), [15] = (uint8_t)i}});
         event.reason = OQ_REJECTED;
         shared_topic_put(topic, i % SHARED_PARTITIONS, &event);
     }
@@ -268,8 +254,8 @@ static void forget_at_b(void)
     assert_true(numbers.effects > 0 && numbers.effects < MANY);
 }
 
-static void effects_of_an_unknown_sale_are_bounded_and_forgotten_where_redis_has_them_R8(
-    void **state)
+static void
+effects_of_an_unknown_sale_are_bounded_and_forgotten_where_redis_has_them_R8(void **state)
 {
     (void)state;
     start(a);
@@ -300,11 +286,7 @@ static void what_was_forgotten_and_is_nowhere_applied_is_built_again_R8(void **s
     start(a);
     know_sale(a, false);
     until_served(a);
-    struct ps_uuid id = reserve(a, "ann");
-    struct oq_event event = accepted(id, "ann", sale_of(a)->epoch);
-    append(a, &event);
-    while (state_at(a, id) < 0)
-        turn();
+    struct ps_uuid id = buy(a);
     int64_t before = sale_of(a)->epoch;
     stop(a);
     start(b); /* its control state does not know the sale */
@@ -332,9 +314,7 @@ static void a_sku_that_a_stranger_names_is_counted_and_breaks_no_rebuild(void **
 {
     (void)state;
     open_sale();
-    struct ps_uuid id = reserve(a, "ann");
-    struct oq_event event = accepted(id, "ann", sale_of(a)->epoch);
-    append(a, &event);
+    (void)buy(a);
     struct oq_event stranger = strange_sku();
     struct oq_event raise = {.type = OQ_ADJUSTED,
                              .adjust_key = PS_STR("adjust:" SALE "/strange"),
@@ -349,21 +329,17 @@ static void a_sku_that_a_stranger_names_is_counted_and_breaks_no_rebuild(void **
         turn();
     turn_ms(500);
     assert_int_equal(ps_metric_read(a->core.metrics, GW_M_FOLD_ANOMALIES, 0), before + 1);
-    redis_do(&server, "FLUSHALL");
-    while (!sale_of(a)->fenced || !sale_of(b)->fenced)
-        turn();
-    until_served(a);
-    until_served(b);
-    assert_int_equal(left(), STOCK - 1);
-    stop(a);
-    start(a);
-    until_served(a);
-    redis_do(&server, "FLUSHALL");
-    while (!sale_of(a)->fenced || !sale_of(b)->fenced)
-        turn();
-    until_served(a);
-    until_served(b);
-    assert_int_equal(left(), STOCK - 1);
+    for (int i = 0; i < 2; i++) { /* the second time by one that has read the whole log again */
+        redis_do(&server, "FLUSHALL");
+        while (!sale_of(a)->fenced || !sale_of(b)->fenced)
+            turn();
+        until_served(a);
+        until_served(b);
+        assert_int_equal(left(), STOCK - 1);
+        stop(a);
+        start(a);
+        until_served(a);
+    }
     (void)reserve(a, "bea");
     assert_int_equal(left(), STOCK - 2);
 }

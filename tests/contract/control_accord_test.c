@@ -321,6 +321,15 @@ static int put_rule(struct node *node, const char *name, int64_t rate)
     return answer(&change);
 }
 
+/* Two gateways with one sale, known to both. */
+static void share_spring(void)
+{
+    start_shared(a);
+    start_shared(b);
+    assert_ok(put_sale(a, "spring", 1, 1));
+    until_version(b, "spring", 1);
+}
+
 /* --- claims --- */
 
 static void a_change_is_taken_over_by_the_others(void **state)
@@ -396,10 +405,7 @@ static void of_two_changes_of_one_version_one_wins(void **state)
 {
     struct change mine, his;
     (void)state;
-    start_shared(a);
-    start_shared(b);
-    assert_ok(put_sale(a, "spring", 1, 1));
-    until_version(b, "spring", 1);
+    share_spring();
     for (int64_t version = 2; version < 12; version++) {
         begin_sale(a, "spring", 100, version, &mine);
         begin_sale(b, "spring", 200, version, &his);
@@ -493,10 +499,7 @@ static void while_redis_is_away_changes_are_refused_and_nothing_changes(void **s
 {
     struct change change;
     (void)state;
-    start_shared(a);
-    start_shared(b);
-    assert_ok(put_sale(a, "spring", 1, 1));
-    until_version(b, "spring", 1);
+    share_spring();
     redis_end(&server, SIGKILL);
     begin_sale(a, "spring", 2, 2, &change);
     assert_true(answer(&change) < 0);
@@ -520,10 +523,7 @@ static void a_frozen_redis_leaves_a_change_open_and_all_agree_afterwards(void **
 {
     struct change change;
     (void)state;
-    start_shared(a);
-    start_shared(b);
-    assert_ok(put_sale(a, "spring", 1, 1));
-    until_version(b, "spring", 1);
+    share_spring();
     turn_ms(200);
     assert_ok(kill(server.pid, SIGSTOP));
     begin_sale(a, "spring", 2, 2, &change);
@@ -542,10 +542,7 @@ static void a_frozen_redis_leaves_a_change_open_and_all_agree_afterwards(void **
 static void a_deleted_sale_stays_deleted(void **state)
 {
     (void)state;
-    start_shared(a);
-    start_shared(b);
-    assert_ok(put_sale(a, "spring", 1, 1));
-    until_version(b, "spring", 1);
+    share_spring();
     stop(b); /* who still has it */
     assert_ok(delete_sale(a, "spring"));
     stop(a);

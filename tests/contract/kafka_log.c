@@ -1,5 +1,6 @@
 /* See kafka_log.h. */
 #include "tests/contract/kafka_log.h"
+#include "tests/contract/kafka_settings.h"
 
 #include <signal.h>
 #include <stdio.h>
@@ -59,19 +60,7 @@ static struct gateway **place_of(const struct gateway *gateway)
 
 struct oq_kafka_settings kafka_settings(const char *where)
 {
-    return (struct oq_kafka_settings){.brokers = where,
-                                      .topic = topic,
-                                      .gateway = "gw-1",
-                                      .partitions_min = PARTITIONS,
-                                      .retention_min_ms = 1000,
-                                      .queue_capacity = 4096,
-                                      .in_flight_max = 4096,
-                                      .delivery_timeout_ms = 2000,
-                                      .behind_ms = 2000,
-                                      .look_ms = 50,
-                                      .check_ms = 3600000,
-                                      .open_wait_ms = 30000,
-                                      .clock = &ps_clock_system};
+    return kafka_settings_of(where, topic, PARTITIONS);
 }
 
 static struct oq_log_callbacks begin(struct gateway *gateway)

@@ -5,6 +5,7 @@
 #include "queue/log_spill.h"
 #include "tests/contract/faulty_vfs.h"
 #include "tests/contract/kafka_broker.h"
+#include "tests/contract/kafka_settings.h"
 
 #include <sqlite3.h>
 #include <stdio.h>
@@ -180,19 +181,12 @@ static void kafka_end(void)
 
 static struct oq_kafka_settings kafka_settings(const char *in)
 {
-    const struct oq_kafka_settings settings = {.brokers = broker.proxied,
-                                               .topic = strrchr(in, '/') + 1,
-                                               .gateway = "gw-1",
-                                               .partitions_min = 1,
-                                               .retention_min_ms = 1000,
-                                               .queue_capacity = CAPACITY,
-                                               .in_flight_max = BATCH,
-                                               .delivery_timeout_ms = 1000,
-                                               .behind_ms = 2000,
-                                               .look_ms = 100,
-                                               .check_ms = 3600000,
-                                               .open_wait_ms = PATIENCE,
-                                               .clock = &ps_clock_system};
+    struct oq_kafka_settings settings = kafka_settings_of(broker.proxied, strrchr(in, '/') + 1, 1);
+    settings.queue_capacity = CAPACITY;
+    settings.in_flight_max = BATCH;
+    settings.delivery_timeout_ms = 1000;
+    settings.look_ms = 100;
+    settings.open_wait_ms = PATIENCE;
     kafka_topic(&broker, settings.topic, 1, NULL);
     return settings;
 }

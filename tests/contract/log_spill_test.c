@@ -62,6 +62,13 @@ static void open_with(struct gateway *of, size_t records_max)
     assert_true(oq_log_available(of->log));
 }
 
+/* The test's gateway, with a sale. */
+static void begin(size_t records_max)
+{
+    open_with(&gateway, records_max);
+    gateway_begin_sale(&gateway);
+}
+
 /* Kafka is away, and the log knows it. */
 static void cut(struct gateway *of)
 {
@@ -90,6 +97,13 @@ static void stand_still(struct gateway *of)
     struct log_hold hold;
     log_hold(&hold, of->log);
     log_let_go(&hold);
+}
+
+/* Until the spill of the test's gateway is empty, and nothing is being done. */
+static void drain(void)
+{
+    wait_drained(&gateway);
+    stand_still(&gateway);
 }
 
 static int append_order(struct gateway *of, uint32_t number)
@@ -128,8 +142,7 @@ static void R5_a_spilled_order_is_never_landed_before_the_view(void **state)
 {
     (void)state;
     struct oq_log_stats stats;
-    open_with(&gateway, 100);
-    gateway_begin_sale(&gateway);
+    begin(100);
     cut(&gateway);
     assert_true(oq_log_available(gateway.log));
     assert_false(oq_log_available(oq_spill_kafka(gateway.log)));
@@ -138,8 +151,7 @@ static void R5_a_spilled_order_is_never_landed_before_the_view(void **state)
     assert_int_equal(times_in_view(&gateway, 1), 0);
     mend();
     log_watch_wait_records(&gateway.watch, OPENING + 1);
-    wait_drained(&gateway);
-    stand_still(&gateway);
+    drain();
     assert_int_equal(times_in_view(&gateway, 1), 1);
     assert_int_equal(gateway_outcome_of(&gateway, 1), OQ_SPILLED); /* the only one */
     oq_log_stats(gateway.log, &stats);
@@ -154,8 +166,7 @@ static void only_orders_are_spilled(void **state)
 {
     (void)state;
     const struct oq_ticket ticket = {0};
-    open_with(&gateway, 100);
-    gateway_begin_sale(&gateway);
+    begin(100);
     cut(&gateway);
     const struct oq_event others[] = {confirmed(1),
                                       released(1, OQ_EXPIRED),
@@ -174,15 +185,13 @@ static void a_spilled_order_lands_once_when_the_broker_returns(void **state)
     enum { ORDERS = 3000 };
     static uint32_t last[PARTITIONS];
     memset(last, 0, sizeof last);
-    open_with(&gateway, 10000);
-    gateway_begin_sale(&gateway);
+    begin(10000);
     cut(&gateway);
     spill_orders(&gateway, 1, ORDERS);
     assert_int_equal(oq_spill_count(gateway.log), ORDERS);
     mend();
     log_watch_wait_records(&gateway.watch, OPENING + ORDERS);
-    wait_drained(&gateway);
-    stand_still(&gateway);
+    drain();
     assert_int_equal(gateway.watch.record_count, OPENING + ORDERS);
     for (size_t i = OPENING; i < OPENING + ORDERS; i++) {
         const struct seen_record *record = &gateway.watch.record[i];
@@ -263,8 +272,7 @@ static void note_seen(void *arg)
 static void a_call_comes_after_what_was_spilled_before_it(void **state)
 {
     (void)state;
-    open_with(&gateway, 1000);
-    gateway_begin_sale(&gateway);
+    begin(1000);
     cut(&gateway);
     for (uint32_t i = 1; i <= 200; i++)
         assert_ok(append_order(&gateway, i));
@@ -279,15 +287,13 @@ static void an_order_of_an_ended_epoch_is_closed_by_a_record_instead_of_drained(
 {
     (void)state;
     static struct gateway rebuilder;
-    open_with(&gateway, 100);
-    gateway_begin_sale(&gateway);
+    begin(100);
     gateway_open(&rebuilder, broker.direct);
     cut(&gateway);
     spill_orders(&gateway, 1, 2);
     gateway_fence(&rebuilder, 2, PARTITIONS);
     mend();
-    wait_drained(&gateway);
-    stand_still(&gateway);
+    drain();
     for (uint32_t i = 1; i <= 2; i++) {
         assert_int_equal(times_in_view(&gateway, i), 0);
         assert_int_equal(gateway_count(&gateway, OQ_RELEASED, OQ_REJECTED, i), 1);
@@ -301,8 +307,7 @@ static void a_spilled_order_that_others_have_closed_changes_nothing(void **state
 {
     (void)state;
     static struct gateway sweeper;
-    open_with(&gateway, 100);
-    gateway_begin_sale(&gateway);
+    begin(100);
     gateway_open(&sweeper, broker.direct);
     cut(&gateway);
     spill_orders(&gateway, 1, 1);
@@ -310,8 +315,7 @@ static void a_spilled_order_that_others_have_closed_changes_nothing(void **state
     gateway_append(&sweeper, &rejected, 1);
     log_watch_wait_outcomes(&sweeper.watch, 1);
     mend();
-    wait_drained(&gateway);
-    stand_still(&gateway);
+    drain();
     assert_int_equal(gateway_state_of(&gateway, 1), OQ_STATE_VOID);
     gateway_close(&sweeper);
     gateway_close(&gateway);
@@ -322,8 +326,7 @@ static void a_spilled_order_that_others_have_closed_changes_nothing(void **state
 static void a_full_spill_refuses_before_anything(void **state)
 {
     (void)state;
-    open_with(&gateway, 3);
-    gateway_begin_sale(&gateway);
+    begin(3);
     cut(&gateway);
     assert_int_equal(oq_log_backlog_percent(gateway.log), 0);
     for (uint32_t i = 1; i <= 3; i++)
@@ -367,8 +370,7 @@ static void a_log_that_opens_while_kafka_is_away_spills_nothing(void **state)
 static void what_the_disk_does_not_take_is_refused_and_never_lands(void **state)
 {
     (void)state;
-    open_with(&gateway, 100);
-    gateway_begin_sale(&gateway);
+    begin(100);
     cut(&gateway);
     size_t notices = gateway.watch.notices;
     faulty_vfs_fail(FAULTY_WRITE, FAULTY_WAL, SQLITE_FULL, 0, FAULTY_FOR_EVER);
@@ -385,8 +387,7 @@ static void what_the_disk_does_not_take_is_refused_and_never_lands(void **state)
     spill_orders(&gateway, 3, 1);
     mend();
     log_watch_wait_records(&gateway.watch, OPENING + 1);
-    wait_drained(&gateway);
-    stand_still(&gateway);
+    drain();
     assert_int_equal(gateway.watch.record_count, OPENING + 1);
     assert_int_equal(times_in_view(&gateway, 3), 1);
     gateway_close(&gateway);
@@ -395,8 +396,7 @@ static void what_the_disk_does_not_take_is_refused_and_never_lands(void **state)
 static void an_order_whose_commit_has_failed_is_unknown_and_lands_all_the_same(void **state)
 {
     (void)state;
-    open_with(&gateway, 100);
-    gateway_begin_sale(&gateway);
+    begin(100);
     for (uint32_t round = 0; round < 2; round++) {
         size_t notices = gateway.watch.notices;
         size_t outcomes = gateway.watch.outcome_count;
@@ -461,15 +461,13 @@ static void a_file_that_is_no_spill_of_this_version_is_refused(void **state)
 static void a_spill_survives_a_restart(void **state)
 {
     (void)state;
-    open_with(&gateway, 100);
-    gateway_begin_sale(&gateway);
+    begin(100);
     cut(&gateway);
     spill_orders(&gateway, 1, 20);
     gateway_close(&gateway);
     mend();
     open_with(&gateway, 100);
-    wait_drained(&gateway);
-    stand_still(&gateway);
+    drain();
     assert_int_equal(gateway.watch.record_count, OPENING + 20);
     assert_int_equal(gateway.watch.outcome_count, 0);
     for (uint32_t i = 1; i <= 20; i++)
@@ -482,8 +480,7 @@ static void orders_that_the_log_shows_already_are_not_sent_again(void **state)
 {
     (void)state;
     char copy[192];
-    open_with(&gateway, 100);
-    gateway_begin_sale(&gateway);
+    begin(100);
     cut(&gateway);
     spill_orders(&gateway, 1, 20);
     gateway_close(&gateway);
@@ -496,8 +493,7 @@ static void orders_that_the_log_shows_already_are_not_sent_again(void **state)
     snprintf(copy, sizeof copy, "mv %s/copy %s/spill.db", dir, dir);
     assert_ok(system(copy));
     open_with(&gateway, 100);
-    wait_drained(&gateway);
-    stand_still(&gateway);
+    drain();
     assert_int_equal(gateway.watch.record_count, OPENING + 20);
     gateway_close(&gateway);
 }
@@ -547,8 +543,7 @@ static void a_spill_survives_a_kill(void **state)
     int ends[2];
     uint32_t number;
     uint32_t last = 0;
-    open_with(&gateway, 100);
-    gateway_begin_sale(&gateway);
+    begin(100);
     gateway_close(&gateway);
     assert_ok(pipe(ends));
     pid_t child = fork();
@@ -570,8 +565,7 @@ static void a_spill_survives_a_kill(void **state)
     assert_true(last >= ORDERS);
     mend();
     open_with(&gateway, 100);
-    wait_drained(&gateway);
-    stand_still(&gateway);
+    drain();
     for (uint32_t i = 1; i <= last; i++)
         assert_int_equal(times_in_view(&gateway, i), 1);
     gateway_close(&gateway);
@@ -605,8 +599,7 @@ static void no_order_is_lost_or_made_twice_while_kafka_comes_and_goes(void **sta
         usleep(10000);
     }
     log_watch_wait_outcomes(&gateway.watch, OPENING + taken);
-    wait_drained(&gateway);
-    stand_still(&gateway);
+    drain();
     assert_int_equal(gateway.watch.outcome_count, OPENING + taken);
     uint32_t spilled = 0;
     for (size_t i = OPENING; i < gateway.watch.outcome_count; i++) {

@@ -4,7 +4,7 @@
  *
  * Among them are those that a gateway writes only when something has failed, one of each kind that
  * says it is of a rehearsal, and texts that need escapes. Their times are of 2030. */
-#include "queue/log_kafka.h"
+#include "tests/contract/kafka_settings.h"
 #include "tests/contract/log_watch.h"
 
 #include <stdio.h>
@@ -88,19 +88,7 @@ int main(int argc, char **argv)
     if (argc != 4)
         return 2;
     uint32_t partitions = (uint32_t)strtoul(argv[3], NULL, 10);
-    const struct oq_kafka_settings settings = {.brokers = argv[1],
-                                               .topic = argv[2],
-                                               .gateway = "gw-1",
-                                               .partitions_min = partitions,
-                                               .retention_min_ms = 1000,
-                                               .queue_capacity = 4096,
-                                               .in_flight_max = 4096,
-                                               .delivery_timeout_ms = 2000,
-                                               .behind_ms = 2000,
-                                               .look_ms = 50,
-                                               .check_ms = 3600000,
-                                               .open_wait_ms = 30000,
-                                               .clock = &ps_clock_system};
+    const struct oq_kafka_settings settings = kafka_settings_of(argv[1], argv[2], partitions);
     log_watch_init(&watch);
     struct oq_log_callbacks callbacks = log_watch_callbacks(&watch);
     if (oq_kafka_open(&settings, &callbacks, &log, &fault) != 0) {
