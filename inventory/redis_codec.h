@@ -5,9 +5,11 @@
  *   ps:{sale}:E:c    hash   sku, sku/doubt, sku/held, sku/confirmed -> units
  *   ps:{sale}:E:d    hash   id -> entry + owner (16 bytes): orders and lowerings in doubt
  *   ps:{sale}:E:o    hash   id -> entry: what is decided and still counts (held, confirmed,
- * lowered, and given back with a key) ps:{sale}:E:u    hash   user -> buyer ps:{sale}:E:k    hash
- * length of user ':' user key -> id, digest of the payload (32 bytes) ps:{sale}:E:a    set    ids
- * of raises ps:{sale}:E:v    hash   partition -> offset up to which effects are applied
+ *                           lowered, and given back with a key)
+ *   ps:{sale}:E:u    hash   user -> buyer
+ *   ps:{sale}:E:k    hash   length of user ':' user key -> id, digest of the payload (32 bytes)
+ *   ps:{sale}:E:a    set    ids of raises
+ *   ps:{sale}:E:v    hash   partition -> offset up to which effects are applied
  *   ps:{sale}:lock   string who builds the counters again
  *   ps:gateways      hash   start id -> time, what it says of itself
  *   ps:keeper        string who has the keeper's lease
