@@ -6,6 +6,7 @@ import re
 import pytest
 import yaml
 from jsonschema import Draft7Validator, FormatChecker
+from test_openapi import references
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 EVENT = (ROOT / "queue/event.c").read_text(encoding="utf-8")
@@ -43,17 +44,6 @@ def resolve(node):
             value = value[part]
         node = value
     return node
-
-
-def references(node):
-    if isinstance(node, dict):
-        if "$ref" in node:
-            yield node["$ref"]
-        for value in node.values():
-            yield from references(value)
-    elif isinstance(node, list):
-        for value in node:
-            yield from references(value)
 
 
 def validator(schema):

@@ -34,14 +34,10 @@ def merged(below, above):
     return {**below, **{name: merged(below.get(name), value) for name, value in above.items()}}
 
 
-class Server:
-    """A process that is ended by its id: SIGSTOP, SIGCONT, SIGKILL."""
+class Process:
+    """What may be frozen, and may have died."""
 
     process = None
-
-    def spawn(self, words, log):
-        with open(log, "ab") as out:
-            self.process = subprocess.Popen([str(word) for word in words], stdout=out, stderr=out, stdin=subprocess.DEVNULL)
 
     @property
     def alive(self):
@@ -52,6 +48,14 @@ class Server:
 
     def thaw(self):
         self.process.send_signal(signal.SIGCONT)
+
+
+class Server(Process):
+    """A server that is ended by its process id."""
+
+    def spawn(self, words, log):
+        with open(log, "ab") as out:
+            self.process = subprocess.Popen([str(word) for word in words], stdout=out, stderr=out, stdin=subprocess.DEVNULL)
 
     def kill(self):
         self.process.kill()
@@ -211,7 +215,7 @@ class Kafka:
         self.tool("ConsoleProducer", "--topic", topic, "--property", "parse.key=true", "--property", "key.separator=|", stdin=f"{key}|{value}\n")
 
 
-class Member(Gateway):
+class Member(Process, Gateway):
     """One gateway of a cluster; `index` names its routes."""
 
     def __init__(self, cluster, index, settings, env=None, name=None):
@@ -226,16 +230,6 @@ class Member(Gateway):
             "http": {"connections": 2000},
         })
         self.configure(merged(self.settings, settings))
-
-    @property
-    def alive(self):
-        return self.process is not None and self.process.poll() is None
-
-    def freeze(self):
-        self.process.send_signal(signal.SIGSTOP)
-
-    def thaw(self):
-        self.process.send_signal(signal.SIGCONT)
 
     def ready(self):
         with contextlib.suppress(OSError):
@@ -437,6 +431,22 @@ class Cluster:
 
         return wait_until(answered, timeout, 0.1, f"an answer to {user}")
 
+    @contextlib.contextmanager
+    def busy_sale(self, stock, rate=200, timeout=90, **document):
+        """A sale and a crowd that buys there; in the end the books must agree with what the crowd was told."""
+        sale = self.make_sale(stock=stock, **document)
+        with Crowd(self, sale, rate=rate) as crowd:
+            yield sale, crowd
+        self.judge(sale, [crowd], stock, timeout=timeout)
+
+    def epoch(self, sale):
+        """That of the counter in Redis; "" when it has none."""
+        return self.redis.ask("HGET", f"ps:{{{sale}}}:cur", "epoch")
+
+    def wait_epoch(self, sale, before, timeout=60):
+        """Until the sale's counter is in force under a new epoch."""
+        wait_until(lambda: self.epoch(sale) not in ("", before), timeout, 0.05, "a new epoch in force")
+
     # --- the judgement ---
 
     def wait_rest(self, sale, timeout=90):
@@ -495,6 +505,20 @@ class Crowd(Load):
         due = self.due.get(index, now + random.random() * self.interval) + self.interval
         self.due[index] = due
         self.stopping.wait(max(0.0, due - now))
+
+
+def promised_more(load, more, timeout=90):
+    before = load.promised()
+    wait_until(lambda: load.promised() >= before + more, timeout, what=f"{more} more promises")
+
+
+def states(gateway, ids):
+    """Of orders, as this gateway shows them: id -> (state, reason), or None."""
+    found = {}
+    for order_id in ids:
+        answer = gateway.admin("GET", f"/admin/v1/orders/{order_id}")
+        found[order_id] = (answer.json["state"], answer.json["reason"]) if answer.status == 200 else None
+    return found
 
 
 def records(gateway, sale):

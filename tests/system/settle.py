@@ -6,6 +6,7 @@ import pathlib
 import signal
 import sqlite3
 import subprocess
+import time
 
 from penstock import BUILD, ROOT, wait_until
 
@@ -139,6 +140,23 @@ class Worker:
         done = self.run("--once", *flags, timeout=timeout)
         assert done.returncode == 0, done.stderr[-3000:]
         return done
+
+
+def kill_now_and_then(workers, seconds, dice, at_least=0.3, at_most=1.5):
+    """Kills one after the other at odd moments, and starts it again; how often."""
+    until = time.monotonic() + seconds
+    kills = 0
+    while time.monotonic() < until:
+        time.sleep(dice.uniform(at_least, at_most))
+        worker = dice.choice(workers)
+        worker.kill()
+        worker.start()
+        kills += 1
+    return kills
+
+
+def buy(gateway, sale, count, prefix="u"):
+    return [gateway.buy(sale, f"{prefix}{i}", key=f"{prefix}{i}").json["order_id"] for i in range(count)]
 
 
 def init(database):
@@ -277,3 +295,7 @@ def wait_stored(database, count, timeout=30):
 
 def wait_results(database, timeout=30):
     wait_until(lambda: database.query("SELECT count(*) FROM penstock_decisions WHERE result IS NULL") == [("0",)], timeout, 0.1, "all results")
+
+
+def wait_confirmed(database, count, timeout=60):
+    wait_until(lambda: int(database.query("SELECT count(*) FROM orders WHERE state = 'confirmed'")[0][0]) >= count, timeout, 0.3, f"{count} confirmed orders")

@@ -4,11 +4,10 @@ import subprocess
 import time
 
 import pytest
-from cluster import Cluster, Crowd
+from cluster import Cluster, Crowd, promised_more, states
 from penstock import ROOT, wait_until
 from test_clock import HOUR, LIBRARIES, Clock
 from test_cluster_control import everywhere, settle
-from test_cluster_kill import promised_more, states
 
 assert LIBRARIES, "libfaketime is missing: install faketime"
 

@@ -3,11 +3,10 @@ import errno
 import time
 
 import pytest
-from cluster import Cluster, Crowd, records
+from cluster import Cluster, Crowd, promised_more, records, states
 from faults import Disk
 from penstock import wait_until
 from proxy import CUT, HOLD, NO_ANSWERS, NO_REQUESTS, WELL
-from test_cluster_kill import promised_more, states
 from test_cluster_redis import probe, wait_refusal
 
 STOCK = 100000
@@ -91,8 +90,7 @@ def test_orders_are_pending_while_kafka_is_away_and_accepted_afterwards(cluster,
 
 @pytest.mark.soak
 def test_one_gateway_that_has_lost_kafka_spills_and_the_others_go_on(cluster):
-    sale = cluster.make_sale(stock=STOCK)
-    with Crowd(cluster, sale) as crowd:
+    with cluster.busy_sale(STOCK) as (sale, crowd):
         promised_more(crowd, 100)
         cluster[0].kafka_route(CUT)
         wait_until(lambda: probe(cluster[0], sale, f"cut-{time.monotonic()}") == "pending", 60, what="the spill")
@@ -102,7 +100,6 @@ def test_one_gateway_that_has_lost_kafka_spills_and_the_others_go_on(cluster):
         time.sleep(3)
         cluster[0].kafka_route(WELL)
         promised_more(crowd, 100)
-    cluster.judge(sale, [crowd], STOCK)
 
 
 def test_a_lowering_in_doubt_keeps_its_units_whichever_gateway_is_asked_again(cluster):
@@ -140,45 +137,38 @@ def once_each(gateway, sale):
 @pytest.mark.parametrize("mode", [NO_ANSWERS, *(pytest.param(mode, marks=pytest.mark.soak) for mode in (NO_REQUESTS, HOLD))])
 def test_acknowledgements_lost_on_the_way_make_no_order_twice(cluster, mode):
     """R3, I2, I4: unknown is sent again as the same order; consumers see one."""
-    sale = cluster.make_sale(stock=STOCK)
-    with Crowd(cluster, sale, rate=150) as crowd:
+    with cluster.busy_sale(STOCK, rate=150) as (sale, crowd):
         for _ in range(2):
             promised_more(crowd, 60)
             cluster.routes(mode, of="kafka")
             time.sleep(3)
             cluster.routes(WELL, of="kafka")
         promised_more(crowd, 60, timeout=90)
-    cluster.judge(sale, [crowd], STOCK, timeout=90)
     assert len(once_each(cluster[0], sale)) >= crowd.promised()
 
 
 @pytest.mark.soak
 def test_a_slow_kafka_makes_orders_pending_and_loses_nothing(cluster):
-    sale = cluster.make_sale(stock=STOCK)
-    with Crowd(cluster, sale, rate=100) as crowd:
+    with cluster.busy_sale(STOCK, rate=100) as (_, crowd):
         promised_more(crowd, 50)
         cluster.routes(WELL, delay_ms=300, of="kafka")
         wait_until(lambda: pending(crowd) > 50, 60, what="orders that are pending")
         cluster.routes(WELL, of="kafka")
         promised_more(crowd, 100)
-    cluster.judge(sale, [crowd], STOCK)
 
 
 @pytest.mark.soak
 def test_connections_to_kafka_reset_now_and_then_lose_nothing(cluster):
-    sale = cluster.make_sale(stock=STOCK)
-    with Crowd(cluster, sale) as crowd:
+    with cluster.busy_sale(STOCK) as (_, crowd):
         for _ in range(6):
             promised_more(crowd, 30)
             cluster.reset_routes("kafka")
-    cluster.judge(sale, [crowd], STOCK)
 
 
 @pytest.mark.soak
 def test_redis_and_kafka_lost_together_come_back_exact(cluster, kafka):
     """I8, R8, R13: with Kafka away the sale stays fenced; what had spilled under the old epoch is void, nothing promised is."""
-    sale = cluster.make_sale(stock=STOCK)
-    with Crowd(cluster, sale, rate=150) as crowd:
+    with cluster.busy_sale(STOCK, rate=150) as (sale, crowd):
         promised_more(crowd, 100)
         cluster.routes(CUT, of="kafka")
         wait_until(lambda: pending(crowd) > 30, 60, what="orders that are pending")
@@ -186,7 +176,6 @@ def test_redis_and_kafka_lost_together_come_back_exact(cluster, kafka):
         wait_refusal(cluster, sale, {"fenced", "store_unavailable", "log_unavailable"})
         cluster.routes(WELL, of="kafka")
         promised_more(crowd, 100, timeout=90)
-    cluster.judge(sale, [crowd], STOCK, timeout=90)
 
 
 # --- the spill is full, or has no disk ---

@@ -4,22 +4,12 @@ import random
 import time
 
 import pytest
-from cluster import Cluster, Crowd
+from cluster import Cluster, Crowd, promised_more
 from load import assert_retries_find_their_orders
 from penstock import wait_until
 from proxy import CUT, HOLD, NO_ANSWERS, NO_REQUESTS, WELL
-from test_cluster_kill import promised_more
 
 STOCK = 100000
-
-
-def epoch(redis, sale):
-    return redis.ask("HGET", f"ps:{{{sale}}}:cur", "epoch")
-
-
-def wait_epoch(cluster, sale, before, timeout=60):
-    """Until the sale's counter is in force under a new epoch."""
-    wait_until(lambda: epoch(cluster.redis, sale) not in ("", before), timeout, 0.05, "a new epoch in force")
 
 
 def probe(gateway, sale, number):
@@ -40,8 +30,7 @@ def wait_refusal(cluster, sale, codes):
 @pytest.mark.parametrize("how", ["frozen", *(pytest.param(how, marks=pytest.mark.soak) for how in ("refused", "mute", "held"))])
 def test_without_redis_buyers_hear_so_and_afterwards_nothing_is_lost(cluster, how):
     """I1 to I5: 503 store_unavailable within the deadline, status pages go on; it goes on by itself."""
-    sale = cluster.make_sale(stock=STOCK)
-    with Crowd(cluster, sale) as crowd:
+    with cluster.busy_sale(STOCK) as (sale, crowd):
         promised_more(crowd, 100)
         if how == "frozen":
             cluster.redis.freeze()
@@ -53,36 +42,30 @@ def test_without_redis_buyers_hear_so_and_afterwards_nothing_is_lost(cluster, ho
         else:
             cluster.routes(WELL)
         promised_more(crowd, 100)
-    cluster.judge(sale, [crowd], STOCK)
 
 
 @pytest.mark.soak
 def test_connections_to_redis_reset_now_and_then_lose_nothing(cluster):
     """A reply that never came: the reservation may exist, and is closed by a record (R3, R11)."""
-    sale = cluster.make_sale(stock=STOCK)
-    with Crowd(cluster, sale) as crowd:
+    with cluster.busy_sale(STOCK) as (_, crowd):
         for _ in range(10):
             promised_more(crowd, 20)
             cluster.reset_routes()
-    cluster.judge(sale, [crowd], STOCK)
 
 
 @pytest.mark.soak
 def test_requests_and_replies_swallowed_by_the_network_lose_nothing(cluster):
-    sale = cluster.make_sale(stock=STOCK)
-    with Crowd(cluster, sale) as crowd:
+    with cluster.busy_sale(STOCK) as (_, crowd):
         for mode in (NO_ANSWERS, NO_REQUESTS, NO_ANSWERS):
             promised_more(crowd, 50)
             cluster[1].redis_route(mode)
             time.sleep(1.5)
             cluster[1].redis_route(WELL)
-    cluster.judge(sale, [crowd], STOCK)
 
 
 @pytest.mark.soak
 def test_a_slow_redis_delays_and_loses_nothing(cluster):
-    sale = cluster.make_sale(stock=STOCK)
-    with Crowd(cluster, sale) as crowd:
+    with cluster.busy_sale(STOCK) as (_, crowd):
         promised_more(crowd, 50)
         cluster.routes(WELL, delay_ms=60)
         promised_more(crowd, 50)
@@ -90,19 +73,16 @@ def test_a_slow_redis_delays_and_loses_nothing(cluster):
         time.sleep(3)
         cluster.routes(WELL)
         promised_more(crowd, 100)
-    cluster.judge(sale, [crowd], STOCK)
 
 
 def test_scripts_flushed_and_clients_killed_cost_no_more_than_a_round_trip(cluster):
-    sale = cluster.make_sale(stock=STOCK)
-    with Crowd(cluster, sale) as crowd:
-        before = epoch(cluster.redis, sale)
+    with cluster.busy_sale(STOCK) as (sale, crowd):
+        before = cluster.epoch(sale)
         for turn in range(6):
             promised_more(crowd, 30)
             cluster.redis.ask("SCRIPT", "FLUSH") if turn % 2 == 0 else cluster.redis.ask("CLIENT", "KILL", "TYPE", "normal")
         promised_more(crowd, 30)
-        assert epoch(cluster.redis, sale) == before, "a rebuild for nothing"
-    cluster.judge(sale, [crowd], STOCK)
+        assert cluster.epoch(sale) == before, "a rebuild for nothing"
 
 
 # --- counters that are gone: fence and rebuild ---
@@ -111,19 +91,17 @@ def test_scripts_flushed_and_clients_killed_cost_no_more_than_a_round_trip(clust
 @pytest.mark.parametrize("how", ["restarted", pytest.param("flushed", marks=pytest.mark.soak)])
 def test_an_empty_redis_is_filled_from_the_log_under_load(cluster, how):
     """R2, R8, R9, R10, R15, I8: 503 fenced meanwhile; then exact, whatever was under way."""
-    sale = cluster.make_sale(stock=STOCK, per_user_cap=1)
-    with Crowd(cluster, sale) as crowd:
+    with cluster.busy_sale(STOCK, per_user_cap=1) as (sale, crowd):
         promised_more(crowd, 100)
         for _ in range(3):
-            before = epoch(cluster.redis, sale)
+            before = cluster.epoch(sale)
             if how == "restarted":
                 cluster.redis.kill()
                 cluster.redis.start()
             else:
                 cluster.redis.ask("FLUSHALL")
-            wait_epoch(cluster, sale, before)
+            cluster.wait_epoch(sale, before)
             promised_more(crowd, 100)
-    cluster.judge(sale, [crowd], STOCK)
     assert_retries_find_their_orders(cluster[2], sale, [crowd])
     cluster.judge(sale, [crowd], STOCK)
 
@@ -170,8 +148,7 @@ def test_what_was_cancelled_raised_and_lowered_while_a_sale_was_fenced_counts_on
 @pytest.mark.soak
 def test_redis_lost_again_and_again_during_the_rebuild_is_filled_in_the_end(cluster):
     """R9, R14, I8: each loss only yields an epoch that the log has ended already."""
-    sale = cluster.make_sale(stock=STOCK)
-    with Crowd(cluster, sale) as crowd:
+    with cluster.busy_sale(STOCK) as (_, crowd):
         promised_more(crowd, 200)
         dice = random.Random(5)
         for _ in range(12):
@@ -182,30 +159,27 @@ def test_redis_lost_again_and_again_during_the_rebuild_is_filled_in_the_end(clus
                 cluster.redis.ask("FLUSHALL")
             time.sleep(dice.uniform(0.02, 0.7))
         promised_more(crowd, 200, timeout=90)
-    cluster.judge(sale, [crowd], STOCK)
 
 
 @pytest.mark.soak
 def test_a_rebuilder_that_is_killed_is_replaced(cluster):
     """R14, I8: whoever begins the rebuild dies; another gateway ends it."""
-    sale = cluster.make_sale(stock=STOCK)
-    with Crowd(cluster, sale) as crowd:
+    with cluster.busy_sale(STOCK) as (sale, crowd):
         for victim in cluster.gateways:
             promised_more(crowd, 100)
-            before = epoch(cluster.redis, sale)
+            before = cluster.epoch(sale)
             cluster.redis.ask("FLUSHALL")
             others = [gateway for gateway in cluster.gateways if gateway is not victim]
             for gateway in others:
                 gateway.freeze()  # so that it is the victim who begins
-            wait_until(lambda: cluster.redis.ask("EXISTS", f"ps:{{{sale}}}:lock") == "1" or epoch(cluster.redis, sale) != "", 60, 0.005, "a claim")
+            wait_until(lambda: cluster.redis.ask("EXISTS", f"ps:{{{sale}}}:lock") == "1" or cluster.epoch(sale) != "", 60, 0.005, "a claim")
             time.sleep(random.uniform(0, 0.6))
             victim.kill()
             for gateway in others:
                 gateway.thaw()
-            wait_epoch(cluster, sale, before, timeout=90)
+            cluster.wait_epoch(sale, before, timeout=90)
             promised_more(crowd, 100, timeout=90)
             cluster.restart(victim)
-    cluster.judge(sale, [crowd], STOCK)
 
 
 # --- another server under the same name ---
@@ -217,7 +191,7 @@ def test_a_replica_promoted_with_writes_lost_is_rebuilt_before_it_counts(kafka):
         sale = cluster.make_sale(stock=STOCK)
         with Crowd(cluster, sale) as crowd:
             promised_more(crowd, 150)
-            before = epoch(cluster.redis, sale)
+            before = cluster.epoch(sale)
             cluster.replica.freeze()  # it misses what comes now
             promised_more(crowd, 150)
             cluster.redis.kill()
@@ -225,7 +199,7 @@ def test_a_replica_promoted_with_writes_lost_is_rebuilt_before_it_counts(kafka):
             cluster.replica.promote()
             cluster.lead_to(cluster.replica)
             cluster.redis = cluster.replica
-            wait_epoch(cluster, sale, before)
+            cluster.wait_epoch(sale, before)
             promised_more(crowd, 150)
         cluster.judge(sale, [crowd], STOCK)
 
@@ -238,11 +212,11 @@ def test_a_deposed_master_that_still_serves_one_gateway_sells_nothing_twice(kafk
         old, new = cluster.redis, cluster.replica
         with Crowd(cluster, sale) as crowd:
             promised_more(crowd, 200)
-            before = epoch(old, sale)
+            before = cluster.epoch(sale)
             new.promote()
             cluster.redis = new
             cluster.lead_to(new, cluster[0], cluster[1])
-            wait_epoch(cluster, sale, before)
+            cluster.wait_epoch(sale, before)
             time.sleep(5)  # each side may end the other's epochs; neither sells a unit of the other's
             cluster.lead_to(new, cluster[2])
             wait_until(lambda: crowd.count()["sold_out"] > 50, 60, what="sold out")
@@ -256,12 +230,12 @@ def test_sentinel_leads_every_gateway_to_the_new_master(kafka, way):
         sale = cluster.make_sale(stock=STOCK)
         with Crowd(cluster, sale) as crowd:
             promised_more(crowd, 150)
-            before = epoch(cluster.redis, sale)
+            before = cluster.epoch(sale)
             old = cluster.redis
             old.kill() if way == "killed" else old.freeze()
             wait_until(lambda: "role:master" in cluster.replica.ask("INFO", "replication"), 60, what="a fail-over")
             cluster.redis = cluster.replica
-            wait_epoch(cluster, sale, before, timeout=90)
+            cluster.wait_epoch(sale, before, timeout=90)
             promised_more(crowd, 150)
             if way == "frozen":
                 old.thaw()

@@ -4,11 +4,9 @@ import subprocess
 import time
 
 import pytest
-from cluster import Cluster, Crowd
+from cluster import Cluster, Crowd, promised_more
 from penstock import REHEARSE, ROOT, wait_until
-from settle import Sqlite, Worker, assert_results, init, orders_in
-from test_cluster_kill import promised_more
-from test_cluster_redis import epoch, wait_epoch
+from settle import Sqlite, Worker, assert_results, init, kill_now_and_then, orders_in, wait_confirmed, wait_stored
 
 STOCK = 100000
 
@@ -46,15 +44,9 @@ def test_workers_killed_in_the_middle_settle_each_order_once(cluster, shop, coun
         try:
             for worker in workers:
                 worker.start()
-            until = time.monotonic() + 8
-            while time.monotonic() < until:
-                time.sleep(dice.uniform(0.3, 1.5))
-                victim = dice.choice(workers)
-                victim.kill()
-                victim.start()
+            kill_now_and_then(workers, 8, dice)
             crowd.stop()
-            wait_until(lambda: int(shop.query("SELECT count(*) FROM orders WHERE state = 'confirmed'")[0][0]) >= crowd.promised(), 60, 0.3,
-                       "all promised orders confirmed")
+            wait_confirmed(shop, crowd.promised())
         finally:
             for worker in workers:
                 worker.kill()
@@ -72,15 +64,15 @@ def test_the_shop_settles_nothing_void_when_redis_and_gateways_are_lost_under_it
     with worker_of(cluster, shop, "--auto-confirm") as worker, Crowd(cluster, sale, rate=150) as crowd:
         for turn in range(3):
             promised_more(crowd, 80)
-            before = epoch(cluster.redis, sale)
+            before = cluster.epoch(sale)
             cluster.redis.ask("FLUSHALL")
             cluster[turn].kill()
-            wait_epoch(cluster, sale, before, timeout=90)
+            cluster.wait_epoch(sale, before, timeout=90)
             cluster.restart(cluster[turn])
         promised_more(crowd, 80)
         crowd.stop()
         cluster.wait_rest(sale)
-        wait_until(lambda: int(shop.query("SELECT count(*) FROM orders WHERE state = 'confirmed'")[0][0]) >= crowd.promised(), 60, 0.3, "confirmations")
+        wait_confirmed(shop, crowd.promised())
         assert worker.stop() == 0
     worker_of(cluster, shop, "--auto-confirm").once()
     assert_books_agree(cluster, shop, sale, crowd)
@@ -97,7 +89,7 @@ def test_settlement_waits_for_kafka_and_goes_on(cluster, kafka, shop):
         kafka.thaw()
         promised_more(crowd, 50, timeout=90)
         crowd.stop()
-        wait_until(lambda: int(shop.query("SELECT count(*) FROM orders")[0][0]) >= crowd.promised(), 90, 0.3, "orders in the shop")
+        wait_stored(shop, crowd.promised(), 90)
         assert worker.stop() == 0
     worker_of(cluster, shop, "--auto-confirm").once()
     assert_books_agree(cluster, shop, sale, crowd)

@@ -2,7 +2,6 @@
 reserved is given back, pages are served on, and all goes on by itself when the disk is well again."""
 import errno
 import os
-import signal
 import subprocess
 import threading
 import time
@@ -10,7 +9,7 @@ import time
 import pytest
 from faults import CONTROL, Disk, mounted
 from load import Load, assert_retries_find_their_orders, judge
-from penstock import PENSTOCK, Gateway, rfc3339, wait_until
+from penstock import Gateway, rfc3339, wait_until
 
 
 @pytest.fixture

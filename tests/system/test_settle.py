@@ -11,8 +11,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 from load import Load
 from penstock import Gateway, wait_until
-from settle import (PostgresServer, Sqlite, Worker, assert_results, assert_same_orders, decide, init, orders_in, wait_results, wait_stored,
-                    worker_of)
+from settle import (PostgresServer, Sqlite, Worker, assert_results, assert_same_orders, buy, decide, init, kill_now_and_then, orders_in,
+                    wait_results, wait_stored, worker_of)
 
 NOBODYS = "01900000-0000-7000-8000-00000000dead"
 
@@ -42,10 +42,6 @@ def gateway():
         yield g
 
 
-def buy(gateway, sale, count, prefix="u"):
-    return [gateway.buy(sale, f"{prefix}{i}", key=f"{prefix}{i}").json["order_id"] for i in range(count)]
-
-
 # --- each order once ---
 
 
@@ -69,19 +65,6 @@ def test_the_shop_gets_each_order_in_the_state_that_the_log_says(gateway, databa
     assert_same_orders(gateway, database, sale)
 
 
-def kill_now_and_then(workers, seconds, dice):
-    """Kills one after the other at odd moments, and starts it again."""
-    until = time.monotonic() + seconds
-    kills = 0
-    while time.monotonic() < until:
-        time.sleep(dice.uniform(0.01, 0.3))
-        worker = dice.choice(workers)
-        worker.kill()
-        worker.start()
-        kills += 1
-    return kills
-
-
 def test_two_workers_that_are_killed_in_the_middle_store_and_confirm_each_order_once(gateway, database):
     sale = gateway.make_sale(stock=100000)
     dice = random.Random(2)
@@ -90,7 +73,7 @@ def test_two_workers_that_are_killed_in_the_middle_store_and_confirm_each_order_
         try:
             for worker in workers:
                 worker.start()
-            kills = kill_now_and_then(workers, 5, dice)
+            kills = kill_now_and_then(workers, 5, dice, 0.01, 0.3)
             load.stop()
             for order_id in buy(gateway, sale, 5, "late"):
                 gateway.admin("POST", f"/admin/v1/orders/{order_id}/cancel")

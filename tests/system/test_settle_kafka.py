@@ -8,8 +8,8 @@ import time
 import pytest
 from load import Load
 from penstock import Gateway, wait_until
-from settle import (PostgresServer, Sqlite, Topic, assert_results, assert_same_orders, init, kafka_worker, orders_in, wait_results,
-                    wait_stored)
+from settle import (PostgresServer, Sqlite, Topic, assert_results, assert_same_orders, buy, init, kafka_worker, kill_now_and_then, orders_in,
+                    wait_results, wait_stored)
 
 
 @pytest.fixture()
@@ -34,10 +34,6 @@ def gateway():
 def topic(kafka, gateway):
     with Topic(kafka, gateway) as t:
         yield t
-
-
-def buy(gateway, sale, count, prefix="u"):
-    return [gateway.buy(sale, f"{prefix}{i}", key=f"{prefix}{i}").json["order_id"] for i in range(count)]
 
 
 def copy_until(topic, stop):
@@ -66,18 +62,11 @@ def test_two_workers_that_are_killed_in_the_middle_store_and_confirm_each_order_
     stop = threading.Event()
     copier = threading.Thread(target=copy_until, args=(topic, stop))
     copier.start()
-    kills = 0
     with Load(gateway, sale, threads=3) as load:
         try:
             for worker in workers:
                 worker.start()
-            until = time.monotonic() + 8
-            while time.monotonic() < until:
-                time.sleep(dice.uniform(0.3, 1.5))
-                worker = dice.choice(workers)
-                worker.kill()
-                worker.start()
-                kills += 1
+            kills = kill_now_and_then(workers, 8, dice)
             load.stop()
             wait_stored(database, load.promised(), 60)
             assert [worker.stop() for worker in workers] == [0, 0]
