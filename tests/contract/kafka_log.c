@@ -63,6 +63,14 @@ struct oq_kafka_settings kafka_settings(const char *where)
     return kafka_settings_of(where, topic, PARTITIONS);
 }
 
+struct oq_kafka_settings kafka_patient(const char *where)
+{
+    struct oq_kafka_settings settings = kafka_settings(where);
+    settings.delivery_timeout_ms = 10000;
+    settings.behind_ms = 20000;
+    return settings;
+}
+
 static struct oq_log_callbacks begin(struct gateway *gateway)
 {
     *gateway = (struct gateway){0};

@@ -32,6 +32,8 @@ int kafka_tear_down(void **state);
 
 /* What every test begins with. `where`: broker.direct or broker.proxied. */
 struct oq_kafka_settings kafka_settings(const char *where);
+/* The same, but a busy machine does not look like a Kafka that is away. */
+struct oq_kafka_settings kafka_patient(const char *where);
 int gateway_try(struct gateway *gateway, const struct oq_kafka_settings *settings);
 int gateway_try_spill(struct gateway *gateway, const struct oq_spill_settings *settings);
 void gateway_open(struct gateway *gateway, const char *where);

@@ -88,9 +88,10 @@ static void two_gateways_see_the_same_records_in_the_same_order_in_each_partitio
     (void)state;
     enum { EACH = 300, ALL = PARTITIONS + 1 + 2 * EACH };
     static struct gateway gateway[2];
-    gateway_open(&gateway[0], broker.direct);
+    const struct oq_kafka_settings settings = kafka_patient(broker.direct);
+    assert_ok(gateway_try(&gateway[0], &settings));
     gateway_begin_sale(&gateway[0]);
-    gateway_open(&gateway[1], broker.direct);
+    assert_ok(gateway_try(&gateway[1], &settings));
     for (uint32_t i = 0; i < EACH; i++)
         for (uint32_t who = 0; who < 2; who++)
             gateway_append_order(&gateway[who], who * 10000 + i, 1);

@@ -44,18 +44,9 @@ static int try_with(struct gateway *of, struct oq_kafka_settings kafka, size_t r
     return gateway_try_spill(of, &settings);
 }
 
-/* A busy machine is not to look like a Kafka that is away. */
-static struct oq_kafka_settings patient(void)
-{
-    struct oq_kafka_settings kafka = kafka_settings(broker.proxied);
-    kafka.delivery_timeout_ms = 10000;
-    kafka.behind_ms = 20000;
-    return kafka;
-}
-
 static void open_with(struct gateway *of, size_t records_max)
 {
-    int err = try_with(of, patient(), records_max);
+    int err = try_with(of, kafka_patient(broker.proxied), records_max);
     if (err != 0)
         fprintf(stderr, "%s: %s\n", of->fault.path, of->fault.text);
     assert_ok(err);
@@ -208,7 +199,7 @@ static void a_drain_leaves_room_for_new_orders(void **state)
 {
     (void)state;
     enum { ORDERS = 2000 };
-    struct oq_kafka_settings kafka = patient();
+    struct oq_kafka_settings kafka = kafka_patient(broker.proxied);
     kafka.queue_capacity = 64;
     assert_ok(try_with(&gateway, kafka, 10000));
     gateway_begin_sale(&gateway);
