@@ -1,8 +1,10 @@
 """How soon a cluster sells again: from the moment Kafka or Redis can be reached again to the first `accepted` of every gateway.
 
-The promise is 2 s on a machine that is not overloaded. Tests share their cores with the servers, the buyers and perhaps other tests, so each
-measures three times, allows SLACK_S on top, and judges by the median; the time of the slowest gateway counts each time."""
+The promise is 2 s on a machine that is not overloaded. Tests share their cores with the servers, the buyers and perhaps other tests. So each
+measures three times and judges by the median, and what it allows is the promise, SLACK_S on top, and all that as many times as more threads
+want to run than there are cores. The time of the slowest gateway counts each time."""
 import contextlib
+import os
 import socket
 import statistics
 import threading
@@ -18,7 +20,7 @@ from test_cluster_kill import promised_more
 pytestmark = pytest.mark.soak
 
 PROMISE_S = 2.0
-SLACK_S = 1.5
+SLACK_S = 1.0
 ATTEMPTS = 3
 STOCK = 1000000
 ASKERS = 4  # at each gateway, so that one who waits for an answer of the time before does not hide what the next one hears
@@ -88,7 +90,7 @@ def nothing():
 
 
 def measure(cluster, sale, away, back, seconds, name, ended=nothing):
-    """For each gateway, the seconds from the server's return to its first accepted order."""
+    """For each gateway, the seconds from the server's return to its first accepted order; and how many threads wanted each core."""
     away()
     everybody = [Askers(gateway, sale, name) for gateway in cluster.gateways]
     try:
@@ -102,13 +104,16 @@ def measure(cluster, sale, away, back, seconds, name, ended=nothing):
         for askers in everybody:
             askers.ended.set()
         ended()
-    print(f"{name}: " + ", ".join(f"{seconds:.2f} s" for seconds in took), flush=True)
-    return took
+    crowding = os.getloadavg()[0] / len(os.sched_getaffinity(0))
+    print(f"{name}: " + ", ".join(f"{seconds:.2f} s" for seconds in took) + f"; {crowding:.1f} threads a core", flush=True)
+    return took, crowding
 
 
 def judge_times(attempts):
-    times = [max(took) for took in attempts]
-    assert statistics.median(times) <= PROMISE_S + SLACK_S, f"from the return to every gateway's first accepted order: {attempts}"
+    times = [max(took) for took, _ in attempts]
+    crowding = statistics.median(crowding for _, crowding in attempts)
+    allowed = (PROMISE_S + SLACK_S) * max(1.0, crowding)
+    assert statistics.median(times) <= allowed, f"from the return to every gateway's first accepted order, and threads a core: {attempts}"
 
 
 @pytest.mark.parametrize("how", ["frozen", "killed"])
