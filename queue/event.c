@@ -14,7 +14,6 @@
 #include "common/json.h"
 #include "common/utf8.h"
 
-#include <sodium.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -191,52 +190,29 @@ static const char *member_wrong(const struct member *member, const void *field)
     case TEXT:
         return text_ok(text, member) ? NULL : "is too long, empty or not plain text";
     default:
-        return NULL; /* ADJUST: see adjust_key_ok */
+        return NULL; /* ADJUST: see check_together */
     }
-}
-
-/* Does `key` read `prefix` `sale` "/" and then a name? */
-static bool key_has(struct ps_str key, struct ps_str prefix, struct ps_str sale,
-                    struct ps_str *ret_rest)
-{
-    size_t head = prefix.len + sale.len + 1;
-    if (key.len <= head || memcmp(key.at, prefix.at, prefix.len) != 0 ||
-        memcmp(key.at + prefix.len, sale.at, sale.len) != 0 || key.at[head - 1] != '/')
-        return false;
-    *ret_rest = (struct ps_str){key.at + head, key.len - head};
-    return ps_name_ok(ret_rest->at, ret_rest->len);
-}
-
-static bool is_initial(const struct oq_event *event)
-{
-    struct ps_str rest;
-    return key_has(event->adjust_key, PS_STR("initial:"), event->sale, &rest) &&
-           rest.len == event->sku.len && memcmp(rest.at, event->sku.at, rest.len) == 0;
-}
-
-static bool adjust_key_ok(const struct oq_event *event)
-{
-    struct ps_str rest;
-    return key_has(event->adjust_key, PS_STR("adjust:"), event->sale, &rest) || is_initial(event);
 }
 
 /* The rules that join several members. */
 static int check_together(const struct oq_event *event, struct ps_fault *fault)
 {
     enum oq_type type = event->type;
-    bool has_key = event->adjust_key.len > 0 && (type == OQ_RELEASED || type == OQ_ADJUSTED);
+    struct ps_str key = event->adjust_key;
+    bool has_key = key.len > 0 && (type == OQ_RELEASED || type == OQ_ADJUSTED);
     if ((type == OQ_ACCEPTED || type == OQ_CONFIRMED) && !event->has_order_id)
         return ps_fault(fault, PS_E_INVALID, "/order_id", "is missing");
     if (type == OQ_RELEASED && event->has_order_id == has_key)
         return ps_fault(fault, PS_E_INVALID, "/order_id", "either this or adjust_id is needed");
     if (type == OQ_ADJUSTED && !has_key)
         return ps_fault(fault, PS_E_INVALID, "/adjust_id", "is missing");
-    if (has_key && !adjust_key_ok(event))
+    if (has_key && !oq_adjust_key_ok(key, event->sale, event->sku))
         return ps_fault(fault, PS_E_INVALID, "/adjust_id",
                         "is neither adjust:{sale}/{adjust_id} nor initial:{sale}/{sku}");
     if (type == OQ_RELEASED && has_key && event->reason != OQ_REJECTED)
         return ps_fault(fault, PS_E_INVALID, "/reason", "an adjustment can only be rejected");
-    if (type == OQ_ADJUSTED && (is_initial(event) ? event->delta < 0 : event->delta == 0))
+    bool initial = has_key && oq_adjust_key_is_initial(key, event->sale, event->sku);
+    if (type == OQ_ADJUSTED && (initial ? event->delta < 0 : event->delta == 0))
         return ps_fault(fault, PS_E_INVALID, "/delta", "is out of its bounds");
     bool needs_epoch =
         type == OQ_ACCEPTED || type == OQ_FENCED || (type == OQ_ADJUSTED && event->delta < 0);
@@ -618,11 +594,4 @@ size_t oq_event_key(const struct oq_event *event, char *ret_key)
     memcpy(ret_key, key.at, key.len);
     ret_key[key.len] = '\0';
     return key.len;
-}
-
-void oq_adjust_ref(struct ps_str adjust_key, struct ps_uuid *ret_ref)
-{
-    _Static_assert(sizeof ret_ref->byte >= crypto_generichash_BYTES_MIN, "BLAKE2b gives 16 bytes");
-    (void)crypto_generichash(ret_ref->byte, sizeof ret_ref->byte,
-                             (const unsigned char *)adjust_key.at, adjust_key.len, NULL, 0);
 }

@@ -6,6 +6,7 @@
 #include "common/buf.h"
 #include "common/err.h"
 #include "common/id.h"
+#include "queue/adjust_key.h"
 
 enum oq_type { OQ_ACCEPTED, OQ_CONFIRMED, OQ_RELEASED, OQ_ADJUSTED, OQ_FENCED };
 enum oq_reason { OQ_REASON_NONE, OQ_EXPIRED, OQ_CANCELLED, OQ_REJECTED };
@@ -13,12 +14,10 @@ enum oq_reason { OQ_REASON_NONE, OQ_EXPIRED, OQ_CANCELLED, OQ_REJECTED };
 /* Partitions are numbered 0 .. OQ_PARTITION_MAX - 1. */
 #define OQ_PARTITION_MAX 1024
 
-/* "adjust:{sale}/{adjust_id}" or "initial:{sale}/{sku}" */
-#define OQ_ADJUST_KEY_MAX (8 + PS_NAME_MAX + 1 + PS_NAME_MAX)
-#define OQ_BY_MAX         64
-#define OQ_NOTE_MAX       256
-#define OQ_TRACE_LEN      55
-#define OQ_GATEWAY_MAX    64
+#define OQ_BY_MAX      64
+#define OQ_NOTE_MAX    256
+#define OQ_TRACE_LEN   55
+#define OQ_GATEWAY_MAX 64
 /* The longest JSON of a record, closing NUL included; oq_event_line adds at most OQ_SEQ_TEXT_MAX.
  */
 #define OQ_EVENT_TEXT_MAX 1536
@@ -97,10 +96,6 @@ void oq_event_reject(const struct oq_event *event, int64_t at_ms, struct oq_even
 /* The record's key: order id text, adjust key, or sale name (fences), with a closing NUL. `ret_key`
  * holds at least OQ_ADJUST_KEY_MAX + 1 bytes. Its length. */
 size_t oq_event_key(const struct oq_event *event, char *ret_key);
-
-/* 16 bytes that stand for an adjust key where an order id would stand (counter entries): BLAKE2b of
- * the key. */
-void oq_adjust_ref(struct ps_str adjust_key, struct ps_uuid *ret_ref);
 
 /* Writes the JSON object, `type` first. No allocation: on the hot path. PS_E_INVALID: the event
  * does not pass oq_event_check, nothing was written. PS_E_FULL: it does not fit. */

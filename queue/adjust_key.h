@@ -1,0 +1,20 @@
+/* The keys of stock adjustments. A key names its sale, so that no two sales share one:
+ *
+ *   adjust:{sale}/{adjust_id}   an operator's; {adjust_id} is a name
+ *   initial:{sale}/{sku}        the stock that the sale opens with */
+#ifndef OQ_ADJUST_KEY_H
+#define OQ_ADJUST_KEY_H
+
+#include "common/id.h"
+
+#define OQ_ADJUST_KEY_MAX (8 + PS_NAME_MAX + 1 + PS_NAME_MAX)
+
+/* Is `key` one of this sale and SKU? Of the first kind it says nothing about the SKU. */
+bool oq_adjust_key_ok(struct ps_str key, struct ps_str sale, struct ps_str sku);
+bool oq_adjust_key_is_initial(struct ps_str key, struct ps_str sale, struct ps_str sku);
+
+/* 16 bytes that stand for an adjust key where an order id would stand (counter entries): BLAKE2b of
+ * the key. */
+void oq_adjust_ref(struct ps_str key, struct ps_uuid *ret_ref);
+
+#endif
