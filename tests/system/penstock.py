@@ -161,6 +161,11 @@ class Gateway:
     def log(self):
         return self.log_path.read_text(errors="replace")[-4000:]
 
+    def wait_log(self, *words):
+        """A thread of its own writes it, perhaps after the answer of which it tells."""
+        for word in words:
+            wait_until(lambda: word in self.log(), what=f"'{word}' in the log")
+
     def __enter__(self):
         return self if self.process else self.start()
 

@@ -264,7 +264,7 @@ def test_a_counter_in_memory_stops_when_another_gateway_sells_the_sale(memory_an
 
     loser, = wait_until(stopped, 30, what="a word about the other gateway")
     winner, = (gateway for gateway in pair if gateway is not loser)
-    assert "sale_refused" in loser.log()
+    loser.wait_log("sale_refused")
     winner.wait_state(sale, "open")
     wait_until(lambda: loser.buy(sale, "late", key="late").code == "fenced", 10, what="a refusal")
     taken = [winner.buy(sale, f"u{i}").json for i in range(6)]
@@ -283,7 +283,7 @@ def test_a_name_that_the_topic_has_sold_under_is_not_used_again(memory_and_kafka
     second = start(memory_and_kafka, "second")
     answer = wait_until(lambda: (a := second.admin("PUT", f"/admin/v1/sales/{sale}", {"skus": [{"sku": "phone", "stock": 5}]})).status != 201 and a)
     assert answer.code == "conflict" and "order log" in answer.json["detail"], answer
-    assert "sale_unknown" in second.log()
+    second.wait_log("sale_unknown")
 
 
 # --- Redis and a journal ---

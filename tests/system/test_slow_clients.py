@@ -202,7 +202,7 @@ def test_without_descriptors_others_wait_and_who_is_in_is_served():
     if os.geteuid() == 0:  # root may raise it
         prefix += ["setpriv", "--bounding-set=-sys_resource", "--inh-caps=-sys_resource"]
     with Gateway(settings={"http": {"head_timeout_ms": 60000, "idle_trusted_timeout_ms": 60000}}, prefix=prefix) as gateway:
-        assert "fd_limit_low" in gateway.log()
+        gateway.wait_log("fd_limit_low")
         gateway.no_limits()
         sale = gateway.make_sale(stock=1000)
         inside = Connection(gateway.port, 10)

@@ -97,7 +97,7 @@ def test_a_torn_file_is_refused_with_what_to_do(sold, name, how):
     if (name, how) == ("control.db", "empty"):
         # A crash while it was made leaves an empty one: it is taken for new, and the orders for those of an unknown sale.
         sold.start()
-        assert_says(sold.log(), "sale_unknown", "shoes")
+        sold.wait_log("sale_unknown", "shoes")
         assert sold.admin("GET", "/admin/v1/sales/shoes").status == 404
         return
     assert_says(start_refused(sold), str(path), "backup")
@@ -123,7 +123,7 @@ def test_a_lost_journal_refuses_its_sales_and_serves_the_others(sold):
     for path in sold.state.glob("journal.db*"):
         path.unlink()
     sold.start()
-    assert_says(sold.log(), "sale_refused", "shoes", "put the journal back that belongs to this control.db")
+    sold.wait_log("sale_refused", "shoes", "put the journal back that belongs to this control.db")
     assert "[-]sales failed" in sold.public("GET", "/readyz?verbose").text
     assert "refused" in sold.admin("GET", "/admin/v1/sales/shoes").text
     answer = sold.buy("shoes", "cat")
