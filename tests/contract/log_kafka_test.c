@@ -69,6 +69,7 @@ static void a_topic_that_grows_does_not_move_the_keys_of_a_sale(void **state)
     for (uint32_t i = 40; i < 80; i++)
         gateway_append_order(&later, i, 1);
     log_watch_wait_outcomes(&later.watch, 40);
+    log_watch_wait_records(&later.watch, PARTITIONS + 1 + 80);
     for (uint32_t i = 0; i < 80; i++)
         assert_true(partition_of(&later, i) < PARTITIONS);
     /* A later sale uses them all. */
