@@ -120,9 +120,10 @@ def test_kept_connections_end_when_they_say_nothing_more():
     with Gateway(settings=SLOW) as gateway:
         gateway.no_limits()
         sale = gateway.make_sale(stock=STOCK)
-        kept = [Connection(gateway.port, 30) for _ in range(200)]
-        for i, connection in enumerate(kept):
-            assert connection.ask(buy_bytes(sale, f"u{i}", "k"))[0] == 202 and not connection.closing
+        kept = []
+        for i in range(200):
+            kept.append(Connection(gateway.port, 30))
+            assert kept[-1].ask(buy_bytes(sale, f"u{i}", "k"))[0] == 202 and not kept[-1].closing
         wait_until(lambda: connections(gateway) <= 1, 20, what="the end of idle connections")
         for connection in kept:
             assert connection.socket.recv(1) == b""
