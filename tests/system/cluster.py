@@ -239,16 +239,6 @@ class Member(Process, Gateway):
     def log_lines(self):
         return self.log_path.read_text(errors="replace")
 
-    def read(self, path):
-        """A GET whose answer for good is wanted: 503 says that Redis or Kafka was slow, and is asked again."""
-        def answered():
-            answer = self.admin("GET", path, timeout=90)
-            return answer if answer.status != 503 else None
-
-        answer = wait_until(answered, 90, 0.2, f"an answer of gateway {self.index} to {path}")
-        assert answer.status == 200, answer
-        return answer
-
     def audit(self, name):
         return self.read(f"/admin/v1/sales/{name}/audit").json
 

@@ -193,6 +193,16 @@ class Gateway:
         headers["Authorization"] = "Bearer " + (token or self.token)
         return call(self.admin_port, method, path, body, headers, **more)
 
+    def read(self, path):
+        """A GET whose answer for good is wanted: 503 says that Redis or Kafka was slow, and is asked again."""
+        def answered():
+            answer = self.admin("GET", path, timeout=90)
+            return answer if answer.status != 503 else None
+
+        answer = wait_until(answered, 90, 0.2, f"an answer of {self.directory.name} to {path}")
+        assert answer.status == 200, answer
+        return answer
+
     def buy(self, sale, user, sku="phone", quantity=1, key=None, headers=None, **more):
         headers = dict(headers or {})
         if key is not None:
