@@ -372,8 +372,9 @@ def test_a_sale_whose_document_changes_while_it_opens_sells_what_the_document_sa
 
 
 def test_an_order_of_a_sale_that_closed_can_still_be_settled(gateway):
-    sale = gateway.make_sale(closes_at=rfc3339(0.6), stock=2)
+    sale = gateway.make_sale(stock=2)
     paid, unpaid = gateway.buy(sale, "a").json, gateway.buy(sale, "b").json
+    assert gateway.change_sale(sale, closes_at=rfc3339(0.3)).status == 200
     wait_until(lambda: gateway.buy(sale, "c").code == "ended", every=0.1)
     assert settle(gateway, paid, "confirm").status == settle(gateway, unpaid, "cancel").status == 200
     is_no(gateway.buy(sale, "d"), 409, "ended")
