@@ -179,12 +179,16 @@ static void kafka_end(void)
     kafka_stop(&broker);
 }
 
+bool log_patient;
+
 static struct oq_kafka_settings kafka_settings(const char *in)
 {
     struct oq_kafka_settings settings = kafka_settings_of(broker.proxied, strrchr(in, '/') + 1, 1);
     settings.queue_capacity = CAPACITY;
     settings.in_flight_max = BATCH;
-    settings.delivery_timeout_ms = 1000;
+    settings.delivery_timeout_ms = log_patient ? 10000 : 1000;
+    if (log_patient)
+        settings.behind_ms = 20000;
     settings.look_ms = 100;
     settings.open_wait_ms = PATIENCE;
     kafka_topic(&broker, settings.topic, 1, NULL);

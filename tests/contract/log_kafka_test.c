@@ -237,7 +237,7 @@ static void a_topic_that_is_spoiled_later_stops_the_log_until_it_is_mended(void 
     gateway_begin_sale(&gateway);
     kafka_topic_set(&broker, topic, "cleanup.policy", "compact");
     log_watch_wait_away(&gateway.watch);
-    assert_non_null(strstr(gateway.watch.why, "cleanup.policy of the topic is compact"));
+    assert_true(log_watch_says(&gateway.watch, "cleanup.policy of the topic is compact"));
     kafka_topic_set(&broker, topic, "cleanup.policy", "delete");
     log_watch_wait_back(&gateway.watch, 2);
     gateway_append_order(&gateway, 1, 1);
@@ -252,7 +252,7 @@ static void one_broker_alone_is_taken_with_a_warning(void **state)
     static struct gateway gateway;
     gateway_open(&gateway, broker.direct);
     assert_int_equal(gateway.watch.notices, 1);
-    assert_non_null(strstr(gateway.watch.notice, "one broker only"));
+    assert_true(log_watch_notices(&gateway.watch, "one broker only"));
     gateway_close(&gateway);
 }
 
@@ -266,7 +266,7 @@ static void a_topic_that_was_made_anew_stops_the_log_for_good(void **state)
     kafka_topic_remove(&broker, topic);
     usleep(300000);
     kafka_topic(&broker, topic, PARTITIONS, NULL);
-    for (int tries = 0; strstr(gateway.watch.why, "estart the gateways") == NULL; tries++) {
+    for (int tries = 0; !log_watch_says(&gateway.watch, "estart the gateways"); tries++) {
         assert_true(tries < 1500);
         usleep(20000);
     }
@@ -326,12 +326,12 @@ static void a_record_that_is_not_ours_is_reported_and_passed_over(void **state)
     gateway_begin_sale(&gateway);
     assert_int_equal(gateway.watch.notices, 2); /* with the warning of the one broker */
     snprintf(where, sizeof where, "%s, partition 1, offset 0", topic);
-    assert_non_null(strstr(gateway.watch.notice, where));
+    assert_true(log_watch_notices(&gateway.watch, where));
     kafka_put(&broker, topic, 2, "{\"type\":\"penstock.order.accepted.v1\"}");
     log_watch_wait_notices(&gateway.watch, 3);
     snprintf(where, sizeof where, "%s, partition 2, offset", topic);
-    assert_non_null(strstr(gateway.watch.notice, where));
-    assert_non_null(strstr(gateway.watch.notice, "/sale is missing"));
+    assert_true(log_watch_notices(&gateway.watch, where));
+    assert_true(log_watch_notices(&gateway.watch, "/sale is missing"));
     gateway_append_order(&gateway, 1, 1);
     log_watch_wait_outcomes(&gateway.watch, PARTITIONS + 1 + 1);
     oq_kafka_stats(gateway.log, &stats);

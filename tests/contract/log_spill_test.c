@@ -369,7 +369,7 @@ static void what_the_disk_does_not_take_is_refused_and_never_lands(void **state)
     log_watch_wait_outcomes(&gateway.watch, OPENING + 1);
     assert_int_equal(gateway_outcome_of(&gateway, 1), OQ_REFUSED);
     log_watch_wait_notices(&gateway.watch, notices + 1);
-    assert_non_null(strstr(gateway.watch.notice, path));
+    assert_true(log_watch_notices(&gateway.watch, path));
     assert_false(oq_log_available(gateway.log));
     assert_int_equal(append_order(&gateway, 2), PS_E_CLOSED);
     faulty_vfs_heal();

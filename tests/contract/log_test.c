@@ -399,5 +399,6 @@ static int run(const char *name)
 
 int main(void)
 {
+    log_patient = true;
     return log_run_on_every_backend(run);
 }

@@ -212,25 +212,46 @@ void log_let_go(struct log_hold *hold)
     pthread_mutex_destroy(&hold->lock);
 }
 
-size_t log_watch_outcomes_of(const struct log_watch *watch, uint64_t handle,
+static bool has(struct log_watch *watch, const char *text, const char *words)
+{
+    pthread_mutex_lock(&watch->lock);
+    bool found = strstr(text, words) != NULL;
+    pthread_mutex_unlock(&watch->lock);
+    return found;
+}
+
+bool log_watch_says(struct log_watch *watch, const char *words)
+{
+    return has(watch, watch->why, words);
+}
+
+bool log_watch_notices(struct log_watch *watch, const char *words)
+{
+    return has(watch, watch->notice, words);
+}
+
+size_t log_watch_outcomes_of(struct log_watch *watch, uint64_t handle,
                              const struct seen_outcome **ret_first)
 {
     size_t count = 0;
     *ret_first = NULL;
+    pthread_mutex_lock(&watch->lock);
     for (size_t i = 0; i < watch->outcome_count; i++) {
         if (watch->outcome[i].ticket.handle != handle)
             continue;
         if (count++ == 0)
             *ret_first = &watch->outcome[i];
     }
+    pthread_mutex_unlock(&watch->lock);
     return count;
 }
 
-size_t log_watch_records_of(const struct log_watch *watch, enum oq_type type, enum oq_reason reason,
+size_t log_watch_records_of(struct log_watch *watch, enum oq_type type, enum oq_reason reason,
                             const struct ps_uuid *order_id, const struct seen_record **ret_first)
 {
     size_t count = 0;
     *ret_first = NULL;
+    pthread_mutex_lock(&watch->lock);
     for (size_t i = 0; i < watch->record_count; i++) {
         const struct seen_record *record = &watch->record[i];
         if (record->type != type || record->reason != reason ||
@@ -239,5 +260,6 @@ size_t log_watch_records_of(const struct log_watch *watch, enum oq_type type, en
         if (count++ == 0)
             *ret_first = record;
     }
+    pthread_mutex_unlock(&watch->lock);
     return count;
 }

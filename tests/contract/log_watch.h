@@ -44,6 +44,10 @@ void log_watch_init(struct log_watch *watch);
 void log_watch_done(struct log_watch *watch);
 struct oq_log_callbacks log_watch_callbacks(struct log_watch *watch);
 
+/* Whether on_state, on_notice has said these words last. */
+bool log_watch_says(struct log_watch *watch, const char *words);
+bool log_watch_notices(struct log_watch *watch, const char *words);
+
 /* Test thread. */
 void log_watch_wait_outcomes(struct log_watch *watch, size_t count);
 void log_watch_wait_records(struct log_watch *watch, size_t count);
@@ -62,10 +66,10 @@ struct log_hold {
 void log_hold(struct log_hold *hold, struct oq_log *log);
 void log_let_go(struct log_hold *hold);
 /* Of the outcomes with this handle: how many, and the first (NULL when none). */
-size_t log_watch_outcomes_of(const struct log_watch *watch, uint64_t handle,
+size_t log_watch_outcomes_of(struct log_watch *watch, uint64_t handle,
                              const struct seen_outcome **ret_first);
 /* Of the records of this order, type and reason: how many, and the first. */
-size_t log_watch_records_of(const struct log_watch *watch, enum oq_type type, enum oq_reason reason,
+size_t log_watch_records_of(struct log_watch *watch, enum oq_type type, enum oq_reason reason,
                             const struct ps_uuid *order_id, const struct seen_record **ret_first);
 
 #endif
