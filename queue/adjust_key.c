@@ -3,7 +3,25 @@
 #include "queue/adjust_key.h"
 
 #include <sodium.h>
+#include <stdio.h>
 #include <string.h>
+
+static size_t print_key(const char *kind, const char *sale, struct ps_str name,
+                        char ret_key[OQ_ADJUST_KEY_MAX + 1])
+{
+    return (size_t)snprintf(ret_key, OQ_ADJUST_KEY_MAX + 1, "%s:%s/%.*s", kind, sale, (int)name.len,
+                            name.at);
+}
+
+size_t oq_adjust_key(const char *sale, struct ps_str adjust_id, char ret_key[OQ_ADJUST_KEY_MAX + 1])
+{
+    return print_key("adjust", sale, adjust_id, ret_key);
+}
+
+size_t oq_initial_key(const char *sale, const char *sku, char ret_key[OQ_ADJUST_KEY_MAX + 1])
+{
+    return print_key("initial", sale, (struct ps_str){sku, strlen(sku)}, ret_key);
+}
 
 /* Does `key` read `prefix` `sale` "/" and then a name? */
 static bool key_has(struct ps_str key, struct ps_str prefix, struct ps_str sale,

@@ -9,6 +9,11 @@
 
 #define OQ_ADJUST_KEY_MAX (8 + PS_NAME_MAX + 1 + PS_NAME_MAX)
 
+/* Prints a key of either kind, from names; its length. */
+size_t oq_adjust_key(const char *sale, struct ps_str adjust_id,
+                     char ret_key[OQ_ADJUST_KEY_MAX + 1]);
+size_t oq_initial_key(const char *sale, const char *sku, char ret_key[OQ_ADJUST_KEY_MAX + 1]);
+
 /* Is `key` one of this sale and SKU? Of the first kind it says nothing about the SKU. */
 bool oq_adjust_key_ok(struct ps_str key, struct ps_str sale, struct ps_str sku);
 bool oq_adjust_key_is_initial(struct ps_str key, struct ps_str sale, struct ps_str sku);

@@ -304,9 +304,8 @@ static bool read_adjust(struct gw_admin_visit *visit, struct gw_admin_adjust *ad
         return false;
     }
     memcpy(adjust->id, id.at, id.len);
-    (void)snprintf(adjust->key, sizeof adjust->key, "adjust:%s/%s", adjust->sale->stored.name,
-                   adjust->id);
-    oq_adjust_ref((struct ps_str){adjust->key, strlen(adjust->key)}, &adjust->ref);
+    size_t len = oq_adjust_key(adjust->sale->stored.name, id, adjust->key);
+    oq_adjust_ref((struct ps_str){adjust->key, len}, &adjust->ref);
     return true;
 }
 

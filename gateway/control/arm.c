@@ -55,11 +55,6 @@ static void try_later(struct gw_control *control, struct gw_control_sale *sale)
     sale->retry_at_ns = ps_clock_mono_ns(control->core->clock) + RETRY_NS;
 }
 
-size_t gw_arm_initial_key(const char *sale, const char *sku, char ret_key[OQ_ADJUST_KEY_MAX + 1])
-{
-    return (size_t)snprintf(ret_key, OQ_ADJUST_KEY_MAX + 1, "initial:%s/%s", sale, sku);
-}
-
 /* --- at start --- */
 
 static void refuse(struct gw_control *control, struct gw_control_sale *sale)
@@ -106,7 +101,7 @@ static void find_books(const struct gw_control *control, struct gw_control_sale 
 static bool is_stocked(const struct gw_control_sale *sale, const char *sku)
 {
     char key[OQ_ADJUST_KEY_MAX + 1];
-    struct ps_str text = {key, gw_arm_initial_key(sale->stored.name, sku, key)};
+    struct ps_str text = {key, oq_initial_key(sale->stored.name, sku, key)};
     struct ps_uuid ref;
 
     oq_adjust_ref(text, &ref);
@@ -156,7 +151,7 @@ static bool check_stock(struct gw_control *control, struct gw_control_sale *sale
 
     for (size_t i = 0; i < doc->sku_count; i++) {
         char key[OQ_ADJUST_KEY_MAX + 1];
-        struct ps_str adjust = {key, gw_arm_initial_key(sale->stored.name, doc->skus[i].name, key)};
+        struct ps_str adjust = {key, oq_initial_key(sale->stored.name, doc->skus[i].name, key)};
         struct ps_uuid ref;
         oq_adjust_ref(adjust, &ref);
         if (oq_sale_adjusted(sale->books, &ref) >= 0)
@@ -434,7 +429,7 @@ static void append_stock(struct gw_control *control, struct gw_control_sale *sal
     sale->stocked = true;
     for (size_t i = 0; i < doc->sku_count; i++) {
         char key[OQ_ADJUST_KEY_MAX + 1];
-        size_t len = gw_arm_initial_key(sale->stored.name, doc->skus[i].name, key);
+        size_t len = oq_initial_key(sale->stored.name, doc->skus[i].name, key);
         append(control, sale, 0,
                &(struct oq_event){.type = OQ_ADJUSTED,
                                   .rehearsal = doc->rehearsal,

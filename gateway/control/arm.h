@@ -20,8 +20,6 @@ bool gw_arm_check(struct gw_control *control, struct gw_control_sale *sale);
 void gw_arm_note_stranger(struct gw_control *control, const char *sale, const char *sku);
 /* The control state is to say `opened`; in a cluster gw_cluster_noted is the answer. */
 void gw_arm_note(struct gw_control *control, struct gw_control_sale *sale);
-/* The adjust key of a SKU's initial stock; its length. */
-size_t gw_arm_initial_key(const char *sale, const char *sku, char ret_key[OQ_ADJUST_KEY_MAX + 1]);
 /* GW_MAIL_LOADED. */
 void gw_arm_loaded(struct gw_control *control, struct gw_load_job *job);
 

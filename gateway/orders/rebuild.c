@@ -385,7 +385,7 @@ static bool stock_all(struct gw_rebuild *rebuild, const struct gw_sale_doc *doc)
     for (size_t i = 0; i < doc->sku_count; i++) {
         const char *sku = doc->skus[i].name;
         char key[OQ_ADJUST_KEY_MAX + 1];
-        struct ps_str text = {key, gw_arm_initial_key(sale->name, sku, key)};
+        struct ps_str text = {key, oq_initial_key(sale->name, sku, key)};
         struct ps_uuid ref;
         oq_adjust_ref(text, &ref);
         if (oq_sale_adjusted(sale->books, &ref) >= 0)

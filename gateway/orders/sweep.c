@@ -17,7 +17,6 @@
 #include "common/log.h"
 #include "queue/log_spill.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -137,8 +136,8 @@ static void add(struct rejects *rejects, const struct gw_cluster_sale *sale,
     *reject = (struct reject){
         .id = doubt->id, .sku = doubt->entry.sku, .quantity = doubt->entry.quantity};
     if (doubt->lowering)
-        (void)snprintf(reject->adjust_key, sizeof reject->adjust_key, "adjust:%s/%.*s", sale->name,
-                       (int)doubt->entry.key_len, doubt->entry.key);
+        (void)oq_adjust_key(sale->name, (struct ps_str){doubt->entry.key, doubt->entry.key_len},
+                            reject->adjust_key);
 }
 
 static void judge(struct gw_cluster_sale *sale, const struct inv_redis_doubt *doubts, size_t count)
