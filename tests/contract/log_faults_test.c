@@ -4,6 +4,7 @@
 
 #include "queue/fold.h"
 
+#include <sched.h>
 #include <signal.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -237,14 +238,15 @@ static void append_until_killed(int pipe_end, uint32_t first)
 {
     struct oq_log_callbacks callbacks = {
         .on_record = ignore_record, .on_outcome = report_landed, .ctx = &pipe_end};
+    log_patient = true;
     if (log_backend->open(log_dir, &callbacks, &log_) != 0)
         _exit(2);
     for (uint32_t number = first;;) {
         int err = log_append_order(number);
         if (err == 0)
             number++;
-        else if (err == PS_E_FULL || err == PS_E_CLOSED) /* a busy machine's log may be away */
-            usleep(100);
+        else if (err == PS_E_FULL)
+            sched_yield();
         else
             _exit(4);
     }
