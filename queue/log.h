@@ -13,6 +13,9 @@
  *    is seen by on_record. The journal writes released{rejected} for each accepted (or lowering)
  *    record of unknown outcome; Kafka sends the same record again, or released{rejected} when its
  *    epoch is over. The log is away until these records have landed; the fold then decides.
+ *  - a record that Kafka did not acknowledge in time, or of a producer that ended, may stand in the
+ *    log twice, word for word: the broker may take in the first after the second was sent. The
+ *    fold counts one.
  *  - on_record sees every record of the log exactly once a run, within a partition in order, those
  *    read back at start first, and only when they are durable; `seq` rises strictly within a
  *    partition and is at least 1. on_batch follows after each group of them.

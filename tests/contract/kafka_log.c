@@ -186,6 +186,15 @@ enum oq_state gateway_state_of(struct gateway *gateway, uint32_t order)
     return state;
 }
 
+void gateway_assert_sold(struct gateway *gateway, uint32_t orders)
+{
+    struct oq_fold *fold = gateway_fold(gateway);
+    struct oq_totals totals;
+    oq_sale_totals(oq_fold_sale(fold, "sale", 4), 0, &totals);
+    assert_int_equal(totals.held, orders);
+    oq_fold_free(fold);
+}
+
 size_t gateway_count(struct gateway *gateway, enum oq_type type, enum oq_reason reason,
                      uint32_t order)
 {

@@ -49,6 +49,8 @@ void gateway_fence(struct gateway *gateway, int64_t epoch, uint32_t partitions);
 void gateway_begin_sale(struct gateway *gateway);
 /* What the fold makes of all that the gateway has read; the caller frees it. */
 struct oq_fold *gateway_fold(struct gateway *gateway);
+/* So many units are held in the sale, by the fold. */
+void gateway_assert_sold(struct gateway *gateway, uint32_t orders);
 enum oq_state gateway_state_of(struct gateway *gateway, uint32_t order);
 size_t gateway_count(struct gateway *gateway, enum oq_type type, enum oq_reason reason,
                      uint32_t order);

@@ -77,6 +77,7 @@ static void refused_records_are_never_in_the_log(void **state)
     log_watch_wait_outcomes(&watch, 2 + 5);
     for (uint32_t i = 0; i < 5; i++)
         assert_int_equal(log_outcome_of(i), OQ_REFUSED);
+    log_watch_wait_away(&watch);
     log_backend->heal();
     log_watch_wait_back(&watch, 2);
     assert_ok(log_append_order(10));
@@ -125,8 +126,10 @@ static size_t count_closings(const char *adjust_key)
 static void assert_ended(bool there, bool closed)
 {
     int64_t adjustments;
-    size_t others = there ? 3 : 0;
-    assert_int_equal(watch.record_count, 2 + others + (closed ? 2 : 0));
+    size_t records = 2 + (there ? 3U : 0) + (closed ? 2U : 0);
+    log_watch_wait_records(&watch, records);
+    log_pass();
+    assert_int_equal(watch.record_count, records);
     assert_int_equal(count_records(OQ_ACCEPTED, OQ_REASON_NONE, 1), there ? 1 : 0);
     assert_int_equal(count_records(OQ_RELEASED, OQ_REJECTED, 1), closed ? 1 : 0);
     assert_int_equal(count_closings("adjust:sale/less"), closed ? 1 : 0);
@@ -176,24 +179,49 @@ static void an_unknown_order_that_comes_back_stands_before_its_closing_record(vo
     assert_ended(true, !log_backend->sends_again);
 }
 
+/* What was seen before a restart is seen again in the same order. What comes besides is a record
+ * that Kafka has twice, word for word (queue/log.h). */
+static void assert_same_records(const struct log_watch *before, const struct log_watch *now)
+{
+    size_t same = 0;
+    for (size_t i = 0; i < now->record_count; i++) {
+        const char *json = now->record[i].json;
+        if (same < before->record_count && strcmp(before->record[same].json, json) == 0) {
+            assert_true(now->record[i].seq == before->record[same].seq);
+            same++;
+            continue;
+        }
+        size_t first = 0;
+        while (strcmp(now->record[first].json, json) != 0)
+            first++;
+        assert_true(log_backend->sends_again && first < i);
+    }
+    assert_int_equal(same, before->record_count);
+}
+
 static void every_sequence_is_seen_once_over_many_failures(void **state)
 {
     (void)state;
     append_opening();
     uint32_t order = 100;
     size_t outcomes = 2;
+    size_t records = 2;
     for (size_t round = 0; round < 4; round++) {
+        bool loses = round % 2 == 0;
         for (uint32_t i = 0; i < 10; i++)
             assert_ok(log_append_order(order++));
         outcomes += 10;
         log_watch_wait_outcomes(&watch, outcomes);
-        if (round % 2 == 0)
+        if (loses)
             log_backend->lose_one();
         else
             log_backend->hide_one();
         assert_ok(log_append_order(order++));
         log_watch_wait_outcomes(&watch, ++outcomes);
         log_backend->heal();
+        /* The order, its closing record, or both. */
+        records += 10 + (loses || log_backend->sends_again ? 1U : 2U);
+        log_watch_wait_records(&watch, records);
         log_watch_wait_back(&watch, 2 * (round + 1));
     }
     log_pass();
@@ -203,9 +231,7 @@ static void every_sequence_is_seen_once_over_many_failures(void **state)
     struct log_watch before = watch;
     log_stop();
     log_start();
-    assert_int_equal(watch.record_count, before.record_count);
-    for (size_t i = 0; i < watch.record_count; i++)
-        assert_string_equal(watch.record[i].json, before.record[i].json);
+    assert_same_records(&before, &watch);
     log_watch_done(&before);
     struct oq_log_stats stats;
     oq_log_stats(log_, &stats);

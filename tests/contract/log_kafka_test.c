@@ -342,15 +342,6 @@ static void a_record_that_is_not_ours_is_reported_and_passed_over(void **state)
 
 /* --- brokers that freeze, die and come back --- */
 
-static void assert_sold_once(struct gateway *gateway, uint32_t orders)
-{
-    struct oq_fold *fold = gateway_fold(gateway);
-    struct oq_totals totals;
-    oq_sale_totals(oq_fold_sale(fold, "sale", 4), 0, &totals);
-    assert_int_equal(totals.held, orders);
-    oq_fold_free(fold);
-}
-
 /* A stream of orders while `fault` strikes and `mend` mends; every one that was taken and not
  * refused is accepted in the end, and no refused one is (R3). */
 static void sell_through(void (*fault)(void), void (*mend)(void))
@@ -394,10 +385,10 @@ static void sell_through(void (*fault)(void), void (*mend)(void))
         kept += in_log;
     }
     assert_true(kept >= ORDERS / 4);
-    assert_sold_once(&gateway, kept + 1);
+    gateway_assert_sold(&gateway, kept + 1);
     gateway_close(&gateway);
     gateway_open(&gateway, broker.direct);
-    assert_sold_once(&gateway, kept + 1);
+    gateway_assert_sold(&gateway, kept + 1);
     gateway_close(&gateway);
 }
 
@@ -523,6 +514,7 @@ static void an_unknown_order_of_an_ended_epoch_is_rejected_by_a_record(void **st
     log_watch_wait_outcomes(&gateway.watch, PARTITIONS + 1 + 3);
     assert_int_equal(gateway_outcome_of(&gateway, 1), OQ_UNKNOWN);
     gateway_fence(&rebuilder, 2, PARTITIONS);
+    log_watch_wait_away(&gateway.watch);
     mend_network();
     log_watch_wait_back(&gateway.watch, 2);
     assert_int_equal(gateway_count(&gateway, OQ_ACCEPTED, OQ_REASON_NONE, 1), 0);

@@ -593,17 +593,17 @@ static void no_order_is_lost_or_made_twice_while_kafka_comes_and_goes(void **sta
     drain();
     assert_int_equal(gateway.watch.outcome_count, OPENING + taken);
     uint32_t spilled = 0;
+    uint32_t kept = 0;
     for (size_t i = OPENING; i < gateway.watch.outcome_count; i++) {
         const struct seen_outcome *seen = &gateway.watch.outcome[i];
         size_t times = times_in_view(&gateway, (uint32_t)seen->ticket.handle);
         gateway_outcome_of(&gateway, seen->ticket.handle);
         assert_int_equal(times > 0, seen->outcome != OQ_REFUSED);
-        if (seen->outcome == OQ_SPILLED) {
-            assert_int_equal(times, 1);
-            spilled++;
-        }
+        kept += times > 0;
+        spilled += seen->outcome == OQ_SPILLED;
     }
     assert_true(spilled > 0);
+    gateway_assert_sold(&gateway, kept); /* also where Kafka has a record twice (queue/log.h) */
     gateway_close(&gateway);
 }
 
