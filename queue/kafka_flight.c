@@ -88,7 +88,7 @@ struct oq_flight *oq_flight_take(struct oq_flights *flights, const struct oq_rec
         return NULL;
     struct oq_flight **bucket = bucket_of(flights, id);
     oq_record_copy(&flight->record, record);
-    flight->record.id = *id;
+    flight->id = *id;
     flight->state = OQ_FLIGHT_SENT;
     flight->told = false;
     flight->doubt = false;
@@ -102,7 +102,7 @@ struct oq_flight *oq_flight_take(struct oq_flights *flights, const struct oq_rec
 
 void oq_flight_give(struct oq_flights *flights, struct oq_flight *flight)
 {
-    struct oq_flight **at = bucket_of(flights, &flight->record.id);
+    struct oq_flight **at = bucket_of(flights, &flight->id);
     while (*at != flight)
         at = &(*at)->same_bucket;
     *at = flight->same_bucket;
@@ -141,7 +141,7 @@ struct oq_flight *oq_flight_at(const struct oq_flights *flights, void *handle)
 struct oq_flight *oq_flight_find(const struct oq_flights *flights, const struct ps_uuid *id)
 {
     struct oq_flight *flight = *bucket_of(flights, id);
-    while (flight != NULL && !ps_uuid_equal(&flight->record.id, id))
+    while (flight != NULL && !ps_uuid_equal(&flight->id, id))
         flight = flight->same_bucket;
     return flight;
 }

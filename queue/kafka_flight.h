@@ -20,7 +20,8 @@ struct oq_flight {
     uint32_t partition;
     uint64_t requests;          /* that had left this process when it was handed over */
     int64_t began_ns, since_ns; /* the first try; in this state */
-    struct oq_record record;    /* its id names the event (ce_id): the same each time it is sent */
+    struct ps_uuid id;          /* of the event (kafka_record.h) */
+    struct oq_record record;
 };
 
 struct oq_flights;

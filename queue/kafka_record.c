@@ -62,11 +62,16 @@ rd_kafka_resp_err_t oq_kafka_record_send(rd_kafka_t *producer, rd_kafka_topic_t 
     return error;
 }
 
-int oq_kafka_record_id(const rd_kafka_message_t *message, struct ps_uuid *ret_id)
+int oq_kafka_record_id(const rd_kafka_message_t *message, const struct oq_event *event,
+                       struct ps_uuid *ret_id)
 {
     rd_kafka_headers_t *headers;
     const void *value;
     size_t len;
+    if (event->type == OQ_ACCEPTED) { /* most are: librdkafka need not take the headers apart */
+        *ret_id = event->order_id;
+        return 0;
+    }
     if (rd_kafka_message_headers(message, &headers) != 0 ||
         rd_kafka_header_get(headers, 0, "ce_id", &value, &len) != 0 || value == NULL ||
         ps_uuid_parse(value, len, ret_id) != 0)

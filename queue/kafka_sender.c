@@ -237,7 +237,7 @@ static void hand_over(struct oq_kafka_sender *sender, struct oq_flight *flight)
     flight->requests = atomic_load(&sender->requests);
     if (sender->producer != NULL)
         error = oq_kafka_record_send(sender->producer, sender->topic, flight->partition,
-                                     sender->source, &record->id, &record->event, record->json,
+                                     sender->source, &flight->id, &record->event, record->json,
                                      oq_flight_handle(sender->flights, flight));
     if (error == 0) {
         sender->reports++;
@@ -284,8 +284,8 @@ bool oq_kafka_sender_next_wave(struct oq_kafka_sender *sender)
 void oq_kafka_sender_send(struct oq_kafka_sender *sender, const struct oq_record *record,
                           uint32_t partitions)
 {
-    struct ps_uuid id = record->id;
-    if (!record->has_id)
+    struct ps_uuid id = record->event.order_id;
+    if (record->event.type != OQ_ACCEPTED)
         ps_uuid_next(&sender->ids, ps_clock_wall_ms(sender->setup.config->set.clock), &id);
     struct oq_flight *flight = oq_flight_take(sender->flights, record, &id, now_ns());
     flight->partition = partition_of(sender, record, partitions);
@@ -306,8 +306,9 @@ static void reject(struct oq_kafka_sender *sender, struct oq_flight *flight)
     give(sender, flight);
     if (err != 0)
         return;
-    ps_uuid_next(&sender->ids, rejected.at_ms, &record->id);
-    flight = oq_flight_take(sender->flights, record, &record->id, now_ns());
+    struct ps_uuid id;
+    ps_uuid_next(&sender->ids, rejected.at_ms, &id);
+    flight = oq_flight_take(sender->flights, record, &id, now_ns());
     flight->partition = partition;
     flight->doubt = true;
     oq_flight_set_told(sender->flights, flight);

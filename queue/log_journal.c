@@ -346,7 +346,7 @@ static int journal_append(struct oq_log *log, uint32_t partition, const struct o
     struct journal *journal = of(log);
     if (!is_available(journal))
         return PS_E_CLOSED;
-    return oq_record_queue_put(journal->queue, partition, NULL, event, ticket);
+    return oq_record_queue_put(journal->queue, partition, event, ticket);
 }
 
 static uint32_t journal_partitions(const struct oq_log *log)

@@ -163,7 +163,8 @@ static int on_message(const rd_kafka_message_t *message, void *ctx)
     if (err == 0) {
         kafka->read++;
         kafka->on.on_record(partition, seq, &event, kafka->on.ctx);
-        if (oq_kafka_sender_in_flight(kafka->sender) > 0 && oq_kafka_record_id(message, &id) == 0)
+        if (oq_kafka_sender_in_flight(kafka->sender) > 0 &&
+            oq_kafka_record_id(message, &event, &id) == 0)
             oq_kafka_sender_landed(kafka->sender, &id, seq, &event);
     }
     oq_event_release(owner);
@@ -354,26 +355,15 @@ int64_t oq_kafka_epoch(const struct oq_log *log, struct ps_str sale)
     return oq_sale_marks_epoch(of_const(log)->marks, sale);
 }
 
-static int put(struct kafka *kafka, uint32_t partition, const struct ps_uuid *id,
-               const struct oq_event *event, const struct oq_ticket *ticket)
+static int kafka_append(struct oq_log *log, uint32_t partition, const struct oq_event *event,
+                        const struct oq_ticket *ticket)
 {
+    struct kafka *kafka = of(log);
     enum oq_kafka_state state = oq_kafka_state(&kafka->log);
     bool spills = state == OQ_KAFKA_AWAY && kafka->spill != NULL && event->type == OQ_ACCEPTED;
     if (state != OQ_KAFKA_WELL && !spills)
         return PS_E_CLOSED;
-    return oq_record_queue_put(kafka->queue, partition, id, event, ticket);
-}
-
-static int kafka_append(struct oq_log *log, uint32_t partition, const struct oq_event *event,
-                        const struct oq_ticket *ticket)
-{
-    return put(of(log), partition, NULL, event, ticket);
-}
-
-int oq_kafka_append_as(struct oq_log *log, const struct ps_uuid *id, const struct oq_event *event,
-                       const struct oq_ticket *ticket)
-{
-    return put(of(log), OQ_BY_KEY, id, event, ticket);
+    return oq_record_queue_put(kafka->queue, partition, event, ticket);
 }
 
 static uint32_t kafka_partitions(const struct oq_log *log)

@@ -92,8 +92,5 @@ int64_t oq_kafka_epoch(const struct oq_log *log, struct ps_str sale);
 
 /* Relaxed, any thread. */
 enum oq_kafka_state oq_kafka_state(const struct oq_log *log);
-/* As oq_log_append, under an id that the record has had before. */
-int oq_kafka_append_as(struct oq_log *log, const struct ps_uuid *id, const struct oq_event *event,
-                       const struct oq_ticket *ticket) PS_MUST_CHECK;
 
 #endif

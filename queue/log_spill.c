@@ -7,8 +7,7 @@
  * What must hold:
  *  - Only what is surely not in Kafka comes into the file, and every order has one outcome.
  *  - An order leaves the file only after on_record has shown it decided. A record that is sent
- *    twice does no harm.
- *  - A spilled order is sent under its order id as event id: the same each time, by whomever. */
+ *    twice does no harm. */
 #include "queue/log_spill.h"
 #include "queue/log_backend.h"
 #include "queue/spill_writer.h"
@@ -175,7 +174,7 @@ static int send_entry(struct spill *spill, struct oq_log *kafka, const struct oq
     const struct oq_event *event = &entry->record.event;
     const struct oq_ticket ticket = {.owner = OQ_SPILL_OWNER, .handle = (uint64_t)entry->seq};
     if (oq_kafka_epoch(kafka, event->sale) <= event->epoch)
-        return oq_kafka_append_as(kafka, &event->order_id, event, &ticket);
+        return oq_log_append(kafka, event, &ticket);
     struct oq_event rejected;
     oq_event_reject(event, ps_clock_wall_ms(spill->clock), &rejected);
     return oq_log_append(kafka, &rejected, &ticket);

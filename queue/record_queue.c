@@ -144,7 +144,7 @@ static int claim(struct oq_record_queue *queue, struct oq_record **ret_record, u
     return 0;
 }
 
-int oq_record_queue_put(struct oq_record_queue *queue, uint32_t partition, const struct ps_uuid *id,
+int oq_record_queue_put(struct oq_record_queue *queue, uint32_t partition,
                         const struct oq_event *event, const struct oq_ticket *ticket)
 {
     struct oq_record *record;
@@ -154,9 +154,6 @@ int oq_record_queue_put(struct oq_record_queue *queue, uint32_t partition, const
         return err;
     record->call = NULL;
     record->partition = partition;
-    record->has_id = id != NULL;
-    if (id != NULL)
-        record->id = *id;
     record->ticket = *ticket;
     err = oq_record_fill(record, event);
     if (err != 0)

@@ -18,8 +18,6 @@ struct oq_record {
     void (*call)(void *arg); /* not NULL: a call, no record */
     void *arg;
     uint32_t partition; /* as appended */
-    bool has_id;
-    struct ps_uuid id; /* by which the log has known the record before, if it has */
     struct oq_ticket ticket;
     struct oq_event event;
     struct ps_str json; /* .len == 0: nothing, to be passed over */
@@ -39,8 +37,8 @@ int oq_record_queue_new(size_t capacity, struct oq_record_queue **ret_queue) PS_
 void oq_record_queue_free(struct oq_record_queue *queue); /* NULL is allowed */
 
 /* --- Any thread, no lock, no wait. PS_E_FULL, PS_E_CLOSED: nothing was queued. --- */
-/* `id` may be NULL. Also PS_E_INVALID. */
-int oq_record_queue_put(struct oq_record_queue *queue, uint32_t partition, const struct ps_uuid *id,
+/* Also PS_E_INVALID. */
+int oq_record_queue_put(struct oq_record_queue *queue, uint32_t partition,
                         const struct oq_event *event, const struct oq_ticket *ticket) PS_MUST_CHECK;
 int oq_record_queue_call(struct oq_record_queue *queue, void (*call)(void *arg),
                          void *arg) PS_MUST_CHECK;

@@ -199,29 +199,37 @@ static void assert_same_records(const struct log_watch *before, const struct log
     assert_int_equal(same, before->record_count);
 }
 
+/* A busy machine may not even send a record within its deadline: then it is refused. */
+static size_t count_not_refused(void)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < watch.outcome_count; i++)
+        count += watch.outcome[i].outcome != OQ_REFUSED;
+    return count;
+}
+
 static void every_sequence_is_seen_once_over_many_failures(void **state)
 {
     (void)state;
     append_opening();
     uint32_t order = 100;
     size_t outcomes = 2;
-    size_t records = 2;
+    size_t closings = 0; /* beside what they close */
     for (size_t round = 0; round < 4; round++) {
-        bool loses = round % 2 == 0;
         for (uint32_t i = 0; i < 10; i++)
             assert_ok(log_append_order(order++));
         outcomes += 10;
         log_watch_wait_outcomes(&watch, outcomes);
-        if (loses)
+        if (round % 2 == 0) {
             log_backend->lose_one();
-        else
+        } else {
             log_backend->hide_one();
+            closings += !log_backend->sends_again;
+        }
         assert_ok(log_append_order(order++));
         log_watch_wait_outcomes(&watch, ++outcomes);
         log_backend->heal();
-        /* The order, its closing record, or both. */
-        records += 10 + (loses || log_backend->sends_again ? 1U : 2U);
-        log_watch_wait_records(&watch, records);
+        log_watch_wait_records(&watch, count_not_refused() + closings);
         log_watch_wait_back(&watch, 2 * (round + 1));
     }
     log_pass();

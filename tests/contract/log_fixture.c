@@ -84,8 +84,10 @@ void log_refuse_order(uint32_t number)
     struct log_hold hold;
     log_hold(&hold, log_); /* it must not notice before it has taken the order */
     assert_ok(log_append_order(number));
+    size_t outcomes = watch.outcome_count; /* nothing else is under way */
     log_backend->refuse();
     log_let_go(&hold);
+    log_watch_wait_outcomes(&watch, outcomes + 1);
 }
 
 enum oq_outcome log_outcome_of(uint64_t handle)

@@ -119,30 +119,32 @@ static struct timespec patience(void)
 }
 
 /* `seen` is guarded by the watch's lock. */
-static void wait_count(struct log_watch *watch, const size_t *seen, size_t count)
+static void wait_count(struct log_watch *watch, const size_t *seen, size_t count, const char *what)
 {
     struct timespec until = patience();
     pthread_mutex_lock(&watch->lock);
     int late = 0;
     while (*seen < count && late == 0)
         late = pthread_cond_timedwait(&watch->news, &watch->lock, &until);
+    size_t came = *seen;
     pthread_mutex_unlock(&watch->lock);
-    assert_int_equal(late, 0);
+    if (late != 0)
+        fail_msg("of %zu %s only %zu came", count, what, came);
 }
 
 void log_watch_wait_outcomes(struct log_watch *watch, size_t count)
 {
-    wait_count(watch, &watch->outcome_count, count);
+    wait_count(watch, &watch->outcome_count, count, "outcomes");
 }
 
 void log_watch_wait_records(struct log_watch *watch, size_t count)
 {
-    wait_count(watch, &watch->record_count, count);
+    wait_count(watch, &watch->record_count, count, "records");
 }
 
 void log_watch_wait_notices(struct log_watch *watch, size_t count)
 {
-    wait_count(watch, &watch->notices, count);
+    wait_count(watch, &watch->notices, count, "notices");
 }
 
 enum wanted { ANY_STATE, AWAY, AVAILABLE };

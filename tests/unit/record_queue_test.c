@@ -31,7 +31,7 @@ static int put(uint32_t number)
 {
     struct oq_event event = accepted(number, 1, "user", "", 1);
     struct oq_ticket ticket = {.handle = number};
-    return oq_record_queue_put(queue, 0, NULL, &event, &ticket);
+    return oq_record_queue_put(queue, 0, &event, &ticket);
 }
 
 static void a_record_is_encoded_in_its_place_and_owns_its_strings(void **state)
@@ -39,7 +39,7 @@ static void a_record_is_encoded_in_its_place_and_owns_its_strings(void **state)
     (void)state;
     char user[] = "user";
     struct oq_event event = accepted(1, 1, user, "key", 1);
-    assert_ok(oq_record_queue_put(queue, 0, NULL, &event, &(struct oq_ticket){.handle = 9}));
+    assert_ok(oq_record_queue_put(queue, 0, &event, &(struct oq_ticket){.handle = 9}));
     memset(user, 'x', sizeof user - 1);
     struct oq_record *record = oq_record_queue_take(queue);
     assert_non_null(record);
@@ -105,7 +105,7 @@ static void an_invalid_record_is_passed_over_and_its_place_comes_back(void **sta
     (void)state;
     struct oq_event bad = accepted(1, 0, "user", "", 1);
     for (int i = 0; i < 64; i++)
-        assert_int_equal(oq_record_queue_put(queue, 0, NULL, &bad, &(struct oq_ticket){0}), PS_E_INVALID);
+        assert_int_equal(oq_record_queue_put(queue, 0, &bad, &(struct oq_ticket){0}), PS_E_INVALID);
     assert_int_equal(put(1), PS_E_FULL);
     assert_null(oq_record_queue_take(queue));
     oq_record_queue_release(queue);
