@@ -312,6 +312,10 @@ static void dispatch(struct gw_admin_visit *visit, const struct route *route, co
                     gw_role_names[route->role], gw_role_names[role]);
         return;
     }
+    if (request->oversized) {
+        gw_admin_no(visit, GW_V_too_large, NULL);
+        return;
+    }
     run(visit, route);
 }
 

@@ -18,12 +18,7 @@
 #include <assert.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 
-/* The library's memory for a connection: the head, its index, the head of the answer. It is zeroed
- * after each request: 4 KiB more were seen to cost 5 % of the whole request. */
-#define CONNECTION_MEMORY ((size_t)10 * 1024)
-#define ANSWER_HEAD_MAX   ((size_t)1536)
 /* A body that is too large is read to its end up to here, so that the client sees the 413. */
 #define DISCARD_MAX ((size_t)64 * 1024)
 /* How long a kept request lingers, and how often one is looked at when nothing else happens. */
@@ -104,93 +99,48 @@ static size_t keep_escapes(void *ctx, struct MHD_Connection *mhd, char *text)
     return strlen(text);
 }
 
-/* The walk over the head. libmicrohttpd 0.9 parses it where it lies: it writes NULs over the ends
- * of names and lines, and gives out pointers. So the distance from the end of one value to the next
- * name is exactly its CRLF, unless something is hidden there: a NUL with more text behind it, a
- * line that ends in a bare LF, a folded line. */
-struct walk {
-    struct gw_strict strict;
-    const char *next; /* where the next name must start; NULL: the layout is not known */
-    size_t fields;
-    size_t cookies; /* bytes of the first Cookie, which the library copies */
-};
-
-static enum MHD_Result on_field(void *ctx, enum MHD_ValueKind kind, const char *name,
-                                size_t name_len, const char *value, size_t value_len)
+/* The library forgets the connection until it is resumed. */
+static void park(struct gw_slot *slot)
 {
-    struct walk *walk = ctx;
-    (void)kind;
-    if (walk->next != NULL) {
-        if (walk->next != name && walk->strict.fault == NULL)
-            walk->strict.fault = "a line has a NUL in it, is folded, or ends in a bare LF";
-        walk->next = value + value_len + 2;
-    }
-    walk->fields++;
-    if (name_len == 6 && walk->cookies == 0 && strncasecmp(name, "Cookie", 6) == 0)
-        walk->cookies = value_len;
-    gw_strict_field(&walk->strict, (struct ps_str){name, name_len},
-                    (struct ps_str){value, value_len});
-    return MHD_YES;
+    MHD_suspend_connection(slot->mhd);
+    slot->parked = true;
+    slot->http->lingering--;
 }
 
-static enum MHD_Result on_trailer(void *ctx, enum MHD_ValueKind kind, const char *name,
-                                  size_t name_len, const char *value, size_t value_len)
-{
-    const char **fault = ctx;
-    (void)kind;
-    if (*fault == NULL)
-        *fault =
-            gw_strict_trailer((struct ps_str){name, name_len}, (struct ps_str){value, value_len});
-    return MHD_YES;
-}
-
-/* Fills the request from the head. The first breach in words, or NULL. */
-static const char *read_head(struct gw_slot *slot, const char *method, const char *version,
-                             struct walk *walk)
+static enum MHD_Result hand_over(struct gw_slot *slot)
 {
     struct gw_http *http = slot->http;
-    struct ps_str name = {method, strlen(method)};
-    struct ps_str target = {slot->target, slot->target_len};
+    struct gw_connection *connection = slot->connection;
+    struct gw_request *request = &slot->request;
 
-    gw_strict_begin(&walk->strict, &slot->request, http->settings.client_ip_header, name, target,
-                    strcmp(version, "HTTP/1.0") == 0);
-    walk->next = NULL;
-    walk->fields = walk->cookies = 0;
-    if (http->layout_known) {
-        if (slot->raw_target != method + name.len + 1 ||
-            version != slot->raw_target + target.len + 1)
-            return "the request line is not three words with one space between them";
-        walk->next = version + strlen(version) + 2;
+    if (http->closing)
+        return gw_http_refuse(http, connection, slot->mhd, GW_V_draining, NULL);
+    gw_deadline_clear(&connection->deadline);
+    request->request_id = request->header[GW_H_REQUEST_ID];
+    if (request->request_id.at == NULL || !gw_strict_request_id(request->request_id)) {
+        gw_http_new_request_id(http, slot->request_id);
+        request->request_id = (struct ps_str){slot->request_id, PS_UUID_LEN};
     }
-    MHD_get_connection_values_n(slot->mhd, MHD_HEADER_KIND, on_field, walk);
-    if (http->layout_known) {
-        const union MHD_ConnectionInfo *size =
-            MHD_get_connection_info(slot->mhd, MHD_CONNECTION_INFO_REQUEST_HEADER_SIZE);
-        if (walk->strict.fault == NULL && walk->next + 2 != method + size->header_size)
-            return "the last line has a NUL in it, is folded, or ends in a bare LF";
-    }
-    return gw_strict_end(&walk->strict);
-}
+    request->user = user_of(slot);
+    memset(request->user, 0, http->settings.user_size);
+    slot->state = GW_SLOT_HANDED;
+    http->in_flight++;
+    http->on_request(request, http->ctx);
 
-/* Whether the head leaves no room for that of an answer: the library would then close the
- * connection when the request has been served already. It holds the head, an entry for each field
- * and cookie, and a copy of the cookies. */
-static bool is_head_too_large(struct MHD_Connection *mhd, const struct walk *walk)
-{
-    const size_t entry = 64;
-    size_t entries = walk->fields;
-    if (walk->cookies > 0)
-        entries += (size_t)MHD_get_connection_values_n(mhd, MHD_COOKIE_KIND, NULL, NULL);
-    size_t head =
-        MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_REQUEST_HEADER_SIZE)->header_size;
-    return head + entries * entry + walk->cookies + ANSWER_HEAD_MAX > CONNECTION_MEMORY;
+    if (slot->state == GW_SLOT_ANSWERED)
+        return gw_slot_queue(slot);
+    assert(slot->state == GW_SLOT_SUSPENDED && !request->oversized);
+    slot->kept_ns = gw_connections_now_ns(http->connections);
+    if (http->settings.on_gone == NULL || !http->layout_known)
+        park(slot);
+    return MHD_YES;
 }
 
 static enum MHD_Result on_head(struct gw_http *http, struct gw_connection *connection,
                                struct MHD_Connection *mhd, const char *method, const char *version)
 {
     struct gw_slot *slot = connection->request;
-    struct walk walk;
+    struct gw_head head;
 
     if (slot == NULL)
         return gw_http_refuse(http, connection, mhd, GW_V_shed, "no request slot is free");
@@ -198,24 +148,20 @@ static enum MHD_Result on_head(struct gw_http *http, struct gw_connection *conne
         return gw_http_refuse(http, connection, mhd, GW_V_too_many_connections, NULL);
     if (slot->target_len > GW_TARGET_MAX)
         return gw_http_refuse(http, connection, mhd, GW_V_uri_too_long, NULL);
-    const char *fault = read_head(slot, method, version, &walk);
-    if (fault != NULL)
-        return gw_http_refuse(http, connection, mhd, GW_V_malformed, fault);
+    if (!gw_head_read(slot, method, version, &head))
+        return gw_http_refuse(http, connection, mhd, head.refusal, head.why);
 
-    if (is_head_too_large(mhd, &walk))
-        return gw_http_refuse(http, connection, mhd, GW_V_headers_too_large, NULL);
-
-    slot->chunked = walk.strict.chunked;
+    slot->chunked = head.chunked;
     slot->request.peer = connection->peer;
     slot->request.arrived_ns = gw_connections_now_ns(http->connections);
     slot->request.body = (struct ps_str){body_of(slot, http), 0};
-    if (walk.strict.content_length > http->settings.body_max) {
+    if (head.content_length > http->settings.body_max) {
+        slot->request.oversized = true;
         /* A client that waits for 100 Continue has sent nothing yet; a short rest is read, so that
          * it does not lose the answer. */
-        if (walk.strict.content_length > http->settings.body_max + DISCARD_MAX ||
+        if (head.content_length > http->settings.body_max + DISCARD_MAX ||
             MHD_lookup_connection_value(mhd, MHD_HEADER_KIND, "Expect") != NULL)
-            return gw_http_refuse(http, connection, mhd, GW_V_too_large, NULL);
-        slot->oversized = true;
+            return hand_over(slot);
     }
     gw_connection_deadline(connection, GW_DEADLINE_BODY);
     return MHD_YES;
@@ -227,8 +173,8 @@ static enum MHD_Result on_body(struct gw_slot *slot, const char *part, size_t le
     struct ps_str *body = &slot->request.body;
 
     if (len > http->settings.body_max - body->len)
-        slot->oversized = true;
-    if (slot->oversized) {
+        slot->request.oversized = true;
+    if (slot->request.oversized) {
         slot->discarded += len;
         /* Chunked, without an end in sight: the library lets nothing be said before it. */
         return slot->discarded <= http->settings.body_max + DISCARD_MAX ? MHD_YES : MHD_NO;
@@ -236,14 +182,6 @@ static enum MHD_Result on_body(struct gw_slot *slot, const char *part, size_t le
     memcpy(body_of(slot, http) + body->len, part, len);
     body->len += len;
     return MHD_YES;
-}
-
-/* The library forgets the connection until it is resumed. */
-static void park(struct gw_slot *slot)
-{
-    MHD_suspend_connection(slot->mhd);
-    slot->parked = true;
-    slot->http->lingering--;
 }
 
 /* A kept request, asked for its answer again. Parking takes a connection out of the epoll set, and
@@ -259,42 +197,13 @@ static enum MHD_Result on_kept(struct gw_slot *slot)
     return MHD_YES;
 }
 
-/* The request is complete: hands it over. */
 static enum MHD_Result on_complete(struct gw_slot *slot)
 {
-    struct gw_connection *connection = slot->connection;
-    struct gw_http *http = slot->http;
-    struct gw_request *request = &slot->request;
-    const char *fault = NULL;
+    const char *fault = slot->chunked ? gw_head_trailer_fault(slot->mhd) : NULL;
 
-    if (http->closing)
-        return gw_http_refuse(http, connection, slot->mhd, GW_V_draining, NULL);
-    if (slot->oversized)
-        return gw_http_refuse(http, connection, slot->mhd, GW_V_too_large, NULL);
-    if (slot->chunked)
-        MHD_get_connection_values_n(slot->mhd, MHD_FOOTER_KIND, on_trailer, &fault);
     if (fault != NULL)
-        return gw_http_refuse(http, connection, slot->mhd, GW_V_malformed, fault);
-
-    gw_deadline_clear(&connection->deadline);
-    request->request_id = request->header[GW_H_REQUEST_ID];
-    if (request->request_id.at == NULL || !gw_strict_request_id(request->request_id)) {
-        gw_http_new_request_id(http, slot->request_id);
-        request->request_id = (struct ps_str){slot->request_id, PS_UUID_LEN};
-    }
-    request->user = user_of(slot);
-    memset(request->user, 0, http->settings.user_size);
-    slot->state = GW_SLOT_HANDED;
-    http->in_flight++;
-    http->on_request(request, http->ctx);
-
-    if (slot->state == GW_SLOT_ANSWERED)
-        return gw_slot_queue(slot);
-    assert(slot->state == GW_SLOT_SUSPENDED);
-    slot->kept_ns = gw_connections_now_ns(http->connections);
-    if (http->settings.on_gone == NULL || !http->layout_known)
-        park(slot);
-    return MHD_YES;
+        return gw_http_refuse(slot->http, slot->connection, slot->mhd, GW_V_malformed, fault);
+    return hand_over(slot);
 }
 
 /* The library calls this for the head, for each part of the body, for the end of the request, and
@@ -570,7 +479,7 @@ static struct MHD_Daemon *start_daemon(struct gw_http *http)
     return MHD_start_daemon(
         MHD_USE_EPOLL | MHD_USE_NO_LISTEN_SOCKET | MHD_ALLOW_SUSPEND_RESUME, 0, NULL, NULL, on_part,
         http, MHD_OPTION_CONNECTION_LIMIT, (unsigned)http->settings.connections_hard,
-        MHD_OPTION_CONNECTION_MEMORY_LIMIT, CONNECTION_MEMORY, MHD_OPTION_STRICT_FOR_CLIENT,
+        MHD_OPTION_CONNECTION_MEMORY_LIMIT, GW_CONNECTION_MEMORY, MHD_OPTION_STRICT_FOR_CLIENT,
         http->layout_known ? 0 : 1, MHD_OPTION_URI_LOG_CALLBACK, on_target, http,
         MHD_OPTION_UNESCAPE_CALLBACK, keep_escapes, NULL, MHD_OPTION_NOTIFY_CONNECTION,
         on_connection, http, MHD_OPTION_NOTIFY_COMPLETED, on_done, http, MHD_OPTION_END);

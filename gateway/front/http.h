@@ -1,12 +1,12 @@
 /* HTTP for one thread: bytes in, struct gw_request out, an answer back. The only files that know
- * libmicrohttpd are http.c, http_answer.c, http_again.c and what they share, http_private.h. A server
- * belongs to one uv loop and to one thread; nothing here locks.
+ * libmicrohttpd are http.c, http_head.c, http_answer.c, http_again.c and what they share in
+ * http_private.h. A server belongs to one uv loop and to one thread; nothing here locks.
  *
  * A request is handed over once, when its head is known to be strictly well-formed and its body is
- * complete. The handler answers at once, or keeps the request with gw_http_suspend() and answers
- * later on the same thread. Every kept request needs a deadline of its owner's: a client that
- * leaves is hardly ever noticed before the answer is sent. What the library refuses by itself:
- * README.md. */
+ * complete, or known to be too large. The handler answers at once, or keeps the request with
+ * gw_http_suspend() and answers later on the same thread. Every kept request needs a deadline of
+ * its owner's: a client that leaves is hardly ever noticed before the answer is sent. What the
+ * library refuses by itself: README.md. */
 #ifndef GW_HTTP_H
 #define GW_HTTP_H
 
@@ -72,8 +72,10 @@ struct gw_request {
     uint8_t header_lines[GW_H_COUNT]; /* 0 or 1, but for X-Forwarded-For: others are refused */
     struct ps_str forwarded_for[GW_FORWARDED_MAX]; /* the lines of X-Forwarded-For, in order */
     struct ps_str body;                            /* may hold any byte */
-    struct gw_address peer;                        /* of the TCP connection */
-    int64_t arrived_ns; /* monotonic: the turn of the loop in which the head was complete */
+    bool oversized; /* the body is larger than body_max and is not kept: 404, 405, 413 or the like,
+                     * at once; the connection ends with it */
+    struct gw_address peer; /* of the TCP connection */
+    int64_t arrived_ns;     /* monotonic: the turn of the loop in which the head was complete */
     /* The client's when it is 1-64 bytes of [A-Za-z0-9._-], else a new UUIDv7. */
     struct ps_str request_id;
     /* For the layer above: zeroed when the request is handed over; size given to gw_http_new. */

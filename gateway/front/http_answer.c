@@ -121,6 +121,7 @@ void gw_http_answer(struct gw_request *request, int status, const char *content_
                     struct ps_str body, bool close)
 {
     struct gw_slot *slot = slot_of(request);
+    close |= request->oversized;
     bool last = close || slot->http->draining;
     put_date(slot);
     struct MHD_Response *response = last ? NULL : gw_again_take(slot, content_type, body);

@@ -229,6 +229,10 @@ static void dispatch(struct gw_visit *visit, const struct route *route, struct p
         }
         visit->sale_name = rest;
     }
+    if (request->oversized) {
+        refuse(visit, GW_V_too_large, NULL);
+        return;
+    }
     handler(visit, sale, rest);
 }
 

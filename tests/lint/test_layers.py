@@ -19,7 +19,7 @@ LOADTEST_QUEUE = {"queue/event.h", "queue/fold.h", "queue/audit.h"}
 JOINS = re.compile(r"gateway/(admission/admit|orders/|control/|core|visit|worker|gateway|backends|front/(probes|status_page|routes))")
 
 FENCES = {
-    "microhttpd.h": r"gateway/front/(http|connections|http_answer|http_again|http_private)",
+    "microhttpd.h": r"gateway/front/(http|connections|http_head|http_answer|http_again|http_private)",
     "sqlite3.h": r"queue/(db_file|settle/)|gateway/control/control_db",
     "http_parser.h": r"loadtest/",
     "systemd/": r"gateway/gateway\.c",

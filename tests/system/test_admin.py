@@ -149,6 +149,13 @@ def test_a_bad_body_is_refused(gateway, body, headers, status):
     assert gateway.admin("PUT", "/admin/v1/limits/user", body, headers).status == status
 
 
+def test_a_body_that_is_too_large_is_judged_after_token_path_and_method(gateway):
+    body = b" " * 1100000
+    assert gateway.admin("PUT", "/admin/v1/limits/user", body, token="wrong").status == 401
+    assert gateway.admin("PUT", "/admin/v1/nothing", body).status == 404
+    assert gateway.admin("POST", "/admin/v1/limits/user", body).status == 405
+
+
 # --- Sales. ---
 
 def test_a_sale_is_created_once_and_changed_only_by_its_version(gateway):

