@@ -116,34 +116,6 @@ static int open_journal(struct gw_core *core, const struct gw_state_dir *dir,
     return err;
 }
 
-/* "name=value" in two; the texts live in `ret_text`, which the caller frees. */
-static int split_properties(const struct ps_option_list *list,
-                            struct oq_kafka_property **ret_properties, char ***ret_texts)
-{
-    struct oq_kafka_property *properties = calloc(list->count + 1, sizeof *properties);
-    char **texts = calloc(list->count + 1, sizeof *texts);
-
-    if (properties == NULL || texts == NULL)
-        goto fail;
-    for (size_t i = 0; i < list->count; i++) {
-        texts[i] = strdup(list->at[i]);
-        if (texts[i] == NULL)
-            goto fail;
-        char *equals = strchr(texts[i], '='); /* settings.c has seen to it that there is one */
-        *equals = '\0';
-        properties[i] = (struct oq_kafka_property){.name = texts[i], .value = equals + 1};
-    }
-    *ret_properties = properties;
-    *ret_texts = texts;
-    return 0;
-fail:
-    for (size_t i = 0; texts != NULL && texts[i] != NULL; i++)
-        free(texts[i]);
-    free(texts);
-    free(properties);
-    return PS_E_NOMEM;
-}
-
 /* With a spill beside it, unless the settings want none. */
 static int open_with_spill(struct gw_core *core, const struct gw_state_dir *dir,
                            const struct oq_kafka_settings *kafka, struct ps_fault *fault)
@@ -175,8 +147,9 @@ static int open_kafka(struct gw_core *core, const struct gw_state_dir *dir, stru
 {
     const struct gw_settings *settings = core->settings;
     struct oq_kafka_property *properties;
-    char **texts;
-    int err = split_properties(&settings->log.kafka.properties, &properties, &texts);
+    size_t property_count;
+    int err = oq_kafka_properties(settings->log.kafka.properties, "log.kafka.properties",
+                                  &properties, &property_count, fault);
 
     if (err < 0)
         return err;
@@ -185,7 +158,7 @@ static int open_kafka(struct gw_core *core, const struct gw_state_dir *dir, stru
         .topic = settings->log.kafka.topic,
         .gateway = core->gateway_id,
         .properties = properties,
-        .property_count = settings->log.kafka.properties.count,
+        .property_count = property_count,
         .partitions_min = (uint32_t)settings->log.kafka.partitions_min,
         .retention_min_ms = settings->log.kafka.retention_min_h * MS_PER_HOUR,
         .queue_capacity = (size_t)settings->log.queue,
@@ -197,9 +170,6 @@ static int open_kafka(struct gw_core *core, const struct gw_state_dir *dir, stru
         .open_wait_ms = OPEN_WAIT_MS,
         .clock = core->clock};
     err = open_with_spill(core, dir, &kafka, fault);
-    for (size_t i = 0; texts[i] != NULL; i++)
-        free(texts[i]);
-    free(texts);
     free(properties);
     return err;
 }

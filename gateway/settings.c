@@ -4,6 +4,7 @@
 #include "gateway/settings.h"
 
 #include "common/log.h"
+#include "queue/log_kafka.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -46,7 +47,7 @@ const struct ps_option gw_options[] = {
     {"log.kind",                     PS_OPT_ENUM,    AT(log.kind),                     ANY,            "\"journal\"",   "",            log_kinds,      false, "What remembers orders: journal (a file in state_dir, one gateway) or kafka (many gateways)"},
     {"log.kafka.brokers",            PS_OPT_STRING,  AT(log.kafka.brokers),            1, 2048,        "\"127.0.0.1:9092\"", "",       NULL,           false, "Brokers to begin with: host:port,host:port"},
     {"log.kafka.topic",              PS_OPT_STRING,  AT(log.kafka.topic),              1, 249,         "\"penstock.orders\"", "",      NULL,           false, "The topic of the order log; it must exist"},
-    {"log.kafka.properties",         PS_OPT_STRINGS, AT(log.kafka.properties),         3, 2048,        "[]",            "name=value",  NULL,           false, "Properties of librdkafka for security and tuning, such as security.protocol=SASL_SSL"},
+    {"log.kafka.properties",         PS_OPT_JSON,    AT(log.kafka.properties),         ANY,            "{}",            "",            NULL,           false, "Properties of librdkafka for security and tuning, such as {\"security.protocol\": \"SASL_SSL\"}"},
     {"log.kafka.partitions_min",     PS_OPT_INT,     AT(log.kafka.partitions_min),     1, 1024,        "1",             "partitions",  NULL,           false, "A topic with fewer partitions is refused"},
     {"log.kafka.retention_min_h",    PS_OPT_INT,     AT(log.kafka.retention_min_h),    1, 1000000,     "168",           "hours",       NULL,           false, "A topic that keeps records for less is refused: longer than the longest sale and its settlement"},
     {"log.kafka.delivery_timeout_ms", PS_OPT_INT,    AT(log.kafka.delivery_timeout_ms), 100, 60000,    "2000",          "ms",          NULL,           false, "A record that Kafka has not acknowledged by then is unknown, and Kafka counts as away"},
@@ -125,14 +126,13 @@ static int check_together(const struct gw_settings *settings, struct ps_fault *f
         return ps_fault(fault, PS_E_INVALID, "drain.timeout_ms",
                         "must be more than drain.delay_ms (%lld)",
                         (long long)settings->drain.delay_ms);
-    for (size_t i = 0; i < settings->log.kafka.properties.count; i++) {
-        const char *property = settings->log.kafka.properties.at[i];
-        char path[64];
-        snprintf(path, sizeof path, "log.kafka.properties[%zu]", i);
-        if (strchr(property, '=') == NULL || property[0] == '=')
-            return ps_fault(fault, PS_E_INVALID, path, "\"%s\" is not of the form name=value",
-                            property);
-    }
+    struct oq_kafka_property *properties;
+    size_t count;
+    int err = oq_kafka_properties(settings->log.kafka.properties, "log.kafka.properties",
+                                  &properties, &count, fault);
+    if (err < 0)
+        return err;
+    free(properties);
     if (!json_is_array(settings->sales))
         return ps_fault(fault, PS_E_INVALID, "sales", "must be an array of sale objects");
     if (!json_is_object(settings->policy))

@@ -48,7 +48,7 @@ struct gw_settings {
         struct {
             char *brokers;
             char *topic;
-            struct ps_option_list properties; /* "name=value", of librdkafka */
+            json_t *properties; /* of librdkafka: strings by name */
             int64_t partitions_min;
             int64_t retention_min_h;
             int64_t delivery_timeout_ms;

@@ -2,7 +2,35 @@
  * aliases) undoes it. */
 #include "queue/kafka_conf.h"
 
+#include <stdlib.h>
 #include <string.h>
+
+int oq_kafka_properties(const json_t *object, const char *path,
+                        struct oq_kafka_property **ret_properties, size_t *ret_count,
+                        struct ps_fault *fault)
+{
+    const char *name;
+    json_t *value;
+    size_t count = 0;
+    if (!json_is_object(object))
+        return ps_fault(fault, PS_E_INVALID, path,
+                        "must be an object, as {\"security.protocol\": \"SASL_SSL\"}");
+    struct oq_kafka_property *properties = calloc(json_object_size(object) + 1, sizeof *properties);
+    if (properties == NULL)
+        return ps_fault(fault, PS_E_NOMEM, path, "out of memory");
+    json_object_foreach((json_t *)(uintptr_t)object, name, value)
+    {
+        if (!json_is_string(value)) {
+            free(properties);
+            return ps_fault(fault, PS_E_INVALID, path,
+                            "\"%s\" must be a string, as in librdkafka's list", name);
+        }
+        properties[count++] = (struct oq_kafka_property){name, json_string_value(value)};
+    }
+    *ret_properties = properties;
+    *ret_count = count;
+    return 0;
+}
 
 /* It would write to stderr; what matters of it comes through the error callback. */
 static void say_nothing(const rd_kafka_t *handle, int level, const char *facility, const char *text)

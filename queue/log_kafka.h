@@ -6,12 +6,20 @@
 #define OQ_LOG_KAFKA_H
 
 #include "common/clock.h"
+#include "common/json.h"
 #include "queue/log.h"
 
 struct oq_kafka_property {
     const char *name; /* of librdkafka, such as "security.protocol" */
     const char *value;
 };
+
+/* Those in a JSON object of strings, an array that the caller frees; its strings are the object's.
+ * PS_E_INVALID: it is none, or a member that the fault names is no string; the fault's path is
+ * `path`. PS_E_NOMEM. */
+int oq_kafka_properties(const json_t *object, const char *path,
+                        struct oq_kafka_property **ret_properties, size_t *ret_count,
+                        struct ps_fault *fault) PS_MUST_CHECK;
 
 /* Strings and properties are borrowed for the call of oq_kafka_open. */
 struct oq_kafka_settings {

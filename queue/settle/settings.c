@@ -1,6 +1,7 @@
 /* Settings from file and flags. Flags are put into the file's document, in their place, and then
  * the whole is read by the table: so both pass the same checks and get the same messages. */
 #include "queue/settle/settings.h"
+#include "queue/log_kafka.h"
 #include "queue/settle/settle_sink.h"
 
 #include <errno.h>
@@ -261,21 +262,6 @@ static bool seen_before(const struct flags *flags, size_t at)
 
 /* --- Together --- */
 
-static int check_properties(const json_t *properties, struct ps_fault *fault)
-{
-    const char *name;
-    json_t *value;
-    if (!json_is_object(properties))
-        return ps_fault(fault, PS_E_INVALID, "kafka.properties", "must be an object");
-    json_object_foreach((json_t *)(uintptr_t)properties, name, value)
-    {
-        if (!json_is_string(value))
-            return ps_fault(fault, PS_E_INVALID, "kafka.properties",
-                            "\"%s\" must be a string, as in librdkafka's list", name);
-    }
-    return 0;
-}
-
 static int check_together(const struct st_settings *settings, enum st_action action,
                           struct ps_fault *fault)
 {
@@ -296,7 +282,13 @@ static int check_together(const struct st_settings *settings, enum st_action act
         if (strncmp(url, "http://", 7) != 0 && strncmp(url, "https://", 8) != 0)
             return ps_fault(fault, PS_E_INVALID, "gateway.url", "\"%s\" is no http(s) URL", url);
     }
-    return check_properties(settings->kafka.properties, fault);
+    struct oq_kafka_property *properties;
+    size_t count;
+    int err = oq_kafka_properties(settings->kafka.properties, "kafka.properties", &properties,
+                                  &count, fault);
+    if (err == 0)
+        free(properties);
+    return err;
 }
 
 int st_settings_read(int argc, char *const *argv, struct st_settings *ret_settings,

@@ -448,15 +448,11 @@ static int open_kafka(struct worker *worker, const struct st_source_hooks *hooks
                       struct ps_fault *fault)
 {
     const struct st_settings *settings = worker->settings;
-    const json_t *object = settings->kafka.properties;
-    size_t count = 0;
-    const char *name;
-    json_t *value;
-    worker->properties = calloc(json_object_size(object) + 1, sizeof *worker->properties);
-    if (worker->properties == NULL)
-        return ps_fault(fault, PS_E_NOMEM, "kafka", "out of memory");
-    json_object_foreach((json_t *)(uintptr_t)object, name, value) worker->properties[count++] =
-        (struct oq_kafka_property){name, json_string_value(value)};
+    size_t count;
+    int err = oq_kafka_properties(settings->kafka.properties, "kafka.properties",
+                                  &worker->properties, &count, fault);
+    if (err < 0)
+        return err;
     struct st_kafka_settings kafka = {.brokers = settings->kafka.brokers,
                                       .topic = settings->kafka.topic,
                                       .group = settings->kafka.group,

@@ -1,15 +1,14 @@
 /* See kafka_broker.h. Topics are made by librdkafka's admin calls around the proxy, with a handle
  * that lives no longer than the call: tests fork. */
 #include "tests/contract/kafka_broker.h"
+#include "tests/contract/free_port.h"
 #include "tests/contract/tcp_proxy.h"
 #include "tests/unit/check.h"
 
-#include <arpa/inet.h>
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -27,18 +26,6 @@ static void give_up(const char *why)
 {
     fprintf(stderr, "kafka: %s\n", why);
     exit(1);
-}
-
-static int free_port(int *ret_fd)
-{
-    struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    socklen_t size = sizeof address;
-    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    if (bind(fd, (struct sockaddr *)&address, size) != 0 ||
-        getsockname(fd, (struct sockaddr *)&address, &size) != 0)
-        give_up("no free port");
-    *ret_fd = fd; /* open until all are known, so that they differ */
-    return ntohs(address.sin_port);
 }
 
 static void serve(struct kafka_broker *broker)
@@ -113,16 +100,13 @@ static void stop_keeper(struct kafka_broker *broker)
 
 void kafka_start(struct kafka_broker *broker)
 {
-    int fds[4];
     *broker = (struct kafka_broker){.dir = "/tmp/penstock-kafka-XXXXXX"};
     if (mkdtemp(broker->dir) == NULL)
         give_up("no directory");
-    broker->port = free_port(&fds[0]);
-    broker->controller_port = free_port(&fds[1]);
-    broker->front_port = free_port(&fds[2]);
-    broker->proxy_port = free_port(&fds[3]);
-    for (size_t i = 0; i < PS_ARRAY_LEN(fds); i++)
-        close(fds[i]);
+    broker->port = free_port();
+    broker->controller_port = free_port();
+    broker->front_port = free_port();
+    broker->proxy_port = free_port();
     snprintf(broker->direct, sizeof broker->direct, "127.0.0.1:%d", broker->port);
     snprintf(broker->proxied, sizeof broker->proxied, "127.0.0.1:%d", broker->proxy_port);
     serve(broker);

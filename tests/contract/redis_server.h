@@ -13,8 +13,6 @@ struct redis_server {
     redisContext *tool; /* for the test's own commands; blocks */
 };
 
-/* A port that was free a moment ago. */
-int free_port(void);
 /* Starts one and waits until it answers. `more` are further arguments, NULL-terminated, or NULL. */
 void redis_start(struct redis_server *server, const char *const *more);
 /* The same port and arguments again: comes back empty. It must not run. */

@@ -5,6 +5,7 @@
 
 #include "common/clock.h"
 #include "inventory/scripts.h"
+#include "tests/contract/free_port.h"
 #include "tests/contract/store_redis_fixture.h"
 
 #include <signal.h>

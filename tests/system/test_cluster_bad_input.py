@@ -136,8 +136,8 @@ def test_a_redis_that_cannot_be_reached_is_named(cluster):
 
 def test_a_password_that_kafka_does_not_ask_for_is_told(cluster):
     """SASL against a listener without it."""
-    stranger = cluster.stranger({"log": {"kafka": {"properties": [
-        "security.protocol=sasl_plaintext", "sasl.mechanism=PLAIN", "sasl.username=penstock", "sasl.password=hidden"]}}}).spawn()
+    stranger = cluster.stranger({"log": {"kafka": {"properties": {
+        "security.protocol": "sasl_plaintext", "sasl.mechanism": "PLAIN", "sasl.username": "penstock", "sasl.password": "hidden"}}}}).spawn()
     wait_word(stranger, "log_unavailable", cluster.kafka.brokers(0), "SASL PLAIN mechanism handshake failed")
     assert "hidden" not in stranger.log_lines()
     assert not stranger.alive or not stranger.ready()
@@ -151,9 +151,9 @@ def refusal(gateway):
 
 
 @pytest.mark.parametrize("properties,words", [
-    (["sasl.mechanism=NONSENSE", "security.protocol=sasl_plaintext"], ["SASL mechanism", "NONSENSE"]),
-    (["security.protocol=shouted"], ["security.protocol", "shouted"]),
-    (["enable.idempotence=false"], ["enable.idempotence", "sets this itself"]),
+    ({"sasl.mechanism": "NONSENSE", "security.protocol": "sasl_plaintext"}, ["SASL mechanism", "NONSENSE"]),
+    ({"security.protocol": "shouted"}, ["security.protocol", "shouted"]),
+    ({"enable.idempotence": "false"}, ["enable.idempotence", "sets this itself"]),
 ])
 def test_properties_that_kafkas_client_does_not_take_are_refused_by_name(cluster, properties, words):
     said = refusal(cluster.stranger({"log": {"kafka": {"properties": properties}}}).spawn())

@@ -284,8 +284,9 @@ def test_a_wrong_password_for_redis_names_the_server_and_harms_nobody(kafka):
     ({"store": {"redis": {"url": "http://127.0.0.1"}}}, ["store.redis.url"]),
     ({"store": {"redis": {"url": "redis://127.0.0.1:0/0"}}}, ["store.redis.url"]),
     ({"store": {"kind": "postgres"}}, ["store.kind"]),
-    ({"log": {"kafka": {"properties": ["security.protocol"]}}}, ["log.kafka.properties"]),
-    ({"log": {"kafka": {"properties": ["no.such.property=1"]}}}, ["no.such.property"]),
+    ({"log": {"kafka": {"properties": ["security.protocol=ssl"]}}}, ["log.kafka.properties", "object"]),
+    ({"log": {"kafka": {"properties": {"linger.ms": 1}}}}, ["log.kafka.properties", "linger.ms", "string"]),
+    ({"log": {"kafka": {"properties": {"no.such.property": "1"}}}}, ["no.such.property"]),
     ({"log": {"kafka": {"topik": "orders"}}}, ["log.kafka.topik", "log.kafka.topic"]),
     ({"log": {"spill": {"records": -1}}}, ["log.spill.records"]),
 ], ids=lambda value: value[0] if isinstance(value, list) else "")

@@ -10,7 +10,7 @@ WRONG = "not-the-password"
 
 
 def login(kafka, password):
-    return ["security.protocol=sasl_plaintext", "sasl.mechanism=PLAIN", f"sasl.username={kafka.login[0]}", f"sasl.password={password}"]
+    return {"security.protocol": "sasl_plaintext", "sasl.mechanism": "PLAIN", "sasl.username": kafka.login[0], "sasl.password": password}
 
 
 def settings(kafka, topic, password):
@@ -31,8 +31,7 @@ def test_with_the_right_login_orders_are_accepted_and_settled(kafka, topic, tmp_
         order = gateway.buy(sale, "ann")
         assert (order.status, order.json["state"]) == (202, "accepted")
         shop = init(Sqlite(tmp_path))
-        properties = dict(line.split("=", 1) for line in login(kafka, kafka.login[1]))
-        Worker(shop, "--kafka-brokers", f"127.0.0.1:{kafka.sasl_port}", "--kafka-topic", topic, "--kafka-group", topic, "--kafka-properties", json.dumps(properties)).once()
+        Worker(shop, "--kafka-brokers", f"127.0.0.1:{kafka.sasl_port}", "--kafka-topic", topic, "--kafka-group", topic, "--kafka-properties", json.dumps(login(kafka, kafka.login[1]))).once()
         assert list(orders_in(shop, sale)) == [order.json["order_id"]]
         assert kafka.login[1] not in gateway.log_path.read_text()
 
@@ -50,9 +49,8 @@ def test_with_a_wrong_login_a_gateway_says_so_and_sells_nothing(kafka, topic, tm
 
 
 def test_with_a_wrong_login_a_worker_says_so(kafka, topic, tmp_path):
-    properties = dict(line.split("=", 1) for line in login(kafka, WRONG))
     worker = Worker(init(Sqlite(tmp_path)), "--kafka-brokers", f"127.0.0.1:{kafka.sasl_port}", "--kafka-topic", topic, "--kafka-group", topic,
-                    "--kafka-properties", json.dumps(properties), log=tmp_path / "worker.log").start()
+                    "--kafka-properties", json.dumps(login(kafka, WRONG)), log=tmp_path / "worker.log").start()
     try:
         wait_until(lambda: "Authentication failed" in (tmp_path / "worker.log").read_text(), 60, what="a line that names the login")
         assert WRONG not in (tmp_path / "worker.log").read_text()
