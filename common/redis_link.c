@@ -26,7 +26,7 @@ const struct ps_redis_settings ps_redis_defaults = {
     .connect_timeout_ms = 1000,
     .command_timeout_ms = 500,
     .backoff_min_ms = 20,
-    .backoff_max_ms = 1000,
+    .backoff_max_ms = 250,
     .check_ms = 100,
     .pending_max = 1024,
 };

@@ -25,6 +25,8 @@ struct ps_redis_link;
 struct ps_redis_settings {
     int64_t connect_timeout_ms; /* to find, connect and greet one server */
     int64_t command_timeout_ms; /* for each reply */
+    /* Doubled at each failure; half of it to all of it, at random. The most is small, since it is
+     * part of how long buyers wait when Redis is back. */
     int64_t backoff_min_ms, backoff_max_ms;
     int64_t check_ms;   /* between looks at the identity; 0 = none */
     size_t pending_max; /* commands that wait for their replies */

@@ -18,7 +18,7 @@ const struct inv_redis_settings inv_redis_defaults = {
     .link = {.connect_timeout_ms = 1000,
              .command_timeout_ms = 500,
              .backoff_min_ms = 20,
-             .backoff_max_ms = 1000,
+             .backoff_max_ms = 250,
              .check_ms = 100,
              .pending_max = 1024},
     .load_timeout_ms = 5000,
