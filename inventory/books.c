@@ -469,7 +469,8 @@ int inv_books_lower(struct inv_books *books, const struct ps_uuid *id,
     const struct inv_order *order = inv_books_order(books, id, place->id);
     struct inv_answer answer;
     /* An adjustment lies in the stripe of its id, so its state may be read; a buyer's may not. */
-    if (order != NULL && (order->buyer != NULL || order->state == RAISED))
+    if (order != NULL && (order->buyer != NULL || order->state == RAISED || order->sku != sku ||
+                          order->quantity != units))
         return PS_E_CONFLICT;
     if (order == NULL && !add_within(available, -units)) {
         answer = about(NULL, INV_SOLD_OUT);
@@ -515,9 +516,14 @@ void inv_books_raise(struct inv_books *books, const struct ps_uuid *id,
                      const struct inv_place *place, uint32_t sku, int64_t units)
 {
     struct record record = {.id = id, .sku = sku, .quantity = units, .state = RAISED};
-    if (sku >= books->sku_count || inv_books_order(books, id, place->id) != NULL)
+    if (sku >= books->sku_count)
         return;
-    if (!add_within(&books->shelves[sku].sum, units))
+    struct inv_order *order = inv_books_order(books, id, place->id);
+    if (order != NULL && order->state == LOWERING) { /* which never came into the log */
+        inv_books_settle(books, order, INV_VOID);
+        order = NULL;
+    }
+    if (order != NULL || !add_within(&books->shelves[sku].sum, units))
         return;
     if (add_order(books, &record, place) == NULL)
         give(&books->shelves[sku].sum, -units);

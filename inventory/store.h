@@ -139,7 +139,8 @@ int inv_store_reserve(struct inv_store *store, struct inv_sale *sale,
  * times) or SOLD_OUT (or FENCED). `id` is a reference of 16 bytes derived from the adjust id;
  * settle(id, ACCEPTED) takes the units out for good, settle(id, VOID) gives them back, other
  * verdicts change nothing. The same id again is RESERVED again and takes nothing more, also after
- * ACCEPTED; what was lowered before a load, only the log knows. `name` (at most PS_KEY_MAX bytes)
+ * ACCEPTED, and with another SKU or other units PS_E_CONFLICT; what was lowered before a load, only
+ * the log knows. `name` (at most PS_KEY_MAX bytes)
  * stays with the units while they are in doubt, for who has to give them up. Errors as
  * inv_store_reserve. */
 int inv_store_lower(struct inv_store *store, struct inv_sale *sale, int64_t epoch,
@@ -159,7 +160,8 @@ int inv_store_find(struct inv_store *store, struct inv_sale *sale, const struct 
 void inv_store_settle(struct inv_store *store, struct inv_sale *sale, const struct ps_uuid *id,
                       enum inv_verdict verdict);
 
-/* Adds `units` (1..PS_INT_MAX) that the log shows; once per id. What would take the SKU's sum above
+/* Adds `units` (1..PS_INT_MAX) that the log shows; once per id. A lowering of that id that is in
+ * doubt is given back: the log has decided otherwise. What would take the SKU's sum above
  * PS_INT_MAX changes nothing: whoever writes stock to the log sees to that. */
 void inv_store_raise(struct inv_store *store, struct inv_sale *sale, const struct ps_uuid *id,
                      uint32_t sku, int64_t units);

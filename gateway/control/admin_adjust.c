@@ -125,6 +125,8 @@ static void say_numbers(struct gw_admin_visit *visit, const struct gw_admin_adju
     gw_admin_json(visit, GW_V_ok, head);
 }
 
+static const char used_otherwise[] = "this adjust_id was used for another SKU or another delta";
+
 static void say_shown(struct gw_admin_visit *visit, const struct gw_admin_adjust *adjust,
                       enum shown shown)
 {
@@ -133,8 +135,7 @@ static void say_shown(struct gw_admin_visit *visit, const struct gw_admin_adjust
         say_numbers(visit, adjust);
         break;
     case SHOWN_OTHER:
-        gw_admin_no(visit, GW_V_conflict,
-                    "this adjust_id was used for another SKU or another delta");
+        gw_admin_no(visit, GW_V_conflict, "%s", used_otherwise);
         break;
     case SHOWN_VOID:
         gw_admin_no(visit, GW_V_conflict,
@@ -235,7 +236,9 @@ static void append(struct gw_admin_visit *visit, struct gw_admin_adjust *adjust)
 /* The counter has spoken. False: answered. */
 static bool lowered(struct gw_admin_visit *visit, int err, const struct inv_answer *answer)
 {
-    if (err < 0)
+    if (err == PS_E_CONFLICT)
+        gw_admin_no(visit, GW_V_conflict, "%s", used_otherwise);
+    else if (err < 0)
         gw_admin_no(visit, GW_V_store_unavailable, "%s", ps_err_text(err));
     else if (answer->result == INV_SOLD_OUT)
         gw_admin_no(visit, GW_V_conflict, "only %lld units are left", (long long)answer->left);

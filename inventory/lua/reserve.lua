@@ -20,6 +20,7 @@ local sub, char = string.sub, string.char
 local MOST = 9007199254740991
 local DOUBT, GIVEN_BACK, LOWERING, GONE = 0, 3, 4, 6
 local RESERVED, SOLD_OUT, CAP, DUPLICATE, MISMATCH, AGAIN, CONFLICT = 0, 1, 2, 3, 4, 5, 6
+local VOID = 1 -- a verdict
 local NOBODY = string.rep('\0', 16)
 
 -- A hash as this step sees it: what was read or decided (false: no such field), and which fields must be written. It is read
@@ -185,6 +186,10 @@ end
 
 local function raise(id, units, sku)
     local s = shelf(sku)
+    local entry = get(d, id)
+    if entry and read('B', entry) == LOWERING then -- one that never came into the log
+        settle(id, VOID)
+    end
     if units > MOST - s[1] - s[2] - s[3] - s[4] or get(d, id) or get(o, id) then
         return
     end
@@ -279,7 +284,12 @@ local function lower(id, quantity, sku, rest)
     local s = shelf(sku)
     local entry = get(d, id) or get(o, id)
     if entry then
-        say_again(entry, '', s, id)
+        local _, _, _, before, of = read('>Bi8i8i8Bc0', entry)
+        if before == quantity and of == sku then
+            say_again(entry, '', s, id)
+        else
+            say(CONFLICT, s)
+        end
     elseif raised[id] or call('SISMEMBER', KEYS[7], id) == 1 then
         say(CONFLICT, s)
     elseif s[1] < quantity then

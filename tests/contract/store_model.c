@@ -128,6 +128,9 @@ void model_settle(struct model *model, const struct ps_uuid *id, enum inv_verdic
 
 void model_raise(struct model *model, const struct ps_uuid *id, uint32_t sku, int64_t units)
 {
+    const struct model_row *row = row_of(model, id);
+    if (row != NULL && row->state == MODEL_LOWERING)
+        model_settle(model, id, INV_VOID);
     struct inv_count now = model_counts(model, sku);
     if (row_of(model, id) != NULL ||
         units > PS_INT_MAX - now.available - now.in_doubt - now.held - now.confirmed)

@@ -124,7 +124,7 @@ static void step_adjust(struct run *run)
     struct inv_answer answer;
     const int64_t epoch = run->model.epoch;
     int err = fx_lower(run->fx, run->sale, epoch, &id, sku, units, &answer);
-    if (err == PS_E_CONFLICT) /* the id of a raise: the model has no errors */
+    if (err == PS_E_CONFLICT) /* of a raise, or of another lowering: the model has no errors */
         return;
     assert_ok(err);
     struct inv_answer want = model_lower(&run->model, epoch, &id, sku, units);

@@ -494,6 +494,31 @@ static void a_lowering_takes_units_once_and_for_good_when_accepted(void **state)
     assert_black(STOCK - 4, 0, 0, 0);
 }
 
+static void the_id_of_a_lowering_is_good_for_one_sku_and_one_number_of_units(void **state)
+{
+    (void)state;
+    struct inv_answer answer;
+    struct ps_uuid ref = id(1);
+    assert_int_equal(lower(1, 4), INV_RESERVED);
+    for (int round = 0; round < 2; round++) {
+        assert_int_equal(fx_lower(&fx, sale, EPOCH, &ref, 0, 5, &answer), PS_E_CONFLICT);
+        assert_int_equal(fx_lower(&fx, sale, EPOCH, &ref, 1, 4, &answer), PS_E_CONFLICT);
+        assert_black(STOCK - 4, round == 0 ? 4 : 0, 0, 0);
+        settle(1, INV_ACCEPTED);
+    }
+}
+
+static void a_raise_that_the_log_shows_gives_back_a_lowering_of_its_id(void **state)
+{
+    (void)state;
+    lower(1, 4);
+    raise_by(1, 5);
+    assert_black(STOCK + 5, 0, 0, 0);
+    raise_by(1, 5);
+    settle(1, INV_ACCEPTED);
+    assert_black(STOCK + 5, 0, 0, 0);
+}
+
 static void a_void_lowering_gives_its_units_back(void **state)
 {
     (void)state;
@@ -767,6 +792,8 @@ int main(void)
         CLAIM(a_released_order_keeps_its_key_and_frees_its_units),
         CLAIM(an_order_is_found_in_each_state_until_it_is_forgotten),
         CLAIM(a_lowering_takes_units_once_and_for_good_when_accepted),
+        CLAIM(the_id_of_a_lowering_is_good_for_one_sku_and_one_number_of_units),
+        CLAIM(a_raise_that_the_log_shows_gives_back_a_lowering_of_its_id),
         CLAIM(a_void_lowering_gives_its_units_back),
         CLAIM(a_lowering_never_takes_what_is_sold),
         CLAIM(a_raise_counts_once),
