@@ -241,7 +241,7 @@ static struct oq_log *kafka_of(const struct oq_log *log)
 uint64_t oq_spill_count(const struct oq_log *log)
 {
     const struct spill *spill = of_const(log);
-    return oq_spill_writer_stored(spill->writer) + load(&spill->untold);
+    return oq_spill_writer_undecided(spill->writer) + load(&spill->untold);
 }
 
 const struct oq_log *oq_spill_kafka(const struct oq_log *log)
@@ -249,12 +249,13 @@ const struct oq_log *oq_spill_kafka(const struct oq_log *log)
     return kafka_of(log);
 }
 
-/* With all that is on its way there, if Kafka takes none of it. */
+/* In the file, with all that is on its way there, if Kafka takes none of it. */
 static uint64_t occupied(const struct oq_log *log)
 {
+    const struct spill *spill = of_const(log);
     struct oq_log_stats stats;
     oq_log_stats(kafka_of(log), &stats);
-    return oq_spill_count(log) + stats.backlog;
+    return oq_spill_writer_stored(spill->writer) + load(&spill->untold) + stats.backlog;
 }
 
 static int spill_append(struct oq_log *log, uint32_t partition, const struct oq_event *event,

@@ -44,7 +44,7 @@ static int prepare(struct oq_spill_file *file, struct ps_fault *fault)
     } statements[] = {
         {&file->insert, "INSERT INTO spilled (seq, body) VALUES (?1, ?2)"},
         {&file->drop, "DELETE FROM spilled WHERE seq <= ?1"},
-        {&file->select, "SELECT seq, body FROM spilled ORDER BY seq LIMIT ?1"},
+        {&file->select, "SELECT seq, body FROM spilled WHERE seq > ?1 ORDER BY seq LIMIT ?2"},
     };
     int rc = SQLITE_OK;
     for (size_t i = 0; i < PS_ARRAY_LEN(statements) && rc == SQLITE_OK; i++)
@@ -135,19 +135,13 @@ int oq_spill_file_write(struct oq_spill_file *file, int64_t first,
     return oq_db_commit(&file->db, fault);
 }
 
-int oq_spill_file_drop(struct oq_spill_file *file, int64_t last, uint64_t *ret_count,
-                       struct ps_fault *fault)
+int oq_spill_file_drop(struct oq_spill_file *file, int64_t last, struct ps_fault *fault)
 {
     int err = oq_db_begin(&file->db, fault);
     sqlite3_bind_int64(file->drop, 1, last);
     if (err == 0)
         err = oq_db_run(&file->db, file->drop, fault);
-    uint64_t count = (uint64_t)sqlite3_changes(file->db.handle);
-    if (err == 0)
-        err = oq_db_commit(&file->db, fault);
-    if (err == 0)
-        *ret_count = count;
-    return err;
+    return err == 0 ? oq_db_commit(&file->db, fault) : err;
 }
 
 int oq_spill_file_tidy(struct oq_spill_file *file, struct ps_fault *fault)
@@ -188,13 +182,14 @@ static int give_row(struct oq_spill_file *file, int64_t seq, oq_spill_file_fn *f
     return err;
 }
 
-int oq_spill_file_read(struct oq_spill_file *file, size_t limit, oq_spill_file_fn *fn, void *ctx,
-                       struct ps_fault *fault)
+int oq_spill_file_read(struct oq_spill_file *file, int64_t after, size_t limit,
+                       oq_spill_file_fn *fn, void *ctx, struct ps_fault *fault)
 {
     int rc = SQLITE_ROW;
     int err = 0;
     int64_t last = 0;
-    sqlite3_bind_int64(file->select, 1, (int64_t)limit);
+    sqlite3_bind_int64(file->select, 1, after);
+    sqlite3_bind_int64(file->select, 2, (int64_t)limit);
     while (err == 0 && (rc = sqlite3_step(file->select)) == SQLITE_ROW) {
         int64_t seq = sqlite3_column_int64(file->select, 0);
         if (last != 0 && seq != last + 1)

@@ -26,18 +26,18 @@ void oq_spill_file_close(struct oq_spill_file *file); /* NULL is allowed */
 int oq_spill_file_write(struct oq_spill_file *file, int64_t first,
                         const struct oq_record *const *records, size_t count, bool *ret_unknown,
                         struct ps_fault *fault) PS_MUST_CHECK;
-/* Forgets the first ones, up to `last`: *ret_count of them. */
-int oq_spill_file_drop(struct oq_spill_file *file, int64_t last, uint64_t *ret_count,
+/* Forgets the first ones, up to `last`. */
+int oq_spill_file_drop(struct oq_spill_file *file, int64_t last,
                        struct ps_fault *fault) PS_MUST_CHECK;
 
 /* As oq_db_tidy. */
 int oq_spill_file_tidy(struct oq_spill_file *file, struct ps_fault *fault) PS_MUST_CHECK;
 
-/* Gives the first ones to `fn`, `limit` at most. PS_E_CORRUPT: one that cannot be read, or is no
+/* Gives the first ones behind number `after` to `fn`, `limit` at most. PS_E_CORRUPT: one that cannot be read, or is no
  * accepted order, or that `fn` does not take (it returns 0 for one that it takes); or numbers that
  * have a gap. */
 typedef int oq_spill_file_fn(int64_t seq, const struct oq_event *event, void *ctx);
-int oq_spill_file_read(struct oq_spill_file *file, size_t limit, oq_spill_file_fn *fn, void *ctx,
-                       struct ps_fault *fault) PS_MUST_CHECK;
+int oq_spill_file_read(struct oq_spill_file *file, int64_t after, size_t limit,
+                       oq_spill_file_fn *fn, void *ctx, struct ps_fault *fault) PS_MUST_CHECK;
 
 #endif

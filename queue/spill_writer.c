@@ -4,9 +4,11 @@
  *  - SPILLED comes after the COMMIT. An error before COMMIT is definite: REFUSED. An error of
  *    COMMIT is not: those orders are UNKNOWN, and the first thing written to the file when it works
  *    again, unless they are found in it. Until then the file takes nothing.
- *  - An order leaves the file only with its window, which the log's thread has drained. The first
- *    window is read in before Kafka is, so that the view's first reading already clears what an
- *    earlier process has sent and not dropped. */
+ *  - An order leaves the file only with its window, which the log's thread has drained. A file that
+ *    cannot be written keeps it for a while: it counts no more, and the next window is read when
+ *    the file is opened again. (Not before: what a failed commit has left behind is not to be read.)
+ *  - The first window is read in before Kafka is, so that the view's first reading already clears
+ *    what an earlier process has sent and not dropped. */
 #include "queue/spill_writer.h"
 #include "common/thread.h"
 #include "queue/spill_file.h"
@@ -47,7 +49,7 @@ struct oq_spill_writer {
     struct node *first, *end;  /* of what waits */
     size_t waiting;
     struct oq_record scratch; /* the log's thread's */
-    _Atomic uint64_t stored;
+    _Atomic uint64_t stored, undecided;
     _Atomic bool broken, stop;
     int ended; /* eventfd: the thread's last act */
     pthread_t thread;
@@ -59,7 +61,7 @@ struct oq_spill_writer {
     char notice[sizeof((struct ps_fault *)0)->path + sizeof((struct ps_fault *)0)->text + 64];
     /* the thread (before it starts: the opening one) */
     struct oq_spill_file *file;    /* NULL: could not be opened again */
-    int64_t last;                  /* number in the file */
+    int64_t dropped, drained, last; /* numbers: up to which; dropped <= drained <= last */
     struct node *taken[BATCH_MAX]; /* of the batch */
     struct node *kept[BATCH_MAX];  /* to be written first: see above */
     size_t kept_count;
@@ -111,6 +113,14 @@ static void break_off(struct oq_spill_writer *writer, int err, const struct ps_f
     writer->err = err;
 }
 
+static void tell_counts(struct oq_spill_writer *writer)
+{
+    atomic_store_explicit(&writer->stored, (uint64_t)(writer->last - writer->dropped),
+                          memory_order_relaxed);
+    atomic_store_explicit(&writer->undecided, (uint64_t)(writer->last - writer->drained),
+                          memory_order_relaxed);
+}
+
 static void forget(struct node **nodes, size_t *count)
 {
     for (size_t i = 0; i < *count; i++)
@@ -132,7 +142,7 @@ static enum oq_outcome write_batch(struct oq_spill_writer *writer)
         return unknown ? OQ_UNKNOWN : OQ_REFUSED;
     }
     writer->last += (int64_t)writer->batch.count;
-    atomic_fetch_add_explicit(&writer->stored, writer->batch.count, memory_order_relaxed);
+    tell_counts(writer);
     err = oq_spill_file_tidy(writer->file, &fault);
     if (err != 0)
         break_off(writer, err, &fault);
@@ -151,7 +161,7 @@ static int write_kept(struct oq_spill_writer *writer, struct ps_fault *fault)
     if (err != 0)
         return err;
     writer->last += (int64_t)writer->kept_count;
-    atomic_fetch_add_explicit(&writer->stored, writer->kept_count, memory_order_relaxed);
+    tell_counts(writer);
     forget(writer->kept, &writer->kept_count);
     return 0;
 }
@@ -166,9 +176,77 @@ static int open_file(struct oq_spill_writer *writer, struct ps_fault *fault)
         return err;
     if (writer->last > last) /* the commit that failed is there after all */
         forget(writer->kept, &writer->kept_count);
-    atomic_store_explicit(&writer->stored, count, memory_order_relaxed);
+    writer->dropped = writer->last - (int64_t)count;
+    if (writer->drained < writer->dropped) /* opened for the first time */
+        writer->drained = writer->dropped;
+    if (writer->drained > writer->last) /* somebody has put an older copy there */
+        writer->drained = writer->last;
+    tell_counts(writer);
     return 0;
 }
+
+/* --- The window --- */
+
+/* All of it is decided, whether it can be dropped now or not. */
+static void take_back_window(struct oq_spill_writer *writer)
+{
+    struct oq_spill_window *window = writer->window;
+    if (!is_held_by(&writer->window_holder, WRITERS) || window->count == 0)
+        return;
+    writer->drained = window->entry[window->count - 1].seq;
+    oq_spill_window_empty(window);
+    tell_counts(writer);
+}
+
+static int add_to_window(int64_t seq, const struct oq_event *event, void *ctx)
+{
+    return oq_spill_window_add(ctx, seq, event);
+}
+
+/* The next one, unless one is being drained. */
+static int read_window(struct oq_spill_writer *writer, struct ps_fault *fault)
+{
+    struct oq_spill_window *window = writer->window;
+    if (!is_held_by(&writer->window_holder, WRITERS) || writer->drained == writer->last)
+        return 0;
+    int err = oq_spill_file_read(writer->file, writer->drained, OQ_SPILL_WINDOW, add_to_window,
+                                 window, fault);
+    if (err != 0) {
+        oq_spill_window_empty(window);
+        return err;
+    }
+    oq_spill_window_sort(window);
+    hand_to(&writer->window_holder, LOGS);
+    if (writer->ring != NULL) /* else it has not started: the log's first round looks */
+        writer->ring(writer->ctx);
+    return 0;
+}
+
+static int drop_drained(struct oq_spill_writer *writer, struct ps_fault *fault)
+{
+    if (writer->dropped == writer->drained)
+        return 0;
+    int err = oq_spill_file_drop(writer->file, writer->drained, fault);
+    if (err != 0)
+        return err;
+    writer->dropped = writer->drained;
+    tell_counts(writer);
+    return writer->dropped == writer->last ? oq_spill_file_tidy(writer->file, fault) : 0;
+}
+
+static void turn_window(struct oq_spill_writer *writer)
+{
+    struct ps_fault fault;
+    if (writer->err != 0)
+        return;
+    int err = drop_drained(writer, &fault);
+    if (err == 0)
+        err = read_window(writer, &fault);
+    if (err != 0)
+        break_off(writer, err, &fault);
+}
+
+/* --- Breaking and recovering --- */
 
 static void recover(struct oq_spill_writer *writer)
 {
@@ -176,6 +254,8 @@ static void recover(struct oq_spill_writer *writer)
     oq_spill_file_close(writer->file);
     writer->file = NULL;
     int err = open_file(writer, &fault);
+    if (err == 0)
+        err = read_window(writer, &fault);
     if (err == 0)
         err = write_kept(writer, &fault);
     if (err != 0) {
@@ -186,51 +266,6 @@ static void recover(struct oq_spill_writer *writer)
     atomic_store_explicit(&writer->broken, false, memory_order_relaxed);
     ps_fault(&fault, 0, writer->path, "can be written again");
     give_notice(writer, &fault, "");
-}
-
-/* --- The window --- */
-
-static int add_to_window(int64_t seq, const struct oq_event *event, void *ctx)
-{
-    return oq_spill_window_add(ctx, seq, event);
-}
-
-/* Drops the window that has been drained, and reads the next one. */
-static int turn_window(struct oq_spill_writer *writer, struct ps_fault *fault)
-{
-    struct oq_spill_window *window = writer->window;
-    if (window->count > 0) {
-        uint64_t count;
-        int64_t last = window->entry[window->count - 1].seq;
-        int err = oq_spill_file_drop(writer->file, last, &count, fault);
-        if (err != 0)
-            return err;
-        atomic_fetch_sub_explicit(&writer->stored, count, memory_order_relaxed);
-        oq_spill_window_empty(window);
-    }
-    if (oq_spill_writer_stored(writer) == 0)
-        return oq_spill_file_tidy(writer->file, fault);
-    int err = oq_spill_file_read(writer->file, OQ_SPILL_WINDOW, add_to_window, window, fault);
-    if (err != 0) {
-        oq_spill_window_empty(window);
-        return err;
-    }
-    oq_spill_window_sort(window);
-    hand_to(&writer->window_holder, LOGS);
-    return 0;
-}
-
-static void look_after_window(struct oq_spill_writer *writer)
-{
-    struct ps_fault fault;
-    bool work = writer->window->count > 0 || oq_spill_writer_stored(writer) > 0;
-    if (writer->err != 0 || !is_held_by(&writer->window_holder, WRITERS) || !work)
-        return;
-    int err = turn_window(writer, &fault);
-    if (err != 0)
-        break_off(writer, err, &fault);
-    else
-        writer->ring(writer->ctx);
 }
 
 /* --- Its loop --- */
@@ -300,16 +335,18 @@ static void *run(void *arg)
     struct oq_spill_writer *writer = arg;
     while (!atomic_load(&writer->stop)) {
         bool busy = take_batch(writer);
+        take_back_window(writer);
         if (is_to_recover(writer) && now_ns() >= writer->retry_at_ns)
             recover(writer);
-        look_after_window(writer);
+        turn_window(writer);
         if (!busy)
             wait_for_work(writer);
     }
     end_batch(writer);
+    take_back_window(writer);
     if (writer->kept_count > 0)
         recover(writer);
-    look_after_window(writer);
+    turn_window(writer);
     oq_spill_file_close(writer->file);
     writer->file = NULL;
     (void)eventfd_write(writer->ended, 1); /* cannot fail: it is the first */
@@ -321,6 +358,11 @@ static void *run(void *arg)
 uint64_t oq_spill_writer_stored(const struct oq_spill_writer *writer)
 {
     return atomic_load_explicit(&writer->stored, memory_order_relaxed);
+}
+
+uint64_t oq_spill_writer_undecided(const struct oq_spill_writer *writer)
+{
+    return atomic_load_explicit(&writer->undecided, memory_order_relaxed);
 }
 
 bool oq_spill_writer_broken(const struct oq_spill_writer *writer)
@@ -438,7 +480,7 @@ int oq_spill_writer_open(const struct oq_spill_settings *settings,
     if (err == 0)
         err = write_kept(writer, fault); /* with none: can it be written? */
     if (err == 0)
-        err = turn_window(writer, fault);
+        err = read_window(writer, fault);
     if (err != 0)
         goto fail;
     *ret_writer = writer;

@@ -2,7 +2,7 @@
  * log's thread hand each other two things, each at any time in the hands of one of them:
  *   the batch   the writer commits it, the log's thread tells its outcome
  *   the window  the front of the file: the writer reads it in, the log's thread drains it; then the
- *               writer drops it from the file and reads the next */
+ *               writer drops it from the file, when it can, and reads the next */
 #ifndef OQ_SPILL_WRITER_H
 #define OQ_SPILL_WRITER_H
 
@@ -29,8 +29,9 @@ int oq_spill_writer_stop(struct oq_spill_writer *writer) PS_MUST_CHECK;
 void oq_spill_writer_free(struct oq_spill_writer *writer); /* NULL is allowed */
 
 /* --- Any thread, relaxed. --- */
-uint64_t oq_spill_writer_stored(const struct oq_spill_writer *writer); /* orders in the file */
-bool oq_spill_writer_broken(const struct oq_spill_writer *writer);     /* it takes nothing */
+uint64_t oq_spill_writer_stored(const struct oq_spill_writer *writer);    /* orders in the file */
+uint64_t oq_spill_writer_undecided(const struct oq_spill_writer *writer); /* of these: not drained */
+bool oq_spill_writer_broken(const struct oq_spill_writer *writer);        /* it takes nothing */
 
 /* --- The log's thread. --- */
 /* Takes a copy, for a batch. PS_E_NOMEM; PS_E_INVALID. */

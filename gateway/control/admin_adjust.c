@@ -326,8 +326,11 @@ static bool find_sku(struct gw_admin_visit *visit, struct gw_admin_adjust *adjus
         if (adjust->sale->arming == GW_ARM_DONE &&
             oq_sale_sku_find(adjust->sale->books, name.at, name.len, &adjust->index) == 0)
             return true;
-        gw_admin_no(visit, GW_V_conflict,
-                    "the sale is not open yet: change the stock in its document");
+        if (adjust->sale->stored.state.opened) /* it may even have landed before a restart */
+            gw_admin_no(visit, GW_V_fenced, "the sale is not served at the moment");
+        else
+            gw_admin_no(visit, GW_V_conflict,
+                        "the sale is not open yet: change the stock in its document");
         return false;
     }
     gw_admin_no(visit, GW_V_not_found, "the sale has no such SKU");

@@ -495,6 +495,10 @@ static bool waits_for_spill(const struct gw_core *core, struct gw_control_sale *
 static void arm(struct gw_control *control, struct gw_control_sale *sale, int64_t now_ns)
 {
     if (control->core->cluster == NULL) {
+        if (sale->books == NULL && sale->stored.state.opened) {
+            find_books(control, sale);
+            control->dirty |= sale->books != NULL;
+        }
         if (!waits_for_spill(control->core, sale, now_ns))
             append_fences(control, sale);
     } else if (!sale->stored.state.opened) {

@@ -88,7 +88,9 @@ static int build_sales(const struct gw_control *control, struct gw_sale **sales,
         if (err < 0)
             return err;
         sale->counter = from->counter;
-        sale->books = from->counter != NULL || from->fenced ? from->books : NULL;
+        /* Also before it is served again after a start: its buyers may look their orders up. */
+        bool opened = from->counter != NULL || from->fenced || from->stored.state.opened;
+        sale->books = opened ? from->books : NULL;
         sale->epoch = from->epoch;
         sale->fenced = from->fenced;
         if (sale->books != NULL)

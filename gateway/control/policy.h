@@ -37,7 +37,8 @@ struct gw_sale {
     int64_t cap;
     int64_t ttl_ms;
     char *attributes; /* JSON text, heap */
-    /* NULL until the sale is armed: its stock is in the log and in the counter. */
+    /* NULL until the sale is armed: its stock is in the log and in the counter. After a start the
+     * books of a sale that was opened before are there first. */
     struct inv_sale *counter;
     struct oq_sale *books;
     int64_t epoch;

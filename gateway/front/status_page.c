@@ -6,7 +6,7 @@
  * Caching rule: shared caches may keep the page for a second or two, and serve it stale for a
  * little longer while they fetch it again; but before a sale opens, neither max-age nor max-age
  * plus stale-while-revalidate may reach past the opening, or buyers would see "scheduled" after it.
- */
+ * Nobody keeps the page of an opened sale that is not served, as for a moment after a start. */
 #include "gateway/front/status_page.h"
 
 #include "gateway/visit.h"
@@ -78,6 +78,30 @@ static void put_time(struct ps_buf *buf, const char *member, int64_t wall_ms)
     ps_buf_put_json(buf, text, PS_TIME_LEN);
 }
 
+/* An opened sale that is not served (yet): only the log knows what is left. */
+static bool is_unserved(const struct gw_sale *sale)
+{
+    return sale->counter == NULL && sale->books != NULL;
+}
+
+/* As the counter has it, or the log, or before both the plan. */
+static int64_t left_of(const struct gw_sale *sale, uint32_t place)
+{
+    const struct gw_sku *sku = &sale->skus[place];
+    struct oq_totals totals;
+    uint32_t index;
+
+    if (sale->counter != NULL)
+        return inv_sale_left(sale->counter, place);
+    if (!is_unserved(sale))
+        return sku->stock;
+    if (oq_sale_sku_find(sale->books, sku->name, strlen(sku->name), &index) < 0)
+        return 0;
+    oq_sale_totals(sale->books, index, &totals);
+    int64_t left = totals.adjustments - totals.held - totals.confirmed;
+    return left > 0 ? left : 0; /* the three are not of one moment */
+}
+
 static void put_body(struct ps_buf *buf, const struct gw_sale *sale, enum gw_phase phase)
 {
     ps_buf_puts(buf, "{\"sale\":");
@@ -89,7 +113,7 @@ static void put_body(struct ps_buf *buf, const struct gw_sale *sale, enum gw_pha
     ps_buf_puts(buf, ",\"skus\":[");
     for (uint32_t i = 0; i < sale->sku_count; i++) {
         const struct gw_sku *sku = &sale->skus[i];
-        int64_t left = sale->counter != NULL ? inv_sale_left(sale->counter, i) : sku->stock;
+        int64_t left = left_of(sale, i);
         ps_buf_puts(buf, i > 0 ? ",{\"sku\":" : "{\"sku\":");
         ps_buf_put_json(buf, sku->name, strlen(sku->name));
         ps_buf_puts(buf, left > 0 ? ",\"availability\":\"in_stock\",\"available\":"
@@ -159,6 +183,10 @@ static int build(struct page *page, const struct gw_sale *sale, enum gw_phase ph
              (long long)near.max_age, (long long)near.revalidate, (long long)near.on_error);
     snprintf(cdn, sizeof cdn, "max-age=%lld, stale-while-revalidate=%lld, stale-if-error=%lld",
              (long long)far.max_age, (long long)far.revalidate, (long long)far.on_error);
+    if (is_unserved(sale)) { /* Kafka's log may not be read to its end */
+        memcpy(cache, "no-store", sizeof "no-store");
+        memcpy(cdn, "no-store", sizeof "no-store");
+    }
     const char *const headers[] = {"Content-Type",
                                    "application/json",
                                    "Cache-Control",

@@ -283,11 +283,19 @@ static bool are_clocks_apart(const struct gw_cluster *cluster)
     return apart_ms > CLOCKS_APART_MS || apart_ms < -CLOCKS_APART_MS;
 }
 
+/* Whoever is cut off from the log neither sees what is to be applied nor can give up or expire
+ * anything: he lets the lease lapse, for others may not be. That a spill takes orders is no help.
+ * (No log is available before its view is complete.) */
+static bool is_log_there(const struct gw_core *core)
+{
+    return oq_log_available(core->kafka != NULL ? core->kafka : core->log);
+}
+
 static void lease(struct gw_cluster *cluster)
 {
     int64_t now = gw_cluster_now_ns(cluster);
 
-    if (cluster->leasing || !gw_cluster_may_act(cluster) || !atomic_load(&cluster->has_view) ||
+    if (cluster->leasing || !gw_cluster_may_act(cluster) || !is_log_there(cluster->core) ||
         now - cluster->leased_ns <
             (are_clocks_apart(cluster) ? LEASE_RELUCTANTLY_NS : LEASE_EVERY_NS))
         return;

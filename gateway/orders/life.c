@@ -125,7 +125,8 @@ static void settle(struct gw_life *life, const struct oq_change *change)
         inv_store_settle(store, counter, &change->order->id, INV_RELEASED);
         break;
     case OQ_EFFECT_RAISED:
-        inv_store_raise(store, counter, &change->ref, change->sku, change->delta);
+        if (change->delta > 0) /* an initial stock may be none */
+            inv_store_raise(store, counter, &change->ref, change->sku, change->delta);
         break;
     case OQ_EFFECT_LOWERED:
         inv_store_settle(store, counter, &change->ref, INV_ACCEPTED);

@@ -7,9 +7,10 @@
  * nobody ever appends another one's order.
  *
  * "Alive" goes by the start of a gateway, not by its name: a gateway that was restarted knows nothing
- * of what it had in flight. One that left orders in its spill has two minutes to come back and
- * bring them into the log. The keeper looks after everybody's entries, each gateway after its own: those that it reserved and
- * knows nothing of, because the reply was lost. It knows of what is in its log's hands: all that was
+ * of what it had in flight, but it brings what it finds in its spill into the log, so nobody gives
+ * that up meanwhile: a name whose last start has said that orders are spilled is waited for, and
+ * two minutes more once it is silent. The keeper looks after everybody's entries, each gateway after
+ * its own: those that it reserved and knows nothing of, because the reply was lost. It knows of what is in its log's hands: all that was
  * appended has had its outcome when a call runs on the log's thread, what is unknown then keeps the
  * log away until it is closed, and what is spilled is counted. */
 #include "gateway/orders/cluster_private.h"
@@ -76,13 +77,25 @@ static void reject_all(void *arg)
     free(rejects);
 }
 
-/* Is the owner's spill read out by a later start of the same gateway? */
-static bool is_drained(const struct gw_cluster *cluster, const struct gw_member *owner)
+/* It alone knows what is in the spill: one start at a time has the file. */
+static bool is_last_of_its_name(const struct gw_cluster *cluster, const struct gw_member *member)
+{
+    for (size_t i = 0; i < cluster->member_count; i++) {
+        const struct gw_member *other = &cluster->members[i];
+        if (other->age_ms < member->age_ms && strcmp(other->beat.name, member->beat.name) == 0)
+            return false;
+    }
+    return true;
+}
+
+/* May orders of that gateway come out of its spill yet? NULL: of any. */
+static bool may_come(const struct gw_cluster *cluster, const char *name)
 {
     for (size_t i = 0; i < cluster->member_count; i++) {
         const struct gw_member *member = &cluster->members[i];
-        if (member->age_ms < GW_ALIVE_MS && member->beat.spilled == 0 &&
-            strcmp(member->beat.name, owner->beat.name) == 0)
+        if (member->beat.spilled > 0 && member->age_ms <= SPILL_PATIENCE_MS &&
+            (name == NULL || strcmp(member->beat.name, name) == 0) &&
+            is_last_of_its_name(cluster, member))
             return true;
     }
     return false;
@@ -98,10 +111,9 @@ static bool is_given_up(const struct gw_cluster *cluster, const struct inv_redis
     if (!gw_cluster_keeps(cluster))
         return false;
     owner = gw_cluster_member(cluster, &doubt->owner);
-    if (owner == NULL) /* silent for ten minutes */
-        return true;
-    bool spilled = owner->beat.spilled > 0 && !is_drained(cluster, owner);
-    return owner->age_ms > (spilled ? SPILL_PATIENCE_MS : GW_ALIVE_MS);
+    if (owner == NULL) /* silent for ten minutes: its name is forgotten */
+        return !may_come(cluster, NULL);
+    return owner->age_ms > GW_ALIVE_MS && !may_come(cluster, owner->beat.name);
 }
 
 /* What the view says of it. PS_E_NOT_FOUND: nothing. */

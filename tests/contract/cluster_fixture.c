@@ -1,6 +1,8 @@
 /* See cluster_fixture.h. */
 #include "tests/contract/cluster_fixture.h"
 
+#include "gateway/control/accord.h"
+
 static uv_loop_t loop;
 struct redis_server server;
 struct shared_topic *topic;
@@ -17,15 +19,27 @@ static void on_mail(const struct ps_mail *mail, void *ctx)
         gw_control_mail(mail, node->control);
 }
 
+static int64_t mono_ns(void *ctx)
+{
+    const struct node *node = ctx;
+    return ps_clock_mono_ns(&ps_clock_system) + atomic_load(&node->ahead_ns);
+}
+
+static struct ps_redis_url server_url(void)
+{
+    struct ps_redis_url url;
+    char text[64];
+    (void)snprintf(text, sizeof text, "redis://127.0.0.1:%d/0", server.port);
+    assert_ok(ps_redis_url_parse(text, &url, NULL));
+    return url;
+}
+
 static void open_store(struct gw_core *core)
 {
     struct inv_redis_settings settings = inv_redis_defaults;
     const struct inv_redis_events events = {0};
-    struct ps_redis_url url;
-    char text[64];
+    struct ps_redis_url url = server_url();
     settings.link.backoff_max_ms = 50;
-    (void)snprintf(text, sizeof text, "redis://127.0.0.1:%d/0", server.port);
-    assert_ok(ps_redis_url_parse(text, &url, NULL));
     assert_ok(inv_redis_new(&url, &settings, &core->start, &core->redis));
     assert_ok(inv_store_redis_new(core->redis, &loop, &events, &core->control_store));
 }
@@ -35,8 +49,9 @@ void start(struct node *node)
     struct gw_core *core = &node->core;
     struct gw_stored stored;
     struct ps_fault fault;
-    *core = (struct gw_core){
-        .settings = &node->settings, .clock = &ps_clock_system, .gateway_id = "gw"};
+    node->clock = (struct ps_clock){mono_ns, ps_clock_system.wall_ms, node};
+    *core =
+        (struct gw_core){.settings = &node->settings, .clock = &node->clock, .gateway_id = "gw"};
     ps_uuid_next(&ids, ps_clock_wall_ms(core->clock), &core->start);
     assert_ok(ps_metrics_new(gw_metric_table, GW_M_COUNT, 2, &core->metrics));
     assert_ok(gw_limit_table_new(1, &core->limits));
@@ -56,6 +71,16 @@ void start(struct node *node)
     assert_ok(gw_control_new(core, &loop, node->store, &stored, NULL, &node->control, &fault));
     gw_stored_done(&stored);
     assert_ok(gw_cluster_new(node->control, &core->cluster));
+}
+
+void share(struct node *node)
+{
+    struct ps_redis_settings settings = ps_redis_defaults;
+    struct ps_redis_url url = server_url();
+    settings.backoff_max_ms = 50;
+    assert_ok(gw_accord_new(node->control, &loop, &url, &settings));
+    while (!gw_control_synced(node->control))
+        turn();
 }
 
 void stop(struct node *node)

@@ -18,6 +18,8 @@
 
 struct node {
     struct temp_dir temp;
+    struct ps_clock clock;
+    _Atomic(int64_t) ahead_ns; /* its monotonic clock, of the others' */
     struct gw_settings settings;
     struct gw_control_store *store;
     struct gw_core core;
@@ -34,6 +36,8 @@ int make(void **state);
 int drop(void **state);
 /* All have one name: what is asked here is who started when. */
 void start(struct node *node);
+/* What operators decide at it is the cluster's from now on; it knows what the cluster has. */
+void share(struct node *node);
 /* As a kill does: nothing is said to anybody. */
 void stop(struct node *node);
 /* One turn of the loop and of each log; where a policy was published, the worker that there is not

@@ -155,6 +155,29 @@ static void what_the_keeper_before_had_not_applied_the_next_one_applies_R7_R8(vo
     assert_int_equal(left(), STOCK);
 }
 
+static struct node *wait_for_keeper(void)
+{
+    while (!gw_cluster_keeps(a->core.cluster) && !gw_cluster_keeps(b->core.cluster))
+        turn();
+    return gw_cluster_keeps(a->core.cluster) ? a : b;
+}
+
+static void a_keeper_that_loses_its_log_alone_leaves_the_lease_to_another_R8(void **state)
+{
+    (void)state;
+    open_sale();
+    struct ps_uuid id = buy(a);
+    struct node *cut = wait_for_keeper();
+    struct node *other = cut == a ? b : a;
+    struct oq_event release = cancelled(id);
+    shared_log_hold(cut->core.log, true, true);
+    append(other, &release);
+    while (left() != STOCK)
+        turn();
+    assert_true(gw_cluster_keeps(other->core.cluster));
+    assert_false(gw_cluster_keeps(cut->core.cluster));
+}
+
 /* What was asked before the install is no news after it. */
 static void what_was_built_again_is_not_found_missing_once_more_R9(void **state)
 {
@@ -405,6 +428,7 @@ int main(void)
         CLAIM(one_of_several_builds_an_empty_redis_again_R9_R14),
         CLAIM(a_release_that_is_read_while_fenced_is_not_lost_R8),
         CLAIM(what_the_keeper_before_had_not_applied_the_next_one_applies_R7_R8),
+        CLAIM(a_keeper_that_loses_its_log_alone_leaves_the_lease_to_another_R8),
         CLAIM(what_was_built_again_is_not_found_missing_once_more_R9),
         CLAIM(a_load_notes_where_it_has_read_every_partition_R15),
         CLAIM(a_gateway_stops_when_its_view_shows_a_higher_fence_R14),

@@ -384,6 +384,33 @@ static void what_the_disk_does_not_take_is_refused_and_never_lands(void **state)
     gateway_close(&gateway);
 }
 
+/* More than are read from the file at once. */
+static void a_file_that_cannot_be_written_holds_up_no_drain(void **state)
+{
+    (void)state;
+    enum { ORDERS = 2500 };
+    begin(10000);
+    cut(&gateway);
+    spill_orders(&gateway, 1, ORDERS);
+    size_t notices = gateway.watch.notices;
+    faulty_vfs_fail(FAULTY_WRITE, FAULTY_WAL, SQLITE_FULL, 0, FAULTY_FOR_EVER);
+    mend();
+    log_watch_wait_records(&gateway.watch, OPENING + ORDERS);
+    drain();
+    assert_true(faulty_vfs_hits() > 0);
+    faulty_vfs_heal();
+    log_watch_wait_notices(&gateway.watch, notices + 2);
+    cut(&gateway);
+    spill_orders(&gateway, ORDERS + 1, 1); /* what is drained counts no more */
+    assert_int_equal(oq_spill_count(gateway.log), 1);
+    gateway_close(&gateway);
+    mend();
+    open_with(&gateway, 10000);
+    drain();
+    assert_int_equal(gateway.watch.record_count, OPENING + ORDERS + 1);
+    gateway_close(&gateway);
+}
+
 static void an_order_whose_commit_has_failed_is_unknown_and_lands_all_the_same(void **state)
 {
     (void)state;
@@ -630,6 +657,7 @@ int main(void)
         CLAIM(a_full_spill_refuses_before_anything),
         CLAIM(a_log_that_opens_while_kafka_is_away_spills_nothing),
         CLAIM(what_the_disk_does_not_take_is_refused_and_never_lands),
+        CLAIM(a_file_that_cannot_be_written_holds_up_no_drain),
         CLAIM(an_order_whose_commit_has_failed_is_unknown_and_lands_all_the_same),
         CLAIM(a_file_that_is_no_spill_of_this_version_is_refused),
         CLAIM(a_spill_survives_a_restart),
