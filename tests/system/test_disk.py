@@ -1,5 +1,6 @@
 """A journal or a control store whose disk is full, fails or hangs: nobody is promised what is not durable, what was
 reserved is given back, pages are served on, and all goes on by itself when the disk is well again."""
+import contextlib
 import errno
 import os
 import subprocess
@@ -127,6 +128,39 @@ def test_a_kill_after_a_failed_commit_leaves_one_truth(disk, healed_first):
             assert order.status == 404 and mine["order_id"] != told.json["order_id"]
         gateway.assert_books(sale)
         assert sku(gateway, sale)["held"] == 2
+
+
+def serves(gateway):
+    with contextlib.suppress(OSError):
+        return gateway.public("GET", "/livez").status == 200
+    return False
+
+
+def test_a_start_on_a_slow_disk_tells_what_the_log_has_and_nothing_definite_that_is_wrong(disk):
+    """Opened sales are not served yet: their new epoch is still being written."""
+    with make(disk) as gateway:
+        sale, over = gateway.make_sale(stock=10), gateway.make_sale(stock=10)
+        order, ended = gateway.buy(sale, "ann", key="a").json["order_id"], gateway.buy(over, "ann", key="e").json["order_id"]
+        assert gateway.admin("POST", f"/admin/v1/sales/{over}/end", {}).status == 200
+        adjust = f"/admin/v1/sales/{sale}/skus/phone/adjust", {"delta": 5, "adjust_id": "more"}
+        assert gateway.admin("POST", *adjust).status == 200
+        gateway.kill()
+        disk.order("write", ["journal.db-wal"], "delay 1000000")  # for each page
+        gateway.spawn()
+        wait_until(lambda: serves(gateway), 60, what="a page")
+        page = gateway.public("GET", f"/v1/sales/{sale}")
+        assert (page.json["skus"][0]["available"], page.headers["cache-control"]) == (14, "no-store"), page
+        for name, known, key in ((sale, order, "a"), (over, ended, "e")):
+            assert [o["order_id"] for o in gateway.public("GET", f"/v1/sales/{name}/orders", user="ann").json["orders"]] == [known]
+            assert gateway.buy(name, "ann", key=key).json["order_id"] == known
+        assert gateway.buy(over, "bob").code == "ended"
+        assert gateway.buy(sale, "bob").status == 503
+        assert (answer := gateway.admin("POST", *adjust)).status == 503, answer
+        disk.heal()
+        assert_well(gateway, sale, "bob")
+        again = gateway.admin("POST", *adjust)
+        assert (again.status, again.json["adjustments"], again.json["available"]) == (200, 15, 13), again
+        assert "max-age" in gateway.public("GET", f"/v1/sales/{sale}").headers["cache-control"]
 
 
 def test_a_disk_that_hangs_makes_orders_pending_and_then_accepted(disk):
