@@ -33,9 +33,9 @@ int oq_spill_file_drop(struct oq_spill_file *file, int64_t last,
 /* As oq_db_tidy. */
 int oq_spill_file_tidy(struct oq_spill_file *file, struct ps_fault *fault) PS_MUST_CHECK;
 
-/* Gives the first ones behind number `after` to `fn`, `limit` at most. PS_E_CORRUPT: one that cannot be read, or is no
- * accepted order, or that `fn` does not take (it returns 0 for one that it takes); or numbers that
- * have a gap. */
+/* Gives the first ones behind number `after` to `fn`, `limit` at most. PS_E_CORRUPT: one that
+ * cannot be read, or is no accepted order, or that `fn` does not take (it returns 0 for one that it
+ * takes); or numbers that have a gap. */
 typedef int oq_spill_file_fn(int64_t seq, const struct oq_event *event, void *ctx);
 int oq_spill_file_read(struct oq_spill_file *file, int64_t after, size_t limit,
                        oq_spill_file_fn *fn, void *ctx, struct ps_fault *fault) PS_MUST_CHECK;

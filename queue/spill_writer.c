@@ -6,7 +6,7 @@
  *    again, unless they are found in it. Until then the file takes nothing.
  *  - An order leaves the file only with its window, which the log's thread has drained. A file that
  *    cannot be written keeps it for a while: it counts no more, and the next window is read when
- *    the file is opened again. (Not before: what a failed commit has left behind is not to be read.)
+ *    the file is opened again (not before: what a failed commit has left behind is not read).
  *  - The first window is read in before Kafka is, so that the view's first reading already clears
  *    what an earlier process has sent and not dropped. */
 #include "queue/spill_writer.h"
@@ -60,10 +60,10 @@ struct oq_spill_writer {
     struct oq_spill_window *window;
     char notice[sizeof((struct ps_fault *)0)->path + sizeof((struct ps_fault *)0)->text + 64];
     /* the thread (before it starts: the opening one) */
-    struct oq_spill_file *file;    /* NULL: could not be opened again */
+    struct oq_spill_file *file;     /* NULL: could not be opened again */
     int64_t dropped, drained, last; /* numbers: up to which; dropped <= drained <= last */
-    struct node *taken[BATCH_MAX]; /* of the batch */
-    struct node *kept[BATCH_MAX];  /* to be written first: see above */
+    struct node *taken[BATCH_MAX];  /* of the batch */
+    struct node *kept[BATCH_MAX];   /* to be written first: see above */
     size_t kept_count;
     bool keeps; /* this batch, for it is of unknown outcome */
     int err;    /* why it is broken, 0 = it is not */

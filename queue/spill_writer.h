@@ -29,9 +29,10 @@ int oq_spill_writer_stop(struct oq_spill_writer *writer) PS_MUST_CHECK;
 void oq_spill_writer_free(struct oq_spill_writer *writer); /* NULL is allowed */
 
 /* --- Any thread, relaxed. --- */
-uint64_t oq_spill_writer_stored(const struct oq_spill_writer *writer);    /* orders in the file */
-uint64_t oq_spill_writer_undecided(const struct oq_spill_writer *writer); /* of these: not drained */
-bool oq_spill_writer_broken(const struct oq_spill_writer *writer);        /* it takes nothing */
+uint64_t oq_spill_writer_stored(const struct oq_spill_writer *writer); /* orders in the file */
+/* Of these: in no window that was drained. */
+uint64_t oq_spill_writer_undecided(const struct oq_spill_writer *writer);
+bool oq_spill_writer_broken(const struct oq_spill_writer *writer); /* it takes nothing */
 
 /* --- The log's thread. --- */
 /* Takes a copy, for a batch. PS_E_NOMEM; PS_E_INVALID. */

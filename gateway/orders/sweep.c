@@ -6,11 +6,11 @@
  * still have its accepted record on the way; first record wins, so a promised order stays one, and
  * nobody ever appends another one's order.
  *
- * "Alive" goes by the start of a gateway, not by its name: a gateway that was restarted knows nothing
- * of what it had in flight, but it brings what it finds in its spill into the log, so nobody gives
- * that up meanwhile: a name whose last start has said that orders are spilled is waited for, and
- * two minutes more once it is silent. The keeper looks after everybody's entries, each gateway after
- * its own: those that it reserved and knows nothing of, because the reply was lost. It knows of what is in its log's hands: all that was
+ * "Alive" goes by the start of a gateway, not by its name: a gateway that was restarted knows
+ * nothing of what it had in flight. But it brings what is in its spill into the log, so a name whose
+ * last start said that orders are spilled is waited for, and for two minutes once it is silent. The
+ * keeper looks after everybody's entries, each gateway after its own: those that it reserved and
+ * knows nothing of, because the reply was lost. It knows of what is in its log's hands: all that was
  * appended has had its outcome when a call runs on the log's thread, what is unknown then keeps the
  * log away until it is closed, and what is spilled is counted. */
 #include "gateway/orders/cluster_private.h"
