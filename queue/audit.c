@@ -302,6 +302,20 @@ static void move_units(struct oq_order_book *order, enum oq_book_state to)
                             : sku->released + order->quantity;
 }
 
+/* Two orders of a buyer may land the other way round than they were reserved, and perhaps a cap was
+ * raised in between. So his units are judged by the cap of the latest reservation. */
+static int check_units(const struct oq_place *at, const struct oq_event *event,
+                       const struct oq_order_book *order, struct oq_units *units, int64_t cap)
+{
+    bool same = event->reserved_at_ms == units->last_ms;
+    int64_t own = cap > 0 ? cap : PS_INT_MAX;
+    if (event->reserved_at_ms > units->last_ms || (same && own > units->last_cap)) {
+        units->last_ms = event->reserved_at_ms;
+        units->last_cap = own;
+    }
+    return oq_check_cap(&order->sku->sale->findings, order, units, units->last_cap, at);
+}
+
 /* What must hold right after an order was accepted. */
 static int check_accepted(struct oq_audit *audit, const struct oq_place *at,
                           const struct oq_event *event, struct oq_order_book *order)
@@ -313,9 +327,9 @@ static int check_accepted(struct oq_audit *audit, const struct oq_place *at,
     if (err == 0)
         err = oq_check_stock(&sale->findings, order->sku, at);
     if (err == 0)
-        err = oq_check_cap(&sale->findings, order, order->user, order->cap, at);
+        err = check_units(at, event, order, order->user, order->cap);
     if (err == 0)
-        err = oq_check_cap(&sale->findings, order, order->user_sku, order->sku_cap, at);
+        err = check_units(at, event, order, order->user_sku, order->sku_cap);
     return err;
 }
 

@@ -34,8 +34,9 @@ struct oq_sku_book { /* "s" sale "/" sku */
 
 struct oq_units { /* "u" sale "/" user, and "v" sale "/" sku "/" user */
     struct oq_entry entry;
-    int64_t held; /* and confirmed */
-    int64_t cap;  /* only while a report judges units at rest: the largest of the orders' caps */
+    int64_t held;              /* and confirmed */
+    int64_t last_ms, last_cap; /* of the latest reservation among what was accepted */
+    int64_t cap; /* only while a report judges units at rest: the largest of the orders' caps */
 };
 
 enum oq_book_state {

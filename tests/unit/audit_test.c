@@ -246,6 +246,23 @@ static void I3_each_order_is_judged_by_the_cap_that_it_bears(void **state)
     assert_verdict(&log, "");
 }
 
+static void
+I3_orders_that_land_the_other_way_round_are_judged_by_the_later_reservation(void **state)
+{
+    (void)state;
+    for (int64_t raised = 0; raised <= 1; raised++) {
+        struct log log = open_sale(100);
+        struct oq_event later = accepted(2, 5, "alice", "b", 1),
+                        earlier = accepted(1, 5, "alice", "a", 1);
+        later.reserved_at_ms = earlier.reserved_at_ms + 1;
+        later.cap = 1 + raised;
+        earlier.cap = 2 - raised;
+        put(&log, later);
+        put(&log, earlier);
+        assert_verdict(&log, raised == 1 ? "" : "I3");
+    }
+}
+
 static void I4_a_key_with_two_accepted_orders_is_found(void **state)
 {
     (void)state;
@@ -513,6 +530,8 @@ int main(void)
         cmocka_unit_test(I3_a_buyer_above_the_sales_cap_is_found),
         cmocka_unit_test(I3_a_buyer_above_the_skus_cap_is_found),
         cmocka_unit_test(I3_each_order_is_judged_by_the_cap_that_it_bears),
+        cmocka_unit_test(
+            I3_orders_that_land_the_other_way_round_are_judged_by_the_later_reservation),
         cmocka_unit_test(I4_a_key_with_two_accepted_orders_is_found),
         cmocka_unit_test(I7_anomalies_are_found),
         cmocka_unit_test(an_order_id_used_for_two_orders_is_found),
