@@ -1,6 +1,7 @@
 """The two pairs for one gateway: a counter in memory over a log in Kafka, and a counter in Redis over a journal. Each keeps what it has promised,
 and neither lets a second gateway sell the same units."""
 import contextlib
+import json
 import subprocess
 import time
 
@@ -332,3 +333,17 @@ def test_of_two_journals_over_one_redis_only_the_first_sells(redis_and_journal, 
 def bought(gateway, sale):
     with contextlib.suppress(OSError):
         return gateway.buy(sale, "stranger")
+
+
+def test_a_strangers_empty_stock_of_another_sku_does_no_harm(start, memory_and_kafka, kafka, topic):
+    gateway = start(memory_and_kafka)
+    sale = gateway.make_sale(stock=3)
+    initial = next(line for line in records(gateway, sale) if line["type"] == "penstock.stock.adjusted.v1")
+    for name in ("seq", "partition", "offset"):
+        initial.pop(name, None)
+    adjust_id = f"initial:{sale}/other"
+    kafka.put(topic, json.dumps({**initial, "adjust_id": adjust_id, "sku": "other", "delta": 0}), key=adjust_id)
+    wait_until(lambda: any(line.get("sku") == "other" for line in records(gateway, sale)), 30, 0.2, "the stranger's record")
+    order = gateway.buy(sale, "ann")
+    assert (order.status, order.json["state"]) == (202, "accepted"), order
+    assert gateway.process.poll() is None
