@@ -102,6 +102,28 @@ def test_one_gateway_that_has_lost_kafka_spills_and_the_others_go_on(cluster):
         promised_more(crowd, 100)
 
 
+def test_a_keeper_that_has_lost_kafka_alone_leaves_its_duties_to_another(cluster):
+    """R8: a unit that is cancelled comes back, though one that cannot know of it is alive and has Redis."""
+    def keepers():
+        return [gateway for gateway in cluster.gateways if "penstock_cluster_keeper 1\n" in gateway.admin("GET", "/metrics").text]
+
+    def is_back():
+        sku = other.sale(sale)["skus"][0]
+        return sku["held"] == 0 and sku["available"] + sku["in_doubt"] == 10
+
+    sale = cluster.make_sale(stock=10)
+    cut = wait_until(keepers, 30, what="a keeper")[0]
+    other = next(gateway for gateway in cluster.gateways if gateway is not cut)
+    order = cluster.sure_buy(other, sale, "ann").json["order_id"]
+    cut.kafka_route(CUT)
+    wait_until(lambda: probe(cut, sale, f"cut-{time.monotonic()}") == "pending", 60, what="the spill")
+    assert other.admin("POST", f"/admin/v1/orders/{order}/cancel", timeout=60).status == 200
+    wait_until(is_back, 20, 0.1, "the unit")
+    assert cut not in keepers()
+    cut.kafka_route(WELL)
+    cluster.wait_rest(sale)
+
+
 def test_a_lowering_in_doubt_keeps_its_units_whichever_gateway_is_asked_again(cluster):
     """R3, R12: nobody gives back units that a record of another gateway may have taken for good."""
     sale = cluster.make_sale(stock=10)
