@@ -1,6 +1,6 @@
-/* Documents as text. A sale's: {"created_at_ms", "updated_at_ms", "opened", "paused", "ended",
- * "document"}, or {"deleted": true}. An entry's: the rule as operators write it; of the blocklist
- * {"until_ms", "created_at_ms", "reason", "by"}. accord_taken.c reads them.
+/* Documents as text. A sale's: {"created_at_ms", "updated_at_ms", "opening", "opened", "paused",
+ * "ended", "document"}, or {"deleted": true}. An entry's: the rule as operators write it; of the
+ * blocklist {"until_ms", "created_at_ms", "reason", "by"}. accord_taken.c reads them.
  *
  * A policy may have thousands of entries, so a change of it carries only the entries that change.
  */
@@ -61,9 +61,10 @@ static char *sale_text(const char *document, const struct gw_sale_state *state)
     if (document == NULL ||
         asprintf(&text,
                  "{\"created_at_ms\":%" PRId64 ",\"updated_at_ms\":%" PRId64
-                 ",\"opened\":%s,\"paused\":%s,\"ended\":%s,\"document\":%s}",
-                 state->created_at_ms, state->updated_at_ms, state->opened ? "true" : "false",
-                 state->paused ? "true" : "false", state->ended ? "true" : "false", document) < 0)
+                 ",\"opening\":%s,\"opened\":%s,\"paused\":%s,\"ended\":%s,\"document\":%s}",
+                 state->created_at_ms, state->updated_at_ms, state->opening ? "true" : "false",
+                 state->opened ? "true" : "false", state->paused ? "true" : "false",
+                 state->ended ? "true" : "false", document) < 0)
         return NULL;
     return text;
 }
@@ -143,6 +144,7 @@ static void add_write(const struct gw_store_write *write, struct gw_accord_docs 
 {
     const char *first = write->values[0].text, *second = write->values[1].text;
     const char *block_field = NULL;
+    struct gw_sale_state state;
 
     if (write->kind == GW_WRITE_BLOCK || write->kind == GW_WRITE_BLOCK_GONE)
         block_field =
@@ -150,12 +152,13 @@ static void add_write(const struct gw_store_write *write, struct gw_accord_docs 
                                                                            : GW_BLOCK_RANGE];
     switch (write->kind) {
     case GW_WRITE_SALE:
-        add(docs, "sale/", first, write->values[2].number,
-            sale_text(second, &(struct gw_sale_state){.created_at_ms = write->values[3].number,
-                                                      .updated_at_ms = write->values[4].number,
-                                                      .opened = write->values[5].number != 0,
-                                                      .paused = write->values[6].number != 0,
-                                                      .ended = write->values[7].number != 0}));
+        state = (struct gw_sale_state){.created_at_ms = write->values[3].number,
+                                       .updated_at_ms = write->values[4].number,
+                                       .opening = write->values[5].number == GW_DB_OPENING,
+                                       .opened = write->values[5].number == GW_DB_OPENED,
+                                       .paused = write->values[6].number != 0,
+                                       .ended = write->values[7].number != 0};
+        add(docs, "sale/", first, write->values[2].number, sale_text(second, &state));
         break;
     case GW_WRITE_SALE_GONE:
         add(docs, "sale/", first, write->values[1].number, gone_text());

@@ -110,6 +110,7 @@ static int read_state(const json_t *json, const char *name, struct sale_item *it
                                                    "paused", "ended", "document", NULL});
     ps_json_int(&reader, "created_at_ms", 0, PS_INT_MAX, &state->created_at_ms);
     ps_json_int(&reader, "updated_at_ms", 0, PS_INT_MAX, &state->updated_at_ms);
+    ps_json_bool(&reader, "opening", &state->opening);
     ps_json_bool(&reader, "opened", &state->opened);
     ps_json_bool(&reader, "paused", &state->paused);
     ps_json_bool(&reader, "ended", &state->ended);
@@ -264,7 +265,8 @@ static bool sale_differs(const struct gw_stored_sale *have, const struct gw_stor
     char names[16];
 
     return a->created_at_ms != b->created_at_ms || a->updated_at_ms != b->updated_at_ms ||
-           a->opened != b->opened || a->paused != b->paused || a->ended != b->ended ||
+           a->opening != b->opening || a->opened != b->opened || a->paused != b->paused ||
+           a->ended != b->ended ||
            gw_sale_doc_differences(&have->doc, &other->doc, names, sizeof names) > 0;
 }
 

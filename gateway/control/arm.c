@@ -21,7 +21,7 @@
  *
  * In a cluster the steps are the same, but other gateways write to the log, and a gateway that
  * starts takes up what they have installed: orders/cluster.c and orders/rebuild.c take them, and
- * only the checks and the note are made here. */
+ * only the checks and the notes are made here. */
 #include "gateway/control/arm.h"
 
 #include "common/log.h"
@@ -287,14 +287,13 @@ static void not_noted(struct gw_control *control, struct gw_control_sale *sale)
         try_later(control, sale);
 }
 
-void gw_arm_note(struct gw_control *control, struct gw_control_sale *sale)
+static void note(struct gw_control *control, struct gw_control_sale *sale, bool opened)
 {
     struct noting *noting = calloc(1, sizeof *noting);
     struct gw_store_job *job = gw_store_job_new();
     int64_t now = ps_clock_wall_ms(control->core->clock);
     char target[PS_NAME_MAX + 8];
 
-    sale->arming = GW_ARM_NOTING;
     if (noting == NULL || job == NULL ||
         gw_sale_doc_copy(&sale->stored.doc, &noting->stored.doc) < 0) {
         free(noting);
@@ -306,18 +305,33 @@ void gw_arm_note(struct gw_control *control, struct gw_control_sale *sale)
     noting->stored.state = sale->stored.state;
     noting->stored.state.version++;
     noting->stored.state.updated_at_ms = now;
-    noting->stored.state.opened = true;
+    noting->stored.state.opening = !opened;
+    noting->stored.state.opened = opened;
     snprintf(target, sizeof target, "sales/%s", sale->stored.name);
     gw_store_job_sale(job, noting->stored.name, &noting->stored.doc, &noting->stored.state);
     gw_store_job_audit(
         job,
-        &(struct gw_audit_entry){
-            .at_ms = now, .who = "system", .peer = "", .action = "sale.open", .target = target});
+        &(struct gw_audit_entry){.at_ms = now,
+                                 .who = "system",
+                                 .peer = "",
+                                 .action = opened ? "sale.open" : "sale.opening",
+                                 .target = target});
     if (gw_control_change(control, job, apply_opened, done_opened, noting) < 0) {
         gw_sale_doc_done(&noting->stored.doc);
         free(noting);
         not_noted(control, sale);
     }
+}
+
+void gw_arm_note_opening(struct gw_control *control, struct gw_control_sale *sale)
+{
+    note(control, sale, false);
+}
+
+void gw_arm_note(struct gw_control *control, struct gw_control_sale *sale)
+{
+    sale->arming = GW_ARM_NOTING;
+    note(control, sale, true);
 }
 
 /* --- the records --- */

@@ -18,6 +18,9 @@ void gw_arm_tick(struct gw_control *control);
 bool gw_arm_check(struct gw_control *control, struct gw_control_sale *sale);
 /* Counts and names a SKU that only a stranger's record knows of. */
 void gw_arm_note_stranger(struct gw_control *control, const char *sale, const char *sku);
+/* The control state is to say `opening`, which is for clusters: from then on no gateway lets the
+ * stock in the document change. gw_cluster_noted is the answer. */
+void gw_arm_note_opening(struct gw_control *control, struct gw_control_sale *sale);
 /* The control state is to say `opened`; in a cluster gw_cluster_noted is the answer. */
 void gw_arm_note(struct gw_control *control, struct gw_control_sale *sale);
 /* GW_MAIL_LOADED. */

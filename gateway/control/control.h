@@ -167,13 +167,14 @@ void gw_control_unawait(struct gw_control *control, const struct oq_ticket *tick
 void gw_control_arm_due(struct gw_control *control);
 
 /* The document may no longer change its stock: the sale's records are in the log, or on their way;
- * in a cluster, also those of another gateway. */
+ * in a cluster, also those of another gateway (state.opening: it was noted before the first). */
 static inline bool gw_control_is_opened(const struct gw_control *control,
                                         const struct gw_control_sale *sale)
 {
     const char *name = sale->stored.name;
 
-    return sale->stored.state.opened || sale->arming != GW_ARM_NOT || sale->logged ||
+    return sale->stored.state.opening || sale->stored.state.opened ||
+           sale->arming != GW_ARM_NOT || sale->logged ||
            oq_fold_sale(control->core->fold, name, strlen(name)) != NULL;
 }
 

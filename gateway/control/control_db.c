@@ -271,7 +271,8 @@ static int read_sale(const struct gw_db *db, sqlite3_stmt *row, void *entry, str
     sale->state = (struct gw_sale_state){.version = sqlite3_column_int64(row, 2),
                                          .created_at_ms = sqlite3_column_int64(row, 3),
                                          .updated_at_ms = sqlite3_column_int64(row, 4),
-                                         .opened = sqlite3_column_int(row, 5) != 0,
+                                         .opening = sqlite3_column_int(row, 5) == GW_DB_OPENING,
+                                         .opened = sqlite3_column_int(row, 5) == GW_DB_OPENED,
                                          .paused = sqlite3_column_int(row, 6) != 0,
                                          .ended = sqlite3_column_int(row, 7) != 0};
     err = gw_sale_doc_read(json, "", sale->name, &sale->doc, &why);

@@ -32,13 +32,17 @@ int gw_db_number(const struct gw_db *db, const char *sql, int64_t *ret_number,
 /* Never NULL; valid until the next step. */
 const char *gw_db_text(sqlite3_stmt *statement, int column);
 
+/* The column `opened` of a sale. */
+enum gw_db_opened { GW_DB_NOT_OPENED, GW_DB_OPENED, GW_DB_OPENING };
+
 /* What a job is made of: statements with the values to bind. */
 #define GW_WRITE_VALUES_MAX 8
 
 /* What a statement means to the other gateways of a cluster, and its values. */
 enum gw_write_kind {
     GW_WRITE_OTHER,     /* nothing */
-    GW_WRITE_SALE,      /* name, document, version, created and updated at, opened, paused, ended */
+    GW_WRITE_SALE,      /* name, document, version, created and updated at, enum gw_db_opened,
+                           paused, ended */
     GW_WRITE_SALE_GONE, /* name, version */
     GW_WRITE_RULE,      /* name, document */
     GW_WRITE_RULE_GONE, /* name */
@@ -58,6 +62,11 @@ struct gw_store_write {
         int64_t number;
     } values[GW_WRITE_VALUES_MAX];
 };
+
+static inline enum gw_db_opened gw_db_opened(const struct gw_sale_state *state)
+{
+    return state->opened ? GW_DB_OPENED : state->opening ? GW_DB_OPENING : GW_DB_NOT_OPENED;
+}
 
 /* enum gw_block_kind in the table: "user", "range". */
 extern const char *const gw_block_kinds[];

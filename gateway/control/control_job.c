@@ -83,7 +83,7 @@ static void put_sale(struct gw_store_job *job, struct gw_store_write *write, con
     put_number(write, state->version);
     put_number(write, state->created_at_ms);
     put_number(write, state->updated_at_ms);
-    put_number(write, state->opened);
+    put_number(write, gw_db_opened(state));
     put_number(write, state->paused);
     put_number(write, state->ended);
     put_text(job, add(job, GW_WRITE_OTHER, "DELETE FROM deleted WHERE name = ?1", false), name);

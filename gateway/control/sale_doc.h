@@ -42,6 +42,8 @@ struct gw_sale_state {
     int64_t version; /* 1 at creation, +1 with every change of document or state */
     int64_t created_at_ms;
     int64_t updated_at_ms;
+    bool opening; /* not yet opened, and one of several gateways has begun to open it: its stock and
+                     its SKUs are fixed at all of them */
     bool opened; /* its stock is, or is about to be, in the log; noted before the counters are
                     installed, never taken back */
     bool paused;

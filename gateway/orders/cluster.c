@@ -415,12 +415,12 @@ void gw_cluster_open(struct gw_cluster *cluster, struct gw_control_sale *control
     gw_rebuild_start(sale->rebuild, true);
 }
 
-void gw_cluster_noted(struct gw_cluster *cluster, const char *name, bool opened)
+void gw_cluster_noted(struct gw_cluster *cluster, const char *name, bool noted)
 {
     struct gw_cluster_sale *sale = find(cluster, name);
 
     if (sale != NULL && !cluster->stopped)
-        gw_rebuild_noted(sale->rebuild, opened);
+        gw_rebuild_noted(sale->rebuild, noted);
 }
 
 void gw_cluster_numbers(const struct gw_cluster *cluster, struct gw_cluster_numbers *ret_numbers)

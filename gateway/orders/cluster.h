@@ -29,10 +29,10 @@ void gw_cluster_mail(struct gw_cluster *cluster, const struct ps_mail *mail);
 /* A store has met a sale whose epoch is not in force in Redis: it is looked at now. Any thread. */
 void gw_cluster_fenced(struct gw_cluster *cluster);
 
-/* Arming in a cluster (arm.c). A sale that is due and was never opened: fences, the initial stock,
- * read back; then gw_arm_note is called, which ends in gw_cluster_noted. */
+/* Arming in a cluster (arm.c). A sale that is due and was never opened: gw_arm_note_opening;
+ * fences, the initial stock, read back; gw_arm_note. Both notes end in gw_cluster_noted. */
 void gw_cluster_open(struct gw_cluster *cluster, struct gw_control_sale *sale);
-void gw_cluster_noted(struct gw_cluster *cluster, const char *sale, bool opened);
+void gw_cluster_noted(struct gw_cluster *cluster, const char *sale, bool noted);
 
 /* Has this gateway the keeper's lease? */
 bool gw_cluster_keeps(const struct gw_cluster *cluster);

@@ -128,8 +128,8 @@ void gw_rebuild_tick(struct gw_rebuild *rebuild);
 bool gw_rebuild_runs(const struct gw_rebuild *rebuild);
 /* Is a load of it under way, or about to be? */
 bool gw_rebuild_loads(const struct gw_rebuild *rebuild);
-/* The control state says `opened`, or cannot be made to. */
-void gw_rebuild_noted(struct gw_rebuild *rebuild, bool opened);
+/* The control state says what was to be noted, or cannot be made to. */
+void gw_rebuild_noted(struct gw_rebuild *rebuild, bool noted);
 /* The loader has loaded. */
 void gw_rebuild_loaded(struct gw_rebuild *rebuild);
 /* Another gateway's epoch, or its own, was taken up: whatever it still does is over. */

@@ -1,7 +1,7 @@
 /* A sale's counters from the log, under a new epoch.
  *
- *   rebuild:  claim -> courtesy -> fences -> read back ----------------------------> load
- *   opening:  claim ------------> fences -> read back -> stock -> read back -> note -> load
+ *   rebuild:  claim -> courtesy -> fences -> read back ---------------------------------> load
+ *   opening:  claim -> note -----> fences -> read back -> stock -> read back -> note -> load
  *
  * Why it is exact: an epoch ends by a fence in every partition of the sale. Behind its fence a
  * partition takes in only orders of the new epoch, and those exist only since the install, counted
@@ -14,6 +14,12 @@
  *    this Redis when he wrote it counts in another one: who is alone here lets him.
  *  - courtesy: living gateways have up to 500 ms to bring what they have under way into the log,
  *    so that it still counts.
+ *  - an opening is noted twice. First `opening`, by compare and set: a change of the document that
+ *    was accepted anywhere before is here or makes the note fail, and from then on no gateway lets
+ *    the stock change, whatever its view shows; so the stock that goes into the log is the
+ *    document's. And who can write nothing fences nothing. Then `opened`: the log has all of it.
+ *  - who fails again and again behind its fences, for a reason of its own, stands aside for longer
+ *    than they claim: else no other gateway would ever come to it.
  *  - a fence is landed when this gateway's own view shows it. A higher one than ours, or the same by
  *    another author: given up.
  *  - load: on a thread of its own, one sale at a time (load.c says how it is one cut although the
@@ -47,14 +53,17 @@
 #define AGAIN_NS     (60 * PS_NS_PER_S)
 #define AGAIN_MS     250
 #define AGAIN_MOST   8
+#define ASIDE_MS     800 /* who would wait for this long after a failure stands aside for others */
+#define ASIDE_NS     (CLAIM_NS + 5 * PS_NS_PER_S)
 
 enum step {
     IDLE,
     CLAIMING,  /* what is installed, and the lock: asked for */
+    BEGINNING, /* an opening: until the control state says so, to all gateways */
     COURTESY,
     FENCING,   /* until the view shows the fence in each partition */
     STOCKING,  /* an opening: until it shows the initial stock */
-    NOTING,    /* an opening: until the control state says so */
+    NOTING,    /* an opening: until the control state says that it is opened */
     LOADING,   /* on the loader's thread */
     LOOKING    /* for an install of which nothing was heard */
 };
@@ -160,6 +169,8 @@ static void give_up(struct gw_rebuild *rebuild, const char *why)
 
     rebuild->wait_ms = rebuild->wait_ms * 2 < RETRY_MAX_MS ? rebuild->wait_ms * 2 : RETRY_MAX_MS;
     rebuild->retry_ns = now_ns(rebuild) + wait_ms * PS_NS_PER_MS;
+    if (rebuild->step >= FENCING && wait_ms >= ASIDE_MS && !gw_cluster_is_alone(sale->cluster))
+        rebuild->retry_ns = now_ns(rebuild) + ASIDE_NS;
     go(rebuild, IDLE);
     unlock(rebuild);
     if (sale->opening && control_sale != NULL && !control_sale->stored.state.opened)
@@ -206,6 +217,13 @@ static bool is_claimed(const struct gw_rebuild *rebuild, int64_t installed)
            (elsewhere && gw_cluster_is_alone(sale->cluster));
 }
 
+/* Who decides alone has nobody to tell. */
+static void begin_opening(struct gw_rebuild *rebuild, struct gw_control_sale *control_sale)
+{
+    go(rebuild, BEGINNING);
+    gw_arm_note_opening(rebuild->sale->cluster->control, control_sale);
+}
+
 static void on_locked(uint64_t handle, int err, const struct ps_uuid *holder, int64_t ttl_ms,
                       void *ctx)
 {
@@ -233,6 +251,8 @@ static void on_locked(uint64_t handle, int err, const struct ps_uuid *holder, in
         ps_log(PS_LOG_INFO, "sale_opening", PS_F_STR("sale", rebuild->sale->name));
     else
         ps_log(PS_LOG_INFO, "sale_rebuild_begins", PS_F_STR("sale", rebuild->sale->name));
+    if (rebuild->opening && cluster->control->accord != NULL && !control_sale->stored.state.opening)
+        begin_opening(rebuild, control_sale);
 }
 
 static void lock(struct gw_rebuild *rebuild)
@@ -482,14 +502,16 @@ static void note(struct gw_rebuild *rebuild, struct gw_control_sale *control_sal
     gw_arm_note(rebuild->sale->cluster->control, control_sale);
 }
 
-void gw_rebuild_noted(struct gw_rebuild *rebuild, bool opened)
+void gw_rebuild_noted(struct gw_rebuild *rebuild, bool noted)
 {
-    if (rebuild->step != NOTING)
+    if (rebuild->step != BEGINNING && rebuild->step != NOTING)
         return;
-    if (opened)
-        load(rebuild);
-    else
+    if (!noted)
         give_up(rebuild, "its opening could not be noted");
+    else if (rebuild->step == BEGINNING)
+        begin_fencing(rebuild);
+    else
+        load(rebuild);
 }
 
 static void keep_lock(struct gw_rebuild *rebuild)
