@@ -159,6 +159,13 @@ static void unlock(struct gw_rebuild *rebuild)
     (void)!inv_redis_lease(sale->cluster->store, sale->name, 0, on_unlocked, NULL, 0);
 }
 
+/* Behind its fences, and no other gateway would fail for it: its disk, its memory. (Redis or Kafka
+ * may be away for all, and nobody is to stand aside when they are back.) */
+static bool is_own_fault(const struct gw_rebuild *rebuild)
+{
+    return rebuild->step == NOTING || (rebuild->step == LOADING && rebuild->err == PS_E_NOMEM);
+}
+
 /* Back to the beginning, after a while that grows, is not the same for everybody, and that a
  * success makes short again. */
 static void give_up(struct gw_rebuild *rebuild, const char *why)
@@ -169,7 +176,7 @@ static void give_up(struct gw_rebuild *rebuild, const char *why)
 
     rebuild->wait_ms = rebuild->wait_ms * 2 < RETRY_MAX_MS ? rebuild->wait_ms * 2 : RETRY_MAX_MS;
     rebuild->retry_ns = now_ns(rebuild) + wait_ms * PS_NS_PER_MS;
-    if (rebuild->step >= FENCING && wait_ms >= ASIDE_MS && !gw_cluster_is_alone(sale->cluster))
+    if (is_own_fault(rebuild) && wait_ms >= ASIDE_MS && !gw_cluster_is_alone(sale->cluster))
         rebuild->retry_ns = now_ns(rebuild) + ASIDE_NS;
     go(rebuild, IDLE);
     unlock(rebuild);
