@@ -144,7 +144,8 @@ def test_paths_and_methods(gateway):
     (b"[]", {"Content-Type": "application/json"}, 422),
     (b"", {}, 422),
     (b"{}", {"Content-Type": "text/plain"}, 415),
-    (b" " * 1100000, {"Content-Type": "application/json"}, 413)])
+    (b" " * 1100000, {"Content-Type": "application/json"}, 413),
+], ids=["torn", "a member twice", "an array", "empty", "text", "too large"])
 def test_a_bad_body_is_refused(gateway, body, headers, status):
     assert gateway.admin("PUT", "/admin/v1/limits/user", body, headers).status == status
 
