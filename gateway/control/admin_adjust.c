@@ -369,8 +369,8 @@ static bool may_start(struct gw_admin_visit *visit, struct gw_admin_adjust *adju
         gw_admin_no(visit, GW_V_idempotency_in_progress, NULL);
         return false;
     }
-    /* Before the sum is read, which may lack a record; and a spill takes no adjustments. */
-    if (!oq_log_available(core->kafka != NULL ? core->kafka : core->log)) {
+    /* Before the sum is read, which may lack a record. */
+    if (!gw_life_log_available(core)) {
         gw_admin_no_log(visit, PS_E_CLOSED);
         return false;
     }

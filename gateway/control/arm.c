@@ -489,12 +489,6 @@ static bool is_settled(const struct gw_control *control)
            !control->dirty;
 }
 
-/* Fences must reach the log itself: a spill takes none. */
-static bool takes_fences(const struct gw_core *core)
-{
-    return oq_log_available(core->kafka != NULL ? core->kafka : core->log);
-}
-
 static bool waits_for_spill(const struct gw_core *core, struct gw_control_sale *sale,
                             int64_t now_ns)
 {
@@ -544,7 +538,7 @@ void gw_arm_tick(struct gw_control *control)
         look_for_another(control, sale);
         if (gw_control_synced(control) && /* its stock may be another one in the cluster */
             sale->arming == GW_ARM_NOT && !sale->changing && is_due(sale, wall_ms) &&
-            now_ns >= sale->retry_at_ns && takes_fences(core))
+            now_ns >= sale->retry_at_ns && gw_life_log_available(core))
             arm(control, sale, now_ns);
     }
     if (atomic_load(&core->ready) || !is_settled(control))

@@ -284,18 +284,13 @@ static bool are_clocks_apart(const struct gw_cluster *cluster)
 }
 
 /* Whoever is cut off from the log neither sees what is to be applied nor can give up or expire
- * anything: he lets the lease lapse, for others may not be. That a spill takes orders is no help.
- * (No log is available before its view is complete.) */
-static bool is_log_there(const struct gw_core *core)
-{
-    return oq_log_available(core->kafka != NULL ? core->kafka : core->log);
-}
-
+ * anything: he lets the lease lapse, for others may not be. (No log is available before its view is
+ * complete.) */
 static void lease(struct gw_cluster *cluster)
 {
     int64_t now = gw_cluster_now_ns(cluster);
 
-    if (cluster->leasing || !gw_cluster_may_act(cluster) || !is_log_there(cluster->core) ||
+    if (cluster->leasing || !gw_cluster_may_act(cluster) || !gw_life_log_available(cluster->core) ||
         now - cluster->leased_ns <
             (are_clocks_apart(cluster) ? LEASE_RELUCTANTLY_NS : LEASE_EVERY_NS))
         return;

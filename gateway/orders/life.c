@@ -317,6 +317,11 @@ bool gw_life_is_behind(const struct gw_core *core)
     return core->kafka != NULL && oq_kafka_state(core->kafka) != OQ_KAFKA_WELL;
 }
 
+bool gw_life_log_available(const struct gw_core *core)
+{
+    return oq_log_available(core->kafka != NULL ? core->kafka : core->log);
+}
+
 int64_t gw_epoch_next(int64_t highest_seen)
 {
     const int random_bits = 20;

@@ -35,6 +35,9 @@ uint32_t gw_life_partitions(const struct gw_core *core, const struct oq_sale *bo
 /* May the fold lack what other gateways have written: the log was not read to its end yet, or is
  * away, or reading stands still? Then nobody may be told that an order does not exist. Any thread. */
 bool gw_life_is_behind(const struct gw_core *core);
+/* Does the log itself take records now? A spill beside it takes orders alone: no fence, adjustment
+ * or release. Any thread. */
+bool gw_life_log_available(const struct gw_core *core);
 
 /* Higher than every epoch of the log, low 20 bits random, below 2^53. */
 int64_t gw_epoch_next(int64_t highest_seen);
