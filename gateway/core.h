@@ -49,7 +49,6 @@ struct gw_core {
     const struct gw_settings *settings;
     const struct ps_clock *clock;
     char gateway_id[PS_NAME_MAX + 1];
-    struct ps_hash_key hash_key;
     struct gw_limit_table *limits;
     struct ps_uuid start;   /* of this start of the process: the owner of what it reserves */
     struct inv_redis *redis; /* NULL: the counter is in memory */

@@ -288,7 +288,6 @@ static int open_parts(struct gateway *gateway)
     memcpy(core->gateway_id, gateway->dir.gateway_id, sizeof core->gateway_id);
     if ((err = open_sockets(gateway)) < 0)
         return err;
-    ps_hash_key_random(&core->hash_key);
     ps_uuid_source_init(&ids);
     ps_uuid_next(&ids, ps_clock_wall_ms(core->clock), &core->start);
     if ((err = ps_metrics_new(gw_metric_table, GW_M_COUNT, core->worker_count + 2,

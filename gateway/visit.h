@@ -12,6 +12,7 @@ struct gw_visit {
     struct gw_worker *worker;
     struct gw_request *request;
     struct gw_client client;
+    uint64_t user_hash;           /* of client.user: gw_admit_expect */
     struct ps_str sale_name;      /* points into the request's path */
     struct ps_str key;            /* Idempotency-Key without quotes; .len == 0: none */
     struct gw_limit_fields limit; /* the tightest that was asked; .policy points to the next */

@@ -88,14 +88,30 @@ static void show_tightest(struct gw_visit *visit, const struct gw_limit_rule *ru
                                       .reset_s = result->reset_s};
 }
 
-/* One rule with one key. Only the user's and the address's limits are the asker's own quota, so
- * only they are shown to him when they allow. */
+void gw_admit_expect(struct gw_visit *visit)
+{
+    const struct gw_limit_table *limits = visit->worker->core->limits;
+    const struct gw_policy *policy = visit->worker->policy;
+    struct ps_str user = visit->client.user;
+
+    visit->user_hash = gw_limit_hash(limits, user.at, user.len);
+    for (size_t i = 0; i < policy->rule_count; i++)
+        if (policy->rules[i].key == GW_LIMIT_KEY_USER)
+            gw_limit_expect(limits, &policy->compiled[i], visit->user_hash);
+}
+
+static uint64_t hash_of(const struct gw_admission *admission, const void *key, size_t key_len)
+{
+    return gw_limit_hash(worker_of(admission)->core->limits, key, key_len);
+}
+
+/* One rule with one key, given by its hash. Only the user's and the address's limits are the
+ * asker's own quota, so only they are shown to him when they allow. */
 static enum gw_step ask_limit(struct gw_admission *admission, const struct gw_limit_rule *rule,
-                              const struct gw_limit_compiled *compiled, const void *key,
-                              size_t key_len)
+                              const struct gw_limit_compiled *compiled, uint64_t hash)
 {
     struct gw_worker *worker = worker_of(admission);
-    struct gw_limit_result result = gw_limit_check(worker->core->limits, compiled, key, key_len,
+    struct gw_limit_result result = gw_limit_check(worker->core->limits, compiled, hash,
                                                    admission->now_ns, admission->may_wait);
     bool own = rule->key == GW_LIMIT_KEY_USER || rule->key == GW_LIMIT_KEY_IP;
 
@@ -128,15 +144,15 @@ static enum gw_step ask_address(struct gw_admission *admission, const struct gw_
     enum gw_step step;
 
     gw_address_limit_key(address, &key);
-    step = ask_limit(admission, &policy->rules[rule], &policy->compiled[rule], key.byte,
-                     sizeof key.byte);
+    step = ask_limit(admission, &policy->rules[rule], &policy->compiled[rule],
+                     hash_of(admission, key.byte, sizeof key.byte));
     if (step != GW_NEXT || gw_address_is_v4(address))
         return step;
     memset(key.byte + 6, 0,
            sizeof key.byte -
                6); /* a /48, so that a customer with 65,536 networks of /64 is one asker too */
-    return ask_limit(admission, &policy->rules[rule], &policy->wide[rule], key.byte,
-                     sizeof key.byte);
+    return ask_limit(admission, &policy->rules[rule], &policy->wide[rule],
+                     hash_of(admission, key.byte, sizeof key.byte));
 }
 
 static enum gw_step ask_rules(struct gw_admission *admission, unsigned applies_to,
@@ -156,12 +172,12 @@ static enum gw_step ask_rules(struct gw_admission *admission, unsigned applies_t
         if (kind == GW_LIMIT_KEY_IP)
             step = ask_address(admission, policy, i);
         else if (kind == GW_LIMIT_KEY_USER)
-            step = ask_limit(admission, rule, &policy->compiled[i], visit->client.user.at,
-                             visit->client.user.len);
+            step = ask_limit(admission, rule, &policy->compiled[i], visit->user_hash);
         else if (kind == GW_LIMIT_KEY_SALE && sale != NULL)
-            step = ask_limit(admission, rule, &policy->compiled[i], sale->name, strlen(sale->name));
+            step = ask_limit(admission, rule, &policy->compiled[i],
+                             hash_of(admission, sale->name, strlen(sale->name)));
         else if (kind == GW_LIMIT_KEY_GLOBAL)
-            step = ask_limit(admission, rule, &policy->compiled[i], "", 0);
+            step = ask_limit(admission, rule, &policy->compiled[i], 0); /* one key: any hash */
         else
             continue;
         if (step != GW_NEXT)

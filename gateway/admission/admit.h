@@ -30,6 +30,10 @@ struct gw_admission {
     char order_text[PS_UUID_LEN + 1]; /* of detail.order_id */
 };
 
+/* As soon as the user is known: his limits will be asked. Sets visit->user_hash, which every later
+ * step wants. */
+void gw_admit_expect(struct gw_visit *visit);
+
 /* Runs the gates from visit->gate (0 = from the start; else phase and sold out are looked at again
  * first). */
 enum gw_step gw_admit(struct gw_admission *admission);

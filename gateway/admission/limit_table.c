@@ -123,10 +123,21 @@ static struct place look(struct slot *slot, int64_t now_ns)
     return here;
 }
 
+static struct slot *set_of(const struct region *region, uint64_t key)
+{
+    return region->slots + (key >> 1 & (region->capacity / WAYS - 1)) * WAYS;
+}
+
+/* Where in its set the search for the key begins. */
+static size_t home_of(uint64_t key)
+{
+    return (size_t)(key >> 62) * WAYS_A_LINE;
+}
+
 static struct place search(const struct region *region, uint64_t key, int64_t now_ns)
 {
-    struct slot *set = region->slots + (key >> 1 & (region->capacity / WAYS - 1)) * WAYS;
-    size_t home = (size_t)(key >> 62) * WAYS_A_LINE;
+    struct slot *set = set_of(region, key);
+    size_t home = home_of(key);
     struct place best = {.cell = UINT64_MAX, .live = true};
     for (size_t i = 0; i < WAYS; i++) {
         struct place here = look(&set[(home + i) % WAYS], now_ns);
@@ -191,13 +202,31 @@ static const struct region *enter_few(const struct gw_limit_table *table,
     return fixed ? &table->few_fixed : &table->few;
 }
 
-struct gw_limit_result gw_limit_check(struct gw_limit_table *table,
-                                      const struct gw_limit_compiled *rule, const void *key_bytes,
-                                      size_t key_len, int64_t now_ns, bool may_wait)
+uint64_t gw_limit_hash(const struct gw_limit_table *table, const void *key, size_t key_len)
 {
-    uint64_t key = (ps_hash64(&table->hash_key, key_bytes, key_len) ^ rule->seed) & ~SETTLED;
-    if (key == 0)
-        key = ~SETTLED;
+    return ps_hash64(&table->hash_key, key, key_len);
+}
+
+/* Never 0, which is a slot that was never used. */
+static uint64_t key_of(const struct gw_limit_compiled *rule, uint64_t hash)
+{
+    uint64_t key = (hash ^ rule->seed) & ~SETTLED;
+    return key != 0 ? key : ~SETTLED;
+}
+
+void gw_limit_expect(const struct gw_limit_table *table, const struct gw_limit_compiled *rule,
+                     uint64_t hash)
+{
+    uint64_t key = key_of(rule, hash);
+    if (!rule->few_keys)
+        __builtin_prefetch(set_of(&table->many, key) + home_of(key), 1);
+}
+
+struct gw_limit_result gw_limit_check(struct gw_limit_table *table,
+                                      const struct gw_limit_compiled *rule, uint64_t hash,
+                                      int64_t now_ns, bool may_wait)
+{
+    uint64_t key = key_of(rule, hash);
     const struct region *region = &table->many;
     struct gw_limit_compiled shared;
     if (rule->few_keys)

@@ -15,17 +15,26 @@ struct gw_limit_table;
 int gw_limit_table_new(size_t mib, struct gw_limit_table **ret_table) PS_MUST_CHECK;
 void gw_limit_table_free(struct gw_limit_table *table); /* NULL is allowed */
 
-/* Counts one request of a key (any bytes) under a rule. Keys are hashed under a random key of the
- * table's own, because users choose their ids. `now_ns`, `may_wait` and the result as in
- * gw_limit_step. Any thread.
+/* A key (any bytes) as the table knows it: its hash under a random key of the table's own, because
+ * users choose their ids. One hash serves every rule. Any thread. */
+uint64_t gw_limit_hash(const struct gw_limit_table *table, const void *key, size_t key_len);
+
+/* Says that a check of this key under this rule comes soon. Its slot is hardly ever in the
+ * processor's cache, and is fetched meanwhile (measured: 4 to 7 % of the user time of a request).
+ * Any thread. */
+void gw_limit_expect(const struct gw_limit_table *table, const struct gw_limit_compiled *rule,
+                     uint64_t hash);
+
+/* Counts one request of a key, given by its hash, under a rule. `now_ns`, `may_wait` and the result
+ * as in gw_limit_step. Any thread.
  *
  * Workers together admit what one alone would: a check that loses a race is made again on the new
  * cell. What can be admitted beyond a rule is one burst for each key forgotten
  * (gw_limit_table_evictions). Keys of global and sale rules have a small part of the table to
  * themselves, so that a flood of users or addresses never makes it forget them. */
 struct gw_limit_result gw_limit_check(struct gw_limit_table *table,
-                                      const struct gw_limit_compiled *rule, const void *key,
-                                      size_t key_len, int64_t now_ns, bool may_wait);
+                                      const struct gw_limit_compiled *rule, uint64_t hash,
+                                      int64_t now_ns, bool may_wait);
 
 /* This gateway's share of the rules of the keys global and sale: whole until it is set
  * (limit_share.h). The other rules do not heed it. Any thread. */

@@ -250,6 +250,8 @@ void gw_routes_handle(struct gw_request *request, void *ctx)
         refuse(visit, GW_V_malformed, "a proxy has sent a client address that is none");
         return;
     }
+    if (visit->client.identity == GW_IDENTITY_OK)
+        gw_admit_expect(visit);
     for (size_t i = 0; i < PS_ARRAY_LEN(routes); i++) {
         if (matches(&routes[i], request->path, &rest)) {
             dispatch(visit, &routes[i], rest);

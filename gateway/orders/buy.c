@@ -23,11 +23,7 @@
 static void say_no(struct gw_visit *visit, enum gw_verdict verdict,
                    struct gw_problem_detail *detail)
 {
-    const struct gw_core *core = visit->worker->core;
-    struct ps_str user = visit->client.user;
-
-    if (gw_verdicts[verdict].retry != GW_RETRY_NONE)
-        detail->seed = ps_hash64(&core->hash_key, user.at, user.len);
+    detail->seed = visit->user_hash;
     detail->limit = visit->limit;
     gw_worker_count(visit->worker, verdict);
     gw_problem_answer(visit->request, verdict, detail);

@@ -45,8 +45,7 @@ static bool pays(struct gw_visit *visit, const struct gw_sale *sale)
 
     if (gw_admit_limits(&admission, GW_LIMIT_ORDER_STATE) == GW_NEXT)
         return true;
-    admission.detail.seed =
-        ps_hash64(&worker->core->hash_key, visit->client.user.at, visit->client.user.len);
+    admission.detail.seed = visit->user_hash;
     say_no(visit, admission.verdict, &admission.detail);
     return false;
 }
