@@ -21,7 +21,7 @@ import instructions
 import rebuild
 from harness import CONNECTIONS, LOAD_CORE, RELEASE, RICH, ROOT, SERVER_CORE, TICK, Nginx, Penstock, get_request, median_row, post_request, raw_answer, wrk
 
-OPEN_LOOP_RUNS = 5
+OPEN_LOOP_RUNS = 7
 BARS = {"sold_out": 1.15, "rate_limited": 1.15, "status_page": 1.15, "durable_yes": 2.0}
 
 
@@ -59,15 +59,15 @@ def pauses(seconds):
     return {"longest_ms": round(longest, 2), "a_second": round(count / seconds, 2)}
 
 
-def stolen_seconds(core):
-    """For which the host gave this core to somebody else, so far."""
-    fields = next(line for line in pathlib.Path("/proc/stat").read_text().splitlines() if line.startswith(f"cpu{core} ")).split()
-    return int(fields[8]) / TICK
+def stolen_seconds():
+    """For which the host gave the server's or the load's core to somebody else, so far."""
+    lines = [line.split() for line in pathlib.Path("/proc/stat").read_text().splitlines()]
+    return sum(int(fields[8]) / TICK for fields in lines if fields and fields[0] in (f"cpu{SERVER_CORE}", f"cpu{LOAD_CORE}"))
 
 
 def yes_at_70_percent(penstock, directory, rate, seconds):
     """Through as many connections as the rate was found with."""
-    began, stolen = time.monotonic(), stolen_seconds(SERVER_CORE)
+    began, stolen = time.monotonic(), stolen_seconds()
     report = directory / "rehearsal.json"
     ran = subprocess.run(
         ["taskset", "-c", LOAD_CORE, str(RELEASE / "loadtest" / "penstock-rehearse"), "--public", f"http://127.0.0.1:{penstock.port}",
@@ -76,8 +76,8 @@ def yes_at_70_percent(penstock, directory, rate, seconds):
         capture_output=True, text=True)
     if ran.returncode != 0:
         sys.exit(f"bench: penstock-rehearse failed ({ran.returncode}):\n{ran.stdout[-2000:]}{ran.stderr[-2000:]}")
-    stolen = (stolen_seconds(SERVER_CORE) - stolen) / (time.monotonic() - began)
-    return {"rate": rate, "p99_ms": json.loads(report.read_text())["latency_ms"]["accepted"]["p99"], "core_stolen": stolen}
+    stolen = (stolen_seconds() - stolen) / (time.monotonic() - began)
+    return {"rate": rate, "p99_ms": json.loads(report.read_text())["latency_ms"]["accepted"]["p99"], "stolen": stolen}
 
 
 def open_loop(penstock, directory, case, arguments):
@@ -87,15 +87,18 @@ def open_loop(penstock, directory, case, arguments):
     for number in range(OPEN_LOOP_RUNS):
         rate = 0.7 * wrk(penstock, path, script, 3, CONNECTIONS, users, f"o{number}")["requests_per_second"]
         runs.append(yes_at_70_percent(penstock, directory, rate, seconds) | {"fdatasync_p99_ms": fdatasync_p99(directory, 2)})
-    rate, p99, sync, stolen = (statistics.median(run[key] for run in runs) for key in ("rate", "p99_ms", "fdatasync_p99_ms", "core_stolen"))
+    rate, p99, sync, stolen = (statistics.median(run[key] for run in runs) for key in ("rate", "p99_ms", "fdatasync_p99_ms", "stolen"))
     bar = 5 + 2 * sync
     each = ", ".join(f"{run['p99_ms']:.1f} at {run['rate']:.0f}/s" for run in runs)
     print(f"{'yes, open loop':14} p99 at 70 % of the rate: {p99:.2f} ms, median of {each}; bare fdatasync p99 {sync:.2f} ms "
           f"(bar {bar:.2f} ms, {'holds' if p99 <= bar else 'MISSED'})")
+    # Chosen by what the host reports, which no server can influence.
+    quiet = sorted(runs, key=lambda run: run["stolen"])[:3]
+    print(f"{'':14} the host took {stolen:.1%} of a core meanwhile (median); in the three runs that it disturbed least: "
+          + ", ".join(f"{run['p99_ms']:.1f} ms ({run['stolen']:.1%})" for run in quiet))
     paused = pauses(5)
-    print(f"{'':14} the host took {stolen:.0%} of the server's core meanwhile")
     print(f"{'':14} the machine by itself, both cores busy: {paused['a_second']} pauses of more than 2 ms a second, the longest {paused['longest_ms']} ms")
-    return {"rate": rate, "p99_ms": p99, "fdatasync_p99_ms": sync, "bar_ms": bar, "core_stolen": stolen, "runs": runs, "machine_pauses": paused}
+    return {"rate": rate, "p99_ms": p99, "fdatasync_p99_ms": sync, "bar_ms": bar, "stolen": stolen, "runs": runs, "machine_pauses": paused}
 
 
 def main():
