@@ -5,6 +5,7 @@ import time
 
 import pytest
 from cluster import PATIENT, Cluster, Crowd, promised_more, states
+from faults import Disk
 from penstock import rfc3339, wait_until
 from proxy import CUT, WELL
 
@@ -70,6 +71,25 @@ def test_a_sale_opens_everywhere_at_its_time_once_with_its_stock(calm):
             calm.sure_buy(gateway, sale, f"u{gateway.index}")
         calm.wait_rest(sale)
         assert calm.numbers(sale) == (4, 3, 0, 7)
+
+
+def test_a_gateway_that_cannot_write_its_control_file_keeps_no_sale_from_opening(kafka, tmp_path):
+    """It stands aside for the others, and sells with them as soon as its disk is well."""
+    disk, stock = Disk(tmp_path), 50
+    with Cluster(kafka, envs={0: disk.env}) as cluster:
+        sales = [cluster[at].make_sale(stock=stock, opens_in=6, wait=False) for at in (0, 1, 2)]
+        for sale in sales:
+            everywhere(cluster, lambda g: g.admin("GET", f"/admin/v1/sales/{sale}").status == 200, "the sale")
+        disk.fail_writes(("control.db", "control.db-wal", "control.db-journal"))
+        for sale in sales:
+            for gateway in cluster.gateways[1:]:
+                wait_until(lambda: gateway.buy(sale, f"u{gateway.index}").status == 202, 30, 0.1, f"{sale} open at gateway {gateway.index}")
+        assert cluster[0].alive
+        disk.heal()
+        for sale in sales:
+            assert cluster.sure_buy(cluster[0], sale, "u0").status == 202
+            cluster.wait_rest(sale)
+            assert cluster.numbers(sale) == (stock - 3, 3, 0, stock)
 
 
 def test_of_two_admins_at_once_at_different_gateways_one_wins(calm):

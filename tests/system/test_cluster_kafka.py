@@ -89,6 +89,24 @@ def test_orders_are_pending_while_kafka_is_away_and_accepted_afterwards(cluster,
 
 
 @pytest.mark.soak
+def test_a_gateway_that_restarts_in_a_long_outage_keeps_its_spilled_orders(cluster):
+    """Nobody closes them as another's that is dead: they are accepted when Kafka is back, minutes later."""
+    sale = cluster.make_sale(stock=STOCK)
+    cluster.routes(CUT, of="kafka")
+    wait_until(lambda: probe(cluster[0], sale, f"away-{time.monotonic()}") == "pending", 60, what="the spill")
+    ids = [cluster.sure_buy(cluster[0], sale, f"spilled-{i}").json["order_id"] for i in range(20)]
+    wait_until(lambda: all(state == ("pending", None) or state is None for state in states(cluster[0], ids).values()), 30, what="all of them in doubt")
+    cluster[0].kill()
+    cluster[0].spawn()
+    time.sleep(150)  # a dead gateway's orders are given up after two minutes
+    cluster.routes(WELL, of="kafka")
+    cluster.wait_ready(cluster[0])
+    cluster.wait_rest(sale)
+    for gateway in cluster.gateways:
+        assert set(states(gateway, ids).values()) == {("accepted", None)}
+
+
+@pytest.mark.soak
 def test_one_gateway_that_has_lost_kafka_spills_and_the_others_go_on(cluster):
     with cluster.busy_sale(STOCK) as (sale, crowd):
         promised_more(crowd, 100)
