@@ -166,10 +166,51 @@ void gw_lookup_order(struct gw_visit *visit, const struct ps_uuid *id)
     }
 }
 
+/* The value of `before` in the query; .at == NULL: there is none. Other parameters are nobody's. */
+static struct ps_str before_of(struct ps_str query)
+{
+    static const char name[] = "before=";
+    const size_t len = sizeof name - 1;
+    const char *at = query.at, *end = query.at + query.len;
+
+    while (at < end) {
+        const char *next = memchr(at, '&', (size_t)(end - at));
+        size_t part = (size_t)((next != NULL ? next : end) - at);
+        if (part >= len && memcmp(at, name, len) == 0)
+            return (struct ps_str){at + len, part - len};
+        at += part + 1;
+    }
+    return (struct ps_str){NULL, 0};
+}
+
+/* The first order of the list. False: `before` is not an order of this user in this sale. */
+static bool find_first(const struct gw_visit *visit, const struct gw_sale *sale,
+                       const struct oq_order **ret_order)
+{
+    const struct oq_fold *fold = visit->worker->core->fold;
+    struct ps_str before = before_of(visit->request->query);
+    struct ps_uuid id;
+
+    if (before.at == NULL) {
+        *ret_order = sale->books != NULL
+                         ? oq_fold_newest(fold, sale->books, visit->client.user)
+                         : NULL;
+        return true;
+    }
+    if (ps_uuid_parse(before.at, before.len, &id) < 0)
+        return false;
+    const struct oq_order *order = oq_fold_order(fold, &id);
+    if (order == NULL || !order->known || order->sale != sale->books ||
+        !is_users(visit, order->user.at, order->user.len))
+        return false;
+    *ret_order = order->older;
+    return true;
+}
+
 void gw_lookup_own(struct gw_visit *visit, const struct gw_sale *sale)
 {
     const struct gw_core *core = visit->worker->core;
-    const struct oq_order *order = NULL;
+    const struct oq_order *order;
     struct ps_buf body;
     bool first = true;
 
@@ -179,9 +220,12 @@ void gw_lookup_own(struct gw_visit *visit, const struct gw_sale *sale)
         say_no(visit, GW_V_log_unavailable, &(struct gw_problem_detail){0});
         return;
     }
+    if (!find_first(visit, sale, &order)) {
+        say_no(visit, GW_V_malformed,
+               &(struct gw_problem_detail){.text = "before: not an order of yours in this sale"});
+        return;
+    }
     body = gw_answer_body(visit->request);
-    if (sale->books != NULL)
-        order = oq_fold_newest(core->fold, sale->books, visit->client.user);
     ps_buf_puts(&body, "{\"orders\":[");
     for (size_t count = 0; order != NULL && count < OWN_MAX && body.cap - body.len > TEXT_MAX;
          order = order->older) {

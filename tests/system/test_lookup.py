@@ -88,6 +88,21 @@ def test_a_long_list_says_that_there_is_more_and_fits_its_answer(gateway):
     answer = gateway.public("GET", f"/v1/sales/{sale}/orders", user="u").json
     assert answer["more"] is True
     assert [order["idempotency_key"][:2] for order in answer["orders"]] == ["11", "10", "09", "08", "07", "06", "05", "04"]
+    older = gateway.public("GET", f"/v1/sales/{sale}/orders?x=1&before={answer['orders'][-1]['order_id']}", user="u").json
+    assert [order["idempotency_key"][:2] for order in older["orders"]] == ["03", "02", "01", "00"] and older["more"] is False
+    none = gateway.public("GET", f"/v1/sales/{sale}/orders?before={older['orders'][-1]['order_id']}", user="u").json
+    assert none == {"orders": [], "more": False}
+
+
+def test_a_page_before_what_is_no_order_of_the_caller_in_this_sale_names_the_parameter(gateway):
+    sale, other = gateway.make_sale(per_user_cap=5), gateway.make_sale()
+    own, elsewhere = gateway.buy(sale, "u").json["order_id"], gateway.buy(other, "u").json["order_id"]
+    strangers = gateway.buy(sale, "stranger").json["order_id"]
+    unknown = own[:-12] + "0" * 12
+    for before in ("", "7", own[:-1], own + "0", elsewhere, strangers, unknown):
+        answer = gateway.public("GET", f"/v1/sales/{sale}/orders?before={before}", user="u")
+        is_no(answer, 400, "malformed")
+        assert "before" in answer.json["detail"]
 
 
 def test_polling_has_a_limit_of_its_own_that_buying_does_not_share():
