@@ -3,8 +3,9 @@
  *
  * Final are a 200 and the 409s that name the order's state; the gateway says them only of what its
  * log shows. All else (503 order_pending, no answer, an answer that makes no sense) is tried again:
- * an item by itself with growing pauses, a gateway that fails as a whole with growing pauses too,
- * and then the next one in the list is asked. A 404 is final only when several tries have got it
+ * an item by itself with growing pauses, a gateway that fails as a whole with growing pauses too.
+ * After either the next one in the list is asked: one that has lost its log answers calls, and
+ * decides nothing. A 404 is final only when several tries have got it
  * and the log has not shown us the order either: else it is the wrong gateway, or one of us is
  * behind. */
 #include "queue/settle/caller.h"
@@ -230,13 +231,18 @@ static bool set_request(struct st_caller *caller, long body_len)
            curl_multi_add_handle(caller->multi, easy) == CURLM_OK;
 }
 
+static void turn_to_next(struct st_caller *caller)
+{
+    caller->url = (caller->url + 1) % caller->settings.url_count;
+}
+
 /* The call as a whole came to nothing: all of it is asked again, after a pause. */
 static void try_later(struct st_caller *caller, int64_t at_least_ms)
 {
     int64_t pause = pause_ms(caller, ++caller->failures, CALL_PAUSE_MS);
     if (pause < at_least_ms)
         pause = at_least_ms;
-    caller->url = (caller->url + 1) % caller->settings.url_count;
+    turn_to_next(caller);
     caller->not_before_ns = now_ns() + pause * PS_NS_PER_MS;
     for (size_t i = 0; i < caller->count; i++)
         caller->decisions[i].retry_after_ms = pause;
@@ -324,6 +330,14 @@ static int read_results(struct st_caller *caller, struct ps_fault *fault)
     return 0;
 }
 
+static bool has_decided_all(const struct st_caller *caller)
+{
+    for (size_t i = 0; i < caller->count; i++)
+        if (caller->decisions[i].result == NULL)
+            return false;
+    return true;
+}
+
 static int judge_reply(struct st_caller *caller, CURLcode code, int64_t *ret_at_least_ms,
                        struct ps_fault *fault)
 {
@@ -371,6 +385,8 @@ int st_caller_poll(struct st_caller *caller, int wait_ms, size_t *ret_count, str
     } else {
         caller->failures = 0;
         fault->path[0] = fault->text[0] = '\0';
+        if (!has_decided_all(caller))
+            turn_to_next(caller);
     }
     *ret_count = caller->count;
     return 1;

@@ -7,7 +7,7 @@
  *  - begin locks the positions of its partitions until commit or rollback: what is looked up
  *    meanwhile about orders of these partitions stays true.
  *  - decisions are given out to one worker at a time; what was given out and not answered is given
- *    out again after its lease.
+ *    out again after its lease, or when the clock has gone back behind the time at which it was.
  *
  * Errors of all functions: PS_E_IO (also: not reachable), PS_E_BUSY, PS_E_NOMEM, PS_E_READ_ONLY,
  * PS_E_CORRUPT, PS_E_PERMISSION, PS_E_INVALID (the database refuses a statement). `fault` is never

@@ -80,7 +80,7 @@ static const char sql_confirm_all[] =
     " ON CONFLICT DO NOTHING";
 static const char sql_due[] =
     "UPDATE penstock_decisions d SET sent_at = now(), tries = tries + 1, retry_at = now() + $1::bigint * interval '1 ms'"
-    " WHERE order_id IN (SELECT order_id FROM penstock_decisions WHERE result IS NULL AND (retry_at IS NULL OR retry_at <= now())"
+    " WHERE order_id IN (SELECT order_id FROM penstock_decisions WHERE result IS NULL AND (retry_at IS NULL OR retry_at <= now() OR sent_at > now())"
     " ORDER BY retry_at NULLS FIRST LIMIT $2::bigint FOR UPDATE SKIP LOCKED)"
     " RETURNING order_id, decision, tries, EXISTS (SELECT 1 FROM orders o WHERE o.order_id = d.order_id)";
 static const char sql_answer[] =

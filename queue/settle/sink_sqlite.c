@@ -34,7 +34,7 @@
     X(DECIDE,      "INSERT INTO penstock_decisions (order_id, decision) VALUES (?1, 'confirm') ON CONFLICT DO NOTHING") \
     X(CONFIRM_ALL, "INSERT INTO penstock_decisions (order_id, decision) SELECT order_id, 'confirm' FROM orders WHERE state = 'accepted' ON CONFLICT DO NOTHING") \
     X(DUE,         "UPDATE penstock_decisions SET sent_at = " NOW ", tries = tries + 1, retry_at = " LATER("?1") " WHERE order_id IN" \
-                   " (SELECT order_id FROM penstock_decisions WHERE result IS NULL AND (retry_at IS NULL OR retry_at <= " NOW ") ORDER BY retry_at LIMIT ?2)" \
+                   " (SELECT order_id FROM penstock_decisions WHERE result IS NULL AND (retry_at IS NULL OR retry_at <= " NOW " OR sent_at > " NOW ") ORDER BY retry_at LIMIT ?2)" \
                    " RETURNING order_id, decision, tries, EXISTS (SELECT 1 FROM orders WHERE orders.order_id = penstock_decisions.order_id)") \
     X(RESULT,      "UPDATE penstock_decisions SET result = ?3, retry_at = NULL WHERE order_id = ?1 AND decision = ?2 AND result IS NULL") \
     X(AGAIN,       "UPDATE penstock_decisions SET retry_at = " LATER("?3") " WHERE order_id = ?1 AND decision = ?2 AND result IS NULL") \

@@ -261,7 +261,9 @@ static int hear(struct worker *worker, int wait_ms)
     } else {
         st_report_add(&worker->report, ST_M_CALLS, ST_CALL_ANSWERED, 1);
         note_well(&worker->gateway);
-        worker->progress_ns = now_ns();
+        for (size_t i = 0; i < count; i++)
+            if (decisions[i].result != NULL)
+                worker->progress_ns = now_ns();
     }
     int err = st_sink_answer(worker->sink, decisions, count, &fault);
     if (err != 0)

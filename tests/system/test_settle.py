@@ -245,6 +245,18 @@ def test_thousands_of_decisions_go_in_batches(gateway, shop):
     assert_results(shop)
 
 
+def test_a_clock_that_is_set_back_keeps_no_decision_waiting(gateway, database):
+    """Until the time at which it was to be asked again has come once more, its order would have expired."""
+    sale = gateway.make_sale(stock=10)
+    worker = worker_of(gateway, database)
+    worker.once()
+    decide(database, "confirm", buy(gateway, sale, 3))
+    hour = "strftime('%Y-%m-%dT%H:%M:%fZ', 'now', '1 hour')" if database.name == "sqlite" else "now() + interval '1 hour'"
+    database.query(f"UPDATE penstock_decisions SET tries = 1, sent_at = {hour}, retry_at = {hour}")
+    worker.once("--patience-s", "5")
+    assert database.query("SELECT DISTINCT result FROM penstock_decisions") == [("confirmed",)]
+
+
 def test_decisions_wait_for_a_gateway_that_is_away(gateway, shop):
     sale = gateway.make_sale(stock=10)
     ids = buy(gateway, sale, 3)
@@ -353,6 +365,27 @@ def test_once_gives_up_when_there_is_no_progress(gateway, shop, tmp_path):
     done = worker_of(gateway, shop, "--auto-confirm", "--patience-s", "1").run("--once")
     assert done.returncode == 1 and done.events[-2]["event"] == "no_progress", done.stderr
     assert len(orders_in(shop, sale)) == 3
+
+
+@pytest.mark.soak
+def test_once_gives_up_when_calls_are_answered_and_nothing_is_decided(gateway, shop, strange, tmp_path):
+    """As by a gateway that has lost its log."""
+    buy(gateway, gateway.make_sale(stock=10), 3)
+    strange.script[:] = [lambda wish: results_of(wish, 503, code="log_unavailable")] * 100
+    done = strange_worker(gateway, shop, strange, tmp_path, "--auto-confirm", "--patience-s", "11").run("--once", timeout=50)
+    assert done.returncode == 1 and done.events[-2]["event"] == "no_progress", done.stderr
+
+
+def test_the_next_gateway_is_asked_when_one_decides_nothing(gateway, shop, strange, tmp_path):
+    """A gateway that has lost its log says so of each order, in a call that is answered; another one may have the log."""
+    buy(gateway, gateway.make_sale(stock=10), 3)
+    strange.script[:] = [lambda wish: results_of(wish, 503, code="log_unavailable")] * 100
+    worker = strange_worker(gateway, shop, strange, tmp_path, "--auto-confirm", "--gateway-url", f"http://127.0.0.1:{gateway.admin_port}")
+    worker.flags[worker.flags.index("--gateway-token-file") + 1] = str(gateway.state / "admin.token")
+    with worker:
+        wait_until(lambda: shop.query("SELECT count(*) FROM penstock_decisions WHERE result = 'confirmed'") == [("3",)], 15, 0.1, "confirms")
+        assert worker.stop() == 0
+    assert strange.asked
 
 
 # --- the program ---
