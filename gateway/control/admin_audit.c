@@ -43,6 +43,7 @@ struct gw_admin_audit {
     struct oq_totals totals[GW_SALE_SKUS_MAX];
     int64_t at_ms;
     int err;
+    bool counter_failed; /* err is the counter's, not the log's */
     struct inv_count counts[GW_SALE_SKUS_MAX];
     unsigned tries;
     uv_timer_t again;   /* until the next try */
@@ -197,6 +198,19 @@ static void next_audit(struct gw_admin *admin)
         visit->run(visit);
 }
 
+static void say_failure(struct gw_admin_visit *visit, const struct gw_admin_audit *audit)
+{
+    const struct gw_control_sale *sale =
+        gw_control_sale(visit->admin->control, audit->sale, strlen(audit->sale));
+
+    if (!audit->counter_failed)
+        gw_admin_no_log(visit, audit->err);
+    else if (sale != NULL && sale->fenced)
+        gw_admin_no(visit, GW_V_fenced, NULL);
+    else
+        gw_admin_no(visit, GW_V_store_unavailable, "%s", ps_err_text(audit->err));
+}
+
 static void end(struct gw_admin_audit *audit)
 {
     struct gw_admin *admin = audit->admin;
@@ -209,7 +223,7 @@ static void end(struct gw_admin_audit *audit)
         ps_log(PS_LOG_ERROR, "audit_failed", PS_F_STR("sale", audit->sale),
                PS_F_STR("error", ps_err_text(audit->err)));
     if (visit != NULL && audit->err < 0)
-        gw_admin_no_log(visit, audit->err);
+        say_failure(visit, audit);
     else if (visit != NULL)
         gw_admin_text(visit, "application/json", text, strlen(text));
     else
@@ -276,6 +290,7 @@ static void on_counts(uint64_t handle, int err, const struct inv_count *counts, 
 
     (void)handle;
     audit->err = err;
+    audit->counter_failed = err < 0;
     if (err == 0)
         memcpy(audit->counts, counts, inv_sale_sku_count(audit->counter) * sizeof *counts);
     if (err == 0 && !reconcile(audit) && ++audit->tries < TRIES && audit->admin->http != NULL)
@@ -299,6 +314,7 @@ void gw_admin_audit_wake(struct gw_admin *admin)
                                   audit->counts);
     if (result != INV_PENDING) {
         audit->err = result;
+        audit->counter_failed = true;
         end(audit);
     }
 }
@@ -311,6 +327,10 @@ void gw_admin_audit_sale(struct gw_admin_visit *visit)
 
     if (sale == NULL)
         return;
+    if (sale->counter == NULL && sale->stored.state.opened) {
+        gw_admin_no(visit, GW_V_fenced, "the sale is not served at the moment");
+        return;
+    }
     if (sale->counter == NULL || inv_sale_sku_count(sale->counter) > PS_ARRAY_LEN(audit->counts)) {
         gw_admin_no(visit, GW_V_conflict, "the sale has no counter: it is not open yet");
         return;
@@ -324,6 +344,7 @@ void gw_admin_audit_sale(struct gw_admin_visit *visit)
     audit->books = sale->books;
     audit->at_ms = ps_clock_wall_ms(admin->core->clock);
     audit->err = 0;
+    audit->counter_failed = false;
     audit->tries = 0;
     audit->handle = gw_admin_wait(visit, AUDIT_WAIT_MS);
     ask_for_cut(audit);

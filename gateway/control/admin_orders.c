@@ -166,6 +166,7 @@ static void search_on(struct search *search, struct gw_admin_visit *visit)
     while (search->at < control->sale_count) {
         search->counter = control->sales[search->at]->counter;
         if (search->counter == NULL) {
+            search->unsure |= gw_control_is_unserved(control, control->sales[search->at]);
             search->at++;
             continue;
         }
@@ -238,8 +239,9 @@ static bool may_be_in_doubt(const struct gw_admin *admin, const struct ps_uuid *
     }
     for (size_t i = 0; i < control->sale_count; i++) {
         struct inv_sale *counter = control->sales[i]->counter;
-        if (counter != NULL &&
-            inv_store_find(admin->core->store, counter, id, NULL, NULL, 0, &entry) == INV_DONE)
+        if (counter == NULL ? gw_control_is_unserved(control, control->sales[i])
+                            : inv_store_find(admin->core->store, counter, id, NULL, NULL, 0,
+                                             &entry) == INV_DONE)
             return true;
     }
     return false;

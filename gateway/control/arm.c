@@ -60,6 +60,7 @@ static void try_later(struct gw_control *control, struct gw_control_sale *sale)
 static void refuse(struct gw_control *control, struct gw_control_sale *sale)
 {
     sale->arming = GW_ARM_REFUSED;
+    control->dirty = true;
     atomic_fetch_add(&control->core->sales_refused, 1);
     ps_log(PS_LOG_ERROR, "sale_refused", PS_F_STR("sale", sale->stored.name),
            PS_F_STR("why", sale->refused_why));

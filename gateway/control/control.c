@@ -93,6 +93,7 @@ static int build_sales(const struct gw_control *control, struct gw_sale **sales,
         sale->books = opened ? from->books : NULL;
         sale->epoch = from->epoch;
         sale->fenced = from->fenced;
+        sale->unserved = gw_control_is_unserved(control, from);
         if (sale->books != NULL)
             gw_sale_order_skus(sale, sale->books);
         sales[(*ret_count)++] = sale;

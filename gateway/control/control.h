@@ -166,6 +166,18 @@ void gw_control_unawait(struct gw_control *control, const struct oq_ticket *tick
 /* Sales whose opening is due are armed at once instead of with the next tick (after a PUT). */
 void gw_control_arm_due(struct gw_control *control);
 
+/* It was opened, and its counter is not known here, as after a start without Redis: an order that the
+ * log does not show may be in doubt there, or lie in this gateway's spill. (Over a restart with a
+ * journal and a counter in memory nothing is.) */
+static inline bool gw_control_is_unserved(const struct gw_control *control,
+                                          const struct gw_control_sale *sale)
+{
+    bool alone = control->core->redis == NULL && control->core->kafka == NULL;
+
+    return !alone && sale->counter == NULL && sale->stored.state.opened &&
+           sale->arming != GW_ARM_REFUSED;
+}
+
 /* The document may no longer change its stock: the sale's records are in the log, or on their way;
  * in a cluster, also those of another gateway (state.opening: it was noted before the first). */
 static inline bool gw_control_is_opened(const struct gw_control *control,

@@ -140,6 +140,7 @@ static void look_on(struct gw_visit *visit)
     while (visit->looked_at < worker->policy->sale_count) {
         const struct gw_sale *sale = worker->policy->sales[visit->looked_at];
         if (sale->counter == NULL) {
+            visit->unsure |= sale->unserved;
             visit->looked_at++;
             continue;
         }

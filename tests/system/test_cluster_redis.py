@@ -1,5 +1,6 @@
 """Redis that is away, slow, empty, somebody else, or lost in the middle of being filled: the counter is only a cache, and every promise
 stands in the log."""
+import contextlib
 import random
 import time
 
@@ -42,6 +43,33 @@ def test_without_redis_buyers_hear_so_and_afterwards_nothing_is_lost(cluster, ho
         else:
             cluster.routes(WELL)
         promised_more(crowd, 100)
+
+
+def test_without_redis_since_its_start_a_gateway_does_not_say_that_an_order_is_none(cluster):
+    """It may be in doubt there: another gateway has it in its spill."""
+    spilling, started = cluster[0], cluster[1]
+    sale = cluster.make_sale(stock=10)
+    spilling.kafka_route(CUT)
+    wait_until(lambda: probe(spilling, sale, f"cut-{time.monotonic()}") == "pending", 60, what="the spill")
+    order = spilling.buy(sale, "ann", key="a", timeout=8).json["order_id"]
+    started.kill()
+    started.redis_route(CUT)
+    started.spawn()
+
+    def asked(path, **more):
+        with contextlib.suppress(OSError):
+            return started.public("GET", path, **more)
+
+    wait_until(lambda: (page := asked("/readyz?verbose")) and "[+]view ok" in page.text, 60, what="the log read")
+    for answer in (asked(f"/v1/orders/{order}", user="ann"), started.admin("GET", f"/admin/v1/orders/{order}"),
+                   started.admin("GET", f"/admin/v1/sales/{sale}/audit")):
+        assert answer.status == 503, answer
+    started.redis_route(WELL)
+    cluster.wait_ready(started)
+    assert asked(f"/v1/orders/{order}", user="ann").json["state"] == "pending"
+    spilling.kafka_route(WELL)
+    wait_until(lambda: asked(f"/v1/orders/{order}", user="ann").json["state"] == "accepted", 60, what="the drain")
+    cluster.wait_rest(sale)
 
 
 @pytest.mark.soak

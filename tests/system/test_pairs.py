@@ -167,6 +167,19 @@ def test_a_rehearsal_proves_its_books(pair, start):
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+def test_an_audit_without_the_counter_names_the_counter(redis_and_journal, redis, start):
+    """And not the log, which is well."""
+    gateway = start(redis_and_journal)
+    sale = gateway.make_sale(stock=10)
+    gateway.assert_books(sale)
+    redis.freeze()
+    answer = wait_until(lambda: (a := gateway.admin("GET", f"/admin/v1/sales/{sale}/audit")).status != 200 and a, 30, what="a refusal")
+    assert (answer.status, answer.code) == (503, "store_unavailable"), answer
+    redis.thaw()
+    wait_until(lambda: gateway.admin("GET", f"/admin/v1/sales/{sale}/audit").status == 200, 30, what="the counter")
+    gateway.rest(sale)
+
+
 # --- memory and Kafka ---
 
 
