@@ -177,8 +177,9 @@ static int plan_rate(const struct arrivals *arrivals, struct lt_plan_spec *spec,
 {
     if (arrivals->duration_ms == 0)
         return ps_fault(fault, PS_E_INVALID, "--rate", "needs --duration");
-    if (arrivals->shape_given || arrivals->over_given)
-        return ps_fault(fault, PS_E_INVALID, "--rate", "does not go with --shape or --over");
+    if (arrivals->shape_given || arrivals->over_given || arrivals->file != NULL)
+        return ps_fault(fault, PS_E_INVALID, "--rate",
+                        "does not go with --shape, --over or --plan");
     if (arrivals->unique_users && arrivals->buyers_given)
         return ps_fault(fault, PS_E_INVALID, "--unique-users", "does not go with --buyers");
     double clicks = round(arrivals->rate * (double)arrivals->duration_ms / 1000);

@@ -190,8 +190,12 @@ static void open_plot(size_t columns, double top, const char *unit, const char *
 {
     fputs("<figure><div class=\"plot\"><div class=\"y\" aria-hidden=\"true\">", out);
     for (int i = 4; i >= 0; i -= 2) {
+        double value = top * i / 4;
         fputs("<span>", out);
-        put_count((uint64_t)llround(top * i / 4), out);
+        if (value == floor(value))
+            put_count((uint64_t)value, out);
+        else
+            fprintf(out, "%g", value); /* below 10 */
         fprintf(out, "%s</span>", unit);
     }
     fprintf(out,

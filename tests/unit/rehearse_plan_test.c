@@ -262,6 +262,7 @@ static void a_bad_option_is_named(void **state)
         {"--rate 0 --duration 1s", "--rate"},
         {"--rate 10", "--rate"},
         {"--rate 10 --duration 1s --shape step", "--rate"},
+        {"--rate 10 --duration 1s --plan x", "--rate"},
         {"--rate 10 --duration 1s --unique-users --buyers 5", "--unique-users"},
         {"--duration 1s", "--duration"},
         {"--unique-users", "--unique-users"},

@@ -515,6 +515,27 @@ static void the_page_stands_alone(void **state)
     end_report(&reporting);
 }
 
+static void an_axis_says_what_its_lines_are(void **state)
+{
+    (void)state;
+    struct reporting reporting;
+    begin_report(&reporting);
+    static const struct {
+        int64_t stock;
+        const char *labels;
+    } cases[] = {{1, "<span>1</span><span>0.5</span><span>0</span>"},
+                 {5, "<span>5</span><span>2.5</span><span>0</span>"},
+                 {8, "<span>8</span><span>4</span><span>0</span>"},
+                 {1400, "<span>1,500</span><span>750</span><span>0</span>"}};
+    for (size_t i = 0; i < PS_ARRAY_LEN(cases); i++) {
+        reporting.proof.stock = cases[i].stock;
+        char *text = printed(lt_report_html, &reporting.report);
+        assert_says(text, cases[i].labels);
+        free(text);
+    }
+    end_report(&reporting);
+}
+
 static void counts_are_grouped_by_thousands(void **state)
 {
     (void)state;
@@ -546,6 +567,7 @@ int main(void)
         cmocka_unit_test(the_full_text_has_every_verdict_and_check),
         cmocka_unit_test(the_json_has_the_documented_members),
         cmocka_unit_test(the_page_stands_alone),
+        cmocka_unit_test(an_axis_says_what_its_lines_are),
         cmocka_unit_test(counts_are_grouped_by_thousands),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
