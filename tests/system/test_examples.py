@@ -1,6 +1,8 @@
 """The examples of README.md run as they stand, against a real gateway."""
+import contextlib
 import pathlib
 import re
+import socket
 import subprocess
 
 import pytest
@@ -68,6 +70,18 @@ def test_the_examples_of_tokens_and_the_end_run():
         out = run(gateway, block("$A/drain"))
         assert '"token":"pst_' in out
         assert gateway.process.wait(30) == 0
+
+
+def test_the_quickstart_rehearses_against_no_gateway_but_its_own():
+    """Who has port 8080 might be an earlier gateway, from an older build."""
+    with socket.socket() as taken:
+        taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        with contextlib.suppress(OSError):  # somebody is there already: as good
+            taken.bind(("127.0.0.1", 8080))
+            taken.listen()
+        done = subprocess.run([ROOT / "deploy/quickstart", "--exit"], capture_output=True, text=True, timeout=300)
+    assert done.returncode == 1 and "listens on port 8080 already" in done.stderr, done
+    assert "rehearsing" not in done.stdout
 
 
 def proxy_settings(name, where):
