@@ -501,6 +501,8 @@ int gw_gateway_run(struct gw_settings *settings, const char *config_path)
     core->worker_count = settings->workers > 0 ? (size_t)settings->workers
                          : cores > 0           ? (size_t)cores
                                                : 1;
+    if (core->worker_count > WORKERS_MAX) /* a machine of more cores */
+        core->worker_count = WORKERS_MAX;
     core->workers = calloc(core->worker_count, sizeof *core->workers);
     signal(SIGPIPE, SIG_IGN);
     signal(SIGHUP, SIG_IGN);  /* until the loop runs: what is to be read again has just been read */

@@ -1,5 +1,6 @@
 """What a start refuses: files that are not its own, torn or newer, a state directory that others may read or use, a port
 that is taken. It ends with status 1 and says what to do; nothing is put right silently."""
+import json
 import os
 import shutil
 import socket
@@ -209,6 +210,30 @@ def test_a_start_on_a_failing_disk_ends_and_says_so(sold, tmp_path, fault, words
     sold.start()
     assert len(sold.orders("shoes")) == 2
     sold.assert_books("shoes")
+
+
+# --- The machine. ---
+
+
+CORES = """#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <unistd.h>
+long sysconf(int name)
+{
+    return name == _SC_NPROCESSORS_ONLN ? 300 : ((long (*)(int))dlsym(RTLD_NEXT, "sysconf"))(name);
+}
+"""
+
+
+def test_a_machine_of_more_cores_than_there_may_be_workers_is_served(tmp_path):
+    (tmp_path / "cores.c").write_text(CORES)
+    library = tmp_path / "cores.so"
+    subprocess.run(["cc", "-shared", "-fPIC", "-o", library, tmp_path / "cores.c"], check=True)
+    with Gateway(directory=tmp_path, settings={"workers": 0}, env={"LD_PRELOAD": str(library)}).start(60) as gateway:
+        ready = next(event for event in map(json.loads, gateway.log_path.read_text().splitlines()) if event["event"] == "ready")
+        assert ready["workers"] == 256
+        assert gateway.buy(gateway.make_sale(stock=1), "ann").json["state"] == "accepted"
+        assert gateway.stop() == 0
 
 
 # --- Ports. ---
