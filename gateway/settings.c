@@ -38,7 +38,7 @@ const struct ps_option gw_options[] = {
     {"http.body_timeout_ms",         PS_OPT_INT,     AT(http.body_timeout_ms),         100, 600000,    "10000",         "ms",          NULL,           false, "A request's body must be complete this long after its head"},
     {"http.idle_timeout_ms",         PS_OPT_INT,     AT(http.idle_timeout_ms),         100, 3600000,   "15000",         "ms",          NULL,           false, "A kept connection may be idle this long"},
     {"http.idle_trusted_timeout_ms", PS_OPT_INT,     AT(http.idle_trusted_timeout_ms), 100, 3600000,   "75000",         "ms",          NULL,           false, "The same for trusted proxies; their own keep-alive must be the shorter one"},
-    {"http.connections",             PS_OPT_INT,     AT(http.connections),             16, 1000000,    "20000",         "connections", NULL,           false, "Above this many open connections, new ones get 503 and are closed"},
+    {"http.connections",             PS_OPT_INT,     AT(http.connections),             16, 1000000,    "20000",         "connections", NULL,           false, "Above this many open connections, new ones get 503 and are closed; each worker takes its share, at least 16"},
     {"http.waiting",                 PS_OPT_INT,     AT(http.waiting),                 0, 1000000,     "4096",          "requests",    NULL,           false, "Requests that leaky buckets may hold at once, in each worker"},
     {"store.kind",                   PS_OPT_ENUM,    AT(store.kind),                   ANY,            "\"memory\"",    "",            store_kinds,    false, "What counts the stock: memory (one gateway) or redis (many gateways, one count)"},
     {"store.redis.url",              PS_OPT_STRING,  AT(store.redis.url),              1, 2048,        "\"redis://127.0.0.1:6379/0\"", "", NULL,       false, "redis://[user[:password]@]host[:port][/db], or redis+sentinel://[user[:password]@]host[:port][,host...]/master[/db]"},
@@ -98,20 +98,67 @@ static int read_redis_url(struct gw_settings *settings, struct ps_fault *fault)
     return err < 0 ? ps_fault(fault, err, "store.redis.url", "%s", why.text) : 0;
 }
 
+/* Host names as browsers and curl put them into Host, but for the port, which does not count. */
+static int check_hosts(const struct ps_option_list *hosts, struct ps_fault *fault)
+{
+    for (size_t i = 0; i < hosts->count; i++) {
+        const char *colon = strrchr(hosts->at[i], ':');
+        if (colon == NULL || (hosts->at[i][0] == '[' && strchr(colon, ']') != NULL))
+            continue;
+        char path[64];
+        snprintf(path, sizeof path, "admin.hosts[%zu]", i);
+        return ps_fault(fault, PS_E_INVALID, path,
+                        "\"%s\" is no host name: leave the port out, put IPv6 into brackets",
+                        hosts->at[i]);
+    }
+    return 0;
+}
+
+/* What a browser sends as Origin (RFC 6454): anything else would never be met. */
+static int check_origins(const struct ps_option_list *origins, struct ps_fault *fault)
+{
+    for (size_t i = 0; i < origins->count; i++) {
+        const char *host = strstr(origins->at[i], "://");
+        if (host != NULL && host > origins->at[i] && host[3] != '\0' &&
+            strpbrk(host + 3, "/?#@* ") == NULL)
+            continue;
+        char path[64];
+        snprintf(path, sizeof path, "cors.allow_origins[%zu]", i);
+        return ps_fault(fault, PS_E_INVALID, path,
+                        "\"%s\" is no origin such as https://shop.example: no path, no slash at "
+                        "the end, no wildcard",
+                        origins->at[i]);
+    }
+    return 0;
+}
+
+/* What gw_listen() takes. */
+static int check_address(const char *name, const char *host, struct ps_fault *fault)
+{
+    struct gw_address address;
+
+    if (host[0] != '[' && gw_address_parse(host, strlen(host), false, &address) == 0)
+        return 0;
+    return ps_fault(fault, PS_E_INVALID, name,
+                    "\"%s\" is no numeric address (IPv6 without brackets)", host);
+}
+
 /* Of a header name (RFC 9110, token). */
 #define TOKEN_CHARS "!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 
 /* What no single row can say. */
 static int check_together(const struct gw_settings *settings, struct ps_fault *fault)
 {
-    struct gw_address address;
+    int err = check_address("listen.host", settings->listen.host, fault);
 
-    if (gw_address_parse(settings->listen.host, strlen(settings->listen.host), false, &address) < 0)
-        return ps_fault(fault, PS_E_INVALID, "listen.host", "\"%s\" is no numeric address",
-                        settings->listen.host);
-    if (gw_address_parse(settings->admin.host, strlen(settings->admin.host), false, &address) < 0)
-        return ps_fault(fault, PS_E_INVALID, "admin.host", "\"%s\" is no numeric address",
-                        settings->admin.host);
+    if (err == 0)
+        err = check_address("admin.host", settings->admin.host, fault);
+    if (err == 0)
+        err = check_hosts(&settings->admin.hosts, fault);
+    if (err == 0)
+        err = check_origins(&settings->cors.allow_origins, fault);
+    if (err < 0)
+        return err;
     if (settings->client_ip_header[strspn(settings->client_ip_header, TOKEN_CHARS)] != '\0')
         return ps_fault(fault, PS_E_INVALID, "client_ip_header", "\"%s\" is no header name",
                         settings->client_ip_header);
@@ -128,8 +175,8 @@ static int check_together(const struct gw_settings *settings, struct ps_fault *f
                         (long long)settings->drain.delay_ms);
     struct oq_kafka_property *properties;
     size_t count;
-    int err = oq_kafka_properties(settings->log.kafka.properties, "log.kafka.properties",
-                                  &properties, &count, fault);
+    err = oq_kafka_properties(settings->log.kafka.properties, "log.kafka.properties", &properties,
+                              &count, fault);
     if (err < 0)
         return err;
     free(properties);

@@ -5,6 +5,7 @@ import re
 import subprocess
 
 import pytest
+import yaml
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -62,6 +63,35 @@ def test_the_readme_has_every_metric_as_the_code_describes_it():
     assert tables(README, "| metric | type | label | meaning |") == list(metrics())
 
 
+def alerts():
+    document = yaml.safe_load(source("deploy/prometheus/penstock.rules.yml"))
+    return {rule["alert"]: rule["expr"] for group in document["groups"] for rule in group["rules"]}
+
+
+def test_alerts_ask_for_metrics_and_labels_that_exist():
+    text = source("gateway/metrics.c")
+    verdicts = re.findall(r"\bX\((\w+),\s*\d{3},", source("gateway/front/verdict.h"))
+    known = set(re.findall(r'"(penstock_\w+)"', text))
+    for name, expression in alerts().items():
+        assert set(re.findall(r"\bpenstock_\w+", expression)) <= known, name
+        assert set(re.findall(r'verdict="(\w+)"', expression)) <= set(verdicts), name
+
+
+@pytest.mark.parametrize("gateways, members, fires", [(1, 0, set()), (3, 3, set()), (3, 2, {"PenstockMembersApart"})],
+                         ids=["one alone", "three", "three, of which one is not heard"])
+def test_alerts_are_silent_where_all_is_well(gateways, members, fires):
+    """Their expressions as Python reads them; every gateway shows the same numbers, none of which grows."""
+    values = {"up": 1, "penstock_log_available": 1, "penstock_cluster_members": members}
+    words = {"max": lambda value: value, "min": lambda value: value, "count": lambda value: gateways}
+    fired = set()
+    for name, expression in alerts().items():
+        expression = re.sub(r"\b(increase|changes|sum by \(instance\) \(rate)\([^\[]*\[\w+\]\)+", "0", expression)
+        expression = re.sub(r"\b(up|penstock_\w+)(\{[^}]*\})?", lambda match: str(values.get(match[1], 0)), expression)
+        if eval(expression, {"__builtins__": {}}, words):
+            fired.add(name)
+    assert fired == fires
+
+
 def options():
     text = source("gateway/settings.c")
     table = text[text.index("gw_options[] = {"):text.index("gw_option_count")]
@@ -90,6 +120,16 @@ def test_the_man_page_has_every_setting_as_the_code_describes_it():
     items = re.findall(r"^\.It Cm (\S+) Pq (.+) ; default Li (.*)\n((?:[^.].*\n)+)", text, re.M)
     documented = [(path, fallback, value, " ".join(body.split())) for path, value, fallback, body in items]
     assert documented == [(path, fallback, value, help_text + ".") for path, fallback, value, help_text in options()]
+
+
+def test_the_man_page_has_every_file_of_the_state_directory_and_every_kind_of_store_and_log():
+    text = MAN.read_text(encoding="utf-8")
+    listed = set(re.findall(r"^\.It Pa (\S+)$", text, re.M))
+    documented = {name for row in tables(README, "| file in `state_dir` | what |") for name in re.findall(r"`([\w.]+)`", row[0])}
+    assert documented and documented <= listed
+    description = text[text.index(".Sh DESCRIPTION"):text.index("The options are:")]
+    words = lists(source("gateway/settings.c"))
+    assert all(word in description.lower() for word in words["store_kinds"] + words["log_kinds"])
 
 
 def test_man_pages_are_clean():

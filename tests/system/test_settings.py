@@ -106,7 +106,16 @@ def test_an_empty_object_is_enough(check):
     ({"listen": {"port": -1}}, ["listen.port", "-1"]),
     ({"listen": {"port": None}}, ["listen.port", "null"]),
     ({"listen": {"host": "localhost"}}, ["listen.host", "localhost", "numeric"]),
+    ({"listen": {"host": "[::1]"}}, ["listen.host", "[::1]", "without brackets"]),
     ({"admin": {"host": ""}}, ["admin.host"]),
+    ({"admin": {"host": "[::1]"}}, ["admin.host", "[::1]"]),
+    ({"admin": {"hosts": ["ops.example", "ops.example:9090"]}}, ["admin.hosts[1]", "ops.example:9090", "port"]),
+    ({"admin": {"hosts": ["2001:db8::1"]}}, ["admin.hosts[0]", "brackets"]),
+    ({"admin": {"hosts": ["[2001:db8::1]:9090"]}}, ["admin.hosts[0]", "port"]),
+    ({"cors": {"allow_origins": ["https://shop.example", "*"]}}, ["cors.allow_origins[1]", "wildcard"]),
+    ({"cors": {"allow_origins": ["https://shop.example/"]}}, ["cors.allow_origins[0]", "slash"]),
+    ({"cors": {"allow_origins": ["shop.example"]}}, ["cors.allow_origins[0]", "https://shop.example"]),
+    ({"cors": {"allow_origins": ["https://*.shop.example"]}}, ["cors.allow_origins[0]"]),
     ({"admin": {"metrics_open": "yes"}}, ["admin.metrics_open", "true or false"]),
     ({"identity": {"mode": "guess"}}, ["identity.mode", "must be one of: header"]),
     ({"logging": {"level": "loud"}}, ["logging.level", "debug, info, warn, error"]),
@@ -124,12 +133,17 @@ def test_an_empty_object_is_enough(check):
     ('{"workers": 1', ["FILE", "line 1"]),
     ('{"workers": 1} x', ["FILE", "line 1"]),
     ("", ["FILE"]),
-], ids=range(30))
+], ids=range(39))
 def test_a_bad_setting_is_named_by_its_path_and_exits_1(check, document, words):
     status, said = check(document)
     assert status == 1
     assert all(word in said for word in words), said
     assert said.startswith("penstock: FILE: ") and said.count("FILE") == 1 and said.count("\n") == 1, said
+
+
+def test_names_that_a_browser_may_send_are_taken(check):
+    assert check({"admin": {"host": "::1", "hosts": ["ops.example", "[2001:db8::1]"]}, "listen": {"host": "::"},
+                  "cors": {"allow_origins": ["https://shop.example", "http://localhost:3000", "https://[2001:db8::1]:8443"]}})[0] == 0
 
 
 @pytest.mark.parametrize("more,words", [
