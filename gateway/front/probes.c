@@ -65,5 +65,7 @@ enum gw_verdict gw_probe_ready(struct gw_core *core, struct gw_request *request,
     }
     ps_buf_puts(&body, ready ? "ready\n" : "not ready\n");
     answer_text(request, ready ? 200 : 503, (struct ps_str){body.at, body.len});
-    return ready ? GW_V_ok : serving ? GW_V_log_unavailable : GW_V_draining;
+    if (ready)
+        return GW_V_ok;
+    return !serving ? GW_V_draining : log ? GW_V_fenced : GW_V_log_unavailable;
 }

@@ -366,6 +366,8 @@ void gw_cluster_tick(struct gw_cluster *cluster)
     follow_view(cluster);
     if (inv_redis_ready(cluster->store))
         gw_pulse_tick(cluster);
+    else
+        atomic_store(&cluster->has_redis, false);
     lease(cluster);
     look_for_sales(cluster);
     gw_apply_take(cluster);

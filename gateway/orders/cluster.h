@@ -40,8 +40,8 @@ bool gw_cluster_keeps(const struct gw_cluster *cluster);
  * Redis's clock is not known. */
 int64_t gw_cluster_earlier_ms(const struct gw_cluster *cluster, int64_t wall_ms);
 
-/* What readyz asks for: the log was read up to the end that it had at the start, and Redis has been
- * spoken to. Any thread. */
+/* What readyz asks for: the log was read up to the end that it had at the start, and Redis has
+ * answered when it was last asked. Any thread. */
 bool gw_cluster_has_view(const struct gw_cluster *cluster);
 bool gw_cluster_has_redis(const struct gw_cluster *cluster);
 static inline bool gw_cluster_is_up(const struct gw_cluster *cluster)

@@ -167,12 +167,12 @@ static void on_pulse(uint64_t handle, int err, const struct inv_redis_pulse *pul
 
     (void)handle;
     cluster->pulsing = false;
+    atomic_store(&cluster->has_redis, err == 0);
     if (cluster->stopped || err < 0)
         return; /* what was known stays: share of the limits, members */
     cluster->pulsed_ns = cluster->redis_ns = gw_cluster_now_ns(cluster);
     cluster->redis_ms = pulse->now_ms;
     cluster->pulse_count++;
-    atomic_store(&cluster->has_redis, true);
     take_members(cluster, pulse);
     take_share(cluster);
     for (size_t i = 0; i < pulse->sale_count; i++)
