@@ -73,6 +73,9 @@ static void get_status(struct gw_visit *visit, const struct gw_sale *sale, struc
 
     (void)rest;
     if (gw_admit_limits(&admission, GW_LIMIT_STATUS) == GW_NO) {
+        const struct gw_address *address = &visit->client.address; /* nobody has to say a user */
+        admission.detail.seed =
+            gw_limit_hash(visit->worker->core->limits, address->byte, sizeof address->byte);
         admission.detail.limit = visit->limit;
         gw_worker_count(visit->worker, admission.verdict);
         gw_problem_answer(visit->request, admission.verdict, &admission.detail);

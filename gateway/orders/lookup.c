@@ -27,6 +27,7 @@ static void say_json(struct gw_visit *visit, const struct ps_buf *body)
 static void say_no(struct gw_visit *visit, enum gw_verdict verdict,
                    struct gw_problem_detail *detail)
 {
+    detail->seed = visit->user_hash;
     detail->limit = visit->limit;
     gw_worker_count(visit->worker, verdict);
     gw_problem_answer(visit->request, verdict, detail);
@@ -39,13 +40,11 @@ static bool is_users(const struct gw_visit *visit, const char *user, size_t len)
 
 static bool pays(struct gw_visit *visit, const struct gw_sale *sale)
 {
-    struct gw_worker *worker = visit->worker;
     struct gw_admission admission = {
-        .visit = visit, .sale = sale, .now_ns = ps_clock_mono_ns(worker->core->clock)};
+        .visit = visit, .sale = sale, .now_ns = ps_clock_mono_ns(visit->worker->core->clock)};
 
     if (gw_admit_limits(&admission, GW_LIMIT_ORDER_STATE) == GW_NEXT)
         return true;
-    admission.detail.seed = visit->user_hash;
     say_no(visit, admission.verdict, &admission.detail);
     return false;
 }

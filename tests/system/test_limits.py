@@ -198,6 +198,18 @@ def test_who_is_held_while_the_gateway_drains_is_answered_before_it_leaves():
         assert len(g.orders(sale)) == 2
 
 
+def test_who_is_refused_a_page_is_told_a_moment_of_his_own(gateway):
+    """Nobody says a user there: what is added depends on the address, and stays the same for it."""
+    rule(gateway, key="ip", applies_to=["status"])
+    sale, added = sale_of(gateway), {}
+    for n in range(24):
+        answers = [gateway.public("GET", f"/v1/sales/{sale}", headers={"X-Forwarded-For": f"198.51.100.{n}"}) for _ in range(3)]
+        assert [answer.status for answer in answers] == [200, 429, 429]
+        added[n] = [int(answer.headers["retry-after"]) - fields(answer)[0][2] for answer in answers[1:]]
+        assert added[n][0] == added[n][1]
+    assert {first for first, _ in added.values()} == {0, 1}
+
+
 # --- modes and live changes ---
 
 

@@ -96,6 +96,43 @@ def every_page(gateway, sale, limit):
         after = page[-1]["seq"]
 
 
+def metric(gateway, name):
+    for line in call(gateway.admin_port, "GET", "/metrics").text.splitlines():
+        if line.split(" ")[0] == name:
+            return float(line.split(" ")[1])
+    return 0.0
+
+
+def test_what_is_said_while_redis_is_away_is_true_and_spreads_who_asks(redis, redis_and_journal, start):
+    gateway = start(redis_and_journal)
+    gateway.make_sale(stock=5)
+    assert "[+]store ok" in gateway.public("GET", "/readyz?verbose").text
+    redis.end()
+    wait_until(lambda: "[-]store failed" in gateway.public("GET", "/readyz?verbose").text, 20, what="the check of the store")
+    waits = set()
+    for n in range(24):
+        answer = gateway.public("GET", "/v1/orders/0190a1fe-0000-7000-8000-000000000000", user=f"u{n}")
+        assert (answer.status, answer.code) == (503, "store_unavailable"), answer
+        waits.add(int(answer.headers["retry-after"]))
+    assert waits == {1, 2, 3}
+    # One that starts now waits for Redis; its log is well, and no metric says otherwise.
+    gateway.kill()
+    gateway.spawn()
+
+    def refused():
+        with contextlib.suppress(OSError):
+            return gateway.public("GET", "/readyz").status == 503
+        return False
+
+    wait_until(refused, 30, what="a first readyz")
+    wait_until(lambda: "[+]log ok" in gateway.public("GET", "/readyz?verbose").text, 20, what="the check of the log")
+    before = metric(gateway, 'penstock_answers_total{verdict="log_unavailable"}')
+    assert {gateway.public("GET", "/readyz").status for _ in range(5)} == {503}
+    assert metric(gateway, 'penstock_answers_total{verdict="log_unavailable"}') == before
+    redis.start()
+    wait_until(lambda: gateway.public("GET", "/readyz?verbose").text.count("[+]store ok") == 1, 30, what="the store again")
+
+
 # --- what both keep ---
 
 
