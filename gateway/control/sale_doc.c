@@ -132,8 +132,8 @@ static int read_sku(const json_t *json, const char *pointer, struct gw_sku_doc *
     read_sku_cap(&reader, &sku->cap);
     read_price(&reader, sku);
     read_attributes(&reader, &sku->attributes);
-    refuse_members(&reader,
-                   (const char *const[]){"available", "held", "confirmed", "adjustments", NULL});
+    refuse_members(&reader, (const char *const[]){"available", "in_doubt", "held", "confirmed",
+                                                  "adjustments", NULL});
     int err = ps_json_done(&reader);
     if (err == 0)
         memcpy(sku->name, name.at, name.len + 1);
@@ -200,8 +200,8 @@ int gw_sale_doc_read(const json_t *json, const char *pointer, const char *name,
         ps_json_fault(&reader, "ticket", "must be false: this version has no tickets");
     read_attributes(&reader, &doc.attributes);
     ps_json_require(&reader, (const char *const[]){"skus", NULL});
-    refuse_members(&reader,
-                   (const char *const[]){"state", "version", "created_at", "updated_at", NULL});
+    refuse_members(&reader, (const char *const[]){"state", "version", "created_at", "updated_at",
+                                                  "refused", NULL});
     int err = ps_json_done(&reader);
     if (err == 0)
         err = read_skus(&reader, &doc);

@@ -124,7 +124,10 @@ static void every_bad_member_is_named(void **state)
     refused("{\"ticket\":true" SKUS, "/ticket", "tickets");
     refused("{\"attributes\":[]" SKUS, "/attributes", "object");
     refused("{\"state\":\"open\"" SKUS, "/state", "reading only");
+    refused("{\"refused\":\"why\"" SKUS, "/refused", "reading only");
     refused("{\"skus\":[{\"sku\":\"a\",\"stock\":1,\"held\":0}]}", "/skus/0/held", "reading only");
+    refused("{\"skus\":[{\"sku\":\"a\",\"stock\":1,\"in_doubt\":0}]}", "/skus/0/in_doubt",
+            "reading only");
 }
 
 static void prices_are_decimal_strings(void **state)
