@@ -200,9 +200,10 @@ static int build(struct page *page, const struct gw_sale *sale, enum gw_phase ph
                                    "Access-Control-Allow-Origin",
                                    "*",
                                    NULL};
-    err = gw_shared_answer_new(200, headers, (struct ps_str){body.at, body.len}, &page->full);
-    if (err == 0)
-        err = gw_shared_answer_new(304, headers + 2, (struct ps_str){"", 0}, &page->not_modified);
+    struct ps_str text = {body.at, body.len};
+    err = gw_shared_answer_new(200, headers, text, &page->full);
+    if (err == 0) /* which says the length of what it does not send */
+        err = gw_shared_answer_new(304, headers + 2, text, &page->not_modified);
     free(memory);
     return err;
 }

@@ -78,6 +78,8 @@ def test_a_matching_etag_is_304_without_a_body_and_with_the_cache_rules(gateway,
     assert (answer.status, answer.text) == (304, "")
     for name in ("etag", "cache-control", "cdn-cache-control", "surrogate-control"):
         assert answer.headers[name] == first.headers[name]
+    # RFC 9110, 8.6: the length of the page, or none.
+    assert answer.headers.get("content-length") in (None, first.headers["content-length"])
 
 
 def test_another_etag_or_a_sale_that_has_moved_is_200(gateway):
