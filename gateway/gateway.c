@@ -249,15 +249,19 @@ static void raise_fd_limit(const struct gw_settings *settings)
     (void)!setrlimit(RLIMIT_NOFILE, &limit);
 }
 
-static int listen_on(const char *name, const char *host, int64_t port, size_t count, int *fds,
+static int listen_on(const char *listener, const char *host, int64_t port, size_t count, int *fds,
                      uint16_t *ret_port)
 {
     struct ps_fault fault;
+    char name[16];
     int err = gw_listen(host, (uint16_t)port, count, fds, ret_port);
 
+    snprintf(name, sizeof name, "%s.%s", listener, err == PS_E_INVALID ? "host" : "port");
     if (err == PS_E_BUSY)
         ps_fault(&fault, err, name, "%s port %lld is taken by another program", host,
                  (long long)port);
+    else if (err == PS_E_INVALID)
+        ps_fault(&fault, err, name, "%s is no address of this machine", host);
     else if (err < 0)
         ps_fault(&fault, err, name, "cannot listen on %s port %lld: %s", host, (long long)port,
                  ps_err_text(err));
@@ -267,11 +271,11 @@ static int listen_on(const char *name, const char *host, int64_t port, size_t co
 static int open_sockets(struct gateway *gateway)
 {
     const struct gw_settings *settings = gateway->settings;
-    int err = listen_on("listen.port", settings->listen.host, settings->listen.port,
+    int err = listen_on("listen", settings->listen.host, settings->listen.port,
                         gateway->core.worker_count, gateway->fds, &gateway->port);
 
     if (err == 0)
-        err = listen_on("admin.port", settings->admin.host, settings->admin.port, 1,
+        err = listen_on("admin", settings->admin.host, settings->admin.port, 1,
                         &gateway->admin_fd, &gateway->admin_port);
     return err;
 }
@@ -279,6 +283,7 @@ static int open_sockets(struct gateway *gateway)
 static int open_parts(struct gateway *gateway)
 {
     struct gw_core *core = &gateway->core;
+    int64_t mib = gateway->settings->limits_table.mib;
     struct ps_uuid_source ids;
     struct ps_fault fault = {0};
     int err;
@@ -290,10 +295,11 @@ static int open_parts(struct gateway *gateway)
         return err;
     ps_uuid_source_init(&ids);
     ps_uuid_next(&ids, ps_clock_wall_ms(core->clock), &core->start);
+    if ((err = gw_limit_table_new((size_t)mib, &core->limits)) < 0)
+        return say(&fault, ps_fault(&fault, err, "limits_table.mib",
+                                    "%lld MiB of memory are not to be had", (long long)mib));
     if ((err = ps_metrics_new(gw_metric_table, GW_M_COUNT, core->worker_count + 2,
                               &core->metrics)) < 0 ||
-        (err = gw_limit_table_new((size_t)gateway->settings->limits_table.mib, &core->limits)) <
-            0 ||
         (err = gw_counter_open(core)) < 0 ||
         (err = gw_counter_store(core, &gateway->loop, &core->control_store)) < 0 ||
         (err = oq_fold_new(&core->fold)) < 0 || (err = gw_life_new(core, &core->life)) < 0)
@@ -376,7 +382,12 @@ static int start_threads(struct gateway *gateway)
         err = gw_worker_new(core, i, gateway->fds[i], gateway->control->policy, &core->workers[i]);
     for (size_t i = 0; err == 0 && i < core->worker_count; i++)
         err = gw_worker_start(core->workers[i]);
-    if (err < 0)
+    if (err == PS_E_NOMEM)
+        ps_fault(&fault, err, "http.connections",
+                 "no memory for %lld connections of %zu workers, with http.waiting %lld each",
+                 (long long)core->settings->http.connections, core->worker_count,
+                 (long long)core->settings->http.waiting);
+    else if (err < 0)
         ps_fault(&fault, err, "", "start-up: %s", ps_err_text(err));
     return err < 0 ? say(&fault, err) : 0;
 }

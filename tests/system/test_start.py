@@ -236,6 +236,14 @@ def test_a_machine_of_more_cores_than_there_may_be_workers_is_served(tmp_path):
         assert gateway.stop() == 0
 
 
+@pytest.mark.parametrize("settings, words", [({"limits_table": {"mib": 8192}}, ["limits_table.mib", "8192 MiB"]),
+                                             ({"http": {"waiting": 1000000}, "workers": 200}, ["http.connections", "http.waiting", "200 workers"])],
+                         ids=["limits", "workers"])
+def test_memory_that_is_not_to_be_had_names_the_settings_that_want_it(tmp_path, settings, words):
+    gateway = Gateway(directory=tmp_path, settings=settings, prefix=["prlimit", "--as=3000000000"])
+    assert_says(start_refused(gateway), *words)
+
+
 # --- Ports. ---
 
 
@@ -247,6 +255,12 @@ def test_a_port_that_is_taken_is_named(tmp_path, listener):
         port = taken.getsockname()[1]
         gateway = Gateway(directory=tmp_path, settings={listener: {"port": port}})
         assert_says(start_refused(gateway), f"{listener}.port", str(port), "taken")
+
+
+@pytest.mark.parametrize("listener", ["listen", "admin"])
+def test_an_address_that_the_machine_has_not_is_named(tmp_path, listener):
+    gateway = Gateway(directory=tmp_path, settings={listener: {"host": "192.0.2.1"}})
+    assert_says(start_refused(gateway), f"{listener}.host: 192.0.2.1 is no address of this machine")
 
 
 def test_two_gateways_never_share_a_port(sold, tmp_path):
