@@ -17,6 +17,11 @@ int st_batch_init(struct st_batch *batch, size_t capacity)
     return batch->records != NULL ? 0 : PS_E_NOMEM;
 }
 
+bool st_batch_is_full(const struct st_batch *batch)
+{
+    return batch->count == batch->capacity || batch->bytes >= ST_BATCH_BYTES_MAX;
+}
+
 void st_batch_clear(struct st_batch *batch)
 {
     for (size_t i = 0; i < batch->count; i++) {
@@ -24,7 +29,7 @@ void st_batch_clear(struct st_batch *batch)
         free(batch->records[i].poison);
         free((char *)(uintptr_t)batch->records[i].raw.at);
     }
-    batch->count = 0;
+    batch->count = batch->bytes = 0;
 }
 
 void st_batch_done(struct st_batch *batch)
@@ -69,8 +74,10 @@ int st_batch_add(struct st_batch *batch, uint32_t partition, int64_t seq, struct
                   : oq_event_decode(raw.at, raw.len, &record->event, &record->owner, &fault);
     if (err == PS_E_INVALID)
         err = keep_poison(record, raw, &fault);
-    if (err == 0)
+    if (err == 0) {
         batch->count++;
+        batch->bytes += raw.len;
+    }
     return err;
 }
 

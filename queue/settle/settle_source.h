@@ -34,9 +34,13 @@ struct st_record {
 struct st_batch {
     struct st_record *records;
     size_t count, capacity;
+    size_t bytes; /* of their texts */
 };
+/* One that has so many takes no more: in a topic anybody may write, and as much as its brokers take. */
+#define ST_BATCH_BYTES_MAX ((size_t)16 << 20)
 
 int st_batch_init(struct st_batch *batch, size_t capacity) PS_MUST_CHECK;
+bool st_batch_is_full(const struct st_batch *batch);
 void st_batch_clear(struct st_batch *batch);
 void st_batch_done(struct st_batch *batch);
 

@@ -120,7 +120,7 @@ static int fill(struct journal *journal, struct st_batch *batch, struct ps_fault
 {
     struct reading reading = {.batch = batch};
     journal->at_end = false;
-    while (batch->count < batch->capacity && !journal->at_end) {
+    while (!st_batch_is_full(batch) && !journal->at_end) {
         int64_t last;
         size_t room = batch->capacity - batch->count;
         int err = oq_reader_read(journal->reader, oq_place(0, journal->last),

@@ -20,9 +20,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define ENDS_WAIT_MS 5000 /* for the ends of a partition */
+#define ENDS_WAIT_MS 5000 /* for a broker, and for the ends of a partition */
 #define BURY_WAIT_MS 5000 /* for the acknowledgement of a dead letter */
 #define POLL_MS      100  /* longest single wait: a signal must be seen */
+#define BACK_WAIT_MS 500  /* for a broker, while none can be reached */
 
 struct part {
     bool ours;
@@ -186,9 +187,24 @@ static int enter(struct kafka *kafka, rd_kafka_topic_partition_t *given, struct 
     return 0;
 }
 
+/* Does one answer? The query for the ends of a partition does not keep its deadline: it waits for
+ * minutes for a broker that is silent (seen on librdkafka 2.0.2). This keeps it. */
+static int ask_brokers(const struct kafka *kafka, int wait_ms, struct ps_fault *fault)
+{
+    const struct rd_kafka_metadata *metadata;
+    rd_kafka_resp_err_t error = rd_kafka_metadata(kafka->consumer, 0, NULL, &metadata, wait_ms);
+    if (error != 0)
+        return failed(kafka, error, fault);
+    rd_kafka_metadata_destroy(metadata);
+    return 0;
+}
+
 /* Positions of all that was given, then reading begins. */
 static int place(struct kafka *kafka, struct ps_fault *fault)
 {
+    int answers = ask_brokers(kafka, ENDS_WAIT_MS, fault);
+    if (answers != 0)
+        return answers;
     for (int i = 0; i < kafka->given->cnt; i++) {
         rd_kafka_topic_partition_t *given = &kafka->given->elems[i];
         if (given->partition >= ST_PARTITION_MAX)
@@ -252,6 +268,18 @@ static int hear(struct kafka *kafka, const rd_kafka_message_t *message, struct p
     }
 }
 
+/* That brokers are down is an event; that they are back is none where nothing new comes. So they
+ * are asked, and then every partition is entered anew. */
+static void look_for_brokers(struct kafka *kafka)
+{
+    struct ps_fault none;
+    if (kafka->given == NULL || kafka->given->cnt == 0 ||
+        ask_brokers(kafka, BACK_WAIT_MS, &none) != 0)
+        return;
+    kafka->down = false;
+    kafka->placed = false;
+}
+
 static void kafka_rewind(struct st_source *source)
 {
     of(source)->placed = false;
@@ -263,9 +291,12 @@ static int kafka_read(struct st_source *source, struct st_batch *batch, int64_t 
     struct kafka *kafka = of(source);
     int64_t until_ns = ps_clock_mono_ns(&ps_clock_system) + wait_ms * PS_NS_PER_MS;
     int err = 0;
-    while (err == 0 && batch->count < batch->capacity) {
-        if (kafka->given != NULL && !kafka->placed)
+    while (err == 0 && !st_batch_is_full(batch)) {
+        if (kafka->given != NULL && !kafka->placed) {
+            if (batch->count > 0) /* the database is asked when it has these */
+                break;
             err = place(kafka, fault);
+        }
         if (err != 0)
             break;
         int64_t left_ms = (until_ns - ps_clock_mono_ns(&ps_clock_system)) / PS_NS_PER_MS;
@@ -289,7 +320,10 @@ static int kafka_read(struct st_source *source, struct st_batch *batch, int64_t 
         kafka_rewind(source);
         return err;
     }
-    if (batch->count > 0 || !kafka->down || kafka->down_said)
+    if (batch->count > 0 || !kafka->down)
+        return 0;
+    look_for_brokers(kafka);
+    if (!kafka->down || kafka->down_said)
         return 0;
     kafka->down_said = true;
     return ps_fault(fault, PS_E_IO, kafka->settings.brokers, "no broker can be reached: %s",

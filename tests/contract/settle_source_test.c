@@ -454,6 +454,7 @@ static void reading_goes_on_when_the_broker_is_back(void **state)
     open_source();
     expect_orders(1, 2);
     expect_end();
+    know(2, text_of(2));
     kafka_network(&broker, KAFKA_NETWORK_CUT);
     int err = 0;
     for (int i = 0; i < PATIENCE_S * 10 && err == 0; i++)
@@ -464,6 +465,55 @@ static void reading_goes_on_when_the_broker_is_back(void **state)
     put_orders(3, 4);
     kafka_network(&broker, KAFKA_NETWORK_WELL);
     expect_orders(3, 4);
+}
+
+static void the_end_is_seen_again_when_the_broker_is_back_and_has_nothing_new(void **state)
+{
+    (void)state;
+    put_orders(1, 2);
+    open_source();
+    expect_orders(1, 2);
+    expect_end();
+    know(2, text_of(2));
+    kafka_network(&broker, KAFKA_NETWORK_CUT);
+    int err = 0;
+    for (int i = 0; i < PATIENCE_S * 10 && err == 0; i++)
+        err = st_source_read(source, &batch, 100, &fault);
+    assert_int_equal(err, PS_E_IO);
+    assert_false(st_source_caught_up(source));
+    kafka_network(&broker, KAFKA_NETWORK_WELL);
+    for (int i = 0; i < PATIENCE_S * 10 && !st_source_caught_up(source); i++) {
+        err = st_source_read(source, &batch, 100, &fault);
+        assert_true(err == 0 || err == PS_E_IO);
+        assert_int_equal(batch.count, 0);
+    }
+    assert_true(st_source_caught_up(source));
+}
+
+static void a_batch_holds_only_so_many_bytes(void **state)
+{
+    enum { COUNT = 40, LARGE = 900000 };
+    struct st_batch large;
+    size_t seen = 0;
+    (void)state;
+    char *text = malloc(LARGE + 1);
+    assert_non_null(text);
+    memset(text, 'x', LARGE);
+    text[LARGE] = '\0';
+    for (int i = 0; i < COUNT; i++)
+        backend->put(text);
+    free(text);
+    assert_ok(st_batch_init(&large, 1000));
+    open_source();
+    for (int i = 0; i < PATIENCE_S * 10 && seen < COUNT; i++) {
+        int err = st_source_read(source, &large, 100, &fault);
+        assert_true(err == 0 || err == PS_E_IO);
+        assert_true(large.count * LARGE <= ST_BATCH_BYTES_MAX + LARGE);
+        for (size_t r = 0; r < large.count; r++)
+            assert_int_equal(large.records[r].seq, (int64_t)++seen);
+    }
+    assert_int_equal(seen, COUNT);
+    st_batch_done(&large);
 }
 
 static void a_dead_letter_is_sent_with_its_reason_and_place(void **state)
@@ -550,6 +600,8 @@ static int run_kafka(void)
         CLAIM(a_topic_that_kept_all_that_was_not_read_is_read_on),
         CLAIM(two_members_share_the_partitions_and_one_takes_over),
         CLAIM(reading_goes_on_when_the_broker_is_back),
+        CLAIM(the_end_is_seen_again_when_the_broker_is_back_and_has_nothing_new),
+        CLAIM(a_batch_holds_only_so_many_bytes),
         CLAIM(a_dead_letter_is_sent_with_its_reason_and_place),
         CLAIM(a_dead_letter_that_cannot_be_sent_says_so),
         CLAIM(a_topic_that_is_not_there_is_named),
