@@ -54,12 +54,6 @@ struct st_order {
     const struct st_record *first; /* was ST_UNKNOWN: the record that made it known */
 };
 
-/* A record that is put aside; its `raw` holds what it said. */
-struct st_letter {
-    const struct st_record *record;
-    const char *reason;
-};
-
 struct st_changes {
     const struct st_epoch *epochs;
     size_t epoch_count;

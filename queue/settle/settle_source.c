@@ -132,10 +132,10 @@ void st_source_stored(struct st_source *source, const struct st_batch *batch)
         source->ops->stored(source, batch);
 }
 
-int st_source_bury(struct st_source *source, const struct st_record *record, const char *reason,
-                   struct ps_fault *fault)
+size_t st_source_bury(struct st_source *source, const struct st_letter *letters, size_t count,
+                      struct ps_fault *fault)
 {
-    return source->ops->bury != NULL ? source->ops->bury(source, record, reason, fault) : 0;
+    return source->ops->bury != NULL ? source->ops->bury(source, letters, count, fault) : 0;
 }
 
 bool st_source_caught_up(const struct st_source *source)

@@ -30,6 +30,12 @@ struct st_record {
     struct ps_str raw;     /* heap; its bytes, if poison or asked for by st_record_text */
 };
 
+/* A record that is put aside; its `raw` holds what it said. */
+struct st_letter {
+    const struct st_record *record;
+    const char *reason;
+};
+
 /* Records in the order in which they were read. */
 struct st_batch {
     struct st_record *records;
@@ -83,10 +89,10 @@ int st_source_read(struct st_source *source, struct st_batch *batch, int64_t wai
 void st_source_rewind(struct st_source *source);
 /* The database has these. */
 void st_source_stored(struct st_source *source, const struct st_batch *batch);
-/* Sends a record (its st_record_text) to the dead-letter topic, if there is one. An error loses
- * nothing: the database keeps it too. */
-int st_source_bury(struct st_source *source, const struct st_record *record, const char *reason,
-                   struct ps_fault *fault) PS_MUST_CHECK;
+/* Sends letters to the dead-letter topic, if there is one, all of them together. How many could not
+ * be sent; `fault` then says why. Nothing is lost: the database keeps them too. */
+size_t st_source_bury(struct st_source *source, const struct st_letter *letters, size_t count,
+                      struct ps_fault *fault) PS_MUST_CHECK;
 /* Has everything been given out that was there at the last read? */
 bool st_source_caught_up(const struct st_source *source);
 /* Records not given out yet; -1 = not known. */
@@ -100,8 +106,8 @@ struct st_source_ops {
                 struct ps_fault *fault);
     void (*rewind)(struct st_source *source);
     void (*stored)(struct st_source *source, const struct st_batch *batch); /* NULL = nothing */
-    int (*bury)(struct st_source *source, const struct st_record *record, const char *reason,
-                struct ps_fault *fault); /* NULL = nothing */
+    size_t (*bury)(struct st_source *source, const struct st_letter *letters, size_t count,
+                   struct ps_fault *fault); /* NULL = nothing */
     bool (*caught_up)(const struct st_source *source);
     int64_t (*lag)(struct st_source *source);
     void (*close)(struct st_source *source);

@@ -21,7 +21,7 @@
 #include <string.h>
 
 #define ENDS_WAIT_MS 5000 /* for a broker, and for the ends of a partition */
-#define BURY_WAIT_MS 5000 /* for the acknowledgement of a dead letter */
+#define BURY_WAIT_MS 5000 /* for the acknowledgement of dead letters */
 #define POLL_MS      100  /* longest single wait: a signal must be seen */
 #define BACK_WAIT_MS 500  /* for a broker, while none can be reached */
 
@@ -42,6 +42,8 @@ struct kafka {
     bool placed;                            /* reading has been set up for what was given */
     bool down, down_said;                   /* no broker can be reached, since the last event */
     char trouble[256];                      /* what librdkafka said last */
+    size_t letters, unsent;                 /* with the producer; of these, not delivered */
+    rd_kafka_resp_err_t unsent_why;
     struct part part[OQ_PARTITION_MAX];
 };
 
@@ -112,11 +114,19 @@ static void on_error(rd_kafka_t *handle, int err, const char *reason, void *opaq
     }
 }
 
+static void note_letter(struct kafka *kafka, rd_kafka_resp_err_t error)
+{
+    kafka->unsent += error != 0;
+    if (error != 0)
+        kafka->unsent_why = error;
+}
+
 static void on_delivery(rd_kafka_t *handle, const rd_kafka_message_t *message, void *opaque)
 {
+    struct kafka *kafka = opaque;
     (void)handle;
-    (void)opaque;
-    *(rd_kafka_resp_err_t *)message->_private = message->err;
+    kafka->letters--;
+    note_letter(kafka, message->err);
 }
 
 static void drop_given(struct kafka *kafka)
@@ -379,35 +389,42 @@ static int64_t kafka_lag(struct st_source *source)
 
 /* --- Dead letters --- */
 
-static int kafka_bury(struct st_source *source, const struct st_record *record, const char *reason,
-                      struct ps_fault *fault)
+static rd_kafka_resp_err_t send_letter(struct kafka *kafka, const struct st_letter *letter)
+{
+    const struct st_record *record = letter->record;
+    char place_[64];
+    snprintf(place_, sizeof place_, "%" PRIu32 "/%" PRId64, record->partition, record->seq - 1);
+    return rd_kafka_producev(
+        kafka->producer, RD_KAFKA_V_TOPIC(kafka->settings.dead_letter_topic),
+        RD_KAFKA_V_MSGFLAGS(RD_KAFKA_MSG_F_COPY),
+        RD_KAFKA_V_VALUE((void *)(uintptr_t)record->raw.at, record->raw.len),
+        RD_KAFKA_V_HEADER("penstock_reason", letter->reason, (ssize_t)strlen(letter->reason)),
+        RD_KAFKA_V_HEADER("penstock_topic", kafka->settings.topic,
+                          (ssize_t)strlen(kafka->settings.topic)),
+        RD_KAFKA_V_HEADER("penstock_place", place_, (ssize_t)strlen(place_)), RD_KAFKA_V_END);
+}
+
+static size_t kafka_bury(struct st_source *source, const struct st_letter *letters, size_t count,
+                         struct ps_fault *fault)
 {
     struct kafka *kafka = of(source);
-    rd_kafka_resp_err_t delivered = RD_KAFKA_RESP_ERR__IN_PROGRESS;
-    char place_[64];
-    if (kafka->producer == NULL)
+    if (kafka->producer == NULL || count == 0)
         return 0;
-    snprintf(place_, sizeof place_, "%" PRIu32 "/%" PRId64, record->partition, record->seq - 1);
-    rd_kafka_resp_err_t error =
-        rd_kafka_producev(kafka->producer, RD_KAFKA_V_TOPIC(kafka->settings.dead_letter_topic),
-                          RD_KAFKA_V_MSGFLAGS(RD_KAFKA_MSG_F_COPY),
-                          RD_KAFKA_V_VALUE((void *)(uintptr_t)record->raw.at, record->raw.len),
-                          RD_KAFKA_V_HEADER("penstock_reason", reason, (ssize_t)strlen(reason)),
-                          RD_KAFKA_V_HEADER("penstock_topic", kafka->settings.topic,
-                                            (ssize_t)strlen(kafka->settings.topic)),
-                          RD_KAFKA_V_HEADER("penstock_place", place_, (ssize_t)strlen(place_)),
-                          RD_KAFKA_V_OPAQUE(&delivered), RD_KAFKA_V_END);
-    if (error != 0)
-        return ps_fault(fault, PS_E_IO, kafka->settings.dead_letter_topic, "%s",
-                        rd_kafka_err2str(error));
+    kafka->unsent = 0;
+    for (size_t i = 0; i < count; i++) {
+        rd_kafka_resp_err_t error = send_letter(kafka, &letters[i]);
+        kafka->letters += error == 0;
+        note_letter(kafka, error);
+    }
     (void)rd_kafka_flush(kafka->producer, BURY_WAIT_MS);
-    if (delivered == RD_KAFKA_RESP_ERR__IN_PROGRESS) { /* `delivered` must not be left behind */
+    if (kafka->letters > 0) { /* none is left behind for the next batch */
         (void)rd_kafka_purge(kafka->producer, RD_KAFKA_PURGE_F_QUEUE | RD_KAFKA_PURGE_F_INFLIGHT);
         (void)rd_kafka_flush(kafka->producer, BURY_WAIT_MS);
     }
-    return delivered == 0 ? 0
-                          : ps_fault(fault, PS_E_IO, kafka->settings.dead_letter_topic, "%s",
-                                     rd_kafka_err2str(delivered));
+    if (kafka->unsent > 0)
+        ps_fault(fault, PS_E_IO, kafka->settings.dead_letter_topic, "%s",
+                 rd_kafka_err2str(kafka->unsent_why));
+    return kafka->unsent;
 }
 
 /* --- Opening --- */

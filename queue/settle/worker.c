@@ -140,25 +140,24 @@ static int position_of(uint32_t partition, struct st_position *ret_position, voi
     return 0;
 }
 
-/* Poison goes to the dead-letter topic before the transaction that puts it into the table: sent
- * twice at worst, never lost. After one that could not be sent the batch's others are not tried:
- * the table has them, and the orders behind them must not wait. */
+/* Poison goes to the dead-letter topic before the transaction that puts it into the table ends:
+ * sent twice at worst, never lost. All of a batch goes together, and is not waited for for long: the
+ * transaction holds locks, and the table has what was not sent. */
 static void bury(struct worker *worker)
 {
     struct ps_fault fault;
-    int err = 0;
-    for (size_t i = 0; i < worker->judge.letter_count; i++) {
-        const struct st_letter *letter = &worker->judge.letters[i];
+    const struct st_judge *judge = &worker->judge;
+    for (size_t i = 0; i < judge->letter_count; i++) {
+        const struct st_letter *letter = &judge->letters[i];
         ps_log(PS_LOG_WARN, "dead_letter", PS_F_INT("partition", letter->record->partition),
                PS_F_INT("seq", letter->record->seq), PS_F_STR("why", letter->reason));
-        if (err == 0)
-            err = st_source_bury(worker->source, letter->record, letter->reason, &fault);
-        if (err != 0)
-            st_report_add(&worker->report, ST_M_UNSENT_LETTERS, 0, 1);
     }
-    if (err != 0)
-        ps_log(PS_LOG_WARN, "dead_letters_unsent", PS_F_STR("where", fault.path),
-               PS_F_STR("why", fault.text));
+    size_t unsent = st_source_bury(worker->source, judge->letters, judge->letter_count, &fault);
+    if (unsent == 0)
+        return;
+    st_report_add(&worker->report, ST_M_UNSENT_LETTERS, 0, (int64_t)unsent);
+    ps_log(PS_LOG_WARN, "dead_letters_unsent", PS_F_STR("where", fault.path),
+           PS_F_STR("why", fault.text));
 }
 
 static int store_in_transaction(struct worker *worker, struct ps_fault *fault)

@@ -1,9 +1,12 @@
 """The settlement worker on a real topic: each order once, whoever is killed; what makes no sense is put aside; what is away is named."""
+import contextlib
 import os
 import random
 import signal
+import sqlite3
 import threading
 import time
+import uuid
 
 import pytest
 from load import Load
@@ -107,6 +110,29 @@ def test_poison_in_a_topic_goes_to_table_and_topic_with_its_reason_and_holds_nob
     for partition, seq, reason, record in rows:
         assert [line for line in sent if f"penstock_place:{partition}/{int(seq) - 1}" in line and f"penstock_reason:{reason}" in line and
                 line.endswith(record)], (sent, rows)
+
+
+def test_many_dead_letters_on_a_slow_way_do_not_keep_the_shop_waiting(gateway, topic, kafka, shop):
+    """They are sent within the transaction, together: one after the other they would hold its lock for a minute."""
+    letters = kafka.topic(1)
+    for i in range(100):
+        topic.put(0, f"gibberish {i}")
+    kafka.proxy.set(0, delay_ms=150)
+    worker = kafka_worker(topic, shop, "--kafka-dead-letter-topic", letters, "--kafka-brokers", kafka.brokers(0))
+    try:
+        with worker:
+            def stored():
+                with contextlib.closing(sqlite3.connect(shop.path, timeout=4)) as connection:
+                    connection.execute("INSERT OR IGNORE INTO penstock_decisions (order_id, decision) VALUES (?, 'confirm')", (str(uuid.uuid4()),))
+                    connection.commit()
+                return shop.query("SELECT count(*) FROM penstock_dead_letters") == [("100",)]
+
+            wait_until(stored, 60, 0.1, "all of them in the table")
+            assert worker.stop() == 0
+    finally:
+        kafka.well()
+    sent = kafka.tool("consumer.ConsoleConsumer", "--topic", letters, "--from-beginning", "--max-messages", "100", "--timeout-ms", "20000")
+    assert sorted(sent.splitlines()) == sorted(f"gibberish {i}" for i in range(100))
 
 
 def test_a_worker_waits_for_a_broker_that_stands_still_and_names_it(gateway, topic, kafka, shop):
