@@ -275,8 +275,8 @@ static int open_sockets(struct gateway *gateway)
                         gateway->core.worker_count, gateway->fds, &gateway->port);
 
     if (err == 0)
-        err = listen_on("admin", settings->admin.host, settings->admin.port, 1,
-                        &gateway->admin_fd, &gateway->admin_port);
+        err = listen_on("admin", settings->admin.host, settings->admin.port, 1, &gateway->admin_fd,
+                        &gateway->admin_port);
     return err;
 }
 
