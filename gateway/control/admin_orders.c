@@ -7,13 +7,16 @@
  * whether or not anybody still waits for the answer, because its audit line is written then. */
 #include "gateway/control/admin_private.h"
 
+#include "gateway/orders/cluster.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #define BATCH_MAX      1000
 #define ORDER_TEXT_MAX 2048
-/* An order that is not decided is not older, even if the clocks of two gateways are an hour apart. */
+/* An order that is not decided is not older, unless it lies in a spill, even if the clocks of two
+ * gateways are an hour apart. */
 #define DOUBT_MAX_MS (2 * 3600 * 1000)
 
 struct item {
@@ -235,7 +238,8 @@ static bool may_be_in_doubt(const struct gw_admin *admin, const struct ps_uuid *
         return true;
     if (admin->core->redis != NULL) {
         int64_t age_ms = ps_clock_wall_ms(admin->core->clock) - ps_uuid_ms(id);
-        return age_ms > -DOUBT_MAX_MS && age_ms < DOUBT_MAX_MS;
+        return (age_ms > -DOUBT_MAX_MS && age_ms < DOUBT_MAX_MS) ||
+               gw_cluster_may_bring_orders(admin->core->cluster);
     }
     for (size_t i = 0; i < control->sale_count; i++) {
         struct inv_sale *counter = control->sales[i]->counter;

@@ -51,6 +51,8 @@ static inline bool gw_cluster_is_up(const struct gw_cluster *cluster)
 /* Is it known that the sale has to be built again, here or by another gateway, or that a foreign
  * key stands in its way? */
 bool gw_cluster_is_fenced(const struct gw_cluster *cluster, const char *sale);
+/* Has a gateway said that orders lie in its spill, and may still bring them into the log? */
+bool gw_cluster_may_bring_orders(const struct gw_cluster *cluster);
 
 /* For /metrics and the admin listener. */
 struct gw_cluster_numbers {

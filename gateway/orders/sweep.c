@@ -101,6 +101,11 @@ static bool may_come(const struct gw_cluster *cluster, const char *name)
     return false;
 }
 
+bool gw_cluster_may_bring_orders(const struct gw_cluster *cluster)
+{
+    return may_come(cluster, NULL);
+}
+
 /* Does anybody work on it? */
 static bool is_given_up(const struct gw_cluster *cluster, const struct inv_redis_doubt *doubt)
 {

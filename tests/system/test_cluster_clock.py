@@ -6,6 +6,7 @@ import time
 import pytest
 from cluster import Cluster, Crowd, promised_more, states
 from penstock import ROOT, wait_until
+from proxy import CUT, WELL
 from test_clock import HOUR, LIBRARIES, Clock
 from test_cluster_control import everywhere, settle
 
@@ -77,3 +78,21 @@ def test_orders_expire_by_the_agreement_of_two_clocks(cluster, clocks):
     wait_until(lambda: set(states(cluster[2], ids).values()) == {("released", "expired")}, 120, 0.5, "expiry")
     cluster.wait_rest(sale)
     assert cluster.numbers(sale) == (10, 0, 0, 10)
+
+
+@pytest.mark.soak
+def test_an_order_that_lies_in_a_spill_for_hours_is_pending_wherever_it_is_asked_about(cluster, clocks):
+    """One gateway's way to Kafka has been cut for three hours: the ids of what it has spilled are as old."""
+    sale = cluster.make_sale(stock=10, opens_in=-4 * HOUR, reservation_ttl_s=6 * HOUR)
+    clocks[0].jump(-3 * HOUR)
+    cluster[0].kafka_route(CUT)
+    order = wait_until(lambda: (a := cluster[0].buy(sale, f"u{time.monotonic()}", timeout=8)).status == 202 and a.json["state"] == "pending" and
+                       a.json["order_id"], 60, 0.2, "the spill")
+    time.sleep(1)
+    for verb in ("confirm", "cancel"):
+        answer = cluster[1].admin("POST", f"/admin/v1/orders/{order}/{verb}")
+        assert (answer.status, answer.code) == (503, "order_pending"), answer
+    cluster[0].kafka_route(WELL)
+    wait_until(lambda: states(cluster[1], [order])[order] == ("accepted", None), 60, 0.2, "the drain")
+    assert settle(cluster[1], order, "confirm") == 200
+    cluster.wait_rest(sale)
