@@ -98,11 +98,12 @@ void st_judge_ask(struct st_judge *judge, const struct st_batch *batch)
         judge->claim_count += c == judge->claim_count;
         judge->claims[c] = (struct st_claim){
             .partition = record->partition, .to = record->seq, .digest = record->digest};
-        if (!is_settled(judge, record))
+        if (record->poison != NULL)
             continue;
-        if (event->has_order_id)
+        bool settled = is_settled(judge, record);
+        if (settled && event->has_order_id)
             judge->orders[judge->order_count++] = (struct st_order){.id = event->order_id};
-        if (event->type == OQ_ACCEPTED || event->type == OQ_FENCED)
+        if ((settled && event->type == OQ_ACCEPTED) || event->type == OQ_FENCED)
             judge->epochs[judge->epoch_count++] =
                 (struct st_epoch){.partition = record->partition, .sale = event->sale};
     }
@@ -244,7 +245,8 @@ static int judge_record(struct judging *judging, struct st_record *record)
     judge->count.by_type[event->type]++;
     if (!is_settled(judge, record)) {
         judge->count.rehearsal++;
-        return 0;
+        if (event->type != OQ_FENCED) /* which counts for the day on which rehearsals are wanted */
+            return 0;
     }
     if (event->type == OQ_ADJUSTED || (event->type == OQ_RELEASED && !event->has_order_id))
         return 0; /* stock is the gateways' business */

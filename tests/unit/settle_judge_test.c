@@ -254,6 +254,21 @@ static void rehearsals_are_passed_over_unless_they_are_wanted(void **s)
     }
 }
 
+static void rehearsals_that_are_wanted_later_are_judged_by_the_fences_before(void **s)
+{
+    struct world world;
+    struct oq_event fence = fenced(5, 1, true), order = accepted(1, 5, "u", "", 1);
+    (void)s;
+    fence.rehearsal = order.rehearsal = true;
+    world_init(&world, false);
+    settle_one(&world, fence);
+    world.judge.rehearsals = true; /* as after a restart */
+    settle_one(&world, order);
+    assert_int_equal(world.state[1], ST_ACCEPTED);
+    assert_int_equal(world.judge.letter_count, 0);
+    world_done(&world);
+}
+
 static void what_is_no_record_is_put_aside_and_the_rest_of_its_batch_counts(void **s)
 {
     struct world world;
@@ -345,6 +360,7 @@ int main(void)
         cmocka_unit_test(a_rejected_order_that_lands_later_stays_void),
         cmocka_unit_test(an_order_that_is_accepted_and_decided_in_one_batch_is_stored_as_decided),
         cmocka_unit_test(rehearsals_are_passed_over_unless_they_are_wanted),
+        cmocka_unit_test(rehearsals_that_are_wanted_later_are_judged_by_the_fences_before),
         cmocka_unit_test(what_is_no_record_is_put_aside_and_the_rest_of_its_batch_counts),
         cmocka_unit_test(what_no_gateway_writes_is_put_aside_with_its_text),
         cmocka_unit_test(a_claim_names_the_last_record_of_each_partition),
