@@ -244,8 +244,10 @@ static void try_later(struct st_caller *caller, int64_t at_least_ms)
         pause = at_least_ms;
     turn_to_next(caller);
     caller->not_before_ns = now_ns() + pause * PS_NS_PER_MS;
-    for (size_t i = 0; i < caller->count; i++)
+    for (size_t i = 0; i < caller->count; i++) {
         caller->decisions[i].retry_after_ms = pause;
+        caller->decisions[i].unheard = true;
+    }
 }
 
 int st_caller_start(struct st_caller *caller, size_t count, struct ps_fault *fault)

@@ -73,6 +73,7 @@ struct st_decision {
     /* the answer */
     const char *result;     /* final; NULL = try again */
     int64_t retry_after_ms; /* then */
+    bool unheard;           /* then: no gateway has answered, so this was no try */
 };
 
 struct st_sink;

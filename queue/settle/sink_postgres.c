@@ -84,9 +84,9 @@ static const char sql_due[] =
     " ORDER BY retry_at NULLS FIRST LIMIT $2::bigint FOR UPDATE SKIP LOCKED)"
     " RETURNING order_id, decision, tries, EXISTS (SELECT 1 FROM orders o WHERE o.order_id = d.order_id)";
 static const char sql_answer[] =
-    "UPDATE penstock_decisions d SET result = a.result,"
+    "UPDATE penstock_decisions d SET result = a.result, tries = d.tries - a.unheard,"
     " retry_at = CASE WHEN a.result IS NULL THEN now() + a.retry_ms * interval '1 ms' END"
-    " FROM unnest($1::uuid[], $2::text[], $3::text[], $4::bigint[]) AS a (order_id, decision, result, retry_ms)"
+    " FROM unnest($1::uuid[], $2::text[], $3::text[], $4::bigint[], $5::bigint[]) AS a (order_id, decision, result, retry_ms, unheard)"
     " WHERE d.order_id = a.order_id AND d.decision = a.decision AND d.result IS NULL";
 static const char sql_open_decisions[] = "SELECT count(*) FROM penstock_decisions WHERE result IS NULL";
 /* clang-format on */
@@ -462,16 +462,17 @@ static int postgres_answer(struct st_sink *sink, const struct st_decision *decis
                            struct ps_fault *fault)
 {
     struct st_pg *pg = of(sink);
-    st_pg_open_arrays(pg, 0, 4);
+    st_pg_open_arrays(pg, 0, 5);
     for (size_t i = 0; i < count; i++) {
         st_pg_add_string(pg, 0, decisions[i].order_id);
         st_pg_add_string(pg, 1, decisions[i].confirm ? "confirm" : "cancel");
         const char *result = decisions[i].result != NULL ? decisions[i].result : "";
         st_pg_add_or_null(pg, 2, (struct ps_str){result, strlen(result)});
         st_pg_add_number(pg, 3, decisions[i].retry_after_ms);
+        st_pg_add_number(pg, 4, decisions[i].unheard ? 1 : 0);
     }
-    st_pg_close_arrays(pg, 0, 4);
-    return st_pg_run(pg, sql_answer, 4, NULL, fault);
+    st_pg_close_arrays(pg, 0, 5);
+    return st_pg_run(pg, sql_answer, 5, NULL, fault);
 }
 
 static int postgres_open_decisions(struct st_sink *sink, int64_t *ret_count, struct ps_fault *fault)

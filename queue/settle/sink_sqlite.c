@@ -37,7 +37,7 @@
                    " (SELECT order_id FROM penstock_decisions WHERE result IS NULL AND (retry_at IS NULL OR retry_at <= " NOW " OR sent_at > " NOW ") ORDER BY retry_at LIMIT ?2)" \
                    " RETURNING order_id, decision, tries, EXISTS (SELECT 1 FROM orders WHERE orders.order_id = penstock_decisions.order_id)") \
     X(RESULT,      "UPDATE penstock_decisions SET result = ?3, retry_at = NULL WHERE order_id = ?1 AND decision = ?2 AND result IS NULL") \
-    X(AGAIN,       "UPDATE penstock_decisions SET retry_at = " LATER("?3") " WHERE order_id = ?1 AND decision = ?2 AND result IS NULL") \
+    X(AGAIN,       "UPDATE penstock_decisions SET retry_at = " LATER("?3") ", tries = tries - ?4 WHERE order_id = ?1 AND decision = ?2 AND result IS NULL") \
     X(OPEN,        "SELECT count(*) FROM penstock_decisions WHERE result IS NULL")
 #define NOW        "strftime('%Y-%m-%dT%H:%M:%fZ', 'now')"
 #define LATER(ms)  "strftime('%Y-%m-%dT%H:%M:%fZ', 'now', (" ms " / 1000.0) || ' seconds')"
@@ -450,10 +450,12 @@ static int write_answer(struct st_sql *sql, const struct st_decision *decision,
         return err;
     st_sql_bind_string(statement, 1, decision->order_id);
     st_sql_bind_string(statement, 2, decision->confirm ? "confirm" : "cancel");
-    if (decision->result != NULL)
+    if (decision->result != NULL) {
         st_sql_bind_string(statement, 3, decision->result);
-    else
+    } else {
         sqlite3_bind_int64(statement, 3, decision->retry_after_ms);
+        sqlite3_bind_int(statement, 4, decision->unheard);
+    }
     return st_sql_run(sql, statement, fault);
 }
 

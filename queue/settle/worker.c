@@ -280,9 +280,11 @@ static int ask(struct worker *worker)
     if (err != 0)
         return sink_failed(worker, err, &fault);
     worker->due_after_ns = count == ST_CALL_MAX ? 0 : now_ns() + DUE_MS * PS_NS_PER_MS;
-    if (count > 0 && st_caller_start(worker->caller, count, &fault) != 0)
-        (void)note_trouble(&worker->gateway, &fault); /* asked again after the lease */
-    return 0;
+    if (count == 0 || st_caller_start(worker->caller, count, &fault) == 0)
+        return 0;
+    (void)note_trouble(&worker->gateway, &fault);
+    err = st_sink_answer(worker->sink, st_caller_room(worker->caller), count, &fault);
+    return err != 0 ? sink_failed(worker, err, &fault) : 0;
 }
 
 /* Moves decisions on. */

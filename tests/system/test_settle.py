@@ -340,6 +340,21 @@ def test_an_answer_that_is_none_is_asked_for_again(gateway, shop, strange, tmp_p
     assert done.events[-1]["confirmed"] == 3
 
 
+def test_an_order_is_not_found_only_when_gateways_have_said_so_several_times(gateway, database, strange, tmp_path):
+    """A call that nobody answered says nothing of it."""
+    unknown = []
+
+    def not_found(wish):
+        unknown.append(wish)
+        return results_of(wish, 404, code="not_found")
+
+    strange.script[:] = [lambda wish: (500, b"", {})] * 6 + [not_found] * 20
+    decide(database, "confirm", [NOBODYS])
+    strange_worker(gateway, database, strange, tmp_path).once()
+    assert database.query("SELECT result FROM penstock_decisions") == [("not_found",)]
+    assert len(unknown) == 6
+
+
 def test_a_token_that_is_not_taken_is_named_and_not_tried_at_once_again(gateway, shop, strange, tmp_path):
     buy(gateway, gateway.make_sale(stock=10), 3)
     strange.script[:] = [lambda wish: (401, b"", {})] * 9
