@@ -4,6 +4,7 @@
  * What must hold: `waiting` and `undecided` count the entries; a decided one stays so. */
 #include "queue/spill_window.h"
 
+#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -14,6 +15,7 @@ void oq_spill_window_empty(struct oq_spill_window *window)
 
 int oq_spill_window_add(struct oq_spill_window *window, int64_t seq, const struct oq_event *event)
 {
+    assert(window->count < OQ_SPILL_WINDOW);
     struct oq_spill_entry *entry = &window->entry[window->count];
     int err = oq_record_fill(&entry->record, event);
     if (err != 0)

@@ -203,11 +203,12 @@ static int add_to_window(int64_t seq, const struct oq_event *event, void *ctx)
     return oq_spill_window_add(ctx, seq, event);
 }
 
-/* The next one, unless one is being drained. */
+/* The next one, unless one is being drained, or has just come back and is still to be taken. */
 static int read_window(struct oq_spill_writer *writer, struct ps_fault *fault)
 {
     struct oq_spill_window *window = writer->window;
-    if (!is_held_by(&writer->window_holder, WRITERS) || writer->drained == writer->last)
+    if (!is_held_by(&writer->window_holder, WRITERS) || window->count > 0 ||
+        writer->drained == writer->last)
         return 0;
     int err = oq_spill_file_read(writer->file, writer->drained, OQ_SPILL_WINDOW, add_to_window,
                                  window, fault);

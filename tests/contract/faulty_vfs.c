@@ -19,6 +19,12 @@ static struct {
     int result, skip, times;
     size_t hits;
 } plan;
+static pthread_cond_t healed = PTHREAD_COND_INITIALIZER;
+static struct {
+    enum faulty_call call;
+    enum faulty_file file;
+    size_t hung;
+} hang;
 
 void faulty_vfs_fail(enum faulty_call call, enum faulty_file file, int result, int skip, int times)
 {
@@ -32,10 +38,29 @@ void faulty_vfs_fail(enum faulty_call call, enum faulty_file file, int result, i
     pthread_mutex_unlock(&lock);
 }
 
+void faulty_vfs_hang(enum faulty_call call, enum faulty_file file)
+{
+    pthread_mutex_lock(&lock);
+    hang.call = call;
+    hang.file = file;
+    hang.hung = 0;
+    pthread_mutex_unlock(&lock);
+}
+
+size_t faulty_vfs_hung(void)
+{
+    pthread_mutex_lock(&lock);
+    size_t hung = hang.hung;
+    pthread_mutex_unlock(&lock);
+    return hung;
+}
+
 void faulty_vfs_heal(void)
 {
     pthread_mutex_lock(&lock);
     plan.call = FAULTY_NONE;
+    hang.call = FAULTY_NONE;
+    pthread_cond_broadcast(&healed);
     pthread_mutex_unlock(&lock);
 }
 
@@ -52,6 +77,11 @@ static int judge(enum faulty_call call, enum faulty_file kind)
 {
     int result = SQLITE_OK;
     pthread_mutex_lock(&lock);
+    if (hang.call == call && (hang.file == FAULTY_ANY || hang.file == kind)) {
+        hang.hung++;
+        while (hang.call == call)
+            pthread_cond_wait(&healed, &lock);
+    }
     if (plan.call == call && (plan.file == FAULTY_ANY || plan.file == kind) && plan.times != 0) {
         if (plan.skip > 0) {
             plan.skip--;

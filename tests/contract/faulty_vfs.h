@@ -17,6 +17,9 @@ void faulty_vfs_register(void);
  * `skip` of them pass. The call before is forgotten. Any thread. A file that cannot be opened for
  * writing is opened read-only. */
 void faulty_vfs_fail(enum faulty_call call, enum faulty_file file, int result, int skip, int times);
+/* Beside that: from now on such calls wait until faulty_vfs_heal, and are made then. */
+void faulty_vfs_hang(enum faulty_call call, enum faulty_file file);
+size_t faulty_vfs_hung(void); /* calls that wait, or have waited, since then */
 void faulty_vfs_heal(void);
 /* Calls that failed since faulty_vfs_fail. */
 size_t faulty_vfs_hits(void);

@@ -411,6 +411,36 @@ static void a_file_that_cannot_be_written_holds_up_no_drain(void **state)
     gateway_close(&gateway);
 }
 
+/* It was drained, and comes back when the writer has already looked for it. */
+static void a_window_that_comes_back_while_the_file_is_opened_anew_is_not_read_again(void **state)
+{
+    (void)state;
+    enum { ORDERS = 20 };
+    begin(100);
+    cut(&gateway);
+    spill_orders(&gateway, 1, ORDERS);
+    size_t outcomes = gateway.watch.outcome_count, notices = gateway.watch.notices;
+    faulty_vfs_hang(FAULTY_OPEN_FOR_WRITING, FAULTY_DATABASE);
+    faulty_vfs_fail(FAULTY_WRITE, FAULTY_WAL, SQLITE_FULL, 0, 1);
+    assert_ok(append_order(&gateway, ORDERS + 1));
+    log_watch_wait_outcomes(&gateway.watch, outcomes + 1);
+    assert_int_equal(gateway_outcome_of(&gateway, ORDERS + 1), OQ_REFUSED);
+    while (faulty_vfs_hung() == 0)
+        usleep(1000);
+    mend();
+    log_watch_wait_records(&gateway.watch, OPENING + 1); /* the window is of one order, or more */
+    stand_still(&gateway);
+    stand_still(&gateway);
+    faulty_vfs_heal();
+    log_watch_wait_notices(&gateway.watch, notices + 2);
+    log_watch_wait_records(&gateway.watch, OPENING + ORDERS);
+    drain();
+    assert_int_equal(gateway.watch.record_count, OPENING + ORDERS);
+    for (uint32_t i = 1; i <= ORDERS; i++)
+        assert_int_equal(times_in_view(&gateway, i), 1);
+    gateway_close(&gateway);
+}
+
 static void an_order_whose_commit_has_failed_is_unknown_and_lands_all_the_same(void **state)
 {
     (void)state;
@@ -658,6 +688,7 @@ int main(void)
         CLAIM(a_log_that_opens_while_kafka_is_away_spills_nothing),
         CLAIM(what_the_disk_does_not_take_is_refused_and_never_lands),
         CLAIM(a_file_that_cannot_be_written_holds_up_no_drain),
+        CLAIM(a_window_that_comes_back_while_the_file_is_opened_anew_is_not_read_again),
         CLAIM(an_order_whose_commit_has_failed_is_unknown_and_lands_all_the_same),
         CLAIM(a_file_that_is_no_spill_of_this_version_is_refused),
         CLAIM(a_spill_survives_a_restart),
