@@ -57,7 +57,8 @@ static void a_topic_that_grows_does_not_move_the_keys_of_a_sale(void **state)
     (void)state;
     static struct gateway gateway;
     static struct gateway later;
-    gateway_open(&gateway, broker.direct);
+    const struct oq_kafka_settings settings = kafka_patient(broker.direct);
+    assert_ok(gateway_try(&gateway, &settings));
     gateway_begin_sale(&gateway);
     kafka_topic_grow(&broker, topic, 5);
     while (oq_log_partitions(gateway.log) < 5)
@@ -65,7 +66,7 @@ static void a_topic_that_grows_does_not_move_the_keys_of_a_sale(void **state)
     for (uint32_t i = 0; i < 40; i++)
         gateway_append_order(&gateway, i, 1);
     log_watch_wait_outcomes(&gateway.watch, PARTITIONS + 1 + 40);
-    gateway_open(&later, broker.direct);
+    assert_ok(gateway_try(&later, &settings));
     for (uint32_t i = 40; i < 80; i++)
         gateway_append_order(&later, i, 1);
     log_watch_wait_outcomes(&later.watch, 40);
