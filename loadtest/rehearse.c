@@ -256,12 +256,25 @@ static int complain(const struct ps_fault *fault, int status)
     return status;
 }
 
+/* Before anybody is bothered, and not after minutes of load. The file is as it was, or empty. */
+static int try_report(const char *option, const char *path, struct ps_fault *fault)
+{
+    FILE *file = path != NULL ? fopen(path, "ae") : NULL;
+    if (path != NULL && file == NULL)
+        return ps_fault(fault, PS_E_IO, option, "%s: %s", path, strerror(errno));
+    if (file != NULL)
+        fclose(file);
+    return 0;
+}
+
 static int run(struct rehearsal *rehearsal)
 {
     const struct lt_options *options = rehearsal->options;
     struct ps_fault fault = {.path = ""};
     if (lt_plan_new(&options->plan, &rehearsal->plan, &fault) < 0 || aim(rehearsal, &fault) < 0 ||
-        read_token(rehearsal, &fault) < 0)
+        read_token(rehearsal, &fault) < 0 ||
+        try_report("--json", options->json_path, &fault) < 0 ||
+        try_report("--html", options->html_path, &fault) < 0)
         return complain(&fault, LT_EXIT_USAGE);
     if (lt_tally_new(&rehearsal->tally) < 0 || oq_audit_new(&rehearsal->audit) < 0) {
         (void)ps_fault(&fault, PS_E_NOMEM, "", "out of memory");
@@ -272,8 +285,11 @@ static int run(struct rehearsal *rehearsal)
     /* Users of their own, so that the limits of an earlier rehearsal do not follow this one. */
     (void)snprintf(rehearsal->user_prefix, sizeof rehearsal->user_prefix, "%s-",
                    rehearsal->sale + strlen("rehearsal-"));
-    if (let_buyers_come(rehearsal, &fault) < 0)
+    if (let_buyers_come(rehearsal, &fault) < 0) {
+        struct ps_fault none; /* what kept the buyers away is the news */
+        (void)!lt_sale_end(&rehearsal->admin, rehearsal->sale, &none);
         return complain(&fault, LT_EXIT_FAILED);
+    }
     int err = lt_decide(&rehearsal->admin, rehearsal->tally, options->confirm_share,
                         options->cancel_share, options->plan.seed, &rehearsal->decisions, &fault);
     if (err == 0)

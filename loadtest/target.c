@@ -8,6 +8,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
 static bool is_loopback(const struct sockaddr *address)
 {
@@ -58,6 +60,26 @@ static int split(const char *url, struct lt_target *target)
     return 0;
 }
 
+static bool answers(const struct addrinfo *address)
+{
+    int fd = socket(address->ai_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    bool well = fd >= 0 && connect(fd, address->ai_addr, address->ai_addrlen) == 0;
+    if (fd >= 0)
+        close(fd);
+    return well;
+}
+
+/* "localhost" is often ::1 first, where nobody may listen. Only this machine is asked: others are
+ * not to be touched yet. */
+static const struct addrinfo *choose(const struct lt_target *target, const struct addrinfo *found)
+{
+    for (const struct addrinfo *each = found; target->loopback && each != NULL;
+         each = each->ai_next)
+        if (answers(each))
+            return each;
+    return found;
+}
+
 int lt_target_parse(const char *url, const char *what, struct lt_target *ret_target,
                     struct ps_fault *fault)
 {
@@ -72,8 +94,9 @@ int lt_target_parse(const char *url, const char *what, struct lt_target *ret_tar
         return ps_fault(fault, PS_E_NOT_FOUND, what, "%s: %s", target.host, gai_strerror(failed));
     for (const struct addrinfo *each = found; each != NULL; each = each->ai_next)
         target.loopback = target.loopback && is_loopback(each->ai_addr);
-    memcpy(&target.address, found->ai_addr, found->ai_addrlen);
-    target.address_len = found->ai_addrlen;
+    const struct addrinfo *chosen = choose(&target, found);
+    memcpy(&target.address, chosen->ai_addr, chosen->ai_addrlen);
+    target.address_len = chosen->ai_addrlen;
     freeaddrinfo(found);
     *ret_target = target;
     return 0;
