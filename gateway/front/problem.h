@@ -13,8 +13,7 @@ struct gw_limit_fields {
     int64_t quota;      /* q: requests a window */
     int64_t window_s;   /* w, at least 1 */
     int64_t remaining;  /* r */
-    int64_t reset_s;    /* t: seconds until the quota is whole again or, at r=0, until one more is
-                           allowed */
+    int64_t reset_s;    /* t: seconds until r is one more */
 };
 
 /* What one answer adds to its verdict. All zero is a good default. */
