@@ -73,8 +73,9 @@ static bool answers(const struct addrinfo *address)
  * not to be touched yet. */
 static const struct addrinfo *choose(const struct lt_target *target, const struct addrinfo *found)
 {
-    for (const struct addrinfo *each = found; target->loopback && each != NULL;
-         each = each->ai_next)
+    if (!target->loopback || found->ai_next == NULL)
+        return found;
+    for (const struct addrinfo *each = found; each != NULL; each = each->ai_next)
         if (answers(each))
             return each;
     return found;
