@@ -769,7 +769,7 @@ static void gateways_hear_of_each_other(void **state)
     const struct ps_uuid second = {{2, 0x77}};
     start_two();
     (void)beat(&one, &words[0]);
-    turn_ms(20);
+    turn_ms(30); /* of another clock than Redis's, in whole ms */
     struct noted_pulse heard = beat(&two, &words[1]);
     assert_ok(heard.err);
     assert_int_equal(heard.pulse.member_count, 2);
@@ -780,7 +780,7 @@ static void gateways_hear_of_each_other(void **state)
     assert_int_equal(north->beat.demand, 100);
     assert_int_equal(north->beat.in_flight, 1);
     assert_int_equal(north->beat.policy_version, 3);
-    assert_true(north->age_ms >= 10 && north->age_ms < 60000); /* two clocks, in whole ms */
+    assert_true(north->age_ms >= 20 && north->age_ms < 60000);
     assert_string_equal(south->beat.name, "south");
     assert_int_equal(south->beat.spilled, 7);
     assert_int_equal(south->age_ms, 0);
