@@ -11,6 +11,19 @@ JOURNAL = ("journal.db", "journal.db-wal")
 CONTROL = ("control.db", "control.db-wal")
 
 
+def build_library(source, library):
+    """Of a C file, to be preloaded."""
+    subprocess.run(["cc", "-shared", "-fPIC", "-O1", "-o", str(library), str(source)], check=True)
+
+
+def preloaded(directory, text):
+    """The environment for a program that sees some calls as this C text makes them."""
+    source, library = pathlib.Path(directory) / "preloaded.c", pathlib.Path(directory) / "preloaded.so"
+    source.write_text(text)
+    build_library(source, library)
+    return {"LD_PRELOAD": str(library)}
+
+
 class Disk:
     """The environment for a gateway whose disk obeys: Gateway(env=disk.env)."""
 
@@ -21,7 +34,7 @@ class Disk:
         self.orders.mkdir()
         if Disk.library is None:
             Disk.library = pathlib.Path(tempfile.mkdtemp(prefix="penstock-fault-")) / "disk_fault.so"
-            subprocess.run(["cc", "-shared", "-fPIC", "-O1", "-o", str(Disk.library), str(HERE / "disk_fault.c")], check=True)
+            build_library(HERE / "disk_fault.c", Disk.library)
         self.env = {"LD_PRELOAD": str(Disk.library), "PENSTOCK_FAULTS": str(self.orders)}
 
     def order(self, call, names, text):

@@ -262,6 +262,13 @@ class Gateway:
         for rule in ("user", "ip", "global", "polling"):
             self.limit(rule, mode="off")
 
+    def metric(self, name):
+        """By its name with labels; 0 where it is not told yet."""
+        for line in call(self.admin_port, "GET", "/metrics").text.splitlines():
+            if line.split(" ")[0] == name:
+                return float(line.split(" ")[1])
+        return 0.0
+
     def orders(self, sale, **query):
         query["sale"] = sale
         found, after = [], 0

@@ -4,7 +4,7 @@ import re
 import socket
 
 import pytest
-from penstock import Gateway, call, raw, wait_until
+from penstock import Gateway, raw, wait_until
 from test_buying import JSON, UUID7, is_no, post
 
 BLOCKED = ("203.0.113.7-32", "2001:db8:bad::-48")
@@ -49,13 +49,6 @@ def send(gateway, *lines, body=b'{"sku":"phone"}'):
     answer = raw(gateway.port, b"\r\n".join(head) + b"\r\n\r\n" + body)
     code = re.search(rb'"code":"(\w+)"', answer)
     return int(answer.split()[1]), code.group(1).decode() if code else None
-
-
-def metric(gateway, name):
-    for line in call(gateway.admin_port, "GET", "/metrics").text.splitlines():
-        if line.split(" ")[0] == name:
-            return float(line.split(" ")[1])
-    return 0.0
 
 
 # --- the address ---
@@ -112,12 +105,12 @@ def test_an_untrusted_peer_cannot_choose_its_address(stranger):
 
 
 def test_a_user_named_by_a_stranger_is_401_and_counted(stranger):
-    before = metric(stranger, "penstock_identity_untrusted_total")
+    before = stranger.metric("penstock_identity_untrusted_total")
     is_no(stranger.buy("sale", "u"), 401, "unauthenticated")
     is_no(stranger.public("GET", "/v1/sales/sale/orders", user="u"), 401, "unauthenticated")
-    assert metric(stranger, "penstock_identity_untrusted_total") == before + 2
+    assert stranger.metric("penstock_identity_untrusted_total") == before + 2
     is_no(stranger.buy("sale", None), 401, "unauthenticated")
-    assert metric(stranger, "penstock_identity_untrusted_total") == before + 2
+    assert stranger.metric("penstock_identity_untrusted_total") == before + 2
 
 
 def test_two_lines_of_x_user_id_are_400(gateway):

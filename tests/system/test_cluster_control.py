@@ -5,7 +5,7 @@ import time
 
 import pytest
 from cluster import PATIENT, Cluster, Crowd, promised_more, states
-from faults import Disk
+from faults import CONTROL, Disk
 from penstock import rfc3339, wait_until
 from proxy import CUT, WELL
 
@@ -80,7 +80,7 @@ def test_a_gateway_that_cannot_write_its_control_file_keeps_no_sale_from_opening
         sales = [cluster[at].make_sale(stock=stock, opens_in=6, wait=False) for at in (0, 1, 2)]
         for sale in sales:
             everywhere(cluster, lambda g: g.admin("GET", f"/admin/v1/sales/{sale}").status == 200, "the sale")
-        disk.fail_writes(("control.db", "control.db-wal", "control.db-journal"))
+        disk.fail_writes(CONTROL)
         for sale in sales:
             for gateway in cluster.gateways[1:]:
                 wait_until(lambda: gateway.buy(sale, f"u{gateway.index}").status == 202, 30, 0.1, f"{sale} open at gateway {gateway.index}")

@@ -5,7 +5,7 @@ import threading
 import time
 
 import pytest
-from penstock import Gateway, call
+from penstock import Gateway
 from test_buying import is_no, post, together
 
 
@@ -56,13 +56,6 @@ def is_refused(answer, code, name):
 
 def sale_of(gateway, **document):
     return gateway.make_sale(**{"stock": 1000, "per_user_cap": 1000, **document})
-
-
-def metric(gateway, name):
-    for line in call(gateway.admin_port, "GET", "/metrics").text.splitlines():
-        if line.split(" ")[0] == name:
-            return float(line.split(" ")[1])
-    return 0.0
 
 
 # --- the four algorithms ---
@@ -214,7 +207,7 @@ def test_who_is_refused_a_page_is_told_a_moment_of_his_own(gateway):
 
 
 def shadowed(gateway, key):
-    return metric(gateway, f'penstock_limit_shadow_total{{key="{key}"}}')
+    return gateway.metric(f'penstock_limit_shadow_total{{key="{key}"}}')
 
 
 def test_shadow_counts_and_refuses_nobody(gateway):

@@ -96,13 +96,6 @@ def every_page(gateway, sale, limit):
         after = page[-1]["seq"]
 
 
-def metric(gateway, name):
-    for line in call(gateway.admin_port, "GET", "/metrics").text.splitlines():
-        if line.split(" ")[0] == name:
-            return float(line.split(" ")[1])
-    return 0.0
-
-
 def test_what_is_said_while_redis_is_away_is_true_and_spreads_who_asks(redis, redis_and_journal, start):
     gateway = start(redis_and_journal)
     gateway.make_sale(stock=5)
@@ -126,9 +119,9 @@ def test_what_is_said_while_redis_is_away_is_true_and_spreads_who_asks(redis, re
 
     wait_until(refused, 30, what="a first readyz")
     wait_until(lambda: "[+]log ok" in gateway.public("GET", "/readyz?verbose").text, 20, what="the check of the log")
-    before = metric(gateway, 'penstock_answers_total{verdict="log_unavailable"}')
+    before = gateway.metric('penstock_answers_total{verdict="log_unavailable"}')
     assert {gateway.public("GET", "/readyz").status for _ in range(5)} == {503}
-    assert metric(gateway, 'penstock_answers_total{verdict="log_unavailable"}') == before
+    assert gateway.metric('penstock_answers_total{verdict="log_unavailable"}') == before
     redis.start()
     wait_until(lambda: gateway.public("GET", "/readyz?verbose").text.count("[+]store ok") == 1, 30, what="the store again")
 

@@ -3,6 +3,7 @@ import os
 import subprocess
 
 import pytest
+from faults import preloaded
 from penstock import REHEARSE, Gateway, free_port
 
 # "localhost" as many machines have it: ::1 first.
@@ -53,8 +54,5 @@ def test_a_rehearsal_that_nobody_answers_leaves_no_open_sale(gateway):
 
 
 def test_localhost_is_the_address_that_answers(gateway, tmp_path):
-    (tmp_path / "names.c").write_text(NAMES)
-    library = tmp_path / "names.so"
-    subprocess.run(["cc", "-shared", "-fPIC", "-o", library, tmp_path / "names.c"], check=True)
-    done = rehearse(gateway, public=f"http://localhost:{gateway.port}", env={"LD_PRELOAD": str(library)})
+    done = rehearse(gateway, public=f"http://localhost:{gateway.port}", env=preloaded(tmp_path, NAMES))
     assert done.returncode == 0, done

@@ -8,7 +8,7 @@ import sqlite3
 import subprocess
 
 import pytest
-from faults import Disk, mounted
+from faults import Disk, mounted, preloaded
 from penstock import Gateway, wait_until
 
 
@@ -226,10 +226,7 @@ long sysconf(int name)
 
 
 def test_a_machine_of_more_cores_than_there_may_be_workers_is_served(tmp_path):
-    (tmp_path / "cores.c").write_text(CORES)
-    library = tmp_path / "cores.so"
-    subprocess.run(["cc", "-shared", "-fPIC", "-o", library, tmp_path / "cores.c"], check=True)
-    with Gateway(directory=tmp_path, settings={"workers": 0}, env={"LD_PRELOAD": str(library)}).start(60) as gateway:
+    with Gateway(directory=tmp_path, settings={"workers": 0}, env=preloaded(tmp_path, CORES)).start(60) as gateway:
         ready = next(event for event in map(json.loads, gateway.log_path.read_text().splitlines()) if event["event"] == "ready")
         assert ready["workers"] == 256
         assert gateway.buy(gateway.make_sale(stock=1), "ann").json["state"] == "accepted"
