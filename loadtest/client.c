@@ -1,5 +1,7 @@
-/* The buyers' side of a rehearsal, on one thread. After every turn of the loop dispatch() gives the
- * clicks that are due, the earliest first, to idle connections.
+/* The buyers' side of a rehearsal, on one thread. After every answer and every turn of the loop
+ * dispatch() gives the clicks that are due, the earliest first, to idle connections. (A gateway
+ * that commits in groups answers hundreds at once; were they all read before the next click is
+ * sent, the clicks would come in bursts that nobody planned.)
  *
  * A connection is in exactly one state and on that state's list. Every list is in the order of
  * arrival on it, so that what has waited longest stands at the head: the connection idle for
@@ -207,6 +209,46 @@ static const http_parser_settings parser_settings = {
     .on_message_complete = on_message_complete,
 };
 
+static void on_written(uv_write_t *request, int status)
+{
+    struct conn *conn = request->data;
+    if (status < 0 && conn->state == BUSY)
+        fail_conn(conn, LT_RESET);
+}
+
+static void send_click(struct conn *conn, const struct lt_click *click)
+{
+    move(conn, BUSY);
+    conn->click = *click;
+    conn->sent_ns = conn->since_ns - conn->client->start_ns;
+    conn->complete = conn->replayed = conn->in_name = false;
+    conn->body_len = 0;
+    size_t len = lt_request_write(&conn->client->request, click, conn->out);
+    uv_buf_t buf = uv_buf_init(conn->out, (unsigned)len);
+    /* Nearly always all of it fits at once; this way costs the loop nothing afterwards. */
+    int sent = uv_try_write((uv_stream_t *)&conn->tcp, &buf, 1);
+    if (sent == (int)len)
+        return;
+    if (sent > 0)
+        buf = uv_buf_init(conn->out + sent, (unsigned)len - (unsigned)sent);
+    conn->write.data = conn;
+    if (uv_write(&conn->write, (uv_stream_t *)&conn->tcp, &buf, 1, on_written) < 0)
+        fail_conn(conn, LT_RESET);
+}
+
+static void dispatch(struct lt_client *client)
+{
+    lt_arrivals_offer(&client->arrivals, plan_now(client));
+    while (client->lists[IDLE].head != NULL && lt_arrivals_peek(&client->arrivals) != NULL) {
+        struct lt_click click = lt_arrivals_take(&client->arrivals);
+        send_click(client->lists[IDLE].head, &click);
+    }
+    if (lt_arrivals_over(&client->arrivals) && client->lists[BUSY].count == 0 && !client->done) {
+        client->done = true;
+        uv_stop(client->loop);
+    }
+}
+
 static void on_alloc(uv_handle_t *handle, size_t suggested, uv_buf_t *buf)
 {
     (void)suggested;
@@ -217,6 +259,7 @@ static void on_alloc(uv_handle_t *handle, size_t suggested, uv_buf_t *buf)
 static void on_read(uv_stream_t *stream, ssize_t got, const uv_buf_t *buf)
 {
     struct conn *conn = stream->data;
+    struct lt_client *client = conn->client;
     if (got == 0)
         return;
     if (conn->state != BUSY || (got < 0 && got != UV_EOF)) {
@@ -240,7 +283,9 @@ static void on_read(uv_stream_t *stream, ssize_t got, const uv_buf_t *buf)
         close_conn(conn);
     else
         move(conn, IDLE);
-    report(conn->client, &conn->click, LT_ANSWERED, conn);
+    report(client, &conn->click, LT_ANSWERED, conn);
+    if (!client->closing)
+        dispatch(client);
 }
 
 static void on_connect(uv_connect_t *request, int status)
@@ -286,33 +331,6 @@ static void open_conn(struct conn *conn)
     }
 }
 
-static void on_written(uv_write_t *request, int status)
-{
-    struct conn *conn = request->data;
-    if (status < 0 && conn->state == BUSY)
-        fail_conn(conn, LT_RESET);
-}
-
-static void send_click(struct conn *conn, const struct lt_click *click)
-{
-    move(conn, BUSY);
-    conn->click = *click;
-    conn->sent_ns = conn->since_ns - conn->client->start_ns;
-    conn->complete = conn->replayed = conn->in_name = false;
-    conn->body_len = 0;
-    size_t len = lt_request_write(&conn->client->request, click, conn->out);
-    uv_buf_t buf = uv_buf_init(conn->out, (unsigned)len);
-    /* Nearly always all of it fits at once; this way costs the loop nothing afterwards. */
-    int sent = uv_try_write((uv_stream_t *)&conn->tcp, &buf, 1);
-    if (sent == (int)len)
-        return;
-    if (sent > 0)
-        buf = uv_buf_init(conn->out + sent, (unsigned)len - (unsigned)sent);
-    conn->write.data = conn;
-    if (uv_write(&conn->write, (uv_stream_t *)&conn->tcp, &buf, 1, on_written) < 0)
-        fail_conn(conn, LT_RESET);
-}
-
 /* --- Time --- */
 
 /* Sets the timer to the next click that is not yet due. */
@@ -327,19 +345,6 @@ static void set_beat(struct lt_client *client)
     int failed = timerfd_settime(client->beat_fd, TFD_TIMER_ABSTIME, &beat, NULL);
     assert(failed == 0); /* a valid descriptor and a valid time */
     (void)failed;
-}
-
-static void dispatch(struct lt_client *client)
-{
-    lt_arrivals_offer(&client->arrivals, plan_now(client));
-    while (client->lists[IDLE].head != NULL && lt_arrivals_peek(&client->arrivals) != NULL) {
-        struct lt_click click = lt_arrivals_take(&client->arrivals);
-        send_click(client->lists[IDLE].head, &click);
-    }
-    if (lt_arrivals_over(&client->arrivals) && client->lists[BUSY].count == 0 && !client->done) {
-        client->done = true;
-        uv_stop(client->loop);
-    }
 }
 
 static void on_turn(uv_check_t *turn)
