@@ -1,24 +1,20 @@
 /* The books: buyers, orders and keys of one sale under one epoch.
  *
- * An order is one record in up to three lists: the index by id (always), the index by key (when it
- * has one, until it is forgotten) and its buyer's list of live orders, newest first (while its
- * units are his). An adjustment is a record without a buyer. A buyer lives while any order of his
- * is remembered. All records come from the arena of their stripe, so a reservation calls malloc
- * only when the sale sells more orders than it had units at its start.
+ * The records of buyers and orders lie in stripes, by the hash of the user (records.c); an index by
+ * id, in parts, finds an order of any stripe. An adjustment is a record without a buyer. Memory is
+ * got in advance, so a reservation calls malloc only when the sale sells more orders than it had
+ * units at its start.
  *
  * What must always hold, per SKU: sum = available + in doubt + held + confirmed, with the last
  * three tallied in each stripe; and a buyer's units are those of his live orders. */
 #include "inventory/books.h"
-#include "inventory/arena.h"
-#include "inventory/table.h"
+#include "inventory/records.h"
 
 #include <stdlib.h>
 #include <string.h>
 
 /* Memory for at most so many orders is got in advance; a larger sale gets the rest as it sells. */
 #define EXPECT_MAX ((int64_t)1 << 18)
-/* A usual length of a user and of a key, for the same purpose. */
-#define EXPECT_TEXT 40
 
 enum state {
     IN_DOUBT = INV_IN_DOUBT,
@@ -45,41 +41,12 @@ static const uint8_t next_state[GONE][4] = {
 };
 /* clang-format on */
 
-struct buyer {
-    struct inv_link by_user;
-    struct inv_order *newest; /* of his live orders */
-    int64_t units;            /* of his live orders */
-    size_t orders;            /* that are remembered */
-    uint8_t user_len;
-    char user[];
-};
-
-struct inv_order {
-    struct inv_link by_id;
-    struct inv_link by_key; /* unless key_len is 0 */
-    struct inv_order *newer, *older;
-    struct buyer *buyer; /* NULL: an adjustment */
-    struct ps_uuid id;
-    int64_t quantity;
-    int64_t reserved_at_ms;
-    int64_t pay_by_ms;
-    uint32_t sku;
-    uint8_t state;
-    uint8_t stripe;
-    uint8_t key_len;
-    char key[];
-};
-
-_Static_assert(sizeof(struct buyer) + PS_USER_MAX <= INV_ARENA_MAX, "a buyer fits");
-_Static_assert(sizeof(struct inv_order) + PS_KEY_MAX <= INV_ARENA_MAX, "an order fits");
-
 struct tally {
     int64_t in_doubt, held, confirmed;
 };
 
 struct stripe {
-    struct inv_table buyers, keys;
-    struct inv_arena arena;
+    struct inv_records records;
     struct tally *tallies; /* one a SKU */
 } PS_ALIGNED;
 
@@ -127,7 +94,7 @@ int inv_books_new(int64_t epoch, struct inv_shelf *shelves, size_t sku_count,
     for (size_t i = 0; i < INV_STRIPES; i++) {
         struct stripe *stripe = &books->stripes[i];
         stripe->tallies = books->tallies + i * sku_count;
-        if (inv_table_init(&stripe->buyers) < 0 || inv_table_init(&stripe->keys) < 0)
+        if (inv_records_init(&stripe->records) < 0)
             goto fail;
     }
     for (size_t i = 0; i < INV_PARTS; i++) {
@@ -145,11 +112,8 @@ void inv_books_free(struct inv_books *books)
 {
     if (books == NULL)
         return;
-    for (size_t i = 0; i < INV_STRIPES; i++) {
-        inv_table_done(&books->stripes[i].buyers);
-        inv_table_done(&books->stripes[i].keys);
-        inv_arena_done(&books->stripes[i].arena);
-    }
+    for (size_t i = 0; i < INV_STRIPES; i++)
+        inv_records_done(&books->stripes[i].records);
     for (size_t i = 0; i < INV_PARTS; i++)
         inv_table_done(&books->parts[i].ids);
     free(books->tallies);
@@ -162,31 +126,6 @@ int64_t inv_books_epoch(const struct inv_books *books)
 }
 
 /* --- finding --- */
-
-static struct buyer *find_buyer(const struct stripe *stripe, struct ps_str user, uint64_t hash)
-{
-    for (struct inv_link *link = inv_table_first(&stripe->buyers, hash); link != NULL;
-         link = inv_table_next(link)) {
-        struct buyer *buyer = (struct buyer *)link;
-        if (buyer->user_len == user.len && memcmp(buyer->user, user.at, user.len) == 0)
-            return buyer;
-    }
-    return NULL;
-}
-
-static struct inv_order *find_key(const struct stripe *stripe, const struct buyer *buyer,
-                                  struct ps_str key, uint64_t hash)
-{
-    for (struct inv_link *link = inv_table_first(&stripe->keys, hash); link != NULL;
-         link = inv_table_next(link)) {
-        struct inv_order *order =
-            (struct inv_order *)((char *)link - offsetof(struct inv_order, by_key));
-        if (order->buyer == buyer && order->key_len == key.len &&
-            memcmp(order->key, key.at, key.len) == 0)
-            return order;
-    }
-    return NULL;
-}
 
 struct inv_order *inv_books_order(const struct inv_books *books, const struct ps_uuid *id,
                                   uint64_t id_hash)
@@ -250,104 +189,26 @@ static void tally_add(struct tally *tally, unsigned state, int64_t units)
 
 /* --- records come and go --- */
 
-static struct buyer *add_buyer(struct stripe *stripe, struct ps_str user, uint64_t hash)
-{
-    struct buyer *buyer = inv_arena_take(&stripe->arena, sizeof *buyer + user.len);
-    if (buyer == NULL)
-        return NULL;
-    *buyer = (struct buyer){.user_len = (uint8_t)user.len};
-    memcpy(buyer->user, user.at, user.len);
-    inv_table_put(&stripe->buyers, &buyer->by_user, hash);
-    return buyer;
-}
-
-static void drop_buyer(struct stripe *stripe, struct buyer *buyer)
-{
-    inv_table_remove(&stripe->buyers, &buyer->by_user);
-    inv_arena_give(&stripe->arena, buyer, sizeof *buyer + buyer->user_len);
-}
-
-/* The order becomes the newest of its buyer's live ones. */
-static void enlist(struct inv_order *order)
-{
-    struct buyer *buyer = order->buyer;
-    order->older = buyer->newest;
-    if (order->older != NULL)
-        order->older->newer = order;
-    buyer->newest = order;
-    buyer->units += order->quantity;
-}
-
-static void delist(struct inv_order *order)
-{
-    struct buyer *buyer = order->buyer;
-    if (order->newer != NULL)
-        order->newer->older = order->older;
-    else
-        buyer->newest = order->older;
-    if (order->older != NULL)
-        order->older->newer = order->newer;
-    buyer->units -= order->quantity;
-}
-
-/* What add_order is told of a record; user.len == 0: an adjustment. */
-struct record {
-    const struct ps_uuid *id;
-    struct ps_str user, key;
-    uint32_t sku;
-    int64_t quantity;
-    enum state state;
-};
-
 /* Puts it into the indices and counts its units in the tallies. NULL: out of memory, nothing done.
  */
-static struct inv_order *add_order(struct inv_books *books, const struct record *record,
+static struct inv_order *add_order(struct inv_books *books, const struct inv_record *record,
                                    const struct inv_place *place)
 {
     unsigned number = inv_place_stripe(place);
     struct stripe *stripe = &books->stripes[number];
-    struct inv_order *order = inv_arena_take(&stripe->arena, sizeof *order + record->key.len);
-    struct buyer *buyer = NULL;
+    struct inv_order *order = inv_records_add(&stripe->records, record, place);
     if (order == NULL)
         return NULL;
-    if (record->user.len > 0) {
-        buyer = find_buyer(stripe, record->user, place->user);
-        if (buyer == NULL)
-            buyer = add_buyer(stripe, record->user, place->user);
-        if (buyer == NULL) {
-            inv_arena_give(&stripe->arena, order, sizeof *order + record->key.len);
-            return NULL;
-        }
-        buyer->orders++;
-    }
-    *order = (struct inv_order){.buyer = buyer,
-                                .id = *record->id,
-                                .quantity = record->quantity,
-                                .sku = record->sku,
-                                .state = (uint8_t)record->state,
-                                .stripe = (uint8_t)number,
-                                .key_len = (uint8_t)record->key.len};
-    if (order->key_len > 0) {
-        memcpy(order->key, record->key.at, order->key_len);
-        inv_table_put(&stripe->keys, &order->by_key, place->key);
-    }
+    order->stripe = (uint8_t)number;
     inv_table_put(&books->parts[inv_place_part(place)].ids, &order->by_id, place->id);
-    if (buyer != NULL && order->state != GIVEN_BACK)
-        enlist(order);
     tally_add(&stripe->tallies[order->sku], order->state, order->quantity);
     return order;
 }
 
 static void forget(struct inv_books *books, struct inv_order *order)
 {
-    struct stripe *stripe = &books->stripes[order->stripe];
-    struct buyer *buyer = order->buyer;
     inv_table_remove(&books->parts[order->by_id.hash >> 60].ids, &order->by_id);
-    if (order->key_len > 0)
-        inv_table_remove(&stripe->keys, &order->by_key);
-    inv_arena_give(&stripe->arena, order, sizeof *order + order->key_len);
-    if (buyer != NULL && --buyer->orders == 0)
-        drop_buyer(stripe, buyer);
+    inv_records_forget(&books->stripes[order->stripe].records, order);
 }
 
 /* --- reserving --- */
@@ -370,7 +231,7 @@ static struct inv_answer reserved(const struct inv_order *order)
 }
 
 /* Walks his live orders only for a cap of the SKU's own; caps keep them few. */
-static bool over_cap(const struct buyer *buyer, const struct inv_reservation *r)
+static bool over_cap(const struct inv_buyer *buyer, const struct inv_reservation *r)
 {
     int64_t units = buyer != NULL ? buyer->units : 0;
     if (r->quantity > r->cap - units)
@@ -388,8 +249,8 @@ static bool over_cap(const struct buyer *buyer, const struct inv_reservation *r)
 static int judge(const struct inv_books *books, const struct inv_reservation *r,
                  const struct inv_place *place, struct inv_answer *ret_answer)
 {
-    const struct stripe *stripe = &books->stripes[inv_place_stripe(place)];
-    const struct buyer *buyer = find_buyer(stripe, r->user, place->user);
+    const struct inv_records *records = &books->stripes[inv_place_stripe(place)].records;
+    const struct inv_buyer *buyer = inv_records_buyer(records, r->user, place->user);
     const struct inv_order *order = inv_books_order(books, &r->order_id, place->id);
     if (order != NULL) {
         /* His own orders lie in his stripe; of another's, only the buyer may be read. */
@@ -399,7 +260,7 @@ static int judge(const struct inv_books *books, const struct inv_reservation *r,
         return 0;
     }
     if (buyer != NULL && r->key.len > 0)
-        order = find_key(stripe, buyer, r->key, place->key);
+        order = inv_records_key(records, buyer, r->key, place->key);
     if (order != NULL) {
         bool same = order->sku == r->sku && order->quantity == r->quantity;
         *ret_answer = about(order, same ? INV_DUPLICATE : INV_MISMATCH);
@@ -417,7 +278,7 @@ static int take(struct inv_books *books, const struct inv_reservation *r,
                 struct inv_answer *ret_answer)
 {
     struct inv_shelf *shelf = &books->shelves[r->sku];
-    struct record record = {&r->order_id, r->user, r->key, r->sku, r->quantity, IN_DOUBT};
+    struct inv_record record = {&r->order_id, r->user, r->key, r->sku, r->quantity, IN_DOUBT, true};
     bool taken = false;
     if (left(books, r->sku) >= r->quantity) { /* else many who fail would look like doubt */
         give(&shelf->in_doubt, r->quantity);
@@ -465,7 +326,7 @@ int inv_books_lower(struct inv_books *books, const struct ps_uuid *id,
     if (sku >= books->sku_count)
         return PS_E_INVALID;
     _Atomic int64_t *available = &books->shelves[sku].available;
-    struct record record = {.id = id, .sku = sku, .quantity = units, .state = LOWERING};
+    struct inv_record record = {.id = id, .sku = sku, .quantity = units, .state = LOWERING};
     const struct inv_order *order = inv_books_order(books, id, place->id);
     struct inv_answer answer;
     /* An adjustment lies in the stripe of its id, so its state may be read; a buyer's may not. */
@@ -504,7 +365,7 @@ void inv_books_settle(struct inv_books *books, struct inv_order *order, enum inv
     if (state == GONE || state == GIVEN_BACK) {
         give(&shelf->available, order->quantity);
         if (order->buyer != NULL)
-            delist(order);
+            inv_records_delist(order);
     }
     if (old == IN_DOUBT)
         give(&shelf->in_doubt, -order->quantity);
@@ -515,7 +376,7 @@ void inv_books_settle(struct inv_books *books, struct inv_order *order, enum inv
 void inv_books_raise(struct inv_books *books, const struct ps_uuid *id,
                      const struct inv_place *place, uint32_t sku, int64_t units)
 {
-    struct record record = {.id = id, .sku = sku, .quantity = units, .state = RAISED};
+    struct inv_record record = {.id = id, .sku = sku, .quantity = units, .state = RAISED};
     if (sku >= books->sku_count)
         return;
     struct inv_order *order = inv_books_order(books, id, place->id);
@@ -533,7 +394,7 @@ void inv_books_raise(struct inv_books *books, const struct ps_uuid *id,
 
 int inv_order_tell(const struct inv_order *order, struct inv_entry *ret_entry)
 {
-    const struct buyer *buyer = order->buyer;
+    const struct inv_buyer *buyer = order->buyer;
     if (buyer == NULL)
         return PS_E_NOT_FOUND;
     ret_entry->state = order->state;
@@ -580,12 +441,13 @@ int inv_books_load(struct inv_books *books, const struct inv_load_order *order,
 {
     static const uint8_t state_of[] = {
         [INV_LOAD_HELD] = HELD, [INV_LOAD_CONFIRMED] = CONFIRMED, [INV_LOAD_RELEASED] = GIVEN_BACK};
-    struct record record = {.id = &order->id,
-                            .user = order->user,
-                            .key = order->key,
-                            .sku = order->sku,
-                            .quantity = order->quantity,
-                            .state = state_of[order->state]};
+    struct inv_record record = {.id = &order->id,
+                                .user = order->user,
+                                .key = order->key,
+                                .sku = order->sku,
+                                .quantity = order->quantity,
+                                .state = state_of[order->state],
+                                .live = order->state != INV_LOAD_RELEASED};
     int64_t units = order->state == INV_LOAD_RELEASED ? 0 : order->quantity;
     if (order->sku >= books->sku_count)
         return PS_E_INVALID;
@@ -603,7 +465,7 @@ int inv_books_load(struct inv_books *books, const struct inv_load_order *order,
 int inv_books_raised(struct inv_books *books, const struct ps_uuid *id,
                      const struct inv_place *place)
 {
-    struct record record = {.id = id, .state = RAISED};
+    struct inv_record record = {.id = id, .state = RAISED};
     if (inv_books_order(books, id, place->id) != NULL)
         return PS_E_EXISTS;
     return add_order(books, &record, place) != NULL ? 0 : PS_E_NOMEM;
@@ -611,19 +473,15 @@ int inv_books_raised(struct inv_books *books, const struct ps_uuid *id,
 
 void inv_books_expect(struct inv_books *books)
 {
-    const size_t bytes = sizeof(struct inv_order) + sizeof(struct buyer) + 2 * EXPECT_TEXT;
     int64_t units = 0; /* an order has at least one */
     for (uint32_t sku = 0; sku < books->sku_count && units < EXPECT_MAX; sku++)
         units += left(books, sku);
     if (units > EXPECT_MAX)
         units = EXPECT_MAX;
     for (size_t i = 0; i < INV_STRIPES; i++) {
-        struct stripe *stripe = &books->stripes[i];
         /* Buyers do not spread evenly: a quarter more than the mean, and a few. */
         size_t orders = (size_t)units / INV_STRIPES * 5 / 4 + 8;
-        inv_table_expect(&stripe->buyers, stripe->buyers.count + orders);
-        inv_table_expect(&stripe->keys, stripe->keys.count + orders);
-        inv_arena_expect(&stripe->arena, orders * bytes);
+        inv_records_expect(&books->stripes[i].records, orders);
     }
     for (size_t i = 0; i < INV_PARTS; i++) {
         struct inv_table *ids = &books->parts[i].ids;

@@ -1,0 +1,69 @@
+/* The records of one stripe of the books: its buyers and their orders. The caller locks. */
+#ifndef INV_RECORDS_H
+#define INV_RECORDS_H
+
+#include "inventory/arena.h"
+#include "inventory/books.h"
+#include "inventory/table.h"
+
+struct inv_buyer {
+    struct inv_link by_user;
+    struct inv_order *newest; /* of his live orders */
+    int64_t units;            /* of his live orders */
+    size_t orders;            /* that are remembered */
+    uint8_t user_len;
+    char user[];
+};
+
+struct inv_order {
+    struct inv_link by_id;  /* the books' */
+    struct inv_link by_key; /* unless key_len is 0 */
+    struct inv_order *newer, *older;
+    struct inv_buyer *buyer; /* NULL: an adjustment */
+    struct ps_uuid id;
+    int64_t quantity;
+    int64_t reserved_at_ms;
+    int64_t pay_by_ms;
+    uint32_t sku;
+    uint8_t state;
+    uint8_t stripe;
+    uint8_t key_len;
+    char key[];
+};
+
+struct inv_records {
+    struct inv_table buyers, keys;
+    struct inv_arena arena;
+};
+
+/* What is known of an order when it comes; user.len == 0: an adjustment. */
+struct inv_record {
+    const struct ps_uuid *id;
+    struct ps_str user, key;
+    uint32_t sku;
+    int64_t quantity;
+    uint8_t state; /* the books' */
+    bool live;     /* its units are its buyer's */
+};
+
+int inv_records_init(struct inv_records *records) PS_MUST_CHECK; /* PS_E_NOMEM */
+void inv_records_done(struct inv_records *records);              /* one of {0} is allowed */
+/* Gets memory for so many more orders in advance, when there is some. */
+void inv_records_expect(struct inv_records *records, size_t orders);
+
+/* NULL: there is none. */
+struct inv_buyer *inv_records_buyer(const struct inv_records *records, struct ps_str user,
+                                    uint64_t user_hash);
+struct inv_order *inv_records_key(const struct inv_records *records, const struct inv_buyer *buyer,
+                                  struct ps_str key, uint64_t key_hash);
+
+/* The order, and its buyer with his first; times, stripe and by_id are the caller's to set. NULL:
+ * out of memory, nothing done. */
+struct inv_order *inv_records_add(struct inv_records *records, const struct inv_record *record,
+                                  const struct inv_place *place);
+/* Its units are its buyer's no longer. */
+void inv_records_delist(struct inv_order *order);
+/* Frees it, and its buyer with his last. It must be delisted, or have no buyer. */
+void inv_records_forget(struct inv_records *records, struct inv_order *order);
+
+#endif
