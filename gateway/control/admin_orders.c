@@ -8,6 +8,7 @@
 #include "gateway/control/admin_private.h"
 
 #include "gateway/orders/cluster.h"
+#include "gateway/orders/order_id.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -91,8 +92,8 @@ static bool say_known(struct gw_admin_visit *visit, const struct ps_uuid *id)
     return true;
 }
 
-/* A search for an order that is in a counter and not yet in the log: one sale after the other,
- * because a counter elsewhere answers later. */
+/* A search for an order that is in a counter and not yet in the log: of the sales that its id fits,
+ * one after the other, because a counter elsewhere answers later. */
 struct search {
     struct gw_admin *admin;
     uint64_t handle; /* 0: nobody had to wait yet */
@@ -167,9 +168,11 @@ static void search_on(struct search *search, struct gw_admin_visit *visit)
     struct inv_entry entry;
 
     while (search->at < control->sale_count) {
-        search->counter = control->sales[search->at]->counter;
-        if (search->counter == NULL) {
-            search->unsure |= gw_control_is_unserved(control, control->sales[search->at]);
+        const struct gw_control_sale *sale = control->sales[search->at];
+        bool fits = gw_order_id_fits(&search->id, sale->stored.name);
+        search->counter = sale->counter;
+        if (!fits || search->counter == NULL) {
+            search->unsure |= fits && gw_control_is_unserved(control, sale);
             search->at++;
             continue;
         }
@@ -242,10 +245,12 @@ static bool may_be_in_doubt(const struct gw_admin *admin, const struct ps_uuid *
                gw_cluster_may_bring_orders(admin->core->cluster);
     }
     for (size_t i = 0; i < control->sale_count; i++) {
-        struct inv_sale *counter = control->sales[i]->counter;
-        if (counter == NULL ? gw_control_is_unserved(control, control->sales[i])
-                            : inv_store_find(admin->core->store, counter, id, NULL, NULL, 0,
-                                             &entry) == INV_DONE)
+        const struct gw_control_sale *sale = control->sales[i];
+        if (!gw_order_id_fits(id, sale->stored.name))
+            continue;
+        if (sale->counter == NULL ? gw_control_is_unserved(control, sale)
+                                  : inv_store_find(admin->core->store, sale->counter, id, NULL,
+                                                   NULL, 0, &entry) == INV_DONE)
             return true;
     }
     return false;

@@ -17,6 +17,7 @@
 #include "gateway/admission/admit.h"
 #include "gateway/front/trace.h"
 #include "gateway/orders/life.h"
+#include "gateway/orders/order_id.h"
 
 #include <string.h>
 
@@ -285,7 +286,7 @@ static void reserve(struct gw_visit *visit, const struct gw_sale *sale, int64_t 
     uint64_t handle = worker->core->redis != NULL ? gw_visit_suspend(visit) : 0;
     struct inv_answer answer;
 
-    ps_uuid_next(&worker->ids, wall_ms, &visit->order_id);
+    gw_order_id_next(&worker->ids, wall_ms, sale->name, &visit->order_id);
     visit->epoch = sale->epoch;
     visit->cap = sale->cap;
     visit->sku_cap = sale->skus[visit->sku_index].cap;

@@ -4,6 +4,7 @@
 
 #include "gateway/admission/admit.h"
 #include "gateway/orders/life.h"
+#include "gateway/orders/order_id.h"
 #include "queue/log_kafka.h"
 
 #include <string.h>
@@ -81,7 +82,7 @@ static void say_in_doubt(struct gw_visit *visit, const struct gw_sale *sale,
     say_json(visit, &body);
 }
 
-/* Every counter was asked, or one has the order and its buyer is somebody else. Meanwhile the log
+/* Every counter that may have it was asked, or one has the order and its buyer is somebody else. Meanwhile the log
  * may have shown it. */
 static void say_last(struct gw_visit *visit)
 {
@@ -130,7 +131,7 @@ static void on_entry(uint64_t handle, int err, const struct inv_entry *entry, vo
         look_on(visit);
 }
 
-/* An order in doubt: some sale's counter has it. */
+/* An order in doubt: its sale's counter has it, and its id fits few others. */
 static void look_on(struct gw_visit *visit)
 {
     struct gw_worker *worker = visit->worker;
@@ -138,8 +139,9 @@ static void look_on(struct gw_visit *visit)
 
     while (visit->looked_at < worker->policy->sale_count) {
         const struct gw_sale *sale = worker->policy->sales[visit->looked_at];
-        if (sale->counter == NULL) {
-            visit->unsure |= sale->unserved;
+        bool fits = gw_order_id_fits(&visit->order_id, sale->name);
+        if (!fits || sale->counter == NULL) {
+            visit->unsure |= fits && sale->unserved;
             visit->looked_at++;
             continue;
         }

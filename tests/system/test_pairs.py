@@ -96,15 +96,41 @@ def every_page(gateway, sale, limit):
         after = page[-1]["seq"]
 
 
+def like(order_id, n):
+    """An id of the same sale that is no order's."""
+    return f"{order_id[:19]}{n:04x}{order_id[23:]}"
+
+
+def test_a_look_up_of_an_order_that_the_log_does_not_show_asks_one_counter(redis, redis_and_journal, start, tmp_path):
+    """And not that of each sale that is open: pollers would be multiplied."""
+    gateway = start(redis_and_journal)
+    sales = [gateway.make_sale(f"rush-{i}", stock=5) for i in range(30)]
+    order_id = gateway.buy(sales[7], "u").json["order_id"]
+    nobodys = [like(order_id, n) for n in range(5)]
+    seen = tmp_path / "monitor"
+    with open(seen, "w") as file, subprocess.Popen(["redis-cli", "-h", "127.0.0.1", "-p", str(redis.port), "MONITOR"], stdout=file) as monitor:
+        try:
+            wait_until(seen.read_text, 20, what="the monitor")
+            for one in nobodys:
+                assert gateway.public("GET", f"/v1/orders/{one}", user="u").code == "not_found"
+                assert gateway.admin("GET", f"/admin/v1/orders/{one}").code == "not_found"
+            redis.ask("ECHO", "the end")
+            wait_until(lambda: "the end" in seen.read_text(), 20, what="the end of what is monitored")
+        finally:
+            monitor.kill()
+    asked = [line for line in seen.read_text().splitlines() if '"entry"' in line]
+    assert len(asked) == 2 * len(nobodys) and all("{rush-7}" in line for line in asked), (len(asked), asked[:3])
+
+
 def test_what_is_said_while_redis_is_away_is_true_and_spreads_who_asks(redis, redis_and_journal, start):
     gateway = start(redis_and_journal)
-    gateway.make_sale(stock=5)
+    nobodys = like(gateway.buy(gateway.make_sale(stock=5), "u").json["order_id"], 0)
     assert "[+]store ok" in gateway.public("GET", "/readyz?verbose").text
     redis.end()
     wait_until(lambda: "[-]store failed" in gateway.public("GET", "/readyz?verbose").text, 20, what="the check of the store")
     waits = set()
     for n in range(24):
-        answer = gateway.public("GET", "/v1/orders/0190a1fe-0000-7000-8000-000000000000", user=f"u{n}")
+        answer = gateway.public("GET", f"/v1/orders/{nobodys}", user=f"u{n}")
         assert (answer.status, answer.code) == (503, "store_unavailable"), answer
         waits.add(int(answer.headers["retry-after"]))
     assert waits == {1, 2, 3}
