@@ -302,18 +302,31 @@ static void move_units(struct oq_order_book *order, enum oq_book_state to)
                             : sku->released + order->quantity;
 }
 
+static int compare(int64_t a, int64_t b)
+{
+    return (a > b) - (a < b);
+}
+
 /* Two orders of a buyer may land the other way round than they were reserved, and perhaps a cap was
- * raised in between. So his units are judged by the cap of the latest reservation. */
+ * raised in between. So his units are judged by the cap of the latest reservation. Which one that
+ * is, two witnesses tell, and either may err: the time, when a clock was set back, and the version
+ * of the sale, when a gateway had not yet heard of a new one. The wider cap of the two counts. */
 static int check_units(const struct oq_place *at, const struct oq_event *event,
                        const struct oq_order_book *order, struct oq_units *units, int64_t cap)
 {
-    bool same = event->reserved_at_ms == units->last_ms;
-    int64_t own = cap > 0 ? cap : PS_INT_MAX;
-    if (event->reserved_at_ms > units->last_ms || (same && own > units->last_cap)) {
-        units->last_ms = event->reserved_at_ms;
-        units->last_cap = own;
-    }
-    return oq_check_cap(&order->sku->sale->findings, order, units, units->last_cap, at);
+    const struct oq_latest own = {event->sale_version, event->reserved_at_ms,
+                                  cap > 0 ? cap : PS_INT_MAX};
+    int time = compare(own.at_ms, units->by_time.at_ms);
+    if (time > 0 || (time == 0 && own.cap > units->by_time.cap))
+        units->by_time = own;
+    int version = compare(own.version, units->by_version.version);
+    if (version == 0)
+        version = compare(own.at_ms, units->by_version.at_ms);
+    if (version > 0 || (version == 0 && own.cap > units->by_version.cap))
+        units->by_version = own;
+    int64_t widest =
+        units->by_time.cap > units->by_version.cap ? units->by_time.cap : units->by_version.cap;
+    return oq_check_cap(&order->sku->sale->findings, order, units, widest, at);
 }
 
 /* What must hold right after an order was accepted. */

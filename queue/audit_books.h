@@ -32,10 +32,14 @@ struct oq_sku_book { /* "s" sale "/" sku */
     int64_t adjustments, held, confirmed, released;
 };
 
+struct oq_latest { /* of a buyer's reservations, among what was accepted */
+    int64_t version, at_ms, cap;
+};
+
 struct oq_units { /* "u" sale "/" user, and "v" sale "/" sku "/" user */
     struct oq_entry entry;
-    int64_t held;              /* and confirmed */
-    int64_t last_ms, last_cap; /* of the latest reservation among what was accepted */
+    int64_t held; /* and confirmed */
+    struct oq_latest by_time, by_version;
     int64_t cap; /* only while a report judges units at rest: the largest of the orders' caps */
 };
 
