@@ -518,9 +518,10 @@ int lt_client_new(uv_loop_t *loop, const struct lt_client_settings *settings,
         down->count++;
     }
     err = lt_request_init(&client->request, settings->target->authority, settings->sale,
-                          settings->sku, settings->user_prefix);
+                          settings->sku, settings->client_ip_header, settings->user_prefix);
     if (err < 0) {
-        err = ps_fault(fault, err, "--public", "the host's name is too long");
+        err = ps_fault(fault, err, "--public",
+                       "the names of the host and of the address header are too long");
         goto fail;
     }
     int uv_err = start_handles(client);

@@ -45,7 +45,8 @@ struct lt_client_settings {
     const struct lt_plan *plan;
     const char *sale;
     const char *sku;
-    const char *user_prefix; /* buyer n is user "<prefix><n>" */
+    const char *user_prefix;      /* buyer n is user "<prefix><n>" */
+    const char *client_ip_header; /* which header has a buyer's address */
     size_t connections;
     int64_t timeout_ms; /* from the click's moment */
     uint16_t retries; /* a buyer without an answer, or with a 503, clicks again, at most so often */

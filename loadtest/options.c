@@ -11,6 +11,8 @@
 #include <string.h>
 
 #define PLAN_FILE_MAX (1 << 20)
+#define HEADER_MAX    64 /* as of the gateway's setting */
+#define HEADER_CHARS  "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
 
 /* What is said of the plan, before it is one. */
 struct arrivals {
@@ -47,6 +49,7 @@ static const struct row {
     {"--state-dir",  TEXT,     AT(options.state_dir),   NOT_NOTED, 0, 0, "DIR",  "the gateway's state directory, for its admin.token (./.penstock)"},
     {"--token-file", TEXT,     AT(options.token_file),  NOT_NOTED, 0, 0, "FILE", "admin token (DIR/admin.token)"},
     {"--i-own-this-target", FLAG, AT(options.own_target), NOT_NOTED, 0, 0, NULL, "aim at another machine than this one"},
+    {"--client-ip-header", TEXT, AT(options.client_ip_header), NOT_NOTED, 0, 0, "NAME", "the gateway's client_ip_header, where it has one (X-Forwarded-For)"},
     {"--buyers",     COUNT,    AT(options.plan.buyers), AT(arrivals.buyers_given), 1, CLICKS_MAX, "N", "how many people come (20000)"},
     {"--stock",      COUNT,    AT(options.plan.stock),  AT(arrivals.stock_given), 1, PS_INT_MAX, "N", "how many units there are (1000; with --unique-users enough for all)"},
     {"--over",       DURATION, AT(arrivals.over_ms),    AT(arrivals.over_given), 0, 0, "TIME", "within which time they come, such as 500ms, 3s, 2m (3s)"},
@@ -79,7 +82,7 @@ void lt_options_help(void)
     puts("usage: penstock-rehearse [OPTION...]\n\n"
          "Plays a flash sale against a penstock gateway, in a sale of its own that is marked as a "
          "rehearsal,\nand proves from the order log that nothing was oversold or lost. Exit status "
-         "0: the proof holds,\n1: it fails or could not be made, 2: usage.\n");
+         "0: the proof holds,\n1: it fails or could not be made or nothing is proved, 2: usage.\n");
     for (size_t i = 0; i < PS_ARRAY_LEN(rows); i++) {
         char left[40];
         (void)snprintf(left, sizeof left, "%s %s", rows[i].name,
@@ -166,7 +169,8 @@ static int read_plan_file(const char *path, struct lt_plan_spec *spec, struct ps
     (void)fclose(file);
     struct ps_fault inside;
     if (err == 0 && lt_plan_spec_read(text, len, spec, &inside) < 0)
-        err = ps_fault(fault, PS_E_INVALID, "--plan", "%s: %s %s", path, inside.path, inside.text);
+        err = ps_fault(fault, PS_E_INVALID, "--plan", "%s: %s%s%s", path, inside.path,
+                       inside.path[0] != '\0' ? " " : "", inside.text);
     free(text);
     return err;
 }
@@ -222,6 +226,7 @@ int lt_options_read(int argc, char **argv, struct lt_options *ret_options, struc
         .options = {.public_url = "http://127.0.0.1:8080",
                     .admin_url = "http://127.0.0.1:9090",
                     .state_dir = "./.penstock",
+                    .client_ip_header = "X-Forwarded-For",
                     .connections = 1000,
                     .timeout_ms = 10000,
                     .settle_ms = 30000,
@@ -256,6 +261,11 @@ int lt_options_read(int argc, char **argv, struct lt_options *ret_options, struc
     if (parse.options.confirm_share + parse.options.cancel_share > 1)
         return ps_fault(fault, PS_E_INVALID, "--cancel-share",
                         "and --confirm-share are more than 1 together");
+    const char *header = parse.options.client_ip_header;
+    if (header[0] == '\0' || strlen(header) > HEADER_MAX ||
+        header[strspn(header, HEADER_CHARS)] != '\0')
+        return ps_fault(fault, PS_E_INVALID, "--client-ip-header",
+                        "\"%s\" is not the name of a header such as CF-Connecting-IP", header);
     int err = make_plan(&parse.arrivals, &parse.options.plan, fault);
     if (err < 0)
         return err;

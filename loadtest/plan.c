@@ -133,6 +133,8 @@ int lt_plan_spec_read(const char *text, size_t len, struct lt_plan_spec *spec,
     err = reader.err < 0 ? reader.err : read_phases(&reader, spec);
     if (err == 0)
         err = ps_json_done(&reader);
+    if (err == 0 && json_object_get(json, "phases") == NULL)
+        err = ps_fault(fault, PS_E_INVALID, "/phases", "is missing");
     json_decref(json);
     return err;
 }

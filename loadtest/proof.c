@@ -1,7 +1,8 @@
 /* The log is the judge; buyers and gateway are the witnesses. A promise is a 202 that names an
  * order as accepted (or confirmed, in a replay): it must be found in the log as that buyer's order,
  * and it may have ended since only by expiry or by being cancelled. A "pending" was no promise: it
- * may have become anything. */
+ * may have become anything. The books of a sale that no buyer got into are in order, too: that is
+ * no proof, and said to be none. */
 #include "loadtest/proof.h"
 
 #include "common/clock.h"
@@ -25,7 +26,7 @@ static const char *const check_names[LT_CHECKS] = {
     [LT_CHECK_TWICE] = "twice",       [LT_CHECK_PROMISES] = "promises",
     [LT_CHECK_DECIDED] = "decided",   [LT_CHECK_LEGIBLE] = "legible",
     [LT_CHECK_AUDITOR] = "auditor",   [LT_CHECK_GATEWAY] = "gateway",
-    [LT_CHECK_SETTLED] = "settled",
+    [LT_CHECK_SETTLED] = "settled",   [LT_CHECK_TRIED] = "tried",
 };
 
 static void __attribute__((format(printf, 4, 5)))
@@ -173,6 +174,28 @@ static void check_gateway(struct lt_proof *proof)
     set_check(proof, LT_CHECK_GATEWAY, true, "the gateway's own audit is well and agrees");
 }
 
+/* A 401 is never an answer to a buyer of a rehearsal, whose proxy it plays: it finds out nothing
+ * about those who heard it. */
+static void check_tried(struct lt_proof *proof, const struct lt_tally *tally, int64_t orders)
+{
+    const struct lt_verdict_tally *most = tally->verdicts[0];
+    for (size_t i = 1; i < tally->verdict_count; i++)
+        most = tally->verdicts[i]->latency.count > most->latency.count ? tally->verdicts[i] : most;
+    uint64_t unknown = lt_tally_count(tally, "unauthenticated");
+    bool any = orders > 0 || proof->promised > 0;
+    if (!any && tally->clicks == 0)
+        set_check(proof, LT_CHECK_TRIED, false, "nobody came");
+    else if (!any)
+        set_check(
+            proof, LT_CHECK_TRIED, false, "no buyer got an order: of %llu clicks %llu ended as %s",
+            (unsigned long long)tally->clicks, (unsigned long long)most->latency.count, most->name);
+    else
+        set_check(proof, LT_CHECK_TRIED, unknown == 0,
+                  "%lld orders were made; %llu of %llu clicks were not let in (401)",
+                  (long long)orders, (unsigned long long)unknown,
+                  (unsigned long long)tally->clicks);
+}
+
 static void check_all(struct lt_proof *proof, const struct lt_tally *tally, int64_t living)
 {
     long long sold = (long long)(proof->held + proof->confirmed), stock = (long long)proof->stock;
@@ -241,10 +264,25 @@ int lt_proof_make(const struct lt_evidence *evidence, struct lt_proof *ret_proof
     int64_t over = proof.held + proof.confirmed - proof.stock;
     proof.oversold = over > 0 ? over : 0;
     proof.twice += count_too_much(proof.auditor);
-    proof.untold = count_in_log(oq_fold_sale(judging.fold, sale, strlen(sale))) - judging.known;
+    int64_t orders = count_in_log(oq_fold_sale(judging.fold, sale, strlen(sale)));
+    proof.untold = orders - judging.known;
     check_all(&proof, tally, judging.living);
+    check_tried(&proof, tally, orders);
     *ret_proof = proof;
     return 0;
+}
+
+const char *lt_proof_words(const struct lt_proof *proof)
+{
+    if (!proof->made)
+        return "No proof could be made";
+    if (proof->ok)
+        return "The proof holds";
+    for (size_t i = 0; i < LT_CHECKS; i++) {
+        if (!proof->checks[i].ok && i != LT_CHECK_TRIED)
+            return "The proof fails";
+    }
+    return "Nothing is proved";
 }
 
 void lt_proof_done(struct lt_proof *proof)

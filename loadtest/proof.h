@@ -17,6 +17,7 @@ enum lt_check_name {
     LT_CHECK_AUDITOR,  /* the auditor finds nothing in the records */
     LT_CHECK_GATEWAY,  /* the gateway's own audit is well and has the same numbers */
     LT_CHECK_SETTLED,  /* nothing is in doubt any more */
+    LT_CHECK_TRIED,    /* the sale was put to the test: somebody got an order, nobody heard 401 */
     LT_CHECKS
 };
 
@@ -56,5 +57,7 @@ struct lt_evidence {
  * its own; owner: the caller (lt_proof_done). */
 int lt_proof_make(const struct lt_evidence *evidence, struct lt_proof *ret_proof) PS_MUST_CHECK;
 void lt_proof_done(struct lt_proof *proof);
+/* The outcome in a few words, for people. */
+const char *lt_proof_words(const struct lt_proof *proof);
 
 #endif

@@ -51,6 +51,10 @@ static int aim(struct rehearsal *rehearsal, struct ps_fault *fault)
                             "expect it: if it is yours to load, say --i-own-this-target",
                             targets[i].target->host);
     }
+    if (strcmp(rehearsal->public_target.host, rehearsal->admin.target.host) == 0 &&
+        strcmp(rehearsal->public_target.port, rehearsal->admin.target.port) == 0)
+        return ps_fault(fault, PS_E_INVALID, "--public",
+                        "is the same listener as --admin; buyers are served at another port");
     return 0;
 }
 
@@ -125,6 +129,7 @@ static int let_buyers_come(struct rehearsal *rehearsal, struct ps_fault *fault)
         .sale = rehearsal->sale,
         .sku = LT_SKU,
         .user_prefix = rehearsal->user_prefix,
+        .client_ip_header = options->client_ip_header,
         .connections = (size_t)options->connections,
         .timeout_ms = options->timeout_ms,
         .retries = (uint16_t)options->retries,
@@ -272,8 +277,7 @@ static int run(struct rehearsal *rehearsal)
     const struct lt_options *options = rehearsal->options;
     struct ps_fault fault = {.path = ""};
     if (lt_plan_new(&options->plan, &rehearsal->plan, &fault) < 0 || aim(rehearsal, &fault) < 0 ||
-        read_token(rehearsal, &fault) < 0 ||
-        try_report("--json", options->json_path, &fault) < 0 ||
+        read_token(rehearsal, &fault) < 0 || try_report("--json", options->json_path, &fault) < 0 ||
         try_report("--html", options->html_path, &fault) < 0)
         return complain(&fault, LT_EXIT_USAGE);
     if (lt_tally_new(&rehearsal->tally) < 0 || oq_audit_new(&rehearsal->audit) < 0) {

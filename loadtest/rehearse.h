@@ -10,6 +10,7 @@ struct lt_options {
     const char *public_url, *admin_url;
     const char *state_dir;
     const char *token_file;            /* NULL: "<state_dir>/admin.token" */
+    const char *client_ip_header;      /* which header has the buyers' addresses */
     const char *json_path, *html_path; /* NULL: none */
     bool own_target;                   /* other machines may be aimed at */
     bool summary, quiet, end_sale, help, version;

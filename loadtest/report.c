@@ -4,6 +4,7 @@
 
 #include "common/clock.h"
 
+#include <ctype.h>
 #include <string.h>
 
 /* How a shopkeeper would say it. */
@@ -131,27 +132,70 @@ static const char *phrase_of(const char *verdict)
     return NULL;
 }
 
-/* What an operator should know before he believes the numbers. */
-static void print_hints(const struct lt_report *report, FILE *out)
+/* What a verdict says about the rehearsal instead of about the gateway. */
+static const struct {
+    const char *verdict, *text;
+} suspicions[] = {
+    {"unauthenticated", "401: the gateway does not believe X-User-Id from the address that the "
+                        "buyers came from: is this machine (or the proxy) in its trusted_proxies?"},
+    {"not_found", "404: the gateway at --public did not know the sale that was made at --admin: "
+                  "are they of the same gateway or cluster?"},
+    {"ip_rate", "each buyer has an address of his own: if the gateway has a client_ip_header, name "
+                "it with --client-ip-header, else all of them count as one."},
+    {"blocked", "buyers or their addresses (198.18.0.0/15) are on the blocklist."},
+};
+
+static bool has_foreign_answers(const struct lt_tally *tally)
+{
+    for (size_t i = LT_V_FIXED; i < tally->verdict_count; i++) {
+        if (strncmp(tally->verdicts[i]->name, "http_", strlen("http_")) == 0)
+            return true;
+    }
+    return false;
+}
+
+size_t lt_report_hints(const struct lt_report *report, char ret_lines[LT_HINTS_MAX][LT_HINT_SIZE])
 {
     const struct lt_tally *tally = report->tally;
     char text[LT_COUNT_LEN + 1];
+    size_t count = 0;
     if (report->interrupted)
-        fputs("Note: interrupted; the plan was not played to its end.\n", out);
+        (void)snprintf(ret_lines[count++], LT_HINT_SIZE,
+                       "interrupted; the plan was not played to its end.");
     if (tally->never_sent > 0)
-        fprintf(out,
-                "Note: %s clicks never found a free connection; with a healthy gateway, use more "
-                "--connections.\n",
-                lt_count((int64_t)tally->never_sent, text));
-    if (lt_tally_count(tally, "unauthenticated") > 0)
-        fputs("Note: 401 means that the gateway does not believe X-User-Id from this machine: is "
-              "it in trusted_proxies?\n",
-              out);
+        (void)snprintf(ret_lines[count++], LT_HINT_SIZE,
+                       "%s clicks never found a free connection; with a healthy gateway, use more "
+                       "--connections.",
+                       lt_count((int64_t)tally->never_sent, text));
+    for (size_t i = 0; i < PS_ARRAY_LEN(suspicions); i++) {
+        if (lt_tally_count(tally, suspicions[i].verdict) > 0)
+            (void)snprintf(ret_lines[count++], LT_HINT_SIZE, "%s", suspicions[i].text);
+    }
+    if (has_foreign_answers(tally))
+        (void)snprintf(ret_lines[count++], LT_HINT_SIZE,
+                       "http_NNN is not the answer of a gateway, but of a proxy or of something "
+                       "else at --public.");
     if (report->proof->made && report->proof->untold > 0)
-        fprintf(out,
-                "Note: %s orders are in the log although no buyer read the answer; they would "
-                "find them when they try again.\n",
-                lt_count(report->proof->untold, text));
+        (void)snprintf(ret_lines[count++], LT_HINT_SIZE,
+                       "%s orders are in the log although no buyer read the answer; they would "
+                       "find them when they try again.",
+                       lt_count(report->proof->untold, text));
+    return count;
+}
+
+static void print_hints(const struct lt_report *report, FILE *out)
+{
+    char lines[LT_HINTS_MAX][LT_HINT_SIZE];
+    size_t count = lt_report_hints(report, lines);
+    for (size_t i = 0; i < count; i++)
+        fprintf(out, "Note: %s\n", lines[i]);
+}
+
+static void print_loudly(const char *words, FILE *out)
+{
+    for (; *words != '\0'; words++)
+        fputc(toupper((unsigned char)*words), out);
+    fputs(":\n", out);
 }
 
 static void print_proof_line(const struct lt_report *report, FILE *out)
@@ -167,7 +211,10 @@ static void print_proof_line(const struct lt_report *report, FILE *out)
     fprintf(out, "%s of %s units sold, %lld oversold, %lld lost, %lld sold twice to one buyer.\n",
             lt_count(proof->held + proof->confirmed, sold), lt_count(proof->stock, stock),
             (long long)proof->oversold, (long long)proof->lost, (long long)proof->twice);
-    fputs(proof->ok ? "The proof holds.\n" : "THE PROOF FAILS:\n", out);
+    if (proof->ok)
+        fprintf(out, "%s.\n", lt_proof_words(proof));
+    else
+        print_loudly(lt_proof_words(proof), out);
     for (size_t i = 0; i < LT_CHECKS; i++) {
         if (!proof->checks[i].ok)
             fprintf(out, "  %s\n", proof->checks[i].text);

@@ -44,6 +44,10 @@ uint64_t lt_report_answered(const struct lt_report *report);
 /* Clicks that ended without an answer. */
 uint64_t lt_report_unanswered(const struct lt_report *report);
 
+/* What one should know before one believes the numbers: so many lines, without their end. */
+#define LT_HINTS_MAX 8
+#define LT_HINT_SIZE 240
+size_t lt_report_hints(const struct lt_report *report, char ret_lines[LT_HINTS_MAX][LT_HINT_SIZE]);
 /* Ten-odd lines for people who run a shop. */
 void lt_report_print_summary(const struct lt_report *report, FILE *out);
 /* All of it, for people who run a gateway. */

@@ -426,6 +426,17 @@ static void put_proof(const struct lt_proof *proof, FILE *out)
     fputs("</ul></section>\n", out);
 }
 
+static void put_hints(const struct lt_report *report, FILE *out)
+{
+    char lines[LT_HINTS_MAX][LT_HINT_SIZE];
+    size_t count = lt_report_hints(report, lines);
+    for (size_t i = 0; i < count; i++) {
+        fputs("<p class=\"soft\">Note: ", out);
+        put_escaped(lines[i], out);
+        fputs("</p>\n", out);
+    }
+}
+
 static void put_top(const struct lt_report *report, FILE *out)
 {
     const struct lt_proof *proof = report->proof;
@@ -434,11 +445,9 @@ static void put_top(const struct lt_report *report, FILE *out)
     fputs(" buyers for ", out);
     put_count((uint64_t)report->plan->spec.stock, out);
     fputs(" units</h1>\n<p><span class=\"badge", out);
-    fputs(proof->ok     ? "\">The proof holds"
-          : proof->made ? " fails\">The proof fails"
-                        : " fails\">No proof could be made",
-          out);
-    fputs("</span></p>\n<div class=\"tiles\">", out);
+    fprintf(out, "%s\">%s</span></p>\n", proof->ok ? "" : " fails", lt_proof_words(proof));
+    put_hints(report, out);
+    fputs("<div class=\"tiles\">", out);
     if (proof->made) {
         fputs("<div><b>", out);
         put_count((uint64_t)(proof->held + proof->confirmed), out);

@@ -7,7 +7,7 @@
 #define ADDRESSES (UINT32_C(1) << 17) /* of 198.18.0.0/15 */
 
 int lt_request_init(struct lt_request *request, const char *authority, const char *sale,
-                    const char *sku, const char *user_prefix)
+                    const char *sku, const char *address_header, const char *user_prefix)
 {
     struct ps_buf buf;
     ps_buf_init(&buf, request->head, sizeof request->head);
@@ -18,6 +18,12 @@ int lt_request_init(struct lt_request *request, const char *authority, const cha
     if (buf.overflow)
         return PS_E_FULL;
     request->head_len = buf.len;
+
+    ps_buf_init(&buf, request->address, sizeof request->address);
+    ps_buf_printf(&buf, "\r\n%s: 198.", address_header);
+    if (buf.overflow)
+        return PS_E_FULL;
+    request->address_len = buf.len;
 
     char body[128];
     struct ps_buf body_buf;
@@ -40,7 +46,7 @@ size_t lt_request_write(const struct lt_request *request, const struct lt_click 
     ps_buf_init(&buf, text, LT_REQUEST_MAX);
     ps_buf_put(&buf, request->head, request->head_len);
     ps_buf_put_int(&buf, click->buyer);
-    ps_buf_puts(&buf, "\r\nX-Forwarded-For: 198.");
+    ps_buf_put(&buf, request->address, request->address_len);
     ps_buf_put_int(&buf, 18 + (address >> 16));
     ps_buf_puts(&buf, ".");
     ps_buf_put_int(&buf, (address >> 8) & 0xff);

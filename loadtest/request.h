@@ -11,13 +11,16 @@
 struct lt_request {
     char head[512]; /* up to and with the user prefix */
     size_t head_len;
+    char address[80]; /* the address header, up to the numbers that differ */
+    size_t address_len;
     char tail[160]; /* Content-Length, the empty line and the body */
     size_t tail_len;
 };
 
-/* PS_E_FULL: names and host together are too long. */
+/* PS_E_FULL: names, host and header together are too long. */
 int lt_request_init(struct lt_request *request, const char *authority, const char *sale,
-                    const char *sku, const char *user_prefix) PS_MUST_CHECK;
+                    const char *sku, const char *address_header,
+                    const char *user_prefix) PS_MUST_CHECK;
 /* Writes at most LT_REQUEST_MAX bytes into `text`; how many. Buyers come from addresses of
  * 198.18.0.0/15, which is set aside for load tests (RFC 2544), one after the other. */
 size_t lt_request_write(const struct lt_request *request, const struct lt_click *click,

@@ -86,7 +86,10 @@ int lt_target_parse(const char *url, const char *what, struct lt_target *ret_tar
 {
     struct lt_target target = {.loopback = true};
     if (split(url, &target) < 0)
-        return ps_fault(fault, PS_E_INVALID, what, "\"%s\" is not http://HOST[:PORT]", url);
+        return ps_fault(fault, PS_E_INVALID, what, "\"%s\" is not http://HOST[:PORT]%s", url,
+                        strncmp(url, "https:", strlen("https:")) == 0
+                            ? "; a rehearsal speaks no TLS: aim at the gateway behind the proxy"
+                            : "");
 
     struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_NUMERICSERV};
     struct addrinfo *found = NULL;

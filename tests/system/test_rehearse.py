@@ -1,4 +1,5 @@
 """The load tool as an operator meets it: what it is told wrong it says at once, and it leaves nothing behind."""
+import json
 import os
 import subprocess
 
@@ -51,6 +52,38 @@ def test_a_rehearsal_that_nobody_answers_leaves_no_open_sale(gateway):
     done = rehearse(gateway, public=f"http://127.0.0.1:{free_port()}")
     assert done.returncode == 1, done
     assert set(sales(gateway).values()) == {"archived"}, done
+
+
+def test_a_rehearsal_that_lets_nobody_in_proves_nothing(tmp_path):
+    """The books of a sale without a buyer are in order, and say nothing."""
+    with Gateway(settings={"trusted_proxies": []}) as gateway:
+        for options, to_look_for in ((("--summary", "--html", tmp_path / "r.html", "--json", tmp_path / "r.json"), "unauthenticated"), ((), "FAILED tried")):
+            done = rehearse(gateway, "--quiet", *options)
+            assert done.returncode == 1 and "NOTHING IS PROVED" in done.stdout and to_look_for in done.stdout, done
+            assert "proof holds" not in done.stdout and "trusted_proxies" in done.stdout, done
+        page = (tmp_path / "r.html").read_text()
+        assert "Nothing is proved" in page and "The proof holds" not in page and "trusted_proxies" in page
+        assert json.loads((tmp_path / "r.json").read_text())["proof"]["ok"] is False
+
+
+def test_buyers_come_from_addresses_of_their_own_also_by_the_header_of_a_cdn():
+    rule = {"algorithm": "token_bucket", "key": "ip", "rate": 1, "period_s": 60, "burst": 1, "mode": "enforce"}
+    with Gateway(settings={"client_ip_header": "CF-Connecting-IP"}) as gateway:
+        assert gateway.admin("PUT", "/admin/v1/limits/ip", rule).status in (200, 204)
+        done = rehearse(gateway, "--repeat-share", 0)
+        assert "ip_rate" in done.stdout and "--client-ip-header" in done.stdout, done
+        done = rehearse(gateway, "--repeat-share", 0, "--client-ip-header", "CF-Connecting-IP")
+        assert done.returncode == 0 and "ip_rate" not in done.stdout, done
+    done = rehearse(gateway, "--client-ip-header", "CF Connecting")
+    assert done.returncode == 2 and "--client-ip-header" in done.stderr, done
+
+
+def test_urls_that_cannot_be_meant_are_said_at_once(gateway):
+    before = sales(gateway)
+    for public, words in ((f"http://127.0.0.1:{gateway.admin_port}", "--admin"), (f"https://127.0.0.1:{gateway.port}", "TLS")):
+        done = rehearse(gateway, public=public)
+        assert done.returncode == 2 and words in done.stderr, done
+    assert sales(gateway) == before
 
 
 def test_localhost_is_the_address_that_answers(gateway, tmp_path):

@@ -251,6 +251,7 @@ static void play(struct server *server, int64_t clicks, size_t connections, uint
         .sale = "sale",
         .sku = "sku",
         .user_prefix = "buyer-",
+        .client_ip_header = "X-Forwarded-For",
         .connections = connections,
         .timeout_ms = timeout_ms,
         .retries = retries,
@@ -291,7 +292,7 @@ static void a_request_says_who_where_and_which(void **state)
     (void)state;
     struct lt_request request;
     char text[LT_REQUEST_MAX];
-    assert_ok(lt_request_init(&request, "shop:80", "sale", "sku", "buyer-"));
+    assert_ok(lt_request_init(&request, "shop:80", "sale", "sku", "X-Forwarded-For", "buyer-"));
     struct lt_click click = {.buyer = 66000, .with_key = true};
     size_t len = lt_request_write(&request, &click, text);
     static const char expected[] =
@@ -425,6 +426,7 @@ static void told_to_stop_it_offers_no_more(void **state)
                                           .sale = "sale",
                                           .sku = "sku",
                                           .user_prefix = "",
+                                          .client_ip_header = "X-Forwarded-For",
                                           .connections = 2,
                                           .timeout_ms = 5000,
                                           .stop = &seen.stop,

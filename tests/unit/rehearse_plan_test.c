@@ -171,6 +171,7 @@ static void a_bad_plan_names_the_member(void **state)
         {"{\"phases\":[{\"shape\":\"dip\",\"over_ms\":1,\"clicks\":1}]}", "/phases/0/shape"},
         {"{\"phases\":[{\"shape\":\"ramp\",\"over_ms\":0,\"clicks\":1}]}", "/phases/0/over_ms"},
         {"{\"stocks\":1}", "/stocks"},
+        {"{\"stock\":1}", "/phases"},
         {"[]", ""},
     };
     for (size_t i = 0; i < PS_ARRAY_LEN(cases); i++) {

@@ -284,11 +284,33 @@ static void an_unreadable_promise_spoils_the_proof(void **state)
         struct world world;
         struct lt_proof proof;
         begin(&world);
+        log_order(&world, 2, "b-2");
         answered(&world, 1, 202, false, bodies[i]);
         judge(&world, &proof);
         only_fails(&proof, LT_CHECK_LEGIBLE);
         end(&world, &proof);
     }
+}
+
+static void a_sale_that_nobody_got_into_is_no_proof(void **state)
+{
+    (void)state;
+    struct world world;
+    struct lt_proof proof;
+    begin(&world);
+    answered(&world, 1, 503, false, "{\"code\":\"paused\"}");
+    judge(&world, &proof);
+    only_fails(&proof, LT_CHECK_TRIED);
+    assert_string_equal(lt_proof_words(&proof), "Nothing is proved");
+    assert_non_null(strstr(proof.checks[LT_CHECK_TRIED].text, "1 ended as paused"));
+    end(&world, &proof);
+
+    begin(&world);
+    log_order(&world, 1, "b-1");
+    answered(&world, 2, 401, false, "{\"code\":\"unauthenticated\"}");
+    judge(&world, &proof);
+    only_fails(&proof, LT_CHECK_TRIED);
+    end(&world, &proof);
 }
 
 static void a_gateway_that_disagrees_is_found(void **state)
@@ -560,6 +582,7 @@ int main(void)
         cmocka_unit_test(a_pending_order_may_become_anything),
         cmocka_unit_test(what_was_said_to_be_decided_must_be),
         cmocka_unit_test(an_unreadable_promise_spoils_the_proof),
+        cmocka_unit_test(a_sale_that_nobody_got_into_is_no_proof),
         cmocka_unit_test(a_gateway_that_disagrees_is_found),
         cmocka_unit_test(verdicts_are_counted_by_their_code),
         cmocka_unit_test(a_long_run_widens_the_slots_and_loses_nothing),
