@@ -12,7 +12,6 @@
 static void common_headers(struct gw_request *request)
 {
     gw_answer_header(request, "Cache-Control", "no-store", sizeof "no-store" - 1);
-    gw_answer_header(request, "X-Request-Id", request->request_id.at, request->request_id.len);
 }
 
 void gw_admin_text(struct gw_admin_visit *visit, const char *type, char *text, size_t len)

@@ -138,8 +138,9 @@ void gw_http_free(struct gw_http *http);
 uint64_t gw_http_suspend(struct gw_request *request);
 struct gw_request *gw_http_find(struct gw_http *http, uint64_t handle);
 
-/* --- Answers. All copy what they are given, unless said otherwise. To HEAD, and with 304, the body
- * is not sent but its length is: give the body that GET or 200 would have. --- */
+/* --- Answers. All copy what they are given, unless said otherwise, and all but a shared one carry
+ * X-Request-Id. To HEAD, and with 304, the body is not sent but its length is: give the body that
+ * GET or 200 would have. --- */
 
 /* Adds a header field to the answer to come. `name` must be a literal; with an empty value the
  * field is left out. What does not fit is a programmer's error. */

@@ -25,6 +25,12 @@ static struct gw_slot *slot_of(struct gw_request *request)
     return (struct gw_slot *)request;
 }
 
+/* Of every answer that belongs to one request alone. */
+static void put_request_id(struct gw_request *request)
+{
+    gw_answer_header(request, "X-Request-Id", request->request_id.at, request->request_id.len);
+}
+
 void gw_answer_header(struct gw_request *request, const char *name, const char *value, size_t len)
 {
     struct gw_slot *slot = slot_of(request);
@@ -124,6 +130,7 @@ void gw_http_answer(struct gw_request *request, int status, const char *content_
     close |= request->oversized;
     bool last = close || slot->http->draining;
     put_date(slot);
+    put_request_id(request);
     struct MHD_Response *response = last ? NULL : gw_again_take(slot, content_type, body);
     if (response == NULL)
         response = gw_response_new(slot, content_type, body, close);
@@ -133,6 +140,7 @@ void gw_http_answer(struct gw_request *request, int status, const char *content_
 void gw_http_answer_heap(struct gw_request *request, int status, const char *content_type,
                          char *body, size_t len)
 {
+    put_request_id(request);
     struct MHD_Response *response =
         MHD_create_response_from_buffer(len, body, MHD_RESPMEM_MUST_FREE);
     if (response == NULL)

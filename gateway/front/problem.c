@@ -152,7 +152,6 @@ void gw_problem_answer(struct gw_request *request, enum gw_verdict verdict,
         ps_buf_put_int(&value, retry_after);
         put_header(request, "Retry-After", &value);
     }
-    gw_answer_header(request, "X-Request-Id", request->request_id.at, request->request_id.len);
     gw_answer_header(request, "Cache-Control", "no-store", strlen("no-store"));
     gw_problem_print(&body, verdict, detail, request->path, request->request_id);
     assert(!body.overflow);

@@ -24,6 +24,13 @@ static bool is_json(struct ps_str type)
            (type.len == len || type.at[len] == ';' || type.at[len] == ' ');
 }
 
+/* The challenge names the field in which the proxy says who asks: there is no other way here. */
+static void refuse_nobody(struct gw_visit *visit, const char *text)
+{
+    gw_answer_header(visit->request, "WWW-Authenticate", "X-User-Id", sizeof "X-User-Id" - 1);
+    refuse(visit, GW_V_unauthenticated, text);
+}
+
 /* False: answered. */
 static bool identified(struct gw_visit *visit)
 {
@@ -32,14 +39,15 @@ static bool identified(struct gw_visit *visit)
         return true;
     case GW_IDENTITY_UNTRUSTED:
         ps_metric_add(visit->worker->shard, GW_M_UNTRUSTED_IDENTITY, 0, 1);
-        refuse(visit, GW_V_unauthenticated, "X-User-Id is believed only from a trusted proxy");
+        refuse_nobody(visit, "X-User-Id is believed only from a trusted proxy");
         return false;
     case GW_IDENTITY_BAD:
-        refuse(visit, GW_V_unauthenticated,
-               "X-User-Id: 1 to 128 bytes of UTF-8 without control characters or white space");
+        refuse_nobody(
+            visit,
+            "X-User-Id: 1 to 128 bytes of UTF-8 without control characters or white space");
         return false;
     case GW_IDENTITY_NONE:
-        refuse(visit, GW_V_unauthenticated, "X-User-Id is missing");
+        refuse_nobody(visit, "X-User-Id is missing");
         return false;
     }
     return false;

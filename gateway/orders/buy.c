@@ -47,7 +47,6 @@ static void say_order(struct gw_visit *visit, const struct gw_order_text *order,
     ps_uuid_format(&order->id, location + sizeof "/v1/orders/" - 1);
     gw_answer_header(request, "Location", location, sizeof location - 1);
     gw_answer_header(request, "Cache-Control", "no-store", sizeof "no-store" - 1);
-    gw_answer_header(request, "X-Request-Id", request->request_id.at, request->request_id.len);
     if (replayed)
         gw_answer_header(request, "Idempotency-Replayed", "true", sizeof "true" - 1);
     gw_limit_headers(request, &visit->limit);

@@ -19,7 +19,6 @@ static void say_json(struct gw_visit *visit, const struct ps_buf *body)
     struct gw_request *request = visit->request;
 
     gw_answer_header(request, "Cache-Control", "no-store", sizeof "no-store" - 1);
-    gw_answer_header(request, "X-Request-Id", request->request_id.at, request->request_id.len);
     gw_limit_headers(request, &visit->limit);
     gw_worker_count(visit->worker, GW_V_ok);
     gw_http_answer(request, 200, "application/json", (struct ps_str){body->at, body->len}, false);

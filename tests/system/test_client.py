@@ -4,7 +4,7 @@ import re
 import socket
 
 import pytest
-from penstock import Gateway, raw, wait_until
+from penstock import Gateway, call, raw, wait_until
 from test_buying import JSON, UUID7, is_no, post
 
 BLOCKED = ("203.0.113.7-32", "2001:db8:bad::-48")
@@ -135,6 +135,28 @@ def test_a_good_request_id_comes_back(gateway, given):
                    gateway.public("GET", "/v1/orders/none", user="u", headers={"X-Request-Id": given})):
         assert answer.headers["x-request-id"] == given
         assert answer.status == 202 or answer.json["request_id"] == given
+
+
+@pytest.mark.parametrize("method,path", [("GET", "/livez"), ("GET", "/readyz?verbose"), ("HEAD", "/readyz"), ("OPTIONS", "/v1/sales/sale"),
+                                         ("OPTIONS", "/v1/sales/sale/orders"), ("GET", "/v1/sales/sale/orders"), ("GET", "/v1/sales/none"),
+                                         ("PUT", "/v1/sales/sale"), ("GET", "/")])
+def test_probes_options_and_each_refusal_have_the_request_id_once(gateway, method, path):
+    for port in (gateway.port, gateway.admin_port):
+        answer = call(port, method, path, headers={"X-User-Id": "u", "X-Request-Id": "given"})
+        assert [value for name, value in answer.raw_headers if name == "X-Request-Id"] == ["given"], answer
+
+
+def test_a_page_that_caches_share_carries_nobodys_request_id(gateway):
+    page = gateway.public("GET", "/v1/sales/sale", headers={"X-Request-Id": "mine"})
+    same = gateway.public("GET", "/v1/sales/sale", headers={"X-Request-Id": "mine", "If-None-Match": page.headers["etag"]})
+    assert (page.status, same.status) == (200, 304)
+    assert "x-request-id" not in {**page.headers, **same.headers}
+
+
+def test_who_is_nobody_is_told_how_to_say_who_he_is(gateway, stranger):
+    for answer in (gateway.buy("sale", None), gateway.buy("sale", "two words"), stranger.buy("sale", "u"), gateway.public("GET", "/v1/orders/x")):
+        is_no(answer, 401, "unauthenticated")
+        assert answer.headers["www-authenticate"] == "X-User-Id"
 
 
 @pytest.mark.parametrize("given", [None, "two words", "x" * 65, "semi;colon", "ümlaut".encode(), ""])

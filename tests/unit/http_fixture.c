@@ -50,7 +50,6 @@ static void on_later(uv_timer_t *timer)
     struct later *later = timer->data;
     struct gw_request *request = gw_http_find(later->server->http, later->handle);
     if (request != NULL) {
-        gw_answer_header(request, "X-Request-Id", request->request_id.at, request->request_id.len);
         gw_http_answer(request, 200, "text/plain", PS_STR("late"), false);
     }
     if (gw_http_find(later->server->http, later->handle) != NULL)
@@ -97,7 +96,6 @@ static void echo(struct gw_request *request)
         put_line(&buf, "forwarded", gw_http_forwarded_for(request, i));
     ps_buf_printf(&buf, "body_len=%zu\n", request->body.len);
     put_line(&buf, "body", request->body.len < 1000 ? request->body : PS_STR("long"));
-    gw_answer_header(request, "X-Request-Id", request->request_id.at, request->request_id.len);
     gw_http_answer(request, 200, "text/plain", (struct ps_str){buf.at, buf.len}, false);
 }
 
@@ -121,7 +119,6 @@ static void answer_field(struct gw_request *request)
     for (size_t i = 0; i < len; i++)
         value[i] = request->query.at[i] == '~' ? '\n' : request->query.at[i];
     gw_answer_header(request, "X-Field", value, len);
-    gw_answer_header(request, "X-Request-Id", request->request_id.at, request->request_id.len);
     gw_http_answer(request, 200, "text/plain", PS_STR("field"), false);
 }
 
