@@ -112,7 +112,7 @@ static enum gw_step ask_limit(struct gw_admission *admission, const struct gw_li
 {
     struct gw_worker *worker = worker_of(admission);
     struct gw_limit_result result = gw_limit_check(worker->core->limits, compiled, hash,
-                                                   admission->now_ns, admission->may_wait);
+                                                   admission->now_ns, admission->patience_ms);
     bool own = rule->key == GW_LIMIT_KEY_USER || rule->key == GW_LIMIT_KEY_IP;
 
     if (!own && !admission->visit->asked_shared) {
@@ -211,7 +211,7 @@ enum gw_step gw_admit_limits(struct gw_admission *admission, unsigned applies_to
     static const enum gw_limit_key order[] = {GW_LIMIT_KEY_IP, GW_LIMIT_KEY_USER, GW_LIMIT_KEY_SALE,
                                               GW_LIMIT_KEY_GLOBAL};
 
-    admission->may_wait = false;
+    admission->patience_ms = 0;
     for (size_t i = 0; i < PS_ARRAY_LEN(order); i++) {
         if (order[i] == GW_LIMIT_KEY_USER && admission->visit->client.user.len == 0)
             continue;

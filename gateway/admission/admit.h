@@ -19,7 +19,7 @@ struct gw_admission {
     const struct gw_sale *sale;
     int64_t now_ns;
     int64_t wall_ms;
-    bool may_wait;
+    int64_t patience_ms; /* that leaky buckets may hold the request for, all together */
     bool body_read;
     bool sold_out; /* as it was before the buyer's own orders were looked for */
     /* Out. */

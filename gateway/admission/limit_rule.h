@@ -8,7 +8,7 @@
  * for burst, how many may come at once:
  * - token_bucket: default rate.
  * - leaky_bucket: default 1. Who comes sooner than that is held until the bucket has leaked, for
- *   max_wait_ms at most.
+ *   max_wait_ms at most, and for GW_LIMIT_WAIT_MAX_MS at most under all rules together.
  * - The windows have no burst: it is absent, or equal to rate. */
 #ifndef GW_LIMIT_RULE_H
 #define GW_LIMIT_RULE_H
@@ -37,7 +37,8 @@ enum { GW_LIMIT_ORDER = 1, GW_LIMIT_TICKET = 2, GW_LIMIT_ORDER_STATE = 4, GW_LIM
 #define GW_LIMIT_RATE_MAX     1000000
 #define GW_LIMIT_PERIOD_MAX_S 86400
 #define GW_LIMIT_BURST_MAX    1000000
-#define GW_LIMIT_WAIT_MAX_MS  10000 /* below the time that a connection may be idle */
+/* Of one rule, and of one request under all of them: proxies wait for 15 s. */
+#define GW_LIMIT_WAIT_MAX_MS 10000
 /* An empty bucket is full again within a year: burst * period_s / rate. It keeps all times inside a
  * cell. */
 #define GW_LIMIT_REFILL_MAX_S INT64_C(31536000)

@@ -170,11 +170,11 @@ static bool claim(struct gw_limit_table *table, struct place *place, uint64_t ke
 /* Counts on the slot as long as it is `key`'s. False: it was taken over, or too many races lost.
  * The swap releases, so that who sees the new cell sees the tag that was there before it. */
 static bool count(struct place place, uint64_t key, const struct gw_limit_compiled *rule,
-                  int64_t now_ns, bool may_wait, struct gw_limit_result *ret_result)
+                  int64_t now_ns, int64_t patience_ms, struct gw_limit_result *ret_result)
 {
     for (int i = 0; i < SWAPS_MAX; i++) {
         uint64_t next;
-        *ret_result = gw_limit_step(rule, place.cell, now_ns, may_wait, &next);
+        *ret_result = gw_limit_step(rule, place.cell, now_ns, patience_ms, &next);
         if (!ret_result->allowed ||
             atomic_compare_exchange_strong_explicit(&place.slot->cell, &place.cell, next,
                                                     memory_order_release, memory_order_relaxed))
@@ -224,7 +224,7 @@ void gw_limit_expect(const struct gw_limit_table *table, const struct gw_limit_c
 
 struct gw_limit_result gw_limit_check(struct gw_limit_table *table,
                                       const struct gw_limit_compiled *rule, uint64_t hash,
-                                      int64_t now_ns, bool may_wait)
+                                      int64_t now_ns, int64_t patience_ms)
 {
     uint64_t key = key_of(rule, hash);
     const struct region *region = &table->many;
@@ -239,7 +239,7 @@ struct gw_limit_result gw_limit_check(struct gw_limit_table *table,
         bool fresh = (place.tag & ~SETTLED) != key;
         if (fresh && !claim(table, &place, key))
             continue;
-        bool counted = count(place, key, rule, now_ns, may_wait, &result);
+        bool counted = count(place, key, rule, now_ns, patience_ms, &result);
         if (fresh)
             atomic_store_explicit(&place.slot->tag, key | SETTLED, memory_order_release);
         if (counted)
@@ -248,7 +248,7 @@ struct gw_limit_result gw_limit_check(struct gw_limit_table *table,
     /* Every slot or cell that was wanted went to others: like a key that was evicted at once. */
     uint64_t forgotten;
     atomic_fetch_add_explicit(&table->evictions, 1, memory_order_relaxed);
-    return gw_limit_step(rule, 0, now_ns, may_wait, &forgotten);
+    return gw_limit_step(rule, 0, now_ns, patience_ms, &forgotten);
 }
 
 uint64_t gw_limit_table_evictions(const struct gw_limit_table *table)

@@ -25,8 +25,8 @@ uint64_t gw_limit_hash(const struct gw_limit_table *table, const void *key, size
 void gw_limit_expect(const struct gw_limit_table *table, const struct gw_limit_compiled *rule,
                      uint64_t hash);
 
-/* Counts one request of a key, given by its hash, under a rule. `now_ns`, `may_wait` and the result
- * as in gw_limit_step. Any thread.
+/* Counts one request of a key, given by its hash, under a rule. `now_ns`, `patience_ms` and the
+ * result as in gw_limit_step. Any thread.
  *
  * Workers together admit what one alone would: a check that loses a race is made again on the new
  * cell. What can be admitted beyond a rule is one burst for each key forgotten
@@ -34,7 +34,7 @@ void gw_limit_expect(const struct gw_limit_table *table, const struct gw_limit_c
  * themselves, so that a flood of users or addresses never makes it forget them. */
 struct gw_limit_result gw_limit_check(struct gw_limit_table *table,
                                       const struct gw_limit_compiled *rule, uint64_t hash,
-                                      int64_t now_ns, bool may_wait);
+                                      int64_t now_ns, int64_t patience_ms);
 
 /* This gateway's share of the rules of the keys global and sale: whole until it is set
  * (limit_share.h). The other rules do not heed it. Any thread. */

@@ -140,7 +140,7 @@ static int64_t ceil_div(int64_t a, int64_t b)
 }
 
 static struct gw_limit_result bucket(const struct gw_limit_compiled *rule, uint64_t cell,
-                                     int64_t now_ns, bool may_wait, uint64_t *ret_cell)
+                                     int64_t now_ns, int64_t patience_ms, uint64_t *ret_cell)
 {
     uint64_t now = stamp_of(rule, now_ns);
     uint64_t full = stamp_add(rule, now, rule->full_span);
@@ -150,7 +150,8 @@ static struct gw_limit_result bucket(const struct gw_limit_compiled *rule, uint6
         debt = rule->others;
         tat = stamp_add(rule, now, span_of(rule, debt));
     }
-    uint64_t limit = rule->tolerance + (may_wait ? rule->hold : 0);
+    uint64_t patience = (uint64_t)patience_ms * rule->pace / 1000;
+    uint64_t limit = rule->tolerance + (patience < rule->hold ? patience : rule->hold);
     struct gw_limit_result result = {.allowed = debt <= limit};
 
     if (result.allowed) {
@@ -318,9 +319,10 @@ static struct gw_limit_result sliding_window(const struct gw_limit_compiled *rul
 }
 
 struct gw_limit_result gw_limit_step(const struct gw_limit_compiled *rule, uint64_t cell,
-                                     int64_t now_ns, bool may_wait, uint64_t *ret_cell)
+                                     int64_t now_ns, int64_t patience_ms, uint64_t *ret_cell)
 {
     assert(now_ns >= 0 && now_ns < GW_LIMIT_NOW_MAX_NS);
+    assert(patience_ms >= 0 && patience_ms <= GW_LIMIT_WAIT_MAX_MS);
     switch (rule->algorithm) {
     case GW_LIMIT_FIXED_WINDOW:
         return fixed_window(rule, cell, now_ns, ret_cell);
@@ -330,5 +332,5 @@ struct gw_limit_result gw_limit_step(const struct gw_limit_compiled *rule, uint6
     case GW_LIMIT_LEAKY_BUCKET:
         break;
     }
-    return bucket(rule, cell, now_ns, may_wait, ret_cell);
+    return bucket(rule, cell, now_ns, patience_ms, ret_cell);
 }

@@ -74,12 +74,12 @@ void gw_limit_compile(const struct gw_limit_rule *rule, int64_t scale,
 void gw_limit_share(const struct gw_limit_compiled *rule, uint32_t part,
                     struct gw_limit_compiled *ret_rule);
 
-/* One request. `may_wait` false: there is no room to hold a request, so a leaky bucket refuses who
- * would have to wait, and his place is not lost to others. *ret_cell is what the cell must become:
- * `cell` itself when refused. A cell of 0, and any cell that is idle, is a key that has not been
- * seen. */
+/* One request, which can be held for `patience_ms` (0 .. GW_LIMIT_WAIT_MAX_MS) more: a leaky bucket
+ * refuses who would have to wait longer, and his place is not lost to others. *ret_cell is what the
+ * cell must become: `cell` itself when refused. A cell of 0, and any cell that is idle, is a key
+ * that has not been seen. */
 struct gw_limit_result gw_limit_step(const struct gw_limit_compiled *rule, uint64_t cell,
-                                     int64_t now_ns, bool may_wait, uint64_t *ret_cell);
+                                     int64_t now_ns, int64_t patience_ms, uint64_t *ret_cell);
 
 /* All cells share one layout in their upper bits: the second in which they become idle. So cells of
  * any rules can be compared (the smaller is idle earlier), and told idle without knowing their

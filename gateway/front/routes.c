@@ -43,8 +43,7 @@ static bool identified(struct gw_visit *visit)
         return false;
     case GW_IDENTITY_BAD:
         refuse_nobody(
-            visit,
-            "X-User-Id: 1 to 128 bytes of UTF-8 without control characters or white space");
+            visit, "X-User-Id: 1 to 128 bytes of UTF-8 without control characters or white space");
         return false;
     case GW_IDENTITY_NONE:
         refuse_nobody(visit, "X-User-Id is missing");

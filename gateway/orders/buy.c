@@ -310,8 +310,21 @@ static void reserve(struct gw_visit *visit, const struct gw_sale *sale, int64_t 
 
 static void hold(struct gw_visit *visit, const struct gw_admission *admission)
 {
-    if (gw_worker_hold(visit->worker, gw_visit_suspend(visit), admission->until_ns, admission->now_ns) < 0)
+    if (gw_worker_hold(visit->worker, gw_visit_suspend(visit), admission->until_ns,
+                       admission->now_ns) < 0)
         say_plain_no(visit, GW_V_shed);
+}
+
+/* For how long it may still be held. The waits under several rules add up, and a proxy's patience
+ * began when the request arrived. */
+static int64_t patience_ms(const struct gw_visit *visit, int64_t now_ns)
+{
+    const struct gw_worker *worker = visit->worker;
+    int64_t left_ms = GW_LIMIT_WAIT_MAX_MS - (now_ns - visit->request->arrived_ns) / PS_NS_PER_MS;
+
+    if (ps_heap_count(worker->waiting) >= (size_t)worker->core->settings->http.waiting)
+        return 0;
+    return left_ms > 0 ? left_ms : 0;
 }
 
 static void go(struct gw_visit *visit, const struct gw_sale *sale)
@@ -320,10 +333,9 @@ static void go(struct gw_visit *visit, const struct gw_sale *sale)
     struct gw_admission admission = {.visit = visit,
                                      .sale = sale,
                                      .now_ns = ps_clock_mono_ns(worker->core->clock),
-                                     .wall_ms = ps_clock_wall_ms(worker->core->clock),
-                                     .may_wait = ps_heap_count(worker->waiting) <
-                                                 (size_t)worker->core->settings->http.waiting};
+                                     .wall_ms = ps_clock_wall_ms(worker->core->clock)};
 
+    admission.patience_ms = patience_ms(visit, admission.now_ns);
     switch (gw_admit(&admission)) {
     case GW_NO:
         say_no(visit, admission.verdict, &admission.detail);

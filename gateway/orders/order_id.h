@@ -1,5 +1,5 @@
-/* The id of an order tells of which sale it is, but for one other sale in 256: who looks an order up
- * that the log does not show asks the counter of that sale, and not of each. */
+/* The id of an order tells of which sale it is, but for one other sale in 256: who looks an order
+ * up that the log does not show asks the counter of that sale, and not of each. */
 #ifndef GW_ORDER_ID_H
 #define GW_ORDER_ID_H
 

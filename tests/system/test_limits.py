@@ -157,6 +157,26 @@ def test_who_was_held_is_told_what_happened_meanwhile(gateway, command, verdict,
     assert len(gateway.orders(sale)) == 1
 
 
+def test_waits_of_several_rules_add_up_to_no_more_than_one_may_be(gateway):
+    """Else a proxy gives up a request that still becomes an order."""
+    slow = rule(gateway, algorithm="leaky_bucket", key="user", rate=1, period_s=6, max_wait_ms=10000)
+    crowded = rule(gateway, algorithm="leaky_bucket", key="sale", rate=1, period_s=2, max_wait_ms=10000)
+    sale, answers = sale_of(gateway), {}
+
+    def buy(user):
+        answers[user] = gateway.buy(sale, user, timeout=30)
+
+    assert gateway.buy(sale, "u0").status == 202
+    threads = [threading.Thread(target=buy, args=(f"u{i}",)) for i in range(6)]
+    for thread in threads:  # u0 waits for 6 s as a user; then the sale's bucket is 6 s deep because of the others
+        thread.start()
+        time.sleep(0.05)
+    for thread in threads:
+        thread.join()
+    is_refused(answers.pop("u0"), "sale_rate", crowded)
+    assert [answer.status for answer in answers.values()] == [202] * 5, slow
+
+
 def test_who_was_held_until_all_was_sold_is_told_so(gateway):
     sale, other = sale_of(gateway, stock=1), sale_of(gateway)
     rule(gateway, algorithm="leaky_bucket", key="user", rate=1, period_s=1, max_wait_ms=5000)

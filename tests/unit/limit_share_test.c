@@ -222,8 +222,9 @@ static void pulse(struct cluster *cluster, size_t g, int64_t now_ns)
 
 static bool ask(struct cluster *cluster, size_t g, int64_t now_ns)
 {
-    struct gw_limit_result result = gw_limit_check(cluster->tables[g], &cluster->rule, 0,
-                                                   now_ns + cluster->clock_offset_ns[g], true);
+    struct gw_limit_result result =
+        gw_limit_check(cluster->tables[g], &cluster->rule, 0, now_ns + cluster->clock_offset_ns[g],
+                       GW_LIMIT_WAIT_MAX_MS);
     size_t tenth = (size_t)((now_ns + result.wait_ns) / (S / 10)); /* held until then */
     cluster->asked[g]++;
     if (result.allowed && tenth < PS_ARRAY_LEN(cluster->admitted))
@@ -417,7 +418,7 @@ static int64_t admitted_at_once(struct gw_limit_table *table, enum gw_limit_key 
     struct gw_limit_compiled compiled;
     gw_limit_compile(&rule, 1, &compiled);
     int64_t count = 0;
-    while (gw_limit_check(table, &compiled, gw_limit_hash(table, "k", 1), now_ns, false).allowed)
+    while (gw_limit_check(table, &compiled, gw_limit_hash(table, "k", 1), now_ns, 0).allowed)
         count++;
     return count;
 }
@@ -455,7 +456,7 @@ static void waits_are_told_in_real_time(void **unused)
         struct gw_limit_result result;
         int64_t admitted = 0;
         for (;; admitted++) {
-            result = gw_limit_check(table, &compiled, 0, now_ns, false);
+            result = gw_limit_check(table, &compiled, 0, now_ns, 0);
             assert_true(result.reset_s >= 1 && result.remaining >= 0);
             if (!result.allowed)
                 break;
@@ -464,10 +465,8 @@ static void waits_are_told_in_real_time(void **unused)
         assert_true(admitted >= 1 && result.wait_ns > 0);
         if (result.wait_ns > 100000)
             assert_false(
-                gw_limit_check(table, &compiled, 0, now_ns + result.wait_ns - 100000, false)
-                    .allowed);
-        assert_true(
-            gw_limit_check(table, &compiled, 0, now_ns + result.wait_ns + 2000, false).allowed);
+                gw_limit_check(table, &compiled, 0, now_ns + result.wait_ns - 100000, 0).allowed);
+        assert_true(gw_limit_check(table, &compiled, 0, now_ns + result.wait_ns + 2000, 0).allowed);
         gw_limit_table_free(table);
     }
 }

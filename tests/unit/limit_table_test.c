@@ -30,7 +30,7 @@ static bool ask(struct gw_limit_table *table, const struct gw_limit_compiled *ru
 {
     uint64_t hash = gw_limit_hash(table, &key, sizeof key);
     gw_limit_expect(table, rule, hash);
-    return gw_limit_check(table, rule, hash, now_ns, false).allowed;
+    return gw_limit_check(table, rule, hash, now_ns, 0).allowed;
 }
 
 static struct gw_limit_table *make_table(size_t mib)
@@ -69,9 +69,9 @@ static void keys_and_rules_are_counted_apart(void **unused)
         }
     }
     uint64_t ab = gw_limit_hash(table, "ab", 2);
-    assert_true(gw_limit_check(table, &rules[0], ab, NOW, false).allowed);
-    assert_true(gw_limit_check(table, &rules[0], gw_limit_hash(table, "a", 1), NOW, false).allowed);
-    assert_int_equal(gw_limit_check(table, &rules[0], ab, NOW, false).remaining, 1);
+    assert_true(gw_limit_check(table, &rules[0], ab, NOW, 0).allowed);
+    assert_true(gw_limit_check(table, &rules[0], gw_limit_hash(table, "a", 1), NOW, 0).allowed);
+    assert_int_equal(gw_limit_check(table, &rules[0], ab, NOW, 0).remaining, 1);
     assert_int_equal(gw_limit_table_evictions(table), 0);
     gw_limit_table_free(table);
 }

@@ -88,13 +88,13 @@ static int64_t random_step(const struct gw_limit_rule *rule, struct gw_limit_res
 static struct gw_limit_result step(const struct gw_limit_compiled *compiled, uint64_t *cell,
                                    int64_t now_ns)
 {
-    return gw_limit_step(compiled, *cell, now_ns, true, cell);
+    return gw_limit_step(compiled, *cell, now_ns, GW_LIMIT_WAIT_MAX_MS, cell);
 }
 
 static struct gw_limit_result look(const struct gw_limit_compiled *compiled, uint64_t cell,
                                    int64_t now_ns)
 {
-    return gw_limit_step(compiled, cell, now_ns, true, &cell);
+    return gw_limit_step(compiled, cell, now_ns, GW_LIMIT_WAIT_MAX_MS, &cell);
 }
 
 /* --- buckets ---
@@ -210,15 +210,41 @@ static void without_room_to_wait_a_leaky_bucket_refuses_and_keeps_the_place(void
     uint64_t cell = 0, before;
     assert_int_equal(step(&compiled, &cell, 5 * S).wait_ns, 0);
     before = cell;
-    struct gw_limit_result result = gw_limit_step(&compiled, cell, 5 * S, false, &cell);
+    struct gw_limit_result result = gw_limit_step(&compiled, cell, 5 * S, 0, &cell);
     assert_false(result.allowed);
     assert_int_equal(result.wait_ns, S / 10);
     assert_int_equal(cell, before);
     assert_int_equal(step(&compiled, &cell, 5 * S).wait_ns, S / 10);
-    result = gw_limit_step(&compiled, cell, 5 * S, false, &cell);
+    result = gw_limit_step(&compiled, cell, 5 * S, 0, &cell);
     assert_false(result.allowed);
     assert_int_equal(result.wait_ns, 2 * S / 10);
     assert_int_equal(result.remaining, 0);
+}
+
+static void nobody_waits_longer_than_his_patience_and_who_would_takes_no_place(void **unused)
+{
+    (void)unused;
+    struct gw_limit_rule rule = {.name = "r",
+                                 .algorithm = GW_LIMIT_LEAKY_BUCKET,
+                                 .rate = 1,
+                                 .period_s = 1,
+                                 .burst = 1,
+                                 .max_wait_ms = 5000};
+    struct gw_limit_compiled compiled;
+    gw_limit_compile(&rule, 1, &compiled);
+    uint64_t cell = 0, before;
+    for (int i = 0; i < 4; i++)
+        assert_true(step(&compiled, &cell, 5 * S).allowed);
+    before = cell;
+    struct gw_limit_result result = gw_limit_step(&compiled, cell, 5 * S, 3999, &cell);
+    assert_false(result.allowed);
+    assert_in_range(result.wait_ns, S / 1000, S / 1000 + 1);
+    assert_int_equal(cell, before);
+    result = gw_limit_step(&compiled, cell, 5 * S, 4000, &cell);
+    assert_true(result.allowed);
+    assert_int_equal(result.wait_ns, 4 * S);
+    assert_true(step(&compiled, &cell, 5 * S).allowed);  /* after 5 s */
+    assert_false(step(&compiled, &cell, 5 * S).allowed); /* and more than the rule's own */
 }
 
 /* --- windows --- */
@@ -440,7 +466,7 @@ static void a_refusal_changes_nothing(void **unused)
         uint64_t cell = random64();
         uint64_t next = 0;
         int64_t now_ns = magnitude(INT64_C(1) << 58);
-        if (!gw_limit_step(&compiled, cell, now_ns, below(2) != 0, &next).allowed)
+        if (!gw_limit_step(&compiled, cell, now_ns, below(GW_LIMIT_WAIT_MAX_MS + 1), &next).allowed)
             assert_int_equal(next, cell);
     }
 }
@@ -460,8 +486,8 @@ static void an_idle_cell_is_a_fresh_cell_for_every_rule(void **unused)
         if (!gw_limit_idle(cell, now_ns))
             continue;
         uint64_t from_idle, from_new;
-        struct gw_limit_result idle = gw_limit_step(&compiled, cell, now_ns, true, &from_idle);
-        struct gw_limit_result new = gw_limit_step(&compiled, 0, now_ns, true, &from_new);
+        struct gw_limit_result idle = gw_limit_step(&compiled, cell, now_ns, GW_LIMIT_WAIT_MAX_MS, &from_idle);
+        struct gw_limit_result new = gw_limit_step(&compiled, 0, now_ns, GW_LIMIT_WAIT_MAX_MS, &from_new);
         CLAIM(idle.allowed && new.allowed, "an idle key is refused");
         CLAIM(from_idle == from_new &&
                   idle.remaining == new.remaining &&idle.reset_s == new.reset_s,
@@ -617,6 +643,7 @@ int main(void)
         cmocka_unit_test(a_leaky_bucket_holds_by_an_exact_schedule),
         cmocka_unit_test(what_a_leaky_bucket_lets_out_is_evenly_spaced),
         cmocka_unit_test(without_room_to_wait_a_leaky_bucket_refuses_and_keeps_the_place),
+        cmocka_unit_test(nobody_waits_longer_than_his_patience_and_who_would_takes_no_place),
         cmocka_unit_test(a_fixed_window_counts_exactly),
         cmocka_unit_test(a_sliding_window_is_the_weighted_sum_of_two_windows),
         cmocka_unit_test(a_sliding_window_of_a_high_rate_refuses_at_most_0_013_percent_too_many),
