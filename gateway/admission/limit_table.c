@@ -1,5 +1,5 @@
 /* A set-associative table of (tag, cell) slots: 16 slots a set, four cache lines. The tag is 63
- * bits of the hash of rule and key; its low bits choose the set, its high bits the line at which
+ * bits of the hash of rule and key; its low half chooses the set, its high bits the line at which
  * the search begins. Bit 0 says "settled". Two atomics make a slot, and no lock:
  *
  * - Use: find the tag, then compare-and-swap the cell. Lost: look at the tag again, try again.
@@ -48,7 +48,7 @@ struct slot {
 
 struct region {
     struct slot *slots;
-    size_t capacity; /* a power of two */
+    size_t capacity; /* a multiple of WAYS, below 2^32 of them */
 };
 
 struct gw_limit_table {
@@ -67,9 +67,7 @@ struct gw_limit_table {
 int gw_limit_table_new(size_t mib, struct gw_limit_table **ret_table)
 {
     assert(mib >= 1);
-    size_t capacity = (1024 * 1024) / sizeof(struct slot);
-    while (capacity * 2 * sizeof(struct slot) <= mib * 1024 * 1024)
-        capacity *= 2;
+    size_t capacity = mib * 1024 * 1024 / sizeof(struct slot);
     size_t bytes = (capacity + 2 * FEW) * sizeof(struct slot);
 
     struct gw_limit_table *table = aligned_alloc(PS_CACHE_LINE, sizeof *table);
@@ -123,9 +121,11 @@ static struct place look(struct slot *slot, int64_t now_ns)
     return here;
 }
 
+/* The key's 32 low bits as a fraction of all sets. */
 static struct slot *set_of(const struct region *region, uint64_t key)
 {
-    return region->slots + (key >> 1 & (region->capacity / WAYS - 1)) * WAYS;
+    uint64_t sets = region->capacity / WAYS;
+    return region->slots + ((uint64_t)(uint32_t)(key >> 1) * sets >> 32) * WAYS;
 }
 
 /* Where in its set the search for the key begins. */

@@ -10,8 +10,8 @@
 
 struct gw_limit_table;
 
-/* `mib` >= 1 MiB of memory, of which the largest power of two is used; touched here, so that no
- * request faults a page in. Owner: the caller. PS_E_NOMEM. */
+/* `mib` (1 .. 65536) MiB of memory, touched here, so that no request faults a page in. Owner: the
+ * caller. PS_E_NOMEM. */
 int gw_limit_table_new(size_t mib, struct gw_limit_table **ret_table) PS_MUST_CHECK;
 void gw_limit_table_free(struct gw_limit_table *table); /* NULL is allowed */
 
