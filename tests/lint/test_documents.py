@@ -132,6 +132,14 @@ def test_the_man_page_has_every_file_of_the_state_directory_and_every_kind_of_st
     assert all(word in description.lower() for word in words["store_kinds"] + words["log_kinds"])
 
 
+def test_the_service_is_started_again_however_often_it_fails():
+    """A gateway on a full disk fails to start each second; systemd must not have given up when there is room again."""
+    for name in ("penstock", "penstock-settle"):
+        unit = dict(re.findall(r"^(\w+)=(.*)$", source(f"deploy/systemd/{name}.service"), re.M))
+        gives_up = unit.get("StartLimitIntervalSec") != "0" and 5 * int(unit["RestartSec"]) < 10
+        assert unit["Restart"] == "on-failure" and not gives_up, name
+
+
 def test_man_pages_are_clean():
     pages = [MAN, ROOT / "loadtest/penstock-rehearse.1"]
     for page in pages:
