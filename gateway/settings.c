@@ -63,7 +63,7 @@ const struct ps_option gw_options[] = {
     {"logging.level",                PS_OPT_ENUM,    AT(logging.level),                ANY,            "\"info\"",      "",            log_levels,     true,  "Least level that is logged"},
     {"cors.allow_origins",           PS_OPT_STRINGS, AT(cors.allow_origins),           1, 255,         "[]",            "",            NULL,           false, "Origins that may call the public API from a browser; the status page is open to all"},
     {"sales",                        PS_OPT_JSON,    AT(sales),                        ANY,            "[]",            "",            NULL,           true,  "Sales to create at start if their name is unknown"},
-    {"policy",                       PS_OPT_JSON,    AT(policy),                       ANY,            "{}",            "",            NULL,           true,  "Limit rules to start with, by name in \"limits\"; one that an operator has changed stays as it is"},
+    {"policy",                       PS_OPT_JSON,    AT(policy),                       ANY,            "{}",            "",            NULL,           true,  "Limit rules to start with, by name in \"limits\"; taken once, a rule that exists stays as it is"},
 };
 /* clang-format on */
 const size_t gw_option_count = PS_ARRAY_LEN(gw_options);

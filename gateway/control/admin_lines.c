@@ -108,11 +108,25 @@ static void start(struct gw_admin_visit *visit, struct lines *lines, size_t line
 
 /* --- Records of the log. --- */
 
+/* A line is spelled as this program spells it, whoever wrote the record: a stranger's may be longer
+ * than any of ours, lie over several lines, or have a seq of its own. What is no event at all is
+ * passed over, as it is everywhere. */
 static int take_record(int64_t seq, struct ps_str json, void *ctx)
 {
     struct lines *lines = ctx;
-    int err = oq_event_line(seq, json, &lines->buf);
+    char text[OQ_EVENT_TEXT_MAX];
+    struct oq_event event;
+    struct ps_buf own;
+    void *owner;
+    int err = oq_event_decode(json.at, json.len, &event, &owner, NULL);
 
+    if (err < 0)
+        return err == PS_E_INVALID ? 0 : err;
+    ps_buf_init(&own, text, sizeof text);
+    err = oq_event_encode(&event, &own);
+    oq_event_release(owner);
+    if (err == 0)
+        err = oq_event_line(seq, (struct ps_str){own.at, own.len}, &lines->buf);
     if (err < 0)
         return err;
     ps_buf_puts(&lines->buf, "\n");

@@ -416,3 +416,33 @@ def test_a_strangers_empty_stock_of_another_sku_does_no_harm(start, memory_and_k
     order = gateway.buy(sale, "ann")
     assert (order.status, order.json["state"]) == (202, "accepted"), order
     assert gateway.process.poll() is None
+
+
+def test_a_strangers_record_of_any_spelling_does_not_stop_who_reads_the_log_page_by_page(start, memory_and_kafka, kafka, topic):
+    gateway = start(memory_and_kafka)
+    sale = gateway.make_sale(stock=3)
+    initial = next(line for line in records(gateway, sale) if line["type"] == "penstock.stock.adjusted.v1")
+    initial.pop("seq")
+
+    def strange(sku, **more):
+        return json.dumps({**initial, "adjust_id": f"initial:{sale}/{sku}", "sku": sku, "delta": 0, **more})
+
+    for sku, text in (("long", strange("long", comment="x" * 3000)), ("spaced", " " + strange("spaced")), ("placed", strange("placed", seq=1))):
+        kafka.put(topic, text, key=f"initial:{sale}/{sku}")
+    wait_until(lambda: gateway.buy(sale, "ann").status == 202, 30, what="an order")
+
+    def paged():
+        found, after = [], 0
+        while True:
+            answer = gateway.admin("GET", f"/admin/v1/sales/{sale}/log?after={after}&limit=1")
+            assert answer.status == 200, answer
+            if not answer.lines():
+                return found
+            line, = answer.lines()
+            after = int(answer.headers["penstock-last-seq"])
+            assert line["seq"] == after, line
+            found.append(line)
+
+    wait_until(lambda: {"long", "spaced", "placed"} <= {line.get("sku") for line in paged()}, 30, 0.2, "the strangers' records")
+    assert any(line["type"] == "penstock.order.accepted.v1" for line in paged())
+    assert paged() == records(gateway, sale)
