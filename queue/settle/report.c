@@ -30,6 +30,7 @@ const struct ps_metric st_metrics[ST_M_COUNT] = {
     [ST_M_UNSENT_LETTERS]      = {"penstock_settle_dead_letters_unsent_total", "Of these, not sent to the dead-letter topic; the table has them", PS_COUNTER, NULL, NULL},
     [ST_M_TRANSACTIONS]        = {"penstock_settle_transactions_total", "Transactions; conflict: another worker was quicker", PS_COUNTER, "outcome", outcomes},
     [ST_M_TRANSACTION_SECONDS] = {"penstock_settle_transaction_seconds", "Duration of a stored transaction", PS_HISTOGRAM_SECONDS, NULL, NULL},
+    [ST_M_LOST]                = {"penstock_settle_lost_records_total", "Records that were gone before they were read: their orders are missing in the database", PS_COUNTER, NULL, NULL},
     [ST_M_LAG]                 = {"penstock_settle_lag_records", "Records that are not read yet; -1 = not known", PS_GAUGE, NULL, NULL},
     [ST_M_CALLS]               = {"penstock_settle_calls_total", "Calls to a gateway to confirm and cancel", PS_COUNTER, "outcome", calls},
     [ST_M_DECISIONS]           = {"penstock_settle_decisions_total", "Decisions by their final result", PS_COUNTER, "result", results},

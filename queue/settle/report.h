@@ -13,6 +13,7 @@ enum st_metric {
     ST_M_UNSENT_LETTERS,
     ST_M_TRANSACTIONS, /* outcome */
     ST_M_TRANSACTION_SECONDS,
+    ST_M_LOST,
     ST_M_LAG,
     ST_M_CALLS,     /* outcome */
     ST_M_DECISIONS, /* result */

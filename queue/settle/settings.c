@@ -25,6 +25,7 @@ const struct ps_option st_options[] = {
     {"kafka.topic",             PS_OPT_STRING,  AT(kafka.topic),             1, 249,       "\"penstock.orders\"", "",     NULL,       false, "The topic of the order log"},
     {"kafka.group",             PS_OPT_STRING,  AT(kafka.group),             1, 249,       "\"penstock-settle\"", "",     NULL,       false, "Workers of one group share the partitions; a database of its own needs a group of its own"},
     {"kafka.dead_letter_topic", PS_OPT_STRING,  AT(kafka.dead_letter_topic), 1, 249,       "null",             "",        NULL,       false, "Records that make no sense are sent there, besides the table penstock_dead_letters"},
+    {"kafka.skip_lost",         PS_OPT_BOOL,    AT(kafka.skip_lost),         ANY,          "false",            "",        NULL,       false, "Go on where records are gone that were never read; their orders are missing in the database"},
     {"kafka.properties",        PS_OPT_JSON,    AT(kafka.properties),        ANY,          "{}",               "",        NULL,       false, "Settings of librdkafka, for security and tuning"},
     {"name",                    PS_OPT_STRING,  AT(name),                    1, 64,        "\"log\"",          "",        NULL,       false, "What the database calls this log; several logs in one database need a name each"},
     {"database",                PS_OPT_STRING,  AT(database),                0, 4000,      "\"\"",             "",        NULL,       false, "sqlite:FILE, or a connection string of PostgreSQL (postgresql://...)"},

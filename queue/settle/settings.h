@@ -11,6 +11,7 @@ struct st_settings {
     struct {
         char *brokers, *topic, *group;
         char *dead_letter_topic; /* NULL = none */
+        bool skip_lost;
         json_t *properties;
     } kafka;
     char *name;

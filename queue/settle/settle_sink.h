@@ -34,6 +34,7 @@ struct st_claim {
     int64_t from;
     int64_t to;
     uint64_t digest; /* of the record at `to` */
+    bool unchecked;  /* that record is gone: there is no digest */
 };
 
 struct st_epoch {

@@ -3,7 +3,8 @@
  *  - a partition is read from the position that the hook gives for it, in order, each record once.
  *    The record at that position must still be the one whose digest was stored, or the log is not
  *    the one that was read before: PS_E_CORRUPT, and nothing is read;
- *  - records that are gone before they were read are PS_E_CORRUPT too, never passed over;
+ *  - records that are gone before they were read are PS_E_CORRUPT too, or what the hook `lost`
+ *    makes of them; never passed over without a word;
  *  - what is no record of the order log is given out as a poison record, with the reason.
  * One thread at a time. */
 #ifndef ST_SETTLE_SOURCE_H
@@ -42,7 +43,8 @@ struct st_batch {
     size_t count, capacity;
     size_t bytes; /* of their texts */
 };
-/* One that has so many takes no more: in a topic anybody may write, and as much as its brokers take. */
+/* One that has so many takes no more: in a topic anybody may write, and as much as its brokers
+ * take. */
 #define ST_BATCH_BYTES_MAX ((size_t)16 << 20)
 
 int st_batch_init(struct st_batch *batch, size_t capacity) PS_MUST_CHECK;
@@ -57,6 +59,9 @@ struct st_source_hooks {
     /* Of a partition that the source begins with or returns to. */
     int (*position)(uint32_t partition, struct st_position *ret_position, void *ctx,
                     struct ps_fault *fault);
+    /* Kafka: the partition begins with the record behind `first` only, and was read up to `seq`.
+     * 0: the position has been moved on to `first`, and reading goes on there. */
+    int (*lost)(uint32_t partition, int64_t seq, int64_t first, void *ctx, struct ps_fault *fault);
     void *ctx;
 };
 
@@ -69,7 +74,7 @@ int st_source_journal_open(const char *path, const struct st_source_hooks *hooks
 
 struct st_kafka_settings {
     const char *brokers, *topic, *group;
-    const char *dead_letter_topic; /* NULL = none */
+    const char *dead_letter_topic;              /* NULL = none */
     const struct oq_kafka_property *properties; /* of librdkafka: security and tuning */
     size_t property_count;
 };

@@ -46,7 +46,7 @@ static const char sql_place[] =
 static const char sql_position[] =
     "SELECT log_seq, digest FROM penstock_offsets WHERE name = $1 AND log_partition = $2::integer";
 static const char sql_claim[] =
-    "UPDATE penstock_offsets SET log_seq = $4::bigint, digest = $5::bigint, at = now()"
+    "UPDATE penstock_offsets SET log_seq = $4::bigint, digest = NULLIF($5::text, '')::bigint, at = now()"
     " WHERE name = $1 AND log_partition = $2::integer AND log_seq = $3::bigint";
 static const char sql_epochs[] =
     "SELECT w.n, e.epoch FROM unnest($2::integer[], $3::text[]) WITH ORDINALITY AS w (log_partition, sale, n)"
@@ -181,7 +181,10 @@ static int postgres_begin(struct st_sink *sink, const char *name, const struct s
         st_pg_put_number(pg, 1, claims[i].partition);
         st_pg_put_number(pg, 2, claims[i].from);
         st_pg_put_number(pg, 3, claims[i].to);
-        st_pg_put_number(pg, 4, (int64_t)claims[i].digest);
+        if (claims[i].unchecked)
+            st_pg_put_string(pg, 4, ""); /* is NULL */
+        else
+            st_pg_put_number(pg, 4, (int64_t)claims[i].digest);
         PGresult *result;
         err = st_pg_run(pg, sql_claim, 5, &result, fault);
         if (err != 0)

@@ -188,7 +188,10 @@ static int claim(struct st_sql *sql, const char *name, const struct st_claim *cl
     sqlite3_bind_int64(statement, 2, claim_->partition);
     sqlite3_bind_int64(statement, 3, claim_->from);
     sqlite3_bind_int64(statement, 4, claim_->to);
-    sqlite3_bind_int64(statement, 5, (int64_t)claim_->digest);
+    if (claim_->unchecked)
+        sqlite3_bind_null(statement, 5);
+    else
+        sqlite3_bind_int64(statement, 5, (int64_t)claim_->digest);
     err = st_sql_run(sql, statement, fault);
     if (err == 0 && sqlite3_changes(sql->db) != 1)
         err = ps_fault(fault, PS_E_CONFLICT, sql->path, "another worker has read on from there");

@@ -7,8 +7,9 @@
  *
  * A partition is entered at the record that the database has last, which must still be the same
  * one; it is not given out. Where it is gone, but nothing behind it, reading goes on; where records
- * behind it are gone too (retention, a topic made anew), they were lost and nobody settled them:
- * that is an error and stays one. Positions are seqs: Kafka's offset + 1, so that 0 is none. */
+ * behind it are gone too (retention), also the first ones of a partition that was never read, they
+ * were lost and nobody settled them: `lost` decides. Positions are seqs: Kafka's offset + 1, so
+ * that 0 is none. Every question has a deadline: a signal waits for it. */
 #include "queue/settle/settle_source.h"
 #include "common/clock.h"
 #include "queue/kafka_conf.h"
@@ -20,7 +21,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define ENDS_WAIT_MS 5000 /* for a broker, and for the ends of a partition */
+#define EDGE_WAIT_MS 5000 /* for the beginnings of partitions, or their ends */
 #define BURY_WAIT_MS 5000 /* for the acknowledgement of dead letters */
 #define POLL_MS      100  /* longest single wait: a signal must be seen */
 #define BACK_WAIT_MS 500  /* for a broker, while none can be reached */
@@ -30,7 +31,8 @@ struct part {
     bool at_end;
     bool checking; /* the next record is the one that `position` names */
     struct st_position position;
-    int64_t next; /* offset of the next record to give out */
+    int64_t next;     /* offset of the next record to give out */
+    int64_t low, end; /* offsets, when it was entered: of its first record, behind its last */
 };
 
 struct kafka {
@@ -158,47 +160,94 @@ static int failed(const struct kafka *kafka, rd_kafka_resp_err_t error, struct p
                     kafka->trouble[0] != '\0' ? ": " : "", kafka->trouble);
 }
 
-static int lost(const struct kafka *kafka, int32_t partition, int64_t position, int64_t first,
-                struct ps_fault *fault)
+/* Offsets at which the partitions begin (RD_KAFKA_OFFSET_BEGINNING) or end (RD_KAFKA_OFFSET_END),
+ * into `given`. The query for one partition's watermarks does not keep its deadline: it waits for
+ * minutes for a broker that is silent (seen on librdkafka 2.0.2). This one keeps it. */
+static int ask_edges(struct kafka *kafka, int64_t edge, struct ps_fault *fault)
 {
-    return ps_fault(fault, PS_E_CORRUPT, kafka->settings.topic,
-                    "partition %" PRId32 ": records between offset %" PRId64 " and %" PRId64
-                    " are gone before they were settled: see README.md, \"When records are gone\"",
-                    partition, position, first);
+    rd_kafka_topic_partition_list_t *given = kafka->given;
+    if (given->cnt == 0) /* more workers than partitions */
+        return 0;
+    for (int i = 0; i < given->cnt; i++)
+        given->elems[i].offset = edge;
+    rd_kafka_resp_err_t error = rd_kafka_offsets_for_times(kafka->consumer, given, EDGE_WAIT_MS);
+    for (int i = 0; i < given->cnt && error == 0; i++)
+        error = given->elems[i].err;
+    return error == 0 ? 0 : failed(kafka, error, fault);
 }
 
-static int enter(struct kafka *kafka, rd_kafka_topic_partition_t *given, struct ps_fault *fault)
+/* The positions first: another worker moves them on, and none is behind an end that is asked for
+ * afterwards. */
+static int look_at_given(struct kafka *kafka, struct ps_fault *fault)
 {
-    struct part *part = &kafka->part[given->partition];
-    struct st_source_hooks *hooks = &kafka->source.hooks;
-    int64_t low = 0, high = 0;
-    *part = (struct part){.ours = true};
-    int err = hooks->position((uint32_t)given->partition, &part->position, hooks->ctx, fault);
-    if (err != 0)
-        return err;
-    rd_kafka_resp_err_t error = rd_kafka_query_watermark_offsets(
-        kafka->consumer, kafka->settings.topic, given->partition, &low, &high, ENDS_WAIT_MS);
-    if (error != 0)
-        return failed(kafka, error, fault);
-    int64_t seq = part->position.seq;
-    if (high < seq)
-        return ps_fault(fault, PS_E_CORRUPT, kafka->settings.topic,
-                        "partition %" PRId32 " ends at offset %" PRId64
-                        ", but was read up to %" PRId64
-                        ": it is another topic than the one that the database knows; give this log "
-                        "a name of its own (\"name\")",
-                        given->partition, high, seq);
-    if (seq > 0 && low > seq)
-        return lost(kafka, given->partition, seq, low, fault);
-    part->checking = seq > 0 && low < seq;
-    part->next = seq > 0 ? seq : low;
-    part->at_end = part->next == high;
-    given->offset = part->checking ? seq - 1 : part->next;
+    const struct st_source_hooks *hooks = &kafka->source.hooks;
+    const rd_kafka_topic_partition_list_t *given = kafka->given;
+    for (int i = 0; i < given->cnt; i++) {
+        int32_t partition = given->elems[i].partition;
+        if (partition >= ST_PARTITION_MAX)
+            return ps_fault(fault, PS_E_INVALID, kafka->settings.topic,
+                            "has more than %d partitions", ST_PARTITION_MAX);
+        struct part *part = &kafka->part[partition];
+        *part = (struct part){.ours = true};
+        int err = hooks->position((uint32_t)partition, &part->position, hooks->ctx, fault);
+        if (err != 0)
+            return err;
+    }
+    int err = ask_edges(kafka, RD_KAFKA_OFFSET_BEGINNING, fault);
+    for (int i = 0; i < given->cnt && err == 0; i++)
+        kafka->part[given->elems[i].partition].low = given->elems[i].offset;
+    if (err == 0)
+        err = ask_edges(kafka, RD_KAFKA_OFFSET_END, fault);
+    for (int i = 0; i < given->cnt && err == 0; i++)
+        kafka->part[given->elems[i].partition].end = given->elems[i].offset;
+    return err;
+}
+
+/* All of them, so that who decides hears of all at once. *ret_moved: positions have changed. */
+static int tell_lost(struct kafka *kafka, bool *ret_moved, struct ps_fault *fault)
+{
+    const struct st_source_hooks *hooks = &kafka->source.hooks;
+    int err = 0;
+    for (int i = 0; i < kafka->given->cnt && (err == 0 || err == PS_E_CORRUPT); i++) {
+        uint32_t partition = (uint32_t)kafka->given->elems[i].partition;
+        const struct part *part = &kafka->part[partition];
+        if (part->low <= part->position.seq)
+            continue;
+        int told = hooks->lost(partition, part->position.seq, part->low, hooks->ctx, fault);
+        *ret_moved |= told == 0;
+        err = told != 0 ? told : err;
+    }
+    return err;
+}
+
+/* Before anything is passed over: it may be the wrong topic. */
+static int check_ends(const struct kafka *kafka, struct ps_fault *fault)
+{
+    for (int i = 0; i < kafka->given->cnt; i++) {
+        int32_t partition = kafka->given->elems[i].partition;
+        const struct part *part = &kafka->part[partition];
+        if (part->end < part->position.seq)
+            return ps_fault(fault, PS_E_CORRUPT, kafka->settings.topic,
+                            "partition %" PRId32 " ends at offset %" PRId64
+                            ", but was read up to %" PRId64
+                            ": it is another topic than the one that the database knows; give "
+                            "this log a name of its own (\"name\")",
+                            partition, part->end, part->position.seq);
+    }
     return 0;
 }
 
-/* Does one answer? The query for the ends of a partition does not keep its deadline: it waits for
- * minutes for a broker that is silent (seen on librdkafka 2.0.2). This keeps it. */
+static void enter(struct kafka *kafka, rd_kafka_topic_partition_t *given)
+{
+    struct part *part = &kafka->part[given->partition];
+    int64_t seq = part->position.seq;
+    part->checking = part->low < seq;
+    part->next = seq;
+    part->at_end = part->next == part->end;
+    given->offset = part->checking ? seq - 1 : part->next;
+}
+
+/* Does one answer? */
 static int ask_brokers(const struct kafka *kafka, int wait_ms, struct ps_fault *fault)
 {
     const struct rd_kafka_metadata *metadata;
@@ -209,21 +258,19 @@ static int ask_brokers(const struct kafka *kafka, int wait_ms, struct ps_fault *
     return 0;
 }
 
-/* Positions of all that was given, then reading begins. */
+/* Where to begin with all that was given, then reading begins. */
 static int place(struct kafka *kafka, struct ps_fault *fault)
 {
-    int answers = ask_brokers(kafka, ENDS_WAIT_MS, fault);
-    if (answers != 0)
-        return answers;
-    for (int i = 0; i < kafka->given->cnt; i++) {
-        rd_kafka_topic_partition_t *given = &kafka->given->elems[i];
-        if (given->partition >= ST_PARTITION_MAX)
-            return ps_fault(fault, PS_E_INVALID, kafka->settings.topic,
-                            "has more than %d partitions", ST_PARTITION_MAX);
-        int err = enter(kafka, given, fault);
-        if (err != 0)
-            return err;
-    }
+    bool moved = false;
+    int err = look_at_given(kafka, fault);
+    if (err == 0)
+        err = check_ends(kafka, fault);
+    if (err == 0)
+        err = tell_lost(kafka, &moved, fault);
+    if (err != 0 || moved)
+        return err; /* moved: the positions are asked for again */
+    for (int i = 0; i < kafka->given->cnt; i++)
+        enter(kafka, &kafka->given->elems[i]);
     rd_kafka_resp_err_t error = rd_kafka_assign(kafka->consumer, kafka->given);
     if (error != 0)
         return failed(kafka, error, fault);
@@ -265,9 +312,9 @@ static int hear(struct kafka *kafka, const rd_kafka_message_t *message, struct p
     case RD_KAFKA_RESP_ERR__PARTITION_EOF:
         kafka->part[message->partition].at_end = true;
         return 0;
-    case RD_KAFKA_RESP_ERR__AUTO_OFFSET_RESET:
-        return lost(kafka, message->partition, kafka->part[message->partition].next,
-                    message->offset, fault);
+    case RD_KAFKA_RESP_ERR__AUTO_OFFSET_RESET: /* entered anew, it shows what is gone */
+        kafka->placed = false;
+        return 0;
     case RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART:
     case RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC:
         return ps_fault(fault, PS_E_IO, kafka->settings.topic, "there is no such topic at %s",

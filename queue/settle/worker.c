@@ -140,9 +140,36 @@ static int position_of(uint32_t partition, struct st_position *ret_position, voi
     return 0;
 }
 
+/* Orders may be among them, paid ones too: whoever runs the shop decides. The position is moved on
+ * in the database, so that this is said and decided once. */
+static int lost(uint32_t partition, int64_t seq, int64_t first, void *ctx, struct ps_fault *fault)
+{
+    struct worker *worker = ctx;
+    const struct st_settings *settings = worker->settings;
+    const struct st_claim claim = {
+        .partition = partition, .from = seq, .to = first, .unchecked = true};
+    ps_log(PS_LOG_ERROR, "records_lost", PS_F_STR("topic", settings->kafka.topic),
+           PS_F_INT("partition", partition), PS_F_INT("offset", seq),
+           PS_F_INT("first_offset", first));
+    st_report_add(&worker->report, ST_M_LOST, 0, first - seq);
+    if (!settings->kafka.skip_lost)
+        return ps_fault(fault, PS_E_CORRUPT, settings->kafka.topic,
+                        "partition %u: records from offset %lld to %lld are gone before they were "
+                        "settled, orders may be missing; to go on without them start once with "
+                        "kafka.skip_lost, and see README.md, \"When records are gone\"",
+                        partition, (long long)seq, (long long)first - 1);
+    int err = st_sink_begin(worker->sink, settings->name, &claim, 1, fault);
+    if (err == 0)
+        err = st_sink_commit(worker->sink, fault);
+    if (err == PS_E_CONFLICT) /* another worker has: the position tells */
+        return 0;
+    worker->sink_err = err;
+    return err;
+}
+
 /* Poison goes to the dead-letter topic before the transaction that puts it into the table ends:
- * sent twice at worst, never lost. All of a batch goes together, and is not waited for for long: the
- * transaction holds locks, and the table has what was not sent. */
+ * sent twice at worst, never lost. All of a batch goes together, and is not waited for for long:
+ * the transaction holds locks, and the table has what was not sent. */
 static void bury(struct worker *worker)
 {
     struct ps_fault fault;
@@ -468,7 +495,7 @@ static int open_kafka(struct worker *worker, const struct st_source_hooks *hooks
 static int open_all(struct worker *worker, struct ps_fault *fault)
 {
     const struct st_settings *settings = worker->settings;
-    struct st_source_hooks hooks = {.position = position_of, .ctx = worker};
+    struct st_source_hooks hooks = {.position = position_of, .lost = lost, .ctx = worker};
     struct st_caller_settings caller = {.urls = (const char *const *)settings->gateway.url.at,
                                         .url_count = settings->gateway.url.count,
                                         .token_file = settings->gateway.token_file,

@@ -202,6 +202,13 @@ static void a_partition_begins_with_nothing_and_goes_on_where_it_was(void **stat
     assert_ok(st_sink_position(sink, "log", 0, &found, &fault));
     assert_int_equal(found.seq, 40);
     assert_false(found.checked);
+    /* the record at a position may be gone */
+    const struct st_claim claim = {.partition = 0, .from = 40, .to = 50, .unchecked = true};
+    assert_ok(st_sink_begin(sink, "log", &claim, 1, &fault));
+    assert_ok(st_sink_commit(sink, &fault));
+    assert_ok(st_sink_position(sink, "log", 0, &found, &fault));
+    assert_int_equal(found.seq, 50);
+    assert_false(found.checked);
 }
 
 static void who_was_not_the_first_changes_nothing(void **state)

@@ -1,5 +1,6 @@
 """The settlement worker on a real topic: each order once, whoever is killed; what makes no sense is put aside; what is away is named."""
 import contextlib
+import json
 import os
 import random
 import signal
@@ -191,3 +192,72 @@ def test_a_topic_that_was_made_anew_is_not_read_on(gateway, topic, kafka, shop):
         done = kafka_worker(other, shop).run("--once")
         assert done.returncode == 1 and done.events[-2]["event"] == "log_refused", done.stderr
         assert "partition" in done.events[-2]["why"] and "offset" in done.events[-2]["why"]
+
+
+def delete_records(kafka, topic, partition, before, directory):
+    """What retention does: the records before this offset are gone."""
+    file = directory / "delete.json"
+    file.write_text(json.dumps({"version": 1, "partitions": [{"topic": topic.name, "partition": partition, "offset": before}]}))
+    kafka.tool("DeleteRecordsCommand", "--offset-json-file", file)
+
+
+def test_a_worker_whose_records_are_gone_names_them_and_goes_on_only_when_told_to(gateway, topic, kafka, shop, tmp_path):
+    """Partition 1 was never read, partition 2 up to its second record, when what follows is deleted."""
+    metrics = tmp_path / "settle.prom"
+    worker = kafka_worker(topic, shop, "--metrics-file", str(metrics))
+    topic.put(2, "junk")
+    topic.put(2, "junk")
+    wait_until(lambda: worker.once() and positions(shop) == topic.count, 30, what="what is there stored")
+    for partition in (1, 1, 1, 2, 2):
+        topic.put(partition, "an order that nobody has settled")
+    sale = gateway.make_sale(stock=10)
+    ids = buy(gateway, sale, 6)
+    topic.copy()
+    wait_until(lambda: kafka_ends(kafka, topic) == topic.count, 30, what="all records in the topic")
+    delete_records(kafka, topic, 1, 3, tmp_path)
+    delete_records(kafka, topic, 2, 4, tmp_path)
+    lost = [(topic.name, 1, 0, 3), (topic.name, 2, 2, 4)]
+    for _ in range(2):
+        done = worker.run("--once")
+        assert done.returncode == 1 and orders_in(shop, sale) == {}, done.stderr
+        seen = [event for event in done.events if event["event"] == "records_lost"]
+        assert sorted((event["topic"], event["partition"], event["offset"], event["first_offset"]) for event in seen) == lost, done.stderr
+        refused = [event for event in done.events if event["event"] == "log_refused"]
+        assert len(refused) == 1 and refused[0]["where"] == topic.name and "kafka.skip_lost" in refused[0]["why"], done.stderr
+        assert "penstock_settle_lost_records_total 5\n" in metrics.read_text()
+    done = worker.once("--kafka-skip-lost")
+    seen = [event for event in done.events if event["event"] == "records_lost"]
+    assert sorted((event["topic"], event["partition"], event["offset"], event["first_offset"]) for event in seen) == lost, done.stderr
+    assert "penstock_settle_lost_records_total 5\n" in metrics.read_text()
+    wait_until(lambda: worker.once() and positions(shop) == topic.count, 30, what="what is there stored")
+    assert orders_in(shop, sale).keys() == set(ids)
+
+
+def kafka_ends(kafka, topic):
+    lines = kafka.tool("GetOffsetShell", "--topic", topic.name).split()
+    return [int(line.rsplit(":", 1)[1]) for line in sorted(lines)]
+
+
+def test_what_is_gone_is_passed_over_once_also_where_nothing_stands_behind_it(gateway, topic, kafka, shop, tmp_path):
+    topic.put(1, "an order that nobody has settled")
+    wait_until(lambda: kafka_ends(kafka, topic) == topic.count, 30, what="the record in the topic")
+    delete_records(kafka, topic, 1, 1, tmp_path)
+    worker = kafka_worker(topic, shop)
+    assert worker.run("--once").returncode == 1
+    assert [event["partition"] for event in worker.once("--kafka-skip-lost").events if event["event"] == "records_lost"] == [1]
+    for flags in ([], ["--kafka-skip-lost"]):
+        assert [event for event in worker.once(*flags).events if event["event"] == "records_lost"] == []
+
+
+def test_a_worker_ends_when_it_is_told_to_though_the_broker_has_fallen_silent(gateway, topic, kafka, shop):
+    sale = gateway.make_sale(stock=10)
+    buy(gateway, sale, 2)
+    topic.copy()
+    with kafka_worker(topic, shop) as worker:
+        wait_stored(shop, 2)
+        kafka.freeze()
+        try:
+            time.sleep(1)
+            assert worker.stop(30) == 0
+        finally:
+            kafka.thaw()
