@@ -28,6 +28,13 @@ static const struct {
     {"shed", "were sent away because of overload"},
     {"fenced", "came while the gateway was counting its stock anew"},
     {"draining", "came while the gateway was shutting down"},
+    {"paused", "came while the sale was paused"},
+    {"log_backlog", "came faster than orders can be written"},
+    {"log_unavailable", "came while no order could be written (is the disk full?)"},
+    {"store_unavailable", "came while stock could not be counted"},
+    {"too_many_connections", "found no place: the gateway had too many connections"},
+    {"not_found", "asked a gateway that does not know the sale"},
+    {"blocked", "are on the blocklist"},
 };
 
 const char *lt_count(int64_t count, char text[LT_COUNT_LEN + 1])
@@ -206,11 +213,15 @@ static void print_proof_line(const struct lt_report *report, FILE *out)
         return;
     }
     char sold[LT_COUNT_LEN + 1], stock[LT_COUNT_LEN + 1], records[LT_COUNT_LEN + 1];
+    char released[LT_COUNT_LEN + 1];
     fprintf(out, "Proof: all %s records of the order log were read back and counted again:\n",
             lt_count(proof->records, records));
     fprintf(out, "%s of %s units sold, %lld oversold, %lld lost, %lld sold twice to one buyer.\n",
             lt_count(proof->held + proof->confirmed, sold), lt_count(proof->stock, stock),
             (long long)proof->oversold, (long long)proof->lost, (long long)proof->twice);
+    if (proof->released > 0)
+        fprintf(out, "%s units were given back by orders that were cancelled or expired.\n",
+                lt_count(proof->released, released));
     if (proof->ok)
         fprintf(out, "%s.\n", lt_proof_words(proof));
     else
@@ -244,10 +255,11 @@ void lt_report_print_summary(const struct lt_report *report, FILE *out)
                 phrase != NULL ? phrase : "were answered ", phrase != NULL ? "" : verdict->name);
     }
     struct lt_latency all = lt_report_latency(report, LT_OVER_ALL);
-    fprintf(out,
-            "\nHalf of the answers came within %.1f ms, 99 of 100 within %.1f ms, all within "
-            "%.1f ms.\n",
-            all.p50_ms, all.p99_ms, all.max_ms);
+    if (all.count > 0)
+        fprintf(out,
+                "\nHalf of the answers came within %.1f ms, 99 of 100 within %.1f ms, all within "
+                "%.1f ms.\n",
+                all.p50_ms, all.p99_ms, all.max_ms);
     print_proof_line(report, out);
     print_hints(report, out);
 }

@@ -456,6 +456,12 @@ static void the_summary_speaks_plainly(void **state)
     assert_says(text, "1 of 2 units sold, 0 oversold, 0 lost");
     assert_says(text, "The proof holds.");
     assert_null(strstr(text, "FAIL"));
+    assert_null(strstr(text, "given back"));
+    free(text);
+
+    reporting.proof.released = 3;
+    text = printed(lt_report_print_summary, &reporting.report);
+    assert_says(text, "3 units were given back");
     free(text);
 
     reporting.proof.made = reporting.proof.ok = false;
