@@ -54,6 +54,8 @@ struct gw_cluster_sale {
     bool sweeping;
     uint64_t cursor;
     unsigned pages; /* of this round */
+    bool gives_up;  /* this round */
+    _Atomic(unsigned) giving_up; /* calls on their way to the log's thread */
     int64_t swept_ns;
 };
 

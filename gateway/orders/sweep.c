@@ -7,12 +7,16 @@
  * nobody ever appends another one's order.
  *
  * "Alive" goes by the start of a gateway, not by its name: a gateway that was restarted knows
- * nothing of what it had in flight. But it brings what is in its spill into the log, so a name whose
- * last start said that orders are spilled is waited for, and for two minutes once it is silent. The
- * keeper looks after everybody's entries, each gateway after its own: those that it reserved and
- * knows nothing of, because the reply was lost. It knows of what is in its log's hands: all that was
- * appended has had its outcome when a call runs on the log's thread, what is unknown then keeps the
- * log away until it is closed, and what is spilled is counted. */
+ * nothing of what it had in flight. But it brings what is in its spill into the log, so a name
+ * whose last start said that orders are spilled is waited for, and for two minutes once it is
+ * silent. The keeper looks after everybody's entries, each gateway after its own: those that it
+ * reserved and knows nothing of, because the reply was lost. It knows of what is in its log's
+ * hands: all that was appended has had its outcome when a call runs on the log's thread, what is
+ * unknown then keeps the log away until it is closed, and what is spilled is counted.
+ *
+ * Each is given up by one record, however slow the log is: while the calls of a round wait for the
+ * log's thread, later rounds give up nothing. Once they have run, their records stand before every
+ * later call, which therefore finds them read, or in doubt and the log away. */
 #include "gateway/orders/cluster_private.h"
 
 #include "common/log.h"
@@ -31,6 +35,7 @@
 struct rejects {
     struct gw_core *core;
     const struct oq_sale *books;
+    _Atomic(unsigned) *under_way; /* the sale's, which outlives the log's thread */
     size_t count;
     struct reject {
         struct ps_uuid id;
@@ -70,10 +75,10 @@ static void reject_all(void *arg)
                                  .epoch = oq_sale_highest_epoch(rejects->books),
                                  .at_ms = ps_clock_wall_ms(core->clock),
                                  .reason = OQ_REJECTED};
-        if (!is_decided(rejects, reject) &&
-            oq_log_append(core->log, &event, &nobody) < 0)
+        if (!is_decided(rejects, reject) && oq_log_append(core->log, &event, &nobody) < 0)
             break; /* the log is away: the next round tries again */
     }
+    atomic_fetch_sub(rejects->under_way, 1);
     free(rejects);
 }
 
@@ -164,17 +169,23 @@ static void judge(struct gw_cluster_sale *sale, const struct inv_redis_doubt *do
 
     if (rejects == NULL)
         return;
-    *rejects = (struct rejects){.core = cluster->core, .books = sale->books};
+    *rejects = (struct rejects){
+        .core = cluster->core, .books = sale->books, .under_way = &sale->giving_up};
     for (size_t i = 0; i < count; i++) {
         enum inv_verdict verdict;
         if (look_up(sale, &doubts[i], &verdict) == 0)
             inv_store_settle(cluster->store, sale->counter, &doubts[i].id, verdict);
-        else if (is_given_up(cluster, &doubts[i]))
+        else if (sale->gives_up && is_given_up(cluster, &doubts[i]))
             add(rejects, sale, &doubts[i]);
     }
     ps_metric_add(cluster->control->shard, GW_M_SWEPT, 0, (int64_t)rejects->count);
-    if (rejects->count == 0 || oq_log_call(cluster->core->log, reject_all, rejects) < 0)
-        free(rejects);
+    if (rejects->count > 0) {
+        atomic_fetch_add(&sale->giving_up, 1);
+        if (oq_log_call(cluster->core->log, reject_all, rejects) == 0)
+            return;
+        atomic_fetch_sub(&sale->giving_up, 1);
+    }
+    free(rejects);
 }
 
 static void ask(struct gw_cluster_sale *sale);
@@ -212,5 +223,6 @@ void gw_sweep_tick(struct gw_cluster_sale *sale)
         return;
     sale->swept_ns = now;
     sale->pages = 0;
+    sale->gives_up = atomic_load(&sale->giving_up) == 0;
     ask(sale);
 }

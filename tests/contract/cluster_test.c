@@ -67,6 +67,23 @@ static void a_dead_gateways_reservation_comes_back_by_a_record_first_R3_R13(void
     assert_int_equal(shared_topic_count(topic, UINT32_MAX, OQ_ACCEPTED), 0);
 }
 
+static void a_slow_log_gets_one_record_for_what_is_given_up(void **state)
+{
+    (void)state;
+    open_sale();
+    (void)reserve(b, "ann");
+    (void)reserve(b, "bob");
+    stop(b);
+    shared_log_hold(a->core.log, true, false);
+    turn_ms(9000); /* 5 s until it is old, and many sweeps more */
+    assert_int_equal(shared_topic_count(topic, UINT32_MAX, OQ_RELEASED), 0);
+    shared_log_hold(a->core.log, false, false);
+    while (entries("d") > 0)
+        turn();
+    assert_int_equal(left(), STOCK);
+    assert_int_equal(shared_topic_count(topic, UINT32_MAX, OQ_RELEASED), 2);
+}
+
 static void giving_up_an_order_that_had_landed_does_not_undo_it_R4(void **state)
 {
     (void)state;
@@ -422,6 +439,7 @@ int main(void)
         CLAIM(a_sale_opens_with_a_fence_in_every_partition_and_its_stock_R2),
         CLAIM(a_load_waits_until_the_view_shows_every_fence_R2),
         CLAIM(a_dead_gateways_reservation_comes_back_by_a_record_first_R3_R13),
+        CLAIM(a_slow_log_gets_one_record_for_what_is_given_up),
         CLAIM(giving_up_an_order_that_had_landed_does_not_undo_it_R4),
         CLAIM(an_own_reservation_whose_reply_was_lost_is_swept_R11),
         CLAIM(an_order_of_an_ended_epoch_is_void_wherever_it_comes_from_R2),
