@@ -10,9 +10,11 @@
  *    an error of COMMIT says nothing about its outcome; oq_db_flush writes the pages out first,
  *    without the mark that makes them a commit (measured: no difference above 16 records a
  *    transaction).
- *  - Checkpoints are the writer's, between two transactions and small (SQLite's own come inside a
- *    COMMIT, and their errors are not told). The WAL is reused from its start after each, so its
- *    blocks are allocated already: the disk fills up in a checkpoint rather than in a commit.
+ *  - Checkpoints come from here, not from SQLite (its own come inside a COMMIT, and their errors
+ * are not told). Most of the pages are copied beside the commits (db_copier.c); the few that came
+ *    meanwhile are copied between two transactions, so that commits hardly wait. The WAL is reused
+ *    from its start after that, so its blocks are allocated already: the disk fills up in a
+ *    checkpoint rather than in a commit.
  *  - A file comes into being by rename. So one that is empty or has no tables was damaged, and is
  *    never taken for a new one. */
 #include "queue/db_file.h"
@@ -30,8 +32,10 @@
 #define BUSY_MS 500
 /* Measured against 4096: a tenth less work at 128 records a commit, the same at 4. */
 #define PAGE_SIZE "8192"
-/* Pages in the WAL at which a checkpoint is due: 2 MiB, 2 to 4 ms. */
-#define CHECKPOINT_FRAMES 256
+/* Pages in the WAL at which a checkpoint is due: 8 MiB. */
+#define CHECKPOINT_FRAMES 1024
+/* So many may be left for the writer to copy: 1 MiB, a millisecond or two. */
+#define REST_FRAMES 128
 
 /* --- Errors --- */
 
@@ -235,6 +239,8 @@ int oq_db_create(const struct oq_db_kind *kind, const char *path, const char *vf
     return 0;
 }
 
+static const char durable[] = "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL";
+
 /* SQLite's own hook would checkpoint inside the COMMIT. */
 static int count_frames(void *ctx, sqlite3 *handle, const char *name, int frames)
 {
@@ -262,6 +268,22 @@ static int prepare(struct oq_db *db)
     return rc;
 }
 
+static int open_copier(struct oq_db *db, const char *vfs, struct ps_fault *fault)
+{
+    sqlite3 *handle;
+    int err = connect_to(db->path, vfs, SQLITE_OPEN_READWRITE, &handle, fault);
+    if (err != 0)
+        return err;
+    int rc = sqlite3_exec(handle, durable, NULL, NULL, NULL);
+    if (rc != SQLITE_OK) {
+        err = oq_db_failed(handle, rc, db->path, "opening", fault);
+        sqlite3_close(handle);
+        return err;
+    }
+    err = oq_db_copier_new(handle, &db->copier);
+    return err == 0 ? 0 : ps_fault(fault, err, db->path, "opening: no room for one more thread");
+}
+
 int oq_db_open(const struct oq_db_kind *kind, const char *path, const char *vfs,
                struct oq_db *ret_db, struct ps_fault *fault)
 {
@@ -273,18 +295,20 @@ int oq_db_open(const struct oq_db_kind *kind, const char *path, const char *vfs,
     if (err != 0)
         return err;
     sqlite3_wal_hook(ret_db->handle, count_frames, ret_db);
-    int rc = sqlite3_exec(ret_db->handle, "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL", NULL,
-                          NULL, NULL);
+    int rc = sqlite3_exec(ret_db->handle, durable, NULL, NULL, NULL);
     if (rc == SQLITE_OK) /* what the WAL holds becomes durable: see above */
         rc =
             sqlite3_wal_checkpoint_v2(ret_db->handle, NULL, SQLITE_CHECKPOINT_TRUNCATE, NULL, NULL);
     if (rc == SQLITE_OK)
         rc = prepare(ret_db);
-    return rc == SQLITE_OK ? 0 : oq_db_failed(ret_db->handle, rc, path, "opening", fault);
+    if (rc != SQLITE_OK)
+        return oq_db_failed(ret_db->handle, rc, path, "opening", fault);
+    return open_copier(ret_db, vfs, fault);
 }
 
 void oq_db_close(struct oq_db *db)
 {
+    oq_db_copier_free(db->copier);
     sqlite3_finalize(db->begin);
     sqlite3_finalize(db->commit);
     sqlite3_finalize(db->rollback);
@@ -352,10 +376,10 @@ void oq_db_rollback(struct oq_db *db)
     sqlite3_reset(db->rollback);
 }
 
-int oq_db_tidy(struct oq_db *db, struct ps_fault *fault)
+/* The last pages, so that the next transaction finds nothing left to copy and the WAL starts anew.
+ */
+static int finish_checkpoint(struct oq_db *db, struct ps_fault *fault)
 {
-    if (db->wal_frames < db->checkpoint_at)
-        return 0;
     int frames = 0;
     int copied = 0;
     int rc =
@@ -364,5 +388,24 @@ int oq_db_tidy(struct oq_db *db, struct ps_fault *fault)
         return oq_db_failed(db->handle, rc, db->path, "checkpoint", fault);
     /* What a reader's transaction held back is done with the next lot. */
     db->checkpoint_at = copied == frames ? CHECKPOINT_FRAMES : frames + CHECKPOINT_FRAMES;
+    return 0;
+}
+
+int oq_db_tidy(struct oq_db *db, struct ps_fault *fault)
+{
+    int rc = SQLITE_OK;
+    int copied = 0;
+    if (db->wal_frames < db->checkpoint_at || oq_db_copier_runs(db->copier))
+        return 0;
+    if (!oq_db_copier_take(db->copier, &rc, &copied)) {
+        oq_db_copier_start(db->copier);
+        return 0;
+    }
+    if (rc != SQLITE_OK && rc != SQLITE_BUSY)
+        return oq_db_failed(oq_db_copier_handle(db->copier), rc, db->path, "checkpoint", fault);
+    if (db->wal_frames - copied <= REST_FRAMES)
+        return finish_checkpoint(db, fault);
+    /* A slow disk, or a reader's transaction: once more, with less to do. */
+    db->checkpoint_at = db->wal_frames + REST_FRAMES;
     return 0;
 }

@@ -8,6 +8,7 @@
 #define OQ_DB_FILE_H
 
 #include "common/err.h"
+#include "queue/db_copier.h"
 
 #include <limits.h>
 #include <sqlite3.h>
@@ -29,6 +30,7 @@ struct oq_db {
     sqlite3_stmt *begin, *commit, *rollback;
     int wal_frames;
     int checkpoint_at; /* frames */
+    struct oq_db_copier *copier;
 };
 
 /* Holds "<path>.lock" with flock until *ret_lock is closed: one gateway a file. The lock is on a
@@ -63,7 +65,7 @@ int oq_db_flush(struct oq_db *db, struct ps_fault *fault) PS_MUST_CHECK;
 int oq_db_commit(struct oq_db *db, struct ps_fault *fault) PS_MUST_CHECK;
 void oq_db_rollback(struct oq_db *db);
 
-/* Between transactions: moves committed pages from the WAL into the database when enough have
+/* Between transactions: has committed pages moved from the WAL into the database when enough have
  * gathered. An error loses nothing, but the disk is failing. */
 int oq_db_tidy(struct oq_db *db, struct ps_fault *fault) PS_MUST_CHECK;
 

@@ -232,11 +232,11 @@ static void the_wal_stays_small(void **state)
 {
     (void)state;
     assert_ok(try_open());
-    append_orders(20000);
-    log_watch_wait_outcomes(&watch, 20000);
-    assert_in_range(size_of("-wal"), 1, 4 << 20);
+    append_orders(60000);
+    log_watch_wait_outcomes(&watch, 60000);
+    assert_in_range(size_of("-wal"), 1, 12 << 20);
     stop();
-    assert_int_equal(ask_sqlite("SELECT count(*) FROM records"), 20000);
+    assert_int_equal(ask_sqlite("SELECT count(*) FROM records"), 60000);
 }
 
 /* --- what is refused --- */
@@ -409,6 +409,21 @@ static void a_disk_that_fills_up_in_a_checkpoint_loses_nothing(void **state)
     stop();
     assert_ok(try_open());
     assert_int_equal(watch.record_count, landed);
+}
+
+static void commits_go_on_while_a_checkpoint_waits_for_the_disk(void **state)
+{
+    (void)state;
+    assert_ok(try_open());
+    faulty_vfs_hang(FAULTY_WRITE, FAULTY_DATABASE);
+    append_orders(40000);
+    log_watch_wait_outcomes(&watch, 40000);
+    assert_true(faulty_vfs_hung() > 0);
+    for (size_t i = 0; i < 40000; i++)
+        assert_int_equal(watch.outcome[i].outcome, OQ_LANDED);
+    faulty_vfs_heal();
+    stop();
+    assert_int_equal(ask_sqlite("SELECT count(*) FROM records"), 40000);
 }
 
 static void a_disk_that_is_really_full_refuses_and_recovers(void **state)
@@ -607,6 +622,7 @@ int main(void)
         CLAIM(a_full_disk_at_start_is_refused_with_advice),
         CLAIM(a_lock_of_another_program_is_refused_with_advice),
         CLAIM(a_disk_that_fills_up_in_a_checkpoint_loses_nothing),
+        CLAIM(commits_go_on_while_a_checkpoint_waits_for_the_disk),
         CLAIM(a_disk_that_is_really_full_refuses_and_recovers),
         CLAIM(a_recovery_that_fails_in_its_own_commit_is_tried_again),
         CLAIM(a_journal_that_lost_records_stays_away),

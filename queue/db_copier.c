@@ -1,0 +1,116 @@
+/* A checkpoint costs two syncs and the writing of every new page. It needs no lock that a writer
+ * needs, so it may take its time on another thread; what it cannot do is let the WAL start anew as
+ * long as commits go on, because there is always one more frame. That last step is the writer's. */
+#include "queue/db_copier.h"
+
+#include "common/thread.h"
+
+#include <sched.h>
+#include <stdlib.h>
+
+enum stage { IDLE, RUNNING, DONE, ENDING };
+
+struct oq_db_copier {
+    sqlite3 *handle;
+    pthread_t thread;
+    pthread_mutex_t lock;
+    pthread_cond_t turned;
+    enum stage stage;
+    int rc, copied; /* when DONE */
+};
+
+static void *run(void *arg)
+{
+    struct oq_db_copier *copier = arg;
+    const struct sched_param none = {0};
+    (void)sched_setscheduler(0, SCHED_BATCH, &none); /* nobody waits for it */
+    pthread_mutex_lock(&copier->lock);
+    while (copier->stage != ENDING) {
+        if (copier->stage != RUNNING) {
+            pthread_cond_wait(&copier->turned, &copier->lock);
+            continue;
+        }
+        pthread_mutex_unlock(&copier->lock);
+        int copied = 0;
+        int rc = sqlite3_wal_checkpoint_v2(copier->handle, NULL, SQLITE_CHECKPOINT_PASSIVE, NULL,
+                                           &copied);
+        pthread_mutex_lock(&copier->lock);
+        copier->rc = rc;
+        copier->copied = copied;
+        if (copier->stage == RUNNING)
+            copier->stage = DONE;
+    }
+    pthread_mutex_unlock(&copier->lock);
+    return NULL;
+}
+
+int oq_db_copier_new(sqlite3 *handle, struct oq_db_copier **ret_copier)
+{
+    struct oq_db_copier *copier = calloc(1, sizeof *copier);
+    if (copier == NULL) {
+        sqlite3_close(handle);
+        return PS_E_NOMEM;
+    }
+    copier->handle = handle;
+    pthread_mutex_init(&copier->lock, NULL);
+    pthread_cond_init(&copier->turned, NULL);
+    int err = ps_thread_start("wal-copier", run, copier, &copier->thread);
+    if (err < 0) {
+        sqlite3_close(handle);
+        free(copier);
+        return err;
+    }
+    *ret_copier = copier;
+    return 0;
+}
+
+static void turn(struct oq_db_copier *copier, enum stage stage)
+{
+    pthread_mutex_lock(&copier->lock);
+    copier->stage = stage;
+    pthread_cond_signal(&copier->turned);
+    pthread_mutex_unlock(&copier->lock);
+}
+
+void oq_db_copier_free(struct oq_db_copier *copier)
+{
+    if (copier == NULL)
+        return;
+    turn(copier, ENDING);
+    pthread_join(copier->thread, NULL);
+    pthread_cond_destroy(&copier->turned);
+    pthread_mutex_destroy(&copier->lock);
+    sqlite3_close(copier->handle);
+    free(copier);
+}
+
+void oq_db_copier_start(struct oq_db_copier *copier)
+{
+    turn(copier, RUNNING);
+}
+
+bool oq_db_copier_runs(struct oq_db_copier *copier)
+{
+    pthread_mutex_lock(&copier->lock);
+    bool runs = copier->stage == RUNNING;
+    pthread_mutex_unlock(&copier->lock);
+    return runs;
+}
+
+bool oq_db_copier_take(struct oq_db_copier *copier, int *ret_rc, int *ret_copied)
+{
+    pthread_mutex_lock(&copier->lock);
+    bool done = copier->stage == DONE;
+    if (done) {
+        copier->stage = IDLE;
+        *ret_rc = copier->rc;
+        *ret_copied = copier->copied;
+    }
+    pthread_mutex_unlock(&copier->lock);
+    return done;
+}
+
+sqlite3 *oq_db_copier_handle(const struct oq_db_copier *copier)
+{
+    return copier->handle;
+}
