@@ -51,8 +51,9 @@ static int aim(struct rehearsal *rehearsal, struct ps_fault *fault)
                             "expect it: if it is yours to load, say --i-own-this-target",
                             targets[i].target->host);
     }
-    if (strcmp(rehearsal->public_target.host, rehearsal->admin.target.host) == 0 &&
-        strcmp(rehearsal->public_target.port, rehearsal->admin.target.port) == 0)
+    const struct lt_target *buyers = targets[0].target, *operators = targets[1].target;
+    if (buyers->address_len == operators->address_len &&
+        memcmp(&buyers->address, &operators->address, buyers->address_len) == 0)
         return ps_fault(fault, PS_E_INVALID, "--public",
                         "is the same listener as --admin; buyers are served at another port");
     return 0;

@@ -80,7 +80,7 @@ def test_buyers_come_from_addresses_of_their_own_also_by_the_header_of_a_cdn():
 
 def test_urls_that_cannot_be_meant_are_said_at_once(gateway):
     before = sales(gateway)
-    for public, words in ((f"http://127.0.0.1:{gateway.admin_port}", "--admin"), (f"https://127.0.0.1:{gateway.port}", "TLS")):
+    for public, words in ((f"http://127.0.0.1:{gateway.admin_port}", "--admin"), (f"http://localhost:{gateway.admin_port}", "--admin"), (f"https://127.0.0.1:{gateway.port}", "TLS")):
         done = rehearse(gateway, public=public)
         assert done.returncode == 2 and words in done.stderr, done
     assert sales(gateway) == before
