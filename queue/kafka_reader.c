@@ -1,6 +1,7 @@
 /* Reading a topic by place: partition after partition, each up to where it ends when its turn
  * comes. One partition is fetched at a time; a read that goes on where the last one ended goes on
- * in what was fetched already. Records that are no events are looked at and not given. */
+ * in what was fetched already. Records that are no events are looked at and not given. Where Kafka
+ * has deleted records behind the place from which a read is to go on, it is an error. */
 #include "queue/kafka_reader.h"
 #include "queue/kafka_topic.h"
 #include "queue/log_backend.h"
@@ -32,7 +33,8 @@ static void stop(struct kafka_reader *reader)
     reader->fetching = false;
 }
 
-/* Afterwards it is fetching, or offset >= end: there is nothing. */
+/* Afterwards it is fetching, or offset >= end: there is nothing. Whoever begins gets what is there;
+ * of whoever goes on, nothing may be gone that he has not read. */
 static int start(struct kafka_reader *reader, uint32_t partition, int64_t offset)
 {
     int64_t first;
@@ -41,6 +43,8 @@ static int start(struct kafka_reader *reader, uint32_t partition, int64_t offset
     if (rd_kafka_query_watermark_offsets(reader->handle, reader->config.set.topic,
                                          (int32_t)partition, &first, &end, ANSWER_MS) != 0)
         return PS_E_IO;
+    if (offset > 0 && offset < first)
+        return PS_E_CORRUPT;
     reader->partition = partition;
     reader->offset = offset < first ? first : offset;
     reader->end = end;

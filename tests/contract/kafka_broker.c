@@ -273,6 +273,28 @@ void kafka_topic_remove(struct kafka_broker *broker, const char *name)
     rd_kafka_destroy(admin);
 }
 
+void kafka_delete_records(struct kafka_broker *broker, const char *topic, int partition,
+                          int64_t before)
+{
+    rd_kafka_t *admin = admin_of(broker);
+    rd_kafka_queue_t *queue = rd_kafka_queue_new(admin);
+    rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(1);
+    rd_kafka_topic_partition_list_add(list, topic, partition)->offset = before;
+    rd_kafka_DeleteRecords_t *deletion = rd_kafka_DeleteRecords_new(list);
+    rd_kafka_DeleteRecords(admin, &deletion, 1, NULL, queue);
+    rd_kafka_event_t *event = rd_kafka_queue_poll(queue, ADMIN_MS);
+    assert_non_null(event);
+    assert_int_equal(rd_kafka_event_error(event), 0);
+    const rd_kafka_topic_partition_list_t *deleted =
+        rd_kafka_DeleteRecords_result_offsets(rd_kafka_event_DeleteRecords_result(event));
+    assert_int_equal(deleted->elems[0].err, 0);
+    rd_kafka_event_destroy(event);
+    rd_kafka_DeleteRecords_destroy(deletion);
+    rd_kafka_topic_partition_list_destroy(list);
+    rd_kafka_queue_destroy(queue);
+    rd_kafka_destroy(admin);
+}
+
 void kafka_put(struct kafka_broker *broker, const char *topic, int partition, const char *value)
 {
     rd_kafka_t *producer = admin_of(broker);

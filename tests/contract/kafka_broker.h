@@ -46,6 +46,9 @@ void kafka_topic_set(struct kafka_broker *broker, const char *name, const char *
                      const char *value);
 void kafka_topic_grow(struct kafka_broker *broker, const char *name, int partitions);
 void kafka_topic_remove(struct kafka_broker *broker, const char *name);
+/* As retention does: the partition begins at offset `before` then. */
+void kafka_delete_records(struct kafka_broker *broker, const char *topic, int partition,
+                          int64_t before);
 /* One message, as it is. */
 void kafka_put(struct kafka_broker *broker, const char *topic, int partition, const char *value);
 

@@ -180,6 +180,34 @@ static void a_reader_reads_partition_by_partition_and_can_follow_one(void **stat
     gateway_close(&gateway);
 }
 
+static void a_reader_begins_with_what_is_there_but_passes_over_nothing_on_its_way(void **state)
+{
+    (void)state;
+    static struct places places;
+    static struct gateway gateway;
+    struct oq_reader *reader;
+    int64_t last;
+    places.count = 0;
+    gateway_open(&gateway, broker.direct);
+    for (int64_t epoch = 1; epoch <= 6; epoch++) /* a record each, in every partition */
+        gateway_fence(&gateway, epoch, PARTITIONS);
+    kafka_delete_records(&broker, topic, 1, 4);
+    assert_ok(oq_log_reader_new(gateway.log, &reader));
+    assert_ok(oq_reader_read(reader, 0, 1000, NULL, note_place, &places, &last));
+    assert_int_equal(places.count, 6 + 2 + 6);
+    assert_int_equal(places.place[6], oq_place(1, 5));
+    oq_reader_free(reader);
+    assert_ok(oq_log_reader_new(gateway.log, &reader));
+    places.count = 0;
+    assert_int_equal(oq_reader_read(reader, oq_place(1, 3), 1000, NULL, note_place, &places, &last),
+                     PS_E_CORRUPT);
+    assert_int_equal(places.count, 0);
+    assert_ok(oq_reader_read(reader, oq_place(1, 4), 1, NULL, note_place, &places, &last));
+    assert_int_equal(places.place[0], oq_place(1, 5));
+    oq_reader_free(reader);
+    gateway_close(&gateway);
+}
+
 /* --- topics that must not be used --- */
 
 static void assert_refused(const struct oq_kafka_settings *settings, const char *part_of_message)
@@ -540,6 +568,7 @@ int main(void)
         CLAIM(a_topic_that_grows_does_not_move_the_keys_of_a_sale),
         CLAIM(two_gateways_see_the_same_records_in_the_same_order_in_each_partition),
         CLAIM(a_reader_reads_partition_by_partition_and_can_follow_one),
+        CLAIM(a_reader_begins_with_what_is_there_but_passes_over_nothing_on_its_way),
         NAMED(a_topic_that_is_missing_or_has_too_few_partitions_is_refused),
         NAMED(a_topic_whose_settings_would_lose_orders_is_refused),
         CLAIM(a_topic_that_is_spoiled_later_stops_the_log_until_it_is_mended),

@@ -397,22 +397,7 @@ static void a_journal_that_is_missing_is_refused_by_name(void **state)
 
 static void delete_records(int64_t before)
 {
-    char why[256];
-    rd_kafka_conf_t *conf = rd_kafka_conf_new();
-    rd_kafka_conf_set(conf, "bootstrap.servers", broker.direct, why, sizeof why);
-    rd_kafka_t *admin = rd_kafka_new(RD_KAFKA_PRODUCER, conf, why, sizeof why);
-    rd_kafka_queue_t *queue = rd_kafka_queue_new(admin);
-    rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(1);
-    rd_kafka_topic_partition_list_add(list, topic, 0)->offset = before;
-    rd_kafka_DeleteRecords_t *deletion = rd_kafka_DeleteRecords_new(list);
-    rd_kafka_DeleteRecords(admin, &deletion, 1, NULL, queue);
-    rd_kafka_event_t *event = rd_kafka_queue_poll(queue, 20000);
-    assert_int_equal(rd_kafka_event_error(event), 0);
-    rd_kafka_event_destroy(event);
-    rd_kafka_DeleteRecords_destroy(deletion);
-    rd_kafka_topic_partition_list_destroy(list);
-    rd_kafka_queue_destroy(queue);
-    rd_kafka_destroy(admin);
+    kafka_delete_records(&broker, topic, 0, before);
 }
 
 static void assert_gone(int times, int64_t seq, int64_t first)
