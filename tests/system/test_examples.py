@@ -85,8 +85,11 @@ def test_the_quickstart_rehearses_against_no_gateway_but_its_own():
     assert "rehearsing" not in done.stdout
 
 
+NGINX_DIRECTORY = "/var/lib/nginx"
+
+
 def proxy_settings(name, where):
-    return (ROOT / name).read_text(encoding="utf-8").replace("/var/cache/nginx", str(where))
+    return (ROOT / name).read_text(encoding="utf-8").replace(NGINX_DIRECTORY, str(where))
 
 
 def tool(name):
@@ -98,6 +101,8 @@ def tool(name):
 
 def test_nginx_takes_the_reference_settings(tmp_path):
     nginx = tool("nginx")
+    assert pathlib.Path(NGINX_DIRECTORY).is_dir()  # else nginx does not start with the settings as they are
+    assert f" {NGINX_DIRECTORY}/" in (ROOT / "deploy/nginx/penstock.conf").read_text(encoding="utf-8")
     (tmp_path / "site.conf").write_text(proxy_settings("deploy/nginx/penstock.conf", tmp_path))
     paths = "".join(f"{kind}_temp_path {tmp_path}/{kind};" for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi"))
     main = tmp_path / "nginx.conf"
