@@ -68,7 +68,10 @@ static int read_token(struct rehearsal *rehearsal, struct ps_fault *fault)
     int len = snprintf(path, sizeof path, "%s/admin.token", options->state_dir);
     if (len < 0 || (size_t)len >= sizeof path)
         return ps_fault(fault, PS_E_INVALID, "--state-dir", "is too long");
-    return lt_admin_read_token(path, &rehearsal->admin, fault);
+    int err = lt_admin_read_token(path, &rehearsal->admin, fault);
+    if (err < 0)
+        (void)snprintf(fault->path, sizeof fault->path, "--state-dir (or --token-file)");
+    return err;
 }
 
 /* A sale's name is used once: when another rehearsal took this second's, the next one is ours. */

@@ -86,6 +86,12 @@ def test_urls_that_cannot_be_meant_are_said_at_once(gateway):
     assert sales(gateway) == before
 
 
+def test_a_token_that_is_not_there_names_the_option_that_says_where(gateway, tmp_path):
+    for option in ("--state-dir", "--token-file"):
+        done = rehearse(gateway, option, tmp_path / "nothing")
+        assert done.returncode == 2 and option in done.stderr and "nothing" in done.stderr, done
+
+
 def test_localhost_is_the_address_that_answers(gateway, tmp_path):
     done = rehearse(gateway, public=f"http://localhost:{gateway.port}", env=preloaded(tmp_path, NAMES))
     assert done.returncode == 0, done
