@@ -78,7 +78,8 @@ static size_t *next_of(struct gw_keeper *keeper, size_t sale)
 }
 
 /* When an order that was just read is due by the monotonic clock. No order has longer than from its
- * reservation to pay_by, whatever the wall clock says. */
+ * reservation to pay_by, whatever the wall clock says, nor than any sale gives, whatever a stranger
+ * has written. */
 static int64_t due_ns(const struct oq_order *order, int64_t wall_ms, int64_t now_ns)
 {
     int64_t whole_ms = order->pay_by_ms - order->reserved_at_ms;
@@ -86,6 +87,8 @@ static int64_t due_ns(const struct oq_order *order, int64_t wall_ms, int64_t now
 
     if (left_ms > whole_ms)
         left_ms = whole_ms;
+    if (left_ms > GW_SALE_TTL_MAX_S * 1000)
+        left_ms = GW_SALE_TTL_MAX_S * 1000;
     left_ms += GRACE_MS;
     return now_ns + (left_ms > 0 ? left_ms * PS_NS_PER_MS : 0);
 }

@@ -195,6 +195,25 @@ static void a_keeper_that_loses_its_log_alone_leaves_the_lease_to_another_R8(voi
     assert_false(gw_cluster_keeps(cut->core.cluster));
 }
 
+/* A stranger can write any time that the calendar has. */
+static void whatever_an_orders_pay_by_is_it_and_the_others_expire_in_time(void **state)
+{
+    (void)state;
+    open_sale();
+    struct ps_uuid far = reserve(a, "bob"), past = reserve(a, "carl");
+    struct oq_event event = accepted(far, "bob", sale_of(a)->epoch);
+    event.reserved_at_ms = 0;
+    event.pay_by_ms = INT64_C(253402300799999); /* the end of the year 9999 */
+    append(a, &event);
+    event = accepted(past, "carl", sale_of(a)->epoch);
+    event.pay_by_ms = event.reserved_at_ms -= 10000;
+    append(a, &event);
+    while (state_at(a, past) != OQ_STATE_RELEASED)
+        turn();
+    turn_ms(500);
+    assert_int_equal(state_at(a, far), OQ_STATE_ACCEPTED);
+}
+
 /* What was asked before the install is no news after it. */
 static void what_was_built_again_is_not_found_missing_once_more_R9(void **state)
 {
@@ -447,6 +466,7 @@ int main(void)
         CLAIM(a_release_that_is_read_while_fenced_is_not_lost_R8),
         CLAIM(what_the_keeper_before_had_not_applied_the_next_one_applies_R7_R8),
         CLAIM(a_keeper_that_loses_its_log_alone_leaves_the_lease_to_another_R8),
+        CLAIM(whatever_an_orders_pay_by_is_it_and_the_others_expire_in_time),
         CLAIM(what_was_built_again_is_not_found_missing_once_more_R9),
         CLAIM(a_load_notes_where_it_has_read_every_partition_R15),
         CLAIM(a_gateway_stops_when_its_view_shows_a_higher_fence_R14),
