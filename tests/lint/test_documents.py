@@ -132,6 +132,13 @@ def test_the_man_page_has_every_file_of_the_state_directory_and_every_kind_of_st
     assert all(word in description.lower() for word in words["store_kinds"] + words["log_kinds"])
 
 
+def test_the_man_page_of_the_rehearsal_has_every_option():
+    coded = set(re.findall(r'^    \{"(--[\w-]+)",', source("loadtest/options.c"), re.M))
+    page = source("loadtest/penstock-rehearse.1")
+    tags = re.findall(r"^\.TP\n(.*)", page[page.index(".SH OPTIONS"):page.index(".SH SIGNALS")], re.M)
+    assert coded and coded == set(re.findall(r"--[\w-]+", "\n".join(tags)))
+
+
 def test_the_service_is_started_again_however_often_it_fails():
     """A gateway on a full disk fails to start each second; systemd must not have given up when there is room again."""
     for name in ("penstock", "penstock-settle"):
