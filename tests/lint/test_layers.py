@@ -20,7 +20,7 @@ JOINS = re.compile(r"gateway/(admission/admit|orders/|control/|core|visit|worker
 
 FENCES = {
     "microhttpd.h": r"gateway/front/(http|connections|http_head|http_answer|http_again|http_private)",
-    "sqlite3.h": r"queue/(db_file|settle/)|gateway/control/control_db",
+    "sqlite3.h": r"queue/(db_(file|copier)|settle/)|gateway/control/control_db",
     "http_parser.h": r"loadtest/",
     "systemd/": r"gateway/gateway\.c",
     "hiredis": r"common/redis_wire",
