@@ -249,6 +249,14 @@ static int unknown_key(const struct ps_option *table, size_t count, const char *
         found++;
     }
     words[found] = NULL;
+    size_t first = strcspn(key, ".");
+    for (size_t i = 0; i < count; i++) {
+        const char *rest = inside(table[i].path, section);
+        if (rest != NULL && key[first] == '.' && strcmp(rest, key) == 0)
+            return ps_fault(fault, PS_E_INVALID, path,
+                            "is unknown; write an object \"%.*s\" with \"%s\" in it", (int)first,
+                            key, key + first + 1);
+    }
     const char *near = ps_nearest_word(key, words);
     if (near != NULL)
         return ps_fault(fault, PS_E_INVALID, path, "is unknown; did you mean \"%s%s%s\"?", section,

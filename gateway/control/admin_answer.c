@@ -148,7 +148,8 @@ bool gw_admin_matches(struct gw_admin_visit *visit, int64_t version)
 {
     if (gw_admin_if_match(visit, version) != GW_MATCH_NO)
         return true;
-    gw_admin_no(visit, GW_V_precondition_failed, "it is at version \"%lld\" now",
+    gw_admin_no(visit, GW_V_precondition_failed,
+                "it is at version \"%lld\" now, which If-Match names with its quotation marks",
                 (long long)version);
     return false;
 }

@@ -311,7 +311,7 @@ static void answer(struct gw_admin_visit *visit, const struct gw_admin_deed *dee
         if (verdict == GW_V_ok)
             say_order(visit, &deed->items[0].id);
         else
-            gw_admin_no(visit, verdict, NULL);
+            gw_admin_no(visit, verdict, verdict == GW_V_not_found ? "no such order" : NULL);
         return;
     }
     results = json_array();

@@ -1,6 +1,6 @@
 /* The admin listener's router: one table of paths, methods and roles. The order of saying no:
  * 421 host, then (but for the probes) 401 and 429 who asks, 404 path, 405 method, 403 role,
- * 415 and 422 body; then the handler.
+ * 422 query of a change, 415 and 422 body; then the handler.
  *
  * The host is checked because a browser on an operator's machine can be made to ask for a name of a
  * stranger that resolves to this listener (DNS rebinding). Probes are asked by address, and tell
@@ -278,6 +278,9 @@ static void run(struct gw_admin_visit *visit, const struct route *route)
 {
     bool reads = route->method == GW_GET;
 
+    /* What only looks like a wish ("?dry_run=1") would be a change all the same. */
+    if (!reads && !gw_admin_query(visit, NULL, 0))
+        return;
     if (!reads && !read_body(visit, (route->flags & NEEDS_BODY) != 0))
         return;
     visit->run = route->run;

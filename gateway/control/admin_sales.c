@@ -317,7 +317,8 @@ static void change_sale(struct gw_admin_visit *visit, const struct gw_control_sa
                     "the sale exists: send the version that you change in If-Match");
         break;
     case GW_MATCH_NO:
-        gw_admin_no(visit, GW_V_precondition_failed, "the sale is at version \"%lld\" now",
+        gw_admin_no(visit, GW_V_precondition_failed, "the sale is at version \"%lld\" now, which If-Match names with its quotation "
+                    "marks",
                     (long long)state.version);
         break;
     case GW_MATCH_YES:

@@ -167,6 +167,8 @@ def test_a_sale_is_created_once_and_changed_only_by_its_version(gateway):
     assert (gateway.admin("PUT", path, document(11)).code) == "precondition_required"
     assert (gateway.admin("PUT", path, document(11), {"If-Match": '"7"'}).code) == "precondition_failed"
     assert (gateway.admin("PUT", path, document(11), {"If-Match": 'W/"1"'}).code) == "precondition_failed"
+    bare = gateway.admin("PUT", path, document(11), {"If-Match": "1"})
+    assert bare.code == "precondition_failed" and "quotation marks" in bare.json["detail"]
     changed = gateway.admin("PUT", path, document(11), {"If-Match": '"1"'})
     assert changed.status == 200 and changed.headers["etag"] == '"2"' and changed.json["skus"][0]["stock"] == 11
     assert gateway.admin("PUT", "/admin/v1/sales/none", document(), {"If-Match": '"1"'}).status == 412
@@ -500,6 +502,15 @@ def test_orders_and_records_leave_page_by_page(gateway):
 def test_a_bad_query_is_refused(gateway, path):
     answer = gateway.admin("GET", path)
     assert (answer.status, answer.code) == (422, "invalid"), answer
+
+
+def test_a_change_takes_no_query_and_is_not_made_with_one(gateway):
+    name = gateway.make_sale(stock=1)
+    for method, path in (("POST", f"/admin/v1/sales/{name}/pause"), ("DELETE", f"/admin/v1/sales/{name}"), ("POST", "/admin/v1/drain")):
+        answer = gateway.admin(method, path + "?dry_run=1")
+        assert (answer.status, answer.code) == (422, "invalid") and "dry_run" in answer.json["detail"], answer
+    assert gateway.admin("GET", f"/admin/v1/sales/{name}").json["state"] == "open"
+    assert gateway.admin("POST", f"/admin/v1/sales/{name}/pause?").status == 200
 
 
 # --- Seeing. ---

@@ -69,7 +69,9 @@ def test_a_cancelled_order_gives_its_units_back_once(gateway):
 
 def test_an_order_that_is_none_is_404(gateway):
     for what in ("confirm", "cancel"):
-        is_no(settle(gateway, {"order_id": NOBODYS}, what), 404, "not_found")
+        answer = settle(gateway, {"order_id": NOBODYS}, what)
+        is_no(answer, 404, "not_found")
+        assert answer.json["detail"] == "no such order"
 
 
 def test_a_sold_out_sale_sells_again_what_was_cancelled(gateway):
