@@ -33,6 +33,26 @@ static void stop(struct kafka_reader *reader)
     reader->fetching = false;
 }
 
+/* Where the partition begins (RD_KAFKA_OFFSET_BEGINNING) or ends (RD_KAFKA_OFFSET_END). The query
+ * for a partition's watermarks does not keep its deadline: it waits for minutes for a broker that
+ * is silent (seen on librdkafka 2.0.2). This one keeps it. */
+static int ask_edge(struct kafka_reader *reader, uint32_t partition, int64_t edge,
+                    int64_t *ret_offset)
+{
+    rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(1);
+    rd_kafka_topic_partition_list_add(list, reader->config.set.topic, (int32_t)partition)->offset =
+        edge;
+    rd_kafka_resp_err_t error = rd_kafka_offsets_for_times(reader->handle, list, ANSWER_MS);
+    if (error == 0)
+        error = list->elems[0].err;
+    int64_t offset = list->elems[0].offset;
+    rd_kafka_topic_partition_list_destroy(list);
+    if (error != 0)
+        return PS_E_IO;
+    *ret_offset = offset;
+    return 0;
+}
+
 /* Afterwards it is fetching, or offset >= end: there is nothing. Whoever begins gets what is there;
  * of whoever goes on, nothing may be gone that he has not read. */
 static int start(struct kafka_reader *reader, uint32_t partition, int64_t offset)
@@ -40,9 +60,11 @@ static int start(struct kafka_reader *reader, uint32_t partition, int64_t offset
     int64_t first;
     int64_t end;
     stop(reader);
-    if (rd_kafka_query_watermark_offsets(reader->handle, reader->config.set.topic,
-                                         (int32_t)partition, &first, &end, ANSWER_MS) != 0)
-        return PS_E_IO;
+    int err = ask_edge(reader, partition, RD_KAFKA_OFFSET_BEGINNING, &first);
+    if (err == 0)
+        err = ask_edge(reader, partition, RD_KAFKA_OFFSET_END, &end);
+    if (err != 0)
+        return err;
     if (offset > 0 && offset < first)
         return PS_E_CORRUPT;
     reader->partition = partition;

@@ -180,6 +180,30 @@ static void a_reader_reads_partition_by_partition_and_can_follow_one(void **stat
     gateway_close(&gateway);
 }
 
+static void a_reader_does_not_wait_for_long_for_a_broker_that_falls_silent(void **state)
+{
+    enum { LONGEST_S = 20 };
+    (void)state;
+    static struct places places;
+    static struct gateway gateway;
+    struct oq_reader *reader;
+    int64_t last;
+    places.count = 0;
+    gateway_open(&gateway, broker.direct);
+    gateway_fence(&gateway, 1, PARTITIONS);
+    assert_ok(oq_log_reader_new(gateway.log, &reader));
+    assert_ok(oq_reader_read(reader, 0, 1, NULL, note_place, &places, &last));
+    kafka_signal(&broker, SIGSTOP);
+    int64_t began_ns = ps_clock_mono_ns(&ps_clock_system);
+    int err = oq_reader_read(reader, oq_place(1, 0), 1, NULL, note_place, &places, &last);
+    int64_t took_ns = ps_clock_mono_ns(&ps_clock_system) - began_ns;
+    kafka_signal(&broker, SIGCONT);
+    assert_int_equal(err, PS_E_IO);
+    assert_in_range(took_ns / PS_NS_PER_S, 0, LONGEST_S);
+    oq_reader_free(reader);
+    gateway_close(&gateway);
+}
+
 static void a_reader_begins_with_what_is_there_but_passes_over_nothing_on_its_way(void **state)
 {
     (void)state;
@@ -568,6 +592,7 @@ int main(void)
         CLAIM(a_topic_that_grows_does_not_move_the_keys_of_a_sale),
         CLAIM(two_gateways_see_the_same_records_in_the_same_order_in_each_partition),
         CLAIM(a_reader_reads_partition_by_partition_and_can_follow_one),
+        CLAIM(a_reader_does_not_wait_for_long_for_a_broker_that_falls_silent),
         CLAIM(a_reader_begins_with_what_is_there_but_passes_over_nothing_on_its_way),
         NAMED(a_topic_that_is_missing_or_has_too_few_partitions_is_refused),
         NAMED(a_topic_whose_settings_would_lose_orders_is_refused),
