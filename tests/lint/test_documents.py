@@ -47,7 +47,7 @@ def test_the_readme_says_what_to_do_about_every_503():
 
 
 def metrics():
-    text = source("gateway/metrics.c")
+    text = source("gateway/metrics.c") + source("queue/settle/report.c")
     kinds = {"COUNTER": "counter", "GAUGE": "gauge", "HISTOGRAM_SECONDS": "histogram"}
     known = lists(text + source("gateway/admission/limit_rule.c"))
     rows = re.findall(r"\[GW_M_\w+\]\s*=\s*\{" + STRING + r",\s*" + STRING + r",\s*PS_(\w+),\s*(NULL|\"[^\"]*\"),\s*(\w+)\}", text)
@@ -69,7 +69,7 @@ def alerts():
 
 
 def test_alerts_ask_for_metrics_and_labels_that_exist():
-    text = source("gateway/metrics.c")
+    text = source("gateway/metrics.c") + source("queue/settle/report.c")
     verdicts = re.findall(r"\bX\((\w+),\s*\d{3},", source("gateway/front/verdict.h"))
     known = set(re.findall(r'"(penstock_\w+)"', text))
     for name, expression in alerts().items():
