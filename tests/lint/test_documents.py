@@ -47,7 +47,7 @@ def test_the_readme_says_what_to_do_about_every_503():
 
 
 def metrics():
-    text = source("gateway/metrics.c") + source("queue/settle/report.c")
+    text = source("gateway/metrics.c")
     kinds = {"COUNTER": "counter", "GAUGE": "gauge", "HISTOGRAM_SECONDS": "histogram"}
     known = lists(text + source("gateway/admission/limit_rule.c"))
     rows = re.findall(r"\[GW_M_\w+\]\s*=\s*\{" + STRING + r",\s*" + STRING + r",\s*PS_(\w+),\s*(NULL|\"[^\"]*\"),\s*(\w+)\}", text)
