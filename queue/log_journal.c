@@ -168,8 +168,7 @@ static void commit_batch(struct journal *journal)
 {
     struct ps_fault fault;
     struct counters *counters = &journal->counters;
-    int64_t start = now_ns();
-    journal->commit_began_ns = start;
+    journal->commit_began_ns = now_ns();
     int err = write_batch(journal, &fault);
     if (err != 0) {
         oq_db_rollback(oq_file_db(journal->file));
@@ -186,7 +185,7 @@ static void commit_batch(struct journal *journal)
         tell_failed(journal, OQ_UNKNOWN);
         return;
     }
-    int64_t took = now_ns() - start;
+    int64_t took = now_ns() - journal->commit_began_ns;
     int64_t total = atomic_load_explicit(&counters->commit_ns_total, memory_order_relaxed);
     atomic_store_explicit(&counters->commit_ns_total, total + took, memory_order_relaxed);
     atomic_store_explicit(&counters->commit_ns_last, took, memory_order_relaxed);
@@ -292,8 +291,11 @@ static void wait_for_work(struct journal *journal)
     oq_record_queue_wait(journal->queue, timeout_ms);
 }
 
+/* Until the next commit may begin, when there is something for it. */
 static void gather(const struct journal *journal)
 {
+    if (oq_record_queue_count(journal->queue) == 0)
+        return;
     int64_t left = journal->commit_began_ns + COMMIT_EVERY_NS - now_ns();
     struct timespec pause = {.tv_nsec = left};
     if (left > 0)

@@ -311,17 +311,10 @@ static void change_sale(struct gw_admin_visit *visit, const struct gw_control_sa
     char text[64];
 
     state.opened = gw_control_is_opened(visit->admin->control, have);
-    switch (gw_admin_if_match(visit, state.version)) {
-    case GW_MATCH_NONE:
+    if (gw_admin_if_match(visit, state.version) == GW_MATCH_NONE) {
         gw_admin_no(visit, GW_V_precondition_required,
                     "the sale exists: send the version that you change in If-Match");
-        break;
-    case GW_MATCH_NO:
-        gw_admin_no(visit, GW_V_precondition_failed, "the sale is at version \"%lld\" now, which If-Match names with its quotation "
-                    "marks",
-                    (long long)state.version);
-        break;
-    case GW_MATCH_YES:
+    } else if (gw_admin_matches(visit, state.version)) {
         if (gw_sale_doc_change(&have->stored.doc, doc, &state,
                                ps_clock_wall_ms(visit->admin->core->clock), &code, &fault) < 0) {
             gw_admin_fault(visit, code, &fault);
@@ -332,7 +325,6 @@ static void change_sale(struct gw_admin_visit *visit, const struct gw_control_sa
                         gw_sale_doc_write(&have->stored.doc), gw_sale_doc_write(doc));
             return;
         }
-        break;
     }
     gw_sale_doc_done(doc);
 }

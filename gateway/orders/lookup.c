@@ -81,8 +81,8 @@ static void say_in_doubt(struct gw_visit *visit, const struct gw_sale *sale,
     say_json(visit, &body);
 }
 
-/* Every counter that may have it was asked, or one has the order and its buyer is somebody else. Meanwhile the log
- * may have shown it. */
+/* Every counter that may have it was asked, or one has the order and its buyer is somebody else.
+ * Meanwhile the log may have shown it. */
 static void say_last(struct gw_visit *visit)
 {
     if (say_known(visit))
