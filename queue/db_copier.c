@@ -1,6 +1,8 @@
 /* A checkpoint costs two syncs and the writing of every new page. It needs no lock that a writer
  * needs, so it may take its time on another thread; what it cannot do is let the WAL start anew as
- * long as commits go on, because there is always one more frame. That last step is the writer's. */
+ * long as commits go on, because there is always one more frame. That last step is the writer's.
+ * Nor does SQLite sync the database while there is one more frame: the copier does so itself, else
+ * the writer's step would wait for the writing of all pages. */
 #include "queue/db_copier.h"
 
 #include "common/thread.h"
@@ -19,6 +21,18 @@ struct oq_db_copier {
     int rc, copied; /* when DONE */
 };
 
+static int copy(struct oq_db_copier *copier, int *ret_copied)
+{
+    sqlite3_file *database;
+    int rc = sqlite3_wal_checkpoint_v2(copier->handle, NULL, SQLITE_CHECKPOINT_PASSIVE, NULL,
+                                       ret_copied);
+    if (rc == SQLITE_OK)
+        rc = sqlite3_file_control(copier->handle, "main", SQLITE_FCNTL_FILE_POINTER, &database);
+    if (rc == SQLITE_OK)
+        rc = database->pMethods->xSync(database, SQLITE_SYNC_NORMAL);
+    return rc;
+}
+
 static void *run(void *arg)
 {
     struct oq_db_copier *copier = arg;
@@ -32,8 +46,7 @@ static void *run(void *arg)
         }
         pthread_mutex_unlock(&copier->lock);
         int copied = 0;
-        int rc = sqlite3_wal_checkpoint_v2(copier->handle, NULL, SQLITE_CHECKPOINT_PASSIVE, NULL,
-                                           &copied);
+        int rc = copy(copier, &copied);
         pthread_mutex_lock(&copier->lock);
         copier->rc = rc;
         copier->copied = copied;

@@ -1,5 +1,6 @@
-/* Moves committed pages from the WAL of a database into the database, on a thread and through a
- * connection of its own, while the writer goes on committing. One thread at a time calls. */
+/* Moves committed pages from the WAL of a database into the database and syncs it, on a thread and
+ * through a connection of its own, while the writer goes on committing. One thread at a time calls.
+ */
 #ifndef OQ_DB_COPIER_H
 #define OQ_DB_COPIER_H
 
@@ -19,7 +20,8 @@ void oq_db_copier_free(struct oq_db_copier *copier);
 void oq_db_copier_start(struct oq_db_copier *copier);
 bool oq_db_copier_runs(struct oq_db_copier *copier);
 /* Once after each start, when it runs no longer: what SQLite answered, and how many frames of the
- * WAL are in the database now. False: nothing was started since. */
+ * WAL are in the database now; they are durable there only when it answered SQLITE_OK. False:
+ * nothing was started since. */
 bool oq_db_copier_take(struct oq_db_copier *copier, int *ret_rc, int *ret_copied);
 /* For the words of an error; not while it runs. */
 sqlite3 *oq_db_copier_handle(const struct oq_db_copier *copier);

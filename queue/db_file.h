@@ -29,7 +29,7 @@ struct oq_db {
     sqlite3 *handle;
     sqlite3_stmt *begin, *commit, *rollback;
     int wal_frames;
-    int checkpoint_at; /* frames */
+    int copy_at; /* frames */
     struct oq_db_copier *copier;
 };
 

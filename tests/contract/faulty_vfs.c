@@ -26,6 +26,14 @@ static struct {
     size_t hung;
 } hang;
 
+/* What stood where databases were written since their last good sync, newest first. */
+static struct undo {
+    struct undo *older;
+    sqlite3_int64 at;
+    int size;
+    char before[];
+} *undo;
+
 void faulty_vfs_fail(enum faulty_call call, enum faulty_file file, int result, int skip, int times)
 {
     pthread_mutex_lock(&lock);
@@ -114,10 +122,41 @@ static int f_read(sqlite3_file *f, void *to, int size, sqlite3_int64 at)
 {
     return real(f)->pMethods->xRead(real(f), to, size, at);
 }
+static void remember(sqlite3_file *f, int size, sqlite3_int64 at)
+{
+    struct undo *more = malloc(sizeof *more + (size_t)size);
+    if (more == NULL)
+        abort();
+    int rc = real(f)->pMethods->xRead(real(f), more->before, size, at); /* zeros behind the end */
+    if (rc != SQLITE_OK && rc != SQLITE_IOERR_SHORT_READ)
+        abort();
+    more->at = at;
+    more->size = size;
+    pthread_mutex_lock(&lock);
+    more->older = undo;
+    undo = more;
+    pthread_mutex_unlock(&lock);
+}
+static void end_writes(sqlite3_file *f, bool take_back)
+{
+    pthread_mutex_lock(&lock);
+    while (undo != NULL) {
+        struct undo *last = undo;
+        undo = last->older;
+        if (take_back && real(f)->pMethods->xWrite(real(f), last->before, last->size, last->at) != 0)
+            abort();
+        free(last);
+    }
+    pthread_mutex_unlock(&lock);
+}
 static int f_write(sqlite3_file *f, const void *from, int size, sqlite3_int64 at)
 {
     int rc = judge(FAULTY_WRITE, of(f)->kind);
-    return rc != SQLITE_OK ? rc : real(f)->pMethods->xWrite(real(f), from, size, at);
+    if (rc != SQLITE_OK)
+        return rc;
+    if (of(f)->kind == FAULTY_DATABASE)
+        remember(f, size, at);
+    return real(f)->pMethods->xWrite(real(f), from, size, at);
 }
 static int f_truncate(sqlite3_file *f, sqlite3_int64 size)
 {
@@ -126,6 +165,8 @@ static int f_truncate(sqlite3_file *f, sqlite3_int64 size)
 static int f_sync(sqlite3_file *f, int flags)
 {
     int rc = judge(FAULTY_SYNC, of(f)->kind);
+    if (of(f)->kind == FAULTY_DATABASE)
+        end_writes(f, rc != SQLITE_OK);
     return rc != SQLITE_OK ? rc : real(f)->pMethods->xSync(real(f), flags);
 }
 static int f_size(sqlite3_file *f, sqlite3_int64 *size)

@@ -15,7 +15,8 @@ enum faulty_file { FAULTY_ANY, FAULTY_DATABASE, FAULTY_WAL };
 void faulty_vfs_register(void);
 /* From now on such calls on such files answer `result` (an SQLite code), `times` times; first
  * `skip` of them pass. The call before is forgotten. Any thread. A file that cannot be opened for
- * writing is opened read-only. */
+ * writing is opened read-only. A sync of a database that fails takes away all that was written to
+ * it since the last good one, as a disk does that loses its cache. */
 void faulty_vfs_fail(enum faulty_call call, enum faulty_file file, int result, int skip, int times);
 /* Beside that: from now on such calls wait until faulty_vfs_heal, and are made then. */
 void faulty_vfs_hang(enum faulty_call call, enum faulty_file file);

@@ -81,10 +81,10 @@ static int append_order(uint32_t number)
 }
 
 /* Orders 0 .. count-1, all taken. */
-static void append_orders(uint32_t count)
+static void append_orders_from(uint32_t first, uint32_t count)
 {
     for (uint32_t i = 0; i < count;) {
-        int err = append_order(i);
+        int err = append_order(first + i);
         if (err == 0)
             i++;
         else if (err == PS_E_FULL)
@@ -92,6 +92,10 @@ static void append_orders(uint32_t count)
         else
             fail_msg("append: %s", ps_err_name(err));
     }
+}
+static void append_orders(uint32_t count)
+{
+    append_orders_from(0, count);
 }
 
 static void make_journal_of(uint32_t orders)
@@ -381,11 +385,9 @@ static void a_lock_of_another_program_is_refused_with_advice(void **state)
 
 /* --- disks that fail --- */
 
-static void a_disk_that_fills_up_in_a_checkpoint_loses_nothing(void **state)
+/* The disk fails by then; `why` it is said to. Every record that landed is there afterwards. */
+static void assert_checkpoint_loses_nothing(const char *why)
 {
-    (void)state;
-    assert_ok(try_open());
-    faulty_vfs_fail(FAULTY_WRITE, FAULTY_DATABASE, SQLITE_FULL, 0, FAULTY_FOR_EVER);
     uint32_t taken = 0;
     for (int err = 0; err != PS_E_CLOSED;) {
         err = append_order(taken);
@@ -395,7 +397,7 @@ static void a_disk_that_fills_up_in_a_checkpoint_loses_nothing(void **state)
             sched_yield();
     }
     log_watch_wait_away(&watch);
-    assert_non_null(strstr(watch.why, "disk is full"));
+    assert_non_null(strstr(watch.why, why));
     log_watch_wait_outcomes(&watch, taken);
     size_t landed = 0;
     for (size_t i = 0; i < taken; i++) {
@@ -411,19 +413,38 @@ static void a_disk_that_fills_up_in_a_checkpoint_loses_nothing(void **state)
     assert_int_equal(watch.record_count, landed);
 }
 
-static void commits_go_on_while_a_checkpoint_waits_for_the_disk(void **state)
+static void a_disk_that_fills_up_in_a_checkpoint_loses_nothing(void **state)
 {
     (void)state;
     assert_ok(try_open());
-    faulty_vfs_hang(FAULTY_WRITE, FAULTY_DATABASE);
-    append_orders(40000);
-    log_watch_wait_outcomes(&watch, 40000);
-    assert_true(faulty_vfs_hung() > 0);
-    for (size_t i = 0; i < 40000; i++)
+    faulty_vfs_fail(FAULTY_WRITE, FAULTY_DATABASE, SQLITE_FULL, 0, FAULTY_FOR_EVER);
+    assert_checkpoint_loses_nothing("disk is full");
+}
+
+static void a_disk_that_drops_the_pages_of_a_checkpoint_loses_nothing(void **state)
+{
+    (void)state;
+    assert_ok(try_open());
+    faulty_vfs_fail(FAULTY_SYNC, FAULTY_DATABASE, SQLITE_IOERR_FSYNC, 1, 1);
+    assert_checkpoint_loses_nothing("disk I/O error");
+}
+
+static void commits_go_on_while_a_checkpoint_waits_for_the_disk(void **state)
+{
+    (void)state;
+    const enum faulty_call calls[] = {FAULTY_WRITE, FAULTY_SYNC};
+    assert_ok(try_open());
+    for (uint32_t i = 0; i < PS_ARRAY_LEN(calls); i++) {
+        faulty_vfs_hang(calls[i], FAULTY_DATABASE);
+        append_orders_from(i * 40000, 40000);
+        log_watch_wait_outcomes(&watch, (i + 1) * 40000);
+        assert_true(faulty_vfs_hung() > 0);
+        faulty_vfs_heal();
+    }
+    for (size_t i = 0; i < 80000; i++)
         assert_int_equal(watch.outcome[i].outcome, OQ_LANDED);
-    faulty_vfs_heal();
     stop();
-    assert_int_equal(ask_sqlite("SELECT count(*) FROM records"), 40000);
+    assert_int_equal(ask_sqlite("SELECT count(*) FROM records"), 80000);
 }
 
 static void a_disk_that_is_really_full_refuses_and_recovers(void **state)
@@ -622,6 +643,7 @@ int main(void)
         CLAIM(a_full_disk_at_start_is_refused_with_advice),
         CLAIM(a_lock_of_another_program_is_refused_with_advice),
         CLAIM(a_disk_that_fills_up_in_a_checkpoint_loses_nothing),
+        CLAIM(a_disk_that_drops_the_pages_of_a_checkpoint_loses_nothing),
         CLAIM(commits_go_on_while_a_checkpoint_waits_for_the_disk),
         CLAIM(a_disk_that_is_really_full_refuses_and_recovers),
         CLAIM(a_recovery_that_fails_in_its_own_commit_is_tried_again),
