@@ -28,6 +28,9 @@ struct adjust_book { /* "a" adjust key */
     bool decided; /* by its first adjustment, or by a release before that */
 };
 
+/* After so long, two orders of a buyer do not land the other way round than they were reserved. */
+#define OTHER_WAY_ROUND_MS 10000
+
 static const char *const state_names[] = {"unknown", "accepted", "confirmed", "released", "void"};
 
 /* What a record says of an order, once its epoch is judged. */
@@ -310,12 +313,17 @@ static int compare(int64_t a, int64_t b)
 /* Two orders of a buyer may land the other way round than they were reserved, and perhaps a cap was
  * raised in between. So his units are judged by the cap of the latest reservation. Which one that
  * is, two witnesses tell, and either may err: the time, when a clock was set back, and the version
- * of the sale, when a gateway had not yet heard of a new one. The wider cap of the two counts. */
+ * of the sale, when a gateway had not yet heard of a new one. The wider cap of the two counts. But
+ * orders do not land the other way round after long: when a later version lands later and yet seems
+ * much earlier, the clock was set back, and what it said before is no witness any more. */
 static int check_units(const struct oq_place *at, const struct oq_event *event,
                        const struct oq_order_book *order, struct oq_units *units, int64_t cap)
 {
     const struct oq_latest own = {event->sale_version, event->reserved_at_ms,
                                   cap > 0 ? cap : PS_INT_MAX};
+    if (own.version > units->by_version.version &&
+        own.at_ms < units->by_time.at_ms - OTHER_WAY_ROUND_MS)
+        units->by_time = own;
     int time = compare(own.at_ms, units->by_time.at_ms);
     if (time > 0 || (time == 0 && own.cap > units->by_time.cap))
         units->by_time = own;

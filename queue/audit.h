@@ -5,7 +5,8 @@
  *
  * - I1: per SKU, held + confirmed <= adjustments.
  * - I3: no user holds more units than the caps that his latest reservation carries, where the
- *   latest by time and the latest by the sale's version differ: than the wider ones.
+ *   latest by time and the latest by the sale's version differ: than the wider ones (a clock that
+ *   was set back by less than ten seconds hides what a lowered cap forbids).
  * - I4: one (sale, user, key): at most one order that was ever accepted.
  * - I7: no record that the protocol never writes (a confirmed or an expiry of an unknown order).
  * - duplicate_id: no order id is accepted for two different orders (the same record twice is fine).

@@ -295,6 +295,42 @@ static void I3_a_gateway_that_hears_late_of_a_lowered_cap_still_goes_by_its_own(
     assert_verdict(&log, "");
 }
 
+static void I3_a_cap_that_was_lowered_counts_also_when_the_clock_was_set_back(void **state)
+{
+    (void)state;
+    for (int64_t more = 0; more <= 1; more++) {
+        struct log log = open_sale(100);
+        struct oq_event first = accepted(1, 5, "alice", "a", 1),
+                        second = accepted(2, 5, "alice", "b", 1),
+                        third = accepted(3, 5, "alice", "c", 1);
+        first.cap = 5;
+        second.cap = third.cap = 2;
+        second.sale_version = third.sale_version = first.sale_version + 1;
+        second.reserved_at_ms = first.reserved_at_ms - 60000;
+        third.reserved_at_ms = second.reserved_at_ms + 1;
+        put(&log, first);
+        put(&log, second);
+        if (more == 1)
+            put(&log, third);
+        assert_verdict(&log, more == 1 ? "I3" : "");
+    }
+}
+
+static void I3_a_gateway_that_hears_very_late_of_a_lowered_cap_still_goes_by_its_own(void **state)
+{
+    (void)state;
+    struct log log = open_sale(100);
+    struct oq_event first = accepted(1, 5, "alice", "a", 1),
+                    second = accepted(2, 5, "alice", "b", 1);
+    first.cap = 1;
+    first.sale_version = second.sale_version + 1;
+    second.cap = 2;
+    second.reserved_at_ms = first.reserved_at_ms + 60000;
+    put(&log, first);
+    put(&log, second);
+    assert_verdict(&log, "");
+}
+
 static void I4_a_key_with_two_accepted_orders_is_found(void **state)
 {
     (void)state;
@@ -566,6 +602,8 @@ int main(void)
             I3_orders_that_land_the_other_way_round_are_judged_by_the_later_reservation),
         cmocka_unit_test(I3_a_cap_that_was_raised_counts_also_when_the_clock_was_set_back),
         cmocka_unit_test(I3_a_gateway_that_hears_late_of_a_lowered_cap_still_goes_by_its_own),
+        cmocka_unit_test(I3_a_gateway_that_hears_very_late_of_a_lowered_cap_still_goes_by_its_own),
+        cmocka_unit_test(I3_a_cap_that_was_lowered_counts_also_when_the_clock_was_set_back),
         cmocka_unit_test(I4_a_key_with_two_accepted_orders_is_found),
         cmocka_unit_test(I7_anomalies_are_found),
         cmocka_unit_test(an_order_id_used_for_two_orders_is_found),
