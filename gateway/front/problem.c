@@ -2,8 +2,9 @@
  * stranger may have chosen goes through the JSON printer of ps_buf. Which type URI a verdict has
  * follows from its row: the two registered ones for spent quotas and missing capacity (RFC
  * draft-ietf-httpapi-ratelimit-headers), a URN of ours for the rest. Retry-After is never shorter
- * than the wait that the limit demands; what is added to it spreads the users who were refused in
- * the same instant, and stays the same for one user, so that he gains nothing by asking again. */
+ * than the wait that the limit demands, nor than that of a quota of which nothing is left, whatever
+ * the reason of this answer; what is added to it spreads the users who were refused in the same
+ * instant, and stays the same for one user, so that he gains nothing by asking again. */
 #include "gateway/front/problem.h"
 
 #include <assert.h>
@@ -12,6 +13,9 @@
 #define TYPE_OWN      "urn:penstock:problem:"
 #define TYPE_QUOTA    "https://iana.org/assignments/http-problem-types#quota-exceeded"
 #define TYPE_CAPACITY "https://iana.org/assignments/http-problem-types#temporary-reduced-capacity"
+
+/* 68 years: a client may read the number into 32 bits. */
+#define RETRY_AFTER_MAX_S INT32_MAX
 
 static const struct gw_problem_detail no_detail;
 
@@ -81,25 +85,24 @@ int64_t gw_problem_retry_after(enum gw_verdict verdict, const struct gw_problem_
     if (detail == NULL)
         detail = &no_detail;
     int64_t wait = detail->retry_after_s > 0 ? detail->retry_after_s : 0;
-    int64_t after = wait;
+    bool spent = detail->limit.policy != NULL && detail->limit.remaining == 0;
+    int64_t after = spent && detail->limit.reset_s > wait ? detail->limit.reset_s : wait;
 
     switch (gw_verdicts[verdict].retry) {
     case GW_RETRY_NONE:
         return wait;
     case GW_RETRY_LIMIT:
-        if (detail->limit.policy != NULL && detail->limit.reset_s > after)
-            after = detail->limit.reset_s;
         after += (int64_t)(detail->seed % 2);
         break;
     case GW_RETRY_SOON:
-        after += (int64_t)(detail->seed % 3);
-        if (wait == 0)
-            after++;
+        after = (after > 0 ? after : 1) + (int64_t)(detail->seed % 3);
         break;
     case GW_RETRY_OPENING:
         after += (int64_t)(detail->seed % 3);
         break;
     }
+    if (after > RETRY_AFTER_MAX_S)
+        return RETRY_AFTER_MAX_S;
     return after > 0 ? after : 1;
 }
 

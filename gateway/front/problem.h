@@ -44,9 +44,9 @@ void gw_limit_headers(struct gw_request *request, const struct gw_limit_fields *
 void gw_problem_print(struct ps_buf *buf, enum gw_verdict verdict,
                       const struct gw_problem_detail *detail, struct ps_str instance,
                       struct ps_str request_id);
-/* Seconds for Retry-After, at least 1, or 0 when the answer carries none. Limit: the wait plus 0-1
- * s, never before limit.reset_s; soon: 1-3 s; opening: the wait plus 0-2 s; a verdict of another
- * kind: the wait, if it is given. */
+/* Seconds for Retry-After, 1 to 2^31 - 1, or 0 when the answer carries none. Limit: the wait plus
+ * 0-1 s; soon: 1-3 s; opening: the wait plus 0-2 s; all of these not before limit.reset_s when
+ * limit.remaining is 0. A verdict of another kind: the wait, if it is given. */
 int64_t gw_problem_retry_after(enum gw_verdict verdict, const struct gw_problem_detail *detail);
 
 #endif

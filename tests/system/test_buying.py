@@ -339,6 +339,11 @@ def test_a_sale_that_has_not_opened_says_when_to_come_again(gateway):
     assert len({gateway.buy(sale, "same").headers["retry-after"] for _ in range(3)}) <= 2
 
 
+def test_a_sale_of_a_far_year_says_no_more_than_32_bits_hold(gateway):
+    sale = gateway.make_sale(opens_at="9999-12-31T00:00:00Z", wait=False)
+    assert gateway.buy(sale, "u").headers["retry-after"] == str(2**31 - 1)
+
+
 def test_a_sale_past_its_window_has_ended(gateway):
     sale = gateway.make_sale(opens_in=-10, wait=False, closes_at=rfc3339(-1))
     is_no(gateway.buy(sale, "u"), 409, "ended")

@@ -102,6 +102,35 @@ static void retry_after_is_never_before_the_limit_allows(void **state)
     }
 }
 
+/* Who has nothing left of his own quota would hear 429 next. */
+static void no_retry_after_is_before_the_askers_quota_has_room_again(void **state)
+{
+    static const enum gw_verdict verdicts[] = {GW_V_user_rate, GW_V_store_unavailable, GW_V_paused,
+                                               GW_V_idempotency_in_progress, GW_V_not_started};
+    (void)state;
+    for (uint64_t seed = 0; seed < 100; seed++) {
+        struct gw_problem_detail detail = {.seed = seed, .limit = {"user", 5, 10, 0, 9}};
+        for (size_t i = 0; i < PS_ARRAY_LEN(verdicts); i++)
+            assert_in_range(gw_problem_retry_after(verdicts[i], &detail), 9, 11);
+        assert_int_equal(gw_problem_retry_after(GW_V_sold_out, &detail), 0);
+        detail.limit.remaining = 1; /* a request is left: a short fault is no reason to stay away */
+        assert_in_range(gw_problem_retry_after(GW_V_store_unavailable, &detail), 1, 3);
+    }
+}
+
+/* A client that reads Retry-After into 32 bits would come again at once, and go on. */
+static void a_retry_after_in_a_far_year_fits_into_32_bits(void **state)
+{
+    (void)state;
+    for (uint64_t seed = 0; seed < 100; seed++) {
+        struct gw_problem_detail detail = {.retry_after_s = INT64_C(251604352000), .seed = seed};
+        assert_int_equal(gw_problem_retry_after(GW_V_not_started, &detail), INT32_MAX);
+        detail.retry_after_s = INT32_MAX - 9;
+        assert_in_range(gw_problem_retry_after(GW_V_not_started, &detail), INT32_MAX - 9,
+                        INT32_MAX - 7);
+    }
+}
+
 static void retry_after_is_there_exactly_where_the_table_wants_it(void **state)
 {
     (void)state;
@@ -131,6 +160,8 @@ int main(void)
         cmocka_unit_test(types_are_the_registered_ones_or_ours),
         cmocka_unit_test(what_a_stranger_chose_is_escaped),
         cmocka_unit_test(retry_after_is_never_before_the_limit_allows),
+        cmocka_unit_test(no_retry_after_is_before_the_askers_quota_has_room_again),
+        cmocka_unit_test(a_retry_after_in_a_far_year_fits_into_32_bits),
         cmocka_unit_test(retry_after_is_there_exactly_where_the_table_wants_it),
         cmocka_unit_test(users_are_spread_and_each_keeps_his_place),
     };
