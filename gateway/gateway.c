@@ -408,6 +408,15 @@ static void start_loop(struct gateway *gateway)
         gateway->watchdog_us = 0;
 }
 
+static bool holds_loopback(const struct gw_cidr *range)
+{
+    static const struct gw_address v4 = {{[10] = 0xff, [11] = 0xff, [12] = 127, [15] = 1}},
+                                   v6 = {{[15] = 1}};
+
+    return gw_address_is_loopback(&range->address) || gw_cidr_has(range, &v4) ||
+           gw_cidr_has(range, &v6);
+}
+
 static void warn_of_trust(const struct gw_settings *settings)
 {
     struct gw_address listen;
@@ -416,7 +425,7 @@ static void warn_of_trust(const struct gw_settings *settings)
                 !gw_address_is_loopback(&listen);
 
     for (size_t i = 0; open && i < settings->trusted.count; i++)
-        if (gw_address_is_loopback(&settings->trusted.at[i].address))
+        if (holds_loopback(&settings->trusted.at[i]))
             ps_log(PS_LOG_WARN, "loopback_is_trusted",
                    PS_F_STR("why", "trusted_proxies holds loopback, but the public listener does "
                                    "not: whoever runs a program on this machine can be any user"));

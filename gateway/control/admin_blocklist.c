@@ -37,7 +37,7 @@ static int range_text(char *text, size_t len, char ret_subject[PS_USER_MAX + 1])
     if (gw_cidr_parse(text, len, &range) < 0)
         return PS_E_INVALID;
     gw_address_format(&range.address, address);
-    int bits = gw_address_is_v4(&range.address) ? range.bits - 96 : range.bits;
+    int bits = gw_address_is_v4(&range.address) ? range.bits - GW_V4_BITS : range.bits;
     (void)snprintf(ret_subject, PS_USER_MAX + 1, "%s/%d", address, bits);
     return 0;
 }
@@ -60,6 +60,17 @@ static bool read_subject(struct gw_admin_visit *visit, enum gw_block_kind kind,
                          char ret_subject[PS_USER_MAX + 1])
 {
     return kind == GW_BLOCK_USER ? read_user(visit, ret_subject) : read_range(visit, ret_subject);
+}
+
+/* A block of 0 bits would refuse every buyer of an address family. False: answered. */
+static bool is_of_some(struct gw_admin_visit *visit, const char *range)
+{
+    if (strcmp(strchr(range, '/'), "/0") != 0)
+        return true;
+    gw_admin_no(visit, GW_V_invalid,
+                "the range in the path: %s is everybody; pause the sales to stop all buyers",
+                range);
+    return false;
 }
 
 /* NULL: there is none that is in force. */
@@ -200,6 +211,7 @@ static void put_block(struct gw_admin_visit *visit, enum gw_block_kind kind)
     struct gw_admin_change *change;
 
     if (!read_subject(visit, kind, block.subject) ||
+        (kind == GW_BLOCK_RANGE && !is_of_some(visit, block.subject)) ||
         !read_until(visit, block.created_at_ms, &block.until_ms) ||
         !gw_admin_matches(visit, control->policy_version))
         return;

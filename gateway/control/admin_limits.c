@@ -53,7 +53,11 @@ void gw_admin_get_limit(struct gw_admin_visit *visit)
 
 static int apply_put(struct gw_control *control, struct gw_admin_change *change)
 {
-    return gw_control_put_rule(control, &change->rule);
+    int err = gw_control_put_rule(control, &change->rule);
+
+    if (err == 0)
+        gw_control_warn_of_rule(control, &change->rule);
+    return err;
 }
 
 static void answer_put(struct gw_admin_visit *visit, struct gw_admin_change *change)

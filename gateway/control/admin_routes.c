@@ -9,6 +9,7 @@
 
 #include "common/log.h"
 #include "common/utf8.h"
+#include "gateway/front/strict.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -233,15 +234,6 @@ static bool take_reason(struct gw_admin_visit *visit)
     return true;
 }
 
-static bool is_json(struct ps_str type)
-{
-    static const char json[] = "application/json";
-    size_t len = sizeof json - 1;
-
-    return type.at != NULL && type.len >= len && strncasecmp(type.at, json, len) == 0 &&
-           (type.len == len || type.at[len] == ';' || type.at[len] == ' ');
-}
-
 /* False: answered. */
 static bool read_body(struct gw_admin_visit *visit, bool needed)
 {
@@ -250,7 +242,7 @@ static bool read_body(struct gw_admin_visit *visit, bool needed)
 
     if (request->body.len == 0 && !needed)
         return true;
-    if (request->body.len > 0 && !is_json(request->header[GW_H_CONTENT_TYPE])) {
+    if (request->body.len > 0 && !gw_strict_json(request->header[GW_H_CONTENT_TYPE])) {
         gw_admin_no(visit, GW_V_unsupported_media_type, NULL);
         return false;
     }

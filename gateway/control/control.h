@@ -135,6 +135,8 @@ int gw_control_drop_sale(struct gw_control *control, const char *name,
 /* The version of its deletion; 0: none was deleted. A new sale of the name has the next one. */
 int64_t gw_control_gone(const struct gw_control *control, const char *name);
 int gw_control_put_rule(struct gw_control *control, const struct gw_limit_rule *rule) PS_MUST_CHECK;
+/* Warns of a rule for a sale that there is not: it may come later, or its name is mistyped. */
+void gw_control_warn_of_rule(const struct gw_control *control, const struct gw_limit_rule *rule);
 void gw_control_drop_rule(struct gw_control *control, const char *name);
 /* Drops those that had ended when it was made, as the store does. */
 int gw_control_put_block(struct gw_control *control, const struct gw_block *block) PS_MUST_CHECK;

@@ -3,6 +3,8 @@
  * change of them makes the policy stale (`dirty`). */
 #include "gateway/control/control.h"
 
+#include "common/log.h"
+
 #include <stdlib.h>
 #include <string.h>
 
@@ -149,6 +151,13 @@ int gw_control_put_rule(struct gw_control *control, const struct gw_limit_rule *
     *have = *rule;
     control->dirty = true;
     return 0;
+}
+
+void gw_control_warn_of_rule(const struct gw_control *control, const struct gw_limit_rule *rule)
+{
+    if (rule->sale[0] != '\0' && gw_control_sale(control, rule->sale, strlen(rule->sale)) == NULL)
+        ps_log(PS_LOG_WARN, "limit_without_sale", PS_F_STR("rule", rule->name),
+               PS_F_STR("sale", rule->sale));
 }
 
 void gw_control_drop_rule(struct gw_control *control, const char *name)

@@ -342,6 +342,8 @@ bool gw_blocklist_has(const struct gw_blocklist *list, struct ps_str user,
             return true;
     }
     for (size_t i = 0; i < list->length_count; i++) {
+        if (list->lengths[i] < GW_V4_BITS && gw_address_is_v4(address))
+            continue;
         struct gw_cidr range = masked(address, list->lengths[i]);
         uint32_t slot = *range_slot(list, &range);
         if (slot != 0 && list->ranges[slot - 1].until_ms > wall_ms)

@@ -211,6 +211,8 @@ static void apply_rules(struct gw_control *control, void *ctx)
     for (size_t i = 0; i < seed->count; i++)
         if (gw_control_put_rule(control, &seed->rules[i]) < 0)
             ps_log(PS_LOG_ERROR, "seed_not_taken_over", PS_F_STR("rule", seed->rules[i].name));
+        else
+            gw_control_warn_of_rule(control, &seed->rules[i]);
     control->policy_version = seed->version;
 }
 

@@ -12,8 +12,6 @@
 
 static const uint8_t v4_prefix[12] = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff};
 
-#define V4_BITS 96
-
 bool gw_address_is_v4(const struct gw_address *address)
 {
     return memcmp(address->byte, v4_prefix, sizeof v4_prefix) == 0;
@@ -108,8 +106,8 @@ int gw_cidr_parse(const char *text, size_t len, struct gw_cidr *ret_cidr)
                 return PS_E_INVALID;
             bits = bits * 10 + (unsigned)(*at - '0');
         }
-        if (gw_address_is_v4(&cidr.address))
-            bits += V4_BITS;
+        if (memchr(text, ':', len) == NULL)
+            bits += GW_V4_BITS;
         if (bits > 128)
             return PS_E_INVALID;
         cidr.bits = (uint8_t)bits;
@@ -123,7 +121,8 @@ int gw_cidr_parse(const char *text, size_t len, struct gw_cidr *ret_cidr)
 
 bool gw_cidr_has(const struct gw_cidr *cidr, const struct gw_address *address)
 {
-    return same_prefix(cidr->address.byte, address->byte, cidr->bits);
+    return (cidr->bits >= GW_V4_BITS || !gw_address_is_v4(address)) &&
+           same_prefix(cidr->address.byte, address->byte, cidr->bits);
 }
 
 bool gw_cidrs_have(const struct gw_cidrs *cidrs, const struct gw_address *address)

@@ -9,8 +9,10 @@
 
 struct gw_cidr {
     struct gw_address address;
-    uint8_t bits; /* of 128; an IPv4 /n is 96 + n */
+    uint8_t bits; /* of 128; an IPv4 /n is GW_V4_BITS + n */
 };
+/* Of the prefix by which IPv4 is mapped into IPv6: a shorter range is one of IPv6. */
+#define GW_V4_BITS 96
 
 struct gw_cidrs {
     struct gw_cidr *at;
@@ -23,8 +25,10 @@ int gw_address_parse(const char *text, size_t len, bool port_allowed,
                      struct gw_address *ret_address) PS_MUST_CHECK;
 /* "203.0.113.7" or "2001:db8::1". `ret_text` holds 46 bytes. */
 void gw_address_format(const struct gw_address *address, char *ret_text);
-/* "10.0.0.0/8", "2001:db8::/32", or an address alone. Bits below the prefix must be zero. */
+/* "10.0.0.0/8", "2001:db8::/32", or an address alone. Bits below the prefix must be zero.
+ * "::ffff:10.0.0.0/104" is 10.0.0.0/8. */
 int gw_cidr_parse(const char *text, size_t len, struct gw_cidr *ret_cidr) PS_MUST_CHECK;
+/* No range of IPv6 has an IPv4 address, not even ::/0. */
 bool gw_cidr_has(const struct gw_cidr *cidr, const struct gw_address *address);
 bool gw_cidrs_have(const struct gw_cidrs *cidrs, const struct gw_address *address);
 bool gw_address_is_loopback(const struct gw_address *address);

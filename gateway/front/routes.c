@@ -4,6 +4,7 @@
 #include "gateway/admission/admit.h"
 #include "gateway/front/probes.h"
 #include "gateway/front/status_page.h"
+#include "gateway/front/strict.h"
 #include "gateway/orders/buy.h"
 #include "gateway/orders/lookup.h"
 
@@ -13,15 +14,6 @@ static void refuse(struct gw_visit *visit, enum gw_verdict verdict, const char *
 {
     gw_worker_count(visit->worker, verdict);
     gw_problem_answer(visit->request, verdict, &(struct gw_problem_detail){.text = text});
-}
-
-static bool is_json(struct ps_str type)
-{
-    static const char json[] = "application/json";
-    size_t len = sizeof json - 1;
-
-    return type.at != NULL && type.len >= len && strncasecmp(type.at, json, len) == 0 &&
-           (type.len == len || type.at[len] == ';' || type.at[len] == ' ');
 }
 
 /* The challenge names the field in which the proxy says who asks: there is no other way here. */
@@ -94,7 +86,7 @@ static void get_status(struct gw_visit *visit, const struct gw_sale *sale, struc
 static void post_order(struct gw_visit *visit, const struct gw_sale *sale, struct ps_str rest)
 {
     (void)rest;
-    if (!is_json(visit->request->header[GW_H_CONTENT_TYPE])) {
+    if (!gw_strict_json(visit->request->header[GW_H_CONTENT_TYPE])) {
         refuse(visit, GW_V_unsupported_media_type, NULL);
         return;
     }

@@ -261,6 +261,15 @@ const char *gw_strict_trailer(struct ps_str name, struct ps_str value)
     return ps_has_control(value.at, value.len) ? "a trailer field value has a control byte" : NULL;
 }
 
+bool gw_strict_json(struct ps_str type)
+{
+    static const char json[] = "application/json";
+    size_t len = sizeof json - 1;
+
+    return type.at != NULL && type.len >= len && strncasecmp(type.at, json, len) == 0 &&
+           (type.len == len || type.at[len] == ';' || type.at[len] == ' ');
+}
+
 bool gw_strict_request_id(struct ps_str text)
 {
     return text.len >= 1 && text.len <= 64 &&

@@ -30,6 +30,10 @@ const char *gw_strict_end(struct gw_strict *strict);
 /* A field of a trailer: only its bytes matter. The breach, or NULL. */
 const char *gw_strict_trailer(struct ps_str name, struct ps_str value);
 
+/* True when the value of Content-Type is application/json, in any case, with or without parameters.
+ * .at == NULL: there is none. */
+bool gw_strict_json(struct ps_str type);
+
 /* True when `text` is 1-64 bytes of [A-Za-z0-9._-]. */
 bool gw_strict_request_id(struct ps_str text);
 

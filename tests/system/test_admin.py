@@ -396,6 +396,23 @@ def test_a_range_of_addresses_is_blocked(gateway):
         assert gateway.admin("DELETE", f"/admin/v1/blocklist/ips/{name}").status == 204
 
 
+@pytest.mark.parametrize("everybody", ["0.0.0.0-0", "%3a%3a-0", "%3a%3affff%3a0%3a0-96"])
+def test_a_range_of_everybody_is_not_blocked(gateway, everybody):
+    before = gateway.admin("GET", "/admin/v1/blocklist").json
+    answer = gateway.admin("PUT", f"/admin/v1/blocklist/ips/{everybody}", {"reason": "a slip"})
+    assert (answer.status, answer.code) == (422, "invalid") and "range in the path" in answer.json["detail"], answer
+    assert gateway.admin("GET", "/admin/v1/blocklist").json == before
+    assert gateway.admin("DELETE", f"/admin/v1/blocklist/ips/{everybody}").status == 404
+
+
+def test_a_range_of_ipv6_blocks_nobody_of_ipv4(gateway):
+    sale = gateway.make_sale(stock=9)
+    assert gateway.admin("PUT", "/admin/v1/blocklist/ips/%3a%3a-8").json["range"] == "::/8"
+    assert gateway.buy(sale, "four", headers={"X-Forwarded-For": "203.0.113.9"}).status == 202
+    assert gateway.buy(sale, "six", headers={"X-Forwarded-For": "64:ff9b::1"}).code == "blocked"
+    assert gateway.admin("DELETE", "/admin/v1/blocklist/ips/%3a%3a-8").status == 204
+
+
 def test_many_changes_at_once_all_come_into_force(gateway):
     answers = together(40, lambda i: gateway.admin("PUT", f"/admin/v1/blocklist/users/crowd-{i}"))
     assert {a.status for a in answers} == {201}

@@ -213,14 +213,29 @@ def test_the_log_is_one_json_object_a_line():
         assert [event["event"] for event in events(g)][-1] == "stopped"
 
 
-def test_trusting_loopback_on_an_open_listener_is_warned_of():
-    with Gateway(settings={"listen": {"host": "0.0.0.0"}}) as g:
+@pytest.mark.parametrize("trusted", ["127.0.0.1", "127.0.0.0/8", "::1", "0.0.0.0/0", "::/0"])
+def test_trusting_loopback_on_an_open_listener_is_warned_of(trusted):
+    with Gateway(settings={"listen": {"host": "0.0.0.0"}, "trusted_proxies": [trusted]}) as g:
         assert len(events(g, "loopback_is_trusted")) == 1
+
+
+def test_trusting_loopback_on_a_listener_of_loopback_is_not_warned_of():
     with Gateway() as g:
         assert events(g, "loopback_is_trusted") == []
 
 
 # --- seeds ---
+
+
+def test_a_limit_for_a_sale_that_there_is_not_is_warned_of():
+    rule = {"algorithm": "token_bucket", "key": "user", "rate": 1, "period_s": 10}
+    seeds = {"sales": [{"sale": "spring", "skus": [{"sku": "a", "stock": 1}]}],
+             "policy": {"limits": {"right": {**rule, "sale": "spring"}, "wrong": {**rule, "sale": "spirng"}, "whole": rule}}}
+    with Gateway(settings=seeds) as g:
+        assert [(event["rule"], event["sale"]) for event in await_event(g, "limit_without_sale")] == [("wrong", "spirng")]
+        assert g.admin("PUT", "/admin/v1/limits/mine", {**rule, "sale": "spring"}).status == 201
+        assert g.admin("PUT", "/admin/v1/limits/mine", {**rule, "sale": "summer"}).status == 200
+        assert [event["sale"] for event in events(g, "limit_without_sale")] == ["spirng", "summer"]
 
 
 def test_a_seeded_sale_is_created_once_and_can_be_bought_from():

@@ -55,6 +55,37 @@ static void a_cidr_holds_what_its_prefix_says(void **state)
         assert_int_equal(gw_cidr_parse(bad[i], strlen(bad[i]), &cidr), PS_E_INVALID);
 }
 
+static void a_cidr_of_one_family_holds_no_address_of_the_other(void **state)
+{
+    static const char *const six[] = {"::/0", "::/8", "::/80", "::/95"};
+    struct gw_cidr cidr;
+    struct gw_address v4 = address("192.0.2.1"), v6 = address("::1");
+
+    (void)state;
+    for (size_t i = 0; i < PS_ARRAY_LEN(six); i++) {
+        assert_ok(gw_cidr_parse(six[i], strlen(six[i]), &cidr));
+        assert_true(gw_cidr_has(&cidr, &v6));
+        assert_false(gw_cidr_has(&cidr, &v4));
+    }
+    assert_ok(gw_cidr_parse("0.0.0.0/0", 9, &cidr));
+    assert_true(gw_cidr_has(&cidr, &v4));
+    assert_false(gw_cidr_has(&cidr, &v6));
+}
+
+static void the_prefix_of_a_mapped_address_counts_as_it_is_written(void **state)
+{
+    struct gw_cidr cidr;
+    struct gw_address in = address("10.255.0.1"), out = address("11.0.0.1");
+
+    (void)state;
+    assert_ok(gw_cidr_parse("::ffff:10.0.0.0/104", 19, &cidr));
+    assert_true(gw_cidr_has(&cidr, &in));
+    assert_false(gw_cidr_has(&cidr, &out));
+    assert_ok(gw_cidr_parse("::ffff:0:0/96", 13, &cidr));
+    assert_true(gw_cidr_has(&cidr, &out));
+    assert_int_equal(gw_cidr_parse("::ffff:10.0.0.0/8", 17, &cidr), PS_E_INVALID);
+}
+
 static void limits_count_ipv6_by_64_and_ipv4_whole(void **state)
 {
     struct gw_address a = address("2001:db8::1"), b = address("2001:db8::ffff:2"),
@@ -171,6 +202,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(addresses_of_both_families_are_read_and_printed),
         cmocka_unit_test(a_cidr_holds_what_its_prefix_says),
+        cmocka_unit_test(a_cidr_of_one_family_holds_no_address_of_the_other),
+        cmocka_unit_test(the_prefix_of_a_mapped_address_counts_as_it_is_written),
         cmocka_unit_test(limits_count_ipv6_by_64_and_ipv4_whole),
         cmocka_unit_test(x_forwarded_for_is_walked_from_the_right_past_trusted_proxies),
         cmocka_unit_test(an_untrusted_peers_word_is_not_taken),
