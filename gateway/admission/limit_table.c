@@ -168,7 +168,8 @@ static bool claim(struct gw_limit_table *table, struct place *place, uint64_t ke
 }
 
 /* Counts on the slot as long as it is `key`'s. False: it was taken over, or too many races lost.
- * The swap releases, so that who sees the new cell sees the tag that was there before it. */
+ * The swap releases and a lost one acquires, so that who sees another's cell sees the tag that was
+ * there before it. */
 static bool count(struct place place, uint64_t key, const struct gw_limit_compiled *rule,
                   int64_t now_ns, int64_t patience_ms, struct gw_limit_result *ret_result)
 {
@@ -177,7 +178,7 @@ static bool count(struct place place, uint64_t key, const struct gw_limit_compil
         *ret_result = gw_limit_step(rule, place.cell, now_ns, patience_ms, &next);
         if (!ret_result->allowed ||
             atomic_compare_exchange_strong_explicit(&place.slot->cell, &place.cell, next,
-                                                    memory_order_release, memory_order_relaxed))
+                                                    memory_order_acq_rel, memory_order_acquire))
             return true;
         if ((atomic_load_explicit(&place.slot->tag, memory_order_acquire) & ~SETTLED) != key)
             return false;
