@@ -13,6 +13,7 @@
  *   ps:{sale}:lock   string who builds the counters again
  *   ps:gateways      hash   start id -> time, what it says of itself
  *   ps:keeper        string who has the keeper's lease
+ *   ps:log           string the order log that is counted for here
  *
  *   entry            state (1), reserved_at_ms (8), ttl_ms (8), quantity (8), sku, user, key
  *   buyer            units (8), number of SKUs (1), each: sku, units (8); then ids of his last live

@@ -132,13 +132,22 @@ struct inv_redis_beat {
     int64_t spilled;   /* orders that lie in its spill */
     int64_t policy_version;
 };
+/* Which order log a gateway counts for. Redis counts for one (its key ps:log): for this one from now
+ * on, if it `claims` a Redis that counts for none yet. */
+struct inv_redis_log {
+    const char *name; /* as people are told of it */
+    bool claims;
+};
 struct inv_redis_member {
     struct ps_uuid start;
     int64_t age_ms; /* since it has last said so, by Redis's clock */
     struct inv_redis_beat beat;
 };
 struct inv_redis_pulse {
-    int64_t now_ms;                         /* Redis's clock */
+    int64_t now_ms; /* Redis's clock */
+    /* NULL: well. Else this Redis counts for this log and not for the gateway's ("": for none, and
+     * it was not claimed): the gateway is no member, and nothing else is told. */
+    const char *other_log;
     const struct inv_redis_member *members; /* this one, too */
     size_t member_count;
     size_t sale_count; /* those that were asked about, in that order: */
@@ -155,10 +164,11 @@ typedef void inv_redis_pulse_fn(uint64_t handle, int err, const struct inv_redis
                                 void *ctx);
 /* Says it, hears who else is there (also who has been silent for less than ten minutes), and learns
  * what is left of these sales where their epoch is in force. A foreign key of one sale is told with
- * that sale, and is no error of the pulse. */
+ * that sale, and is no error of the pulse. `log` NULL: the gateway does not know its log yet. */
 int inv_redis_pulse(struct inv_store *store, const struct inv_redis_beat *beat,
-                    struct inv_sale *const *sales, size_t sale_count, inv_redis_pulse_fn *done,
-                    void *ctx, uint64_t handle) PS_MUST_CHECK;
+                    const struct inv_redis_log *log, struct inv_sale *const *sales,
+                    size_t sale_count, inv_redis_pulse_fn *done, void *ctx,
+                    uint64_t handle) PS_MUST_CHECK;
 
 /* A lease is for economy, never for safety: it can end while its holder still acts on it. Taken or
  * renewed for `ttl_ms` unless another start holds it; 0 gives it back. `sale` NULL: the keeper's;

@@ -192,13 +192,18 @@ static int read_sales(const struct asked *asked, const redisReply *reply,
     return 0;
 }
 
+static bool is_of_another_log(const redisReply *reply)
+{
+    return inv_reply_is_array(reply, 2) && reply->element[1]->type == REDIS_REPLY_STRING;
+}
+
 static int read_pulse(const struct asked *asked, const redisReply *reply,
                       struct inv_redis_member *members, struct inv_redis_pulse_sale *sales,
                       struct inv_redis_pulse *ret)
 {
     if (members == NULL || sales == NULL)
         return PS_E_NOMEM;
-    ret->now_ms = inv_reply_number(reply->element[0]);
+    *ret = (struct inv_redis_pulse){.now_ms = inv_reply_number(reply->element[0])};
     ret->members = members;
     ret->member_count = read_members(reply->element[1], members);
     ret->sales = sales;
@@ -214,9 +219,14 @@ static void on_pulse(int err, const redisReply *reply, void *ctx)
     struct inv_redis_pulse_sale *sales = NULL;
     struct inv_redis_pulse pulse;
     err = inv_call_come(call, err, reply);
-    if (err == 0 && !(inv_reply_is_array(reply, 3) && reply->element[1]->type == REDIS_REPLY_ARRAY))
+    bool other = err == 0 && is_of_another_log(reply);
+    if (other)
+        pulse = (struct inv_redis_pulse){.now_ms = inv_reply_number(reply->element[0]),
+                                         .other_log = reply->element[1]->str};
+    else if (err == 0 &&
+             !(inv_reply_is_array(reply, 3) && reply->element[1]->type == REDIS_REPLY_ARRAY))
         err = PS_E_CORRUPT;
-    if (err == 0) {
+    if (err == 0 && !other) {
         members = calloc(reply->element[1]->elements / 3 + 1, sizeof *members);
         sales = calloc(asked->count + 1, sizeof *sales);
         err = read_pulse(asked, reply, members, sales, &pulse);
@@ -229,8 +239,8 @@ static void on_pulse(int err, const redisReply *reply, void *ctx)
 }
 
 int inv_redis_pulse(struct inv_store *head, const struct inv_redis_beat *beat,
-                    struct inv_sale *const *sales, size_t sale_count, inv_redis_pulse_fn *done,
-                    void *ctx, uint64_t handle)
+                    const struct inv_redis_log *log, struct inv_sale *const *sales,
+                    size_t sale_count, inv_redis_pulse_fn *done, void *ctx, uint64_t handle)
 {
     struct redis_store *store = (struct redis_store *)head;
     struct asked *asked = calloc(1, sizeof *asked + sale_count * sizeof(struct redis_sale *));
@@ -240,7 +250,8 @@ int inv_redis_pulse(struct inv_store *head, const struct inv_redis_beat *beat,
         asked->sales[asked->count] = (struct redis_sale *)sales[asked->count];
     asked->call = (struct call){.store = store, .ctx = ctx, .handle = handle, .done.pulse = done};
 
-    size_t count = asked->count + 4; /* ps:gateways, the sales; who, what, how long */
+    /* ps:gateways, ps:log, the sales; who, what, how long, whose, and whether he claims it */
+    size_t count = asked->count + 7;
     const char **at = malloc(count * sizeof *at);
     size_t *len = malloc(count * sizeof *len);
     char(*keys)[INV_KEY_MAX] = malloc((asked->count + 1) * sizeof *keys);
@@ -248,16 +259,19 @@ int inv_redis_pulse(struct inv_store *head, const struct inv_redis_beat *beat,
     int err = PS_E_NOMEM;
     if (at != NULL && len != NULL && keys != NULL) {
         at[0] = "ps:gateways", len[0] = 11;
+        at[1] = "ps:log", len[1] = 6;
         for (size_t i = 0; i < asked->count; i++) {
-            at[i + 1] = keys[i];
-            len[i + 1] =
+            at[i + 2] = keys[i];
+            len[i + 2] =
                 (size_t)snprintf(keys[i], INV_KEY_MAX, "ps:{%s}:cur", asked->sales[i]->name);
         }
-        at[count - 3] = (const char *)store->redis->start.byte, len[count - 3] = 16;
-        at[count - 2] = said, len[count - 2] = put_beat(said, beat);
-        at[count - 1] = FORGET_MS, len[count - 1] = sizeof FORGET_MS - 1;
+        at[count - 5] = (const char *)store->redis->start.byte, len[count - 5] = 16;
+        at[count - 4] = said, len[count - 4] = put_beat(said, beat);
+        at[count - 3] = FORGET_MS, len[count - 3] = sizeof FORGET_MS - 1;
+        at[count - 2] = log != NULL ? log->name : "", len[count - 2] = strlen(at[count - 2]);
+        at[count - 1] = log != NULL && log->claims ? "1" : "0", len[count - 1] = 1;
         struct ps_redis_args args = {(int)count, at, len};
-        err = inv_call_submit(&asked->call, INV_SCRIPT_HEARTBEAT, (int)asked->count + 1, args,
+        err = inv_call_submit(&asked->call, INV_SCRIPT_HEARTBEAT, (int)asked->count + 2, args,
                               on_pulse);
     } else {
         inv_call_free(&asked->call);

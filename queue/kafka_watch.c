@@ -58,12 +58,23 @@ static int find_out(struct oq_kafka_watch *watch, bool full, struct oq_kafka_loo
     return err;
 }
 
+/* Every broker since 0.10.1 tells it with the metadata, which are here. */
+static void take_cluster(struct oq_kafka_watch *watch, struct oq_kafka_look *look)
+{
+    char *id = rd_kafka_clusterid(watch->handle, ANSWER_MS);
+    if (id != NULL)
+        snprintf(look->cluster, sizeof look->cluster, "%s", id);
+    rd_kafka_mem_free(watch->handle, id);
+}
+
 static void look_once(struct oq_kafka_watch *watch, bool full)
 {
     struct oq_kafka_look *look = &watch->making;
     look->began_ns = now_ns();
     look->notice[0] = '\0';
     look->err = find_out(watch, full, look);
+    if (look->err == 0 && look->cluster[0] == '\0')
+        take_cluster(watch, look);
     rd_kafka_poll(watch->handle, 0); /* what on_error has to say */
     look->partitions = look->err == 0 ? watch->topic.partitions : 0;
     if (look->err == 0 && full)

@@ -13,6 +13,7 @@ struct oq_kafka_look {
     uint32_t partitions;            /* 0 when err */
     struct ps_fault fault;          /* when err */
     char notice[320];               /* what people should know of a topic that was checked, or "" */
+    char cluster[64];               /* Kafka's id of itself; "": not known */
     int64_t ends[OQ_PARTITION_MAX]; /* offsets behind the last record */
 };
 

@@ -41,6 +41,8 @@ struct kafka {
     _Atomic uint32_t partitions;
     _Atomic uint64_t foreign, lag, backlog_max;
     _Atomic int64_t reached_ns; /* when a look began whose ends the view has reached */
+    char cluster[64];           /* Kafka's id of itself */
+    _Atomic bool named;         /* `cluster` is known, and does not change any more */
     /* closing */
     _Atomic int64_t deadline_ns; /* from then on what waits is refused */
     int ended;                   /* eventfd: the thread's last act */
@@ -105,6 +107,10 @@ static void take_look(struct kafka *kafka)
         if (look->err == PS_E_INVALID)
             oq_kafka_breaker_refuse(&kafka->breaker, &look->fault);
         return;
+    }
+    if (!atomic_load_explicit(&kafka->named, memory_order_relaxed)) {
+        memcpy(kafka->cluster, look->cluster, sizeof kafka->cluster);
+        atomic_store_explicit(&kafka->named, true, memory_order_release);
     }
     int64_t away_ns = kafka->breaker.away_ns;
     bool back = kafka->breaker.stage == OQ_BREAKER_AWAY && look->began_ns >= away_ns &&
@@ -409,6 +415,16 @@ static void kafka_stats(const struct oq_log *log, struct oq_log_stats *ret_stats
 int64_t oq_kafka_reached_ns(const struct oq_log *log)
 {
     return atomic_load_explicit(&of_const(log)->reached_ns, memory_order_acquire);
+}
+
+bool oq_kafka_name(const struct oq_log *log, char ret_name[OQ_KAFKA_NAME_MAX + 1])
+{
+    const struct kafka *kafka = of_const(log);
+    if (!atomic_load_explicit(&kafka->named, memory_order_acquire))
+        return false;
+    snprintf(ret_name, OQ_KAFKA_NAME_MAX + 1, "topic %s of Kafka cluster %s",
+             kafka->config.set.topic, kafka->cluster);
+    return true;
 }
 
 void oq_kafka_stats(const struct oq_log *log, struct oq_kafka_stats *ret_stats)

@@ -67,6 +67,10 @@ int oq_kafka_open(const struct oq_kafka_settings *settings,
 /* A moment of the system's monotonic clock: all that Kafka had then, whoever wrote it, has gone
  * through on_record. 0 = none yet. It follows the present by some look_ms. Any thread. */
 int64_t oq_kafka_reached_ns(const struct oq_log *log);
+/* "topic T of Kafka cluster C": which log this is, the same for all who share it; C as the brokers
+ * call themselves. False: not known, since Kafka has not been reached yet. Any thread. */
+#define OQ_KAFKA_NAME_MAX 360
+bool oq_kafka_name(const struct oq_log *log, char ret_name[OQ_KAFKA_NAME_MAX + 1]) PS_MUST_CHECK;
 /* The partition of a record's key among so many. */
 uint32_t oq_kafka_partition(struct ps_str key, uint32_t partitions);
 /* Any thread. `log` was made by oq_kafka_open. */

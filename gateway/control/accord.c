@@ -14,6 +14,7 @@
 #include "common/log.h"
 #include "gateway/control/accord_doc.h"
 #include "gateway/control/accord_scripts.h"
+#include "gateway/orders/cluster.h"
 
 #include <inttypes.h>
 #include <sodium.h>
@@ -61,6 +62,14 @@ static int64_t now_ns(const struct gw_accord *accord)
 static bool is_open(const struct gw_accord *accord)
 {
     return accord->link != NULL && ps_redis_link_open(accord->link);
+}
+
+/* Whoever decides in a Redis that counts for another log has another cluster's sales before him. */
+static bool is_ours(const struct gw_accord *accord)
+{
+    const struct gw_cluster *cluster = accord->control->core->cluster;
+
+    return cluster == NULL || gw_cluster_owns(cluster);
 }
 
 static const char *server(const struct gw_accord *accord)
@@ -364,6 +373,13 @@ static void exchange(struct gw_accord *accord)
     accord->again = accord->busy;
     if (accord->busy)
         return;
+    if (!is_ours(accord)) {
+        accord->steady = false;
+        (void)snprintf(accord->why, sizeof accord->why,
+                       "it counts for another order log, or Kafka, which says which one this "
+                       "gateway's is, has not been reached yet");
+        return;
+    }
     accord->busy = true;
     if (accord->generation[0] == '\0')
         push(accord);
@@ -426,7 +442,9 @@ int gw_accord_put(struct gw_accord *accord, const struct gw_store_job *job, gw_a
         return err;
     if (err < 0)
         return ps_fault(fault, err, GW_ACCORD_PATH, "out of memory");
-    err = is_open(accord) && accord->generation[0] != '\0' ? send_put(accord, &docs) : PS_E_CLOSED;
+    err = is_open(accord) && is_ours(accord) && accord->generation[0] != '\0'
+              ? send_put(accord, &docs)
+              : PS_E_CLOSED;
     accord->put_version = docs.at[0].version;
     gw_accord_docs_done(&docs);
     if (err < 0)

@@ -131,7 +131,7 @@ static void on_attached(uint64_t handle, int err, struct inv_sale *counter, void
 
     (void)handle;
     sale->attaching = false;
-    if (sale->cluster->stopped || sale->serving)
+    if (sale->cluster->stopped || sale->serving || !sale->cluster->owns)
         return;
     sale->gone = err == PS_E_NOT_FOUND || err == PS_E_CONFLICT;
     if (err == 0 && oq_sale_highest_epoch(sale->books) <= inv_sale_epoch(counter))
@@ -240,7 +240,7 @@ static void step(struct gw_cluster_sale *sale)
         attach(sale);
     note_strangers(sale);
     look_whether_it_rests(sale, control_sale);
-    if (sale->foreign) /* Redis takes nothing of it */
+    if (sale->foreign || !cluster->owns) /* Redis takes nothing of it */
         return;
     gw_apply_tick(sale);
     gw_sweep_tick(sale);
@@ -304,6 +304,11 @@ static void lease(struct gw_cluster *cluster)
 bool gw_cluster_has_view(const struct gw_cluster *cluster)
 {
     return atomic_load_explicit(&cluster->has_view, memory_order_acquire);
+}
+
+bool gw_cluster_owns(const struct gw_cluster *cluster)
+{
+    return cluster->owns;
 }
 
 bool gw_cluster_has_redis(const struct gw_cluster *cluster)
@@ -447,6 +452,7 @@ int gw_cluster_new(struct gw_control *control, struct gw_cluster **ret_cluster)
     cluster->store = control->core->control_store;
     cluster->effects = gw_life_effects(control->core->life);
     cluster->alone = control->core->kafka == NULL;
+    cluster->other_ns = INT64_MIN / 2;
     *ret_cluster = cluster;
     return 0;
 }

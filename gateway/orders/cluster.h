@@ -48,6 +48,8 @@ static inline bool gw_cluster_is_up(const struct gw_cluster *cluster)
 {
     return gw_cluster_has_view(cluster) && gw_cluster_has_redis(cluster);
 }
+/* Does this Redis count for this gateway's log, and no other? False until both are known. */
+bool gw_cluster_owns(const struct gw_cluster *cluster);
 /* Is it known that the sale has to be built again, here or by another gateway, or that a foreign
  * key stands in its way? */
 bool gw_cluster_is_fenced(const struct gw_cluster *cluster, const char *sale);

@@ -10,6 +10,7 @@
 #include "gateway/orders/effects.h"
 #include "gateway/orders/loader.h"
 #include "inventory/store_redis.h"
+#include "queue/log_kafka.h"
 
 #define GW_ALIVE_MS 3000 /* a gateway that has been silent for longer is dead */
 
@@ -76,6 +77,11 @@ struct gw_cluster {
     struct gw_member *members;
     size_t member_count;
     size_t pulse_count; /* answered */
+    char log[OQ_KAFKA_NAME_MAX + 1]; /* whose orders are counted; "": not known yet */
+    bool log_said;                   /* by the pulse under way */
+    bool owns;                       /* Redis counts for that log, as last heard */
+    bool refused;                    /* it counts for another one, as last heard */
+    int64_t other_ns;                /* when that was last heard; INT64_MIN / 2: never */
     size_t turn;        /* which of the resting sales is asked about */
     bool ask_all;       /* with the next pulse */
     struct gw_share_meter meter;

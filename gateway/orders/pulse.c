@@ -6,14 +6,24 @@
  * about one of them in turn, nobody sweeps them, and all that can still happen to one wakes it: a
  * record (an effect, a fence, units held again), units in doubt when its turn comes, a change of
  * its document. What is found out about one sale - Redis is empty, or another one - is asked of
- * all. A foreign key of one sale is that sale's alone: it is named once, and its buyers hear so. */
+ * all. A foreign key of one sale is that sale's alone: it is named once, and its buyers hear so.
+ *
+ * One Redis counts for one log: else a raise of stock in one topic, or how far it was applied,
+ * would change the counters of the other's sales. Which one is said by the key ps:log, which the
+ * first pulse sets, and the next one after Redis was emptied. A gateway of another log is no member
+ * and does nothing; it does not take the place of one that was there lately, for whoever counted
+ * here before comes back first. */
 #include "gateway/orders/cluster_private.h"
 
 #include "common/log.h"
 #include "queue/log_spill.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+/* For who was told that Redis is another log's: so long after he was last told so, it is nobody's. */
+#define CLAIM_NS (3 * PS_NS_PER_S)
 
 /* --- who is there --- */
 
@@ -76,7 +86,7 @@ bool gw_cluster_may_act(const struct gw_cluster *cluster)
 {
     const char *name = cluster->core->gateway_id;
 
-    if (cluster->pulse_count == 0)
+    if (!cluster->owns)
         return false;
     for (size_t i = 0; cluster->alone && i < cluster->member_count; i++) {
         const struct gw_member *member = &cluster->members[i];
@@ -152,7 +162,7 @@ static void take_sale(struct gw_cluster *cluster, const struct inv_redis_pulse_s
 
 static void tell_company(struct gw_cluster *cluster)
 {
-    if (cluster->told_company || gw_cluster_may_act(cluster))
+    if (cluster->told_company || !cluster->alone || gw_cluster_may_act(cluster))
         return;
     cluster->told_company = true;
     ps_log(PS_LOG_ERROR, "gateway_not_alone",
@@ -161,15 +171,51 @@ static void tell_company(struct gw_cluster *cluster)
                            "log.kind kafka"));
 }
 
+/* Whatever it has begun here ends. */
+static void leave(struct gw_cluster *cluster)
+{
+    for (struct gw_cluster_sale *sale = cluster->sales; sale != NULL; sale = sale->next) {
+        gw_rebuild_end(sale->rebuild);
+        sale->opening = false;
+        gw_cluster_fence(sale, "Redis counts for another log");
+    }
+    cluster->keeper_until_ns = 0;
+    cluster->member_count = 0;
+}
+
+static void take_other_log(struct gw_cluster *cluster, const char *other)
+{
+    if (other[0] != '\0')
+        cluster->other_ns = gw_cluster_now_ns(cluster);
+    if (!cluster->refused) {
+        ps_log(PS_LOG_ERROR, "redis_of_another_log",
+               PS_F_STR("redis", inv_redis_server(cluster->store)), PS_F_STR("key", "ps:log"),
+               PS_F_STR("counts_for", other), PS_F_STR("log", cluster->log),
+               PS_F_STR("why", "this Redis counts for the orders of another log than this "
+                               "gateway's: nothing is sold here; give the gateways of each topic a "
+                               "database of their own (store.redis.url), or, if no gateway of the "
+                               "other log is left, delete the key"));
+        leave(cluster);
+    }
+    cluster->refused = true;
+    cluster->owns = false;
+}
+
 static void on_pulse(uint64_t handle, int err, const struct inv_redis_pulse *pulse, void *ctx)
 {
     struct gw_cluster *cluster = ctx;
 
     (void)handle;
     cluster->pulsing = false;
-    atomic_store(&cluster->has_redis, err == 0);
+    atomic_store(&cluster->has_redis, err == 0 && pulse->other_log == NULL);
     if (cluster->stopped || err < 0)
         return; /* what was known stays: share of the limits, members */
+    if (pulse->other_log != NULL) {
+        take_other_log(cluster, pulse->other_log);
+        return;
+    }
+    cluster->refused = false;
+    cluster->owns = cluster->log_said;
     cluster->pulsed_ns = cluster->redis_ns = gw_cluster_now_ns(cluster);
     cluster->redis_ms = pulse->now_ms;
     cluster->pulse_count++;
@@ -196,10 +242,19 @@ static size_t choose(struct gw_cluster *cluster, struct inv_sale **ret_sales)
     return count;
 }
 
+/* Is it known whose orders are counted? */
+static bool knows_log(struct gw_cluster *cluster)
+{
+    if (cluster->log[0] == '\0' && cluster->alone)
+        (void)snprintf(cluster->log, sizeof cluster->log, "a journal");
+    return cluster->log[0] != '\0' || oq_kafka_name(cluster->core->kafka, cluster->log);
+}
+
 static int ask(struct gw_cluster *cluster, const struct inv_redis_beat *beat)
 {
     size_t count = 0;
     struct inv_sale **sales;
+    struct inv_redis_log log;
     int result;
 
     for (const struct gw_cluster_sale *sale = cluster->sales; sale != NULL; sale = sale->next)
@@ -209,7 +264,11 @@ static int ask(struct gw_cluster *cluster, const struct inv_redis_beat *beat)
         return PS_E_NOMEM;
     count = choose(cluster, sales);
     cluster->asked_at_ns = gw_cluster_now_ns(cluster);
-    result = inv_redis_pulse(cluster->store, beat, sales, count, on_pulse, cluster, 0);
+    cluster->log_said = knows_log(cluster);
+    log = (struct inv_redis_log){cluster->log,
+                                 cluster->asked_at_ns - cluster->other_ns > CLAIM_NS};
+    result = inv_redis_pulse(cluster->store, beat, cluster->log_said ? &log : NULL, sales, count,
+                             on_pulse, cluster, 0);
     if (result == INV_PENDING)
         cluster->ask_all = false;
     free(sales);

@@ -1,10 +1,12 @@
 #!lua
 -- I am here; who else is, and how are the sales?
 --
--- KEYS   gateways, then the cur of each sale that is asked about
--- ARGV   who; what he says of himself (packed); after how many ms one that is silent is forgotten
+-- KEYS   gateways, log, then the cur of each sale that is asked about
+-- ARGV   who; what he says of himself (packed); after how many ms one that is silent is forgotten; his log (empty: he does not
+--        know it yet); 1: it takes the place of none
 -- Reply  now in ms; who, age in ms, what he says ... of all gateways; of each sale: epoch, identity, fields and values of c,
 --        or, where a key of the sale is not one of ours, which and why, in the place of the fields
+--        or, when this Redis counts for another log than his: now; that log (empty: none, and his does not take its place)
 --
 -- A gateway's own last word lies before its time, so nobody's clock but the server's counts.
 local time = redis.call('TIME')
@@ -30,7 +32,22 @@ local function look(key)
     return cur[1], cur[2] or '', fields.err and foreign(c) or fields
 end
 
+-- The log that is counted for here, from now on his if it was none and may be.
+local function whose()
+    local log = redis.call('GET', KEYS[2])
+    if not log and ARGV[5] == '1' then
+        redis.call('SET', KEYS[2], ARGV[4])
+        return ARGV[4]
+    end
+    return log or ''
+end
+
 local function pulse()
+    local log = ARGV[4] == '' and '' or whose()
+    if log ~= ARGV[4] then
+        redis.call('HDEL', KEYS[1], ARGV[1])
+        return {now, log}
+    end
     redis.call('HSET', KEYS[1], ARGV[1], struct.pack('>i8', now) .. ARGV[2])
 
     local members, sales = {}, {}
@@ -46,7 +63,7 @@ local function pulse()
             members[#members + 1] = string.sub(all[i + 1], at)
         end
     end
-    for i = 2, #KEYS do
+    for i = 3, #KEYS do
         local at = #sales
         sales[at + 1], sales[at + 2], sales[at + 3] = look(KEYS[i])
     end
@@ -57,8 +74,10 @@ local ok, reply = pcall(pulse)
 if ok then
     return reply
 end
-local kind = redis.call('TYPE', KEYS[1]).ok
-if kind ~= 'none' and kind ~= 'hash' then
-    return redis.error_reply('WRONGTYPE ' .. foreign(KEYS[1]))
+for i, want in ipairs({'hash', 'string'}) do
+    local kind = redis.call('TYPE', KEYS[i]).ok
+    if kind ~= 'none' and kind ~= want then
+        return redis.error_reply('WRONGTYPE ' .. foreign(KEYS[i]))
+    end
 end
 return redis.error_reply('WRONGTYPE ' .. KEYS[1] .. ': ' .. (type(reply) == 'table' and reply.err or tostring(reply)))

@@ -1,5 +1,6 @@
 /* Sales that are over and settled, and sales with somebody else's keys in Redis: what they cost the
- * cluster, and that they go on when there is something to do for them. */
+ * cluster, and that they go on when there is something to do for them. A Redis that counts for
+ * another log. */
 #include "tests/contract/cluster_fixture.h"
 
 #include <stdlib.h>
@@ -209,6 +210,94 @@ static void a_foreign_key_of_one_sale_is_no_matter_of_the_others(void **state)
     assert_true(is_open(a, "theirs"));
 }
 
+/* --- a Redis of another log --- */
+
+#define LOG_KEY "ps:log"
+
+static bool says_log(const char *log)
+{
+    redisReply *reply = redis_ask(&server, "GET %s", LOG_KEY);
+    bool says = reply->type == REDIS_REPLY_STRING && strcmp(reply->str, log) == 0;
+    freeReplyObject(reply);
+    return says;
+}
+
+/* What `node` would have written, if it counted. */
+static void assert_nothing_was_written(const struct node *node)
+{
+    assert_int_equal(redis_number(&server, "EXISTS %s %s %s", "ps:gateways", "ps:keeper",
+                                  "ps:{" SALE "}:cur"),
+                     0);
+    assert_false(serves(node));
+    assert_false(gw_cluster_has_redis(node->core.cluster));
+    assert_false(gw_cluster_keeps(node->core.cluster));
+}
+
+static void the_first_gateway_says_which_log_redis_counts_for(void **state)
+{
+    (void)state;
+    open_sale();
+    assert_true(says_log("a journal"));
+}
+
+static void a_gateway_of_another_log_does_nothing(void **state)
+{
+    (void)state;
+    redis_do(&server, "SET %s %s", LOG_KEY, "topic theirs");
+    start(a);
+    know_sale(a, false);
+    turn_ms(2000);
+    assert_nothing_was_written(a);
+    assert_true(says_log("topic theirs"));
+    redis_do(&server, "DEL %s", LOG_KEY);
+    until_served(a);
+    assert_true(says_log("a journal"));
+}
+
+static void a_gateway_that_learns_that_redis_is_another_logs_sells_no_more(void **state)
+{
+    struct gw_cluster_numbers numbers;
+    (void)state;
+    begin();
+    (void)buy(a);
+    redis_do(&server, "SET %s %s", LOG_KEY, "topic theirs");
+    while (serves(a) || serves(b))
+        turn();
+    turn_ms(1500); /* longer than its lease */
+    assert_int_equal(redis_number(&server, "EXISTS %s %s", "ps:gateways", "ps:keeper"), 0);
+    gw_cluster_numbers(a->core.cluster, &numbers);
+    assert_int_equal(numbers.members, 0);
+    redis_do(&server, "DEL %s", LOG_KEY);
+    until_served(a);
+    until_served(b);
+    assert_int_equal(left(), STOCK - 1);
+}
+
+static void an_emptied_redis_is_told_again_which_log_it_counts_for(void **state)
+{
+    (void)state;
+    begin();
+    redis_do(&server, "FLUSHALL");
+    while (!says_log("a journal"))
+        turn();
+    until_served(a);
+    until_served(b);
+    assert_int_equal(left(), STOCK);
+}
+
+static void a_gateway_of_another_log_leaves_an_emptied_redis_to_whom_it_was(void **state)
+{
+    (void)state;
+    redis_do(&server, "SET %s %s", LOG_KEY, "topic theirs");
+    start(a);
+    know_sale(a, false);
+    turn_ms(500);
+    redis_do(&server, "FLUSHALL");
+    turn_ms(1000);
+    assert_int_equal(redis_number(&server, "EXISTS %s", LOG_KEY), 0);
+    assert_nothing_was_written(a);
+}
+
 #define CLAIM(name) cmocka_unit_test_setup_teardown(name, make, drop)
 
 int main(void)
@@ -221,6 +310,11 @@ int main(void)
         CLAIM(sales_that_are_over_are_built_again_when_redis_has_lost_them),
         CLAIM(a_sale_whose_end_is_moved_is_looked_at_again),
         CLAIM(a_foreign_key_of_one_sale_is_no_matter_of_the_others),
+        CLAIM(the_first_gateway_says_which_log_redis_counts_for),
+        CLAIM(a_gateway_of_another_log_does_nothing),
+        CLAIM(a_gateway_that_learns_that_redis_is_another_logs_sells_no_more),
+        CLAIM(an_emptied_redis_is_told_again_which_log_it_counts_for),
+        CLAIM(a_gateway_of_another_log_leaves_an_emptied_redis_to_whom_it_was),
     };
     return cmocka_run_group_tests(claims, NULL, NULL);
 }

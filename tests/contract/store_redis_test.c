@@ -728,6 +728,8 @@ struct noted_pulse {
     struct inv_redis_member members[4];
     struct inv_redis_pulse_sale sales[4];
     char foreign[4][128]; /* ""; or what is foreign of it */
+    char other_log[32];   /* "": told of none */
+    bool refused;
 };
 
 static void on_pulse(uint64_t handle, int err, const struct inv_redis_pulse *pulse, void *ctx)
@@ -739,6 +741,9 @@ static void on_pulse(uint64_t handle, int err, const struct inv_redis_pulse *pul
     if (err < 0)
         return;
     noted->pulse = *pulse;
+    noted->refused = pulse->other_log != NULL;
+    (void)snprintf(noted->other_log, sizeof noted->other_log, "%s",
+                   noted->refused ? pulse->other_log : "");
     memcpy(noted->members, pulse->members, pulse->member_count * sizeof *pulse->members);
     memcpy(noted->sales, pulse->sales, pulse->sale_count * sizeof *pulse->sales);
     for (size_t i = 0; i < pulse->sale_count; i++)
@@ -746,15 +751,22 @@ static void on_pulse(uint64_t handle, int err, const struct inv_redis_pulse *pul
                        pulse->sales[i].foreign != NULL ? pulse->sales[i].foreign : "");
 }
 
-static struct noted_pulse beat_of(struct gateway *gateway, const struct inv_redis_beat *words,
-                                  struct inv_sale *const *sales, size_t count)
+static struct noted_pulse beat_for(struct gateway *gateway, const struct inv_redis_beat *words,
+                                   const struct inv_redis_log *log, struct inv_sale *const *sales,
+                                   size_t count)
 {
     struct noted_pulse noted = {0};
-    assert_int_equal(inv_redis_pulse(gateway->store, words, sales, count, on_pulse, &noted, 0),
+    assert_int_equal(inv_redis_pulse(gateway->store, words, log, sales, count, on_pulse, &noted, 0),
                      INV_PENDING);
     while (!noted.here)
         turn();
     return noted;
+}
+
+static struct noted_pulse beat_of(struct gateway *gateway, const struct inv_redis_beat *words,
+                                  struct inv_sale *const *sales, size_t count)
+{
+    return beat_for(gateway, words, NULL, sales, count);
 }
 
 static struct noted_pulse beat(struct gateway *gateway, const struct inv_redis_beat *words)
@@ -873,6 +885,39 @@ static void the_long_silent_are_forgotten_and_strangers_left_out(void **state)
     heard = beat(&one, &words);
     assert_ok(heard.err);
     assert_int_equal(heard.pulse.member_count, 1);
+}
+
+static void redis_counts_for_one_log(void **state)
+{
+    (void)state;
+    const struct inv_redis_beat words = {"north", 0, 0, 0, 0};
+    const struct inv_redis_log first = {"orders", true}, second = {"trials", true},
+                               shy = {"orders", false};
+    start_two();
+    assert_true(beat_for(&one, &words, &shy, &one.sale, 1).refused);
+    assert_int_equal(redis_number(&server, "EXISTS ps:log ps:gateways"), 0);
+    struct noted_pulse heard = beat_for(&one, &words, &first, &one.sale, 1);
+    assert_false(heard.refused);
+    assert_int_equal(heard.pulse.member_count, 1);
+    assert_int_equal(beat(&two, &words).pulse.member_count, 2); /* it does not know its log yet */
+    heard = beat_for(&two, &words, &second, &two.sale, 1);
+    assert_ok(heard.err);
+    assert_string_equal(heard.other_log, "orders");
+    assert_int_equal(heard.pulse.member_count + heard.pulse.sale_count, 0);
+    heard = beat_for(&one, &words, &shy, &one.sale, 1);
+    assert_false(heard.refused);
+    assert_int_equal(heard.pulse.member_count, 1);
+    assert_int_equal(heard.pulse.sale_count, 1);
+}
+
+static void a_foreign_key_in_the_place_of_the_log_is_named(void **state)
+{
+    (void)state;
+    const struct inv_redis_beat words = {"north", 0, 0, 0, 0};
+    const struct inv_redis_log log = {"orders", true};
+    redis_do(&server, "SADD ps:log theirs");
+    assert_int_equal(beat_for(&one, &words, &log, NULL, 0).err, PS_E_CORRUPT);
+    assert_non_null(strstr(one.text, "ps:log is a set"));
 }
 
 /* --- leases --- */
@@ -1055,6 +1100,8 @@ int main(void)
         CLAIM(gateways_hear_of_each_other),
         CLAIM(the_pulse_tells_what_is_left_and_which_epoch_is_installed),
         CLAIM(a_pulse_asks_about_the_sales_that_it_is_given),
+        CLAIM(redis_counts_for_one_log),
+        CLAIM(a_foreign_key_in_the_place_of_the_log_is_named),
         CLAIM(a_foreign_key_of_one_sale_is_named_and_the_pulse_of_the_others_goes_on),
         CLAIM(the_long_silent_are_forgotten_and_strangers_left_out),
         CLAIM(a_lease_has_one_holder_at_a_time),

@@ -89,8 +89,7 @@ def test_a_foreign_key_that_says_which_epoch_is_installed_is_named(cluster):
     exact(cluster, sale, 3)
 
 
-@pytest.mark.parametrize("key", ["ps:gateways", "ps:keeper"])
-@pytest.mark.parametrize("kind", ["string", "list"])
+@pytest.mark.parametrize("kind,key", [("string", "ps:gateways"), ("list", "ps:gateways"), ("string", "ps:keeper"), ("list", "ps:keeper"), ("list", "ps:log")])
 def test_a_foreign_key_of_the_cluster_is_named_and_no_order_is_lost(cluster, key, kind):
     sale, before = cluster.make_sale(stock=STOCK), marks(cluster)
     with foreign(cluster.redis, key, kind):
@@ -122,6 +121,70 @@ def test_an_operators_change_over_a_foreign_key_is_refused_with_its_name(cluster
         answer = cluster[0].admin("POST", f"/admin/v1/sales/{sale}/pause", {"reason": "test"}, timeout=30)
         assert answer.status == 503 and "ps:control" in answer.text, answer
     assert {gateway.sale(sale)["state"] for gateway in cluster.gateways} == {"open"}
+
+
+def counts_for(cluster):
+    return cluster.redis.ask("GET", "ps:log")
+
+
+def test_a_gateway_of_another_topic_does_nothing_in_a_redis_that_has_one(cluster):
+    """It says which topics, which key and what to do; sales, members and limits are not shared; a Redis that forgets stays its cluster's."""
+    sale = cluster.make_sale(stock=STOCK)
+    assert counts_for(cluster).startswith(f"topic {cluster.topic} of Kafka cluster ")
+    topic, members = cluster.kafka.topic(), cluster.redis.ask("HLEN", "ps:gateways")
+    stranger = cluster.stranger({"log": {"kafka": {"topic": topic}}}).spawn()
+    wait_word(stranger, "redis_of_another_log", f"topic {topic} ", f"topic {cluster.topic} ", "ps:log", "store.redis.url")
+    assert stranger.public("GET", "/readyz?verbose").text.count("[-]store failed") == 1
+    assert cluster.redis.ask("HLEN", "ps:gateways") == members
+    cluster.redis.ask("FLUSHALL")
+    for gateway in cluster.gateways:
+        assert cluster.sure_buy(gateway, sale, f"u{gateway.index}").status == 202
+    exact(cluster, sale, 2)
+    assert counts_for(cluster).startswith(f"topic {cluster.topic} ")
+    assert stranger.alive and not stranger.ready()
+    assert stranger.admin("GET", f"/admin/v1/sales/{sale}").status == 404
+    answer = stranger.admin("PUT", "/admin/v1/sales/other", {"opens_at": "2030-01-01T00:00:00Z", "skus": [{"sku": "phone", "stock": 1}]})
+    assert answer.status == 503 and "counts for another order log" in answer.text, answer
+    stranger.kill()
+
+
+def test_a_gateway_that_learns_of_another_log_stops_until_redis_is_its_own_again(cluster):
+    sale, before = cluster.make_sale(stock=STOCK), marks(cluster)
+    assert cluster.sure_buy(cluster[0], sale, "u").status == 202
+    answers = []
+
+    def says_no(gateway):
+        answers.append(gateway.buy(sale, f"v{len(answers)}"))
+        return answers[-1].status == 503
+
+    cluster.redis.ask("SET", "ps:log", "topic theirs of Kafka cluster x")
+    for gateway in cluster.gateways:
+        wait_word(gateway, "redis_of_another_log", "topic theirs", since=before[gateway])
+        wait_word(gateway, "sale_fenced", sale, "Redis counts for another log", since=before[gateway])
+        wait_until(lambda: says_no(gateway), 20, 0.1, "no more buys")
+    cluster.redis.ask("DEL", "ps:log")
+    for gateway in cluster.gateways:
+        assert cluster.sure_buy(gateway, sale, f"w{gateway.index}").status == 202
+    exact(cluster, sale, 3 + sum(answer.status == 202 for answer in answers))
+    assert counts_for(cluster).startswith(f"topic {cluster.topic} ")
+
+
+def test_a_redis_from_before_the_key_of_the_log_is_taken_up_as_it_is(cluster):
+    """An upgrade: gateways that run set it, and so do those that start; nothing is built again."""
+    sale = cluster.make_sale(stock=STOCK)
+    assert cluster.sure_buy(cluster[0], sale, "u").status == 202
+    exact(cluster, sale, 1)
+    epoch = cluster.redis.ask("HGET", f"ps:{{{sale}}}:cur", "epoch")
+    for gateway in cluster.gateways:
+        assert gateway.stop() == 0
+    cluster.redis.ask("DEL", "ps:log")
+    cluster.start_gateways()
+    cluster.wait_open(sale)
+    for gateway in cluster.gateways:
+        assert cluster.sure_buy(gateway, sale, f"v{gateway.index}").status == 202
+    exact(cluster, sale, 3)
+    assert cluster.redis.ask("HGET", f"ps:{{{sale}}}:cur", "epoch") == epoch
+    assert counts_for(cluster).startswith(f"topic {cluster.topic} ")
 
 
 # --- servers ---
