@@ -137,6 +137,7 @@ void oq_fold_free(struct oq_fold *fold)
     for (size_t i = 0; (sale = oq_list_at(&fold->sales, i)) != NULL; i++) {
         oq_list_done(&sale->skus);
         oq_list_done(&sale->orders);
+        oq_list_done(&sale->marks);
         oq_list_done(&sale->adjusted);
     }
     oq_list_done(&fold->sales);
@@ -224,13 +225,46 @@ static void decide(struct oq_order *order, enum oq_state state, enum oq_reason r
                           memory_order_release);
 }
 
-/* Makes sure that an order of this sale can be entered in every book. */
-static int reserve_places(struct oq_fold *fold, struct oq_sale *sale)
+/* The mark that is being made, with room for this partition; it begins as the one before. */
+static int make_mark(struct oq_fold *fold, struct oq_sale *sale, uint32_t partition)
+{
+    size_t count = oq_list_count(&sale->marks);
+    const struct place_mark *before = sale->mark;
+    if (before == NULL && count > 0)
+        before = oq_list_at(&sale->marks, count - 1);
+    uint32_t partitions = (partition / PARTITIONS_AT_ONCE + 1) * PARTITIONS_AT_ONCE;
+    if (before != NULL && before->partitions > partitions)
+        partitions = before->partitions;
+    struct place_mark *mark =
+        oq_arena_take(&fold->arena, sizeof *mark + partitions * sizeof *mark->last);
+    if (mark == NULL || oq_list_reserve(&sale->marks) != 0)
+        return PS_E_NOMEM;
+    mark->partitions = partitions;
+    if (before != NULL)
+        memcpy(mark->last, before->last, before->partitions * sizeof *mark->last);
+    sale->mark = mark;
+    return 0;
+}
+
+static void enter_order(struct oq_sale *sale, struct oq_order *order)
+{
+    sale->mark->last[oq_place_partition(order->place)] = oq_place_seq(order->place);
+    oq_list_append(&sale->orders, order);
+    if (oq_list_count(&sale->orders) % ORDERS_A_MARK != 0)
+        return;
+    oq_list_append(&sale->marks, sale->mark);
+    sale->mark = NULL;
+}
+
+/* Makes sure that an order of this sale and partition can be entered in every book. */
+static int reserve_places(struct oq_fold *fold, struct oq_sale *sale, uint32_t partition)
 {
     if (oq_index_reserve(&fold->by_id) != 0 || oq_index_reserve(&fold->by_buyer) != 0 ||
         oq_index_reserve(&fold->by_key) != 0 || oq_list_reserve(&sale->orders) != 0)
         return PS_E_NOMEM;
-    return 0;
+    if (sale->mark != NULL && partition < sale->mark->partitions)
+        return 0;
+    return make_mark(fold, sale, partition);
 }
 
 /* The order of an accepted record, in no book yet; `older` is its user's newest. A user's later
@@ -289,7 +323,7 @@ static int apply_accepted(struct oq_fold *fold, uint32_t partition, int64_t plac
     bool wins = old == NULL && event->epoch == oq_sale_epoch(sku->sale, partition);
     if (wins && oq_total(&sku->held) + oq_total(&sku->confirmed) > PS_INT_MAX - event->quantity)
         return PS_E_INVALID;
-    err = reserve_places(fold, sku->sale);
+    err = reserve_places(fold, sku->sale, partition);
     if (err != 0)
         return err;
     if (probe.sale != sku->sale) {
@@ -304,7 +338,7 @@ static int apply_accepted(struct oq_fold *fold, uint32_t partition, int64_t plac
     decide(order, wins ? OQ_STATE_ACCEPTED : OQ_STATE_VOID, wins ? OQ_REASON_NONE : OQ_REJECTED);
     oq_index_put_hashed(&fold->by_id, id, order);
     oq_index_put_hashed(&fold->by_buyer, buyer, order);
-    oq_list_append(&sku->sale->orders, order);
+    enter_order(sku->sale, order);
     if (wins) {
         add(&sku->held, order->quantity);
         if (order->key.len > 0 && oq_index_find(&fold->by_key, order) == NULL)

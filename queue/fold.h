@@ -145,6 +145,10 @@ void oq_sale_totals(const struct oq_sale *sale, uint32_t sku, struct oq_totals *
  * index 0 .. count-1; NULL past the end. */
 size_t oq_sale_order_count(const struct oq_sale *sale);
 struct oq_order *oq_sale_order_at(const struct oq_sale *sale, size_t index);
+/* An index to look from for what comes behind the place `after` in its partition: no order of that
+ * partition that lies before the index has a place above it, and of those behind it that have not,
+ * few are passed over. */
+size_t oq_sale_orders_after(const struct oq_sale *sale, int64_t after);
 /* Adjust keys that have been decided in favour, for a rebuild; past the end -> false. */
 bool oq_sale_adjusted_at(const struct oq_sale *sale, size_t index, struct ps_uuid *ret_ref,
                          uint32_t *ret_sku, int64_t *ret_delta);

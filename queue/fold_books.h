@@ -8,6 +8,17 @@
 
 #define EPOCHS_A_BLOCK 64
 
+/* Orders of a sale between two marks. */
+#define ORDERS_A_MARK 1024
+
+#define PARTITIONS_AT_ONCE 16 /* room for so many more in a mark */
+
+/* Of the sale's orders up to here: where the last one of each partition lies (its seq; 0 = none). */
+struct place_mark {
+    uint32_t partitions; /* further ones have none */
+    int64_t last[];
+};
+
 struct epoch_block {
     _Atomic(int64_t) epoch[EPOCHS_A_BLOCK];
 };
@@ -34,6 +45,8 @@ struct oq_sale {
     _Atomic(uint32_t) partitions;
     struct oq_list skus;     /* struct oq_sku */
     struct oq_list orders;   /* struct oq_order, known ones */
+    struct oq_list marks;    /* struct place_mark; one for each ORDERS_A_MARK orders */
+    struct place_mark *mark; /* the writer's: will be the next one; NULL: not made yet */
     struct oq_list adjusted; /* struct oq_adjustment, those in force */
     /* Most sales live in one partition: blocks are made when first needed. */
     _Atomic(struct epoch_block *) epochs[OQ_PARTITION_MAX / EPOCHS_A_BLOCK];

@@ -126,6 +126,21 @@ struct oq_order *oq_sale_order_at(const struct oq_sale *sale, size_t index)
     return oq_list_at(&sale->orders, index);
 }
 
+size_t oq_sale_orders_after(const struct oq_sale *sale, int64_t after)
+{
+    uint32_t partition = oq_place_partition(after);
+    size_t low = 0, high = oq_list_count(&sale->marks);
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+        const struct place_mark *mark = oq_list_at(&sale->marks, middle);
+        if (partition >= mark->partitions || mark->last[partition] <= oq_place_seq(after))
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low * ORDERS_A_MARK;
+}
+
 bool oq_sale_adjusted_at(const struct oq_sale *sale, size_t index, struct ps_uuid *ret_ref,
                          uint32_t *ret_sku, int64_t *ret_delta)
 {

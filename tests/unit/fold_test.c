@@ -747,6 +747,41 @@ static bool put_short(struct log *log, struct oq_event event, int budget)
     return true;
 }
 
+/* What an export of orders, page by page, passes over: it must not grow with what was exported. */
+static void a_page_of_a_partition_begins_near_its_place_however_long_the_log_is(void **state)
+{
+    (void)state;
+    enum { ORDERS = 40000, FEW = 3000, SPREAD = 40 };
+    static int64_t next[SPREAD];
+    struct oq_fold *fold;
+    struct oq_change change;
+    uint64_t seed = 11;
+    char user[16];
+    assert_ok(oq_fold_new(&fold));
+    memset(next, 0, sizeof next);
+    for (uint32_t i = 0; i < ORDERS; i++) { /* the first orders are read before any fence */
+        uint32_t partition = i < ORDERS / 2 ? random_below(&seed, 3) : random_below(&seed, SPREAD);
+        struct oq_event event = accepted(i, 1, text_of(user, "u", i), "", 1);
+        assert_ok(oq_fold_apply(fold, partition, ++next[partition], &event, &change));
+    }
+    const struct oq_sale *sale = oq_fold_sale(fold, "sale", 4);
+    assert_int_equal(oq_sale_order_count(sale), ORDERS);
+    for (uint32_t partition = 0; partition < SPREAD; partition++) {
+        size_t at = 0;
+        for (int64_t seq = 0; seq < next[partition]; seq += 1 + next[partition] / 50) {
+            int64_t after = oq_place(partition, seq);
+            while (oq_place_partition(oq_sale_order_at(sale, at)->place) != partition ||
+                   oq_sale_order_at(sale, at)->place <= after)
+                at++;
+            assert_true(oq_sale_orders_after(sale, after) <= at);
+            assert_true(at - oq_sale_orders_after(sale, after) < FEW);
+        }
+        assert_true(ORDERS - oq_sale_orders_after(sale, oq_place(partition, next[partition])) < FEW);
+    }
+    assert_int_equal(oq_sale_orders_after(sale, oq_place(SPREAD + 500, 0)), ORDERS / 1024 * 1024);
+    oq_fold_free(fold);
+}
+
 static void out_of_memory_applies_nothing_and_can_be_tried_again(void **state)
 {
     (void)state;
@@ -812,6 +847,7 @@ int main(void)
         cmocka_unit_test(the_fold_agrees_with_a_slow_model),
         cmocka_unit_test(I6_what_is_decided_stays_decided),
         cmocka_unit_test(readers_find_all_that_was_applied_without_a_lock),
+        cmocka_unit_test(a_page_of_a_partition_begins_near_its_place_however_long_the_log_is),
         cmocka_unit_test(out_of_memory_applies_nothing_and_can_be_tried_again),
         cmocka_unit_test(out_of_memory_at_the_start_leaves_nothing_behind),
     };
