@@ -85,6 +85,9 @@ static void fail(struct ps_redis_link *link, int err, const char *what)
     struct ps_redis_wire *wire = link->wire;
 
     (void)snprintf(why, sizeof why, "%.200s: %.110s", link->server, what);
+    /* A Sentinel that does not hear the others may name a wrong master for ever. */
+    if (link->state == PS_REDIS_TRYING && !link->asking && link->url.master[0] != '\0')
+        link->sentinel = (link->sentinel + 1) % link->url.host_count;
     link->state = PS_REDIS_AWAY;
     link->wire = NULL;
     link->failures++;
@@ -257,8 +260,11 @@ static void on_prepared(int err, const redisReply *reply, void *ctx)
 {
     struct ps_redis_link *link = ctx;
     if (err == 0 && link->wire != NULL && reply->type == REDIS_REPLY_ERROR) {
+        /* Who does not know a command repeats its words. */
+        bool tells = link->url.password[0] != '\0' && strstr(reply->str, link->url.password);
         err = ps_redis_reply_err(reply);
-        fail(link, err == PS_E_UNKNOWN ? PS_E_PERMISSION : err, reply->str);
+        fail(link, err == PS_E_UNKNOWN ? PS_E_PERMISSION : err,
+             tells ? "AUTH was refused, in words that repeat the password" : reply->str);
     }
 }
 

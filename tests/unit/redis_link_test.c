@@ -206,6 +206,19 @@ static void a_wrong_password_is_named_and_nothing_else_is_sent(void **state)
     assert_int_equal(told.ready, 0);
 }
 
+static void a_server_that_repeats_the_password_is_not_quoted(void **state)
+{
+    (void)state;
+    const char *const script[] = {
+        "-ERR unknown command 'AUTH', with args beginning with: 'secret' \r\n", NULL};
+    fake_script(&fake, script, FAKE_SILENT);
+    open_with("redis://:secret@127.0.0.1:PORT", &quick);
+    run_until_away(1);
+    assert_int_equal(told.err, PS_E_PERMISSION);
+    assert_null(strstr(told.why, "secret"));
+    assert_non_null(strstr(told.why, "AUTH"));
+}
+
 static void a_missing_password_is_named(void **state)
 {
     (void)state;
@@ -659,6 +672,31 @@ static void a_master_that_no_sentinel_knows_is_told(void **state)
     assert_int_equal(fake.connections, 2);
 }
 
+/* The first Sentinel does not hear the others: it goes on naming a master that is gone. */
+static void a_sentinel_that_names_a_dead_master_is_not_the_only_one_asked(void **state)
+{
+    (void)state;
+    static struct fake second;
+    char dead[64], where[64];
+    fake_start(&second, &loop);
+    (void)snprintf(dead, sizeof dead, "*2\r\n$9\r\n127.0.0.1\r\n$1\r\n1\r\n");
+    (void)snprintf(where, sizeof where, "*2\r\n$9\r\n127.0.0.1\r\n$%zu\r\n%d\r\n",
+                   (size_t)snprintf(NULL, 0, "%d", second.port), second.port);
+    const char *const script[] = {where, bulk(INFO), NULL};
+    fake_script(&fake, NULL, dead);
+    fake_script(&second, script, NULL);
+    char pattern[96];
+    (void)snprintf(pattern, sizeof pattern, "redis+sentinel://127.0.0.1:PORT,127.0.0.1:%d/shop",
+                   second.port);
+    open_with(pattern, &quick);
+    while (told.ready == 0 && fake.connections < 5)
+        turn();
+    ps_redis_link_close(link_now);
+    link_now = NULL;
+    fake_stop(&second);
+    assert_int_equal(told.ready, 1);
+}
+
 int main(void)
 {
 #define CLAIM(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
@@ -666,6 +704,7 @@ int main(void)
         CLAIM(R10_the_identity_is_asked_for_before_anything_else),
         CLAIM(password_user_and_database_go_before_it),
         CLAIM(a_wrong_password_is_named_and_nothing_else_is_sent),
+        CLAIM(a_server_that_repeats_the_password_is_not_quoted),
         CLAIM(a_missing_password_is_named),
         CLAIM(a_server_that_will_not_do_is_refused),
         CLAIM(the_same_trouble_is_told_once),
@@ -693,6 +732,7 @@ int main(void)
         CLAIM(a_sentinel_that_wants_a_password_gets_it),
         CLAIM(sentinels_are_asked_in_turn),
         CLAIM(a_master_that_no_sentinel_knows_is_told),
+        CLAIM(a_sentinel_that_names_a_dead_master_is_not_the_only_one_asked),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
