@@ -12,7 +12,9 @@
 
 #define CHUNK_FIELDS 1000
 #define CHUNK_BYTES  (256 * 1024)
-#define CHUNKS_OUT   8
+/* Fewer than the refusals in a row after which a link leaves its server: of a server whose memory
+ * is full, so that what was sent can still be dropped. */
+#define CHUNKS_OUT 7
 
 /* Fields and their values, or members, of one key, one behind the other. */
 struct inv_chunk {

@@ -324,8 +324,8 @@ static void redis_store_free(struct inv_store *head)
 {
     struct redis_store *store = (struct redis_store *)head;
     store->closed = true;
+    ps_redis_link_close(store->link); /* first: whoever asks again when he is answered is refused */
     inv_redis_step_refuse(store);
-    ps_redis_link_close(store->link);
     uv_close((uv_handle_t *)&store->turn, on_closed);
     uv_close((uv_handle_t *)&store->linger, on_closed);
 }

@@ -107,8 +107,13 @@ static int read_answer(struct inv_cursor *cursor, const struct waiter *waiter, i
     struct inv_answer answer = {.left = inv_get_int(cursor)};
     if (result == INV_RESERVED || result == INV_RESULT_AGAIN) {
         bool again = result == INV_RESULT_AGAIN;
+        int64_t ttl_ms;
         answer.reserved_at_ms = again ? inv_get_int(cursor) : now_ms;
-        answer.pay_by_ms = answer.reserved_at_ms + (again ? inv_get_int(cursor) : waiter->ttl_ms);
+        ttl_ms = again ? inv_get_int(cursor) : waiter->ttl_ms;
+        if (answer.reserved_at_ms < 0 || answer.reserved_at_ms > PS_INT_MAX || ttl_ms < 0 ||
+            ttl_ms > PS_INT_MAX)
+            return PS_E_UNKNOWN; /* not what a gateway has written */
+        answer.pay_by_ms = answer.reserved_at_ms + ttl_ms;
         if (waiter->lowering)
             answer.reserved_at_ms = answer.pay_by_ms = 0;
         answer.order_id = waiter->id;
@@ -306,6 +311,11 @@ static void on_linger(uv_timer_t *timer)
 
 /* --- reserving --- */
 
+static bool has_room(const struct batch *batch, int64_t epoch)
+{
+    return batch->count < BATCH_MAX && batch->epoch == epoch;
+}
+
 /* The desk's batch, with room for one more. NULL: *ret says why (an error, or INV_DONE with
  * *ret_answer). */
 static struct batch *batch_for(struct redis_store *store, struct redis_sale *sale, int64_t epoch,
@@ -328,8 +338,12 @@ static struct batch *batch_for(struct redis_store *store, struct redis_sale *sal
     if (!ps_redis_link_open(store->link))
         return NULL;
     *ret = PS_E_FULL;
-    if (desk->batch != NULL && (desk->batch->count == BATCH_MAX || desk->batch->epoch != epoch))
+    if (desk->batch != NULL && !has_room(desk->batch, epoch)) {
         send_desk(store, desk);
+        /* Refused at once, its buyers may have asked again meanwhile. */
+        if (desk->batch != NULL && !has_room(desk->batch, epoch))
+            return NULL;
+    }
     if (desk->batch == NULL)
         desk->batch = take_batch(desk, store);
     return desk->batch;

@@ -1,0 +1,244 @@
+/* The counter in Redis where its surroundings are at their worst, on a real server: callbacks that
+ * reserve again, a store that ends, data that nobody has packed, a server whose memory is full. Each
+ * test has the server empty, and one gateway with the sale "drop" open under EPOCH, STOCK of each
+ * SKU. */
+#include "tests/unit/check.h"
+
+#include "inventory/redis_codec.h"
+#include "tests/contract/store_redis_fixture.h"
+
+#include <signal.h>
+#include <stdio.h>
+
+static struct redis_server server;
+static struct gateway one;
+
+static char *url(void)
+{
+    static char text[64];
+    (void)snprintf(text, sizeof text, "redis://127.0.0.1:%d", server.port);
+    return text;
+}
+
+static int set_up(void **state)
+{
+    (void)state;
+    redis_start(&server, NULL);
+    assert_ok(uv_loop_init(&fixture_loop));
+    gateway_start(&one, 1, url());
+    gateway_ready(&one);
+    open_sale(&one, EPOCH);
+    settle(&one, 4095, INV_VOID); /* so that the server knows the script */
+    rest(&one);
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    (void)state;
+    gateway_stop(&one);
+    assert_int_equal(uv_run(&fixture_loop, UV_RUN_DEFAULT), 0);
+    assert_ok(uv_loop_close(&fixture_loop));
+    redis_remove(&server);
+    return 0;
+}
+
+/* --- callbacks that reserve --- */
+
+/* A buyer who tries again at once, once. */
+struct insistent {
+    struct gateway *gateway;
+    unsigned number;
+    struct answer first, second;
+};
+
+static void on_second(uint64_t handle, int err, const struct inv_answer *answer, void *ctx)
+{
+    struct insistent *buyer = ctx;
+    (void)handle, (void)answer;
+    buyer->second.times++;
+    buyer->second.err = err;
+}
+
+static void on_first(uint64_t handle, int err, const struct inv_answer *answer, void *ctx)
+{
+    struct insistent *buyer = ctx;
+    struct inv_reservation r = wish(1000 + buyer->number, "ann", "", EPOCH);
+    (void)handle, (void)answer;
+    buyer->first.times++;
+    buyer->first.err = err;
+    int result = inv_store_reserve(buyer->gateway->store, buyer->gateway->sale, &r, on_second,
+                                   buyer, 0, &buyer->second.answer);
+    if (result != INV_PENDING)
+        on_second(0, result, NULL, buyer);
+}
+
+static int insist(struct gateway *gateway, struct insistent *buyer, unsigned number)
+{
+    struct inv_reservation r = wish(number, "ann", "", EPOCH);
+    *buyer = (struct insistent){.gateway = gateway, .number = number};
+    return inv_store_reserve(gateway->store, gateway->sale, &r, on_first, buyer, 0,
+                             &buyer->first.answer);
+}
+
+/* So many that a call is full of them, and the next one is, too. */
+static void a_call_that_is_refused_whole_may_be_repeated_from_its_answers(void **state)
+{
+    enum { CALL = 128 };
+    static struct insistent buyers[CALL];
+    struct inv_redis_settings settings = inv_redis_defaults;
+    const struct inv_redis_events events = {0};
+    const struct ps_uuid start = {{9}};
+    struct gateway narrow = {0};
+    struct answer before, last;
+    struct ps_redis_url parsed;
+    (void)state;
+    settings.link.pending_max = 1;
+    settings.link.check_ms = 0;
+    assert_ok(ps_redis_url_parse(url(), &parsed, NULL));
+    assert_ok(inv_redis_new(&parsed, &settings, &start, &narrow.redis));
+    assert_ok(inv_store_redis_new(narrow.redis, &fixture_loop, &events, &narrow.store));
+    gateway_ready(&narrow);
+    assert_ok(attach(&narrow, EPOCH));
+
+    redis_do(&server, "CLIENT PAUSE 100 WRITE");
+    struct inv_reservation r = wish(200, "bob", "", EPOCH);
+    reserve_later(&narrow, &r, &before);
+    turn(); /* no other may be under way now */
+    for (unsigned i = 0; i < CALL; i++)
+        assert_int_equal(insist(&narrow, &buyers[i], i), INV_PENDING);
+    r = wish(201, "bob", "", EPOCH);
+    reserve_later(&narrow, &r, &last);
+    assert_int_equal(last.times, 1);
+    assert_int_equal(last.err, PS_E_FULL);
+    rest(&narrow);
+    assert_int_equal(before.answer.result, INV_RESERVED);
+    for (unsigned i = 0; i < CALL; i++) {
+        assert_int_equal(buyers[i].first.times, 1);
+        assert_int_equal(buyers[i].first.err, PS_E_FULL);
+        assert_int_equal(buyers[i].second.times, 1);
+    }
+    gateway_stop(&narrow);
+}
+
+static void a_store_that_ends_answers_also_what_its_last_answers_ask_for(void **state)
+{
+    static struct insistent sent, gathered;
+    struct gateway two;
+    (void)state;
+    gateway_start(&two, 2, url());
+    gateway_ready(&two);
+    assert_ok(attach(&two, EPOCH));
+    redis_do(&server, "CLIENT PAUSE 100 WRITE");
+    assert_int_equal(insist(&two, &sent, 1), INV_PENDING);
+    turn();
+    assert_int_equal(insist(&two, &gathered, 2), INV_PENDING);
+    gateway_stop(&two);
+    assert_int_equal(sent.first.err, PS_E_UNKNOWN);
+    assert_int_equal(gathered.first.err, PS_E_CLOSED);
+    assert_int_equal(sent.first.times + gathered.first.times, 2);
+    assert_int_equal(sent.second.err, PS_E_CLOSED);
+    assert_int_equal(gathered.second.err, PS_E_CLOSED);
+    assert_int_equal(sent.second.times + gathered.second.times, 2);
+}
+
+/* --- data that nobody has packed --- */
+
+struct noted_entry {
+    bool here;
+    int err;
+};
+
+static void on_entry(uint64_t handle, int err, const struct inv_entry *entry, void *ctx)
+{
+    (void)handle, (void)entry;
+    *(struct noted_entry *)ctx = (struct noted_entry){true, err};
+}
+
+static int find(struct gateway *gateway, unsigned number)
+{
+    struct noted_entry noted = {0};
+    struct ps_uuid id = numbered(number);
+    struct inv_entry entry;
+    assert_int_equal(
+        inv_store_find(gateway->store, gateway->sale, &id, on_entry, &noted, 0, &entry),
+        INV_PENDING);
+    while (!noted.here)
+        turn();
+    return noted.err;
+}
+
+static void put_in_doubt(unsigned number, int64_t reserved_at_ms, int64_t ttl_ms, int64_t quantity)
+{
+    char entry[256], *at = entry;
+    struct ps_uuid id = numbered(number), owner = {{0}};
+    *at++ = INV_IN_DOUBT;
+    at = inv_put_int(inv_put_int(inv_put_int(at, reserved_at_ms), ttl_ms), quantity);
+    at = inv_put_text(inv_put_text(inv_put_text(at, PS_STR("black")), PS_STR("ann")), PS_STR(""));
+    at = inv_put_id(at, &owner);
+    redis_do(&server, "HSET ps:{drop}:%d:d %b %b", EPOCH, id.byte, sizeof id.byte, entry,
+             (size_t)(at - entry));
+}
+
+static void an_entry_whose_numbers_are_out_of_range_is_none(void **state)
+{
+    struct doubts found;
+    (void)state;
+    put_in_doubt(1, INT64_MIN, 0, 1);
+    put_in_doubt(2, INT64_MAX, INT64_MAX, 1);
+    put_in_doubt(3, 0, -1, 1);
+    put_in_doubt(4, 0, 0, 0);
+    put_in_doubt(5, 0, 0, PS_INT_MAX + 1);
+    put_in_doubt(6, PS_INT_MAX, PS_INT_MAX, PS_INT_MAX);
+    for (unsigned i = 1; i <= 5; i++)
+        assert_int_equal(find(&one, i), PS_E_CORRUPT);
+    assert_ok(find(&one, 6));
+    walk_doubts(&one, INT64_MIN, &found);
+    assert_int_equal(found.count, 1);
+    assert_true(found.seen[6]);
+    assert_int_equal(buy(&one, 2, "ann", ""), PS_E_UNKNOWN);
+    assert_int_equal(buy(&one, 6, "ann", ""), INV_RESERVED); /* again */
+}
+
+/* --- a server whose memory is full --- */
+
+static void fill_chunks(struct inv_load *load, unsigned first, unsigned orders)
+{
+    struct inv_load_order order = {.user = PS_STR("ann"), .quantity = 1, .state = INV_LOAD_HELD};
+    for (unsigned i = first; i < first + orders; i++) {
+        order.id = numbered(i);
+        assert_ok(inv_load_order(load, &order));
+    }
+}
+
+/* Else what it has brought would keep the memory full for an hour, for all sales. Many parts are
+ * under way when the memory ends. */
+static void a_load_that_fills_the_memory_leaves(void **state)
+{
+    enum { CHUNK = 1000, CHUNKS = 8 };
+    (void)state;
+    struct inv_load *load = load_of(&one, EPOCH + 1);
+    fill_chunks(load, 0, CHUNK + 1);
+    while (redis_number(&server, "EXISTS ps:{drop}:%d:o", EPOCH + 1) == 0) {
+    }
+    redis_do(&server, "CLIENT PAUSE 300 WRITE");
+    fill_chunks(load, CHUNK + 1, CHUNKS * CHUNK - 1);
+    redis_do(&server, "CONFIG SET maxmemory 1");
+    assert_int_equal(inv_load_install(load, &one.sale), PS_E_FULL);
+    assert_int_equal(redis_number(&server, "EXISTS ps:{drop}:%d:o", EPOCH + 1), 0);
+    redis_do(&server, "CONFIG SET maxmemory 0");
+    assert_int_equal(buy(&one, 1, "ann", ""), INV_RESERVED); /* as before */
+}
+
+int main(void)
+{
+#define CLAIM(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+    static const struct CMUnitTest tests[] = {
+        CLAIM(a_call_that_is_refused_whole_may_be_repeated_from_its_answers),
+        CLAIM(a_store_that_ends_answers_also_what_its_last_answers_ask_for),
+        CLAIM(an_entry_whose_numbers_are_out_of_range_is_none),
+        CLAIM(a_load_that_fills_the_memory_leaves),
+    };
+    (void)signal(SIGPIPE, SIG_IGN);
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
