@@ -106,15 +106,18 @@ static uint64_t hash_of(const struct gw_admission *admission, const void *key, s
 }
 
 /* One rule with one key, given by its hash. Only the user's and the address's limits are the
- * asker's own quota, so only they are shown to him when they allow. */
+ * asker's own quota, so only they are shown to him when they allow. *ret_fits is what the limit
+ * says, also in shadow mode. */
 static enum gw_step ask_limit(struct gw_admission *admission, const struct gw_limit_rule *rule,
-                              const struct gw_limit_compiled *compiled, uint64_t hash)
+                              const struct gw_limit_compiled *compiled, uint64_t hash,
+                              bool *ret_fits)
 {
     struct gw_worker *worker = worker_of(admission);
     struct gw_limit_result result = gw_limit_check(worker->core->limits, compiled, hash,
                                                    admission->now_ns, admission->patience_ms);
     bool own = rule->key == GW_LIMIT_KEY_USER || rule->key == GW_LIMIT_KEY_IP;
 
+    *ret_fits = result.allowed;
     if (!own && !admission->visit->asked_shared) {
         admission->visit->asked_shared = true;
         ps_metric_add(worker->shard, GW_M_LIMIT_SHARED_ASKED, 0, 1);
@@ -142,17 +145,17 @@ static enum gw_step ask_address(struct gw_admission *admission, const struct gw_
     const struct gw_address *address = &admission->visit->client.address;
     struct gw_address key;
     enum gw_step step;
+    bool fits;
 
     gw_address_limit_key(address, &key);
     step = ask_limit(admission, &policy->rules[rule], &policy->compiled[rule],
-                     hash_of(admission, key.byte, sizeof key.byte));
-    if (step != GW_NEXT || gw_address_is_v4(address))
+                     hash_of(admission, key.byte, sizeof key.byte), &fits);
+    if (!fits || gw_address_is_v4(address))
         return step;
-    memset(key.byte + 6, 0,
-           sizeof key.byte -
-               6); /* a /48, so that a customer with 65,536 networks of /64 is one asker too */
+    /* The /48, so that a customer with 65,536 networks of /64 is one asker too. */
+    memset(key.byte + 6, 0, sizeof key.byte - 6);
     return ask_limit(admission, &policy->rules[rule], &policy->wide[rule],
-                     hash_of(admission, key.byte, sizeof key.byte));
+                     hash_of(admission, key.byte, sizeof key.byte), &fits);
 }
 
 static enum gw_step ask_rules(struct gw_admission *admission, unsigned applies_to,
@@ -165,6 +168,7 @@ static enum gw_step ask_rules(struct gw_admission *admission, unsigned applies_t
     for (size_t i = 0; i < policy->rule_count; i++) {
         const struct gw_limit_rule *rule = &policy->rules[i];
         enum gw_step step;
+        bool fits;
         if (rule->key != kind || rule->mode == GW_LIMIT_OFF ||
             (rule->applies_to & applies_to) == 0 ||
             (rule->sale[0] != 0 && (sale == NULL || strcmp(rule->sale, sale->name) != 0)))
@@ -172,12 +176,12 @@ static enum gw_step ask_rules(struct gw_admission *admission, unsigned applies_t
         if (kind == GW_LIMIT_KEY_IP)
             step = ask_address(admission, policy, i);
         else if (kind == GW_LIMIT_KEY_USER)
-            step = ask_limit(admission, rule, &policy->compiled[i], visit->user_hash);
+            step = ask_limit(admission, rule, &policy->compiled[i], visit->user_hash, &fits);
         else if (kind == GW_LIMIT_KEY_SALE && sale != NULL)
             step = ask_limit(admission, rule, &policy->compiled[i],
-                             hash_of(admission, sale->name, strlen(sale->name)));
-        else if (kind == GW_LIMIT_KEY_GLOBAL)
-            step = ask_limit(admission, rule, &policy->compiled[i], 0); /* one key: any hash */
+                             hash_of(admission, sale->name, strlen(sale->name)), &fits);
+        else if (kind == GW_LIMIT_KEY_GLOBAL) /* one key: any hash */
+            step = ask_limit(admission, rule, &policy->compiled[i], 0, &fits);
         else
             continue;
         if (step != GW_NEXT)

@@ -248,6 +248,20 @@ def test_shadow_is_counted_apart_for_each_key(gateway):
         assert gateway.admin("DELETE", f"/admin/v1/limits/{name}").status in (200, 204)
 
 
+def test_shadow_counts_a_request_once_where_both_networks_of_its_address_are_over(gateway):
+    """A /64 that is over takes nothing from its /48, as when the rule is enforced."""
+    sale, before = sale_of(gateway), shadowed(gateway, "ip")
+    rule(gateway, key="ip", burst=1, mode="shadow")
+    for _ in range(20):
+        assert gateway.buy(sale, "u", headers={"X-Forwarded-For": "2001:db8:5:1::1"}).status == 202
+    assert shadowed(gateway, "ip") == before + 19
+    for i in range(2, 17):
+        assert gateway.buy(sale, "u", headers={"X-Forwarded-For": f"2001:db8:5:{i:x}::1"}).status == 202
+    assert shadowed(gateway, "ip") == before + 19
+    assert gateway.buy(sale, "u", headers={"X-Forwarded-For": "2001:db8:5:17::1"}).status == 202
+    assert shadowed(gateway, "ip") == before + 20
+
+
 def test_off_is_off(gateway):
     rule(gateway, burst=1, mode="off")
     sale, before = sale_of(gateway), shadowed(gateway, "user")
