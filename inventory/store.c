@@ -100,7 +100,7 @@ int inv_store_counts(struct inv_store *store, struct inv_sale *sale, inv_counts_
 int inv_load_new(struct inv_store *store, const char *sale, int64_t epoch, const char *const *skus,
                  size_t sku_count, struct inv_load **ret_load)
 {
-    if (!ps_name_ok(sale, strlen(sale)) || !in_range(epoch, 0) || sku_count > UINT32_MAX)
+    if (!ps_name_ok(sale, strlen(sale)) || !in_range(epoch, 0) || sku_count > INV_SKUS_MAX)
         return PS_E_INVALID;
     for (size_t i = 0; i < sku_count; i++) {
         if (!ps_name_ok(skus[i], strlen(skus[i])))

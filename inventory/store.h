@@ -190,7 +190,10 @@ struct inv_load_order {
     } state;
 };
 
-/* `skus` are names; their order gives the index. Names are copied. */
+/* SKUs of a sale: the Redis backend counts those of a buyer in a byte. */
+#define INV_SKUS_MAX 255
+
+/* `skus` are at most INV_SKUS_MAX names; their order gives the index. Names are copied. */
 int inv_load_new(struct inv_store *store, const char *sale, int64_t epoch, const char *const *skus,
                  size_t sku_count, struct inv_load **ret_load) PS_MUST_CHECK;
 /* What is available of a SKU, after all orders of the log are taken off; 0 until said. */

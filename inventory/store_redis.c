@@ -92,7 +92,8 @@ void inv_redis_learn(struct redis_sale *sale, uint32_t index, int64_t left, int6
     bool was = atomic_load_explicit(&sale->gone_since[index], memory_order_relaxed) != INT64_MAX;
     atomic_store_explicit(&sale->left[index], left, memory_order_relaxed);
     if (gone != was)
-        atomic_store_explicit(&sale->gone_since[index], gone ? ps_clock_mono_ns(&ps_clock_system) : INT64_MAX,
+        atomic_store_explicit(&sale->gone_since[index],
+                              gone ? ps_clock_mono_ns(&ps_clock_system) : INT64_MAX,
                               memory_order_relaxed);
 }
 
@@ -149,8 +150,8 @@ static void free_sale(struct redis_sale *sale)
 
 static const struct inv_backend redis_backend;
 
-static struct redis_sale *new_sale(struct inv_redis *redis, const char *name, const char (*skus)[PS_NAME_MAX + 1],
-                                   size_t count)
+static struct redis_sale *new_sale(struct inv_redis *redis, const char *name,
+                                   const char (*skus)[PS_NAME_MAX + 1], size_t count)
 {
     struct redis_sale *sale = calloc(1, sizeof *sale);
     if (sale == NULL)

@@ -39,8 +39,9 @@ int inv_redis_new(const struct ps_redis_url *url, const struct inv_redis_setting
 void inv_redis_free(struct inv_redis *redis);
 
 /* The gateway's view of the log has reached an end that the log had at this moment or later, by
- * the monotonic clock of the system. "Sold out" is said without asking Redis only of what was learnt before: so that
- * nobody whose order is decided, but not yet in this view, hears it. Any thread. */
+ * the monotonic clock of the system. "Sold out" is said without asking Redis only of what was
+ * learnt before: so that nobody whose order is decided, but not yet in this view, hears it. Any
+ * thread. */
 void inv_redis_view_reached(struct inv_redis *redis, int64_t mono_ns);
 
 /* Called on the store's thread. Any may be NULL. */
@@ -84,8 +85,8 @@ int inv_redis_cur(struct inv_store *store, const char *sale, inv_redis_cur_fn *d
                   uint64_t handle) PS_MUST_CHECK;
 
 /* Takes up what another gateway has installed: makes the sale known to all stores of the process,
- * or moves it to the installed epoch. `skus` as in inv_load_new. PS_E_NOT_FOUND: nothing is
- * installed. PS_E_CONFLICT: it is of an epoch below `least_epoch`, the identity does not fit, or
+ * or moves it to the installed epoch. `skus` as in inv_load_new (PS_E_INVALID: too many).
+ * PS_E_NOT_FOUND: nothing is installed. PS_E_CONFLICT: it is of an epoch below `least_epoch`, the identity does not fit, or
  * the sale is known with other SKUs. */
 typedef void inv_redis_attach_fn(uint64_t handle, int err, struct inv_sale *sale, void *ctx);
 int inv_redis_attach(struct inv_store *store, const char *sale, int64_t least_epoch,

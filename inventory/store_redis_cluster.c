@@ -98,6 +98,8 @@ int inv_redis_attach(struct inv_store *store, const char *sale, int64_t least_ep
                      const char *const *skus, size_t sku_count, inv_redis_attach_fn *done,
                      void *ctx, uint64_t handle)
 {
+    if (sku_count > INV_SKUS_MAX)
+        return PS_E_INVALID;
     struct call *call = inv_call_new(store, NULL, ctx, handle);
     if (call == NULL)
         return PS_E_NOMEM;

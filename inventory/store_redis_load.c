@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define BUYER_MAX (8 + 1 + (size_t)UINT8_MAX * (1 + PS_NAME_MAX + 8) + INV_LAST_IDS * 16)
+#define BUYER_MAX (8 + 1 + (size_t)INV_SKUS_MAX * (1 + PS_NAME_MAX + 8) + INV_LAST_IDS * 16)
 
 struct buyer {
     struct inv_link by_user;
@@ -251,19 +251,18 @@ static char *put_buyer(char *at, const struct redis_load *load, const struct buy
     struct {
         uint32_t sku;
         int64_t units;
-    } of[UINT8_MAX];
+    } of[INV_SKUS_MAX];
     size_t skus = 0, orders = 0, i;
     int64_t units = 0;
     for (const struct order *order = buyer->first; order != NULL; order = order->next, orders++) {
         units += order->quantity;
         for (i = 0; i < skus && of[i].sku != order->sku; i++) {
         }
-        if (i == skus && skus < PS_ARRAY_LEN(of)) {
+        if (i == skus) {
             of[skus].sku = order->sku;
             of[skus++].units = 0;
         }
-        if (i < skus)
-            of[i].units += order->quantity;
+        of[i].units += order->quantity;
     }
     at = inv_put_int(at, units);
     *at++ = (char)(uint8_t)skus;

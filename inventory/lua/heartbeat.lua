@@ -1,5 +1,6 @@
-#!lua
--- I am here; who else is, and how are the sales?
+#!lua flags=allow-oom
+-- I am here; who else is, and how are the sales? Also when memory is full: what is written here is small and does not grow, and
+-- a gateway that is not heard of for want of memory would be taken for dead.
 --
 -- KEYS   gateways, log, then the cur of each sale that is asked about
 -- ARGV   who; what he says of himself (packed); after how many ms one that is silent is forgotten; his log (empty: he does not
@@ -53,14 +54,14 @@ local function pulse()
     local members, sales = {}, {}
     local all = redis.call('HGETALL', KEYS[1])
     for i = 1, #all, 2 do
-        local said_at, at = struct.unpack('>i8', all[i + 1])
-        local age = math.max(0, now - said_at)
-        if age > tonumber(ARGV[3]) then
-            redis.call('HDEL', KEYS[1], all[i])
+        local who, said = all[i], all[i + 1]
+        local age = #said >= 8 and math.max(0, now - struct.unpack('>i8', said))
+        if not age or age > tonumber(ARGV[3]) then -- a stranger's, or long silent
+            redis.call('HDEL', KEYS[1], who)
         else
-            members[#members + 1] = all[i]
+            members[#members + 1] = who
             members[#members + 1] = age
-            members[#members + 1] = string.sub(all[i + 1], at)
+            members[#members + 1] = string.sub(said, 9)
         end
     end
     for i = 3, #KEYS do

@@ -736,6 +736,10 @@ static void impossible_loads_are_refused(void **state)
     assert_int_equal(inv_load_new(store, "no good", 9, good, 1, &load), PS_E_INVALID);
     assert_int_equal(inv_load_new(store, "drop", -1, good, 1, &load), PS_E_INVALID);
     assert_int_equal(inv_load_new(store, "drop", 9, bad, 1, &load), PS_E_INVALID);
+    const char *many[INV_SKUS_MAX + 1];
+    for (size_t i = 0; i < PS_ARRAY_LEN(many); i++)
+        many[i] = good[0];
+    assert_int_equal(inv_load_new(store, "drop", 9, many, PS_ARRAY_LEN(many), &load), PS_E_INVALID);
     assert_null(load);
     assert_ok(inv_load_new(store, "one", 9, good, 1, &load));
     assert_int_equal(inv_load_available(load, 1, 5), PS_E_INVALID);
