@@ -1,11 +1,13 @@
 /* Reading a topic by place: partition after partition, each up to where it ends when its turn
  * comes. One partition is fetched at a time; a read that goes on where the last one ended goes on
  * in what was fetched already. Records that are no events are looked at and not given. Where Kafka
- * has deleted records behind the place from which a read is to go on, it is an error. */
+ * has deleted records behind the place from which a read is to go on, it is an error that says which
+ * ones, and where to go on. */
 #include "queue/kafka_reader.h"
 #include "queue/kafka_topic.h"
 #include "queue/log_backend.h"
 
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -53,6 +55,15 @@ static int ask_edge(struct kafka_reader *reader, uint32_t partition, int64_t edg
     return 0;
 }
 
+static int gone(struct kafka_reader *reader, uint32_t partition, int64_t offset, int64_t first)
+{
+    return ps_fault(&reader->reader.fault, PS_E_NOT_FOUND, reader->config.set.topic,
+                    "the records of partition %" PRIu32 " from offset %" PRId64 " to %" PRId64
+                    " are gone: Kafka's retention has deleted them; what is left can be read "
+                    "after %" PRId64,
+                    partition, offset, first - 1, oq_place(partition, first));
+}
+
 /* Afterwards it is fetching, or offset >= end: there is nothing. Whoever begins gets what is there;
  * of whoever goes on, nothing may be gone that he has not read. */
 static int start(struct kafka_reader *reader, uint32_t partition, int64_t offset)
@@ -66,7 +77,7 @@ static int start(struct kafka_reader *reader, uint32_t partition, int64_t offset
     if (err != 0)
         return err;
     if (offset > 0 && offset < first)
-        return PS_E_CORRUPT;
+        return gone(reader, partition, offset, first);
     reader->partition = partition;
     reader->offset = offset < first ? first : offset;
     reader->end = end;
@@ -97,7 +108,12 @@ static int next(struct kafka_reader *reader, rd_kafka_message_t **ret_message)
         reader->offset = reader->end; /* what stands before it is nothing of ours */
         err = 0;
     } else if (message->err == RD_KAFKA_RESP_ERR__AUTO_OFFSET_RESET) {
-        err = PS_E_CORRUPT;
+        int64_t first;
+        err = ask_edge(reader, reader->partition, RD_KAFKA_OFFSET_BEGINNING, &first);
+        if (err == 0)
+            err = first > reader->offset
+                      ? gone(reader, reader->partition, reader->offset, first)
+                      : PS_E_CORRUPT; /* the topic was made anew */
     }
     rd_kafka_message_destroy(message);
     return err;
@@ -129,6 +145,7 @@ static int reader_read(struct oq_reader *of, int64_t after, size_t limit, const 
     uint32_t partition = oq_place_partition(after);
     int64_t last = after;
     int err = 0;
+    of->fault = (struct ps_fault){0};
     if (partition >= reader->partitions) {
         *ret_last = after;
         return 0;

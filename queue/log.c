@@ -62,6 +62,11 @@ int oq_reader_read(struct oq_reader *reader, int64_t after, size_t limit, const 
     return reader->ops->read(reader, after, limit, sale, fn, ctx, ret_last);
 }
 
+const char *oq_reader_why(const struct oq_reader *reader)
+{
+    return reader->fault.text;
+}
+
 void oq_reader_free(struct oq_reader *reader)
 {
     if (reader != NULL)

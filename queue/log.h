@@ -108,10 +108,13 @@ int oq_log_reader_new(struct oq_log *log, struct oq_reader **ret_reader) PS_MUST
  * before this record; a negative value is returned. *ret_last = the last place looked at: the
  * `after` of the next call; the end of the log is reached when it is the same as `after` although
  * fn did not stop. PS_E_IO, PS_E_CORRUPT, PS_E_BUSY; of Kafka also PS_E_TIMEOUT, and
- * PS_E_CORRUPT where records right behind `after` are gone (retention). */
+ * PS_E_NOT_FOUND where records right behind `after` are gone (retention): oq_reader_why says which.
+ */
 typedef int oq_read_fn(int64_t place, struct ps_str json, void *ctx);
 int oq_reader_read(struct oq_reader *reader, int64_t after, size_t limit, const char *sale,
                    oq_read_fn *fn, void *ctx, int64_t *ret_last) PS_MUST_CHECK;
+/* What there is to say of the last error of a read; "" = nothing. Lives until the next read. */
+const char *oq_reader_why(const struct oq_reader *reader);
 void oq_reader_free(struct oq_reader *reader); /* NULL is allowed */
 
 #endif

@@ -34,6 +34,7 @@ struct oq_reader_ops {
 
 struct oq_reader {
     const struct oq_reader_ops *ops;
+    struct ps_fault fault; /* of the last read that failed; all zero: nothing to say */
 };
 
 #endif

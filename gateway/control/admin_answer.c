@@ -101,6 +101,14 @@ void gw_admin_no_log(struct gw_admin_visit *visit, int err)
         gw_admin_no(visit, GW_V_log_unavailable, "%s", ps_err_text(err));
 }
 
+void gw_admin_no_read(struct gw_admin_visit *visit, int err, const char *why)
+{
+    if (err == PS_E_NOT_FOUND && why[0] != '\0')
+        gw_admin_no(visit, GW_V_not_found, "%s", why);
+    else
+        gw_admin_no_log(visit, err);
+}
+
 /* --- Entity tags. --- */
 
 static size_t tag_text(int64_t version, char text[32])

@@ -17,6 +17,7 @@
 #include "queue/audit.h"
 
 #include <stdatomic.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -43,6 +44,7 @@ struct gw_admin_audit {
     struct oq_totals totals[GW_SALE_SKUS_MAX];
     int64_t at_ms;
     int err;
+    char why[320];       /* of err, where the log has lost records */
     bool counter_failed; /* err is the counter's, not the log's */
     struct inv_count counts[GW_SALE_SKUS_MAX];
     unsigned tries;
@@ -104,6 +106,18 @@ static int take_record(int64_t place, struct ps_str json, void *ctx)
     return err == PS_E_INVALID ? 0 : err; /* one that no fold takes: life.c has named it */
 }
 
+/* Offsets are one below what a place says. */
+static int gone(struct gw_admin_audit *audit, int64_t after, int64_t end)
+{
+    (void)snprintf(audit->why, sizeof audit->why,
+                   "the records of partition %u from offset %lld to %lld are gone: Kafka's "
+                   "retention has deleted them, so the log does not tell any more what was sold; "
+                   "what was settled from it is in the database of penstock-settle",
+                   audit->partition, (long long)oq_place_seq(after),
+                   (long long)oq_place_seq(end) - 1);
+    return PS_E_NOT_FOUND;
+}
+
 static int read_partition(struct gw_admin_audit *audit, struct oq_reader *reader)
 {
     int64_t end = oq_place(audit->partition, audit->seq[audit->partition]);
@@ -112,10 +126,12 @@ static int read_partition(struct gw_admin_audit *audit, struct oq_reader *reader
 
     while (after < end) {
         int err = oq_reader_read(reader, after, READ_AT_ONCE, NULL, take_record, audit, &last);
-        if (err == 0 && last == after)
-            err = PS_E_CORRUPT; /* the log ends before a record that was committed */
-        if (err < 0)
+        if (err == 0 && last == after) /* it ends before a record that was committed */
+            return audit->admin->core->kafka != NULL ? gone(audit, after, end) : PS_E_CORRUPT;
+        if (err < 0) {
+            (void)snprintf(audit->why, sizeof audit->why, "%s", oq_reader_why(reader));
             return err;
+        }
         after = last;
     }
     return 0;
@@ -156,6 +172,7 @@ static void judge(uv_work_t *work)
 {
     struct gw_admin_audit *audit = work->data;
 
+    audit->why[0] = '\0';
     if (audit->auditor == NULL)
         audit->err = oq_audit_new(&audit->auditor);
     if (audit->err == 0)
@@ -204,7 +221,7 @@ static void say_failure(struct gw_admin_visit *visit, const struct gw_admin_audi
         gw_control_sale(visit->admin->control, audit->sale, strlen(audit->sale));
 
     if (!audit->counter_failed)
-        gw_admin_no_log(visit, audit->err);
+        gw_admin_no_read(visit, audit->err, audit->why);
     else if (sale != NULL && sale->fenced)
         gw_admin_no(visit, GW_V_fenced, NULL);
     else

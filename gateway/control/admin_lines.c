@@ -5,6 +5,7 @@
  * its limit has reached the end. */
 #include "gateway/control/admin_private.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -27,6 +28,7 @@ struct lines {
     char *path;
     /* What is found. */
     int err;
+    char why[320]; /* of err */
     int64_t last; /* -1 = not said */
     int64_t count;
     struct ps_buf buf; /* heap */
@@ -55,7 +57,7 @@ static void after_run(uv_work_t *work, int status)
 
     (void)status; /* never cancelled */
     if (visit != NULL && lines->err < 0) {
-        gw_admin_no_log(visit, lines->err);
+        gw_admin_no_read(visit, lines->err, lines->why);
     } else if (visit != NULL) {
         gw_admin_lines(visit, lines->buf.at, lines->buf.len, lines->last);
         lines->buf.at = NULL;
@@ -149,6 +151,7 @@ static void read_log(struct lines *lines)
             break;
         after = last;
     }
+    (void)snprintf(lines->why, sizeof lines->why, "%s", oq_reader_why(reader));
     oq_reader_free(reader);
     lines->last = after < 0 ? 0 : after;
 }
@@ -192,21 +195,6 @@ static void seek(struct cursor *cursor, int64_t after)
         cursor->next++;
 }
 
-/* In a log of one partition the first place above `after` is found by halving. */
-static void jump(struct cursor *cursor, int64_t after)
-{
-    size_t low = 0, high = oq_sale_order_count(cursor->books);
-
-    while (low < high) {
-        size_t middle = low + (high - low) / 2;
-        if (oq_sale_order_at(cursor->books, middle)->place <= after)
-            low = middle + 1;
-        else
-            high = middle;
-    }
-    cursor->next = low;
-}
-
 static struct cursor *next_of(struct cursor *cursors, size_t count)
 {
     struct cursor *best = NULL;
@@ -248,9 +236,9 @@ static struct cursor *cursors_new(const struct lines *lines, int64_t after, size
         if (lines->sale[0] != '\0' && strcmp(lines->sale, oq_sale_name(books)) != 0)
             continue;
         struct cursor *cursor = &cursors[(*ret_count)++];
-        *cursor = (struct cursor){.books = books, .partition = oq_place_partition(after)};
-        if (oq_log_partitions(core->log) == 1)
-            jump(cursor, after);
+        *cursor = (struct cursor){.books = books,
+                                  .partition = oq_place_partition(after),
+                                  .next = oq_sale_orders_after(books, after)};
         seek(cursor, after);
     }
     return cursors;

@@ -103,6 +103,8 @@ void gw_admin_fault(struct gw_admin_visit *visit, enum gw_verdict verdict,
                     const struct ps_fault *fault);
 /* A negative result of oq_log_append or of reading the log. */
 void gw_admin_no_log(struct gw_admin_visit *visit, int err);
+/* The same of a read; `why` is what there is to say of it, or "". */
+void gw_admin_no_read(struct gw_admin_visit *visit, int err, const char *why);
 
 /* Is If-Match there, and does it name this version? */
 enum gw_admin_match { GW_MATCH_NONE, GW_MATCH_YES, GW_MATCH_NO };

@@ -119,6 +119,23 @@ static void two_gateways_see_the_same_records_in_the_same_order_in_each_partitio
         gateway_close(&gateway[who]);
 }
 
+static void all_who_share_a_log_call_it_by_the_same_name(void **state)
+{
+    (void)state;
+    static struct gateway gateway[2];
+    char name[2][OQ_KAFKA_NAME_MAX + 1], begin[64];
+    gateway_open(&gateway[0], broker.direct);
+    gateway_open(&gateway[1], broker.proxied);
+    for (uint32_t who = 0; who < 2; who++)
+        assert_true(oq_kafka_name(gateway[who].log, name[who]));
+    assert_string_equal(name[0], name[1]);
+    (void)snprintf(begin, sizeof begin, "topic %s of Kafka cluster ", topic);
+    assert_memory_equal(name[0], begin, strlen(begin));
+    assert_true(strlen(name[0]) > strlen(begin));
+    for (uint32_t who = 0; who < 2; who++)
+        gateway_close(&gateway[who]);
+}
+
 struct places {
     size_t count;
     int64_t place[600];
@@ -210,6 +227,7 @@ static void a_reader_begins_with_what_is_there_but_passes_over_nothing_on_its_wa
     static struct places places;
     static struct gateway gateway;
     struct oq_reader *reader;
+    char go_on[32];
     int64_t last;
     places.count = 0;
     gateway_open(&gateway, broker.direct);
@@ -224,7 +242,10 @@ static void a_reader_begins_with_what_is_there_but_passes_over_nothing_on_its_wa
     assert_ok(oq_log_reader_new(gateway.log, &reader));
     places.count = 0;
     assert_int_equal(oq_reader_read(reader, oq_place(1, 3), 1000, NULL, note_place, &places, &last),
-                     PS_E_CORRUPT);
+                     PS_E_NOT_FOUND);
+    (void)snprintf(go_on, sizeof go_on, "after %lld", (long long)oq_place(1, 4));
+    assert_non_null(strstr(oq_reader_why(reader), "partition 1 from offset 3 to 3 are gone"));
+    assert_non_null(strstr(oq_reader_why(reader), go_on));
     assert_int_equal(places.count, 0);
     assert_ok(oq_reader_read(reader, oq_place(1, 4), 1, NULL, note_place, &places, &last));
     assert_int_equal(places.place[0], oq_place(1, 5));
@@ -518,10 +539,13 @@ static void a_log_opens_while_kafka_is_away_and_is_ready_by_itself(void **state)
     assert_false(oq_log_available(gateway.log));
     log_watch_wait_away(&gateway.watch);
     assert_true(strlen(gateway.watch.why) > 0);
+    char name[OQ_KAFKA_NAME_MAX + 1];
+    assert_false(oq_kafka_name(gateway.log, name));
     struct oq_event order = accepted(1, 1, "ann", "", 1);
     assert_int_equal(oq_log_append(gateway.log, &order, &(struct oq_ticket){0}), PS_E_CLOSED);
     mend_network();
     log_watch_wait_back(&gateway.watch, 2);
+    assert_true(oq_kafka_name(gateway.log, name));
     assert_int_equal(gateway.watch.record_count, PARTITIONS + 1);
     gateway_append_order(&gateway, 1, 1);
     log_watch_wait_outcomes(&gateway.watch, 1);
@@ -591,6 +615,7 @@ int main(void)
         CLAIM(all_records_of_an_order_lie_in_the_partition_of_its_key),
         CLAIM(a_topic_that_grows_does_not_move_the_keys_of_a_sale),
         CLAIM(two_gateways_see_the_same_records_in_the_same_order_in_each_partition),
+        CLAIM(all_who_share_a_log_call_it_by_the_same_name),
         CLAIM(a_reader_reads_partition_by_partition_and_can_follow_one),
         CLAIM(a_reader_does_not_wait_for_long_for_a_broker_that_falls_silent),
         CLAIM(a_reader_begins_with_what_is_there_but_passes_over_nothing_on_its_way),

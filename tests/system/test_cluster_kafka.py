@@ -315,6 +315,42 @@ def test_a_sale_whose_beginning_the_topic_has_lost_is_not_served(cluster, kafka)
     assert gateway.process.poll() is None and whole
 
 
+def delete_records(cluster, partition, before):
+    """What retention does."""
+    file = cluster.directory / "delete.json"
+    file.write_text('{"partitions":[{"topic":"%s","partition":%d,"offset":%d}],"version":1}' % (cluster.topic, partition, before))
+    cluster.kafka.tool("DeleteRecordsCommand", "--offset-json-file", str(file))
+
+
+def test_what_retention_has_deleted_is_named_to_who_reads_the_log_and_who_audits(kafka):
+    with Cluster(kafka, gateways=1, partitions=2) as cluster:
+        sale, gateway = cluster.make_sale(stock=100), cluster[0]
+        first = 1 << 43  # the place before the first record of partition 1
+
+        def read(after):
+            return gateway.admin("GET", f"/admin/v1/sales/{sale}/log?after={after}", timeout=30)
+
+        for i in range(24):
+            cluster.sure_buy(gateway, sale, f"u{i}")
+        cluster.wait_rest(sale)
+        assert gateway.audit(sale)["ok"]
+        end = max(line["seq"] for line in read(first).lines()) - first
+        assert end > 4
+        delete_records(cluster, 1, 3)
+        answer = read(first + 1)
+        assert answer.status == 404 and "partition 1 from offset 1 to 2 are gone" in answer.text and f"after {first + 3}" in answer.text, answer
+        assert [line["seq"] - first for line in read(first + 3).lines()] == list(range(4, end + 1))
+        assert gateway.audit(sale)["ok"]  # it had read them before
+        for i in range(24, 48):
+            cluster.sure_buy(gateway, sale, f"u{i}")
+        wait_until(lambda: len(gateway.orders(sale)) == 48, 30, what="all orders in the log")
+        more = max(line["seq"] for line in read(first + 3).lines()) - first
+        delete_records(cluster, 1, more)
+        for begins in (end, 0):  # it goes on where the last audit ended; then from the beginning
+            answer = gateway.admin("GET", f"/admin/v1/sales/{sale}/audit", timeout=30)
+            assert answer.status == 404 and f"partition 1 from offset {begins} to {more - 1} are gone" in answer.text, answer
+
+
 def test_records_that_are_not_ours_are_named_by_offset_and_passed_over(cluster, kafka):
     """I7: nobody counts them, and nobody stumbles."""
     sale = cluster.make_sale(stock=STOCK)
