@@ -330,6 +330,18 @@ def test_a_rule_for_one_sale_leaves_the_others_alone(gateway):
     assert {gateway.buy(two, "u").status for _ in range(3)} == {202}
 
 
+@pytest.mark.parametrize("members", [{"key": "sale"}, {"key": "user", "sale": True}], ids=["by sale", "of a sale"])
+def test_a_sales_limit_counts_its_list_of_orders_and_no_look_up_by_id(gateway, members):
+    sale = sale_of(gateway)
+    if "sale" in members:
+        members = {**members, "sale": sale}
+    name = rule(gateway, burst=1, applies_to=["order_state"], **members)
+    order = gateway.buy(sale, "u").json["order_id"]
+    assert {gateway.public("GET", f"/v1/orders/{order}", user="u").status for _ in range(3)} == {200}
+    assert gateway.public("GET", f"/v1/sales/{sale}/orders", user="u").status == 200
+    is_refused(gateway.public("GET", f"/v1/sales/{sale}/orders", user="u"), f"{members['key']}_rate", name)
+
+
 def test_a_rule_applies_to_what_it_names(gateway):
     sale = sale_of(gateway)
     name = rule(gateway, key="ip", burst=1, applies_to=["status"])
