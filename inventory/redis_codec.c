@@ -31,7 +31,8 @@ static char *put_byte(char *at, unsigned value)
 
 static char *put_bytes(char *at, const void *bytes, size_t len)
 {
-    memcpy(at, bytes, len);
+    if (len > 0) /* else bytes may be NULL */
+        memcpy(at, bytes, len);
     return at + len;
 }
 

@@ -191,6 +191,8 @@ static void on_installed(int err, const redisReply *reply, void *ctx)
         trouble(feed, err, key, reply != NULL ? reply->str : "no reply to the install");
     else if (strcmp(reply->str, "LATE") == 0)
         trouble(feed, PS_E_CONFLICT, key, "this epoch or a higher one is installed");
+    else if (strcmp(reply->str, "FORBIDDEN") == 0)
+        trouble(feed, PS_E_PERMISSION, key, "the user of this Redis may not run HDEL");
     else if (!feed->maybe_installed)
         trouble(feed, PS_E_BUSY, key, "not all of the load is there");
 }

@@ -3,7 +3,7 @@
 -- dropped (in the background): nobody can reach them any more.
 --
 -- KEYS   cur  c  u  d  o  k  a  v      ARGV  epoch; identity; how many fields or members each key must have
--- Reply  OK, or one of the words LATE, INCOMPLETE
+-- Reply  OK, or one of the words LATE, INCOMPLETE, FORBIDDEN
 local before = redis.call('HGET', KEYS[1], 'epoch')
 if tonumber(before or '-1') >= tonumber(ARGV[1]) then
     return redis.status_reply('LATE')
@@ -13,6 +13,11 @@ for i = 2, 8 do
     if count ~= tonumber(ARGV[i + 1]) then
         return redis.status_reply('INCOMPLETE')
     end
+end
+-- A load needs every command that a step of the sale will write with, but for this one. Forbidden in the middle of a step, it
+-- would leave half of the step done, and done again whenever it is sent again: units would be given back without end.
+if type(redis.pcall('HDEL', KEYS[1], 'nothing')) == 'table' then
+    return redis.status_reply('FORBIDDEN')
 end
 redis.call('HSET', KEYS[1], 'epoch', ARGV[1], 'identity', ARGV[2])
 for i = 2, 8 do

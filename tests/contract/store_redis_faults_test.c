@@ -230,6 +230,24 @@ static void a_load_that_fills_the_memory_leaves(void **state)
     assert_int_equal(buy(&one, 1, "ann", ""), INV_RESERVED); /* as before */
 }
 
+/* --- a server that forbids what the sale will need --- */
+
+static void a_sale_is_not_opened_where_its_verdicts_would_be_forbidden(void **state)
+{
+    char text[256];
+    (void)state;
+    redis_do(&server, "ACL SETUSER default -hdel");
+    assert_int_equal(inv_load_install(load_of(&one, EPOCH + 1), &one.sale), PS_E_PERMISSION);
+    inv_redis_load_error(one.store, text, sizeof text);
+    assert_non_null(strstr(text, "HDEL"));
+    assert_int_equal(redis_number(&server, "EXISTS ps:{drop}:%d:c", EPOCH + 1), 0);
+    redis_do(&server, "ACL SETUSER default +@all");
+    assert_int_equal(buy(&one, 1, "ann", ""), INV_RESERVED); /* as before */
+    settle(&one, 1, INV_VOID);
+    rest(&one);
+    assert_int_equal(counts(&one).available, STOCK);
+}
+
 struct noted_pulse {
     bool here;
     int err;
@@ -293,6 +311,7 @@ int main(void)
         CLAIM(a_store_that_ends_answers_also_what_its_last_answers_ask_for),
         CLAIM(an_entry_whose_numbers_are_out_of_range_is_none),
         CLAIM(a_load_that_fills_the_memory_leaves),
+        CLAIM(a_sale_is_not_opened_where_its_verdicts_would_be_forbidden),
         CLAIM(gateways_hear_of_each_other_also_when_memory_is_full),
         CLAIM(whatever_a_stranger_says_stops_no_pulse),
     };

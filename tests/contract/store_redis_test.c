@@ -744,6 +744,8 @@ static void on_pulse(uint64_t handle, int err, const struct inv_redis_pulse *pul
     noted->refused = pulse->other_log != NULL;
     (void)snprintf(noted->other_log, sizeof noted->other_log, "%s",
                    noted->refused ? pulse->other_log : "");
+    if (noted->refused)
+        return; /* nothing else is told */
     memcpy(noted->members, pulse->members, pulse->member_count * sizeof *pulse->members);
     memcpy(noted->sales, pulse->sales, pulse->sale_count * sizeof *pulse->sales);
     for (size_t i = 0; i < pulse->sale_count; i++)
