@@ -165,20 +165,34 @@ static void print_histogram(const struct ps_metrics *metrics, size_t row, FILE *
     fprintf(out, "%s_count %" PRId64 "\n", name, count);
 }
 
+static void print_value(const struct ps_metrics *metrics, size_t row, size_t value_index, FILE *out)
+{
+    int64_t value = ps_metric_read(metrics, row, value_index);
+    if (metrics->table[row].type == PS_GAUGE_SECONDS)
+        fprintf(out, " %" PRId64 ".%09" PRId64 "\n", value / PS_NS_PER_S, value % PS_NS_PER_S);
+    else
+        fprintf(out, " %" PRId64 "\n", value);
+}
+
 static void print_row(const struct ps_metrics *metrics, size_t row, FILE *out)
 {
-    static const char *const types[] = {"counter", "gauge", "histogram"};
+    static const char *const types[] = {[PS_COUNTER] = "counter",
+                                        [PS_GAUGE] = "gauge",
+                                        [PS_GAUGE_SECONDS] = "gauge",
+                                        [PS_HISTOGRAM_SECONDS] = "histogram"};
     const struct ps_metric *metric = &metrics->table[row];
     fprintf(out, "# HELP %s %s\n# TYPE %s %s\n", metric->name, metric->help, metric->name,
             types[metric->type]);
     if (metric->type == PS_HISTOGRAM_SECONDS) {
         print_histogram(metrics, row, out);
     } else if (metric->label == NULL) {
-        fprintf(out, "%s %" PRId64 "\n", metric->name, ps_metric_read(metrics, row, 0));
+        fprintf(out, "%s", metric->name);
+        print_value(metrics, row, 0, out);
     } else {
-        for (size_t i = 0; metric->values[i] != NULL; i++)
-            fprintf(out, "%s{%s=\"%s\"} %" PRId64 "\n", metric->name, metric->label,
-                    metric->values[i], ps_metric_read(metrics, row, i));
+        for (size_t i = 0; metric->values[i] != NULL; i++) {
+            fprintf(out, "%s{%s=\"%s\"}", metric->name, metric->label, metric->values[i]);
+            print_value(metrics, row, i, out);
+        }
     }
 }
 

@@ -34,7 +34,7 @@ enum gw_metric {
     GW_M_KAFKA_PRODUCERS,     /* penstock_kafka_producers_total */
     GW_M_KAFKA_SENT,          /* penstock_kafka_sent_bytes_total */
     GW_M_KAFKA_RECEIVED,      /* penstock_kafka_received_bytes_total */
-    GW_M_KAFKA_ROUND_TRIP,    /* penstock_kafka_round_trip_microseconds */
+    GW_M_KAFKA_ROUND_TRIP,    /* penstock_kafka_round_trip_seconds */
     GW_M_SPILL_RECORDS,       /* penstock_spill_records */
     GW_M_LIMIT_EVICTIONS,     /* penstock_limit_evictions_total */
     GW_M_LIMIT_SHARED_ASKED,  /* penstock_limit_shared_asked_total: this gateway's demand */

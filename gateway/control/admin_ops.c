@@ -36,7 +36,7 @@ static void gather_kafka(const struct gw_core *core, struct ps_metrics_shard *sh
     ps_metric_set(shard, GW_M_KAFKA_PRODUCERS, 0, (int64_t)stats.producers);
     ps_metric_set(shard, GW_M_KAFKA_SENT, 0, (int64_t)stats.sent_bytes);
     ps_metric_set(shard, GW_M_KAFKA_RECEIVED, 0, (int64_t)stats.received_bytes);
-    ps_metric_set(shard, GW_M_KAFKA_ROUND_TRIP, 0, (int64_t)stats.round_trip_us);
+    ps_metric_set(shard, GW_M_KAFKA_ROUND_TRIP, 0, stats.round_trip_us * 1000);
     if (core->spills)
         ps_metric_set(shard, GW_M_SPILL_RECORDS, 0, (int64_t)oq_spill_count(core->log));
 }

@@ -48,7 +48,7 @@ def test_the_readme_says_what_to_do_about_every_503():
 
 def metrics():
     text = source("gateway/metrics.c")
-    kinds = {"COUNTER": "counter", "GAUGE": "gauge", "HISTOGRAM_SECONDS": "histogram"}
+    kinds = {"COUNTER": "counter", "GAUGE": "gauge", "GAUGE_SECONDS": "gauge", "HISTOGRAM_SECONDS": "histogram"}
     known = lists(text + source("gateway/admission/limit_rule.c"))
     rows = re.findall(r"\[GW_M_\w+\]\s*=\s*\{" + STRING + r",\s*" + STRING + r",\s*PS_(\w+),\s*(NULL|\"[^\"]*\"),\s*(\w+)\}", text)
     assert len(rows) == text.count('"penstock_')

@@ -6,12 +6,13 @@
 #include <pthread.h>
 #include <stdlib.h>
 
-enum { ROW_REQUESTS, ROW_OPEN, ROW_LATENCY, ROWS };
+enum { ROW_REQUESTS, ROW_OPEN, ROW_ROUND_TRIP, ROW_LATENCY, ROWS };
 
 static const char *const verdicts[] = {"accepted", "sold_out", NULL};
 static const struct ps_metric table[ROWS] = {
     {"penstock_requests_total", "Requests by verdict.", PS_COUNTER, "verdict", verdicts},
     {"penstock_connections", "Open connections.", PS_GAUGE, NULL, NULL},
+    {"penstock_round_trip_seconds", "There and back.", PS_GAUGE_SECONDS, NULL, NULL},
     {"penstock_buy_seconds", "Time to answer.", PS_HISTOGRAM_SECONDS, NULL, NULL},
 };
 
@@ -45,6 +46,7 @@ static void a_scrape_is_prometheus_text(void **state)
     ps_metric_add(a, ROW_REQUESTS, 0, 2);
     ps_metric_add(b, ROW_REQUESTS, 1, PS_INT_MAX);
     ps_metric_set(a, ROW_OPEN, 0, 9);
+    ps_metric_set(a, ROW_ROUND_TRIP, 0, 2000345000);
     ps_metric_observe_ns(a, ROW_LATENCY, 500000); /* a bound belongs to its bucket */
     ps_metric_observe_ns(b, ROW_LATENCY, 500001);
     ps_metric_observe_ns(a, ROW_LATENCY, 30000000);
@@ -60,6 +62,9 @@ static void a_scrape_is_prometheus_text(void **state)
                               "# HELP penstock_connections Open connections.\n"
                               "# TYPE penstock_connections gauge\n"
                               "penstock_connections 9\n"
+                              "# HELP penstock_round_trip_seconds There and back.\n"
+                              "# TYPE penstock_round_trip_seconds gauge\n"
+                              "penstock_round_trip_seconds 2.000345000\n"
                               "# HELP penstock_buy_seconds Time to answer.\n"
                               "# TYPE penstock_buy_seconds histogram\n"
                               "penstock_buy_seconds_bucket{le=\"0.0005\"} 1\n"
