@@ -37,8 +37,8 @@ enum gw_mail_kind {
     GW_MAIL_STOP,       /* control -> worker: close all and leave the loop */
     GW_MAIL_STATE,      /* log -> control: the log's state changed; value = available */
     GW_MAIL_LOADED,     /* log -> control: counters are built; ptr = struct gw_load_job */
-    GW_MAIL_CLUSTER,    /* log, workers -> control: orders/cluster.c; ptr = a rebuild that has loaded,
-                           NULL = Redis says that a sale is fenced */
+    GW_MAIL_CLUSTER,    /* log, workers -> control: orders/cluster.c; ptr = a rebuild that has
+                           loaded, NULL = Redis says that a sale is fenced */
     GW_MAIL_DONE        /* job thread -> control: a job of the control store is done; ptr = job */
 };
 

@@ -143,8 +143,8 @@ int gw_worker_hold(struct gw_worker *worker, uint64_t handle, int64_t until_ns, 
     return err;
 }
 
-/* What the log has decided of this worker's orders is on its way to Redis. (Where Redis is away, who
- * sweeps later finds them.) */
+/* What the log has decided of this worker's orders is on its way to Redis. (Where Redis is away,
+ * who sweeps later finds them.) */
 static bool owes(const struct gw_worker *worker)
 {
     return worker->core->redis != NULL && inv_redis_ready(worker->store) &&

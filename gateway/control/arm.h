@@ -13,8 +13,8 @@ struct gw_load_job;
 /* A step of every sale that is due for one. */
 void gw_arm_tick(struct gw_control *control);
 /* The log has the sale's beginning - its first fence in each partition, its initial stock - and no
- * SKU that the document lacks before those that it has? Else it is refused, loudly. From then on the
- * document's SKUs are the first of the sale's in the fold. */
+ * SKU that the document lacks before those that it has? Else it is refused, loudly. From then on
+ * the document's SKUs are the first of the sale's in the fold. */
 bool gw_arm_check(struct gw_control *control, struct gw_control_sale *sale);
 /* Counts and names a SKU that only a stranger's record knows of. */
 void gw_arm_note_stranger(struct gw_control *control, const char *sale, const char *sku);

@@ -30,8 +30,8 @@ enum gw_arming {
     GW_ARM_NOTING,  /* control.db notes `opened` */
     GW_ARM_LOADING, /* the counters are built from the fold, on the log's thread */
     GW_ARM_DONE,    /* counters installed */
-    GW_ARM_REFUSED  /* the log has lost the sale's beginning, or has other SKUs than its document, or
-                       another gateway counts it: never opened, never rebuilt */
+    GW_ARM_REFUSED  /* the log has lost the sale's beginning, or has other SKUs than its document,
+                       or another gateway counts it: never opened, never rebuilt */
 };
 
 /* One sale in the control thread's memory. */
@@ -168,9 +168,9 @@ void gw_control_unawait(struct gw_control *control, const struct oq_ticket *tick
 /* Sales whose opening is due are armed at once instead of with the next tick (after a PUT). */
 void gw_control_arm_due(struct gw_control *control);
 
-/* It was opened, and its counter is not known here, as after a start without Redis: an order that the
- * log does not show may be in doubt there, or lie in this gateway's spill. (Over a restart with a
- * journal and a counter in memory nothing is.) */
+/* It was opened, and its counter is not known here, as after a start without Redis: an order that
+ * the log does not show may be in doubt there, or lie in this gateway's spill. (Over a restart with
+ * a journal and a counter in memory nothing is.) */
 static inline bool gw_control_is_unserved(const struct gw_control *control,
                                           const struct gw_control_sale *sale)
 {

@@ -1,5 +1,5 @@
-/* The one table of answers: what the program can say to a request, with its HTTP status, problem type and retry rule. There is no
- * other place where a status code is chosen. */
+/* The one table of answers: what the program can say to a request, with its HTTP status, problem
+ * type and retry rule. There is no other place where a status code is chosen. */
 #ifndef GW_VERDICT_H
 #define GW_VERDICT_H
 

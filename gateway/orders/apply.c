@@ -5,16 +5,16 @@
  * then moves v; the others drop what v has passed. All effects are idempotent, so two keepers, or
  * one that has forgotten what he did, do no harm.
  *
- * What must hold: nothing is applied or dropped under an epoch that this gateway's own view has seen
- * end. An effect behind a fence is perhaps not in the load of the next epoch, and v of the old one
- * may have passed it. So the order here is: take what was read, then look for fences, then apply or
- * drop; what was read before a fence is in every load that comes after it.
+ * What must hold: nothing is applied or dropped under an epoch that this gateway's own view has
+ * seen end. An effect behind a fence is perhaps not in the load of the next epoch, and v of the old
+ * one may have passed it. So the order here is: take what was read, then look for fences, then
+ * apply or drop; what was read before a fence is in every load that comes after it.
  *
  * A sale that the control state does not know may never be served here (it was deleted, or belongs
  * to somebody else), or may become known any moment. Of its effects only so many are kept; then all
  * are forgotten but for their places. When the sale is served after all, v mostly has passed these
- * places, for others have applied them. If this gateway is the keeper and v has not, nobody may have
- * them any more, and the sale is built again: a load has them all. */
+ * places, for others have applied them. If this gateway is the keeper and v has not, nobody may
+ * have them any more, and the sale is built again: a load has them all. */
 #include "gateway/orders/cluster_private.h"
 
 #include "common/log.h"

@@ -121,7 +121,7 @@ static void say_user_limit(struct gw_visit *visit, const struct ps_uuid *id)
     say_no(visit, GW_V_user_limit, &detail);
 }
 
-/* The counter's own entry of the order that was met: it is in doubt, or decided this very moment. */
+/* The counter's own entry of the order that was met: in doubt, or decided this very moment. */
 static void answer_entry(struct gw_visit *visit, int err, const struct inv_entry *entry)
 {
     const struct gw_core *core = visit->worker->core;

@@ -124,7 +124,7 @@ int64_t gw_cluster_heard_ns(const struct gw_cluster *cluster, const char *name);
 bool gw_cluster_is_alone(const struct gw_cluster *cluster);
 /* Nobody has anything under way that could still become an order. */
 bool gw_cluster_is_quiet(const struct gw_cluster *cluster);
-/* May this gateway count in Redis: is its log shared with all who do, or is it the first of them? */
+/* May this gateway count in Redis: is its log shared with all who do, or is it the first one? */
 bool gw_cluster_may_act(const struct gw_cluster *cluster);
 
 /* --- rebuild.c --- */

@@ -1,6 +1,6 @@
 /* Effects of the log, between the thread that reads it and the one that tells Redis. The log's
- * thread must not wait: it holds the lock only to append, the other side only to swap its empty list
- * for the full one. Fences are few and kept by sale. */
+ * thread must not wait: it holds the lock only to append, the other side only to swap its empty
+ * list for the full one. Fences are few and kept by sale. */
 #include "gateway/orders/effects.h"
 
 #include <pthread.h>

@@ -1,6 +1,6 @@
 /* What the log has decided and the counter in Redis must hear of: a queue from the log's thread to
- * the control thread, and there one list a sale. Beside it, the newest fence of each sale: who ended
- * an epoch, and when this gateway read it. */
+ * the control thread, and there one list a sale. Beside it, the newest fence of each sale: who
+ * ended an epoch, and when this gateway read it. */
 #ifndef GW_EFFECTS_H
 #define GW_EFFECTS_H
 

@@ -28,12 +28,12 @@ struct gw_effects *gw_life_effects(const struct gw_life *life);
 int gw_life_load(struct gw_life *life, struct oq_sale *books, size_t sku_count, int64_t epoch,
                  struct inv_sale **ret_sale) PS_MUST_CHECK;
 
-/* Over how many partitions the sale's keys are spread: as its first fence says, or (`books` NULL, or
- * not fenced yet) as the log has them now. */
+/* Over how many partitions the sale's keys are spread: as its first fence says, or (`books` NULL,
+ * or not fenced yet) as the log has them now. */
 uint32_t gw_life_partitions(const struct gw_core *core, const struct oq_sale *books);
 
 /* May the fold lack what other gateways have written: the log was not read to its end yet, or is
- * away, or reading stands still? Then nobody may be told that an order does not exist. Any thread. */
+ * away, or reading stands still? Then nobody may hear that an order does not exist. Any thread. */
 bool gw_life_is_behind(const struct gw_core *core);
 /* Does the log itself take records now? A spill beside it takes orders alone: no fence, adjustment
  * or release. Any thread. */

@@ -22,7 +22,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* For who was told that Redis is another log's: so long after he was last told so, it is nobody's. */
+/* For who was told that Redis is another log's: so long after he last was, it is nobody's. */
 #define CLAIM_NS (3 * PS_NS_PER_S)
 
 /* --- who is there --- */
@@ -74,7 +74,8 @@ bool gw_cluster_is_quiet(const struct gw_cluster *cluster)
 {
     for (size_t i = 0; i < cluster->member_count; i++) {
         const struct gw_member *member = &cluster->members[i];
-        if (member->age_ms < GW_ALIVE_MS && (member->beat.in_flight > 0 || member->beat.spilled > 0))
+        if (member->age_ms < GW_ALIVE_MS &&
+            (member->beat.in_flight > 0 || member->beat.spilled > 0))
             return false;
     }
     return true;
@@ -155,7 +156,8 @@ static void take_sale(struct gw_cluster *cluster, const struct inv_redis_pulse_s
     if (told->cur.epoch < 0)
         gw_cluster_fence(sale, "Redis has no counters of it");
     else if (!told->cur.fits)
-        gw_cluster_fence(sale, "Redis is not the server, or not the life of it, that it was counted in");
+        gw_cluster_fence(sale,
+                         "Redis is not the server, or not the life of it, that it was counted in");
     else if (told->cur.epoch > sale->epoch)
         gw_cluster_fence(sale, "another gateway has counted it anew");
 }

@@ -20,12 +20,12 @@
  *    document's. And who can write nothing fences nothing. Then `opened`: the log has all of it.
  *  - who fails again and again behind its fences, for a reason of its own, stands aside for longer
  *    than they claim: else no other gateway would ever come to it.
- *  - a fence is landed when this gateway's own view shows it. A higher one than ours, or the same by
- *    another author: given up.
+ *  - a fence is landed when this gateway's own view shows it. A higher one than ours, or the same
+ *    by another author: given up.
  *  - load: on a thread of its own, one sale at a time (load.c says how it is one cut although the
  *    view goes on): other sales are sold meanwhile.
- *  - install: at most once. When no reply comes the epoch is looked for in Redis for a while, and if
- *    it does not show, all begins again under a new epoch. */
+ *  - install: at most once. When no reply comes the epoch is looked for in Redis for a while, and
+ *    if it does not show, all begins again under a new epoch. */
 #include "gateway/orders/cluster_private.h"
 
 #include "common/log.h"
