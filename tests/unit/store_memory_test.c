@@ -1,5 +1,5 @@
-/* What is particular to the counter in memory: many threads at once, and many orders. What every
- * counter promises is in tests/contract/store_test.c. */
+/* What is particular to the counter in memory: many threads at once, many orders, and no memory.
+ * What every counter promises is in tests/contract/store_test.c. */
 #include "tests/unit/check.h"
 
 #include "inventory/store.h"
@@ -15,6 +15,42 @@
 #define USERS   700
 #define CAP     2
 #define ORDERS  4096 /* that one thread may make */
+
+/* --- memory that ends --- */
+
+void *__real_malloc(size_t size);
+void *__wrap_malloc(size_t size);
+void *__real_calloc(size_t count, size_t size);
+void *__wrap_calloc(size_t count, size_t size);
+void *__real_aligned_alloc(size_t alignment, size_t size);
+void *__wrap_aligned_alloc(size_t alignment, size_t size);
+
+static atomic_int pieces_left = -1; /* -1: as many as wanted */
+
+static bool is_left(void)
+{
+    int left = atomic_load(&pieces_left);
+    if (left > 0)
+        atomic_fetch_sub(&pieces_left, 1);
+    return left != 0;
+}
+
+void *__wrap_malloc(size_t size)
+{
+    return is_left() ? __real_malloc(size) : NULL;
+}
+
+void *__wrap_calloc(size_t count, size_t size)
+{
+    return is_left() ? __real_calloc(count, size) : NULL;
+}
+
+void *__wrap_aligned_alloc(size_t alignment, size_t size)
+{
+    return is_left() ? __real_aligned_alloc(alignment, size) : NULL;
+}
+
+/* --- words for the tests --- */
 
 static struct inv_store *store;
 static struct inv_sale *sale;
@@ -400,6 +436,111 @@ static void a_hundred_thousand_loaded_orders_are_all_known(void **state)
     assert_int_equal(count.confirmed, orders / 2);
 }
 
+/* --- memory that ends --- */
+
+static void assert_counts(int64_t available, int64_t in_doubt)
+{
+    struct inv_count count;
+    assert_ok(inv_store_counts(store, sale, NULL, NULL, 0, &count));
+    assert_int_equal(count.available, available);
+    assert_int_equal(count.in_doubt, in_doubt);
+    assert_int_equal(count.held + count.confirmed, 0);
+}
+
+/* Each order is released and keeps its key, so what was prepared for the sale is used up. */
+static void a_reservation_without_memory_takes_nothing(void **state)
+{
+    (void)state;
+    char user[16];
+    struct inv_reservation r = {.epoch = 1, .key = PS_STR("k"), .quantity = 1, .cap = 1};
+    struct inv_answer answer;
+    struct inv_entry entry;
+    int err = 0;
+    atomic_store(&pieces_left, 0);
+    for (unsigned number = 0; err == 0 && number < 20 * STOCK; number++) {
+        int len = snprintf(user, sizeof user, "user%u", number);
+        r.order_id = numbered(0, number);
+        r.user = (struct ps_str){user, (size_t)len};
+        err = inv_store_reserve(store, sale, &r, NULL, NULL, 0, &answer);
+        if (err == 0)
+            inv_store_settle(store, sale, &r.order_id, INV_RELEASED);
+    }
+    assert_int_equal(err, PS_E_NOMEM);
+    assert_counts(STOCK, 0);
+    assert_int_equal(inv_store_find(store, sale, &r.order_id, NULL, NULL, 0, &entry),
+                     PS_E_NOT_FOUND);
+    atomic_store(&pieces_left, -1);
+    assert_ok(inv_store_reserve(store, sale, &r, NULL, NULL, 0, &answer));
+    assert_int_equal(answer.result, INV_RESERVED); /* nor was its key */
+    assert_counts(STOCK - 1, 1);
+}
+
+static void adjustments_without_memory_change_nothing_and_can_come_again(void **state)
+{
+    (void)state;
+    int64_t left = STOCK;
+    struct inv_answer answer;
+    struct ps_uuid id = numbered(1, 0), raise;
+    atomic_store(&pieces_left, 0);
+    for (unsigned number = 0; number < 20 * STOCK; number++) {
+        raise = numbered(0, number);
+        inv_store_raise(store, sale, &raise, 0, 1);
+        left = inv_sale_left(sale, 0);
+    }
+    assert_true(left > STOCK && left < 21 * STOCK);
+    assert_int_equal(
+        inv_store_lower(store, sale, 1, &id, PS_STR("a"), 0, 1, NULL, NULL, 0, &answer),
+        PS_E_NOMEM);
+    assert_counts(left, 0);
+    atomic_store(&pieces_left, -1);
+    inv_store_raise(store, sale, &raise, 0, 1); /* the last one, which met no memory */
+    assert_counts(left + 1, 0);
+    assert_ok(inv_store_lower(store, sale, 1, &id, PS_STR("a"), 0, 1, NULL, NULL, 0, &answer));
+    assert_int_equal(answer.result, INV_RESERVED);
+    assert_counts(left, 1);
+}
+
+static int load_with(int pieces)
+{
+    static const char *const skus[] = {"black"};
+    struct inv_load_order order = {.id = numbered(0, 1),
+                                   .user = PS_STR("ann"),
+                                   .key = PS_STR("k"),
+                                   .quantity = 1,
+                                   .state = INV_LOAD_RELEASED};
+    struct ps_uuid raise = numbered(0, 2);
+    struct inv_load *load;
+    atomic_store(&pieces_left, pieces);
+    int err = inv_load_new(store, "other", 1, skus, 1, &load);
+    if (err == 0) {
+        err = inv_load_available(load, 0, STOCK);
+        if (err == 0)
+            err = inv_load_order(load, &order);
+        if (err == 0)
+            err = inv_load_raised(load, &raise);
+        if (err == 0)
+            err = inv_load_install(load, &sale);
+        else
+            inv_load_free(load);
+    }
+    atomic_store(&pieces_left, -1);
+    return err;
+}
+
+static void a_load_without_memory_ends_and_leaves_nothing(void **state)
+{
+    (void)state;
+    int pieces = 0;
+    for (int err = PS_E_NOMEM; err < 0; pieces++) {
+        assert_null(inv_store_sale(store, "other"));
+        err = load_with(pieces);
+        assert_true(err == 0 || err == PS_E_NOMEM);
+    }
+    assert_true(pieces > 5);
+    assert_ptr_equal(inv_store_sale(store, "other"), sale);
+    assert_counts(STOCK, 0);
+}
+
 #define CLAIM(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 int main(void)
@@ -411,6 +552,9 @@ int main(void)
         CLAIM(an_install_fences_threads_that_still_hold_the_old_counters),
         CLAIM(a_sale_outgrows_what_was_prepared_for_it),
         CLAIM(a_hundred_thousand_loaded_orders_are_all_known),
+        CLAIM(a_reservation_without_memory_takes_nothing),
+        CLAIM(adjustments_without_memory_change_nothing_and_can_come_again),
+        CLAIM(a_load_without_memory_ends_and_leaves_nothing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
