@@ -1,7 +1,7 @@
 /* The counter in Redis where its surroundings are at their worst, on a real server: callbacks that
  * reserve again, a store that ends, data that nobody has packed, a server whose memory is full.
- * Each test has the server empty, and one gateway with the sale "drop" open under EPOCH, STOCK of each
- * SKU. */
+ * Each test has the server empty, and one gateway with the sale "drop" open under EPOCH, STOCK of
+ * each SKU. */
 #include "tests/unit/check.h"
 
 #include "inventory/redis_codec.h"
@@ -270,8 +270,8 @@ static struct noted_pulse beat(void)
 {
     const struct inv_redis_beat words = {.name = "north"};
     struct noted_pulse noted = {0};
-    assert_int_equal(
-        inv_redis_pulse(one.store, &words, NULL, &one.sale, 1, on_pulse, &noted, 0), INV_PENDING);
+    assert_int_equal(inv_redis_pulse(one.store, &words, NULL, &one.sale, 1, on_pulse, &noted, 0),
+                     INV_PENDING);
     while (!noted.here)
         turn();
     return noted;
