@@ -217,8 +217,8 @@ int inv_get_packed(const char *text, size_t len, struct inv_packed *ret_packed)
         packed.owner = inv_get_id(&cursor);
     if (cursor.bad || cursor.at != cursor.end || packed.state > INV_STATE_LOWERED ||
         !in_range(packed.reserved_at_ms, 0) || !in_range(packed.ttl_ms, 0) ||
-        !in_range(packed.quantity, 1) || packed.sku.len > PS_NAME_MAX || packed.user.len > PS_USER_MAX ||
-        packed.key.len > PS_KEY_MAX)
+        !in_range(packed.quantity, 1) || packed.sku.len > PS_NAME_MAX ||
+        packed.user.len > PS_USER_MAX || packed.key.len > PS_KEY_MAX)
         return PS_E_CORRUPT;
     *ret_packed = packed;
     return 0;
