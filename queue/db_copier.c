@@ -18,7 +18,7 @@ struct oq_db_copier {
     pthread_mutex_t lock;
     pthread_cond_t turned;
     enum stage stage;
-    int rc, copied; /* when DONE */
+    int rc, copied; /* of the last copy */
 };
 
 static int copy(struct oq_db_copier *copier, int *ret_copied)
@@ -85,16 +85,18 @@ static void turn(struct oq_db_copier *copier, enum stage stage)
     pthread_mutex_unlock(&copier->lock);
 }
 
-void oq_db_copier_free(struct oq_db_copier *copier)
+int oq_db_copier_free(struct oq_db_copier *copier)
 {
     if (copier == NULL)
-        return;
+        return SQLITE_OK;
     turn(copier, ENDING);
     pthread_join(copier->thread, NULL);
     pthread_cond_destroy(&copier->turned);
     pthread_mutex_destroy(&copier->lock);
     sqlite3_close(copier->handle);
+    int rc = copier->rc;
     free(copier);
+    return rc;
 }
 
 void oq_db_copier_start(struct oq_db_copier *copier)

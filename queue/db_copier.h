@@ -13,8 +13,9 @@ struct oq_db_copier;
 /* `handle` is a connection to a database in WAL mode, which belongs to the copier from now on, also
  * after an error: PS_E_NOMEM. */
 int oq_db_copier_new(sqlite3 *handle, struct oq_db_copier **ret_copier) PS_MUST_CHECK;
-/* Waits until what is under way has ended. NULL is allowed. */
-void oq_db_copier_free(struct oq_db_copier *copier);
+/* Waits until what is under way has ended. What SQLite answered last, taken or not; SQLITE_OK:
+ * nothing was started. NULL is allowed. */
+int oq_db_copier_free(struct oq_db_copier *copier) PS_MUST_CHECK;
 
 /* Not while one is under way. */
 void oq_db_copier_start(struct oq_db_copier *copier);

@@ -314,9 +314,21 @@ int oq_db_open(const struct oq_db_kind *kind, const char *path, const char *vfs,
     return open_copier(ret_db, vfs, fault);
 }
 
+static void keep_wal(struct oq_db *db)
+{
+    (void)sqlite3_db_config(db->handle, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
+}
+
+/* Did a checkpoint fail? One that met a lock has lost nothing. */
+static bool is_failure(int rc)
+{
+    return rc != SQLITE_OK && rc != SQLITE_BUSY;
+}
+
 void oq_db_close(struct oq_db *db)
 {
-    oq_db_copier_free(db->copier);
+    if (is_failure(oq_db_copier_free(db->copier))) /* perhaps nobody has heard of it yet */
+        keep_wal(db);
     sqlite3_finalize(db->begin);
     sqlite3_finalize(db->commit);
     sqlite3_finalize(db->rollback);
@@ -386,7 +398,7 @@ void oq_db_rollback(struct oq_db *db)
 
 static int checkpoint_failed(struct oq_db *db, sqlite3 *handle, int rc, struct ps_fault *fault)
 {
-    (void)sqlite3_db_config(db->handle, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
+    keep_wal(db);
     return oq_db_failed(handle, rc, db->path, "checkpoint", fault);
 }
 
@@ -395,7 +407,7 @@ static int checkpoint_failed(struct oq_db *db, sqlite3 *handle, int rc, struct p
 static int finish_checkpoint(struct oq_db *db, struct ps_fault *fault)
 {
     int rc = sqlite3_wal_checkpoint_v2(db->handle, NULL, SQLITE_CHECKPOINT_PASSIVE, NULL, NULL);
-    return rc == SQLITE_OK || rc == SQLITE_BUSY ? 0 : checkpoint_failed(db, db->handle, rc, fault);
+    return is_failure(rc) ? checkpoint_failed(db, db->handle, rc, fault) : 0;
 }
 
 int oq_db_tidy(struct oq_db *db, struct ps_fault *fault)
@@ -408,7 +420,7 @@ int oq_db_tidy(struct oq_db *db, struct ps_fault *fault)
         oq_db_copier_start(db->copier);
         return 0;
     }
-    if (rc != SQLITE_OK && rc != SQLITE_BUSY)
+    if (is_failure(rc))
         return checkpoint_failed(db, oq_db_copier_handle(db->copier), rc, fault);
     db->copy_at = db->wal_frames + COPY_FRAMES;
     if (db->wal_frames >= WAL_FRAMES && db->wal_frames - copied <= REST_FRAMES)

@@ -52,6 +52,7 @@ void faulty_vfs_hang(enum faulty_call call, enum faulty_file file)
     hang.call = call;
     hang.file = file;
     hang.hung = 0;
+    pthread_cond_broadcast(&healed);
     pthread_mutex_unlock(&lock);
 }
 

@@ -18,7 +18,8 @@ void faulty_vfs_register(void);
  * writing is opened read-only. A sync of a database that fails takes away all that was written to
  * it since the last good one, as a disk does that loses its cache. */
 void faulty_vfs_fail(enum faulty_call call, enum faulty_file file, int result, int skip, int times);
-/* Beside that: from now on such calls wait until faulty_vfs_heal, and are made then. */
+/* Beside that: from now on such calls wait until faulty_vfs_heal, or until others are to wait
+ * (FAULTY_NONE: none), and are made then. */
 void faulty_vfs_hang(enum faulty_call call, enum faulty_file file);
 size_t faulty_vfs_hung(void); /* calls that wait, or have waited, since then */
 void faulty_vfs_heal(void);

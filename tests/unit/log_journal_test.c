@@ -429,6 +429,23 @@ static void a_disk_that_drops_the_pages_of_a_checkpoint_loses_nothing(void **sta
     assert_checkpoint_loses_nothing("disk I/O error");
 }
 
+/* Nothing is committed behind it, so nobody has heard of it when the file is closed. */
+static void a_checkpoint_that_fails_just_before_the_end_loses_nothing(void **state)
+{
+    (void)state;
+    assert_ok(try_open());
+    faulty_vfs_hang(FAULTY_WRITE, FAULTY_DATABASE);
+    append_orders(5000);
+    log_watch_wait_outcomes(&watch, 5000);
+    assert_true(faulty_vfs_hung() > 0);
+    faulty_vfs_fail(FAULTY_SYNC, FAULTY_DATABASE, SQLITE_IOERR_FSYNC, 0, 1);
+    faulty_vfs_hang(FAULTY_NONE, FAULTY_ANY);
+    stop();
+    assert_int_equal(faulty_vfs_hits(), 1);
+    assert_ok(try_open());
+    assert_int_equal(watch.record_count, 5000);
+}
+
 static void commits_go_on_while_a_checkpoint_waits_for_the_disk(void **state)
 {
     (void)state;
@@ -644,6 +661,7 @@ int main(void)
         CLAIM(a_lock_of_another_program_is_refused_with_advice),
         CLAIM(a_disk_that_fills_up_in_a_checkpoint_loses_nothing),
         CLAIM(a_disk_that_drops_the_pages_of_a_checkpoint_loses_nothing),
+        CLAIM(a_checkpoint_that_fails_just_before_the_end_loses_nothing),
         CLAIM(commits_go_on_while_a_checkpoint_waits_for_the_disk),
         CLAIM(a_disk_that_is_really_full_refuses_and_recovers),
         CLAIM(a_recovery_that_fails_in_its_own_commit_is_tried_again),
