@@ -15,8 +15,9 @@
  *    ones are copied between two transactions, so that commits hardly wait. The WAL is reused from
  *    its start after that, so its blocks are allocated already: the disk fills up in a checkpoint
  *    rather than in a commit.
- *  - After a checkpoint that failed the WAL stays. The disk may have dropped pages that SQLite
- *    takes for copied, and a close, which empties the WAL, would be the end of them.
+ *  - After a checkpoint that failed the WAL stays, and the next opening counts none of it as copied.
+ *    The disk may have dropped pages that SQLite takes for copied, and a close, which empties the
+ *    WAL, would be the end of them.
  *  - A file comes into being by rename. So one that is empty or has no tables was damaged, and is
  *    never taken for a new one. */
 #include "queue/db_file.h"
@@ -24,6 +25,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <libgen.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/file.h>
@@ -42,6 +44,11 @@
 #define COPY_FRAMES 64
 /* So many may be left for the writer to copy. */
 #define REST_FRAMES 128
+/* Of the WAL's index, whose format SQLite documents: the size of its first part, in it the number of
+ * frames that count as copied, and the lock of whoever copies. */
+#define INDEX_PART    32768
+#define INDEX_COPIED  96
+#define INDEX_COPYING 1
 
 /* --- Errors --- */
 
@@ -292,6 +299,25 @@ static int open_copier(struct oq_db *db, const char *vfs, struct ps_fault *fault
     return err == 0 ? 0 : ps_fault(fault, err, db->path, "opening: no room for one more thread");
 }
 
+/* The index lives as long as any connection does, a reader's for one. So it may outlive a
+ * checkpoint that failed, and still count as copied what the disk has dropped. */
+static int forget_copied(sqlite3 *handle)
+{
+    sqlite3_file *file;
+    void volatile *index = NULL;
+    int rc = sqlite3_file_control(handle, "main", SQLITE_FCNTL_FILE_POINTER, &file);
+    if (rc == SQLITE_OK)
+        rc = file->pMethods->xShmMap(file, 0, INDEX_PART, 0, &index);
+    if (rc != SQLITE_OK || index == NULL)
+        return rc;
+    rc = file->pMethods->xShmLock(file, INDEX_COPYING, 1, SQLITE_SHM_LOCK | SQLITE_SHM_EXCLUSIVE);
+    if (rc != SQLITE_OK)
+        return rc;
+    atomic_store((_Atomic uint32_t *)((uintptr_t)index + INDEX_COPIED), 0);
+    return file->pMethods->xShmLock(file, INDEX_COPYING, 1,
+                                    SQLITE_SHM_UNLOCK | SQLITE_SHM_EXCLUSIVE);
+}
+
 int oq_db_open(const struct oq_db_kind *kind, const char *path, const char *vfs,
                struct oq_db *ret_db, struct ps_fault *fault)
 {
@@ -304,6 +330,8 @@ int oq_db_open(const struct oq_db_kind *kind, const char *path, const char *vfs,
         return err;
     sqlite3_wal_hook(ret_db->handle, count_frames, ret_db);
     int rc = sqlite3_exec(ret_db->handle, durable, NULL, NULL, NULL);
+    if (rc == SQLITE_OK)
+        rc = forget_copied(ret_db->handle);
     if (rc == SQLITE_OK) /* what the WAL holds becomes durable: see above */
         rc =
             sqlite3_wal_checkpoint_v2(ret_db->handle, NULL, SQLITE_CHECKPOINT_TRUNCATE, NULL, NULL);

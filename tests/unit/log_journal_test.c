@@ -446,6 +446,39 @@ static void a_checkpoint_that_fails_just_before_the_end_loses_nothing(void **sta
     assert_int_equal(watch.record_count, 5000);
 }
 
+static int look_only(int64_t place, struct ps_str json, void *ctx)
+{
+    (void)place;
+    (void)json;
+    (void)ctx;
+    return 0;
+}
+
+/* A reader that stays keeps alive what SQLite remembers of the checkpoint. */
+static void a_checkpoint_that_fails_beside_a_reader_loses_nothing(void **state)
+{
+    (void)state;
+    struct oq_reader *reader;
+    int64_t last;
+    assert_ok(try_open());
+    assert_ok(oq_journal_reader_open(path, &reader, &fault));
+    assert_ok(oq_reader_read(reader, 0, 1, NULL, look_only, NULL, &last));
+    faulty_vfs_hang(FAULTY_WRITE, FAULTY_DATABASE);
+    append_orders(5000);
+    log_watch_wait_outcomes(&watch, 5000);
+    assert_true(faulty_vfs_hung() > 0);
+    faulty_vfs_fail(FAULTY_SYNC, FAULTY_DATABASE, SQLITE_IOERR_FSYNC, 0, 1);
+    faulty_vfs_hang(FAULTY_NONE, FAULTY_ANY);
+    stop();
+    assert_int_equal(faulty_vfs_hits(), 1);
+    assert_ok(try_open());
+    assert_int_equal(watch.record_count, 5000);
+    stop();
+    oq_reader_free(reader);
+    assert_ok(try_open());
+    assert_int_equal(watch.record_count, 5000);
+}
+
 static void commits_go_on_while_a_checkpoint_waits_for_the_disk(void **state)
 {
     (void)state;
@@ -662,6 +695,7 @@ int main(void)
         CLAIM(a_disk_that_fills_up_in_a_checkpoint_loses_nothing),
         CLAIM(a_disk_that_drops_the_pages_of_a_checkpoint_loses_nothing),
         CLAIM(a_checkpoint_that_fails_just_before_the_end_loses_nothing),
+        CLAIM(a_checkpoint_that_fails_beside_a_reader_loses_nothing),
         CLAIM(commits_go_on_while_a_checkpoint_waits_for_the_disk),
         CLAIM(a_disk_that_is_really_full_refuses_and_recovers),
         CLAIM(a_recovery_that_fails_in_its_own_commit_is_tried_again),
