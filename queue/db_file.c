@@ -15,9 +15,9 @@
  *    ones are copied between two transactions, so that commits hardly wait. The WAL is reused from
  *    its start after that, so its blocks are allocated already: the disk fills up in a checkpoint
  *    rather than in a commit.
- *  - After a checkpoint that failed the WAL stays, and the next opening counts none of it as copied.
- *    The disk may have dropped pages that SQLite takes for copied, and a close, which empties the
- *    WAL, would be the end of them.
+ *  - After a checkpoint that failed the WAL stays, and the next opening counts none of it as
+ * copied. The disk may have dropped pages that SQLite takes for copied, and a close, which empties
+ * the WAL, would be the end of them.
  *  - A file comes into being by rename. So one that is empty or has no tables was damaged, and is
  *    never taken for a new one. */
 #include "queue/db_file.h"
@@ -44,8 +44,8 @@
 #define COPY_FRAMES 64
 /* So many may be left for the writer to copy. */
 #define REST_FRAMES 128
-/* Of the WAL's index, whose format SQLite documents: the size of its first part, in it the number of
- * frames that count as copied, and the lock of whoever copies. */
+/* Of the WAL's index, whose format SQLite documents: the size of its first part, in it the number
+ * of frames that count as copied, and the lock of whoever copies. */
 #define INDEX_PART    32768
 #define INDEX_COPIED  96
 #define INDEX_COPYING 1
