@@ -417,6 +417,11 @@ static bool holds_loopback(const struct gw_cidr *range)
            gw_cidr_has(range, &v6);
 }
 
+static bool is_everybody(const struct gw_cidr *range)
+{
+    return range->bits == 0 || (range->bits == GW_V4_BITS && gw_address_is_v4(&range->address));
+}
+
 static void warn_of_trust(const struct gw_settings *settings)
 {
     struct gw_address listen;
@@ -425,7 +430,12 @@ static void warn_of_trust(const struct gw_settings *settings)
                 !gw_address_is_loopback(&listen);
 
     for (size_t i = 0; open && i < settings->trusted.count; i++)
-        if (holds_loopback(&settings->trusted.at[i]))
+        if (is_everybody(&settings->trusted.at[i]))
+            ps_log(PS_LOG_WARN, "everybody_is_trusted",
+                   PS_F_STR("why", "trusted_proxies holds all addresses, and the public listener "
+                                   "is not loopback's: whoever reaches it can be any user, from "
+                                   "any address"));
+        else if (holds_loopback(&settings->trusted.at[i]))
             ps_log(PS_LOG_WARN, "loopback_is_trusted",
                    PS_F_STR("why", "trusted_proxies holds loopback, but the public listener does "
                                    "not: whoever runs a program on this machine can be any user"));
@@ -486,8 +496,8 @@ static void stop_parts(struct gateway *gateway)
     ps_mailbox_close(core->control_mail);
     uv_run(&gateway->loop, UV_RUN_DEFAULT);
     uv_loop_close(&gateway->loop);
+    gw_control_free(gateway->control); /* ends what is under way, and the cluster hears of that */
     gw_cluster_free(core->cluster);
-    gw_control_free(gateway->control);
 }
 
 static void free_parts(struct gateway *gateway)

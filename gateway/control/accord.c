@@ -217,8 +217,8 @@ static void on_taken(struct gw_control *control, int err, const struct ps_fault 
     end_exchange(accord, NULL);
 }
 
-/* A document that this gateway cannot read is left alone: it stays as it is here. */
-static void read_documents(struct gw_accord *accord, const redisReply *reply)
+/* A document that this gateway cannot read is left alone: it stays as it is here. PS_E_NOMEM. */
+static int read_documents(struct gw_accord *accord, const redisReply *reply)
 {
     for (size_t i = 2; i + 1 < reply->elements; i += 2) {
         const redisReply *field = reply->element[i], *value = reply->element[i + 1];
@@ -226,10 +226,14 @@ static void read_documents(struct gw_accord *accord, const redisReply *reply)
         struct ps_fault fault;
         if (value->type == REDIS_REPLY_STRING)
             text = (struct ps_str){value->str, value->len};
-        if (gw_accord_taken_add(accord->taken, name, text, &fault) < 0)
+        int err = gw_accord_taken_add(accord->taken, name, text, &fault);
+        if (err == PS_E_NOMEM)
+            return err;
+        if (err < 0)
             ps_log(PS_LOG_ERROR, "shared_copy_unreadable", PS_F_STR("document", fault.path),
                    PS_F_STR("error", fault.text));
     }
+    return 0;
 }
 
 static void on_since(int err, const redisReply *reply, void *ctx)
@@ -258,8 +262,8 @@ static void on_since(int err, const redisReply *reply, void *ctx)
         fail_exchange(accord, PS_E_NOMEM);
         return;
     }
-    read_documents(accord, reply);
-    if (gw_control_take(accord->control, accord->taken, on_taken, accord) < 0) {
+    if (read_documents(accord, reply) < 0 ||
+        gw_control_take(accord->control, accord->taken, on_taken, accord) < 0) {
         gw_accord_taken_free(accord->taken);
         accord->taken = NULL;
         fail_exchange(accord, PS_E_NOMEM);

@@ -17,14 +17,15 @@ struct sale_item {
     struct gw_stored_sale sale; /* of a deleted one name and version */
 };
 
+/* `left`: it could not be read, so what is here stays; it is not missing. */
 struct rule_item {
     struct gw_limit_rule rule; /* first: sorted by its name */
-    bool gone;
+    bool gone, left;
 };
 
 struct block_item {
     struct gw_block block; /* first: sorted by kind and subject */
-    bool gone;
+    bool gone, left;
 };
 
 struct gw_accord_taken {
@@ -156,14 +157,12 @@ static int add_rule(struct gw_accord_taken *taken, const char *name, struct ps_s
         return no_memory(fault);
     memcpy(item->rule.name, name, strlen(name) + 1);
     item->gone = value.at == NULL;
-    if (!item->gone) {
-        if ((err = ps_json_parse(value.at, value.len, &json, fault)) < 0)
-            return err;
+    if (!item->gone && (err = ps_json_parse(value.at, value.len, &json, fault)) == 0) {
         err = gw_limit_rule_read(json, name, "", &item->rule, fault);
         json_decref(json);
     }
-    if (err == 0)
-        taken->rule_count++;
+    item->left = err < 0;
+    taken->rule_count++;
     return err;
 }
 
@@ -204,14 +203,12 @@ static int add_block(struct gw_accord_taken *taken, enum gw_block_kind kind, con
     item->block.kind = kind;
     memcpy(item->block.subject, subject, len + 1);
     item->gone = value.at == NULL;
-    if (!item->gone) {
-        if ((err = ps_json_parse(value.at, value.len, &json, fault)) < 0)
-            return err;
+    if (!item->gone && (err = ps_json_parse(value.at, value.len, &json, fault)) == 0) {
         err = read_block(json, &item->block, fault);
         json_decref(json);
     }
-    if (err == 0)
-        taken->block_count++;
+    item->left = err < 0;
+    taken->block_count++;
     return err;
 }
 
@@ -383,6 +380,8 @@ static void choose_rules(const struct gw_control *control, struct gw_accord_take
         const struct rule_item *item = &taken->rules[i];
         const struct gw_limit_rule *have =
             gw_control_rule(control, item->rule.name, strlen(item->rule.name));
+        if (item->left)
+            continue;
         if (item->gone ? have != NULL : have == NULL || rule_differs(have, &item->rule))
             taken->rules[kept++] = *item;
     }
@@ -401,6 +400,8 @@ static void choose_blocks(const struct gw_control *control, struct gw_accord_tak
                                       : bsearch(&item->block, control->blocks, control->block_count,
                                                 sizeof *have, block_order);
         bool ended = !item->gone && item->block.until_ms <= wall_ms;
+        if (item->left)
+            continue;
         if (item->gone ? have != NULL : have == NULL ? !ended : block_differs(have, &item->block))
             taken->blocks[kept++] = *item;
     }

@@ -11,7 +11,7 @@
 #include <string.h>
 
 #define SHIPPED_VERSION 1
-#define RULES_MAX       64
+#define RULES_MAX       64 /* every request walks over all of them */
 
 static bool is_named_before(const json_t *sales, size_t index, const char *name)
 {
@@ -259,16 +259,22 @@ static size_t rule_differences(const struct gw_limit_rule *a, const struct gw_li
     return count;
 }
 
-/* Keeps those that are to be written. */
+/* Keeps those that are to be written. With those that there are, they are not more than may be. */
 static void choose_rules(const struct gw_control *control, struct rules_seed *seed)
 {
-    size_t kept = 0;
+    size_t kept = 0, room = control->rule_count < RULES_MAX ? RULES_MAX - control->rule_count : 0;
 
     for (size_t i = 0; i < seed->count; i++) {
         const struct gw_limit_rule *rule = &seed->rules[i];
         const struct gw_limit_rule *have = gw_control_rule(control, rule->name, strlen(rule->name));
         char names[128];
         bool differs = have != NULL && rule_differences(have, rule, names, sizeof names) > 0;
+        if (have == NULL && room == 0) {
+            ps_log(PS_LOG_WARN, "seed_ignored", PS_F_STR("rule", rule->name),
+                   PS_F_STR("why", "there are 64 rules already, the most there may be"));
+            continue;
+        }
+        room -= have == NULL;
         if (have == NULL || (differs && control->policy_version == SHIPPED_VERSION))
             seed->rules[kept++] = *rule;
         else if (differs)

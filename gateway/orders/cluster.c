@@ -173,8 +173,9 @@ static bool is_checked(struct gw_cluster_sale *sale, struct gw_control_sale *con
         control_sale->fenced = true;
         cluster->control->dirty = true;
     }
-    if (atomic_load(&cluster->reached_ns) < sale->seen_ns || sale->books == NULL)
+    if (atomic_load(&cluster->reached_ns) < sale->seen_ns)
         return false;
+    gw_cluster_find_books(sale); /* none now: the log has nothing of it */
     control_sale->books = sale->books;
     sale->checked = gw_arm_check(cluster->control, control_sale);
     return sale->checked;

@@ -142,6 +142,8 @@ void gw_rebuild_noted(struct gw_rebuild *rebuild, bool noted);
 void gw_rebuild_loaded(struct gw_rebuild *rebuild);
 /* Another gateway's epoch, or its own, was taken up: whatever it still does is over. */
 void gw_rebuild_end(struct gw_rebuild *rebuild);
+/* An opening that was under way has ended before its time: the sale is due again. */
+void gw_rebuild_open_later(struct gw_rebuild *rebuild);
 
 /* --- apply.c --- */
 /* Up to which seq of each partition; 0 = nothing. */

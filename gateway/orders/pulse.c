@@ -178,7 +178,7 @@ static void leave(struct gw_cluster *cluster)
 {
     for (struct gw_cluster_sale *sale = cluster->sales; sale != NULL; sale = sale->next) {
         gw_rebuild_end(sale->rebuild);
-        sale->opening = false;
+        gw_rebuild_open_later(sale->rebuild);
         gw_cluster_fence(sale, "Redis counts for another log");
     }
     cluster->keeper_until_ns = 0;

@@ -166,13 +166,22 @@ static bool is_own_fault(const struct gw_rebuild *rebuild)
     return rebuild->step == NOTING || (rebuild->step == LOADING && rebuild->err == PS_E_NOMEM);
 }
 
+void gw_rebuild_open_later(struct gw_rebuild *rebuild)
+{
+    struct gw_cluster_sale *sale = rebuild->sale;
+    struct gw_control_sale *control_sale = gw_cluster_control_sale(sale);
+
+    if (sale->opening && control_sale != NULL && !control_sale->stored.state.opened)
+        control_sale->arming = GW_ARM_NOT;
+    sale->opening = false;
+}
+
 /* Back to the beginning, after a while that grows, is not the same for everybody, and that a
  * success makes short again. */
 static void give_up(struct gw_rebuild *rebuild, const char *why)
 {
     struct gw_cluster_sale *sale = rebuild->sale;
     int64_t wait_ms = rebuild->wait_ms + randombytes_uniform((uint32_t)rebuild->wait_ms);
-    struct gw_control_sale *control_sale = gw_cluster_control_sale(sale);
 
     rebuild->wait_ms = rebuild->wait_ms * 2 < RETRY_MAX_MS ? rebuild->wait_ms * 2 : RETRY_MAX_MS;
     rebuild->retry_ns = now_ns(rebuild) + wait_ms * PS_NS_PER_MS;
@@ -180,9 +189,7 @@ static void give_up(struct gw_rebuild *rebuild, const char *why)
         rebuild->retry_ns = now_ns(rebuild) + ASIDE_NS;
     go(rebuild, IDLE);
     unlock(rebuild);
-    if (sale->opening && control_sale != NULL && !control_sale->stored.state.opened)
-        control_sale->arming = GW_ARM_NOT; /* due again */
-    sale->opening = false;
+    gw_rebuild_open_later(rebuild);
     ps_log(PS_LOG_WARN, "sale_not_rebuilt", PS_F_STR("sale", sale->name),
            PS_F_INT("epoch", rebuild->epoch), PS_F_STR("why", why));
 }

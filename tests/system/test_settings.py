@@ -213,15 +213,22 @@ def test_the_log_is_one_json_object_a_line():
         assert [event["event"] for event in events(g)][-1] == "stopped"
 
 
-@pytest.mark.parametrize("trusted", ["127.0.0.1", "127.0.0.0/8", "::1", "0.0.0.0/0", "::/0"])
+@pytest.mark.parametrize("trusted", ["127.0.0.1", "127.0.0.0/8", "::1", "0.0.0.0/1"])
 def test_trusting_loopback_on_an_open_listener_is_warned_of(trusted):
     with Gateway(settings={"listen": {"host": "0.0.0.0"}, "trusted_proxies": [trusted]}) as g:
         assert len(events(g, "loopback_is_trusted")) == 1
 
 
-def test_trusting_loopback_on_a_listener_of_loopback_is_not_warned_of():
-    with Gateway() as g:
-        assert events(g, "loopback_is_trusted") == []
+@pytest.mark.parametrize("trusted", ["0.0.0.0/0", "::/0"])
+def test_trusting_everybody_on_an_open_listener_is_warned_of(trusted):
+    with Gateway(settings={"listen": {"host": "0.0.0.0"}, "trusted_proxies": [trusted]}) as g:
+        assert len(events(g, "everybody_is_trusted")) == 1
+
+
+@pytest.mark.parametrize("trusted", ["127.0.0.0/8", "0.0.0.0/0"])
+def test_trust_on_a_listener_of_loopback_is_not_warned_of(trusted):
+    with Gateway(settings={"trusted_proxies": [trusted]}) as g:
+        assert events(g, "loopback_is_trusted") + events(g, "everybody_is_trusted") == []
 
 
 # --- seeds ---
@@ -283,6 +290,15 @@ def test_seeded_limits_replace_the_shipped_ones_but_never_an_operators():
         await_event(g, "seed_ignored")
         assert g.admin("GET", "/admin/v1/limits/user").json["rate"] == 7
         assert [(event["rule"], event["differs_in"]) for event in events(g, "seed_ignored")] == [("user", "rate")]
+
+
+def test_seeded_limits_are_with_those_there_are_not_more_than_there_may_be():
+    rule = {"algorithm": "token_bucket", "key": "user", "rate": 2, "period_s": 10}
+    with Gateway(settings={"policy": {"limits": {**{f"r{i:02}": rule for i in range(63)}, "user": rule}}}) as g:
+        assert {event["rule"] for event in await_event(g, "seed_ignored")} == {"r60", "r61", "r62"}
+        limits = g.admin("GET", "/admin/v1/limits").json["limits"]
+        assert len(limits) == 64 and limits["user"]["rate"] == 2
+        assert g.admin("PUT", "/admin/v1/limits/more", rule).code == "conflict"
 
 
 # --- SIGHUP ---
