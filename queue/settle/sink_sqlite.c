@@ -218,7 +218,7 @@ static int look_up_epoch(struct st_sql *sql, const char *name, struct st_epoch *
         return err;
     st_sql_bind_string(statement, 1, name);
     sqlite3_bind_int64(statement, 2, epoch->partition);
-    st_sql_bind_text(statement, 3, epoch->sale);
+    st_sql_bind_text(sql, statement, 3, epoch->sale);
     int found = st_sql_row(sql, statement, fault);
     if (found < 0)
         return found;
@@ -233,7 +233,7 @@ static int look_up_order(struct st_sql *sql, struct st_order *order, struct ps_f
     int err = st_sql_get(sql, ORDER, &statement, fault);
     if (err != 0)
         return err;
-    st_sql_bind_id(statement, 1, &order->id);
+    st_sql_bind_id(sql, statement, 1, &order->id);
     int found = st_sql_row(sql, statement, fault);
     if (found < 0)
         return found;
@@ -272,17 +272,18 @@ static int store_epoch(struct st_sql *sql, const char *name, const struct st_epo
         return err;
     st_sql_bind_string(statement, 1, name);
     sqlite3_bind_int64(statement, 2, epoch->partition);
-    st_sql_bind_text(statement, 3, epoch->sale);
+    st_sql_bind_text(sql, statement, 3, epoch->sale);
     sqlite3_bind_int64(statement, 4, epoch->is);
     return st_sql_run(sql, statement, fault);
 }
 
-static void bind_decided(sqlite3_stmt *statement, int at, const struct st_order *order)
+static void bind_decided(struct st_sql *sql, sqlite3_stmt *statement, int at,
+                         const struct st_order *order)
 {
     if (order->is == ST_ACCEPTED)
         sqlite3_bind_null(statement, at);
     else
-        st_sql_bind_time(statement, at, order->decided_at_ms);
+        st_sql_bind_time(sql, statement, at, order->decided_at_ms);
 }
 
 static int store_new(struct st_sql *sql, const char *name, const struct st_order *order,
@@ -293,19 +294,19 @@ static int store_new(struct st_sql *sql, const char *name, const struct st_order
     int err = st_sql_get(sql, NEW_ORDER, &statement, fault);
     if (err != 0)
         return err;
-    st_sql_bind_id(statement, 1, &order->id);
-    st_sql_bind_text(statement, 2, event->sale);
-    st_sql_bind_text(statement, 3, event->sku);
-    st_sql_bind_text(statement, 4, event->user);
+    st_sql_bind_id(sql, statement, 1, &order->id);
+    st_sql_bind_text(sql, statement, 2, event->sale);
+    st_sql_bind_text(sql, statement, 3, event->sku);
+    st_sql_bind_text(sql, statement, 4, event->user);
     sqlite3_bind_int64(statement, 5, event->quantity);
     st_sql_bind_string(statement, 6, st_state_name(order->is));
     const char *reason = oq_reason_name(order->is_reason);
-    st_sql_bind_or_null(statement, 7, (struct ps_str){reason, strlen(reason)});
-    st_sql_bind_time(statement, 8, event->reserved_at_ms);
-    st_sql_bind_time(statement, 9, event->pay_by_ms);
-    st_sql_bind_time(statement, 10, event->at_ms);
-    bind_decided(statement, 11, order);
-    st_sql_bind_or_null(statement, 12, event->key);
+    st_sql_bind_or_null(sql, statement, 7, (struct ps_str){reason, strlen(reason)});
+    st_sql_bind_time(sql, statement, 8, event->reserved_at_ms);
+    st_sql_bind_time(sql, statement, 9, event->pay_by_ms);
+    st_sql_bind_time(sql, statement, 10, event->at_ms);
+    bind_decided(sql, statement, 11, order);
+    st_sql_bind_or_null(sql, statement, 12, event->key);
     sqlite3_bind_int(statement, 13, event->rehearsal);
     sqlite3_bind_int64(statement, 14, event->epoch);
     st_sql_bind_string(statement, 15, name);
@@ -320,9 +321,9 @@ static int store_void(struct st_sql *sql, const struct st_order *order, struct p
     int err = st_sql_get(sql, NEW_VOID, &statement, fault);
     if (err != 0)
         return err;
-    st_sql_bind_id(statement, 1, &order->id);
-    st_sql_bind_text(statement, 2, order->first->event.sale);
-    st_sql_bind_time(statement, 3, order->first->event.at_ms);
+    st_sql_bind_id(sql, statement, 1, &order->id);
+    st_sql_bind_text(sql, statement, 2, order->first->event.sale);
+    st_sql_bind_time(sql, statement, 3, order->first->event.at_ms);
     return st_sql_run(sql, statement, fault);
 }
 
@@ -332,11 +333,11 @@ static int store_step(struct st_sql *sql, const struct st_order *order, struct p
     int err = st_sql_get(sql, STEP, &statement, fault);
     if (err != 0)
         return err;
-    st_sql_bind_id(statement, 1, &order->id);
+    st_sql_bind_id(sql, statement, 1, &order->id);
     st_sql_bind_string(statement, 2, st_state_name(order->is));
     const char *reason = oq_reason_name(order->is_reason);
-    st_sql_bind_or_null(statement, 3, (struct ps_str){reason, strlen(reason)});
-    bind_decided(statement, 4, order);
+    st_sql_bind_or_null(sql, statement, 3, (struct ps_str){reason, strlen(reason)});
+    bind_decided(sql, statement, 4, order);
     return st_sql_run(sql, statement, fault);
 }
 
@@ -346,7 +347,7 @@ static int store_decision(struct st_sql *sql, const struct st_order *order, stru
     int err = st_sql_get(sql, DECIDE, &statement, fault);
     if (err != 0)
         return err;
-    st_sql_bind_id(statement, 1, &order->id);
+    st_sql_bind_id(sql, statement, 1, &order->id);
     return st_sql_run(sql, statement, fault);
 }
 

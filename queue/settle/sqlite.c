@@ -44,9 +44,10 @@ int st_sql_failed(struct st_sql *sql, int rc, struct ps_fault *fault)
 
 /* --- Statements --- */
 
-void st_sql_bind_text(sqlite3_stmt *statement, int at, struct ps_str text)
+void st_sql_bind_text(struct st_sql *sql, sqlite3_stmt *statement, int at, struct ps_str text)
 {
-    sqlite3_bind_text(statement, at, text.at, (int)text.len, SQLITE_TRANSIENT);
+    if (sqlite3_bind_text(statement, at, text.at, (int)text.len, SQLITE_TRANSIENT) != SQLITE_OK)
+        sql->no_memory = true;
 }
 
 void st_sql_bind_string(sqlite3_stmt *statement, int at, const char *text)
@@ -54,26 +55,26 @@ void st_sql_bind_string(sqlite3_stmt *statement, int at, const char *text)
     sqlite3_bind_text(statement, at, text, -1, SQLITE_STATIC);
 }
 
-void st_sql_bind_or_null(sqlite3_stmt *statement, int at, struct ps_str text)
+void st_sql_bind_or_null(struct st_sql *sql, sqlite3_stmt *statement, int at, struct ps_str text)
 {
     if (text.len > 0)
-        st_sql_bind_text(statement, at, text);
+        st_sql_bind_text(sql, statement, at, text);
     else
         sqlite3_bind_null(statement, at);
 }
 
-void st_sql_bind_time(sqlite3_stmt *statement, int at, int64_t wall_ms)
+void st_sql_bind_time(struct st_sql *sql, sqlite3_stmt *statement, int at, int64_t wall_ms)
 {
     char text[PS_TIME_LEN + 1];
     ps_time_format(wall_ms, text);
-    st_sql_bind_text(statement, at, (struct ps_str){text, PS_TIME_LEN});
+    st_sql_bind_text(sql, statement, at, (struct ps_str){text, PS_TIME_LEN});
 }
 
-void st_sql_bind_id(sqlite3_stmt *statement, int at, const struct ps_uuid *id)
+void st_sql_bind_id(struct st_sql *sql, sqlite3_stmt *statement, int at, const struct ps_uuid *id)
 {
     char text[PS_UUID_LEN + 1];
     ps_uuid_format(id, text);
-    st_sql_bind_text(statement, at, (struct ps_str){text, PS_UUID_LEN});
+    st_sql_bind_text(sql, statement, at, (struct ps_str){text, PS_UUID_LEN});
 }
 
 int st_sql_get(struct st_sql *sql, int which, sqlite3_stmt **ret_statement, struct ps_fault *fault)
@@ -89,11 +90,17 @@ int st_sql_get(struct st_sql *sql, int which, sqlite3_stmt **ret_statement, stru
     return 0;
 }
 
+/* A text that was not bound would be NULL: another statement. */
+static int step(struct st_sql *sql, sqlite3_stmt *statement)
+{
+    return sql->no_memory ? SQLITE_NOMEM : sqlite3_step(statement);
+}
+
 int st_sql_run(struct st_sql *sql, sqlite3_stmt *statement, struct ps_fault *fault)
 {
-    int rc = sqlite3_step(statement);
+    int rc = step(sql, statement);
     while (rc == SQLITE_ROW)
-        rc = sqlite3_step(statement);
+        rc = step(sql, statement);
     int err = rc == SQLITE_DONE ? 0 : st_sql_failed(sql, rc, fault);
     sqlite3_reset(statement);
     return err;
@@ -108,7 +115,7 @@ int st_sql_run_plain(struct st_sql *sql, int which, struct ps_fault *fault)
 
 int st_sql_row(struct st_sql *sql, sqlite3_stmt *statement, struct ps_fault *fault)
 {
-    int rc = sqlite3_step(statement);
+    int rc = step(sql, statement);
     if (rc == SQLITE_ROW)
         return 1;
     if (rc == SQLITE_DONE)

@@ -15,6 +15,7 @@ struct st_sql {
     sqlite3 *db;
     const char *const *text;             /* of the statements, by number; borrowed */
     sqlite3_stmt *statement[ST_SQL_MAX]; /* prepared when first used */
+    bool no_memory;                      /* for what was bound: nothing is run any more */
 };
 
 /* `text`: up to ST_SQL_MAX statements. The file is made where there is none. Errors of all as in
@@ -38,10 +39,12 @@ int st_sql_row(struct st_sql *sql, sqlite3_stmt *statement, struct ps_fault *fau
 /* The text of a column, "" for NULL; until the next step. */
 const char *st_sql_column(sqlite3_stmt *statement, int at);
 
-void st_sql_bind_text(sqlite3_stmt *statement, int at, struct ps_str text);
-void st_sql_bind_string(sqlite3_stmt *statement, int at, const char *text);    /* borrowed */
-void st_sql_bind_or_null(sqlite3_stmt *statement, int at, struct ps_str text); /* empty: NULL */
-void st_sql_bind_time(sqlite3_stmt *statement, int at, int64_t wall_ms);
-void st_sql_bind_id(sqlite3_stmt *statement, int at, const struct ps_uuid *id);
+/* When memory ends, the run or row that follows says so. */
+void st_sql_bind_text(struct st_sql *sql, sqlite3_stmt *statement, int at, struct ps_str text);
+void st_sql_bind_or_null(struct st_sql *sql, sqlite3_stmt *statement, int at,
+                         struct ps_str text); /* empty: NULL */
+void st_sql_bind_time(struct st_sql *sql, sqlite3_stmt *statement, int at, int64_t wall_ms);
+void st_sql_bind_id(struct st_sql *sql, sqlite3_stmt *statement, int at, const struct ps_uuid *id);
+void st_sql_bind_string(sqlite3_stmt *statement, int at, const char *text); /* borrowed */
 
 #endif

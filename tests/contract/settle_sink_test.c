@@ -4,6 +4,7 @@
 #include "queue/settle/settle_sink.h"
 #include "tests/unit/records.h"
 
+#include <sqlite3.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/wait.h>
@@ -552,6 +553,68 @@ static void confirming_all_leaves_the_shops_decisions_alone(void **state)
                         "confirm\nconfirm\ncancel\n");
 }
 
+/* --- SQLite alone: its memory can be made to end --- */
+
+static sqlite3_mem_methods memory;
+static int64_t memory_left = -1; /* so many more pieces, then one that is not given; -1: no end */
+
+static void *give_memory(int size)
+{
+    if (memory_left >= 0 && memory_left-- == 0)
+        return NULL;
+    return memory.xMalloc(size);
+}
+
+/* Before SQLite is used. Its stock of small pieces would hide that there are no more. */
+static void make_memory_end(void)
+{
+    sqlite3_mem_methods ours;
+    if (sqlite3_config(SQLITE_CONFIG_LOOKASIDE, 0, 0) != SQLITE_OK ||
+        sqlite3_config(SQLITE_CONFIG_GETMALLOC, &memory) != SQLITE_OK)
+        abort();
+    ours = memory;
+    ours.xMalloc = give_memory;
+    if (sqlite3_config(SQLITE_CONFIG_MALLOC, &ours) != SQLITE_OK)
+        abort();
+}
+
+/* Confirms order 4, but for the commit. */
+static int try_confirm(void)
+{
+    struct st_order order = {.id = id_of(4)};
+    int err = st_sink_begin(sink, "log", NULL, 0, &fault);
+    if (err == 0)
+        err = st_sink_look_up(sink, "log", NULL, 0, &order, 1, &fault);
+    if (err != 0)
+        return err;
+    assert_int_equal(order.was, ST_ACCEPTED);
+    order.is = ST_CONFIRMED;
+    order.decided_at_ms = 1;
+    return store(sink, &(struct st_changes){.orders = &order, .order_count = 1});
+}
+
+static void memory_that_ends_is_an_error_and_never_another_statement(void **state)
+{
+    (void)state;
+    put_order(0, 4);
+    bool ended = true;
+    for (int64_t pieces = 0; ended; pieces++) {
+        st_sink_close(sink);
+        sink = connect_to();
+        memory_left = pieces;
+        int err = try_confirm();
+        ended = memory_left < 0;
+        memory_left = -1;
+        if (err != 0) {
+            assert_int_equal(err, PS_E_NOMEM);
+            continue;
+        }
+        assert_ok(st_sink_commit(sink, &fault));
+        assert_string_equal(query("SELECT state FROM orders"), "confirmed\n");
+        query("UPDATE orders SET state = 'accepted'");
+    }
+}
+
 #define CLAIM(test) cmocka_unit_test_setup_teardown(test, set_up, tear_down)
 
 static int run_all(void)
@@ -581,9 +644,19 @@ static int run_all(void)
     return cmocka_run_group_tests_name(settle_database->name, tests, NULL, NULL);
 }
 
+static int run_sqlite(void)
+{
+    const struct CMUnitTest tests[] = {
+        CLAIM(memory_that_ends_is_an_error_and_never_another_statement),
+    };
+    settle_database = &settle_databases[0];
+    return cmocka_run_group_tests_name("SQLite alone", tests, NULL, NULL);
+}
+
 int main(void)
 {
-    int failed = 0;
+    make_memory_end();
+    int failed = run_sqlite();
     for (size_t i = 0; i < PS_ARRAY_LEN(settle_databases); i++) {
         settle_database = &settle_databases[i];
         if (!settle_database->start())
