@@ -54,7 +54,7 @@ static void close_file(struct journal *journal)
 {
     oq_reader_free(journal->reader);
     journal->reader = NULL;
-    journal->placed = false;
+    journal->placed = journal->at_end = false;
 }
 
 static int take(int64_t place, struct ps_str json, void *ctx)

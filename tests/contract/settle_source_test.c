@@ -385,6 +385,24 @@ static void a_journal_that_takes_the_place_of_another_is_noticed(void **state)
     assert_non_null(strstr(fault.text, "restored"));
 }
 
+/* Else a run with --once would end well, and the new one's orders would stay where they are. */
+static void a_journal_whose_place_was_taken_is_not_at_its_end(void **state)
+{
+    char old[160];
+    (void)state;
+    put_orders(1, 3);
+    open_source();
+    expect_orders(1, 3);
+    expect_end();
+    know(3, text_of(3));
+    snprintf(old, sizeof old, "%s.old", journal);
+    assert_int_equal(rename(journal, old), 0);
+    assert_ok(st_source_read(source, &batch, 0, &fault));
+    assert_false(st_source_caught_up(source));
+    assert_int_equal(rename(old, journal), 0);
+    expect_end();
+}
+
 static void a_journal_that_is_missing_is_refused_by_name(void **state)
 {
     (void)state;
@@ -687,6 +705,7 @@ static int run_journal(void)
 {
     const struct CMUnitTest tests[] = {
         CLAIM(a_journal_that_takes_the_place_of_another_is_noticed),
+        CLAIM(a_journal_whose_place_was_taken_is_not_at_its_end),
         CLAIM(a_journal_that_is_missing_is_refused_by_name),
     };
     return cmocka_run_group_tests_name("journal alone", tests, NULL, NULL);
