@@ -24,25 +24,47 @@ static void read_time(struct ps_json_reader *reader, const char *member, int64_t
         ps_json_time(reader, member, ret_ms);
 }
 
+static void no_memory(struct ps_json_reader *reader)
+{
+    if (reader->err == 0)
+        reader->err = ps_fault(reader->fault, PS_E_NOMEM, reader->pointer, "out of memory");
+}
+
+/* What stands there once it was written down: fractions have fewer digits then, and whoever reads
+ * the text must find what this gateway has. NULL: the fault says why. */
+static json_t *as_written(struct ps_json_reader *reader, const json_t *value)
+{
+    char *text = json_dumps(value, GW_SALE_JSON_FLAGS);
+    json_t *written = NULL;
+    size_t size = text != NULL ? strlen(text) : 0;
+
+    int err = text != NULL ? 0 : PS_E_NOMEM;
+    if (size > GW_SALE_ATTRIBUTES_MAX)
+        ps_json_fault(reader, "attributes", "takes %zu bytes, at most %d are allowed", size,
+                      GW_SALE_ATTRIBUTES_MAX);
+    else if (err == 0)
+        err = ps_json_parse(text, size, &written, NULL);
+    free(text);
+    if (err == PS_E_NOMEM)
+        no_memory(reader);
+    else if (err < 0)
+        ps_json_fault(reader, "attributes", "hold a number that is too large");
+    return written;
+}
+
 /* A new object; an absent one is empty. */
 static void read_attributes(struct ps_json_reader *reader, json_t **ret_attributes)
 {
     const json_t *value = ps_json_value(reader, "attributes");
-    if (value != NULL && !json_is_object(value)) {
+    if (value == NULL) {
+        *ret_attributes = json_object();
+        if (*ret_attributes == NULL)
+            no_memory(reader);
+    } else if (json_is_object(value)) {
+        *ret_attributes = as_written(reader, value);
+    } else {
         ps_json_fault(reader, "attributes", "must be an object");
-        return;
     }
-    if (value != NULL) {
-        size_t size = json_dumpb(value, NULL, 0, GW_SALE_JSON_FLAGS);
-        if (size > GW_SALE_ATTRIBUTES_MAX) {
-            ps_json_fault(reader, "attributes", "takes %zu bytes, at most %d are allowed", size,
-                          GW_SALE_ATTRIBUTES_MAX);
-            return;
-        }
-    }
-    *ret_attributes = value != NULL ? json_deep_copy(value) : json_object();
-    if (*ret_attributes == NULL && reader->err == 0)
-        reader->err = ps_fault(reader->fault, PS_E_NOMEM, reader->pointer, "out of memory");
 }
 
 static void refuse_members(struct ps_json_reader *reader, const char *const *members)

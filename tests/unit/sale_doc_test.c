@@ -176,6 +176,24 @@ static void attributes_have_at_most_2048_bytes(void **state)
     }
 }
 
+/* Else a restart, or another gateway, would find another document than was taken here. */
+static void numbers_in_attributes_are_those_that_are_written_down(void **state)
+{
+    (void)state;
+    struct gw_sale_doc doc = doc_of("{\"attributes\":{\"a\":9.9,\"b\":0.12345678901234567,\"c\":"
+                                    "-2.5e-310,\"d\":9223372036854775807}" SKUS);
+    char *text = gw_sale_doc_text(&doc), names[64];
+    struct gw_sale_doc again = doc_of(text);
+
+    assert_non_null(strstr(text, "\"a\":9.9,\"b\":0.123456789012346,"));
+    assert_int_equal(gw_sale_doc_differences(&doc, &again, names, sizeof names), 0);
+    free(text);
+    gw_sale_doc_done(&doc);
+    gw_sale_doc_done(&again);
+    /* With the 15 digits that are written it is beyond what can be read. */
+    refused("{\"attributes\":{\"a\":1.7976931348623157e308}" SKUS, "/attributes", "too large");
+}
+
 static void a_sale_has_at_most_100_skus(void **state)
 {
     (void)state;
@@ -326,6 +344,7 @@ int main(void)
         cmocka_unit_test(every_bad_member_is_named),
         cmocka_unit_test(prices_are_decimal_strings),
         cmocka_unit_test(attributes_have_at_most_2048_bytes),
+        cmocka_unit_test(numbers_in_attributes_are_those_that_are_written_down),
         cmocka_unit_test(a_sale_has_at_most_100_skus),
         cmocka_unit_test(the_name_of_a_seed_is_checked),
         cmocka_unit_test(what_may_change_depends_on_how_far_the_sale_is),
