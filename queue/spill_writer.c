@@ -232,7 +232,7 @@ static int drop_drained(struct oq_spill_writer *writer, struct ps_fault *fault)
         return err;
     writer->dropped = writer->drained;
     tell_counts(writer);
-    return writer->dropped == writer->last ? oq_spill_file_tidy(writer->file, fault) : 0;
+    return oq_spill_file_tidy(writer->file, fault);
 }
 
 static void turn_window(struct oq_spill_writer *writer)
