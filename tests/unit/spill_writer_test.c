@@ -7,7 +7,7 @@
 
 #include <sched.h>
 
-#define ORDERS 40000
+#define ORDERS 60000
 
 static struct temp_dir dir;
 static char path[160];
@@ -83,9 +83,9 @@ static void the_wal_stays_small_while_a_spill_is_filled_and_drained(void **state
 {
     (void)state;
     spill_all();
-    assert_in_range(wal_size(), 1, 12 << 20);
+    assert_in_range(wal_size(), 1, 18 << 20);
     drain_all();
-    assert_in_range(wal_size(), 1, 12 << 20);
+    assert_in_range(wal_size(), 1, 18 << 20);
 }
 
 int main(void)
