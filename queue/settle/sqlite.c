@@ -108,7 +108,7 @@ int st_sql_run(struct st_sql *sql, sqlite3_stmt *statement, struct ps_fault *fau
 
 int st_sql_run_plain(struct st_sql *sql, int which, struct ps_fault *fault)
 {
-    sqlite3_stmt *statement;
+    sqlite3_stmt *statement = NULL;
     int err = st_sql_get(sql, which, &statement, fault);
     return err == 0 ? st_sql_run(sql, statement, fault) : err;
 }
