@@ -217,12 +217,13 @@ static int write_empty(const struct oq_db_kind *kind, const char *path, const ch
     return err;
 }
 
+/* What cannot be looked at counts as there: opening it will say why. */
 static bool exists(const char *path, const char *suffix)
 {
     char name[PATH_MAX];
     struct stat status;
     snprintf(name, sizeof name, "%s%s", path, suffix);
-    return lstat(name, &status) == 0;
+    return lstat(name, &status) == 0 || errno != ENOENT;
 }
 
 int oq_db_create(const struct oq_db_kind *kind, const char *path, const char *vfs,
