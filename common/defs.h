@@ -17,6 +17,11 @@
 /* Largest stock, rate or delta: the integers that every JSON reader keeps exact. */
 #define PS_INT_MAX INT64_C(9007199254740991)
 
+static inline bool ps_int_ok(int64_t value, int64_t min)
+{
+    return value >= min && value <= PS_INT_MAX;
+}
+
 /* Longest sale, SKU, rule and adjust id; user; Idempotency-Key. In bytes, without a closing NUL. */
 #define PS_NAME_MAX 64
 #define PS_USER_MAX 128

@@ -417,11 +417,6 @@ static bool holds_loopback(const struct gw_cidr *range)
            gw_cidr_has(range, &v6);
 }
 
-static bool is_everybody(const struct gw_cidr *range)
-{
-    return range->bits == 0 || (range->bits == GW_V4_BITS && gw_address_is_v4(&range->address));
-}
-
 static void warn_of_trust(const struct gw_settings *settings)
 {
     struct gw_address listen;
@@ -430,7 +425,7 @@ static void warn_of_trust(const struct gw_settings *settings)
                 !gw_address_is_loopback(&listen);
 
     for (size_t i = 0; open && i < settings->trusted.count; i++)
-        if (is_everybody(&settings->trusted.at[i]))
+        if (gw_cidr_is_everybody(&settings->trusted.at[i]))
             ps_log(PS_LOG_WARN, "everybody_is_trusted",
                    PS_F_STR("why", "trusted_proxies holds all addresses, and the public listener "
                                    "is not loopback's: whoever reaches it can be any user, from "

@@ -198,11 +198,6 @@ struct ps_uuid inv_get_id(struct inv_cursor *cursor)
     return id;
 }
 
-static bool in_range(int64_t value, int64_t min)
-{
-    return value >= min && value <= PS_INT_MAX;
-}
-
 int inv_get_packed(const char *text, size_t len, struct inv_packed *ret_packed)
 {
     struct inv_cursor cursor = {text, text + len, false};
@@ -216,8 +211,8 @@ int inv_get_packed(const char *text, size_t len, struct inv_packed *ret_packed)
     if (cursor.at < cursor.end)
         packed.owner = inv_get_id(&cursor);
     if (cursor.bad || cursor.at != cursor.end || packed.state > INV_STATE_LOWERED ||
-        !in_range(packed.reserved_at_ms, 0) || !in_range(packed.ttl_ms, 0) ||
-        !in_range(packed.quantity, 1) || packed.sku.len > PS_NAME_MAX ||
+        !ps_int_ok(packed.reserved_at_ms, 0) || !ps_int_ok(packed.ttl_ms, 0) ||
+        !ps_int_ok(packed.quantity, 1) || packed.sku.len > PS_NAME_MAX ||
         packed.user.len > PS_USER_MAX || packed.key.len > PS_KEY_MAX)
         return PS_E_CORRUPT;
     *ret_packed = packed;

@@ -6,11 +6,6 @@
 #include <assert.h>
 #include <string.h>
 
-static bool in_range(int64_t value, int64_t min)
-{
-    return value >= min && value <= PS_INT_MAX;
-}
-
 static bool buyer_ok(struct ps_str user, struct ps_str key)
 {
     return user.len >= 1 && user.len <= PS_USER_MAX && key.len <= PS_KEY_MAX;
@@ -56,8 +51,8 @@ int inv_store_reserve(struct inv_store *store, struct inv_sale *sale,
                       uint64_t handle, struct inv_answer *ret_answer)
 {
     const struct inv_reservation *r = reservation;
-    if (!buyer_ok(r->user, r->key) || !in_range(r->quantity, 1) || !in_range(r->cap, 1) ||
-        !in_range(r->sku_cap, 0) || !in_range(r->ttl_ms, 0))
+    if (!buyer_ok(r->user, r->key) || !ps_int_ok(r->quantity, 1) || !ps_int_ok(r->cap, 1) ||
+        !ps_int_ok(r->sku_cap, 0) || !ps_int_ok(r->ttl_ms, 0))
         return PS_E_INVALID;
     return store->backend->reserve(store, sale, r, done, ctx, handle, ret_answer);
 }
@@ -66,7 +61,7 @@ int inv_store_lower(struct inv_store *store, struct inv_sale *sale, int64_t epoc
                     const struct ps_uuid *id, struct ps_str name, uint32_t sku, int64_t units,
                     inv_answer_fn *done, void *ctx, uint64_t handle, struct inv_answer *ret_answer)
 {
-    if (!in_range(units, 1) || name.len > PS_KEY_MAX)
+    if (!ps_int_ok(units, 1) || name.len > PS_KEY_MAX)
         return PS_E_INVALID;
     return store->backend->lower(store, sale, epoch, id, name, sku, units, done, ctx, handle,
                                  ret_answer);
@@ -87,7 +82,7 @@ void inv_store_settle(struct inv_store *store, struct inv_sale *sale, const stru
 void inv_store_raise(struct inv_store *store, struct inv_sale *sale, const struct ps_uuid *id,
                      uint32_t sku, int64_t units)
 {
-    assert(in_range(units, 1)); /* the log's reader has checked it */
+    assert(ps_int_ok(units, 1)); /* the log's reader has checked it */
     store->backend->raise(store, sale, id, sku, units);
 }
 
@@ -100,7 +95,7 @@ int inv_store_counts(struct inv_store *store, struct inv_sale *sale, inv_counts_
 int inv_load_new(struct inv_store *store, const char *sale, int64_t epoch, const char *const *skus,
                  size_t sku_count, struct inv_load **ret_load)
 {
-    if (!ps_name_ok(sale, strlen(sale)) || !in_range(epoch, 0) || sku_count > INV_SKUS_MAX)
+    if (!ps_name_ok(sale, strlen(sale)) || !ps_int_ok(epoch, 0) || sku_count > INV_SKUS_MAX)
         return PS_E_INVALID;
     for (size_t i = 0; i < sku_count; i++) {
         if (!ps_name_ok(skus[i], strlen(skus[i])))
@@ -111,14 +106,14 @@ int inv_load_new(struct inv_store *store, const char *sale, int64_t epoch, const
 
 int inv_load_available(struct inv_load *load, uint32_t sku, int64_t available)
 {
-    if (!in_range(available, 0))
+    if (!ps_int_ok(available, 0))
         return PS_E_INVALID;
     return load->backend->load_available(load, sku, available);
 }
 
 int inv_load_order(struct inv_load *load, const struct inv_load_order *order)
 {
-    if (!buyer_ok(order->user, order->key) || !in_range(order->quantity, 1) ||
+    if (!buyer_ok(order->user, order->key) || !ps_int_ok(order->quantity, 1) ||
         (order->state == INV_LOAD_RELEASED && order->key.len == 0))
         return PS_E_INVALID;
     return load->backend->load_order(load, order);

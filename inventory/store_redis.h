@@ -86,8 +86,8 @@ int inv_redis_cur(struct inv_store *store, const char *sale, inv_redis_cur_fn *d
 
 /* Takes up what another gateway has installed: makes the sale known to all stores of the process,
  * or moves it to the installed epoch. `skus` as in inv_load_new (PS_E_INVALID: too many).
- * PS_E_NOT_FOUND: nothing is installed. PS_E_CONFLICT: it is of an epoch below `least_epoch`, the identity does not fit, or
- * the sale is known with other SKUs. */
+ * PS_E_NOT_FOUND: nothing is installed. PS_E_CONFLICT: it is of an epoch below `least_epoch`, the
+ * identity does not fit, or the sale is known with other SKUs. */
 typedef void inv_redis_attach_fn(uint64_t handle, int err, struct inv_sale *sale, void *ctx);
 int inv_redis_attach(struct inv_store *store, const char *sale, int64_t least_epoch,
                      const char *const *skus, size_t sku_count, inv_redis_attach_fn *done,
@@ -133,8 +133,8 @@ struct inv_redis_beat {
     int64_t spilled;   /* orders that lie in its spill */
     int64_t policy_version;
 };
-/* Which order log a gateway counts for. Redis counts for one (its key ps:log): for this one from now
- * on, if it `claims` a Redis that counts for none yet. */
+/* Which order log a gateway counts for. Redis counts for one (its key ps:log): for this one from
+ * now on, if it `claims` a Redis that counts for none yet. */
 struct inv_redis_log {
     const char *name; /* as people are told of it */
     bool claims;

@@ -110,8 +110,7 @@ static int read_answer(struct inv_cursor *cursor, const struct waiter *waiter, i
         int64_t ttl_ms;
         answer.reserved_at_ms = again ? inv_get_int(cursor) : now_ms;
         ttl_ms = again ? inv_get_int(cursor) : waiter->ttl_ms;
-        if (answer.reserved_at_ms < 0 || answer.reserved_at_ms > PS_INT_MAX || ttl_ms < 0 ||
-            ttl_ms > PS_INT_MAX)
+        if (!ps_int_ok(answer.reserved_at_ms, 0) || !ps_int_ok(ttl_ms, 0))
             return PS_E_UNKNOWN; /* not what a gateway has written */
         answer.pay_by_ms = answer.reserved_at_ms + ttl_ms;
         if (waiter->lowering)

@@ -356,7 +356,7 @@ static bool is_failure(int rc)
 
 void oq_db_close(struct oq_db *db)
 {
-    if (is_failure(oq_db_copier_free(db->copier))) /* perhaps nobody has heard of it yet */
+    if (is_failure(oq_db_copier_free(db->copier)))
         keep_wal(db);
     sqlite3_finalize(db->begin);
     sqlite3_finalize(db->commit);
@@ -425,18 +425,15 @@ void oq_db_rollback(struct oq_db *db)
     sqlite3_reset(db->rollback);
 }
 
-static int checkpoint_failed(struct oq_db *db, sqlite3 *handle, int rc, struct ps_fault *fault)
-{
-    keep_wal(db);
-    return oq_db_failed(handle, rc, db->path, "checkpoint", fault);
-}
-
 /* The last pages. If no reader's transaction holds some of them back, the next transaction finds
  * nothing left to copy and starts the WAL anew. */
 static int finish_checkpoint(struct oq_db *db, struct ps_fault *fault)
 {
     int rc = sqlite3_wal_checkpoint_v2(db->handle, NULL, SQLITE_CHECKPOINT_PASSIVE, NULL, NULL);
-    return is_failure(rc) ? checkpoint_failed(db, db->handle, rc, fault) : 0;
+    if (!is_failure(rc))
+        return 0;
+    keep_wal(db);
+    return oq_db_failed(db->handle, rc, db->path, "checkpoint", fault);
 }
 
 int oq_db_tidy(struct oq_db *db, struct ps_fault *fault)
@@ -449,8 +446,8 @@ int oq_db_tidy(struct oq_db *db, struct ps_fault *fault)
         oq_db_copier_start(db->copier);
         return 0;
     }
-    if (is_failure(rc))
-        return checkpoint_failed(db, oq_db_copier_handle(db->copier), rc, fault);
+    if (is_failure(rc)) /* oq_db_close hears of it too, and keeps the WAL */
+        return oq_db_failed(oq_db_copier_handle(db->copier), rc, db->path, "checkpoint", fault);
     db->copy_at = db->wal_frames + COPY_FRAMES;
     if (db->wal_frames >= WAL_FRAMES && db->wal_frames - copied <= REST_FRAMES)
         return finish_checkpoint(db, fault);

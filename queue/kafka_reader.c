@@ -1,8 +1,8 @@
 /* Reading a topic by place: partition after partition, each up to where it ends when its turn
  * comes. One partition is fetched at a time; a read that goes on where the last one ended goes on
  * in what was fetched already. Records that are no events are looked at and not given. Where Kafka
- * has deleted records behind the place from which a read is to go on, it is an error that says which
- * ones, and where to go on. */
+ * has deleted records behind the place from which a read is to go on, it is an error that says
+ * which ones, and where to go on. */
 #include "queue/kafka_reader.h"
 #include "queue/kafka_topic.h"
 #include "queue/log_backend.h"
@@ -35,18 +35,13 @@ static void stop(struct kafka_reader *reader)
     reader->fetching = false;
 }
 
-/* Where the partition begins (RD_KAFKA_OFFSET_BEGINNING) or ends (RD_KAFKA_OFFSET_END). The query
- * for a partition's watermarks does not keep its deadline: it waits for minutes for a broker that
- * is silent (seen on librdkafka 2.0.2). This one keeps it. */
+/* Where the partition begins (RD_KAFKA_OFFSET_BEGINNING) or ends (RD_KAFKA_OFFSET_END). */
 static int ask_edge(struct kafka_reader *reader, uint32_t partition, int64_t edge,
                     int64_t *ret_offset)
 {
     rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(1);
-    rd_kafka_topic_partition_list_add(list, reader->config.set.topic, (int32_t)partition)->offset =
-        edge;
-    rd_kafka_resp_err_t error = rd_kafka_offsets_for_times(reader->handle, list, ANSWER_MS);
-    if (error == 0)
-        error = list->elems[0].err;
+    rd_kafka_topic_partition_list_add(list, reader->config.set.topic, (int32_t)partition);
+    rd_kafka_resp_err_t error = oq_kafka_edges(reader->handle, list, edge, ANSWER_MS);
     int64_t offset = list->elems[0].offset;
     rd_kafka_topic_partition_list_destroy(list);
     if (error != 0)
@@ -111,9 +106,8 @@ static int next(struct kafka_reader *reader, rd_kafka_message_t **ret_message)
         int64_t first;
         err = ask_edge(reader, reader->partition, RD_KAFKA_OFFSET_BEGINNING, &first);
         if (err == 0)
-            err = first > reader->offset
-                      ? gone(reader, reader->partition, reader->offset, first)
-                      : PS_E_CORRUPT; /* the topic was made anew */
+            err = first > reader->offset ? gone(reader, reader->partition, reader->offset, first)
+                                         : PS_E_CORRUPT; /* the topic was made anew */
     }
     rd_kafka_message_destroy(message);
     return err;

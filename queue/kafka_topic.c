@@ -271,3 +271,14 @@ int oq_kafka_topic_ends(rd_kafka_t *handle, const char *topic, uint32_t partitio
                         at, rd_kafka_err2str(error));
     return 0;
 }
+
+rd_kafka_resp_err_t oq_kafka_edges(rd_kafka_t *handle, rd_kafka_topic_partition_list_t *list,
+                                   int64_t edge, int timeout_ms)
+{
+    for (int i = 0; i < list->cnt; i++)
+        list->elems[i].offset = edge;
+    rd_kafka_resp_err_t error = rd_kafka_offsets_for_times(handle, list, timeout_ms);
+    for (int i = 0; i < list->cnt && error == 0; i++)
+        error = list->elems[i].err;
+    return error;
+}

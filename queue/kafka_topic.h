@@ -33,4 +33,11 @@ int oq_kafka_topic_check(rd_kafka_t *handle, const struct oq_kafka_settings *set
 int oq_kafka_topic_ends(rd_kafka_t *handle, const char *topic, uint32_t partitions, int timeout_ms,
                         int64_t *ret_ends, struct ps_fault *fault) PS_MUST_CHECK;
 
+/* Where the partitions of `list` begin (RD_KAFKA_OFFSET_BEGINNING) or end (RD_KAFKA_OFFSET_END),
+ * into its offsets; the first error, 0 = none. The query for one partition's watermarks does not
+ * keep its deadline: it waits for minutes for a broker that is silent (seen on librdkafka 2.0.2).
+ * This one keeps it. */
+rd_kafka_resp_err_t oq_kafka_edges(rd_kafka_t *handle, rd_kafka_topic_partition_list_t *list,
+                                   int64_t edge, int timeout_ms) PS_MUST_CHECK;
+
 #endif

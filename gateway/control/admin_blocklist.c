@@ -65,7 +65,9 @@ static bool read_subject(struct gw_admin_visit *visit, enum gw_block_kind kind,
 /* A block of 0 bits would refuse every buyer of an address family. False: answered. */
 static bool is_of_some(struct gw_admin_visit *visit, const char *range)
 {
-    if (strcmp(strchr(range, '/'), "/0") != 0)
+    struct gw_cidr cidr;
+
+    if (gw_cidr_parse(range, strlen(range), &cidr) < 0 || !gw_cidr_is_everybody(&cidr))
         return true;
     gw_admin_no(visit, GW_V_invalid,
                 "the range in the path: %s is everybody; pause the sales to stop all buyers",

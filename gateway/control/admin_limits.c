@@ -5,8 +5,6 @@
 
 #include <string.h>
 
-#define RULES_MAX 64 /* every request walks over all of them */
-
 static void say_rule(struct gw_admin_visit *visit, const struct gw_limit_rule *rule)
 {
     gw_admin_etag(visit, visit->admin->control->policy_version);
@@ -89,9 +87,9 @@ void gw_admin_put_limit(struct gw_admin_visit *visit)
     if (!gw_admin_matches(visit, control->policy_version))
         return;
     have = gw_control_rule(control, name, strlen(name));
-    if (have == NULL && control->rule_count >= RULES_MAX) {
+    if (have == NULL && control->rule_count >= GW_RULES_MAX) {
         gw_admin_no(visit, GW_V_conflict, "there are %d rules already, the most there may be",
-                    RULES_MAX);
+                    GW_RULES_MAX);
         return;
     }
     change = gw_admin_change_new(visit, "limit.put", "limits/", name);

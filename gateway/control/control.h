@@ -16,6 +16,9 @@
 
 #include <string.h>
 
+/* Limit rules at most: every request walks over all of them. */
+#define GW_RULES_MAX 64
+
 struct gw_admin;
 struct gw_change;
 struct gw_keeper;

@@ -11,7 +11,6 @@
 #include <string.h>
 
 #define SHIPPED_VERSION 1
-#define RULES_MAX       64 /* every request walks over all of them */
 
 static bool is_named_before(const json_t *sales, size_t index, const char *name)
 {
@@ -64,8 +63,9 @@ static int read_rules(const json_t *policy, struct gw_limit_rule *rules, size_t 
         if (!ps_name_ok(name, strlen(name)))
             return ps_fault(fault, PS_E_INVALID, pointer,
                             "is no rule name: letters, digits, '.', '_', '-', at most 64");
-        if (count == RULES_MAX)
-            return ps_fault(fault, PS_E_INVALID, "/policy/limits", "more than %d rules", RULES_MAX);
+        if (count == GW_RULES_MAX)
+            return ps_fault(fault, PS_E_INVALID, "/policy/limits", "more than %d rules",
+                            GW_RULES_MAX);
         err = gw_limit_rule_read(document, name, pointer, &rules[count], fault);
         if (err < 0)
             return err;
@@ -77,7 +77,7 @@ static int read_rules(const json_t *policy, struct gw_limit_rule *rules, size_t 
 
 int gw_seed_check(const json_t *sales, const json_t *policy, struct ps_fault *fault)
 {
-    struct gw_limit_rule rules[RULES_MAX];
+    struct gw_limit_rule rules[GW_RULES_MAX];
     const json_t *member;
     const char *name;
     size_t count;
@@ -201,7 +201,7 @@ struct rules_seed {
     json_t *policy;
     size_t count;
     int64_t version;
-    struct gw_limit_rule rules[RULES_MAX];
+    struct gw_limit_rule rules[GW_RULES_MAX];
 };
 
 static void apply_rules(struct gw_control *control, void *ctx)
@@ -262,7 +262,8 @@ static size_t rule_differences(const struct gw_limit_rule *a, const struct gw_li
 /* Keeps those that are to be written. With those that there are, they are not more than may be. */
 static void choose_rules(const struct gw_control *control, struct rules_seed *seed)
 {
-    size_t kept = 0, room = control->rule_count < RULES_MAX ? RULES_MAX - control->rule_count : 0;
+    size_t kept = 0,
+           room = control->rule_count < GW_RULES_MAX ? GW_RULES_MAX - control->rule_count : 0;
 
     for (size_t i = 0; i < seed->count; i++) {
         const struct gw_limit_rule *rule = &seed->rules[i];

@@ -125,6 +125,11 @@ bool gw_cidr_has(const struct gw_cidr *cidr, const struct gw_address *address)
            same_prefix(cidr->address.byte, address->byte, cidr->bits);
 }
 
+bool gw_cidr_is_everybody(const struct gw_cidr *cidr)
+{
+    return cidr->bits == 0 || (cidr->bits == GW_V4_BITS && gw_address_is_v4(&cidr->address));
+}
+
 bool gw_cidrs_have(const struct gw_cidrs *cidrs, const struct gw_address *address)
 {
     for (size_t i = 0; i < cidrs->count; i++)

@@ -30,6 +30,8 @@ void gw_address_format(const struct gw_address *address, char *ret_text);
 int gw_cidr_parse(const char *text, size_t len, struct gw_cidr *ret_cidr) PS_MUST_CHECK;
 /* No range of IPv6 has an IPv4 address, not even ::/0. */
 bool gw_cidr_has(const struct gw_cidr *cidr, const struct gw_address *address);
+/* All addresses, or all of IPv4. */
+bool gw_cidr_is_everybody(const struct gw_cidr *cidr);
 bool gw_cidrs_have(const struct gw_cidrs *cidrs, const struct gw_address *address);
 bool gw_address_is_loopback(const struct gw_address *address);
 /* The address by which limits count: IPv4 whole, IPv6 by /64. */

@@ -13,6 +13,7 @@
 #include "queue/settle/settle_source.h"
 #include "common/clock.h"
 #include "queue/kafka_conf.h"
+#include "queue/kafka_topic.h"
 #include "queue/settle/judge.h"
 
 #include <inttypes.h>
@@ -160,19 +161,13 @@ static int failed(const struct kafka *kafka, rd_kafka_resp_err_t error, struct p
                     kafka->trouble[0] != '\0' ? ": " : "", kafka->trouble);
 }
 
-/* Offsets at which the partitions begin (RD_KAFKA_OFFSET_BEGINNING) or end (RD_KAFKA_OFFSET_END),
- * into `given`. The query for one partition's watermarks does not keep its deadline: it waits for
- * minutes for a broker that is silent (seen on librdkafka 2.0.2). This one keeps it. */
+/* Where the given partitions begin (RD_KAFKA_OFFSET_BEGINNING) or end (RD_KAFKA_OFFSET_END). */
 static int ask_edges(struct kafka *kafka, int64_t edge, struct ps_fault *fault)
 {
     rd_kafka_topic_partition_list_t *given = kafka->given;
     if (given->cnt == 0) /* more workers than partitions */
         return 0;
-    for (int i = 0; i < given->cnt; i++)
-        given->elems[i].offset = edge;
-    rd_kafka_resp_err_t error = rd_kafka_offsets_for_times(kafka->consumer, given, EDGE_WAIT_MS);
-    for (int i = 0; i < given->cnt && error == 0; i++)
-        error = given->elems[i].err;
+    rd_kafka_resp_err_t error = oq_kafka_edges(kafka->consumer, given, edge, EDGE_WAIT_MS);
     return error == 0 ? 0 : failed(kafka, error, fault);
 }
 

@@ -360,15 +360,20 @@ static void a_log_that_ends_before_the_position_is_refused(void **state)
 
 /* --- The journal alone --- */
 
-static void a_journal_that_takes_the_place_of_another_is_noticed(void **state)
+static void read_three_orders(void)
 {
-    char old[160];
-    (void)state;
     put_orders(1, 3);
     open_source();
     expect_orders(1, 3);
     expect_end();
     know(3, text_of(3));
+}
+
+static void a_journal_that_takes_the_place_of_another_is_noticed(void **state)
+{
+    char old[160];
+    (void)state;
+    read_three_orders();
     /* restored from a backup, which lacks record 3 */
     static const char *const parts[] = {"", "-wal", "-shm"};
     for (size_t i = 0; i < PS_ARRAY_LEN(parts); i++) {
@@ -390,11 +395,7 @@ static void a_journal_whose_place_was_taken_is_not_at_its_end(void **state)
 {
     char old[160];
     (void)state;
-    put_orders(1, 3);
-    open_source();
-    expect_orders(1, 3);
-    expect_end();
-    know(3, text_of(3));
+    read_three_orders();
     snprintf(old, sizeof old, "%s.old", journal);
     assert_int_equal(rename(journal, old), 0);
     assert_ok(st_source_read(source, &batch, 0, &fault));

@@ -292,3 +292,19 @@ void walk_doubts(struct gateway *gateway, int64_t age_ms, struct doubts *ret)
             turn();
     } while (ret->err == 0 && page.next != 0);
 }
+
+void fixture_begin(struct gateway *one, const char *url)
+{
+    assert_ok(uv_loop_init(&fixture_loop));
+    gateway_start(one, 1, url);
+    gateway_ready(one);
+    open_sale(one, EPOCH);
+    settle(one, 4095, INV_VOID); /* so that the server knows the script */
+    rest(one);
+}
+
+void fixture_end(void)
+{
+    assert_int_equal(uv_run(&fixture_loop, UV_RUN_DEFAULT), 0);
+    assert_ok(uv_loop_close(&fixture_loop));
+}

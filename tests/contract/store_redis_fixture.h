@@ -23,6 +23,11 @@ extern uv_loop_t fixture_loop;
 extern const char *const fixture_skus[SKUS]; /* black, white */
 
 void gateway_start(struct gateway *gateway, uint8_t number, const char *url);
+/* Before all others: the loop, and a gateway that is ready, with the sale "drop" open under EPOCH,
+ * on a server that is empty. */
+void fixture_begin(struct gateway *one, const char *url);
+/* When all gateways have stopped. */
+void fixture_end(void);
 /* Waits until it is ready. */
 void gateway_ready(struct gateway *gateway);
 void gateway_stop(struct gateway *gateway);

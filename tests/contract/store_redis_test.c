@@ -29,12 +29,7 @@ static int set_up(void **state)
     (void)state;
     two_runs = false;
     redis_start(&server, NULL);
-    assert_ok(uv_loop_init(&fixture_loop));
-    gateway_start(&one, 1, url_of("", ""));
-    gateway_ready(&one);
-    open_sale(&one, EPOCH);
-    settle(&one, 4095, INV_VOID); /* so that the server knows the script */
-    rest(&one);
+    fixture_begin(&one, url_of("", ""));
     return 0;
 }
 
@@ -44,8 +39,7 @@ static int tear_down(void **state)
     gateway_stop(&one);
     if (two_runs)
         gateway_stop(&two);
-    assert_int_equal(uv_run(&fixture_loop, UV_RUN_DEFAULT), 0);
-    assert_ok(uv_loop_close(&fixture_loop));
+    fixture_end();
     redis_remove(&server);
     return 0;
 }
