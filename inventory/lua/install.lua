@@ -14,8 +14,8 @@ for i = 2, 8 do
         return redis.status_reply('INCOMPLETE')
     end
 end
--- A load needs every command that a step of the sale will write with, but for this one. Forbidden in the middle of a step, it
--- would leave half of the step done, and done again whenever it is sent again: units would be given back without end.
+-- A load needs every command that a step of the sale will write with, but for this one. Better no sale than one whose
+-- verdicts have no effect.
 if type(redis.pcall('HDEL', KEYS[1], 'nothing')) == 'table' then
     return redis.status_reply('FORBIDDEN')
 end

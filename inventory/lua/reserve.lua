@@ -336,6 +336,10 @@ local function step()
     local time = call('TIME')
     local now = time[1] * 1000 + math.floor(time[2] / 1000)
     decide(now)
+    -- Only effects delete. A user who may not, learns it before anything is written.
+    if ARGV[2] ~= '' and type(redis.pcall('HDEL', KEYS[1], '')) == 'table' then
+        error('ERR the user of this Redis may not run HDEL', 0)
+    end
 
     local reply = {table.concat(answers), now}
     for i = 1, #skus do

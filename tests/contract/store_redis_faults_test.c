@@ -242,6 +242,22 @@ static void a_sale_is_not_opened_where_its_verdicts_would_be_forbidden(void **st
     assert_int_equal(counts(&one).available, STOCK);
 }
 
+/* A verdict that stops half way would give its units back again each time that it is sent. */
+static void a_verdict_that_becomes_forbidden_waits_and_gives_back_once(void **state)
+{
+    (void)state;
+    assert_int_equal(buy(&one, 1, "ann", ""), INV_RESERVED);
+    redis_do(&server, "ACL SETUSER default -hdel");
+    settle(&one, 1, INV_VOID);
+    turn_ms(300); /* is sent some times */
+    assert_true(one.errors > 1);
+    assert_int_equal(redis_number(&server, "HINCRBY ps:{drop}:%d:c black 0", EPOCH), STOCK - 1);
+    assert_non_null(strstr(one.text, "HDEL"));
+    redis_do(&server, "ACL SETUSER default +@all");
+    rest(&one);
+    assert_int_equal(counts(&one).available, STOCK);
+}
+
 struct noted_pulse {
     bool here;
     int err;
@@ -306,6 +322,7 @@ int main(void)
         CLAIM(an_entry_whose_numbers_are_out_of_range_is_none),
         CLAIM(a_load_that_fills_the_memory_leaves),
         CLAIM(a_sale_is_not_opened_where_its_verdicts_would_be_forbidden),
+        CLAIM(a_verdict_that_becomes_forbidden_waits_and_gives_back_once),
         CLAIM(gateways_hear_of_each_other_also_when_memory_is_full),
         CLAIM(whatever_a_stranger_says_stops_no_pulse),
     };
