@@ -258,61 +258,6 @@ static void a_verdict_that_becomes_forbidden_waits_and_gives_back_once(void **st
     assert_int_equal(counts(&one).available, STOCK);
 }
 
-struct noted_pulse {
-    bool here;
-    int err;
-    size_t members;
-    int64_t in_doubt;
-};
-
-static void on_pulse(uint64_t handle, int err, const struct inv_redis_pulse *pulse, void *ctx)
-{
-    struct noted_pulse *noted = ctx;
-    (void)handle;
-    *noted = (struct noted_pulse){.here = true, .err = err};
-    if (err == 0) {
-        noted->members = pulse->member_count;
-        noted->in_doubt = pulse->sales[0].in_doubt;
-    }
-}
-
-static struct noted_pulse beat(void)
-{
-    const struct inv_redis_beat words = {.name = "north"};
-    struct noted_pulse noted = {0};
-    assert_int_equal(inv_redis_pulse(one.store, &words, NULL, &one.sale, 1, on_pulse, &noted, 0),
-                     INV_PENDING);
-    while (!noted.here)
-        turn();
-    return noted;
-}
-
-/* Else all would have been silent for too long when there is memory again, and the orders that they
- * still work on would be given up. */
-static void gateways_hear_of_each_other_also_when_memory_is_full(void **state)
-{
-    (void)state;
-    assert_int_equal(buy(&one, 1, "ann", ""), INV_RESERVED);
-    assert_int_equal(beat().members, 1);
-    redis_do(&server, "CONFIG SET maxmemory 1");
-    assert_int_equal(buy(&one, 2, "ann", ""), PS_E_FULL);
-    struct noted_pulse noted = beat();
-    assert_ok(noted.err);
-    assert_int_equal(noted.members, 1);
-    assert_int_equal(noted.in_doubt, 1);
-}
-
-static void whatever_a_stranger_says_stops_no_pulse(void **state)
-{
-    (void)state;
-    redis_do(&server, "HSET ps:gateways 0123456789abcdef short empty %b", "", (size_t)0);
-    for (int times = 0; times < 2; times++) {
-        struct noted_pulse noted = beat();
-        assert_ok(noted.err);
-        assert_int_equal(noted.members, 1);
-    }
-}
-
 int main(void)
 {
 #define CLAIM(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
@@ -323,8 +268,6 @@ int main(void)
         CLAIM(a_load_that_fills_the_memory_leaves),
         CLAIM(a_sale_is_not_opened_where_its_verdicts_would_be_forbidden),
         CLAIM(a_verdict_that_becomes_forbidden_waits_and_gives_back_once),
-        CLAIM(gateways_hear_of_each_other_also_when_memory_is_full),
-        CLAIM(whatever_a_stranger_says_stops_no_pulse),
     };
     (void)signal(SIGPIPE, SIG_IGN);
     return cmocka_run_group_tests(tests, NULL, NULL);

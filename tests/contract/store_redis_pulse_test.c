@@ -1,0 +1,296 @@
+/* What gateways tell each other by way of Redis, on a real server: the pulse, which also tells what
+ * is left, which epoch is installed, and whose log is counted. Each test has the server empty, and
+ * one gateway with the sale "drop" open under EPOCH, STOCK of each SKU. */
+#include "tests/unit/check.h"
+
+#include "tests/contract/store_redis_fixture.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <time.h>
+
+static struct redis_server server;
+static struct gateway one, two;
+static bool two_runs;
+
+static char *url(void)
+{
+    static char text[64];
+    (void)snprintf(text, sizeof text, "redis://127.0.0.1:%d", server.port);
+    return text;
+}
+
+static int set_up(void **state)
+{
+    (void)state;
+    two_runs = false;
+    redis_start(&server, NULL);
+    fixture_begin(&one, url());
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    (void)state;
+    gateway_stop(&one);
+    if (two_runs)
+        gateway_stop(&two);
+    fixture_end();
+    redis_remove(&server);
+    return 0;
+}
+
+static void start_two(void)
+{
+    two_runs = true;
+    gateway_start(&two, 2, url());
+    gateway_ready(&two);
+    assert_ok(attach(&two, EPOCH));
+}
+
+struct noted_pulse {
+    bool here;
+    int err;
+    struct inv_redis_pulse pulse;
+    struct inv_redis_member members[4];
+    struct inv_redis_pulse_sale sales[4];
+    char foreign[4][128]; /* ""; or what is foreign of it */
+    char other_log[32];   /* "": told of none */
+    bool refused;
+};
+
+static void on_pulse(uint64_t handle, int err, const struct inv_redis_pulse *pulse, void *ctx)
+{
+    struct noted_pulse *noted = ctx;
+    (void)handle;
+    noted->here = true;
+    noted->err = err;
+    if (err < 0)
+        return;
+    noted->pulse = *pulse;
+    noted->refused = pulse->other_log != NULL;
+    (void)snprintf(noted->other_log, sizeof noted->other_log, "%s",
+                   noted->refused ? pulse->other_log : "");
+    if (noted->refused)
+        return; /* nothing else is told */
+    memcpy(noted->members, pulse->members, pulse->member_count * sizeof *pulse->members);
+    memcpy(noted->sales, pulse->sales, pulse->sale_count * sizeof *pulse->sales);
+    for (size_t i = 0; i < pulse->sale_count; i++)
+        (void)snprintf(noted->foreign[i], sizeof noted->foreign[i], "%s",
+                       pulse->sales[i].foreign != NULL ? pulse->sales[i].foreign : "");
+}
+
+static struct noted_pulse beat_for(struct gateway *gateway, const struct inv_redis_beat *words,
+                                   const struct inv_redis_log *log, struct inv_sale *const *sales,
+                                   size_t count)
+{
+    struct noted_pulse noted = {0};
+    assert_int_equal(inv_redis_pulse(gateway->store, words, log, sales, count, on_pulse, &noted, 0),
+                     INV_PENDING);
+    while (!noted.here)
+        turn();
+    return noted;
+}
+
+static struct noted_pulse beat_of(struct gateway *gateway, const struct inv_redis_beat *words,
+                                  struct inv_sale *const *sales, size_t count)
+{
+    return beat_for(gateway, words, NULL, sales, count);
+}
+
+static struct noted_pulse beat(struct gateway *gateway, const struct inv_redis_beat *words)
+{
+    return beat_of(gateway, words, &gateway->sale, 1);
+}
+
+static void gateways_hear_of_each_other(void **state)
+{
+    (void)state;
+    const struct inv_redis_beat words[2] = {{"north", 100, 1, 0, 3}, {"south", 300, 0, 7, 4}};
+    const struct ps_uuid second = {{2, 0x77}};
+    start_two();
+    (void)beat(&one, &words[0]);
+    turn_ms(30); /* of another clock than Redis's, in whole ms */
+    struct noted_pulse heard = beat(&two, &words[1]);
+    assert_ok(heard.err);
+    assert_int_equal(heard.pulse.member_count, 2);
+    bool first_is_two = ps_uuid_equal(&heard.members[0].start, &second);
+    struct inv_redis_member *north = &heard.members[first_is_two ? 1 : 0];
+    struct inv_redis_member *south = &heard.members[first_is_two ? 0 : 1];
+    assert_string_equal(north->beat.name, "north");
+    assert_int_equal(north->beat.demand, 100);
+    assert_int_equal(north->beat.in_flight, 1);
+    assert_int_equal(north->beat.policy_version, 3);
+    assert_true(north->age_ms >= 20 && north->age_ms < 60000);
+    assert_string_equal(south->beat.name, "south");
+    assert_int_equal(south->beat.spilled, 7);
+    assert_int_equal(south->age_ms, 0);
+    int64_t wall_ms = (int64_t)time(NULL) * 1000;
+    assert_true(heard.pulse.now_ms > wall_ms - 60000 && heard.pulse.now_ms < wall_ms + 60000);
+}
+
+static void the_pulse_tells_what_is_left_and_which_epoch_is_installed(void **state)
+{
+    (void)state;
+    const struct inv_redis_beat words = {.name = "north"};
+    start_two();
+    assert_int_equal(buy(&one, 1, "ann", ""), INV_RESERVED);
+    assert_int_equal(inv_sale_left(two.sale, 0), STOCK); /* has not heard of it */
+    struct noted_pulse heard = beat(&two, &words);
+    assert_int_equal(heard.pulse.sale_count, 1);
+    assert_ptr_equal(heard.sales[0].sale, two.sale);
+    assert_int_equal(heard.sales[0].cur.epoch, EPOCH);
+    assert_true(heard.sales[0].cur.fits);
+    assert_int_equal(inv_sale_left(two.sale, 0), STOCK - 1);
+    assert_int_equal(heard.sales[0].in_doubt, 1);
+    settle(&one, 1, INV_ACCEPTED);
+    rest(&one);
+    heard = beat(&two, &words);
+    assert_int_equal(heard.sales[0].in_doubt, 0);
+    open_sale(&one, EPOCH + 1);
+    heard = beat(&two, &words);
+    assert_int_equal(heard.sales[0].in_doubt, -1); /* what it knows of is of an ended epoch */
+    assert_int_equal(heard.sales[0].cur.epoch, EPOCH + 1);
+    redis_do(&server, "FLUSHALL");
+    heard = beat(&two, &words);
+    assert_int_equal(heard.sales[0].cur.epoch, -1);
+}
+
+static void a_pulse_asks_about_the_sales_that_it_is_given(void **state)
+{
+    (void)state;
+    const struct inv_redis_beat words = {.name = "north"};
+    struct noted_pulse heard = beat_of(&one, &words, NULL, 0);
+    assert_ok(heard.err);
+    assert_int_equal(heard.pulse.sale_count, 0);
+    assert_int_equal(heard.pulse.member_count, 1);
+}
+
+static void a_foreign_key_of_one_sale_is_named_and_the_pulse_of_the_others_goes_on(void **state)
+{
+    (void)state;
+    const struct inv_redis_beat words = {.name = "north"};
+    static const struct {
+        const char *key, *put, *field, *named;
+    } keys[] = {{"ps:{drop}:cur", "SADD", "", "ps:{drop}:cur is a set"},
+                {"ps:{drop}:5:c", "LPUSH", "", "ps:{drop}:5:c is a list"},
+                {"ps:{drop}:cur", "HSET", "epoch", "ps:{drop}:cur has an epoch"}};
+    struct inv_load *load;
+    struct inv_sale *other;
+    assert_ok(inv_load_new(one.store, "other", EPOCH, fixture_skus, SKUS, &load));
+    assert_ok(inv_load_available(load, 0, 7));
+    assert_ok(inv_load_install(load, &other));
+    struct inv_sale *const both[] = {one.sale, other};
+    for (size_t i = 0; i < PS_ARRAY_LEN(keys); i++) {
+        redis_do(&server, "RENAME %s kept", keys[i].key);
+        if (keys[i].field[0] != '\0')
+            redis_do(&server, "%s %s %s theirs", keys[i].put, keys[i].key, keys[i].field);
+        else
+            redis_do(&server, "%s %s theirs", keys[i].put, keys[i].key);
+        struct noted_pulse heard = beat_of(&one, &words, both, 2);
+        assert_ok(heard.err);
+        assert_int_equal(heard.pulse.member_count, 1);
+        assert_non_null(strstr(heard.foreign[0], keys[i].named));
+        assert_string_equal(heard.foreign[1], "");
+        assert_int_equal(heard.sales[1].cur.epoch, EPOCH);
+        assert_int_equal(inv_sale_left(other, 0), 7);
+        redis_do(&server, "DEL %s", keys[i].key);
+        redis_do(&server, "RENAME kept %s", keys[i].key);
+    }
+    struct noted_pulse heard = beat_of(&one, &words, both, 2);
+    assert_string_equal(heard.foreign[0], "");
+    assert_int_equal(heard.sales[0].cur.epoch, EPOCH);
+}
+
+static void the_long_silent_are_forgotten_and_strangers_left_out(void **state)
+{
+    (void)state;
+    const struct inv_redis_beat words = {.name = "north"};
+    redis_do(&server, "HSET ps:gateways 0123456789abcdef %b", "\0\0\0\0\0\0\0\1more", (size_t)12);
+    struct noted_pulse heard = beat(&one, &words);
+    assert_int_equal(heard.pulse.member_count, 1);
+    assert_int_equal(redis_number(&server, "HLEN ps:gateways"), 1);
+    redis_do(&server, "HSET ps:gateways stranger %b", "\x7f\0\0\0\0\0\0\1more", (size_t)12);
+    heard = beat(&one, &words);
+    assert_ok(heard.err);
+    assert_int_equal(heard.pulse.member_count, 1);
+}
+
+static void redis_counts_for_one_log(void **state)
+{
+    (void)state;
+    const struct inv_redis_beat words = {.name = "north"};
+    const struct inv_redis_log first = {"orders", true}, second = {"trials", true},
+                               shy = {"orders", false};
+    start_two();
+    assert_true(beat_for(&one, &words, &shy, &one.sale, 1).refused);
+    assert_int_equal(redis_number(&server, "EXISTS ps:log ps:gateways"), 0);
+    struct noted_pulse heard = beat_for(&one, &words, &first, &one.sale, 1);
+    assert_false(heard.refused);
+    assert_int_equal(heard.pulse.member_count, 1);
+    assert_int_equal(beat(&two, &words).pulse.member_count, 2); /* it does not know its log yet */
+    heard = beat_for(&two, &words, &second, &two.sale, 1);
+    assert_ok(heard.err);
+    assert_string_equal(heard.other_log, "orders");
+    assert_int_equal(heard.pulse.member_count + heard.pulse.sale_count, 0);
+    heard = beat_for(&one, &words, &shy, &one.sale, 1);
+    assert_false(heard.refused);
+    assert_int_equal(heard.pulse.member_count, 1);
+    assert_int_equal(heard.pulse.sale_count, 1);
+}
+
+static void a_foreign_key_in_the_place_of_the_log_is_named(void **state)
+{
+    (void)state;
+    const struct inv_redis_beat words = {.name = "north"};
+    const struct inv_redis_log log = {"orders", true};
+    redis_do(&server, "SADD ps:log theirs");
+    assert_int_equal(beat_for(&one, &words, &log, NULL, 0).err, PS_E_CORRUPT);
+    assert_non_null(strstr(one.text, "ps:log is a set"));
+}
+
+/* Else all would have been silent for too long when there is memory again, and the orders that they
+ * still work on would be given up. */
+static void gateways_hear_of_each_other_also_when_memory_is_full(void **state)
+{
+    (void)state;
+    const struct inv_redis_beat words = {.name = "north"};
+    assert_int_equal(buy(&one, 1, "ann", ""), INV_RESERVED);
+    assert_int_equal(beat(&one, &words).pulse.member_count, 1);
+    redis_do(&server, "CONFIG SET maxmemory 1");
+    assert_int_equal(buy(&one, 2, "ann", ""), PS_E_FULL);
+    struct noted_pulse heard = beat(&one, &words);
+    assert_ok(heard.err);
+    assert_int_equal(heard.pulse.member_count, 1);
+    assert_int_equal(heard.sales[0].in_doubt, 1);
+}
+
+static void whatever_a_stranger_says_stops_no_pulse(void **state)
+{
+    (void)state;
+    const struct inv_redis_beat words = {.name = "north"};
+    redis_do(&server, "HSET ps:gateways 0123456789abcdef short empty %b", "", (size_t)0);
+    for (int times = 0; times < 2; times++) {
+        struct noted_pulse heard = beat(&one, &words);
+        assert_ok(heard.err);
+        assert_int_equal(heard.pulse.member_count, 1);
+    }
+}
+
+int main(void)
+{
+#define CLAIM(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+    static const struct CMUnitTest tests[] = {
+        CLAIM(gateways_hear_of_each_other),
+        CLAIM(the_pulse_tells_what_is_left_and_which_epoch_is_installed),
+        CLAIM(a_pulse_asks_about_the_sales_that_it_is_given),
+        CLAIM(redis_counts_for_one_log),
+        CLAIM(a_foreign_key_in_the_place_of_the_log_is_named),
+        CLAIM(a_foreign_key_of_one_sale_is_named_and_the_pulse_of_the_others_goes_on),
+        CLAIM(the_long_silent_are_forgotten_and_strangers_left_out),
+        CLAIM(gateways_hear_of_each_other_also_when_memory_is_full),
+        CLAIM(whatever_a_stranger_says_stops_no_pulse),
+    };
+    (void)signal(SIGPIPE, SIG_IGN);
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
