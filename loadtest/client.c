@@ -376,7 +376,8 @@ static void open_conns(struct lt_client *client, int64_t now_ns)
 
 static void expire(struct lt_client *client, int64_t now_ns)
 {
-    int64_t timeout_ns = client->set.timeout_ms * PS_NS_PER_MS;
+    bool given_up = client->set.stop != NULL && *client->set.stop >= 2;
+    int64_t timeout_ns = given_up ? 0 : client->set.timeout_ms * PS_NS_PER_MS;
     int64_t plan_ns = now_ns - client->start_ns;
     struct list *connecting = &client->lists[CONNECTING], *busy = &client->lists[BUSY];
     while (connecting->head != NULL && connecting->head->since_ns + CONNECT_TIMEOUT_NS <= now_ns) {

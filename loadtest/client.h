@@ -50,7 +50,8 @@ struct lt_client_settings {
     size_t connections;
     int64_t timeout_ms; /* from the click's moment */
     uint16_t retries; /* a buyer without an answer, or with a 503, clicks again, at most so often */
-    const volatile sig_atomic_t *stop; /* not 0: no more clicks are offered; may be NULL */
+    const volatile sig_atomic_t *stop; /* 1: no more clicks are offered; 2 or more: nor are answers
+                                          waited for; may be NULL */
     void (*on_answer)(const struct lt_answer *answer, void *ctx);     /* once a click */
     void (*on_second)(const struct lt_progress *progress, void *ctx); /* may be NULL */
     void *ctx;

@@ -14,7 +14,7 @@ struct lt_decision {
 };
 
 struct lt_decisions {
-    struct lt_decision *list;
+    struct lt_decision *list; /* by order id, each once */
     size_t count;
     int64_t confirmed, cancelled; /* said */
     int64_t refused;              /* a definite no: expired meanwhile, for example */

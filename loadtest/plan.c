@@ -264,7 +264,7 @@ int lt_plan_new(const struct lt_plan_spec *spec, struct lt_plan **ret_plan, stru
     if (plan == NULL)
         return ps_fault(fault, PS_E_NOMEM, "", "no memory for the plan");
     plan->spec = *spec;
-    if (plan->spec.buyers == 0)
+    if (plan->spec.buyers == 0 || plan->spec.buyers > first_clicks)
         plan->spec.buyers = first_clicks;
     plan->clicks = malloc(((size_t)first_clicks + repeats_left) * sizeof *plan->clicks);
     if (plan->clicks == NULL) {

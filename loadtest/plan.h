@@ -22,7 +22,8 @@ struct lt_phase {
 };
 
 struct lt_plan_spec {
-    int64_t buyers; /* distinct people; 0 = each click of the phases is by a new one */
+    int64_t buyers; /* distinct people, at most as many as come; 0 = each click of the phases is by
+                       a new one */
     int64_t stock;
     double repeat_share;     /* 0..1 of the clicks are repeated by the same buyer soon after */
     double repeat_key_share; /* 0..1 of the repeated clicks carry the first one's key */

@@ -17,7 +17,8 @@ struct judging {
     const struct oq_fold *fold;
     const char *sale;
     const char *user_prefix;
-    int64_t living; /* promises that are still in force */
+    const struct lt_decisions *decisions;
+    int64_t living; /* promises that were in force when the last buyer had his answer */
     int64_t known;  /* different orders of buyers that are in the log and not void */
 };
 
@@ -60,6 +61,21 @@ static bool is_of(const struct judging *judging, const struct oq_order *order, u
            order->user.len == (size_t)len && memcmp(order->user.at, user, (size_t)len) == 0;
 }
 
+/* By the rehearsal, after the last buyer: until then the order was in force. */
+static bool is_cancelled_after(const struct judging *judging, const struct ps_uuid *order_id)
+{
+    const struct lt_decisions *decisions = judging->decisions;
+    for (size_t low = 0, high = decisions->count; low < high;) {
+        size_t middle = low + (high - low) / 2;
+        const struct lt_decision *decision = &decisions->list[middle];
+        int order = memcmp(order_id->byte, decision->order_id.byte, sizeof order_id->byte);
+        if (order == 0)
+            return decision->said && !decision->confirm;
+        *(order < 0 ? &high : &low) = order < 0 ? middle : middle + 1;
+    }
+    return false;
+}
+
 static void judge_promise(struct lt_proof *proof, struct judging *judging,
                           const struct lt_promise *promise)
 {
@@ -71,11 +87,11 @@ static void judge_promise(struct lt_proof *proof, struct judging *judging,
     case LT_TOLD_ACCEPTED:
         proof->promised++;
         proof->lost += !found || state == OQ_STATE_VOID;
-        judging->living += state == OQ_STATE_ACCEPTED || state == OQ_STATE_CONFIRMED;
+        judging->living +=
+            state == OQ_STATE_ACCEPTED || state == OQ_STATE_CONFIRMED ||
+            (state == OQ_STATE_RELEASED && is_cancelled_after(judging, &promise->order_id));
         break;
     case LT_TOLD_RELEASED:
-        /* He was told that it is over. It had better be. */
-        proof->lost += state == OQ_STATE_ACCEPTED || state == OQ_STATE_CONFIRMED;
         break;
     case LT_TOLD_PENDING:
         if (order == NULL)
@@ -88,14 +104,31 @@ static void judge_promise(struct lt_proof *proof, struct judging *judging,
     }
 }
 
-/* The promises sorted: each order of a buyer is judged once, by the strongest word he was given. */
+/* He was told that it is over. It had better be, whatever else he was told. */
+static void judge_end(struct lt_proof *proof, const struct judging *judging,
+                      const struct lt_promise *promise)
+{
+    const struct oq_order *order = oq_fold_order(judging->fold, &promise->order_id);
+    if (order == NULL || !order->known || !is_of(judging, order, promise->buyer))
+        return;
+    enum oq_state state = oq_order_state(order);
+    proof->lost += state == OQ_STATE_ACCEPTED || state == OQ_STATE_CONFIRMED;
+}
+
+/* The promises sorted: each order of a buyer is judged once, by the strongest word he was given,
+ * and by the word that it is over. */
 static void judge_promises(struct lt_proof *proof, struct judging *judging,
                            const struct lt_promise *promises, size_t count)
 {
     int64_t living_before = 0;
     for (size_t i = 0; i < count; i++) {
         bool same_buyer = i > 0 && promises[i].buyer == promises[i - 1].buyer;
-        if (same_buyer && ps_uuid_equal(&promises[i].order_id, &promises[i - 1].order_id))
+        bool same_order =
+            same_buyer && ps_uuid_equal(&promises[i].order_id, &promises[i - 1].order_id);
+        if (promises[i].told == LT_TOLD_RELEASED &&
+            (!same_order || promises[i - 1].told != LT_TOLD_RELEASED))
+            judge_end(proof, judging, &promises[i]);
+        if (same_order)
             continue;
         if (!same_buyer)
             living_before = judging->living;
@@ -181,7 +214,7 @@ static void check_tried(struct lt_proof *proof, const struct lt_tally *tally, in
     const struct lt_verdict_tally *most = tally->verdicts[0];
     for (size_t i = 1; i < tally->verdict_count; i++)
         most = tally->verdicts[i]->latency.count > most->latency.count ? tally->verdicts[i] : most;
-    uint64_t unknown = lt_tally_count(tally, "unauthenticated");
+    uint64_t unknown = lt_tally_count(tally, "unauthenticated") + lt_tally_count(tally, "http_401");
     bool any = orders > 0 || proof->promised > 0;
     if (!any && tally->clicks == 0)
         set_check(proof, LT_CHECK_TRIED, false, "nobody came");
@@ -209,7 +242,7 @@ static void check_all(struct lt_proof *proof, const struct lt_tally *tally, int6
     set_check(proof, LT_CHECK_TWICE, proof->twice == 0, "%lld buyers have more than one",
               (long long)proof->twice);
     set_check(proof, LT_CHECK_PROMISES, living <= proof->stock,
-              "%lld promises in force for %lld units", (long long)living, stock);
+              "%lld promises were in force for %lld units", (long long)living, stock);
     set_check(proof, LT_CHECK_DECIDED, proof->broken_decisions == 0,
               "%lld orders were said to be confirmed, %lld to be cancelled; %lld are not",
               (long long)proof->confirmed_said, (long long)proof->cancelled_said,
@@ -233,7 +266,10 @@ int lt_proof_make(const struct lt_evidence *evidence, struct lt_proof *ret_proof
     const char *sale = evidence->sale;
     struct lt_proof proof = {
         .made = true, .records = evidence->records, .gateway = json_incref(evidence->gateway)};
-    struct judging judging = {oq_audit_fold(evidence->audit), sale, evidence->user_prefix, 0, 0};
+    struct judging judging = {.fold = oq_audit_fold(evidence->audit),
+                              .sale = sale,
+                              .user_prefix = evidence->user_prefix,
+                              .decisions = evidence->decisions};
     int err = tally->out_of_memory ? PS_E_NOMEM : 0;
     if (err == 0)
         err = oq_audit_report(evidence->audit, sale, ps_clock_wall_ms(&ps_clock_system), NULL, 0,

@@ -133,7 +133,7 @@ static void note_promise(struct lt_tally *tally, const struct lt_promise *promis
     tally->promises[tally->promise_count++] = *promise;
 }
 
-static enum lt_verdict judge_202(struct lt_tally *tally, const struct lt_answer *answer)
+static enum lt_verdict judge_yes(struct lt_tally *tally, const struct lt_answer *answer)
 {
     struct ps_str id = member(answer->body, PS_STR("\"order_id\""));
     struct ps_str state = member(answer->body, PS_STR("\"state\""));
@@ -154,6 +154,16 @@ static enum lt_verdict judge_202(struct lt_tally *tally, const struct lt_answer 
     return promise.told == LT_TOLD_PENDING ? LT_V_PENDING : LT_V_ACCEPTED;
 }
 
+/* Names of what is no refusal; a proxy may have one as a code of its own. */
+static bool is_fixed(struct ps_str name)
+{
+    for (size_t i = 0; i < LT_V_FIXED; i++) {
+        if (equals(name, fixed_names[i]))
+            return true;
+    }
+    return false;
+}
+
 static struct lt_verdict_tally *judge(struct lt_tally *tally, const struct lt_answer *answer)
 {
     static const enum lt_verdict of_outcome[] = {
@@ -164,11 +174,12 @@ static struct lt_verdict_tally *judge(struct lt_tally *tally, const struct lt_an
     };
     if (answer->outcome != LT_ANSWERED)
         return tally->verdicts[of_outcome[answer->outcome]];
-    if (answer->status == 202)
-        return tally->verdicts[judge_202(tally, answer)];
+    /* A gateway says 202, a proxy may have made another success of it: a promise all the same. */
+    if (answer->status / 100 == 2)
+        return tally->verdicts[judge_yes(tally, answer)];
     struct ps_str code = member(answer->body, PS_STR("\"code\""));
     char text[16];
-    if (!ps_name_ok(code.at, code.len)) {
+    if (!ps_name_ok(code.at, code.len) || is_fixed(code)) {
         int len = snprintf(text, sizeof text, "http_%d", answer->status);
         code = (struct ps_str){text, (size_t)len};
     }

@@ -18,7 +18,7 @@ enum lt_verdict {
     LT_V_NO_ANSWER,
     LT_V_RESET,
     LT_V_REFUSED, /* no connection */
-    LT_V_GARBLED, /* no HTTP, or a 202 that names no order */
+    LT_V_GARBLED, /* no HTTP, or a 2xx that names no order */
     LT_V_FIXED
 };
 

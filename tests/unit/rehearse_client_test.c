@@ -8,7 +8,19 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum mode { ANSWER, MUTE, HANG_UP, NONSENSE, CLOSING, IN_PIECES, INTERIM, SLOW, DIE, BUSY_THEN };
+enum mode {
+    ANSWER,
+    MUTE,
+    HANG_UP,
+    NONSENSE,
+    CLOSING,
+    IN_PIECES,
+    INTERIM,
+    SLOW,
+    DIE,
+    BUSY_THEN,
+    ONCE
+};
 
 #define BODY    "{\"code\":\"sold_out\"}"
 #define SLOW_MS 20
@@ -39,7 +51,7 @@ struct seen {
     bool replayed;
     char body[64];
     int64_t least_lag_ns, most_latency_ns;
-    int stop_after;
+    int stop_after, stop_with;
     volatile sig_atomic_t stop;
 };
 
@@ -132,6 +144,10 @@ static void on_request(struct peer *peer)
         break;
     case SLOW:
         assert_ok(uv_timer_start(&peer->timer, on_timer, SLOW_MS, 0));
+        break;
+    case ONCE:
+        if (server->requests == 4)
+            say(peer, answer, sizeof answer - 1);
         break;
     case DIE:
         if (server->requests >= 5 && !server->dead)
@@ -232,7 +248,7 @@ static void on_answer(const struct lt_answer *seen_answer, void *ctx)
                        seen_answer->body.at);
     }
     if (seen->count == seen->stop_after)
-        seen->stop = 1;
+        seen->stop = seen->stop_with != 0 ? seen->stop_with : 1;
 }
 
 /* `clicks` buyers within 20 ms over `connections`. */
@@ -441,6 +457,20 @@ static void told_to_stop_it_offers_no_more(void **state)
     stop_server(&server);
 }
 
+/* The first click is answered, the others are not, and their buyers would wait for a minute. */
+static void told_twice_to_stop_it_waits_for_nobody(void **state)
+{
+    (void)state;
+    struct server server;
+    struct seen seen = {.stop_after = 1, .stop_with = 2};
+    start_server(&server, ONCE);
+    play(&server, 10, 4, 3, 60000, &seen);
+    assert_int_equal(seen.by_outcome[LT_ANSWERED], 1);
+    assert_int_equal(seen.by_outcome[LT_NO_ANSWER], seen.count - 1);
+    assert_true(seen.most_latency_ns < 30 * PS_NS_PER_S);
+    stop_server(&server);
+}
+
 static void only_loopback_is_loopback(void **state)
 {
     (void)state;
@@ -492,6 +522,7 @@ int main(void)
         cmocka_unit_test(a_dead_server_resets_and_refuses),
         cmocka_unit_test(waiting_for_a_connection_counts),
         cmocka_unit_test(told_to_stop_it_offers_no_more),
+        cmocka_unit_test(told_twice_to_stop_it_waits_for_nobody),
         cmocka_unit_test(only_loopback_is_loopback),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -138,6 +138,16 @@ static void more_clicks_than_buyers_come_from_them_in_turn(void **state)
     lt_plan_free(plan);
 }
 
+static void no_more_buyers_come_than_click(void **state)
+{
+    (void)state;
+    struct lt_plan_spec spec = spec_of(LT_CONSTANT, 30);
+    spec.buyers = 20000;
+    struct lt_plan *plan = plan_of(&spec);
+    assert_int_equal(plan->spec.buyers, 30);
+    lt_plan_free(plan);
+}
+
 static void a_plan_file_is_read(void **state)
 {
     (void)state;
@@ -310,6 +320,7 @@ int main(void)
         cmocka_unit_test(shapes_are_what_they_are_called),
         cmocka_unit_test(a_repeated_click_follows_its_first),
         cmocka_unit_test(more_clicks_than_buyers_come_from_them_in_turn),
+        cmocka_unit_test(no_more_buyers_come_than_click),
         cmocka_unit_test(a_plan_file_is_read),
         cmocka_unit_test(a_bad_plan_names_the_member),
         cmocka_unit_test(durations_need_a_unit_that_is_known),

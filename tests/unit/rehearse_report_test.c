@@ -25,14 +25,20 @@ static void take(struct world *world, const struct oq_event *event)
     assert_ok(oq_audit_add(world->audit, 0, ++world->records, event));
 }
 
-static void begin(struct world *world)
+static void begin_over(struct world *world, int64_t partitions)
 {
     *world = (struct world){.records = 0};
     assert_ok(lt_tally_new(&world->tally));
     assert_ok(oq_audit_new(&world->audit));
-    struct oq_event fence = fenced(1, 1, true), stock = adjusted("initial:sale/sku", STOCK, 1);
+    struct oq_event fence = fenced(1, partitions, true),
+                    stock = adjusted("initial:sale/sku", STOCK, 1);
     take(world, &fence);
     take(world, &stock);
+}
+
+static void begin(struct world *world)
+{
+    begin_over(world, 1);
 }
 
 /* Order `id` of "b-<buyer>", cap 1. */
@@ -188,6 +194,27 @@ static void an_order_may_end_by_expiry(void **state)
     end(&world, &proof);
 }
 
+static void an_order_that_lives_must_not_be_called_over(void **state)
+{
+    (void)state;
+    static const char *const before[] = {NULL, "pending", "accepted"};
+    for (size_t i = 0; i < PS_ARRAY_LEN(before); i++) {
+        struct world world;
+        struct lt_proof proof;
+        begin(&world);
+        log_order(&world, 1, "b-1");
+        if (before[i] != NULL)
+            told(&world, 1, 1, before[i], false);
+        told(&world, 1, 1, "released", true);
+        told(&world, 1, 1, "released", true);
+        judge(&world, &proof);
+        assert_int_equal(proof.lost, 1);
+        assert_int_equal(proof.untold, 0);
+        only_fails(&proof, LT_CHECK_LOST);
+        end(&world, &proof);
+    }
+}
+
 static void an_oversold_sale_is_found(void **state)
 {
     (void)state;
@@ -205,6 +232,32 @@ static void an_oversold_sale_is_found(void **state)
     assert_false(proof.checks[LT_CHECK_OVERSOLD].ok);
     assert_false(proof.checks[LT_CHECK_PROMISES].ok);
     assert_false(proof.checks[LT_CHECK_AUDITOR].ok);
+    end(&world, &proof);
+}
+
+/* Of several partitions the auditor only sees how it ended. */
+static void what_the_rehearsal_cancels_hides_no_promise(void **state)
+{
+    (void)state;
+    struct world world;
+    struct lt_proof proof;
+    begin_over(&world, 2);
+    for (uint32_t i = 1; i <= STOCK + 1; i++) {
+        char user[8];
+        (void)snprintf(user, sizeof user, "b-%u", i);
+        log_order(&world, i, user);
+        told(&world, i, i, "accepted", false);
+    }
+    struct oq_event given_back = released(1, OQ_CANCELLED);
+    take(&world, &given_back);
+    struct lt_decision cancelled = {.order_id = id_of(1), .done = true, .said = true};
+    world.decisions = (struct lt_decisions){.list = &cancelled, .count = 1, .cancelled = 1};
+    judge(&world, &proof);
+    only_fails(&proof, LT_CHECK_PROMISES);
+    lt_proof_done(&proof);
+    cancelled.said = false; /* it was over before: another buyer may have got the unit */
+    judge(&world, &proof);
+    assert_true(proof.ok);
     end(&world, &proof);
 }
 
@@ -285,11 +338,25 @@ static void an_unreadable_promise_spoils_the_proof(void **state)
         struct lt_proof proof;
         begin(&world);
         log_order(&world, 2, "b-2");
-        answered(&world, 1, 202, false, bodies[i]);
+        answered(&world, 1, i % 2 == 0 ? 202 : 200, false, bodies[i]);
         judge(&world, &proof);
         only_fails(&proof, LT_CHECK_LEGIBLE);
         end(&world, &proof);
     }
+}
+
+static void a_promise_is_one_whatever_a_proxy_makes_of_its_status(void **state)
+{
+    (void)state;
+    struct world world;
+    struct lt_proof proof;
+    begin(&world);
+    log_order(&world, 1, "b-1");
+    answered(&world, 2, 200, false,
+             "{\"order_id\":\"01900000-0000-7000-8000-000000000009\",\"state\":\"accepted\"}");
+    judge(&world, &proof);
+    only_fails(&proof, LT_CHECK_LOST);
+    end(&world, &proof);
 }
 
 static void a_sale_that_nobody_got_into_is_no_proof(void **state)
@@ -308,8 +375,10 @@ static void a_sale_that_nobody_got_into_is_no_proof(void **state)
     begin(&world);
     log_order(&world, 1, "b-1");
     answered(&world, 2, 401, false, "{\"code\":\"unauthenticated\"}");
+    answered(&world, 3, 401, false, "<html>"); /* a proxy's */
     judge(&world, &proof);
     only_fails(&proof, LT_CHECK_TRIED);
+    assert_non_null(strstr(proof.checks[LT_CHECK_TRIED].text, "2 of 2 clicks"));
     end(&world, &proof);
 }
 
@@ -356,6 +425,27 @@ static void verdicts_are_counted_by_their_code(void **state)
     assert_int_equal(tally->tries_again, 4);
     assert_int_equal(tally->never_sent, 1);
     lt_tally_free(tally);
+}
+
+/* HAProxy says "no_answer" for a gateway that died: that is an answer, and a refusal. */
+static void a_code_that_is_called_like_silence_is_an_answer(void **state)
+{
+    (void)state;
+    static const char *const codes[] = {"accepted", "pending", "replayed", "no_answer",
+                                        "reset",    "refused", "garbled"};
+    struct world world = {.in_doubt = 0};
+    assert_ok(lt_tally_new(&world.tally));
+    for (size_t i = 0; i < PS_ARRAY_LEN(codes); i++) {
+        char body[64];
+        (void)snprintf(body, sizeof body, "{\"status\":503,\"code\":\"%s\"}", codes[i]);
+        answered(&world, 1, 503, false, body);
+        assert_int_equal(lt_tally_count(world.tally, codes[i]), 0);
+    }
+    struct lt_report report = {.tally = world.tally};
+    assert_int_equal(lt_tally_count(world.tally, "http_503"), PS_ARRAY_LEN(codes));
+    assert_int_equal(lt_report_answered(&report), PS_ARRAY_LEN(codes));
+    assert_int_equal(lt_report_latency(&report, LT_OVER_NO).count, PS_ARRAY_LEN(codes));
+    lt_tally_free(world.tally);
 }
 
 static void a_long_run_widens_the_slots_and_loses_nothing(void **state)
@@ -583,14 +673,18 @@ int main(void)
         cmocka_unit_test(another_buyers_order_does_not_keep_a_promise),
         cmocka_unit_test(a_promise_must_not_be_taken_back),
         cmocka_unit_test(an_order_may_end_by_expiry),
+        cmocka_unit_test(an_order_that_lives_must_not_be_called_over),
         cmocka_unit_test(an_oversold_sale_is_found),
+        cmocka_unit_test(what_the_rehearsal_cancels_hides_no_promise),
         cmocka_unit_test(a_buyer_with_two_is_found),
         cmocka_unit_test(a_pending_order_may_become_anything),
         cmocka_unit_test(what_was_said_to_be_decided_must_be),
         cmocka_unit_test(an_unreadable_promise_spoils_the_proof),
+        cmocka_unit_test(a_promise_is_one_whatever_a_proxy_makes_of_its_status),
         cmocka_unit_test(a_sale_that_nobody_got_into_is_no_proof),
         cmocka_unit_test(a_gateway_that_disagrees_is_found),
         cmocka_unit_test(verdicts_are_counted_by_their_code),
+        cmocka_unit_test(a_code_that_is_called_like_silence_is_an_answer),
         cmocka_unit_test(a_long_run_widens_the_slots_and_loses_nothing),
         cmocka_unit_test(the_summary_speaks_plainly),
         cmocka_unit_test(the_full_text_has_every_verdict_and_check),
