@@ -38,6 +38,8 @@
 #define WORKERS_MAX  256
 #define CONTROL_MAIL 16384
 #define HOUSEKEEP_MS 100
+#define FDS_A_WORKER 16   /* of its loop, and its links */
+#define FDS_BESIDE   1024 /* of the admin listener, the log and the files */
 #define FLUSH_MS     2000 /* at least, for the log to write what it has */
 #define LEAVE_MS     2500 /* after that, for everything else */
 #define WORKER_DEAD_NS                                                                             \
@@ -228,11 +230,12 @@ static int say(const struct ps_fault *fault, int err)
     return err;
 }
 
-static void raise_fd_limit(const struct gw_settings *settings)
+static void raise_fd_limit(const struct gw_core *core)
 {
     struct rlimit limit;
     rlim_t wanted =
-        (rlim_t)settings->http.connections + (rlim_t)settings->http.connections / 4 + 1024;
+        (rlim_t)core->worker_count * ((rlim_t)gw_worker_connections_max(core) + FDS_A_WORKER) +
+        FDS_BESIDE;
 
     if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur >= wanted)
         return;
@@ -536,7 +539,7 @@ int gw_gateway_run(struct gw_settings *settings, const char *config_path)
         (err = ps_mailbox_new(&gateway->loop, CONTROL_MAIL, on_mail, NULL, gateway,
                               &core->control_mail)) < 0)
         return err;
-    raise_fd_limit(settings);
+    raise_fd_limit(core);
     warn_of_trust(settings);
     /* A start that fails ends the process: what was opened is closed by its end. */
     if ((err = open_parts(gateway)) < 0 || (err = open_log(gateway)) < 0 ||

@@ -187,20 +187,30 @@ static void on_gone(struct gw_request *request, void *ctx)
     gw_worker_awaited(ctx, request->user);
 }
 
+static size_t connections_soft(const struct gw_core *core)
+{
+    size_t connections = (size_t)core->settings->http.connections / core->worker_count;
+    return connections < 16 ? 16 : connections;
+}
+
+size_t gw_worker_connections_max(const struct gw_core *core)
+{
+    size_t soft = connections_soft(core);
+    return soft + soft / 4 + 256; /* room to say 503 */
+}
+
 static struct gw_http_settings http_settings(const struct gw_worker *worker)
 {
     const struct gw_settings *settings = worker->core->settings;
-    size_t connections = (size_t)settings->http.connections / worker->core->worker_count;
+    size_t connections = connections_soft(worker->core);
 
-    if (connections < 16)
-        connections = 16;
     return (struct gw_http_settings){
         .head_timeout_ms = settings->http.head_timeout_ms,
         .body_timeout_ms = settings->http.body_timeout_ms,
         .idle_timeout_ms = settings->http.idle_timeout_ms,
         .idle_trusted_ms = settings->http.idle_trusted_timeout_ms,
         .connections_soft = connections,
-        .connections_hard = connections + connections / 4 + 256, /* room to say 503 */
+        .connections_hard = gw_worker_connections_max(worker->core),
         .requests_max = connections + 256,
         .body_max = GW_PUBLIC_BODY_MAX,
         .user_size = sizeof(struct gw_visit),

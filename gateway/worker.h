@@ -38,6 +38,9 @@ struct gw_worker {
     _Atomic(bool) idle;        /* draining, and no request has begun that is not answered */
 };
 
+/* Most connections that one worker has at once, those included that are only told to come back. */
+size_t gw_worker_connections_max(const struct gw_core *core);
+
 int gw_worker_new(struct gw_core *core, uint32_t index, int listen_fd,
                   const struct gw_policy *policy, struct gw_worker **ret_worker) PS_MUST_CHECK;
 int gw_worker_start(struct gw_worker *worker) PS_MUST_CHECK;

@@ -197,6 +197,16 @@ def test_the_limit_of_descriptors_is_raised_to_what_the_settings_need():
             s.close()
 
 
+def test_many_workers_full_of_connections_leave_descriptors_for_the_admin_listener():
+    """Each worker has room of its own to say 503: all of them together are far above http.connections."""
+    with Gateway(settings={"workers": 8, "http": {"head_timeout_ms": 60000, "connections": 16}}, prefix=["prlimit", "--nofile=256:"]) as gateway:
+        idle = connect(gateway.port, 1500)
+        wait_until(lambda: gateway.metric("penstock_connections") >= 1450, what="all connections")
+        assert call(gateway.admin_port, "GET", "/livez").status == 200
+        for s in idle:
+            s.close()
+
+
 def test_without_descriptors_others_wait_and_who_is_in_is_served():
     """The limit is as low as the administrator has set it, and the gateway says so at its start."""
     prefix = ["prlimit", "--nofile=200:200"]
