@@ -169,15 +169,17 @@ static enum MHD_Result on_head(struct gw_http *http, struct gw_connection *conne
 
 static enum MHD_Result on_body(struct gw_slot *slot, const char *part, size_t len)
 {
-    const struct gw_http *http = slot->http;
+    struct gw_http *http = slot->http;
     struct ps_str *body = &slot->request.body;
 
     if (len > http->settings.body_max - body->len)
         slot->request.oversized = true;
     if (slot->request.oversized) {
         slot->discarded += len;
-        /* Chunked, without an end in sight: the library lets nothing be said before it. */
-        return slot->discarded <= http->settings.body_max + DISCARD_MAX ? MHD_YES : MHD_NO;
+        if (slot->discarded <= http->settings.body_max + DISCARD_MAX)
+            return MHD_YES;
+        gw_http_refuse_unread(http, slot->connection, GW_V_too_large); /* chunks without an end */
+        return MHD_NO;
     }
     memcpy(body_of(slot, http) + body->len, part, len);
     body->len += len;
@@ -290,7 +292,7 @@ static void on_late(struct gw_connection *connection, enum gw_deadline_kind kind
 {
     struct gw_http *http = ctx;
     if (connection->request != NULL && kind != GW_DEADLINE_SEND)
-        gw_http_refuse_late(http, connection);
+        gw_http_refuse_unread(http, connection, GW_V_request_timeout);
 }
 
 static bool on_accepted(struct gw_connection *connection, const struct sockaddr *from,

@@ -250,26 +250,28 @@ enum MHD_Result gw_http_refuse(struct gw_http *http, struct gw_connection *conne
     return well ? MHD_YES : MHD_NO;
 }
 
-void gw_http_refuse_late(struct gw_http *http, struct gw_connection *connection)
+void gw_http_refuse_unread(struct gw_http *http, struct gw_connection *connection,
+                           enum gw_verdict verdict)
 {
+    unsigned status = (unsigned)gw_verdicts[verdict].status;
     char id[PS_UUID_LEN + 1];
     char body_memory[512];
     char memory[1024];
     struct ps_buf body, answer;
 
     ps_buf_init(&body, body_memory, sizeof body_memory);
-    print_refusal(http, GW_V_request_timeout, NULL, &body, id);
+    print_refusal(http, verdict, NULL, &body, id);
     ps_buf_init(&answer, memory, sizeof memory);
     ps_buf_printf(&answer,
-                  "HTTP/1.1 408 Request Timeout\r\nContent-Type: "
+                  "HTTP/1.1 %u %s\r\nContent-Type: "
                   "application/problem+json\r\nCache-Control: no-store\r\n"
                   "X-Request-Id: %s\r\nConnection: close\r\nContent-Length: %zu\r\n\r\n",
-                  id, body.len);
+                  status, MHD_get_reason_phrase_for(status), id, body.len);
     ps_buf_put(&answer, body.at, body.len);
     assert(!answer.overflow);
     /* A client too slow to take this either loses it: the connection ends all the same. */
     (void)!send(connection->fd, answer.at, answer.len, MSG_NOSIGNAL | MSG_DONTWAIT);
-    http->on_refused(GW_V_request_timeout, http->ctx);
+    http->on_refused(verdict, http->ctx);
 }
 
 void gw_slot_drop_response(struct gw_slot *slot)

@@ -101,9 +101,10 @@ void gw_slot_drop_response(struct gw_slot *slot);
 enum MHD_Result gw_http_refuse(struct gw_http *http, struct gw_connection *connection,
                                struct MHD_Connection *mhd, enum gw_verdict verdict,
                                const char *text);
-/* Says 408 on a connection whose request is not complete, past the library, which lets nothing be
- * said then. */
-void gw_http_refuse_late(struct gw_http *http, struct gw_connection *connection);
+/* Says no on a connection whose request is not complete, past the library, which lets nothing be
+ * said then. Its caller ends the connection. */
+void gw_http_refuse_unread(struct gw_http *http, struct gw_connection *connection,
+                           enum gw_verdict verdict);
 void gw_http_new_request_id(struct gw_http *http, char ret_text[PS_UUID_LEN + 1]);
 
 /* A response with the slot's header fields and this body, which must outlive it; `close`: the

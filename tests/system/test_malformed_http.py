@@ -135,6 +135,7 @@ REFUSED = {
     "a body of 5,000 bytes": (order(body=b" " * 5000) + SMUGGLED, 413),
     "a body of 200,000 bytes": (order(body=b" " * 200000) + SMUGGLED, 413),
     "a body of 5,000 bytes in chunks": (order(CHUNKED, b"1388\r\n" + b" " * 5000 + b"\r\n" + LAST + SMUGGLED, length=False), 413),
+    "a body of 200,000 bytes in chunks": (order(CHUNKED, b"30d40\r\n" + b" " * 200000 + b"\r\n" + LAST + SMUGGLED, length=False), 413),
     "a body that is announced as too long": (order(b"Content-Length: 1000000000\r\n", b"", length=False), 413),
     "too long a body that waits for 100": (order(b"Content-Length: 5000\r\nExpect: 100-continue\r\n", b"", length=False), 413),
 }

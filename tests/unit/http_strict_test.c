@@ -189,6 +189,7 @@ static const struct attempt attempts[] = {
     OWN("a Content-Length with a sign", "POST /x HTTP/1.1\r\n" HOST "Content-Length: +3\r\n\r\nabc", 400),
     OWN("a Content-Length in hexadecimal", "POST /x HTTP/1.1\r\n" HOST "Content-Length: 0x3\r\n\r\nabc", 400),
     OWN("a list as Content-Length", "POST /x HTTP/1.1\r\n" HOST "Content-Length: 3, 3\r\n\r\nabc", 400),
+    OWN("a Content-Length with a blank behind it", "POST /x HTTP/1.1\r\n" HOST "Content-Length: 3 \r\n\r\nabc", 400),
     OWN("an empty Content-Length", "POST /x HTTP/1.1\r\n" HOST "Content-Length:\r\n\r\nabc", 400),
     OWN("a Content-Length of more than 64 bits",
         "POST /x HTTP/1.1\r\n" HOST "Content-Length: 99999999999999999999\r\n\r\nabc", 413),
