@@ -229,9 +229,9 @@ bool gw_etag_listed(struct ps_str field, const char *etag)
     if (field.len == 1 && field.at[0] == '*')
         return true;
     for (size_t at = 0; at + len <= field.len; at++) {
-        bool starts = at == 0 || field.at[at - 1] == ' ' || field.at[at - 1] == ',' ||
-                      field.at[at - 1] == '/';
-        bool ends = at + len == field.len || field.at[at + len] == ',' || field.at[at + len] == ' ';
+        const char *end = field.at + at + len;
+        bool starts = at == 0 || memchr(", \t/", field.at[at - 1], 4) != NULL;
+        bool ends = at + len == field.len || memchr(", \t", *end, 3) != NULL;
         if (starts && ends && memcmp(field.at + at, etag, len) == 0)
             return true;
     }

@@ -70,7 +70,7 @@ def test_the_etag_is_strong_and_the_same_on_every_worker_while_nothing_changes(g
     assert len(tags) == 1 and re.match(r'^"[0-9a-f]{16}"$', tags.pop())
 
 
-@pytest.mark.parametrize("field", ["{}", "*", '"other", {}', 'W/{}', '"x",{},"y"'])
+@pytest.mark.parametrize("field", ["{}", "*", '"other", {}', 'W/{}', '"x",{},"y"', '"x",\t{}\t,"y"'])
 def test_a_matching_etag_is_304_without_a_body_and_with_the_cache_rules(gateway, field):
     sale = gateway.make_sale()
     first = page(gateway, sale)
