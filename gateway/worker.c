@@ -15,8 +15,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define TICK_MS     100
-#define NS_TO_MS(x) ((uint64_t)(((x) + PS_NS_PER_MS - 1) / PS_NS_PER_MS))
+#define TICK_MS        100
+#define LARGE_HEADS_NS (60 * PS_NS_PER_S) /* between two warnings */
+#define NS_TO_MS(x)    ((uint64_t)(((x) + PS_NS_PER_MS - 1) / PS_NS_PER_MS))
 
 static void swap_policy(struct gw_worker *worker, const struct gw_policy *policy)
 {
@@ -151,12 +152,26 @@ static bool owes(const struct gw_worker *worker)
            inv_redis_busy(worker->store);
 }
 
+/* Browsers with many cookies are told 431 where nobody looks: the operator is told as well. */
+static void warn_of_large_heads(struct gw_worker *worker, int64_t now_ns)
+{
+    if (worker->large_heads == 0 || now_ns < worker->large_heads_next_ns)
+        return;
+    ps_log(PS_LOG_WARN, "heads_too_large", PS_F_INT("refused", (int64_t)worker->large_heads),
+           PS_F_STR("why", "a request's head did not fit into http.head_memory_kib, often because "
+                           "of cookies: let the CDN or the proxy drop them (nothing here reads "
+                           "cookies), or raise the setting"));
+    worker->large_heads = 0;
+    worker->large_heads_next_ns = now_ns + LARGE_HEADS_NS;
+}
+
 static void on_tick(uv_timer_t *timer)
 {
     struct gw_worker *worker = timer->data;
     int64_t now = ps_clock_mono_ns(worker->core->clock);
 
     atomic_store_explicit(&worker->alive_ns, now, memory_order_relaxed);
+    warn_of_large_heads(worker, now);
     ps_metric_set(worker->shard, GW_M_CONNECTIONS, 0, (int64_t)gw_http_connections(worker->http));
     ps_metric_set(worker->shard, GW_M_IN_FLIGHT, 0, (int64_t)gw_http_in_flight(worker->http));
     ps_metric_set(worker->shard, GW_M_WAITING, 0, (int64_t)ps_heap_count(worker->waiting));
@@ -174,6 +189,7 @@ static void on_refused(int verdict, void *ctx)
 {
     struct gw_worker *worker = ctx;
     ps_metric_add(worker->shard, GW_M_REFUSED_EARLY, (size_t)verdict, 1);
+    worker->large_heads += verdict == GW_V_headers_too_large;
 }
 
 static bool is_trusted(const struct gw_address *peer, void *ctx)
@@ -212,6 +228,7 @@ static struct gw_http_settings http_settings(const struct gw_worker *worker)
         .connections_soft = connections,
         .connections_hard = gw_worker_connections_max(worker->core),
         .requests_max = connections + 256,
+        .head_memory = (size_t)settings->http.head_memory_kib * 1024,
         .body_max = GW_PUBLIC_BODY_MAX,
         .user_size = sizeof(struct gw_visit),
         .client_ip_header = settings->client_ip_header[0] ? settings->client_ip_header : NULL,

@@ -31,7 +31,9 @@ struct gw_worker {
      */
     struct gw_visit *first_order, *last_order;
     uv_timer_t order_timer;
-    uv_timer_t tick; /* gauges; while draining: are we done? */
+    uv_timer_t tick;             /* gauges; while draining: are we done? */
+    uint64_t large_heads;        /* refused since the last warning of them */
+    int64_t large_heads_next_ns; /* the earliest next one */
     bool draining;
     size_t orders_open;        /* in first_order..last_order */
     _Atomic(int64_t) alive_ns; /* when its loop last turned, for the watchdog */

@@ -155,6 +155,7 @@ static struct gw_http_settings http_settings(const struct gw_core *core)
         .connections_soft = CONNECTIONS,
         .connections_hard = 2 * CONNECTIONS, /* room to say 503 */
         .requests_max = REQUESTS,
+        .head_memory = GW_HEAD_MEMORY,
         .body_max = GW_ADMIN_BODY_MAX,
         .user_size = sizeof(struct gw_admin_visit),
         .clock = core->clock,

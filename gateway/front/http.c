@@ -481,10 +481,11 @@ static struct MHD_Daemon *start_daemon(struct gw_http *http)
     return MHD_start_daemon(
         MHD_USE_EPOLL | MHD_USE_NO_LISTEN_SOCKET | MHD_ALLOW_SUSPEND_RESUME, 0, NULL, NULL, on_part,
         http, MHD_OPTION_CONNECTION_LIMIT, (unsigned)http->settings.connections_hard,
-        MHD_OPTION_CONNECTION_MEMORY_LIMIT, GW_CONNECTION_MEMORY, MHD_OPTION_STRICT_FOR_CLIENT,
-        http->layout_known ? 0 : 1, MHD_OPTION_URI_LOG_CALLBACK, on_target, http,
-        MHD_OPTION_UNESCAPE_CALLBACK, keep_escapes, NULL, MHD_OPTION_NOTIFY_CONNECTION,
-        on_connection, http, MHD_OPTION_NOTIFY_COMPLETED, on_done, http, MHD_OPTION_END);
+        MHD_OPTION_CONNECTION_MEMORY_LIMIT, http->settings.head_memory,
+        MHD_OPTION_STRICT_FOR_CLIENT, http->layout_known ? 0 : 1, MHD_OPTION_URI_LOG_CALLBACK,
+        on_target, http, MHD_OPTION_UNESCAPE_CALLBACK, keep_escapes, NULL,
+        MHD_OPTION_NOTIFY_CONNECTION, on_connection, http, MHD_OPTION_NOTIFY_COMPLETED, on_done,
+        http, MHD_OPTION_END);
 }
 
 static int start_handles(struct gw_http *http, uv_loop_t *loop)

@@ -79,15 +79,16 @@ static const char *read_head(struct gw_slot *slot, const char *method, const cha
 /* Whether the head leaves no room for that of an answer: the library would then close the
  * connection when the request has been served already. It holds the head, an entry for each field
  * and cookie, and a copy of the cookies. */
-static bool is_head_too_large(struct MHD_Connection *mhd, const struct walk *walk)
+static bool is_head_too_large(const struct gw_slot *slot, const struct walk *walk)
 {
     const size_t entry = 64;
     size_t entries = walk->fields;
     if (walk->cookies > 0)
-        entries += (size_t)MHD_get_connection_values_n(mhd, MHD_COOKIE_KIND, NULL, NULL);
+        entries += (size_t)MHD_get_connection_values_n(slot->mhd, MHD_COOKIE_KIND, NULL, NULL);
     size_t head =
-        MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_REQUEST_HEADER_SIZE)->header_size;
-    return head + entries * entry + walk->cookies + ANSWER_HEAD_MAX > GW_CONNECTION_MEMORY;
+        MHD_get_connection_info(slot->mhd, MHD_CONNECTION_INFO_REQUEST_HEADER_SIZE)->header_size;
+    return head + entries * entry + walk->cookies + ANSWER_HEAD_MAX >
+           slot->http->settings.head_memory;
 }
 
 bool gw_head_read(struct gw_slot *slot, const char *method, const char *version,
@@ -95,7 +96,7 @@ bool gw_head_read(struct gw_slot *slot, const char *method, const char *version,
 {
     struct walk walk;
     const char *fault = read_head(slot, method, version, &walk);
-    bool large = fault == NULL && is_head_too_large(slot->mhd, &walk);
+    bool large = fault == NULL && is_head_too_large(slot, &walk);
     *ret_head = (struct gw_head){.content_length = walk.strict.content_length,
                                  .chunked = walk.strict.chunked,
                                  .refusal = large ? GW_V_headers_too_large : GW_V_malformed,
