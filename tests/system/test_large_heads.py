@@ -1,30 +1,36 @@
 """Heads as browsers send them: many fields, and every cookie that a shop's domain has collected."""
-from penstock import Gateway
+import json
 
-BROWSER = {f"Sec-Field-{i}": "v" * 50 for i in range(16)}
+from penstock import Gateway, raw
+
+BROWSER = "".join(f"Sec-Field-{i}: {'v' * 50}\r\n" for i in range(16))
 
 
-def cookies(size):
-    """So many bytes, in cookies of 100."""
-    return "; ".join(f"cookie_{i:03d}=" + "v" * 87 for i in range(size // 100))
+def status_with_cookies(gateway, size, user):
+    """Of a buy with so many bytes, in cookies of 100."""
+    cookies = "; ".join(f"cookie_{i:03d}=" + "v" * 87 for i in range(size // 100))
+    body = json.dumps({"sku": "phone", "quantity": 1})
+    answer = raw(gateway.port, (f"POST /v1/sales/cookies/orders HTTP/1.1\r\nHost: shop.example\r\n{BROWSER}X-User-Id: {user}\r\n"
+                                f"Content-Type: application/json\r\nCookie: {cookies}\r\nConnection: close\r\n"
+                                f"Content-Length: {len(body)}\r\n\r\n{body}").encode())
+    return int(answer.split()[1])
 
 
 def test_what_a_connection_may_keep_of_a_head_decides_which_cookies_are_taken():
     with Gateway() as gateway:
         gateway.make_sale("cookies", stock=10)
-        assert gateway.buy("cookies", "light", headers={**BROWSER, "Cookie": cookies(2000)}).status == 202
-        assert gateway.buy("cookies", "heavy", headers={**BROWSER, "Cookie": cookies(8000)}).status == 431
+        assert status_with_cookies(gateway, 2000, "light") == 202
+        assert status_with_cookies(gateway, 8000, "heavy") == 431
         gateway.stop()
         gateway.configure({"http": {"head_memory_kib": 32}})
         gateway.start()
-        assert gateway.buy("cookies", "heavy", headers={**BROWSER, "Cookie": cookies(8000)}).status == 202
-        assert gateway.buy("cookies", "heaviest", headers={**BROWSER, "Cookie": cookies(20000)}).status == 431
+        assert status_with_cookies(gateway, 8000, "heavy") == 202
+        assert status_with_cookies(gateway, 20000, "heaviest") == 431
         gateway.assert_books("cookies")
 
 
 def test_an_operator_hears_of_heads_that_are_too_large():
     with Gateway() as gateway:
         gateway.make_sale("cookies", stock=10)
-        for _ in range(3):
-            assert gateway.buy("cookies", "heavy", headers={**BROWSER, "Cookie": cookies(8000)}).status == 431
+        assert status_with_cookies(gateway, 8000, "heavy") == 431
         gateway.wait_log("heads_too_large", "http.head_memory_kib")
