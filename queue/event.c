@@ -512,6 +512,8 @@ int oq_event_decode(const char *text, size_t len, struct oq_event *ret_event, vo
                     struct ps_fault *fault)
 {
     struct oq_event event;
+    if (text == NULL)
+        return ps_fault(fault, PS_E_INVALID, "", "the record has no value");
     struct owner *owner = malloc(sizeof *owner + len);
     if (owner == NULL)
         return ps_fault(fault, PS_E_NOMEM, "", "out of memory");

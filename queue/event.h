@@ -104,7 +104,8 @@ int oq_event_encode(const struct oq_event *event, struct ps_buf *buf) PS_MUST_CH
 /* Reads one. Strings of *ret_event point into `*ret_owner`, which the caller gives to
  * oq_event_release; `text` is not needed any more. Unknown members are ignored; a missing or wrong
  * one is PS_E_INVALID and names it in `fault` (NULL is allowed). Takes any valid JSON; what
- * oq_event_encode wrote is read some ten times faster than other spellings. Any thread. */
+ * oq_event_encode wrote is read some ten times faster than other spellings. `text` NULL: a record
+ * without a value, PS_E_INVALID. Any thread. */
 int oq_event_decode(const char *text, size_t len, struct oq_event *ret_event, void **ret_owner,
                     struct ps_fault *fault) PS_MUST_CHECK;
 void oq_event_release(void *owner); /* NULL is allowed */

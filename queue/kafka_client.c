@@ -42,6 +42,9 @@ static const struct oq_kafka_property fixed[] = {
     {"enable.auto.offset.store", "false"},
     {"auto.offset.reset", "error"},
     {"auto.commit.enable", "false"},
+    /* No record of ours is part of a transaction. One that a stranger leaves open would hold up the
+     * view of those who read what is committed; and all must read alike. */
+    {"isolation.level", "read_uncommitted"},
     {NULL, NULL},
 };
 
@@ -54,6 +57,7 @@ static const char *const refused[] = {
     "message.timeout.ms",
     "delivery.timeout.ms",
     "queue.buffering.max.messages",
+    "message.max.bytes",
     "transactional.id",
     "group.id",
     "partitioner",
@@ -163,6 +167,8 @@ static int fill(rd_kafka_conf_t *conf, const struct oq_kafka_config *config,
     if (err == 0) /* never full: the sender counts what is with the producer */
         err = set_int(conf, "queue.buffering.max.messages",
                       2 * (int64_t)settings->in_flight_max + 1, fault);
+    if (err == 0) /* a batch that the topic does not take would be sent again for ever */
+        err = set_int(conf, "message.max.bytes", OQ_KAFKA_BATCH_BYTES, fault);
     if (err == 0)
         err = oq_kafka_conf_apply(conf, &rules, settings->properties, settings->property_count,
                                   fault);

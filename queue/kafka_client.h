@@ -7,6 +7,9 @@
 
 #include <librdkafka/rdkafka.h>
 
+/* As large as a batch of ours may be: each topic takes so much. */
+#define OQ_KAFKA_BATCH_BYTES INT64_C(1000000)
+
 /* The settings of a log in memory of their own. */
 struct oq_kafka_config {
     struct oq_kafka_settings set; /* strings and properties are copies */

@@ -12,9 +12,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* A batch of ours may be as large as librdkafka makes it. */
-#define MESSAGE_BYTES_MIN INT64_C(1000000)
-
 static int unreachable(const struct oq_kafka_settings *settings, struct ps_fault *fault,
                        rd_kafka_resp_err_t error)
 {
@@ -157,7 +154,7 @@ static int judge(const rd_kafka_ConfigResource_t *resource,
          "a sale's first records are needed until it is over and settled"},
         {"retention.bytes", NO_LIMIT, NULL, 0, false,
          "a sale's first records are needed until it is over and settled"},
-        {"max.message.bytes", AT_LEAST, NULL, MESSAGE_BYTES_MIN, false,
+        {"max.message.bytes", AT_LEAST, NULL, OQ_KAFKA_BATCH_BYTES, false,
          "many orders travel as one batch"},
         {"unclean.leader.election.enable", IS, "false", 0, true,
          "a leader that has not all records would lose accepted orders"},

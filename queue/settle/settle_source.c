@@ -69,9 +69,7 @@ int st_batch_add(struct st_batch *batch, uint32_t partition, int64_t seq, struct
     struct st_record *record = &batch->records[batch->count];
     struct ps_fault fault = {0};
     *record = (struct st_record){.partition = partition, .seq = seq, .digest = st_digest(raw)};
-    int err = raw.at == NULL
-                  ? ps_fault(&fault, PS_E_INVALID, "", "the record has no value")
-                  : oq_event_decode(raw.at, raw.len, &record->event, &record->owner, &fault);
+    int err = oq_event_decode(raw.at, raw.len, &record->event, &record->owner, &fault);
     if (err == PS_E_INVALID)
         err = keep_poison(record, raw, &fault);
     if (err == 0) {

@@ -78,6 +78,7 @@ static const struct oq_kafka_property fixed[] = {
     {"enable.partition.eof", "true"},
     {"allow.auto.create.topics", "false"},
     {"partition.assignment.strategy", "range,roundrobin"},
+    {"isolation.level", "read_uncommitted"}, /* as the gateways read */
     {NULL, NULL},
 };
 
@@ -406,7 +407,8 @@ static bool kafka_caught_up(const struct st_source *source)
     if (kafka->given == NULL || !kafka->placed || kafka->down)
         return false;
     for (int i = 0; i < kafka->given->cnt; i++) {
-        if (!kafka->part[kafka->given->elems[i].partition].at_end)
+        const struct part *part = &kafka->part[kafka->given->elems[i].partition];
+        if (!part->at_end || part->checking) /* it may be another topic that ends there too */
             return false;
     }
     return true;

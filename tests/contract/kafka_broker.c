@@ -298,11 +298,35 @@ void kafka_delete_records(struct kafka_broker *broker, const char *topic, int pa
 void kafka_put(struct kafka_broker *broker, const char *topic, int partition, const char *value)
 {
     rd_kafka_t *producer = admin_of(broker);
-    rd_kafka_resp_err_t error = rd_kafka_producev(
-        producer, RD_KAFKA_V_TOPIC(topic), RD_KAFKA_V_PARTITION(partition),
-        RD_KAFKA_V_MSGFLAGS(RD_KAFKA_MSG_F_COPY),
-        RD_KAFKA_V_VALUE((void *)(uintptr_t)value, strlen(value)), RD_KAFKA_V_END);
+    size_t len = value == NULL ? 0 : strlen(value);
+    rd_kafka_resp_err_t error =
+        rd_kafka_producev(producer, RD_KAFKA_V_TOPIC(topic), RD_KAFKA_V_PARTITION(partition),
+                          RD_KAFKA_V_MSGFLAGS(RD_KAFKA_MSG_F_COPY),
+                          RD_KAFKA_V_VALUE((void *)(uintptr_t)value, len), RD_KAFKA_V_END);
     assert_int_equal(error, 0);
     assert_int_equal(rd_kafka_flush(producer, ADMIN_MS), 0);
     rd_kafka_destroy(producer);
+}
+
+rd_kafka_t *kafka_leave_open(struct kafka_broker *broker, const char *topic, int partitions)
+{
+    char why[256], value[] = "good morning";
+    rd_kafka_conf_t *conf = rd_kafka_conf_new();
+    assert_int_equal(rd_kafka_conf_set(conf, "bootstrap.servers", broker->direct, why, sizeof why),
+                     RD_KAFKA_CONF_OK);
+    assert_int_equal(rd_kafka_conf_set(conf, "transactional.id", topic, why, sizeof why),
+                     RD_KAFKA_CONF_OK);
+    rd_kafka_t *producer = rd_kafka_new(RD_KAFKA_PRODUCER, conf, why, sizeof why);
+    assert_non_null(producer);
+    assert_null(rd_kafka_init_transactions(producer, ADMIN_MS));
+    assert_null(rd_kafka_begin_transaction(producer));
+    for (int i = 0; i < partitions; i++) {
+        rd_kafka_resp_err_t error =
+            rd_kafka_producev(producer, RD_KAFKA_V_TOPIC(topic), RD_KAFKA_V_PARTITION(i),
+                              RD_KAFKA_V_MSGFLAGS(RD_KAFKA_MSG_F_COPY),
+                              RD_KAFKA_V_VALUE(value, strlen(value)), RD_KAFKA_V_END);
+        assert_int_equal(error, 0);
+    }
+    assert_int_equal(rd_kafka_flush(producer, ADMIN_MS), 0);
+    return producer;
 }

@@ -49,7 +49,10 @@ void kafka_topic_remove(struct kafka_broker *broker, const char *name);
 /* As retention does: the partition begins at offset `before` then. */
 void kafka_delete_records(struct kafka_broker *broker, const char *topic, int partition,
                           int64_t before);
-/* One message, as it is. */
+/* One message, as it is; NULL: without a value. */
 void kafka_put(struct kafka_broker *broker, const char *topic, int partition, const char *value);
+/* A transaction with a record in each partition, neither committed nor aborted while the producer
+ * lives that comes back; the caller destroys it. */
+rd_kafka_t *kafka_leave_open(struct kafka_broker *broker, const char *topic, int partitions);
 
 #endif

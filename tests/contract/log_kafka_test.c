@@ -362,6 +362,8 @@ static void properties_are_passed_on_and_ours_are_kept(void **state)
         {{"enable.idempotence", "false"}, false},
         {{"group.id", "mine"}, false},
         {{"message.timeout.ms", "1"}, false},
+        {{"message.max.bytes", "2000000"}, false},
+        {{"isolation.level", "read_committed"}, false},
     };
     for (size_t i = 0; i < PS_ARRAY_LEN(cases); i++) {
         static struct gateway gateway;
@@ -411,6 +413,114 @@ static void a_record_that_is_not_ours_is_reported_and_passed_over(void **state)
     oq_kafka_stats(gateway.log, &stats);
     assert_int_equal(stats.foreign, 2);
     assert_int_equal(gateway.watch.record_count, PARTITIONS + 1 + 1);
+    gateway_close(&gateway);
+}
+
+/* Ours are never part of a transaction; what a stranger leaves open holds up nobody. */
+static void a_transaction_that_a_stranger_leaves_open_holds_up_nobody(void **state)
+{
+    (void)state;
+    static struct gateway gateway;
+    static struct gateway later;
+    gateway_open(&gateway, broker.direct);
+    gateway_begin_sale(&gateway);
+    rd_kafka_t *stranger = kafka_leave_open(&broker, topic, PARTITIONS);
+    for (uint32_t i = 0; i < 20; i++)
+        gateway_append_order(&gateway, i, 1);
+    log_watch_wait_outcomes(&gateway.watch, PARTITIONS + 1 + 20);
+    for (uint32_t i = 0; i < 20; i++)
+        assert_int_equal(gateway_outcome_of(&gateway, i), OQ_LANDED);
+    gateway_open(&later, broker.direct);
+    gateway_assert_sold(&later, 20);
+    gateway_close(&later);
+    /* What ends it is a record too, which nobody is given. */
+    assert_null(rd_kafka_abort_transaction(stranger, 20000));
+    rd_kafka_destroy(stranger);
+    gateway_open(&later, broker.direct);
+    gateway_assert_sold(&later, 20);
+    gateway_close(&later);
+    gateway_close(&gateway);
+}
+
+/* As large as an operator can make it. */
+static void the_largest_batch_fits_into_the_smallest_topic_that_is_taken(void **state)
+{
+    enum { ORDERS = 3000 };
+    (void)state;
+    static const struct oq_kafka_property large[] = {{"batch.size", "8000000"},
+                                                     {"linger.ms", "1000"}};
+    static struct gateway gateway;
+    struct oq_kafka_settings settings = kafka_patient(broker.direct);
+    struct log_hold hold;
+    char user[PS_USER_MAX + 1];
+    settings.properties = large;
+    settings.property_count = PS_ARRAY_LEN(large);
+    kafka_topic_set(&broker, topic, "max.message.bytes", "1000000");
+    assert_ok(gateway_try(&gateway, &settings));
+    gateway_fence(&gateway, 1, 1); /* so all of them lie in one partition */
+    log_hold(&hold, gateway.log);
+    for (uint32_t i = 0; i < ORDERS; i++) {
+        snprintf(user, sizeof user, "%0*u", PS_USER_MAX, i);
+        struct oq_event event = accepted(i, 1, user, "", 1);
+        gateway_append(&gateway, &event, i);
+    }
+    log_let_go(&hold);
+    log_watch_wait_outcomes(&gateway.watch, 1 + ORDERS);
+    for (uint32_t i = 0; i < ORDERS; i++)
+        assert_int_equal(gateway_outcome_of(&gateway, i), OQ_LANDED);
+    gateway_close(&gateway);
+}
+
+/* In the data of the broker, the first `what` of a partition becomes something else. */
+static void damage(uint32_t partition, const char *what)
+{
+    static char bytes[65536];
+    char path[160];
+    snprintf(path, sizeof path, "%s/data/%s-%u/00000000000000000000.log", broker.dir, topic,
+             partition);
+    FILE *file = fopen(path, "r+");
+    assert_non_null(file);
+    size_t len = fread(bytes, 1, sizeof bytes, file);
+    char *at = memmem(bytes, len, what, strlen(what));
+    assert_non_null(at);
+    assert_ok(fseek(file, at - bytes, SEEK_SET));
+    assert_int_equal(fputc('#', file), '#');
+    assert_ok(fclose(file));
+}
+
+/* Others may have read it when it was whole, and told people. */
+static void a_record_that_the_disk_has_damaged_stops_the_log_for_good(void **state)
+{
+    (void)state;
+    static struct gateway gateway;
+    static struct gateway later;
+    struct oq_kafka_settings settings = kafka_settings(broker.direct);
+    gateway_open(&gateway, broker.direct);
+    gateway_begin_sale(&gateway);
+    for (uint32_t i = 0; i < 20; i++) {
+        gateway_append_order(&gateway, i, 1);
+        log_watch_wait_outcomes(&gateway.watch, PARTITIONS + 1 + 1 + i);
+    }
+    damage(partition_of(&gateway, 7), "\"u7\"");
+    settings.open_wait_ms = 3000;
+    assert_ok(gateway_try(&later, &settings));
+    for (int tries = 0; !log_watch_says(&later.watch, "estart the gateway"); tries++) {
+        assert_true(tries < 500);
+        usleep(20000);
+    }
+    assert_false(oq_log_available(later.log));
+    gateway_close(&later);
+    gateway_close(&gateway);
+}
+
+static void a_record_without_a_value_is_passed_over(void **state)
+{
+    (void)state;
+    static struct gateway gateway;
+    kafka_put(&broker, topic, 1, NULL);
+    gateway_open(&gateway, broker.direct);
+    assert_true(log_watch_notices(&gateway.watch, "the record has no value"));
+    gateway_begin_sale(&gateway);
     gateway_close(&gateway);
 }
 
@@ -626,6 +736,10 @@ int main(void)
         CLAIM(a_topic_that_was_made_anew_stops_the_log_for_good),
         CLAIM(properties_are_passed_on_and_ours_are_kept),
         CLAIM(a_record_that_is_not_ours_is_reported_and_passed_over),
+        CLAIM(a_record_without_a_value_is_passed_over),
+        CLAIM(a_transaction_that_a_stranger_leaves_open_holds_up_nobody),
+        CLAIM(a_record_that_the_disk_has_damaged_stops_the_log_for_good),
+        CLAIM(the_largest_batch_fits_into_the_smallest_topic_that_is_taken),
         CLAIM(a_broker_that_freezes_costs_no_order),
         CLAIM(a_network_that_is_cut_costs_no_order),
         CLAIM(lost_acknowledgements_make_no_second_order),

@@ -347,6 +347,21 @@ static void a_log_whose_record_is_another_one_is_refused(void **state)
     expect_orders(5, 6);
 }
 
+/* Nobody is told that all was read before it is known that this is the log. */
+static void a_log_whose_last_record_is_another_one_is_never_at_its_end(void **state)
+{
+    (void)state;
+    put_orders(1, 4);
+    know(4, text_of(5));
+    open_source();
+    int err = 0;
+    for (int i = 0; i < PATIENCE_S * 500 && (err == 0 || err == PS_E_IO); i++) {
+        err = st_source_read(source, &batch, 2, &fault);
+        assert_false(st_source_caught_up(source));
+    }
+    assert_int_equal(err, PS_E_CORRUPT);
+}
+
 static void a_log_that_ends_before_the_position_is_refused(void **state)
 {
     (void)state;
@@ -664,6 +679,25 @@ static void a_dead_letter_that_cannot_be_sent_says_so(void **state)
     assert_string_equal(fault.path, "nowhere");
 }
 
+static void a_transaction_that_a_stranger_leaves_open_holds_up_nobody(void **state)
+{
+    (void)state;
+    put_orders(1, 2);
+    rd_kafka_t *stranger = kafka_leave_open(&broker, topic, 1);
+    put_orders(4, 4);
+    open_source();
+    size_t seen = 0;
+    while (seen < 4) {
+        assert_ok(read_some(source));
+        for (size_t i = 0; i < batch.count; i++) {
+            assert_int_equal(batch.records[i].seq, (int64_t)++seen);
+            assert_int_equal(batch.records[i].poison != NULL, seen == 3);
+        }
+    }
+    expect_end();
+    rd_kafka_destroy(stranger);
+}
+
 static void a_topic_that_is_not_there_is_named(void **state)
 {
     (void)state;
@@ -679,10 +713,13 @@ static void a_topic_that_is_not_there_is_named(void **state)
 static void a_property_that_the_promises_rest_on_is_refused(void **state)
 {
     static const struct oq_kafka_property fixed[] = {{"enable.auto.commit", "true"}};
+    static const struct oq_kafka_property others[] = {{"isolation.level", "read_committed"}};
     static const struct oq_kafka_property unknown[] = {{"security.protokol", "SSL"}};
     (void)state;
     assert_int_equal(topic_open_with(fixed, 1, &hooks, &source), PS_E_INVALID);
     assert_non_null(strstr(fault.text, "enable.auto.commit"));
+    assert_int_equal(topic_open_with(others, 1, &hooks, &source), PS_E_INVALID);
+    assert_non_null(strstr(fault.text, "isolation.level"));
     assert_int_equal(topic_open_with(unknown, 1, &hooks, &source), PS_E_INVALID);
     assert_non_null(strstr(fault.text, "security.protokol"));
 }
@@ -697,6 +734,7 @@ static int run_all(void)
         CLAIM(a_database_that_is_away_is_asked_again),
         CLAIM(what_is_no_record_comes_as_poison_with_its_bytes),
         CLAIM(a_log_whose_record_is_another_one_is_refused),
+        CLAIM(a_log_whose_last_record_is_another_one_is_never_at_its_end),
         CLAIM(a_log_that_ends_before_the_position_is_refused),
     };
     return cmocka_run_group_tests_name(backend->name, tests, NULL, NULL);
@@ -728,6 +766,7 @@ static int run_kafka(void)
         CLAIM(a_batch_holds_only_so_many_bytes),
         CLAIM(a_dead_letter_is_sent_with_its_reason_and_place),
         CLAIM(a_dead_letter_that_cannot_be_sent_says_so),
+        CLAIM(a_transaction_that_a_stranger_leaves_open_holds_up_nobody),
         CLAIM(a_topic_that_is_not_there_is_named),
         CLAIM(a_property_that_the_promises_rest_on_is_refused),
     };

@@ -472,6 +472,17 @@ static void damaged_records_are_refused_or_harmless(void **state)
     assert_true(read > 100);
 }
 
+static void a_record_without_a_value_is_none(void **state)
+{
+    (void)state;
+    struct oq_event event;
+    void *owner = NULL;
+    struct ps_fault fault;
+    assert_int_equal(oq_event_decode(NULL, 0, &event, &owner, &fault), PS_E_INVALID);
+    assert_string_equal(fault.text, "the record has no value");
+    assert_null(owner);
+}
+
 /* --- Lines and keys --- */
 
 static void a_line_is_the_record_with_its_seq_first(void **state)
@@ -560,6 +571,7 @@ int main(void)
         cmocka_unit_test(a_record_that_could_not_be_read_back_is_not_written),
         cmocka_unit_test(a_missing_or_wrong_member_is_named),
         cmocka_unit_test(damaged_records_are_refused_or_harmless),
+        cmocka_unit_test(a_record_without_a_value_is_none),
         cmocka_unit_test(a_line_is_the_record_with_its_seq_first),
         cmocka_unit_test(the_key_is_what_keeps_an_order_in_one_partition),
         cmocka_unit_test(adjust_refs_differ_as_their_keys_do),
