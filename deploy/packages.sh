@@ -1,6 +1,8 @@
 # Debian packages by purpose, and one function that installs what is missing. Sourced by deploy/quickstart, tests/run and loadtest/bench.
 # shellcheck shell=bash
 
+PATH=$PATH:/usr/sbin:/sbin # HAProxy and nginx are there, which is not on an ordinary user's path
+
 packages_build=(gcc libc6-dev cmake ninja-build pkg-config libmicrohttpd-dev libjansson-dev libuv1-dev libsqlite3-dev
     libsodium-dev libhttp-parser-dev libsystemd-dev libhiredis-dev librdkafka-dev libcurl4-openssl-dev libpq-dev)
 packages_kafka=(maven default-jre-headless)
@@ -23,13 +25,13 @@ install_packages() {
     fi
     echo "installing: ${missing[*]}"
     "${as_root[@]}" apt-get update -qq >/dev/null || { echo "apt-get update failed" >&2; return 1; }
-    # Servers are wanted as programs here (peers in benchmarks, tests), never as services of the machine.
-    local policy=/usr/sbin/policy-rc.d ours=no result=0
-    if [ ! -e "$policy" ]; then
-        printf '#!/bin/sh\nexit 101\n' | "${as_root[@]}" tee "$policy" >/dev/null && "${as_root[@]}" chmod 755 "$policy" && ours=yes
-    fi
-    "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null || result=1
-    [ "$ours" = no ] || "${as_root[@]}" rm -f "$policy"
-    [ $result -eq 0 ] || echo "could not install: ${missing[*]}" >&2
-    return $result
+    ( # Servers are wanted as programs here (peers in benchmarks, tests), never as services of the machine.
+        policy=/usr/sbin/policy-rc.d
+        if [ ! -e "$policy" ]; then
+            trap '"${as_root[@]}" rm -f "$policy"' EXIT
+            trap 'exit 130' INT TERM HUP
+            printf '#!/bin/sh\nexit 101\n' | "${as_root[@]}" tee "$policy" >/dev/null && "${as_root[@]}" chmod 755 "$policy"
+        fi
+        "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
+    ) || { echo "could not install: ${missing[*]}" >&2; return 1; }
 }

@@ -1,0 +1,178 @@
+"""The scripts of deploy/ as a newcomer meets them: in a folder with a space, from somewhere else, behind a proxy, with Debian's path of an ordinary user, interrupted."""
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import time
+
+import pytest
+from penstock import BUILD, ROOT, free_port, wait_until
+
+USERS_PATH = "/usr/local/bin:/usr/bin:/bin"
+PROXY = {"http_proxy": "http://127.0.0.1:9", "no_proxy": ""}  # nobody is there
+
+
+class Checkout:
+    """A copy of what the quickstart needs, built already, with ports of its own."""
+
+    def __init__(self, directory):
+        self.root = directory / "a checkout"
+        shutil.copytree(ROOT / "deploy", self.root / "deploy")
+        (self.root / "build").mkdir()
+        (self.root / "build" / "release").symlink_to(BUILD)
+        self.programs = directory / "programs"
+        self.programs.mkdir()
+        self.program("cmake", "exit 0")
+        self.ports = {}
+        for script in ("quickstart", "cluster/run"):
+            path = self.root / "deploy" / script
+            path.write_text(re.sub(r"\b(8080|9090|8404|6390|919[23]|[89]08[123])\b", lambda found: str(self.port(found.group())), path.read_text()))
+        settings = json.loads((self.root / "deploy/penstock.json").read_text())
+        settings |= {"listen": {"port": self.port("8080")}, "admin": {"port": self.port("9090")}}
+        (self.root / "deploy/penstock.json").write_text(json.dumps(settings))
+
+    def port(self, number):
+        return self.ports.setdefault(number, free_port())
+
+    def program(self, name, text):
+        """One that comes first on the path."""
+        path = self.programs / name
+        path.write_text(f"#!/bin/sh\n{text}\n")
+        path.chmod(0o755)
+
+    def start(self, *options, env=None):
+        return subprocess.Popen([self.root / "deploy/quickstart", *options], cwd="/", stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True,
+                                env={**os.environ, "PATH": f"{self.programs}:{USERS_PATH}", **(env or {})}, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
+
+    def left(self):
+        """Command lines of what still runs out of this folder."""
+        found = []
+        for pid in filter(str.isdigit, os.listdir("/proc")):
+            try:
+                with open(f"/proc/{pid}/cmdline", encoding="utf-8", errors="replace") as file:
+                    line = file.read().replace("\0", " ")
+                if str(self.root) in line or os.readlink(f"/proc/{pid}/cwd").startswith(str(self.root)):
+                    found.append(line)
+            except OSError:
+                continue
+        return found
+
+
+@pytest.fixture
+def checkout(tmp_path):
+    return Checkout(tmp_path)
+
+
+def test_the_quickstart_runs_behind_a_proxy_and_in_a_folder_with_a_space(checkout):
+    running = checkout.start("--exit", env=PROXY)
+    out = running.communicate(timeout=120)[0]
+    assert running.returncode == 0 and "The proof holds." in out, out
+    assert checkout.left() == []
+
+
+def test_a_rehearsal_that_could_not_be_made_is_not_told_from_an_old_report(checkout):
+    (checkout.root / "build/rehearsal.json").write_text('{"sale": "rehearsal-of-yesterday"}')
+    release = checkout.root / "build/release"
+    release.unlink()
+    (release / "loadtest").mkdir(parents=True)
+    (release / "gateway").symlink_to(BUILD / "gateway")
+    checkout.program("rehearse", "echo it cannot be >&2; exit 1")
+    (release / "loadtest/penstock-rehearse").symlink_to(checkout.programs / "rehearse")
+    running = checkout.start("--exit")
+    out = running.communicate(timeout=60)[0]
+    assert running.returncode == 1 and "it cannot be" in out and "rehearsal-of-yesterday" not in out, out
+    assert checkout.left() == []
+
+
+def test_the_log_of_a_failed_build_has_all_of_it(checkout):
+    checkout.program("cmake", "echo this compiler is broken >&2; exit 1")
+    running = checkout.start("--exit")
+    out = running.communicate(timeout=60)[0]
+    assert running.returncode == 1 and "this compiler is broken" in out, out
+    assert "this compiler is broken" in (checkout.root / "build/quickstart.log").read_text()
+
+
+def test_two_quickstarts_at_once_are_one(checkout):
+    checkout.program("cmake", "sleep 1")
+    first = checkout.start("--exit")
+    wait_until(lambda: (checkout.root / "build/quickstart.log").exists(), what="the build")
+    second = checkout.start("--exit")
+    out = second.communicate(timeout=120)[0]
+    assert second.returncode == 1 and "Another quickstart runs here already" in out, out
+    out = first.communicate(timeout=120)[0]
+    assert first.returncode == 0 and "The proof holds." in out, out
+
+
+@pytest.mark.parametrize("stage", ["building", "starting the gateway", "rehearsing", "offered", "Serving"])
+def test_a_quickstart_that_is_interrupted_leaves_nothing_running(checkout, stage):
+    checkout.program("cmake", "sleep 0.5")
+    running = checkout.start()
+    for line in running.stdout:
+        if stage in line:
+            break
+    os.killpg(running.pid, signal.SIGINT)
+    out = running.communicate(timeout=60)[0]
+    assert running.returncode not in (0, None), out
+    assert checkout.left() == []
+
+
+def test_an_interrupted_quickstart_tells_what_came_of_the_rehearsal(checkout):
+    """Ctrl-C goes to all that the terminal started; the gateway still has to answer for its books."""
+    running = checkout.start()
+    for line in running.stdout:
+        if "offered" in line:
+            break
+    os.killpg(running.pid, signal.SIGINT)
+    out = running.communicate(timeout=60)[0]
+    assert "interrupted" in out and "The proof holds." in out, out
+    assert checkout.left() == []
+
+
+def test_a_quickstart_ends_with_its_terminal(checkout):
+    running = checkout.start()
+    for line in running.stdout:
+        if "Serving" in line:
+            break
+    os.killpg(running.pid, signal.SIGHUP)
+    running.communicate(timeout=60)
+    wait_until(lambda: checkout.left() == [], 10, what="its end")
+
+
+@pytest.mark.xdist_group("cluster-quickstart")
+def test_a_cluster_runs_for_an_ordinary_user_behind_a_proxy(checkout):
+    """HAProxy lies in /usr/sbin, which is not on his path."""
+    running = checkout.start("--cluster", "--exit", env=PROXY)
+    out = running.communicate(timeout=300)[0]
+    assert running.returncode == 0 and "The books agree." in out, out
+    assert checkout.left() == []
+
+
+@pytest.mark.xdist_group("cluster-quickstart")
+def test_a_cluster_that_is_interrupted_while_kafka_starts_leaves_nothing_running(checkout):
+    running = checkout.start("--cluster")
+    wait_until(lambda: (checkout.root / ".penstock/cluster/kafka/broker.log").exists(), 60, what="the broker")
+    time.sleep(0.5)
+    os.killpg(running.pid, signal.SIGINT)
+    out = running.communicate(timeout=120)[0]
+    assert running.returncode == 130, out
+    wait_until(lambda: checkout.left() == [], 30, what="the end of all parts")
+
+
+def test_an_interrupted_installation_forbids_no_services_for_ever(tmp_path):
+    """While packages are installed, none of their servers is to start; Debian asks a program, and whoever made it takes it away."""
+    policy, programs = tmp_path / "policy-rc.d", tmp_path / "programs"
+    programs.mkdir()
+    for name, text in (("dpkg-query", "exit 1"), ("apt-get", f'[ "$1" != install ] || {{ touch {tmp_path}/installing; exec sleep 30; }}'), ("sudo", 'exec "$@"')):
+        (programs / name).write_text(f"#!/bin/sh\n{text}\n")
+        (programs / name).chmod(0o755)
+    script = tmp_path / "packages.sh"
+    script.write_text((ROOT / "deploy/packages.sh").read_text().replace("/usr/sbin/policy-rc.d", str(policy)))
+    running = subprocess.Popen(["bash", "-euo", "pipefail", "-c", f". {script}; install_packages something"], env={**os.environ, "PATH": f"{programs}:{USERS_PATH}"},
+                               start_new_session=True, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
+    wait_until((tmp_path / "installing").exists, what="apt-get")
+    assert policy.exists()
+    os.killpg(running.pid, signal.SIGINT)
+    assert running.wait(20) != 0
+    assert not policy.exists()
