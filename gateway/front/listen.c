@@ -44,6 +44,7 @@ static int fault_of(int error)
     case EPERM:
         return PS_E_PERMISSION;
     case EADDRNOTAVAIL:
+    case EINVAL: /* IPv6 that no socket can be bound to: IPv4 in it, or a link without its name */
     case EAFNOSUPPORT:
         return PS_E_INVALID;
     default:

@@ -254,10 +254,11 @@ def test_a_port_that_is_taken_is_named(tmp_path, listener):
         assert_says(start_refused(gateway), f"{listener}.port", str(port), "taken")
 
 
+@pytest.mark.parametrize("host", ["192.0.2.1", "::ffff:127.0.0.1"])  # the latter is no address of IPv6
 @pytest.mark.parametrize("listener", ["listen", "admin"])
-def test_an_address_that_the_machine_has_not_is_named(tmp_path, listener):
-    gateway = Gateway(directory=tmp_path, settings={listener: {"host": "192.0.2.1"}})
-    assert_says(start_refused(gateway), f"{listener}.host: 192.0.2.1 is no address of this machine")
+def test_an_address_that_the_machine_has_not_is_named(tmp_path, listener, host):
+    gateway = Gateway(directory=tmp_path, settings={listener: {"host": host}})
+    assert_says(start_refused(gateway), f"{listener}.host: {host} is no address of this machine")
 
 
 def test_two_gateways_never_share_a_port(sold, tmp_path):
