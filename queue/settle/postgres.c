@@ -289,6 +289,19 @@ static PGconn *connect_to(const char *conninfo)
     return PQconnectdbParams(names, values, 1);
 }
 
+/* One that cannot hold a character would refuse its order again and again. SQL_ASCII takes the
+ * bytes as they are. */
+static int check_encoding(struct st_pg *pg, struct ps_fault *fault)
+{
+    const char *encoding = PQparameterStatus(pg->connection, "server_encoding");
+    if (encoding == NULL || strcmp(encoding, "UTF8") == 0 || strcmp(encoding, "SQL_ASCII") == 0)
+        return 0;
+    return ps_fault(fault, PS_E_INVALID, pg->server,
+                    "its encoding is %s, which has not all characters that the name of a user may "
+                    "have: make a database with ENCODING 'UTF8'",
+                    encoding);
+}
+
 int st_pg_open(struct st_pg *pg, const char *conninfo, struct ps_fault *fault)
 {
     char *wrong = NULL;
@@ -310,7 +323,8 @@ int st_pg_open(struct st_pg *pg, const char *conninfo, struct ps_fault *fault)
     const char *host = PQhost(pg->connection);
     snprintf(pg->server, sizeof pg->server, "postgresql %s at %s", PQdb(pg->connection),
              host != NULL ? host : "?");
-    return st_pg_run_text(pg, SESSION, fault);
+    int err = check_encoding(pg, fault);
+    return err == 0 ? st_pg_run_text(pg, SESSION, fault) : err;
 }
 
 void st_pg_close(struct st_pg *pg)

@@ -615,6 +615,31 @@ static void memory_that_ends_is_an_error_and_never_another_statement(void **stat
     }
 }
 
+/* Its order would be refused again and again. */
+static void a_database_that_has_not_all_characters_is_refused(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *encoding;
+        int err;
+    } cases[] = {{"LATIN1", PS_E_INVALID}, {"SQL_ASCII", 0}};
+    char other[sizeof url], sql[128];
+    struct st_sink *made;
+    for (size_t i = 0; i < PS_ARRAY_LEN(cases); i++) {
+        snprintf(sql, sizeof sql,
+                 "CREATE DATABASE other%zu ENCODING '%s' TEMPLATE template0 LOCALE 'C'", i,
+                 cases[i].encoding);
+        query(sql);
+        snprintf(other, sizeof other, "postgresql:///other%zu?%s", i, strchr(url, '?') + 1);
+        int err = st_sink_open(other, true, &made, &fault);
+        assert_int_equal(err, cases[i].err);
+        if (err == 0)
+            st_sink_close(made);
+        else
+            assert_non_null(strstr(fault.text, cases[i].encoding));
+    }
+}
+
 #define CLAIM(test) cmocka_unit_test_setup_teardown(test, set_up, tear_down)
 
 static int run_all(void)
@@ -653,6 +678,14 @@ static int run_sqlite(void)
     return cmocka_run_group_tests_name("SQLite alone", tests, NULL, NULL);
 }
 
+static int run_postgres(void)
+{
+    const struct CMUnitTest tests[] = {
+        CLAIM(a_database_that_has_not_all_characters_is_refused),
+    };
+    return cmocka_run_group_tests_name("PostgreSQL alone", tests, NULL, NULL);
+}
+
 int main(void)
 {
     make_memory_end();
@@ -662,6 +695,8 @@ int main(void)
         if (!settle_database->start())
             continue;
         failed += run_all();
+        if (i == 1)
+            failed += run_postgres();
         settle_database->stop();
     }
     return failed;
