@@ -27,7 +27,7 @@ class Redis:
     def __init__(self, directory):
         self.port = harness.free_port()
         (directory / "redis").mkdir()
-        self.process = subprocess.Popen(
+        self.process = harness.start(
             ["taskset", "-c", harness.LOAD_CORE, "redis-server", "--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(directory / "redis"), "--save", "",
              "--appendonly", "no", "--maxmemory-policy", "noeviction"], stdout=subprocess.DEVNULL)
         harness.wait_for(lambda: subprocess.run(["redis-cli", "-p", str(self.port), "ping"], capture_output=True, text=True).stdout == "PONG\n", "redis-server")

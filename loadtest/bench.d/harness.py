@@ -1,4 +1,5 @@
 """What every comparison needs: Penstock and nginx on one core, wrk on the other, and the CPU time of a process from /proc."""
+import atexit
 import http.client
 import json
 import os
@@ -27,6 +28,13 @@ def free_port():
         return s.getsockname()[1]
 
 
+def start(command, **options):
+    """A process that does not outlive this one, however it ends."""
+    process = subprocess.Popen(command, **options)
+    atexit.register(process.terminate)
+    return process
+
+
 def cpu_seconds(pids):
     total = 0
     for pid in pids:
@@ -52,12 +60,18 @@ def raw_answer(port, request):
     with socket.create_connection(("127.0.0.1", port), 5) as s:
         s.sendall(request)
         data = b""
+
+        def more():
+            got = s.recv(65536)
+            if not got:
+                raise ConnectionError("the answer ended too soon")
+            return got
         while b"\r\n\r\n" not in data:
-            data += s.recv(65536)
+            data += more()
         head, body = data.split(b"\r\n\r\n", 1)
         length = int(re.search(rb"(?i)content-length: *(\d+)", head).group(1))
         while len(body) < length:
-            body += s.recv(65536)
+            body += more()
         return head + b"\r\n\r\n" + body
 
 
@@ -82,7 +96,7 @@ class Penstock:
             "trusted_proxies": ["127.0.0.0/8"], "http": {"connections": 20000}, "drain": {"delay_ms": 0, "timeout_ms": 20000}, **(settings or {}),
         }))
         self.log = open(directory / "penstock.log", "w")
-        self.process = subprocess.Popen(["taskset", "-c", SERVER_CORE, *under, str(RELEASE / "gateway" / "penstock"), "--config", str(config)], stderr=self.log)
+        self.process = start(["taskset", "-c", SERVER_CORE, *under, str(RELEASE / "gateway" / "penstock"), "--config", str(config)], stderr=self.log)
         wait_for(lambda: raw_answer(self.port, get_request("/readyz")).startswith(b"HTTP/1.1 200"), "penstock", patience)
         self.token = (self.state / "admin.token").read_text().strip()
 
@@ -153,14 +167,14 @@ class Nginx:
             f'location = /{case} {{ default_type application/json; return {status} "{"x" * (1 + pads.get(case, 0))}"; }}\n'
             for case, status, _ in locations)
         (self.directory / "nginx.conf").write_text(f"""
-worker_processes 1; daemon off; pid {self.directory}/nginx.pid; error_log {self.directory}/error.log;
+worker_processes 1; daemon off; pid "{self.directory}/nginx.pid"; error_log "{self.directory}/error.log";
 events {{ worker_connections 8192; }}
-http {{ access_log off; keepalive_requests 1000000000; client_body_temp_path {self.directory}/tmp; proxy_temp_path {self.directory}/tmp;
-fastcgi_temp_path {self.directory}/tmp; uwsgi_temp_path {self.directory}/tmp; scgi_temp_path {self.directory}/tmp;
+http {{ access_log off; keepalive_requests 1000000000; client_body_temp_path "{self.directory}/tmp"; proxy_temp_path "{self.directory}/tmp";
+fastcgi_temp_path "{self.directory}/tmp"; uwsgi_temp_path "{self.directory}/tmp"; scgi_temp_path "{self.directory}/tmp";
 server {{ listen 127.0.0.1:{self.port}; {blocks} }} }}""")
 
     def _start(self):
-        self.process = subprocess.Popen(["taskset", "-c", SERVER_CORE, "nginx", "-c", str(self.directory / "nginx.conf"), "-e", str(self.directory / "error.log")])
+        self.process = start(["taskset", "-c", SERVER_CORE, "nginx", "-c", str(self.directory / "nginx.conf"), "-e", str(self.directory / "error.log")])
         wait_for(lambda: socket.create_connection(("127.0.0.1", self.port), 1).close() is None, "nginx")
 
     def pids(self):

@@ -176,3 +176,17 @@ def test_an_interrupted_installation_forbids_no_services_for_ever(tmp_path):
     os.killpg(running.pid, signal.SIGINT)
     assert running.wait(20) != 0
     assert not policy.exists()
+
+
+def test_a_measurement_that_is_ended_leaves_nothing_running(checkout):
+    bench = checkout.root / "loadtest/bench.d"
+    shutil.copytree(ROOT / "loadtest/bench.d", bench)
+    checkout.program("wrk", f"touch '{checkout.programs}/measuring'; exec sleep 30")
+    running = subprocess.Popen(["/usr/bin/python3", bench / "bench.py", "--rounds", "1", "--case", "sold_out"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                               cwd=checkout.root, env={**os.environ, "PATH": f"{checkout.programs}:{USERS_PATH}:/usr/sbin", "PENSTOCK_BUILD": str(BUILD)})
+    wait_until(lambda: running.poll() is not None or (checkout.programs / "measuring").exists(), 60, what="the measurement")
+    assert len(checkout.left()) >= 4, running.communicate(timeout=30)[0]  # itself, a gateway, nginx and its worker
+    running.terminate()
+    out = running.communicate(timeout=30)[0]
+    assert running.returncode == 1 and "bench: ended" in out, out
+    wait_until(lambda: checkout.left() == [], 10, what="the end of all parts")
