@@ -115,19 +115,34 @@ static int check_hosts(const struct ps_option_list *hosts, struct ps_fault *faul
     return 0;
 }
 
+static bool ends_with(const char *text, const char *end)
+{
+    size_t len = strlen(text), end_len = strlen(end);
+    return len >= end_len && strcmp(text + len - end_len, end) == 0;
+}
+
 /* What a browser sends as Origin (RFC 6454): anything else would never be met. */
+static bool is_origin(const char *text)
+{
+    const char *host = strstr(text, "://");
+
+    if (host == NULL || host == text || host[3] == '\0' || strpbrk(host + 3, "/?#@* ") != NULL ||
+        strpbrk(text, "ABCDEFGHIJKLMNOPQRSTUVWXYZ") != NULL)
+        return false;
+    return !(strncmp(text, "https:", 6) == 0 && ends_with(text, ":443")) &&
+           !(strncmp(text, "http:", 5) == 0 && ends_with(text, ":80"));
+}
+
 static int check_origins(const struct ps_option_list *origins, struct ps_fault *fault)
 {
     for (size_t i = 0; i < origins->count; i++) {
-        const char *host = strstr(origins->at[i], "://");
-        if (host != NULL && host > origins->at[i] && host[3] != '\0' &&
-            strpbrk(host + 3, "/?#@* ") == NULL)
+        if (is_origin(origins->at[i]))
             continue;
         char path[64];
         snprintf(path, sizeof path, "cors.allow_origins[%zu]", i);
         return ps_fault(fault, PS_E_INVALID, path,
-                        "\"%s\" is no origin such as https://shop.example: no path, no slash at "
-                        "the end, no wildcard",
+                        "\"%s\" is no origin such as https://shop.example: small letters, no path, "
+                        "no slash at the end, no wildcard, no port that is the scheme's own",
                         origins->at[i]);
     }
     return 0;

@@ -116,6 +116,8 @@ def test_an_empty_object_is_enough(check):
     ({"cors": {"allow_origins": ["https://shop.example/"]}}, ["cors.allow_origins[0]", "slash"]),
     ({"cors": {"allow_origins": ["shop.example"]}}, ["cors.allow_origins[0]", "https://shop.example"]),
     ({"cors": {"allow_origins": ["https://*.shop.example"]}}, ["cors.allow_origins[0]"]),
+    ({"cors": {"allow_origins": ["https://Shop.example"]}}, ["cors.allow_origins[0]", "small letters"]),
+    ({"cors": {"allow_origins": ["http://a:8443", "https://shop.example:443"]}}, ["cors.allow_origins[1]", "port"]),
     ({"admin": {"metrics_open": "yes"}}, ["admin.metrics_open", "true or false"]),
     ({"identity": {"mode": "guess"}}, ["identity.mode", "must be one of: header"]),
     ({"logging": {"level": "loud"}}, ["logging.level", "debug, info, warn, error"]),
@@ -133,7 +135,7 @@ def test_an_empty_object_is_enough(check):
     ('{"workers": 1', ["FILE", "line 1"]),
     ('{"workers": 1} x', ["FILE", "line 1"]),
     ("", ["FILE"]),
-], ids=range(39))
+], ids=range(41))
 def test_a_bad_setting_is_named_by_its_path_and_exits_1(check, document, words):
     status, said = check(document)
     assert status == 1
