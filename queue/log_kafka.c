@@ -556,7 +556,7 @@ int oq_kafka_open(const struct oq_kafka_settings *settings,
     err = oq_kafka_breaker_wait(&kafka->breaker, settings->open_wait_ms, fault);
     if (err != 0) {
         if (kafka_close(&kafka->log, 0) != 0)
-            return err;
+            return PS_E_TIMEOUT;
         goto fail;
     }
     *ret_log = &kafka->log;

@@ -58,8 +58,9 @@ struct oq_kafka_stats {
  * read-back takes longer the log is open all the same, and away (on_state comes before this
  * returns or soon after): it goes on by itself, and is available when its view has reached that
  * end. PS_E_INVALID: a setting, or the topic is not one to keep orders in: `fault` says what to
- * change. PS_E_NOMEM, PS_E_IO (descriptors, threads). What on_record saw before an error is to be
- * thrown away. */
+ * change. PS_E_TIMEOUT: the same, and librdkafka hangs: the log's thread goes on using callbacks
+ * and `spill`, and the process should end. PS_E_NOMEM, PS_E_IO (descriptors, threads). What
+ * on_record saw before an error is to be thrown away. */
 int oq_kafka_open(const struct oq_kafka_settings *settings,
                   const struct oq_log_callbacks *callbacks, struct oq_log **ret_log,
                   struct ps_fault *fault) PS_MUST_CHECK;

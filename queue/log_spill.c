@@ -412,7 +412,8 @@ int oq_spill_open(const struct oq_spill_settings *settings,
     *ret_log = &spill->log;
     return 0;
 fail:
-    if (oq_spill_writer_stop(spill->writer) == 0) {
+    /* Kafka's thread, when it hangs, still uses it all. */
+    if (err != PS_E_TIMEOUT && oq_spill_writer_stop(spill->writer) == 0) {
         oq_spill_writer_free(spill->writer);
         free(spill);
     }

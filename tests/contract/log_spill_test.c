@@ -504,6 +504,31 @@ static void a_file_that_is_no_spill_of_this_version_is_refused(void **state)
     assert_refused(PS_E_CORRUPT, "order 7 cannot be read");
 }
 
+/* Linked in place of librdkafka's: where it hangs, it does so for ever. */
+static _Atomic bool library_hangs;
+void __real_rd_kafka_destroy(rd_kafka_t *handle);
+void __wrap_rd_kafka_destroy(rd_kafka_t *handle);
+
+void __wrap_rd_kafka_destroy(rd_kafka_t *handle)
+{
+    while (library_hangs)
+        pause();
+    __real_rd_kafka_destroy(handle);
+}
+
+/* Its thread could go on at any time, and uses the spill. */
+static void a_library_that_hangs_keeps_what_it_uses_when_the_topic_is_refused(void **state)
+{
+    (void)state;
+    snprintf(topic, sizeof topic, "nowhere");
+    library_hangs = true;
+    int err = try_with(&gateway, kafka_patient(broker.direct), 100);
+    library_hangs = false;
+    assert_int_equal(err, PS_E_TIMEOUT);
+    assert_non_null(strstr(gateway.fault.text, "there is no such topic"));
+    assert_refused(PS_E_BUSY, "another process holds it");
+}
+
 /* --- ends and starts --- */
 
 static void a_spill_survives_a_restart(void **state)
@@ -691,6 +716,7 @@ int main(void)
         CLAIM(a_window_that_comes_back_while_the_file_is_opened_anew_is_not_read_again),
         CLAIM(an_order_whose_commit_has_failed_is_unknown_and_lands_all_the_same),
         CLAIM(a_file_that_is_no_spill_of_this_version_is_refused),
+        CLAIM(a_library_that_hangs_keeps_what_it_uses_when_the_topic_is_refused),
         CLAIM(a_spill_survives_a_restart),
         CLAIM(orders_that_the_log_shows_already_are_not_sent_again),
         CLAIM(a_spill_survives_a_kill),
