@@ -18,7 +18,7 @@ class Checkout:
     """A copy of what the quickstart needs, built already, with ports of its own."""
 
     def __init__(self, directory):
-        self.root = directory / "a checkout"
+        self.root = directory / "R&D 100% checkout"
         shutil.copytree(ROOT / "deploy", self.root / "deploy")
         (self.root / "build").mkdir()
         (self.root / "build" / "release").symlink_to(BUILD)
