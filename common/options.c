@@ -232,8 +232,20 @@ static const char *inside(const char *path, const char *section)
     return strncmp(path, section, len) == 0 && path[len] == '.' ? path + len + 1 : NULL;
 }
 
-/* A key that the document has and the table has not: names the most likely meant one, first among
- * those that may stand in the same object, then the same word in another section. */
+/* The first path of the table that ends with the word `key`, or NULL. */
+static const char *same_word(const struct ps_option *table, size_t count, const char *key)
+{
+    for (size_t i = 0; i < count; i++) {
+        const char *dot = strrchr(table[i].path, '.');
+        if (strcmp(dot != NULL ? dot + 1 : table[i].path, key) == 0)
+            return table[i].path;
+    }
+    return NULL;
+}
+
+/* A key that the document has and the table has not: names the most likely meant one: a word that
+ * is like it in the same object, or the same word in another section. The latter comes first for
+ * what stands outside of all sections. */
 static int unknown_key(const struct ps_option *table, size_t count, const char *section,
                        const char *key, const char *path, struct ps_fault *fault)
 {
@@ -258,15 +270,12 @@ static int unknown_key(const struct ps_option *table, size_t count, const char *
                             key, key + first + 1);
     }
     const char *near = ps_nearest_word(key, words);
-    if (near != NULL)
+    const char *same = same_word(table, count, key);
+    if (near != NULL && (same == NULL || *section != '\0'))
         return ps_fault(fault, PS_E_INVALID, path, "is unknown; did you mean \"%s%s%s\"?", section,
                         *section != '\0' ? "." : "", near);
-    for (size_t i = 0; i < count; i++) {
-        const char *dot = strrchr(table[i].path, '.');
-        if (strcmp(dot != NULL ? dot + 1 : table[i].path, key) == 0)
-            return ps_fault(fault, PS_E_INVALID, path, "is unknown; did you mean \"%s\"?",
-                            table[i].path);
-    }
+    if (same != NULL)
+        return ps_fault(fault, PS_E_INVALID, path, "is unknown; did you mean \"%s\"?", same);
     return ps_fault(fault, PS_E_INVALID, path, "is unknown");
 }
 

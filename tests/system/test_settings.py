@@ -97,6 +97,7 @@ def test_an_empty_object_is_enough(check):
     ({"lisen": {"port": 1}}, ["lisen", 'did you mean "listen"']),
     ({"listen": {"prot": 1}}, ["listen.prot", 'did you mean "listen.port"']),
     ({"http": {"retry_ms": 1}}, ["http.retry_ms", 'did you mean "log.retry_ms"']),
+    ({"port": 8080}, ["port", 'did you mean "listen.port"']),
     ({"wholly_unknown_thing": 1}, ["wholly_unknown_thing", "unknown"]),
     ({"listen.port": 1}, ["listen.port", "unknown"]),
     ({"listen": 8080}, ["listen", "must be an object, not a whole number"]),
@@ -135,7 +136,7 @@ def test_an_empty_object_is_enough(check):
     ('{"workers": 1', ["FILE", "line 1"]),
     ('{"workers": 1} x', ["FILE", "line 1"]),
     ("", ["FILE"]),
-], ids=range(41))
+], ids=range(42))
 def test_a_bad_setting_is_named_by_its_path_and_exits_1(check, document, words):
     status, said = check(document)
     assert status == 1
