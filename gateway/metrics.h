@@ -16,7 +16,7 @@ enum gw_metric {
     GW_M_WAITING,            /* penstock_limit_waiting: held by a leaky bucket */
     GW_M_UNTRUSTED_IDENTITY, /* penstock_identity_untrusted_total */
     GW_M_STALE_MAIL,     /* penstock_stale_outcomes_total: outcomes that came after their request's
-                            deadline */
+                            deadline, or its client's end */
     GW_M_ORDERS,         /* penstock_orders_total{event}: accepted, void, confirmed, released */
     GW_M_UNITS_RETURNED, /* penstock_units_returned_total */
     GW_M_FOLD_ANOMALIES, /* penstock_log_anomalies_total */

@@ -402,7 +402,7 @@ void gw_buy_outcome(struct gw_worker *worker, const struct ps_mail *mail)
 
     if (elsewhere && mail->result == OQ_LANDED && order != NULL)
         settle_own(worker, order);
-    if (request == NULL) { /* it was answered `pending` at its deadline */
+    if (request == NULL) { /* answered `pending` at its deadline, or its client has left */
         ps_metric_add(worker->shard, GW_M_STALE_MAIL, 0, 1);
         return;
     }
