@@ -64,6 +64,7 @@ static const struct oq_kafka_property defaults[] = {
     {"socket.keepalive.enable", "true"},
     {"reconnect.backoff.ms", "50"},
     {"reconnect.backoff.max.ms", "2000"},
+    {"check.crcs", "true"},
     {"fetch.wait.max.ms", "100"},
     {"fetch.error.backoff.ms", "100"},
     {"queued.max.messages.kbytes", "16384"},
@@ -308,14 +309,11 @@ static int hear(struct kafka *kafka, const rd_kafka_message_t *message, struct p
     case RD_KAFKA_RESP_ERR__PARTITION_EOF:
         kafka->part[message->partition].at_end = true;
         return 0;
-    case RD_KAFKA_RESP_ERR__AUTO_OFFSET_RESET: /* entered anew, it shows what is gone */
-        kafka->placed = false;
-        return 0;
     case RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART:
     case RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC:
         return ps_fault(fault, PS_E_IO, kafka->settings.topic, "there is no such topic at %s",
                         kafka->settings.brokers);
-    default:
+    default: /* also records that are gone: entered anew, it shows which; and damaged ones */
         return ps_fault(fault, PS_E_IO, kafka->settings.topic, "%s",
                         rd_kafka_message_errstr(message));
     }

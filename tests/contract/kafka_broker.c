@@ -308,6 +308,22 @@ void kafka_put(struct kafka_broker *broker, const char *topic, int partition, co
     rd_kafka_destroy(producer);
 }
 
+void kafka_damage(struct kafka_broker *broker, const char *topic, int partition, const char *what)
+{
+    static char bytes[65536];
+    char path[160];
+    snprintf(path, sizeof path, "%s/data/%s-%d/00000000000000000000.log", broker->dir, topic,
+             partition);
+    FILE *file = fopen(path, "r+");
+    assert_non_null(file);
+    size_t len = fread(bytes, 1, sizeof bytes, file);
+    char *at = memmem(bytes, len, what, strlen(what));
+    assert_non_null(at);
+    assert_ok(fseek(file, at - bytes, SEEK_SET));
+    assert_int_equal(fputc('#', file), '#');
+    assert_ok(fclose(file));
+}
+
 rd_kafka_t *kafka_leave_open(struct kafka_broker *broker, const char *topic, int partitions)
 {
     char why[256], value[] = "good morning";

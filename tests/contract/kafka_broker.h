@@ -51,6 +51,8 @@ void kafka_delete_records(struct kafka_broker *broker, const char *topic, int pa
                           int64_t before);
 /* One message, as it is; NULL: without a value. */
 void kafka_put(struct kafka_broker *broker, const char *topic, int partition, const char *value);
+/* In the broker's data, the first `what` of the partition becomes something else. */
+void kafka_damage(struct kafka_broker *broker, const char *topic, int partition, const char *what);
 /* A transaction with a record in each partition, neither committed nor aborted while the producer
  * lives that comes back; the caller destroys it. */
 rd_kafka_t *kafka_leave_open(struct kafka_broker *broker, const char *topic, int partitions);

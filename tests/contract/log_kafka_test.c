@@ -471,23 +471,6 @@ static void the_largest_batch_fits_into_the_smallest_topic_that_is_taken(void **
     gateway_close(&gateway);
 }
 
-/* In the data of the broker, the first `what` of a partition becomes something else. */
-static void damage(uint32_t partition, const char *what)
-{
-    static char bytes[65536];
-    char path[160];
-    snprintf(path, sizeof path, "%s/data/%s-%u/00000000000000000000.log", broker.dir, topic,
-             partition);
-    FILE *file = fopen(path, "r+");
-    assert_non_null(file);
-    size_t len = fread(bytes, 1, sizeof bytes, file);
-    char *at = memmem(bytes, len, what, strlen(what));
-    assert_non_null(at);
-    assert_ok(fseek(file, at - bytes, SEEK_SET));
-    assert_int_equal(fputc('#', file), '#');
-    assert_ok(fclose(file));
-}
-
 /* Others may have read it when it was whole, and told people. */
 static void a_record_that_the_disk_has_damaged_stops_the_log_for_good(void **state)
 {
@@ -501,7 +484,7 @@ static void a_record_that_the_disk_has_damaged_stops_the_log_for_good(void **sta
         gateway_append_order(&gateway, i, 1);
         log_watch_wait_outcomes(&gateway.watch, PARTITIONS + 1 + 1 + i);
     }
-    damage(partition_of(&gateway, 7), "\"u7\"");
+    kafka_damage(&broker, topic, (int)partition_of(&gateway, 7), "\"u7\"");
     settings.open_wait_ms = 3000;
     assert_ok(gateway_try(&later, &settings));
     for (int tries = 0; !log_watch_says(&later.watch, "estart the gateway"); tries++) {

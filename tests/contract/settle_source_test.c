@@ -698,6 +698,24 @@ static void a_transaction_that_a_stranger_leaves_open_holds_up_nobody(void **sta
     rd_kafka_destroy(stranger);
 }
 
+static void a_record_that_the_disk_has_damaged_is_said_and_not_passed_over(void **state)
+{
+    (void)state;
+    put_orders(1, 6);
+    kafka_damage(&broker, topic, 0, text_of(4));
+    open_source();
+    int err = 0;
+    int64_t seen = 0;
+    for (int i = 0; i < PATIENCE_S * 10 && err == 0; i++) {
+        err = st_source_read(source, &batch, 100, &fault);
+        seen += (int64_t)batch.count;
+    }
+    assert_int_equal(err, PS_E_IO);
+    assert_string_equal(fault.path, topic);
+    assert_non_null(strstr(fault.text, "CRC"));
+    assert_true(seen <= 3);
+}
+
 static void a_topic_that_is_not_there_is_named(void **state)
 {
     (void)state;
@@ -767,6 +785,7 @@ static int run_kafka(void)
         CLAIM(a_dead_letter_is_sent_with_its_reason_and_place),
         CLAIM(a_dead_letter_that_cannot_be_sent_says_so),
         CLAIM(a_transaction_that_a_stranger_leaves_open_holds_up_nobody),
+        CLAIM(a_record_that_the_disk_has_damaged_is_said_and_not_passed_over),
         CLAIM(a_topic_that_is_not_there_is_named),
         CLAIM(a_property_that_the_promises_rest_on_is_refused),
     };
