@@ -1,7 +1,27 @@
 /* The report as a JSON document; README.md lists every member. Built with json_pack, which gives
  * NULL when memory runs out anywhere, so one check at the end is enough. */
 #include "common/clock.h"
+#include "common/utf8.h"
 #include "loadtest/report.h"
+
+#include <string.h>
+
+/* Of what was found: it may quote bytes of the log, and be cut within a character. */
+static json_t *found_json(const char *text)
+{
+    char clean[sizeof((struct lt_proof *)NULL)->why_not];
+    size_t len = strnlen(text, sizeof clean);
+    uint32_t point;
+    for (size_t at = 0; at < len;) {
+        size_t step = ps_utf8_next(text + at, len - at, &point);
+        if (step > 0)
+            memcpy(clean + at, text + at, step);
+        else
+            clean[at] = '?';
+        at += step > 0 ? step : 1;
+    }
+    return json_stringn(clean, len);
+}
 
 static json_t *latency_json(const struct lt_latency *latency)
 {
@@ -90,12 +110,13 @@ static json_t *timeline_json(const struct lt_report *report)
 static json_t *proof_json(const struct lt_proof *proof)
 {
     if (!proof->made)
-        return json_pack("{s:b, s:b, s:s}", "made", 0, "ok", 0, "why_not", proof->why_not);
+        return json_pack("{s:b, s:b, s:o}", "made", 0, "ok", 0, "why_not",
+                         found_json(proof->why_not));
     json_t *checks = json_array();
     for (size_t i = 0; i < LT_CHECKS; i++)
         (void)json_array_append_new(
-            checks, json_pack("{s:s, s:b, s:s}", "name", proof->checks[i].name, "ok",
-                              proof->checks[i].ok, "text", proof->checks[i].text));
+            checks, json_pack("{s:s, s:b, s:o}", "name", proof->checks[i].name, "ok",
+                              proof->checks[i].ok, "text", found_json(proof->checks[i].text)));
     return json_pack(
         "{s:b, s:b, s:I, s:I, s:I, s:I, s:I, s:I, s:{s:I, s:I, s:I}, s:{s:I, s:I, s:I}, s:o, s:O, "
         "s:O}",

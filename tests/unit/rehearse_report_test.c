@@ -614,6 +614,30 @@ static void the_json_has_the_documented_members(void **state)
     end_report(&reporting);
 }
 
+/* A record that makes no sense is quoted, and cut where there is no more room. */
+static void the_json_is_written_whatever_the_log_holds(void **state)
+{
+    (void)state;
+    struct reporting reporting;
+    begin_report(&reporting);
+    (void)snprintf(reporting.proof.checks[LT_CHECK_AUDITOR].text,
+                   sizeof reporting.proof.checks[0].text, "user \xc3\xa9\xff and \xc3");
+    json_t *json = lt_report_json(&reporting.report);
+    assert_non_null(json);
+    const json_t *checks = json_object_get(json_object_get(json, "proof"), "checks");
+    assert_string_equal(
+        json_string_value(json_object_get(json_array_get(checks, LT_CHECK_AUDITOR), "text")),
+        "user \xc3\xa9? and ?");
+    json_decref(json);
+
+    reporting.proof.made = false;
+    memset(reporting.proof.why_not, 0xff, sizeof reporting.proof.why_not - 1);
+    json = lt_report_json(&reporting.report);
+    assert_non_null(json);
+    json_decref(json);
+    end_report(&reporting);
+}
+
 static void the_page_stands_alone(void **state)
 {
     (void)state;
@@ -689,6 +713,7 @@ int main(void)
         cmocka_unit_test(the_summary_speaks_plainly),
         cmocka_unit_test(the_full_text_has_every_verdict_and_check),
         cmocka_unit_test(the_json_has_the_documented_members),
+        cmocka_unit_test(the_json_is_written_whatever_the_log_holds),
         cmocka_unit_test(the_page_stands_alone),
         cmocka_unit_test(an_axis_says_what_its_lines_are),
         cmocka_unit_test(counts_are_grouped_by_thousands),
