@@ -420,7 +420,7 @@ static bool read_canonical(const char *text, size_t len, struct oq_event *event)
         return false;
     memcpy(type_text, name.at, name.len);
     type_text[name.len] = '\0';
-    if (oq_type_parse(type_text, &event->type) != 0)
+    if (strlen(type_text) != name.len || oq_type_parse(type_text, &event->type) != 0)
         return false;
     for (size_t i = 0; i < PS_ARRAY_LEN(members); i++) {
         const struct member *member = &members[i];

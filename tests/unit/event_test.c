@@ -472,6 +472,21 @@ static void damaged_records_are_refused_or_harmless(void **state)
     assert_true(read > 100);
 }
 
+/* Read by the fast way or by the JSON library, it is the same. */
+static void a_type_that_holds_a_nul_byte_is_none(void **state)
+{
+    (void)state;
+    char text[OQ_EVENT_TEXT_MAX];
+    struct oq_event event = fenced(5, 1, true), back;
+    void *owner = NULL;
+    size_t len = encode(&event, text, sizeof text - 1);
+    char *behind = strstr(text, ".v1\"") + 3;
+    memmove(behind + 1, behind, len - (size_t)(behind - text));
+    *behind = '\0';
+    assert_int_equal(oq_event_decode(text, len + 1, &back, &owner, NULL), PS_E_INVALID);
+    assert_null(owner);
+}
+
 static void a_record_without_a_value_is_none(void **state)
 {
     (void)state;
@@ -571,6 +586,7 @@ int main(void)
         cmocka_unit_test(a_record_that_could_not_be_read_back_is_not_written),
         cmocka_unit_test(a_missing_or_wrong_member_is_named),
         cmocka_unit_test(damaged_records_are_refused_or_harmless),
+        cmocka_unit_test(a_type_that_holds_a_nul_byte_is_none),
         cmocka_unit_test(a_record_without_a_value_is_none),
         cmocka_unit_test(a_line_is_the_record_with_its_seq_first),
         cmocka_unit_test(the_key_is_what_keeps_an_order_in_one_partition),
