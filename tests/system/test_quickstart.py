@@ -47,14 +47,14 @@ class Checkout:
                                 env={**os.environ, "PATH": f"{self.programs}:{USERS_PATH}", **(env or {})}, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
 
     def left(self):
-        """Command lines of what still runs out of this folder."""
+        """Ids and command lines of what still runs out of this folder."""
         found = []
         for pid in filter(str.isdigit, os.listdir("/proc")):
             try:
                 with open(f"/proc/{pid}/cmdline", encoding="utf-8", errors="replace") as file:
                     line = file.read().replace("\0", " ")
                 if str(self.root) in line or os.readlink(f"/proc/{pid}/cwd").startswith(str(self.root)):
-                    found.append(line)
+                    found.append((int(pid), line))
             except OSError:
                 continue
         return found
@@ -128,6 +128,18 @@ def test_an_interrupted_quickstart_tells_what_came_of_the_rehearsal(checkout):
     out = running.communicate(timeout=60)[0]
     assert "interrupted" in out and "The proof holds." in out, out
     assert checkout.left() == []
+
+
+def test_a_quickstart_says_that_its_gateway_has_ended(checkout):
+    running = checkout.start()
+    for line in running.stdout:
+        if "Serving" in line:
+            break
+    for pid, line in checkout.left():
+        if "--config deploy/penstock.json" in line:
+            os.kill(pid, signal.SIGKILL)
+    out = running.communicate(timeout=60)[0]
+    assert running.returncode == 1 and "The gateway has ended" in out, out
 
 
 def test_a_quickstart_ends_with_its_terminal(checkout):
