@@ -79,10 +79,13 @@ static const char sql_confirm_all[] =
     "INSERT INTO penstock_decisions (order_id, decision) SELECT order_id, 'confirm' FROM orders WHERE state = 'accepted'"
     " ON CONFLICT DO NOTHING";
 static const char sql_due[] =
-    "UPDATE penstock_decisions d SET sent_at = now(), tries = tries + 1, retry_at = now() + $1::bigint * interval '1 ms'"
-    " WHERE order_id IN (SELECT order_id FROM penstock_decisions WHERE result IS NULL AND (retry_at IS NULL OR retry_at <= now() OR sent_at > now())"
+    /* Materialized: as a subquery it may be asked again for each row, and then gives others. */
+    "WITH due AS MATERIALIZED (SELECT order_id FROM penstock_decisions"
+    " WHERE result IS NULL AND (retry_at IS NULL OR retry_at <= now() OR sent_at > now())"
     " ORDER BY retry_at NULLS FIRST LIMIT $2::bigint FOR UPDATE SKIP LOCKED)"
-    " RETURNING order_id, decision, tries, EXISTS (SELECT 1 FROM orders o WHERE o.order_id = d.order_id)";
+    " UPDATE penstock_decisions d SET sent_at = now(), tries = tries + 1, retry_at = now() + $1::bigint * interval '1 ms'"
+    " FROM due WHERE d.order_id = due.order_id"
+    " RETURNING d.order_id, decision, tries, EXISTS (SELECT 1 FROM orders o WHERE o.order_id = d.order_id)";
 static const char sql_answer[] =
     "UPDATE penstock_decisions d SET result = a.result, tries = d.tries - a.unheard,"
     " retry_at = CASE WHEN a.result IS NULL THEN now() + a.retry_ms * interval '1 ms' END"

@@ -10,7 +10,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-static char url[256];
+static char url[512];
 static struct st_sink *sink;
 static struct ps_fault fault;
 
@@ -640,6 +640,27 @@ static void a_database_that_has_not_all_characters_is_refused(void **state)
     }
 }
 
+/* Whatever way its planner finds best; some would look for them anew for each row. */
+static void no_more_decisions_are_given_out_than_there_is_room_for(void **state)
+{
+    (void)state;
+    static const char no_other_way[] = "%20-cenable_material%3Doff%20-cenable_hashjoin%3Doff"
+                                       "%20-cenable_mergejoin%3Doff%20-cenable_hashagg%3Doff"
+                                       "%20-cenable_sort%3Doff";
+    struct st_decision decisions[40];
+    size_t count;
+    st_sink_close(sink);
+    strcat(url, no_other_way);
+    sink = connect_to();
+    assert_true(decide(1, "confirm") && decide(2, "confirm"));
+    query("ANALYZE penstock_decisions");
+    query("INSERT INTO penstock_decisions SELECT gen_random_uuid(), 'confirm' "
+          "FROM generate_series(1, 30)");
+    assert_ok(st_sink_due(sink, 60000, decisions, 5, &count, &fault));
+    assert_int_equal(count, 5);
+    assert_int_equal(due(60000, decisions, 40), 27);
+}
+
 #define CLAIM(test) cmocka_unit_test_setup_teardown(test, set_up, tear_down)
 
 static int run_all(void)
@@ -682,6 +703,7 @@ static int run_postgres(void)
 {
     const struct CMUnitTest tests[] = {
         CLAIM(a_database_that_has_not_all_characters_is_refused),
+        CLAIM(no_more_decisions_are_given_out_than_there_is_room_for),
     };
     return cmocka_run_group_tests_name("PostgreSQL alone", tests, NULL, NULL);
 }
