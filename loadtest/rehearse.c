@@ -152,7 +152,7 @@ static int let_buyers_come(struct rehearsal *rehearsal, struct ps_fault *fault)
         lt_client_progress(client, &report->end);
         report->started_wall_ms =
             ps_clock_wall_ms(&ps_clock_system) - report->end.elapsed_ns / PS_NS_PER_MS;
-        report->interrupted = *rehearsal->stop != 0;
+        report->interrupted = report->end.offered - report->end.tried_again < settings.plan->count;
     }
     lt_client_free(client);
     (void)uv_loop_close(&loop); /* every handle is closed: it has nothing to refuse */

@@ -1,6 +1,8 @@
 """The load tool as an operator meets it: what it is told wrong it says at once, and it leaves nothing behind."""
 import json
 import os
+import signal
+import socket
 import subprocess
 
 import pytest
@@ -30,10 +32,14 @@ def gateway():
         yield g
 
 
-def rehearse(gateway, *options, public=None, env=None):
+def words_of(gateway, *options, public=None):
     words = [REHEARSE, "--public", public or f"http://127.0.0.1:{gateway.port}", "--admin", f"http://127.0.0.1:{gateway.admin_port}",
              "--state-dir", gateway.state, "--buyers", "50", "--stock", "10", "--over", "1s", *options]
-    return subprocess.run(list(map(str, words)), capture_output=True, text=True, timeout=60, env={**os.environ, **(env or {})})
+    return list(map(str, words))
+
+
+def rehearse(gateway, *options, public=None, env=None):
+    return subprocess.run(words_of(gateway, *options, public=public), capture_output=True, text=True, timeout=60, env={**os.environ, **(env or {})})
 
 
 def sales(gateway):
@@ -95,3 +101,32 @@ def test_a_token_that_is_not_there_names_the_option_that_says_where(gateway, tmp
 def test_localhost_is_the_address_that_answers(gateway, tmp_path):
     done = rehearse(gateway, public=f"http://localhost:{gateway.port}", env=preloaded(tmp_path, NAMES))
     assert done.returncode == 0, done
+
+
+@pytest.fixture
+def silence():
+    """Where connections are taken, and nothing is ever said."""
+    with socket.create_server(("127.0.0.1", 0), backlog=2000) as listener:
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+
+
+def test_a_plan_that_was_played_to_its_end_is_not_called_interrupted(gateway, silence, tmp_path):
+    """Ctrl-C comes when the last click has been sent, and only answers are missing."""
+    words = words_of(gateway, "--over", "200ms", "--timeout", "2s", "--repeat-share", "0", "--connections", "50", "--json", tmp_path / "r.json", public=silence)
+    running = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert "offered 50" in running.stderr.readline()
+    running.send_signal(signal.SIGINT)
+    out = running.communicate(timeout=30)[0]
+    report = json.loads((tmp_path / "r.json").read_text())
+    assert report["offered"] == 50 and report["interrupted"] is False and "interrupted" not in out, out
+
+
+def test_told_twice_to_stop_it_gives_up(gateway, silence):
+    words = words_of(gateway, "--timeout", "5m", "--connections", "50", public=silence)
+    running = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert "offered" in running.stderr.readline()
+    running.send_signal(signal.SIGINT)
+    assert "offered" in running.stderr.readline()  # the buyers who came may still get their answers
+    running.send_signal(signal.SIGINT)
+    out = running.communicate(timeout=30)[0]
+    assert running.returncode == 1 and "COULD NOT BE MADE: told to stop" in out, out
