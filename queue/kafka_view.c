@@ -174,8 +174,8 @@ static int take(struct oq_kafka_view *view, const rd_kafka_message_t *message,
     case RD_KAFKA_RESP_ERR__AUTO_OFFSET_RESET:
     case RD_KAFKA_RESP_ERR_OFFSET_OUT_OF_RANGE:
         return ps_fault(fault, PS_E_CORRUPT, view->config->set.topic,
-                        "partition %" PRId32 " has no offset %" PRId64 " any more: its records "
-                        "were lost or deleted before they were read. Restart the gateways to go "
+                        "partition %" PRId32 " cannot be read at offset %" PRId64 ": its records "
+                        "were lost, damaged or deleted. Restart the gateways to go "
                         "by what is there",
                         message->partition, at->position);
     default: /* librdkafka tries again; if that lasts, the view is behind and says so */
