@@ -4,6 +4,7 @@
 #include "gateway/settings.h"
 
 #include "common/log.h"
+#include "gateway/front/strict.h"
 #include "queue/log_kafka.h"
 
 #include <errno.h>
@@ -181,6 +182,11 @@ static int check_together(const struct gw_settings *settings, struct ps_fault *f
     if (strcasecmp(settings->client_ip_header, "X-Forwarded-For") == 0)
         return ps_fault(fault, PS_E_INVALID, "client_ip_header",
                         "X-Forwarded-For is a list: leave this empty to have it read");
+    if (gw_strict_knows(
+            (struct ps_str){settings->client_ip_header, strlen(settings->client_ip_header)}))
+        return ps_fault(fault, PS_E_INVALID, "client_ip_header",
+                        "%s has a meaning of its own here: no address is looked for in it",
+                        settings->client_ip_header);
     if (settings->listen.port == settings->admin.port && settings->listen.port != 0 &&
         strcmp(settings->listen.host, settings->admin.host) == 0)
         return ps_fault(fault, PS_E_INVALID, "admin.port",

@@ -203,6 +203,22 @@ static const char *read_field(struct gw_strict *strict, int field, struct ps_str
     }
 }
 
+/* An index of enum gw_header, LENGTH or ENCODING; -1: no field that has a meaning here. */
+static int find_known(struct ps_str name)
+{
+    for (size_t i = 0; i < 2 && name.len < PS_ARRAY_LEN(known); i++) {
+        const char *other = known[name.len][i].name;
+        if (other != NULL && strncasecmp(name.at, other, name.len) == 0)
+            return known[name.len][i].field;
+    }
+    return -1;
+}
+
+bool gw_strict_knows(struct ps_str name)
+{
+    return find_known(name) >= 0;
+}
+
 static const char *check_field(struct gw_strict *strict, struct ps_str name, struct ps_str raw)
 {
     if (!is_token(name))
@@ -213,11 +229,9 @@ static const char *check_field(struct gw_strict *strict, struct ps_str name, str
     struct ps_str value = raw;
     while (value.len > 0 && (value.at[value.len - 1] == ' ' || value.at[value.len - 1] == '\t'))
         value.len--;
-    for (size_t i = 0; i < 2 && name.len < PS_ARRAY_LEN(known); i++) {
-        const char *other = known[name.len][i].name;
-        if (other != NULL && strncasecmp(name.at, other, name.len) == 0)
-            return read_field(strict, known[name.len][i].field, value, raw);
-    }
+    int field = find_known(name);
+    if (field >= 0)
+        return read_field(strict, field, value, raw);
     if (strict->client_ip_header.len > 0 && same_name(name, strict->client_ip_header))
         return keep(strict, GW_H_CLIENT_IP, value);
     return NULL;

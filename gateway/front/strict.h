@@ -37,4 +37,7 @@ bool gw_strict_json(struct ps_str type);
 /* True when `text` is 1-64 bytes of [A-Za-z0-9._-]. */
 bool gw_strict_request_id(struct ps_str text);
 
+/* Whether a field of this name has a meaning of its own, such as Host and X-User-Id. */
+bool gw_strict_knows(struct ps_str name);
+
 #endif

@@ -127,6 +127,7 @@ def test_an_empty_object_is_enough(check):
     ({"trusted_proxies": ["nonsense"]}, ["trusted_proxies[0]", "nonsense"]),
     ({"trusted_proxies": [7]}, ["trusted_proxies[0]", "must be a string"]),
     ({"client_ip_header": "two words"}, ["client_ip_header"]),
+    ({"client_ip_header": "x-user-id"}, ["client_ip_header", "x-user-id"]),
     ({"client_ip_header": "X-Forwarded-For"}, ["client_ip_header", "X-Forwarded-For"]),
     ({"drain": {"delay_ms": 5000, "timeout_ms": 5000}}, ["drain.timeout_ms", "more than drain.delay_ms"]),
     ({"workers": 257}, ["workers", "between 0 and 256"]),
