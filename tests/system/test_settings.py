@@ -137,7 +137,7 @@ def test_an_empty_object_is_enough(check):
     ('{"workers": 1', ["FILE", "line 1"]),
     ('{"workers": 1} x', ["FILE", "line 1"]),
     ("", ["FILE"]),
-], ids=range(42))
+], ids=range(43))
 def test_a_bad_setting_is_named_by_its_path_and_exits_1(check, document, words):
     status, said = check(document)
     assert status == 1
