@@ -10,33 +10,6 @@
 #include <signal.h>
 #include <stdio.h>
 
-static struct redis_server server;
-static struct gateway one;
-
-static char *url(void)
-{
-    static char text[64];
-    (void)snprintf(text, sizeof text, "redis://127.0.0.1:%d", server.port);
-    return text;
-}
-
-static int set_up(void **state)
-{
-    (void)state;
-    redis_start(&server, NULL);
-    fixture_begin(&one, url());
-    return 0;
-}
-
-static int tear_down(void **state)
-{
-    (void)state;
-    gateway_stop(&one);
-    fixture_end();
-    redis_remove(&server);
-    return 0;
-}
-
 /* --- callbacks that reserve --- */
 
 /* A buyer who tries again at once, once. */
@@ -89,7 +62,7 @@ static void a_call_that_is_refused_whole_may_be_repeated_from_its_answers(void *
     (void)state;
     settings.link.pending_max = 1;
     settings.link.check_ms = 0;
-    assert_ok(ps_redis_url_parse(url(), &parsed, NULL));
+    assert_ok(ps_redis_url_parse(url_of("", ""), &parsed, NULL));
     assert_ok(inv_redis_new(&parsed, &settings, &start, &narrow.redis));
     assert_ok(inv_store_redis_new(narrow.redis, &fixture_loop, &events, &narrow.store));
     gateway_ready(&narrow);
@@ -118,11 +91,8 @@ static void a_call_that_is_refused_whole_may_be_repeated_from_its_answers(void *
 static void a_store_that_ends_answers_also_what_its_last_answers_ask_for(void **state)
 {
     static struct insistent sent, gathered;
-    struct gateway two;
     (void)state;
-    gateway_start(&two, 2, url());
-    gateway_ready(&two);
-    assert_ok(attach(&two, EPOCH));
+    start_two();
     redis_do(&server, "CLIENT PAUSE 100 WRITE");
     assert_int_equal(insist(&two, &sent, 1), INV_PENDING);
     turn();

@@ -6,6 +6,8 @@
 #include <stdio.h>
 
 uv_loop_t fixture_loop;
+struct redis_server server;
+struct gateway one, two;
 const char *const fixture_skus[SKUS] = {"black", "white"};
 
 static void on_ready(void *ctx)
@@ -83,6 +85,7 @@ void gateway_stop(struct gateway *gateway)
     for (int i = 0; i < 3; i++) /* until its handles are closed */
         (void)uv_run(&fixture_loop, UV_RUN_NOWAIT);
     inv_redis_free(gateway->redis);
+    gateway->store = NULL;
 }
 
 void rest(struct gateway *gateway)
@@ -293,18 +296,41 @@ void walk_doubts(struct gateway *gateway, int64_t age_ms, struct doubts *ret)
     } while (ret->err == 0 && page.next != 0);
 }
 
-void fixture_begin(struct gateway *one, const char *url)
+char *url_of(const char *login, const char *database)
 {
-    assert_ok(uv_loop_init(&fixture_loop));
-    gateway_start(one, 1, url);
-    gateway_ready(one);
-    open_sale(one, EPOCH);
-    settle(one, 4095, INV_VOID); /* so that the server knows the script */
-    rest(one);
+    static char text[128];
+    (void)snprintf(text, sizeof text, "redis://%s127.0.0.1:%d%s", login, server.port, database);
+    return text;
 }
 
-void fixture_end(void)
+int set_up(void **state)
 {
+    (void)state;
+    redis_start(&server, NULL);
+    assert_ok(uv_loop_init(&fixture_loop));
+    gateway_start(&one, 1, url_of("", ""));
+    gateway_ready(&one);
+    open_sale(&one, EPOCH);
+    settle(&one, 4095, INV_VOID); /* so that the server knows the script */
+    rest(&one);
+    return 0;
+}
+
+int tear_down(void **state)
+{
+    (void)state;
+    gateway_stop(&one);
+    if (two.store != NULL)
+        gateway_stop(&two);
     assert_int_equal(uv_run(&fixture_loop, UV_RUN_DEFAULT), 0);
     assert_ok(uv_loop_close(&fixture_loop));
+    redis_remove(&server);
+    return 0;
+}
+
+void start_two(void)
+{
+    gateway_start(&two, 2, url_of("", ""));
+    gateway_ready(&two);
+    assert_ok(attach(&two, EPOCH));
 }

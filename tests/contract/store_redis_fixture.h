@@ -22,12 +22,18 @@ struct gateway {
 extern uv_loop_t fixture_loop;
 extern const char *const fixture_skus[SKUS]; /* black, white */
 
+/* What each test has: a server that is empty but for the sale "drop", which `one` has opened under
+ * EPOCH, with STOCK of each SKU. */
+extern struct redis_server server;
+extern struct gateway one, two;
+int set_up(void **state);
+int tear_down(void **state); /* stops `two` as well, if it runs */
+/* `two` is ready, and has the sale too. */
+void start_two(void);
+/* The server's, with these words in it; until the next call. */
+char *url_of(const char *login, const char *database);
+
 void gateway_start(struct gateway *gateway, uint8_t number, const char *url);
-/* Before all others: the loop, and a gateway that is ready, with the sale "drop" open under EPOCH,
- * on a server that is empty. */
-void fixture_begin(struct gateway *one, const char *url);
-/* When all gateways have stopped. */
-void fixture_end(void);
 /* Waits until it is ready. */
 void gateway_ready(struct gateway *gateway);
 void gateway_stop(struct gateway *gateway);

@@ -9,45 +9,6 @@
 #include <stdio.h>
 #include <time.h>
 
-static struct redis_server server;
-static struct gateway one, two;
-static bool two_runs;
-
-static char *url(void)
-{
-    static char text[64];
-    (void)snprintf(text, sizeof text, "redis://127.0.0.1:%d", server.port);
-    return text;
-}
-
-static int set_up(void **state)
-{
-    (void)state;
-    two_runs = false;
-    redis_start(&server, NULL);
-    fixture_begin(&one, url());
-    return 0;
-}
-
-static int tear_down(void **state)
-{
-    (void)state;
-    gateway_stop(&one);
-    if (two_runs)
-        gateway_stop(&two);
-    fixture_end();
-    redis_remove(&server);
-    return 0;
-}
-
-static void start_two(void)
-{
-    two_runs = true;
-    gateway_start(&two, 2, url());
-    gateway_ready(&two);
-    assert_ok(attach(&two, EPOCH));
-}
-
 struct noted_pulse {
     bool here;
     int err;

@@ -12,45 +12,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-static struct redis_server server;
-static struct gateway one, two;
-static bool two_runs;
-
-static char *url_of(const char *before, const char *after)
-{
-    static char text[128];
-    (void)snprintf(text, sizeof text, "redis://%s127.0.0.1:%d%s", before, server.port, after);
-    return text;
-}
-
-static int set_up(void **state)
-{
-    (void)state;
-    two_runs = false;
-    redis_start(&server, NULL);
-    fixture_begin(&one, url_of("", ""));
-    return 0;
-}
-
-static int tear_down(void **state)
-{
-    (void)state;
-    gateway_stop(&one);
-    if (two_runs)
-        gateway_stop(&two);
-    fixture_end();
-    redis_remove(&server);
-    return 0;
-}
-
-static void start_two(void)
-{
-    two_runs = true;
-    gateway_start(&two, 2, url_of("", ""));
-    gateway_ready(&two);
-    assert_ok(attach(&two, EPOCH));
-}
-
 static void assert_black(struct gateway *gateway, int64_t available, int64_t in_doubt, int64_t held)
 {
     struct inv_count count = counts(gateway);
@@ -761,7 +722,6 @@ static void users_passwords_and_databases_are_used(void **state)
 {
     (void)state;
     redis_do(&server, "ACL SETUSER shop on >s3cret ~ps:* +@all");
-    two_runs = true;
     gateway_start(&two, 2, url_of("shop:s3cret@", "/3"));
     gateway_ready(&two);
     open_sale(&two, EPOCH);
@@ -775,7 +735,6 @@ static void a_wrong_password_is_named_with_its_server(void **state)
 {
     (void)state;
     char where[32];
-    two_runs = true;
     gateway_start(&two, 2, url_of("shop:wrong@", ""));
     while (two.away == 0)
         turn();
@@ -828,7 +787,6 @@ static void a_failover_by_sentinel_is_followed_and_fences(void **state)
         freeReplyObject(slaves);
         turn_ms(20);
     }
-    two_runs = true;
     (void)snprintf(url, sizeof url, "redis+sentinel://127.0.0.1:%d/shop", sentinel.port);
     gateway_start(&two, 2, url);
     gateway_ready(&two);
