@@ -2,7 +2,8 @@
  * log, orders, the audit log. All three may take long (a disk, a million orders), so they are read
  * by a work thread; the fold may be read by any thread, and the log's reader has a connection of
  * its own. Penstock-Last-Seq is the `after` of the next call; a call that gives fewer lines than
- * its limit has reached the end. */
+ * its limit has reached the end. (Of the audit log a call gives about 1 MiB at most, so there no
+ * line is the end.) */
 #include "gateway/control/admin_private.h"
 
 #include <stdio.h>

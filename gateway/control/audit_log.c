@@ -260,6 +260,24 @@ static int find_after(int fd, int64_t after, off_t end, off_t *ret_start)
     return line_from(fd, low, end, ret_start);
 }
 
+/* Where the last `limit` lines begin, or the last of them that READ_MAX bytes hold; the last line in
+ * any case. */
+static int find_last(int fd, int64_t limit, off_t end, off_t *ret_start)
+{
+    int64_t last;
+    off_t start;
+    int err = last_seq_of(fd, end, &last);
+    if (err == 0)
+        err = find_after(fd, last - limit, end, &start);
+    if (err == 0 && end - start > READ_MAX)
+        err = line_from(fd, end - READ_MAX, end, &start);
+    if (err == 0 && start == end)
+        err = line_before(fd, end, &start);
+    if (err == 0)
+        *ret_start = start;
+    return err;
+}
+
 /* The length of the first `limit` whole lines of `text`; 0 = there is no whole one. */
 static size_t lines_len(const char *text, size_t len, size_t limit)
 {
@@ -301,7 +319,6 @@ static int read_lines(int fd, off_t start, off_t end, size_t limit, char **ret_t
 int gw_audit_read(const char *path, int64_t after, size_t limit, char **ret_text, size_t *ret_len)
 {
     off_t end, start;
-    int64_t last = 0;
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
     if (fd < 0 && errno == ENOENT) { /* moved away, and nothing has happened since */
         *ret_text = strdup("");
@@ -311,16 +328,11 @@ int gw_audit_read(const char *path, int64_t after, size_t limit, char **ret_text
     if (fd < 0)
         return gw_file_err(errno);
     int err = whole_end(fd, &end);
-    if (err == 0 && after < 0)
-        err = last_seq_of(fd, end, &last);
-    if (err != 0)
-        goto out;
-    if (after < 0)
-        after = last - (int64_t)limit;
-    err = find_after(fd, after, end, &start);
+    if (err == 0)
+        err = after < 0 ? find_last(fd, (int64_t)limit, end, &start)
+                        : find_after(fd, after, end, &start);
     if (err == 0)
         err = read_lines(fd, start, end, limit, ret_text, ret_len);
-out:
     close(fd);
     return err;
 }

@@ -37,8 +37,8 @@ int gw_audit_append(const char *path, int64_t seq, const char *text,
                     struct ps_fault *fault) PS_MUST_CHECK;
 
 /* Lines with seq > after, oldest first, at most `limit` (>= 1) and at most about 1 MiB (one line at
- * least), as NDJSON, heap; `after` < 0: the last `limit` lines. No line: "" and length 0. Any
- * thread, beside the writer; reads the file, so not on a loop that serves buyers. */
+ * least), as NDJSON, heap; `after` < 0: the last ones. No line: "" and length 0. Any thread, beside
+ * the writer; reads the file, so not on a loop that serves buyers. */
 int gw_audit_read(const char *path, int64_t after, size_t limit, char **ret_text,
                   size_t *ret_len) PS_MUST_CHECK;
 

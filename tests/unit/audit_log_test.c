@@ -138,6 +138,43 @@ static void a_line_may_be_longer_than_a_read(void **state)
     free(text);
 }
 
+/* So many lines that the last of them are more than one answer holds. */
+static void the_last_lines_end_with_the_last_however_long_they_are(void **state)
+{
+    (void)state;
+    const size_t size = 300 << 10;
+    char *text = malloc(size + 1);
+    assert_non_null(text);
+    memset(text, 'x', size);
+    memcpy(text, "{\"why\":\"", 8);
+    memcpy(text + size - 2, "\"}", 3);
+    for (int64_t seq = 1; seq <= 8; seq++)
+        assert_ok(gw_audit_append(path, seq, text, NULL));
+    reads(-1, 2, 7, 8);
+    reads(-1, 100, 6, 8); /* as much as about 1 MiB takes */
+    reads(0, 100, 1, 3);
+    append(9, 9);
+    reads(-1, 100, 6, 9);
+    free(text);
+}
+
+static void the_last_line_is_read_however_long_it_is(void **state)
+{
+    (void)state;
+    const size_t size = 3 << 20;
+    char *text = malloc(size + 1);
+    assert_non_null(text);
+    memset(text, 'x', size);
+    memcpy(text, "{\"why\":\"", 8);
+    memcpy(text + size - 2, "\"}", 3);
+    append(1, 2);
+    assert_ok(gw_audit_append(path, 3, text, NULL));
+    reads(-1, 10, 3, 3);
+    append(4, 5);
+    reads(-1, 10, 4, 5);
+    free(text);
+}
+
 static void a_torn_line_is_cut_off_and_never_shown(void **state)
 {
     (void)state;
@@ -213,6 +250,8 @@ int main(void)
         TEST(the_last_seq_is_found_again),
         TEST(lines_are_read_from_any_place),
         TEST(a_line_may_be_longer_than_a_read),
+        TEST(the_last_lines_end_with_the_last_however_long_they_are),
+        TEST(the_last_line_is_read_however_long_it_is),
         TEST(a_torn_line_is_cut_off_and_never_shown),
         TEST(a_line_that_finds_no_room_leaves_nothing_behind),
         TEST(a_log_that_was_moved_away_is_begun_anew),
