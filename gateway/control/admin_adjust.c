@@ -326,7 +326,8 @@ static bool find_sku(struct gw_admin_visit *visit, struct gw_admin_adjust *adjus
         if (adjust->sale->arming == GW_ARM_DONE &&
             oq_sale_sku_find(adjust->sale->books, name.at, name.len, &adjust->index) == 0)
             return true;
-        if (adjust->sale->stored.state.opened) /* it may even have landed before a restart */
+        /* It may even have landed before a restart; and the document takes no change any more. */
+        if (gw_control_is_opened(visit->admin->control, adjust->sale))
             gw_admin_no(visit, GW_V_fenced, "the sale is not served at the moment");
         else
             gw_admin_no(visit, GW_V_conflict,

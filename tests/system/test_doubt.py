@@ -71,6 +71,20 @@ def test_a_sale_whose_opening_is_in_doubt_is_not_changed_behind_the_logs_back(di
         gateway.assert_books(sale)
 
 
+def test_a_sale_whose_opening_is_in_doubt_sends_nobody_back_to_its_document(disk):
+    with start(disk, {"log": {"ack_timeout_ms": 1000, "retry_ms": 3000}}) as gateway:
+        disk.fail_syncs(once=True)
+        sale = gateway.make_sale(stock=10, wait=False)
+        wait_until(lambda: not is_ready(gateway), what="the log away")
+        assert gateway.change_sale(sale, skus=[{"sku": "phone", "stock": 3}]).code == "use_adjust"
+        answer = adjust(gateway, sale, -7, "less")
+        assert (answer.status, answer.code) == (503, "fenced"), answer
+        gateway.wait_state(sale, "open")
+        answer = adjust(gateway, sale, -7, "less")
+        assert answer.status == 200, answer
+        gateway.assert_books(sale)
+
+
 def test_a_sale_of_other_skus_than_the_log_has_is_not_sold_from():
     """control.db was lost and the settings name the sale otherwise: its SKUs are not those of the log."""
     with Gateway() as gateway:
