@@ -9,7 +9,8 @@
 --        or, where a key of the sale is not one of ours, which and why, in the place of the fields
 --        or, when this Redis counts for another log than his: now; that log (empty: none, and his does not take its place)
 --
--- A gateway's own last word lies before its time, so nobody's clock but the server's counts.
+-- A gateway's own last word lies before its time, so nobody's clock but the server's counts. Where that was set back since, who
+-- spoke last in what is the future now counts as having spoken now: else who died before would live on until then.
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 
@@ -55,10 +56,14 @@ local function pulse()
     local all = redis.call('HGETALL', KEYS[1])
     for i = 1, #all, 2 do
         local who, said = all[i], all[i + 1]
-        local age = #said >= 8 and math.max(0, now - struct.unpack('>i8', said))
+        local age = #said >= 8 and now - struct.unpack('>i8', said)
         if not age or age > tonumber(ARGV[3]) then -- a stranger's, or long silent
             redis.call('HDEL', KEYS[1], who)
         else
+            if age < 0 then
+                age = 0
+                redis.call('HSET', KEYS[1], who, struct.pack('>i8', now) .. string.sub(said, 9))
+            end
             members[#members + 1] = who
             members[#members + 1] = age
             members[#members + 1] = string.sub(said, 9)

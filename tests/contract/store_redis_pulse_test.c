@@ -177,6 +177,39 @@ static void the_long_silent_are_forgotten_and_strangers_left_out(void **state)
     assert_int_equal(heard.pulse.member_count, 1);
 }
 
+/* Moves what all gateways have said into the past, or with a negative number into the future: as if
+ * Redis's clock had been set so far ahead, or back. */
+static void move_clock(long long ms)
+{
+    redis_do(&server, "EVAL %s 1 ps:gateways %lld",
+             "local all = redis.call('HGETALL', KEYS[1]) "
+             "for i = 1, #all, 2 do "
+             "local at = struct.unpack('>i8', all[i + 1]) - ARGV[1] "
+             "redis.call('HSET', KEYS[1], all[i], struct.pack('>i8', at) .. "
+             "string.sub(all[i + 1], 9)) "
+             "end",
+             ms);
+}
+
+static void a_gateway_is_silent_from_when_redis_clock_was_set_back(void **state)
+{
+    (void)state;
+    const struct inv_redis_beat words[2] = {{.name = "north"}, {.name = "south"}};
+    const struct ps_uuid second = {{2, 0x77}};
+    start_two();
+    (void)beat(&one, &words[0]);
+    (void)beat(&two, &words[1]); /* and nothing more */
+    move_clock(-3600000);
+    assert_int_equal(beat(&one, &words[0]).pulse.member_count, 2);
+    turn_ms(50);
+    struct noted_pulse heard = beat(&one, &words[0]);
+    assert_int_equal(heard.pulse.member_count, 2);
+    bool first_is_two = ps_uuid_equal(&heard.members[0].start, &second);
+    const struct inv_redis_member *south = &heard.members[first_is_two ? 0 : 1];
+    assert_string_equal(south->beat.name, "south");
+    assert_true(south->age_ms >= 40 && south->age_ms < 60000);
+}
+
 static void redis_counts_for_one_log(void **state)
 {
     (void)state;
@@ -249,6 +282,7 @@ int main(void)
         CLAIM(a_foreign_key_in_the_place_of_the_log_is_named),
         CLAIM(a_foreign_key_of_one_sale_is_named_and_the_pulse_of_the_others_goes_on),
         CLAIM(the_long_silent_are_forgotten_and_strangers_left_out),
+        CLAIM(a_gateway_is_silent_from_when_redis_clock_was_set_back),
         CLAIM(gateways_hear_of_each_other_also_when_memory_is_full),
         CLAIM(whatever_a_stranger_says_stops_no_pulse),
     };
