@@ -260,8 +260,8 @@ static int find_after(int fd, int64_t after, off_t end, off_t *ret_start)
     return line_from(fd, low, end, ret_start);
 }
 
-/* Where the last `limit` lines begin, or the last of them that READ_MAX bytes hold; the last line in
- * any case. */
+/* Where the last `limit` lines begin, or the last of them that READ_MAX bytes hold; the last line
+ * in any case. */
 static int find_last(int fd, int64_t limit, off_t end, off_t *ret_start)
 {
     int64_t last;

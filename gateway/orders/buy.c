@@ -152,6 +152,15 @@ static void on_entry(uint64_t handle, int err, const struct inv_entry *entry, vo
         answer_entry(visit, err, entry);
 }
 
+/* Does the counter go by an order that the log has ended? It hears of that in a moment: then the
+ * buyer has his units again, or (void) his key. */
+static bool is_ended(const struct oq_order *order, enum inv_result met)
+{
+    enum oq_state state = oq_order_state(order);
+
+    return state == OQ_STATE_VOID || (met == INV_CAP && state == OQ_STATE_RELEASED);
+}
+
 /* The counter has met this buyer before: his key, or his cap. The fold is asked again, because it
  * may have learnt of the order since the replay gate. */
 static void answer_repeat(struct gw_visit *visit, const struct gw_sale *sale,
@@ -163,6 +172,10 @@ static void answer_repeat(struct gw_visit *visit, const struct gw_sale *sale,
     bool one = visit->cap == 1 || visit->sku_cap == 1;
     struct inv_entry entry;
 
+    if (order != NULL && is_ended(order, answer->result)) {
+        say_plain_no(visit, GW_V_order_pending);
+        return;
+    }
     if (answer->result == INV_MISMATCH) {
         say_plain_no(visit, GW_V_idempotency_mismatch);
         return;

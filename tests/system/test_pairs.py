@@ -101,6 +101,25 @@ def like(order_id, n):
     return f"{order_id[:19]}{n:04x}{order_id[23:]}"
 
 
+def test_a_buyer_whose_order_was_cancelled_buys_again_and_is_not_told_of_that_one(start, redis_and_journal):
+    """The counter may hear of the cancel a moment after the buyer does."""
+    gateway = start(redis_and_journal)
+    sale = gateway.make_sale(stock=STOCK)
+
+    def buy_again(user, key):
+        answer = gateway.buy(sale, user, key=key)
+        assert (answer.status, answer.code) == (503, "order_pending") or answer.status == 202, answer
+        return answer.json if answer.status == 202 else None
+
+    for i in range(10):
+        user, key = f"u{i}", "again" if i % 2 else None
+        first = gateway.buy(sale, user).json["order_id"]
+        assert gateway.admin("POST", f"/admin/v1/orders/{first}/cancel").status == 200
+        second = wait_until(lambda: buy_again(user, key), what="the second order")
+        assert second["state"] == "accepted" and second["order_id"] != first, second
+    gateway.rest(sale)
+
+
 def test_a_look_up_of_an_order_that_the_log_does_not_show_asks_one_counter(redis, redis_and_journal, start, tmp_path):
     """And not that of each sale that is open: pollers would be multiplied."""
     gateway = start(redis_and_journal)
