@@ -95,7 +95,8 @@ int inv_redis_attach(struct inv_store *store, const char *sale, int64_t least_ep
 
 /* One page of what is in doubt. Walk from cursor 0 until the next cursor is 0 again: whatever was
  * in doubt during the whole walk is seen at least once, maybe more than once. Only what is at least
- * `age_ms` old comes. PS_E_CLOSED: also when fenced. */
+ * `age_ms` old comes, or has a negative age: Redis's clock was set back since. PS_E_CLOSED: also
+ * when fenced. */
 struct inv_redis_doubt {
     struct ps_uuid id;
     struct ps_uuid owner; /* the start that reserved it */
@@ -172,9 +173,9 @@ int inv_redis_pulse(struct inv_store *store, const struct inv_redis_beat *beat,
                     uint64_t handle) PS_MUST_CHECK;
 
 /* A lease is for economy, never for safety: it can end while its holder still acts on it. Taken or
- * renewed for `ttl_ms` unless another start holds it; 0 gives it back. `sale` NULL: the keeper's;
- * else that sale's rebuild. The answer says who holds it now (all zero: nobody) and for how long
- * still. */
+ * renewed for `ttl_ms`, the same for all, unless another start holds it; 0 gives it back. `sale`
+ * NULL: the keeper's; else that sale's rebuild. The answer says who holds it now (all zero: nobody)
+ * and for how long still. */
 typedef void inv_redis_lease_fn(uint64_t handle, int err, const struct ps_uuid *holder,
                                 int64_t ttl_ms, void *ctx);
 int inv_redis_lease(struct inv_store *store, const char *sale, int64_t ttl_ms,

@@ -716,6 +716,19 @@ static void a_lease_has_one_holder_at_a_time(void **state)
     assert_int_equal(lease(&one, NULL, 60000), 1); /* it has run out */
 }
 
+/* Its end is of the clock that it was given by. Without that, who has died would have it for as
+ * long as the clock went back. */
+static void a_lease_from_before_redis_clock_was_set_back_is_free(void **state)
+{
+    (void)state;
+    start_two();
+    assert_int_equal(lease(&one, NULL, 1000), 1);
+    redis_do(&server, "PEXPIRE ps:keeper 60000");
+    assert_int_equal(lease(&two, NULL, 0), 1);
+    assert_int_equal(lease(&two, NULL, 1000), 2);
+    assert_int_equal(lease(&one, NULL, 1000), 2);
+}
+
 /* --- ways to the server --- */
 
 static void users_passwords_and_databases_are_used(void **state)
@@ -847,6 +860,7 @@ int main(void)
         CLAIM(a_lowering_in_doubt_tells_its_name),
         CLAIM(doubts_of_a_fenced_sale_are_not_told),
         CLAIM(a_lease_has_one_holder_at_a_time),
+        CLAIM(a_lease_from_before_redis_clock_was_set_back_is_free),
         CLAIM(users_passwords_and_databases_are_used),
         CLAIM(a_wrong_password_is_named_with_its_server),
         CLAIM(a_failover_by_sentinel_is_followed_and_fences),
