@@ -359,7 +359,7 @@ static const struct {
     bool again; /* looked at once more after waiting: the world may have changed */
 } gates[] = {
     {phase_gate,        true},
-    {blocklist_gate,    false},
+    {blocklist_gate,    true},
     {ip_gate,           false},
     {user_gate,         false},
     {replay_gate,       true}, /* it also says `ended` and `paused` to those who have orders */

@@ -190,6 +190,21 @@ def test_who_was_held_until_all_was_sold_is_told_so(gateway):
     is_no(answers[0], 409, "sold_out")
 
 
+def test_who_was_blocked_while_he_was_held_buys_nothing(gateway):
+    rule(gateway, algorithm="leaky_bucket", key="user", rate=1, period_s=1, max_wait_ms=5000)
+    sale = sale_of(gateway)
+    assert gateway.buy(sale, "bot").status == 202
+    answers = []
+    thread = threading.Thread(target=lambda: answers.append(gateway.buy(sale, "bot")))
+    thread.start()
+    time.sleep(0.1)
+    assert gateway.admin("PUT", "/admin/v1/blocklist/users/bot", {"ttl_s": 3600}).status == 201
+    thread.join()
+    assert gateway.admin("DELETE", "/admin/v1/blocklist/users/bot").status == 204
+    is_no(answers[0], 403, "blocked")
+    assert len(gateway.orders(sale)) == 1
+
+
 def test_who_is_held_while_the_gateway_drains_is_answered_before_it_leaves():
     with Gateway(settings={"drain": {"delay_ms": 20000, "timeout_ms": 25000}}) as g:
         g.no_limits()
