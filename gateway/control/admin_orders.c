@@ -442,6 +442,20 @@ static int append(struct item *item, const struct oq_order *order)
     return err;
 }
 
+/* A batch may name an order twice: one record decides it. */
+static bool is_under_way(const struct gw_admin_deed *deed, size_t index)
+{
+    const struct item *item = &deed->items[index];
+
+    for (size_t i = 0; i < index; i++) {
+        const struct item *before = &deed->items[i];
+        if (before->confirm == item->confirm && before->err == 0 &&
+            ps_uuid_equal(&before->id, &item->id))
+            return true;
+    }
+    return false;
+}
+
 /* Takes the deed over. */
 static void start(struct gw_admin_visit *visit, struct gw_admin_deed *deed)
 {
@@ -450,7 +464,7 @@ static void start(struct gw_admin_visit *visit, struct gw_admin_deed *deed)
     for (size_t i = 0; i < deed->count; i++) {
         struct item *item = &deed->items[i];
         const struct oq_order *order = oq_fold_order(core->fold, &item->id);
-        if (order == NULL || oq_order_state(order) != OQ_STATE_ACCEPTED)
+        if (order == NULL || oq_order_state(order) != OQ_STATE_ACCEPTED || is_under_way(deed, i))
             continue; /* decided, or nothing to decide */
         item->err = append(item, order);
         if (item->err == 0)

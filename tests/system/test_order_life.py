@@ -120,6 +120,18 @@ def test_a_batch_that_wants_both_of_one_order_decides_it_once(gateway):
     gateway.assert_books(sale)
 
 
+def test_a_batch_that_names_an_order_twice_writes_it_down_once(gateway):
+    sale = gateway.make_sale()
+    paid, dropped = (gateway.buy(sale, user).json["order_id"] for user in ("ann", "bob"))
+    answer = gateway.admin("POST", "/admin/v1/orders:batch", {"confirm": [paid, paid], "cancel": [dropped, dropped, dropped]})
+    assert [result["status"] for result in answer.json["results"]] == [200] * 5, answer
+    records = gateway.admin("GET", f"/admin/v1/sales/{sale}/log").lines()
+    assert [record["order_id"] for record in records if record["type"].endswith("order.confirmed.v1")] == [paid]
+    assert [record["order_id"] for record in records if record["type"].endswith("order.released.v1")] == [dropped]
+    line = gateway.admin("GET", "/admin/v1/audit-log?limit=1").lines()[0]
+    assert line["to"] == {"confirmed": [paid], "cancelled": [dropped]}, line
+
+
 def test_confirms_and_cancels_at_once_leave_one_winner(gateway):
     sale = gateway.make_sale(stock=20)
     for i in range(5):
