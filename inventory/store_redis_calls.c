@@ -242,7 +242,7 @@ static size_t read_doubts(const struct call *call, const redisReply *fields, int
         doubt->owner = packed.owner;
         doubt->lowering = packed.state == INV_STATE_LOWERING;
         doubt->age_ms = now_ms - packed.reserved_at_ms;
-        if (doubt->age_ms >= call->number)
+        if (doubt->age_ms >= call->number || doubt->age_ms < 0)
             count++;
     }
     return count;

@@ -24,8 +24,7 @@
 
 #define LEASE_MS       1000
 #define LEASE_EVERY_NS (250 * PS_NS_PER_MS)
-/* A gateway whose clock is this far from Redis's leaves the lease to others. */
-#define CLOCKS_APART_MS     1000
+/* A gateway whose clock is another one than Redis's leaves the lease to others. */
 #define LEASE_RELUCTANTLY_NS (2 * PS_NS_PER_S)
 #define REST_NS (3 * PS_NS_PER_S) /* after that a sale that is over and settled is left in peace */
 
@@ -281,7 +280,7 @@ static bool are_clocks_apart(const struct gw_cluster *cluster)
     int64_t apart_ms =
         ps_clock_wall_ms(cluster->core->clock) - gw_cluster_earlier_ms(cluster, INT64_MAX);
 
-    return apart_ms > CLOCKS_APART_MS || apart_ms < -CLOCKS_APART_MS;
+    return apart_ms > GW_CLOCKS_APART_MS || apart_ms < -GW_CLOCKS_APART_MS;
 }
 
 /* Whoever is cut off from the log neither sees what is to be applied nor can give up or expire
@@ -453,7 +452,7 @@ int gw_cluster_new(struct gw_control *control, struct gw_cluster **ret_cluster)
     cluster->store = control->core->control_store;
     cluster->effects = gw_life_effects(control->core->life);
     cluster->alone = control->core->kafka == NULL;
-    cluster->other_ns = INT64_MIN / 2;
+    cluster->other_ns = cluster->set_ns = INT64_MIN / 2;
     *ret_cluster = cluster;
     return 0;
 }

@@ -13,6 +13,7 @@
 #include "queue/log_kafka.h"
 
 #define GW_ALIVE_MS 3000 /* a gateway that has been silent for longer is dead */
+#define GW_CLOCKS_APART_MS 1000 /* so far from each other, two clocks do not agree */
 
 struct gw_rebuild;
 
@@ -74,6 +75,7 @@ struct gw_cluster {
     int64_t asked_at_ns;        /* when it was sent */
     int64_t pulsed_ns;          /* the last one that was answered; 0 = none */
     int64_t redis_ms, redis_ns; /* Redis's clock, and when it was told */
+    int64_t set_ns;             /* when it was last found to have been set; INT64_MIN / 2: never */
     struct gw_member *members;
     size_t member_count;
     size_t pulse_count; /* answered */

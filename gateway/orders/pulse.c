@@ -203,6 +203,18 @@ static void take_other_log(struct gw_cluster *cluster, const char *other)
     cluster->owns = false;
 }
 
+/* Redis's clock against this gateway's monotonic one. (Another server's counts as set, too.) */
+static void note_clock(struct gw_cluster *cluster, int64_t redis_ms)
+{
+    int64_t moved_ms;
+
+    if (cluster->pulse_count == 0)
+        return;
+    moved_ms = redis_ms - gw_cluster_earlier_ms(cluster, INT64_MAX);
+    if (moved_ms > GW_CLOCKS_APART_MS || moved_ms < -GW_CLOCKS_APART_MS)
+        cluster->set_ns = gw_cluster_now_ns(cluster);
+}
+
 static void on_pulse(uint64_t handle, int err, const struct inv_redis_pulse *pulse, void *ctx)
 {
     struct gw_cluster *cluster = ctx;
@@ -218,6 +230,7 @@ static void on_pulse(uint64_t handle, int err, const struct inv_redis_pulse *pul
     }
     cluster->refused = false;
     cluster->owns = cluster->log_said;
+    note_clock(cluster, pulse->now_ms);
     cluster->pulsed_ns = cluster->redis_ns = gw_cluster_now_ns(cluster);
     cluster->redis_ms = pulse->now_ms;
     cluster->pulse_count++;

@@ -14,6 +14,11 @@
  * hands: all that was appended has had its outcome when a call runs on the log's thread, what is
  * unknown then keeps the log away until it is closed, and what is spilled is counted.
  *
+ * All ages are of Redis's clock. When that has been set, what came before it seems old, and
+ * whoever has not spoken since, dead, or neither ever gets old. So it is held against this
+ * gateway's monotonic clock, and for 5 s after a step nothing is given up: then what is from before
+ * is old enough in truth, and all that live have spoken.
+ *
  * Each is given up by one record, however slow the log is: while the calls of a round wait for the
  * log's thread, later rounds give up nothing. Once they have run, their records stand before every
  * later call, which therefore finds them read, or in doubt and the log away. */
@@ -111,11 +116,23 @@ bool gw_cluster_may_bring_orders(const struct gw_cluster *cluster)
     return may_come(cluster, NULL);
 }
 
-/* Does anybody work on it? */
+/* Is it old in truth? The clock may have been set since the last pulse, or since the entry was made.
+ */
+static bool is_old(const struct gw_cluster *cluster, const struct inv_redis_doubt *doubt)
+{
+    int64_t age_ms = gw_cluster_earlier_ms(cluster, INT64_MAX) - doubt->entry.reserved_at_ms;
+
+    return gw_cluster_now_ns(cluster) - cluster->set_ns >= AGE_MS * PS_NS_PER_MS &&
+           (age_ms >= AGE_MS || age_ms < -GW_CLOCKS_APART_MS);
+}
+
+/* Does nobody work on it? */
 static bool is_given_up(const struct gw_cluster *cluster, const struct inv_redis_doubt *doubt)
 {
     const struct gw_member *owner;
 
+    if (!is_old(cluster, doubt))
+        return false;
     if (ps_uuid_equal(&doubt->owner, &cluster->core->start))
         return !cluster->core->spills || oq_spill_count(cluster->core->log) == 0;
     if (!gw_cluster_keeps(cluster))
