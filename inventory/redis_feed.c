@@ -183,15 +183,18 @@ static void on_installed(int err, const redisReply *reply, void *ctx)
 {
     struct inv_feed *feed = ctx;
     const char *key = feed->keys.name[INV_KEY_CUR];
+    const char *word = reply != NULL && reply->str != NULL ? reply->str : "no reply to the install";
     feed->out--;
     if (err == 0)
         err = ps_redis_reply_err(reply);
-    feed->maybe_installed = err == PS_E_UNKNOWN || (err == 0 && strcmp(reply->str, "OK") == 0);
+    if (err == 0 && reply->type != REDIS_REPLY_STATUS)
+        err = PS_E_UNKNOWN; /* the script does not say that */
+    feed->maybe_installed = err == PS_E_UNKNOWN || (err == 0 && strcmp(word, "OK") == 0);
     if (err < 0)
-        trouble(feed, err, key, reply != NULL ? reply->str : "no reply to the install");
-    else if (strcmp(reply->str, "LATE") == 0)
+        trouble(feed, err, key, word);
+    else if (strcmp(word, "LATE") == 0)
         trouble(feed, PS_E_CONFLICT, key, "this epoch or a higher one is installed");
-    else if (strcmp(reply->str, "FORBIDDEN") == 0)
+    else if (strcmp(word, "FORBIDDEN") == 0)
         trouble(feed, PS_E_PERMISSION, key, "the user of this Redis may not run HDEL");
     else if (!feed->maybe_installed)
         trouble(feed, PS_E_BUSY, key, "not all of the load is there");

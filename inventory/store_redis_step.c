@@ -186,13 +186,13 @@ static void on_step(int err, const redisReply *reply, void *ctx)
     struct batch *batch = ctx;
     struct redis_store *store = batch->store;
     struct desk *desk = batch->desk;
-    bool fenced = reply != NULL && reply->type == REDIS_REPLY_STATUS;
 
     store->out--;
     desk->out--;
     if (desk->batch != NULL)
         (void)uv_idle_start(&store->turn, on_turn);
     err = inv_redis_judge(store, desk->sale, err, reply);
+    bool fenced = err == PS_E_CLOSED;
     if (err == 0 && !is_step_reply(reply))
         err = PS_E_UNKNOWN;
     if (fenced)

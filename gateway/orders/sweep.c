@@ -116,8 +116,7 @@ bool gw_cluster_may_bring_orders(const struct gw_cluster *cluster)
     return may_come(cluster, NULL);
 }
 
-/* Is it old in truth? The clock may have been set since the last pulse, or since the entry was made.
- */
+/* Is it old in truth? The clock may have been set since the last pulse, or since the entry came. */
 static bool is_old(const struct gw_cluster *cluster, const struct inv_redis_doubt *doubt)
 {
     int64_t age_ms = gw_cluster_earlier_ms(cluster, INT64_MAX) - doubt->entry.reserved_at_ms;

@@ -1,5 +1,5 @@
-/* Redis's clock is set while gateways sell: what stays in doubt is given up when it is old in truth,
- * and not when it seems so. */
+/* Redis's clock is set while gateways sell: what stays in doubt is given up when it is old in
+ * truth, and not when it seems so. */
 #include "tests/contract/cluster_fixture.h"
 
 #include <fcntl.h>

@@ -1,6 +1,6 @@
-/* Preloaded into a redis-server under test: its wall clock is as far off as the file $SET_CLOCK says,
- * which holds a number of seconds (int64_t) and is mapped, so that it can be set meanwhile. (Under
- * libfaketime a server with jemalloc does not start.) */
+/* Preloaded into a redis-server under test: its wall clock is as far off as the file $SET_CLOCK
+ * says, which holds a number of seconds (int64_t) and is mapped, so that it can be set meanwhile.
+ * (Under libfaketime a server with jemalloc does not start.) */
 #define _GNU_SOURCE
 #include <fcntl.h>
 #include <stdint.h>
