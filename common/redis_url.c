@@ -109,15 +109,17 @@ static int take_host(struct ps_str text, int port, struct ps_redis_host *ret,
 static int take_hosts(struct ps_str text, bool sentinels, struct ps_redis_url *url,
                       struct ps_fault *fault)
 {
+    const char *comma;
     do {
         if (url->host_count == (sentinels ? PS_REDIS_HOSTS_MAX : 1))
             return ps_fault(fault, PS_E_INVALID, "", "too many hosts: at most %d",
                             sentinels ? PS_REDIS_HOSTS_MAX : 1);
-        int err = take_host(cut(&text, first(text, ',')), sentinels ? 26379 : 6379,
+        comma = first(text, ',');
+        int err = take_host(cut(&text, comma), sentinels ? 26379 : 6379,
                             &url->hosts[url->host_count++], fault);
         if (err < 0)
             return err;
-    } while (text.len > 0);
+    } while (comma != NULL);
     return 0;
 }
 

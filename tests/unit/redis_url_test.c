@@ -86,6 +86,7 @@ static void what_is_wrong_is_named(void **state)
         {"redis+sentinel://a", "master"},
         {"redis+sentinel://a/", "master"},
         {"redis+sentinel://a,,b/m", "host"},
+        {"redis+sentinel://a,b,/m", "host"},
         {"redis+sentinel://1,2,3,4,5,6,7,8,9/m", "8"},
     };
     (void)state;
