@@ -160,6 +160,8 @@ static void take_sale(struct gw_cluster *cluster, const struct inv_redis_pulse_s
                          "Redis is not the server, or not the life of it, that it was counted in");
     else if (told->cur.epoch > sale->epoch)
         gw_cluster_fence(sale, "another gateway has counted it anew");
+    else if (told->cur.epoch < sale->epoch)
+        gw_cluster_fence(sale, "Redis has counters of it that are over");
 }
 
 static void tell_company(struct gw_cluster *cluster)

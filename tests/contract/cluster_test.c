@@ -232,6 +232,21 @@ static void what_was_built_again_is_not_found_missing_once_more_R9(void **state)
     assert_int_equal(shared_topic_count(topic, UINT32_MAX, OQ_FENCED), 9 * SHARED_PARTITIONS);
 }
 
+/* By an operator's hand, say: nothing else brings it there under the same identity. */
+static void an_epoch_that_comes_back_in_redis_is_built_over(void **state)
+{
+    (void)state;
+    open_sale();
+    (void)buy(a);
+    int64_t ended = sale_of(a)->epoch;
+    redis_do(&server, "HSET %s epoch %lld", "ps:{" SALE "}:cur", (long long)ended - 1);
+    for (int i = 0; i < 50 && (!serves(a) || sale_of(a)->epoch == ended); i++)
+        turn_ms(100);
+    assert_true(serves(a) && sale_of(a)->epoch > ended);
+    until_served(b);
+    assert_int_equal(left(), STOCK - 1);
+}
+
 static void a_load_notes_where_it_has_read_every_partition_R15(void **state)
 {
     (void)state;
@@ -468,6 +483,7 @@ int main(void)
         CLAIM(a_keeper_that_loses_its_log_alone_leaves_the_lease_to_another_R8),
         CLAIM(whatever_an_orders_pay_by_is_it_and_the_others_expire_in_time),
         CLAIM(what_was_built_again_is_not_found_missing_once_more_R9),
+        CLAIM(an_epoch_that_comes_back_in_redis_is_built_over),
         CLAIM(a_load_notes_where_it_has_read_every_partition_R15),
         CLAIM(a_gateway_stops_when_its_view_shows_a_higher_fence_R14),
         CLAIM(a_sale_whose_beginning_the_log_has_lost_is_refused_by_name),
