@@ -2,7 +2,8 @@
  * other side.
  *
  *   ps:{sale}:cur    hash   epoch, identity
- *   ps:{sale}:E:c    hash   sku, sku/doubt, sku/held, sku/confirmed -> units
+ *   ps:{sale}:E:c    hash   sku, sku/doubt, sku/held, sku/confirmed -> units; sku/taken -> how
+ *                           often an order has reserved units of it
  *   ps:{sale}:E:d    hash   id -> entry + owner (16 bytes): orders and lowerings in doubt
  *   ps:{sale}:E:o    hash   id -> entry: what is decided and still counts (held, confirmed,
  *                           lowered, and given back with a key)

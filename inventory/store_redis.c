@@ -84,29 +84,31 @@ uint32_t inv_redis_sku(const struct redis_sale *sale, const char *name, size_t l
     return UINT32_MAX;
 }
 
-void inv_redis_learn(struct redis_sale *sale, uint32_t index, int64_t left, int64_t in_doubt)
+/* What is gone as before may have come back and been sold meanwhile: then it is gone since now. */
+void inv_redis_learn(struct redis_sale *sale, uint32_t index, int64_t left, int64_t in_doubt,
+                     int64_t taken)
 {
     if (index == UINT32_MAX)
         return;
     bool gone = left < 1 && in_doubt < 1;
+    bool sold = atomic_exchange_explicit(&sale->taken[index], taken, memory_order_relaxed) != taken;
     bool was = atomic_load_explicit(&sale->gone_since[index], memory_order_relaxed) != INT64_MAX;
     atomic_store_explicit(&sale->left[index], left, memory_order_relaxed);
-    if (gone != was)
+    if (gone != was || (gone && sold))
         atomic_store_explicit(&sale->gone_since[index],
                               gone ? ps_clock_mono_ns(&ps_clock_system) : INT64_MAX,
                               memory_order_relaxed);
 }
 
-/* The number in doubt that belongs to a SKU's field of `c`; 0: not there. */
-static int64_t doubt_in(const redisReply *fields, const redisReply *sku)
+/* A number of a SKU in `c`; 0: not there. */
+static int64_t number_of(const redisReply *fields, const redisReply *sku, const char *suffix)
 {
-    static const char suffix[] = "/doubt";
+    size_t len = strlen(suffix);
     for (size_t i = 0; i + 1 < fields->elements; i += 2) {
         const redisReply *name = fields->element[i], *value = fields->element[i + 1];
         if (name->type == REDIS_REPLY_STRING && value->type == REDIS_REPLY_STRING &&
-            name->len == sku->len + sizeof suffix - 1 &&
-            memcmp(name->str, sku->str, sku->len) == 0 &&
-            memcmp(name->str + sku->len, suffix, sizeof suffix - 1) == 0)
+            name->len == sku->len + len && memcmp(name->str, sku->str, sku->len) == 0 &&
+            memcmp(name->str + sku->len, suffix, len) == 0)
             return strtoll(value->str, NULL, 10);
     }
     return 0;
@@ -119,10 +121,11 @@ int64_t inv_redis_learn_left(struct redis_sale *sale, const redisReply *fields)
         const redisReply *name = fields->element[i], *value = fields->element[i + 1];
         if (name->type == REDIS_REPLY_STRING && value->type == REDIS_REPLY_STRING &&
             memchr(name->str, '/', name->len) == NULL) {
-            int64_t doubt = doubt_in(fields, name);
+            int64_t doubt = number_of(fields, name, "/doubt");
             in_doubt += doubt;
             inv_redis_learn(sale, inv_redis_sku(sale, name->str, name->len),
-                            strtoll(value->str, NULL, 10), doubt);
+                            strtoll(value->str, NULL, 10), doubt,
+                            number_of(fields, name, "/taken"));
         }
     }
     return in_doubt;
@@ -145,6 +148,7 @@ static void free_sale(struct redis_sale *sale)
     free(sale->skus);
     free(sale->left);
     free(sale->gone_since);
+    free(sale->taken);
     free(sale);
 }
 
@@ -159,7 +163,9 @@ static struct redis_sale *new_sale(struct inv_redis *redis, const char *name,
     sale->skus = calloc(count > 0 ? count : 1, sizeof *sale->skus);
     sale->left = calloc(count > 0 ? count : 1, sizeof *sale->left);
     sale->gone_since = calloc(count > 0 ? count : 1, sizeof *sale->gone_since);
-    if (sale->skus == NULL || sale->left == NULL || sale->gone_since == NULL) {
+    sale->taken = calloc(count > 0 ? count : 1, sizeof *sale->taken);
+    if (sale->skus == NULL || sale->left == NULL || sale->gone_since == NULL ||
+        sale->taken == NULL) {
         free_sale(sale);
         return NULL;
     }
@@ -197,6 +203,8 @@ int inv_redis_adopt(struct inv_redis *redis, const char *name, int64_t epoch, co
     }
     if (err == 0 && epoch > atomic_load_explicit(&sale->epoch, memory_order_relaxed)) {
         memcpy(sale->identity, identity, strlen(identity) + 1);
+        for (size_t i = 0; i < sku_count; i++) /* all is counted anew */
+            atomic_store_explicit(&sale->gone_since[i], INT64_MAX, memory_order_relaxed);
         atomic_store_explicit(&sale->epoch, epoch, memory_order_release);
     }
     pthread_mutex_unlock(&redis->lock);

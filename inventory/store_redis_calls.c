@@ -140,7 +140,7 @@ int inv_redis_store_find(struct inv_store *head, struct inv_sale *sale, const st
                      (struct ps_str){(const char *)id->byte, sizeof id->byte}, on_found);
 }
 
-/* One field and its value: "sku", "sku/doubt", "sku/held" or "sku/confirmed". */
+/* One field and its value: "sku", "sku/doubt", "sku/held", "sku/confirmed", or another. */
 static void count_field(const struct redis_sale *sale, const redisReply *name, int64_t value,
                         struct inv_count *counts)
 {
@@ -155,7 +155,7 @@ static void count_field(const struct redis_sale *sale, const redisReply *name, i
         counts[sku].in_doubt = value;
     else if (strcmp(slash, "/held") == 0)
         counts[sku].held = value;
-    else
+    else if (strcmp(slash, "/confirmed") == 0)
         counts[sku].confirmed = value;
 }
 

@@ -239,7 +239,8 @@ static int write_counts(struct redis_load *load)
         if (write_count(load, sku, "", count->available) < 0 ||
             write_count(load, sku, "/doubt", 0) < 0 ||
             write_count(load, sku, "/held", count->held) < 0 ||
-            write_count(load, sku, "/confirmed", count->confirmed) < 0)
+            write_count(load, sku, "/confirmed", count->confirmed) < 0 ||
+            write_count(load, sku, "/taken", 0) < 0)
             return load->feed.err;
     }
     return load->feed.err;
@@ -310,7 +311,7 @@ int inv_redis_load_install(struct inv_load *head, struct inv_sale **ret_sale)
         err = inv_redis_adopt(load->feed.redis, load->name, load->feed.epoch,
                               inv_feed_identity(&load->feed), skus, load->sku_count, &sale);
     for (uint32_t sku = 0; err == 0 && sku < load->sku_count; sku++)
-        inv_redis_learn(sale, sku, load->counts[sku].available, 0);
+        inv_redis_learn(sale, sku, load->counts[sku].available, 0, 0);
     inv_redis_load_free(head);
     if (err == 0)
         *ret_sale = &sale->head;

@@ -25,8 +25,9 @@ struct redis_sale {
     struct inv_redis *redis;
     _Atomic int64_t *left;
     /* In ns of the monotonic clock, when the SKU was found to have nothing available and nothing in
-     * doubt; INT64_MAX: it has. */
+     * doubt, and to have been taken so often; INT64_MAX: it has. */
     _Atomic int64_t *gone_since;
+    _Atomic int64_t *taken;
     _Atomic int64_t epoch;
     char identity[PS_REDIS_IDENTITY_MAX + 1]; /* of `epoch`; under the lock */
 };
@@ -111,7 +112,8 @@ struct redis_sale *inv_redis_find_sale(struct inv_redis *redis, const char *name
 /* UINT32_MAX: none of that name. */
 uint32_t inv_redis_sku(const struct redis_sale *sale, const char *name, size_t len);
 /* What Redis says of a SKU; UINT32_MAX: of none of ours. */
-void inv_redis_learn(struct redis_sale *sale, uint32_t index, int64_t left, int64_t in_doubt);
+void inv_redis_learn(struct redis_sale *sale, uint32_t index, int64_t left, int64_t in_doubt,
+                     int64_t taken);
 /* Takes "available" out of the fields and values of a `c`. Units in doubt of all SKUs. */
 int64_t inv_redis_learn_left(struct redis_sale *sale, const redisReply *fields);
 /* What is wrong with a reply of a script (0: nothing): tells the events of an error, and of FENCED,

@@ -181,6 +181,15 @@ static void end_page(struct redis_store *store, struct desk *desk, bool taken)
     start_linger(store, taken ? wait_ms : RETRY_MS);
 }
 
+/* SKU, left, in doubt, taken. */
+static void learn(struct redis_sale *sale, redisReply *const *said)
+{
+    if (said[0]->type == REDIS_REPLY_STRING && said[1]->type == REDIS_REPLY_INTEGER &&
+        said[2]->type == REDIS_REPLY_INTEGER && said[3]->type == REDIS_REPLY_INTEGER)
+        inv_redis_learn(sale, inv_redis_sku(sale, said[0]->str, said[0]->len), said[1]->integer,
+                        said[2]->integer, said[3]->integer);
+}
+
 static void on_step(int err, const redisReply *reply, void *ctx)
 {
     struct batch *batch = ctx;
@@ -200,14 +209,8 @@ static void on_step(int err, const redisReply *reply, void *ctx)
     if (batch->page)
         end_page(store, desk, err == 0);
     if (err == 0) {
-        for (size_t i = 2; i + 2 < reply->elements; i += 3) {
-            const redisReply *sku = reply->element[i], *left = reply->element[i + 1],
-                             *doubt = reply->element[i + 2];
-            if (sku->type == REDIS_REPLY_STRING && left->type == REDIS_REPLY_INTEGER &&
-                doubt->type == REDIS_REPLY_INTEGER)
-                inv_redis_learn(desk->sale, inv_redis_sku(desk->sale, sku->str, sku->len),
-                                left->integer, doubt->integer);
-        }
+        for (size_t i = 2; i + 3 < reply->elements; i += 4)
+            learn(desk->sale, &reply->element[i]);
         answer_batch(batch, reply->element[0], reply->element[1]->integer);
     } else if (fenced) {
         fence_batch(batch);

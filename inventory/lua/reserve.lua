@@ -8,7 +8,7 @@
 --                  3 offset partition    applied up to
 --   items    each  quantity cap sku_cap sku rest first value
 --            rest: the entry behind its time; first: the buyer, if this is his only order; value: of k
--- Reply  the word FENCED, or { answers, now in ms, sku, left, in doubt ... of each SKU that was touched }
+-- Reply  the word FENCED, or { answers, now in ms, sku, left, in doubt, taken ... of each SKU that was touched }
 --   answer   result, left; then of CAP, DUPLICATE and MISMATCH an id, of AGAIN reserved_at and ttl
 --
 -- What the keys hold is written down in inventory/redis_codec.h. A step reads, decides, and then writes: many fields by one
@@ -80,13 +80,15 @@ end
 local c, u, d, o, k, v = KEYS[2], open(KEYS[3]), open(KEYS[4]), open(KEYS[5]), open(KEYS[6]), open(KEYS[8])
 local raised, raises = {}, {}
 
--- A SKU's four numbers: available, in doubt, held, confirmed.
+-- A SKU's numbers: available, in doubt, held, confirmed; and how often units of it were reserved.
 local shelves, skus = {}, {}
 local function shelf(sku)
     local s = shelves[sku]
     if not s then
-        local n = call('HMGET', c, sku, sku .. '/doubt', sku .. '/held', sku .. '/confirmed')
-        s = {tonumber(n[1]) or 0, tonumber(n[2]) or 0, tonumber(n[3]) or 0, tonumber(n[4]) or 0}
+        s = call('HMGET', c, sku, sku .. '/doubt', sku .. '/held', sku .. '/confirmed', sku .. '/taken')
+        for i = 1, 5 do
+            s[i] = tonumber(s[i]) or 0
+        end
         shelves[sku] = s
         skus[#skus + 1] = sku
     end
@@ -264,6 +266,7 @@ local function reserve(id, quantity, sku, rest, cap, sku_cap, user, first, field
         return say(SOLD_OUT, s)
     end
     s[1] = s[1] - quantity
+    s[5] = s[5] + 1
     tally(s, DOUBT, quantity)
     if buyer then
         buyer.units = units + quantity
@@ -347,11 +350,11 @@ local function step()
         local s = shelves[sku]
         if s.changed then
             call('HSET', c, sku, string.format('%d', s[1]), sku .. '/doubt', string.format('%d', s[2]),
-                sku .. '/held', string.format('%d', s[3]), sku .. '/confirmed', string.format('%d', s[4]))
+                sku .. '/held', string.format('%d', s[3]), sku .. '/confirmed', string.format('%d', s[4]),
+                sku .. '/taken', string.format('%d', s[5]))
         end
-        reply[3 * i] = sku
-        reply[3 * i + 1] = s[1]
-        reply[3 * i + 2] = s[2]
+        local at = #reply
+        reply[at + 1], reply[at + 2], reply[at + 3], reply[at + 4] = sku, s[1], s[2], s[5]
     end
     write(d)
     write(o)

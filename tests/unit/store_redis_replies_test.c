@@ -271,7 +271,7 @@ static void *load(void *arg)
 
 static void whatever_is_said_to_an_install_only_ok_puts_it_in_force(void **state)
 {
-    const char *const script[] = {INFO, ":4\r\n", NULL}; /* a chunk of four fields is there */
+    const char *const script[] = {INFO, ":5\r\n", NULL}; /* a chunk of five fields is there */
     const struct timespec nap = {.tv_nsec = 1000000};
     (void)state;
     for (size_t i = 0; i < PS_ARRAY_LEN(odd); i++) {
