@@ -26,7 +26,7 @@ struct gw_admin_adjust {
     char id[PS_NAME_MAX + 1];
     int64_t delta;
     int64_t epoch;  /* of the reservation, and so of its record */
-    int64_t before; /* the SKU's adjustments */
+    int64_t before; /* the SKU's adjustments, once it is shown */
     struct gw_admin_adjust *prev, *next;
 };
 
@@ -92,21 +92,26 @@ static int64_t units_under_way(const struct gw_admin_adjust *like)
 /* What the fold says of the id. */
 enum shown { SHOWN_SAME, SHOWN_OTHER, SHOWN_VOID, SHOWN_NOT };
 
-static enum shown look_up(const struct gw_admin_adjust *adjust)
+static enum shown look_up(struct gw_admin_adjust *adjust)
 {
     const struct oq_sale *books = adjust->sale->books;
     int decided = oq_sale_adjusted(books, &adjust->ref);
     struct ps_uuid ref;
     uint32_t sku;
-    int64_t delta;
+    int64_t delta, before = 0;
 
     if (decided < 0)
         return SHOWN_NOT;
     if (decided == 0)
         return SHOWN_VOID;
-    for (size_t i = 0; oq_sale_adjusted_at(books, i, &ref, &sku, &delta); i++)
-        if (ps_uuid_equal(&ref, &adjust->ref))
-            return sku == adjust->index && delta == adjust->delta ? SHOWN_SAME : SHOWN_OTHER;
+    for (size_t i = 0; oq_sale_adjusted_at(books, i, &ref, &sku, &delta); i++) {
+        if (!ps_uuid_equal(&ref, &adjust->ref)) {
+            before += sku == adjust->index ? delta : 0;
+            continue;
+        }
+        adjust->before = before;
+        return sku == adjust->index && delta == adjust->delta ? SHOWN_SAME : SHOWN_OTHER;
+    }
     return SHOWN_OTHER;
 }
 
@@ -376,7 +381,6 @@ static bool may_start(struct gw_admin_visit *visit, struct gw_admin_adjust *adju
         return false;
     }
     oq_sale_totals(adjust->sale->books, adjust->index, &totals);
-    adjust->before = totals.adjustments;
     if (adjust->delta > 0 &&
         adjust->delta > PS_INT_MAX - totals.adjustments - units_under_way(adjust)) {
         gw_admin_no(visit, GW_V_conflict, "the SKU's units would pass %lld", (long long)PS_INT_MAX);

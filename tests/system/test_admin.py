@@ -291,6 +291,14 @@ def test_a_bad_adjustment_is_refused_by_member(gateway, body, pointer):
     assert (answer.status, answer.json["pointer"]) == (422, pointer), answer
 
 
+def test_adjustments_at_once_are_written_down_one_behind_the_other(gateway):
+    sale = gateway.make_sale(stock=10)
+    together(8, lambda i: gateway.admin("POST", f"/admin/v1/sales/{sale}/skus/phone/adjust", {"delta": 5, "adjust_id": f"a{i}"}))
+    lines = [line for line in gateway.admin("GET", "/admin/v1/audit-log").lines() if line["target"] == f"sales/{sale}/skus/phone"]
+    steps = sorted((line["from"]["adjustments"], line["to"]["adjustments"]) for line in lines)
+    assert steps == [(have, have + 5) for have in range(10, 50, 5)], steps
+
+
 def test_an_adjustment_needs_an_open_sale_and_its_sku(gateway):
     gateway.admin("PUT", "/admin/v1/sales/later", document())
     body = {"delta": 1, "adjust_id": "a"}
