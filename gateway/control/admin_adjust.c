@@ -278,10 +278,9 @@ static void lower(struct gw_admin_visit *visit, struct gw_admin_adjust *adjust)
         visit->on_deadline = on_deadline;
         adjust->handle = gw_admin_wait(visit, admin->core->settings->log.ack_timeout_ms);
     }
-    int result =
-        inv_store_lower(admin->core->control_store, sale->counter, adjust->epoch, &adjust->ref,
-                        (struct ps_str){adjust->id, strlen(adjust->id)}, adjust->index,
-                        -adjust->delta, on_lowered, adjust, 0, &answer);
+    int result = inv_store_lower(admin->core->control_store, sale->counter, adjust->epoch,
+                                 &adjust->ref, (struct ps_str){adjust->id, strlen(adjust->id)},
+                                 adjust->index, -adjust->delta, on_lowered, adjust, 0, &answer);
     if (result == INV_PENDING)
         return;
     unkeep(&admin->adjusts, adjust);
