@@ -209,7 +209,8 @@ static void on_step(int err, const redisReply *reply, void *ctx)
     if (batch->page)
         end_page(store, desk, err == 0);
     if (err == 0) {
-        for (size_t i = 2; i + 3 < reply->elements; i += 4)
+        bool in_force = batch->epoch == inv_sale_epoch(&desk->sale->head);
+        for (size_t i = 2; in_force && i + 3 < reply->elements; i += 4)
             learn(desk->sale, &reply->element[i]);
         answer_batch(batch, reply->element[0], reply->element[1]->integer);
     } else if (fenced) {

@@ -108,6 +108,25 @@ static void sold_out_is_not_said_on_when_units_came_and_went_elsewhere(void **st
     assert_true(inv_sale_sku_sold_out(two.sale, 0));
 }
 
+static void what_a_late_reply_says_of_an_ended_epoch_is_no_news_of_the_next(void **state)
+{
+    (void)state;
+    struct inv_reservation r = wish(0, "ann", "", EPOCH);
+    struct answer late;
+    r.quantity = STOCK;
+    assert_int_equal(reserve(&one, &r), INV_RESERVED);
+    settle(&one, 0, INV_ACCEPTED);
+    rest(&one);
+    r = wish(1, "bob", "", EPOCH);
+    reserve_later(&one, &r, &late);
+    turn();                     /* it is sent */
+    open_sale(&one, EPOCH + 1); /* which waits for no answer but its own */
+    rest(&one);
+    assert_int_equal(late.answer.result, INV_SOLD_OUT);
+    assert_int_equal(inv_sale_left(one.sale, 0), STOCK);
+    assert_false(inv_sale_sku_sold_out(one.sale, 0));
+}
+
 static void a_turn_of_more_than_a_batch_is_served_in_order(void **state)
 {
     (void)state;
@@ -854,6 +873,7 @@ int main(void)
         CLAIM(what_comes_in_one_turn_travels_as_one_call),
         CLAIM(sold_out_is_said_when_the_view_has_caught_up_with_it),
         CLAIM(sold_out_is_not_said_on_when_units_came_and_went_elsewhere),
+        CLAIM(what_a_late_reply_says_of_an_ended_epoch_is_no_news_of_the_next),
         CLAIM(a_turn_of_more_than_a_batch_is_served_in_order),
         CLAIM(what_comes_while_a_server_is_slow_gathers),
         CLAIM(verdicts_travel_with_the_next_reservation),
