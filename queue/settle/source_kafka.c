@@ -22,10 +22,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define EDGE_WAIT_MS 5000 /* for the beginnings of partitions, or their ends */
-#define BURY_WAIT_MS 5000 /* for the acknowledgement of dead letters */
-#define POLL_MS      100  /* longest single wait: a signal must be seen */
-#define BACK_WAIT_MS 500  /* for a broker, while none can be reached */
+#define EDGE_WAIT_MS  5000 /* for the beginnings of partitions, or their ends */
+#define BURY_WAIT_MS  5000 /* for the acknowledgement of dead letters */
+#define POLL_MS       100  /* longest single wait: a signal must be seen */
+#define CLOSE_WAIT_MS 5000 /* for the group to take note that this worker leaves */
+#define BACK_WAIT_MS  500  /* for a broker, while none can be reached */
 
 struct part {
     bool ours;
@@ -471,13 +472,27 @@ static size_t kafka_bury(struct st_source *source, const struct st_letter *lette
 
 /* --- Opening --- */
 
+/* Leaves the group, so that others get the partitions at once. rd_kafka_consumer_close() would wait
+ * for a broker that is silent for as long as it is; then the group finds out by itself. */
+static void end_consumer(rd_kafka_t *consumer)
+{
+    int64_t until_ns = ps_clock_mono_ns(&ps_clock_system) + CLOSE_WAIT_MS * PS_NS_PER_MS;
+    rd_kafka_queue_t *queue = rd_kafka_queue_new(consumer);
+    rd_kafka_error_t *error = rd_kafka_consumer_close_queue(consumer, queue);
+    bool closing = error == NULL;
+    rd_kafka_error_destroy(error);
+    while (closing && !rd_kafka_consumer_closed(consumer) &&
+           ps_clock_mono_ns(&ps_clock_system) < until_ns)
+        (void)rd_kafka_queue_poll_callback(queue, POLL_MS);
+    rd_kafka_queue_destroy(queue);
+    rd_kafka_destroy_flags(consumer, RD_KAFKA_DESTROY_F_NO_CONSUMER_CLOSE);
+}
+
 static void kafka_close(struct st_source *source)
 {
     struct kafka *kafka = of(source);
-    if (kafka->consumer != NULL) {
-        (void)rd_kafka_consumer_close(kafka->consumer);
-        rd_kafka_destroy(kafka->consumer);
-    }
+    if (kafka->consumer != NULL)
+        end_consumer(kafka->consumer);
     if (kafka->producer != NULL)
         rd_kafka_destroy(kafka->producer);
     drop_given(kafka);

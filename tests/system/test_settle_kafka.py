@@ -261,3 +261,20 @@ def test_a_worker_ends_when_it_is_told_to_though_the_broker_has_fallen_silent(ga
             assert worker.stop(30) == 0
         finally:
             kafka.thaw()
+
+
+def test_a_worker_ends_when_it_is_told_to_though_nobody_hears_how_far_it_has_come(gateway, topic, kafka, shop):
+    """What it has stored it tells the broker, too, which is silent by then."""
+    sale = gateway.make_sale(stock=10)
+    buy(gateway, sale, 2)
+    with kafka_worker(topic, shop) as worker:
+        time.sleep(3)  # it has joined its group
+        with shop.session("BEGIN IMMEDIATE"):
+            topic.copy()
+            time.sleep(1)  # it has read them
+            kafka.freeze()
+        try:
+            wait_stored(shop, 2)
+            assert worker.stop(30) == 0
+        finally:
+            kafka.thaw()
