@@ -479,11 +479,14 @@ static void end_consumer(rd_kafka_t *consumer)
     int64_t until_ns = ps_clock_mono_ns(&ps_clock_system) + CLOSE_WAIT_MS * PS_NS_PER_MS;
     rd_kafka_queue_t *queue = rd_kafka_queue_new(consumer);
     rd_kafka_error_t *error = rd_kafka_consumer_close_queue(consumer, queue);
-    bool closing = error == NULL;
+    while (error == NULL && !rd_kafka_consumer_closed(consumer) &&
+           ps_clock_mono_ns(&ps_clock_system) < until_ns) {
+        rd_kafka_event_t *event = rd_kafka_queue_poll(queue, POLL_MS);
+        if (rd_kafka_event_type(event) == RD_KAFKA_EVENT_REBALANCE)
+            (void)rd_kafka_assign(consumer, NULL);
+        rd_kafka_event_destroy(event);
+    }
     rd_kafka_error_destroy(error);
-    while (closing && !rd_kafka_consumer_closed(consumer) &&
-           ps_clock_mono_ns(&ps_clock_system) < until_ns)
-        (void)rd_kafka_queue_poll_callback(queue, POLL_MS);
     rd_kafka_queue_destroy(queue);
     rd_kafka_destroy_flags(consumer, RD_KAFKA_DESTROY_F_NO_CONSUMER_CLOSE);
 }

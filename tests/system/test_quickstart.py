@@ -14,6 +14,12 @@ USERS_PATH = "/usr/local/bin:/usr/bin:/bin"
 PROXY = {"http_proxy": "http://127.0.0.1:9", "no_proxy": ""}  # nobody is there
 
 
+def as_from_a_terminal():
+    """Whoever runs the tests may ignore these (nohup does), and bash cannot take back what was ignored when it began."""
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
+
+
 class Checkout:
     """A copy of what the quickstart needs, built already, with ports of its own."""
 
@@ -44,7 +50,7 @@ class Checkout:
 
     def start(self, *options, env=None):
         return subprocess.Popen([self.root / "deploy/quickstart", *options], cwd="/", stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True,
-                                env={**os.environ, "PATH": f"{self.programs}:{USERS_PATH}", **(env or {})}, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
+                                env={**os.environ, "PATH": f"{self.programs}:{USERS_PATH}", **(env or {})}, preexec_fn=as_from_a_terminal)
 
     def left(self):
         """Ids and command lines of what still runs out of this folder."""
@@ -182,7 +188,7 @@ def test_an_interrupted_installation_forbids_no_services_for_ever(tmp_path):
     script = tmp_path / "packages.sh"
     script.write_text((ROOT / "deploy/packages.sh").read_text().replace("/usr/sbin/policy-rc.d", str(policy)))
     running = subprocess.Popen(["bash", "-euo", "pipefail", "-c", f". {script}; install_packages something"], env={**os.environ, "PATH": f"{programs}:{USERS_PATH}"},
-                               start_new_session=True, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
+                               start_new_session=True, preexec_fn=as_from_a_terminal)
     wait_until((tmp_path / "installing").exists, what="apt-get")
     assert policy.exists()
     os.killpg(running.pid, signal.SIGINT)
