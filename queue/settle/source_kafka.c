@@ -63,6 +63,7 @@ static const struct oq_kafka_property defaults[] = {
     {"session.timeout.ms", "10000"},
     {"heartbeat.interval.ms", "1000"},
     {"socket.keepalive.enable", "true"},
+    {"socket.timeout.ms", "10000"}, /* then a question is asked again, not after 60 s */
     {"reconnect.backoff.ms", "50"},
     {"reconnect.backoff.max.ms", "2000"},
     {"check.crcs", "true"},

@@ -201,14 +201,17 @@ static void put_orders(uint32_t first, uint32_t last)
 /* Reads until something comes: Kafka takes its time. The first error, or 0. */
 static int read_some(struct st_source *from)
 {
-    for (int i = 0; i < PATIENCE_S * 10; i++) {
+    int64_t until_ns = ps_clock_mono_ns(&ps_clock_system) + PATIENCE_S * PS_NS_PER_S;
+    unsigned reads = 0, errors = 0;
+    for (; ps_clock_mono_ns(&ps_clock_system) < until_ns; reads++) {
         int err = st_source_read(from, &batch, 100, &fault);
+        errors += err == PS_E_IO;
         if (err == PS_E_IO) /* passes */
             continue;
         if (err != 0 || batch.count > 0)
             return err;
     }
-    fail_msg("nothing came");
+    fail_msg("nothing came: %u reads, %u errors, the last one: %s", reads, errors, fault.text);
     return PS_E_TIMEOUT;
 }
 
