@@ -100,33 +100,45 @@ void inv_redis_learn(struct redis_sale *sale, uint32_t index, int64_t left, int6
                               memory_order_relaxed);
 }
 
-/* A number of a SKU in `c`; 0: not there. */
-static int64_t number_of(const redisReply *fields, const redisReply *sku, const char *suffix)
+const char *inv_redis_count_field(const struct redis_sale *sale, const redisReply *name,
+                                  uint32_t *ret_sku)
 {
-    size_t len = strlen(suffix);
-    for (size_t i = 0; i + 1 < fields->elements; i += 2) {
-        const redisReply *name = fields->element[i], *value = fields->element[i + 1];
-        if (name->type == REDIS_REPLY_STRING && value->type == REDIS_REPLY_STRING &&
-            name->len == sku->len + len && memcmp(name->str, sku->str, sku->len) == 0 &&
-            memcmp(name->str + sku->len, suffix, len) == 0)
-            return strtoll(value->str, NULL, 10);
-    }
-    return 0;
+    const char *slash = memchr(name->str, '/', name->len);
+    size_t len = slash != NULL ? (size_t)(slash - name->str) : name->len;
+    *ret_sku = inv_redis_sku(sale, name->str, len);
+    return name->str + len;
 }
 
 int64_t inv_redis_learn_left(struct redis_sale *sale, const redisReply *fields)
 {
+    struct {
+        int64_t left, in_doubt, taken;
+        bool told;
+    } skus[INV_SKUS_MAX] = {0};
     int64_t in_doubt = 0;
     for (size_t i = 0; i + 1 < fields->elements; i += 2) {
         const redisReply *name = fields->element[i], *value = fields->element[i + 1];
-        if (name->type == REDIS_REPLY_STRING && value->type == REDIS_REPLY_STRING &&
-            memchr(name->str, '/', name->len) == NULL) {
-            int64_t doubt = number_of(fields, name, "/doubt");
-            in_doubt += doubt;
-            inv_redis_learn(sale, inv_redis_sku(sale, name->str, name->len),
-                            strtoll(value->str, NULL, 10), doubt,
-                            number_of(fields, name, "/taken"));
+        if (name->type != REDIS_REPLY_STRING || value->type != REDIS_REPLY_STRING)
+            continue;
+        uint32_t sku;
+        const char *which = inv_redis_count_field(sale, name, &sku);
+        int64_t number = strtoll(value->str, NULL, 10);
+        bool doubt = strcmp(which, "/doubt") == 0;
+        in_doubt += doubt ? number : 0;
+        if (sku >= INV_SKUS_MAX)
+            continue;
+        if (*which == '\0') {
+            skus[sku].told = true;
+            skus[sku].left = number;
+        } else if (doubt) {
+            skus[sku].in_doubt = number;
+        } else if (strcmp(which, "/taken") == 0) {
+            skus[sku].taken = number;
         }
+    }
+    for (uint32_t i = 0; i < INV_SKUS_MAX; i++) {
+        if (skus[i].told)
+            inv_redis_learn(sale, i, skus[i].left, skus[i].in_doubt, skus[i].taken);
     }
     return in_doubt;
 }

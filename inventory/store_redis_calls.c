@@ -140,22 +140,20 @@ int inv_redis_store_find(struct inv_store *head, struct inv_sale *sale, const st
                      (struct ps_str){(const char *)id->byte, sizeof id->byte}, on_found);
 }
 
-/* One field and its value: "sku", "sku/doubt", "sku/held", "sku/confirmed", or another. */
 static void count_field(const struct redis_sale *sale, const redisReply *name, int64_t value,
                         struct inv_count *counts)
 {
-    const char *slash = memchr(name->str, '/', name->len);
-    size_t len = slash != NULL ? (size_t)(slash - name->str) : name->len;
-    uint32_t sku = inv_redis_sku(sale, name->str, len);
+    uint32_t sku;
+    const char *which = inv_redis_count_field(sale, name, &sku);
     if (sku == UINT32_MAX)
         return;
-    if (slash == NULL)
+    if (*which == '\0')
         counts[sku].available = value;
-    else if (strcmp(slash, "/doubt") == 0)
+    else if (strcmp(which, "/doubt") == 0)
         counts[sku].in_doubt = value;
-    else if (strcmp(slash, "/held") == 0)
+    else if (strcmp(which, "/held") == 0)
         counts[sku].held = value;
-    else if (strcmp(slash, "/confirmed") == 0)
+    else if (strcmp(which, "/confirmed") == 0)
         counts[sku].confirmed = value;
 }
 
