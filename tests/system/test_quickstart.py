@@ -20,6 +20,12 @@ def as_from_a_terminal():
         signal.signal(number, signal.SIG_DFL)
 
 
+def read_until(running, word):
+    for line in running.stdout:
+        if word in line:
+            break
+
+
 class Checkout:
     """A copy of what the quickstart needs, built already, with ports of its own."""
 
@@ -115,9 +121,7 @@ def test_two_quickstarts_at_once_are_one(checkout):
 def test_a_quickstart_that_is_interrupted_leaves_nothing_running(checkout, stage):
     checkout.program("cmake", "sleep 0.5")
     running = checkout.start()
-    for line in running.stdout:
-        if stage in line:
-            break
+    read_until(running, stage)
     os.killpg(running.pid, signal.SIGINT)
     out = running.communicate(timeout=60)[0]
     assert running.returncode not in (0, None), out
@@ -127,9 +131,7 @@ def test_a_quickstart_that_is_interrupted_leaves_nothing_running(checkout, stage
 def test_an_interrupted_quickstart_tells_what_came_of_the_rehearsal(checkout):
     """Ctrl-C goes to all that the terminal started; the gateway still has to answer for its books."""
     running = checkout.start()
-    for line in running.stdout:
-        if "offered" in line:
-            break
+    read_until(running, "offered")
     os.killpg(running.pid, signal.SIGINT)
     out = running.communicate(timeout=60)[0]
     assert "interrupted" in out and "The proof holds." in out, out
@@ -138,9 +140,7 @@ def test_an_interrupted_quickstart_tells_what_came_of_the_rehearsal(checkout):
 
 def test_a_quickstart_says_that_its_gateway_has_ended(checkout):
     running = checkout.start()
-    for line in running.stdout:
-        if "Serving" in line:
-            break
+    read_until(running, "Serving")
     for pid, line in checkout.left():
         if "--config deploy/penstock.json" in line:
             os.kill(pid, signal.SIGKILL)
@@ -150,9 +150,7 @@ def test_a_quickstart_says_that_its_gateway_has_ended(checkout):
 
 def test_a_quickstart_ends_with_its_terminal(checkout):
     running = checkout.start()
-    for line in running.stdout:
-        if "Serving" in line:
-            break
+    read_until(running, "Serving")
     os.killpg(running.pid, signal.SIGHUP)
     running.communicate(timeout=60)
     wait_until(lambda: checkout.left() == [], 10, what="its end")
