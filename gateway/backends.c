@@ -5,8 +5,8 @@
 #include "gateway/backends.h"
 
 #include "common/log.h"
-#include "gateway/orders/cluster.h"
-#include "gateway/orders/life.h"
+#include "gateway/cluster/cluster.h"
+#include "gateway/orders/order_events.h"
 #include "inventory/store_memory.h"
 #include "queue/log_journal.h"
 #include "queue/log_kafka.h"
@@ -15,12 +15,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define BEHIND_MS         2000
-#define LOOK_MS           250
-#define CHECK_MS          3600000
-#define OPEN_WAIT_MS      10000
-#define FLIGHT_MAX        100000
-#define MS_PER_HOUR       3600000
+#define BEHIND_MS    2000
+#define LOOK_MS      250
+#define CHECK_MS     3600000
+#define OPEN_WAIT_MS 10000
+#define FLIGHT_MAX   100000
+#define MS_PER_HOUR  3600000
 
 /* --- the counter --- */
 
@@ -43,7 +43,7 @@ static void on_fenced(struct inv_sale *sale, void *ctx)
 
     (void)sale; /* the pulse asks of all */
     if (core->cluster != NULL)
-        gw_cluster_fenced(core->cluster);
+        clu_fenced(core->cluster);
 }
 
 /* It comes with every call while it lasts. */
@@ -103,7 +103,7 @@ static int open_journal(struct gw_core *core, const struct gw_state_dir *dir,
                         struct ps_fault *fault)
 {
     const struct gw_settings *settings = core->settings;
-    struct oq_log_callbacks callbacks = gw_life_callbacks(core->life);
+    struct oq_log_callbacks callbacks = ord_events_callbacks(core->life);
     char *path = gw_state_dir_file(dir, "journal.db");
     struct oq_journal_settings journal = {.path = path,
                                           .queue_capacity = (size_t)settings->log.queue,
@@ -120,7 +120,7 @@ static int open_journal(struct gw_core *core, const struct gw_state_dir *dir,
 static int open_with_spill(struct gw_core *core, const struct gw_state_dir *dir,
                            const struct oq_kafka_settings *kafka, struct ps_fault *fault)
 {
-    struct oq_log_callbacks callbacks = gw_life_callbacks(core->life);
+    struct oq_log_callbacks callbacks = ord_events_callbacks(core->life);
     int64_t records = core->settings->log.spill.records;
 
     if (records == 0) {

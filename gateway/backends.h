@@ -3,7 +3,7 @@
 #ifndef GW_BACKENDS_H
 #define GW_BACKENDS_H
 
-#include "gateway/control/state_dir.h"
+#include "gateway/state_dir.h"
 #include "gateway/core.h"
 
 /* The process's part of the counter: core->redis, or core->store. PS_E_NOMEM. */

@@ -7,7 +7,7 @@
  *
  *   worker i   gateway/worker.c    public requests: gates, reserve, append, answer
  *   control    gateway/control/    admin listener, sales, keeper, signals, publication of policies
- *   log        queue/log_*.c       commits, then the fold; calls gateway/orders/life.c */
+ *   log        queue/log_*.c       commits, then the fold; calls gateway/orders/order_events.c */
 #ifndef GW_CORE_H
 #define GW_CORE_H
 
@@ -15,7 +15,7 @@
 #include "common/mailbox.h"
 #include "common/metrics.h"
 #include "gateway/admission/limit_table.h"
-#include "gateway/control/policy.h"
+#include "gateway/config/snapshot.h"
 #include "gateway/metrics.h"
 #include "gateway/settings.h"
 #include "inventory/store.h"
@@ -24,19 +24,19 @@
 #include "queue/log.h"
 
 struct gw_worker;
-struct gw_life;
-struct gw_cluster;
+struct ord_events;
+struct clu_cluster;
 
 /* Kinds of mail, one list for all mailboxes. */
 enum gw_mail_kind {
     GW_MAIL_ORDER, /* log -> owner of a ticket: handle, result = enum oq_outcome, ptr = the oq_order
                       (borrowed, may be NULL) */
-    GW_MAIL_POLICY,     /* control -> worker: ptr = struct gw_policy, borrowed until acknowledged */
+    GW_MAIL_POLICY, /* control -> worker: ptr = struct cfg_snapshot, borrowed until acknowledged */
     GW_MAIL_POLICY_ACK, /* worker -> control: value = the version that is now in use there */
     GW_MAIL_DRAIN,      /* control -> worker: stop listening */
     GW_MAIL_STOP,       /* control -> worker: close all and leave the loop */
     GW_MAIL_STATE,      /* log -> control: the log's state changed; value = available */
-    GW_MAIL_LOADED,     /* log -> control: counters are built; ptr = struct gw_load_job */
+    GW_MAIL_LOADED,     /* log -> control: counters are built; ptr = struct sale_load_job */
     GW_MAIL_CLUSTER,    /* log, workers -> control: orders/cluster.c; ptr = a rebuild that has
                            loaded, NULL = Redis says that a sale is fenced */
     GW_MAIL_DONE        /* job thread -> control: a job of the control store is done; ptr = job */
@@ -49,17 +49,17 @@ struct gw_core {
     const struct gw_settings *settings;
     const struct ps_clock *clock;
     char gateway_id[PS_NAME_MAX + 1];
-    struct gw_limit_table *limits;
-    struct ps_uuid start;   /* of this start of the process: the owner of what it reserves */
+    struct adm_limit_table *limits;
+    struct ps_uuid start;    /* of this start of the process: the owner of what it reserves */
     struct inv_redis *redis; /* NULL: the counter is in memory */
     struct inv_store *store; /* for every thread; NULL with Redis, where each has its own */
     struct inv_store *control_store; /* the control thread's; with memory the same as `store` */
-    struct gw_cluster *cluster;      /* NULL with memory */
+    struct clu_cluster *cluster;     /* NULL with memory */
     struct oq_log *log;
     const struct oq_log *kafka; /* the log, or the one beneath its spill; NULL: a journal */
     bool spills;                /* the log has a spill */
     struct oq_fold *fold;
-    struct gw_life *life;
+    struct ord_events *life;
     struct ps_metrics *metrics;
     size_t worker_count;
     struct gw_worker **workers;

@@ -15,14 +15,14 @@
 
 #include "common/log.h"
 #include "gateway/backends.h"
-#include "gateway/control/accord.h"
-#include "gateway/control/admin.h"
-#include "gateway/control/arm.h"
-#include "gateway/control/control.h"
-#include "gateway/control/seed.h"
-#include "gateway/control/state_dir.h"
-#include "gateway/orders/cluster.h"
-#include "gateway/orders/life.h"
+#include "gateway/config/sync.h"
+#include "gateway/admin/admin.h"
+#include "gateway/sales/opening.h"
+#include "gateway/control.h"
+#include "gateway/config/seed.h"
+#include "gateway/state_dir.h"
+#include "gateway/cluster/cluster.h"
+#include "gateway/orders/order_events.h"
 #include "gateway/worker.h"
 
 #include <poll.h>
@@ -53,10 +53,10 @@ struct gateway {
     const char *config_path;
     struct gw_core core;
     struct gw_state_dir dir;
-    struct gw_control_store *store;
-    struct gw_auth *auth;
+    struct cfg_store *store;
+    struct op_auth *auth;
     struct gw_control *control;
-    struct gw_admin *admin;
+    struct op_admin *admin;
     uv_loop_t loop;
     uv_signal_t term, interrupt, hangup;
     uv_timer_t housekeeping;
@@ -107,7 +107,7 @@ static bool all_idle(const struct gateway *gateway)
     for (size_t i = 0; i < gateway->core.worker_count; i++)
         if (!atomic_load_explicit(&gateway->core.workers[i]->idle, memory_order_relaxed))
             return false;
-    return gw_admin_idle(gateway->admin);
+    return op_admin_idle(gateway->admin);
 }
 
 static void on_signal(uv_signal_t *signal, int number)
@@ -144,7 +144,7 @@ static void reload_live(struct gateway *gateway, struct gw_settings *fresh)
     live->admin.metrics_open = fresh->admin.metrics_open;
     live->logging.level = fresh->logging.level;
     ps_log_level_set((enum ps_log_level)live->logging.level);
-    gw_seed(gateway->control, fresh->sales, fresh->policy);
+    cfg_seed(gateway->control, fresh->sales, fresh->policy);
 }
 
 static void refuse_reload(const struct gateway *gateway, const struct ps_fault *fault)
@@ -165,7 +165,7 @@ static void on_hangup(uv_signal_t *signal, int number)
         refuse_reload(gateway, &fault);
         return;
     }
-    if (gw_seed_check(fresh.sales, fresh.policy, &fault) < 0) {
+    if (cfg_seed_check(fresh.sales, fresh.policy, &fault) < 0) {
         refuse_reload(gateway, &fault);
         gw_settings_free(&fresh);
         return;
@@ -257,7 +257,7 @@ static int listen_on(const char *listener, const char *host, int64_t port, size_
 {
     struct ps_fault fault;
     char name[16];
-    int err = gw_listen(host, (uint16_t)port, count, fds, ret_port);
+    int err = srv_listen(host, (uint16_t)port, count, fds, ret_port);
 
     snprintf(name, sizeof name, "%s.%s", listener, err == PS_E_INVALID ? "host" : "port");
     if (err == PS_E_BUSY)
@@ -298,14 +298,14 @@ static int open_parts(struct gateway *gateway)
         return err;
     ps_uuid_source_init(&ids);
     ps_uuid_next(&ids, ps_clock_wall_ms(core->clock), &core->start);
-    if ((err = gw_limit_table_new((size_t)mib, &core->limits)) < 0)
+    if ((err = adm_limit_table_new((size_t)mib, &core->limits)) < 0)
         return say(&fault, ps_fault(&fault, err, "limits_table.mib",
                                     "%lld MiB of memory are not to be had", (long long)mib));
     if ((err = ps_metrics_new(gw_metric_table, GW_M_COUNT, core->worker_count + 2,
                               &core->metrics)) < 0 ||
         (err = gw_counter_open(core)) < 0 ||
         (err = gw_counter_store(core, &gateway->loop, &core->control_store)) < 0 ||
-        (err = oq_fold_new(&core->fold)) < 0 || (err = gw_life_new(core, &core->life)) < 0)
+        (err = oq_fold_new(&core->fold)) < 0 || (err = ord_events_new(core, &core->life)) < 0)
         ps_fault(&fault, err, "", "start-up: %s", ps_err_text(err));
     return err < 0 ? say(&fault, err) : 0;
 }
@@ -325,30 +325,30 @@ static int open_control(struct gateway *gateway)
          *audit_path = gw_state_dir_file(&gateway->dir, "audit.log"),
          *tokens = gw_state_dir_file(&gateway->dir, "tokens.json"),
          *first = gw_state_dir_file(&gateway->dir, "admin.token");
-    struct gw_stored stored = {0};
+    struct cfg_stored stored = {0};
     struct ps_fault fault = {0};
     bool made_token = false;
     int err = PS_E_NOMEM;
 
     if (control_path == NULL || audit_path == NULL || tokens == NULL || first == NULL)
         goto out;
-    if ((err = gw_control_store_open(&(struct gw_store_settings){.path = control_path,
-                                                                 .audit_path = audit_path,
-                                                                 .mailbox = core->control_mail,
-                                                                 .clock = core->clock},
-                                     &gateway->store, &stored, &fault)) < 0 ||
-        (err = gw_auth_open(&(struct gw_auth_settings){.tokens_path = tokens,
+    if ((err = cfg_store_open(&(struct cfg_store_settings){.path = control_path,
+                                                           .audit_path = audit_path,
+                                                           .mailbox = core->control_mail,
+                                                           .clock = core->clock},
+                              &gateway->store, &stored, &fault)) < 0 ||
+        (err = op_auth_open(&(struct op_auth_settings){.tokens_path = tokens,
                                                        .first_path = first,
                                                        .clock = core->clock},
                             &gateway->auth, &made_token, &fault)) < 0 ||
         (err = gw_control_new(core, &gateway->loop, gateway->store, &stored, gateway->auth,
                               &gateway->control, &fault)) < 0 ||
-        (core->redis != NULL && (err = gw_cluster_new(gateway->control, &core->cluster)) < 0))
+        (core->redis != NULL && (err = clu_cluster_new(gateway->control, &core->cluster)) < 0))
         goto out;
     if (made_token)
         ps_log(PS_LOG_INFO, "admin_token_made", PS_F_STR("file", first));
 out:
-    gw_stored_done(&stored);
+    cfg_stored_done(&stored);
     free(control_path);
     free(audit_path);
     free(tokens);
@@ -368,7 +368,7 @@ static int open_accord(struct gateway *gateway)
         return 0;
     redis.connect_timeout_ms = settings->store.redis.connect_timeout_ms;
     redis.command_timeout_ms = settings->store.redis.command_timeout_ms;
-    err = gw_accord_new(gateway->control, &gateway->loop, &settings->redis, &redis);
+    err = cfg_sync_new(gateway->control, &gateway->loop, &settings->redis, &redis);
     if (err < 0)
         return say(&fault, ps_fault(&fault, err, "", "start-up: %s", ps_err_text(err)));
     return 0;
@@ -379,7 +379,7 @@ static int start_threads(struct gateway *gateway)
     struct gw_core *core = &gateway->core;
     struct ps_fault fault = {0};
     int err =
-        gw_admin_new(gateway->control, gateway->admin_fd, begin_drain, gateway, &gateway->admin);
+        op_admin_new(gateway->control, gateway->admin_fd, begin_drain, gateway, &gateway->admin);
 
     for (uint32_t i = 0; err == 0 && i < core->worker_count; i++)
         err = gw_worker_new(core, i, gateway->fds[i], gateway->control->policy, &core->workers[i]);
@@ -411,24 +411,24 @@ static void start_loop(struct gateway *gateway)
         gateway->watchdog_us = 0;
 }
 
-static bool holds_loopback(const struct gw_cidr *range)
+static bool holds_loopback(const struct pub_cidr *range)
 {
-    static const struct gw_address v4 = {{[10] = 0xff, [11] = 0xff, [12] = 127, [15] = 1}},
-                                   v6 = {{[15] = 1}};
+    static const struct srv_address v4 = {{[10] = 0xff, [11] = 0xff, [12] = 127, [15] = 1}},
+                                    v6 = {{[15] = 1}};
 
-    return gw_address_is_loopback(&range->address) || gw_cidr_has(range, &v4) ||
-           gw_cidr_has(range, &v6);
+    return pub_address_is_loopback(&range->address) || pub_cidr_has(range, &v4) ||
+           pub_cidr_has(range, &v6);
 }
 
 static void warn_of_trust(const struct gw_settings *settings)
 {
-    struct gw_address listen;
-    bool open = gw_address_parse(settings->listen.host, strlen(settings->listen.host), false,
-                                 &listen) == 0 &&
-                !gw_address_is_loopback(&listen);
+    struct srv_address listen;
+    bool open = pub_address_parse(settings->listen.host, strlen(settings->listen.host), false,
+                                  &listen) == 0 &&
+                !pub_address_is_loopback(&listen);
 
     for (size_t i = 0; open && i < settings->trusted.count; i++)
-        if (gw_cidr_is_everybody(&settings->trusted.at[i]))
+        if (pub_cidr_is_everybody(&settings->trusted.at[i]))
             ps_log(PS_LOG_WARN, "everybody_is_trusted",
                    PS_F_STR("why", "trusted_proxies holds all addresses, and the public listener "
                                    "is not loopback's: whoever reaches it can be any user, from "
@@ -482,11 +482,11 @@ static void stop_parts(struct gateway *gateway)
     for (size_t i = 0; i < core->worker_count; i++)
         gw_worker_join(core->workers[i]);
     core->worker_count = 0;
-    gw_cluster_stop(core->cluster);
+    clu_stop(core->cluster);
     gw_counter_store_free(core, core->control_store); /* answers what still waits for it */
-    gw_admin_free(gateway->admin);
+    op_admin_free(gateway->admin);
     gw_control_stop(gateway->control);
-    gw_control_store_close(gateway->store);
+    cfg_store_close(gateway->store);
     uv_close((uv_handle_t *)&gateway->term, NULL);
     uv_close((uv_handle_t *)&gateway->interrupt, NULL);
     uv_close((uv_handle_t *)&gateway->hangup, NULL);
@@ -495,19 +495,19 @@ static void stop_parts(struct gateway *gateway)
     uv_run(&gateway->loop, UV_RUN_DEFAULT);
     uv_loop_close(&gateway->loop);
     gw_control_free(gateway->control); /* ends what is under way, and the cluster hears of that */
-    gw_cluster_free(core->cluster);
+    clu_cluster_free(core->cluster);
 }
 
 static void free_parts(struct gateway *gateway)
 {
     struct gw_core *core = &gateway->core;
 
-    gw_auth_free(gateway->auth);
+    op_auth_free(gateway->auth);
     oq_log_free(core->log);
-    gw_life_free(core->life);
+    ord_events_free(core->life);
     oq_fold_free(core->fold);
     gw_counter_close(core);
-    gw_limit_table_free(core->limits);
+    adm_limit_table_free(core->limits);
     ps_metrics_free(core->metrics);
     free(core->workers);
     gw_state_dir_close(&gateway->dir);
@@ -545,11 +545,11 @@ int gw_gateway_run(struct gw_settings *settings, const char *config_path)
     if ((err = open_parts(gateway)) < 0 || (err = open_log(gateway)) < 0 ||
         (err = open_control(gateway)) < 0 || (err = open_accord(gateway)) < 0)
         return err;
-    gw_life_go(core->life);
+    ord_events_go(core->life);
     if ((err = start_threads(gateway)) < 0)
         return err;
     start_loop(gateway);
-    gw_seed(gateway->control, settings->sales, settings->policy);
+    cfg_seed(gateway->control, settings->sales, settings->policy);
     uv_run(&gateway->loop, UV_RUN_DEFAULT);
     stop_parts(gateway);
     free_parts(gateway);

@@ -1,7 +1,7 @@
 /* The program `penstock`: reads its arguments and settings, then runs the gateway. Exit status: 0
  * well, 1 failed, 2 usage. */
 #include "common/log.h"
-#include "gateway/control/seed.h"
+#include "gateway/config/seed.h"
 #include "gateway/gateway.h"
 
 #include <getopt.h>
@@ -46,7 +46,7 @@ static int load(const char *path, struct gw_settings *ret_settings)
     struct ps_fault fault = {0};
     int err = gw_settings_load(path, ret_settings, &fault);
 
-    if (err == 0 && (err = gw_seed_check(ret_settings->sales, ret_settings->policy, &fault)) < 0)
+    if (err == 0 && (err = cfg_seed_check(ret_settings->sales, ret_settings->policy, &fault)) < 0)
         gw_settings_free(ret_settings);
     if (err < 0)
         fprintf(stderr, "penstock: %s: %s%s%s\n", path ? path : "defaults", fault.path,

@@ -1,8 +1,8 @@
 /* The metric table. README.md lists the same names; a test holds the two together. */
 #include "gateway/metrics.h"
 
-#include "gateway/admission/limit_rule.h"
-#include "gateway/front/verdict.h"
+#include "gateway/config/limit_rule.h"
+#include "gateway/answers/verdict.h"
 
 static const char *const order_events[] = {"accepted", "void", "confirmed", "released", NULL};
 static const char *const log_outcomes[] = {"landed", "refused", "unknown", "spilled", NULL};
@@ -10,9 +10,9 @@ static const char *const versions[] = {PENSTOCK_VERSION, NULL};
 
 /* clang-format off */
 const struct ps_metric gw_metric_table[GW_M_COUNT] = {
-    [GW_M_ANSWERS]             = {"penstock_answers_total", "Answers of the public listener by verdict.", PS_COUNTER, "verdict", gw_verdict_names},
-    [GW_M_REFUSED_EARLY]       = {"penstock_http_refused_total", "Requests refused before they were understood, by verdict.", PS_COUNTER, "verdict", gw_verdict_names},
-    [GW_M_SHADOW]              = {"penstock_limit_shadow_total", "Requests that a limit in shadow mode would have refused, by what it counts.", PS_COUNTER, "key", gw_limit_keys},
+    [GW_M_ANSWERS]             = {"penstock_answers_total", "Answers of the public listener by verdict.", PS_COUNTER, "verdict", ans_verdict_names},
+    [GW_M_REFUSED_EARLY]       = {"penstock_http_refused_total", "Requests refused before they were understood, by verdict.", PS_COUNTER, "verdict", ans_verdict_names},
+    [GW_M_SHADOW]              = {"penstock_limit_shadow_total", "Requests that a limit in shadow mode would have refused, by what it counts.", PS_COUNTER, "key", cfg_limit_keys},
     [GW_M_BUY_SECONDS]         = {"penstock_buy_duration_seconds", "From a complete request head to 202.", PS_HISTOGRAM_SECONDS, NULL, NULL},
     [GW_M_CONNECTIONS]         = {"penstock_connections", "Open connections of the public listener.", PS_GAUGE, NULL, NULL},
     [GW_M_IN_FLIGHT]           = {"penstock_requests_in_flight", "Requests that are not answered yet.", PS_GAUGE, NULL, NULL},

@@ -27,31 +27,31 @@ enum gw_metric {
     GW_M_LOG_BACKLOG,         /* penstock_log_backlog_records */
     GW_M_LOG_AVAILABLE,       /* penstock_log_available */
     /* Of a log in Kafka; 0 with a journal. */
-    GW_M_KAFKA_IN_FLIGHT,     /* penstock_kafka_in_flight_records */
-    GW_M_KAFKA_LAG,           /* penstock_kafka_lag_records */
-    GW_M_KAFKA_RESENT,        /* penstock_kafka_resent_total */
-    GW_M_KAFKA_FOREIGN,       /* penstock_kafka_foreign_records_total */
-    GW_M_KAFKA_PRODUCERS,     /* penstock_kafka_producers_total */
-    GW_M_KAFKA_SENT,          /* penstock_kafka_sent_bytes_total */
-    GW_M_KAFKA_RECEIVED,      /* penstock_kafka_received_bytes_total */
-    GW_M_KAFKA_ROUND_TRIP,    /* penstock_kafka_round_trip_seconds */
-    GW_M_SPILL_RECORDS,       /* penstock_spill_records */
-    GW_M_LIMIT_EVICTIONS,     /* penstock_limit_evictions_total */
-    GW_M_LIMIT_SHARED_ASKED,  /* penstock_limit_shared_asked_total: this gateway's demand */
-    GW_M_LIMIT_SHARE,         /* penstock_limit_share_millionths */
-    GW_M_EXPIRED,             /* penstock_keeper_expired_total */
-    GW_M_MEMBERS,             /* penstock_cluster_members */
-    GW_M_KEEPER,              /* penstock_cluster_keeper */
-    GW_M_FENCED,              /* penstock_sales_fenced */
-    GW_M_EFFECTS_WAITING,     /* penstock_cluster_effects_waiting */
-    GW_M_FENCES,              /* penstock_cluster_fences_total */
-    GW_M_REBUILD_SECONDS,     /* penstock_cluster_rebuild_duration_seconds: those of this gateway */
-    GW_M_SWEPT,               /* penstock_cluster_given_up_total */
-    GW_M_ADMIN_CHANGES,       /* penstock_admin_changes_total */
-    GW_M_ADMIN_DENIED,        /* penstock_admin_denied_total */
-    GW_M_LOG_LINES_DROPPED,   /* penstock_log_lines_dropped_total */
-    GW_M_BUILD_INFO,          /* penstock_build_info{version} 1 */
-    GW_M_START_SECONDS,       /* penstock_start_time_seconds */
+    GW_M_KAFKA_IN_FLIGHT,    /* penstock_kafka_in_flight_records */
+    GW_M_KAFKA_LAG,          /* penstock_kafka_lag_records */
+    GW_M_KAFKA_RESENT,       /* penstock_kafka_resent_total */
+    GW_M_KAFKA_FOREIGN,      /* penstock_kafka_foreign_records_total */
+    GW_M_KAFKA_PRODUCERS,    /* penstock_kafka_producers_total */
+    GW_M_KAFKA_SENT,         /* penstock_kafka_sent_bytes_total */
+    GW_M_KAFKA_RECEIVED,     /* penstock_kafka_received_bytes_total */
+    GW_M_KAFKA_ROUND_TRIP,   /* penstock_kafka_round_trip_seconds */
+    GW_M_SPILL_RECORDS,      /* penstock_spill_records */
+    GW_M_LIMIT_EVICTIONS,    /* penstock_limit_evictions_total */
+    GW_M_LIMIT_SHARED_ASKED, /* penstock_limit_shared_asked_total: this gateway's demand */
+    GW_M_LIMIT_SHARE,        /* penstock_limit_share_millionths */
+    GW_M_EXPIRED,            /* penstock_keeper_expired_total */
+    GW_M_MEMBERS,            /* penstock_cluster_members */
+    GW_M_KEEPER,             /* penstock_cluster_keeper */
+    GW_M_FENCED,             /* penstock_sales_fenced */
+    GW_M_EFFECTS_WAITING,    /* penstock_cluster_effects_waiting */
+    GW_M_FENCES,             /* penstock_cluster_fences_total */
+    GW_M_REBUILD_SECONDS,    /* penstock_cluster_rebuild_duration_seconds: those of this gateway */
+    GW_M_SWEPT,              /* penstock_cluster_given_up_total */
+    GW_M_ADMIN_CHANGES,      /* penstock_admin_changes_total */
+    GW_M_ADMIN_DENIED,       /* penstock_admin_denied_total */
+    GW_M_LOG_LINES_DROPPED,  /* penstock_log_lines_dropped_total */
+    GW_M_BUILD_INFO,         /* penstock_build_info{version} 1 */
+    GW_M_START_SECONDS,      /* penstock_start_time_seconds */
     GW_M_COUNT
 };
 

@@ -4,7 +4,7 @@
 #include "gateway/settings.h"
 
 #include "common/log.h"
-#include "gateway/front/strict.h"
+#include "gateway/server/strict.h"
 #include "queue/log_kafka.h"
 
 #include <errno.h>
@@ -70,16 +70,16 @@ const struct ps_option gw_options[] = {
 /* clang-format on */
 const size_t gw_option_count = PS_ARRAY_LEN(gw_options);
 
-static int read_cidrs(const struct ps_option_list *list, struct gw_cidrs *ret_cidrs,
+static int read_cidrs(const struct ps_option_list *list, struct pub_cidrs *ret_cidrs,
                       struct ps_fault *fault)
 {
-    struct gw_cidrs cidrs = {.at = calloc(list->count ? list->count : 1, sizeof *cidrs.at),
-                             .count = list->count};
+    struct pub_cidrs cidrs = {.at = calloc(list->count ? list->count : 1, sizeof *cidrs.at),
+                              .count = list->count};
 
     if (cidrs.at == NULL)
         return ps_fault(fault, PS_E_NOMEM, "trusted_proxies", "out of memory");
     for (size_t i = 0; i < list->count; i++) {
-        if (gw_cidr_parse(list->at[i], strlen(list->at[i]), &cidrs.at[i]) < 0) {
+        if (pub_cidr_parse(list->at[i], strlen(list->at[i]), &cidrs.at[i]) < 0) {
             char path[64];
             snprintf(path, sizeof path, "trusted_proxies[%zu]", i);
             free(cidrs.at);
@@ -149,12 +149,12 @@ static int check_origins(const struct ps_option_list *origins, struct ps_fault *
     return 0;
 }
 
-/* What gw_listen() takes. */
+/* What srv_listen() takes. */
 static int check_address(const char *name, const char *host, struct ps_fault *fault)
 {
-    struct gw_address address;
+    struct srv_address address;
 
-    if (host[0] != '[' && gw_address_parse(host, strlen(host), false, &address) == 0)
+    if (host[0] != '[' && pub_address_parse(host, strlen(host), false, &address) == 0)
         return 0;
     return ps_fault(fault, PS_E_INVALID, name,
                     "\"%s\" is no numeric address (IPv6 without brackets)", host);
@@ -182,7 +182,7 @@ static int check_together(const struct gw_settings *settings, struct ps_fault *f
     if (strcasecmp(settings->client_ip_header, "X-Forwarded-For") == 0)
         return ps_fault(fault, PS_E_INVALID, "client_ip_header",
                         "X-Forwarded-For is a list: leave this empty to have it read");
-    if (gw_strict_knows(
+    if (srv_strict_knows(
             (struct ps_str){settings->client_ip_header, strlen(settings->client_ip_header)}))
         return ps_fault(fault, PS_E_INVALID, "client_ip_header",
                         "%s has a meaning of its own here: no address is looked for in it",

@@ -6,7 +6,7 @@
 
 #include "common/options.h"
 #include "common/redis_url.h"
-#include "gateway/front/client.h"
+#include "gateway/public/client.h"
 
 struct gw_settings {
     struct {
@@ -80,7 +80,7 @@ struct gw_settings {
     json_t *policy; /* seed: {"limits":{rule:{…}}} */
 
     /* Derived by gw_settings_read. */
-    struct gw_cidrs trusted;   /* of trusted_proxies */
+    struct pub_cidrs trusted;  /* of trusted_proxies */
     struct ps_redis_url redis; /* of store.redis.url */
 };
 

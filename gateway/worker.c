@@ -9,8 +9,8 @@
 
 #include "common/log.h"
 #include "gateway/backends.h"
-#include "gateway/front/status_page.h"
-#include "gateway/visit.h"
+#include "gateway/public/status_page.h"
+#include "gateway/orders/request.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -19,13 +19,13 @@
 #define LARGE_HEADS_NS (60 * PS_NS_PER_S) /* between two warnings */
 #define NS_TO_MS(x)    ((uint64_t)(((x) + PS_NS_PER_MS - 1) / PS_NS_PER_MS))
 
-static void swap_policy(struct gw_worker *worker, const struct gw_policy *policy)
+static void swap_policy(struct gw_worker *worker, const struct cfg_snapshot *policy)
 {
     struct ps_mail ack = {
         .kind = GW_MAIL_POLICY_ACK, .handle = worker->index, .value = (uint64_t)policy->version};
 
     worker->policy = policy;
-    gw_pages_forget(worker->pages);
+    pub_pages_forget(worker->pages);
     if (ps_mailbox_post(worker->core->control_mail, &ack) < 0)
         ps_log(PS_LOG_ERROR, "policy_ack_not_delivered", PS_F_INT("worker", worker->index));
 }
@@ -34,7 +34,7 @@ static void stop(struct gw_worker *worker)
 {
     gw_counter_store_free(worker->core, worker->store); /* answers what still waits for it */
     worker->store = NULL;
-    gw_http_free(worker->http);
+    srv_http_free(worker->http);
     worker->http = NULL;
     ps_mailbox_close(worker->mail);
     worker->mail = NULL;
@@ -56,7 +56,7 @@ static void on_mail(const struct ps_mail *mail, void *ctx)
         break;
     case GW_MAIL_DRAIN:
         worker->draining = true;
-        gw_http_drain(worker->http);
+        srv_drain(worker->http);
         break;
     case GW_MAIL_STOP:
         stop(worker);
@@ -76,7 +76,7 @@ static void on_order_timer(uv_timer_t *timer)
         uv_timer_start(timer, on_order_timer, NS_TO_MS(worker->first_order->deadline_ns - now), 0);
 }
 
-void gw_worker_await_log(struct gw_worker *worker, struct gw_visit *visit, int64_t now_ns)
+void gw_worker_await_log(struct gw_worker *worker, struct ord_request *visit, int64_t now_ns)
 {
     int64_t timeout_ms = worker->core->settings->log.ack_timeout_ms;
 
@@ -94,7 +94,7 @@ void gw_worker_await_log(struct gw_worker *worker, struct gw_visit *visit, int64
         uv_timer_start(&worker->order_timer, on_order_timer, (uint64_t)timeout_ms, 0);
 }
 
-void gw_worker_awaited(struct gw_worker *worker, struct gw_visit *visit)
+void gw_worker_awaited(struct gw_worker *worker, struct ord_request *visit)
 {
     if (!visit->waits_for_log)
         return;
@@ -128,7 +128,7 @@ static void on_waiting_timer(uv_timer_t *timer)
     uint64_t handle;
 
     while (ps_heap_take(worker->waiting, now, &handle)) {
-        struct gw_request *request = gw_http_find(worker->http, handle);
+        struct srv_request *request = srv_find(worker->http, handle);
         if (request != NULL)
             gw_buy_resume(worker, request);
     }
@@ -172,15 +172,15 @@ static void on_tick(uv_timer_t *timer)
 
     atomic_store_explicit(&worker->alive_ns, now, memory_order_relaxed);
     warn_of_large_heads(worker, now);
-    ps_metric_set(worker->shard, GW_M_CONNECTIONS, 0, (int64_t)gw_http_connections(worker->http));
-    ps_metric_set(worker->shard, GW_M_IN_FLIGHT, 0, (int64_t)gw_http_in_flight(worker->http));
+    ps_metric_set(worker->shard, GW_M_CONNECTIONS, 0, (int64_t)srv_http_connections(worker->http));
+    ps_metric_set(worker->shard, GW_M_IN_FLIGHT, 0, (int64_t)srv_in_flight(worker->http));
     ps_metric_set(worker->shard, GW_M_WAITING, 0, (int64_t)ps_heap_count(worker->waiting));
     atomic_store_explicit(&worker->idle,
-                          worker->draining && gw_http_begun(worker->http) == 0 && !owes(worker),
+                          worker->draining && srv_http_begun(worker->http) == 0 && !owes(worker),
                           memory_order_relaxed);
 }
 
-void gw_worker_count(struct gw_worker *worker, enum gw_verdict verdict)
+void gw_worker_count(struct gw_worker *worker, enum ans_verdict verdict)
 {
     ps_metric_add(worker->shard, GW_M_ANSWERS, verdict, 1);
 }
@@ -189,16 +189,16 @@ static void on_refused(int verdict, void *ctx)
 {
     struct gw_worker *worker = ctx;
     ps_metric_add(worker->shard, GW_M_REFUSED_EARLY, (size_t)verdict, 1);
-    worker->large_heads += verdict == GW_V_headers_too_large;
+    worker->large_heads += verdict == ANS_V_headers_too_large;
 }
 
-static bool is_trusted(const struct gw_address *peer, void *ctx)
+static bool is_trusted(const struct srv_address *peer, void *ctx)
 {
     const struct gw_worker *worker = ctx;
-    return gw_cidrs_have(&worker->core->settings->trusted, peer);
+    return pub_cidrs_have(&worker->core->settings->trusted, peer);
 }
 
-static void on_gone(struct gw_request *request, void *ctx)
+static void on_gone(struct srv_request *request, void *ctx)
 {
     gw_worker_awaited(ctx, request->user);
 }
@@ -215,12 +215,12 @@ size_t gw_worker_connections_max(const struct gw_core *core)
     return soft + soft / 4 + 256; /* room to say 503 */
 }
 
-static struct gw_http_settings http_settings(const struct gw_worker *worker)
+static struct srv_settings http_settings(const struct gw_worker *worker)
 {
     const struct gw_settings *settings = worker->core->settings;
     size_t connections = connections_soft(worker->core);
 
-    return (struct gw_http_settings){
+    return (struct srv_settings){
         .head_timeout_ms = settings->http.head_timeout_ms,
         .body_timeout_ms = settings->http.body_timeout_ms,
         .idle_timeout_ms = settings->http.idle_timeout_ms,
@@ -229,8 +229,8 @@ static struct gw_http_settings http_settings(const struct gw_worker *worker)
         .connections_hard = gw_worker_connections_max(worker->core),
         .requests_max = connections + 256,
         .head_memory = (size_t)settings->http.head_memory_kib * 1024,
-        .body_max = GW_PUBLIC_BODY_MAX,
-        .user_size = sizeof(struct gw_visit),
+        .body_max = SRV_PUBLIC_BODY_MAX,
+        .user_size = sizeof(struct ord_request),
         .client_ip_header = settings->client_ip_header[0] ? settings->client_ip_header : NULL,
         .is_trusted = is_trusted,
         .on_gone = on_gone,
@@ -245,10 +245,10 @@ static void init_timer(struct gw_worker *worker, uv_timer_t *timer)
 }
 
 int gw_worker_new(struct gw_core *core, uint32_t index, int listen_fd,
-                  const struct gw_policy *policy, struct gw_worker **ret_worker)
+                  const struct cfg_snapshot *policy, struct gw_worker **ret_worker)
 {
     struct gw_worker *worker = calloc(1, sizeof *worker);
-    struct gw_http_settings settings;
+    struct srv_settings settings;
     int err = PS_E_NOMEM;
 
     if (worker == NULL)
@@ -262,7 +262,7 @@ int gw_worker_new(struct gw_core *core, uint32_t index, int listen_fd,
         goto fail;
     settings = http_settings(worker);
     if ((err = gw_counter_store(core, &worker->loop, &worker->store)) < 0 ||
-        (err = gw_pages_new(&worker->pages)) < 0 ||
+        (err = pub_pages_new(&worker->pages)) < 0 ||
         (err = ps_heap_new((size_t)core->settings->http.waiting,
                            (size_t)core->settings->http.waiting, &worker->waiting)) < 0 ||
         /* Every request in flight can have one outcome under way; late ones are as many again at
@@ -276,15 +276,15 @@ int gw_worker_new(struct gw_core *core, uint32_t index, int listen_fd,
     init_timer(worker, &worker->tick);
     atomic_store_explicit(&worker->alive_ns, ps_clock_mono_ns(core->clock), memory_order_relaxed);
     uv_timer_start(&worker->tick, on_tick, TICK_MS, TICK_MS);
-    err = gw_http_new(&worker->loop, &listen_fd, 1, &settings, gw_routes_handle, on_refused, worker,
-                      &worker->http);
+    err = srv_http_new(&worker->loop, &listen_fd, 1, &settings, gw_routes_handle, on_refused,
+                       worker, &worker->http);
     if (err < 0)
         goto fail_parts;
     *ret_worker = worker;
     return 0;
 fail_parts: /* start-up has failed: the process ends, its loop is not unwound */
     ps_heap_free(worker->waiting);
-    gw_pages_free(worker->pages);
+    pub_pages_free(worker->pages);
 fail:
     free(worker);
     return err;
@@ -313,6 +313,6 @@ void gw_worker_join(struct gw_worker *worker)
     uv_thread_join(&worker->thread);
     uv_loop_close(&worker->loop);
     ps_heap_free(worker->waiting);
-    gw_pages_free(worker->pages);
+    pub_pages_free(worker->pages);
     free(worker);
 }

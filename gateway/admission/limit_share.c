@@ -17,7 +17,7 @@
 #define CHANCE 9.0
 #define LEAST  200 /* the smallest share is one of LEAST, divided by all gateways */
 
-int64_t gw_share_demand(struct gw_share_meter *meter, int64_t asked, int64_t now_ns)
+int64_t adm_share_demand(struct adm_share_meter *meter, int64_t asked, int64_t now_ns)
 {
     double elapsed_s = (double)(now_ns - meter->at_ns) / PS_NS_PER_S;
     if (meter->begun && elapsed_s > 0) {
@@ -39,60 +39,60 @@ static double counted(int64_t demand, double sum, size_t n)
     return (double)demand > least ? (double)demand : least;
 }
 
-uint32_t gw_share_of(int64_t own, const int64_t *all, size_t n)
+uint32_t adm_share_of(int64_t own, const int64_t *all, size_t n)
 {
     assert(n >= 1 && own >= 0);
     double sum = 0, counted_sum = 0;
     for (size_t i = 0; i < n; i++)
         sum += (double)all[i];
     if (sum <= 0)
-        return GW_SHARE_ONE / (uint32_t)n;
+        return ADM_SHARE_ONE / (uint32_t)n;
     for (size_t i = 0; i < n; i++)
         counted_sum += counted(all[i], sum, n);
     double part = counted(own, sum, n) / counted_sum;
-    return part < 1 ? (uint32_t)(part * GW_SHARE_ONE) : GW_SHARE_ONE;
+    return part < 1 ? (uint32_t)(part * ADM_SHARE_ONE) : ADM_SHARE_ONE;
 }
 
-void gw_share_set(struct gw_share *share, uint32_t part, int64_t now_ns)
+void adm_share_set(struct adm_share *share, uint32_t part, int64_t now_ns)
 {
-    assert(part >= 1 && part <= GW_SHARE_ONE);
-    if (gw_share_whole(share) && part == GW_SHARE_ONE)
+    assert(part >= 1 && part <= ADM_SHARE_ONE);
+    if (adm_share_whole(share) && part == ADM_SHARE_ONE)
         return;
     int64_t clock_ns;
-    if (gw_share_read(share, now_ns, &clock_ns) == part)
+    if (adm_share_read(share, now_ns, &clock_ns) == part)
         return;
     uint32_t version = atomic_load_explicit(&share->version, memory_order_relaxed) + 1;
     if (version == 0)
         version = 2; /* 0 means "never set" */
-    struct gw_share_slot *slot = &share->slots[version & 1];
+    struct adm_share_slot *slot = &share->slots[version & 1];
     atomic_store_explicit(&slot->share, part, memory_order_release);
     atomic_store_explicit(&slot->since_ns, now_ns, memory_order_release);
     atomic_store_explicit(&slot->clock_ns, clock_ns, memory_order_release);
     atomic_store_explicit(&share->version, version, memory_order_release);
 }
 
-uint32_t gw_share_get(const struct gw_share *share)
+uint32_t adm_share_get(const struct adm_share *share)
 {
     int64_t clock_ns;
-    return gw_share_read(share, 0, &clock_ns);
+    return adm_share_read(share, 0, &clock_ns);
 }
 
-uint32_t gw_share_read(const struct gw_share *share, int64_t now_ns, int64_t *ret_clock_ns)
+uint32_t adm_share_read(const struct adm_share *share, int64_t now_ns, int64_t *ret_clock_ns)
 {
     uint32_t version = atomic_load_explicit(&share->version, memory_order_acquire);
     for (;;) {
         if (version == 0) {
             *ret_clock_ns = now_ns;
-            return GW_SHARE_ONE;
+            return ADM_SHARE_ONE;
         }
-        const struct gw_share_slot *slot = &share->slots[version & 1];
+        const struct adm_share_slot *slot = &share->slots[version & 1];
         uint32_t part = atomic_load_explicit(&slot->share, memory_order_acquire);
         int64_t since_ns = atomic_load_explicit(&slot->since_ns, memory_order_acquire);
         int64_t clock_ns = atomic_load_explicit(&slot->clock_ns, memory_order_acquire);
         uint32_t again = atomic_load_explicit(&share->version, memory_order_acquire);
         if (again == version) {
             int64_t passed_ns = now_ns - since_ns;
-            *ret_clock_ns = clock_ns + (int64_t)((double)passed_ns * part / GW_SHARE_ONE);
+            *ret_clock_ns = clock_ns + (int64_t)((double)passed_ns * part / ADM_SHARE_ONE);
             return part;
         }
         version = again; /* the slot may have been written meanwhile */

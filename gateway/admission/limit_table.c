@@ -51,7 +51,7 @@ struct region {
     size_t capacity; /* a multiple of WAYS, below 2^32 of them */
 };
 
-struct gw_limit_table {
+struct adm_limit_table {
     void *memory;
     size_t bytes;
     struct region many; /* users, addresses */
@@ -60,17 +60,17 @@ struct gw_limit_table {
     struct region few;
     struct region few_fixed;
     struct ps_hash_key hash_key;
-    PS_ALIGNED struct gw_share share;
+    PS_ALIGNED struct adm_share share;
     PS_ALIGNED _Atomic(uint64_t) evictions;
 };
 
-int gw_limit_table_new(size_t mib, struct gw_limit_table **ret_table)
+int adm_limit_table_new(size_t mib, struct adm_limit_table **ret_table)
 {
     assert(mib >= 1);
     size_t capacity = mib * 1024 * 1024 / sizeof(struct slot);
     size_t bytes = (capacity + 2 * FEW) * sizeof(struct slot);
 
-    struct gw_limit_table *table = aligned_alloc(PS_CACHE_LINE, sizeof *table);
+    struct adm_limit_table *table = aligned_alloc(PS_CACHE_LINE, sizeof *table);
     if (table == NULL)
         return PS_E_NOMEM;
     void *memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -80,7 +80,7 @@ int gw_limit_table_new(size_t mib, struct gw_limit_table **ret_table)
     }
     (void)madvise(memory, bytes, MADV_HUGEPAGE); /* fewer TLB misses; works without */
     memset(memory, 0, bytes);
-    *table = (struct gw_limit_table){
+    *table = (struct adm_limit_table){
         .memory = memory,
         .bytes = bytes,
         .many = {.slots = memory, .capacity = capacity},
@@ -92,7 +92,7 @@ int gw_limit_table_new(size_t mib, struct gw_limit_table **ret_table)
     return 0;
 }
 
-void gw_limit_table_free(struct gw_limit_table *table)
+void adm_limit_table_free(struct adm_limit_table *table)
 {
     if (table == NULL)
         return;
@@ -117,7 +117,7 @@ static struct place look(struct slot *slot, int64_t now_ns)
         here.cell = atomic_load_explicit(&slot->cell, memory_order_acquire);
         tag = atomic_load_explicit(&slot->tag, memory_order_acquire);
     } while (tag != here.tag);
-    here.live = !gw_limit_idle(here.cell, now_ns);
+    here.live = !adm_limit_idle(here.cell, now_ns);
     return here;
 }
 
@@ -153,7 +153,7 @@ static struct place search(const struct region *region, uint64_t key, int64_t no
 }
 
 /* Makes the slot `key`'s, unsettled, with an idle cell. False: somebody else was faster. */
-static bool claim(struct gw_limit_table *table, struct place *place, uint64_t key)
+static bool claim(struct adm_limit_table *table, struct place *place, uint64_t key)
 {
     struct slot *slot = place->slot;
     if (place->live) {
@@ -170,12 +170,12 @@ static bool claim(struct gw_limit_table *table, struct place *place, uint64_t ke
 /* Counts on the slot as long as it is `key`'s. False: it was taken over, or too many races lost.
  * The swap releases and a lost one acquires, so that who sees another's cell sees the tag that was
  * there before it. */
-static bool count(struct place place, uint64_t key, const struct gw_limit_compiled *rule,
-                  int64_t now_ns, int64_t patience_ms, struct gw_limit_result *ret_result)
+static bool count(struct place place, uint64_t key, const struct adm_limit_compiled *rule,
+                  int64_t now_ns, int64_t patience_ms, struct adm_limit_result *ret_result)
 {
     for (int i = 0; i < SWAPS_MAX; i++) {
         uint64_t next;
-        *ret_result = gw_limit_step(rule, place.cell, now_ns, patience_ms, &next);
+        *ret_result = adm_limit_step(rule, place.cell, now_ns, patience_ms, &next);
         if (!ret_result->allowed ||
             atomic_compare_exchange_strong_explicit(&place.slot->cell, &place.cell, next,
                                                     memory_order_acq_rel, memory_order_acquire))
@@ -188,14 +188,14 @@ static bool count(struct place place, uint64_t key, const struct gw_limit_compil
 
 /* Where the keys of a global or sale rule are, and this gateway's share of the rule: *rule may come
  * to be *shared, and *now_ns the time of the share's clock. */
-static const struct region *enter_few(const struct gw_limit_table *table,
-                                      const struct gw_limit_compiled **rule,
-                                      struct gw_limit_compiled *shared, int64_t *now_ns)
+static const struct region *enter_few(const struct adm_limit_table *table,
+                                      const struct adm_limit_compiled **rule,
+                                      struct adm_limit_compiled *shared, int64_t *now_ns)
 {
-    bool fixed = (*rule)->algorithm == GW_LIMIT_FIXED_WINDOW;
-    if (!gw_share_whole(&table->share)) {
+    bool fixed = (*rule)->algorithm == CFG_LIMIT_FIXED_WINDOW;
+    if (!adm_share_whole(&table->share)) {
         int64_t clock_ns;
-        gw_limit_share(*rule, gw_share_read(&table->share, *now_ns, &clock_ns), shared);
+        adm_limit_share(*rule, adm_share_read(&table->share, *now_ns, &clock_ns), shared);
         *rule = shared;
         if (!fixed)
             *now_ns = clock_ns;
@@ -203,36 +203,36 @@ static const struct region *enter_few(const struct gw_limit_table *table,
     return fixed ? &table->few_fixed : &table->few;
 }
 
-uint64_t gw_limit_hash(const struct gw_limit_table *table, const void *key, size_t key_len)
+uint64_t adm_limit_hash(const struct adm_limit_table *table, const void *key, size_t key_len)
 {
     return ps_hash64(&table->hash_key, key, key_len);
 }
 
 /* Never 0, which is a slot that was never used. */
-static uint64_t key_of(const struct gw_limit_compiled *rule, uint64_t hash)
+static uint64_t key_of(const struct adm_limit_compiled *rule, uint64_t hash)
 {
     uint64_t key = (hash ^ rule->seed) & ~SETTLED;
     return key != 0 ? key : ~SETTLED;
 }
 
-void gw_limit_expect(const struct gw_limit_table *table, const struct gw_limit_compiled *rule,
-                     uint64_t hash)
+void adm_limit_expect(const struct adm_limit_table *table, const struct adm_limit_compiled *rule,
+                      uint64_t hash)
 {
     uint64_t key = key_of(rule, hash);
     if (!rule->few_keys)
         __builtin_prefetch(set_of(&table->many, key) + home_of(key), 1);
 }
 
-struct gw_limit_result gw_limit_check(struct gw_limit_table *table,
-                                      const struct gw_limit_compiled *rule, uint64_t hash,
-                                      int64_t now_ns, int64_t patience_ms)
+struct adm_limit_result adm_limit_check(struct adm_limit_table *table,
+                                        const struct adm_limit_compiled *rule, uint64_t hash,
+                                        int64_t now_ns, int64_t patience_ms)
 {
     uint64_t key = key_of(rule, hash);
     const struct region *region = &table->many;
-    struct gw_limit_compiled shared;
+    struct adm_limit_compiled shared;
     if (rule->few_keys)
         region = enter_few(table, &rule, &shared, &now_ns);
-    struct gw_limit_result result;
+    struct adm_limit_result result;
     for (int i = 0; i < ROUNDS_MAX; i++) {
         struct place place = search(region, key, now_ns);
         if (place.slot == NULL)
@@ -249,20 +249,20 @@ struct gw_limit_result gw_limit_check(struct gw_limit_table *table,
     /* Every slot or cell that was wanted went to others: like a key that was evicted at once. */
     uint64_t forgotten;
     atomic_fetch_add_explicit(&table->evictions, 1, memory_order_relaxed);
-    return gw_limit_step(rule, 0, now_ns, patience_ms, &forgotten);
+    return adm_limit_step(rule, 0, now_ns, patience_ms, &forgotten);
 }
 
-uint64_t gw_limit_table_evictions(const struct gw_limit_table *table)
+uint64_t adm_limit_table_evictions(const struct adm_limit_table *table)
 {
     return atomic_load_explicit(&table->evictions, memory_order_relaxed);
 }
 
-struct gw_share *gw_limit_table_share(struct gw_limit_table *table)
+struct adm_share *adm_limit_table_share(struct adm_limit_table *table)
 {
     return &table->share;
 }
 
-size_t gw_limit_table_capacity(const struct gw_limit_table *table)
+size_t adm_limit_table_capacity(const struct adm_limit_table *table)
 {
     return table->many.capacity;
 }

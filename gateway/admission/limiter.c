@@ -32,18 +32,18 @@
 #include <inttypes.h>
 #include <stdio.h>
 
-#define DETAIL_MASK ((UINT64_C(1) << GW_LIMIT_DETAIL_BITS) - 1)
+#define DETAIL_MASK ((UINT64_C(1) << ADM_LIMIT_DETAIL_BITS) - 1)
 #define COUNT_BITS  20 /* of a sliding window; the rest of the detail is the last count */
 #define COUNT_MASK  ((UINT64_C(1) << COUNT_BITS) - 1)
-#define LAST_MAX    ((UINT64_C(1) << (GW_LIMIT_DETAIL_BITS - COUNT_BITS)) - 1)
+#define LAST_MAX    ((UINT64_C(1) << (ADM_LIMIT_DETAIL_BITS - COUNT_BITS)) - 1)
 #define US_PER_S    INT64_C(1000000)
 
 /* The longest wait that is told; longer ones come of a share that is next to nothing. */
 #define WAIT_MAX_S UINT64_C(31536000)
 
-static uint64_t span_of(const struct gw_limit_compiled *rule, uint64_t ticks)
+static uint64_t span_of(const struct adm_limit_compiled *rule, uint64_t ticks)
 {
-    return ticks / rule->ticks_per_s << GW_LIMIT_DETAIL_BITS | ticks % rule->ticks_per_s;
+    return ticks / rule->ticks_per_s << ADM_LIMIT_DETAIL_BITS | ticks % rule->ticks_per_s;
 }
 
 static int64_t at_most(int64_t value, int64_t most)
@@ -51,17 +51,17 @@ static int64_t at_most(int64_t value, int64_t most)
     return value < most ? value : most;
 }
 
-void gw_limit_compile(const struct gw_limit_rule *rule, int64_t scale,
-                      struct gw_limit_compiled *ret_rule)
+void adm_limit_compile(const struct cfg_limit_rule *rule, int64_t scale,
+                       struct adm_limit_compiled *ret_rule)
 {
     assert(rule->rate >= 1 && rule->period_s >= 1 && rule->burst >= 1 && scale >= 1);
-    bool sliding = rule->algorithm == GW_LIMIT_SLIDING_WINDOW;
-    bool window = sliding || rule->algorithm == GW_LIMIT_FIXED_WINDOW;
-    int64_t burst = at_most(rule->burst * scale, GW_LIMIT_BURST_MAX);
-    struct gw_limit_compiled made = {
+    bool sliding = rule->algorithm == CFG_LIMIT_SLIDING_WINDOW;
+    bool window = sliding || rule->algorithm == CFG_LIMIT_FIXED_WINDOW;
+    int64_t burst = at_most(rule->burst * scale, CFG_LIMIT_BURST_MAX);
+    struct adm_limit_compiled made = {
         .algorithm = rule->algorithm,
-        .few_keys = rule->key == GW_LIMIT_KEY_GLOBAL || rule->key == GW_LIMIT_KEY_SALE,
-        .rate = (uint32_t)at_most(rule->rate * scale, GW_LIMIT_RATE_MAX),
+        .few_keys = rule->key == CFG_LIMIT_KEY_GLOBAL || rule->key == CFG_LIMIT_KEY_SALE,
+        .rate = (uint32_t)at_most(rule->rate * scale, CFG_LIMIT_RATE_MAX),
         .period_s = (uint32_t)rule->period_s,
     };
     uint64_t ticks = (DETAIL_MASK + 1) / made.rate;
@@ -84,14 +84,14 @@ void gw_limit_compile(const struct gw_limit_rule *rule, int64_t scale,
     *ret_rule = made;
 }
 
-void gw_limit_share(const struct gw_limit_compiled *rule, uint32_t part,
-                    struct gw_limit_compiled *ret_rule)
+void adm_limit_share(const struct adm_limit_compiled *rule, uint32_t part,
+                     struct adm_limit_compiled *ret_rule)
 {
-    assert(part >= 1 && part <= GW_SHARE_ONE);
-    struct gw_limit_compiled made = *rule;
-    double share = (double)part / GW_SHARE_ONE;
+    assert(part >= 1 && part <= ADM_SHARE_ONE);
+    struct adm_limit_compiled made = *rule;
+    double share = (double)part / ADM_SHARE_ONE;
     bool bucket =
-        rule->algorithm == GW_LIMIT_TOKEN_BUCKET || rule->algorithm == GW_LIMIT_LEAKY_BUCKET;
+        rule->algorithm == CFG_LIMIT_TOKEN_BUCKET || rule->algorithm == CFG_LIMIT_LEAKY_BUCKET;
     double whole = bucket ? (double)(rule->tolerance + rule->interval) : rule->rate;
     uint64_t most = bucket ? rule->tolerance : rule->rate - 1; /* one request fits */
     uint64_t others = (uint64_t)(whole * (1 - share) + 0.5);
@@ -103,13 +103,13 @@ void gw_limit_share(const struct gw_limit_compiled *rule, uint32_t part,
 }
 
 /* Rounds down to the tick. The product stays below 2^64: 1e9 * 2^34. */
-static uint64_t stamp_of(const struct gw_limit_compiled *rule, int64_t now_ns)
+static uint64_t stamp_of(const struct adm_limit_compiled *rule, int64_t now_ns)
 {
     uint64_t second = (uint64_t)now_ns / PS_NS_PER_S, ns = (uint64_t)now_ns % PS_NS_PER_S;
-    return second << GW_LIMIT_DETAIL_BITS | ns * rule->ticks_per_s / PS_NS_PER_S;
+    return second << ADM_LIMIT_DETAIL_BITS | ns * rule->ticks_per_s / PS_NS_PER_S;
 }
 
-static uint64_t stamp_add(const struct gw_limit_compiled *rule, uint64_t stamp, uint64_t span)
+static uint64_t stamp_add(const struct adm_limit_compiled *rule, uint64_t stamp, uint64_t span)
 {
     uint64_t sum = stamp + span;
     if ((stamp & DETAIL_MASK) + (span & DETAIL_MASK) >= rule->ticks_per_s)
@@ -118,14 +118,14 @@ static uint64_t stamp_add(const struct gw_limit_compiled *rule, uint64_t stamp, 
 }
 
 /* Ticks from `from` to the later `to`. */
-static uint64_t ticks_between(const struct gw_limit_compiled *rule, uint64_t from, uint64_t to)
+static uint64_t ticks_between(const struct adm_limit_compiled *rule, uint64_t from, uint64_t to)
 {
-    uint64_t seconds = (to >> GW_LIMIT_DETAIL_BITS) - (from >> GW_LIMIT_DETAIL_BITS);
+    uint64_t seconds = (to >> ADM_LIMIT_DETAIL_BITS) - (from >> ADM_LIMIT_DETAIL_BITS);
     return seconds * rule->ticks_per_s + (to & DETAIL_MASK) - (from & DETAIL_MASK);
 }
 
 /* Rounds up, so that what is allowed after `ticks` is allowed after the result. */
-static int64_t ns_of(const struct gw_limit_compiled *rule, uint64_t ticks)
+static int64_t ns_of(const struct adm_limit_compiled *rule, uint64_t ticks)
 {
     uint64_t seconds = ticks / rule->pace, rest = ticks % rule->pace;
     if (seconds >= WAIT_MAX_S)
@@ -139,8 +139,8 @@ static int64_t ceil_div(int64_t a, int64_t b)
     return (a + b - 1) / b;
 }
 
-static struct gw_limit_result bucket(const struct gw_limit_compiled *rule, uint64_t cell,
-                                     int64_t now_ns, int64_t patience_ms, uint64_t *ret_cell)
+static struct adm_limit_result bucket(const struct adm_limit_compiled *rule, uint64_t cell,
+                                      int64_t now_ns, int64_t patience_ms, uint64_t *ret_cell)
 {
     uint64_t now = stamp_of(rule, now_ns);
     uint64_t full = stamp_add(rule, now, rule->full_span);
@@ -152,7 +152,7 @@ static struct gw_limit_result bucket(const struct gw_limit_compiled *rule, uint6
     }
     uint64_t patience = (uint64_t)patience_ms * rule->pace / 1000;
     uint64_t limit = rule->tolerance + (patience < rule->hold ? patience : rule->hold);
-    struct gw_limit_result result = {.allowed = debt <= limit};
+    struct adm_limit_result result = {.allowed = debt <= limit};
 
     if (result.allowed) {
         if (debt > rule->tolerance)
@@ -172,7 +172,7 @@ static struct gw_limit_result bucket(const struct gw_limit_compiled *rule, uint6
 }
 
 /* The end of the clock's window in which `now_ns` falls, in seconds. */
-static int64_t window_end(const struct gw_limit_compiled *rule, int64_t now_ns)
+static int64_t window_end(const struct adm_limit_compiled *rule, int64_t now_ns)
 {
     uint32_t second = (uint32_t)(now_ns / PS_NS_PER_S);
     return ((int64_t)(second / rule->period_s) + 1) * rule->period_s;
@@ -180,16 +180,16 @@ static int64_t window_end(const struct gw_limit_compiled *rule, int64_t now_ns)
 
 /* True when a cell's window is to be counted on: this one, or the next, which a worker with a later
  * clock has begun. */
-static bool window_holds(const struct gw_limit_compiled *rule, int64_t cell_end, int64_t end)
+static bool window_holds(const struct adm_limit_compiled *rule, int64_t cell_end, int64_t end)
 {
     return cell_end >= end && cell_end <= end + rule->period_s;
 }
 
-static struct gw_limit_result fixed_window(const struct gw_limit_compiled *rule, uint64_t cell,
-                                           int64_t now_ns, uint64_t *ret_cell)
+static struct adm_limit_result fixed_window(const struct adm_limit_compiled *rule, uint64_t cell,
+                                            int64_t now_ns, uint64_t *ret_cell)
 {
     int64_t end = window_end(rule, now_ns);
-    int64_t cell_end = (int64_t)(cell >> GW_LIMIT_DETAIL_BITS);
+    int64_t cell_end = (int64_t)(cell >> ADM_LIMIT_DETAIL_BITS);
     uint64_t count = 0;
     if (window_holds(rule, cell_end, end)) {
         end = cell_end;
@@ -198,12 +198,12 @@ static struct gw_limit_result fixed_window(const struct gw_limit_compiled *rule,
     if (count < rule->others)
         count = rule->others;
     int64_t left_ns = end * PS_NS_PER_S - now_ns;
-    struct gw_limit_result result = {.allowed = count < rule->rate,
-                                     .reset_s = ceil_div(left_ns, PS_NS_PER_S)};
+    struct adm_limit_result result = {.allowed = count < rule->rate,
+                                      .reset_s = ceil_div(left_ns, PS_NS_PER_S)};
     if (result.allowed) {
         count++;
         result.remaining = (int64_t)(rule->rate - count);
-        *ret_cell = (uint64_t)end << GW_LIMIT_DETAIL_BITS | count;
+        *ret_cell = (uint64_t)end << ADM_LIMIT_DETAIL_BITS | count;
     } else {
         result.wait_ns = left_ns;
         *ret_cell = cell;
@@ -220,14 +220,14 @@ struct sliding {
 };
 
 /* What a window's count becomes when the next one begins: whole units of 2^last_shift. */
-static int64_t as_last(const struct gw_limit_compiled *rule, int64_t count)
+static int64_t as_last(const struct adm_limit_compiled *rule, int64_t count)
 {
     int64_t unit = INT64_C(1) << rule->last_shift;
     return ceil_div(count, unit) * unit;
 }
 
 /* What the last window's requests still weigh. */
-static int64_t sliding_weight(const struct gw_limit_compiled *rule, const struct sliding *now)
+static int64_t sliding_weight(const struct adm_limit_compiled *rule, const struct sliding *now)
 {
     int64_t period_us = rule->period_s * US_PER_S;
     return ceil_div(now->last * (period_us - now->elapsed_us), period_us);
@@ -235,7 +235,7 @@ static int64_t sliding_weight(const struct gw_limit_compiled *rule, const struct
 
 /* Takes what others may have used as used in the last window, so that it is forgiven evenly from
  * now on; what does not fit there, in this one. */
-static void count_others(const struct gw_limit_compiled *rule, struct sliding *now)
+static void count_others(const struct adm_limit_compiled *rule, struct sliding *now)
 {
     int64_t period_us = rule->period_s * US_PER_S, others = (int64_t)rule->others;
     int64_t last = (others - now->count) * period_us / (period_us - now->elapsed_us);
@@ -245,11 +245,11 @@ static void count_others(const struct gw_limit_compiled *rule, struct sliding *n
         now->count += others - used;
 }
 
-static struct sliding sliding_open(const struct gw_limit_compiled *rule, uint64_t cell,
+static struct sliding sliding_open(const struct adm_limit_compiled *rule, uint64_t cell,
                                    int64_t now_ns)
 {
     struct sliding now = {.end_s = window_end(rule, now_ns)};
-    int64_t cell_end = (int64_t)(cell >> GW_LIMIT_DETAIL_BITS) - rule->period_s;
+    int64_t cell_end = (int64_t)(cell >> ADM_LIMIT_DETAIL_BITS) - rule->period_s;
     int64_t count = (int64_t)(cell & COUNT_MASK);
     if (window_holds(rule, cell_end, now.end_s)) {
         now.end_s = cell_end;
@@ -267,14 +267,14 @@ static struct sliding sliding_open(const struct gw_limit_compiled *rule, uint64_
 
 /* The earliest elapsed time of a window at which `last` requests of the one before weigh no more
  * than `room`. */
-static int64_t sliding_weighs(const struct gw_limit_compiled *rule, int64_t last, int64_t room)
+static int64_t sliding_weighs(const struct adm_limit_compiled *rule, int64_t last, int64_t room)
 {
     int64_t period_us = rule->period_s * US_PER_S;
     return last <= room ? 0 : period_us - room * period_us / last;
 }
 
 /* Time of the share's clock as time. Rounds up. */
-static int64_t real_us(const struct gw_limit_compiled *rule, int64_t us)
+static int64_t real_us(const struct adm_limit_compiled *rule, int64_t us)
 {
     if (rule->pace == rule->ticks_per_s)
         return us;
@@ -284,7 +284,7 @@ static int64_t real_us(const struct gw_limit_compiled *rule, int64_t us)
 }
 
 /* Microseconds until `wanted` (1 .. rate) requests would be allowed; 0 = now. */
-static int64_t sliding_wait(const struct gw_limit_compiled *rule, const struct sliding *now,
+static int64_t sliding_wait(const struct adm_limit_compiled *rule, const struct sliding *now,
                             int64_t wanted)
 {
     int64_t room = rule->rate - now->count - wanted;
@@ -298,19 +298,19 @@ static int64_t sliding_wait(const struct gw_limit_compiled *rule, const struct s
     return at_us > now->elapsed_us ? at_us - now->elapsed_us : 0;
 }
 
-static struct gw_limit_result sliding_window(const struct gw_limit_compiled *rule, uint64_t cell,
-                                             int64_t now_ns, uint64_t *ret_cell)
+static struct adm_limit_result sliding_window(const struct adm_limit_compiled *rule, uint64_t cell,
+                                              int64_t now_ns, uint64_t *ret_cell)
 {
     struct sliding now = sliding_open(rule, cell, now_ns);
     int64_t wait_us = real_us(rule, sliding_wait(rule, &now, 1));
-    struct gw_limit_result result = {.allowed = wait_us == 0, .wait_ns = wait_us * 1000};
+    struct adm_limit_result result = {.allowed = wait_us == 0, .wait_ns = wait_us * 1000};
     if (!result.allowed) {
         result.reset_s = ceil_div(wait_us, US_PER_S);
         *ret_cell = cell;
         return result;
     }
     now.count++;
-    *ret_cell = (uint64_t)(now.end_s + rule->period_s) << GW_LIMIT_DETAIL_BITS |
+    *ret_cell = (uint64_t)(now.end_s + rule->period_s) << ADM_LIMIT_DETAIL_BITS |
                 (uint64_t)now.last >> rule->last_shift << COUNT_BITS | (uint64_t)now.count;
     result.remaining = rule->rate - now.count - sliding_weight(rule, &now);
     int64_t next_us = real_us(rule, sliding_wait(rule, &now, result.remaining + 1));
@@ -318,18 +318,18 @@ static struct gw_limit_result sliding_window(const struct gw_limit_compiled *rul
     return result;
 }
 
-struct gw_limit_result gw_limit_step(const struct gw_limit_compiled *rule, uint64_t cell,
-                                     int64_t now_ns, int64_t patience_ms, uint64_t *ret_cell)
+struct adm_limit_result adm_limit_step(const struct adm_limit_compiled *rule, uint64_t cell,
+                                       int64_t now_ns, int64_t patience_ms, uint64_t *ret_cell)
 {
-    assert(now_ns >= 0 && now_ns < GW_LIMIT_NOW_MAX_NS);
-    assert(patience_ms >= 0 && patience_ms <= GW_LIMIT_WAIT_MAX_MS);
+    assert(now_ns >= 0 && now_ns < ADM_LIMIT_NOW_MAX_NS);
+    assert(patience_ms >= 0 && patience_ms <= CFG_LIMIT_WAIT_MAX_MS);
     switch (rule->algorithm) {
-    case GW_LIMIT_FIXED_WINDOW:
+    case CFG_LIMIT_FIXED_WINDOW:
         return fixed_window(rule, cell, now_ns, ret_cell);
-    case GW_LIMIT_SLIDING_WINDOW:
+    case CFG_LIMIT_SLIDING_WINDOW:
         return sliding_window(rule, cell, now_ns, ret_cell);
-    case GW_LIMIT_TOKEN_BUCKET:
-    case GW_LIMIT_LEAKY_BUCKET:
+    case CFG_LIMIT_TOKEN_BUCKET:
+    case CFG_LIMIT_LEAKY_BUCKET:
         break;
     }
     return bucket(rule, cell, now_ns, patience_ms, ret_cell);

@@ -31,7 +31,7 @@ static bool take(struct cursor *cursor, struct ps_str word)
     return true;
 }
 
-static bool take_name(struct cursor *cursor, struct gw_order_body *body)
+static bool take_name(struct cursor *cursor, struct adm_order_body *body)
 {
     if (!take(cursor, PS_STR("\"")))
         return false;
@@ -46,7 +46,7 @@ static bool take_name(struct cursor *cursor, struct gw_order_body *body)
 }
 
 /* 1 to 9 digits, the first not 0. */
-static bool take_quantity(struct cursor *cursor, struct gw_order_body *body)
+static bool take_quantity(struct cursor *cursor, struct adm_order_body *body)
 {
     skip_space(cursor);
     const char *start = cursor->at;
@@ -58,7 +58,7 @@ static bool take_quantity(struct cursor *cursor, struct gw_order_body *body)
     return cursor->at > start && cursor->at - start < 10 && *start != '0';
 }
 
-static bool read_usual(struct ps_str text, struct gw_order_body *body)
+static bool read_usual(struct ps_str text, struct adm_order_body *body)
 {
     struct cursor cursor = {text.at, text.at + text.len};
     if (!take(&cursor, PS_STR("{")) || !take(&cursor, PS_STR("\"sku\"")) ||
@@ -75,7 +75,7 @@ static bool read_usual(struct ps_str text, struct gw_order_body *body)
     return cursor.at == cursor.end;
 }
 
-static const char *read_members(const json_t *json, struct gw_order_body *body)
+static const char *read_members(const json_t *json, struct adm_order_body *body)
 {
     const json_t *sku = json_object_get(json, "sku");
     const json_t *quantity = json_object_get(json, "quantity");
@@ -101,7 +101,7 @@ static const char *read_members(const json_t *json, struct gw_order_body *body)
     return NULL;
 }
 
-const char *gw_order_body_read(struct ps_str text, struct gw_order_body *ret_body)
+const char *adm_order_body_read(struct ps_str text, struct adm_order_body *ret_body)
 {
     struct ps_fault fault;
     json_t *json;

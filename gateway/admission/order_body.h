@@ -1,10 +1,10 @@
 /* The body of a buy request: {"sku":"…","quantity":1}, quantity optional. */
-#ifndef GW_ORDER_BODY_H
-#define GW_ORDER_BODY_H
+#ifndef ADM_ORDER_BODY_H
+#define ADM_ORDER_BODY_H
 
 #include "common/defs.h"
 
-struct gw_order_body {
+struct adm_order_body {
     char sku[PS_NAME_MAX + 1];
     size_t sku_len;   /* 0: it cannot be the name of a SKU */
     int64_t quantity; /* 0: not a positive integer */
@@ -12,6 +12,6 @@ struct gw_order_body {
 
 /* NULL, or what is wrong as a sentence: not JSON, not an object, a member unknown, twice, missing
  * or of a wrong type. Any thread. */
-const char *gw_order_body_read(struct ps_str text, struct gw_order_body *ret_body);
+const char *adm_order_body_read(struct ps_str text, struct adm_order_body *ret_body);
 
 #endif

@@ -15,68 +15,68 @@
 
 #include "common/log.h"
 #include "gateway/admission/admit.h"
-#include "gateway/front/trace.h"
-#include "gateway/orders/life.h"
+#include "common/trace.h"
+#include "gateway/orders/order_events.h"
 #include "gateway/orders/order_id.h"
 
 #include <string.h>
 
-static void say_no(struct gw_visit *visit, enum gw_verdict verdict,
-                   struct gw_problem_detail *detail)
+static void say_no(struct ord_request *visit, enum ans_verdict verdict,
+                   struct ans_problem_detail *detail)
 {
     detail->seed = visit->user_hash;
     detail->limit = visit->limit;
     gw_worker_count(visit->worker, verdict);
-    gw_problem_answer(visit->request, verdict, detail);
+    ans_problem_answer(visit->request, verdict, detail);
 }
 
-static void say_plain_no(struct gw_visit *visit, enum gw_verdict verdict)
+static void say_plain_no(struct ord_request *visit, enum ans_verdict verdict)
 {
-    struct gw_problem_detail detail = {0};
+    struct ans_problem_detail detail = {0};
     say_no(visit, verdict, &detail);
 }
 
 /* 202 with the order; `replayed` marks an order that an earlier request has made. */
-static void say_order(struct gw_visit *visit, const struct gw_order_text *order, bool replayed,
-                      enum gw_verdict verdict)
+static void say_order(struct ord_request *visit, const struct ord_order_text *order, bool replayed,
+                      enum ans_verdict verdict)
 {
-    struct gw_request *request = visit->request;
-    struct ps_buf body = gw_answer_body(request);
+    struct srv_request *request = visit->request;
+    struct ps_buf body = srv_answer_body(request);
     char location[sizeof "/v1/orders/" + PS_UUID_LEN] = "/v1/orders/";
 
     ps_uuid_format(&order->id, location + sizeof "/v1/orders/" - 1);
-    gw_answer_header(request, "Location", location, sizeof location - 1);
-    gw_answer_header(request, "Cache-Control", "no-store", sizeof "no-store" - 1);
+    srv_answer_header(request, "Location", location, sizeof location - 1);
+    srv_answer_header(request, "Cache-Control", "no-store", sizeof "no-store" - 1);
     if (replayed)
-        gw_answer_header(request, "Idempotency-Replayed", "true", sizeof "true" - 1);
-    gw_limit_headers(request, &visit->limit);
-    gw_order_put(&body, order);
+        srv_answer_header(request, "Idempotency-Replayed", "true", sizeof "true" - 1);
+    ans_limit_headers(request, &visit->limit);
+    ord_order_put(&body, order);
     ps_buf_puts(&body, "}");
     gw_worker_count(visit->worker, verdict);
-    gw_http_answer(request, gw_verdicts[verdict].status, "application/json",
-                   (struct ps_str){body.at, body.len}, false);
+    srv_answer(request, ans_verdicts[verdict].status, "application/json",
+               (struct ps_str){body.at, body.len}, false);
 }
 
-static struct gw_order_text text_of_visit(const struct gw_visit *visit, char sale[PS_NAME_MAX + 1],
-                                          const char *state)
+static struct ord_order_text text_of_visit(const struct ord_request *visit,
+                                           char sale[PS_NAME_MAX + 1], const char *state)
 {
     memcpy(sale, visit->sale_name.at, visit->sale_name.len);
     sale[visit->sale_name.len] = 0;
-    return (struct gw_order_text){.id = visit->order_id,
-                                  .sale = sale,
-                                  .sku = visit->sku,
-                                  .quantity = visit->quantity,
-                                  .state = state,
-                                  .reason = "",
-                                  .reserved_at_ms = visit->reserved_at_ms,
-                                  .pay_by_ms = visit->pay_by_ms,
-                                  .key = visit->key};
+    return (struct ord_order_text){.id = visit->order_id,
+                                   .sale = sale,
+                                   .sku = visit->sku,
+                                   .quantity = visit->quantity,
+                                   .state = state,
+                                   .reason = "",
+                                   .reserved_at_ms = visit->reserved_at_ms,
+                                   .pay_by_ms = visit->pay_by_ms,
+                                   .key = visit->key};
 }
 
-static void say_own(struct gw_visit *visit, const char *state, enum gw_verdict verdict)
+static void say_own(struct ord_request *visit, const char *state, enum ans_verdict verdict)
 {
     char sale[PS_NAME_MAX + 1];
-    struct gw_order_text text = text_of_visit(visit, sale, state);
+    struct ord_order_text text = text_of_visit(visit, sale, state);
     struct gw_worker *worker = visit->worker;
 
     ps_metric_observe_ns(worker->shard, GW_M_BUY_SECONDS,
@@ -84,51 +84,51 @@ static void say_own(struct gw_visit *visit, const char *state, enum gw_verdict v
     say_order(visit, &text, false, verdict);
 }
 
-static void say_replay(struct gw_visit *visit, const struct oq_order *order)
+static void say_replay(struct ord_request *visit, const struct oq_order *order)
 {
-    struct gw_order_text text = gw_order_text_of(order);
-    say_order(visit, &text, true, GW_V_replayed);
+    struct ord_order_text text = ord_order_text_of(order);
+    say_order(visit, &text, true, ANS_V_replayed);
 }
 
 /* --- an order that the counter knows and the log does not show yet --- */
 
-static bool same_payload(const struct gw_visit *visit, const struct inv_entry *entry)
+static bool same_payload(const struct ord_request *visit, const struct inv_entry *entry)
 {
     return entry->sku == visit->sku_index && entry->quantity == visit->quantity;
 }
 
-static void say_in_doubt(struct gw_visit *visit, const struct ps_uuid *id,
+static void say_in_doubt(struct ord_request *visit, const struct ps_uuid *id,
                          const struct inv_entry *entry)
 {
     char sale[PS_NAME_MAX + 1];
-    struct gw_order_text text = text_of_visit(visit, sale, "pending");
+    struct ord_order_text text = text_of_visit(visit, sale, "pending");
 
     text.id = *id;
     text.reserved_at_ms = entry->reserved_at_ms;
     text.pay_by_ms = entry->pay_by_ms;
     text.key = (struct ps_str){entry->key, entry->key_len};
-    say_order(visit, &text, true, GW_V_replayed);
+    say_order(visit, &text, true, ANS_V_replayed);
 }
 
-static void say_user_limit(struct gw_visit *visit, const struct ps_uuid *id)
+static void say_user_limit(struct ord_request *visit, const struct ps_uuid *id)
 {
     char text[PS_UUID_LEN + 1];
-    struct gw_problem_detail detail = {.order_id = {text, PS_UUID_LEN}};
+    struct ans_problem_detail detail = {.order_id = {text, PS_UUID_LEN}};
 
     ps_uuid_format(id, text);
     if (ps_uuid_equal(id, &(struct ps_uuid){0}))
         detail.order_id = (struct ps_str){0};
-    say_no(visit, GW_V_user_limit, &detail);
+    say_no(visit, ANS_V_user_limit, &detail);
 }
 
 /* The counter's own entry of the order that was met: in doubt, or decided this very moment. */
-static void answer_entry(struct gw_visit *visit, int err, const struct inv_entry *entry)
+static void answer_entry(struct ord_request *visit, int err, const struct inv_entry *entry)
 {
     const struct gw_core *core = visit->worker->core;
     const struct ps_uuid *id = &visit->repeat.order_id;
 
     if (err < 0) {
-        say_plain_no(visit, err == PS_E_NOT_FOUND ? GW_V_order_pending : GW_V_store_unavailable);
+        say_plain_no(visit, err == PS_E_NOT_FOUND ? ANS_V_order_pending : ANS_V_store_unavailable);
         return;
     }
     if (!same_payload(visit, entry)) {
@@ -139,14 +139,14 @@ static void answer_entry(struct gw_visit *visit, int err, const struct inv_entry
     int64_t age_ms = ps_clock_wall_ms(core->clock) - entry->reserved_at_ms;
     if (visit->repeat.result == INV_DUPLICATE && age_ms >= 0 &&
         age_ms < core->settings->log.ack_timeout_ms)
-        say_plain_no(visit, GW_V_idempotency_in_progress);
+        say_plain_no(visit, ANS_V_idempotency_in_progress);
     else
         say_in_doubt(visit, id, entry);
 }
 
 static void on_entry(uint64_t handle, int err, const struct inv_entry *entry, void *worker)
 {
-    struct gw_visit *visit = gw_visit_find(worker, handle);
+    struct ord_request *visit = ord_request_find(worker, handle);
 
     if (visit != NULL)
         answer_entry(visit, err, entry);
@@ -163,7 +163,7 @@ static bool is_ended(const struct oq_order *order, enum inv_result met)
 
 /* The counter has met this buyer before: his key, or his cap. The fold is asked again, because it
  * may have learnt of the order since the replay gate. */
-static void answer_repeat(struct gw_visit *visit, const struct gw_sale *sale,
+static void answer_repeat(struct ord_request *visit, const struct cfg_sale *sale,
                           const struct inv_answer *answer)
 {
     struct gw_worker *worker = visit->worker;
@@ -173,11 +173,11 @@ static void answer_repeat(struct gw_visit *visit, const struct gw_sale *sale,
     struct inv_entry entry;
 
     if (order != NULL && is_ended(order, answer->result)) {
-        say_plain_no(visit, GW_V_order_pending);
+        say_plain_no(visit, ANS_V_order_pending);
         return;
     }
     if (answer->result == INV_MISMATCH) {
-        say_plain_no(visit, GW_V_idempotency_mismatch);
+        say_plain_no(visit, ANS_V_idempotency_mismatch);
         return;
     }
     if (answer->result == INV_CAP && (visit->key.len > 0 || !one || none)) {
@@ -200,9 +200,9 @@ static void answer_repeat(struct gw_visit *visit, const struct gw_sale *sale,
 
 /* --- reserve and append --- */
 
-static struct oq_event accepted_event(const struct gw_visit *visit, int64_t wall_ms)
+static struct oq_event accepted_event(const struct ord_request *visit, int64_t wall_ms)
 {
-    struct ps_str trace = visit->request->header[GW_H_TRACEPARENT];
+    struct ps_str trace = visit->request->header[SRV_H_TRACEPARENT];
 
     return (struct oq_event){.type = OQ_ACCEPTED,
                              .rehearsal = visit->rehearsal,
@@ -223,17 +223,18 @@ static struct oq_event accepted_event(const struct gw_visit *visit, int64_t wall
                              .traceparent = trace};
 }
 
-static void append(struct gw_visit *visit, const struct gw_sale *sale, int64_t now_ns,
+static void append(struct ord_request *visit, const struct cfg_sale *sale, int64_t now_ns,
                    int64_t wall_ms)
 {
     struct gw_worker *worker = visit->worker;
-    char trace[GW_TRACE_LEN + 1];
+    char trace[PS_TRACE_LEN + 1];
     struct oq_event event = accepted_event(visit, wall_ms);
     struct oq_ticket ticket = {.owner = worker->index};
     int err;
 
-    event.traceparent = gw_trace_next(event.traceparent, &worker->ids, wall_ms, trace);
-    ticket.handle = gw_visit_suspend(visit); /* before the append: its outcome may come at once */
+    event.traceparent = ps_trace_next(event.traceparent, &worker->ids, wall_ms, trace);
+    ticket.handle =
+        ord_request_suspend(visit); /* before the append: its outcome may come at once */
     gw_worker_await_log(worker, visit, now_ns);
     err = oq_log_append(worker->core->log, &event, &ticket);
     if (err == 0)
@@ -241,16 +242,16 @@ static void append(struct gw_visit *visit, const struct gw_sale *sale, int64_t n
     gw_worker_awaited(worker, visit);
     inv_store_settle(worker->store, sale->counter, &visit->order_id,
                      INV_VOID); /* surely not submitted */
-    say_plain_no(visit, err == PS_E_FULL ? GW_V_log_backlog : GW_V_log_unavailable);
+    say_plain_no(visit, err == PS_E_FULL ? ANS_V_log_backlog : ANS_V_log_unavailable);
 }
 
-static void take_answer(struct gw_visit *visit, const struct gw_sale *sale, int err,
+static void take_answer(struct ord_request *visit, const struct cfg_sale *sale, int err,
                         const struct inv_answer *answer, int64_t now_ns, int64_t wall_ms)
 {
-    struct gw_problem_detail detail = {0};
+    struct ans_problem_detail detail = {0};
 
     if (err < 0) {
-        say_plain_no(visit, GW_V_store_unavailable);
+        say_plain_no(visit, ANS_V_store_unavailable);
         return;
     }
     switch (answer->result) {
@@ -262,10 +263,10 @@ static void take_answer(struct gw_visit *visit, const struct gw_sale *sale, int 
     case INV_SOLD_OUT:
         if (answer->left > 0)
             detail.text = "fewer are left than were asked for";
-        say_no(visit, GW_V_sold_out, &detail);
+        say_no(visit, ANS_V_sold_out, &detail);
         break;
     case INV_FENCED:
-        say_plain_no(visit, GW_V_fenced);
+        say_plain_no(visit, ANS_V_fenced);
         break;
     case INV_CAP:
     case INV_DUPLICATE:
@@ -279,26 +280,26 @@ static void take_answer(struct gw_visit *visit, const struct gw_sale *sale, int 
 static void on_reserved(uint64_t handle, int err, const struct inv_answer *answer, void *ctx)
 {
     struct gw_worker *worker = ctx;
-    struct gw_visit *visit = gw_visit_find(worker, handle);
-    const struct gw_sale *sale = visit != NULL ? gw_visit_sale(visit) : NULL;
+    struct ord_request *visit = ord_request_find(worker, handle);
+    const struct cfg_sale *sale = visit != NULL ? ord_request_sale(visit) : NULL;
 
     if (visit == NULL)
         ps_metric_add(worker->shard, GW_M_STALE_MAIL, 0, 1);
     else if (sale == NULL || sale->counter == NULL)
-        say_plain_no(visit, GW_V_not_found); /* deleted meanwhile */
+        say_plain_no(visit, ANS_V_not_found); /* deleted meanwhile */
     else
         take_answer(visit, sale, err, answer, ps_clock_mono_ns(worker->core->clock),
                     ps_clock_wall_ms(worker->core->clock));
 }
 
-static void reserve(struct gw_visit *visit, const struct gw_sale *sale, int64_t now_ns,
+static void reserve(struct ord_request *visit, const struct cfg_sale *sale, int64_t now_ns,
                     int64_t wall_ms)
 {
     struct gw_worker *worker = visit->worker;
-    uint64_t handle = worker->core->redis != NULL ? gw_visit_suspend(visit) : 0;
+    uint64_t handle = worker->core->redis != NULL ? ord_request_suspend(visit) : 0;
     struct inv_answer answer;
 
-    gw_order_id_next(&worker->ids, wall_ms, sale->name, &visit->order_id);
+    ord_order_id_next(&worker->ids, wall_ms, sale->name, &visit->order_id);
     visit->epoch = sale->epoch;
     visit->cap = sale->cap;
     visit->sku_cap = sale->skus[visit->sku_index].cap;
@@ -321,63 +322,63 @@ static void reserve(struct gw_visit *visit, const struct gw_sale *sale, int64_t 
 
 /* --- the way through --- */
 
-static void hold(struct gw_visit *visit, const struct gw_admission *admission)
+static void hold(struct ord_request *visit, const struct adm_admission *admission)
 {
-    if (gw_worker_hold(visit->worker, gw_visit_suspend(visit), admission->until_ns,
+    if (gw_worker_hold(visit->worker, ord_request_suspend(visit), admission->until_ns,
                        admission->now_ns) < 0)
-        say_plain_no(visit, GW_V_shed);
+        say_plain_no(visit, ANS_V_shed);
 }
 
 /* For how long it may still be held. The waits under several rules add up, and a proxy's patience
  * began when the request arrived. */
-static int64_t patience_ms(const struct gw_visit *visit, int64_t now_ns)
+static int64_t patience_ms(const struct ord_request *visit, int64_t now_ns)
 {
     const struct gw_worker *worker = visit->worker;
-    int64_t left_ms = GW_LIMIT_WAIT_MAX_MS - (now_ns - visit->request->arrived_ns) / PS_NS_PER_MS;
+    int64_t left_ms = CFG_LIMIT_WAIT_MAX_MS - (now_ns - visit->request->arrived_ns) / PS_NS_PER_MS;
 
     if (ps_heap_count(worker->waiting) >= (size_t)worker->core->settings->http.waiting)
         return 0;
     return left_ms > 0 ? left_ms : 0;
 }
 
-static void go(struct gw_visit *visit, const struct gw_sale *sale)
+static void go(struct ord_request *visit, const struct cfg_sale *sale)
 {
     struct gw_worker *worker = visit->worker;
-    struct gw_admission admission = {.visit = visit,
-                                     .sale = sale,
-                                     .now_ns = ps_clock_mono_ns(worker->core->clock),
-                                     .wall_ms = ps_clock_wall_ms(worker->core->clock)};
+    struct adm_admission admission = {.visit = visit,
+                                      .sale = sale,
+                                      .now_ns = ps_clock_mono_ns(worker->core->clock),
+                                      .wall_ms = ps_clock_wall_ms(worker->core->clock)};
 
     admission.patience_ms = patience_ms(visit, admission.now_ns);
-    switch (gw_admit(&admission)) {
-    case GW_NO:
+    switch (adm_admit(&admission)) {
+    case ADM_GATE_DENY:
         say_no(visit, admission.verdict, &admission.detail);
         break;
-    case GW_REPLAY:
+    case ADM_GATE_REPLAY:
         say_replay(visit, admission.own);
         break;
-    case GW_WAIT:
+    case ADM_GATE_WAIT:
         hold(visit, &admission);
         break;
-    case GW_NEXT:
+    case ADM_GATE_PASS:
         reserve(visit, sale, admission.now_ns, admission.wall_ms);
         break;
     }
 }
 
-void gw_buy_start(struct gw_visit *visit, const struct gw_sale *sale)
+void ord_buy_start(struct ord_request *visit, const struct cfg_sale *sale)
 {
     go(visit, sale);
 }
 
-void gw_buy_resume(struct gw_worker *worker, struct gw_request *request)
+void gw_buy_resume(struct gw_worker *worker, struct srv_request *request)
 {
-    struct gw_visit *visit = request->user;
-    const struct gw_sale *sale = gw_visit_sale(visit);
+    struct ord_request *visit = request->user;
+    const struct cfg_sale *sale = ord_request_sale(visit);
 
     (void)worker;
     if (sale == NULL) /* deleted while the request waited */
-        say_plain_no(visit, GW_V_not_found);
+        say_plain_no(visit, ANS_V_not_found);
     else
         go(visit, sale);
 }
@@ -391,16 +392,16 @@ static void settle_own(struct gw_worker *worker, const struct oq_order *order)
                                                   [OQ_STATE_RELEASED] = INV_RELEASED,
                                                   [OQ_STATE_VOID] = INV_VOID};
     const char *name = oq_sale_name(order->sale);
-    const struct gw_sale *sale = gw_policy_sale(worker->policy, name, strlen(name));
+    const struct cfg_sale *sale = cfg_snapshot_sale(worker->policy, name, strlen(name));
 
     if (sale != NULL && sale->counter != NULL)
         inv_store_settle(worker->store, sale->counter, &order->id,
                          verdict_of[oq_order_state(order)]);
 }
 
-static void give_back(struct gw_visit *visit)
+static void give_back(struct ord_request *visit)
 {
-    const struct gw_sale *sale = gw_visit_sale(visit);
+    const struct cfg_sale *sale = ord_request_sale(visit);
 
     if (sale != NULL && sale->counter != NULL)
         inv_store_settle(visit->worker->store, sale->counter, &visit->order_id, INV_VOID);
@@ -408,10 +409,10 @@ static void give_back(struct gw_visit *visit)
 
 void gw_buy_outcome(struct gw_worker *worker, const struct ps_mail *mail)
 {
-    struct gw_request *request = gw_http_find(worker->http, mail->handle);
+    struct srv_request *request = srv_find(worker->http, mail->handle);
     const struct oq_order *order = mail->ptr;
     bool elsewhere = worker->core->redis != NULL;
-    struct gw_visit *visit;
+    struct ord_request *visit;
 
     if (elsewhere && mail->result == OQ_LANDED && order != NULL)
         settle_own(worker, order);
@@ -424,13 +425,13 @@ void gw_buy_outcome(struct gw_worker *worker, const struct ps_mail *mail)
     if (mail->result == OQ_REFUSED) {
         if (elsewhere)
             give_back(visit);
-        say_plain_no(visit, GW_V_log_unavailable);
+        say_plain_no(visit, ANS_V_log_unavailable);
     } else if (mail->result != OQ_LANDED || order == NULL)
-        say_own(visit, "pending", GW_V_pending);
+        say_own(visit, "pending", ANS_V_pending);
     else if (oq_order_state(order) == OQ_STATE_VOID)
-        say_plain_no(visit, GW_V_fenced);
+        say_plain_no(visit, ANS_V_fenced);
     else if (oq_order_state(order) == OQ_STATE_ACCEPTED)
-        say_own(visit, "accepted", GW_V_accepted);
+        say_own(visit, "accepted", ANS_V_accepted);
     else
         say_replay(visit, order); /* confirmed or cancelled before its buyer was told */
 }
@@ -438,8 +439,8 @@ void gw_buy_outcome(struct gw_worker *worker, const struct ps_mail *mail)
 void gw_buy_overdue(struct gw_worker *worker, int64_t now_ns)
 {
     while (worker->first_order != NULL && worker->first_order->deadline_ns <= now_ns) {
-        struct gw_visit *visit = worker->first_order;
+        struct ord_request *visit = worker->first_order;
         gw_worker_awaited(worker, visit);
-        say_own(visit, "pending", GW_V_pending);
+        say_own(visit, "pending", ANS_V_pending);
     }
 }

@@ -1,10 +1,10 @@
 /* Buying: from the gates to the answer, on a worker's thread. */
-#ifndef GW_BUY_H
-#define GW_BUY_H
+#ifndef ORD_BUY_H
+#define ORD_BUY_H
 
-#include "gateway/visit.h"
+#include "gateway/orders/request.h"
 
 /* POST …/orders: the visit's client and sale are known. */
-void gw_buy_start(struct gw_visit *visit, const struct gw_sale *sale);
+void ord_buy_start(struct ord_request *visit, const struct cfg_sale *sale);
 
 #endif

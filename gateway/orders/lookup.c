@@ -3,7 +3,7 @@
 #include "gateway/orders/lookup.h"
 
 #include "gateway/admission/admit.h"
-#include "gateway/orders/life.h"
+#include "gateway/orders/order_events.h"
 #include "gateway/orders/order_id.h"
 #include "queue/log_kafka.h"
 
@@ -14,95 +14,95 @@
 #define OWN_MAX  8
 #define TEXT_MAX 640
 
-static void say_json(struct gw_visit *visit, const struct ps_buf *body)
+static void say_json(struct ord_request *visit, const struct ps_buf *body)
 {
-    struct gw_request *request = visit->request;
+    struct srv_request *request = visit->request;
 
-    gw_answer_header(request, "Cache-Control", "no-store", sizeof "no-store" - 1);
-    gw_limit_headers(request, &visit->limit);
-    gw_worker_count(visit->worker, GW_V_ok);
-    gw_http_answer(request, 200, "application/json", (struct ps_str){body->at, body->len}, false);
+    srv_answer_header(request, "Cache-Control", "no-store", sizeof "no-store" - 1);
+    ans_limit_headers(request, &visit->limit);
+    gw_worker_count(visit->worker, ANS_V_ok);
+    srv_answer(request, 200, "application/json", (struct ps_str){body->at, body->len}, false);
 }
 
-static void say_no(struct gw_visit *visit, enum gw_verdict verdict,
-                   struct gw_problem_detail *detail)
+static void say_no(struct ord_request *visit, enum ans_verdict verdict,
+                   struct ans_problem_detail *detail)
 {
     detail->seed = visit->user_hash;
     detail->limit = visit->limit;
     gw_worker_count(visit->worker, verdict);
-    gw_problem_answer(visit->request, verdict, detail);
+    ans_problem_answer(visit->request, verdict, detail);
 }
 
-static bool is_users(const struct gw_visit *visit, const char *user, size_t len)
+static bool is_users(const struct ord_request *visit, const char *user, size_t len)
 {
     return len == visit->client.user.len && memcmp(user, visit->client.user.at, len) == 0;
 }
 
-static bool pays(struct gw_visit *visit, const struct gw_sale *sale)
+static bool pays(struct ord_request *visit, const struct cfg_sale *sale)
 {
-    struct gw_admission admission = {
+    struct adm_admission admission = {
         .visit = visit, .sale = sale, .now_ns = ps_clock_mono_ns(visit->worker->core->clock)};
 
-    if (gw_admit_limits(&admission, GW_LIMIT_ORDER_STATE) == GW_NEXT)
+    if (adm_admit_limits(&admission, CFG_LIMIT_ORDER_STATE) == ADM_GATE_PASS)
         return true;
     say_no(visit, admission.verdict, &admission.detail);
     return false;
 }
 
 /* As the log shows it. False: it does not, or it is somebody else's. */
-static bool say_known(struct gw_visit *visit)
+static bool say_known(struct ord_request *visit)
 {
     const struct oq_order *order = oq_fold_order(visit->worker->core->fold, &visit->order_id);
     struct ps_buf body;
 
     if (order == NULL || !order->known || !is_users(visit, order->user.at, order->user.len))
         return false;
-    body = gw_answer_body(visit->request);
-    gw_order_put_public(&body, order);
+    body = srv_answer_body(visit->request);
+    ord_order_put_public(&body, order);
     say_json(visit, &body);
     return true;
 }
 
-static void say_in_doubt(struct gw_visit *visit, const struct gw_sale *sale,
+static void say_in_doubt(struct ord_request *visit, const struct cfg_sale *sale,
                          const struct inv_entry *entry)
 {
-    struct ps_buf body = gw_answer_body(visit->request);
+    struct ps_buf body = srv_answer_body(visit->request);
 
-    gw_order_put(&body, &(struct gw_order_text){.id = visit->order_id,
-                                                .sale = sale->name,
-                                                .sku = sale->skus[entry->sku].name,
-                                                .quantity = entry->quantity,
-                                                .state = "pending",
-                                                .reason = "",
-                                                .reserved_at_ms = entry->reserved_at_ms,
-                                                .pay_by_ms = entry->pay_by_ms,
-                                                .key = {entry->key, entry->key_len}});
+    ord_order_put(&body, &(struct ord_order_text){.id = visit->order_id,
+                                                  .sale = sale->name,
+                                                  .sku = sale->skus[entry->sku].name,
+                                                  .quantity = entry->quantity,
+                                                  .state = "pending",
+                                                  .reason = "",
+                                                  .reserved_at_ms = entry->reserved_at_ms,
+                                                  .pay_by_ms = entry->pay_by_ms,
+                                                  .key = {entry->key, entry->key_len}});
     ps_buf_puts(&body, "}");
     say_json(visit, &body);
 }
 
 /* Every counter that may have it was asked, or one has the order and its buyer is somebody else.
  * Meanwhile the log may have shown it. */
-static void say_last(struct gw_visit *visit)
+static void say_last(struct ord_request *visit)
 {
     if (say_known(visit))
         return;
     if (visit->unsure)
-        say_no(visit, GW_V_store_unavailable, &(struct gw_problem_detail){0});
-    else if (gw_life_is_behind(visit->worker->core))
-        say_no(visit, GW_V_log_unavailable, &(struct gw_problem_detail){0});
+        say_no(visit, ANS_V_store_unavailable, &(struct ans_problem_detail){0});
+    else if (ord_events_is_behind(visit->worker->core))
+        say_no(visit, ANS_V_log_unavailable, &(struct ans_problem_detail){0});
     else
-        say_no(visit, GW_V_not_found,
-               &(struct gw_problem_detail){.text = "no such order of this user"});
+        say_no(visit, ANS_V_not_found,
+               &(struct ans_problem_detail){.text = "no such order of this user"});
 }
 
-static void look_on(struct gw_visit *visit);
+static void look_on(struct ord_request *visit);
 
 /* What the counter of the sale at `looked_at` says. When the policy that this place is of has been
  * exchanged meanwhile, all are asked again. False: there are more to ask. */
-static bool take_entry(struct gw_visit *visit, int err, const struct inv_entry *entry)
+static bool take_entry(struct ord_request *visit, int err, const struct inv_entry *entry)
 {
-    const struct gw_policy *policy = visit->worker->policy;
+    const struct cfg_snapshot *policy = visit->worker->policy;
 
     if (visit->looked_version != policy->version) {
         visit->looked_version = policy->version;
@@ -110,7 +110,7 @@ static bool take_entry(struct gw_visit *visit, int err, const struct inv_entry *
         return false;
     }
     if (err == INV_DONE) {
-        const struct gw_sale *sale = policy->sales[visit->looked_at];
+        const struct cfg_sale *sale = policy->sales[visit->looked_at];
         if (is_users(visit, entry->user, entry->user_len) && entry->sku < sale->sku_count)
             say_in_doubt(visit, sale, entry);
         else
@@ -124,27 +124,27 @@ static bool take_entry(struct gw_visit *visit, int err, const struct inv_entry *
 
 static void on_entry(uint64_t handle, int err, const struct inv_entry *entry, void *worker)
 {
-    struct gw_visit *visit = gw_visit_find(worker, handle);
+    struct ord_request *visit = ord_request_find(worker, handle);
 
     if (visit != NULL && !take_entry(visit, err, entry))
         look_on(visit);
 }
 
 /* An order in doubt: its sale's counter has it, and its id fits few others. */
-static void look_on(struct gw_visit *visit)
+static void look_on(struct ord_request *visit)
 {
     struct gw_worker *worker = visit->worker;
     struct inv_entry entry;
 
     while (visit->looked_at < worker->policy->sale_count) {
-        const struct gw_sale *sale = worker->policy->sales[visit->looked_at];
-        bool fits = gw_order_id_fits(&visit->order_id, sale->name);
+        const struct cfg_sale *sale = worker->policy->sales[visit->looked_at];
+        bool fits = ord_order_id_fits(&visit->order_id, sale->name);
         if (!fits || sale->counter == NULL) {
             visit->unsure |= fits && sale->unserved;
             visit->looked_at++;
             continue;
         }
-        uint64_t handle = worker->core->redis != NULL ? gw_visit_suspend(visit) : 0;
+        uint64_t handle = worker->core->redis != NULL ? ord_request_suspend(visit) : 0;
         int result = inv_store_find(worker->store, sale->counter, &visit->order_id, on_entry,
                                     worker, handle, &entry);
         if (result == INV_PENDING || take_entry(visit, result, &entry))
@@ -153,7 +153,7 @@ static void look_on(struct gw_visit *visit)
     say_last(visit);
 }
 
-void gw_lookup_order(struct gw_visit *visit, const struct ps_uuid *id)
+void ord_lookup_order(struct ord_request *visit, const struct ps_uuid *id)
 {
     if (!pays(visit, NULL))
         return;
@@ -185,7 +185,7 @@ static struct ps_str before_of(struct ps_str query)
 }
 
 /* The first order of the list. False: `before` is not an order of this user in this sale. */
-static bool find_first(const struct gw_visit *visit, const struct gw_sale *sale,
+static bool find_first(const struct ord_request *visit, const struct cfg_sale *sale,
                        const struct oq_order **ret_order)
 {
     const struct oq_fold *fold = visit->worker->core->fold;
@@ -193,9 +193,8 @@ static bool find_first(const struct gw_visit *visit, const struct gw_sale *sale,
     struct ps_uuid id;
 
     if (before.at == NULL) {
-        *ret_order = sale->books != NULL
-                         ? oq_fold_newest(fold, sale->books, visit->client.user)
-                         : NULL;
+        *ret_order =
+            sale->books != NULL ? oq_fold_newest(fold, sale->books, visit->client.user) : NULL;
         return true;
     }
     if (ps_uuid_parse(before.at, before.len, &id) < 0)
@@ -208,7 +207,7 @@ static bool find_first(const struct gw_visit *visit, const struct gw_sale *sale,
     return true;
 }
 
-void gw_lookup_own(struct gw_visit *visit, const struct gw_sale *sale)
+void ord_lookup_own(struct ord_request *visit, const struct cfg_sale *sale)
 {
     const struct gw_core *core = visit->worker->core;
     const struct oq_order *order;
@@ -218,15 +217,15 @@ void gw_lookup_own(struct gw_visit *visit, const struct gw_sale *sale)
     if (!pays(visit, sale))
         return;
     if (core->kafka != NULL && oq_kafka_state(core->kafka) == OQ_KAFKA_CLOSED) { /* not read yet */
-        say_no(visit, GW_V_log_unavailable, &(struct gw_problem_detail){0});
+        say_no(visit, ANS_V_log_unavailable, &(struct ans_problem_detail){0});
         return;
     }
     if (!find_first(visit, sale, &order)) {
-        say_no(visit, GW_V_malformed,
-               &(struct gw_problem_detail){.text = "before: not an order of yours in this sale"});
+        say_no(visit, ANS_V_malformed,
+               &(struct ans_problem_detail){.text = "before: not an order of yours in this sale"});
         return;
     }
-    body = gw_answer_body(visit->request);
+    body = srv_answer_body(visit->request);
     ps_buf_puts(&body, "{\"orders\":[");
     for (size_t count = 0; order != NULL && count < OWN_MAX && body.cap - body.len > TEXT_MAX;
          order = order->older) {
@@ -234,7 +233,7 @@ void gw_lookup_own(struct gw_visit *visit, const struct gw_sale *sale)
             continue;
         if (!first)
             ps_buf_puts(&body, ",");
-        gw_order_put_public(&body, order);
+        ord_order_put_public(&body, order);
         first = false;
         count++;
     }

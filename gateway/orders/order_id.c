@@ -12,14 +12,14 @@ static uint8_t mark_of(const char *sale)
     return (uint8_t)ps_hash64(&fixed_key, sale, strlen(sale));
 }
 
-void gw_order_id_next(struct ps_uuid_source *ids, int64_t wall_ms, const char *sale,
-                      struct ps_uuid *ret_id)
+void ord_order_id_next(struct ps_uuid_source *ids, int64_t wall_ms, const char *sale,
+                       struct ps_uuid *ret_id)
 {
     ps_uuid_next(ids, wall_ms, ret_id);
     ret_id->byte[sizeof ret_id->byte - 1] = mark_of(sale);
 }
 
-bool gw_order_id_fits(const struct ps_uuid *id, const char *sale)
+bool ord_order_id_fits(const struct ps_uuid *id, const char *sale)
 {
     return id->byte[sizeof id->byte - 1] == mark_of(sale);
 }

@@ -1,15 +1,15 @@
 /* The id of an order tells of which sale it is, but for one other sale in 256: who looks an order
  * up that the log does not show asks the counter of that sale, and not of each. */
-#ifndef GW_ORDER_ID_H
-#define GW_ORDER_ID_H
+#ifndef ORD_ORDER_ID_H
+#define ORD_ORDER_ID_H
 
 #include "common/id.h"
 
 /* A UUIDv7 for a new order of the sale. The source's thread. */
-void gw_order_id_next(struct ps_uuid_source *ids, int64_t wall_ms, const char *sale,
-                      struct ps_uuid *ret_id);
+void ord_order_id_next(struct ps_uuid_source *ids, int64_t wall_ms, const char *sale,
+                       struct ps_uuid *ret_id);
 
 /* May it be an order of the sale? Any thread. */
-bool gw_order_id_fits(const struct ps_uuid *id, const char *sale);
+bool ord_order_id_fits(const struct ps_uuid *id, const char *sale);
 
 #endif

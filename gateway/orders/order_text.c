@@ -1,9 +1,9 @@
 /* How an order looks from outside: the same object for POST, GET and replay. */
-#include "gateway/orders/life.h"
+#include "gateway/orders/order_events.h"
 
 #include <string.h>
 
-void gw_order_put(struct ps_buf *buf, const struct gw_order_text *order)
+void ord_order_put(struct ps_buf *buf, const struct ord_order_text *order)
 {
     char id[PS_UUID_LEN + 1], time[PS_TIME_LEN + 1];
 
@@ -37,7 +37,7 @@ void gw_order_put(struct ps_buf *buf, const struct gw_order_text *order)
         ps_buf_puts(buf, "null");
 }
 
-struct gw_order_text gw_order_text_of(const struct oq_order *order)
+struct ord_order_text ord_order_text_of(const struct oq_order *order)
 {
     static const char *const states[] = {[OQ_STATE_ACCEPTED] = "accepted",
                                          [OQ_STATE_CONFIRMED] = "confirmed",
@@ -45,7 +45,7 @@ struct gw_order_text gw_order_text_of(const struct oq_order *order)
                                          [OQ_STATE_VOID] = "released"};
     enum oq_state state = oq_order_state(order);
 
-    return (struct gw_order_text){
+    return (struct ord_order_text){
         .id = order->id,
         .sale = oq_sale_name(order->sale),
         .sku = order->known ? oq_sale_sku(order->sale, order->sku) : "",
@@ -60,19 +60,19 @@ struct gw_order_text gw_order_text_of(const struct oq_order *order)
     };
 }
 
-void gw_order_put_public(struct ps_buf *buf, const struct oq_order *order)
+void ord_order_put_public(struct ps_buf *buf, const struct oq_order *order)
 {
-    struct gw_order_text text = gw_order_text_of(order);
+    struct ord_order_text text = ord_order_text_of(order);
 
-    gw_order_put(buf, &text);
+    ord_order_put(buf, &text);
     ps_buf_puts(buf, "}");
 }
 
-void gw_order_put_admin(struct ps_buf *buf, const struct oq_order *order)
+void ord_order_put_admin(struct ps_buf *buf, const struct oq_order *order)
 {
-    struct gw_order_text text = gw_order_text_of(order);
+    struct ord_order_text text = ord_order_text_of(order);
 
-    gw_order_put(buf, &text);
+    ord_order_put(buf, &text);
     ps_buf_puts(buf, ",\"user\":");
     ps_buf_put_json(buf, order->user.at, order->user.len);
     ps_buf_puts(buf, ",\"epoch\":");

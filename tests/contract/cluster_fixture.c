@@ -1,7 +1,7 @@
 /* See cluster_fixture.h. */
 #include "tests/contract/cluster_fixture.h"
 
-#include "gateway/control/accord.h"
+#include "gateway/config/sync.h"
 
 static uv_loop_t loop;
 struct redis_server server;
@@ -47,30 +47,30 @@ static void open_store(struct gw_core *core)
 void start(struct node *node)
 {
     struct gw_core *core = &node->core;
-    struct gw_stored stored;
+    struct cfg_stored stored;
     struct ps_fault fault;
     node->clock = (struct ps_clock){mono_ns, ps_clock_system.wall_ms, node};
     *core =
         (struct gw_core){.settings = &node->settings, .clock = &node->clock, .gateway_id = "gw"};
     ps_uuid_next(&ids, ps_clock_wall_ms(core->clock), &core->start);
     assert_ok(ps_metrics_new(gw_metric_table, GW_M_COUNT, 2, &core->metrics));
-    assert_ok(gw_limit_table_new(1, &core->limits));
+    assert_ok(adm_limit_table_new(1, &core->limits));
     assert_ok(oq_fold_new(&core->fold));
     assert_ok(ps_mailbox_new(&loop, 1024, on_mail, NULL, node, &core->control_mail));
     open_store(core);
-    assert_ok(gw_life_new(core, &core->life));
-    const struct oq_log_callbacks callbacks = gw_life_callbacks(core->life);
+    assert_ok(ord_events_new(core, &core->life));
+    const struct oq_log_callbacks callbacks = ord_events_callbacks(core->life);
     core->log = shared_log_new(topic, &callbacks);
     shared_log_read(core->log);
-    gw_life_go(core->life);
-    const struct gw_store_settings settings = {.path = temp_file(&node->temp, "control.db"),
-                                               .audit_path = temp_file(&node->temp, "audit.log"),
-                                               .clock = core->clock,
-                                               .mailbox = core->control_mail};
-    assert_ok(gw_control_store_open(&settings, &node->store, &stored, &fault));
+    ord_events_go(core->life);
+    const struct cfg_store_settings settings = {.path = temp_file(&node->temp, "control.db"),
+                                                .audit_path = temp_file(&node->temp, "audit.log"),
+                                                .clock = core->clock,
+                                                .mailbox = core->control_mail};
+    assert_ok(cfg_store_open(&settings, &node->store, &stored, &fault));
     assert_ok(gw_control_new(core, &loop, node->store, &stored, NULL, &node->control, &fault));
-    gw_stored_done(&stored);
-    assert_ok(gw_cluster_new(node->control, &core->cluster));
+    cfg_stored_done(&stored);
+    assert_ok(clu_cluster_new(node->control, &core->cluster));
 }
 
 void share(struct node *node)
@@ -78,7 +78,7 @@ void share(struct node *node)
     struct ps_redis_settings settings = ps_redis_defaults;
     struct ps_redis_url url = server_url();
     settings.backoff_max_ms = 50;
-    assert_ok(gw_accord_new(node->control, &loop, &url, &settings));
+    assert_ok(cfg_sync_new(node->control, &loop, &url, &settings));
     while (!gw_control_synced(node->control))
         turn();
 }
@@ -89,21 +89,21 @@ void stop(struct node *node)
     if (node->control == NULL)
         return;
     assert_ok(oq_log_close(core->log, 0));
-    gw_cluster_stop(core->cluster);
+    clu_stop(core->cluster);
     inv_store_free(core->control_store);
     gw_control_stop(node->control);
-    gw_control_store_close(node->store);
+    cfg_store_close(node->store);
     ps_mailbox_close(core->control_mail);
     for (int i = 0; i < 20; i++) /* until its handles are closed */
         (void)uv_run(&loop, UV_RUN_NOWAIT);
-    gw_cluster_free(core->cluster);
+    clu_cluster_free(core->cluster);
     gw_control_free(node->control);
     node->control = NULL;
     oq_log_free(core->log);
-    gw_life_free(core->life);
+    ord_events_free(core->life);
     inv_redis_free(core->redis);
     oq_fold_free(core->fold);
-    gw_limit_table_free(core->limits);
+    adm_limit_table_free(core->limits);
     ps_metrics_free(core->metrics);
     node->temp.used = 0;
 }
@@ -161,20 +161,20 @@ int drop(void **state)
 
 static void take_sale(struct gw_control *control, void *ctx)
 {
-    const struct gw_stored_sale *stored = ctx;
+    const struct cfg_stored_sale *stored = ctx;
     assert_ok(gw_control_put_sale(control, stored));
 }
 
 void put_sale(struct node *node, const char *name, int64_t version, bool opened,
               int64_t closes_at_ms)
 {
-    struct gw_stored_sale stored = {.state = {.version = version, .opened = opened},
-                                    .doc = {.opens_at_ms = 1,
-                                            .closes_at_ms = closes_at_ms,
-                                            .cap = STOCK,
-                                            .ttl_s = 900,
-                                            .attributes = json_object(),
-                                            .sku_count = 1}};
+    struct cfg_stored_sale stored = {.state = {.version = version, .opened = opened},
+                                     .doc = {.opens_at_ms = 1,
+                                             .closes_at_ms = closes_at_ms,
+                                             .cap = STOCK,
+                                             .ttl_s = 900,
+                                             .attributes = json_object(),
+                                             .sku_count = 1}};
     const struct gw_control_sale *known;
     memcpy(stored.name, name, strlen(name));
     stored.doc.skus = calloc(1, sizeof *stored.doc.skus);
@@ -182,13 +182,13 @@ void put_sale(struct node *node, const char *name, int64_t version, bool opened,
     memcpy(stored.doc.skus[0].name, "phone", 6);
     stored.doc.skus[0].stock = STOCK;
     stored.doc.skus[0].attributes = json_object();
-    struct gw_store_job *job = gw_store_job_new();
-    gw_store_job_sale(job, stored.name, &stored.doc, &stored.state);
+    struct cfg_store_job *job = cfg_store_job_new();
+    cfg_store_job_sale(job, stored.name, &stored.doc, &stored.state);
     assert_ok(gw_control_change(node->control, job, take_sale, NULL, &stored));
     while ((known = gw_control_sale(node->control, name, strlen(name))) == NULL ||
            known->stored.state.version < version)
         turn();
-    gw_sale_doc_done(&stored.doc);
+    cfg_sale_doc_done(&stored.doc);
 }
 
 void know_sale(struct node *node, bool opened)
@@ -204,7 +204,7 @@ struct gw_control_sale *sale_of(const struct node *node)
 bool serves(const struct node *node)
 {
     const struct gw_control_sale *sale = sale_of(node);
-    return sale->arming == GW_ARM_DONE && !sale->fenced && sale->counter != NULL;
+    return sale->arming == SALE_OPENING_DONE && !sale->fenced && sale->counter != NULL;
 }
 
 void until_served(const struct node *node)

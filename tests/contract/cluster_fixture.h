@@ -8,9 +8,9 @@
 #include "tests/contract/shared_log.h"
 #include "tests/unit/temp_dir.h"
 
-#include "gateway/control/control.h"
-#include "gateway/orders/cluster.h"
-#include "gateway/orders/life.h"
+#include "gateway/control.h"
+#include "gateway/cluster/cluster.h"
+#include "gateway/orders/order_events.h"
 
 #define NODES 2
 #define STOCK 10
@@ -21,7 +21,7 @@ struct node {
     struct ps_clock clock;
     _Atomic(int64_t) ahead_ns; /* its monotonic clock, of the others' */
     struct gw_settings settings;
-    struct gw_control_store *store;
+    struct cfg_store *store;
     struct gw_core core;
     struct gw_control *control; /* NULL: it does not run */
 };

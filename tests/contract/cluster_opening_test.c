@@ -10,7 +10,7 @@
 /* --- documents --- */
 
 struct change {
-    struct gw_stored_sale sale;
+    struct cfg_stored_sale sale;
     int err; /* 1 until it is answered */
 };
 
@@ -43,21 +43,21 @@ static int64_t stock_at(const struct node *node)
 static int put_stock(struct node *node, int stock)
 {
     const struct gw_control_sale *known = sale_of(node);
-    struct gw_store_job *job = gw_store_job_new();
+    struct cfg_store_job *job = cfg_store_job_new();
     json_t *json = json_pack("{s:[{s:s, s:i}]}", "skus", "sku", "phone", "stock", stock);
     struct change change = {.err = 1};
     if (known != NULL)
         change.sale.state = known->stored.state;
     change.sale.state.version++;
     memcpy(change.sale.name, SALE, sizeof SALE);
-    assert_ok(gw_sale_doc_read(json, "", SALE, &change.sale.doc, NULL));
+    assert_ok(cfg_sale_doc_read(json, "", SALE, &change.sale.doc, NULL));
     json_decref(json);
     change.sale.doc.opens_at_ms = 1;
-    gw_store_job_sale(job, SALE, &change.sale.doc, &change.sale.state);
+    cfg_store_job_sale(job, SALE, &change.sale.doc, &change.sale.state);
     assert_ok(gw_control_change(node->control, job, take, done, &change));
     while (change.err == 1)
         turn();
-    gw_sale_doc_done(&change.sale.doc);
+    cfg_sale_doc_done(&change.sale.doc);
     return change.err;
 }
 

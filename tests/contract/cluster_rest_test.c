@@ -41,7 +41,7 @@ static const char *name_of(int number)
 static bool is_open(const struct node *node, const char *name)
 {
     const struct gw_control_sale *sale = gw_control_sale(node->control, name, strlen(name));
-    return sale->arming == GW_ARM_DONE && !sale->fenced;
+    return sale->arming == SALE_OPENING_DONE && !sale->fenced;
 }
 
 /* Opened by `a`, then over. */
@@ -179,7 +179,7 @@ static void a_sale_whose_end_is_moved_is_looked_at_again(void **state)
 
 static void a_foreign_key_of_one_sale_is_no_matter_of_the_others(void **state)
 {
-    struct gw_cluster_numbers numbers;
+    struct clu_numbers numbers;
     (void)state;
     start(a);
     put_sale(a, "theirs", 1, false, INT64_MAX);
@@ -194,15 +194,15 @@ static void a_foreign_key_of_one_sale_is_no_matter_of_the_others(void **state)
     know_sale(b, true);
     until_served(b);
     turn_ms(4000); /* longer than a gateway lives that is not heard of */
-    gw_cluster_numbers(a->core.cluster, &numbers);
+    clu_numbers(a->core.cluster, &numbers);
     assert_int_equal(numbers.members, 2);
-    assert_true(gw_cluster_keeps(a->core.cluster) || gw_cluster_keeps(b->core.cluster));
+    assert_true(clu_keeps(a->core.cluster) || clu_keeps(b->core.cluster));
     struct ps_uuid id = reserve(a, "ann");
     while (entries("d") > 0) /* pulse, lease and sweep go on */
         turn();
     assert_int_equal(state_at(a, id), OQ_STATE_VOID);
     assert_false(is_open(b, "theirs"));
-    assert_true(gw_cluster_is_fenced(b->core.cluster, "theirs")); /* nobody waits for it */
+    assert_true(clu_is_fenced(b->core.cluster, "theirs")); /* nobody waits for it */
     redis_do(&server, "DEL %s", "ps:{theirs}:cur");
     redis_do(&server, "RENAME kept %s", "ps:{theirs}:cur");
     while (!is_open(b, "theirs"))
@@ -225,12 +225,12 @@ static bool says_log(const char *log)
 /* What `node` would have written, if it counted. */
 static void assert_nothing_was_written(const struct node *node)
 {
-    assert_int_equal(redis_number(&server, "EXISTS %s %s %s", "ps:gateways", "ps:keeper",
-                                  "ps:{" SALE "}:cur"),
-                     0);
+    assert_int_equal(
+        redis_number(&server, "EXISTS %s %s %s", "ps:gateways", "ps:keeper", "ps:{" SALE "}:cur"),
+        0);
     assert_false(serves(node));
-    assert_false(gw_cluster_has_redis(node->core.cluster));
-    assert_false(gw_cluster_keeps(node->core.cluster));
+    assert_false(clu_has_redis(node->core.cluster));
+    assert_false(clu_keeps(node->core.cluster));
 }
 
 static void the_first_gateway_says_which_log_redis_counts_for(void **state)
@@ -256,7 +256,7 @@ static void a_gateway_of_another_log_does_nothing(void **state)
 
 static void a_gateway_that_learns_that_redis_is_another_logs_sells_no_more(void **state)
 {
-    struct gw_cluster_numbers numbers;
+    struct clu_numbers numbers;
     (void)state;
     begin();
     (void)buy(a);
@@ -265,7 +265,7 @@ static void a_gateway_that_learns_that_redis_is_another_logs_sells_no_more(void 
         turn();
     turn_ms(1500); /* longer than its lease */
     assert_int_equal(redis_number(&server, "EXISTS %s %s", "ps:gateways", "ps:keeper"), 0);
-    gw_cluster_numbers(a->core.cluster, &numbers);
+    clu_numbers(a->core.cluster, &numbers);
     assert_int_equal(numbers.members, 0);
     redis_do(&server, "DEL %s", LOG_KEY);
     until_served(a);

@@ -8,7 +8,8 @@ static void empty_redis(void)
 {
     int64_t lost = sale_of(a)->epoch;
     redis_do(&server, "FLUSHALL");
-    while (sale_of(a)->epoch == lost || sale_of(b)->epoch == lost) /* each notices in its own time */
+    while (sale_of(a)->epoch == lost ||
+           sale_of(b)->epoch == lost) /* each notices in its own time */
         turn();
     until_served(a);
     until_served(b);
@@ -174,9 +175,9 @@ static void what_the_keeper_before_had_not_applied_the_next_one_applies_R7_R8(vo
 
 static struct node *wait_for_keeper(void)
 {
-    while (!gw_cluster_keeps(a->core.cluster) && !gw_cluster_keeps(b->core.cluster))
+    while (!clu_keeps(a->core.cluster) && !clu_keeps(b->core.cluster))
         turn();
-    return gw_cluster_keeps(a->core.cluster) ? a : b;
+    return clu_keeps(a->core.cluster) ? a : b;
 }
 
 static void a_keeper_that_loses_its_log_alone_leaves_the_lease_to_another_R8(void **state)
@@ -191,8 +192,8 @@ static void a_keeper_that_loses_its_log_alone_leaves_the_lease_to_another_R8(voi
     append(other, &release);
     while (left() != STOCK)
         turn();
-    assert_true(gw_cluster_keeps(other->core.cluster));
-    assert_false(gw_cluster_keeps(cut->core.cluster));
+    assert_true(clu_keeps(other->core.cluster));
+    assert_false(clu_keeps(cut->core.cluster));
 }
 
 /* A stranger can write any time that the calendar has. */
@@ -278,7 +279,7 @@ static void a_sale_whose_beginning_the_log_has_lost_is_refused_by_name(void **st
     struct oq_event fence = fence_of(5);
     shared_topic_put(topic, 0, &fence);
     know_sale(a, true);
-    while (sale_of(a)->arming != GW_ARM_REFUSED)
+    while (sale_of(a)->arming != SALE_OPENING_REFUSED)
         turn();
     assert_non_null(strstr(sale_of(a)->refused_why, "first fence"));
     turn_ms(500);
@@ -323,9 +324,9 @@ static void put_many(void)
 
 static void forget_at_b(void)
 {
-    struct gw_cluster_numbers numbers;
+    struct clu_numbers numbers;
     turn_ms(500);
-    gw_cluster_numbers(b->core.cluster, &numbers);
+    clu_numbers(b->core.cluster, &numbers);
     assert_true(numbers.effects > 0 && numbers.effects < MANY);
 }
 
@@ -427,7 +428,7 @@ static void a_sale_of_which_a_stranger_has_named_a_sku_first_is_refused_by_name(
     shared_topic_put(topic, 0, &stranger);
     shared_log_read(a->core.log);
     know_sale(a, false);
-    while (sale_of(a)->arming != GW_ARM_REFUSED)
+    while (sale_of(a)->arming != SALE_OPENING_REFUSED)
         turn();
     assert_non_null(strstr(sale_of(a)->refused_why, "strange"));
     assert_false(sale_of(a)->stored.state.opened);
@@ -451,7 +452,7 @@ static void a_sale_is_not_opened_over_counters_of_another_log(void **state)
 /* Two may come to the same number, and each partition have another one's first. */
 static void a_fence_of_two_authors_is_nobodys_R14(void **state)
 {
-    struct gw_fence seen;
+    struct sale_fence seen;
     struct oq_event fence = fence_of(5);
     (void)state;
     start(a);
@@ -460,7 +461,7 @@ static void a_fence_of_two_authors_is_nobodys_R14(void **state)
     shared_topic_put(topic, 1, &fence);
     shared_log_read(a->core.log);
     const struct oq_sale *books = oq_fold_sale(a->core.fold, SALE, strlen(SALE));
-    gw_effects_last_fence(gw_life_effects(a->core.life), books, &seen);
+    sale_effects_last_fence(ord_events_effects(a->core.life), books, &seen);
     assert_int_equal(seen.epoch, 5);
     assert_string_equal(seen.gateway, "");
 }

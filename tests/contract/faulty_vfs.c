@@ -32,7 +32,7 @@ static struct undo {
     sqlite3_int64 at;
     int size;
     char before[];
-} *undo;
+} * undo;
 
 void faulty_vfs_fail(enum faulty_call call, enum faulty_file file, int result, int skip, int times)
 {
@@ -144,7 +144,8 @@ static void end_writes(sqlite3_file *f, bool take_back)
     while (undo != NULL) {
         struct undo *last = undo;
         undo = last->older;
-        if (take_back && real(f)->pMethods->xWrite(real(f), last->before, last->size, last->at) != 0)
+        if (take_back &&
+            real(f)->pMethods->xWrite(real(f), last->before, last->size, last->at) != 0)
             abort();
         free(last);
     }

@@ -57,8 +57,8 @@ size_t shared_topic_count(const struct shared_topic *topic, uint32_t partition, 
     size_t count = 0;
     for (uint32_t p = 0; p < SHARED_PARTITIONS; p++)
         for (size_t i = 0; i < topic->count[p]; i++)
-            count += topic->records[p][i].type == type &&
-                     (partition == UINT32_MAX || partition == p);
+            count +=
+                topic->records[p][i].type == type && (partition == UINT32_MAX || partition == p);
     return count;
 }
 

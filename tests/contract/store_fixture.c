@@ -105,10 +105,9 @@ int fx_lower(struct store_fixture *fx, struct inv_sale *sale, int64_t epoch,
              const struct ps_uuid *id, uint32_t sku, int64_t units, struct inv_answer *ret)
 {
     struct note note = {.ret = ret, .size = sizeof *ret};
-    return await(
-        fx, &note,
-        inv_store_lower(fx->store, sale, epoch, id, PS_STR("take-back"), sku, units, on_answer,
-                        &note, HANDLE, ret));
+    return await(fx, &note,
+                 inv_store_lower(fx->store, sale, epoch, id, PS_STR("take-back"), sku, units,
+                                 on_answer, &note, HANDLE, ret));
 }
 
 int fx_find(struct store_fixture *fx, struct inv_sale *sale, const struct ps_uuid *id,

@@ -34,7 +34,7 @@ def tables(text, header):
 
 
 def test_the_readme_has_every_verdict_with_its_status_and_retry_rule():
-    rows = re.findall(r"\bX\((\w+),\s*(\d{3}),\s*\w+,\s*GW_RETRY_(\w+),", source("gateway/front/verdict.h"))
+    rows = re.findall(r"\bX\((\w+),\s*(\d{3}),\s*\w+,\s*ANS_RETRY_(\w+),", source("gateway/answers/verdict.h"))
     words = {"NONE": "–", "LIMIT": "limit", "SOON": "soon", "OPENING": "opening"}
     assert rows
     documented = [(row[0].strip("`"), row[1], row[3]) for row in tables(README, "| code | status | when | Retry-After |")]
@@ -42,14 +42,14 @@ def test_the_readme_has_every_verdict_with_its_status_and_retry_rule():
 
 
 def test_the_readme_says_what_to_do_about_every_503():
-    coded = {name for name, status in re.findall(r"\bX\((\w+),\s*(\d{3}),", source("gateway/front/verdict.h")) if status == "503"}
+    coded = {name for name, status in re.findall(r"\bX\((\w+),\s*(\d{3}),", source("gateway/answers/verdict.h")) if status == "503"}
     assert {row[0].strip("`") for row in tables(README, "| code | what it means | what to do |")} == coded
 
 
 def metrics():
     text = source("gateway/metrics.c")
     kinds = {"COUNTER": "counter", "GAUGE": "gauge", "GAUGE_SECONDS": "gauge", "HISTOGRAM_SECONDS": "histogram"}
-    known = lists(text + source("gateway/admission/limit_rule.c"))
+    known = lists(text + source("gateway/config/limit_rule.c"))
     rows = re.findall(r"\[GW_M_\w+\]\s*=\s*\{" + STRING + r",\s*" + STRING + r",\s*PS_(\w+),\s*(NULL|\"[^\"]*\"),\s*(\w+)\}", text)
     assert len(rows) == text.count('"penstock_')
     for name, text_of, kind, label, values in rows:
@@ -70,7 +70,7 @@ def alerts():
 
 def test_alerts_ask_for_metrics_and_labels_that_exist():
     text = source("gateway/metrics.c") + source("queue/settle/report.c")
-    verdicts = re.findall(r"\bX\((\w+),\s*\d{3},", source("gateway/front/verdict.h"))
+    verdicts = re.findall(r"\bX\((\w+),\s*\d{3},", source("gateway/answers/verdict.h"))
     known = set(re.findall(r'"(penstock_\w+)"', text))
     for name, expression in alerts().items():
         assert set(re.findall(r"\bpenstock_\w+", expression)) <= known, name
@@ -207,6 +207,6 @@ def test_nobody_speaks_of_places_that_are_not_the_project():
 
 
 def test_every_folder_has_a_readme():
-    folders = ["common", "inventory", "queue", "gateway", "gateway/front", "loadtest", "deploy", "tests"]
+    folders = ["common", "inventory", "queue", "gateway", "gateway/server", "loadtest", "deploy", "tests"]
     missing = [folder for folder in folders if not (ROOT / folder / "README.md").is_file()]
     assert not missing, missing

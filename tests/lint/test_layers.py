@@ -16,11 +16,11 @@ ALLOWED = {
 LOADTEST_QUEUE = {"queue/event.h", "queue/fold.h", "queue/audit.h"}
 
 # Where counter and log are joined; core.h only names both, the others hand them over.
-JOINS = re.compile(r"gateway/(admission/admit|orders/|control/|core|visit|worker|gateway|backends|front/(probes|status_page|routes))")
+JOINS = re.compile(r"gateway/(admission/admit|orders/|sales/|cluster/|config/|admin/|control|core|worker|gateway|backends|public/(probes|status_page|routes))")
 
 FENCES = {
-    "microhttpd.h": r"gateway/front/(http|connections|http_head|http_answer|http_again|http_private)",
-    "sqlite3.h": r"queue/(db_(file|copier)|settle/)|gateway/control/control_db",
+    "microhttpd.h": r"gateway/server/(http|connections|http_head|http_answer|http_again|http_private)",
+    "sqlite3.h": r"queue/(db_(file|copier)|settle/)|gateway/config/db",
     "http_parser.h": r"loadtest/",
     "systemd/": r"gateway/gateway\.c",
     "hiredis": r"common/redis_wire",

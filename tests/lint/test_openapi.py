@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-PUBLIC, ADMIN = ROOT / "gateway/front/openapi.yaml", ROOT / "gateway/control/openapi.yaml"
+PUBLIC, ADMIN = ROOT / "gateway/public/openapi.yaml", ROOT / "gateway/admin/openapi.yaml"
 METHODS = {"get", "put", "post", "delete"}
 
 
@@ -45,7 +45,7 @@ def shape(path):
 
 
 def verdict_codes():
-    text = (ROOT / "gateway/front/verdict.h").read_text(encoding="utf-8")
+    text = (ROOT / "gateway/answers/verdict.h").read_text(encoding="utf-8")
     return {name for name, status in re.findall(r"\bX\((\w+),\s*(\d{3}),", text) if int(status) >= 400}
 
 
@@ -80,7 +80,7 @@ def test_the_version_is_that_of_the_project():
 
 
 def test_the_public_routes_are_those_of_the_code():
-    text = (ROOT / "gateway/front/routes.c").read_text(encoding="utf-8")
+    text = (ROOT / "gateway/public/routes.c").read_text(encoding="utf-8")
     table = text[text.index("} routes[] = {"):]
     rows = re.findall(r'\{"([^"]+)",\s*"([^"]*)",\s*(true|false),\s*(?:true|false),\s*(\w+),\s*(\w+),', table)
     assert rows
@@ -92,8 +92,8 @@ def test_the_public_routes_are_those_of_the_code():
 
 
 def test_the_admin_routes_and_roles_are_those_of_the_code():
-    text = (ROOT / "gateway/control/admin_routes.c").read_text(encoding="utf-8")
-    rows = re.findall(r'\{"([^"]+)",\s*GW_([A-Z]+),\s*GW_ROLE_([A-Z]+),\s*([A-Z_ |0-9]+),', text)
+    text = (ROOT / "gateway/admin/routes.c").read_text(encoding="utf-8")
+    rows = re.findall(r'\{"([^"]+)",\s*SRV_([A-Z]+),\s*OP_ROLE_([A-Z]+),\s*([A-Z_ |0-9]+),', text)
     assert rows
     coded = {(path, method.lower(), None if "OPEN" in flags else role.lower()) for path, method, role, flags in rows}
     described = {(shape(path), method, operation.get("x-role")) for path, method, _, operation in operations(load(ADMIN))}

@@ -75,12 +75,12 @@ def gateway():
 
 @pytest.fixture(scope="module")
 def public(gateway):
-    return Described("gateway/front/openapi.yaml", lambda method, path, body, headers: gateway.public(method, path, body, headers=headers))
+    return Described("gateway/public/openapi.yaml", lambda method, path, body, headers: gateway.public(method, path, body, headers=headers))
 
 
 @pytest.fixture(scope="module")
 def admin(gateway):
-    return Described("gateway/control/openapi.yaml", lambda method, path, body, headers: gateway.admin(method, path, body, headers))
+    return Described("gateway/admin/openapi.yaml", lambda method, path, body, headers: gateway.admin(method, path, body, headers))
 
 
 def user(name, **more):

@@ -1,7 +1,7 @@
 /* The audit log. */
 #include "tests/unit/temp_dir.h"
 
-#include "gateway/control/audit_log.h"
+#include "gateway/config/audit_log.h"
 
 #include <signal.h>
 #include <sys/resource.h>
@@ -30,7 +30,7 @@ static void append(int64_t from, int64_t to)
     char text[512];
     for (int64_t seq = from; seq <= to; seq++) {
         (void)snprintf(text, sizeof text, "{\"why\":\"%0*d\"}", (int)(seq % 97) + 1, (int)seq);
-        assert_ok(gw_audit_append(path, seq, text, NULL));
+        assert_ok(cfg_audit_append(path, seq, text, NULL));
     }
 }
 
@@ -39,7 +39,7 @@ static void reads(int64_t after, size_t limit, int64_t from, int64_t to)
 {
     char *text, *at;
     size_t len;
-    assert_ok(gw_audit_read(path, after, limit, &text, &len));
+    assert_ok(cfg_audit_read(path, after, limit, &text, &len));
     assert_int_equal(strlen(text), len);
     at = text;
     for (int64_t seq = from; seq <= to; seq++) {
@@ -59,18 +59,18 @@ static void an_entry_is_one_line_of_json(void **state)
 {
     (void)state;
     json_t *from = json_pack("{s:f}", "rate", 9.9), *json = NULL;
-    const struct gw_audit_entry entry = {.at_ms = INT64_C(1900000000000),
-                                         .who = "t1",
-                                         .peer = "127.0.0.1",
-                                         .action = "limit.put",
-                                         .target = "limits/user",
-                                         .from = from,
-                                         .why = "too\nmany"};
-    char *text = gw_audit_text(&entry), *line;
+    const struct cfg_audit_entry entry = {.at_ms = INT64_C(1900000000000),
+                                          .who = "t1",
+                                          .peer = "127.0.0.1",
+                                          .action = "limit.put",
+                                          .target = "limits/user",
+                                          .from = from,
+                                          .why = "too\nmany"};
+    char *text = cfg_audit_text(&entry), *line;
     assert_string_equal(text, "{\"at\":\"2030-03-17T17:46:40.000Z\",\"who\":\"t1\",\"peer\":"
                               "\"127.0.0.1\",\"action\":\"limit.put\",\"target\":\"limits/user\","
                               "\"from\":{\"rate\":9.9},\"to\":null,\"why\":\"too\\nmany\"}");
-    assert_ok(gw_audit_append(path, 12, text, NULL));
+    assert_ok(cfg_audit_append(path, 12, text, NULL));
     line = read_file(path);
     assert_int_equal(strncmp(line, "{\"seq\":12,\"at\":", 15), 0);
     assert_ok(ps_json_parse(line, strlen(line), &json, NULL));
@@ -85,7 +85,7 @@ static void a_new_log_is_empty_and_private(void **state)
 {
     (void)state;
     int64_t last = -1;
-    assert_ok(gw_audit_open(path, &last, NULL));
+    assert_ok(cfg_audit_open(path, &last, NULL));
     assert_int_equal(last, 0);
     assert_int_equal(mode_of(path), 0600);
     reads(0, 10, 1, 0);
@@ -97,7 +97,7 @@ static void the_last_seq_is_found_again(void **state)
     (void)state;
     int64_t last = -1;
     append(5, 7);
-    assert_ok(gw_audit_open(path, &last, NULL));
+    assert_ok(cfg_audit_open(path, &last, NULL));
     assert_int_equal(last, 7);
 }
 
@@ -127,13 +127,13 @@ static void a_line_may_be_longer_than_a_read(void **state)
     memcpy(text, "{\"why\":\"", 8);
     memcpy(text + size - 2, "\"}", 3);
     append(1, 1);
-    assert_ok(gw_audit_append(path, 2, text, NULL));
+    assert_ok(cfg_audit_append(path, 2, text, NULL));
     append(3, 3);
     reads(0, 1, 1, 1);
     reads(0, 10, 1, 1); /* as much as about 1 MiB takes */
     reads(1, 10, 2, 3);
     reads(2, 10, 3, 3);
-    assert_ok(gw_audit_open(path, &last, NULL));
+    assert_ok(cfg_audit_open(path, &last, NULL));
     assert_int_equal(last, 3);
     free(text);
 }
@@ -149,7 +149,7 @@ static void the_last_lines_end_with_the_last_however_long_they_are(void **state)
     memcpy(text, "{\"why\":\"", 8);
     memcpy(text + size - 2, "\"}", 3);
     for (int64_t seq = 1; seq <= 8; seq++)
-        assert_ok(gw_audit_append(path, seq, text, NULL));
+        assert_ok(cfg_audit_append(path, seq, text, NULL));
     reads(-1, 2, 7, 8);
     reads(-1, 100, 6, 8); /* as much as about 1 MiB takes */
     reads(0, 100, 1, 3);
@@ -168,7 +168,7 @@ static void the_last_line_is_read_however_long_it_is(void **state)
     memcpy(text, "{\"why\":\"", 8);
     memcpy(text + size - 2, "\"}", 3);
     append(1, 2);
-    assert_ok(gw_audit_append(path, 3, text, NULL));
+    assert_ok(cfg_audit_append(path, 3, text, NULL));
     reads(-1, 10, 3, 3);
     append(4, 5);
     reads(-1, 10, 4, 5);
@@ -191,7 +191,7 @@ static void a_torn_line_is_cut_off_and_never_shown(void **state)
     assert_non_null(file);
     fputs("{\"se", file);
     fclose(file);
-    assert_ok(gw_audit_open(path, &last, NULL));
+    assert_ok(cfg_audit_open(path, &last, NULL));
     assert_int_equal(last, 3);
     reads(0, 10, 1, 3);
 }
@@ -208,7 +208,7 @@ static void a_line_that_finds_no_room_leaves_nothing_behind(void **state)
     signal(SIGXFSZ, SIG_IGN);
     limit = (struct rlimit){(rlim_t)st.st_size + 10, before.rlim_max};
     assert_int_equal(setrlimit(RLIMIT_FSIZE, &limit), 0);
-    int err = gw_audit_append(path, 3, "{\"why\":\"a long enough line\"}", &fault);
+    int err = cfg_audit_append(path, 3, "{\"why\":\"a long enough line\"}", &fault);
     assert_int_equal(setrlimit(RLIMIT_FSIZE, &before), 0);
     assert_int_equal(err, PS_E_FULL);
     assert_string_equal(fault.path, path);
@@ -233,10 +233,10 @@ static void what_is_no_audit_log_is_refused(void **state)
     int64_t last;
     struct ps_fault fault;
     write_file(path, "hello\n");
-    assert_int_equal(gw_audit_open(path, &last, &fault), PS_E_CORRUPT);
+    assert_int_equal(cfg_audit_open(path, &last, &fault), PS_E_CORRUPT);
     assert_non_null(strstr(fault.text, "move"));
     assert_int_equal(chmod(path, 0640), 0);
-    assert_int_equal(gw_audit_open(path, &last, &fault), PS_E_PERMISSION);
+    assert_int_equal(cfg_audit_open(path, &last, &fault), PS_E_PERMISSION);
     assert_non_null(strstr(fault.text, "chmod 600"));
 }
 

@@ -1,15 +1,15 @@
 /* Tokens of the admin listener, and the peers that try them. */
 #include "tests/unit/temp_dir.h"
 
-#include "gateway/control/auth.h"
-#include "gateway/control/private_file.h"
+#include "gateway/admin/auth.h"
+#include "common/private_file.h"
 
 #define T0 INT64_C(1900000000000)
 
 static struct temp_dir temp;
 static struct ps_clock_manual clock_;
-static struct gw_auth_settings settings;
-static struct gw_auth *auth;
+static struct op_auth_settings settings;
+static struct op_auth *auth;
 
 static int make(void **state)
 {
@@ -17,13 +17,13 @@ static int make(void **state)
     bool first = false;
     temp = temp_dir_make();
     ps_clock_manual_init(&clock_, 1, T0);
-    settings = (struct gw_auth_settings){.tokens_path = temp_file(&temp, "tokens.json"),
+    settings = (struct op_auth_settings){.tokens_path = temp_file(&temp, "tokens.json"),
                                          .first_path = temp_file(&temp, "admin.token"),
                                          .failures = 3,
                                          .lock_s = 60,
                                          .requests_per_s = 100,
                                          .clock = &clock_.clock};
-    assert_ok(gw_auth_open(&settings, &auth, &first, NULL));
+    assert_ok(op_auth_open(&settings, &auth, &first, NULL));
     assert_true(first);
     return 0;
 }
@@ -31,7 +31,7 @@ static int make(void **state)
 static int drop(void **state)
 {
     (void)state;
-    gw_auth_free(auth);
+    op_auth_free(auth);
     temp_dir_remove(&temp);
     return 0;
 }
@@ -39,35 +39,35 @@ static int drop(void **state)
 static void open_again(void)
 {
     bool first = true;
-    gw_auth_free(auth);
+    op_auth_free(auth);
     auth = NULL;
-    assert_ok(gw_auth_open(&settings, &auth, &first, NULL));
+    assert_ok(op_auth_open(&settings, &auth, &first, NULL));
     assert_false(first);
 }
 
 /* Of admin.token, without its newline. */
 static const char *first_secret(void)
 {
-    static char secret[GW_TOKEN_LEN + 1];
+    static char secret[OP_TOKEN_LEN + 1];
     char *text = read_file(settings.first_path);
-    assert_int_equal(strlen(text), GW_TOKEN_LEN + 1);
-    memcpy(secret, text, GW_TOKEN_LEN);
+    assert_int_equal(strlen(text), OP_TOKEN_LEN + 1);
+    memcpy(secret, text, OP_TOKEN_LEN);
     free(text);
     return secret;
 }
 
 static int64_t wait_s;
-static const struct gw_token *who;
+static const struct op_token *who;
 
-static enum gw_auth_result check_field(const char *field, const char *peer)
+static enum op_auth_result check_field(const char *field, const char *peer)
 {
-    struct gw_address address;
+    struct srv_address address;
     struct ps_str text = {field, field != NULL ? strlen(field) : 0};
-    assert_ok(gw_address_parse(peer, strlen(peer), false, &address));
-    return gw_auth_check(auth, text, &address, &who, &wait_s);
+    assert_ok(pub_address_parse(peer, strlen(peer), false, &address));
+    return op_auth_check(auth, text, &address, &who, &wait_s);
 }
 
-static enum gw_auth_result check(const char *secret, const char *peer)
+static enum op_auth_result check(const char *secret, const char *peer)
 {
     char field[256];
     (void)snprintf(field, sizeof field, "Bearer %s", secret);
@@ -77,9 +77,9 @@ static enum gw_auth_result check(const char *secret, const char *peer)
 /* Does what the control store would do with the prepared change. */
 static void write_change(void)
 {
-    const char *text = gw_auth_prepared_text(auth);
-    assert_ok(gw_private_replace(settings.tokens_path, text, strlen(text), NULL));
-    gw_auth_end_change(auth, true);
+    const char *text = op_auth_prepared_text(auth);
+    assert_ok(ps_private_replace(settings.tokens_path, text, strlen(text), NULL));
+    op_auth_end_change(auth, true);
 }
 
 static void the_first_start_makes_one_admin_token(void **state)
@@ -88,9 +88,9 @@ static void the_first_start_makes_one_admin_token(void **state)
     assert_int_equal(mode_of(settings.first_path), 0600);
     assert_int_equal(mode_of(settings.tokens_path), 0600);
     assert_int_equal(strncmp(first_secret(), "pst_", 4), 0);
-    assert_int_equal(check(first_secret(), "127.0.0.1"), GW_AUTH_OK);
+    assert_int_equal(check(first_secret(), "127.0.0.1"), OP_AUTH_OK);
     assert_string_equal(who->id, "first");
-    assert_int_equal(who->role, GW_ROLE_ADMIN);
+    assert_int_equal(who->role, OP_ROLE_ADMIN);
     char *text = read_file(settings.tokens_path);
     assert_null(strstr(text, "pst_"));
     free(text);
@@ -99,119 +99,119 @@ static void the_first_start_makes_one_admin_token(void **state)
 static void the_token_outlives_a_restart_and_its_file(void **state)
 {
     (void)state;
-    char secret[GW_TOKEN_LEN + 1];
+    char secret[OP_TOKEN_LEN + 1];
     strcpy(secret, first_secret());
     assert_int_equal(unlink(settings.first_path), 0);
     open_again();
-    assert_int_equal(check(secret, "127.0.0.1"), GW_AUTH_OK);
+    assert_int_equal(check(secret, "127.0.0.1"), OP_AUTH_OK);
     assert_int_equal(access(settings.first_path, F_OK), -1);
 }
 
 static void only_the_right_text_is_taken(void **state)
 {
     (void)state;
-    char secret[GW_TOKEN_LEN + 2];
+    char secret[OP_TOKEN_LEN + 2];
     strcpy(secret, first_secret());
-    assert_int_equal(check_field(NULL, "127.0.0.1"), GW_AUTH_NONE);
-    assert_int_equal(check_field("", "127.0.0.1"), GW_AUTH_NONE);
-    assert_int_equal(check_field("Bearer", "127.0.0.1"), GW_AUTH_NONE);
-    assert_int_equal(check_field("Bearer ", "127.0.0.1"), GW_AUTH_NONE);
-    assert_int_equal(check_field("Basic dXNlcjpwYXNz", "127.0.0.1"), GW_AUTH_NONE);
-    assert_int_equal(check_field(secret, "127.0.0.1"), GW_AUTH_NONE);
+    assert_int_equal(check_field(NULL, "127.0.0.1"), OP_AUTH_NONE);
+    assert_int_equal(check_field("", "127.0.0.1"), OP_AUTH_NONE);
+    assert_int_equal(check_field("Bearer", "127.0.0.1"), OP_AUTH_NONE);
+    assert_int_equal(check_field("Bearer ", "127.0.0.1"), OP_AUTH_NONE);
+    assert_int_equal(check_field("Basic dXNlcjpwYXNz", "127.0.0.1"), OP_AUTH_NONE);
+    assert_int_equal(check_field(secret, "127.0.0.1"), OP_AUTH_NONE);
     strcat(secret, "A");
-    assert_int_equal(check(secret, "192.0.2.1"), GW_AUTH_WRONG);
-    secret[GW_TOKEN_LEN - 1] = '\0';
-    assert_int_equal(check(secret, "192.0.2.2"), GW_AUTH_WRONG);
+    assert_int_equal(check(secret, "192.0.2.1"), OP_AUTH_WRONG);
+    secret[OP_TOKEN_LEN - 1] = '\0';
+    assert_int_equal(check(secret, "192.0.2.2"), OP_AUTH_WRONG);
     strcpy(secret, first_secret());
     secret[10] ^= 1;
-    assert_int_equal(check(secret, "192.0.2.3"), GW_AUTH_WRONG);
+    assert_int_equal(check(secret, "192.0.2.3"), OP_AUTH_WRONG);
     char field[128];
     (void)snprintf(field, sizeof field, "bearer   %s", first_secret());
-    assert_int_equal(check_field(field, "127.0.0.1"), GW_AUTH_OK);
+    assert_int_equal(check_field(field, "127.0.0.1"), OP_AUTH_OK);
 }
 
 static void a_made_token_works_once_it_is_written(void **state)
 {
     (void)state;
-    const struct gw_token *token;
-    char secret[GW_TOKEN_LEN + 1], other[GW_TOKEN_LEN + 1];
-    assert_ok(gw_auth_prepare_new(auth, GW_ROLE_VIEWER, "for the shop", INT64_MAX, &token, secret));
-    assert_int_equal(check(secret, "192.0.2.1"), GW_AUTH_WRONG);
-    assert_int_equal(gw_auth_prepare_new(auth, GW_ROLE_VIEWER, "", INT64_MAX, &token, other),
+    const struct op_token *token;
+    char secret[OP_TOKEN_LEN + 1], other[OP_TOKEN_LEN + 1];
+    assert_ok(op_auth_prepare_new(auth, OP_ROLE_VIEWER, "for the shop", INT64_MAX, &token, secret));
+    assert_int_equal(check(secret, "192.0.2.1"), OP_AUTH_WRONG);
+    assert_int_equal(op_auth_prepare_new(auth, OP_ROLE_VIEWER, "", INT64_MAX, &token, other),
                      PS_E_BUSY);
     write_change();
-    assert_int_equal(check(secret, "192.0.2.1"), GW_AUTH_OK);
-    assert_int_equal(who->role, GW_ROLE_VIEWER);
+    assert_int_equal(check(secret, "192.0.2.1"), OP_AUTH_OK);
+    assert_int_equal(who->role, OP_ROLE_VIEWER);
     assert_string_equal(who->note, "for the shop");
     open_again();
-    assert_int_equal(gw_auth_count(auth), 2);
-    assert_int_equal(check(secret, "192.0.2.1"), GW_AUTH_OK);
-    assert_string_equal(gw_auth_at(auth, 1)->id, who->id);
+    assert_int_equal(op_auth_count(auth), 2);
+    assert_int_equal(check(secret, "192.0.2.1"), OP_AUTH_OK);
+    assert_string_equal(op_auth_at(auth, 1)->id, who->id);
 }
 
 static void a_change_that_could_not_be_written_did_not_happen(void **state)
 {
     (void)state;
-    const struct gw_token *token;
-    char secret[GW_TOKEN_LEN + 1];
-    assert_ok(gw_auth_prepare_new(auth, GW_ROLE_ADMIN, "", INT64_MAX, &token, secret));
-    gw_auth_end_change(auth, false);
-    assert_int_equal(gw_auth_count(auth), 1);
-    assert_int_equal(check(secret, "192.0.2.1"), GW_AUTH_WRONG);
+    const struct op_token *token;
+    char secret[OP_TOKEN_LEN + 1];
+    assert_ok(op_auth_prepare_new(auth, OP_ROLE_ADMIN, "", INT64_MAX, &token, secret));
+    op_auth_end_change(auth, false);
+    assert_int_equal(op_auth_count(auth), 1);
+    assert_int_equal(check(secret, "192.0.2.1"), OP_AUTH_WRONG);
 }
 
 static void a_deleted_token_is_refused(void **state)
 {
     (void)state;
-    const struct gw_token *token;
-    char secret[GW_TOKEN_LEN + 1], id[PS_NAME_MAX + 1];
-    assert_ok(gw_auth_prepare_new(auth, GW_ROLE_OPERATOR, "", INT64_MAX, &token, secret));
+    const struct op_token *token;
+    char secret[OP_TOKEN_LEN + 1], id[PS_NAME_MAX + 1];
+    assert_ok(op_auth_prepare_new(auth, OP_ROLE_OPERATOR, "", INT64_MAX, &token, secret));
     strcpy(id, token->id);
     write_change();
-    assert_non_null(gw_auth_find(auth, id, strlen(id)));
-    assert_ok(gw_auth_prepare_delete(auth, id, strlen(id)));
-    assert_int_equal(check(secret, "127.0.0.1"), GW_AUTH_OK);
+    assert_non_null(op_auth_find(auth, id, strlen(id)));
+    assert_ok(op_auth_prepare_delete(auth, id, strlen(id)));
+    assert_int_equal(check(secret, "127.0.0.1"), OP_AUTH_OK);
     write_change();
-    assert_int_equal(check(secret, "127.0.0.1"), GW_AUTH_WRONG);
-    assert_int_equal(check(first_secret(), "127.0.0.1"), GW_AUTH_OK);
-    assert_null(gw_auth_find(auth, id, strlen(id)));
-    assert_int_equal(gw_auth_prepare_delete(auth, id, strlen(id)), PS_E_NOT_FOUND);
+    assert_int_equal(check(secret, "127.0.0.1"), OP_AUTH_WRONG);
+    assert_int_equal(check(first_secret(), "127.0.0.1"), OP_AUTH_OK);
+    assert_null(op_auth_find(auth, id, strlen(id)));
+    assert_int_equal(op_auth_prepare_delete(auth, id, strlen(id)), PS_E_NOT_FOUND);
 }
 
 static void the_last_lasting_admin_token_stays(void **state)
 {
     (void)state;
-    const struct gw_token *token;
-    char secret[GW_TOKEN_LEN + 1];
-    assert_ok(gw_auth_prepare_new(auth, GW_ROLE_ADMIN, "", T0 + 1000, &token, secret));
+    const struct op_token *token;
+    char secret[OP_TOKEN_LEN + 1];
+    assert_ok(op_auth_prepare_new(auth, OP_ROLE_ADMIN, "", T0 + 1000, &token, secret));
     write_change();
-    assert_int_equal(gw_auth_prepare_delete(auth, "first", 5), PS_E_CONFLICT);
-    assert_ok(gw_auth_prepare_new(auth, GW_ROLE_ADMIN, "", INT64_MAX, &token, secret));
+    assert_int_equal(op_auth_prepare_delete(auth, "first", 5), PS_E_CONFLICT);
+    assert_ok(op_auth_prepare_new(auth, OP_ROLE_ADMIN, "", INT64_MAX, &token, secret));
     write_change();
-    assert_ok(gw_auth_prepare_delete(auth, "first", 5));
+    assert_ok(op_auth_prepare_delete(auth, "first", 5));
     write_change();
-    assert_int_equal(check(secret, "127.0.0.1"), GW_AUTH_OK);
+    assert_int_equal(check(secret, "127.0.0.1"), OP_AUTH_OK);
 }
 
 static void an_expired_token_is_refused(void **state)
 {
     (void)state;
-    const struct gw_token *token;
-    char secret[GW_TOKEN_LEN + 1];
-    assert_int_equal(gw_auth_prepare_new(auth, GW_ROLE_VIEWER, "", T0, &token, secret),
+    const struct op_token *token;
+    char secret[OP_TOKEN_LEN + 1];
+    assert_int_equal(op_auth_prepare_new(auth, OP_ROLE_VIEWER, "", T0, &token, secret),
                      PS_E_INVALID);
-    assert_ok(gw_auth_prepare_new(auth, GW_ROLE_VIEWER, "", T0 + 1000, &token, secret));
+    assert_ok(op_auth_prepare_new(auth, OP_ROLE_VIEWER, "", T0 + 1000, &token, secret));
     write_change();
     clock_.wall_ms = T0 + 999;
-    assert_int_equal(check(secret, "127.0.0.1"), GW_AUTH_OK);
+    assert_int_equal(check(secret, "127.0.0.1"), OP_AUTH_OK);
     clock_.wall_ms = T0 + 1000;
-    assert_int_equal(check(secret, "127.0.0.1"), GW_AUTH_WRONG);
+    assert_int_equal(check(secret, "127.0.0.1"), OP_AUTH_WRONG);
 }
 
 static void a_shown_token_has_no_hash(void **state)
 {
     (void)state;
-    json_t *json = gw_token_write(gw_auth_at(auth, 0));
+    json_t *json = op_token_write(op_auth_at(auth, 0));
     assert_string_equal(json_string_value(json_object_get(json, "role")), "admin");
     assert_string_equal(json_string_value(json_object_get(json, "created_at")),
                         "2030-03-17T17:46:40.000Z");
@@ -224,51 +224,51 @@ static void a_peer_that_guesses_is_locked_out_alone(void **state)
 {
     (void)state;
     for (int i = 0; i < 3; i++)
-        assert_int_equal(check("pst_guess", "192.0.2.1"), GW_AUTH_WRONG);
-    assert_int_equal(check(first_secret(), "192.0.2.1"), GW_AUTH_LOCKED);
+        assert_int_equal(check("pst_guess", "192.0.2.1"), OP_AUTH_WRONG);
+    assert_int_equal(check(first_secret(), "192.0.2.1"), OP_AUTH_LOCKED);
     assert_int_equal(wait_s, 60);
-    assert_int_equal(check(first_secret(), "192.0.2.2"), GW_AUTH_OK);
+    assert_int_equal(check(first_secret(), "192.0.2.2"), OP_AUTH_OK);
     clock_.mono_ns += 59 * PS_NS_PER_S + 1;
-    assert_int_equal(check(first_secret(), "192.0.2.1"), GW_AUTH_LOCKED);
+    assert_int_equal(check(first_secret(), "192.0.2.1"), OP_AUTH_LOCKED);
     assert_int_equal(wait_s, 1);
     clock_.mono_ns += PS_NS_PER_S;
-    assert_int_equal(check(first_secret(), "192.0.2.1"), GW_AUTH_OK);
+    assert_int_equal(check(first_secret(), "192.0.2.1"), OP_AUTH_OK);
 }
 
 static void rare_mistakes_lock_nobody_out(void **state)
 {
     (void)state;
     for (int i = 0; i < 10; i++) {
-        assert_int_equal(check("pst_guess", "192.0.2.1"), GW_AUTH_WRONG);
-        assert_int_equal(check("pst_guess", "192.0.2.1"), GW_AUTH_WRONG);
+        assert_int_equal(check("pst_guess", "192.0.2.1"), OP_AUTH_WRONG);
+        assert_int_equal(check("pst_guess", "192.0.2.1"), OP_AUTH_WRONG);
         clock_.mono_ns += 60 * PS_NS_PER_S;
     }
     for (int i = 0; i < 100; i++)
-        assert_int_equal(check_field(NULL, "192.0.2.1"), GW_AUTH_NONE);
-    assert_int_equal(check(first_secret(), "192.0.2.1"), GW_AUTH_OK);
+        assert_int_equal(check_field(NULL, "192.0.2.1"), OP_AUTH_NONE);
+    assert_int_equal(check(first_secret(), "192.0.2.1"), OP_AUTH_OK);
 }
 
 static void ipv6_peers_count_by_their_network(void **state)
 {
     (void)state;
-    assert_int_equal(check("pst_guess", "2001:db8::1"), GW_AUTH_WRONG);
-    assert_int_equal(check("pst_guess", "2001:db8::2"), GW_AUTH_WRONG);
-    assert_int_equal(check("pst_guess", "2001:db8::3"), GW_AUTH_WRONG);
-    assert_int_equal(check(first_secret(), "2001:db8::4"), GW_AUTH_LOCKED);
-    assert_int_equal(check(first_secret(), "2001:db8:0:1::4"), GW_AUTH_OK);
+    assert_int_equal(check("pst_guess", "2001:db8::1"), OP_AUTH_WRONG);
+    assert_int_equal(check("pst_guess", "2001:db8::2"), OP_AUTH_WRONG);
+    assert_int_equal(check("pst_guess", "2001:db8::3"), OP_AUTH_WRONG);
+    assert_int_equal(check(first_secret(), "2001:db8::4"), OP_AUTH_LOCKED);
+    assert_int_equal(check(first_secret(), "2001:db8:0:1::4"), OP_AUTH_OK);
 }
 
 static void each_peer_has_a_rate_of_its_own(void **state)
 {
     (void)state;
     for (int i = 0; i < 200; i++)
-        assert_int_equal(check(first_secret(), "192.0.2.1"), GW_AUTH_OK);
-    assert_int_equal(check(first_secret(), "192.0.2.1"), GW_AUTH_LIMITED);
+        assert_int_equal(check(first_secret(), "192.0.2.1"), OP_AUTH_OK);
+    assert_int_equal(check(first_secret(), "192.0.2.1"), OP_AUTH_LIMITED);
     assert_int_equal(wait_s, 1);
-    assert_int_equal(check(first_secret(), "192.0.2.2"), GW_AUTH_OK);
+    assert_int_equal(check(first_secret(), "192.0.2.2"), OP_AUTH_OK);
     clock_.mono_ns += 10 * PS_NS_PER_MS;
-    assert_int_equal(check(first_secret(), "192.0.2.1"), GW_AUTH_OK);
-    assert_int_equal(check(first_secret(), "192.0.2.1"), GW_AUTH_LIMITED);
+    assert_int_equal(check(first_secret(), "192.0.2.1"), OP_AUTH_OK);
+    assert_int_equal(check(first_secret(), "192.0.2.1"), OP_AUTH_LIMITED);
 }
 
 static void many_peers_do_not_free_a_locked_one(void **state)
@@ -276,35 +276,35 @@ static void many_peers_do_not_free_a_locked_one(void **state)
     (void)state;
     char peer[32];
     for (int i = 0; i < 3; i++)
-        assert_int_equal(check("pst_guess", "192.0.2.1"), GW_AUTH_WRONG);
+        assert_int_equal(check("pst_guess", "192.0.2.1"), OP_AUTH_WRONG);
     for (int i = 0; i < 20000; i++) {
         (void)snprintf(peer, sizeof peer, "10.0.%d.%d", i / 256, i % 256);
-        assert_int_equal(check(first_secret(), peer), GW_AUTH_OK);
+        assert_int_equal(check(first_secret(), peer), OP_AUTH_OK);
         if (i == 0)
             clock_.mono_ns += PS_NS_PER_S;
     }
-    assert_int_equal(check(first_secret(), "192.0.2.1"), GW_AUTH_LOCKED);
+    assert_int_equal(check(first_secret(), "192.0.2.1"), OP_AUTH_LOCKED);
 }
 
 static void a_bad_tokens_file_is_refused_by_name(void **state)
 {
     (void)state;
-    struct gw_auth *other = NULL;
+    struct op_auth *other = NULL;
     struct ps_fault fault;
     write_file(settings.tokens_path, "{\"tokens\":[{\"id\":\"a\",\"role\":\"king\",\"hash\":\"00\","
                                      "\"created_at\":\"2030-01-01T00:00:00Z\"}]}");
-    assert_int_equal(gw_auth_open(&settings, &other, NULL, &fault), PS_E_INVALID);
+    assert_int_equal(op_auth_open(&settings, &other, NULL, &fault), PS_E_INVALID);
     assert_string_equal(fault.path, settings.tokens_path);
     assert_non_null(strstr(fault.text, "/tokens/0/role"));
     write_file(settings.tokens_path,
                "{\"tokens\":[{\"id\":\"a\",\"role\":\"admin\",\"hash\":\"0z\","
                "\"created_at\":\"2030-01-01T00:00:00Z\"}]}");
-    assert_int_equal(gw_auth_open(&settings, &other, NULL, &fault), PS_E_INVALID);
+    assert_int_equal(op_auth_open(&settings, &other, NULL, &fault), PS_E_INVALID);
     assert_non_null(strstr(fault.text, "/tokens/0/hash"));
     write_file(settings.tokens_path, "{\"tokens\":[");
-    assert_int_equal(gw_auth_open(&settings, &other, NULL, &fault), PS_E_INVALID);
+    assert_int_equal(op_auth_open(&settings, &other, NULL, &fault), PS_E_INVALID);
     assert_int_equal(chmod(settings.tokens_path, 0644), 0);
-    assert_int_equal(gw_auth_open(&settings, &other, NULL, &fault), PS_E_PERMISSION);
+    assert_int_equal(op_auth_open(&settings, &other, NULL, &fault), PS_E_PERMISSION);
 }
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, make, drop)

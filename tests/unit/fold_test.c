@@ -776,7 +776,8 @@ static void a_page_of_a_partition_begins_near_its_place_however_long_the_log_is(
             assert_true(oq_sale_orders_after(sale, after) <= at);
             assert_true(at - oq_sale_orders_after(sale, after) < FEW);
         }
-        assert_true(ORDERS - oq_sale_orders_after(sale, oq_place(partition, next[partition])) < FEW);
+        assert_true(ORDERS - oq_sale_orders_after(sale, oq_place(partition, next[partition])) <
+                    FEW);
     }
     assert_int_equal(oq_sale_orders_after(sale, oq_place(SPREAD + 500, 0)), ORDERS / 1024 * 1024);
     oq_fold_free(fold);

@@ -1,7 +1,7 @@
 /* The server under test. Its thread owns the loop and everything on it; the test's thread speaks to
  * it by commands through one async handle, and by sockets. */
 #include "http_fixture.h"
-#include "gateway/front/problem.h"
+#include "gateway/answers/problem.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -29,9 +29,9 @@ struct http_server {
     uv_prepare_t prepare;
     atomic_int command;
     pthread_t thread;
-    struct gw_http *http;
-    struct gw_shared_answer *shared;
-    struct gw_shared_answer *unchanged;
+    struct srv_http *http;
+    struct srv_shared_answer *shared;
+    struct srv_shared_answer *unchanged;
 };
 
 struct later {
@@ -48,22 +48,22 @@ static void free_later(uv_handle_t *handle)
 static void on_later(uv_timer_t *timer)
 {
     struct later *later = timer->data;
-    struct gw_request *request = gw_http_find(later->server->http, later->handle);
+    struct srv_request *request = srv_find(later->server->http, later->handle);
     if (request != NULL) {
-        gw_http_answer(request, 200, "text/plain", PS_STR("late"), false);
+        srv_answer(request, 200, "text/plain", PS_STR("late"), false);
     }
-    if (gw_http_find(later->server->http, later->handle) != NULL)
+    if (srv_find(later->server->http, later->handle) != NULL)
         abort(); /* an answered request must not be found again */
     uv_close((uv_handle_t *)timer, free_later);
 }
 
-static void answer_later(struct http_server *server, struct gw_request *request)
+static void answer_later(struct http_server *server, struct srv_request *request)
 {
     struct later *later = calloc(1, sizeof *later);
     if (later == NULL)
         abort();
     later->server = server;
-    later->handle = gw_http_suspend(request);
+    later->handle = srv_suspend(request);
     uv_timer_init(&server->loop, &later->timer);
     later->timer.data = later;
     uint64_t wait_ms = 0;
@@ -80,55 +80,55 @@ static void put_line(struct ps_buf *buf, const char *name, struct ps_str value)
     ps_buf_puts(buf, "\n");
 }
 
-static void echo(struct gw_request *request)
+static void echo(struct srv_request *request)
 {
     static const char *const methods[] = {"GET",   "HEAD",   "POST",    "PUT",
                                           "PATCH", "DELETE", "OPTIONS", "other"};
-    struct ps_buf buf = gw_answer_body(request);
+    struct ps_buf buf = srv_answer_body(request);
     const char *method = methods[request->method];
     put_line(&buf, "method", (struct ps_str){method, strlen(method)});
     put_line(&buf, "path", request->path);
     put_line(&buf, "query", request->query);
-    put_line(&buf, "host", request->header[GW_H_HOST]);
-    put_line(&buf, "user", request->header[GW_H_USER_ID]);
-    put_line(&buf, "client", request->header[GW_H_CLIENT_IP]);
-    for (size_t i = 0; i < request->header_lines[GW_H_FORWARDED_FOR]; i++)
-        put_line(&buf, "forwarded", gw_http_forwarded_for(request, i));
+    put_line(&buf, "host", request->header[SRV_H_HOST]);
+    put_line(&buf, "user", request->header[SRV_H_USER_ID]);
+    put_line(&buf, "client", request->header[SRV_H_CLIENT_IP]);
+    for (size_t i = 0; i < request->header_lines[SRV_H_FORWARDED_FOR]; i++)
+        put_line(&buf, "forwarded", srv_forwarded_for(request, i));
     ps_buf_printf(&buf, "body_len=%zu\n", request->body.len);
     put_line(&buf, "body", request->body.len < 1000 ? request->body : PS_STR("long"));
-    gw_http_answer(request, 200, "text/plain", (struct ps_str){buf.at, buf.len}, false);
+    srv_answer(request, 200, "text/plain", (struct ps_str){buf.at, buf.len}, false);
 }
 
-static void answer_problem(struct gw_request *request)
+static void answer_problem(struct srv_request *request)
 {
-    struct gw_problem_detail detail = {.text = "slowly",
-                                       .policy = "user",
-                                       .retry_after_s = 3,
-                                       .seed = 1,
-                                       .limit = {"user", 5, 10, 0, 7},
-                                       .order_id = PS_STR("id"),
-                                       .pointer = "/a"};
-    gw_problem_answer(request, GW_V_user_rate, &detail);
+    struct ans_problem_detail detail = {.text = "slowly",
+                                        .policy = "user",
+                                        .retry_after_s = 3,
+                                        .seed = 1,
+                                        .limit = {"user", 5, 10, 0, 7},
+                                        .order_id = PS_STR("id"),
+                                        .pointer = "/a"};
+    ans_problem_answer(request, ANS_V_user_rate, &detail);
 }
 
 /* The query as a field, '~' as a line's end. */
-static void answer_field(struct gw_request *request)
+static void answer_field(struct srv_request *request)
 {
     char value[64];
     size_t len = request->query.len < sizeof value ? request->query.len : sizeof value;
     for (size_t i = 0; i < len; i++)
         value[i] = request->query.at[i] == '~' ? '\n' : request->query.at[i];
-    gw_answer_header(request, "X-Field", value, len);
-    gw_http_answer(request, 200, "text/plain", PS_STR("field"), false);
+    srv_answer_header(request, "X-Field", value, len);
+    srv_answer(request, 200, "text/plain", PS_STR("field"), false);
 }
 
-static bool path_is(const struct gw_request *request, const char *path)
+static bool path_is(const struct srv_request *request, const char *path)
 {
     return request->path.len == strlen(path) &&
            memcmp(request->path.at, path, request->path.len) == 0;
 }
 
-static void on_request(struct gw_request *request, void *ctx)
+static void on_request(struct srv_request *request, void *ctx)
 {
     struct http_server *server = ctx;
     const unsigned char *user = request->user;
@@ -137,7 +137,7 @@ static void on_request(struct gw_request *request, void *ctx)
             abort(); /* promised to be zeroed */
     memset(request->user, 0xa5, server->fixture->settings.user_size);
     if (path_is(request, "/hold")) {
-        gw_http_suspend(request);
+        srv_suspend(request);
     } else if (path_is(request, "/later")) {
         answer_later(server, request);
     } else if (path_is(request, "/heap")) {
@@ -145,15 +145,15 @@ static void on_request(struct gw_request *request, void *ctx)
         if (body == NULL)
             abort();
         memset(body, 'h', HEAP_BODY);
-        gw_http_answer_heap(request, 200, "text/plain", body, HEAP_BODY);
+        srv_answer_heap(request, 200, "text/plain", body, HEAP_BODY);
     } else if (request->oversized) {
-        gw_problem_answer(request, GW_V_too_large, &(struct gw_problem_detail){0});
+        ans_problem_answer(request, ANS_V_too_large, &(struct ans_problem_detail){0});
     } else if (path_is(request, "/shared")) {
-        gw_http_answer_shared(request, server->shared);
+        srv_answer_shared(request, server->shared);
     } else if (path_is(request, "/unchanged")) {
-        gw_http_answer_shared(request, server->unchanged);
+        srv_answer_shared(request, server->unchanged);
     } else if (path_is(request, "/close")) {
-        gw_http_answer(request, 200, "text/plain", PS_STR("bye"), true);
+        srv_answer(request, 200, "text/plain", PS_STR("bye"), true);
     } else if (path_is(request, "/field")) {
         answer_field(request);
     } else if (path_is(request, "/problem")) {
@@ -170,7 +170,7 @@ static void on_refused(int verdict, void *ctx)
     atomic_fetch_add(&server->fixture->refused[verdict], 1);
 }
 
-static void on_gone(struct gw_request *request, void *ctx)
+static void on_gone(struct srv_request *request, void *ctx)
 {
     struct http_server *server = ctx;
     const unsigned char *user = request->user;
@@ -183,8 +183,8 @@ static void on_prepare(uv_prepare_t *prepare)
 {
     struct http_server *server = prepare->data;
     atomic_fetch_add(&server->fixture->turns, 1);
-    atomic_store(&server->fixture->connections, gw_http_connections(server->http));
-    atomic_store(&server->fixture->in_flight, gw_http_in_flight(server->http));
+    atomic_store(&server->fixture->connections, srv_http_connections(server->http));
+    atomic_store(&server->fixture->in_flight, srv_in_flight(server->http));
 }
 
 static void on_async(uv_async_t *async)
@@ -192,12 +192,12 @@ static void on_async(uv_async_t *async)
     struct http_server *server = async->data;
     int command = atomic_exchange(&server->command, 0);
     if (command == COMMAND_DRAIN)
-        gw_http_drain(server->http);
+        srv_drain(server->http);
     if (command != COMMAND_STOP)
         return;
-    gw_http_free(server->http);
-    gw_shared_answer_unref(server->shared);
-    gw_shared_answer_unref(server->unchanged);
+    srv_http_free(server->http);
+    srv_shared_answer_unref(server->shared);
+    srv_shared_answer_unref(server->unchanged);
     uv_close((uv_handle_t *)&server->async, NULL);
     uv_close((uv_handle_t *)&server->prepare, NULL);
 }
@@ -212,7 +212,7 @@ static void *serve(void *ctx)
 void http_fixture_init(struct http_fixture *fixture)
 {
     memset(fixture, 0, sizeof *fixture);
-    fixture->settings = (struct gw_http_settings){
+    fixture->settings = (struct srv_settings){
         .head_timeout_ms = 5000,
         .body_timeout_ms = 5000,
         .idle_timeout_ms = 15000,
@@ -220,8 +220,8 @@ void http_fixture_init(struct http_fixture *fixture)
         .connections_soft = 200,
         .connections_hard = 250,
         .requests_max = 250,
-        .head_memory = GW_HEAD_MEMORY,
-        .body_max = GW_PUBLIC_BODY_MAX,
+        .head_memory = SRV_HEAD_MEMORY,
+        .body_max = SRV_PUBLIC_BODY_MAX,
         .user_size = 40,
         .client_ip_header = "CF-Connecting-IP",
         .on_gone = on_gone,
@@ -237,12 +237,12 @@ void http_fixture_start(struct http_fixture *fixture)
     assert_non_null(server);
     fixture->server = server;
     server->fixture = fixture;
-    assert_int_equal(gw_listen("127.0.0.1", 0, 1, &fd, &fixture->port), 0);
+    assert_int_equal(srv_listen("127.0.0.1", 0, 1, &fd, &fixture->port), 0);
     assert_int_equal(uv_loop_init(&server->loop), 0);
-    assert_int_equal(gw_shared_answer_new(200, headers, PS_STR("shared"), &server->shared), 0);
-    assert_int_equal(gw_shared_answer_new(304, headers, PS_STR("shared"), &server->unchanged), 0);
-    assert_int_equal(gw_http_new(&server->loop, &fd, 1, &fixture->settings, on_request, on_refused,
-                                 server, &server->http),
+    assert_int_equal(srv_shared_answer_new(200, headers, PS_STR("shared"), &server->shared), 0);
+    assert_int_equal(srv_shared_answer_new(304, headers, PS_STR("shared"), &server->unchanged), 0);
+    assert_int_equal(srv_http_new(&server->loop, &fd, 1, &fixture->settings, on_request, on_refused,
+                                  server, &server->http),
                      0);
     assert_int_equal(uv_async_init(&server->loop, &server->async, on_async), 0);
     uv_prepare_init(&server->loop, &server->prepare);

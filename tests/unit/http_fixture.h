@@ -2,17 +2,17 @@
 #ifndef HTTP_FIXTURE_H
 #define HTTP_FIXTURE_H
 
-#include "gateway/front/http.h"
-#include "gateway/front/verdict.h"
+#include "gateway/server/http.h"
+#include "gateway/answers/verdict.h"
 
 #include <stdatomic.h>
 
 struct http_fixture {
-    struct gw_http_settings settings; /* change between init and start */
+    struct srv_settings settings; /* change between init and start */
     uint16_t port;
-    atomic_size_t handled;                   /* requests that reached the handler */
-    atomic_size_t refused[GW_VERDICT_COUNT]; /* as told by the server */
-    atomic_size_t connections;               /* as of the last turn of the loop */
+    atomic_size_t handled;                    /* requests that reached the handler */
+    atomic_size_t refused[ANS_VERDICT_COUNT]; /* as told by the server */
+    atomic_size_t connections;                /* as of the last turn of the loop */
     atomic_size_t in_flight;
     atomic_size_t turns; /* of the loop */
     atomic_size_t gone;  /* kept requests whose client has left, as told by the server */

@@ -317,18 +317,18 @@ static void what_was_refused_is_counted_by_its_reason(void **state)
     fd = http_connect(&fixture);
     http_send_text(fd, "GET /x HTTP/1.1\r\n\r\n");
     assert_true(http_closed(fd));
-    assert_int_equal(atomic_load(&fixture.refused[GW_V_malformed]), 1);
+    assert_int_equal(atomic_load(&fixture.refused[ANS_V_malformed]), 1);
     close(fd);
 
     fd = http_connect(&fixture);
     http_send_text(fd, "POST /x HTTP/1.1\r\n" HOST "Content-Length: x\r\n\r\n");
     assert_true(http_closed(fd));
-    assert_int_equal(atomic_load(&fixture.refused[GW_V_malformed]), 2);
+    assert_int_equal(atomic_load(&fixture.refused[ANS_V_malformed]), 2);
     close(fd);
 
     memset(long_target, 'a', sizeof long_target);
     long_target[0] = '/';
-    long_target[GW_TARGET_MAX] = '\0';
+    long_target[SRV_TARGET_MAX] = '\0';
     fd = http_connect(&fixture);
     http_send_text(fd, "GET ");
     http_send_text(fd, long_target);
@@ -342,7 +342,7 @@ static void what_was_refused_is_counted_by_its_reason(void **state)
     assert_int_equal(reply.status, 414);
     assert_non_null(strstr(reply.body, "\"code\":\"uri_too_long\""));
     assert_true(http_closed(fd));
-    assert_int_equal(atomic_load(&fixture.refused[GW_V_uri_too_long]), 1);
+    assert_int_equal(atomic_load(&fixture.refused[ANS_V_uri_too_long]), 1);
     close(fd);
     http_fixture_stop(&fixture);
 }

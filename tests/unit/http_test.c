@@ -351,7 +351,7 @@ static void a_body_up_to_the_limit_is_taken_and_a_longer_one_is_413(void **state
     http_send_text(fd, "POST /x HTTP/1.1\r\n" HOST "Transfer-Encoding: chunked\r\n\r\nffffff\r\n");
     send_filler(fd, 4096 + (1 << 16) + 1);
     expect_413(fd);
-    assert_int_equal(atomic_load(&fixture.refused[GW_V_too_large]), 1);
+    assert_int_equal(atomic_load(&fixture.refused[ANS_V_too_large]), 1);
     http_fixture_stop(&fixture);
 }
 
@@ -415,7 +415,7 @@ static void a_request_that_was_served_is_answered_however_large_its_head(void **
 static void a_query_may_have_any_number_of_parameters(void **state)
 {
     struct http_fixture fixture;
-    char head[GW_TARGET_MAX + 64] = "GET /x?";
+    char head[SRV_TARGET_MAX + 64] = "GET /x?";
     (void)state;
     start(&fixture);
     for (size_t i = 0; i < 900; i++)
@@ -465,7 +465,7 @@ static void expect_408(struct http_fixture *fixture, int fd)
     assert_non_null(strstr(reply.body, "\"code\":\"request_timeout\""));
     assert_string_equal(http_field(&reply, "Content-Type"), "application/problem+json");
     assert_true(http_closed(fd));
-    assert_true(http_wait(&fixture->refused[GW_V_request_timeout], 1));
+    assert_true(http_wait(&fixture->refused[ANS_V_request_timeout], 1));
     close(fd);
 }
 
@@ -510,15 +510,15 @@ static void an_idle_connection_is_closed_without_a_word(void **state)
     assert_int_equal(reply.status, 200);
     assert_true(http_closed(silent));
     assert_true(http_closed(kept));
-    assert_int_equal(atomic_load(&fixture.refused[GW_V_request_timeout]), 0);
+    assert_int_equal(atomic_load(&fixture.refused[ANS_V_request_timeout]), 0);
     close(silent);
     close(kept);
     http_fixture_stop(&fixture);
 }
 
-static bool trust_all(const struct gw_address *peer, void *ctx)
+static bool trust_all(const struct srv_address *peer, void *ctx)
 {
-    static const struct gw_address loopback = {
+    static const struct srv_address loopback = {
         {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 127, 0, 0, 1}};
     (void)ctx;
     return memcmp(peer, &loopback, sizeof loopback) == 0;
@@ -586,7 +586,7 @@ static void above_the_soft_limit_a_connection_is_told_to_come_back(void **state)
     assert_non_null(strstr(reply.body, "\"violated-policies\":[\"too_many_connections\"]"));
     assert_in_range(atoi(http_field(&reply, "Retry-After")), 1, 3);
     assert_true(http_closed(fds[2]));
-    assert_int_equal(atomic_load(&fixture.refused[GW_V_too_many_connections]), 1);
+    assert_int_equal(atomic_load(&fixture.refused[ANS_V_too_many_connections]), 1);
     for (int i = 0; i < 3; i++)
         close(fds[i]);
     http_fixture_stop(&fixture);
@@ -868,13 +868,13 @@ static void a_taken_port_is_reported_and_a_free_one_is_shared(void **state)
     int fds[3], other;
     uint16_t port, same;
     (void)state;
-    assert_int_equal(gw_listen("127.0.0.1", 0, 3, fds, &port), 0);
-    assert_int_equal(gw_listen("127.0.0.1", port, 1, &other, &same), PS_E_BUSY);
-    assert_int_equal(gw_listen("localhost", 0, 1, &other, &same), PS_E_INVALID);
-    assert_int_equal(gw_listen("192.0.2.1", 0, 1, &other, &same), PS_E_INVALID);
+    assert_int_equal(srv_listen("127.0.0.1", 0, 3, fds, &port), 0);
+    assert_int_equal(srv_listen("127.0.0.1", port, 1, &other, &same), PS_E_BUSY);
+    assert_int_equal(srv_listen("localhost", 0, 1, &other, &same), PS_E_INVALID);
+    assert_int_equal(srv_listen("192.0.2.1", 0, 1, &other, &same), PS_E_INVALID);
     for (int i = 0; i < 3; i++)
         close(fds[i]);
-    assert_int_equal(gw_listen("127.0.0.1", port, 1, &other, &same), 0);
+    assert_int_equal(srv_listen("127.0.0.1", port, 1, &other, &same), 0);
     assert_int_equal(same, port);
     close(other);
 }

@@ -1,15 +1,15 @@
 /* Limit rules as JSON: what is read, what is refused and where the fault points. */
 #include "tests/unit/check.h"
 
-#include "gateway/admission/limit_rule.h"
+#include "gateway/config/limit_rule.h"
 
 #include <stdlib.h>
 
-static int read_rule(const char *text, struct gw_limit_rule *ret_rule, struct ps_fault *fault)
+static int read_rule(const char *text, struct cfg_limit_rule *ret_rule, struct ps_fault *fault)
 {
     json_t *json;
     assert_ok(ps_json_parse(text, strlen(text), &json, fault));
-    int err = gw_limit_rule_read(json, "user", "/limits/user", ret_rule, fault);
+    int err = cfg_limit_rule_read(json, "user", "/limits/user", ret_rule, fault);
     json_decref(json);
     return err;
 }
@@ -17,20 +17,20 @@ static int read_rule(const char *text, struct gw_limit_rule *ret_rule, struct ps
 static void a_short_rule_gets_the_documented_defaults(void **unused)
 {
     (void)unused;
-    struct gw_limit_rule rule;
+    struct cfg_limit_rule rule;
     struct ps_fault fault;
     assert_ok(
         read_rule("{\"algorithm\":\"token_bucket\",\"key\":\"user\",\"rate\":5,\"period_s\":10}",
                   &rule, &fault));
     assert_string_equal(rule.name, "user");
-    assert_int_equal(rule.algorithm, GW_LIMIT_TOKEN_BUCKET);
-    assert_int_equal(rule.key, GW_LIMIT_KEY_USER);
+    assert_int_equal(rule.algorithm, CFG_LIMIT_TOKEN_BUCKET);
+    assert_int_equal(rule.key, CFG_LIMIT_KEY_USER);
     assert_int_equal(rule.rate, 5);
     assert_int_equal(rule.period_s, 10);
     assert_int_equal(rule.burst, 5);
     assert_int_equal(rule.max_wait_ms, 0);
-    assert_int_equal(rule.mode, GW_LIMIT_ENFORCE);
-    assert_int_equal(rule.applies_to, GW_LIMIT_ORDER);
+    assert_int_equal(rule.mode, CFG_LIMIT_ENFORCE);
+    assert_int_equal(rule.applies_to, CFG_LIMIT_ORDER);
     assert_string_equal(rule.sale, "");
     assert_ok(
         read_rule("{\"algorithm\":\"leaky_bucket\",\"key\":\"ip\",\"rate\":5,\"period_s\":10}",
@@ -57,10 +57,10 @@ static void what_is_written_reads_back_the_same(void **unused)
         "\"mode\":\"enforce\",\"applies_to\":[\"order\",\"order_state\"],\"sale\":null}",
     };
     for (size_t i = 0; i < PS_ARRAY_LEN(texts); i++) {
-        struct gw_limit_rule rule;
+        struct cfg_limit_rule rule;
         struct ps_fault fault;
         assert_ok(read_rule(texts[i], &rule, &fault));
-        json_t *json = gw_limit_rule_write(&rule);
+        json_t *json = cfg_limit_rule_write(&rule);
         assert_non_null(json);
         char *text = json_dumps(json, JSON_COMPACT);
         assert_string_equal(text, texts[i]);
@@ -130,7 +130,7 @@ static void a_bad_rule_is_refused_with_a_pointer_and_changes_nothing(void **unus
          "/limits/user/bursts"},
     };
     for (size_t i = 0; i < PS_ARRAY_LEN(cases); i++) {
-        struct gw_limit_rule rule, before;
+        struct cfg_limit_rule rule, before;
         struct ps_fault fault = {0};
         memset(&rule, 0x5a, sizeof rule);
         before = rule;
@@ -144,18 +144,18 @@ static void a_bad_rule_is_refused_with_a_pointer_and_changes_nothing(void **unus
 static void a_rule_needs_a_proper_name(void **unused)
 {
     (void)unused;
-    struct gw_limit_rule rule;
+    struct cfg_limit_rule rule;
     struct ps_fault fault = {0};
     json_t *json = json_pack("{s:s, s:s, s:i, s:i}", "algorithm", "token_bucket", "key", "user",
                              "rate", 5, "period_s", 1);
     char long_name[PS_NAME_MAX + 2];
     memset(long_name, 'a', sizeof long_name);
     long_name[PS_NAME_MAX + 1] = '\0';
-    assert_int_equal(gw_limit_rule_read(json, long_name, "/x", &rule, &fault), PS_E_INVALID);
+    assert_int_equal(cfg_limit_rule_read(json, long_name, "/x", &rule, &fault), PS_E_INVALID);
     assert_string_equal(fault.path, "/x");
-    assert_int_equal(gw_limit_rule_read(json, "", "/x", &rule, &fault), PS_E_INVALID);
-    assert_int_equal(gw_limit_rule_read(json, "a/b", "/x", &rule, &fault), PS_E_INVALID);
-    assert_ok(gw_limit_rule_read(json, long_name + 1, "/x", &rule, &fault));
+    assert_int_equal(cfg_limit_rule_read(json, "", "/x", &rule, &fault), PS_E_INVALID);
+    assert_int_equal(cfg_limit_rule_read(json, "a/b", "/x", &rule, &fault), PS_E_INVALID);
+    assert_ok(cfg_limit_rule_read(json, long_name + 1, "/x", &rule, &fault));
     assert_string_equal(rule.name, long_name + 1);
     json_decref(json);
 }

@@ -14,14 +14,14 @@
 
 /* --- the meter --- */
 
-static int64_t steady(struct gw_share_meter *meter, int64_t *now_ns, int64_t *asked, int64_t each,
+static int64_t steady(struct adm_share_meter *meter, int64_t *now_ns, int64_t *asked, int64_t each,
                       int pulses)
 {
     int64_t demand = -1;
     for (int i = 0; i < pulses; i++) {
         *now_ns += 100 * MS;
         *asked += each;
-        demand = gw_share_demand(meter, *asked, *now_ns);
+        demand = adm_share_demand(meter, *asked, *now_ns);
     }
     return demand;
 }
@@ -29,27 +29,27 @@ static int64_t steady(struct gw_share_meter *meter, int64_t *now_ns, int64_t *as
 static void a_steady_demand_is_told_as_it_is(void **unused)
 {
     (void)unused;
-    struct gw_share_meter meter = {.begun = false};
+    struct adm_share_meter meter = {.begun = false};
     int64_t now_ns = 0, asked = 0;
-    assert_int_equal(gw_share_demand(&meter, asked, now_ns), 0);
+    assert_int_equal(adm_share_demand(&meter, asked, now_ns), 0);
     assert_int_equal(steady(&meter, &now_ns, &asked, 700, 20), 7000);
 }
 
 static void what_was_asked_before_the_first_measure_is_no_demand(void **unused)
 {
     (void)unused;
-    struct gw_share_meter meter = {.begun = false};
-    assert_int_equal(gw_share_demand(&meter, 1000000, 5 * S), 0);
-    assert_int_equal(gw_share_demand(&meter, 1000000, 5 * S), 0); /* no time has passed */
-    assert_int_equal(gw_share_demand(&meter, 1000000, 6 * S), 0);
+    struct adm_share_meter meter = {.begun = false};
+    assert_int_equal(adm_share_demand(&meter, 1000000, 5 * S), 0);
+    assert_int_equal(adm_share_demand(&meter, 1000000, 5 * S), 0); /* no time has passed */
+    assert_int_equal(adm_share_demand(&meter, 1000000, 6 * S), 0);
 }
 
 static void a_change_is_told_within_three_pulses(void **unused)
 {
     (void)unused;
-    struct gw_share_meter meter = {.begun = false};
+    struct adm_share_meter meter = {.begun = false};
     int64_t now_ns = 0, asked = 0;
-    (void)gw_share_demand(&meter, asked, now_ns);
+    (void)adm_share_demand(&meter, asked, now_ns);
     (void)steady(&meter, &now_ns, &asked, 100, 50);
     assert_int_equal(steady(&meter, &now_ns, &asked, 500, 1), 5000);
     assert_int_equal(steady(&meter, &now_ns, &asked, 0, 1), 0);
@@ -58,7 +58,7 @@ static void a_change_is_told_within_three_pulses(void **unused)
 static void the_first_buyer_is_told_at_once(void **unused)
 {
     (void)unused;
-    struct gw_share_meter meter = {.begun = false};
+    struct adm_share_meter meter = {.begun = false};
     int64_t now_ns = 0, asked = 0;
     (void)steady(&meter, &now_ns, &asked, 0, 50);
     assert_true(steady(&meter, &now_ns, &asked, 1, 1) >= 5);
@@ -81,7 +81,7 @@ static void shares_follow_demand(void **unused)
     (void)unused;
     const int64_t all[] = {100, 200, 700};
     for (size_t i = 0; i < 3; i++)
-        assert_true((uint32_t)(gw_share_of(all[i], all, 3) * 1000.0 / GW_SHARE_ONE + 0.5) ==
+        assert_true((uint32_t)(adm_share_of(all[i], all, 3) * 1000.0 / ADM_SHARE_ONE + 0.5) ==
                     (uint32_t)all[i]);
 }
 
@@ -89,8 +89,8 @@ static void one_gateway_has_all(void **unused)
 {
     (void)unused;
     const int64_t busy = 12345, idle = 0;
-    assert_int_equal(gw_share_of(busy, &busy, 1), GW_SHARE_ONE);
-    assert_int_equal(gw_share_of(idle, &idle, 1), GW_SHARE_ONE);
+    assert_int_equal(adm_share_of(busy, &busy, 1), ADM_SHARE_ONE);
+    assert_int_equal(adm_share_of(idle, &idle, 1), ADM_SHARE_ONE);
 }
 
 static void shares_never_add_up_to_more_than_the_whole(void **unused)
@@ -104,11 +104,11 @@ static void shares_never_add_up_to_more_than_the_whole(void **unused)
             all[i] = (int64_t)(random_u64() % (UINT64_C(1) << random_u64() % 53));
         uint64_t sum = 0;
         for (size_t i = 0; i < n; i++) {
-            uint32_t share = gw_share_of(all[i], all, n);
-            assert_true(share >= GW_SHARE_ONE / (201 * n) - 1);
+            uint32_t share = adm_share_of(all[i], all, n);
+            assert_true(share >= ADM_SHARE_ONE / (201 * n) - 1);
             sum += share;
         }
-        assert_true(sum <= GW_SHARE_ONE && sum >= GW_SHARE_ONE - n);
+        assert_true(sum <= ADM_SHARE_ONE && sum >= ADM_SHARE_ONE - n);
     }
 }
 
@@ -117,7 +117,7 @@ static void who_is_alone_with_the_demand_loses_no_more_than_half_a_percent(void 
     (void)unused;
     int64_t all[100] = {1000};
     for (size_t n = 1; n <= PS_ARRAY_LEN(all); n++)
-        assert_true(gw_share_of(all[0], all, n) >= GW_SHARE_ONE / 1000 * 995);
+        assert_true(adm_share_of(all[0], all, n) >= ADM_SHARE_ONE / 1000 * 995);
 }
 
 /* --- the clock --- */
@@ -125,32 +125,32 @@ static void who_is_alone_with_the_demand_loses_no_more_than_half_a_percent(void 
 static void the_whole_share_leaves_the_clock_alone(void **unused)
 {
     (void)unused;
-    struct gw_share share = {.version = 0};
+    struct adm_share share = {.version = 0};
     int64_t clock_ns;
-    gw_share_set(&share, GW_SHARE_ONE, 7 * S);
-    assert_true(gw_share_whole(&share));
-    assert_int_equal(gw_share_read(&share, 9 * S, &clock_ns), GW_SHARE_ONE);
+    adm_share_set(&share, ADM_SHARE_ONE, 7 * S);
+    assert_true(adm_share_whole(&share));
+    assert_int_equal(adm_share_read(&share, 9 * S, &clock_ns), ADM_SHARE_ONE);
     assert_int_equal(clock_ns, 9 * S);
 }
 
 static void the_clock_runs_at_the_share_and_never_jumps(void **unused)
 {
     (void)unused;
-    struct gw_share share = {.version = 0};
+    struct adm_share share = {.version = 0};
     int64_t clock_ns, before_ns;
-    gw_share_set(&share, GW_SHARE_ONE / 2, 10 * S);
-    assert_int_equal(gw_share_read(&share, 12 * S, &clock_ns), GW_SHARE_ONE / 2);
+    adm_share_set(&share, ADM_SHARE_ONE / 2, 10 * S);
+    assert_int_equal(adm_share_read(&share, 12 * S, &clock_ns), ADM_SHARE_ONE / 2);
     assert_int_equal(clock_ns, 11 * S);
-    gw_share_set(&share, GW_SHARE_ONE / 4, 14 * S);
-    (void)gw_share_read(&share, 14 * S, &clock_ns);
+    adm_share_set(&share, ADM_SHARE_ONE / 4, 14 * S);
+    (void)adm_share_read(&share, 14 * S, &clock_ns);
     assert_int_equal(clock_ns, 12 * S);
-    (void)gw_share_read(&share, 14 * S - 4, &before_ns); /* a worker's clock is a little late */
+    (void)adm_share_read(&share, 14 * S - 4, &before_ns); /* a worker's clock is a little late */
     assert_int_equal(before_ns, clock_ns - 1);
-    gw_share_set(&share, GW_SHARE_ONE, 18 * S);
-    (void)gw_share_read(&share, 19 * S, &clock_ns);
+    adm_share_set(&share, ADM_SHARE_ONE, 18 * S);
+    (void)adm_share_read(&share, 19 * S, &clock_ns);
     assert_int_equal(clock_ns, 14 * S);
-    assert_false(gw_share_whole(&share));
-    assert_int_equal(gw_share_get(&share), GW_SHARE_ONE);
+    assert_false(adm_share_whole(&share));
+    assert_int_equal(adm_share_get(&share), ADM_SHARE_ONE);
 }
 
 /* --- a cluster --- */
@@ -161,26 +161,26 @@ static void the_clock_runs_at_the_share_and_never_jumps(void **unused)
 
 /* The algorithms that share exactly: fixed windows have tests of their own. */
 static const struct kind {
-    enum gw_limit_algorithm algorithm;
+    enum cfg_limit_algorithm algorithm;
     int64_t burst;
     int64_t max_wait_ms;
     const char *name;
 } kinds[] = {
-    {GW_LIMIT_TOKEN_BUCKET, RATE, 0, "token bucket"},
-    {GW_LIMIT_TOKEN_BUCKET, RATE / 10, 0, "token bucket of a small burst"},
-    {GW_LIMIT_LEAKY_BUCKET, 1, 200, "leaky bucket"},
-    {GW_LIMIT_SLIDING_WINDOW, RATE, 0, "sliding window"},
+    {CFG_LIMIT_TOKEN_BUCKET, RATE, 0, "token bucket"},
+    {CFG_LIMIT_TOKEN_BUCKET, RATE / 10, 0, "token bucket of a small burst"},
+    {CFG_LIMIT_LEAKY_BUCKET, 1, 200, "leaky bucket"},
+    {CFG_LIMIT_SLIDING_WINDOW, RATE, 0, "sliding window"},
 };
-static const struct kind fixed = {GW_LIMIT_FIXED_WINDOW, RATE, 0, "fixed window"};
+static const struct kind fixed = {CFG_LIMIT_FIXED_WINDOW, RATE, 0, "fixed window"};
 
 struct cluster {
-    struct gw_limit_table *tables[GATEWAYS];
-    struct gw_share_meter meters[GATEWAYS];
+    struct adm_limit_table *tables[GATEWAYS];
+    struct adm_share_meter meters[GATEWAYS];
     int64_t asked[GATEWAYS];
     int64_t said[GATEWAYS];
     double owed[GATEWAYS]; /* parts of a request that have come */
     int64_t clock_offset_ns[GATEWAYS];
-    struct gw_limit_compiled rule;
+    struct adm_limit_compiled rule;
     int64_t admitted[SECONDS * 10]; /* in each tenth of a second, by all */
     bool redis_away;
 };
@@ -190,18 +190,18 @@ typedef double load_fn(size_t g, int64_t now_ns);
 
 static void cluster_init(struct cluster *cluster, const struct kind *kind, bool clocks_agree)
 {
-    struct gw_limit_rule rule = {.name = "all",
-                                 .algorithm = kind->algorithm,
-                                 .key = GW_LIMIT_KEY_GLOBAL,
-                                 .rate = RATE,
-                                 .period_s = 1,
-                                 .burst = kind->burst,
-                                 .max_wait_ms = kind->max_wait_ms};
+    struct cfg_limit_rule rule = {.name = "all",
+                                  .algorithm = kind->algorithm,
+                                  .key = CFG_LIMIT_KEY_GLOBAL,
+                                  .rate = RATE,
+                                  .period_s = 1,
+                                  .burst = kind->burst,
+                                  .max_wait_ms = kind->max_wait_ms};
     *cluster = (struct cluster){.redis_away = false};
     random_state = 99;
-    gw_limit_compile(&rule, 1, &cluster->rule);
+    adm_limit_compile(&rule, 1, &cluster->rule);
     for (size_t g = 0; g < GATEWAYS; g++) {
-        assert_ok(gw_limit_table_new(1, &cluster->tables[g]));
+        assert_ok(adm_limit_table_new(1, &cluster->tables[g]));
         cluster->clock_offset_ns[g] = clocks_agree ? 1000 * S : (int64_t)(g + 1) * 123456789 * 17;
     }
 }
@@ -209,22 +209,22 @@ static void cluster_init(struct cluster *cluster, const struct kind *kind, bool 
 static void cluster_done(struct cluster *cluster)
 {
     for (size_t g = 0; g < GATEWAYS; g++)
-        gw_limit_table_free(cluster->tables[g]);
+        adm_limit_table_free(cluster->tables[g]);
 }
 
 static void pulse(struct cluster *cluster, size_t g, int64_t now_ns)
 {
-    cluster->said[g] = gw_share_demand(&cluster->meters[g], cluster->asked[g], now_ns);
+    cluster->said[g] = adm_share_demand(&cluster->meters[g], cluster->asked[g], now_ns);
     if (!cluster->redis_away)
-        gw_share_set(gw_limit_table_share(cluster->tables[g]),
-                     gw_share_of(cluster->said[g], cluster->said, GATEWAYS), now_ns);
+        adm_share_set(adm_limit_table_share(cluster->tables[g]),
+                      adm_share_of(cluster->said[g], cluster->said, GATEWAYS), now_ns);
 }
 
 static bool ask(struct cluster *cluster, size_t g, int64_t now_ns)
 {
-    struct gw_limit_result result =
-        gw_limit_check(cluster->tables[g], &cluster->rule, 0, now_ns + cluster->clock_offset_ns[g],
-                       GW_LIMIT_WAIT_MAX_MS);
+    struct adm_limit_result result =
+        adm_limit_check(cluster->tables[g], &cluster->rule, 0, now_ns + cluster->clock_offset_ns[g],
+                        CFG_LIMIT_WAIT_MAX_MS);
     size_t tenth = (size_t)((now_ns + result.wait_ns) / (S / 10)); /* held until then */
     cluster->asked[g]++;
     if (result.allowed && tenth < PS_ARRAY_LEN(cluster->admitted))
@@ -379,11 +379,11 @@ static void without_redis_the_last_share_stays(void **unused)
     cluster_run(&cluster, uneven, 0, 5);
     uint32_t before[GATEWAYS];
     for (size_t g = 0; g < GATEWAYS; g++)
-        before[g] = gw_share_get(gw_limit_table_share(cluster.tables[g]));
+        before[g] = adm_share_get(adm_limit_table_share(cluster.tables[g]));
     cluster.redis_away = true;
     cluster_run(&cluster, even, 5, SECONDS);
     for (size_t g = 0; g < GATEWAYS; g++)
-        assert_int_equal(gw_share_get(gw_limit_table_share(cluster.tables[g])), before[g]);
+        assert_int_equal(adm_share_get(adm_limit_table_share(cluster.tables[g])), before[g]);
     /* Two thirds of the rate ask each; they have 0.05, 0.3 and 0.65 of it. */
     assert_seconds(&cluster, "away", 60, SECONDS * 10, 1, 0.97, 1.01);
     cluster_done(&cluster);
@@ -404,21 +404,23 @@ static void the_first_buyer_of_an_idle_gateway_passes(void **unused)
 
 /* --- one gateway with a share --- */
 
-static struct gw_limit_table *table_with_share(uint32_t part)
+static struct adm_limit_table *table_with_share(uint32_t part)
 {
-    struct gw_limit_table *table;
-    assert_ok(gw_limit_table_new(1, &table));
-    gw_share_set(gw_limit_table_share(table), part, S);
+    struct adm_limit_table *table;
+    assert_ok(adm_limit_table_new(1, &table));
+    adm_share_set(adm_limit_table_share(table), part, S);
     return table;
 }
 
-static int64_t admitted_at_once(struct gw_limit_table *table, enum gw_limit_key key, int64_t now_ns)
+static int64_t admitted_at_once(struct adm_limit_table *table, enum cfg_limit_key key,
+                                int64_t now_ns)
 {
-    struct gw_limit_rule rule = {.name = "r", .key = key, .rate = 100, .period_s = 10, .burst = 40};
-    struct gw_limit_compiled compiled;
-    gw_limit_compile(&rule, 1, &compiled);
+    struct cfg_limit_rule rule = {
+        .name = "r", .key = key, .rate = 100, .period_s = 10, .burst = 40};
+    struct adm_limit_compiled compiled;
+    adm_limit_compile(&rule, 1, &compiled);
     int64_t count = 0;
-    while (gw_limit_check(table, &compiled, gw_limit_hash(table, "k", 1), now_ns, 0).allowed)
+    while (adm_limit_check(table, &compiled, adm_limit_hash(table, "k", 1), now_ns, 0).allowed)
         count++;
     return count;
 }
@@ -426,14 +428,14 @@ static int64_t admitted_at_once(struct gw_limit_table *table, enum gw_limit_key 
 static void only_global_and_sale_rules_are_shared(void **unused)
 {
     (void)unused;
-    struct gw_limit_table *table = table_with_share(GW_SHARE_ONE / 4);
-    assert_int_equal(admitted_at_once(table, GW_LIMIT_KEY_GLOBAL, 2 * S), 10);
-    assert_int_equal(admitted_at_once(table, GW_LIMIT_KEY_SALE, 2 * S), 10);
-    assert_int_equal(admitted_at_once(table, GW_LIMIT_KEY_USER, 2 * S), 40);
-    assert_int_equal(admitted_at_once(table, GW_LIMIT_KEY_IP, 2 * S), 40);
+    struct adm_limit_table *table = table_with_share(ADM_SHARE_ONE / 4);
+    assert_int_equal(admitted_at_once(table, CFG_LIMIT_KEY_GLOBAL, 2 * S), 10);
+    assert_int_equal(admitted_at_once(table, CFG_LIMIT_KEY_SALE, 2 * S), 10);
+    assert_int_equal(admitted_at_once(table, CFG_LIMIT_KEY_USER, 2 * S), 40);
+    assert_int_equal(admitted_at_once(table, CFG_LIMIT_KEY_IP, 2 * S), 40);
     /* 2.5 a second of the rule's 10 */
-    assert_int_equal(admitted_at_once(table, GW_LIMIT_KEY_GLOBAL, 4 * S), 5);
-    gw_limit_table_free(table);
+    assert_int_equal(admitted_at_once(table, CFG_LIMIT_KEY_GLOBAL, 4 * S), 5);
+    adm_limit_table_free(table);
 }
 
 /* What is told to who is refused: he passes then, and no sooner than 0.1 ms before. */
@@ -442,21 +444,21 @@ static void waits_are_told_in_real_time(void **unused)
     (void)unused;
     random_state = 31;
     for (int round = 0; round < 3000; round++) {
-        struct gw_limit_rule rule = {.name = "r",
-                                     .algorithm = (enum gw_limit_algorithm)(random_u64() % 4),
-                                     .key = GW_LIMIT_KEY_GLOBAL,
-                                     .rate = 1 + (int64_t)(random_u64() % 200),
-                                     .period_s = 1 + (int64_t)(random_u64() % 60)};
-        rule.burst = rule.algorithm == GW_LIMIT_TOKEN_BUCKET ? 1 + rule.rate / 2 : rule.rate;
-        struct gw_limit_compiled compiled;
-        gw_limit_compile(&rule, 1, &compiled);
-        struct gw_limit_table *table =
-            table_with_share((uint32_t)(GW_SHARE_ONE / (1 + random_u64() % 50)));
+        struct cfg_limit_rule rule = {.name = "r",
+                                      .algorithm = (enum cfg_limit_algorithm)(random_u64() % 4),
+                                      .key = CFG_LIMIT_KEY_GLOBAL,
+                                      .rate = 1 + (int64_t)(random_u64() % 200),
+                                      .period_s = 1 + (int64_t)(random_u64() % 60)};
+        rule.burst = rule.algorithm == CFG_LIMIT_TOKEN_BUCKET ? 1 + rule.rate / 2 : rule.rate;
+        struct adm_limit_compiled compiled;
+        adm_limit_compile(&rule, 1, &compiled);
+        struct adm_limit_table *table =
+            table_with_share((uint32_t)(ADM_SHARE_ONE / (1 + random_u64() % 50)));
         int64_t now_ns = (int64_t)(2 + random_u64() % 100) * S + (int64_t)(random_u64() % S);
-        struct gw_limit_result result;
+        struct adm_limit_result result;
         int64_t admitted = 0;
         for (;; admitted++) {
-            result = gw_limit_check(table, &compiled, 0, now_ns, 0);
+            result = adm_limit_check(table, &compiled, 0, now_ns, 0);
             assert_true(result.reset_s >= 1 && result.remaining >= 0);
             if (!result.allowed)
                 break;
@@ -465,9 +467,10 @@ static void waits_are_told_in_real_time(void **unused)
         assert_true(admitted >= 1 && result.wait_ns > 0);
         if (result.wait_ns > 100000)
             assert_false(
-                gw_limit_check(table, &compiled, 0, now_ns + result.wait_ns - 100000, 0).allowed);
-        assert_true(gw_limit_check(table, &compiled, 0, now_ns + result.wait_ns + 2000, 0).allowed);
-        gw_limit_table_free(table);
+                adm_limit_check(table, &compiled, 0, now_ns + result.wait_ns - 100000, 0).allowed);
+        assert_true(
+            adm_limit_check(table, &compiled, 0, now_ns + result.wait_ns + 2000, 0).allowed);
+        adm_limit_table_free(table);
     }
 }
 
@@ -486,9 +489,9 @@ static void however_shares_change_nothing_is_admitted_twice(void **unused)
                 for (size_t g = 0; g < GATEWAYS; g++)
                     demand[g] = (int64_t)(random_u64() % 3 * (random_u64() % 1000));
                 for (size_t g = 0; g < GATEWAYS; g++)
-                    gw_share_set(gw_limit_table_share(cluster.tables[g]),
-                                 gw_share_of(demand[g], demand, GATEWAYS),
-                                 now_ns + cluster.clock_offset_ns[g]);
+                    adm_share_set(adm_limit_table_share(cluster.tables[g]),
+                                  adm_share_of(demand[g], demand, GATEWAYS),
+                                  now_ns + cluster.clock_offset_ns[g]);
             }
             for (size_t g = 0; g < GATEWAYS; g++)
                 while (ask(&cluster, g, now_ns))

@@ -46,25 +46,26 @@ static int64_t magnitude(int64_t most)
         }                                                                                          \
     } while (0)
 
-static struct gw_limit_rule random_rule(enum gw_limit_algorithm algorithm)
+static struct cfg_limit_rule random_rule(enum cfg_limit_algorithm algorithm)
 {
-    struct gw_limit_rule rule = {.name = "r", .algorithm = algorithm, .applies_to = GW_LIMIT_ORDER};
-    rule.rate = magnitude(below(2) ? 100 : GW_LIMIT_RATE_MAX);
-    rule.period_s = magnitude(below(2) ? 60 : GW_LIMIT_PERIOD_MAX_S);
+    struct cfg_limit_rule rule = {
+        .name = "r", .algorithm = algorithm, .applies_to = CFG_LIMIT_ORDER};
+    rule.rate = magnitude(below(2) ? 100 : CFG_LIMIT_RATE_MAX);
+    rule.period_s = magnitude(below(2) ? 60 : CFG_LIMIT_PERIOD_MAX_S);
     rule.burst = rule.rate;
-    if (algorithm == GW_LIMIT_TOKEN_BUCKET || algorithm == GW_LIMIT_LEAKY_BUCKET) {
-        rule.burst = magnitude(below(2) ? 4 : GW_LIMIT_BURST_MAX);
-        int64_t most = GW_LIMIT_REFILL_MAX_S * rule.rate / rule.period_s;
+    if (algorithm == CFG_LIMIT_TOKEN_BUCKET || algorithm == CFG_LIMIT_LEAKY_BUCKET) {
+        rule.burst = magnitude(below(2) ? 4 : CFG_LIMIT_BURST_MAX);
+        int64_t most = CFG_LIMIT_REFILL_MAX_S * rule.rate / rule.period_s;
         rule.burst = rule.burst < most ? rule.burst : most;
     }
-    if (algorithm == GW_LIMIT_LEAKY_BUCKET)
-        rule.max_wait_ms = below(GW_LIMIT_WAIT_MAX_MS + 1);
+    if (algorithm == CFG_LIMIT_LEAKY_BUCKET)
+        rule.max_wait_ms = below(CFG_LIMIT_WAIT_MAX_MS + 1);
     return rule;
 }
 
 /* A time step that finds edges: none, about one interval, what the last answer said (and a little
  * less), long silence. */
-static int64_t random_step(const struct gw_limit_rule *rule, struct gw_limit_result last)
+static int64_t random_step(const struct cfg_limit_rule *rule, struct adm_limit_result last)
 {
     int64_t interval = rule->period_s * S / rule->rate;
     switch (below(8)) {
@@ -85,27 +86,27 @@ static int64_t random_step(const struct gw_limit_rule *rule, struct gw_limit_res
     }
 }
 
-static struct gw_limit_result step(const struct gw_limit_compiled *compiled, uint64_t *cell,
-                                   int64_t now_ns)
+static struct adm_limit_result step(const struct adm_limit_compiled *compiled, uint64_t *cell,
+                                    int64_t now_ns)
 {
-    return gw_limit_step(compiled, *cell, now_ns, GW_LIMIT_WAIT_MAX_MS, cell);
+    return adm_limit_step(compiled, *cell, now_ns, CFG_LIMIT_WAIT_MAX_MS, cell);
 }
 
-static struct gw_limit_result look(const struct gw_limit_compiled *compiled, uint64_t cell,
-                                   int64_t now_ns)
+static struct adm_limit_result look(const struct adm_limit_compiled *compiled, uint64_t cell,
+                                    int64_t now_ns)
 {
-    return gw_limit_step(compiled, cell, now_ns, GW_LIMIT_WAIT_MAX_MS, &cell);
+    return adm_limit_step(compiled, cell, now_ns, CFG_LIMIT_WAIT_MAX_MS, &cell);
 }
 
 /* --- buckets ---
  * The model holds tokens as exact rationals: level / (period in ns). It gains `rate` a nanosecond,
  * a request costs one period. The limiter's clock ticks every 0.06 ns, so the two may differ where
  * a request comes within 1 ns of its moment. */
-static void check_bucket(const struct gw_limit_rule *rule, int steps)
+static void check_bucket(const struct cfg_limit_rule *rule, int steps)
 {
     const wide cost = (wide)rule->period_s * S, full = cost * rule->burst;
-    struct gw_limit_compiled compiled;
-    gw_limit_compile(rule, 1, &compiled);
+    struct adm_limit_compiled compiled;
+    adm_limit_compile(rule, 1, &compiled);
     CLAIM(compiled.interval % (uint64_t)rule->period_s == 0 &&
               (wide)compiled.interval * rule->rate ==
                   (wide)rule->period_s * (wide)compiled.ticks_per_s,
@@ -114,7 +115,7 @@ static void check_bucket(const struct gw_limit_rule *rule, int steps)
     wide level = full;
     uint64_t cell = 0;
     int64_t now_ns = magnitude(INT64_C(1) << 58);
-    struct gw_limit_result result = {0};
+    struct adm_limit_result result = {0};
     for (int i = 0; i < steps; i++) {
         int64_t dt = random_step(rule, result);
         now_ns += dt;
@@ -149,7 +150,7 @@ static void a_token_bucket_is_an_exact_token_bucket(void **unused)
 {
     (void)unused;
     for (int i = 0; i < 300; i++) {
-        struct gw_limit_rule rule = random_rule(GW_LIMIT_TOKEN_BUCKET);
+        struct cfg_limit_rule rule = random_rule(CFG_LIMIT_TOKEN_BUCKET);
         check_bucket(&rule, 300);
     }
 }
@@ -158,7 +159,7 @@ static void a_leaky_bucket_holds_by_an_exact_schedule(void **unused)
 {
     (void)unused;
     for (int i = 0; i < 300; i++) {
-        struct gw_limit_rule rule = random_rule(GW_LIMIT_LEAKY_BUCKET);
+        struct cfg_limit_rule rule = random_rule(CFG_LIMIT_LEAKY_BUCKET);
         check_bucket(&rule, 300);
     }
 }
@@ -169,17 +170,17 @@ static void what_a_leaky_bucket_lets_out_is_evenly_spaced(void **unused)
 {
     (void)unused;
     for (int i = 0; i < 100; i++) {
-        struct gw_limit_rule rule = random_rule(GW_LIMIT_LEAKY_BUCKET);
+        struct cfg_limit_rule rule = random_rule(CFG_LIMIT_LEAKY_BUCKET);
         rule.burst = 1;
-        rule.max_wait_ms = GW_LIMIT_WAIT_MAX_MS;
-        struct gw_limit_compiled compiled;
-        gw_limit_compile(&rule, 1, &compiled);
+        rule.max_wait_ms = CFG_LIMIT_WAIT_MAX_MS;
+        struct adm_limit_compiled compiled;
+        adm_limit_compile(&rule, 1, &compiled);
         uint64_t cell = 0;
         int64_t now_ns = magnitude(INT64_C(1) << 50), first_ns = now_ns, k = 0;
         int64_t interval = rule.period_s * S / rule.rate;
         for (int j = 0; j < 500; j++) {
             now_ns += below(interval < S ? interval : S);
-            struct gw_limit_result result = step(&compiled, &cell, now_ns);
+            struct adm_limit_result result = step(&compiled, &cell, now_ns);
             if (!result.allowed)
                 continue;
             int64_t due_ns = first_ns + (int64_t)((wide)k * rule.period_s * S / rule.rate);
@@ -199,23 +200,23 @@ static void what_a_leaky_bucket_lets_out_is_evenly_spaced(void **unused)
 static void without_room_to_wait_a_leaky_bucket_refuses_and_keeps_the_place(void **unused)
 {
     (void)unused;
-    struct gw_limit_rule rule = {.name = "r",
-                                 .algorithm = GW_LIMIT_LEAKY_BUCKET,
-                                 .rate = 10,
-                                 .period_s = 1,
-                                 .burst = 1,
-                                 .max_wait_ms = 1000};
-    struct gw_limit_compiled compiled;
-    gw_limit_compile(&rule, 1, &compiled);
+    struct cfg_limit_rule rule = {.name = "r",
+                                  .algorithm = CFG_LIMIT_LEAKY_BUCKET,
+                                  .rate = 10,
+                                  .period_s = 1,
+                                  .burst = 1,
+                                  .max_wait_ms = 1000};
+    struct adm_limit_compiled compiled;
+    adm_limit_compile(&rule, 1, &compiled);
     uint64_t cell = 0, before;
     assert_int_equal(step(&compiled, &cell, 5 * S).wait_ns, 0);
     before = cell;
-    struct gw_limit_result result = gw_limit_step(&compiled, cell, 5 * S, 0, &cell);
+    struct adm_limit_result result = adm_limit_step(&compiled, cell, 5 * S, 0, &cell);
     assert_false(result.allowed);
     assert_int_equal(result.wait_ns, S / 10);
     assert_int_equal(cell, before);
     assert_int_equal(step(&compiled, &cell, 5 * S).wait_ns, S / 10);
-    result = gw_limit_step(&compiled, cell, 5 * S, 0, &cell);
+    result = adm_limit_step(&compiled, cell, 5 * S, 0, &cell);
     assert_false(result.allowed);
     assert_int_equal(result.wait_ns, 2 * S / 10);
     assert_int_equal(result.remaining, 0);
@@ -224,23 +225,23 @@ static void without_room_to_wait_a_leaky_bucket_refuses_and_keeps_the_place(void
 static void nobody_waits_longer_than_his_patience_and_who_would_takes_no_place(void **unused)
 {
     (void)unused;
-    struct gw_limit_rule rule = {.name = "r",
-                                 .algorithm = GW_LIMIT_LEAKY_BUCKET,
-                                 .rate = 1,
-                                 .period_s = 1,
-                                 .burst = 1,
-                                 .max_wait_ms = 5000};
-    struct gw_limit_compiled compiled;
-    gw_limit_compile(&rule, 1, &compiled);
+    struct cfg_limit_rule rule = {.name = "r",
+                                  .algorithm = CFG_LIMIT_LEAKY_BUCKET,
+                                  .rate = 1,
+                                  .period_s = 1,
+                                  .burst = 1,
+                                  .max_wait_ms = 5000};
+    struct adm_limit_compiled compiled;
+    adm_limit_compile(&rule, 1, &compiled);
     uint64_t cell = 0, before;
     for (int i = 0; i < 4; i++)
         assert_true(step(&compiled, &cell, 5 * S).allowed);
     before = cell;
-    struct gw_limit_result result = gw_limit_step(&compiled, cell, 5 * S, 3999, &cell);
+    struct adm_limit_result result = adm_limit_step(&compiled, cell, 5 * S, 3999, &cell);
     assert_false(result.allowed);
     assert_in_range(result.wait_ns, S / 1000, S / 1000 + 1);
     assert_int_equal(cell, before);
-    result = gw_limit_step(&compiled, cell, 5 * S, 4000, &cell);
+    result = adm_limit_step(&compiled, cell, 5 * S, 4000, &cell);
     assert_true(result.allowed);
     assert_int_equal(result.wait_ns, 4 * S);
     assert_true(step(&compiled, &cell, 5 * S).allowed);  /* after 5 s */
@@ -253,13 +254,13 @@ static void a_fixed_window_counts_exactly(void **unused)
 {
     (void)unused;
     for (int i = 0; i < 300; i++) {
-        struct gw_limit_rule rule = random_rule(GW_LIMIT_FIXED_WINDOW);
+        struct cfg_limit_rule rule = random_rule(CFG_LIMIT_FIXED_WINDOW);
         rule.rate = below(2) ? magnitude(50) : rule.rate;
-        struct gw_limit_compiled compiled;
-        gw_limit_compile(&rule, 1, &compiled);
+        struct adm_limit_compiled compiled;
+        adm_limit_compile(&rule, 1, &compiled);
         uint64_t cell = 0;
         int64_t now_ns = magnitude(INT64_C(1) << 58), window = -1, count = 0;
-        struct gw_limit_result result = {0};
+        struct adm_limit_result result = {0};
         for (int j = 0; j < 300; j++) {
             now_ns += random_step(&rule, result);
             if (now_ns / (rule.period_s * S) != window) {
@@ -285,15 +286,15 @@ static void a_sliding_window_is_the_weighted_sum_of_two_windows(void **unused)
 {
     (void)unused;
     for (int i = 0; i < 300; i++) {
-        struct gw_limit_rule rule = random_rule(GW_LIMIT_SLIDING_WINDOW);
+        struct cfg_limit_rule rule = random_rule(CFG_LIMIT_SLIDING_WINDOW);
         rule.rate = below(2) ? magnitude(50) : rule.rate;
         const int64_t period_us = rule.period_s * 1000000;
         const wide slack = rule.rate <= 16383 ? 0 : (wide)rule.rate * 13 / 100000 + 1;
-        struct gw_limit_compiled compiled;
-        gw_limit_compile(&rule, 1, &compiled);
+        struct adm_limit_compiled compiled;
+        adm_limit_compile(&rule, 1, &compiled);
         uint64_t cell = 0;
         int64_t now_ns = magnitude(INT64_C(1) << 58), window = -2, last = 0, count = 0;
-        struct gw_limit_result result = {0};
+        struct adm_limit_result result = {0};
         for (int j = 0; j < 300; j++) {
             now_ns += random_step(&rule, result);
             int64_t now_window = now_ns / (rule.period_s * S),
@@ -323,13 +324,13 @@ static void a_sliding_window_is_the_weighted_sum_of_two_windows(void **unused)
 static void a_sliding_window_of_a_high_rate_refuses_at_most_0_013_percent_too_many(void **unused)
 {
     (void)unused;
-    static const int64_t rates[] = {16383, 16384, 32766, 32767, 99999, 524288, GW_LIMIT_RATE_MAX};
+    static const int64_t rates[] = {16383, 16384, 32766, 32767, 99999, 524288, CFG_LIMIT_RATE_MAX};
     for (size_t i = 0; i < PS_ARRAY_LEN(rates); i++) {
-        struct gw_limit_rule rule = {
-            .name = "r", .algorithm = GW_LIMIT_SLIDING_WINDOW, .rate = rates[i], .period_s = 7};
+        struct cfg_limit_rule rule = {
+            .name = "r", .algorithm = CFG_LIMIT_SLIDING_WINDOW, .rate = rates[i], .period_s = 7};
         rule.burst = rule.rate;
-        struct gw_limit_compiled compiled;
-        gw_limit_compile(&rule, 1, &compiled);
+        struct adm_limit_compiled compiled;
+        adm_limit_compile(&rule, 1, &compiled);
         uint64_t cell = 0;
         int64_t last = rates[i] - below(2) * below(rates[i] / 100), count = 0;
         for (int64_t n = 0; n < last; n++)
@@ -351,10 +352,10 @@ static void a_sliding_window_stays_below_twice_the_rate_in_any_period(void **unu
     enum { MOST = 4000 };
     static int64_t admitted[MOST];
     for (int i = 0; i < 100; i++) {
-        struct gw_limit_rule rule = random_rule(GW_LIMIT_SLIDING_WINDOW);
+        struct cfg_limit_rule rule = random_rule(CFG_LIMIT_SLIDING_WINDOW);
         rule.rate = magnitude(40);
-        struct gw_limit_compiled compiled;
-        gw_limit_compile(&rule, 1, &compiled);
+        struct adm_limit_compiled compiled;
+        adm_limit_compile(&rule, 1, &compiled);
         uint64_t cell = 0;
         int64_t now_ns = magnitude(INT64_C(1) << 50);
         size_t count = 0, from = 0;
@@ -377,13 +378,13 @@ static void a_sliding_window_stays_below_twice_the_rate_in_any_period(void **unu
 static void a_sliding_window_is_near_exact_for_an_even_stream(void **unused)
 {
     (void)unused;
-    struct gw_limit_rule rule = {.name = "r",
-                                 .algorithm = GW_LIMIT_SLIDING_WINDOW,
-                                 .rate = 100,
-                                 .period_s = 10,
-                                 .burst = 100};
-    struct gw_limit_compiled compiled;
-    gw_limit_compile(&rule, 1, &compiled);
+    struct cfg_limit_rule rule = {.name = "r",
+                                  .algorithm = CFG_LIMIT_SLIDING_WINDOW,
+                                  .rate = 100,
+                                  .period_s = 10,
+                                  .burst = 100};
+    struct adm_limit_compiled compiled;
+    adm_limit_compile(&rule, 1, &compiled);
     uint64_t cell = 0;
     static int64_t admitted[20000];
     size_t count = 0, from = 0, most = 0;
@@ -405,12 +406,12 @@ static void the_wait_that_is_told_is_the_shortest(void **unused)
 {
     (void)unused;
     for (int i = 0; i < 2000; i++) {
-        struct gw_limit_rule rule = random_rule((enum gw_limit_algorithm)(i % 4));
-        struct gw_limit_compiled compiled;
-        gw_limit_compile(&rule, 1, &compiled);
+        struct cfg_limit_rule rule = random_rule((enum cfg_limit_algorithm)(i % 4));
+        struct adm_limit_compiled compiled;
+        adm_limit_compile(&rule, 1, &compiled);
         uint64_t cell = 0;
         int64_t now_ns = magnitude(INT64_C(1) << 58);
-        struct gw_limit_result result = {0};
+        struct adm_limit_result result = {0};
         for (int j = 0; j < 40; j++) {
             now_ns += random_step(&rule, result);
             result = step(&compiled, &cell, now_ns);
@@ -431,20 +432,20 @@ static void as_many_as_remain_are_allowed_and_no_more(void **unused)
 {
     (void)unused;
     for (int i = 0; i < 1000; i++) {
-        struct gw_limit_rule rule = random_rule((enum gw_limit_algorithm)(i % 4));
+        struct cfg_limit_rule rule = random_rule((enum cfg_limit_algorithm)(i % 4));
         rule.rate = magnitude(100);
         rule.burst = i % 4 < 2 ? magnitude(100) : rule.rate;
-        struct gw_limit_compiled compiled;
-        gw_limit_compile(&rule, 1, &compiled);
+        struct adm_limit_compiled compiled;
+        adm_limit_compile(&rule, 1, &compiled);
         uint64_t cell = 0;
         int64_t now_ns = magnitude(INT64_C(1) << 50);
-        struct gw_limit_result result = step(&compiled, &cell, now_ns);
+        struct adm_limit_result result = step(&compiled, &cell, now_ns);
         for (int j = 0; j < 10; j++) {
             now_ns += random_step(&rule, result);
             result = step(&compiled, &cell, now_ns);
             CLAIM(result.reset_s >= 1, "reset 0");
             int64_t later_ns = now_ns + result.reset_s * S;
-            struct gw_limit_result later = look(&compiled, cell, later_ns);
+            struct adm_limit_result later = look(&compiled, cell, later_ns);
             CLAIM(later.allowed && later.remaining >= result.remaining, "no more after the reset");
             uint64_t copy = cell;
             for (int64_t left = result.remaining; left > 0 && left < 2000; left--)
@@ -460,13 +461,14 @@ static void a_refusal_changes_nothing(void **unused)
 {
     (void)unused;
     for (int i = 0; i < 400; i++) {
-        struct gw_limit_rule rule = random_rule((enum gw_limit_algorithm)(i % 4));
-        struct gw_limit_compiled compiled;
-        gw_limit_compile(&rule, 1, &compiled);
+        struct cfg_limit_rule rule = random_rule((enum cfg_limit_algorithm)(i % 4));
+        struct adm_limit_compiled compiled;
+        adm_limit_compile(&rule, 1, &compiled);
         uint64_t cell = random64();
         uint64_t next = 0;
         int64_t now_ns = magnitude(INT64_C(1) << 58);
-        if (!gw_limit_step(&compiled, cell, now_ns, below(GW_LIMIT_WAIT_MAX_MS + 1), &next).allowed)
+        if (!adm_limit_step(&compiled, cell, now_ns, below(CFG_LIMIT_WAIT_MAX_MS + 1), &next)
+                 .allowed)
             assert_int_equal(next, cell);
     }
 }
@@ -476,18 +478,20 @@ static void an_idle_cell_is_a_fresh_cell_for_every_rule(void **unused)
 {
     (void)unused;
     for (int i = 0; i < 20000; i++) {
-        struct gw_limit_rule rule = random_rule((enum gw_limit_algorithm)(i % 4));
-        struct gw_limit_compiled compiled;
-        gw_limit_compile(&rule, 1, &compiled);
+        struct cfg_limit_rule rule = random_rule((enum cfg_limit_algorithm)(i % 4));
+        struct adm_limit_compiled compiled;
+        adm_limit_compile(&rule, 1, &compiled);
         int64_t now_ns = magnitude(INT64_C(1) << 58);
         uint64_t cell = (uint64_t)(below(2) ? now_ns / S - 1 : below(now_ns / S + 1))
-                            << GW_LIMIT_DETAIL_BITS |
-                        random64() >> (64 - GW_LIMIT_DETAIL_BITS);
-        if (!gw_limit_idle(cell, now_ns))
+                            << ADM_LIMIT_DETAIL_BITS |
+                        random64() >> (64 - ADM_LIMIT_DETAIL_BITS);
+        if (!adm_limit_idle(cell, now_ns))
             continue;
         uint64_t from_idle, from_new;
-        struct gw_limit_result idle = gw_limit_step(&compiled, cell, now_ns, GW_LIMIT_WAIT_MAX_MS, &from_idle);
-        struct gw_limit_result new = gw_limit_step(&compiled, 0, now_ns, GW_LIMIT_WAIT_MAX_MS, &from_new);
+        struct adm_limit_result idle =
+            adm_limit_step(&compiled, cell, now_ns, CFG_LIMIT_WAIT_MAX_MS, &from_idle);
+        struct adm_limit_result new =
+            adm_limit_step(&compiled, 0, now_ns, CFG_LIMIT_WAIT_MAX_MS, &from_new);
         CLAIM(idle.allowed && new.allowed, "an idle key is refused");
         CLAIM(from_idle == from_new &&
                   idle.remaining == new.remaining &&idle.reset_s == new.reset_s,
@@ -499,17 +503,17 @@ static void a_cell_becomes_idle_when_nothing_of_it_counts_any_more(void **unused
 {
     (void)unused;
     for (int i = 0; i < 400; i++) {
-        struct gw_limit_rule rule = random_rule((enum gw_limit_algorithm)(i % 4));
-        struct gw_limit_compiled compiled;
-        gw_limit_compile(&rule, 1, &compiled);
+        struct cfg_limit_rule rule = random_rule((enum cfg_limit_algorithm)(i % 4));
+        struct adm_limit_compiled compiled;
+        adm_limit_compile(&rule, 1, &compiled);
         uint64_t cell = 0;
         int64_t now_ns = magnitude(INT64_C(1) << 50);
         for (int j = 0; j < 20; j++)
             (void)step(&compiled, &cell, now_ns);
         int64_t interval_s = rule.period_s / rule.rate + 1;
         int64_t longest_s = i % 4 < 2 ? 20 * interval_s + 11 : 2 * rule.period_s;
-        assert_false(gw_limit_idle(cell, now_ns));
-        assert_true(gw_limit_idle(cell, now_ns + (longest_s + 2) * S));
+        assert_false(adm_limit_idle(cell, now_ns));
+        assert_true(adm_limit_idle(cell, now_ns + (longest_s + 2) * S));
     }
 }
 
@@ -518,15 +522,15 @@ static void no_cell_whatsoever_shuts_a_key_out_for_longer_than_its_rule(void **u
 {
     (void)unused;
     for (int i = 0; i < 20000; i++) {
-        struct gw_limit_rule rule = random_rule((enum gw_limit_algorithm)(i % 4));
-        struct gw_limit_compiled compiled;
-        gw_limit_compile(&rule, 1, &compiled);
+        struct cfg_limit_rule rule = random_rule((enum cfg_limit_algorithm)(i % 4));
+        struct adm_limit_compiled compiled;
+        adm_limit_compile(&rule, 1, &compiled);
         int64_t now_ns = magnitude(INT64_C(1) << 58);
         uint64_t cell = below(2) ? random64()
                                  : (uint64_t)(now_ns / S + below(2 * rule.period_s + 2))
-                                           << GW_LIMIT_DETAIL_BITS |
-                                       random64() >> (64 - GW_LIMIT_DETAIL_BITS);
-        struct gw_limit_result result = look(&compiled, cell, now_ns);
+                                           << ADM_LIMIT_DETAIL_BITS |
+                                       random64() >> (64 - ADM_LIMIT_DETAIL_BITS);
+        struct adm_limit_result result = look(&compiled, cell, now_ns);
         int64_t interval_ns = rule.period_s * S / rule.rate + 1;
         CLAIM(result.wait_ns <= (i % 4 < 2 ? interval_ns + rule.max_wait_ms * PS_NS_PER_MS
                                            : 3 * rule.period_s * S),
@@ -539,13 +543,13 @@ static void a_window_begun_by_a_later_clock_is_joined_not_begun_again(void **unu
 {
     (void)unused;
     for (int i = 2; i < 4; i++) {
-        struct gw_limit_rule rule = {.name = "r",
-                                     .algorithm = (enum gw_limit_algorithm)i,
-                                     .rate = 10,
-                                     .period_s = 1,
-                                     .burst = 10};
-        struct gw_limit_compiled compiled;
-        gw_limit_compile(&rule, 1, &compiled);
+        struct cfg_limit_rule rule = {.name = "r",
+                                      .algorithm = (enum cfg_limit_algorithm)i,
+                                      .rate = 10,
+                                      .period_s = 1,
+                                      .burst = 10};
+        struct adm_limit_compiled compiled;
+        adm_limit_compile(&rule, 1, &compiled);
         uint64_t cell = 0;
         int allowed = 0;
         for (int j = 0; j < 100; j++) { /* two workers, 2 ms apart, on both sides of a boundary */
@@ -562,15 +566,15 @@ static void a_new_rate_applies_from_the_next_check(void **unused)
 {
     (void)unused;
     for (int i = 0; i < 4; i++) {
-        struct gw_limit_rule rule = {.name = "r",
-                                     .algorithm = (enum gw_limit_algorithm)i,
-                                     .rate = 7,
-                                     .period_s = 3600,
-                                     .burst = 7};
-        struct gw_limit_compiled slow, fast;
-        gw_limit_compile(&rule, 1, &slow);
+        struct cfg_limit_rule rule = {.name = "r",
+                                      .algorithm = (enum cfg_limit_algorithm)i,
+                                      .rate = 7,
+                                      .period_s = 3600,
+                                      .burst = 7};
+        struct adm_limit_compiled slow, fast;
+        adm_limit_compile(&rule, 1, &slow);
         rule.rate = rule.burst = 3601;
-        gw_limit_compile(&rule, 1, &fast);
+        adm_limit_compile(&rule, 1, &fast);
         assert_int_equal(slow.seed, fast.seed); /* the same cell */
 
         uint64_t cell = 0;
@@ -593,43 +597,43 @@ static void a_new_rate_applies_from_the_next_check(void **unused)
 static void another_meaning_of_a_cell_is_another_cell(void **unused)
 {
     (void)unused;
-    struct gw_limit_rule rule = {
-        .name = "r", .algorithm = GW_LIMIT_FIXED_WINDOW, .rate = 7, .period_s = 3600, .burst = 7};
-    struct gw_limit_compiled first, other;
-    gw_limit_compile(&rule, 1, &first);
-    gw_limit_compile(&rule, 16, &other);
+    struct cfg_limit_rule rule = {
+        .name = "r", .algorithm = CFG_LIMIT_FIXED_WINDOW, .rate = 7, .period_s = 3600, .burst = 7};
+    struct adm_limit_compiled first, other;
+    adm_limit_compile(&rule, 1, &first);
+    adm_limit_compile(&rule, 16, &other);
     assert_int_equal(other.rate, 112);
     assert_int_not_equal(first.seed, other.seed);
-    struct gw_limit_rule change = rule;
-    change.algorithm = GW_LIMIT_SLIDING_WINDOW;
-    gw_limit_compile(&change, 1, &other);
+    struct cfg_limit_rule change = rule;
+    change.algorithm = CFG_LIMIT_SLIDING_WINDOW;
+    adm_limit_compile(&change, 1, &other);
     assert_int_not_equal(first.seed, other.seed);
     change = rule;
     change.period_s = 60;
-    gw_limit_compile(&change, 1, &other);
+    adm_limit_compile(&change, 1, &other);
     assert_int_not_equal(first.seed, other.seed);
     change = rule;
     change.name[0] = 's';
-    gw_limit_compile(&change, 1, &other);
+    adm_limit_compile(&change, 1, &other);
     assert_int_not_equal(first.seed, other.seed);
     change = rule;
-    change.key = GW_LIMIT_KEY_IP;
-    gw_limit_compile(&change, 1, &other);
+    change.key = CFG_LIMIT_KEY_IP;
+    adm_limit_compile(&change, 1, &other);
     assert_int_not_equal(first.seed, other.seed);
 }
 
 static void a_scale_never_leaves_the_range(void **unused)
 {
     (void)unused;
-    struct gw_limit_rule rule = {.name = "r",
-                                 .algorithm = GW_LIMIT_TOKEN_BUCKET,
-                                 .rate = GW_LIMIT_RATE_MAX,
-                                 .period_s = 1,
-                                 .burst = GW_LIMIT_BURST_MAX};
-    struct gw_limit_compiled compiled;
-    gw_limit_compile(&rule, 16, &compiled);
+    struct cfg_limit_rule rule = {.name = "r",
+                                  .algorithm = CFG_LIMIT_TOKEN_BUCKET,
+                                  .rate = CFG_LIMIT_RATE_MAX,
+                                  .period_s = 1,
+                                  .burst = CFG_LIMIT_BURST_MAX};
+    struct adm_limit_compiled compiled;
+    adm_limit_compile(&rule, 16, &compiled);
     uint64_t cell = 0;
-    assert_int_equal(step(&compiled, &cell, S).remaining, GW_LIMIT_BURST_MAX - 1);
+    assert_int_equal(step(&compiled, &cell, S).remaining, CFG_LIMIT_BURST_MAX - 1);
 }
 
 int main(void)

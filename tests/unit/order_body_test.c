@@ -37,8 +37,8 @@ static void the_two_members_are_read_in_every_spelling(void **state)
     };
     (void)state;
     for (size_t i = 0; i < PS_ARRAY_LEN(cases); i++) {
-        struct gw_order_body body;
-        assert_null(gw_order_body_read(str(cases[i].text), &body));
+        struct adm_order_body body;
+        assert_null(adm_order_body_read(str(cases[i].text), &body));
         assert_string_equal(body.sku, cases[i].sku);
         assert_int_equal(body.sku_len, strlen(cases[i].sku));
         assert_int_equal(body.quantity, cases[i].quantity);
@@ -70,19 +70,19 @@ static void what_is_no_order_is_told_apart(void **state)
     };
     (void)state;
     for (size_t i = 0; i < PS_ARRAY_LEN(cases); i++) {
-        struct gw_order_body body;
-        assert_string_equal(gw_order_body_read(str(cases[i].text), &body), cases[i].wrong);
+        struct adm_order_body body;
+        assert_string_equal(adm_order_body_read(str(cases[i].text), &body), cases[i].wrong);
     }
 }
 
 static void a_name_too_long_for_a_sku_is_none(void **state)
 {
     char text[PS_NAME_MAX + 32];
-    struct gw_order_body body;
+    struct adm_order_body body;
     (void)state;
     for (int len = PS_NAME_MAX - 1; len <= PS_NAME_MAX + 1; len++) {
         (void)snprintf(text, sizeof text, "{\"sku\":\"%0*d\"}", len, 1);
-        assert_null(gw_order_body_read(str(text), &body));
+        assert_null(adm_order_body_read(str(text), &body));
         assert_int_equal(body.sku_len, len <= PS_NAME_MAX ? len : 0);
         assert_int_equal(strlen(body.sku), body.sku_len);
     }
@@ -91,10 +91,10 @@ static void a_name_too_long_for_a_sku_is_none(void **state)
 /* What the JSON library says of it, read the slow way. */
 static void assert_as_the_library_reads(struct ps_str text)
 {
-    struct gw_order_body body;
+    struct adm_order_body body;
     struct ps_fault fault;
     json_t *json;
-    bool well = gw_order_body_read(text, &body) == NULL;
+    bool well = adm_order_body_read(text, &body) == NULL;
     if (ps_json_parse(text.at, text.len, &json, &fault) < 0) {
         assert_false(well);
         return;

@@ -18,8 +18,8 @@ static void an_id_fits_its_own_sale(void **state)
     for (int i = 0; i < SALES; i++) {
         char sale[PS_NAME_MAX + 1];
         (void)snprintf(sale, sizeof sale, "sale-%d", i);
-        gw_order_id_next(&ids, 1000, sale, &id);
-        assert_true(gw_order_id_fits(&id, sale));
+        ord_order_id_next(&ids, 1000, sale, &id);
+        assert_true(ord_order_id_fits(&id, sale));
     }
 }
 
@@ -31,11 +31,11 @@ static void an_id_fits_few_other_sales(void **state)
 
     (void)state;
     ps_uuid_source_init(&ids);
-    gw_order_id_next(&ids, 1000, "spring", &id);
+    ord_order_id_next(&ids, 1000, "spring", &id);
     for (int i = 0; i < SALES; i++) {
         char sale[PS_NAME_MAX + 1];
         (void)snprintf(sale, sizeof sale, "sale-%d", i);
-        fits += gw_order_id_fits(&id, sale);
+        fits += ord_order_id_fits(&id, sale);
     }
     assert_in_range(fits, 0, 4); /* one is to be expected */
 }
@@ -46,7 +46,7 @@ static void the_mark_of_a_name_never_changes(void **state)
     (void)state;
     for (unsigned mark = 0; mark < 256; mark++) {
         struct ps_uuid id = {.byte = {[15] = (uint8_t)mark}};
-        assert_int_equal(gw_order_id_fits(&id, "spring"), mark == 0x49);
+        assert_int_equal(ord_order_id_fits(&id, "spring"), mark == 0x49);
     }
 }
 
@@ -58,7 +58,7 @@ static void ids_of_one_sale_rise_and_none_comes_twice(void **state)
     (void)state;
     ps_uuid_source_init(&ids);
     for (int i = 0; i < ORDERS; i++) {
-        gw_order_id_next(&ids, 1700000000000 + i / 1000, "spring", &next);
+        ord_order_id_next(&ids, 1700000000000 + i / 1000, "spring", &next);
         assert_true(memcmp(&last, &next, sizeof next) < 0);
         last = next;
     }

@@ -1,5 +1,5 @@
 /* The body and the Retry-After of problem answers. How they travel is seen in http_test.c. */
-#include "gateway/front/problem.h"
+#include "gateway/answers/problem.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -10,12 +10,12 @@
 
 static char memory[4096];
 
-static json_t *print(enum gw_verdict verdict, const struct gw_problem_detail *detail,
+static json_t *print(enum ans_verdict verdict, const struct ans_problem_detail *detail,
                      struct ps_str instance)
 {
     struct ps_buf buf;
     ps_buf_init(&buf, memory, sizeof memory);
-    gw_problem_print(&buf, verdict, detail, instance, PS_STR("r-1"));
+    ans_problem_print(&buf, verdict, detail, instance, PS_STR("r-1"));
     assert_false(buf.overflow);
     json_t *json = json_loadb(buf.at, buf.len, JSON_REJECT_DUPLICATES, NULL);
     assert_non_null(json);
@@ -31,11 +31,11 @@ static void every_no_of_the_table_prints_a_whole_problem(void **state)
 {
     size_t printed = 0;
     (void)state;
-    for (int verdict = 0; verdict < GW_VERDICT_COUNT; verdict++) {
-        const struct gw_verdict_row *row = &gw_verdicts[verdict];
+    for (int verdict = 0; verdict < ANS_VERDICT_COUNT; verdict++) {
+        const struct ans_verdict_row *row = &ans_verdicts[verdict];
         if (row->status < 400)
             continue;
-        json_t *json = print((enum gw_verdict)verdict, NULL, PS_STR("/v1/x"));
+        json_t *json = print((enum ans_verdict)verdict, NULL, PS_STR("/v1/x"));
         expect(json, "code", row->name);
         expect(json, "title", row->title);
         expect(json, "instance", "/v1/x");
@@ -55,13 +55,13 @@ static void types_are_the_registered_ones_or_ours(void **state)
 {
     json_t *json;
     (void)state;
-    json = print(GW_V_sold_out, NULL, PS_STR("/"));
+    json = print(ANS_V_sold_out, NULL, PS_STR("/"));
     expect(json, "type", "urn:penstock:problem:sold_out");
     json_decref(json);
-    json = print(GW_V_ip_rate, NULL, PS_STR("/"));
+    json = print(ANS_V_ip_rate, NULL, PS_STR("/"));
     expect(json, "type", "https://iana.org/assignments/http-problem-types#quota-exceeded");
     json_decref(json);
-    json = print(GW_V_fenced, NULL, PS_STR("/"));
+    json = print(ANS_V_fenced, NULL, PS_STR("/"));
     expect(json, "type",
            "https://iana.org/assignments/http-problem-types#temporary-reduced-capacity");
     const json_t *policies = json_object_get(json, "violated-policies");
@@ -72,10 +72,10 @@ static void types_are_the_registered_ones_or_ours(void **state)
 
 static void what_a_stranger_chose_is_escaped(void **state)
 {
-    struct gw_problem_detail detail = {
+    struct ans_problem_detail detail = {
         .text = "a \"b\" \\ c", .order_id = {"o\"1", 3}, .pointer = "/a\"b"};
     (void)state;
-    json_t *json = print(GW_V_invalid, &detail, PS_STR("/x\"y"));
+    json_t *json = print(ANS_V_invalid, &detail, PS_STR("/x\"y"));
     expect(json, "detail", "a \"b\" \\ c");
     expect(json, "order_id", "o\"1");
     expect(json, "pointer", "/a\"b");
@@ -87,34 +87,35 @@ static void retry_after_is_never_before_the_limit_allows(void **state)
 {
     (void)state;
     for (uint64_t seed = 0; seed < 100; seed++) {
-        struct gw_problem_detail detail = {.retry_after_s = 4, .seed = seed};
-        assert_in_range(gw_problem_retry_after(GW_V_user_rate, &detail), 4, 5);
-        detail.limit = (struct gw_limit_fields){"user", 5, 10, 0, 9};
-        assert_in_range(gw_problem_retry_after(GW_V_user_rate, &detail), 9, 10);
-        detail = (struct gw_problem_detail){.seed = seed};
-        assert_int_equal(gw_problem_retry_after(GW_V_user_rate, &detail), 1);
-        assert_in_range(gw_problem_retry_after(GW_V_shed, &detail), 1, 3);
-        assert_in_range(gw_problem_retry_after(GW_V_not_started, &detail), 1, 2);
+        struct ans_problem_detail detail = {.retry_after_s = 4, .seed = seed};
+        assert_in_range(ans_problem_retry_after(ANS_V_user_rate, &detail), 4, 5);
+        detail.limit = (struct ans_limit_fields){"user", 5, 10, 0, 9};
+        assert_in_range(ans_problem_retry_after(ANS_V_user_rate, &detail), 9, 10);
+        detail = (struct ans_problem_detail){.seed = seed};
+        assert_int_equal(ans_problem_retry_after(ANS_V_user_rate, &detail), 1);
+        assert_in_range(ans_problem_retry_after(ANS_V_shed, &detail), 1, 3);
+        assert_in_range(ans_problem_retry_after(ANS_V_not_started, &detail), 1, 2);
         detail.retry_after_s = 60;
-        assert_in_range(gw_problem_retry_after(GW_V_not_started, &detail), 60, 62);
-        assert_in_range(gw_problem_retry_after(GW_V_store_unavailable, &detail), 60, 62);
-        assert_int_equal(gw_problem_retry_after(GW_V_sold_out, &detail), 60);
+        assert_in_range(ans_problem_retry_after(ANS_V_not_started, &detail), 60, 62);
+        assert_in_range(ans_problem_retry_after(ANS_V_store_unavailable, &detail), 60, 62);
+        assert_int_equal(ans_problem_retry_after(ANS_V_sold_out, &detail), 60);
     }
 }
 
 /* Who has nothing left of his own quota would hear 429 next. */
 static void no_retry_after_is_before_the_askers_quota_has_room_again(void **state)
 {
-    static const enum gw_verdict verdicts[] = {GW_V_user_rate, GW_V_store_unavailable, GW_V_paused,
-                                               GW_V_idempotency_in_progress, GW_V_not_started};
+    static const enum ans_verdict verdicts[] = {ANS_V_user_rate, ANS_V_store_unavailable,
+                                                ANS_V_paused, ANS_V_idempotency_in_progress,
+                                                ANS_V_not_started};
     (void)state;
     for (uint64_t seed = 0; seed < 100; seed++) {
-        struct gw_problem_detail detail = {.seed = seed, .limit = {"user", 5, 10, 0, 9}};
+        struct ans_problem_detail detail = {.seed = seed, .limit = {"user", 5, 10, 0, 9}};
         for (size_t i = 0; i < PS_ARRAY_LEN(verdicts); i++)
-            assert_in_range(gw_problem_retry_after(verdicts[i], &detail), 9, 11);
-        assert_int_equal(gw_problem_retry_after(GW_V_sold_out, &detail), 0);
+            assert_in_range(ans_problem_retry_after(verdicts[i], &detail), 9, 11);
+        assert_int_equal(ans_problem_retry_after(ANS_V_sold_out, &detail), 0);
         detail.limit.remaining = 1; /* a request is left: a short fault is no reason to stay away */
-        assert_in_range(gw_problem_retry_after(GW_V_store_unavailable, &detail), 1, 3);
+        assert_in_range(ans_problem_retry_after(ANS_V_store_unavailable, &detail), 1, 3);
     }
 }
 
@@ -123,10 +124,10 @@ static void a_retry_after_in_a_far_year_fits_into_32_bits(void **state)
 {
     (void)state;
     for (uint64_t seed = 0; seed < 100; seed++) {
-        struct gw_problem_detail detail = {.retry_after_s = INT64_C(251604352000), .seed = seed};
-        assert_int_equal(gw_problem_retry_after(GW_V_not_started, &detail), INT32_MAX);
+        struct ans_problem_detail detail = {.retry_after_s = INT64_C(251604352000), .seed = seed};
+        assert_int_equal(ans_problem_retry_after(ANS_V_not_started, &detail), INT32_MAX);
         detail.retry_after_s = INT32_MAX - 9;
-        assert_in_range(gw_problem_retry_after(GW_V_not_started, &detail), INT32_MAX - 9,
+        assert_in_range(ans_problem_retry_after(ANS_V_not_started, &detail), INT32_MAX - 9,
                         INT32_MAX - 7);
     }
 }
@@ -134,9 +135,9 @@ static void a_retry_after_in_a_far_year_fits_into_32_bits(void **state)
 static void retry_after_is_there_exactly_where_the_table_wants_it(void **state)
 {
     (void)state;
-    for (int verdict = 0; verdict < GW_VERDICT_COUNT; verdict++)
-        assert_int_equal(gw_problem_retry_after((enum gw_verdict)verdict, NULL) > 0,
-                         gw_verdicts[verdict].retry != GW_RETRY_NONE);
+    for (int verdict = 0; verdict < ANS_VERDICT_COUNT; verdict++)
+        assert_int_equal(ans_problem_retry_after((enum ans_verdict)verdict, NULL) > 0,
+                         ans_verdicts[verdict].retry != ANS_RETRY_NONE);
 }
 
 static void users_are_spread_and_each_keeps_his_place(void **state)
@@ -144,10 +145,10 @@ static void users_are_spread_and_each_keeps_his_place(void **state)
     bool seen[4] = {false};
     (void)state;
     for (uint64_t seed = 0; seed < 9; seed++) {
-        struct gw_problem_detail detail = {.seed = seed};
-        int64_t after_s = gw_problem_retry_after(GW_V_shed, &detail);
+        struct ans_problem_detail detail = {.seed = seed};
+        int64_t after_s = ans_problem_retry_after(ANS_V_shed, &detail);
         assert_in_range(after_s, 1, 3);
-        assert_int_equal(after_s, gw_problem_retry_after(GW_V_shed, &detail));
+        assert_int_equal(after_s, ans_problem_retry_after(ANS_V_shed, &detail));
         seen[after_s] = true;
     }
     assert_true(seen[1] && seen[2] && seen[3]);

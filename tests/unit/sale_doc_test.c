@@ -1,7 +1,7 @@
 /* Sale documents: what is read, what is refused, and what may change. */
 #include "tests/unit/check.h"
 
-#include "gateway/control/sale_doc.h"
+#include "gateway/config/sale_doc.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -16,18 +16,18 @@ static const char full[] =
     "\"skus\":[{\"sku\":\"phone\",\"stock\":100,\"price\":{\"amount\":\"9.90\",\"currency\":"
     "\"CNY\"},\"per_user_cap\":1,\"attributes\":{\"weight\":9.9}},{\"sku\":\"case\",\"stock\":0}]}";
 
-static int read_text(const char *text, struct gw_sale_doc *doc, struct ps_fault *fault)
+static int read_text(const char *text, struct cfg_sale_doc *doc, struct ps_fault *fault)
 {
     json_t *json = NULL;
     assert_ok(ps_json_parse(text, strlen(text), &json, NULL));
-    int err = gw_sale_doc_read(json, "", "spring", doc, fault);
+    int err = cfg_sale_doc_read(json, "", "spring", doc, fault);
     json_decref(json);
     return err;
 }
 
-static struct gw_sale_doc doc_of(const char *text)
+static struct cfg_sale_doc doc_of(const char *text)
 {
-    struct gw_sale_doc doc;
+    struct cfg_sale_doc doc;
     assert_ok(read_text(text, &doc, NULL));
     return doc;
 }
@@ -35,7 +35,7 @@ static struct gw_sale_doc doc_of(const char *text)
 /* The text is refused, at this place, in these words. */
 static void refused(const char *text, const char *path, const char *words)
 {
-    struct gw_sale_doc doc;
+    struct cfg_sale_doc doc;
     struct ps_fault fault;
     assert_int_equal(read_text(text, &doc, &fault), PS_E_INVALID);
     assert_string_equal(fault.path, path);
@@ -46,7 +46,7 @@ static void refused(const char *text, const char *path, const char *words)
 static void a_whole_document_is_read(void **state)
 {
     (void)state;
-    struct gw_sale_doc doc = doc_of(full);
+    struct cfg_sale_doc doc = doc_of(full);
     assert_int_equal(doc.opens_at_ms, OPENS);
     assert_int_equal(doc.closes_at_ms, CLOSES);
     assert_int_equal(doc.cap, 2);
@@ -60,37 +60,37 @@ static void a_whole_document_is_read(void **state)
     assert_string_equal(doc.skus[0].currency, "CNY");
     assert_int_equal(doc.skus[1].cap, 0);
     assert_string_equal(doc.skus[1].amount, "");
-    gw_sale_doc_done(&doc);
+    cfg_sale_doc_done(&doc);
 }
 
 static void a_short_document_has_the_defaults(void **state)
 {
     (void)state;
-    struct gw_sale_doc doc = doc_of("{\"opens_at\":null,\"skus\":[{\"sku\":\"a\",\"stock\":"
-                                    "9007199254740991,\"price\":null,\"per_user_cap\":null}]}");
+    struct cfg_sale_doc doc = doc_of("{\"opens_at\":null,\"skus\":[{\"sku\":\"a\",\"stock\":"
+                                     "9007199254740991,\"price\":null,\"per_user_cap\":null}]}");
     assert_int_equal(doc.opens_at_ms, INT64_MAX);
     assert_int_equal(doc.closes_at_ms, INT64_MAX);
     assert_int_equal(doc.cap, 1);
     assert_int_equal(doc.ttl_s, 900);
     assert_false(doc.rehearsal);
     assert_int_equal(doc.skus[0].stock, PS_INT_MAX);
-    gw_sale_doc_done(&doc);
+    cfg_sale_doc_done(&doc);
 }
 
 static void what_is_written_reads_back_the_same(void **state)
 {
     (void)state;
-    struct gw_sale_doc doc = doc_of(full), copy;
-    char *text = gw_sale_doc_text(&doc), list[256];
+    struct cfg_sale_doc doc = doc_of(full), copy;
+    char *text = cfg_sale_doc_text(&doc), list[256];
     assert_non_null(strstr(text, "\"weight\":9.9}"));
-    struct gw_sale_doc again = doc_of(text);
-    assert_int_equal(gw_sale_doc_differences(&doc, &again, list, sizeof list), 0);
-    assert_ok(gw_sale_doc_copy(&doc, &copy));
-    assert_int_equal(gw_sale_doc_differences(&doc, &copy, list, sizeof list), 0);
+    struct cfg_sale_doc again = doc_of(text);
+    assert_int_equal(cfg_sale_doc_differences(&doc, &again, list, sizeof list), 0);
+    assert_ok(cfg_sale_doc_copy(&doc, &copy));
+    assert_int_equal(cfg_sale_doc_differences(&doc, &copy, list, sizeof list), 0);
     free(text);
-    gw_sale_doc_done(&doc);
-    gw_sale_doc_done(&again);
-    gw_sale_doc_done(&copy);
+    cfg_sale_doc_done(&doc);
+    cfg_sale_doc_done(&again);
+    cfg_sale_doc_done(&copy);
 }
 
 #define SKUS ",\"skus\":[{\"sku\":\"a\",\"stock\":1}]}"
@@ -142,9 +142,9 @@ static void prices_are_decimal_strings(void **state)
                        "{\"skus\":[{\"sku\":\"a\",\"stock\":1,\"price\":{\"amount\":\"%s\","
                        "\"currency\":\"EUR\"}}]}",
                        good[i]);
-        struct gw_sale_doc doc = doc_of(text);
+        struct cfg_sale_doc doc = doc_of(text);
         assert_string_equal(doc.skus[0].amount, good[i]);
-        gw_sale_doc_done(&doc);
+        cfg_sale_doc_done(&doc);
     }
     for (size_t i = 0; i < PS_ARRAY_LEN(bad); i++) {
         (void)snprintf(text, sizeof text,
@@ -168,8 +168,8 @@ static void attributes_have_at_most_2048_bytes(void **state)
         memset(filler, 'x', size - strlen("{\"a\":\"\"}"));
         (void)snprintf(text, sizeof text, "{\"attributes\":{ \"a\" : \"%s\"}" SKUS, filler);
         if (size == 2048) {
-            struct gw_sale_doc doc = doc_of(text);
-            gw_sale_doc_done(&doc);
+            struct cfg_sale_doc doc = doc_of(text);
+            cfg_sale_doc_done(&doc);
         } else {
             refused(text, "/attributes", "2049 bytes");
         }
@@ -180,16 +180,16 @@ static void attributes_have_at_most_2048_bytes(void **state)
 static void numbers_in_attributes_are_those_that_are_written_down(void **state)
 {
     (void)state;
-    struct gw_sale_doc doc = doc_of("{\"attributes\":{\"a\":9.9,\"b\":0.12345678901234567,\"c\":"
-                                    "-2.5e-310,\"d\":9223372036854775807}" SKUS);
-    char *text = gw_sale_doc_text(&doc), names[64];
-    struct gw_sale_doc again = doc_of(text);
+    struct cfg_sale_doc doc = doc_of("{\"attributes\":{\"a\":9.9,\"b\":0.12345678901234567,\"c\":"
+                                     "-2.5e-310,\"d\":9223372036854775807}" SKUS);
+    char *text = cfg_sale_doc_text(&doc), names[64];
+    struct cfg_sale_doc again = doc_of(text);
 
     assert_non_null(strstr(text, "\"a\":9.9,\"b\":0.123456789012346,"));
-    assert_int_equal(gw_sale_doc_differences(&doc, &again, names, sizeof names), 0);
+    assert_int_equal(cfg_sale_doc_differences(&doc, &again, names, sizeof names), 0);
     free(text);
-    gw_sale_doc_done(&doc);
-    gw_sale_doc_done(&again);
+    cfg_sale_doc_done(&doc);
+    cfg_sale_doc_done(&again);
     /* With the 15 digits that are written it is beyond what can be read. */
     refused("{\"attributes\":{\"a\":1.7976931348623157e308}" SKUS, "/attributes", "too large");
 }
@@ -202,12 +202,12 @@ static void a_sale_has_at_most_100_skus(void **state)
         json_array_append_new(skus,
                               json_pack("{s:o, s:i}", "sku", json_sprintf("s%d", i), "stock", i));
     json_t *json = json_pack("{s:o}", "skus", skus);
-    struct gw_sale_doc doc;
+    struct cfg_sale_doc doc;
     struct ps_fault fault;
-    assert_ok(gw_sale_doc_read(json, "", "spring", &doc, &fault));
-    gw_sale_doc_done(&doc);
+    assert_ok(cfg_sale_doc_read(json, "", "spring", &doc, &fault));
+    cfg_sale_doc_done(&doc);
     json_array_append_new(skus, json_pack("{s:s, s:i}", "sku", "s100", "stock", 1));
-    assert_int_equal(gw_sale_doc_read(json, "/sales/3", "spring", &doc, &fault), PS_E_INVALID);
+    assert_int_equal(cfg_sale_doc_read(json, "/sales/3", "spring", &doc, &fault), PS_E_INVALID);
     assert_string_equal(fault.path, "/sales/3/skus");
     json_decref(json);
 }
@@ -218,21 +218,21 @@ static void the_name_of_a_seed_is_checked(void **state)
     char name[PS_NAME_MAX + 1];
     struct ps_fault fault;
     json_t *good = json_pack("{s:s}", "sale", "spring"), *bad = json_pack("{s:s}", "sale", "a b");
-    assert_ok(gw_sale_doc_name(good, "/sales/0", name, &fault));
+    assert_ok(cfg_sale_doc_name(good, "/sales/0", name, &fault));
     assert_string_equal(name, "spring");
-    assert_int_equal(gw_sale_doc_name(bad, "/sales/0", name, &fault), PS_E_INVALID);
+    assert_int_equal(cfg_sale_doc_name(bad, "/sales/0", name, &fault), PS_E_INVALID);
     assert_string_equal(fault.path, "/sales/0/sale");
     json_decref(good);
     json_decref(bad);
 }
 
 /* Changes the member of a copy of `full` and asks whether that may be. `member` begins with
- * "skus/0/" for the first SKU's. GW_V_ok = it may. */
-static enum gw_verdict may_change(const char *member, json_t *value,
-                                  struct gw_sale_state sale_state, int64_t wall_ms)
+ * "skus/0/" for the first SKU's. ANS_V_ok = it may. */
+static enum ans_verdict may_change(const char *member, json_t *value,
+                                   struct cfg_sale_state sale_state, int64_t wall_ms)
 {
     json_t *json = NULL;
-    struct gw_sale_doc from = doc_of(full), to;
+    struct cfg_sale_doc from = doc_of(full), to;
     assert_ok(ps_json_parse(full, strlen(full), &json, NULL));
     json_t *object = json;
     if (strncmp(member, "skus/0/", 7) == 0) {
@@ -240,51 +240,51 @@ static enum gw_verdict may_change(const char *member, json_t *value,
         member += 7;
     }
     json_object_set_new(object, member, value);
-    assert_ok(gw_sale_doc_read(json, "", "spring", &to, NULL));
-    enum gw_verdict code = GW_V_ok;
-    int err = gw_sale_doc_change(&from, &to, &sale_state, wall_ms, &code, NULL);
-    assert_int_equal(err, code == GW_V_ok ? 0 : PS_E_CONFLICT);
+    assert_ok(cfg_sale_doc_read(json, "", "spring", &to, NULL));
+    enum ans_verdict code = ANS_V_ok;
+    int err = cfg_sale_doc_change(&from, &to, &sale_state, wall_ms, &code, NULL);
+    assert_int_equal(err, code == ANS_V_ok ? 0 : PS_E_CONFLICT);
     json_decref(json);
-    gw_sale_doc_done(&from);
-    gw_sale_doc_done(&to);
+    cfg_sale_doc_done(&from);
+    cfg_sale_doc_done(&to);
     return code;
 }
 
 static void what_may_change_depends_on_how_far_the_sale_is(void **state)
 {
     (void)state;
-    const struct gw_sale_state before = {.version = 1}, opened = {.version = 2, .opened = true},
-                               ended = {.version = 3, .opened = true, .ended = true},
-                               cancelled = {.version = 2, .ended = true};
+    const struct cfg_sale_state before = {.version = 1}, opened = {.version = 2, .opened = true},
+                                ended = {.version = 3, .opened = true, .ended = true},
+                                cancelled = {.version = 2, .ended = true};
     const struct {
         const char *member;
         const char *value;
-        enum gw_verdict code[4]; /* before, opened, ended, ended without an opening */
+        enum ans_verdict code[4]; /* before, opened, ended, ended without an opening */
     } rows[] = {
         {"opens_at",
          "\"2030-11-11T16:30:00Z\"",
-         {GW_V_ok, GW_V_conflict, GW_V_conflict, GW_V_ended}},
-        {"closes_at", "\"2030-11-11T18:00:00Z\"", {GW_V_ok, GW_V_ok, GW_V_ended, GW_V_ended}},
-        {"per_user_cap", "3", {GW_V_ok, GW_V_ok, GW_V_ended, GW_V_ended}},
-        {"reservation_ttl_s", "60", {GW_V_ok, GW_V_ok, GW_V_ended, GW_V_ended}},
-        {"rehearsal", "false", {GW_V_conflict, GW_V_conflict, GW_V_conflict, GW_V_conflict}},
-        {"attributes", "{}", {GW_V_ok, GW_V_ok, GW_V_ok, GW_V_ok}},
-        {"skus/0/sku", "\"tablet\"", {GW_V_ok, GW_V_conflict, GW_V_conflict, GW_V_ended}},
-        {"skus/0/stock", "99", {GW_V_ok, GW_V_use_adjust, GW_V_use_adjust, GW_V_ended}},
-        {"skus/0/per_user_cap", "null", {GW_V_ok, GW_V_ok, GW_V_ended, GW_V_ended}},
-        {"skus/0/price", "null", {GW_V_ok, GW_V_ok, GW_V_ok, GW_V_ok}},
-        {"skus/0/attributes", "{}", {GW_V_ok, GW_V_ok, GW_V_ok, GW_V_ok}},
+         {ANS_V_ok, ANS_V_conflict, ANS_V_conflict, ANS_V_ended}},
+        {"closes_at", "\"2030-11-11T18:00:00Z\"", {ANS_V_ok, ANS_V_ok, ANS_V_ended, ANS_V_ended}},
+        {"per_user_cap", "3", {ANS_V_ok, ANS_V_ok, ANS_V_ended, ANS_V_ended}},
+        {"reservation_ttl_s", "60", {ANS_V_ok, ANS_V_ok, ANS_V_ended, ANS_V_ended}},
+        {"rehearsal", "false", {ANS_V_conflict, ANS_V_conflict, ANS_V_conflict, ANS_V_conflict}},
+        {"attributes", "{}", {ANS_V_ok, ANS_V_ok, ANS_V_ok, ANS_V_ok}},
+        {"skus/0/sku", "\"tablet\"", {ANS_V_ok, ANS_V_conflict, ANS_V_conflict, ANS_V_ended}},
+        {"skus/0/stock", "99", {ANS_V_ok, ANS_V_use_adjust, ANS_V_use_adjust, ANS_V_ended}},
+        {"skus/0/per_user_cap", "null", {ANS_V_ok, ANS_V_ok, ANS_V_ended, ANS_V_ended}},
+        {"skus/0/price", "null", {ANS_V_ok, ANS_V_ok, ANS_V_ok, ANS_V_ok}},
+        {"skus/0/attributes", "{}", {ANS_V_ok, ANS_V_ok, ANS_V_ok, ANS_V_ok}},
         {"skus",
          "[{\"sku\":\"phone\",\"stock\":100}]",
-         {GW_V_ok, GW_V_conflict, GW_V_conflict, GW_V_ended}},
+         {ANS_V_ok, ANS_V_conflict, ANS_V_conflict, ANS_V_ended}},
     };
-    const struct gw_sale_state states[] = {before, opened, ended, cancelled};
+    const struct cfg_sale_state states[] = {before, opened, ended, cancelled};
     for (size_t i = 0; i < PS_ARRAY_LEN(rows); i++) {
         for (size_t j = 0; j < 4; j++) {
             json_t *value = json_loads(rows[i].value, JSON_DECODE_ANY, NULL);
-            enum gw_verdict code = may_change(rows[i].member, value, states[j], OPENS + 1);
+            enum ans_verdict code = may_change(rows[i].member, value, states[j], OPENS + 1);
             if (code != rows[i].code[j])
-                fail_msg("%s, state %zu: %s", rows[i].member, j, gw_verdict_names[code]);
+                fail_msg("%s, state %zu: %s", rows[i].member, j, ans_verdict_names[code]);
         }
     }
 }
@@ -292,47 +292,47 @@ static void what_may_change_depends_on_how_far_the_sale_is(void **state)
 static void a_window_that_was_used_does_not_come_back(void **state)
 {
     (void)state;
-    const struct gw_sale_state opened = {.version = 2, .opened = true}, unopened = {.version = 1};
+    const struct cfg_sale_state opened = {.version = 2, .opened = true}, unopened = {.version = 1};
     json_t *later = json_string("2030-11-12T18:00:00Z");
-    assert_int_equal(may_change("closes_at", json_incref(later), opened, CLOSES - 1), GW_V_ok);
-    assert_int_equal(may_change("closes_at", json_incref(later), opened, CLOSES), GW_V_ended);
-    assert_int_equal(may_change("closes_at", json_incref(later), unopened, CLOSES), GW_V_ok);
+    assert_int_equal(may_change("closes_at", json_incref(later), opened, CLOSES - 1), ANS_V_ok);
+    assert_int_equal(may_change("closes_at", json_incref(later), opened, CLOSES), ANS_V_ended);
+    assert_int_equal(may_change("closes_at", json_incref(later), unopened, CLOSES), ANS_V_ok);
     json_decref(later);
 }
 
 static void differences_are_listed_by_name(void **state)
 {
     (void)state;
-    struct gw_sale_doc a = doc_of(full), b = doc_of(full);
+    struct cfg_sale_doc a = doc_of(full), b = doc_of(full);
     char list[128], short_list[8];
     b.closes_at_ms++;
     b.skus[1].stock = 7;
-    assert_int_equal(gw_sale_doc_differences(&a, &b, list, sizeof list), 2);
+    assert_int_equal(cfg_sale_doc_differences(&a, &b, list, sizeof list), 2);
     assert_string_equal(list, "closes_at, skus/case/stock");
-    assert_int_equal(gw_sale_doc_differences(&a, &b, short_list, sizeof short_list), 2);
+    assert_int_equal(cfg_sale_doc_differences(&a, &b, short_list, sizeof short_list), 2);
     assert_string_equal(short_list, "closes_");
-    gw_sale_doc_done(&a);
-    gw_sale_doc_done(&b);
+    cfg_sale_doc_done(&a);
+    cfg_sale_doc_done(&b);
 }
 
 static void the_state_follows_from_clock_and_flags(void **state)
 {
     (void)state;
-    struct gw_sale_doc doc = doc_of(full);
-    struct gw_sale_state s = {.version = 1};
-    assert_string_equal(gw_sale_state_name(&doc, &s, OPENS - 1), "scheduled");
-    assert_string_equal(gw_sale_state_name(&doc, &s, OPENS), "open");
-    assert_string_equal(gw_sale_state_name(&doc, &s, CLOSES - 1), "open");
-    assert_string_equal(gw_sale_state_name(&doc, &s, CLOSES), "ended");
+    struct cfg_sale_doc doc = doc_of(full);
+    struct cfg_sale_state s = {.version = 1};
+    assert_string_equal(cfg_sale_state_name(&doc, &s, OPENS - 1), "scheduled");
+    assert_string_equal(cfg_sale_state_name(&doc, &s, OPENS), "open");
+    assert_string_equal(cfg_sale_state_name(&doc, &s, CLOSES - 1), "open");
+    assert_string_equal(cfg_sale_state_name(&doc, &s, CLOSES), "ended");
     s.paused = true;
-    assert_string_equal(gw_sale_state_name(&doc, &s, OPENS), "paused");
-    assert_string_equal(gw_sale_state_name(&doc, &s, CLOSES), "ended");
+    assert_string_equal(cfg_sale_state_name(&doc, &s, OPENS), "paused");
+    assert_string_equal(cfg_sale_state_name(&doc, &s, CLOSES), "ended");
     s.ended = true;
-    assert_string_equal(gw_sale_state_name(&doc, &s, OPENS), "ended");
-    s = (struct gw_sale_state){.version = 1};
+    assert_string_equal(cfg_sale_state_name(&doc, &s, OPENS), "ended");
+    s = (struct cfg_sale_state){.version = 1};
     doc.opens_at_ms = INT64_MAX;
-    assert_string_equal(gw_sale_state_name(&doc, &s, OPENS), "draft");
-    gw_sale_doc_done(&doc);
+    assert_string_equal(cfg_sale_state_name(&doc, &s, OPENS), "draft");
+    cfg_sale_doc_done(&doc);
 }
 
 int main(void)

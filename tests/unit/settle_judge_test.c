@@ -171,8 +171,7 @@ static void any_cut_of_the_log_into_batches_gives_what_the_fold_gives(void **sta
             struct oq_change change;
             struct oq_event event = random_event(&random, &partition);
             add(&world, partition, &event);
-            assert_ok(
-                oq_fold_apply(fold, partition, world.next[partition], &event, &change));
+            assert_ok(oq_fold_apply(fold, partition, world.next[partition], &event, &change));
             if (world.batch.count == BATCH || random_below(&random, 4) == 0)
                 settle(&world);
         }
@@ -189,7 +188,8 @@ static void any_cut_of_the_log_into_batches_gives_what_the_fold_gives(void **sta
 
 /* --- One by one --- */
 
-static void an_order_of_an_ended_epoch_is_void_also_when_the_fence_came_in_an_earlier_batch(void **s)
+static void
+an_order_of_an_ended_epoch_is_void_also_when_the_fence_came_in_an_earlier_batch(void **s)
 {
     struct world world;
     (void)s;
@@ -306,8 +306,8 @@ static void what_no_gateway_writes_is_put_aside_with_its_text(void **s)
     assert_ok(st_judge(&world.judge, &world.batch));
     assert_int_equal(world.judge.letter_count, 3);
     assert_int_equal(world.judge.count.anomalies, 3);
-    assert_memory_equal(world.judge.letters[0].record->raw.at, "{\"type\":\"penstock.order.accepted",
-                        32);
+    assert_memory_equal(world.judge.letters[0].record->raw.at,
+                        "{\"type\":\"penstock.order.accepted", 32);
     assert_non_null(strstr(world.judge.letters[0].reason, "fence"));
     store(&world);
     assert_int_equal(world.state[1], ST_VOID);

@@ -10,7 +10,7 @@ static struct ps_fault fault;
 
 static int read_flags(const char *const *flags)
 {
-    char *argv[24] = {(char *)(uintptr_t)"penstock-settle"};
+    char *argv[24] = {(char *)(uintptr_t) "penstock-settle"};
     int argc = 1;
     while (flags[argc - 1] != NULL) {
         argv[argc] = (char *)(uintptr_t)flags[argc - 1];

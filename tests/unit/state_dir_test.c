@@ -1,7 +1,7 @@
 /* The state directory. */
 #include "tests/unit/temp_dir.h"
 
-#include "gateway/control/state_dir.h"
+#include "gateway/state_dir.h"
 
 static struct temp_dir temp;
 

@@ -1,0 +1,421 @@
+/* Stock adjustments: by delta, through the order log, once per adjust_id.
+ *
+ * Raising appends a record; the counter follows the fold. Lowering first takes the units out of the
+ * counter (in doubt, like an order without a user), so that they cannot be sold meanwhile, then
+ * appends. The answer comes from the fold alone: it shows this id with this SKU and delta, or
+ * another, or none yet. So asking again with the same id is always safe: while a lowering is in
+ * doubt, because its record may be in the log, nothing is appended for it, or a refusal of the
+ * second record would give back units that the first has taken for good. With a counter in Redis
+ * another gateway may be asked with the same id, and be appending for the same units; so there no
+ * gateway gives them back by itself: what has no record is given up by one (orders/sweep.c). */
+#include "gateway/admin/admin_internal.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct op_adjust {
+    struct op_audit_entry line; /* first: the audit line's end is ours */
+    struct op_admin *admin;
+    uint64_t handle;
+    struct gw_control_sale *sale; /* one that is opened is never deleted */
+    uint32_t index;               /* of the SKU in the log */
+    size_t sku;                   /* in the document */
+    char key[OQ_ADJUST_KEY_MAX + 1];
+    struct ps_uuid ref;
+    char id[PS_NAME_MAX + 1];
+    int64_t delta;
+    int64_t epoch;  /* of the reservation, and so of its record */
+    int64_t before; /* the SKU's adjustments, once it is shown */
+    struct op_adjust *prev, *next;
+};
+
+/* --- The lists: whose outcome is awaited; lowerings whose outcome is unknown. --- */
+
+static void keep(struct op_adjust **list, struct op_adjust *adjust)
+{
+    adjust->prev = NULL;
+    adjust->next = *list;
+    if (adjust->next != NULL)
+        adjust->next->prev = adjust;
+    *list = adjust;
+}
+
+static void unkeep(struct op_adjust **list, struct op_adjust *adjust)
+{
+    if (adjust->prev != NULL)
+        adjust->prev->next = adjust->next;
+    else
+        *list = adjust->next;
+    if (adjust->next != NULL)
+        adjust->next->prev = adjust->prev;
+}
+
+static void free_all(struct op_adjust *list)
+{
+    while (list != NULL) {
+        struct op_adjust *next = list->next;
+        free(list);
+        list = next;
+    }
+}
+
+void op_adjusts_free(struct op_admin *admin)
+{
+    free_all(admin->adjusts);
+    free_all(admin->doubts);
+    admin->adjusts = admin->doubts = NULL;
+}
+
+static bool has_key(const struct op_adjust *list, const char *key)
+{
+    for (; list != NULL; list = list->next)
+        if (strcmp(list->key, key) == 0)
+            return true;
+    return false;
+}
+
+/* Units that are being added to the SKU and that its sum does not show yet. */
+static int64_t units_under_way(const struct op_adjust *like)
+{
+    int64_t units = 0;
+
+    for (const struct op_adjust *adjust = like->admin->adjusts; adjust != NULL;
+         adjust = adjust->next)
+        if (adjust->sale == like->sale && adjust->index == like->index && adjust->delta > 0)
+            units += adjust->delta;
+    return units;
+}
+
+/* --- Answers. --- */
+
+/* What the fold says of the id. */
+enum shown { SHOWN_SAME, SHOWN_OTHER, SHOWN_VOID, SHOWN_NOT };
+
+static enum shown look_up(struct op_adjust *adjust)
+{
+    const struct oq_sale *books = adjust->sale->books;
+    int decided = oq_sale_adjusted(books, &adjust->ref);
+    struct ps_uuid ref;
+    uint32_t sku;
+    int64_t delta, before = 0;
+
+    if (decided < 0)
+        return SHOWN_NOT;
+    if (decided == 0)
+        return SHOWN_VOID;
+    for (size_t i = 0; oq_sale_adjusted_at(books, i, &ref, &sku, &delta); i++) {
+        if (!ps_uuid_equal(&ref, &adjust->ref)) {
+            before += sku == adjust->index ? delta : 0;
+            continue;
+        }
+        adjust->before = before;
+        return sku == adjust->index && delta == adjust->delta ? SHOWN_SAME : SHOWN_OTHER;
+    }
+    return SHOWN_OTHER;
+}
+
+static void say_numbers(struct op_request *visit, const struct op_adjust *adjust)
+{
+    json_t *json = op_sku_json(visit->admin, adjust->sale, adjust->sku);
+    json_t *head = json_pack("{s:s, s:s, s:s, s:I}", "sale", adjust->sale->stored.name, "sku",
+                             adjust->sale->stored.doc.skus[adjust->sku].name, "adjust_id",
+                             adjust->id, "delta", (json_int_t)adjust->delta);
+
+    if (head != NULL && json_object_update(head, json) != 0) {
+        json_decref(head);
+        head = NULL;
+    }
+    json_decref(json);
+    op_json(visit, ANS_V_ok, head);
+}
+
+static const char used_otherwise[] = "this adjust_id was used for another SKU or another delta";
+
+static void say_shown(struct op_request *visit, const struct op_adjust *adjust, enum shown shown)
+{
+    switch (shown) {
+    case SHOWN_SAME:
+        say_numbers(visit, adjust);
+        break;
+    case SHOWN_OTHER:
+        op_no(visit, ANS_V_conflict, "%s", used_otherwise);
+        break;
+    case SHOWN_VOID:
+        op_no(visit, ANS_V_conflict,
+              "this adjust_id was given up and has changed nothing; use a new one");
+        break;
+    case SHOWN_NOT:
+        op_no(visit, ANS_V_order_pending,
+              "not known yet whether it landed; ask again with the same adjust_id");
+        break;
+    }
+}
+
+static void on_deadline(struct op_request *visit)
+{
+    op_no(visit, ANS_V_order_pending,
+          "not known yet whether it landed; ask again with the same adjust_id");
+}
+
+/* --- The outcome. --- */
+
+static void on_line(struct op_audit_entry *line)
+{
+    struct op_adjust *adjust = (struct op_adjust *)line;
+    struct op_request *visit = op_find(adjust->admin, adjust->handle);
+
+    if (visit != NULL)
+        say_numbers(visit, adjust);
+    free(adjust);
+}
+
+static void on_outcome(struct gw_control *control, enum oq_outcome outcome, struct oq_order *order,
+                       void *ctx)
+{
+    struct op_adjust *adjust = ctx;
+    struct op_request *visit = op_find(adjust->admin, adjust->handle);
+    struct op_admin *admin = adjust->admin;
+    enum shown shown = look_up(adjust);
+
+    (void)control;
+    (void)order;
+    unkeep(&admin->adjusts, adjust);
+    if (outcome == OQ_LANDED && shown == SHOWN_SAME) {
+        if (visit != NULL)
+            (void)op_wait(visit, OP_WAIT_MS);
+        adjust->line.done = on_line;
+        op_audit_entry_write(&adjust->line,
+                             json_pack("{s:I}", "adjustments", (json_int_t)adjust->before),
+                             json_pack("{s:I, s:I, s:s}", "adjustments",
+                                       (json_int_t)(adjust->before + adjust->delta), "delta",
+                                       (json_int_t)adjust->delta, "adjust_id", adjust->id));
+        return;
+    }
+    if (visit != NULL && outcome == OQ_REFUSED)
+        op_no_log(visit, PS_E_CLOSED);
+    else if (visit != NULL)
+        say_shown(visit, adjust, shown);
+    if (outcome == OQ_UNKNOWN && adjust->delta < 0)
+        keep(&admin->doubts, adjust);
+    else
+        free(adjust);
+}
+
+/* --- The way there. --- */
+
+/* Takes `adjust` over. */
+static void append(struct op_request *visit, struct op_adjust *adjust)
+{
+    struct gw_core *core = visit->admin->core;
+    const struct cfg_stored_sale *stored = &adjust->sale->stored;
+    const char *sku = stored->doc.skus[adjust->sku].name;
+    struct oq_event event = {.type = OQ_ADJUSTED,
+                             .rehearsal = stored->doc.rehearsal,
+                             .adjust_key = {adjust->key, strlen(adjust->key)},
+                             .sale = {stored->name, strlen(stored->name)},
+                             .epoch = adjust->epoch,
+                             .at_ms = ps_clock_wall_ms(core->clock),
+                             .sku = {sku, strlen(sku)},
+                             .by = {visit->who, strlen(visit->who)},
+                             .delta = adjust->delta,
+                             .note = {visit->why, strlen(visit->why)}};
+    struct oq_ticket ticket;
+
+    int err = gw_control_await(visit->admin->control, on_outcome, adjust, &ticket);
+    if (err == 0 && (err = oq_log_append(core->log, &event, &ticket)) < 0)
+        gw_control_unawait(visit->admin->control, &ticket);
+    if (err < 0) {
+        if (adjust->delta < 0 && core->redis == NULL) /* nothing was submitted: the units go back */
+            inv_store_settle(core->store, adjust->sale->counter, &adjust->ref, INV_VOID);
+        op_no_log(visit, err);
+        free(adjust);
+        return;
+    }
+    keep(&adjust->admin->adjusts, adjust);
+    visit->on_deadline = on_deadline;
+    adjust->handle = op_wait(visit, core->settings->log.ack_timeout_ms);
+}
+
+/* The counter has spoken. False: answered. */
+static bool lowered(struct op_request *visit, int err, const struct inv_answer *answer)
+{
+    if (err == PS_E_CONFLICT)
+        op_no(visit, ANS_V_conflict, "%s", used_otherwise);
+    else if (err < 0)
+        op_no(visit, ANS_V_store_unavailable, "%s", ps_err_text(err));
+    else if (answer->result == INV_SOLD_OUT)
+        op_no(visit, ANS_V_conflict, "only %lld units are left", (long long)answer->left);
+    else if (answer->result == INV_FENCED)
+        op_no(visit, ANS_V_fenced, NULL);
+    return err == 0 && answer->result == INV_RESERVED;
+}
+
+static void on_lowered(uint64_t handle, int err, const struct inv_answer *answer, void *ctx)
+{
+    struct op_adjust *adjust = ctx;
+    struct op_admin *admin = adjust->admin;
+    struct op_request *visit = op_find(admin, adjust->handle);
+
+    (void)handle;
+    unkeep(&admin->adjusts, adjust);
+    if (visit != NULL && lowered(visit, err, answer))
+        append(visit, adjust);
+    else
+        free(adjust);
+}
+
+/* Takes the units out of the counter, then appends. Takes `adjust` over. */
+static void lower(struct op_request *visit, struct op_adjust *adjust)
+{
+    struct op_admin *admin = visit->admin;
+    struct gw_control_sale *sale = adjust->sale;
+    struct inv_answer answer;
+
+    keep(&admin->adjusts, adjust);
+    if (admin->core->redis != NULL) {
+        visit->on_deadline = on_deadline;
+        adjust->handle = op_wait(visit, admin->core->settings->log.ack_timeout_ms);
+    }
+    int result = inv_store_lower(admin->core->control_store, sale->counter, adjust->epoch,
+                                 &adjust->ref, (struct ps_str){adjust->id, strlen(adjust->id)},
+                                 adjust->index, -adjust->delta, on_lowered, adjust, 0, &answer);
+    if (result == INV_PENDING)
+        return;
+    unkeep(&admin->adjusts, adjust);
+    if (lowered(visit, result, &answer))
+        append(visit, adjust);
+    else
+        free(adjust);
+}
+
+/* Members of the body into `adjust`. False: answered. */
+static bool read_adjust(struct op_request *visit, struct op_adjust *adjust)
+{
+    struct ps_json_reader reader;
+    struct ps_fault fault = {0};
+    struct ps_str id = {"", 0};
+
+    ps_json_reader_init(&reader, visit->body, "", &fault);
+    ps_json_require(&reader, (const char *const[]){"delta", "adjust_id", NULL});
+    ps_json_int(&reader, "delta", -PS_INT_MAX, PS_INT_MAX, &adjust->delta);
+    ps_json_string(&reader, "adjust_id", PS_NAME_MAX, &id);
+    (void)ps_json_has(&reader, "reason");
+    if (reader.err == 0 && adjust->delta == 0)
+        ps_json_fault(&reader, "delta", "must not be 0");
+    if (reader.err == 0 && !ps_name_ok(id.at, id.len))
+        ps_json_fault(&reader, "adjust_id", "must be a name: [A-Za-z0-9][A-Za-z0-9._-]{0,63}");
+    if (ps_json_done(&reader) < 0) {
+        op_fault(visit, ANS_V_invalid, &fault);
+        return false;
+    }
+    memcpy(adjust->id, id.at, id.len);
+    size_t len = oq_adjust_key(adjust->sale->stored.name, id, adjust->key);
+    oq_adjust_ref((struct ps_str){adjust->key, len}, &adjust->ref);
+    return true;
+}
+
+/* The SKU in the document and in the log. False: answered. */
+static bool find_sku(struct op_request *visit, struct op_adjust *adjust)
+{
+    const struct cfg_sale_doc *doc = &adjust->sale->stored.doc;
+    struct ps_str name = visit->arg[1];
+
+    for (size_t i = 0; i < doc->sku_count; i++) {
+        if (strlen(doc->skus[i].name) != name.len ||
+            memcmp(doc->skus[i].name, name.at, name.len) != 0)
+            continue;
+        adjust->sku = i;
+        if (adjust->sale->arming == SALE_OPENING_DONE &&
+            oq_sale_sku_find(adjust->sale->books, name.at, name.len, &adjust->index) == 0)
+            return true;
+        /* It may even have landed before a restart; and the document takes no change any more. */
+        if (gw_control_is_opened(visit->admin->control, adjust->sale))
+            op_no(visit, ANS_V_fenced, "the sale is not served at the moment");
+        else
+            op_no(visit, ANS_V_conflict,
+                  "the sale is not open yet: change the stock in its document");
+        return false;
+    }
+    op_no(visit, ANS_V_not_found, "the sale has no such SKU");
+    return false;
+}
+
+/* Forgets the doubts that a record has ended meanwhile. */
+static void forget_decided(struct op_admin *admin)
+{
+    struct op_adjust *next;
+
+    for (struct op_adjust *adjust = admin->doubts; adjust != NULL; adjust = next) {
+        next = adjust->next;
+        if (look_up(adjust) == SHOWN_NOT)
+            continue;
+        unkeep(&admin->doubts, adjust);
+        free(adjust);
+    }
+}
+
+/* False: answered. */
+static bool may_start(struct op_request *visit, struct op_adjust *adjust)
+{
+    struct op_admin *admin = visit->admin;
+    const struct gw_core *core = admin->core;
+    struct oq_totals totals;
+    enum shown shown;
+
+    forget_decided(admin);
+    shown = look_up(adjust);
+    if (shown != SHOWN_NOT || has_key(admin->doubts, adjust->key)) {
+        say_shown(visit, adjust, shown);
+        return false;
+    }
+    if (has_key(admin->adjusts, adjust->key)) {
+        op_no(visit, ANS_V_idempotency_in_progress, NULL);
+        return false;
+    }
+    /* Before the sum is read, which may lack a record. */
+    if (!ord_events_log_available(core)) {
+        op_no_log(visit, PS_E_CLOSED);
+        return false;
+    }
+    oq_sale_totals(adjust->sale->books, adjust->index, &totals);
+    if (adjust->delta > 0 &&
+        adjust->delta > PS_INT_MAX - totals.adjustments - units_under_way(adjust)) {
+        op_no(visit, ANS_V_conflict, "the SKU's units would pass %lld", (long long)PS_INT_MAX);
+        return false;
+    }
+    return true;
+}
+
+void op_adjust(struct op_request *visit)
+{
+    struct gw_control_sale *sale = op_sale(visit);
+    struct op_adjust *adjust;
+
+    if (sale == NULL)
+        return;
+    adjust = calloc(1, sizeof *adjust);
+    if (adjust == NULL) {
+        op_no(visit, ANS_V_internal, "out of memory");
+        return;
+    }
+    adjust->admin = adjust->line.admin = visit->admin;
+    adjust->sale = sale;
+    adjust->epoch = sale->epoch;
+    if (!find_sku(visit, adjust) || !read_adjust(visit, adjust)) {
+        free(adjust);
+        return;
+    }
+    adjust->line.action = "stock.adjust";
+    memcpy(adjust->line.who, visit->who, sizeof adjust->line.who);
+    memcpy(adjust->line.peer, visit->peer, sizeof adjust->line.peer);
+    memcpy(adjust->line.why, visit->why, sizeof adjust->line.why);
+    (void)snprintf(adjust->line.target, sizeof adjust->line.target, "sales/%s/skus/%s",
+                   sale->stored.name, sale->stored.doc.skus[adjust->sku].name);
+    if (!may_start(visit, adjust))
+        free(adjust);
+    else if (adjust->delta < 0)
+        lower(visit, adjust);
+    else
+        append(visit, adjust);
+}

@@ -1,0 +1,220 @@
+/* The admin listener's life: its HTTP server, the visits that wait, and whose turn it is.
+ *
+ * Visits that wait are a list in the order of their coming; a timer, which runs only while there
+ * are any, looks at their deadlines. There are at most REQUESTS of them, so nothing here needs to
+ * be clever. What is under way beyond a visit (changes, work on other threads, handles of the loop)
+ * is counted, and the memory goes with the last of it: control.db and the log may end after the
+ * listener. */
+#include "gateway/admin/admin_internal.h"
+
+#include <stdlib.h>
+
+#define REQUESTS    64 /* at once; each has room for a body of 1 MiB, touched when there is one */
+#define CONNECTIONS 128
+#define TICK_MS     10
+
+#define OPEN_AT_REST 3 /* itself and two handles */
+
+/* --- Waiting. --- */
+
+static void on_tick(uv_timer_t *timer)
+{
+    struct op_admin *admin = timer->data;
+    int64_t now = ps_clock_mono_ns(admin->core->clock);
+    struct op_request *next;
+
+    for (struct op_request *visit = admin->first; visit != NULL; visit = next) {
+        next = visit->next; /* it may be answered, but no other is */
+        if (now < visit->deadline_ns) {
+            if (visit->on_tick != NULL)
+                visit->on_tick(visit);
+        } else if (visit->on_deadline != NULL) {
+            visit->on_deadline(visit);
+        } else {
+            op_no(visit, ANS_V_shed,
+                  "it takes longer than it should; a change may still come into force");
+        }
+    }
+}
+
+uint64_t op_wait(struct op_request *visit, int64_t timeout_ms)
+{
+    struct op_admin *admin = visit->admin;
+
+    visit->deadline_ns = ps_clock_mono_ns(admin->core->clock) + timeout_ms * PS_NS_PER_MS;
+    if (visit->handle != 0)
+        return visit->handle;
+    visit->handle = srv_suspend(visit->request);
+    visit->prev = admin->last;
+    visit->next = NULL;
+    if (admin->last != NULL)
+        admin->last->next = visit;
+    else
+        admin->first = visit;
+    admin->last = visit;
+    if (!uv_is_active((uv_handle_t *)&admin->tick))
+        uv_timer_start(&admin->tick, on_tick, TICK_MS, TICK_MS);
+    return visit->handle;
+}
+
+void op_leave(struct op_request *visit)
+{
+    struct op_admin *admin = visit->admin;
+
+    json_decref(visit->body);
+    visit->body = NULL;
+    if (visit->handle == 0)
+        return;
+    visit->handle = 0;
+    if (visit->prev != NULL)
+        visit->prev->next = visit->next;
+    else
+        admin->first = visit->next;
+    if (visit->next != NULL)
+        visit->next->prev = visit->prev;
+    else
+        admin->last = visit->prev;
+    if (admin->first == NULL)
+        uv_timer_stop(&admin->tick);
+}
+
+struct op_request *op_find(struct op_admin *admin, uint64_t handle)
+{
+    struct srv_request *request = admin->http != NULL ? srv_find(admin->http, handle) : NULL;
+    return request != NULL ? request->user : NULL;
+}
+
+/* --- Turns. --- */
+
+static void next_turns(struct op_admin *admin)
+{
+    while (!admin->changing) {
+        struct op_request *visit = admin->first;
+        while (visit != NULL && !visit->turn)
+            visit = visit->next;
+        if (visit == NULL)
+            return;
+        visit->turn = false;
+        visit->run(visit);
+    }
+}
+
+/* Not at once: the change that ends is still in the control thread's hands. */
+void op_turn_over(struct op_admin *admin)
+{
+    admin->changing = false;
+    if (admin->http != NULL)
+        uv_async_send(&admin->wake);
+}
+
+static void on_wake(uv_async_t *async)
+{
+    struct op_admin *admin = async->data;
+
+    if (admin->http == NULL)
+        return;
+    op_audit_wake(admin);
+    next_turns(admin);
+}
+
+/* --- Start and end. --- */
+
+void op_hold(struct op_admin *admin)
+{
+    admin->open++;
+}
+
+void op_release(struct op_admin *admin)
+{
+    if (--admin->open > 0)
+        return;
+    op_audit_free(admin->audit);
+    free(admin);
+}
+
+static void on_closed(uv_handle_t *handle)
+{
+    op_release(handle->data);
+}
+
+static void on_refused(int verdict, void *ctx)
+{
+    struct op_admin *admin = ctx;
+    ps_metric_add(admin->control->shard, GW_M_REFUSED_EARLY, (size_t)verdict, 1);
+}
+
+static struct srv_settings http_settings(const struct gw_core *core)
+{
+    const struct gw_settings *settings = core->settings;
+
+    return (struct srv_settings){
+        .head_timeout_ms = settings->http.head_timeout_ms,
+        .body_timeout_ms = settings->http.body_timeout_ms,
+        .idle_timeout_ms = settings->http.idle_timeout_ms,
+        .idle_trusted_ms = settings->http.idle_trusted_timeout_ms,
+        .connections_soft = CONNECTIONS,
+        .connections_hard = 2 * CONNECTIONS, /* room to say 503 */
+        .requests_max = REQUESTS,
+        .head_memory = SRV_HEAD_MEMORY,
+        .body_max = OP_BODY_MAX,
+        .user_size = sizeof(struct op_request),
+        .clock = core->clock,
+    };
+}
+
+int op_admin_new(struct gw_control *control, int listen_fd, void (*drain)(void *ctx), void *ctx,
+                 struct op_admin **ret_admin)
+{
+    struct srv_settings settings = http_settings(control->core);
+    struct op_admin *admin = calloc(1, sizeof *admin);
+
+    if (admin == NULL)
+        return PS_E_NOMEM;
+    *admin = (struct op_admin){.control = control,
+                               .core = control->core,
+                               .drain = drain,
+                               .drain_ctx = ctx,
+                               .open = OPEN_AT_REST};
+    int err = op_audit_new(admin, &admin->audit);
+    if (err == 0)
+        err = srv_http_new(control->loop, &listen_fd, 1, &settings, op_handle, on_refused, admin,
+                           &admin->http);
+    if (err == 0 && uv_async_init(control->loop, &admin->wake, on_wake) != 0) {
+        srv_http_free(admin->http);
+        err = PS_E_IO;
+    }
+    if (err < 0) {
+        op_audit_free(admin->audit);
+        free(admin);
+        return err;
+    }
+    uv_timer_init(control->loop, &admin->tick);
+    admin->wake.data = admin->tick.data = admin;
+    *ret_admin = admin;
+    return 0;
+}
+
+bool op_admin_idle(const struct op_admin *admin)
+{
+    return admin->first == NULL && admin->deeds == NULL && admin->adjusts == NULL &&
+           admin->open == OPEN_AT_REST;
+}
+
+void op_admin_free(struct op_admin *admin)
+{
+    struct srv_http *http;
+
+    if (admin == NULL)
+        return;
+    while (admin->first != NULL)
+        op_no(admin->first, ANS_V_draining, NULL);
+    http = admin->http;
+    admin->http = NULL;
+    srv_http_free(http);
+    op_order_commands_free(admin);
+    op_adjusts_free(admin);
+    uv_close((uv_handle_t *)&admin->tick, on_closed);
+    uv_close((uv_handle_t *)&admin->wake, on_closed);
+    op_audit_stop(admin->audit);
+    op_release(admin);
+}

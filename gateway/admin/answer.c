@@ -1,0 +1,296 @@
+/* What every route of the admin listener needs to read a query and to answer: documents, NDJSON,
+ * problems, entity tags. Each answer ends the visit: op_leave comes first. */
+#include "gateway/admin/admin_internal.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* --- Answers. --- */
+
+static void common_headers(struct srv_request *request)
+{
+    srv_answer_header(request, "Cache-Control", "no-store", sizeof "no-store" - 1);
+}
+
+void op_text(struct op_request *visit, const char *type, char *text, size_t len)
+{
+    op_leave(visit);
+    common_headers(visit->request);
+    srv_answer_heap(visit->request, ans_verdicts[ANS_V_ok].status, type, text, len);
+}
+
+void op_json(struct op_request *visit, enum ans_verdict verdict, json_t *json)
+{
+    char *text = json != NULL ? json_dumps(json, CFG_SALE_JSON_FLAGS) : NULL;
+
+    json_decref(json);
+    if (text == NULL) {
+        op_no(visit, ANS_V_internal, "out of memory");
+        return;
+    }
+    op_leave(visit);
+    common_headers(visit->request);
+    srv_answer_heap(visit->request, ans_verdicts[verdict].status, "application/json", text,
+                    strlen(text));
+}
+
+void op_ndjson(struct op_request *visit, char *text, size_t len, int64_t last)
+{
+    char number[24];
+
+    if (last >= 0) {
+        int n = snprintf(number, sizeof number, "%lld", (long long)last);
+        srv_answer_header(visit->request, "Penstock-Last-Seq", number, (size_t)n);
+    }
+    op_text(visit, "application/x-ndjson", text, len);
+}
+
+void op_empty(struct op_request *visit)
+{
+    op_leave(visit);
+    common_headers(visit->request);
+    srv_answer(visit->request, ans_verdicts[ANS_V_no_content].status, NULL, (struct ps_str){"", 0},
+               false);
+}
+
+static void no(struct op_request *visit, enum ans_verdict verdict, const char *text,
+               const char *pointer)
+{
+    const uint8_t *peer = visit->request->peer.byte;
+
+    op_leave(visit);
+    ans_problem_answer(
+        visit->request, verdict,
+        &(struct ans_problem_detail){.text = text, .pointer = pointer, .seed = peer[15]});
+}
+
+void op_no(struct op_request *visit, enum ans_verdict verdict, const char *fmt, ...)
+{
+    struct ps_fault fault; /* for its size, and because it keeps the text printable */
+    char text[sizeof fault.text];
+    va_list args;
+
+    if (fmt == NULL) {
+        no(visit, verdict, NULL, NULL);
+        return;
+    }
+    va_start(args, fmt);
+    (void)vsnprintf(text, sizeof text, fmt, args);
+    va_end(args);
+    (void)ps_fault(&fault, 0, "", "%s", text);
+    no(visit, verdict, fault.text, NULL);
+}
+
+void op_fault(struct op_request *visit, enum ans_verdict verdict, const struct ps_fault *fault)
+{
+    no(visit, verdict, fault->text, fault->path);
+}
+
+void op_no_log(struct op_request *visit, int err)
+{
+    if (err == PS_E_FULL)
+        op_no(visit, ANS_V_log_backlog, NULL);
+    else if (err == PS_E_NOMEM)
+        op_no(visit, ANS_V_internal, "out of memory");
+    else if (err == PS_E_CLOSED)
+        op_no(visit, ANS_V_log_unavailable, NULL);
+    else
+        op_no(visit, ANS_V_log_unavailable, "%s", ps_err_text(err));
+}
+
+void op_no_read(struct op_request *visit, int err, const char *why)
+{
+    if (err == PS_E_NOT_FOUND && why[0] != '\0')
+        op_no(visit, ANS_V_not_found, "%s", why);
+    else
+        op_no_log(visit, err);
+}
+
+/* --- Entity tags. --- */
+
+static size_t tag_text(int64_t version, char text[32])
+{
+    return (size_t)snprintf(text, 32, "\"%lld\"", (long long)version);
+}
+
+void op_etag(struct op_request *visit, int64_t version)
+{
+    char text[32];
+    size_t len = tag_text(version, text);
+
+    srv_answer_header(visit->request, "ETag", text, len);
+}
+
+static bool is_gap(char c)
+{
+    return c == ' ' || c == '\t' || c == ',';
+}
+
+/* A list of tags, of which one must be ours; a weak one ("W/…") never is. */
+enum op_match op_if_match(const struct op_request *visit, int64_t version)
+{
+    struct ps_str list = visit->request->header[SRV_H_IF_MATCH];
+    char tag[32];
+    size_t len = tag_text(version, tag);
+
+    if (list.at == NULL)
+        return OP_MATCH_NONE;
+    if (list.len == 1 && list.at[0] == '*')
+        return OP_MATCH_YES;
+    for (size_t i = 0; i < list.len;) {
+        size_t start = i;
+        while (i < list.len && !is_gap(list.at[i]))
+            i++;
+        if (i - start == len && memcmp(list.at + start, tag, len) == 0)
+            return OP_MATCH_YES;
+        while (i < list.len && is_gap(list.at[i]))
+            i++;
+    }
+    return OP_MATCH_NO;
+}
+
+bool op_matches(struct op_request *visit, int64_t version)
+{
+    if (op_if_match(visit, version) != OP_MATCH_NO)
+        return true;
+    op_no(visit, ANS_V_precondition_failed,
+          "it is at version \"%lld\" now, which If-Match names with its quotation marks",
+          (long long)version);
+    return false;
+}
+
+/* --- Reading. --- */
+
+static int hex_digit(char c)
+{
+    if (c >= '0' && c <= '9')
+        return c - '0';
+    c |= 0x20;
+    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+}
+
+int op_decode(struct ps_str text, char *ret_text, size_t cap, size_t *ret_len)
+{
+    size_t len = 0;
+
+    for (size_t i = 0; i < text.len; i++) {
+        char c = text.at[i];
+        if (c == '%') {
+            int high = i + 2 < text.len ? hex_digit(text.at[i + 1]) : -1;
+            int low = high >= 0 ? hex_digit(text.at[i + 2]) : -1;
+            if (low < 0)
+                return PS_E_INVALID;
+            c = (char)(high * 16 + low);
+            i += 2;
+        }
+        if (c == '\0' || len + 1 == cap)
+            return PS_E_INVALID;
+        ret_text[len++] = c;
+    }
+    ret_text[len] = '\0';
+    *ret_len = len;
+    return 0;
+}
+
+static bool number_ok(const char *text, const struct op_param *param)
+{
+    char *end;
+
+    if (text[0] < '0' || text[0] > '9' || strlen(text) > 16)
+        return false;
+    int64_t number = strtoll(text, &end, 10);
+    if (*end != '\0' || number < param->min || number > param->max)
+        return false;
+    *param->number = number;
+    return true;
+}
+
+/* False: answered. */
+static bool take_param(struct op_request *visit, const struct op_param *param, struct ps_str value)
+{
+    char text[32];
+    size_t len;
+
+    if (param->text != NULL) {
+        if (op_decode(value, param->text, param->cap, &len) == 0 && len > 0)
+            return true;
+        op_no(visit, ANS_V_invalid, "query parameter \"%s\": at most %zu bytes, percent-encoded",
+              param->name, param->cap - 1);
+        return false;
+    }
+    if (op_decode(value, text, sizeof text, &len) == 0 && number_ok(text, param))
+        return true;
+    op_no(visit, ANS_V_invalid, "query parameter \"%s\": a whole number from %lld to %lld",
+          param->name, (long long)param->min, (long long)param->max);
+    return false;
+}
+
+static bool unknown_param(struct op_request *visit, const struct op_param *params, size_t count,
+                          struct ps_str name)
+{
+    const char *words[8] = {NULL};
+    char text[64];
+    size_t len;
+
+    for (size_t i = 0; i < count; i++)
+        words[i] = params[i].name;
+    if (op_decode(name, text, sizeof text, &len) < 0)
+        text[0] = '\0';
+    const char *nearest = ps_nearest_word(text, words);
+    op_no(visit, ANS_V_invalid, "unknown query parameter \"%s\"%s%s%s", text,
+          nearest ? "; did you mean \"" : "", nearest ? nearest : "", nearest ? "\"?" : "");
+    return false;
+}
+
+bool op_query(struct op_request *visit, const struct op_param *params, size_t count)
+{
+    struct ps_str query = visit->request->query;
+    const char *at = query.at, *end = query.at + query.len;
+    unsigned seen = 0;
+
+    for (size_t i = 0; i < count; i++)
+        if (params[i].text != NULL)
+            params[i].text[0] = '\0';
+    while (at < end) {
+        const char *stop = memchr(at, '&', (size_t)(end - at));
+        stop = stop != NULL ? stop : end;
+        const char *equals = memchr(at, '=', (size_t)(stop - at));
+        struct ps_str name = {at, (size_t)((equals != NULL ? equals : stop) - at)};
+        struct ps_str value = {equals != NULL ? equals + 1 : stop, 0};
+        value.len = (size_t)(stop - value.at);
+        at = stop < end ? stop + 1 : end;
+        if (name.len == 0 && value.len == 0)
+            continue;
+        size_t i = 0;
+        while (i < count && (strlen(params[i].name) != name.len ||
+                             memcmp(params[i].name, name.at, name.len) != 0))
+            i++;
+        if (i == count)
+            return unknown_param(visit, params, count, name);
+        if ((seen & 1u << i) != 0) {
+            op_no(visit, ANS_V_invalid, "query parameter \"%s\" twice", params[i].name);
+            return false;
+        }
+        seen |= 1u << i;
+        if (!take_param(visit, &params[i], value))
+            return false;
+    }
+    return true;
+}
+
+bool op_only_reason(struct op_request *visit)
+{
+    struct ps_json_reader reader;
+    struct ps_fault fault = {0};
+
+    if (visit->body == NULL)
+        return true;
+    ps_json_reader_init(&reader, visit->body, "", &fault);
+    (void)ps_json_has(&reader, "reason"); /* taken out before; named as what may be there */
+    if (ps_json_done(&reader) == 0)
+        return true;
+    op_fault(visit, ANS_V_invalid, &fault);
+    return false;
+}

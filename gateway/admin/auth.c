@@ -1,0 +1,501 @@
+/* Tokens and the peers that try them.
+ *
+ * A token is 256 random bits, so its hash needs neither salt nor slowness: nobody finds the text of
+ * a hash, or guesses a token, by trying. What a presented token's hash is compared with, and for
+ * how long, does not depend on which token it is.
+ *
+ * Peers live in a fixed table (sets of WAYS places under a random key), so an attacker with many
+ * addresses cannot make it grow. A new peer takes the place of the one that was not seen for
+ * longest; one that is locked goes only when all of its set are. */
+#include "gateway/admin/auth.h"
+#include "common/private_file.h"
+
+#include <sodium.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+#define PREFIX          "pst_"
+#define SECRET_BYTES    32
+#define HEX_LEN         (2 * OP_TOKEN_HASH_LEN)
+#define FILE_MAX        (256 * 1024)
+#define FIRST_ID        "first"
+#define SETS            256
+#define WAYS            4
+#define FAILURE_SPAN_NS (60 * PS_NS_PER_S)
+
+_Static_assert(OP_TOKEN_LEN ==
+                   sizeof PREFIX - 1 +
+                       sodium_base64_ENCODED_LEN(SECRET_BYTES,
+                                                 sodium_base64_VARIANT_URLSAFE_NO_PADDING) -
+                       1,
+               "the length of a token's text");
+
+const char *const op_role_names[] = {"viewer", "operator", "admin", NULL};
+
+struct token_list {
+    struct op_token *at; /* room for OP_TOKENS_MAX */
+    size_t count;
+};
+
+struct peer {
+    struct srv_address address; /* as limits count it */
+    bool used;
+    int64_t seen_ns;
+    int64_t failures;
+    int64_t failures_since_ns;
+    int64_t locked_until_ns;
+    int64_t next_ns; /* general rate: when the next request is due, were they evenly spaced */
+};
+
+struct op_auth {
+    char *tokens_path;
+    const struct ps_clock *clock;
+    int64_t failures_max;
+    int64_t lock_ns;
+    int64_t interval_ns; /* between two requests at exactly the rate */
+    int64_t ahead_ns;    /* how far they may run ahead of it */
+    struct token_list tokens;
+    struct token_list prepared; /* .at NULL = no change is being made */
+    char *prepared_text;
+    struct ps_hash_key key;
+    struct peer peers[SETS][WAYS];
+};
+
+/* --- tokens.json. --- */
+
+static void hash_secret(const char *secret, size_t len, uint8_t ret_hash[OP_TOKEN_HASH_LEN])
+{
+    crypto_generichash(ret_hash, OP_TOKEN_HASH_LEN, (const unsigned char *)secret, len, NULL, 0);
+}
+
+static json_t *time_json(int64_t wall_ms)
+{
+    if (wall_ms == INT64_MAX)
+        return json_null();
+    char text[PS_TIME_LEN + 1];
+    ps_time_format(wall_ms, text);
+    return json_string(text);
+}
+
+json_t *op_token_write(const struct op_token *token)
+{
+    return json_pack("{s:s, s:s, s:s, s:o, s:o}", "id", token->id, "role",
+                     op_role_names[token->role], "note", token->note, "created_at",
+                     time_json(token->created_at_ms), "expires_at",
+                     time_json(token->expires_at_ms));
+}
+
+static char *list_text(const struct token_list *list)
+{
+    json_t *tokens = json_array();
+    for (size_t i = 0; i < list->count && tokens != NULL; i++) {
+        char hex[HEX_LEN + 1];
+        sodium_bin2hex(hex, sizeof hex, list->at[i].hash, OP_TOKEN_HASH_LEN);
+        json_t *token = op_token_write(&list->at[i]);
+        if (json_object_set_new(token, "hash", json_string(hex)) != 0 ||
+            json_array_append(tokens, token) != 0) {
+            json_decref(tokens);
+            tokens = NULL;
+        }
+        json_decref(token);
+    }
+    json_t *document = json_pack("{s:o}", "tokens", tokens);
+    char *text = document != NULL ? json_dumps(document, JSON_INDENT(2)) : NULL;
+    json_decref(document);
+    return text;
+}
+
+static int read_token(const json_t *json, const char *pointer, struct op_token *ret_token,
+                      struct ps_fault *fault)
+{
+    struct ps_json_reader reader;
+    struct op_token token = {.expires_at_ms = INT64_MAX};
+    struct ps_str id = {"", 0}, hash = {"", 0}, note = {"", 0};
+    int role = OP_ROLE_VIEWER;
+    ps_json_reader_init(&reader, json, pointer, fault);
+    ps_json_require(&reader, (const char *const[]){"id", "role", "hash", "created_at", NULL});
+    ps_json_string(&reader, "id", PS_NAME_MAX, &id);
+    ps_json_enum(&reader, "role", op_role_names, &role);
+    ps_json_string(&reader, "hash", HEX_LEN, &hash);
+    ps_json_string(&reader, "note", OP_TOKEN_NOTE_MAX, &note);
+    ps_json_time(&reader, "created_at", &token.created_at_ms);
+    const json_t *expires = ps_json_value(&reader, "expires_at");
+    if (expires != NULL && !json_is_null(expires))
+        ps_json_time(&reader, "expires_at", &token.expires_at_ms);
+    if (reader.err == 0 && !ps_name_ok(id.at, id.len))
+        ps_json_fault(&reader, "id", "must be a name: [A-Za-z0-9][A-Za-z0-9._-]{0,63}");
+    size_t hash_len = 0;
+    if (reader.err == 0 && (sodium_hex2bin(token.hash, sizeof token.hash, hash.at, hash.len, NULL,
+                                           &hash_len, NULL) != 0 ||
+                            hash_len != sizeof token.hash))
+        ps_json_fault(&reader, "hash", "must be %d hexadecimal digits", HEX_LEN);
+    int err = ps_json_done(&reader);
+    if (err != 0)
+        return err;
+    token.role = (enum op_role)role;
+    memcpy(token.id, id.at, id.len);
+    memcpy(token.note, note.at, note.len);
+    *ret_token = token;
+    return 0;
+}
+
+static const struct op_token *find(const struct token_list *list, const char *id, size_t len)
+{
+    for (size_t i = 0; i < list->count; i++) {
+        if (strlen(list->at[i].id) == len && memcmp(list->at[i].id, id, len) == 0)
+            return &list->at[i];
+    }
+    return NULL;
+}
+
+static int read_list(const json_t *document, struct token_list *list, struct ps_fault *fault)
+{
+    struct ps_json_reader reader;
+    ps_json_reader_init(&reader, document, "", fault);
+    ps_json_require(&reader, (const char *const[]){"tokens", NULL});
+    const json_t *tokens = ps_json_value(&reader, "tokens");
+    if (reader.err == 0 && (!json_is_array(tokens) || json_array_size(tokens) > OP_TOKENS_MAX))
+        ps_json_fault(&reader, "tokens", "must be an array of at most %d", OP_TOKENS_MAX);
+    int err = ps_json_done(&reader);
+    for (size_t i = 0; err == 0 && i < json_array_size(tokens); i++) {
+        char pointer[32];
+        (void)snprintf(pointer, sizeof pointer, "/tokens/%zu", i);
+        err = read_token(json_array_get(tokens, i), pointer, &list->at[i], fault);
+        if (err == 0 && find(list, list->at[i].id, strlen(list->at[i].id)) != NULL)
+            err = ps_fault(fault, PS_E_INVALID, pointer, "its id \"%s\" is there twice",
+                           list->at[i].id);
+        list->count += err == 0;
+    }
+    return err;
+}
+
+/* PS_E_NOT_FOUND: there is no tokens.json. */
+static int load_tokens(struct op_auth *auth, struct ps_fault *fault)
+{
+    struct ps_fault why;
+    char *text;
+    size_t len;
+    json_t *document = NULL;
+    int err = ps_private_read(auth->tokens_path, FILE_MAX, &text, &len, fault);
+    if (err != 0)
+        return err;
+    err = ps_json_parse(text, len, &document, &why);
+    if (err == 0)
+        err = read_list(document, &auth->tokens, &why);
+    if (err != 0)
+        err = ps_fault(fault, err, auth->tokens_path,
+                       "%s %s (put it right, or move the file away: a new first token is made)",
+                       why.path, why.text);
+    json_decref(document);
+    free(text);
+    return err;
+}
+
+static void make_token(const char *id, enum op_role role, const char *note, int64_t now_ms,
+                       int64_t expires_at_ms, struct op_token *ret_token,
+                       char ret_secret[OP_TOKEN_LEN + 1])
+{
+    unsigned char random[SECRET_BYTES];
+    struct op_token token = {.role = role, .created_at_ms = now_ms, .expires_at_ms = expires_at_ms};
+    (void)snprintf(token.id, sizeof token.id, "%s", id);
+    (void)snprintf(token.note, sizeof token.note, "%s", note);
+    randombytes_buf(random, sizeof random);
+    memcpy(ret_secret, PREFIX, sizeof PREFIX - 1);
+    sodium_bin2base64(ret_secret + sizeof PREFIX - 1, OP_TOKEN_LEN + 1 - (sizeof PREFIX - 1),
+                      random, sizeof random, sodium_base64_VARIANT_URLSAFE_NO_PADDING);
+    sodium_memzero(random, sizeof random);
+    hash_secret(ret_secret, OP_TOKEN_LEN, token.hash);
+    *ret_token = token;
+}
+
+/* admin.token first: without tokens.json the next start begins anew. */
+static int make_first(struct op_auth *auth, const char *first_path, struct ps_fault *fault)
+{
+    char secret[OP_TOKEN_LEN + 2];
+    make_token(FIRST_ID, OP_ROLE_ADMIN, "made at the first start", ps_clock_wall_ms(auth->clock),
+               INT64_MAX, &auth->tokens.at[0], secret);
+    auth->tokens.count = 1;
+    memcpy(secret + OP_TOKEN_LEN, "\n", 2);
+    int err = ps_private_replace(first_path, secret, OP_TOKEN_LEN + 1, fault);
+    sodium_memzero(secret, sizeof secret);
+    if (err != 0)
+        return err;
+    char *text = list_text(&auth->tokens);
+    if (text == NULL)
+        return ps_fault(fault, PS_E_NOMEM, auth->tokens_path, "out of memory");
+    err = ps_private_replace(auth->tokens_path, text, strlen(text), fault);
+    free(text);
+    return err;
+}
+
+/* --- Opening. --- */
+
+static int64_t or_default(int64_t value, int64_t fallback)
+{
+    return value != 0 ? value : fallback;
+}
+
+int op_auth_open(const struct op_auth_settings *settings, struct op_auth **ret_auth,
+                 bool *ret_first, struct ps_fault *fault)
+{
+    if (sodium_init() < 0)
+        return ps_fault(fault, PS_E_IO, "", "there is no source of random numbers");
+    struct op_auth *auth = calloc(1, sizeof *auth);
+    if (auth == NULL)
+        return ps_fault(fault, PS_E_NOMEM, settings->tokens_path, "out of memory");
+    int err = 0;
+    bool first = false;
+    auth->clock = settings->clock;
+    auth->failures_max = or_default(settings->failures, 10);
+    auth->lock_ns = or_default(settings->lock_s, 60) * PS_NS_PER_S;
+    auth->interval_ns = PS_NS_PER_S / or_default(settings->requests_per_s, 1000);
+    auth->ahead_ns = 2 * PS_NS_PER_S - auth->interval_ns;
+    ps_hash_key_random(&auth->key);
+    auth->tokens_path = strdup(settings->tokens_path);
+    auth->tokens.at = calloc(OP_TOKENS_MAX, sizeof *auth->tokens.at);
+    if (auth->tokens_path == NULL || auth->tokens.at == NULL) {
+        err = ps_fault(fault, PS_E_NOMEM, settings->tokens_path, "out of memory");
+        goto fail;
+    }
+    err = load_tokens(auth, fault);
+    if (err == PS_E_NOT_FOUND) {
+        first = true;
+        err = make_first(auth, settings->first_path, fault);
+    }
+    if (err != 0)
+        goto fail;
+    *ret_auth = auth;
+    if (ret_first != NULL)
+        *ret_first = first;
+    return 0;
+fail:
+    op_auth_free(auth);
+    return err;
+}
+
+void op_auth_free(struct op_auth *auth)
+{
+    if (auth == NULL)
+        return;
+    free(auth->tokens.at);
+    free(auth->prepared.at);
+    free(auth->prepared_text);
+    free(auth->tokens_path);
+    free(auth);
+}
+
+/* --- Judging a request. --- */
+
+static bool is_better_victim(const struct peer *a, const struct peer *b, int64_t now_ns)
+{
+    bool a_locked = a->locked_until_ns > now_ns, b_locked = b->locked_until_ns > now_ns;
+    if (a->used != b->used)
+        return !a->used;
+    if (a_locked != b_locked)
+        return !a_locked;
+    return a->seen_ns < b->seen_ns;
+}
+
+static struct peer *find_peer(struct op_auth *auth, const struct srv_address *address,
+                              int64_t now_ns)
+{
+    struct srv_address key;
+    pub_address_limit_key(address, &key);
+    struct peer *set = auth->peers[ps_hash64(&auth->key, key.byte, sizeof key.byte) % SETS];
+    struct peer *victim = &set[0];
+    for (size_t i = 0; i < WAYS; i++) {
+        if (set[i].used && memcmp(set[i].address.byte, key.byte, sizeof key.byte) == 0) {
+            set[i].seen_ns = now_ns;
+            return &set[i];
+        }
+        if (is_better_victim(&set[i], victim, now_ns))
+            victim = &set[i];
+    }
+    *victim = (struct peer){.address = key, .used = true, .seen_ns = now_ns};
+    return victim;
+}
+
+static int64_t seconds_up(int64_t ns)
+{
+    return (ns + PS_NS_PER_S - 1) / PS_NS_PER_S;
+}
+
+static void count_failure(struct op_auth *auth, struct peer *peer, int64_t now_ns)
+{
+    if (peer->failures == 0 || now_ns - peer->failures_since_ns >= FAILURE_SPAN_NS) {
+        peer->failures = 0;
+        peer->failures_since_ns = now_ns;
+    }
+    if (++peer->failures >= auth->failures_max) {
+        peer->locked_until_ns = now_ns + auth->lock_ns;
+        peer->failures = 0;
+    }
+}
+
+/* The token of "Bearer TOKEN"; false when the field says something else. */
+static bool bearer(struct ps_str field, struct ps_str *ret_secret)
+{
+    static const char scheme[] = "Bearer ";
+    size_t len = sizeof scheme - 1;
+    if (field.at == NULL || field.len <= len || strncasecmp(field.at, scheme, len) != 0)
+        return false;
+    while (len < field.len && field.at[len] == ' ')
+        len++;
+    *ret_secret = (struct ps_str){field.at + len, field.len - len};
+    return ret_secret->len > 0;
+}
+
+static const struct op_token *match(const struct op_auth *auth, struct ps_str secret)
+{
+    const struct op_token *found = NULL;
+    uint8_t hash[OP_TOKEN_HASH_LEN];
+    hash_secret(secret.at, secret.len, hash);
+    for (size_t i = 0; i < auth->tokens.count; i++) {
+        if (sodium_memcmp(auth->tokens.at[i].hash, hash, sizeof hash) == 0)
+            found = &auth->tokens.at[i];
+    }
+    return found;
+}
+
+enum op_auth_result op_auth_check(struct op_auth *auth, struct ps_str authorization,
+                                  const struct srv_address *peer_address,
+                                  const struct op_token **ret_token, int64_t *ret_wait_s)
+{
+    int64_t now_ns = ps_clock_mono_ns(auth->clock);
+    struct peer *peer = find_peer(auth, peer_address, now_ns);
+    struct ps_str secret;
+    if (peer->locked_until_ns > now_ns) {
+        *ret_wait_s = seconds_up(peer->locked_until_ns - now_ns);
+        return OP_AUTH_LOCKED;
+    }
+    int64_t due_ns = peer->next_ns > now_ns ? peer->next_ns : now_ns;
+    if (due_ns - now_ns > auth->ahead_ns) {
+        *ret_wait_s = seconds_up(due_ns - now_ns - auth->ahead_ns);
+        return OP_AUTH_LIMITED;
+    }
+    peer->next_ns = due_ns + auth->interval_ns;
+    if (!bearer(authorization, &secret))
+        return OP_AUTH_NONE;
+    const struct op_token *token = match(auth, secret);
+    if (token == NULL || token->expires_at_ms <= ps_clock_wall_ms(auth->clock)) {
+        count_failure(auth, peer, now_ns);
+        return OP_AUTH_WRONG;
+    }
+    *ret_token = token;
+    return OP_AUTH_OK;
+}
+
+/* --- Changes. --- */
+
+size_t op_auth_count(const struct op_auth *auth)
+{
+    return auth->tokens.count;
+}
+
+const struct op_token *op_auth_at(const struct op_auth *auth, size_t index)
+{
+    return &auth->tokens.at[index];
+}
+
+const struct op_token *op_auth_find(const struct op_auth *auth, const char *id, size_t len)
+{
+    return find(&auth->tokens, id, len);
+}
+
+/* Copies the list, so that it can be changed. */
+static int begin_change(struct op_auth *auth)
+{
+    if (auth->prepared.at != NULL)
+        return PS_E_BUSY;
+    auth->prepared.at = calloc(OP_TOKENS_MAX, sizeof *auth->prepared.at);
+    if (auth->prepared.at == NULL)
+        return PS_E_NOMEM;
+    memcpy(auth->prepared.at, auth->tokens.at, auth->tokens.count * sizeof *auth->tokens.at);
+    auth->prepared.count = auth->tokens.count;
+    return 0;
+}
+
+static int print_change(struct op_auth *auth)
+{
+    auth->prepared_text = list_text(&auth->prepared);
+    if (auth->prepared_text != NULL)
+        return 0;
+    op_auth_end_change(auth, false);
+    return PS_E_NOMEM;
+}
+
+int op_auth_prepare_new(struct op_auth *auth, enum op_role role, const char *note,
+                        int64_t expires_at_ms, const struct op_token **ret_token,
+                        char ret_secret[OP_TOKEN_LEN + 1])
+{
+    int64_t now_ms = ps_clock_wall_ms(auth->clock);
+    char id[32], secret[OP_TOKEN_LEN + 1];
+    if (expires_at_ms <= now_ms || strlen(note) > OP_TOKEN_NOTE_MAX)
+        return PS_E_INVALID;
+    if (auth->tokens.count == OP_TOKENS_MAX)
+        return PS_E_FULL;
+    int err = begin_change(auth);
+    if (err != 0)
+        return err;
+    do {
+        uint32_t high = randombytes_uniform(1 << 16), low = randombytes_random();
+        (void)snprintf(id, sizeof id, "t%04x%08x", (unsigned)high, (unsigned)low);
+    } while (find(&auth->tokens, id, strlen(id)) != NULL);
+    struct op_token *token = &auth->prepared.at[auth->prepared.count++];
+    make_token(id, role, note, now_ms, expires_at_ms, token, secret);
+    err = print_change(auth);
+    if (err == 0) {
+        memcpy(ret_secret, secret, sizeof secret);
+        *ret_token = token;
+    }
+    sodium_memzero(secret, sizeof secret);
+    return err;
+}
+
+static bool has_lasting_admin(const struct token_list *list)
+{
+    for (size_t i = 0; i < list->count; i++) {
+        if (list->at[i].role == OP_ROLE_ADMIN && list->at[i].expires_at_ms == INT64_MAX)
+            return true;
+    }
+    return false;
+}
+
+int op_auth_prepare_delete(struct op_auth *auth, const char *id, size_t len)
+{
+    const struct op_token *token = find(&auth->tokens, id, len);
+    if (token == NULL)
+        return PS_E_NOT_FOUND;
+    size_t index = (size_t)(token - auth->tokens.at);
+    int err = begin_change(auth);
+    if (err != 0)
+        return err;
+    struct token_list *list = &auth->prepared;
+    list->count--;
+    memmove(&list->at[index], &list->at[index + 1], (list->count - index) * sizeof *list->at);
+    if (!has_lasting_admin(list)) {
+        op_auth_end_change(auth, false);
+        return PS_E_CONFLICT;
+    }
+    return print_change(auth);
+}
+
+const char *op_auth_prepared_text(const struct op_auth *auth)
+{
+    return auth->prepared_text;
+}
+
+void op_auth_end_change(struct op_auth *auth, bool written)
+{
+    if (written) {
+        free(auth->tokens.at);
+        auth->tokens = auth->prepared;
+    } else {
+        free(auth->prepared.at);
+    }
+    auth->prepared = (struct token_list){0};
+    free(auth->prepared_text);
+    auth->prepared_text = NULL;
+}

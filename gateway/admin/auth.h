@@ -1,0 +1,96 @@
+/* Who may use the admin listener: bearer tokens ("pst_" and 43 characters of base64url: 256 random
+ * bits), of which only hashes are kept.
+ *
+ * tokens.json holds id, role, BLAKE2b hash, note, created and expires of each. At the first start
+ * (no tokens.json) an admin token is made and written to admin.token; that file may be deleted, its
+ * hash stays. Deleting tokens.json makes a new first token at the next start.
+ *
+ * A peer address that presents `failures` wrong tokens within a minute is refused for `lock_s`,
+ * whatever it presents then; a token is never locked, nor everybody. IPv6 peers count by /64. One
+ * thread. */
+#ifndef OP_AUTH_H
+#define OP_AUTH_H
+
+#include "common/clock.h"
+#include "common/json.h"
+#include "gateway/public/client.h"
+
+#define OP_TOKEN_LEN      47 /* of the secret, without a closing NUL */
+#define OP_TOKEN_HASH_LEN 32
+#define OP_TOKEN_NOTE_MAX 200 /* bytes */
+#define OP_TOKENS_MAX     100
+
+enum op_role {
+    OP_ROLE_VIEWER,
+    OP_ROLE_OPERATOR,
+    OP_ROLE_ADMIN
+};                                        /* each may all that those before it may */
+extern const char *const op_role_names[]; /* "viewer", "operator", "admin", NULL */
+
+struct op_token {
+    char id[PS_NAME_MAX + 1]; /* "t" and 12 hexadecimal digits; "first" for the first one */
+    enum op_role role;
+    uint8_t hash[OP_TOKEN_HASH_LEN];
+    char note[OP_TOKEN_NOTE_MAX + 1];
+    int64_t created_at_ms;
+    int64_t expires_at_ms; /* INT64_MAX = never */
+};
+
+struct op_auth_settings {
+    const char *tokens_path; /* "…/tokens.json" */
+    const char *first_path;  /* "…/admin.token" */
+    int64_t failures;        /* 0 = 10; wrong tokens a minute */
+    int64_t lock_s;          /* 0 = 60 */
+    int64_t requests_per_s;  /* of one peer address, 0 = 1000; twice that at once */
+    const struct ps_clock *clock;
+};
+
+struct op_auth;
+
+/* Start-up: blocks. *ret_first (may be NULL): a first token was made now. PS_E_INVALID: tokens.json
+ * is not as it should be; PS_E_PERMISSION: its mode or owner; PS_E_FULL, PS_E_READ_ONLY, PS_E_IO.
+ * The fault names the file. */
+int op_auth_open(const struct op_auth_settings *settings, struct op_auth **ret_auth,
+                 bool *ret_first, struct ps_fault *fault) PS_MUST_CHECK;
+void op_auth_free(struct op_auth *auth); /* NULL is allowed */
+
+enum op_auth_result {
+    OP_AUTH_OK,
+    OP_AUTH_NONE,   /* no Authorization field, or no Bearer token in it: 401 */
+    OP_AUTH_WRONG,  /* unknown or expired: 401 */
+    OP_AUTH_LOCKED, /* too many wrong ones from this address: 429 */
+    OP_AUTH_LIMITED /* too many requests from this address: 429 */
+};
+
+/* Judges one request by its Authorization field (`.at` NULL = absent) and its TCP peer. OK fills
+ * *ret_token (borrowed until the tokens change); LOCKED and LIMITED fill *ret_wait_s (>= 1, for
+ * Retry-After). Takes the same time for every token. */
+enum op_auth_result op_auth_check(struct op_auth *auth, struct ps_str authorization,
+                                  const struct srv_address *peer, const struct op_token **ret_token,
+                                  int64_t *ret_wait_s);
+
+/* --- Tokens: seen, made and removed. --- */
+size_t op_auth_count(const struct op_auth *auth);
+const struct op_token *op_auth_at(const struct op_auth *auth, size_t index);
+const struct op_token *op_auth_find(const struct op_auth *auth, const char *id,
+                                    size_t len); /* NULL = none */
+/* {"id","role","note","created_at","expires_at"}, without the hash. A new reference, NULL = out of
+ * memory. */
+json_t *op_token_write(const struct op_token *token);
+
+/* A change is prepared here, its text is written by the control store (cfg_store_job_file with the
+ * tokens_path, in the job that has the audit line), and then it is ended: kept or dropped. One at a
+ * time: PS_E_BUSY. */
+/* *ret_secret is shown to whoever asked, once, and then forgotten. `note` is UTF-8 of at most
+ * OP_TOKEN_NOTE_MAX bytes. PS_E_FULL: OP_TOKENS_MAX are there; PS_E_INVALID: the expiry has passed.
+ * *ret_token is borrowed until the change is ended. */
+int op_auth_prepare_new(struct op_auth *auth, enum op_role role, const char *note,
+                        int64_t expires_at_ms, const struct op_token **ret_token,
+                        char ret_secret[OP_TOKEN_LEN + 1]) PS_MUST_CHECK;
+/* PS_E_NOT_FOUND; PS_E_CONFLICT: no admin token would be left that never expires. */
+int op_auth_prepare_delete(struct op_auth *auth, const char *id, size_t len) PS_MUST_CHECK;
+/* The new tokens.json; borrowed until the change is ended. */
+const char *op_auth_prepared_text(const struct op_auth *auth);
+void op_auth_end_change(struct op_auth *auth, bool written);
+
+#endif

@@ -1,0 +1,366 @@
+/* What leaves the product line by line, as NDJSON of at most 1,000 lines a call: records of the
+ * log, orders, the audit log. All three may take long (a disk, a million orders), so they are read
+ * by a work thread; the fold may be read by any thread, and the log's reader has a connection of
+ * its own. Penstock-Last-Seq is the `after` of the next call; a call that gives fewer lines than
+ * its limit has reached the end. (Of the audit log a call gives about 1 MiB at most, so there no
+ * line is the end.) */
+#include "gateway/admin/admin_internal.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define LINES_MAX      1000
+#define ORDER_LINE_MAX 1400 /* names and user escaped, three times, numbers */
+#define AUDIT_DEFAULT  100
+#define WORK_WAIT_MS   10000
+
+struct lines {
+    uv_work_t work;
+    struct op_admin *admin;
+    uint64_t handle;
+    void (*read)(struct lines *lines);
+    /* What is asked. */
+    char sale[PS_NAME_MAX + 1]; /* "" = all */
+    char user[PS_USER_MAX + 1]; /* "" = all */
+    int state;                  /* enum oq_state, -1 = all; void ones count as released */
+    int64_t after;
+    int64_t limit;
+    char *path;
+    /* What is found. */
+    int err;
+    char why[320]; /* of err */
+    int64_t last;  /* -1 = not said */
+    int64_t count;
+    struct ps_buf buf; /* heap */
+};
+
+/* --- A job for a work thread. --- */
+
+static void lines_free(struct lines *lines)
+{
+    free(lines->path);
+    free(lines->buf.at);
+    free(lines);
+}
+
+static void run(uv_work_t *work)
+{
+    struct lines *lines = work->data;
+    lines->read(lines);
+}
+
+static void after_run(uv_work_t *work, int status)
+{
+    struct lines *lines = work->data;
+    struct op_admin *admin = lines->admin;
+    struct op_request *visit = op_find(admin, lines->handle);
+
+    (void)status; /* never cancelled */
+    if (visit != NULL && lines->err < 0) {
+        op_no_read(visit, lines->err, lines->why);
+    } else if (visit != NULL) {
+        op_ndjson(visit, lines->buf.at, lines->buf.len, lines->last);
+        lines->buf.at = NULL;
+    }
+    lines_free(lines);
+    op_release(admin);
+}
+
+/* NULL: answered. */
+static struct lines *lines_new(struct op_request *visit, void (*read)(struct lines *lines))
+{
+    struct lines *lines = calloc(1, sizeof *lines);
+
+    if (lines == NULL) {
+        op_no(visit, ANS_V_internal, "out of memory");
+        return NULL;
+    }
+    *lines = (struct lines){.admin = visit->admin,
+                            .read = read,
+                            .state = -1,
+                            .after = -1,
+                            .limit = LINES_MAX,
+                            .last = -1};
+    lines->work.data = lines;
+    return lines;
+}
+
+/* Takes `lines` over. `line_max` bytes of room for each line; 0: the job finds its own. */
+static void start(struct op_request *visit, struct lines *lines, size_t line_max)
+{
+    size_t room = (size_t)lines->limit * line_max;
+
+    if (room > 0) { /* touched as far as it is filled */
+        char *memory = malloc(room);
+        if (memory == NULL) {
+            lines_free(lines);
+            op_no(visit, ANS_V_internal, "out of memory");
+            return;
+        }
+        ps_buf_init(&lines->buf, memory, room);
+    }
+    if (uv_queue_work(visit->admin->control->loop, &lines->work, run, after_run) != 0) {
+        lines_free(lines);
+        op_no(visit, ANS_V_internal, "no work thread");
+        return;
+    }
+    op_hold(visit->admin);
+    lines->handle = op_wait(visit, WORK_WAIT_MS);
+}
+
+/* --- Records of the log. --- */
+
+/* A line is spelled as this program spells it, whoever wrote the record: a stranger's may be longer
+ * than any of ours, lie over several lines, or have a seq of its own. What is no event at all is
+ * passed over, as it is everywhere. */
+static int take_record(int64_t seq, struct ps_str json, void *ctx)
+{
+    struct lines *lines = ctx;
+    char text[OQ_EVENT_TEXT_MAX];
+    struct oq_event event;
+    struct ps_buf own;
+    void *owner;
+    int err = oq_event_decode(json.at, json.len, &event, &owner, NULL);
+
+    if (err < 0)
+        return err == PS_E_INVALID ? 0 : err;
+    ps_buf_init(&own, text, sizeof text);
+    err = oq_event_encode(&event, &own);
+    oq_event_release(owner);
+    if (err == 0)
+        err = oq_event_line(seq, (struct ps_str){own.at, own.len}, &lines->buf);
+    if (err < 0)
+        return err;
+    ps_buf_puts(&lines->buf, "\n");
+    lines->count++;
+    return 0;
+}
+
+static void read_log(struct lines *lines)
+{
+    struct oq_reader *reader;
+    int64_t after = lines->after, last = after;
+
+    lines->err = oq_log_reader_new(lines->admin->core->log, &reader);
+    if (lines->err < 0)
+        return;
+    while (lines->count < lines->limit) {
+        lines->err = oq_reader_read(reader, after, (size_t)(lines->limit - lines->count),
+                                    lines->sale, take_record, lines, &last);
+        if (lines->err < 0 || last == after)
+            break;
+        after = last;
+    }
+    (void)snprintf(lines->why, sizeof lines->why, "%s", oq_reader_why(reader));
+    oq_reader_free(reader);
+    lines->last = after < 0 ? 0 : after;
+}
+
+void op_read_log(struct op_request *visit)
+{
+    const struct gw_control_sale *sale = op_sale(visit);
+    struct lines *lines;
+
+    if (sale == NULL || (lines = lines_new(visit, read_log)) == NULL)
+        return;
+    lines->after = 0;
+    struct op_param params[] = {
+        {.name = "after", .number = &lines->after, .min = 0, .max = PS_INT_MAX},
+        {.name = "limit", .number = &lines->limit, .min = 1, .max = LINES_MAX}};
+    if (!op_query(visit, params, PS_ARRAY_LEN(params))) {
+        lines_free(lines);
+        return;
+    }
+    memcpy(lines->sale, sale->stored.name, sizeof lines->sale);
+    start(visit, lines, OQ_EVENT_TEXT_MAX + OQ_SEQ_TEXT_MAX);
+}
+
+/* --- Orders, from the fold. --- */
+
+/* Where a sale's orders of one partition stand. A sale keeps its orders as they came: those of one
+ * partition in the order of their places, the partitions mixed. */
+struct cursor {
+    const struct oq_sale *books;
+    uint32_t partition;
+    size_t next;
+    struct oq_order *order; /* at `next`; NULL = no more */
+};
+
+/* The cursor's next order whose place is above `after`, from `next` on. */
+static void seek(struct cursor *cursor, int64_t after)
+{
+    while ((cursor->order = oq_sale_order_at(cursor->books, cursor->next)) != NULL &&
+           (oq_place_partition(cursor->order->place) != cursor->partition ||
+            cursor->order->place <= after))
+        cursor->next++;
+}
+
+static struct cursor *next_of(struct cursor *cursors, size_t count)
+{
+    struct cursor *best = NULL;
+
+    for (size_t i = 0; i < count; i++)
+        if (cursors[i].order != NULL &&
+            (best == NULL || cursors[i].order->place < best->order->place))
+            best = &cursors[i];
+    return best;
+}
+
+static bool is_wanted(const struct lines *lines, const struct oq_order *order)
+{
+    enum oq_state state = oq_order_state(order);
+
+    if (state == OQ_STATE_VOID)
+        state = OQ_STATE_RELEASED;
+    if (lines->state >= 0 && (int)state != lines->state)
+        return false;
+    return lines->user[0] == '\0' || (strlen(lines->user) == order->user.len &&
+                                      memcmp(lines->user, order->user.at, order->user.len) == 0);
+}
+
+/* Cursors of the sale that is asked for, or of all, in the partition of `after`; NULL = out of
+ * memory. */
+static struct cursor *cursors_new(const struct lines *lines, int64_t after, size_t *ret_count)
+{
+    const struct gw_core *core = lines->admin->core;
+    const struct oq_sale *books;
+    struct cursor *cursors;
+    size_t count = 0;
+
+    while (oq_fold_sale_at(core->fold, count) != NULL)
+        count++;
+    cursors = calloc(count + 1, sizeof *cursors);
+    *ret_count = 0;
+    for (size_t i = 0; cursors != NULL && i < count; i++) {
+        books = oq_fold_sale_at(core->fold, i);
+        if (lines->sale[0] != '\0' && strcmp(lines->sale, oq_sale_name(books)) != 0)
+            continue;
+        struct cursor *cursor = &cursors[(*ret_count)++];
+        *cursor = (struct cursor){.books = books,
+                                  .partition = oq_place_partition(after),
+                                  .next = oq_sale_orders_after(books, after)};
+        seek(cursor, after);
+    }
+    return cursors;
+}
+
+static int read_partition(struct lines *lines, int64_t after)
+{
+    size_t count;
+    struct cursor *cursors = cursors_new(lines, after, &count);
+    struct cursor *at;
+
+    if (cursors == NULL)
+        return PS_E_NOMEM;
+    while (lines->count < lines->limit && (at = next_of(cursors, count)) != NULL) {
+        lines->last = at->order->place;
+        if (is_wanted(lines, at->order)) {
+            ord_order_put_admin(&lines->buf, at->order);
+            ps_buf_puts(&lines->buf, "\n");
+            lines->count++;
+        }
+        at->next++;
+        seek(at, after);
+    }
+    free(cursors);
+    return 0;
+}
+
+static void read_orders(struct lines *lines)
+{
+    uint32_t partitions = oq_log_partitions(lines->admin->core->log);
+    uint32_t partition = oq_place_partition(lines->after);
+
+    lines->last = lines->after;
+    for (; lines->err == 0 && lines->count < lines->limit && partition < partitions; partition++)
+        lines->err = read_partition(lines, partition == oq_place_partition(lines->after)
+                                               ? lines->after
+                                               : oq_place(partition, 0));
+}
+
+/* False: answered. */
+static bool read_state(struct op_request *visit, const char *text, int *ret_state)
+{
+    static const char *const states[] = {[OQ_STATE_ACCEPTED] = "accepted",
+                                         [OQ_STATE_CONFIRMED] = "confirmed",
+                                         [OQ_STATE_RELEASED] = "released"};
+
+    if (text[0] == '\0')
+        return true;
+    for (size_t i = 0; i < PS_ARRAY_LEN(states); i++) {
+        if (strcmp(text, states[i]) != 0)
+            continue;
+        *ret_state = (int)i;
+        return true;
+    }
+    op_no(visit, ANS_V_invalid,
+          "query parameter \"state\": accepted, confirmed or released (what is pending is "
+          "not in the log yet)");
+    return false;
+}
+
+void op_list_orders(struct op_request *visit)
+{
+    struct lines *lines = lines_new(visit, read_orders);
+    char state[16];
+
+    if (lines == NULL)
+        return;
+    lines->after = 0;
+    struct op_param params[] = {
+        {.name = "sale", .text = lines->sale, .cap = sizeof lines->sale},
+        {.name = "state", .text = state, .cap = sizeof state},
+        {.name = "user", .text = lines->user, .cap = sizeof lines->user},
+        {.name = "after", .number = &lines->after, .min = 0, .max = PS_INT_MAX},
+        {.name = "limit", .number = &lines->limit, .min = 1, .max = LINES_MAX}};
+    if (!op_query(visit, params, PS_ARRAY_LEN(params)) ||
+        !read_state(visit, state, &lines->state)) {
+        lines_free(lines);
+        return;
+    }
+    const char *sale = lines->sale;
+    if (sale[0] != '\0' && gw_control_sale(visit->admin->control, sale, strlen(sale)) == NULL &&
+        oq_fold_sale(visit->admin->core->fold, sale, strlen(sale)) == NULL) {
+        op_no(visit, ANS_V_not_found, "no such sale");
+        lines_free(lines);
+        return;
+    }
+    start(visit, lines, ORDER_LINE_MAX);
+}
+
+/* --- The audit log. --- */
+
+static void read_audit_log(struct lines *lines)
+{
+    lines->err = cfg_audit_read(lines->path, lines->after, (size_t)lines->limit, &lines->buf.at,
+                                &lines->buf.len);
+}
+
+/* Without `after`: the last lines. Each line has its seq. */
+void op_read_audit_log(struct op_request *visit)
+{
+    static const char name[] = "/audit.log";
+    const char *dir = visit->admin->core->settings->state_dir;
+    struct lines *lines = lines_new(visit, read_audit_log);
+
+    if (lines == NULL)
+        return;
+    lines->limit = AUDIT_DEFAULT;
+    struct op_param params[] = {
+        {.name = "after", .number = &lines->after, .min = 0, .max = PS_INT_MAX},
+        {.name = "limit", .number = &lines->limit, .min = 1, .max = LINES_MAX}};
+    if (!op_query(visit, params, PS_ARRAY_LEN(params))) {
+        lines_free(lines);
+        return;
+    }
+    lines->path = malloc(strlen(dir) + sizeof name);
+    if (lines->path == NULL) {
+        lines_free(lines);
+        op_no(visit, ANS_V_internal, "out of memory");
+        return;
+    }
+    memcpy(lines->path, dir, strlen(dir));
+    memcpy(lines->path + strlen(dir), name, sizeof name);
+    start(visit, lines, 0);
+}

@@ -1,0 +1,261 @@
+/* Operation: probes, metrics, tokens, and the end of the process. */
+#include "gateway/admin/admin_internal.h"
+
+#include "common/log.h"
+#include "gateway/public/probes.h"
+#include "gateway/cluster/cluster.h"
+#include "queue/log_spill.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* --- Probes and metrics. --- */
+
+void op_livez(struct op_request *visit)
+{
+    pub_probe_live(visit->request);
+}
+
+void op_readyz(struct op_request *visit)
+{
+    (void)pub_probe_ready(visit->admin->core, visit->request, true);
+}
+
+static void gather_kafka(const struct gw_core *core, struct ps_metrics_shard *shard)
+{
+    struct oq_kafka_stats stats;
+
+    if (core->kafka == NULL)
+        return;
+    oq_kafka_stats(core->kafka, &stats);
+    ps_metric_set(shard, GW_M_KAFKA_IN_FLIGHT, 0, (int64_t)stats.in_flight);
+    ps_metric_set(shard, GW_M_KAFKA_LAG, 0, (int64_t)stats.lag);
+    ps_metric_set(shard, GW_M_KAFKA_RESENT, 0, (int64_t)stats.resent);
+    ps_metric_set(shard, GW_M_KAFKA_FOREIGN, 0, (int64_t)stats.foreign);
+    ps_metric_set(shard, GW_M_KAFKA_PRODUCERS, 0, (int64_t)stats.producers);
+    ps_metric_set(shard, GW_M_KAFKA_SENT, 0, (int64_t)stats.sent_bytes);
+    ps_metric_set(shard, GW_M_KAFKA_RECEIVED, 0, (int64_t)stats.received_bytes);
+    ps_metric_set(shard, GW_M_KAFKA_ROUND_TRIP, 0, stats.round_trip_us * 1000);
+    if (core->spills)
+        ps_metric_set(shard, GW_M_SPILL_RECORDS, 0, (int64_t)oq_spill_count(core->log));
+}
+
+/* What other modules count by themselves is copied into the control thread's shard, which alone has
+ * these rows. */
+static void gather(const struct gw_control *control)
+{
+    const struct gw_core *core = control->core;
+    struct ps_metrics_shard *shard = control->shard;
+    struct oq_log_stats stats;
+
+    oq_log_stats(core->log, &stats);
+    ps_metric_set(shard, GW_M_LOG_RECORDS, 0, (int64_t)stats.landed);
+    ps_metric_set(shard, GW_M_LOG_RECORDS, 1, (int64_t)stats.refused);
+    ps_metric_set(shard, GW_M_LOG_RECORDS, 2, (int64_t)stats.unknown);
+    ps_metric_set(shard, GW_M_LOG_RECORDS, 3, (int64_t)stats.spilled);
+    ps_metric_set(shard, GW_M_LOG_COMMITS, 0, (int64_t)stats.commits);
+    ps_metric_set(shard, GW_M_LOG_COMMIT_FAILURES, 0, (int64_t)stats.commit_failures);
+    ps_metric_set(shard, GW_M_LOG_COMMIT_SECONDS, 0, stats.commit_ns_total / PS_NS_PER_S);
+    ps_metric_set(shard, GW_M_LOG_BACKLOG, 0, (int64_t)stats.backlog);
+    ps_metric_set(shard, GW_M_LOG_AVAILABLE, 0, oq_log_available(core->log));
+    if (core->cluster != NULL) {
+        struct clu_numbers numbers;
+        clu_numbers(core->cluster, &numbers);
+        ps_metric_set(shard, GW_M_MEMBERS, 0, (int64_t)numbers.members);
+        ps_metric_set(shard, GW_M_KEEPER, 0, numbers.keeper);
+        ps_metric_set(shard, GW_M_FENCED, 0, (int64_t)numbers.fenced);
+        ps_metric_set(shard, GW_M_EFFECTS_WAITING, 0, (int64_t)numbers.effects);
+    }
+    gather_kafka(core, shard);
+    ps_metric_set(shard, GW_M_LIMIT_EVICTIONS, 0, (int64_t)adm_limit_table_evictions(core->limits));
+    int64_t share = adm_share_get(adm_limit_table_share(core->limits));
+    ps_metric_set(shard, GW_M_LIMIT_SHARE, 0, share * 1000000 / ADM_SHARE_ONE);
+    ps_metric_set(shard, GW_M_LOG_LINES_DROPPED, 0, (int64_t)ps_log_dropped());
+    ps_metric_set(shard, GW_M_BUILD_INFO, 0, 1);
+    ps_metric_set(shard, GW_M_START_SECONDS, 0, control->wall_started_ms / 1000);
+}
+
+void op_metrics(struct op_request *visit)
+{
+    size_t len;
+    char *text;
+
+    gather(visit->admin->control);
+    text = ps_metrics_print(visit->admin->core->metrics, &len);
+    if (text == NULL)
+        op_no(visit, ANS_V_internal, "out of memory");
+    else
+        op_text(visit, "text/plain; version=0.0.4; charset=utf-8", text, len);
+}
+
+/* --- Tokens. --- */
+
+void op_list_tokens(struct op_request *visit)
+{
+    const struct op_auth *auth = visit->admin->control->auth;
+    json_t *tokens = json_array();
+    int err = tokens == NULL;
+
+    for (size_t i = 0; err == 0 && i < op_auth_count(auth); i++)
+        err = json_array_append_new(tokens, op_token_write(op_auth_at(auth, i)));
+    if (err != 0) {
+        json_decref(tokens);
+        tokens = NULL;
+    }
+    op_json(visit, ANS_V_ok, tokens != NULL ? json_pack("{s:o}", "tokens", tokens) : NULL);
+}
+
+static void put_file(struct op_change *change)
+{
+    const struct op_admin *admin = change->admin;
+    char path[1100]; /* state_dir has at most 1024 bytes */
+
+    (void)snprintf(path, sizeof path, "%s/tokens.json", admin->core->settings->state_dir);
+    cfg_store_job_file(change->job, path, op_auth_prepared_text(admin->control->auth));
+}
+
+static void end_tokens(struct op_change *change, bool written)
+{
+    op_auth_end_change(change->admin->control->auth, written);
+}
+
+/* The secret is shown once, here. */
+static void answer_new_token(struct op_request *visit, struct op_change *change)
+{
+    const struct op_token *token =
+        op_auth_find(visit->admin->control->auth, change->token, strlen(change->token));
+    json_t *json = token != NULL ? op_token_write(token) : NULL;
+
+    if (json != NULL && json_object_set_new(json, "token", json_string(change->secret)) != 0) {
+        json_decref(json);
+        json = NULL;
+    }
+    op_json(visit, ANS_V_created, json);
+}
+
+struct token_request {
+    int role;
+    struct ps_str note;
+    int64_t expires_at_ms;
+};
+
+/* False: answered. */
+static bool read_token(struct op_request *visit, struct token_request *ret_request)
+{
+    struct ps_json_reader reader;
+    struct ps_fault fault = {0};
+
+    *ret_request = (struct token_request){.note = {"", 0}, .expires_at_ms = INT64_MAX};
+    ps_json_reader_init(&reader, visit->body, "", &fault);
+    ps_json_require(&reader, (const char *const[]){"role", NULL});
+    ps_json_enum(&reader, "role", op_role_names, &ret_request->role);
+    ps_json_string(&reader, "note", OP_TOKEN_NOTE_MAX, &ret_request->note);
+    if (!json_is_null(ps_json_value(&reader, "expires_at")))
+        ps_json_time(&reader, "expires_at", &ret_request->expires_at_ms);
+    (void)ps_json_has(&reader, "reason");
+    if (reader.err == 0 &&
+        ret_request->expires_at_ms <= ps_clock_wall_ms(visit->admin->core->clock))
+        ps_json_fault(&reader, "expires_at", "has passed already");
+    if (ps_json_done(&reader) == 0)
+        return true;
+    op_fault(visit, ANS_V_invalid, &fault);
+    return false;
+}
+
+void op_new_token(struct op_request *visit)
+{
+    struct op_auth *auth = visit->admin->control->auth;
+    struct token_request request;
+    const struct op_token *token;
+    char secret[OP_TOKEN_LEN + 1];
+    struct op_change *change;
+
+    if (!read_token(visit, &request))
+        return;
+    int err = op_auth_prepare_new(auth, (enum op_role)request.role, request.note.at,
+                                  request.expires_at_ms, &token, secret);
+    if (err < 0) {
+        op_no(visit, err == PS_E_FULL ? ANS_V_conflict : ANS_V_internal, "%s",
+              err == PS_E_FULL ? "there are as many tokens as there may be" : ps_err_text(err));
+        return;
+    }
+    change = op_change_new(visit, "token.new", "tokens/", token->id);
+    if (change == NULL) {
+        op_auth_end_change(auth, false);
+    } else {
+        memcpy(change->secret, secret, sizeof secret);
+        memcpy(change->token, token->id, sizeof change->token);
+        change->end = end_tokens;
+        change->answer = answer_new_token;
+        put_file(change);
+        op_change_submit(visit, change, NULL, op_token_write(token));
+    }
+    sodium_memzero(secret, sizeof secret);
+}
+
+static void answer_delete_token(struct op_request *visit, struct op_change *change)
+{
+    (void)change;
+    op_empty(visit);
+}
+
+void op_delete_token(struct op_request *visit)
+{
+    struct op_auth *auth = visit->admin->control->auth;
+    const struct op_token *token = op_auth_find(auth, visit->arg[0].at, visit->arg[0].len);
+    struct op_change *change;
+
+    if (!op_only_reason(visit))
+        return;
+    int err = op_auth_prepare_delete(auth, visit->arg[0].at, visit->arg[0].len);
+    if (err == PS_E_NOT_FOUND || token == NULL) {
+        op_no(visit, ANS_V_not_found, "no such token");
+        return;
+    }
+    if (err == PS_E_CONFLICT) {
+        op_no(visit, ANS_V_conflict, "no admin token would be left that never expires");
+        return;
+    }
+    if (err < 0) {
+        op_no(visit, ANS_V_internal, "%s", ps_err_text(err));
+        return;
+    }
+    change = op_change_new(visit, "token.delete", "tokens/", token->id);
+    if (change == NULL) {
+        op_auth_end_change(auth, false);
+        return;
+    }
+    change->end = end_tokens;
+    change->answer = answer_delete_token;
+    put_file(change);
+    op_change_submit(visit, change, op_token_write(token), NULL);
+}
+
+/* --- The end. --- */
+
+static void answer_drain(struct op_request *visit, struct op_change *change)
+{
+    (void)change;
+    op_json(visit, ANS_V_accepted, json_pack("{s:b}", "draining", 1));
+}
+
+static void end_drain(struct op_change *change, bool written)
+{
+    if (written)
+        change->admin->drain(change->admin->drain_ctx);
+}
+
+void op_drain(struct op_request *visit)
+{
+    struct op_change *change;
+
+    if (!op_only_reason(visit))
+        return;
+    change = op_change_new(visit, "drain", "gateway", "");
+    if (change == NULL)
+        return;
+    change->end = end_drain;
+    change->answer = answer_drain;
+    op_change_submit(visit, change, NULL, NULL);
+}

@@ -1,0 +1,592 @@
+/* Orders, one by one: looked at, confirmed, cancelled; and up to 1,000 of them in one call.
+ *
+ * Confirm and cancel are records. What they came to, the fold alone says, when all outcomes are in
+ * or when the time is over, whichever is first: confirm 200 is said of an order that is confirmed
+ * for ever, 409 of one that never will be, and 503 order_pending of all that is not known. So every
+ * question can be asked again. A deed is what one call wants done; it lives until its last outcome,
+ * whether or not anybody still waits for the answer, because its audit line is written then. */
+#include "gateway/admin/admin_internal.h"
+
+#include "gateway/cluster/cluster.h"
+#include "gateway/orders/order_id.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define BATCH_MAX      1000
+#define ORDER_TEXT_MAX 2048
+/* An order that is not decided is not older, unless it lies in a spill, even if the clocks of two
+ * gateways are an hour apart. */
+#define DOUBT_MAX_MS (2 * 3600 * 1000)
+
+struct item {
+    struct op_order_command *deed;
+    struct ps_uuid id;
+    bool confirm; /* else cancel */
+    bool landed;
+    int err; /* the log did not take it, or refused it */
+};
+
+struct op_order_command {
+    struct op_audit_entry line; /* first: the audit line's end is ours */
+    struct op_admin *admin;
+    uint64_t handle;
+    bool batch;
+    size_t open; /* outcomes */
+    struct op_order_command *prev, *next;
+    size_t count;
+    struct item items[];
+};
+
+/* --- Looking. --- */
+
+static void put_in_doubt(struct ps_buf *buf, const struct ps_uuid *id,
+                         const struct gw_control_sale *sale, const struct inv_entry *entry)
+{
+    ord_order_put(buf, &(struct ord_order_text){.id = *id,
+                                                .sale = sale->stored.name,
+                                                .sku = oq_sale_sku(sale->books, entry->sku),
+                                                .quantity = entry->quantity,
+                                                .state = "pending",
+                                                .reason = "",
+                                                .reserved_at_ms = entry->reserved_at_ms,
+                                                .pay_by_ms = entry->pay_by_ms,
+                                                .key = {entry->key, entry->key_len}});
+    ps_buf_puts(buf, ",\"user\":");
+    ps_buf_put_json(buf, entry->user, entry->user_len);
+    ps_buf_printf(buf, ",\"epoch\":%lld,\"seq\":null}", (long long)sale->epoch);
+}
+
+static struct oq_order *known_order(const struct op_admin *admin, const struct ps_uuid *id)
+{
+    struct oq_order *order = oq_fold_order(admin->core->fold, id);
+    return order != NULL && order->known ? order : NULL;
+}
+
+/* The text of an answer; NULL: answered with 500. */
+static char *new_text(struct op_request *visit, struct ps_buf *ret_buf)
+{
+    char *text = malloc(ORDER_TEXT_MAX);
+
+    if (text == NULL)
+        op_no(visit, ANS_V_internal, "out of memory");
+    else
+        ps_buf_init(ret_buf, text, ORDER_TEXT_MAX);
+    return text;
+}
+
+/* As the log shows it. False: it does not. */
+static bool say_known(struct op_request *visit, const struct ps_uuid *id)
+{
+    const struct oq_order *order = known_order(visit->admin, id);
+    struct ps_buf buf;
+
+    if (order == NULL)
+        return false;
+    char *text = new_text(visit, &buf);
+    if (text != NULL) {
+        ord_order_put_admin(&buf, order);
+        op_text(visit, "application/json", text, buf.len);
+    }
+    return true;
+}
+
+/* A search for an order that is in a counter and not yet in the log: of the sales that its id fits,
+ * one after the other, because a counter elsewhere answers later. */
+struct search {
+    struct op_admin *admin;
+    uint64_t handle; /* 0: nobody had to wait yet */
+    struct ps_uuid id;
+    size_t at;                /* the place among the sales */
+    struct inv_sale *counter; /* that is asked there */
+    bool unsure;              /* one of them did not answer */
+};
+
+/* Takes the visit's answer and the search's memory. `entry` NULL: no counter has it. */
+static void end_search(struct search *search, struct op_request *visit,
+                       const struct gw_control_sale *sale, const struct inv_entry *entry)
+{
+    struct ps_buf buf;
+    char *text;
+
+    if (visit == NULL || say_known(visit, &search->id)) {
+        /* meanwhile the log may have shown it */
+    } else if (entry == NULL && search->unsure) {
+        op_no(visit, ANS_V_store_unavailable, "whether such an order is in doubt is not known");
+    } else if (entry == NULL && ord_events_is_behind(search->admin->core)) {
+        op_no(visit, ANS_V_log_unavailable, NULL);
+    } else if (entry == NULL) {
+        op_no(visit, ANS_V_not_found, "no such order");
+    } else if ((text = new_text(visit, &buf)) != NULL) {
+        put_in_doubt(&buf, &search->id, sale, entry);
+        op_text(visit, "application/json", text, buf.len);
+    }
+    free(search);
+}
+
+static void search_on(struct search *search, struct op_request *visit);
+
+/* False: there are more counters to ask. */
+static bool take_entry(struct search *search, struct op_request *visit, int err,
+                       const struct inv_entry *entry)
+{
+    const struct gw_control *control = search->admin->control;
+    const struct gw_control_sale *sale =
+        search->at < control->sale_count ? control->sales[search->at] : NULL;
+
+    if (sale == NULL || sale->counter != search->counter) { /* sales came or went: once more */
+        search->at = 0;
+        return false;
+    }
+    if (err == INV_DONE) {
+        end_search(search, visit, sale, entry);
+        return true;
+    }
+    search->unsure |= err != PS_E_NOT_FOUND;
+    search->at++;
+    return false;
+}
+
+static void on_entry(uint64_t handle, int err, const struct inv_entry *entry, void *ctx)
+{
+    struct search *search = ctx;
+    struct op_request *visit = op_find(search->admin, search->handle);
+
+    (void)handle;
+    if (visit == NULL)
+        end_search(search, NULL, NULL, NULL);
+    else if (!take_entry(search, visit, err, entry))
+        search_on(search, visit);
+}
+
+static void search_on(struct search *search, struct op_request *visit)
+{
+    struct op_admin *admin = search->admin;
+    const struct gw_control *control = admin->control;
+    struct inv_entry entry;
+
+    while (search->at < control->sale_count) {
+        const struct gw_control_sale *sale = control->sales[search->at];
+        bool fits = ord_order_id_fits(&search->id, sale->stored.name);
+        search->counter = sale->counter;
+        if (!fits || search->counter == NULL) {
+            search->unsure |= fits && gw_control_is_unserved(control, sale);
+            search->at++;
+            continue;
+        }
+        if (admin->core->redis != NULL)
+            search->handle = op_wait(visit, OP_WAIT_MS);
+        int result = inv_store_find(admin->core->control_store, search->counter, &search->id,
+                                    on_entry, search, 0, &entry);
+        if (result == INV_PENDING || take_entry(search, visit, result, &entry))
+            return;
+    }
+    end_search(search, visit, NULL, NULL);
+}
+
+static void say_order(struct op_request *visit, const struct ps_uuid *id)
+{
+    struct search *search;
+
+    if (say_known(visit, id))
+        return;
+    search = calloc(1, sizeof *search);
+    if (search == NULL) {
+        op_no(visit, ANS_V_internal, "out of memory");
+        return;
+    }
+    visit->on_deadline = NULL;
+    search->admin = visit->admin;
+    search->id = *id;
+    search_on(search, visit);
+}
+
+/* False: answered. */
+static bool read_id(struct op_request *visit, struct ps_uuid *ret_id)
+{
+    if (ps_uuid_parse(visit->arg[0].at, visit->arg[0].len, ret_id) == 0)
+        return true;
+    op_no(visit, ANS_V_not_found, "no such order");
+    return false;
+}
+
+void op_get_order(struct op_request *visit)
+{
+    struct ps_uuid id;
+
+    if (read_id(visit, &id))
+        say_order(visit, &id);
+}
+
+/* --- What became of an item. --- */
+
+static enum ans_verdict not_decided(int err)
+{
+    if (err == 0)
+        return ANS_V_order_pending;
+    return err == PS_E_FULL ? ANS_V_log_backlog : ANS_V_log_unavailable;
+}
+
+/* Could an order that the fold does not show be in the log, or in doubt? Of a counter elsewhere,
+ * which would answer later, the id's own time is judged instead: what is in doubt is decided within
+ * minutes. */
+static bool may_be_in_doubt(const struct op_admin *admin, const struct ps_uuid *id)
+{
+    const struct gw_control *control = admin->control;
+    struct inv_entry entry;
+
+    if (ord_events_is_behind(admin->core))
+        return true;
+    if (admin->core->redis != NULL) {
+        int64_t age_ms = ps_clock_wall_ms(admin->core->clock) - ps_uuid_ms(id);
+        return (age_ms > -DOUBT_MAX_MS && age_ms < DOUBT_MAX_MS) ||
+               clu_may_bring_orders(admin->core->cluster);
+    }
+    for (size_t i = 0; i < control->sale_count; i++) {
+        const struct gw_control_sale *sale = control->sales[i];
+        if (!ord_order_id_fits(id, sale->stored.name))
+            continue;
+        if (sale->counter == NULL ? gw_control_is_unserved(control, sale)
+                                  : inv_store_find(admin->core->store, sale->counter, id, NULL,
+                                                   NULL, 0, &entry) == INV_DONE)
+            return true;
+    }
+    return false;
+}
+
+static enum ans_verdict verdict_of(const struct item *item)
+{
+    static const enum ans_verdict no[] = {[OQ_EXPIRED] = ANS_V_order_expired,
+                                          [OQ_CANCELLED] = ANS_V_order_cancelled,
+                                          [OQ_REJECTED] = ANS_V_order_rejected};
+    const struct op_admin *admin = item->deed->admin;
+    const struct oq_order *order = oq_fold_order(admin->core->fold, &item->id);
+
+    if (order == NULL)
+        return may_be_in_doubt(admin, &item->id) ? ANS_V_order_pending : ANS_V_not_found;
+    if (!order->known) /* rejected before it was accepted */
+        return item->confirm ? ANS_V_order_rejected : ANS_V_not_found;
+    switch (oq_order_state(order)) {
+    case OQ_STATE_ACCEPTED:
+        return not_decided(item->err);
+    case OQ_STATE_CONFIRMED:
+        return item->confirm ? ANS_V_ok : ANS_V_order_confirmed;
+    case OQ_STATE_RELEASED:
+        return item->confirm ? no[oq_order_reason(order)] : ANS_V_ok;
+    case OQ_STATE_VOID:
+        return item->confirm ? ANS_V_order_rejected : ANS_V_ok;
+    }
+    return ANS_V_internal;
+}
+
+static json_t *item_json(const struct item *item)
+{
+    enum ans_verdict verdict = verdict_of(item);
+    const struct oq_order *order = known_order(item->deed->admin, &item->id);
+    char id[PS_UUID_LEN + 1];
+    json_t *json;
+
+    ps_uuid_format(&item->id, id);
+    json = json_pack("{s:s, s:s, s:i}", "order_id", id, "action",
+                     item->confirm ? "confirm" : "cancel", "status", ans_verdicts[verdict].status);
+    if (verdict != ANS_V_ok)
+        (void)json_object_set_new(json, "code", json_string(ans_verdicts[verdict].name));
+    if (order != NULL) {
+        struct ord_order_text text = ord_order_text_of(order);
+        (void)json_object_set_new(json, "state", json_string(text.state));
+        (void)json_object_set_new(json, "reason",
+                                  text.reason[0] != '\0' ? json_string(text.reason) : json_null());
+    }
+    return json;
+}
+
+static void answer(struct op_request *visit, const struct op_order_command *deed)
+{
+    json_t *results;
+
+    if (!deed->batch) {
+        enum ans_verdict verdict = verdict_of(&deed->items[0]);
+        if (verdict == ANS_V_ok)
+            say_order(visit, &deed->items[0].id);
+        else
+            op_no(visit, verdict, verdict == ANS_V_not_found ? "no such order" : NULL);
+        return;
+    }
+    results = json_array();
+    for (size_t i = 0; i < deed->count; i++)
+        (void)json_array_append_new(results, item_json(&deed->items[i]));
+    if (json_array_size(results) < deed->count) { /* out of memory: asking again is safe */
+        json_decref(results);
+        op_no(visit, ANS_V_internal, "out of memory; ask again");
+        return;
+    }
+    op_json(visit, ANS_V_ok, json_pack("{s:o}", "results", results));
+}
+
+/* --- A deed's life. --- */
+
+static void keep(struct op_order_command *deed)
+{
+    deed->next = deed->admin->deeds;
+    if (deed->next != NULL)
+        deed->next->prev = deed;
+    deed->admin->deeds = deed;
+}
+
+static void unkeep(struct op_order_command *deed)
+{
+    if (deed->prev != NULL)
+        deed->prev->next = deed->next;
+    else
+        deed->admin->deeds = deed->next;
+    if (deed->next != NULL)
+        deed->next->prev = deed->prev;
+}
+
+void op_order_commands_free(struct op_admin *admin)
+{
+    while (admin->deeds != NULL) {
+        struct op_order_command *deed = admin->deeds;
+        admin->deeds = deed->next;
+        free(deed);
+    }
+}
+
+static void end(struct op_order_command *deed)
+{
+    struct op_request *visit = op_find(deed->admin, deed->handle);
+
+    if (visit != NULL)
+        answer(visit, deed);
+    free(deed);
+}
+
+static void on_line(struct op_audit_entry *line)
+{
+    end((struct op_order_command *)line);
+}
+
+/* Ids of what this call has changed. */
+static json_t *changed(const struct op_order_command *deed, bool confirm)
+{
+    json_t *ids = json_array();
+
+    for (size_t i = 0; i < deed->count; i++) {
+        const struct item *item = &deed->items[i];
+        char id[PS_UUID_LEN + 1];
+        if (item->confirm != confirm || !item->landed || verdict_of(item) != ANS_V_ok)
+            continue;
+        ps_uuid_format(&item->id, id);
+        (void)json_array_append_new(ids, json_string(id));
+    }
+    return ids;
+}
+
+/* All outcomes are in. */
+static void settled(struct op_order_command *deed)
+{
+    json_t *confirmed = changed(deed, true), *cancelled = changed(deed, false);
+    bool any = json_array_size(confirmed) + json_array_size(cancelled) > 0;
+
+    unkeep(deed);
+    if (!any) {
+        json_decref(confirmed);
+        json_decref(cancelled);
+        end(deed);
+        return;
+    }
+    struct op_request *visit = op_find(deed->admin, deed->handle);
+    if (visit != NULL)
+        (void)op_wait(visit, OP_WAIT_MS);
+    deed->line.done = on_line;
+    op_audit_entry_write(&deed->line, NULL,
+                         json_pack("{s:o, s:o}", "confirmed", confirmed, "cancelled", cancelled));
+}
+
+static void on_outcome(struct gw_control *control, enum oq_outcome outcome, struct oq_order *order,
+                       void *ctx)
+{
+    struct item *item = ctx;
+    struct op_order_command *deed = item->deed;
+
+    (void)control;
+    (void)order;
+    item->landed = outcome == OQ_LANDED;
+    if (outcome == OQ_REFUSED)
+        item->err = PS_E_CLOSED;
+    if (--deed->open == 0)
+        settled(deed);
+}
+
+static void on_deadline(struct op_request *visit)
+{
+    answer(visit, visit->deed);
+}
+
+static int append(struct item *item, const struct oq_order *order)
+{
+    struct gw_control *control = item->deed->admin->control;
+    const char *by = item->deed->line.who;
+    struct oq_ticket ticket;
+    int err = gw_control_await(control, on_outcome, item, &ticket);
+
+    if (err < 0)
+        return err;
+    err = item->confirm
+              ? ord_events_confirm(control->core, order, (struct ps_str){by, strlen(by)}, &ticket)
+              : ord_events_release(control->core, order, OQ_CANCELLED, &ticket);
+    if (err < 0)
+        gw_control_unawait(control, &ticket);
+    return err;
+}
+
+/* A batch may name an order twice: one record decides it. */
+static bool is_under_way(const struct op_order_command *deed, size_t index)
+{
+    const struct item *item = &deed->items[index];
+
+    for (size_t i = 0; i < index; i++) {
+        const struct item *before = &deed->items[i];
+        if (before->confirm == item->confirm && before->err == 0 &&
+            ps_uuid_equal(&before->id, &item->id))
+            return true;
+    }
+    return false;
+}
+
+/* Takes the deed over. */
+static void start(struct op_request *visit, struct op_order_command *deed)
+{
+    struct gw_core *core = visit->admin->core;
+
+    for (size_t i = 0; i < deed->count; i++) {
+        struct item *item = &deed->items[i];
+        const struct oq_order *order = oq_fold_order(core->fold, &item->id);
+        if (order == NULL || oq_order_state(order) != OQ_STATE_ACCEPTED || is_under_way(deed, i))
+            continue; /* decided, or nothing to decide */
+        item->err = append(item, order);
+        if (item->err == 0)
+            deed->open++;
+    }
+    if (deed->open == 0) {
+        answer(visit, deed);
+        free(deed);
+        return;
+    }
+    keep(deed);
+    visit->deed = deed;
+    visit->on_deadline = on_deadline;
+    deed->handle = op_wait(visit, core->settings->log.ack_timeout_ms);
+}
+
+static struct op_order_command *deed_new(struct op_request *visit, size_t count, const char *action)
+{
+    struct op_order_command *deed = calloc(1, sizeof *deed + count * sizeof deed->items[0]);
+
+    if (deed == NULL) {
+        op_no(visit, ANS_V_internal, "out of memory");
+        return NULL;
+    }
+    deed->admin = deed->line.admin = visit->admin;
+    deed->count = count;
+    for (size_t i = 0; i < count; i++)
+        deed->items[i].deed = deed;
+    deed->line.action = action;
+    memcpy(deed->line.who, visit->who, sizeof deed->line.who);
+    memcpy(deed->line.peer, visit->peer, sizeof deed->line.peer);
+    memcpy(deed->line.why, visit->why, sizeof deed->line.why);
+    return deed;
+}
+
+/* --- One order. --- */
+
+static void decide(struct op_request *visit, bool confirm)
+{
+    struct op_order_command *deed;
+    struct ps_uuid id;
+    char text[PS_UUID_LEN + 1];
+
+    if (!op_only_reason(visit) || !read_id(visit, &id))
+        return;
+    deed = deed_new(visit, 1, confirm ? "order.confirm" : "order.cancel");
+    if (deed == NULL)
+        return;
+    deed->items[0].id = id;
+    deed->items[0].confirm = confirm;
+    ps_uuid_format(&id, text);
+    (void)snprintf(deed->line.target, sizeof deed->line.target, "orders/%s", text);
+    start(visit, deed);
+}
+
+void op_confirm_order(struct op_request *visit)
+{
+    decide(visit, true);
+}
+
+void op_cancel_order(struct op_request *visit)
+{
+    decide(visit, false);
+}
+
+/* --- Many. --- */
+
+/* An array of order ids, or absent. */
+static const json_t *id_list(struct ps_json_reader *reader, const char *member)
+{
+    const json_t *list = ps_json_value(reader, member);
+
+    if (list != NULL && !json_is_array(list))
+        ps_json_fault(reader, member, "must be an array of order ids");
+    return list;
+}
+
+static int read_ids(const json_t *list, const char *member, bool confirm, struct item *items,
+                    struct ps_fault *fault)
+{
+    for (size_t i = 0; i < json_array_size(list); i++) {
+        const json_t *id = json_array_get(list, i);
+        if (json_is_string(id) &&
+            ps_uuid_parse(json_string_value(id), json_string_length(id), &items[i].id) == 0) {
+            items[i].confirm = confirm;
+            continue;
+        }
+        char pointer[32];
+        (void)snprintf(pointer, sizeof pointer, "/%s/%zu", member, i);
+        return ps_fault(fault, PS_E_INVALID, pointer, "must be an order id (a UUID)");
+    }
+    return 0;
+}
+
+void op_order_batch(struct op_request *visit)
+{
+    struct ps_json_reader reader;
+    struct ps_fault fault = {0};
+    struct op_order_command *deed;
+    int err;
+
+    ps_json_reader_init(&reader, visit->body, "", &fault);
+    const json_t *confirm = id_list(&reader, "confirm"), *cancel = id_list(&reader, "cancel");
+    size_t first = json_array_size(confirm), count = first + json_array_size(cancel);
+    (void)ps_json_has(&reader, "reason");
+    err = ps_json_done(&reader);
+    if (err == 0 && (count < 1 || count > BATCH_MAX))
+        err = ps_fault(&fault, PS_E_INVALID, "", "confirm and cancel together: 1 to %d orders",
+                       BATCH_MAX);
+    if (err < 0) {
+        op_fault(visit, ANS_V_invalid, &fault);
+        return;
+    }
+    deed = deed_new(visit, count, "order.batch");
+    if (deed == NULL)
+        return;
+    deed->batch = true;
+    (void)snprintf(deed->line.target, sizeof deed->line.target, "orders");
+    if ((err = read_ids(confirm, "confirm", true, deed->items, &fault)) < 0 ||
+        (err = read_ids(cancel, "cancel", false, deed->items + first, &fault)) < 0) {
+        op_fault(visit, ANS_V_invalid, &fault);
+        free(deed);
+        return;
+    }
+    start(visit, deed);
+}

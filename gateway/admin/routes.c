@@ -1,0 +1,339 @@
+/* The admin listener's router: one table of paths, methods and roles. The order of saying no:
+ * 421 host, then (but for the probes) 401 and 429 who asks, 404 path, 405 method, 403 role,
+ * 422 query of a change, 415 and 422 body; then the handler.
+ *
+ * The host is checked because a browser on an operator's machine can be made to ask for a name of a
+ * stranger that resolves to this listener (DNS rebinding). Probes are asked by address, and tell
+ * nothing that is worth it. Without a token nobody learns which paths there are. */
+#include "gateway/admin/admin_internal.h"
+
+#include "common/log.h"
+#include "common/utf8.h"
+#include "gateway/server/strict.h"
+
+#include <stdio.h>
+#include <string.h>
+
+enum {
+    OPEN = 1,      /* no token */
+    CHANGES = 2,   /* one at a time */
+    NEEDS_BODY = 4 /* a JSON object; routes without it may have one */
+};
+
+/* clang-format off */
+static const struct route {
+    const char *path; /* {} stands for one segment */
+    enum srv_method method; /* GET also serves HEAD */
+    enum op_role role;
+    unsigned flags;
+    op_request_fn *run;
+} routes[] = {
+    {"/livez",                                SRV_GET,    OP_ROLE_VIEWER,   OPEN,                 op_livez},
+    {"/readyz",                               SRV_GET,    OP_ROLE_VIEWER,   OPEN,                 op_readyz},
+    {"/metrics",                              SRV_GET,    OP_ROLE_VIEWER,   0,                    op_metrics},
+    {"/admin/v1/sales",                       SRV_GET,    OP_ROLE_VIEWER,   0,                    op_list_sales},
+    {"/admin/v1/sales/{}",                    SRV_GET,    OP_ROLE_VIEWER,   0,                    op_get_sale},
+    {"/admin/v1/sales/{}",                    SRV_PUT,    OP_ROLE_OPERATOR, CHANGES | NEEDS_BODY, op_put_sale},
+    {"/admin/v1/sales/{}",                    SRV_DELETE, OP_ROLE_OPERATOR, CHANGES,              op_delete_sale},
+    {"/admin/v1/sales/{}/pause",              SRV_POST,   OP_ROLE_OPERATOR, CHANGES,              op_pause_sale},
+    {"/admin/v1/sales/{}/resume",             SRV_POST,   OP_ROLE_OPERATOR, CHANGES,              op_resume_sale},
+    {"/admin/v1/sales/{}/end",                SRV_POST,   OP_ROLE_OPERATOR, CHANGES,              op_end_sale},
+    {"/admin/v1/sales/{}/skus/{}/adjust",     SRV_POST,   OP_ROLE_OPERATOR, NEEDS_BODY,           op_adjust},
+    {"/admin/v1/sales/{}/audit",              SRV_GET,    OP_ROLE_VIEWER,   0,                    op_audit_sale},
+    {"/admin/v1/sales/{}/log",                SRV_GET,    OP_ROLE_VIEWER,   0,                    op_read_log},
+    {"/admin/v1/limits",                      SRV_GET,    OP_ROLE_VIEWER,   0,                    op_list_limits},
+    {"/admin/v1/limits/{}",                   SRV_GET,    OP_ROLE_VIEWER,   0,                    op_get_limit},
+    {"/admin/v1/limits/{}",                   SRV_PUT,    OP_ROLE_OPERATOR, CHANGES | NEEDS_BODY, op_put_limit},
+    {"/admin/v1/limits/{}",                   SRV_DELETE, OP_ROLE_OPERATOR, CHANGES,              op_delete_limit},
+    {"/admin/v1/blocklist",                   SRV_GET,    OP_ROLE_VIEWER,   0,                    op_list_blocks},
+    {"/admin/v1/blocklist/users/{}",          SRV_GET,    OP_ROLE_VIEWER,   0,                    op_get_user},
+    {"/admin/v1/blocklist/users/{}",          SRV_PUT,    OP_ROLE_OPERATOR, CHANGES,              op_put_user},
+    {"/admin/v1/blocklist/users/{}",          SRV_DELETE, OP_ROLE_OPERATOR, CHANGES,              op_delete_user},
+    {"/admin/v1/blocklist/ips/{}",            SRV_GET,    OP_ROLE_VIEWER,   0,                    op_get_range},
+    {"/admin/v1/blocklist/ips/{}",            SRV_PUT,    OP_ROLE_OPERATOR, CHANGES,              op_put_range},
+    {"/admin/v1/blocklist/ips/{}",            SRV_DELETE, OP_ROLE_OPERATOR, CHANGES,              op_delete_range},
+    {"/admin/v1/orders",                      SRV_GET,    OP_ROLE_VIEWER,   0,                    op_list_orders},
+    {"/admin/v1/orders:batch",                SRV_POST,   OP_ROLE_OPERATOR, NEEDS_BODY,           op_order_batch},
+    {"/admin/v1/orders/{}",                   SRV_GET,    OP_ROLE_VIEWER,   0,                    op_get_order},
+    {"/admin/v1/orders/{}/confirm",           SRV_POST,   OP_ROLE_OPERATOR, 0,                    op_confirm_order},
+    {"/admin/v1/orders/{}/cancel",            SRV_POST,   OP_ROLE_OPERATOR, 0,                    op_cancel_order},
+    {"/admin/v1/audit-log",                   SRV_GET,    OP_ROLE_VIEWER,   0,                    op_read_audit_log},
+    {"/admin/v1/tokens",                      SRV_GET,    OP_ROLE_ADMIN,    0,                    op_list_tokens},
+    {"/admin/v1/tokens",                      SRV_POST,   OP_ROLE_ADMIN,    CHANGES | NEEDS_BODY, op_new_token},
+    {"/admin/v1/tokens/{}",                   SRV_DELETE, OP_ROLE_ADMIN,    CHANGES,              op_delete_token},
+    {"/admin/v1/drain",                       SRV_POST,   OP_ROLE_ADMIN,    CHANGES,              op_drain},
+};
+/* clang-format on */
+
+static const char *const method_names[] = {
+    [SRV_GET] = "GET, HEAD", [SRV_POST] = "POST", [SRV_PUT] = "PUT", [SRV_DELETE] = "DELETE"};
+
+/* --- Paths. --- */
+
+static bool path_fits(const char *pattern, struct ps_str path, struct ps_str *ret_arg)
+{
+    const char *at = path.at, *end = path.at + path.len;
+
+    for (; *pattern != '\0'; pattern++) {
+        if (pattern[0] == '{') {
+            const char *start = at;
+            while (at < end && *at != '/')
+                at++;
+            if (at == start)
+                return false;
+            *ret_arg++ = (struct ps_str){start, (size_t)(at - start)};
+            pattern++;
+        } else if (at == end || *at++ != *pattern) {
+            return false;
+        }
+    }
+    return at == end;
+}
+
+/* NULL: not this method. *ret_allow is "" when there is no such path. */
+static const struct route *find_route(struct op_request *visit, char *ret_allow, size_t cap)
+{
+    enum srv_method method = visit->request->method == SRV_HEAD ? SRV_GET : visit->request->method;
+    const struct route *found = NULL;
+    struct ps_buf allow;
+
+    ps_buf_init(&allow, ret_allow, cap);
+    for (size_t i = 0; i < PS_ARRAY_LEN(routes); i++) {
+        struct ps_str arg[2] = {0};
+        if (!path_fits(routes[i].path, visit->request->path, arg))
+            continue;
+        memcpy(visit->arg, arg, sizeof arg);
+        ps_buf_puts(&allow, method_names[routes[i].method]);
+        ps_buf_puts(&allow, ", ");
+        if (routes[i].method == method)
+            found = &routes[i];
+    }
+    if (allow.len > 0)
+        ps_buf_puts(&allow, "OPTIONS");
+    ret_allow[allow.len] = '\0';
+    return found;
+}
+
+/* --- Who asks. --- */
+
+static bool host_is(struct ps_str host, const char *name)
+{
+    return strlen(name) == host.len && strncasecmp(name, host.at, host.len) == 0;
+}
+
+static bool host_served(const struct gw_settings *settings, struct ps_str host)
+{
+    static const char *const always[] = {"localhost", "127.0.0.1", "[::1]"};
+    char own[PS_NAME_MAX + 3];
+    const char *colon;
+
+    if (host.at == NULL)
+        return false;
+    colon = memrchr(host.at, ':', host.len);
+    if (colon != NULL && memchr(colon, ']', host.len - (size_t)(colon - host.at)) == NULL)
+        host.len = (size_t)(colon - host.at);
+    for (size_t i = 0; i < PS_ARRAY_LEN(always); i++)
+        if (host_is(host, always[i]))
+            return true;
+    bool v6 = strchr(settings->admin.host, ':') != NULL;
+    (void)snprintf(own, sizeof own, v6 ? "[%s]" : "%s", settings->admin.host);
+    if (host_is(host, own))
+        return true;
+    for (size_t i = 0; i < settings->admin.hosts.count; i++)
+        if (host_is(host, settings->admin.hosts.at[i]))
+            return true;
+    return false;
+}
+
+static bool metrics_are_open(const struct gw_settings *settings)
+{
+    struct srv_address own;
+
+    return settings->admin.metrics_open &&
+           pub_address_parse(settings->admin.host, strlen(settings->admin.host), false, &own) ==
+               0 &&
+           pub_address_is_loopback(&own);
+}
+
+static void deny(struct op_request *visit, enum op_auth_result result, int64_t wait_s)
+{
+    ps_metric_add(visit->admin->control->shard, GW_M_ADMIN_DENIED, 0, 1);
+    if (result == OP_AUTH_LOCKED || result == OP_AUTH_LIMITED) {
+        op_leave(visit);
+        ans_problem_answer(visit->request, ANS_V_admin_rate,
+                           &(struct ans_problem_detail){
+                               .policy = result == OP_AUTH_LOCKED ? "admin_lock" : "admin_rate",
+                               .retry_after_s = wait_s});
+        return;
+    }
+    static const char challenge[] = "Bearer", wrong[] = "Bearer error=\"invalid_token\"";
+    if (result == OP_AUTH_NONE) {
+        srv_answer_header(visit->request, "WWW-Authenticate", challenge, sizeof challenge - 1);
+        op_no(visit, ANS_V_unauthenticated, "Authorization: Bearer and a token are needed");
+        return;
+    }
+    srv_answer_header(visit->request, "WWW-Authenticate", wrong, sizeof wrong - 1);
+    ps_log(PS_LOG_WARN, "admin_denied", PS_F_STR("peer", visit->peer),
+           PS_F_STR("why", "unknown or expired token"));
+    op_no(visit, ANS_V_unauthenticated, "the token is unknown or has expired");
+}
+
+/* False: answered. */
+static bool authenticated(struct op_request *visit, enum op_role *ret_role)
+{
+    const struct op_token *token;
+    int64_t wait_s = 1;
+    enum op_auth_result result =
+        op_auth_check(visit->admin->control->auth, visit->request->header[SRV_H_AUTHORIZATION],
+                      &visit->request->peer, &token, &wait_s);
+
+    if (result != OP_AUTH_OK) {
+        deny(visit, result, wait_s);
+        return false;
+    }
+    memcpy(visit->who, token->id, sizeof visit->who);
+    *ret_role = token->role;
+    return true;
+}
+
+/* --- The body. --- */
+
+/* One line of text: it stands in the audit log, in structured log lines and in the order log. */
+static bool reason_ok(const json_t *reason)
+{
+    const char *text = json_string_value(reason);
+    size_t len = json_string_length(reason), size;
+    uint32_t point;
+
+    if (text == NULL || len > OP_REASON_MAX)
+        return false;
+    for (size_t at = 0; at < len; at += size) {
+        size = ps_utf8_next(text + at, len - at, &point);
+        if (size == 0 || ps_utf8_is_control(point))
+            return false;
+    }
+    return true;
+}
+
+/* Takes `reason` out of the body, so that handlers see only what is theirs. False: answered. */
+static bool take_reason(struct op_request *visit)
+{
+    const json_t *reason = json_object_get(visit->body, "reason");
+
+    if (reason == NULL)
+        return true;
+    if (!reason_ok(reason)) {
+        struct ps_fault fault;
+        (void)ps_fault(&fault, PS_E_INVALID, "/reason",
+                       "must be a string of at most %d bytes without control characters",
+                       OP_REASON_MAX);
+        op_fault(visit, ANS_V_invalid, &fault);
+        return false;
+    }
+    memcpy(visit->why, json_string_value(reason), json_string_length(reason) + 1);
+    json_object_del(visit->body, "reason");
+    return true;
+}
+
+/* False: answered. */
+static bool read_body(struct op_request *visit, bool needed)
+{
+    struct srv_request *request = visit->request;
+    struct ps_fault fault = {0};
+
+    if (request->body.len == 0 && !needed)
+        return true;
+    if (request->body.len > 0 && !srv_strict_json(request->header[SRV_H_CONTENT_TYPE])) {
+        op_no(visit, ANS_V_unsupported_media_type, NULL);
+        return false;
+    }
+    int err = ps_json_parse(request->body.at, request->body.len, &visit->body, &fault);
+    if (err == 0 && !json_is_object(visit->body))
+        err = ps_fault(&fault, PS_E_INVALID, "", "the body must be a JSON object");
+    if (err < 0) {
+        op_fault(visit, err == PS_E_NOMEM ? ANS_V_internal : ANS_V_invalid, &fault);
+        return false;
+    }
+    return take_reason(visit);
+}
+
+/* --- The way of a request. --- */
+
+static bool has_turns(const struct op_admin *admin)
+{
+    for (const struct op_request *visit = admin->first; visit != NULL; visit = visit->next)
+        if (visit->turn)
+            return true;
+    return false;
+}
+
+static void run(struct op_request *visit, const struct route *route)
+{
+    bool reads = route->method == SRV_GET;
+
+    /* What only looks like a wish ("?dry_run=1") would be a change all the same. */
+    if (!reads && !op_query(visit, NULL, 0))
+        return;
+    if (!reads && !read_body(visit, (route->flags & NEEDS_BODY) != 0))
+        return;
+    visit->run = route->run;
+    if ((route->flags & CHANGES) != 0 && (visit->admin->changing || has_turns(visit->admin))) {
+        visit->turn = true;
+        (void)op_wait(visit, OP_WAIT_MS);
+        return;
+    }
+    route->run(visit);
+}
+
+static void dispatch(struct op_request *visit, const struct route *route, const char *allow,
+                     enum op_role role)
+{
+    struct srv_request *request = visit->request;
+
+    if (allow[0] == '\0') {
+        op_no(visit, ANS_V_not_found, "no such path");
+        return;
+    }
+    if (route == NULL) {
+        srv_answer_header(request, "Allow", allow, strlen(allow));
+        if (request->method == SRV_OPTIONS)
+            op_empty(visit);
+        else
+            op_no(visit, ANS_V_method_not_allowed, NULL);
+        return;
+    }
+    if (role < route->role) {
+        ps_metric_add(visit->admin->control->shard, GW_M_ADMIN_DENIED, 0, 1);
+        op_no(visit, ANS_V_forbidden, "needs the role %s, the token has the role %s",
+              op_role_names[route->role], op_role_names[role]);
+        return;
+    }
+    if (request->oversized) {
+        op_no(visit, ANS_V_too_large, NULL);
+        return;
+    }
+    run(visit, route);
+}
+
+void op_handle(struct srv_request *request, void *ctx)
+{
+    struct op_admin *admin = ctx;
+    const struct gw_settings *settings = admin->core->settings;
+    struct op_request *visit = request->user;
+    enum op_role role = OP_ROLE_VIEWER;
+    char allow[64];
+
+    visit->admin = admin;
+    visit->request = request;
+    pub_address_format(&request->peer, visit->peer);
+    const struct route *route = find_route(visit, allow, sizeof allow);
+    bool probe = route != NULL && (route->flags & OPEN) != 0;
+    if (!probe && !host_served(settings, request->header[SRV_H_HOST])) {
+        op_no(visit, ANS_V_misdirected, "this Host is not in admin.hosts of the settings");
+        return;
+    }
+    bool open = probe || (route != NULL && route->run == op_metrics && metrics_are_open(settings));
+    if (!open && !authenticated(visit, &role))
+        return;
+    dispatch(visit, route, allow, role);
+}

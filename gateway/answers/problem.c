@@ -1,0 +1,163 @@
+/* Problem answers. The body is printed straight into the answer's memory; every string that a
+ * stranger may have chosen goes through the JSON printer of ps_buf. Which type URI a verdict has
+ * follows from its row: the two registered ones for spent quotas and missing capacity (RFC
+ * draft-ietf-httpapi-ratelimit-headers), a URN of ours for the rest. Retry-After is never shorter
+ * than the wait that the limit demands, nor than that of a quota of which nothing is left, whatever
+ * the reason of this answer; what is added to it spreads the users who were refused in the same
+ * instant, and stays the same for one user, so that he gains nothing by asking again. */
+#include "gateway/answers/problem.h"
+
+#include <assert.h>
+#include <string.h>
+
+#define TYPE_OWN      "urn:penstock:problem:"
+#define TYPE_QUOTA    "https://iana.org/assignments/http-problem-types#quota-exceeded"
+#define TYPE_CAPACITY "https://iana.org/assignments/http-problem-types#temporary-reduced-capacity"
+
+/* 68 years: a client may read the number into 32 bits. */
+#define RETRY_AFTER_MAX_S INT32_MAX
+
+static const struct ans_problem_detail no_detail;
+
+static void put_string_member(struct ps_buf *buf, const char *name, const char *text, size_t len)
+{
+    ps_buf_puts(buf, ",\"");
+    ps_buf_puts(buf, name);
+    ps_buf_puts(buf, "\":");
+    ps_buf_put_json(buf, text, len);
+}
+
+static const char *policy_of(const struct ans_verdict_row *row,
+                             const struct ans_problem_detail *detail)
+{
+    return detail->policy != NULL ? detail->policy : row->name;
+}
+
+void ans_problem_print(struct ps_buf *buf, enum ans_verdict verdict,
+                       const struct ans_problem_detail *detail, struct ps_str instance,
+                       struct ps_str request_id)
+{
+    const struct ans_verdict_row *row = &ans_verdicts[verdict];
+    if (detail == NULL)
+        detail = &no_detail;
+
+    ps_buf_puts(buf, "{\"type\":\"");
+    switch (row->type) {
+    case ANS_TYPE_QUOTA:
+        ps_buf_puts(buf, TYPE_QUOTA);
+        break;
+    case ANS_TYPE_CAPACITY:
+        ps_buf_puts(buf, TYPE_CAPACITY);
+        break;
+    case ANS_TYPE_OWN:
+        ps_buf_puts(buf, TYPE_OWN);
+        ps_buf_puts(buf, row->name);
+        break;
+    }
+    ps_buf_puts(buf, "\",\"title\":\"");
+    ps_buf_puts(buf, row->title);
+    ps_buf_puts(buf, "\",\"status\":");
+    ps_buf_put_int(buf, row->status);
+    if (detail->text != NULL)
+        put_string_member(buf, "detail", detail->text, strlen(detail->text));
+    if (instance.at != NULL)
+        put_string_member(buf, "instance", instance.at, instance.len);
+    ps_buf_puts(buf, ",\"code\":\"");
+    ps_buf_puts(buf, row->name);
+    ps_buf_puts(buf, "\",\"request_id\":\""); /* of bytes that need no escape */
+    ps_buf_put(buf, request_id.at, request_id.len);
+    ps_buf_puts(buf, "\"");
+    if (row->type != ANS_TYPE_OWN) {
+        const char *policy = policy_of(row, detail);
+        ps_buf_puts(buf, ",\"violated-policies\":[");
+        ps_buf_put_json(buf, policy, strlen(policy));
+        ps_buf_puts(buf, "]");
+    }
+    if (detail->order_id.at != NULL)
+        put_string_member(buf, "order_id", detail->order_id.at, detail->order_id.len);
+    if (detail->pointer != NULL)
+        put_string_member(buf, "pointer", detail->pointer, strlen(detail->pointer));
+    ps_buf_puts(buf, "}");
+}
+
+int64_t ans_problem_retry_after(enum ans_verdict verdict, const struct ans_problem_detail *detail)
+{
+    if (detail == NULL)
+        detail = &no_detail;
+    int64_t wait = detail->retry_after_s > 0 ? detail->retry_after_s : 0;
+    bool spent = detail->limit.policy != NULL && detail->limit.remaining == 0;
+    int64_t after = spent && detail->limit.reset_s > wait ? detail->limit.reset_s : wait;
+
+    switch (ans_verdicts[verdict].retry) {
+    case ANS_RETRY_NONE:
+        return wait;
+    case ANS_RETRY_LIMIT:
+        after += (int64_t)(detail->seed % 2);
+        break;
+    case ANS_RETRY_SOON:
+        after = (after > 0 ? after : 1) + (int64_t)(detail->seed % 3);
+        break;
+    case ANS_RETRY_OPENING:
+        after += (int64_t)(detail->seed % 3);
+        break;
+    }
+    if (after > RETRY_AFTER_MAX_S)
+        return RETRY_AFTER_MAX_S;
+    return after > 0 ? after : 1;
+}
+
+static void put_header(struct srv_request *request, const char *name, const struct ps_buf *value)
+{
+    assert(!value->overflow);
+    srv_answer_header(request, name, value->at, value->len);
+}
+
+void ans_limit_headers(struct srv_request *request, const struct ans_limit_fields *fields)
+{
+    char text[PS_NAME_MAX + 64];
+    struct ps_buf value;
+
+    if (fields->policy == NULL)
+        return;
+    /* A rule's name has no byte that a structured-field String must escape. */
+    size_t len = strlen(fields->policy);
+    ps_buf_init(&value, text, sizeof text);
+    ps_buf_puts(&value, "\"");
+    ps_buf_put(&value, fields->policy, len);
+    ps_buf_puts(&value, "\";q=");
+    ps_buf_put_int(&value, fields->quota);
+    ps_buf_puts(&value, ";w=");
+    ps_buf_put_int(&value, fields->window_s);
+    put_header(request, "RateLimit-Policy", &value);
+
+    value.len = 1 + len;
+    ps_buf_puts(&value, "\";r=");
+    ps_buf_put_int(&value, fields->remaining);
+    ps_buf_puts(&value, ";t=");
+    ps_buf_put_int(&value, fields->reset_s);
+    put_header(request, "RateLimit", &value);
+}
+
+void ans_problem_answer(struct srv_request *request, enum ans_verdict verdict,
+                        const struct ans_problem_detail *detail)
+{
+    const struct ans_verdict_row *row = &ans_verdicts[verdict];
+    struct ps_buf body = srv_answer_body(request);
+    int64_t retry_after = ans_problem_retry_after(verdict, detail);
+
+    assert(row->status >= 400);
+    if (detail != NULL)
+        ans_limit_headers(request, &detail->limit);
+    if (retry_after > 0) {
+        char text[24];
+        struct ps_buf value;
+        ps_buf_init(&value, text, sizeof text);
+        ps_buf_put_int(&value, retry_after);
+        put_header(request, "Retry-After", &value);
+    }
+    srv_answer_header(request, "Cache-Control", "no-store", strlen("no-store"));
+    ans_problem_print(&body, verdict, detail, request->path, request->request_id);
+    assert(!body.overflow);
+    srv_answer(request, row->status, "application/problem+json", (struct ps_str){body.at, body.len},
+               false);
+}

@@ -1,0 +1,131 @@
+/* Limit rules as JSON. Everything that an operator can get wrong is found here, with a pointer to
+ * it, so that adm_limit_compile() can take any rule that was read. A member that an algorithm would
+ * not heed is a fault rather than silently without effect. */
+#include "gateway/config/limit_rule.h"
+#include "common/id.h"
+
+#include <stdio.h>
+#include <string.h>
+
+static const char *const algorithms[] = {"token_bucket", "leaky_bucket", "fixed_window",
+                                         "sliding_window", NULL};
+const char *const cfg_limit_keys[] = {"user", "ip", "global", "sale", NULL};
+static const char *const modes[] = {"enforce", "shadow", "off", NULL};
+/* In the order of the bits. */
+static const char *const subjects[] = {"order", "ticket", "order_state", "status", NULL};
+
+static bool is_window(enum cfg_limit_algorithm algorithm)
+{
+    return algorithm == CFG_LIMIT_FIXED_WINDOW || algorithm == CFG_LIMIT_SLIDING_WINDOW;
+}
+
+static void read_burst(struct ps_json_reader *reader, struct cfg_limit_rule *rule)
+{
+    rule->burst = rule->algorithm == CFG_LIMIT_LEAKY_BUCKET ? 1 : rule->rate;
+    ps_json_int(reader, "burst", 1, CFG_LIMIT_BURST_MAX, &rule->burst);
+    if (is_window(rule->algorithm) && rule->burst != rule->rate)
+        ps_json_fault(reader, "burst", "must be equal to rate or left out: %s has no burst",
+                      algorithms[rule->algorithm]);
+    if (rule->burst * rule->period_s > CFG_LIMIT_REFILL_MAX_S * rule->rate)
+        ps_json_fault(reader, "burst",
+                      "would take more than a year to refill (burst * period_s / rate)");
+}
+
+static void read_wait(struct ps_json_reader *reader, struct cfg_limit_rule *rule)
+{
+    ps_json_int(reader, "max_wait_ms", 0, CFG_LIMIT_WAIT_MAX_MS, &rule->max_wait_ms);
+    if (rule->max_wait_ms > 0 && rule->algorithm != CFG_LIMIT_LEAKY_BUCKET)
+        ps_json_fault(reader, "max_wait_ms", "must be 0: only leaky_bucket lets requests wait");
+}
+
+static void read_subjects(struct ps_json_reader *reader, unsigned *ret_bits)
+{
+    const json_t *list = ps_json_value(reader, "applies_to");
+    if (list == NULL)
+        return;
+    unsigned bits = 0;
+    for (size_t i = 0; i < json_array_size(list); i++) {
+        const char *word = json_string_value(json_array_get(list, i));
+        for (size_t bit = 0; word != NULL && subjects[bit] != NULL; bit++) {
+            if (strcmp(subjects[bit], word) == 0)
+                bits |= 1u << bit;
+        }
+    }
+    /* A word that is unknown, or there twice, leaves fewer bits than elements. */
+    if (bits == 0 || (size_t)__builtin_popcount(bits) != json_array_size(list)) {
+        ps_json_fault(reader, "applies_to",
+                      "must be an array of at least one of: order, ticket, order_state, status");
+        return;
+    }
+    *ret_bits = bits;
+}
+
+static void read_sale(struct ps_json_reader *reader, struct cfg_limit_rule *rule)
+{
+    const json_t *value = ps_json_value(reader, "sale");
+    if (value == NULL || json_is_null(value))
+        return;
+    struct ps_str sale = {0};
+    ps_json_string(reader, "sale", PS_NAME_MAX, &sale);
+    if (sale.at == NULL)
+        return;
+    if (!ps_name_ok(sale.at, sale.len)) {
+        ps_json_fault(reader, "sale", "is not the name of a sale");
+        return;
+    }
+    memcpy(rule->sale, sale.at, sale.len);
+}
+
+int cfg_limit_rule_read(const json_t *json, const char *name, const char *pointer,
+                        struct cfg_limit_rule *ret_rule, struct ps_fault *fault)
+{
+    static const char *const required[] = {"algorithm", "key", "rate", "period_s", NULL};
+    struct cfg_limit_rule rule = {.applies_to = CFG_LIMIT_ORDER};
+    int algorithm = 0, key = 0, mode = CFG_LIMIT_ENFORCE;
+
+    if (!ps_name_ok(name, strlen(name)))
+        return ps_fault(fault, PS_E_INVALID, pointer,
+                        "the name of a rule must be 1-64 of A-Z a-z 0-9 . _ - and start with a "
+                        "letter or digit");
+    memcpy(rule.name, name, strlen(name));
+
+    struct ps_json_reader reader;
+    ps_json_reader_init(&reader, json, pointer, fault);
+    ps_json_require(&reader, required);
+    ps_json_enum(&reader, "algorithm", algorithms, &algorithm);
+    ps_json_enum(&reader, "key", cfg_limit_keys, &key);
+    ps_json_enum(&reader, "mode", modes, &mode);
+    ps_json_int(&reader, "rate", 1, CFG_LIMIT_RATE_MAX, &rule.rate);
+    ps_json_int(&reader, "period_s", 1, CFG_LIMIT_PERIOD_MAX_S, &rule.period_s);
+    rule.algorithm = (enum cfg_limit_algorithm)algorithm;
+    rule.key = (enum cfg_limit_key)key;
+    rule.mode = (enum cfg_limit_mode)mode;
+    read_burst(&reader, &rule);
+    read_wait(&reader, &rule);
+    read_subjects(&reader, &rule.applies_to);
+    read_sale(&reader, &rule);
+
+    int err = ps_json_done(&reader);
+    if (err == 0)
+        *ret_rule = rule;
+    return err;
+}
+
+json_t *cfg_limit_rule_write(const struct cfg_limit_rule *rule)
+{
+    json_t *list = json_array();
+    for (size_t bit = 0; subjects[bit] != NULL; bit++) {
+        if ((rule->applies_to & 1u << bit) != 0 &&
+            json_array_append_new(list, json_string(subjects[bit])) != 0) {
+            json_decref(list);
+            return NULL;
+        }
+    }
+    /* "o" takes the list over, also when packing fails; a NULL list makes it fail. */
+    return json_pack("{s:s, s:s, s:I, s:I, s:I, s:I, s:s, s:o, s:s?}", "algorithm",
+                     algorithms[rule->algorithm], "key", cfg_limit_keys[rule->key], "rate",
+                     (json_int_t)rule->rate, "period_s", (json_int_t)rule->period_s, "burst",
+                     (json_int_t)rule->burst, "max_wait_ms", (json_int_t)rule->max_wait_ms, "mode",
+                     modes[rule->mode], "applies_to", list, "sale",
+                     rule->sale[0] != '\0' ? rule->sale : NULL);
+}

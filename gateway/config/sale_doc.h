@@ -1,0 +1,89 @@
+/* A sale as operators write it: one JSON document, read strictly, and what may change in it later.
+ * What happened to the sale (opened, paused, ended, its version) is kept beside the document. */
+#ifndef CFG_SALE_DOC_H
+#define CFG_SALE_DOC_H
+
+#include "common/err.h"
+#include "common/json.h"
+#include "gateway/answers/verdict.h"
+
+/* How documents are printed: real numbers as people wrote them (9.9, not 9.9000000000000004). */
+#define CFG_SALE_JSON_FLAGS (JSON_COMPACT | JSON_REAL_PRECISION(15))
+
+#define CFG_SALE_SKUS_MAX       100
+#define CFG_SALE_ATTRIBUTES_MAX 2048 /* bytes, as compact JSON */
+#define CFG_SALE_CAP_DEFAULT    1
+#define CFG_SALE_TTL_MIN_S      5
+#define CFG_SALE_TTL_MAX_S      604800
+#define CFG_SALE_TTL_DEFAULT_S  900
+
+struct cfg_sku_doc {
+    char name[PS_NAME_MAX + 1];
+    int64_t stock;      /* at the opening; later changes are adjustments */
+    int64_t cap;        /* units of this SKU a user may have; 0 = none of its own (null) */
+    char amount[32];    /* "9.90"; "" = no price */
+    char currency[4];   /* "CNY" */
+    json_t *attributes; /* an object, owned */
+};
+
+struct cfg_sale_doc {
+    int64_t opens_at_ms;  /* INT64_MAX = none yet: a draft */
+    int64_t closes_at_ms; /* INT64_MAX = none */
+    int64_t cap;          /* units a user may have over all SKUs */
+    int64_t ttl_s;        /* of a reservation until it is paid */
+    bool rehearsal;
+    json_t *attributes; /* an object, owned */
+    size_t sku_count;
+    struct cfg_sku_doc *skus; /* owned */
+};
+
+/* Kept beside the document; the control store keeps both. */
+struct cfg_sale_state {
+    int64_t version; /* 1 at creation, +1 with every change of document or state */
+    int64_t created_at_ms;
+    int64_t updated_at_ms;
+    bool opening; /* not yet opened, and one of several gateways has begun to open it: its stock and
+                     its SKUs are fixed at all of them */
+    bool opened;  /* its stock is, or is about to be, in the log; noted before the counters are
+                     installed, never taken back */
+    bool paused;
+    bool ended; /* by an operator, for good */
+};
+
+/* Reads a document. `pointer` is where it stands ("" = it is the whole body). `name` is the sale's:
+ * a member "sale" is allowed and must equal it. PS_E_INVALID (unknown members too; members that
+ * only reading shows, such as "state", say that they are read-only), PS_E_NOMEM. Owner of *ret_doc:
+ * the caller, cfg_sale_doc_done. Any thread. */
+int cfg_sale_doc_read(const json_t *json, const char *pointer, const char *name,
+                      struct cfg_sale_doc *ret_doc, struct ps_fault *fault) PS_MUST_CHECK;
+/* The member "sale" of a seed, checked as a name. `ret_name` holds PS_NAME_MAX + 1 bytes.
+ * PS_E_INVALID. */
+int cfg_sale_doc_name(const json_t *json, const char *pointer, char *ret_name,
+                      struct ps_fault *fault) PS_MUST_CHECK;
+void cfg_sale_doc_done(struct cfg_sale_doc *doc); /* a zeroed one is allowed */
+int cfg_sale_doc_copy(const struct cfg_sale_doc *doc, struct cfg_sale_doc *ret_copy) PS_MUST_CHECK;
+
+/* The document, complete (defaults filled in); reading it gives the same document. A new reference,
+ * NULL = out of memory. The SKU's object is entry `sku` of "skus", for those who add its numbers to
+ * it. */
+json_t *cfg_sale_doc_write(const struct cfg_sale_doc *doc);
+/* Compact text of cfg_sale_doc_write, heap; NULL = out of memory. */
+char *cfg_sale_doc_text(const struct cfg_sale_doc *doc);
+
+/* May the sale go from `from` to `to` at `wall_ms`? Before it is opened all may change but
+ * `rehearsal`; afterwards closes_at, caps, reservation_ttl_s, prices and attributes; when it is
+ * over, prices and attributes. PS_E_CONFLICT: the fault names the member, and *ret_code is
+ * ANS_V_use_adjust (stock), ANS_V_ended or ANS_V_conflict. Both documents are valid; equal ones may
+ * always. */
+int cfg_sale_doc_change(const struct cfg_sale_doc *from, const struct cfg_sale_doc *to,
+                        const struct cfg_sale_state *state, int64_t wall_ms,
+                        enum ans_verdict *ret_code, struct ps_fault *fault) PS_MUST_CHECK;
+/* Names of the members that differ, "closes_at, skus/phone/stock" (cut when long); their number. */
+size_t cfg_sale_doc_differences(const struct cfg_sale_doc *a, const struct cfg_sale_doc *b,
+                                char *ret_text, size_t cap);
+
+/* "draft", "scheduled", "open", "paused" or "ended". */
+const char *cfg_sale_state_name(const struct cfg_sale_doc *doc, const struct cfg_sale_state *state,
+                                int64_t wall_ms);
+
+#endif

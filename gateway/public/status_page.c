@@ -1,0 +1,266 @@
+/* Status pages are what a sale's whole audience asks for, so an answer is one prepared buffer: head
+ * and body are made once for all who ask in the same 100 ms of the same phase (a sale opens at its
+ * millisecond on the page too). The body holds no server time, because that would change the strong
+ * ETag with every build; clients use Date and Age.
+ *
+ * Caching rule: shared caches may keep the page for a second or two, and serve it stale for a
+ * little longer while they fetch it again; but before a sale opens, neither max-age nor max-age
+ * plus stale-while-revalidate may reach past the opening, or buyers would see "scheduled" after it.
+ * Nobody keeps the page of an opened sale that is not served, as for a moment after a start. */
+#include "gateway/public/status_page.h"
+
+#include "gateway/orders/request.h"
+
+#include <sodium.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define PAGE_LIFE_NS (100 * PS_NS_PER_MS)
+#define SKU_TEXT_MAX                                                                               \
+    5120 /* name, numbers, price and attributes (2 KiB each at most, escaped as they came) */
+
+struct page {
+    int64_t built_ns; /* 0 = never */
+    enum cfg_phase phase;
+    char etag[24];
+    struct srv_shared_answer *full, *not_modified;
+};
+
+struct pub_pages {
+    size_t count;
+    struct page *page; /* by cfg_sale.index */
+};
+
+int pub_pages_new(struct pub_pages **ret_pages)
+{
+    struct pub_pages *pages = calloc(1, sizeof *pages);
+
+    if (pages == NULL)
+        return PS_E_NOMEM;
+    *ret_pages = pages;
+    return 0;
+}
+
+void pub_pages_forget(struct pub_pages *pages)
+{
+    for (size_t i = 0; i < pages->count; i++) {
+        srv_shared_answer_unref(pages->page[i].full);
+        srv_shared_answer_unref(pages->page[i].not_modified);
+    }
+    free(pages->page);
+    *pages = (struct pub_pages){0};
+}
+
+void pub_pages_free(struct pub_pages *pages)
+{
+    if (pages == NULL)
+        return;
+    pub_pages_forget(pages);
+    free(pages);
+}
+
+static const char *phase_name(enum cfg_phase phase)
+{
+    static const char *const names[] = {"scheduled", "open", "paused", "ended"};
+    return names[phase];
+}
+
+static void put_time(struct ps_buf *buf, const char *member, int64_t wall_ms)
+{
+    char text[PS_TIME_LEN + 1];
+
+    ps_buf_puts(buf, member);
+    if (wall_ms == INT64_MAX) {
+        ps_buf_puts(buf, "null");
+        return;
+    }
+    ps_time_format(wall_ms, text);
+    ps_buf_put_json(buf, text, PS_TIME_LEN);
+}
+
+/* An opened sale that is not served (yet): only the log knows what is left. */
+static bool is_unserved(const struct cfg_sale *sale)
+{
+    return sale->counter == NULL && sale->books != NULL;
+}
+
+/* As the counter has it, or the log, or before both the plan. */
+static int64_t left_of(const struct cfg_sale *sale, uint32_t place)
+{
+    const struct cfg_sku *sku = &sale->skus[place];
+    struct oq_totals totals;
+    uint32_t index;
+
+    if (sale->counter != NULL)
+        return inv_sale_left(sale->counter, place);
+    if (!is_unserved(sale))
+        return sku->stock;
+    if (oq_sale_sku_find(sale->books, sku->name, strlen(sku->name), &index) < 0)
+        return 0;
+    oq_sale_totals(sale->books, index, &totals);
+    int64_t left = totals.adjustments - totals.held - totals.confirmed;
+    return left > 0 ? left : 0; /* the three are not of one moment */
+}
+
+static void put_body(struct ps_buf *buf, const struct cfg_sale *sale, enum cfg_phase phase)
+{
+    ps_buf_puts(buf, "{\"sale\":");
+    ps_buf_put_json(buf, sale->name, strlen(sale->name));
+    ps_buf_puts(buf, ",\"phase\":\"");
+    ps_buf_puts(buf, phase_name(phase));
+    put_time(buf, "\",\"opens_at\":", sale->draft ? INT64_MAX : sale->opens_at_ms);
+    put_time(buf, ",\"closes_at\":", sale->closes_at_ms);
+    ps_buf_puts(buf, ",\"skus\":[");
+    for (uint32_t i = 0; i < sale->sku_count; i++) {
+        const struct cfg_sku *sku = &sale->skus[i];
+        int64_t left = left_of(sale, i);
+        ps_buf_puts(buf, i > 0 ? ",{\"sku\":" : "{\"sku\":");
+        ps_buf_put_json(buf, sku->name, strlen(sku->name));
+        ps_buf_puts(buf, left > 0 ? ",\"availability\":\"in_stock\",\"available\":"
+                                  : ",\"availability\":\"sold_out\",\"available\":");
+        ps_buf_put_int(buf, left);
+        ps_buf_puts(buf, ",");
+        ps_buf_puts(buf, sku->public_members);
+        ps_buf_puts(buf, "}");
+    }
+    ps_buf_puts(buf, "],\"attributes\":");
+    ps_buf_puts(buf, sale->attributes);
+    ps_buf_puts(buf, "}");
+}
+
+/* max-age, stale-while-revalidate, stale-if-error; each at most what is left until the opening. */
+struct freshness {
+    int64_t max_age, revalidate, on_error;
+};
+
+static struct freshness freshness_within(struct freshness wish, int64_t limit_s)
+{
+    if (wish.max_age > limit_s)
+        wish.max_age = limit_s;
+    if (wish.max_age + wish.revalidate > limit_s)
+        wish.revalidate = limit_s - wish.max_age;
+    if (wish.max_age + wish.on_error > limit_s)
+        wish.on_error = limit_s - wish.max_age;
+    return wish;
+}
+
+static int64_t seconds_until_opening(const struct cfg_sale *sale, enum cfg_phase phase,
+                                     int64_t wall_ms)
+{
+    int64_t left_ms = sale->opens_at_ms - wall_ms - PAGE_LIFE_NS / PS_NS_PER_MS;
+
+    if (phase != CFG_PHASE_SCHEDULED || sale->draft)
+        return INT64_MAX / 2;
+    return left_ms > 0 ? left_ms / 1000 : 0;
+}
+
+static int build(struct page *page, const struct cfg_sale *sale, enum cfg_phase phase,
+                 int64_t wall_ms)
+{
+    size_t cap = 4096 + sale->sku_count * SKU_TEXT_MAX;
+    char *memory = malloc(cap);
+    struct ps_buf body;
+    unsigned char digest[8];
+    char cache[96], cdn[96];
+    int64_t limit_s = seconds_until_opening(sale, phase, wall_ms);
+    struct freshness near = freshness_within((struct freshness){1, 2, 30}, limit_s);
+    struct freshness far = freshness_within((struct freshness){2, 5, 60}, limit_s);
+    int err;
+
+    if (memory == NULL)
+        return PS_E_NOMEM;
+    ps_buf_init(&body, memory, cap);
+    put_body(&body, sale, phase);
+    if (body.overflow) {
+        free(memory);
+        return PS_E_FULL;
+    }
+    crypto_generichash(digest, sizeof digest, (const unsigned char *)body.at, body.len, NULL, 0);
+    snprintf(page->etag, sizeof page->etag, "\"%02x%02x%02x%02x%02x%02x%02x%02x\"", digest[0],
+             digest[1], digest[2], digest[3], digest[4], digest[5], digest[6], digest[7]);
+    snprintf(cache, sizeof cache,
+             "public, max-age=%lld, stale-while-revalidate=%lld, stale-if-error=%lld",
+             (long long)near.max_age, (long long)near.revalidate, (long long)near.on_error);
+    snprintf(cdn, sizeof cdn, "max-age=%lld, stale-while-revalidate=%lld, stale-if-error=%lld",
+             (long long)far.max_age, (long long)far.revalidate, (long long)far.on_error);
+    if (is_unserved(sale)) { /* Kafka's log may not be read to its end */
+        memcpy(cache, "no-store", sizeof "no-store");
+        memcpy(cdn, "no-store", sizeof "no-store");
+    }
+    const char *const headers[] = {"Content-Type",
+                                   "application/json",
+                                   "Cache-Control",
+                                   cache,
+                                   "CDN-Cache-Control",
+                                   cdn,
+                                   "Surrogate-Control",
+                                   cdn,
+                                   "ETag",
+                                   page->etag,
+                                   "Access-Control-Allow-Origin",
+                                   "*",
+                                   NULL};
+    struct ps_str text = {body.at, body.len};
+    err = srv_shared_answer_new(200, headers, text, &page->full);
+    if (err == 0) /* which says the length of what it does not send */
+        err = srv_shared_answer_new(304, headers + 2, text, &page->not_modified);
+    free(memory);
+    return err;
+}
+
+static struct page *page_of(struct gw_worker *worker, const struct cfg_sale *sale)
+{
+    struct pub_pages *pages = worker->pages;
+
+    if (pages->count != worker->policy->sale_count) {
+        pub_pages_forget(pages);
+        pages->page = calloc(worker->policy->sale_count, sizeof *pages->page);
+        if (pages->page == NULL)
+            return NULL;
+        pages->count = worker->policy->sale_count;
+    }
+    return &pages->page[sale->index];
+}
+
+bool pub_etag_listed(struct ps_str field, const char *etag)
+{
+    size_t len = strlen(etag);
+
+    if (field.len == 1 && field.at[0] == '*')
+        return true;
+    for (size_t at = 0; at + len <= field.len; at++) {
+        const char *end = field.at + at + len;
+        bool starts = at == 0 || memchr(", \t/", field.at[at - 1], 4) != NULL;
+        bool ends = at + len == field.len || memchr(", \t", *end, 3) != NULL;
+        if (starts && ends && memcmp(field.at + at, etag, len) == 0)
+            return true;
+    }
+    return false;
+}
+
+void pub_status_answer(struct gw_worker *worker, struct srv_request *request,
+                       const struct cfg_sale *sale)
+{
+    struct page *page = page_of(worker, sale);
+    int64_t now_ns = ps_clock_mono_ns(worker->core->clock);
+    int64_t wall_ms = ps_clock_wall_ms(worker->core->clock);
+    enum cfg_phase phase = cfg_sale_phase(sale, wall_ms);
+
+    if (page != NULL &&
+        (page->built_ns == 0 || page->phase != phase || now_ns - page->built_ns > PAGE_LIFE_NS)) {
+        srv_shared_answer_unref(page->full);
+        srv_shared_answer_unref(page->not_modified);
+        *page = (struct page){.phase = phase};
+        if (build(page, sale, phase, wall_ms) == 0)
+            page->built_ns = now_ns;
+    }
+    if (page == NULL || page->built_ns == 0) {
+        gw_worker_count(worker, ANS_V_internal);
+        ans_problem_answer(request, ANS_V_internal, NULL);
+        return;
+    }
+    bool same = request->header[SRV_H_IF_NONE_MATCH].at != NULL &&
+                pub_etag_listed(request->header[SRV_H_IF_NONE_MATCH], page->etag);
+    gw_worker_count(worker, same ? ANS_V_not_modified : ANS_V_ok);
+    srv_answer_shared(request, same ? page->not_modified : page->full);
+}

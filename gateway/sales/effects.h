@@ -1,0 +1,64 @@
+/* What the log has decided and the counter in Redis must hear of: a queue from the log's thread to
+ * the control thread, and there one list a sale. Beside it, the newest fence of each sale: who
+ * ended an epoch, and when this gateway read it. */
+#ifndef SALE_EFFECTS_H
+#define SALE_EFFECTS_H
+
+#include "queue/fold.h"
+
+struct sale_effect {
+    const struct oq_sale *books;
+    struct ps_uuid id; /* of the order, or the adjustment's reference */
+    int64_t seq;
+    int64_t units; /* OQ_EFFECT_RAISED */
+    uint32_t partition;
+    uint32_t sku;
+    enum oq_effect kind;
+};
+
+struct sale_effects;
+
+int sale_effects_new(struct sale_effects **ret_effects) PS_MUST_CHECK;
+void sale_effects_free(struct sale_effects *effects); /* NULL is allowed */
+
+/* The log's thread. Changes of other kinds than confirmed, released, raised, void, lowered and
+ * lower-void are none of the counter's business here and are left out. PS_E_NOMEM. */
+int sale_effects_push(struct sale_effects *effects, uint32_t partition, int64_t seq,
+                      const struct oq_change *change) PS_MUST_CHECK;
+/* How many were pushed and not taken. Any thread. */
+size_t sale_effects_waiting(const struct sale_effects *effects);
+
+/* A list in order of coming, of one thread. All zero = empty. */
+struct sale_effect_list {
+    struct sale_effect *at;
+    size_t first, count, cap; /* at[first] .. at[first + count - 1] */
+};
+int sale_effect_list_add(struct sale_effect_list *list,
+                         const struct sale_effect *effect) PS_MUST_CHECK;
+void sale_effect_list_drop(struct sale_effect_list *list, size_t count); /* from the front */
+/* Drops what `gone` says is gone. */
+void sale_effect_list_filter(struct sale_effect_list *list,
+                             bool (*gone)(const struct sale_effect *effect, const void *ctx),
+                             const void *ctx);
+void sale_effect_list_done(struct sale_effect_list *list);
+
+/* The control thread: takes all that was pushed, in its order. `fn` returns a negative error to
+ * leave this one and what follows for the next time; it is returned. */
+int sale_effects_take(struct sale_effects *effects,
+                      int (*fn)(const struct sale_effect *effect, void *ctx),
+                      void *ctx) PS_MUST_CHECK;
+
+/* A fence that has raised an epoch of the sale. `read_ns` is of the monotonic clock; INT64_MIN = it
+ * was read back at start, nobody knows how old it is. The log's thread. PS_E_NOMEM. */
+int sale_effects_fence(struct sale_effects *effects, const struct oq_sale *books, int64_t epoch,
+                       struct ps_str gateway, int64_t read_ns) PS_MUST_CHECK;
+struct sale_fence {
+    int64_t epoch; /* 0 = none yet */
+    int64_t read_ns;
+    char gateway[OQ_GATEWAY_MAX + 1]; /* its author; "": there are two */
+};
+/* The highest of the sale. Any thread. */
+void sale_effects_last_fence(struct sale_effects *effects, const struct oq_sale *books,
+                             struct sale_fence *ret_fence);
+
+#endif

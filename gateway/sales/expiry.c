@@ -1,0 +1,189 @@
+/* The keeper reads every sale's orders once, in the order of the log, and keeps a heap of when each
+ * must be paid. An order expires when two clocks agree that `pay_by` is 2 s past: the wall clock,
+ * in which pay_by is written, and the monotonic clock, by which this run has seen the time pass.
+ * When the wall clock jumps against the monotonic one, nothing expires for 60 s, so that a wrong
+ * clock that is put right at once does no harm.
+ *
+ * Expiry is a record like any other: first record wins, so a confirm that is in the log before it
+ * stands, and the keeper need not know. An entry whose record did not get through is looked at
+ * again.
+ *
+ * In a cluster pay_by is of Redis's clock, so it must be past by that one and by this machine's:
+ * the earlier of the two takes the place of the wall clock here. Only the gateway that has the
+ * keeper's lease writes; the others read along, to be ready for it. */
+#include "gateway/sales/expiry.h"
+
+#include "common/heap.h"
+#include "common/log.h"
+#include "gateway/cluster/cluster.h"
+#include "gateway/orders/order_events.h"
+
+#include <stdlib.h>
+
+#define WORK_NS      (250 * PS_NS_PER_MS)
+#define GRACE_MS     2000
+#define AGAIN_NS     (5 * PS_NS_PER_S)
+#define JUMP_MS      2000
+#define JUMP_REST_MS 60000
+#define ORDERS_MAX   ((size_t)1 << 32)
+#define BATCH_MAX    1000 /* expiries a turn: the log's queue is for buyers first */
+#define READ_MAX     20000
+
+struct sale_expiry {
+    struct gw_control *control;
+    struct ps_heap *due; /* by monotonic time; the value is the order */
+    size_t *next;        /* of each sale in the fold, by its place: the first order not read yet */
+    size_t next_count;
+    int64_t worked_ns;
+    bool clock_known;
+    int64_t offset_ms; /* wall minus monotonic clock, as last seen */
+    int64_t rest_until_ns;
+};
+
+int sale_expiry_new(struct gw_control *control, struct sale_expiry **ret_keeper)
+{
+    struct sale_expiry *keeper = calloc(1, sizeof *keeper);
+
+    if (keeper == NULL)
+        return PS_E_NOMEM;
+    keeper->control = control;
+    if (ps_heap_new(1024, ORDERS_MAX, &keeper->due) < 0) {
+        free(keeper);
+        return PS_E_NOMEM;
+    }
+    *ret_keeper = keeper;
+    return 0;
+}
+
+void sale_expiry_free(struct sale_expiry *keeper)
+{
+    if (keeper == NULL)
+        return;
+    ps_heap_free(keeper->due);
+    free(keeper->next);
+    free(keeper);
+}
+
+/* Where to read on in a sale. NULL: out of memory. */
+static size_t *next_of(struct sale_expiry *keeper, size_t sale)
+{
+    if (sale == keeper->next_count) {
+        size_t *more = realloc(keeper->next, (sale + 1) * sizeof *more);
+        if (more == NULL)
+            return NULL;
+        more[keeper->next_count++] = 0;
+        keeper->next = more;
+    }
+    return &keeper->next[sale];
+}
+
+/* When an order that was just read is due by the monotonic clock. No order has longer than from its
+ * reservation to pay_by, whatever the wall clock says, nor than any sale gives, whatever a stranger
+ * has written. */
+static int64_t due_ns(const struct oq_order *order, int64_t wall_ms, int64_t now_ns)
+{
+    int64_t whole_ms = order->pay_by_ms - order->reserved_at_ms;
+    int64_t left_ms = order->pay_by_ms - wall_ms;
+
+    if (left_ms > whole_ms)
+        left_ms = whole_ms;
+    if (left_ms > CFG_SALE_TTL_MAX_S * 1000)
+        left_ms = CFG_SALE_TTL_MAX_S * 1000;
+    left_ms += GRACE_MS;
+    return now_ns + (left_ms > 0 ? left_ms * PS_NS_PER_MS : 0);
+}
+
+static void read_new(struct sale_expiry *keeper, const struct oq_sale *books, size_t *next,
+                     int64_t wall_ms, int64_t now_ns)
+{
+    size_t count = oq_sale_order_count(books);
+
+    for (size_t n = 0; *next < count && n < READ_MAX; (*next)++, n++) {
+        struct oq_order *order = oq_sale_order_at(books, *next);
+        if (oq_order_state(order) != OQ_STATE_ACCEPTED)
+            continue;
+        if (ps_heap_put(keeper->due, due_ns(order, wall_ms, now_ns), (uint64_t)(uintptr_t)order) <
+            0)
+            return; /* no memory: read it again with the next turn */
+    }
+}
+
+/* False: the log takes nothing now. */
+static bool expire(struct sale_expiry *keeper, struct oq_order *order, int64_t wall_ms,
+                   int64_t now_ns)
+{
+    struct gw_control *control = keeper->control;
+    struct oq_ticket nobody = {.owner = GW_OWNER_CONTROL};
+    int64_t again_ns = now_ns + AGAIN_NS, early_ms = order->pay_by_ms + GRACE_MS - wall_ms;
+    bool taken = true;
+
+    if (oq_order_state(order) != OQ_STATE_ACCEPTED)
+        return true;
+    if (early_ms > 0) {
+        /* The wall clock goes slower, or stands in the past and may be put right. */
+        again_ns = now_ns + PS_NS_PER_MS * (early_ms < JUMP_REST_MS ? early_ms : JUMP_REST_MS);
+    } else if (ord_events_release(control->core, order, OQ_EXPIRED, &nobody) == 0) {
+        ps_metric_add(control->shard, GW_M_EXPIRED, 0, 1);
+    } else {
+        taken = false;
+    }
+    if (ps_heap_put(keeper->due, again_ns, (uint64_t)(uintptr_t)order) < 0)
+        ps_log(PS_LOG_ERROR, "keeper_out_of_memory");
+    return taken;
+}
+
+static void note_jump(struct sale_expiry *keeper, int64_t wall_ms, int64_t now_ns)
+{
+    int64_t offset = wall_ms - now_ns / PS_NS_PER_MS;
+    int64_t moved = offset - keeper->offset_ms;
+
+    keeper->offset_ms = offset;
+    if (!keeper->clock_known) { /* the first look at Redis's clock is no jump */
+        keeper->clock_known = true;
+        return;
+    }
+    if (moved > -JUMP_MS && moved < JUMP_MS)
+        return;
+    keeper->rest_until_ns = now_ns + JUMP_REST_MS * PS_NS_PER_MS;
+    ps_log(PS_LOG_WARN, "wall_clock_jumped", PS_F_INT("by_ms", moved),
+           PS_F_STR("why", "nothing expires for 60 s"));
+}
+
+/* False: nobody knows what time it is, for Redis has not been heard of. */
+static bool tell_time(const struct gw_core *core, int64_t *ret_wall_ms)
+{
+    int64_t wall_ms = ps_clock_wall_ms(core->clock);
+
+    if (core->cluster != NULL)
+        wall_ms = clu_earlier_ms(core->cluster, wall_ms);
+    *ret_wall_ms = wall_ms;
+    return wall_ms != INT64_MIN;
+}
+
+static bool may_write(const struct gw_core *core)
+{
+    return oq_log_available(core->log) && (core->cluster == NULL || clu_keeps(core->cluster));
+}
+
+void sale_expiry_tick(struct sale_expiry *keeper)
+{
+    const struct gw_core *core = keeper->control->core;
+    int64_t now_ns = ps_clock_mono_ns(core->clock), wall_ms;
+    const struct oq_sale *books;
+    size_t *next;
+    uint64_t value;
+
+    if (now_ns - keeper->worked_ns < WORK_NS || !tell_time(core, &wall_ms))
+        return;
+    keeper->worked_ns = now_ns;
+    note_jump(keeper, wall_ms, now_ns);
+    for (size_t i = 0;
+         (books = oq_fold_sale_at(core->fold, i)) != NULL && (next = next_of(keeper, i)) != NULL;
+         i++)
+        read_new(keeper, books, next, wall_ms, now_ns);
+    if (now_ns < keeper->rest_until_ns || !may_write(core))
+        return;
+    for (int n = 0; n < BATCH_MAX && ps_heap_take(keeper->due, now_ns, &value); n++)
+        if (!expire(keeper, (struct oq_order *)(uintptr_t)value, wall_ms, now_ns))
+            return;
+}

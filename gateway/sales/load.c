@@ -1,0 +1,145 @@
+/* Counters from the fold.
+ *
+ * The fold goes on while a load for Redis walks over it, and the load is one cut all the same. It
+ * says up to where the log has been read *before* the walk; what is available is counted from the
+ * very rows that are loaded, and never from the fold's totals. Behind its fences nothing can become
+ * accepted or lowered before the load is installed, so all that can still change is the fate of
+ * rows - confirmed, released - and stock that is raised: effects (effects.h), which everybody keeps
+ * and which come again behind that place. Each of them moves a row once, or finds it moved already.
+ *
+ * A counter in memory gets no effect twice; so the log's thread itself loads it, and nothing
+ * changes meanwhile. */
+#include "gateway/sales/load.h"
+
+#include "inventory/store_redis.h"
+
+#include <stdlib.h>
+
+struct walk {
+    const struct gw_core *core;
+    const struct oq_sale *books;
+    size_t sku_count;
+    const _Atomic(bool) *stop;
+    struct inv_load *load;
+    int64_t available[]; /* of each SKU, as far as it is counted */
+};
+
+static bool is_stopped(const struct walk *walk)
+{
+    return walk->stop != NULL && atomic_load_explicit(walk->stop, memory_order_relaxed);
+}
+
+/* Up to where the fold has read each partition: who reads this sees what the record there did. */
+static int load_applied(const struct walk *walk)
+{
+    uint32_t partitions = oq_log_partitions(walk->core->log);
+
+    for (uint32_t i = 0; i < partitions; i++) {
+        int64_t seq = oq_fold_seq(walk->core->fold, i);
+        int err = seq >= 0 ? inv_redis_load_applied(walk->load, i, seq) : 0;
+        if (err < 0)
+            return err;
+    }
+    return 0;
+}
+
+static int load_order(struct walk *walk, const struct oq_order *order)
+{
+    enum oq_state state = oq_order_state(order);
+    struct inv_load_order row = {.id = order->id,
+                                 .user = order->user,
+                                 .key = order->key,
+                                 .sku = order->sku,
+                                 .quantity = order->quantity};
+
+    if (state == OQ_STATE_VOID || (state == OQ_STATE_RELEASED && order->key.len == 0) ||
+        order->sku >= walk->sku_count)
+        return 0;
+    row.state = state == OQ_STATE_ACCEPTED    ? INV_LOAD_HELD
+                : state == OQ_STATE_CONFIRMED ? INV_LOAD_CONFIRMED
+                                              : INV_LOAD_RELEASED;
+    if (row.state != INV_LOAD_RELEASED)
+        walk->available[order->sku] -= order->quantity;
+    return inv_load_order(walk->load, &row);
+}
+
+static int load_orders(struct walk *walk)
+{
+    size_t count = oq_sale_order_count(walk->books);
+    int err = 0;
+
+    for (size_t i = 0; err == 0 && i < count; i++)
+        err = is_stopped(walk) ? PS_E_CLOSED : load_order(walk, oq_sale_order_at(walk->books, i));
+    return err;
+}
+
+static int load_adjusted(struct walk *walk)
+{
+    struct ps_uuid ref;
+    uint32_t sku;
+    int64_t delta;
+    int err = 0;
+
+    for (size_t i = 0; err == 0 && oq_sale_adjusted_at(walk->books, i, &ref, &sku, &delta); i++) {
+        if (sku >= walk->sku_count)
+            continue;
+        walk->available[sku] += delta;
+        err = delta > 0 ? inv_load_raised(walk->load, &ref) : 0;
+    }
+    return err;
+}
+
+static int fill(struct walk *walk)
+{
+    int err = 0;
+
+    if (walk->core->redis != NULL)
+        err = load_applied(walk); /* first */
+    if (err == 0)
+        err = load_orders(walk);
+    if (err == 0)
+        err = load_adjusted(walk);
+    for (uint32_t sku = 0; err == 0 && sku < walk->sku_count; sku++)
+        err = inv_load_available(walk->load, sku, walk->available[sku]);
+    return err;
+}
+
+static int new_load(struct walk *walk, int64_t epoch)
+{
+    const char **skus = calloc(walk->sku_count + 1, sizeof *skus);
+    int err;
+
+    if (skus == NULL)
+        return PS_E_NOMEM;
+    for (uint32_t i = 0; i < walk->sku_count; i++)
+        skus[i] = oq_sale_sku(walk->books, i);
+    /* Of the control thread's store the load takes only what all stores of the process share. */
+    err = inv_load_new(walk->core->control_store, oq_sale_name(walk->books), epoch, skus,
+                       walk->sku_count, &walk->load);
+    free(skus);
+    return err;
+}
+
+int sale_load(const struct gw_core *core, const struct oq_sale *books, size_t sku_count,
+              int64_t epoch, const _Atomic(bool) *stop, struct inv_sale **ret_counter)
+{
+    struct walk *walk = calloc(1, sizeof *walk + sku_count * sizeof walk->available[0]);
+    int err;
+
+    if (walk == NULL)
+        return PS_E_NOMEM;
+    walk->core = core;
+    walk->books = books;
+    walk->sku_count = sku_count;
+    walk->stop = stop;
+    err = new_load(walk, epoch);
+    if (err == 0) {
+        err = fill(walk);
+        if (err == 0)
+            err = inv_load_install(walk->load, ret_counter);
+        else
+            inv_load_free(walk->load);
+    }
+    free(walk);
+    return err;
+}

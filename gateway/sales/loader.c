@@ -1,0 +1,86 @@
+/* A thread and its queue of jobs. */
+#include "gateway/sales/loader.h"
+
+#include "common/thread.h"
+
+#include <stdatomic.h>
+#include <stdlib.h>
+
+struct sale_loader {
+    pthread_t thread;
+    pthread_mutex_t lock;
+    pthread_cond_t changed;
+    struct sale_loader_job *first, **end; /* under the lock */
+    _Atomic(bool) stop;                   /* set under the lock */
+};
+
+/* NULL: it is over. */
+static struct sale_loader_job *next_job(struct sale_loader *loader)
+{
+    struct sale_loader_job *job = NULL;
+
+    pthread_mutex_lock(&loader->lock);
+    while (loader->first == NULL && !atomic_load(&loader->stop))
+        pthread_cond_wait(&loader->changed, &loader->lock);
+    if (!atomic_load(&loader->stop)) {
+        job = loader->first;
+        loader->first = job->next;
+        if (loader->first == NULL)
+            loader->end = &loader->first;
+    }
+    pthread_mutex_unlock(&loader->lock);
+    return job;
+}
+
+static void *work(void *arg)
+{
+    struct sale_loader *loader = arg;
+    struct sale_loader_job *job;
+
+    while ((job = next_job(loader)) != NULL)
+        job->run(&loader->stop, job->arg);
+    return NULL;
+}
+
+int sale_loader_new(struct sale_loader **ret_loader)
+{
+    struct sale_loader *loader = calloc(1, sizeof *loader);
+
+    if (loader == NULL)
+        return PS_E_NOMEM;
+    pthread_mutex_init(&loader->lock, NULL);
+    pthread_cond_init(&loader->changed, NULL);
+    loader->end = &loader->first;
+    if (ps_thread_start("loader", work, loader, &loader->thread) < 0) {
+        pthread_cond_destroy(&loader->changed);
+        pthread_mutex_destroy(&loader->lock);
+        free(loader);
+        return PS_E_NOMEM;
+    }
+    *ret_loader = loader;
+    return 0;
+}
+
+void sale_loader_add(struct sale_loader *loader, struct sale_loader_job *job)
+{
+    job->next = NULL;
+    pthread_mutex_lock(&loader->lock);
+    *loader->end = job;
+    loader->end = &job->next;
+    pthread_cond_signal(&loader->changed);
+    pthread_mutex_unlock(&loader->lock);
+}
+
+void sale_loader_free(struct sale_loader *loader)
+{
+    if (loader == NULL)
+        return;
+    pthread_mutex_lock(&loader->lock);
+    atomic_store(&loader->stop, true);
+    pthread_cond_signal(&loader->changed);
+    pthread_mutex_unlock(&loader->lock);
+    pthread_join(loader->thread, NULL);
+    pthread_cond_destroy(&loader->changed);
+    pthread_mutex_destroy(&loader->lock);
+    free(loader);
+}

@@ -1,0 +1,57 @@
+/* The lists behind the deadlines: one ring a kind. Because a kind has one delay and time does not
+ * go back, an entry that is set now expires after all others of its kind, and goes to the end. */
+#include "gateway/server/deadline.h"
+
+void srv_deadlines_init(struct srv_deadlines *deadlines)
+{
+    for (size_t i = 0; i < SRV_DEADLINE_KINDS; i++)
+        deadlines->list[i].prev = deadlines->list[i].next = &deadlines->list[i];
+}
+
+void srv_deadline_init(struct srv_deadline *entry)
+{
+    *entry = (struct srv_deadline){.kind = SRV_DEADLINE_NONE};
+}
+
+void srv_deadline_set(struct srv_deadlines *deadlines, struct srv_deadline *entry,
+                      enum srv_deadline_kind kind, int64_t now_ns)
+{
+    srv_deadline_clear(entry);
+    struct srv_deadline *head = &deadlines->list[kind];
+    entry->kind = kind;
+    entry->at_ns = now_ns + deadlines->delay_ns[kind];
+    entry->prev = head->prev;
+    entry->next = head;
+    head->prev->next = entry;
+    head->prev = entry;
+}
+
+void srv_deadline_clear(struct srv_deadline *entry)
+{
+    if (entry->kind == SRV_DEADLINE_NONE)
+        return;
+    entry->prev->next = entry->next;
+    entry->next->prev = entry->prev;
+    entry->kind = SRV_DEADLINE_NONE;
+}
+
+struct srv_deadline *srv_deadline_due(struct srv_deadlines *deadlines, int64_t now_ns)
+{
+    for (size_t i = 0; i < SRV_DEADLINE_KINDS; i++) {
+        struct srv_deadline *first = deadlines->list[i].next;
+        if (first != &deadlines->list[i] && first->at_ns <= now_ns)
+            return first;
+    }
+    return NULL;
+}
+
+int64_t srv_deadline_next_ns(const struct srv_deadlines *deadlines)
+{
+    int64_t next_ns = INT64_MAX;
+    for (size_t i = 0; i < SRV_DEADLINE_KINDS; i++) {
+        const struct srv_deadline *first = deadlines->list[i].next;
+        if (first != &deadlines->list[i] && first->at_ns < next_ns)
+            next_ns = first->at_ns;
+    }
+    return next_ns;
+}

@@ -1,0 +1,176 @@
+/* HTTP for one thread: bytes in, struct srv_request out, an answer back. The only files that know
+ * libmicrohttpd are http.c, http_head.c, http_answer.c, http_again.c and what they share in
+ * http_private.h. A server belongs to one uv loop and to one thread; nothing here locks.
+ *
+ * A request is handed over once, when its head is known to be strictly well-formed and its body is
+ * complete, or known to be too large. The handler answers at once, or keeps the request with
+ * srv_suspend() and answers later on the same thread. Every kept request needs a deadline of
+ * its owner's: a client that leaves is hardly ever noticed before the answer is sent. What the
+ * library refuses by itself: README.md. */
+#ifndef SRV_HTTP_H
+#define SRV_HTTP_H
+
+#include "common/buf.h"
+#include "common/clock.h"
+#include "common/err.h"
+#include "common/id.h"
+
+#include <netinet/in.h>
+#include <uv.h>
+
+enum srv_method {
+    SRV_GET,
+    SRV_HEAD,
+    SRV_POST,
+    SRV_PUT,
+    SRV_PATCH,
+    SRV_DELETE,
+    SRV_OPTIONS,
+    SRV_METHOD_OTHER
+};
+
+/* The header fields that this program reads. Found in the same pass that checks them; others are
+ * checked and forgotten. */
+enum srv_header {
+    SRV_H_HOST,
+    SRV_H_CONTENT_TYPE,
+    SRV_H_AUTHORIZATION,
+    SRV_H_USER_ID,
+    SRV_H_IDEMPOTENCY_KEY,
+    SRV_H_IF_MATCH,
+    SRV_H_IF_NONE_MATCH,
+    SRV_H_TRACEPARENT,
+    SRV_H_REQUEST_ID,
+    SRV_H_FORWARDED_FOR,
+    SRV_H_CLIENT_IP, /* the name in the settings */
+    SRV_H_ORIGIN,
+    SRV_H_REQUEST_METHOD, /* Access-Control-Request-Method */
+    SRV_H_COUNT
+};
+
+/* IPv6, IPv4 as ::ffff:a.b.c.d. */
+struct srv_address {
+    uint8_t byte[16];
+};
+
+#define SRV_PUBLIC_BODY_MAX    4096
+#define SRV_HEAD_MEMORY        ((size_t)10 * 1024) /* usually */
+#define SRV_TARGET_MAX         2048                /* longer: 414 */
+#define SRV_FORWARDED_MAX      8                   /* lines of X-Forwarded-For; more: 400 */
+#define SRV_ANSWER_HEADER_MAX  16
+#define SRV_ANSWER_HEADER_TEXT 2048 /* header values of an answer together, in the slot */
+#define SRV_ANSWER_TEXT_MAX    6144 /* body of an answer, in the slot */
+
+struct srv_http;
+struct srv_shared_answer;
+
+struct srv_request {
+    /* In: valid until the answer is sent. */
+    enum srv_method method;
+    struct ps_str path;                /* origin-form, raw: no percent-decoding, '?' excluded */
+    struct ps_str query;               /* without '?', "" when absent */
+    struct ps_str header[SRV_H_COUNT]; /* without white space around it; .at == NULL when absent */
+    uint8_t header_lines[SRV_H_COUNT]; /* 0 or 1, but for X-Forwarded-For: others are refused */
+    struct ps_str forwarded_for[SRV_FORWARDED_MAX]; /* the lines of X-Forwarded-For, in order */
+    struct ps_str body;                             /* may hold any byte */
+    bool oversized; /* the body is larger than body_max and is not kept: 404, 405, 413 or the like,
+                     * at once; the connection ends with it */
+    struct srv_address peer; /* of the TCP connection */
+    int64_t arrived_ns;      /* monotonic: the turn of the loop in which the head was complete */
+    /* The client's when it is 1-64 bytes of [A-Za-z0-9._-], else a new UUIDv7. */
+    struct ps_str request_id;
+    /* For the layer above: zeroed when the request is handed over; size given to srv_http_new. */
+    void *user;
+};
+
+static inline struct ps_str srv_forwarded_for(const struct srv_request *request, size_t index)
+{
+    return request->forwarded_for[index];
+}
+
+struct srv_settings {
+    int64_t head_timeout_ms; /* 5000; from accept or, on a kept connection, after idle */
+    int64_t body_timeout_ms; /* 10000 */
+    int64_t idle_timeout_ms; /* 15000 */
+    int64_t idle_trusted_ms; /* 75000, for peers of which is_trusted says yes */
+    size_t connections_soft; /* above: 503 too_many_connections and close */
+    size_t connections_hard; /* more wait in the kernel's queue */
+    size_t requests_max; /* slots; each is taken from the request line until the answer is sent */
+    size_t head_memory;  /* bytes a connection, 4 KiB or more: the head, 64 bytes a field, cookies
+                          * once more, and 1.5 KiB for the head of the answer; else 431. Zeroed
+                          * after each request: 4 KiB more were seen to cost 5 % of one */
+    size_t body_max;     /* SRV_PUBLIC_BODY_MAX or 1 MiB */
+    size_t user_size;
+    const char *client_ip_header;                                  /* NULL = none */
+    bool (*is_trusted)(const struct srv_address *peer, void *ctx); /* may be NULL */
+    /* The client of a kept request has left: its owner must forget it, and its handle is stale from
+     * now on. May come within 20 ms of srv_suspend. NULL: it is never noticed, and keeping a
+     * request costs four system calls more. */
+    void (*on_gone)(struct srv_request *request, void *ctx);
+    const struct ps_clock *clock;
+};
+
+/* Called once a request. It must call srv_answer* or srv_suspend before it returns. */
+typedef void srv_handler_fn(struct srv_request *request, void *ctx);
+
+/* What the library or the strict filter refuses before the handler sees it: the handler is not
+ * called. `verdict` is one of enum ans_verdict (malformed, too_large, request_timeout,
+ * uri_too_long, headers_too_large, too_many_connections, shed, draining), for the metrics. */
+typedef void srv_refused_fn(int verdict, void *ctx);
+
+/* `listen_fds` are bound and listening, non-blocking; owned by the server afterwards (on an error
+ * they stay the caller's). The strings of `settings` must outlive the server. It starts accepting
+ * on the loop's next turn. */
+int srv_http_new(uv_loop_t *loop, const int *listen_fds, size_t listen_count,
+                 const struct srv_settings *settings, srv_handler_fn *on_request,
+                 srv_refused_fn *on_refused, void *ctx, struct srv_http **ret_http) PS_MUST_CHECK;
+
+/* Stops listening: accepts what is queued, then closes the listen sockets. From now on every answer
+ * closes its connection. */
+void srv_drain(struct srv_http *http);
+size_t srv_http_connections(const struct srv_http *http);
+/* Requests that the handler has seen and whose answer is not sent yet. */
+size_t srv_in_flight(const struct srv_http *http);
+/* The same, and those whose first line has been read and that are not complete yet. */
+size_t srv_http_begun(const struct srv_http *http);
+/* Answers every kept request with 503 draining, closes all. Not from within the handler. The memory
+ * goes when the loop has closed the handles. NULL is allowed. */
+void srv_http_free(struct srv_http *http);
+
+/* Keeps the request beyond the handler. Its handle goes to other threads; srv_find gives the
+ * request back, or NULL when the handle is stale: the request is answered or gone. */
+uint64_t srv_suspend(struct srv_request *request);
+struct srv_request *srv_find(struct srv_http *http, uint64_t handle);
+
+/* --- Answers. All copy what they are given, unless said otherwise, and all but a shared one carry
+ * X-Request-Id. To HEAD, and with 304, the body is not sent but its length is: give the body that
+ * GET or 200 would have. --- */
+
+/* Adds a header field to the answer to come. `name` must be a literal; with an empty value the
+ * field is left out. What does not fit is a programmer's error. */
+void srv_answer_header(struct srv_request *request, const char *name, const char *value,
+                       size_t len);
+/* Memory of the slot in which the body is built: use it, then srv_answer with the buffer. */
+struct ps_buf srv_answer_body(struct srv_request *request);
+/* Sends. `body` may be what srv_answer_body gave (not copied) or outlive the process (literal).
+ * `close` closes the connection after it. */
+void srv_answer(struct srv_request *request, int status, const char *content_type,
+                struct ps_str body, bool close);
+/* Sends a heap body and frees it afterwards (admin). */
+void srv_answer_heap(struct srv_request *request, int status, const char *content_type, char *body,
+                     size_t len);
+
+/* A whole answer made once and sent often (status page): counted references, one thread. Headers
+ * are name, value, name, value, NULL. */
+int srv_shared_answer_new(int status, const char *const *headers, struct ps_str body,
+                          struct srv_shared_answer **ret_answer) PS_MUST_CHECK;
+void srv_shared_answer_unref(struct srv_shared_answer *answer); /* NULL is allowed */
+void srv_answer_shared(struct srv_request *request, struct srv_shared_answer *answer);
+
+/* Opens the sockets of one address for `count` threads (SO_REUSEPORT each), after one bind without
+ * it has shown that the port is free. `host` is a numeric address. Port 0 takes a free port, the
+ * same for all; *ret_port tells it. PS_E_BUSY: taken, PS_E_PERMISSION, PS_E_INVALID. */
+int srv_listen(const char *host, uint16_t port, size_t count, int *ret_fds,
+               uint16_t *ret_port) PS_MUST_CHECK;
+
+#endif

@@ -1,0 +1,128 @@
+/* The state directory: made or checked at start, and held with flock on its own descriptor, so that
+ * two gateways can never write one control.db or tokens.json.
+ *
+ * Nothing is put right silently: a directory that others may enter may already have been read, so
+ * the program stops and says which command to run. */
+#include "gateway/state_dir.h"
+#include "common/private_file.h"
+#include "common/id.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sodium.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+char *gw_state_dir_file(const struct gw_state_dir *dir, const char *name)
+{
+    char *path;
+    return asprintf(&path, "%s/%s", dir->path, name) < 0 ? NULL : path;
+}
+
+static int open_directory(const char *path, int *ret_fd, struct ps_fault *fault)
+{
+    if (mkdir(path, 0700) != 0 && errno != EEXIST) {
+        if (errno == ENOENT)
+            return ps_fault(
+                fault, PS_E_NOT_FOUND, path,
+                "cannot be created, its parent is not there: mkdir -p \"$(dirname %s)\"", path);
+        return ps_fault(fault, ps_file_err(errno), path, "cannot be created: %s", strerror(errno));
+    }
+    int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0 && errno == ENOTDIR)
+        return ps_fault(fault, PS_E_INVALID, path, "is not a directory");
+    if (fd < 0)
+        return ps_fault(fault, ps_file_err(errno), path, "cannot be opened: %s", strerror(errno));
+    *ret_fd = fd;
+    return 0;
+}
+
+static int check_directory(int fd, const char *path, struct ps_fault *fault)
+{
+    struct stat st;
+    if (fstat(fd, &st) != 0)
+        return ps_fault(fault, ps_file_err(errno), path, "cannot be examined: %s", strerror(errno));
+    if (st.st_uid != geteuid())
+        return ps_fault(fault, PS_E_PERMISSION, path,
+                        "belongs to user %u, but this program runs as user %u: chown -R %u %s",
+                        (unsigned)st.st_uid, (unsigned)geteuid(), (unsigned)geteuid(), path);
+    if ((st.st_mode & 07777) != 0700)
+        return ps_fault(fault, PS_E_PERMISSION, path,
+                        "has mode %04o, but must be 0700: chmod 700 %s",
+                        (unsigned)(st.st_mode & 07777), path);
+    if (flock(fd, LOCK_EX | LOCK_NB) != 0)
+        return errno == EWOULDBLOCK
+                   ? ps_fault(fault, PS_E_BUSY, path, "is in use by another gateway")
+                   : ps_fault(fault, ps_file_err(errno), path, "cannot be locked: %s",
+                              strerror(errno));
+    return 0;
+}
+
+/* The name in gateway.id, which is made on the first start. */
+static int find_id(struct gw_state_dir *dir, struct ps_fault *fault)
+{
+    char *text = NULL;
+    size_t len = 0;
+    char *path = gw_state_dir_file(dir, "gateway.id");
+    if (path == NULL)
+        return ps_fault(fault, PS_E_NOMEM, dir->path, "out of memory");
+    int err = ps_private_read(path, 4096, &text, &len, fault);
+    if (err == PS_E_NOT_FOUND) {
+        uint32_t random = randombytes_random();
+        (void)snprintf(dir->gateway_id, sizeof dir->gateway_id, "gw-%08x", (unsigned)random);
+        char line[sizeof dir->gateway_id + 1];
+        int line_len = snprintf(line, sizeof line, "%s\n", dir->gateway_id);
+        err = ps_private_replace(path, line, (size_t)line_len, fault);
+        goto out;
+    }
+    if (err != 0)
+        goto out;
+    while (len > 0 && strchr(" \t\r\n", text[len - 1]) != NULL)
+        len--;
+    if (!ps_name_ok(text, len)) {
+        err = ps_fault(fault, PS_E_INVALID, path,
+                       "does not hold a name ([A-Za-z0-9][A-Za-z0-9._-]{0,63}): write one, or "
+                       "delete the file and a new one is made");
+        goto out;
+    }
+    memcpy(dir->gateway_id, text, len);
+    dir->gateway_id[len] = '\0';
+out:
+    free(text);
+    free(path);
+    return err;
+}
+
+int gw_state_dir_open(const char *path, struct gw_state_dir *ret_dir, struct ps_fault *fault)
+{
+    struct gw_state_dir dir = {.fd = -1};
+    int err = 0;
+    if (sodium_init() < 0)
+        return ps_fault(fault, PS_E_IO, path, "there is no source of random numbers");
+    dir.path = strdup(path);
+    if (dir.path == NULL)
+        return ps_fault(fault, PS_E_NOMEM, path, "out of memory");
+    err = open_directory(path, &dir.fd, fault);
+    if (err == 0)
+        err = check_directory(dir.fd, path, fault);
+    if (err == 0)
+        err = find_id(&dir, fault);
+    if (err != 0) {
+        gw_state_dir_close(&dir);
+        return err;
+    }
+    *ret_dir = dir;
+    return 0;
+}
+
+void gw_state_dir_close(struct gw_state_dir *dir)
+{
+    if (dir->fd >= 0)
+        close(dir->fd);
+    free(dir->path);
+    *dir = (struct gw_state_dir){.fd = -1};
+}
