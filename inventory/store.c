@@ -140,3 +140,42 @@ void inv_store_free(struct inv_store *store)
     if (store != NULL)
         store->backend->store_free(store);
 }
+
+int inv_load_applied(struct inv_load *load, uint32_t partition, int64_t offset)
+{
+    const struct inv_shared_ops *shared = load->backend->shared;
+    return shared != NULL ? shared->load_applied(load, partition, offset) : 0;
+}
+
+bool inv_store_is_shared(const struct inv_store *store)
+{
+    return store->backend->shared != NULL;
+}
+
+bool inv_store_ready(const struct inv_store *store)
+{
+    return !inv_store_is_shared(store) || store->backend->shared->ready(store);
+}
+
+bool inv_store_busy(const struct inv_store *store)
+{
+    return inv_store_is_shared(store) && store->backend->shared->busy(store);
+}
+
+const char *inv_store_server(const struct inv_store *store)
+{
+    return inv_store_is_shared(store) ? store->backend->shared->server(store) : "";
+}
+
+void inv_store_view_reached(struct inv_store *store, int64_t mono_ns)
+{
+    if (inv_store_is_shared(store))
+        store->backend->shared->view_reached(store, mono_ns);
+}
+
+void inv_store_load_error(const struct inv_store *store, char *ret_text, size_t cap)
+{
+    ret_text[0] = '\0';
+    if (inv_store_is_shared(store))
+        store->backend->shared->load_error(store, ret_text, cap);
+}

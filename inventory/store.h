@@ -208,6 +208,33 @@ int inv_load_raised(struct inv_load *load, const struct ps_uuid *id) PS_MUST_CHE
 int inv_load_install(struct inv_load *load, struct inv_sale **ret_sale) PS_MUST_CHECK;
 void inv_load_free(struct inv_load *load); /* instead of install; NULL is allowed */
 
+/* The log's records of `partition` up to `offset` are in the load; once a partition. Only a shared
+ * store keeps it; for any other it does nothing and returns 0. */
+int inv_load_applied(struct inv_load *load, uint32_t partition, int64_t offset) PS_MUST_CHECK;
+
+/* --- What a caller may ask of its store, whatever the backend. --- */
+
+/* True: several gateways count by it. Calls may answer later (INV_PENDING), and verdicts of the
+ * log must be sent by any gateway that reads them. False: this process alone counts by it, calls
+ * answer at once, and the counters end with the process. Any thread. */
+bool inv_store_is_shared(const struct inv_store *store);
+/* It can be asked now. Always true of a store that is not shared. The store's thread. */
+bool inv_store_ready(const struct inv_store *store);
+/* A call or an effect waits to be sent or to be answered. Never true of a store that is not shared.
+ * The store's thread. */
+bool inv_store_busy(const struct inv_store *store);
+/* "host:port" of the present or last server; "": none has been reached, or the store is not shared.
+ * Valid until the store's loop runs again. The store's thread. */
+const char *inv_store_server(const struct inv_store *store);
+/* The gateway's view of the log has reached an end that the log had at `mono_ns` (monotonic clock
+ * of the system) or later. A shared store calls a SKU sold out only for what it learnt before that
+ * moment, so that no buyer whose order is decided but not yet in this view is told "sold out". Any
+ * thread. */
+void inv_store_view_reached(struct inv_store *store, int64_t mono_ns);
+/* Why the last load failed, in the server's words; "": none failed, or the store is not shared.
+ * Any thread. */
+void inv_store_load_error(const struct inv_store *store, char *ret_text, size_t cap);
+
 void inv_store_free(struct inv_store *store); /* NULL is allowed */
 
 #endif

@@ -6,8 +6,20 @@
 
 #include "inventory/store.h"
 
+/* What only a store that several gateways share provides; without it, store.c answers. */
+struct inv_shared_ops {
+    bool (*ready)(const struct inv_store *store);
+    bool (*busy)(const struct inv_store *store);
+    const char *(*server)(const struct inv_store *store);
+    void (*view_reached)(struct inv_store *store, int64_t mono_ns);
+    void (*load_error)(const struct inv_store *store, char *ret_text, size_t cap);
+    int (*load_applied)(struct inv_load *load, uint32_t partition, int64_t offset);
+};
+
 /* clang-format off */
 struct inv_backend {
+    const struct inv_shared_ops *shared; /* NULL: this process alone counts by it */
+
     struct inv_sale *(*sale)(struct inv_store *store, const char *name);
     int64_t (*sale_epoch)(const struct inv_sale *sale);
     size_t (*sale_sku_count)(const struct inv_sale *sale);

@@ -351,7 +351,22 @@ static void redis_store_free(struct inv_store *head)
     uv_close((uv_handle_t *)&store->linger, on_closed);
 }
 
+static void redis_view_reached(struct inv_store *head, int64_t mono_ns)
+{
+    inv_redis_view_reached(((struct redis_store *)head)->redis, mono_ns);
+}
+
+static const struct inv_shared_ops redis_shared = {
+    .ready = inv_redis_ready,
+    .busy = inv_redis_busy,
+    .server = inv_redis_server,
+    .view_reached = redis_view_reached,
+    .load_error = inv_redis_load_error,
+    .load_applied = inv_redis_load_applied,
+};
+
 static const struct inv_backend redis_backend = {
+    .shared = &redis_shared,
     .sale = redis_sale,
     .sale_epoch = redis_sale_epoch,
     .sale_sku_count = redis_sale_sku_count,

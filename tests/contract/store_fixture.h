@@ -14,6 +14,7 @@ struct store_backend {
     void (*close)(struct inv_store *store);
     void (*turn)(struct inv_store *store); /* of its loop, waiting if need be; NULL: no loop */
     bool (*busy)(struct inv_store *store); /* something is not yet sent or not yet answered */
+    bool shared;                           /* by several gateways */
     bool own_clock; /* reserved_at is a clock of its own, near the system's; not the given one */
     unsigned schedules, steps;
 };

@@ -71,6 +71,7 @@ const struct store_backend store_backend_redis = {
     .close = close_store,
     .turn = turn,
     .busy = busy,
+    .shared = true,
     .own_clock = true,
     .schedules = 15,
     .steps = 300,

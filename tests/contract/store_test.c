@@ -765,6 +765,28 @@ static void impossible_loads_are_refused(void **state)
     assert_int_equal(inv_sale_left(sale, 0), 0);
 }
 
+static void a_store_answers_what_its_callers_ask_of_any_backend(void **state)
+{
+    char text[64] = "before";
+    (void)state;
+    assert_int_equal(inv_store_is_shared(store), backend->shared);
+    assert_true(inv_store_ready(store));
+    assert_false(inv_store_busy(store));
+    assert_int_equal(strlen(inv_store_server(store)) > 0, backend->shared);
+    inv_store_load_error(store, text, sizeof text);
+    assert_string_equal(text, "");
+}
+
+static void the_offsets_that_a_load_holds_are_no_part_of_its_numbers(void **state)
+{
+    struct inv_load *load = load_of("drop", EPOCH + 1, 3);
+    (void)state;
+    assert_ok(inv_load_applied(load, 0, 17));
+    assert_ok(inv_load_applied(load, 11, 0));
+    assert_ok(inv_load_install(load, &sale));
+    assert_int_equal(inv_sale_left(sale, 0), 3);
+}
+
 static void random_schedules_agree_with_a_plain_model(void **state)
 {
     (void)state;
@@ -812,6 +834,8 @@ int main(void)
         CLAIM(loaded_orders_count_like_those_that_were_reserved),
         CLAIM(a_loaded_raise_does_not_count_again),
         CLAIM(impossible_loads_are_refused),
+        CLAIM(a_store_answers_what_its_callers_ask_of_any_backend),
+        CLAIM(the_offsets_that_a_load_holds_are_no_part_of_its_numbers),
         CLAIM(random_schedules_agree_with_a_plain_model),
     };
     int failed = 0;
