@@ -1,29 +1,22 @@
-/* A small blocking HTTP client: connect, write, read until the answer is complete, close. Every
- * wait is a poll of at most SLICE_MS, so that deadlines and a second Ctrl-C are seen soon. */
+/* One libcurl transfer a try. libcurl calls on_progress() about once a second and when a signal
+ * interrupts its wait, so that a second Ctrl-C ends a call. It connects to the address that the
+ * target has been resolved to, and to no other that the name may have by now. */
 #include "loadtest/admin.h"
 
 #include "common/clock.h"
 
+#include <curl/curl.h>
 #include <errno.h>
-#include <http_parser.h>
+#include <netdb.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
-#define SLICE_MS    100
-#define TRY_MS      10000 /* one try; then the next one */
-#define PAUSE_MS    200
-#define REPLY_MAX   (64U << 20)
-#define REQUEST_MAX 8192
-
-struct reading {
-    struct lt_reply reply;
-    size_t room;
-    bool complete;
-    int err;
-};
+#define SLICE_MS  100
+#define TRY_MS    10000 /* one try; then the next one */
+#define PAUSE_MS  200
+#define REPLY_MAX (64L << 20)
 
 int lt_admin_read_token(const char *path, struct lt_admin *admin, struct ps_fault *fault)
 {
@@ -39,7 +32,7 @@ int lt_admin_read_token(const char *path, struct lt_admin *admin, struct ps_faul
     return 0;
 }
 
-static bool told_to_stop(const struct lt_admin *admin)
+static bool is_stopped(const struct lt_admin *admin)
 {
     return admin->stop != NULL && *admin->stop >= 2;
 }
@@ -49,210 +42,172 @@ static int64_t now_ms(void)
     return ps_clock_mono_ns(&ps_clock_system) / PS_NS_PER_MS;
 }
 
-int lt_admin_wait(const struct lt_admin *admin, int64_t ms)
+int lt_admin_wait(const struct lt_admin *admin, int64_t ms, struct ps_fault *fault)
 {
-    int64_t until = now_ms() + ms;
-    while (!told_to_stop(admin)) {
-        int64_t left = until - now_ms();
-        if (left <= 0)
+    int64_t until_ms = now_ms() + ms;
+    while (!is_stopped(admin)) {
+        int64_t left_ms = until_ms - now_ms();
+        if (left_ms <= 0)
             return 0;
-        (void)poll(NULL, 0, left < SLICE_MS ? (int)left : SLICE_MS);
+        (void)poll(NULL, 0, left_ms < SLICE_MS ? (int)left_ms : SLICE_MS);
     }
-    return PS_E_CLOSED;
+    return ps_fault(fault, PS_E_CLOSED, "", "told to stop");
 }
 
-/* Waits for `events` on `fd` until `deadline_ms`. */
-static int wait_for(const struct lt_admin *admin, int fd, short events, int64_t deadline_ms)
+static size_t on_body(char *bytes, size_t size, size_t count, void *file)
 {
-    while (!told_to_stop(admin)) {
-        int64_t left = deadline_ms - now_ms();
-        if (left <= 0)
-            return PS_E_TIMEOUT;
-        struct pollfd wait = {.fd = fd, .events = events};
-        int ready = poll(&wait, 1, left < SLICE_MS ? (int)left : SLICE_MS);
-        if (ready > 0)
-            return 0;
-        if (ready < 0 && errno != EINTR)
-            return PS_E_IO;
-    }
-    return PS_E_CLOSED;
+    return ftell(file) + (long)(size * count) < REPLY_MAX ? fwrite(bytes, size, count, file) : 0;
 }
 
-static int open_socket(const struct lt_admin *admin, int64_t deadline_ms, int *ret_fd)
+static int on_progress(void *admin, curl_off_t down_total, curl_off_t down, curl_off_t up_total,
+                       curl_off_t up)
 {
-    const struct lt_target *target = &admin->target;
-    int fd = socket(target->address.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-    if (fd < 0)
+    (void)down_total, (void)down, (void)up_total, (void)up;
+    return is_stopped(admin);
+}
+
+/* The target's address in the words of CURLOPT_CONNECT_TO; NULL: no memory. */
+static struct curl_slist *new_connect_to(const struct lt_target *target)
+{
+    char host[NI_MAXHOST], port[NI_MAXSERV], text[NI_MAXHOST + NI_MAXSERV + 8];
+    if (getnameinfo((const struct sockaddr *)&target->address, target->address_len, host,
+                    sizeof host, port, sizeof port, NI_NUMERICHOST | NI_NUMERICSERV) != 0)
+        return NULL;
+    bool v6 = target->address.ss_family == AF_INET6;
+    (void)snprintf(text, sizeof text, "::%s%s%s:%s", v6 ? "[" : "", host, v6 ? "]" : "", port);
+    return curl_slist_append(NULL, text);
+}
+
+/* All that one try needs; every member is freed by end_try(). */
+struct
+try {
+    CURL *easy;
+    struct curl_slist *headers, *connect_to;
+    struct lt_reply reply;
+    FILE *body; /* writes to `reply` */
+    char why[CURL_ERROR_SIZE];
+};
+
+/* A proxy of the environment is for going out; a gateway's admin listener is inside. */
+static bool begin_try(struct try *try, const struct lt_admin *admin, const struct lt_call *call,
+                      int64_t timeout_ms)
+{
+    *try = (struct try){.easy = curl_easy_init(), .connect_to = new_connect_to(&admin->target)};
+    try->headers = curl_slist_append(NULL, "Content-Type: application/json");
+    try->body = open_memstream(&try->reply.body, &try->reply.len);
+    char url[2048];
+    int len = snprintf(url, sizeof url, "http://%s%s", admin->target.authority, call->path);
+    const char *body = call->body != NULL ? call->body : "";
+    bool only_reads = strcmp(call->method, "GET") == 0;
+    CURL *easy = try->easy;
+    return easy != NULL && try->connect_to != NULL && try->headers != NULL && try->body != NULL &&
+           len > 0 && (size_t)len < sizeof url &&
+           curl_easy_setopt(easy, CURLOPT_URL, url) == CURLE_OK &&
+           (only_reads || curl_easy_setopt(easy, CURLOPT_POSTFIELDS, body) == CURLE_OK) &&
+           curl_easy_setopt(easy, CURLOPT_CUSTOMREQUEST, call->method) == CURLE_OK &&
+           curl_easy_setopt(easy, CURLOPT_HTTPHEADER, try->headers) == CURLE_OK &&
+           curl_easy_setopt(easy, CURLOPT_HTTPAUTH, CURLAUTH_BEARER) == CURLE_OK &&
+           curl_easy_setopt(easy, CURLOPT_XOAUTH2_BEARER, admin->token) == CURLE_OK &&
+           curl_easy_setopt(easy, CURLOPT_CONNECT_TO, try->connect_to) == CURLE_OK &&
+           curl_easy_setopt(easy, CURLOPT_PROXY, "") == CURLE_OK &&
+           curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L) == CURLE_OK &&
+           curl_easy_setopt(easy, CURLOPT_TIMEOUT_MS, (long)timeout_ms) == CURLE_OK &&
+           curl_easy_setopt(easy, CURLOPT_NOPROGRESS, 0L) == CURLE_OK &&
+           curl_easy_setopt(easy, CURLOPT_XFERINFOFUNCTION, on_progress) == CURLE_OK &&
+           curl_easy_setopt(easy, CURLOPT_XFERINFODATA, admin) == CURLE_OK &&
+           curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, on_body) == CURLE_OK &&
+           curl_easy_setopt(easy, CURLOPT_WRITEDATA, try->body) == CURLE_OK &&
+           curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, try->why) == CURLE_OK;
+}
+
+static int run_try(struct try *try)
+{
+    long status = 0, os_errno = 0;
+    switch (curl_easy_perform(try->easy)) {
+    case CURLE_OK:
+        (void)curl_easy_getinfo(try->easy, CURLINFO_RESPONSE_CODE, &status);
+        try->reply.status = (int)status;
+        return fflush(try->body) == 0 ? 0 : PS_E_NOMEM;
+    case CURLE_OPERATION_TIMEDOUT:
+        return PS_E_TIMEOUT;
+    case CURLE_ABORTED_BY_CALLBACK:
+        return PS_E_CLOSED;
+    case CURLE_WRITE_ERROR:
+        return PS_E_FULL;
+    case CURLE_OUT_OF_MEMORY:
+        return PS_E_NOMEM;
+    default:
+        /* The system's word for it is shorter than libcurl's, where there is one. */
+        if (curl_easy_getinfo(try->easy, CURLINFO_OS_ERRNO, &os_errno) == CURLE_OK && os_errno != 0)
+            (void)snprintf(try->why, sizeof try->why, "%s", strerror((int)os_errno));
         return PS_E_IO;
-    int err = 0, failed = 0;
-    socklen_t failed_len = sizeof failed;
-    if (connect(fd, (const struct sockaddr *)&target->address, target->address_len) < 0) {
-        if (errno == EINPROGRESS)
-            err = wait_for(admin, fd, POLLOUT, deadline_ms);
-        else
-            err = PS_E_IO;
     }
-    if (err == 0 &&
-        (getsockopt(fd, SOL_SOCKET, SO_ERROR, &failed, &failed_len) < 0 || failed != 0)) {
-        errno = failed;
-        err = PS_E_IO;
-    }
-    if (err < 0) {
-        int kept = errno;
-        (void)close(fd);
-        errno = kept;
-        return err;
-    }
-    *ret_fd = fd;
-    return 0;
 }
 
-static int send_all(const struct lt_admin *admin, int fd, const char *text, size_t len,
-                    int64_t deadline_ms)
+/* The reply moves to *ret_reply, unless that is NULL. */
+static void end_try(struct try *try, struct lt_reply *ret_reply)
 {
-    while (len > 0) {
-        ssize_t sent = send(fd, text, len, MSG_NOSIGNAL);
-        if (sent > 0) {
-            text += sent;
-            len -= (size_t)sent;
-            continue;
-        }
-        if (errno != EAGAIN && errno != EINTR)
-            return PS_E_IO;
-        int err = wait_for(admin, fd, POLLOUT, deadline_ms);
-        if (err < 0)
+    curl_easy_cleanup(try->easy);
+    curl_slist_free_all(try->headers);
+    curl_slist_free_all(try->connect_to);
+    if (try->body != NULL)
+        (void)fclose(try->body);
+    if (ret_reply != NULL)
+        *ret_reply = try->reply;
+    else
+        free(try->reply.body);
+}
+
+int lt_admin_call(const struct lt_admin *admin, const struct lt_call *call,
+                  struct lt_reply *ret_reply, struct ps_fault *fault)
+{
+    int64_t give_up_ms = now_ms() + call->patience_ms;
+    while (!is_stopped(admin)) {
+        int64_t left_ms = give_up_ms - now_ms();
+        int64_t timeout_ms = left_ms < 1 ? 1 : left_ms > TRY_MS ? TRY_MS : left_ms;
+        struct try try;
+        int err = begin_try(&try, admin, call, timeout_ms) ? run_try(&try) : PS_E_NOMEM;
+        bool unavailable = err == PS_E_IO || err == PS_E_TIMEOUT || try.reply.status == 429 ||
+                           try.reply.status == 503;
+        bool again = err == PS_E_CLOSED || (unavailable && now_ms() + PAUSE_MS < give_up_ms);
+        if (!again && err < 0)
+            err = ps_fault(fault, err, "--admin", "%s %s at %s: %s", call->method, call->path,
+                           admin->target.authority, err == PS_E_IO ? try.why : ps_err_text(err));
+        end_try(&try, !again && err == 0 ? ret_reply : NULL);
+        if (!again)
             return err;
-    }
-    return 0;
-}
-
-static int on_body(http_parser *parser, const char *at, size_t len)
-{
-    struct reading *reading = parser->data;
-    size_t need = reading->reply.len + len + 1;
-    if (need > REPLY_MAX) {
-        reading->err = PS_E_FULL;
-        return 1;
-    }
-    if (need > reading->room) {
-        size_t room = need * 2;
-        char *grown = realloc(reading->reply.body, room);
-        if (grown == NULL) {
-            reading->err = PS_E_NOMEM;
-            return 1;
-        }
-        reading->reply.body = grown;
-        reading->room = room;
-    }
-    memcpy(reading->reply.body + reading->reply.len, at, len);
-    reading->reply.len += len;
-    return 0;
-}
-
-static int on_message_complete(http_parser *parser)
-{
-    struct reading *reading = parser->data;
-    reading->complete = true;
-    reading->reply.status = parser->status_code;
-    return 0;
-}
-
-static int read_reply(const struct lt_admin *admin, int fd, int64_t deadline_ms,
-                      struct reading *reading)
-{
-    static const http_parser_settings settings = {.on_body = on_body,
-                                                  .on_message_complete = on_message_complete};
-    http_parser parser;
-    http_parser_init(&parser, HTTP_RESPONSE);
-    parser.data = reading;
-    char bytes[16384];
-    while (!reading->complete) {
-        int err = wait_for(admin, fd, POLLIN, deadline_ms);
-        if (err < 0)
-            return err;
-        ssize_t got = recv(fd, bytes, sizeof bytes, 0);
-        if (got < 0 && (errno == EAGAIN || errno == EINTR))
-            continue;
-        if (got < 0)
-            return PS_E_IO;
-        size_t parsed = http_parser_execute(&parser, &settings, bytes, (size_t)got);
-        if (reading->err < 0)
-            return reading->err;
-        if (!reading->complete && (got == 0 || parsed != (size_t)got)) {
-            errno = EPROTO;
-            return PS_E_IO;
-        }
-    }
-    return 0;
-}
-
-static int try_call(const struct lt_admin *admin, const char *request, size_t request_len,
-                    const char *body, int64_t deadline_ms, struct lt_reply *ret_reply)
-{
-    int fd;
-    int err = open_socket(admin, deadline_ms, &fd);
-    if (err < 0)
-        return err;
-    struct reading reading = {.room = 0};
-    err = send_all(admin, fd, request, request_len, deadline_ms);
-    if (err == 0 && body != NULL)
-        err = send_all(admin, fd, body, strlen(body), deadline_ms);
-    if (err == 0)
-        err = read_reply(admin, fd, deadline_ms, &reading);
-    int kept = errno;
-    (void)close(fd);
-    errno = kept;
-    if (err == 0 && reading.reply.body == NULL) {
-        reading.reply.body = malloc(1);
-        if (reading.reply.body == NULL)
-            err = PS_E_NOMEM;
-    }
-    if (err < 0) {
-        free(reading.reply.body);
-        return err;
-    }
-    reading.reply.body[reading.reply.len] = '\0';
-    *ret_reply = reading.reply;
-    return 0;
-}
-
-int lt_admin_call(const struct lt_admin *admin, const char *method, const char *path,
-                  const char *body, int64_t patience_ms, struct lt_reply *ret_reply,
-                  struct ps_fault *fault)
-{
-    char request[REQUEST_MAX];
-    int len = snprintf(request, sizeof request,
-                       "%s %s HTTP/1.1\r\nHost: %s\r\nAuthorization: Bearer %s\r\n"
-                       "Content-Type: application/json\r\nContent-Length: %zu\r\n"
-                       "Connection: close\r\n\r\n",
-                       method, path, admin->target.authority, admin->token,
-                       body != NULL ? strlen(body) : 0);
-    if (len < 0 || (size_t)len >= sizeof request)
-        return ps_fault(fault, PS_E_FULL, "--admin", "the request is too long");
-    int64_t give_up_ms = now_ms() + patience_ms;
-    while (!told_to_stop(admin)) {
-        int64_t deadline_ms = now_ms() + TRY_MS;
-        struct lt_reply reply;
-        errno = 0;
-        int err = try_call(admin, request, (size_t)len, body,
-                           deadline_ms < give_up_ms ? deadline_ms : give_up_ms, &reply);
-        if (err == 0 && reply.status != 429 && reply.status != 503) {
-            *ret_reply = reply;
-            return 0;
-        }
-        bool last = now_ms() + PAUSE_MS >= give_up_ms || err == PS_E_NOMEM || err == PS_E_FULL;
-        if (last && err == 0) {
-            *ret_reply = reply;
-            return 0;
-        }
-        if (err == 0)
-            free(reply.body);
-        else if (last || err == PS_E_CLOSED)
-            return ps_fault(fault, err, "--admin", "%s %s at %s: %s", method, path,
-                            admin->target.authority,
-                            err == PS_E_IO && errno != 0 ? strerror(errno) : ps_err_text(err));
-        if (lt_admin_wait(admin, PAUSE_MS) < 0)
-            break;
+        (void)!lt_admin_wait(admin, PAUSE_MS, NULL); /* told to stop: the loop sees it */
     }
     return ps_fault(fault, PS_E_CLOSED, "--admin", "told to stop");
+}
+
+int lt_admin_refused(const struct lt_reply *reply, const char *what, struct ps_fault *fault)
+{
+    json_t *problem = NULL;
+    const char *detail = NULL, *code = NULL;
+    if (ps_json_parse(reply->body, reply->len, &problem, NULL) == 0) {
+        detail = json_string_value(json_object_get(problem, "detail"));
+        code = json_string_value(json_object_get(problem, "code"));
+    }
+    int err = ps_fault(fault, PS_E_CONFLICT, "--admin", "%s: the gateway answered %d%s%s%s%s%s",
+                       what, reply->status, code != NULL ? " " : "", code != NULL ? code : "",
+                       detail != NULL ? ": " : "", detail != NULL ? detail : "",
+                       reply->status == 401 ? " (is it this gateway's token?)" : "");
+    json_decref(problem);
+    return err;
+}
+
+int lt_admin_call_json(const struct lt_admin *admin, const struct lt_call *call, json_t **ret_json,
+                       struct ps_fault *fault)
+{
+    struct lt_reply reply;
+    int err = lt_admin_call(admin, call, &reply, fault);
+    if (err < 0)
+        return err;
+    if (reply.status != 200)
+        err = lt_admin_refused(&reply, call->path, fault);
+    else
+        err = ps_json_parse(reply.body, reply.len, ret_json, fault);
+    free(reply.body);
+    return err;
 }

@@ -1,8 +1,9 @@
-/* The admin listener, as the rehearsal asks it before and after the run: one call at a time,
- * blocking, on a connection of its own. Any thread. */
+/* The admin listener, as the rehearsal calls it before and after the run: one call at a time,
+ * blocking, on a connection of its own. One thread. */
 #ifndef LT_ADMIN_H
 #define LT_ADMIN_H
 
+#include "common/json.h"
 #include "loadtest/target.h"
 
 #include <signal.h>
@@ -11,6 +12,14 @@ struct lt_admin {
     struct lt_target target;
     char token[128];
     const volatile sig_atomic_t *stop; /* 2 or more: calls give up; may be NULL */
+};
+
+/* While the gateway cannot be reached, or answers 429 or 503, the call is made again until
+ * `patience_ms` has passed; so only calls that may be repeated belong here. */
+struct lt_call {
+    const char *method, *path;
+    const char *body; /* JSON; NULL: none */
+    int64_t patience_ms;
 };
 
 struct lt_reply {
@@ -23,14 +32,19 @@ struct lt_reply {
 int lt_admin_read_token(const char *path, struct lt_admin *admin,
                         struct ps_fault *fault) PS_MUST_CHECK;
 
-/* `body` NULL: none. While the gateway cannot be reached, or answers 429 or 503, it is tried again
- * until `patience_ms` has passed; so only calls that may be repeated belong here. PS_E_IO,
- * PS_E_TIMEOUT, PS_E_CLOSED (told to stop); any other HTTP status is the caller's business. */
-int lt_admin_call(const struct lt_admin *admin, const char *method, const char *path,
-                  const char *body, int64_t patience_ms, struct lt_reply *ret_reply,
-                  struct ps_fault *fault) PS_MUST_CHECK;
+/* Any HTTP status is a success. PS_E_IO, PS_E_TIMEOUT, PS_E_FULL (the answer is too long),
+ * PS_E_NOMEM, PS_E_CLOSED (told to stop). */
+int lt_admin_call(const struct lt_admin *admin, const struct lt_call *call,
+                  struct lt_reply *ret_reply, struct ps_fault *fault) PS_MUST_CHECK;
+/* A call whose answer must be 200 with JSON; else PS_E_CONFLICT, PS_E_INVALID, or as above. Owner
+ * of *ret_json: the caller (json_decref). */
+int lt_admin_call_json(const struct lt_admin *admin, const struct lt_call *call, json_t **ret_json,
+                       struct ps_fault *fault) PS_MUST_CHECK;
+/* PS_E_CONFLICT, and in the fault why the gateway refused to do `what`. */
+int lt_admin_refused(const struct lt_reply *reply, const char *what,
+                     struct ps_fault *fault) PS_MUST_CHECK;
 
-/* Waits, unless told to stop: then PS_E_CLOSED. */
-int lt_admin_wait(const struct lt_admin *admin, int64_t ms) PS_MUST_CHECK;
+/* Waits, unless told to stop: then PS_E_CLOSED, and the fault (may be NULL) says so. */
+int lt_admin_wait(const struct lt_admin *admin, int64_t ms, struct ps_fault *fault) PS_MUST_CHECK;
 
 #endif

@@ -81,9 +81,9 @@ static bool take_result(const json_t *result, struct lt_decision *decision,
     return false;
 }
 
-/* Asks for `batch`; those without a definite answer move to its front, *io_count says how many. */
-static int ask(const struct lt_admin *admin, struct lt_decision **batch, size_t *io_count,
-               struct lt_decisions *decisions, struct ps_fault *fault)
+/* Calls for `batch`; those without a definite answer move to its front, *io_count says how many. */
+static int call_batch(const struct lt_admin *admin, struct lt_decision **batch, size_t *io_count,
+                      struct lt_decisions *decisions, struct ps_fault *fault)
 {
     char text[BODY_MAX];
     struct ps_buf body;
@@ -94,18 +94,9 @@ static int ask(const struct lt_admin *admin, struct lt_decision **batch, size_t 
     put_ids(&body, "cancel", false, batch, *io_count);
     ps_buf_put(&body, "}", 2); /* with its NUL */
 
-    struct lt_reply reply;
-    int err =
-        lt_admin_call(admin, "POST", "/admin/v1/orders:batch", text, PATIENCE_MS, &reply, fault);
-    if (err < 0)
-        return err;
+    struct lt_call call = {"POST", "/admin/v1/orders:batch", text, PATIENCE_MS};
     json_t *json = NULL;
-    if (reply.status != 200)
-        err = ps_fault(fault, PS_E_CONFLICT, "--admin", "orders:batch: the gateway answered %d",
-                       reply.status);
-    else
-        err = ps_json_parse(reply.body, reply.len, &json, fault);
-    free(reply.body);
+    int err = lt_admin_call_json(admin, &call, &json, fault);
     const json_t *results = json_object_get(json, "results");
     if (err == 0 && json_array_size(results) != *io_count)
         err = ps_fault(fault, PS_E_CONFLICT, "--admin", "orders:batch: %zu results for %zu orders",
@@ -142,9 +133,9 @@ int lt_decide(const struct lt_admin *admin, const struct lt_tally *tally, double
         for (size_t i = 0; i < count; i++)
             batch[i] = &ret_decisions->list[at + i];
         for (int round = 0; count > 0 && round < ROUNDS; round++) {
-            int err = ask(admin, batch, &count, ret_decisions, fault);
+            int err = call_batch(admin, batch, &count, ret_decisions, fault);
             if (err == 0 && count > 0)
-                err = lt_admin_wait(admin, ROUND_MS);
+                err = lt_admin_wait(admin, ROUND_MS, fault);
             if (err < 0)
                 return err;
         }

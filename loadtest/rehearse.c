@@ -85,9 +85,9 @@ static int make_sale(struct rehearsal *rehearsal, struct ps_fault *fault)
             now_ms + rehearsal->plan->length_ns / PS_NS_PER_MS + SALE_OUTLIVES_MS, fault);
         if (err != PS_E_EXISTS)
             return err;
-        err = lt_admin_wait(&rehearsal->admin, 1000 - now_ms % 1000);
+        err = lt_admin_wait(&rehearsal->admin, 1000 - now_ms % 1000, fault);
         if (err < 0)
-            return ps_fault(fault, err, "", "told to stop");
+            return err;
     }
 }
 

@@ -29,73 +29,44 @@ void lt_sale_name(int64_t wall_ms, char ret_name[PS_NAME_MAX + 1])
     ret_name[len] = '\0';
 }
 
-/* "422 invalid: /opens_at ..." of a problem document, for people. */
-static int refused(const struct lt_reply *reply, const char *what, struct ps_fault *fault)
+/* "/admin/v1/sales/NAME", and what comes after it. */
+static void print_path(char path[PATH_SIZE], const char *sale, const char *rest)
 {
-    json_t *problem = NULL;
-    const char *detail = NULL, *code = NULL;
-    if (ps_json_parse(reply->body, reply->len, &problem, NULL) == 0) {
-        detail = json_string_value(json_object_get(problem, "detail"));
-        code = json_string_value(json_object_get(problem, "code"));
-    }
-    int err = ps_fault(fault, PS_E_CONFLICT, "--admin", "%s: the gateway answered %d%s%s%s%s%s",
-                       what, reply->status, code != NULL ? " " : "", code != NULL ? code : "",
-                       detail != NULL ? ": " : "", detail != NULL ? detail : "",
-                       reply->status == 401 ? " (is it this gateway's token?)" : "");
-    json_decref(problem);
-    return err;
+    (void)snprintf(path, PATH_SIZE, "/admin/v1/sales/%s%s", sale, rest);
 }
 
-static int create(const struct lt_admin *admin, const char *sale, int64_t stock,
-                  int64_t closes_at_ms, struct ps_fault *fault)
+static int create_sale(const struct lt_admin *admin, const char *sale, int64_t stock,
+                       int64_t closes_at_ms, struct ps_fault *fault)
 {
     char opens_at[PS_TIME_LEN + 1], closes_at[PS_TIME_LEN + 1], path[PATH_SIZE], body[512];
     ps_time_format(ps_clock_wall_ms(&ps_clock_system), opens_at);
     ps_time_format(closes_at_ms, closes_at);
-    (void)snprintf(path, sizeof path, "/admin/v1/sales/%s", sale);
+    print_path(path, sale, "");
     (void)snprintf(body, sizeof body,
                    "{\"opens_at\":\"%s\",\"closes_at\":\"%s\",\"per_user_cap\":1,"
                    "\"rehearsal\":true,\"skus\":[{\"sku\":\"%s\",\"stock\":%lld}]}",
                    opens_at, closes_at, LT_SKU, (long long)stock);
+    struct lt_call call = {"PUT", path, body, MAKE_PATIENCE_MS};
     struct lt_reply reply;
-    int err = lt_admin_call(admin, "PUT", path, body, MAKE_PATIENCE_MS, &reply, fault);
+    int err = lt_admin_call(admin, &call, &reply, fault);
     if (err < 0)
         return err;
     if (reply.status == 428 || reply.status == 412)
         err = ps_fault(fault, PS_E_EXISTS, "", "a sale %s exists", sale);
     else if (reply.status != 200 && reply.status != 201)
-        err = refused(&reply, "creating the sale", fault);
+        err = lt_admin_refused(&reply, "creating the sale", fault);
     free(reply.body);
     return err;
 }
 
-/* GET of `path`, which must be 200 and a JSON object. */
-static int get_json(const struct lt_admin *admin, const char *path, int64_t patience_ms,
-                    json_t **ret_json, struct ps_fault *fault)
-{
-    struct lt_reply reply;
-    int err = lt_admin_call(admin, "GET", path, NULL, patience_ms, &reply, fault);
-    if (err < 0)
-        return err;
-    json_t *json = NULL;
-    if (reply.status != 200)
-        err = refused(&reply, path, fault);
-    else
-        err = ps_json_parse(reply.body, reply.len, &json, fault);
-    free(reply.body);
-    if (err < 0)
-        return err;
-    *ret_json = json;
-    return 0;
-}
-
-static int wait_open(const struct lt_admin *admin, const char *sale, struct ps_fault *fault)
+static int wait_until_open(const struct lt_admin *admin, const char *sale, struct ps_fault *fault)
 {
     char path[PATH_SIZE], state[32] = "?";
-    (void)snprintf(path, sizeof path, "/admin/v1/sales/%s", sale);
+    print_path(path, sale, "");
+    struct lt_call call = {"GET", path, NULL, CALL_PATIENCE_MS};
     for (int64_t waited = 0; waited < OPEN_PATIENCE_MS; waited += OPEN_POLL_MS) {
         json_t *json = NULL;
-        int err = get_json(admin, path, CALL_PATIENCE_MS, &json, fault);
+        int err = lt_admin_call_json(admin, &call, &json, fault);
         if (err < 0)
             return err;
         const char *now = json_string_value(json_object_get(json, "state"));
@@ -107,9 +78,9 @@ static int wait_open(const struct lt_admin *admin, const char *sale, struct ps_f
                             "the gateway does not call %s a rehearsal; nothing was bought", sale);
         if (strcmp(state, "open") == 0)
             return 0;
-        err = lt_admin_wait(admin, OPEN_POLL_MS);
+        err = lt_admin_wait(admin, OPEN_POLL_MS, fault);
         if (err < 0)
-            return ps_fault(fault, err, "", "told to stop");
+            return err;
     }
     return ps_fault(fault, PS_E_TIMEOUT, "--admin", "the sale %s is \"%s\", not \"open\"", sale,
                     state);
@@ -118,20 +89,21 @@ static int wait_open(const struct lt_admin *admin, const char *sale, struct ps_f
 int lt_sale_open(const struct lt_admin *admin, const char *sale, int64_t stock,
                  int64_t closes_at_ms, struct ps_fault *fault)
 {
-    int err = create(admin, sale, stock, closes_at_ms, fault);
-    return err < 0 ? err : wait_open(admin, sale, fault);
+    int err = create_sale(admin, sale, stock, closes_at_ms, fault);
+    return err < 0 ? err : wait_until_open(admin, sale, fault);
 }
 
 int lt_sale_end(const struct lt_admin *admin, const char *sale, struct ps_fault *fault)
 {
     char path[PATH_SIZE];
-    (void)snprintf(path, sizeof path, "/admin/v1/sales/%s/end", sale);
+    print_path(path, sale, "/end");
+    struct lt_call call = {"POST", path, NULL, CALL_PATIENCE_MS};
     struct lt_reply reply;
-    int err = lt_admin_call(admin, "POST", path, NULL, CALL_PATIENCE_MS, &reply, fault);
+    int err = lt_admin_call(admin, &call, &reply, fault);
     if (err < 0)
         return err;
     if (reply.status != 200 && reply.status != 204)
-        err = refused(&reply, "ending the sale", fault);
+        err = lt_admin_refused(&reply, "ending the sale", fault);
     free(reply.body);
     return err;
 }
@@ -150,11 +122,12 @@ int lt_sale_settle(const struct lt_admin *admin, const char *sale, int64_t patie
                    json_t **ret_audit, struct ps_fault *fault)
 {
     char path[PATH_SIZE];
-    (void)snprintf(path, sizeof path, "/admin/v1/sales/%s/audit", sale);
+    print_path(path, sale, "/audit");
+    struct lt_call call = {"GET", path, NULL, patience_ms};
     int64_t give_up_ns = ps_clock_mono_ns(&ps_clock_system) + patience_ms * PS_NS_PER_MS;
     for (;;) {
         json_t *audit = NULL;
-        int err = get_json(admin, path, patience_ms, &audit, fault);
+        int err = lt_admin_call_json(admin, &call, &audit, fault);
         if (err < 0)
             return err;
         if (lt_sale_audit_sum(audit, "in_doubt") == 0 ||
@@ -163,9 +136,9 @@ int lt_sale_settle(const struct lt_admin *admin, const char *sale, int64_t patie
             return 0;
         }
         json_decref(audit);
-        err = lt_admin_wait(admin, SETTLE_POLL_MS);
+        err = lt_admin_wait(admin, SETTLE_POLL_MS, fault);
         if (err < 0)
-            return ps_fault(fault, err, "", "told to stop");
+            return err;
     }
 }
 
@@ -190,17 +163,18 @@ static int add_lines(struct oq_audit *audit, const struct lt_reply *page, int64_
 int lt_sale_read_log(const struct lt_admin *admin, const char *sale, struct oq_audit *audit,
                      int64_t *io_records, struct ps_fault *fault)
 {
-    char path[PATH_SIZE];
+    char path[PATH_SIZE], rest[40];
+    struct lt_call call = {"GET", path, NULL, CALL_PATIENCE_MS};
     for (;;) {
         int64_t seq = oq_audit_seq(audit);
-        (void)snprintf(path, sizeof path, "/admin/v1/sales/%s/log?after=%lld", sale,
-                       (long long)(seq < 0 ? 0 : seq));
+        (void)snprintf(rest, sizeof rest, "/log?after=%lld", (long long)(seq < 0 ? 0 : seq));
+        print_path(path, sale, rest);
         struct lt_reply page;
-        int err = lt_admin_call(admin, "GET", path, NULL, CALL_PATIENCE_MS, &page, fault);
+        int err = lt_admin_call(admin, &call, &page, fault);
         if (err < 0)
             return err;
         if (page.status != 200)
-            err = refused(&page, "reading the log", fault);
+            err = lt_admin_refused(&page, "reading the log", fault);
         else
             err = add_lines(audit, &page, io_records, fault);
         bool more = page.len > 0;

@@ -25,7 +25,7 @@ static bool is_loopback(const struct sockaddr *address)
     return false;
 }
 
-static int split(const char *url, struct lt_target *target)
+static int split_url(const char *url, struct lt_target *target)
 {
     static const char scheme[] = "http://";
     if (strncmp(url, scheme, sizeof scheme - 1) != 0)
@@ -60,23 +60,24 @@ static int split(const char *url, struct lt_target *target)
     return 0;
 }
 
-static bool answers(const struct addrinfo *address)
+static bool is_listening(const struct addrinfo *address)
 {
     int fd = socket(address->ai_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    bool well = fd >= 0 && connect(fd, address->ai_addr, address->ai_addrlen) == 0;
+    bool connected = fd >= 0 && connect(fd, address->ai_addr, address->ai_addrlen) == 0;
     if (fd >= 0)
         close(fd);
-    return well;
+    return connected;
 }
 
-/* "localhost" is often ::1 first, where nobody may listen. Only this machine is asked: others are
- * not to be touched yet. */
-static const struct addrinfo *choose(const struct lt_target *target, const struct addrinfo *found)
+/* "localhost" is often ::1 first, where nobody may listen: the first address that accepts a
+ * connection is used. Only this machine is tried: no other may be touched yet. */
+static const struct addrinfo *choose_address(const struct lt_target *target,
+                                             const struct addrinfo *found)
 {
     if (!target->loopback || found->ai_next == NULL)
         return found;
     for (const struct addrinfo *each = found; each != NULL; each = each->ai_next)
-        if (answers(each))
+        if (is_listening(each))
             return each;
     return found;
 }
@@ -85,7 +86,7 @@ int lt_target_parse(const char *url, const char *what, struct lt_target *ret_tar
                     struct ps_fault *fault)
 {
     struct lt_target target = {.loopback = true};
-    if (split(url, &target) < 0)
+    if (split_url(url, &target) < 0)
         return ps_fault(fault, PS_E_INVALID, what, "\"%s\" is not http://HOST[:PORT]%s", url,
                         strncmp(url, "https:", strlen("https:")) == 0
                             ? "; a rehearsal speaks no TLS: aim at the gateway behind the proxy"
@@ -98,7 +99,7 @@ int lt_target_parse(const char *url, const char *what, struct lt_target *ret_tar
         return ps_fault(fault, PS_E_NOT_FOUND, what, "%s: %s", target.host, gai_strerror(failed));
     for (const struct addrinfo *each = found; each != NULL; each = each->ai_next)
         target.loopback = target.loopback && is_loopback(each->ai_addr);
-    const struct addrinfo *chosen = choose(&target, found);
+    const struct addrinfo *chosen = choose_address(&target, found);
     memcpy(&target.address, chosen->ai_addr, chosen->ai_addrlen);
     target.address_len = chosen->ai_addrlen;
     freeaddrinfo(found);
