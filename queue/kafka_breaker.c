@@ -13,7 +13,7 @@ int oq_kafka_breaker_init(struct oq_kafka_breaker *breaker,
                           const struct oq_log_callbacks *on)
 {
     *breaker = (struct oq_kafka_breaker){.settings = settings, .on = on, .err = PS_E_IO};
-    atomic_init(&breaker->state, OQ_KAFKA_CLOSED);
+    atomic_init(&breaker->state, OQ_LOG_CLOSED);
     atomic_init(&breaker->opening, OQ_BREAKER_OPENING);
     snprintf(breaker->why, sizeof breaker->why, "%s: has not been read up to its end yet",
              settings->topic);
@@ -28,7 +28,7 @@ void oq_kafka_breaker_done(struct oq_kafka_breaker *breaker)
     breaker->opened = -1;
 }
 
-enum oq_kafka_state oq_kafka_breaker_state(const struct oq_kafka_breaker *breaker)
+enum oq_log_state oq_kafka_breaker_state(const struct oq_kafka_breaker *breaker)
 {
     return atomic_load_explicit(&breaker->state, memory_order_relaxed);
 }
@@ -36,19 +36,19 @@ enum oq_kafka_state oq_kafka_breaker_state(const struct oq_kafka_breaker *breake
 void oq_kafka_breaker_tell(struct oq_kafka_breaker *breaker, bool behind)
 {
     const struct oq_kafka_settings *settings = breaker->settings;
-    enum oq_kafka_state state = OQ_KAFKA_CLOSED;
+    enum oq_log_state state = OQ_LOG_CLOSED;
     int err = breaker->err;
     if (breaker->stage == OQ_BREAKER_WELL && behind) {
-        state = OQ_KAFKA_BEHIND;
+        state = OQ_LOG_BEHIND;
         err = PS_E_TIMEOUT;
         snprintf(breaker->why, sizeof breaker->why,
                  "%s: what was written is not read back within %lld ms: look after Kafka at %s",
                  settings->topic, (long long)settings->behind_ms, settings->brokers);
     } else if (breaker->stage == OQ_BREAKER_WELL) {
-        state = OQ_KAFKA_WELL;
+        state = OQ_LOG_WELL;
         err = 0;
     } else if (breaker->stage != OQ_BREAKER_LOST && breaker->was_well) {
-        state = OQ_KAFKA_AWAY;
+        state = OQ_LOG_AWAY;
     }
     atomic_store_explicit(&breaker->state, state, memory_order_relaxed);
     if (err == breaker->told_err || atomic_load(&breaker->opening) != OQ_BREAKER_OPEN)
@@ -60,7 +60,7 @@ void oq_kafka_breaker_tell(struct oq_kafka_breaker *breaker, bool behind)
 
 void oq_kafka_breaker_end(struct oq_kafka_breaker *breaker)
 {
-    atomic_store_explicit(&breaker->state, OQ_KAFKA_CLOSED, memory_order_relaxed);
+    atomic_store_explicit(&breaker->state, OQ_LOG_CLOSED, memory_order_relaxed);
 }
 
 /* --- Stages --- */

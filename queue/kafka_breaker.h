@@ -36,7 +36,7 @@ struct oq_kafka_breaker {
     int err;      /* the kind of error that keeps it from being WELL, in words `why` */
     int told_err; /* as on_state was told; 0 = available */
     char why[640];
-    _Atomic(enum oq_kafka_state) state;
+    _Atomic(enum oq_log_state) state;
     _Atomic(enum oq_breaker_opening) opening;
     struct ps_fault refusal; /* when REFUSED */
     int opened;              /* eventfd: no longer OPENING */
@@ -49,7 +49,7 @@ int oq_kafka_breaker_init(struct oq_kafka_breaker *breaker,
 void oq_kafka_breaker_done(struct oq_kafka_breaker *breaker);
 
 /* Any thread, relaxed. */
-enum oq_kafka_state oq_kafka_breaker_state(const struct oq_kafka_breaker *breaker);
+enum oq_log_state oq_kafka_breaker_state(const struct oq_kafka_breaker *breaker);
 
 /* Waits until the log was WELL once, or that long: then it is open all the same. PS_E_INVALID: it
  * was refused, `fault` says why. On the thread that opens. */

@@ -1,5 +1,6 @@
 /* Records as Kafka messages. */
 #include "queue/kafka_record.h"
+#include "queue/log.h"
 #include "common/clock.h"
 #include "queue/log_kafka.h"
 
@@ -89,7 +90,7 @@ void oq_kafka_record_blame(const rd_kafka_message_t *message, const struct ps_fa
              fault->text);
 }
 
-uint32_t oq_kafka_partition(struct ps_str key, uint32_t partitions)
+uint32_t oq_log_partition_of(struct ps_str key, uint32_t partitions)
 {
     return (uint32_t)rd_kafka_msg_partitioner_murmur2(NULL, key.at, key.len, (int32_t)partitions,
                                                       NULL, NULL);
@@ -99,5 +100,5 @@ uint32_t oq_kafka_record_partition(const struct oq_event *event, uint32_t partit
 {
     char key[OQ_ADJUST_KEY_MAX + 1];
     size_t key_len = oq_event_key(event, key);
-    return oq_kafka_partition((struct ps_str){key, key_len}, partitions);
+    return oq_log_partition_of((struct ps_str){key, key_len}, partitions);
 }

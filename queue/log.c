@@ -17,7 +17,10 @@ int oq_log_append_to(struct oq_log *log, uint32_t partition, const struct oq_eve
 
 uint32_t oq_log_partitions(const struct oq_log *log)
 {
-    return log->ops->partitions(log);
+    struct oq_log_view view;
+
+    log->ops->view(log, &view);
+    return view.partitions;
 }
 
 unsigned oq_log_backlog_percent(const struct oq_log *log)
@@ -28,6 +31,11 @@ unsigned oq_log_backlog_percent(const struct oq_log *log)
 bool oq_log_available(const struct oq_log *log)
 {
     return log->ops->available(log);
+}
+
+void oq_log_view(const struct oq_log *log, struct oq_log_view *ret_view)
+{
+    log->ops->view(log, ret_view);
 }
 
 void oq_log_stats(const struct oq_log *log, struct oq_log_stats *ret_stats)

@@ -21,8 +21,10 @@
  *    partition and is at least 1. on_batch follows after each group of them.
  *  - records of one partition appended by one thread land in the order of the calls, unless one was
  *    refused, unknown or spilled.
- *  - a log that is away says so (oq_log_available, on_state), tries by itself, and goes on without
- *    a restart. */
+ *  - a log that is away says so (oq_log_available, oq_log_view, on_state), tries by itself, and
+ *    goes on without a restart.
+ * Nobody has to know which backend it is: what differs between them is in oq_log_view and
+ * oq_log_stats. */
 #ifndef OQ_LOG_H
 #define OQ_LOG_H
 
@@ -59,6 +61,38 @@ struct oq_log_callbacks {
     void *ctx;
 };
 
+enum oq_log_state {
+    OQ_LOG_WELL,   /* takes every record */
+    OQ_LOG_AWAY,   /* takes none, or with a spill accepted ones: Kafka or the disk fails, or records
+                      of unknown outcome are being closed. It comes back by itself */
+    OQ_LOG_BEHIND, /* takes none: records go in, but are not read back in time */
+    OQ_LOG_CLOSED  /* takes none, and on_record has not shown all of it: it has not been read up to
+                      its end since it was opened, or is closed, or its topic has lost records */
+};
+
+struct oq_log_view {
+    enum oq_log_state state;
+    bool available; /* takes accepted records now: WELL, or AWAY with room in its spill */
+    /* A record that on_record has not shown is not in the log, but for those of the last moments.
+     * False: others may have appended records that nobody here knows. The journal, which nobody
+     * else writes, is current also while it is away. */
+    bool current;
+    /* Other processes append to it too, a record is read back some time after it was sent, and old
+     * records may be deleted by the service that keeps them. */
+    bool shared;
+    uint32_t partitions; /* now: at least 1. They never become fewer */
+    uint64_t spilled;    /* orders that wait on this machine alone; 0 without a spill */
+    /* A moment of the system's monotonic clock: all that the log had then, whoever wrote it, has
+     * gone through on_record. 0 = none yet. A log that is WELL follows the present by less than a
+     * second; the journal's stands still from a commit of unknown outcome until it is closed. */
+    int64_t reached_ns;
+    /* Which log this is, the same for all who share it: "topic T of Kafka cluster C". Lives as long
+     * as the log. NULL: not known, since Kafka has not been reached yet. */
+    const char *name;
+};
+#define OQ_LOG_NAME_MAX 360
+
+/* What is 0 of a backend that has no such thing. */
 struct oq_log_stats {
     uint64_t appended, landed, refused, unknown, spilled; /* records; appended ones may wait */
     /* The journal's transactions. Kafka: groups of own records that were read back, from handing
@@ -67,6 +101,14 @@ struct oq_log_stats {
     int64_t commit_ns_total, commit_ns_last;
     uint64_t backlog; /* records waiting now */
     uint64_t backlog_max;
+    /* Of a shared log. */
+    uint64_t foreign;   /* records that are no events */
+    uint64_t resent;    /* records sent again */
+    uint64_t producers; /* made anew after a fatal error */
+    uint64_t in_flight; /* records sent and not read back, now */
+    uint64_t lag;       /* records of all partitions not read yet, at the last look */
+    uint64_t sent_bytes, received_bytes; /* by the producer */
+    int64_t round_trip_ns; /* the slowest broker's 99th percentile of the last seconds */
 };
 
 /* Into the partition that the record's key says. In a log of several partitions a sale's fence must
@@ -77,12 +119,15 @@ int oq_log_append(struct oq_log *log, const struct oq_event *event,
 /* Into this partition: for fences, which belong into each. PS_E_INVALID: there is no such one. */
 int oq_log_append_to(struct oq_log *log, uint32_t partition, const struct oq_event *event,
                      const struct oq_ticket *ticket) PS_MUST_CHECK;
-/* How many there are now: at least 1. They never become fewer. Relaxed, any thread. */
+/* The partition of a record's key among so many (at least 1). */
+uint32_t oq_log_partition_of(struct ps_str key, uint32_t partitions);
+/* How the log is now: some 50 ns. Relaxed, any thread. */
+void oq_log_view(const struct oq_log *log, struct oq_log_view *ret_view);
+/* Of the view, alone: some 2 ns the second, for each request. */
 uint32_t oq_log_partitions(const struct oq_log *log);
+bool oq_log_available(const struct oq_log *log);
 /* How full the input queue is, 0..100 percent. Relaxed, any thread. */
 unsigned oq_log_backlog_percent(const struct oq_log *log);
-/* Does it take records now? With a spill: accepted ones (log_spill.h). Relaxed, any thread. */
-bool oq_log_available(const struct oq_log *log);
 /* Relaxed, any thread. */
 void oq_log_stats(const struct oq_log *log, struct oq_log_stats *ret_stats);
 /* Runs `fn` once on the log's thread between two batches: everything landed has been folded,
@@ -99,9 +144,9 @@ void oq_log_free(struct oq_log *log); /* closed before; NULL is allowed */
 /* --- Reading by place, from any thread, beside the running log (one reader, one thread at a time;
  * it blocks on the disk or on Kafka). ---
  *
- * By places (event.h): whoever reads a log once gets all of it, each partition in its order; whoever
- * follows a log of several partitions keeps a place for each of them and reads one at a time
- * (oq_place(partition, last seq), stopping before the first record of the next partition). */
+ * By places (event.h): whoever reads a log once gets all of it, each partition in its order;
+ * whoever follows a log of several partitions keeps a place for each of them and reads one at a
+ * time (oq_place(partition, last seq), stopping before the first record of the next partition). */
 int oq_log_reader_new(struct oq_log *log, struct oq_reader **ret_reader) PS_MUST_CHECK;
 /* Gives up to `limit` (1..1,000) records with place > after, of one sale (NULL = all), to `fn` as
  * encoded JSON; looks at no more than 1,000 records a call. fn returns 0 to go on; positive to stop

@@ -11,9 +11,9 @@
 struct oq_log_ops {
     int (*append)(struct oq_log *log, uint32_t partition, const struct oq_event *event,
                   const struct oq_ticket *ticket);
-    uint32_t (*partitions)(const struct oq_log *log);
     unsigned (*backlog_percent)(const struct oq_log *log);
     bool (*available)(const struct oq_log *log);
+    void (*view)(const struct oq_log *log, struct oq_log_view *ret_view);
     void (*stats)(const struct oq_log *log, struct oq_log_stats *ret_stats);
     int (*call)(struct oq_log *log, void (*fn)(void *arg), void *arg);
     int (*close)(struct oq_log *log, int64_t timeout_ms);

@@ -53,7 +53,9 @@ struct journal {
     int64_t retry_ns;
     int lock;
     struct oq_record_queue *queue;
-    _Atomic bool available;
+    _Atomic(enum oq_log_state) state;
+    /* 0, or when the commit began whose records on_record has not shown yet. */
+    _Atomic int64_t unread_since_ns;
     struct counters counters;
     /* closing */
     _Atomic int64_t deadline_ns; /* from then on what waits is refused */
@@ -125,7 +127,7 @@ static void go_away(struct journal *journal, int err, const struct ps_fault *why
 {
     char text[sizeof why->path + sizeof why->text + 2];
     snprintf(text, sizeof text, "%s: %s", why->path, why->text);
-    atomic_store_explicit(&journal->available, false, memory_order_relaxed);
+    atomic_store_explicit(&journal->state, OQ_LOG_AWAY, memory_order_relaxed);
     journal->retry_at_ns = now_ns() + journal->retry_ns;
     if (journal->on.on_state != NULL && err != journal->away)
         journal->on.on_state(false, text, journal->on.ctx);
@@ -169,11 +171,13 @@ static void commit_batch(struct journal *journal)
     struct ps_fault fault;
     struct counters *counters = &journal->counters;
     journal->commit_began_ns = now_ns();
+    atomic_store(&journal->unread_since_ns, journal->commit_began_ns);
     int err = write_batch(journal, &fault);
     if (err != 0) {
         oq_db_rollback(oq_file_db(journal->file));
         count(&counters->commit_failures, 1);
         go_away(journal, err, &fault);
+        atomic_store(&journal->unread_since_ns, 0);
         tell_failed(journal, OQ_REFUSED);
         return;
     }
@@ -191,6 +195,7 @@ static void commit_batch(struct journal *journal)
     atomic_store_explicit(&counters->commit_ns_last, took, memory_order_relaxed);
     count(&counters->commits, 1);
     tell_landed(journal);
+    atomic_store(&journal->unread_since_ns, 0);
     err = oq_db_tidy(oq_file_db(journal->file), &fault);
     if (err != 0)
         go_away(journal, err, &fault);
@@ -268,7 +273,8 @@ static void recover(struct journal *journal)
         end_group(journal);
     journal->closing_count = 0;
     journal->away = 0;
-    atomic_store_explicit(&journal->available, true, memory_order_relaxed);
+    atomic_store(&journal->unread_since_ns, 0);
+    atomic_store_explicit(&journal->state, OQ_LOG_WELL, memory_order_relaxed);
     if (journal->on.on_state != NULL)
         journal->on.on_state(true, "", journal->on.ctx);
 }
@@ -277,7 +283,7 @@ static void recover(struct journal *journal)
 
 static bool is_available(const struct journal *journal)
 {
-    return atomic_load_explicit(&journal->available, memory_order_relaxed);
+    return atomic_load_explicit(&journal->state, memory_order_relaxed) == OQ_LOG_WELL;
 }
 
 /* Waits for work. While away: until the next try at the latest. */
@@ -340,7 +346,7 @@ static void *run(void *arg)
         if (!work(journal))
             wait_for_work(journal);
     }
-    atomic_store_explicit(&journal->available, false, memory_order_relaxed);
+    atomic_store_explicit(&journal->state, OQ_LOG_CLOSED, memory_order_relaxed);
     oq_file_close(journal->file);
     journal->file = NULL;
     (void)eventfd_write(journal->ended, 1); /* cannot fail: it is the first */
@@ -369,12 +375,6 @@ static int journal_append(struct oq_log *log, uint32_t partition, const struct o
     return oq_record_queue_put(journal->queue, partition, event, ticket);
 }
 
-static uint32_t journal_partitions(const struct oq_log *log)
-{
-    (void)log;
-    return 1;
-}
-
 static unsigned journal_backlog_percent(const struct oq_log *log)
 {
     const struct oq_record_queue *queue = of_const(log)->queue;
@@ -384,6 +384,22 @@ static unsigned journal_backlog_percent(const struct oq_log *log)
 static bool journal_available(const struct oq_log *log)
 {
     return is_available(of_const(log));
+}
+
+/* The clock is read first: what was committed before then has been shown if nothing is unread
+ * afterwards. */
+static void journal_view(const struct oq_log *log, struct oq_log_view *ret_view)
+{
+    const struct journal *journal = of_const(log);
+    enum oq_log_state state = atomic_load_explicit(&journal->state, memory_order_relaxed);
+    int64_t now = now_ns(), unread_since = atomic_load(&journal->unread_since_ns);
+
+    *ret_view = (struct oq_log_view){.state = state,
+                                     .available = state == OQ_LOG_WELL,
+                                     .current = state != OQ_LOG_CLOSED,
+                                     .partitions = 1,
+                                     .reached_ns = unread_since != 0 ? unread_since : now,
+                                     .name = "a journal"};
 }
 
 static void journal_stats(const struct oq_log *log, struct oq_log_stats *ret_stats)
@@ -458,9 +474,9 @@ static int journal_reader_new(struct oq_log *log, struct oq_reader **ret_reader)
 
 static const struct oq_log_ops journal_ops = {
     .append = journal_append,
-    .partitions = journal_partitions,
     .backlog_percent = journal_backlog_percent,
     .available = journal_available,
+    .view = journal_view,
     .stats = journal_stats,
     .call = journal_call,
     .close = journal_close,
@@ -500,7 +516,7 @@ int oq_journal_open(const struct oq_journal_settings *settings,
                                 .batch_max = settings->batch_max,
                                 .retry_ns = settings->retry_ms * PS_NS_PER_MS,
                                 .deadline_ns = INT64_MAX,
-                                .available = true,
+                                .state = OQ_LOG_WELL,
                                 .lock = -1,
                                 .ended = -1};
     snprintf(journal->path, sizeof journal->path, "%s", settings->path);

@@ -41,8 +41,8 @@ struct kafka {
     _Atomic uint32_t partitions;
     _Atomic uint64_t foreign, lag, backlog_max;
     _Atomic int64_t reached_ns; /* when a look began whose ends the view has reached */
-    char cluster[64];           /* Kafka's id of itself */
-    _Atomic bool named;         /* `cluster` is known, and does not change any more */
+    char name[OQ_LOG_NAME_MAX + 1];
+    _Atomic bool named; /* `name` is known, and does not change any more */
     /* closing */
     _Atomic int64_t deadline_ns; /* from then on what waits is refused */
     int ended;                   /* eventfd: the thread's last act */
@@ -109,7 +109,8 @@ static void take_look(struct kafka *kafka)
         return;
     }
     if (!atomic_load_explicit(&kafka->named, memory_order_relaxed)) {
-        memcpy(kafka->cluster, look->cluster, sizeof kafka->cluster);
+        snprintf(kafka->name, sizeof kafka->name, "topic %s of Kafka cluster %s",
+                 kafka->config.set.topic, look->cluster);
         atomic_store_explicit(&kafka->named, true, memory_order_release);
     }
     int64_t away_ns = kafka->breaker.away_ns;
@@ -346,7 +347,7 @@ static struct kafka *of(struct oq_log *log)
     return (struct kafka *)(void *)log;
 }
 
-enum oq_kafka_state oq_kafka_state(const struct oq_log *log)
+enum oq_log_state oq_kafka_state(const struct oq_log *log)
 {
     return oq_kafka_breaker_state(&of_const(log)->breaker);
 }
@@ -365,16 +366,11 @@ static int kafka_append(struct oq_log *log, uint32_t partition, const struct oq_
                         const struct oq_ticket *ticket)
 {
     struct kafka *kafka = of(log);
-    enum oq_kafka_state state = oq_kafka_state(&kafka->log);
-    bool spills = state == OQ_KAFKA_AWAY && kafka->spill != NULL && event->type == OQ_ACCEPTED;
-    if (state != OQ_KAFKA_WELL && !spills)
+    enum oq_log_state state = oq_kafka_state(&kafka->log);
+    bool spills = state == OQ_LOG_AWAY && kafka->spill != NULL && event->type == OQ_ACCEPTED;
+    if (state != OQ_LOG_WELL && !spills)
         return PS_E_CLOSED;
     return oq_record_queue_put(kafka->queue, partition, event, ticket);
-}
-
-static uint32_t kafka_partitions(const struct oq_log *log)
-{
-    return atomic_load_explicit(&of_const(log)->partitions, memory_order_relaxed);
 }
 
 static unsigned kafka_backlog_percent(const struct oq_log *log)
@@ -385,7 +381,22 @@ static unsigned kafka_backlog_percent(const struct oq_log *log)
 
 static bool kafka_available(const struct oq_log *log)
 {
-    return oq_kafka_state(log) == OQ_KAFKA_WELL;
+    return oq_kafka_state(log) == OQ_LOG_WELL;
+}
+
+static void kafka_view(const struct oq_log *log, struct oq_log_view *ret_view)
+{
+    const struct kafka *kafka = of_const(log);
+    enum oq_log_state state = oq_kafka_state(log);
+
+    *ret_view = (struct oq_log_view){
+        .state = state,
+        .available = state == OQ_LOG_WELL,
+        .current = state == OQ_LOG_WELL,
+        .shared = true,
+        .partitions = atomic_load_explicit(&kafka->partitions, memory_order_relaxed),
+        .reached_ns = oq_kafka_reached_ns(log),
+        .name = atomic_load_explicit(&kafka->named, memory_order_acquire) ? kafka->name : NULL};
 }
 
 static uint64_t load(const _Atomic uint64_t *counter)
@@ -407,6 +418,14 @@ static void kafka_stats(const struct oq_log *log, struct oq_log_stats *ret_stats
         .commit_ns_last = atomic_load_explicit(&from->round_ns_last, memory_order_relaxed),
         .backlog = oq_record_queue_count(kafka->queue) + load(&from->untold),
         .backlog_max = load(&kafka->backlog_max),
+        .foreign = load(&kafka->foreign),
+        .resent = load(&from->resent),
+        .producers = load(&from->producers),
+        .in_flight = load(&from->in_flight),
+        .lag = load(&kafka->lag),
+        .sent_bytes = load(&from->sent_bytes),
+        .received_bytes = load(&from->received_bytes),
+        .round_trip_ns = atomic_load_explicit(&from->round_trip_us, memory_order_relaxed) * 1000,
     };
     stats.appended = stats.landed + stats.refused + stats.unknown + stats.backlog;
     *ret_stats = stats;
@@ -422,25 +441,23 @@ bool oq_kafka_name(const struct oq_log *log, char ret_name[OQ_KAFKA_NAME_MAX + 1
     const struct kafka *kafka = of_const(log);
     if (!atomic_load_explicit(&kafka->named, memory_order_acquire))
         return false;
-    snprintf(ret_name, OQ_KAFKA_NAME_MAX + 1, "topic %s of Kafka cluster %s",
-             kafka->config.set.topic, kafka->cluster);
+    memcpy(ret_name, kafka->name, sizeof kafka->name);
     return true;
 }
 
 void oq_kafka_stats(const struct oq_log *log, struct oq_kafka_stats *ret_stats)
 {
-    const struct kafka *kafka = of_const(log);
-    const struct oq_kafka_counters *from = oq_kafka_sender_counters(kafka->sender);
-    *ret_stats = (struct oq_kafka_stats){
-        .foreign = load(&kafka->foreign),
-        .resent = load(&from->resent),
-        .producers = load(&from->producers),
-        .in_flight = load(&from->in_flight),
-        .lag = load(&kafka->lag),
-        .sent_bytes = load(&from->sent_bytes),
-        .received_bytes = load(&from->received_bytes),
-        .round_trip_us = atomic_load_explicit(&from->round_trip_us, memory_order_relaxed),
-    };
+    struct oq_log_stats stats;
+
+    kafka_stats(log, &stats);
+    *ret_stats = (struct oq_kafka_stats){.foreign = stats.foreign,
+                                         .resent = stats.resent,
+                                         .producers = stats.producers,
+                                         .in_flight = stats.in_flight,
+                                         .lag = stats.lag,
+                                         .sent_bytes = stats.sent_bytes,
+                                         .received_bytes = stats.received_bytes,
+                                         .round_trip_us = stats.round_trip_ns / 1000};
 }
 
 static int kafka_call(struct oq_log *log, void (*fn)(void *arg), void *arg)
@@ -487,9 +504,9 @@ static int kafka_reader_new(struct oq_log *log, struct oq_reader **ret_reader)
 
 static const struct oq_log_ops kafka_ops = {
     .append = kafka_append,
-    .partitions = kafka_partitions,
     .backlog_percent = kafka_backlog_percent,
     .available = kafka_available,
+    .view = kafka_view,
     .stats = kafka_stats,
     .call = kafka_call,
     .close = kafka_close,

@@ -42,15 +42,10 @@ struct oq_kafka_settings {
     const struct oq_kafka_spill *spill; /* for log_spill.c; NULL = none */
 };
 
-/* What the log can say of itself beside oq_log_stats. Relaxed. */
+/* As in oq_log_stats. */
 struct oq_kafka_stats {
-    uint64_t foreign;   /* records that are no events */
-    uint64_t resent;    /* records sent again */
-    uint64_t producers; /* made anew after a fatal error */
-    uint64_t in_flight; /* sent and not read back, now */
-    uint64_t lag;       /* records of all partitions not read yet, at the last look */
-    uint64_t sent_bytes, received_bytes; /* by the producer */
-    int64_t round_trip_us; /* the slowest broker's 99th percentile of the last seconds */
+    uint64_t foreign, resent, producers, in_flight, lag, sent_bytes, received_bytes;
+    int64_t round_trip_us;
 };
 
 /* Connects, checks the topic, reads all of it through on_record on the log's thread up to the end
@@ -65,26 +60,19 @@ int oq_kafka_open(const struct oq_kafka_settings *settings,
                   const struct oq_log_callbacks *callbacks, struct oq_log **ret_log,
                   struct ps_fault *fault) PS_MUST_CHECK;
 
-/* A moment of the system's monotonic clock: all that Kafka had then, whoever wrote it, has gone
- * through on_record. 0 = none yet. It follows the present by some look_ms. Any thread. */
+/* As in oq_log_view. */
 int64_t oq_kafka_reached_ns(const struct oq_log *log);
-/* "topic T of Kafka cluster C": which log this is, the same for all who share it; C as the brokers
- * call themselves. False: not known, since Kafka has not been reached yet. Any thread. */
-#define OQ_KAFKA_NAME_MAX 360
+#define OQ_KAFKA_NAME_MAX OQ_LOG_NAME_MAX
 bool oq_kafka_name(const struct oq_log *log, char ret_name[OQ_KAFKA_NAME_MAX + 1]) PS_MUST_CHECK;
-/* The partition of a record's key among so many. */
-uint32_t oq_kafka_partition(struct ps_str key, uint32_t partitions);
+#define oq_kafka_partition oq_log_partition_of
 /* Any thread. `log` was made by oq_kafka_open. */
 void oq_kafka_stats(const struct oq_log *log, struct oq_kafka_stats *ret_stats);
 
 /* --- For log_spill.c, which stands between this log and its user. --- */
 
-enum oq_kafka_state {
-    OQ_KAFKA_WELL,
-    OQ_KAFKA_AWAY,   /* out of reach, or its unknown records are being sent again */
-    OQ_KAFKA_BEHIND, /* records go in, but the view does not show them */
-    OQ_KAFKA_CLOSED  /* not opened fully yet, or closed, or its topic has lost records */
-};
+#define OQ_KAFKA_WELL   OQ_LOG_WELL
+#define OQ_KAFKA_BEHIND OQ_LOG_BEHIND
+#define OQ_KAFKA_CLOSED OQ_LOG_CLOSED
 
 /* A log with a spill takes accepted records while it is AWAY too, and refuses them on its thread:
  * on_outcome is the spill's then. All on the log's thread. */
@@ -104,6 +92,6 @@ void oq_kafka_wake(struct oq_log *log);
 int64_t oq_kafka_epoch(const struct oq_log *log, struct ps_str sale);
 
 /* Relaxed, any thread. */
-enum oq_kafka_state oq_kafka_state(const struct oq_log *log);
+enum oq_log_state oq_kafka_state(const struct oq_log *log);
 
 #endif

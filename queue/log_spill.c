@@ -184,7 +184,7 @@ static int drain(struct spill *spill, struct oq_log *kafka)
 {
     struct oq_spill_window *window = oq_spill_writer_window(spill->writer);
     int sent = 0;
-    if (window == NULL || oq_kafka_state(kafka) != OQ_KAFKA_WELL)
+    if (window == NULL || oq_kafka_state(kafka) != OQ_LOG_WELL)
         return 0;
     for (size_t i = 0; i < window->count && window->waiting > 0; i++) {
         if (window->entry[i].state != OQ_SPILL_WAITING)
@@ -263,7 +263,7 @@ static int spill_append(struct oq_log *log, uint32_t partition, const struct oq_
 {
     const struct spill *spill = of_const(log);
     struct oq_log *kafka = kafka_of(log);
-    if (event->type == OQ_ACCEPTED && oq_kafka_state(kafka) == OQ_KAFKA_AWAY) {
+    if (event->type == OQ_ACCEPTED && oq_kafka_state(kafka) == OQ_LOG_AWAY) {
         if (oq_spill_writer_broken(spill->writer))
             return PS_E_CLOSED;
         if (occupied(log) >= spill->records_max)
@@ -272,15 +272,10 @@ static int spill_append(struct oq_log *log, uint32_t partition, const struct oq_
     return kafka->ops->append(kafka, partition, event, ticket);
 }
 
-static uint32_t spill_partitions(const struct oq_log *log)
-{
-    return oq_log_partitions(kafka_of(log));
-}
-
 static unsigned spill_backlog_percent(const struct oq_log *log)
 {
     unsigned queue = oq_log_backlog_percent(kafka_of(log));
-    if (oq_kafka_state(kafka_of(log)) != OQ_KAFKA_AWAY)
+    if (oq_kafka_state(kafka_of(log)) != OQ_LOG_AWAY)
         return queue;
     uint64_t percent = occupied(log) * 100 / of_const(log)->records_max;
     if (percent > 100)
@@ -291,10 +286,17 @@ static unsigned spill_backlog_percent(const struct oq_log *log)
 static bool spill_available(const struct oq_log *log)
 {
     const struct spill *spill = of_const(log);
-    enum oq_kafka_state state = oq_kafka_state(kafka_of(log));
-    bool spills = state == OQ_KAFKA_AWAY && !oq_spill_writer_broken(spill->writer) &&
+    enum oq_log_state state = oq_kafka_state(kafka_of(log));
+    bool spills = state == OQ_LOG_AWAY && !oq_spill_writer_broken(spill->writer) &&
                   occupied(log) < spill->records_max;
-    return state == OQ_KAFKA_WELL || spills;
+    return state == OQ_LOG_WELL || spills;
+}
+
+static void spill_view(const struct oq_log *log, struct oq_log_view *ret_view)
+{
+    oq_log_view(kafka_of(log), ret_view);
+    ret_view->available = spill_available(log);
+    ret_view->spilled = oq_spill_count(log);
 }
 
 /* Each record once, by the outcome that was told: the drain's own are not counted, nor what Kafka
@@ -352,9 +354,9 @@ static int spill_reader_new(struct oq_log *log, struct oq_reader **ret_reader)
 
 static const struct oq_log_ops spill_ops = {
     .append = spill_append,
-    .partitions = spill_partitions,
     .backlog_percent = spill_backlog_percent,
     .available = spill_available,
+    .view = spill_view,
     .stats = spill_stats,
     .call = spill_call,
     .close = spill_close,

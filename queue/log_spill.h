@@ -10,8 +10,8 @@
  *    than the input queue: who looks at it before stock is touched need not touch it.
  *  - oq_log_available: does it take accepted records now? It may be true while Kafka is away. All
  *    other records (confirmed, released, adjusted, fenced) wait for Kafka: their append is
- *    PS_E_CLOSED, which is how their writers learn of it; oq_log_available(oq_spill_kafka(log))
- *    says so beforehand, and on_state tells of Kafka alone.
+ *    PS_E_CLOSED. Their writers ask beforehand: the state of oq_log_view, like on_state, is
+ *    Kafka's alone, and only a log that is WELL takes them.
  *  - nothing is spilled before the view was complete once: a log that opens while Kafka is away is
  *    not available.
  *  - when Kafka is back the spill is drained in its order, beside new records, also by the next

@@ -1,6 +1,7 @@
 /* The contract of the order log (queue/log.h) when its disk or its network fails or the process is
  * killed, claim by claim, on every backend. */
 #include "tests/contract/log_fixture.h"
+#include "common/clock.h"
 
 #include "queue/fold.h"
 
@@ -179,6 +180,25 @@ static void an_unknown_order_that_comes_back_stands_before_its_closing_record(vo
     assert_ended(true, !log_backend->sends_again);
 }
 
+static void the_view_does_not_pass_a_record_of_unknown_outcome(void **state)
+{
+    (void)state;
+    struct oq_log_view view;
+    log_backend->hide_one();
+    assert_ok(log_append_order(1));
+    log_watch_wait_outcomes(&watch, 1);
+    assert_int_equal(log_outcome_of(1), OQ_UNKNOWN);
+    int64_t unknown_ns = ps_clock_mono_ns(&ps_clock_system);
+    log_watch_wait_away(&watch);
+    oq_log_view(log_, &view);
+    assert_int_equal(view.state, OQ_LOG_AWAY);
+    assert_true(view.reached_ns < unknown_ns);
+    log_backend->heal();
+    log_watch_wait_back(&watch, 2);
+    log_wait_reached(unknown_ns);
+    assert_true(watch.record_count >= 1);
+}
+
 /* What was seen before a restart is seen again in the same order. What comes besides is a record
  * that Kafka has twice, word for word (queue/log.h). */
 static void assert_same_records(const struct log_watch *before, const struct log_watch *now)
@@ -341,6 +361,7 @@ static int run(const char *name)
         CLAIM(a_call_runs_also_while_the_log_is_away),
         CLAIM(an_unknown_order_that_was_lost_is_closed_by_a_record),
         CLAIM(an_unknown_order_that_comes_back_stands_before_its_closing_record),
+        CLAIM(the_view_does_not_pass_a_record_of_unknown_outcome),
         CLAIM(every_sequence_is_seen_once_over_many_failures),
         CLAIM(what_landed_survives_a_kill_and_is_there_once),
     };

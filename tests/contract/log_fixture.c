@@ -266,3 +266,14 @@ int log_run_on_every_backend(int (*run)(const char *name))
     }
     return failed;
 }
+
+void log_wait_reached(int64_t mono_ns)
+{
+    struct oq_log_view view;
+    oq_log_view(log_, &view);
+    for (int tries = 0; view.reached_ns < mono_ns; tries++) {
+        assert_true(tries < 3000);
+        usleep(10000);
+        oq_log_view(log_, &view);
+    }
+}

@@ -51,5 +51,7 @@ void log_refuse_order(uint32_t number);
 enum oq_outcome log_outcome_of(uint64_t handle);
 /* Lets the log's thread pass once: what was appended before is done. */
 void log_pass(void);
+/* Until on_record has shown all that the log had at this moment. */
+void log_wait_reached(int64_t mono_ns);
 
 #endif

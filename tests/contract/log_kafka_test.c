@@ -123,15 +123,16 @@ static void all_who_share_a_log_call_it_by_the_same_name(void **state)
 {
     (void)state;
     static struct gateway gateway[2];
-    char name[2][OQ_KAFKA_NAME_MAX + 1], begin[64];
+    struct oq_log_view view[2];
+    char begin[64];
     gateway_open(&gateway[0], broker.direct);
     gateway_open(&gateway[1], broker.proxied);
     for (uint32_t who = 0; who < 2; who++)
-        assert_true(oq_kafka_name(gateway[who].log, name[who]));
-    assert_string_equal(name[0], name[1]);
+        oq_log_view(gateway[who].log, &view[who]);
+    assert_string_equal(view[0].name, view[1].name);
     (void)snprintf(begin, sizeof begin, "topic %s of Kafka cluster ", topic);
-    assert_memory_equal(name[0], begin, strlen(begin));
-    assert_true(strlen(name[0]) > strlen(begin));
+    assert_memory_equal(view[0].name, begin, strlen(begin));
+    assert_true(strlen(view[0].name) > strlen(begin));
     for (uint32_t who = 0; who < 2; who++)
         gateway_close(&gateway[who]);
 }
@@ -395,7 +396,7 @@ static void a_record_that_is_not_ours_is_reported_and_passed_over(void **state)
 {
     (void)state;
     static struct gateway gateway;
-    struct oq_kafka_stats stats;
+    struct oq_log_stats stats;
     char where[64];
     kafka_put(&broker, topic, 1, "good morning");
     gateway_open(&gateway, broker.direct);
@@ -410,7 +411,7 @@ static void a_record_that_is_not_ours_is_reported_and_passed_over(void **state)
     assert_true(log_watch_notices(&gateway.watch, "/sale is missing"));
     gateway_append_order(&gateway, 1, 1);
     log_watch_wait_outcomes(&gateway.watch, PARTITIONS + 1 + 1);
-    oq_kafka_stats(gateway.log, &stats);
+    oq_log_stats(gateway.log, &stats);
     assert_int_equal(stats.foreign, 2);
     assert_int_equal(gateway.watch.record_count, PARTITIONS + 1 + 1);
     gateway_close(&gateway);
@@ -632,13 +633,17 @@ static void a_log_opens_while_kafka_is_away_and_is_ready_by_itself(void **state)
     assert_false(oq_log_available(gateway.log));
     log_watch_wait_away(&gateway.watch);
     assert_true(strlen(gateway.watch.why) > 0);
-    char name[OQ_KAFKA_NAME_MAX + 1];
-    assert_false(oq_kafka_name(gateway.log, name));
+    struct oq_log_view view;
+    oq_log_view(gateway.log, &view);
+    assert_int_equal(view.state, OQ_LOG_CLOSED);
+    assert_null(view.name);
+    assert_int_equal(view.reached_ns, 0);
     struct oq_event order = accepted(1, 1, "ann", "", 1);
     assert_int_equal(oq_log_append(gateway.log, &order, &(struct oq_ticket){0}), PS_E_CLOSED);
     mend_network();
     log_watch_wait_back(&gateway.watch, 2);
-    assert_true(oq_kafka_name(gateway.log, name));
+    oq_log_view(gateway.log, &view);
+    assert_non_null(view.name);
     assert_int_equal(gateway.watch.record_count, PARTITIONS + 1);
     gateway_append_order(&gateway, 1, 1);
     log_watch_wait_outcomes(&gateway.watch, 1);

@@ -60,12 +60,19 @@ static void begin(size_t records_max)
     gateway_begin_sale(&gateway);
 }
 
+static struct oq_log_view view_of(const struct gateway *of)
+{
+    struct oq_log_view view;
+    oq_log_view(of->log, &view);
+    return view;
+}
+
 /* Kafka is away, and the log knows it. */
 static void cut(struct gateway *of)
 {
     kafka_network(&broker, KAFKA_NETWORK_CUT);
     log_watch_wait_away(&of->watch);
-    while (oq_kafka_state(oq_spill_kafka(of->log)) != OQ_KAFKA_AWAY)
+    while (view_of(of).state != OQ_LOG_AWAY)
         usleep(1000);
 }
 
@@ -76,7 +83,7 @@ static void mend(void)
 
 static void wait_drained(const struct gateway *of)
 {
-    for (int tries = 0; oq_spill_count(of->log) != AT_REST; tries++) {
+    for (int tries = 0; view_of(of).spilled != AT_REST; tries++) {
         assert_true(tries < 3000);
         usleep(10000);
     }
@@ -136,9 +143,11 @@ static void R5_a_spilled_order_is_never_landed_before_the_view(void **state)
     begin(100);
     cut(&gateway);
     assert_true(oq_log_available(gateway.log));
-    assert_false(oq_log_available(oq_spill_kafka(gateway.log)));
+    assert_int_equal(view_of(&gateway).state, OQ_LOG_AWAY);
+    assert_true(view_of(&gateway).available && view_of(&gateway).shared);
+    assert_false(view_of(&gateway).current);
     spill_orders(&gateway, 1, 1);
-    assert_int_equal(oq_spill_count(gateway.log), 1);
+    assert_int_equal(view_of(&gateway).spilled, 1);
     assert_int_equal(times_in_view(&gateway, 1), 0);
     mend();
     log_watch_wait_records(&gateway.watch, OPENING + 1);
@@ -179,7 +188,7 @@ static void a_spilled_order_lands_once_when_the_broker_returns(void **state)
     begin(10000);
     cut(&gateway);
     spill_orders(&gateway, 1, ORDERS);
-    assert_int_equal(oq_spill_count(gateway.log), ORDERS);
+    assert_int_equal(view_of(&gateway).spilled, ORDERS);
     mend();
     log_watch_wait_records(&gateway.watch, OPENING + ORDERS);
     drain();
@@ -229,7 +238,7 @@ static void an_order_that_may_be_in_kafka_is_not_spilled(void **state)
     log_let_go(&hold);
     log_watch_wait_outcomes(&gateway.watch, OPENING + 1);
     assert_int_equal(gateway_outcome_of(&gateway, 1), OQ_UNKNOWN);
-    assert_int_equal(oq_spill_count(gateway.log), 0);
+    assert_int_equal(view_of(&gateway).spilled, 0);
     mend();
     log_watch_wait_records(&gateway.watch, OPENING + 1);
     gateway_close(&gateway);
@@ -327,7 +336,7 @@ static void a_full_spill_refuses_before_anything(void **state)
     assert_int_equal(append_order(&gateway, 4), PS_E_FULL);
     stand_still(&gateway);
     assert_int_equal(gateway.watch.outcome_count, OPENING + 3);
-    assert_int_equal(oq_spill_count(gateway.log), 3);
+    assert_int_equal(view_of(&gateway).spilled, 3);
     mend();
     log_watch_wait_records(&gateway.watch, OPENING + 3);
     wait_drained(&gateway);
@@ -402,7 +411,7 @@ static void a_file_that_cannot_be_written_holds_up_no_drain(void **state)
     log_watch_wait_notices(&gateway.watch, notices + 2);
     cut(&gateway);
     spill_orders(&gateway, ORDERS + 1, 1); /* what is drained counts no more */
-    assert_int_equal(oq_spill_count(gateway.log), 1);
+    assert_int_equal(view_of(&gateway).spilled, 1);
     gateway_close(&gateway);
     mend();
     open_with(&gateway, 10000);
@@ -459,7 +468,7 @@ static void an_order_whose_commit_has_failed_is_unknown_and_lands_all_the_same(v
             usleep(1000);
         faulty_vfs_heal();
         log_watch_wait_notices(&gateway.watch, notices + 2);
-        assert_int_equal(oq_spill_count(gateway.log), 1);
+        assert_int_equal(view_of(&gateway).spilled, 1);
         mend();
         log_watch_wait_records(&gateway.watch, OPENING + 1 + round);
         wait_drained(&gateway);
@@ -602,7 +611,7 @@ static void spill_until_killed(int pipe_end)
     if (oq_spill_open(&settings, &callbacks, &child.log, NULL) != 0 ||
         write(pipe_end, &number, sizeof number) != sizeof number)
         _exit(2);
-    while (oq_kafka_state(oq_spill_kafka(child.log)) != OQ_KAFKA_AWAY)
+    while (view_of(&child).state != OQ_LOG_AWAY)
         usleep(1000);
     for (number = 1;;)
         if (append_order(&child, number) == 0)
@@ -667,7 +676,7 @@ static void no_order_is_lost_or_made_twice_while_kafka_comes_and_goes(void **sta
         mend();
         usleep(300000);
     }
-    for (int tries = 0; oq_kafka_state(oq_spill_kafka(gateway.log)) != OQ_KAFKA_WELL; tries++) {
+    for (int tries = 0; view_of(&gateway).state != OQ_LOG_WELL; tries++) {
         assert_true(tries < 3000);
         usleep(10000);
     }

@@ -1,6 +1,7 @@
 /* The contract of the order log (queue/log.h) as long as nothing fails, claim by claim, on every
  * backend: appending, reading back, calls, closing. */
 #include "tests/contract/log_fixture.h"
+#include "common/clock.h"
 
 #include <pthread.h>
 #include <sched.h>
@@ -379,6 +380,51 @@ static void what_is_appended_while_closing_has_its_outcome(void **state)
     }
 }
 
+/* --- its view --- */
+
+static struct oq_log_view view_now(void)
+{
+    struct oq_log_view view;
+    oq_log_view(log_, &view);
+    return view;
+}
+
+static void the_view_of_a_log_that_works_follows_the_present(void **state)
+{
+    (void)state;
+    assert_ok(log_append_order(1));
+    log_watch_wait_outcomes(&watch, 1);
+    int64_t landed_ns = ps_clock_mono_ns(&ps_clock_system);
+    log_wait_reached(landed_ns);
+    struct oq_log_view view = view_now();
+    assert_int_equal(view.state, OQ_LOG_WELL);
+    assert_true(view.available && view.current);
+    assert_int_equal(view.partitions, oq_log_partitions(log_));
+    assert_true(view.partitions >= 1);
+    assert_int_equal(view.spilled, 0);
+    assert_true(view.reached_ns <= ps_clock_mono_ns(&ps_clock_system));
+    assert_non_null(view.name);
+    assert_true(strlen(view.name) <= OQ_LOG_NAME_MAX);
+}
+
+static void a_log_has_the_same_name_when_it_is_opened_again(void **state)
+{
+    (void)state;
+    char name[OQ_LOG_NAME_MAX + 1];
+    snprintf(name, sizeof name, "%s", view_now().name);
+    log_restart();
+    assert_string_equal(view_now().name, name);
+}
+
+static void the_view_of_a_closed_log_is_not_current(void **state)
+{
+    (void)state;
+    assert_ok(oq_log_close(log_, PATIENCE));
+    struct oq_log_view view = view_now();
+    assert_int_equal(view.state, OQ_LOG_CLOSED);
+    assert_false(view.available || view.current);
+}
+
 static int run(const char *name)
 {
     const struct CMUnitTest tests[] = {
@@ -393,6 +439,9 @@ static int run(const char *name)
         CLAIM(closing_finishes_what_was_taken_and_takes_nothing_more),
         CLAIM(what_is_not_finished_in_time_is_refused),
         CLAIM(what_is_appended_while_closing_has_its_outcome),
+        CLAIM(the_view_of_a_log_that_works_follows_the_present),
+        CLAIM(a_log_has_the_same_name_when_it_is_opened_again),
+        CLAIM(the_view_of_a_closed_log_is_not_current),
     };
     return cmocka_run_group_tests_name(name, tests, NULL, NULL);
 }

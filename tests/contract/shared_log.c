@@ -35,6 +35,7 @@ struct view {
     struct call calls[CALLS_MAX];
     size_t call_count;
     bool held, away;
+    int64_t reached_ns;
 };
 
 struct shared_topic *shared_topic_new(void)
@@ -98,15 +99,9 @@ static int append(struct oq_log *log, uint32_t partition, const struct oq_event 
         return PS_E_CLOSED;
     if (partition == OQ_BY_KEY)
         partition =
-            oq_kafka_partition((struct ps_str){key, oq_event_key(event, key)}, SHARED_PARTITIONS);
+            oq_log_partition_of((struct ps_str){key, oq_event_key(event, key)}, SHARED_PARTITIONS);
     put(view->topic, partition, event, log, ticket);
     return 0;
-}
-
-static uint32_t partitions(const struct oq_log *log)
-{
-    (void)log;
-    return SHARED_PARTITIONS;
 }
 
 static unsigned backlog_percent(const struct oq_log *log)
@@ -118,6 +113,18 @@ static unsigned backlog_percent(const struct oq_log *log)
 static bool available(const struct oq_log *log)
 {
     return !((const struct view *)(const void *)log)->away;
+}
+
+static void view_of(const struct oq_log *log, struct oq_log_view *ret_view)
+{
+    const struct view *view = (const struct view *)(const void *)log;
+    *ret_view = (struct oq_log_view){.state = view->away ? OQ_LOG_AWAY : OQ_LOG_WELL,
+                                     .available = !view->away,
+                                     .current = true,
+                                     .shared = true,
+                                     .partitions = SHARED_PARTITIONS,
+                                     .reached_ns = view->reached_ns,
+                                     .name = "the topic of this test"};
 }
 
 static void stats(const struct oq_log *log, struct oq_log_stats *ret_stats)
@@ -154,9 +161,9 @@ static void free_view(struct oq_log *log)
 }
 
 static const struct oq_log_ops ops = {.append = append,
-                                      .partitions = partitions,
                                       .backlog_percent = backlog_percent,
                                       .available = available,
+                                      .view = view_of,
                                       .stats = stats,
                                       .call = call,
                                       .close = close_view,
@@ -202,6 +209,7 @@ void shared_log_read(struct oq_log *log)
     for (uint32_t p = 0; p < SHARED_PARTITIONS; p++)
         while (view->read[p] < view->topic->count[p])
             read_one(view, p);
+    view->reached_ns = ps_clock_mono_ns(&ps_clock_system);
     memcpy(calls, view->calls, count * sizeof *calls);
     view->call_count = 0;
     for (size_t i = 0; i < count; i++)

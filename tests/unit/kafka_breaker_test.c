@@ -42,7 +42,7 @@ static void begin_well(struct oq_kafka_breaker *breaker)
     oq_kafka_breaker_return(breaker);
     oq_kafka_breaker_mend(breaker);
     assert_ok(oq_kafka_breaker_wait(breaker, SHORT_MS, &fault));
-    assert_int_equal(oq_kafka_breaker_state(breaker), OQ_KAFKA_WELL);
+    assert_int_equal(oq_kafka_breaker_state(breaker), OQ_LOG_WELL);
 }
 
 static bool trip(struct oq_kafka_breaker *breaker, const char *text)
@@ -74,7 +74,7 @@ static void a_log_that_is_not_ready_in_time_is_open_and_says_why_not(void **stat
     assert_int_equal(told.times, 1);
     assert_false(told.available);
     assert_string_equal(told.why, "orders: out of reach");
-    assert_int_equal(oq_kafka_breaker_state(&breaker), OQ_KAFKA_CLOSED); /* never WELL so far */
+    assert_int_equal(oq_kafka_breaker_state(&breaker), OQ_LOG_CLOSED); /* never WELL so far */
     oq_kafka_breaker_return(&breaker);
     oq_kafka_breaker_mend(&breaker);
     oq_kafka_breaker_tell(&breaker, false);
@@ -113,10 +113,10 @@ static void each_change_is_told_once(void **state)
     oq_kafka_breaker_tell(&breaker, false);
     assert_int_equal(told.times, 1);
     assert_false(told.available);
-    assert_int_equal(oq_kafka_breaker_state(&breaker), OQ_KAFKA_AWAY);
+    assert_int_equal(oq_kafka_breaker_state(&breaker), OQ_LOG_AWAY);
     oq_kafka_breaker_return(&breaker);
     oq_kafka_breaker_tell(&breaker, false); /* connected is not well yet */
-    assert_int_equal(oq_kafka_breaker_state(&breaker), OQ_KAFKA_AWAY);
+    assert_int_equal(oq_kafka_breaker_state(&breaker), OQ_LOG_AWAY);
     oq_kafka_breaker_mend(&breaker);
     oq_kafka_breaker_tell(&breaker, false);
     oq_kafka_breaker_tell(&breaker, false);
@@ -131,15 +131,15 @@ static void a_view_that_is_behind_counts_only_while_all_else_is_well(void **stat
     struct oq_kafka_breaker breaker;
     begin_well(&breaker);
     oq_kafka_breaker_tell(&breaker, true);
-    assert_int_equal(oq_kafka_breaker_state(&breaker), OQ_KAFKA_BEHIND);
+    assert_int_equal(oq_kafka_breaker_state(&breaker), OQ_LOG_BEHIND);
     assert_int_equal(told.times, 1);
     assert_non_null(strstr(told.why, "within 2000 ms"));
     oq_kafka_breaker_tell(&breaker, false);
-    assert_int_equal(oq_kafka_breaker_state(&breaker), OQ_KAFKA_WELL);
+    assert_int_equal(oq_kafka_breaker_state(&breaker), OQ_LOG_WELL);
     assert_int_equal(told.times, 2);
     (void)trip(&breaker, "out of reach");
     oq_kafka_breaker_tell(&breaker, true);
-    assert_int_equal(oq_kafka_breaker_state(&breaker), OQ_KAFKA_AWAY);
+    assert_int_equal(oq_kafka_breaker_state(&breaker), OQ_LOG_AWAY);
     assert_string_equal(told.why, "orders: out of reach");
     oq_kafka_breaker_done(&breaker);
 }
@@ -156,7 +156,7 @@ static void a_topic_that_has_lost_records_stays_lost(void **state)
     assert_false(trip(&breaker, "out of reach"));
     oq_kafka_breaker_tell(&breaker, false);
     assert_int_equal(breaker.stage, OQ_BREAKER_LOST);
-    assert_int_equal(oq_kafka_breaker_state(&breaker), OQ_KAFKA_CLOSED);
+    assert_int_equal(oq_kafka_breaker_state(&breaker), OQ_LOG_CLOSED);
     assert_int_equal(told.times, 1);
     assert_string_equal(told.why, "orders: has become shorter");
     oq_kafka_breaker_done(&breaker);
