@@ -66,8 +66,8 @@ static int build_blocklist(const struct gw_control *control, struct cfg_blocklis
         if (block->kind == CFG_BLOCK_USER) {
             memcpy(users[user_count].user, block->subject, sizeof users[0].user);
             users[user_count++].until_ms = block->until_ms;
-        } else if (pub_cidr_parse(block->subject, strlen(block->subject),
-                                  &ranges[range_count].range) == 0) {
+        } else if (ps_cidr_parse(block->subject, strlen(block->subject),
+                                 &ranges[range_count].range) == 0) {
             ranges[range_count++].until_ms = block->until_ms;
         }
     }

@@ -411,24 +411,24 @@ static void start_loop(struct gateway *gateway)
         gateway->watchdog_us = 0;
 }
 
-static bool holds_loopback(const struct pub_cidr *range)
+static bool holds_loopback(const struct ps_cidr *range)
 {
-    static const struct srv_address v4 = {{[10] = 0xff, [11] = 0xff, [12] = 127, [15] = 1}},
-                                    v6 = {{[15] = 1}};
+    static const struct ps_address v4 = {{[10] = 0xff, [11] = 0xff, [12] = 127, [15] = 1}},
+                                   v6 = {{[15] = 1}};
 
-    return pub_address_is_loopback(&range->address) || pub_cidr_has(range, &v4) ||
-           pub_cidr_has(range, &v6);
+    return ps_address_is_loopback(&range->address) || ps_cidr_has(range, &v4) ||
+           ps_cidr_has(range, &v6);
 }
 
 static void warn_of_trust(const struct gw_settings *settings)
 {
-    struct srv_address listen;
-    bool open = pub_address_parse(settings->listen.host, strlen(settings->listen.host), false,
-                                  &listen) == 0 &&
-                !pub_address_is_loopback(&listen);
+    struct ps_address listen;
+    bool open = ps_address_parse(settings->listen.host, strlen(settings->listen.host), false,
+                                 &listen) == 0 &&
+                !ps_address_is_loopback(&listen);
 
     for (size_t i = 0; open && i < settings->trusted.count; i++)
-        if (pub_cidr_is_everybody(&settings->trusted.at[i]))
+        if (ps_cidr_is_everybody(&settings->trusted.at[i]))
             ps_log(PS_LOG_WARN, "everybody_is_trusted",
                    PS_F_STR("why", "trusted_proxies holds all addresses, and the public listener "
                                    "is not loopback's: whoever reaches it can be any user, from "

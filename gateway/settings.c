@@ -70,16 +70,16 @@ const struct ps_option gw_options[] = {
 /* clang-format on */
 const size_t gw_option_count = PS_ARRAY_LEN(gw_options);
 
-static int read_cidrs(const struct ps_option_list *list, struct pub_cidrs *ret_cidrs,
+static int read_cidrs(const struct ps_option_list *list, struct ps_cidrs *ret_cidrs,
                       struct ps_fault *fault)
 {
-    struct pub_cidrs cidrs = {.at = calloc(list->count ? list->count : 1, sizeof *cidrs.at),
-                              .count = list->count};
+    struct ps_cidrs cidrs = {.at = calloc(list->count ? list->count : 1, sizeof *cidrs.at),
+                             .count = list->count};
 
     if (cidrs.at == NULL)
         return ps_fault(fault, PS_E_NOMEM, "trusted_proxies", "out of memory");
     for (size_t i = 0; i < list->count; i++) {
-        if (pub_cidr_parse(list->at[i], strlen(list->at[i]), &cidrs.at[i]) < 0) {
+        if (ps_cidr_parse(list->at[i], strlen(list->at[i]), &cidrs.at[i]) < 0) {
             char path[64];
             snprintf(path, sizeof path, "trusted_proxies[%zu]", i);
             free(cidrs.at);
@@ -152,9 +152,9 @@ static int check_origins(const struct ps_option_list *origins, struct ps_fault *
 /* What srv_listen() takes. */
 static int check_address(const char *name, const char *host, struct ps_fault *fault)
 {
-    struct srv_address address;
+    struct ps_address address;
 
-    if (host[0] != '[' && pub_address_parse(host, strlen(host), false, &address) == 0)
+    if (host[0] != '[' && ps_address_parse(host, strlen(host), false, &address) == 0)
         return 0;
     return ps_fault(fault, PS_E_INVALID, name,
                     "\"%s\" is no numeric address (IPv6 without brackets)", host);

@@ -80,7 +80,7 @@ struct gw_settings {
     json_t *policy; /* seed: {"limits":{rule:{…}}} */
 
     /* Derived by gw_settings_read. */
-    struct pub_cidrs trusted;  /* of trusted_proxies */
+    struct ps_cidrs trusted;   /* of trusted_proxies */
     struct ps_redis_url redis; /* of store.redis.url */
 };
 

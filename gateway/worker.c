@@ -192,10 +192,10 @@ static void on_refused(int verdict, void *ctx)
     worker->large_heads += verdict == ANS_V_headers_too_large;
 }
 
-static bool is_trusted(const struct srv_address *peer, void *ctx)
+static bool is_trusted(const struct ps_address *peer, void *ctx)
 {
     const struct gw_worker *worker = ctx;
-    return pub_cidrs_have(&worker->core->settings->trusted, peer);
+    return ps_cidrs_have(&worker->core->settings->trusted, peer);
 }
 
 static void on_gone(struct srv_request *request, void *ctx)

@@ -40,7 +40,7 @@ struct token_list {
 };
 
 struct peer {
-    struct srv_address address; /* as limits count it */
+    struct ps_address address; /* as limits count it */
     bool used;
     int64_t seen_ns;
     int64_t failures;
@@ -298,11 +298,11 @@ static bool is_better_victim(const struct peer *a, const struct peer *b, int64_t
     return a->seen_ns < b->seen_ns;
 }
 
-static struct peer *find_peer(struct op_auth *auth, const struct srv_address *address,
+static struct peer *find_peer(struct op_auth *auth, const struct ps_address *address,
                               int64_t now_ns)
 {
-    struct srv_address key;
-    pub_address_limit_key(address, &key);
+    struct ps_address key;
+    ps_address_limit_key(address, &key);
     struct peer *set = auth->peers[ps_hash64(&auth->key, key.byte, sizeof key.byte) % SETS];
     struct peer *victim = &set[0];
     for (size_t i = 0; i < WAYS; i++) {
@@ -360,7 +360,7 @@ static const struct op_token *match(const struct op_auth *auth, struct ps_str se
 }
 
 enum op_auth_result op_auth_check(struct op_auth *auth, struct ps_str authorization,
-                                  const struct srv_address *peer_address,
+                                  const struct ps_address *peer_address,
                                   const struct op_token **ret_token, int64_t *ret_wait_s)
 {
     int64_t now_ns = ps_clock_mono_ns(auth->clock);

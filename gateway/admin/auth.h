@@ -66,7 +66,7 @@ enum op_auth_result {
  * *ret_token (borrowed until the tokens change); LOCKED and LIMITED fill *ret_wait_s (>= 1, for
  * Retry-After). Takes the same time for every token. */
 enum op_auth_result op_auth_check(struct op_auth *auth, struct ps_str authorization,
-                                  const struct srv_address *peer, const struct op_token **ret_token,
+                                  const struct ps_address *peer, const struct op_token **ret_token,
                                   int64_t *ret_wait_s);
 
 /* --- Tokens: seen, made and removed. --- */

@@ -30,14 +30,14 @@ static int range_text(char *text, size_t len, char ret_subject[PS_USER_MAX + 1])
 {
     char address[OP_PEER_LEN];
     char *dash = memrchr(text, '-', len);
-    struct pub_cidr range;
+    struct ps_cidr range;
 
     if (dash != NULL)
         *dash = '/';
-    if (pub_cidr_parse(text, len, &range) < 0)
+    if (ps_cidr_parse(text, len, &range) < 0)
         return PS_E_INVALID;
-    pub_address_format(&range.address, address);
-    int bits = pub_address_is_v4(&range.address) ? range.bits - PUB_V4_BITS : range.bits;
+    ps_address_format(&range.address, address);
+    int bits = ps_address_is_v4(&range.address) ? range.bits - PS_V4_BITS : range.bits;
     (void)snprintf(ret_subject, PS_USER_MAX + 1, "%s/%d", address, bits);
     return 0;
 }
@@ -65,9 +65,9 @@ static bool read_subject(struct op_request *visit, enum cfg_block_kind kind,
 /* A block of 0 bits would refuse every buyer of an address family. False: answered. */
 static bool is_of_some(struct op_request *visit, const char *range)
 {
-    struct pub_cidr cidr;
+    struct ps_cidr cidr;
 
-    if (pub_cidr_parse(range, strlen(range), &cidr) < 0 || !pub_cidr_is_everybody(&cidr))
+    if (ps_cidr_parse(range, strlen(range), &cidr) < 0 || !ps_cidr_is_everybody(&cidr))
         return true;
     op_no(visit, ANS_V_invalid,
           "the range in the path: %s is everybody; pause the sales to stop all buyers", range);

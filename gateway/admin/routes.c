@@ -147,12 +147,11 @@ static bool host_served(const struct gw_settings *settings, struct ps_str host)
 
 static bool metrics_are_open(const struct gw_settings *settings)
 {
-    struct srv_address own;
+    struct ps_address own;
 
     return settings->admin.metrics_open &&
-           pub_address_parse(settings->admin.host, strlen(settings->admin.host), false, &own) ==
-               0 &&
-           pub_address_is_loopback(&own);
+           ps_address_parse(settings->admin.host, strlen(settings->admin.host), false, &own) == 0 &&
+           ps_address_is_loopback(&own);
 }
 
 static void deny(struct op_request *visit, enum op_auth_result result, int64_t wait_s)
@@ -325,7 +324,7 @@ void op_handle(struct srv_request *request, void *ctx)
 
     visit->admin = admin;
     visit->request = request;
-    pub_address_format(&request->peer, visit->peer);
+    ps_address_format(&request->peer, visit->peer);
     const struct route *route = find_route(visit, allow, sizeof allow);
     bool probe = route != NULL && (route->flags & OPEN) != 0;
     if (!probe && !host_served(settings, request->header[SRV_H_HOST])) {

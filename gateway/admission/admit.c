@@ -143,15 +143,15 @@ static enum adm_gate ask_limit(struct adm_admission *admission, const struct cfg
 static enum adm_gate ask_address(struct adm_admission *admission, const struct cfg_snapshot *policy,
                                  size_t rule)
 {
-    const struct srv_address *address = &admission->visit->client.address;
-    struct srv_address key;
+    const struct ps_address *address = &admission->visit->client.address;
+    struct ps_address key;
     enum adm_gate step;
     bool fits;
 
-    pub_address_limit_key(address, &key);
+    ps_address_limit_key(address, &key);
     step = ask_limit(admission, &policy->rules[rule], &policy->compiled[rule],
                      hash_of(admission, key.byte, sizeof key.byte), &fits);
-    if (!fits || pub_address_is_v4(address))
+    if (!fits || ps_address_is_v4(address))
         return step;
     /* The /48, so that a customer with 65,536 networks of /64 is one asker too. */
     memset(key.byte + 6, 0, sizeof key.byte - 6);

@@ -191,12 +191,12 @@ static int add_block(struct cfg_merge *taken, enum cfg_block_kind kind, const ch
 {
     size_t len = strlen(subject);
     struct block_item *item;
-    struct pub_cidr range;
+    struct ps_cidr range;
     json_t *json;
     int err = 0;
 
     if (kind == CFG_BLOCK_USER ? !ps_user_ok(subject, len)
-                               : pub_cidr_parse(subject, len, &range) < 0)
+                               : ps_cidr_parse(subject, len, &range) < 0)
         return ps_fault(fault, PS_E_INVALID, "", "is neither a user nor a range");
     item = room(&taken->blocks, taken->block_count, sizeof *item);
     if (item == NULL)

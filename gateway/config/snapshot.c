@@ -244,13 +244,13 @@ static uint32_t *user_slot(const struct cfg_blocklist *list, const char *user, s
     }
 }
 
-static bool same_range(const struct pub_cidr *a, const struct pub_cidr *b)
+static bool same_range(const struct ps_cidr *a, const struct ps_cidr *b)
 {
     return a->bits == b->bits &&
            memcmp(a->address.byte, b->address.byte, sizeof a->address.byte) == 0;
 }
 
-static uint32_t *range_slot(const struct cfg_blocklist *list, const struct pub_cidr *range)
+static uint32_t *range_slot(const struct cfg_blocklist *list, const struct ps_cidr *range)
 {
     const struct slots *slots = &list->range_slots;
     uint8_t text[sizeof range->address.byte + 1];
@@ -324,9 +324,9 @@ void cfg_blocklist_free(struct cfg_blocklist *list)
 }
 
 /* The first `bits` bits of the address, the rest zero. */
-static struct pub_cidr masked(const struct srv_address *address, uint8_t bits)
+static struct ps_cidr masked(const struct ps_address *address, uint8_t bits)
 {
-    struct pub_cidr range = {.bits = bits};
+    struct ps_cidr range = {.bits = bits};
     size_t whole = bits / 8;
     memcpy(range.address.byte, address->byte, whole);
     if (bits % 8 != 0)
@@ -335,7 +335,7 @@ static struct pub_cidr masked(const struct srv_address *address, uint8_t bits)
 }
 
 bool cfg_blocklist_has(const struct cfg_blocklist *list, struct ps_str user,
-                       const struct srv_address *address, int64_t wall_ms)
+                       const struct ps_address *address, int64_t wall_ms)
 {
     if (user.len > 0 && list->user_count > 0) {
         uint32_t slot = *user_slot(list, user.at, user.len);
@@ -343,9 +343,9 @@ bool cfg_blocklist_has(const struct cfg_blocklist *list, struct ps_str user,
             return true;
     }
     for (size_t i = 0; i < list->length_count; i++) {
-        if (list->lengths[i] < PUB_V4_BITS && pub_address_is_v4(address))
+        if (list->lengths[i] < PS_V4_BITS && ps_address_is_v4(address))
             continue;
-        struct pub_cidr range = masked(address, list->lengths[i]);
+        struct ps_cidr range = masked(address, list->lengths[i]);
         uint32_t slot = *range_slot(list, &range);
         if (slot != 0 && list->ranges[slot - 1].until_ms > wall_ms)
             return true;

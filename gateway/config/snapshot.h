@@ -95,7 +95,7 @@ struct cfg_blocked_user {
     int64_t until_ms; /* INT64_MAX = for good */
 };
 struct cfg_blocked_range {
-    struct pub_cidr range;
+    struct ps_cidr range;
     int64_t until_ms;
 };
 int cfg_blocklist_new(const struct cfg_blocked_user *users, size_t user_count,
@@ -105,6 +105,6 @@ void cfg_blocklist_free(struct cfg_blocklist *blocklist); /* NULL is allowed */
 /* One look-up for the user, one for each prefix length that is in use: the cost does not grow with
  * the number of entries. `user.len` 0 = address only. Any thread. */
 bool cfg_blocklist_has(const struct cfg_blocklist *blocklist, struct ps_str user,
-                       const struct srv_address *address, int64_t wall_ms);
+                       const struct ps_address *address, int64_t wall_ms);
 
 #endif

@@ -72,7 +72,7 @@ static void get_status(struct ord_request *visit, const struct cfg_sale *sale, s
 
     (void)rest;
     if (adm_admit_limits(&admission, CFG_LIMIT_STATUS) == ADM_GATE_DENY) {
-        const struct srv_address *address = &visit->client.address; /* nobody has to say a user */
+        const struct ps_address *address = &visit->client.address; /* nobody has to say a user */
         admission.detail.seed =
             adm_limit_hash(visit->worker->core->limits, address->byte, sizeof address->byte);
         admission.detail.limit = visit->limit;

@@ -84,7 +84,7 @@ void srv_connection_deadline(struct srv_connection *connection, enum srv_deadlin
 
 /* --- Accepting --- */
 
-static void address_of(const struct sockaddr_storage *from, struct srv_address *ret_address)
+static void address_of(const struct sockaddr_storage *from, struct ps_address *ret_address)
 {
     if (from->ss_family == AF_INET6) {
         struct sockaddr_in6 v6;

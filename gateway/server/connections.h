@@ -15,7 +15,7 @@ struct srv_connection {
     struct srv_deadline deadline; /* first: a deadline is its connection */
     struct srv_connections *all;
     void *request; /* the owner's: what is read or answered now, or NULL */
-    struct srv_address peer;
+    struct ps_address peer;
     int fd;
     bool trusted;
     bool surplus; /* accepted above the soft limit */

@@ -10,6 +10,7 @@
 #ifndef SRV_HTTP_H
 #define SRV_HTTP_H
 
+#include "common/address.h"
 #include "common/buf.h"
 #include "common/clock.h"
 #include "common/err.h"
@@ -48,11 +49,6 @@ enum srv_header {
     SRV_H_COUNT
 };
 
-/* IPv6, IPv4 as ::ffff:a.b.c.d. */
-struct srv_address {
-    uint8_t byte[16];
-};
-
 #define SRV_PUBLIC_BODY_MAX    4096
 #define SRV_HEAD_MEMORY        ((size_t)10 * 1024) /* usually */
 #define SRV_TARGET_MAX         2048                /* longer: 414 */
@@ -75,8 +71,8 @@ struct srv_request {
     struct ps_str body;                             /* may hold any byte */
     bool oversized; /* the body is larger than body_max and is not kept: 404, 405, 413 or the like,
                      * at once; the connection ends with it */
-    struct srv_address peer; /* of the TCP connection */
-    int64_t arrived_ns;      /* monotonic: the turn of the loop in which the head was complete */
+    struct ps_address peer; /* of the TCP connection */
+    int64_t arrived_ns;     /* monotonic: the turn of the loop in which the head was complete */
     /* The client's when it is 1-64 bytes of [A-Za-z0-9._-], else a new UUIDv7. */
     struct ps_str request_id;
     /* For the layer above: zeroed when the request is handed over; size given to srv_http_new. */
@@ -101,8 +97,8 @@ struct srv_settings {
                           * after each request: 4 KiB more were seen to cost 5 % of one */
     size_t body_max;     /* SRV_PUBLIC_BODY_MAX or 1 MiB */
     size_t user_size;
-    const char *client_ip_header;                                  /* NULL = none */
-    bool (*is_trusted)(const struct srv_address *peer, void *ctx); /* may be NULL */
+    const char *client_ip_header;                                 /* NULL = none */
+    bool (*is_trusted)(const struct ps_address *peer, void *ctx); /* may be NULL */
     /* The client of a kept request has left: its owner must forget it, and its handle is stale from
      * now on. May come within 20 ms of srv_suspend. NULL: it is never noticed, and keeping a
      * request costs four system calls more. */

@@ -61,9 +61,9 @@ static const struct op_token *who;
 
 static enum op_auth_result check_field(const char *field, const char *peer)
 {
-    struct srv_address address;
+    struct ps_address address;
     struct ps_str text = {field, field != NULL ? strlen(field) : 0};
-    assert_ok(pub_address_parse(peer, strlen(peer), false, &address));
+    assert_ok(ps_address_parse(peer, strlen(peer), false, &address));
     return op_auth_check(auth, text, &address, &who, &wait_s);
 }
 

@@ -516,9 +516,9 @@ static void an_idle_connection_is_closed_without_a_word(void **state)
     http_fixture_stop(&fixture);
 }
 
-static bool trust_all(const struct srv_address *peer, void *ctx)
+static bool trust_all(const struct ps_address *peer, void *ctx)
 {
-    static const struct srv_address loopback = {
+    static const struct ps_address loopback = {
         {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 127, 0, 0, 1}};
     (void)ctx;
     return memcmp(peer, &loopback, sizeof loopback) == 0;

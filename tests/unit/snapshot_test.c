@@ -175,15 +175,15 @@ static void a_policy_may_be_empty(void **state)
 static struct cfg_blocked_range range_of(const char *text, int64_t until_ms)
 {
     struct cfg_blocked_range range = {.until_ms = until_ms};
-    assert_ok(pub_cidr_parse(text, strlen(text), &range.range));
+    assert_ok(ps_cidr_parse(text, strlen(text), &range.range));
     return range;
 }
 
 static bool blocked(const struct cfg_blocklist *list, const char *user, const char *address,
                     int64_t now)
 {
-    struct srv_address parsed;
-    assert_ok(pub_address_parse(address, strlen(address), false, &parsed));
+    struct ps_address parsed;
+    assert_ok(ps_address_parse(address, strlen(address), false, &parsed));
     return cfg_blocklist_has(list, str(user), &parsed, now);
 }
 
