@@ -21,14 +21,15 @@
 #define TIME_MAX_MS INT64_C(253402300799999)
 
 enum kind {
-    UUID,   /* order id; optional: absent without has_order_id */
-    NAME,   /* ps_name_ok */
-    USER,   /* ps_user_ok */
-    KEY,    /* ps_key_ok */
-    ADJUST, /* an adjust key; its parts are checked against the other members */
-    TEXT,   /* UTF-8 without control characters, at most `max` bytes */
-    TRACE,  /* a W3C traceparent */
-    INT,    /* min .. max */
+    UUID,    /* order id; optional: absent without has_order_id */
+    NAME,    /* ps_name_ok */
+    USER,    /* ps_user_ok */
+    KEY,     /* ps_key_ok */
+    ADJUST,  /* an adjust key; its parts are checked against the other members */
+    TEXT,    /* UTF-8 without control characters, at most `max` bytes */
+    TRACE,   /* a W3C traceparent */
+    VISIBLE, /* visible ASCII, at most `max` bytes */
+    INT,     /* min .. max */
     TIME,
     BOOL, /* optional: absent when false */
     REASON
@@ -77,6 +78,7 @@ static const struct member members[] = {
     MEMBER("at",              at_ms,          TIME,   false, ALL,        0,            TIME_MAX_MS),
     MEMBER("rehearsal",       rehearsal,      BOOL,   true,  ALL,        0,            0),
     MEMBER("traceparent",     traceparent,    TRACE,  true,  A,          0,            0),
+    MEMBER("request_id",      request_id,     VISIBLE, true, A,          1,            OQ_REQUEST_MAX),
 };
 /* clang-format on */
 
@@ -138,6 +140,16 @@ static bool text_ok(struct ps_str text, const struct member *member)
     return true;
 }
 
+static bool visible_ok(struct ps_str text, const struct member *member)
+{
+    if (text.len > (size_t)member->max)
+        return false;
+    for (size_t i = 0; i < text.len; i++)
+        if (text.at[i] < '!' || text.at[i] > '~')
+            return false;
+    return true;
+}
+
 /* "00-" 32 "-" 16 "-" 2, lower-case hexadecimal (W3C Trace Context, version 00). */
 static bool trace_ok(struct ps_str trace)
 {
@@ -187,6 +199,8 @@ static const char *member_wrong(const struct member *member, const void *field)
         return ps_key_ok(text.at, text.len) ? NULL : "is not an idempotency key";
     case TRACE:
         return trace_ok(text) ? NULL : "is not a traceparent";
+    case VISIBLE:
+        return visible_ok(text, member) ? NULL : "is not 1 to 64 visible characters";
     case TEXT:
         return text_ok(text, member) ? NULL : "is too long, empty or not plain text";
     default:

@@ -17,6 +17,7 @@ enum oq_reason { OQ_REASON_NONE, OQ_EXPIRED, OQ_CANCELLED, OQ_REJECTED };
 #define OQ_BY_MAX      64
 #define OQ_NOTE_MAX    256
 #define OQ_TRACE_LEN   55
+#define OQ_REQUEST_MAX 64
 #define OQ_GATEWAY_MAX 64
 /* The longest JSON of a record, closing NUL included; oq_event_line adds at most OQ_SEQ_TEXT_MAX.
  */
@@ -65,6 +66,7 @@ struct oq_event {
     /* .len == 0 or OQ_TRACE_LEN; travels beside the JSON value in Kafka, inside it in the journal
      */
     struct ps_str traceparent;
+    struct ps_str request_id; /* the X-Request-Id of the buy's answer; .len == 0: none */
     /* confirmed, adjusted */
     struct ps_str by; /* token id of who asked; .len == 0: nobody (the initial stock) */
     /* released */

@@ -46,12 +46,12 @@ static void keep(struct ps_buf *buf, struct ps_str *text)
 }
 
 /* All that point into a record's text. */
-#define EVENT_STRINGS 9
+#define EVENT_STRINGS 10
 static void strings_of(struct oq_event *event, struct ps_str *ret_strings[EVENT_STRINGS])
 {
-    struct ps_str *strings[EVENT_STRINGS] = {&event->adjust_key, &event->sale, &event->sku,
-                                             &event->user,       &event->key,  &event->traceparent,
-                                             &event->by,         &event->note, &event->gateway};
+    struct ps_str *strings[EVENT_STRINGS] = {
+        &event->adjust_key,  &event->sale,       &event->sku, &event->user, &event->key,
+        &event->traceparent, &event->request_id, &event->by,  &event->note, &event->gateway};
     memcpy(ret_strings, strings, sizeof strings);
 }
 

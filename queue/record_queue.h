@@ -9,8 +9,8 @@
 
 /* All strings of the largest event together. */
 #define OQ_EVENT_STRINGS_MAX                                                                       \
-    (OQ_ADJUST_KEY_MAX + 2 * PS_NAME_MAX + PS_USER_MAX + PS_KEY_MAX + OQ_TRACE_LEN + OQ_BY_MAX +   \
-     OQ_NOTE_MAX + OQ_GATEWAY_MAX)
+    (OQ_ADJUST_KEY_MAX + 2 * PS_NAME_MAX + PS_USER_MAX + PS_KEY_MAX + OQ_TRACE_LEN +               \
+     OQ_REQUEST_MAX + OQ_BY_MAX + OQ_NOTE_MAX + OQ_GATEWAY_MAX)
 
 /* A record in memory of its own: `json` and the strings of `event` point into `text`. Not to be
  * copied as a struct (oq_record_copy). */

@@ -149,6 +149,7 @@ static void what_landed_is_read_back_alike_and_in_order(void **state)
     (void)state;
     struct oq_event order = accepted(1, 1, "\xc3\xa9lodie\"\\", "key-1", 2);
     order.traceparent = str("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01");
+    order.request_id = str("req-\"1\"");
     order.rehearsal = true;
     struct oq_event note = adjusted("adjust:sale/more", 5, 0);
     note.by = str("ops");

@@ -89,7 +89,7 @@ def test_a_record_has_the_members_that_the_code_writes(letter):
         if kind == "INT":
             least = 1 if (letter, name) in {("A", "epoch"), ("F", "epoch")} else number(low)
             assert (member["minimum"], member["maximum"]) == (least, number(high)), name
-        elif kind == "TEXT":
+        elif kind in ("TEXT", "VISIBLE"):
             assert member["maxLength"] == number(high), name
     limits = {"Name": "PS_NAME_MAX", "User": "PS_USER_MAX"}
     assert all(DOCUMENT["components"]["schemas"][name]["maxLength"] == define(limit) for name, limit in limits.items())

@@ -64,6 +64,7 @@ static void append_orders(struct oq_log *log)
     struct oq_event records[] = {released(3, OQ_CANCELLED), released(4, OQ_REJECTED),
                                  released(5, OQ_EXPIRED)};
     whole.traceparent = PS_STR(TRACE);
+    whole.request_id = PS_STR("req-\"1\"");
     whole.sku_cap = 5;
     rehearsal.rehearsal = true;
     records[0].rehearsal = true;

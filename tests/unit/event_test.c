@@ -86,6 +86,11 @@ static void random_accepted(struct memory *memory, uint64_t *seed, struct oq_eve
     }
     if (random_below(seed, 2) == 0)
         event->traceparent = PS_STR("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01");
+    if (random_below(seed, 2) == 0) {
+        static const char *const visible[] = {"r", "\"", "\\", "~", "!", "-"};
+        event->request_id =
+            random_text(memory, seed, visible, PS_ARRAY_LEN(visible), OQ_REQUEST_MAX);
+    }
 }
 
 static void random_adjusted(struct memory *memory, uint64_t *seed, struct oq_event *event)
@@ -166,6 +171,7 @@ static void assert_same(const struct oq_event *a, const struct oq_event *b)
     assert_true(a->cap == b->cap && a->sku_cap == b->sku_cap);
     assert_true(a->sale_version == b->sale_version);
     assert_str_equal(a->traceparent, b->traceparent);
+    assert_str_equal(a->request_id, b->request_id);
     assert_str_equal(a->by, b->by);
     assert_int_equal(a->reason, b->reason);
     assert_true(a->delta == b->delta);
@@ -276,6 +282,7 @@ static void the_longest_record_fits(void **state)
     event.cap = event.sku_cap = event.sale_version = PS_INT_MAX;
     event.rehearsal = true;
     event.traceparent = PS_STR("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01");
+    event.request_id = (struct ps_str){quotes, OQ_REQUEST_MAX};
     size_t len = encode(&event, text, sizeof text);
     void *owner;
     assert_ok(oq_event_decode(text, len, &back, &owner, NULL));
@@ -355,6 +362,14 @@ static void a_record_that_could_not_be_read_back_is_not_written(void **state)
     assert_refused(&event, "/at");
     WITH(traceparent = PS_STR("00-4BF92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"));
     assert_refused(&event, "/traceparent");
+    WITH(request_id = PS_STR("a b"));
+    assert_refused(&event, "/request_id");
+    WITH(request_id = PS_STR("\xc3\xa9"));
+    assert_refused(&event, "/request_id");
+    char long_id[OQ_REQUEST_MAX + 1];
+    memset(long_id, 'r', sizeof long_id);
+    WITH(request_id = ((struct ps_str){long_id, sizeof long_id}));
+    assert_refused(&event, "/request_id");
     WITH(type = (enum oq_type)9);
     assert_refused(&event, "/type");
     good = released(1, OQ_EXPIRED);

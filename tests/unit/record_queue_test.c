@@ -74,6 +74,7 @@ static void the_largest_event_of_each_type_fits(void **state)
         .note = {note, OQ_NOTE_MAX},
         .gateway = {by, OQ_GATEWAY_MAX},
         .traceparent = PS_STR("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"),
+        .request_id = {by, OQ_REQUEST_MAX},
         .rehearsal = true,
         .epoch = PS_INT_MAX,
         .at_ms = T0,
