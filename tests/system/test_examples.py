@@ -5,8 +5,7 @@ import re
 import socket
 import subprocess
 
-import pytest
-from penstock import ROOT, Gateway, call, free_port, wait_until
+from penstock import ROOT, Gateway, free_port, wait_until
 
 # Definitions that every other block uses; and a curl that fails where the gateway says no.
 BEGIN = 'set -euo pipefail\ncurl() { command curl --fail-with-body "$@"; }\n'
@@ -85,69 +84,24 @@ def test_the_quickstart_rehearses_against_no_gateway_but_its_own():
     assert "rehearsing" not in done.stdout
 
 
-NGINX_DIRECTORY = "/var/lib/nginx"
+def test_redis_takes_the_reference_settings(tmp_path):
+    port = free_port()
+    process = subprocess.Popen(["redis-server", str(ROOT / "deploy/redis/redis.conf"), "--port", str(port), "--dir", str(tmp_path)],
+                               stdout=subprocess.DEVNULL)
 
+    def ask(*words):
+        return subprocess.run(["redis-cli", "-p", str(port), *words], capture_output=True, text=True).stdout.split()
 
-def proxy_settings(name, where):
-    return (ROOT / name).read_text(encoding="utf-8").replace(NGINX_DIRECTORY, str(where))
-
-
-def tool(name):
-    for folder in ("/usr/sbin", "/usr/bin"):
-        if (pathlib.Path(folder) / name).exists():
-            return f"{folder}/{name}"
-    return pytest.fail(f"{name} is not installed: tests/run installs it")
-
-
-def nginx_main(where, site):
-    """The file to start nginx with: `site` in its http block, all its files in `where`."""
-    (where / "site.conf").write_text(site)
-    paths = "".join(f"{kind}_temp_path {where}/{kind};" for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi"))
-    main = where / "nginx.conf"
-    main.write_text(f"daemon off; pid {where}/pid; error_log stderr; events {{}} http {{ access_log off; {paths} include {where}/site.conf; }}")
-    return main
-
-
-def not_refused(port):
-    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
-        return True
-    return False
-
-
-def test_nginx_takes_the_reference_settings(tmp_path):
-    assert pathlib.Path(NGINX_DIRECTORY).is_dir()  # else nginx does not start with the settings as they are
-    assert f" {NGINX_DIRECTORY}/" in (ROOT / "deploy/nginx/penstock.conf").read_text(encoding="utf-8")
-    main = nginx_main(tmp_path, proxy_settings("deploy/nginx/penstock.conf", tmp_path))
-    done = subprocess.run([tool("nginx"), "-t", "-c", str(main)], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-
-
-def test_behind_the_nginx_reference_a_browser_with_many_cookies_buys_as_who_its_session_says(tmp_path):
-    front, sessions = free_port(), free_port()
-    with Gateway() as gateway:
-        gateway.make_sale("sale", stock=1)
-        site = proxy_settings("deploy/nginx/penstock.conf", tmp_path)
-        for ours, there in (("listen 80 backlog=4096 reuseport", f"listen 127.0.0.1:{front}"), ("127.0.0.1:8080", f"127.0.0.1:{gateway.port}"),
-                            ("127.0.0.1:8000", f"127.0.0.1:{sessions}")):
-            assert ours in site
-            site = site.replace(ours, there)
-        shop = f"server {{ listen 127.0.0.1:{sessions}; location / {{ add_header X-User-Id $cookie_sid; return 200; }} }}"
-        nginx = subprocess.Popen([tool("nginx"), "-c", str(nginx_main(tmp_path, site + shop)), "-e", str(tmp_path / "error.log")])
-        try:
-            wait_until(lambda: not_refused(front), what="nginx")
-            cookies = "sid=ann; " + "; ".join(f"cookie_{i:03d}={'v' * 87}" for i in range(60))
-            answer = call(front, "POST", "/v1/sales/sale/orders", {"sku": "phone", "quantity": 1}, {"Host": "shop.example", "Cookie": cookies, "X-User-Id": "mallory"})
-            assert answer.status == 202, answer
-            assert [order["user"] for order in gateway.orders("sale")] == ["ann"]
-        finally:
-            nginx.terminate()
-            nginx.wait(10)
-
-
-def test_haproxy_takes_the_reference_settings(tmp_path):
-    haproxy = tool("haproxy")
-    key = tmp_path / "key.pem"
-    subprocess.run(f"openssl genrsa 2048 | openssl rsa -pubout -out {key}", shell=True, check=True, capture_output=True)
-    done = subprocess.run([haproxy, "-c", "-f", str(ROOT / "deploy/haproxy/haproxy.cfg")], capture_output=True, text=True,
-                          env={"PENSTOCK_JWT_KEY": str(key)})
-    assert done.returncode == 0, done.stdout + done.stderr
+    try:
+        wait_until(lambda: ask("PING") == ["PONG"], what="Redis")
+        assert ask("CONFIG", "GET", "maxmemory-policy")[1] == "noeviction"
+        assert ask("CONFIG", "GET", "save") == ["save"]
+        watch = tmp_path / "sentinel.conf"
+        watch.write_text((ROOT / "deploy/redis/sentinel.conf").read_text().replace("port 26379", f"port {free_port()}"))
+        sentinel = subprocess.Popen(["redis-server", str(watch), "--sentinel"], stdout=subprocess.PIPE, text=True, cwd=tmp_path)
+        wait_until(lambda: "Sentinel ID" in sentinel.stdout.readline(), what="a Sentinel")
+        sentinel.kill()
+        sentinel.wait()
+    finally:
+        process.kill()
+        process.wait()

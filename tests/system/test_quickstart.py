@@ -40,7 +40,7 @@ class Checkout:
         self.ports = {}
         for script in ("quickstart", "cluster/run"):
             path = self.root / "deploy" / script
-            path.write_text(re.sub(r"\b(8080|9090|8404|6390|919[23]|[89]08[123])\b", lambda found: str(self.port(found.group())), path.read_text()))
+            path.write_text(re.sub(r"\b(8079|8080|9090|8404|6390|919[23]|[89]08[123])\b", lambda found: str(self.port(found.group())), path.read_text()))
         settings = json.loads((self.root / "deploy/penstock.json").read_text())
         settings |= {"listen": {"port": self.port("8080")}, "admin": {"port": self.port("9090")}}
         (self.root / "deploy/penstock.json").write_text(json.dumps(settings))
