@@ -63,6 +63,12 @@ size_t srv_connections_count(const struct srv_connections *all)
 
 /* --- Deadlines --- */
 
+void srv_connection_cut(struct srv_connection *connection)
+{
+    connection->cut = true;
+    shutdown(connection->fd, SHUT_RDWR);
+}
+
 static void on_timer(uv_timer_t *timer);
 
 static void arm(struct srv_connections *all, int64_t at_ns)
@@ -176,8 +182,7 @@ static void on_timer(uv_timer_t *timer)
         enum srv_deadline_kind kind = due->kind;
         srv_deadline_clear(due);
         all->events.late(connection, kind, all->events.ctx);
-        connection->cut = true;
-        shutdown(connection->fd, SHUT_RDWR); /* the owner notices and ends it */
+        srv_connection_cut(connection);
     }
     if (all->paused)
         accept_again(all);

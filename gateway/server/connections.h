@@ -19,7 +19,7 @@ struct srv_connection {
     int fd;
     bool trusted;
     bool surplus; /* accepted above the soft limit */
-    bool cut;     /* shut down by a deadline */
+    bool cut;     /* srv_connection_cut */
 };
 
 struct srv_connections_events {
@@ -47,6 +47,8 @@ void srv_connections_free(struct srv_connections *all, void (*freed)(void *ctx))
 
 /* The owner has closed the socket, or is just about to: gives the memory back. */
 void srv_connection_ended(struct srv_connection *connection);
+/* Shuts the socket down; the owner notices and ends it. What has arrived does not count. */
+void srv_connection_cut(struct srv_connection *connection);
 void srv_connection_deadline(struct srv_connection *connection, enum srv_deadline_kind kind);
 
 /* The clocks as read at the start of this turn. */

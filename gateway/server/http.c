@@ -63,10 +63,25 @@ static char *body_of(struct srv_slot *slot, const struct srv_http *http)
     return (char *)slot->rest + http->user_span;
 }
 
-/* The library has read a request line. `uri` may be NULL. It lies in the memory of the connection,
- * and the library has already found the '?': when we end the text behind it, no parameters are
- * looked for. They would be unescaped in place, and with more than about 150 of them the library
- * would wait for ever. */
+static bool has_many_parameters(const char *uri)
+{
+    const char *mark = strchr(uri, '?');
+    size_t count = 0;
+    for (; mark != NULL && count <= SRV_PARAMETERS_MAX; count++)
+        mark = strchr(mark + 1, '&');
+    return count > SRV_PARAMETERS_MAX;
+}
+
+/* The library keeps an entry for each parameter, and waits for ever when its memory is too small
+ * for them all. */
+static void refuse_parameters(struct srv_slot *slot)
+{
+    slot->refused = true;
+    srv_refuse_unread(slot->http, slot->connection, ANS_V_uri_too_long);
+    srv_connection_cut(slot->connection);
+}
+
+/* The library has read a request line. `uri` may be NULL. */
 static void *on_target(void *ctx, const char *uri, struct MHD_Connection *mhd)
 {
     struct srv_http *http = ctx;
@@ -84,9 +99,8 @@ static void *on_target(void *ctx, const char *uri, struct MHD_Connection *mhd)
         slot->target_len = strlen(uri);
         memcpy(slot->target, uri,
                slot->target_len < SRV_TARGET_MAX ? slot->target_len : SRV_TARGET_MAX);
-        char *mark = strchr(uri, '?');
-        if (mark != NULL && http->layout_known)
-            mark[1] = '\0';
+        if (has_many_parameters(uri))
+            refuse_parameters(slot);
     }
     return slot;
 }
@@ -220,7 +234,7 @@ static enum MHD_Result on_part(void *ctx, struct MHD_Connection *mhd, const char
     if (slot != NULL && slot->state == SRV_SLOT_SUSPENDED) /* has no deadline, so it is not cut */
         return on_kept(slot);
     struct srv_connection *connection = connection_of(mhd);
-    if (connection->cut) /* 408 has been said; what came after it does not count */
+    if (connection->cut) /* what came after its refusal does not count */
         return MHD_NO;
     if (slot == NULL || slot->request.body.at == NULL)
         return on_head(ctx, connection, mhd, method, version);
@@ -258,8 +272,6 @@ static void release(struct srv_slot *slot)
     if (slot->state != SRV_SLOT_READING)
         http->in_flight--;
     srv_slot_drop_response(slot);
-    if (slot->kept != NULL)
-        srv_again_give(slot);
     slot->connection->request = NULL;
     ps_pool_give(http->slots, slot);
 }
@@ -420,7 +432,6 @@ static void free_memory(struct srv_http *http)
 {
     if (http->handles > 0)
         return;
-    srv_again_free(http->again);
     ps_pool_free(http->slots);
     free(http);
 }
@@ -529,9 +540,6 @@ int srv_http_new(uv_loop_t *loop, const int *listen_fds, size_t listen_count,
     err = PS_E_NOMEM;
     http->daemon = start_daemon(http);
     if (http->daemon == NULL)
-        goto fail;
-    err = srv_again_new(http, &http->again);
-    if (err < 0)
         goto fail;
     err = start_handles(http, loop);
     if (err < 0)

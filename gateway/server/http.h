@@ -1,6 +1,6 @@
 /* HTTP for one thread: bytes in, struct srv_request out, an answer back. The only files that know
- * libmicrohttpd are http.c, http_head.c, http_answer.c, http_again.c and what they share in
- * http_private.h. A server belongs to one uv loop and to one thread; nothing here locks.
+ * libmicrohttpd are http.c, http_head.c, http_answer.c and what they share in http_private.h. A
+ * server belongs to one uv loop and to one thread; nothing here locks.
  *
  * A request is handed over once, when its head is known to be strictly well-formed and its body is
  * complete, or known to be too large. The handler answers at once, or keeps the request with
@@ -52,6 +52,7 @@ enum srv_header {
 #define SRV_PUBLIC_BODY_MAX    4096
 #define SRV_HEAD_MEMORY        ((size_t)10 * 1024) /* usually */
 #define SRV_TARGET_MAX         2048                /* longer: 414 */
+#define SRV_PARAMETERS_MAX     100                 /* in a query; more: 414 */
 #define SRV_FORWARDED_MAX      8                   /* lines of X-Forwarded-For; more: 400 */
 #define SRV_ANSWER_HEADER_MAX  16
 #define SRV_ANSWER_HEADER_TEXT 2048 /* header values of an answer together, in the slot */

@@ -1,6 +1,6 @@
 /* Answers out. An answer is collected in the slot of its request and becomes a response object of
- * the library when it is complete. Its body lies beside the response when that is to be used again,
- * else in the slot, which is given back only when everything has been sent. An answer is queued
+ * the library when it is complete. Its body lies in the slot, which is given back only when
+ * everything has been sent. An answer is queued
  * within the library's callback only. One that is given later, to a suspended request, waits in its
  * slot until the resumed connection calls back. */
 #include "gateway/server/http_private.h"
@@ -75,14 +75,6 @@ static struct MHD_Response *finish_response(struct srv_slot *slot, struct MHD_Re
     return response;
 }
 
-struct MHD_Response *srv_response_new(struct srv_slot *slot, const char *content_type,
-                                      struct ps_str body, bool close)
-{
-    struct MHD_Response *response = MHD_create_response_from_buffer(
-        body.len, (void *)(uintptr_t)body.at, MHD_RESPMEM_PERSISTENT);
-    return finish_response(slot, response, content_type, close);
-}
-
 /* The library prints a Date for each answer that has none; once a second is enough. */
 static void put_date(struct srv_slot *slot)
 {
@@ -128,13 +120,11 @@ void srv_answer(struct srv_request *request, int status, const char *content_typ
 {
     struct srv_slot *slot = slot_of(request);
     close |= request->oversized;
-    bool last = close || slot->http->draining;
     put_date(slot);
     put_request_id(request);
-    struct MHD_Response *response = last ? NULL : srv_again_take(slot, content_type, body);
-    if (response == NULL)
-        response = srv_response_new(slot, content_type, body, close);
-    put_answer(slot, status, response);
+    struct MHD_Response *response = MHD_create_response_from_buffer(
+        body.len, (void *)(uintptr_t)body.at, MHD_RESPMEM_PERSISTENT);
+    put_answer(slot, status, finish_response(slot, response, content_type, close));
 }
 
 void srv_answer_heap(struct srv_request *request, int status, const char *content_type, char *body,
@@ -277,7 +267,7 @@ void srv_slot_drop_response(struct srv_slot *slot)
 {
     if (slot->shared != NULL)
         srv_shared_answer_unref(slot->shared);
-    else if (slot->response != NULL && slot->kept == NULL)
+    else if (slot->response != NULL)
         MHD_destroy_response(slot->response);
     slot->shared = NULL;
     slot->response = NULL;

@@ -1,5 +1,5 @@
-/* What http.c (bytes in), http_head.c (heads), http_answer.c (answers out) and http_again.c
- * (answers used again) share: the four files that know libmicrohttpd. */
+/* What http.c (bytes in), http_head.c (heads) and http_answer.c (answers out) share: the three
+ * files that know libmicrohttpd. */
 #ifndef SRV_HTTP_PRIVATE_H
 #define SRV_HTTP_PRIVATE_H
 
@@ -39,7 +39,6 @@ struct srv_slot {
     /* The answer. */
     int status;
     struct MHD_Response *response; /* NULL when answered: no memory, the connection closes */
-    struct srv_kept *kept;         /* whose response it is, when it is to be used again */
     struct srv_shared_answer *shared;
     size_t header_count;
     size_t header_used;
@@ -62,7 +61,6 @@ struct srv_http {
     struct srv_connections *connections;
     struct srv_connection *accepting; /* being handed to the library */
     struct ps_pool *slots;
-    struct srv_again *again; /* responses used again */
     struct srv_slot *suspended;
     struct ps_uuid_source ids;
     int64_t date_s; /* for which `date` was printed */
@@ -102,11 +100,6 @@ void srv_refuse_unread(struct srv_http *http, struct srv_connection *connection,
                        enum ans_verdict verdict);
 void srv_new_request_id(struct srv_http *http, char ret_text[PS_UUID_LEN + 1]);
 
-/* A response with the slot's header fields and this body, which must outlive it; `close`: the
- * connection ends after it. NULL: no memory. */
-struct MHD_Response *srv_response_new(struct srv_slot *slot, const char *content_type,
-                                      struct ps_str body, bool close);
-
 /* --- http_head.c --- */
 
 struct srv_head {
@@ -121,17 +114,5 @@ bool srv_head_read(struct srv_slot *slot, const char *method, const char *versio
                    struct srv_head *ret_head);
 /* The first breach in the trailers of a body in chunks, in words, or NULL. */
 const char *srv_head_trailer_fault(struct MHD_Connection *mhd);
-
-/* --- http_again.c --- */
-
-int srv_again_new(const struct srv_http *http, struct srv_again **ret_again) PS_MUST_CHECK;
-/* After the library has stopped. NULL is allowed. */
-void srv_again_free(struct srv_again *again);
-/* A response with the slot's header fields and this body, which is copied. It is the slot's (kept)
- * and not to be destroyed. NULL: it must be made without being kept. */
-struct MHD_Response *srv_again_take(struct srv_slot *slot, const char *content_type,
-                                    struct ps_str body);
-/* The slot, which has one, is about to go back: everything has been sent. */
-void srv_again_give(struct srv_slot *slot);
 
 #endif

@@ -19,7 +19,7 @@ LOADTEST_QUEUE = {"queue/event.h", "queue/fold.h", "queue/audit.h"}
 JOINS = re.compile(r"gateway/(admission/admit|orders/|sales/|cluster/|config/|admin/|control|core|worker|gateway|backends|public/(probes|status_page|routes))")
 
 FENCES = {
-    "microhttpd.h": r"gateway/server/(http|connections|http_head|http_answer|http_again|http_private)",
+    "microhttpd.h": r"gateway/server/(http|connections|http_head|http_answer|http_private)",
     "sqlite3.h": r"queue/(db_(file|copier)|settle/)|gateway/config/db",
     "http_parser.h": r"loadtest/",
     "systemd/": r"gateway/gateway\.c",
