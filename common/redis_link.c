@@ -47,9 +47,8 @@ struct ps_redis_link {
     size_t sentinel;             /* the one to ask first */
     size_t asked;                /* trying: how many did not help */
     unsigned attempts;           /* to take each address of a name in turn */
-    unsigned failures;           /* since the last good reply */
-    unsigned strikes;
-    bool suspect;  /* commands have failed here: one at a time until one succeeds */
+    struct ps_breaker breaker;
+    bool suspect;  /* commands have failed here: when greeted, it must prove itself */
     bool greeting; /* the reply at hand is the one that made it ready: no proof of more */
     bool checking;
     char identity[PS_REDIS_IDENTITY_MAX + 1];
@@ -68,16 +67,6 @@ static void set_timer(struct ps_redis_link *link, int64_t ms)
 
 /* --- failing --- */
 
-static int64_t backoff_ms(const struct ps_redis_link *link)
-{
-    int64_t ms = link->settings.backoff_min_ms;
-    for (unsigned i = 1; i < link->failures && ms < link->settings.backoff_max_ms; i++)
-        ms *= 2;
-    if (ms > link->settings.backoff_max_ms)
-        ms = link->settings.backoff_max_ms;
-    return ms / 2 + (int64_t)randombytes_uniform((uint32_t)(ms / 2 + 1));
-}
-
 static void fail(struct ps_redis_link *link, int err, const char *what)
 {
     char why[WHY_MAX];
@@ -90,10 +79,9 @@ static void fail(struct ps_redis_link *link, int err, const char *what)
         link->sentinel = (link->sentinel + 1) % link->url.host_count;
     link->state = PS_REDIS_AWAY;
     link->wire = NULL;
-    link->failures++;
-    link->strikes = 0;
     link->checking = false;
-    set_timer(link, backoff_ms(link));
+    (void)ps_breaker_trip(&link->breaker);
+    set_timer(link, ps_breaker_pause_ms(&link->breaker));
     ps_redis_wire_close(wire); /* answers what is pending */
     if (link->closed || (!was_ready && link->err == err && strcmp(link->why, why) == 0))
         return;
@@ -166,13 +154,11 @@ static void on_reply(const redisReply *reply, void *ctx)
         return;
     if (err == 0 || err == PS_E_CORRUPT || err == PS_E_UNKNOWN) { /* it works; the call did not */
         link->suspect = false;
-        link->strikes = 0;
-        link->failures = 0;
+        ps_breaker_succeed(&link->breaker);
         return;
     }
-    link->strikes++;
     bool must_greet = err == PS_E_READ_ONLY || err == PS_E_PERMISSION;
-    if (!must_greet && !link->suspect && link->strikes < STRIKES_MAX)
+    if (!ps_breaker_strike(&link->breaker) && !must_greet)
         return;
     link->suspect = true;
     fail(link, err, reply->str);
@@ -285,6 +271,8 @@ static void on_greeted(int err, const redisReply *reply, void *ctx)
         return;
     }
     link->state = PS_REDIS_READY;
+    if (!link->suspect)
+        ps_breaker_close(&link->breaker);
     link->greeting = true;
     link->err = 0;
     if (link->settings.check_ms > 0)
@@ -459,6 +447,7 @@ static void try_next(struct ps_redis_link *link)
 static void begin(struct ps_redis_link *link)
 {
     link->state = PS_REDIS_TRYING;
+    ps_breaker_probe(&link->breaker);
     link->asking = link->url.master[0] != '\0';
     link->asked = 0;
     try_next(link);
@@ -484,13 +473,13 @@ static void on_timer(uv_timer_t *timer)
 
 /* --- commands --- */
 
-bool ps_redis_link_open(const struct ps_redis_link *link)
+bool ps_redis_link_open(struct ps_redis_link *link)
 {
     return link->state == PS_REDIS_READY &&
-           (!link->suspect || ps_redis_wire_pending(link->wire) == 0);
+           ps_breaker_admits(&link->breaker, ps_redis_wire_pending(link->wire));
 }
 
-static int admit(const struct ps_redis_link *link)
+static int admit(struct ps_redis_link *link)
 {
     if (!ps_redis_link_open(link))
         return PS_E_CLOSED;
@@ -532,6 +521,10 @@ int ps_redis_link_new(uv_loop_t *loop, const struct ps_redis_url *url,
     link->url = *url;
     link->settings = *settings;
     link->callbacks = *callbacks;
+    ps_breaker_init(&link->breaker,
+                    &(struct ps_breaker_settings){STRIKES_MAX, settings->backoff_min_ms,
+                                                  settings->backoff_max_ms},
+                    &ps_clock_system);
     (void)uv_timer_init(loop, &link->timer);
     link->timer.data = link->look_up.data = link;
     set_timer(link, 0); /* not at once: no callback comes before this returns */

@@ -7,16 +7,17 @@
  * server says that it is no master any more, the link is lost and greets anew: two servers are
  * never taken for one.
  *
- * The link is its own circuit breaker:
- *   away    open: nothing is let through until a back-off with jitter is over
+ * A circuit breaker (breaker.h) stands before the server:
+ *   away    open: nothing goes through until its pause is over
  *   trying  half open: connects and greets
- *   ready   closed. After time-outs or a row of refusals, though, one command at a time goes
- * through until the first good reply.
+ *   ready   closed; after time-outs or a row of refusals still half open, so that one command at a
+ *           time goes through until the first good reply.
  *
  * One thread: that of the loop. SIGPIPE must be ignored by the program. */
 #ifndef PS_REDIS_LINK_H
 #define PS_REDIS_LINK_H
 
+#include "common/breaker.h"
 #include "common/redis_url.h"
 #include "common/redis_wire.h"
 
@@ -58,7 +59,7 @@ void ps_redis_link_close(struct ps_redis_link *link);
 
 enum ps_redis_state ps_redis_link_state(const struct ps_redis_link *link);
 /* True when a command would be let through now. */
-bool ps_redis_link_open(const struct ps_redis_link *link);
+bool ps_redis_link_open(struct ps_redis_link *link);
 /* Of the server that was greeted last; "" before the first. */
 const char *ps_redis_link_identity(const struct ps_redis_link *link);
 /* "host:port" of the server that is, or was, spoken to last. */

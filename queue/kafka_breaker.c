@@ -1,6 +1,6 @@
-/* See kafka_breaker.h. What must hold: LOST stays; on_state is called on the log's thread only, not
- * before oq_kafka_open has its answer, and once for each change; the state that other threads see
- * is stored before anybody is told of it. */
+/* See kafka_breaker.h. What must hold: a lost log stays lost; on_state is called on the log's
+ * thread only, not before oq_kafka_open has its answer, and once for each change; the state that
+ * other threads see is stored before anybody is told of it. */
 #include "queue/kafka_breaker.h"
 #include "common/thread.h"
 
@@ -13,6 +13,9 @@ int oq_kafka_breaker_init(struct oq_kafka_breaker *breaker,
                           const struct oq_log_callbacks *on)
 {
     *breaker = (struct oq_kafka_breaker){.settings = settings, .on = on, .err = PS_E_IO};
+    static const struct ps_breaker_settings circuit = {.strikes_max = 1};
+    ps_breaker_init(&breaker->circuit, &circuit, &ps_clock_system);
+    (void)ps_breaker_trip(&breaker->circuit);
     atomic_init(&breaker->state, OQ_LOG_CLOSED);
     atomic_init(&breaker->opening, OQ_BREAKER_OPENING);
     snprintf(breaker->why, sizeof breaker->why, "%s: has not been read up to its end yet",
@@ -38,16 +41,16 @@ void oq_kafka_breaker_tell(struct oq_kafka_breaker *breaker, bool behind)
     const struct oq_kafka_settings *settings = breaker->settings;
     enum oq_log_state state = OQ_LOG_CLOSED;
     int err = breaker->err;
-    if (breaker->stage == OQ_BREAKER_WELL && behind) {
+    if (breaker->circuit.state == PS_BREAKER_CLOSED && behind) {
         state = OQ_LOG_BEHIND;
         err = PS_E_TIMEOUT;
         snprintf(breaker->why, sizeof breaker->why,
                  "%s: what was written is not read back within %lld ms: look after Kafka at %s",
                  settings->topic, (long long)settings->behind_ms, settings->brokers);
-    } else if (breaker->stage == OQ_BREAKER_WELL) {
+    } else if (breaker->circuit.state == PS_BREAKER_CLOSED) {
         state = OQ_LOG_WELL;
         err = 0;
-    } else if (breaker->stage != OQ_BREAKER_LOST && breaker->was_well) {
+    } else if (!breaker->lost && breaker->was_well) {
         state = OQ_LOG_AWAY;
     }
     atomic_store_explicit(&breaker->state, state, memory_order_relaxed);
@@ -63,36 +66,31 @@ void oq_kafka_breaker_end(struct oq_kafka_breaker *breaker)
     atomic_store_explicit(&breaker->state, OQ_LOG_CLOSED, memory_order_relaxed);
 }
 
-/* --- Stages --- */
+/* --- The circuit --- */
 
-static void stop(struct oq_kafka_breaker *breaker, enum oq_breaker_stage stage,
-                 const struct ps_fault *why, int err)
+static bool open_circuit(struct oq_kafka_breaker *breaker, const struct ps_fault *why, int err)
 {
-    breaker->stage = stage;
+    bool tripped = ps_breaker_trip(&breaker->circuit);
     breaker->err = err;
     snprintf(breaker->why, sizeof breaker->why, "%s: %s", why->path, why->text);
     oq_kafka_breaker_tell(breaker, false);
+    return tripped;
 }
 
 bool oq_kafka_breaker_trip(struct oq_kafka_breaker *breaker, const struct ps_fault *why, int err)
 {
-    bool was_away = breaker->stage == OQ_BREAKER_AWAY;
-    if (breaker->stage == OQ_BREAKER_LOST)
-        return false;
-    if (!was_away)
-        breaker->away_ns = ps_clock_mono_ns(&ps_clock_system);
-    stop(breaker, OQ_BREAKER_AWAY, why, err);
-    return !was_away;
+    return !breaker->lost && open_circuit(breaker, why, err);
 }
 
 void oq_kafka_breaker_lose(struct oq_kafka_breaker *breaker, const struct ps_fault *why, int err)
 {
-    stop(breaker, OQ_BREAKER_LOST, why, err);
+    breaker->lost = true;
+    (void)open_circuit(breaker, why, err);
 }
 
 void oq_kafka_breaker_return(struct oq_kafka_breaker *breaker)
 {
-    breaker->stage = OQ_BREAKER_RETURNING;
+    ps_breaker_probe(&breaker->circuit);
 }
 
 /* --- Opening --- */
@@ -106,7 +104,7 @@ static void end_opening(struct oq_kafka_breaker *breaker, enum oq_breaker_openin
 
 void oq_kafka_breaker_mend(struct oq_kafka_breaker *breaker)
 {
-    breaker->stage = OQ_BREAKER_WELL;
+    ps_breaker_succeed(&breaker->circuit);
     if (breaker->was_well)
         return;
     breaker->was_well = true;

@@ -5,7 +5,7 @@
  * bell, which is rung by whoever appends, by librdkafka's queues and by the watcher (kafka_watch),
  * a second thread that asks the questions for which librdkafka makes one wait.
  *
- * A breaker (kafka_breaker) says by its stage whether records are sent, sent again, or wait.
+ * A breaker (kafka_breaker) says by its circuit whether records are sent, sent again, or wait.
  *
  * What must hold: LANDED and on_record come from what was read, in the order of the partition; what
  * was taken before a call has its outcome before the call runs; nothing is sent between a failure
@@ -100,7 +100,7 @@ static void take_look(struct kafka *kafka)
 {
     struct oq_kafka_look *look = &kafka->look;
     struct ps_fault fault;
-    if (kafka->breaker.stage == OQ_BREAKER_LOST || !oq_kafka_watch_news(kafka->watch, look))
+    if (kafka->breaker.lost || !oq_kafka_watch_news(kafka->watch, look))
         return;
     if (look->err != 0) {
         go_away(kafka, &look->fault, look->err);
@@ -113,8 +113,8 @@ static void take_look(struct kafka *kafka)
                  kafka->config.set.topic, look->cluster);
         atomic_store_explicit(&kafka->named, true, memory_order_release);
     }
-    int64_t away_ns = kafka->breaker.away_ns;
-    bool back = kafka->breaker.stage == OQ_BREAKER_AWAY && look->began_ns >= away_ns &&
+    int64_t away_ns = kafka->breaker.circuit.opened_ns;
+    bool back = kafka->breaker.circuit.state == PS_BREAKER_OPEN && look->began_ns >= away_ns &&
                 look->checked_ns >= away_ns;
     int err = oq_kafka_view_take(kafka->view, look, back, &fault);
     if (err == 0 && look->partitions > kafka->known)
@@ -191,7 +191,7 @@ static void end_group(struct kafka *kafka)
 static int read_back(struct kafka *kafka)
 {
     struct ps_fault fault;
-    if (kafka->breaker.stage == OQ_BREAKER_LOST)
+    if (kafka->breaker.lost)
         return 0;
     int done = oq_kafka_view_read(kafka->view, on_message, kafka, &fault);
     if (done < 0) {
@@ -216,14 +216,14 @@ static void go_on(struct kafka *kafka)
         kafka->expired_ns = now;
         oq_kafka_sender_expire(kafka->sender);
     }
-    if (kafka->breaker.stage != OQ_BREAKER_RETURNING && kafka->breaker.stage != OQ_BREAKER_WELL)
+    if (kafka->breaker.circuit.state == PS_BREAKER_OPEN)
         return;
     if (oq_kafka_view_reached(kafka->view))
         oq_kafka_sender_miss(kafka->sender, oq_kafka_view_look_ns(kafka->view));
-    else if (kafka->breaker.stage == OQ_BREAKER_RETURNING)
+    else if (kafka->breaker.circuit.state == PS_BREAKER_HALF_OPEN)
         return;
     oq_kafka_sender_resend(kafka->sender);
-    if (kafka->breaker.stage == OQ_BREAKER_RETURNING &&
+    if (kafka->breaker.circuit.state == PS_BREAKER_HALF_OPEN &&
         oq_kafka_sender_in_flight(kafka->sender) == 0) {
         if (!kafka->breaker.was_well)
             end_group(kafka);
@@ -240,7 +240,7 @@ static bool is_late(const struct kafka *kafka)
 
 static bool has_room(const struct kafka *kafka)
 {
-    if (kafka->breaker.stage == OQ_BREAKER_WELL)
+    if (kafka->breaker.circuit.state == PS_BREAKER_CLOSED)
         return !kafka->held && !oq_kafka_sender_full(kafka->sender);
     return kafka->spill == NULL || kafka->spill->room(kafka->spill->ctx);
 }
@@ -257,13 +257,13 @@ static int take_appended(struct kafka *kafka)
 {
     int taken = 0;
     bool late = is_late(kafka);
-    kafka->held =
-        kafka->breaker.stage == OQ_BREAKER_WELL && !oq_kafka_sender_next_wave(kafka->sender);
+    kafka->held = kafka->breaker.circuit.state == PS_BREAKER_CLOSED &&
+                  !oq_kafka_sender_next_wave(kafka->sender);
     size_t waiting = oq_record_queue_count(kafka->queue);
     if (waiting > atomic_load_explicit(&kafka->backlog_max, memory_order_relaxed))
         atomic_store_explicit(&kafka->backlog_max, waiting, memory_order_relaxed);
     while (kafka->call == NULL && taken < TAKE_AT_ONCE) {
-        bool sends = kafka->breaker.stage == OQ_BREAKER_WELL && !late;
+        bool sends = kafka->breaker.circuit.state == PS_BREAKER_CLOSED && !late;
         if (!late && !has_room(kafka))
             break;
         struct oq_record *record = oq_record_queue_take(kafka->queue);
@@ -306,8 +306,8 @@ static bool is_over(struct kafka *kafka)
     }
     if (!oq_record_queue_ended(kafka->queue) || kafka->call != NULL)
         return false;
-    bool in_flight =
-        kafka->breaker.stage == OQ_BREAKER_WELL && oq_kafka_sender_in_flight(kafka->sender) > 0;
+    bool in_flight = kafka->breaker.circuit.state == PS_BREAKER_CLOSED &&
+                     oq_kafka_sender_in_flight(kafka->sender) > 0;
     return !in_flight && untold(kafka) == 0;
 }
 

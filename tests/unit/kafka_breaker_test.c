@@ -1,4 +1,4 @@
-/* The breaker before Kafka, without Kafka: what its stages lead to and who is told. */
+/* The breaker before Kafka, without Kafka: what its circuit leads to and who is told. */
 #include "tests/unit/check.h"
 
 #include "queue/kafka_breaker.h"
@@ -155,7 +155,8 @@ static void a_topic_that_has_lost_records_stays_lost(void **state)
     assert_int_equal(told.times, 1);
     assert_false(trip(&breaker, "out of reach"));
     oq_kafka_breaker_tell(&breaker, false);
-    assert_int_equal(breaker.stage, OQ_BREAKER_LOST);
+    assert_true(breaker.lost);
+    assert_int_equal(breaker.circuit.state, PS_BREAKER_OPEN);
     assert_int_equal(oq_kafka_breaker_state(&breaker), OQ_LOG_CLOSED);
     assert_int_equal(told.times, 1);
     assert_string_equal(told.why, "orders: has become shorter");
