@@ -1,6 +1,7 @@
 /* Redis's clock is set while gateways sell: what stays in doubt is given up when it is old in
  * truth, and not when it seems so. */
 #include "tests/contract/cluster_fixture.h"
+#include "tests/unit/temp_dir.h"
 
 #include <fcntl.h>
 #include <sys/mman.h>
@@ -55,7 +56,7 @@ static void set_ahead_it_makes_no_reservation_old_and_no_gateway_dead(void **sta
     stop(b); /* which could as well be slow */
     turn_ms(2500);
     assert_int_equal(given_up(), 0);
-    while (entries("d") > 0)
+    while (entries(IN_DOUBT) > 0)
         turn();
     assert_int_equal(left(), STOCK);
     assert_int_equal(given_up(), 2);
@@ -72,9 +73,9 @@ static void set_back_it_keeps_no_reservation_young(void **state)
     stop(b);
     turn_ms(2500);
     assert_int_equal(given_up(), 0);
-    for (int i = 0; i < 20 && entries("d") > 0; i++)
+    for (int i = 0; i < 20 && entries(IN_DOUBT) > 0; i++)
         turn_ms(1000);
-    assert_int_equal(entries("d"), 0);
+    assert_int_equal(entries(IN_DOUBT), 0);
     assert_int_equal(left(), STOCK);
     assert_int_equal(given_up(), 2);
 }

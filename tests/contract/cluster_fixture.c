@@ -1,12 +1,31 @@
 /* See cluster_fixture.h. */
 #include "tests/contract/cluster_fixture.h"
 
+#include "tests/unit/temp_dir.h"
+
+#include "gateway/cluster/cluster.h"
 #include "gateway/config/sync.h"
+#include "gateway/control.h"
+#include "gateway/orders/order_events.h"
+
+#include <sqlite3.h>
+
+#define NODES 2
+
+struct node {
+    struct temp_dir temp;
+    struct ps_clock clock;
+    _Atomic(int64_t) ahead_ns; /* its monotonic clock, of the others' */
+    struct gw_settings settings;
+    struct cfg_store *store;
+    struct gw_core core;
+    struct gw_control *control; /* NULL: it does not run */
+};
 
 static uv_loop_t loop;
 struct redis_server server;
 struct shared_topic *topic;
-struct node nodes[NODES];
+static struct node nodes[NODES];
 struct node *const a = &nodes[0], *const b = &nodes[1];
 static struct ps_uuid_source ids;
 
@@ -157,6 +176,74 @@ int drop(void **state)
     return 0;
 }
 
+struct ps_uuid start_of(const struct node *node)
+{
+    return node->core.start;
+}
+
+int64_t metric_of(const struct node *node, enum gw_metric metric)
+{
+    return ps_metric_read(node->core.metrics, metric, 0);
+}
+
+void set_ahead(struct node *node, int64_t ahead_ns)
+{
+    atomic_store(&node->ahead_ns, ahead_ns);
+}
+
+void break_disk(const struct node *node)
+{
+    sqlite3 *db;
+    char path[128];
+    (void)snprintf(path, sizeof path, "%s/control.db", node->temp.path);
+    assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
+    assert_int_equal(sqlite3_exec(db,
+                                  "CREATE TRIGGER full BEFORE INSERT ON sales "
+                                  "BEGIN SELECT RAISE(ABORT, 'full'); END",
+                                  NULL, NULL, NULL),
+                     SQLITE_OK);
+    assert_int_equal(sqlite3_close(db), SQLITE_OK);
+}
+
+void hold_log(struct node *node, bool held, bool away)
+{
+    shared_log_hold(node->core.log, held, away);
+}
+
+void read_log(struct node *node)
+{
+    shared_log_read(node->core.log);
+}
+
+/* --- the cluster --- */
+
+static struct clu_numbers numbers_of(const struct node *node)
+{
+    struct clu_numbers numbers;
+    clu_numbers(node->core.cluster, &numbers);
+    return numbers;
+}
+
+bool leads(const struct node *node)
+{
+    return clu_keeps(node->core.cluster);
+}
+
+bool has_redis(const struct node *node)
+{
+    return clu_has_redis(node->core.cluster);
+}
+
+size_t members_at(const struct node *node)
+{
+    return numbers_of(node).members;
+}
+
+size_t effects_at(const struct node *node)
+{
+    return numbers_of(node).effects;
+}
+
 /* --- a sale --- */
 
 static void take_sale(struct gw_control *control, void *ctx)
@@ -196,21 +283,120 @@ void know_sale(struct node *node, bool opened)
     put_sale(node, SALE, 1, opened, INT64_MAX);
 }
 
-struct gw_control_sale *sale_of(const struct node *node)
+static const struct gw_control_sale *find_sale(const struct node *node, const char *name)
 {
-    return gw_control_sale(node->control, SALE, strlen(SALE));
+    return gw_control_sale(node->control, name, strlen(name));
+}
+
+static const struct gw_control_sale *sale_of(const struct node *node)
+{
+    return find_sale(node, SALE);
+}
+
+/* A change that an operator waits for. */
+struct change {
+    struct cfg_stored_sale sale;
+    int err; /* 1 until it is answered */
+};
+
+static void apply_change(struct gw_control *control, void *ctx)
+{
+    const struct change *change = ctx;
+    assert_ok(gw_control_put_sale(control, &change->sale));
+}
+
+static void on_change_done(struct gw_control *control, int err, const struct ps_fault *fault,
+                           void *ctx)
+{
+    struct change *change = ctx;
+    (void)control;
+    (void)fault;
+    change->err = err;
+}
+
+int put_stock(struct node *node, int stock)
+{
+    const struct gw_control_sale *known = sale_of(node);
+    struct cfg_store_job *job = cfg_store_job_new();
+    json_t *json = json_pack("{s:[{s:s, s:i}]}", "skus", "sku", "phone", "stock", stock);
+    struct change change = {.err = 1};
+    if (known != NULL)
+        change.sale.state = known->stored.state;
+    change.sale.state.version++;
+    memcpy(change.sale.name, SALE, sizeof SALE);
+    assert_ok(cfg_sale_doc_read(json, "", SALE, &change.sale.doc, NULL));
+    json_decref(json);
+    change.sale.doc.opens_at_ms = 1;
+    cfg_store_job_sale(job, SALE, &change.sale.doc, &change.sale.state);
+    assert_ok(gw_control_change(node->control, job, apply_change, on_change_done, &change));
+    while (change.err == 1)
+        turn();
+    cfg_sale_doc_done(&change.sale.doc);
+    return change.err;
+}
+
+int64_t version_at(const struct node *node)
+{
+    const struct gw_control_sale *sale = sale_of(node);
+    return sale != NULL ? sale->stored.state.version : 0;
+}
+
+int64_t stock_at(const struct node *node)
+{
+    return sale_of(node)->stored.doc.skus[0].stock;
+}
+
+bool is_stock_fixed(const struct node *node)
+{
+    return gw_control_is_opened(node->control, sale_of(node));
+}
+
+bool is_noted_opened(const struct node *node)
+{
+    return sale_of(node)->stored.state.opened;
+}
+
+bool serves_sale(const struct node *node, const char *name)
+{
+    const struct gw_control_sale *sale = find_sale(node, name);
+    return sale->arming == SALE_OPENING_DONE && !sale->fenced && sale->counter != NULL;
 }
 
 bool serves(const struct node *node)
 {
-    const struct gw_control_sale *sale = sale_of(node);
-    return sale->arming == SALE_OPENING_DONE && !sale->fenced && sale->counter != NULL;
+    return serves_sale(node, SALE);
 }
 
 void until_served(const struct node *node)
 {
     while (!serves(node))
         turn();
+}
+
+bool is_fenced(const struct node *node)
+{
+    return sale_of(node)->fenced;
+}
+
+bool is_known_fenced(const struct node *node, const char *name)
+{
+    return clu_is_fenced(node->core.cluster, name);
+}
+
+const char *refusal_at(const struct node *node)
+{
+    const struct gw_control_sale *sale = sale_of(node);
+    return sale->arming == SALE_OPENING_REFUSED ? sale->refused_why : NULL;
+}
+
+int64_t epoch_at(const struct node *node)
+{
+    return sale_of(node)->epoch;
+}
+
+int64_t left_at(const struct node *node)
+{
+    return inv_sale_left(sale_of(node)->counter, 0);
 }
 
 void open_sale(void)
@@ -224,20 +410,154 @@ void open_sale(void)
     until_served(b);
 }
 
-long long left(void)
+/* --- the log's view --- */
+
+static const struct oq_sale *log_sale(const struct node *node)
 {
-    return redis_number(&server, "EVAL %s 1 %s",
-                        "return tonumber(redis.call('HGET', string.sub(KEYS[1], 1, -4) .. "
-                        "redis.call('HGET', KEYS[1], 'epoch') .. ':c', 'phone'))",
-                        "ps:{" SALE "}:cur");
+    return oq_fold_sale(node->core.fold, SALE, strlen(SALE));
 }
 
-long long entries(const char *key)
+bool is_in_log(const struct node *node)
 {
+    return log_sale(node) != NULL;
+}
+
+int64_t logged_stock(const struct node *node)
+{
+    struct oq_totals totals;
+    oq_sale_totals(log_sale(node), 0, &totals);
+    return totals.adjustments;
+}
+
+int state_at(const struct node *node, struct ps_uuid id)
+{
+    const struct oq_order *order = oq_fold_order(node->core.fold, &id);
+    return order != NULL ? (int)oq_order_state(order) : -1;
+}
+
+struct fence last_fence(const struct node *node)
+{
+    static struct sale_fence seen;
+    sale_effects_last_fence(ord_events_effects(node->core.life), log_sale(node), &seen);
+    return (struct fence){.epoch = seen.epoch, .author = seen.gateway};
+}
+
+/* --- Redis --- */
+
+#define LOG_KEY "ps:log"
+
+static const char *cur_key(const char *name)
+{
+    static char key[64];
+    (void)snprintf(key, sizeof key, "ps:{%s}:cur", name);
+    return key;
+}
+
+long long left(void)
+{
+    return count_of("phone");
+}
+
+long long count_of(const char *field)
+{
+    return redis_number(&server, "EVAL %s 1 %s %s",
+                        "return tonumber(redis.call('HGET', string.sub(KEYS[1], 1, -4) .. "
+                        "redis.call('HGET', KEYS[1], 'epoch') .. ':c', ARGV[1]))",
+                        cur_key(SALE), field);
+}
+
+long long entries(enum redis_entries kind)
+{
+    static const char *const keys[] = {[IN_DOUBT] = "d", [DECIDED] = "o", [APPLIED] = "v"};
     return redis_number(&server, "EVAL %s 1 %s %s",
                         "return redis.call('HLEN', string.sub(KEYS[1], 1, -4) .. "
                         "redis.call('HGET', KEYS[1], 'epoch') .. ':' .. ARGV[1])",
-                        "ps:{" SALE "}:cur", key);
+                        cur_key(SALE), keys[kind]);
+}
+
+bool is_installed(const char *name)
+{
+    return redis_number(&server, "EXISTS %s", cur_key(name)) == 1;
+}
+
+void install_epoch(int64_t epoch)
+{
+    redis_do(&server, "HSET %s epoch %lld", cur_key(SALE), (long long)epoch);
+}
+
+void install_foreign_counters(void)
+{
+    assert_int_equal(redis_number(&server, "HSET %s %s %s %s %s", cur_key(SALE), "epoch", "77",
+                                  "identity", "another"),
+                     2);
+}
+
+bool remove_counters(void)
+{
+    return redis_number(&server, "DEL %s", cur_key(SALE)) == 1;
+}
+
+void replace_sale(const char *name)
+{
+    redis_do(&server, "RENAME %s kept", cur_key(name));
+    redis_do(&server, "SADD %s foreign", cur_key(name));
+}
+
+void restore_sale(const char *name)
+{
+    redis_do(&server, "DEL %s", cur_key(name));
+    redis_do(&server, "RENAME kept %s", cur_key(name));
+}
+
+bool says_log(const char *log)
+{
+    redisReply *reply = redis_ask(&server, "GET %s", LOG_KEY);
+    bool says = reply->type == REDIS_REPLY_STRING && strcmp(reply->str, log) == 0;
+    freeReplyObject(reply);
+    return says;
+}
+
+bool says_no_log(void)
+{
+    return redis_number(&server, "EXISTS %s", LOG_KEY) == 0;
+}
+
+void say_log(const char *log)
+{
+    redis_do(&server, "SET %s %s", LOG_KEY, log);
+}
+
+void say_no_log(void)
+{
+    redis_do(&server, "DEL %s", LOG_KEY);
+}
+
+bool has_heartbeats(void)
+{
+    return redis_number(&server, "EXISTS %s %s", "ps:gateways", "ps:keeper") > 0;
+}
+
+/* As the heartbeat does. */
+void say_heartbeat(const struct ps_uuid *start, const char *name, int spilled, int ms_ago)
+{
+    redis_do(&server, "EVAL %s 1 ps:gateways %b %d %d %s",
+             "local t = redis.call('TIME') "
+             "local at = t[1] * 1000 + math.floor(t[2] / 1000) - ARGV[3] "
+             "return redis.call('HSET', KEYS[1], ARGV[1], "
+             "struct.pack('>i8i8i8i8i8Bc0', at, 0, 0, ARGV[2], 0, #ARGV[4], ARGV[4]))",
+             start->byte, sizeof start->byte, spilled, ms_ago, name);
+}
+
+void forget_heartbeat(const struct ps_uuid *start)
+{
+    redis_do(&server, "HDEL ps:gateways %b", start->byte, sizeof start->byte);
+}
+
+long long shared_version(void)
+{
+    return redis_number(&server, "EVAL %s 0",
+                        "return tonumber(string.match(redis.call('HGET', 'ps:control', "
+                        "'sale/" SALE "'), '^%d+'))");
 }
 
 /* --- orders --- */
@@ -302,16 +622,10 @@ void append(struct node *node, const struct oq_event *event)
     assert_ok(oq_log_append(node->core.log, event, &nobody));
 }
 
-int state_at(const struct node *node, struct ps_uuid id)
-{
-    const struct oq_order *order = oq_fold_order(node->core.fold, &id);
-    return order != NULL ? (int)oq_order_state(order) : -1;
-}
-
 struct ps_uuid buy(struct node *node)
 {
     struct ps_uuid id = reserve(node, "ann");
-    struct oq_event event = accepted(id, "ann", sale_of(node)->epoch);
+    struct oq_event event = accepted(id, "ann", epoch_at(node));
     append(node, &event);
     for (size_t i = 0; i < NODES; i++)
         while (nodes[i].control != NULL && state_at(&nodes[i], id) < 0)

@@ -1,35 +1,30 @@
-/* Gateways of a test that share one real Redis and one log: of each its control thread's part, all
- * on one loop, without workers. The log is in memory, and each gateway reads on only when it is
- * told. */
+/* What the tests of a cluster see of it: gateways that share one real Redis and one log. Of each
+ * gateway only its control thread's part runs, all on one loop, without workers. The log is in
+ * memory, and each gateway reads on only when it is told.
+ *
+ * This is the only way in: how a gateway keeps its sales, and which keys Redis has, stands in
+ * cluster_fixture.c alone. Calls about "the sale" are about SALE. */
 #ifndef CLUSTER_FIXTURE_H
 #define CLUSTER_FIXTURE_H
 
 #include "tests/contract/redis_server.h"
 #include "tests/contract/shared_log.h"
-#include "tests/unit/temp_dir.h"
+#include "tests/unit/check.h"
 
-#include "gateway/control.h"
-#include "gateway/cluster/cluster.h"
-#include "gateway/orders/order_events.h"
+#include "common/clock.h"
+#include "gateway/metrics.h"
+#include "queue/fold.h"
 
-#define NODES 2
 #define STOCK 10
 #define SALE  "spring"
 
-struct node {
-    struct temp_dir temp;
-    struct ps_clock clock;
-    _Atomic(int64_t) ahead_ns; /* its monotonic clock, of the others' */
-    struct gw_settings settings;
-    struct cfg_store *store;
-    struct gw_core core;
-    struct gw_control *control; /* NULL: it does not run */
-};
+struct node; /* a gateway */
 
 extern struct redis_server server;
 extern struct shared_topic *topic;
-extern struct node nodes[NODES];
 extern struct node *const a, *const b;
+
+/* --- gateways --- */
 
 /* Setup and teardown: the server runs, no gateway does. */
 int make(void **state);
@@ -40,27 +35,100 @@ void start(struct node *node);
 void share(struct node *node);
 /* As a kill does: nothing is said to anybody. */
 void stop(struct node *node);
-/* One turn of the loop and of each log; where a policy was published, the worker that there is not
- * takes it over. */
+/* One turn of the loop and of each log; where a snapshot was published, the worker that there is
+ * not takes it over. */
 void turn(void);
 void turn_ms(uint64_t ms);
 
-/* --- a sale: STOCK phones --- */
+struct ps_uuid start_of(const struct node *node);
+int64_t metric_of(const struct node *node, enum gw_metric metric);
+/* Its monotonic clock is so far ahead of the others'. */
+void set_ahead(struct node *node, int64_t ahead_ns);
+/* From now on it can write no sale, as if its disk were full. */
+void break_disk(const struct node *node);
 
-/* What its control state will say; one of this version, at the end. */
+/* Its log neither reads nor runs calls; `away` also takes nothing. */
+void hold_log(struct node *node, bool held, bool away);
+/* It reads all that its log has. */
+void read_log(struct node *node);
+
+/* --- what a gateway knows of the cluster --- */
+
+bool leads(const struct node *node); /* it has the leader's lease */
+bool has_redis(const struct node *node);
+size_t members_at(const struct node *node);
+/* Effects that it holds for Redis. */
+size_t effects_at(const struct node *node);
+
+/* --- sales: STOCK phones each --- */
+
+/* What operators have decided, as of this version. */
 void put_sale(struct node *node, const char *name, int64_t version, bool opened,
               int64_t closes_at_ms);
-/* SALE, version 1, without an end. */
+/* The sale, version 1, without an end. */
 void know_sale(struct node *node, bool opened);
-/* `a` has brought SALE into the log, and all that run have taken it up. */
+/* As an operator at `node` would: the sale with this stock, as the next version. The answer. */
+int put_stock(struct node *node, int stock);
+/* `a` has brought the sale into the log, and all that run have taken it up. */
 void open_sale(void);
-/* The rest is of SALE. */
-struct gw_control_sale *sale_of(const struct node *node);
+
+int64_t version_at(const struct node *node); /* 0: it does not know it */
+int64_t stock_at(const struct node *node);   /* by its document */
+bool is_stock_fixed(const struct node *node);
+bool is_noted_opened(const struct node *node);
+
+bool serves_sale(const struct node *node, const char *name);
 bool serves(const struct node *node);
 void until_served(const struct node *node);
-/* What Redis has available under the epoch in force; how many entries a hash of it has. */
+/* Buyers are told to come again. */
+bool is_fenced(const struct node *node);
+/* It knows that the sale has to wait: to be built again, or for a foreign key to go. */
+bool is_known_fenced(const struct node *node, const char *name);
+/* Why it refuses the sale; NULL: it does not. */
+const char *refusal_at(const struct node *node);
+int64_t epoch_at(const struct node *node);
+/* What is left, as it last learnt. */
+int64_t left_at(const struct node *node);
+
+/* --- what a gateway's view of the log shows --- */
+
+bool is_in_log(const struct node *node);
+int64_t logged_stock(const struct node *node);
+/* -1: it does not know it. */
+int state_at(const struct node *node, struct ps_uuid id);
+struct fence {
+    int64_t epoch;
+    const char *author; /* "": there are two */
+};
+struct fence last_fence(const struct node *node);
+
+/* --- what Redis has: under the epoch in force --- */
+
+/* What is available; what the sale's counters say of "phone", "phone/held" and the like. */
 long long left(void);
-long long entries(const char *key);
+long long count_of(const char *field);
+enum redis_entries { IN_DOUBT, DECIDED, APPLIED };
+long long entries(enum redis_entries kind);
+bool is_installed(const char *name);
+/* Another hand writes there: an epoch in place of the one in force; the counters of a log that is
+ * not this one; a foreign key in place of the sale's, until it is put back. */
+void install_epoch(int64_t epoch);
+void install_foreign_counters(void);
+bool remove_counters(void); /* true: there were some */
+void replace_sale(const char *name);
+void restore_sale(const char *name);
+/* Which log it counts for. */
+bool says_log(const char *log);
+bool says_no_log(void);
+void say_log(const char *log);
+void say_no_log(void);
+/* Has any gateway said there that it lives or leads? */
+bool has_heartbeats(void);
+/* The heartbeat of a gateway that is none of the test's, `ms_ago`. */
+void say_heartbeat(const struct ps_uuid *start, const char *name, int spilled, int ms_ago);
+void forget_heartbeat(const struct ps_uuid *start);
+/* The version of the sale that all share. */
+long long shared_version(void);
 
 /* --- orders --- */
 
@@ -71,8 +139,6 @@ struct oq_event accepted(struct ps_uuid id, const char *user, int64_t epoch);
 struct oq_event cancelled(struct ps_uuid id);
 struct oq_event fence_of(int64_t epoch);
 void append(struct node *node, const struct oq_event *event);
-/* -1: it does not know it. */
-int state_at(const struct node *node, struct ps_uuid id);
 /* An order of ann's that `node` has reserved and appended; all that run have read it. */
 struct ps_uuid buy(struct node *node);
 

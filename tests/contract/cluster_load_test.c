@@ -56,7 +56,7 @@ static void begin(void)
         char user[16];
         (void)snprintf(user, sizeof user, "u%d", i);
         ps_uuid_next(&source, ps_clock_wall_ms(&ps_clock_system), &ids[i]);
-        struct oq_event event = accepted(ids[i], user, sale_of(a)->epoch);
+        struct oq_event event = accepted(ids[i], user, epoch_at(a));
         append(a, &event);
         if (i % 256 == 255)
             turn(); /* outcomes are mail, and the box has its bounds */
@@ -65,19 +65,11 @@ static void begin(void)
         turn();
 }
 
-static long long number_of(const char *field)
-{
-    return redis_number(&server, "EVAL %s 1 %s %s",
-                        "return tonumber(redis.call('HGET', string.sub(KEYS[1], 1, -4) .. "
-                        "redis.call('HGET', KEYS[1], 'epoch') .. ':c', ARGV[1]))",
-                        "ps:{" SALE "}:cur", field);
-}
-
 static bool is_exact(void)
 {
-    return number_of("phone") == STOCK + raised - ORDERS + cancelled_units &&
-           number_of("phone/held") == ORDERS - cancelled_units - confirmed_units &&
-           number_of("phone/confirmed") == confirmed_units && number_of("phone/doubt") == 0;
+    return count_of("phone") == STOCK + raised - ORDERS + cancelled_units &&
+           count_of("phone/held") == ORDERS - cancelled_units - confirmed_units &&
+           count_of("phone/confirmed") == confirmed_units && count_of("phone/doubt") == 0;
 }
 
 /* Everything that was decided has reached Redis, and once. */
@@ -87,7 +79,7 @@ static void assert_exact(void)
         turn();
     turn_ms(1500);
     assert_true(is_exact());
-    assert_int_equal(entries("o"), ORDERS);
+    assert_int_equal(entries(DECIDED), ORDERS);
 }
 
 /* --- claims --- */
@@ -96,12 +88,12 @@ static void the_log_goes_on_while_a_load_waits_for_redis_R15(void **state)
 {
     (void)state;
     begin();
-    shared_log_hold(a->core.log, true, false);
+    hold_log(a, true, false);
     redis_do(&server, "FLUSHALL");
     while (shared_topic_count(topic, UINT32_MAX, OQ_FENCED) < 2 * SHARED_PARTITIONS)
         turn();
     kill(server.pid, SIGSTOP);
-    shared_log_hold(a->core.log, false, false); /* its fences are read back: the load begins */
+    hold_log(a, false, false); /* its fences are read back: the load begins */
     turn_ms(250);
     cancel(0);
     cancel(ORDERS - 1);
@@ -124,7 +116,7 @@ static void what_is_decided_while_a_sale_is_built_again_counts_once_R8_R15(void 
     int next = 0;
     for (int round = 0; round < 4; round++) {
         redis_do(&server, "FLUSHALL");
-        while (!sale_of(a)->fenced)
+        while (!is_fenced(a))
             turn();
         for (int i = 0; !serves(a) || i < 120; i++) {
             char name[48];
@@ -149,7 +141,7 @@ static void a_gateway_that_stops_during_a_load_leaves_nothing_behind_R9(void **s
     redis_do(&server, "FLUSHALL");
     while (shared_topic_count(topic, UINT32_MAX, OQ_FENCED) < 2 * SHARED_PARTITIONS)
         turn();
-    shared_log_read(a->core.log); /* the load may begin any moment */
+    read_log(a); /* the load may begin any moment */
     stop(a);
     start(a);
     until_served(a);

@@ -38,19 +38,13 @@ static const char *name_of(int number)
     return name;
 }
 
-static bool is_open(const struct node *node, const char *name)
-{
-    const struct gw_control_sale *sale = gw_control_sale(node->control, name, strlen(name));
-    return sale->arming == SALE_OPENING_DONE && !sale->fenced;
-}
-
 /* Opened by `a`, then over. */
 static void make_over(void)
 {
     for (int i = 0; i < OVER; i++)
         put_sale(a, name_of(i), 1, false, INT64_MAX);
     for (int i = 0; i < OVER; i++)
-        while (!is_open(a, name_of(i)))
+        while (!serves_sale(a, name_of(i)))
             turn();
     for (int i = 0; i < OVER; i++)
         put_sale(a, name_of(i), 3, true, past());
@@ -118,8 +112,7 @@ static void stock_that_is_added_to_a_sale_that_is_over_reaches_redis_and_all_gat
                              .sku = PS_STR("phone"),
                              .delta = 5};
     append(b, &raise);
-    while (inv_sale_left(sale_of(a)->counter, 0) != STOCK + 5 ||
-           inv_sale_left(sale_of(b)->counter, 0) != STOCK + 5)
+    while (left_at(a) != STOCK + 5 || left_at(b) != STOCK + 5)
         turn();
     assert_int_equal(left(), STOCK + 5);
 }
@@ -132,7 +125,7 @@ static void what_stays_in_doubt_in_a_sale_that_is_over_is_swept(void **state)
     turn_ms(REST_MS);
     struct ps_uuid id = reserve(b, "ann"); /* by a gateway whose clock is late, say */
     stop(b);
-    while (entries("d") > 0)
+    while (entries(IN_DOUBT) > 0)
         turn();
     assert_int_equal(left(), STOCK);
     assert_int_equal(state_at(a, id), OQ_STATE_VOID);
@@ -146,13 +139,11 @@ static void sales_that_are_over_are_built_again_when_redis_has_lost_them(void **
     make_over();
     turn_ms(REST_MS);
     redis_do(&server, "FLUSHALL");
-    while (!sale_of(a)->fenced)
+    while (!is_fenced(a))
         turn();
     until_served(a);
     for (int i = 0; i < OVER; i++) {
-        char key[64];
-        (void)snprintf(key, sizeof key, "ps:{%s}:cur", name_of(i));
-        while (redis_number(&server, "EXISTS %s", key) == 0 || !is_open(a, name_of(i)))
+        while (!is_installed(name_of(i)) || !serves_sale(a, name_of(i)))
             turn();
     }
     assert_int_equal(left(), STOCK - 1);
@@ -168,9 +159,9 @@ static void a_sale_whose_end_is_moved_is_looked_at_again(void **state)
     put_sale(b, SALE, 3, true, INT64_MAX);
     long long sweeps = calls("hscan");
     (void)reserve(b, "ann");
-    while (inv_sale_left(sale_of(a)->counter, 0) != STOCK - 1 || calls("hscan") < sweeps + 8)
+    while (left_at(a) != STOCK - 1 || calls("hscan") < sweeps + 8)
         turn();
-    while (entries("d") > 0) /* its buyer was never told of it */
+    while (entries(IN_DOUBT) > 0) /* its buyer was never told of it */
         turn();
     assert_int_equal(left(), STOCK);
 }
@@ -179,58 +170,42 @@ static void a_sale_whose_end_is_moved_is_looked_at_again(void **state)
 
 static void a_foreign_key_of_one_sale_is_no_matter_of_the_others(void **state)
 {
-    struct clu_numbers numbers;
     (void)state;
     start(a);
     put_sale(a, "theirs", 1, false, INT64_MAX);
     know_sale(a, false);
     until_served(a);
-    while (!is_open(a, "theirs"))
+    while (!serves_sale(a, "theirs"))
         turn();
-    redis_do(&server, "RENAME %s kept", "ps:{theirs}:cur");
-    redis_do(&server, "SADD %s foreign", "ps:{theirs}:cur");
+    replace_sale("theirs");
     start(b);
     put_sale(b, "theirs", 1, true, INT64_MAX);
     know_sale(b, true);
     until_served(b);
     turn_ms(4000); /* longer than a gateway lives that is not heard of */
-    clu_numbers(a->core.cluster, &numbers);
-    assert_int_equal(numbers.members, 2);
-    assert_true(clu_keeps(a->core.cluster) || clu_keeps(b->core.cluster));
+    assert_int_equal(members_at(a), 2);
+    assert_true(leads(a) || leads(b));
     struct ps_uuid id = reserve(a, "ann");
-    while (entries("d") > 0) /* pulse, lease and sweep go on */
+    while (entries(IN_DOUBT) > 0) /* pulse, lease and sweep go on */
         turn();
     assert_int_equal(state_at(a, id), OQ_STATE_VOID);
-    assert_false(is_open(b, "theirs"));
-    assert_true(clu_is_fenced(b->core.cluster, "theirs")); /* nobody waits for it */
-    redis_do(&server, "DEL %s", "ps:{theirs}:cur");
-    redis_do(&server, "RENAME kept %s", "ps:{theirs}:cur");
-    while (!is_open(b, "theirs"))
+    assert_false(serves_sale(b, "theirs"));
+    assert_true(is_known_fenced(b, "theirs")); /* nobody waits for it */
+    restore_sale("theirs");
+    while (!serves_sale(b, "theirs"))
         turn();
-    assert_true(is_open(a, "theirs"));
+    assert_true(serves_sale(a, "theirs"));
 }
 
 /* --- a Redis of another log --- */
 
-#define LOG_KEY "ps:log"
-
-static bool says_log(const char *log)
-{
-    redisReply *reply = redis_ask(&server, "GET %s", LOG_KEY);
-    bool says = reply->type == REDIS_REPLY_STRING && strcmp(reply->str, log) == 0;
-    freeReplyObject(reply);
-    return says;
-}
-
 /* What `node` would have written, if it counted. */
 static void assert_nothing_was_written(const struct node *node)
 {
-    assert_int_equal(
-        redis_number(&server, "EXISTS %s %s %s", "ps:gateways", "ps:keeper", "ps:{" SALE "}:cur"),
-        0);
+    assert_false(has_heartbeats() || is_installed(SALE));
     assert_false(serves(node));
-    assert_false(clu_has_redis(node->core.cluster));
-    assert_false(clu_keeps(node->core.cluster));
+    assert_false(has_redis(node));
+    assert_false(leads(node));
 }
 
 static void the_first_gateway_says_which_log_redis_counts_for(void **state)
@@ -243,31 +218,29 @@ static void the_first_gateway_says_which_log_redis_counts_for(void **state)
 static void a_gateway_of_another_log_does_nothing(void **state)
 {
     (void)state;
-    redis_do(&server, "SET %s %s", LOG_KEY, "topic theirs");
+    say_log("topic theirs");
     start(a);
     know_sale(a, false);
     turn_ms(2000);
     assert_nothing_was_written(a);
     assert_true(says_log("topic theirs"));
-    redis_do(&server, "DEL %s", LOG_KEY);
+    say_no_log();
     until_served(a);
     assert_true(says_log("a journal"));
 }
 
 static void a_gateway_that_learns_that_redis_is_another_logs_sells_no_more(void **state)
 {
-    struct clu_numbers numbers;
     (void)state;
     begin();
     (void)buy(a);
-    redis_do(&server, "SET %s %s", LOG_KEY, "topic theirs");
+    say_log("topic theirs");
     while (serves(a) || serves(b))
         turn();
     turn_ms(1500); /* longer than its lease */
-    assert_int_equal(redis_number(&server, "EXISTS %s %s", "ps:gateways", "ps:keeper"), 0);
-    clu_numbers(a->core.cluster, &numbers);
-    assert_int_equal(numbers.members, 0);
-    redis_do(&server, "DEL %s", LOG_KEY);
+    assert_false(has_heartbeats());
+    assert_int_equal(members_at(a), 0);
+    say_no_log();
     until_served(a);
     until_served(b);
     assert_int_equal(left(), STOCK - 1);
@@ -277,9 +250,9 @@ static void an_emptied_redis_is_told_again_which_log_it_counts_for(void **state)
 {
     (void)state;
     begin();
-    int64_t lost = sale_of(a)->epoch;
+    int64_t lost = epoch_at(a);
     redis_do(&server, "FLUSHALL");
-    while (!serves(a) || !serves(b) || sale_of(a)->epoch == lost || sale_of(b)->epoch == lost)
+    while (!serves(a) || !serves(b) || epoch_at(a) == lost || epoch_at(b) == lost)
         turn();
     assert_true(says_log("a journal"));
     assert_int_equal(left(), STOCK);
@@ -288,13 +261,13 @@ static void an_emptied_redis_is_told_again_which_log_it_counts_for(void **state)
 static void a_gateway_of_another_log_leaves_an_emptied_redis_to_whom_it_was(void **state)
 {
     (void)state;
-    redis_do(&server, "SET %s %s", LOG_KEY, "topic theirs");
+    say_log("topic theirs");
     start(a);
     know_sale(a, false);
     turn_ms(500);
     redis_do(&server, "FLUSHALL");
     turn_ms(1000);
-    assert_int_equal(redis_number(&server, "EXISTS %s", LOG_KEY), 0);
+    assert_true(says_no_log());
     assert_nothing_was_written(a);
 }
 

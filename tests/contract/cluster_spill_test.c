@@ -11,30 +11,14 @@
 static struct ps_uuid dead; /* has reserved a unit */
 static const struct ps_uuid later = {{1, 2, 3}};
 
-/* As the heartbeat does. */
-static void say(const struct ps_uuid *start, int spilled, int ms_ago)
-{
-    redis_do(&server, "EVAL %s 1 ps:gateways %b %d %d",
-             "local t = redis.call('TIME') "
-             "local at = t[1] * 1000 + math.floor(t[2] / 1000) - ARGV[3] "
-             "return redis.call('HSET', KEYS[1], ARGV[1], "
-             "struct.pack('>i8i8i8i8i8Bc0', at, 0, 0, ARGV[2], 0, #'" NAME "', '" NAME "'))",
-             start->byte, sizeof start->byte, spilled, ms_ago);
-}
-
-static void forget(const struct ps_uuid *start)
-{
-    redis_do(&server, "HDEL ps:gateways %b", start->byte, sizeof start->byte);
-}
-
 /* A gateway has died with a reservation, `ms_ago`. */
 static void begin(int ms_ago)
 {
     open_sale();
     (void)reserve(b, "ann");
-    dead = b->core.start;
+    dead = start_of(b);
     stop(b);
-    say(&dead, 1, ms_ago);
+    say_heartbeat(&dead, NAME, 1, ms_ago);
 }
 
 static void assert_waited_for(void)
@@ -46,7 +30,7 @@ static void assert_waited_for(void)
 
 static void until_given_up(void)
 {
-    while (entries("d") > 0)
+    while (entries(IN_DOUBT) > 0)
         turn();
     assert_int_equal(left(), STOCK);
 }
@@ -58,7 +42,7 @@ static void a_dead_gateway_with_a_spill_is_waited_for_two_minutes(void **state)
     (void)state;
     begin(MINUTE_MS);
     assert_waited_for();
-    say(&dead, 1, 2 * MINUTE_MS + 1);
+    say_heartbeat(&dead, NAME, 1, 2 * MINUTE_MS + 1);
     until_given_up();
 }
 
@@ -66,9 +50,9 @@ static void a_later_start_that_still_has_the_spill_is_waited_for(void **state)
 {
     (void)state;
     begin(5 * MINUTE_MS);
-    say(&later, 1, 0);
+    say_heartbeat(&later, NAME, 1, 0);
     assert_waited_for();
-    say(&later, 0, 0); /* drained */
+    say_heartbeat(&later, NAME, 0, 0); /* drained */
     until_given_up();
 }
 
@@ -76,10 +60,10 @@ static void also_when_the_start_before_is_forgotten(void **state)
 {
     (void)state;
     begin(5 * MINUTE_MS);
-    say(&later, 1, 0);
-    forget(&dead);
+    say_heartbeat(&later, NAME, 1, 0);
+    forget_heartbeat(&dead);
     assert_waited_for();
-    say(&later, 1, 2 * MINUTE_MS + 1); /* it has died, too */
+    say_heartbeat(&later, NAME, 1, 2 * MINUTE_MS + 1); /* it has died, too */
     until_given_up();
 }
 
@@ -87,7 +71,7 @@ static void a_later_start_without_a_spill_ends_the_waiting(void **state)
 {
     (void)state;
     begin(MINUTE_MS);
-    say(&later, 0, MINUTE_MS / 2);
+    say_heartbeat(&later, NAME, 0, MINUTE_MS / 2);
     until_given_up();
 }
 
