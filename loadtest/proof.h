@@ -24,6 +24,7 @@ enum lt_check_name {
 struct lt_check {
     const char *name; /* "oversold" */
     bool ok;
+    bool applied;   /* false: there was nothing to check, which is ok */
     char text[200]; /* what was found, for people */
 };
 

@@ -6,6 +6,7 @@
 #include "common/clock.h"
 #include "loadtest/report_html.h"
 #include "loadtest/sale.h"
+#include "loadtest/words.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -100,14 +101,12 @@ static void on_answer(const struct lt_answer *answer, void *ctx)
 static void on_second(const struct lt_progress *progress, void *ctx)
 {
     const struct rehearsal *rehearsal = ctx;
-    char count[LT_COUNT_LEN + 1];
     fprintf(stderr, "%4.0f s  offered %s", (double)progress->elapsed_ns / (double)PS_NS_PER_S,
-            lt_count((int64_t)progress->offered, count));
+            LT_COUNT(progress->offered));
     for (size_t i = 0; i < rehearsal->tally->verdict_count; i++) {
         const struct lt_verdict_tally *verdict = rehearsal->tally->verdicts[i];
         if (verdict->latency.count > 0 || i == LT_V_ACCEPTED)
-            fprintf(stderr, "  %s %s", verdict->name,
-                    lt_count((int64_t)verdict->latency.count, count));
+            fprintf(stderr, "  %s %s", verdict->name, LT_COUNT(verdict->latency.count));
     }
     fprintf(stderr, "  in flight %zu  waiting %zu\n", progress->in_flight, progress->waiting);
 }
@@ -223,8 +222,7 @@ static int write_html(const struct lt_report *report, const char *path)
     FILE *file = fopen(path, "we");
     bool failed = file == NULL;
     if (file != NULL) {
-        lt_report_html(report, file);
-        failed = ferror(file) != 0;
+        failed = lt_report_html(report, file) < 0 || ferror(file) != 0;
         failed = fclose(file) != 0 || failed;
     }
     if (failed)

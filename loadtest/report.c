@@ -3,53 +3,10 @@
 #include "loadtest/report.h"
 
 #include "common/clock.h"
+#include "loadtest/words.h"
 
 #include <ctype.h>
 #include <string.h>
-
-/* How a shopkeeper would say it. */
-static const struct {
-    const char *verdict, *text;
-} phrases[] = {
-    {"pending", "were told \"perhaps\" (the log was slow)"},
-    {"replayed", "were clicks again by people who were shown the order they had"},
-    {"no_answer", "waited in vain for an answer"},
-    {"reset", "lost their connection before the answer"},
-    {"refused", "found the door shut (no connection)"},
-    {"garbled", "got an answer that makes no sense"},
-    {"sold_out", "were told \"sold out\""},
-    {"user_limit", "wanted more than one buyer may have"},
-    {"user_rate", "clicked too fast and were slowed down"},
-    {"ip_rate", "came from an address that clicks too fast"},
-    {"sale_rate", "met the speed limit of the sale"},
-    {"global_rate", "met the speed limit of the shop"},
-    {"idempotency_in_progress", "clicked again while the first click was being answered"},
-    {"unauthenticated", "were not known (401)"},
-    {"shed", "were sent away because of overload"},
-    {"fenced", "came while the gateway was counting its stock anew"},
-    {"draining", "came while the gateway was shutting down"},
-    {"paused", "came while the sale was paused"},
-    {"log_backlog", "came faster than orders can be written"},
-    {"log_unavailable", "came while no order could be written (is the disk full?)"},
-    {"store_unavailable", "came while stock could not be counted"},
-    {"too_many_connections", "found no place: the gateway had too many connections"},
-    {"not_found", "asked a gateway that does not know the sale"},
-    {"blocked", "are on the blocklist"},
-};
-
-const char *lt_count(int64_t count, char text[LT_COUNT_LEN + 1])
-{
-    char digits[24];
-    int len = snprintf(digits, sizeof digits, "%lld", (long long)count);
-    int at = 0;
-    for (int i = 0; i < len; i++) {
-        if (i > 0 && (len - i) % 3 == 0 && digits[i - 1] != '-')
-            text[at++] = ',';
-        text[at++] = digits[i];
-    }
-    text[at] = '\0';
-    return text;
-}
 
 /* The moment of a sold unit, or -1: the order never held one. Clocks of two machines may differ. */
 static int64_t sold_at_ns(const struct lt_report *report, const struct oq_order *order)
@@ -130,15 +87,6 @@ uint64_t lt_report_unanswered(const struct lt_report *report)
     return report->tally->clicks - lt_report_answered(report);
 }
 
-static const char *phrase_of(const char *verdict)
-{
-    for (size_t i = 0; i < PS_ARRAY_LEN(phrases); i++) {
-        if (strcmp(phrases[i].verdict, verdict) == 0)
-            return phrases[i].text;
-    }
-    return NULL;
-}
-
 /* What a verdict says about the rehearsal instead of about the gateway. */
 static const struct {
     const char *verdict, *text;
@@ -164,7 +112,6 @@ static bool has_foreign_answers(const struct lt_tally *tally)
 size_t lt_report_hints(const struct lt_report *report, char ret_lines[LT_HINTS_MAX][LT_HINT_SIZE])
 {
     const struct lt_tally *tally = report->tally;
-    char text[LT_COUNT_LEN + 1];
     size_t count = 0;
     if (report->interrupted)
         (void)snprintf(ret_lines[count++], LT_HINT_SIZE,
@@ -173,7 +120,7 @@ size_t lt_report_hints(const struct lt_report *report, char ret_lines[LT_HINTS_M
         (void)snprintf(ret_lines[count++], LT_HINT_SIZE,
                        "%s clicks never found a free connection; with a healthy gateway, use more "
                        "--connections.",
-                       lt_count((int64_t)tally->never_sent, text));
+                       LT_COUNT(tally->never_sent));
     for (size_t i = 0; i < PS_ARRAY_LEN(suspicions); i++) {
         if (lt_tally_count(tally, suspicions[i].verdict) > 0)
             (void)snprintf(ret_lines[count++], LT_HINT_SIZE, "%s", suspicions[i].text);
@@ -186,7 +133,7 @@ size_t lt_report_hints(const struct lt_report *report, char ret_lines[LT_HINTS_M
         (void)snprintf(ret_lines[count++], LT_HINT_SIZE,
                        "%s orders are in the log although no buyer read the answer; they would "
                        "find them when they try again.",
-                       lt_count(report->proof->untold, text));
+                       LT_COUNT(report->proof->untold));
     return count;
 }
 
@@ -212,16 +159,14 @@ static void print_proof_line(const struct lt_report *report, FILE *out)
         fprintf(out, "THE PROOF COULD NOT BE MADE: %s\n", proof->why_not);
         return;
     }
-    char sold[LT_COUNT_LEN + 1], stock[LT_COUNT_LEN + 1], records[LT_COUNT_LEN + 1];
-    char released[LT_COUNT_LEN + 1];
     fprintf(out, "Proof: all %s records of the order log were read back and counted again:\n",
-            lt_count(proof->records, records));
+            LT_COUNT(proof->records));
     fprintf(out, "%s of %s units sold, %lld oversold, %lld lost, %lld sold twice to one buyer.\n",
-            lt_count(proof->held + proof->confirmed, sold), lt_count(proof->stock, stock),
+            LT_COUNT(proof->held + proof->confirmed), LT_COUNT(proof->stock),
             (long long)proof->oversold, (long long)proof->lost, (long long)proof->twice);
     if (proof->released > 0)
         fprintf(out, "%s units were given back by orders that were cancelled or expired.\n",
-                lt_count(proof->released, released));
+                LT_COUNT(proof->released));
     if (proof->ok)
         fprintf(out, "%s.\n", lt_proof_words(proof));
     else
@@ -235,13 +180,10 @@ static void print_proof_line(const struct lt_report *report, FILE *out)
 void lt_report_print_summary(const struct lt_report *report, FILE *out)
 {
     const struct lt_tally *tally = report->tally;
-    char buyers[LT_COUNT_LEN + 1], clicks[LT_COUNT_LEN + 1], stock[LT_COUNT_LEN + 1];
     fprintf(out, "%s buyers came for %s units and clicked %s times, within %.1f seconds.\n\n",
-            lt_count(report->plan->spec.buyers, buyers), lt_count(report->plan->spec.stock, stock),
-            lt_count((int64_t)tally->clicks, clicks), (double)report->plan->length_ns / 1e9);
-    char count[LT_COUNT_LEN + 1];
-    fprintf(out, "%12s got an order",
-            lt_count((int64_t)tally->verdicts[LT_V_ACCEPTED]->latency.count, count));
+            LT_COUNT(report->plan->spec.buyers), LT_COUNT(report->plan->spec.stock),
+            LT_COUNT(tally->clicks), (double)report->plan->length_ns / 1e9);
+    fprintf(out, "%12s got an order", LT_COUNT(tally->verdicts[LT_V_ACCEPTED]->latency.count));
     if (report->last_sold_ns >= 0)
         fprintf(out, "; the last one was accepted %.2f s after the start",
                 (double)report->last_sold_ns / 1e9);
@@ -250,8 +192,8 @@ void lt_report_print_summary(const struct lt_report *report, FILE *out)
         const struct lt_verdict_tally *verdict = tally->verdicts[i];
         if (verdict->latency.count == 0)
             continue;
-        const char *phrase = phrase_of(verdict->name);
-        fprintf(out, "%12s %s%s\n", lt_count((int64_t)verdict->latency.count, count),
+        const char *phrase = lt_words_of(verdict->name);
+        fprintf(out, "%12s %s%s\n", LT_COUNT(verdict->latency.count),
                 phrase != NULL ? phrase : "were answered ", phrase != NULL ? "" : verdict->name);
     }
     struct lt_latency all = lt_report_latency(report, LT_OVER_ALL);
@@ -266,8 +208,7 @@ void lt_report_print_summary(const struct lt_report *report, FILE *out)
 
 static void print_latency(const char *name, const struct lt_latency *latency, FILE *out)
 {
-    char count[LT_COUNT_LEN + 1];
-    fprintf(out, "  %-24s %12s", name, lt_count((int64_t)latency->count, count));
+    fprintf(out, "  %-24s %12s", name, LT_COUNT(latency->count));
     if (latency->count > 0)
         fprintf(out, " %9.2f %9.2f %9.2f %9.2f %9.2f", latency->p50_ms, latency->p90_ms,
                 latency->p99_ms, latency->p99_9_ms, latency->max_ms);
@@ -315,9 +256,12 @@ void lt_report_print(const struct lt_report *report, FILE *out)
                     (long long)proof->pending_accepted, (long long)proof->pending_void,
                     (long long)proof->pending_gone);
         fputs("Checks:\n", out);
-        for (size_t i = 0; i < LT_CHECKS; i++)
-            fprintf(out, "  %-6s %-9s %s\n", proof->checks[i].ok ? "ok" : "FAILED",
-                    proof->checks[i].name, proof->checks[i].text);
+        for (size_t i = 0; i < LT_CHECKS; i++) {
+            const struct lt_check *check = &proof->checks[i];
+            if (check->applied)
+                fprintf(out, "  %-6s %-9s %s\n", check->ok ? "ok" : "FAILED", check->name,
+                        check->text);
+        }
     }
     print_proof_line(report, out);
     print_hints(report, out);

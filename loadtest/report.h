@@ -55,8 +55,4 @@ void lt_report_print(const struct lt_report *report, FILE *out);
 /* See loadtest/README.md for every member. A new reference; NULL = out of memory. */
 json_t *lt_report_json(const struct lt_report *report);
 
-/* "1,234,567" */
-#define LT_COUNT_LEN 27
-const char *lt_count(int64_t count, char text[LT_COUNT_LEN + 1]);
-
 #endif

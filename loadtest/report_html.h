@@ -4,7 +4,7 @@
 
 #include "loadtest/report.h"
 
-/* Errors show in ferror(out). */
-void lt_report_html(const struct lt_report *report, FILE *out);
+/* PS_E_NOMEM: nothing was written. Errors of writing show in ferror(out). */
+int lt_report_html(const struct lt_report *report, FILE *out) PS_MUST_CHECK;
 
 #endif

@@ -115,8 +115,9 @@ static json_t *proof_json(const struct lt_proof *proof)
     json_t *checks = json_array();
     for (size_t i = 0; i < LT_CHECKS; i++)
         (void)json_array_append_new(
-            checks, json_pack("{s:s, s:b, s:o}", "name", proof->checks[i].name, "ok",
-                              proof->checks[i].ok, "text", found_json(proof->checks[i].text)));
+            checks, json_pack("{s:s, s:b, s:b, s:o}", "name", proof->checks[i].name, "ok",
+                              proof->checks[i].ok, "applied", proof->checks[i].applied, "text",
+                              found_json(proof->checks[i].text)));
     return json_pack(
         "{s:b, s:b, s:I, s:I, s:I, s:I, s:I, s:I, s:{s:I, s:I, s:I}, s:{s:I, s:I, s:I}, s:o, s:O, "
         "s:O}",

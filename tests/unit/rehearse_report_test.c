@@ -3,6 +3,8 @@
 
 #include "common/clock.h"
 #include "loadtest/report_html.h"
+#include "loadtest/template.h"
+#include "loadtest/words.h"
 #include "tests/unit/records.h"
 
 #include <stdio.h>
@@ -638,12 +640,17 @@ static void the_json_is_written_whatever_the_log_holds(void **state)
     end_report(&reporting);
 }
 
+static void print_page(const struct lt_report *report, FILE *out)
+{
+    assert_ok(lt_report_html(report, out));
+}
+
 static void the_page_stands_alone(void **state)
 {
     (void)state;
     struct reporting reporting;
     begin_report(&reporting);
-    char *text = printed(lt_report_html, &reporting.report);
+    char *text = printed(print_page, &reporting.report);
     assert_says(text, "<!doctype html>");
     assert_says(text, "</html>");
     assert_says(text, "role=\"img\" aria-label=");
@@ -671,11 +678,93 @@ static void an_axis_says_what_its_lines_are(void **state)
                  {1400, "<span>1,500</span><span>750</span><span>0</span>"}};
     for (size_t i = 0; i < PS_ARRAY_LEN(cases); i++) {
         reporting.proof.stock = cases[i].stock;
-        char *text = printed(lt_report_html, &reporting.report);
+        char *text = printed(print_page, &reporting.report);
         assert_says(text, cases[i].labels);
         free(text);
     }
     end_report(&reporting);
+}
+
+static void the_page_is_named_after_its_sale_host_and_moment(void **state)
+{
+    (void)state;
+    struct reporting reporting;
+    begin_report(&reporting);
+    char *text = printed(print_page, &reporting.report);
+    assert_says(text, "<title>sale at &lt;shop&gt;, 2030-03-17 17:46 UTC</title>");
+    free(text);
+    end_report(&reporting);
+}
+
+static void a_check_without_a_case_is_left_out_for_people(void **state)
+{
+    (void)state;
+    struct reporting reporting;
+    begin_report(&reporting);
+    print_fn *const prints[] = {print_page, lt_report_print};
+    for (size_t i = 0; i < PS_ARRAY_LEN(prints); i++) {
+        char *text = printed(prints[i], &reporting.report);
+        assert_null(strstr(text, "confirmed and cancelled no order"));
+        free(text);
+    }
+    struct lt_check *check = &reporting.proof.checks[LT_CHECK_DECIDED];
+    assert_true(check->ok && !check->applied);
+    check->applied = true;
+    for (size_t i = 0; i < PS_ARRAY_LEN(prints); i++) {
+        char *text = printed(prints[i], &reporting.report);
+        assert_says(text, "confirmed and cancelled no order");
+        free(text);
+    }
+    end_report(&reporting);
+}
+
+static void a_page_without_a_proof_says_why(void **state)
+{
+    (void)state;
+    struct reporting reporting;
+    begin_report(&reporting);
+    reporting.proof.made = reporting.proof.ok = false;
+    (void)snprintf(reporting.proof.why_not, sizeof reporting.proof.why_not, "nobody <is> there");
+    char *text = printed(print_page, &reporting.report);
+    assert_says(text, "No proof could be made");
+    assert_says(text, "It could not be made: nobody &lt;is&gt; there");
+    assert_null(strstr(text, "oversold"));
+    free(text);
+    end_report(&reporting);
+}
+
+static void a_template_is_filled(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *template, *text;
+    } cases[] = {
+        {"{{n}} {{&n}} {{real}} {{half}} {{text}}", "1,234,567 1234567 3.14 0.5 a&lt;b&quot;&amp;"},
+        {"{{~zero}} {{~real}} {{~n}} {{~sixty}}", "0 ms 3.14 ms 1,235 s 60 s"},
+        {"{{o.inner}} {{#o}}{{inner}} {{n}}{{/o}}", "in in 1,234,567"},
+        {"{{#list}}<{{.}}>{{/list}}{{^list}}none{{/list}}", "<1><2>"},
+        {"{{#rows}}{{a}}{{#yes}}y{{/yes}};{{/rows}}", "1y;2y;"},
+        {"{{#none}}x{{/none}}{{^none}}none{{/none}}{{#empty}}x{{#rows}}{{a}}{{/rows}}{{/empty}}!",
+         "none!"},
+        {"{{#yes}}y{{/yes}}{{#no}}n{{/no}}{{#zero}}0{{/zero}}{{^null}}null{{/null}}", "ynull"},
+    };
+    json_t *data = json_pack("{s:i, s:f, s:f, s:s, s:{s:s}, s:[i, i], s:[{s:i}, {s:i}], s:[], s:b, "
+                             "s:b, s:i, s:n, s:i}",
+                             "n", 1234567, "real", 3.14159, "half", 0.5, "text", "a<b\"&", "o",
+                             "inner", "in", "list", 1, 2, "rows", "a", 1, "a", 2, "empty", "yes", 1,
+                             "no", 0, "zero", 0, "null", "sixty", 60000);
+    assert_non_null(data);
+    for (size_t i = 0; i < PS_ARRAY_LEN(cases); i++) {
+        char *text = NULL;
+        size_t len = 0;
+        FILE *out = open_memstream(&text, &len);
+        assert_non_null(out);
+        lt_template_fill(cases[i].template, data, out);
+        assert_int_equal(fclose(out), 0);
+        assert_string_equal(text, cases[i].text);
+        free(text);
+    }
+    json_decref(data);
 }
 
 static void counts_are_grouped_by_thousands(void **state)
@@ -716,6 +805,10 @@ int main(void)
         cmocka_unit_test(the_json_is_written_whatever_the_log_holds),
         cmocka_unit_test(the_page_stands_alone),
         cmocka_unit_test(an_axis_says_what_its_lines_are),
+        cmocka_unit_test(the_page_is_named_after_its_sale_host_and_moment),
+        cmocka_unit_test(a_check_without_a_case_is_left_out_for_people),
+        cmocka_unit_test(a_page_without_a_proof_says_why),
+        cmocka_unit_test(a_template_is_filled),
         cmocka_unit_test(counts_are_grouped_by_thousands),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
