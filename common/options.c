@@ -371,8 +371,7 @@ json_t *ps_options_defaults(const struct ps_option *table, size_t count)
     return root;
 }
 
-/* What a value may be, in words. */
-static void describe(const struct ps_option *option, char *ret_text, size_t cap)
+void ps_option_describe(const struct ps_option *option, char *ret_text, size_t cap)
 {
     switch (option->type) {
     case PS_OPT_INT:
@@ -409,13 +408,13 @@ void ps_options_print_help(const struct ps_option *table, size_t count, FILE *ou
     size_t path_width = 0, fallback_width = 0, range_width = 0;
     char range[200];
     for (size_t i = 0; i < count; i++) {
-        describe(&table[i], range, sizeof range);
+        ps_option_describe(&table[i], range, sizeof range);
         path_width = wider(path_width, table[i].path);
         fallback_width = wider(fallback_width, table[i].fallback);
         range_width = wider(range_width, range);
     }
     for (size_t i = 0; i < count; i++) {
-        describe(&table[i], range, sizeof range);
+        ps_option_describe(&table[i], range, sizeof range);
         fprintf(out, "  %-*s  %-*s  %-*s  %s%s\n", (int)path_width, table[i].path,
                 (int)fallback_width, table[i].fallback, (int)range_width, range, table[i].help,
                 table[i].live ? " (live)" : "");

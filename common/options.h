@@ -45,6 +45,8 @@ int ps_options_read(const struct ps_option *table, size_t count, const json_t *d
 void ps_options_free(const struct ps_option *table, size_t count, void *settings);
 /* The defaults as a JSON document (owner: the caller); NULL when out of memory. */
 json_t *ps_options_defaults(const struct ps_option *table, size_t count);
+/* What a value may be, in words, with its unit: "1 to 4096 orders". Cut at `cap`. */
+void ps_option_describe(const struct ps_option *option, char *ret_text, size_t cap);
 /* A table for people: path, default, what the value may be with its unit, help. */
 void ps_options_print_help(const struct ps_option *table, size_t count, FILE *out);
 /* True when the two settings differ in this option. */

@@ -3,6 +3,7 @@
 #include "common/log.h"
 #include "gateway/config/seed.h"
 #include "gateway/gateway.h"
+#include "gateway/print_docs.h"
 
 #include <getopt.h>
 #include <sodium.h>
@@ -15,8 +16,9 @@ enum { EXIT_WELL, EXIT_FAILED, EXIT_USAGE };
 
 static void print_usage(FILE *out)
 {
-    fputs("usage: penstock [--config FILE] [--check-config] [--print-default-config] [--version] "
-          "[--help]\n",
+    fputs("usage: penstock [--config FILE] [--check-config] [--print-default-config] "
+          "[--print-docs DIR]\n"
+          "                [--version] [--help]\n",
           out);
 }
 
@@ -41,6 +43,16 @@ static int print_defaults(void)
     return result;
 }
 
+static int print_docs(const char *dir)
+{
+    struct ps_fault fault = {0};
+
+    if (gw_print_docs(dir, &fault) == 0)
+        return EXIT_WELL;
+    fprintf(stderr, "penstock: %s: %s\n", fault.path, fault.text);
+    return EXIT_FAILED;
+}
+
 static int load(const char *path, struct gw_settings *ret_settings)
 {
     struct ps_fault fault = {0};
@@ -59,6 +71,7 @@ int main(int argc, char **argv)
     static const struct option options[] = {{"config", required_argument, NULL, 'c'},
                                             {"check-config", no_argument, NULL, 'k'},
                                             {"print-default-config", no_argument, NULL, 'p'},
+                                            {"print-docs", required_argument, NULL, 'd'},
                                             {"version", no_argument, NULL, 'v'},
                                             {"help", no_argument, NULL, 'h'},
                                             {0}};
@@ -77,6 +90,8 @@ int main(int argc, char **argv)
             break;
         case 'p':
             return print_defaults();
+        case 'd':
+            return print_docs(optarg);
         case 'v':
             puts("penstock " PENSTOCK_VERSION);
             return EXIT_WELL;

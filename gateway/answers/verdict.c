@@ -1,7 +1,7 @@
 /* The verdict table as data. Everything else about an answer derives from its row. */
 #include "gateway/answers/verdict.h"
 
-#define ANS_VERDICT_ROW(name, status, type, retry, title) {#name, status, type, retry, title},
+#define ANS_VERDICT_ROW(name, ...) {#name, __VA_ARGS__},
 const struct ans_verdict_row ans_verdicts[ANS_VERDICT_COUNT] = {ANS_VERDICT_TABLE(ANS_VERDICT_ROW)};
 
 #define ANS_VERDICT_NAME(name, ...) #name,

@@ -1,5 +1,5 @@
-"""The documents say what the code does: README's tables and the man page against the tables in the code, log events against the sources,
-every relative link against the tree. And the project speaks of itself only."""
+"""The documents say what the code does: the reference pages are what the program prints, log events are those of the sources, alerts ask for
+what exists, every relative link leads somewhere. And the project speaks of itself only."""
 import pathlib
 import re
 import subprocess
@@ -33,34 +33,32 @@ def tables(text, header):
     return [[cell.strip() for cell in line.strip("|").split(" | ")] for line in found[0].splitlines()]
 
 
-def test_the_readme_has_every_verdict_with_its_status_and_retry_rule():
-    rows = re.findall(r"\bX\((\w+),\s*(\d{3}),\s*\w+,\s*ANS_RETRY_(\w+),", source("gateway/answers/verdict.h"))
-    words = {"NONE": "–", "LIMIT": "limit", "SOON": "soon", "OPENING": "opening"}
-    assert rows
-    documented = [(row[0].strip("`"), row[1], row[3]) for row in tables(README, "| code | status | when | Retry-After |")]
-    assert documented == [(name, status, words[retry]) for name, status, retry in rows]
+def test_the_reference_pages_are_what_the_program_prints(tmp_path):
+    program = ROOT / "build/dev/gateway/penstock"
+    subprocess.run([program, "--print-docs", tmp_path], check=True)
+    printed = {path.name: path.read_text(encoding="utf-8") for path in tmp_path.iterdir()}
+    kept = {name: (ROOT / "docs/reference" / name).read_text(encoding="utf-8") for name in printed}
+    assert kept == printed, "print them again: build/dev/gateway/penstock --print-docs docs/reference"
+
+
+def test_the_table_of_log_events_has_each_event_of_the_sources_at_its_level():
+    call = re.compile(r"ps_log\(([^\"]*?),\s*((?:[^\"(]*?\?\s*)?\"\w+\"(?:\s*:\s*\"\w+\")?)")
+    calls, logged = 0, set()
+    for path in (ROOT / "gateway").rglob("*.c"):
+        text = path.read_text(encoding="utf-8")
+        calls += len(re.findall(r"\bps_log\(", text))
+        for levels, events in call.findall(text):
+            calls -= 1
+            logged |= set(zip(re.findall(r'"(\w+)"', events), re.findall(r"PS_LOG_(\w+)", levels)))
+    assert calls == 0, "a call of ps_log() that this test cannot read"
+    rows = re.findall(r"\bX\((\w+), (ERROR|WARN|INFO|DEBUG),", source("gateway/log_events.h"))
+    assert len(rows) == len({name for name, _ in rows})
+    assert logged == set(rows), "gateway/log_events.h"
 
 
 def test_the_readme_says_what_to_do_about_every_503():
     coded = {name for name, status in re.findall(r"\bX\((\w+),\s*(\d{3}),", source("gateway/answers/verdict.h")) if status == "503"}
     assert {row[0].strip("`") for row in tables(README, "| code | what it means | what to do |")} == coded
-
-
-def metrics():
-    text = source("gateway/metrics.c")
-    kinds = {"COUNTER": "counter", "GAUGE": "gauge", "GAUGE_SECONDS": "gauge", "HISTOGRAM_SECONDS": "histogram"}
-    known = lists(text + source("gateway/config/limit_rule.c"))
-    rows = re.findall(r"\[GW_M_\w+\]\s*=\s*\{" + STRING + r",\s*" + STRING + r",\s*PS_(\w+),\s*(NULL|\"[^\"]*\"),\s*(\w+)\}", text)
-    assert len(rows) == text.count('"penstock_')
-    for name, text_of, kind, label, values in rows:
-        label = label.strip('"')
-        shown = "" if label == "NULL" else f"`{label}`: " + (", ".join(known.get(values, [])) or
-                                                            ("version" if values == "versions" else "the codes above"))
-        yield [f"`{name}`", kinds[kind], shown, unquoted(text_of)]
-
-
-def test_the_readme_has_every_metric_as_the_code_describes_it():
-    assert tables(README, "| metric | type | label | meaning |") == list(metrics())
 
 
 def alerts():
@@ -75,51 +73,6 @@ def test_alerts_ask_for_metrics_and_labels_that_exist():
     for name, expression in alerts().items():
         assert set(re.findall(r"\bpenstock_\w+", expression)) <= known, name
         assert set(re.findall(r'verdict="(\w+)"', expression)) <= set(verdicts), name
-
-
-@pytest.mark.parametrize("gateways, members, fires", [(1, 0, set()), (3, 3, set()), (3, 2, {"PenstockMembersApart"})],
-                         ids=["one alone", "three", "three, of which one is not heard"])
-def test_alerts_are_silent_where_all_is_well(gateways, members, fires):
-    """Their expressions as Python reads them; every gateway shows the same numbers, none of which grows."""
-    values = {"up": 1, "penstock_log_available": 1, "penstock_cluster_members": members}
-    words = {"max": lambda value: value, "min": lambda value: value, "count": lambda value: gateways}
-    fired = set()
-    for name, expression in alerts().items():
-        expression = re.sub(r"\b(increase|changes|sum by \(instance\) \(rate)\([^\[]*\[\w+\]\)+", "0", expression)
-        expression = re.sub(r"\b(up|penstock_\w+)(\{[^}]*\})?", lambda match: str(values.get(match[1], 0)), expression)
-        if eval(expression, {"__builtins__": {}}, words):
-            fired.add(name)
-    assert fired == fires
-
-
-def options():
-    text = source("gateway/settings.c")
-    table = text[text.index("gw_options[] = {"):text.index("gw_option_count")]
-    known = lists(text)
-    rows = re.findall(r"\{" + STRING + r",\s*PS_OPT_(\w+),\s*AT\([\w.]+\),\s*(.+?),\s*" + STRING + r",\s*" + STRING +
-                      r",\s*(\w+),\s*(true|false),\s*" + STRING + r"\}", table)
-    assert len(rows) == table.count("PS_OPT_")
-    for path, kind, bounds, fallback, unit, words, live, text_of in rows:
-        fallback = unquoted(fallback)
-        value = {"INT": " to ".join(re.findall(r"\d+", bounds)) + (f" {unit}" if unit else ""),
-                 "BOOL": "true, false",
-                 "ENUM": ", ".join(known.get(words, [])),
-                 "STRING": "string",
-                 "STRINGS": "array of strings",
-                 "JSON": "array" if fallback == "[]" else "object"}[kind]
-        yield path, fallback, value, unquoted(text_of) + (" (live)" if live == "true" else "")
-
-
-def test_the_readme_has_every_setting_as_the_code_describes_it():
-    documented = tables(README, "| setting | default | value | meaning |")
-    assert documented == [[f"`{path}`", f"`{fallback}`", value, text] for path, fallback, value, text in options()]
-
-
-def test_the_man_page_has_every_setting_as_the_code_describes_it():
-    text = MAN.read_text(encoding="utf-8").replace("\\(dq", '"')
-    items = re.findall(r"^\.It Cm (\S+) Pq (.+) ; default Li (.*)\n((?:[^.].*\n)+)", text, re.M)
-    documented = [(path, fallback, value, " ".join(body.split())) for path, value, fallback, body in items]
-    assert documented == [(path, fallback, value, help_text + ".") for path, fallback, value, help_text in options()]
 
 
 def test_the_man_page_has_every_file_of_the_state_directory_and_every_kind_of_store_and_log():
@@ -148,22 +101,10 @@ def test_the_service_is_started_again_however_often_it_fails():
 
 
 def test_man_pages_are_clean():
-    pages = [MAN, ROOT / "loadtest/penstock-rehearse.1"]
+    pages = [MAN, ROOT / "docs/reference/penstock.json.5", ROOT / "loadtest/penstock-rehearse.1"]
     for page in pages:
         done = subprocess.run(["groff", "-mandoc", "-ww", "-z", "-Tutf8", str(page)], capture_output=True, text=True)
         assert done.returncode == 0 and done.stderr == "", done.stderr
-
-
-def test_log_events_in_the_readme_exist_at_their_level():
-    coded = {}
-    for path in (ROOT / "gateway").rglob("*.c"):
-        for levels, events in re.findall(r"ps_log\(([^\"]*?),\s*((?:[^\"(]*?\?\s*)?\"\w+\"(?:\s*:\s*\"\w+\")?)", path.read_text(encoding="utf-8")):
-            for event, level in zip(re.findall(r'"(\w+)"', events), re.findall(r"PS_LOG_(\w+)", levels)):
-                coded[event] = level.lower()
-    for events, levels, _ in tables(README, "| event | level | what it means, what to do |"):
-        names, levels = re.findall(r"`(\w+)`", events), levels.split(", ")
-        levels = levels * len(names) if len(levels) == 1 else levels
-        assert [coded.get(name) for name in names] == levels, events
 
 
 def texts():

@@ -73,6 +73,16 @@ def test_version_says_the_version():
     assert (status, err) == (0, "") and out.startswith("penstock ") and len(out.split()) == 2
 
 
+def test_documents_that_cannot_be_written_are_exit_1_and_name_the_file(tmp_path):
+    assert run("--print-docs", tmp_path) == (0, "", "")
+    status, out, err = run("--print-docs", tmp_path / "nowhere")
+    assert (status, out) == (1, "") and f"penstock: {tmp_path}/nowhere/settings.md: No such file or directory" in err
+    (tmp_path / "metrics.md").unlink()
+    (tmp_path / "metrics.md").symlink_to("/dev/full")
+    status, out, err = run("--print-docs", tmp_path)
+    assert (status, out) == (1, "") and f"{tmp_path}/metrics.md: cannot be written: No space left on device" in err
+
+
 @pytest.mark.parametrize("arguments", [["--colour"], ["extra"], ["--config"], ["--check-config", "x"], ["--version=1"]])
 def test_wrong_arguments_are_exit_2_with_the_usage(arguments):
     status, out, err = run(*arguments)

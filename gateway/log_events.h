@@ -1,0 +1,115 @@
+/* The one table of the program's log events: each event that the gateway logs, its level, what it
+ * means, and what an operator does about it. The reference page is printed from it; a test holds it
+ * against the calls of ps_log(). */
+#ifndef GW_LOG_EVENTS_H
+#define GW_LOG_EVENTS_H
+
+/* clang-format off */
+/*    event, level, what it means, what to do ("" = nothing) */
+#define GW_LOG_EVENTS(X) \
+    X(ready, INFO, "The gateway serves.", "") \
+    X(signal, INFO, "SIGTERM or SIGINT arrived.", "") \
+    X(draining, INFO, "/readyz fails; serving goes on for delay_ms.", "") \
+    X(stopped, INFO, "The process ends.", "") \
+    X(reloaded, INFO, "SIGHUP: the settings file was read again.", "") \
+    X(admin_token_made, INFO, "First start: file holds the first admin token.", \
+      "Make tokens of your own, then delete the file.") \
+    X(setting_kept, WARN, "SIGHUP: option differs in the file, but is read at the start only.", \
+      "Restart when convenient.") \
+    X(reload_refused, ERROR, "SIGHUP: the settings file has a fault (path, error). Nothing has changed.", \
+      "Mend the file; penstock --check-config checks it.") \
+    X(drain_timeout, WARN, "The end took longer than drain.timeout_ms; open requests were cut.", "") \
+    X(log_not_flushed, ERROR, "The disk did not answer before the process had to end.", \
+      "Look at the disk. Orders that were answered accepted are safe.") \
+    X(fd_limit_low, WARN, "The process may open fewer files (limit) than http.connections needs (wanted).", \
+      "Raise LimitNOFILE.") \
+    X(loopback_is_trusted, WARN, "Any program on this machine can be any user: trusted_proxies holds loopback.", \
+      "Name only the front proxies in trusted_proxies.") \
+    X(everybody_is_trusted, WARN, "Whoever reaches the public listener can be any user: trusted_proxies holds all addresses.", \
+      "Name only the front proxies in trusted_proxies.") \
+    X(heads_too_large, WARN, "So many requests (refused) got 431; at most one line a minute and worker.", \
+      "Cookies are the usual reason: let the CDN or the proxy drop them, or raise http.head_memory_kib.") \
+    X(worker_takes_no_mail, ERROR, "A worker's mailbox is full: it does not run its loop.", \
+      "Report it; restart if buyers wait.") \
+    X(sale_created, INFO, "A sale from the settings file is stored.", "") \
+    X(seed_failed, ERROR, "A sale or a rule of the settings file was not stored (error).", \
+      "error says what to mend.") \
+    X(seed_not_taken_over, ERROR, "A sale or a rule of the settings file is stored, but memory was short.", \
+      "Free memory and restart.") \
+    X(seed_ignored, WARN, "The settings file differs from what is in force (differs_in, why).", \
+      "Change sales and rules through the admin API; take them out of the file.") \
+    X(limit_without_sale, WARN, "The limit rule is for a sale that does not exist: it limits nobody.", \
+      "Check the name of the sale in the rule.") \
+    X(admin_change, INFO, "An operator changed something: who, what and why. The audit log has before and after.", "") \
+    X(admin_change_failed, ERROR, "A change was not made (error).", "error says why; repeat the change afterwards.") \
+    X(admin_change_not_taken_over, ERROR, "A change is stored, but comes into force at the next start only: memory was short.", \
+      "Free memory and restart.") \
+    X(admin_denied, WARN, "A wrong or expired token came from peer.", "Find the program that has it.") \
+    X(audit_failed, ERROR, "The audit of a sale could not be made (error).", "Ask again; error says why it failed.") \
+    X(audit_line_lost, ERROR, "The audit log misses an entry.", "Look at the disk of state_dir.") \
+    X(audit_log_not_written, ERROR, "The audit log gets an entry later than its change.", "Look at the disk of state_dir.") \
+    X(policy_not_built, ERROR, "A change of limits or blocklist waits: memory was short. It is tried again.", "Free memory.") \
+    X(policy_not_delivered, ERROR, "A worker did not receive a change of limits or blocklist.", "Report it; restart.") \
+    X(policy_ack_not_delivered, ERROR, "A worker has a change of limits or blocklist, but could not say so.", "Report it; restart.") \
+    X(log_available, INFO, "The log takes records again.", "") \
+    X(log_unavailable, ERROR, "The log takes no records (why): disk full, read-only or broken; or Kafka is away or slow.", \
+      "Make room on the disk or repair it; look at Kafka. It recovers without a restart.") \
+    X(log_notice, WARN, "The topic holds a record that is not Penstock's and is skipped, or has a risky setting (why).", \
+      "Find out who writes to the topic; mend the setting.") \
+    X(log_anomaly, ERROR, "The log holds a record that no gateway writes.", \
+      "Find out who wrote to the file or the topic; audit the sales.") \
+    X(log_record_not_folded, ERROR, "A record could not be counted: it names an impossible number of units, or memory was short.", \
+      "Without memory the process ends and reads the log again at its next start: free memory. Else audit the sales.") \
+    X(outcome_not_delivered, ERROR, "A worker did not receive the outcome of a record; its buyer was answered pending.", \
+      "Report it.") \
+    X(wall_clock_jumped, WARN, "The clock was set by by_ms: nothing expires for 60 s.", "Check time synchronisation.") \
+    X(keeper_out_of_memory, ERROR, "An order may expire late: memory was short.", "Free memory and restart.") \
+    X(sale_armed, INFO, "The counter of a sale is built; buyers are served.", "") \
+    X(sale_not_loaded, ERROR, "The counter of a sale could not be built: memory was short. It is tried each half second.", \
+      "Free memory.") \
+    X(load_not_delivered, ERROR, "A counter was built, but its owner could not be told.", "Report it; restart.") \
+    X(opening_not_noted, ERROR, "The opening of a sale could not be stored (error: control.db or Redis). It is tried each half second.", \
+      "Repair what error names.") \
+    X(sale_not_taken_over, ERROR, "The opening of a sale is stored, but memory was short.", "Free memory and restart.") \
+    X(sale_refused, ERROR, "The sale is not served (why): the log has lost its beginning, or has SKUs that its document lacks.", \
+      "Restore the journal, the topic or control.db. Or another gateway sells it from the same topic with a counter in memory: stop that one and restart this one.") \
+    X(sale_unknown, WARN, "The log has orders of a sale that control.db lacks: control.db was replaced.", \
+      "Restore control.db if the sale is still needed.") \
+    X(store_available, INFO, "Redis is back.", "") \
+    X(store_unavailable, ERROR, "Redis is away (why): buyers get 503 store_unavailable.", \
+      "Look at Redis. It goes on without a restart.") \
+    X(store_error, ERROR, "Redis answered with an error (why): buyers get 503 store_unavailable.", \
+      "Mend what why says.") \
+    X(sale_opening, INFO, "This gateway writes the first records of a sale.", "") \
+    X(sale_rebuild_begins, INFO, "This gateway builds the counters of a sale again.", "") \
+    X(sale_rebuilt, INFO, "The new counters of a sale are in force, after took_ms.", "") \
+    X(sale_not_rebuilt, WARN, "A rebuild was given up (why): another gateway was quicker, or a part was away. It is tried again.", \
+      "Lasting: repair what why names.") \
+    X(sale_fenced, WARN, "Redis lost the counters of a sale, or its epoch was ended: buyers get 503 fenced.", \
+      "Nothing: the gateways build the counters again.") \
+    X(sale_not_attached, ERROR, "What Redis holds of a sale was not written by a gateway, or may not be read.", \
+      "Check the rights of the Redis user; give Penstock a database of its own.") \
+    X(sale_key_foreign, ERROR, "A key of this sale in Redis belongs to somebody else (why): its buyers get 503 store_unavailable, other sales go on.", \
+      "Rename the key, or give Penstock a database of its own.") \
+    X(effects_out_of_memory, ERROR, "Redis learns of released units later: memory was short.", "Free memory.") \
+    X(keeper_here, INFO, "From here on this gateway writes the expiries of the cluster.", "") \
+    X(gateway_not_alone, ERROR, "Two gateways with journals count in one Redis: this one sells nothing.", \
+      "Stop one, or give both log.kind kafka.") \
+    X(redis_of_another_log, ERROR, "This Redis counts for another topic (counts_for) than this gateway's (log): nothing is sold here.", \
+      "Give each topic a Redis database of its own, or delete the key ps:log if no gateway of the other topic is left.") \
+    X(control_shared, INFO, "This gateway has all that the cluster has decided.", "") \
+    X(control_not_shared, ERROR, "Changes are refused, and those of other gateways do not arrive (error).", \
+      "Repair what error names: Redis or control.db.") \
+    X(control_redis_away, WARN, "Redis cannot be asked (why): changes are refused, and those of other gateways do not arrive.", \
+      "Look at Redis.") \
+    X(shared_copy_taken_over, INFO, "A change made at another gateway is in force here (document, version).", "") \
+    X(shared_copy_not_taken_over, ERROR, "A change made at another gateway is not in force here (error).", "Free memory and restart.") \
+    X(shared_copy_differs, WARN, "Two gateways had different copies of one version (document): the cluster's is in force.", \
+      "Read the document. The gateways had been operated apart from each other.") \
+    X(shared_copy_unreadable, ERROR, "Redis holds a document that this version cannot read: the old one stays in force here.", \
+      "Upgrade this gateway.") \
+    X(shared_change_not_written, ERROR, "A change is in force at the others; this gateway could not store it, and takes it over later.", \
+      "Look at the disk of state_dir.")
+/* clang-format on */
+
+#endif

@@ -1,0 +1,12 @@
+/* The reference pages of the gateway, printed from its tables. */
+#ifndef GW_PRINT_DOCS_H
+#define GW_PRINT_DOCS_H
+
+#include "common/err.h"
+
+/* Writes settings.md, metrics.md, answers.md, log-events.md and penstock.json.5 into the directory
+ * `dir`, which must exist; files of these names are replaced. PS_E_IO: the fault's path is the
+ * file. */
+int gw_print_docs(const char *dir, struct ps_fault *fault) PS_MUST_CHECK;
+
+#endif
