@@ -1,0 +1,187 @@
+/* One sale's life on this gateway: from the documents that operators wrote to counters that workers
+ * sell from, and through every loss of those counters. One state machine for both deployments: a
+ * counter of this process alone is a cluster of one, which always leads, attaches to nobody's
+ * counters and loads on the log's thread.
+ *
+ * sales/ knows nothing of how documents are kept, shared or published: the host below tells it, and
+ * is told. It stands above cluster/, config/, inventory/ and queue/, and below orders/ and admin/.
+ *
+ * All on the control thread unless said otherwise. */
+#ifndef SALE_SALES_H
+#define SALE_SALES_H
+
+#include "common/clock.h"
+#include "common/mailbox.h"
+#include "common/metrics.h"
+#include "gateway/config/sale_doc.h"
+#include "inventory/store.h"
+#include "queue/fold.h"
+#include "queue/log.h"
+
+struct clu_cluster;
+struct sale_runs; /* all sales of this gateway */
+struct sale_run;  /* one; lives as long as they do */
+
+/* --- What the host ties (gateway/control.c): how documents are kept and published. --- */
+
+/* A sale as operators have decided it. Borrowed until the callback's caller returns to the loop. */
+struct sale_decided {
+    const struct cfg_sale_doc *doc;
+    const struct cfg_sale_state *state;
+    /* No change of it is being written, and it is the newest that the cluster is known to have: its
+     * stock may be brought into the log. */
+    bool settled;
+};
+
+/* What the host is to note in a sale's state, as a new version that every gateway sees. */
+enum sale_note {
+    SALE_NOTE_OPENING, /* its stock and its SKUs are fixed from now on, on all gateways. Where
+                          nobody shares decisions there is nobody to tell: noted at once */
+    SALE_NOTE_OPENED   /* all of its beginning is in the log */
+};
+
+struct sale_host {
+    /* False: there is no such sale. */
+    bool (*decided)(const char *name, struct sale_decided *ret_decided, void *ctx);
+    /* The answer is sale_noted, once; it may come before this returns. It fails if the sale's
+     * version is not the newest of the cluster. */
+    void (*note)(const char *name, enum sale_note note, void *ctx);
+    /* What sale_view tells of a sale has changed: workers are to get it. */
+    void (*changed)(void *ctx);
+    void *ctx;
+};
+
+/* --- How far a sale is. --- */
+
+enum sale_state {
+    /* Not in the log yet: its opening is not near, or an attempt has failed and is made again. Also
+     * an opened sale that was not looked at yet. */
+    SALE_WAITING,
+    /* Opened, by this gateway or another: until this gateway's view of the log is so new that the
+     * sale's beginning must be in it. */
+    SALE_CHECKING,
+    /* Opened, and this gateway has no counters in force. What another gateway has installed is
+     * taken up; else the counters are built again. */
+    SALE_FENCED,
+    /* Building begins: what Redis has installed is asked for, then the lock that keeps two gateways
+     * from building at once. */
+    SALE_CLAIMING,
+    /* An opening: until every gateway knows that the document's stock is fixed. */
+    SALE_NOTING_OPENING,
+    /* A rebuild: other gateways have a moment to bring what they have under way into the log. */
+    SALE_DRAINING_PEERS,
+    /* Until this gateway's view shows our fence in every partition. */
+    SALE_FENCING,
+    /* An opening: until the view shows the initial stock. */
+    SALE_STOCKING,
+    /* An opening: until the document's state says `opened`. */
+    SALE_NOTING_OPENED,
+    /* Another thread counts from the fold and installs. */
+    SALE_LOADING,
+    /* Redis did not say whether it has installed the load: until it shows it, or a second has
+     * passed. */
+    SALE_VERIFYING_INSTALL,
+    /* Workers sell from counters of the epoch in force. */
+    SALE_SERVING,
+    /* For good: the log has lost the sale's beginning or has other SKUs than its document, or
+     * another gateway counts it. Never opened, never built again. */
+    SALE_REFUSED
+};
+
+struct sale_view {
+    enum sale_state state;
+    struct oq_sale *log_sale; /* NULL until the log has records of it */
+    struct inv_sale *counter; /* NULL until it was served once; then the last one installed */
+    int64_t epoch;            /* of `counter` */
+    char refused_why[256];    /* with SALE_REFUSED: a sentence for people */
+};
+
+/* --- All sales. --- */
+
+struct sale_settings {
+    const struct ps_clock *clock;
+    const char *gateway_id;
+    struct inv_store *store; /* the control thread's */
+    struct oq_fold *fold;
+    struct ps_metrics *metrics;
+    struct ps_mailbox *mailbox; /* the control thread's: mail of this kind goes to sale_mail */
+    uint32_t mail_kind;
+    uint32_t owner; /* of this thread's tickets */
+};
+
+/* Before the log is opened, for its records go through sale_on_record. PS_E_NOMEM. */
+int sale_runs_new(const struct sale_settings *settings, struct sale_runs **ret_runs) PS_MUST_CHECK;
+/* Once the log is open and the host can answer. From here on a counter in memory is told what the
+ * log decides. */
+void sale_runs_start(struct sale_runs *runs, struct oq_log *log, struct clu_cluster *cluster,
+                     const struct sale_host *host);
+/* Nothing is sent or built any more; before the control thread's store is freed. Waits for a load
+ * that is under way (at most as long as Redis's deadlines). NULL is allowed. */
+void sale_runs_stop(struct sale_runs *runs);
+/* After the log is freed. NULL is allowed. */
+void sale_runs_free(struct sale_runs *runs);
+
+/* Each 100 ms: every sale goes on, the cluster's heartbeat and lease, expiries. */
+void sale_tick(struct sale_runs *runs);
+/* Every sale goes on at once, instead of with the next tick: after a document has changed, or when
+ * the log takes records again. */
+void sale_go_on(struct sale_runs *runs);
+/* Mail of `mail_kind`. */
+void sale_mail(struct sale_runs *runs, const struct ps_mail *mail);
+/* The answer to the host's `note`. */
+void sale_noted(struct sale_runs *runs, const char *name, bool noted);
+/* A store has found that a sale's epoch is not in force in Redis: it is looked at now. Any thread.
+ */
+void sale_on_fenced(struct sale_runs *runs);
+
+/* For a sale that has come into the host's documents: from now on it is looked after. NULL: out of
+ * memory. */
+struct sale_run *sale_known(struct sale_runs *runs, const char *name);
+/* Changes between two events only; valid as long as the run. */
+const struct sale_view *sale_view(const struct sale_run *run);
+/* May its document change neither stock nor SKUs? The sale's records are in the log or may be, or
+ * another gateway has begun to bring them there. */
+bool sale_is_fixed(const struct sale_run *run, const struct cfg_sale_state *state);
+/* It was opened, and its counters are not known here, as after a start without Redis: an order that
+ * the log does not show may be in doubt there, or lie in this gateway's spill. */
+bool sale_is_unserved(const struct sale_run *run, const struct cfg_sale_state *state);
+
+/* The start is over: the log is read, and each sale that is to be served is served, refused, or
+ * known to wait for its counters. */
+bool sale_all_settled(struct sale_runs *runs);
+/* Logs which sales the log knows and the host does not. */
+void sale_report_unknown(const struct sale_runs *runs);
+
+struct sale_numbers {
+    size_t fenced;  /* opened sales that cannot be sold from now */
+    size_t effects; /* decided by the log, and not yet known to be in Redis */
+};
+struct sale_numbers sale_numbers(const struct sale_runs *runs);
+/* Sales that were refused. Any thread. */
+unsigned sale_refused(const struct sale_runs *runs);
+
+/* --- The log's thread. --- */
+
+/* The fold has taken a record in and says what changed: the counter is told, at once or (in Redis)
+ * by way of the control thread. PS_E_NOMEM: what the counter must be told was lost. */
+int sale_on_record(struct sale_runs *runs, uint32_t partition, int64_t seq,
+                   const struct oq_event *event, const struct oq_change *change) PS_MUST_CHECK;
+/* The log has definitely refused a record: what was reserved for it goes back into a counter in
+ * memory. */
+void sale_on_refused(struct sale_runs *runs, const struct oq_event *event);
+
+/* --- Any thread. --- */
+
+/* What the counter is to be told of an order in that state. */
+enum inv_verdict sale_verdict_of(enum oq_state state);
+/* Does the log itself take records now? A spill beside it takes orders alone: no fence, adjustment
+ * or release. */
+bool sale_log_takes_all(const struct oq_log *log);
+/* Appends order.confirmed, or order.released for that reason, of an order that the fold shows. The
+ * outcome goes to the ticket's owner. Errors as of oq_log_append. */
+int sale_append_confirmed(struct oq_log *log, const struct oq_order *order, struct ps_str by,
+                          int64_t at_ms, const struct oq_ticket *ticket) PS_MUST_CHECK;
+int sale_append_released(struct oq_log *log, const struct oq_order *order, enum oq_reason reason,
+                         int64_t at_ms, const struct oq_ticket *ticket) PS_MUST_CHECK;
+
+#endif
