@@ -6,8 +6,10 @@
 #include "common/clock.h"
 
 #include <assert.h>
+#include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define WORD_MAX 96 /* longest word that a suggestion is sought for */
@@ -27,6 +29,27 @@ int ps_json_parse(const char *text, size_t len, json_t **ret_json, struct ps_fau
     }
     *ret_json = json;
     return 0;
+}
+
+int ps_json_load(const char *path, size_t max, json_t **ret_json, struct ps_fault *fault)
+{
+    FILE *file = fopen(path, "re");
+    if (file == NULL)
+        return ps_fault(fault, PS_E_IO, "", "cannot be opened: %s", strerror(errno));
+    int err;
+    char *text = malloc(max + 1);
+    size_t len = text != NULL ? fread(text, 1, max + 1, file) : 0;
+    if (text == NULL)
+        err = ps_fault(fault, PS_E_NOMEM, "", "out of memory");
+    else if (ferror(file))
+        err = ps_fault(fault, PS_E_IO, "", "cannot be read: %s", strerror(errno));
+    else if (len > max)
+        err = ps_fault(fault, PS_E_INVALID, "", "is larger than %zu bytes", max);
+    else
+        err = ps_json_parse(text, len, ret_json, fault);
+    free(text);
+    (void)fclose(file);
+    return err;
 }
 
 /* `pointer` "/" `member`, escaped by RFC 6901; just `pointer` for the member "". */

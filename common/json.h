@@ -13,6 +13,11 @@
 int ps_json_parse(const char *text, size_t len, json_t **ret_json,
                   struct ps_fault *fault) PS_MUST_CHECK;
 
+/* Parses a file of at most `max` bytes. PS_E_IO, PS_E_NOMEM, PS_E_INVALID (too long, or as above);
+ * the fault does not say which file. */
+int ps_json_load(const char *path, size_t max, json_t **ret_json,
+                 struct ps_fault *fault) PS_MUST_CHECK;
+
 /* A reader of one object that remembers where it stands and which members it has been asked for, so
  * that unknown members can be refused. Errors stick: after the first fault every call does nothing,
  * and ps_json_done() returns it. `at` members that are absent leave the output untouched. Borrowed,

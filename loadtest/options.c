@@ -1,9 +1,8 @@
-/* The command line. One row an option; the help is printed from the same rows. Options that make
- * the plan are gathered first and turned into phases at the end, since they depend on each other.
- */
+/* The command line. Flags that make the plan are gathered first and turned into phases at the end,
+ * since they depend on each other. */
+#include "common/flags.h"
 #include "loadtest/rehearse.h"
 
-#include <errno.h>
 #include <math.h>
 #include <stddef.h>
 #include <stdio.h>
@@ -14,14 +13,15 @@
 #define HEADER_MAX    64 /* as of the gateway's setting */
 #define HEADER_CHARS  "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
 
-/* What is said of the plan, before it is one. */
+#define NOT_GIVEN (-1)
+
+/* The flags of the plan, before they are one. 0 or NOT_GIVEN: not given, like the plan's own
+ * `buyers`, `stock` and `repeat_share` at first. */
 struct arrivals {
     const char *file;
-    int64_t over_ms;
-    int64_t shape;
+    int64_t over_ms, shape, duration_ms;
     double rate;
-    int64_t duration_ms;
-    bool unique_users, over_given, shape_given, stock_given, buyers_given, repeat_given;
+    bool unique_users;
 };
 
 struct parse {
@@ -29,195 +29,176 @@ struct parse {
     struct arrivals arrivals;
 };
 
-enum kind { FLAG, TEXT, COUNT, SHARE, DURATION, SHAPE, RATE };
+/* The setters call the value by what it is not. */
+static int refuse_value(const struct ps_flag *flag, const char *value, const char *what,
+                        struct ps_fault *fault)
+{
+    return ps_fault(fault, PS_E_INVALID, flag->name, "\"%s\" is %s", value, what);
+}
 
-#define AT(field)  offsetof(struct parse, field)
-#define NOT_NOTED  SIZE_MAX
-#define CLICKS_MAX LT_CLICKS_MAX
+static int set_number(const char *value, double min, double max, double *field)
+{
+    char *end = NULL;
+    double number = strtod(value, &end);
+    if (end == value || *end != '\0' || !(number >= min && number <= max))
+        return PS_E_INVALID;
+    *field = number;
+    return 0;
+}
+
+static int set_share(const struct ps_flag *flag, const char *value, void *field,
+                     struct ps_fault *fault)
+{
+    int err = set_number(value, 0, 1, field);
+    return err < 0 ? refuse_value(flag, value, "no number from 0 to 1", fault) : 0;
+}
+
+static int set_rate(const struct ps_flag *flag, const char *value, void *field,
+                    struct ps_fault *fault)
+{
+    int err = set_number(value, 0.01, 1e7, field);
+    return err < 0 ? refuse_value(flag, value, "no number from 0.01 to 10000000", fault) : 0;
+}
+
+static int set_time(const struct ps_flag *flag, const char *value, void *field,
+                    struct ps_fault *fault)
+{
+    int err = lt_duration_parse(value, field);
+    return err < 0 ? refuse_value(flag, value, "no time such as 3s", fault) : 0;
+}
+
+static int set_shape(const struct ps_flag *flag, const char *value, void *field,
+                     struct ps_fault *fault)
+{
+    enum lt_shape shape;
+    if (lt_shape_parse(value, &shape) < 0)
+        return refuse_value(flag, value, "not spike, ramp, step or constant", fault);
+    *(int64_t *)field = shape;
+    return 0;
+}
+
+static int set_header(const struct ps_flag *flag, const char *value, void *field,
+                      struct ps_fault *fault)
+{
+    size_t len = strlen(value);
+    if (len == 0 || len > HEADER_MAX || strspn(value, HEADER_CHARS) != len)
+        return refuse_value(flag, value, "not the name of a header such as CF-Connecting-IP",
+                            fault);
+    return ps_flag_set_text(flag, value, field, fault);
+}
+
+#define OPTION(member)   offsetof(struct parse, options.member)
+#define ARRIVALS(member) offsetof(struct parse, arrivals.member)
 
 /* clang-format off */
-static const struct row {
-    const char *name;
-    enum kind kind;
-    size_t offset;
-    size_t given; /* a bool that notes that the option was given, or NOT_NOTED */
-    int64_t min, max;
-    const char *argument, *help;
-} rows[] = {
-    {"--public",     TEXT,     AT(options.public_url),  NOT_NOTED, 0, 0, "URL",  "public listener (http://127.0.0.1:8080)"},
-    {"--admin",      TEXT,     AT(options.admin_url),   NOT_NOTED, 0, 0, "URL",  "admin listener (http://127.0.0.1:9090)"},
-    {"--state-dir",  TEXT,     AT(options.state_dir),   NOT_NOTED, 0, 0, "DIR",  "the gateway's state directory, for its admin.token (./.penstock)"},
-    {"--token-file", TEXT,     AT(options.token_file),  NOT_NOTED, 0, 0, "FILE", "admin token (DIR/admin.token)"},
-    {"--i-own-this-target", FLAG, AT(options.own_target), NOT_NOTED, 0, 0, NULL, "aim at another machine than this one"},
-    {"--client-ip-header", TEXT, AT(options.client_ip_header), NOT_NOTED, 0, 0, "NAME", "the gateway's client_ip_header, where it has one (X-Forwarded-For)"},
-    {"--buyers",     COUNT,    AT(options.plan.buyers), AT(arrivals.buyers_given), 1, CLICKS_MAX, "N", "how many people come (20000)"},
-    {"--stock",      COUNT,    AT(options.plan.stock),  AT(arrivals.stock_given), 1, PS_INT_MAX, "N", "how many units there are (1000; with --unique-users enough for all)"},
-    {"--over",       DURATION, AT(arrivals.over_ms),    AT(arrivals.over_given), 0, 0, "TIME", "within which time they come, such as 500ms, 3s, 2m (3s)"},
-    {"--shape",      SHAPE,    AT(arrivals.shape),      AT(arrivals.shape_given), 0, 0, "SHAPE", "how they come: spike, ramp, step, constant (spike)"},
-    {"--repeat-share", SHARE,  AT(options.plan.repeat_share), AT(arrivals.repeat_given), 0, 0, "X", "share of clicks that are repeated, 0 to 1 (0.2; with --rate 0)"},
-    {"--repeat-key-share", SHARE, AT(options.plan.repeat_key_share), NOT_NOTED, 0, 0, "X", "share of the repeated clicks with the first one's key (0.5)"},
-    {"--seed",       COUNT,    AT(options.plan.seed),   NOT_NOTED, 0, PS_INT_MAX, "N", "the same seed gives the same plan (1)"},
-    {"--plan",       TEXT,     AT(arrivals.file),       NOT_NOTED, 0, 0, "FILE", "a plan of several phases, in JSON, instead of these"},
-    {"--rate",       RATE,     AT(arrivals.rate),       NOT_NOTED, 0, 0, "R",    "for measuring: R evenly spaced clicks a second"},
-    {"--duration",   DURATION, AT(arrivals.duration_ms), NOT_NOTED, 0, 0, "TIME", "with --rate: for how long"},
-    {"--unique-users", FLAG,   AT(arrivals.unique_users), NOT_NOTED, 0, 0, NULL, "with --rate: each click by a new buyer"},
-    {"--connections", COUNT,   AT(options.connections), NOT_NOTED, 1, 100000, "N", "connections that are kept open (1000)"},
-    {"--timeout",    DURATION, AT(options.timeout_ms),  NOT_NOTED, 0, 0, "TIME", "after which a buyer gives up (10s)"},
-    {"--retry",      COUNT,    AT(options.retries),     NOT_NOTED, 0, 1000, "N", "a buyer without an answer, or with a 503, clicks again 0.5 s later, at most N times (0)"},
-    {"--confirm-share", SHARE, AT(options.confirm_share), NOT_NOTED, 0, 0, "X",  "share of the accepted orders to confirm after the peak (0)"},
-    {"--cancel-share", SHARE,  AT(options.cancel_share), NOT_NOTED, 0, 0, "X",   "and to cancel (0)"},
-    {"--settle",     DURATION, AT(options.settle_ms),   NOT_NOTED, 0, 0, "TIME", "how long to wait in the end until nothing is in doubt (30s)"},
-    {"--end",        FLAG,     AT(options.end_sale),    NOT_NOTED, 0, 0, NULL,   "end the sale afterwards (it ends by itself after an hour)"},
-    {"--json",       TEXT,     AT(options.json_path),   NOT_NOTED, 0, 0, "FILE", "write the report as JSON"},
-    {"--html",       TEXT,     AT(options.html_path),   NOT_NOTED, 0, 0, "FILE", "write the report as one HTML page, with pictures"},
-    {"--summary",    FLAG,     AT(options.summary),     NOT_NOTED, 0, 0, NULL,   "say it in ten lines, without numbers for engineers"},
-    {"--quiet",      FLAG,     AT(options.quiet),       NOT_NOTED, 0, 0, NULL,   "no progress line each second"},
-    {"--version",    FLAG,     AT(options.version),     NOT_NOTED, 0, 0, NULL,   "print the version"},
-    {"--help",       FLAG,     AT(options.help),        NOT_NOTED, 0, 0, NULL,   "print this"},
+static const struct ps_flag flags[] = {
+    {"--public", "URL", "public listener (http://127.0.0.1:8080)", ps_flag_set_text, OPTION(public_url), 0, 0},
+    {"--admin", "URL", "admin listener (http://127.0.0.1:9090)", ps_flag_set_text, OPTION(admin_url), 0, 0},
+    {"--state-dir", "DIR", "the gateway's state directory, for its admin.token (./.penstock)", ps_flag_set_text, OPTION(state_dir), 0, 0},
+    {"--token-file", "FILE", "admin token (DIR/admin.token)", ps_flag_set_text, OPTION(token_file), 0, 0},
+    {"--i-own-this-target", NULL, "aim at another machine than this one", ps_flag_set_bool, OPTION(own_target), 0, 0},
+    {"--client-ip-header", "NAME", "the gateway's client_ip_header, where it has one (X-Forwarded-For)", set_header, OPTION(client_ip_header), 0, 0},
+    {"--buyers", "N", "how many people come (20000)", ps_flag_set_int, OPTION(plan.buyers), 1, LT_CLICKS_MAX},
+    {"--stock", "N", "how many units there are (1000; with --unique-users enough for all)", ps_flag_set_int, OPTION(plan.stock), 1, PS_INT_MAX},
+    {"--over", "TIME", "within which time they come, such as 500ms, 3s, 2m (3s)", set_time, ARRIVALS(over_ms), 0, 0},
+    {"--shape", "SHAPE", "how they come: spike, ramp, step, constant (spike)", set_shape, ARRIVALS(shape), 0, 0},
+    {"--repeat-share", "X", "share of clicks that are repeated, 0 to 1 (0.2; with --rate 0)", set_share, OPTION(plan.repeat_share), 0, 0},
+    {"--repeat-key-share", "X", "share of the repeated clicks with the first one's key (0.5)", set_share, OPTION(plan.repeat_key_share), 0, 0},
+    {"--seed", "N", "the same seed gives the same plan (1)", ps_flag_set_int, OPTION(plan.seed), 0, PS_INT_MAX},
+    {"--plan", "FILE", "a plan of several phases, in JSON, instead of these", ps_flag_set_text, ARRIVALS(file), 0, 0},
+    {"--rate", "R", "for measuring: R evenly spaced clicks a second", set_rate, ARRIVALS(rate), 0, 0},
+    {"--duration", "TIME", "with --rate: for how long", set_time, ARRIVALS(duration_ms), 0, 0},
+    {"--unique-users", NULL, "with --rate: each click by a new buyer", ps_flag_set_bool, ARRIVALS(unique_users), 0, 0},
+    {"--connections", "N", "connections that are kept open (1000)", ps_flag_set_int, OPTION(connections), 1, 100000},
+    {"--timeout", "TIME", "after which a buyer gives up (10s)", set_time, OPTION(timeout_ms), 0, 0},
+    {"--retry", "N", "a buyer without an answer, or with a 503, clicks again 0.5 s later, at most N times (0)", ps_flag_set_int, OPTION(retries), 0, 1000},
+    {"--confirm-share", "X", "share of the accepted orders to confirm after the peak (0)", set_share, OPTION(confirm_share), 0, 0},
+    {"--cancel-share", "X", "and to cancel (0)", set_share, OPTION(cancel_share), 0, 0},
+    {"--settle", "TIME", "how long to wait in the end until nothing is in doubt (30s)", set_time, OPTION(settle_ms), 0, 0},
+    {"--end", NULL, "end the sale afterwards (it ends by itself after an hour)", ps_flag_set_bool, OPTION(end_sale), 0, 0},
+    {"--json", "FILE", "write the report as JSON", ps_flag_set_text, OPTION(json_path), 0, 0},
+    {"--html", "FILE", "write the report as one HTML page, with pictures", ps_flag_set_text, OPTION(html_path), 0, 0},
+    {"--summary", NULL, "say it in ten lines, without numbers for engineers", ps_flag_set_bool, OPTION(summary), 0, 0},
+    {"--quiet", NULL, "no progress line each second", ps_flag_set_bool, OPTION(quiet), 0, 0},
+    {"--version", NULL, "print the version", ps_flag_set_bool, OPTION(version), 0, 0},
+    {"--help", NULL, "print this", ps_flag_set_bool, OPTION(help), 0, 0},
 };
 /* clang-format on */
 
 void lt_options_help(void)
 {
     puts("usage: penstock-rehearse [OPTION...]\n\n"
-         "Plays a flash sale against a penstock gateway, in a sale of its own that is marked as a "
-         "rehearsal,\nand proves from the order log that nothing was oversold or lost. Exit status "
-         "0: the proof holds,\n1: it fails or could not be made or nothing is proved, 2: usage.\n");
-    for (size_t i = 0; i < PS_ARRAY_LEN(rows); i++) {
-        char left[40];
-        (void)snprintf(left, sizeof left, "%s %s", rows[i].name,
-                       rows[i].argument != NULL ? rows[i].argument : "");
-        printf("  %-25s %s\n", left, rows[i].help);
-    }
-}
-
-static int parse_number(const char *text, double min, double max, double *ret)
-{
-    char *end = NULL;
-    double number = strtod(text, &end);
-    if (end == text || *end != '\0' || !(number >= min && number <= max))
-        return PS_E_INVALID;
-    *ret = number;
-    return 0;
-}
-
-static int set_count(const struct row *row, const char *value, void *field, struct ps_fault *fault)
-{
-    char *end = NULL;
-    errno = 0;
-    long long number = strtoll(value, &end, 10);
-    if (end == value || *end != '\0' || errno != 0 || number < row->min || number > row->max)
-        return ps_fault(fault, PS_E_INVALID, row->name,
-                        "\"%s\" is no whole number from %lld to %lld", value, (long long)row->min,
-                        (long long)row->max);
-    *(int64_t *)field = number;
-    return 0;
-}
-
-static int set(const struct row *row, const char *value, struct parse *parse,
-               struct ps_fault *fault)
-{
-    void *field = (char *)parse + row->offset;
-    enum lt_shape shape;
-    if (row->given != NOT_NOTED)
-        *(bool *)((char *)parse + row->given) = true;
-    switch (row->kind) {
-    case FLAG:
-        *(bool *)field = true;
-        return 0;
-    case TEXT:
-        *(const char **)field = value;
-        return 0;
-    case COUNT:
-        return set_count(row, value, field, fault);
-    case SHARE:
-        if (parse_number(value, 0, 1, field) < 0)
-            return ps_fault(fault, PS_E_INVALID, row->name, "\"%s\" is no number from 0 to 1",
-                            value);
-        return 0;
-    case RATE:
-        if (parse_number(value, 0.01, 1e7, field) < 0)
-            return ps_fault(fault, PS_E_INVALID, row->name, "\"%s\" is no number above 0", value);
-        return 0;
-    case DURATION:
-        if (lt_duration_parse(value, field) < 0)
-            return ps_fault(fault, PS_E_INVALID, row->name, "\"%s\" is no time such as 3s", value);
-        return 0;
-    case SHAPE:
-        if (lt_shape_parse(value, &shape) < 0)
-            return ps_fault(fault, PS_E_INVALID, row->name,
-                            "\"%s\" is not spike, ramp, step or constant", value);
-        *(int64_t *)field = shape;
-        return 0;
-    }
-    return PS_E_INVALID;
+         "Plays a flash sale against a penstock gateway, in a sale of its own that is\n"
+         "marked as a rehearsal, and proves from the order log that nothing was oversold\n"
+         "or lost. Exit status 0: the proof holds, 1: it fails or could not be made or\n"
+         "nothing is proved, 2: usage.\n");
+    ps_flags_print_help(flags, PS_ARRAY_LEN(flags), stdout);
 }
 
 static int read_plan_file(const char *path, struct lt_plan_spec *spec, struct ps_fault *fault)
 {
-    FILE *file = fopen(path, "re");
-    if (file == NULL)
-        return ps_fault(fault, PS_E_IO, "--plan", "%s: %s", path, strerror(errno));
-    int err = 0;
-    char *text = malloc(PLAN_FILE_MAX);
-    size_t len = text != NULL ? fread(text, 1, PLAN_FILE_MAX, file) : 0;
-    if (text == NULL)
-        err = ps_fault(fault, PS_E_NOMEM, "--plan", "no memory");
-    else if (ferror(file) || len == PLAN_FILE_MAX)
-        err =
-            ps_fault(fault, PS_E_IO, "--plan", "%s: cannot be read, or is longer than 1 MiB", path);
-    (void)fclose(file);
+    json_t *json = NULL;
     struct ps_fault inside;
-    if (err == 0 && lt_plan_spec_read(text, len, spec, &inside) < 0)
-        err = ps_fault(fault, PS_E_INVALID, "--plan", "%s: %s%s%s", path, inside.path,
-                       inside.path[0] != '\0' ? " " : "", inside.text);
-    free(text);
-    return err;
+    int err = ps_json_load(path, PLAN_FILE_MAX, &json, &inside);
+    if (err == 0)
+        err = lt_plan_spec_read(json, spec, &inside);
+    json_decref(json);
+    if (err < 0)
+        return ps_fault(fault, err, "--plan", "%s: %s%s%s", path, inside.path,
+                        inside.path[0] != '\0' ? " " : "", inside.text);
+    return 0;
 }
 
-/* --rate: clicks of so many buyers in turn, or each by a new one. */
-static int plan_rate(const struct arrivals *arrivals, struct lt_plan_spec *spec,
-                     struct ps_fault *fault)
+/* Flags that need or exclude each other. */
+static int check_together(const struct arrivals *arrivals, const struct lt_options *options,
+                          struct ps_fault *fault)
 {
-    if (arrivals->duration_ms == 0)
-        return ps_fault(fault, PS_E_INVALID, "--rate", "needs --duration");
-    if (arrivals->shape_given || arrivals->over_given || arrivals->file != NULL)
-        return ps_fault(fault, PS_E_INVALID, "--rate",
-                        "does not go with --shape, --over or --plan");
-    if (arrivals->unique_users && arrivals->buyers_given)
-        return ps_fault(fault, PS_E_INVALID, "--unique-users", "does not go with --buyers");
-    double clicks = round(arrivals->rate * (double)arrivals->duration_ms / 1000);
-    if (!(clicks >= 1 && clicks <= CLICKS_MAX))
-        return ps_fault(fault, PS_E_INVALID, "--rate", "gives %.0f clicks; 1 to %d are possible",
-                        clicks, CLICKS_MAX);
-    spec->phases[0] = (struct lt_phase){LT_CONSTANT, arrivals->duration_ms, (int64_t)clicks};
-    if (arrivals->unique_users)
-        spec->buyers = 0;
-    if (arrivals->unique_users && !arrivals->stock_given)
-        spec->stock = (int64_t)clicks;
-    if (!arrivals->repeat_given)
-        spec->repeat_share = 0;
+    bool shaped = arrivals->shape != NOT_GIVEN || arrivals->over_ms > 0;
+    bool counted = options->plan.buyers > 0, measured = arrivals->rate > 0;
+    const struct {
+        bool wrong;
+        const char *flag, *why;
+    } rules[] = {
+        {options->confirm_share + options->cancel_share > 1, "--cancel-share",
+         "and --confirm-share are more than 1 together"},
+        {measured && arrivals->duration_ms == 0, "--rate", "needs --duration"},
+        {measured && (shaped || arrivals->file != NULL), "--rate",
+         "does not go with --shape, --over or --plan"},
+        {measured && arrivals->unique_users && counted, "--unique-users",
+         "does not go with --buyers"},
+        {!measured && arrivals->unique_users, "--unique-users", "needs --rate"},
+        {!measured && arrivals->duration_ms > 0, "--duration", "needs --rate"},
+        {arrivals->file != NULL && (shaped || counted), "--plan",
+         "does not go with --shape, --over or --buyers"},
+    };
+    for (size_t i = 0; i < PS_ARRAY_LEN(rules); i++) {
+        if (rules[i].wrong)
+            return ps_fault(fault, PS_E_INVALID, rules[i].flag, "%s", rules[i].why);
+    }
     return 0;
 }
 
 static int make_plan(const struct arrivals *arrivals, struct lt_plan_spec *spec,
                      struct ps_fault *fault)
 {
+    bool measured = arrivals->rate > 0;
+    double clicks = round(arrivals->rate * (double)arrivals->duration_ms / 1000);
+    if (measured && !(clicks >= 1 && clicks <= LT_CLICKS_MAX))
+        return ps_fault(fault, PS_E_INVALID, "--rate", "gives %.0f clicks; 1 to %d are possible",
+                        clicks, LT_CLICKS_MAX);
+    if (spec->buyers == 0 && !arrivals->unique_users && arrivals->file == NULL)
+        spec->buyers = 20000;
+    if (spec->stock == 0)
+        spec->stock = arrivals->unique_users ? (int64_t)clicks : 1000;
+    if (spec->repeat_share < 0)
+        spec->repeat_share = measured ? 0 : 0.2;
     spec->phase_count = 1;
     spec->phases[0] =
-        (struct lt_phase){(enum lt_shape)arrivals->shape, arrivals->over_ms, spec->buyers};
-    if (arrivals->rate > 0)
-        return plan_rate(arrivals, spec, fault);
-    if (arrivals->duration_ms > 0 || arrivals->unique_users)
-        return ps_fault(fault, PS_E_INVALID,
-                        arrivals->unique_users ? "--unique-users" : "--duration", "needs --rate");
-    if (arrivals->file == NULL)
-        return 0;
-    if (arrivals->shape_given || arrivals->over_given || arrivals->buyers_given)
-        return ps_fault(fault, PS_E_INVALID, "--plan",
-                        "does not go with --shape, --over or --buyers");
-    spec->buyers = 0;
-    return read_plan_file(arrivals->file, spec, fault);
+        (struct lt_phase){arrivals->shape != NOT_GIVEN ? (enum lt_shape)arrivals->shape : LT_SPIKE,
+                          arrivals->over_ms > 0 ? arrivals->over_ms : 3000, spec->buyers};
+    if (measured)
+        spec->phases[0] = (struct lt_phase){LT_CONSTANT, arrivals->duration_ms, (int64_t)clicks};
+    return arrivals->file != NULL ? read_plan_file(arrivals->file, spec, fault) : 0;
 }
 
 int lt_options_read(int argc, char **argv, struct lt_options *ret_options, struct ps_fault *fault)
@@ -230,45 +211,15 @@ int lt_options_read(int argc, char **argv, struct lt_options *ret_options, struc
                     .connections = 1000,
                     .timeout_ms = 10000,
                     .settle_ms = 30000,
-                    .plan = {.buyers = 20000,
-                             .stock = 1000,
-                             .repeat_share = 0.2,
-                             .repeat_key_share = 0.5,
-                             .seed = 1}},
-        .arrivals = {.over_ms = 3000, .shape = LT_SPIKE},
+                    .plan = {.repeat_share = NOT_GIVEN, .repeat_key_share = 0.5, .seed = 1}},
+        .arrivals = {.shape = NOT_GIVEN},
     };
-    for (int i = 1; i < argc; i++) {
-        size_t name_len = strcspn(argv[i], "=");
-        const struct row *row = NULL;
-        for (size_t r = 0; row == NULL && r < PS_ARRAY_LEN(rows); r++) {
-            if (strlen(rows[r].name) == name_len && strncmp(rows[r].name, argv[i], name_len) == 0)
-                row = &rows[r];
-        }
-        if (row == NULL)
-            return ps_fault(fault, PS_E_INVALID, argv[i], "is no option; see --help");
-        const char *value = argv[i][name_len] == '=' ? argv[i] + name_len + 1 : NULL;
-        if (row->kind == FLAG && value != NULL)
-            return ps_fault(fault, PS_E_INVALID, row->name, "takes no value");
-        if (row->kind != FLAG && value == NULL) {
-            if (i + 1 == argc)
-                return ps_fault(fault, PS_E_INVALID, row->name, "needs a value");
-            value = argv[++i];
-        }
-        int err = set(row, value, &parse, fault);
-        if (err < 0)
-            return err;
-    }
-    if (parse.options.confirm_share + parse.options.cancel_share > 1)
-        return ps_fault(fault, PS_E_INVALID, "--cancel-share",
-                        "and --confirm-share are more than 1 together");
-    const char *header = parse.options.client_ip_header;
-    if (header[0] == '\0' || strlen(header) > HEADER_MAX ||
-        header[strspn(header, HEADER_CHARS)] != '\0')
-        return ps_fault(fault, PS_E_INVALID, "--client-ip-header",
-                        "\"%s\" is not the name of a header such as CF-Connecting-IP", header);
-    int err = make_plan(&parse.arrivals, &parse.options.plan, fault);
-    if (err < 0)
-        return err;
-    *ret_options = parse.options;
-    return 0;
+    int err = ps_flags_read(flags, PS_ARRAY_LEN(flags), argc, argv, &parse, fault);
+    if (err == 0)
+        err = check_together(&parse.arrivals, &parse.options, fault);
+    if (err == 0)
+        err = make_plan(&parse.arrivals, &parse.options.plan, fault);
+    if (err == 0)
+        *ret_options = parse.options;
+    return err;
 }

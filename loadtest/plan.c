@@ -114,13 +114,8 @@ static int read_phases(struct ps_json_reader *reader, struct lt_plan_spec *spec)
     return 0;
 }
 
-int lt_plan_spec_read(const char *text, size_t len, struct lt_plan_spec *spec,
-                      struct ps_fault *fault)
+int lt_plan_spec_read(const json_t *json, struct lt_plan_spec *spec, struct ps_fault *fault)
 {
-    json_t *json = NULL;
-    int err = ps_json_parse(text, len, &json, fault);
-    if (err < 0)
-        return err;
     struct ps_json_reader reader;
     ps_json_reader_init(&reader, json, "", fault);
     int64_t seed = (int64_t)spec->seed;
@@ -130,12 +125,11 @@ int lt_plan_spec_read(const char *text, size_t len, struct lt_plan_spec *spec,
     spec->seed = (uint64_t)seed;
     read_share(&reader, "repeat_share", &spec->repeat_share);
     read_share(&reader, "repeat_key_share", &spec->repeat_key_share);
-    err = reader.err < 0 ? reader.err : read_phases(&reader, spec);
+    int err = reader.err < 0 ? reader.err : read_phases(&reader, spec);
     if (err == 0)
         err = ps_json_done(&reader);
     if (err == 0 && json_object_get(json, "phases") == NULL)
         err = ps_fault(fault, PS_E_INVALID, "/phases", "is missing");
-    json_decref(json);
     return err;
 }
 

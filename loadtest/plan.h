@@ -3,7 +3,7 @@
 #ifndef LT_PLAN_H
 #define LT_PLAN_H
 
-#include "common/err.h"
+#include "common/json.h"
 
 enum lt_shape {
     LT_SPIKE,   /* most at the first moment, then falling off exponentially */
@@ -57,9 +57,9 @@ int lt_shape_parse(const char *name, enum lt_shape *ret_shape) PS_MUST_CHECK;
 /* "3s", "250ms", "2m", or seconds without a unit ("0.5"): 1 ms to one day. PS_E_INVALID. */
 int lt_duration_parse(const char *text, int64_t *ret_ms) PS_MUST_CHECK;
 
-/* Reads the JSON of a plan file over `spec` (members that are absent keep their value; the phases
+/* Reads a plan file over `spec` (members that are absent keep their value; the phases
  * are replaced). PS_E_INVALID names the member; `spec` is then half filled. */
-int lt_plan_spec_read(const char *text, size_t len, struct lt_plan_spec *spec,
+int lt_plan_spec_read(const json_t *json, struct lt_plan_spec *spec,
                       struct ps_fault *fault) PS_MUST_CHECK;
 
 /* A random number in (0, 1); `state` is the seed, and moves on. */

@@ -2,6 +2,7 @@
 #include "tests/unit/check.h"
 
 #include "common/json.h"
+#include "tests/unit/temp_dir.h"
 
 static int parse(const char *text, struct ps_fault *fault)
 {
@@ -259,6 +260,26 @@ static void the_nearest_word_is_near(void **state)
     assert_null(ps_nearest_word("a", words));
 }
 
+static void a_file_is_read_if_it_is_not_too_long(void **state)
+{
+    (void)state;
+    struct temp_dir dir = temp_dir_make();
+    const char *path = temp_file(&dir, "a.json");
+    json_t *json = NULL;
+    struct ps_fault fault;
+    write_file(path, "[1,2]");
+    assert_ok(ps_json_load(path, 5, &json, &fault));
+    assert_int_equal(json_array_size(json), 2);
+    json_decref(json);
+    assert_int_equal(ps_json_load(path, 4, &json, &fault), PS_E_INVALID);
+    assert_string_equal(fault.text, "is larger than 4 bytes");
+    write_file(path, "[1,");
+    assert_int_equal(ps_json_load(path, 5, &json, &fault), PS_E_INVALID);
+    assert_int_equal(ps_json_load("/nonexistent/a.json", 5, &json, &fault), PS_E_IO);
+    assert_string_equal(fault.text, "cannot be opened: No such file or directory");
+    temp_dir_remove(&dir);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -271,6 +292,7 @@ int main(void)
         cmocka_unit_test(the_first_fault_sticks),
         cmocka_unit_test(very_long_members_do_no_harm),
         cmocka_unit_test(the_nearest_word_is_near),
+        cmocka_unit_test(a_file_is_read_if_it_is_not_too_long),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -148,6 +148,15 @@ static void no_more_buyers_come_than_click(void **state)
     lt_plan_free(plan);
 }
 
+static int read_spec(const char *text, struct lt_plan_spec *spec, struct ps_fault *fault)
+{
+    json_t *json = NULL;
+    assert_ok(ps_json_parse(text, strlen(text), &json, fault));
+    int err = lt_plan_spec_read(json, spec, fault);
+    json_decref(json);
+    return err;
+}
+
 static void a_plan_file_is_read(void **state)
 {
     (void)state;
@@ -157,7 +166,7 @@ static void a_plan_file_is_read(void **state)
         "{\"shape\":\"spike\",\"over_ms\":200,\"clicks\":90}]}";
     struct lt_plan_spec spec = {.buyers = 0, .stock = 1};
     struct ps_fault fault;
-    assert_ok(lt_plan_spec_read(text, sizeof text - 1, &spec, &fault));
+    assert_ok(read_spec(text, &spec, &fault));
     assert_int_equal(spec.stock, 50);
     assert_int_equal(spec.seed, 9);
     assert_true(spec.repeat_share == 0.25 && spec.repeat_key_share == 1);
@@ -187,8 +196,7 @@ static void a_bad_plan_names_the_member(void **state)
     for (size_t i = 0; i < PS_ARRAY_LEN(cases); i++) {
         struct lt_plan_spec spec = {.stock = 1};
         struct ps_fault fault;
-        assert_int_equal(lt_plan_spec_read(cases[i].text, strlen(cases[i].text), &spec, &fault),
-                         PS_E_INVALID);
+        assert_int_equal(read_spec(cases[i].text, &spec, &fault), PS_E_INVALID);
         assert_string_equal(fault.path, cases[i].path);
     }
     struct lt_plan_spec huge = spec_of(LT_STEP, LT_CLICKS_MAX);
