@@ -10,12 +10,15 @@ enum { EFFECT_VERDICT = 1, EFFECT_RAISE, EFFECT_APPLIED };
 
 void inv_keys_of(struct inv_keys *ret_keys, const char *sale, int64_t epoch)
 {
-    static const char letters[INV_KEYS] = " cudokav";
+    static const char *const names[INV_KEYS] = {
+        [INV_KEY_CURRENT] = "current", [INV_KEY_STOCK] = "stock",    [INV_KEY_USER] = "user",
+        [INV_KEY_DOUBT] = "doubt",     [INV_KEY_ORDER] = "order",    [INV_KEY_IDEM] = "idem",
+        [INV_KEY_ADJUST] = "adjust",   [INV_KEY_APPLIED] = "applied"};
     struct inv_keys *keys = ret_keys;
-    keys->len[0] = (size_t)snprintf(keys->name[0], INV_KEY_MAX, "ps:{%s}:cur", sale);
+    keys->len[0] = (size_t)snprintf(keys->name[0], INV_KEY_MAX, "ps:{%s}:%s", sale, names[0]);
     for (size_t i = 1; i < INV_KEYS; i++)
-        keys->len[i] = (size_t)snprintf(keys->name[i], INV_KEY_MAX, "ps:{%s}:%" PRId64 ":%c", sale,
-                                        epoch, letters[i]);
+        keys->len[i] = (size_t)snprintf(keys->name[i], INV_KEY_MAX, "ps:{%s}:%" PRId64 ":%s", sale,
+                                        epoch, names[i]);
 }
 
 size_t inv_print_int(char ret_text[INV_INT_TEXT], int64_t value)

@@ -1,24 +1,23 @@
 /* How a sale lies in Redis, and how it is packed. Private to the Redis backend; reserve.lua is the
  * other side.
  *
- *   ps:{sale}:cur    hash   epoch, identity
- *   ps:{sale}:E:c    hash   sku, sku/doubt, sku/held, sku/confirmed -> units; sku/taken -> how
- *                           often an order has reserved units of it
- *   ps:{sale}:E:d    hash   id -> entry + owner (16 bytes): orders and lowerings in doubt
- *   ps:{sale}:E:o    hash   id -> entry: what is decided and still counts (held, confirmed,
- *                           lowered, and given back with a key)
- *   ps:{sale}:E:u    hash   user -> buyer
- *   ps:{sale}:E:k    hash   length of user ':' user key -> id, digest of the payload (32 bytes)
- *   ps:{sale}:E:a    set    ids of raises
- *   ps:{sale}:E:v    hash   partition -> offset up to which effects are applied
- *   ps:{sale}:lock   string who builds the counters again
- *   ps:gateways      hash   start id -> time, what it says of itself
- *   ps:keeper        string who has the keeper's lease
- *   ps:log           string the order log that is counted for here
+ *   ps:{sale}:current    hash    epoch, identity of the server
+ *   ps:{sale}:E:stock    hash    sku, sku/in_doubt, sku/held, sku/confirmed -> units;
+ *                                sku/reserved_total -> how many orders have reserved units of it
+ *   ps:{sale}:E:doubt    hash    id -> entry + owner (16 bytes): orders and lowerings in doubt
+ *   ps:{sale}:E:order    hash    id -> entry: what is decided and still counts (held, confirmed,
+ *                                lowered, and given back with a key)
+ *   ps:{sale}:E:user     hash    user -> buyer
+ *   ps:{sale}:E:idem     hash    length of user ':' user key -> id, digest of the payload (32
+ * bytes) ps:{sale}:E:adjust   set     ids of raises ps:{sale}:E:applied  hash    partition ->
+ * offset up to which effects are applied ps:{sale}:lock       string  the start that builds the
+ * counters again ps:gateways          hash    start id -> time, heartbeat ps:leader string  the
+ * start that has the leader's lease ps:log               string  the order log that this Redis
+ * counts for
  *
  *   entry            state (1), reserved_at_ms (8), ttl_ms (8), quantity (8), sku, user, key
- *   buyer            units (8), number of SKUs (1), each: sku, units (8); then ids of his last live
- *                    orders (16 each, at most 16, oldest first)
+ *   buyer            units (8), number of SKUs (1), each: sku, units (8); then ids of their last
+ * live orders (16 each, at most 16, oldest first)
  *
  * Ids are 16 raw bytes, numbers are big-endian and at most PS_INT_MAX, texts have their length (1)
  * before them. An epoch E is decimal. */
@@ -27,8 +26,17 @@
 
 #include "inventory/store.h"
 
-enum { INV_KEY_CUR, INV_KEY_C, INV_KEY_U, INV_KEY_D, INV_KEY_O, INV_KEY_K, INV_KEY_A, INV_KEY_V };
-#define INV_KEYS       8
+enum {
+    INV_KEY_CURRENT,
+    INV_KEY_STOCK,
+    INV_KEY_USER,
+    INV_KEY_DOUBT,
+    INV_KEY_ORDER,
+    INV_KEY_IDEM,
+    INV_KEY_ADJUST,
+    INV_KEY_APPLIED,
+    INV_KEYS
+};
 #define INV_KEY_MAX    (PS_NAME_MAX + 40)
 #define INV_DIGEST_LEN 32
 #define INV_LAST_IDS   16
@@ -85,12 +93,12 @@ uint8_t inv_get_byte(struct inv_cursor *cursor);
 struct ps_str inv_get_text(struct inv_cursor *cursor);
 struct ps_uuid inv_get_id(struct inv_cursor *cursor);
 
-/* An entry of d or o, texts borrowed. PS_E_CORRUPT. */
+/* An entry of doubt or order, texts borrowed. PS_E_CORRUPT. */
 struct inv_packed {
     uint8_t state;
     int64_t quantity, reserved_at_ms, ttl_ms;
     struct ps_str sku, user, key;
-    struct ps_uuid owner; /* all zero in o */
+    struct ps_uuid owner; /* all zero in order */
 };
 int inv_get_packed(const char *text, size_t len, struct inv_packed *ret_packed) PS_MUST_CHECK;
 

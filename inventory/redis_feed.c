@@ -102,10 +102,10 @@ static int submit_chunk(struct inv_feed *feed, int key, const struct inv_chunk *
     char epoch[INV_INT_TEXT];
     int err = PS_E_NOMEM;
     if (at != NULL && len != NULL && parcel != NULL) {
-        at[0] = feed->keys.name[INV_KEY_CUR], len[0] = feed->keys.len[INV_KEY_CUR];
+        at[0] = feed->keys.name[INV_KEY_CURRENT], len[0] = feed->keys.len[INV_KEY_CURRENT];
         at[1] = feed->keys.name[key], len[1] = feed->keys.len[key];
         at[2] = epoch, len[2] = inv_print_int(epoch, feed->epoch);
-        at[3] = key == INV_KEY_A ? "SADD" : "HSET", len[3] = 4;
+        at[3] = key == INV_KEY_ADJUST ? "SADD" : "HSET", len[3] = 4;
         for (size_t i = 0, start = 0; i < chunk->texts; start = chunk->ends[i++]) {
             at[HEAD + i] = chunk->bytes + start;
             len[HEAD + i] = chunk->ends[i] - start;
@@ -182,7 +182,7 @@ void inv_feed_end(struct inv_feed *feed, int key, char *end)
 static void on_installed(int err, const redisReply *reply, void *ctx)
 {
     struct inv_feed *feed = ctx;
-    const char *key = feed->keys.name[INV_KEY_CUR];
+    const char *key = feed->keys.name[INV_KEY_CURRENT];
     const char *word = reply != NULL && reply->str != NULL ? reply->str : "no reply to the install";
     feed->out--;
     if (err == 0)
@@ -237,7 +237,7 @@ static int send_end(struct inv_feed *feed, enum inv_script script, ps_redis_repl
 
 int inv_feed_install(struct inv_feed *feed)
 {
-    for (int key = INV_KEY_C; key < INV_KEYS; key++) {
+    for (int key = INV_KEY_STOCK; key < INV_KEYS; key++) {
         if (send_chunk(feed, key) < 0)
             return feed->err;
     }

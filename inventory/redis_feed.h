@@ -21,8 +21,9 @@ struct inv_feed {
     int err;    /* of the first trouble; 0. After it nothing more goes out */
 };
 
-/* Begins one more field (or member, of INV_KEY_A) of that key, of at most `room` bytes with its
- * value; sends the chunk before when it is full. Returns where its text goes, NULL: feed->err. */
+/* Begins one more field (or member, of INV_KEY_ADJUST) of that key, of at most `room` bytes with
+ * its value; sends the chunk before when it is full. Returns where its text goes, NULL: feed->err.
+ */
 char *inv_feed_begin(struct inv_feed *feed, int key, size_t room);
 /* The field's name ends at `end`, and its value begins there. */
 char *inv_feed_value(struct inv_feed *feed, int key, char *end);

@@ -5,7 +5,7 @@
 #include "common/redis_wire.h"
 
 enum inv_script {
-    INV_SCRIPT_CUR,
+    INV_SCRIPT_CURRENT,
     INV_SCRIPT_DROP,
     INV_SCRIPT_HEARTBEAT,
     INV_SCRIPT_INSTALL,

@@ -208,8 +208,7 @@ static int mem_reserve(struct inv_store *head, struct inv_sale *sale_head,
 
 static int mem_lower(struct inv_store *head, struct inv_sale *sale_head, int64_t epoch,
                      const struct ps_uuid *id, struct ps_str name, uint32_t sku, int64_t units,
-                     inv_answer_fn *done, void *ctx, uint64_t handle,
-                     struct inv_answer *ret_answer)
+                     inv_answer_fn *done, void *ctx, uint64_t handle, struct inv_answer *ret_answer)
 {
     struct mem_sale *sale = (struct mem_sale *)sale_head;
     struct inv_place place = place_of_id((struct mem_store *)head, id);

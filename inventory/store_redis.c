@@ -123,7 +123,7 @@ int64_t inv_redis_learn_left(struct redis_sale *sale, const redisReply *fields)
         uint32_t sku;
         const char *which = inv_redis_count_field(sale, name, &sku);
         int64_t number = strtoll(value->str, NULL, 10);
-        bool doubt = strcmp(which, "/doubt") == 0;
+        bool doubt = strcmp(which, "/in_doubt") == 0;
         in_doubt += doubt ? number : 0;
         if (sku >= INV_SKUS_MAX)
             continue;
@@ -132,7 +132,7 @@ int64_t inv_redis_learn_left(struct redis_sale *sale, const redisReply *fields)
             skus[sku].left = number;
         } else if (doubt) {
             skus[sku].in_doubt = number;
-        } else if (strcmp(which, "/taken") == 0) {
+        } else if (strcmp(which, "/reserved_total") == 0) {
             skus[sku].taken = number;
         }
     }

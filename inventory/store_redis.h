@@ -100,8 +100,8 @@ int inv_redis_attach(struct inv_store *store, const char *sale, int64_t least_ep
 struct inv_redis_doubt {
     struct ps_uuid id;
     struct ps_uuid owner; /* the start that reserved it */
-    bool lowering;  /* entry.key is its name */
-    int64_t age_ms; /* by Redis's clock */
+    bool lowering;        /* entry.key is its name */
+    int64_t age_ms;       /* by Redis's clock */
     struct inv_entry entry;
 };
 typedef void inv_redis_doubt_fn(uint64_t handle, int err, const struct inv_redis_doubt *doubts,

@@ -69,7 +69,7 @@ static int read_sale(struct call *call, int first, int second, const char *what,
         inv_call_free(call);
         return err;
     }
-    const int keys[] = {INV_KEY_CUR, first, second};
+    const int keys[] = {INV_KEY_CURRENT, first, second};
     int key_count = second != 0 ? 3 : 2;
     char epoch[INV_INT_TEXT];
     const char *at[7];
@@ -136,7 +136,7 @@ int inv_redis_store_find(struct inv_store *head, struct inv_sale *sale, const st
     if (call == NULL)
         return PS_E_NOMEM;
     call->done.entry = done;
-    return read_sale(call, INV_KEY_D, INV_KEY_O, "entry",
+    return read_sale(call, INV_KEY_DOUBT, INV_KEY_ORDER, "entry",
                      (struct ps_str){(const char *)id->byte, sizeof id->byte}, on_found);
 }
 
@@ -149,7 +149,7 @@ static void count_field(const struct redis_sale *sale, const redisReply *name, i
         return;
     if (*which == '\0')
         counts[sku].available = value;
-    else if (strcmp(which, "/doubt") == 0)
+    else if (strcmp(which, "/in_doubt") == 0)
         counts[sku].in_doubt = value;
     else if (strcmp(which, "/held") == 0)
         counts[sku].held = value;
@@ -187,7 +187,7 @@ int inv_redis_store_counts(struct inv_store *head, struct inv_sale *sale, inv_co
     if (call == NULL)
         return PS_E_NOMEM;
     call->done.counts = done;
-    return read_sale(call, INV_KEY_C, 0, "all", PS_STR(""), on_counts);
+    return read_sale(call, INV_KEY_STOCK, 0, "all", PS_STR(""), on_counts);
 }
 
 static void on_applied(int err, const redisReply *reply, void *ctx)
@@ -217,7 +217,7 @@ int inv_redis_applied(struct inv_store *store, struct inv_sale *sale, inv_redis_
     if (call == NULL)
         return PS_E_NOMEM;
     call->done.applied = done;
-    return read_sale(call, INV_KEY_V, 0, "all", PS_STR(""), on_applied);
+    return read_sale(call, INV_KEY_APPLIED, 0, "all", PS_STR(""), on_applied);
 }
 
 /* --- what is in doubt --- */
@@ -282,5 +282,5 @@ int inv_redis_doubts(struct inv_store *store, struct inv_sale *sale, uint64_t cu
     call->done.doubt = done;
     call->number = age_ms;
     int len = snprintf(text, sizeof text, "%llu", (unsigned long long)cursor);
-    return read_sale(call, INV_KEY_D, 0, "page", (struct ps_str){text, (size_t)len}, on_doubts);
+    return read_sale(call, INV_KEY_DOUBT, 0, "page", (struct ps_str){text, (size_t)len}, on_doubts);
 }

@@ -14,8 +14,8 @@ static int ask_cur(struct call *call, ps_redis_reply_fn *fn)
 {
     char key[INV_KEY_MAX];
     const char *at[] = {key};
-    const size_t len[] = {(size_t)snprintf(key, sizeof key, "ps:{%s}:cur", call->name)};
-    return inv_call_submit(call, INV_SCRIPT_CUR, 1, (struct ps_redis_args){1, at, len}, fn);
+    const size_t len[] = {(size_t)snprintf(key, sizeof key, "ps:{%s}:current", call->name)};
+    return inv_call_submit(call, INV_SCRIPT_CURRENT, 1, (struct ps_redis_args){1, at, len}, fn);
 }
 
 /* Epoch and identity, each a text; the former "" when nothing is installed. */
@@ -265,7 +265,7 @@ int inv_redis_pulse(struct inv_store *head, const struct inv_redis_beat *beat,
         for (size_t i = 0; i < asked->count; i++) {
             at[i + 2] = keys[i];
             len[i + 2] =
-                (size_t)snprintf(keys[i], INV_KEY_MAX, "ps:{%s}:cur", asked->sales[i]->name);
+                (size_t)snprintf(keys[i], INV_KEY_MAX, "ps:{%s}:current", asked->sales[i]->name);
         }
         at[count - 5] = (const char *)store->redis->start.byte, len[count - 5] = 16;
         at[count - 4] = said, len[count - 4] = put_beat(said, beat);
@@ -311,7 +311,7 @@ static void on_lease(int err, const redisReply *reply, void *ctx)
 int inv_redis_lease(struct inv_store *store, const char *sale, int64_t ttl_ms,
                     inv_redis_lease_fn *done, void *ctx, uint64_t handle)
 {
-    char key[INV_KEY_MAX] = "ps:keeper", ttl[INV_INT_TEXT];
+    char key[INV_KEY_MAX] = "ps:leader", ttl[INV_INT_TEXT];
     struct call *call = inv_call_new(store, NULL, ctx, handle);
     if (call == NULL)
         return PS_E_NOMEM;

@@ -144,18 +144,18 @@ static int write_order(struct redis_load *load, const struct inv_load_order *ord
 {
     struct ps_str sku = sku_name(load, order->sku);
     struct inv_feed *feed = &load->feed;
-    char *at = inv_feed_begin(feed, INV_KEY_O, 16 + INV_ENTRY_MAX);
+    char *at = inv_feed_begin(feed, INV_KEY_ORDER, 16 + INV_ENTRY_MAX);
     if (at == NULL)
         return feed->err;
-    at = inv_feed_value(feed, INV_KEY_O, inv_put_id(at, &order->id));
-    inv_feed_end(feed, INV_KEY_O, inv_put_entry(at, order, sku));
+    at = inv_feed_value(feed, INV_KEY_ORDER, inv_put_id(at, &order->id));
+    inv_feed_end(feed, INV_KEY_ORDER, inv_put_entry(at, order, sku));
     if (order->key.len == 0)
         return 0;
-    at = inv_feed_begin(feed, INV_KEY_K, INV_KEY_FIELD_MAX + 16 + INV_DIGEST_LEN);
+    at = inv_feed_begin(feed, INV_KEY_IDEM, INV_KEY_FIELD_MAX + 16 + INV_DIGEST_LEN);
     if (at == NULL)
         return feed->err;
-    at = inv_feed_value(feed, INV_KEY_K, inv_put_key_field(at, order->user, order->key));
-    inv_feed_end(feed, INV_KEY_K, inv_put_key_value(at, &order->id, sku, order->quantity));
+    at = inv_feed_value(feed, INV_KEY_IDEM, inv_put_key_field(at, order->user, order->key));
+    inv_feed_end(feed, INV_KEY_IDEM, inv_put_key_value(at, &order->id, sku, order->quantity));
     return 0;
 }
 
@@ -198,10 +198,10 @@ int inv_redis_load_raised(struct inv_load *head, const struct ps_uuid *id)
         return PS_E_EXISTS;
     if (add_id(load, id, hash) == NULL)
         return load->feed.err;
-    char *at = inv_feed_begin(&load->feed, INV_KEY_A, 16);
+    char *at = inv_feed_begin(&load->feed, INV_KEY_ADJUST, 16);
     if (at == NULL)
         return load->feed.err;
-    inv_feed_end(&load->feed, INV_KEY_A, inv_put_id(at, id));
+    inv_feed_end(&load->feed, INV_KEY_ADJUST, inv_put_id(at, id));
     return 0;
 }
 
@@ -209,11 +209,12 @@ int inv_redis_load_applied(struct inv_load *head, uint32_t partition, int64_t of
 {
     struct redis_load *load = (struct redis_load *)head;
     char text[INV_INT_TEXT];
-    char *at = inv_feed_begin(&load->feed, INV_KEY_V, sizeof text * 2);
+    char *at = inv_feed_begin(&load->feed, INV_KEY_APPLIED, sizeof text * 2);
     if (at == NULL)
         return load->feed.err;
-    at = inv_feed_value(&load->feed, INV_KEY_V, put(at, text, inv_print_int(text, partition)));
-    inv_feed_end(&load->feed, INV_KEY_V, put(at, text, inv_print_int(text, offset)));
+    at =
+        inv_feed_value(&load->feed, INV_KEY_APPLIED, put(at, text, inv_print_int(text, partition)));
+    inv_feed_end(&load->feed, INV_KEY_APPLIED, put(at, text, inv_print_int(text, offset)));
     return 0;
 }
 
@@ -223,12 +224,12 @@ static int write_count(struct redis_load *load, uint32_t sku, const char *suffix
 {
     char text[INV_INT_TEXT];
     struct ps_str name = sku_name(load, sku);
-    char *at = inv_feed_begin(&load->feed, INV_KEY_C, PS_NAME_MAX + 16 + sizeof text);
+    char *at = inv_feed_begin(&load->feed, INV_KEY_STOCK, PS_NAME_MAX + 24 + sizeof text);
     if (at == NULL)
         return load->feed.err;
     at = put(put(at, name.at, name.len), suffix, strlen(suffix));
-    at = inv_feed_value(&load->feed, INV_KEY_C, at);
-    inv_feed_end(&load->feed, INV_KEY_C, put(at, text, inv_print_int(text, value)));
+    at = inv_feed_value(&load->feed, INV_KEY_STOCK, at);
+    inv_feed_end(&load->feed, INV_KEY_STOCK, put(at, text, inv_print_int(text, value)));
     return 0;
 }
 
@@ -237,10 +238,10 @@ static int write_counts(struct redis_load *load)
     for (uint32_t sku = 0; sku < load->sku_count; sku++) {
         const struct inv_count *count = &load->counts[sku];
         if (write_count(load, sku, "", count->available) < 0 ||
-            write_count(load, sku, "/doubt", 0) < 0 ||
+            write_count(load, sku, "/in_doubt", 0) < 0 ||
             write_count(load, sku, "/held", count->held) < 0 ||
             write_count(load, sku, "/confirmed", count->confirmed) < 0 ||
-            write_count(load, sku, "/taken", 0) < 0)
+            write_count(load, sku, "/reserved_total", 0) < 0)
             return load->feed.err;
     }
     return load->feed.err;
@@ -285,11 +286,11 @@ static int write_buyers(struct redis_load *load)
         for (const struct inv_link *link = load->buyers.buckets[i]; link != NULL;
              link = link->next) {
             const struct buyer *buyer = (const struct buyer *)link;
-            char *at = inv_feed_begin(&load->feed, INV_KEY_U, PS_USER_MAX + BUYER_MAX);
+            char *at = inv_feed_begin(&load->feed, INV_KEY_USER, PS_USER_MAX + BUYER_MAX);
             if (at == NULL)
                 return load->feed.err;
-            at = inv_feed_value(&load->feed, INV_KEY_U, put(at, buyer->user, buyer->user_len));
-            inv_feed_end(&load->feed, INV_KEY_U, put_buyer(at, load, buyer));
+            at = inv_feed_value(&load->feed, INV_KEY_USER, put(at, buyer->user, buyer->user_len));
+            inv_feed_end(&load->feed, INV_KEY_USER, put_buyer(at, load, buyer));
         }
     }
     return load->feed.err;

@@ -111,14 +111,14 @@ int inv_redis_adopt(struct inv_redis *redis, const char *name, int64_t epoch, co
 struct redis_sale *inv_redis_find_sale(struct inv_redis *redis, const char *name);
 /* UINT32_MAX: none of that name. */
 uint32_t inv_redis_sku(const struct redis_sale *sale, const char *name, size_t len);
-/* Whose number a field of `c` is (UINT32_MAX: of no SKU of ours), and which: "" (available),
- * "/doubt", "/held", "/confirmed", "/taken", or another; it points into the name. */
+/* Whose number a field of `stock` is (UINT32_MAX: of no SKU of ours), and which: "" (available),
+ * "/in_doubt", "/held", "/confirmed", "/reserved_total", or another; it points into the name. */
 const char *inv_redis_count_field(const struct redis_sale *sale, const redisReply *name,
                                   uint32_t *ret_sku);
 /* What Redis says of a SKU; UINT32_MAX: of none of ours. */
 void inv_redis_learn(struct redis_sale *sale, uint32_t index, int64_t left, int64_t in_doubt,
                      int64_t taken);
-/* Takes "available" out of the fields and values of a `c`. Units in doubt of all SKUs. */
+/* Takes "available" out of the fields and values of `stock`. Units in doubt of all SKUs. */
 int64_t inv_redis_learn_left(struct redis_sale *sale, const redisReply *fields);
 /* What is wrong with a reply of a script (0: nothing): tells the events of an error, and of FENCED,
  * which is PS_E_CLOSED here. */

@@ -1,8 +1,8 @@
 #!lua flags=allow-oom
--- A load that was given up: its keys go, unless it was installed after all. Also when memory is full, for then they may be
--- what fills it.
+-- Drops a load that was abandoned, unless it was installed after all. Also when memory is full, for the load may be what
+-- fills it.
 --
--- KEYS   cur  c  u  d  o  k  a  v      ARGV  epoch      Reply  OK
+-- KEYS   current, then all keys of the epoch      ARGV  epoch      Reply  OK
 if redis.call('HGET', KEYS[1], 'epoch') ~= ARGV[1] then
     redis.call('UNLINK', unpack(KEYS, 2))
 end

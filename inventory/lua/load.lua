@@ -1,8 +1,8 @@
 #!lua
 -- Part of a load: fills one key of an epoch that is not installed yet. Late copies of it find their epoch installed, or
--- ended, and change nothing. Left alone, what was filled goes after an hour.
+-- ended, and change nothing. What is filled and not installed expires after an hour.
 --
--- KEYS   cur, key       ARGV  epoch; HSET or SADD; fields and values, or members
+-- KEYS   current, key   ARGV  epoch; HSET or SADD; fields and values, or members
 -- Reply  how many of them are new, or the word LATE
 if tonumber(redis.call('HGET', KEYS[1], 'epoch') or '-1') >= tonumber(ARGV[1]) then
     return redis.status_reply('LATE')

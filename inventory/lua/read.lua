@@ -1,10 +1,11 @@
 #!lua flags=no-writes
 -- Looks at a sale under one epoch.
 --
--- KEYS   cur, then one of: c (numbers of all SKUs) or v (offsets applied); d and o (an order); d (a page of what is in doubt)
+-- KEYS   current, then one of: stock (numbers of all SKUs) or applied (offsets); doubt and order (an order); doubt (a page of it)
 -- ARGV   epoch; all | entry, id | page, cursor
--- Reply  the word FENCED, or: fields and values | the entry or nothing | now in ms, next cursor, ids and entries; an error names the key that is not ours
-local function look()
+-- Reply  the word FENCED, or: fields and values | the entry or nothing | now in ms, next cursor, ids and entries; an error names
+--        the key that is not ours
+local function read()
     if redis.call('HGET', KEYS[1], 'epoch') ~= ARGV[1] then
         return redis.status_reply('FENCED')
     end
@@ -18,7 +19,7 @@ local function look()
     return {time[1] * 1000 + math.floor(time[2] / 1000), page[1], page[2]}
 end
 
-local ok, reply = pcall(look)
+local ok, reply = pcall(read)
 if ok then
     return reply
 end

@@ -446,10 +446,10 @@ struct fence last_fence(const struct node *node)
 
 #define LOG_KEY "ps:log"
 
-static const char *cur_key(const char *name)
+static const char *current_key(const char *name)
 {
     static char key[64];
-    (void)snprintf(key, sizeof key, "ps:{%s}:cur", name);
+    (void)snprintf(key, sizeof key, "ps:{%s}:current", name);
     return key;
 }
 
@@ -461,52 +461,53 @@ long long left(void)
 long long count_of(const char *field)
 {
     return redis_number(&server, "EVAL %s 1 %s %s",
-                        "return tonumber(redis.call('HGET', string.sub(KEYS[1], 1, -4) .. "
-                        "redis.call('HGET', KEYS[1], 'epoch') .. ':c', ARGV[1]))",
-                        cur_key(SALE), field);
+                        "return tonumber(redis.call('HGET', string.sub(KEYS[1], 1, -8) .. "
+                        "redis.call('HGET', KEYS[1], 'epoch') .. ':stock', ARGV[1]))",
+                        current_key(SALE), field);
 }
 
 long long entries(enum redis_entries kind)
 {
-    static const char *const keys[] = {[IN_DOUBT] = "d", [DECIDED] = "o", [APPLIED] = "v"};
+    static const char *const keys[] = {
+        [IN_DOUBT] = "doubt", [DECIDED] = "order", [APPLIED] = "applied"};
     return redis_number(&server, "EVAL %s 1 %s %s",
-                        "return redis.call('HLEN', string.sub(KEYS[1], 1, -4) .. "
+                        "return redis.call('HLEN', string.sub(KEYS[1], 1, -8) .. "
                         "redis.call('HGET', KEYS[1], 'epoch') .. ':' .. ARGV[1])",
-                        cur_key(SALE), keys[kind]);
+                        current_key(SALE), keys[kind]);
 }
 
 bool is_installed(const char *name)
 {
-    return redis_number(&server, "EXISTS %s", cur_key(name)) == 1;
+    return redis_number(&server, "EXISTS %s", current_key(name)) == 1;
 }
 
 void install_epoch(int64_t epoch)
 {
-    redis_do(&server, "HSET %s epoch %lld", cur_key(SALE), (long long)epoch);
+    redis_do(&server, "HSET %s epoch %lld", current_key(SALE), (long long)epoch);
 }
 
 void install_foreign_counters(void)
 {
-    assert_int_equal(redis_number(&server, "HSET %s %s %s %s %s", cur_key(SALE), "epoch", "77",
+    assert_int_equal(redis_number(&server, "HSET %s %s %s %s %s", current_key(SALE), "epoch", "77",
                                   "identity", "another"),
                      2);
 }
 
 bool remove_counters(void)
 {
-    return redis_number(&server, "DEL %s", cur_key(SALE)) == 1;
+    return redis_number(&server, "DEL %s", current_key(SALE)) == 1;
 }
 
 void replace_sale(const char *name)
 {
-    redis_do(&server, "RENAME %s kept", cur_key(name));
-    redis_do(&server, "SADD %s foreign", cur_key(name));
+    redis_do(&server, "RENAME %s kept", current_key(name));
+    redis_do(&server, "SADD %s foreign", current_key(name));
 }
 
 void restore_sale(const char *name)
 {
-    redis_do(&server, "DEL %s", cur_key(name));
-    redis_do(&server, "RENAME kept %s", cur_key(name));
+    redis_do(&server, "DEL %s", current_key(name));
+    redis_do(&server, "RENAME kept %s", current_key(name));
 }
 
 bool says_log(const char *log)
@@ -534,7 +535,7 @@ void say_no_log(void)
 
 bool has_heartbeats(void)
 {
-    return redis_number(&server, "EXISTS %s %s", "ps:gateways", "ps:keeper") > 0;
+    return redis_number(&server, "EXISTS %s %s", "ps:gateways", "ps:leader") > 0;
 }
 
 /* As the heartbeat does. */

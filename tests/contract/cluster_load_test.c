@@ -69,7 +69,7 @@ static bool is_exact(void)
 {
     return count_of("phone") == STOCK + raised - ORDERS + cancelled_units &&
            count_of("phone/held") == ORDERS - cancelled_units - confirmed_units &&
-           count_of("phone/confirmed") == confirmed_units && count_of("phone/doubt") == 0;
+           count_of("phone/confirmed") == confirmed_units && count_of("phone/in_doubt") == 0;
 }
 
 /* Everything that was decided has reached Redis, and once. */

@@ -140,7 +140,7 @@ static void put_in_doubt(unsigned number, int64_t reserved_at_ms, int64_t ttl_ms
     at = inv_put_int(inv_put_int(inv_put_int(at, reserved_at_ms), ttl_ms), quantity);
     at = inv_put_text(inv_put_text(inv_put_text(at, PS_STR("black")), PS_STR("ann")), PS_STR(""));
     at = inv_put_id(at, &owner);
-    redis_do(&server, "HSET ps:{drop}:%d:d %b %b", EPOCH, id.byte, sizeof id.byte, entry,
+    redis_do(&server, "HSET ps:{drop}:%d:doubt %b %b", EPOCH, id.byte, sizeof id.byte, entry,
              (size_t)(at - entry));
 }
 
@@ -183,13 +183,13 @@ static void a_load_that_fills_the_memory_leaves(void **state)
     (void)state;
     struct inv_load *load = load_of(&one, EPOCH + 1);
     fill_chunks(load, 0, CHUNK + 1);
-    while (redis_number(&server, "EXISTS ps:{drop}:%d:o", EPOCH + 1) == 0) {
+    while (redis_number(&server, "EXISTS ps:{drop}:%d:order", EPOCH + 1) == 0) {
     }
     redis_do(&server, "CLIENT PAUSE 300 WRITE");
     fill_chunks(load, CHUNK + 1, CHUNKS * CHUNK - 1);
     redis_do(&server, "CONFIG SET maxmemory 1");
     assert_int_equal(inv_load_install(load, &one.sale), PS_E_FULL);
-    assert_int_equal(redis_number(&server, "EXISTS ps:{drop}:%d:o", EPOCH + 1), 0);
+    assert_int_equal(redis_number(&server, "EXISTS ps:{drop}:%d:order", EPOCH + 1), 0);
     redis_do(&server, "CONFIG SET maxmemory 0");
     assert_int_equal(buy(&one, 1, "ann", ""), INV_RESERVED); /* as before */
 }
@@ -204,7 +204,7 @@ static void a_sale_is_not_opened_where_its_verdicts_would_be_forbidden(void **st
     assert_int_equal(inv_load_install(load_of(&one, EPOCH + 1), &one.sale), PS_E_PERMISSION);
     inv_redis_load_error(one.store, text, sizeof text);
     assert_non_null(strstr(text, "HDEL"));
-    assert_int_equal(redis_number(&server, "EXISTS ps:{drop}:%d:c", EPOCH + 1), 0);
+    assert_int_equal(redis_number(&server, "EXISTS ps:{drop}:%d:stock", EPOCH + 1), 0);
     redis_do(&server, "ACL SETUSER default +@all");
     assert_int_equal(buy(&one, 1, "ann", ""), INV_RESERVED); /* as before */
     settle(&one, 1, INV_VOID);
@@ -221,7 +221,7 @@ static void a_verdict_that_becomes_forbidden_waits_and_gives_back_once(void **st
     settle(&one, 1, INV_VOID);
     turn_ms(300); /* is sent some times */
     assert_true(one.errors > 1);
-    assert_int_equal(redis_number(&server, "HINCRBY ps:{drop}:%d:c black 0", EPOCH), STOCK - 1);
+    assert_int_equal(redis_number(&server, "HINCRBY ps:{drop}:%d:stock black 0", EPOCH), STOCK - 1);
     assert_non_null(strstr(one.text, "HDEL"));
     redis_do(&server, "ACL SETUSER default +@all");
     rest(&one);

@@ -133,9 +133,9 @@ static void a_foreign_key_of_one_sale_is_named_and_the_pulse_of_the_others_goes_
     const struct inv_redis_beat words = {.name = "north"};
     static const struct {
         const char *key, *put, *field, *named;
-    } keys[] = {{"ps:{drop}:cur", "SADD", "", "ps:{drop}:cur is a set"},
-                {"ps:{drop}:5:c", "LPUSH", "", "ps:{drop}:5:c is a list"},
-                {"ps:{drop}:cur", "HSET", "epoch", "ps:{drop}:cur has an epoch"}};
+    } keys[] = {{"ps:{drop}:current", "SADD", "", "ps:{drop}:current is a set"},
+                {"ps:{drop}:5:stock", "LPUSH", "", "ps:{drop}:5:stock is a list"},
+                {"ps:{drop}:current", "HSET", "epoch", "ps:{drop}:current has an epoch"}};
     struct inv_load *load;
     struct inv_sale *other;
     assert_ok(inv_load_new(one.store, "other", EPOCH, fixture_skus, SKUS, &load));

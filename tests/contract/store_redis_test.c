@@ -241,8 +241,27 @@ static void attaching_wants_an_installed_epoch_that_is_high_enough(void **state)
     (void)state;
     start_two();
     assert_int_equal(attach(&two, EPOCH + 1), PS_E_CONFLICT);
-    redis_do(&server, "DEL ps:{drop}:cur");
+    redis_do(&server, "DEL ps:{drop}:current");
     assert_int_equal(attach(&two, 0), PS_E_NOT_FOUND);
+}
+
+/* Keys as versions before 0.2.0 named them: what they say is not counted, and they do no harm. */
+static void keys_of_older_names_are_not_counted(void **state)
+{
+    struct inv_redis_cur now;
+    (void)state;
+    redisReply *identity = redis_ask(&server, "HGET ps:{drop}:current identity");
+    redis_do(&server, "DEL ps:{drop}:current");
+    redis_do(&server, "HSET ps:{drop}:cur epoch %d identity %s", EPOCH, identity->str);
+    redis_do(&server, "HSET ps:{drop}:%d:c black 7 white 7", EPOCH);
+    freeReplyObject(identity);
+    gateway_start(&two, 2, url_of("", ""));
+    gateway_ready(&two);
+    assert_ok(cur(&two, &now));
+    assert_int_equal(now.epoch, -1);
+    assert_int_equal(attach(&two, 0), PS_E_NOT_FOUND);
+    open_sale(&two, EPOCH + 1);
+    assert_black(&two, STOCK, 0, 0);
 }
 
 static void a_new_epoch_reaches_the_others_by_attaching(void **state)
@@ -433,11 +452,12 @@ static void out_of_memory_refuses_and_changes_nothing(void **state)
 
 static void a_key_of_a_foreign_type_is_named(void **state)
 {
-    static const char letters[] = "cudokav";
+    static const char *const names[] = {"stock", "user",   "doubt",  "order",
+                                        "idem",  "adjust", "applied"};
     char key[32];
     (void)state;
-    for (const char *letter = letters; *letter != '\0'; letter++) {
-        (void)snprintf(key, sizeof key, "ps:{drop}:%d:%c", EPOCH, *letter);
+    for (size_t i = 0; i < PS_ARRAY_LEN(names); i++) {
+        (void)snprintf(key, sizeof key, "ps:{drop}:%d:%s", EPOCH, names[i]);
         redisReply *dump = redis_ask(&server, "DUMP %s", key);
         redis_do(&server, "DEL %s", key);
         redis_do(&server, "SET %s foreign", key);
@@ -450,9 +470,9 @@ static void a_key_of_a_foreign_type_is_named(void **state)
         freeReplyObject(dump);
     }
     assert_black(&one, STOCK, 0, 0);
-    redis_do(&server, "SET ps:{drop}:cur foreign");
+    redis_do(&server, "SET ps:{drop}:current foreign");
     assert_int_equal(buy(&one, 1, "ann", "k"), PS_E_CORRUPT);
-    assert_non_null(strstr(one.text, "ps:{drop}:cur"));
+    assert_non_null(strstr(one.text, "ps:{drop}:current"));
 }
 
 static void wait_busy(void)
@@ -508,10 +528,10 @@ static void a_load_of_many_chunks_counts_like_what_was_reserved(void **state)
         assert_ok(inv_redis_load_applied(load, i, 100 * i));
     assert_ok(inv_load_install(load, &one.sale));
     assert_black(&one, STOCK, 0, ORDERS);
-    assert_int_equal(redis_number(&server, "HLEN ps:{drop}:%d:o", EPOCH + 1), ORDERS);
-    assert_int_equal(redis_number(&server, "HLEN ps:{drop}:%d:k", EPOCH + 1), ORDERS);
-    assert_int_equal(redis_number(&server, "HLEN ps:{drop}:%d:u", EPOCH + 1), ORDERS / 2);
-    assert_int_equal(redis_number(&server, "HLEN ps:{drop}:%d:v", EPOCH + 1), 12);
+    assert_int_equal(redis_number(&server, "HLEN ps:{drop}:%d:order", EPOCH + 1), ORDERS);
+    assert_int_equal(redis_number(&server, "HLEN ps:{drop}:%d:idem", EPOCH + 1), ORDERS);
+    assert_int_equal(redis_number(&server, "HLEN ps:{drop}:%d:user", EPOCH + 1), ORDERS / 2);
+    assert_int_equal(redis_number(&server, "HLEN ps:{drop}:%d:applied", EPOCH + 1), 12);
     struct inv_reservation r = wish(4000, "user7", "", EPOCH + 1);
     struct ps_uuid last = numbered(15);
     struct answer answer;
@@ -530,16 +550,17 @@ static void a_load_leaves_when_it_is_given_up_and_stays_when_it_is_installed(voi
     struct inv_load *load = load_of(&one, EPOCH + 1);
     for (unsigned i = 0; i < 1200; i++)
         load_order(load, i, "ann", "");
-    while (redis_number(&server, "EXISTS ps:{drop}:%d:o", EPOCH + 1) == 0) {
+    while (redis_number(&server, "EXISTS ps:{drop}:%d:order", EPOCH + 1) == 0) {
     }
-    assert_true(redis_number(&server, "TTL ps:{drop}:%d:o", EPOCH + 1) > 3000);
+    assert_true(redis_number(&server, "TTL ps:{drop}:%d:order", EPOCH + 1) > 3000);
     inv_load_free(load);
-    assert_int_equal(redis_number(&server, "EXISTS ps:{drop}:%d:o", EPOCH + 1), 0);
+    assert_int_equal(redis_number(&server, "EXISTS ps:{drop}:%d:order", EPOCH + 1), 0);
     load = load_of(&one, EPOCH + 2);
     load_order(load, 1, "ann", "");
     assert_ok(inv_load_install(load, &one.sale));
-    assert_int_equal(redis_number(&server, "TTL ps:{drop}:%d:o", EPOCH + 2), -1);
-    assert_int_equal(redis_number(&server, "EXISTS ps:{drop}:%d:c", EPOCH), 0); /* the old ones */
+    assert_int_equal(redis_number(&server, "TTL ps:{drop}:%d:order", EPOCH + 2), -1);
+    assert_int_equal(redis_number(&server, "EXISTS ps:{drop}:%d:stock", EPOCH),
+                     0); /* the old ones */
 }
 
 static void R9_a_load_that_is_not_complete_is_not_installed(void **state)
@@ -549,14 +570,14 @@ static void R9_a_load_that_is_not_complete_is_not_installed(void **state)
     struct inv_load *load = load_of(&one, EPOCH + 1);
     for (unsigned i = 0; i < 1200; i++)
         load_order(load, i, "ann", "");
-    while (redis_number(&server, "EXISTS ps:{drop}:%d:o", EPOCH + 1) == 0) {
+    while (redis_number(&server, "EXISTS ps:{drop}:%d:order", EPOCH + 1) == 0) {
     }
     struct ps_uuid lost = numbered(3);
-    redis_do(&server, "HDEL ps:{drop}:%d:o %b", EPOCH + 1, lost.byte, sizeof lost.byte);
+    redis_do(&server, "HDEL ps:{drop}:%d:order %b", EPOCH + 1, lost.byte, sizeof lost.byte);
     assert_int_equal(inv_load_install(load, &one.sale), PS_E_BUSY);
     inv_redis_load_error(one.store, text, sizeof text);
     assert_non_null(strstr(text, "not all of the load is there"));
-    assert_int_equal(redis_number(&server, "EXISTS ps:{drop}:%d:o", EPOCH + 1), 0);
+    assert_int_equal(redis_number(&server, "EXISTS ps:{drop}:%d:order", EPOCH + 1), 0);
     assert_int_equal(buy(&one, 1, "ann", ""), INV_RESERVED); /* as before */
 }
 
@@ -567,11 +588,11 @@ static void R9_an_epoch_is_installed_once_and_late_parts_of_it_change_nothing(vo
     struct inv_load *late = load_of(&two, EPOCH + 1);
     open_sale(&one, EPOCH + 2);
     assert_int_equal(inv_load_install(late, &two.sale), PS_E_CONFLICT);
-    assert_int_equal(redis_number(&server, "EXISTS ps:{drop}:%d:c", EPOCH + 1), 0);
+    assert_int_equal(redis_number(&server, "EXISTS ps:{drop}:%d:stock", EPOCH + 1), 0);
     for (int64_t epoch = EPOCH + 1; epoch <= EPOCH + 2; epoch++) { /* a part of a load, by hand */
-        redisReply *reply =
-            redis_ask(&server, "EVAL %s 2 ps:{drop}:cur ps:{drop}:%lld:c %lld HSET black 99",
-                      inv_scripts[INV_SCRIPT_LOAD].text, (long long)epoch, (long long)epoch);
+        redisReply *reply = redis_ask(
+            &server, "EVAL %s 2 ps:{drop}:current ps:{drop}:%lld:stock %lld HSET black 99",
+            inv_scripts[INV_SCRIPT_LOAD].text, (long long)epoch, (long long)epoch);
         assert_string_equal(reply->str, "LATE");
         freeReplyObject(reply);
     }
@@ -582,10 +603,10 @@ static void a_load_meets_a_foreign_key_and_says_so(void **state)
 {
     (void)state;
     char text[256];
-    redis_do(&server, "SET ps:{drop}:%d:c foreign", EPOCH + 1);
+    redis_do(&server, "SET ps:{drop}:%d:stock foreign", EPOCH + 1);
     assert_int_equal(inv_load_install(load_of(&one, EPOCH + 1), &one.sale), PS_E_CORRUPT);
     inv_redis_load_error(one.store, text, sizeof text);
-    assert_non_null(strstr(text, "ps:{drop}:6:c"));
+    assert_non_null(strstr(text, "ps:{drop}:6:stock"));
     assert_int_equal(buy(&one, 1, "ann", ""), INV_RESERVED);
 }
 
@@ -619,7 +640,7 @@ static void R8_effects_survive_a_fence(void **state)
     assert_ok(inv_load_install(load, &one.sale));
     rest(&one);
     assert_black(&one, STOCK + 1 + 5, 0, 0);
-    redisReply *offset = redis_ask(&server, "HGET ps:{drop}:%d:v 3", EPOCH + 1);
+    redisReply *offset = redis_ask(&server, "HGET ps:{drop}:%d:applied 3", EPOCH + 1);
     assert_string_equal(offset->str, "77");
     freeReplyObject(offset);
 }
@@ -713,7 +734,7 @@ static void doubts_of_a_fenced_sale_are_not_told(void **state)
 {
     (void)state;
     struct doubts found;
-    redis_do(&server, "DEL ps:{drop}:cur");
+    redis_do(&server, "DEL ps:{drop}:current");
     walk_doubts(&one, 0, &found);
     assert_int_equal(found.err, PS_E_CLOSED);
 }
@@ -769,7 +790,7 @@ static void a_lease_from_before_redis_clock_was_set_back_is_free(void **state)
     (void)state;
     start_two();
     assert_int_equal(lease(&one, NULL, 1000), 1);
-    redis_do(&server, "PEXPIRE ps:keeper 60000");
+    redis_do(&server, "PEXPIRE ps:leader 60000");
     assert_int_equal(lease(&two, NULL, 0), 1);
     assert_int_equal(lease(&two, NULL, 1000), 2);
     assert_int_equal(lease(&one, NULL, 1000), 2);
@@ -882,6 +903,7 @@ int main(void)
         CLAIM(a_key_used_at_one_gateway_is_known_at_the_other),
         CLAIM(R7_a_verdict_has_one_effect_whoever_sends_it),
         CLAIM(attaching_wants_an_installed_epoch_that_is_high_enough),
+        CLAIM(keys_of_older_names_are_not_counted),
         CLAIM(a_new_epoch_reaches_the_others_by_attaching),
         CLAIM(R10_a_server_that_restarted_empty_is_not_counted_with),
         CLAIM(R10_a_server_that_restarted_with_old_data_is_not_counted_with),

@@ -431,7 +431,7 @@ class Cluster:
 
     def epoch(self, sale):
         """That of the counter in Redis; "" when it has none."""
-        return self.redis.ask("HGET", f"ps:{{{sale}}}:cur", "epoch")
+        return self.redis.ask("HGET", f"ps:{{{sale}}}:current", "epoch")
 
     def wait_epoch(self, sale, before, timeout=60):
         """Until the sale's counter is in force under a new epoch."""

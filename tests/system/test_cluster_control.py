@@ -325,14 +325,14 @@ def test_somebody_elses_key_at_our_place_is_named_and_no_order_is_made_of_it(clu
     sale = cluster.make_sale(stock=50)
     cluster.sure_buy(cluster[0], sale, "u")
     cluster.wait_rest(sale)
-    epoch = cluster.redis.ask("HGET", f"ps:{{{sale}}}:cur", "epoch")
-    key = f"ps:{{{sale}}}:{epoch}:u"
+    epoch = cluster.redis.ask("HGET", f"ps:{{{sale}}}:current", "epoch")
+    key = f"ps:{{{sale}}}:{epoch}:user"
     cluster.redis.ask("DEL", key)
     cluster.redis.ask("SET", key, "not a hash")
     for gateway in cluster.gateways:
         wait_until(lambda: gateway.buy(sale, f"v{gateway.index}", key=f"{time.monotonic()}").status == 503, 60, what="a refusal")
         wait_until(lambda: key in gateway.log_lines(), 60, what="the key's name in the log")
-    cluster.redis.ask("DEL", f"ps:{{{sale}}}:cur")  # the operator's way out: the counter is built again
+    cluster.redis.ask("DEL", f"ps:{{{sale}}}:current")  # the operator's way out: the counter is built again
     for gateway in cluster.gateways:
         assert cluster.sure_buy(gateway, sale, f"w{gateway.index}").status == 202
     cluster.wait_rest(sale)
@@ -371,8 +371,8 @@ def test_units_that_somebody_adds_in_redis_are_found_by_the_audit(calm):
     for i in range(3):
         assert calm.sure_buy(calm[i], sale, f"u{i}").status == 202
     calm.wait_rest(sale)
-    epoch = calm.redis.ask("HGET", f"ps:{{{sale}}}:cur", "epoch")
-    calm.redis.ask("HINCRBY", f"ps:{{{sale}}}:{epoch}:c", "phone", 2)
+    epoch = calm.redis.ask("HGET", f"ps:{{{sale}}}:current", "epoch")
+    calm.redis.ask("HINCRBY", f"ps:{{{sale}}}:{epoch}:stock", "phone", 2)
     everywhere(calm, lambda g: g.audit(sale)["ok"] is False, "a violation (cut)")
     assert wait_until(lambda: (a := calm.sure_buy(calm[0], sale, "v", key=f"{time.monotonic()}")).status == 202 and a, 60, 0.1, "an order too many")
     everywhere(calm, lambda g: "I1" in {violation["rule"] for violation in g.audit(sale)["violations"]}, "a violation (I1)")

@@ -126,7 +126,7 @@ def test_a_keeper_that_has_lost_kafka_alone_leaves_its_duties_to_another(cluster
         return [gateway for gateway in cluster.gateways if "penstock_cluster_keeper 1\n" in gateway.admin("GET", "/metrics").text]
 
     def is_back():
-        left = int(cluster.redis.ask("HGET", f"ps:{{{sale}}}:{cluster.epoch(sale)}:c", "phone"))
+        left = int(cluster.redis.ask("HGET", f"ps:{{{sale}}}:{cluster.epoch(sale)}:stock", "phone"))
         return left + other.sale(sale)["skus"][0]["in_doubt"] == 10
 
     sale = cluster.make_sale(stock=10)
@@ -230,9 +230,9 @@ def test_a_full_spill_stops_admission_before_stock_is_touched(kafka):
             cluster.routes(CUT, of="kafka")
             wait_refusal(cluster, sale, {"log_backlog"})
             time.sleep(2)
-            left = cluster.redis.ask("HGETALL", f"ps:{{{sale}}}:{cluster.redis.ask('HGET', f'ps:{{{sale}}}:cur', 'epoch')}:c")
+            left = cluster.redis.ask("HGETALL", f"ps:{{{sale}}}:{cluster.redis.ask('HGET', f'ps:{{{sale}}}:current', 'epoch')}:stock")
             time.sleep(2)
-            assert left == cluster.redis.ask("HGETALL", f"ps:{{{sale}}}:{cluster.redis.ask('HGET', f'ps:{{{sale}}}:cur', 'epoch')}:c")
+            assert left == cluster.redis.ask("HGETALL", f"ps:{{{sale}}}:{cluster.redis.ask('HGET', f'ps:{{{sale}}}:current', 'epoch')}:stock")
             cluster.routes(WELL, of="kafka")
             promised_more(crowd, 100, timeout=90)
         cluster.judge(sale, [crowd], STOCK)
