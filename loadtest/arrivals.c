@@ -5,9 +5,9 @@
 
 #include <stdlib.h>
 
-static const struct lt_click *again_at(const struct lt_arrivals *arrivals, size_t index)
+static const struct lt_click *retry_at(const struct lt_arrivals *arrivals, size_t index)
 {
-    return &arrivals->again[(arrivals->again_head + index) % arrivals->plan->count];
+    return &arrivals->retry[(arrivals->retry_head + index) % arrivals->plan->count];
 }
 
 int lt_arrivals_init(struct lt_arrivals *arrivals, const struct lt_plan *plan, bool retries)
@@ -15,14 +15,14 @@ int lt_arrivals_init(struct lt_arrivals *arrivals, const struct lt_plan *plan, b
     *arrivals = (struct lt_arrivals){.plan = plan};
     if (!retries)
         return 0;
-    arrivals->again = calloc(plan->count, sizeof *arrivals->again);
-    return arrivals->again != NULL ? 0 : PS_E_NOMEM;
+    arrivals->retry = calloc(plan->count, sizeof *arrivals->retry);
+    return arrivals->retry != NULL ? 0 : PS_E_NOMEM;
 }
 
 void lt_arrivals_done(struct lt_arrivals *arrivals)
 {
-    free(arrivals->again);
-    arrivals->again = NULL;
+    free(arrivals->retry);
+    arrivals->retry = NULL;
 }
 
 void lt_arrivals_offer(struct lt_arrivals *arrivals, int64_t now_ns)
@@ -31,21 +31,21 @@ void lt_arrivals_offer(struct lt_arrivals *arrivals, int64_t now_ns)
     while (!arrivals->stopped && arrivals->due < plan->count &&
            plan->clicks[arrivals->due].at_ns <= now_ns)
         arrivals->due++;
-    while (arrivals->again_due < arrivals->again_count &&
-           again_at(arrivals, arrivals->again_due)->at_ns <= now_ns) {
-        arrivals->again_due++;
+    while (arrivals->retry_due < arrivals->retry_count &&
+           retry_at(arrivals, arrivals->retry_due)->at_ns <= now_ns) {
+        arrivals->retry_due++;
         arrivals->tried_again++;
     }
 }
 
 /* The earliest click that is due, and which source it is of. */
-static const struct lt_click *earliest(const struct lt_arrivals *arrivals, bool *ret_again)
+static const struct lt_click *find_earliest(const struct lt_arrivals *arrivals, bool *ret_again)
 {
     const struct lt_click *planned = NULL, *again = NULL;
     if (arrivals->taken < arrivals->due)
         planned = &arrivals->plan->clicks[arrivals->taken];
-    if (arrivals->again_due > 0)
-        again = again_at(arrivals, 0);
+    if (arrivals->retry_due > 0)
+        again = retry_at(arrivals, 0);
     *ret_again = again != NULL && (planned == NULL || again->at_ns < planned->at_ns);
     return *ret_again ? again : planned;
 }
@@ -53,29 +53,29 @@ static const struct lt_click *earliest(const struct lt_arrivals *arrivals, bool 
 const struct lt_click *lt_arrivals_peek(const struct lt_arrivals *arrivals)
 {
     bool again;
-    return earliest(arrivals, &again);
+    return find_earliest(arrivals, &again);
 }
 
 struct lt_click lt_arrivals_take(struct lt_arrivals *arrivals)
 {
     bool again;
-    struct lt_click click = *earliest(arrivals, &again);
+    struct lt_click click = *find_earliest(arrivals, &again);
     if (again) {
-        arrivals->again_head = (arrivals->again_head + 1) % arrivals->plan->count;
-        arrivals->again_count--;
-        arrivals->again_due--;
+        arrivals->retry_head = (arrivals->retry_head + 1) % arrivals->plan->count;
+        arrivals->retry_count--;
+        arrivals->retry_due--;
     } else {
         arrivals->taken++;
     }
     return click;
 }
 
-void lt_arrivals_put_back(struct lt_arrivals *arrivals, const struct lt_click *click, int64_t at_ns)
+void lt_arrivals_retry(struct lt_arrivals *arrivals, const struct lt_click *click, int64_t at_ns)
 {
-    size_t tail = (arrivals->again_head + arrivals->again_count++) % arrivals->plan->count;
-    arrivals->again[tail] = *click;
-    arrivals->again[tail].at_ns = at_ns;
-    arrivals->again[tail].tries++;
+    size_t tail = (arrivals->retry_head + arrivals->retry_count++) % arrivals->plan->count;
+    arrivals->retry[tail] = *click;
+    arrivals->retry[tail].at_ns = at_ns;
+    arrivals->retry[tail].tries++;
 }
 
 int64_t lt_arrivals_next_ns(const struct lt_arrivals *arrivals)
@@ -83,8 +83,8 @@ int64_t lt_arrivals_next_ns(const struct lt_arrivals *arrivals)
     int64_t next_ns = -1;
     if (!arrivals->stopped && arrivals->due < arrivals->plan->count)
         next_ns = arrivals->plan->clicks[arrivals->due].at_ns;
-    if (arrivals->again_due < arrivals->again_count) {
-        int64_t again_ns = again_at(arrivals, arrivals->again_due)->at_ns;
+    if (arrivals->retry_due < arrivals->retry_count) {
+        int64_t again_ns = retry_at(arrivals, arrivals->retry_due)->at_ns;
         if (next_ns < 0 || again_ns < next_ns)
             next_ns = again_ns;
     }
@@ -93,7 +93,7 @@ int64_t lt_arrivals_next_ns(const struct lt_arrivals *arrivals)
 
 size_t lt_arrivals_waiting(const struct lt_arrivals *arrivals)
 {
-    return arrivals->due - arrivals->taken + arrivals->again_due;
+    return arrivals->due - arrivals->taken + arrivals->retry_due;
 }
 
 bool lt_arrivals_over(const struct lt_arrivals *arrivals)

@@ -9,8 +9,8 @@ struct lt_arrivals {
     const struct lt_plan *plan;
     size_t due, taken; /* clicks of the plan: [taken, due) wait */
     struct lt_click
-        *again; /* a ring of plan->count clicks in the order of time; NULL: no retries */
-    size_t again_head, again_count, again_due; /* the first `again_due` of them wait */
+        *retry; /* a ring of plan->count clicks in the order of time; NULL: no retries */
+    size_t retry_head, retry_count, retry_due; /* the first `retry_due` of them wait */
     uint64_t tried_again;                      /* became due for a second time */
     bool stopped;                              /* no more clicks of the plan become due */
 };
@@ -28,8 +28,7 @@ const struct lt_click *lt_arrivals_peek(const struct lt_arrivals *arrivals);
 struct lt_click lt_arrivals_take(struct lt_arrivals *arrivals);
 /* The click, once more, at `at_ns`: not before any that was put back earlier. At most one for each
  * click that was taken. */
-void lt_arrivals_put_back(struct lt_arrivals *arrivals, const struct lt_click *click,
-                          int64_t at_ns);
+void lt_arrivals_retry(struct lt_arrivals *arrivals, const struct lt_click *click, int64_t at_ns);
 
 /* When the next click becomes due; -1: none will. */
 int64_t lt_arrivals_next_ns(const struct lt_arrivals *arrivals);

@@ -1,7 +1,7 @@
 /* The buyers' side of a rehearsal, on one thread. After every answer and every turn of the loop
- * dispatch() gives the clicks that are due, the earliest first, to idle connections. (A gateway
- * that commits in groups answers hundreds at once; were they all read before the next click is
- * sent, the clicks would come in bursts that nobody planned.)
+ * send_due_clicks() gives the clicks that are due, the earliest first, to idle connections. (A
+ * gateway that commits in groups answers hundreds at once. If the client read them all before it
+ * sent the next click, clicks would come in bursts that nobody planned.)
  *
  * A connection is in exactly one state and on that state's list. Every list is in the order of
  * arrival on it, so that what has waited longest stands at the head: the connection idle for
@@ -22,6 +22,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include <sys/queue.h>
 #include <sys/resource.h>
 #include <sys/timerfd.h>
 #include <unistd.h>
@@ -47,7 +48,7 @@ struct conn {
     uv_write_t write;
     http_parser parser;
     struct lt_client *client;
-    struct conn *prev, *next;
+    TAILQ_ENTRY(conn) link;
     enum state state;
     int64_t since_ns; /* in this state */
     /* BUSY: */
@@ -61,7 +62,7 @@ struct conn {
 };
 
 struct list {
-    struct conn *head, *tail;
+    TAILQ_HEAD(, conn) conns;
     size_t count;
 };
 
@@ -70,11 +71,11 @@ struct lt_client {
     struct lt_request request;
     uv_loop_t *loop;
     uv_timer_t tick;
-    uv_poll_t beat;
+    uv_poll_t alarm;
     uv_check_t turn;
-    int beat_fd;
-    int64_t beat_at_ns; /* what the timer is set to, from the start of the plan; -1: not set */
-    size_t handles;     /* of the three, not yet closed */
+    int alarm_fd;
+    int64_t alarm_at_ns; /* what the timer is set to, from the start of the plan; -1: not set */
+    size_t handles;      /* of the three, not yet closed */
     struct conn *conns;
     struct list lists[STATES];
     int64_t start_ns; /* uv_hrtime of the plan's start; 0 = connections are being opened */
@@ -86,19 +87,27 @@ struct lt_client {
     char read_buffer[READ_SIZE];
 };
 
-static void move(struct conn *conn, enum state state)
+static void add_conn(struct conn *conn, enum state state)
 {
-    struct list *from = &conn->client->lists[conn->state], *to = &conn->client->lists[state];
-    *(conn->prev != NULL ? &conn->prev->next : &from->head) = conn->next;
-    *(conn->next != NULL ? &conn->next->prev : &from->tail) = conn->prev;
-    from->count--;
+    struct list *list = &conn->client->lists[state];
+    TAILQ_INSERT_TAIL(&list->conns, conn, link);
+    list->count++;
     conn->state = state;
+}
+
+static void move_conn(struct conn *conn, enum state state)
+{
+    struct list *from = &conn->client->lists[conn->state];
+    TAILQ_REMOVE(&from->conns, conn, link);
+    from->count--;
     conn->since_ns = (int64_t)uv_hrtime();
-    conn->prev = to->tail;
-    conn->next = NULL;
-    *(to->tail != NULL ? &to->tail->next : &to->head) = conn;
-    to->tail = conn;
-    to->count++;
+    add_conn(conn, state);
+}
+
+/* The connection that has been in the state for longest; NULL: none is in it. */
+static struct conn *first_conn(const struct lt_client *client, enum state state)
+{
+    return TAILQ_FIRST(&client->lists[state].conns);
 }
 
 static int64_t plan_now(const struct lt_client *client)
@@ -107,8 +116,8 @@ static int64_t plan_now(const struct lt_client *client)
 }
 
 /* Every click ends here, once. `conn` is NULL when it was never sent. */
-static void report(struct lt_client *client, const struct lt_click *click, enum lt_outcome outcome,
-                   const struct conn *conn)
+static void report_click(struct lt_client *client, const struct lt_click *click,
+                         enum lt_outcome outcome, const struct conn *conn)
 {
     int64_t now_ns = plan_now(client);
     struct lt_answer answer = {
@@ -116,7 +125,7 @@ static void report(struct lt_client *client, const struct lt_click *click, enum 
         .click = click,
         .ended_ns = now_ns,
         .latency_ns = now_ns - click->at_ns,
-        .lag_ns = conn != NULL ? conn->sent_ns - click->at_ns : -1,
+        .sent_late_ns = conn != NULL ? conn->sent_ns - click->at_ns : -1,
     };
     if (outcome == LT_ANSWERED) {
         answer.status = conn->parser.status_code;
@@ -126,19 +135,19 @@ static void report(struct lt_client *client, const struct lt_click *click, enum 
     client->set.on_answer(&answer, client->set.ctx);
     if ((outcome != LT_ANSWERED || answer.status == 503) && click->tries < client->set.retries &&
         !client->arrivals.stopped)
-        lt_arrivals_put_back(&client->arrivals, click, now_ns + TRY_AGAIN_NS);
+        lt_arrivals_retry(&client->arrivals, click, now_ns + TRY_AGAIN_NS);
 }
 
 /* --- Connections --- */
 
 static void on_closed(uv_handle_t *handle)
 {
-    move(handle->data, DOWN);
+    move_conn(handle->data, DOWN);
 }
 
 static void close_conn(struct conn *conn)
 {
-    move(conn, CLOSING);
+    move_conn(conn, CLOSING);
     uv_close((uv_handle_t *)&conn->tcp, on_closed);
 }
 
@@ -148,7 +157,7 @@ static void fail_conn(struct conn *conn, enum lt_outcome outcome)
     bool busy = conn->state == BUSY;
     close_conn(conn);
     if (busy)
-        report(conn->client, &conn->click, outcome, conn);
+        report_click(conn->client, &conn->click, outcome, conn);
 }
 
 static int on_message_begin(http_parser *parser)
@@ -218,7 +227,7 @@ static void on_written(uv_write_t *request, int status)
 
 static void send_click(struct conn *conn, const struct lt_click *click)
 {
-    move(conn, BUSY);
+    move_conn(conn, BUSY);
     conn->click = *click;
     conn->sent_ns = conn->since_ns - conn->client->start_ns;
     conn->complete = conn->replayed = conn->in_name = false;
@@ -236,12 +245,14 @@ static void send_click(struct conn *conn, const struct lt_click *click)
         fail_conn(conn, LT_RESET);
 }
 
-static void dispatch(struct lt_client *client)
+static void send_due_clicks(struct lt_client *client)
 {
     lt_arrivals_offer(&client->arrivals, plan_now(client));
-    while (client->lists[IDLE].head != NULL && lt_arrivals_peek(&client->arrivals) != NULL) {
+    struct conn *idle;
+    while ((idle = first_conn(client, IDLE)) != NULL &&
+           lt_arrivals_peek(&client->arrivals) != NULL) {
         struct lt_click click = lt_arrivals_take(&client->arrivals);
-        send_click(client->lists[IDLE].head, &click);
+        send_click(idle, &click);
     }
     if (lt_arrivals_over(&client->arrivals) && client->lists[BUSY].count == 0 && !client->done) {
         client->done = true;
@@ -282,10 +293,10 @@ static void on_read(uv_stream_t *stream, ssize_t got, const uv_buf_t *buf)
     if (got < 0 || bad || !conn->keep_alive)
         close_conn(conn);
     else
-        move(conn, IDLE);
-    report(client, &conn->click, LT_ANSWERED, conn);
+        move_conn(conn, IDLE);
+    report_click(client, &conn->click, LT_ANSWERED, conn);
     if (!client->closing)
-        dispatch(client);
+        send_due_clicks(client);
 }
 
 static void on_connect(uv_connect_t *request, int status)
@@ -300,7 +311,7 @@ static void on_connect(uv_connect_t *request, int status)
         client->connects++;
         http_parser_init(&conn->parser, HTTP_RESPONSE);
         conn->parser.data = conn;
-        move(conn, IDLE);
+        move_conn(conn, IDLE);
         return;
     }
     client->connect_error = status;
@@ -308,7 +319,7 @@ static void on_connect(uv_connect_t *request, int status)
     /* The buyer who waited for this connection has been refused. */
     if (lt_arrivals_peek(&client->arrivals) != NULL) {
         struct lt_click click = lt_arrivals_take(&client->arrivals);
-        report(client, &click, LT_REFUSED, NULL);
+        report_click(client, &click, LT_REFUSED, NULL);
     }
 }
 
@@ -320,7 +331,7 @@ static void open_conn(struct conn *conn)
     conn->tcp.data = conn;
     conn->connect.data = conn;
     conn->complete = false;
-    move(conn, CONNECTING);
+    move_conn(conn, CONNECTING);
     err = uv_tcp_connect(&conn->connect, &conn->tcp,
                          (const struct sockaddr *)&client->set.target->address, on_connect);
     if (err == 0)
@@ -334,15 +345,15 @@ static void open_conn(struct conn *conn)
 /* --- Time --- */
 
 /* Sets the timer to the next click that is not yet due. */
-static void set_beat(struct lt_client *client)
+static void set_alarm(struct lt_client *client)
 {
     int64_t next_ns = lt_arrivals_next_ns(&client->arrivals);
-    if (next_ns == client->beat_at_ns)
+    if (next_ns == client->alarm_at_ns)
         return;
-    client->beat_at_ns = next_ns;
+    client->alarm_at_ns = next_ns;
     int64_t at_ns = next_ns < 0 ? 0 : client->start_ns + next_ns; /* 0 stops it */
-    struct itimerspec beat = {.it_value = {at_ns / PS_NS_PER_S, at_ns % PS_NS_PER_S}};
-    int failed = timerfd_settime(client->beat_fd, TFD_TIMER_ABSTIME, &beat, NULL);
+    struct itimerspec alarm = {.it_value = {at_ns / PS_NS_PER_S, at_ns % PS_NS_PER_S}};
+    int failed = timerfd_settime(client->alarm_fd, TFD_TIMER_ABSTIME, &alarm, NULL);
     assert(failed == 0); /* a valid descriptor and a valid time */
     (void)failed;
 }
@@ -352,47 +363,49 @@ static void on_turn(uv_check_t *turn)
     struct lt_client *client = turn->data;
     if (client->start_ns == 0 || client->closing)
         return;
-    dispatch(client);
-    set_beat(client);
+    send_due_clicks(client);
+    set_alarm(client);
 }
 
-/* It only wakes the loop: dispatch() looks at the clock, and setting the timer anew, which happens
- * in the same turn, takes back that it has fired. */
-static void on_beat(uv_poll_t *beat, int status, int events)
+/* It only wakes the loop: send_due_clicks() looks at the clock in the same turn, and setting the
+ * timer again clears that it has fired. */
+static void on_alarm(uv_poll_t *alarm, int status, int events)
 {
     (void)status;
     (void)events;
-    struct lt_client *client = beat->data;
-    client->beat_at_ns = -2;
+    struct lt_client *client = alarm->data;
+    client->alarm_at_ns = -2;
 }
 
 static void open_conns(struct lt_client *client, int64_t now_ns)
 {
-    struct list *down = &client->lists[DOWN];
-    while (down->head != NULL && client->lists[CONNECTING].count < CONNECTING_MAX &&
-           down->head->since_ns + RECONNECT_NS <= now_ns)
-        open_conn(down->head);
+    struct conn *down;
+    while ((down = first_conn(client, DOWN)) != NULL &&
+           client->lists[CONNECTING].count < CONNECTING_MAX &&
+           down->since_ns + RECONNECT_NS <= now_ns)
+        open_conn(down);
 }
 
-static void expire(struct lt_client *client, int64_t now_ns)
+static void expire_waits(struct lt_client *client, int64_t now_ns)
 {
     bool given_up = client->set.stop != NULL && *client->set.stop >= 2;
     int64_t timeout_ns = given_up ? 0 : client->set.timeout_ms * PS_NS_PER_MS;
     int64_t plan_ns = now_ns - client->start_ns;
-    struct list *connecting = &client->lists[CONNECTING], *busy = &client->lists[BUSY];
-    while (connecting->head != NULL && connecting->head->since_ns + CONNECT_TIMEOUT_NS <= now_ns) {
+    struct conn *conn;
+    while ((conn = first_conn(client, CONNECTING)) != NULL &&
+           conn->since_ns + CONNECT_TIMEOUT_NS <= now_ns) {
         client->connect_error = UV_ETIMEDOUT;
-        close_conn(connecting->head);
+        close_conn(conn);
     }
     if (client->start_ns == 0)
         return;
-    while (busy->head != NULL && busy->head->click.at_ns + timeout_ns <= plan_ns)
-        fail_conn(busy->head, LT_NO_ANSWER);
+    while ((conn = first_conn(client, BUSY)) != NULL && conn->click.at_ns + timeout_ns <= plan_ns)
+        fail_conn(conn, LT_NO_ANSWER);
     const struct lt_click *due;
     while ((due = lt_arrivals_peek(&client->arrivals)) != NULL &&
            due->at_ns + timeout_ns <= plan_ns) {
         struct lt_click click = lt_arrivals_take(&client->arrivals);
-        report(client, &click, LT_NO_ANSWER, NULL);
+        report_click(client, &click, LT_NO_ANSWER, NULL);
     }
 }
 
@@ -411,7 +424,7 @@ static void warm_up(struct lt_client *client, int64_t now_ns)
         return;
     client->start_ns = now_ns + LEAD_NS;
     client->next_second_ns = client->start_ns + PS_NS_PER_S;
-    set_beat(client); /* this turn's poll comes before its check */
+    set_alarm(client); /* this turn's poll comes before its check */
 }
 
 static void on_tick(uv_timer_t *tick)
@@ -423,7 +436,7 @@ static void on_tick(uv_timer_t *tick)
     if (client->set.stop != NULL && *client->set.stop != 0)
         client->arrivals.stopped = true;
     open_conns(client, now_ns);
-    expire(client, now_ns);
+    expire_waits(client, now_ns);
     if (client->start_ns == 0) {
         warm_up(client, now_ns);
     } else if (now_ns >= client->next_second_ns) {
@@ -464,8 +477,8 @@ static void on_handle_closed(uv_handle_t *handle)
 /* The three handles; on failure lt_client_free closes those that were made. */
 static int start_handles(struct lt_client *client)
 {
-    client->beat_fd = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
-    if (client->beat_fd < 0)
+    client->alarm_fd = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
+    if (client->alarm_fd < 0)
         return -errno;
     int err = uv_timer_init(client->loop, &client->tick);
     if (err == 0) {
@@ -474,17 +487,17 @@ static int start_handles(struct lt_client *client)
     }
     if (err == 0) {
         client->handles = 2;
-        err = uv_poll_init(client->loop, &client->beat, client->beat_fd);
+        err = uv_poll_init(client->loop, &client->alarm, client->alarm_fd);
     }
     if (err == 0)
         client->handles = 3;
-    client->tick.data = client->turn.data = client->beat.data = client;
+    client->tick.data = client->turn.data = client->alarm.data = client;
     if (err == 0)
         err = uv_timer_start(&client->tick, on_tick, 0, TICK_MS);
     if (err == 0)
         err = uv_check_start(&client->turn, on_turn);
     if (err == 0)
-        err = uv_poll_start(&client->beat, UV_READABLE, on_beat);
+        err = uv_poll_start(&client->alarm, UV_READABLE, on_alarm);
     return err;
 }
 
@@ -500,23 +513,20 @@ int lt_client_new(uv_loop_t *loop, const struct lt_client_settings *settings,
         return ps_fault(fault, PS_E_NOMEM, "", "no memory for the client");
     client->set = *settings;
     client->loop = loop;
-    client->beat_fd = -1;
-    client->beat_at_ns = -1;
+    client->alarm_fd = -1;
+    client->alarm_at_ns = -1;
     client->created_ns = (int64_t)uv_hrtime();
+    for (size_t i = 0; i < STATES; i++)
+        TAILQ_INIT(&client->lists[i].conns);
     client->conns = calloc(settings->connections, sizeof *client->conns);
     err = lt_arrivals_init(&client->arrivals, settings->plan, settings->retries > 0);
     if (err < 0 || client->conns == NULL) {
         err = ps_fault(fault, PS_E_NOMEM, "--connections", "no memory");
         goto fail;
     }
-    struct list *down = &client->lists[DOWN];
     for (size_t i = 0; i < settings->connections; i++) {
-        struct conn *conn = &client->conns[i];
-        conn->client = client;
-        conn->prev = down->tail;
-        *(down->tail != NULL ? &down->tail->next : &down->head) = conn;
-        down->tail = conn;
-        down->count++;
+        client->conns[i].client = client;
+        add_conn(&client->conns[i], DOWN);
     }
     err = lt_request_init(&client->request, settings->target->authority, settings->sale,
                           settings->sku, settings->client_ip_header, settings->user_prefix);
@@ -566,18 +576,18 @@ void lt_client_free(struct lt_client *client)
         return;
     client->closing = true;
     uv_handle_t *const handles[] = {(uv_handle_t *)&client->tick, (uv_handle_t *)&client->turn,
-                                    (uv_handle_t *)&client->beat};
+                                    (uv_handle_t *)&client->alarm};
     for (size_t i = client->handles; i > 0; i--)
         uv_close(handles[i - 1], on_handle_closed);
     static const enum state open[] = {CONNECTING, IDLE, BUSY};
     for (size_t i = 0; i < PS_ARRAY_LEN(open); i++) {
-        while (client->lists[open[i]].head != NULL)
-            close_conn(client->lists[open[i]].head);
+        for (struct conn *conn; (conn = first_conn(client, open[i])) != NULL;)
+            close_conn(conn);
     }
     while (client->handles > 0 || client->lists[CLOSING].count > 0)
         uv_run(client->loop, UV_RUN_ONCE);
-    if (client->beat_fd >= 0)
-        (void)close(client->beat_fd);
+    if (client->alarm_fd >= 0)
+        (void)close(client->alarm_fd);
     lt_arrivals_done(&client->arrivals);
     free(client->conns);
     free(client);

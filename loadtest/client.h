@@ -22,9 +22,9 @@ enum lt_outcome {
 struct lt_answer {
     enum lt_outcome outcome;
     const struct lt_click *click;
-    int64_t ended_ns;   /* from the start of the plan */
-    int64_t latency_ns; /* ended minus the click's moment */
-    int64_t lag_ns;     /* sent minus the click's moment; -1: never sent */
+    int64_t ended_ns;     /* from the start of the plan */
+    int64_t latency_ns;   /* ended minus the click's moment */
+    int64_t sent_late_ns; /* sent minus the click's moment; -1: never sent */
     int status;
     bool replayed;      /* the answer says Idempotency-Replayed */
     struct ps_str body; /* cut at 1,024 bytes */

@@ -1,5 +1,5 @@
-/* Confirm and cancel may be asked again with the same answer, so what is not known yet (503) is
- * simply asked again, with the rest of the next round. */
+/* Confirming and cancelling can be repeated: what has no definite answer yet (503) is called for
+ * again in the next round. */
 #include "loadtest/decide.h"
 
 #include "common/buf.h"
@@ -22,9 +22,10 @@ static int by_id(const void *left, const void *right)
 }
 
 /* Every promised order once, then those that are drawn. */
-static int draw_orders(const struct lt_tally *tally, double confirm_share, double cancel_share,
-                       uint64_t seed, struct lt_decisions *decisions)
+static int draw_orders(const struct lt_tally *tally, const struct lt_decide_settings *settings,
+                       struct lt_decisions *decisions)
 {
+    uint64_t seed = settings->seed;
     struct lt_decision *list = malloc((tally->promise_count + 1) * sizeof *list);
     if (list == NULL)
         return PS_E_NOMEM;
@@ -39,8 +40,8 @@ static int draw_orders(const struct lt_tally *tally, double confirm_share, doubl
             continue;
         double drawn = lt_draw_unit(&seed);
         struct lt_decision decision = {.order_id = list[i].order_id,
-                                       .confirm = drawn < confirm_share};
-        if (drawn < confirm_share + cancel_share)
+                                       .confirm = drawn < settings->confirm_share};
+        if (drawn < settings->confirm_share + settings->cancel_share)
             list[kept++] = decision;
     }
     decisions->list = list;
@@ -120,12 +121,12 @@ static int call_batch(const struct lt_admin *admin, struct lt_decision **batch, 
     return err;
 }
 
-int lt_decide(const struct lt_admin *admin, const struct lt_tally *tally, double confirm_share,
-              double cancel_share, uint64_t seed, struct lt_decisions *ret_decisions,
+int lt_decide(const struct lt_admin *admin, const struct lt_tally *tally,
+              const struct lt_decide_settings *settings, struct lt_decisions *ret_decisions,
               struct ps_fault *fault)
 {
     *ret_decisions = (struct lt_decisions){.count = 0};
-    if (draw_orders(tally, confirm_share, cancel_share, seed, ret_decisions) < 0)
+    if (draw_orders(tally, settings, ret_decisions) < 0)
         return ps_fault(fault, PS_E_NOMEM, "", "no memory for the decisions");
     for (size_t at = 0; at < ret_decisions->count; at += BATCH) {
         struct lt_decision *batch[BATCH];

@@ -21,11 +21,17 @@ struct lt_decisions {
     int64_t unknown;              /* no definite answer in time */
 };
 
-/* Draws the orders that buyers were promised, by `seed`. PS_E_NOMEM, PS_E_IO, PS_E_CONFLICT (the
+/* Which of the promised orders, drawn by `seed`. The shares are 0 to 1, together too. */
+struct lt_decide_settings {
+    double confirm_share, cancel_share;
+    uint64_t seed;
+};
+
+/* Draws among the orders that buyers were promised. PS_E_NOMEM, PS_E_IO, PS_E_CONFLICT (the
  * gateway refused a whole batch), PS_E_CLOSED. Owner of *ret_decisions: lt_decisions_done, after
  * failure too. */
-int lt_decide(const struct lt_admin *admin, const struct lt_tally *tally, double confirm_share,
-              double cancel_share, uint64_t seed, struct lt_decisions *ret_decisions,
+int lt_decide(const struct lt_admin *admin, const struct lt_tally *tally,
+              const struct lt_decide_settings *settings, struct lt_decisions *ret_decisions,
               struct ps_fault *fault) PS_MUST_CHECK;
 void lt_decisions_done(struct lt_decisions *decisions);
 

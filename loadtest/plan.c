@@ -133,7 +133,7 @@ int lt_plan_spec_read(const json_t *json, struct lt_plan_spec *spec, struct ps_f
     return err;
 }
 
-static int check(const struct lt_plan_spec *spec, struct ps_fault *fault)
+static int check_spec(const struct lt_plan_spec *spec, struct ps_fault *fault)
 {
     if (spec->stock < 1 || spec->stock > PS_INT_MAX)
         return ps_fault(fault, PS_E_INVALID, "/stock", "must be 1 or more");
@@ -161,7 +161,7 @@ static int check(const struct lt_plan_spec *spec, struct ps_fault *fault)
 }
 
 /* splitmix64 (Steele, Lea, Flood 2014): a counter and a mixing function; any seed is as good. */
-static uint64_t draw(uint64_t *state)
+static uint64_t draw_number(uint64_t *state)
 {
     uint64_t z = (*state += UINT64_C(0x9e3779b97f4a7c15));
     z = (z ^ (z >> 30)) * UINT64_C(0xbf58476d1ce4e5b9);
@@ -171,7 +171,7 @@ static uint64_t draw(uint64_t *state)
 
 double lt_draw_unit(uint64_t *state)
 {
-    return ((double)(draw(state) >> 12) + 0.5) * 0x1p-52;
+    return ((double)(draw_number(state) >> 12) + 0.5) * 0x1p-52;
 }
 
 /* Where in the phase (0..1) the share `v` of its clicks has come. */
@@ -198,7 +198,7 @@ static int by_time(const void *left, const void *right)
 }
 
 /* The moment that `at_ns` belongs to. */
-static int64_t moment(double at_ns)
+static int64_t round_to_moment(double at_ns)
 {
     int64_t whole_ns = llround(at_ns);
     return whole_ns - whole_ns % LT_MOMENT_NS;
@@ -210,7 +210,7 @@ static void add_repeat(struct lt_plan *plan, const struct lt_click *first, uint6
     if (delay > (double)REPEAT_MAX_NS)
         delay = (double)REPEAT_MAX_NS;
     plan->clicks[plan->count++] = (struct lt_click){
-        .at_ns = first->at_ns + REPEAT_MIN_NS + moment(delay),
+        .at_ns = first->at_ns + REPEAT_MIN_NS + round_to_moment(delay),
         .buyer = first->buyer,
         .with_key = lt_draw_unit(random) < plan->spec.repeat_key_share,
         .repeat = true,
@@ -230,8 +230,8 @@ static void add_phase(struct lt_plan *plan, const struct lt_phase *phase, int64_
         int64_t index = (*first_index)++;
         bool again = index >= plan->spec.buyers;
         struct lt_click click = {
-            .at_ns = start_ns + moment(arrived_by(phase->shape, v) * (double)phase->over_ms *
-                                       (double)PS_NS_PER_MS),
+            .at_ns = start_ns + round_to_moment(arrived_by(phase->shape, v) *
+                                                (double)phase->over_ms * (double)PS_NS_PER_MS),
             .buyer = (uint32_t)(index % plan->spec.buyers),
             .with_key = !again || lt_draw_unit(random) < plan->spec.repeat_key_share,
             .repeat = again,
@@ -246,7 +246,7 @@ static void add_phase(struct lt_plan *plan, const struct lt_phase *phase, int64_
 
 int lt_plan_new(const struct lt_plan_spec *spec, struct lt_plan **ret_plan, struct ps_fault *fault)
 {
-    int err = check(spec, fault);
+    int err = check_spec(spec, fault);
     if (err < 0)
         return err;
     int64_t first_clicks = 0;

@@ -1,8 +1,8 @@
-/* The log is the judge; buyers and gateway are the witnesses. A promise is a 202 that names an
- * order as accepted (or confirmed, in a replay): it must be found in the log as that buyer's order,
- * and it may have ended since only by expiry or by being cancelled. A "pending" was no promise: it
- * may have become anything. The books of a sale that no buyer got into are in order, too: that is
- * no proof, and said to be none. */
+/* The order log decides; what the buyers and the gateway say is compared with it. A promise is a
+ * 202 that names an order as accepted (or confirmed, in a replay): the log must have it as that
+ * buyer's order, and the order may have ended since only by expiry or cancellation. A "pending" is
+ * no promise: it may become anything. A sale that no buyer got into breaks no rule, but proves
+ * nothing either, and the report says so. */
 #include "loadtest/proof.h"
 
 #include "common/clock.h"
@@ -19,7 +19,7 @@ struct judging {
     const char *sale;
     const char *user_prefix;
     const struct lt_decisions *decisions;
-    int64_t living; /* promises that were in force when the last buyer had his answer */
+    int64_t living; /* promises that were in force when the last buyer had got an answer */
     int64_t known;  /* different orders of buyers that are in the log and not void */
 };
 
@@ -45,7 +45,7 @@ set_check(struct lt_proof *proof, enum lt_check_name name, bool ok, const char *
     proof->ok = proof->ok && ok;
 }
 
-/* By buyer, then by order, the strongest word first. */
+/* By buyer, then by order, the strongest state that the buyer was told first. */
 static int by_buyer(const void *left, const void *right)
 {
     const struct lt_promise *a = left, *b = right;
@@ -55,7 +55,7 @@ static int by_buyer(const void *left, const void *right)
     return ids != 0 ? ids : a->told - b->told;
 }
 
-static bool is_of(const struct judging *judging, const struct oq_order *order, uint32_t buyer)
+static bool is_order_of(const struct judging *judging, const struct oq_order *order, uint32_t buyer)
 {
     char user[PS_USER_MAX + 1];
     int len = snprintf(user, sizeof user, "%s%u", judging->user_prefix, buyer);
@@ -63,7 +63,7 @@ static bool is_of(const struct judging *judging, const struct oq_order *order, u
            order->user.len == (size_t)len && memcmp(order->user.at, user, (size_t)len) == 0;
 }
 
-/* By the rehearsal, after the last buyer: until then the order was in force. */
+/* The rehearsal itself cancelled it, after the last buyer: until then the order was in force. */
 static bool is_cancelled_after(const struct judging *judging, const struct ps_uuid *order_id)
 {
     const struct lt_decisions *decisions = judging->decisions;
@@ -82,7 +82,7 @@ static void judge_promise(struct lt_proof *proof, struct judging *judging,
                           const struct lt_promise *promise)
 {
     const struct oq_order *order = oq_fold_order(judging->fold, &promise->order_id);
-    bool found = order != NULL && order->known && is_of(judging, order, promise->buyer);
+    bool found = order != NULL && order->known && is_order_of(judging, order, promise->buyer);
     enum oq_state state = found ? oq_order_state(order) : OQ_STATE_VOID;
     judging->known += found && state != OQ_STATE_VOID;
     switch ((enum lt_told)promise->told) {
@@ -106,19 +106,19 @@ static void judge_promise(struct lt_proof *proof, struct judging *judging,
     }
 }
 
-/* He was told that it is over. It had better be, whatever else he was told. */
+/* The buyer was told that the order is over: then it must be, whatever else they were told. */
 static void judge_end(struct lt_proof *proof, const struct judging *judging,
                       const struct lt_promise *promise)
 {
     const struct oq_order *order = oq_fold_order(judging->fold, &promise->order_id);
-    if (order == NULL || !order->known || !is_of(judging, order, promise->buyer))
+    if (order == NULL || !order->known || !is_order_of(judging, order, promise->buyer))
         return;
     enum oq_state state = oq_order_state(order);
     proof->lost += state == OQ_STATE_ACCEPTED || state == OQ_STATE_CONFIRMED;
 }
 
-/* The promises sorted: each order of a buyer is judged once, by the strongest word he was given,
- * and by the word that it is over. */
+/* `promises` are sorted. Each order of a buyer is judged once, by the strongest state that the
+ * buyer was told, and by "released" if they were told that too. */
 static void judge_promises(struct lt_proof *proof, struct judging *judging,
                            const struct lt_promise *promises, size_t count)
 {
@@ -174,7 +174,7 @@ static const char *first_violation(const json_t *audit)
     return text != NULL ? text : "";
 }
 
-/* Violations of I3, I4 and duplicate_id are somebody who has too much. */
+/* Violations of I3, I4 and duplicate_id: a buyer has more than allowed. */
 static int64_t count_too_much(const json_t *audit)
 {
     int64_t count = 0;
@@ -315,7 +315,7 @@ int lt_proof_make(const struct lt_evidence *evidence, struct lt_proof *ret_proof
     proof.oversold = over > 0 ? over : 0;
     proof.twice += count_too_much(proof.auditor);
     int64_t orders = count_in_log(oq_fold_sale(judging.fold, sale, strlen(sale)));
-    proof.untold = orders - judging.known;
+    proof.unreported = orders - judging.known;
     check_all(&proof, tally, judging.living);
     check_tried(&proof, tally, orders);
     *ret_proof = proof;

@@ -1,5 +1,5 @@
-/* The proof: what buyers were told, what the log says, and what the gateway says of itself, held
- * against each other. */
+/* The proof: what buyers were told, what the log says, and what the gateway says of itself,
+ * compared with each other. */
 #ifndef LT_PROOF_H
 #define LT_PROOF_H
 
@@ -15,9 +15,9 @@ enum lt_check_name {
     LT_CHECK_DECIDED,  /* what was said to be confirmed or cancelled is so in the log */
     LT_CHECK_LEGIBLE,  /* no answer, which may have been a promise, was unreadable */
     LT_CHECK_AUDITOR,  /* the auditor finds nothing in the records */
-    LT_CHECK_GATEWAY,  /* the gateway's own audit is well and has the same numbers */
+    LT_CHECK_GATEWAY,  /* the gateway's own audit finds no fault and has the same numbers */
     LT_CHECK_SETTLED,  /* nothing is in doubt any more */
-    LT_CHECK_TRIED,    /* the sale was put to the test: somebody got an order, nobody heard 401 */
+    LT_CHECK_TRIED,    /* somebody got an order, and nobody got a 401 */
     LT_CHECKS
 };
 
@@ -36,8 +36,8 @@ struct lt_proof {
     int64_t records;                                     /* read from the log */
     int64_t stock, held, confirmed, released, available; /* by the log */
     int64_t oversold, lost, twice;
-    int64_t promised; /* different orders that buyers were told are accepted */
-    int64_t untold;   /* accepted in the log, but the buyer never heard of it */
+    int64_t promised;   /* different orders that buyers were told are accepted */
+    int64_t unreported; /* accepted in the log, but no buyer read the answer */
     int64_t confirmed_said, cancelled_said;               /* by the gateway */
     int64_t broken_decisions;                             /* of these, not so in the log */
     int64_t pending_accepted, pending_void, pending_gone; /* what became of each "pending" */

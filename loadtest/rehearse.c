@@ -1,6 +1,6 @@
-/* A rehearsal in its order: look whom it would hit, make the sale, let the buyers come, wait until
- * the gateway has nothing in doubt, read the whole log back, judge, report. Ctrl-C ends the coming
- * of buyers and nothing else: what they were told is still held against the log. */
+/* A rehearsal in its order: check the target, make the sale, let the buyers come, wait until the
+ * gateway has nothing in doubt, read the whole log back, judge, report. After Ctrl-C no more buyers
+ * come, and nothing else changes: what they were told is still compared with the log. */
 #include "loadtest/rehearse.h"
 
 #include "common/clock.h"
@@ -33,7 +33,7 @@ struct rehearsal {
     char user_prefix[PS_NAME_MAX + 1];
 };
 
-static int aim(struct rehearsal *rehearsal, struct ps_fault *fault)
+static int resolve_targets(struct rehearsal *rehearsal, struct ps_fault *fault)
 {
     const struct lt_options *options = rehearsal->options;
     int err = lt_target_parse(options->public_url, "--public", &rehearsal->public_target, fault);
@@ -75,7 +75,8 @@ static int read_token(struct rehearsal *rehearsal, struct ps_fault *fault)
     return err;
 }
 
-/* A sale's name is used once: when another rehearsal took this second's, the next one is ours. */
+/* A sale's name is used once: if another rehearsal has this second's name, take the next second's.
+ */
 static int make_sale(struct rehearsal *rehearsal, struct ps_fault *fault)
 {
     for (;;) {
@@ -158,7 +159,7 @@ static int let_buyers_come(struct rehearsal *rehearsal, struct ps_fault *fault)
     return err;
 }
 
-static bool agree(const json_t *gateway, const struct oq_audit *audit, const char *name)
+static bool numbers_agree(const json_t *gateway, const struct oq_audit *audit, const char *name)
 {
     const struct oq_fold *fold = oq_audit_fold(audit);
     const struct oq_sale *sale = oq_fold_sale(fold, name, strlen(name));
@@ -170,9 +171,9 @@ static bool agree(const json_t *gateway, const struct oq_audit *audit, const cha
            lt_sale_audit_sum(gateway, "confirmed") == totals.confirmed;
 }
 
-/* Orders may expire while it reads, so the gateway is asked again when the two do not agree; what
- * they do not agree upon in the end is a finding. */
-static int prove(struct rehearsal *rehearsal, struct ps_fault *fault)
+/* Orders may expire while the log is read: if the gateway's numbers differ, both are read again. A
+ * difference that stays is a finding. */
+static int make_proof(struct rehearsal *rehearsal, struct ps_fault *fault)
 {
     int64_t records = 0;
     json_t *gateway = NULL;
@@ -185,7 +186,7 @@ static int prove(struct rehearsal *rehearsal, struct ps_fault *fault)
         if (err == 0)
             err = lt_sale_read_log(&rehearsal->admin, rehearsal->sale, rehearsal->audit, &records,
                                    fault);
-        if (err < 0 || agree(gateway, rehearsal->audit, rehearsal->sale))
+        if (err < 0 || numbers_agree(gateway, rehearsal->audit, rehearsal->sale))
             break;
     }
     if (err == 0) {
@@ -231,7 +232,7 @@ static int write_html(const struct lt_report *report, const char *path)
 }
 
 /* The exit status. */
-static int tell(struct rehearsal *rehearsal)
+static int write_reports(struct rehearsal *rehearsal)
 {
     const struct lt_options *options = rehearsal->options;
     struct lt_report *report = &rehearsal->report;
@@ -256,15 +257,15 @@ static int tell(struct rehearsal *rehearsal)
                                                                        : LT_EXIT_FAILED;
 }
 
-static int complain(const struct ps_fault *fault, int status)
+static int print_fault(const struct ps_fault *fault, int status)
 {
     fprintf(stderr, "penstock-rehearse: %s%s%s\n", fault->path, fault->path[0] != '\0' ? ": " : "",
             fault->text);
     return status;
 }
 
-/* Before anybody is bothered, and not after minutes of load. The file is as it was, or empty. */
-static int try_report(const char *option, const char *path, struct ps_fault *fault)
+/* Before the load, not after minutes of it. The file stays as it is, or is made empty. */
+static int try_report_file(const char *option, const char *path, struct ps_fault *fault)
 {
     FILE *file = path != NULL ? fopen(path, "ae") : NULL;
     if (path != NULL && file == NULL)
@@ -274,39 +275,42 @@ static int try_report(const char *option, const char *path, struct ps_fault *fau
     return 0;
 }
 
-static int run(struct rehearsal *rehearsal)
+static int run_rehearsal(struct rehearsal *rehearsal)
 {
     const struct lt_options *options = rehearsal->options;
     struct ps_fault fault = {.path = ""};
-    if (lt_plan_new(&options->plan, &rehearsal->plan, &fault) < 0 || aim(rehearsal, &fault) < 0 ||
-        read_token(rehearsal, &fault) < 0 || try_report("--json", options->json_path, &fault) < 0 ||
-        try_report("--html", options->html_path, &fault) < 0)
-        return complain(&fault, LT_EXIT_USAGE);
+    if (lt_plan_new(&options->plan, &rehearsal->plan, &fault) < 0 ||
+        resolve_targets(rehearsal, &fault) < 0 || read_token(rehearsal, &fault) < 0 ||
+        try_report_file("--json", options->json_path, &fault) < 0 ||
+        try_report_file("--html", options->html_path, &fault) < 0)
+        return print_fault(&fault, LT_EXIT_USAGE);
     if (lt_tally_new(&rehearsal->tally) < 0 || oq_audit_new(&rehearsal->audit) < 0) {
         (void)ps_fault(&fault, PS_E_NOMEM, "", "out of memory");
-        return complain(&fault, LT_EXIT_FAILED);
+        return print_fault(&fault, LT_EXIT_FAILED);
     }
     if (make_sale(rehearsal, &fault) < 0)
-        return complain(&fault, LT_EXIT_FAILED);
+        return print_fault(&fault, LT_EXIT_FAILED);
     /* Users of their own, so that the limits of an earlier rehearsal do not follow this one. */
     (void)snprintf(rehearsal->user_prefix, sizeof rehearsal->user_prefix, "%s-",
                    rehearsal->sale + strlen("rehearsal-"));
     if (let_buyers_come(rehearsal, &fault) < 0) {
-        struct ps_fault none; /* what kept the buyers away is the news */
+        struct ps_fault none; /* the first fault is the one to report */
         (void)!lt_sale_end(&rehearsal->admin, rehearsal->sale, &none);
-        return complain(&fault, LT_EXIT_FAILED);
+        return print_fault(&fault, LT_EXIT_FAILED);
     }
-    int err = lt_decide(&rehearsal->admin, rehearsal->tally, options->confirm_share,
-                        options->cancel_share, options->plan.seed, &rehearsal->decisions, &fault);
+    const struct lt_decide_settings shares = {options->confirm_share, options->cancel_share,
+                                              options->plan.seed};
+    int err =
+        lt_decide(&rehearsal->admin, rehearsal->tally, &shares, &rehearsal->decisions, &fault);
     if (err == 0)
-        err = prove(rehearsal, &fault);
+        err = make_proof(rehearsal, &fault);
     if (err < 0) {
         rehearsal->proof.made = rehearsal->proof.ok = false;
         (void)snprintf(rehearsal->proof.why_not, sizeof rehearsal->proof.why_not, "%s", fault.text);
     }
-    int status = tell(rehearsal);
+    int status = write_reports(rehearsal);
     if (options->end_sale && lt_sale_end(&rehearsal->admin, rehearsal->sale, &fault) < 0)
-        return complain(&fault, LT_EXIT_FAILED);
+        return print_fault(&fault, LT_EXIT_FAILED);
     return status;
 }
 
@@ -320,7 +324,7 @@ int lt_rehearse(const struct lt_options *options, const volatile sig_atomic_t *s
     rehearsal->options = options;
     rehearsal->stop = stop;
     rehearsal->admin.stop = stop;
-    int status = run(rehearsal);
+    int status = run_rehearsal(rehearsal);
     lt_decisions_done(&rehearsal->decisions);
     lt_proof_done(&rehearsal->proof);
     oq_audit_free(rehearsal->audit);

@@ -95,8 +95,9 @@ static const struct {
                         "buyers came from: is this machine (or the proxy) in its trusted_proxies?"},
     {"not_found", "404: the gateway at --public did not know the sale that was made at --admin: "
                   "are they of the same gateway or cluster?"},
-    {"ip_rate", "each buyer has an address of his own: if the gateway has a client_ip_header, name "
-                "it with --client-ip-header, else all of them count as one."},
+    {"ip_rate",
+     "each buyer has an address of their own: if the gateway has a client_ip_header, name "
+     "it with --client-ip-header, else all of them count as one."},
     {"blocked", "buyers or their addresses (198.18.0.0/15) are on the blocklist."},
 };
 
@@ -129,11 +130,11 @@ size_t lt_report_hints(const struct lt_report *report, char ret_lines[LT_HINTS_M
         (void)snprintf(ret_lines[count++], LT_HINT_SIZE,
                        "http_NNN is not the answer of a gateway, but of a proxy or of something "
                        "else at --public.");
-    if (report->proof->made && report->proof->untold > 0)
+    if (report->proof->made && report->proof->unreported > 0)
         (void)snprintf(ret_lines[count++], LT_HINT_SIZE,
                        "%s orders are in the log although no buyer read the answer; they would "
                        "find them when they try again.",
-                       LT_COUNT(report->proof->untold));
+                       LT_COUNT(report->proof->unreported));
     return count;
 }
 
@@ -239,13 +240,13 @@ void lt_report_print(const struct lt_report *report, FILE *out)
     struct lt_latency all = lt_report_latency(report, LT_OVER_ALL);
     print_latency("all answers", &all, out);
 
-    struct lt_latency lag = lt_latency_of(&tally->lag);
+    struct lt_latency late = lt_latency_of(&tally->sent_late);
     fprintf(out,
             "\nClient: %zu connections (%llu opened), %.1f us CPU a click, clicks sent late by p99 "
             "%.2f ms, max %.2f ms\n",
             report->connections, (unsigned long long)report->end.connects,
-            tally->clicks > 0 ? (double)report->cpu_us / (double)tally->clicks : 0.0, lag.p99_ms,
-            lag.max_ms);
+            tally->clicks > 0 ? (double)report->cpu_us / (double)tally->clicks : 0.0, late.p99_ms,
+            late.max_ms);
     if (proof->made) {
         fprintf(out,
                 "Stock:  %lld units: %lld held, %lld confirmed, %lld left; %lld were released\n",

@@ -48,13 +48,13 @@ static json_t *plan_json(const struct lt_plan *plan)
 static json_t *client_json(const struct lt_report *report)
 {
     const struct lt_tally *tally = report->tally;
-    struct lt_latency lag = lt_latency_of(&tally->lag);
+    struct lt_latency late = lt_latency_of(&tally->sent_late);
     return json_pack("{s:I, s:I, s:I, s:I, s:f, s:o}", "connections",
                      (json_int_t)report->connections, "connects", (json_int_t)report->end.connects,
                      "timeout_ms", (json_int_t)report->timeout_ms, "never_sent",
                      (json_int_t)tally->never_sent, "cpu_us_per_click",
                      tally->clicks > 0 ? (double)report->cpu_us / (double)tally->clicks : 0.0,
-                     "sent_late_ms", latency_json(&lag));
+                     "sent_late_ms", latency_json(&late));
 }
 
 static json_t *answers_json(const struct lt_tally *tally)
@@ -123,8 +123,8 @@ static json_t *proof_json(const struct lt_proof *proof)
         "s:O}",
         "made", 1, "ok", proof->ok, "records", (json_int_t)proof->records, "oversold",
         (json_int_t)proof->oversold, "lost", (json_int_t)proof->lost, "twice",
-        (json_int_t)proof->twice, "promised", (json_int_t)proof->promised, "untold",
-        (json_int_t)proof->untold, "pending", "accepted", (json_int_t)proof->pending_accepted,
+        (json_int_t)proof->twice, "promised", (json_int_t)proof->promised, "unreported",
+        (json_int_t)proof->unreported, "pending", "accepted", (json_int_t)proof->pending_accepted,
         "void", (json_int_t)proof->pending_void, "gone", (json_int_t)proof->pending_gone,
         "decisions", "confirmed", (json_int_t)proof->confirmed_said, "cancelled",
         (json_int_t)proof->cancelled_said, "broken", (json_int_t)proof->broken_decisions, "checks",

@@ -1,5 +1,6 @@
 /* One request costs the client a few copies: everything but buyer, address and key is printed once
- * for the whole run. A buyer's key follows from his number, so a repeated click can carry it. */
+ * for the whole run. A buyer's key follows from the buyer's number, so a repeated click can carry
+ * it. */
 #include "loadtest/request.h"
 
 #include <assert.h>

@@ -1,5 +1,5 @@
-/* The order of things matters in one place: a sale is bought from only after the gateway itself has
- * called it a rehearsal, so that a mistake here can never spend real stock. */
+/* Nothing is bought before the gateway itself has called the sale a rehearsal, so that a mistake
+ * here can never spend real stock. */
 #include "loadtest/sale.h"
 
 #include "common/clock.h"
@@ -10,7 +10,7 @@
 #include <string.h>
 
 #define CALL_PATIENCE_MS 15000
-#define MAKE_PATIENCE_MS 5000 /* nobody has come yet: a wrong port is to be said soon */
+#define MAKE_PATIENCE_MS 5000 /* short, so that a wrong port is reported soon */
 #define OPEN_PATIENCE_MS 15000
 #define OPEN_POLL_MS     20
 #define SETTLE_POLL_MS   50

@@ -1,4 +1,4 @@
-/* The rehearsal's sale, by the admin API: made, opened, read back, ended. Blocking. */
+/* The rehearsal's sale, through the admin API: create, open, read back, end. Blocking. */
 #ifndef LT_SALE_H
 #define LT_SALE_H
 

@@ -1,7 +1,7 @@
-/* The hot side of a rehearsal's books: one call an answer, so that looking up a verdict is a walk
- * over a dozen names, and members of a body are found by a scan instead of a parse. The scan is
- * safe on JSON: an unescaped quote cannot stand inside a string, so `"code"` followed by a colon is
- * always a member's name. */
+/* lt_tally_add() is called for every answer, so it is cheap: a verdict is looked up by a walk over
+ * a dozen names, and a member of a body is found by a scan instead of a parse. The scan is safe on
+ * JSON: an unescaped quote cannot stand inside a string, so `"code"` followed by a colon is always
+ * a member's name. */
 #include "loadtest/tally.h"
 
 #include "common/clock.h"
@@ -32,7 +32,7 @@ int lt_tally_new(struct lt_tally **ret_tally)
     if (tally == NULL)
         return PS_E_NOMEM;
     tally->slot_ns = SLOT_NS_START;
-    ps_histogram_init(&tally->lag);
+    ps_histogram_init(&tally->sent_late);
     for (size_t i = 0; i < LT_V_FIXED; i++) {
         struct ps_str name = {fixed_names[i], strlen(fixed_names[i])};
         if (add_verdict(tally, name) == NULL) {
@@ -54,7 +54,7 @@ void lt_tally_free(struct lt_tally *tally)
     free(tally);
 }
 
-static void halve(uint32_t slot[LT_SLOTS])
+static void halve_slots(uint32_t slot[LT_SLOTS])
 {
     for (size_t i = 0; i < LT_SLOTS / 2; i++)
         slot[i] = slot[2 * i] + slot[2 * i + 1];
@@ -68,9 +68,9 @@ size_t lt_tally_slot(struct lt_tally *tally, int64_t at_ns)
     while (at_ns / tally->slot_ns >= LT_SLOTS) {
         tally->slot_ns *= 2;
         tally->slot_count = (tally->slot_count + 1) / 2;
-        halve(tally->offered);
+        halve_slots(tally->offered);
         for (size_t i = 0; i < tally->verdict_count; i++)
-            halve(tally->verdicts[i]->slot);
+            halve_slots(tally->verdicts[i]->slot);
     }
     size_t slot = (size_t)(at_ns / tally->slot_ns);
     if (slot >= tally->slot_count)
@@ -80,7 +80,7 @@ size_t lt_tally_slot(struct lt_tally *tally, int64_t at_ns)
 
 /* The string member `name` (with its quotes) of a JSON object's text; empty when it is not there.
  */
-static struct ps_str member(struct ps_str body, struct ps_str name)
+static struct ps_str find_member(struct ps_str body, struct ps_str name)
 {
     static const struct ps_str none = {"", 0};
     const char *at = memmem(body.at, body.len, name.at, name.len);
@@ -96,17 +96,17 @@ static struct ps_str member(struct ps_str body, struct ps_str name)
     return close != NULL ? (struct ps_str){at, (size_t)(close - at)} : none;
 }
 
-static bool equals(struct ps_str a, const char *b)
+static bool is_text(struct ps_str a, const char *b)
 {
     return a.len == strlen(b) && memcmp(a.at, b, a.len) == 0;
 }
 
-/* Falls back to the last verdict when there is no room or memory for another. */
+/* "garbled" when there is no room or memory for another verdict. */
 static struct lt_verdict_tally *find_verdict(struct lt_tally *tally, struct ps_str name,
                                              bool refusal)
 {
     for (size_t i = 0; i < tally->verdict_count; i++) {
-        if (equals(name, tally->verdicts[i]->name))
+        if (is_text(name, tally->verdicts[i]->name))
             return tally->verdicts[i];
     }
     struct lt_verdict_tally *verdict = NULL;
@@ -135,16 +135,16 @@ static void note_promise(struct lt_tally *tally, const struct lt_promise *promis
 
 static enum lt_verdict judge_yes(struct lt_tally *tally, const struct lt_answer *answer)
 {
-    struct ps_str id = member(answer->body, PS_STR("\"order_id\""));
-    struct ps_str state = member(answer->body, PS_STR("\"state\""));
+    struct ps_str id = find_member(answer->body, PS_STR("\"order_id\""));
+    struct ps_str state = find_member(answer->body, PS_STR("\"state\""));
     struct lt_promise promise = {.buyer = answer->click->buyer};
     if (ps_uuid_parse(id.at, id.len, &promise.order_id) < 0)
         return LT_V_GARBLED;
-    if (equals(state, "accepted") || equals(state, "confirmed"))
+    if (is_text(state, "accepted") || is_text(state, "confirmed"))
         promise.told = LT_TOLD_ACCEPTED;
-    else if (equals(state, "pending"))
+    else if (is_text(state, "pending"))
         promise.told = LT_TOLD_PENDING;
-    else if (equals(state, "released") && answer->replayed)
+    else if (is_text(state, "released") && answer->replayed)
         promise.told = LT_TOLD_RELEASED;
     else
         return LT_V_GARBLED;
@@ -158,13 +158,13 @@ static enum lt_verdict judge_yes(struct lt_tally *tally, const struct lt_answer 
 static bool is_fixed(struct ps_str name)
 {
     for (size_t i = 0; i < LT_V_FIXED; i++) {
-        if (equals(name, fixed_names[i]))
+        if (is_text(name, fixed_names[i]))
             return true;
     }
     return false;
 }
 
-static struct lt_verdict_tally *judge(struct lt_tally *tally, const struct lt_answer *answer)
+static struct lt_verdict_tally *judge_answer(struct lt_tally *tally, const struct lt_answer *answer)
 {
     static const enum lt_verdict of_outcome[] = {
         [LT_NO_ANSWER] = LT_V_NO_ANSWER,
@@ -174,10 +174,10 @@ static struct lt_verdict_tally *judge(struct lt_tally *tally, const struct lt_an
     };
     if (answer->outcome != LT_ANSWERED)
         return tally->verdicts[of_outcome[answer->outcome]];
-    /* A gateway says 202, a proxy may have made another success of it: a promise all the same. */
+    /* A gateway says 202; a proxy may make another success of it, which is a promise too. */
     if (answer->status / 100 == 2)
         return tally->verdicts[judge_yes(tally, answer)];
-    struct ps_str code = member(answer->body, PS_STR("\"code\""));
+    struct ps_str code = find_member(answer->body, PS_STR("\"code\""));
     char text[16];
     if (!ps_name_ok(code.at, code.len) || is_fixed(code)) {
         int len = snprintf(text, sizeof text, "http_%d", answer->status);
@@ -188,7 +188,7 @@ static struct lt_verdict_tally *judge(struct lt_tally *tally, const struct lt_an
 
 void lt_tally_add(struct lt_tally *tally, const struct lt_answer *answer)
 {
-    struct lt_verdict_tally *verdict = judge(tally, answer);
+    struct lt_verdict_tally *verdict = judge_answer(tally, answer);
     ps_histogram_record(&verdict->latency, (uint64_t)answer->latency_ns);
     /* The later moment first: it may widen the slots. */
     verdict->slot[lt_tally_slot(tally, answer->ended_ns)]++;
@@ -196,8 +196,8 @@ void lt_tally_add(struct lt_tally *tally, const struct lt_answer *answer)
     tally->clicks++;
     tally->repeats += answer->click->repeat && answer->click->tries == 0;
     tally->tries_again += answer->click->tries > 0;
-    if (answer->lag_ns >= 0)
-        ps_histogram_record(&tally->lag, (uint64_t)answer->lag_ns);
+    if (answer->sent_late_ns >= 0)
+        ps_histogram_record(&tally->sent_late, (uint64_t)answer->sent_late_ns);
     else
         tally->never_sent += answer->outcome == LT_NO_ANSWER;
 }

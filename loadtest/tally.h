@@ -1,5 +1,5 @@
 /* What the buyers were told: counts, latencies and a timeline by verdict, and every promise of an
- * order, to be held against the log later. One thread. */
+ * order, to be compared with the log later. One thread. */
 #ifndef LT_TALLY_H
 #define LT_TALLY_H
 
@@ -46,8 +46,8 @@ struct lt_tally {
     uint64_t clicks;
     uint64_t repeats;
     uint64_t tries_again;
-    uint64_t never_sent;     /* of those without an answer: waited for a connection in vain */
-    struct ps_histogram lag; /* from the click's moment until it was sent */
+    uint64_t never_sent; /* of those without an answer: no connection became free in time */
+    struct ps_histogram sent_late; /* from the click's moment until it was sent */
     struct lt_promise *promises;
     size_t promise_count, promise_room;
     bool out_of_memory; /* a promise could not be noted: no proof can be made */
@@ -56,7 +56,7 @@ struct lt_tally {
 int lt_tally_new(struct lt_tally **ret_tally) PS_MUST_CHECK;
 void lt_tally_free(struct lt_tally *tally); /* NULL is allowed */
 void lt_tally_add(struct lt_tally *tally, const struct lt_answer *answer);
-/* NULL when nobody was told so. */
+/* NULL: no buyer got this verdict. */
 const struct lt_verdict_tally *lt_tally_verdict(const struct lt_tally *tally, const char *name);
 uint64_t lt_tally_count(const struct lt_tally *tally, const char *name);
 /* The slot that a moment falls into; widens the slots when need be. */

@@ -12,7 +12,7 @@ static const struct {
 } phrases[] = {
     {"pending", "were told \"perhaps\" (the log was slow)"},
     {"replayed", "were clicks again by people who were shown the order they had"},
-    {"no_answer", "waited in vain for an answer"},
+    {"no_answer", "got no answer in time"},
     {"reset", "lost their connection before the answer"},
     {"refused", "found the door shut (no connection)"},
     {"garbled", "got an answer that makes no sense"},
@@ -25,7 +25,7 @@ static const struct {
     {"idempotency_in_progress", "clicked again while the first click was being answered"},
     {"unauthenticated", "were not known (401)"},
     {"shed", "were sent away because of overload"},
-    {"fenced", "came while the gateway was counting its stock anew"},
+    {"fenced", "came while the gateway was counting its stock again"},
     {"draining", "came while the gateway was shutting down"},
     {"paused", "came while the sale was paused"},
     {"log_backlog", "came faster than orders can be written"},

@@ -126,7 +126,7 @@ static void kept_promises_are_a_proof(void **state)
     assert_int_equal(proof.held, 2);
     assert_int_equal(proof.promised, 1);
     assert_int_equal(proof.pending_accepted, 1);
-    assert_int_equal(proof.untold, 0);
+    assert_int_equal(proof.unreported, 0);
     assert_int_equal(lt_tally_count(world.tally, "accepted"), 1);
     assert_int_equal(lt_tally_count(world.tally, "replayed"), 1);
     assert_int_equal(lt_tally_count(world.tally, "pending"), 1);
@@ -211,7 +211,7 @@ static void an_order_that_lives_must_not_be_called_over(void **state)
         told(&world, 1, 1, "released", true);
         judge(&world, &proof);
         assert_int_equal(proof.lost, 1);
-        assert_int_equal(proof.untold, 0);
+        assert_int_equal(proof.unreported, 0);
         only_fails(&proof, LT_CHECK_LOST);
         end(&world, &proof);
     }
@@ -297,7 +297,7 @@ static void a_pending_order_may_become_anything(void **state)
     assert_int_equal(proof.pending_accepted, 1);
     assert_int_equal(proof.pending_void, 1);
     assert_int_equal(proof.pending_gone, 1);
-    assert_int_equal(proof.untold, 1);
+    assert_int_equal(proof.unreported, 1);
     end(&world, &proof);
 }
 
@@ -416,7 +416,7 @@ static void verdicts_are_counted_by_their_code(void **state)
     struct lt_click click = {.tries = 1};
     for (int outcome = LT_NO_ANSWER; outcome <= LT_GARBLED; outcome++) {
         struct lt_answer answer = {
-            .outcome = (enum lt_outcome)outcome, .click = &click, .lag_ns = -1};
+            .outcome = (enum lt_outcome)outcome, .click = &click, .sent_late_ns = -1};
         lt_tally_add(tally, &answer);
     }
     static const char *const names[] = {"user_rate", "http_502", "http_404", "no_answer",

@@ -275,11 +275,12 @@ static void what_is_not_known_is_asked_again(void **state)
                                     {.order_id = id_of(2)},
                                     {.order_id = id_of(3), .told = LT_TOLD_PENDING}};
     struct lt_tally tally = {.promises = promises, .promise_count = PS_ARRAY_LEN(promises)};
+    const struct lt_decide_settings all = {.confirm_share = 1, .seed = 1};
     struct lt_decisions decisions;
     struct script script;
     struct ps_fault fault;
     start(&script, lines, PS_ARRAY_LEN(lines));
-    assert_ok(lt_decide(&script.admin, &tally, 1, 0, 1, &decisions, &fault));
+    assert_ok(lt_decide(&script.admin, &tally, &all, &decisions, &fault));
     finish(&script);
     char both[160], second[160], id[2][PS_UUID_LEN + 1];
     for (uint32_t i = 0; i < 2; i++) {
