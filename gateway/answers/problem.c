@@ -1,7 +1,8 @@
 /* Problem answers. The body is printed straight into the answer's memory; every string that a
- * stranger may have chosen goes through the JSON printer of ps_buf. Which type URI a verdict has
- * follows from its row: the two registered ones for spent quotas and missing capacity (RFC
- * draft-ietf-httpapi-ratelimit-headers), a URN of ours for the rest. Retry-After is never shorter
+ * stranger may have chosen goes through the JSON printer of ps_buf. The type is a URN of
+ * ours, also for spent quotas and missing capacity: the types that
+ * draft-ietf-httpapi-ratelimit-headers proposes for these are not registered, but their member
+ * violated-policies is there. Retry-After is never shorter
  * than the wait that the limit demands, nor than that of a quota of which nothing is left, whatever
  * the reason of this answer; what is added to it spreads the users who were refused in the same
  * instant, and stays the same for one user, so that he gains nothing by asking again. */
@@ -9,10 +10,6 @@
 
 #include <assert.h>
 #include <string.h>
-
-#define TYPE_OWN      "urn:penstock:problem:"
-#define TYPE_QUOTA    "https://iana.org/assignments/http-problem-types#quota-exceeded"
-#define TYPE_CAPACITY "https://iana.org/assignments/http-problem-types#temporary-reduced-capacity"
 
 /* 68 years: a client may read the number into 32 bits. */
 #define RETRY_AFTER_MAX_S INT32_MAX
@@ -41,19 +38,8 @@ void ans_problem_print(struct ps_buf *buf, enum ans_verdict verdict,
     if (detail == NULL)
         detail = &no_detail;
 
-    ps_buf_puts(buf, "{\"type\":\"");
-    switch (row->type) {
-    case ANS_TYPE_QUOTA:
-        ps_buf_puts(buf, TYPE_QUOTA);
-        break;
-    case ANS_TYPE_CAPACITY:
-        ps_buf_puts(buf, TYPE_CAPACITY);
-        break;
-    case ANS_TYPE_OWN:
-        ps_buf_puts(buf, TYPE_OWN);
-        ps_buf_puts(buf, row->name);
-        break;
-    }
+    ps_buf_puts(buf, "{\"type\":\"urn:penstock:problem:");
+    ps_buf_puts(buf, row->name);
     ps_buf_puts(buf, "\",\"title\":\"");
     ps_buf_puts(buf, row->title);
     ps_buf_puts(buf, "\",\"status\":");
@@ -67,7 +53,7 @@ void ans_problem_print(struct ps_buf *buf, enum ans_verdict verdict,
     ps_buf_puts(buf, "\",\"request_id\":\""); /* of bytes that need no escape */
     ps_buf_put(buf, request_id.at, request_id.len);
     ps_buf_puts(buf, "\"");
-    if (row->type != ANS_TYPE_OWN) {
+    if (row->status == 429 || row->status == 503) {
         const char *policy = policy_of(row, detail);
         ps_buf_puts(buf, ",\"violated-policies\":[");
         ps_buf_put_json(buf, policy, strlen(policy));

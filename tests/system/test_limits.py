@@ -46,7 +46,7 @@ def fields(answer):
 
 def is_refused(answer, code, name):
     is_no(answer, 429, code)
-    assert answer.json["type"] == "https://iana.org/assignments/http-problem-types#quota-exceeded"
+    assert answer.json["type"] == "urn:penstock:problem:" + answer.code
     assert answer.json["violated-policies"] == [name]
     (_, remaining, seconds), _ = fields(answer)
     assert remaining == 0 and seconds >= 1

@@ -181,14 +181,13 @@ static void a_problem_carries_its_fields(void **state)
     assert_string_equal(http_field(&reply, "RateLimit-Policy"), "\"user\";q=5;w=10");
     assert_string_equal(http_field(&reply, "Cache-Control"), "no-store");
     assert_string_equal(http_field(&reply, "X-Request-Id"), "r1");
-    assert_string_equal(reply.body,
-                        "{\"type\":\"https://iana.org/assignments/"
-                        "http-problem-types#quota-exceeded\",\"title\":\"Too many requests of "
-                        "this "
-                        "user\",\"status\":429,\"detail\":\"slowly\",\"instance\":\"/"
-                        "problem\",\"code\":\"user_rate\","
-                        "\"request_id\":\"r1\",\"violated-policies\":[\"user\"],\"order_id\":"
-                        "\"id\",\"pointer\":\"/a\"}");
+    assert_string_equal(
+        reply.body, "{\"type\":\"urn:penstock:problem:user_rate\",\"title\":\"Too many requests of "
+                    "this "
+                    "user\",\"status\":429,\"detail\":\"slowly\",\"instance\":\"/"
+                    "problem\",\"code\":\"user_rate\","
+                    "\"request_id\":\"r1\",\"violated-policies\":[\"user\"],\"order_id\":"
+                    "\"id\",\"pointer\":\"/a\"}");
     close(fd);
     http_fixture_stop(&fixture);
 }

@@ -51,7 +51,7 @@ static void every_no_of_the_table_prints_a_whole_problem(void **state)
     assert_true(printed > 30);
 }
 
-static void types_are_the_registered_ones_or_ours(void **state)
+static void the_type_is_the_urn_of_the_code(void **state)
 {
     json_t *json;
     (void)state;
@@ -59,11 +59,10 @@ static void types_are_the_registered_ones_or_ours(void **state)
     expect(json, "type", "urn:penstock:problem:sold_out");
     json_decref(json);
     json = print(ANS_V_ip_rate, NULL, PS_STR("/"));
-    expect(json, "type", "https://iana.org/assignments/http-problem-types#quota-exceeded");
+    expect(json, "type", "urn:penstock:problem:ip_rate");
     json_decref(json);
     json = print(ANS_V_fenced, NULL, PS_STR("/"));
-    expect(json, "type",
-           "https://iana.org/assignments/http-problem-types#temporary-reduced-capacity");
+    expect(json, "type", "urn:penstock:problem:fenced");
     const json_t *policies = json_object_get(json, "violated-policies");
     assert_int_equal(json_array_size(policies), 1);
     assert_string_equal(json_string_value(json_array_get(policies, 0)), "fenced");
@@ -158,7 +157,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_no_of_the_table_prints_a_whole_problem),
-        cmocka_unit_test(types_are_the_registered_ones_or_ours),
+        cmocka_unit_test(the_type_is_the_urn_of_the_code),
         cmocka_unit_test(what_a_stranger_chose_is_escaped),
         cmocka_unit_test(retry_after_is_never_before_the_limit_allows),
         cmocka_unit_test(no_retry_after_is_before_the_askers_quota_has_room_again),
