@@ -118,17 +118,31 @@ const json_t *ps_json_value(struct ps_json_reader *reader, const char *member)
     return ask(reader, member);
 }
 
+bool ps_json_whole(const json_t *value, int64_t *ret)
+{
+    if (json_is_integer(value)) {
+        *ret = json_integer_value(value);
+        return true;
+    }
+    double number = json_real_value(value);
+    if (!json_is_real(value) || number < -(double)PS_INT_MAX || number > (double)PS_INT_MAX ||
+        (double)(int64_t)number != number)
+        return false;
+    *ret = (int64_t)number;
+    return true;
+}
+
 void ps_json_int(struct ps_json_reader *reader, const char *member, int64_t min, int64_t max,
                  int64_t *ret)
 {
     const json_t *value = ask(reader, member);
     if (value == NULL)
         return;
-    if (!json_is_integer(value)) {
+    int64_t number;
+    if (!ps_json_whole(value, &number)) {
         ps_json_fault(reader, member, "must be a whole number");
         return;
     }
-    json_int_t number = json_integer_value(value);
     if (number < min || number > max) {
         ps_json_fault(reader, member, "must be between %lld and %lld", (long long)min,
                       (long long)max);

@@ -18,6 +18,10 @@ int ps_json_parse(const char *text, size_t len, json_t **ret_json,
 int ps_json_load(const char *path, size_t max, json_t **ret_json,
                  struct ps_fault *fault) PS_MUST_CHECK;
 
+/* True for a whole number. One with a point or an exponent counts too, up to PS_INT_MAX: to JSON
+ * Schema 5.0 is an integer. */
+bool ps_json_whole(const json_t *value, int64_t *ret);
+
 /* A reader of one object that remembers where it stands and which members it has been asked for, so
  * that unknown members can be refused. Errors stick: after the first fault every call does nothing,
  * and ps_json_done() returns it. `at` members that are absent leave the output untouched. Borrowed,

@@ -471,7 +471,9 @@ static void read_member(struct ps_json_reader *reader, const struct member *memb
             ps_json_fault(reader, member->name, "is not a UUID");
         event->has_order_id = true;
         return;
-    case INT:
+    case INT: /* 1.0 is written by nobody here */
+        if (json_is_real(ps_json_value(reader, member->name)))
+            ps_json_fault(reader, member->name, "must be digits");
         ps_json_int(reader, member->name, member->min, member->max, field);
         return;
     case TIME:

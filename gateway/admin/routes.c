@@ -246,11 +246,18 @@ static bool read_body(struct op_request *visit, bool needed)
         op_no(visit, ANS_V_unsupported_media_type, NULL);
         return false;
     }
+    if (!srv_strict_plain(request->header[SRV_H_CONTENT_ENCODING])) {
+        op_no(visit, ANS_V_unsupported_media_type, "Content-Encoding: send the body uncompressed");
+        return false;
+    }
     int err = ps_json_parse(request->body.at, request->body.len, &visit->body, &fault);
-    if (err == 0 && !json_is_object(visit->body))
-        err = ps_fault(&fault, PS_E_INVALID, "", "the body must be a JSON object");
     if (err < 0) {
-        op_fault(visit, err == PS_E_NOMEM ? ANS_V_internal : ANS_V_invalid, &fault);
+        op_fault(visit, err == PS_E_NOMEM ? ANS_V_internal : ANS_V_malformed, &fault);
+        return false;
+    }
+    if (!json_is_object(visit->body)) {
+        (void)ps_fault(&fault, PS_E_INVALID, "", "the body must be a JSON object");
+        op_fault(visit, ANS_V_invalid, &fault);
         return false;
     }
     return take_reason(visit);

@@ -89,8 +89,8 @@ static const char *read_members(const json_t *json, struct adm_order_body *body)
         return "sku: a string is required";
     body->quantity = 1;
     if (quantity != NULL) {
-        body->quantity = json_integer_value(quantity); /* 0 when it is none */
-        if (body->quantity < 1 || body->quantity > PS_INT_MAX)
+        if (!ps_json_whole(quantity, &body->quantity) || body->quantity < 1 ||
+            body->quantity > PS_INT_MAX)
             body->quantity = 0;
     }
     body->sku_len = json_string_length(sku);

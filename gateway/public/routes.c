@@ -90,6 +90,10 @@ static void post_order(struct ord_request *visit, const struct cfg_sale *sale, s
         refuse(visit, ANS_V_unsupported_media_type, NULL);
         return;
     }
+    if (!srv_strict_plain(visit->request->header[SRV_H_CONTENT_ENCODING])) {
+        refuse(visit, ANS_V_unsupported_media_type, "Content-Encoding: send the body uncompressed");
+        return;
+    }
     if (identified(visit) && key_read(visit))
         ord_buy_start(visit, sale);
 }
@@ -163,11 +167,13 @@ static bool matches(const struct route *route, struct ps_str path, struct ps_str
     return ret_rest->len > 0 && memchr(ret_rest->at, '/', ret_rest->len) == NULL;
 }
 
-/* Origins of the settings may call the API from a browser, and every origin may read the status
- * page. The page says so itself, for caches; here it is said for its other answers. */
+/* Origins of the settings may call the API from a browser with an identity: a cookie or a token for
+ * the front proxy. Every origin may read the status page, without one. The page says so itself, for
+ * caches; here it is said for its other answers. */
 static void put_cors(struct ord_request *visit, const struct route *route)
 {
-    static const char expose[] = "Location, Retry-After, RateLimit, RateLimit-Policy";
+    static const char expose[] = "Location, Retry-After, RateLimit, RateLimit-Policy, "
+                                 "Idempotency-Replayed, X-Request-Id";
     const struct ps_option_list *allowed = &visit->worker->core->settings->cors.allow_origins;
     struct ps_str origin = visit->request->header[SRV_H_ORIGIN];
 
@@ -184,6 +190,7 @@ static void put_cors(struct ord_request *visit, const struct route *route)
         if (strlen(allowed->at[i]) == origin.len &&
             memcmp(allowed->at[i], origin.at, origin.len) == 0) {
             srv_answer_header(visit->request, "Access-Control-Allow-Origin", origin.at, origin.len);
+            srv_answer_header(visit->request, "Access-Control-Allow-Credentials", "true", 4);
             srv_answer_header(visit->request, "Access-Control-Expose-Headers", expose,
                               sizeof expose - 1);
             return;
@@ -193,7 +200,8 @@ static void put_cors(struct ord_request *visit, const struct route *route)
 
 static void answer_options(struct ord_request *visit, const struct route *route)
 {
-    static const char headers[] = "Content-Type, Idempotency-Key, X-Request-Id, traceparent";
+    static const char headers[] =
+        "Authorization, Content-Type, Idempotency-Key, X-Request-Id, traceparent";
 
     srv_answer_header(visit->request, "Allow", route->allow, strlen(route->allow));
     if (visit->request->header[SRV_H_REQUEST_METHOD].at != NULL) { /* a preflight */

@@ -35,6 +35,7 @@ enum srv_method {
 enum srv_header {
     SRV_H_HOST,
     SRV_H_CONTENT_TYPE,
+    SRV_H_CONTENT_ENCODING,
     SRV_H_AUTHORIZATION,
     SRV_H_USER_ID,
     SRV_H_IDEMPOTENCY_KEY,

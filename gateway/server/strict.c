@@ -49,6 +49,7 @@ static const struct {
     [13] = {{"If-None-Match", SRV_H_IF_NONE_MATCH}, {"Authorization", SRV_H_AUTHORIZATION}},
     [14] = {{"Content-Length", LENGTH}},
     [15] = {{"X-Forwarded-For", SRV_H_FORWARDED_FOR}, {"Idempotency-Key", SRV_H_IDEMPOTENCY_KEY}},
+    [16] = {{"Content-Encoding", SRV_H_CONTENT_ENCODING}},
     [17] = {{"Transfer-Encoding", ENCODING}},
     [29] = {{"Access-Control-Request-Method", SRV_H_REQUEST_METHOD}},
 };
@@ -282,6 +283,11 @@ bool srv_strict_json(struct ps_str type)
 
     return type.at != NULL && type.len >= len && strncasecmp(type.at, json, len) == 0 &&
            (type.len == len || type.at[len] == ';' || type.at[len] == ' ');
+}
+
+bool srv_strict_plain(struct ps_str encoding)
+{
+    return encoding.at == NULL || same_name(encoding, PS_STR("identity"));
 }
 
 bool srv_strict_request_id(struct ps_str text)

@@ -34,6 +34,10 @@ const char *srv_strict_trailer(struct ps_str name, struct ps_str value);
  * .at == NULL: there is none. */
 bool srv_strict_json(struct ps_str type);
 
+/* True when the value of Content-Encoding says that the body is not compressed, or there is none.
+ */
+bool srv_strict_plain(struct ps_str encoding);
+
 /* True when `text` is 1-64 bytes of [A-Za-z0-9._-]. */
 bool srv_strict_request_id(struct ps_str text);
 

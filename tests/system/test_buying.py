@@ -1,4 +1,5 @@
 """Buying: what an order looks like, how much one may have, and the order in which the gateway says no."""
+import gzip
 import re
 import threading
 
@@ -160,7 +161,7 @@ def test_a_click_for_another_sku_at_a_cap_of_one_is_user_limit(gateway):
 # --- what the body may say ---
 
 
-@pytest.mark.parametrize("quantity", ["0", "-1", "1.5", "1.0", '"1"', "null", "true", "[1]", "9007199254740992"])
+@pytest.mark.parametrize("quantity", ["0", "-1", "1.5", '"1"', "null", "true", "[1]", "9007199254740992"])
 def test_a_quantity_that_is_no_positive_integer_is_422_and_points_at_it(gateway, quantity):
     sale = gateway.make_sale()
     answer = post(gateway, sale, '{"sku":"phone","quantity":%s}' % quantity)
@@ -171,6 +172,11 @@ def test_a_quantity_that_is_no_positive_integer_is_422_and_points_at_it(gateway,
 
 def test_the_largest_quantity_is_judged_by_the_cap(gateway):
     is_no(post(gateway, gateway.make_sale(), '{"sku":"phone","quantity":9007199254740991}'), 409, "user_limit")
+
+
+def test_a_whole_quantity_may_be_written_with_a_point(gateway):
+    answer = post(gateway, gateway.make_sale(), '{"sku":"phone","quantity":1.0}')
+    assert (answer.status, answer.json["quantity"]) == (202, 1)
 
 
 def test_an_absent_quantity_is_one(gateway):
@@ -205,6 +211,16 @@ def test_a_body_that_is_no_order_is_400(gateway, body):
 def test_another_content_type_is_415(gateway, content_type):
     answer = post(gateway, gateway.make_sale(), '{"sku":"phone"}', headers={"Content-Type": content_type})
     is_no(answer, 415, "unsupported_media_type")
+
+
+def test_a_compressed_body_is_415_whatever_is_in_it(gateway):
+    sale = gateway.make_sale()
+    for body in (b'{"sku":"phone"}', gzip.compress(b'{"sku":"phone"}')):
+        answer = gateway.public("POST", f"/v1/sales/{sale}/orders", body, "a", {"Content-Type": "application/json", "Content-Encoding": "gzip"})
+        is_no(answer, 415, "unsupported_media_type")
+        assert "Content-Encoding" in answer.json["detail"]
+    plain = gateway.public("POST", f"/v1/sales/{sale}/orders", b'{"sku":"phone"}', "a", {"Content-Type": "application/json", "Content-Encoding": "Identity"})
+    assert plain.status == 202
 
 
 @pytest.mark.parametrize("content_type", ["application/json; charset=utf-8", "Application/JSON", "application/json;x=1"])

@@ -212,7 +212,8 @@ def test_a_listed_origin_may_read_what_it_needs(open_gateway):
     assert answer.headers["access-control-allow-origin"] == "https://shop.example"
     assert answer.headers["vary"] == "Origin"
     exposed = {name.strip() for name in answer.headers["access-control-expose-headers"].split(",")}
-    assert exposed >= {"Location", "Retry-After", "RateLimit"}
+    assert exposed >= {"Location", "Retry-After", "RateLimit", "RateLimit-Policy", "Idempotency-Replayed", "X-Request-Id"}
+    assert answer.headers["access-control-allow-credentials"] == "true"
     no = open_gateway.public("POST", "/v1/sales/sale/orders", "{", "u", from_origin("https://shop.example"))
     assert no.status == 400 and no.headers["access-control-allow-origin"] == "https://shop.example"
 
@@ -231,6 +232,8 @@ def test_a_preflight_says_what_may_be_sent(open_gateway):
     assert answer.headers["access-control-allow-origin"] == "https://shop.example"
     assert "POST" in answer.headers["access-control-allow-methods"]
     assert "Idempotency-Key" in answer.headers["access-control-allow-headers"]
+    assert "Authorization" in answer.headers["access-control-allow-headers"]  # for a proxy that finds out who asks
+    assert answer.headers["access-control-allow-credentials"] == "true"
 
 
 def test_the_status_page_is_open_to_every_origin_and_varies_by_none(open_gateway, gateway):
@@ -238,6 +241,7 @@ def test_the_status_page_is_open_to_every_origin_and_varies_by_none(open_gateway
         for path in ("/v1/sales/sale", "/v1/sales/no-such-sale"):
             answer = g.public("GET", path, headers={"Origin": "https://evil.example"})
             assert answer.headers["access-control-allow-origin"] == "*" and "vary" not in answer.headers
+            assert "access-control-allow-credentials" not in answer.headers
         answer = g.public("OPTIONS", "/v1/sales/sale", headers={"Origin": "https://evil.example",
                                                                 "Access-Control-Request-Method": "GET"})
         assert (answer.status, answer.headers["access-control-allow-origin"]) == (204, "*")
