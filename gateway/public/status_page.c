@@ -5,7 +5,9 @@
  *
  * Caching rule: shared caches may keep the page for a second or two, and serve it stale for a
  * little longer while they fetch it again; but before a sale opens, neither max-age nor max-age
- * plus stale-while-revalidate may reach past the opening, or buyers would see "scheduled" after it.
+ * plus stale-while-revalidate reaches past the opening, or buyers would see "scheduled" after it.
+ * The last second is the exception: the crowd reloads just then, and a page that nobody may keep
+ * would bring all of it here. It may be kept for that second, so it may be a second late.
  * Nobody keeps the page of an opened sale that is not served, as for a moment after a start. */
 #include "gateway/public/status_page.h"
 
@@ -128,7 +130,8 @@ static void put_body(struct ps_buf *buf, const struct cfg_sale *sale, enum cfg_p
     ps_buf_puts(buf, "}");
 }
 
-/* max-age, stale-while-revalidate, stale-if-error; each at most what is left until the opening. */
+/* max-age, stale-while-revalidate, stale-if-error in seconds: together at most what is left until
+ * the opening. */
 struct freshness {
     int64_t max_age, revalidate, on_error;
 };
@@ -144,6 +147,7 @@ static struct freshness freshness_within(struct freshness wish, int64_t limit_s)
     return wish;
 }
 
+/* At least 1. */
 static int64_t seconds_until_opening(const struct cfg_sale *sale, enum cfg_phase phase,
                                      int64_t wall_ms)
 {
@@ -151,7 +155,7 @@ static int64_t seconds_until_opening(const struct cfg_sale *sale, enum cfg_phase
 
     if (phase != CFG_PHASE_SCHEDULED || sale->draft)
         return INT64_MAX / 2;
-    return left_ms > 0 ? left_ms / 1000 : 0;
+    return left_ms > 1000 ? left_ms / 1000 : 1;
 }
 
 static int build(struct page *page, const struct cfg_sale *sale, enum cfg_phase phase,

@@ -126,6 +126,24 @@ def test_before_the_opening_no_cache_may_keep_the_page_past_it(gateway, opens_in
         assert directives(answer.headers["cache-control"])["max-age"] == 1
 
 
+def test_in_the_last_second_before_the_opening_a_page_may_be_kept_for_one_second(gateway):
+    """The crowd reloads just then: what no cache may keep would all come here."""
+    sale = gateway.make_sale(opens_in=1.3)
+    opens = datetime.fromisoformat(gateway.sale(sale)["opens_at"].replace("Z", "+00:00")).timestamp()
+    time.sleep(max(0.0, opens - 0.9 - time.time()))
+    seen = 0
+    while time.time() < opens - 0.05:
+        answer = page(gateway, sale)
+        if time.time() > opens:
+            break
+        seen += 1
+        assert (answer.json["phase"], answer.json["opens_at"] is not None) == ("scheduled", True)
+        for name in ("cache-control", "cdn-cache-control", "surrogate-control"):
+            assert directives(answer.headers[name]) == {"max-age": 1, "stale-while-revalidate": 0, "stale-if-error": 0}
+        time.sleep(0.05)
+    assert seen > 3
+
+
 def test_a_sale_far_ahead_is_cached_like_an_open_one(gateway):
     assert directives(page(gateway, gateway.make_sale(opens_in=3600)).headers["cache-control"]) == NEAR
 
