@@ -14,11 +14,9 @@
 
 #define READ_LIMIT 1000
 
-#define TEXT(number)    TEXT_OF(number)
-#define TEXT_OF(number) #number
-
-static const struct oq_db_kind kind = {
+static const struct ps_db_kind kind = {
     .name = "journal",
+    .holds = "the orders in it",
     .application_id = 0x50534a31, /* "PSJ1" */
     .format = 1,
     .tables = "CREATE TABLE records (seq INTEGER PRIMARY KEY, sale TEXT NOT NULL,"
@@ -27,91 +25,68 @@ static const struct oq_db_kind kind = {
               "INSERT INTO meta VALUES (0, 0)",
 };
 
-struct oq_file {
-    struct oq_db db;
-    sqlite3_stmt *insert;
+enum { INSERT, SELECT_ALL, SELECT_SOME, STATEMENT_COUNT };
+static const char *const statements[STATEMENT_COUNT] = {
+    [INSERT] = "INSERT INTO records (seq, sale, body) VALUES (?1, ?2, ?3)",
+    [SELECT_ALL] = "SELECT seq, body FROM records WHERE seq >= ?1 ORDER BY seq",
+    [SELECT_SOME] = "SELECT seq, sale, body FROM records WHERE seq > ?1 ORDER BY seq LIMIT ?2",
 };
 
 struct file_reader {
     struct oq_reader reader;
     char path[PATH_MAX];
-    sqlite3 *db;
-    sqlite3_stmt *select;
 };
 
-int oq_file_lock(const char *path, int *ret_lock, struct ps_fault *fault)
+static struct ps_db_file_settings settings_of(const char *path, const char *vfs, int lock)
 {
-    return oq_db_lock(&kind, path, ret_lock, fault);
+    return (struct ps_db_file_settings){.kind = &kind,
+                                        .path = path,
+                                        .vfs = vfs,
+                                        .lock = lock,
+                                        .statements = statements,
+                                        .statement_count = STATEMENT_COUNT};
 }
 
-int oq_file_create(const char *path, const char *vfs, struct ps_fault *fault)
+int oq_journal_file_lock(const char *path, int *ret_lock, struct ps_fault *fault)
 {
-    return oq_db_create(&kind, path, vfs, fault);
+    return ps_db_file_lock(&kind, path, ret_lock, fault);
 }
 
-int oq_file_open(const char *path, const char *vfs, struct oq_file **ret_file,
-                 struct ps_fault *fault)
+int oq_journal_file_create(const char *path, const char *vfs, struct ps_fault *fault)
 {
-    struct oq_file *file = calloc(1, sizeof *file);
-    if (file == NULL)
-        return ps_fault(fault, PS_E_NOMEM, path, "out of memory");
-    int err = oq_db_open(&kind, path, vfs, &file->db, fault);
-    if (err != 0)
-        goto fail;
-    int rc = sqlite3_prepare_v3(file->db.handle,
-                                "INSERT INTO records (seq, sale, body) VALUES (?1, ?2, ?3)", -1,
-                                SQLITE_PREPARE_PERSISTENT, &file->insert, NULL);
-    if (rc != SQLITE_OK) {
-        err = oq_db_failed(file->db.handle, rc, path, "opening", fault);
-        goto fail;
-    }
-    *ret_file = file;
-    return 0;
-fail:
-    oq_file_close(file);
-    return err;
+    return ps_db_file_create(&kind, path, vfs, fault);
 }
 
-void oq_file_close(struct oq_file *file)
+int oq_journal_file_open(const char *path, const char *vfs, int lock, struct ps_db_file **ret_file,
+                         struct ps_fault *fault)
 {
-    if (file == NULL)
-        return;
-    sqlite3_finalize(file->insert);
-    oq_db_close(&file->db);
-    free(file);
+    const struct ps_db_file_settings settings = settings_of(path, vfs, lock);
+    return ps_db_file_open(&settings, ret_file, fault);
 }
 
-int oq_file_read(struct oq_file *file, int64_t after,
-                 int (*fn)(int64_t seq, struct ps_str json, struct ps_fault *fault, void *ctx),
-                 void *ctx, int64_t *ret_last, struct ps_fault *fault)
+int oq_journal_file_read(struct ps_db_file *file, int64_t after, oq_journal_file_fn *fn, void *ctx,
+                         int64_t *ret_last, struct ps_fault *fault)
 {
-    sqlite3_stmt *select;
-    int rc = sqlite3_prepare_v2(file->db.handle,
-                                "SELECT seq, body FROM records WHERE seq >= ?1 ORDER BY seq", -1,
-                                &select, NULL);
-    if (rc != SQLITE_OK)
-        return oq_db_failed(file->db.handle, rc, file->db.path, "reading", fault);
-    sqlite3_bind_int64(select, 1, after);
+    struct ps_db_statement *rows = ps_db_statement(ps_db_file_db(file), SELECT_ALL);
     int64_t expected = after > 0 ? after : 1;
-    int err = 0;
-    while (err == 0 && (rc = sqlite3_step(select)) == SQLITE_ROW) {
-        int64_t seq = sqlite3_column_int64(select, 0);
+    int found = 0, err = 0;
+    ps_db_bind_int(rows, 1, after);
+    while (err == 0 && (found = ps_db_row(rows, fault)) > 0) {
+        int64_t seq = ps_db_int(rows, 0);
         if (seq != expected)
             break;
         expected++;
-        struct ps_str json = {.at = (const char *)sqlite3_column_text(select, 1)};
-        json.len = (size_t)sqlite3_column_bytes(select, 1);
         if (seq > after)
-            err = fn(seq, json, fault, ctx);
+            err = fn(seq, ps_db_text(rows, 1), fault, ctx);
     }
-    if (err == 0 && rc != SQLITE_DONE && rc != SQLITE_ROW)
-        err = oq_db_failed(file->db.handle, rc, file->db.path, "reading", fault);
-    else if (err == 0 && (rc == SQLITE_ROW || expected <= after)) {
+    if (err == 0 && found < 0) {
+        err = found;
+    } else if (err == 0 && (found > 0 || expected <= after)) {
         char what[64];
         snprintf(what, sizeof what, "record %lld is missing", (long long)expected);
-        err = oq_db_torn(file->db.path, fault, what);
+        err = ps_db_damaged(ps_db_file_db(file), what, fault);
     }
-    sqlite3_finalize(select);
+    ps_db_end_rows(rows);
     if (err == 0)
         *ret_last = expected - 1;
     return err;
@@ -119,63 +94,83 @@ int oq_file_read(struct oq_file *file, int64_t after,
 
 /* --- Writing --- */
 
-int oq_file_begin(struct oq_file *file, enum oq_file_note note, struct ps_fault *fault)
+int oq_journal_file_begin(struct ps_db_file *file, enum oq_journal_note note,
+                          struct ps_fault *fault)
 {
     static const char *const notes[] = {
-        [OQ_FILE_STARTED] = "UPDATE meta SET starts = starts + 1",
-        [OQ_FILE_RECOVERED] = "UPDATE meta SET recoveries = recoveries + 1",
+        [OQ_JOURNAL_STARTED] = "UPDATE meta SET starts = starts + 1",
+        [OQ_JOURNAL_RECOVERED] = "UPDATE meta SET recoveries = recoveries + 1",
     };
-    int err = oq_db_begin(&file->db, fault);
-    if (err != 0 || note == OQ_FILE_NO_NOTE)
+    int err = ps_db_file_begin(file, fault);
+    if (err != 0 || note == OQ_JOURNAL_NO_NOTE)
         return err;
-    return oq_db_exec(&file->db, notes[note], fault);
+    return ps_db_exec(ps_db_file_db(file), notes[note], fault);
 }
 
-int oq_file_insert(struct oq_file *file, int64_t seq, struct ps_str sale, struct ps_str json,
-                   struct ps_fault *fault)
+int oq_journal_file_insert(struct ps_db_file *file, int64_t seq, struct ps_str sale,
+                           struct ps_str json, struct ps_fault *fault)
 {
-    sqlite3_bind_int64(file->insert, 1, seq);
-    sqlite3_bind_text(file->insert, 2, sale.at, (int)sale.len, SQLITE_STATIC);
-    sqlite3_bind_text(file->insert, 3, json.at, (int)json.len, SQLITE_STATIC);
-    return oq_db_run(&file->db, file->insert, fault);
+    struct ps_db_statement *insert = ps_db_statement(ps_db_file_db(file), INSERT);
+    ps_db_bind_int(insert, 1, seq);
+    ps_db_bind_text(insert, 2, sale);
+    ps_db_bind_text(insert, 3, json);
+    return ps_db_run(insert, fault);
 }
 
-struct oq_db *oq_file_db(struct oq_file *file)
+/* --- Reading beside the writer: a connection for each call, since one that stays open would hold
+ * up a writer whose disk has failed (db_file.h). It costs some 0.2 ms. --- */
+
+struct selection {
+    size_t limit;
+    struct ps_str sale; /* .at NULL: of all sales */
+    oq_read_fn *fn;
+    void *ctx;
+};
+
+/* *ret_last = the last record looked at. What the function returned, if that is negative. */
+static int give_rows(struct ps_db_statement *rows, const struct selection *selection,
+                     int64_t *ret_last, struct ps_fault *fault)
 {
-    return &file->db;
+    size_t given = 0;
+    int found;
+    while (given < selection->limit && (found = ps_db_row(rows, fault)) != 0) {
+        if (found < 0)
+            return found;
+        struct ps_str sale = ps_db_text(rows, 1);
+        if (selection->sale.at == NULL || (sale.len == selection->sale.len &&
+                                           memcmp(sale.at, selection->sale.at, sale.len) == 0)) {
+            int stop = selection->fn(ps_db_int(rows, 0), ps_db_text(rows, 2), selection->ctx);
+            if (stop != 0)
+                return stop < 0 ? stop : 0;
+            given++;
+        }
+        *ret_last = ps_db_int(rows, 0);
+    }
+    return 0;
 }
 
-/* --- Reading beside the writer: a connection of its own, short transactions --- */
+static int open_to_read(struct file_reader *reader, struct ps_db **ret_db)
+{
+    const struct ps_db_file_settings settings = settings_of(reader->path, NULL, -1);
+    reader->reader.fault.text[0] = '\0';
+    return ps_db_file_read(&settings, ret_db, &reader->reader.fault);
+}
 
 static int reader_read(struct oq_reader *of, int64_t after, size_t limit, const char *sale,
                        oq_read_fn *fn, void *ctx, int64_t *ret_last)
 {
     struct file_reader *reader = (struct file_reader *)(void *)of;
-    size_t sale_len = sale != NULL ? strlen(sale) : 0;
+    const struct selection selection = {limit, {sale, sale != NULL ? strlen(sale) : 0}, fn, ctx};
     int64_t last = after;
-    int stop = 0;
-    int rc = SQLITE_DONE;
-    sqlite3_bind_int64(reader->select, 1, after);
-    while (limit > 0 && (rc = sqlite3_step(reader->select)) == SQLITE_ROW) {
-        int64_t seq = sqlite3_column_int64(reader->select, 0);
-        const void *of_sale = sqlite3_column_text(reader->select, 1);
-        size_t of_len = (size_t)sqlite3_column_bytes(reader->select, 1);
-        if (sale == NULL || (of_len == sale_len && memcmp(of_sale, sale, sale_len) == 0)) {
-            struct ps_str json = {.at = (const char *)sqlite3_column_text(reader->select, 2)};
-            json.len = (size_t)sqlite3_column_bytes(reader->select, 2);
-            stop = fn(seq, json, ctx);
-            if (stop != 0)
-                break;
-            limit--;
-        }
-        last = seq;
-    }
-    int err = 0;
-    if (stop < 0)
-        err = stop;
-    else if (rc != SQLITE_DONE && rc != SQLITE_ROW)
-        err = oq_db_failed(reader->db, rc, reader->path, "reading", NULL);
-    sqlite3_reset(reader->select);
+    struct ps_db *db;
+    int err = open_to_read(reader, &db);
+    if (err != 0)
+        return err;
+    struct ps_db_statement *rows = ps_db_statement(db, SELECT_SOME);
+    ps_db_bind_int(rows, 1, after);
+    ps_db_bind_int(rows, 2, READ_LIMIT);
+    err = give_rows(rows, &selection, &last, &of->fault);
+    ps_db_close(db);
     if (err == 0)
         *ret_last = last;
     return err;
@@ -183,54 +178,40 @@ static int reader_read(struct oq_reader *of, int64_t after, size_t limit, const 
 
 static void reader_free(struct oq_reader *of)
 {
-    struct file_reader *reader = (struct file_reader *)(void *)of;
-    sqlite3_finalize(reader->select);
-    sqlite3_close(reader->db);
-    free(reader);
+    free(of);
 }
 
 static const struct oq_reader_ops reader_ops = {.read = reader_read, .free = reader_free};
 
 int oq_journal_reader_open(const char *path, struct oq_reader **ret_reader, struct ps_fault *fault)
 {
-    if (strlen(path) >= PATH_MAX - OQ_FILE_SUFFIX_MAX)
+    if (strlen(path) >= PATH_MAX - PS_DB_FILE_SUFFIX_MAX)
         return ps_fault(fault, PS_E_INVALID, path, "the path is too long");
     struct file_reader *reader = calloc(1, sizeof *reader);
+    struct ps_db *db;
     if (reader == NULL)
         return ps_fault(fault, PS_E_NOMEM, path, "out of memory");
     reader->reader.ops = &reader_ops;
     snprintf(reader->path, sizeof reader->path, "%s", path);
-    int err = oq_db_open_reader(&kind, path, &reader->db, fault);
-    if (err != 0)
-        goto fail;
-    int rc = sqlite3_prepare_v3(reader->db,
-                                "SELECT seq, sale, body FROM records WHERE seq > ?1 ORDER BY seq"
-                                " LIMIT " TEXT(READ_LIMIT),
-                                -1, SQLITE_PREPARE_PERSISTENT, &reader->select, NULL);
-    if (rc != SQLITE_OK) {
-        err = oq_db_failed(reader->db, rc, path, "opening", fault);
-        goto fail;
+    int err = open_to_read(reader, &db);
+    if (err != 0) {
+        ps_fault(fault, err, reader->reader.fault.path, "%s", reader->reader.fault.text);
+        free(reader);
+        return err;
     }
+    ps_db_close(db);
     *ret_reader = &reader->reader;
     return 0;
-fail:
-    reader_free(&reader->reader);
-    return err;
 }
 
 int oq_journal_reader_end(struct oq_reader *of, int64_t *ret_seq)
 {
     struct file_reader *reader = (struct file_reader *)(void *)of;
-    sqlite3_stmt *select;
-    int64_t end = 0;
-    int rc = sqlite3_prepare_v2(reader->db, "SELECT max(seq) FROM records", -1, &select, NULL);
-    if (rc == SQLITE_OK) {
-        if (sqlite3_step(select) == SQLITE_ROW)
-            end = sqlite3_column_int64(select, 0);
-        rc = sqlite3_finalize(select);
-    }
-    if (rc != SQLITE_OK)
-        return oq_db_failed(reader->db, rc, reader->path, "reading", NULL);
-    *ret_seq = end;
-    return 0;
+    struct ps_db *db;
+    int err = open_to_read(reader, &db);
+    if (err != 0)
+        return err;
+    err = ps_db_number(db, "SELECT coalesce(max(seq), 0) FROM records", ret_seq, &of->fault);
+    ps_db_close(db);
+    return err;
 }

@@ -47,7 +47,7 @@ struct journal {
     struct oq_log log;
     struct oq_log_callbacks on;
     const struct ps_clock *clock;
-    char path[PATH_MAX - OQ_FILE_SUFFIX_MAX];
+    char path[PATH_MAX - PS_DB_FILE_SUFFIX_MAX];
     char *vfs; /* NULL = SQLite's default */
     size_t batch_max;
     int64_t retry_ns;
@@ -63,8 +63,8 @@ struct journal {
     pthread_t thread;
     bool thread_runs;
     /* the log's thread (before it starts: the opening one) */
-    struct oq_file *file; /* NULL: could not be opened again */
-    int64_t seq;          /* last record given to on_record */
+    struct ps_db_file *file; /* NULL: could not be opened again */
+    int64_t seq;             /* last record given to on_record */
     int64_t commit_began_ns;
     struct oq_record **batch;
     size_t batch_count;
@@ -136,17 +136,19 @@ static void go_away(struct journal *journal, int err, const struct ps_fault *why
 
 /* --- The log's thread: writing --- */
 
-/* Everything of a transaction but its COMMIT. */
-static int write_batch(struct journal *journal, struct ps_fault *fault)
+/* *ret_unknown: the COMMIT itself has failed. */
+static int write_batch(struct journal *journal, bool *ret_unknown, struct ps_fault *fault)
 {
-    int err = oq_file_begin(journal->file, OQ_FILE_NO_NOTE, fault);
+    *ret_unknown = false;
+    int err = oq_journal_file_begin(journal->file, OQ_JOURNAL_NO_NOTE, fault);
     for (size_t i = 0; i < journal->batch_count && err == 0; i++) {
         const struct oq_record *record = journal->batch[i];
-        err = oq_file_insert(journal->file, journal->seq + 1 + (int64_t)i, record->event.sale,
-                             record->json, fault);
+        err = oq_journal_file_insert(journal->file, journal->seq + 1 + (int64_t)i,
+                                     record->event.sale, record->json, fault);
     }
     if (err == 0)
-        err = oq_db_flush(oq_file_db(journal->file), fault);
+        return ps_db_file_commit(journal->file, ret_unknown, fault);
+    ps_db_file_rollback(journal->file);
     return err;
 }
 
@@ -172,21 +174,16 @@ static void commit_batch(struct journal *journal)
     struct counters *counters = &journal->counters;
     journal->commit_began_ns = now_ns();
     atomic_store(&journal->unread_since_ns, journal->commit_began_ns);
-    int err = write_batch(journal, &fault);
+    bool unknown;
+    int err = write_batch(journal, &unknown, &fault);
     if (err != 0) {
-        oq_db_rollback(oq_file_db(journal->file));
+        if (unknown)
+            keep_unknown(journal);
+        else
+            atomic_store(&journal->unread_since_ns, 0);
         count(&counters->commit_failures, 1);
         go_away(journal, err, &fault);
-        atomic_store(&journal->unread_since_ns, 0);
-        tell_failed(journal, OQ_REFUSED);
-        return;
-    }
-    err = oq_db_commit(oq_file_db(journal->file), &fault);
-    if (err != 0) {
-        keep_unknown(journal);
-        count(&counters->commit_failures, 1);
-        go_away(journal, err, &fault);
-        tell_failed(journal, OQ_UNKNOWN);
+        tell_failed(journal, unknown ? OQ_UNKNOWN : OQ_REFUSED);
         return;
     }
     int64_t took = now_ns() - journal->commit_began_ns;
@@ -196,7 +193,7 @@ static void commit_batch(struct journal *journal)
     count(&counters->commits, 1);
     tell_landed(journal);
     atomic_store(&journal->unread_since_ns, 0);
-    err = oq_db_tidy(oq_file_db(journal->file), &fault);
+    err = ps_db_file_tidy(journal->file, &fault);
     if (err != 0)
         go_away(journal, err, &fault);
 }
@@ -227,42 +224,41 @@ static int feed(int64_t seq, struct ps_str json, struct ps_fault *fault, void *c
 static int open_and_read(struct journal *journal, struct ps_fault *fault)
 {
     int64_t last;
-    int err = oq_file_open(journal->path, journal->vfs, &journal->file, fault);
+    int err =
+        oq_journal_file_open(journal->path, journal->vfs, journal->lock, &journal->file, fault);
     if (err != 0)
         return err;
     int64_t before = journal->seq;
-    err = oq_file_read(journal->file, before, feed, journal, &last, fault);
+    err = oq_journal_file_read(journal->file, before, feed, journal, &last, fault);
     if (err == 0 && last > before)
         end_group(journal);
     return err;
 }
 
 /* The first transaction of a file that was just opened. */
-static int write_first(struct journal *journal, enum oq_file_note note, struct ps_fault *fault)
+static int write_first(struct journal *journal, enum oq_journal_note note, struct ps_fault *fault)
 {
-    int err = oq_file_begin(journal->file, note, fault);
+    bool unknown; /* no matter: the file is opened again, and this written again */
+    int err = oq_journal_file_begin(journal->file, note, fault);
     for (size_t i = 0; i < journal->closing_count && err == 0; i++) {
         const struct oq_record *record = &journal->closing[i];
-        err = oq_file_insert(journal->file, journal->seq + 1 + (int64_t)i, record->event.sale,
-                             record->json, fault);
+        err = oq_journal_file_insert(journal->file, journal->seq + 1 + (int64_t)i,
+                                     record->event.sale, record->json, fault);
     }
     if (err == 0)
-        err = oq_db_flush(oq_file_db(journal->file), fault);
-    if (err != 0) {
-        oq_db_rollback(oq_file_db(journal->file));
-        return err;
-    }
-    return oq_db_commit(oq_file_db(journal->file), fault);
+        return ps_db_file_commit(journal->file, &unknown, fault);
+    ps_db_file_rollback(journal->file);
+    return err;
 }
 
 static void recover(struct journal *journal)
 {
     struct ps_fault fault;
-    oq_file_close(journal->file);
+    ps_db_file_close(journal->file);
     journal->file = NULL;
     int err = open_and_read(journal, &fault);
     if (err == 0)
-        err = write_first(journal, OQ_FILE_RECOVERED, &fault);
+        err = write_first(journal, OQ_JOURNAL_RECOVERED, &fault);
     if (err != 0) {
         go_away(journal, err, &fault);
         return;
@@ -347,7 +343,7 @@ static void *run(void *arg)
             wait_for_work(journal);
     }
     atomic_store_explicit(&journal->state, OQ_LOG_CLOSED, memory_order_relaxed);
-    oq_file_close(journal->file);
+    ps_db_file_close(journal->file);
     journal->file = NULL;
     (void)eventfd_write(journal->ended, 1); /* cannot fail: it is the first */
     return NULL;
@@ -456,7 +452,7 @@ static void journal_free(struct oq_log *log)
     struct journal *journal = of(log);
     if (journal->thread_runs) /* hangs in the disk and still uses it all */
         return;
-    oq_file_close(journal->file);
+    ps_db_file_close(journal->file);
     unlock(journal);
     if (journal->ended >= 0)
         close(journal->ended);
@@ -505,7 +501,7 @@ int oq_journal_open(const struct oq_journal_settings *settings,
                     const struct oq_log_callbacks *callbacks, struct oq_log **ret_log,
                     struct ps_fault *fault)
 {
-    if (strlen(settings->path) >= PATH_MAX - OQ_FILE_SUFFIX_MAX)
+    if (strlen(settings->path) >= PATH_MAX - PS_DB_FILE_SUFFIX_MAX)
         return ps_fault(fault, PS_E_INVALID, settings->path, "the path is too long");
     struct journal *journal = malloc(sizeof *journal);
     if (journal == NULL)
@@ -525,13 +521,13 @@ int oq_journal_open(const struct oq_journal_settings *settings,
         ps_fault(fault, err, settings->path, "no memory or descriptors for the queue");
         goto fail;
     }
-    err = oq_file_lock(settings->path, &journal->lock, fault);
+    err = oq_journal_file_lock(settings->path, &journal->lock, fault);
     if (err == 0)
-        err = oq_file_create(settings->path, settings->vfs, fault);
+        err = oq_journal_file_create(settings->path, settings->vfs, fault);
     if (err == 0)
         err = open_and_read(journal, fault);
     if (err == 0)
-        err = write_first(journal, OQ_FILE_STARTED, fault);
+        err = write_first(journal, OQ_JOURNAL_STARTED, fault);
     if (err != 0)
         goto fail;
     err = ps_thread_start("journal", run, journal, &journal->thread);

@@ -38,7 +38,7 @@ struct node {
 enum holder { WRITERS, LOGS }; /* in whose hands */
 
 struct oq_spill_writer {
-    char path[PATH_MAX - OQ_FILE_SUFFIX_MAX];
+    char path[PATH_MAX - PS_DB_FILE_SUFFIX_MAX];
     char *vfs; /* NULL = SQLite's default */
     int64_t retry_ns;
     int lock;
@@ -60,7 +60,7 @@ struct oq_spill_writer {
     struct oq_spill_window *window;
     char notice[sizeof((struct ps_fault *)0)->path + sizeof((struct ps_fault *)0)->text + 64];
     /* the thread (before it starts: the opening one) */
-    struct oq_spill_file *file;     /* NULL: could not be opened again */
+    struct ps_db_file *file;        /* NULL: could not be opened again */
     int64_t dropped, drained, last; /* numbers: up to which; dropped <= drained <= last */
     struct node *taken[BATCH_MAX];  /* of the batch */
     struct node *kept[BATCH_MAX];   /* to be written first: see above */
@@ -143,7 +143,7 @@ static enum oq_outcome write_batch(struct oq_spill_writer *writer)
     }
     writer->last += (int64_t)writer->batch.count;
     tell_counts(writer);
-    err = oq_spill_file_tidy(writer->file, &fault);
+    err = ps_db_file_tidy(writer->file, &fault);
     if (err != 0)
         break_off(writer, err, &fault);
     return OQ_SPILLED;
@@ -170,8 +170,8 @@ static int open_file(struct oq_spill_writer *writer, struct ps_fault *fault)
 {
     uint64_t count;
     int64_t last = writer->last;
-    int err =
-        oq_spill_file_open(writer->path, writer->vfs, &writer->file, &writer->last, &count, fault);
+    int err = oq_spill_file_open(writer->path, writer->vfs, writer->lock, &writer->file,
+                                 &writer->last, &count, fault);
     if (err != 0)
         return err;
     if (writer->last > last) /* the commit that failed is there after all */
@@ -232,7 +232,7 @@ static int drop_drained(struct oq_spill_writer *writer, struct ps_fault *fault)
         return err;
     writer->dropped = writer->drained;
     tell_counts(writer);
-    return oq_spill_file_tidy(writer->file, fault);
+    return ps_db_file_tidy(writer->file, fault);
 }
 
 static void turn_window(struct oq_spill_writer *writer)
@@ -252,7 +252,7 @@ static void turn_window(struct oq_spill_writer *writer)
 static void recover(struct oq_spill_writer *writer)
 {
     struct ps_fault fault;
-    oq_spill_file_close(writer->file);
+    ps_db_file_close(writer->file);
     writer->file = NULL;
     int err = open_file(writer, &fault);
     if (err == 0)
@@ -348,7 +348,7 @@ static void *run(void *arg)
     if (writer->kept_count > 0)
         recover(writer);
     turn_window(writer);
-    oq_spill_file_close(writer->file);
+    ps_db_file_close(writer->file);
     writer->file = NULL;
     (void)eventfd_write(writer->ended, 1); /* cannot fail: it is the first */
     return NULL;
@@ -459,7 +459,7 @@ int oq_spill_writer_open(const struct oq_spill_settings *settings,
                          struct oq_spill_writer **ret_writer, struct ps_fault *fault)
 {
     const char *path = settings->path;
-    if (strlen(path) >= PATH_MAX - OQ_FILE_SUFFIX_MAX)
+    if (strlen(path) >= PATH_MAX - PS_DB_FILE_SUFFIX_MAX)
         return ps_fault(fault, PS_E_INVALID, path, "the path is too long");
     struct oq_spill_writer *writer = malloc(sizeof *writer);
     if (writer == NULL)
@@ -522,7 +522,7 @@ void oq_spill_writer_free(struct oq_spill_writer *writer)
 {
     if (writer == NULL || writer->thread_runs) /* hangs in the disk and still uses it all */
         return;
-    oq_spill_file_close(writer->file);
+    ps_db_file_close(writer->file);
     if (writer->lock >= 0)
         close(writer->lock);
     if (writer->ended >= 0)

@@ -6,7 +6,8 @@
  * begin and commit. The shop's own transactions are waited for some seconds. Times are text, as in
  * the log, so that they compare as they are. */
 #include "queue/settle/settle_sink.h"
-#include "queue/settle/sqlite.h"
+#include "common/clock.h"
+#include "common/db.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -71,70 +72,96 @@ static const char schema[] =
 enum { STATEMENTS(STATEMENT_ENUM) STATEMENT_COUNT };
 #define STATEMENT_SQL(name, sql) sql,
 static const char *const statements[] = {STATEMENTS(STATEMENT_SQL)};
-_Static_assert(STATEMENT_COUNT <= ST_SQL_MAX, "each has its place");
+
+/* The shop's own transactions are waited for so long. */
+#define BUSY_MS 5000
 
 struct sqlite {
     struct st_sink sink;
-    struct st_sql sql;
+    struct ps_db *db;
 };
 
-static struct st_sql *of(struct st_sink *sink)
+static struct ps_db *of(struct st_sink *sink)
 {
-    return &((struct sqlite *)(void *)sink)->sql;
+    return ((struct sqlite *)(void *)sink)->db;
+}
+
+static int run(struct ps_db *db, size_t which, struct ps_fault *fault)
+{
+    return ps_db_run(ps_db_statement(db, which), fault);
+}
+
+/* --- Values --- */
+
+static bool is(struct ps_str text, const char *word)
+{
+    return strcmp(text.at, word) == 0;
+}
+
+/* Borrowed until the statement has run. */
+static void bind_string(struct ps_db_statement *statement, int at, const char *text)
+{
+    ps_db_bind_text(statement, at, (struct ps_str){text, strlen(text)});
+}
+
+static void bind_or_null(struct ps_db_statement *statement, int at, struct ps_str text)
+{
+    ps_db_bind_text(statement, at, text.len > 0 ? text : (struct ps_str){NULL, 0});
+}
+
+static void bind_time(struct ps_db_statement *statement, int at, int64_t wall_ms)
+{
+    char text[PS_TIME_LEN + 1];
+    ps_time_format(wall_ms, text);
+    ps_db_bind_copy(statement, at, (struct ps_str){text, PS_TIME_LEN});
+}
+
+static void bind_id(struct ps_db_statement *statement, int at, const struct ps_uuid *id)
+{
+    char text[PS_UUID_LEN + 1];
+    ps_uuid_format(id, text);
+    ps_db_bind_copy(statement, at, (struct ps_str){text, PS_UUID_LEN});
 }
 
 /* --- Tables --- */
 
-static int version_of(struct st_sql *sql, int64_t *ret_version, struct ps_fault *fault)
+static int version_of(struct ps_db *db, int64_t *ret_version, struct ps_fault *fault)
 {
-    sqlite3_stmt *statement;
     *ret_version = 0;
-    int rc = sqlite3_prepare_v2(sql->db,
-                                "SELECT count(*) FROM sqlite_schema WHERE name = 'penstock_schema'",
-                                -1, &statement, NULL);
-    if (rc != SQLITE_OK)
-        return st_sql_failed(sql, rc, fault);
-    bool there = sqlite3_step(statement) == SQLITE_ROW && sqlite3_column_int(statement, 0) > 0;
-    rc = sqlite3_finalize(statement);
-    if (rc == SQLITE_OK && there) {
-        rc = sqlite3_prepare_v2(sql->db, "SELECT version FROM penstock_schema", -1, &statement,
-                                NULL);
-        if (rc != SQLITE_OK)
-            return st_sql_failed(sql, rc, fault);
-        if (sqlite3_step(statement) == SQLITE_ROW)
-            *ret_version = sqlite3_column_int64(statement, 0);
-        rc = sqlite3_finalize(statement);
-    }
-    return rc == SQLITE_OK ? 0 : st_sql_failed(sql, rc, fault);
+    int64_t there;
+    int err = ps_db_number(db, "SELECT count(*) FROM sqlite_schema WHERE name = 'penstock_schema'",
+                           &there, fault);
+    if (err == 0 && there > 0)
+        err = ps_db_number(db, "SELECT coalesce(max(version), 0) FROM penstock_schema", ret_version,
+                           fault);
+    return err;
 }
 
-static int create_tables(struct st_sql *sql, struct ps_fault *fault)
+static int create_tables(struct ps_db *db, struct ps_fault *fault)
 {
     int64_t version;
-    int err = version_of(sql, &version, fault);
+    int err = version_of(db, &version, fault);
     if (err != 0 || version != 0)
-        return err != 0 ? err : st_schema_check(version, sql->path, fault);
-    int rc = sqlite3_exec(sql->db, schema, NULL, NULL, NULL);
-    if (rc == SQLITE_OK)
-        return 0;
-    if (strstr(sqlite3_errmsg(sql->db), "already exists") != NULL)
-        return ps_fault(fault, PS_E_EXISTS, sql->path,
-                        "%s, and it is none of settlement's: give settlement a file of its own",
-                        sqlite3_errmsg(sql->db));
-    return st_sql_failed(sql, rc, fault);
+        return err != 0 ? err : st_schema_check(version, ps_db_path(db), fault);
+    err = ps_db_exec(db, schema, fault);
+    if (err != PS_E_INVALID || strstr(fault->text, "already exists") == NULL)
+        return err;
+    struct ps_fault why = *fault;
+    return ps_fault(fault, PS_E_EXISTS, ps_db_path(db),
+                    "%s, and it is none of settlement's: give settlement a file of its own",
+                    why.text);
 }
 
 static int sqlite_create(struct st_sink *sink, struct ps_fault *fault)
 {
-    struct st_sql *sql = of(sink);
-    int rc = sqlite3_exec(sql->db, "PRAGMA journal_mode=WAL", NULL, NULL, NULL);
-    if (rc != SQLITE_OK)
-        return st_sql_failed(sql, rc, fault);
-    int err = st_sql_run_plain(sql, BEGIN, fault);
+    struct ps_db *db = of(sink);
+    int err = ps_db_exec(db, "PRAGMA journal_mode=WAL", fault);
     if (err == 0)
-        err = create_tables(sql, fault);
+        err = run(db, BEGIN, fault);
     if (err == 0)
-        err = st_sql_run_plain(sql, COMMIT, fault);
+        err = create_tables(db, fault);
+    if (err == 0)
+        err = run(db, COMMIT, fault);
     if (err != 0)
         sink->ops->rollback(sink);
     return err;
@@ -144,7 +171,7 @@ static int sqlite_check(struct st_sink *sink, struct ps_fault *fault)
 {
     int64_t version;
     int err = version_of(of(sink), &version, fault);
-    return err == 0 ? st_schema_check(version, of(sink)->path, fault) : err;
+    return err == 0 ? st_schema_check(version, ps_db_path(of(sink)), fault) : err;
 }
 
 /* --- Reading on --- */
@@ -152,100 +179,86 @@ static int sqlite_check(struct st_sink *sink, struct ps_fault *fault)
 static int sqlite_position(struct st_sink *sink, const char *name, uint32_t partition,
                            struct st_position *ret_position, struct ps_fault *fault)
 {
-    struct st_sql *sql = of(sink);
-    sqlite3_stmt *place, *statement;
-    int err = st_sql_get(sql, PLACE, &place, fault);
-    if (err == 0)
-        err = st_sql_get(sql, POSITION, &statement, fault);
+    struct ps_db_statement *statement = ps_db_statement(of(sink), PLACE);
+    bind_string(statement, 1, name);
+    ps_db_bind_int(statement, 2, partition);
+    int err = ps_db_run(statement, fault);
     if (err != 0)
         return err;
-    st_sql_bind_string(place, 1, name);
-    sqlite3_bind_int64(place, 2, partition);
-    err = st_sql_run(sql, place, fault);
-    if (err != 0)
-        return err;
-    st_sql_bind_string(statement, 1, name);
-    sqlite3_bind_int64(statement, 2, partition);
-    int found = st_sql_row(sql, statement, fault);
+    statement = ps_db_statement(of(sink), POSITION);
+    bind_string(statement, 1, name);
+    ps_db_bind_int(statement, 2, partition);
+    int found = ps_db_row(statement, fault);
     if (found < 0)
         return found;
-    *ret_position =
-        (struct st_position){.seq = sqlite3_column_int64(statement, 0),
-                             .checked = sqlite3_column_type(statement, 1) != SQLITE_NULL,
-                             .digest = (uint64_t)sqlite3_column_int64(statement, 1)};
-    sqlite3_reset(statement);
+    *ret_position = (struct st_position){.seq = ps_db_int(statement, 0),
+                                         .checked = !ps_db_is_null(statement, 1),
+                                         .digest = (uint64_t)ps_db_int(statement, 1)};
+    ps_db_end_rows(statement);
     return 0;
 }
 
-static int claim(struct st_sql *sql, const char *name, const struct st_claim *claim_,
-                 struct ps_fault *fault)
+static int claim_partition(struct ps_db *db, const char *name, const struct st_claim *claim,
+                           struct ps_fault *fault)
 {
-    sqlite3_stmt *statement;
-    int err = st_sql_get(sql, CLAIM, &statement, fault);
-    if (err != 0)
-        return err;
-    st_sql_bind_string(statement, 1, name);
-    sqlite3_bind_int64(statement, 2, claim_->partition);
-    sqlite3_bind_int64(statement, 3, claim_->from);
-    sqlite3_bind_int64(statement, 4, claim_->to);
-    if (claim_->unchecked)
-        sqlite3_bind_null(statement, 5);
+    struct ps_db_statement *statement = ps_db_statement(db, CLAIM);
+    bind_string(statement, 1, name);
+    ps_db_bind_int(statement, 2, claim->partition);
+    ps_db_bind_int(statement, 3, claim->from);
+    ps_db_bind_int(statement, 4, claim->to);
+    if (claim->unchecked)
+        ps_db_bind_text(statement, 5, (struct ps_str){NULL, 0});
     else
-        sqlite3_bind_int64(statement, 5, (int64_t)claim_->digest);
-    err = st_sql_run(sql, statement, fault);
-    if (err == 0 && sqlite3_changes(sql->db) != 1)
-        err = ps_fault(fault, PS_E_CONFLICT, sql->path, "another worker has read on from there");
+        ps_db_bind_int(statement, 5, (int64_t)claim->digest);
+    int err = ps_db_run(statement, fault);
+    if (err == 0 && ps_db_changes(db) != 1)
+        err =
+            ps_fault(fault, PS_E_CONFLICT, ps_db_path(db), "another worker has read on from there");
     return err;
 }
 
 static int sqlite_begin(struct st_sink *sink, const char *name, const struct st_claim *claims,
                         size_t count, struct ps_fault *fault)
 {
-    int err = st_sql_run_plain(of(sink), BEGIN, fault);
+    int err = run(of(sink), BEGIN, fault);
     for (size_t i = 0; i < count && err == 0; i++)
-        err = claim(of(sink), name, &claims[i], fault);
+        err = claim_partition(of(sink), name, &claims[i], fault);
     if (err == PS_E_CONFLICT)
         sink->ops->rollback(sink);
     return err;
 }
 
-static int look_up_epoch(struct st_sql *sql, const char *name, struct st_epoch *epoch,
+static int look_up_epoch(struct ps_db *db, const char *name, struct st_epoch *epoch,
                          struct ps_fault *fault)
 {
-    sqlite3_stmt *statement;
-    int err = st_sql_get(sql, EPOCH, &statement, fault);
-    if (err != 0)
-        return err;
-    st_sql_bind_string(statement, 1, name);
-    sqlite3_bind_int64(statement, 2, epoch->partition);
-    st_sql_bind_text(sql, statement, 3, epoch->sale);
-    int found = st_sql_row(sql, statement, fault);
+    struct ps_db_statement *statement = ps_db_statement(db, EPOCH);
+    bind_string(statement, 1, name);
+    ps_db_bind_int(statement, 2, epoch->partition);
+    ps_db_bind_text(statement, 3, epoch->sale);
+    int found = ps_db_row(statement, fault);
     if (found < 0)
         return found;
-    epoch->was = found > 0 ? sqlite3_column_int64(statement, 0) : 0;
-    sqlite3_reset(statement);
+    epoch->was = found > 0 ? ps_db_int(statement, 0) : 0;
+    ps_db_end_rows(statement);
     return 0;
 }
 
-static int look_up_order(struct st_sql *sql, struct st_order *order, struct ps_fault *fault)
+static int look_up_order(struct ps_db *db, struct st_order *order, struct ps_fault *fault)
 {
-    sqlite3_stmt *statement;
-    int err = st_sql_get(sql, ORDER, &statement, fault);
-    if (err != 0)
-        return err;
-    st_sql_bind_id(sql, statement, 1, &order->id);
-    int found = st_sql_row(sql, statement, fault);
+    struct ps_db_statement *statement = ps_db_statement(db, ORDER);
+    bind_id(statement, 1, &order->id);
+    int found = ps_db_row(statement, fault), err = 0;
     if (found < 0)
         return found;
     order->was = ST_UNKNOWN;
     order->was_reason = OQ_REASON_NONE;
-    if (found > 0 && strcmp(st_sql_column(statement, 0), "void") == 0)
+    if (found > 0 && is(ps_db_text(statement, 0), "void"))
         order->was = ST_VOID;
-    else if (found > 0 && st_state_parse(st_sql_column(statement, 0), st_sql_column(statement, 1),
+    else if (found > 0 && st_state_parse(ps_db_text(statement, 0).at, ps_db_text(statement, 1).at,
                                          &order->was, &order->was_reason) != 0)
-        err = ps_fault(fault, PS_E_CORRUPT, sql->path, "an order has the state \"%s\"",
-                       st_sql_column(statement, 0));
-    sqlite3_reset(statement);
+        err = ps_fault(fault, PS_E_CORRUPT, ps_db_path(db), "an order has the state \"%s\"",
+                       ps_db_text(statement, 0).at);
+    ps_db_end_rows(statement);
     return err;
 }
 
@@ -263,151 +276,131 @@ static int sqlite_look_up(struct st_sink *sink, const char *name, struct st_epoc
 
 /* --- Storing --- */
 
-static int store_epoch(struct st_sql *sql, const char *name, const struct st_epoch *epoch,
+static int store_epoch(struct ps_db *db, const char *name, const struct st_epoch *epoch,
                        struct ps_fault *fault)
 {
-    sqlite3_stmt *statement;
-    int err = st_sql_get(sql, SET_EPOCH, &statement, fault);
-    if (err != 0)
-        return err;
-    st_sql_bind_string(statement, 1, name);
-    sqlite3_bind_int64(statement, 2, epoch->partition);
-    st_sql_bind_text(sql, statement, 3, epoch->sale);
-    sqlite3_bind_int64(statement, 4, epoch->is);
-    return st_sql_run(sql, statement, fault);
+    struct ps_db_statement *statement = ps_db_statement(db, SET_EPOCH);
+    bind_string(statement, 1, name);
+    ps_db_bind_int(statement, 2, epoch->partition);
+    ps_db_bind_text(statement, 3, epoch->sale);
+    ps_db_bind_int(statement, 4, epoch->is);
+    return ps_db_run(statement, fault);
 }
 
-static void bind_decided(struct st_sql *sql, sqlite3_stmt *statement, int at,
-                         const struct st_order *order)
+static void bind_decided(struct ps_db_statement *statement, int at, const struct st_order *order)
 {
     if (order->is == ST_ACCEPTED)
-        sqlite3_bind_null(statement, at);
+        ps_db_bind_text(statement, at, (struct ps_str){NULL, 0});
     else
-        st_sql_bind_time(sql, statement, at, order->decided_at_ms);
+        bind_time(statement, at, order->decided_at_ms);
 }
 
-static int store_new(struct st_sql *sql, const char *name, const struct st_order *order,
+static int store_new(struct ps_db *db, const char *name, const struct st_order *order,
                      struct ps_fault *fault)
 {
     const struct oq_event *event = &order->first->event;
-    sqlite3_stmt *statement;
-    int err = st_sql_get(sql, NEW_ORDER, &statement, fault);
-    if (err != 0)
-        return err;
-    st_sql_bind_id(sql, statement, 1, &order->id);
-    st_sql_bind_text(sql, statement, 2, event->sale);
-    st_sql_bind_text(sql, statement, 3, event->sku);
-    st_sql_bind_text(sql, statement, 4, event->user);
-    sqlite3_bind_int64(statement, 5, event->quantity);
-    st_sql_bind_string(statement, 6, st_state_name(order->is));
+    struct ps_db_statement *statement = ps_db_statement(db, NEW_ORDER);
+    bind_id(statement, 1, &order->id);
+    ps_db_bind_text(statement, 2, event->sale);
+    ps_db_bind_text(statement, 3, event->sku);
+    ps_db_bind_text(statement, 4, event->user);
+    ps_db_bind_int(statement, 5, event->quantity);
+    bind_string(statement, 6, st_state_name(order->is));
     const char *reason = oq_reason_name(order->is_reason);
-    st_sql_bind_or_null(sql, statement, 7, (struct ps_str){reason, strlen(reason)});
-    st_sql_bind_time(sql, statement, 8, event->reserved_at_ms);
-    st_sql_bind_time(sql, statement, 9, event->pay_by_ms);
-    st_sql_bind_time(sql, statement, 10, event->at_ms);
-    bind_decided(sql, statement, 11, order);
-    st_sql_bind_or_null(sql, statement, 12, event->key);
-    sqlite3_bind_int(statement, 13, event->rehearsal);
-    sqlite3_bind_int64(statement, 14, event->epoch);
-    st_sql_bind_string(statement, 15, name);
-    sqlite3_bind_int64(statement, 16, order->first->partition);
-    sqlite3_bind_int64(statement, 17, order->first->seq);
-    return st_sql_run(sql, statement, fault);
+    bind_or_null(statement, 7, (struct ps_str){reason, strlen(reason)});
+    bind_time(statement, 8, event->reserved_at_ms);
+    bind_time(statement, 9, event->pay_by_ms);
+    bind_time(statement, 10, event->at_ms);
+    bind_decided(statement, 11, order);
+    bind_or_null(statement, 12, event->key);
+    ps_db_bind_int(statement, 13, event->rehearsal);
+    ps_db_bind_int(statement, 14, event->epoch);
+    bind_string(statement, 15, name);
+    ps_db_bind_int(statement, 16, order->first->partition);
+    ps_db_bind_int(statement, 17, order->first->seq);
+    return ps_db_run(statement, fault);
 }
 
-static int store_void(struct st_sql *sql, const struct st_order *order, struct ps_fault *fault)
+static int store_void(struct ps_db *db, const struct st_order *order, struct ps_fault *fault)
 {
-    sqlite3_stmt *statement;
-    int err = st_sql_get(sql, NEW_VOID, &statement, fault);
-    if (err != 0)
-        return err;
-    st_sql_bind_id(sql, statement, 1, &order->id);
-    st_sql_bind_text(sql, statement, 2, order->first->event.sale);
-    st_sql_bind_time(sql, statement, 3, order->first->event.at_ms);
-    return st_sql_run(sql, statement, fault);
+    struct ps_db_statement *statement = ps_db_statement(db, NEW_VOID);
+    bind_id(statement, 1, &order->id);
+    ps_db_bind_text(statement, 2, order->first->event.sale);
+    bind_time(statement, 3, order->first->event.at_ms);
+    return ps_db_run(statement, fault);
 }
 
-static int store_step(struct st_sql *sql, const struct st_order *order, struct ps_fault *fault)
+static int store_step(struct ps_db *db, const struct st_order *order, struct ps_fault *fault)
 {
-    sqlite3_stmt *statement;
-    int err = st_sql_get(sql, STEP, &statement, fault);
-    if (err != 0)
-        return err;
-    st_sql_bind_id(sql, statement, 1, &order->id);
-    st_sql_bind_string(statement, 2, st_state_name(order->is));
+    struct ps_db_statement *statement = ps_db_statement(db, STEP);
+    bind_id(statement, 1, &order->id);
+    bind_string(statement, 2, st_state_name(order->is));
     const char *reason = oq_reason_name(order->is_reason);
-    st_sql_bind_or_null(sql, statement, 3, (struct ps_str){reason, strlen(reason)});
-    bind_decided(sql, statement, 4, order);
-    return st_sql_run(sql, statement, fault);
+    bind_or_null(statement, 3, (struct ps_str){reason, strlen(reason)});
+    bind_decided(statement, 4, order);
+    return ps_db_run(statement, fault);
 }
 
-static int store_decision(struct st_sql *sql, const struct st_order *order, struct ps_fault *fault)
+static int store_decision(struct ps_db *db, const struct st_order *order, struct ps_fault *fault)
 {
-    sqlite3_stmt *statement;
-    int err = st_sql_get(sql, DECIDE, &statement, fault);
-    if (err != 0)
-        return err;
-    st_sql_bind_id(sql, statement, 1, &order->id);
-    return st_sql_run(sql, statement, fault);
+    struct ps_db_statement *statement = ps_db_statement(db, DECIDE);
+    bind_id(statement, 1, &order->id);
+    return ps_db_run(statement, fault);
 }
 
-static int store_order(struct st_sql *sql, const char *name, const struct st_order *order,
+static int store_order(struct ps_db *db, const char *name, const struct st_order *order,
                        bool auto_confirm, struct ps_fault *fault)
 {
     enum st_change change = st_order_change(order);
     if (change == ST_VOIDED)
-        return store_void(sql, order, fault);
+        return store_void(db, order, fault);
     if (change == ST_STEP)
-        return store_step(sql, order, fault);
-    int err = change == ST_NEW ? store_new(sql, name, order, fault) : 0;
+        return store_step(db, order, fault);
+    int err = change == ST_NEW ? store_new(db, name, order, fault) : 0;
     if (err == 0 && auto_confirm && change == ST_NEW && order->is == ST_ACCEPTED)
-        err = store_decision(sql, order, fault);
+        err = store_decision(db, order, fault);
     return err;
 }
 
-static int store_letter(struct st_sql *sql, const char *name, const struct st_letter *letter,
+static int store_letter(struct ps_db *db, const char *name, const struct st_letter *letter,
                         struct ps_fault *fault)
 {
-    sqlite3_stmt *statement;
-    int err = st_sql_get(sql, LETTER, &statement, fault);
-    if (err != 0)
-        return err;
-    st_sql_bind_string(statement, 1, name);
-    sqlite3_bind_int64(statement, 2, letter->record->partition);
-    sqlite3_bind_int64(statement, 3, letter->record->seq);
-    st_sql_bind_string(statement, 4, letter->reason);
-    sqlite3_bind_blob(statement, 5, letter->record->raw.at, (int)letter->record->raw.len,
-                      SQLITE_STATIC);
-    return st_sql_run(sql, statement, fault);
+    struct ps_db_statement *statement = ps_db_statement(db, LETTER);
+    bind_string(statement, 1, name);
+    ps_db_bind_int(statement, 2, letter->record->partition);
+    ps_db_bind_int(statement, 3, letter->record->seq);
+    bind_string(statement, 4, letter->reason);
+    ps_db_bind_blob(statement, 5, letter->record->raw);
+    return ps_db_run(statement, fault);
 }
 
 static int sqlite_store(struct st_sink *sink, const char *name, const struct st_changes *changes,
                         struct ps_fault *fault)
 {
-    struct st_sql *sql = of(sink);
+    struct ps_db *db = of(sink);
     int err = 0;
     for (size_t i = 0; i < changes->epoch_count && err == 0; i++) {
         if (changes->epochs[i].is != changes->epochs[i].was)
-            err = store_epoch(sql, name, &changes->epochs[i], fault);
+            err = store_epoch(db, name, &changes->epochs[i], fault);
     }
     for (size_t i = 0; i < changes->order_count && err == 0; i++)
-        err = store_order(sql, name, &changes->orders[i], changes->auto_confirm, fault);
+        err = store_order(db, name, &changes->orders[i], changes->auto_confirm, fault);
     for (size_t i = 0; i < changes->letter_count && err == 0; i++)
-        err = store_letter(sql, name, &changes->letters[i], fault);
+        err = store_letter(db, name, &changes->letters[i], fault);
     return err;
 }
 
 static int sqlite_commit(struct st_sink *sink, struct ps_fault *fault)
 {
-    return st_sql_run_plain(of(sink), COMMIT, fault);
+    return run(of(sink), COMMIT, fault);
 }
 
 static void sqlite_rollback(struct st_sink *sink)
 {
     struct ps_fault fault;
     int err = 0;
-    if (sqlite3_get_autocommit(of(sink)->db) == 0)
-        err = st_sql_run_plain(of(sink), ROLLBACK, &fault);
+    if (ps_db_in_transaction(of(sink)))
+        err = run(of(sink), ROLLBACK, &fault);
     (void)err; /* closing would do it too */
 }
 
@@ -415,74 +408,65 @@ static void sqlite_rollback(struct st_sink *sink)
 
 static int sqlite_confirm_all(struct st_sink *sink, struct ps_fault *fault)
 {
-    return st_sql_run_plain(of(sink), CONFIRM_ALL, fault);
+    return run(of(sink), CONFIRM_ALL, fault);
 }
 
 static int sqlite_due(struct st_sink *sink, int64_t lease_ms, struct st_decision *ret_decisions,
                       size_t max, size_t *ret_count, struct ps_fault *fault)
 {
-    struct st_sql *sql = of(sink);
-    sqlite3_stmt *statement;
+    struct ps_db *db = of(sink);
     size_t count = 0;
-    int err = st_sql_get(sql, DUE, &statement, fault);
-    if (err != 0)
-        return err;
-    sqlite3_bind_int64(statement, 1, lease_ms);
-    sqlite3_bind_int64(statement, 2, (int64_t)max);
+    struct ps_db_statement *statement = ps_db_statement(db, DUE);
+    ps_db_bind_int(statement, 1, lease_ms);
+    ps_db_bind_int(statement, 2, (int64_t)max);
     int more;
-    while ((more = st_sql_row(sql, statement, fault)) > 0) {
+    while ((more = ps_db_row(statement, fault)) > 0) {
         struct st_decision *decision = &ret_decisions[count++];
-        *decision =
-            (struct st_decision){.confirm = strcmp(st_sql_column(statement, 1), "confirm") == 0,
-                                 .tries = sqlite3_column_int64(statement, 2),
-                                 .known = sqlite3_column_int(statement, 3) != 0};
-        snprintf(decision->order_id, sizeof decision->order_id, "%s", st_sql_column(statement, 0));
+        *decision = (struct st_decision){.confirm = is(ps_db_text(statement, 1), "confirm"),
+                                         .tries = ps_db_int(statement, 2),
+                                         .known = ps_db_int(statement, 3) != 0};
+        snprintf(decision->order_id, sizeof decision->order_id, "%s", ps_db_text(statement, 0).at);
     }
     if (more < 0)
         return more;
-    sqlite3_reset(statement);
+    ps_db_end_rows(statement);
     *ret_count = count;
     return 0;
 }
 
-static int write_answer(struct st_sql *sql, const struct st_decision *decision,
+static int write_answer(struct ps_db *db, const struct st_decision *decision,
                         struct ps_fault *fault)
 {
-    sqlite3_stmt *statement;
-    int err = st_sql_get(sql, decision->result != NULL ? RESULT : AGAIN, &statement, fault);
-    if (err != 0)
-        return err;
-    st_sql_bind_string(statement, 1, decision->order_id);
-    st_sql_bind_string(statement, 2, decision->confirm ? "confirm" : "cancel");
+    struct ps_db_statement *statement =
+        ps_db_statement(db, decision->result != NULL ? RESULT : AGAIN);
+    bind_string(statement, 1, decision->order_id);
+    bind_string(statement, 2, decision->confirm ? "confirm" : "cancel");
     if (decision->result != NULL) {
-        st_sql_bind_string(statement, 3, decision->result);
+        bind_string(statement, 3, decision->result);
     } else {
-        sqlite3_bind_int64(statement, 3, decision->retry_after_ms);
-        sqlite3_bind_int(statement, 4, decision->unheard);
+        ps_db_bind_int(statement, 3, decision->retry_after_ms);
+        ps_db_bind_int(statement, 4, decision->unheard);
     }
-    return st_sql_run(sql, statement, fault);
+    return ps_db_run(statement, fault);
 }
 
 static int sqlite_answer(struct st_sink *sink, const struct st_decision *decisions, size_t count,
                          struct ps_fault *fault)
 {
-    int err = st_sql_run_plain(of(sink), BEGIN, fault);
+    int err = run(of(sink), BEGIN, fault);
     for (size_t i = 0; i < count && err == 0; i++)
         err = write_answer(of(sink), &decisions[i], fault);
-    return err == 0 ? st_sql_run_plain(of(sink), COMMIT, fault) : err;
+    return err == 0 ? run(of(sink), COMMIT, fault) : err;
 }
 
 static int sqlite_open_decisions(struct st_sink *sink, int64_t *ret_count, struct ps_fault *fault)
 {
-    sqlite3_stmt *statement;
-    int err = st_sql_get(of(sink), OPEN, &statement, fault);
-    if (err != 0)
-        return err;
-    int found = st_sql_row(of(sink), statement, fault);
+    struct ps_db_statement *statement = ps_db_statement(of(sink), OPEN);
+    int found = ps_db_row(statement, fault);
     if (found < 0)
         return found;
-    *ret_count = sqlite3_column_int64(statement, 0);
-    sqlite3_reset(statement);
+    *ret_count = ps_db_int(statement, 0);
+    ps_db_end_rows(statement);
     return 0;
 }
 
@@ -490,7 +474,7 @@ static int sqlite_open_decisions(struct st_sink *sink, int64_t *ret_count, struc
 
 static void sqlite_close(struct st_sink *sink)
 {
-    st_sql_close(of(sink));
+    ps_db_close(of(sink));
     free(sink);
 }
 
@@ -517,7 +501,14 @@ int st_sqlite_open(const char *path, bool make, struct st_sink **ret_sink, struc
     if (sqlite == NULL)
         return ps_fault(fault, PS_E_NOMEM, path, "out of memory");
     sqlite->sink.ops = &sqlite_ops;
-    int err = st_sql_open(&sqlite->sql, path, statements, fault);
+    const struct ps_db_settings settings = {.path = path,
+                                            .access = PS_DB_CREATE,
+                                            .busy_ms = BUSY_MS,
+                                            .statements = statements,
+                                            .statement_count = STATEMENT_COUNT};
+    int err = ps_db_open(&settings, &sqlite->db, fault);
+    if (err == 0)
+        err = ps_db_exec(sqlite->db, "PRAGMA synchronous=FULL", fault);
     if (err != 0) {
         sqlite_close(&sqlite->sink);
         return err;

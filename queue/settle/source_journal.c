@@ -1,25 +1,28 @@
 /* A journal as a source: one partition, 0, read by seq beside the gateway that writes it.
  *
  * Readers of the file see committed transactions only, and in an undamaged file the numbers have no
- * gap, so nothing but the position has to be checked. Whoever restores a backup puts another file
- * in the place of the one that is open here, which would then stay silent for ever: so the path is
- * looked at when nothing new comes. */
+ * gap, so nothing but the position has to be checked. An operator who restores a backup puts
+ * another file in the place of the one whose position was checked. Each read opens the path anew,
+ * so after each read the path is compared with the file that was found first, which is held so that
+ * no other file gets its number; what was read of another file is thrown away. */
 #include "queue/log_journal.h"
 #include "queue/settle/settle_source.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 struct journal {
     struct st_source source;
     const char *path;
     struct oq_reader *reader; /* NULL: to be opened again */
-    struct stat file;         /* of the file that is open */
+    int held;                 /* the file that was found, not to be read; -1 = none */
     bool placed;              /* `last` is known */
     bool at_end;
     int64_t last;
@@ -39,22 +42,28 @@ static struct journal *of(struct st_source *source)
     return (struct journal *)(void *)source;
 }
 
-static int open_file(struct journal *journal, struct ps_fault *fault)
-{
-    int err = oq_journal_reader_open(journal->path, &journal->reader, fault);
-    if (err == 0 && stat(journal->path, &journal->file) != 0) {
-        oq_reader_free(journal->reader);
-        journal->reader = NULL;
-        err = ps_fault(fault, PS_E_IO, journal->path, "%s", strerror(errno));
-    }
-    return err;
-}
-
 static void close_file(struct journal *journal)
 {
     oq_reader_free(journal->reader);
     journal->reader = NULL;
+    if (journal->held >= 0)
+        close(journal->held);
+    journal->held = -1;
     journal->placed = journal->at_end = false;
+}
+
+/* O_PATH: to close it drops none of the locks that SQLite has in this process. */
+static int open_file(struct journal *journal, struct ps_fault *fault)
+{
+    int err = oq_journal_reader_open(journal->path, &journal->reader, fault);
+    if (err != 0)
+        return err;
+    journal->held = open(journal->path, O_PATH | O_CLOEXEC);
+    if (journal->held < 0) {
+        err = ps_fault(fault, PS_E_IO, journal->path, "%s", strerror(errno));
+        close_file(journal);
+    }
+    return err;
 }
 
 static int take(int64_t place, struct ps_str json, void *ctx)
@@ -110,9 +119,9 @@ static int find_place(struct journal *journal, struct ps_fault *fault)
 
 static bool was_replaced(const struct journal *journal)
 {
-    struct stat now;
-    return stat(journal->path, &now) != 0 || now.st_ino != journal->file.st_ino ||
-           now.st_dev != journal->file.st_dev;
+    struct stat now, found;
+    return stat(journal->path, &now) != 0 || fstat(journal->held, &found) != 0 ||
+           now.st_ino != found.st_ino || now.st_dev != found.st_dev;
 }
 
 /* Until the batch is full or the end is reached. */
@@ -133,21 +142,29 @@ static int fill(struct journal *journal, struct st_batch *batch, struct ps_fault
     return 0;
 }
 
-static int journal_read(struct st_source *source, struct st_batch *batch, int64_t wait_ms,
-                        struct ps_fault *fault)
+static int read_some(struct journal *journal, struct st_batch *batch, struct ps_fault *fault)
 {
-    struct journal *journal = of(source);
     int err = journal->reader == NULL ? open_file(journal, fault) : 0;
     if (err == 0 && !journal->placed)
         err = find_place(journal, fault);
     if (err == 0)
         err = fill(journal, batch, fault);
-    if (err == 0 && batch->count == 0 && was_replaced(journal))
-        close_file(journal);
+    if (journal->reader == NULL || !was_replaced(journal))
+        return err;
+    st_batch_clear(batch);
+    close_file(journal);
+    return 0;
+}
+
+static int journal_read(struct st_source *source, struct st_batch *batch, int64_t wait_ms,
+                        struct ps_fault *fault)
+{
+    struct journal *journal = of(source);
+    int err = read_some(journal, batch, fault);
     if (err == 0 && batch->count == 0 && wait_ms > 0) {
         (void)poll(NULL, 0, (int)wait_ms); /* a signal ends it */
         if (journal->reader != NULL)
-            err = fill(journal, batch, fault);
+            err = read_some(journal, batch, fault);
     }
     if (err != 0) {
         st_batch_clear(batch);
@@ -198,6 +215,7 @@ int st_source_journal_open(const char *path, const struct st_source_hooks *hooks
     journal->source.ops = &journal_ops;
     journal->source.hooks = *hooks;
     journal->path = path;
+    journal->held = -1;
     int err = open_file(journal, fault);
     if (err != 0) {
         free(journal);

@@ -78,12 +78,16 @@ static int64_t journal_end;
 
 static void journal_put(const char *text)
 {
-    struct oq_file *file;
-    assert_ok(oq_file_open(journal, NULL, &file, NULL));
-    assert_ok(oq_file_begin(file, OQ_FILE_NO_NOTE, NULL));
-    assert_ok(oq_file_insert(file, ++journal_end, PS_STR("sale"), str(text), NULL));
-    assert_ok(oq_db_commit(oq_file_db(file), NULL));
-    oq_file_close(file);
+    struct ps_db_file *file;
+    bool unknown;
+    int lock;
+    assert_ok(oq_journal_file_lock(journal, &lock, NULL));
+    assert_ok(oq_journal_file_open(journal, NULL, lock, &file, NULL));
+    assert_ok(oq_journal_file_begin(file, OQ_JOURNAL_NO_NOTE, NULL));
+    assert_ok(oq_journal_file_insert(file, ++journal_end, PS_STR("sale"), str(text), NULL));
+    assert_ok(ps_db_file_commit(file, &unknown, NULL));
+    ps_db_file_close(file);
+    close(lock);
 }
 
 static void journal_make(void)
@@ -91,7 +95,7 @@ static void journal_make(void)
     dir = temp_dir_make();
     journal_end = 0;
     snprintf(journal, sizeof journal, "%s/journal.db", dir.path);
-    assert_ok(oq_file_create(journal, NULL, NULL));
+    assert_ok(oq_journal_file_create(journal, NULL, NULL));
 }
 
 static void journal_drop(void)
@@ -399,7 +403,7 @@ static void a_journal_that_takes_the_place_of_another_is_noticed(void **state)
         (void)unlink(old);
     }
     journal_end = 0;
-    assert_ok(oq_file_create(journal, NULL, NULL));
+    assert_ok(oq_journal_file_create(journal, NULL, NULL));
     put_orders(1, 2);
     int err = 0;
     for (int i = 0; i < 100 && err == 0; i++)

@@ -20,7 +20,7 @@ JOINS = re.compile(r"gateway/(admission/admit|orders/|sales/|cluster/|config/|ad
 
 FENCES = {
     "microhttpd.h": r"gateway/server/(http|connections|http_head|http_answer|http_private)",
-    "sqlite3.h": r"queue/(db_(file|copier)|settle/)|gateway/config/db",
+    "sqlite3.h": r"common/db|gateway/config/db",
     "http_parser.h": r"loadtest/",
     "systemd/": r"gateway/gateway\.c",
     "hiredis": r"common/redis_wire",

@@ -478,6 +478,75 @@ static void a_checkpoint_that_fails_beside_a_reader_loses_nothing(void **state)
     assert_int_equal(watch.record_count, 5000);
 }
 
+/* Another program that has the file open, and keeps alive what SQLite remembers of it. */
+static sqlite3 *stay_connected(void)
+{
+    sqlite3 *other;
+    assert_int_equal(sqlite3_open_v2(path, &other, SQLITE_OPEN_READONLY, NULL), SQLITE_OK);
+    assert_int_equal(sqlite3_exec(other, "SELECT count(*) FROM records", NULL, NULL, NULL),
+                     SQLITE_OK);
+    return other;
+}
+
+static void a_start_after_a_failed_checkpoint_waits_for_a_program_that_keeps_the_file(void **state)
+{
+    (void)state;
+    assert_ok(try_open());
+    sqlite3 *other = stay_connected();
+    stop_with_a_failed_checkpoint();
+    assert_refused(PS_E_BUSY, "another program");
+    assert_refused(PS_E_BUSY, "another program");
+    sqlite3_close(other);
+    assert_ok(try_open());
+    assert_int_equal(watch.record_count, 5000);
+}
+
+static void a_failed_checkpoint_keeps_the_log_away_until_the_file_is_its_own(void **state)
+{
+    (void)state;
+    assert_ok(try_open());
+    sqlite3 *other = stay_connected();
+    faulty_vfs_fail(FAULTY_SYNC, FAULTY_DATABASE, SQLITE_IOERR_FSYNC, 1, 1);
+    for (int err = 0; err != PS_E_CLOSED;) {
+        err = append_order(0);
+        sched_yield();
+    }
+    log_watch_wait_away(&watch);
+    faulty_vfs_heal();
+    usleep(300000);
+    assert_false(oq_log_available(log_));
+    sqlite3_close(other);
+    log_watch_wait_back(&watch, 2);
+}
+
+static void a_program_that_keeps_the_file_open_holds_up_no_start(void **state)
+{
+    (void)state;
+    make_journal_of(5000);
+    sqlite3 *other = stay_connected();
+    for (uint32_t start = 0; start < 3; start++) {
+        assert_ok(try_open());
+        assert_int_equal(watch.record_count, 5000 + start);
+        append_orders_from(5000 + start, 1);
+        log_watch_wait_outcomes(&watch, 1);
+        stop();
+    }
+    sqlite3_close(other);
+}
+
+static void a_start_that_cannot_sync_what_was_copied_is_refused(void **state)
+{
+    (void)state;
+    make_journal_of(5000);
+    sqlite3 *other = stay_connected();
+    faulty_vfs_fail(FAULTY_SYNC, FAULTY_DATABASE, SQLITE_IOERR_FSYNC, 0, 1);
+    assert_refused(PS_E_IO, "look after the disk");
+    assert_refused(PS_E_BUSY, "another program");
+    sqlite3_close(other);
+    assert_ok(try_open());
+    assert_int_equal(watch.record_count, 5000);
+}
+
 static void commits_go_on_while_a_checkpoint_waits_for_the_disk(void **state)
 {
     (void)state;
@@ -695,6 +764,10 @@ int main(void)
         CLAIM(a_disk_that_drops_the_pages_of_a_checkpoint_loses_nothing),
         CLAIM(a_checkpoint_that_fails_just_before_the_end_loses_nothing),
         CLAIM(a_checkpoint_that_fails_beside_a_reader_loses_nothing),
+        CLAIM(a_start_after_a_failed_checkpoint_waits_for_a_program_that_keeps_the_file),
+        CLAIM(a_failed_checkpoint_keeps_the_log_away_until_the_file_is_its_own),
+        CLAIM(a_program_that_keeps_the_file_open_holds_up_no_start),
+        CLAIM(a_start_that_cannot_sync_what_was_copied_is_refused),
         CLAIM(commits_go_on_while_a_checkpoint_waits_for_the_disk),
         CLAIM(a_disk_that_is_really_full_refuses_and_recovers),
         CLAIM(a_recovery_that_fails_in_its_own_commit_is_tried_again),

@@ -3,7 +3,7 @@
  * long as commits go on, because there is always one more frame. That last step is the writer's.
  * Nor does SQLite sync the database while there is one more frame: the copier does so itself, else
  * the writer's step would wait for the writing of all pages. */
-#include "queue/db_copier.h"
+#include "common/db_copier.h"
 
 #include "common/thread.h"
 
@@ -12,8 +12,10 @@
 
 enum stage { IDLE, RUNNING, DONE, ENDING };
 
-struct oq_db_copier {
-    sqlite3 *handle;
+struct ps_db_copier {
+    struct ps_db *db;
+    void (*on_failure)(void *ctx);
+    void *ctx;
     pthread_t thread;
     pthread_mutex_t lock;
     pthread_cond_t turned;
@@ -21,21 +23,20 @@ struct oq_db_copier {
     int rc, copied; /* of the last copy */
 };
 
-static int copy(struct oq_db_copier *copier, int *ret_copied)
+static int copy(struct ps_db_copier *copier, int *ret_copied)
 {
-    sqlite3_file *database;
-    int rc = sqlite3_wal_checkpoint_v2(copier->handle, NULL, SQLITE_CHECKPOINT_PASSIVE, NULL,
+    int rc = sqlite3_wal_checkpoint_v2(copier->db->handle, NULL, SQLITE_CHECKPOINT_PASSIVE, NULL,
                                        ret_copied);
     if (rc == SQLITE_OK)
-        rc = sqlite3_file_control(copier->handle, "main", SQLITE_FCNTL_FILE_POINTER, &database);
-    if (rc == SQLITE_OK)
-        rc = database->pMethods->xSync(database, SQLITE_SYNC_NORMAL);
+        rc = ps_db_sync(copier->db);
+    if (ps_db_copy_failed(rc))
+        copier->on_failure(copier->ctx);
     return rc;
 }
 
 static void *run(void *arg)
 {
-    struct oq_db_copier *copier = arg;
+    struct ps_db_copier *copier = arg;
     const struct sched_param none = {0};
     (void)sched_setscheduler(0, SCHED_BATCH, &none); /* nobody waits for it */
     pthread_mutex_lock(&copier->lock);
@@ -57,19 +58,22 @@ static void *run(void *arg)
     return NULL;
 }
 
-int oq_db_copier_new(sqlite3 *handle, struct oq_db_copier **ret_copier)
+int ps_db_copier_new(struct ps_db *db, void (*on_failure)(void *ctx), void *ctx,
+                     struct ps_db_copier **ret_copier)
 {
-    struct oq_db_copier *copier = calloc(1, sizeof *copier);
+    struct ps_db_copier *copier = calloc(1, sizeof *copier);
     if (copier == NULL) {
-        sqlite3_close(handle);
+        ps_db_close(db);
         return PS_E_NOMEM;
     }
-    copier->handle = handle;
+    copier->db = db;
+    copier->on_failure = on_failure;
+    copier->ctx = ctx;
     pthread_mutex_init(&copier->lock, NULL);
     pthread_cond_init(&copier->turned, NULL);
     int err = ps_thread_start("wal-copier", run, copier, &copier->thread);
     if (err < 0) {
-        sqlite3_close(handle);
+        ps_db_close(db);
         free(copier);
         return err;
     }
@@ -77,7 +81,7 @@ int oq_db_copier_new(sqlite3 *handle, struct oq_db_copier **ret_copier)
     return 0;
 }
 
-static void turn(struct oq_db_copier *copier, enum stage stage)
+static void turn(struct ps_db_copier *copier, enum stage stage)
 {
     pthread_mutex_lock(&copier->lock);
     copier->stage = stage;
@@ -85,26 +89,24 @@ static void turn(struct oq_db_copier *copier, enum stage stage)
     pthread_mutex_unlock(&copier->lock);
 }
 
-int oq_db_copier_free(struct oq_db_copier *copier)
+void ps_db_copier_free(struct ps_db_copier *copier)
 {
     if (copier == NULL)
-        return SQLITE_OK;
+        return;
     turn(copier, ENDING);
     pthread_join(copier->thread, NULL);
     pthread_cond_destroy(&copier->turned);
     pthread_mutex_destroy(&copier->lock);
-    sqlite3_close(copier->handle);
-    int rc = copier->rc;
+    ps_db_close(copier->db);
     free(copier);
-    return rc;
 }
 
-void oq_db_copier_start(struct oq_db_copier *copier)
+void ps_db_copier_start(struct ps_db_copier *copier)
 {
     turn(copier, RUNNING);
 }
 
-bool oq_db_copier_runs(struct oq_db_copier *copier)
+bool ps_db_copier_runs(struct ps_db_copier *copier)
 {
     pthread_mutex_lock(&copier->lock);
     bool runs = copier->stage == RUNNING;
@@ -112,7 +114,7 @@ bool oq_db_copier_runs(struct oq_db_copier *copier)
     return runs;
 }
 
-bool oq_db_copier_take(struct oq_db_copier *copier, int *ret_rc, int *ret_copied)
+bool ps_db_copier_take(struct ps_db_copier *copier, int *ret_rc, int *ret_copied)
 {
     pthread_mutex_lock(&copier->lock);
     bool done = copier->stage == DONE;
@@ -125,7 +127,7 @@ bool oq_db_copier_take(struct oq_db_copier *copier, int *ret_rc, int *ret_copied
     return done;
 }
 
-sqlite3 *oq_db_copier_handle(const struct oq_db_copier *copier)
+const struct ps_db *ps_db_copier_db(const struct ps_db_copier *copier)
 {
-    return copier->handle;
+    return copier->db;
 }
