@@ -15,6 +15,7 @@
 #include "common/mailbox.h"
 #include "common/metrics.h"
 #include "gateway/admission/limit_table.h"
+#include "gateway/answers/readiness.h"
 #include "gateway/config/snapshot.h"
 #include "gateway/metrics.h"
 #include "gateway/settings.h"
@@ -69,5 +70,8 @@ struct gw_core {
     _Atomic(unsigned) sales_refused; /* sales that the log does not fit: arm.c */
     _Atomic(int64_t) store_error_ns; /* until then no more is said of errors of Redis: backends.c */
 };
+
+/* Can buyers be served? `core` is a struct gw_core. Any thread (gateway.c). */
+void gw_core_readiness(void *core, struct ans_readiness *ret_readiness);
 
 #endif

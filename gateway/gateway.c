@@ -71,6 +71,24 @@ struct gateway {
     int64_t watchdog_fed_ns;
 };
 
+void gw_core_readiness(void *ctx, struct ans_readiness *ret_readiness)
+{
+    const struct gw_core *core = ctx;
+    const struct clu_cluster *cluster = core->cluster;
+
+    *ret_readiness = (struct ans_readiness){
+        .started = atomic_load_explicit(&core->ready, memory_order_acquire),
+        .draining = atomic_load_explicit(&core->draining, memory_order_acquire),
+        .log = oq_log_available(core->log),
+        .in_cluster = cluster != NULL,
+        .view = cluster != NULL && clu_has_view(cluster),
+        .store = cluster != NULL && clu_has_redis(cluster),
+        .sales_refused = atomic_load_explicit(&core->sales_refused, memory_order_relaxed),
+        .limit_evictions = adm_limit_table_evictions(core->limits),
+        .backlog_percent = oq_log_backlog_percent(core->log),
+        .log_lines_dropped = ps_log_dropped()};
+}
+
 static int64_t now_ns(const struct gateway *gateway)
 {
     return ps_clock_mono_ns(gateway->core.clock);

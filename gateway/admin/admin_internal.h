@@ -15,7 +15,7 @@
 
 #include "gateway/admin/admin.h"
 #include "gateway/server/http.h"
-#include "gateway/answers/problem.h"
+#include "gateway/server/problem.h"
 #include "gateway/answers/verdict.h"
 #include "gateway/orders/order_events.h"
 

@@ -61,7 +61,7 @@ static void no(struct op_request *visit, enum ans_verdict verdict, const char *t
     const uint8_t *peer = visit->request->peer.byte;
 
     op_leave(visit);
-    ans_problem_answer(
+    srv_problem_answer(
         visit->request, verdict,
         &(struct ans_problem_detail){.text = text, .pointer = pointer, .seed = peer[15]});
 }

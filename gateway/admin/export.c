@@ -6,6 +6,8 @@
  * line is the end.) */
 #include "gateway/admin/admin_internal.h"
 
+#include "gateway/orders/order_text.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -256,7 +258,7 @@ static int read_partition(struct lines *lines, int64_t after)
     while (lines->count < lines->limit && (at = next_of(cursors, count)) != NULL) {
         lines->last = at->order->place;
         if (is_wanted(lines, at->order)) {
-            ord_order_put_admin(&lines->buf, at->order);
+            ord_order_text_put_admin(&lines->buf, at->order);
             ps_buf_puts(&lines->buf, "\n");
             lines->count++;
         }

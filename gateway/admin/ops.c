@@ -2,7 +2,6 @@
 #include "gateway/admin/admin_internal.h"
 
 #include "common/log.h"
-#include "gateway/public/probes.h"
 #include "gateway/cluster/cluster.h"
 #include "queue/log_spill.h"
 
@@ -12,14 +11,26 @@
 
 /* --- Probes and metrics. --- */
 
+static void send_probe(struct op_request *visit, enum ans_verdict verdict, struct ps_str text)
+{
+    srv_answer_header(visit->request, "Cache-Control", "no-store", sizeof "no-store" - 1);
+    srv_answer(visit->request, ans_verdicts[verdict].status, "text/plain; charset=utf-8", text,
+               false);
+}
+
 void op_livez(struct op_request *visit)
 {
-    pub_probe_live(visit->request);
+    send_probe(visit, ANS_V_ok, PS_STR("ok\n"));
 }
 
 void op_readyz(struct op_request *visit)
 {
-    (void)pub_probe_ready(visit->admin->core, visit->request, true);
+    struct ps_buf body = srv_answer_body(visit->request);
+    struct ans_readiness readiness;
+
+    gw_core_readiness(visit->admin->core, &readiness);
+    ans_readiness_print(&body, &readiness, visit->request->query, true);
+    send_probe(visit, ans_readiness_verdict(&readiness), (struct ps_str){body.at, body.len});
 }
 
 static void gather_kafka(const struct gw_core *core, struct ps_metrics_shard *shard)

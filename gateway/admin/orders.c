@@ -9,6 +9,8 @@
 
 #include "gateway/cluster/cluster.h"
 #include "gateway/orders/order_id.h"
+#include "gateway/orders/order_text.h"
+#include "gateway/orders/search.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -41,18 +43,13 @@ struct op_order_command {
 
 /* --- Looking. --- */
 
-static void put_in_doubt(struct ps_buf *buf, const struct ps_uuid *id,
-                         const struct gw_control_sale *sale, const struct inv_entry *entry)
+static void put_pending(struct ps_buf *buf, const struct ps_uuid *id, const struct cfg_sale *sale,
+                        const struct inv_entry *entry)
 {
-    ord_order_put(buf, &(struct ord_order_text){.id = *id,
-                                                .sale = sale->stored.name,
-                                                .sku = oq_sale_sku(sale->books, entry->sku),
-                                                .quantity = entry->quantity,
-                                                .state = "pending",
-                                                .reason = "",
-                                                .reserved_at_ms = entry->reserved_at_ms,
-                                                .pay_by_ms = entry->pay_by_ms,
-                                                .key = {entry->key, entry->key_len}});
+    const struct ord_order_text text =
+        ord_order_text_pending(id, sale->name, oq_sale_sku(sale->books, entry->sku), entry);
+
+    ord_order_text_put(buf, &text);
     ps_buf_puts(buf, ",\"user\":");
     ps_buf_put_json(buf, entry->user, entry->user_len);
     ps_buf_printf(buf, ",\"epoch\":%lld,\"seq\":null}", (long long)sale->epoch);
@@ -86,120 +83,96 @@ static bool say_known(struct op_request *visit, const struct ps_uuid *id)
         return false;
     char *text = new_text(visit, &buf);
     if (text != NULL) {
-        ord_order_put_admin(&buf, order);
+        ord_order_text_put_admin(&buf, order);
         op_text(visit, "application/json", text, buf.len);
     }
     return true;
 }
 
-/* A search for an order that is in a counter and not yet in the log: of the sales that its id fits,
- * one after the other, because a counter elsewhere answers later. */
-struct search {
+/* A look-up that had to ask the counters. */
+struct lookup {
     struct op_admin *admin;
     uint64_t handle; /* 0: nobody had to wait yet */
-    struct ps_uuid id;
-    size_t at;                /* the place among the sales */
-    struct inv_sale *counter; /* that is asked there */
-    bool unsure;              /* one of them did not answer */
+    struct ord_search search;
 };
 
-/* Takes the visit's answer and the search's memory. `entry` NULL: no counter has it. */
-static void end_search(struct search *search, struct op_request *visit,
-                       const struct gw_control_sale *sale, const struct inv_entry *entry)
+/* Takes the visit's answer and the look-up's memory. `entry` NULL: no counter has the order. */
+static void end_lookup(struct lookup *lookup, struct op_request *visit, const struct cfg_sale *sale,
+                       const struct inv_entry *entry)
 {
+    const struct ord_search *search = &lookup->search;
+    struct oq_log_view view;
     struct ps_buf buf;
     char *text;
 
+    oq_log_view(lookup->admin->core->log, &view);
     if (visit == NULL || say_known(visit, &search->id)) {
         /* meanwhile the log may have shown it */
     } else if (entry == NULL && search->unsure) {
         op_no(visit, ANS_V_store_unavailable, "whether such an order is in doubt is not known");
-    } else if (entry == NULL && ord_events_is_behind(search->admin->core)) {
+    } else if (entry == NULL && !view.current) {
         op_no(visit, ANS_V_log_unavailable, NULL);
     } else if (entry == NULL) {
         op_no(visit, ANS_V_not_found, "no such order");
     } else if ((text = new_text(visit, &buf)) != NULL) {
-        put_in_doubt(&buf, &search->id, sale, entry);
+        put_pending(&buf, &search->id, sale, entry);
         op_text(visit, "application/json", text, buf.len);
     }
-    free(search);
+    free(lookup);
 }
 
-static void search_on(struct search *search, struct op_request *visit);
+static inv_entry_fn on_entry;
 
-/* False: there are more counters to ask. */
-static bool take_entry(struct search *search, struct op_request *visit, int err,
-                       const struct inv_entry *entry)
+static void search_counters(struct lookup *lookup, struct op_request *visit)
 {
-    const struct gw_control *control = search->admin->control;
-    const struct gw_control_sale *sale =
-        search->at < control->sale_count ? control->sales[search->at] : NULL;
+    struct op_admin *admin = lookup->admin;
+    struct inv_store *store = admin->core->control_store;
+    const struct cfg_sale *sale;
+    struct inv_entry entry;
 
-    if (sale == NULL || sale->counter != search->counter) { /* sales came or went: once more */
-        search->at = 0;
-        return false;
-    }
-    if (err == INV_DONE) {
-        end_search(search, visit, sale, entry);
-        return true;
-    }
-    search->unsure |= err != PS_E_NOT_FOUND;
-    search->at++;
-    return false;
+    if (inv_store_is_shared(store))
+        lookup->handle = op_wait(visit, OP_WAIT_MS);
+    int result = ord_search_run(&lookup->search, admin->control->policy, store, on_entry, lookup, 0,
+                                &entry, &sale);
+    if (result == INV_DONE)
+        end_lookup(lookup, visit, sale, &entry);
+    else if (result != INV_PENDING)
+        end_lookup(lookup, visit, NULL, NULL);
 }
 
 static void on_entry(uint64_t handle, int err, const struct inv_entry *entry, void *ctx)
 {
-    struct search *search = ctx;
-    struct op_request *visit = op_find(search->admin, search->handle);
+    struct lookup *lookup = ctx;
+    struct op_request *visit = op_find(lookup->admin, lookup->handle);
+    const struct cfg_sale *sale;
 
     (void)handle;
-    if (visit == NULL)
-        end_search(search, NULL, NULL, NULL);
-    else if (!take_entry(search, visit, err, entry))
-        search_on(search, visit);
-}
-
-static void search_on(struct search *search, struct op_request *visit)
-{
-    struct op_admin *admin = search->admin;
-    const struct gw_control *control = admin->control;
-    struct inv_entry entry;
-
-    while (search->at < control->sale_count) {
-        const struct gw_control_sale *sale = control->sales[search->at];
-        bool fits = ord_order_id_fits(&search->id, sale->stored.name);
-        search->counter = sale->counter;
-        if (!fits || search->counter == NULL) {
-            search->unsure |= fits && gw_control_is_unserved(control, sale);
-            search->at++;
-            continue;
-        }
-        if (admin->core->redis != NULL)
-            search->handle = op_wait(visit, OP_WAIT_MS);
-        int result = inv_store_find(admin->core->control_store, search->counter, &search->id,
-                                    on_entry, search, 0, &entry);
-        if (result == INV_PENDING || take_entry(search, visit, result, &entry))
-            return;
+    if (visit == NULL) {
+        end_lookup(lookup, NULL, NULL, NULL);
+        return;
     }
-    end_search(search, visit, NULL, NULL);
+    sale = ord_search_take(&lookup->search, lookup->admin->control->policy, err);
+    if (sale != NULL)
+        end_lookup(lookup, visit, sale, entry);
+    else
+        search_counters(lookup, visit);
 }
 
 static void say_order(struct op_request *visit, const struct ps_uuid *id)
 {
-    struct search *search;
+    struct lookup *lookup;
 
     if (say_known(visit, id))
         return;
-    search = calloc(1, sizeof *search);
-    if (search == NULL) {
+    lookup = calloc(1, sizeof *lookup);
+    if (lookup == NULL) {
         op_no(visit, ANS_V_internal, "out of memory");
         return;
     }
     visit->on_deadline = NULL;
-    search->admin = visit->admin;
-    search->id = *id;
-    search_on(search, visit);
+    lookup->admin = visit->admin;
+    lookup->search.id = *id;
+    search_counters(lookup, visit);
 }
 
 /* False: answered. */

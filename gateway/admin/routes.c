@@ -159,7 +159,7 @@ static void deny(struct op_request *visit, enum op_auth_result result, int64_t w
     ps_metric_add(visit->admin->control->shard, GW_M_ADMIN_DENIED, 0, 1);
     if (result == OP_AUTH_LOCKED || result == OP_AUTH_LIMITED) {
         op_leave(visit);
-        ans_problem_answer(visit->request, ANS_V_admin_rate,
+        srv_problem_answer(visit->request, ANS_V_admin_rate,
                            &(struct ans_problem_detail){
                                .policy = result == OP_AUTH_LOCKED ? "admin_lock" : "admin_rate",
                                .retry_after_s = wait_s});

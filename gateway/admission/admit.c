@@ -9,21 +9,16 @@
 #include "gateway/admission/admit.h"
 
 #include "gateway/admission/order_body.h"
-#include "queue/log_kafka.h"
+#include "gateway/metrics.h"
 
 #include <string.h>
 
 typedef enum adm_gate gate_fn(struct adm_admission *admission);
 
-static enum adm_gate no(struct adm_admission *admission, enum ans_verdict verdict)
+static enum adm_gate deny(struct adm_admission *admission, enum ans_verdict verdict)
 {
     admission->verdict = verdict;
     return ADM_GATE_DENY;
-}
-
-static struct gw_worker *worker_of(const struct adm_admission *admission)
-{
-    return admission->visit->worker;
 }
 
 /* --- phase, blocklist --- */
@@ -31,15 +26,15 @@ static struct gw_worker *worker_of(const struct adm_admission *admission)
 static bool has_orders(const struct adm_admission *admission)
 {
     const struct cfg_sale *sale = admission->sale;
-    return sale->books != NULL && oq_fold_newest(worker_of(admission)->core->fold, sale->books,
-                                                 admission->visit->client.user) != NULL;
+    return sale->books != NULL &&
+           oq_fold_newest(admission->gates->fold, sale->books, admission->request->user) != NULL;
 }
 
-static enum adm_gate phase_no(struct adm_admission *admission, enum cfg_phase phase)
+static enum adm_gate judge_phase(struct adm_admission *admission, enum cfg_phase phase)
 {
     if (phase == CFG_PHASE_ENDED)
-        return no(admission, ANS_V_ended);
-    return phase == CFG_PHASE_PAUSED ? no(admission, ANS_V_paused) : ADM_GATE_PASS;
+        return deny(admission, ANS_V_ended);
+    return phase == CFG_PHASE_PAUSED ? deny(admission, ANS_V_paused) : ADM_GATE_PASS;
 }
 
 static enum adm_gate phase_gate(struct adm_admission *admission)
@@ -49,21 +44,22 @@ static enum adm_gate phase_gate(struct adm_admission *admission)
 
     if (phase == CFG_PHASE_SCHEDULED) {
         if (!sale->draft)
-            admission->detail.retry_after_s = (sale->opens_at_ms - admission->wall_ms + 999) / 1000;
-        return no(admission, ANS_V_not_started);
+            admission->detail.retry_after_s =
+                ans_seconds_up(sale->opens_at_ms - admission->wall_ms, 1000);
+        return deny(admission, ANS_V_not_started);
     }
     /* A buyer who has orders here goes on to the replay gate, which comes back to the phase. */
     return phase == CFG_PHASE_OPEN || has_orders(admission) ? ADM_GATE_PASS
-                                                            : phase_no(admission, phase);
+                                                            : judge_phase(admission, phase);
 }
 
 static enum adm_gate blocklist_gate(struct adm_admission *admission)
 {
-    const struct pub_client *client = &admission->visit->client;
-    const struct cfg_blocklist *blocklist = worker_of(admission)->policy->blocklist;
+    const struct adm_request *request = admission->request;
+    const struct cfg_blocklist *blocklist = admission->gates->policy->blocklist;
 
-    return cfg_blocklist_has(blocklist, client->user, &client->address, admission->wall_ms)
-               ? no(admission, ANS_V_blocked)
+    return cfg_blocklist_has(blocklist, request->user, &request->address, admission->wall_ms)
+               ? deny(admission, ANS_V_blocked)
                : ADM_GATE_PASS;
 }
 
@@ -74,36 +70,35 @@ static const enum ans_verdict rate_verdict[] = {[CFG_LIMIT_KEY_USER] = ANS_V_use
                                                 [CFG_LIMIT_KEY_GLOBAL] = ANS_V_global_rate,
                                                 [CFG_LIMIT_KEY_SALE] = ANS_V_sale_rate};
 
-static void show_tightest(struct ord_request *visit, const struct cfg_limit_rule *rule,
+static void keep_tightest(struct adm_request *request, const struct cfg_limit_rule *rule,
                           const struct adm_limit_result *result)
 {
-    struct ans_limit_fields *shown = &visit->limit;
+    struct ans_limit_fields *shown = &request->limit;
 
     if (shown->policy != NULL && shown->remaining <= result->remaining)
         return;
-    memcpy(visit->limit_name, rule->name, sizeof visit->limit_name);
-    *shown = (struct ans_limit_fields){.policy = visit->limit_name,
+    memcpy(request->limit_name, rule->name, sizeof request->limit_name);
+    *shown = (struct ans_limit_fields){.policy = request->limit_name,
                                        .quota = rule->rate,
                                        .window_s = rule->period_s,
                                        .remaining = result->remaining,
                                        .reset_s = result->reset_s};
 }
 
-void adm_admit_expect(struct ord_request *visit)
+void adm_admit_expect(const struct adm_gates *gates, struct adm_request *request)
 {
-    const struct adm_limit_table *limits = visit->worker->core->limits;
-    const struct cfg_snapshot *policy = visit->worker->policy;
-    struct ps_str user = visit->client.user;
+    const struct cfg_snapshot *policy = gates->policy;
+    struct ps_str user = request->user;
 
-    visit->user_hash = adm_limit_hash(limits, user.at, user.len);
+    request->user_hash = adm_limit_hash(gates->limits, user.at, user.len);
     for (size_t i = 0; i < policy->rule_count; i++)
         if (policy->rules[i].key == CFG_LIMIT_KEY_USER)
-            adm_limit_expect(limits, &policy->compiled[i], visit->user_hash);
+            adm_limit_expect(gates->limits, &policy->compiled[i], request->user_hash);
 }
 
-static uint64_t hash_of(const struct adm_admission *admission, const void *key, size_t key_len)
+static uint64_t hash_key(const struct adm_admission *admission, const void *key, size_t key_len)
 {
-    return adm_limit_hash(worker_of(admission)->core->limits, key, key_len);
+    return adm_limit_hash(admission->gates->limits, key, key_len);
 }
 
 /* One rule with one key, given by its hash. Only the user's and the address's limits are the
@@ -113,27 +108,27 @@ static enum adm_gate ask_limit(struct adm_admission *admission, const struct cfg
                                const struct adm_limit_compiled *compiled, uint64_t hash,
                                bool *ret_fits)
 {
-    struct gw_worker *worker = worker_of(admission);
-    struct adm_limit_result result = adm_limit_check(worker->core->limits, compiled, hash,
+    struct ps_metrics_shard *shard = admission->gates->shard;
+    struct adm_limit_result result = adm_limit_check(admission->gates->limits, compiled, hash,
                                                      admission->now_ns, admission->patience_ms);
     bool own = rule->key == CFG_LIMIT_KEY_USER || rule->key == CFG_LIMIT_KEY_IP;
 
     *ret_fits = result.allowed;
-    if (!own && !admission->visit->asked_shared) {
-        admission->visit->asked_shared = true;
-        ps_metric_add(worker->shard, GW_M_LIMIT_SHARED_ASKED, 0, 1);
+    if (!own && !admission->request->asked_shared) {
+        admission->request->asked_shared = true;
+        ps_metric_add(shard, GW_M_LIMIT_SHARED_ASKED, 0, 1);
     }
     if (rule->mode == CFG_LIMIT_SHADOW) {
         if (!result.allowed)
-            ps_metric_add(worker->shard, GW_M_SHADOW, rule->key, 1);
+            ps_metric_add(shard, GW_M_SHADOW, rule->key, 1);
         return ADM_GATE_PASS;
     }
     if (own || !result.allowed)
-        show_tightest(admission->visit, rule, &result);
+        keep_tightest(admission->request, rule, &result);
     if (!result.allowed) {
         admission->detail.policy = rule->name;
-        admission->detail.retry_after_s = (result.wait_ns + PS_NS_PER_S - 1) / PS_NS_PER_S;
-        return no(admission, rate_verdict[rule->key]);
+        admission->detail.retry_after_s = ans_seconds_up(result.wait_ns, PS_NS_PER_S);
+        return deny(admission, rate_verdict[rule->key]);
     }
     if (result.wait_ns > 0 && admission->now_ns + result.wait_ns > admission->until_ns)
         admission->until_ns = admission->now_ns + result.wait_ns;
@@ -143,27 +138,27 @@ static enum adm_gate ask_limit(struct adm_admission *admission, const struct cfg
 static enum adm_gate ask_address(struct adm_admission *admission, const struct cfg_snapshot *policy,
                                  size_t rule)
 {
-    const struct ps_address *address = &admission->visit->client.address;
+    const struct ps_address *address = &admission->request->address;
     struct ps_address key;
     enum adm_gate step;
     bool fits;
 
     ps_address_limit_key(address, &key);
     step = ask_limit(admission, &policy->rules[rule], &policy->compiled[rule],
-                     hash_of(admission, key.byte, sizeof key.byte), &fits);
+                     hash_key(admission, key.byte, sizeof key.byte), &fits);
     if (!fits || ps_address_is_v4(address))
         return step;
     /* The /48, so that a customer with 65,536 networks of /64 is one asker too. */
     memset(key.byte + 6, 0, sizeof key.byte - 6);
     return ask_limit(admission, &policy->rules[rule], &policy->wide[rule],
-                     hash_of(admission, key.byte, sizeof key.byte), &fits);
+                     hash_key(admission, key.byte, sizeof key.byte), &fits);
 }
 
 static enum adm_gate ask_rules(struct adm_admission *admission, unsigned applies_to,
                                enum cfg_limit_key kind)
 {
-    const struct cfg_snapshot *policy = worker_of(admission)->policy;
-    const struct ord_request *visit = admission->visit;
+    const struct cfg_snapshot *policy = admission->gates->policy;
+    const struct adm_request *request = admission->request;
     const struct cfg_sale *sale = admission->sale;
 
     for (size_t i = 0; i < policy->rule_count; i++) {
@@ -177,10 +172,10 @@ static enum adm_gate ask_rules(struct adm_admission *admission, unsigned applies
         if (kind == CFG_LIMIT_KEY_IP)
             step = ask_address(admission, policy, i);
         else if (kind == CFG_LIMIT_KEY_USER)
-            step = ask_limit(admission, rule, &policy->compiled[i], visit->user_hash, &fits);
+            step = ask_limit(admission, rule, &policy->compiled[i], request->user_hash, &fits);
         else if (kind == CFG_LIMIT_KEY_SALE && sale != NULL)
             step = ask_limit(admission, rule, &policy->compiled[i],
-                             hash_of(admission, sale->name, strlen(sale->name)), &fits);
+                             hash_key(admission, sale->name, strlen(sale->name)), &fits);
         else if (kind == CFG_LIMIT_KEY_GLOBAL) /* one key: any hash */
             step = ask_limit(admission, rule, &policy->compiled[i], 0, &fits);
         else
@@ -211,14 +206,14 @@ static enum adm_gate global_gate(struct adm_admission *admission)
     return ask_rules(admission, CFG_LIMIT_ORDER, CFG_LIMIT_KEY_GLOBAL);
 }
 
-enum adm_gate adm_admit_limits(struct adm_admission *admission, unsigned applies_to)
+static enum adm_gate ask_class(struct adm_admission *admission, unsigned applies_to)
 {
     static const enum cfg_limit_key order[] = {CFG_LIMIT_KEY_IP, CFG_LIMIT_KEY_USER,
                                                CFG_LIMIT_KEY_SALE, CFG_LIMIT_KEY_GLOBAL};
 
     admission->patience_ms = 0;
     for (size_t i = 0; i < PS_ARRAY_LEN(order); i++) {
-        if (order[i] == CFG_LIMIT_KEY_USER && admission->visit->client.user.len == 0)
+        if (order[i] == CFG_LIMIT_KEY_USER && admission->request->user.len == 0)
             continue;
         if (ask_rules(admission, applies_to, order[i]) == ADM_GATE_DENY)
             return ADM_GATE_DENY;
@@ -226,30 +221,41 @@ enum adm_gate adm_admit_limits(struct adm_admission *admission, unsigned applies
     return ADM_GATE_PASS;
 }
 
+enum adm_gate adm_admit_status(struct adm_admission *admission)
+{
+    return ask_class(admission, CFG_LIMIT_STATUS);
+}
+
+enum adm_gate adm_admit_lookup(struct adm_admission *admission)
+{
+    return blocklist_gate(admission) == ADM_GATE_DENY ? ADM_GATE_DENY
+                                                      : ask_class(admission, CFG_LIMIT_ORDER_STATE);
+}
+
 /* --- the body --- */
 
 static enum adm_gate body_gate(struct adm_admission *admission)
 {
-    struct ord_request *visit = admission->visit;
+    struct adm_request *request = admission->request;
     struct adm_order_body body;
 
     if (admission->body_read)
         return ADM_GATE_PASS;
-    const char *wrong = adm_order_body_read(visit->request->body, &body);
+    const char *wrong = adm_order_body_read(request->body, &body);
     if (wrong != NULL) {
         admission->detail.text = wrong;
-        return no(admission, ANS_V_malformed);
+        return deny(admission, ANS_V_malformed);
     }
     if (body.quantity == 0) {
         admission->detail.pointer = "/quantity";
-        return no(admission, ANS_V_quantity);
+        return deny(admission, ANS_V_quantity);
     }
-    if (cfg_sale_sku(admission->sale, body.sku, body.sku_len, &visit->sku_index) < 0) {
+    if (cfg_sale_sku(admission->sale, body.sku, body.sku_len, &request->sku_index) < 0) {
         admission->detail.text = "this sale has no such SKU";
-        return no(admission, ANS_V_not_found);
+        return deny(admission, ANS_V_not_found);
     }
-    memcpy(visit->sku, body.sku, body.sku_len + 1);
-    visit->quantity = body.quantity;
+    memcpy(request->sku, body.sku, body.sku_len + 1);
+    request->quantity = body.quantity;
     admission->body_read = true;
     return ADM_GATE_PASS;
 }
@@ -262,77 +268,83 @@ static bool is_live(const struct oq_order *order)
     return state == OQ_STATE_ACCEPTED || state == OQ_STATE_CONFIRMED;
 }
 
-struct oq_order *adm_own_order(const struct ord_request *visit, const struct cfg_sale *sale)
+/* The live order that a click without a key repeats, at a cap of one; NULL: none. */
+static struct oq_order *find_own_order(const struct adm_admission *admission)
 {
-    const struct oq_fold *fold = visit->worker->core->fold;
-    bool sku_cap_one = sale->skus[visit->sku_index].cap == 1;
+    const struct adm_request *request = admission->request;
+    const struct cfg_sale *sale = admission->sale;
+    bool sku_cap_one = sale->skus[request->sku_index].cap == 1;
 
     if (sale->books == NULL || (sale->cap != 1 && !sku_cap_one))
         return NULL;
-    for (struct oq_order *order = oq_fold_newest(fold, sale->books, visit->client.user);
+    for (struct oq_order *order =
+             oq_fold_newest(admission->gates->fold, sale->books, request->user);
          order != NULL; order = order->older)
-        if (is_live(order) && (sale->cap == 1 || order->sku == visit->sku_index))
+        if (is_live(order) && (sale->cap == 1 || order->sku == request->sku_index))
             return order;
     return NULL;
 }
 
-static enum adm_gate user_limit(struct adm_admission *admission, const struct oq_order *order)
+static enum adm_gate deny_user_limit(struct adm_admission *admission, const struct oq_order *order)
 {
     ps_uuid_format(&order->id, admission->order_text);
     admission->detail.order_id = (struct ps_str){admission->order_text, PS_UUID_LEN};
-    return no(admission, ANS_V_user_limit);
+    return deny(admission, ANS_V_user_limit);
 }
 
-enum adm_gate adm_admit_repeat(struct adm_admission *admission, struct oq_order *order)
+/* What the fold says to a repeat of `order`. */
+static enum adm_gate judge_repeat(struct adm_admission *admission, struct oq_order *order)
 {
-    const struct ord_request *visit = admission->visit;
+    const struct adm_request *request = admission->request;
 
     admission->own = order;
-    if (order->sku == visit->sku_index && order->quantity == visit->quantity)
+    if (order->sku == request->sku_index && order->quantity == request->quantity)
         return ADM_GATE_REPLAY;
-    return visit->key.len > 0 ? no(admission, ANS_V_idempotency_mismatch)
-                              : user_limit(admission, order);
+    return request->key.len > 0 ? deny(admission, ANS_V_idempotency_mismatch)
+                                : deny_user_limit(admission, order);
 }
 
 /* The buyer's own order, found without a lock: by his key, or (without a key) his only one where
  * one is all that he may have. */
 static enum adm_gate replay_gate(struct adm_admission *admission)
 {
-    const struct ord_request *visit = admission->visit;
+    const struct adm_request *request = admission->request;
     const struct cfg_sale *sale = admission->sale;
     struct oq_order *order = NULL;
 
     admission->sold_out = sale->counter != NULL && inv_sale_sold_out(sale->counter);
     if (has_orders(admission)) {
         enum adm_gate step;
-        if (visit->key.len > 0) {
-            order = oq_fold_by_key(visit->worker->core->fold, sale->books, visit->client.user,
-                                   visit->key);
+        if (request->key.len > 0) {
+            order =
+                oq_fold_by_key(admission->gates->fold, sale->books, request->user, request->key);
             if (order == NULL)
-                return phase_no(admission, cfg_sale_phase(sale, admission->wall_ms));
+                return judge_phase(admission, cfg_sale_phase(sale, admission->wall_ms));
         }
         if ((step = body_gate(admission)) != ADM_GATE_PASS)
             return step;
         if (order == NULL)
-            order = adm_own_order(visit, sale);
+            order = find_own_order(admission);
         if (order != NULL)
-            return adm_admit_repeat(admission, order);
+            return judge_repeat(admission, order);
     }
-    return phase_no(admission, cfg_sale_phase(sale, admission->wall_ms));
+    return judge_phase(admission, cfg_sale_phase(sale, admission->wall_ms));
 }
 
 /* --- stock and log --- */
 
 static enum adm_gate log_gate(struct adm_admission *admission)
 {
-    const struct gw_core *core = worker_of(admission)->core;
+    const struct adm_gates *gates = admission->gates;
+    struct oq_log_view view;
 
-    if (!oq_log_available(core->log))
-        return no(admission, core->kafka != NULL && oq_kafka_state(core->kafka) == OQ_KAFKA_BEHIND
-                                 ? ANS_V_log_backlog
-                                 : ANS_V_log_unavailable);
-    return oq_log_backlog_percent(core->log) > (unsigned)core->settings->log.backlog_percent
-               ? no(admission, ANS_V_log_backlog)
+    if (!oq_log_available(gates->log)) {
+        oq_log_view(gates->log, &view);
+        return deny(admission,
+                    view.state == OQ_LOG_BEHIND ? ANS_V_log_backlog : ANS_V_log_unavailable);
+    }
+    return oq_log_backlog_percent(gates->log) > gates->backlog_percent
+               ? deny(admission, ANS_V_log_backlog)
                : ADM_GATE_PASS;
 }
 
@@ -340,17 +352,17 @@ static enum adm_gate log_gate(struct adm_admission *admission)
 static enum adm_gate sold_out_gate(struct adm_admission *admission)
 {
     if (admission->sale->counter == NULL || admission->sale->fenced)
-        return log_gate(admission) == ADM_GATE_DENY ? ADM_GATE_DENY : no(admission, ANS_V_fenced);
-    return admission->sold_out ? no(admission, ANS_V_sold_out) : ADM_GATE_PASS;
+        return log_gate(admission) == ADM_GATE_DENY ? ADM_GATE_DENY : deny(admission, ANS_V_fenced);
+    return admission->sold_out ? deny(admission, ANS_V_sold_out) : ADM_GATE_PASS;
 }
 
 /* His own order may have come into the log since the replay gate: who has orders is judged by the
  * counter. */
 static enum adm_gate sku_sold_out_gate(struct adm_admission *admission)
 {
-    return inv_sale_sku_sold_out(admission->sale->counter, admission->visit->sku_index) &&
+    return inv_sale_sku_sold_out(admission->sale->counter, admission->request->sku_index) &&
                    !has_orders(admission)
-               ? no(admission, ANS_V_sold_out)
+               ? deny(admission, ANS_V_sold_out)
                : ADM_GATE_PASS;
 }
 
@@ -375,15 +387,15 @@ static const struct {
 
 enum adm_gate adm_admit(struct adm_admission *admission)
 {
-    struct ord_request *visit = admission->visit;
+    struct adm_request *request = admission->request;
 
     for (size_t i = 0; i < PS_ARRAY_LEN(gates); i++) {
         enum adm_gate step;
-        if (i < visit->gate && !gates[i].again)
+        if (i < request->gate && !gates[i].again)
             continue;
         step = gates[i].run(admission);
         if (step == ADM_GATE_WAIT)
-            visit->gate = i + 1;
+            request->gate = i + 1;
         if (step != ADM_GATE_PASS)
             return step;
     }

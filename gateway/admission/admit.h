@@ -1,21 +1,54 @@
 /* Who may try to buy: the gates, a table of functions in the order in which this program says no.
  * The first "no" wins, none waits, none allocates, none locks. A leaky bucket may say "wait": the
- * visit remembers where to go on. */
+ * request remembers where to go on. */
 #ifndef ADM_ADMIT_H
 #define ADM_ADMIT_H
 
+#include "common/metrics.h"
+#include "gateway/admission/limit_table.h"
 #include "gateway/answers/problem.h"
-#include "gateway/orders/request.h"
+#include "gateway/config/snapshot.h"
+#include "queue/log.h"
+
+/* What the gates of one thread look at. That thread exchanges the policy, between two requests. */
+struct adm_gates {
+    struct adm_limit_table *limits;
+    const struct oq_fold *fold;
+    const struct oq_log *log;
+    unsigned backlog_percent; /* of the log's queue; above: 503 log_backlog */
+    struct ps_metrics_shard *shard;
+    const struct cfg_snapshot *policy;
+};
+
+/* One request as the gates see it. */
+struct adm_request {
+    /* In. The strings must outlive the request. */
+    struct ps_address address;
+    struct ps_str user; /* .len == 0: nobody said */
+    struct ps_str key;  /* Idempotency-Key without quotes; .len == 0: none */
+    struct ps_str body;
+    /* Kept from gate to gate, also while it waits; zero at the start. */
+    uint64_t user_hash;            /* of `user`: adm_admit_expect */
+    struct ans_limit_fields limit; /* the tightest that was asked; .policy points to the next */
+    char limit_name[PS_NAME_MAX + 1];
+    bool asked_shared; /* a limit that the cluster shares; counted once a request */
+    size_t gate;       /* where to go on after waiting */
+    /* Out: the order, once the body is read. */
+    char sku[PS_NAME_MAX + 1];
+    uint32_t sku_index;
+    int64_t quantity;
+};
 
 enum adm_gate {
     ADM_GATE_PASS,  /* from the table: all gates are passed */
     ADM_GATE_DENY,  /* verdict and detail say why */
-    ADM_GATE_WAIT,  /* until_ns; visit->gate says where to go on */
+    ADM_GATE_WAIT,  /* until_ns; request->gate says where to go on */
     ADM_GATE_REPLAY /* the buyer has this order already: own */
 };
 
 struct adm_admission {
-    struct ord_request *visit;
+    const struct adm_gates *gates;
+    struct adm_request *request;
     const struct cfg_sale *sale;
     int64_t now_ns;
     int64_t wall_ms;
@@ -30,24 +63,19 @@ struct adm_admission {
     char order_text[PS_UUID_LEN + 1]; /* of detail.order_id */
 };
 
-/* As soon as the user is known: his limits will be asked. Sets visit->user_hash, which every later
- * step wants. */
-void adm_admit_expect(struct ord_request *visit);
+/* As soon as the user is known: his limits will be asked. Sets request->user_hash, which every
+ * later step wants. */
+void adm_admit_expect(const struct adm_gates *gates, struct adm_request *request);
 
-/* Runs the gates from visit->gate (0 = from the start; else phase and sold out are looked at again
- * first). */
+/* Runs the gates from request->gate (0 = from the start; else phase and sold out are looked at
+ * again first). */
 enum adm_gate adm_admit(struct adm_admission *admission);
 
-/* One class of limits (CFG_LIMIT_ORDER_STATE ...) for requests that do not buy: ADM_GATE_PASS or
- * ADM_GATE_DENY. Keys user, ip, global and sale, in this order. */
-enum adm_gate adm_admit_limits(struct adm_admission *admission, unsigned applies_to);
-
-/* The user's live order that a click without a key repeats: same SKU and quantity, at a cap of one.
- * NULL = none. */
-struct oq_order *adm_own_order(const struct ord_request *visit, const struct cfg_sale *sale);
-
-/* What the fold says to a repeat of `order`: ADM_GATE_REPLAY, or ADM_GATE_DENY with
- * idempotency_mismatch or user_limit. */
-enum adm_gate adm_admit_repeat(struct adm_admission *admission, struct oq_order *order);
+/* For requests that do not buy: ADM_GATE_PASS or ADM_GATE_DENY. Their class of limits is asked with
+ * the keys ip, user, sale and global, in this order; nothing waits. */
+/* The status page. */
+enum adm_gate adm_admit_status(struct adm_admission *admission);
+/* A buyer's orders: the blocklist first. */
+enum adm_gate adm_admit_lookup(struct adm_admission *admission);
 
 #endif

@@ -1,10 +1,9 @@
 /* Problem answers (RFC 9457): every "no" is a row of the verdict table plus what this one request
- * adds to it. Prints the JSON body, chooses Retry-After and writes the RateLimit fields. */
+ * adds to it. Prints the JSON body and chooses Retry-After. */
 #ifndef ANS_PROBLEM_H
 #define ANS_PROBLEM_H
 
 #include "common/buf.h"
-#include "gateway/server/http.h"
 #include "gateway/answers/verdict.h"
 
 /* The tightest limit that matched, for RateLimit-Policy and RateLimit. */
@@ -29,15 +28,11 @@ struct ans_problem_detail {
     const char *pointer;    /* JSON pointer of the member at fault (422); NULL = none */
 };
 
-/* Answers with a verdict of status 400 or more; header fields added before (Allow,
- * WWW-Authenticate) go along. `detail` may be NULL. Every such answer has Cache-Control: no-store
- * and X-Request-Id. */
-void ans_problem_answer(struct srv_request *request, enum ans_verdict verdict,
-                        const struct ans_problem_detail *detail);
-
-/* RateLimit-Policy and RateLimit for an answer that is no problem. Nothing when fields->policy is
- * NULL. */
-void ans_limit_headers(struct srv_request *request, const struct ans_limit_fields *fields);
+/* A wait as Retry-After counts it: whole seconds, rounded up. `per_second`: of the wait's unit. */
+static inline int64_t ans_seconds_up(int64_t wait, int64_t per_second)
+{
+    return (wait + per_second - 1) / per_second;
+}
 
 /* The body alone. `instance` is the path of the request, .at == NULL = left out. `detail` may be
  * NULL. */

@@ -1,11 +1,13 @@
 /* Buying. The gates say who may try; the counter decides atomically; the log makes it an order; and
  * the answer says what the log shows:
  *
- *   gates -> reserve -> append -> (suspended until the log has spoken) -> 202 accepted
+ *   RECEIVED -> ADMITTED -> RESERVED -> LOGGING -> ANSWERED: 202 accepted
  *
- * A counter in Redis answers later, too: the request is suspended before it is asked, and what the
- * order was reserved under (epoch, caps) is kept, because the policy may be exchanged meanwhile.
- * This worker then also tells the counter what the log has decided of its orders.
+ * The table of steps below is the whole way: each step does its work and says in which state the
+ * request is afterwards. States without a step wait for an event: a moment (HELD), a counter in
+ * Redis (RESERVING, COMPARING), the log (LOGGING). What the order was reserved under (epoch, caps)
+ * is kept, because the policy may be exchanged meanwhile. With a counter in Redis this worker also
+ * tells the counter what the log has decided of its orders.
  *
  * Every step knows what it owes if it does not get further: an append that was refused gives the
  * units back at once; an append whose outcome is unknown gives nothing back, because only a record
@@ -13,147 +15,270 @@
  * finds nobody and is counted. A repeat of an order is answered with the order as it is now. */
 #include "gateway/orders/buy.h"
 
-#include "common/log.h"
-#include "gateway/admission/admit.h"
 #include "common/trace.h"
-#include "gateway/orders/order_events.h"
+#include "gateway/metrics.h"
 #include "gateway/orders/order_id.h"
 
 #include <string.h>
 
-static void say_no(struct ord_request *visit, enum ans_verdict verdict,
-                   struct ans_problem_detail *detail)
+/* A request on its way, within one event. */
+struct passage {
+    struct ord_request *request;
+    const struct cfg_sale *sale;
+    int64_t now_ns, wall_ms;
+};
+
+typedef enum ord_state step_fn(struct passage *passage);
+
+static enum ord_state deny(struct ord_request *request, enum ans_verdict verdict)
 {
-    detail->seed = visit->user_hash;
-    detail->limit = visit->limit;
-    gw_worker_count(visit->worker, verdict);
-    ans_problem_answer(visit->request, verdict, detail);
+    ord_request_deny(request, verdict, NULL);
+    return ORD_ANSWERED;
 }
 
-static void say_plain_no(struct ord_request *visit, enum ans_verdict verdict)
+/* The sale's name as a string of its own. */
+static const char *copy_sale_name(const struct ord_request *request, char ret_name[PS_NAME_MAX + 1])
 {
+    memcpy(ret_name, request->sale_name.at, request->sale_name.len);
+    ret_name[request->sale_name.len] = 0;
+    return ret_name;
+}
+
+/* 202 with the order that this request has made. */
+static void show_own(struct ord_request *request, const char *state, enum ans_verdict verdict)
+{
+    const struct ord_deps *deps = request->deps;
+    char sale[PS_NAME_MAX + 1];
+    const struct ord_order_text order = {.id = request->order_id,
+                                         .sale = copy_sale_name(request, sale),
+                                         .sku = request->asked.sku,
+                                         .quantity = request->asked.quantity,
+                                         .state = state,
+                                         .reason = "",
+                                         .reserved_at_ms = request->reserved_at_ms,
+                                         .pay_by_ms = request->pay_by_ms,
+                                         .key = request->asked.key};
+
+    ps_metric_observe_ns(deps->gates->shard, GW_M_BUY_SECONDS,
+                         ps_clock_mono_ns(deps->clock) - request->arrived_ns);
+    ord_request_show(request, verdict, &order, false);
+}
+
+/* 202 with the order that an earlier request has made. */
+static enum ord_state show_replay(struct ord_request *request, const struct oq_order *order)
+{
+    const struct ord_order_text text = ord_order_text_of(order);
+
+    ord_request_show(request, ANS_V_replayed, &text, true);
+    return ORD_ANSWERED;
+}
+
+/* --- the gates --- */
+
+/* For how long it may still be held. The waits under several rules add up, and a proxy's patience
+ * began when the request arrived. */
+static int64_t patience_ms(const struct ord_request *request, int64_t now_ns)
+{
+    int64_t left_ms = CFG_LIMIT_WAIT_MAX_MS - (now_ns - request->arrived_ns) / PS_NS_PER_MS;
+
+    if (ord_in_flight_held(request->in_flight) >= request->deps->held_max)
+        return 0;
+    return left_ms > 0 ? left_ms : 0;
+}
+
+static enum ord_state hold(struct ord_request *request, const struct adm_admission *admission)
+{
+    (void)ord_request_keep(request);
+    if (ord_in_flight_hold(request, admission->until_ns, admission->now_ns) < 0)
+        return deny(request, ANS_V_shed);
+    return ORD_HELD;
+}
+
+static enum ord_state pass_gates(struct passage *passage)
+{
+    struct ord_request *request = passage->request;
+    struct adm_admission admission = {.gates = request->deps->gates,
+                                      .request = &request->asked,
+                                      .sale = passage->sale,
+                                      .now_ns = passage->now_ns,
+                                      .wall_ms = passage->wall_ms,
+                                      .patience_ms = patience_ms(request, passage->now_ns)};
+
+    switch (adm_admit(&admission)) {
+    case ADM_GATE_DENY:
+        ord_request_deny(request, admission.verdict, &admission.detail);
+        return ORD_ANSWERED;
+    case ADM_GATE_REPLAY:
+        return show_replay(request, admission.own);
+    case ADM_GATE_WAIT:
+        return hold(request, &admission);
+    case ADM_GATE_PASS:
+        break;
+    }
+    return ORD_ADMITTED;
+}
+
+/* --- the counter --- */
+
+static void give_back(const struct ord_request *request, const struct cfg_sale *sale)
+{
+    inv_store_settle(request->deps->store, sale->counter, &request->order_id, INV_VOID);
+}
+
+/* What the counter has decided. */
+static enum ord_state judge_reservation(struct passage *passage, int err,
+                                        const struct inv_answer *answer)
+{
+    struct ord_request *request = passage->request;
     struct ans_problem_detail detail = {0};
-    say_no(visit, verdict, &detail);
+
+    if (err < 0)
+        return deny(request, ANS_V_store_unavailable);
+    switch (answer->result) {
+    case INV_RESERVED:
+        request->reserved_at_ms = answer->reserved_at_ms;
+        request->pay_by_ms = answer->pay_by_ms;
+        return ORD_RESERVED;
+    case INV_SOLD_OUT:
+        if (answer->left > 0)
+            detail.text = "fewer are left than were asked for";
+        ord_request_deny(request, ANS_V_sold_out, &detail);
+        return ORD_ANSWERED;
+    case INV_FENCED:
+        return deny(request, ANS_V_fenced);
+    case INV_CAP:
+    case INV_DUPLICATE:
+    case INV_MISMATCH:
+        break;
+    }
+    request->met = *answer;
+    return ORD_REPEATED;
 }
 
-/* 202 with the order; `replayed` marks an order that an earlier request has made. */
-static void say_order(struct ord_request *visit, const struct ord_order_text *order, bool replayed,
-                      enum ans_verdict verdict)
-{
-    struct srv_request *request = visit->request;
-    struct ps_buf body = srv_answer_body(request);
-    char location[sizeof "/v1/orders/" + PS_UUID_LEN] = "/v1/orders/";
+static inv_answer_fn on_reserved;
 
-    ps_uuid_format(&order->id, location + sizeof "/v1/orders/" - 1);
-    srv_answer_header(request, "Location", location, sizeof location - 1);
-    srv_answer_header(request, "Cache-Control", "no-store", sizeof "no-store" - 1);
-    if (replayed)
-        srv_answer_header(request, "Idempotency-Replayed", "true", sizeof "true" - 1);
-    ans_limit_headers(request, &visit->limit);
-    ord_order_put(&body, order);
-    ps_buf_puts(&body, "}");
-    gw_worker_count(visit->worker, verdict);
-    srv_answer(request, ans_verdicts[verdict].status, "application/json",
-               (struct ps_str){body.at, body.len}, false);
+static enum ord_state reserve_units(struct passage *passage)
+{
+    struct ord_request *request = passage->request;
+    const struct ord_deps *deps = request->deps;
+    const struct cfg_sale *sale = passage->sale;
+    const struct adm_request *asked = &request->asked;
+    uint64_t handle = inv_store_is_shared(deps->store) ? ord_request_keep(request) : 0;
+    struct inv_answer answer;
+
+    ord_order_id_next(deps->ids, passage->wall_ms, sale->name, &request->order_id);
+    request->epoch = sale->epoch;
+    request->cap = sale->cap;
+    request->sku_cap = sale->skus[asked->sku_index].cap;
+    request->sale_version = sale->version;
+    request->rehearsal = sale->rehearsal;
+    struct inv_reservation reservation = {.order_id = request->order_id,
+                                          .epoch = request->epoch,
+                                          .user = asked->user,
+                                          .key = asked->key,
+                                          .sku = asked->sku_index,
+                                          .quantity = asked->quantity,
+                                          .cap = request->cap,
+                                          .sku_cap = request->sku_cap,
+                                          .ttl_ms = sale->ttl_ms};
+    int result = inv_store_reserve(deps->store, sale->counter, &reservation, on_reserved,
+                                   request->in_flight, handle, &answer);
+    return result == INV_PENDING ? ORD_RESERVING : judge_reservation(passage, result, &answer);
 }
 
-static struct ord_order_text text_of_visit(const struct ord_request *visit,
-                                           char sale[PS_NAME_MAX + 1], const char *state)
+/* --- the log --- */
+
+static struct oq_event accepted_event(const struct ord_request *request, int64_t wall_ms)
 {
-    memcpy(sale, visit->sale_name.at, visit->sale_name.len);
-    sale[visit->sale_name.len] = 0;
-    return (struct ord_order_text){.id = visit->order_id,
-                                   .sale = sale,
-                                   .sku = visit->sku,
-                                   .quantity = visit->quantity,
-                                   .state = state,
-                                   .reason = "",
-                                   .reserved_at_ms = visit->reserved_at_ms,
-                                   .pay_by_ms = visit->pay_by_ms,
-                                   .key = visit->key};
+    const struct adm_request *asked = &request->asked;
+
+    return (struct oq_event){.type = OQ_ACCEPTED,
+                             .rehearsal = request->rehearsal,
+                             .has_order_id = true,
+                             .order_id = request->order_id,
+                             .sale = request->sale_name,
+                             .epoch = request->epoch,
+                             .at_ms = wall_ms,
+                             .sku = {asked->sku, strlen(asked->sku)},
+                             .quantity = asked->quantity,
+                             .user = asked->user,
+                             .key = asked->key,
+                             .reserved_at_ms = request->reserved_at_ms,
+                             .pay_by_ms = request->pay_by_ms,
+                             .cap = request->cap,
+                             .sku_cap = request->sku_cap,
+                             .sale_version = request->sale_version,
+                             .request_id = request->request_id};
 }
 
-static void say_own(struct ord_request *visit, const char *state, enum ans_verdict verdict)
+static enum ord_state append_accepted(struct passage *passage)
 {
-    char sale[PS_NAME_MAX + 1];
-    struct ord_order_text text = text_of_visit(visit, sale, state);
-    struct gw_worker *worker = visit->worker;
+    struct ord_request *request = passage->request;
+    const struct ord_deps *deps = request->deps;
+    char trace[PS_TRACE_LEN + 1];
+    struct oq_event event = accepted_event(request, passage->wall_ms);
+    struct oq_ticket ticket = {.owner = deps->owner};
+    int err;
 
-    ps_metric_observe_ns(worker->shard, GW_M_BUY_SECONDS,
-                         ps_clock_mono_ns(worker->core->clock) - visit->request->arrived_ns);
-    say_order(visit, &text, false, verdict);
+    event.traceparent = ps_trace_next(request->traceparent, deps->ids, passage->wall_ms, trace);
+    ticket.handle = ord_request_keep(request); /* before the append: its outcome may come at once */
+    ord_in_flight_log(request, passage->now_ns);
+    err = oq_log_append(deps->log, &event, &ticket);
+    if (err == 0)
+        return ORD_LOGGING;
+    ord_in_flight_unlog(request);
+    give_back(request, passage->sale); /* surely not submitted */
+    return deny(request, err == PS_E_FULL ? ANS_V_log_backlog : ANS_V_log_unavailable);
 }
 
-static void say_replay(struct ord_request *visit, const struct oq_order *order)
+/* --- an order that the counter has met before --- */
+
+static enum ord_state deny_user_limit(struct ord_request *request)
 {
-    struct ord_order_text text = ord_order_text_of(order);
-    say_order(visit, &text, true, ANS_V_replayed);
-}
-
-/* --- an order that the counter knows and the log does not show yet --- */
-
-static bool same_payload(const struct ord_request *visit, const struct inv_entry *entry)
-{
-    return entry->sku == visit->sku_index && entry->quantity == visit->quantity;
-}
-
-static void say_in_doubt(struct ord_request *visit, const struct ps_uuid *id,
-                         const struct inv_entry *entry)
-{
-    char sale[PS_NAME_MAX + 1];
-    struct ord_order_text text = text_of_visit(visit, sale, "pending");
-
-    text.id = *id;
-    text.reserved_at_ms = entry->reserved_at_ms;
-    text.pay_by_ms = entry->pay_by_ms;
-    text.key = (struct ps_str){entry->key, entry->key_len};
-    say_order(visit, &text, true, ANS_V_replayed);
-}
-
-static void say_user_limit(struct ord_request *visit, const struct ps_uuid *id)
-{
+    const struct ps_uuid *id = &request->met.order_id;
     char text[PS_UUID_LEN + 1];
-    struct ans_problem_detail detail = {.order_id = {text, PS_UUID_LEN}};
+    struct ans_problem_detail detail = {0};
 
     ps_uuid_format(id, text);
-    if (ps_uuid_equal(id, &(struct ps_uuid){0}))
-        detail.order_id = (struct ps_str){0};
-    say_no(visit, ANS_V_user_limit, &detail);
+    if (!ps_uuid_equal(id, &(struct ps_uuid){0}))
+        detail.order_id = (struct ps_str){text, PS_UUID_LEN};
+    ord_request_deny(request, ANS_V_user_limit, &detail);
+    return ORD_ANSWERED;
 }
 
-/* The counter's own entry of the order that was met: in doubt, or decided this very moment. */
-static void answer_entry(struct ord_request *visit, int err, const struct inv_entry *entry)
+/* The counter's own entry of the order: in doubt, or decided this very moment. */
+static enum ord_state judge_entry(struct ord_request *request, int err,
+                                  const struct inv_entry *entry)
 {
-    const struct gw_core *core = visit->worker->core;
-    const struct ps_uuid *id = &visit->repeat.order_id;
+    const struct ord_deps *deps = request->deps;
+    const struct adm_request *asked = &request->asked;
+    char sale[PS_NAME_MAX + 1];
 
-    if (err < 0) {
-        say_plain_no(visit, err == PS_E_NOT_FOUND ? ANS_V_order_pending : ANS_V_store_unavailable);
-        return;
-    }
-    if (!same_payload(visit, entry)) {
-        say_user_limit(visit, id);
-        return;
-    }
+    if (err < 0)
+        return deny(request, err == PS_E_NOT_FOUND ? ANS_V_order_pending : ANS_V_store_unavailable);
+    if (entry->sku != asked->sku_index || entry->quantity != asked->quantity)
+        return deny_user_limit(request);
     /* Of Redis's clock, which may be hours from this one. */
-    int64_t age_ms = ps_clock_wall_ms(core->clock) - entry->reserved_at_ms;
-    if (visit->repeat.result == INV_DUPLICATE && age_ms >= 0 &&
-        age_ms < core->settings->log.ack_timeout_ms)
-        say_plain_no(visit, ANS_V_idempotency_in_progress);
-    else
-        say_in_doubt(visit, id, entry);
+    int64_t age_ms = ps_clock_wall_ms(deps->clock) - entry->reserved_at_ms;
+    if (request->met.result == INV_DUPLICATE && age_ms >= 0 && age_ms < deps->ack_timeout_ms)
+        return deny(request, ANS_V_idempotency_in_progress);
+    const struct ord_order_text order = ord_order_text_pending(
+        &request->met.order_id, copy_sale_name(request, sale), asked->sku, entry);
+    ord_request_show(request, ANS_V_replayed, &order, true);
+    return ORD_ANSWERED;
 }
 
-static void on_entry(uint64_t handle, int err, const struct inv_entry *entry, void *worker)
+static void on_entry(uint64_t handle, int err, const struct inv_entry *entry, void *ctx)
 {
-    struct ord_request *visit = ord_request_find(worker, handle);
+    const struct ord_in_flight *in_flight = ctx;
+    struct ord_request *request = ord_request_find(&in_flight->deps, handle);
 
-    if (visit != NULL)
-        answer_entry(visit, err, entry);
+    if (request != NULL)
+        (void)judge_entry(request, err, entry);
 }
 
-/* Does the counter go by an order that the log has ended? It hears of that in a moment: then the
- * buyer has his units again, or (void) his key. */
+/* Does the counter go by an order that the log has ended? It is told in a moment: then the buyer
+ * has their units again, or (void) their key. */
 static bool is_ended(const struct oq_order *order, enum inv_result met)
 {
     enum oq_state state = oq_order_state(order);
@@ -161,286 +286,150 @@ static bool is_ended(const struct oq_order *order, enum inv_result met)
     return state == OQ_STATE_VOID || (met == INV_CAP && state == OQ_STATE_RELEASED);
 }
 
-/* The counter has met this buyer before: his key, or his cap. The fold is asked again, because it
- * may have learnt of the order since the replay gate. */
-static void answer_repeat(struct ord_request *visit, const struct cfg_sale *sale,
-                          const struct inv_answer *answer)
+/* The counter has met this buyer before: their key, or their cap. The fold is asked again, because
+ * it may have learnt of the order since the replay gate. */
+static enum ord_state judge_repeat(struct passage *passage)
 {
-    struct gw_worker *worker = visit->worker;
-    const struct oq_order *order = oq_fold_order(worker->core->fold, &answer->order_id);
-    bool none = ps_uuid_equal(&answer->order_id, &(struct ps_uuid){0}); /* asks for too much */
-    bool one = visit->cap == 1 || visit->sku_cap == 1;
+    struct ord_request *request = passage->request;
+    const struct ord_deps *deps = request->deps;
+    const struct adm_request *asked = &request->asked;
+    const struct inv_answer *met = &request->met;
+    const struct oq_order *order = oq_fold_order(deps->gates->fold, &met->order_id);
+    bool none = ps_uuid_equal(&met->order_id, &(struct ps_uuid){0}); /* asks for too much */
+    bool one = request->cap == 1 || request->sku_cap == 1;
     struct inv_entry entry;
 
-    if (order != NULL && is_ended(order, answer->result)) {
-        say_plain_no(visit, ANS_V_order_pending);
-        return;
-    }
-    if (answer->result == INV_MISMATCH) {
-        say_plain_no(visit, ANS_V_idempotency_mismatch);
-        return;
-    }
-    if (answer->result == INV_CAP && (visit->key.len > 0 || !one || none)) {
-        say_user_limit(visit, &answer->order_id);
-        return;
-    }
-    if (order != NULL && order->known) {
-        if (order->sku == visit->sku_index && order->quantity == visit->quantity)
-            say_replay(visit, order);
-        else
-            say_user_limit(visit, &answer->order_id);
-        return;
-    }
-    visit->repeat = *answer;
-    int result = inv_store_find(worker->store, sale->counter, &visit->repeat.order_id, on_entry,
-                                worker, visit->handle, &entry);
-    if (result != INV_PENDING)
-        answer_entry(visit, result, &entry);
+    if (order != NULL && is_ended(order, met->result))
+        return deny(request, ANS_V_order_pending);
+    if (met->result == INV_MISMATCH)
+        return deny(request, ANS_V_idempotency_mismatch);
+    if (met->result == INV_CAP && (asked->key.len > 0 || !one || none))
+        return deny_user_limit(request);
+    if (order != NULL && order->known)
+        return order->sku == asked->sku_index && order->quantity == asked->quantity
+                   ? show_replay(request, order)
+                   : deny_user_limit(request);
+    int result = inv_store_find(deps->store, passage->sale->counter, &met->order_id, on_entry,
+                                request->in_flight, request->handle, &entry);
+    return result == INV_PENDING ? ORD_COMPARING : judge_entry(request, result, &entry);
 }
 
-/* --- reserve and append --- */
+/* --- the way --- */
 
-static struct oq_event accepted_event(const struct ord_request *visit, int64_t wall_ms)
+/* clang-format off */
+static step_fn *const steps[] = {
+    [ORD_RECEIVED]  = pass_gates,      /* -> ADMITTED, HELD */
+    [ORD_HELD]      = NULL,            /* ord_buy_on_due -> RECEIVED */
+    [ORD_ADMITTED]  = reserve_units,   /* -> RESERVED, RESERVING, REPEATED */
+    [ORD_RESERVING] = NULL,            /* on_reserved -> RESERVED, REPEATED */
+    [ORD_RESERVED]  = append_accepted, /* -> LOGGING */
+    [ORD_LOGGING]   = NULL,            /* ord_buy_outcome, ord_buy_on_overdue -> ANSWERED */
+    [ORD_REPEATED]  = judge_repeat,    /* -> COMPARING */
+    [ORD_COMPARING] = NULL,            /* on_entry -> ANSWERED */
+    [ORD_SEARCHING] = NULL,            /* lookup.c */
+    [ORD_ANSWERED]  = NULL,            /* from each of them */
+};
+/* clang-format on */
+
+static void advance(struct passage *passage, enum ord_state state)
 {
-    struct ps_str trace = visit->request->header[SRV_H_TRACEPARENT];
-
-    return (struct oq_event){.type = OQ_ACCEPTED,
-                             .rehearsal = visit->rehearsal,
-                             .has_order_id = true,
-                             .order_id = visit->order_id,
-                             .sale = visit->sale_name,
-                             .epoch = visit->epoch,
-                             .at_ms = wall_ms,
-                             .sku = {visit->sku, strlen(visit->sku)},
-                             .quantity = visit->quantity,
-                             .user = visit->client.user,
-                             .key = visit->key,
-                             .reserved_at_ms = visit->reserved_at_ms,
-                             .pay_by_ms = visit->pay_by_ms,
-                             .cap = visit->cap,
-                             .sku_cap = visit->sku_cap,
-                             .sale_version = visit->sale_version,
-                             .traceparent = trace};
+    while (steps[state] != NULL)
+        state = steps[state](passage);
+    passage->request->state = state;
 }
 
-static void append(struct ord_request *visit, const struct cfg_sale *sale, int64_t now_ns,
-                   int64_t wall_ms)
+static struct passage passage_of(struct ord_request *request, const struct cfg_sale *sale)
 {
-    struct gw_worker *worker = visit->worker;
-    char trace[PS_TRACE_LEN + 1];
-    struct oq_event event = accepted_event(visit, wall_ms);
-    struct oq_ticket ticket = {.owner = worker->index};
-    int err;
-
-    event.traceparent = ps_trace_next(event.traceparent, &worker->ids, wall_ms, trace);
-    ticket.handle =
-        ord_request_suspend(visit); /* before the append: its outcome may come at once */
-    gw_worker_await_log(worker, visit, now_ns);
-    err = oq_log_append(worker->core->log, &event, &ticket);
-    if (err == 0)
-        return;
-    gw_worker_awaited(worker, visit);
-    inv_store_settle(worker->store, sale->counter, &visit->order_id,
-                     INV_VOID); /* surely not submitted */
-    say_plain_no(visit, err == PS_E_FULL ? ANS_V_log_backlog : ANS_V_log_unavailable);
+    return (struct passage){.request = request,
+                            .sale = sale,
+                            .now_ns = ps_clock_mono_ns(request->deps->clock),
+                            .wall_ms = ps_clock_wall_ms(request->deps->clock)};
 }
 
-static void take_answer(struct ord_request *visit, const struct cfg_sale *sale, int err,
-                        const struct inv_answer *answer, int64_t now_ns, int64_t wall_ms)
+void ord_buy_start(struct ord_request *request, const struct cfg_sale *sale)
 {
-    struct ans_problem_detail detail = {0};
+    struct passage passage = passage_of(request, sale);
 
-    if (err < 0) {
-        say_plain_no(visit, ANS_V_store_unavailable);
-        return;
-    }
-    switch (answer->result) {
-    case INV_RESERVED:
-        visit->reserved_at_ms = answer->reserved_at_ms;
-        visit->pay_by_ms = answer->pay_by_ms;
-        append(visit, sale, now_ns, wall_ms);
-        break;
-    case INV_SOLD_OUT:
-        if (answer->left > 0)
-            detail.text = "fewer are left than were asked for";
-        say_no(visit, ANS_V_sold_out, &detail);
-        break;
-    case INV_FENCED:
-        say_plain_no(visit, ANS_V_fenced);
-        break;
-    case INV_CAP:
-    case INV_DUPLICATE:
-    case INV_MISMATCH:
-        answer_repeat(visit, sale, answer);
-        break;
-    }
+    advance(&passage, ORD_RECEIVED);
+}
+
+void ord_buy_on_due(struct ord_request *request)
+{
+    const struct cfg_sale *sale = ord_request_sale(request);
+
+    if (sale == NULL) /* deleted while the request waited */
+        (void)deny(request, ANS_V_not_found);
+    else
+        ord_buy_start(request, sale);
 }
 
 /* A reservation that nobody waits for any more stays in doubt and is closed like any other. */
 static void on_reserved(uint64_t handle, int err, const struct inv_answer *answer, void *ctx)
 {
-    struct gw_worker *worker = ctx;
-    struct ord_request *visit = ord_request_find(worker, handle);
-    const struct cfg_sale *sale = visit != NULL ? ord_request_sale(visit) : NULL;
+    const struct ord_in_flight *in_flight = ctx;
+    const struct ord_deps *deps = &in_flight->deps;
+    struct ord_request *request = ord_request_find(deps, handle);
+    const struct cfg_sale *sale = request != NULL ? ord_request_sale(request) : NULL;
 
-    if (visit == NULL)
-        ps_metric_add(worker->shard, GW_M_STALE_MAIL, 0, 1);
-    else if (sale == NULL || sale->counter == NULL)
-        say_plain_no(visit, ANS_V_not_found); /* deleted meanwhile */
-    else
-        take_answer(visit, sale, err, answer, ps_clock_mono_ns(worker->core->clock),
-                    ps_clock_wall_ms(worker->core->clock));
-}
-
-static void reserve(struct ord_request *visit, const struct cfg_sale *sale, int64_t now_ns,
-                    int64_t wall_ms)
-{
-    struct gw_worker *worker = visit->worker;
-    uint64_t handle = worker->core->redis != NULL ? ord_request_suspend(visit) : 0;
-    struct inv_answer answer;
-
-    ord_order_id_next(&worker->ids, wall_ms, sale->name, &visit->order_id);
-    visit->epoch = sale->epoch;
-    visit->cap = sale->cap;
-    visit->sku_cap = sale->skus[visit->sku_index].cap;
-    visit->sale_version = sale->version;
-    visit->rehearsal = sale->rehearsal;
-    struct inv_reservation reservation = {.order_id = visit->order_id,
-                                          .epoch = visit->epoch,
-                                          .user = visit->client.user,
-                                          .key = visit->key,
-                                          .sku = visit->sku_index,
-                                          .quantity = visit->quantity,
-                                          .cap = visit->cap,
-                                          .sku_cap = visit->sku_cap,
-                                          .ttl_ms = sale->ttl_ms};
-    int result = inv_store_reserve(worker->store, sale->counter, &reservation, on_reserved, worker,
-                                   handle, &answer);
-    if (result != INV_PENDING)
-        take_answer(visit, sale, result, &answer, now_ns, wall_ms);
-}
-
-/* --- the way through --- */
-
-static void hold(struct ord_request *visit, const struct adm_admission *admission)
-{
-    if (gw_worker_hold(visit->worker, ord_request_suspend(visit), admission->until_ns,
-                       admission->now_ns) < 0)
-        say_plain_no(visit, ANS_V_shed);
-}
-
-/* For how long it may still be held. The waits under several rules add up, and a proxy's patience
- * began when the request arrived. */
-static int64_t patience_ms(const struct ord_request *visit, int64_t now_ns)
-{
-    const struct gw_worker *worker = visit->worker;
-    int64_t left_ms = CFG_LIMIT_WAIT_MAX_MS - (now_ns - visit->request->arrived_ns) / PS_NS_PER_MS;
-
-    if (ps_heap_count(worker->waiting) >= (size_t)worker->core->settings->http.waiting)
-        return 0;
-    return left_ms > 0 ? left_ms : 0;
-}
-
-static void go(struct ord_request *visit, const struct cfg_sale *sale)
-{
-    struct gw_worker *worker = visit->worker;
-    struct adm_admission admission = {.visit = visit,
-                                      .sale = sale,
-                                      .now_ns = ps_clock_mono_ns(worker->core->clock),
-                                      .wall_ms = ps_clock_wall_ms(worker->core->clock)};
-
-    admission.patience_ms = patience_ms(visit, admission.now_ns);
-    switch (adm_admit(&admission)) {
-    case ADM_GATE_DENY:
-        say_no(visit, admission.verdict, &admission.detail);
-        break;
-    case ADM_GATE_REPLAY:
-        say_replay(visit, admission.own);
-        break;
-    case ADM_GATE_WAIT:
-        hold(visit, &admission);
-        break;
-    case ADM_GATE_PASS:
-        reserve(visit, sale, admission.now_ns, admission.wall_ms);
-        break;
+    if (request == NULL) {
+        ps_metric_add(deps->gates->shard, GW_M_STALE_MAIL, 0, 1);
+    } else if (sale == NULL || sale->counter == NULL) {
+        (void)deny(request, ANS_V_not_found); /* deleted meanwhile */
+    } else {
+        struct passage passage = passage_of(request, sale);
+        advance(&passage, judge_reservation(&passage, err, answer));
     }
 }
 
-void ord_buy_start(struct ord_request *visit, const struct cfg_sale *sale)
-{
-    go(visit, sale);
-}
-
-void gw_buy_resume(struct gw_worker *worker, struct srv_request *request)
-{
-    struct ord_request *visit = request->user;
-    const struct cfg_sale *sale = ord_request_sale(visit);
-
-    (void)worker;
-    if (sale == NULL) /* deleted while the request waited */
-        say_plain_no(visit, ANS_V_not_found);
-    else
-        go(visit, sale);
-}
-
-/* What the log shows of an order of this worker, to the counter in Redis. (The one in memory hears
- * it from the log's thread.) */
-static void settle_own(struct gw_worker *worker, const struct oq_order *order)
+/* What the log shows of an order of this worker, to a shared counter. (The one in memory is told on
+ * the log's thread.) */
+static void settle_own(const struct ord_deps *deps, const struct oq_order *order)
 {
     static const enum inv_verdict verdict_of[] = {[OQ_STATE_ACCEPTED] = INV_ACCEPTED,
                                                   [OQ_STATE_CONFIRMED] = INV_CONFIRMED,
                                                   [OQ_STATE_RELEASED] = INV_RELEASED,
                                                   [OQ_STATE_VOID] = INV_VOID};
     const char *name = oq_sale_name(order->sale);
-    const struct cfg_sale *sale = cfg_snapshot_sale(worker->policy, name, strlen(name));
+    const struct cfg_sale *sale = cfg_snapshot_sale(deps->gates->policy, name, strlen(name));
 
     if (sale != NULL && sale->counter != NULL)
-        inv_store_settle(worker->store, sale->counter, &order->id,
-                         verdict_of[oq_order_state(order)]);
+        inv_store_settle(deps->store, sale->counter, &order->id, verdict_of[oq_order_state(order)]);
 }
 
-static void give_back(struct ord_request *visit)
+static void answer_refused(struct ord_request *request)
 {
-    const struct cfg_sale *sale = ord_request_sale(visit);
+    const struct cfg_sale *sale = ord_request_sale(request);
 
-    if (sale != NULL && sale->counter != NULL)
-        inv_store_settle(visit->worker->store, sale->counter, &visit->order_id, INV_VOID);
+    if (inv_store_is_shared(request->deps->store) && sale != NULL && sale->counter != NULL)
+        give_back(request, sale);
+    (void)deny(request, ANS_V_log_unavailable);
 }
 
-void gw_buy_outcome(struct gw_worker *worker, const struct ps_mail *mail)
+void ord_buy_outcome(const struct ord_deps *deps, uint64_t handle, enum oq_outcome outcome,
+                     const struct oq_order *order)
 {
-    struct srv_request *request = srv_find(worker->http, mail->handle);
-    const struct oq_order *order = mail->ptr;
-    bool elsewhere = worker->core->redis != NULL;
-    struct ord_request *visit;
+    struct ord_request *request = ord_request_find(deps, handle);
 
-    if (elsewhere && mail->result == OQ_LANDED && order != NULL)
-        settle_own(worker, order);
+    if (inv_store_is_shared(deps->store) && outcome == OQ_LANDED && order != NULL)
+        settle_own(deps, order);
     if (request == NULL) { /* answered `pending` at its deadline, or its client has left */
-        ps_metric_add(worker->shard, GW_M_STALE_MAIL, 0, 1);
+        ps_metric_add(deps->gates->shard, GW_M_STALE_MAIL, 0, 1);
         return;
     }
-    visit = request->user;
-    gw_worker_awaited(worker, visit);
-    if (mail->result == OQ_REFUSED) {
-        if (elsewhere)
-            give_back(visit);
-        say_plain_no(visit, ANS_V_log_unavailable);
-    } else if (mail->result != OQ_LANDED || order == NULL)
-        say_own(visit, "pending", ANS_V_pending);
+    ord_in_flight_unlog(request);
+    if (outcome == OQ_REFUSED)
+        answer_refused(request);
+    else if (outcome != OQ_LANDED || order == NULL)
+        show_own(request, "pending", ANS_V_pending);
     else if (oq_order_state(order) == OQ_STATE_VOID)
-        say_plain_no(visit, ANS_V_fenced);
+        (void)deny(request, ANS_V_fenced);
     else if (oq_order_state(order) == OQ_STATE_ACCEPTED)
-        say_own(visit, "accepted", ANS_V_accepted);
+        show_own(request, "accepted", ANS_V_accepted);
     else
-        say_replay(visit, order); /* confirmed or cancelled before its buyer was told */
+        (void)show_replay(request, order); /* confirmed or cancelled before its buyer was told */
 }
 
-void gw_buy_overdue(struct gw_worker *worker, int64_t now_ns)
+void ord_buy_on_overdue(struct ord_request *request)
 {
-    while (worker->first_order != NULL && worker->first_order->deadline_ns <= now_ns) {
-        struct ord_request *visit = worker->first_order;
-        gw_worker_awaited(worker, visit);
-        say_own(visit, "pending", ANS_V_pending);
-    }
+    show_own(request, "pending", ANS_V_pending);
 }

@@ -1,13 +1,16 @@
-/* Reading orders back, for their own buyers. */
+/* Reading orders back, for their own buyers. A worker's thread. */
 #ifndef ORD_LOOKUP_H
 #define ORD_LOOKUP_H
 
 #include "gateway/orders/request.h"
 
 /* GET /v1/orders/{id}: 404 when there is none, or it is another user's. */
-void ord_lookup_order(struct ord_request *visit, const struct ps_uuid *id);
-/* GET /v1/sales/{sale}/orders: the caller's newest orders there, newest first; with ?before={id}
- * those that are older than this one of his. */
-void ord_lookup_own(struct ord_request *visit, const struct cfg_sale *sale);
+void ord_lookup_order(struct ord_request *request, const struct ps_uuid *id);
+
+/* The caller's orders in a sale, from the newest on; with `before` (the text of an id; .at == NULL:
+ * none) those that are older than this one of theirs. *ret_first is the first; the next is its
+ * member `older`, and only orders that are `known` are to be shown. False: answered. */
+bool ord_lookup_own(struct ord_request *request, const struct cfg_sale *sale, struct ps_str before,
+                    const struct oq_order **ret_first);
 
 #endif

@@ -49,23 +49,4 @@ int ord_events_confirm(struct gw_core *core, const struct oq_order *order, struc
 int ord_events_release(struct gw_core *core, const struct oq_order *order, enum oq_reason reason,
                        const struct oq_ticket *ticket) PS_MUST_CHECK;
 
-/* The order as people see it:
- * {"order_id","sale","sku","quantity","state","reason","reserved_at","pay_by","idempotency_key"}.
- */
-struct ord_order_text {
-    struct ps_uuid id;
-    const char *sale, *sku;
-    int64_t quantity;
-    const char *state;  /* pending, accepted, confirmed, released */
-    const char *reason; /* "" = null */
-    int64_t reserved_at_ms, pay_by_ms;
-    struct ps_str key;
-};
-/* Without the closing brace, so that members can follow. */
-void ord_order_put(struct ps_buf *buf, const struct ord_order_text *order);
-struct ord_order_text ord_order_text_of(const struct oq_order *order);
-void ord_order_put_public(struct ps_buf *buf, const struct oq_order *order);
-/* With user, epoch and seq. */
-void ord_order_put_admin(struct ps_buf *buf, const struct oq_order *order);
-
 #endif

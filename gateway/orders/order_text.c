@@ -1,9 +1,11 @@
-/* How an order looks from outside: the same object for POST, GET and replay. */
-#include "gateway/orders/order_events.h"
+/* How an order looks from outside. */
+#include "gateway/orders/order_text.h"
+
+#include "common/clock.h"
 
 #include <string.h>
 
-void ord_order_put(struct ps_buf *buf, const struct ord_order_text *order)
+void ord_order_text_put(struct ps_buf *buf, const struct ord_order_text *order)
 {
     char id[PS_UUID_LEN + 1], time[PS_TIME_LEN + 1];
 
@@ -60,19 +62,33 @@ struct ord_order_text ord_order_text_of(const struct oq_order *order)
     };
 }
 
-void ord_order_put_public(struct ps_buf *buf, const struct oq_order *order)
+struct ord_order_text ord_order_text_pending(const struct ps_uuid *id, const char *sale,
+                                             const char *sku, const struct inv_entry *entry)
+{
+    return (struct ord_order_text){.id = *id,
+                                   .sale = sale,
+                                   .sku = sku,
+                                   .quantity = entry->quantity,
+                                   .state = "pending",
+                                   .reason = "",
+                                   .reserved_at_ms = entry->reserved_at_ms,
+                                   .pay_by_ms = entry->pay_by_ms,
+                                   .key = {entry->key, entry->key_len}};
+}
+
+void ord_order_text_put_public(struct ps_buf *buf, const struct oq_order *order)
 {
     struct ord_order_text text = ord_order_text_of(order);
 
-    ord_order_put(buf, &text);
+    ord_order_text_put(buf, &text);
     ps_buf_puts(buf, "}");
 }
 
-void ord_order_put_admin(struct ps_buf *buf, const struct oq_order *order)
+void ord_order_text_put_admin(struct ps_buf *buf, const struct oq_order *order)
 {
     struct ord_order_text text = ord_order_text_of(order);
 
-    ord_order_put(buf, &text);
+    ord_order_text_put(buf, &text);
     ps_buf_puts(buf, ",\"user\":");
     ps_buf_put_json(buf, order->user.at, order->user.len);
     ps_buf_puts(buf, ",\"epoch\":");

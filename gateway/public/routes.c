@@ -1,53 +1,49 @@
 /* The public listener's routes: a table of paths, the methods each takes and the handler of each
- * method. From here on a request is a visit: its client is known, and a sale in its path has been
- * found. The order of saying no: 404 path, 405, 404 sale, 415, 401, then the gates. */
-#include "gateway/admission/admit.h"
-#include "gateway/public/probes.h"
-#include "gateway/public/status_page.h"
-#include "gateway/server/strict.h"
+ * method. A handler's request has a client that is known, and a sale where its path names one. The
+ * order of saying no: 404 path, 405, 404 sale, 415, 401, then the gates. */
+#include "gateway/public/routes.h"
+
 #include "gateway/orders/buy.h"
 #include "gateway/orders/lookup.h"
+#include "gateway/public/order_answers.h"
+#include "gateway/public/status_page.h"
+#include "gateway/server/strict.h"
 
 #include <string.h>
 
-static void refuse(struct ord_request *visit, enum ans_verdict verdict, const char *text)
-{
-    gw_worker_count(visit->worker, verdict);
-    ans_problem_answer(visit->request, verdict, &(struct ans_problem_detail){.text = text});
-}
-
 /* The challenge names the field in which the proxy says who asks: there is no other way here. */
-static void refuse_nobody(struct ord_request *visit, const char *text)
+static void refuse_nobody(struct pub_request *request, const char *text)
 {
-    srv_answer_header(visit->request, "WWW-Authenticate", "X-User-Id", sizeof "X-User-Id" - 1);
-    refuse(visit, ANS_V_unauthenticated, text);
+    srv_answer_header(request->http, "WWW-Authenticate", "X-User-Id", sizeof "X-User-Id" - 1);
+    pub_request_refuse(request, ANS_V_unauthenticated, text);
 }
 
 /* False: answered. */
-static bool identified(struct ord_request *visit)
+static bool is_identified(struct pub_request *request)
 {
-    switch (visit->client.identity) {
+    switch (request->client.identity) {
     case PUB_IDENTITY_OK:
         return true;
     case PUB_IDENTITY_UNTRUSTED:
-        ps_metric_add(visit->worker->shard, GW_M_UNTRUSTED_IDENTITY, 0, 1);
-        refuse_nobody(visit, "X-User-Id is believed only from a trusted proxy");
+        ps_metric_add(request->listener->shard, GW_M_UNTRUSTED_IDENTITY, 0, 1);
+        refuse_nobody(request, "X-User-Id is believed only from a trusted proxy");
         return false;
     case PUB_IDENTITY_BAD:
         refuse_nobody(
-            visit, "X-User-Id: 1 to 128 bytes of UTF-8 without control characters or white space");
+            request,
+            "X-User-Id: 1 to 128 bytes of UTF-8 without control characters or white space");
         return false;
     case PUB_IDENTITY_NONE:
-        refuse_nobody(visit, "X-User-Id is missing");
+        refuse_nobody(request, "X-User-Id is missing");
         return false;
     }
     return false;
 }
 
 /* Idempotency-Key is an sf-string; many clients send the bare value. False: answered. */
-static bool key_read(struct ord_request *visit)
+static bool read_key(struct pub_request *request)
 {
-    struct ps_str key = visit->request->header[SRV_H_IDEMPOTENCY_KEY];
+    struct ps_str key = request->http->header[SRV_H_IDEMPOTENCY_KEY];
 
     if (key.at == NULL)
         return true;
@@ -55,88 +51,139 @@ static bool key_read(struct ord_request *visit)
         key = (struct ps_str){key.at + 1, key.len - 2};
     if (!ps_key_ok(key.at, key.len) || memchr(key.at, '"', key.len) != NULL ||
         memchr(key.at, '\\', key.len) != NULL) {
-        refuse(visit, ANS_V_malformed,
-               "Idempotency-Key: 1 to 64 visible ASCII characters, quoted or bare");
+        pub_request_refuse(request, ANS_V_malformed,
+                           "Idempotency-Key: 1 to 64 visible ASCII characters, quoted or bare");
         return false;
     }
-    visit->key = key;
+    request->order.asked.key = key;
     return true;
 }
 
 /* --- handlers --- */
 
-static void get_status(struct ord_request *visit, const struct cfg_sale *sale, struct ps_str rest)
+/* What the orders' room has to know of the request. */
+static struct ord_request *fill_order(struct pub_request *request)
 {
-    struct adm_admission admission = {
-        .visit = visit, .sale = sale, .now_ns = ps_clock_mono_ns(visit->worker->core->clock)};
+    const struct srv_request *http = request->http;
+    struct ord_request *order = &request->order;
+
+    ord_in_flight_enter(request->listener->orders, order);
+    order->traceparent = http->header[SRV_H_TRACEPARENT];
+    order->request_id = http->request_id;
+    order->arrived_ns = http->arrived_ns;
+    order->asked.body = http->body;
+    return order;
+}
+
+static void get_status(struct pub_request *request, const struct cfg_sale *sale, struct ps_str rest)
+{
+    const struct pub_listener *listener = request->listener;
+    struct adm_admission admission = {.gates = listener->gates,
+                                      .request = &request->order.asked,
+                                      .sale = sale,
+                                      .now_ns = ps_clock_mono_ns(listener->clock)};
 
     (void)rest;
-    if (adm_admit_limits(&admission, CFG_LIMIT_STATUS) == ADM_GATE_DENY) {
-        const struct ps_address *address = &visit->client.address; /* nobody has to say a user */
+    if (adm_admit_status(&admission) == ADM_GATE_DENY) {
+        const struct ps_address *address = &request->client.address; /* nobody has to say a user */
         admission.detail.seed =
-            adm_limit_hash(visit->worker->core->limits, address->byte, sizeof address->byte);
-        admission.detail.limit = visit->limit;
-        gw_worker_count(visit->worker, admission.verdict);
-        ans_problem_answer(visit->request, admission.verdict, &admission.detail);
+            adm_limit_hash(listener->gates->limits, address->byte, sizeof address->byte);
+        admission.detail.limit = request->order.asked.limit;
+        pub_request_count(request, admission.verdict);
+        srv_problem_answer(request->http, admission.verdict, &admission.detail);
         return;
     }
-    pub_status_answer(visit->worker, visit->request, sale);
+    pub_status_page_answer(request, sale);
 }
 
-static void post_order(struct ord_request *visit, const struct cfg_sale *sale, struct ps_str rest)
+static void post_order(struct pub_request *request, const struct cfg_sale *sale, struct ps_str rest)
 {
     (void)rest;
-    if (!srv_strict_json(visit->request->header[SRV_H_CONTENT_TYPE])) {
-        refuse(visit, ANS_V_unsupported_media_type, NULL);
+    if (!srv_strict_json(request->http->header[SRV_H_CONTENT_TYPE])) {
+        pub_request_refuse(request, ANS_V_unsupported_media_type, NULL);
         return;
     }
-    if (!srv_strict_plain(visit->request->header[SRV_H_CONTENT_ENCODING])) {
-        refuse(visit, ANS_V_unsupported_media_type, "Content-Encoding: send the body uncompressed");
+    if (!srv_strict_plain(request->http->header[SRV_H_CONTENT_ENCODING])) {
+        pub_request_refuse(request, ANS_V_unsupported_media_type,
+                           "Content-Encoding: send the body uncompressed");
         return;
     }
-    if (identified(visit) && key_read(visit))
-        ord_buy_start(visit, sale);
+    if (is_identified(request) && read_key(request))
+        ord_buy_start(fill_order(request), sale);
 }
 
-static void get_own_orders(struct ord_request *visit, const struct cfg_sale *sale,
+/* The value of `before` in the query; .at == NULL: there is none. Other parameters are nobody's. */
+static struct ps_str find_before(struct ps_str query)
+{
+    static const char name[] = "before=";
+    const size_t len = sizeof name - 1;
+    const char *at = query.at, *end = query.at + query.len;
+
+    while (at < end) {
+        const char *next = memchr(at, '&', (size_t)(end - at));
+        size_t part = (size_t)((next != NULL ? next : end) - at);
+        if (part >= len && memcmp(at, name, len) == 0)
+            return (struct ps_str){at + len, part - len};
+        at += part + 1;
+    }
+    return (struct ps_str){NULL, 0};
+}
+
+static void get_own_orders(struct pub_request *request, const struct cfg_sale *sale,
                            struct ps_str rest)
 {
+    const struct oq_order *first;
+
     (void)rest;
-    if (identified(visit))
-        ord_lookup_own(visit, sale);
+    if (is_identified(request) &&
+        ord_lookup_own(fill_order(request), sale, find_before(request->http->query), &first))
+        pub_order_answers_list(request, first);
 }
 
-static void get_order(struct ord_request *visit, const struct cfg_sale *sale, struct ps_str rest)
+static void get_order(struct pub_request *request, const struct cfg_sale *sale, struct ps_str rest)
 {
     struct ps_uuid id;
 
     (void)sale;
-    if (!identified(visit))
+    if (!is_identified(request))
         return;
     if (ps_uuid_parse(rest.at, rest.len, &id) < 0)
-        refuse(visit, ANS_V_not_found, "no such order of this user");
+        pub_request_refuse(request, ANS_V_not_found, "no such order of this user");
     else
-        ord_lookup_order(visit, &id);
+        ord_lookup_order(fill_order(request), &id);
 }
 
-static void get_livez(struct ord_request *visit, const struct cfg_sale *sale, struct ps_str rest)
+static void send_probe(struct pub_request *request, enum ans_verdict verdict, struct ps_str text)
+{
+    srv_answer_header(request->http, "Cache-Control", "no-store", sizeof "no-store" - 1);
+    pub_request_count(request, verdict);
+    srv_answer(request->http, ans_verdicts[verdict].status, "text/plain; charset=utf-8", text,
+               false);
+}
+
+static void get_livez(struct pub_request *request, const struct cfg_sale *sale, struct ps_str rest)
 {
     (void)sale;
     (void)rest;
-    gw_worker_count(visit->worker, ANS_V_ok);
-    pub_probe_live(visit->request);
+    send_probe(request, ANS_V_ok, PS_STR("ok\n"));
 }
 
-static void get_readyz(struct ord_request *visit, const struct cfg_sale *sale, struct ps_str rest)
+static void get_readyz(struct pub_request *request, const struct cfg_sale *sale, struct ps_str rest)
 {
+    const struct pub_listener *listener = request->listener;
+    struct ps_buf body = srv_answer_body(request->http);
+    struct ans_readiness readiness;
+
     (void)sale;
     (void)rest;
-    gw_worker_count(visit->worker, pub_probe_ready(visit->worker->core, visit->request, false));
+    listener->readiness(listener->readiness_ctx, &readiness);
+    ans_readiness_print(&body, &readiness, request->http->query, false);
+    send_probe(request, ans_readiness_verdict(&readiness), (struct ps_str){body.at, body.len});
 }
 
 /* --- the table --- */
 
-typedef void route_fn(struct ord_request *visit, const struct cfg_sale *sale, struct ps_str rest);
+typedef void route_fn(struct pub_request *request, const struct cfg_sale *sale, struct ps_str rest);
 
 /* clang-format off */
 static const struct route {
@@ -154,7 +201,7 @@ static const struct route {
 };
 /* clang-format on */
 
-static bool matches(const struct route *route, struct ps_str path, struct ps_str *ret_rest)
+static bool matches_path(const struct route *route, struct ps_str path, struct ps_str *ret_rest)
 {
     size_t prefix = strlen(route->prefix), suffix = strlen(route->suffix);
 
@@ -170,104 +217,108 @@ static bool matches(const struct route *route, struct ps_str path, struct ps_str
 /* Origins of the settings may call the API from a browser with an identity: a cookie or a token for
  * the front proxy. Every origin may read the status page, without one. The page says so itself, for
  * caches; here it is said for its other answers. */
-static void put_cors(struct ord_request *visit, const struct route *route)
+static void put_cors(struct pub_request *request, const struct route *route)
 {
     static const char expose[] = "Location, Retry-After, RateLimit, RateLimit-Policy, "
                                  "Idempotency-Replayed, X-Request-Id";
-    const struct ps_option_list *allowed = &visit->worker->core->settings->cors.allow_origins;
-    struct ps_str origin = visit->request->header[SRV_H_ORIGIN];
+    const struct ps_option_list *allowed = request->listener->cors_origins;
+    struct ps_str origin = request->http->header[SRV_H_ORIGIN];
 
     if (origin.at == NULL)
         return;
     if (route->open_to_all) {
-        srv_answer_header(visit->request, "Access-Control-Allow-Origin", "*", 1);
+        srv_answer_header(request->http, "Access-Control-Allow-Origin", "*", 1);
         return;
     }
     if (allowed->count == 0)
         return;
-    srv_answer_header(visit->request, "Vary", "Origin", sizeof "Origin" - 1);
+    srv_answer_header(request->http, "Vary", "Origin", sizeof "Origin" - 1);
     for (size_t i = 0; i < allowed->count; i++) {
         if (strlen(allowed->at[i]) == origin.len &&
             memcmp(allowed->at[i], origin.at, origin.len) == 0) {
-            srv_answer_header(visit->request, "Access-Control-Allow-Origin", origin.at, origin.len);
-            srv_answer_header(visit->request, "Access-Control-Allow-Credentials", "true", 4);
-            srv_answer_header(visit->request, "Access-Control-Expose-Headers", expose,
+            srv_answer_header(request->http, "Access-Control-Allow-Origin", origin.at, origin.len);
+            srv_answer_header(request->http, "Access-Control-Allow-Credentials", "true", 4);
+            srv_answer_header(request->http, "Access-Control-Expose-Headers", expose,
                               sizeof expose - 1);
             return;
         }
     }
 }
 
-static void answer_options(struct ord_request *visit, const struct route *route)
+static void answer_options(struct pub_request *request, const struct route *route)
 {
     static const char headers[] =
         "Authorization, Content-Type, Idempotency-Key, X-Request-Id, traceparent";
 
-    srv_answer_header(visit->request, "Allow", route->allow, strlen(route->allow));
-    if (visit->request->header[SRV_H_REQUEST_METHOD].at != NULL) { /* a preflight */
-        srv_answer_header(visit->request, "Access-Control-Allow-Methods", route->allow,
+    srv_answer_header(request->http, "Allow", route->allow, strlen(route->allow));
+    if (request->http->header[SRV_H_REQUEST_METHOD].at != NULL) { /* a preflight */
+        srv_answer_header(request->http, "Access-Control-Allow-Methods", route->allow,
                           strlen(route->allow));
-        srv_answer_header(visit->request, "Access-Control-Allow-Headers", headers,
+        srv_answer_header(request->http, "Access-Control-Allow-Headers", headers,
                           sizeof headers - 1);
-        srv_answer_header(visit->request, "Access-Control-Max-Age", "600", 3);
+        srv_answer_header(request->http, "Access-Control-Max-Age", "600", 3);
     }
-    gw_worker_count(visit->worker, ANS_V_no_content);
-    srv_answer(visit->request, 204, NULL, (struct ps_str){"", 0}, false);
+    pub_request_count(request, ANS_V_no_content);
+    srv_answer(request->http, ans_verdicts[ANS_V_no_content].status, NULL, (struct ps_str){"", 0},
+               false);
 }
 
-static void dispatch(struct ord_request *visit, const struct route *route, struct ps_str rest)
+static void dispatch(struct pub_request *request, const struct route *route, struct ps_str rest)
 {
-    struct srv_request *request = visit->request;
+    const struct srv_request *http = request->http;
     const struct cfg_sale *sale = NULL;
-    route_fn *handler = request->method == SRV_GET || request->method == SRV_HEAD ? route->get
-                        : request->method == SRV_POST                             ? route->post
-                                                                                  : NULL;
-    put_cors(visit, route);
-    if (request->method == SRV_OPTIONS) {
-        answer_options(visit, route);
+    route_fn *handler = http->method == SRV_GET || http->method == SRV_HEAD ? route->get
+                        : http->method == SRV_POST                          ? route->post
+                                                                            : NULL;
+    put_cors(request, route);
+    if (http->method == SRV_OPTIONS) {
+        answer_options(request, route);
         return;
     }
     if (handler == NULL) {
-        srv_answer_header(request, "Allow", route->allow, strlen(route->allow));
-        refuse(visit, ANS_V_method_not_allowed, NULL);
+        srv_answer_header(request->http, "Allow", route->allow, strlen(route->allow));
+        pub_request_refuse(request, ANS_V_method_not_allowed, NULL);
         return;
     }
     if (route->is_sale) {
-        sale = cfg_snapshot_sale(visit->worker->policy, rest.at, rest.len);
+        sale = cfg_snapshot_sale(request->listener->gates->policy, rest.at, rest.len);
         if (sale == NULL) {
-            refuse(visit, ANS_V_not_found, "no such sale");
+            pub_request_refuse(request, ANS_V_not_found, "no such sale");
             return;
         }
-        visit->sale_name = rest;
+        request->order.sale_name = rest;
     }
-    if (request->oversized) {
-        refuse(visit, ANS_V_too_large, NULL);
+    if (http->oversized) {
+        pub_request_refuse(request, ANS_V_too_large, NULL);
         return;
     }
-    handler(visit, sale, rest);
+    handler(request, sale, rest);
 }
 
-void gw_routes_handle(struct srv_request *request, void *ctx)
+void pub_routes_handle(struct srv_request *http, void *ctx)
 {
-    struct gw_worker *worker = ctx;
-    struct ord_request *visit = request->user;
-    const struct gw_settings *settings = worker->core->settings;
+    struct pub_listener *listener = ctx;
+    struct pub_request *request = http->user;
+    struct adm_request *asked = &request->order.asked;
     struct ps_str rest;
 
-    visit->worker = worker;
-    visit->request = request;
-    if (pub_client_find(request, &settings->trusted, settings->client_ip_header[0] != 0,
-                        &visit->client) < 0) {
-        refuse(visit, ANS_V_malformed, "a proxy has sent a client address that is none");
+    request->listener = listener;
+    request->http = http;
+    if (pub_client_find(http, listener->trusted, listener->client_ip_header, &request->client) <
+        0) {
+        pub_request_refuse(request, ANS_V_malformed,
+                           "a proxy has sent a client address that is none");
         return;
     }
-    if (visit->client.identity == PUB_IDENTITY_OK)
-        adm_admit_expect(visit);
+    asked->address = request->client.address;
+    asked->user = request->client.user;
+    if (request->client.identity == PUB_IDENTITY_OK)
+        adm_admit_expect(listener->gates, asked);
     for (size_t i = 0; i < PS_ARRAY_LEN(routes); i++) {
-        if (matches(&routes[i], request->path, &rest)) {
-            dispatch(visit, &routes[i], rest);
+        if (matches_path(&routes[i], http->path, &rest)) {
+            dispatch(request, &routes[i], rest);
             return;
         }
     }
-    refuse(visit, ANS_V_not_found, "no such path");
+    pub_request_refuse(request, ANS_V_not_found, "no such path");
 }

@@ -11,7 +11,7 @@
  * Nobody keeps the page of an opened sale that is not served, as for a moment after a start. */
 #include "gateway/public/status_page.h"
 
-#include "gateway/orders/request.h"
+#include "gateway/public/request.h"
 
 #include <sodium.h>
 #include <stdlib.h>
@@ -87,7 +87,7 @@ static bool is_unserved(const struct cfg_sale *sale)
 }
 
 /* As the counter has it, or the log, or before both the plan. */
-static int64_t left_of(const struct cfg_sale *sale, uint32_t place)
+static int64_t count_left(const struct cfg_sale *sale, uint32_t place)
 {
     const struct cfg_sku *sku = &sale->skus[place];
     struct oq_totals totals;
@@ -115,7 +115,7 @@ static void put_body(struct ps_buf *buf, const struct cfg_sale *sale, enum cfg_p
     ps_buf_puts(buf, ",\"skus\":[");
     for (uint32_t i = 0; i < sale->sku_count; i++) {
         const struct cfg_sku *sku = &sale->skus[i];
-        int64_t left = left_of(sale, i);
+        int64_t left = count_left(sale, i);
         ps_buf_puts(buf, i > 0 ? ",{\"sku\":" : "{\"sku\":");
         ps_buf_put_json(buf, sku->name, strlen(sku->name));
         ps_buf_puts(buf, left > 0 ? ",\"availability\":\"in_stock\",\"available\":"
@@ -158,8 +158,8 @@ static int64_t seconds_until_opening(const struct cfg_sale *sale, enum cfg_phase
     return left_ms > 1000 ? left_ms / 1000 : 1;
 }
 
-static int build(struct page *page, const struct cfg_sale *sale, enum cfg_phase phase,
-                 int64_t wall_ms)
+static int build_page(struct page *page, const struct cfg_sale *sale, enum cfg_phase phase,
+                      int64_t wall_ms)
 {
     size_t cap = 4096 + sale->sku_count * SKU_TEXT_MAX;
     char *memory = malloc(cap);
@@ -205,23 +205,25 @@ static int build(struct page *page, const struct cfg_sale *sale, enum cfg_phase 
                                    "*",
                                    NULL};
     struct ps_str text = {body.at, body.len};
-    err = srv_shared_answer_new(200, headers, text, &page->full);
+    err = srv_shared_answer_new(ans_verdicts[ANS_V_ok].status, headers, text, &page->full);
     if (err == 0) /* which says the length of what it does not send */
-        err = srv_shared_answer_new(304, headers + 2, text, &page->not_modified);
+        err = srv_shared_answer_new(ans_verdicts[ANS_V_not_modified].status, headers + 2, text,
+                                    &page->not_modified);
     free(memory);
     return err;
 }
 
-static struct page *page_of(struct gw_worker *worker, const struct cfg_sale *sale)
+static struct page *find_page(const struct pub_listener *listener, const struct cfg_sale *sale)
 {
-    struct pub_pages *pages = worker->pages;
+    struct pub_pages *pages = listener->pages;
+    size_t sale_count = listener->gates->policy->sale_count;
 
-    if (pages->count != worker->policy->sale_count) {
+    if (pages->count != sale_count) {
         pub_pages_forget(pages);
-        pages->page = calloc(worker->policy->sale_count, sizeof *pages->page);
+        pages->page = calloc(sale_count, sizeof *pages->page);
         if (pages->page == NULL)
             return NULL;
-        pages->count = worker->policy->sale_count;
+        pages->count = sale_count;
     }
     return &pages->page[sale->index];
 }
@@ -242,12 +244,13 @@ bool pub_etag_listed(struct ps_str field, const char *etag)
     return false;
 }
 
-void pub_status_answer(struct gw_worker *worker, struct srv_request *request,
-                       const struct cfg_sale *sale)
+void pub_status_page_answer(struct pub_request *request, const struct cfg_sale *sale)
 {
-    struct page *page = page_of(worker, sale);
-    int64_t now_ns = ps_clock_mono_ns(worker->core->clock);
-    int64_t wall_ms = ps_clock_wall_ms(worker->core->clock);
+    const struct pub_listener *listener = request->listener;
+    struct ps_str if_none_match = request->http->header[SRV_H_IF_NONE_MATCH];
+    struct page *page = find_page(listener, sale);
+    int64_t now_ns = ps_clock_mono_ns(listener->clock);
+    int64_t wall_ms = ps_clock_wall_ms(listener->clock);
     enum cfg_phase phase = cfg_sale_phase(sale, wall_ms);
 
     if (page != NULL &&
@@ -255,16 +258,14 @@ void pub_status_answer(struct gw_worker *worker, struct srv_request *request,
         srv_shared_answer_unref(page->full);
         srv_shared_answer_unref(page->not_modified);
         *page = (struct page){.phase = phase};
-        if (build(page, sale, phase, wall_ms) == 0)
+        if (build_page(page, sale, phase, wall_ms) == 0)
             page->built_ns = now_ns;
     }
     if (page == NULL || page->built_ns == 0) {
-        gw_worker_count(worker, ANS_V_internal);
-        ans_problem_answer(request, ANS_V_internal, NULL);
+        pub_request_refuse(request, ANS_V_internal, NULL);
         return;
     }
-    bool same = request->header[SRV_H_IF_NONE_MATCH].at != NULL &&
-                pub_etag_listed(request->header[SRV_H_IF_NONE_MATCH], page->etag);
-    gw_worker_count(worker, same ? ANS_V_not_modified : ANS_V_ok);
-    srv_answer_shared(request, same ? page->not_modified : page->full);
+    bool same = if_none_match.at != NULL && pub_etag_listed(if_none_match, page->etag);
+    pub_request_count(request, same ? ANS_V_not_modified : ANS_V_ok);
+    srv_answer_shared(request->http, same ? page->not_modified : page->full);
 }

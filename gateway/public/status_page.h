@@ -8,8 +8,7 @@
 #include <stddef.h>
 
 struct pub_pages;
-struct gw_worker;
-struct srv_request;
+struct pub_request;
 struct cfg_sale;
 
 int pub_pages_new(struct pub_pages **ret_pages) PS_MUST_CHECK;
@@ -17,8 +16,7 @@ void pub_pages_free(struct pub_pages *pages); /* NULL is allowed */
 /* The policy has changed: every page is built anew. */
 void pub_pages_forget(struct pub_pages *pages);
 /* Answers GET and HEAD: 200, or 304 when If-None-Match names the page's ETag. */
-void pub_status_answer(struct gw_worker *worker, struct srv_request *request,
-                       const struct cfg_sale *sale);
+void pub_status_page_answer(struct pub_request *request, const struct cfg_sale *sale);
 /* True when the If-None-Match field's value names `etag` (quoted): "*", or a list with weak
  * comparison (RFC 9110, 13.1.2). */
 bool pub_etag_listed(struct ps_str field, const char *etag);

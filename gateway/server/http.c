@@ -12,7 +12,7 @@
  * Must hold: the library never stops while a connection is suspended (it would abort the process);
  * a response is queued within on_part only. */
 #include "gateway/server/http_private.h"
-#include "gateway/answers/problem.h"
+#include "gateway/server/problem.h"
 #include "gateway/server/strict.h"
 
 #include <assert.h>
@@ -473,7 +473,7 @@ void srv_http_free(struct srv_http *http)
     http->closing = true;
     while (http->suspended != NULL) {
         struct ans_problem_detail detail = {.seed = (uint64_t)http->suspended->connection->fd};
-        ans_problem_answer(&http->suspended->request, ANS_V_draining, &detail);
+        srv_problem_answer(&http->suspended->request, ANS_V_draining, &detail);
     }
     /* Resumed, queued, sent: a step a run. */
     for (int i = 0; i < 3; i++)

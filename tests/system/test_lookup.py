@@ -52,6 +52,25 @@ def test_looking_needs_an_identity(gateway):
     is_no(gateway.public("GET", f"/v1/sales/{order['sale']}/orders"), 401, "unauthenticated")
 
 
+def test_a_blocked_user_looks_nothing_up(gateway):
+    order = gateway.buy(gateway.make_sale(), "rogue").json
+    assert gateway.admin("PUT", "/admin/v1/blocklist/users/rogue", {"ttl_s": 3600}).status == 201
+    is_no(look(gateway, order, "rogue"), 403, "blocked")
+    is_no(gateway.public("GET", f"/v1/sales/{order['sale']}/orders", user="rogue"), 403, "blocked")
+    assert gateway.admin("DELETE", "/admin/v1/blocklist/users/rogue").status == 204
+    assert look(gateway, order, "rogue").status == 200
+
+
+def test_the_log_has_the_request_id_of_the_answer(gateway):
+    sale = gateway.make_sale()
+    chosen = gateway.buy(sale, "a", headers={"X-Request-Id": "ticket-4711"})
+    given = gateway.buy(sale, "b")
+    records = gateway.admin("GET", f"/admin/v1/sales/{sale}/log?after=0&limit=1000").lines()
+    ids = {r["order_id"]: r["request_id"] for r in records if "request_id" in r}
+    assert chosen.headers["x-request-id"] == "ticket-4711"
+    assert ids == {answer.json["order_id"]: answer.headers["x-request-id"] for answer in (chosen, given)}
+
+
 def test_head_of_an_order_has_no_body(gateway):
     order = gateway.buy(gateway.make_sale(), "u").json
     answer = gateway.public("HEAD", f"/v1/orders/{order['order_id']}", user="u")

@@ -1,7 +1,7 @@
 /* The server under test. Its thread owns the loop and everything on it; the test's thread speaks to
  * it by commands through one async handle, and by sockets. */
 #include "http_fixture.h"
-#include "gateway/answers/problem.h"
+#include "gateway/server/problem.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -108,7 +108,7 @@ static void answer_problem(struct srv_request *request)
                                         .limit = {"user", 5, 10, 0, 7},
                                         .order_id = PS_STR("id"),
                                         .pointer = "/a"};
-    ans_problem_answer(request, ANS_V_user_rate, &detail);
+    srv_problem_answer(request, ANS_V_user_rate, &detail);
 }
 
 /* The query as a field, '~' as a line's end. */
@@ -147,7 +147,7 @@ static void on_request(struct srv_request *request, void *ctx)
         memset(body, 'h', HEAP_BODY);
         srv_answer_heap(request, 200, "text/plain", body, HEAP_BODY);
     } else if (request->oversized) {
-        ans_problem_answer(request, ANS_V_too_large, &(struct ans_problem_detail){0});
+        srv_problem_answer(request, ANS_V_too_large, &(struct ans_problem_detail){0});
     } else if (path_is(request, "/shared")) {
         srv_answer_shared(request, server->shared);
     } else if (path_is(request, "/unchanged")) {

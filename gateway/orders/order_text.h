@@ -1,0 +1,35 @@
+/* How an order looks from outside: the same JSON object for the answer to a buy, for look-ups, for
+ * replays and for operators. Any thread. */
+#ifndef ORD_ORDER_TEXT_H
+#define ORD_ORDER_TEXT_H
+
+#include "common/buf.h"
+#include "common/id.h"
+#include "inventory/store.h"
+#include "queue/fold.h"
+
+/* {"order_id","sale","sku","quantity","state","reason","reserved_at","pay_by","idempotency_key"} */
+struct ord_order_text {
+    struct ps_uuid id;
+    const char *sale, *sku;
+    int64_t quantity;
+    const char *state;  /* pending, accepted, confirmed, released */
+    const char *reason; /* "" = null */
+    int64_t reserved_at_ms, pay_by_ms;
+    struct ps_str key;
+};
+
+/* As the log shows it. The strings are the fold's. */
+struct ord_order_text ord_order_text_of(const struct oq_order *order);
+/* As the counter has it while the log does not show it: pending. The key is the entry's. */
+struct ord_order_text ord_order_text_pending(const struct ps_uuid *id, const char *sale,
+                                             const char *sku, const struct inv_entry *entry);
+
+/* Without the closing brace, so that members can follow. */
+void ord_order_text_put(struct ps_buf *buf, const struct ord_order_text *order);
+/* As its buyer sees it. */
+void ord_order_text_put_public(struct ps_buf *buf, const struct oq_order *order);
+/* As operators see it: with user, epoch and seq. */
+void ord_order_text_put_admin(struct ps_buf *buf, const struct oq_order *order);
+
+#endif

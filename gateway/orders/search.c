@@ -1,0 +1,46 @@
+/* A place among the sales says how far the search is; it holds for one policy only. */
+#include "gateway/orders/search.h"
+
+#include "gateway/orders/order_id.h"
+
+const struct cfg_sale *ord_search_take(struct ord_search *search, const struct cfg_snapshot *policy,
+                                       int result)
+{
+    if (search->version != policy->version) {
+        search->version = policy->version;
+        search->at = 0;
+        return NULL;
+    }
+    if (result == INV_DONE)
+        return policy->sales[search->at];
+    search->unsure |= result != PS_E_NOT_FOUND;
+    search->at++;
+    return NULL;
+}
+
+int ord_search_run(struct ord_search *search, const struct cfg_snapshot *policy,
+                   struct inv_store *store, inv_entry_fn *done, void *ctx, uint64_t handle,
+                   struct inv_entry *ret_entry, const struct cfg_sale **ret_sale)
+{
+    if (search->version != policy->version) {
+        search->version = policy->version;
+        search->at = 0;
+    }
+    while (search->at < policy->sale_count) {
+        const struct cfg_sale *sale = policy->sales[search->at];
+        bool fits = ord_order_id_fits(&search->id, sale->name);
+        if (!fits || sale->counter == NULL) {
+            search->unsure |= fits && sale->unserved;
+            search->at++;
+            continue;
+        }
+        int result =
+            inv_store_find(store, sale->counter, &search->id, done, ctx, handle, ret_entry);
+        if (result == INV_PENDING)
+            return INV_PENDING;
+        *ret_sale = ord_search_take(search, policy, result);
+        if (*ret_sale != NULL)
+            return INV_DONE;
+    }
+    return search->unsure ? PS_E_UNKNOWN : PS_E_NOT_FOUND;
+}

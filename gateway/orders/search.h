@@ -1,0 +1,28 @@
+/* The search for an order that the log does not show: a counter may have it for a moment, or for
+ * as long as the log is away. The order's id fits its sale and few others (order_id.h), and their
+ * counters are asked one after the other, because a shared one answers later. One thread. */
+#ifndef ORD_SEARCH_H
+#define ORD_SEARCH_H
+
+#include "gateway/config/snapshot.h"
+
+struct ord_search {
+    struct ps_uuid id; /* set by the caller; the rest is zero at the start */
+    int64_t version;   /* of the policy that `at` is a place of */
+    size_t at;
+    bool unsure; /* a counter did not answer, or a sale that may have it is not served */
+};
+
+/* Asks on, from where the search is. INV_DONE: *ret_sale's counter has the order, *ret_entry.
+ * INV_PENDING: `done` comes, and its result goes to ord_search_take. PS_E_NOT_FOUND: no counter has
+ * it; PS_E_UNKNOWN: one that may have it could not be asked. */
+int ord_search_run(struct ord_search *search, const struct cfg_snapshot *policy,
+                   struct inv_store *store, inv_entry_fn *done, void *ctx, uint64_t handle,
+                   struct inv_entry *ret_entry, const struct cfg_sale **ret_sale) PS_MUST_CHECK;
+
+/* What the counter answered later. The sale whose counter has the order; NULL: the search goes on
+ * (ord_search_run), from its beginning if the policy was exchanged meanwhile. */
+const struct cfg_sale *ord_search_take(struct ord_search *search, const struct cfg_snapshot *policy,
+                                       int result);
+
+#endif

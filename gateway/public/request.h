@@ -1,0 +1,50 @@
+/* What the files of the public listener share: the listener of one worker, and a request of it,
+ * which lies in the HTTP slot (srv_request.user), zeroed at the start. One thread. */
+#ifndef PUB_REQUEST_H
+#define PUB_REQUEST_H
+
+#include "common/options.h"
+#include "gateway/answers/readiness.h"
+#include "gateway/metrics.h"
+#include "gateway/orders/in_flight.h"
+#include "gateway/public/client.h"
+#include "gateway/server/problem.h"
+
+struct pub_pages;
+
+/* Everything in it outlives it. */
+struct pub_listener {
+    const struct ps_clock *clock;
+    const struct ps_cidrs *trusted;            /* proxies */
+    bool client_ip_header;                     /* srv_settings.client_ip_header is set */
+    const struct ps_option_list *cors_origins; /* that may call the API from a browser */
+    const struct adm_gates *gates;             /* the policy is theirs */
+    struct ord_in_flight *orders;
+    struct pub_pages *pages;
+    struct ps_metrics_shard *shard;
+    void (*readiness)(void *ctx, struct ans_readiness *ret_readiness);
+    void *readiness_ctx;
+};
+
+struct pub_request {
+    struct ord_request order; /* first: an order's request is its pub_request */
+    struct pub_listener *listener;
+    struct srv_request *http;
+    struct pub_client client;
+};
+
+/* Counts an answer; every handler does it once. */
+static inline void pub_request_count(struct pub_request *request, enum ans_verdict verdict)
+{
+    ps_metric_add(request->listener->shard, GW_M_ANSWERS, verdict, 1);
+}
+
+/* A "no" with a sentence, or NULL. */
+static inline void pub_request_refuse(struct pub_request *request, enum ans_verdict verdict,
+                                      const char *text)
+{
+    pub_request_count(request, verdict);
+    srv_problem_answer(request->http, verdict, &(struct ans_problem_detail){.text = text});
+}
+
+#endif
