@@ -7,7 +7,7 @@
 
 #include "common/clock.h"
 #include "loadtest/sale.h"
-#include "loadtest/words.h"
+#include "loadtest/template.h"
 
 #include <stdarg.h>
 #include <stdio.h>

@@ -4,9 +4,9 @@
 #include "loadtest/rehearse.h"
 
 #include "common/clock.h"
-#include "loadtest/report_html.h"
+#include "loadtest/report.h"
 #include "loadtest/sale.h"
-#include "loadtest/words.h"
+#include "loadtest/template.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -223,7 +223,7 @@ static int write_html(const struct lt_report *report, const char *path)
     FILE *file = fopen(path, "we");
     bool failed = file == NULL;
     if (file != NULL) {
-        failed = lt_report_html(report, file) < 0 || ferror(file) != 0;
+        failed = lt_report_print(report, LT_PAGE, file) < 0 || ferror(file) != 0;
         failed = fclose(file) != 0 || failed;
     }
     if (failed)
@@ -244,11 +244,9 @@ static int write_reports(struct rehearsal *rehearsal)
     report->tally = rehearsal->tally;
     report->proof = &rehearsal->proof;
     lt_report_sales(report, oq_audit_fold(rehearsal->audit));
-    if (options->summary)
-        lt_report_print_summary(report, stdout);
-    else
-        lt_report_print(report, stdout);
-    int failed = fflush(stdout) != 0 ? -1 : 0;
+    int failed = lt_report_print(report, options->summary ? LT_SUMMARY : LT_TEXT, stdout);
+    if (fflush(stdout) != 0)
+        failed = -1;
     if (options->json_path != NULL)
         failed |= write_json(report, options->json_path);
     if (options->html_path != NULL)

@@ -1,11 +1,10 @@
-/* The numbers of the report and its text. A latency group merges the histograms of its verdicts,
- * so the percentiles are those of the group, not averages of percentiles. */
+/* The numbers of the report, as a JSON document; README.md lists every member. Built with
+ * json_pack, which gives NULL when memory runs out anywhere, so one check at the end is enough. */
 #include "loadtest/report.h"
 
 #include "common/clock.h"
-#include "loadtest/words.h"
+#include "common/utf8.h"
 
-#include <ctype.h>
 #include <string.h>
 
 /* The moment of a sold unit, or -1: the order never held one. Clocks of two machines may differ. */
@@ -41,17 +40,75 @@ void lt_report_sales(struct lt_report *report, const struct oq_fold *fold)
     }
 }
 
-struct lt_latency lt_latency_of(const struct ps_histogram *histogram)
+/* Of what was found: it may quote bytes of the log, and be cut within a character. */
+static json_t *found_json(const char *text)
 {
+    char clean[sizeof((struct lt_proof *)NULL)->why_not];
+    size_t len = strnlen(text, sizeof clean);
+    uint32_t point;
+    for (size_t at = 0; at < len;) {
+        size_t step = ps_utf8_next(text + at, len - at, &point);
+        if (step > 0)
+            memcpy(clean + at, text + at, step);
+        else
+            clean[at] = '?';
+        at += step > 0 ? step : 1;
+    }
+    return json_stringn(clean, len);
+}
+
+static json_t *latency_json(const struct ps_histogram *histogram)
+{
+    static const struct {
+        const char *name;
+        double percent;
+    } members[] = {{"p50", 50}, {"p90", 90}, {"p99", 99}, {"p99_9", 99.9}};
     const double ns_per_ms = (double)PS_NS_PER_MS;
-    return (struct lt_latency){
-        .count = histogram->count,
-        .p50_ms = (double)ps_histogram_percentile(histogram, 50) / ns_per_ms,
-        .p90_ms = (double)ps_histogram_percentile(histogram, 90) / ns_per_ms,
-        .p99_ms = (double)ps_histogram_percentile(histogram, 99) / ns_per_ms,
-        .p99_9_ms = (double)ps_histogram_percentile(histogram, 99.9) / ns_per_ms,
-        .max_ms = (double)histogram->max_ns / ns_per_ms,
-    };
+    json_t *latency = json_pack("{s:I, s:f}", "count", (json_int_t)histogram->count, "max",
+                                (double)histogram->max_ns / ns_per_ms);
+    for (size_t i = 0; i < PS_ARRAY_LEN(members); i++) {
+        double ns = (double)ps_histogram_percentile(histogram, members[i].percent);
+        (void)json_object_set_new(latency, members[i].name, json_real(ns / ns_per_ms));
+    }
+    return latency;
+}
+
+static json_t *plan_json(const struct lt_plan *plan)
+{
+    const struct lt_plan_spec *spec = &plan->spec;
+    json_t *phases = json_array();
+    for (size_t i = 0; i < spec->phase_count; i++)
+        (void)json_array_append_new(
+            phases, json_pack("{s:s, s:I, s:I}", "shape", lt_shape_name(spec->phases[i].shape),
+                              "over_ms", (json_int_t)spec->phases[i].over_ms, "clicks",
+                              (json_int_t)spec->phases[i].clicks));
+    return json_pack("{s:I, s:I, s:I, s:I, s:f, s:f, s:o}", "buyers", (json_int_t)spec->buyers,
+                     "clicks", (json_int_t)plan->count, "stock", (json_int_t)spec->stock, "seed",
+                     (json_int_t)spec->seed, "repeat_share", spec->repeat_share, "repeat_key_share",
+                     spec->repeat_key_share, "phases", phases);
+}
+
+static json_t *client_json(const struct lt_report *report)
+{
+    const struct lt_tally *tally = report->tally;
+    return json_pack("{s:I, s:I, s:I, s:I, s:f, s:o}", "connections",
+                     (json_int_t)report->connections, "connects", (json_int_t)report->end.connects,
+                     "timeout_ms", (json_int_t)report->timeout_ms, "never_sent",
+                     (json_int_t)tally->never_sent, "cpu_us_per_click",
+                     tally->clicks > 0 ? (double)report->cpu_us / (double)tally->clicks : 0.0,
+                     "sent_late_ms", latency_json(&tally->sent_late));
+}
+
+static json_t *answers_json(const struct lt_tally *tally)
+{
+    json_t *answers = json_object();
+    for (size_t i = 0; i < tally->verdict_count; i++) {
+        uint64_t count = tally->verdicts[i]->latency.count;
+        if (count > 0)
+            (void)json_object_set_new(answers, tally->verdicts[i]->name,
+                                      json_integer((json_int_t)count));
+    }
+    return answers;
 }
 
 static bool has_answer(size_t verdict)
@@ -59,211 +116,113 @@ static bool has_answer(size_t verdict)
     return verdict <= LT_V_REPLAYED || verdict >= LT_V_FIXED;
 }
 
-struct lt_latency lt_report_latency(const struct lt_report *report, enum lt_over over)
-{
-    struct ps_histogram sum;
-    ps_histogram_init(&sum);
-    for (size_t i = 0; i < report->tally->verdict_count; i++) {
-        const struct lt_verdict_tally *verdict = report->tally->verdicts[i];
-        bool in = over == LT_OVER_ALL   ? has_answer(i)
-                  : over == LT_OVER_YES ? i == LT_V_ACCEPTED
-                                        : verdict->refusal;
-        if (in)
-            ps_histogram_merge(&sum, &verdict->latency);
-    }
-    return lt_latency_of(&sum);
-}
-
-uint64_t lt_report_answered(const struct lt_report *report)
+static uint64_t count_answered(const struct lt_tally *tally)
 {
     uint64_t count = 0;
-    for (size_t i = 0; i < report->tally->verdict_count; i++)
-        count += has_answer(i) ? report->tally->verdicts[i]->latency.count : 0;
+    for (size_t i = 0; i < tally->verdict_count; i++)
+        count += has_answer(i) ? tally->verdicts[i]->latency.count : 0;
     return count;
 }
 
-uint64_t lt_report_unanswered(const struct lt_report *report)
+/* All answers, all refusals, and each verdict by its name. The histograms of a group are merged, so
+ * that its percentiles are those of the group, not averages of percentiles. */
+static json_t *latencies_json(const struct lt_tally *tally)
 {
-    return report->tally->clicks - lt_report_answered(report);
-}
-
-/* What a verdict says about the rehearsal instead of about the gateway. */
-static const struct {
-    const char *verdict, *text;
-} suspicions[] = {
-    {"unauthenticated", "401: the gateway does not believe X-User-Id from the address that the "
-                        "buyers came from: is this machine (or the proxy) in its trusted_proxies?"},
-    {"not_found", "404: the gateway at --public did not know the sale that was made at --admin: "
-                  "are they of the same gateway or cluster?"},
-    {"ip_rate",
-     "each buyer has an address of their own: if the gateway has a client_ip_header, name "
-     "it with --client-ip-header, else all of them count as one."},
-    {"blocked", "buyers or their addresses (198.18.0.0/15) are on the blocklist."},
-};
-
-static bool has_foreign_answers(const struct lt_tally *tally)
-{
-    for (size_t i = LT_V_FIXED; i < tally->verdict_count; i++) {
-        if (strncmp(tally->verdicts[i]->name, "http_", strlen("http_")) == 0)
-            return true;
-    }
-    return false;
-}
-
-size_t lt_report_hints(const struct lt_report *report, char ret_lines[LT_HINTS_MAX][LT_HINT_SIZE])
-{
-    const struct lt_tally *tally = report->tally;
-    size_t count = 0;
-    if (report->interrupted)
-        (void)snprintf(ret_lines[count++], LT_HINT_SIZE,
-                       "interrupted; the plan was not played to its end.");
-    if (tally->never_sent > 0)
-        (void)snprintf(ret_lines[count++], LT_HINT_SIZE,
-                       "%s clicks never found a free connection; with a healthy gateway, use more "
-                       "--connections.",
-                       LT_COUNT(tally->never_sent));
-    for (size_t i = 0; i < PS_ARRAY_LEN(suspicions); i++) {
-        if (lt_tally_count(tally, suspicions[i].verdict) > 0)
-            (void)snprintf(ret_lines[count++], LT_HINT_SIZE, "%s", suspicions[i].text);
-    }
-    if (has_foreign_answers(tally))
-        (void)snprintf(ret_lines[count++], LT_HINT_SIZE,
-                       "http_NNN is not the answer of a gateway, but of a proxy or of something "
-                       "else at --public.");
-    if (report->proof->made && report->proof->unreported > 0)
-        (void)snprintf(ret_lines[count++], LT_HINT_SIZE,
-                       "%s orders are in the log although no buyer read the answer; they would "
-                       "find them when they try again.",
-                       LT_COUNT(report->proof->unreported));
-    return count;
-}
-
-static void print_hints(const struct lt_report *report, FILE *out)
-{
-    char lines[LT_HINTS_MAX][LT_HINT_SIZE];
-    size_t count = lt_report_hints(report, lines);
-    for (size_t i = 0; i < count; i++)
-        fprintf(out, "Note: %s\n", lines[i]);
-}
-
-static void print_loudly(const char *words, FILE *out)
-{
-    for (; *words != '\0'; words++)
-        fputc(toupper((unsigned char)*words), out);
-    fputs(":\n", out);
-}
-
-static void print_proof_line(const struct lt_report *report, FILE *out)
-{
-    const struct lt_proof *proof = report->proof;
-    if (!proof->made) {
-        fprintf(out, "THE PROOF COULD NOT BE MADE: %s\n", proof->why_not);
-        return;
-    }
-    fprintf(out, "Proof: all %s records of the order log were read back and counted again:\n",
-            LT_COUNT(proof->records));
-    fprintf(out, "%s of %s units sold, %lld oversold, %lld lost, %lld sold twice to one buyer.\n",
-            LT_COUNT(proof->held + proof->confirmed), LT_COUNT(proof->stock),
-            (long long)proof->oversold, (long long)proof->lost, (long long)proof->twice);
-    if (proof->released > 0)
-        fprintf(out, "%s units were given back by orders that were cancelled or expired.\n",
-                LT_COUNT(proof->released));
-    if (proof->ok)
-        fprintf(out, "%s.\n", lt_proof_words(proof));
-    else
-        print_loudly(lt_proof_words(proof), out);
-    for (size_t i = 0; i < LT_CHECKS; i++) {
-        if (!proof->checks[i].ok)
-            fprintf(out, "  %s\n", proof->checks[i].text);
-    }
-}
-
-void lt_report_print_summary(const struct lt_report *report, FILE *out)
-{
-    const struct lt_tally *tally = report->tally;
-    fprintf(out, "%s buyers came for %s units and clicked %s times, within %.1f seconds.\n\n",
-            LT_COUNT(report->plan->spec.buyers), LT_COUNT(report->plan->spec.stock),
-            LT_COUNT(tally->clicks), (double)report->plan->length_ns / 1e9);
-    fprintf(out, "%12s got an order", LT_COUNT(tally->verdicts[LT_V_ACCEPTED]->latency.count));
-    if (report->last_sold_ns >= 0)
-        fprintf(out, "; the last one was accepted %.2f s after the start",
-                (double)report->last_sold_ns / 1e9);
-    fputs("\n", out);
-    for (size_t i = LT_V_ACCEPTED + 1; i < tally->verdict_count; i++) {
-        const struct lt_verdict_tally *verdict = tally->verdicts[i];
-        if (verdict->latency.count == 0)
-            continue;
-        const char *phrase = lt_words_of(verdict->name);
-        fprintf(out, "%12s %s%s\n", LT_COUNT(verdict->latency.count),
-                phrase != NULL ? phrase : "were answered ", phrase != NULL ? "" : verdict->name);
-    }
-    struct lt_latency all = lt_report_latency(report, LT_OVER_ALL);
-    if (all.count > 0)
-        fprintf(out,
-                "\nHalf of the answers came within %.1f ms, 99 of 100 within %.1f ms, all within "
-                "%.1f ms.\n",
-                all.p50_ms, all.p99_ms, all.max_ms);
-    print_proof_line(report, out);
-    print_hints(report, out);
-}
-
-static void print_latency(const char *name, const struct lt_latency *latency, FILE *out)
-{
-    fprintf(out, "  %-24s %12s", name, LT_COUNT(latency->count));
-    if (latency->count > 0)
-        fprintf(out, " %9.2f %9.2f %9.2f %9.2f %9.2f", latency->p50_ms, latency->p90_ms,
-                latency->p99_ms, latency->p99_9_ms, latency->max_ms);
-    fputs("\n", out);
-}
-
-void lt_report_print(const struct lt_report *report, FILE *out)
-{
-    const struct lt_plan_spec *spec = &report->plan->spec;
-    const struct lt_tally *tally = report->tally;
-    const struct lt_proof *proof = report->proof;
-    fprintf(out, "Rehearsal %s at %s\n", report->sale, report->public_authority);
-    fprintf(out,
-            "  %lld buyers, %llu clicks (%llu repeated, %llu tried again), %lld units, seed %llu\n",
-            (long long)spec->buyers, (unsigned long long)tally->clicks,
-            (unsigned long long)tally->repeats, (unsigned long long)tally->tries_again,
-            (long long)spec->stock, (unsigned long long)spec->seed);
-    for (size_t i = 0; i < spec->phase_count; i++)
-        fprintf(out, "  %s of %lld clicks over %.3g s\n", lt_shape_name(spec->phases[i].shape),
-                (long long)spec->phases[i].clicks, (double)spec->phases[i].over_ms / 1e3);
-    fprintf(out, "\n  %-24s %12s %9s %9s %9s %9s %9s\n", "ms from the planned moment", "count",
-            "p50", "p90", "p99", "p99.9", "max");
+    struct ps_histogram all, refusals;
+    ps_histogram_init(&all);
+    ps_histogram_init(&refusals);
     for (size_t i = 0; i < tally->verdict_count; i++) {
-        struct lt_latency latency = lt_latency_of(&tally->verdicts[i]->latency);
-        if (latency.count > 0)
-            print_latency(tally->verdicts[i]->name, &latency, out);
+        if (has_answer(i))
+            ps_histogram_merge(&all, &tally->verdicts[i]->latency);
+        if (tally->verdicts[i]->refusal)
+            ps_histogram_merge(&refusals, &tally->verdicts[i]->latency);
     }
-    struct lt_latency all = lt_report_latency(report, LT_OVER_ALL);
-    print_latency("all answers", &all, out);
+    json_t *latencies =
+        json_pack("{s:o, s:o}", "all", latency_json(&all), "refusals", latency_json(&refusals));
+    for (size_t i = 0; i < tally->verdict_count; i++) {
+        const struct lt_verdict_tally *verdict = tally->verdicts[i];
+        if (verdict->latency.count > 0)
+            (void)json_object_set_new(latencies, verdict->name, latency_json(&verdict->latency));
+    }
+    return latencies;
+}
 
-    struct lt_latency late = lt_latency_of(&tally->sent_late);
-    fprintf(out,
-            "\nClient: %zu connections (%llu opened), %.1f us CPU a click, clicks sent late by p99 "
-            "%.2f ms, max %.2f ms\n",
-            report->connections, (unsigned long long)report->end.connects,
-            tally->clicks > 0 ? (double)report->cpu_us / (double)tally->clicks : 0.0, late.p99_ms,
-            late.max_ms);
-    if (proof->made) {
-        fprintf(out,
-                "Stock:  %lld units: %lld held, %lld confirmed, %lld left; %lld were released\n",
-                (long long)proof->stock, (long long)proof->held, (long long)proof->confirmed,
-                (long long)proof->available, (long long)proof->released);
-        if (tally->verdicts[LT_V_PENDING]->latency.count > 0)
-            fprintf(out, "Pending: %lld became orders, %lld void, %lld never reached the log\n",
-                    (long long)proof->pending_accepted, (long long)proof->pending_void,
-                    (long long)proof->pending_gone);
-        fputs("Checks:\n", out);
-        for (size_t i = 0; i < LT_CHECKS; i++) {
-            const struct lt_check *check = &proof->checks[i];
-            if (check->applied)
-                fprintf(out, "  %-6s %-9s %s\n", check->ok ? "ok" : "FAILED", check->name,
-                        check->text);
-        }
+static json_t *slots_json(const struct lt_tally *tally, const uint32_t *slot)
+{
+    json_t *list = json_array();
+    for (size_t i = 0; i < tally->slot_count; i++)
+        (void)json_array_append_new(list, json_integer(slot[i]));
+    return list;
+}
+
+static json_t *timeline_json(const struct lt_report *report)
+{
+    const struct lt_tally *tally = report->tally;
+    json_t *answers = json_object();
+    for (size_t i = 0; i < tally->verdict_count; i++) {
+        if (tally->verdicts[i]->latency.count > 0)
+            (void)json_object_set_new(answers, tally->verdicts[i]->name,
+                                      slots_json(tally, tally->verdicts[i]->slot));
     }
-    print_proof_line(report, out);
-    print_hints(report, out);
+    return json_pack("{s:I, s:o, s:o, s:o}", "slot_ms", (json_int_t)(tally->slot_ns / PS_NS_PER_MS),
+                     "offered", slots_json(tally, tally->offered), "answers", answers, "sold",
+                     slots_json(tally, report->sold));
+}
+
+static json_t *proof_json(const struct lt_proof *proof)
+{
+    if (!proof->made)
+        return json_pack("{s:b, s:b, s:o}", "made", 0, "ok", 0, "why_not",
+                         found_json(proof->why_not));
+    json_t *checks = json_array();
+    for (size_t i = 0; i < LT_CHECKS; i++)
+        (void)json_array_append_new(
+            checks, json_pack("{s:s, s:b, s:b, s:o}", "name", proof->checks[i].name, "ok",
+                              proof->checks[i].ok, "applied", proof->checks[i].applied, "text",
+                              found_json(proof->checks[i].text)));
+    return json_pack(
+        "{s:b, s:b, s:I, s:I, s:I, s:I, s:I, s:I, s:{s:I, s:I, s:I}, s:{s:I, s:I, s:I}, s:o, s:O, "
+        "s:O}",
+        "made", 1, "ok", proof->ok, "records", (json_int_t)proof->records, "oversold",
+        (json_int_t)proof->oversold, "lost", (json_int_t)proof->lost, "twice",
+        (json_int_t)proof->twice, "promised", (json_int_t)proof->promised, "unreported",
+        (json_int_t)proof->unreported, "pending", "accepted", (json_int_t)proof->pending_accepted,
+        "void", (json_int_t)proof->pending_void, "gone", (json_int_t)proof->pending_gone,
+        "decisions", "confirmed", (json_int_t)proof->confirmed_said, "cancelled",
+        (json_int_t)proof->cancelled_said, "broken", (json_int_t)proof->broken_decisions, "checks",
+        checks, "auditor", proof->auditor, "gateway", proof->gateway);
+}
+
+static json_t *stock_json(const struct lt_report *report)
+{
+    const struct lt_proof *proof = report->proof;
+    if (!proof->made)
+        return json_null();
+    json_t *last = report->last_sold_ns >= 0
+                       ? json_real((double)report->last_sold_ns / (double)PS_NS_PER_MS)
+                       : json_null();
+    return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:o}", "total", (json_int_t)proof->stock,
+                     "sold", (json_int_t)(proof->held + proof->confirmed), "held",
+                     (json_int_t)proof->held, "confirmed", (json_int_t)proof->confirmed, "released",
+                     (json_int_t)proof->released, "available", (json_int_t)proof->available,
+                     "last_sold_ms", last);
+}
+
+json_t *lt_report_json(const struct lt_report *report)
+{
+    const struct lt_tally *tally = report->tally;
+    char started_at[PS_TIME_LEN + 1];
+    ps_time_format(report->started_wall_ms, started_at);
+    return json_pack(
+        "{s:i, s:s, s:s, s:s, s:s, s:f, s:b, s:o, s:o, s:I, s:I, s:I, s:I, s:I, s:o, s:o, "
+        "s:o, s:o, s:o}",
+        "format", 1, "program", "penstock-rehearse " PENSTOCK_VERSION, "sale", report->sale,
+        "public", report->public_authority, "started_at", started_at, "duration_s",
+        (double)report->end.elapsed_ns / (double)PS_NS_PER_S, "interrupted", report->interrupted,
+        "plan", plan_json(report->plan), "client", client_json(report), "offered",
+        (json_int_t)tally->clicks, "answered", (json_int_t)count_answered(tally), "unanswered",
+        (json_int_t)(tally->clicks - count_answered(tally)), "repeated", (json_int_t)tally->repeats,
+        "tried_again", (json_int_t)tally->tries_again, "latency_ms", latencies_json(tally),
+        "answers", answers_json(tally), "timeline", timeline_json(report), "stock",
+        stock_json(report), "proof", proof_json(report->proof));
 }

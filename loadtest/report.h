@@ -1,4 +1,4 @@
-/* What a rehearsal has to say, in three forms. Plain data in; text, JSON and HTML out. */
+/* The report of a rehearsal. Plain data in; JSON, text and HTML out. */
 #ifndef LT_REPORT_H
 #define LT_REPORT_H
 
@@ -26,33 +26,18 @@ struct lt_report {
     int64_t last_sold_ns;    /* from the plan's start; -1: nothing was sold */
 };
 
-struct lt_latency {
-    uint64_t count;
-    double p50_ms, p90_ms, p99_ms, p99_9_ms, max_ms;
-};
-
-/* Which answers a latency is taken over. */
-enum lt_over { LT_OVER_ALL, LT_OVER_YES, LT_OVER_NO, LT_OVERS };
-
-/* Fills `sold` from the log's orders. The last step before printing: it may widen the slots. */
+/* Fills `sold` and `curve` from the log's orders. The last step before the report is made: it may
+ * widen the slots. */
 void lt_report_sales(struct lt_report *report, const struct oq_fold *fold);
-/* All: every answer over HTTP; yes: accepted ones; no: refusals. Those that ended without an answer
- * are in none, but counted. */
-struct lt_latency lt_report_latency(const struct lt_report *report, enum lt_over over);
-struct lt_latency lt_latency_of(const struct ps_histogram *histogram);
-uint64_t lt_report_answered(const struct lt_report *report);
-/* Clicks that ended without an answer. */
-uint64_t lt_report_unanswered(const struct lt_report *report);
-
-/* What one should know before one believes the numbers: so many lines, without their end. */
-#define LT_HINTS_MAX 8
-#define LT_HINT_SIZE 240
-size_t lt_report_hints(const struct lt_report *report, char ret_lines[LT_HINTS_MAX][LT_HINT_SIZE]);
-/* Ten-odd lines for people who run a shop. */
-void lt_report_print_summary(const struct lt_report *report, FILE *out);
-/* All of it, for people who run a gateway. */
-void lt_report_print(const struct lt_report *report, FILE *out);
 /* See loadtest/README.md for every member. A new reference; NULL = out of memory. */
 json_t *lt_report_json(const struct lt_report *report);
+
+enum lt_form {
+    LT_SUMMARY, /* ten-odd lines for people who run a shop */
+    LT_TEXT,    /* all of it, for people who run a gateway */
+    LT_PAGE     /* one HTML file that needs nothing else: no network, no script */
+};
+/* PS_E_NOMEM: nothing was written. Errors of writing show in ferror(out). */
+int lt_report_print(const struct lt_report *report, enum lt_form form, FILE *out) PS_MUST_CHECK;
 
 #endif

@@ -1,12 +1,31 @@
 /* Fills a template by walking its text once for each time that it is shown. */
 #include "loadtest/template.h"
 
-#include "loadtest/words.h"
-
 #include <assert.h>
 #include <math.h>
-#include <stdbool.h>
+#include <stdlib.h>
 #include <string.h>
+
+const char *lt_count(int64_t count, char text[LT_COUNT_LEN + 1])
+{
+    char digits[24];
+    int len = snprintf(digits, sizeof digits, "%lld", (long long)count);
+    int at = 0;
+    for (int i = 0; i < len; i++) {
+        if (i > 0 && (len - i) % 3 == 0 && digits[i - 1] != '-')
+            text[at++] = ',';
+        text[at++] = digits[i];
+    }
+    text[at] = '\0';
+    return text;
+}
+
+#define NUMBER_SIZE 64
+
+struct fill {
+    bool html;
+    FILE *out;
+};
 
 struct scope {
     const json_t *value;
@@ -47,30 +66,57 @@ static void put_escaped(const char *text, FILE *out)
     }
 }
 
-static void put_number(double number, FILE *out)
+static void print_number(const json_t *value, char format, char text[NUMBER_SIZE])
 {
-    if (fabs(number) < 999.5)
-        fprintf(out, "%.3g", number);
+    double number = json_number_value(value);
+    const char *unit = format != '~' ? "" : number < 999.5 ? " ms" : " s";
+    if (format == '~' && number >= 999.5)
+        number /= 1000;
+    if (format == '&')
+        (void)snprintf(text, NUMBER_SIZE, "%.17g", number);
+    else if (json_is_integer(value) && format != '~')
+        (void)lt_count(json_integer_value(value), text);
+    else if (fabs(number) < 999.5)
+        (void)snprintf(text, NUMBER_SIZE, "%.3g%s", number, unit);
     else
-        fputs(LT_COUNT(llround(number)), out);
+        (void)snprintf(text, NUMBER_SIZE, "%s%s", LT_COUNT(llround(number)), unit);
 }
 
-static void put_value(const json_t *value, char format, FILE *out)
+/* What stands between the braces of a tag. */
+struct tag {
+    char kind; /* one of "#^/&~", or anything else */
+    int width; /* below 0: to the left */
+    const char *name;
+    size_t name_len;
+};
+
+static void put_value(const struct tag *tag, const struct scope *scope, const struct fill *fill)
 {
-    assert(value != NULL);
-    double number = json_number_value(value);
-    if (format == '&')
-        fprintf(out, "%.17g", number);
-    else if (format == '~' && number < 999.5)
-        fprintf(out, "%.3g ms", number);
-    else if (format == '~')
-        put_number(number / 1000, out), fputs(" s", out);
-    else if (json_is_string(value))
-        put_escaped(json_string_value(value), out);
-    else if (json_is_integer(value))
-        fputs(LT_COUNT(json_integer_value(value)), out);
+    const json_t *value = find_value(scope, tag->name, tag->name_len);
+    char number[NUMBER_SIZE];
+    assert(json_is_string(value) || json_is_number(value));
+    if (json_is_number(value))
+        print_number(value, tag->kind, number);
+    const char *text = json_is_string(value) ? json_string_value(value) : number;
+    if (fill->html)
+        put_escaped(text, fill->out);
     else
-        put_number(number, out);
+        fprintf(fill->out, "%*s", tag->width, text);
+}
+
+/* Reads the tag at `text`; what follows it. */
+static const char *read_tag(const char *text, struct tag *ret_tag)
+{
+    const char *close = strstr(text, "}}");
+    assert(close != NULL);
+    char *name;
+    text += strlen("{{");
+    ret_tag->kind = *text;
+    text += strchr("#^/&~", *text) != NULL;
+    ret_tag->width = (int)strtol(text, &name, 10);
+    ret_tag->name = name + (*name == ' ');
+    ret_tag->name_len = (size_t)(close - ret_tag->name);
+    return close + strlen("}}");
 }
 
 static bool is_shown(const json_t *value)
@@ -79,43 +125,41 @@ static bool is_shown(const json_t *value)
            json_number_value(value) != 0;
 }
 
-/* Fills up to the end of the section, or of the text; what follows. `out` NULL: only skips. */
-static const char *fill_section(const char *text, const struct scope *scope, FILE *out)
+/* Fills up to the end of the section, or of the text; what follows. `fill` NULL: only skips. */
+static const char *fill_section(const char *text, const struct scope *scope,
+                                const struct fill *fill)
 {
-    const char *tag;
-    while ((tag = strstr(text, "{{")) != NULL) {
-        if (out != NULL)
-            fwrite(text, 1, (size_t)(tag - text), out);
-        const char *name = tag + 2 + (strchr("#^/&~", tag[2]) != NULL);
-        const char *close = strstr(name, "}}");
-        assert(close != NULL);
-        text = close + 2;
-        if (tag[2] == '/')
+    const char *open;
+    while ((open = strstr(text, "{{")) != NULL) {
+        if (fill != NULL)
+            fwrite(text, 1, (size_t)(open - text), fill->out);
+        struct tag tag;
+        text = read_tag(open, &tag);
+        if (tag.kind == '/')
             return text;
-        const json_t *value = out != NULL ? find_value(scope, name, (size_t)(close - name)) : NULL;
+        if (tag.kind != '#' && tag.kind != '^') {
+            if (fill != NULL)
+                put_value(&tag, scope, fill);
+            continue;
+        }
+        const json_t *value = fill != NULL ? find_value(scope, tag.name, tag.name_len) : NULL;
         const char *body = text;
-        if (tag[2] != '#' && tag[2] != '^') {
-            if (out != NULL)
-                put_value(value, tag[2], out);
-        } else if (out == NULL || is_shown(value) != (tag[2] == '#')) {
-            text = fill_section(body, scope, NULL);
-        } else if (json_is_array(value)) {
-            for (size_t i = 0; i < json_array_size(value); i++) {
-                struct scope inner = {json_array_get(value, i), scope};
-                text = fill_section(body, &inner, out);
-            }
-        } else {
-            struct scope inner = {value, scope};
-            text = fill_section(body, &inner, out);
+        size_t times = json_is_array(value) && tag.kind == '#' ? json_array_size(value) : 1;
+        bool skipped = fill == NULL || is_shown(value) != (tag.kind == '#');
+        for (size_t i = 0; i < (skipped ? 1 : times); i++) {
+            const json_t *each = json_is_array(value) ? json_array_get(value, i) : value;
+            struct scope inner = {each, scope};
+            text = fill_section(body, &inner, skipped ? NULL : fill);
         }
     }
-    if (out != NULL)
-        fputs(text, out);
+    if (fill != NULL)
+        fputs(text, fill->out);
     return text + strlen(text);
 }
 
-void lt_template_fill(const char *text, const json_t *data, FILE *out)
+void lt_template_fill(const char *text, const json_t *data, bool html, FILE *out)
 {
     struct scope scope = {data, NULL};
-    (void)fill_section(text, &scope, out);
+    struct fill fill = {html, out};
+    (void)fill_section(text, &scope, &fill);
 }

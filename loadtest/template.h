@@ -1,8 +1,9 @@
 /* A text template filled from JSON: a part of the Mustache language, and two formats of numbers.
  *
- *   {{name}}               text, escaped for HTML; an integer as 1,234; a real to three digits
+ *   {{name}}               text, escaped in HTML; an integer as 1,234; a real to three digits
  *   {{&name}}              a number as a program writes it
  *   {{~name}}              a number of milliseconds as a time: 31 ms, 4.6 s
+ *   {{9 name}} {{-9 name}} in at least nine columns, to the right or to the left
  *   {{#name}}...{{/name}}  once for each element of an array; once for an object, true, and a
  *                          number but 0; not for null, false, 0, and what is absent
  *   {{^name}}...{{/name}}  when {{#name}} would show nothing
@@ -13,10 +14,17 @@
 #define LT_TEMPLATE_H
 
 #include <jansson.h>
+#include <stdbool.h>
+#include <stdint.h>
 #include <stdio.h>
 
 /* `text` is the program's own: a tag that is not closed, or shows what is absent, is a fault of
  * the program. Errors of writing show in ferror(out). */
-void lt_template_fill(const char *text, const json_t *data, FILE *out);
+void lt_template_fill(const char *text, const json_t *data, bool html, FILE *out);
+
+/* "1,234,567"; LT_COUNT's text lives as long as the block that it stands in. Any thread. */
+#define LT_COUNT_LEN    27
+#define LT_COUNT(count) lt_count((int64_t)(count), (char[LT_COUNT_LEN + 1]){0})
+const char *lt_count(int64_t count, char text[LT_COUNT_LEN + 1]);
 
 #endif

@@ -1,11 +1,12 @@
-/* The page is report.html, filled with the JSON report and with what its two charts need: bars,
- * axes, and the curve of the stock. Every chart has its numbers in a table or in its caption, for
- * those who cannot see it. */
-#include "loadtest/report_html.h"
+/* What people see are templates (report.html, report.txt), filled with the JSON report and with
+ * what is added here: words, and the bars, axes and curve of the page's two charts. Every chart has
+ * its numbers in a table or in its caption, for those who cannot see it. */
+#include "loadtest/report.h"
 
 #include "common/clock.h"
 #include "loadtest/template.h"
 
+#include <ctype.h>
 #include <math.h>
 #include <string.h>
 
@@ -16,6 +17,40 @@
 static const unsigned char page[] = {
 #include "report.html.inc"
     0};
+static const unsigned char text[] = {
+#include "report.txt.inc"
+    0};
+
+/* How a shopkeeper would say it. */
+static const struct {
+    const char *verdict, *text;
+} phrases[] = {
+    {"accepted", "got an order"},
+    {"pending", "were told \"perhaps\" (the log was slow)"},
+    {"replayed", "were clicks again by people who were shown the order they had"},
+    {"no_answer", "got no answer in time"},
+    {"reset", "lost their connection before the answer"},
+    {"refused", "found the door shut (no connection)"},
+    {"garbled", "got an answer that makes no sense"},
+    {"sold_out", "were told \"sold out\""},
+    {"user_limit", "wanted more than one buyer may have"},
+    {"user_rate", "clicked too fast and were slowed down"},
+    {"ip_rate", "came from an address that clicks too fast"},
+    {"sale_rate", "met the speed limit of the sale"},
+    {"global_rate", "met the speed limit of the shop"},
+    {"idempotency_in_progress", "clicked again while the first click was being answered"},
+    {"unauthenticated", "were not known (401)"},
+    {"shed", "were sent away because of overload"},
+    {"fenced", "came while the gateway was counting its stock again"},
+    {"draining", "came while the gateway was shutting down"},
+    {"paused", "came while the sale was paused"},
+    {"log_backlog", "came faster than orders can be written"},
+    {"log_unavailable", "came while no order could be written (is the disk full?)"},
+    {"store_unavailable", "came while stock could not be counted"},
+    {"too_many_connections", "found no place: the gateway had too many connections"},
+    {"not_found", "asked a gateway that does not know the sale"},
+    {"blocked", "are on the blocklist"},
+};
 
 /* Verdicts that are drawn together, from the bottom of the chart up. The last group has the rest.
  */
@@ -170,32 +205,99 @@ static json_t *latencies_json(json_t *latencies)
     return list;
 }
 
-static json_t *notes_json(const struct lt_report *report)
+/* How many buyers got which answer, in words; those who got an order always. */
+static json_t *told_json(const struct lt_tally *tally)
 {
-    char lines[LT_HINTS_MAX][LT_HINT_SIZE];
-    size_t count = lt_report_hints(report, lines);
     json_t *list = json_array();
-    for (size_t i = 0; i < count; i++)
-        (void)json_array_append_new(list, json_string(lines[i]));
+    for (size_t i = 0; i < tally->verdict_count; i++) {
+        const struct lt_verdict_tally *verdict = tally->verdicts[i];
+        if (verdict->latency.count == 0 && i != LT_V_ACCEPTED)
+            continue;
+        json_t *words = json_sprintf("were answered %s", verdict->name);
+        for (size_t p = 0; p < PS_ARRAY_LEN(phrases); p++) {
+            if (strcmp(phrases[p].verdict, verdict->name) == 0)
+                (void)json_string_set(words, phrases[p].text);
+        }
+        (void)json_array_append_new(
+            list,
+            json_pack("{s:I, s:o}", "count", (json_int_t)verdict->latency.count, "words", words));
+    }
     return list;
 }
 
-int lt_report_html(const struct lt_report *report, FILE *out)
+/* What a verdict says about the rehearsal instead of about the gateway. */
+static const struct {
+    const char *verdict, *text;
+} suspicions[] = {
+    {"unauthenticated", "401: the gateway does not believe X-User-Id from the address that the "
+                        "buyers came from: is this machine (or the proxy) in its trusted_proxies?"},
+    {"not_found", "404: the gateway at --public did not know the sale that was made at --admin: "
+                  "are they of the same gateway or cluster?"},
+    {"ip_rate",
+     "each buyer has an address of their own: if the gateway has a client_ip_header, name "
+     "it with --client-ip-header, else all of them count as one."},
+    {"blocked", "buyers or their addresses (198.18.0.0/15) are on the blocklist."},
+};
+
+static bool has_foreign_answers(const struct lt_tally *tally)
+{
+    for (size_t i = LT_V_FIXED; i < tally->verdict_count; i++) {
+        if (strncmp(tally->verdicts[i]->name, "http_", strlen("http_")) == 0)
+            return true;
+    }
+    return false;
+}
+
+/* What one should know before one believes the numbers. */
+static json_t *notes_json(const struct lt_report *report)
+{
+    const struct lt_tally *tally = report->tally;
+    json_t *notes = json_array();
+    if (report->interrupted)
+        (void)json_array_append_new(
+            notes, json_string("interrupted; the plan was not played to its end."));
+    if (tally->never_sent > 0)
+        (void)json_array_append_new(
+            notes, json_sprintf("%s clicks never found a free connection; with a healthy gateway, "
+                                "use more --connections.",
+                                LT_COUNT(tally->never_sent)));
+    for (size_t i = 0; i < PS_ARRAY_LEN(suspicions); i++) {
+        if (lt_tally_count(tally, suspicions[i].verdict) > 0)
+            (void)json_array_append_new(notes, json_string(suspicions[i].text));
+    }
+    if (has_foreign_answers(tally))
+        (void)json_array_append_new(
+            notes, json_string("http_NNN is not the answer of a gateway, but of a proxy or of "
+                               "something else at --public."));
+    if (report->proof->made && report->proof->unreported > 0)
+        (void)json_array_append_new(
+            notes, json_sprintf("%s orders are in the log although no buyer read the answer; they "
+                                "find them when they try again.",
+                                LT_COUNT(report->proof->unreported)));
+    return notes;
+}
+
+int lt_report_print(const struct lt_report *report, enum lt_form form, FILE *out)
 {
     json_t *data = lt_report_json(report), *chart = chart_json(report);
     const char *at = json_string_value(json_object_get(data, "started_at"));
-    char started[PS_TIME_LEN + 8] = "";
+    char started[PS_TIME_LEN + 8] = "", loud[64];
     if (at != NULL) /* to the minute */
         (void)snprintf(started, sizeof started, "%.10s %.5s UTC", at, at + sizeof "2030-01-31");
-    json_t *rest = json_pack("{s:s, s:s, s:o, s:o, s:o}", "started", started, "outcome",
-                             lt_proof_words(report->proof), "notes", notes_json(report), "curve",
-                             curve_json(report), "latencies",
-                             latencies_json(json_object_get(data, "latency_ms")));
+    (void)snprintf(loud, sizeof loud, "%s", lt_proof_words(report->proof));
+    for (char *letter = loud; *letter != '\0'; letter++)
+        *letter = (char)toupper((unsigned char)*letter);
+    json_t *rest = json_pack(
+        "{s:b, s:s, s:s, s:s, s:I, s:o, s:o, s:o, s:o}", "summary", form == LT_SUMMARY, "started",
+        started, "outcome", lt_proof_words(report->proof), "loud", loud, "length_ms",
+        (json_int_t)(report->plan->length_ns / PS_NS_PER_MS), "told", told_json(report->tally),
+        "notes", notes_json(report), "curve", curve_json(report), "latencies",
+        latencies_json(json_object_get(data, "latency_ms")));
     int err = json_object_update(data, chart) == 0 && json_object_update(data, rest) == 0
                   ? 0
                   : PS_E_NOMEM;
     if (err == 0)
-        lt_template_fill((const char *)page, data, out);
+        lt_template_fill((const char *)(form == LT_PAGE ? page : text), data, form == LT_PAGE, out);
     json_decref(data);
     json_decref(chart);
     json_decref(rest);
