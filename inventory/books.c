@@ -319,10 +319,12 @@ int inv_books_reserve(struct inv_books *books, const struct inv_reservation *res
     return 0;
 }
 
-int inv_books_lower(struct inv_books *books, const struct ps_uuid *id,
-                    const struct inv_place *place, uint32_t sku, int64_t units,
-                    struct inv_answer *ret_answer)
+int inv_books_lower(struct inv_books *books, const struct inv_lowering *lowering,
+                    const struct inv_place *place, struct inv_answer *ret_answer)
 {
+    const struct ps_uuid *id = &lowering->id;
+    uint32_t sku = lowering->sku;
+    int64_t units = lowering->units;
     if (sku >= books->sku_count)
         return PS_E_INVALID;
     _Atomic int64_t *available = &books->shelves[sku].available;
@@ -349,7 +351,7 @@ int inv_books_lower(struct inv_books *books, const struct ps_uuid *id,
 
 /* --- what the log has decided --- */
 
-void inv_books_settle(struct inv_books *books, struct inv_order *order, enum inv_verdict verdict)
+void inv_books_resolve(struct inv_books *books, struct inv_order *order, enum inv_verdict verdict)
 {
     struct tally *tally = &books->stripes[order->stripe].tallies[order->sku];
     struct inv_shelf *shelf = &books->shelves[order->sku];
@@ -381,7 +383,7 @@ void inv_books_raise(struct inv_books *books, const struct ps_uuid *id,
         return;
     struct inv_order *order = inv_books_order(books, id, place->id);
     if (order != NULL && order->state == LOWERING) { /* which never came into the log */
-        inv_books_settle(books, order, INV_VOID);
+        inv_books_resolve(books, order, INV_VOID);
         order = NULL;
     }
     if (order != NULL || !add_within(&books->shelves[sku].sum, units))

@@ -68,9 +68,8 @@ int64_t inv_books_epoch(const struct inv_books *books);
 int inv_books_reserve(struct inv_books *books, const struct inv_reservation *reservation,
                       const struct inv_place *place, const struct ps_clock *clock,
                       struct inv_answer *ret_answer) PS_MUST_CHECK;
-int inv_books_lower(struct inv_books *books, const struct ps_uuid *id,
-                    const struct inv_place *place, uint32_t sku, int64_t units,
-                    struct inv_answer *ret_answer) PS_MUST_CHECK;
+int inv_books_lower(struct inv_books *books, const struct inv_lowering *lowering,
+                    const struct inv_place *place, struct inv_answer *ret_answer) PS_MUST_CHECK;
 /* Out of memory, it adds nothing: then less is sold, never more. */
 void inv_books_raise(struct inv_books *books, const struct ps_uuid *id,
                      const struct inv_place *place, uint32_t sku, int64_t units);
@@ -89,7 +88,7 @@ unsigned inv_order_stripe(const struct inv_order *order);
 /* --- The caller holds the part and the stripe of `order`. --- */
 
 /* May end the order's life. */
-void inv_books_settle(struct inv_books *books, struct inv_order *order, enum inv_verdict verdict);
+void inv_books_resolve(struct inv_books *books, struct inv_order *order, enum inv_verdict verdict);
 /* PS_E_NOT_FOUND: it is an adjustment. */
 int inv_order_tell(const struct inv_order *order, struct inv_entry *ret_entry) PS_MUST_CHECK;
 

@@ -47,36 +47,33 @@ bool inv_sale_sold_out(const struct inv_sale *sale)
 }
 
 int inv_store_reserve(struct inv_store *store, struct inv_sale *sale,
-                      const struct inv_reservation *reservation, inv_answer_fn *done, void *ctx,
-                      uint64_t handle, struct inv_answer *ret_answer)
+                      const struct inv_reservation *reservation, struct inv_reply_to to)
 {
     const struct inv_reservation *r = reservation;
     if (!buyer_ok(r->user, r->key) || !ps_int_ok(r->quantity, 1) || !ps_int_ok(r->cap, 1) ||
         !ps_int_ok(r->sku_cap, 0) || !ps_int_ok(r->ttl_ms, 0))
         return PS_E_INVALID;
-    return store->backend->reserve(store, sale, r, done, ctx, handle, ret_answer);
+    return store->backend->reserve(store, sale, r, to);
 }
 
-int inv_store_lower(struct inv_store *store, struct inv_sale *sale, int64_t epoch,
-                    const struct ps_uuid *id, struct ps_str name, uint32_t sku, int64_t units,
-                    inv_answer_fn *done, void *ctx, uint64_t handle, struct inv_answer *ret_answer)
+int inv_store_lower(struct inv_store *store, struct inv_sale *sale,
+                    const struct inv_lowering *lowering, struct inv_reply_to to)
 {
-    if (!ps_int_ok(units, 1) || name.len > PS_KEY_MAX)
+    if (!ps_int_ok(lowering->units, 1) || lowering->name.len > PS_KEY_MAX)
         return PS_E_INVALID;
-    return store->backend->lower(store, sale, epoch, id, name, sku, units, done, ctx, handle,
-                                 ret_answer);
+    return store->backend->lower(store, sale, lowering, to);
 }
 
 int inv_store_find(struct inv_store *store, struct inv_sale *sale, const struct ps_uuid *id,
-                   inv_entry_fn *done, void *ctx, uint64_t handle, struct inv_entry *ret_entry)
+                   struct inv_reply_to to)
 {
-    return store->backend->find(store, sale, id, done, ctx, handle, ret_entry);
+    return store->backend->find(store, sale, id, to);
 }
 
-void inv_store_settle(struct inv_store *store, struct inv_sale *sale, const struct ps_uuid *id,
-                      enum inv_verdict verdict)
+void inv_store_resolve(struct inv_store *store, struct inv_sale *sale, const struct ps_uuid *id,
+                       enum inv_verdict verdict)
 {
-    store->backend->settle(store, sale, id, verdict);
+    store->backend->resolve(store, sale, id, verdict);
 }
 
 void inv_store_raise(struct inv_store *store, struct inv_sale *sale, const struct ps_uuid *id,
@@ -86,10 +83,9 @@ void inv_store_raise(struct inv_store *store, struct inv_sale *sale, const struc
     store->backend->raise(store, sale, id, sku, units);
 }
 
-int inv_store_counts(struct inv_store *store, struct inv_sale *sale, inv_counts_fn *done, void *ctx,
-                     uint64_t handle, struct inv_count *ret_counts)
+int inv_store_counts(struct inv_store *store, struct inv_sale *sale, struct inv_reply_to to)
 {
-    return store->backend->counts(store, sale, done, ctx, handle, ret_counts);
+    return store->backend->counts(store, sale, to);
 }
 
 int inv_load_new(struct inv_store *store, const char *sale, int64_t epoch, const char *const *skus,

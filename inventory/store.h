@@ -6,9 +6,9 @@
  *
  * Life of the units of one order:
  *
- *     available --reserve--> in doubt --settle(accepted)--> held --settle(confirmed)--> confirmed
+ *     available --reserve--> in doubt --resolve(accepted)--> held --resolve(confirmed)--> confirmed
  *         ^                     |                            |
- *         +---settle(void)------+        settle(released)----+
+ *         +---resolve(void)------+        resolve(released)----+
  *
  * The contract, for every backend (tests/contract/store_test.c runs it unchanged on each):
  *  - reserve decides in one atomic step, in this order: the same order id again is the same answer
@@ -19,12 +19,12 @@
  *    SOLD_OUT; else RESERVED. Anything but RESERVED changes nothing.
  *  - available never falls below zero, and per SKU available + in doubt + held + confirmed only
  *    changes by load, raise and lower.
- *  - settle is idempotent by the entry: whoever sends it, however often, it has one effect.
+ *  - resolve is idempotent by the entry: whoever sends it, however often, it has one effect.
  *    Verdicts that do not fit the entry's state change nothing (a confirmed order cannot be
  *    released, an accepted one cannot be void). A later verdict implies the earlier ones, which may
  *    come late or never: confirmed and released also reach an order in doubt. An unknown id changes
  *    nothing.
- *  - after settle(void) the key is free again; after settle(released) the key stays taken for the
+ *  - after resolve(void) the key is free again; after resolve(released) the key stays taken for the
  *    life of the sale, and an order without a key is forgotten.
  *  - a call under another epoch than the installed one is FENCED and changes nothing.
  *  - a reply that never comes is PS_E_UNKNOWN: the reservation may exist; it is not sent again. Any
@@ -78,7 +78,7 @@ struct inv_answer {
 };
 
 /* One SKU's numbers. A cut: all SKUs of one call belong to the same moment. A lowering is in doubt
- * until it is settled. */
+ * until it is resolved. */
 struct inv_count {
     int64_t available;
     int64_t in_doubt;
@@ -99,7 +99,7 @@ struct inv_entry {
     char key[PS_KEY_MAX];
 };
 
-/* Result of an asynchronous call: negative = refused, nothing was submitted; INV_DONE = *ret is
+/* Result of an asynchronous call: negative = refused, nothing was submitted; INV_DONE = *ret_… is
  * filled, no callback; INV_PENDING = the callback comes exactly once, later, on this thread's loop.
  * What it brings lives until it returns; with an error it is NULL. Without a callback (NULL) nobody
  * is told. Errors of either way: PS_E_UNKNOWN (no reply came: see above); PS_E_CLOSED (the backend
@@ -112,6 +112,22 @@ typedef void inv_answer_fn(uint64_t handle, int err, const struct inv_answer *an
 typedef void inv_entry_fn(uint64_t handle, int err, const struct inv_entry *entry, void *ctx);
 /* `counts` are inv_sale_sku_count many. */
 typedef void inv_counts_fn(uint64_t handle, int err, const struct inv_count *counts, void *ctx);
+
+/* Where the reply goes: the members that fit the call. `handle` comes back with the callback. */
+struct inv_reply_to {
+    union {
+        inv_answer_fn *on_answer;
+        inv_entry_fn *on_entry;
+        inv_counts_fn *on_counts;
+    };
+    void *ctx;
+    uint64_t handle;
+    union { /* filled if the call is done at once; never NULL */
+        struct inv_answer *ret_answer;
+        struct inv_entry *ret_entry;
+        struct inv_count *ret_counts; /* has room for inv_sale_sku_count */
+    };
+};
 
 /* The sale of that name, or NULL when none is installed. */
 struct inv_sale *inv_store_sale(struct inv_store *store, const char *name);
@@ -132,33 +148,37 @@ bool inv_sale_sold_out(const struct inv_sale *sale);
 /* PS_E_INVALID: a field is out of its range. PS_E_CONFLICT: the order id belongs to somebody else.
  * PS_E_NOMEM. */
 int inv_store_reserve(struct inv_store *store, struct inv_sale *sale,
-                      const struct inv_reservation *reservation, inv_answer_fn *done, void *ctx,
-                      uint64_t handle, struct inv_answer *ret_answer) PS_MUST_CHECK;
+                      const struct inv_reservation *reservation,
+                      struct inv_reply_to to) PS_MUST_CHECK;
 
-/* Reserves `units` for a lowering stock adjustment, like an order without a user: RESERVED (without
- * times) or SOLD_OUT (or FENCED). `id` is a reference of 16 bytes derived from the adjust id;
- * settle(id, ACCEPTED) takes the units out for good, settle(id, VOID) gives them back, other
- * verdicts change nothing. The same id again is RESERVED again and takes nothing more, also after
- * ACCEPTED, and with another SKU or other units PS_E_CONFLICT; what was lowered before a load, only
- * the log knows. `name` (at most PS_KEY_MAX bytes)
- * stays with the units while they are in doubt, for who has to give them up. Errors as
- * inv_store_reserve. */
-int inv_store_lower(struct inv_store *store, struct inv_sale *sale, int64_t epoch,
-                    const struct ps_uuid *id, struct ps_str name, uint32_t sku, int64_t units,
-                    inv_answer_fn *done, void *ctx, uint64_t handle,
-                    struct inv_answer *ret_answer) PS_MUST_CHECK;
+/* Units of a lowering stock adjustment. */
+struct inv_lowering {
+    struct ps_uuid id; /* a reference of 16 bytes derived from the adjust id */
+    int64_t epoch;
+    struct ps_str name; /* at most PS_KEY_MAX bytes; stays with the units while they are in doubt,
+                           for the gateway that has to give them up */
+    uint32_t sku;
+    int64_t units; /* >= 1 */
+};
+
+/* Reserves the units like an order without a user: RESERVED (without times) or SOLD_OUT (or
+ * FENCED). resolve(id, ACCEPTED) takes the units out for good, resolve(id, VOID) gives them back,
+ * other verdicts change nothing. The same id again is RESERVED again and takes nothing more, also
+ * after ACCEPTED, and with another SKU or other units PS_E_CONFLICT; what was lowered before a
+ * load, only the log knows. Errors as inv_store_reserve. */
+int inv_store_lower(struct inv_store *store, struct inv_sale *sale,
+                    const struct inv_lowering *lowering, struct inv_reply_to to) PS_MUST_CHECK;
 
 /* PS_E_NOT_FOUND: the counter has no such order in this sale (adjustments are not found either).
  * PS_E_CLOSED: also when the sale is fenced. */
 int inv_store_find(struct inv_store *store, struct inv_sale *sale, const struct ps_uuid *id,
-                   inv_entry_fn *done, void *ctx, uint64_t handle,
-                   struct inv_entry *ret_entry) PS_MUST_CHECK;
+                   struct inv_reply_to to) PS_MUST_CHECK;
 
 /* What the log has decided of an order or a lowering. Nothing to answer: a backend that is away
  * keeps it until it can be sent. A verdict that overtakes the reservation's own answer may find
  * nothing. */
-void inv_store_settle(struct inv_store *store, struct inv_sale *sale, const struct ps_uuid *id,
-                      enum inv_verdict verdict);
+void inv_store_resolve(struct inv_store *store, struct inv_sale *sale, const struct ps_uuid *id,
+                       enum inv_verdict verdict);
 
 /* Adds `units` (1..PS_INT_MAX) that the log shows; once per id. A lowering of that id that is in
  * doubt is given back: the log has decided otherwise. What would take the SKU's sum above
@@ -166,10 +186,9 @@ void inv_store_settle(struct inv_store *store, struct inv_sale *sale, const stru
 void inv_store_raise(struct inv_store *store, struct inv_sale *sale, const struct ps_uuid *id,
                      uint32_t sku, int64_t units);
 
-/* All SKUs at one moment; `ret_counts` has room for inv_sale_sku_count. PS_E_CLOSED: also when the
- * sale is fenced. */
-int inv_store_counts(struct inv_store *store, struct inv_sale *sale, inv_counts_fn *done, void *ctx,
-                     uint64_t handle, struct inv_count *ret_counts) PS_MUST_CHECK;
+/* All SKUs at one moment. PS_E_CLOSED: also when the sale is fenced. */
+int inv_store_counts(struct inv_store *store, struct inv_sale *sale,
+                     struct inv_reply_to to) PS_MUST_CHECK;
 
 /* --- Building a sale's counters from the log, then putting them in force in one step. One thread
  * per load, any thread, and it may be kept waiting (for Redis, within deadlines). What is loaded

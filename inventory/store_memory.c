@@ -188,58 +188,53 @@ static bool mem_sale_sku_sold_out(const struct inv_sale *head, uint32_t sku)
 /* --- orders --- */
 
 static int mem_reserve(struct inv_store *head, struct inv_sale *sale_head,
-                       const struct inv_reservation *reservation, inv_answer_fn *done, void *ctx,
-                       uint64_t handle, struct inv_answer *ret_answer)
+                       const struct inv_reservation *reservation, struct inv_reply_to to)
 {
     struct mem_store *store = (struct mem_store *)head;
     struct mem_sale *sale = (struct mem_sale *)sale_head;
     struct inv_place place =
         place_of(store, &reservation->order_id, reservation->user, reservation->key);
     int err = 0;
-    (void)done, (void)ctx, (void)handle;
     lock_place(sale, &place);
     if (inv_books_epoch(sale->books) != reservation->epoch)
-        *ret_answer = (struct inv_answer){.result = INV_FENCED};
+        *to.ret_answer = (struct inv_answer){.result = INV_FENCED};
     else
-        err = inv_books_reserve(sale->books, reservation, &place, store->clock, ret_answer);
+        err = inv_books_reserve(sale->books, reservation, &place, store->clock, to.ret_answer);
     unlock_place(sale, &place);
     return err;
 }
 
-static int mem_lower(struct inv_store *head, struct inv_sale *sale_head, int64_t epoch,
-                     const struct ps_uuid *id, struct ps_str name, uint32_t sku, int64_t units,
-                     inv_answer_fn *done, void *ctx, uint64_t handle, struct inv_answer *ret_answer)
+static int mem_lower(struct inv_store *head, struct inv_sale *sale_head,
+                     const struct inv_lowering *lowering, struct inv_reply_to to)
 {
     struct mem_sale *sale = (struct mem_sale *)sale_head;
-    struct inv_place place = place_of_id((struct mem_store *)head, id);
+    struct inv_place place = place_of_id((struct mem_store *)head, &lowering->id);
     int err = 0;
-    (void)done, (void)ctx, (void)handle;
-    (void)name; /* nobody else gives up what lies here */
     lock_place(sale, &place);
-    if (inv_books_epoch(sale->books) != epoch)
-        *ret_answer = (struct inv_answer){.result = INV_FENCED};
+    if (inv_books_epoch(sale->books) != lowering->epoch)
+        *to.ret_answer = (struct inv_answer){.result = INV_FENCED};
     else
-        err = inv_books_lower(sale->books, id, &place, sku, units, ret_answer);
+        err = inv_books_lower(sale->books, lowering, &place, to.ret_answer);
     unlock_place(sale, &place);
     return err;
 }
 
 static int mem_find(struct inv_store *head, struct inv_sale *sale, const struct ps_uuid *id,
-                    inv_entry_fn *done, void *ctx, uint64_t handle, struct inv_entry *ret_entry)
+                    struct inv_reply_to to)
 {
     pthread_mutex_t *stripe, *part;
     struct inv_order *order = lock_order((struct mem_sale *)sale, id, &stripe, &part);
-    (void)head, (void)done, (void)ctx, (void)handle;
+    (void)head;
     if (order == NULL)
         return PS_E_NOT_FOUND;
-    int err = inv_order_tell(order, ret_entry);
+    int err = inv_order_tell(order, to.ret_entry);
     pthread_mutex_unlock(part);
     pthread_mutex_unlock(stripe);
     return err;
 }
 
-static void mem_settle(struct inv_store *head, struct inv_sale *sale_head, const struct ps_uuid *id,
-                       enum inv_verdict verdict)
+static void mem_resolve(struct inv_store *head, struct inv_sale *sale_head,
+                        const struct ps_uuid *id, enum inv_verdict verdict)
 {
     struct mem_sale *sale = (struct mem_sale *)sale_head;
     pthread_mutex_t *stripe, *part;
@@ -247,7 +242,7 @@ static void mem_settle(struct inv_store *head, struct inv_sale *sale_head, const
     (void)head;
     if (order == NULL)
         return;
-    inv_books_settle(sale->books, order, verdict);
+    inv_books_resolve(sale->books, order, verdict);
     pthread_mutex_unlock(part);
     pthread_mutex_unlock(stripe);
 }
@@ -262,13 +257,12 @@ static void mem_raise(struct inv_store *head, struct inv_sale *sale_head, const 
     unlock_place(sale, &place);
 }
 
-static int mem_counts(struct inv_store *head, struct inv_sale *sale_head, inv_counts_fn *done,
-                      void *ctx, uint64_t handle, struct inv_count *ret_counts)
+static int mem_counts(struct inv_store *head, struct inv_sale *sale_head, struct inv_reply_to to)
 {
     struct mem_sale *sale = (struct mem_sale *)sale_head;
-    (void)head, (void)done, (void)ctx, (void)handle;
+    (void)head;
     lock_stripes(sale);
-    inv_books_counts(sale->books, ret_counts);
+    inv_books_counts(sale->books, to.ret_counts);
     unlock_stripes(sale);
     return 0;
 }
@@ -416,7 +410,7 @@ static const struct inv_backend mem_backend = {
     .reserve = mem_reserve,
     .lower = mem_lower,
     .find = mem_find,
-    .settle = mem_settle,
+    .resolve = mem_resolve,
     .raise = mem_raise,
     .counts = mem_counts,
     .load_new = mem_load_new,

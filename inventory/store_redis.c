@@ -70,11 +70,6 @@ static bool redis_sale_sku_sold_out(const struct inv_sale *head, uint32_t sku)
     return since < atomic_load_explicit(&sale->redis->view_reached, memory_order_acquire);
 }
 
-void inv_redis_view_reached(struct inv_redis *redis, int64_t mono_ns)
-{
-    atomic_store_explicit(&redis->view_reached, mono_ns, memory_order_release);
-}
-
 uint32_t inv_redis_sku(const struct redis_sale *sale, const char *name, size_t len)
 {
     for (uint32_t i = 0; i < sale->sku_count; i++) {
@@ -308,17 +303,17 @@ static void on_away(int err, const char *why, void *ctx)
         store->events.on_away(err, why, store->events.ctx);
 }
 
-bool inv_redis_ready(const struct inv_store *head)
+static bool redis_ready(const struct inv_store *head)
 {
     return ps_redis_link_state(((const struct redis_store *)head)->link) == PS_REDIS_READY;
 }
 
-const char *inv_redis_server(const struct inv_store *head)
+static const char *redis_server(const struct inv_store *head)
 {
     return ps_redis_link_server(((const struct redis_store *)head)->link);
 }
 
-bool inv_redis_busy(const struct inv_store *head)
+static bool redis_busy(const struct inv_store *head)
 {
     const struct redis_store *store = (const struct redis_store *)head;
     bool busy = store->out > 0;
@@ -353,16 +348,24 @@ static void redis_store_free(struct inv_store *head)
 
 static void redis_view_reached(struct inv_store *head, int64_t mono_ns)
 {
-    inv_redis_view_reached(((struct redis_store *)head)->redis, mono_ns);
+    struct inv_redis *redis = ((struct redis_store *)head)->redis;
+    atomic_store_explicit(&redis->view_reached, mono_ns, memory_order_release);
 }
 
 static const struct inv_shared_ops redis_shared = {
-    .ready = inv_redis_ready,
-    .busy = inv_redis_busy,
-    .server = inv_redis_server,
+    .ready = redis_ready,
+    .busy = redis_busy,
+    .server = redis_server,
     .view_reached = redis_view_reached,
     .load_error = inv_redis_load_error,
     .load_applied = inv_redis_load_applied,
+    .installed = inv_redis_installed,
+    .attach = inv_redis_attach,
+    .doubts = inv_redis_doubts,
+    .note_applied = inv_redis_note_applied,
+    .applied = inv_redis_applied,
+    .heartbeat = inv_redis_heartbeat,
+    .lease = inv_redis_lease,
 };
 
 static const struct inv_backend redis_backend = {
@@ -372,12 +375,12 @@ static const struct inv_backend redis_backend = {
     .sale_sku_count = redis_sale_sku_count,
     .sale_left = redis_sale_left,
     .sale_sku_sold_out = redis_sale_sku_sold_out,
-    .reserve = inv_redis_store_reserve,
-    .lower = inv_redis_store_lower,
-    .find = inv_redis_store_find,
-    .settle = inv_redis_store_settle,
-    .raise = inv_redis_store_raise,
-    .counts = inv_redis_store_counts,
+    .reserve = inv_redis_reserve,
+    .lower = inv_redis_lower,
+    .find = inv_redis_find,
+    .resolve = inv_redis_resolve,
+    .raise = inv_redis_raise,
+    .counts = inv_redis_counts,
     .load_new = inv_redis_load_new,
     .load_available = inv_redis_load_available,
     .load_order = inv_redis_load_order,

@@ -5,15 +5,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-struct call *inv_call_new(struct inv_store *store, struct inv_sale *sale, void *ctx,
-                          uint64_t handle)
+struct call *inv_call_new(struct inv_store *store, struct inv_sale *sale, void *ctx)
 {
     struct call *call = calloc(1, sizeof *call);
     if (call != NULL) {
         call->store = (struct redis_store *)store;
         call->sale = (struct redis_sale *)sale;
         call->ctx = ctx;
-        call->handle = handle;
     }
     return call;
 }
@@ -122,20 +120,18 @@ static void on_found(int err, const redisReply *reply, void *ctx)
     err = inv_call_come(call, err, reply);
     if (err == 0)
         err = read_found(call->sale, reply, &entry);
-    if (call->done.entry != NULL)
-        call->done.entry(call->handle, err, err == 0 ? &entry : NULL, call->ctx);
+    if (call->to.on_entry != NULL)
+        call->to.on_entry(call->to.handle, err, err == 0 ? &entry : NULL, call->ctx);
     inv_call_free(call);
 }
 
-int inv_redis_store_find(struct inv_store *head, struct inv_sale *sale, const struct ps_uuid *id,
-                         inv_entry_fn *done, void *ctx, uint64_t handle,
-                         struct inv_entry *ret_entry)
+int inv_redis_find(struct inv_store *head, struct inv_sale *sale, const struct ps_uuid *id,
+                   struct inv_reply_to to)
 {
-    struct call *call = inv_call_new(head, sale, ctx, handle);
-    (void)ret_entry;
+    struct call *call = inv_call_new(head, sale, to.ctx);
     if (call == NULL)
         return PS_E_NOMEM;
-    call->done.entry = done;
+    call->to = to;
     return read_sale(call, INV_KEY_DOUBT, INV_KEY_ORDER, "entry",
                      (struct ps_str){(const char *)id->byte, sizeof id->byte}, on_found);
 }
@@ -173,27 +169,25 @@ static void on_counts(int err, const redisReply *reply, void *ctx)
     }
     if (err == 0)
         inv_redis_learn_left(call->sale, reply);
-    if (call->done.counts != NULL)
-        call->done.counts(call->handle, err, err == 0 ? counts : NULL, call->ctx);
+    if (call->to.on_counts != NULL)
+        call->to.on_counts(call->to.handle, err, err == 0 ? counts : NULL, call->ctx);
     free(counts);
     inv_call_free(call);
 }
 
-int inv_redis_store_counts(struct inv_store *head, struct inv_sale *sale, inv_counts_fn *done,
-                           void *ctx, uint64_t handle, struct inv_count *ret_counts)
+int inv_redis_counts(struct inv_store *head, struct inv_sale *sale, struct inv_reply_to to)
 {
-    struct call *call = inv_call_new(head, sale, ctx, handle);
-    (void)ret_counts;
+    struct call *call = inv_call_new(head, sale, to.ctx);
     if (call == NULL)
         return PS_E_NOMEM;
-    call->done.counts = done;
+    call->to = to;
     return read_sale(call, INV_KEY_STOCK, 0, "all", PS_STR(""), on_counts);
 }
 
 static void on_applied(int err, const redisReply *reply, void *ctx)
 {
     struct call *call = ctx;
-    struct inv_redis_applied *applied = NULL;
+    struct inv_applied *applied = NULL;
     size_t count = 0;
     err = inv_call_come(call, err, reply);
     if (err == 0 && reply->type != REDIS_REPLY_ARRAY)
@@ -202,21 +196,22 @@ static void on_applied(int err, const redisReply *reply, void *ctx)
         err = PS_E_NOMEM;
     for (size_t i = 0; err == 0 && i + 1 < reply->elements; i += 2)
         applied[count++] =
-            (struct inv_redis_applied){.partition = (uint32_t)inv_reply_number(reply->element[i]),
-                                       .offset = inv_reply_number(reply->element[i + 1])};
+            (struct inv_applied){.partition = (uint32_t)inv_reply_number(reply->element[i]),
+                                 .offset = inv_reply_number(reply->element[i + 1])};
     if (call->done.applied != NULL)
-        call->done.applied(call->handle, err, err == 0 ? applied : NULL, count, call->ctx);
+        call->done.applied(err, call->number, err == 0 ? applied : NULL, count, call->ctx);
     free(applied);
     inv_call_free(call);
 }
 
-int inv_redis_applied(struct inv_store *store, struct inv_sale *sale, inv_redis_applied_fn *done,
-                      void *ctx, uint64_t handle)
+int inv_redis_applied(struct inv_store *store, struct inv_sale *sale, inv_applied_fn *done,
+                      void *ctx)
 {
-    struct call *call = inv_call_new(store, sale, ctx, handle);
+    struct call *call = inv_call_new(store, sale, ctx);
     if (call == NULL)
         return PS_E_NOMEM;
     call->done.applied = done;
+    call->number = inv_sale_epoch(sale);
     return read_sale(call, INV_KEY_APPLIED, 0, "all", PS_STR(""), on_applied);
 }
 
@@ -224,12 +219,12 @@ int inv_redis_applied(struct inv_store *store, struct inv_sale *sale, inv_redis_
 
 /* Entries that are no entries are left out: they cannot be acted on. */
 static size_t read_doubts(const struct call *call, const redisReply *fields, int64_t now_ms,
-                          struct inv_redis_doubt *doubts)
+                          struct inv_doubt *doubts)
 {
     size_t count = 0;
     for (size_t i = 0; i + 1 < fields->elements; i += 2) {
         const redisReply *id = fields->element[i], *value = fields->element[i + 1];
-        struct inv_redis_doubt *doubt = &doubts[count];
+        struct inv_doubt *doubt = &doubts[count];
         struct inv_packed packed;
         if (id->type != REDIS_REPLY_STRING || id->len != sizeof doubt->id.byte ||
             value->type != REDIS_REPLY_STRING ||
@@ -249,7 +244,7 @@ static size_t read_doubts(const struct call *call, const redisReply *fields, int
 static void on_doubts(int err, const redisReply *reply, void *ctx)
 {
     struct call *call = ctx;
-    struct inv_redis_doubt *doubts = NULL;
+    struct inv_doubt *doubts = NULL;
     size_t count = 0;
     uint64_t next = 0;
     err = inv_call_come(call, err, reply);
@@ -266,20 +261,20 @@ static void on_doubts(int err, const redisReply *reply, void *ctx)
         else
             err = PS_E_NOMEM;
     }
-    if (call->done.doubt != NULL)
-        call->done.doubt(call->handle, err, err == 0 ? doubts : NULL, count, next, call->ctx);
+    if (call->done.doubts != NULL)
+        call->done.doubts(err, err == 0 ? doubts : NULL, count, next, call->ctx);
     free(doubts);
     inv_call_free(call);
 }
 
 int inv_redis_doubts(struct inv_store *store, struct inv_sale *sale, uint64_t cursor,
-                     int64_t age_ms, inv_redis_doubt_fn *done, void *ctx, uint64_t handle)
+                     int64_t age_ms, inv_doubts_fn *done, void *ctx)
 {
     char text[INV_INT_TEXT];
-    struct call *call = inv_call_new(store, sale, ctx, handle);
+    struct call *call = inv_call_new(store, sale, ctx);
     if (call == NULL)
         return PS_E_NOMEM;
-    call->done.doubt = done;
+    call->done.doubts = done;
     call->number = age_ms;
     int len = snprintf(text, sizeof text, "%llu", (unsigned long long)cursor);
     return read_sale(call, INV_KEY_DOUBT, 0, "page", (struct ps_str){text, (size_t)len}, on_doubts);

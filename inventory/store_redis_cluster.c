@@ -10,7 +10,7 @@
 
 /* --- which epoch is installed --- */
 
-static int ask_cur(struct call *call, ps_redis_reply_fn *fn)
+static int ask_installed(struct call *call, ps_redis_reply_fn *fn)
 {
     char key[INV_KEY_MAX];
     const char *at[] = {key};
@@ -19,13 +19,13 @@ static int ask_cur(struct call *call, ps_redis_reply_fn *fn)
 }
 
 /* Epoch and identity, each a text; the former "" when nothing is installed. */
-static int read_cur(const struct redis_store *store, const redisReply *epoch,
-                    const redisReply *identity, struct inv_redis_cur *ret)
+static int read_installed(const struct redis_store *store, const redisReply *epoch,
+                          const redisReply *identity, struct inv_installed *ret)
 {
     char *end;
     if (epoch->type != REDIS_REPLY_STRING || identity->type != REDIS_REPLY_STRING)
         return PS_E_CORRUPT;
-    *ret = (struct inv_redis_cur){.epoch = -1};
+    *ret = (struct inv_installed){.epoch = -1};
     if (epoch->len == 0)
         return 0;
     ret->epoch = strtoll(epoch->str, &end, 10);
@@ -33,51 +33,51 @@ static int read_cur(const struct redis_store *store, const redisReply *epoch,
     return *end == '\0' && ret->epoch >= 0 && ret->epoch <= PS_INT_MAX ? 0 : PS_E_CORRUPT;
 }
 
-static int read_cur_reply(const struct call *call, const redisReply *reply,
-                          struct inv_redis_cur *ret)
+static int read_installed_reply(const struct call *call, const redisReply *reply,
+                                struct inv_installed *ret)
 {
     if (!inv_reply_is_array(reply, 3) || reply->element[2]->type != REDIS_REPLY_ARRAY)
         return PS_E_CORRUPT;
-    return read_cur(call->store, reply->element[0], reply->element[1], ret);
+    return read_installed(call->store, reply->element[0], reply->element[1], ret);
 }
 
-static void on_cur(int err, const redisReply *reply, void *ctx)
+static void on_installed(int err, const redisReply *reply, void *ctx)
 {
     struct call *call = ctx;
-    struct inv_redis_cur cur;
+    struct inv_installed installed;
     err = inv_call_come(call, err, reply);
     if (err == 0)
-        err = read_cur_reply(call, reply, &cur);
-    if (call->done.cur != NULL)
-        call->done.cur(call->handle, err, err == 0 ? &cur : NULL, call->ctx);
+        err = read_installed_reply(call, reply, &installed);
+    if (call->done.installed != NULL)
+        call->done.installed(err, err == 0 ? &installed : NULL, call->ctx);
     inv_call_free(call);
 }
 
-int inv_redis_cur(struct inv_store *store, const char *sale, inv_redis_cur_fn *done, void *ctx,
-                  uint64_t handle)
+int inv_redis_installed(struct inv_store *store, const char *sale, inv_installed_fn *done,
+                        void *ctx)
 {
-    struct call *call = inv_call_new(store, NULL, ctx, handle);
+    struct call *call = inv_call_new(store, NULL, ctx);
     if (call == NULL)
         return PS_E_NOMEM;
-    call->done.cur = done;
+    call->done.installed = done;
     memcpy(call->name, sale, strlen(sale));
-    return ask_cur(call, on_cur);
+    return ask_installed(call, on_installed);
 }
 
 static int attach(const struct call *call, const redisReply *reply, struct redis_sale **ret_sale)
 {
-    struct inv_redis_cur cur;
-    int err = read_cur_reply(call, reply, &cur);
+    struct inv_installed installed;
+    int err = read_installed_reply(call, reply, &installed);
     if (err < 0)
         return err;
-    if (cur.epoch < 0)
+    if (installed.epoch < 0)
         return PS_E_NOT_FOUND;
-    if (cur.epoch < call->number || !cur.fits)
+    if (installed.epoch < call->number || !installed.fits)
         return PS_E_CONFLICT;
-    err = inv_redis_adopt(call->store->redis, call->name, cur.epoch,
+    err = inv_redis_adopt(call->store->redis, call->name, installed.epoch,
                           ps_redis_link_identity(call->store->link),
                           (const char(*)[PS_NAME_MAX + 1]) call->skus, call->sku_count, ret_sale);
-    if (err == 0 && inv_sale_epoch(&(*ret_sale)->head) == cur.epoch)
+    if (err == 0 && inv_sale_epoch(&(*ret_sale)->head) == installed.epoch)
         inv_redis_learn_left(*ret_sale, reply->element[2]);
     return err;
 }
@@ -89,53 +89,50 @@ static void on_attach(int err, const redisReply *reply, void *ctx)
     err = inv_call_come(call, err, reply);
     if (err == 0)
         err = attach(call, reply, &sale);
-    if (call->done.attach != NULL)
-        call->done.attach(call->handle, err, err == 0 ? &sale->head : NULL, call->ctx);
+    if (call->done.attached != NULL)
+        call->done.attached(err, err == 0 ? &sale->head : NULL, call->ctx);
     inv_call_free(call);
 }
 
-int inv_redis_attach(struct inv_store *store, const char *sale, int64_t least_epoch,
-                     const char *const *skus, size_t sku_count, inv_redis_attach_fn *done,
-                     void *ctx, uint64_t handle)
+int inv_redis_attach(struct inv_store *store, const struct inv_attach *what, inv_attached_fn *done,
+                     void *ctx)
 {
-    if (sku_count > INV_SKUS_MAX)
-        return PS_E_INVALID;
-    struct call *call = inv_call_new(store, NULL, ctx, handle);
+    struct call *call = inv_call_new(store, NULL, ctx);
     if (call == NULL)
         return PS_E_NOMEM;
-    call->skus = calloc(sku_count + 1, sizeof *call->skus);
+    call->skus = calloc(what->sku_count + 1, sizeof *call->skus);
     if (call->skus == NULL) {
         inv_call_free(call);
         return PS_E_NOMEM;
     }
-    for (size_t i = 0; i < sku_count; i++)
-        memcpy(call->skus[i], skus[i], strlen(skus[i]));
-    call->sku_count = sku_count;
-    call->done.attach = done;
-    call->number = least_epoch;
-    memcpy(call->name, sale, strlen(sale));
-    return ask_cur(call, on_attach);
+    for (size_t i = 0; i < what->sku_count; i++)
+        memcpy(call->skus[i], what->skus[i], strlen(what->skus[i]));
+    call->sku_count = what->sku_count;
+    call->done.attached = done;
+    call->number = what->least_epoch;
+    memcpy(call->name, what->sale, strlen(what->sale));
+    return ask_installed(call, on_attach);
 }
 
-/* --- the pulse --- */
+/* --- heartbeats --- */
 
-#define BEAT_MAX (4 * 8 + 1 + PS_NAME_MAX)
+#define HEARTBEAT_MAX (4 * 8 + 1 + PS_NAME_MAX)
 
-static size_t put_beat(char *at, const struct inv_redis_beat *beat)
+static size_t put_heartbeat(char *at, const struct inv_heartbeat *heartbeat)
 {
-    char *end = inv_put_int(at, beat->demand);
-    end = inv_put_int(end, beat->in_flight);
-    end = inv_put_int(end, beat->spilled);
-    end = inv_put_int(end, beat->policy_version);
-    end = inv_put_text(end, (struct ps_str){beat->name, strlen(beat->name)});
+    char *end = inv_put_int(at, heartbeat->demand);
+    end = inv_put_int(end, heartbeat->in_flight);
+    end = inv_put_int(end, heartbeat->spilled);
+    end = inv_put_int(end, heartbeat->policy_version);
+    end = inv_put_text(end, (struct ps_str){heartbeat->name, strlen(heartbeat->name)});
     return (size_t)(end - at);
 }
 
 /* A later version may say more behind it. */
-static bool get_beat(const redisReply *said, struct inv_redis_beat *ret)
+static bool get_heartbeat(const redisReply *packed, struct inv_heartbeat *ret)
 {
-    struct inv_cursor cursor = {said->str, said->str + said->len, false};
-    *ret = (struct inv_redis_beat){0};
+    struct inv_cursor cursor = {packed->str, packed->str + packed->len, false};
+    *ret = (struct inv_heartbeat){0};
     ret->demand = inv_get_int(&cursor);
     ret->in_flight = inv_get_int(&cursor);
     ret->spilled = inv_get_int(&cursor);
@@ -147,51 +144,41 @@ static bool get_beat(const redisReply *said, struct inv_redis_beat *ret)
     return true;
 }
 
-static size_t read_members(const redisReply *reply, struct inv_redis_member *members)
+static size_t read_members(const redisReply *reply, struct inv_member *members)
 {
     size_t count = 0;
     for (size_t i = 0; i + 2 < reply->elements; i += 3) {
-        const redisReply *who = reply->element[i], *said = reply->element[i + 2];
-        struct inv_redis_member *member = &members[count];
-        if (who->type != REDIS_REPLY_STRING || who->len != sizeof member->start.byte ||
-            said->type != REDIS_REPLY_STRING || !get_beat(said, &member->beat))
+        const redisReply *start = reply->element[i], *packed = reply->element[i + 2];
+        struct inv_member *member = &members[count];
+        if (start->type != REDIS_REPLY_STRING || start->len != sizeof member->start.byte ||
+            packed->type != REDIS_REPLY_STRING || !get_heartbeat(packed, &member->heartbeat))
             continue;
-        memcpy(member->start.byte, who->str, who->len);
+        memcpy(member->start.byte, start->str, start->len);
         member->age_ms = inv_reply_number(reply->element[i + 1]);
         count++;
     }
     return count;
 }
 
-/* A pulse under way: the sales that it asks about. */
-struct asked {
+/* A heartbeat under way: the sales that it asks about. */
+struct beat {
     struct call call; /* first */
     size_t count;
     struct redis_sale *sales[];
 };
 
-/* Epoch, identity, and fields and values of `c` or a word on what is foreign. */
+/* Epoch, identity, and fields and values of `stock` or a word on what is foreign. */
 static void read_sale(const struct redis_store *store, struct redis_sale *sale,
-                      redisReply *const *said, struct inv_redis_pulse_sale *ret)
+                      redisReply *const *parts, struct inv_sale_state *ret)
 {
-    *ret = (struct inv_redis_pulse_sale){.sale = &sale->head, .in_doubt = -1};
-    if (said[2]->type == REDIS_REPLY_STRING)
-        ret->foreign = said[2]->str;
-    else if (read_cur(store, said[0], said[1], &ret->cur) < 0)
+    *ret = (struct inv_sale_state){.sale = &sale->head, .in_doubt = -1};
+    if (parts[2]->type == REDIS_REPLY_STRING)
+        ret->foreign = parts[2]->str;
+    else if (read_installed(store, parts[0], parts[1], &ret->installed) < 0)
         ret->foreign = "what is installed of it was not written by a gateway";
-    else if (ret->cur.fits && ret->cur.epoch == inv_sale_epoch(&sale->head) &&
-             said[2]->type == REDIS_REPLY_ARRAY)
-        ret->in_doubt = inv_redis_learn_left(sale, said[2]);
-}
-
-static int read_sales(const struct asked *asked, const redisReply *reply,
-                      struct inv_redis_pulse_sale *sales)
-{
-    if (!inv_reply_is_array(reply, 3 * asked->count))
-        return PS_E_CORRUPT;
-    for (size_t i = 0; i < asked->count; i++)
-        read_sale(asked->call.store, asked->sales[i], &reply->element[3 * i], &sales[i]);
-    return 0;
+    else if (ret->installed.fits && ret->installed.epoch == inv_sale_epoch(&sale->head) &&
+             parts[2]->type == REDIS_REPLY_ARRAY)
+        ret->in_doubt = inv_redis_learn_left(sale, parts[2]);
 }
 
 static bool is_of_another_log(const redisReply *reply)
@@ -199,89 +186,100 @@ static bool is_of_another_log(const redisReply *reply)
     return inv_reply_is_array(reply, 2) && reply->element[1]->type == REDIS_REPLY_STRING;
 }
 
-static int read_pulse(const struct asked *asked, const redisReply *reply,
-                      struct inv_redis_member *members, struct inv_redis_pulse_sale *sales,
-                      struct inv_redis_pulse *ret)
+static int read_beat(const struct beat *beat, const redisReply *reply, struct inv_member *members,
+                     struct inv_sale_state *sales, struct inv_heartbeat_reply *ret)
 {
     if (members == NULL || sales == NULL)
         return PS_E_NOMEM;
-    *ret = (struct inv_redis_pulse){.now_ms = inv_reply_number(reply->element[0])};
-    ret->members = members;
-    ret->member_count = read_members(reply->element[1], members);
-    ret->sales = sales;
-    ret->sale_count = asked->count;
-    return read_sales(asked, reply->element[2], sales);
+    const redisReply *states = reply->element[2];
+    if (!inv_reply_is_array(states, 3 * beat->count))
+        return PS_E_CORRUPT;
+    for (size_t i = 0; i < beat->count; i++)
+        read_sale(beat->call.store, beat->sales[i], &states->element[3 * i], &sales[i]);
+    *ret = (struct inv_heartbeat_reply){.now_ms = inv_reply_number(reply->element[0]),
+                                        .members = members,
+                                        .member_count = read_members(reply->element[1], members),
+                                        .sales = sales,
+                                        .sale_count = beat->count};
+    return 0;
 }
 
-static void on_pulse(int err, const redisReply *reply, void *ctx)
+static void on_beat(int err, const redisReply *reply, void *ctx)
 {
-    struct asked *asked = ctx;
-    struct call *call = &asked->call;
-    struct inv_redis_member *members = NULL;
-    struct inv_redis_pulse_sale *sales = NULL;
-    struct inv_redis_pulse pulse;
+    struct beat *beat = ctx;
+    struct call *call = &beat->call;
+    struct inv_member *members = NULL;
+    struct inv_sale_state *sales = NULL;
+    struct inv_heartbeat_reply answer;
     err = inv_call_come(call, err, reply);
     bool other = err == 0 && is_of_another_log(reply);
     if (other)
-        pulse = (struct inv_redis_pulse){.now_ms = inv_reply_number(reply->element[0]),
-                                         .other_log = reply->element[1]->str};
+        answer = (struct inv_heartbeat_reply){.now_ms = inv_reply_number(reply->element[0]),
+                                              .other_log = reply->element[1]->str};
     else if (err == 0 &&
              !(inv_reply_is_array(reply, 3) && reply->element[1]->type == REDIS_REPLY_ARRAY))
         err = PS_E_CORRUPT;
     if (err == 0 && !other) {
         members = calloc(reply->element[1]->elements / 3 + 1, sizeof *members);
-        sales = calloc(asked->count + 1, sizeof *sales);
-        err = read_pulse(asked, reply, members, sales, &pulse);
+        sales = calloc(beat->count + 1, sizeof *sales);
+        err = read_beat(beat, reply, members, sales, &answer);
     }
-    if (call->done.pulse != NULL)
-        call->done.pulse(call->handle, err, err == 0 ? &pulse : NULL, call->ctx);
+    if (call->done.heartbeat != NULL)
+        call->done.heartbeat(err, err == 0 ? &answer : NULL, call->ctx);
     free(members);
     free(sales);
     inv_call_free(call);
 }
 
-int inv_redis_pulse(struct inv_store *head, const struct inv_redis_beat *beat,
-                    const struct inv_redis_log *log, struct inv_sale *const *sales,
-                    size_t sale_count, inv_redis_pulse_fn *done, void *ctx, uint64_t handle)
+/* Keys: ps:gateways, ps:log, those of the sales. Arguments: the start, its heartbeat, when a silent
+ * gateway is forgotten, its log, and whether that log claims this Redis. */
+static int send_beat(struct beat *beat, const struct inv_heartbeat_call *what)
 {
-    struct redis_store *store = (struct redis_store *)head;
-    struct asked *asked = calloc(1, sizeof *asked + sale_count * sizeof(struct redis_sale *));
-    if (asked == NULL)
-        return PS_E_NOMEM;
-    for (; asked->count < sale_count; asked->count++)
-        asked->sales[asked->count] = (struct redis_sale *)sales[asked->count];
-    asked->call = (struct call){.store = store, .ctx = ctx, .handle = handle, .done.pulse = done};
-
-    /* ps:gateways, ps:log, the sales; who, what, how long, whose, and whether he claims it */
-    size_t count = asked->count + 7;
+    enum { HEAD = 2, TAIL = 5 };
+    size_t count = HEAD + beat->count + TAIL;
     const char **at = malloc(count * sizeof *at);
     size_t *len = malloc(count * sizeof *len);
-    char(*keys)[INV_KEY_MAX] = malloc((asked->count + 1) * sizeof *keys);
-    char said[BEAT_MAX];
+    char(*keys)[INV_KEY_MAX] = malloc((beat->count + 1) * sizeof *keys);
+    char packed[HEARTBEAT_MAX];
     int err = PS_E_NOMEM;
     if (at != NULL && len != NULL && keys != NULL) {
+        const struct ps_uuid *start = &beat->call.store->redis->start;
         at[0] = "ps:gateways", len[0] = 11;
         at[1] = "ps:log", len[1] = 6;
-        for (size_t i = 0; i < asked->count; i++) {
-            at[i + 2] = keys[i];
-            len[i + 2] =
-                (size_t)snprintf(keys[i], INV_KEY_MAX, "ps:{%s}:current", asked->sales[i]->name);
+        for (size_t i = 0; i < beat->count; i++) {
+            at[HEAD + i] = keys[i];
+            len[HEAD + i] =
+                (size_t)snprintf(keys[i], INV_KEY_MAX, "ps:{%s}:current", beat->sales[i]->name);
         }
-        at[count - 5] = (const char *)store->redis->start.byte, len[count - 5] = 16;
-        at[count - 4] = said, len[count - 4] = put_beat(said, beat);
-        at[count - 3] = FORGET_MS, len[count - 3] = sizeof FORGET_MS - 1;
-        at[count - 2] = log != NULL ? log->name : "", len[count - 2] = strlen(at[count - 2]);
-        at[count - 1] = log != NULL && log->claims ? "1" : "0", len[count - 1] = 1;
-        struct ps_redis_args args = {(int)count, at, len};
-        err = inv_call_submit(&asked->call, INV_SCRIPT_HEARTBEAT, (int)asked->count + 2, args,
-                              on_pulse);
+        const char **tail = at + HEAD + beat->count;
+        size_t *tail_len = len + HEAD + beat->count;
+        tail[0] = (const char *)start->byte, tail_len[0] = sizeof start->byte;
+        tail[1] = packed, tail_len[1] = put_heartbeat(packed, what->heartbeat);
+        tail[2] = FORGET_MS, tail_len[2] = sizeof FORGET_MS - 1;
+        tail[3] = what->log != NULL ? what->log->name : "", tail_len[3] = strlen(tail[3]);
+        tail[4] = what->log != NULL && what->log->claims ? "1" : "0", tail_len[4] = 1;
+        err = inv_call_submit(&beat->call, INV_SCRIPT_HEARTBEAT, (int)(HEAD + beat->count),
+                              (struct ps_redis_args){(int)count, at, len}, on_beat);
     } else {
-        inv_call_free(&asked->call);
+        inv_call_free(&beat->call);
     }
     free(at);
     free(len);
     free(keys);
     return err;
+}
+
+int inv_redis_heartbeat(struct inv_store *head, const struct inv_heartbeat_call *what,
+                        inv_heartbeat_fn *done, void *ctx)
+{
+    struct beat *beat = calloc(1, sizeof *beat + what->sale_count * sizeof(struct redis_sale *));
+    if (beat == NULL)
+        return PS_E_NOMEM;
+    for (; beat->count < what->sale_count; beat->count++)
+        beat->sales[beat->count] = (struct redis_sale *)what->sales[beat->count];
+    beat->call =
+        (struct call){.store = (struct redis_store *)head, .ctx = ctx, .done.heartbeat = done};
+    return send_beat(beat, what);
 }
 
 /* --- leases --- */
@@ -304,15 +302,15 @@ static void on_lease(int err, const redisReply *reply, void *ctx)
         ttl_ms = inv_reply_number(reply->element[1]);
     }
     if (call->done.lease != NULL)
-        call->done.lease(call->handle, err, err == 0 ? &holder : NULL, ttl_ms, call->ctx);
+        call->done.lease(err, err == 0 ? &holder : NULL, ttl_ms, call->ctx);
     inv_call_free(call);
 }
 
-int inv_redis_lease(struct inv_store *store, const char *sale, int64_t ttl_ms,
-                    inv_redis_lease_fn *done, void *ctx, uint64_t handle)
+int inv_redis_lease(struct inv_store *store, const char *sale, int64_t ttl_ms, inv_lease_fn *done,
+                    void *ctx)
 {
     char key[INV_KEY_MAX] = "ps:leader", ttl[INV_INT_TEXT];
-    struct call *call = inv_call_new(store, NULL, ctx, handle);
+    struct call *call = inv_call_new(store, NULL, ctx);
     if (call == NULL)
         return PS_E_NOMEM;
     call->done.lease = done;

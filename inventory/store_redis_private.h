@@ -80,20 +80,17 @@ struct redis_store {
 struct call {
     struct redis_store *store;
     struct redis_sale *sale; /* NULL: about none, or one by name */
+    struct inv_reply_to to;  /* find, counts */
     void *ctx;
-    uint64_t handle;
     union {
-        inv_entry_fn *entry;
-        inv_counts_fn *counts;
-        inv_redis_cur_fn *cur;
-        inv_redis_attach_fn *attach;
-        inv_redis_doubt_fn *doubt;
-        inv_redis_applied_fn *applied;
-        inv_redis_pulse_fn *pulse;
-        inv_redis_lease_fn *lease;
+        inv_installed_fn *installed;
+        inv_attached_fn *attached;
+        inv_doubts_fn *doubts;
+        inv_applied_fn *applied;
+        inv_heartbeat_fn *heartbeat;
+        inv_lease_fn *lease;
     } done;
-    struct ps_uuid id; /* find */
-    int64_t number;    /* attach: least epoch; doubts: age */
+    int64_t number; /* attach: least epoch; doubts: age; applied: epoch */
     char name[PS_NAME_MAX + 1];
     size_t sku_count; /* attach */
     char (*skus)[PS_NAME_MAX + 1];
@@ -128,17 +125,16 @@ int inv_redis_judge(struct redis_store *store, struct redis_sale *sale, int err,
 void inv_redis_tell_fenced(struct redis_store *store, struct redis_sale *sale);
 
 /* --- store_redis_step.c --- */
-int inv_redis_store_reserve(struct inv_store *head, struct inv_sale *sale,
-                            const struct inv_reservation *reservation, inv_answer_fn *done,
-                            void *ctx, uint64_t handle, struct inv_answer *ret_answer);
-int inv_redis_store_lower(struct inv_store *head, struct inv_sale *sale, int64_t epoch,
-                          const struct ps_uuid *id, struct ps_str name, uint32_t sku, int64_t units,
-                          inv_answer_fn *done, void *ctx, uint64_t handle,
-                          struct inv_answer *ret_answer);
-void inv_redis_store_settle(struct inv_store *head, struct inv_sale *sale, const struct ps_uuid *id,
-                            enum inv_verdict verdict);
-void inv_redis_store_raise(struct inv_store *head, struct inv_sale *sale, const struct ps_uuid *id,
-                           uint32_t sku, int64_t units);
+int inv_redis_reserve(struct inv_store *head, struct inv_sale *sale,
+                      const struct inv_reservation *reservation, struct inv_reply_to to);
+int inv_redis_lower(struct inv_store *head, struct inv_sale *sale,
+                    const struct inv_lowering *lowering, struct inv_reply_to to);
+void inv_redis_resolve(struct inv_store *head, struct inv_sale *sale, const struct ps_uuid *id,
+                       enum inv_verdict verdict);
+void inv_redis_raise(struct inv_store *head, struct inv_sale *sale, const struct ps_uuid *id,
+                     uint32_t sku, int64_t units);
+int inv_redis_note_applied(struct inv_store *head, struct inv_sale *sale, uint32_t partition,
+                           int64_t offset);
 /* Refuses what was gathered and not sent. */
 void inv_redis_step_refuse(struct redis_store *store);
 /* Frees batches and pages. */
@@ -147,8 +143,7 @@ void inv_redis_step_done(struct redis_store *store);
 /* --- what calls are made with (store_redis_calls.c) --- */
 
 /* NULL: out of memory. */
-struct call *inv_call_new(struct inv_store *store, struct inv_sale *sale, void *ctx,
-                          uint64_t handle);
+struct call *inv_call_new(struct inv_store *store, struct inv_sale *sale, void *ctx);
 void inv_call_free(struct call *call);
 /* Takes `call` over in every case. INV_PENDING, or an error. */
 int inv_call_submit(struct call *call, enum inv_script script, int key_count,
@@ -159,11 +154,23 @@ int64_t inv_reply_number(const redisReply *reply);
 bool inv_reply_is_array(const redisReply *reply, size_t elements);
 
 /* --- store_redis_calls.c --- */
-int inv_redis_store_find(struct inv_store *head, struct inv_sale *sale, const struct ps_uuid *id,
-                         inv_entry_fn *done, void *ctx, uint64_t handle,
-                         struct inv_entry *ret_entry);
-int inv_redis_store_counts(struct inv_store *head, struct inv_sale *sale, inv_counts_fn *done,
-                           void *ctx, uint64_t handle, struct inv_count *ret_counts);
+int inv_redis_find(struct inv_store *head, struct inv_sale *sale, const struct ps_uuid *id,
+                   struct inv_reply_to to);
+int inv_redis_counts(struct inv_store *head, struct inv_sale *sale, struct inv_reply_to to);
+int inv_redis_applied(struct inv_store *head, struct inv_sale *sale, inv_applied_fn *done,
+                      void *ctx);
+int inv_redis_doubts(struct inv_store *head, struct inv_sale *sale, uint64_t cursor, int64_t age_ms,
+                     inv_doubts_fn *done, void *ctx);
+
+/* --- store_redis_cluster.c --- */
+int inv_redis_installed(struct inv_store *head, const char *sale, inv_installed_fn *done,
+                        void *ctx);
+int inv_redis_attach(struct inv_store *head, const struct inv_attach *what, inv_attached_fn *done,
+                     void *ctx);
+int inv_redis_heartbeat(struct inv_store *head, const struct inv_heartbeat_call *what,
+                        inv_heartbeat_fn *done, void *ctx);
+int inv_redis_lease(struct inv_store *head, const char *sale, int64_t ttl_ms, inv_lease_fn *done,
+                    void *ctx);
 
 /* --- store_redis_load.c --- */
 int inv_redis_load_new(struct inv_store *head, const char *sale, int64_t epoch,
@@ -171,7 +178,9 @@ int inv_redis_load_new(struct inv_store *head, const char *sale, int64_t epoch,
 int inv_redis_load_available(struct inv_load *load, uint32_t sku, int64_t available);
 int inv_redis_load_order(struct inv_load *load, const struct inv_load_order *order);
 int inv_redis_load_raised(struct inv_load *load, const struct ps_uuid *id);
+int inv_redis_load_applied(struct inv_load *load, uint32_t partition, int64_t offset);
 int inv_redis_load_install(struct inv_load *load, struct inv_sale **ret_sale);
 void inv_redis_load_free(struct inv_load *load);
+void inv_redis_load_error(const struct inv_store *head, char *ret_text, size_t cap);
 
 #endif

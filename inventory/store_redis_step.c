@@ -3,7 +3,7 @@
  *
  *   reserve, lower --> batch (one a sale and turn) --\
  *                                                     >-- one script call --> answers, what is left
- *   settle, raise, applied --> pages of effects -----/
+ * *   resolve, raise, applied --> pages of effects -----/
  *
  * A batch travels once, whatever comes of it: a reservation that may have been made is never sent
  * again. A page of effects travels until Redis has taken it, at most one of a sale at a time, so
@@ -26,9 +26,7 @@
 #define RETRY_MS 50
 
 struct waiter {
-    inv_answer_fn *done;
-    void *ctx;
-    uint64_t handle;
+    struct inv_reply_to to;
     struct ps_uuid id;
     int64_t ttl_ms;
     bool lowering;
@@ -88,14 +86,18 @@ static void give_batch(struct batch *batch)
     batch->store->free_batches = batch;
 }
 
-/* Everybody in it hears `err`, and it is free. */
+static void answer_one(const struct waiter *waiter, int err, const struct inv_answer *answer)
+{
+    const struct inv_reply_to *to = &waiter->to;
+    if (to->on_answer != NULL)
+        to->on_answer(to->handle, err, err == 0 ? answer : NULL, to->ctx);
+}
+
+/* All in it receive `err`, and it is free. */
 static void refuse_batch(struct batch *batch, int err)
 {
-    for (size_t i = 0; i < batch->count; i++) {
-        const struct waiter *waiter = &batch->waiters[i];
-        if (waiter->done != NULL)
-            waiter->done(waiter->handle, err, NULL, waiter->ctx);
-    }
+    for (size_t i = 0; i < batch->count; i++)
+        answer_one(&batch->waiters[i], err, NULL);
     give_batch(batch);
 }
 
@@ -134,8 +136,7 @@ static void answer_batch(struct batch *batch, const redisReply *answers, int64_t
         const struct waiter *waiter = &batch->waiters[i];
         struct inv_answer answer;
         int err = read_answer(&cursor, waiter, now_ms, &answer);
-        if (waiter->done != NULL)
-            waiter->done(waiter->handle, err, err == 0 ? &answer : NULL, waiter->ctx);
+        answer_one(waiter, err, &answer);
     }
     give_batch(batch);
 }
@@ -143,11 +144,8 @@ static void answer_batch(struct batch *batch, const redisReply *answers, int64_t
 static void fence_batch(struct batch *batch)
 {
     static const struct inv_answer fenced = {.result = INV_FENCED};
-    for (size_t i = 0; i < batch->count; i++) {
-        const struct waiter *waiter = &batch->waiters[i];
-        if (waiter->done != NULL)
-            waiter->done(waiter->handle, 0, &fenced, waiter->ctx);
-    }
+    for (size_t i = 0; i < batch->count; i++)
+        answer_one(&batch->waiters[i], 0, &fenced);
     give_batch(batch);
 }
 
@@ -354,13 +352,12 @@ static struct batch *batch_for(struct redis_store *store, struct redis_sale *sal
 
 /* A reservation or, without a user, a lowering. */
 static int gather(struct redis_store *store, struct redis_sale *sale,
-                  const struct inv_reservation *r, struct waiter waiter,
-                  struct inv_answer *ret_answer)
+                  const struct inv_reservation *r, struct inv_reply_to to)
 {
     int result;
     if (r->sku >= sale->sku_count)
         return PS_E_INVALID;
-    struct batch *batch = batch_for(store, sale, r->epoch, ret_answer, &result);
+    struct batch *batch = batch_for(store, sale, r->epoch, to.ret_answer, &result);
     if (batch == NULL)
         return result;
     struct ps_str sku = {sale->skus[r->sku], strlen(sale->skus[r->sku])};
@@ -373,36 +370,28 @@ static int gather(struct redis_store *store, struct redis_sale *sale,
     texts->field_len = (size_t)(end - texts->field);
     end = inv_put_item(batch->items + batch->len, r, sku, &store->redis->start);
     batch->len = (size_t)(end - batch->items);
-    waiter.id = r->order_id;
-    waiter.ttl_ms = r->ttl_ms;
-    waiter.lowering = r->user.len == 0;
-    batch->waiters[batch->count++] = waiter;
+    batch->waiters[batch->count++] = (struct waiter){
+        .to = to, .id = r->order_id, .ttl_ms = r->ttl_ms, .lowering = r->user.len == 0};
     (void)uv_idle_start(&store->turn, on_turn);
     return INV_PENDING;
 }
 
-int inv_redis_store_reserve(struct inv_store *head, struct inv_sale *sale,
-                            const struct inv_reservation *reservation, inv_answer_fn *done,
-                            void *ctx, uint64_t handle, struct inv_answer *ret_answer)
+int inv_redis_reserve(struct inv_store *head, struct inv_sale *sale,
+                      const struct inv_reservation *reservation, struct inv_reply_to to)
 {
-    const struct waiter waiter = {.done = done, .ctx = ctx, .handle = handle};
-    return gather((struct redis_store *)head, (struct redis_sale *)sale, reservation, waiter,
-                  ret_answer);
+    return gather((struct redis_store *)head, (struct redis_sale *)sale, reservation, to);
 }
 
-int inv_redis_store_lower(struct inv_store *head, struct inv_sale *sale, int64_t epoch,
-                          const struct ps_uuid *id, struct ps_str name, uint32_t sku, int64_t units,
-                          inv_answer_fn *done, void *ctx, uint64_t handle,
-                          struct inv_answer *ret_answer)
+int inv_redis_lower(struct inv_store *head, struct inv_sale *sale,
+                    const struct inv_lowering *lowering, struct inv_reply_to to)
 {
-    const struct waiter waiter = {.done = done, .ctx = ctx, .handle = handle};
-    const struct inv_reservation r = {.order_id = *id,
-                                      .epoch = epoch,
+    const struct inv_reservation r = {.order_id = lowering->id,
+                                      .epoch = lowering->epoch,
                                       .user = PS_STR(""),
-                                      .key = name,
-                                      .sku = sku,
-                                      .quantity = units};
-    return gather((struct redis_store *)head, (struct redis_sale *)sale, &r, waiter, ret_answer);
+                                      .key = lowering->name,
+                                      .sku = lowering->sku,
+                                      .quantity = lowering->units};
+    return gather((struct redis_store *)head, (struct redis_sale *)sale, &r, to);
 }
 
 /* --- effects --- */
@@ -444,8 +433,8 @@ static void end_effect(struct redis_store *store, struct desk *desk, const char 
     start_linger(store, store->redis->settings.linger_ms);
 }
 
-void inv_redis_store_settle(struct inv_store *head, struct inv_sale *sale, const struct ps_uuid *id,
-                            enum inv_verdict verdict)
+void inv_redis_resolve(struct inv_store *head, struct inv_sale *sale, const struct ps_uuid *id,
+                       enum inv_verdict verdict)
 {
     struct redis_store *store = (struct redis_store *)head;
     struct desk *desk;
@@ -454,8 +443,8 @@ void inv_redis_store_settle(struct inv_store *head, struct inv_sale *sale, const
         end_effect(store, desk, inv_put_verdict(at, id, verdict));
 }
 
-void inv_redis_store_raise(struct inv_store *head, struct inv_sale *sale_head,
-                           const struct ps_uuid *id, uint32_t sku, int64_t units)
+void inv_redis_raise(struct inv_store *head, struct inv_sale *sale_head, const struct ps_uuid *id,
+                     uint32_t sku, int64_t units)
 {
     struct redis_store *store = (struct redis_store *)head;
     struct redis_sale *sale = (struct redis_sale *)sale_head;

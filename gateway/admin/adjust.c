@@ -227,7 +227,7 @@ static void append(struct op_request *visit, struct op_adjust *adjust)
         gw_control_unawait(visit->admin->control, &ticket);
     if (err < 0) {
         if (adjust->delta < 0 && core->redis == NULL) /* nothing was submitted: the units go back */
-            inv_store_settle(core->store, adjust->sale->counter, &adjust->ref, INV_VOID);
+            inv_store_resolve(core->store, adjust->sale->counter, &adjust->ref, INV_VOID);
         op_no_log(visit, err);
         free(adjust);
         return;
@@ -277,9 +277,14 @@ static void lower(struct op_request *visit, struct op_adjust *adjust)
         visit->on_deadline = on_deadline;
         adjust->handle = op_wait(visit, admin->core->settings->log.ack_timeout_ms);
     }
-    int result = inv_store_lower(admin->core->control_store, sale->counter, adjust->epoch,
-                                 &adjust->ref, (struct ps_str){adjust->id, strlen(adjust->id)},
-                                 adjust->index, -adjust->delta, on_lowered, adjust, 0, &answer);
+    int result = inv_store_lower(
+        admin->core->control_store, sale->counter,
+        &(struct inv_lowering){.id = adjust->ref,
+                               .epoch = adjust->epoch,
+                               .name = (struct ps_str){adjust->id, strlen(adjust->id)},
+                               .sku = adjust->index,
+                               .units = -adjust->delta},
+        (struct inv_reply_to){.on_answer = on_lowered, .ctx = adjust, .ret_answer = &answer});
     if (result == INV_PENDING)
         return;
     unkeep(&admin->adjusts, adjust);

@@ -198,7 +198,8 @@ static void take_cut(void *arg)
     for (uint32_t i = 0; i < inv_sale_sku_count(audit->counter); i++)
         oq_sale_totals(audit->books, i, &audit->totals[i]);
     if (core->redis == NULL)
-        audit->err = inv_store_counts(core->store, audit->counter, NULL, NULL, 0, audit->counts);
+        audit->err = inv_store_counts(core->store, audit->counter,
+                                      (struct inv_reply_to){.ret_counts = audit->counts});
     atomic_store_explicit(&audit->stage, TAKEN, memory_order_release);
     ps_wake(&audit->admin->wake);
 }
@@ -327,8 +328,9 @@ void op_audit_wake(struct op_admin *admin)
         start_judging(audit);
         return;
     }
-    int result = inv_store_counts(admin->core->control_store, audit->counter, on_counts, audit, 0,
-                                  audit->counts);
+    int result = inv_store_counts(
+        admin->core->control_store, audit->counter,
+        (struct inv_reply_to){.on_counts = on_counts, .ctx = audit, .ret_counts = audit->counts});
     if (result != INV_PENDING) {
         audit->err = result;
         audit->counter_failed = true;

@@ -220,9 +220,10 @@ static bool may_be_in_doubt(const struct op_admin *admin, const struct ps_uuid *
         const struct gw_control_sale *sale = control->sales[i];
         if (!ord_order_id_fits(id, sale->stored.name))
             continue;
-        if (sale->counter == NULL ? gw_control_is_unserved(control, sale)
-                                  : inv_store_find(admin->core->store, sale->counter, id, NULL,
-                                                   NULL, 0, &entry) == INV_DONE)
+        if (sale->counter == NULL
+                ? gw_control_is_unserved(control, sale)
+                : inv_store_find(admin->core->store, sale->counter, id,
+                                 (struct inv_reply_to){.ret_entry = &entry}) == INV_DONE)
             return true;
     }
     return false;

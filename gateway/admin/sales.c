@@ -50,8 +50,8 @@ static void read_numbers(const struct op_admin *admin, const struct gw_control_s
     bool here = admin->core->redis == NULL;
     bool counted = here && sale->counter != NULL &&
                    inv_sale_sku_count(sale->counter) <= PS_ARRAY_LEN(counts) &&
-                   inv_store_counts(admin->core->control_store, sale->counter, NULL, NULL, 0,
-                                    counts) == INV_DONE;
+                   inv_store_counts(admin->core->control_store, sale->counter,
+                                    (struct inv_reply_to){.ret_counts = counts}) == INV_DONE;
 
     for (size_t i = 0; i < doc->sku_count; i++) {
         const char *name = doc->skus[i].name;

@@ -26,8 +26,8 @@
 #define LEASE_EVERY_NS (250 * PS_NS_PER_MS)
 /* A gateway whose clock is another one than Redis's leaves the lease to others. */
 #define LEASE_RELUCTANTLY_NS (2 * PS_NS_PER_S)
-#define REST_NS              (3 * PS_NS_PER_S) /* after that a sale that is over and settled is left in peace \
-                                                */
+/* After so long a sale that is over and decided is left in peace. */
+#define REST_NS (3 * PS_NS_PER_S)
 
 int64_t clu_now_ns(const struct clu_cluster *cluster)
 {
@@ -124,12 +124,11 @@ void clu_fence(struct clu_sale *sale, const char *why)
     }
 }
 
-static void on_attached(uint64_t handle, int err, struct inv_sale *counter, void *ctx)
+static void on_attached(int err, struct inv_sale *counter, void *ctx)
 {
     struct clu_sale *sale = ctx;
     bool foreign = err == PS_E_CORRUPT || err == PS_E_PERMISSION;
 
-    (void)handle;
     sale->attaching = false;
     if (sale->cluster->stopped || sale->serving || !sale->cluster->owns)
         return;
@@ -155,8 +154,10 @@ static void attach(struct clu_sale *sale)
     for (uint32_t i = 0; i < count; i++)
         skus[i] = oq_sale_sku(sale->books, i);
     sale->attaching =
-        inv_redis_attach(cluster->store, sale->name, oq_sale_highest_epoch(sale->books), skus,
-                         count, on_attached, sale, 0) == INV_PENDING;
+        inv_shared_attach(
+            cluster->store,
+            &(struct inv_attach){sale->name, oq_sale_highest_epoch(sale->books), skus, count},
+            on_attached, sale) == INV_PENDING;
     free(skus);
 }
 
@@ -251,13 +252,11 @@ bool clu_keeps(const struct clu_cluster *cluster)
     return clu_now_ns(cluster) < cluster->keeper_until_ns;
 }
 
-static void on_lease(uint64_t handle, int err, const struct ps_uuid *holder, int64_t ttl_ms,
-                     void *ctx)
+static void on_lease(int err, const struct ps_uuid *holder, int64_t ttl_ms, void *ctx)
 {
     struct clu_cluster *cluster = ctx;
     bool kept = clu_keeps(cluster);
 
-    (void)handle;
     (void)ttl_ms;
     cluster->leasing = false;
     if (cluster->stopped || err < 0)
@@ -293,7 +292,7 @@ static void lease(struct clu_cluster *cluster)
         return;
     cluster->leased_ns = now;
     cluster->leasing =
-        inv_redis_lease(cluster->store, NULL, LEASE_MS, on_lease, cluster, 0) == INV_PENDING;
+        inv_shared_lease(cluster->store, NULL, LEASE_MS, on_lease, cluster) == INV_PENDING;
 }
 
 /* --- how far this gateway has read --- */
@@ -337,7 +336,7 @@ static void follow_view(struct clu_cluster *cluster)
     }
     if (oq_log_available(core->log)) /* which no log is before it has been read once */
         atomic_store(&cluster->has_view, true);
-    inv_redis_view_reached(core->redis, atomic_load(&cluster->reached_ns));
+    inv_store_view_reached(cluster->store, atomic_load(&cluster->reached_ns));
 }
 
 bool clu_is_fenced(const struct clu_cluster *cluster, const char *name)
@@ -367,7 +366,7 @@ void clu_tick(struct clu_cluster *cluster)
     if (cluster->stopped)
         return;
     follow_view(cluster);
-    if (inv_redis_ready(cluster->store))
+    if (inv_store_ready(cluster->store))
         clu_heartbeat_tick(cluster);
     else
         atomic_store(&cluster->has_redis, false);
@@ -392,7 +391,7 @@ void clu_mail(struct clu_cluster *cluster, const struct ps_mail *mail)
     }
     atomic_store(&cluster->mailed, false);
     cluster->ask_all = true;
-    if (inv_redis_ready(cluster->store))
+    if (inv_store_ready(cluster->store))
         clu_heartbeat_tick(cluster);
 }
 

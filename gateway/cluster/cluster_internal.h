@@ -9,7 +9,7 @@
 #include "gateway/cluster/cluster.h"
 #include "gateway/sales/effects.h"
 #include "gateway/sales/loader.h"
-#include "inventory/store_redis.h"
+#include "inventory/shared.h"
 #include "queue/log_kafka.h"
 
 #define CLU_ALIVE_MS        3000 /* a gateway that has been silent for longer is dead */
@@ -20,7 +20,7 @@ struct sale_rebuild;
 struct clu_member {
     struct ps_uuid start;
     int64_t age_ms; /* when heard of */
-    struct inv_redis_beat beat;
+    struct inv_heartbeat beat;
 };
 
 struct clu_sale {

@@ -98,7 +98,7 @@ bool clu_may_act(const struct clu_cluster *cluster)
     return true;
 }
 
-static void take_members(struct clu_cluster *cluster, const struct inv_redis_pulse *pulse)
+static void take_members(struct clu_cluster *cluster, const struct inv_heartbeat_reply *pulse)
 {
     struct clu_member *members = calloc(pulse->member_count + 1, sizeof *members);
 
@@ -107,7 +107,7 @@ static void take_members(struct clu_cluster *cluster, const struct inv_redis_pul
     for (size_t i = 0; i < pulse->member_count; i++)
         members[i] = (struct clu_member){.start = pulse->members[i].start,
                                          .age_ms = pulse->members[i].age_ms,
-                                         .beat = pulse->members[i].beat};
+                                         .beat = pulse->members[i].heartbeat};
     free(cluster->members);
     cluster->members = members;
     cluster->member_count = pulse->member_count;
@@ -135,12 +135,12 @@ static void take_foreign(struct clu_sale *sale, const char *foreign)
 {
     if (foreign != NULL && !sale->foreign)
         ps_log(PS_LOG_ERROR, "sale_key_foreign", PS_F_STR("sale", sale->name),
-               PS_F_STR("server", inv_redis_server(sale->cluster->store)),
+               PS_F_STR("server", inv_store_server(sale->cluster->store)),
                PS_F_STR("why", foreign));
     sale->foreign = foreign != NULL;
 }
 
-static void take_sale(struct clu_cluster *cluster, const struct inv_redis_pulse_sale *told)
+static void take_sale(struct clu_cluster *cluster, const struct inv_sale_state *told)
 {
     struct clu_sale *sale = cluster->sales;
 
@@ -153,13 +153,13 @@ static void take_sale(struct clu_cluster *cluster, const struct inv_redis_pulse_
     sale->in_doubt = told->in_doubt;
     if (sale->foreign)
         return;
-    if (told->cur.epoch < 0)
+    if (told->installed.epoch < 0)
         clu_fence(sale, "Redis has no counters of it");
-    else if (!told->cur.fits)
+    else if (!told->installed.fits)
         clu_fence(sale, "Redis is not the server, or not the life of it, that it was counted in");
-    else if (told->cur.epoch > sale->epoch)
+    else if (told->installed.epoch > sale->epoch)
         clu_fence(sale, "another gateway has counted it anew");
-    else if (told->cur.epoch < sale->epoch)
+    else if (told->installed.epoch < sale->epoch)
         clu_fence(sale, "Redis has counters of it that are over");
 }
 
@@ -192,7 +192,7 @@ static void take_other_log(struct clu_cluster *cluster, const char *other)
         cluster->other_ns = clu_now_ns(cluster);
     if (!cluster->refused) {
         ps_log(PS_LOG_ERROR, "redis_of_another_log",
-               PS_F_STR("redis", inv_redis_server(cluster->store)), PS_F_STR("key", "ps:log"),
+               PS_F_STR("redis", inv_store_server(cluster->store)), PS_F_STR("key", "ps:log"),
                PS_F_STR("counts_for", other), PS_F_STR("log", cluster->log),
                PS_F_STR("why", "this Redis counts for the orders of another log than this "
                                "gateway's: nothing is sold here; give the gateways of each topic a "
@@ -216,11 +216,10 @@ static void note_clock(struct clu_cluster *cluster, int64_t redis_ms)
         cluster->set_ns = clu_now_ns(cluster);
 }
 
-static void on_pulse(uint64_t handle, int err, const struct inv_redis_pulse *pulse, void *ctx)
+static void on_pulse(int err, const struct inv_heartbeat_reply *pulse, void *ctx)
 {
     struct clu_cluster *cluster = ctx;
 
-    (void)handle;
     cluster->pulsing = false;
     atomic_store(&cluster->has_redis, err == 0 && pulse->other_log == NULL);
     if (cluster->stopped || err < 0)
@@ -266,11 +265,11 @@ static bool knows_log(struct clu_cluster *cluster)
     return cluster->log[0] != '\0' || oq_kafka_name(cluster->core->kafka, cluster->log);
 }
 
-static int ask(struct clu_cluster *cluster, const struct inv_redis_beat *beat)
+static int ask(struct clu_cluster *cluster, const struct inv_heartbeat *beat)
 {
     size_t count = 0;
     struct inv_sale **sales;
-    struct inv_redis_log log;
+    struct inv_log_claim log;
     int result;
 
     for (const struct clu_sale *sale = cluster->sales; sale != NULL; sale = sale->next)
@@ -281,9 +280,11 @@ static int ask(struct clu_cluster *cluster, const struct inv_redis_beat *beat)
     count = choose(cluster, sales);
     cluster->asked_at_ns = clu_now_ns(cluster);
     cluster->log_said = knows_log(cluster);
-    log = (struct inv_redis_log){cluster->log, cluster->asked_at_ns - cluster->other_ns > CLAIM_NS};
-    result = inv_redis_pulse(cluster->store, beat, cluster->log_said ? &log : NULL, sales, count,
-                             on_pulse, cluster, 0);
+    log = (struct inv_log_claim){cluster->log, cluster->asked_at_ns - cluster->other_ns > CLAIM_NS};
+    result = inv_shared_heartbeat(
+        cluster->store,
+        &(struct inv_heartbeat_call){beat, cluster->log_said ? &log : NULL, sales, count}, on_pulse,
+        cluster);
     if (result == INV_PENDING)
         cluster->ask_all = false;
     free(sales);
@@ -292,7 +293,7 @@ static int ask(struct clu_cluster *cluster, const struct inv_redis_beat *beat)
 
 void clu_heartbeat_tick(struct clu_cluster *cluster)
 {
-    struct inv_redis_beat beat = {.policy_version = cluster->control->policy_version};
+    struct inv_heartbeat beat = {.policy_version = cluster->control->policy_version};
     const struct gw_core *core = cluster->core;
     struct oq_log_stats stats;
 

@@ -122,7 +122,7 @@ static enum ord_state pass_gates(struct passage *passage)
 
 static void give_back(const struct ord_request *request, const struct cfg_sale *sale)
 {
-    inv_store_settle(request->deps->store, sale->counter, &request->order_id, INV_VOID);
+    inv_store_resolve(request->deps->store, sale->counter, &request->order_id, INV_VOID);
 }
 
 /* What the counter has decided. */
@@ -181,8 +181,11 @@ static enum ord_state reserve_units(struct passage *passage)
                                           .cap = request->cap,
                                           .sku_cap = request->sku_cap,
                                           .ttl_ms = sale->ttl_ms};
-    int result = inv_store_reserve(deps->store, sale->counter, &reservation, on_reserved,
-                                   request->in_flight, handle, &answer);
+    int result = inv_store_reserve(deps->store, sale->counter, &reservation,
+                                   (struct inv_reply_to){.on_answer = on_reserved,
+                                                         .ctx = request->in_flight,
+                                                         .handle = handle,
+                                                         .ret_answer = &answer});
     return result == INV_PENDING ? ORD_RESERVING : judge_reservation(passage, result, &answer);
 }
 
@@ -309,8 +312,11 @@ static enum ord_state judge_repeat(struct passage *passage)
         return order->sku == asked->sku_index && order->quantity == asked->quantity
                    ? show_replay(request, order)
                    : deny_user_limit(request);
-    int result = inv_store_find(deps->store, passage->sale->counter, &met->order_id, on_entry,
-                                request->in_flight, request->handle, &entry);
+    int result = inv_store_find(deps->store, passage->sale->counter, &met->order_id,
+                                (struct inv_reply_to){.on_entry = on_entry,
+                                                      .ctx = request->in_flight,
+                                                      .handle = request->handle,
+                                                      .ret_entry = &entry});
     return result == INV_PENDING ? ORD_COMPARING : judge_entry(request, result, &entry);
 }
 
@@ -393,7 +399,8 @@ static void settle_own(const struct ord_deps *deps, const struct oq_order *order
     const struct cfg_sale *sale = cfg_snapshot_sale(deps->gates->policy, name, strlen(name));
 
     if (sale != NULL && sale->counter != NULL)
-        inv_store_settle(deps->store, sale->counter, &order->id, verdict_of[oq_order_state(order)]);
+        inv_store_resolve(deps->store, sale->counter, &order->id,
+                          verdict_of[oq_order_state(order)]);
 }
 
 static void answer_refused(struct ord_request *request)

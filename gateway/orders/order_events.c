@@ -113,26 +113,26 @@ static void settle(struct ord_events *life, const struct oq_change *change)
         return;
     switch (change->effect) {
     case OQ_EFFECT_ACCEPTED:
-        inv_store_settle(store, counter, &change->order->id, INV_ACCEPTED);
+        inv_store_resolve(store, counter, &change->order->id, INV_ACCEPTED);
         break;
     case OQ_EFFECT_VOID:
-        inv_store_settle(store, counter, &change->order->id, INV_VOID);
+        inv_store_resolve(store, counter, &change->order->id, INV_VOID);
         break;
     case OQ_EFFECT_CONFIRMED:
-        inv_store_settle(store, counter, &change->order->id, INV_CONFIRMED);
+        inv_store_resolve(store, counter, &change->order->id, INV_CONFIRMED);
         break;
     case OQ_EFFECT_RELEASED:
-        inv_store_settle(store, counter, &change->order->id, INV_RELEASED);
+        inv_store_resolve(store, counter, &change->order->id, INV_RELEASED);
         break;
     case OQ_EFFECT_RAISED:
         if (change->delta > 0) /* an initial stock may be none */
             inv_store_raise(store, counter, &change->ref, change->sku, change->delta);
         break;
     case OQ_EFFECT_LOWERED:
-        inv_store_settle(store, counter, &change->ref, INV_ACCEPTED);
+        inv_store_resolve(store, counter, &change->ref, INV_ACCEPTED);
         break;
     case OQ_EFFECT_LOWER_VOID:
-        inv_store_settle(store, counter, &change->ref, INV_VOID);
+        inv_store_resolve(store, counter, &change->ref, INV_VOID);
         break;
     case OQ_EFFECT_FENCED:
     case OQ_EFFECT_NONE:
@@ -222,7 +222,7 @@ static void give_back(struct ord_events *life, const struct oq_event *event)
     if (event->type == OQ_ADJUSTED)
         oq_adjust_ref(event->adjust_key, &ref);
     if (counter != NULL && reserved)
-        inv_store_settle(life->core->store, counter, &ref, INV_VOID);
+        inv_store_resolve(life->core->store, counter, &ref, INV_VOID);
 }
 
 /* Mostly the record that was folded last; the id decides, for a seq is only unique within its

@@ -34,8 +34,10 @@ int ord_search_run(struct ord_search *search, const struct cfg_snapshot *policy,
             search->at++;
             continue;
         }
-        int result =
-            inv_store_find(store, sale->counter, &search->id, done, ctx, handle, ret_entry);
+        int result = inv_store_find(
+            store, sale->counter, &search->id,
+            (struct inv_reply_to){
+                .on_entry = done, .ctx = ctx, .handle = handle, .ret_entry = ret_entry});
         if (result == INV_PENDING)
             return INV_PENDING;
         *ret_sale = ord_search_take(search, policy, result);

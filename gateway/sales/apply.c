@@ -84,8 +84,7 @@ static void look_for_forgotten(struct clu_sale *sale, const struct sale_applied 
     sale->forgotten = NULL;
 }
 
-/* `handle`: the epoch that was asked about. */
-static void on_applied(uint64_t handle, int err, const struct inv_redis_applied *told, size_t count,
+static void on_applied(int err, int64_t epoch, const struct inv_applied *told, size_t count,
                        void *ctx)
 {
     struct clu_sale *sale = ctx;
@@ -95,7 +94,7 @@ static void on_applied(uint64_t handle, int err, const struct inv_redis_applied 
     if (sale->cluster->stopped || err < 0)
         return;
     sale_apply_take(sale->cluster);
-    if (!is_in_force(sale) || (int64_t)handle != sale->epoch)
+    if (!is_in_force(sale) || epoch != sale->epoch)
         return;
     applied = calloc(1, sizeof *applied);
     if (applied == NULL)
@@ -114,8 +113,8 @@ static void trim(struct clu_sale *sale)
     struct clu_cluster *cluster = sale->cluster;
 
     sale->trimmed_ns = clu_now_ns(cluster);
-    sale->trimming = inv_redis_applied(cluster->store, sale->counter, on_applied, sale,
-                                       (uint64_t)sale->epoch) == INV_PENDING;
+    sale->trimming =
+        inv_shared_applied(cluster->store, sale->counter, on_applied, sale) == INV_PENDING;
 }
 
 /* --- applying --- */
@@ -125,17 +124,17 @@ static void apply_one(struct inv_store *store, struct inv_sale *counter,
 {
     switch (effect->kind) {
     case OQ_EFFECT_CONFIRMED:
-        inv_store_settle(store, counter, &effect->id, INV_CONFIRMED);
+        inv_store_resolve(store, counter, &effect->id, INV_CONFIRMED);
         break;
     case OQ_EFFECT_RELEASED:
-        inv_store_settle(store, counter, &effect->id, INV_RELEASED);
+        inv_store_resolve(store, counter, &effect->id, INV_RELEASED);
         break;
     case OQ_EFFECT_VOID:
     case OQ_EFFECT_LOWER_VOID:
-        inv_store_settle(store, counter, &effect->id, INV_VOID);
+        inv_store_resolve(store, counter, &effect->id, INV_VOID);
         break;
     case OQ_EFFECT_LOWERED:
-        inv_store_settle(store, counter, &effect->id, INV_ACCEPTED);
+        inv_store_resolve(store, counter, &effect->id, INV_ACCEPTED);
         break;
     case OQ_EFFECT_RAISED:
         if (effect->units > 0) /* an initial stock may be none */
@@ -162,7 +161,7 @@ static void apply(struct clu_sale *sale)
     }
     for (uint32_t p = 0; p < OQ_PARTITION_MAX; p++)
         if (applied->upto[p] > 0 && err == 0)
-            err = inv_redis_note_applied(store, sale->counter, p, applied->upto[p]);
+            err = inv_shared_note_applied(store, sale->counter, p, applied->upto[p]);
     free(applied);
     if (err == 0) /* else all of them are applied again: some may be lost */
         sale_effect_list_drop(&sale->effects, count);

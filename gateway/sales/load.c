@@ -11,8 +11,6 @@
  * changes meanwhile. */
 #include "gateway/sales/load.h"
 
-#include "inventory/store_redis.h"
-
 #include <stdlib.h>
 
 struct walk {
@@ -36,7 +34,7 @@ static int load_applied(const struct walk *walk)
 
     for (uint32_t i = 0; i < partitions; i++) {
         int64_t seq = oq_fold_seq(walk->core->fold, i);
-        int err = seq >= 0 ? inv_redis_load_applied(walk->load, i, seq) : 0;
+        int err = seq >= 0 ? inv_load_applied(walk->load, i, seq) : 0;
         if (err < 0)
             return err;
     }

@@ -143,10 +143,9 @@ static void go(struct sale_rebuild *rebuild, enum step step)
 
 /* --- the lock --- */
 
-static void on_unlocked(uint64_t handle, int err, const struct ps_uuid *holder, int64_t ttl_ms,
-                        void *ctx)
+static void on_unlocked(int err, const struct ps_uuid *holder, int64_t ttl_ms, void *ctx)
 {
-    (void)handle, (void)err, (void)holder, (void)ttl_ms, (void)ctx; /* else it ends by itself */
+    (void)err, (void)holder, (void)ttl_ms, (void)ctx; /* else it ends by itself */
 }
 
 static void unlock(struct sale_rebuild *rebuild)
@@ -156,7 +155,7 @@ static void unlock(struct sale_rebuild *rebuild)
     if (rebuild->locked_ns == 0)
         return;
     rebuild->locked_ns = 0;
-    (void)!inv_redis_lease(sale->cluster->store, sale->name, 0, on_unlocked, NULL, 0);
+    (void)!inv_shared_lease(sale->cluster->store, sale->name, 0, on_unlocked, NULL);
 }
 
 /* Behind its fences, and no other gateway would fail for it: its disk, its memory. (Redis or Kafka
@@ -238,14 +237,12 @@ static void begin_opening(struct sale_rebuild *rebuild, struct gw_control_sale *
     sale_opening_note_opening(rebuild->sale->cluster->control, control_sale);
 }
 
-static void on_locked(uint64_t handle, int err, const struct ps_uuid *holder, int64_t ttl_ms,
-                      void *ctx)
+static void on_locked(int err, const struct ps_uuid *holder, int64_t ttl_ms, void *ctx)
 {
     struct sale_rebuild *rebuild = ctx;
     struct clu_cluster *cluster = rebuild->sale->cluster;
     struct gw_control_sale *control_sale = clu_control_sale(rebuild->sale);
 
-    (void)handle;
     (void)ttl_ms;
     rebuild->locking = false;
     if (cluster->stopped || rebuild->step != CLAIMING)
@@ -272,8 +269,8 @@ static void lock(struct sale_rebuild *rebuild)
 {
     struct clu_sale *sale = rebuild->sale;
 
-    rebuild->locking = inv_redis_lease(sale->cluster->store, sale->name, LOCK_MS, on_locked,
-                                       rebuild, 0) == INV_PENDING;
+    rebuild->locking = inv_shared_lease(sale->cluster->store, sale->name, LOCK_MS, on_locked,
+                                        rebuild) == INV_PENDING;
     if (!rebuild->locking)
         wait_for_another(rebuild);
 }
@@ -287,11 +284,10 @@ static bool is_foreign(const struct sale_rebuild *rebuild, int64_t installed)
     return installed > (books != NULL ? oq_sale_highest_epoch(books) : -1);
 }
 
-static void on_cur(uint64_t handle, int err, const struct inv_redis_cur *cur, void *ctx)
+static void on_cur(int err, const struct inv_installed *cur, void *ctx)
 {
     struct sale_rebuild *rebuild = ctx;
 
-    (void)handle;
     rebuild->locking = false;
     if (rebuild->sale->cluster->stopped || rebuild->step != CLAIMING)
         return;
@@ -321,7 +317,8 @@ void sale_rebuild_start(struct sale_rebuild *rebuild, bool opening)
     rebuild->opening = sale->opening = opening;
     go(rebuild, CLAIMING);
     rebuild->began_ns = rebuild->step_ns;
-    rebuild->locking = inv_redis_cur(cluster->store, sale->name, on_cur, rebuild, 0) == INV_PENDING;
+    rebuild->locking =
+        inv_shared_installed(cluster->store, sale->name, on_cur, rebuild) == INV_PENDING;
     if (!rebuild->locking)
         wait_for_another(rebuild);
 }
@@ -494,7 +491,7 @@ void sale_rebuild_loaded(struct sale_rebuild *rebuild)
         rebuild->sale->opening = false; /* it is noted; attaching finds what is installed */
         go(rebuild, LOOKING);
     } else {
-        inv_redis_load_error(rebuild->sale->cluster->store, why, sizeof why);
+        inv_store_load_error(rebuild->sale->cluster->store, why, sizeof why);
         snprintf(text, sizeof text, "%s: %s", ps_err_text(rebuild->err), why);
         give_up(rebuild, rebuild->err == PS_E_CONFLICT ? "another gateway was quicker" : text);
     }
@@ -531,7 +528,7 @@ static void keep_lock(struct sale_rebuild *rebuild)
     if (rebuild->locked_ns == 0 || now_ns(rebuild) - rebuild->locked_ns < RELOCK_NS)
         return;
     rebuild->locked_ns = now_ns(rebuild);
-    (void)!inv_redis_lease(sale->cluster->store, sale->name, LOCK_MS, on_unlocked, NULL, 0);
+    (void)!inv_shared_lease(sale->cluster->store, sale->name, LOCK_MS, on_unlocked, NULL);
 }
 
 static void courtesy(struct sale_rebuild *rebuild)

@@ -117,7 +117,7 @@ bool clu_may_bring_orders(const struct clu_cluster *cluster)
 }
 
 /* Is it old in truth? The clock may have been set since the last pulse, or since the entry came. */
-static bool is_old(const struct clu_cluster *cluster, const struct inv_redis_doubt *doubt)
+static bool is_old(const struct clu_cluster *cluster, const struct inv_doubt *doubt)
 {
     int64_t age_ms = clu_earlier_ms(cluster, INT64_MAX) - doubt->entry.reserved_at_ms;
 
@@ -126,7 +126,7 @@ static bool is_old(const struct clu_cluster *cluster, const struct inv_redis_dou
 }
 
 /* Does nobody work on it? */
-static bool is_given_up(const struct clu_cluster *cluster, const struct inv_redis_doubt *doubt)
+static bool is_given_up(const struct clu_cluster *cluster, const struct inv_doubt *doubt)
 {
     const struct clu_member *owner;
 
@@ -143,7 +143,7 @@ static bool is_given_up(const struct clu_cluster *cluster, const struct inv_redi
 }
 
 /* What the view says of it. PS_E_NOT_FOUND: nothing. */
-static int look_up(const struct clu_sale *sale, const struct inv_redis_doubt *doubt,
+static int look_up(const struct clu_sale *sale, const struct inv_doubt *doubt,
                    enum inv_verdict *ret_verdict)
 {
     static const enum inv_verdict verdicts[] = {[OQ_STATE_ACCEPTED] = INV_ACCEPTED,
@@ -166,8 +166,7 @@ static int look_up(const struct clu_sale *sale, const struct inv_redis_doubt *do
     return 0;
 }
 
-static void add(struct rejects *rejects, const struct clu_sale *sale,
-                const struct inv_redis_doubt *doubt)
+static void add(struct rejects *rejects, const struct clu_sale *sale, const struct inv_doubt *doubt)
 {
     struct reject *reject = &rejects->at[rejects->count++];
 
@@ -178,7 +177,7 @@ static void add(struct rejects *rejects, const struct clu_sale *sale,
                             reject->adjust_key);
 }
 
-static void judge(struct clu_sale *sale, const struct inv_redis_doubt *doubts, size_t count)
+static void judge(struct clu_sale *sale, const struct inv_doubt *doubts, size_t count)
 {
     struct clu_cluster *cluster = sale->cluster;
     struct rejects *rejects = malloc(sizeof *rejects + count * sizeof *rejects->at);
@@ -190,7 +189,7 @@ static void judge(struct clu_sale *sale, const struct inv_redis_doubt *doubts, s
     for (size_t i = 0; i < count; i++) {
         enum inv_verdict verdict;
         if (look_up(sale, &doubts[i], &verdict) == 0)
-            inv_store_settle(cluster->store, sale->counter, &doubts[i].id, verdict);
+            inv_store_resolve(cluster->store, sale->counter, &doubts[i].id, verdict);
         else if (sale->gives_up && is_given_up(cluster, &doubts[i]))
             add(rejects, sale, &doubts[i]);
     }
@@ -206,12 +205,11 @@ static void judge(struct clu_sale *sale, const struct inv_redis_doubt *doubts, s
 
 static void ask(struct clu_sale *sale);
 
-static void on_doubts(uint64_t handle, int err, const struct inv_redis_doubt *doubts, size_t count,
-                      uint64_t next_cursor, void *ctx)
+static void on_doubts(int err, const struct inv_doubt *doubts, size_t count, uint64_t next_cursor,
+                      void *ctx)
 {
     struct clu_sale *sale = ctx;
 
-    (void)handle;
     sale->sweeping = false;
     if (sale->cluster->stopped || !sale->serving)
         return;
@@ -225,8 +223,8 @@ static void on_doubts(uint64_t handle, int err, const struct inv_redis_doubt *do
 
 static void ask(struct clu_sale *sale)
 {
-    sale->sweeping = inv_redis_doubts(sale->cluster->store, sale->counter, sale->cursor, AGE_MS,
-                                      on_doubts, sale, 0) == INV_PENDING;
+    sale->sweeping = inv_shared_doubts(sale->cluster->store, sale->counter, sale->cursor, AGE_MS,
+                                       on_doubts, sale) == INV_PENDING;
 }
 
 void sale_sweep_tick(struct clu_sale *sale)

@@ -589,8 +589,10 @@ struct ps_uuid reserve(struct node *node, const char *user)
                                 .cap = STOCK,
                                 .ttl_ms = 900000};
     ps_uuid_next(&ids, ps_clock_wall_ms(&ps_clock_system), &r.order_id);
-    assert_int_equal(inv_store_reserve(node->core.control_store, sale->counter, &r, on_reserved,
-                                       &reserved, 0, &answer),
+    assert_int_equal(inv_store_reserve(node->core.control_store, sale->counter, &r,
+                                       (struct inv_reply_to){.on_answer = on_reserved,
+                                                             .ctx = &reserved,
+                                                             .ret_answer = &answer}),
                      INV_PENDING);
     while (!reserved.here)
         turn();

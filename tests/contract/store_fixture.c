@@ -98,35 +98,53 @@ int fx_reserve(struct store_fixture *fx, struct inv_sale *sale,
 {
     struct note note = {.ret = ret, .size = sizeof *ret};
     return await(fx, &note,
-                 inv_store_reserve(fx->store, sale, reservation, on_answer, &note, HANDLE, ret));
+                 inv_store_reserve(fx->store, sale, reservation,
+                                   (struct inv_reply_to){.on_answer = on_answer,
+                                                         .ctx = &note,
+                                                         .handle = HANDLE,
+                                                         .ret_answer = ret}));
 }
 
 int fx_lower(struct store_fixture *fx, struct inv_sale *sale, int64_t epoch,
              const struct ps_uuid *id, uint32_t sku, int64_t units, struct inv_answer *ret)
 {
     struct note note = {.ret = ret, .size = sizeof *ret};
-    return await(fx, &note,
-                 inv_store_lower(fx->store, sale, epoch, id, PS_STR("take-back"), sku, units,
-                                 on_answer, &note, HANDLE, ret));
+    return await(
+        fx, &note,
+        inv_store_lower(
+            fx->store, sale,
+            &(struct inv_lowering){
+                .id = *id, .epoch = epoch, .name = PS_STR("take-back"), .sku = sku, .units = units},
+            (struct inv_reply_to){
+                .on_answer = on_answer, .ctx = &note, .handle = HANDLE, .ret_answer = ret}));
 }
 
 int fx_find(struct store_fixture *fx, struct inv_sale *sale, const struct ps_uuid *id,
             struct inv_entry *ret)
 {
     struct note note = {.ret = ret, .size = sizeof *ret};
-    return await(fx, &note, inv_store_find(fx->store, sale, id, on_entry, &note, HANDLE, ret));
+    return await(fx, &note,
+                 inv_store_find(
+                     fx->store, sale, id,
+                     (struct inv_reply_to){
+                         .on_entry = on_entry, .ctx = &note, .handle = HANDLE, .ret_entry = ret}));
 }
 
 int fx_counts(struct store_fixture *fx, struct inv_sale *sale, struct inv_count *ret)
 {
     struct note note = {.ret = ret, .size = inv_sale_sku_count(sale) * sizeof *ret};
-    return await(fx, &note, inv_store_counts(fx->store, sale, on_counts, &note, HANDLE, ret));
+    return await(fx, &note,
+                 inv_store_counts(fx->store, sale,
+                                  (struct inv_reply_to){.on_counts = on_counts,
+                                                        .ctx = &note,
+                                                        .handle = HANDLE,
+                                                        .ret_counts = ret}));
 }
 
-void fx_settle(struct store_fixture *fx, struct inv_sale *sale, const struct ps_uuid *id,
-               enum inv_verdict verdict)
+void fx_resolve(struct store_fixture *fx, struct inv_sale *sale, const struct ps_uuid *id,
+                enum inv_verdict verdict)
 {
-    inv_store_settle(fx->store, sale, id, verdict);
+    inv_store_resolve(fx->store, sale, id, verdict);
     fx_rest(fx);
 }
 

@@ -44,8 +44,8 @@ int fx_lower(struct store_fixture *fx, struct inv_sale *sale, int64_t epoch,
 int fx_find(struct store_fixture *fx, struct inv_sale *sale, const struct ps_uuid *id,
             struct inv_entry *ret) PS_MUST_CHECK;
 int fx_counts(struct store_fixture *fx, struct inv_sale *sale, struct inv_count *ret) PS_MUST_CHECK;
-void fx_settle(struct store_fixture *fx, struct inv_sale *sale, const struct ps_uuid *id,
-               enum inv_verdict verdict);
+void fx_resolve(struct store_fixture *fx, struct inv_sale *sale, const struct ps_uuid *id,
+                enum inv_verdict verdict);
 void fx_raise(struct store_fixture *fx, struct inv_sale *sale, const struct ps_uuid *id,
               uint32_t sku, int64_t units);
 

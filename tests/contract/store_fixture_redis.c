@@ -37,9 +37,9 @@ static int open_store(const struct ps_clock *clock, struct inv_store **ret_store
     assert_ok(ps_redis_url_parse(text, &url, NULL));
     assert_ok(uv_loop_init(&loop));
     assert_ok(inv_redis_new(&url, &settings, &me, &redis));
-    inv_redis_view_reached(redis, INT64_MAX);
     assert_ok(inv_store_redis_new(redis, &loop, &events, ret_store));
-    while (!inv_redis_ready(*ret_store))
+    inv_store_view_reached(*ret_store, INT64_MAX);
+    while (!inv_store_ready(*ret_store))
         (void)uv_run(&loop, UV_RUN_ONCE);
     return 0;
 }
@@ -60,7 +60,7 @@ static void turn(struct inv_store *store)
 
 static bool busy(struct inv_store *store)
 {
-    return inv_redis_busy(store);
+    return inv_store_busy(store);
 }
 
 const struct store_backend store_backend_redis = {

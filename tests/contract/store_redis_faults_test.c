@@ -34,8 +34,10 @@ static void on_first(uint64_t handle, int err, const struct inv_answer *answer, 
     (void)handle, (void)answer;
     buyer->first.times++;
     buyer->first.err = err;
-    int result = inv_store_reserve(buyer->gateway->store, buyer->gateway->sale, &r, on_second,
-                                   buyer, 0, &buyer->second.answer);
+    int result = inv_store_reserve(buyer->gateway->store, buyer->gateway->sale, &r,
+                                   (struct inv_reply_to){.on_answer = on_second,
+                                                         .ctx = buyer,
+                                                         .ret_answer = &buyer->second.answer});
     if (result != INV_PENDING)
         on_second(0, result, NULL, buyer);
 }
@@ -44,8 +46,10 @@ static int insist(struct gateway *gateway, struct insistent *buyer, unsigned num
 {
     struct inv_reservation r = wish(number, "ann", "", EPOCH);
     *buyer = (struct insistent){.gateway = gateway, .number = number};
-    return inv_store_reserve(gateway->store, gateway->sale, &r, on_first, buyer, 0,
-                             &buyer->first.answer);
+    return inv_store_reserve(gateway->store, gateway->sale, &r,
+                             (struct inv_reply_to){.on_answer = on_first,
+                                                   .ctx = buyer,
+                                                   .ret_answer = &buyer->first.answer});
 }
 
 /* So many that a call is full of them, and the next one is, too. */
@@ -124,9 +128,10 @@ static int find(struct gateway *gateway, unsigned number)
     struct noted_entry noted = {0};
     struct ps_uuid id = numbered(number);
     struct inv_entry entry;
-    assert_int_equal(
-        inv_store_find(gateway->store, gateway->sale, &id, on_entry, &noted, 0, &entry),
-        INV_PENDING);
+    assert_int_equal(inv_store_find(gateway->store, gateway->sale, &id,
+                                    (struct inv_reply_to){
+                                        .on_entry = on_entry, .ctx = &noted, .ret_entry = &entry}),
+                     INV_PENDING);
     while (!noted.here)
         turn();
     return noted.err;
@@ -202,7 +207,7 @@ static void a_sale_is_not_opened_where_its_verdicts_would_be_forbidden(void **st
     (void)state;
     redis_do(&server, "ACL SETUSER default -hdel");
     assert_int_equal(inv_load_install(load_of(&one, EPOCH + 1), &one.sale), PS_E_PERMISSION);
-    inv_redis_load_error(one.store, text, sizeof text);
+    inv_store_load_error(one.store, text, sizeof text);
     assert_non_null(strstr(text, "HDEL"));
     assert_int_equal(redis_number(&server, "EXISTS ps:{drop}:%d:stock", EPOCH + 1), 0);
     redis_do(&server, "ACL SETUSER default +@all");

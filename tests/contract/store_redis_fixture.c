@@ -55,9 +55,9 @@ void gateway_start(struct gateway *gateway, uint8_t number, const char *url_text
     *gateway = (struct gateway){0};
     assert_int_equal(ps_redis_url_parse(url_text, &url, NULL), 0);
     assert_int_equal(inv_redis_new(&url, &settings, &start, &gateway->redis), 0);
-    inv_redis_view_reached(gateway->redis, INT64_MAX);
     assert_int_equal(inv_store_redis_new(gateway->redis, &fixture_loop, &events, &gateway->store),
                      0);
+    inv_store_view_reached(gateway->store, INT64_MAX);
 }
 
 void turn(void)
@@ -75,7 +75,7 @@ void turn_ms(unsigned ms)
 
 void gateway_ready(struct gateway *gateway)
 {
-    while (!inv_redis_ready(gateway->store))
+    while (!inv_store_ready(gateway->store))
         turn();
 }
 
@@ -90,7 +90,7 @@ void gateway_stop(struct gateway *gateway)
 
 void rest(struct gateway *gateway)
 {
-    while (inv_redis_busy(gateway->store))
+    while (inv_store_busy(gateway->store))
         turn();
 }
 
@@ -123,8 +123,10 @@ static void on_answer(uint64_t handle, int err, const struct inv_answer *answer,
 void reserve_later(struct gateway *gateway, const struct inv_reservation *r, struct answer *answer)
 {
     *answer = (struct answer){0};
-    int result =
-        inv_store_reserve(gateway->store, gateway->sale, r, on_answer, answer, 0, &answer->answer);
+    int result = inv_store_reserve(gateway->store, gateway->sale, r,
+                                   (struct inv_reply_to){.on_answer = on_answer,
+                                                         .ctx = answer,
+                                                         .ret_answer = &answer->answer});
     if (result != INV_PENDING) {
         answer->times = 1;
         answer->err = result;
@@ -149,7 +151,7 @@ int buy(struct gateway *gateway, unsigned number, const char *user, const char *
 void settle(struct gateway *gateway, unsigned number, enum inv_verdict verdict)
 {
     struct ps_uuid id = numbered(number);
-    inv_store_settle(gateway->store, gateway->sale, &id, verdict);
+    inv_store_resolve(gateway->store, gateway->sale, &id, verdict);
 }
 
 struct noted_counts {
@@ -172,7 +174,9 @@ struct inv_count counts(struct gateway *gateway)
 {
     struct noted_counts noted = {0};
     struct inv_count none[SKUS];
-    int result = inv_store_counts(gateway->store, gateway->sale, on_counts, &noted, 0, none);
+    int result = inv_store_counts(
+        gateway->store, gateway->sale,
+        (struct inv_reply_to){.on_counts = on_counts, .ctx = &noted, .ret_counts = none});
     if (result != INV_PENDING)
         return (struct inv_count){.available = result};
     while (!noted.here)
@@ -210,18 +214,19 @@ struct noted_sale {
     struct inv_sale *sale;
 };
 
-static void on_attached(uint64_t handle, int err, struct inv_sale *sale, void *ctx)
+static void on_attached(int err, struct inv_sale *sale, void *ctx)
 {
-    (void)handle;
     *(struct noted_sale *)ctx = (struct noted_sale){true, err, sale};
 }
 
 int attach(struct gateway *gateway, int64_t least_epoch)
 {
     struct noted_sale noted = {0};
-    assert_int_equal(inv_redis_attach(gateway->store, "drop", least_epoch, fixture_skus, SKUS,
-                                      on_attached, &noted, 0),
-                     INV_PENDING);
+    assert_int_equal(
+        inv_shared_attach(gateway->store,
+                          &(struct inv_attach){"drop", least_epoch, fixture_skus, SKUS},
+                          on_attached, &noted),
+        INV_PENDING);
     while (!noted.here)
         turn();
     if (noted.err == 0)
@@ -232,23 +237,22 @@ int attach(struct gateway *gateway, int64_t least_epoch)
 struct noted_cur {
     bool here;
     int err;
-    struct inv_redis_cur cur;
+    struct inv_installed cur;
 };
 
-static void on_cur(uint64_t handle, int err, const struct inv_redis_cur *now, void *ctx)
+static void on_cur(int err, const struct inv_installed *now, void *ctx)
 {
     struct noted_cur *noted = ctx;
-    (void)handle;
     noted->here = true;
     noted->err = err;
     if (err == 0)
         noted->cur = *now;
 }
 
-int cur(struct gateway *gateway, struct inv_redis_cur *ret)
+int cur(struct gateway *gateway, struct inv_installed *ret)
 {
     struct noted_cur noted = {0};
-    int result = inv_redis_cur(gateway->store, "drop", on_cur, &noted, 0);
+    int result = inv_shared_installed(gateway->store, "drop", on_cur, &noted);
     if (result != INV_PENDING)
         return result;
     while (!noted.here)
@@ -263,12 +267,11 @@ struct page {
     struct doubts *all;
 };
 
-static void on_doubts(uint64_t handle, int err, const struct inv_redis_doubt *doubts, size_t count,
-                      uint64_t next_cursor, void *ctx)
+static void on_doubts(int err, const struct inv_doubt *doubts, size_t count, uint64_t next_cursor,
+                      void *ctx)
 {
     struct page *page = ctx;
     struct doubts *all = page->all;
-    (void)handle;
     page->here = true;
     page->next = next_cursor;
     all->err = err;
@@ -289,7 +292,7 @@ void walk_doubts(struct gateway *gateway, int64_t age_ms, struct doubts *ret)
     do {
         page.here = false;
         assert_int_equal(
-            inv_redis_doubts(gateway->store, gateway->sale, page.next, age_ms, on_doubts, &page, 0),
+            inv_shared_doubts(gateway->store, gateway->sale, page.next, age_ms, on_doubts, &page),
             INV_PENDING);
         while (!page.here)
             turn();

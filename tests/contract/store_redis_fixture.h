@@ -2,6 +2,7 @@
 #ifndef STORE_REDIS_FIXTURE_H
 #define STORE_REDIS_FIXTURE_H
 
+#include "inventory/shared.h"
 #include "inventory/store_redis.h"
 #include "tests/contract/redis_server.h"
 
@@ -67,14 +68,14 @@ void load_order(struct inv_load *load, unsigned number, const char *user, const 
 /* Installs such a load. */
 void open_sale(struct gateway *gateway, int64_t epoch);
 int attach(struct gateway *gateway, int64_t least_epoch);
-int cur(struct gateway *gateway, struct inv_redis_cur *ret);
+int cur(struct gateway *gateway, struct inv_installed *ret);
 
 /* What a walk over all pages of what is in doubt has found. */
 struct doubts {
     size_t count, pages;
     int err;
-    struct inv_redis_doubt first; /* found */
-    bool seen[4096];              /* by number */
+    struct inv_doubt first; /* found */
+    bool seen[4096];        /* by number */
 };
 void walk_doubts(struct gateway *gateway, int64_t age_ms, struct doubts *ret);
 

@@ -12,18 +12,17 @@
 struct noted_pulse {
     bool here;
     int err;
-    struct inv_redis_pulse pulse;
-    struct inv_redis_member members[4];
-    struct inv_redis_pulse_sale sales[4];
+    struct inv_heartbeat_reply pulse;
+    struct inv_member members[4];
+    struct inv_sale_state sales[4];
     char foreign[4][128]; /* ""; or what is foreign of it */
     char other_log[32];   /* "": told of none */
     bool refused;
 };
 
-static void on_pulse(uint64_t handle, int err, const struct inv_redis_pulse *pulse, void *ctx)
+static void on_pulse(int err, const struct inv_heartbeat_reply *pulse, void *ctx)
 {
     struct noted_pulse *noted = ctx;
-    (void)handle;
     noted->here = true;
     noted->err = err;
     if (err < 0)
@@ -41,25 +40,27 @@ static void on_pulse(uint64_t handle, int err, const struct inv_redis_pulse *pul
                        pulse->sales[i].foreign != NULL ? pulse->sales[i].foreign : "");
 }
 
-static struct noted_pulse beat_for(struct gateway *gateway, const struct inv_redis_beat *words,
-                                   const struct inv_redis_log *log, struct inv_sale *const *sales,
+static struct noted_pulse beat_for(struct gateway *gateway, const struct inv_heartbeat *words,
+                                   const struct inv_log_claim *log, struct inv_sale *const *sales,
                                    size_t count)
 {
     struct noted_pulse noted = {0};
-    assert_int_equal(inv_redis_pulse(gateway->store, words, log, sales, count, on_pulse, &noted, 0),
+    assert_int_equal(inv_shared_heartbeat(gateway->store,
+                                          &(struct inv_heartbeat_call){words, log, sales, count},
+                                          on_pulse, &noted),
                      INV_PENDING);
     while (!noted.here)
         turn();
     return noted;
 }
 
-static struct noted_pulse beat_of(struct gateway *gateway, const struct inv_redis_beat *words,
+static struct noted_pulse beat_of(struct gateway *gateway, const struct inv_heartbeat *words,
                                   struct inv_sale *const *sales, size_t count)
 {
     return beat_for(gateway, words, NULL, sales, count);
 }
 
-static struct noted_pulse beat(struct gateway *gateway, const struct inv_redis_beat *words)
+static struct noted_pulse beat(struct gateway *gateway, const struct inv_heartbeat *words)
 {
     return beat_of(gateway, words, &gateway->sale, 1);
 }
@@ -67,7 +68,7 @@ static struct noted_pulse beat(struct gateway *gateway, const struct inv_redis_b
 static void gateways_hear_of_each_other(void **state)
 {
     (void)state;
-    const struct inv_redis_beat words[2] = {{"north", 100, 1, 0, 3}, {"south", 300, 0, 7, 4}};
+    const struct inv_heartbeat words[2] = {{"north", 100, 1, 0, 3}, {"south", 300, 0, 7, 4}};
     const struct ps_uuid second = {{2, 0x77}};
     start_two();
     (void)beat(&one, &words[0]);
@@ -76,15 +77,15 @@ static void gateways_hear_of_each_other(void **state)
     assert_ok(heard.err);
     assert_int_equal(heard.pulse.member_count, 2);
     bool first_is_two = ps_uuid_equal(&heard.members[0].start, &second);
-    struct inv_redis_member *north = &heard.members[first_is_two ? 1 : 0];
-    struct inv_redis_member *south = &heard.members[first_is_two ? 0 : 1];
-    assert_string_equal(north->beat.name, "north");
-    assert_int_equal(north->beat.demand, 100);
-    assert_int_equal(north->beat.in_flight, 1);
-    assert_int_equal(north->beat.policy_version, 3);
+    struct inv_member *north = &heard.members[first_is_two ? 1 : 0];
+    struct inv_member *south = &heard.members[first_is_two ? 0 : 1];
+    assert_string_equal(north->heartbeat.name, "north");
+    assert_int_equal(north->heartbeat.demand, 100);
+    assert_int_equal(north->heartbeat.in_flight, 1);
+    assert_int_equal(north->heartbeat.policy_version, 3);
     assert_true(north->age_ms >= 20 && north->age_ms < 60000);
-    assert_string_equal(south->beat.name, "south");
-    assert_int_equal(south->beat.spilled, 7);
+    assert_string_equal(south->heartbeat.name, "south");
+    assert_int_equal(south->heartbeat.spilled, 7);
     assert_int_equal(south->age_ms, 0);
     int64_t wall_ms = (int64_t)time(NULL) * 1000;
     assert_true(heard.pulse.now_ms > wall_ms - 60000 && heard.pulse.now_ms < wall_ms + 60000);
@@ -93,15 +94,15 @@ static void gateways_hear_of_each_other(void **state)
 static void the_pulse_tells_what_is_left_and_which_epoch_is_installed(void **state)
 {
     (void)state;
-    const struct inv_redis_beat words = {.name = "north"};
+    const struct inv_heartbeat words = {.name = "north"};
     start_two();
     assert_int_equal(buy(&one, 1, "ann", ""), INV_RESERVED);
     assert_int_equal(inv_sale_left(two.sale, 0), STOCK); /* has not heard of it */
     struct noted_pulse heard = beat(&two, &words);
     assert_int_equal(heard.pulse.sale_count, 1);
     assert_ptr_equal(heard.sales[0].sale, two.sale);
-    assert_int_equal(heard.sales[0].cur.epoch, EPOCH);
-    assert_true(heard.sales[0].cur.fits);
+    assert_int_equal(heard.sales[0].installed.epoch, EPOCH);
+    assert_true(heard.sales[0].installed.fits);
     assert_int_equal(inv_sale_left(two.sale, 0), STOCK - 1);
     assert_int_equal(heard.sales[0].in_doubt, 1);
     settle(&one, 1, INV_ACCEPTED);
@@ -111,16 +112,16 @@ static void the_pulse_tells_what_is_left_and_which_epoch_is_installed(void **sta
     open_sale(&one, EPOCH + 1);
     heard = beat(&two, &words);
     assert_int_equal(heard.sales[0].in_doubt, -1); /* what it knows of is of an ended epoch */
-    assert_int_equal(heard.sales[0].cur.epoch, EPOCH + 1);
+    assert_int_equal(heard.sales[0].installed.epoch, EPOCH + 1);
     redis_do(&server, "FLUSHALL");
     heard = beat(&two, &words);
-    assert_int_equal(heard.sales[0].cur.epoch, -1);
+    assert_int_equal(heard.sales[0].installed.epoch, -1);
 }
 
 static void a_pulse_asks_about_the_sales_that_it_is_given(void **state)
 {
     (void)state;
-    const struct inv_redis_beat words = {.name = "north"};
+    const struct inv_heartbeat words = {.name = "north"};
     struct noted_pulse heard = beat_of(&one, &words, NULL, 0);
     assert_ok(heard.err);
     assert_int_equal(heard.pulse.sale_count, 0);
@@ -130,7 +131,7 @@ static void a_pulse_asks_about_the_sales_that_it_is_given(void **state)
 static void a_foreign_key_of_one_sale_is_named_and_the_pulse_of_the_others_goes_on(void **state)
 {
     (void)state;
-    const struct inv_redis_beat words = {.name = "north"};
+    const struct inv_heartbeat words = {.name = "north"};
     static const struct {
         const char *key, *put, *field, *named;
     } keys[] = {{"ps:{drop}:current", "SADD", "", "ps:{drop}:current is a set"},
@@ -153,20 +154,20 @@ static void a_foreign_key_of_one_sale_is_named_and_the_pulse_of_the_others_goes_
         assert_int_equal(heard.pulse.member_count, 1);
         assert_non_null(strstr(heard.foreign[0], keys[i].named));
         assert_string_equal(heard.foreign[1], "");
-        assert_int_equal(heard.sales[1].cur.epoch, EPOCH);
+        assert_int_equal(heard.sales[1].installed.epoch, EPOCH);
         assert_int_equal(inv_sale_left(other, 0), 7);
         redis_do(&server, "DEL %s", keys[i].key);
         redis_do(&server, "RENAME kept %s", keys[i].key);
     }
     struct noted_pulse heard = beat_of(&one, &words, both, 2);
     assert_string_equal(heard.foreign[0], "");
-    assert_int_equal(heard.sales[0].cur.epoch, EPOCH);
+    assert_int_equal(heard.sales[0].installed.epoch, EPOCH);
 }
 
 static void the_long_silent_are_forgotten_and_strangers_left_out(void **state)
 {
     (void)state;
-    const struct inv_redis_beat words = {.name = "north"};
+    const struct inv_heartbeat words = {.name = "north"};
     redis_do(&server, "HSET ps:gateways 0123456789abcdef %b", "\0\0\0\0\0\0\0\1more", (size_t)12);
     struct noted_pulse heard = beat(&one, &words);
     assert_int_equal(heard.pulse.member_count, 1);
@@ -194,7 +195,7 @@ static void move_clock(long long ms)
 static void a_gateway_is_silent_from_when_redis_clock_was_set_back(void **state)
 {
     (void)state;
-    const struct inv_redis_beat words[2] = {{.name = "north"}, {.name = "south"}};
+    const struct inv_heartbeat words[2] = {{.name = "north"}, {.name = "south"}};
     const struct ps_uuid second = {{2, 0x77}};
     start_two();
     (void)beat(&one, &words[0]);
@@ -205,16 +206,16 @@ static void a_gateway_is_silent_from_when_redis_clock_was_set_back(void **state)
     struct noted_pulse heard = beat(&one, &words[0]);
     assert_int_equal(heard.pulse.member_count, 2);
     bool first_is_two = ps_uuid_equal(&heard.members[0].start, &second);
-    const struct inv_redis_member *south = &heard.members[first_is_two ? 0 : 1];
-    assert_string_equal(south->beat.name, "south");
+    const struct inv_member *south = &heard.members[first_is_two ? 0 : 1];
+    assert_string_equal(south->heartbeat.name, "south");
     assert_true(south->age_ms >= 40 && south->age_ms < 60000);
 }
 
 static void redis_counts_for_one_log(void **state)
 {
     (void)state;
-    const struct inv_redis_beat words = {.name = "north"};
-    const struct inv_redis_log first = {"orders", true}, second = {"trials", true},
+    const struct inv_heartbeat words = {.name = "north"};
+    const struct inv_log_claim first = {"orders", true}, second = {"trials", true},
                                shy = {"orders", false};
     start_two();
     assert_true(beat_for(&one, &words, &shy, &one.sale, 1).refused);
@@ -236,8 +237,8 @@ static void redis_counts_for_one_log(void **state)
 static void a_foreign_key_in_the_place_of_the_log_is_named(void **state)
 {
     (void)state;
-    const struct inv_redis_beat words = {.name = "north"};
-    const struct inv_redis_log log = {"orders", true};
+    const struct inv_heartbeat words = {.name = "north"};
+    const struct inv_log_claim log = {"orders", true};
     redis_do(&server, "SADD ps:log theirs");
     assert_int_equal(beat_for(&one, &words, &log, NULL, 0).err, PS_E_CORRUPT);
     assert_non_null(strstr(one.text, "ps:log is a set"));
@@ -248,7 +249,7 @@ static void a_foreign_key_in_the_place_of_the_log_is_named(void **state)
 static void gateways_hear_of_each_other_also_when_memory_is_full(void **state)
 {
     (void)state;
-    const struct inv_redis_beat words = {.name = "north"};
+    const struct inv_heartbeat words = {.name = "north"};
     assert_int_equal(buy(&one, 1, "ann", ""), INV_RESERVED);
     assert_int_equal(beat(&one, &words).pulse.member_count, 1);
     redis_do(&server, "CONFIG SET maxmemory 1");
@@ -262,7 +263,7 @@ static void gateways_hear_of_each_other_also_when_memory_is_full(void **state)
 static void whatever_a_stranger_says_stops_no_pulse(void **state)
 {
     (void)state;
-    const struct inv_redis_beat words = {.name = "north"};
+    const struct inv_heartbeat words = {.name = "north"};
     redis_do(&server, "HSET ps:gateways 0123456789abcdef short empty %b", "", (size_t)0);
     for (int times = 0; times < 2; times++) {
         struct noted_pulse heard = beat(&one, &words);

@@ -62,7 +62,7 @@ static void what_comes_in_one_turn_travels_as_one_call(void **state)
 static void sold_out_is_said_when_the_view_has_caught_up_with_it(void **state)
 {
     (void)state;
-    inv_redis_view_reached(one.redis, 0);
+    inv_store_view_reached(one.store, 0);
     for (unsigned sku = 0; sku < SKUS; sku++) {
         struct inv_reservation r = wish(sku, "ann", "", EPOCH);
         r.sku = sku;
@@ -77,7 +77,7 @@ static void sold_out_is_said_when_the_view_has_caught_up_with_it(void **state)
     }
     int64_t now = ps_clock_mono_ns(&ps_clock_system);
     assert_false(inv_sale_sold_out(one.sale));
-    inv_redis_view_reached(one.redis, now + 1);
+    inv_store_view_reached(one.store, now + 1);
     assert_true(inv_sale_sold_out(one.sale));
 }
 
@@ -92,7 +92,7 @@ static void sold_out_is_not_said_on_when_units_came_and_went_elsewhere(void **st
     settle(&one, 0, INV_ACCEPTED);
     rest(&one);
     assert_int_equal(counts(&two).available, 0);
-    inv_redis_view_reached(two.redis, ps_clock_mono_ns(&ps_clock_system) + 1);
+    inv_store_view_reached(two.store, ps_clock_mono_ns(&ps_clock_system) + 1);
     assert_true(inv_sale_sku_sold_out(two.sale, 0));
 
     settle(&one, 0, INV_RELEASED);
@@ -104,7 +104,7 @@ static void sold_out_is_not_said_on_when_units_came_and_went_elsewhere(void **st
     rest(&one);
     assert_int_equal(counts(&two).available, 0);
     assert_false(inv_sale_sku_sold_out(two.sale, 0));
-    inv_redis_view_reached(two.redis, ps_clock_mono_ns(&ps_clock_system) + 1);
+    inv_store_view_reached(two.store, ps_clock_mono_ns(&ps_clock_system) + 1);
     assert_true(inv_sale_sku_sold_out(two.sale, 0));
 }
 
@@ -248,7 +248,7 @@ static void attaching_wants_an_installed_epoch_that_is_high_enough(void **state)
 /* Keys as versions before 0.2.0 named them: what they say is not counted, and they do no harm. */
 static void keys_of_older_names_are_not_counted(void **state)
 {
-    struct inv_redis_cur now;
+    struct inv_installed now;
     (void)state;
     redisReply *identity = redis_ask(&server, "HGET ps:{drop}:current identity");
     redis_do(&server, "DEL ps:{drop}:current");
@@ -282,7 +282,7 @@ static void a_new_epoch_reaches_the_others_by_attaching(void **state)
 static void R10_a_server_that_restarted_empty_is_not_counted_with(void **state)
 {
     (void)state;
-    struct inv_redis_cur now;
+    struct inv_installed now;
     assert_int_equal(buy(&one, 1, "ann", ""), INV_RESERVED);
     redis_end(&server, SIGKILL);
     redis_start_again(&server, NULL);
@@ -301,7 +301,7 @@ static void R10_a_server_that_restarted_empty_is_not_counted_with(void **state)
 static void R10_a_server_that_restarted_with_old_data_is_not_counted_with(void **state)
 {
     (void)state;
-    struct inv_redis_cur now;
+    struct inv_installed now;
     redis_do(&server, "SAVE");
     assert_int_equal(buy(&one, 1, "ann", ""), INV_RESERVED); /* lost */
     redis_end(&server, SIGKILL);
@@ -525,7 +525,7 @@ static void a_load_of_many_chunks_counts_like_what_was_reserved(void **state)
         load_order(load, i, user, i % 2 == 0 ? "k1" : "k2");
     }
     for (uint32_t i = 0; i < 12; i++)
-        assert_ok(inv_redis_load_applied(load, i, 100 * i));
+        assert_ok(inv_load_applied(load, i, 100 * i));
     assert_ok(inv_load_install(load, &one.sale));
     assert_black(&one, STOCK, 0, ORDERS);
     assert_int_equal(redis_number(&server, "HLEN ps:{drop}:%d:order", EPOCH + 1), ORDERS);
@@ -575,7 +575,7 @@ static void R9_a_load_that_is_not_complete_is_not_installed(void **state)
     struct ps_uuid lost = numbered(3);
     redis_do(&server, "HDEL ps:{drop}:%d:order %b", EPOCH + 1, lost.byte, sizeof lost.byte);
     assert_int_equal(inv_load_install(load, &one.sale), PS_E_BUSY);
-    inv_redis_load_error(one.store, text, sizeof text);
+    inv_store_load_error(one.store, text, sizeof text);
     assert_non_null(strstr(text, "not all of the load is there"));
     assert_int_equal(redis_number(&server, "EXISTS ps:{drop}:%d:order", EPOCH + 1), 0);
     assert_int_equal(buy(&one, 1, "ann", ""), INV_RESERVED); /* as before */
@@ -605,7 +605,7 @@ static void a_load_meets_a_foreign_key_and_says_so(void **state)
     char text[256];
     redis_do(&server, "SET ps:{drop}:%d:stock foreign", EPOCH + 1);
     assert_int_equal(inv_load_install(load_of(&one, EPOCH + 1), &one.sale), PS_E_CORRUPT);
-    inv_redis_load_error(one.store, text, sizeof text);
+    inv_store_load_error(one.store, text, sizeof text);
     assert_non_null(strstr(text, "ps:{drop}:6:stock"));
     assert_int_equal(buy(&one, 1, "ann", ""), INV_RESERVED);
 }
@@ -616,7 +616,7 @@ static void a_load_without_a_server_is_refused(void **state)
     char text[256];
     redis_end(&server, SIGKILL);
     assert_int_equal(inv_load_install(load_of(&one, EPOCH + 1), &one.sale), PS_E_CLOSED);
-    inv_redis_load_error(one.store, text, sizeof text);
+    inv_store_load_error(one.store, text, sizeof text);
     assert_non_null(strstr(text, "refused"));
     redis_start_again(&server, NULL);
 }
@@ -632,9 +632,9 @@ static void R8_effects_survive_a_fence(void **state)
     settle(&one, 1, INV_ACCEPTED);
     settle(&one, 1, INV_RELEASED); /* read from the log while the sale is fenced */
     inv_store_raise(one.store, one.sale, &raise, 0, 5);
-    assert_ok(inv_redis_note_applied(one.store, one.sale, 3, 77));
+    assert_ok(inv_shared_note_applied(one.store, one.sale, 3, 77));
     turn_ms(30);
-    assert_true(inv_redis_busy(one.store));
+    assert_true(inv_store_busy(one.store));
     struct inv_load *load = load_of(&one, EPOCH + 1); /* of before the release */
     load_order(load, 1, "ann", "k1");
     assert_ok(inv_load_install(load, &one.sale));
@@ -651,12 +651,12 @@ struct noted_applied {
     int64_t offset[16];
 };
 
-static void on_applied(uint64_t handle, int err, const struct inv_redis_applied *applied,
-                       size_t count, void *ctx)
+static void on_applied(int err, int64_t epoch, const struct inv_applied *applied, size_t count,
+                       void *ctx)
 {
     struct noted_applied *noted = ctx;
-    (void)handle;
     assert_ok(err);
+    assert_int_equal(epoch, EPOCH);
     noted->here = true;
     noted->count = count;
     for (size_t i = 0; i < count; i++)
@@ -667,12 +667,12 @@ static void applied_offsets_only_grow(void **state)
 {
     (void)state;
     struct noted_applied noted = {0};
-    assert_ok(inv_redis_note_applied(one.store, one.sale, 0, 10));
-    assert_ok(inv_redis_note_applied(one.store, one.sale, 11, PS_INT_MAX));
-    assert_ok(inv_redis_note_applied(one.store, one.sale, 0, 9));
-    assert_ok(inv_redis_note_applied(one.store, one.sale, 2, 0));
+    assert_ok(inv_shared_note_applied(one.store, one.sale, 0, 10));
+    assert_ok(inv_shared_note_applied(one.store, one.sale, 11, PS_INT_MAX));
+    assert_ok(inv_shared_note_applied(one.store, one.sale, 0, 9));
+    assert_ok(inv_shared_note_applied(one.store, one.sale, 2, 0));
     rest(&one);
-    assert_int_equal(inv_redis_applied(one.store, one.sale, on_applied, &noted, 0), INV_PENDING);
+    assert_int_equal(inv_shared_applied(one.store, one.sale, on_applied, &noted), INV_PENDING);
     while (!noted.here)
         turn();
     assert_int_equal(noted.count, 3);
@@ -695,12 +695,17 @@ static void everything_in_doubt_is_found_page_by_page(void **state)
     for (unsigned i = 0; i < ORDERS; i++) {
         struct inv_reservation r = wish(i, "ann", "", EPOCH);
         r.cap = PS_INT_MAX;
-        assert_int_equal(inv_store_reserve(one.store, one.sale, &r, NULL, NULL, 0, &answer),
+        assert_int_equal(inv_store_reserve(one.store, one.sale, &r,
+                                           (struct inv_reply_to){.ret_answer = &answer}),
                          INV_PENDING);
     }
-    assert_int_equal(inv_store_lower(one.store, one.sale, EPOCH, &lowering, PS_STR("away"), 1, 2,
-                                     NULL, NULL, 0, &answer),
-                     INV_PENDING);
+    assert_int_equal(
+        inv_store_lower(
+            one.store, one.sale,
+            &(struct inv_lowering){
+                .id = lowering, .epoch = EPOCH, .name = PS_STR("away"), .sku = 1, .units = 2},
+            (struct inv_reply_to){.ret_answer = &answer}),
+        INV_PENDING);
     rest(&one);
     walk_doubts(&one, 0, &found);
     assert_int_equal(found.count, ORDERS + 1);
@@ -717,9 +722,13 @@ static void a_lowering_in_doubt_tells_its_name(void **state)
     static struct doubts found;
     inv_store_raise(one.store, one.sale, &raise, 1, 5);
     rest(&one);
-    assert_int_equal(inv_store_lower(one.store, one.sale, EPOCH, &lowering, PS_STR("away"), 1, 2,
-                                     NULL, NULL, 0, &answer),
-                     INV_PENDING);
+    assert_int_equal(
+        inv_store_lower(
+            one.store, one.sale,
+            &(struct inv_lowering){
+                .id = lowering, .epoch = EPOCH, .name = PS_STR("away"), .sku = 1, .units = 2},
+            (struct inv_reply_to){.ret_answer = &answer}),
+        INV_PENDING);
     rest(&one);
     walk_doubts(&one, 0, &found);
     assert_int_equal(found.count, 1);
@@ -747,11 +756,9 @@ struct noted_lease {
     int64_t ttl_ms;
 };
 
-static void on_lease(uint64_t handle, int err, const struct ps_uuid *holder, int64_t ttl_ms,
-                     void *ctx)
+static void on_lease(int err, const struct ps_uuid *holder, int64_t ttl_ms, void *ctx)
 {
     struct noted_lease *noted = ctx;
-    (void)handle;
     assert_ok(err);
     *noted = (struct noted_lease){true, *holder, ttl_ms};
 }
@@ -760,8 +767,7 @@ static void on_lease(uint64_t handle, int err, const struct ps_uuid *holder, int
 static int lease(struct gateway *gateway, const char *sale, int64_t ttl_ms)
 {
     struct noted_lease noted = {0};
-    assert_int_equal(inv_redis_lease(gateway->store, sale, ttl_ms, on_lease, &noted, 0),
-                     INV_PENDING);
+    assert_int_equal(inv_shared_lease(gateway->store, sale, ttl_ms, on_lease, &noted), INV_PENDING);
     while (!noted.here)
         turn();
     assert_true(noted.ttl_ms <= 60000);
@@ -879,7 +885,7 @@ static void a_failover_by_sentinel_is_followed_and_fences(void **state)
         turn();
     char where[32];
     (void)snprintf(where, sizeof where, "127.0.0.1:%d", replica.port);
-    assert_string_equal(inv_redis_server(two.store), where);
+    assert_string_equal(inv_store_server(two.store), where);
     assert_int_equal(buy(&two, 2, "ann", ""), INV_FENCED);
     open_sale(&two, EPOCH + 2);
     assert_int_equal(buy(&two, 2, "ann", ""), INV_RESERVED);

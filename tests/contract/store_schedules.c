@@ -106,7 +106,7 @@ static void step_settle(struct run *run)
     struct ps_uuid id = some_id(run);
     enum inv_verdict verdict = verdicts[below(run, PS_ARRAY_LEN(verdicts))];
     model_settle(&run->model, &id, verdict);
-    fx_settle(run->fx, run->sale, &id, verdict);
+    fx_resolve(run->fx, run->sale, &id, verdict);
 }
 
 static void step_adjust(struct run *run)

@@ -107,7 +107,7 @@ static enum inv_result lower(unsigned number, int64_t units)
 static void settle(unsigned number, enum inv_verdict verdict)
 {
     struct ps_uuid order = id(number);
-    fx_settle(&fx, sale, &order, verdict);
+    fx_resolve(&fx, sale, &order, verdict);
 }
 
 static void raise_by(unsigned number, int64_t units)

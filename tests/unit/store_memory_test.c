@@ -126,7 +126,8 @@ static enum inv_result buy(struct buyer_thread *me, unsigned user)
                                 .cap = CAP};
     struct inv_answer answer = {.result = INV_FENCED};
     if (number == ORDERS ||
-        inv_store_reserve(store, sale, &r, NULL, NULL, 0, &answer) != INV_DONE) {
+        inv_store_reserve(store, sale, &r, (struct inv_reply_to){.ret_answer = &answer}) !=
+            INV_DONE) {
         me->failures++;
         return INV_FENCED;
     }
@@ -145,9 +146,10 @@ static void decide(struct buyer_thread *me)
     unsigned number = below(me, me->made);
     struct ps_uuid id = numbered(me->number, number);
     struct inv_entry entry;
-    inv_store_settle(store, sale, &id, below(me, 4));
-    bool stands = inv_store_find(store, sale, &id, NULL, NULL, 0, &entry) == 0 &&
-                  entry.state != INV_GIVEN_BACK;
+    inv_store_resolve(store, sale, &id, below(me, 4));
+    bool stands =
+        inv_store_find(store, sale, &id, (struct inv_reply_to){.ret_entry = &entry}) == 0 &&
+        entry.state != INV_GIVEN_BACK;
     if (me->stands[number] && !stands)
         me->units_of[me->user_of[number]]--;
     me->failures += stands && !me->stands[number];
@@ -189,8 +191,9 @@ static void four_threads_sell_exactly_the_stock_and_nobody_gets_above_his_cap(vo
         assert_ok(pthread_create(&threads[i].thread, NULL, buy_and_decide, &threads[i]));
     }
     while (atomic_load(&running) > 0) { /* each cut is of one moment */
-        bad_cuts += inv_store_counts(store, sale, NULL, NULL, 0, &count) != 0 ||
-                    sum_of(&count) != STOCK || count.available < 0;
+        bad_cuts +=
+            inv_store_counts(store, sale, (struct inv_reply_to){.ret_counts = &count}) != 0 ||
+            sum_of(&count) != STOCK || count.available < 0;
         cuts++;
     }
     for (unsigned i = 0; i < THREADS; i++)
@@ -207,7 +210,7 @@ static void four_threads_sell_exactly_the_stock_and_nobody_gets_above_his_cap(vo
     for (unsigned i = 0; i < THREADS; i++)
         assert_int_equal(threads[i].failures, 0);
     assert_int_equal(sold, STOCK);
-    assert_ok(inv_store_counts(store, sale, NULL, NULL, 0, &count));
+    assert_ok(inv_store_counts(store, sale, (struct inv_reply_to){.ret_counts = &count}));
     assert_int_equal(count.available, 0);
     assert_int_equal(inv_sale_sold_out(sale), count.in_doubt == 0);
     assert_int_equal(count.in_doubt + count.held + count.confirmed, STOCK);
@@ -241,7 +244,8 @@ static void *same_key(void *arg)
                                     .cap = ROUNDS};
         pthread_barrier_wait(me->barrier);
         me->failures +=
-            inv_store_reserve(store, sale, &r, NULL, NULL, 0, &me->answer[round]) != INV_DONE;
+            inv_store_reserve(store, sale, &r,
+                              (struct inv_reply_to){.ret_answer = &me->answer[round]}) != INV_DONE;
     }
     return NULL;
 }
@@ -253,7 +257,7 @@ static void *same_order(void *arg)
     for (unsigned round = 0; round < ROUNDS; round++) {
         struct ps_uuid id = numbered(THREADS, round);
         pthread_barrier_wait(me->barrier);
-        inv_store_settle(store, sale, &id, me->number % 2 == 0 ? INV_RELEASED : INV_CONFIRMED);
+        inv_store_resolve(store, sale, &id, me->number % 2 == 0 ? INV_RELEASED : INV_CONFIRMED);
     }
     return NULL;
 }
@@ -306,11 +310,13 @@ static void rival_verdicts_on_one_order_have_one_effect(void **state)
                                     .quantity = 2,
                                     .cap = STOCK};
         struct inv_answer answer;
-        assert_int_equal(inv_store_reserve(store, sale, &r, NULL, NULL, 0, &answer), INV_DONE);
+        assert_int_equal(
+            inv_store_reserve(store, sale, &r, (struct inv_reply_to){.ret_answer = &answer}),
+            INV_DONE);
         assert_int_equal(answer.result, INV_RESERVED);
     }
     free(run_rivals(same_order));
-    assert_ok(inv_store_counts(store, sale, NULL, NULL, 0, &count));
+    assert_ok(inv_store_counts(store, sale, (struct inv_reply_to){.ret_counts = &count}));
     assert_int_equal(count.in_doubt + count.held, 0);
     assert_int_equal(sum_of(&count), STOCK);
 }
@@ -335,11 +341,11 @@ static void *shop(void *arg)
                                     .quantity = 1,
                                     .cap = PS_INT_MAX};
         struct inv_answer answer;
-        int err = inv_store_reserve(store, sale, &r, NULL, NULL, 0, &answer);
+        int err = inv_store_reserve(store, sale, &r, (struct inv_reply_to){.ret_answer = &answer});
         me->failures += err != INV_DONE;
         if (err == INV_DONE && answer.result == INV_RESERVED)
             me->reserved[r.epoch]++;
-        inv_store_settle(store, sale, &r.order_id, number % 2 == 0 ? INV_ACCEPTED : INV_CONFIRMED);
+        inv_store_resolve(store, sale, &r.order_id, number % 2 == 0 ? INV_ACCEPTED : INV_CONFIRMED);
     }
     return NULL;
 }
@@ -364,7 +370,8 @@ static void an_install_fences_threads_that_still_hold_the_old_counters(void **st
         assert_ok(inv_load_install(load_of(epoch, plenty), &same));
         assert_ptr_equal(same, sale);
         bad_cuts +=
-            inv_store_counts(store, sale, NULL, NULL, 0, &count) != 0 || sum_of(&count) != plenty;
+            inv_store_counts(store, sale, (struct inv_reply_to){.ret_counts = &count}) != 0 ||
+            sum_of(&count) != plenty;
     }
     atomic_store(&stop, true);
     unsigned reserved = 0;
@@ -374,7 +381,7 @@ static void an_install_fences_threads_that_still_hold_the_old_counters(void **st
         reserved += shoppers[i].reserved[last];
     }
     assert_int_equal(bad_cuts, 0);
-    assert_ok(inv_store_counts(store, sale, NULL, NULL, 0, &count));
+    assert_ok(inv_store_counts(store, sale, (struct inv_reply_to){.ret_counts = &count}));
     assert_int_equal(plenty - count.available, reserved); /* of the last epoch, and no other */
 }
 
@@ -392,9 +399,11 @@ static void a_sale_outgrows_what_was_prepared_for_it(void **state)
             int len = snprintf(key, sizeof key, "%u", number);
             r.order_id = numbered(pass, number);
             r.key = (struct ps_str){key, (size_t)len};
-            assert_int_equal(inv_store_reserve(store, sale, &r, NULL, NULL, 0, &answer), INV_DONE);
+            assert_int_equal(
+                inv_store_reserve(store, sale, &r, (struct inv_reply_to){.ret_answer = &answer}),
+                INV_DONE);
             assert_int_equal(answer.result, pass == 0 ? INV_RESERVED : INV_DUPLICATE);
-            inv_store_settle(store, sale, &r.order_id, INV_RELEASED);
+            inv_store_resolve(store, sale, &r.order_id, INV_RELEASED);
         }
     }
     assert_int_equal(inv_sale_left(sale, 0), STOCK);
@@ -425,12 +434,14 @@ static void a_hundred_thousand_loaded_orders_are_all_known(void **state)
                                     .user = {user, (size_t)len},
                                     .quantity = 1,
                                     .cap = CAP};
-        assert_int_equal(inv_store_reserve(store, sale, &r, NULL, NULL, 0, &answer), INV_DONE);
+        assert_int_equal(
+            inv_store_reserve(store, sale, &r, (struct inv_reply_to){.ret_answer = &answer}),
+            INV_DONE);
         assert_int_equal(answer.result, INV_CAP);
         assert_memory_equal(&answer.order_id, &last, sizeof last);
-        inv_store_settle(store, sale, &last, INV_CONFIRMED);
+        inv_store_resolve(store, sale, &last, INV_CONFIRMED);
     }
-    assert_ok(inv_store_counts(store, sale, NULL, NULL, 0, &count));
+    assert_ok(inv_store_counts(store, sale, (struct inv_reply_to){.ret_counts = &count}));
     assert_int_equal(count.available, 5);
     assert_int_equal(count.held, orders / 2);
     assert_int_equal(count.confirmed, orders / 2);
@@ -441,7 +452,7 @@ static void a_hundred_thousand_loaded_orders_are_all_known(void **state)
 static void assert_counts(int64_t available, int64_t in_doubt)
 {
     struct inv_count count;
-    assert_ok(inv_store_counts(store, sale, NULL, NULL, 0, &count));
+    assert_ok(inv_store_counts(store, sale, (struct inv_reply_to){.ret_counts = &count}));
     assert_int_equal(count.available, available);
     assert_int_equal(count.in_doubt, in_doubt);
     assert_int_equal(count.held + count.confirmed, 0);
@@ -461,16 +472,17 @@ static void a_reservation_without_memory_takes_nothing(void **state)
         int len = snprintf(user, sizeof user, "user%u", number);
         r.order_id = numbered(0, number);
         r.user = (struct ps_str){user, (size_t)len};
-        err = inv_store_reserve(store, sale, &r, NULL, NULL, 0, &answer);
+        err = inv_store_reserve(store, sale, &r, (struct inv_reply_to){.ret_answer = &answer});
         if (err == 0)
-            inv_store_settle(store, sale, &r.order_id, INV_RELEASED);
+            inv_store_resolve(store, sale, &r.order_id, INV_RELEASED);
     }
     assert_int_equal(err, PS_E_NOMEM);
     assert_counts(STOCK, 0);
-    assert_int_equal(inv_store_find(store, sale, &r.order_id, NULL, NULL, 0, &entry),
-                     PS_E_NOT_FOUND);
+    assert_int_equal(
+        inv_store_find(store, sale, &r.order_id, (struct inv_reply_to){.ret_entry = &entry}),
+        PS_E_NOT_FOUND);
     atomic_store(&pieces_left, -1);
-    assert_ok(inv_store_reserve(store, sale, &r, NULL, NULL, 0, &answer));
+    assert_ok(inv_store_reserve(store, sale, &r, (struct inv_reply_to){.ret_answer = &answer}));
     assert_int_equal(answer.result, INV_RESERVED); /* nor was its key */
     assert_counts(STOCK - 1, 1);
 }
@@ -489,13 +501,19 @@ static void adjustments_without_memory_change_nothing_and_can_come_again(void **
     }
     assert_true(left > STOCK && left < 21 * STOCK);
     assert_int_equal(
-        inv_store_lower(store, sale, 1, &id, PS_STR("a"), 0, 1, NULL, NULL, 0, &answer),
+        inv_store_lower(
+            store, sale,
+            &(struct inv_lowering){.id = id, .epoch = 1, .name = PS_STR("a"), .sku = 0, .units = 1},
+            (struct inv_reply_to){.ret_answer = &answer}),
         PS_E_NOMEM);
     assert_counts(left, 0);
     atomic_store(&pieces_left, -1);
     inv_store_raise(store, sale, &raise, 0, 1); /* the last one, which met no memory */
     assert_counts(left + 1, 0);
-    assert_ok(inv_store_lower(store, sale, 1, &id, PS_STR("a"), 0, 1, NULL, NULL, 0, &answer));
+    assert_ok(inv_store_lower(
+        store, sale,
+        &(struct inv_lowering){.id = id, .epoch = 1, .name = PS_STR("a"), .sku = 0, .units = 1},
+        (struct inv_reply_to){.ret_answer = &answer}));
     assert_int_equal(answer.result, INV_RESERVED);
     assert_counts(left, 1);
 }

@@ -2,6 +2,7 @@
  * ours says: every call is answered all the same, once, and what was not said is not believed. */
 #include "tests/unit/check.h"
 
+#include "inventory/shared.h"
 #include "inventory/store_redis.h"
 #include "tests/unit/redis_fake.h"
 
@@ -78,7 +79,8 @@ static int reserve(void)
     const struct inv_reservation r = {
         .epoch = 5, .user = PS_STR("ann"), .key = PS_STR("k"), .quantity = 1, .cap = 1};
     struct inv_answer answer;
-    return inv_store_reserve(store, sale, &r, on_answer, NULL, 0, &answer);
+    return inv_store_reserve(store, sale, &r,
+                             (struct inv_reply_to){.on_answer = on_answer, .ret_answer = &answer});
 }
 
 static void on_entry(uint64_t handle, int err, const struct inv_entry *entry, void *ctx)
@@ -92,7 +94,8 @@ static int find(void)
 {
     const struct ps_uuid id = {{1}};
     struct inv_entry entry;
-    return inv_store_find(store, sale, &id, on_entry, NULL, 0, &entry);
+    return inv_store_find(store, sale, &id,
+                          (struct inv_reply_to){.on_entry = on_entry, .ret_entry = &entry});
 }
 
 static void on_counts(uint64_t handle, int err, const struct inv_count *counts, void *ctx)
@@ -105,76 +108,77 @@ static void on_counts(uint64_t handle, int err, const struct inv_count *counts, 
 static int ask_counts(void)
 {
     struct inv_count count;
-    return inv_store_counts(store, sale, on_counts, NULL, 0, &count);
+    return inv_store_counts(store, sale,
+                            (struct inv_reply_to){.on_counts = on_counts, .ret_counts = &count});
 }
 
-static void on_applied(uint64_t handle, int err, const struct inv_redis_applied *applied,
-                       size_t count, void *ctx)
+static void on_applied(int err, int64_t epoch, const struct inv_applied *applied, size_t count,
+                       void *ctx)
 {
-    (void)handle, (void)count, (void)ctx;
+    (void)epoch, (void)count, (void)ctx;
     answered++;
     assert_int_equal(err < 0, applied == NULL);
 }
 
 static int ask_applied(void)
 {
-    return inv_redis_applied(store, sale, on_applied, NULL, 0);
+    return inv_shared_applied(store, sale, on_applied, NULL);
 }
 
-static void on_doubts(uint64_t handle, int err, const struct inv_redis_doubt *doubts, size_t count,
-                      uint64_t next_cursor, void *ctx)
+static void on_doubts(int err, const struct inv_doubt *doubts, size_t count, uint64_t next_cursor,
+                      void *ctx)
 {
-    (void)handle, (void)doubts, (void)next_cursor, (void)ctx;
+    (void)doubts, (void)next_cursor, (void)ctx;
     answered++;
     assert_true(err < 0 || count == 0);
 }
 
 static int ask_doubts(void)
 {
-    return inv_redis_doubts(store, sale, 0, 0, on_doubts, NULL, 0);
+    return inv_shared_doubts(store, sale, 0, 0, on_doubts, NULL);
 }
 
-static void on_pulse(uint64_t handle, int err, const struct inv_redis_pulse *pulse, void *ctx)
+static void on_pulse(int err, const struct inv_heartbeat_reply *pulse, void *ctx)
 {
-    (void)handle, (void)ctx;
+    (void)ctx;
     answered++;
     assert_true(err < 0 || pulse->other_log != NULL || pulse->member_count == 0);
 }
 
 static int pulse(void)
 {
-    const struct inv_redis_beat beat = {.name = "north"};
-    return inv_redis_pulse(store, &beat, NULL, &sale, 1, on_pulse, NULL, 0);
+    const struct inv_heartbeat beat = {.name = "north"};
+    return inv_shared_heartbeat(store, &(struct inv_heartbeat_call){&beat, NULL, &sale, 1},
+                                on_pulse, NULL);
 }
 
-static void on_lease(uint64_t handle, int err, const struct ps_uuid *holder, int64_t ttl_ms,
-                     void *ctx)
+static void on_lease(int err, const struct ps_uuid *holder, int64_t ttl_ms, void *ctx)
 {
-    (void)handle, (void)ttl_ms, (void)ctx;
+    (void)ttl_ms, (void)ctx;
     answered++;
     assert_int_equal(err < 0, holder == NULL);
 }
 
 static int lease(void)
 {
-    return inv_redis_lease(store, NULL, 1000, on_lease, NULL, 0);
+    return inv_shared_lease(store, NULL, 1000, on_lease, NULL);
 }
 
-static void on_cur(uint64_t handle, int err, const struct inv_redis_cur *cur, void *ctx)
+static void on_cur(int err, const struct inv_installed *cur, void *ctx)
 {
-    (void)handle, (void)ctx;
+    (void)ctx;
     answered++;
     assert_int_equal(err < 0, cur == NULL);
 }
 
 static int ask_cur(void)
 {
-    return inv_redis_cur(store, "drop", on_cur, NULL, 0);
+    return inv_shared_installed(store, "drop", on_cur, NULL);
 }
 
-static void on_attached(uint64_t handle, int err, struct inv_sale *attached, void *ctx)
+static void on_attached(int err, struct inv_sale *attached, void *ctx)
 {
-    (void)handle, (void)ctx;
+    (void)ctx;
     answered++;
     if (err == 0)
         sale = attached;
@@ -183,7 +187,7 @@ static void on_attached(uint64_t handle, int err, struct inv_sale *attached, voi
 static int attach(void)
 {
     const char *const skus[] = {"black"};
-    return inv_redis_attach(store, "drop", 5, skus, 1, on_attached, NULL, 0);
+    return inv_shared_attach(store, &(struct inv_attach){"drop", 5, skus, 1}, on_attached, NULL);
 }
 
 /* --- set-up --- */
@@ -216,7 +220,7 @@ static int set_up(void **state)
     assert_ok(ps_redis_url_parse(text, &url, NULL));
     assert_ok(inv_redis_new(&url, &settings, &start, &redis));
     assert_ok(inv_store_redis_new(redis, &loop, &events, &store));
-    while (!inv_redis_ready(store))
+    while (!inv_store_ready(store))
         turn();
     answer_one(attach);
     assert_non_null(sale);
@@ -246,7 +250,7 @@ static void whatever_a_reply_is_its_call_is_answered_once(void **state)
         for (size_t c = 0; c < PS_ARRAY_LEN(calls); c++)
             answer_one(calls[c]);
     }
-    assert_true(inv_redis_ready(store));
+    assert_true(inv_store_ready(store));
 }
 
 struct loading {

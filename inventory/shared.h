@@ -1,0 +1,124 @@
+/* What gateways do through a store that they share, besides counting: take up what another gateway
+ * has installed, find what nobody will decide, note how far the log is applied, say that they are
+ * there, and hold leases. Only for a store of which inv_store_is_shared() is true, on its thread.
+ *
+ * Asynchronous calls answer as those of store.h: negative = nothing was sent and no callback comes;
+ * else INV_PENDING, and the callback comes exactly once. What it brings lives until it returns. */
+#ifndef INV_SHARED_H
+#define INV_SHARED_H
+
+#include "inventory/store.h"
+
+/* Which epoch of a sale is installed on the server that this store speaks to. */
+struct inv_installed {
+    int64_t epoch; /* -1: none */
+    bool fits;     /* it was installed under this server's present identity */
+};
+typedef void inv_installed_fn(int err, const struct inv_installed *installed, void *ctx);
+int inv_shared_installed(struct inv_store *store, const char *sale, inv_installed_fn *done,
+                         void *ctx) PS_MUST_CHECK;
+
+/* Takes up what another gateway has installed: makes the sale known to all stores of the process,
+ * or moves it to the installed epoch. PS_E_INVALID: too many SKUs. PS_E_NOT_FOUND: nothing is
+ * installed. PS_E_CONFLICT: it is of an epoch below `least_epoch`, the identity does not fit, or
+ * the sale is known with other SKUs. */
+struct inv_attach {
+    const char *sale;
+    int64_t least_epoch;
+    const char *const *skus; /* as in inv_load_new */
+    size_t sku_count;
+};
+typedef void inv_attached_fn(int err, struct inv_sale *sale, void *ctx);
+int inv_shared_attach(struct inv_store *store, const struct inv_attach *what, inv_attached_fn *done,
+                      void *ctx) PS_MUST_CHECK;
+
+/* One page of what is in doubt. Walk from cursor 0 until the next cursor is 0 again: whatever was
+ * in doubt during the whole walk comes at least once, maybe more than once. Only what is at least
+ * `age_ms` old comes, or has a negative age: the server's clock was set back since. PS_E_CLOSED:
+ * also when fenced. */
+struct inv_doubt {
+    struct ps_uuid id;
+    struct ps_uuid owner; /* the start that reserved it */
+    bool lowering;        /* entry.key is its name */
+    int64_t age_ms;       /* by the server's clock */
+    struct inv_entry entry;
+};
+typedef void inv_doubts_fn(int err, const struct inv_doubt *doubts, size_t count,
+                           uint64_t next_cursor, void *ctx);
+int inv_shared_doubts(struct inv_store *store, struct inv_sale *sale, uint64_t cursor,
+                      int64_t age_ms, inv_doubts_fn *done, void *ctx) PS_MUST_CHECK;
+
+/* Up to which offset of each partition the effects of the log are applied. Resolve and raise what
+ * lies before an offset, then note the offset: the server takes them in that order. PS_E_NOMEM: not
+ * noted, because this effect or one since the last note was lost. */
+int inv_shared_note_applied(struct inv_store *store, struct inv_sale *sale, uint32_t partition,
+                            int64_t offset) PS_MUST_CHECK;
+struct inv_applied {
+    uint32_t partition;
+    int64_t offset;
+};
+/* `epoch`: of which epoch these offsets are. */
+typedef void inv_applied_fn(int err, int64_t epoch, const struct inv_applied *applied, size_t count,
+                            void *ctx);
+int inv_shared_applied(struct inv_store *store, struct inv_sale *sale, inv_applied_fn *done,
+                       void *ctx) PS_MUST_CHECK;
+
+/* What a gateway says of itself. Numbers up to PS_INT_MAX. */
+struct inv_heartbeat {
+    char name[PS_NAME_MAX + 1];
+    int64_t demand;    /* requests a second that the global limits are asked for */
+    int64_t in_flight; /* orders that are reserved and not yet decided */
+    int64_t spilled;   /* orders that lie in its spill */
+    int64_t policy_version;
+};
+/* Which order log a gateway counts for. A server counts for one log: for this one from now on, if
+ * the gateway `claims` a server that counts for none yet. */
+struct inv_log_claim {
+    const char *name; /* as people are told of it */
+    bool claims;
+};
+struct inv_heartbeat_call {
+    const struct inv_heartbeat *heartbeat;
+    const struct inv_log_claim *log; /* NULL: the gateway does not know its log yet */
+    struct inv_sale *const *sales;   /* to be asked about */
+    size_t sale_count;
+};
+struct inv_member {
+    struct ps_uuid start;
+    int64_t age_ms; /* since its last heartbeat, by the server's clock */
+    struct inv_heartbeat heartbeat;
+};
+struct inv_sale_state {
+    struct inv_sale *sale;
+    /* NULL: well. Else a key of this sale is not one of ours: which, and what it is; the rest says
+     * nothing. */
+    const char *foreign;
+    struct inv_installed installed;
+    int64_t in_doubt; /* units of all its SKUs; -1 = its epoch is not in force here */
+};
+struct inv_heartbeat_reply {
+    int64_t now_ms; /* the server's clock */
+    /* NULL: well. Else this server counts for this log and not for the gateway's ("": for none, and
+     * it was not claimed): the gateway is no member, and the rest is empty. */
+    const char *other_log;
+    const struct inv_member *members; /* this gateway, too */
+    size_t member_count;
+    const struct inv_sale_state *sales; /* as they were asked about */
+    size_t sale_count;
+};
+typedef void inv_heartbeat_fn(int err, const struct inv_heartbeat_reply *reply, void *ctx);
+/* Sends a heartbeat, and returns which gateways are there (also those that have been silent for
+ * less than ten minutes) and how these sales are; of those in force it learns what is left. A
+ * foreign key of one sale is told with that sale, and is no error of the heartbeat. */
+int inv_shared_heartbeat(struct inv_store *store, const struct inv_heartbeat_call *call,
+                         inv_heartbeat_fn *done, void *ctx) PS_MUST_CHECK;
+
+/* A lease is for economy, never for safety: it can end while its holder still acts on it. Taken or
+ * renewed for `ttl_ms`, the same for all, unless another start holds it; 0 gives it back. `sale`
+ * NULL: the leader's; else that sale's rebuild. The answer says who holds it now (all zero: nobody)
+ * and for how long still. */
+typedef void inv_lease_fn(int err, const struct ps_uuid *holder, int64_t ttl_ms, void *ctx);
+int inv_shared_lease(struct inv_store *store, const char *sale, int64_t ttl_ms, inv_lease_fn *done,
+                     void *ctx) PS_MUST_CHECK;
+
+#endif
