@@ -4,9 +4,9 @@
 #ifndef GW_SETTINGS_H
 #define GW_SETTINGS_H
 
+#include "common/address.h"
 #include "common/options.h"
 #include "common/redis_url.h"
-#include "gateway/public/client.h"
 
 struct gw_settings {
     struct {

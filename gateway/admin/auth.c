@@ -8,6 +8,7 @@
  * addresses cannot make it grow. A new peer takes the place of the one that was not seen for
  * longest; one that is locked goes only when all of its set are. */
 #include "gateway/admin/auth.h"
+#include "common/id.h"
 #include "common/private_file.h"
 
 #include <sodium.h>

@@ -1,32 +1,82 @@
-"""The layers and the library fences, read from the #include lines: gateway -> {inventory, queue} -> common; loadtest -> {queue's codec,
-fold and audit, common}; tests may use all. A library is known only where it is wrapped."""
+"""The rooms and their arrows, read from the #include lines: a room includes what stands below it and nothing else, no file is in a
+circle with another, a public symbol begins with its room's prefix, and a library is known only where it is wrapped."""
 import pathlib
 import re
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 FOLDERS = ["common", "inventory", "queue", "gateway", "loadtest"]
 
-ALLOWED = {
-    "common": {"common"},
-    "inventory": {"inventory", "common"},
-    "queue": {"queue", "common"},
-    "gateway": {"gateway", "inventory", "queue", "common"},
-    "loadtest": {"loadtest", "queue", "common"},
+# What stands directly below each room; what is below that may be included as well.
+ARROWS = {
+    "common": set(),
+    "inventory": {"common"},
+    "queue": {"common"},
+    "loadtest": {"queue", "common"},
+    "gateway/answers": {"common"},
+    "gateway/metrics": {"gateway/answers", "gateway/config"},  # the table alone
+    "gateway/config": {"common"},
+    "gateway/server": {"gateway/answers"},
+    "gateway/cluster": {"gateway/config", "gateway/answers", "gateway/metrics", "inventory", "queue"},
+    "gateway/admission": {"gateway/config", "gateway/answers", "gateway/metrics", "inventory", "queue"},
+    "gateway/sales": {"gateway/cluster", "gateway/config", "gateway/metrics", "inventory", "queue"},
+    "gateway/orders": {"gateway/admission", "gateway/sales", "gateway/answers"},
+    "gateway/public": {"gateway/orders", "gateway/admission", "gateway/config", "gateway/answers", "gateway/server"},
+    "gateway/admin": {"gateway/config", "gateway/sales", "gateway/orders", "gateway/admission", "gateway/answers", "gateway/server"},
+    "gateway": {"gateway/admin", "gateway/public"},  # composition: main, gateway, settings, workers, control
 }
 LOADTEST_QUEUE = {"queue/event.h", "queue/fold.h", "queue/audit.h"}
 
-# Where counter and log are joined; core.h only names both, the others hand them over.
-JOINS = re.compile(r"gateway/(admission/admit|orders/|sales/|cluster/|config/|admin/|control|core|worker|gateway|backends|public/(probes|status_page|routes))")
+# File by file, the rooms above it that a file still includes. The list shrinks only.
+UPWARD = {
+    "gateway/admin/admin.h": {"gateway"},
+    "gateway/cluster/cluster.c": {"gateway/sales", "gateway/orders"},
+    "gateway/cluster/cluster.h": {"gateway"},
+    "gateway/cluster/cluster_internal.h": {"gateway/admission", "gateway/sales"},
+    "gateway/config/codec.h": {"gateway"},
+    "gateway/config/memory.c": {"gateway"},
+    "gateway/config/sale_doc.h": {"gateway/answers"},
+    "gateway/config/seed.h": {"gateway"},
+    "gateway/config/snapshot.h": {"gateway/admission", "gateway/public", "inventory", "queue"},
+    "gateway/config/store.c": {"gateway"},
+    "gateway/config/sync.c": {"gateway/cluster"},
+    "gateway/config/sync.h": {"gateway"},
+    "gateway/orders/order_events.c": {"gateway"},
+    "gateway/orders/order_events.h": {"gateway"},
+    "gateway/sales/expiry.c": {"gateway/orders"},
+    "gateway/sales/expiry.h": {"gateway"},
+    "gateway/sales/load.h": {"gateway"},
+    "gateway/sales/opening.c": {"gateway/orders"},
+    "gateway/sales/opening.h": {"gateway"},
+    "gateway/sales/rebuild.c": {"gateway/orders"},
+}
+# Modules that are still in a circle: a circle may consist of these only.
+CIRCLES = {
+    "gateway/backends", "gateway/cluster/cluster", "gateway/cluster/cluster_internal", "gateway/config/codec", "gateway/config/seed",
+    "gateway/config/sync", "gateway/control", "gateway/orders/order_events", "gateway/sales/expiry", "gateway/sales/opening", "gateway/worker",
+}
+# Public names that still have no prefix of their room.
+UNNAMED = {
+    "inventory/store_redis_private.h", "queue/fold_books.h", "gateway/cluster/cluster_internal.h", "gateway/control.h",
+}
 
+PREFIXES = {
+    "common": "ps_", "inventory": "inv_", "queue": "oq_", "queue/settle": "st_", "loadtest": "lt_", "gateway": "gw_",
+    "gateway/metrics": "gw_", "gateway/server": "srv_", "gateway/answers": "ans_", "gateway/public": "pub_",
+    "gateway/admission": "adm_", "gateway/orders": "ord_", "gateway/sales": "sale_", "gateway/cluster": "clu_", "gateway/config": "cfg_",
+    "gateway/admin": "op_",
+}
+
+# Library: the files that may include it.
 FENCES = {
-    "microhttpd.h": r"gateway/server/(http|connections|http_head|http_answer|http_private)",
-    "sqlite3.h": r"common/db|gateway/config/db",
-    "http_parser.h": r"loadtest/",
-    "systemd/": r"gateway/gateway\.c",
-    "hiredis": r"common/redis_wire",
-    "libpq-fe.h": r"queue/settle/",
-    "curl/": r"queue/settle/|loadtest/admin",
-    "rdkafka": r"queue/(log_kafka|kafka_|settle/)",
+    "microhttpd.h": ["gateway/server/http_private.h"],
+    "sqlite3.h": ["common/db_internal.h", "gateway/config/db.h"],
+    "http_parser.h": ["loadtest/client.c"],
+    "systemd/": ["gateway/gateway.c"],
+    "hiredis": ["common/redis_wire.h"],
+    "libpq-fe.h": ["queue/settle/postgres.h"],
+    "curl/": ["queue/settle/caller.c", "queue/settle/main.c", "loadtest/admin.c"],
+    "rdkafka": ["queue/kafka_client.h", "queue/kafka_conf.h", "queue/kafka_record.h", "queue/settle/source_kafka.c"],
+    "jansson.h": ["common/json.h", "queue/audit.h", "loadtest/template.h"],
 }
 
 
@@ -40,39 +90,119 @@ def includes(text):
     return re.findall(r'^\s*#\s*include\s*[<"]([^>"]+)[>"]', text, re.M)
 
 
-def test_no_folder_includes_a_layer_above_it():
-    wrong = []
+def module(name):
+    """A header and its source are one."""
+    return re.sub(r"\.[ch]$", "", name)
+
+
+def room(name):
+    parts = module(name).split("/")
+    if parts[0] != "gateway":
+        return parts[0]
+    if len(parts) == 2:
+        return "gateway/" + parts[1] if "gateway/" + parts[1] in ARROWS else "gateway"
+    return "/".join(parts[:2])
+
+
+def below(of):
+    found, todo = set(), [of]
+    while todo:
+        for other in ARROWS[todo.pop()] - found:
+            found.add(other)
+            todo.append(other)
+    return found
+
+
+def edges():
+    """(file, included file) of ours."""
     for name, text in sources():
-        folder = name.split("/")[0]
         for target in includes(text):
-            other = target.split("/")[0]
-            if other in FOLDERS and other not in ALLOWED[folder]:
-                wrong.append(f"{name} includes {target}")
+            if target.split("/")[0] in FOLDERS:
+                yield name, target
+
+
+def circles(node_of):
+    """Sets of nodes that include each other (Tarjan's strongly connected components of more than one)."""
+    graph = {}
+    for name, target in edges():
+        graph.setdefault(node_of(name), set()).add(node_of(target))
+    index, low, stack, found = {}, {}, [], []
+
+    def visit(node):
+        index[node] = low[node] = len(index)
+        stack.append(node)
+        for other in graph.get(node, ()):
+            if other not in index:
+                visit(other)
+            if other in stack:
+                low[node] = min(low[node], low[other])
+        if low[node] == index[node]:
+            circle = set()
+            while node not in circle:
+                circle.add(stack.pop())
+            if len(circle) > 1:
+                found.append(circle)
+
+    for node in list(graph):
+        if node not in index:
+            visit(node)
+    return found
+
+
+def public_symbols(text):
+    """What a header defines and declares: tags, functions, data, macros."""
+    text = re.sub(r"/\*.*?\*/", "", text, flags=re.S)
+    macros = re.findall(r"^\s*#\s*define\s+(\w+)", text, re.M)
+    text = re.sub(r"^\s*#.*(?:\\\n.*)*", "", text, flags=re.M)
+    tags = re.findall(r"\b(?:struct|enum|union)\s+(\w+)\s*\{", text)
+    while re.search(r"\{[^{}]*\}", text):  # bodies and members
+        text = re.sub(r"\{[^{}]*\}", "", text)
+    functions = re.findall(r"^(?!typedef)[A-Za-z][\w\s\*]*?\b(\w+)\s*\(", text, re.M)
+    types = re.findall(r"^typedef\b[^;]*?\b(\w+)\s*\([^;]*;", text, re.M)
+    data = re.findall(r"^extern\b[^;(]*?\b(\w+)\s*(?:\[[^;]*)?;", text, re.M)
+    return set(macros + tags + functions + types + data)
+
+
+def test_every_room_is_known():
+    wrong = sorted({room(name) for name, _ in sources()} - set(ARROWS))
+    assert not wrong, wrong
+
+
+def test_rooms_include_only_what_stands_below_them():
+    wrong = [f"{name} includes {target}" for name, target in edges()
+             if room(target) not in below(room(name)) | {room(name)} | UPWARD.get(name, set())]
+    assert not wrong, "\n".join(wrong)
+
+
+def test_no_modules_of_different_rooms_are_in_a_circle():
+    wrong = [sorted(circle) for circle in circles(module) if len({room(name) for name in circle}) > 1 and not circle <= CIRCLES]
+    assert not wrong, wrong
+
+
+def test_no_headers_are_in_a_circle():
+    wrong = [sorted(circle) for circle in circles(lambda name: name)]
     assert not wrong, wrong
 
 
 def test_the_load_tool_knows_only_codec_fold_and_audit_of_the_queue():
-    wrong = [f"{name} includes {target}" for name, text in sources() if name.startswith("loadtest/")
-             for target in includes(text) if target.startswith("queue/") and target not in LOADTEST_QUEUE]
+    wrong = [f"{name} includes {target}" for name, target in edges()
+             if name.startswith("loadtest/") and target.startswith("queue/") and target not in LOADTEST_QUEUE]
     assert not wrong, wrong
 
 
-def test_counter_and_log_are_joined_only_where_orders_live():
+def test_public_symbols_begin_with_the_prefix_of_their_room():
     wrong = []
     for name, text in sources():
-        joined = {target.split("/")[0] for target in includes(text)} & {"inventory", "queue"}
-        if name.startswith("gateway/") and len(joined) == 2 and not JOINS.match(name):
-            wrong.append(name)
-    assert not wrong, wrong
+        if not name.endswith(".h") or name in UNNAMED:
+            continue
+        prefix = PREFIXES["queue/settle" if name.startswith("queue/settle/") else room(name)]
+        wrong += [f"{name}: {symbol}" for symbol in sorted(public_symbols(text)) if not symbol.lower().startswith(prefix)]
+    assert not wrong, "\n".join(wrong)
 
 
 def test_each_library_stays_behind_its_fence():
-    wrong = []
-    for name, text in sources():
-        for target in includes(text):
-            for library, place in FENCES.items():
-                if library in target and not re.match(place, name):
-                    wrong.append(f"{name} includes {target}")
+    wrong = [f"{name} includes {target}" for name, text in sources() for target in includes(text)
+             for library, files in FENCES.items() if library in target and target.split("/")[0] not in FOLDERS and name not in files]
     assert not wrong, wrong
 
 
