@@ -1,4 +1,4 @@
-/* The metric table. README.md lists the same names; a test holds the two together. */
+/* The metric table. docs/reference/metrics.md is printed from it. */
 #include "gateway/metrics.h"
 
 #include "gateway/config/limit_rule.h"

@@ -1,5 +1,5 @@
-/* The gateway's metrics: one table (metrics.c), documented in README.md; names follow Prometheus'
- * conventions. */
+/* The gateway's metrics: one table (metrics.c), documented in docs/reference; names follow
+ * Prometheus' conventions. */
 #ifndef GW_METRICS_H
 #define GW_METRICS_H
 

@@ -14,22 +14,24 @@
 #include <stdio.h>
 #include <string.h>
 
+static void print_paragraph(FILE *out, const char *text)
+{
+    ps_reference_fill(out, 0, 0, text);
+    fputc('\n', out);
+}
+
 static void print_settings(FILE *out)
 {
-    fputs("# Settings\n"
-          "\n"
-          "All settings are in one JSON file, given by `penstock --config FILE`. A dotted name "
-          "stands for nested\n"
-          "objects: `listen.port` is `{\"listen\": {\"port\": 8080}}`. What the file leaves out "
-          "has its default. An\n"
-          "unknown key or a value that is not allowed is an error that names its place; "
-          "`--check-config` looks for\n"
-          "errors without starting. Settings marked *live* are also taken over by SIGHUP, the "
-          "others at the start only.\n"
-          "\n"
-          "`sales` and `policy` are seeds: [operations](../../README.md#settings) explains them.\n"
-          "\n",
-          out);
+    fputs("# Settings\n\n", out);
+    print_paragraph(
+        out,
+        "All settings are in one JSON file, given by `penstock --config FILE`. A dotted name "
+        "stands for nested objects: `listen.port` is `{\"listen\": {\"port\": 8080}}`. What the "
+        "file leaves out has its default. An unknown key or a value that is not allowed is an "
+        "error that names its place; `--check-config` looks for errors without starting. Settings "
+        "marked *live* are also taken over by SIGHUP, the others at the start only.");
+    print_paragraph(
+        out, "`sales` and `policy` are seeds: [operations](../operations.md#seeds) explains them.");
     ps_reference_settings(out, gw_options, gw_option_count);
 }
 
@@ -86,15 +88,12 @@ static void print_manual(FILE *out)
 
 static void print_metrics(FILE *out)
 {
-    fputs("# Metrics\n"
-          "\n"
-          "`GET /metrics` on the admin listener answers in the Prometheus text format. No label "
-          "ever holds a user, an\n"
-          "address or a SKU. `deploy/prometheus/penstock.rules.yml` has alerts; "
-          "[troubleshooting](../../README.md)\n"
-          "says what to do about each.\n"
-          "\n",
-          out);
+    fputs("# Metrics\n\n", out);
+    print_paragraph(
+        out,
+        "`GET /metrics` on the admin listener answers in the Prometheus text format. No label ever "
+        "holds a user, an address or a SKU. `deploy/prometheus/penstock.rules.yml` has alerts; "
+        "[troubleshooting](../troubleshooting.md#each-alert) says what to do about each.");
     ps_reference_metrics(out, gw_metric_table, GW_M_COUNT);
 }
 
@@ -157,17 +156,14 @@ static void print_item(FILE *out, const char *who, const char *text)
 
 static void print_answers(FILE *out)
 {
-    fputs("# Answers\n"
-          "\n"
-          "Every answer of both listeners. An answer of status 400 or above is an RFC 9457 problem "
-          "document whose\n"
-          "`code` is the name here; metrics use the same names. Decide by `status` and `code`; "
-          "`title` and `detail`\n"
-          "are for people. What is added to `Retry-After` depends on the user and stays the same "
-          "for that user, so\n"
-          "a crowd spreads out and nobody gains by asking again. [Buying](../../README.md#what-a-client-does-with-them) has the "
-          "whole way of a client.\n",
-          out);
+    fputs("# Answers\n\n", out);
+    ps_reference_fill(
+        out, 0, 0,
+        "Every answer of both listeners. An answer of status 400 or above is an RFC 9457 problem "
+        "document whose `code` is the name here; metrics use the same names. Decide by `status` "
+        "and `code`; `title` and `detail` are for people. What is added to `Retry-After` depends "
+        "on the user and stays the same for that user, so a crowd spreads out and nobody gains by "
+        "asking again. [Buying](../buying.md) has the whole way of a client.");
     for (size_t i = 0; i < ANS_VERDICT_COUNT; i++) {
         const struct ans_verdict_row *row = &ans_verdicts[i];
         fprintf(out, "\n## %s\n\nStatus %d, for %s.%s%s\n\n", row->name, row->status,
@@ -209,12 +205,11 @@ static void print_level(FILE *out, enum ps_log_level level, const char *heading)
 
 static void print_events(FILE *out)
 {
-    fputs("# Log events\n"
-          "\n"
-          "The program's log is one JSON object a line on standard error: `time`, `level`, "
-          "`event`, and what belongs to\n"
-          "it. Requests are not logged; metrics count them, and the order log has every order.\n",
-          out);
+    fputs("# Log events\n\n", out);
+    ps_reference_fill(out, 0, 0,
+                      "The program's log is one JSON object a line on standard error: `time`, "
+                      "`level`, `event`, and what belongs to it. Requests are not logged; metrics "
+                      "count them, and the order log has every order.");
     print_level(out, PS_LOG_ERROR, "Errors");
     print_level(out, PS_LOG_WARN, "Warnings");
     print_level(out, PS_LOG_INFO, "Information");

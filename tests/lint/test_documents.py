@@ -8,7 +8,6 @@ import pytest
 import yaml
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-README = (ROOT / "README.md").read_text(encoding="utf-8")
 MAN = ROOT / "deploy/man/penstock.8"
 STRING = r'"((?:[^"\\]|\\.)*)"'
 
@@ -56,9 +55,14 @@ def test_the_table_of_log_events_has_each_event_of_the_sources_at_its_level():
     assert logged == set(rows), "gateway/log_events.h"
 
 
-def test_the_readme_says_what_to_do_about_every_503():
+def headings(name):
+    return re.findall(r"^#+ (.*)", source(name), re.M)
+
+
+def test_troubleshooting_has_a_heading_for_every_503_and_every_alert():
     coded = {name for name, status in re.findall(r"\bX\((\w+),\s*(\d{3}),", source("gateway/answers/verdict.h")) if status == "503"}
-    assert {row[0].strip("`") for row in tables(README, "| code | what it means | what to do |")} == coded
+    assert coded <= set(headings("docs/troubleshooting.md"))
+    assert {heading for heading in headings("docs/troubleshooting.md") if heading.startswith("Penstock")} == set(alerts())
 
 
 def alerts():
@@ -78,7 +82,7 @@ def test_alerts_ask_for_metrics_and_labels_that_exist():
 def test_the_man_page_has_every_file_of_the_state_directory_and_every_kind_of_store_and_log():
     text = MAN.read_text(encoding="utf-8")
     listed = set(re.findall(r"^\.It Pa (\S+)$", text, re.M))
-    documented = {name for row in tables(README, "| file in `state_dir` | what |") for name in re.findall(r"`([\w.]+)`", row[0])}
+    documented = {name for row in tables(source("docs/operations.md"), "| file in `state_dir` | what |") for name in re.findall(r"`([\w.]+)`", row[0])}
     assert documented and documented <= listed
     description = text[text.index(".Sh DESCRIPTION"):text.index("The options are:")]
     words = lists(source("gateway/settings.c"))
@@ -137,6 +141,32 @@ def test_every_relative_link_leads_somewhere():
                 if anchor not in anchors:
                     broken.append(f"{name}: {target}")
     assert not broken, broken
+
+
+def documents():
+    return [(name, text) for name, text in texts() if name.endswith(".md")]
+
+
+def test_the_readme_is_read_in_five_minutes():
+    assert len(source("README.md").encode()) <= 9216
+
+
+def test_documents_fit_a_terminal():
+    long = [f"{name}:{number}" for name, text in documents() if name.startswith(("README", "docs/", "SECURITY", "CONTRIBUTING"))
+            for number, line in enumerate(text.splitlines(), 1) if len(line) >= 120]
+    assert not long, long
+
+
+def test_a_block_says_whether_it_can_be_pasted():
+    """sh: beside a quickstart, and a system test pastes it; console: elsewhere."""
+    marks = {(name, mark) for name, text in documents() for mark in re.findall(r"^ *```(\w*)\n.*?^ *```$", text, re.M | re.S)
+             if name.startswith(("README", "docs/"))}
+    assert {mark for _, mark in marks} <= {"sh", "console", "text", "json"}, marks
+
+
+def test_no_document_puts_a_token_on_a_command_line():
+    found = [name for name, text in texts() if re.search(r"Authorization: Bearer \\?\$\(", text) and not name.startswith("tests/")]
+    assert not found, found
 
 
 def test_nobody_speaks_of_places_that_are_not_the_project():

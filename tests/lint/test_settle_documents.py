@@ -1,8 +1,8 @@
-"""The documents of settlement say what its code does: settings, metrics and log events in its README and man page, its metrics in the project's."""
+"""The documents of settlement say what its code does: settings, metrics and log events in its README and man page."""
 import re
 import subprocess
 
-from test_documents import README, ROOT, STRING, lists, source, tables, unquoted
+from test_documents import ROOT, STRING, lists, source, tables, unquoted
 
 GUIDE = source("queue/settle/README.md")
 MAN = ROOT / "queue/settle/penstock-settle.8"
@@ -48,10 +48,8 @@ def test_the_man_page_has_every_setting_and_is_clean():
     assert done.returncode == 0 and done.stderr == "", done.stderr
 
 
-def test_the_guide_and_the_readme_have_every_metric():
+def test_the_guide_has_every_metric():
     assert tables(GUIDE, "| metric | type | label | meaning |") == list(metrics())
-    section = README[README.index("## Settlement"):README.index("## Settings")]
-    assert re.findall(r"`penstock_settle_\w+`", section) == [row[0] for row in metrics()]
 
 
 def test_the_guide_has_every_log_event_at_its_level():
@@ -73,6 +71,5 @@ def test_the_guide_has_every_log_event_at_its_level():
 def test_the_guide_has_every_table_that_init_makes():
     made = [re.findall(r"CREATE TABLE (\w+)", source(f"queue/settle/{file}.c")) for file in ("sink_postgres", "sink_sqlite")]
     assert made[0] == made[1]
-    for document in (GUIDE, README):
-        named = [name for row in tables(document, "| table | what |") for name in re.findall(r"`(\w+)`", row[0])]
-        assert sorted(named) == sorted(made[0])
+    named = [name for row in tables(GUIDE, "| table | what |") for name in re.findall(r"`(\w+)`", row[0])]
+    assert sorted(named) == sorted(made[0])

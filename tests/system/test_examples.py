@@ -1,75 +1,56 @@
-"""The examples of README.md run as they stand, against a real gateway."""
+"""The commands of the documents run as they stand, page by page, against a real gateway; the reference settings of the proxies work."""
 import contextlib
 import pathlib
 import re
 import socket
 import subprocess
 
-from penstock import ROOT, Gateway, free_port, wait_until
+import pytest
+from examples import commands, paste
+from penstock import ROOT, Gateway, call, free_port, wait_until
 
-# Definitions that every other block uses; and a curl that fails where the gateway says no.
-BEGIN = 'set -euo pipefail\ncurl() { command curl --fail-with-body "$@"; }\n'
-
-
-def blocks():
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    return re.findall(r"^```sh\n(.*?)^```", text, re.M | re.S)
+PAGES = sorted(path.relative_to(ROOT).as_posix() for path in [*ROOT.glob("README*.md"), *(ROOT / "docs").rglob("*.md")])
+ELSEWHERE = {"docs/cluster.md"}  # beside a cluster: test_quickstart.py
 
 
-def block(part):
-    found = [text for text in blocks() if part in text]
-    assert len(found) == 1, f"{len(found)} examples hold {part}"
-    return found[0]
+def beside(gateway, script):
+    header = gateway.state / "admin.header"
+    header.write_text(f"Authorization: Bearer {gateway.token}\n")
+    return paste(script, ROOT, {"127.0.0.1:8080": f"127.0.0.1:{gateway.port}", "127.0.0.1:9090": f"127.0.0.1:{gateway.admin_port}",
+                                ".penstock/admin.header": header})
 
 
-def run(gateway, text, before="", backup="/nowhere"):
-    script = BEGIN + block("pen() {") + before + text
-    script = script.replace("127.0.0.1:8080", f"127.0.0.1:{gateway.port}").replace("127.0.0.1:9090", f"127.0.0.1:{gateway.admin_port}")
-    script = script.replace(".penstock/admin.token", f"{gateway.state}/admin.token")
-    script = script.replace("/var/lib/penstock", str(gateway.state)).replace("/backup", str(backup))
-    done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, timeout=60)
-    assert done.returncode == 0, f"{script}\n--- gave\n{done.stdout}{done.stderr}"
-    return done.stdout
-
-
-def test_the_examples_of_a_sale_run():
+@pytest.mark.parametrize("page", [page for page in PAGES if commands(page) and page not in ELSEWHERE])
+def test_the_commands_of_a_page_run_as_they_stand(page):
     with Gateway() as gateway:
-        out = run(gateway, block("-X PUT $A/sales/spring"))
-        assert '"adjustments":140' in out and '"ok":true' in out
-        assert gateway.sale("spring")["state"] == "open"  # for the examples that follow
+        out = beside(gateway, commands(page))
+        assert out and '"ok":false' not in out
+        if "/drain" in commands(page):
+            assert gateway.process.wait(30) == 0
 
 
-def test_the_examples_of_buying_orders_and_limits_run():
+@pytest.mark.parametrize("page", ["README.md", "README.zh-CN.md"])
+def test_a_sale_is_made_bought_and_confirmed_by_pasting_a_readme(page):
     with Gateway() as gateway:
-        gateway.make_sale("spring")
-        assert '"state":"accepted"' in run(gateway, block("Idempotency-Key"))
-        order = gateway.orders("spring")[0]["order_id"]
-        other = gateway.buy("spring", "bob").json["order_id"]
-        out = run(gateway, block("$order/confirm"), before=f"order={order} other={other}\n")
-        assert '"state":"confirmed"' in out and '"reason":"cancelled"' in out
-        assert '"mode":"shadow"' in run(gateway, block("-X PUT $A/limits/user"))
+        out = beside(gateway, commands(page))
+        assert '"state":"confirmed"' in out and '"ok":true' in out
+        assert [(order["user"], order["state"]) for order in gateway.orders("spring")] == [("ann", "confirmed")]
         gateway.assert_books("spring")
 
 
-def test_a_backup_made_as_documented_starts(tmp_path):
+@pytest.mark.parametrize("page", ["docs/operations.md", "docs/zh/operations.md"])
+def test_a_backup_made_as_documented_starts(tmp_path, page):
     with Gateway() as gateway:
         sale = gateway.make_sale(stock=3)
         assert gateway.buy(sale, "ann").status == 202
         backup = tmp_path / "state"
         backup.mkdir(mode=0o700)
-        run(gateway, block(".backup"), backup=backup)
+        script = next(block for block in re.findall(r"^```console\n(.*?)^```", (ROOT / page).read_text(encoding="utf-8"), re.M | re.S) if ".backup" in block)
+        paste(script, tmp_path, {"/var/lib/penstock": gateway.state, "/backup": backup})
         token = gateway.token
     with Gateway(directory=tmp_path) as restored:
         assert [order["user"] for order in restored.admin("GET", f"/admin/v1/orders?sale={sale}", token=token).lines()] == ["ann"]
         assert restored.admin("GET", f"/admin/v1/sales/{sale}/audit", token=token).json["ok"] is True
-
-
-def test_the_examples_of_tokens_and_the_end_run():
-    with Gateway() as gateway:
-        gateway.make_sale("spring")
-        out = run(gateway, block("$A/drain"))
-        assert '"token":"pst_' in out and '"state":"archived"' in out
-        assert gateway.process.wait(30) == 0
 
 
 def test_the_quickstart_rehearses_against_no_gateway_but_its_own():

@@ -8,6 +8,7 @@ import subprocess
 import time
 
 import pytest
+from examples import commands, paste
 from penstock import BUILD, ROOT, free_port, wait_until
 
 USERS_PATH = "/usr/local/bin:/usr/bin:/bin"
@@ -21,9 +22,12 @@ def as_from_a_terminal():
 
 
 def read_until(running, word):
+    read = ""
     for line in running.stdout:
+        read += line
         if word in line:
             break
+    return read
 
 
 class Checkout:
@@ -148,6 +152,15 @@ def test_a_quickstart_says_that_its_gateway_has_ended(checkout):
     assert running.returncode == 1 and "The gateway has ended" in out, out
 
 
+def test_the_five_calls_of_the_readme_run_beside_a_quickstart_that_serves(checkout):
+    running = checkout.start()
+    read_until(running, "Serving")
+    out = paste(commands("README.md"), checkout.root, {f":{port}": f":{checkout.port(port)}" for port in ("8080", "9090")})
+    assert '"state":"confirmed"' in out and '"ok":true' in out
+    os.killpg(running.pid, signal.SIGINT)
+    running.communicate(timeout=60)
+
+
 def test_a_quickstart_ends_with_its_terminal(checkout):
     running = checkout.start()
     read_until(running, "Serving")
@@ -158,10 +171,14 @@ def test_a_quickstart_ends_with_its_terminal(checkout):
 
 @pytest.mark.xdist_group("cluster-quickstart")
 def test_a_cluster_runs_for_an_ordinary_user_behind_a_proxy(checkout):
-    """HAProxy lies in /usr/sbin, which is not on his path."""
-    running = checkout.start("--cluster", "--exit", env=PROXY)
-    out = running.communicate(timeout=300)[0]
-    assert running.returncode == 0 and "The books agree." in out, out
+    """HAProxy lies in /usr/sbin, which is not on an ordinary user's path. The commands of its page run beside it."""
+    running = checkout.start("--cluster", env=PROXY)
+    out = read_until(running, "Serving")
+    assert "The books agree." in out, out
+    told = paste(commands("docs/cluster.md"), checkout.root, {f":{port}": f":{checkout.port(port)}" for port in ("8080", "9081", "9082")})
+    assert '"state":"accepted"' in told and '"held":1' in told, told
+    os.killpg(running.pid, signal.SIGINT)
+    running.communicate(timeout=120)
     assert checkout.left() == []
 
 
