@@ -84,12 +84,11 @@ static int start(struct kafka_reader *reader, uint32_t partition, int64_t offset
     return 0;
 }
 
-/* One message into *ret_message, or NULL: the partition has ended. */
-static int next(struct kafka_reader *reader, rd_kafka_message_t **ret_message)
+/* One message into *ret_message, or NULL: the partition has ended, or the broker that serves it
+ * does not have the next one yet. */
+static int fetch_message(struct kafka_reader *reader, rd_kafka_message_t **ret_message)
 {
     *ret_message = NULL;
-    if (reader->offset >= reader->end)
-        return 0;
     rd_kafka_message_t *message =
         rd_kafka_consume(reader->topic, (int32_t)reader->partition, ANSWER_MS);
     if (message == NULL)
@@ -100,7 +99,10 @@ static int next(struct kafka_reader *reader, rd_kafka_message_t **ret_message)
     }
     int err = PS_E_IO;
     if (message->err == RD_KAFKA_RESP_ERR__PARTITION_EOF) {
-        reader->offset = reader->end; /* what stands before it is nothing of ours */
+        /* Past what is no message of anybody's, such as the end of a transaction. A follower may
+         * name an end that lies before the leader's. */
+        if (message->offset > reader->offset)
+            reader->offset = message->offset;
         err = 0;
     } else if (message->err == RD_KAFKA_RESP_ERR__AUTO_OFFSET_RESET) {
         int64_t first;
@@ -148,15 +150,15 @@ static int reader_read(struct oq_reader *of, int64_t after, size_t limit, const 
         err = start(reader, partition, oq_place_seq(after));
     for (int looked = 0; err == 0 && looked < LOOKED_MAX && limit > 0;) {
         rd_kafka_message_t *message;
-        err = next(reader, &message);
-        if (err != 0)
-            break;
-        if (message == NULL) {
+        if (reader->offset >= reader->end) {
             if (reader->partition + 1 == reader->partitions)
                 break;
             err = start(reader, reader->partition + 1, 0);
             continue;
         }
+        err = fetch_message(reader, &message);
+        if (err != 0 || message == NULL)
+            continue;
         int64_t place = oq_place(reader->partition, message->offset + 1);
         bool gave;
         err = give(message, place, sale, fn, ctx, &gave);

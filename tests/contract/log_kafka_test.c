@@ -2,6 +2,7 @@
  * that must not be used, records of strangers, and brokers that freeze, die and come back. */
 #include "tests/contract/kafka_log.h"
 
+#include <librdkafka/rdkafka.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -194,6 +195,52 @@ static void a_reader_reads_partition_by_partition_and_can_follow_one(void **stat
     assert_ok(oq_reader_read(reader, after, 10, NULL, note_place, &places, &last));
     assert_int_equal(last, after);
     assert_int_equal(places.count, 0);
+    oq_reader_free(reader);
+    gateway_close(&gateway);
+}
+
+/* Linked in place of librdkafka's: a follower that lags behind the leader names an end that is
+ * none.
+ */
+static size_t false_ends; /* to be reported before the next message */
+static rd_kafka_message_t false_end;
+rd_kafka_message_t *__real_rd_kafka_consume(rd_kafka_topic_t *of, int32_t partition, int ms);
+rd_kafka_message_t *__wrap_rd_kafka_consume(rd_kafka_topic_t *of, int32_t partition, int ms);
+void __real_rd_kafka_message_destroy(rd_kafka_message_t *message);
+void __wrap_rd_kafka_message_destroy(rd_kafka_message_t *message);
+
+rd_kafka_message_t *__wrap_rd_kafka_consume(rd_kafka_topic_t *of, int32_t partition, int ms)
+{
+    if (false_ends == 0)
+        return __real_rd_kafka_consume(of, partition, ms);
+    false_ends--;
+    false_end = (rd_kafka_message_t){
+        .err = RD_KAFKA_RESP_ERR__PARTITION_EOF, .partition = partition, .offset = 1};
+    return &false_end;
+}
+
+void __wrap_rd_kafka_message_destroy(rd_kafka_message_t *message)
+{
+    if (message != &false_end)
+        __real_rd_kafka_message_destroy(message);
+}
+
+static void a_reader_goes_on_behind_an_end_that_lies_before_the_leaders(void **state)
+{
+    (void)state;
+    static struct places places;
+    static struct gateway gateway;
+    struct oq_reader *reader;
+    int64_t last;
+    places.count = 0;
+    gateway_open(&gateway, broker.direct);
+    for (int64_t epoch = 1; epoch <= 6; epoch++) /* a record each, in every partition */
+        gateway_fence(&gateway, epoch, PARTITIONS);
+    assert_ok(oq_log_reader_new(gateway.log, &reader));
+    false_ends = 2;
+    assert_ok(oq_reader_read(reader, 0, 1000, NULL, note_place, &places, &last));
+    assert_int_equal(false_ends, 0);
+    assert_int_equal(places.count, 6 * PARTITIONS);
     oq_reader_free(reader);
     gateway_close(&gateway);
 }
@@ -715,6 +762,7 @@ int main(void)
         CLAIM(two_gateways_see_the_same_records_in_the_same_order_in_each_partition),
         CLAIM(all_who_share_a_log_call_it_by_the_same_name),
         CLAIM(a_reader_reads_partition_by_partition_and_can_follow_one),
+        CLAIM(a_reader_goes_on_behind_an_end_that_lies_before_the_leaders),
         CLAIM(a_reader_does_not_wait_for_long_for_a_broker_that_falls_silent),
         CLAIM(a_reader_begins_with_what_is_there_but_passes_over_nothing_on_its_way),
         NAMED(a_topic_that_is_missing_or_has_too_few_partitions_is_refused),
