@@ -5,6 +5,7 @@
 #include "queue/settle/caller.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -99,6 +100,18 @@ void st_report_results(struct st_report *report, const struct st_decision *decis
     }
 }
 
+static bool write_all(int fd, const char *text, size_t len)
+{
+    while (len > 0) {
+        ssize_t written = write(fd, text, len);
+        if (written < 0)
+            return false;
+        text += written;
+        len -= (size_t)written;
+    }
+    return true;
+}
+
 int st_report_write(struct st_report *report, struct ps_fault *fault)
 {
     char name[PATH_MAX];
@@ -110,9 +123,11 @@ int st_report_write(struct st_report *report, struct ps_fault *fault)
     char *text = ps_metrics_print(report->metrics, &len);
     if (text == NULL)
         return ps_fault(fault, PS_E_NOMEM, report->file, "out of memory");
-    FILE *file = fopen(name, "we");
-    bool written = file != NULL && fwrite(text, 1, len, file) == len;
-    if (file != NULL && fclose(file) != 0)
+    /* The folder may be open to others: what stands there under that name is not written into. */
+    (void)unlink(name);
+    int fd = open(name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0666);
+    bool written = fd >= 0 && write_all(fd, text, len);
+    if (fd >= 0 && close(fd) != 0)
         written = false;
     free(text);
     if (written && rename(name, report->file) == 0)
