@@ -163,6 +163,20 @@ static int check_address(const char *name, const char *host, struct ps_fault *fa
 /* Of a header name (RFC 9110, token). */
 #define TOKEN_CHARS "!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 
+struct first_fault {
+    struct ps_fault *fault; /* NULL is allowed */
+    bool found;
+};
+
+static void keep_first(const struct ps_fault *fault, void *ctx)
+{
+    struct first_fault *first = ctx;
+
+    if (!first->found && first->fault != NULL)
+        *first->fault = *fault;
+    first->found = true;
+}
+
 /* What no single row can say. */
 static int check_together(const struct gw_settings *settings, struct ps_fault *fault)
 {
@@ -195,13 +209,11 @@ static int check_together(const struct gw_settings *settings, struct ps_fault *f
         return ps_fault(fault, PS_E_INVALID, "drain.timeout_ms",
                         "must be more than drain.delay_ms (%lld)",
                         (long long)settings->drain.delay_ms);
-    struct oq_kafka_property *properties;
-    size_t count;
-    err = oq_kafka_properties(settings->log.kafka.properties, "log.kafka.properties", &properties,
-                              &count, fault);
+    struct first_fault first = {.fault = fault};
+    err = oq_kafka_properties_check(settings->log.kafka.properties, "log.kafka.properties",
+                                    keep_first, &first);
     if (err < 0)
         return err;
-    free(properties);
     if (!json_is_array(settings->sales))
         return ps_fault(fault, PS_E_INVALID, "sales", "must be an array of sale objects");
     if (!json_is_object(settings->policy))

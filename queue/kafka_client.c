@@ -94,6 +94,12 @@ static int try_properties(const struct oq_kafka_settings *settings, struct ps_fa
     return err;
 }
 
+int oq_kafka_properties_check(const json_t *object, const char *path, oq_kafka_fault_fn *on_fault,
+                              void *ctx)
+{
+    return oq_kafka_conf_check(&rules, object, path, on_fault, ctx);
+}
+
 int oq_kafka_config_init(struct oq_kafka_config *config, const struct oq_kafka_settings *settings,
                          struct ps_fault *fault)
 {

@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define NOT_AN_OBJECT "must be an object, as {\"security.protocol\": \"SASL_SSL\"}"
+
 int oq_kafka_properties(const json_t *object, const char *path,
                         struct oq_kafka_property **ret_properties, size_t *ret_count,
                         struct ps_fault *fault)
@@ -13,8 +15,7 @@ int oq_kafka_properties(const json_t *object, const char *path,
     json_t *value;
     size_t count = 0;
     if (!json_is_object(object))
-        return ps_fault(fault, PS_E_INVALID, path,
-                        "must be an object, as {\"security.protocol\": \"SASL_SSL\"}");
+        return ps_fault(fault, PS_E_INVALID, path, NOT_AN_OBJECT);
     struct oq_kafka_property *properties = calloc(json_object_size(object) + 1, sizeof *properties);
     if (properties == NULL)
         return ps_fault(fault, PS_E_NOMEM, path, "out of memory");
@@ -70,18 +71,89 @@ static int set_list(rd_kafka_conf_t *conf, const struct oq_kafka_property *list,
     return err;
 }
 
+static int set_operators(rd_kafka_conf_t *conf, const struct oq_kafka_rules *rules,
+                         const struct oq_kafka_property *property, struct ps_fault *fault)
+{
+    if (is_ours(rules, property->name))
+        return ps_fault(fault, PS_E_INVALID, property->name,
+                        "Penstock sets this itself, and its promises rest on it");
+    return oq_kafka_conf_set(conf, property->name, property->value, fault);
+}
+
+/* Why it cannot be set, in `why`. */
+static bool try_property(rd_kafka_conf_t *conf, const struct oq_kafka_rules *rules,
+                         const char *name, const json_t *value, struct ps_fault *why)
+{
+    if (!json_is_string(value)) {
+        ps_fault(why, PS_E_INVALID, name, "must be a string, as in librdkafka's list");
+        return false;
+    }
+    struct oq_kafka_property property = {name, json_string_value(value)};
+    return set_operators(conf, rules, &property, why) == 0;
+}
+
+/* What only a handle of librdkafka finds out: a file of certificates that is missing, or two
+ * properties that do not go together. It has no brokers, so it connects to nobody. */
+static bool try_together(rd_kafka_conf_t *conf, const struct oq_kafka_rules *rules,
+                         struct ps_fault *why)
+{
+    char text[256];
+    if (set_list(conf, rules->fixed, why) != 0) {
+        rd_kafka_conf_destroy(conf);
+        return false;
+    }
+    rd_kafka_t *handle = rd_kafka_new(RD_KAFKA_CONSUMER, conf, text, sizeof text);
+    if (handle == NULL) {
+        rd_kafka_conf_destroy(conf);
+        ps_fault(why, PS_E_INVALID, "", "%s", text);
+        return false;
+    }
+    rd_kafka_destroy(handle);
+    return true;
+}
+
+int oq_kafka_conf_check(const struct oq_kafka_rules *rules, const json_t *object, const char *path,
+                        oq_kafka_fault_fn *on_fault, void *ctx)
+{
+    struct ps_fault why, fault;
+    const char *name;
+    json_t *value;
+    int err = 0;
+    if (!json_is_object(object)) {
+        err = ps_fault(&fault, PS_E_INVALID, path, NOT_AN_OBJECT);
+        on_fault(&fault, ctx);
+        return err;
+    }
+    if (json_object_size(object) == 0)
+        return 0;
+    rd_kafka_conf_t *conf = rd_kafka_conf_new();
+    rd_kafka_conf_set_log_cb(conf, say_nothing);
+    err = set_list(conf, rules->defaults, &why);
+    json_object_foreach((json_t *)(uintptr_t)object, name, value)
+    {
+        if (try_property(conf, rules, name, value, &why))
+            continue;
+        err = ps_fault(&fault, PS_E_INVALID, path, "\"%s\": %s", name, why.text);
+        on_fault(&fault, ctx);
+    }
+    if (err != 0) {
+        rd_kafka_conf_destroy(conf);
+        return err;
+    }
+    if (try_together(conf, rules, &why))
+        return 0;
+    err = ps_fault(&fault, PS_E_INVALID, path, "librdkafka does not take them: %s", why.text);
+    on_fault(&fault, ctx);
+    return err;
+}
+
 int oq_kafka_conf_apply(rd_kafka_conf_t *conf, const struct oq_kafka_rules *rules,
                         const struct oq_kafka_property *properties, size_t count,
                         struct ps_fault *fault)
 {
     rd_kafka_conf_set_log_cb(conf, say_nothing);
     int err = set_list(conf, rules->defaults, fault);
-    for (size_t i = 0; i < count && err == 0; i++) {
-        if (is_ours(rules, properties[i].name))
-            err = ps_fault(fault, PS_E_INVALID, properties[i].name,
-                           "Penstock sets this itself, and its promises rest on it");
-        else
-            err = oq_kafka_conf_set(conf, properties[i].name, properties[i].value, fault);
-    }
+    for (size_t i = 0; i < count && err == 0; i++)
+        err = set_operators(conf, rules, &properties[i], fault);
     return err == 0 ? set_list(conf, rules->fixed, fault) : err;
 }

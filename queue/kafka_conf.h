@@ -24,4 +24,8 @@ int oq_kafka_conf_apply(rd_kafka_conf_t *conf, const struct oq_kafka_rules *rule
                         const struct oq_kafka_property *properties, size_t count,
                         struct ps_fault *fault) PS_MUST_CHECK;
 
+/* As oq_kafka_properties_check, by these rules. */
+int oq_kafka_conf_check(const struct oq_kafka_rules *rules, const json_t *object, const char *path,
+                        oq_kafka_fault_fn *on_fault, void *ctx) PS_MUST_CHECK;
+
 #endif

@@ -21,6 +21,14 @@ int oq_kafka_properties(const json_t *object, const char *path,
                         struct oq_kafka_property **ret_properties, size_t *ret_count,
                         struct ps_fault *fault) PS_MUST_CHECK;
 
+/* Tries the properties of such an object out as oq_kafka_open will, but without Kafka. `on_fault`
+ * is called for each that is no string, that the log sets itself, or that librdkafka does not know
+ * or take, and for what is wrong with all together; the fault's path is `path`, its text names the
+ * property. 0; PS_E_INVALID: there was a fault. Some ms; any thread. */
+typedef void oq_kafka_fault_fn(const struct ps_fault *fault, void *ctx);
+int oq_kafka_properties_check(const json_t *object, const char *path, oq_kafka_fault_fn *on_fault,
+                              void *ctx) PS_MUST_CHECK;
+
 /* Strings and properties are borrowed for the call of oq_kafka_open. */
 struct oq_kafka_settings {
     const char *brokers; /* "host:port,host:port" */

@@ -15,7 +15,8 @@
 #define ST_RESULT_NOT_FOUND "not_found"
 
 struct st_caller_settings {
-    const char *const *urls; /* of admin listeners; borrowed. The next one when one fails, or decides not all */
+    const char *const
+        *urls; /* of admin listeners; borrowed. The next one when one fails, or decides not all */
     size_t url_count;
     const char *token_file; /* read for each call; borrowed */
     int64_t timeout_ms;     /* of a call */

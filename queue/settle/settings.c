@@ -263,6 +263,19 @@ static bool seen_before(const struct flags *flags, size_t at)
 
 /* --- Together --- */
 
+struct first_fault {
+    struct ps_fault *fault;
+    bool found;
+};
+
+static void keep_first(const struct ps_fault *fault, void *ctx)
+{
+    struct first_fault *first = ctx;
+    if (!first->found)
+        *first->fault = *fault;
+    first->found = true;
+}
+
 static int check_together(const struct st_settings *settings, enum st_action action,
                           struct ps_fault *fault)
 {
@@ -283,13 +296,9 @@ static int check_together(const struct st_settings *settings, enum st_action act
         if (strncmp(url, "http://", 7) != 0 && strncmp(url, "https://", 8) != 0)
             return ps_fault(fault, PS_E_INVALID, "gateway.url", "\"%s\" is no http(s) URL", url);
     }
-    struct oq_kafka_property *properties;
-    size_t count;
-    int err = oq_kafka_properties(settings->kafka.properties, "kafka.properties", &properties,
-                                  &count, fault);
-    if (err == 0)
-        free(properties);
-    return err;
+    struct first_fault first = {.fault = fault};
+    return st_source_kafka_check(settings->kafka.properties, "kafka.properties", keep_first,
+                                 &first);
 }
 
 int st_settings_read(int argc, char *const *argv, struct st_settings *ret_settings,

@@ -79,6 +79,10 @@ struct st_kafka_settings {
     size_t property_count;
 };
 
+/* As oq_kafka_properties_check, by the worker's own rules. */
+int st_source_kafka_check(const json_t *properties, const char *path, oq_kafka_fault_fn *on_fault,
+                          void *ctx) PS_MUST_CHECK;
+
 /* A member of a consumer group on a topic. Strings are borrowed for the source's life.
  * PS_E_INVALID: a setting. Kafka itself is looked for by the first read. */
 int st_source_kafka_open(const struct st_kafka_settings *settings,

@@ -90,6 +90,12 @@ static const char *const refused[] = {"bootstrap.servers", "metadata.broker.list
 
 static const struct oq_kafka_rules rules = {defaults, fixed, refused};
 
+int st_source_kafka_check(const json_t *properties, const char *path, oq_kafka_fault_fn *on_fault,
+                          void *ctx)
+{
+    return oq_kafka_conf_check(&rules, properties, path, on_fault, ctx);
+}
+
 static int set_all(rd_kafka_conf_t *conf, const struct st_kafka_settings *settings, bool consumer,
                    struct ps_fault *fault)
 {

@@ -111,6 +111,11 @@ static void what_makes_no_sense_is_refused_by_its_name(void **state)
                           "{\"linger.ms\":5}"),
                      PS_E_INVALID);
     assert_string_equal(fault.path, "kafka.properties");
+    assert_int_equal(READ("--database", "sqlite:a", "--kafka-brokers", "k", "--kafka-properties",
+                          "{\"no.such\":\"5\"}"),
+                     PS_E_INVALID);
+    assert_string_equal(fault.path, "kafka.properties");
+    assert_non_null(strstr(fault.text, "\"no.such\""));
     assert_int_equal(READ("--config", "/nowhere/settle.json"), PS_E_IO);
 }
 
