@@ -65,7 +65,8 @@ int lt_plan_spec_read(const json_t *json, struct lt_plan_spec *spec,
 /* A random number in (0, 1); `state` is the seed, and moves on. */
 double lt_draw_unit(uint64_t *state);
 
-/* PS_E_INVALID: the specification makes no sense, the fault names the member. PS_E_NOMEM.
+/* Of a specification whose members are within the bounds of the command line and the plan file.
+ * PS_E_INVALID: it has too many clicks, repeated ones included. PS_E_NOMEM.
  * Owner: the caller (lt_plan_free). */
 int lt_plan_new(const struct lt_plan_spec *spec, struct lt_plan **ret_plan,
                 struct ps_fault *fault) PS_MUST_CHECK;

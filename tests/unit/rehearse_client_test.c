@@ -248,51 +248,66 @@ static void on_answer(const struct lt_answer *seen_answer, void *ctx)
                        seen_answer->body.at);
     }
     if (seen->count == seen->stop_after)
-        seen->stop = seen->stop_with != 0 ? seen->stop_with : 1;
+        seen->stop = seen->stop_with;
 }
 
-/* `clicks` buyers within 20 ms over `connections`. */
-static void play(struct server *server, int64_t clicks, size_t connections, uint16_t retries,
-                 int64_t timeout_ms, struct seen *seen)
+static struct server server;
+static struct seen seen;
+
+/* One play against a server that answers as `mode` says. What it was sent, and what came of it,
+ * stand in `server` and `seen` afterwards. */
+struct game {
+    enum mode mode;
+    int64_t clicks, over_ms; /* 0: 20 ms */
+    size_t connections;
+    uint16_t retries;
+    int64_t timeout_ms; /* 0: 5 s */
+    int stop_after, stop_with;
+};
+
+static void play(const struct game *game)
 {
+    int64_t over_ms = game->over_ms != 0 ? game->over_ms : 20;
     struct lt_plan_spec spec = {
-        .stock = 1, .phases = {{LT_STEP, 20, clicks}}, .phase_count = 1, .seed = 3};
+        .stock = 1, .phases = {{LT_CONSTANT, over_ms, game->clicks}}, .phase_count = 1};
     struct lt_plan *plan = NULL;
     struct lt_client *client = NULL;
     struct ps_fault fault;
+    start_server(&server, game->mode);
+    seen = (struct seen){.stop_after = game->stop_after, .stop_with = game->stop_with};
     assert_ok(lt_plan_new(&spec, &plan, &fault));
     struct lt_client_settings settings = {
-        .target = &server->target,
+        .target = &server.target,
         .plan = plan,
         .sale = "sale",
         .sku = "sku",
         .user_prefix = "buyer-",
         .client_ip_header = "X-Forwarded-For",
-        .connections = connections,
-        .timeout_ms = timeout_ms,
-        .retries = retries,
-        .stop = &seen->stop,
+        .connections = game->connections,
+        .timeout_ms = game->timeout_ms != 0 ? game->timeout_ms : 5000,
+        .retries = game->retries,
+        .stop = &seen.stop,
         .on_answer = on_answer,
-        .ctx = seen,
+        .ctx = &seen,
     };
-    assert_ok(lt_client_new(&server->loop, &settings, &client, &fault));
+    assert_ok(lt_client_new(&server.loop, &settings, &client, &fault));
     assert_ok(lt_client_run(client, &fault));
     struct lt_progress progress;
     lt_client_progress(client, &progress);
-    assert_int_equal(progress.offered, seen->count);
+    assert_int_equal(progress.offered, seen.count);
     assert_int_equal(progress.in_flight, 0);
     assert_int_equal(progress.waiting, 0);
     lt_client_free(client);
     lt_plan_free(plan);
+    stop_server(&server);
 }
+
+#define PLAY(...) play(&(struct game){__VA_ARGS__})
 
 static void every_click_is_answered_once(void **state)
 {
     (void)state;
-    struct server server;
-    struct seen seen = {0};
-    start_server(&server, ANSWER);
-    play(&server, 500, 20, 0, 5000, &seen);
+    PLAY(.mode = ANSWER, .clicks = 500, .connections = 20);
     assert_int_equal(seen.count, 500);
     assert_int_equal(seen.by_outcome[LT_ANSWERED], 500);
     assert_int_equal(server.requests, 500);
@@ -300,7 +315,6 @@ static void every_click_is_answered_once(void **state)
     assert_int_equal(seen.status, 409);
     assert_string_equal(seen.body, BODY);
     assert_true(seen.replayed);
-    stop_server(&server);
 }
 
 static void a_request_says_who_where_and_which(void **state)
@@ -328,147 +342,93 @@ static void an_answer_is_understood_in_every_form(void **state)
     (void)state;
     static const enum mode forms[] = {CLOSING, IN_PIECES, INTERIM};
     for (size_t i = 0; i < PS_ARRAY_LEN(forms); i++) {
-        struct server server;
-        struct seen seen = {0};
-        start_server(&server, forms[i]);
-        play(&server, 4, 2, 0, 5000, &seen);
+        PLAY(.mode = forms[i], .clicks = 4, .connections = 2);
         assert_int_equal(seen.by_outcome[LT_ANSWERED], 4);
         assert_int_equal(seen.status, 409);
         assert_string_equal(seen.body, BODY);
-        stop_server(&server);
     }
 }
 
 static void silence_is_no_answer(void **state)
 {
     (void)state;
-    struct server server;
-    struct seen seen = {0};
-    start_server(&server, MUTE);
-    play(&server, 10, 4, 0, 100, &seen); /* six never find a free connection in time */
+    /* Six never find a free connection in time. */
+    PLAY(.mode = MUTE, .clicks = 10, .connections = 4, .timeout_ms = 100);
     assert_int_equal(seen.by_outcome[LT_NO_ANSWER], 10);
     assert_true(seen.most_latency_ns >= 100 * PS_NS_PER_MS);
-    stop_server(&server);
 }
 
 static void nonsense_is_garbled(void **state)
 {
     (void)state;
-    struct server server;
-    struct seen seen = {0};
-    start_server(&server, NONSENSE);
-    play(&server, 5, 5, 0, 5000, &seen);
+    PLAY(.mode = NONSENSE, .clicks = 5, .connections = 5);
     assert_int_equal(seen.by_outcome[LT_GARBLED], 5);
-    stop_server(&server);
 }
 
 static void a_hang_up_is_a_reset_and_nothing_is_sent_twice(void **state)
 {
     (void)state;
-    struct server server;
-    struct seen seen = {0};
-    start_server(&server, HANG_UP);
-    play(&server, 10, 2, 0, 5000, &seen);
+    PLAY(.mode = HANG_UP, .clicks = 10, .connections = 2);
     assert_int_equal(seen.count, 10);
     assert_int_equal(seen.by_outcome[LT_RESET], 5);
     assert_int_equal(server.requests, 10);
-    stop_server(&server);
 }
 
-static void a_reset_buyer_may_try_again_with_his_key(void **state)
+static void a_reset_buyer_may_try_again_with_the_same_key(void **state)
 {
     (void)state;
-    struct server server;
-    struct seen seen = {0};
-    start_server(&server, HANG_UP); /* the first of every two */
-    play(&server, 1, 1, 3, 5000, &seen);
+    /* The first of every two is reset. */
+    PLAY(.mode = HANG_UP, .clicks = 1, .connections = 1, .retries = 3);
     assert_int_equal(seen.count, 2);
     assert_int_equal(seen.by_outcome[LT_RESET], 1);
     assert_int_equal(seen.by_outcome[LT_ANSWERED], 1);
     assert_int_equal(seen.last_tries, 1);
     assert_int_equal(server.with_key, 2);
-    stop_server(&server);
 
-    seen = (struct seen){0};
-    start_server(&server, BUSY_THEN);
-    play(&server, 1, 1, 3, 5000, &seen);
+    PLAY(.mode = BUSY_THEN, .clicks = 1, .connections = 1, .retries = 3);
     assert_int_equal(seen.by_outcome[LT_ANSWERED], 2);
     assert_int_equal(seen.status, 409);
-    stop_server(&server);
 }
 
 static void a_dead_server_resets_and_refuses(void **state)
 {
     (void)state;
-    struct server server;
-    struct seen seen = {0};
-    start_server(&server, DIE);
-    play(&server, 16, 2, 0, 5000, &seen);
+    PLAY(.mode = DIE, .clicks = 16, .connections = 2);
     assert_int_equal(seen.count, 16);
     assert_int_equal(seen.by_outcome[LT_ANSWERED], 4);
     assert_true(seen.by_outcome[LT_RESET] >= 1);
     assert_true(seen.by_outcome[LT_REFUSED] >= 1);
     assert_int_equal(
         seen.by_outcome[LT_ANSWERED] + seen.by_outcome[LT_RESET] + seen.by_outcome[LT_REFUSED], 16);
-    stop_server(&server);
 }
 
 /* One connection, answers after 20 ms each: the fifth click has waited for four others. */
 static void waiting_for_a_connection_counts(void **state)
 {
     (void)state;
-    struct server server;
-    struct seen seen = {0};
-    start_server(&server, SLOW);
-    play(&server, 5, 1, 0, 5000, &seen);
+    PLAY(.mode = SLOW, .clicks = 5, .connections = 1);
     assert_int_equal(seen.by_outcome[LT_ANSWERED], 5);
     assert_true(seen.most_latency_ns >= (5 * (SLOW_MS - 1) - 20) * PS_NS_PER_MS);
-    stop_server(&server);
 }
 
 static void told_to_stop_it_offers_no_more(void **state)
 {
     (void)state;
-    struct server server;
-    struct seen seen = {.stop_after = 1};
-    start_server(&server, SLOW);
-    struct lt_plan_spec spec = {.stock = 1, .phases = {{LT_CONSTANT, 60000, 60}}, .phase_count = 1};
-    struct lt_plan *plan = NULL;
-    struct lt_client *client = NULL;
-    struct ps_fault fault;
-    assert_ok(lt_plan_new(&spec, &plan, &fault));
-    struct lt_client_settings settings = {.target = &server.target,
-                                          .plan = plan,
-                                          .sale = "sale",
-                                          .sku = "sku",
-                                          .user_prefix = "",
-                                          .client_ip_header = "X-Forwarded-For",
-                                          .connections = 2,
-                                          .timeout_ms = 5000,
-                                          .stop = &seen.stop,
-                                          .on_answer = on_answer,
-                                          .ctx = &seen};
-    assert_ok(lt_client_new(&server.loop, &settings, &client, &fault));
-    assert_ok(lt_client_run(client, &fault));
+    PLAY(.mode = SLOW, .clicks = 60, .over_ms = 60000, .connections = 2, .stop_after = 1,
+         .stop_with = 1);
     assert_int_equal(seen.count, 1);
     assert_int_equal(server.requests, 1);
-    lt_client_free(client);
-    lt_plan_free(plan);
-    stop_server(&server);
 }
 
 /* The first click is answered, the others are not, and their buyers would wait for a minute. */
 static void told_twice_to_stop_it_waits_for_nobody(void **state)
 {
     (void)state;
-    struct server server;
-    struct seen seen = {.stop_after = 1, .stop_with = 2};
-    start_server(&server, ONCE);
-    play(&server, 10, 4, 3, 60000, &seen);
+    PLAY(.mode = ONCE, .clicks = 10, .connections = 4, .retries = 3, .timeout_ms = 60000,
+         .stop_after = 1, .stop_with = 2);
     assert_int_equal(seen.by_outcome[LT_ANSWERED], 1);
     assert_int_equal(seen.by_outcome[LT_NO_ANSWER], seen.count - 1);
     assert_true(seen.most_latency_ns < 30 * PS_NS_PER_S);
-    stop_server(&server);
 }
 
 static void only_loopback_is_loopback(void **state)
@@ -518,7 +478,7 @@ int main(void)
         cmocka_unit_test(silence_is_no_answer),
         cmocka_unit_test(nonsense_is_garbled),
         cmocka_unit_test(a_hang_up_is_a_reset_and_nothing_is_sent_twice),
-        cmocka_unit_test(a_reset_buyer_may_try_again_with_his_key),
+        cmocka_unit_test(a_reset_buyer_may_try_again_with_the_same_key),
         cmocka_unit_test(a_dead_server_resets_and_refuses),
         cmocka_unit_test(waiting_for_a_connection_counts),
         cmocka_unit_test(told_to_stop_it_offers_no_more),

@@ -66,35 +66,39 @@ static void *play(void *arg)
     return NULL;
 }
 
-static void start(struct script *script, const struct line *lines, size_t count)
+static struct script script;
+static struct ps_fault fault;
+
+static void start(const struct line *lines, size_t count)
 {
-    *script = (struct script){.lines = lines, .count = count};
-    script->listener = socket(AF_INET, SOCK_STREAM, 0);
+    script = (struct script){.lines = lines, .count = count};
+    script.listener = socket(AF_INET, SOCK_STREAM, 0);
     struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     socklen_t len = sizeof address;
-    assert_ok(bind(script->listener, (struct sockaddr *)&address, len));
-    assert_ok(listen(script->listener, 16));
-    assert_ok(getsockname(script->listener, (struct sockaddr *)&address, &len));
+    assert_ok(bind(script.listener, (struct sockaddr *)&address, len));
+    assert_ok(listen(script.listener, 16));
+    assert_ok(getsockname(script.listener, (struct sockaddr *)&address, &len));
     char url[64];
-    struct ps_fault fault;
     (void)snprintf(url, sizeof url, "http://127.0.0.1:%d", ntohs(address.sin_port));
-    assert_ok(lt_target_parse(url, "--admin", &script->admin.target, &fault));
-    strcpy(script->admin.token, "secret");
-    assert_ok(pthread_create(&script->thread, NULL, play, script));
+    assert_ok(lt_target_parse(url, "--admin", &script.admin.target, &fault));
+    strcpy(script.admin.token, "secret");
+    assert_ok(pthread_create(&script.thread, NULL, play, &script));
 }
 
 /* Every line has been played. */
-static void finish(struct script *script)
+static void finish(void)
 {
-    assert_ok(pthread_join(script->thread, NULL));
-    close(script->listener);
+    assert_ok(pthread_join(script.thread, NULL));
+    close(script.listener);
 }
 
-static void asked(const struct script *script, size_t index, const char *words)
+static void asked(size_t index, const char *words)
 {
-    if (strstr(script->asked[index], words) == NULL)
-        fail_msg("\"%s\" was not asked in:\n%s", words, script->asked[index]);
+    if (strstr(script.asked[index], words) == NULL)
+        fail_msg("\"%s\" was not asked in:\n%s", words, script.asked[index]);
 }
+
+#define START(lines) start(lines, PS_ARRAY_LEN(lines))
 
 static void a_sale_is_made_as_a_rehearsal_and_waited_for(void **state)
 {
@@ -104,17 +108,15 @@ static void a_sale_is_made_as_a_rehearsal_and_waited_for(void **state)
         {"200 OK", "{\"state\":\"scheduled\",\"rehearsal\":true}"},
         {"200 OK", "{\"state\":\"open\",\"rehearsal\":true}"},
     };
-    struct script script;
-    struct ps_fault fault;
-    start(&script, lines, PS_ARRAY_LEN(lines));
+    START(lines);
     assert_ok(lt_sale_open(&script.admin, "s-1", 77, T0, &fault));
-    finish(&script);
-    asked(&script, 0, "PUT /admin/v1/sales/s-1 HTTP/1.1\r\n");
-    asked(&script, 0, "Authorization: Bearer secret\r\n");
-    asked(&script, 0, "\"rehearsal\":true");
-    asked(&script, 0, "\"stock\":77");
-    asked(&script, 0, "\"closes_at\":\"2030-03-17T17:46:40.000Z\"");
-    asked(&script, 2, "GET /admin/v1/sales/s-1 HTTP/1.1\r\n");
+    finish();
+    asked(0, "PUT /admin/v1/sales/s-1 HTTP/1.1\r\n");
+    asked(0, "Authorization: Bearer secret\r\n");
+    asked(0, "\"rehearsal\":true");
+    asked(0, "\"stock\":77");
+    asked(0, "\"closes_at\":\"2030-03-17T17:46:40.000Z\"");
+    asked(2, "GET /admin/v1/sales/s-1 HTTP/1.1\r\n");
 }
 
 static void a_sale_that_is_no_rehearsal_is_not_bought_from(void **state)
@@ -124,12 +126,10 @@ static void a_sale_that_is_no_rehearsal_is_not_bought_from(void **state)
         {"201 Created", "{}"},
         {"200 OK", "{\"state\":\"open\",\"rehearsal\":false}"},
     };
-    struct script script;
-    struct ps_fault fault;
-    start(&script, lines, PS_ARRAY_LEN(lines));
+    START(lines);
     assert_int_equal(lt_sale_open(&script.admin, "s-1", 1, T0, &fault), PS_E_CONFLICT);
     assert_non_null(strstr(fault.text, "rehearsal"));
-    finish(&script);
+    finish();
 }
 
 static void a_refusal_is_told_with_its_reason(void **state)
@@ -139,13 +139,11 @@ static void a_refusal_is_told_with_its_reason(void **state)
         {"422 Unprocessable", "{\"code\":\"invalid\",\"detail\":\"/skus/0/stock is too large\"}"},
         {"428 Precondition Required", "{\"code\":\"precondition_required\"}"},
     };
-    struct script script;
-    struct ps_fault fault;
-    start(&script, lines, PS_ARRAY_LEN(lines));
+    START(lines);
     assert_int_equal(lt_sale_open(&script.admin, "s-1", 1, T0, &fault), PS_E_CONFLICT);
     assert_non_null(strstr(fault.text, "422 invalid: /skus/0/stock is too large"));
     assert_int_equal(lt_sale_open(&script.admin, "s-1", 1, T0, &fault), PS_E_EXISTS);
-    finish(&script);
+    finish();
 }
 
 static void a_busy_or_failing_listener_is_asked_again(void **state)
@@ -153,25 +151,21 @@ static void a_busy_or_failing_listener_is_asked_again(void **state)
     (void)state;
     static const struct line lines[] = {
         {NULL, ""}, {"503 Busy", "{}"}, {"429 Slow", "{}"}, {"200 OK", "{}"}};
-    struct script script;
-    struct ps_fault fault;
-    start(&script, lines, PS_ARRAY_LEN(lines));
+    START(lines);
     assert_ok(lt_sale_end(&script.admin, "s-1", &fault));
-    finish(&script);
-    asked(&script, 3, "POST /admin/v1/sales/s-1/end HTTP/1.1\r\n");
+    finish();
+    asked(3, "POST /admin/v1/sales/s-1/end HTTP/1.1\r\n");
 }
 
 /* Nobody accepts: the connection waits in the listener's queue. */
 static void patience_ends(void **state)
 {
     (void)state;
-    struct script script;
-    struct ps_fault fault;
     struct lt_reply reply;
-    start(&script, NULL, 0);
+    start(NULL, 0);
     struct lt_call call = {.method = "GET", .path = "/", .patience_ms = 50};
     assert_int_equal(lt_admin_call(&script.admin, &call, &reply, &fault), PS_E_TIMEOUT);
-    finish(&script);
+    finish();
 }
 
 static void told_twice_to_stop_it_gives_up(void **state)
@@ -179,16 +173,14 @@ static void told_twice_to_stop_it_gives_up(void **state)
     (void)state;
     static const struct line lines[] = {{"200 OK", "{}"}};
     static volatile sig_atomic_t stop = 2;
-    struct script script;
-    struct ps_fault fault;
-    start(&script, lines, PS_ARRAY_LEN(lines));
+    START(lines);
     struct lt_admin stopped = script.admin;
     stopped.stop = &stop;
     struct lt_reply reply;
     struct lt_call call = {.method = "GET", .path = "/", .patience_ms = 1000};
     assert_int_equal(lt_admin_call(&stopped, &call, &reply, &fault), PS_E_CLOSED);
     assert_ok(lt_sale_end(&script.admin, "s-1", &fault)); /* nothing had been asked */
-    finish(&script);
+    finish();
 }
 
 /* The log in two pages, the second one read on from where the first ended. */
@@ -211,19 +203,17 @@ static void the_log_is_read_to_its_end(void **state)
         page[on].len--; /* of the NUL */
     }
     const struct line lines[] = {{"200 OK", pages[0]}, {"200 OK", pages[1]}, {"200 OK", ""}};
-    struct script script;
-    struct ps_fault fault;
     struct oq_audit *audit = NULL;
     int64_t records = 0;
     assert_ok(oq_audit_new(&audit));
-    start(&script, lines, PS_ARRAY_LEN(lines));
+    START(lines);
     assert_ok(lt_sale_read_log(&script.admin, "sale", audit, &records, &fault));
-    finish(&script);
+    finish();
     assert_int_equal(records, 3);
     assert_int_equal(oq_audit_seq(audit), 23);
-    asked(&script, 0, "GET /admin/v1/sales/sale/log?after=0 ");
-    asked(&script, 1, "?after=13 ");
-    asked(&script, 2, "?after=23 ");
+    asked(0, "GET /admin/v1/sales/sale/log?after=0 ");
+    asked(1, "?after=13 ");
+    asked(2, "?after=23 ");
     oq_audit_free(audit);
 }
 
@@ -233,14 +223,12 @@ static void a_torn_or_senseless_log_is_refused(void **state)
     static const char *const bodies[] = {"{\"seq\":1", "{\"seq\":1,\"type\":\"x\"}\n", "\n"};
     for (size_t i = 0; i < PS_ARRAY_LEN(bodies); i++) {
         const struct line lines[] = {{"200 OK", bodies[i]}};
-        struct script script;
-        struct ps_fault fault;
         struct oq_audit *audit = NULL;
         int64_t records = 0;
         assert_ok(oq_audit_new(&audit));
-        start(&script, lines, PS_ARRAY_LEN(lines));
+        START(lines);
         assert_true(lt_sale_read_log(&script.admin, "sale", audit, &records, &fault) < 0);
-        finish(&script);
+        finish();
         oq_audit_free(audit);
     }
 }
@@ -252,12 +240,10 @@ static void it_settles_when_nothing_is_in_doubt(void **state)
         {"200 OK", "{\"ok\":true,\"skus\":[{\"in_doubt\":2},{\"in_doubt\":0}]}"},
         {"200 OK", "{\"ok\":true,\"skus\":[{\"in_doubt\":0},{\"in_doubt\":0}]}"},
     };
-    struct script script;
-    struct ps_fault fault;
     json_t *audit = NULL;
-    start(&script, lines, PS_ARRAY_LEN(lines));
+    START(lines);
     assert_ok(lt_sale_settle(&script.admin, "s-1", 5000, &audit, &fault));
-    finish(&script);
+    finish();
     assert_int_equal(lt_sale_audit_sum(audit, "in_doubt"), 0);
     json_decref(audit);
 }
@@ -277,11 +263,9 @@ static void what_is_not_known_is_asked_again(void **state)
     struct lt_tally tally = {.promises = promises, .promise_count = PS_ARRAY_LEN(promises)};
     const struct lt_decide_settings all = {.confirm_share = 1, .seed = 1};
     struct lt_decisions decisions;
-    struct script script;
-    struct ps_fault fault;
-    start(&script, lines, PS_ARRAY_LEN(lines));
+    START(lines);
     assert_ok(lt_decide(&script.admin, &tally, &all, &decisions, &fault));
-    finish(&script);
+    finish();
     char both[160], second[160], id[2][PS_UUID_LEN + 1];
     for (uint32_t i = 0; i < 2; i++) {
         struct ps_uuid uuid = id_of(i + 1);
@@ -289,9 +273,9 @@ static void what_is_not_known_is_asked_again(void **state)
     }
     (void)snprintf(both, sizeof both, "{\"confirm\":[\"%s\",\"%s\"],\"cancel\":[]}", id[0], id[1]);
     (void)snprintf(second, sizeof second, "{\"confirm\":[\"%s\"],\"cancel\":[]}", id[1]);
-    asked(&script, 0, "POST /admin/v1/orders:batch HTTP/1.1\r\n");
-    asked(&script, 0, both);
-    asked(&script, 1, second);
+    asked(0, "POST /admin/v1/orders:batch HTTP/1.1\r\n");
+    asked(0, both);
+    asked(1, second);
     assert_int_equal(decisions.count, 2);
     assert_true(decisions.list[0].said && !decisions.list[1].said);
     assert_int_equal(decisions.confirmed, 1);
