@@ -1,11 +1,11 @@
 /* The program `penstock`: reads its arguments and settings, then runs the gateway. Exit status: 0
  * well, 1 failed, 2 usage. */
+#include "common/flags.h"
 #include "common/log.h"
 #include "gateway/config/seed.h"
 #include "gateway/gateway.h"
 #include "gateway/print_docs.h"
 
-#include <getopt.h>
 #include <sodium.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -14,21 +14,40 @@
 
 enum { EXIT_WELL, EXIT_FAILED, EXIT_USAGE };
 
-static void print_usage(FILE *out)
-{
-    fputs("usage: penstock [--config FILE] [--check-config] [--print-default-config] "
-          "[--print-docs DIR]\n"
-          "                [--version] [--help]\n",
-          out);
-}
+struct arguments {
+    const char *config, *docs_dir;
+    bool check, defaults, version, help;
+};
 
-static void print_help(void)
+#define AT(field) offsetof(struct arguments, field)
+
+/* clang-format off */
+static const struct ps_flag flags[] = {
+    {"--config", "FILE", "read settings from this JSON file", ps_flag_set_text, AT(config), 0, 0},
+    {"--check-config", NULL, "say what is wrong with the settings, and end", ps_flag_set_bool, AT(check), 0, 0},
+    {"--print-default-config", NULL, "print all settings with their defaults as JSON", ps_flag_set_bool, AT(defaults), 0, 0},
+    {"--print-docs", "DIR", "write the reference pages into this directory", ps_flag_set_text, AT(docs_dir), 0, 0},
+    {"--version", NULL, "print the version", ps_flag_set_bool, AT(version), 0, 0},
+    {"--help", NULL, "print this", ps_flag_set_bool, AT(help), 0, 0},
+};
+/* clang-format on */
+
+static const char usage[] = "usage: penstock [OPTION...]\n";
+
+static int print_help(void)
 {
-    print_usage(stdout);
-    puts("\nA flash-sale admission gateway. Settings come from one JSON file; what it leaves out "
-         "has these defaults:\n");
+    printf("%s\nA flash-sale admission gateway.\n\n", usage);
+    ps_flags_print_help(flags, PS_ARRAY_LEN(flags), stdout);
+    puts("\nSettings come from one JSON file; what it leaves out has these defaults:\n");
     ps_options_print_help(gw_options, gw_option_count, stdout);
     puts("\nSignals: SIGTERM drains and leaves, SIGHUP reads the file again. See penstock(8).");
+    return EXIT_WELL;
+}
+
+static int print_version(void)
+{
+    puts("penstock " PENSTOCK_VERSION);
+    return EXIT_WELL;
 }
 
 static int print_defaults(void)
@@ -68,54 +87,31 @@ static int load(const char *path, struct gw_settings *ret_settings)
 
 int main(int argc, char **argv)
 {
-    static const struct option options[] = {{"config", required_argument, NULL, 'c'},
-                                            {"check-config", no_argument, NULL, 'k'},
-                                            {"print-default-config", no_argument, NULL, 'p'},
-                                            {"print-docs", required_argument, NULL, 'd'},
-                                            {"version", no_argument, NULL, 'v'},
-                                            {"help", no_argument, NULL, 'h'},
-                                            {0}};
-    const char *path = NULL;
-    bool check = false;
+    struct arguments arguments = {0};
     struct gw_settings settings;
-    int option, err;
+    struct ps_fault fault;
+    int err = ps_flags_read(flags, PS_ARRAY_LEN(flags), argc, argv, &arguments, &fault);
 
-    while ((option = getopt_long(argc, argv, "", options, NULL)) != -1) {
-        switch (option) {
-        case 'c':
-            path = optarg;
-            break;
-        case 'k':
-            check = true;
-            break;
-        case 'p':
-            return print_defaults();
-        case 'd':
-            return print_docs(optarg);
-        case 'v':
-            puts("penstock " PENSTOCK_VERSION);
-            return EXIT_WELL;
-        case 'h':
-            print_help();
-            return EXIT_WELL;
-        default:
-            print_usage(stderr);
-            return EXIT_USAGE;
-        }
-    }
-    if (optind < argc) {
-        fprintf(stderr, "penstock: unexpected argument \"%s\"\n", argv[optind]);
-        print_usage(stderr);
+    if (err < 0) {
+        fprintf(stderr, "penstock: %s: %s\n%s", fault.path, fault.text, usage);
         return EXIT_USAGE;
     }
+    if (arguments.help)
+        return print_help();
+    if (arguments.version)
+        return print_version();
+    if (arguments.defaults)
+        return print_defaults();
+    if (arguments.docs_dir != NULL)
+        return print_docs(arguments.docs_dir);
     if (sodium_init() < 0) {
         fputs("penstock: the random generator of the system is not to be had\n", stderr);
         return EXIT_FAILED;
     }
-    if (load(path, &settings) < 0)
+    if (load(arguments.config, &settings) < 0)
         return EXIT_FAILED;
-    if (check) {
-        printf("%s: ok\n", path ? path : "defaults");
+    if (arguments.check) {
+        printf("%s: ok\n", arguments.config ? arguments.config : "defaults");
         gw_settings_free(&settings);
         return EXIT_WELL;
     }
@@ -123,7 +119,7 @@ int main(int argc, char **argv)
         fputs("penstock: cannot start the log\n", stderr);
         return EXIT_FAILED;
     }
-    err = gw_gateway_run(&settings, path);
+    err = gw_gateway_run(&settings, arguments.config);
     ps_log_stop();
     gw_settings_free(&settings);
     return err < 0 ? EXIT_FAILED : EXIT_WELL;

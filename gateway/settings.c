@@ -7,8 +7,6 @@
 #include "gateway/server/strict.h"
 #include "queue/log_kafka.h"
 
-#include <errno.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -242,58 +240,15 @@ int gw_settings_read(const json_t *document, struct gw_settings *ret_settings,
     return 0;
 }
 
-#define SETTINGS_FILE_MAX (4u << 20)
-
-static int read_file(const char *path, char **ret_text, size_t *ret_len, struct ps_fault *fault)
-{
-    int err = PS_E_IO;
-    char *text = NULL;
-    size_t len;
-    FILE *file = fopen(path, "re");
-
-    if (file == NULL)
-        return ps_fault(fault, PS_E_IO, "", "cannot be opened: %s", strerror(errno));
-    text = malloc(SETTINGS_FILE_MAX + 1);
-    if (text == NULL) {
-        err = ps_fault(fault, PS_E_NOMEM, "", "out of memory");
-        goto fail;
-    }
-    len = fread(text, 1, SETTINGS_FILE_MAX + 1, file);
-    if (ferror(file)) {
-        ps_fault(fault, err, "", "cannot be read: %s", strerror(errno));
-        goto fail;
-    }
-    if (len > SETTINGS_FILE_MAX) {
-        err = ps_fault(fault, PS_E_INVALID, "", "is larger than %u bytes", SETTINGS_FILE_MAX);
-        goto fail;
-    }
-    fclose(file);
-    *ret_text = text;
-    *ret_len = len;
-    return 0;
-fail:
-    free(text);
-    fclose(file);
-    return err;
-}
+#define SETTINGS_FILE_MAX ((size_t)4 << 20)
 
 int gw_settings_load(const char *path, struct gw_settings *ret_settings, struct ps_fault *fault)
 {
-    char *text = NULL;
-    size_t len = 0;
-    json_t *document;
-    int err;
+    json_t *document = NULL;
+    int err = path != NULL ? ps_json_load(path, SETTINGS_FILE_MAX, &document, fault) : 0;
 
-    if (path == NULL)
-        return gw_settings_read(NULL, ret_settings, fault);
-    err = read_file(path, &text, &len, fault);
-    if (err < 0)
-        return err;
-    err = ps_json_parse(text, len, &document, fault);
-    free(text);
-    if (err < 0)
-        return err;
-    err = gw_settings_read(document, ret_settings, fault);
+    if (err == 0)
+        err = gw_settings_read(document, ret_settings, fault);
     json_decref(document);
     return err;
 }

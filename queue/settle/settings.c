@@ -1,6 +1,7 @@
 /* Settings from file and flags. Flags are put into the file's document, in their place, and then
  * the whole is read by the table: so both pass the same checks and get the same messages. */
 #include "queue/settle/settings.h"
+#include "common/flags.h"
 #include "queue/log_kafka.h"
 #include "queue/settle/settle_sink.h"
 
@@ -44,17 +45,52 @@ const struct ps_option st_options[] = {
 /* clang-format on */
 const size_t st_option_count = PS_ARRAY_LEN(st_options);
 
-static const struct action {
-    const char *flag;
+/* What the command line says. */
+struct given {
+    const char *config;
     enum st_action action;
-    const char *help;
-} actions[] = {
-    {"--init", ST_INIT, "Make the tables, unless they are there, and end"},
-    {"--once", ST_ONCE, "Read up to the end of the log, have all decisions answered, and end"},
-    {"--print-default-config", ST_DEFAULTS, "Print all settings with their defaults as JSON"},
-    {"--version", ST_VERSION, "Print the version"},
-    {"--help", ST_HELP, "Print this"},
+    const struct ps_option *row[64];
+    const char *value[64];
+    size_t count;
 };
+
+/* flag->min is the action. */
+static int set_action(const struct ps_flag *flag, const char *value, void *field,
+                      struct ps_fault *fault)
+{
+    enum st_action *action = field;
+    if (value != NULL)
+        return ps_fault(fault, PS_E_INVALID, flag->name, "takes no value");
+    if (*action != ST_RUN && *action != (enum st_action)flag->min)
+        return ps_fault(fault, PS_E_INVALID, flag->name, "one thing at a time");
+    *action = (enum st_action)flag->min;
+    return 0;
+}
+
+/* flag->min is the index of the row. */
+static int note_setting(const struct ps_flag *flag, const char *value, void *field,
+                        struct ps_fault *fault)
+{
+    struct given *given = field;
+    if (given->count == PS_ARRAY_LEN(given->row))
+        return ps_fault(fault, PS_E_INVALID, flag->name, "too many flags: use a file");
+    given->row[given->count] = &st_options[flag->min];
+    given->value[given->count++] = value != NULL ? value : "true";
+    return 0;
+}
+
+#define GIVEN(field) offsetof(struct given, field)
+
+/* clang-format off */
+static const struct ps_flag actions[] = {
+    {"--config", "FILE", "Read settings from this JSON file; flags win over it", ps_flag_set_text, GIVEN(config), 0, 0},
+    {"--init", NULL, "Make the tables, unless they are there, and end", set_action, GIVEN(action), ST_INIT, 0},
+    {"--once", NULL, "Read up to the end of the log, have all decisions answered, and end", set_action, GIVEN(action), ST_ONCE, 0},
+    {"--print-default-config", NULL, "Print all settings with their defaults as JSON", set_action, GIVEN(action), ST_DEFAULTS, 0},
+    {"--version", NULL, "Print the version", set_action, GIVEN(action), ST_VERSION, 0},
+    {"--help", NULL, "Print this", set_action, GIVEN(action), ST_HELP, 0},
+};
+/* clang-format on */
 
 /* --- For people --- */
 
@@ -70,13 +106,11 @@ static void flag_of(const struct ps_option *row, char ret_flag[FLAG_MAX])
 void st_settings_help(void)
 {
     puts("usage: penstock-settle [--config FILE] [SETTING...] [--init | --once]\n\n"
-         "Follows the order log of Penstock, writes a shop's orders into a database, each once, "
-         "and\nhas the shop's decisions confirmed or cancelled. See penstock-settle(8).\n");
-    printf("  %-24s %s\n", "--config FILE", "Read settings from this JSON file; flags win over it");
-    for (size_t i = 0; i < PS_ARRAY_LEN(actions); i++)
-        printf("  %-24s %s\n", actions[i].flag, actions[i].help);
-    puts("\nSettings; as a flag, gateway.token_file is --gateway-token-file VALUE, lists take one "
-         "value a flag,\nand true needs no value:\n");
+         "Follows the order log of Penstock, writes a shop's orders into a database, each\n"
+         "once, and has the shop's decisions confirmed or cancelled. See penstock-settle(8).\n");
+    ps_flags_print_help(actions, PS_ARRAY_LEN(actions), stdout);
+    puts("\nSettings; as a flag, gateway.token_file is --gateway-token-file VALUE, lists take\n"
+         "one value a flag, and true needs no value:\n");
     ps_options_print_help(st_options, st_option_count, stdout);
 }
 
@@ -93,30 +127,13 @@ int st_settings_print_defaults(void)
 
 /* --- The file --- */
 
-static int read_file(const char *path, json_t **ret_document, struct ps_fault *fault)
+static int load_file(const char *path, json_t **ret_document, struct ps_fault *fault)
 {
-    FILE *file = fopen(path, "re");
-    if (file == NULL)
-        return ps_fault(fault, PS_E_IO, path, "%s", strerror(errno));
-    char *text = malloc(FILE_MAX_BYTES);
-    size_t len = text != NULL ? fread(text, 1, FILE_MAX_BYTES, file) : 0;
-    int err = 0;
-    if (text == NULL)
-        err = ps_fault(fault, PS_E_NOMEM, path, "out of memory");
-    else if (ferror(file) != 0 || len == FILE_MAX_BYTES)
-        err = ps_fault(fault, PS_E_IO, path, "cannot be read, or is larger than 1 MiB");
-    (void)fclose(file);
-    json_t *document = NULL;
-    if (err == 0)
-        err = ps_json_parse(text, len, &document, fault);
-    free(text);
-    if (err == 0 && !json_is_object(document)) {
-        json_decref(document);
-        err = ps_fault(fault, PS_E_INVALID, path, "must hold an object");
-    }
-    if (err == 0)
-        *ret_document = document;
-    return err;
+    struct ps_fault inside;
+    int err = ps_json_load(path, FILE_MAX_BYTES, ret_document, &inside);
+    if (err == 0 && !json_is_object(*ret_document))
+        err = ps_fault(&inside, PS_E_INVALID, "", "must hold an object");
+    return err < 0 ? ps_fault(fault, err, path, "%s", inside.text) : 0;
 }
 
 /* --- Flags --- */
@@ -180,82 +197,28 @@ static int put_flag(json_t *document, const struct ps_option *row, const char *t
                                   "cannot be set: the file has something else in its place");
 }
 
-static const struct ps_option *row_of(const char *flag, size_t len)
+/* The actions, and a flag for each setting. */
+static int read_flags(int argc, char *const *argv, struct given *given, struct ps_fault *fault)
 {
-    char name[FLAG_MAX];
-    for (size_t i = 0; i < st_option_count; i++) {
-        flag_of(&st_options[i], name);
-        if (strlen(name) == len && memcmp(name, flag, len) == 0)
-            return &st_options[i];
-    }
-    return NULL;
-}
-
-struct flags {
-    const char *config;
-    enum st_action action;
-    const struct ps_option *row[64];
-    const char *value[64];
-    size_t count;
-};
-
-static int unknown_flag(const char *flag, struct ps_fault *fault)
-{
+    struct ps_flag table[PS_ARRAY_LEN(actions) + PS_ARRAY_LEN(st_options)];
     char names[PS_ARRAY_LEN(st_options)][FLAG_MAX];
-    const char *words[PS_ARRAY_LEN(st_options) + PS_ARRAY_LEN(actions) + 2];
-    size_t count = 0;
+    memcpy(table, actions, sizeof actions);
     for (size_t i = 0; i < st_option_count; i++) {
         flag_of(&st_options[i], names[i]);
-        words[count++] = names[i];
+        table[PS_ARRAY_LEN(actions) + i] = (struct ps_flag){
+            .name = names[i],
+            .argument = st_options[i].type == PS_OPT_BOOL ? NULL : "VALUE",
+            .set = note_setting,
+            .min = (int64_t)i,
+        };
     }
-    for (size_t i = 0; i < PS_ARRAY_LEN(actions); i++)
-        words[count++] = actions[i].flag;
-    words[count++] = "--config";
-    words[count] = NULL;
-    const char *near = ps_nearest_word(flag, words);
-    return ps_fault(fault, PS_E_INVALID, flag, "is no option%s%s; see --help",
-                    near != NULL ? ", did you mean " : "", near != NULL ? near : "");
+    return ps_flags_read(table, PS_ARRAY_LEN(table), argc, argv, given, fault);
 }
 
-static int take_flag(int argc, char *const *argv, int *at, struct flags *flags,
-                     struct ps_fault *fault)
-{
-    const char *flag = argv[*at];
-    size_t len = strcspn(flag, "=");
-    const char *value = flag[len] == '=' ? flag + len + 1 : NULL;
-    for (size_t i = 0; i < PS_ARRAY_LEN(actions); i++) {
-        if (strcmp(flag, actions[i].flag) == 0) {
-            if (flags->action != ST_RUN && flags->action != actions[i].action)
-                return ps_fault(fault, PS_E_INVALID, flag, "one thing at a time");
-            flags->action = actions[i].action;
-            return 0;
-        }
-    }
-    bool is_config = len == 8 && memcmp(flag, "--config", len) == 0;
-    const struct ps_option *row = is_config ? NULL : row_of(flag, len);
-    if (!is_config && row == NULL)
-        return unknown_flag(flag, fault);
-    if (value == NULL && row != NULL && row->type == PS_OPT_BOOL)
-        value = "true";
-    if (value == NULL && *at + 1 == argc)
-        return ps_fault(fault, PS_E_INVALID, flag, "needs a value");
-    if (value == NULL)
-        value = argv[++*at];
-    if (is_config) {
-        flags->config = value;
-        return 0;
-    }
-    if (flags->count == PS_ARRAY_LEN(flags->row))
-        return ps_fault(fault, PS_E_INVALID, flag, "too many flags: use a file");
-    flags->row[flags->count] = row;
-    flags->value[flags->count++] = value;
-    return 0;
-}
-
-static bool seen_before(const struct flags *flags, size_t at)
+static bool seen_before(const struct given *given, size_t at)
 {
     for (size_t i = 0; i < at; i++) {
-        if (flags->row[i] == flags->row[at])
+        if (given->row[i] == given->row[at])
             return true;
     }
     return false;
@@ -304,31 +267,29 @@ static int check_together(const struct st_settings *settings, enum st_action act
 int st_settings_read(int argc, char *const *argv, struct st_settings *ret_settings,
                      enum st_action *ret_action, struct ps_fault *fault)
 {
-    struct flags flags = {.action = ST_RUN};
+    struct given given = {.action = ST_RUN};
     struct st_settings settings = {0};
     json_t *document = NULL;
-    int err = 0;
-    for (int i = 1; i < argc && err == 0; i++)
-        err = take_flag(argc, argv, &i, &flags, fault);
-    if (err == 0 && flags.action >= ST_HELP) {
+    int err = read_flags(argc, argv, &given, fault);
+    if (err == 0 && given.action >= ST_HELP) {
         *ret_settings = settings;
-        *ret_action = flags.action;
+        *ret_action = given.action;
         return 0;
     }
-    if (err == 0 && flags.config != NULL)
-        err = read_file(flags.config, &document, fault);
+    if (err == 0 && given.config != NULL)
+        err = load_file(given.config, &document, fault);
     else if (err == 0 && (document = json_object()) == NULL)
         err = ps_fault(fault, PS_E_NOMEM, "", "out of memory");
-    for (size_t i = 0; i < flags.count && err == 0; i++)
-        err = put_flag(document, flags.row[i], flags.value[i], !seen_before(&flags, i), fault);
+    for (size_t i = 0; i < given.count && err == 0; i++)
+        err = put_flag(document, given.row[i], given.value[i], !seen_before(&given, i), fault);
     if (err == 0)
         err = ps_options_read(st_options, st_option_count, document, &settings, fault);
     json_decref(document);
-    if (err == 0 && (err = check_together(&settings, flags.action, fault)) != 0)
+    if (err == 0 && (err = check_together(&settings, given.action, fault)) != 0)
         st_settings_free(&settings);
     if (err == 0) {
         *ret_settings = settings;
-        *ret_action = flags.action;
+        *ret_action = given.action;
     }
     return err;
 }
