@@ -45,6 +45,8 @@
     X(admin_change_not_taken_over, ERROR, "A change is stored, but comes into force at the next start only: memory was short.", \
       "Free memory and restart.") \
     X(admin_denied, WARN, "A wrong or expired token came from peer.", "Find the program that has it.") \
+    X(admin_locked, WARN, "Ten wrong tokens came from peer within a minute: for a minute more of them are answered 429 and not logged. " \
+      "Right tokens are served.", "Find the program that has the wrong token.") \
     X(audit_failed, ERROR, "The audit of a sale could not be made (error).", "Ask again; error says why it failed.") \
     X(audit_line_lost, ERROR, "The audit log misses an entry.", "Look at the disk of state_dir.") \
     X(audit_log_not_written, ERROR, "The audit log gets an entry later than its change.", "Look at the disk of state_dir.") \

@@ -10,6 +10,7 @@
 #include "gateway/admin/auth.h"
 #include "common/id.h"
 #include "common/private_file.h"
+#include "gateway/answers/problem.h"
 
 #include <sodium.h>
 #include <stdio.h>
@@ -318,21 +319,18 @@ static struct peer *find_peer(struct op_auth *auth, const struct ps_address *add
     return victim;
 }
 
-static int64_t seconds_up(int64_t ns)
-{
-    return (ns + PS_NS_PER_S - 1) / PS_NS_PER_S;
-}
-
-static void count_failure(struct op_auth *auth, struct peer *peer, int64_t now_ns)
+/* Counts a wrong token. True: it was the last one before the peer is locked. */
+static bool count_failure(struct op_auth *auth, struct peer *peer, int64_t now_ns)
 {
     if (peer->failures == 0 || now_ns - peer->failures_since_ns >= FAILURE_SPAN_NS) {
         peer->failures = 0;
         peer->failures_since_ns = now_ns;
     }
-    if (++peer->failures >= auth->failures_max) {
-        peer->locked_until_ns = now_ns + auth->lock_ns;
-        peer->failures = 0;
-    }
+    if (++peer->failures < auth->failures_max)
+        return false;
+    peer->locked_until_ns = now_ns + auth->lock_ns;
+    peer->failures = 0;
+    return true;
 }
 
 /* The token of "Bearer TOKEN"; false when the field says something else. */
@@ -360,30 +358,35 @@ static const struct op_token *match(const struct op_auth *auth, struct ps_str se
     return found;
 }
 
+static enum op_auth_result judge_wrong(struct op_auth *auth, struct peer *peer, int64_t now_ns,
+                                       int64_t *ret_wait_s)
+{
+    if (peer->locked_until_ns > now_ns) {
+        *ret_wait_s = ans_seconds_up(peer->locked_until_ns - now_ns, PS_NS_PER_S);
+        return OP_AUTH_LOCKED;
+    }
+    return count_failure(auth, peer, now_ns) ? OP_AUTH_LAST : OP_AUTH_WRONG;
+}
+
 enum op_auth_result op_auth_check(struct op_auth *auth, struct ps_str authorization,
                                   const struct ps_address *peer_address,
                                   const struct op_token **ret_token, int64_t *ret_wait_s)
 {
     int64_t now_ns = ps_clock_mono_ns(auth->clock);
-    struct peer *peer = find_peer(auth, peer_address, now_ns);
     struct ps_str secret;
-    if (peer->locked_until_ns > now_ns) {
-        *ret_wait_s = seconds_up(peer->locked_until_ns - now_ns);
-        return OP_AUTH_LOCKED;
-    }
+
+    if (!bearer(authorization, &secret))
+        return OP_AUTH_NONE;
+    struct peer *peer = find_peer(auth, peer_address, now_ns);
+    const struct op_token *token = match(auth, secret);
+    if (token == NULL || token->expires_at_ms <= ps_clock_wall_ms(auth->clock))
+        return judge_wrong(auth, peer, now_ns, ret_wait_s);
     int64_t due_ns = peer->next_ns > now_ns ? peer->next_ns : now_ns;
     if (due_ns - now_ns > auth->ahead_ns) {
-        *ret_wait_s = seconds_up(due_ns - now_ns - auth->ahead_ns);
+        *ret_wait_s = ans_seconds_up(due_ns - now_ns - auth->ahead_ns, PS_NS_PER_S);
         return OP_AUTH_LIMITED;
     }
     peer->next_ns = due_ns + auth->interval_ns;
-    if (!bearer(authorization, &secret))
-        return OP_AUTH_NONE;
-    const struct op_token *token = match(auth, secret);
-    if (token == NULL || token->expires_at_ms <= ps_clock_wall_ms(auth->clock)) {
-        count_failure(auth, peer, now_ns);
-        return OP_AUTH_WRONG;
-    }
     *ret_token = token;
     return OP_AUTH_OK;
 }

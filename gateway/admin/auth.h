@@ -5,9 +5,11 @@
  * (no tokens.json) an admin token is made and written to admin.token; that file may be deleted, its
  * hash stays. Deleting tokens.json makes a new first token at the next start.
  *
- * A peer address that presents `failures` wrong tokens within a minute is refused for `lock_s`,
- * whatever it presents then; a token is never locked, nor everybody. IPv6 peers count by /64. One
- * thread. */
+ * A token is looked up first, and a right one is never locked out: behind a proxy, or on loopback,
+ * its user shares an address with others. An address that presents `failures` wrong tokens within a
+ * minute gets no more than "wait" for its wrong tokens during `lock_s`, so that they cost little
+ * and fill no log. Only right tokens spend the address's rate. IPv6 peers count by /64. One thread.
+ */
 #ifndef OP_AUTH_H
 #define OP_AUTH_H
 
@@ -58,8 +60,9 @@ enum op_auth_result {
     OP_AUTH_OK,
     OP_AUTH_NONE,   /* no Authorization field, or no Bearer token in it: 401 */
     OP_AUTH_WRONG,  /* unknown or expired: 401 */
-    OP_AUTH_LOCKED, /* too many wrong ones from this address: 429 */
-    OP_AUTH_LIMITED /* too many requests from this address: 429 */
+    OP_AUTH_LAST,   /* the same, and from now on wrong ones from this address are LOCKED: 401 */
+    OP_AUTH_LOCKED, /* another wrong one: 429 */
+    OP_AUTH_LIMITED /* a right one, but too many requests from this address: 429 */
 };
 
 /* Judges one request by its Authorization field (`.at` NULL = absent) and its TCP peer. OK fills

@@ -174,6 +174,8 @@ static void deny(struct op_request *visit, enum op_auth_result result, int64_t w
     srv_answer_header(visit->request, "WWW-Authenticate", wrong, sizeof wrong - 1);
     ps_log(PS_LOG_WARN, "admin_denied", PS_F_STR("peer", visit->peer),
            PS_F_STR("why", "unknown or expired token"));
+    if (result == OP_AUTH_LAST)
+        ps_log(PS_LOG_WARN, "admin_locked", PS_F_STR("peer", visit->peer));
     op_no(visit, ANS_V_unauthenticated, "the token is unknown or has expired");
 }
 

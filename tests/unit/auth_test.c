@@ -220,19 +220,48 @@ static void a_shown_token_has_no_hash(void **state)
     json_decref(json);
 }
 
-static void a_peer_that_guesses_is_locked_out_alone(void **state)
+/* One wrong token after the other: the third is the last one within a minute. */
+static void guess(const char *peer)
+{
+    assert_int_equal(check("pst_guess", peer), OP_AUTH_WRONG);
+    assert_int_equal(check("pst_guess", peer), OP_AUTH_WRONG);
+    assert_int_equal(check("pst_guess", peer), OP_AUTH_LAST);
+}
+
+static void a_peer_that_guesses_waits_alone(void **state)
 {
     (void)state;
-    for (int i = 0; i < 3; i++)
-        assert_int_equal(check("pst_guess", "192.0.2.1"), OP_AUTH_WRONG);
-    assert_int_equal(check(first_secret(), "192.0.2.1"), OP_AUTH_LOCKED);
+    guess("192.0.2.1");
+    assert_int_equal(check("pst_guess", "192.0.2.1"), OP_AUTH_LOCKED);
     assert_int_equal(wait_s, 60);
-    assert_int_equal(check(first_secret(), "192.0.2.2"), OP_AUTH_OK);
+    assert_int_equal(check("pst_guess", "192.0.2.2"), OP_AUTH_WRONG);
     clock_.mono_ns += 59 * PS_NS_PER_S + 1;
-    assert_int_equal(check(first_secret(), "192.0.2.1"), OP_AUTH_LOCKED);
+    assert_int_equal(check("pst_guess", "192.0.2.1"), OP_AUTH_LOCKED);
     assert_int_equal(wait_s, 1);
     clock_.mono_ns += PS_NS_PER_S;
+    assert_int_equal(check("pst_guess", "192.0.2.1"), OP_AUTH_WRONG);
+}
+
+static void a_right_token_is_never_locked_out(void **state)
+{
+    (void)state;
+    for (int i = 0; i < 1000; i++)
+        (void)check("pst_guess", "192.0.2.1");
+    assert_int_equal(check("pst_guess", "192.0.2.1"), OP_AUTH_LOCKED);
     assert_int_equal(check(first_secret(), "192.0.2.1"), OP_AUTH_OK);
+    assert_int_equal(check("pst_guess", "192.0.2.1"), OP_AUTH_LOCKED);
+}
+
+static void requests_without_a_right_token_spend_nobodys_rate(void **state)
+{
+    (void)state;
+    for (int i = 0; i < 1000; i++) {
+        assert_int_equal(check_field(NULL, "192.0.2.1"), OP_AUTH_NONE);
+        (void)check("pst_guess", "192.0.2.1");
+    }
+    for (int i = 0; i < 200; i++)
+        assert_int_equal(check(first_secret(), "192.0.2.1"), OP_AUTH_OK);
+    assert_int_equal(check(first_secret(), "192.0.2.1"), OP_AUTH_LIMITED);
 }
 
 static void rare_mistakes_lock_nobody_out(void **state)
@@ -253,9 +282,9 @@ static void ipv6_peers_count_by_their_network(void **state)
     (void)state;
     assert_int_equal(check("pst_guess", "2001:db8::1"), OP_AUTH_WRONG);
     assert_int_equal(check("pst_guess", "2001:db8::2"), OP_AUTH_WRONG);
-    assert_int_equal(check("pst_guess", "2001:db8::3"), OP_AUTH_WRONG);
-    assert_int_equal(check(first_secret(), "2001:db8::4"), OP_AUTH_LOCKED);
-    assert_int_equal(check(first_secret(), "2001:db8:0:1::4"), OP_AUTH_OK);
+    assert_int_equal(check("pst_guess", "2001:db8::3"), OP_AUTH_LAST);
+    assert_int_equal(check("pst_guess", "2001:db8::4"), OP_AUTH_LOCKED);
+    assert_int_equal(check("pst_guess", "2001:db8:0:1::4"), OP_AUTH_WRONG);
 }
 
 static void each_peer_has_a_rate_of_its_own(void **state)
@@ -275,15 +304,14 @@ static void many_peers_do_not_free_a_locked_one(void **state)
 {
     (void)state;
     char peer[32];
-    for (int i = 0; i < 3; i++)
-        assert_int_equal(check("pst_guess", "192.0.2.1"), OP_AUTH_WRONG);
+    guess("192.0.2.1");
     for (int i = 0; i < 20000; i++) {
         (void)snprintf(peer, sizeof peer, "10.0.%d.%d", i / 256, i % 256);
         assert_int_equal(check(first_secret(), peer), OP_AUTH_OK);
         if (i == 0)
             clock_.mono_ns += PS_NS_PER_S;
     }
-    assert_int_equal(check(first_secret(), "192.0.2.1"), OP_AUTH_LOCKED);
+    assert_int_equal(check("pst_guess", "192.0.2.1"), OP_AUTH_LOCKED);
 }
 
 static void a_bad_tokens_file_is_refused_by_name(void **state)
@@ -321,7 +349,9 @@ int main(void)
         TEST(the_last_lasting_admin_token_stays),
         TEST(an_expired_token_is_refused),
         TEST(a_shown_token_has_no_hash),
-        TEST(a_peer_that_guesses_is_locked_out_alone),
+        TEST(a_peer_that_guesses_waits_alone),
+        TEST(a_right_token_is_never_locked_out),
+        TEST(requests_without_a_right_token_spend_nobodys_rate),
         TEST(rare_mistakes_lock_nobody_out),
         TEST(ipv6_peers_count_by_their_network),
         TEST(each_peer_has_a_rate_of_its_own),
