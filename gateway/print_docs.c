@@ -2,94 +2,39 @@
  * compares, so nobody edits them: edit the rows. */
 #include "gateway/print_docs.h"
 
-#include "common/log.h"
 #include "common/reference.h"
 #include "gateway/answers/verdict.h"
 #include "gateway/log_events.h"
 #include "gateway/metrics.h"
 #include "gateway/settings.h"
 
-#include <errno.h>
-#include <limits.h>
 #include <stdio.h>
-#include <string.h>
-
-static void print_paragraph(FILE *out, const char *text)
-{
-    ps_reference_fill(out, 0, 0, text);
-    fputc('\n', out);
-}
 
 static void print_settings(FILE *out)
 {
     fputs("# Settings\n\n", out);
-    print_paragraph(
+    ps_reference_paragraph(
         out,
         "All settings are in one JSON file, given by `penstock --config FILE`. A dotted name "
         "stands for nested objects: `listen.port` is `{\"listen\": {\"port\": 8080}}`. What the "
         "file leaves out has its default. An unknown key or a value that is not allowed is an "
         "error that names its place; `--check-config` looks for errors without starting. Settings "
         "marked *live* are also taken over by SIGHUP, the others at the start only.");
-    print_paragraph(
+    ps_reference_paragraph(
         out, "`sales` and `policy` are seeds: [operations](../operations.md#seeds) explains them.");
     ps_reference_settings(out, gw_options, gw_option_count);
 }
 
 static void print_manual(FILE *out)
 {
-    fputs(".Dd November 22, 2026\n"
-          ".Dt PENSTOCK.JSON 5\n"
-          ".Os\n"
-          ".Sh NAME\n"
-          ".Nm penstock.json\n"
-          ".Nd settings of the flash-sale admission gateway\n"
-          ".Sh DESCRIPTION\n"
-          "The file that\n"
-          ".Xr penstock 8\n"
-          "reads with\n"
-          ".Fl Fl config\n"
-          "holds one JSON object.\n"
-          "A dotted name stands for nested objects:\n"
-          ".Cm listen.port\n"
-          "is the member\n"
-          ".Li port\n"
-          "of the object\n"
-          ".Li listen .\n"
-          "What the file leaves out has its default.\n"
-          "An unknown or repeated key, or a value that is not allowed, is an error that\n"
-          "names its place.\n"
-          "Settings that are marked live are also taken over at\n"
-          ".Dv SIGHUP ;\n"
-          "the others keep their value until the next start, and a log line names those\n"
-          "that differ.\n"
-          ".Bl -tag -width Ds\n",
-          out);
-    ps_reference_man_settings(out, gw_options, gw_option_count);
-    fputs(".El\n"
-          ".Pp\n"
-          ".Cm sales\n"
-          "and\n"
-          ".Cm policy\n"
-          "are seeds.\n"
-          "A sale is created when its name is unknown.\n"
-          "The rules in\n"
-          ".Cm policy.limits\n"
-          "replace the shipped ones until limits or blocklist have been changed for the\n"
-          "first time; later only rules with an unknown name are added.\n"
-          "What differs from what is already there is named in a log line and ignored:\n"
-          "changes are made through the admin listener.\n"
-          ".Sh EXAMPLES\n"
-          ".Dl {\\(dqlisten\\(dq: {\\(dqport\\(dq: 8080}, \\(dqtrusted_proxies\\(dq: "
-          "[\\(dq10.0.0.0/8\\(dq]}\n"
-          ".Sh SEE ALSO\n"
-          ".Xr penstock 8\n",
-          out);
+    ps_reference_manual(out, "penstock", "flash-sale admission gateway", gw_options,
+                        gw_option_count);
 }
 
 static void print_metrics(FILE *out)
 {
     fputs("# Metrics\n\n", out);
-    print_paragraph(
+    ps_reference_paragraph(
         out,
         "`GET /metrics` on the admin listener answers in the Prometheus text format. No label ever "
         "holds a user, an address or a SKU. `deploy/prometheus/penstock.rules.yml` has alerts; "
@@ -179,29 +124,11 @@ static void print_answers(FILE *out)
 
 /* --- Log events --- */
 
-static const struct log_event {
-    const char *name;
-    enum ps_log_level level;
-    const char *meaning;
-    const char *remedy;
-} events[] = {
+static const struct ps_reference_event events[] = {
 #define EVENT(name, level, meaning, remedy) {#name, PS_LOG_##level, meaning, remedy},
     GW_LOG_EVENTS(EVENT)
 #undef EVENT
 };
-
-static void print_level(FILE *out, enum ps_log_level level, const char *heading)
-{
-    fprintf(out, "\n## %s\n", heading);
-    for (size_t i = 0; i < PS_ARRAY_LEN(events); i++) {
-        if (events[i].level != level)
-            continue;
-        fprintf(out, "\n### %s\n\n", events[i].name);
-        ps_reference_fill(out, 0, 0, events[i].meaning);
-        if (events[i].remedy[0] != '\0')
-            ps_reference_fill(out, (size_t)fprintf(out, "*To do:*"), 0, events[i].remedy);
-    }
-}
 
 static void print_events(FILE *out)
 {
@@ -210,44 +137,16 @@ static void print_events(FILE *out)
                       "The program's log is one JSON object a line on standard error: `time`, "
                       "`level`, `event`, and what belongs to it. Requests are not logged; metrics "
                       "count them, and the order log has every order.");
-    print_level(out, PS_LOG_ERROR, "Errors");
-    print_level(out, PS_LOG_WARN, "Warnings");
-    print_level(out, PS_LOG_INFO, "Information");
-}
-
-/* --- Files --- */
-
-static const struct page {
-    const char *file;
-    void (*print)(FILE *out);
-} pages[] = {
-    {"settings.md", print_settings},   {"metrics.md", print_metrics},
-    {"answers.md", print_answers},     {"log-events.md", print_events},
-    {"penstock.json.5", print_manual},
-};
-
-static int write_page(const char *dir, const struct page *page, struct ps_fault *fault)
-{
-    char path[PATH_MAX];
-    int len = snprintf(path, sizeof path, "%s/%s", dir, page->file);
-
-    if (len < 0 || (size_t)len >= sizeof path)
-        return ps_fault(fault, PS_E_IO, dir, "the path is too long");
-    FILE *out = fopen(path, "we");
-    if (out == NULL)
-        return ps_fault(fault, PS_E_IO, path, "%s", strerror(errno));
-    page->print(out);
-    bool failed = ferror(out) != 0;
-    if (fclose(out) != 0 || failed)
-        return ps_fault(fault, PS_E_IO, path, "cannot be written: %s", strerror(errno));
-    return 0;
+    ps_reference_events(out, events, PS_ARRAY_LEN(events));
 }
 
 int gw_print_docs(const char *dir, struct ps_fault *fault)
 {
-    int err = 0;
+    static const struct ps_reference_page pages[] = {
+        {"settings.md", print_settings},   {"metrics.md", print_metrics},
+        {"answers.md", print_answers},     {"log-events.md", print_events},
+        {"penstock.json.5", print_manual},
+    };
 
-    for (size_t i = 0; i < PS_ARRAY_LEN(pages) && err == 0; i++)
-        err = write_page(dir, &pages[i], fault);
-    return err;
+    return ps_reference_write(dir, pages, PS_ARRAY_LEN(pages), fault);
 }

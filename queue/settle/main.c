@@ -1,6 +1,7 @@
 /* penstock-settle: arguments, signals and exit status; the work is in worker.c. Exit status: 0
  * well, 1 failed, 2 usage. */
 #include "common/log.h"
+#include "queue/settle/print_docs.h"
 #include "queue/settle/worker.h"
 
 #include <curl/curl.h>
@@ -49,7 +50,7 @@ int main(int argc, char **argv)
 {
     struct st_settings settings;
     enum st_action action;
-    struct ps_fault fault;
+    struct ps_fault fault = {0};
     int err = st_settings_read(argc, argv, &settings, &action, &fault);
     if (err != 0) {
         fprintf(stderr, "penstock-settle: %s%s%s\n", fault.path, fault.path[0] != '\0' ? ": " : "",
@@ -63,6 +64,11 @@ int main(int argc, char **argv)
     case ST_VERSION:
         puts("penstock-settle " PENSTOCK_VERSION);
         return EXIT_WELL;
+    case ST_DOCS:
+        if (st_print_docs(settings.docs_dir, &fault) == 0)
+            return EXIT_WELL;
+        fprintf(stderr, "penstock-settle: %s: %s\n", fault.path, fault.text);
+        return EXIT_FAILED;
     case ST_DEFAULTS:
         return st_settings_print_defaults() == 0 ? EXIT_WELL : EXIT_FAILED;
     default:

@@ -49,6 +49,7 @@ const size_t st_option_count = PS_ARRAY_LEN(st_options);
 struct given {
     const char *config;
     enum st_action action;
+    const char *docs_dir;
     const struct ps_option *row[64];
     const char *value[64];
     size_t count;
@@ -65,6 +66,14 @@ static int set_action(const struct ps_flag *flag, const char *value, void *field
         return ps_fault(fault, PS_E_INVALID, flag->name, "one thing at a time");
     *action = (enum st_action)flag->min;
     return 0;
+}
+
+static int set_docs(const struct ps_flag *flag, const char *value, void *field,
+                    struct ps_fault *fault)
+{
+    struct given *given = field;
+    given->docs_dir = value;
+    return set_action(flag, NULL, &given->action, fault);
 }
 
 /* flag->min is the index of the row. */
@@ -87,6 +96,7 @@ static const struct ps_flag actions[] = {
     {"--init", NULL, "Make the tables, unless they are there, and end", set_action, GIVEN(action), ST_INIT, 0},
     {"--once", NULL, "Read up to the end of the log, have all decisions answered, and end", set_action, GIVEN(action), ST_ONCE, 0},
     {"--print-default-config", NULL, "Print all settings with their defaults as JSON", set_action, GIVEN(action), ST_DEFAULTS, 0},
+    {"--print-docs", "DIR", "Write the reference pages into this directory", set_docs, 0, ST_DOCS, 0},
     {"--version", NULL, "Print the version", set_action, GIVEN(action), ST_VERSION, 0},
     {"--help", NULL, "Print this", set_action, GIVEN(action), ST_HELP, 0},
 };
@@ -272,6 +282,7 @@ int st_settings_read(int argc, char *const *argv, struct st_settings *ret_settin
     json_t *document = NULL;
     int err = read_flags(argc, argv, &given, fault);
     if (err == 0 && given.action >= ST_HELP) {
+        settings.docs_dir = given.docs_dir;
         *ret_settings = settings;
         *ret_action = given.action;
         return 0;

@@ -31,15 +31,18 @@ struct st_settings {
     int64_t progress_s;
     int64_t patience_s;
     int log_level;
+
+    const char *docs_dir; /* of ST_DOCS; points into argv */
 };
 
 /* What to do, beside the settings. */
-enum st_action { ST_RUN, ST_ONCE, ST_INIT, ST_HELP, ST_VERSION, ST_DEFAULTS };
+enum st_action { ST_RUN, ST_ONCE, ST_INIT, ST_HELP, ST_VERSION, ST_DEFAULTS, ST_DOCS };
 
 extern const struct ps_option st_options[];
 extern const size_t st_option_count;
 
-/* All or nothing. For help, version and defaults the settings are empty. PS_E_INVALID: `fault`
+/* All or nothing. From ST_HELP on the settings are empty but for
+ * `docs_dir`. PS_E_INVALID: `fault`
  * names the flag or the setting; PS_E_IO, PS_E_NOMEM. */
 int st_settings_read(int argc, char *const *argv, struct st_settings *ret_settings,
                      enum st_action *ret_action, struct ps_fault *fault) PS_MUST_CHECK;

@@ -89,13 +89,31 @@ static void the_manual_quotes_what_its_markup_would_take_for_itself(void **state
 {
     (void)state;
     FILE *out = open_page();
-    ps_reference_man_settings(out, options, PS_ARRAY_LEN(options));
-    assert_page(out, ".It Cm shop.open Pq true, false ; default Li true\n"
+    ps_reference_manual(out, "shop", "little shop", options, PS_ARRAY_LEN(options));
+    assert_ok(fclose(out));
+    assert_non_null(strstr(text, ".Dt SHOP.JSON 5\n"));
+    assert_non_null(
+        strstr(text, ".It Cm shop.open Pq true, false ; default Li true\n"
                      "Whether it is open (live).\n"
                      ".It Cm shop.name Pq string of 1 to 9 bytes ; default Li \\(dqa\\e\\eb\\(dq\n"
                      "The shop's \\(dqname\\(dq.\n"
                      ".It Cm workers Pq 0 to 8 threads ; default Li 0\n"
-                     "Worker threads.\n");
+                     "Worker threads.\n"));
+    free(text);
+}
+
+static void the_gravest_events_come_first(void **state)
+{
+    (void)state;
+    static const struct ps_reference_event events[] = {
+        {"opened", PS_LOG_INFO, "The shop is open.", ""},
+        {"burnt", PS_LOG_ERROR, "The shop has burnt down.", "Build another."},
+    };
+    FILE *out = open_page();
+    ps_reference_events(out, events, PS_ARRAY_LEN(events));
+    assert_page(out,
+                "\n## Errors\n\n### burnt\n\nThe shop has burnt down.\n*To do:* Build another.\n"
+                "\n## Information\n\n### opened\n\nThe shop is open.\n");
 }
 
 static void a_metric_has_its_type_and_the_values_of_its_label(void **state)
@@ -117,6 +135,7 @@ int main(void)
         cmocka_unit_test(a_text_goes_on_at_its_column),
         cmocka_unit_test(settings_stand_under_the_first_part_of_their_path),
         cmocka_unit_test(the_manual_quotes_what_its_markup_would_take_for_itself),
+        cmocka_unit_test(the_gravest_events_come_first),
         cmocka_unit_test(a_metric_has_its_type_and_the_values_of_its_label),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
