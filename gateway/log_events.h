@@ -28,7 +28,7 @@
     X(everybody_is_trusted, WARN, "Whoever reaches the public listener can be any user: trusted_proxies holds all addresses.", \
       "Name only the front proxies in trusted_proxies.") \
     X(heads_too_large, WARN, "So many requests (refused) got 431; at most one line a minute and worker.", \
-      "Cookies are the usual reason: let the CDN or the proxy drop them, or raise http.head_memory_kib.") \
+      "Cookies are the usual reason: let the CDN or the proxy drop them, or raise http.head_max_kib.") \
     X(worker_takes_no_mail, ERROR, "A worker's mailbox is full: it does not run its loop.", \
       "Report it; restart if buyers wait.") \
     X(sale_created, INFO, "A sale from the settings file is stored.", "") \

@@ -77,7 +77,7 @@ static void warn_of_large_heads(struct gw_worker *worker, int64_t now_ns)
     if (worker->large_heads == 0 || now_ns < worker->large_heads_next_ns)
         return;
     ps_log(PS_LOG_WARN, "heads_too_large", PS_F_INT("refused", (int64_t)worker->large_heads),
-           PS_F_STR("why", "a request's head did not fit into http.head_memory_kib, often because "
+           PS_F_STR("why", "a request's head did not fit into http.head_max_kib, often because "
                            "of cookies: let the CDN or the proxy drop them (nothing here reads "
                            "cookies), or raise the setting"));
     worker->large_heads = 0;
@@ -139,6 +139,15 @@ size_t gw_worker_connections_max(const struct gw_core *core)
     return soft + soft / 4 + 256; /* room to say 503 */
 }
 
+/* A worker's share: the kernel spreads the connections of an address unevenly over the workers. */
+static size_t connections_address(const struct gw_core *core)
+{
+    size_t most = (size_t)core->settings->http.connections_per_address;
+    size_t share = most / core->worker_count;
+
+    return most == 0 || core->worker_count == 1 ? most : share + share / 4 + 16;
+}
+
 static struct srv_settings http_settings(const struct gw_worker *worker)
 {
     const struct gw_settings *settings = worker->core->settings;
@@ -151,8 +160,9 @@ static struct srv_settings http_settings(const struct gw_worker *worker)
         .idle_trusted_ms = settings->http.idle_trusted_timeout_ms,
         .connections_soft = connections,
         .connections_hard = gw_worker_connections_max(worker->core),
+        .connections_address = connections_address(worker->core),
         .requests_max = connections + 256,
-        .head_memory = (size_t)settings->http.head_memory_kib * 1024,
+        .head_max = (size_t)settings->http.head_max_kib * 1024,
         .body_max = SRV_PUBLIC_BODY_MAX,
         .user_size = sizeof(struct pub_request),
         .client_ip_header = settings->client_ip_header[0] ? settings->client_ip_header : NULL,

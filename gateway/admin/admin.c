@@ -155,7 +155,7 @@ static struct srv_settings http_settings(const struct gw_core *core)
         .connections_soft = CONNECTIONS,
         .connections_hard = 2 * CONNECTIONS, /* room to say 503 */
         .requests_max = REQUESTS,
-        .head_memory = SRV_HEAD_MEMORY,
+        .head_max = SRV_HEAD_MAX,
         .body_max = OP_BODY_MAX,
         .user_size = sizeof(struct op_request),
         .clock = core->clock,

@@ -152,8 +152,11 @@ enum ans_client {
       "Too many requests or wrong tokens from this address.", \
       "Find the program with the wrong token: admin_denied in the log names its address.") \
     X(headers_too_large, 431, ANS_RETRY_NONE, "The header fields are too large", ANS_TO_BOTH, ANS_CLIENT_FINAL, \
-      "The head does not fit into http.head_memory_kib: about 8.5 KiB, less with many fields. Cookies count more than twice.", \
-      "Let the CDN or the proxy drop cookies, or raise http.head_memory_kib.") \
+      "The head with its request line is larger than http.head_max_kib, or has more than 96 fields.", \
+      "Let the CDN or the proxy drop cookies, or raise http.head_max_kib.") \
+    X(version_not_supported, 505, ANS_RETRY_NONE, "Only HTTP/1 is spoken here", ANS_TO_BOTH, ANS_CLIENT_FINAL, \
+      "The request line names HTTP/2 or another version that is not 1.", \
+      "") \
     X(internal, 500, ANS_RETRY_NONE, "Internal error", ANS_TO_BOTH, ANS_CLIENT_REPEAT, \
       "A fault of the program.", \
       "Look at the log; report it.") \

@@ -1,96 +1,157 @@
-/* Accepting and deadlines. Connections live in a pool of the hard limit; at that limit, or when the
- * system has no descriptor left, accepting pauses until a connection has ended or a moment has
- * passed, and clients wait in the kernel's queue. Above the soft limit they are accepted and
- * marked, so that they can be told to come back. One timer runs for the earliest deadline of all;
- * it is only ever moved forward when a nearer one is set. */
-#include "gateway/server/connections.h"
-#include "common/pool.h"
+/* Sockets: accepting, limits of connections, deadlines, the end of a connection. Connections live
+ * in a pool of the hard limit. At that limit, or when the system has no descriptor left, accepting
+ * pauses until a connection has ended or a moment has passed, and clients wait in the kernel's
+ * queue. Above the soft limit, or above the cap of their address, they are accepted and marked, so
+ * that they can be told to come back. One timer runs for the earliest deadline of all. */
+#include "gateway/server/address_count.h"
+#include "gateway/server/http_internal.h"
 
 #include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
-#define ACCEPT_BATCH                                                                               \
-    64 /* a turn and listen socket, so that accepting does not starve those who are in */
-#define PAUSE_NS (100 * PS_NS_PER_MS)
+/* A turn and listen socket, so that accepting does not starve those who are in. */
+#define ACCEPT_BATCH 64
+#define PAUSE_NS     (100 * PS_NS_PER_MS)
+#define LINGER_MS    2000
 
-struct listener {
-    uv_poll_t poll;
-    struct srv_connections *all;
-    int fd;
-    bool open;
-};
-
-struct srv_connections {
-    const struct srv_settings *settings;
-    struct srv_connections_events events;
-    struct ps_pool *pool;
-    struct srv_deadlines deadlines;
-    int64_t now_ns;
-    int64_t wall_ms;
-    int64_t timer_ns; /* when `timer` will run; INT64_MAX: not started */
-    uv_timer_t timer;
-    bool paused;
-    size_t handles; /* not yet closed */
-    bool closing;
-    void (*freed)(void *ctx);
-    size_t listener_count;
-    struct listener listeners[];
-};
-
-void srv_connections_read_clock(struct srv_connections *all)
+void srv_read_clock(struct srv_http *http)
 {
-    all->now_ns = ps_clock_mono_ns(all->settings->clock);
-    all->wall_ms = ps_clock_wall_ms(all->settings->clock);
-}
-
-int64_t srv_connections_now_ns(const struct srv_connections *all)
-{
-    return all->now_ns;
-}
-
-int64_t srv_connections_wall_ms(const struct srv_connections *all)
-{
-    return all->wall_ms;
-}
-
-size_t srv_connections_count(const struct srv_connections *all)
-{
-    return ps_pool_used(all->pool);
+    http->now_ns = ps_clock_mono_ns(http->settings.clock);
+    http->wall_ms = ps_clock_wall_ms(http->settings.clock);
 }
 
 /* --- Deadlines --- */
 
-void srv_connection_cut(struct srv_connection *connection)
-{
-    connection->cut = true;
-    shutdown(connection->fd, SHUT_RDWR);
-}
-
 static void on_timer(uv_timer_t *timer);
 
-static void arm(struct srv_connections *all, int64_t at_ns)
+static void start_timer(struct srv_http *http, int64_t at_ns)
 {
-    if (at_ns >= all->timer_ns || all->closing)
+    if (at_ns >= http->timer_ns || http->closing)
         return;
-    int64_t wait_ns = at_ns - all->now_ns;
+    int64_t wait_ns = at_ns - http->now_ns;
     uint64_t wait_ms = wait_ns > 0 ? (uint64_t)((wait_ns + PS_NS_PER_MS - 1) / PS_NS_PER_MS) : 0;
-    all->timer_ns = at_ns;
-    uv_timer_start(&all->timer, on_timer, wait_ms, 0);
+    http->timer_ns = at_ns;
+    uv_timer_start(&http->timer, on_timer, wait_ms, 0);
 }
 
-void srv_connection_deadline(struct srv_connection *connection, enum srv_deadline_kind kind)
+void srv_set_deadline(struct srv_connection *connection, enum srv_deadline_kind kind)
 {
-    struct srv_connections *all = connection->all;
-    srv_deadline_set(&all->deadlines, &connection->deadline, kind, all->now_ns);
-    arm(all, connection->deadline.at_ns);
+    struct srv_http *http = connection->http;
+
+    if (kind == SRV_DEADLINE_NONE) {
+        srv_deadline_clear(&connection->deadline);
+        return;
+    }
+    srv_deadline_set(&http->deadlines, &connection->deadline, kind, http->now_ns);
+    start_timer(http, connection->deadline.at_ns);
+}
+
+/* A request that has begun is told why it ends; who says nothing is not. */
+static void on_late(struct srv_connection *connection)
+{
+    if (connection->state == SRV_READING && connection->slot != NULL)
+        srv_refuse(connection, ANS_V_request_timeout, NULL);
+    else
+        srv_close(connection, connection->state != SRV_READING);
+}
+
+/* --- The end of a connection --- */
+
+static void on_connection_closed(uv_handle_t *handle)
+{
+    struct srv_connection *connection = handle->data;
+    struct srv_http *http = connection->http;
+
+    TAILQ_REMOVE(&http->connections, connection, entry);
+    ps_pool_give(http->pool, connection);
+    http->handles--;
+    if (http->paused)
+        start_timer(http, http->now_ns);
+    srv_http_release(http);
+}
+
+static void leave_slot(struct srv_connection *connection)
+{
+    struct srv_slot *slot = connection->slot;
+    struct srv_http *http = connection->http;
+
+    connection->slot = NULL;
+    if (slot == NULL)
+        return;
+    if (slot->state != SRV_SLOT_SUSPENDED) {
+        srv_slot_free(slot);
+        return;
+    }
+    slot->connection = NULL;
+    slot->state = SRV_SLOT_LEFT;
+    if (http->settings.on_gone == NULL) /* its owner still looks at it */
+        return;
+    http->settings.on_gone(&slot->request, http->ctx);
+    srv_slot_free(slot);
+}
+
+void srv_close(struct srv_connection *connection, bool reset)
+{
+    static const struct linger at_once = {.l_onoff = 1, .l_linger = 0};
+    struct srv_http *http = connection->http;
+
+    if (connection->state == SRV_CLOSED)
+        return;
+    connection->state = SRV_CLOSED;
+    srv_deadline_clear(&connection->deadline);
+    if (connection->is_ready)
+        TAILQ_REMOVE(&http->ready, connection, ready);
+    connection->is_ready = false;
+    leave_slot(connection);
+    srv_segments_free(connection);
+    free(connection->kept);
+    connection->kept = NULL;
+    connection->kept_len = 0;
+    if (connection->counted)
+        srv_address_drop(http->addresses, &connection->peer);
+    uv_close((uv_handle_t *)&connection->poll, on_connection_closed);
+    if (reset)
+        (void)setsockopt(connection->fd, SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once);
+    close(connection->fd);
+}
+
+/* --- What the loop tells of a connection --- */
+
+static void on_event(uv_poll_t *poll, int status, int events)
+{
+    struct srv_connection *connection = poll->data;
+
+    srv_read_clock(connection->http);
+    if (status < 0) {
+        srv_close(connection, true);
+        return;
+    }
+    if (events & UV_WRITABLE)
+        srv_writable(connection);
+    else if (events & UV_READABLE)
+        srv_readable(connection);
+    else if (events & UV_DISCONNECT)
+        srv_close(connection, false);
+}
+
+void srv_poll(struct srv_connection *connection, int events)
+{
+    if (connection->polled == events || connection->state == SRV_CLOSED)
+        return;
+    connection->polled = events;
+    if (events == 0)
+        uv_poll_stop(&connection->poll);
+    else
+        uv_poll_start(&connection->poll, events, on_event);
 }
 
 /* --- Accepting --- */
 
-static void address_of(const struct sockaddr_storage *from, struct ps_address *ret_address)
+static void read_address(const struct sockaddr_storage *from, struct ps_address *ret_address)
 {
     if (from->ss_family == AF_INET6) {
         struct sockaddr_in6 v6;
@@ -105,47 +166,73 @@ static void address_of(const struct sockaddr_storage *from, struct ps_address *r
     }
 }
 
-static void add(struct srv_connections *all, int fd, const struct sockaddr_storage *from,
-                socklen_t len)
+/* Is there room for one more connection of its address? */
+static bool count_address(struct srv_connection *connection)
 {
-    const struct srv_settings *settings = all->settings;
-    struct srv_connection *connection = ps_pool_take(all->pool);
+    struct srv_http *http = connection->http;
+
+    if (http->addresses == NULL || connection->trusted)
+        return true;
+    connection->counted = srv_address_add(http->addresses, &connection->peer);
+    return connection->counted;
+}
+
+static void add_connection(struct srv_http *http, int fd, const struct sockaddr_storage *from)
+{
+    const struct srv_settings *settings = &http->settings;
+    struct srv_connection *connection = ps_pool_take(http->pool);
+
     assert(connection != NULL); /* the caller looked */
-    *connection = (struct srv_connection){.all = all, .fd = fd};
+    *connection = (struct srv_connection){.http = http, .fd = fd};
+    STAILQ_INIT(&connection->unsent);
     srv_deadline_init(&connection->deadline);
-    address_of(from, &connection->peer);
-    connection->trusted = settings->is_trusted != NULL &&
-                          settings->is_trusted(&connection->peer, all->events.trusted_ctx);
-    connection->surplus = ps_pool_used(all->pool) > settings->connections_soft;
-    if (all->events.accepted(connection, (const struct sockaddr *)from, len, all->events.ctx))
-        srv_connection_deadline(connection, SRV_DEADLINE_HEAD);
+    if (uv_poll_init(http->timer.loop, &connection->poll, fd) != 0) {
+        ps_pool_give(http->pool, connection);
+        close(fd);
+        return;
+    }
+    connection->poll.data = connection;
+    http->handles++;
+    TAILQ_INSERT_TAIL(&http->connections, connection, entry);
+    read_address(from, &connection->peer);
+    connection->trusted =
+        settings->is_trusted != NULL && settings->is_trusted(&connection->peer, http->ctx);
+    connection->surplus = ps_pool_used(http->pool) > settings->connections_soft;
+    srv_poll(connection, UV_READABLE);
+    if (!count_address(connection)) {
+        srv_refuse(connection, ANS_V_too_many_connections,
+                   "this address has as many connections as it may have");
+        return;
+    }
+    srv_set_deadline(connection, SRV_DEADLINE_HEAD);
 }
 
-static void pause_accepting(struct srv_connections *all)
+static void pause_accepting(struct srv_http *http)
 {
-    for (size_t i = 0; i < all->listener_count; i++)
-        if (all->listeners[i].open)
-            uv_poll_stop(&all->listeners[i].poll);
-    all->paused = true;
-    arm(all, all->now_ns + PAUSE_NS);
+    for (size_t i = 0; i < http->listener_count; i++)
+        if (http->listeners[i].open)
+            uv_poll_stop(&http->listeners[i].poll);
+    http->paused = true;
+    start_timer(http, http->now_ns + PAUSE_NS);
 }
 
-static void accept_some(struct listener *listener, size_t most)
+static void accept_some(struct srv_listener *listener, size_t most)
 {
-    struct srv_connections *all = listener->all;
+    struct srv_http *http = listener->http;
+
     for (size_t i = 0; i < most; i++) {
         struct sockaddr_storage from;
         socklen_t len = sizeof from;
-        if (ps_pool_used(all->pool) >= all->settings->connections_hard) {
-            pause_accepting(all);
+        if (ps_pool_used(http->pool) >= http->settings.connections_hard) {
+            pause_accepting(http);
             return;
         }
         int fd =
             accept4(listener->fd, (struct sockaddr *)&from, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
         if (fd >= 0) {
-            add(all, fd, &from, len);
+            add_connection(http, fd, &from);
         } else if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
-            pause_accepting(all);
+            pause_accepting(http);
             return;
         } else if (errno == EAGAIN) {
             return;
@@ -155,73 +242,57 @@ static void accept_some(struct listener *listener, size_t most)
 
 static void on_listen(uv_poll_t *poll, int status, int events)
 {
-    struct listener *listener = poll->data;
+    struct srv_listener *listener = poll->data;
+
     (void)status; /* accept says what is wrong */
     (void)events;
-    srv_connections_read_clock(listener->all);
+    srv_read_clock(listener->http);
     accept_some(listener, ACCEPT_BATCH);
 }
 
-static void accept_again(struct srv_connections *all)
+static void accept_again(struct srv_http *http)
 {
-    all->paused = false;
-    for (size_t i = 0; i < all->listener_count; i++)
-        if (all->listeners[i].open)
-            uv_poll_start(&all->listeners[i].poll, UV_READABLE, on_listen);
+    http->paused = false;
+    for (size_t i = 0; i < http->listener_count; i++)
+        if (http->listeners[i].open)
+            uv_poll_start(&http->listeners[i].poll, UV_READABLE, on_listen);
 }
 
 static void on_timer(uv_timer_t *timer)
 {
-    struct srv_connections *all = timer->data;
+    struct srv_http *http = timer->data;
     struct srv_deadline *due;
 
-    srv_connections_read_clock(all);
-    all->timer_ns = INT64_MAX;
-    while ((due = srv_deadline_due(&all->deadlines, all->now_ns)) != NULL) {
-        struct srv_connection *connection = (struct srv_connection *)due;
-        enum srv_deadline_kind kind = due->kind;
+    srv_read_clock(http);
+    http->timer_ns = INT64_MAX;
+    while ((due = srv_deadline_due(&http->deadlines, http->now_ns)) != NULL) {
         srv_deadline_clear(due);
-        all->events.late(connection, kind, all->events.ctx);
-        srv_connection_cut(connection);
+        on_late((struct srv_connection *)due);
     }
-    if (all->paused)
-        accept_again(all);
-    arm(all, srv_deadline_next_ns(&all->deadlines));
-}
-
-void srv_connection_ended(struct srv_connection *connection)
-{
-    struct srv_connections *all = connection->all;
-    srv_deadline_clear(&connection->deadline);
-    ps_pool_give(all->pool, connection);
-    if (all->paused)
-        arm(all, all->now_ns);
+    if (http->paused)
+        accept_again(http);
+    start_timer(http, srv_deadline_next_ns(&http->deadlines));
 }
 
 /* --- Start and end --- */
 
-static void on_closed(uv_handle_t *handle)
+static void on_handle_closed(uv_handle_t *handle)
 {
-    struct srv_connections *all = handle->data;
-    all->handles--;
-    if (!all->closing || all->handles > 0)
-        return;
-    void (*freed)(void *ctx) = all->freed;
-    void *ctx = all->events.ctx;
-    ps_pool_free(all->pool);
-    free(all);
-    if (freed != NULL)
-        freed(ctx);
+    struct srv_http *http = handle->data;
+
+    http->handles--;
+    srv_http_release(http);
 }
 
 static void on_listener_closed(uv_handle_t *handle)
 {
-    struct listener *listener = handle->data;
-    handle->data = listener->all;
-    on_closed(handle);
+    struct srv_listener *listener = handle->data;
+
+    handle->data = listener->http;
+    on_handle_closed(handle);
 }
 
-static void close_listener(struct listener *listener)
+static void close_listener(struct srv_listener *listener)
 {
     if (!listener->open)
         return;
@@ -231,30 +302,35 @@ static void close_listener(struct listener *listener)
         close(listener->fd);
 }
 
-void srv_connections_drain(struct srv_connections *all)
+void srv_connections_drain(struct srv_http *http)
 {
-    srv_connections_read_clock(all);
-    for (size_t i = 0; i < all->listener_count; i++) {
-        if (all->listeners[i].open)
-            accept_some(&all->listeners[i], SIZE_MAX);
-        close_listener(&all->listeners[i]);
+    srv_read_clock(http);
+    for (size_t i = 0; i < http->listener_count; i++) {
+        if (http->listeners[i].open)
+            accept_some(&http->listeners[i], SIZE_MAX);
+        close_listener(&http->listeners[i]);
     }
 }
 
-void srv_connections_free(struct srv_connections *all, void (*freed)(void *ctx))
+void srv_connections_close(struct srv_http *http)
 {
-    assert(ps_pool_used(all->pool) == 0);
-    all->closing = true;
-    all->freed = freed;
-    for (size_t i = 0; i < all->listener_count; i++)
-        close_listener(&all->listeners[i]);
-    uv_close((uv_handle_t *)&all->timer, on_closed);
+    struct srv_connection *connection;
+
+    TAILQ_FOREACH(connection, &http->connections, entry)
+    {
+        srv_close(connection, false);
+    }
+    for (size_t i = 0; i < http->listener_count; i++)
+        close_listener(&http->listeners[i]);
+    uv_close((uv_handle_t *)&http->timer, on_handle_closed);
+    uv_close((uv_handle_t *)&http->idle, on_handle_closed);
 }
 
-static void set_delays(struct srv_connections *all)
+static void set_delays(struct srv_http *http)
 {
-    const struct srv_settings *settings = all->settings;
-    int64_t *delay_ns = all->deadlines.delay_ns;
+    const struct srv_settings *settings = &http->settings;
+    int64_t *delay_ns = http->deadlines.delay_ns;
+
     delay_ns[SRV_DEADLINE_HEAD] = settings->head_timeout_ms * PS_NS_PER_MS;
     delay_ns[SRV_DEADLINE_IDLE] =
         (settings->idle_timeout_ms + settings->head_timeout_ms) * PS_NS_PER_MS;
@@ -262,47 +338,32 @@ static void set_delays(struct srv_connections *all)
         (settings->idle_trusted_ms + settings->head_timeout_ms) * PS_NS_PER_MS;
     delay_ns[SRV_DEADLINE_BODY] = settings->body_timeout_ms * PS_NS_PER_MS;
     delay_ns[SRV_DEADLINE_SEND] = settings->body_timeout_ms * PS_NS_PER_MS;
+    delay_ns[SRV_DEADLINE_LINGER] = LINGER_MS * PS_NS_PER_MS;
 }
 
-int srv_connections_new(uv_loop_t *loop, const int *fds, size_t count,
-                        const struct srv_settings *settings,
-                        const struct srv_connections_events *events,
-                        struct srv_connections **ret_connections)
+int srv_connections_start(struct srv_http *http, uv_loop_t *loop, const int *fds, size_t count)
 {
-    struct srv_connections *all = calloc(1, sizeof *all + count * sizeof all->listeners[0]);
-    if (all == NULL)
-        return PS_E_NOMEM;
-    all->settings = settings;
-    all->events = *events;
-    all->timer_ns = INT64_MAX;
-    srv_deadlines_init(&all->deadlines);
-    set_delays(all);
-    int err = ps_pool_new(settings->connections_hard, sizeof(struct srv_connection), &all->pool);
-    if (err < 0) {
-        free(all);
-        return err;
-    }
-    srv_connections_read_clock(all);
-    uv_timer_init(loop, &all->timer);
-    all->timer.data = all;
-    all->handles = 1;
+    srv_deadlines_init(&http->deadlines);
+    set_delays(http);
+    http->timer_ns = INT64_MAX;
+    uv_timer_init(loop, &http->timer);
+    uv_idle_init(loop, &http->idle);
+    http->timer.data = http->idle.data = http;
+    http->handles = 2;
     for (size_t i = 0; i < count; i++) {
-        struct listener *listener = &all->listeners[i];
-        if (uv_poll_init(loop, &listener->poll, fds[i]) != 0)
-            goto fail;
-        listener->all = all;
-        listener->fd = fds[i];
+        struct srv_listener *listener = &http->listeners[i];
+        *listener = (struct srv_listener){.http = http, .fd = fds[i]};
+        if (uv_poll_init(loop, &listener->poll, fds[i]) != 0) {
+            for (size_t j = 0; j < i; j++)
+                http->listeners[j].fd = -1; /* the caller's */
+            return PS_E_IO;
+        }
         listener->open = true;
         listener->poll.data = listener;
-        all->handles++;
-        all->listener_count++;
+        http->handles++;
+        http->listener_count++;
     }
-    accept_again(all);
-    *ret_connections = all;
+    srv_read_clock(http);
+    accept_again(http);
     return 0;
-fail:
-    for (size_t i = 0; i < all->listener_count; i++)
-        all->listeners[i].fd = -1;
-    srv_connections_free(all, NULL);
-    return PS_E_IO;
 }

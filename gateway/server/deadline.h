@@ -13,6 +13,7 @@ enum srv_deadline_kind {
     SRV_DEADLINE_IDLE_TRUSTED, /* the same, for a trusted proxy */
     SRV_DEADLINE_BODY,         /* head complete, body not */
     SRV_DEADLINE_SEND,         /* answered, the client has not taken it all */
+    SRV_DEADLINE_LINGER,       /* our end is shut down, the client's is not */
     SRV_DEADLINE_KINDS,
     SRV_DEADLINE_NONE = SRV_DEADLINE_KINDS
 };

@@ -1,12 +1,11 @@
-/* HTTP for one thread: bytes in, struct srv_request out, an answer back. The only files that know
- * libmicrohttpd are http.c, http_head.c, http_answer.c and what they share in http_private.h. A
- * server belongs to one uv loop and to one thread; nothing here locks.
+/* The buyers' listener: strict HTTP/1.1 on one loop and one thread (common/http reads and writes
+ * it). It knows no sale. Nothing here locks.
  *
- * A request is handed over once, when its head is known to be strictly well-formed and its body is
- * complete, or known to be too large. The handler answers at once, or keeps the request with
- * srv_suspend() and answers later on the same thread. Every kept request needs a deadline of
- * its owner's: a client that leaves is hardly ever noticed before the answer is sent. What the
- * library refuses by itself: README.md. */
+ * A request is handed over once, when its head is well-formed and its body is complete, or known to
+ * be too large. The handler answers at once, or keeps the request with srv_suspend() and answers
+ * later on the same thread. A client that leaves while its request is kept is noticed at once.
+ *
+ * Every refusal of the server's own is a problem document with a request id. */
 #ifndef SRV_HTTP_H
 #define SRV_HTTP_H
 
@@ -51,9 +50,8 @@ enum srv_header {
 };
 
 #define SRV_PUBLIC_BODY_MAX    4096
-#define SRV_HEAD_MEMORY        ((size_t)10 * 1024) /* usually */
+#define SRV_HEAD_MAX           ((size_t)10 * 1024) /* usually */
 #define SRV_TARGET_MAX         2048                /* longer: 414 */
-#define SRV_PARAMETERS_MAX     100                 /* in a query; more: 414 */
 #define SRV_FORWARDED_MAX      8                   /* lines of X-Forwarded-For; more: 400 */
 #define SRV_ANSWER_HEADER_MAX  16
 #define SRV_ANSWER_HEADER_TEXT 2048 /* header values of an answer together, in the slot */
@@ -87,23 +85,21 @@ static inline struct ps_str srv_forwarded_for(const struct srv_request *request,
 }
 
 struct srv_settings {
-    int64_t head_timeout_ms; /* 5000; from accept or, on a kept connection, after idle */
-    int64_t body_timeout_ms; /* 10000 */
-    int64_t idle_timeout_ms; /* 15000 */
-    int64_t idle_trusted_ms; /* 75000, for peers of which is_trusted says yes */
-    size_t connections_soft; /* above: 503 too_many_connections and close */
-    size_t connections_hard; /* more wait in the kernel's queue */
+    int64_t head_timeout_ms;    /* 5000; from accept or, on a kept connection, after idle */
+    int64_t body_timeout_ms;    /* 10000 */
+    int64_t idle_timeout_ms;    /* 15000 */
+    int64_t idle_trusted_ms;    /* 75000, for peers of which is_trusted says yes */
+    size_t connections_soft;    /* above: 503 too_many_connections and close */
+    size_t connections_hard;    /* more wait in the kernel's queue */
+    size_t connections_address; /* of one address, trusted ones exempt: above 503; 0 = no cap */
     size_t requests_max; /* slots; each is taken from the request line until the answer is sent */
-    size_t head_memory;  /* bytes a connection, 4 KiB or more: the head, 64 bytes a field, cookies
-                          * once more, and 1.5 KiB for the head of the answer; else 431. Zeroed
-                          * after each request: 4 KiB more were seen to cost 5 % of one */
+    size_t head_max;     /* bytes of a head with its request line: more is 431 */
     size_t body_max;     /* SRV_PUBLIC_BODY_MAX or 1 MiB */
     size_t user_size;
     const char *client_ip_header;                                 /* NULL = none */
     bool (*is_trusted)(const struct ps_address *peer, void *ctx); /* may be NULL */
     /* The client of a kept request has left: its owner must forget it, and its handle is stale from
-     * now on. May come within 20 ms of srv_suspend. NULL: it is never noticed, and keeping a
-     * request costs four system calls more. */
+     * now on. NULL: the owner may go on with the request; its answer goes nowhere. */
     void (*on_gone)(struct srv_request *request, void *ctx);
     const struct ps_clock *clock;
 };
@@ -111,7 +107,7 @@ struct srv_settings {
 /* Called once a request. It must call srv_answer* or srv_suspend before it returns. */
 typedef void srv_handler_fn(struct srv_request *request, void *ctx);
 
-/* What the library or the strict filter refuses before the handler sees it: the handler is not
+/* What the server refuses before the handler sees it: the handler is not
  * called. `verdict` is one of enum ans_verdict (malformed, too_large, request_timeout,
  * uri_too_long, headers_too_large, too_many_connections, shed, draining), for the metrics. */
 typedef void srv_refused_fn(int verdict, void *ctx);

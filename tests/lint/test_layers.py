@@ -68,7 +68,6 @@ PREFIXES = {
 
 # Library: the files that may include it.
 FENCES = {
-    "microhttpd.h": ["gateway/server/http_private.h"],
     "sqlite3.h": ["common/db_internal.h", "gateway/config/db.h"],
     "http_parser.h": ["loadtest/client.c"],
     "systemd/": ["gateway/gateway.c"],

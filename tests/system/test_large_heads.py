@@ -19,18 +19,18 @@ def status_with_cookies(gateway, size, user):
 def test_what_a_connection_may_keep_of_a_head_decides_which_cookies_are_taken():
     with Gateway() as gateway:
         gateway.make_sale("cookies", stock=10)
-        assert status_with_cookies(gateway, 2000, "light") == 202
-        assert status_with_cookies(gateway, 8000, "heavy") == 431
+        assert status_with_cookies(gateway, 8000, "light") == 202
+        assert status_with_cookies(gateway, 12000, "heavy") == 431
         gateway.stop()
-        gateway.configure({"http": {"head_memory_kib": 32}})
+        gateway.configure({"http": {"head_max_kib": 32}})
         gateway.start()
-        assert status_with_cookies(gateway, 8000, "heavy") == 202
-        assert status_with_cookies(gateway, 20000, "heaviest") == 431
+        assert status_with_cookies(gateway, 12000, "heavy") == 202
+        assert status_with_cookies(gateway, 40000, "heaviest") == 431
         gateway.assert_books("cookies")
 
 
 def test_an_operator_hears_of_heads_that_are_too_large():
     with Gateway() as gateway:
         gateway.make_sale("cookies", stock=10)
-        assert status_with_cookies(gateway, 8000, "heavy") == 431
-        gateway.wait_log("heads_too_large", "http.head_memory_kib")
+        assert status_with_cookies(gateway, 12000, "heavy") == 431
+        gateway.wait_log("heads_too_large", "http.head_max_kib")

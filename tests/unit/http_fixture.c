@@ -220,7 +220,7 @@ void http_fixture_init(struct http_fixture *fixture)
         .connections_soft = 200,
         .connections_hard = 250,
         .requests_max = 250,
-        .head_memory = SRV_HEAD_MEMORY,
+        .head_max = SRV_HEAD_MAX,
         .body_max = SRV_PUBLIC_BODY_MAX,
         .user_size = 40,
         .client_ip_header = "CF-Connecting-IP",

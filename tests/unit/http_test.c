@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <errno.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -425,14 +426,12 @@ static int ask_with_parameters(const struct http_fixture *fixture, size_t count)
     return reply.status;
 }
 
-static void a_query_of_too_many_parameters_is_refused_at_once(void **state)
+static void a_query_may_have_as_many_parameters_as_fit(void **state)
 {
     struct http_fixture fixture;
     (void)state;
     start(&fixture);
-    assert_int_equal(ask_with_parameters(&fixture, SRV_PARAMETERS_MAX), 200);
-    assert_int_equal(ask_with_parameters(&fixture, SRV_PARAMETERS_MAX + 1), 414);
-    assert_int_equal(ask_with_parameters(&fixture, 900), 414);
+    assert_int_equal(ask_with_parameters(&fixture, 900), 200);
     assert_int_equal(atomic_load(&fixture.handled), 1);
     http_fixture_stop(&fixture);
 }
@@ -573,7 +572,62 @@ static void a_client_that_does_not_take_its_answer_is_cut(void **state)
     http_fixture_stop(&fixture);
 }
 
+static void a_client_that_does_not_take_its_answer_is_reset(void **state)
+{
+    struct http_fixture fixture;
+    int small = 4096, error = 0;
+    socklen_t len = sizeof error;
+    (void)state;
+    start_impatient(&fixture);
+    int fd = http_connect(&fixture);
+    assert_int_equal(setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &small, sizeof small), 0);
+    for (int i = 0; i < 100; i++)
+        (void)!send(fd, GET("/heap"), strlen(GET("/heap")), MSG_NOSIGNAL | MSG_DONTWAIT);
+    for (int i = 0; i < 5000 && error == 0; i++) {
+        usleep(1000);
+        assert_int_equal(getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &len), 0);
+    }
+    assert_int_equal(error, ECONNRESET);
+    close(fd);
+    http_fixture_stop(&fixture);
+}
+
 /* --- Limits --- */
+
+static void an_address_has_at_most_its_share_of_connections(void **state)
+{
+    struct http_fixture fixture;
+    int fds[3];
+    (void)state;
+    http_fixture_init(&fixture);
+    fixture.settings.connections_address = 2;
+    http_fixture_start(&fixture);
+    for (int i = 0; i < 3; i++) {
+        fds[i] = http_connect(&fixture);
+        assert_true(http_wait(&fixture.connections, (size_t)i + 1));
+    }
+    http_read(fds[2], false, &reply);
+    assert_int_equal(reply.status, 503);
+    assert_non_null(strstr(reply.body, "\"code\":\"too_many_connections\""));
+    assert_true(http_closed(fds[2]));
+    close(fds[2]);
+    for (int i = 0; i < 2; i++) {
+        http_send_text(fds[i], GET("/x"));
+        http_read(fds[i], false, &reply);
+        assert_int_equal(reply.status, 200);
+    }
+    /* Who has left makes room. */
+    close(fds[0]);
+    for (int i = 0; i < 5000 && atomic_load(&fixture.connections) > 1; i++)
+        usleep(1000);
+    fds[0] = http_connect(&fixture);
+    http_send_text(fds[0], GET("/x"));
+    http_read(fds[0], false, &reply);
+    assert_int_equal(reply.status, 200);
+    close(fds[0]);
+    close(fds[1]);
+    http_fixture_stop(&fixture);
+}
 
 static void above_the_soft_limit_a_connection_is_told_to_come_back(void **state)
 {
@@ -779,12 +833,52 @@ static void a_reset_connection_takes_its_kept_request_along(void **state)
         setsockopt(fds[i], SOL_SOCKET, SO_LINGER, &reset, sizeof reset);
         close(fds[i]);
     }
-    /* Those that were not parked yet; of the others nothing is heard before the end. */
+    assert_true(http_wait(&fixture.gone, CLIENTS));
+    http_fixture_stop(&fixture);
+    assert_int_equal(atomic_load(&fixture.in_flight), 0);
+}
+
+static void a_client_that_closes_takes_its_kept_request_along(void **state)
+{
+    struct http_fixture fixture;
+    (void)state;
+    start(&fixture);
+    int fd = http_connect(&fixture);
+    http_send_text(fd, GET("/hold"));
+    assert_true(http_wait(&fixture.handled, 1));
+    close(fd);
     assert_true(http_wait(&fixture.gone, 1));
-    for (int i = 0;
-         i < 5000 && atomic_load(&fixture.in_flight) + atomic_load(&fixture.gone) != CLIENTS; i++)
-        usleep(1000);
-    assert_int_equal(atomic_load(&fixture.in_flight) + atomic_load(&fixture.gone), CLIENTS);
+
+    /* Also when it has sent more, which waits behind the kept request. */
+    fd = http_connect(&fixture);
+    http_send_text(fd, GET("/hold"));
+    assert_true(http_wait(&fixture.handled, 2));
+    http_send_text(fd, GET("/behind"));
+    usleep(20000);
+    close(fd);
+    assert_true(http_wait(&fixture.gone, 2));
+    assert_int_equal(atomic_load(&fixture.handled), 2);
+    http_fixture_stop(&fixture);
+}
+
+static void what_comes_behind_a_kept_request_is_served_after_it(void **state)
+{
+    struct http_fixture fixture;
+    (void)state;
+    start(&fixture);
+    int fd = http_connect(&fixture);
+    http_send_text(fd, GET("/later?50") GET("/a") GET("/later?20") GET("/b"));
+    usleep(10000);
+    http_send_text(fd, GET("/c"));
+    const char *const paths[] = {"path=/later\n", "path=/a\n", "path=/later\n", "path=/b\n",
+                                 "path=/c\n"};
+    for (size_t i = 0; i < PS_ARRAY_LEN(paths); i++) {
+        http_read(fd, false, &reply);
+        assert_int_equal(reply.status, 200);
+        if (strstr(paths[i], "later") == NULL)
+            assert_non_null(strstr(reply.body, paths[i]));
+    }
+    close(fd);
     http_fixture_stop(&fixture);
 }
 
@@ -905,13 +999,15 @@ int main(void)
         cmocka_unit_test(a_body_up_to_the_limit_is_taken_and_a_longer_one_is_413),
         cmocka_unit_test(a_client_that_waits_for_100_is_told_to_go_on_or_that_it_is_too_much),
         cmocka_unit_test(a_request_that_was_served_is_answered_however_large_its_head),
-        cmocka_unit_test(a_query_of_too_many_parameters_is_refused_at_once),
+        cmocka_unit_test(a_query_may_have_as_many_parameters_as_fit),
         cmocka_unit_test(a_deep_pipeline_is_answered_whole),
         cmocka_unit_test(a_head_a_byte_at_a_time_is_cut_at_its_deadline),
         cmocka_unit_test(a_body_that_does_not_come_is_cut_at_its_deadline),
         cmocka_unit_test(an_idle_connection_is_closed_without_a_word),
         cmocka_unit_test(a_trusted_proxy_may_be_idle_for_longer),
         cmocka_unit_test(a_client_that_does_not_take_its_answer_is_cut),
+        cmocka_unit_test(a_client_that_does_not_take_its_answer_is_reset),
+        cmocka_unit_test(an_address_has_at_most_its_share_of_connections),
         cmocka_unit_test(above_the_soft_limit_a_connection_is_told_to_come_back),
         cmocka_unit_test(above_the_hard_limit_clients_wait_until_one_has_left),
         cmocka_unit_test(without_a_free_slot_a_request_is_shed),
@@ -920,6 +1016,8 @@ int main(void)
         cmocka_unit_test(others_are_served_in_a_crowd_of_kept_requests),
         cmocka_unit_test(keeping_a_request_does_not_make_the_loop_spin),
         cmocka_unit_test(a_reset_connection_takes_its_kept_request_along),
+        cmocka_unit_test(a_client_that_closes_takes_its_kept_request_along),
+        cmocka_unit_test(what_comes_behind_a_kept_request_is_served_after_it),
         cmocka_unit_test(a_client_that_leaves_while_its_request_is_kept_does_no_harm),
         cmocka_unit_test(draining_serves_who_is_in_and_lets_nobody_else_in),
         cmocka_unit_test(at_the_end_every_kept_request_is_answered),

@@ -1,0 +1,140 @@
+/* The head of an HTTP/1.1 message: request line or status line, header fields, and how the body is
+ * framed (RFC 9110, RFC 9112, RFC 3986). Strict: what it refuses, and why, is rules.h.
+ *
+ * The parser allocates nothing and copies nothing. It is given the bytes from the first one of the
+ * head on, again from there with more behind them when it asked for more, also at another place in
+ * memory. It looks at each byte once or twice however the bytes arrive: a line is read when it is
+ * whole. What it found lies in those bytes, as offsets, until they go.
+ *
+ * Not thread-safe; a struct ps_http_head is one thread's. */
+#ifndef PS_HTTP_HEAD_H
+#define PS_HTTP_HEAD_H
+
+#include "common/defs.h"
+#include "common/http/rules.h"
+
+#define PS_HTTP_FIELDS_MAX 96
+#define PS_HTTP_METHOD_MAX 32
+
+/* What a parser says. */
+enum ps_http_step {
+    PS_HTTP_MORE, /* all bytes were taken, and more are needed */
+    PS_HTTP_DONE,
+    PS_HTTP_DATA, /* chunks only: there is a piece of the body */
+    PS_HTTP_BAD   /* `rule` says why; the connection cannot go on */
+};
+
+enum ps_http_method {
+    PS_HTTP_GET,
+    PS_HTTP_HEAD,
+    PS_HTTP_POST,
+    PS_HTTP_PUT,
+    PS_HTTP_PATCH,
+    PS_HTTP_DELETE,
+    PS_HTTP_OPTIONS,
+    PS_HTTP_METHOD_OTHER
+};
+
+/* Fields that programs here read; their names are found while a line is checked. */
+/* clang-format off */
+#define PS_HTTP_NAME_TABLE(X)                                                                      \
+    X(HOST, "Host") X(CONTENT_LENGTH, "Content-Length") X(TRANSFER_ENCODING, "Transfer-Encoding")  \
+    X(CONNECTION, "Connection") X(EXPECT, "Expect") X(UPGRADE, "Upgrade")                          \
+    X(CONTENT_TYPE, "Content-Type") X(CONTENT_ENCODING, "Content-Encoding")                        \
+    X(AUTHORIZATION, "Authorization") X(USER_ID, "X-User-Id")                                      \
+    X(IDEMPOTENCY_KEY, "Idempotency-Key") X(IF_MATCH, "If-Match") X(IF_NONE_MATCH, "If-None-Match") \
+    X(TRACEPARENT, "traceparent") X(REQUEST_ID, "X-Request-Id")                                    \
+    X(FORWARDED_FOR, "X-Forwarded-For") X(ORIGIN, "Origin")                                        \
+    X(REQUEST_METHOD, "Access-Control-Request-Method") X(RETRY_AFTER, "Retry-After")
+/* clang-format on */
+#define PS_HTTP_NAME_ENUM(name, text) PS_HTTP_F_##name,
+enum ps_http_name { PS_HTTP_F_OTHER, PS_HTTP_NAME_TABLE(PS_HTTP_NAME_ENUM) PS_HTTP_F_COUNT };
+#undef PS_HTTP_NAME_ENUM
+/* "Content-Type"; "" for PS_HTTP_F_OTHER. */
+extern const struct ps_str ps_http_names[PS_HTTP_F_COUNT];
+
+struct ps_http_span {
+    uint32_t at, len; /* from the first byte of the head */
+};
+
+struct ps_http_field {
+    struct ps_http_span name, value; /* the value without white space around it */
+    enum ps_http_name known;
+};
+
+enum ps_http_framing {
+    PS_HTTP_NO_BODY,
+    PS_HTTP_BY_LENGTH,
+    PS_HTTP_CHUNKED,
+    PS_HTTP_UNTIL_CLOSE /* responses only */
+};
+
+struct ps_http_limits {
+    uint32_t target_max; /* request target: 414 */
+    uint32_t head_max;   /* the whole head with its empty line: 431 */
+    uint32_t fields_max; /* at most PS_HTTP_FIELDS_MAX: 431 */
+};
+
+struct ps_http_head {
+    /* Out, after PS_HTTP_DONE. */
+    uint32_t len;    /* bytes of the head: the body begins behind it */
+    uint8_t minor;   /* 0: HTTP/1.0; 1: HTTP/1.1 and what calls itself later */
+    bool keep_alive; /* the sender will go on with this connection */
+    bool expects_continue;
+    bool upgrade; /* asks for another protocol, which may be ignored */
+    enum ps_http_framing framing;
+    uint64_t body_len; /* PS_HTTP_BY_LENGTH */
+    uint32_t field_count;
+    struct ps_http_field fields[PS_HTTP_FIELDS_MAX];
+    /* Of a request. */
+    enum ps_http_method method;
+    struct ps_http_span method_text;
+    struct ps_http_span path;  /* raw, as sent; of an address without a path {0, 0}: "/" */
+    struct ps_http_span query; /* behind '?'; .at == 0: there is none */
+    struct ps_http_span
+        host;      /* with its port: that of an address, else of Host; .len == 0: HTTP/1.0 */
+    bool asterisk; /* OPTIONS for the whole server; there is no path */
+    /* Of a response. */
+    uint16_t status;
+    bool to_head; /* in: it answers HEAD */
+    /* After PS_HTTP_BAD. */
+    enum ps_http_rule rule;
+
+    /* Inside. */
+    const struct ps_http_limits *limits;
+    uint32_t scanned, line_at;
+    bool is_response, began, has_host, has_length, has_encoding, has_close, has_keep_alive;
+};
+
+/* `limits` must outlive the head's use. */
+void ps_http_request_init(struct ps_http_head *head, const struct ps_http_limits *limits);
+void ps_http_response_init(struct ps_http_head *head, const struct ps_http_limits *limits,
+                           bool to_head);
+/* PS_HTTP_MORE, PS_HTTP_DONE, PS_HTTP_BAD. `data` begins with the head's first byte; `len` is never
+ * less than in the call before. */
+enum ps_http_step ps_http_head_parse(struct ps_http_head *head, const char *data, size_t len);
+
+/* Has any byte of it come? An empty line before a request is none. */
+static inline bool ps_http_head_began(const struct ps_http_head *head)
+{
+    return head->began;
+}
+
+static inline struct ps_str ps_http_text(const char *data, struct ps_http_span span)
+{
+    return (struct ps_str){data + span.at, span.len};
+}
+
+/* The only line of a known field, or the first; NULL: absent. */
+const struct ps_http_field *ps_http_field_find(const struct ps_http_head *head,
+                                               enum ps_http_name name);
+
+/* A token (RFC 9110, section 5.6.2). */
+bool ps_http_is_token(struct ps_str text);
+/* host [ ":" port ] (RFC 3986, section 3.2): a name, an IPv4 address, an IPv6 address in brackets.
+ */
+bool ps_http_is_authority(struct ps_str text);
+/* Are both the same but for the case of ASCII letters? */
+bool ps_http_same_text(struct ps_str a, struct ps_str b);
+
+#endif

@@ -1,0 +1,92 @@
+/* A hash table with open addressing and linear probing, at most half full. Its key is random, so
+ * that nobody can choose addresses that fall together. An entry that is dropped is filled from
+ * behind (Knuth, The Art of Computer Programming, vol. 3, 6.4, algorithm R). */
+#include "gateway/server/address_count.h"
+
+#include <sodium.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct entry {
+    struct ps_address key;
+    size_t used; /* 0: free */
+};
+
+struct srv_address_count {
+    unsigned char secret[crypto_shorthash_KEYBYTES];
+    size_t mask, most;
+    struct entry entries[];
+};
+
+int srv_address_count_new(size_t connections, size_t most, struct srv_address_count **ret_count)
+{
+    size_t size = 16;
+
+    while (size < connections * 2)
+        size *= 2;
+    struct srv_address_count *count = calloc(1, sizeof *count + size * sizeof count->entries[0]);
+    if (count == NULL)
+        return PS_E_NOMEM;
+    count->mask = size - 1;
+    count->most = most;
+    randombytes_buf(count->secret, sizeof count->secret);
+    *ret_count = count;
+    return 0;
+}
+
+void srv_address_count_free(struct srv_address_count *count)
+{
+    free(count);
+}
+
+static size_t home_of(const struct srv_address_count *count, const struct ps_address *key)
+{
+    unsigned char hash[crypto_shorthash_BYTES];
+    uint64_t number;
+
+    crypto_shorthash(hash, key->byte, sizeof key->byte, count->secret);
+    memcpy(&number, hash, sizeof number);
+    return (size_t)number & count->mask;
+}
+
+/* The address's place, or the free one where it would go. */
+static size_t find_place(const struct srv_address_count *count, const struct ps_address *key)
+{
+    size_t at = home_of(count, key);
+
+    while (count->entries[at].used > 0 && memcmp(&count->entries[at].key, key, sizeof *key) != 0)
+        at = (at + 1) & count->mask;
+    return at;
+}
+
+bool srv_address_add(struct srv_address_count *count, const struct ps_address *address)
+{
+    struct ps_address key;
+
+    ps_address_limit_key(address, &key);
+    struct entry *entry = &count->entries[find_place(count, &key)];
+    if (entry->used == count->most)
+        return false;
+    entry->key = key;
+    entry->used++;
+    return true;
+}
+
+void srv_address_drop(struct srv_address_count *count, const struct ps_address *address)
+{
+    struct ps_address key;
+
+    ps_address_limit_key(address, &key);
+    size_t hole = find_place(count, &key);
+    if (--count->entries[hole].used > 0)
+        return;
+    for (size_t at = (hole + 1) & count->mask; count->entries[at].used > 0;
+         at = (at + 1) & count->mask) {
+        size_t home = home_of(count, &count->entries[at].key);
+        if (((at - home) & count->mask) < ((at - hole) & count->mask))
+            continue; /* it would come before its home */
+        count->entries[hole] = count->entries[at];
+        count->entries[at].used = 0;
+        hole = at;
+    }
+}

@@ -1,0 +1,498 @@
+/* Bytes out. An answer is written as text: of the connection that is being read, behind the answers
+ * before it, so that they leave in one send; of a request that was kept, at once. What the client
+ * does not take stays in segments, and the connection is not read until they are gone. */
+#include "common/http/write.h"
+#include "common/charset.h"
+#include "gateway/server/http_internal.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+
+/* Status line, the fields of the server's own, and the empty line. */
+#define OWN_FIELDS_MAX ((size_t)512)
+#define GATHER_MAX     16
+
+struct srv_shared_answer {
+    int status;
+    size_t references;
+    size_t head_len, body_len;
+    char *body; /* behind the head in `text` */
+    char text[];
+};
+
+/* --- Sending --- */
+
+void srv_segments_free(struct srv_connection *connection)
+{
+    struct srv_segment *segment;
+
+    while ((segment = STAILQ_FIRST(&connection->unsent)) != NULL) {
+        STAILQ_REMOVE_HEAD(&connection->unsent, next);
+        free(segment->heap);
+        free(segment);
+    }
+}
+
+/* A segment with `len` bytes of room, or for `heap`, which it takes over. NULL: no memory; the
+ * connection has been closed, and `heap` freed. */
+static struct srv_segment *add_segment(struct srv_connection *connection, size_t len, char *heap)
+{
+    struct srv_segment *segment = malloc(sizeof *segment + (heap == NULL ? len : 0));
+
+    if (segment == NULL) {
+        free(heap);
+        srv_close(connection, true);
+        return NULL;
+    }
+    *segment =
+        (struct srv_segment){.at = heap != NULL ? heap : segment->copy, .len = len, .heap = heap};
+    STAILQ_INSERT_TAIL(&connection->unsent, segment, next);
+    return segment;
+}
+
+/* `sent` bytes of the segments have gone. */
+static void drop_sent(struct srv_connection *connection, size_t sent)
+{
+    struct srv_segment *segment;
+
+    while ((segment = STAILQ_FIRST(&connection->unsent)) != NULL && sent >= segment->len) {
+        sent -= segment->len;
+        STAILQ_REMOVE_HEAD(&connection->unsent, next);
+        free(segment->heap);
+        free(segment);
+    }
+    if (segment != NULL) {
+        segment->at += sent;
+        segment->len -= sent;
+    }
+}
+
+/* What was gathered in `out`, then the segments, as far as the client takes them. False: it takes
+ * nothing more for now, or the connection has been closed. */
+static bool send_all(struct srv_connection *connection)
+{
+    struct srv_http *http = connection->http;
+    size_t out_len = http->out_len;
+
+    http->out_len = 0;
+    while (out_len > 0 || !STAILQ_EMPTY(&connection->unsent)) {
+        struct iovec parts[GATHER_MAX];
+        struct msghdr message = {.msg_iov = parts};
+        struct srv_segment *segment;
+        if (out_len > 0)
+            parts[message.msg_iovlen++] = (struct iovec){http->out, out_len};
+        STAILQ_FOREACH(segment, &connection->unsent, next)
+        {
+            if (message.msg_iovlen == GATHER_MAX)
+                break;
+            parts[message.msg_iovlen++] =
+                (struct iovec){(void *)(uintptr_t)segment->at, segment->len};
+        }
+        ssize_t sent = sendmsg(connection->fd, &message, MSG_NOSIGNAL);
+        if (sent < 0 && errno != EAGAIN && errno != EINTR) {
+            srv_close(connection, true);
+            return false;
+        }
+        size_t gone = sent > 0 ? (size_t)sent : 0;
+        if (gone < out_len) {
+            size_t left = out_len - gone;
+            segment = add_segment(connection, left, NULL);
+            if (segment == NULL)
+                return false;
+            memcpy(segment->copy, http->out + gone, left);
+            STAILQ_REMOVE(&connection->unsent, segment, srv_segment, next);
+            STAILQ_INSERT_HEAD(&connection->unsent, segment, next);
+            return false;
+        }
+        drop_sent(connection, gone - out_len);
+        out_len = 0;
+        if (sent < 0)
+            return false;
+    }
+    return true;
+}
+
+/* All has been sent, and the connection is to end. */
+static void end_connection(struct srv_connection *connection)
+{
+    if (!connection->linger) {
+        srv_close(connection, false);
+        return;
+    }
+    connection->state = SRV_LINGERING;
+    shutdown(connection->fd, SHUT_WR);
+    srv_poll(connection, UV_READABLE);
+    srv_set_deadline(connection, SRV_DEADLINE_LINGER);
+}
+
+static void on_idle(uv_idle_t *idle)
+{
+    struct srv_http *http = idle->data;
+    struct srv_connection *connection;
+
+    srv_read_clock(http);
+    while ((connection = TAILQ_FIRST(&http->ready)) != NULL) {
+        TAILQ_REMOVE(&http->ready, connection, ready);
+        connection->is_ready = false;
+        srv_read_kept(connection);
+    }
+    uv_idle_stop(idle);
+}
+
+/* The next request of the connection may be served: on the loop's next turn if it is here already,
+ * since this may run within a handler. */
+static void go_on_reading(struct srv_connection *connection)
+{
+    struct srv_http *http = connection->http;
+
+    srv_set_deadline(connection,
+                     connection->trusted ? SRV_DEADLINE_IDLE_TRUSTED : SRV_DEADLINE_IDLE);
+    if (connection->kept_len == 0) {
+        srv_poll(connection, UV_READABLE);
+    } else if (!connection->is_ready) {
+        connection->is_ready = true;
+        TAILQ_INSERT_TAIL(&http->ready, connection, ready);
+        uv_idle_start(&http->idle, on_idle);
+    }
+}
+
+void srv_flush(struct srv_connection *connection)
+{
+    bool answered = connection->http->out_len > 0 || !STAILQ_EMPTY(&connection->unsent);
+
+    if (connection->state == SRV_CLOSED) {
+        connection->http->out_len = 0;
+        return;
+    }
+    if (!answered)
+        return;
+    if (!send_all(connection)) {
+        if (connection->state == SRV_CLOSED)
+            return;
+        if (connection->state == SRV_READING)
+            connection->state = SRV_SENDING;
+        srv_poll(connection, UV_WRITABLE);
+        srv_set_deadline(connection, SRV_DEADLINE_SEND);
+    } else if (connection->close && connection->slot == NULL) {
+        end_connection(connection);
+    } else if (connection->state == SRV_READING && connection->slot == NULL) {
+        go_on_reading(connection);
+    }
+}
+
+void srv_writable(struct srv_connection *connection)
+{
+    struct srv_http *http = connection->http;
+
+    assert(http->reading == NULL);
+    if (!send_all(connection))
+        return;
+    if (connection->state == SRV_WAITING) {
+        srv_set_deadline(connection, SRV_DEADLINE_NONE);
+        srv_poll(connection, connection->kept_len > 0 ? UV_DISCONNECT : UV_READABLE);
+    } else if (connection->close) {
+        end_connection(connection);
+    } else {
+        connection->state = SRV_READING;
+        go_on_reading(connection);
+    }
+}
+
+/* --- Writing --- */
+
+static const char *date_of(struct srv_http *http)
+{
+    if (http->date_s != http->wall_ms / 1000) {
+        char date[PS_HTTP_DATE_LEN + 1];
+        ps_http_date_format(http->wall_ms, date);
+        memcpy(http->date, "Date: ", 6);
+        memcpy(http->date + 6, date, PS_HTTP_DATE_LEN);
+        memcpy(http->date + 6 + PS_HTTP_DATE_LEN, "\r\n", 2);
+        http->date_s = http->wall_ms / 1000;
+    }
+    return http->date;
+}
+
+/* Room for an answer of at most `most` bytes: in `out`, or in a segment behind what is not sent
+ * yet. False: no memory, the connection has been closed. */
+static bool begin_answer(struct srv_connection *connection, size_t most, struct ps_buf *ret_buf,
+                         struct srv_segment **ret_segment)
+{
+    struct srv_http *http = connection->http;
+    bool own = http->reading == connection || http->reading == NULL;
+
+    *ret_segment = NULL;
+    if (own && http->out_len + most > SRV_OUT_MAX && http->out_len > 0) {
+        (void)send_all(connection);
+        if (connection->state == SRV_CLOSED)
+            return false;
+    }
+    if (own && most <= SRV_OUT_MAX && STAILQ_EMPTY(&connection->unsent)) {
+        ps_buf_init(ret_buf, http->out + http->out_len, SRV_OUT_MAX - http->out_len);
+        return true;
+    }
+    *ret_segment = add_segment(connection, most, NULL);
+    if (*ret_segment == NULL)
+        return false;
+    ps_buf_init(ret_buf, (*ret_segment)->copy, most);
+    return true;
+}
+
+static void end_answer(struct srv_http *http, const struct ps_buf *buf, struct srv_segment *segment)
+{
+    assert(!buf->overflow);
+    if (segment != NULL)
+        segment->len = buf->len;
+    else
+        http->out_len += buf->len;
+}
+
+/* The request is answered: its slot goes back, and its connection goes on or ends. */
+static void finish_request(struct srv_slot *slot, bool close)
+{
+    struct srv_connection *connection = slot->connection;
+    bool unread = slot->request.oversized;
+
+    srv_slot_free(slot);
+    connection->slot = NULL;
+    if (close) {
+        connection->close = true;
+        connection->linger = unread;
+        connection->state = SRV_SENDING;
+    } else {
+        connection->state = SRV_READING;
+    }
+    if (connection->http->reading != connection)
+        srv_flush(connection);
+}
+
+struct answer {
+    int status;
+    const char *content_type; /* NULL: none */
+    struct ps_str fields;     /* lines of text */
+    struct ps_str request_id; /* .len == 0: none */
+    struct ps_str body;
+    bool close;
+};
+
+static void put_answer(struct ps_buf *buf, struct srv_http *http, const struct answer *answer,
+                       bool with_body)
+{
+    ps_http_put_status(buf, answer->status);
+    ps_buf_put(buf, date_of(http), sizeof http->date);
+    if (answer->content_type != NULL)
+        ps_http_put_known(buf, "Content-Type",
+                          (struct ps_str){answer->content_type, strlen(answer->content_type)});
+    ps_buf_put(buf, answer->fields.at, answer->fields.len);
+    if (answer->request_id.len > 0)
+        ps_http_put_known(buf, "X-Request-Id", answer->request_id);
+    if (answer->close)
+        ps_buf_puts(buf, "Connection: close\r\n");
+    if (ps_http_has_length(answer->status))
+        ps_http_put_length(buf, answer->body.len);
+    ps_buf_puts(buf, "\r\n");
+    if (with_body)
+        ps_buf_put(buf, answer->body.at, answer->body.len);
+}
+
+/* `heap` is the body then, and freed when it has been sent. */
+static void answer_request(struct srv_slot *slot, struct answer answer, char *heap)
+{
+    struct srv_connection *connection = slot->connection;
+    struct srv_http *http = slot->http;
+    bool with_body = !slot->to_head && ps_http_has_body(answer.status);
+    struct srv_segment *segment;
+    struct ps_buf buf;
+
+    assert(slot->state >= SRV_SLOT_HANDED);
+    if (slot->state == SRV_SLOT_LEFT) {
+        free(heap);
+        srv_slot_free(slot);
+        return;
+    }
+    if (slot->broken) {
+        free(heap);
+        connection->slot = NULL;
+        srv_slot_free(slot);
+        srv_close(connection, true);
+        return;
+    }
+    answer.close |= slot->close || slot->request.oversized || http->draining;
+    size_t most = OWN_FIELDS_MAX + answer.fields.len + (heap == NULL ? answer.body.len : 0);
+    if (!begin_answer(connection, most, &buf, &segment)) {
+        free(heap);
+        return;
+    }
+    put_answer(&buf, http, &answer, with_body && heap == NULL);
+    end_answer(http, &buf, segment);
+    if (heap != NULL && with_body && answer.body.len > 0) {
+        if (add_segment(connection, answer.body.len, heap) == NULL)
+            return;
+    } else {
+        free(heap);
+    }
+    finish_request(slot, answer.close);
+}
+
+/* --- The interface --- */
+
+static struct srv_slot *slot_of(struct srv_request *request)
+{
+    return (struct srv_slot *)request;
+}
+
+void srv_answer_header(struct srv_request *request, const char *name, const char *value, size_t len)
+{
+    struct srv_slot *slot = slot_of(request);
+    struct ps_buf buf;
+
+    slot->broken |= ps_has_control(value, len);
+    if (len == 0 || slot->broken)
+        return;
+    ps_buf_init(&buf, slot->fields + slot->fields_len, sizeof slot->fields - slot->fields_len);
+    ps_http_put_known(&buf, name, (struct ps_str){value, len});
+    assert(!buf.overflow);
+    slot->fields_len += buf.len;
+}
+
+struct ps_buf srv_answer_body(struct srv_request *request)
+{
+    struct ps_buf body;
+
+    ps_buf_init(&body, slot_of(request)->text, SRV_ANSWER_TEXT_MAX);
+    return body;
+}
+
+void srv_answer(struct srv_request *request, int status, const char *content_type,
+                struct ps_str body, bool close)
+{
+    struct srv_slot *slot = slot_of(request);
+
+    answer_request(slot,
+                   (struct answer){.status = status,
+                                   .content_type = content_type,
+                                   .fields = {slot->fields, slot->fields_len},
+                                   .request_id = request->request_id,
+                                   .body = body,
+                                   .close = close},
+                   NULL);
+}
+
+void srv_answer_heap(struct srv_request *request, int status, const char *content_type, char *body,
+                     size_t len)
+{
+    struct srv_slot *slot = slot_of(request);
+
+    answer_request(slot,
+                   (struct answer){.status = status,
+                                   .content_type = content_type,
+                                   .fields = {slot->fields, slot->fields_len},
+                                   .request_id = request->request_id,
+                                   .body = {body, len}},
+                   body);
+}
+
+int srv_shared_answer_new(int status, const char *const *headers, struct ps_str body,
+                          struct srv_shared_answer **ret_answer)
+{
+    size_t room = body.len;
+    struct ps_buf buf;
+
+    for (size_t i = 0; headers[i] != NULL; i++)
+        room += strlen(headers[i]) + 4;
+    struct srv_shared_answer *answer = malloc(sizeof *answer + room);
+    if (answer == NULL)
+        return PS_E_NOMEM;
+    ps_buf_init(&buf, answer->text, room);
+    for (; headers[0] != NULL; headers += 2)
+        ps_http_put_known(&buf, headers[0], (struct ps_str){headers[1], strlen(headers[1])});
+    *answer = (struct srv_shared_answer){.status = status,
+                                         .references = 1,
+                                         .head_len = buf.len,
+                                         .body_len = body.len,
+                                         .body = answer->text + buf.len};
+    ps_buf_put(&buf, body.at, body.len);
+    *ret_answer = answer;
+    return 0;
+}
+
+void srv_shared_answer_unref(struct srv_shared_answer *answer)
+{
+    if (answer != NULL && --answer->references == 0)
+        free(answer);
+}
+
+void srv_answer_shared(struct srv_request *request, struct srv_shared_answer *answer)
+{
+    answer_request(slot_of(request),
+                   (struct answer){.status = answer->status,
+                                   .fields = {answer->text, answer->head_len},
+                                   .body = {answer->body, answer->body_len}},
+                   NULL);
+}
+
+/* --- What the server says by itself --- */
+
+void srv_new_request_id(struct srv_http *http, char ret_text[PS_UUID_LEN + 1])
+{
+    struct ps_uuid uuid;
+
+    ps_uuid_next(&http->ids, http->wall_ms, &uuid);
+    ps_uuid_format(&uuid, ret_text);
+}
+
+void srv_refuse(struct srv_connection *connection, enum ans_verdict verdict, const char *text)
+{
+    struct srv_http *http = connection->http;
+    struct ans_problem_detail detail = {.text = text, .seed = (uint64_t)connection->fd};
+    struct ps_str no_instance = {NULL, 0}; /* it may be the very thing that is malformed */
+    char id[PS_UUID_LEN + 1], body_memory[1024], fields_memory[128];
+    struct srv_segment *segment;
+    struct ps_buf body, fields, buf;
+
+    srv_new_request_id(http, id);
+    ps_buf_init(&body, body_memory, sizeof body_memory);
+    ans_problem_print(&body, verdict, &detail, no_instance, (struct ps_str){id, PS_UUID_LEN});
+    ps_buf_init(&fields, fields_memory, sizeof fields_memory);
+    ps_http_put_known(&fields, "Cache-Control", PS_STR("no-store"));
+    int64_t after_s = ans_problem_retry_after(verdict, &detail);
+    if (after_s > 0) {
+        ps_buf_puts(&fields, "Retry-After: ");
+        ps_buf_put_int(&fields, after_s);
+        ps_buf_puts(&fields, "\r\n");
+    }
+    assert(!body.overflow && !fields.overflow);
+    struct answer answer = {.status = ans_verdicts[verdict].status,
+                            .content_type = "application/problem+json",
+                            .fields = {fields.at, fields.len},
+                            .request_id = {id, PS_UUID_LEN},
+                            .body = {body.at, body.len},
+                            .close = true};
+    http->on_refused(verdict, http->ctx);
+    if (!begin_answer(connection, OWN_FIELDS_MAX + fields.len + body.len, &buf, &segment))
+        return;
+    put_answer(&buf, http, &answer, true);
+    end_answer(http, &buf, segment);
+    if (connection->slot != NULL)
+        srv_slot_free(connection->slot);
+    connection->slot = NULL;
+    connection->close = connection->linger = true;
+    connection->state = SRV_SENDING;
+    if (http->reading != connection)
+        srv_flush(connection);
+}
+
+void srv_go_on(struct srv_connection *connection)
+{
+    struct srv_segment *segment;
+    struct ps_buf buf;
+
+    if (!begin_answer(connection, OWN_FIELDS_MAX, &buf, &segment))
+        return;
+    ps_http_put_status(&buf, 100);
+    ps_buf_puts(&buf, "\r\n");
+    end_answer(connection->http, &buf, segment);
+}

@@ -1,0 +1,197 @@
+/* What http.c (the server), connections.c (sockets and deadlines), reading.c (bytes in) and
+ * answer.c (bytes out) share.
+ *
+ * Bytes are received into one buffer of the server and parsed there. A request takes a slot when
+ * its head is complete, or when its first bytes must wait for more; the slot keeps the head, the
+ * body and what the layer above needs until the answer is sent. So an idle connection keeps nothing
+ * but its struct.
+ *
+ * Requests of one connection are served in order, one at a time. What the client has sent behind a
+ * request that waits is kept, up to a bound, and then no longer read. Answers to requests that came
+ * in one piece leave in one piece. While an answer is not taken whole, nothing is read. */
+#ifndef SRV_HTTP_INTERNAL_H
+#define SRV_HTTP_INTERNAL_H
+
+#include "common/http/chunks.h"
+#include "common/pool.h"
+#include "gateway/answers/problem.h"
+#include "gateway/server/deadline.h"
+#include "gateway/server/http.h"
+
+#include <sys/queue.h>
+
+/* Received at once. */
+#define SRV_IN_MAX ((size_t)64 * 1024)
+/* Answers that leave at once. */
+#define SRV_OUT_MAX ((size_t)64 * 1024)
+/* Kept of what a client sends behind a request that waits. */
+#define SRV_KEPT_MAX SRV_IN_MAX
+/* A body that is too large is read to its end up to here, so that the client reads the 413. */
+#define SRV_DISCARD_MAX ((size_t)64 * 1024)
+
+enum srv_connection_state {
+    SRV_READING,   /* between requests, or one is not complete */
+    SRV_WAITING,   /* its request is kept by the handler: `slot` */
+    SRV_SENDING,   /* `unsent` is not empty: nothing is read */
+    SRV_LINGERING, /* all is sent, and our end is shut down; what still comes is dropped, so that
+                      the client is not reset before it has read the answer */
+    SRV_CLOSED     /* its memory goes when the loop has closed the handle */
+};
+
+enum srv_slot_state {
+    SRV_SLOT_HEAD, /* the head is not complete: its bytes lie in `head` */
+    SRV_SLOT_BODY,
+    SRV_SLOT_HANDED,    /* the handler runs */
+    SRV_SLOT_SUSPENDED, /* kept by the handler */
+    SRV_SLOT_LEFT       /* the same, but the client has gone: the answer goes nowhere */
+};
+
+/* Bytes of an answer that the client has not taken yet. */
+struct srv_segment {
+    STAILQ_ENTRY(srv_segment) next;
+    const char *at;
+    size_t len;
+    char *heap; /* freed with it; NULL: `copy` */
+    char copy[];
+};
+
+struct srv_slot {
+    struct srv_request request; /* first: a request is its slot */
+    struct srv_http *http;
+    struct srv_connection *connection; /* NULL with SRV_SLOT_LEFT */
+    TAILQ_ENTRY(srv_slot) entry;       /* in srv_http.suspended */
+    enum srv_slot_state state;
+    bool close; /* the connection ends with this request */
+    bool to_head;
+    bool broken; /* a field of the answer cannot be sent: the connection is reset instead */
+    enum ps_http_framing framing;
+    uint64_t body_left; /* SRV_SLOT_BODY by length */
+    uint64_t discarded; /* bytes of an oversized body */
+    struct ps_http_chunks chunks;
+    struct ps_http_head parse; /* SRV_SLOT_HEAD */
+    size_t head_len;           /* bytes in `head` */
+    size_t fields_len;         /* header fields of the answer, as text */
+    char request_id[PS_UUID_LEN + 1];
+    char fields[SRV_ANSWER_HEADER_TEXT];
+    char text[SRV_ANSWER_TEXT_MAX];
+    max_align_t rest[]; /* user, then head, then body */
+};
+
+struct srv_connection {
+    struct srv_deadline deadline; /* first: a deadline is its connection */
+    struct srv_http *http;
+    uv_poll_t poll;
+    int polled; /* events; 0: stopped */
+    int fd;
+    enum srv_connection_state state;
+    bool trusted;
+    bool surplus; /* accepted above the soft limit, or too many of this address */
+    bool counted; /* by its address */
+    bool close;   /* when all is sent */
+    bool linger;  /* and before that; see SRV_LINGERING */
+    bool is_ready;
+    struct ps_address peer;
+    struct srv_slot *slot; /* its request; NULL: none has begun */
+    char *kept;            /* what came behind it */
+    size_t kept_len;
+    STAILQ_HEAD(, srv_segment) unsent;
+    TAILQ_ENTRY(srv_connection) entry; /* in srv_http.connections */
+    TAILQ_ENTRY(srv_connection) ready; /* in srv_http.ready */
+};
+TAILQ_HEAD(srv_connection_list, srv_connection);
+
+struct srv_listener {
+    struct srv_http *http;
+    uv_poll_t poll;
+    int fd;
+    bool open;
+};
+
+struct srv_http {
+    struct srv_settings settings;
+    struct ps_http_limits limits;
+    srv_handler_fn *on_request;
+    srv_refused_fn *on_refused;
+    void *ctx;
+    struct ps_uuid_source ids;
+    int64_t now_ns, wall_ms;         /* as read at the start of this turn */
+    int64_t date_s;                  /* for which `date` was printed */
+    char date[8 + PS_HTTP_DATE_LEN]; /* "Date: …\r\n" */
+    bool draining, closing;
+
+    struct ps_pool *slots;
+    struct ps_pool *pool; /* of connections */
+    TAILQ_HEAD(, srv_slot) suspended;
+    struct srv_connection_list connections;
+    struct srv_connection_list ready; /* that have something to go on with */
+    size_t in_flight;
+    size_t user_span;               /* bytes of a slot's `rest` before the head */
+    struct ps_http_head parse;      /* of a head that lies whole in `in` */
+    struct srv_connection *reading; /* whose answers are gathered in `out` */
+    size_t out_len;
+
+    struct srv_deadlines deadlines;
+    int64_t timer_ns; /* when `timer` will run; INT64_MAX: it is not started */
+    uv_timer_t timer;
+    uv_idle_t idle;                      /* runs while `ready` is not empty */
+    struct srv_address_count *addresses; /* NULL: there is no cap */
+    bool paused;                         /* accepting */
+    size_t handles;                      /* not yet closed, those of connections included */
+    size_t listener_count;
+    struct srv_listener *listeners;
+    char in[SRV_IN_MAX];
+    char out[SRV_OUT_MAX];
+};
+
+/* --- connections.c --- */
+
+int srv_connections_start(struct srv_http *http, uv_loop_t *loop, const int *fds,
+                          size_t count) PS_MUST_CHECK;
+/* Accepts what is queued, and closes the listen sockets. */
+void srv_connections_drain(struct srv_http *http);
+void srv_connections_close(struct srv_http *http); /* also timer and listeners */
+void srv_read_clock(struct srv_http *http);
+void srv_set_deadline(struct srv_connection *connection, enum srv_deadline_kind kind);
+/* UV_READABLE, UV_WRITABLE, UV_DISCONNECT; 0 stops. */
+void srv_poll(struct srv_connection *connection, int events);
+/* Closes the socket; by a reset, `reset`, so that nothing unread stays in the kernel. What the
+ * request still waits for is forgotten, and on_gone is called. */
+void srv_close(struct srv_connection *connection, bool reset);
+/* The memory when the last handle has closed. */
+void srv_http_release(struct srv_http *http);
+
+/* --- reading.c --- */
+
+void srv_readable(struct srv_connection *connection);
+/* Goes on with what is kept, when the request before it has been answered. */
+void srv_read_kept(struct srv_connection *connection);
+/* Fills the slot's request from its head, which lies in the slot. PS_HTTP_NO_RULE, or what it
+ * breaks: `*ret_text` says more. */
+bool srv_request_fill(struct srv_slot *slot, const struct ps_http_head *head,
+                      const char **ret_text);
+void srv_slot_free(struct srv_slot *slot);
+
+static inline char *srv_head_of(struct srv_slot *slot)
+{
+    return (char *)slot->rest + slot->http->user_span;
+}
+static inline char *srv_body_of(struct srv_slot *slot)
+{
+    return srv_head_of(slot) + slot->http->limits.head_max + 1;
+}
+
+/* --- answer.c --- */
+
+/* Answers with a problem of the server's own and closes the connection; needs no slot. `text` is
+ * the detail, or NULL. */
+void srv_refuse(struct srv_connection *connection, enum ans_verdict verdict, const char *text);
+/* "HTTP/1.1 100 Continue" */
+void srv_go_on(struct srv_connection *connection);
+/* Sends what was gathered for the connection that is read. */
+void srv_flush(struct srv_connection *connection);
+/* The client takes more. */
+void srv_writable(struct srv_connection *connection);
+void srv_segments_free(struct srv_connection *connection);
+void srv_new_request_id(struct srv_http *http, char ret_text[PS_UUID_LEN + 1]);
+
+#endif

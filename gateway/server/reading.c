@@ -1,0 +1,323 @@
+/* Bytes in. What has been received is parsed where it lies: head by head, body by body, as long as
+ * the requests before are answered. A request whose head is complete is copied into its slot, a few
+ * hundred bytes, so that nothing that the handler keeps points into the shared buffer. */
+#include "gateway/server/http_internal.h"
+#include "gateway/server/strict.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+
+void srv_slot_free(struct srv_slot *slot)
+{
+    struct srv_http *http = slot->http;
+
+    if (slot->state == SRV_SLOT_SUSPENDED || slot->state == SRV_SLOT_LEFT)
+        TAILQ_REMOVE(&http->suspended, slot, entry);
+    if (slot->state >= SRV_SLOT_HANDED)
+        http->in_flight--;
+    ps_pool_give(http->slots, slot);
+}
+
+/* NULL: none is free. */
+static struct srv_slot *take_slot(struct srv_connection *connection)
+{
+    struct srv_http *http = connection->http;
+    struct srv_slot *slot = ps_pool_take(http->slots);
+
+    if (slot == NULL)
+        return NULL;
+    memset(slot, 0, offsetof(struct srv_slot, chunks));
+    slot->http = http;
+    slot->connection = connection;
+    slot->head_len = slot->fields_len = 0;
+    connection->slot = slot;
+    return slot;
+}
+
+/* --- A whole request --- */
+
+static void hand_over(struct srv_connection *connection, struct srv_slot *slot)
+{
+    struct srv_http *http = connection->http;
+    struct srv_request *request = &slot->request;
+
+    srv_set_deadline(connection, SRV_DEADLINE_NONE);
+    request->request_id = request->header[SRV_H_REQUEST_ID];
+    if (request->request_id.at == NULL || !srv_strict_request_id(request->request_id)) {
+        srv_new_request_id(http, slot->request_id);
+        request->request_id = (struct ps_str){slot->request_id, PS_UUID_LEN};
+    }
+    request->user = slot->rest;
+    memset(request->user, 0, http->settings.user_size);
+    slot->state = SRV_SLOT_HANDED;
+    http->in_flight++;
+    http->on_request(request, http->ctx);
+}
+
+/* --- Bodies --- */
+
+static enum ans_verdict verdict_of(const struct ps_http_rule_row *rule)
+{
+    switch (rule->status) {
+    case 413:
+        return ANS_V_too_large;
+    case 505:
+        return ANS_V_version_not_supported;
+    case 414:
+        return ANS_V_uri_too_long;
+    case 431:
+        return ANS_V_headers_too_large;
+    default:
+        return ANS_V_malformed;
+    }
+}
+
+/* False: refused. */
+static bool keep_body(struct srv_connection *connection, struct srv_slot *slot, struct ps_str part)
+{
+    size_t body_max = slot->http->settings.body_max;
+    struct ps_str *body = &slot->request.body;
+
+    if (part.len > body_max - body->len)
+        slot->request.oversized = true;
+    if (!slot->request.oversized) {
+        memcpy(srv_body_of(slot) + body->len, part.at, part.len);
+        body->len += part.len;
+        return true;
+    }
+    slot->discarded += part.len;
+    if (slot->discarded <= body_max + SRV_DISCARD_MAX)
+        return true;
+    srv_refuse(connection, ANS_V_too_large, NULL); /* chunks without an end */
+    return false;
+}
+
+/* How many bytes were taken. */
+static size_t read_chunks(struct srv_connection *connection, struct srv_slot *slot,
+                          const char *data, size_t len)
+{
+    size_t at = 0;
+
+    while (at < len) {
+        struct ps_str part;
+        size_t used = 0;
+        enum ps_http_step step =
+            ps_http_chunks_next(&slot->chunks, data + at, len - at, &used, &part);
+        at += used;
+        if (step == PS_HTTP_BAD) {
+            const struct ps_http_rule_row *rule = &ps_http_rules[slot->chunks.rule];
+            srv_refuse(connection, verdict_of(rule), rule->text);
+            return len;
+        }
+        if (step == PS_HTTP_DONE) {
+            hand_over(connection, slot);
+            return at;
+        }
+        if (step == PS_HTTP_DATA && !keep_body(connection, slot, part))
+            return len;
+    }
+    return at;
+}
+
+static size_t read_body(struct srv_connection *connection, struct srv_slot *slot, const char *data,
+                        size_t len)
+{
+    if (slot->framing == PS_HTTP_CHUNKED)
+        return read_chunks(connection, slot, data, len);
+    size_t used = len < slot->body_left ? len : (size_t)slot->body_left;
+    slot->body_left -= used;
+    if (!keep_body(connection, slot, (struct ps_str){data, used}))
+        return len;
+    if (slot->body_left == 0)
+        hand_over(connection, slot);
+    return used;
+}
+
+/* --- Heads --- */
+
+/* The head is complete and lies in the slot; `len` bytes have come behind it. */
+static void begin_body(struct srv_connection *connection, struct srv_slot *slot,
+                       const struct ps_http_head *head, size_t len)
+{
+    struct srv_http *http = connection->http;
+    struct srv_request *request = &slot->request;
+    const char *why = NULL;
+
+    if (connection->surplus) {
+        srv_refuse(connection, ANS_V_too_many_connections, NULL);
+        return;
+    }
+    if (http->closing) {
+        srv_refuse(connection, ANS_V_draining, NULL);
+        return;
+    }
+    if (!srv_request_fill(slot, head, &why)) {
+        srv_refuse(connection, ANS_V_malformed, why);
+        return;
+    }
+    request->peer = connection->peer;
+    request->arrived_ns = http->now_ns;
+    request->body = (struct ps_str){srv_body_of(slot), 0};
+    slot->close = !head->keep_alive;
+    slot->to_head = request->method == SRV_HEAD;
+    slot->framing = head->framing;
+    slot->body_left = head->framing == PS_HTTP_BY_LENGTH ? head->body_len : 0;
+    slot->state = SRV_SLOT_BODY;
+    ps_http_chunks_init(&slot->chunks);
+    if (slot->body_left > http->settings.body_max) {
+        request->oversized = true;
+        /* A client that waits for 100 Continue has sent nothing yet; a short rest is read, so that
+         * it does not lose the answer. */
+        if (slot->body_left > http->settings.body_max + SRV_DISCARD_MAX || head->expects_continue) {
+            hand_over(connection, slot);
+            return;
+        }
+    }
+    if (head->framing == PS_HTTP_NO_BODY) {
+        hand_over(connection, slot);
+        return;
+    }
+    if (head->expects_continue && len == 0)
+        srv_go_on(connection);
+    srv_set_deadline(connection, SRV_DEADLINE_BODY);
+}
+
+/* A head, or its beginning, at the start of `data`. How many bytes were taken. */
+static size_t read_head(struct srv_connection *connection, const char *data, size_t len)
+{
+    struct srv_http *http = connection->http;
+    struct ps_http_head *head = &http->parse;
+
+    ps_http_request_init(head, &http->limits);
+    enum ps_http_step step = ps_http_head_parse(head, data, len);
+    if (step == PS_HTTP_BAD) {
+        srv_refuse(connection, verdict_of(&ps_http_rules[head->rule]),
+                   ps_http_rules[head->rule].text);
+        return len;
+    }
+    struct srv_slot *slot = take_slot(connection);
+    if (slot == NULL) {
+        srv_refuse(connection, ANS_V_shed, "no request slot is free");
+        return len;
+    }
+    slot->head_len = step == PS_HTTP_DONE ? head->len : len;
+    memcpy(srv_head_of(slot), data, slot->head_len);
+    if (step == PS_HTTP_DONE)
+        begin_body(connection, slot, head, len - slot->head_len);
+    else
+        slot->parse = *head;
+    return slot->head_len;
+}
+
+/* More of a head whose beginning lies in the slot. */
+static size_t read_more_head(struct srv_connection *connection, struct srv_slot *slot,
+                             const char *data, size_t len)
+{
+    struct ps_http_head *head = &slot->parse;
+    size_t had = slot->head_len, room = slot->http->limits.head_max + 1 - had;
+    size_t used = len < room ? len : room;
+
+    memcpy(srv_head_of(slot) + had, data, used);
+    slot->head_len += used;
+    enum ps_http_step step = ps_http_head_parse(head, srv_head_of(slot), slot->head_len);
+    if (step == PS_HTTP_BAD) {
+        srv_refuse(connection, verdict_of(&ps_http_rules[head->rule]),
+                   ps_http_rules[head->rule].text);
+        return len;
+    }
+    if (step == PS_HTTP_MORE)
+        return used;
+    used = head->len - had;
+    begin_body(connection, slot, head, len - used);
+    return used;
+}
+
+/* --- What was received --- */
+
+static void keep_rest(struct srv_connection *connection, const char *data, size_t len)
+{
+    char *kept = realloc(connection->kept, connection->kept_len + len);
+
+    if (kept == NULL) {
+        srv_close(connection, true);
+        return;
+    }
+    memcpy(kept + connection->kept_len, data, len);
+    connection->kept = kept;
+    connection->kept_len += len;
+}
+
+/* Serves requests from `data` until one waits, an answer is not taken, or there are no more bytes.
+ * How many bytes were taken. */
+static size_t serve(struct srv_connection *connection, const char *data, size_t len)
+{
+    struct srv_http *http = connection->http;
+    size_t at = 0;
+
+    http->reading = connection;
+    while (at < len && connection->state == SRV_READING) {
+        struct srv_slot *slot = connection->slot;
+        if (slot == NULL)
+            at += read_head(connection, data + at, len - at);
+        else if (slot->state == SRV_SLOT_HEAD)
+            at += read_more_head(connection, slot, data + at, len - at);
+        else
+            at += read_body(connection, slot, data + at, len - at);
+    }
+    srv_flush(connection);
+    http->reading = NULL;
+    return at;
+}
+
+/* The client has sent its last byte. While a request waits it is gone: nobody can be told from who
+ * only closed one direction, and a place is not held for who has left. */
+static void on_end(struct srv_connection *connection)
+{
+    srv_close(connection, false);
+}
+
+void srv_readable(struct srv_connection *connection)
+{
+    struct srv_http *http = connection->http;
+    ssize_t received = recv(connection->fd, http->in, sizeof http->in, 0);
+
+    if (received < 0) {
+        if (errno != EAGAIN && errno != EINTR)
+            srv_close(connection, true);
+        return;
+    }
+    if (received == 0) {
+        on_end(connection);
+        return;
+    }
+    size_t len = (size_t)received, used = 0;
+    if (connection->state == SRV_LINGERING)
+        return;
+    if (connection->state == SRV_READING)
+        used = serve(connection, http->in, len);
+    if (used < len && (connection->state == SRV_WAITING || connection->state == SRV_SENDING))
+        keep_rest(connection, http->in + used, len - used);
+    if (connection->state == SRV_WAITING && connection->kept_len > 0)
+        srv_poll(connection, UV_DISCONNECT);
+}
+
+void srv_read_kept(struct srv_connection *connection)
+{
+    char *kept = connection->kept;
+    size_t len = connection->kept_len;
+
+    if (connection->state != SRV_READING)
+        return;
+    connection->kept = NULL;
+    connection->kept_len = 0;
+    size_t used = len > 0 ? serve(connection, kept, len) : 0;
+    if (used < len && (connection->state == SRV_WAITING || connection->state == SRV_SENDING))
+        keep_rest(connection, kept + used, len - used);
+    free(kept);
+    if (connection->state == SRV_READING)
+        srv_poll(connection, UV_READABLE);
+    else if (connection->state == SRV_WAITING)
+        srv_poll(connection, connection->kept_len > 0 ? UV_DISCONNECT : UV_READABLE);
+}
