@@ -188,6 +188,7 @@ int op_admin_new(struct gw_control *control, int listen_fd, void (*drain)(void *
         free(admin);
         return err;
     }
+    op_reads_init(&admin->reads, control->loop);
     uv_timer_init(control->loop, &admin->tick);
     admin->wake.data = admin->tick.data = admin;
     *ret_admin = admin;

@@ -14,6 +14,7 @@
 #define OP_ADMIN_INTERNAL_H
 
 #include "gateway/admin/admin.h"
+#include "gateway/admin/reads.h"
 #include "gateway/server/http.h"
 #include "gateway/server/problem.h"
 #include "gateway/answers/verdict.h"
@@ -43,6 +44,7 @@ struct op_admin {
     bool changing;                   /* a change is under way */
     uv_timer_t tick;                 /* runs while a visit waits */
     uv_async_t wake;                 /* the next turn; an audit's cut has been taken */
+    struct op_reads reads; /* long ones, on work threads */
     struct op_audit *audit;
     struct op_order_command *deeds; /* whose outcomes are awaited */
     struct op_adjust *adjusts;      /* the same */

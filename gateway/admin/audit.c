@@ -30,11 +30,11 @@
 enum stage { IDLE, ASKED, TAKEN, JUDGED };
 
 struct op_audit {
+    struct op_read job; /* first */
     struct op_admin *admin;
     struct oq_audit *auditor; /* NULL: begins anew. The work thread's while `stage` is JUDGED */
     _Atomic(enum stage) stage;
     uint64_t handle; /* of the visit whose audit is under way */
-    uv_work_t work;
     char sale[PS_NAME_MAX + 1];
     /* The cut: written on the log's thread, read after TAKEN. */
     struct inv_sale *counter;
@@ -61,7 +61,6 @@ int op_audit_new(struct op_admin *admin, struct op_audit **ret_audit)
     if (audit == NULL)
         return PS_E_NOMEM;
     audit->admin = admin;
-    audit->work.data = audit;
     uv_timer_init(admin->control->loop, &audit->again);
     audit->again.data = audit;
     *ret_audit = audit;
@@ -168,9 +167,9 @@ static int report(struct op_audit *audit)
     return audit->text != NULL ? 0 : PS_E_NOMEM;
 }
 
-static void judge(uv_work_t *work)
+static void judge(struct op_read *job)
 {
-    struct op_audit *audit = work->data;
+    struct op_audit *audit = (struct op_audit *)job;
 
     audit->why[0] = '\0';
     if (audit->auditor == NULL)
@@ -249,12 +248,11 @@ static void end(struct op_audit *audit)
     next_audit(admin);
 }
 
-static void after_judge(uv_work_t *work, int status)
+static void end_judging(struct op_read *job)
 {
-    struct op_audit *audit = work->data;
+    struct op_audit *audit = (struct op_audit *)job;
     struct op_admin *admin = audit->admin;
 
-    (void)status; /* never cancelled */
     end(audit);
     op_release(admin);
 }
@@ -265,11 +263,10 @@ static void start_judging(struct op_audit *audit)
 
     if (audit->err < 0) {
         end(audit);
-    } else if (uv_queue_work(admin->control->loop, &audit->work, judge, after_judge) != 0) {
-        audit->err = PS_E_NOMEM;
-        end(audit);
     } else { /* from here on the cut is the work thread's */
         op_hold(admin);
+        audit->job = (struct op_read){.run = judge, .done = end_judging};
+        op_reads_start(&admin->reads, &audit->job);
     }
 }
 

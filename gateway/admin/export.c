@@ -18,7 +18,7 @@
 #define WORK_WAIT_MS   10000
 
 struct lines {
-    uv_work_t work;
+    struct op_read job; /* first */
     struct op_admin *admin;
     uint64_t handle;
     void (*read)(struct lines *lines);
@@ -46,19 +46,24 @@ static void lines_free(struct lines *lines)
     free(lines);
 }
 
-static void run(uv_work_t *work)
+static void run_job(struct op_read *job)
 {
-    struct lines *lines = work->data;
+    struct lines *lines = (struct lines *)job;
     lines->read(lines);
 }
 
-static void after_run(uv_work_t *work, int status)
+static bool is_awaited(const struct op_read *job)
 {
-    struct lines *lines = work->data;
+    const struct lines *lines = (const struct lines *)job;
+    return op_find(lines->admin, lines->handle) != NULL;
+}
+
+static void end_job(struct op_read *job)
+{
+    struct lines *lines = (struct lines *)job;
     struct op_admin *admin = lines->admin;
     struct op_request *visit = op_find(admin, lines->handle);
 
-    (void)status; /* never cancelled */
     if (visit != NULL && lines->err < 0) {
         op_no_read(visit, lines->err, lines->why);
     } else if (visit != NULL) {
@@ -78,13 +83,13 @@ static struct lines *lines_new(struct op_request *visit, void (*read)(struct lin
         op_no(visit, ANS_V_internal, "out of memory");
         return NULL;
     }
-    *lines = (struct lines){.admin = visit->admin,
+    *lines = (struct lines){.job = {.run = run_job, .is_wanted = is_awaited, .done = end_job},
+                            .admin = visit->admin,
                             .read = read,
                             .state = -1,
                             .after = -1,
                             .limit = LINES_MAX,
                             .last = -1};
-    lines->work.data = lines;
     return lines;
 }
 
@@ -102,13 +107,9 @@ static void start(struct op_request *visit, struct lines *lines, size_t line_max
         }
         ps_buf_init(&lines->buf, memory, room);
     }
-    if (uv_queue_work(visit->admin->control->loop, &lines->work, run, after_run) != 0) {
-        lines_free(lines);
-        op_no(visit, ANS_V_internal, "no work thread");
-        return;
-    }
     op_hold(visit->admin);
     lines->handle = op_wait(visit, WORK_WAIT_MS);
+    op_reads_start(&visit->admin->reads, &lines->job);
 }
 
 /* --- Records of the log. --- */
