@@ -29,6 +29,7 @@
  *  - A file comes into being by rename. So one that is empty or has no tables was damaged, and is
  *    never taken for a new one. */
 #include "common/db_file.h"
+#include "common/file_lock.h"
 #include "common/db_copier.h"
 
 #include <errno.h>
@@ -37,7 +38,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -111,7 +111,7 @@ int ps_db_file_lock(const struct ps_db_kind *kind, const char *path, int *ret_lo
     int lock = open(name, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
     if (lock < 0)
         return failed_call(errno, name, "cannot be opened", fault);
-    if (flock(lock, LOCK_EX | LOCK_NB) == 0) {
+    if (ps_file_lock(lock, NULL, NULL) == 0) {
         if (fstat(lock, &status) == 0 && status.st_size == 0)
             note_copies(lock, COPIES_GOOD);
         *ret_lock = lock;

@@ -157,8 +157,6 @@ int ps_redis_url_parse(const char *text, struct ps_redis_url *ret_url, struct ps
             return ps_fault(fault, PS_E_INVALID, "",
                             "user and password have at most %d bytes and no bad %%-escape",
                             PS_REDIS_SECRET_MAX);
-        if (url.user[0] != '\0' && url.password[0] == '\0')
-            return ps_fault(fault, PS_E_INVALID, "", "a user needs a password (user:password@)");
     }
     if ((err = take_hosts(place, sentinels, &url, fault)) < 0)
         return err;

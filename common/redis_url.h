@@ -3,8 +3,9 @@
  *   redis://[user[:password]@]host[:port][/db]
  *   redis+sentinel://[user[:password]@]host[:port][,host[:port]...]/master-name[/db]
  *
- * User and password may be percent-encoded; a host may be a name, an IPv4 address or an IPv6 one in
- * brackets. Ports default to 6379 and 26379, db to 0. */
+ * User and password may be percent-encoded; a user without a password gets it from elsewhere; a
+ * host may be a name, an IPv4 address or an IPv6 one in brackets. Ports default to 6379 and 26379,
+ * db to 0. */
 #ifndef PS_REDIS_URL_H
 #define PS_REDIS_URL_H
 

@@ -438,13 +438,20 @@ static bool holds_loopback(const struct ps_cidr *range)
            ps_cidr_has(range, &v6);
 }
 
+static bool is_reachable(const char *host)
+{
+    struct ps_address address;
+
+    return ps_address_parse(host, strlen(host), false, &address) == 0 &&
+           !ps_address_is_loopback(&address);
+}
+
 static void warn_of_trust(const struct gw_settings *settings)
 {
-    struct ps_address listen;
-    bool open = ps_address_parse(settings->listen.host, strlen(settings->listen.host), false,
-                                 &listen) == 0 &&
-                !ps_address_is_loopback(&listen);
+    bool open = is_reachable(settings->listen.host);
 
+    if (is_reachable(settings->admin.host))
+        ps_log(PS_LOG_WARN, "admin_in_clear", PS_F_STR("host", settings->admin.host));
     for (size_t i = 0; open && i < settings->trusted.count; i++)
         if (ps_cidr_is_everybody(&settings->trusted.at[i]))
             ps_log(PS_LOG_WARN, "everybody_is_trusted",

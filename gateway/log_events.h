@@ -18,6 +18,10 @@
       "Restart when convenient.") \
     X(reload_refused, ERROR, "SIGHUP: the settings file has a fault (path, error). Nothing has changed.", \
       "Mend the file; penstock --check-config checks it.") \
+    X(state_dir_held, WARN, "Another process holds the state directory (path); the start waits wait_ms for it to end.", \
+      "Nothing, after a kill. Else: give each gateway a directory of its own.") \
+    X(admin_in_clear, WARN, "admin.host is not loopback: tokens go over the network in clear.", \
+      "Put a proxy with TLS before the admin listener, and let only that reach it.") \
     X(drain_timeout, WARN, "The end took longer than drain.timeout_ms; open requests were cut.", "") \
     X(log_not_flushed, ERROR, "The disk did not answer before the process had to end.", \
       "Look at the disk. Orders that were answered accepted are safe.") \

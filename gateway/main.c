@@ -34,14 +34,14 @@ static const struct ps_flag flags[] = {
 
 static const char usage[] = "usage: penstock [OPTION...]\n";
 
-static int print_help(void)
+static void print_help(FILE *out)
 {
-    printf("%s\nA flash-sale admission gateway.\n\n", usage);
-    ps_flags_print_help(flags, PS_ARRAY_LEN(flags), stdout);
-    puts("\nSettings come from one JSON file; what it leaves out has these defaults:\n");
-    ps_options_print_help(gw_options, gw_option_count, stdout);
-    puts("\nSignals: SIGTERM drains and leaves, SIGHUP reads the file again. See penstock(8).");
-    return EXIT_WELL;
+    fprintf(out, "%s\nA flash-sale admission gateway.\n\n", usage);
+    ps_flags_print_help(flags, PS_ARRAY_LEN(flags), out);
+    fputs("\nSettings come from one JSON file; what it leaves out has these defaults:\n\n", out);
+    ps_options_print_help(gw_options, gw_option_count, out);
+    fputs("\nSignals: SIGTERM drains and leaves, SIGHUP reads the file again. See penstock(8).\n",
+          out);
 }
 
 static int print_version(void)
@@ -96,14 +96,21 @@ int main(int argc, char **argv)
         fprintf(stderr, "penstock: %s: %s\n%s", fault.path, fault.text, usage);
         return EXIT_USAGE;
     }
-    if (arguments.help)
-        return print_help();
+    if (arguments.help) {
+        print_help(stdout);
+        return EXIT_WELL;
+    }
     if (arguments.version)
         return print_version();
     if (arguments.defaults)
         return print_defaults();
     if (arguments.docs_dir != NULL)
         return print_docs(arguments.docs_dir);
+    /* Somebody looks at the program for the first time: it makes no /var/lib/penstock then. */
+    if (arguments.config == NULL && !arguments.check && isatty(STDIN_FILENO)) {
+        print_help(stderr);
+        return EXIT_USAGE;
+    }
     if (sodium_init() < 0) {
         fputs("penstock: the random generator of the system is not to be had\n", stderr);
         return EXIT_FAILED;

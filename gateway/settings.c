@@ -4,6 +4,7 @@
 #include "gateway/settings.h"
 
 #include "common/log.h"
+#include "common/secret.h"
 #include "gateway/server/strict.h"
 #include "queue/log_kafka.h"
 
@@ -43,12 +44,14 @@ const struct ps_option gw_options[] = {
     {"http.waiting",                 PS_OPT_INT,     AT(http.waiting),                 0, 1000000,     "4096",          "requests",    NULL,           false, "Requests that leaky buckets may hold at once, in each worker"},
     {"store.kind",                   PS_OPT_ENUM,    AT(store.kind),                   ANY,            "\"memory\"",    "",            store_kinds,    false, "What counts the stock: memory (one gateway) or redis (many gateways, one count)"},
     {"store.redis.url",              PS_OPT_STRING,  AT(store.redis.url),              1, 2048,        "\"redis://127.0.0.1:6379/0\"", "", NULL,       false, "redis://[user[:password]@]host[:port][/db], or redis+sentinel://[user[:password]@]host[:port][,host...]/master[/db]"},
+    {"store.redis.password_file",    PS_OPT_STRING,  AT(store.redis.password_file),    1, 1024,        "null",          "",            NULL,           false, "A file with the password for Redis in its first line: a path, or the name of a systemd credential"},
     {"store.redis.connect_timeout_ms", PS_OPT_INT,   AT(store.redis.connect_timeout_ms), 10, 60000,    "1000",          "ms",          NULL,           false, "To find, connect and greet a Redis server"},
     {"store.redis.command_timeout_ms", PS_OPT_INT,   AT(store.redis.command_timeout_ms), 10, 60000,    "500",           "ms",          NULL,           false, "For each reply of Redis; then buyers get 503 store_unavailable"},
     {"log.kind",                     PS_OPT_ENUM,    AT(log.kind),                     ANY,            "\"journal\"",   "",            log_kinds,      false, "What remembers orders: journal (a file in state_dir, one gateway) or kafka (many gateways)"},
     {"log.kafka.brokers",            PS_OPT_STRING,  AT(log.kafka.brokers),            1, 2048,        "\"127.0.0.1:9092\"", "",       NULL,           false, "Brokers to begin with: host:port,host:port"},
     {"log.kafka.topic",              PS_OPT_STRING,  AT(log.kafka.topic),              1, 249,         "\"penstock.orders\"", "",      NULL,           false, "The topic of the order log; it must exist"},
     {"log.kafka.properties",         PS_OPT_JSON,    AT(log.kafka.properties),         ANY,            "{}",            "",            NULL,           false, "Properties of librdkafka for security and tuning, such as {\"security.protocol\": \"SASL_SSL\"}"},
+    {"log.kafka.sasl_password_file", PS_OPT_STRING,  AT(log.kafka.sasl_password_file), 1, 1024,        "null",          "",            NULL,           false, "A file with the property sasl.password in its first line: a path, or the name of a systemd credential"},
     {"log.kafka.partitions_min",     PS_OPT_INT,     AT(log.kafka.partitions_min),     1, 1024,        "1",             "partitions",  NULL,           false, "A topic with fewer partitions is refused"},
     {"log.kafka.retention_min_h",    PS_OPT_INT,     AT(log.kafka.retention_min_h),    1, 1000000,     "168",           "hours",       NULL,           false, "A topic that keeps records for less is refused: longer than the longest sale and its settlement"},
     {"log.kafka.delivery_timeout_ms", PS_OPT_INT,    AT(log.kafka.delivery_timeout_ms), 100, 60000,    "2000",          "ms",          NULL,           false, "A record that Kafka has not acknowledged by then is unknown, and Kafka counts as away"},
@@ -96,7 +99,20 @@ static int read_redis_url(struct gw_settings *settings, struct ps_fault *fault)
     struct ps_fault why = {0};
     int err = ps_redis_url_parse(settings->store.redis.url, &settings->redis, &why);
 
-    return err < 0 ? ps_fault(fault, err, "store.redis.url", "%s", why.text) : 0;
+    if (err < 0)
+        return ps_fault(fault, err, "store.redis.url", "%s", why.text);
+    struct ps_redis_url *redis = &settings->redis;
+    const char *file = settings->store.redis.password_file;
+    if (file != NULL && redis->password[0] != '\0')
+        return ps_fault(fault, PS_E_INVALID, "store.redis.password_file",
+                        "store.redis.url holds a password already");
+    if (file != NULL)
+        return ps_secret_read(file, "store.redis.password_file", PS_REDIS_SECRET_MAX,
+                              redis->password, fault);
+    if (redis->user[0] != '\0' && redis->password[0] == '\0')
+        return ps_fault(fault, PS_E_INVALID, "store.redis.url",
+                        "a user needs a password: user:password@, or store.redis.password_file");
+    return 0;
 }
 
 /* Host names as browsers and curl put them into Host, but for the port, which does not count. */
@@ -228,7 +244,12 @@ int gw_settings_read(const json_t *document, struct gw_settings *ret_settings,
 
     if (err < 0)
         return err;
-    err = check_together(&settings, fault);
+    if (settings.log.kafka.sasl_password_file != NULL)
+        err = oq_kafka_add_password(&settings.log.kafka.properties,
+                                    settings.log.kafka.sasl_password_file,
+                                    "log.kafka.sasl_password_file", fault);
+    if (err == 0)
+        err = check_together(&settings, fault);
     if (err == 0)
         err = read_cidrs(&settings.trusted_proxies, &settings.trusted, fault);
     if (err == 0)

@@ -41,6 +41,7 @@ struct gw_settings {
         int kind; /* GW_STORE_… */
         struct {
             char *url;
+            char *password_file; /* NULL = none */
             int64_t connect_timeout_ms;
             int64_t command_timeout_ms;
         } redis;
@@ -50,7 +51,8 @@ struct gw_settings {
         struct {
             char *brokers;
             char *topic;
-            json_t *properties; /* of librdkafka: strings by name */
+            json_t *properties; /* of librdkafka: strings by name; sasl.password of the file too */
+            char *sasl_password_file; /* NULL = none */
             int64_t partitions_min;
             int64_t retention_min_h;
             int64_t delivery_timeout_ms;

@@ -4,8 +4,10 @@
  * Nothing is put right silently: a directory that others may enter may already have been read, so
  * the program stops and says which command to run. */
 #include "gateway/state_dir.h"
-#include "common/private_file.h"
+#include "common/file_lock.h"
 #include "common/id.h"
+#include "common/log.h"
+#include "common/private_file.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -13,7 +15,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -41,6 +42,12 @@ static int open_directory(const char *path, int *ret_fd, struct ps_fault *fault)
     return 0;
 }
 
+static void say_waiting(void *ctx)
+{
+    ps_log(PS_LOG_WARN, "state_dir_held", PS_F_STR("path", ctx),
+           PS_F_INT("wait_ms", PS_FILE_LOCK_WAIT_MS));
+}
+
 static int check_directory(int fd, const char *path, struct ps_fault *fault)
 {
     struct stat st;
@@ -54,12 +61,12 @@ static int check_directory(int fd, const char *path, struct ps_fault *fault)
         return ps_fault(fault, PS_E_PERMISSION, path,
                         "has mode %04o, but must be 0700: chmod 700 %s",
                         (unsigned)(st.st_mode & 07777), path);
-    if (flock(fd, LOCK_EX | LOCK_NB) != 0)
-        return errno == EWOULDBLOCK
-                   ? ps_fault(fault, PS_E_BUSY, path, "is in use by another gateway")
-                   : ps_fault(fault, ps_file_err(errno), path, "cannot be locked: %s",
-                              strerror(errno));
-    return 0;
+    int err = ps_file_lock(fd, say_waiting, (void *)(uintptr_t)path);
+    if (err == PS_E_BUSY)
+        return ps_fault(fault, err, path, "is in use by another gateway");
+    return err < 0
+               ? ps_fault(fault, ps_file_err(errno), path, "cannot be locked: %s", strerror(errno))
+               : 0;
 }
 
 /* The name in gateway.id, which is made on the first start. */

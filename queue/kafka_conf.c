@@ -1,11 +1,13 @@
 /* See kafka_conf.h. What is fixed is set last, so that no other name of a property (librdkafka has
  * aliases) undoes it. */
 #include "queue/kafka_conf.h"
+#include "common/secret.h"
 
 #include <stdlib.h>
 #include <string.h>
 
 #define NOT_AN_OBJECT "must be an object, as {\"security.protocol\": \"SASL_SSL\"}"
+#define PASSWORD_MAX  1024
 
 int oq_kafka_properties(const json_t *object, const char *path,
                         struct oq_kafka_property **ret_properties, size_t *ret_count,
@@ -30,6 +32,33 @@ int oq_kafka_properties(const json_t *object, const char *path,
     }
     *ret_properties = properties;
     *ret_count = count;
+    return 0;
+}
+
+int oq_kafka_add_password(json_t **object, const char *file, const char *setting,
+                          struct ps_fault *fault)
+{
+    char password[PASSWORD_MAX + 1];
+    if (!json_is_object(*object))
+        return 0; /* oq_kafka_properties_check() says so */
+    if (json_object_get(*object, "sasl.password") != NULL)
+        return ps_fault(fault, PS_E_INVALID, setting,
+                        "sasl.password is among the properties already");
+    int err = ps_secret_read(file, setting, PASSWORD_MAX, password, fault);
+    if (err < 0)
+        return err;
+    json_t *copy = json_copy(*object);
+    json_t *text = json_string(password);
+    if (text == NULL && copy != NULL) {
+        json_decref(copy);
+        return ps_fault(fault, PS_E_INVALID, setting, "the first line of %s is no UTF-8", file);
+    }
+    if (json_object_set_new(copy, "sasl.password", text) != 0) {
+        json_decref(copy);
+        return ps_fault(fault, PS_E_NOMEM, setting, "out of memory");
+    }
+    json_decref(*object);
+    *object = copy;
     return 0;
 }
 

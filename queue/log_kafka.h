@@ -29,6 +29,11 @@ typedef void oq_kafka_fault_fn(const struct ps_fault *fault, void *ctx);
 int oq_kafka_properties_check(const json_t *object, const char *path, oq_kafka_fault_fn *on_fault,
                               void *ctx) PS_MUST_CHECK;
 
+/* Replaces `object` by a copy that has sasl.password too: the first line of `file`, as
+ * ps_secret_read() reads it; the fault's path is `setting`. PS_E_INVALID: it has one already. */
+int oq_kafka_add_password(json_t **object, const char *file, const char *setting,
+                          struct ps_fault *fault) PS_MUST_CHECK;
+
 /* Strings and properties are borrowed for the call of oq_kafka_open. */
 struct oq_kafka_settings {
     const char *brokers; /* "host:port,host:port" */

@@ -9,6 +9,7 @@
  * and the log has not shown us the order either: else it is the wrong gateway, or one of us is
  * behind. */
 #include "queue/settle/caller.h"
+#include "common/secret.h"
 #include "common/clock.h"
 #include "common/json.h"
 
@@ -197,16 +198,10 @@ static int add_headers(struct st_caller *caller, struct ps_fault *fault)
 {
     char token[TOKEN_MAX];
     char line[TOKEN_MAX + 32];
-    const char *path = caller->settings.token_file;
-    FILE *file = fopen(path, "re");
-    if (file == NULL)
-        return ps_fault(fault, PS_E_IO, path, "%s", strerror(errno));
-    const char *read = fgets(token, sizeof token, file);
-    (void)fclose(file);
-    if (read == NULL || token[strcspn(token, "\r\n")] == '\0' || token[0] == '\r' ||
-        token[0] == '\n')
-        return ps_fault(fault, PS_E_IO, path, "holds no token in its first line");
-    token[strcspn(token, "\r\n")] = '\0';
+    int err = ps_secret_read(caller->settings.token_file, "gateway.token_file", sizeof token - 1,
+                             token, fault);
+    if (err < 0)
+        return err;
     snprintf(line, sizeof line, "Authorization: Bearer %s", token);
     if (add_header(caller, line) != 0 ||
         add_header(caller, "Content-Type: application/json") != 0 ||

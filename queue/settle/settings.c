@@ -28,10 +28,11 @@ const struct ps_option st_options[] = {
     {"kafka.dead_letter_topic", PS_OPT_STRING,  AT(kafka.dead_letter_topic), 1, 249,       "null",             "",        NULL,       false, "Records that make no sense are sent there, besides the table penstock_dead_letters"},
     {"kafka.skip_lost",         PS_OPT_BOOL,    AT(kafka.skip_lost),         ANY,          "false",            "",        NULL,       false, "Go on where records are gone that were never read; their orders are missing in the database"},
     {"kafka.properties",        PS_OPT_JSON,    AT(kafka.properties),        ANY,          "{}",               "",        NULL,       false, "Settings of librdkafka, for security and tuning"},
+    {"kafka.sasl_password_file", PS_OPT_STRING, AT(kafka.sasl_password_file), 1, 1024,     "null",             "",        NULL,       false, "A file with the property sasl.password in its first line: a path, or the name of a systemd credential"},
     {"name",                    PS_OPT_STRING,  AT(name),                    1, 64,        "\"log\"",          "",        NULL,       false, "What the database calls this log; several logs in one database need a name each"},
     {"database",                PS_OPT_STRING,  AT(database),                0, 4000,      "\"\"",             "",        NULL,       false, "sqlite:FILE, or a connection string of PostgreSQL (postgresql://...)"},
     {"gateway.url",             PS_OPT_STRINGS, AT(gateway.url),             1, 1000,      "[]",               "",        NULL,       false, "Admin listeners to confirm and cancel at; the next one when one fails; none: decisions wait"},
-    {"gateway.token_file",      PS_OPT_STRING,  AT(gateway.token_file),      1, 4000,      "null",             "",        NULL,       false, "Holds an admin token with the role operator"},
+    {"gateway.token_file",      PS_OPT_STRING,  AT(gateway.token_file),      1, 4000,      "null",             "",        NULL,       false, "A file with an admin token of the role operator in its first line: a path, or the name of a systemd credential"},
     {"gateway.timeout_ms",      PS_OPT_INT,     AT(gateway.timeout_ms),      100, 60000,   "5000",             "ms",      NULL,       false, "A call may take this long; then it is made again"},
     {"auto_confirm",            PS_OPT_BOOL,    AT(auto_confirm),            ANY,          "false",            "",        NULL,       false, "Decide to confirm each accepted order at once, paid or not: for demonstrations"},
     {"rehearsals",              PS_OPT_BOOL,    AT(rehearsals),              ANY,          "false",            "",        NULL,       false, "Settle rehearsal sales too"},
@@ -249,7 +250,7 @@ static void keep_first(const struct ps_fault *fault, void *ctx)
     first->found = true;
 }
 
-static int check_together(const struct st_settings *settings, enum st_action action,
+static int check_together(struct st_settings *settings, enum st_action action,
                           struct ps_fault *fault)
 {
     if (settings->database[0] == '\0')
@@ -268,6 +269,13 @@ static int check_together(const struct st_settings *settings, enum st_action act
         const char *url = settings->gateway.url.at[i];
         if (strncmp(url, "http://", 7) != 0 && strncmp(url, "https://", 8) != 0)
             return ps_fault(fault, PS_E_INVALID, "gateway.url", "\"%s\" is no http(s) URL", url);
+    }
+    if (settings->kafka.sasl_password_file != NULL) {
+        int err =
+            oq_kafka_add_password(&settings->kafka.properties, settings->kafka.sasl_password_file,
+                                  "kafka.sasl_password_file", fault);
+        if (err < 0)
+            return err;
     }
     struct first_fault first = {.fault = fault};
     return st_source_kafka_check(settings->kafka.properties, "kafka.properties", keep_first,

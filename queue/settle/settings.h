@@ -13,6 +13,7 @@ struct st_settings {
         char *dead_letter_topic; /* NULL = none */
         bool skip_lost;
         json_t *properties;
+        char *sasl_password_file; /* NULL = none */
     } kafka;
     char *name;
     char *database;

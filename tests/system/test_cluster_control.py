@@ -285,6 +285,17 @@ def complaint(gateway, timeout=60):
     return gateway.log()
 
 
+def test_the_password_for_redis_may_lie_in_a_file(kafka, tmp_path):
+    secret = tmp_path / "redis-password"
+    secret.write_text("right\n")
+    secret.chmod(0o600)
+    with Cluster(kafka, gateways=1, redis_options=("--requirepass", "right")) as cluster:
+        url = cluster.redis_url(0).replace(":right@", "")
+        assert "right" not in url
+        other = cluster.stranger({"store": {"redis": {"url": url, "password_file": str(secret)}}}).spawn()
+        cluster.wait_ready(other)
+
+
 def test_a_wrong_password_for_redis_names_the_server_and_harms_nobody(kafka):
     with Cluster(kafka, gateways=2, redis_options=("--requirepass", "right")) as cluster:
         sale = cluster.make_sale(stock=5)

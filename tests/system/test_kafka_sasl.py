@@ -13,6 +13,24 @@ def login(kafka, password):
     return {"security.protocol": "sasl_plaintext", "sasl.mechanism": "PLAIN", "sasl.username": kafka.login[0], "sasl.password": password}
 
 
+def test_the_password_may_lie_in_a_file_or_in_a_credential_of_systemd(kafka, topic, tmp_path):
+    (tmp_path / "g").mkdir()
+    (tmp_path / "sasl-password").write_text(kafka.login[1] + "\n")
+    (tmp_path / "sasl-password").chmod(0o600)
+    own = settings(kafka, topic, None)
+    del own["log"]["kafka"]["properties"]["sasl.password"]
+    own["log"]["kafka"]["sasl_password_file"] = "sasl-password"
+    with Gateway(tmp_path / "g", settings=own, env={"CREDENTIALS_DIRECTORY": str(tmp_path)}) as gateway:
+        sale = gateway.make_sale(stock=5)
+        order = gateway.buy(sale, "ann")
+        assert (order.status, order.json["state"]) == (202, "accepted")
+        shop = init(Sqlite(tmp_path))
+        Worker(shop, "--kafka-brokers", f"127.0.0.1:{kafka.sasl_port}", "--kafka-topic", topic, "--kafka-group", topic, "--kafka-properties",
+               json.dumps(own["log"]["kafka"]["properties"]), "--kafka-sasl-password-file", str(tmp_path / "sasl-password")).once()
+        assert list(orders_in(shop, sale)) == [order.json["order_id"]]
+        assert kafka.login[1] not in gateway.log_path.read_text()
+
+
 def settings(kafka, topic, password):
     return {"policy": NO_LIMITS, "workers": 1,
             "log": {"kind": "kafka", "kafka": {"brokers": f"127.0.0.1:{kafka.sasl_port}", "topic": topic, "properties": login(kafka, password)}}}

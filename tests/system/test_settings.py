@@ -1,6 +1,7 @@
 """The program's arguments and settings: what it refuses, in which words, and what it takes over while it runs."""
 import json
 import os
+import pty
 import signal
 import socket
 import subprocess
@@ -66,6 +67,25 @@ def test_help_names_every_option_with_its_default_and_exits_0():
     for path, value in paths(defaults):
         assert json.dumps(value) in lines[path], path
     assert "SIGTERM" in out and "SIGHUP" in out
+
+
+def test_without_settings_a_terminal_gets_help_and_a_service_starts(tmp_path):
+    terminal, side = pty.openpty()
+    done = subprocess.run([str(PENSTOCK)], stdin=side, capture_output=True, text=True, timeout=20)
+    os.close(terminal)
+    os.close(side)
+    assert (done.returncode, done.stdout) == (2, "") and done.stderr.startswith("usage: penstock") and "state_dir" in done.stderr
+    # A read-only /var/lib: only a start meets it.
+    done = subprocess.run(["unshare", *([] if os.geteuid() == 0 else ["-r"]), "-m", "sh", "-c", 'mount -t tmpfs -o ro none /var/lib && exec "$0"', str(PENSTOCK)],
+                          stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=20)
+    assert done.returncode == 1 and "/var/lib/penstock" in done.stderr, done
+
+
+@pytest.mark.parametrize("host, warned", [("0.0.0.0", True), ("::", True), ("127.0.0.1", False)])
+def test_an_admin_listener_that_others_reach_is_warned_of(tmp_path, host, warned):
+    with Gateway(directory=tmp_path, settings={"admin": {"host": host, "hosts": ["127.0.0.1"]}}) as gateway:
+        await_event(gateway, "ready")
+        assert [event["host"] for event in events(gateway, "admin_in_clear")] == ([host] if warned else [])
 
 
 def test_version_says_the_version():
@@ -205,6 +225,37 @@ def test_port_0_takes_a_free_one_and_says_which():
     with Gateway(settings={"listen": {"port": 0}, "admin": {"port": 0}}).spawn() as g:
         ready = await_event(g, "ready")[0]
         assert call(ready["port"], "GET", "/livez").status == call(ready["admin_port"], "GET", "/livez").status == 200
+
+
+@pytest.mark.parametrize("section, member, there", [("store.redis", "password_file", {"url": "redis://:sesame@127.0.0.1"}),
+                                                    ("log.kafka", "sasl_password_file", {"properties": {"sasl.password": "sesame"}})])
+def test_a_secret_comes_from_one_place_and_its_fault_names_the_setting(check, tmp_path, section, member, there):
+    def document(**members):
+        for name in reversed(section.split(".")):
+            members = {name: members}
+        return members
+
+    secret = tmp_path / "secret"
+    assert_refused(check(document(**{member: str(secret)})), f"{section}.{member}: ", "cannot be opened")
+    secret.write_text("open sesame\n")
+    secret.chmod(0o644)
+    assert_refused(check(document(**{member: str(secret)})), f"{section}.{member}: ", f"chmod 600 {secret}")
+    secret.chmod(0o600)
+    assert check(document(**{member: str(secret)}))[0] == 0
+    assert_refused(check(document(**{member: str(secret)}, **there)), f"{section}.{member}: ", "already")
+
+
+def test_a_user_of_redis_needs_a_password_from_the_url_or_from_a_file(check, tmp_path):
+    assert_refused(check({"store": {"redis": {"url": "redis://ann@127.0.0.1"}}}), "store.redis.url: ", "password_file")
+    secret = tmp_path / "secret"
+    secret.write_text("sesame")
+    secret.chmod(0o600)
+    assert check({"store": {"redis": {"url": "redis://ann@127.0.0.1", "password_file": str(secret)}}})[0] == 0
+
+
+def assert_refused(said, *words):
+    status, text = said
+    assert status == 1 and all(word in text for word in words) and "open sesame" not in text, said
 
 
 def test_a_state_directory_that_is_in_use_is_refused():

@@ -180,6 +180,31 @@ def test_a_state_directory_is_used_by_one_gateway(sold, tmp_path):
     assert sold.buy("shoes", "cat").json["state"] == "accepted"
 
 
+def test_a_start_waits_for_the_end_of_a_killed_gateway(sold, tmp_path):
+    """A killed process keeps its locks until the disk has answered; whoever starts it again does not wait for that."""
+    holder = subprocess.Popen(["flock", "--no-fork", sold.state, "sleep", "60"])
+    try:
+        wait_until(lambda: subprocess.run(["flock", "-n", sold.state, "true"]).returncode == 1, what="the lock")
+        sold.spawn()
+        sold.wait_log("state_dir_held", str(sold.state))
+        assert sold.process.poll() is None
+    finally:
+        holder.kill()
+        holder.wait()
+    sold.wait_log('"ready"')
+    assert sold.log().count("state_dir_held") == 1 and sold.buy("shoes", "cat").status == 202
+
+
+def test_a_gateway_that_is_killed_and_started_at_once_serves_at_once(sold):
+    sold.start()
+    for _ in range(3):
+        sold.process.kill()
+        dying = sold.process
+        sold.start()
+        dying.wait()
+        assert len(sold.orders("shoes")) == 2
+
+
 def test_a_state_directory_without_a_parent_or_that_is_a_file_is_refused(tmp_path):
     gateway = Gateway(directory=tmp_path, settings={"state_dir": str(tmp_path / "no" / "such")})
     assert_says(start_refused(gateway), "mkdir -p")

@@ -79,7 +79,6 @@ static void what_is_wrong_is_named(void **state)
         {"redis://a/x", "database"},
         {"redis://a/-1", "database"},
         {"redis://a/1/2", "database"},
-        {"redis://user@a", "password"},
         {"redis://:%zz@a", "escape"},
         {"redis://:%4@a", "escape"},
         {"redis://:%00@a", "escape"},

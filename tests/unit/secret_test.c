@@ -1,0 +1,86 @@
+/* Secrets in files. */
+#include "tests/unit/temp_dir.h"
+
+#include "common/secret.h"
+
+#include <string.h>
+
+static struct temp_dir dir;
+static char secret[9];
+static struct ps_fault fault;
+
+static int read_secret(const char *path)
+{
+    fault = (struct ps_fault){0};
+    return ps_secret_read(path, "store.redis.password_file", sizeof secret - 1, secret, &fault);
+}
+
+/* A file of this text with this mode. */
+static const char *kept(const char *name, const char *text, mode_t mode)
+{
+    const char *path = temp_file(&dir, name);
+    write_file(path, text);
+    assert_int_equal(chmod(path, mode), 0);
+    return path;
+}
+
+static void the_first_line_is_the_secret(void **state)
+{
+    static const char *const texts[] = {"sesame", "sesame\n", "sesame\r\n", "sesame\nof 2026\n"};
+    (void)state;
+    dir = temp_dir_make();
+    for (size_t i = 0; i < PS_ARRAY_LEN(texts); i++) {
+        dir.used = 0;
+        assert_ok(read_secret(kept("password", texts[i], 0600)));
+        assert_string_equal(secret, "sesame");
+    }
+    temp_dir_remove(&dir);
+}
+
+static void a_name_is_looked_for_among_the_credentials_of_the_service(void **state)
+{
+    (void)state;
+    dir = temp_dir_make();
+    const char *path = kept("redis-password", "sesame\n", 0444); /* systemd guards the directory */
+    assert_int_equal(setenv("CREDENTIALS_DIRECTORY", dir.path, 1), 0);
+    assert_ok(read_secret("redis-password"));
+    assert_string_equal(secret, "sesame");
+    assert_int_equal(read_secret("another"), PS_E_NOT_FOUND);
+    assert_int_equal(read_secret(path), PS_E_PERMISSION);
+    assert_int_equal(unsetenv("CREDENTIALS_DIRECTORY"), 0);
+    assert_int_equal(read_secret("redis-password"), PS_E_NOT_FOUND);
+    assert_non_null(strstr(fault.text, "where systemd starts the program"));
+    temp_dir_remove(&dir);
+}
+
+static void what_is_no_secret_is_refused_by_the_name_of_the_setting(void **state)
+{
+    (void)state;
+    dir = temp_dir_make();
+    const struct {
+        const char *path;
+        int err;
+        const char *word;
+    } cases[] = {{temp_file(&dir, "none"), PS_E_NOT_FOUND, "cannot be opened"},
+                 {kept("everybody", "sesame", 0604), PS_E_PERMISSION, "chmod 600"},
+                 {kept("empty", "", 0600), PS_E_INVALID, "no secret"},
+                 {kept("blank", "\nsesame", 0600), PS_E_INVALID, "no secret"},
+                 {kept("long", "123456789", 0600), PS_E_INVALID, "longer than 8 bytes"},
+                 {dir.path, PS_E_IO, "cannot be read"}};
+    for (size_t i = 0; i < PS_ARRAY_LEN(cases); i++) {
+        assert_int_equal(read_secret(cases[i].path), cases[i].err);
+        assert_string_equal(fault.path, "store.redis.password_file");
+        assert_non_null(strstr(fault.text, cases[i].word));
+        assert_null(strstr(fault.text, "sesame"));
+    }
+    temp_dir_remove(&dir);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(the_first_line_is_the_secret),
+        cmocka_unit_test(a_name_is_looked_for_among_the_credentials_of_the_service),
+        cmocka_unit_test(what_is_no_secret_is_refused_by_the_name_of_the_setting)};
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
