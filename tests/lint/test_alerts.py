@@ -1,0 +1,53 @@
+"""The alerts as Prometheus reads them: well-formed, silent while all is well, and each with a page that says what to do."""
+import subprocess
+
+import pytest
+import yaml
+from test_documents import ROOT, headings
+
+RULES = ROOT / "deploy/prometheus/penstock.rules.yml"
+
+
+def rules():
+    document = yaml.safe_load(RULES.read_text(encoding="utf-8"))
+    return [rule for group in document["groups"] for rule in group["rules"]]
+
+
+def test_prometheus_accepts_the_rules_and_the_scrape():
+    for words in (["check", "rules", RULES], ["check", "config", ROOT / "deploy/prometheus/prometheus.yml"]):
+        done = subprocess.run(["promtool", *words], capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_each_alert_names_the_heading_of_its_page():
+    pages = {heading.lower() for heading in headings("docs/troubleshooting.md")}
+    for rule in rules():
+        page, anchor = rule["annotations"]["runbook_url"].split("#")
+        assert (page, anchor) == ("docs/troubleshooting.md", rule["alert"].lower()) and anchor in pages
+
+
+def cluster(job, members):
+    """What the gateways of one cluster show for ten minutes: each sees so many members."""
+    for number, seen in enumerate(members, 1):
+        labels = f'{{job="{job}", instance="{job}-{number}"}}'
+        yield {"series": f"up{labels}", "values": "1x10"}
+        yield {"series": f"penstock_log_available{labels}", "values": "1x10"}
+        yield {"series": f"penstock_cluster_members{labels}", "values": f"{seen}x10"}
+        yield {"series": f'penstock_answers_total{{job="{job}", instance="{job}-{number}", verdict="unauthenticated"}}', "values": "0x10"}
+
+
+@pytest.mark.parametrize("jobs, apart", [
+    ({"penstock": [0]}, set()), ({"penstock": [3, 3, 3]}, set()), ({"penstock": [3, 3, 3], "penstock-b": [2, 2]}, set()), ({"penstock": [2, 2, 1]}, {"penstock"}),
+    ({"penstock": [3, 3]}, {"penstock"}), ({"penstock": [3, 3, 3], "penstock-b": [2, 1]}, {"penstock-b"})],
+    ids=["one alone", "three", "two clusters", "three, of which one is not seen", "three, of which one is not scraped", "two clusters, one apart"])
+def test_alerts_are_silent_where_all_is_well(tmp_path, jobs, apart):
+    series = [row for job, members in jobs.items() for row in cluster(job, members)]
+    checks = [{"eval_time": "5m", "alertname": rule["alert"], "exp_alerts": []} for rule in rules() if rule["alert"] != "PenstockMembersApart"]
+    checks.append({"eval_time": "5m", "alertname": "PenstockMembersApart", "exp_alerts": [
+        {"exp_labels": {"job": job, "severity": "ticket"},
+         "exp_annotations": {"summary": f"{job}: the gateways do not all see each other; do they use the same Redis?",
+                             "runbook_url": "docs/troubleshooting.md#penstockmembersapart"}} for job in sorted(apart)]})
+    plan = tmp_path / "plan.yml"
+    plan.write_text(yaml.safe_dump({"rule_files": [str(RULES)], "evaluation_interval": "1m", "tests": [{"interval": "1m", "input_series": series, "alert_rule_test": checks}]}))
+    done = subprocess.run(["promtool", "test", "rules", plan], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
