@@ -200,7 +200,7 @@ int lt_admin_refused(const struct lt_reply *reply, const char *what, struct ps_f
 int lt_admin_call_json(const struct lt_admin *admin, const struct lt_call *call, json_t **ret_json,
                        struct ps_fault *fault)
 {
-    struct lt_reply reply;
+    struct lt_reply reply = {.status = 0};
     int err = lt_admin_call(admin, call, &reply, fault);
     if (err < 0)
         return err;

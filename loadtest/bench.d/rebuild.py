@@ -1,5 +1,6 @@
-"""How long buyers hear "not now" when Redis loses everything: a gateway over a real Redis and Kafka takes orders, FLUSHALL, and a buyer who asks again and again until he is
-accepted. The counter is rebuilt from the log meanwhile. Nothing is pinned; Redis, Kafka and the gateway share what the machine has."""
+"""How long buyers get "not now" when Redis loses everything: a gateway over a real Redis and Kafka takes orders, FLUSHALL, and a client that
+asks again until it is accepted. The counter is rebuilt from the log meanwhile. Nothing is pinned; Redis, Kafka and the gateway share what the
+machine has."""
 import contextlib
 import http.client
 import json
