@@ -123,27 +123,40 @@ static int take_hosts(struct ps_str text, bool sentinels, struct ps_redis_url *u
     return 0;
 }
 
-static int take_scheme(struct ps_str *rest, bool *ret_sentinels, struct ps_fault *fault)
+enum scheme { PLAIN, SENTINEL, TLS, SCHEMES };
+
+static int take_scheme(struct ps_str *rest, enum scheme *ret_scheme, struct ps_fault *fault)
 {
-    static const char plain[] = "redis://", sentinel[] = "redis+sentinel://", tls[] = "rediss://";
-    if (strncmp(rest->at, tls, sizeof tls - 1) == 0)
-        return ps_fault(fault, PS_E_INVALID, "",
-                        "rediss:// (TLS) is not spoken here: let stunnel speak it, and name "
-                        "stunnel's own port as redis://");
-    *ret_sentinels = strncmp(rest->at, sentinel, sizeof sentinel - 1) == 0;
-    if (!*ret_sentinels && strncmp(rest->at, plain, sizeof plain - 1) != 0)
-        return ps_fault(fault, PS_E_INVALID, "", "must begin with redis:// or redis+sentinel://");
-    size_t len = *ret_sentinels ? sizeof sentinel - 1 : sizeof plain - 1;
-    *rest = (struct ps_str){rest->at + len, rest->len - len};
-    return 0;
+    static const char *const schemes[SCHEMES] = {
+        [PLAIN] = "redis://", [SENTINEL] = "redis+sentinel://", [TLS] = "rediss://"};
+    for (enum scheme scheme = PLAIN; scheme < SCHEMES; scheme++) {
+        size_t len = strlen(schemes[scheme]);
+        if (strncmp(rest->at, schemes[scheme], len) != 0)
+            continue;
+        *rest = (struct ps_str){rest->at + len, rest->len - len};
+        *ret_scheme = scheme;
+        return 0;
+    }
+    return ps_fault(fault, PS_E_INVALID, "", "must begin with redis:// or redis+sentinel://");
+}
+
+/* Debian's hiredis has no TLS. */
+static int refuse_tls(const struct ps_redis_url *url, struct ps_fault *fault)
+{
+    return ps_fault(fault, PS_E_INVALID, "",
+                    "rediss:// (TLS) is not spoken here: run stunnel beside this gateway with "
+                    "client = yes, accept = 127.0.0.1:6380, connect = %.100s:%u (all of it: "
+                    "deploy/redis/stunnel.conf), and put redis://127.0.0.1:6380/%d here, with the "
+                    "same user and password",
+                    url->hosts[0].name, (unsigned)url->hosts[0].port, url->db);
 }
 
 int ps_redis_url_parse(const char *text, struct ps_redis_url *ret_url, struct ps_fault *fault)
 {
     struct ps_str rest = {text, strlen(text)};
     struct ps_redis_url url = {0};
-    bool sentinels;
-    int err = take_scheme(&rest, &sentinels, fault);
+    enum scheme scheme = PLAIN;
+    int err = take_scheme(&rest, &scheme, fault);
     if (err < 0)
         return err;
 
@@ -158,9 +171,9 @@ int ps_redis_url_parse(const char *text, struct ps_redis_url *ret_url, struct ps
                             "user and password have at most %d bytes and no bad %%-escape",
                             PS_REDIS_SECRET_MAX);
     }
-    if ((err = take_hosts(place, sentinels, &url, fault)) < 0)
+    if ((err = take_hosts(place, scheme == SENTINEL, &url, fault)) < 0)
         return err;
-    if (sentinels) {
+    if (scheme == SENTINEL) {
         struct ps_str name = cut(&path, first(path, '/'));
         if (!ps_name_ok(name.at, name.len))
             return ps_fault(fault, PS_E_INVALID, "",
@@ -170,6 +183,8 @@ int ps_redis_url_parse(const char *text, struct ps_redis_url *ret_url, struct ps
     }
     if (path.len > 0 && !take_number(path, 1 << 20, &url.db))
         return ps_fault(fault, PS_E_INVALID, "", "the database must be a number");
+    if (scheme == TLS)
+        return refuse_tls(&url, fault);
     *ret_url = url;
     return 0;
 }

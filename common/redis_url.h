@@ -29,8 +29,8 @@ struct ps_redis_url {
     int db;
 };
 
-/* PS_E_INVALID: `fault` says what is wrong (its path is left to the caller); it never repeats the
- * password. */
+/* PS_E_INVALID: `fault` says what is wrong (its path is left to the caller) and, for rediss://,
+ * what to write instead; it never repeats the password. */
 int ps_redis_url_parse(const char *text, struct ps_redis_url *ret_url,
                        struct ps_fault *fault) PS_MUST_CHECK;
 

@@ -63,7 +63,9 @@ static void what_is_wrong_is_named(void **state)
     static const struct {
         const char *text, *word;
     } cases[] = {
-        {"rediss://cache", "stunnel"},
+        {"rediss://cache", "accept = 127.0.0.1:6380, connect = cache:6379 "},
+        {"rediss://ann:se%20cret@cache.example:7000/3", "put redis://127.0.0.1:6380/3 here"},
+        {"rediss://", "host"},
         {"http://cache", "redis://"},
         {"", "redis://"},
         {"redis://", "host"},
