@@ -2,6 +2,10 @@
 #ifndef PS_DEFS_H
 #define PS_DEFS_H
 
+#ifdef NDEBUG /* assertions guard sizes and rules that must hold: without them a fault goes on */
+#error "build without NDEBUG: cmake --preset release, or CMAKE_C_FLAGS_RELEASE=-O2"
+#endif
+
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>

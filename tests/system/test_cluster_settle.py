@@ -112,13 +112,13 @@ def test_a_rehearsals_books_agree_over_a_kill(cluster, shop, tmp_path, share):
         assert rehearsal.returncode == 0, text
         cluster.restart(cluster[2])
         urls = [f"http://127.0.0.1:{gateway.admin_port}" for gateway in cluster.gateways]
-        books = [str(ROOT / "deploy/cluster/books"), "--rehearsal", str(report), "--shop", str(shop.path), "--token-file", str(cluster[0].state / "admin.token"),
-                 *urls]
-        done = subprocess.run(books, capture_output=True, text=True, timeout=120)
+        reconcile = [str(ROOT / "deploy/cluster/reconcile"), "--rehearsal", str(report), "--shop", str(shop.path),
+                     "--token-file", str(cluster[0].state / "admin.token"), *urls]
+        done = subprocess.run(reconcile, capture_output=True, text=True, timeout=120)
         assert done.returncode == 0 and done.stdout.endswith("The books agree.\n"), done.stdout + done.stderr
         assert worker.stop() == 0
     shop.query("DELETE FROM orders WHERE order_id = (SELECT max(order_id) FROM orders)")  # and it would say so
-    done = subprocess.run([*books, "--patience", "2"], capture_output=True, text=True, timeout=120)
+    done = subprocess.run([*reconcile, "--patience", "2"], capture_output=True, text=True, timeout=120)
     assert done.returncode == 1 and "DO NOT AGREE" in done.stdout, done.stdout + done.stderr
 
 
