@@ -218,17 +218,26 @@ static int write_json(const struct lt_report *report, const char *path)
     return failed;
 }
 
+/* `file` NULL: it could not be opened. */
+static int write_form(const struct lt_report *report, enum lt_form form, FILE *file,
+                      const char *name)
+{
+    int err = file != NULL ? lt_report_print(report, form, file) : PS_E_IO;
+    if (err == 0 && (fflush(file) != 0 || ferror(file)))
+        err = PS_E_IO;
+    if (err < 0)
+        fprintf(stderr, "penstock-rehearse: %s: %s\n", name,
+                err == PS_E_IO ? strerror(errno) : ps_err_text(err));
+    return err;
+}
+
 static int write_html(const struct lt_report *report, const char *path)
 {
     FILE *file = fopen(path, "we");
-    bool failed = file == NULL;
-    if (file != NULL) {
-        failed = lt_report_print(report, LT_PAGE, file) < 0 || ferror(file) != 0;
-        failed = fclose(file) != 0 || failed;
-    }
-    if (failed)
-        fprintf(stderr, "penstock-rehearse: --html: %s: %s\n", path, strerror(errno));
-    return failed ? -1 : 0;
+    int failed = write_form(report, LT_PAGE, file, path);
+    if (file != NULL)
+        (void)fclose(file); /* all is flushed */
+    return failed;
 }
 
 /* The exit status. */
@@ -244,9 +253,7 @@ static int write_reports(struct rehearsal *rehearsal)
     report->tally = rehearsal->tally;
     report->proof = &rehearsal->proof;
     lt_report_sales(report, oq_audit_fold(rehearsal->audit));
-    int failed = lt_report_print(report, options->summary ? LT_SUMMARY : LT_TEXT, stdout);
-    if (fflush(stdout) != 0)
-        failed = -1;
+    int failed = write_form(report, options->summary ? LT_SUMMARY : LT_TEXT, stdout, "stdout");
     if (options->json_path != NULL)
         failed |= write_json(report, options->json_path);
     if (options->html_path != NULL)

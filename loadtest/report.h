@@ -20,10 +20,10 @@ struct lt_report {
     int64_t cpu_us;         /* of this process, user and system, while the plan ran */
     struct lt_tally *tally;
     struct lt_proof *proof;
-    uint32_t curve[LT_CURVE]; /* the same in steps of `curve_ns`, from the first unit to the last */
+    uint32_t sold[LT_SLOTS];  /* units by the time of their reservation, in the tally's slots */
+    int64_t last_sold_ns;     /* from the plan's start; -1: nothing was sold */
+    uint32_t curve[LT_CURVE]; /* as `sold`, in steps of `curve_ns` up to the last unit */
     int64_t curve_ns;
-    uint32_t sold[LT_SLOTS]; /* units by the time of their reservation, in the tally's slots */
-    int64_t last_sold_ns;    /* from the plan's start; -1: nothing was sold */
 };
 
 /* Fills `sold` and `curve` from the log's orders. The last step before the report is made: it may

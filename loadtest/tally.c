@@ -154,14 +154,13 @@ static enum lt_verdict judge_yes(struct lt_tally *tally, const struct lt_answer 
     return promise.told == LT_TOLD_PENDING ? LT_V_PENDING : LT_V_ACCEPTED;
 }
 
-/* Names of what is no refusal; a proxy may have one as a code of its own. */
-static bool is_fixed(struct ps_str name)
+/* Names that mean something else in the report; a proxy may have one as a code of its own. */
+static bool is_reserved(struct ps_str name)
 {
-    for (size_t i = 0; i < LT_V_FIXED; i++) {
-        if (is_text(name, fixed_names[i]))
-            return true;
-    }
-    return false;
+    bool found = is_text(name, "all") || is_text(name, "refusals");
+    for (size_t i = 0; i < LT_V_FIXED; i++)
+        found = found || is_text(name, fixed_names[i]);
+    return found;
 }
 
 static struct lt_verdict_tally *judge_answer(struct lt_tally *tally, const struct lt_answer *answer)
@@ -179,7 +178,7 @@ static struct lt_verdict_tally *judge_answer(struct lt_tally *tally, const struc
         return tally->verdicts[judge_yes(tally, answer)];
     struct ps_str code = find_member(answer->body, PS_STR("\"code\""));
     char text[16];
-    if (!ps_name_ok(code.at, code.len) || is_fixed(code)) {
+    if (!ps_name_ok(code.at, code.len) || is_reserved(code)) {
         int len = snprintf(text, sizeof text, "http_%d", answer->status);
         code = (struct ps_str){text, (size_t)len};
     }

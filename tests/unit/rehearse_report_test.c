@@ -410,8 +410,8 @@ static void make_report(struct world *world)
 static void a_code_that_is_called_like_silence_is_an_answer(void **state)
 {
     struct world *world = *state;
-    static const char *const codes[] = {"accepted", "pending", "replayed", "no_answer",
-                                        "reset",    "refused", "garbled"};
+    static const char *const codes[] = {"accepted", "pending", "replayed", "no_answer", "reset",
+                                        "refused",  "garbled", "all",      "refusals"};
     for (size_t i = 0; i < PS_ARRAY_LEN(codes); i++) {
         char body[64];
         (void)snprintf(body, sizeof body, "{\"status\":503,\"code\":\"%s\"}", codes[i]);
