@@ -1,6 +1,7 @@
 """The OpenAPI descriptions of both listeners: well-formed, and the same as the tables in the code: paths, methods, roles, codes."""
 import pathlib
 import re
+import subprocess
 
 import pytest
 import yaml
@@ -47,6 +48,14 @@ def shape(path):
 def verdict_codes():
     text = (ROOT / "gateway/answers/verdict.h").read_text(encoding="utf-8")
     return {name for name, status in re.findall(r"\bX\((\w+),\s*(\d{3}),", text) if int(status) >= 400}
+
+
+@pytest.mark.parametrize("path", [PUBLIC, ADMIN], ids=["public", "admin"])
+def test_a_description_is_valid_openapi(path):
+    fetched = subprocess.run([ROOT / "tests/python/fetch"], capture_output=True, text=True)
+    assert fetched.returncode == 0, fetched.stderr
+    done = subprocess.run([fetched.stdout.strip(), "-m", "openapi_spec_validator", path], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 @pytest.mark.parametrize("path", [PUBLIC, ADMIN], ids=["public", "admin"])
