@@ -13,7 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#define BOUNDS 12
+#define BOUNDS PS_METRIC_BOUNDS
 const double ps_metric_bounds[BOUNDS + 1] = {0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05,
                                              0.1,    0.25,  0.5,    1,     2.5,  0};
 static const int64_t bounds_ns[BOUNDS] = {500000,    1000000,   2500000,    5000000,
@@ -130,14 +130,44 @@ void ps_metric_set(struct ps_metrics_shard *shard, size_t row, size_t value_inde
                           memory_order_relaxed);
 }
 
-void ps_metric_observe_ns(struct ps_metrics_shard *shard, size_t row, int64_t ns)
+static void observe(_Atomic int64_t *cells, int64_t ns)
 {
     size_t bucket = 0;
     while (bucket < BOUNDS && ns > bounds_ns[bucket])
         bucket++;
-    _Atomic int64_t *cells = &shard->cell[cell_index(shard->metrics, row, 0)];
     add(&cells[bucket], 1);
     add(&cells[HISTOGRAM_SUM], ns);
+}
+
+void ps_metric_observe_ns(struct ps_metrics_shard *shard, size_t row, int64_t ns)
+{
+    observe(&shard->cell[cell_index(shard->metrics, row, 0)], ns);
+}
+
+void ps_durations_add(struct ps_durations *durations, int64_t ns)
+{
+    observe(durations->cell, ns);
+}
+
+int64_t ps_durations_count(const struct ps_durations *durations)
+{
+    int64_t count = 0;
+    for (size_t i = 0; i <= BOUNDS; i++)
+        count += atomic_load_explicit(&durations->cell[i], memory_order_relaxed);
+    return count;
+}
+
+int64_t ps_durations_sum_ns(const struct ps_durations *durations)
+{
+    return atomic_load_explicit(&durations->cell[HISTOGRAM_SUM], memory_order_relaxed);
+}
+
+void ps_metric_set_durations(struct ps_metrics_shard *shard, size_t row,
+                             const struct ps_durations *durations)
+{
+    for (size_t i = 0; i < HISTOGRAM_CELLS; i++)
+        ps_metric_set(shard, row, i,
+                      atomic_load_explicit(&durations->cell[i], memory_order_relaxed));
 }
 
 int64_t ps_metric_read(const struct ps_metrics *metrics, size_t row, size_t value_index)

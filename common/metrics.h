@@ -31,7 +31,18 @@ struct ps_metric {
 struct ps_metrics;       /* all tables and shards of the process */
 struct ps_metrics_shard; /* one thread's cells */
 
-extern const double ps_metric_bounds[]; /* seconds; closed by 0 */
+#define PS_METRIC_BOUNDS 12
+extern const double ps_metric_bounds[PS_METRIC_BOUNDS + 1]; /* seconds; closed by 0 */
+
+/* Durations in the buckets of a histogram, for a module that has no shard: one writer, relaxed
+ * readers. All zero: none yet. */
+struct ps_durations {
+    _Atomic int64_t
+        cell[PS_METRIC_BOUNDS + 2]; /* one a bound, one beyond the last, the sum in ns */
+};
+void ps_durations_add(struct ps_durations *durations, int64_t ns);
+int64_t ps_durations_count(const struct ps_durations *durations);
+int64_t ps_durations_sum_ns(const struct ps_durations *durations);
 
 /* `table` has `count` rows and lives as long as the result. Up to `shards` shards. PS_E_NOMEM. */
 int ps_metrics_new(const struct ps_metric *table, size_t count, size_t shards,
@@ -45,6 +56,9 @@ struct ps_metrics_shard *ps_metrics_shard(struct ps_metrics *metrics);
 void ps_metric_add(struct ps_metrics_shard *shard, size_t row, size_t value_index, int64_t delta);
 void ps_metric_set(struct ps_metrics_shard *shard, size_t row, size_t value_index, int64_t value);
 void ps_metric_observe_ns(struct ps_metrics_shard *shard, size_t row, int64_t ns);
+/* Makes the histogram show these. */
+void ps_metric_set_durations(struct ps_metrics_shard *shard, size_t row,
+                             const struct ps_durations *durations);
 /* Sum over the shards. Any thread. */
 int64_t ps_metric_read(const struct ps_metrics *metrics, size_t row, size_t value_index);
 

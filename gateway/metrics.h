@@ -23,7 +23,7 @@ enum gw_metric {
     GW_M_LOG_RECORDS,    /* penstock_log_records_total{outcome} */
     GW_M_LOG_COMMITS,    /* penstock_log_commits_total */
     GW_M_LOG_COMMIT_FAILURES, /* penstock_log_commit_failures_total */
-    GW_M_LOG_COMMIT_SECONDS,  /* penstock_log_commit_seconds_total */
+    GW_M_LOG_COMMIT_SECONDS,  /* penstock_log_commit_seconds */
     GW_M_LOG_BACKLOG,         /* penstock_log_backlog_records */
     GW_M_LOG_AVAILABLE,       /* penstock_log_available */
     /* Of a log in Kafka; 0 with a journal. */

@@ -30,8 +30,8 @@
  * these bounds. An idempotent producer has at most five requests under way to a broker; while more
  * records wait behind them, librdkafka (seen on 2.0.2) polls without a pause, a whole core for
  * nothing, which a slow broker on the same machine then lacks. So there is nothing behind them; and
- * what is sent together is one request a partition, however many records it has. But one leader that
- * is gone must not hold up the partitions of the others for long. */
+ * what is sent together is one request a partition, however many records it has. But one leader
+ * that is gone must not hold up the partitions of the others for long. */
 #define WAVE_MIN_NS (100 * PS_NS_PER_MS)
 #define WAVE_MAX_NS (3 * PS_NS_PER_S)
 
@@ -124,14 +124,9 @@ void oq_kafka_sender_landed(struct oq_kafka_sender *sender, const struct ps_uuid
 
 void oq_kafka_sender_end_group(struct oq_kafka_sender *sender)
 {
-    struct oq_kafka_counters *counters = &sender->counters;
     if (sender->group_ns == 0)
         return;
-    int64_t took = now_ns() - sender->group_ns;
-    int64_t total = atomic_load_explicit(&counters->round_ns_total, memory_order_relaxed);
-    atomic_store_explicit(&counters->round_ns_total, total + took, memory_order_relaxed);
-    atomic_store_explicit(&counters->round_ns_last, took, memory_order_relaxed);
-    add(&counters->groups, 1);
+    ps_durations_add(&sender->counters.groups, now_ns() - sender->group_ns);
     sender->group_ns = 0;
 }
 

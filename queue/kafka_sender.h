@@ -3,6 +3,7 @@
 #ifndef OQ_KAFKA_SENDER_H
 #define OQ_KAFKA_SENDER_H
 
+#include "common/metrics.h"
 #include "queue/kafka_client.h"
 #include "queue/record_queue.h"
 #include "queue/sale_marks.h"
@@ -14,8 +15,9 @@ struct oq_kafka_sender;
 /* One writer, relaxed readers. */
 struct oq_kafka_counters {
     _Atomic uint64_t landed, refused, unknown, in_flight, untold, failures, resent, producers;
-    _Atomic uint64_t groups, sent_bytes, received_bytes;
-    _Atomic int64_t round_ns_total, round_ns_last, round_trip_us;
+    _Atomic uint64_t sent_bytes, received_bytes;
+    _Atomic int64_t round_trip_us;
+    struct ps_durations groups;
 };
 
 /* `callbacks`: on_outcome is called for each record once. `on_trouble` is called when a record was

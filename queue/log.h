@@ -29,6 +29,7 @@
 #define OQ_LOG_H
 
 #include "common/err.h"
+#include "common/metrics.h"
 #include "queue/event.h"
 
 struct oq_log;
@@ -98,8 +99,8 @@ struct oq_log_stats {
     /* The journal's transactions. Kafka: groups of own records that were read back, from handing
      * over the oldest; failures: records that were not acknowledged. */
     uint64_t commits, commit_failures;
-    int64_t commit_ns_total, commit_ns_last;
-    uint64_t backlog; /* records waiting now */
+    const struct ps_durations *commit_durations; /* of the commits; lives as long as the log */
+    uint64_t backlog;                            /* records waiting now */
     uint64_t backlog_max;
     /* Of a shared log. */
     uint64_t foreign;   /* records that are no events */

@@ -39,8 +39,8 @@
 
 /* One writer, relaxed readers. */
 struct counters {
-    _Atomic uint64_t landed, refused, unknown, commits, commit_failures, backlog_max;
-    _Atomic int64_t commit_ns_total, commit_ns_last;
+    _Atomic uint64_t landed, refused, unknown, commit_failures, backlog_max;
+    struct ps_durations commits;
 };
 
 struct journal {
@@ -186,11 +186,7 @@ static void commit_batch(struct journal *journal)
         tell_failed(journal, unknown ? OQ_UNKNOWN : OQ_REFUSED);
         return;
     }
-    int64_t took = now_ns() - journal->commit_began_ns;
-    int64_t total = atomic_load_explicit(&counters->commit_ns_total, memory_order_relaxed);
-    atomic_store_explicit(&counters->commit_ns_total, total + took, memory_order_relaxed);
-    atomic_store_explicit(&counters->commit_ns_last, took, memory_order_relaxed);
-    count(&counters->commits, 1);
+    ps_durations_add(&counters->commits, now_ns() - journal->commit_began_ns);
     tell_landed(journal);
     atomic_store(&journal->unread_since_ns, 0);
     err = ps_db_file_tidy(journal->file, &fault);
@@ -406,10 +402,9 @@ static void journal_stats(const struct oq_log *log, struct oq_log_stats *ret_sta
         .landed = atomic_load_explicit(&from->landed, memory_order_relaxed),
         .refused = atomic_load_explicit(&from->refused, memory_order_relaxed),
         .unknown = atomic_load_explicit(&from->unknown, memory_order_relaxed),
-        .commits = atomic_load_explicit(&from->commits, memory_order_relaxed),
+        .commits = (uint64_t)ps_durations_count(&from->commits),
         .commit_failures = atomic_load_explicit(&from->commit_failures, memory_order_relaxed),
-        .commit_ns_total = atomic_load_explicit(&from->commit_ns_total, memory_order_relaxed),
-        .commit_ns_last = atomic_load_explicit(&from->commit_ns_last, memory_order_relaxed),
+        .commit_durations = &from->commits,
         .backlog = oq_record_queue_count(journal->queue),
         .backlog_max = atomic_load_explicit(&from->backlog_max, memory_order_relaxed),
     };

@@ -67,7 +67,7 @@ static void gather(const struct gw_control *control)
     ps_metric_set(shard, GW_M_LOG_RECORDS, 3, (int64_t)stats.spilled);
     ps_metric_set(shard, GW_M_LOG_COMMITS, 0, (int64_t)stats.commits);
     ps_metric_set(shard, GW_M_LOG_COMMIT_FAILURES, 0, (int64_t)stats.commit_failures);
-    ps_metric_set(shard, GW_M_LOG_COMMIT_SECONDS, 0, stats.commit_ns_total / PS_NS_PER_S);
+    ps_metric_set_durations(shard, GW_M_LOG_COMMIT_SECONDS, stats.commit_durations);
     ps_metric_set(shard, GW_M_LOG_BACKLOG, 0, (int64_t)stats.backlog);
     ps_metric_set(shard, GW_M_LOG_AVAILABLE, 0, oq_log_available(core->log));
     if (core->cluster != NULL) {

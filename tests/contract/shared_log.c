@@ -130,7 +130,8 @@ static void view_of(const struct oq_log *log, struct oq_log_view *ret_view)
 static void stats(const struct oq_log *log, struct oq_log_stats *ret_stats)
 {
     (void)log;
-    *ret_stats = (struct oq_log_stats){0};
+    static const struct ps_durations none;
+    *ret_stats = (struct oq_log_stats){.commit_durations = &none};
 }
 
 static int call(struct oq_log *log, void (*fn)(void *arg), void *arg)

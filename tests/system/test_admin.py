@@ -628,6 +628,8 @@ def test_metrics_tell_of_the_log(gateway):
     values = dict(line.rsplit(" ", 1) for line in text.text.splitlines() if not line.startswith("#"))
     assert int(values['penstock_log_records_total{outcome="landed"}']) > 0
     assert int(values["penstock_log_commits_total"]) > 0 and values["penstock_log_available"] == "1"
+    assert values['penstock_log_commit_seconds_bucket{le="+Inf"}'] == values["penstock_log_commits_total"]
+    assert float(values["penstock_log_commit_seconds_sum"]) > 0
     assert int(values["penstock_admin_changes_total"]) > 0
     assert abs(int(values["penstock_start_time_seconds"]) - time.time()) < 600
 

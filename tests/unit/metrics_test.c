@@ -86,6 +86,28 @@ static void a_scrape_is_prometheus_text(void **state)
     ps_metrics_free(metrics);
 }
 
+static void durations_counted_elsewhere_are_shown_as_a_histogram(void **state)
+{
+    (void)state;
+    struct ps_metrics *metrics = NULL;
+    struct ps_durations durations = {0};
+    assert_ok(ps_metrics_new(table, ROWS, 1, &metrics));
+    struct ps_metrics_shard *shard = ps_metrics_shard(metrics);
+    ps_durations_add(&durations, 500000);
+    ps_durations_add(&durations, 9000000007);
+    assert_int_equal(ps_durations_count(&durations), 2);
+    assert_int_equal(ps_durations_sum_ns(&durations), 9000500007);
+    for (int scrape = 0; scrape < 2; scrape++) /* they are set, not added */
+        ps_metric_set_durations(shard, ROW_LATENCY, &durations);
+    size_t len = 0;
+    char *text = ps_metrics_print(metrics, &len);
+    assert_non_null(strstr(text, "_bucket{le=\"0.0005\"} 1\n"));
+    assert_non_null(strstr(text, "_bucket{le=\"+Inf\"} 2\n"));
+    assert_non_null(strstr(text, "_sum 9.000500007\n"));
+    free(text);
+    ps_metrics_free(metrics);
+}
+
 #define ADDS 50000
 
 static void *count(void *arg)
@@ -126,6 +148,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(shards_are_added_up),
         cmocka_unit_test(a_scrape_is_prometheus_text),
+        cmocka_unit_test(durations_counted_elsewhere_are_shown_as_a_histogram),
         cmocka_unit_test(a_scrape_may_run_while_others_count),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
