@@ -279,9 +279,11 @@ static enum ps_http_name find_known(struct ps_str name)
 {
     if (name.len >= PS_ARRAY_LEN(known))
         return PS_HTTP_F_OTHER;
-    for (size_t i = 0; i < KNOWN_MAX && known[name.len][i] != PS_HTTP_F_OTHER; i++)
-        if (strncasecmp(ps_http_names[known[name.len][i]].at, name.at, name.len) == 0)
+    for (size_t i = 0; i < KNOWN_MAX && known[name.len][i] != PS_HTTP_F_OTHER; i++) {
+        const char *other = ps_http_names[known[name.len][i]].at;
+        if ((other[0] | 0x20) == (name.at[0] | 0x20) && strncasecmp(other, name.at, name.len) == 0)
             return (enum ps_http_name)known[name.len][i];
+    }
     return PS_HTTP_F_OTHER;
 }
 

@@ -6,14 +6,9 @@
 
 #include <stdio.h>
 
-static const struct {
-    int status;
-    const char *line;
-} lines[] = {
-#define LINE(status, reason)                                                                       \
-    {                                                                                              \
-        status, "HTTP/1.1 " #status " " reason "\r\n"                                              \
-    }
+/* clang-format off */
+#define LINE(status, reason) [status] = {"HTTP/1.1 " #status " " reason "\r\n", sizeof("HTTP/1.1 " #status " " reason "\r\n") - 1}
+static const struct ps_str lines[] = {
     LINE(100, "Continue"),
     LINE(200, "OK"),
     LINE(201, "Created"),
@@ -49,14 +44,13 @@ static const struct {
     LINE(504, "Gateway Timeout"),
     LINE(505, "HTTP Version Not Supported"),
 };
+/* clang-format on */
 
 void ps_http_put_status(struct ps_buf *buf, int status)
 {
-    for (size_t i = 0; i < PS_ARRAY_LEN(lines); i++) {
-        if (lines[i].status == status) {
-            ps_buf_puts(buf, lines[i].line);
-            return;
-        }
+    if (status > 0 && (size_t)status < PS_ARRAY_LEN(lines) && lines[status].at != NULL) {
+        ps_buf_put(buf, lines[status].at, lines[status].len);
+        return;
     }
     ps_buf_puts(buf, "HTTP/1.1 ");
     ps_buf_put_int(buf, status);

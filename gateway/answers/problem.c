@@ -38,20 +38,13 @@ void ans_problem_print(struct ps_buf *buf, enum ans_verdict verdict,
     if (detail == NULL)
         detail = &no_detail;
 
-    ps_buf_puts(buf, "{\"type\":\"urn:penstock:problem:");
-    ps_buf_puts(buf, row->name);
-    ps_buf_puts(buf, "\",\"title\":\"");
-    ps_buf_puts(buf, row->title);
-    ps_buf_puts(buf, "\",\"status\":");
-    ps_buf_put_int(buf, row->status);
+    ps_buf_put(buf, row->begin.at, row->begin.len);
     if (detail->text != NULL)
         put_string_member(buf, "detail", detail->text, strlen(detail->text));
     if (instance.at != NULL)
         put_string_member(buf, "instance", instance.at, instance.len);
-    ps_buf_puts(buf, ",\"code\":\"");
-    ps_buf_puts(buf, row->name);
-    ps_buf_puts(buf, "\",\"request_id\":\""); /* of bytes that need no escape */
-    ps_buf_put(buf, request_id.at, request_id.len);
+    ps_buf_put(buf, row->code.at, row->code.len);
+    ps_buf_put(buf, request_id.at, request_id.len); /* of bytes that need no escape */
     ps_buf_puts(buf, "\"");
     if (row->status == 429 || row->status == 503) {
         const char *policy = policy_of(row, detail);

@@ -205,6 +205,9 @@ struct ans_verdict_row {
     enum ans_client client;
     const char *when;     /* one line */
     const char *remedy; /* what an operator does, one line; "" = nothing */
+    /* The parts of its problem document that are the same for every request. */
+    struct ps_str begin; /* from '{' to the status */
+    struct ps_str code;  /* to the quote before the request id */
 };
 
 extern const struct ans_verdict_row ans_verdicts[ANS_VERDICT_COUNT];

@@ -344,18 +344,31 @@ static struct srv_slot *slot_of(struct srv_request *request)
     return (struct srv_slot *)request;
 }
 
+struct ps_buf srv_fields_begin(struct srv_request *request)
+{
+    struct srv_slot *slot = slot_of(request);
+    struct ps_buf fields;
+
+    ps_buf_init(&fields, slot->fields + slot->fields_len, sizeof slot->fields - slot->fields_len);
+    return fields;
+}
+
+void srv_fields_end(struct srv_request *request, const struct ps_buf *fields)
+{
+    assert(!fields->overflow);
+    slot_of(request)->fields_len += fields->len;
+}
+
 void srv_answer_header(struct srv_request *request, const char *name, const char *value, size_t len)
 {
     struct srv_slot *slot = slot_of(request);
-    struct ps_buf buf;
+    struct ps_buf fields = srv_fields_begin(request);
 
     slot->broken |= ps_has_control(value, len);
     if (len == 0 || slot->broken)
         return;
-    ps_buf_init(&buf, slot->fields + slot->fields_len, sizeof slot->fields - slot->fields_len);
-    ps_http_put_known(&buf, name, (struct ps_str){value, len});
-    assert(!buf.overflow);
-    slot->fields_len += buf.len;
+    ps_http_put_known(&fields, name, (struct ps_str){value, len});
+    srv_fields_end(request, &fields);
 }
 
 struct ps_buf srv_answer_body(struct srv_request *request)

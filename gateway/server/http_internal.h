@@ -182,6 +182,10 @@ static inline char *srv_body_of(struct srv_slot *slot)
 
 /* --- answer.c --- */
 
+/* Room for whole lines of header fields, behind those that the answer has; the buffer is given back
+ * when they are written. What does not fit is a programmer's error. */
+struct ps_buf srv_fields_begin(struct srv_request *request);
+void srv_fields_end(struct srv_request *request, const struct ps_buf *fields);
 /* Answers with a problem of the server's own and closes the connection; needs no slot. `text` is
  * the detail, or NULL. */
 void srv_refuse(struct srv_connection *connection, enum ans_verdict verdict, const char *text);
