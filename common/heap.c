@@ -55,6 +55,14 @@ static int grow(struct ps_heap *heap)
     return 0;
 }
 
+/* Moves `entry` up from the free place `at` to where it belongs. */
+static void rise(struct ps_heap *heap, size_t at, struct entry entry)
+{
+    for (; at > 0 && heap->entry[(at - 1) / 2].at_ns > entry.at_ns; at = (at - 1) / 2)
+        heap->entry[at] = heap->entry[(at - 1) / 2];
+    heap->entry[at] = entry;
+}
+
 int ps_heap_put(struct ps_heap *heap, int64_t at_ns, uint64_t value)
 {
     size_t at = heap->count;
@@ -65,9 +73,7 @@ int ps_heap_put(struct ps_heap *heap, int64_t at_ns, uint64_t value)
             return err;
     }
     heap->count++;
-    for (; at > 0 && heap->entry[(at - 1) / 2].at_ns > at_ns; at = (at - 1) / 2)
-        heap->entry[at] = heap->entry[(at - 1) / 2];
-    heap->entry[at] = (struct entry){at_ns, value};
+    rise(heap, at, (struct entry){at_ns, value});
     return 0;
 }
 
@@ -76,15 +82,14 @@ int64_t ps_heap_next_ns(const struct ps_heap *heap)
     return heap->count > 0 ? heap->entry[0].at_ns : INT64_MAX;
 }
 
-bool ps_heap_take(struct ps_heap *heap, int64_t now_ns, uint64_t *ret_value)
+/* Fills the free place `at` with the last entry, which moves to where it belongs. */
+static void close_gap(struct ps_heap *heap, size_t at)
 {
-    struct entry *entry = heap->entry, last;
-    size_t at = 0, child;
+    struct entry *entry = heap->entry, last = entry[--heap->count];
+    size_t child;
 
-    if (heap->count == 0 || entry[0].at_ns > now_ns)
-        return false;
-    *ret_value = entry[0].value;
-    last = entry[--heap->count];
+    if (at == heap->count)
+        return;
     while ((child = 2 * at + 1) < heap->count) {
         if (child + 1 < heap->count && entry[child + 1].at_ns < entry[child].at_ns)
             child++;
@@ -93,8 +98,26 @@ bool ps_heap_take(struct ps_heap *heap, int64_t now_ns, uint64_t *ret_value)
         entry[at] = entry[child];
         at = child;
     }
-    entry[at] = last;
+    rise(heap, at, last);
+}
+
+bool ps_heap_take(struct ps_heap *heap, int64_t now_ns, uint64_t *ret_value)
+{
+    if (heap->count == 0 || heap->entry[0].at_ns > now_ns)
+        return false;
+    *ret_value = heap->entry[0].value;
+    close_gap(heap, 0);
     return true;
+}
+
+void ps_heap_drop(struct ps_heap *heap, uint64_t value)
+{
+    for (size_t at = 0; at < heap->count; at++) {
+        if (heap->entry[at].value == value) {
+            close_gap(heap, at);
+            return;
+        }
+    }
 }
 
 size_t ps_heap_count(const struct ps_heap *heap)

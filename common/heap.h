@@ -16,6 +16,8 @@ int ps_heap_put(struct ps_heap *heap, int64_t at_ns, uint64_t value) PS_MUST_CHE
 int64_t ps_heap_next_ns(const struct ps_heap *heap);
 /* Takes out the earliest entry if its moment has come. */
 bool ps_heap_take(struct ps_heap *heap, int64_t now_ns, uint64_t *ret_value);
+/* Takes out an entry of this value, if there is one; looks at all. */
+void ps_heap_drop(struct ps_heap *heap, uint64_t value);
 size_t ps_heap_count(const struct ps_heap *heap);
 
 #endif

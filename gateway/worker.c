@@ -124,7 +124,7 @@ static void on_gone(struct srv_request *request, void *ctx)
     struct pub_request *gone = request->user;
 
     (void)ctx;
-    ord_in_flight_unlog(&gone->order);
+    ord_in_flight_leave(&gone->order);
 }
 
 static size_t connections_soft(const struct gw_core *core)

@@ -1,6 +1,5 @@
 /* Two lists, a timer for the head of each. The requests that wait for the log stand in the order of
- * their coming, because all wait equally long; the held ones in a heap. A held request is known by
- * its handle alone: when its client has left, its moment finds nobody. */
+ * their coming, because all wait equally long; the held ones in a heap, by their handles. */
 #include "gateway/orders/in_flight.h"
 
 #include <stdlib.h>
@@ -88,6 +87,13 @@ void ord_in_flight_unlog(struct ord_request *request)
         return;
     request->state = ORD_RESERVED;
     TAILQ_REMOVE(&request->in_flight->logging, request, logging);
+}
+
+void ord_in_flight_leave(struct ord_request *request)
+{
+    if (request->state == ORD_HELD)
+        ps_heap_drop(request->in_flight->held, request->handle);
+    ord_in_flight_unlog(request);
 }
 
 /* --- start and end --- */

@@ -205,6 +205,17 @@ def test_who_was_blocked_while_he_was_held_buys_nothing(gateway):
     assert len(gateway.orders(sale)) == 1
 
 
+def test_a_client_that_leaves_while_it_is_held_gives_its_place_back():
+    with Gateway(settings={"workers": 1, "http": {"waiting": 1}}) as g:
+        g.no_limits()
+        rule(g, algorithm="leaky_bucket", key="user", rate=1, period_s=2, max_wait_ms=10000)
+        sale = sale_of(g)
+        assert {g.buy(sale, user).status for user in ("leaver", "stayer")} == {202}
+        with pytest.raises(TimeoutError):
+            g.buy(sale, "leaver", timeout=0.3)
+        assert g.buy(sale, "stayer").status == 202
+
+
 def test_who_is_held_while_the_gateway_drains_is_answered_before_it_leaves():
     with Gateway(settings={"drain": {"delay_ms": 20000, "timeout_ms": 25000}}) as g:
         g.no_limits()

@@ -84,6 +84,33 @@ static void random_schedules_agree_with_a_plain_search(void **state)
     ps_heap_free(heap);
 }
 
+static void a_dropped_entry_never_comes_out_and_the_others_do_in_order(void **state)
+{
+    enum { ENTRIES = 200 };
+    struct ps_heap *heap;
+    uint64_t value, seed = 1;
+    int64_t moment[ENTRIES], last = -1;
+    size_t left = ENTRIES;
+
+    (void)state;
+    assert_ok(ps_heap_new(0, ENTRIES, &heap));
+    for (size_t i = 0; i < ENTRIES; i++) {
+        seed = seed * 6364136223846793005u + 1442695040888963407u;
+        moment[i] = (int64_t)(seed >> 40);
+        assert_ok(ps_heap_put(heap, moment[i], i));
+    }
+    for (uint64_t i = 0; i < ENTRIES; i += 3, left--)
+        ps_heap_drop(heap, i);
+    ps_heap_drop(heap, 0); /* is not there any more */
+    assert_int_equal(ps_heap_count(heap), left);
+    for (; ps_heap_take(heap, INT64_MAX, &value); left--) {
+        assert_true(value % 3 != 0 && moment[value] >= last);
+        last = moment[value];
+    }
+    assert_int_equal(left, 0);
+    ps_heap_free(heap);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -91,6 +118,7 @@ int main(void)
         cmocka_unit_test(nothing_comes_out_before_its_moment),
         cmocka_unit_test(a_full_heap_refuses_and_keeps_what_it_has),
         cmocka_unit_test(random_schedules_agree_with_a_plain_search),
+        cmocka_unit_test(a_dropped_entry_never_comes_out_and_the_others_do_in_order),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
