@@ -204,7 +204,7 @@ static bool is_digit(char c)
     return c >= '0' && c <= '9';
 }
 
-static bool take(struct cursor *cursor, const char *any_of)
+static bool take_one_of(struct cursor *cursor, const char *any_of)
 {
     if (cursor->at == cursor->end || *cursor->at == '\0' || strchr(any_of, *cursor->at) == NULL)
         return false;
@@ -240,7 +240,7 @@ static int days_in_month(int year, int month)
 static bool take_fraction(struct cursor *cursor, int *ret_ms)
 {
     *ret_ms = 0;
-    if (!take(cursor, "."))
+    if (!take_one_of(cursor, "."))
         return true;
     int digits = 0;
     for (; cursor->at < cursor->end && is_digit(*cursor->at); cursor->at++, digits++) {
@@ -256,13 +256,13 @@ static bool take_fraction(struct cursor *cursor, int *ret_ms)
 static bool take_offset(struct cursor *cursor, int *ret_minutes)
 {
     *ret_minutes = 0;
-    if (take(cursor, "Zz"))
+    if (take_one_of(cursor, "Zz"))
         return true;
-    int sign = take(cursor, "-") ? -1 : 1;
-    if (sign == 1 && !take(cursor, "+"))
+    int sign = take_one_of(cursor, "-") ? -1 : 1;
+    if (sign == 1 && !take_one_of(cursor, "+"))
         return false;
     int hours, minutes;
-    if (!take_number(cursor, 2, 0, 23, &hours) || !take(cursor, ":") ||
+    if (!take_number(cursor, 2, 0, 23, &hours) || !take_one_of(cursor, ":") ||
         !take_number(cursor, 2, 0, 59, &minutes))
         return false;
     *ret_minutes = sign * (hours * 60 + minutes);
@@ -274,11 +274,11 @@ int ps_time_parse(const char *text, size_t len, int64_t *ret_wall_ms)
     struct cursor cursor = {text, text + len};
     struct civil c;
     int offset_minutes;
-    if (!take_number(&cursor, 4, 0, 9999, &c.year) || !take(&cursor, "-") ||
-        !take_number(&cursor, 2, 1, 12, &c.month) || !take(&cursor, "-") ||
+    if (!take_number(&cursor, 4, 0, 9999, &c.year) || !take_one_of(&cursor, "-") ||
+        !take_number(&cursor, 2, 1, 12, &c.month) || !take_one_of(&cursor, "-") ||
         !take_number(&cursor, 2, 1, days_in_month(c.year, c.month), &c.day) ||
-        !take(&cursor, "Tt") || !take_number(&cursor, 2, 0, 23, &c.hour) || !take(&cursor, ":") ||
-        !take_number(&cursor, 2, 0, 59, &c.minute) || !take(&cursor, ":") ||
+        !take_one_of(&cursor, "Tt") || !take_number(&cursor, 2, 0, 23, &c.hour) || !take_one_of(&cursor, ":") ||
+        !take_number(&cursor, 2, 0, 59, &c.minute) || !take_one_of(&cursor, ":") ||
         !take_number(&cursor, 2, 0, 59, &c.second) || !take_fraction(&cursor, &c.ms) ||
         !take_offset(&cursor, &offset_minutes) || cursor.at != cursor.end)
         return PS_E_INVALID;

@@ -38,7 +38,7 @@ void ps_heap_free(struct ps_heap *heap)
     free(heap);
 }
 
-static int grow(struct ps_heap *heap)
+static int grow_entries(struct ps_heap *heap)
 {
     size_t capacity = heap->capacity < 8 ? 16 : heap->capacity * 2;
     struct entry *more;
@@ -68,7 +68,7 @@ int ps_heap_put(struct ps_heap *heap, int64_t at_ns, uint64_t value)
     size_t at = heap->count;
 
     if (at == heap->capacity) {
-        int err = grow(heap);
+        int err = grow_entries(heap);
         if (err < 0)
             return err;
     }

@@ -94,7 +94,7 @@ void ps_json_reader_init(struct ps_json_reader *reader, const json_t *value, con
 }
 
 /* Notes that `member` is known. NULL when it is absent or the reader has failed. */
-static const json_t *ask(struct ps_json_reader *reader, const char *member)
+static const json_t *ask_member(struct ps_json_reader *reader, const char *member)
 {
     if (reader->err != 0)
         return NULL;
@@ -110,12 +110,12 @@ static const json_t *ask(struct ps_json_reader *reader, const char *member)
 
 bool ps_json_has(struct ps_json_reader *reader, const char *member)
 {
-    return ask(reader, member) != NULL;
+    return ask_member(reader, member) != NULL;
 }
 
 const json_t *ps_json_value(struct ps_json_reader *reader, const char *member)
 {
-    return ask(reader, member);
+    return ask_member(reader, member);
 }
 
 bool ps_json_whole(const json_t *value, int64_t *ret)
@@ -135,7 +135,7 @@ bool ps_json_whole(const json_t *value, int64_t *ret)
 void ps_json_int(struct ps_json_reader *reader, const char *member, int64_t min, int64_t max,
                  int64_t *ret)
 {
-    const json_t *value = ask(reader, member);
+    const json_t *value = ask_member(reader, member);
     if (value == NULL)
         return;
     int64_t number;
@@ -153,7 +153,7 @@ void ps_json_int(struct ps_json_reader *reader, const char *member, int64_t min,
 
 void ps_json_bool(struct ps_json_reader *reader, const char *member, bool *ret)
 {
-    const json_t *value = ask(reader, member);
+    const json_t *value = ask_member(reader, member);
     if (value == NULL)
         return;
     if (!json_is_boolean(value)) {
@@ -166,7 +166,7 @@ void ps_json_bool(struct ps_json_reader *reader, const char *member, bool *ret)
 void ps_json_string(struct ps_json_reader *reader, const char *member, size_t max_len,
                     struct ps_str *ret)
 {
-    const json_t *value = ask(reader, member);
+    const json_t *value = ask_member(reader, member);
     if (value == NULL)
         return;
     if (!json_is_string(value)) {
@@ -182,7 +182,7 @@ void ps_json_string(struct ps_json_reader *reader, const char *member, size_t ma
 
 void ps_json_time(struct ps_json_reader *reader, const char *member, int64_t *ret_wall_ms)
 {
-    const json_t *value = ask(reader, member);
+    const json_t *value = ask_member(reader, member);
     if (value == NULL)
         return;
     if (!json_is_string(value) ||
@@ -205,7 +205,7 @@ static void join_words(const char *const *words, char *ret_text, size_t cap)
 void ps_json_enum(struct ps_json_reader *reader, const char *member, const char *const *words,
                   int *ret)
 {
-    const json_t *value = ask(reader, member);
+    const json_t *value = ask_member(reader, member);
     if (value == NULL)
         return;
     if (json_is_string(value)) {
@@ -235,7 +235,7 @@ int ps_json_done(struct ps_json_reader *reader)
     json_t *value;
     if (reader->err != 0)
         return reader->err;
-    /* ask() keeps the last place of `asked` free, so the list is NULL-terminated. */
+    /* ask_member() keeps the last place of `asked` free, so the list is NULL-terminated. */
     json_object_foreach((json_t *)(uintptr_t)reader->object, member, value)
     {
         size_t i = 0;

@@ -1,6 +1,6 @@
 /* The mailbox: a ps_ring of mails and one uv_async. A post publishes first and wakes second, and a
  * wake drains all that is published; a slot that is reserved but not yet published is left to the
- * wake of its own post. So no mail is lost although wakes coalesce. One drain hands out at most one
+ * wake of its own post. So no mail is lost although wakes coalesce. One drain_mails hands out at most one
  * ring full before the loop gets its turn again, so that eager producers cannot starve it. */
 #include "common/mailbox.h"
 #include "common/err.h"
@@ -23,7 +23,7 @@ void ps_wake(uv_async_t *async)
     uv_async_send(async);
 }
 
-static void drain(uv_async_t *async)
+static void drain_mails(uv_async_t *async)
 {
     struct ps_mailbox *mailbox = async->data;
     size_t left = ps_ring_capacity(mailbox->ring);
@@ -53,7 +53,7 @@ int ps_mailbox_new(uv_loop_t *loop, size_t capacity, ps_mail_fn *on_mail,
     int err = ps_ring_new(capacity, sizeof(struct ps_mail), &mailbox->ring);
     if (err != 0)
         goto fail;
-    err = uv_async_init(loop, &mailbox->async, drain) == 0 ? 0 : PS_E_IO;
+    err = uv_async_init(loop, &mailbox->async, drain_mails) == 0 ? 0 : PS_E_IO;
     if (err != 0)
         goto fail;
     mailbox->async.data = mailbox;
@@ -76,7 +76,7 @@ int ps_mailbox_post(struct ps_mailbox *mailbox, const struct ps_mail *mail)
     return 0;
 }
 
-static void closed(uv_handle_t *handle)
+static void on_closed(uv_handle_t *handle)
 {
     struct ps_mailbox *mailbox = handle->data;
     ps_ring_free(mailbox->ring);
@@ -88,5 +88,5 @@ void ps_mailbox_close(struct ps_mailbox *mailbox)
     if (mailbox == NULL)
         return;
     mailbox->closing = true;
-    uv_close((uv_handle_t *)&mailbox->async, closed);
+    uv_close((uv_handle_t *)&mailbox->async, on_closed);
 }

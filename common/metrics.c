@@ -113,7 +113,7 @@ static size_t cell_index(const struct ps_metrics *metrics, size_t row, size_t of
 }
 
 /* The shard's thread is the only writer, so load and store need not be one step. */
-static void add(_Atomic int64_t *cell, int64_t delta)
+static void add_to_cell(_Atomic int64_t *cell, int64_t delta)
 {
     int64_t old = atomic_load_explicit(cell, memory_order_relaxed);
     atomic_store_explicit(cell, old + delta, memory_order_relaxed);
@@ -121,7 +121,7 @@ static void add(_Atomic int64_t *cell, int64_t delta)
 
 void ps_metric_add(struct ps_metrics_shard *shard, size_t row, size_t value_index, int64_t delta)
 {
-    add(&shard->cell[cell_index(shard->metrics, row, value_index)], delta);
+    add_to_cell(&shard->cell[cell_index(shard->metrics, row, value_index)], delta);
 }
 
 void ps_metric_set(struct ps_metrics_shard *shard, size_t row, size_t value_index, int64_t value)
@@ -135,8 +135,8 @@ static void observe(_Atomic int64_t *cells, int64_t ns)
     size_t bucket = 0;
     while (bucket < BOUNDS && ns > bounds_ns[bucket])
         bucket++;
-    add(&cells[bucket], 1);
-    add(&cells[HISTOGRAM_SUM], ns);
+    add_to_cell(&cells[bucket], 1);
+    add_to_cell(&cells[HISTOGRAM_SUM], ns);
 }
 
 void ps_metric_observe_ns(struct ps_metrics_shard *shard, size_t row, int64_t ns)

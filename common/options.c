@@ -38,7 +38,7 @@ static void free_list(struct ps_option_list *list)
 }
 
 /* Frees what the field owns and makes it all zero. */
-static void clear(const struct ps_option *option, void *settings)
+static void clear_field(const struct ps_option *option, void *settings)
 {
     void *field = field_of(option, settings);
     if (option->type == PS_OPT_STRING)
@@ -170,7 +170,7 @@ static int set_strings(const struct ps_option *option, const json_t *value,
 }
 
 /* Puts `value` in the place of what the field holds. */
-static int set(const struct ps_option *option, json_t *value, void *settings,
+static int set_field(const struct ps_option *option, json_t *value, void *settings,
                struct ps_fault *fault)
 {
     void *field = field_of(option, settings);
@@ -217,14 +217,14 @@ static int set_fallback(const struct ps_option *option, void *settings, struct p
     json_t *value = parse_fallback(option);
     if (value == NULL)
         return ps_fault(fault, PS_E_NOMEM, option->path, "out of memory");
-    int err = set(option, value, settings, fault);
+    int err = set_field(option, value, settings, fault);
     assert(err == 0 || err == PS_E_NOMEM); /* a default that is out of its own bounds */
     json_decref(value);
     return err;
 }
 
 /* The place in `path` behind `section` and its dot; NULL when `path` lies outside of it. */
-static const char *inside(const char *path, const char *section)
+static const char *path_inside(const char *path, const char *section)
 {
     size_t len = strlen(section);
     if (len == 0)
@@ -253,7 +253,7 @@ static int unknown_key(const struct ps_option *table, size_t count, const char *
     const char *words[OPTIONS_MAX + 1];
     size_t found = 0;
     for (size_t i = 0; i < count; i++) {
-        const char *rest = inside(table[i].path, section);
+        const char *rest = path_inside(table[i].path, section);
         if (rest == NULL)
             continue;
         snprintf(names[found], NAME_LEN, "%.*s", (int)strcspn(rest, "."), rest);
@@ -263,7 +263,7 @@ static int unknown_key(const struct ps_option *table, size_t count, const char *
     words[found] = NULL;
     size_t first = strcspn(key, ".");
     for (size_t i = 0; i < count; i++) {
-        const char *rest = inside(table[i].path, section);
+        const char *rest = path_inside(table[i].path, section);
         if (rest != NULL && key[first] == '.' && strcmp(rest, key) == 0)
             return ps_fault(fault, PS_E_INVALID, path,
                             "is unknown; write an object \"%.*s\" with \"%s\" in it", (int)first,
@@ -295,11 +295,11 @@ static int read_section(const struct ps_option *table, size_t count, const json_
         for (size_t i = 0; i < count && len < (int)sizeof path && strchr(key, '.') == NULL; i++) {
             if (strcmp(table[i].path, path) == 0)
                 row = &table[i];
-            leads_on = leads_on || inside(table[i].path, path) != NULL;
+            leads_on = leads_on || path_inside(table[i].path, path) != NULL;
         }
         int err;
         if (row != NULL)
-            err = set(row, value, settings, fault);
+            err = set_field(row, value, settings, fault);
         else if (leads_on && *key != '\0' && json_is_object(value))
             err = read_section(table, count, value, path, settings, fault);
         else if (leads_on && *key != '\0')
@@ -334,7 +334,7 @@ int ps_options_read(const struct ps_option *table, size_t count, const json_t *d
 void ps_options_free(const struct ps_option *table, size_t count, void *settings)
 {
     for (size_t i = 0; i < count; i++)
-        clear(&table[i], settings);
+        clear_field(&table[i], settings);
 }
 
 /* Puts `value` (taken over) at the dotted path, making the objects on the way. */
@@ -397,7 +397,7 @@ void ps_option_describe(const struct ps_option *option, char *ret_text, size_t c
     }
 }
 
-static size_t wider(size_t width, const char *text)
+static size_t wider_than(size_t width, const char *text)
 {
     size_t len = strlen(text);
     return len > width ? len : width;
@@ -409,9 +409,9 @@ void ps_options_print_help(const struct ps_option *table, size_t count, FILE *ou
     char range[200];
     for (size_t i = 0; i < count; i++) {
         ps_option_describe(&table[i], range, sizeof range);
-        path_width = wider(path_width, table[i].path);
-        fallback_width = wider(fallback_width, table[i].fallback);
-        range_width = wider(range_width, range);
+        path_width = wider_than(path_width, table[i].path);
+        fallback_width = wider_than(fallback_width, table[i].fallback);
+        range_width = wider_than(range_width, range);
     }
     for (size_t i = 0; i < count; i++) {
         ps_option_describe(&table[i], range, sizeof range);

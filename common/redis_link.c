@@ -5,7 +5,7 @@
  *     +---- fail --------+
  *     +---- fail ------ ready: commands, and INFO again every check_ms
  *
- * Whatever goes wrong, anywhere, ends in fail(): the wire is closed (which answers everybody), and
+ * Whatever goes wrong, anywhere, ends in fail_link(): the wire is closed (which answers everybody), and
  * the timer is set to the next attempt. Only the Sentinels are asked one after the other without a
  * pause. Late results of what was given up are told by the wire they belong to: there is one wire
  * at most, and closing it silences it. A name look-up cannot be silenced; while an old one is under
@@ -67,7 +67,7 @@ static void set_timer(struct ps_redis_link *link, int64_t ms)
 
 /* --- failing --- */
 
-static void fail(struct ps_redis_link *link, int err, const char *what)
+static void fail_link(struct ps_redis_link *link, int err, const char *what)
 {
     char why[WHY_MAX];
     bool was_ready = link->state == PS_REDIS_READY;
@@ -97,7 +97,7 @@ static void next_sentinel(struct ps_redis_link *link, int err, const char *what)
     link->wire = NULL;
     link->sentinel = (link->sentinel + 1) % link->url.host_count;
     if (++link->asked >= link->url.host_count)
-        fail(link, err, what);
+        fail_link(link, err, what);
     else
         try_next(link);
 }
@@ -107,7 +107,7 @@ static void give_up(struct ps_redis_link *link, int err, const char *what)
     if (link->state == PS_REDIS_TRYING && link->asking)
         next_sentinel(link, err, what);
     else
-        fail(link, err, what);
+        fail_link(link, err, what);
 }
 
 static void on_lost(int err, const char *why, void *ctx)
@@ -161,7 +161,7 @@ static void on_reply(const redisReply *reply, void *ctx)
     if (!ps_breaker_strike(&link->breaker) && !must_greet)
         return;
     link->suspect = true;
-    fail(link, err, reply->str);
+    fail_link(link, err, reply->str);
 }
 
 /* --- the greeting --- */
@@ -249,7 +249,7 @@ static void on_prepared(int err, const redisReply *reply, void *ctx)
         /* Who does not know a command repeats its words. */
         bool tells = link->url.password[0] != '\0' && strstr(reply->str, link->url.password);
         err = ps_redis_reply_err(reply);
-        fail(link, err == PS_E_UNKNOWN ? PS_E_PERMISSION : err,
+        fail_link(link, err == PS_E_UNKNOWN ? PS_E_PERMISSION : err,
              tells ? "AUTH was refused, in words that repeat the password" : reply->str);
     }
 }
@@ -262,12 +262,12 @@ static void on_greeted(int err, const redisReply *reply, void *ctx)
         return;
     err = ps_redis_reply_err(reply);
     if (err < 0 && err != PS_E_UNKNOWN) { /* no password was given and one is asked for; busy */
-        fail(link, err, reply->str);
+        fail_link(link, err, reply->str);
         return;
     }
     err = judge_info(reply, link->identity, why);
     if (err < 0) {
-        fail(link, err, why);
+        fail_link(link, err, why);
         return;
     }
     link->state = PS_REDIS_READY;
@@ -297,10 +297,10 @@ static void on_checked(int err, const redisReply *reply, void *ctx)
         err = PS_E_CONFLICT;
     }
     if (err < 0)
-        fail(link, err, why);
+        fail_link(link, err, why);
 }
 
-static void greet(struct ps_redis_link *link)
+static void send_greeting(struct ps_redis_link *link)
 {
     char db[12];
     int err = link->url.password[0] != '\0' ? send_auth(link, on_prepared) : 0;
@@ -311,12 +311,12 @@ static void greet(struct ps_redis_link *link)
     if (err == 0)
         err = send_info(link, on_greeted);
     if (err < 0)
-        fail(link, err, ps_err_text(err));
+        fail_link(link, err, ps_err_text(err));
 }
 
 /* --- Sentinel --- */
 
-static void ask(struct ps_redis_link *link);
+static void ask_sentinel(struct ps_redis_link *link);
 
 static void on_master(int err, const redisReply *reply, void *ctx)
 {
@@ -328,7 +328,7 @@ static void on_master(int err, const redisReply *reply, void *ctx)
         link->sentinel_auth = true;
         err = send_auth(link, NULL);
         if (err == 0)
-            ask(link);
+            ask_sentinel(link);
         else
             next_sentinel(link, err, ps_err_text(err));
         return;
@@ -358,7 +358,7 @@ static void on_master(int err, const redisReply *reply, void *ctx)
     try_next(link);
 }
 
-static void ask(struct ps_redis_link *link)
+static void ask_sentinel(struct ps_redis_link *link)
 {
     int err =
         send_words(link, on_master, 3,
@@ -377,9 +377,9 @@ static void connect_to(struct ps_redis_link *link, const struct sockaddr *addres
     if (err < 0)
         give_up(link, err, "cannot connect");
     else if (link->asking)
-        ask(link);
+        ask_sentinel(link);
     else
-        greet(link);
+        send_greeting(link);
 }
 
 static void free_when_closed(struct ps_redis_link *link)
@@ -444,7 +444,7 @@ static void try_next(struct ps_redis_link *link)
     }
 }
 
-static void begin(struct ps_redis_link *link)
+static void begin_attempt(struct ps_redis_link *link)
 {
     link->state = PS_REDIS_TRYING;
     ps_breaker_probe(&link->breaker);
@@ -458,7 +458,7 @@ static void on_timer(uv_timer_t *timer)
     struct ps_redis_link *link = timer->data;
     switch (link->state) {
     case PS_REDIS_AWAY:
-        begin(link);
+        begin_attempt(link);
         break;
     case PS_REDIS_TRYING:
         give_up(link, PS_E_TIMEOUT, "not connected and greeted in time");
@@ -479,7 +479,7 @@ bool ps_redis_link_open(struct ps_redis_link *link)
            ps_breaker_admits(&link->breaker, ps_redis_wire_pending(link->wire));
 }
 
-static int admit(struct ps_redis_link *link)
+static int admit_command(struct ps_redis_link *link)
 {
     if (!ps_redis_link_open(link))
         return PS_E_CLOSED;
@@ -489,14 +489,14 @@ static int admit(struct ps_redis_link *link)
 int ps_redis_link_send(struct ps_redis_link *link, struct ps_redis_args args, ps_redis_reply_fn *fn,
                        void *ctx)
 {
-    int err = admit(link);
+    int err = admit_command(link);
     return err < 0 ? err : ps_redis_wire_send(link->wire, args, fn, ctx);
 }
 
 int ps_redis_link_eval(struct ps_redis_link *link, const struct ps_redis_script *script,
                        int key_count, struct ps_redis_args args, ps_redis_reply_fn *fn, void *ctx)
 {
-    int err = admit(link);
+    int err = admit_command(link);
     return err < 0 ? err : ps_redis_wire_eval(link->wire, script, key_count, args, fn, ctx);
 }
 

@@ -51,7 +51,7 @@ static bool take_number(struct ps_str text, int max, int *ret)
 }
 
 /* What lies before the first (or last) `c`, which goes too; all of it when there is none. */
-static struct ps_str cut(struct ps_str *rest, const char *c)
+static struct ps_str cut_at(struct ps_str *rest, const char *c)
 {
     struct ps_str head = {rest->at, rest->len};
     if (c != NULL)
@@ -61,7 +61,7 @@ static struct ps_str cut(struct ps_str *rest, const char *c)
     return head;
 }
 
-static const char *first(struct ps_str text, char c)
+static const char *find_char(struct ps_str text, char c)
 {
     return text.len > 0 ? memchr(text.at, c, text.len) : NULL;
 }
@@ -82,17 +82,17 @@ static int take_host(struct ps_str text, int port, struct ps_redis_host *ret,
     struct ps_str name;
     if (text.len > 0 && text.at[0] == '[') {
         text = (struct ps_str){text.at + 1, text.len - 1};
-        const char *end = first(text, ']');
+        const char *end = find_char(text, ']');
         if (end == NULL)
             return ps_fault(fault, PS_E_INVALID, "", "an IPv6 address lacks its \"]\"");
-        name = cut(&text, end);
+        name = cut_at(&text, end);
         if (text.len > 0 && text.at[0] != ':')
             return ps_fault(fault, PS_E_INVALID, "", "after \"]\" only a port may follow");
         if (text.len > 0 && !take_number((struct ps_str){text.at + 1, text.len - 1}, 65535, &port))
             port = 0;
     } else {
-        const char *colon = first(text, ':');
-        name = cut(&text, colon);
+        const char *colon = find_char(text, ':');
+        name = cut_at(&text, colon);
         if (colon != NULL && !take_number(text, 65535, &port))
             port = 0;
     }
@@ -114,8 +114,8 @@ static int take_hosts(struct ps_str text, bool sentinels, struct ps_redis_url *u
         if (url->host_count == (sentinels ? PS_REDIS_HOSTS_MAX : 1))
             return ps_fault(fault, PS_E_INVALID, "", "too many hosts: at most %d",
                             sentinels ? PS_REDIS_HOSTS_MAX : 1);
-        comma = first(text, ',');
-        int err = take_host(cut(&text, comma), sentinels ? 26379 : 6379,
+        comma = find_char(text, ',');
+        int err = take_host(cut_at(&text, comma), sentinels ? 26379 : 6379,
                             &url->hosts[url->host_count++], fault);
         if (err < 0)
             return err;
@@ -161,11 +161,11 @@ int ps_redis_url_parse(const char *text, struct ps_redis_url *ret_url, struct ps
         return err;
 
     struct ps_str path = rest;
-    struct ps_str place = cut(&path, first(rest, '/'));
+    struct ps_str place = cut_at(&path, find_char(rest, '/'));
     const char *at = place.len > 0 ? memrchr(place.at, '@', place.len) : NULL;
     if (at != NULL) {
-        struct ps_str password = cut(&place, at);
-        struct ps_str user = cut(&password, first(password, ':'));
+        struct ps_str password = cut_at(&place, at);
+        struct ps_str user = cut_at(&password, find_char(password, ':'));
         if (!take_secret(user, url.user) || !take_secret(password, url.password))
             return ps_fault(fault, PS_E_INVALID, "",
                             "user and password have at most %d bytes and no bad %%-escape",
@@ -174,7 +174,7 @@ int ps_redis_url_parse(const char *text, struct ps_redis_url *ret_url, struct ps
     if ((err = take_hosts(place, scheme == SENTINEL, &url, fault)) < 0)
         return err;
     if (scheme == SENTINEL) {
-        struct ps_str name = cut(&path, first(path, '/'));
+        struct ps_str name = cut_at(&path, find_char(path, '/'));
         if (!ps_name_ok(name.at, name.len))
             return ps_fault(fault, PS_E_INVALID, "",
                             "redis+sentinel:// needs the master's name as its path: "

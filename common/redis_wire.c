@@ -51,7 +51,7 @@ struct ps_redis_wire {
     char in[READ_AT_ONCE];
 };
 
-static void lose(struct ps_redis_wire *wire, int err, const char *why, bool tell);
+static void lose_connection(struct ps_redis_wire *wire, int err, const char *why, bool tell);
 
 /* --- bytes --- */
 
@@ -72,7 +72,7 @@ static int bytes_put(struct bytes *bytes, const char *at, size_t len)
     return 0;
 }
 
-static void flush(struct ps_redis_wire *wire);
+static void flush_output(struct ps_redis_wire *wire);
 
 static void on_written(uv_write_t *request, int status)
 {
@@ -81,13 +81,13 @@ static void on_written(uv_write_t *request, int status)
     if (wire->lost)
         return;
     if (status < 0)
-        lose(wire, PS_E_CLOSED, uv_strerror(status), true);
+        lose_connection(wire, PS_E_CLOSED, uv_strerror(status), true);
     else
-        flush(wire);
+        flush_output(wire);
 }
 
 /* Writes what was gathered, unless the last write is still under way: then its end does. */
-static void flush(struct ps_redis_wire *wire)
+static void flush_output(struct ps_redis_wire *wire)
 {
     if (!wire->connected || wire->writing.len > 0 || wire->out.len == 0)
         return;
@@ -106,7 +106,7 @@ static void flush(struct ps_redis_wire *wire)
                   ? done
                   : uv_write(&wire->write, (uv_stream_t *)&wire->tcp, &buf, 1, on_written);
     if (err < 0)
-        lose(wire, PS_E_CLOSED, uv_strerror(err), true);
+        lose_connection(wire, PS_E_CLOSED, uv_strerror(err), true);
 }
 
 static void on_turn(uv_idle_t *idle)
@@ -133,7 +133,7 @@ static int make_room(struct ps_redis_wire *wire)
     return 0;
 }
 
-static struct pending pop(struct ps_redis_wire *wire)
+static struct pending pop_pending(struct ps_redis_wire *wire)
 {
     struct pending pending = wire->pending[wire->first];
     wire->first = (wire->first + 1) % wire->cap;
@@ -168,14 +168,14 @@ static void on_timer(uv_timer_t *timer)
         char why[WHY_MAX];
         (void)snprintf(why, sizeof why, "no reply within %llu ms",
                        (unsigned long long)wire->timeout_ms);
-        lose(wire, PS_E_TIMEOUT, why, true);
+        lose_connection(wire, PS_E_TIMEOUT, why, true);
     }
 }
 
 /* --- commands --- */
 
 /* `script` NULL: a command that is never repeated. */
-static int submit(struct ps_redis_wire *wire, const struct ps_redis_args *args,
+static int submit_command(struct ps_redis_wire *wire, const struct ps_redis_args *args,
                   const struct ps_redis_script *script, ps_redis_reply_fn *fn, void *ctx)
 {
     sds command;
@@ -210,7 +210,7 @@ static int submit(struct ps_redis_wire *wire, const struct ps_redis_args *args,
 int ps_redis_wire_send(struct ps_redis_wire *wire, struct ps_redis_args args, ps_redis_reply_fn *fn,
                        void *ctx)
 {
-    return submit(wire, &args, NULL, fn, ctx);
+    return submit_command(wire, &args, NULL, fn, ctx);
 }
 
 int ps_redis_wire_eval(struct ps_redis_wire *wire, const struct ps_redis_script *script,
@@ -232,7 +232,7 @@ int ps_redis_wire_eval(struct ps_redis_wire *wire, const struct ps_redis_script 
         memcpy(at + HEAD, args.at, (size_t)args.count * sizeof *at);
         memcpy(len + HEAD, args.len, (size_t)args.count * sizeof *len);
         struct ps_redis_args all = {count, at, len};
-        err = submit(wire, &all, script, fn, ctx);
+        err = submit_command(wire, &all, script, fn, ctx);
     }
     if (!fits) {
         free(at);
@@ -243,12 +243,12 @@ int ps_redis_wire_eval(struct ps_redis_wire *wire, const struct ps_redis_script 
 
 /* The script is not known there (a restart, SCRIPT FLUSH): loads it and asks again. False: it
  * could not be asked again. */
-static bool repeat(struct ps_redis_wire *wire, struct pending *pending)
+static bool load_and_repeat(struct ps_redis_wire *wire, struct pending *pending)
 {
     const char *at[] = {"SCRIPT", "LOAD", pending->script->text};
     const size_t len[] = {6, 4, pending->script->len};
     struct ps_redis_args load = {3, at, len};
-    if (submit(wire, &load, NULL, NULL, NULL) < 0 || make_room(wire) < 0 ||
+    if (submit_command(wire, &load, NULL, NULL, NULL) < 0 || make_room(wire) < 0 ||
         bytes_put(&wire->out, pending->command, sdslen(pending->command)) < 0)
         return false;
     struct pending *again = &wire->pending[(wire->first + wire->count++) % wire->cap];
@@ -258,12 +258,12 @@ static bool repeat(struct ps_redis_wire *wire, struct pending *pending)
     return true;
 }
 
-static void answer(struct ps_redis_wire *wire, redisReply *reply)
+static void answer_first(struct ps_redis_wire *wire, redisReply *reply)
 {
-    struct pending pending = pop(wire);
+    struct pending pending = pop_pending(wire);
     bool unknown_script = pending.command != NULL && reply->type == REDIS_REPLY_ERROR &&
                           strncmp(reply->str, "NOSCRIPT", 8) == 0;
-    if (!(unknown_script && repeat(wire, &pending))) {
+    if (!(unknown_script && load_and_repeat(wire, &pending))) {
         if (pending.fn != NULL)
             pending.fn(0, reply, pending.ctx);
         if (!wire->lost && wire->callbacks.on_reply != NULL)
@@ -291,17 +291,17 @@ static void take_replies(struct ps_redis_wire *wire)
             char why[WHY_MAX];
             (void)snprintf(why, sizeof why, "this is not Redis's protocol: %s",
                            wire->reader->errstr);
-            lose(wire, PS_E_CORRUPT, why, true);
+            lose_connection(wire, PS_E_CORRUPT, why, true);
             return;
         }
         if (reply == NULL)
             return;
         if (wire->count == 0) {
             freeReplyObject(reply);
-            lose(wire, PS_E_CORRUPT, "a reply that nobody has asked for", true);
+            lose_connection(wire, PS_E_CORRUPT, "a reply that nobody has asked for", true);
             return;
         }
-        answer(wire, reply);
+        answer_first(wire, reply);
     }
 }
 
@@ -311,12 +311,12 @@ static void on_read(uv_stream_t *stream, ssize_t len, const uv_buf_t *buf)
     if (wire->lost)
         return;
     if (len < 0) {
-        lose(wire, PS_E_CLOSED,
+        lose_connection(wire, PS_E_CLOSED,
              len == UV_EOF ? "the server closed the connection" : uv_strerror((int)len), true);
         return;
     }
     if (redisReaderFeed(wire->reader, buf->base, (size_t)len) != REDIS_OK) {
-        lose(wire, PS_E_NOMEM, ps_err_text(PS_E_NOMEM), true);
+        lose_connection(wire, PS_E_NOMEM, ps_err_text(PS_E_NOMEM), true);
         return;
     }
     take_replies(wire);
@@ -333,11 +333,11 @@ static void on_connected(uv_connect_t *connect, int status)
     if (status == 0)
         status = uv_read_start((uv_stream_t *)&wire->tcp, give_room, on_read);
     if (status < 0) {
-        lose(wire, PS_E_CLOSED, uv_strerror(status), true);
+        lose_connection(wire, PS_E_CLOSED, uv_strerror(status), true);
         return;
     }
     wire->connected = true;
-    flush(wire);
+    flush_output(wire);
 }
 
 int ps_redis_wire_new(uv_loop_t *loop, const struct sockaddr *address, int64_t timeout_ms,
@@ -385,14 +385,14 @@ static void on_closed(uv_handle_t *handle)
     free(wire);
 }
 
-static void lose(struct ps_redis_wire *wire, int err, const char *why, bool tell)
+static void lose_connection(struct ps_redis_wire *wire, int err, const char *why, bool tell)
 {
     wire->lost = true;
     uv_close((uv_handle_t *)&wire->tcp, on_closed);
     uv_close((uv_handle_t *)&wire->timer, on_closed);
     uv_close((uv_handle_t *)&wire->turn, on_closed);
     while (wire->count > 0) {
-        struct pending pending = pop(wire);
+        struct pending pending = pop_pending(wire);
         if (pending.command != NULL)
             redisFreeSdsCommand(pending.command);
         if (pending.fn != NULL)
@@ -405,7 +405,7 @@ static void lose(struct ps_redis_wire *wire, int err, const char *why, bool tell
 void ps_redis_wire_close(struct ps_redis_wire *wire)
 {
     if (wire != NULL && !wire->lost)
-        lose(wire, PS_E_CLOSED, NULL, false);
+        lose_connection(wire, PS_E_CLOSED, NULL, false);
 }
 
 void ps_redis_wire_flush(struct ps_redis_wire *wire)
@@ -413,7 +413,7 @@ void ps_redis_wire_flush(struct ps_redis_wire *wire)
     if (wire->lost)
         return;
     uv_idle_stop(&wire->turn);
-    flush(wire);
+    flush_output(wire);
 }
 
 size_t ps_redis_wire_pending(const struct ps_redis_wire *wire)

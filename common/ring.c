@@ -86,7 +86,7 @@ void ps_ring_free(struct ps_ring *ring)
 
 /* The ring is larger than a cache, and a cell comes back cold: the next one is fetched while this
  * one is filled and used. */
-static void fetch(const struct ps_ring *ring, const struct cell *cell)
+static void prefetch_cell(const struct ps_ring *ring, const struct cell *cell)
 {
     size_t bytes = ring->stride < FETCH_MAX ? ring->stride : FETCH_MAX;
     for (size_t at = 0; at < bytes; at += PS_CACHE_LINE)
@@ -107,7 +107,7 @@ void *ps_ring_reserve(struct ps_ring *ring)
                                                          memory_order_relaxed,
                                                          memory_order_relaxed)) {
             cell->position = position;
-            fetch(ring, cell_at(ring, position + 1));
+            prefetch_cell(ring, cell_at(ring, position + 1));
             return cell->slot;
         }
     }
