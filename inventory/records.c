@@ -1,6 +1,6 @@
-/* A buyer lives while any order of his is remembered. An order is in the index by key, when it has
- * one, and in its buyer's list of live orders, newest first, while its units are his. All of it
- * comes from the stripe's arena, so that a reservation rarely calls malloc. */
+/* A buyer lives while any of their orders is remembered. An order is in the index by key, when it
+ * has one, and in its buyer's list of live orders, newest first, while its units are theirs. All of
+ * it comes from the stripe's arena, so that a reservation rarely calls malloc. */
 #include "inventory/records.h"
 
 #include <string.h>
@@ -75,27 +75,16 @@ static void drop_buyer(struct inv_records *records, struct inv_buyer *buyer)
     inv_arena_give(&records->arena, buyer, sizeof *buyer + buyer->user_len);
 }
 
-/* The order becomes the newest of its buyer's live ones. */
-static void enlist(struct inv_order *order)
+static void add_live_order(struct inv_order *order)
 {
-    struct inv_buyer *buyer = order->buyer;
-    order->older = buyer->newest;
-    if (order->older != NULL)
-        order->older->newer = order;
-    buyer->newest = order;
-    buyer->units += order->quantity;
+    LIST_INSERT_HEAD(&order->buyer->live, order, live);
+    order->buyer->units += order->quantity;
 }
 
 void inv_records_delist(struct inv_order *order)
 {
-    struct inv_buyer *buyer = order->buyer;
-    if (order->newer != NULL)
-        order->newer->older = order->older;
-    else
-        buyer->newest = order->older;
-    if (order->older != NULL)
-        order->older->newer = order->newer;
-    buyer->units -= order->quantity;
+    LIST_REMOVE(order, live);
+    order->buyer->units -= order->quantity;
 }
 
 struct inv_order *inv_records_add(struct inv_records *records, const struct inv_record *record,
@@ -126,7 +115,7 @@ struct inv_order *inv_records_add(struct inv_records *records, const struct inv_
         inv_table_put(&records->keys, &order->by_key, place->key);
     }
     if (buyer != NULL && record->live)
-        enlist(order);
+        add_live_order(order);
     return order;
 }
 

@@ -1,25 +1,26 @@
-/* The records of one stripe of the books: its buyers and their orders. The caller locks. */
+/* The records of one stripe of the ledger: its buyers and their orders. The caller locks. */
 #ifndef INV_RECORDS_H
 #define INV_RECORDS_H
 
 #include "inventory/arena.h"
-#include "inventory/books.h"
+#include "inventory/ledger.h"
 #include "inventory/table.h"
 
+#include <sys/queue.h>
 struct inv_buyer {
     struct inv_link by_user;
-    struct inv_order *newest; /* of his live orders */
-    int64_t units;            /* of his live orders */
-    size_t orders;            /* that are remembered */
+    LIST_HEAD(, inv_order) live; /* their live orders, newest first */
+    int64_t units;               /* of the live orders */
+    size_t orders;               /* that are remembered */
     uint8_t user_len;
     char user[];
 };
 
 struct inv_order {
-    struct inv_link by_id;  /* the books' */
-    struct inv_link by_key; /* unless key_len is 0 */
-    struct inv_order *newer, *older;
-    struct inv_buyer *buyer; /* NULL: an adjustment */
+    struct inv_link by_id;      /* the ledger' */
+    struct inv_link by_key;     /* unless key_len is 0 */
+    LIST_ENTRY(inv_order) live; /* while its units are its buyer's */
+    struct inv_buyer *buyer;    /* NULL: an adjustment */
     struct ps_uuid id;
     int64_t quantity;
     int64_t reserved_at_ms;
@@ -42,7 +43,7 @@ struct inv_record {
     struct ps_str user, key;
     uint32_t sku;
     int64_t quantity;
-    uint8_t state; /* the books' */
+    uint8_t state; /* the ledger' */
     bool live;     /* its units are its buyer's */
 };
 

@@ -159,7 +159,7 @@ char *inv_put_key_value(char *at, const struct ps_uuid *id, struct ps_str sku, i
 
 /* --- reading --- */
 
-static const char *get(struct inv_cursor *cursor, size_t len)
+static const char *get_bytes(struct inv_cursor *cursor, size_t len)
 {
     const char *at = cursor->at;
     if (cursor->bad || (size_t)(cursor->end - at) < len) {
@@ -172,7 +172,7 @@ static const char *get(struct inv_cursor *cursor, size_t len)
 
 int64_t inv_get_int(struct inv_cursor *cursor)
 {
-    const char *at = get(cursor, 8);
+    const char *at = get_bytes(cursor, 8);
     uint64_t value = 0;
     for (int i = 0; at != NULL && i < 8; i++)
         value = value << 8 | (unsigned char)at[i];
@@ -181,21 +181,21 @@ int64_t inv_get_int(struct inv_cursor *cursor)
 
 uint8_t inv_get_byte(struct inv_cursor *cursor)
 {
-    const char *at = get(cursor, 1);
+    const char *at = get_bytes(cursor, 1);
     return at != NULL ? (uint8_t)*at : 0;
 }
 
 struct ps_str inv_get_text(struct inv_cursor *cursor)
 {
     size_t len = inv_get_byte(cursor);
-    const char *at = get(cursor, len);
+    const char *at = get_bytes(cursor, len);
     return at != NULL ? (struct ps_str){at, len} : (struct ps_str){"", 0};
 }
 
 struct ps_uuid inv_get_id(struct inv_cursor *cursor)
 {
     struct ps_uuid id = {{0}};
-    const char *at = get(cursor, sizeof id.byte);
+    const char *at = get_bytes(cursor, sizeof id.byte);
     if (at != NULL)
         memcpy(id.byte, at, sizeof id.byte);
     return id;

@@ -25,7 +25,7 @@ struct inv_chunk {
 
 /* --- the connection --- */
 
-static void trouble(struct inv_feed *feed, int err, const char *key, const char *text)
+static void note_trouble(struct inv_feed *feed, int err, const char *key, const char *text)
 {
     if (feed->err < 0)
         return;
@@ -43,7 +43,7 @@ static void on_ready(const char *identity, void *ctx)
 
 static void on_away(int err, const char *why, void *ctx)
 {
-    trouble(ctx, err, "", why);
+    note_trouble(ctx, err, "", why);
 }
 
 static int open_link(struct inv_feed *feed)
@@ -84,11 +84,11 @@ static void on_chunk(int err, const redisReply *reply, void *ctx)
     const char *key = feed->keys.name[parcel->key];
     feed->out--;
     if (err == 0 && (err = ps_redis_reply_err(reply)) < 0)
-        trouble(feed, err == PS_E_UNKNOWN ? PS_E_IO : err, key, reply->str);
+        note_trouble(feed, err == PS_E_UNKNOWN ? PS_E_IO : err, key, reply->str);
     else if (err == 0 && reply->type == REDIS_REPLY_INTEGER)
         feed->expected[parcel->key] += reply->integer;
     else if (err == 0)
-        trouble(feed, PS_E_CONFLICT, key, "this epoch or a higher one is installed");
+        note_trouble(feed, PS_E_CONFLICT, key, "this epoch or a higher one is installed");
     /* without a reply the link is lost, and on_away says why */
     free(parcel);
 }
@@ -191,13 +191,13 @@ static void on_installed(int err, const redisReply *reply, void *ctx)
         err = PS_E_UNKNOWN; /* the script does not say that */
     feed->maybe_installed = err == PS_E_UNKNOWN || (err == 0 && strcmp(word, "OK") == 0);
     if (err < 0)
-        trouble(feed, err, key, word);
+        note_trouble(feed, err, key, word);
     else if (strcmp(word, "LATE") == 0)
-        trouble(feed, PS_E_CONFLICT, key, "this epoch or a higher one is installed");
+        note_trouble(feed, PS_E_CONFLICT, key, "this epoch or a higher one is installed");
     else if (strcmp(word, "FORBIDDEN") == 0)
-        trouble(feed, PS_E_PERMISSION, key, "the user of this Redis may not run HDEL");
+        note_trouble(feed, PS_E_PERMISSION, key, "the user of this Redis may not run HDEL");
     else if (!feed->maybe_installed)
-        trouble(feed, PS_E_BUSY, key, "not all of the load is there");
+        note_trouble(feed, PS_E_BUSY, key, "not all of the load is there");
 }
 
 static void on_dropped(int err, const redisReply *reply, void *ctx)
@@ -252,7 +252,7 @@ int inv_feed_install(struct inv_feed *feed)
 }
 
 /* Drops what was sent, if the server is still there. */
-static void drop(struct inv_feed *feed)
+static void drop_sent(struct inv_feed *feed)
 {
     if (!feed->sent || feed->maybe_installed || ps_redis_link_state(feed->link) != PS_REDIS_READY)
         return;
@@ -264,7 +264,7 @@ static void drop(struct inv_feed *feed)
 void inv_feed_close(struct inv_feed *feed)
 {
     if (feed->has_link) {
-        drop(feed);
+        drop_sent(feed);
         ps_redis_link_close(feed->link);
     }
     if (feed->has_loop) {

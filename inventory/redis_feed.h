@@ -1,10 +1,10 @@
 /* The way of a load into the server: its fields go out in chunks, some of them at a time under way,
  * and in the end the epoch is put in force or what was sent is dropped. It runs a loop and a link
- * of its own on the caller's thread. Used by store_redis_load.c alone. */
+ * of its own on the caller's thread. Used by redis_load.c alone. */
 #ifndef INV_REDIS_FEED_H
 #define INV_REDIS_FEED_H
 
-#include "inventory/store_redis_private.h"
+#include "inventory/redis_ops.h"
 
 struct inv_chunk;
 

@@ -1,4 +1,4 @@
-/* The counter in memory: sales, and the locks around their books (books.h decides what happens).
+/* The counter in memory: sales, and the locks around their ledger (ledger.h decides what happens).
  *
  * Locks, always taken in this order, so that nobody waits in a circle:
  *     the store's list of sales -> stripes of a sale by number -> parts of its index by number.
@@ -7,21 +7,21 @@
  * taken in order, and the order is looked up again, because only that look counts. Gone by then, or
  * in another stripe, means that the id was unknown for a moment in between, and the call is
  * answered as if it had come in that moment. A cut of all numbers takes all stripes; an install
- * takes every lock of the sale, so books are only ever freed when nobody can be inside, and whoever
- * had to wait finds the new books and, for a reservation, another epoch.
+ * takes every lock of the sale, so ledger are only ever freed when nobody can be inside, and
+ * whoever had to wait finds the new ledger and, for a reservation, another epoch.
  *
  * Sold out: asking inv_sale_sku_sold_out is two loads, and admission asks it first. A reservation
  * itself does always look at the buyer, under his stripe: he may own the key, and then SOLD_OUT
- * would be a wrong answer. What lock-free readers see (shelves, epoch) stays in place for the life
+ * would be a wrong answer. What lock-free readers see (counters, epoch) stays in place for the life
  * of the sale. */
 #include "inventory/store_memory.h"
-#include "inventory/books.h"
+#include "inventory/ledger.h"
 #include "inventory/store_backend.h"
 
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
-
+#include <sys/queue.h>
 struct lock {
     pthread_mutex_t mutex;
 } PS_ALIGNED;
@@ -29,12 +29,12 @@ struct lock {
 struct mem_sale {
     struct inv_sale head;
     struct mem_store *store;
-    struct mem_sale *next; /* under the store's lock */
+    SLIST_ENTRY(mem_sale) next; /* under the store's lock */
     char name[PS_NAME_MAX + 1];
     size_t sku_count;
-    struct inv_shelf *shelves;
+    struct inv_sku_counter *counters;
     _Atomic int64_t epoch;
-    struct inv_books *books; /* read under any lock of the sale, changed under all */
+    struct inv_ledger *ledger; /* read under any lock of the sale, changed under all */
     struct lock stripes[INV_STRIPES];
     struct lock parts[INV_PARTS];
 };
@@ -44,7 +44,7 @@ struct mem_store {
     const struct ps_clock *clock;
     struct ps_hash_key hash_key;
     pthread_mutex_t lock;
-    struct mem_sale *sales;
+    SLIST_HEAD(, mem_sale) sales;
 };
 
 struct mem_load {
@@ -52,8 +52,8 @@ struct mem_load {
     struct mem_store *store;
     char name[PS_NAME_MAX + 1];
     size_t sku_count;
-    struct inv_shelf *shelves; /* until a sale takes them over */
-    struct inv_books *books;
+    struct inv_sku_counter *counters; /* until a sale takes them over */
+    struct inv_ledger *ledger;
 };
 
 /* --- places and locks --- */
@@ -120,7 +120,7 @@ static struct inv_order *lock_order(struct mem_sale *sale, const struct ps_uuid 
     struct inv_place place = place_of_id(sale->store, id);
     pthread_mutex_t *part = &sale->parts[inv_place_part(&place)].mutex;
     pthread_mutex_lock(part);
-    struct inv_order *order = inv_books_order(sale->books, id, place.id);
+    struct inv_order *order = inv_ledger_order(sale->ledger, id, place.id);
     unsigned number = order != NULL ? inv_order_stripe(order) : 0;
     pthread_mutex_unlock(part);
     if (order == NULL)
@@ -129,7 +129,7 @@ static struct inv_order *lock_order(struct mem_sale *sale, const struct ps_uuid 
     pthread_mutex_t *stripe = &sale->stripes[number].mutex;
     pthread_mutex_lock(stripe);
     pthread_mutex_lock(part);
-    order = inv_books_order(sale->books, id, place.id);
+    order = inv_ledger_order(sale->ledger, id, place.id);
     if (order == NULL || inv_order_stripe(order) != number) {
         pthread_mutex_unlock(part);
         pthread_mutex_unlock(stripe);
@@ -145,9 +145,12 @@ static struct inv_order *lock_order(struct mem_sale *sale, const struct ps_uuid 
 /* The caller holds the store's lock. */
 static struct mem_sale *find_sale(const struct mem_store *store, const char *name)
 {
-    struct mem_sale *sale = store->sales;
-    while (sale != NULL && strcmp(sale->name, name) != 0)
-        sale = sale->next;
+    struct mem_sale *sale;
+    SLIST_FOREACH(sale, &store->sales, next)
+    {
+        if (strcmp(sale->name, name) == 0)
+            break;
+    }
     return sale;
 }
 
@@ -176,13 +179,13 @@ static int64_t mem_sale_left(const struct inv_sale *head, uint32_t sku)
     const struct mem_sale *sale = (const struct mem_sale *)head;
     if (sku >= sale->sku_count)
         return 0;
-    return atomic_load_explicit(&sale->shelves[sku].available, memory_order_relaxed);
+    return atomic_load_explicit(&sale->counters[sku].available, memory_order_relaxed);
 }
 
 static bool mem_sale_sku_sold_out(const struct inv_sale *head, uint32_t sku)
 {
     const struct mem_sale *sale = (const struct mem_sale *)head;
-    return sku >= sale->sku_count || inv_shelf_sold_out(&sale->shelves[sku]);
+    return sku >= sale->sku_count || inv_sku_counter_sold_out(&sale->counters[sku]);
 }
 
 /* --- orders --- */
@@ -196,10 +199,10 @@ static int mem_reserve(struct inv_store *head, struct inv_sale *sale_head,
         place_of(store, &reservation->order_id, reservation->user, reservation->key);
     int err = 0;
     lock_place(sale, &place);
-    if (inv_books_epoch(sale->books) != reservation->epoch)
+    if (inv_ledger_epoch(sale->ledger) != reservation->epoch)
         *to.ret_answer = (struct inv_answer){.result = INV_FENCED};
     else
-        err = inv_books_reserve(sale->books, reservation, &place, store->clock, to.ret_answer);
+        err = inv_ledger_reserve(sale->ledger, reservation, &place, store->clock, to.ret_answer);
     unlock_place(sale, &place);
     return err;
 }
@@ -211,10 +214,10 @@ static int mem_lower(struct inv_store *head, struct inv_sale *sale_head,
     struct inv_place place = place_of_id((struct mem_store *)head, &lowering->id);
     int err = 0;
     lock_place(sale, &place);
-    if (inv_books_epoch(sale->books) != lowering->epoch)
+    if (inv_ledger_epoch(sale->ledger) != lowering->epoch)
         *to.ret_answer = (struct inv_answer){.result = INV_FENCED};
     else
-        err = inv_books_lower(sale->books, lowering, &place, to.ret_answer);
+        err = inv_ledger_lower(sale->ledger, lowering, &place, to.ret_answer);
     unlock_place(sale, &place);
     return err;
 }
@@ -242,7 +245,7 @@ static void mem_resolve(struct inv_store *head, struct inv_sale *sale_head,
     (void)head;
     if (order == NULL)
         return;
-    inv_books_resolve(sale->books, order, verdict);
+    inv_ledger_resolve(sale->ledger, order, verdict);
     pthread_mutex_unlock(part);
     pthread_mutex_unlock(stripe);
 }
@@ -253,7 +256,7 @@ static void mem_raise(struct inv_store *head, struct inv_sale *sale_head, const 
     struct mem_sale *sale = (struct mem_sale *)sale_head;
     struct inv_place place = place_of_id((struct mem_store *)head, id);
     lock_place(sale, &place);
-    inv_books_raise(sale->books, id, &place, sku, units);
+    inv_ledger_raise(sale->ledger, id, &place, sku, units);
     unlock_place(sale, &place);
 }
 
@@ -262,7 +265,7 @@ static int mem_counts(struct inv_store *head, struct inv_sale *sale_head, struct
     struct mem_sale *sale = (struct mem_sale *)sale_head;
     (void)head;
     lock_stripes(sale);
-    inv_books_counts(sale->books, to.ret_counts);
+    inv_ledger_counts(sale->ledger, to.ret_counts);
     unlock_stripes(sale);
     return 0;
 }
@@ -272,8 +275,8 @@ static int mem_counts(struct inv_store *head, struct inv_sale *sale_head, struct
 static void mem_load_free(struct inv_load *head)
 {
     struct mem_load *load = (struct mem_load *)head;
-    inv_books_free(load->books);
-    free(load->shelves);
+    inv_ledger_free(load->ledger);
+    free(load->counters);
     free(load);
 }
 
@@ -288,8 +291,8 @@ static int mem_load_new(struct inv_store *head, const char *name, int64_t epoch,
     load->store = (struct mem_store *)head;
     load->sku_count = sku_count;
     memcpy(load->name, name, strlen(name));
-    if (inv_shelves_new(sku_count, &load->shelves) < 0 ||
-        inv_books_new(epoch, load->shelves, sku_count, &load->books) < 0) {
+    if (inv_sku_counters_new(sku_count, &load->counters) < 0 ||
+        inv_ledger_new(epoch, load->counters, sku_count, &load->ledger) < 0) {
         mem_load_free(&load->head);
         return PS_E_NOMEM;
     }
@@ -299,24 +302,25 @@ static int mem_load_new(struct inv_store *head, const char *name, int64_t epoch,
 
 static int mem_load_available(struct inv_load *head, uint32_t sku, int64_t available)
 {
-    return inv_books_available(((struct mem_load *)head)->books, sku, available);
+    return inv_ledger_available(((struct mem_load *)head)->ledger, sku, available);
 }
 
 static int mem_load_order(struct inv_load *head, const struct inv_load_order *order)
 {
     struct mem_load *load = (struct mem_load *)head;
     struct inv_place place = place_of(load->store, &order->id, order->user, order->key);
-    return inv_books_load(load->books, order, &place);
+    return inv_ledger_load(load->ledger, order, &place);
 }
 
 static int mem_load_raised(struct inv_load *head, const struct ps_uuid *id)
 {
     struct mem_load *load = (struct mem_load *)head;
     struct inv_place place = place_of_id(load->store, id);
-    return inv_books_raised(load->books, id, &place);
+    return inv_ledger_raised(load->ledger, id, &place);
 }
 
-/* A sale that is new to the store takes over the load's shelves. The caller holds the store's lock.
+/* A sale that is new to the store takes over the load's counters. The caller holds the store's
+ * lock.
  */
 static struct mem_sale *add_sale(struct mem_load *load)
 {
@@ -329,32 +333,31 @@ static struct mem_sale *add_sale(struct mem_load *load)
     sale->store = store;
     memcpy(sale->name, load->name, sizeof sale->name);
     sale->sku_count = load->sku_count;
-    sale->shelves = load->shelves;
-    load->shelves = NULL;
-    sale->books = load->books;
-    load->books = NULL;
-    atomic_init(&sale->epoch, inv_books_epoch(sale->books));
+    sale->counters = load->counters;
+    load->counters = NULL;
+    sale->ledger = load->ledger;
+    load->ledger = NULL;
+    atomic_init(&sale->epoch, inv_ledger_epoch(sale->ledger));
     for (size_t i = 0; i < INV_STRIPES; i++)
         pthread_mutex_init(&sale->stripes[i].mutex, NULL);
     for (size_t i = 0; i < INV_PARTS; i++)
         pthread_mutex_init(&sale->parts[i].mutex, NULL);
-    sale->next = store->sales;
-    store->sales = sale;
+    SLIST_INSERT_HEAD(&store->sales, sale, next);
     return sale;
 }
 
-/* Puts the load's books in force, and leaves the old ones to the load. */
-static int replace_books(struct mem_sale *sale, struct mem_load *load)
+/* Puts the load's ledger in force, and leaves the old ones to the load. */
+static int replace_ledger(struct mem_sale *sale, struct mem_load *load)
 {
     int err = PS_E_CONFLICT;
     lock_all(sale);
     if (load->sku_count == sale->sku_count &&
-        inv_books_epoch(load->books) > inv_books_epoch(sale->books)) {
-        struct inv_books *old = sale->books;
-        inv_books_move(load->books, sale->shelves);
-        sale->books = load->books;
-        load->books = old;
-        atomic_store_explicit(&sale->epoch, inv_books_epoch(sale->books), memory_order_relaxed);
+        inv_ledger_epoch(load->ledger) > inv_ledger_epoch(sale->ledger)) {
+        struct inv_ledger *old = sale->ledger;
+        inv_ledger_move(load->ledger, sale->counters);
+        sale->ledger = load->ledger;
+        load->ledger = old;
+        atomic_store_explicit(&sale->epoch, inv_ledger_epoch(sale->ledger), memory_order_relaxed);
         err = 0;
     }
     unlock_all(sale);
@@ -365,17 +368,17 @@ static int mem_load_install(struct inv_load *head, struct inv_sale **ret_sale)
 {
     struct mem_load *load = (struct mem_load *)head;
     int err;
-    inv_books_expect(load->books);
+    inv_ledger_expect(load->ledger);
     pthread_mutex_lock(&load->store->lock);
     struct mem_sale *sale = find_sale(load->store, load->name);
     if (sale != NULL) {
-        err = replace_books(sale, load);
+        err = replace_ledger(sale, load);
     } else {
         sale = add_sale(load);
         err = sale != NULL ? 0 : PS_E_NOMEM;
     }
     pthread_mutex_unlock(&load->store->lock);
-    mem_load_free(head); /* outside the locks: the old books may be large */
+    mem_load_free(head); /* outside the locks: the old ledger may be large */
     if (err == 0)
         *ret_sale = &sale->head;
     return err;
@@ -386,15 +389,15 @@ static int mem_load_install(struct inv_load *head, struct inv_sale **ret_sale)
 static void mem_store_free(struct inv_store *head)
 {
     struct mem_store *store = (struct mem_store *)head;
-    struct mem_sale *next;
-    for (struct mem_sale *sale = store->sales; sale != NULL; sale = next) {
-        next = sale->next;
+    while (!SLIST_EMPTY(&store->sales)) {
+        struct mem_sale *sale = SLIST_FIRST(&store->sales);
+        SLIST_REMOVE_HEAD(&store->sales, next);
         for (size_t i = 0; i < INV_STRIPES; i++)
             pthread_mutex_destroy(&sale->stripes[i].mutex);
         for (size_t i = 0; i < INV_PARTS; i++)
             pthread_mutex_destroy(&sale->parts[i].mutex);
-        inv_books_free(sale->books);
-        free(sale->shelves);
+        inv_ledger_free(sale->ledger);
+        free(sale->counters);
         free(sale);
     }
     pthread_mutex_destroy(&store->lock);

@@ -21,7 +21,7 @@ void inv_table_done(struct inv_table *table)
     free(table->buckets);
 }
 
-static void put(struct inv_table *table, struct inv_link *link)
+static void put_link(struct inv_table *table, struct inv_link *link)
 {
     struct inv_link **bucket = &table->buckets[link->hash & table->mask];
     link->next = *bucket;
@@ -43,7 +43,7 @@ void inv_table_expect(struct inv_table *table, size_t count)
         struct inv_link *next;
         for (struct inv_link *link = table->buckets[i]; link != NULL; link = next) {
             next = link->next;
-            put(&bigger, link);
+            put_link(&bigger, link);
         }
     }
     free(table->buckets);
@@ -54,7 +54,7 @@ void inv_table_put(struct inv_table *table, struct inv_link *link, uint64_t hash
 {
     inv_table_expect(table, table->count + 1);
     link->hash = hash;
-    put(table, link);
+    put_link(table, link);
     table->count++;
 }
 

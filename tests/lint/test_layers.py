@@ -56,7 +56,7 @@ CIRCLES = {
 }
 # Public names that still have no prefix of their room.
 UNNAMED = {
-    "inventory/store_redis_private.h", "queue/fold_books.h", "gateway/cluster/cluster_internal.h", "gateway/control.h",
+    "queue/fold_books.h", "gateway/cluster/cluster_internal.h", "gateway/control.h",
 }
 
 PREFIXES = {

@@ -9,12 +9,12 @@
 
 #include <stdlib.h>
 #include <string.h>
-
+#include <sys/queue.h>
 #define BUYER_MAX (8 + 1 + (size_t)INV_SKUS_MAX * (1 + PS_NAME_MAX + 8) + INV_LAST_IDS * 16)
 
 struct buyer {
     struct inv_link by_user;
-    struct order *first, *last;
+    STAILQ_HEAD(, order) orders; /* in the order of the log */
     uint8_t user_len;
     char user[];
 };
@@ -22,7 +22,7 @@ struct buyer {
 /* A live order of a buyer; or, without quantity, just an id that was there. */
 struct order {
     struct inv_link by_id;
-    struct order *next;
+    STAILQ_ENTRY(order) next;
     struct ps_uuid id;
     int64_t quantity;
     uint32_t sku;
@@ -40,7 +40,7 @@ struct redis_load {
     struct inv_arena arena;
 };
 
-static char *put(char *at, const void *bytes, size_t len)
+static char *put_bytes(char *at, const void *bytes, size_t len)
 {
     memcpy(at, bytes, len);
     return at + len;
@@ -55,7 +55,7 @@ int inv_redis_load_new(struct inv_store *head, const char *sale, int64_t epoch,
     if (load == NULL)
         return PS_E_NOMEM;
     load->head.backend = head->backend;
-    load->feed.redis = ((struct redis_store *)head)->redis;
+    load->feed.redis = ((struct inv_redis_store *)head)->redis;
     memcpy(load->name, sale, strlen(sale));
     load->feed.epoch = epoch;
     inv_keys_of(&load->feed.keys, sale, epoch);
@@ -79,7 +79,7 @@ static struct ps_str sku_name(const struct redis_load *load, uint32_t sku)
     return (struct ps_str){load->skus[sku], strlen(load->skus[sku])};
 }
 
-static bool fits(const struct inv_count *count, int64_t more)
+static bool sum_fits(const struct inv_count *count, int64_t more)
 {
     return more <= PS_INT_MAX - count->available - count->held - count->confirmed;
 }
@@ -88,7 +88,7 @@ int inv_redis_load_available(struct inv_load *head, uint32_t sku, int64_t availa
 {
     struct redis_load *load = (struct redis_load *)head;
     if (sku >= load->sku_count ||
-        !fits(&load->counts[sku], available - load->counts[sku].available))
+        !sum_fits(&load->counts[sku], available - load->counts[sku].available))
         return PS_E_INVALID;
     load->counts[sku].available = available;
     return 0;
@@ -135,6 +135,7 @@ static struct buyer *get_buyer(struct redis_load *load, struct ps_str user)
     if (buyer == NULL)
         return NULL;
     *buyer = (struct buyer){.user_len = (uint8_t)user.len};
+    STAILQ_INIT(&buyer->orders);
     memcpy(buyer->user, user.at, user.len);
     inv_table_put(&load->buyers, &buyer->by_user, hash);
     return buyer;
@@ -169,7 +170,7 @@ int inv_redis_load_order(struct inv_load *head, const struct inv_load_order *ord
         return PS_E_EXISTS;
     struct inv_count *count = &load->counts[order->sku];
     bool live = order->state != INV_LOAD_RELEASED;
-    if (live && !fits(count, order->quantity))
+    if (live && !sum_fits(count, order->quantity))
         return PS_E_INVALID;
     struct order *known = add_id(load, &order->id, hash);
     if (known == NULL)
@@ -180,11 +181,7 @@ int inv_redis_load_order(struct inv_load *head, const struct inv_load_order *ord
             return load->feed.err = PS_E_NOMEM;
         known->quantity = order->quantity;
         known->sku = order->sku;
-        if (buyer->last != NULL)
-            buyer->last->next = known;
-        else
-            buyer->first = known;
-        buyer->last = known;
+        STAILQ_INSERT_TAIL(&buyer->orders, known, next);
         *(order->state == INV_LOAD_HELD ? &count->held : &count->confirmed) += order->quantity;
     }
     return write_order(load, order);
@@ -212,9 +209,9 @@ int inv_redis_load_applied(struct inv_load *head, uint32_t partition, int64_t of
     char *at = inv_feed_begin(&load->feed, INV_KEY_APPLIED, sizeof text * 2);
     if (at == NULL)
         return load->feed.err;
-    at =
-        inv_feed_value(&load->feed, INV_KEY_APPLIED, put(at, text, inv_print_int(text, partition)));
-    inv_feed_end(&load->feed, INV_KEY_APPLIED, put(at, text, inv_print_int(text, offset)));
+    at = inv_feed_value(&load->feed, INV_KEY_APPLIED,
+                        put_bytes(at, text, inv_print_int(text, partition)));
+    inv_feed_end(&load->feed, INV_KEY_APPLIED, put_bytes(at, text, inv_print_int(text, offset)));
     return 0;
 }
 
@@ -227,9 +224,9 @@ static int write_count(struct redis_load *load, uint32_t sku, const char *suffix
     char *at = inv_feed_begin(&load->feed, INV_KEY_STOCK, PS_NAME_MAX + 24 + sizeof text);
     if (at == NULL)
         return load->feed.err;
-    at = put(put(at, name.at, name.len), suffix, strlen(suffix));
+    at = put_bytes(put_bytes(at, name.at, name.len), suffix, strlen(suffix));
     at = inv_feed_value(&load->feed, INV_KEY_STOCK, at);
-    inv_feed_end(&load->feed, INV_KEY_STOCK, put(at, text, inv_print_int(text, value)));
+    inv_feed_end(&load->feed, INV_KEY_STOCK, put_bytes(at, text, inv_print_int(text, value)));
     return 0;
 }
 
@@ -256,7 +253,10 @@ static char *put_buyer(char *at, const struct redis_load *load, const struct buy
     } of[INV_SKUS_MAX];
     size_t skus = 0, orders = 0, i;
     int64_t units = 0;
-    for (const struct order *order = buyer->first; order != NULL; order = order->next, orders++) {
+    const struct order *order;
+    STAILQ_FOREACH(order, &buyer->orders, next)
+    {
+        orders++;
         units += order->quantity;
         for (i = 0; i < skus && of[i].sku != order->sku; i++) {
         }
@@ -271,7 +271,8 @@ static char *put_buyer(char *at, const struct redis_load *load, const struct buy
     for (i = 0; i < skus; i++)
         at = inv_put_int(inv_put_text(at, sku_name(load, of[i].sku)), of[i].units);
     size_t skip = orders > INV_LAST_IDS ? orders - INV_LAST_IDS : 0;
-    for (const struct order *order = buyer->first; order != NULL; order = order->next) {
+    STAILQ_FOREACH(order, &buyer->orders, next)
+    {
         if (skip > 0)
             skip--;
         else
@@ -289,7 +290,8 @@ static int write_buyers(struct redis_load *load)
             char *at = inv_feed_begin(&load->feed, INV_KEY_USER, PS_USER_MAX + BUYER_MAX);
             if (at == NULL)
                 return load->feed.err;
-            at = inv_feed_value(&load->feed, INV_KEY_USER, put(at, buyer->user, buyer->user_len));
+            at = inv_feed_value(&load->feed, INV_KEY_USER,
+                                put_bytes(at, buyer->user, buyer->user_len));
             inv_feed_end(&load->feed, INV_KEY_USER, put_buyer(at, load, buyer));
         }
     }
@@ -299,7 +301,7 @@ static int write_buyers(struct redis_load *load)
 int inv_redis_load_install(struct inv_load *head, struct inv_sale **ret_sale)
 {
     struct redis_load *load = (struct redis_load *)head;
-    struct redis_sale *sale = inv_redis_find_sale(load->feed.redis, load->name);
+    struct inv_redis_sale *sale = inv_redis_find_sale(load->feed.redis, load->name);
     const char(*skus)[PS_NAME_MAX + 1] = (const char(*)[PS_NAME_MAX + 1]) load->skus;
     int err = 0;
     if (sale != NULL) /* with the same SKUs, and below this epoch? */
@@ -335,7 +337,7 @@ void inv_redis_load_free(struct inv_load *head)
 
 void inv_redis_load_error(const struct inv_store *store, char *ret_text, size_t cap)
 {
-    struct inv_redis *redis = ((const struct redis_store *)store)->redis;
+    struct inv_redis *redis = ((const struct inv_redis_store *)store)->redis;
     pthread_mutex_lock(&redis->lock);
     (void)snprintf(ret_text, cap, "%s", redis->trouble);
     pthread_mutex_unlock(&redis->lock);

@@ -1,6 +1,6 @@
 /* What gateways tell each other through Redis: which epoch of a sale is installed, who is there and
  * how it goes, and who has a lease. */
-#include "inventory/store_redis_private.h"
+#include "inventory/redis_ops.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -10,7 +10,7 @@
 
 /* --- which epoch is installed --- */
 
-static int ask_installed(struct call *call, ps_redis_reply_fn *fn)
+static int ask_installed(struct inv_call *call, ps_redis_reply_fn *fn)
 {
     char key[INV_KEY_MAX];
     const char *at[] = {key};
@@ -19,7 +19,7 @@ static int ask_installed(struct call *call, ps_redis_reply_fn *fn)
 }
 
 /* Epoch and identity, each a text; the former "" when nothing is installed. */
-static int read_installed(const struct redis_store *store, const redisReply *epoch,
+static int read_installed(const struct inv_redis_store *store, const redisReply *epoch,
                           const redisReply *identity, struct inv_installed *ret)
 {
     char *end;
@@ -33,7 +33,7 @@ static int read_installed(const struct redis_store *store, const redisReply *epo
     return *end == '\0' && ret->epoch >= 0 && ret->epoch <= PS_INT_MAX ? 0 : PS_E_CORRUPT;
 }
 
-static int read_installed_reply(const struct call *call, const redisReply *reply,
+static int read_installed_reply(const struct inv_call *call, const redisReply *reply,
                                 struct inv_installed *ret)
 {
     if (!inv_reply_is_array(reply, 3) || reply->element[2]->type != REDIS_REPLY_ARRAY)
@@ -43,7 +43,7 @@ static int read_installed_reply(const struct call *call, const redisReply *reply
 
 static void on_installed(int err, const redisReply *reply, void *ctx)
 {
-    struct call *call = ctx;
+    struct inv_call *call = ctx;
     struct inv_installed installed;
     err = inv_call_come(call, err, reply);
     if (err == 0)
@@ -56,7 +56,7 @@ static void on_installed(int err, const redisReply *reply, void *ctx)
 int inv_redis_installed(struct inv_store *store, const char *sale, inv_installed_fn *done,
                         void *ctx)
 {
-    struct call *call = inv_call_new(store, NULL, ctx);
+    struct inv_call *call = inv_call_new(store, NULL, ctx);
     if (call == NULL)
         return PS_E_NOMEM;
     call->done.installed = done;
@@ -64,7 +64,8 @@ int inv_redis_installed(struct inv_store *store, const char *sale, inv_installed
     return ask_installed(call, on_installed);
 }
 
-static int attach(const struct call *call, const redisReply *reply, struct redis_sale **ret_sale)
+static int attach_sale(const struct inv_call *call, const redisReply *reply,
+                       struct inv_redis_sale **ret_sale)
 {
     struct inv_installed installed;
     int err = read_installed_reply(call, reply, &installed);
@@ -84,11 +85,11 @@ static int attach(const struct call *call, const redisReply *reply, struct redis
 
 static void on_attach(int err, const redisReply *reply, void *ctx)
 {
-    struct call *call = ctx;
-    struct redis_sale *sale = NULL;
+    struct inv_call *call = ctx;
+    struct inv_redis_sale *sale = NULL;
     err = inv_call_come(call, err, reply);
     if (err == 0)
-        err = attach(call, reply, &sale);
+        err = attach_sale(call, reply, &sale);
     if (call->done.attached != NULL)
         call->done.attached(err, err == 0 ? &sale->head : NULL, call->ctx);
     inv_call_free(call);
@@ -97,7 +98,7 @@ static void on_attach(int err, const redisReply *reply, void *ctx)
 int inv_redis_attach(struct inv_store *store, const struct inv_attach *what, inv_attached_fn *done,
                      void *ctx)
 {
-    struct call *call = inv_call_new(store, NULL, ctx);
+    struct inv_call *call = inv_call_new(store, NULL, ctx);
     if (call == NULL)
         return PS_E_NOMEM;
     call->skus = calloc(what->sku_count + 1, sizeof *call->skus);
@@ -162,13 +163,13 @@ static size_t read_members(const redisReply *reply, struct inv_member *members)
 
 /* A heartbeat under way: the sales that it asks about. */
 struct beat {
-    struct call call; /* first */
+    struct inv_call call; /* first */
     size_t count;
-    struct redis_sale *sales[];
+    struct inv_redis_sale *sales[];
 };
 
 /* Epoch, identity, and fields and values of `stock` or a word on what is foreign. */
-static void read_sale(const struct redis_store *store, struct redis_sale *sale,
+static void read_sale(const struct inv_redis_store *store, struct inv_redis_sale *sale,
                       redisReply *const *parts, struct inv_sale_state *ret)
 {
     *ret = (struct inv_sale_state){.sale = &sale->head, .in_doubt = -1};
@@ -207,7 +208,7 @@ static int read_beat(const struct beat *beat, const redisReply *reply, struct in
 static void on_beat(int err, const redisReply *reply, void *ctx)
 {
     struct beat *beat = ctx;
-    struct call *call = &beat->call;
+    struct inv_call *call = &beat->call;
     struct inv_member *members = NULL;
     struct inv_sale_state *sales = NULL;
     struct inv_heartbeat_reply answer;
@@ -272,13 +273,14 @@ static int send_beat(struct beat *beat, const struct inv_heartbeat_call *what)
 int inv_redis_heartbeat(struct inv_store *head, const struct inv_heartbeat_call *what,
                         inv_heartbeat_fn *done, void *ctx)
 {
-    struct beat *beat = calloc(1, sizeof *beat + what->sale_count * sizeof(struct redis_sale *));
+    struct beat *beat =
+        calloc(1, sizeof *beat + what->sale_count * sizeof(struct inv_redis_sale *));
     if (beat == NULL)
         return PS_E_NOMEM;
     for (; beat->count < what->sale_count; beat->count++)
-        beat->sales[beat->count] = (struct redis_sale *)what->sales[beat->count];
-    beat->call =
-        (struct call){.store = (struct redis_store *)head, .ctx = ctx, .done.heartbeat = done};
+        beat->sales[beat->count] = (struct inv_redis_sale *)what->sales[beat->count];
+    beat->call = (struct inv_call){
+        .store = (struct inv_redis_store *)head, .ctx = ctx, .done.heartbeat = done};
     return send_beat(beat, what);
 }
 
@@ -286,7 +288,7 @@ int inv_redis_heartbeat(struct inv_store *head, const struct inv_heartbeat_call 
 
 static void on_lease(int err, const redisReply *reply, void *ctx)
 {
-    struct call *call = ctx;
+    struct inv_call *call = ctx;
     struct ps_uuid holder = {{0}};
     int64_t ttl_ms = 0;
     err = inv_call_come(call, err, reply);
@@ -310,7 +312,7 @@ int inv_redis_lease(struct inv_store *store, const char *sale, int64_t ttl_ms, i
                     void *ctx)
 {
     char key[INV_KEY_MAX] = "ps:leader", ttl[INV_INT_TEXT];
-    struct call *call = inv_call_new(store, NULL, ctx);
+    struct inv_call *call = inv_call_new(store, NULL, ctx);
     if (call == NULL)
         return PS_E_NOMEM;
     call->done.lease = done;

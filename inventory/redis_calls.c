@@ -1,28 +1,28 @@
 /* Calls that look at a sale: one command each, one callback each. A call keeps what its reply
  * needs; the reply is read with care, for anybody may write to Redis. */
-#include "inventory/store_redis_private.h"
+#include "inventory/redis_ops.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-struct call *inv_call_new(struct inv_store *store, struct inv_sale *sale, void *ctx)
+struct inv_call *inv_call_new(struct inv_store *store, struct inv_sale *sale, void *ctx)
 {
-    struct call *call = calloc(1, sizeof *call);
+    struct inv_call *call = calloc(1, sizeof *call);
     if (call != NULL) {
-        call->store = (struct redis_store *)store;
-        call->sale = (struct redis_sale *)sale;
+        call->store = (struct inv_redis_store *)store;
+        call->sale = (struct inv_redis_sale *)sale;
         call->ctx = ctx;
     }
     return call;
 }
 
-void inv_call_free(struct call *call)
+void inv_call_free(struct inv_call *call)
 {
     free(call->skus);
     free(call);
 }
 
-int inv_call_submit(struct call *call, enum inv_script script, int key_count,
+int inv_call_submit(struct inv_call *call, enum inv_script script, int key_count,
                     struct ps_redis_args args, ps_redis_reply_fn *fn)
 {
     int err =
@@ -35,10 +35,10 @@ int inv_call_submit(struct call *call, enum inv_script script, int key_count,
     return INV_PENDING;
 }
 
-int inv_call_come(struct call *call, int err, const redisReply *reply)
+int inv_call_come(struct inv_call *call, int err, const redisReply *reply)
 {
     call->store->out--;
-    return inv_redis_judge(call->store, call->sale, err, reply);
+    return inv_redis_reply_fault(call->store, call->sale, err, reply);
 }
 
 int64_t inv_reply_number(const redisReply *reply)
@@ -56,12 +56,12 @@ bool inv_reply_is_array(const redisReply *reply, size_t elements)
 /* --- looking at a sale --- */
 
 /* read.lua under the sale's epoch, at one or two keys (`second` 0: one). */
-static int read_sale(struct call *call, int first, int second, const char *what, struct ps_str arg,
-                     ps_redis_reply_fn *fn)
+static int read_sale(struct inv_call *call, int first, int second, const char *what,
+                     struct ps_str arg, ps_redis_reply_fn *fn)
 {
-    struct desk *desk = inv_redis_desk(call->store, call->sale);
-    int err = desk == NULL ? PS_E_NOMEM : 0;
-    if (err == 0 && (ps_redis_link_state(call->store->link) != PS_REDIS_READY || !desk->fits))
+    struct inv_channel *channel = inv_redis_channel(call->store, call->sale);
+    int err = channel == NULL ? PS_E_NOMEM : 0;
+    if (err == 0 && (ps_redis_link_state(call->store->link) != PS_REDIS_READY || !channel->fits))
         err = PS_E_CLOSED;
     if (err < 0) {
         inv_call_free(call);
@@ -73,17 +73,17 @@ static int read_sale(struct call *call, int first, int second, const char *what,
     const char *at[7];
     size_t len[7];
     for (int i = 0; i < key_count; i++) {
-        at[i] = desk->keys.name[keys[i]];
-        len[i] = desk->keys.len[keys[i]];
+        at[i] = channel->keys.name[keys[i]];
+        len[i] = channel->keys.len[keys[i]];
     }
-    at[key_count] = epoch, len[key_count] = inv_print_int(epoch, desk->epoch);
+    at[key_count] = epoch, len[key_count] = inv_print_int(epoch, channel->epoch);
     at[key_count + 1] = what, len[key_count + 1] = strlen(what);
     at[key_count + 2] = arg.at, len[key_count + 2] = arg.len;
     return inv_call_submit(call, INV_SCRIPT_READ, key_count,
                            (struct ps_redis_args){key_count + 3, at, len}, fn);
 }
 
-static int entry_of(const struct redis_sale *sale, const struct inv_packed *packed,
+static int entry_of(const struct inv_redis_sale *sale, const struct inv_packed *packed,
                     struct inv_entry *ret)
 {
     uint32_t sku = inv_redis_sku(sale, packed->sku.at, packed->sku.len);
@@ -101,7 +101,8 @@ static int entry_of(const struct redis_sale *sale, const struct inv_packed *pack
     return 0;
 }
 
-static int read_found(const struct redis_sale *sale, const redisReply *reply, struct inv_entry *ret)
+static int read_found(const struct inv_redis_sale *sale, const redisReply *reply,
+                      struct inv_entry *ret)
 {
     struct inv_packed packed;
     if (reply->type == REDIS_REPLY_NIL)
@@ -115,7 +116,7 @@ static int read_found(const struct redis_sale *sale, const redisReply *reply, st
 
 static void on_found(int err, const redisReply *reply, void *ctx)
 {
-    struct call *call = ctx;
+    struct inv_call *call = ctx;
     struct inv_entry entry;
     err = inv_call_come(call, err, reply);
     if (err == 0)
@@ -128,7 +129,7 @@ static void on_found(int err, const redisReply *reply, void *ctx)
 int inv_redis_find(struct inv_store *head, struct inv_sale *sale, const struct ps_uuid *id,
                    struct inv_reply_to to)
 {
-    struct call *call = inv_call_new(head, sale, to.ctx);
+    struct inv_call *call = inv_call_new(head, sale, to.ctx);
     if (call == NULL)
         return PS_E_NOMEM;
     call->to = to;
@@ -136,7 +137,7 @@ int inv_redis_find(struct inv_store *head, struct inv_sale *sale, const struct p
                      (struct ps_str){(const char *)id->byte, sizeof id->byte}, on_found);
 }
 
-static void count_field(const struct redis_sale *sale, const redisReply *name, int64_t value,
+static void count_field(const struct inv_redis_sale *sale, const redisReply *name, int64_t value,
                         struct inv_count *counts)
 {
     uint32_t sku;
@@ -155,8 +156,8 @@ static void count_field(const struct redis_sale *sale, const redisReply *name, i
 
 static void on_counts(int err, const redisReply *reply, void *ctx)
 {
-    struct call *call = ctx;
-    const struct redis_sale *sale = call->sale;
+    struct inv_call *call = ctx;
+    const struct inv_redis_sale *sale = call->sale;
     struct inv_count *counts = calloc(sale->sku_count + 1, sizeof *counts);
     err = inv_call_come(call, err, reply);
     if (err == 0 && counts == NULL)
@@ -177,7 +178,7 @@ static void on_counts(int err, const redisReply *reply, void *ctx)
 
 int inv_redis_counts(struct inv_store *head, struct inv_sale *sale, struct inv_reply_to to)
 {
-    struct call *call = inv_call_new(head, sale, to.ctx);
+    struct inv_call *call = inv_call_new(head, sale, to.ctx);
     if (call == NULL)
         return PS_E_NOMEM;
     call->to = to;
@@ -186,7 +187,7 @@ int inv_redis_counts(struct inv_store *head, struct inv_sale *sale, struct inv_r
 
 static void on_applied(int err, const redisReply *reply, void *ctx)
 {
-    struct call *call = ctx;
+    struct inv_call *call = ctx;
     struct inv_applied *applied = NULL;
     size_t count = 0;
     err = inv_call_come(call, err, reply);
@@ -207,7 +208,7 @@ static void on_applied(int err, const redisReply *reply, void *ctx)
 int inv_redis_applied(struct inv_store *store, struct inv_sale *sale, inv_applied_fn *done,
                       void *ctx)
 {
-    struct call *call = inv_call_new(store, sale, ctx);
+    struct inv_call *call = inv_call_new(store, sale, ctx);
     if (call == NULL)
         return PS_E_NOMEM;
     call->done.applied = done;
@@ -218,7 +219,7 @@ int inv_redis_applied(struct inv_store *store, struct inv_sale *sale, inv_applie
 /* --- what is in doubt --- */
 
 /* Entries that are no entries are left out: they cannot be acted on. */
-static size_t read_doubts(const struct call *call, const redisReply *fields, int64_t now_ms,
+static size_t read_doubts(const struct inv_call *call, const redisReply *fields, int64_t now_ms,
                           struct inv_doubt *doubts)
 {
     size_t count = 0;
@@ -243,7 +244,7 @@ static size_t read_doubts(const struct call *call, const redisReply *fields, int
 
 static void on_doubts(int err, const redisReply *reply, void *ctx)
 {
-    struct call *call = ctx;
+    struct inv_call *call = ctx;
     struct inv_doubt *doubts = NULL;
     size_t count = 0;
     uint64_t next = 0;
@@ -271,7 +272,7 @@ int inv_redis_doubts(struct inv_store *store, struct inv_sale *sale, uint64_t cu
                      int64_t age_ms, inv_doubts_fn *done, void *ctx)
 {
     char text[INV_INT_TEXT];
-    struct call *call = inv_call_new(store, sale, ctx);
+    struct inv_call *call = inv_call_new(store, sale, ctx);
     if (call == NULL)
         return PS_E_NOMEM;
     call->done.doubts = done;

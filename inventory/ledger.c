@@ -1,4 +1,4 @@
-/* The books: buyers, orders and keys of one sale under one epoch.
+/* The ledger: buyers, orders and keys of one sale under one epoch.
  *
  * The records of buyers and orders lie in stripes, by the hash of the user (records.c); an index by
  * id, in parts, finds an order of any stripe. An adjustment is a record without a buyer. Memory is
@@ -6,8 +6,8 @@
  * units at its start.
  *
  * What must always hold, per SKU: sum = available + in doubt + held + confirmed, with the last
- * three tallied in each stripe; and a buyer's units are those of his live orders. */
-#include "inventory/books.h"
+ * three summed up in each stripe; and a buyer's units are those of his live orders. */
+#include "inventory/ledger.h"
 #include "inventory/records.h"
 
 #include <stdlib.h>
@@ -41,96 +41,96 @@ static const uint8_t next_state[GONE][4] = {
 };
 /* clang-format on */
 
-struct tally {
+struct totals {
     int64_t in_doubt, held, confirmed;
 };
 
 struct stripe {
     struct inv_records records;
-    struct tally *tallies; /* one a SKU */
+    struct totals *totals; /* one a SKU */
 } PS_ALIGNED;
 
-struct inv_books {
+struct inv_ledger {
     struct stripe stripes[INV_STRIPES];
     struct {
         struct inv_table ids;
     } PS_ALIGNED parts[INV_PARTS];
-    struct inv_shelf *shelves;
-    struct tally *tallies; /* of all stripes */
+    struct inv_sku_counter *counters;
+    struct totals *totals; /* of all stripes */
     size_t sku_count;
     int64_t epoch;
 };
 
 /* --- making and freeing --- */
 
-int inv_shelves_new(size_t count, struct inv_shelf **ret_shelves)
+int inv_sku_counters_new(size_t count, struct inv_sku_counter **ret_counters)
 {
-    struct inv_shelf *shelves =
-        aligned_alloc(PS_CACHE_LINE, (count > 0 ? count : 1) * sizeof *shelves);
-    if (shelves == NULL)
+    struct inv_sku_counter *counters =
+        aligned_alloc(PS_CACHE_LINE, (count > 0 ? count : 1) * sizeof *counters);
+    if (counters == NULL)
         return PS_E_NOMEM;
     for (size_t i = 0; i < count; i++) {
-        atomic_init(&shelves[i].available, 0);
-        atomic_init(&shelves[i].sum, 0);
-        atomic_init(&shelves[i].in_doubt, 0);
+        atomic_init(&counters[i].available, 0);
+        atomic_init(&counters[i].sum, 0);
+        atomic_init(&counters[i].in_doubt, 0);
     }
-    *ret_shelves = shelves;
+    *ret_counters = counters;
     return 0;
 }
 
-int inv_books_new(int64_t epoch, struct inv_shelf *shelves, size_t sku_count,
-                  struct inv_books **ret_books)
+int inv_ledger_new(int64_t epoch, struct inv_sku_counter *counters, size_t sku_count,
+                   struct inv_ledger **ret_ledger)
 {
-    struct inv_books *books = aligned_alloc(PS_CACHE_LINE, sizeof *books);
-    if (books == NULL)
+    struct inv_ledger *ledger = aligned_alloc(PS_CACHE_LINE, sizeof *ledger);
+    if (ledger == NULL)
         return PS_E_NOMEM;
-    memset(books, 0, sizeof *books);
-    books->shelves = shelves;
-    books->sku_count = sku_count;
-    books->epoch = epoch;
-    books->tallies = calloc(INV_STRIPES * (sku_count > 0 ? sku_count : 1), sizeof(struct tally));
-    if (books->tallies == NULL)
+    memset(ledger, 0, sizeof *ledger);
+    ledger->counters = counters;
+    ledger->sku_count = sku_count;
+    ledger->epoch = epoch;
+    ledger->totals = calloc(INV_STRIPES * (sku_count > 0 ? sku_count : 1), sizeof(struct totals));
+    if (ledger->totals == NULL)
         goto fail;
     for (size_t i = 0; i < INV_STRIPES; i++) {
-        struct stripe *stripe = &books->stripes[i];
-        stripe->tallies = books->tallies + i * sku_count;
+        struct stripe *stripe = &ledger->stripes[i];
+        stripe->totals = ledger->totals + i * sku_count;
         if (inv_records_init(&stripe->records) < 0)
             goto fail;
     }
     for (size_t i = 0; i < INV_PARTS; i++) {
-        if (inv_table_init(&books->parts[i].ids) < 0)
+        if (inv_table_init(&ledger->parts[i].ids) < 0)
             goto fail;
     }
-    *ret_books = books;
+    *ret_ledger = ledger;
     return 0;
 fail:
-    inv_books_free(books);
+    inv_ledger_free(ledger);
     return PS_E_NOMEM;
 }
 
-void inv_books_free(struct inv_books *books)
+void inv_ledger_free(struct inv_ledger *ledger)
 {
-    if (books == NULL)
+    if (ledger == NULL)
         return;
     for (size_t i = 0; i < INV_STRIPES; i++)
-        inv_records_done(&books->stripes[i].records);
+        inv_records_done(&ledger->stripes[i].records);
     for (size_t i = 0; i < INV_PARTS; i++)
-        inv_table_done(&books->parts[i].ids);
-    free(books->tallies);
-    free(books);
+        inv_table_done(&ledger->parts[i].ids);
+    free(ledger->totals);
+    free(ledger);
 }
 
-int64_t inv_books_epoch(const struct inv_books *books)
+int64_t inv_ledger_epoch(const struct inv_ledger *ledger)
 {
-    return books->epoch;
+    return ledger->epoch;
 }
 
 /* --- finding --- */
 
-struct inv_order *inv_books_order(const struct inv_books *books, const struct ps_uuid *id,
-                                  uint64_t id_hash)
+struct inv_order *inv_ledger_order(const struct inv_ledger *ledger, const struct ps_uuid *id,
+                                   uint64_t id_hash)
 {
-    const struct inv_table *ids = &books->parts[id_hash >> 60].ids;
+    const struct inv_table *ids = &ledger->parts[id_hash >> 60].ids;
     for (struct inv_link *link = inv_table_first(ids, id_hash); link != NULL;
          link = inv_table_next(link)) {
         struct inv_order *order = (struct inv_order *)link;
@@ -145,11 +145,11 @@ unsigned inv_order_stripe(const struct inv_order *order)
     return order->stripe;
 }
 
-/* --- shelves and tallies --- */
+/* --- counters and totals --- */
 
-static int64_t left(const struct inv_books *books, uint32_t sku)
+static int64_t units_left(const struct inv_ledger *ledger, uint32_t sku)
 {
-    return atomic_load_explicit(&books->shelves[sku].available, memory_order_relaxed);
+    return atomic_load_explicit(&ledger->counters[sku].available, memory_order_relaxed);
 }
 
 /* False, and nothing done, when the result would be below 0 or above PS_INT_MAX. */
@@ -164,23 +164,23 @@ static bool add_within(_Atomic int64_t *number, int64_t delta)
     return true;
 }
 
-static void give(_Atomic int64_t *number, int64_t units)
+static void add_units(_Atomic int64_t *number, int64_t units)
 {
     atomic_fetch_add_explicit(number, units, memory_order_release);
 }
 
-static void tally_add(struct tally *tally, unsigned state, int64_t units)
+static void add_to_totals(struct totals *totals, unsigned state, int64_t units)
 {
     switch (state) {
     case IN_DOUBT:
     case LOWERING:
-        tally->in_doubt += units;
+        totals->in_doubt += units;
         break;
     case HELD:
-        tally->held += units;
+        totals->held += units;
         break;
     case CONFIRMED:
-        tally->confirmed += units;
+        totals->confirmed += units;
         break;
     default:
         break;
@@ -189,32 +189,32 @@ static void tally_add(struct tally *tally, unsigned state, int64_t units)
 
 /* --- records come and go --- */
 
-/* Puts it into the indices and counts its units in the tallies. NULL: out of memory, nothing done.
+/* Puts it into the indices and counts its units in the totals. NULL: out of memory, nothing done.
  */
-static struct inv_order *add_order(struct inv_books *books, const struct inv_record *record,
+static struct inv_order *add_order(struct inv_ledger *ledger, const struct inv_record *record,
                                    const struct inv_place *place)
 {
     unsigned number = inv_place_stripe(place);
-    struct stripe *stripe = &books->stripes[number];
+    struct stripe *stripe = &ledger->stripes[number];
     struct inv_order *order = inv_records_add(&stripe->records, record, place);
     if (order == NULL)
         return NULL;
     order->stripe = (uint8_t)number;
-    inv_table_put(&books->parts[inv_place_part(place)].ids, &order->by_id, place->id);
-    tally_add(&stripe->tallies[order->sku], order->state, order->quantity);
+    inv_table_put(&ledger->parts[inv_place_part(place)].ids, &order->by_id, place->id);
+    add_to_totals(&stripe->totals[order->sku], order->state, order->quantity);
     return order;
 }
 
-static void forget(struct inv_books *books, struct inv_order *order)
+static void forget_order(struct inv_ledger *ledger, struct inv_order *order)
 {
-    inv_table_remove(&books->parts[order->by_id.hash >> 60].ids, &order->by_id);
-    inv_records_forget(&books->stripes[order->stripe].records, order);
+    inv_table_remove(&ledger->parts[order->by_id.hash >> 60].ids, &order->by_id);
+    inv_records_forget(&ledger->stripes[order->stripe].records, order);
 }
 
 /* --- reserving --- */
 
 /* `order` may be NULL. */
-static struct inv_answer about(const struct inv_order *order, enum inv_result result)
+static struct inv_answer answer_about(const struct inv_order *order, enum inv_result result)
 {
     struct inv_answer answer = {.result = result};
     if (order != NULL)
@@ -222,7 +222,7 @@ static struct inv_answer about(const struct inv_order *order, enum inv_result re
     return answer;
 }
 
-static struct inv_answer reserved(const struct inv_order *order)
+static struct inv_answer answer_reserved(const struct inv_order *order)
 {
     return (struct inv_answer){.result = INV_RESERVED,
                                .reserved_at_ms = order->reserved_at_ms,
@@ -239,159 +239,163 @@ static bool over_cap(const struct inv_buyer *buyer, const struct inv_reservation
     if (r->sku_cap == 0)
         return false;
     units = 0;
-    for (const struct inv_order *order = buyer != NULL ? buyer->newest : NULL; order != NULL;
-         order = order->older)
+    if (buyer != NULL) {
+        const struct inv_order *order;
+        LIST_FOREACH(order, &buyer->live, live)
         units += order->sku == r->sku ? order->quantity : 0;
+    }
     return r->quantity > r->sku_cap - units;
 }
 
 /* 1: nothing speaks against it, now take the units. 0: *ret_answer says what does. */
-static int judge(const struct inv_books *books, const struct inv_reservation *r,
-                 const struct inv_place *place, struct inv_answer *ret_answer)
+static int judge_reservation(const struct inv_ledger *ledger, const struct inv_reservation *r,
+                             const struct inv_place *place, struct inv_answer *ret_answer)
 {
-    const struct inv_records *records = &books->stripes[inv_place_stripe(place)].records;
+    const struct inv_records *records = &ledger->stripes[inv_place_stripe(place)].records;
     const struct inv_buyer *buyer = inv_records_buyer(records, r->user, place->user);
-    const struct inv_order *order = inv_books_order(books, &r->order_id, place->id);
+    const struct inv_order *order = inv_ledger_order(ledger, &r->order_id, place->id);
     if (order != NULL) {
         /* His own orders lie in his stripe; of another's, only the buyer may be read. */
         if (buyer == NULL || order->buyer != buyer)
             return PS_E_CONFLICT;
-        *ret_answer = order->state == GIVEN_BACK ? about(order, INV_DUPLICATE) : reserved(order);
+        *ret_answer = order->state == GIVEN_BACK ? answer_about(order, INV_DUPLICATE)
+                                                 : answer_reserved(order);
         return 0;
     }
     if (buyer != NULL && r->key.len > 0)
         order = inv_records_key(records, buyer, r->key, place->key);
     if (order != NULL) {
         bool same = order->sku == r->sku && order->quantity == r->quantity;
-        *ret_answer = about(order, same ? INV_DUPLICATE : INV_MISMATCH);
+        *ret_answer = answer_about(order, same ? INV_DUPLICATE : INV_MISMATCH);
         return 0;
     }
     if (over_cap(buyer, r)) {
-        *ret_answer = about(buyer != NULL ? buyer->newest : NULL, INV_CAP);
+        *ret_answer = answer_about(buyer != NULL ? LIST_FIRST(&buyer->live) : NULL, INV_CAP);
         return 0;
     }
     return 1;
 }
 
-static int take(struct inv_books *books, const struct inv_reservation *r,
-                const struct inv_place *place, const struct ps_clock *clock,
-                struct inv_answer *ret_answer)
+static int take_units(struct inv_ledger *ledger, const struct inv_reservation *r,
+                      const struct inv_place *place, const struct ps_clock *clock,
+                      struct inv_answer *ret_answer)
 {
-    struct inv_shelf *shelf = &books->shelves[r->sku];
+    struct inv_sku_counter *counter = &ledger->counters[r->sku];
     struct inv_record record = {&r->order_id, r->user, r->key, r->sku, r->quantity, IN_DOUBT, true};
     bool taken = false;
-    if (left(books, r->sku) >= r->quantity) { /* else many who fail would look like doubt */
-        give(&shelf->in_doubt, r->quantity);
-        taken = add_within(&shelf->available, -r->quantity);
+    if (units_left(ledger, r->sku) >= r->quantity) { /* else many who fail would look like doubt */
+        add_units(&counter->in_doubt, r->quantity);
+        taken = add_within(&counter->available, -r->quantity);
         if (!taken)
-            give(&shelf->in_doubt, -r->quantity);
+            add_units(&counter->in_doubt, -r->quantity);
     }
     if (!taken) {
-        *ret_answer = about(NULL, INV_SOLD_OUT);
+        *ret_answer = answer_about(NULL, INV_SOLD_OUT);
         return 0;
     }
-    struct inv_order *order = add_order(books, &record, place);
+    struct inv_order *order = add_order(ledger, &record, place);
     if (order == NULL) {
-        give(&shelf->available, r->quantity);
-        give(&shelf->in_doubt, -r->quantity);
+        add_units(&counter->available, r->quantity);
+        add_units(&counter->in_doubt, -r->quantity);
         return PS_E_NOMEM;
     }
     order->reserved_at_ms = ps_clock_wall_ms(clock);
     order->pay_by_ms = order->reserved_at_ms + r->ttl_ms;
-    *ret_answer = reserved(order);
+    *ret_answer = answer_reserved(order);
     return 0;
 }
 
-int inv_books_reserve(struct inv_books *books, const struct inv_reservation *reservation,
-                      const struct inv_place *place, const struct ps_clock *clock,
-                      struct inv_answer *ret_answer)
+int inv_ledger_reserve(struct inv_ledger *ledger, const struct inv_reservation *reservation,
+                       const struct inv_place *place, const struct ps_clock *clock,
+                       struct inv_answer *ret_answer)
 {
     struct inv_answer answer;
-    if (reservation->sku >= books->sku_count)
+    if (reservation->sku >= ledger->sku_count)
         return PS_E_INVALID;
-    int err = judge(books, reservation, place, &answer);
+    int err = judge_reservation(ledger, reservation, place, &answer);
     if (err == 1)
-        err = take(books, reservation, place, clock, &answer);
+        err = take_units(ledger, reservation, place, clock, &answer);
     if (err < 0)
         return err;
-    answer.left = left(books, reservation->sku);
+    answer.left = units_left(ledger, reservation->sku);
     *ret_answer = answer;
     return 0;
 }
 
-int inv_books_lower(struct inv_books *books, const struct inv_lowering *lowering,
-                    const struct inv_place *place, struct inv_answer *ret_answer)
+int inv_ledger_lower(struct inv_ledger *ledger, const struct inv_lowering *lowering,
+                     const struct inv_place *place, struct inv_answer *ret_answer)
 {
     const struct ps_uuid *id = &lowering->id;
     uint32_t sku = lowering->sku;
     int64_t units = lowering->units;
-    if (sku >= books->sku_count)
+    if (sku >= ledger->sku_count)
         return PS_E_INVALID;
-    _Atomic int64_t *available = &books->shelves[sku].available;
+    _Atomic int64_t *available = &ledger->counters[sku].available;
     struct inv_record record = {.id = id, .sku = sku, .quantity = units, .state = LOWERING};
-    const struct inv_order *order = inv_books_order(books, id, place->id);
+    const struct inv_order *order = inv_ledger_order(ledger, id, place->id);
     struct inv_answer answer;
     /* An adjustment lies in the stripe of its id, so its state may be read; a buyer's may not. */
     if (order != NULL && (order->buyer != NULL || order->state == RAISED || order->sku != sku ||
                           order->quantity != units))
         return PS_E_CONFLICT;
     if (order == NULL && !add_within(available, -units)) {
-        answer = about(NULL, INV_SOLD_OUT);
+        answer = answer_about(NULL, INV_SOLD_OUT);
     } else {
-        if (order == NULL && (order = add_order(books, &record, place)) == NULL) {
-            give(available, units);
+        if (order == NULL && (order = add_order(ledger, &record, place)) == NULL) {
+            add_units(available, units);
             return PS_E_NOMEM;
         }
-        answer = reserved(order);
+        answer = answer_reserved(order);
     }
-    answer.left = left(books, sku);
+    answer.left = units_left(ledger, sku);
     *ret_answer = answer;
     return 0;
 }
 
 /* --- what the log has decided --- */
 
-void inv_books_resolve(struct inv_books *books, struct inv_order *order, enum inv_verdict verdict)
+void inv_ledger_resolve(struct inv_ledger *ledger, struct inv_order *order,
+                        enum inv_verdict verdict)
 {
-    struct tally *tally = &books->stripes[order->stripe].tallies[order->sku];
-    struct inv_shelf *shelf = &books->shelves[order->sku];
+    struct totals *totals = &ledger->stripes[order->stripe].totals[order->sku];
+    struct inv_sku_counter *counter = &ledger->counters[order->sku];
     unsigned old = order->state;
     unsigned state = next_state[old][verdict];
     if (state == old)
         return;
-    tally_add(tally, old, -order->quantity);
-    tally_add(tally, state, order->quantity);
+    add_to_totals(totals, old, -order->quantity);
+    add_to_totals(totals, state, order->quantity);
     order->state = (uint8_t)state;
     if (state == LOWERED)
-        give(&shelf->sum, -order->quantity);
+        add_units(&counter->sum, -order->quantity);
     if (state == GONE || state == GIVEN_BACK) {
-        give(&shelf->available, order->quantity);
+        add_units(&counter->available, order->quantity);
         if (order->buyer != NULL)
             inv_records_delist(order);
     }
     if (old == IN_DOUBT)
-        give(&shelf->in_doubt, -order->quantity);
+        add_units(&counter->in_doubt, -order->quantity);
     if (state == GONE || (state == GIVEN_BACK && order->key_len == 0))
-        forget(books, order);
+        forget_order(ledger, order);
 }
 
-void inv_books_raise(struct inv_books *books, const struct ps_uuid *id,
-                     const struct inv_place *place, uint32_t sku, int64_t units)
+void inv_ledger_raise(struct inv_ledger *ledger, const struct ps_uuid *id,
+                      const struct inv_place *place, uint32_t sku, int64_t units)
 {
     struct inv_record record = {.id = id, .sku = sku, .quantity = units, .state = RAISED};
-    if (sku >= books->sku_count)
+    if (sku >= ledger->sku_count)
         return;
-    struct inv_order *order = inv_books_order(books, id, place->id);
+    struct inv_order *order = inv_ledger_order(ledger, id, place->id);
     if (order != NULL && order->state == LOWERING) { /* which never came into the log */
-        inv_books_resolve(books, order, INV_VOID);
+        inv_ledger_resolve(ledger, order, INV_VOID);
         order = NULL;
     }
-    if (order != NULL || !add_within(&books->shelves[sku].sum, units))
+    if (order != NULL || !add_within(&ledger->counters[sku].sum, units))
         return;
-    if (add_order(books, &record, place) == NULL)
-        give(&books->shelves[sku].sum, -units);
+    if (add_order(ledger, &record, place) == NULL)
+        add_units(&ledger->counters[sku].sum, -units);
     else
-        give(&books->shelves[sku].available, units);
+        add_units(&ledger->counters[sku].available, units);
 }
 
 int inv_order_tell(const struct inv_order *order, struct inv_entry *ret_entry)
@@ -411,15 +415,15 @@ int inv_order_tell(const struct inv_order *order, struct inv_entry *ret_entry)
     return 0;
 }
 
-void inv_books_counts(const struct inv_books *books, struct inv_count *ret_counts)
+void inv_ledger_counts(const struct inv_ledger *ledger, struct inv_count *ret_counts)
 {
-    for (uint32_t sku = 0; sku < books->sku_count; sku++) {
-        struct inv_count count = {.available = left(books, sku)};
+    for (uint32_t sku = 0; sku < ledger->sku_count; sku++) {
+        struct inv_count count = {.available = units_left(ledger, sku)};
         for (size_t i = 0; i < INV_STRIPES; i++) {
-            const struct tally *tally = &books->stripes[i].tallies[sku];
-            count.in_doubt += tally->in_doubt;
-            count.held += tally->held;
-            count.confirmed += tally->confirmed;
+            const struct totals *totals = &ledger->stripes[i].totals[sku];
+            count.in_doubt += totals->in_doubt;
+            count.held += totals->held;
+            count.confirmed += totals->confirmed;
         }
         ret_counts[sku] = count;
     }
@@ -427,19 +431,19 @@ void inv_books_counts(const struct inv_books *books, struct inv_count *ret_count
 
 /* --- loading --- */
 
-int inv_books_available(struct inv_books *books, uint32_t sku, int64_t available)
+int inv_ledger_available(struct inv_ledger *ledger, uint32_t sku, int64_t available)
 {
-    if (sku >= books->sku_count)
+    if (sku >= ledger->sku_count)
         return PS_E_INVALID;
-    struct inv_shelf *shelf = &books->shelves[sku];
-    if (!add_within(&shelf->sum, available - left(books, sku)))
+    struct inv_sku_counter *counter = &ledger->counters[sku];
+    if (!add_within(&counter->sum, available - units_left(ledger, sku)))
         return PS_E_INVALID;
-    atomic_store_explicit(&shelf->available, available, memory_order_relaxed);
+    atomic_store_explicit(&counter->available, available, memory_order_relaxed);
     return 0;
 }
 
-int inv_books_load(struct inv_books *books, const struct inv_load_order *order,
-                   const struct inv_place *place)
+int inv_ledger_load(struct inv_ledger *ledger, const struct inv_load_order *order,
+                    const struct inv_place *place)
 {
     static const uint8_t state_of[] = {
         [INV_LOAD_HELD] = HELD, [INV_LOAD_CONFIRMED] = CONFIRMED, [INV_LOAD_RELEASED] = GIVEN_BACK};
@@ -451,53 +455,54 @@ int inv_books_load(struct inv_books *books, const struct inv_load_order *order,
                                 .state = state_of[order->state],
                                 .live = order->state != INV_LOAD_RELEASED};
     int64_t units = order->state == INV_LOAD_RELEASED ? 0 : order->quantity;
-    if (order->sku >= books->sku_count)
+    if (order->sku >= ledger->sku_count)
         return PS_E_INVALID;
-    if (inv_books_order(books, &order->id, place->id) != NULL)
+    if (inv_ledger_order(ledger, &order->id, place->id) != NULL)
         return PS_E_EXISTS;
-    if (!add_within(&books->shelves[order->sku].sum, units))
+    if (!add_within(&ledger->counters[order->sku].sum, units))
         return PS_E_INVALID;
-    if (add_order(books, &record, place) == NULL) {
-        give(&books->shelves[order->sku].sum, -units);
+    if (add_order(ledger, &record, place) == NULL) {
+        add_units(&ledger->counters[order->sku].sum, -units);
         return PS_E_NOMEM;
     }
     return 0;
 }
 
-int inv_books_raised(struct inv_books *books, const struct ps_uuid *id,
-                     const struct inv_place *place)
+int inv_ledger_raised(struct inv_ledger *ledger, const struct ps_uuid *id,
+                      const struct inv_place *place)
 {
     struct inv_record record = {.id = id, .state = RAISED};
-    if (inv_books_order(books, id, place->id) != NULL)
+    if (inv_ledger_order(ledger, id, place->id) != NULL)
         return PS_E_EXISTS;
-    return add_order(books, &record, place) != NULL ? 0 : PS_E_NOMEM;
+    return add_order(ledger, &record, place) != NULL ? 0 : PS_E_NOMEM;
 }
 
-void inv_books_expect(struct inv_books *books)
+void inv_ledger_expect(struct inv_ledger *ledger)
 {
     int64_t units = 0; /* an order has at least one */
-    for (uint32_t sku = 0; sku < books->sku_count && units < EXPECT_MAX; sku++)
-        units += left(books, sku);
+    for (uint32_t sku = 0; sku < ledger->sku_count && units < EXPECT_MAX; sku++)
+        units += units_left(ledger, sku);
     if (units > EXPECT_MAX)
         units = EXPECT_MAX;
     for (size_t i = 0; i < INV_STRIPES; i++) {
         /* Buyers do not spread evenly: a quarter more than the mean, and a few. */
         size_t orders = (size_t)units / INV_STRIPES * 5 / 4 + 8;
-        inv_records_expect(&books->stripes[i].records, orders);
+        inv_records_expect(&ledger->stripes[i].records, orders);
     }
     for (size_t i = 0; i < INV_PARTS; i++) {
-        struct inv_table *ids = &books->parts[i].ids;
+        struct inv_table *ids = &ledger->parts[i].ids;
         inv_table_expect(ids, ids->count + (size_t)units / INV_PARTS);
     }
 }
 
-void inv_books_move(struct inv_books *books, struct inv_shelf *shelves)
+void inv_ledger_move(struct inv_ledger *ledger, struct inv_sku_counter *counters)
 {
-    for (uint32_t sku = 0; sku < books->sku_count; sku++) {
-        int64_t sum = atomic_load_explicit(&books->shelves[sku].sum, memory_order_relaxed);
-        atomic_store_explicit(&shelves[sku].available, left(books, sku), memory_order_relaxed);
-        atomic_store_explicit(&shelves[sku].sum, sum, memory_order_relaxed);
-        atomic_store_explicit(&shelves[sku].in_doubt, 0, memory_order_relaxed);
+    for (uint32_t sku = 0; sku < ledger->sku_count; sku++) {
+        int64_t sum = atomic_load_explicit(&ledger->counters[sku].sum, memory_order_relaxed);
+        atomic_store_explicit(&counters[sku].available, units_left(ledger, sku),
+                              memory_order_relaxed);
+        atomic_store_explicit(&counters[sku].sum, sum, memory_order_relaxed);
+        atomic_store_explicit(&counters[sku].in_doubt, 0, memory_order_relaxed);
     }
-    books->shelves = shelves;
+    ledger->counters = counters;
 }

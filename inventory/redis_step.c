@@ -8,10 +8,10 @@
  * A batch travels once, whatever comes of it: a reservation that may have been made is never sent
  * again. A page of effects travels until Redis has taken it, at most one of a sale at a time, so
  * that effects keep their order; that is safe because each of them changes nothing when it comes a
- * second time. When the loop's turn ends, every desk with a batch is sent, with its first page if
- * that is not already under way, unless OUT_ENOUGH of its calls are: then the batch goes on
+ * second time. When the loop's turn ends, every channel with a batch is sent, with its first page
+ * if that is not already under way, unless OUT_ENOUGH of its calls are: then the batch goes on
  * gathering until the next reply. Pages without a batch wait for `linger_ms`. */
-#include "inventory/store_redis_private.h"
+#include "inventory/redis_ops.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -39,20 +39,20 @@ struct texts {
     size_t user_len, field_len;
 };
 
-struct batch {
-    struct batch *next; /* free */
-    struct redis_store *store;
-    struct desk *desk;
+struct inv_batch {
+    SLIST_ENTRY(inv_batch) next; /* free */
+    struct inv_redis_store *store;
+    struct inv_channel *channel;
     int64_t epoch;
-    bool page; /* carries the desk's first page */
+    bool page; /* carries the channel's first page */
     size_t count, len;
     struct waiter waiters[BATCH_MAX];
     struct texts texts[BATCH_MAX];
     char items[BATCH_MAX * INV_ITEM_MAX];
 };
 
-struct page {
-    struct page *next;
+struct inv_page {
+    TAILQ_ENTRY(inv_page) next;
     size_t len;
     char bytes[PAGE_BYTES];
 };
@@ -62,28 +62,27 @@ static void on_turn(uv_idle_t *idle);
 
 /* --- batches --- */
 
-static struct batch *take_batch(struct desk *desk, struct redis_store *store)
+static struct inv_batch *take_batch(struct inv_channel *channel, struct inv_redis_store *store)
 {
-    struct batch *batch = store->free_batches;
+    struct inv_batch *batch = SLIST_FIRST(&store->free_batches);
     if (batch != NULL) {
-        store->free_batches = batch->next;
+        SLIST_REMOVE_HEAD(&store->free_batches, next);
     } else if (store->batch_count == BATCHES_MAX || (batch = malloc(sizeof *batch)) == NULL) {
         return NULL;
     } else {
         store->batch_count++;
     }
     batch->store = store;
-    batch->desk = desk;
-    batch->epoch = desk->epoch;
+    batch->channel = channel;
+    batch->epoch = channel->epoch;
     batch->page = false;
     batch->count = batch->len = 0;
     return batch;
 }
 
-static void give_batch(struct batch *batch)
+static void give_batch(struct inv_batch *batch)
 {
-    batch->next = batch->store->free_batches;
-    batch->store->free_batches = batch;
+    SLIST_INSERT_HEAD(&batch->store->free_batches, batch, next);
 }
 
 static void answer_one(const struct waiter *waiter, int err, const struct inv_answer *answer)
@@ -94,7 +93,7 @@ static void answer_one(const struct waiter *waiter, int err, const struct inv_an
 }
 
 /* All in it receive `err`, and it is free. */
-static void refuse_batch(struct batch *batch, int err)
+static void refuse_batch(struct inv_batch *batch, int err)
 {
     for (size_t i = 0; i < batch->count; i++)
         answer_one(&batch->waiters[i], err, NULL);
@@ -129,7 +128,7 @@ static int read_answer(struct inv_cursor *cursor, const struct waiter *waiter, i
     return cursor->bad ? PS_E_UNKNOWN : 0;
 }
 
-static void answer_batch(struct batch *batch, const redisReply *answers, int64_t now_ms)
+static void answer_batch(struct inv_batch *batch, const redisReply *answers, int64_t now_ms)
 {
     struct inv_cursor cursor = {answers->str, answers->str + answers->len, false};
     for (size_t i = 0; i < batch->count; i++) {
@@ -141,7 +140,7 @@ static void answer_batch(struct batch *batch, const redisReply *answers, int64_t
     give_batch(batch);
 }
 
-static void fence_batch(struct batch *batch)
+static void fence_batch(struct inv_batch *batch)
 {
     static const struct inv_answer fenced = {.result = INV_FENCED};
     for (size_t i = 0; i < batch->count; i++)
@@ -156,31 +155,30 @@ static bool is_step_reply(const redisReply *reply)
            reply->element[1]->type == REDIS_REPLY_INTEGER;
 }
 
-static void start_linger(struct redis_store *store, int64_t ms)
+static void start_linger(struct inv_redis_store *store, int64_t ms)
 {
     if (!uv_is_active((uv_handle_t *)&store->linger) && !store->closed)
         (void)uv_timer_start(&store->linger, on_linger, (uint64_t)ms, 0);
 }
 
 /* The first page is taken, or must be sent again. */
-static void end_page(struct redis_store *store, struct desk *desk, bool taken)
+static void end_page(struct inv_redis_store *store, struct inv_channel *channel, bool taken)
 {
-    desk->page_out = false;
+    channel->page_out = false;
     if (taken) {
-        struct page *page = desk->first;
-        desk->first = page->next;
-        if (desk->first == NULL)
-            desk->last = NULL;
+        struct inv_page *page = TAILQ_FIRST(&channel->pages);
+        TAILQ_REMOVE(&channel->pages, page, next);
         free(page);
     }
-    if (desk->first == NULL)
+    const struct inv_page *first = TAILQ_FIRST(&channel->pages);
+    if (first == NULL)
         return;
-    int64_t wait_ms = desk->first->next != NULL ? 0 : store->redis->settings.linger_ms;
+    int64_t wait_ms = TAILQ_NEXT(first, next) != NULL ? 0 : store->redis->settings.linger_ms;
     start_linger(store, taken ? wait_ms : RETRY_MS);
 }
 
-/* SKU, left, in doubt, taken. */
-static void learn(struct redis_sale *sale, redisReply *const *said)
+/* SKU, left, in doubt, reserved in total. */
+static void learn_sku(struct inv_redis_sale *sale, redisReply *const *said)
 {
     if (said[0]->type == REDIS_REPLY_STRING && said[1]->type == REDIS_REPLY_INTEGER &&
         said[2]->type == REDIS_REPLY_INTEGER && said[3]->type == REDIS_REPLY_INTEGER)
@@ -190,26 +188,26 @@ static void learn(struct redis_sale *sale, redisReply *const *said)
 
 static void on_step(int err, const redisReply *reply, void *ctx)
 {
-    struct batch *batch = ctx;
-    struct redis_store *store = batch->store;
-    struct desk *desk = batch->desk;
+    struct inv_batch *batch = ctx;
+    struct inv_redis_store *store = batch->store;
+    struct inv_channel *channel = batch->channel;
 
     store->out--;
-    desk->out--;
-    if (desk->batch != NULL)
+    channel->out--;
+    if (channel->batch != NULL)
         (void)uv_idle_start(&store->turn, on_turn);
-    err = inv_redis_judge(store, desk->sale, err, reply);
+    err = inv_redis_reply_fault(store, channel->sale, err, reply);
     bool fenced = err == PS_E_CLOSED;
     if (err == 0 && !is_step_reply(reply))
         err = PS_E_UNKNOWN;
     if (fenced)
-        desk->fenced_epoch = batch->epoch;
+        channel->fenced_epoch = batch->epoch;
     if (batch->page)
-        end_page(store, desk, err == 0);
+        end_page(store, channel, err == 0);
     if (err == 0) {
-        bool in_force = batch->epoch == inv_sale_epoch(&desk->sale->head);
+        bool in_force = batch->epoch == inv_sale_epoch(&channel->sale->head);
         for (size_t i = 2; in_force && i + 3 < reply->elements; i += 4)
-            learn(desk->sale, &reply->element[i]);
+            learn_sku(channel->sale, &reply->element[i]);
         answer_batch(batch, reply->element[0], reply->element[1]->integer);
     } else if (fenced) {
         fence_batch(batch);
@@ -225,70 +223,72 @@ struct step_args {
     int count;
 };
 
-static void add(struct step_args *args, const char *at, size_t len)
+static void add_arg(struct step_args *args, const char *at, size_t len)
 {
     args->at[args->count] = at;
     args->len[args->count++] = len;
 }
 
-static int send_batch(struct redis_store *store, const struct inv_keys *keys, struct batch *batch,
-                      const struct page *page)
+static int send_batch(struct inv_redis_store *store, const struct inv_keys *keys,
+                      struct inv_batch *batch, const struct inv_page *page)
 {
     struct step_args args;
     char epoch[INV_INT_TEXT];
     args.count = 0;
     for (size_t i = 0; i < INV_KEYS; i++)
-        add(&args, keys->name[i], keys->len[i]);
-    add(&args, epoch, inv_print_int(epoch, batch->epoch));
-    add(&args, page != NULL ? page->bytes : "", page != NULL ? page->len : 0);
-    add(&args, batch->items, batch->len);
+        add_arg(&args, keys->name[i], keys->len[i]);
+    add_arg(&args, epoch, inv_print_int(epoch, batch->epoch));
+    add_arg(&args, page != NULL ? page->bytes : "", page != NULL ? page->len : 0);
+    add_arg(&args, batch->items, batch->len);
     for (size_t i = 0; i < batch->count; i++)
-        add(&args, (const char *)batch->waiters[i].id.byte, INV_ID_LEN);
+        add_arg(&args, (const char *)batch->waiters[i].id.byte, INV_ID_LEN);
     for (size_t i = 0; i < batch->count; i++)
-        add(&args, batch->texts[i].user, batch->texts[i].user_len);
+        add_arg(&args, batch->texts[i].user, batch->texts[i].user_len);
     for (size_t i = 0; i < batch->count; i++)
-        add(&args, batch->texts[i].field, batch->texts[i].field_len);
+        add_arg(&args, batch->texts[i].field, batch->texts[i].field_len);
     return ps_redis_link_eval(store->link, &inv_scripts[INV_SCRIPT_RESERVE], INV_KEYS,
                               (struct ps_redis_args){args.count, args.at, args.len}, on_step,
                               batch);
 }
 
-/* Sends the desk's batch and, if none is under way, its first page of effects. */
-static void send_desk(struct redis_store *store, struct desk *desk)
+/* Sends the channel's batch and, if none is under way, its first page of effects. */
+static void send_channel(struct inv_redis_store *store, struct inv_channel *channel)
 {
-    struct batch *batch = desk->batch;
-    bool page = desk->first != NULL && !desk->page_out && desk->fits &&
-                desk->fenced_epoch != desk->epoch && (batch == NULL || batch->epoch == desk->epoch);
+    struct inv_batch *batch = channel->batch;
+    bool page = !TAILQ_EMPTY(&channel->pages) && !channel->page_out && channel->fits &&
+                channel->fenced_epoch != channel->epoch &&
+                (batch == NULL || batch->epoch == channel->epoch);
     if (batch == NULL && !page)
         return;
-    if (batch == NULL && (batch = take_batch(desk, store)) == NULL)
+    if (batch == NULL && (batch = take_batch(channel, store)) == NULL)
         return; /* too much under way: the page goes later */
-    desk->batch = NULL;
+    channel->batch = NULL;
     batch->page = page;
 
-    struct inv_keys keys = desk->keys;
-    if (batch->epoch != desk->epoch) /* it has just changed: the script will say FENCED */
-        inv_keys_of(&keys, desk->sale->name, batch->epoch);
-    int err = send_batch(store, &keys, batch, page ? desk->first : NULL);
+    struct inv_keys keys = channel->keys;
+    if (batch->epoch != channel->epoch) /* it has just changed: the script will say FENCED */
+        inv_keys_of(&keys, channel->sale->name, batch->epoch);
+    int err = send_batch(store, &keys, batch, page ? TAILQ_FIRST(&channel->pages) : NULL);
     if (err < 0) {
         refuse_batch(batch, err);
         return;
     }
-    desk->page_out = desk->page_out || page;
-    desk->out++;
+    channel->page_out = channel->page_out || page;
+    channel->out++;
     store->out++;
 }
 
-static void send_all(struct redis_store *store, bool effects_alone)
+static void send_all(struct inv_redis_store *store, bool effects_alone)
 {
-    for (size_t i = 0; i < store->desk_count; i++) {
-        struct desk *desk = store->desks[i];
-        if (desk == NULL || (desk->batch == NULL && !(effects_alone && desk->first != NULL)))
+    for (size_t i = 0; i < store->channel_count; i++) {
+        struct inv_channel *channel = store->channels[i];
+        if (channel == NULL ||
+            (channel->batch == NULL && !(effects_alone && !TAILQ_EMPTY(&channel->pages))))
             continue;
-        if (!effects_alone && desk->out >= OUT_ENOUGH)
+        if (!effects_alone && channel->out >= OUT_ENOUGH)
             continue;
-        (void)inv_redis_desk(store, desk->sale); /* in step */
-        send_desk(store, desk);
+        (void)inv_redis_channel(store, channel->sale); /* in step */
+        send_channel(store, channel);
     }
     ps_redis_link_flush(store->link);
 }
@@ -301,37 +301,37 @@ static void on_turn(uv_idle_t *idle)
 
 static void on_linger(uv_timer_t *timer)
 {
-    struct redis_store *store = timer->data;
+    struct inv_redis_store *store = timer->data;
     send_all(store, true);
-    for (size_t i = 0; i < store->desk_count; i++) {
-        const struct desk *desk = store->desks[i];
-        if (desk != NULL && desk->first != NULL && !desk->page_out)
+    for (size_t i = 0; i < store->channel_count; i++) {
+        const struct inv_channel *channel = store->channels[i];
+        if (channel != NULL && !TAILQ_EMPTY(&channel->pages) && !channel->page_out)
             start_linger(store, RETRY_MS);
     }
 }
 
 /* --- reserving --- */
 
-static bool has_room(const struct batch *batch, int64_t epoch)
+static bool has_room(const struct inv_batch *batch, int64_t epoch)
 {
     return batch->count < BATCH_MAX && batch->epoch == epoch;
 }
 
-/* The desk's batch, with room for one more. NULL: *ret says why (an error, or INV_DONE with
+/* The channel's batch, with room for one more. NULL: *ret says why (an error, or INV_DONE with
  * *ret_answer). */
-static struct batch *batch_for(struct redis_store *store, struct redis_sale *sale, int64_t epoch,
-                               struct inv_answer *ret_answer, int *ret)
+static struct inv_batch *batch_for(struct inv_redis_store *store, struct inv_redis_sale *sale,
+                                   int64_t epoch, struct inv_answer *ret_answer, int *ret)
 {
-    struct desk *desk = inv_redis_desk(store, sale);
+    struct inv_channel *channel = inv_redis_channel(store, sale);
     *ret = PS_E_NOMEM;
-    if (desk == NULL)
+    if (channel == NULL)
         return NULL;
     *ret = PS_E_CLOSED;
     if (ps_redis_link_state(store->link) != PS_REDIS_READY)
         return NULL;
-    if (!desk->fits || epoch != desk->epoch) {
-        if (!desk->fits)
-            inv_redis_tell_fenced(store, sale);
+    if (!channel->fits || epoch != channel->epoch) {
+        if (!channel->fits)
+            inv_redis_report_fenced(store, sale);
         *ret_answer = (struct inv_answer){.result = INV_FENCED};
         *ret = INV_DONE;
         return NULL;
@@ -339,25 +339,25 @@ static struct batch *batch_for(struct redis_store *store, struct redis_sale *sal
     if (!ps_redis_link_open(store->link))
         return NULL;
     *ret = PS_E_FULL;
-    if (desk->batch != NULL && !has_room(desk->batch, epoch)) {
-        send_desk(store, desk);
+    if (channel->batch != NULL && !has_room(channel->batch, epoch)) {
+        send_channel(store, channel);
         /* Refused at once, its buyers may have asked again meanwhile. */
-        if (desk->batch != NULL && !has_room(desk->batch, epoch))
+        if (channel->batch != NULL && !has_room(channel->batch, epoch))
             return NULL;
     }
-    if (desk->batch == NULL)
-        desk->batch = take_batch(desk, store);
-    return desk->batch;
+    if (channel->batch == NULL)
+        channel->batch = take_batch(channel, store);
+    return channel->batch;
 }
 
 /* A reservation or, without a user, a lowering. */
-static int gather(struct redis_store *store, struct redis_sale *sale,
-                  const struct inv_reservation *r, struct inv_reply_to to)
+static int gather_item(struct inv_redis_store *store, struct inv_redis_sale *sale,
+                       const struct inv_reservation *r, struct inv_reply_to to)
 {
     int result;
     if (r->sku >= sale->sku_count)
         return PS_E_INVALID;
-    struct batch *batch = batch_for(store, sale, r->epoch, to.ret_answer, &result);
+    struct inv_batch *batch = batch_for(store, sale, r->epoch, to.ret_answer, &result);
     if (batch == NULL)
         return result;
     struct ps_str sku = {sale->skus[r->sku], strlen(sale->skus[r->sku])};
@@ -379,7 +379,8 @@ static int gather(struct redis_store *store, struct redis_sale *sale,
 int inv_redis_reserve(struct inv_store *head, struct inv_sale *sale,
                       const struct inv_reservation *reservation, struct inv_reply_to to)
 {
-    return gather((struct redis_store *)head, (struct redis_sale *)sale, reservation, to);
+    return gather_item((struct inv_redis_store *)head, (struct inv_redis_sale *)sale, reservation,
+                       to);
 }
 
 int inv_redis_lower(struct inv_store *head, struct inv_sale *sale,
@@ -391,114 +392,110 @@ int inv_redis_lower(struct inv_store *head, struct inv_sale *sale,
                                       .key = lowering->name,
                                       .sku = lowering->sku,
                                       .quantity = lowering->units};
-    return gather((struct redis_store *)head, (struct redis_sale *)sale, &r, to);
+    return gather_item((struct inv_redis_store *)head, (struct inv_redis_sale *)sale, &r, to);
 }
 
 /* --- effects --- */
 
 /* Room for one more effect at the end of the last page that is not under way; NULL: out of memory,
  * which is remembered. Who has written calls end_effect. */
-static char *begin_effect(struct redis_store *store, struct redis_sale *sale,
-                          struct desk **ret_desk)
+static char *begin_effect(struct inv_redis_store *store, struct inv_redis_sale *sale,
+                          struct inv_channel **ret_channel)
 {
-    struct desk *desk = inv_redis_desk(store, sale);
-    if (desk == NULL) {
+    struct inv_channel *channel = inv_redis_channel(store, sale);
+    if (channel == NULL) {
         store->losses++;
         return NULL;
     }
-    struct page *last = desk->last;
-    bool closed = last == NULL || PAGE_BYTES - last->len < INV_EFFECT_MAX ||
-                  (desk->page_out && last == desk->first);
+    struct inv_page *page = TAILQ_LAST(&channel->pages, inv_pages);
+    bool closed = page == NULL || PAGE_BYTES - page->len < INV_EFFECT_MAX ||
+                  (channel->page_out && page == TAILQ_FIRST(&channel->pages));
     if (closed) {
-        struct page *page = malloc(sizeof *page);
+        page = malloc(sizeof *page);
         if (page == NULL) {
             store->losses++;
             return NULL;
         }
-        page->next = NULL;
         page->len = 0;
-        if (last != NULL)
-            last->next = page;
-        else
-            desk->first = page;
-        desk->last = page;
+        TAILQ_INSERT_TAIL(&channel->pages, page, next);
     }
-    *ret_desk = desk;
-    return desk->last->bytes + desk->last->len;
+    *ret_channel = channel;
+    return page->bytes + page->len;
 }
 
-static void end_effect(struct redis_store *store, struct desk *desk, const char *end)
+static void end_effect(struct inv_redis_store *store, struct inv_channel *channel, const char *end)
 {
-    desk->last->len = (size_t)(end - desk->last->bytes);
+    struct inv_page *page = TAILQ_LAST(&channel->pages, inv_pages);
+    page->len = (size_t)(end - page->bytes);
     start_linger(store, store->redis->settings.linger_ms);
 }
 
 void inv_redis_resolve(struct inv_store *head, struct inv_sale *sale, const struct ps_uuid *id,
                        enum inv_verdict verdict)
 {
-    struct redis_store *store = (struct redis_store *)head;
-    struct desk *desk;
-    char *at = begin_effect(store, (struct redis_sale *)sale, &desk);
+    struct inv_redis_store *store = (struct inv_redis_store *)head;
+    struct inv_channel *channel;
+    char *at = begin_effect(store, (struct inv_redis_sale *)sale, &channel);
     if (at != NULL) /* else it stays in doubt, and whoever sweeps finds it */
-        end_effect(store, desk, inv_put_verdict(at, id, verdict));
+        end_effect(store, channel, inv_put_verdict(at, id, verdict));
 }
 
 void inv_redis_raise(struct inv_store *head, struct inv_sale *sale_head, const struct ps_uuid *id,
                      uint32_t sku, int64_t units)
 {
-    struct redis_store *store = (struct redis_store *)head;
-    struct redis_sale *sale = (struct redis_sale *)sale_head;
-    struct desk *desk;
+    struct inv_redis_store *store = (struct inv_redis_store *)head;
+    struct inv_redis_sale *sale = (struct inv_redis_sale *)sale_head;
+    struct inv_channel *channel;
     if (sku >= sale->sku_count)
         return;
     const struct ps_str name = {sale->skus[sku], strlen(sale->skus[sku])};
-    char *at = begin_effect(store, sale, &desk);
+    char *at = begin_effect(store, sale, &channel);
     if (at != NULL)
-        end_effect(store, desk, inv_put_raise(at, id, units, name));
+        end_effect(store, channel, inv_put_raise(at, id, units, name));
 }
 
 int inv_redis_note_applied(struct inv_store *head, struct inv_sale *sale, uint32_t partition,
                            int64_t offset)
 {
-    struct redis_store *store = (struct redis_store *)head;
-    struct desk *desk = NULL;
-    char *at = begin_effect(store, (struct redis_sale *)sale, &desk);
+    struct inv_redis_store *store = (struct inv_redis_store *)head;
+    struct inv_channel *channel = NULL;
+    char *at = begin_effect(store, (struct inv_redis_sale *)sale, &channel);
     if (at == NULL)
         return PS_E_NOMEM;
-    if (desk->losses != store->losses) {
-        desk->losses = store->losses;
+    if (channel->losses != store->losses) {
+        channel->losses = store->losses;
         return PS_E_NOMEM;
     }
-    end_effect(store, desk, inv_put_applied(at, partition, offset));
+    end_effect(store, channel, inv_put_applied(at, partition, offset));
     return 0;
 }
 
 /* --- the end --- */
 
-void inv_redis_step_refuse(struct redis_store *store)
+void inv_redis_step_refuse(struct inv_redis_store *store)
 {
-    for (size_t i = 0; i < store->desk_count; i++) {
-        struct desk *desk = store->desks[i];
-        if (desk == NULL || desk->batch == NULL)
+    for (size_t i = 0; i < store->channel_count; i++) {
+        struct inv_channel *channel = store->channels[i];
+        if (channel == NULL || channel->batch == NULL)
             continue;
-        struct batch *batch = desk->batch;
-        desk->batch = NULL;
+        struct inv_batch *batch = channel->batch;
+        channel->batch = NULL;
         refuse_batch(batch, PS_E_CLOSED);
     }
 }
 
-void inv_redis_step_done(struct redis_store *store)
+void inv_redis_step_done(struct inv_redis_store *store)
 {
-    struct batch *next_batch;
-    for (struct batch *batch = store->free_batches; batch != NULL; batch = next_batch) {
-        next_batch = batch->next;
+    while (!SLIST_EMPTY(&store->free_batches)) {
+        struct inv_batch *batch = SLIST_FIRST(&store->free_batches);
+        SLIST_REMOVE_HEAD(&store->free_batches, next);
         free(batch);
     }
-    for (size_t i = 0; i < store->desk_count; i++) {
-        struct page *next_page;
-        struct page *page = store->desks[i] != NULL ? store->desks[i]->first : NULL;
-        for (; page != NULL; page = next_page) {
-            next_page = page->next;
+    for (size_t i = 0; i < store->channel_count; i++) {
+        struct inv_channel *channel = store->channels[i];
+        while (channel != NULL && !TAILQ_EMPTY(&channel->pages)) {
+            struct inv_page *page = TAILQ_FIRST(&channel->pages);
+            TAILQ_REMOVE(&channel->pages, page, next);
             free(page);
         }
     }
