@@ -234,7 +234,7 @@ static int write_form(const struct lt_report *report, enum lt_form form, FILE *f
 static int write_html(const struct lt_report *report, const char *path)
 {
     FILE *file = fopen(path, "we");
-    int failed = write_form(report, LT_PAGE, file, path);
+    int failed = write_form(report, LT_PAGE, file, "--html");
     if (file != NULL)
         (void)fclose(file); /* all is flushed */
     return failed;
