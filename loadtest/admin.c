@@ -1,4 +1,4 @@
-/* One libcurl transfer a try. libcurl calls on_progress() about once a second and when a signal
+/* One libcurl transfer a attempt. libcurl calls on_progress() about once a second and when a signal
  * interrupts its wait, so that a second Ctrl-C ends a call. It connects to the address that the
  * target has been resolved to, and to no other that the name may have by now. */
 #include "loadtest/admin.h"
@@ -13,10 +13,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define SLICE_MS  100
-#define TRY_MS    10000 /* one try; then the next one */
-#define PAUSE_MS  200
-#define REPLY_MAX (64L << 20)
+#define SLICE_MS   100
+#define ATTEMPT_MS 10000 /* one attempt; then the next one */
+#define PAUSE_MS   200
+#define REPLY_MAX  (64L << 20)
 
 int lt_admin_read_token(const char *path, struct lt_admin *admin, struct ps_fault *fault)
 {
@@ -78,9 +78,8 @@ static struct curl_slist *new_connect_to(const struct lt_target *target)
     return curl_slist_append(NULL, text);
 }
 
-/* All that one try needs; every member is freed by end_try(). */
-struct
-try {
+/* All that one attempt needs; every member is freed by end_attempt(). */
+struct attempt {
     CURL *easy;
     struct curl_slist *headers, *connect_to;
     struct lt_reply reply;
@@ -89,26 +88,27 @@ try {
 };
 
 /* A proxy of the environment is for going out; a gateway's admin listener is inside. */
-static bool begin_try(struct try *try, const struct lt_admin *admin, const struct lt_call *call,
-                      int64_t timeout_ms)
+static bool begin_attempt(struct attempt *attempt, const struct lt_admin *admin,
+                          const struct lt_call *call, int64_t timeout_ms)
 {
-    *try = (struct try){.easy = curl_easy_init(), .connect_to = new_connect_to(&admin->target)};
-    try->headers = curl_slist_append(NULL, "Content-Type: application/json");
-    try->body = open_memstream(&try->reply.body, &try->reply.len);
+    *attempt =
+        (struct attempt){.easy = curl_easy_init(), .connect_to = new_connect_to(&admin->target)};
+    attempt->headers = curl_slist_append(NULL, "Content-Type: application/json");
+    attempt->body = open_memstream(&attempt->reply.body, &attempt->reply.len);
     char url[2048];
     int len = snprintf(url, sizeof url, "http://%s%s", admin->target.authority, call->path);
     const char *body = call->body != NULL ? call->body : "";
     bool only_reads = strcmp(call->method, "GET") == 0;
-    CURL *easy = try->easy;
-    return easy != NULL && try->connect_to != NULL && try->headers != NULL && try->body != NULL &&
-           len > 0 && (size_t)len < sizeof url &&
+    CURL *easy = attempt->easy;
+    return easy != NULL && attempt->connect_to != NULL && attempt->headers != NULL &&
+           attempt->body != NULL && len > 0 && (size_t)len < sizeof url &&
            curl_easy_setopt(easy, CURLOPT_URL, url) == CURLE_OK &&
            (only_reads || curl_easy_setopt(easy, CURLOPT_POSTFIELDS, body) == CURLE_OK) &&
            curl_easy_setopt(easy, CURLOPT_CUSTOMREQUEST, call->method) == CURLE_OK &&
-           curl_easy_setopt(easy, CURLOPT_HTTPHEADER, try->headers) == CURLE_OK &&
+           curl_easy_setopt(easy, CURLOPT_HTTPHEADER, attempt->headers) == CURLE_OK &&
            curl_easy_setopt(easy, CURLOPT_HTTPAUTH, CURLAUTH_BEARER) == CURLE_OK &&
            curl_easy_setopt(easy, CURLOPT_XOAUTH2_BEARER, admin->token) == CURLE_OK &&
-           curl_easy_setopt(easy, CURLOPT_CONNECT_TO, try->connect_to) == CURLE_OK &&
+           curl_easy_setopt(easy, CURLOPT_CONNECT_TO, attempt->connect_to) == CURLE_OK &&
            curl_easy_setopt(easy, CURLOPT_PROXY, "") == CURLE_OK &&
            curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L) == CURLE_OK &&
            curl_easy_setopt(easy, CURLOPT_TIMEOUT_MS, (long)timeout_ms) == CURLE_OK &&
@@ -116,18 +116,18 @@ static bool begin_try(struct try *try, const struct lt_admin *admin, const struc
            curl_easy_setopt(easy, CURLOPT_XFERINFOFUNCTION, on_progress) == CURLE_OK &&
            curl_easy_setopt(easy, CURLOPT_XFERINFODATA, admin) == CURLE_OK &&
            curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, on_body) == CURLE_OK &&
-           curl_easy_setopt(easy, CURLOPT_WRITEDATA, try->body) == CURLE_OK &&
-           curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, try->why) == CURLE_OK;
+           curl_easy_setopt(easy, CURLOPT_WRITEDATA, attempt->body) == CURLE_OK &&
+           curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, attempt->why) == CURLE_OK;
 }
 
-static int run_try(struct try *try)
+static int run_attempt(struct attempt *attempt)
 {
     long status = 0, os_errno = 0;
-    switch (curl_easy_perform(try->easy)) {
+    switch (curl_easy_perform(attempt->easy)) {
     case CURLE_OK:
-        (void)curl_easy_getinfo(try->easy, CURLINFO_RESPONSE_CODE, &status);
-        try->reply.status = (int)status;
-        return fflush(try->body) == 0 ? 0 : PS_E_NOMEM;
+        (void)curl_easy_getinfo(attempt->easy, CURLINFO_RESPONSE_CODE, &status);
+        attempt->reply.status = (int)status;
+        return fflush(attempt->body) == 0 ? 0 : PS_E_NOMEM;
     case CURLE_OPERATION_TIMEDOUT:
         return PS_E_TIMEOUT;
     case CURLE_ABORTED_BY_CALLBACK:
@@ -138,24 +138,25 @@ static int run_try(struct try *try)
         return PS_E_NOMEM;
     default:
         /* The system's word for it is shorter than libcurl's, where there is one. */
-        if (curl_easy_getinfo(try->easy, CURLINFO_OS_ERRNO, &os_errno) == CURLE_OK && os_errno != 0)
-            (void)snprintf(try->why, sizeof try->why, "%s", strerror((int)os_errno));
+        if (curl_easy_getinfo(attempt->easy, CURLINFO_OS_ERRNO, &os_errno) == CURLE_OK &&
+            os_errno != 0)
+            (void)snprintf(attempt->why, sizeof attempt->why, "%s", strerror((int)os_errno));
         return PS_E_IO;
     }
 }
 
 /* The reply moves to *ret_reply, unless that is NULL. */
-static void end_try(struct try *try, struct lt_reply *ret_reply)
+static void end_attempt(struct attempt *attempt, struct lt_reply *ret_reply)
 {
-    curl_easy_cleanup(try->easy);
-    curl_slist_free_all(try->headers);
-    curl_slist_free_all(try->connect_to);
-    if (try->body != NULL)
-        (void)fclose(try->body);
+    curl_easy_cleanup(attempt->easy);
+    curl_slist_free_all(attempt->headers);
+    curl_slist_free_all(attempt->connect_to);
+    if (attempt->body != NULL)
+        (void)fclose(attempt->body);
     if (ret_reply != NULL)
-        *ret_reply = try->reply;
+        *ret_reply = attempt->reply;
     else
-        free(try->reply.body);
+        free(attempt->reply.body);
 }
 
 int lt_admin_call(const struct lt_admin *admin, const struct lt_call *call,
@@ -164,16 +165,18 @@ int lt_admin_call(const struct lt_admin *admin, const struct lt_call *call,
     int64_t give_up_ms = now_ms() + call->patience_ms;
     while (!is_stopped(admin)) {
         int64_t left_ms = give_up_ms - now_ms();
-        int64_t timeout_ms = left_ms < 1 ? 1 : left_ms > TRY_MS ? TRY_MS : left_ms;
-        struct try try;
-        int err = begin_try(&try, admin, call, timeout_ms) ? run_try(&try) : PS_E_NOMEM;
-        bool unavailable = err == PS_E_IO || err == PS_E_TIMEOUT || try.reply.status == 429 ||
-                           try.reply.status == 503;
+        int64_t timeout_ms = left_ms < 1 ? 1 : left_ms > ATTEMPT_MS ? ATTEMPT_MS : left_ms;
+        struct attempt attempt;
+        int err =
+            begin_attempt(&attempt, admin, call, timeout_ms) ? run_attempt(&attempt) : PS_E_NOMEM;
+        bool unavailable = err == PS_E_IO || err == PS_E_TIMEOUT || attempt.reply.status == 429 ||
+                           attempt.reply.status == 503;
         bool again = err == PS_E_CLOSED || (unavailable && now_ms() + PAUSE_MS < give_up_ms);
         if (!again && err < 0)
-            err = ps_fault(fault, err, "--admin", "%s %s at %s: %s", call->method, call->path,
-                           admin->target.authority, err == PS_E_IO ? try.why : ps_err_text(err));
-        end_try(&try, !again && err == 0 ? ret_reply : NULL);
+            err =
+                ps_fault(fault, err, "--admin", "%s %s at %s: %s", call->method, call->path,
+                         admin->target.authority, err == PS_E_IO ? attempt.why : ps_err_text(err));
+        end_attempt(&attempt, !again && err == 0 ? ret_reply : NULL);
         if (!again)
             return err;
         (void)!lt_admin_wait(admin, PAUSE_MS, NULL); /* told to stop: the loop sees it */
