@@ -198,7 +198,7 @@ static void print_histogram(const struct ps_metrics *metrics, size_t row, FILE *
 static void print_value(const struct ps_metrics *metrics, size_t row, size_t value_index, FILE *out)
 {
     int64_t value = ps_metric_read(metrics, row, value_index);
-    if (metrics->table[row].type == PS_GAUGE_SECONDS)
+    if (metrics->table[row].type == PS_GAUGE_BILLIONTHS)
         fprintf(out, " %" PRId64 ".%09" PRId64 "\n", value / PS_NS_PER_S, value % PS_NS_PER_S);
     else
         fprintf(out, " %" PRId64 "\n", value);
@@ -208,7 +208,7 @@ static void print_row(const struct ps_metrics *metrics, size_t row, FILE *out)
 {
     static const char *const types[] = {[PS_COUNTER] = "counter",
                                         [PS_GAUGE] = "gauge",
-                                        [PS_GAUGE_SECONDS] = "gauge",
+                                        [PS_GAUGE_BILLIONTHS] = "gauge",
                                         [PS_HISTOGRAM_SECONDS] = "histogram"};
     const struct ps_metric *metric = &metrics->table[row];
     fprintf(out, "# HELP %s %s\n# TYPE %s %s\n", metric->name, metric->help, metric->name,

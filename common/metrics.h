@@ -12,7 +12,7 @@
 enum ps_metric_type {
     PS_COUNTER,
     PS_GAUGE,
-    PS_GAUGE_SECONDS, /* its cells are in ns */
+    PS_GAUGE_BILLIONTHS, /* its cells are billionths of its unit: ns for seconds */
     PS_HISTOGRAM_SECONDS
 };
 
@@ -52,7 +52,7 @@ void ps_metrics_free(struct ps_metrics *metrics);
 struct ps_metrics_shard *ps_metrics_shard(struct ps_metrics *metrics);
 
 /* `row` is the index in the table, `value_index` that of the label's value (0 without label).
- * Values of a PS_GAUGE_SECONDS are ns, and not negative. The shard's thread only. */
+ * Values of a PS_GAUGE_BILLIONTHS are not negative. The shard's thread only. */
 void ps_metric_add(struct ps_metrics_shard *shard, size_t row, size_t value_index, int64_t delta);
 void ps_metric_set(struct ps_metrics_shard *shard, size_t row, size_t value_index, int64_t value);
 void ps_metric_observe_ns(struct ps_metrics_shard *shard, size_t row, int64_t ns);

@@ -159,7 +159,7 @@ static const char *type_of(const struct ps_metric *metric)
     case PS_COUNTER:
         return "counter";
     case PS_GAUGE:
-    case PS_GAUGE_SECONDS:
+    case PS_GAUGE_BILLIONTHS:
         return "gauge";
     case PS_HISTOGRAM_SECONDS:
         return "histogram";

@@ -5,8 +5,8 @@
 #include "gateway/backends.h"
 
 #include "common/log.h"
-#include "gateway/cluster/cluster.h"
 #include "gateway/orders/order_events.h"
+#include "gateway/sales/sales.h"
 #include "inventory/store_memory.h"
 #include "queue/log_journal.h"
 #include "queue/log_kafka.h"
@@ -41,9 +41,8 @@ static void on_fenced(struct inv_sale *sale, void *ctx)
 {
     const struct gw_core *core = ctx;
 
-    (void)sale; /* the pulse asks of all */
-    if (core->cluster != NULL)
-        clu_fenced(core->cluster);
+    (void)sale; /* the heartbeat asks about all */
+    sale_on_fenced(core->sales);
 }
 
 /* It comes with every call while it lasts. */
@@ -103,7 +102,7 @@ static int open_journal(struct gw_core *core, const struct gw_state_dir *dir,
                         struct ps_fault *fault)
 {
     const struct gw_settings *settings = core->settings;
-    struct oq_log_callbacks callbacks = ord_events_callbacks(core->life);
+    struct oq_log_callbacks callbacks = ord_events_callbacks(core->events);
     char *path = gw_state_dir_file(dir, "journal.db");
     struct oq_journal_settings journal = {.path = path,
                                           .queue_capacity = (size_t)settings->log.queue,
@@ -120,14 +119,11 @@ static int open_journal(struct gw_core *core, const struct gw_state_dir *dir,
 static int open_with_spill(struct gw_core *core, const struct gw_state_dir *dir,
                            const struct oq_kafka_settings *kafka, struct ps_fault *fault)
 {
-    struct oq_log_callbacks callbacks = ord_events_callbacks(core->life);
+    struct oq_log_callbacks callbacks = ord_events_callbacks(core->events);
     int64_t records = core->settings->log.spill.records;
 
-    if (records == 0) {
-        int err = oq_kafka_open(kafka, &callbacks, &core->log, fault);
-        core->kafka = err == 0 ? core->log : NULL;
-        return err;
-    }
+    if (records == 0)
+        return oq_kafka_open(kafka, &callbacks, &core->log, fault);
     char *path = gw_state_dir_file(dir, "spill.db");
     struct oq_spill_settings spill = {.path = path,
                                       .records_max = (size_t)records,
@@ -136,11 +132,7 @@ static int open_with_spill(struct gw_core *core, const struct gw_state_dir *dir,
     int err = path == NULL ? PS_E_NOMEM : oq_spill_open(&spill, &callbacks, &core->log, fault);
 
     free(path);
-    if (err < 0)
-        return err;
-    core->spills = true;
-    core->kafka = oq_spill_kafka(core->log);
-    return 0;
+    return err;
 }
 
 static int open_kafka(struct gw_core *core, const struct gw_state_dir *dir, struct ps_fault *fault)

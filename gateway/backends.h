@@ -18,7 +18,8 @@ void gw_counter_store_free(struct gw_core *core, struct inv_store *store);
 /* After all stores. */
 void gw_counter_close(struct gw_core *core);
 
-/* Opens core->log and reads it back through the life's callbacks. `fault` says what people can do.
+/* Opens core->log and reads it back through the callbacks of core->events. `fault` says what people
+ * can do.
  */
 int gw_log_open(struct gw_core *core, const struct gw_state_dir *dir,
                 struct ps_fault *fault) PS_MUST_CHECK;

@@ -11,12 +11,9 @@
 
 #include "common/log.h"
 #include "common/pool.h"
-#include "gateway/sales/opening.h"
 #include "gateway/config/seed.h"
 #include "gateway/config/sync.h"
 #include "gateway/config/codec.h"
-#include "gateway/cluster/cluster.h"
-#include "gateway/sales/expiry.h"
 #include "gateway/worker.h"
 
 #include <stdlib.h>
@@ -87,13 +84,14 @@ static int build_sales(const struct gw_control *control, struct cfg_sale **sales
         int err = cfg_sale_new(from->stored.name, &from->stored.doc, &from->stored.state, &sale);
         if (err < 0)
             return err;
-        sale->counter = from->counter;
+        const struct sale_view *view = sale_view(from->run);
+        sale->counter = view->counter;
         /* Also before it is served again after a start: its buyers may look their orders up. */
-        bool opened = from->counter != NULL || from->fenced || from->stored.state.opened;
-        sale->books = opened ? from->books : NULL;
-        sale->epoch = from->epoch;
-        sale->fenced = from->fenced;
-        sale->unserved = gw_control_is_unserved(control, from);
+        bool opened = view->counter != NULL || from->stored.state.opened;
+        sale->books = opened ? view->log_sale : NULL;
+        sale->epoch = view->epoch;
+        sale->fenced = view->state != SALE_SERVING;
+        sale->unserved = sale_is_unserved(from->run, &from->stored.state);
         if (sale->books != NULL)
             cfg_sale_order_skus(sale, sale->books);
         sales[(*ret_count)++] = sale;
@@ -435,18 +433,17 @@ void gw_control_mail(const struct ps_mail *mail, void *ctx)
         on_ack(control, mail);
         break;
     case GW_MAIL_ORDER:
-        on_outcome(control, mail);
+        if (mail->value == SALE_TICKET)
+            sale_outcome(control->core->sales, mail->handle, (enum oq_outcome)mail->result);
+        else
+            on_outcome(control, mail);
         break;
-    case GW_MAIL_LOADED:
-        sale_opening_loaded(control, mail->ptr);
-        break;
-    case GW_MAIL_CLUSTER:
-        if (control->core->cluster != NULL)
-            clu_mail(control->core->cluster, mail);
+    case GW_MAIL_SALES:
+        sale_mail(control->core->sales, mail);
         break;
     case GW_MAIL_STATE:
         if (mail->value != 0)
-            sale_opening_tick(control);
+            sale_go_on(control->core->sales);
         break;
     default:
         break;
@@ -455,14 +452,26 @@ void gw_control_mail(const struct ps_mail *mail, void *ctx)
         next_step(control);
 }
 
+/* The start is over: seeds are stored, sales that are to be sold from are served or refused, and
+ * the workers know of all that. */
+static void look_whether_started(struct gw_control *control)
+{
+    struct gw_core *core = control->core;
+
+    if (atomic_load(&core->ready) || !sale_all_settled(core->sales) ||
+        !gw_control_synced(control) || control->first_change != NULL || control->older != NULL ||
+        control->dirty)
+        return;
+    sale_report_unknown(core->sales);
+    atomic_store(&core->ready, true);
+}
+
 static void on_tick(uv_timer_t *timer)
 {
     struct gw_control *control = timer->data;
 
-    sale_opening_tick(control);
-    if (control->core->cluster != NULL)
-        clu_tick(control->core->cluster);
-    sale_expiry_tick(control->keeper);
+    sale_tick(control->core->sales);
+    look_whether_started(control);
     if (control->dirty && control->older == NULL)
         next_step(control);
 }
@@ -485,7 +494,6 @@ int gw_control_new(struct gw_core *core, uv_loop_t *loop, struct cfg_store *stor
     if (control->shard == NULL ||
         (err = ps_pool_new(GW_AWAIT_MAX, sizeof(struct gw_await), &control->awaits)) < 0 ||
         (err = gw_control_memory_take(control, stored)) < 0 ||
-        (err = sale_expiry_new(control, &control->keeper)) < 0 ||
         (err = build_policy(control, &control->policy)) < 0) {
         gw_control_free(control);
         return ps_fault(fault, err, "", "control thread: %s", ps_err_text(err));
@@ -496,11 +504,6 @@ int gw_control_new(struct gw_core *core, uv_loop_t *loop, struct cfg_store *stor
     uv_timer_start(&control->tick, on_tick, TICK_MS, TICK_MS);
     *ret_control = control;
     return 0;
-}
-
-void gw_control_arm_due(struct gw_control *control)
-{
-    sale_opening_tick(control);
 }
 
 void gw_control_stop(struct gw_control *control)
@@ -521,7 +524,6 @@ void gw_control_free(struct gw_control *control)
     gw_control_memory_free(control);
     cfg_snapshot_free(control->policy);
     cfg_snapshot_free(control->older);
-    sale_expiry_free(control->keeper);
     ps_pool_free(control->awaits);
     free(control);
 }

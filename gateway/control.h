@@ -1,5 +1,5 @@
 /* The control thread: it keeps what operators decided (sales, limits, blocklist), builds the
- * workers' policy from it, opens sales, and answers the admin listener (admin.h). One thread;
+ * workers' policy from it, runs the sales, and answers the admin listener (admin.h). One thread;
  * nothing here locks or waits.
  *
  * A change goes this way, one at a time (later ones queue):
@@ -13,47 +13,22 @@
 #include "gateway/admin/auth.h"
 #include "gateway/config/store.h"
 #include "gateway/core.h"
-
-#include <string.h>
+#include "gateway/sales/sales.h"
 
 /* Limit rules at most: every request walks over all of them. */
 #define GW_RULES_MAX 64
 
 struct op_admin;
 struct gw_change;
-struct sale_expiry;
 struct cfg_sync;
 struct cfg_merge;
-
-/* How far a sale's way into the log and the counter is. */
-enum sale_opening_state {
-    SALE_OPENING_NOT,     /* its opening is not near, or a step has failed and is tried again */
-    SALE_OPENING_RECORDS, /* fences, then at the first time the initial stock, are appended; their
-                       outcomes are awaited */
-    SALE_OPENING_NOTING,  /* control.db notes `opened` */
-    SALE_OPENING_LOADING, /* the counters are built from the fold, on the log's thread */
-    SALE_OPENING_DONE,    /* counters installed */
-    SALE_OPENING_REFUSED  /* the log has lost the sale's beginning, or has other SKUs than its
-                       document,  or another gateway counts it: never opened, never rebuilt */
-};
 
 /* One sale in the control thread's memory. */
 struct gw_control_sale {
     struct cfg_stored_sale stored; /* name, document, state */
-    enum sale_opening_state arming;
-    size_t awaited;           /* records under way */
-    bool failed;              /* one of them did not land */
-    bool stocked;             /* the initial stock was appended behind them */
-    bool logged;              /* one of them may be in the log, also if the fold shows none */
-    bool changing;            /* an operator's change is being written: not armed meanwhile, for it
-                                 may be one of the stock */
-    int64_t retry_at_ns;      /* not before */
-    int64_t spill_until_ns;   /* so long for what the last run spilled; 0: not seen yet */
-    struct oq_sale *books;    /* NULL until the log has records of it */
-    struct inv_sale *counter; /* NULL until SALE_OPENING_DONE */
-    int64_t epoch;
-    bool fenced;           /* not sold from until its next epoch is in force */
-    char refused_why[256]; /* with SALE_OPENING_REFUSED */
+    bool changing; /* an operator's change is being written: not opened meanwhile, for it may be one
+                      of the stock */
+    struct sale_run *run; /* how far it is here */
 };
 
 struct gw_control;
@@ -76,7 +51,6 @@ struct gw_control {
     struct cfg_store *store;
     struct op_auth *auth;
     struct op_admin *admin;
-    struct sale_expiry *keeper;
     struct cfg_sync *accord; /* NULL: what operators decide here is this gateway's own */
     struct ps_metrics_shard *shard;
     int64_t wall_started_ms;
@@ -168,32 +142,5 @@ bool gw_control_synced(const struct gw_control *control);
 int gw_control_await(struct gw_control *control, gw_outcome_fn *done, void *ctx,
                      struct oq_ticket *ret_ticket) PS_MUST_CHECK;
 void gw_control_unawait(struct gw_control *control, const struct oq_ticket *ticket);
-
-/* Sales whose opening is due are armed at once instead of with the next tick (after a PUT). */
-void gw_control_arm_due(struct gw_control *control);
-
-/* It was opened, and its counter is not known here, as after a start without Redis: an order that
- * the log does not show may be in doubt there, or lie in this gateway's spill. (Over a restart with
- * a journal and a counter in memory nothing is.) */
-static inline bool gw_control_is_unserved(const struct gw_control *control,
-                                          const struct gw_control_sale *sale)
-{
-    bool alone = control->core->redis == NULL && control->core->kafka == NULL;
-
-    return !alone && sale->counter == NULL && sale->stored.state.opened &&
-           sale->arming != SALE_OPENING_REFUSED;
-}
-
-/* The document may no longer change its stock: the sale's records are in the log, or on their way;
- * in a cluster, also those of another gateway (state.opening: it was noted before the first). */
-static inline bool gw_control_is_opened(const struct gw_control *control,
-                                        const struct gw_control_sale *sale)
-{
-    const char *name = sale->stored.name;
-
-    return sale->stored.state.opening || sale->stored.state.opened ||
-           sale->arming != SALE_OPENING_NOT || sale->logged ||
-           oq_fold_sale(control->core->fold, name, strlen(name)) != NULL;
-}
 
 #endif

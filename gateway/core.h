@@ -6,7 +6,7 @@
  * control thread's control_store.
  *
  *   worker i   gateway/worker.c    public requests: gates, reserve, append, answer
- *   control    gateway/control/    admin listener, sales, keeper, signals, publication of policies
+ *   control    gateway/control.c   admin listener, sales, cluster, signals, publication of policies
  *   log        queue/log_*.c       commits, then the fold; calls gateway/orders/order_events.c */
 #ifndef GW_CORE_H
 #define GW_CORE_H
@@ -25,8 +25,9 @@
 #include "queue/log.h"
 
 struct gw_worker;
-struct ord_events;
 struct clu_cluster;
+struct ord_events;
+struct sale_runs;
 
 /* Kinds of mail, one list for all mailboxes. */
 enum gw_mail_kind {
@@ -37,9 +38,7 @@ enum gw_mail_kind {
     GW_MAIL_DRAIN,      /* control -> worker: stop listening */
     GW_MAIL_STOP,       /* control -> worker: close all and leave the loop */
     GW_MAIL_STATE,      /* log -> control: the log's state changed; value = available */
-    GW_MAIL_LOADED,     /* log -> control: counters are built; ptr = struct sale_load_job */
-    GW_MAIL_CLUSTER,    /* log, workers -> control: orders/cluster.c; ptr = a rebuild that has
-                           loaded, NULL = Redis says that a sale is fenced */
+    GW_MAIL_SALES,      /* any thread -> control: sale_mail */
     GW_MAIL_DONE        /* job thread -> control: a job of the control store is done; ptr = job */
 };
 
@@ -52,22 +51,20 @@ struct gw_core {
     char gateway_id[PS_NAME_MAX + 1];
     struct adm_limit_table *limits;
     struct ps_uuid start;    /* of this start of the process: the owner of what it reserves */
-    struct inv_redis *redis; /* NULL: the counter is in memory */
+    struct inv_redis *redis; /* backends.c: NULL, or what all links to Redis share */
     struct inv_store *store; /* for every thread; NULL with Redis, where each has its own */
     struct inv_store *control_store; /* the control thread's; with memory the same as `store` */
-    struct clu_cluster *cluster;     /* NULL with memory */
+    struct clu_cluster *cluster;
+    struct sale_runs *sales;
     struct oq_log *log;
-    const struct oq_log *kafka; /* the log, or the one beneath its spill; NULL: a journal */
-    bool spills;                /* the log has a spill */
     struct oq_fold *fold;
-    struct ord_events *life;
+    struct ord_events *events;
     struct ps_metrics *metrics;
     size_t worker_count;
     struct gw_worker **workers;
     struct ps_mailbox *control_mail;
     _Atomic(bool) draining;          /* readyz fails from here on */
     _Atomic(bool) ready;             /* start-up is complete */
-    _Atomic(unsigned) sales_refused; /* sales that the log does not fit: arm.c */
     _Atomic(int64_t) store_error_ns; /* until then no more is said of errors of Redis: backends.c */
 };
 

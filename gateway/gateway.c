@@ -5,8 +5,8 @@
  * fold) -> control store, tokens
  *   -> control thread's memory -> admin listener, workers -> loop
  *
- * The start of the loop is not yet the readiness: sales that were open before are armed first
- * (control/arm.c); until then readyz says no.
+ * The start of the loop is not yet the readiness: sales that were open before are served again
+ * first; until then readyz says no.
  *
  * The end (SIGTERM, SIGINT, POST /admin/v1/drain): readyz fails at once; serving goes on for
  * drain.delay_ms; then the listen sockets close and what is in flight is finished; then the log
@@ -17,12 +17,12 @@
 #include "gateway/backends.h"
 #include "gateway/config/sync.h"
 #include "gateway/admin/admin.h"
-#include "gateway/sales/opening.h"
+#include "gateway/mail.h"
+#include "gateway/sale_host.h"
 #include "gateway/control.h"
 #include "gateway/config/seed.h"
 #include "gateway/state_dir.h"
 #include "gateway/cluster/cluster.h"
-#include "gateway/orders/order_events.h"
 #include "gateway/worker.h"
 
 #include <poll.h>
@@ -56,6 +56,7 @@ struct gateway {
     struct cfg_store *store;
     struct op_auth *auth;
     struct gw_control *control;
+    struct adm_share_meter meter;
     struct op_admin *admin;
     uv_loop_t loop;
     uv_signal_t term, interrupt, hangup;
@@ -74,16 +75,16 @@ struct gateway {
 void gw_core_readiness(void *ctx, struct ans_readiness *ret_readiness)
 {
     const struct gw_core *core = ctx;
-    const struct clu_cluster *cluster = core->cluster;
+    bool shared = inv_store_is_shared(core->control_store);
 
     *ret_readiness = (struct ans_readiness){
         .started = atomic_load_explicit(&core->ready, memory_order_acquire),
         .draining = atomic_load_explicit(&core->draining, memory_order_acquire),
         .log = oq_log_available(core->log),
-        .in_cluster = cluster != NULL,
-        .view = cluster != NULL && clu_has_view(cluster),
-        .store = cluster != NULL && clu_has_redis(cluster),
-        .sales_refused = atomic_load_explicit(&core->sales_refused, memory_order_relaxed),
+        .in_cluster = shared,
+        .view = shared && clu_has_view(core->cluster),
+        .store = shared && clu_has_redis(core->cluster),
+        .sales_refused = sale_refused(core->sales),
         .limit_evictions = adm_limit_table_evictions(core->limits),
         .backlog_percent = oq_log_backlog_percent(core->log),
         .log_lines_dropped = ps_log_dropped()};
@@ -301,6 +302,19 @@ static int open_sockets(struct gateway *gateway)
     return err;
 }
 
+static int new_sales(struct gw_core *core)
+{
+    return sale_runs_new(&(struct sale_settings){.clock = core->clock,
+                                                 .gateway_id = core->gateway_id,
+                                                 .store = core->control_store,
+                                                 .fold = core->fold,
+                                                 .metrics = core->metrics,
+                                                 .mailbox = core->control_mail,
+                                                 .mail_kind = GW_MAIL_SALES,
+                                                 .owner = GW_OWNER_CONTROL},
+                         &core->sales);
+}
+
 static int open_parts(struct gateway *gateway)
 {
     struct gw_core *core = &gateway->core;
@@ -319,11 +333,12 @@ static int open_parts(struct gateway *gateway)
     if ((err = adm_limit_table_new((size_t)mib, &core->limits)) < 0)
         return say(&fault, ps_fault(&fault, err, "limits_table.mib",
                                     "%lld MiB of memory are not to be had", (long long)mib));
-    if ((err = ps_metrics_new(gw_metric_table, GW_M_COUNT, core->worker_count + 2,
+    if ((err = ps_metrics_new(gw_metric_table, GW_M_COUNT, core->worker_count + 3,
                               &core->metrics)) < 0 ||
         (err = gw_counter_open(core)) < 0 ||
         (err = gw_counter_store(core, &gateway->loop, &core->control_store)) < 0 ||
-        (err = oq_fold_new(&core->fold)) < 0 || (err = ord_events_new(core, &core->life)) < 0)
+        (err = oq_fold_new(&core->fold)) < 0 || (err = new_sales(core)) < 0 ||
+        (err = gw_events_new(core)) < 0)
         ps_fault(&fault, err, "", "start-up: %s", ps_err_text(err));
     return err < 0 ? say(&fault, err) : 0;
 }
@@ -336,6 +351,51 @@ static int open_log(struct gateway *gateway)
     return err < 0 ? say(&fault, err) : 0;
 }
 
+/* --- what a heartbeat tells --- */
+
+static int64_t measure_demand(int64_t now_ns, void *ctx)
+{
+    struct gateway *gateway = ctx;
+
+    return adm_share_demand(
+        &gateway->meter, ps_metric_read(gateway->core.metrics, GW_M_LIMIT_SHARED_ASKED, 0), now_ns);
+}
+
+static void set_share(int64_t own, const int64_t *all, size_t count, int64_t now_ns, void *ctx)
+{
+    const struct gateway *gateway = ctx;
+
+    adm_share_set(adm_limit_table_share(gateway->core.limits), adm_share_of(own, all, count),
+                  now_ns);
+}
+
+static int64_t tell_policy_version(void *ctx)
+{
+    const struct gateway *gateway = ctx;
+
+    return gateway->control->policy_version;
+}
+
+static const struct clu_duties duties = {
+    .demand = measure_demand, .on_demands = set_share, .policy_version = tell_policy_version};
+
+static int open_cluster(struct gateway *gateway)
+{
+    struct gw_core *core = &gateway->core;
+    int err = clu_cluster_new(&(struct clu_settings){.clock = core->clock,
+                                                     .start = core->start,
+                                                     .gateway_id = core->gateway_id,
+                                                     .store = core->control_store,
+                                                     .log = core->log,
+                                                     .duties = &duties,
+                                                     .ctx = gateway},
+                              &core->cluster);
+
+    if (err == 0)
+        sale_runs_open(core->sales, core->log, core->cluster);
+    return err;
+}
+
 static int open_control(struct gateway *gateway)
 {
     struct gw_core *core = &gateway->core;
@@ -344,6 +404,7 @@ static int open_control(struct gateway *gateway)
          *tokens = gw_state_dir_file(&gateway->dir, "tokens.json"),
          *first = gw_state_dir_file(&gateway->dir, "admin.token");
     struct cfg_stored stored = {0};
+    struct sale_host host;
     struct ps_fault fault = {0};
     bool made_token = false;
     int err = PS_E_NOMEM;
@@ -359,10 +420,12 @@ static int open_control(struct gateway *gateway)
                                                        .first_path = first,
                                                        .clock = core->clock},
                             &gateway->auth, &made_token, &fault)) < 0 ||
+        (err = open_cluster(gateway)) < 0 ||
         (err = gw_control_new(core, &gateway->loop, gateway->store, &stored, gateway->auth,
-                              &gateway->control, &fault)) < 0 ||
-        (core->redis != NULL && (err = clu_cluster_new(gateway->control, &core->cluster)) < 0))
+                              &gateway->control, &fault)) < 0)
         goto out;
+    host = gw_sale_host(gateway->control);
+    sale_runs_start(core->sales, &host);
     if (made_token)
         ps_log(PS_LOG_INFO, "admin_token_made", PS_F_STR("file", first));
 out:
@@ -508,6 +571,7 @@ static void stop_parts(struct gateway *gateway)
         gw_worker_join(core->workers[i]);
     core->worker_count = 0;
     clu_stop(core->cluster);
+    sale_runs_stop(core->sales);
     gw_counter_store_free(core, core->control_store); /* answers what still waits for it */
     op_admin_free(gateway->admin);
     gw_control_stop(gateway->control);
@@ -519,7 +583,7 @@ static void stop_parts(struct gateway *gateway)
     ps_mailbox_close(core->control_mail);
     uv_run(&gateway->loop, UV_RUN_DEFAULT);
     uv_loop_close(&gateway->loop);
-    gw_control_free(gateway->control); /* ends what is under way, and the cluster hears of that */
+    gw_control_free(gateway->control); /* ends what is under way, and sales are told of that */
     clu_cluster_free(core->cluster);
 }
 
@@ -529,7 +593,8 @@ static void free_parts(struct gateway *gateway)
 
     op_auth_free(gateway->auth);
     oq_log_free(core->log);
-    ord_events_free(core->life);
+    ord_events_free(core->events);
+    sale_runs_free(core->sales);
     oq_fold_free(core->fold);
     gw_counter_close(core);
     adm_limit_table_free(core->limits);
@@ -570,7 +635,7 @@ int gw_gateway_run(struct gw_settings *settings, const char *config_path)
     if ((err = open_parts(gateway)) < 0 || (err = open_log(gateway)) < 0 ||
         (err = open_control(gateway)) < 0 || (err = open_accord(gateway)) < 0)
         return err;
-    ord_events_go(core->life);
+    ord_events_go(core->events);
     if ((err = start_threads(gateway)) < 0)
         return err;
     start_loop(gateway);

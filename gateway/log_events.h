@@ -69,12 +69,10 @@
     X(outcome_not_delivered, ERROR, "A worker did not receive the outcome of a record; its buyer was answered pending.", \
       "Report it.") \
     X(wall_clock_jumped, WARN, "The clock was set by by_ms: nothing expires for 60 s.", "Check time synchronisation.") \
-    X(keeper_out_of_memory, ERROR, "An order may expire late: memory was short.", "Free memory and restart.") \
-    X(sale_armed, INFO, "The counter of a sale is built; buyers are served.", "") \
-    X(sale_not_loaded, ERROR, "The counter of a sale could not be built: memory was short. It is tried each half second.", \
-      "Free memory.") \
+    X(expiry_out_of_memory, ERROR, "An order may expire late: memory was short.", "Free memory and restart.") \
+    X(sale_served, INFO, "The counter of a sale is built; buyers are served.", "") \
     X(load_not_delivered, ERROR, "A counter was built, but its owner could not be told.", "Report it; restart.") \
-    X(opening_not_noted, ERROR, "The opening of a sale could not be stored (error: control.db or Redis). It is tried each half second.", \
+    X(opening_not_noted, ERROR, "The opening of a sale could not be stored (error: control.db or Redis). It is tried again.", \
       "Repair what error names.") \
     X(sale_not_taken_over, ERROR, "The opening of a sale is stored, but memory was short.", "Free memory and restart.") \
     X(sale_refused, ERROR, "The sale is not served (why): the log has lost its beginning, or has SKUs that its document lacks.", \
@@ -98,7 +96,7 @@
     X(sale_key_foreign, ERROR, "A key of this sale in Redis belongs to somebody else (why): its buyers get 503 store_unavailable, other sales go on.", \
       "Rename the key, or give Penstock a database of its own.") \
     X(effects_out_of_memory, ERROR, "Redis learns of released units later: memory was short.", "Free memory.") \
-    X(keeper_here, INFO, "From here on this gateway writes the expiries of the cluster.", "") \
+    X(leader_here, INFO, "From here on this gateway leads the cluster: it writes expiries and tells Redis what the log has decided.", "") \
     X(gateway_not_alone, ERROR, "Two gateways with journals count in one Redis: this one sells nothing.", \
       "Stop one, or give both log.kind kafka.") \
     X(redis_of_another_log, ERROR, "This Redis counts for another topic (counts_for) than this gateway's (log): nothing is sold here.", \

@@ -15,8 +15,8 @@ enum gw_metric {
     GW_M_IN_FLIGHT,          /* penstock_requests_in_flight */
     GW_M_WAITING,            /* penstock_limit_waiting: held by a leaky bucket */
     GW_M_UNTRUSTED_IDENTITY, /* penstock_identity_untrusted_total */
-    GW_M_STALE_MAIL,     /* penstock_stale_outcomes_total: outcomes that came after their request's
-                            deadline, or its client's end */
+    GW_M_LATE_OUTCOMES,  /* penstock_late_outcomes_total: outcomes that came after their request's
+                         deadline, or its client's end */
     GW_M_ORDERS,         /* penstock_orders_total{event}: accepted, void, confirmed, released */
     GW_M_UNITS_RETURNED, /* penstock_units_returned_total */
     GW_M_FOLD_ANOMALIES, /* penstock_log_anomalies_total */
@@ -38,15 +38,15 @@ enum gw_metric {
     GW_M_SPILL_RECORDS,      /* penstock_spill_records */
     GW_M_LIMIT_EVICTIONS,    /* penstock_limit_evictions_total */
     GW_M_LIMIT_SHARED_ASKED, /* penstock_limit_shared_asked_total: this gateway's demand */
-    GW_M_LIMIT_SHARE,        /* penstock_limit_share_millionths */
-    GW_M_EXPIRED,            /* penstock_keeper_expired_total */
+    GW_M_LIMIT_SHARE,        /* penstock_limit_share_ratio */
+    GW_M_EXPIRED,            /* penstock_orders_expired_total */
     GW_M_MEMBERS,            /* penstock_cluster_members */
-    GW_M_KEEPER,             /* penstock_cluster_keeper */
+    GW_M_LEADER,             /* penstock_cluster_leader */
     GW_M_FENCED,             /* penstock_sales_fenced */
     GW_M_EFFECTS_WAITING,    /* penstock_cluster_effects_waiting */
     GW_M_FENCES,             /* penstock_cluster_fences_total */
     GW_M_REBUILD_SECONDS,    /* penstock_cluster_rebuild_duration_seconds: those of this gateway */
-    GW_M_SWEPT,              /* penstock_cluster_given_up_total */
+    GW_M_REAPED,             /* penstock_cluster_reaped_total */
     GW_M_ADMIN_CHANGES,      /* penstock_admin_changes_total */
     GW_M_ADMIN_DENIED,       /* penstock_admin_denied_total */
     GW_M_LOG_LINES_DROPPED,  /* penstock_log_lines_dropped_total */

@@ -94,8 +94,8 @@ enum shown { SHOWN_SAME, SHOWN_OTHER, SHOWN_VOID, SHOWN_NOT };
 
 static enum shown look_up(struct op_adjust *adjust)
 {
-    const struct oq_sale *books = adjust->sale->books;
-    int decided = oq_sale_adjusted(books, &adjust->ref);
+    const struct oq_sale *log_sale = sale_view(adjust->sale->run)->log_sale;
+    int decided = oq_sale_adjusted(log_sale, &adjust->ref);
     struct ps_uuid ref;
     uint32_t sku;
     int64_t delta, before = 0;
@@ -104,7 +104,7 @@ static enum shown look_up(struct op_adjust *adjust)
         return SHOWN_NOT;
     if (decided == 0)
         return SHOWN_VOID;
-    for (size_t i = 0; oq_sale_adjusted_at(books, i, &ref, &sku, &delta); i++) {
+    for (size_t i = 0; oq_sale_adjusted_at(log_sale, i, &ref, &sku, &delta); i++) {
         if (!ps_uuid_equal(&ref, &adjust->ref)) {
             before += sku == adjust->index ? delta : 0;
             continue;
@@ -226,8 +226,9 @@ static void append(struct op_request *visit, struct op_adjust *adjust)
     if (err == 0 && (err = oq_log_append(core->log, &event, &ticket)) < 0)
         gw_control_unawait(visit->admin->control, &ticket);
     if (err < 0) {
-        if (adjust->delta < 0 && core->redis == NULL) /* nothing was submitted: the units go back */
-            inv_store_resolve(core->store, adjust->sale->counter, &adjust->ref, INV_VOID);
+        if (adjust->delta < 0 && !inv_store_is_shared(core->control_store))
+            inv_store_resolve(core->control_store, sale_view(adjust->sale->run)->counter,
+                              &adjust->ref, INV_VOID); /* nothing was submitted */
         op_no_log(visit, err);
         free(adjust);
         return;
@@ -273,12 +274,12 @@ static void lower(struct op_request *visit, struct op_adjust *adjust)
     struct inv_answer answer;
 
     keep(&admin->adjusts, adjust);
-    if (admin->core->redis != NULL) {
+    if (inv_store_is_shared(admin->core->control_store)) {
         visit->on_deadline = on_deadline;
         adjust->handle = op_wait(visit, admin->core->settings->log.ack_timeout_ms);
     }
     int result = inv_store_lower(
-        admin->core->control_store, sale->counter,
+        admin->core->control_store, sale_view(sale->run)->counter,
         &(struct inv_lowering){.id = adjust->ref,
                                .epoch = adjust->epoch,
                                .name = (struct ps_str){adjust->id, strlen(adjust->id)},
@@ -331,11 +332,11 @@ static bool find_sku(struct op_request *visit, struct op_adjust *adjust)
             memcmp(doc->skus[i].name, name.at, name.len) != 0)
             continue;
         adjust->sku = i;
-        if (adjust->sale->arming == SALE_OPENING_DONE &&
-            oq_sale_sku_find(adjust->sale->books, name.at, name.len, &adjust->index) == 0)
+        if (op_is_served(adjust->sale) && oq_sale_sku_find(sale_view(adjust->sale->run)->log_sale,
+                                                           name.at, name.len, &adjust->index) == 0)
             return true;
         /* It may even have landed before a restart; and the document takes no change any more. */
-        if (gw_control_is_opened(visit->admin->control, adjust->sale))
+        if (sale_is_fixed(adjust->sale->run, &adjust->sale->stored.state))
             op_no(visit, ANS_V_fenced, "the sale is not served at the moment");
         else
             op_no(visit, ANS_V_conflict,
@@ -379,11 +380,11 @@ static bool may_start(struct op_request *visit, struct op_adjust *adjust)
         return false;
     }
     /* Before the sum is read, which may lack a record. */
-    if (!ord_events_log_available(core)) {
+    if (!sale_log_takes_all(core->log)) {
         op_no_log(visit, PS_E_CLOSED);
         return false;
     }
-    oq_sale_totals(adjust->sale->books, adjust->index, &totals);
+    oq_sale_totals(sale_view(adjust->sale->run)->log_sale, adjust->index, &totals);
     if (adjust->delta > 0 &&
         adjust->delta > PS_INT_MAX - totals.adjustments - units_under_way(adjust)) {
         op_no(visit, ANS_V_conflict, "the SKU's units would pass %lld", (long long)PS_INT_MAX);
@@ -406,7 +407,7 @@ void op_adjust(struct op_request *visit)
     }
     adjust->admin = adjust->line.admin = visit->admin;
     adjust->sale = sale;
-    adjust->epoch = sale->epoch;
+    adjust->epoch = sale_view(sale->run)->epoch;
     if (!find_sku(visit, adjust) || !read_adjust(visit, adjust)) {
         free(adjust);
         return;

@@ -44,7 +44,7 @@ struct op_admin {
     bool changing;                   /* a change is under way */
     uv_timer_t tick;                 /* runs while a visit waits */
     uv_async_t wake;                 /* the next turn; an audit's cut has been taken */
-    struct op_reads reads; /* long ones, on work threads */
+    struct op_reads reads;           /* long ones, on work threads */
     struct op_audit *audit;
     struct op_order_command *deeds; /* whose outcomes are awaited */
     struct op_adjust *adjusts;      /* the same */
@@ -183,6 +183,8 @@ void op_audit_entry_write(struct op_audit_entry *line, json_t *from, json_t *to)
 json_t *op_sale_json(const struct op_admin *admin, const struct gw_control_sale *sale);
 /* One SKU's numbers: {"available","in_doubt","held","confirmed","adjustments"}. */
 json_t *op_sku_json(const struct op_admin *admin, const struct gw_control_sale *sale, size_t sku);
+/* It was served since the start, and will be again if it is fenced now. */
+bool op_is_served(const struct gw_control_sale *sale);
 /* NULL: answered with 404. */
 struct gw_control_sale *op_sale(struct op_request *visit);
 

@@ -38,7 +38,7 @@ struct op_audit {
     char sale[PS_NAME_MAX + 1];
     /* The cut: written on the log's thread, read after TAKEN. */
     struct inv_sale *counter;
-    struct oq_sale *books;
+    struct oq_sale *log_sale;
     uint32_t partitions;
     int64_t seq[OQ_PARTITION_MAX]; /* the last record of each */
     struct oq_totals totals[CFG_SALE_SKUS_MAX];
@@ -117,6 +117,15 @@ static int gone(struct op_audit *audit, int64_t after, int64_t end)
     return PS_E_NOT_FOUND;
 }
 
+/* Old records of a shared log may be deleted by the service that keeps them. */
+static bool is_log_shared(const struct op_audit *audit)
+{
+    struct oq_log_view view;
+
+    oq_log_view(audit->admin->core->log, &view);
+    return view.shared;
+}
+
 static int read_partition(struct op_audit *audit, struct oq_reader *reader)
 {
     int64_t end = oq_place(audit->partition, audit->seq[audit->partition]);
@@ -126,7 +135,7 @@ static int read_partition(struct op_audit *audit, struct oq_reader *reader)
     while (after < end) {
         int err = oq_reader_read(reader, after, READ_AT_ONCE, NULL, take_record, audit, &last);
         if (err == 0 && last == after) /* it ends before a record that was committed */
-            return audit->admin->core->kafka != NULL ? gone(audit, after, end) : PS_E_CORRUPT;
+            return is_log_shared(audit) ? gone(audit, after, end) : PS_E_CORRUPT;
         if (err < 0) {
             (void)snprintf(audit->why, sizeof audit->why, "%s", oq_reader_why(reader));
             return err;
@@ -156,7 +165,7 @@ static int report(struct op_audit *audit)
     json_t *json;
 
     for (uint32_t i = 0; i < count; i++)
-        counters[i] = (struct oq_audit_counter){.sku = oq_sale_sku(audit->books, i),
+        counters[i] = (struct oq_audit_counter){.sku = oq_sale_sku(audit->log_sale, i),
                                                 .available = audit->counts[i].available,
                                                 .in_doubt = audit->counts[i].in_doubt};
     int err = oq_audit_report(audit->auditor, audit->sale, audit->at_ms, counters, count, &json);
@@ -178,7 +187,7 @@ static void judge(struct op_read *job)
         audit->err = read_up_to_cut(audit);
     if (audit->err == 0)
         audit->err = report(audit);
-    if (audit->err < 0) { /* its books may be incomplete */
+    if (audit->err < 0) { /* what it has read may be incomplete */
         oq_audit_free(audit->auditor);
         audit->auditor = NULL;
     }
@@ -195,9 +204,9 @@ static void take_cut(void *arg)
     for (uint32_t i = 0; i < audit->partitions; i++)
         audit->seq[i] = oq_fold_seq(core->fold, i);
     for (uint32_t i = 0; i < inv_sale_sku_count(audit->counter); i++)
-        oq_sale_totals(audit->books, i, &audit->totals[i]);
-    if (core->redis == NULL)
-        audit->err = inv_store_counts(core->store, audit->counter,
+        oq_sale_totals(audit->log_sale, i, &audit->totals[i]);
+    if (!inv_store_is_shared(core->control_store))
+        audit->err = inv_store_counts(core->control_store, audit->counter,
                                       (struct inv_reply_to){.ret_counts = audit->counts});
     atomic_store_explicit(&audit->stage, TAKEN, memory_order_release);
     ps_wake(&audit->admin->wake);
@@ -222,7 +231,7 @@ static void say_failure(struct op_request *visit, const struct op_audit *audit)
 
     if (!audit->counter_failed)
         op_no_read(visit, audit->err, audit->why);
-    else if (sale != NULL && sale->fenced)
+    else if (sale != NULL && sale_view(sale->run)->state != SALE_SERVING)
         op_no(visit, ANS_V_fenced, NULL);
     else
         op_no(visit, ANS_V_store_unavailable, "%s", ps_err_text(audit->err));
@@ -321,7 +330,7 @@ void op_audit_wake(struct op_admin *admin)
     if (atomic_load_explicit(&audit->stage, memory_order_acquire) != TAKEN)
         return;
     atomic_store_explicit(&audit->stage, JUDGED, memory_order_relaxed);
-    if (admin->core->redis == NULL) {
+    if (!inv_store_is_shared(admin->core->control_store)) {
         start_judging(audit);
         return;
     }
@@ -340,14 +349,16 @@ void op_audit_sale(struct op_request *visit)
     struct op_admin *admin = visit->admin;
     struct op_audit *audit = admin->audit;
     const struct gw_control_sale *sale = op_sale(visit);
+    const struct sale_view *view;
 
     if (sale == NULL)
         return;
-    if (sale->counter == NULL && sale->stored.state.opened) {
+    view = sale_view(sale->run);
+    if (view->counter == NULL && sale->stored.state.opened) {
         op_no(visit, ANS_V_fenced, "the sale is not served at the moment");
         return;
     }
-    if (sale->counter == NULL || inv_sale_sku_count(sale->counter) > PS_ARRAY_LEN(audit->counts)) {
+    if (view->counter == NULL || inv_sale_sku_count(view->counter) > PS_ARRAY_LEN(audit->counts)) {
         op_no(visit, ANS_V_conflict, "the sale has no counter: it is not open yet");
         return;
     }
@@ -356,8 +367,8 @@ void op_audit_sale(struct op_request *visit)
         return;
     }
     memcpy(audit->sale, sale->stored.name, sizeof audit->sale);
-    audit->counter = sale->counter;
-    audit->books = sale->books;
+    audit->counter = view->counter;
+    audit->log_sale = view->log_sale;
     audit->at_ms = ps_clock_wall_ms(admin->core->clock);
     audit->err = 0;
     audit->counter_failed = false;

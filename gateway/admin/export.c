@@ -184,7 +184,7 @@ void op_read_log(struct op_request *visit)
 /* Where a sale's orders of one partition stand. A sale keeps its orders as they came: those of one
  * partition in the order of their places, the partitions mixed. */
 struct cursor {
-    const struct oq_sale *books;
+    const struct oq_sale *log_sale;
     uint32_t partition;
     size_t next;
     struct oq_order *order; /* at `next`; NULL = no more */
@@ -193,7 +193,7 @@ struct cursor {
 /* The cursor's next order whose place is above `after`, from `next` on. */
 static void seek(struct cursor *cursor, int64_t after)
 {
-    while ((cursor->order = oq_sale_order_at(cursor->books, cursor->next)) != NULL &&
+    while ((cursor->order = oq_sale_order_at(cursor->log_sale, cursor->next)) != NULL &&
            (oq_place_partition(cursor->order->place) != cursor->partition ||
             cursor->order->place <= after))
         cursor->next++;
@@ -227,7 +227,7 @@ static bool is_wanted(const struct lines *lines, const struct oq_order *order)
 static struct cursor *cursors_new(const struct lines *lines, int64_t after, size_t *ret_count)
 {
     const struct gw_core *core = lines->admin->core;
-    const struct oq_sale *books;
+    const struct oq_sale *log_sale;
     struct cursor *cursors;
     size_t count = 0;
 
@@ -236,13 +236,13 @@ static struct cursor *cursors_new(const struct lines *lines, int64_t after, size
     cursors = calloc(count + 1, sizeof *cursors);
     *ret_count = 0;
     for (size_t i = 0; cursors != NULL && i < count; i++) {
-        books = oq_fold_sale_at(core->fold, i);
-        if (lines->sale[0] != '\0' && strcmp(lines->sale, oq_sale_name(books)) != 0)
+        log_sale = oq_fold_sale_at(core->fold, i);
+        if (lines->sale[0] != '\0' && strcmp(lines->sale, oq_sale_name(log_sale)) != 0)
             continue;
         struct cursor *cursor = &cursors[(*ret_count)++];
-        *cursor = (struct cursor){.books = books,
+        *cursor = (struct cursor){.log_sale = log_sale,
                                   .partition = oq_place_partition(after),
-                                  .next = oq_sale_orders_after(books, after)};
+                                  .next = oq_sale_orders_after(log_sale, after)};
         seek(cursor, after);
     }
     return cursors;

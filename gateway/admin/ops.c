@@ -3,7 +3,6 @@
 
 #include "common/log.h"
 #include "gateway/cluster/cluster.h"
-#include "queue/log_spill.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -33,23 +32,26 @@ void op_readyz(struct op_request *visit)
     send_probe(visit, ans_readiness_verdict(&readiness), (struct ps_str){body.at, body.len});
 }
 
-static void gather_kafka(const struct gw_core *core, struct ps_metrics_shard *shard)
+static void gather_shared_log(const struct oq_log_stats *stats, struct ps_metrics_shard *shard)
 {
-    struct oq_kafka_stats stats;
+    ps_metric_set(shard, GW_M_KAFKA_IN_FLIGHT, 0, (int64_t)stats->in_flight);
+    ps_metric_set(shard, GW_M_KAFKA_LAG, 0, (int64_t)stats->lag);
+    ps_metric_set(shard, GW_M_KAFKA_RESENT, 0, (int64_t)stats->resent);
+    ps_metric_set(shard, GW_M_KAFKA_FOREIGN, 0, (int64_t)stats->foreign);
+    ps_metric_set(shard, GW_M_KAFKA_PRODUCERS, 0, (int64_t)stats->producers);
+    ps_metric_set(shard, GW_M_KAFKA_SENT, 0, (int64_t)stats->sent_bytes);
+    ps_metric_set(shard, GW_M_KAFKA_RECEIVED, 0, (int64_t)stats->received_bytes);
+    ps_metric_set(shard, GW_M_KAFKA_ROUND_TRIP, 0, stats->round_trip_ns);
+}
 
-    if (core->kafka == NULL)
-        return;
-    oq_kafka_stats(core->kafka, &stats);
-    ps_metric_set(shard, GW_M_KAFKA_IN_FLIGHT, 0, (int64_t)stats.in_flight);
-    ps_metric_set(shard, GW_M_KAFKA_LAG, 0, (int64_t)stats.lag);
-    ps_metric_set(shard, GW_M_KAFKA_RESENT, 0, (int64_t)stats.resent);
-    ps_metric_set(shard, GW_M_KAFKA_FOREIGN, 0, (int64_t)stats.foreign);
-    ps_metric_set(shard, GW_M_KAFKA_PRODUCERS, 0, (int64_t)stats.producers);
-    ps_metric_set(shard, GW_M_KAFKA_SENT, 0, (int64_t)stats.sent_bytes);
-    ps_metric_set(shard, GW_M_KAFKA_RECEIVED, 0, (int64_t)stats.received_bytes);
-    ps_metric_set(shard, GW_M_KAFKA_ROUND_TRIP, 0, stats.round_trip_us * 1000);
-    if (core->spills)
-        ps_metric_set(shard, GW_M_SPILL_RECORDS, 0, (int64_t)oq_spill_count(core->log));
+static void gather_sales(const struct gw_core *core, struct ps_metrics_shard *shard)
+{
+    struct sale_numbers numbers = sale_numbers(core->sales);
+
+    ps_metric_set(shard, GW_M_MEMBERS, 0, (int64_t)clu_members(core->cluster));
+    ps_metric_set(shard, GW_M_LEADER, 0, clu_leads(core->cluster));
+    ps_metric_set(shard, GW_M_FENCED, 0, (int64_t)numbers.fenced);
+    ps_metric_set(shard, GW_M_EFFECTS_WAITING, 0, (int64_t)numbers.effects);
 }
 
 /* What other modules count by themselves is copied into the control thread's shard, which alone has
@@ -59,6 +61,7 @@ static void gather(const struct gw_control *control)
     const struct gw_core *core = control->core;
     struct ps_metrics_shard *shard = control->shard;
     struct oq_log_stats stats;
+    struct oq_log_view view;
 
     oq_log_stats(core->log, &stats);
     ps_metric_set(shard, GW_M_LOG_RECORDS, 0, (int64_t)stats.landed);
@@ -70,18 +73,14 @@ static void gather(const struct gw_control *control)
     ps_metric_set_durations(shard, GW_M_LOG_COMMIT_SECONDS, stats.commit_durations);
     ps_metric_set(shard, GW_M_LOG_BACKLOG, 0, (int64_t)stats.backlog);
     ps_metric_set(shard, GW_M_LOG_AVAILABLE, 0, oq_log_available(core->log));
-    if (core->cluster != NULL) {
-        struct clu_numbers numbers;
-        clu_numbers(core->cluster, &numbers);
-        ps_metric_set(shard, GW_M_MEMBERS, 0, (int64_t)numbers.members);
-        ps_metric_set(shard, GW_M_KEEPER, 0, numbers.keeper);
-        ps_metric_set(shard, GW_M_FENCED, 0, (int64_t)numbers.fenced);
-        ps_metric_set(shard, GW_M_EFFECTS_WAITING, 0, (int64_t)numbers.effects);
-    }
-    gather_kafka(core, shard);
+    oq_log_view(core->log, &view);
+    ps_metric_set(shard, GW_M_SPILL_RECORDS, 0, (int64_t)view.spilled);
+    if (view.shared)
+        gather_shared_log(&stats, shard);
+    gather_sales(core, shard);
     ps_metric_set(shard, GW_M_LIMIT_EVICTIONS, 0, (int64_t)adm_limit_table_evictions(core->limits));
     int64_t share = adm_share_get(adm_limit_table_share(core->limits));
-    ps_metric_set(shard, GW_M_LIMIT_SHARE, 0, share * 1000000 / ADM_SHARE_ONE);
+    ps_metric_set(shard, GW_M_LIMIT_SHARE, 0, share * PS_NS_PER_S / ADM_SHARE_ONE);
     ps_metric_set(shard, GW_M_LOG_LINES_DROPPED, 0, (int64_t)ps_log_dropped());
     ps_metric_set(shard, GW_M_BUILD_INFO, 0, 1);
     ps_metric_set(shard, GW_M_START_SECONDS, 0, control->wall_started_ms / 1000);

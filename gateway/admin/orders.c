@@ -201,29 +201,40 @@ static enum ans_verdict not_decided(int err)
     return err == PS_E_FULL ? ANS_V_log_backlog : ANS_V_log_unavailable;
 }
 
-/* Could an order that the fold does not show be in the log, or in doubt? Of a counter elsewhere,
- * which would answer later, the id's own time is judged instead: what is in doubt is decided within
+/* Others may have appended records that the fold does not show yet. */
+static bool is_log_behind(const struct op_admin *admin)
+{
+    struct oq_log_view view;
+
+    oq_log_view(admin->core->log, &view);
+    return !view.current;
+}
+
+/* Could an order that the fold does not show be in the log, or in doubt? Of a shared counter, which
+ * would answer later, the id's own time is judged instead: what is in doubt is decided within
  * minutes. */
 static bool may_be_in_doubt(const struct op_admin *admin, const struct ps_uuid *id)
 {
     const struct gw_control *control = admin->control;
+    struct inv_store *store = admin->core->control_store;
     struct inv_entry entry;
 
-    if (ord_events_is_behind(admin->core))
+    if (is_log_behind(admin))
         return true;
-    if (admin->core->redis != NULL) {
+    if (inv_store_is_shared(store)) {
         int64_t age_ms = ps_clock_wall_ms(admin->core->clock) - ps_uuid_ms(id);
         return (age_ms > -DOUBT_MAX_MS && age_ms < DOUBT_MAX_MS) ||
                clu_may_bring_orders(admin->core->cluster);
     }
     for (size_t i = 0; i < control->sale_count; i++) {
         const struct gw_control_sale *sale = control->sales[i];
+        struct inv_sale *counter = sale_view(sale->run)->counter;
         if (!ord_order_id_fits(id, sale->stored.name))
             continue;
-        if (sale->counter == NULL
-                ? gw_control_is_unserved(control, sale)
-                : inv_store_find(admin->core->store, sale->counter, id,
-                                 (struct inv_reply_to){.ret_entry = &entry}) == INV_DONE)
+        if (counter == NULL
+                ? sale_is_unserved(sale->run, &sale->stored.state)
+                : inv_store_find(store, counter, id, (struct inv_reply_to){.ret_entry = &entry}) ==
+                      INV_DONE)
             return true;
     }
     return false;
@@ -402,14 +413,16 @@ static int append(struct item *item, const struct oq_order *order)
 {
     struct gw_control *control = item->deed->admin->control;
     const char *by = item->deed->line.who;
+    struct oq_log *log = control->core->log;
+    int64_t now_ms = ps_clock_wall_ms(control->core->clock);
     struct oq_ticket ticket;
     int err = gw_control_await(control, on_outcome, item, &ticket);
 
     if (err < 0)
         return err;
     err = item->confirm
-              ? ord_events_confirm(control->core, order, (struct ps_str){by, strlen(by)}, &ticket)
-              : ord_events_release(control->core, order, OQ_CANCELLED, &ticket);
+              ? sale_append_confirmed(log, order, (struct ps_str){by, strlen(by)}, now_ms, &ticket)
+              : sale_append_released(log, order, OQ_CANCELLED, now_ms, &ticket);
     if (err < 0)
         gw_control_unawait(control, &ticket);
     return err;

@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define ARMING_WAIT_MS 2000
+#define OPENING_WAIT_MS 2000
 
 /* --- Showing. --- */
 
@@ -20,7 +20,7 @@ static struct numbers from_log(const struct gw_control_sale *sale, uint32_t inde
 {
     struct oq_totals totals;
 
-    oq_sale_totals(sale->books, index, &totals);
+    oq_sale_totals(sale_view(sale->run)->log_sale, index, &totals);
     return (struct numbers){
         .count = {.available = totals.adjustments - totals.held - totals.confirmed,
                   .held = totals.held,
@@ -47,16 +47,19 @@ static void read_numbers(const struct op_admin *admin, const struct gw_control_s
     struct inv_count counts[CFG_SALE_SKUS_MAX];
     /* The log may name more SKUs than a document can hold, if a stranger wrote to it. A counter
      * elsewhere would answer later: then what it was last heard to have left stands for it. */
-    bool here = admin->core->redis == NULL;
-    bool counted = here && sale->counter != NULL &&
-                   inv_sale_sku_count(sale->counter) <= PS_ARRAY_LEN(counts) &&
-                   inv_store_counts(admin->core->control_store, sale->counter,
+    struct inv_store *store = admin->core->control_store;
+    const struct sale_view *view = sale_view(sale->run);
+    bool here = !inv_store_is_shared(store);
+    bool counted = here && view->counter != NULL &&
+                   inv_sale_sku_count(view->counter) <= PS_ARRAY_LEN(counts) &&
+                   inv_store_counts(store, view->counter,
                                     (struct inv_reply_to){.ret_counts = counts}) == INV_DONE;
 
     for (size_t i = 0; i < doc->sku_count; i++) {
         const char *name = doc->skus[i].name;
         uint32_t index;
-        if (sale->books == NULL || oq_sale_sku_find(sale->books, name, strlen(name), &index) < 0) {
+        if (view->log_sale == NULL ||
+            oq_sale_sku_find(view->log_sale, name, strlen(name), &index) < 0) {
             ret[i] = (struct numbers){.count = {.available = doc->skus[i].stock},
                                       .adjustments = doc->skus[i].stock};
             continue;
@@ -64,8 +67,8 @@ static void read_numbers(const struct op_admin *admin, const struct gw_control_s
         ret[i] = from_log(sale, index);
         if (counted)
             ret[i].count = counts[index];
-        else if (!here && sale->counter != NULL)
-            ret[i].count = as_last_heard(&ret[i], inv_sale_left(sale->counter, index));
+        else if (!here && view->counter != NULL)
+            ret[i].count = as_last_heard(&ret[i], inv_sale_left(view->counter, index));
     }
 }
 
@@ -85,6 +88,13 @@ json_t *op_sku_json(const struct op_admin *admin, const struct gw_control_sale *
     return numbers_json(&numbers[sku]);
 }
 
+bool op_is_served(const struct gw_control_sale *sale)
+{
+    const struct sale_view *view = sale_view(sale->run);
+
+    return view->counter != NULL && view->state != SALE_REFUSED;
+}
+
 static const char *state_of(const struct op_admin *admin, const struct gw_control_sale *sale,
                             const struct numbers *numbers)
 {
@@ -92,7 +102,7 @@ static const char *state_of(const struct op_admin *admin, const struct gw_contro
                                             ps_clock_wall_ms(admin->core->clock));
     bool at_rest = true;
 
-    if (strcmp(state, "open") == 0 && sale->arming != SALE_OPENING_DONE)
+    if (strcmp(state, "open") == 0 && !op_is_served(sale))
         return "scheduled"; /* its counters are not installed yet */
     if (strcmp(state, "ended") != 0)
         return state;
@@ -124,8 +134,8 @@ json_t *op_sale_json(const struct op_admin *admin, const struct gw_control_sale 
     err |= json_object_set_new(json, "version", json_integer(state->version));
     err |= put_time(json, "created_at", state->created_at_ms);
     err |= put_time(json, "updated_at", state->updated_at_ms);
-    if (sale->arming == SALE_OPENING_REFUSED)
-        err |= json_object_set_new(json, "refused", json_string(sale->refused_why));
+    if (sale_view(sale->run)->state == SALE_REFUSED)
+        err |= json_object_set_new(json, "refused", json_string(sale_view(sale->run)->refused_why));
     for (size_t i = 0; i < sale->stored.doc.sku_count; i++) {
         json_t *more = numbers_json(&numbers[i]);
         err |= json_object_update(json_array_get(skus, i), more);
@@ -204,20 +214,21 @@ static int apply_sale(struct gw_control *control, struct op_change *change)
 
 /* The answer to a change. A sale that is due waits until it can be bought from: tools may begin at
  * once. */
-static bool is_arming(const struct gw_control *control, const struct gw_control_sale *sale)
+static bool is_opening(const struct gw_control *control, const struct gw_control_sale *sale)
 {
-    bool under_way = sale->arming == SALE_OPENING_RECORDS || sale->arming == SALE_OPENING_NOTING ||
-                     sale->arming == SALE_OPENING_LOADING;
+    enum sale_state state = sale_view(sale->run)->state;
     bool published = !control->dirty && control->older == NULL;
 
-    return under_way || (sale->arming == SALE_OPENING_DONE && !published);
+    if (op_is_served(sale))
+        return !published;
+    return state != SALE_WAITING && state != SALE_CLAIMING && state != SALE_REFUSED;
 }
 
-static void say_when_armed(struct op_request *visit)
+static void say_when_opened(struct op_request *visit)
 {
     struct gw_control_sale *sale = op_sale(visit);
 
-    if (sale != NULL && !is_arming(visit->admin->control, sale))
+    if (sale != NULL && !is_opening(visit->admin->control, sale))
         say_sale(visit, sale);
 }
 
@@ -235,17 +246,17 @@ static void answer_sale(struct op_request *visit, struct op_change *change)
     const struct gw_control_sale *sale;
 
     visit->created = change->created;
-    gw_control_arm_due(control);
+    sale_go_on(control->core->sales);
     sale = op_sale(visit);
     if (sale == NULL)
         return;
-    if (!is_arming(control, sale)) {
+    if (!is_opening(control, sale)) {
         say_sale(visit, sale);
         return;
     }
-    visit->on_tick = say_when_armed;
+    visit->on_tick = say_when_opened;
     visit->on_deadline = say_as_it_is;
-    (void)op_wait(visit, ARMING_WAIT_MS);
+    (void)op_wait(visit, OPENING_WAIT_MS);
 }
 
 /* Takes `doc`, `from` and `to` over. `have` NULL: a new sale. */
@@ -308,7 +319,7 @@ static void change_sale(struct op_request *visit, const struct gw_control_sale *
     struct ps_fault fault = {0};
     char text[64];
 
-    state.opened = gw_control_is_opened(visit->admin->control, have);
+    state.opened = sale_is_fixed(have->run, &have->stored.state);
     if (op_if_match(visit, state.version) == OP_MATCH_NONE) {
         op_no(visit, ANS_V_precondition_required,
               "the sale exists: send the version that you change in If-Match");
@@ -373,7 +384,7 @@ void op_delete_sale(struct op_request *visit)
     if (!op_only_reason(visit) || (sale = op_sale(visit)) == NULL ||
         !op_matches(visit, sale->stored.state.version))
         return;
-    if (gw_control_is_opened(visit->admin->control, sale)) {
+    if (sale_is_fixed(sale->run, &sale->stored.state)) {
         op_no(visit, ANS_V_sale_has_orders,
               "only a sale that was never opened can be deleted; end it instead");
         return;

@@ -177,7 +177,7 @@ enum ans_client {
       "Make room on the disk of state_dir or repair it; look at Kafka. It recovers without a restart; do not restart, since a gateway does not start with a full disk.") \
     X(fenced, 503, ANS_RETRY_SOON, "The stock counter is being rebuilt", ANS_TO_BOTH, ANS_CLIENT_WAIT, \
       "The sale's counter is being built, or the order was void.", \
-      "Passing: nothing. Lasting: look for sale_not_loaded, sale_not_rebuilt and sale_refused in the log.") \
+      "Passing: nothing. Lasting: look for sale_not_rebuilt and sale_refused in the log.") \
     X(order_pending, 503, ANS_RETRY_SOON, "The order is not decided yet", ANS_TO_BOTH, ANS_CLIENT_WAIT, \
       "The order is being decided at this moment; for operators: the outcome is not known yet.", \
       "Ask again.") \

@@ -77,6 +77,7 @@ int gw_control_put_sale(struct gw_control *control, const struct cfg_stored_sale
 {
     struct gw_control_sale *sale = gw_control_sale(control, stored->name, strlen(stored->name));
     struct cfg_stored_sale copy;
+    struct sale_run *run;
     size_t at = 0;
     int err = sale_copy(stored, &copy);
 
@@ -88,18 +89,18 @@ int gw_control_put_sale(struct gw_control *control, const struct cfg_stored_sale
         sale->stored = copy;
         return 0;
     }
+    run = sale_known(control->core->sales, stored->name);
     sale = calloc(1, sizeof *sale);
     while (at < control->sale_count && strcmp(control->sales[at]->stored.name, stored->name) < 0)
         at++;
-    if (sale == NULL ||
+    if (run == NULL || sale == NULL ||
         make_room((void **)&control->sales, &control->sale_count, sizeof *control->sales, at) < 0) {
         free(sale);
         cfg_sale_doc_done(&copy.doc);
         return PS_E_NOMEM;
     }
     sale->stored = copy;
-    /* Older than control.db, when that was lost: its stock is settled. */
-    sale->books = oq_fold_sale(control->core->fold, copy.name, strlen(copy.name));
+    sale->run = run;
     control->sales[at] = sale;
     forget_gone(control, copy.name);
     return 0;

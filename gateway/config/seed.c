@@ -131,7 +131,7 @@ static void done_sale(struct gw_control *control, int err, const struct ps_fault
                PS_F_STR("who", "settings"));
     cfg_sale_doc_done(&stored->doc);
     free(stored);
-    gw_control_arm_due(control);
+    sale_go_on(control->core->sales);
 }
 
 static void create_sale(struct gw_control *control, const char *name, struct cfg_sale_doc *doc)

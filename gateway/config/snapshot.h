@@ -43,7 +43,7 @@ struct cfg_sale {
     struct oq_sale *books;
     int64_t epoch;
     bool fenced;    /* its epoch has ended, or may have: buyers are told to come again */
-    bool unserved;  /* as gw_control_is_unserved */
+    bool unserved;  /* as sale_is_unserved */
     uint32_t index; /* position in cfg_snapshot.sales: a worker's page cache uses it */
     size_t sku_count;
     struct cfg_sku *skus; /* in the order of the counter's and the fold's index */

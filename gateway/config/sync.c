@@ -67,9 +67,7 @@ static bool is_open(const struct cfg_sync *accord)
 /* Whoever decides in a Redis that counts for another log has another cluster's sales before him. */
 static bool is_ours(const struct cfg_sync *accord)
 {
-    const struct clu_cluster *cluster = accord->control->core->cluster;
-
-    return cluster == NULL || clu_owns(cluster);
+    return clu_owns(accord->control->core->cluster);
 }
 
 static const char *server(const struct cfg_sync *accord)

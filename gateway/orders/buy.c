@@ -18,6 +18,7 @@
 #include "common/trace.h"
 #include "gateway/metrics.h"
 #include "gateway/orders/order_id.h"
+#include "gateway/sales/sales.h"
 
 #include <string.h>
 
@@ -378,7 +379,7 @@ static void on_reserved(uint64_t handle, int err, const struct inv_answer *answe
     const struct cfg_sale *sale = request != NULL ? ord_request_sale(request) : NULL;
 
     if (request == NULL) {
-        ps_metric_add(deps->gates->shard, GW_M_STALE_MAIL, 0, 1);
+        ps_metric_add(deps->gates->shard, GW_M_LATE_OUTCOMES, 0, 1);
     } else if (sale == NULL || sale->counter == NULL) {
         (void)deny(request, ANS_V_not_found); /* deleted meanwhile */
     } else {
@@ -391,16 +392,12 @@ static void on_reserved(uint64_t handle, int err, const struct inv_answer *answe
  * the log's thread.) */
 static void settle_own(const struct ord_deps *deps, const struct oq_order *order)
 {
-    static const enum inv_verdict verdict_of[] = {[OQ_STATE_ACCEPTED] = INV_ACCEPTED,
-                                                  [OQ_STATE_CONFIRMED] = INV_CONFIRMED,
-                                                  [OQ_STATE_RELEASED] = INV_RELEASED,
-                                                  [OQ_STATE_VOID] = INV_VOID};
     const char *name = oq_sale_name(order->sale);
     const struct cfg_sale *sale = cfg_snapshot_sale(deps->gates->policy, name, strlen(name));
 
     if (sale != NULL && sale->counter != NULL)
         inv_store_resolve(deps->store, sale->counter, &order->id,
-                          verdict_of[oq_order_state(order)]);
+                          sale_verdict_of(oq_order_state(order)));
 }
 
 static void answer_refused(struct ord_request *request)
@@ -420,7 +417,7 @@ void ord_buy_outcome(const struct ord_deps *deps, uint64_t handle, enum oq_outco
     if (inv_store_is_shared(deps->store) && outcome == OQ_LANDED && order != NULL)
         settle_own(deps, order);
     if (request == NULL) { /* answered `pending` at its deadline, or its client has left */
-        ps_metric_add(deps->gates->shard, GW_M_STALE_MAIL, 0, 1);
+        ps_metric_add(deps->gates->shard, GW_M_LATE_OUTCOMES, 0, 1);
         return;
     }
     ord_in_flight_unlog(request);

@@ -1,21 +1,28 @@
-/* What the log has decided, to the counter in Redis.
+/* What the log has decided, to the counter.
  *
- * Every gateway keeps every effect that it has read until Redis has it: v[p] says up to where in
- * partition p that is so. Whoever has the keeper's lease applies them in the order of the log and
- * then moves v; the others drop what v has passed. All effects are idempotent, so two keepers, or
- * one that has forgotten what he did, do no harm.
+ * A counter in memory is told at once, on the log's thread: so at any time between two batches it
+ * and the fold agree, which is the cut that the auditor takes. The log's thread alone writes (after
+ * start) and reads the list of these counters.
+ *
+ * A counter in Redis must not keep that thread waiting: the threads that appended tell it of what
+ * they have reserved when the outcome reaches them; everything else goes onto a queue (effects.h)
+ * to the control thread, from the first record of the log on, for what of it Redis has already is
+ * known only there. Every gateway keeps every effect that it has read until Redis has it: v[p] says
+ * up to where in partition p that is so. The leader applies them in the order of the log and then
+ * moves v; the others drop what v has passed. All effects are idempotent, so two leaders, or one
+ * that has forgotten what it did, do no harm.
  *
  * What must hold: nothing is applied or dropped under an epoch that this gateway's own view has
  * seen end. An effect behind a fence is perhaps not in the load of the next epoch, and v of the old
  * one may have passed it. So the order here is: take what was read, then look for fences, then
  * apply or drop; what was read before a fence is in every load that comes after it.
  *
- * A sale that the control state does not know may never be served here (it was deleted, or belongs
- * to somebody else), or may become known any moment. Of its effects only so many are kept; then all
+ * A sale that the host does not know may never be served here (it was deleted, or belongs to
+ * somebody else), or may become known any moment. Of its effects only so many are kept; then all
  * are forgotten but for their places. When the sale is served after all, v mostly has passed these
- * places, for others have applied them. If this gateway is the keeper and v has not, nobody may
- * have them any more, and the sale is built again: a load has them all. */
-#include "gateway/cluster/cluster_internal.h"
+ * places, for others have applied them. If this gateway leads and v has not passed them, no gateway
+ * may have them any more, and the sale is built again: a load has them all. */
+#include "gateway/sales/sales_internal.h"
 
 #include "common/log.h"
 
@@ -24,48 +31,126 @@
 
 #define AT_ONCE      4096 /* effects of one sale a tick: buyers are served by this Redis, too */
 #define TRIM_NS      PS_NS_PER_S
-#define UNKNOWN_MOST 1024 /* effects of a sale that the control state does not know */
+#define UNKNOWN_MOST 1024 /* effects of a sale that the host does not know */
+
+/* --- a counter in memory: the log's thread --- */
+
+static size_t find_counter(const struct sale_counters *counters, const struct oq_sale *log_sale)
+{
+    size_t low = 0, high = counters->count;
+
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+        if ((uintptr_t)counters->at[middle].log_sale < (uintptr_t)log_sale)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low;
+}
+
+/* NULL: not loaded yet, and the load takes all from the fold. */
+static struct inv_sale *counter_of(const struct sale_counters *counters,
+                                   const struct oq_sale *log_sale)
+{
+    size_t place = find_counter(counters, log_sale);
+
+    return place < counters->count && counters->at[place].log_sale == log_sale
+               ? counters->at[place].counter
+               : NULL;
+}
+
+int sale_counters_set(struct sale_counters *counters, const struct oq_sale *log_sale,
+                      struct inv_sale *counter)
+{
+    size_t place = find_counter(counters, log_sale);
+
+    if (counter_of(counters, log_sale) == NULL) {
+        struct sale_counter *more = realloc(counters->at, (counters->count + 1) * sizeof *more);
+        if (more == NULL)
+            return PS_E_NOMEM;
+        counters->at = more;
+        memmove(&more[place + 1], &more[place], (counters->count - place) * sizeof *more);
+        counters->count++;
+    }
+    counters->at[place] = (struct sale_counter){log_sale, counter};
+    return 0;
+}
+
+int sale_on_record(struct sale_runs *runs, uint32_t partition, int64_t seq,
+                   const struct oq_event *event, const struct oq_change *change)
+{
+    struct sale_effect effect;
+    struct inv_sale *counter;
+
+    if (change->effect == OQ_EFFECT_FENCED)
+        return sale_effects_fence(
+            runs->effects, change->sale, event->epoch, event->gateway,
+            atomic_load(&runs->started) ? ps_clock_mono_ns(runs->settings.clock) : INT64_MIN);
+    if (!sale_effect_of(change, &effect))
+        return 0;
+    effect.partition = partition;
+    effect.seq = seq;
+    if (runs->shared) /* the gateway that reserved it tells Redis that it is accepted */
+        return change->effect == OQ_EFFECT_ACCEPTED ? 0 : sale_effects_push(runs->effects, &effect);
+    if ((counter = counter_of(&runs->counters, change->sale)) != NULL)
+        sale_effect_apply(&effect, runs->settings.store, counter);
+    return 0;
+}
+
+void sale_on_refused(struct sale_runs *runs, const struct oq_event *event)
+{
+    bool reserved = event->type == OQ_ACCEPTED || (event->type == OQ_ADJUSTED && event->delta < 0);
+    const struct oq_sale *log_sale;
+    struct ps_uuid ref = event->order_id;
+    struct inv_sale *counter;
+
+    if (runs->shared || !reserved)
+        return;
+    if (event->type == OQ_ADJUSTED)
+        oq_adjust_ref(event->adjust_key, &ref);
+    log_sale = oq_fold_sale(runs->settings.fold, event->sale.at, event->sale.len);
+    if (log_sale != NULL && (counter = counter_of(&runs->counters, log_sale)) != NULL)
+        inv_store_resolve(runs->settings.store, counter, &ref, INV_VOID);
+}
+
+/* --- a counter in Redis --- */
 
 /* Forgets all that is held of it. Without memory it is held on. */
-static void forget(struct clu_sale *sale)
+static void forget(struct sale_run *run)
 {
-    if (sale->forgotten == NULL && (sale->forgotten = calloc(1, sizeof *sale->forgotten)) == NULL)
+    if (run->forgotten == NULL && (run->forgotten = calloc(1, sizeof *run->forgotten)) == NULL)
         return;
-    for (size_t i = 0; i < sale->effects.count; i++) {
-        const struct sale_effect *effect = &sale->effects.at[sale->effects.first + i];
-        sale->forgotten->upto[effect->partition] = effect->seq;
+    for (size_t i = 0; i < run->effects.count; i++) {
+        const struct sale_effect *effect = &run->effects.at[run->effects.first + i];
+        run->forgotten->upto[effect->partition] = effect->seq;
     }
-    sale_effect_list_drop(&sale->effects, sale->effects.count);
+    sale_effect_list_drop(&run->effects, run->effects.count);
 }
 
-static int bring(const struct sale_effect *effect, void *ctx)
+static int take_effect(const struct sale_effect *effect, void *ctx)
 {
-    struct clu_cluster *cluster = ctx;
-    struct clu_sale *sale = cluster->sales;
+    struct sale_run *run = sale_run_of(ctx, oq_sale_name(effect->log_sale));
+    struct sale_decided decided;
 
-    while (sale != NULL && sale->books != effect->books)
-        sale = sale->next;
-    if (sale == NULL) /* perhaps one that the control state does not know, or not yet */
-        sale = clu_sale(cluster, oq_sale_name(effect->books));
-    if (sale == NULL)
+    if (run == NULL)
         return PS_E_NOMEM;
-    if (sale->effects.count >= UNKNOWN_MOST && clu_control_sale(sale) == NULL)
-        forget(sale);
-    return sale_effect_list_add(&sale->effects, effect);
+    if (run->effects.count >= UNKNOWN_MOST && !sale_get_decided(run, &decided))
+        forget(run);
+    return sale_effect_list_add(&run->effects, effect);
 }
 
-void sale_apply_take(struct clu_cluster *cluster)
+void sale_apply_take(struct sale_runs *runs)
 {
-    if (sale_effects_take(cluster->effects, bring, cluster) == PS_E_NOMEM)
+    if (sale_effects_take(runs->effects, take_effect, runs) == PS_E_NOMEM)
         ps_log(PS_LOG_ERROR, "effects_out_of_memory");
 }
 
-static bool is_in_force(const struct clu_sale *sale)
+static bool is_in_force(const struct sale_run *run)
 {
-    return sale->serving && oq_sale_highest_epoch(sale->books) <= sale->epoch;
+    return run->view.state == SALE_SERVING &&
+           oq_sale_highest_epoch(run->view.log_sale) <= run->view.epoch;
 }
-
-/* --- dropping what is applied --- */
 
 static bool is_applied(const struct sale_effect *effect, const void *ctx)
 {
@@ -75,113 +160,82 @@ static bool is_applied(const struct sale_effect *effect, const void *ctx)
 }
 
 /* Has Redis all that was forgotten? */
-static void look_for_forgotten(struct clu_sale *sale, const struct sale_applied *applied)
+static void look_for_forgotten(struct sale_run *run, const struct sale_applied *applied)
 {
-    for (size_t p = 0; sale->forgotten != NULL && p < OQ_PARTITION_MAX; p++)
-        if (sale->forgotten->upto[p] > applied->upto[p])
+    for (size_t p = 0; run->forgotten != NULL && p < OQ_PARTITION_MAX; p++)
+        if (run->forgotten->upto[p] > applied->upto[p])
             return;
-    free(sale->forgotten);
-    sale->forgotten = NULL;
+    free(run->forgotten);
+    run->forgotten = NULL;
 }
 
-static void on_applied(int err, int64_t epoch, const struct inv_applied *told, size_t count,
+static void on_applied(int err, int64_t epoch, const struct inv_applied *answer, size_t count,
                        void *ctx)
 {
-    struct clu_sale *sale = ctx;
+    struct sale_run *run = ctx;
     struct sale_applied *applied;
 
-    sale->trimming = false;
-    if (sale->cluster->stopped || err < 0)
+    run->trimming = false;
+    if (run->runs->stopped || err < 0)
         return;
-    sale_apply_take(sale->cluster);
-    if (!is_in_force(sale) || epoch != sale->epoch)
+    sale_apply_take(run->runs);
+    if (!is_in_force(run) || epoch != run->view.epoch)
         return;
     applied = calloc(1, sizeof *applied);
     if (applied == NULL)
         return;
     for (size_t i = 0; i < count; i++)
-        if (told[i].partition < OQ_PARTITION_MAX)
-            applied->upto[told[i].partition] = told[i].offset;
-    sale_effect_list_filter(&sale->effects, is_applied, applied);
-    look_for_forgotten(sale, applied);
+        if (answer[i].partition < OQ_PARTITION_MAX)
+            applied->upto[answer[i].partition] = answer[i].offset;
+    sale_effect_list_filter(&run->effects, is_applied, applied);
+    look_for_forgotten(run, applied);
     free(applied);
-    sale->trim_due = false;
+    run->trim_due = false;
 }
 
-static void trim(struct clu_sale *sale)
+static void trim(struct sale_run *run)
 {
-    struct clu_cluster *cluster = sale->cluster;
-
-    sale->trimmed_ns = clu_now_ns(cluster);
-    sale->trimming =
-        inv_shared_applied(cluster->store, sale->counter, on_applied, sale) == INV_PENDING;
+    run->trimmed_ns = sale_now_ns(run->runs);
+    run->trimming = inv_shared_applied(run->runs->settings.store, run->view.counter, on_applied,
+                                       run) == INV_PENDING;
 }
 
-/* --- applying --- */
-
-static void apply_one(struct inv_store *store, struct inv_sale *counter,
-                      const struct sale_effect *effect)
+static void apply(struct sale_run *run)
 {
-    switch (effect->kind) {
-    case OQ_EFFECT_CONFIRMED:
-        inv_store_resolve(store, counter, &effect->id, INV_CONFIRMED);
-        break;
-    case OQ_EFFECT_RELEASED:
-        inv_store_resolve(store, counter, &effect->id, INV_RELEASED);
-        break;
-    case OQ_EFFECT_VOID:
-    case OQ_EFFECT_LOWER_VOID:
-        inv_store_resolve(store, counter, &effect->id, INV_VOID);
-        break;
-    case OQ_EFFECT_LOWERED:
-        inv_store_resolve(store, counter, &effect->id, INV_ACCEPTED);
-        break;
-    case OQ_EFFECT_RAISED:
-        if (effect->units > 0) /* an initial stock may be none */
-            inv_store_raise(store, counter, &effect->id, effect->sku, effect->units);
-        break;
-    default:
-        break;
-    }
-}
-
-static void apply(struct clu_sale *sale)
-{
-    struct inv_store *store = sale->cluster->store;
-    size_t count = sale->effects.count < AT_ONCE ? sale->effects.count : AT_ONCE;
+    struct inv_store *store = run->runs->settings.store;
+    size_t count = run->effects.count < AT_ONCE ? run->effects.count : AT_ONCE;
     struct sale_applied *applied = calloc(1, sizeof *applied);
     int err = 0;
 
     if (applied == NULL)
         return;
     for (size_t i = 0; i < count; i++) {
-        const struct sale_effect *effect = &sale->effects.at[sale->effects.first + i];
-        apply_one(store, sale->counter, effect);
+        const struct sale_effect *effect = &run->effects.at[run->effects.first + i];
+        sale_effect_apply(effect, store, run->view.counter);
         applied->upto[effect->partition] = effect->seq;
     }
     for (uint32_t p = 0; p < OQ_PARTITION_MAX; p++)
         if (applied->upto[p] > 0 && err == 0)
-            err = inv_shared_note_applied(store, sale->counter, p, applied->upto[p]);
+            err = inv_shared_note_applied(store, run->view.counter, p, applied->upto[p]);
     free(applied);
     if (err == 0) /* else all of them are applied again: some may be lost */
-        sale_effect_list_drop(&sale->effects, count);
+        sale_effect_list_drop(&run->effects, count);
 }
 
-void sale_apply_tick(struct clu_sale *sale)
+void sale_apply_step(struct sale_run *run)
 {
-    const struct clu_cluster *cluster = sale->cluster;
-    bool keeps = clu_keeps(cluster);
+    bool leads = clu_leads(run->runs->cluster);
 
-    if (sale->effects.count == 0 && sale->forgotten == NULL) {
-        sale->trim_due = false; /* nothing is held that could have been applied */
+    if (run->effects.count == 0 && run->forgotten == NULL) {
+        run->trim_due = false; /* nothing is held that could have been applied */
         return;
     }
-    if (!is_in_force(sale) || sale->trimming)
+    if (!is_in_force(run) || run->trimming)
         return;
-    if (sale->trim_due || (!keeps && clu_now_ns(cluster) - sale->trimmed_ns >= TRIM_NS))
-        trim(sale);
-    else if (keeps && sale->forgotten != NULL)
-        sale_rebuild_start(sale->rebuild, false);
-    else if (keeps)
-        apply(sale);
+    if (run->trim_due || (!leads && sale_now_ns(run->runs) - run->trimmed_ns >= TRIM_NS))
+        trim(run);
+    else if (leads && run->forgotten != NULL)
+        sale_fence(run, "Redis lacks decisions that no gateway has kept");
+    else if (leads)
+        apply(run);
 }

@@ -1,6 +1,5 @@
-/* Effects of the log, between the thread that reads it and the one that tells Redis. The log's
- * thread must not wait: it holds the lock only to append, the other side only to swap its empty
- * list for the full one. Fences are few and kept by sale. */
+/* The log's thread must not wait: it holds the lock only to append, the other side only to swap its
+ * empty list for the full one. Fences are few and kept by sale. */
 #include "gateway/sales/effects.h"
 
 #include <pthread.h>
@@ -10,19 +9,58 @@
 
 #define LEAST_CAP 64
 
-struct mark {
-    const struct oq_sale *books;
+struct last_fence {
+    const struct oq_sale *log_sale;
     struct sale_fence fence;
 };
 
 struct sale_effects {
     pthread_mutex_t lock;
     struct sale_effect_list pushed; /* under the lock */
-    struct mark *marks;             /* under the lock */
-    size_t mark_count;
+    struct last_fence *fences;      /* under the lock; by address of the sale */
+    size_t fence_count;
+    _Atomic(int64_t) highest_epoch;
     _Atomic(size_t) waiting;
     struct sale_effect_list taken; /* the taker's: left from the time before */
 };
+
+/* --- what a counter is to be told --- */
+
+bool sale_effect_of(const struct oq_change *change, struct sale_effect *ret_effect)
+{
+    static const struct {
+        bool told, order;
+        enum inv_verdict verdict;
+    } told[] = {[OQ_EFFECT_NONE] = {0},
+                [OQ_EFFECT_FENCED] = {0},
+                [OQ_EFFECT_ACCEPTED] = {true, true, INV_ACCEPTED},
+                [OQ_EFFECT_CONFIRMED] = {true, true, INV_CONFIRMED},
+                [OQ_EFFECT_RELEASED] = {true, true, INV_RELEASED},
+                [OQ_EFFECT_VOID] = {true, true, INV_VOID},
+                [OQ_EFFECT_LOWERED] = {true, false, INV_ACCEPTED},
+                [OQ_EFFECT_LOWER_VOID] = {true, false, INV_VOID},
+                [OQ_EFFECT_RAISED] = {true, false, INV_ACCEPTED}};
+    bool raised = change->effect == OQ_EFFECT_RAISED;
+
+    if (!told[change->effect].told || (raised && change->delta == 0)) /* an initial stock of none */
+        return false;
+    *ret_effect =
+        (struct sale_effect){.log_sale = change->sale,
+                             .id = told[change->effect].order ? change->order->id : change->ref,
+                             .units = raised ? change->delta : 0,
+                             .sku = change->sku,
+                             .verdict = told[change->effect].verdict};
+    return true;
+}
+
+void sale_effect_apply(const struct sale_effect *effect, struct inv_store *store,
+                       struct inv_sale *counter)
+{
+    if (effect->units > 0)
+        inv_store_raise(store, counter, &effect->id, effect->sku, effect->units);
+    else
+        inv_store_resolve(store, counter, &effect->id, effect->verdict);
+}
 
 /* --- lists --- */
 
@@ -101,40 +139,17 @@ void sale_effects_free(struct sale_effects *effects)
         return;
     sale_effect_list_done(&effects->pushed);
     sale_effect_list_done(&effects->taken);
-    free(effects->marks);
+    free(effects->fences);
     pthread_mutex_destroy(&effects->lock);
     free(effects);
 }
 
-int sale_effects_push(struct sale_effects *effects, uint32_t partition, int64_t seq,
-                      const struct oq_change *change)
+int sale_effects_push(struct sale_effects *effects, const struct sale_effect *effect)
 {
-    struct sale_effect effect = {.books = change->sale,
-                                 .seq = seq,
-                                 .partition = partition,
-                                 .sku = change->sku,
-                                 .kind = change->effect};
     int err;
 
-    switch (change->effect) {
-    case OQ_EFFECT_CONFIRMED:
-    case OQ_EFFECT_RELEASED:
-    case OQ_EFFECT_VOID:
-        effect.id = change->order->id;
-        break;
-    case OQ_EFFECT_RAISED:
-        effect.units = change->delta;
-        effect.id = change->ref;
-        break;
-    case OQ_EFFECT_LOWERED:
-    case OQ_EFFECT_LOWER_VOID:
-        effect.id = change->ref;
-        break;
-    default:
-        return 0;
-    }
     pthread_mutex_lock(&effects->lock);
-    err = sale_effect_list_add(&effects->pushed, &effect);
+    err = sale_effect_list_add(&effects->pushed, effect);
     if (err == 0)
         atomic_fetch_add_explicit(&effects->waiting, 1, memory_order_relaxed);
     pthread_mutex_unlock(&effects->lock);
@@ -170,53 +185,83 @@ int sale_effects_take(struct sale_effects *effects,
 
 /* --- fences --- */
 
-static struct mark *find_mark(struct sale_effects *effects, const struct oq_sale *books)
+/* Its place, or where it belongs. */
+static size_t find_fence(const struct sale_effects *effects, const struct oq_sale *log_sale)
 {
-    for (size_t i = 0; i < effects->mark_count; i++)
-        if (effects->marks[i].books == books)
-            return &effects->marks[i];
-    return NULL;
+    size_t low = 0, high = effects->fence_count;
+
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+        if ((uintptr_t)effects->fences[middle].log_sale < (uintptr_t)log_sale)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low;
 }
 
-static struct mark *add_mark(struct sale_effects *effects, const struct oq_sale *books)
+static bool has_fence(const struct sale_effects *effects, size_t place,
+                      const struct oq_sale *log_sale)
 {
-    struct mark *more = realloc(effects->marks, (effects->mark_count + 1) * sizeof *more);
+    return place < effects->fence_count && effects->fences[place].log_sale == log_sale;
+}
+
+static int add_fence(struct sale_effects *effects, size_t place, const struct oq_sale *log_sale)
+{
+    struct last_fence *more = realloc(effects->fences, (effects->fence_count + 1) * sizeof *more);
 
     if (more == NULL)
-        return NULL;
-    effects->marks = more;
-    more[effects->mark_count] = (struct mark){.books = books};
-    return &more[effects->mark_count++];
+        return PS_E_NOMEM;
+    effects->fences = more;
+    memmove(&more[place + 1], &more[place], (effects->fence_count - place) * sizeof *more);
+    more[place] = (struct last_fence){.log_sale = log_sale};
+    effects->fence_count++;
+    return 0;
 }
 
-int sale_effects_fence(struct sale_effects *effects, const struct oq_sale *books, int64_t epoch,
+static void note_fence(struct sale_fence *last, int64_t epoch, struct ps_str gateway,
+                       int64_t read_ns)
+{
+    if (epoch > last->epoch) {
+        *last = (struct sale_fence){.epoch = epoch, .read_ns = read_ns};
+        memcpy(last->gateway, gateway.at, gateway.len);
+    } else if (epoch == last->epoch && (strlen(last->gateway) != gateway.len ||
+                                        memcmp(last->gateway, gateway.at, gateway.len) != 0)) {
+        last->gateway[0] = '\0'; /* of two authors: neither may build on it */
+    }
+}
+
+int sale_effects_fence(struct sale_effects *effects, const struct oq_sale *log_sale, int64_t epoch,
                        struct ps_str gateway, int64_t read_ns)
 {
-    struct mark *mark;
+    size_t place;
+    int err = 0;
 
     pthread_mutex_lock(&effects->lock);
-    mark = find_mark(effects, books);
-    if (mark == NULL)
-        mark = add_mark(effects, books);
-    if (mark != NULL && epoch > mark->fence.epoch) {
-        mark->fence = (struct sale_fence){.epoch = epoch, .read_ns = read_ns};
-        memcpy(mark->fence.gateway, gateway.at, gateway.len);
-    } else if (mark != NULL && epoch == mark->fence.epoch &&
-               (strlen(mark->fence.gateway) != gateway.len ||
-                memcmp(mark->fence.gateway, gateway.at, gateway.len) != 0)) {
-        mark->fence.gateway[0] = '\0'; /* of two authors: neither may build on it */
-    }
+    place = find_fence(effects, log_sale);
+    if (!has_fence(effects, place, log_sale))
+        err = add_fence(effects, place, log_sale);
+    if (err == 0)
+        note_fence(&effects->fences[place].fence, epoch, gateway, read_ns);
     pthread_mutex_unlock(&effects->lock);
-    return mark != NULL ? 0 : PS_E_NOMEM;
+    if (epoch > atomic_load(&effects->highest_epoch))
+        atomic_store(&effects->highest_epoch, epoch);
+    return err;
 }
 
-void sale_effects_last_fence(struct sale_effects *effects, const struct oq_sale *books,
+void sale_effects_last_fence(struct sale_effects *effects, const struct oq_sale *log_sale,
                              struct sale_fence *ret_fence)
 {
-    struct mark *mark;
+    size_t place;
 
     pthread_mutex_lock(&effects->lock);
-    mark = find_mark(effects, books);
-    *ret_fence = mark != NULL ? mark->fence : (struct sale_fence){0};
+    place = find_fence(effects, log_sale);
+    *ret_fence =
+        has_fence(effects, place, log_sale) ? effects->fences[place].fence : (struct sale_fence){0};
     pthread_mutex_unlock(&effects->lock);
+}
+
+int64_t sale_effects_highest_epoch(const struct sale_effects *effects)
+{
+    return atomic_load(&effects->highest_epoch);
 }

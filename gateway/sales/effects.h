@@ -1,30 +1,35 @@
-/* What the log has decided and the counter in Redis must hear of: a queue from the log's thread to
- * the control thread, and there one list a sale. Beside it, the newest fence of each sale: who
- * ended an epoch, and when this gateway read it. */
+/* What the log decides, from its thread to the control thread, which tells Redis: a queue, and
+ * there one list a sale. Beside it, the newest fence of each sale: who ended an epoch, and when
+ * this gateway read it. */
 #ifndef SALE_EFFECTS_H
 #define SALE_EFFECTS_H
 
+#include "inventory/store.h"
 #include "queue/fold.h"
 
+/* What a counter is to be told. */
 struct sale_effect {
-    const struct oq_sale *books;
+    const struct oq_sale *log_sale;
     struct ps_uuid id; /* of the order, or the adjustment's reference */
     int64_t seq;
-    int64_t units; /* OQ_EFFECT_RAISED */
+    int64_t units; /* raised; 0: the verdict counts */
     uint32_t partition;
     uint32_t sku;
-    enum oq_effect kind;
+    enum inv_verdict verdict;
 };
+
+/* False: the change does not concern a counter. */
+bool sale_effect_of(const struct oq_change *change, struct sale_effect *ret_effect);
+void sale_effect_apply(const struct sale_effect *effect, struct inv_store *store,
+                       struct inv_sale *counter);
 
 struct sale_effects;
 
 int sale_effects_new(struct sale_effects **ret_effects) PS_MUST_CHECK;
 void sale_effects_free(struct sale_effects *effects); /* NULL is allowed */
 
-/* The log's thread. Changes of other kinds than confirmed, released, raised, void, lowered and
- * lower-void are none of the counter's business here and are left out. PS_E_NOMEM. */
-int sale_effects_push(struct sale_effects *effects, uint32_t partition, int64_t seq,
-                      const struct oq_change *change) PS_MUST_CHECK;
+/* The log's thread. PS_E_NOMEM. */
+int sale_effects_push(struct sale_effects *effects, const struct sale_effect *effect) PS_MUST_CHECK;
 /* How many were pushed and not taken. Any thread. */
 size_t sale_effects_waiting(const struct sale_effects *effects);
 
@@ -48,9 +53,9 @@ int sale_effects_take(struct sale_effects *effects,
                       int (*fn)(const struct sale_effect *effect, void *ctx),
                       void *ctx) PS_MUST_CHECK;
 
-/* A fence that has raised an epoch of the sale. `read_ns` is of the monotonic clock; INT64_MIN = it
- * was read back at start, nobody knows how old it is. The log's thread. PS_E_NOMEM. */
-int sale_effects_fence(struct sale_effects *effects, const struct oq_sale *books, int64_t epoch,
+/* A fence that has raised an epoch of the sale. `read_ns` is of the monotonic clock; INT64_MIN: it
+ * was read back at start, and nobody knows how old it is. The log's thread. PS_E_NOMEM. */
+int sale_effects_fence(struct sale_effects *effects, const struct oq_sale *log_sale, int64_t epoch,
                        struct ps_str gateway, int64_t read_ns) PS_MUST_CHECK;
 struct sale_fence {
     int64_t epoch; /* 0 = none yet */
@@ -58,7 +63,9 @@ struct sale_fence {
     char gateway[OQ_GATEWAY_MAX + 1]; /* its author; "": there are two */
 };
 /* The highest of the sale. Any thread. */
-void sale_effects_last_fence(struct sale_effects *effects, const struct oq_sale *books,
+void sale_effects_last_fence(struct sale_effects *effects, const struct oq_sale *log_sale,
                              struct sale_fence *ret_fence);
+/* Of all fences of the log. Any thread. */
+int64_t sale_effects_highest_epoch(const struct sale_effects *effects);
 
 #endif

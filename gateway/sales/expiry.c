@@ -1,22 +1,19 @@
-/* The keeper reads every sale's orders once, in the order of the log, and keeps a heap of when each
- * must be paid. An order expires when two clocks agree that `pay_by` is 2 s past: the wall clock,
- * in which pay_by is written, and the monotonic clock, by which this run has seen the time pass.
- * When the wall clock jumps against the monotonic one, nothing expires for 60 s, so that a wrong
- * clock that is put right at once does no harm.
+/* Every sale's orders are read once, in the order of the log, into a heap by when each must be
+ * paid. An order expires when two clocks agree that `pay_by` is 2 s past: the wall clock, in which
+ * pay_by is written, and the monotonic clock, by which this run has seen the time pass. When the
+ * wall clock jumps against the monotonic one, nothing expires for 60 s, so that a wrong clock that
+ * is put right at once does no harm.
  *
  * Expiry is a record like any other: first record wins, so a confirm that is in the log before it
- * stands, and the keeper need not know. An entry whose record did not get through is looked at
- * again.
+ * stands, and nobody here need know. An order whose record did not get through is looked at again.
  *
  * In a cluster pay_by is of Redis's clock, so it must be past by that one and by this machine's:
- * the earlier of the two takes the place of the wall clock here. Only the gateway that has the
- * keeper's lease writes; the others read along, to be ready for it. */
-#include "gateway/sales/expiry.h"
+ * the earlier of the two takes the place of the wall clock here. Only the leader writes; the others
+ * read along, to be ready for it. */
+#include "gateway/sales/sales_internal.h"
 
 #include "common/heap.h"
 #include "common/log.h"
-#include "gateway/cluster/cluster.h"
-#include "gateway/orders/order_events.h"
 
 #include <stdlib.h>
 
@@ -30,7 +27,7 @@
 #define READ_MAX     20000
 
 struct sale_expiry {
-    struct gw_control *control;
+    struct sale_runs *runs;
     struct ps_heap *due; /* by monotonic time; the value is the order */
     size_t *next;        /* of each sale in the fold, by its place: the first order not read yet */
     size_t next_count;
@@ -40,41 +37,41 @@ struct sale_expiry {
     int64_t rest_until_ns;
 };
 
-int sale_expiry_new(struct gw_control *control, struct sale_expiry **ret_keeper)
+int sale_expiry_new(struct sale_runs *runs, struct sale_expiry **ret_expiry)
 {
-    struct sale_expiry *keeper = calloc(1, sizeof *keeper);
+    struct sale_expiry *expiry = calloc(1, sizeof *expiry);
 
-    if (keeper == NULL)
+    if (expiry == NULL)
         return PS_E_NOMEM;
-    keeper->control = control;
-    if (ps_heap_new(1024, ORDERS_MAX, &keeper->due) < 0) {
-        free(keeper);
+    expiry->runs = runs;
+    if (ps_heap_new(1024, ORDERS_MAX, &expiry->due) < 0) {
+        free(expiry);
         return PS_E_NOMEM;
     }
-    *ret_keeper = keeper;
+    *ret_expiry = expiry;
     return 0;
 }
 
-void sale_expiry_free(struct sale_expiry *keeper)
+void sale_expiry_free(struct sale_expiry *expiry)
 {
-    if (keeper == NULL)
+    if (expiry == NULL)
         return;
-    ps_heap_free(keeper->due);
-    free(keeper->next);
-    free(keeper);
+    ps_heap_free(expiry->due);
+    free(expiry->next);
+    free(expiry);
 }
 
 /* Where to read on in a sale. NULL: out of memory. */
-static size_t *next_of(struct sale_expiry *keeper, size_t sale)
+static size_t *find_next(struct sale_expiry *expiry, size_t sale)
 {
-    if (sale == keeper->next_count) {
-        size_t *more = realloc(keeper->next, (sale + 1) * sizeof *more);
+    if (sale == expiry->next_count) {
+        size_t *more = realloc(expiry->next, (sale + 1) * sizeof *more);
         if (more == NULL)
             return NULL;
-        more[keeper->next_count++] = 0;
-        keeper->next = more;
+        more[expiry->next_count++] = 0;
+        expiry->next = more;
     }
-    return &keeper->next[sale];
+    return &expiry->next[sale];
 }
 
 /* When an order that was just read is due by the monotonic clock. No order has longer than from its
@@ -93,27 +90,27 @@ static int64_t due_ns(const struct oq_order *order, int64_t wall_ms, int64_t now
     return now_ns + (left_ms > 0 ? left_ms * PS_NS_PER_MS : 0);
 }
 
-static void read_new(struct sale_expiry *keeper, const struct oq_sale *books, size_t *next,
+static void read_new(struct sale_expiry *expiry, const struct oq_sale *log_sale, size_t *next,
                      int64_t wall_ms, int64_t now_ns)
 {
-    size_t count = oq_sale_order_count(books);
+    size_t count = oq_sale_order_count(log_sale);
 
     for (size_t n = 0; *next < count && n < READ_MAX; (*next)++, n++) {
-        struct oq_order *order = oq_sale_order_at(books, *next);
+        struct oq_order *order = oq_sale_order_at(log_sale, *next);
         if (oq_order_state(order) != OQ_STATE_ACCEPTED)
             continue;
-        if (ps_heap_put(keeper->due, due_ns(order, wall_ms, now_ns), (uint64_t)(uintptr_t)order) <
+        if (ps_heap_put(expiry->due, due_ns(order, wall_ms, now_ns), (uint64_t)(uintptr_t)order) <
             0)
             return; /* no memory: read it again with the next turn */
     }
 }
 
 /* False: the log takes nothing now. */
-static bool expire(struct sale_expiry *keeper, struct oq_order *order, int64_t wall_ms,
+static bool expire(struct sale_expiry *expiry, struct oq_order *order, int64_t wall_ms,
                    int64_t now_ns)
 {
-    struct gw_control *control = keeper->control;
-    struct oq_ticket nobody = {.owner = GW_OWNER_CONTROL};
+    const struct sale_runs *runs = expiry->runs;
+    struct oq_ticket nobody = {.owner = runs->settings.owner};
     int64_t again_ns = now_ns + AGAIN_NS, early_ms = order->pay_by_ms + GRACE_MS - wall_ms;
     bool taken = true;
 
@@ -122,68 +119,54 @@ static bool expire(struct sale_expiry *keeper, struct oq_order *order, int64_t w
     if (early_ms > 0) {
         /* The wall clock goes slower, or stands in the past and may be put right. */
         again_ns = now_ns + PS_NS_PER_MS * (early_ms < JUMP_REST_MS ? early_ms : JUMP_REST_MS);
-    } else if (ord_events_release(control->core, order, OQ_EXPIRED, &nobody) == 0) {
-        ps_metric_add(control->shard, GW_M_EXPIRED, 0, 1);
+    } else if (sale_append_released(runs->log, order, OQ_EXPIRED,
+                                    ps_clock_wall_ms(runs->settings.clock), &nobody) == 0) {
+        ps_metric_add(runs->shard, GW_M_EXPIRED, 0, 1);
     } else {
         taken = false;
     }
-    if (ps_heap_put(keeper->due, again_ns, (uint64_t)(uintptr_t)order) < 0)
-        ps_log(PS_LOG_ERROR, "keeper_out_of_memory");
+    if (ps_heap_put(expiry->due, again_ns, (uint64_t)(uintptr_t)order) < 0)
+        ps_log(PS_LOG_ERROR, "expiry_out_of_memory");
     return taken;
 }
 
-static void note_jump(struct sale_expiry *keeper, int64_t wall_ms, int64_t now_ns)
+static void note_jump(struct sale_expiry *expiry, int64_t wall_ms, int64_t now_ns)
 {
     int64_t offset = wall_ms - now_ns / PS_NS_PER_MS;
-    int64_t moved = offset - keeper->offset_ms;
+    int64_t moved = offset - expiry->offset_ms;
 
-    keeper->offset_ms = offset;
-    if (!keeper->clock_known) { /* the first look at Redis's clock is no jump */
-        keeper->clock_known = true;
+    expiry->offset_ms = offset;
+    if (!expiry->clock_known) { /* the first look at Redis's clock is no jump */
+        expiry->clock_known = true;
         return;
     }
     if (moved > -JUMP_MS && moved < JUMP_MS)
         return;
-    keeper->rest_until_ns = now_ns + JUMP_REST_MS * PS_NS_PER_MS;
+    expiry->rest_until_ns = now_ns + JUMP_REST_MS * PS_NS_PER_MS;
     ps_log(PS_LOG_WARN, "wall_clock_jumped", PS_F_INT("by_ms", moved),
            PS_F_STR("why", "nothing expires for 60 s"));
 }
 
-/* False: nobody knows what time it is, for Redis has not been heard of. */
-static bool tell_time(const struct gw_core *core, int64_t *ret_wall_ms)
+void sale_expiry_tick(struct sale_expiry *expiry)
 {
-    int64_t wall_ms = ps_clock_wall_ms(core->clock);
-
-    if (core->cluster != NULL)
-        wall_ms = clu_earlier_ms(core->cluster, wall_ms);
-    *ret_wall_ms = wall_ms;
-    return wall_ms != INT64_MIN;
-}
-
-static bool may_write(const struct gw_core *core)
-{
-    return oq_log_available(core->log) && (core->cluster == NULL || clu_keeps(core->cluster));
-}
-
-void sale_expiry_tick(struct sale_expiry *keeper)
-{
-    const struct gw_core *core = keeper->control->core;
-    int64_t now_ns = ps_clock_mono_ns(core->clock), wall_ms;
-    const struct oq_sale *books;
+    const struct sale_runs *runs = expiry->runs;
+    int64_t now_ns = sale_now_ns(runs);
+    int64_t wall_ms = clu_earlier_ms(runs->cluster, ps_clock_wall_ms(runs->settings.clock));
+    const struct oq_sale *log_sale;
     size_t *next;
     uint64_t value;
 
-    if (now_ns - keeper->worked_ns < WORK_NS || !tell_time(core, &wall_ms))
+    if (now_ns - expiry->worked_ns < WORK_NS || wall_ms == INT64_MIN) /* what time it is */
         return;
-    keeper->worked_ns = now_ns;
-    note_jump(keeper, wall_ms, now_ns);
-    for (size_t i = 0;
-         (books = oq_fold_sale_at(core->fold, i)) != NULL && (next = next_of(keeper, i)) != NULL;
+    expiry->worked_ns = now_ns;
+    note_jump(expiry, wall_ms, now_ns);
+    for (size_t i = 0; (log_sale = oq_fold_sale_at(runs->settings.fold, i)) != NULL &&
+                       (next = find_next(expiry, i)) != NULL;
          i++)
-        read_new(keeper, books, next, wall_ms, now_ns);
-    if (now_ns < keeper->rest_until_ns || !may_write(core))
+        read_new(expiry, log_sale, next, wall_ms, now_ns);
+    if (now_ns < expiry->rest_until_ns || !oq_log_available(runs->log) || !clu_leads(runs->cluster))
         return;
-    for (int n = 0; n < BATCH_MAX && ps_heap_take(keeper->due, now_ns, &value); n++)
-        if (!expire(keeper, (struct oq_order *)(uintptr_t)value, wall_ms, now_ns))
+    for (int n = 0; n < BATCH_MAX && ps_heap_take(expiry->due, now_ns, &value); n++)
+        if (!expire(expiry, (struct oq_order *)(uintptr_t)value, wall_ms, now_ns))
             return;
 }

@@ -9,13 +9,12 @@
  *
  * A counter in memory gets no effect twice; so the log's thread itself loads it, and nothing
  * changes meanwhile. */
-#include "gateway/sales/load.h"
+#include "gateway/sales/sales_internal.h"
 
 #include <stdlib.h>
 
 struct walk {
-    const struct gw_core *core;
-    const struct oq_sale *books;
+    const struct sale_run *run;
     size_t sku_count;
     const _Atomic(bool) *stop;
     struct inv_load *load;
@@ -30,10 +29,11 @@ static bool is_stopped(const struct walk *walk)
 /* Up to where the fold has read each partition: who reads this sees what the record there did. */
 static int load_applied(const struct walk *walk)
 {
-    uint32_t partitions = oq_log_partitions(walk->core->log);
+    const struct sale_runs *runs = walk->run->runs;
+    uint32_t partitions = oq_log_partitions(runs->log);
 
     for (uint32_t i = 0; i < partitions; i++) {
-        int64_t seq = oq_fold_seq(walk->core->fold, i);
+        int64_t seq = oq_fold_seq(runs->settings.fold, i);
         int err = seq >= 0 ? inv_load_applied(walk->load, i, seq) : 0;
         if (err < 0)
             return err;
@@ -63,11 +63,12 @@ static int load_order(struct walk *walk, const struct oq_order *order)
 
 static int load_orders(struct walk *walk)
 {
-    size_t count = oq_sale_order_count(walk->books);
+    size_t count = oq_sale_order_count(walk->run->view.log_sale);
     int err = 0;
 
     for (size_t i = 0; err == 0 && i < count; i++)
-        err = is_stopped(walk) ? PS_E_CLOSED : load_order(walk, oq_sale_order_at(walk->books, i));
+        err = is_stopped(walk) ? PS_E_CLOSED
+                               : load_order(walk, oq_sale_order_at(walk->run->view.log_sale, i));
     return err;
 }
 
@@ -78,7 +79,8 @@ static int load_adjusted(struct walk *walk)
     int64_t delta;
     int err = 0;
 
-    for (size_t i = 0; err == 0 && oq_sale_adjusted_at(walk->books, i, &ref, &sku, &delta); i++) {
+    for (size_t i = 0;
+         err == 0 && oq_sale_adjusted_at(walk->run->view.log_sale, i, &ref, &sku, &delta); i++) {
         if (sku >= walk->sku_count)
             continue;
         walk->available[sku] += delta;
@@ -89,10 +91,8 @@ static int load_adjusted(struct walk *walk)
 
 static int fill(struct walk *walk)
 {
-    int err = 0;
+    int err = load_applied(walk); /* first */
 
-    if (walk->core->redis != NULL)
-        err = load_applied(walk); /* first */
     if (err == 0)
         err = load_orders(walk);
     if (err == 0)
@@ -110,24 +110,23 @@ static int new_load(struct walk *walk, int64_t epoch)
     if (skus == NULL)
         return PS_E_NOMEM;
     for (uint32_t i = 0; i < walk->sku_count; i++)
-        skus[i] = oq_sale_sku(walk->books, i);
+        skus[i] = oq_sale_sku(walk->run->view.log_sale, i);
     /* Of the control thread's store the load takes only what all stores of the process share. */
-    err = inv_load_new(walk->core->control_store, oq_sale_name(walk->books), epoch, skus,
+    err = inv_load_new(walk->run->runs->settings.store, walk->run->name, epoch, skus,
                        walk->sku_count, &walk->load);
     free(skus);
     return err;
 }
 
-int sale_load(const struct gw_core *core, const struct oq_sale *books, size_t sku_count,
-              int64_t epoch, const _Atomic(bool) *stop, struct inv_sale **ret_counter)
+int sale_load(const struct sale_run *run, size_t sku_count, int64_t epoch,
+              const _Atomic(bool) *stop, struct inv_sale **ret_counter)
 {
     struct walk *walk = calloc(1, sizeof *walk + sku_count * sizeof walk->available[0]);
     int err;
 
     if (walk == NULL)
         return PS_E_NOMEM;
-    walk->core = core;
-    walk->books = books;
+    walk->run = run;
     walk->sku_count = sku_count;
     walk->stop = stop;
     err = new_load(walk, epoch);

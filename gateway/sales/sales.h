@@ -111,10 +111,10 @@ struct sale_settings {
 
 /* Before the log is opened, for its records go through sale_on_record. PS_E_NOMEM. */
 int sale_runs_new(const struct sale_settings *settings, struct sale_runs **ret_runs) PS_MUST_CHECK;
-/* Once the log is open and the host can answer. From here on a counter in memory is told what the
- * log decides. */
-void sale_runs_start(struct sale_runs *runs, struct oq_log *log, struct clu_cluster *cluster,
-                     const struct sale_host *host);
+/* Once the log is open: from here on sale_known may be called, and what asks of a run. */
+void sale_runs_open(struct sale_runs *runs, struct oq_log *log, struct clu_cluster *cluster);
+/* Once the host can answer, before the first tick. */
+void sale_runs_start(struct sale_runs *runs, const struct sale_host *host);
 /* Nothing is sent or built any more; before the control thread's store is freed. Waits for a load
  * that is under way (at most as long as Redis's deadlines). NULL is allowed. */
 void sale_runs_stop(struct sale_runs *runs);
@@ -128,6 +128,9 @@ void sale_tick(struct sale_runs *runs);
 void sale_go_on(struct sale_runs *runs);
 /* Mail of `mail_kind`. */
 void sale_mail(struct sale_runs *runs, const struct ps_mail *mail);
+/* The outcome of a record with a ticket of the kind SALE_TICKET. */
+#define SALE_TICKET 1
+void sale_outcome(struct sale_runs *runs, uint64_t handle, enum oq_outcome outcome);
 /* The answer to the host's `note`. */
 void sale_noted(struct sale_runs *runs, const char *name, bool noted);
 /* A store has found that a sale's epoch is not in force in Redis: it is looked at now. Any thread.

@@ -5,8 +5,9 @@
 
 #include "gateway/cluster/cluster.h"
 #include "gateway/config/sync.h"
-#include "gateway/control.h"
-#include "gateway/orders/order_events.h"
+#include "gateway/mail.h"
+#include "gateway/sale_host.h"
+#include "gateway/sales/sales_internal.h"
 
 #include <sqlite3.h>
 
@@ -72,16 +73,31 @@ void start(struct node *node)
     *core =
         (struct gw_core){.settings = &node->settings, .clock = &node->clock, .gateway_id = "gw"};
     ps_uuid_next(&ids, ps_clock_wall_ms(core->clock), &core->start);
-    assert_ok(ps_metrics_new(gw_metric_table, GW_M_COUNT, 2, &core->metrics));
+    assert_ok(ps_metrics_new(gw_metric_table, GW_M_COUNT, 3, &core->metrics));
     assert_ok(adm_limit_table_new(1, &core->limits));
     assert_ok(oq_fold_new(&core->fold));
     assert_ok(ps_mailbox_new(&loop, 1024, on_mail, NULL, node, &core->control_mail));
     open_store(core);
-    assert_ok(ord_events_new(core, &core->life));
-    const struct oq_log_callbacks callbacks = ord_events_callbacks(core->life);
+    const struct sale_settings sales = {.clock = core->clock,
+                                        .gateway_id = core->gateway_id,
+                                        .store = core->control_store,
+                                        .fold = core->fold,
+                                        .metrics = core->metrics,
+                                        .mailbox = core->control_mail,
+                                        .mail_kind = GW_MAIL_SALES,
+                                        .owner = GW_OWNER_CONTROL};
+    assert_ok(sale_runs_new(&sales, &core->sales));
+    assert_ok(gw_events_new(core));
+    const struct oq_log_callbacks callbacks = ord_events_callbacks(core->events);
     core->log = shared_log_new(topic, &callbacks);
     shared_log_read(core->log);
-    ord_events_go(core->life);
+    const struct clu_settings cluster = {.clock = core->clock,
+                                         .start = core->start,
+                                         .gateway_id = core->gateway_id,
+                                         .store = core->control_store,
+                                         .log = core->log};
+    assert_ok(clu_cluster_new(&cluster, &core->cluster));
+    sale_runs_open(core->sales, core->log, core->cluster);
     const struct cfg_store_settings settings = {.path = temp_file(&node->temp, "control.db"),
                                                 .audit_path = temp_file(&node->temp, "audit.log"),
                                                 .clock = core->clock,
@@ -89,7 +105,9 @@ void start(struct node *node)
     assert_ok(cfg_store_open(&settings, &node->store, &stored, &fault));
     assert_ok(gw_control_new(core, &loop, node->store, &stored, NULL, &node->control, &fault));
     cfg_stored_done(&stored);
-    assert_ok(clu_cluster_new(node->control, &core->cluster));
+    const struct sale_host host = gw_sale_host(node->control);
+    sale_runs_start(core->sales, &host);
+    ord_events_go(core->events);
 }
 
 void share(struct node *node)
@@ -109,17 +127,19 @@ void stop(struct node *node)
         return;
     assert_ok(oq_log_close(core->log, 0));
     clu_stop(core->cluster);
+    sale_runs_stop(core->sales);
     inv_store_free(core->control_store);
     gw_control_stop(node->control);
     cfg_store_close(node->store);
     ps_mailbox_close(core->control_mail);
     for (int i = 0; i < 20; i++) /* until its handles are closed */
         (void)uv_run(&loop, UV_RUN_NOWAIT);
-    clu_cluster_free(core->cluster);
     gw_control_free(node->control);
+    clu_cluster_free(core->cluster);
     node->control = NULL;
     oq_log_free(core->log);
-    ord_events_free(core->life);
+    ord_events_free(core->events);
+    sale_runs_free(core->sales);
     inv_redis_free(core->redis);
     oq_fold_free(core->fold);
     adm_limit_table_free(core->limits);
@@ -217,16 +237,9 @@ void read_log(struct node *node)
 
 /* --- the cluster --- */
 
-static struct clu_numbers numbers_of(const struct node *node)
-{
-    struct clu_numbers numbers;
-    clu_numbers(node->core.cluster, &numbers);
-    return numbers;
-}
-
 bool leads(const struct node *node)
 {
-    return clu_keeps(node->core.cluster);
+    return clu_leads(node->core.cluster);
 }
 
 bool has_redis(const struct node *node)
@@ -236,12 +249,12 @@ bool has_redis(const struct node *node)
 
 size_t members_at(const struct node *node)
 {
-    return numbers_of(node).members;
+    return clu_members(node->core.cluster);
 }
 
 size_t effects_at(const struct node *node)
 {
-    return numbers_of(node).effects;
+    return sale_numbers(node->core.sales).effects;
 }
 
 /* --- a sale --- */
@@ -291,6 +304,11 @@ static const struct gw_control_sale *find_sale(const struct node *node, const ch
 static const struct gw_control_sale *sale_of(const struct node *node)
 {
     return find_sale(node, SALE);
+}
+
+static const struct sale_view *view_of(const struct node *node)
+{
+    return sale_view(sale_of(node)->run);
 }
 
 /* A change that an operator waits for. */
@@ -348,7 +366,7 @@ int64_t stock_at(const struct node *node)
 
 bool is_stock_fixed(const struct node *node)
 {
-    return gw_control_is_opened(node->control, sale_of(node));
+    return sale_is_fixed(sale_of(node)->run, &sale_of(node)->stored.state);
 }
 
 bool is_noted_opened(const struct node *node)
@@ -358,8 +376,7 @@ bool is_noted_opened(const struct node *node)
 
 bool serves_sale(const struct node *node, const char *name)
 {
-    const struct gw_control_sale *sale = find_sale(node, name);
-    return sale->arming == SALE_OPENING_DONE && !sale->fenced && sale->counter != NULL;
+    return sale_view(find_sale(node, name)->run)->state == SALE_SERVING;
 }
 
 bool serves(const struct node *node)
@@ -375,28 +392,29 @@ void until_served(const struct node *node)
 
 bool is_fenced(const struct node *node)
 {
-    return sale_of(node)->fenced;
+    return view_of(node)->counter != NULL && !serves(node);
 }
 
 bool is_known_fenced(const struct node *node, const char *name)
 {
-    return clu_is_fenced(node->core.cluster, name);
+    const struct sale_run *run = sale_known(node->core.sales, name);
+    return run->gone || run->foreign;
 }
 
 const char *refusal_at(const struct node *node)
 {
-    const struct gw_control_sale *sale = sale_of(node);
-    return sale->arming == SALE_OPENING_REFUSED ? sale->refused_why : NULL;
+    const struct sale_view *view = view_of(node);
+    return view->state == SALE_REFUSED ? view->refused_why : NULL;
 }
 
 int64_t epoch_at(const struct node *node)
 {
-    return sale_of(node)->epoch;
+    return view_of(node)->epoch;
 }
 
 int64_t left_at(const struct node *node)
 {
-    return inv_sale_left(sale_of(node)->counter, 0);
+    return inv_sale_left(view_of(node)->counter, 0);
 }
 
 void open_sale(void)
@@ -438,7 +456,7 @@ int state_at(const struct node *node, struct ps_uuid id)
 struct fence last_fence(const struct node *node)
 {
     static struct sale_fence seen;
-    sale_effects_last_fence(ord_events_effects(node->core.life), log_sale(node), &seen);
+    sale_effects_last_fence(node->core.sales->effects, log_sale(node), &seen);
     return (struct fence){.epoch = seen.epoch, .author = seen.gateway};
 }
 
@@ -581,15 +599,15 @@ struct ps_uuid reserve(struct node *node, const char *user)
 {
     struct reserved reserved = {0};
     struct inv_answer answer;
-    const struct gw_control_sale *sale = sale_of(node);
-    struct inv_reservation r = {.epoch = sale->epoch,
+    const struct sale_view *view = view_of(node);
+    struct inv_reservation r = {.epoch = view->epoch,
                                 .user = {user, strlen(user)},
                                 .key = PS_STR("k"),
                                 .quantity = 1,
                                 .cap = STOCK,
                                 .ttl_ms = 900000};
     ps_uuid_next(&ids, ps_clock_wall_ms(&ps_clock_system), &r.order_id);
-    assert_int_equal(inv_store_reserve(node->core.control_store, sale->counter, &r,
+    assert_int_equal(inv_store_reserve(node->core.control_store, view->counter, &r,
                                        (struct inv_reply_to){.on_answer = on_reserved,
                                                              .ctx = &reserved,
                                                              .ret_answer = &answer}),

@@ -212,7 +212,7 @@ static void the_first_gateway_says_which_log_redis_counts_for(void **state)
 {
     (void)state;
     open_sale();
-    assert_true(says_log("a journal"));
+    assert_true(says_log(SHARED_LOG_NAME));
 }
 
 static void a_gateway_of_another_log_does_nothing(void **state)
@@ -226,7 +226,7 @@ static void a_gateway_of_another_log_does_nothing(void **state)
     assert_true(says_log("topic theirs"));
     say_no_log();
     until_served(a);
-    assert_true(says_log("a journal"));
+    assert_true(says_log(SHARED_LOG_NAME));
 }
 
 static void a_gateway_that_learns_that_redis_is_another_logs_sells_no_more(void **state)
@@ -254,7 +254,7 @@ static void an_emptied_redis_is_told_again_which_log_it_counts_for(void **state)
     redis_do(&server, "FLUSHALL");
     while (!serves(a) || !serves(b) || epoch_at(a) == lost || epoch_at(b) == lost)
         turn();
-    assert_true(says_log("a journal"));
+    assert_true(says_log(SHARED_LOG_NAME));
     assert_int_equal(left(), STOCK);
 }
 

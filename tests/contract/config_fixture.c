@@ -2,7 +2,10 @@
 #include "tests/contract/config_fixture.h"
 #include "tests/unit/temp_dir.h"
 
+#include "gateway/cluster/cluster.h"
 #include "gateway/config/sync.h"
+#include "gateway/sale_host.h"
+#include "inventory/store_memory.h"
 #include "gateway/config/seed.h"
 #include "queue/log_backend.h"
 
@@ -31,8 +34,14 @@ static bool is_available(const struct oq_log *log)
     return false;
 }
 
-/* A log that is away: nothing is armed and nothing expires. */
-static const struct oq_log_ops no_log_ops = {.available = is_available};
+static void view_of(const struct oq_log *log, struct oq_log_view *ret_view)
+{
+    (void)log;
+    *ret_view = (struct oq_log_view){.state = OQ_LOG_AWAY, .partitions = 1};
+}
+
+/* A log that is away: no sale is opened and nothing expires. */
+static const struct oq_log_ops no_log_ops = {.available = is_available, .view = view_of};
 static struct oq_log no_log = {.ops = &no_log_ops};
 
 static void on_mail(const struct ps_mail *mail, void *ctx)
@@ -54,6 +63,25 @@ void share(struct node *node)
     assert_ok(cfg_sync_new(node->control, &loop, &url, &settings));
 }
 
+static void start_sales(struct gw_core *core)
+{
+    const struct sale_settings sales = {.clock = core->clock,
+                                        .gateway_id = core->gateway_id,
+                                        .store = core->control_store,
+                                        .fold = core->fold,
+                                        .metrics = core->metrics,
+                                        .mailbox = core->control_mail,
+                                        .mail_kind = GW_MAIL_SALES,
+                                        .owner = GW_OWNER_CONTROL};
+    const struct clu_settings cluster = {.clock = core->clock,
+                                         .gateway_id = core->gateway_id,
+                                         .store = core->control_store,
+                                         .log = core->log};
+    assert_ok(sale_runs_new(&sales, &core->sales));
+    assert_ok(clu_cluster_new(&cluster, &core->cluster));
+    sale_runs_open(core->sales, core->log, core->cluster);
+}
+
 /* Alone until share(). */
 void start(struct node *node)
 {
@@ -61,14 +89,18 @@ void start(struct node *node)
     struct cfg_stored stored;
     struct ps_fault fault;
     *core = (struct gw_core){.clock = &ps_clock_system, .log = &no_log};
-    assert_ok(ps_metrics_new(gw_metric_table, GW_M_COUNT, 1, &core->metrics));
+    assert_ok(ps_metrics_new(gw_metric_table, GW_M_COUNT, 2, &core->metrics));
+    assert_ok(inv_store_memory_new(core->clock, &core->control_store));
     assert_ok(oq_fold_new(&core->fold));
     assert_ok(ps_mailbox_new(&loop, 1024, on_mail, NULL, node, &core->control_mail));
+    start_sales(core);
     node->store_settings.clock = core->clock;
     node->store_settings.mailbox = core->control_mail;
     assert_ok(cfg_store_open(&node->store_settings, &node->store, &stored, &fault));
     assert_ok(gw_control_new(core, &loop, node->store, &stored, NULL, &node->control, &fault));
     cfg_stored_done(&stored);
+    const struct sale_host host = gw_sale_host(node->control);
+    sale_runs_start(core->sales, &host);
 }
 
 void stop(struct node *node)
@@ -82,6 +114,9 @@ void stop(struct node *node)
         (void)uv_run(&loop, UV_RUN_NOWAIT);
     gw_control_free(node->control);
     node->control = NULL;
+    sale_runs_free(node->core.sales);
+    clu_cluster_free(node->core.cluster);
+    inv_store_free(node->core.control_store);
     oq_fold_free(node->core.fold);
     ps_metrics_free(node->core.metrics);
 }

@@ -124,7 +124,7 @@ static void view_of(const struct oq_log *log, struct oq_log_view *ret_view)
                                      .shared = true,
                                      .partitions = SHARED_PARTITIONS,
                                      .reached_ns = view->reached_ns,
-                                     .name = "the topic of this test"};
+                                     .name = SHARED_LOG_NAME};
 }
 
 static void stats(const struct oq_log *log, struct oq_log_stats *ret_stats)

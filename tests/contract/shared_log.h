@@ -7,6 +7,7 @@
 #include "queue/log_backend.h"
 
 #define SHARED_PARTITIONS 3
+#define SHARED_LOG_NAME   "the topic of this test"
 
 struct shared_topic;
 struct shared_topic *shared_topic_new(void);

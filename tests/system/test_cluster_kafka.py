@@ -123,7 +123,7 @@ def test_one_gateway_that_has_lost_kafka_spills_and_the_others_go_on(cluster):
 def test_a_keeper_that_has_lost_kafka_alone_leaves_its_duties_to_another(cluster):
     """R8: a unit that is cancelled comes back, though one that cannot know of it is alive and has Redis."""
     def keepers():
-        return [gateway for gateway in cluster.gateways if "penstock_cluster_keeper 1\n" in gateway.admin("GET", "/metrics").text]
+        return [gateway for gateway in cluster.gateways if "penstock_cluster_leader 1\n" in gateway.admin("GET", "/metrics").text]
 
     def is_back():
         left = int(cluster.redis.ask("HGET", f"ps:{{{sale}}}:{cluster.epoch(sale)}:stock", "phone"))

@@ -12,7 +12,7 @@ static const char *const verdicts[] = {"accepted", "sold_out", NULL};
 static const struct ps_metric table[ROWS] = {
     {"penstock_requests_total", "Requests by verdict.", PS_COUNTER, "verdict", verdicts},
     {"penstock_connections", "Open connections.", PS_GAUGE, NULL, NULL},
-    {"penstock_round_trip_seconds", "There and back.", PS_GAUGE_SECONDS, NULL, NULL},
+    {"penstock_round_trip_seconds", "There and back.", PS_GAUGE_BILLIONTHS, NULL, NULL},
     {"penstock_buy_seconds", "Time to answer.", PS_HISTOGRAM_SECONDS, NULL, NULL},
 };
 
