@@ -126,6 +126,21 @@ static void give_back(const struct ord_request *request, const struct cfg_sale *
     inv_store_resolve(request->deps->store, sale->counter, &request->order_id, INV_VOID);
 }
 
+/* Units that were reserved: an operator may have stopped the sale while the counter was asked, and
+ * was told that nobody buys any more. */
+static enum ord_state judge_phase(struct passage *passage)
+{
+    static const enum ans_verdict verdict_of[] = {[CFG_PHASE_SCHEDULED] = ANS_V_not_started,
+                                                  [CFG_PHASE_PAUSED] = ANS_V_paused,
+                                                  [CFG_PHASE_ENDED] = ANS_V_ended};
+    enum cfg_phase phase = cfg_sale_phase(passage->sale, passage->wall_ms);
+
+    if (phase == CFG_PHASE_OPEN)
+        return ORD_RESERVED;
+    give_back(passage->request, passage->sale);
+    return deny(passage->request, verdict_of[phase]);
+}
+
 /* What the counter has decided. */
 static enum ord_state judge_reservation(struct passage *passage, int err,
                                         const struct inv_answer *answer)
@@ -139,7 +154,7 @@ static enum ord_state judge_reservation(struct passage *passage, int err,
     case INV_RESERVED:
         request->reserved_at_ms = answer->reserved_at_ms;
         request->pay_by_ms = answer->pay_by_ms;
-        return ORD_RESERVED;
+        return judge_phase(passage);
     case INV_SOLD_OUT:
         if (answer->left > 0)
             detail.text = "fewer are left than were asked for";

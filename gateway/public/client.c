@@ -53,7 +53,7 @@ static int find_address(const struct srv_request *request, const struct ps_cidrs
         return ps_address_parse(text.at, text.len, false, address);
     }
     for (size_t i = request->header_lines[SRV_H_FORWARDED_FOR]; i > 0 && !found; i--) {
-        int err = walk_line(srv_forwarded_for(request, i - 1), trusted, address, &found);
+        int err = walk_line(request->forwarded_for[i - 1], trusted, address, &found);
         if (err < 0)
             return err;
     }

@@ -79,11 +79,6 @@ struct srv_request {
     void *user;
 };
 
-static inline struct ps_str srv_forwarded_for(const struct srv_request *request, size_t index)
-{
-    return request->forwarded_for[index];
-}
-
 struct srv_settings {
     int64_t head_timeout_ms;    /* 5000; from accept or, on a kept connection, after idle */
     int64_t body_timeout_ms;    /* 10000 */

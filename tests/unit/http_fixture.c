@@ -93,7 +93,7 @@ static void echo(struct srv_request *request)
     put_line(&buf, "user", request->header[SRV_H_USER_ID]);
     put_line(&buf, "client", request->header[SRV_H_CLIENT_IP]);
     for (size_t i = 0; i < request->header_lines[SRV_H_FORWARDED_FOR]; i++)
-        put_line(&buf, "forwarded", srv_forwarded_for(request, i));
+        put_line(&buf, "forwarded", request->forwarded_for[i]);
     ps_buf_printf(&buf, "body_len=%zu\n", request->body.len);
     put_line(&buf, "body", request->body.len < 1000 ? request->body : PS_STR("long"));
     srv_answer(request, 200, "text/plain", (struct ps_str){buf.at, buf.len}, false);

@@ -1,0 +1,296 @@
+/* The way of one buy, from the gates to the answer, over a counter that answers when it is told to
+ * and a log of which the test says what it shows. */
+#include "check.h"
+#include "gateway/metrics.h"
+#include "gateway/orders/buy.h"
+#include "inventory/store_backend.h"
+#include "queue/log_backend.h"
+
+#define SALE    "spring"
+#define HANDLE  7
+#define WALL_MS INT64_C(1900000000000)
+
+/* --- a counter elsewhere, with one sale --- */
+
+static struct {
+    struct inv_reply_to reply_to;
+    size_t asked, voided;
+} counter;
+
+static bool never_sold_out(const struct inv_sale *sale, uint32_t sku)
+{
+    (void)sale;
+    (void)sku;
+    return false;
+}
+
+static size_t one_sku(const struct inv_sale *sale)
+{
+    (void)sale;
+    return 1;
+}
+
+static int on_reserve(struct inv_store *store, struct inv_sale *sale,
+                      const struct inv_reservation *reservation, struct inv_reply_to to)
+{
+    (void)store;
+    (void)sale;
+    (void)reservation;
+    counter.asked++;
+    counter.reply_to = to;
+    return INV_PENDING;
+}
+
+static void on_resolve(struct inv_store *store, struct inv_sale *sale, const struct ps_uuid *id,
+                       enum inv_verdict verdict)
+{
+    (void)store;
+    (void)sale;
+    (void)id;
+    counter.voided += verdict == INV_VOID;
+}
+
+static const struct inv_shared_ops shared_ops;
+static const struct inv_backend backend = {.shared = &shared_ops,
+                                           .sale_sku_count = one_sku,
+                                           .sale_sku_sold_out = never_sold_out,
+                                           .reserve = on_reserve,
+                                           .resolve = on_resolve};
+static struct inv_store store = {&backend};
+static struct inv_sale counted = {&backend};
+
+static void counter_says(enum inv_result result)
+{
+    const struct inv_answer answer = {.result = result, .reserved_at_ms = WALL_MS, .left = 1};
+
+    counter.reply_to.on_answer(counter.reply_to.handle, 0, &answer, counter.reply_to.ctx);
+}
+
+/* --- a log --- */
+
+static size_t appended;
+
+static int on_append(struct oq_log *log, uint32_t partition, const struct oq_event *event,
+                     const struct oq_ticket *ticket)
+{
+    (void)log;
+    (void)partition;
+    assert_int_equal(ticket->handle, HANDLE);
+    assert_int_equal(event->type, OQ_ACCEPTED);
+    appended++;
+    return 0;
+}
+
+static bool is_available(const struct oq_log *log)
+{
+    (void)log;
+    return true;
+}
+
+static unsigned no_backlog(const struct oq_log *log)
+{
+    (void)log;
+    return 0;
+}
+
+static const struct oq_log_ops log_ops = {
+    .append = on_append, .available = is_available, .backlog_percent = no_backlog};
+static struct oq_log log_ = {&log_ops};
+
+/* --- the caller: one request at a time --- */
+
+static struct ord_request request;
+static bool kept, answered;
+static enum ans_verdict verdict;
+
+static uint64_t on_keep(struct ord_request *of)
+{
+    assert_ptr_equal(of, &request);
+    kept = true;
+    return HANDLE;
+}
+
+static struct ord_request *on_find(uint64_t handle, void *ctx)
+{
+    (void)ctx;
+    return handle == HANDLE && kept && !answered ? &request : NULL;
+}
+
+static void on_reply(struct ord_request *of, const struct ord_reply *reply)
+{
+    assert_ptr_equal(of, &request);
+    assert_false(answered);
+    answered = true;
+    verdict = reply->verdict;
+}
+
+/* --- a worker --- */
+
+static uv_loop_t loop;
+static struct ps_clock_manual clock_;
+static struct ps_uuid_source ids;
+static struct ps_metrics *metrics;
+static struct adm_gates gates;
+static struct cfg_sale sale;
+static struct cfg_sku sku;
+static struct cfg_sale *sales[] = {&sale};
+static struct cfg_snapshot policy;
+static struct oq_fold *fold;
+static struct ord_in_flight *in_flight;
+
+static int set_up(void **state)
+{
+    (void)state;
+    ps_clock_manual_init(&clock_, 1, WALL_MS);
+    ps_uuid_source_init(&ids);
+    uv_loop_init(&loop);
+    assert_ok(ps_metrics_new(gw_metric_table, GW_M_COUNT, 1, &metrics));
+    assert_ok(oq_fold_new(&fold));
+    sku = (struct cfg_sku){.name = "phone", .cap = 0};
+    sale = (struct cfg_sale){.name = SALE,
+                             .opens_at_ms = WALL_MS - 1000,
+                             .closes_at_ms = INT64_MAX,
+                             .cap = 5,
+                             .counter = &counted,
+                             .epoch = 1,
+                             .sku_count = 1,
+                             .skus = &sku};
+    policy = (struct cfg_snapshot){.version = 1, .sale_count = 1, .sales = sales};
+    assert_ok(cfg_blocklist_new(NULL, 0, NULL, 0, &policy.blocklist));
+    gates = (struct adm_gates){.fold = fold,
+                               .log = &log_,
+                               .backlog_percent = 90,
+                               .shard = ps_metrics_shard(metrics),
+                               .policy = &policy};
+    assert_ok(adm_limit_table_new(1, &gates.limits));
+    const struct ord_deps deps = {.loop = &loop,
+                                  .clock = &clock_.clock,
+                                  .gates = &gates,
+                                  .store = &store,
+                                  .log = &log_,
+                                  .ids = &ids,
+                                  .ack_timeout_ms = 1000,
+                                  .held_max = 4,
+                                  .caller = {.keep = on_keep, .find = on_find, .reply = on_reply},
+                                  .on_due = ord_buy_on_due,
+                                  .on_overdue = ord_buy_on_overdue};
+    assert_ok(ord_in_flight_new(&deps, &in_flight));
+    kept = answered = false;
+    appended = 0;
+    memset(&counter, 0, sizeof counter);
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    (void)state;
+    ord_in_flight_stop(in_flight);
+    uv_run(&loop, UV_RUN_DEFAULT);
+    assert_int_equal(uv_loop_close(&loop), 0);
+    ord_in_flight_free(in_flight);
+    adm_limit_table_free(gates.limits);
+    cfg_blocklist_free(policy.blocklist);
+    oq_fold_free(fold);
+    ps_metrics_free(metrics);
+    return 0;
+}
+
+static void buy(void)
+{
+    request = (struct ord_request){.sale_name = PS_STR(SALE), .request_id = PS_STR("r")};
+    request.asked.user = PS_STR("ann");
+    request.asked.body = PS_STR("{\"sku\":\"phone\",\"quantity\":1}");
+    ord_in_flight_enter(in_flight, &request);
+    adm_admit_expect(&gates, &request.asked);
+    ord_buy_start(&request, &sale);
+}
+
+/* --- claims --- */
+
+static void a_buy_waits_for_the_counter_and_then_for_the_log(void **state)
+{
+    (void)state;
+    buy();
+    assert_int_equal(request.state, ORD_RESERVING);
+    assert_int_equal(appended, 0);
+    counter_says(INV_RESERVED);
+    assert_int_equal(request.state, ORD_LOGGING);
+    assert_int_equal(appended, 1);
+    assert_false(answered);
+    ord_buy_outcome(&in_flight->deps, HANDLE, OQ_UNKNOWN, NULL);
+    assert_int_equal(request.state, ORD_ANSWERED);
+    assert_int_equal(verdict, ANS_V_pending);
+    assert_int_equal(counter.voided, 0); /* only a record may give the units back */
+}
+
+static void a_sale_that_was_paused_while_the_counter_was_asked_sells_nothing(void **state)
+{
+    (void)state;
+    buy();
+    sale.paused = true;
+    counter_says(INV_RESERVED);
+    assert_int_equal(verdict, ANS_V_paused);
+    assert_int_equal(appended, 0);
+    assert_int_equal(counter.voided, 1);
+}
+
+static void a_sale_that_ended_while_the_counter_was_asked_sells_nothing(void **state)
+{
+    (void)state;
+    buy();
+    sale.ended = true;
+    counter_says(INV_RESERVED);
+    assert_int_equal(verdict, ANS_V_ended);
+    assert_int_equal(appended, 0);
+    assert_int_equal(counter.voided, 1);
+}
+
+static void a_record_that_was_refused_gives_the_units_back(void **state)
+{
+    (void)state;
+    buy();
+    counter_says(INV_RESERVED);
+    ord_buy_outcome(&in_flight->deps, HANDLE, OQ_REFUSED, NULL);
+    assert_int_equal(verdict, ANS_V_log_unavailable);
+    assert_int_equal(counter.voided, 1);
+}
+
+static void a_buyer_waits_for_the_log_no_longer_than_the_deadline(void **state)
+{
+    (void)state;
+    buy();
+    counter_says(INV_RESERVED);
+    clock_.mono_ns += 1000 * PS_NS_PER_MS;
+    uv_run(&loop, UV_RUN_DEFAULT); /* until the timer has fired */
+    assert_int_equal(verdict, ANS_V_pending);
+    ord_buy_outcome(&in_flight->deps, HANDLE, OQ_REFUSED, NULL); /* finds nobody */
+    assert_int_equal(counter.voided, 0);
+}
+
+static void a_reservation_that_nobody_waits_for_stays_in_doubt(void **state)
+{
+    (void)state;
+    buy();
+    kept = false;
+    ord_in_flight_leave(&request);
+    counter_says(INV_RESERVED);
+    assert_false(answered);
+    assert_int_equal(appended, 0);
+    assert_int_equal(counter.voided, 0);
+}
+
+#define CLAIM(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        CLAIM(a_buy_waits_for_the_counter_and_then_for_the_log),
+        CLAIM(a_sale_that_was_paused_while_the_counter_was_asked_sells_nothing),
+        CLAIM(a_sale_that_ended_while_the_counter_was_asked_sells_nothing),
+        CLAIM(a_record_that_was_refused_gives_the_units_back),
+        CLAIM(a_buyer_waits_for_the_log_no_longer_than_the_deadline),
+        CLAIM(a_reservation_that_nobody_waits_for_stays_in_doubt),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
