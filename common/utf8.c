@@ -39,6 +39,15 @@ size_t ps_utf8_next(const char *text, size_t len, uint32_t *ret_point)
     return size;
 }
 
+size_t ps_utf8_cut(const char *text, size_t len, size_t max)
+{
+    if (len <= max)
+        return len;
+    while (max > 0 && ((unsigned char)text[max] & 0xc0) == 0x80)
+        max--;
+    return max;
+}
+
 bool ps_utf8_is_control(uint32_t point)
 {
     return point < 0x20 || (point >= 0x7f && point <= 0x9f);

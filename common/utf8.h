@@ -8,6 +8,10 @@
  * (or `len` is 0). */
 size_t ps_utf8_next(const char *text, size_t len, uint32_t *ret_point);
 
+/* The length of the longest beginning of at most `max` bytes that does not end within a code point.
+ */
+size_t ps_utf8_cut(const char *text, size_t len, size_t max);
+
 /* C0 and C1 controls and DEL. */
 bool ps_utf8_is_control(uint32_t point);
 

@@ -8,6 +8,7 @@
  * second record would give back units that the first has taken for good. With a counter in Redis
  * another gateway may be asked with the same id, and be appending for the same units; so there no
  * gateway gives them back by itself: what has no record is given up by one (orders/sweep.c). */
+#include "common/utf8.h"
 #include "gateway/admin/admin_internal.h"
 
 #include <stdio.h>
@@ -210,16 +211,17 @@ static void append(struct op_request *visit, struct op_adjust *adjust)
     struct gw_core *core = visit->admin->core;
     const struct cfg_stored_sale *stored = &adjust->sale->stored;
     const char *sku = stored->doc.skus[adjust->sku].name;
-    struct oq_event event = {.type = OQ_ADJUSTED,
-                             .rehearsal = stored->doc.rehearsal,
-                             .adjust_key = {adjust->key, strlen(adjust->key)},
-                             .sale = {stored->name, strlen(stored->name)},
-                             .epoch = adjust->epoch,
-                             .at_ms = ps_clock_wall_ms(core->clock),
-                             .sku = {sku, strlen(sku)},
-                             .by = {visit->who, strlen(visit->who)},
-                             .delta = adjust->delta,
-                             .note = {visit->why, strlen(visit->why)}};
+    struct oq_event event = {
+        .type = OQ_ADJUSTED,
+        .rehearsal = stored->doc.rehearsal,
+        .adjust_key = {adjust->key, strlen(adjust->key)},
+        .sale = {stored->name, strlen(stored->name)},
+        .epoch = adjust->epoch,
+        .at_ms = ps_clock_wall_ms(core->clock),
+        .sku = {sku, strlen(sku)},
+        .by = {visit->who, strlen(visit->who)},
+        .delta = adjust->delta,
+        .note = {visit->why, ps_utf8_cut(visit->why, strlen(visit->why), OQ_NOTE_MAX)}};
     struct oq_ticket ticket;
 
     int err = gw_control_await(visit->admin->control, on_outcome, adjust, &ticket);

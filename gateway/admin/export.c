@@ -303,6 +303,17 @@ static bool read_state(struct op_request *visit, const char *text, int *ret_stat
     return false;
 }
 
+/* False: answered. */
+static bool check_user(struct op_request *visit, const char *user)
+{
+    if (user[0] == '\0' || ps_user_ok(user, strlen(user)))
+        return true;
+    op_no(visit, ANS_V_invalid,
+          "query parameter \"user\": 1 to 128 bytes of UTF-8 without control characters or white "
+          "space");
+    return false;
+}
+
 void op_list_orders(struct op_request *visit)
 {
     struct lines *lines = lines_new(visit, read_orders);
@@ -318,7 +329,7 @@ void op_list_orders(struct op_request *visit)
         {.name = "after", .number = &lines->after, .min = 0, .max = PS_INT_MAX},
         {.name = "limit", .number = &lines->limit, .min = 1, .max = LINES_MAX}};
     if (!op_query(visit, params, PS_ARRAY_LEN(params)) ||
-        !read_state(visit, state, &lines->state)) {
+        !read_state(visit, state, &lines->state) || !check_user(visit, lines->user)) {
         lines_free(lines);
         return;
     }

@@ -530,7 +530,8 @@ def test_orders_and_records_leave_page_by_page(gateway):
 
 @pytest.mark.parametrize("path", [
     "/admin/v1/orders?limit=0", "/admin/v1/orders?limit=1001", "/admin/v1/orders?after=-1", "/admin/v1/orders?sales=x",
-    "/admin/v1/orders?state=pending", "/admin/v1/orders?limit=1&limit=2", "/admin/v1/orders?user=%zz", "/admin/v1/audit-log?limit=x"])
+    "/admin/v1/orders?state=pending", "/admin/v1/orders?limit=1&limit=2", "/admin/v1/orders?user=%zz", "/admin/v1/orders?user=", "/admin/v1/orders?user=a%20b",
+    "/admin/v1/orders?user=%C2%9B", "/admin/v1/audit-log?limit=x"])
 def test_a_bad_query_is_refused(gateway, path):
     answer = gateway.admin("GET", path)
     assert (answer.status, answer.code) == (422, "invalid"), answer

@@ -3,6 +3,8 @@
 
 #include "common/utf8.h"
 
+#include <string.h>
+
 static void every_code_point_is_decoded_as_it_was_encoded(void **state)
 {
     (void)state;
@@ -72,11 +74,25 @@ static void white_space_and_controls_are_those_of_unicode(void **state)
     assert_int_equal(controls, 65); /* members of Cc */
 }
 
+static void a_text_is_cut_between_characters(void **state)
+{
+    static const struct {
+        const char *text;
+        size_t max, cut;
+    } cases[] = {{"abc", 3, 3},     {"abc", 2, 2},          {"", 2, 0},           {"a\u00e9", 2, 1},
+                 {"a\u00e9", 3, 3}, {"\u8d27\u8d27", 5, 3}, {"\U0001f600", 3, 0}, {"abc", 0, 0}};
+    (void)state;
+    for (size_t i = 0; i < PS_ARRAY_LEN(cases); i++)
+        assert_int_equal(ps_utf8_cut(cases[i].text, strlen(cases[i].text), cases[i].max),
+                         cases[i].cut);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_code_point_is_decoded_as_it_was_encoded),
         cmocka_unit_test(what_is_not_utf8_is_refused),
+        cmocka_unit_test(a_text_is_cut_between_characters),
         cmocka_unit_test(white_space_and_controls_are_those_of_unicode),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
