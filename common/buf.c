@@ -1,6 +1,6 @@
 /* The bounded text buffer. After the first overflow nothing more is taken, so that what is kept is
  * always a prefix of what was written. JSON strings come out valid whatever the input is: a log
- * line may quote bytes that a stranger sent. */
+ * line may quote bytes that a client sent. */
 #include "common/buf.h"
 #include "common/utf8.h"
 

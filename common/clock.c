@@ -277,10 +277,11 @@ int ps_time_parse(const char *text, size_t len, int64_t *ret_wall_ms)
     if (!take_number(&cursor, 4, 0, 9999, &c.year) || !take_one_of(&cursor, "-") ||
         !take_number(&cursor, 2, 1, 12, &c.month) || !take_one_of(&cursor, "-") ||
         !take_number(&cursor, 2, 1, days_in_month(c.year, c.month), &c.day) ||
-        !take_one_of(&cursor, "Tt") || !take_number(&cursor, 2, 0, 23, &c.hour) || !take_one_of(&cursor, ":") ||
-        !take_number(&cursor, 2, 0, 59, &c.minute) || !take_one_of(&cursor, ":") ||
-        !take_number(&cursor, 2, 0, 59, &c.second) || !take_fraction(&cursor, &c.ms) ||
-        !take_offset(&cursor, &offset_minutes) || cursor.at != cursor.end)
+        !take_one_of(&cursor, "Tt") || !take_number(&cursor, 2, 0, 23, &c.hour) ||
+        !take_one_of(&cursor, ":") || !take_number(&cursor, 2, 0, 59, &c.minute) ||
+        !take_one_of(&cursor, ":") || !take_number(&cursor, 2, 0, 59, &c.second) ||
+        !take_fraction(&cursor, &c.ms) || !take_offset(&cursor, &offset_minutes) ||
+        cursor.at != cursor.end)
         return PS_E_INVALID;
     int64_t minutes =
         days_of(c.year, c.month, c.day) * 1440 + c.hour * 60 + c.minute - offset_minutes;

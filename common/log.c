@@ -3,7 +3,7 @@
  * counted, and the next line carries the count as its member "dropped". The descriptor may be
  * shared with other programs (a terminal, the service manager's socket), so it is never switched to
  * non-blocking; the writer polls it before each write instead, and a reader that stands still stops
- * nobody but the writer. Should a write block all the same, ps_log_stop leaves the writer behind
+ * only the writer. Should a write block all the same, ps_log_stop leaves the writer behind
  * after its deadline: for that reason ring and semaphore are never freed. */
 #include "common/log.h"
 #include "common/buf.h"
@@ -37,7 +37,7 @@ static struct {
     _Atomic bool queueing;      /* lines go to the ring */
     _Atomic int64_t give_up_ns; /* monotonic: when the writer must end; INT64_MAX while it runs */
     _Atomic uint64_t dropped;
-    _Atomic uint64_t untold; /* of these, not yet told in a line */
+    _Atomic uint64_t untold; /* of these, not yet reported in a line */
     struct {
         struct ps_ring *ring;
         sem_t wake;

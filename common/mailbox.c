@@ -1,7 +1,8 @@
 /* The mailbox: a ps_ring of mails and one uv_async. A post publishes first and wakes second, and a
  * wake drains all that is published; a slot that is reserved but not yet published is left to the
- * wake of its own post. So no mail is lost although wakes coalesce. One drain_mails hands out at most one
- * ring full before the loop gets its turn again, so that eager producers cannot starve it. */
+ * wake of its own post. So no mail is lost although wakes coalesce. One call of
+ * drain_mails() hands out at most one ring full before the loop gets its turn again, so that eager
+ * producers cannot starve it. */
 #include "common/mailbox.h"
 #include "common/err.h"
 #include "common/ring.h"

@@ -17,7 +17,7 @@ struct ps_mail {
 
 /* uv_async_send for what this thread has just published. It looks with a plain load whether a wake
  * is under way already; without the full barrier here that load may come before the publication is
- * visible: the handler that is under way misses it, and nobody wakes again (seen about once in
+ * visible: the handler under way misses it, and nothing wakes the loop again (seen about once in
  * 100,000 times when two threads post at the same moment). Any thread. */
 void ps_wake(uv_async_t *async);
 

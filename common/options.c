@@ -171,7 +171,7 @@ static int set_strings(const struct ps_option *option, const json_t *value,
 
 /* Puts `value` in the place of what the field holds. */
 static int set_field(const struct ps_option *option, json_t *value, void *settings,
-               struct ps_fault *fault)
+                     struct ps_fault *fault)
 {
     void *field = field_of(option, settings);
     char *text = NULL;

@@ -5,9 +5,9 @@
  *     +---- fail --------+
  *     +---- fail ------ ready: commands, and INFO again every check_ms
  *
- * Whatever goes wrong, anywhere, ends in fail_link(): the wire is closed (which answers everybody), and
- * the timer is set to the next attempt. Only the Sentinels are asked one after the other without a
- * pause. Late results of what was given up are told by the wire they belong to: there is one wire
+ * Whatever goes wrong, anywhere, ends in fail_link(): the wire is closed (which answers everybody),
+ * and the timer is set to the next attempt. Only the Sentinels are asked one after the other
+ * without a pause. Late results of an abandoned attempt are known by their wire: there is one wire
  * at most, and closing it silences it. A name look-up cannot be silenced; while an old one is under
  * way, no new one is begun. */
 #include "common/redis_link.h"
@@ -53,7 +53,7 @@ struct ps_redis_link {
     bool checking;
     char identity[PS_REDIS_IDENTITY_MAX + 1];
     char server[SERVER_MAX];
-    char why[WHY_MAX]; /* that was told last */
+    char why[WHY_MAX]; /* reported last */
     int err;
 };
 
@@ -74,7 +74,7 @@ static void fail_link(struct ps_redis_link *link, int err, const char *what)
     struct ps_redis_wire *wire = link->wire;
 
     (void)snprintf(why, sizeof why, "%.200s: %.110s", link->server, what);
-    /* A Sentinel that does not hear the others may name a wrong master for ever. */
+    /* A Sentinel cut off from the others may name a wrong master for ever. */
     if (link->state == PS_REDIS_TRYING && !link->asking && link->url.master[0] != '\0')
         link->sentinel = (link->sentinel + 1) % link->url.host_count;
     link->state = PS_REDIS_AWAY;
@@ -250,7 +250,7 @@ static void on_prepared(int err, const redisReply *reply, void *ctx)
         bool tells = link->url.password[0] != '\0' && strstr(reply->str, link->url.password);
         err = ps_redis_reply_err(reply);
         fail_link(link, err == PS_E_UNKNOWN ? PS_E_PERMISSION : err,
-             tells ? "AUTH was refused, in words that repeat the password" : reply->str);
+                  tells ? "AUTH was refused, in words that repeat the password" : reply->str);
     }
 }
 

@@ -176,7 +176,7 @@ static void on_timer(uv_timer_t *timer)
 
 /* `script` NULL: a command that is never repeated. */
 static int submit_command(struct ps_redis_wire *wire, const struct ps_redis_args *args,
-                  const struct ps_redis_script *script, ps_redis_reply_fn *fn, void *ctx)
+                          const struct ps_redis_script *script, ps_redis_reply_fn *fn, void *ctx)
 {
     sds command;
     if (wire->lost)
@@ -312,7 +312,8 @@ static void on_read(uv_stream_t *stream, ssize_t len, const uv_buf_t *buf)
         return;
     if (len < 0) {
         lose_connection(wire, PS_E_CLOSED,
-             len == UV_EOF ? "the server closed the connection" : uv_strerror((int)len), true);
+                        len == UV_EOF ? "the server closed the connection" : uv_strerror((int)len),
+                        true);
         return;
     }
     if (redisReaderFeed(wire->reader, buf->base, (size_t)len) != REDIS_OK) {

@@ -1,5 +1,5 @@
 /* One TCP connection that speaks Redis's protocol: commands in, replies out in the same order, each
- * within a deadline. It connects once and is lost once; who wants another one makes another one
+ * within a deadline. It connects once and is lost once; to connect again, make another one
  * (redis_link does). hiredis formats and parses; libuv moves the bytes. One thread: that of the
  * loop. */
 #ifndef PS_REDIS_WIRE_H

@@ -6,7 +6,7 @@
  * units at its start.
  *
  * What must always hold, per SKU: sum = available + in doubt + held + confirmed, with the last
- * three summed up in each stripe; and a buyer's units are those of his live orders. */
+ * three summed up in each stripe; and a buyer's units are those of their live orders. */
 #include "inventory/ledger.h"
 #include "inventory/records.h"
 
@@ -230,7 +230,7 @@ static struct inv_answer answer_reserved(const struct inv_order *order)
                                .order_id = order->id};
 }
 
-/* Walks his live orders only for a cap of the SKU's own; caps keep them few. */
+/* Walks the buyer's live orders only for a cap of the SKU's own; caps keep them few. */
 static bool over_cap(const struct inv_buyer *buyer, const struct inv_reservation *r)
 {
     int64_t units = buyer != NULL ? buyer->units : 0;
@@ -255,7 +255,8 @@ static int judge_reservation(const struct inv_ledger *ledger, const struct inv_r
     const struct inv_buyer *buyer = inv_records_buyer(records, r->user, place->user);
     const struct inv_order *order = inv_ledger_order(ledger, &r->order_id, place->id);
     if (order != NULL) {
-        /* His own orders lie in his stripe; of another's, only the buyer may be read. */
+        /* The buyer's own orders lie in their stripe; of another's order, only the buyer may be
+         * read. */
         if (buyer == NULL || order->buyer != buyer)
             return PS_E_CONFLICT;
         *ret_answer = order->state == GIVEN_BACK ? answer_about(order, INV_DUPLICATE)
@@ -283,7 +284,8 @@ static int take_units(struct inv_ledger *ledger, const struct inv_reservation *r
     struct inv_sku_counter *counter = &ledger->counters[r->sku];
     struct inv_record record = {&r->order_id, r->user, r->key, r->sku, r->quantity, IN_DOUBT, true};
     bool taken = false;
-    if (units_left(ledger, r->sku) >= r->quantity) { /* else many who fail would look like doubt */
+    /* Else many failed tries would look like doubt. */
+    if (units_left(ledger, r->sku) >= r->quantity) {
         add_units(&counter->in_doubt, r->quantity);
         taken = add_within(&counter->available, -r->quantity);
         if (!taken)

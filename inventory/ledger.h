@@ -1,13 +1,15 @@
-/* The memory counter's ledger of one sale under one epoch: who has which units. Private to the
- * memory backend. It decides; store_memory.c locks. What may be touched under which lock:
+/* The memory counter's ledger of one sale under one epoch: which buyer has which units. Private to
+ * the memory backend. It decides; store_memory.c locks. What may be touched under which lock:
  *
- *  - a *stripe* holds buyers, their orders and their keys: one buyer is in one stripe, chosen by
- * the hash of his name. All fields of an order belong to its stripe.
- *  - a *part* is a slice of the index by id, chosen by the hash of the id. Whoever adds or removes
- *    an order holds its stripe and then its part; so holding the part alone, an order found there
- *    exists, and what never changes in it (its stripe, its buyer) may be read.
- *  - a counter (one SKU's available units) is atomic, and is changed only by holders of some
- * stripe: who holds all stripes sees one moment. */
+ * A *stripe* holds buyers, their orders and their keys; the hash of the name chooses it, so one
+ * buyer is in one stripe. All fields of an order belong to its stripe.
+ *
+ * A *part* is a slice of the index by id, chosen by the hash of the id. A thread that adds or
+ * removes an order holds its stripe and then its part; so under the part alone an order found there
+ * exists, and what never changes in it (its stripe, its buyer) may be read.
+ *
+ * A SKU's counter is atomic, and is changed only by holders of some stripe: a holder of all stripes
+ * sees one moment. */
 #ifndef INV_LEDGER_H
 #define INV_LEDGER_H
 
@@ -26,12 +28,12 @@ struct inv_order;
 struct inv_sku_counter {
     _Atomic int64_t available;
     _Atomic int64_t sum;      /* available + in doubt + held + confirmed */
-    _Atomic int64_t in_doubt; /* of orders only, for those who do not lock; never too low */
+    _Atomic int64_t in_doubt; /* of orders only, read without a lock; never too low */
 } PS_ALIGNED;
 
-/* A reservation adds to in_doubt before it takes from available, so whoever sees the units gone
- * sees them in doubt, until the log has decided: that is seen by whoever does not see them in doubt
- * any more. */
+/* A reservation adds to in_doubt before it takes from available, so a reader that sees the units
+ * gone sees them in doubt until the log has decided; a reader that no longer sees them in doubt
+ * sees that decision. */
 static inline bool inv_sku_counter_sold_out(const struct inv_sku_counter *counter)
 {
     return atomic_load_explicit(&counter->available, memory_order_acquire) < 1 &&

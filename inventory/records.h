@@ -7,6 +7,7 @@
 #include "inventory/table.h"
 
 #include <sys/queue.h>
+
 struct inv_buyer {
     struct inv_link by_user;
     LIST_HEAD(, inv_order) live; /* their live orders, newest first */
@@ -58,13 +59,13 @@ struct inv_buyer *inv_records_buyer(const struct inv_records *records, struct ps
 struct inv_order *inv_records_key(const struct inv_records *records, const struct inv_buyer *buyer,
                                   struct ps_str key, uint64_t key_hash);
 
-/* The order, and its buyer with his first; times, stripe and by_id are the caller's to set. NULL:
+/* The order, and its buyer with their first; times, stripe and by_id are the caller's to set. NULL:
  * out of memory, nothing done. */
 struct inv_order *inv_records_add(struct inv_records *records, const struct inv_record *record,
                                   const struct inv_place *place);
 /* Its units are its buyer's no longer. */
 void inv_records_delist(struct inv_order *order);
-/* Frees it, and its buyer with his last. It must be delisted, or have no buyer. */
+/* Frees it, and its buyer with their last. It must be delisted, or have no buyer. */
 void inv_records_forget(struct inv_records *records, struct inv_order *order);
 
 #endif

@@ -78,7 +78,7 @@ static char *put_rest(char *at, const struct inv_reservation *r, struct ps_str s
     return inv_put_text(at, r->key);
 }
 
-/* The buyer, if this is his only order. */
+/* The buyer, if this is their only order. */
 static char *put_first(char *at, const struct inv_reservation *r, struct ps_str sku)
 {
     at = inv_put_int(at, r->quantity);

@@ -1,7 +1,7 @@
 /* Loading a sale into Redis: what the caller gives becomes fields of the new epoch's keys, and goes
  * out at once (redis_feed.c); the last step puts the epoch in force.
  *
- * Orders and keys become fields as they come. A buyer's field needs all his orders, so these are
+ * Orders and keys become fields as they come. A buyer's field needs all their orders, so these are
  * kept, in the order of their coming, and written at the end. */
 #include "inventory/arena.h"
 #include "inventory/redis_feed.h"
@@ -244,7 +244,7 @@ static int write_counts(struct redis_load *load)
     return load->feed.err;
 }
 
-/* Units of all his orders, those of each SKU, and the ids of the last ones. */
+/* Units of all orders of a buyer, those of each SKU, and the ids of the last ones. */
 static char *put_buyer(char *at, const struct redis_load *load, const struct buyer *buyer)
 {
     struct {

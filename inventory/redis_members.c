@@ -1,5 +1,5 @@
-/* What gateways tell each other through Redis: which epoch of a sale is installed, who is there and
- * how it goes, and who has a lease. */
+/* What gateways tell each other through Redis: which epoch of a sale is installed, heartbeats, and
+ * leases. */
 #include "inventory/redis_ops.h"
 
 #include <stdlib.h>
@@ -300,7 +300,7 @@ static void on_lease(int err, const redisReply *reply, void *ctx)
         if (who->len == sizeof holder.byte)
             memcpy(holder.byte, who->str, who->len);
         else if (who->len > 0)
-            err = PS_E_CORRUPT; /* somebody else's key */
+            err = PS_E_CORRUPT; /* another program's key */
         ttl_ms = inv_reply_number(reply->element[1]);
     }
     if (call->done.lease != NULL)

@@ -398,7 +398,7 @@ int inv_redis_lower(struct inv_store *head, struct inv_sale *sale,
 /* --- effects --- */
 
 /* Room for one more effect at the end of the last page that is not under way; NULL: out of memory,
- * which is remembered. Who has written calls end_effect. */
+ * which is remembered. The writer then calls end_effect. */
 static char *begin_effect(struct inv_redis_store *store, struct inv_redis_sale *sale,
                           struct inv_channel **ret_channel)
 {
@@ -436,7 +436,7 @@ void inv_redis_resolve(struct inv_store *head, struct inv_sale *sale, const stru
     struct inv_redis_store *store = (struct inv_redis_store *)head;
     struct inv_channel *channel;
     char *at = begin_effect(store, (struct inv_redis_sale *)sale, &channel);
-    if (at != NULL) /* else it stays in doubt, and whoever sweeps finds it */
+    if (at != NULL) /* else it stays in doubt, and a sweep finds it */
         end_effect(store, channel, inv_put_verdict(at, id, verdict));
 }
 

@@ -1,6 +1,6 @@
 /* What gateways do through a store that they share, besides counting: take up what another gateway
- * has installed, find what nobody will decide, note how far the log is applied, say that they are
- * there, and hold leases. Only for a store of which inv_store_is_shared() is true, on its thread.
+ * has installed, find what stays undecided, note how far the log is applied, exchange heartbeats,
+ * and hold leases. Only for a store of which inv_store_is_shared() is true, on its thread.
  *
  * Asynchronous calls answer as those of store.h: negative = nothing was sent and no callback comes;
  * else INV_PENDING, and the callback comes exactly once. What it brings lives until it returns. */
@@ -74,7 +74,7 @@ struct inv_heartbeat {
 /* Which order log a gateway counts for. A server counts for one log: for this one from now on, if
  * the gateway `claims` a server that counts for none yet. */
 struct inv_log_claim {
-    const char *name; /* as people are told of it */
+    const char *name; /* as messages show it */
     bool claims;
 };
 struct inv_heartbeat_call {
@@ -90,15 +90,15 @@ struct inv_member {
 };
 struct inv_sale_state {
     struct inv_sale *sale;
-    /* NULL: well. Else a key of this sale is not one of ours: which, and what it is; the rest says
-     * nothing. */
+    /* NULL: none. Else a key of this sale that another program wrote: which, and what it is; the
+     * rest says nothing. */
     const char *foreign;
     struct inv_installed installed;
     int64_t in_doubt; /* units of all its SKUs; -1 = its epoch is not in force here */
 };
 struct inv_heartbeat_reply {
     int64_t now_ms; /* the server's clock */
-    /* NULL: well. Else this server counts for this log and not for the gateway's ("": for none, and
+    /* NULL: none. Else this server counts for this log and not for the gateway's ("": for none, and
      * it was not claimed): the gateway is no member, and the rest is empty. */
     const char *other_log;
     const struct inv_member *members; /* this gateway, too */
@@ -115,8 +115,8 @@ int inv_shared_heartbeat(struct inv_store *store, const struct inv_heartbeat_cal
 
 /* A lease is for economy, never for safety: it can end while its holder still acts on it. Taken or
  * renewed for `ttl_ms`, the same for all, unless another start holds it; 0 gives it back. `sale`
- * NULL: the leader's; else that sale's rebuild. The answer says who holds it now (all zero: nobody)
- * and for how long still. */
+ * NULL: the leader's; else that sale's rebuild. The callback says which start holds it now (all
+ * zero: no gateway) and for how long still. */
 typedef void inv_lease_fn(int err, const struct ps_uuid *holder, int64_t ttl_ms, void *ctx);
 int inv_shared_lease(struct inv_store *store, const char *sale, int64_t ttl_ms, inv_lease_fn *done,
                      void *ctx) PS_MUST_CHECK;

@@ -11,24 +11,30 @@
  *         +---resolve(void)------+        resolve(released)----+
  *
  * The contract, for every backend (tests/contract/store_test.c runs it unchanged on each):
- *  - reserve decides in one atomic step, in this order: the same order id again is the same answer
- *    again (no second unit; when it has been released: DUPLICATE of itself); a key that this user
- *    has used in this sale is DUPLICATE (same SKU and quantity, the order's id) or MISMATCH; units
- *    that the user has (in doubt, held or confirmed) plus the quantity above the sale's cap or the
- *    SKU's cap is CAP (with the id of the last order he has); fewer available than the quantity is
- *    SOLD_OUT; else RESERVED. Anything but RESERVED changes nothing.
- *  - available never falls below zero, and per SKU available + in doubt + held + confirmed only
- *    changes by load, raise and lower.
- *  - resolve is idempotent by the entry: whoever sends it, however often, it has one effect.
- *    Verdicts that do not fit the entry's state change nothing (a confirmed order cannot be
- *    released, an accepted one cannot be void). A later verdict implies the earlier ones, which may
- *    come late or never: confirmed and released also reach an order in doubt. An unknown id changes
- *    nothing.
- *  - after resolve(void) the key is free again; after resolve(released) the key stays taken for the
- *    life of the sale, and an order without a key is forgotten.
- *  - a call under another epoch than the installed one is FENCED and changes nothing.
- *  - a reply that never comes is PS_E_UNKNOWN: the reservation may exist; it is not sent again. Any
- *    other error means that surely nothing was reserved.
+ *
+ * Reserve decides in one atomic step, in this order. The same order id again gives the same answer
+ * and no second unit; if that order was released, DUPLICATE of itself. A key that this user has
+ * used in this sale is DUPLICATE (same SKU and quantity, the order's id) or MISMATCH. Units that
+ * the user has (in doubt, held or confirmed) plus the quantity above the sale's cap or the SKU's
+ * cap is CAP, with the id of the user's last order. Fewer available than the quantity is SOLD_OUT;
+ * else RESERVED. Anything but RESERVED changes nothing.
+ *
+ * Available never falls below zero, and per SKU available + in doubt + held + confirmed changes
+ * only by load, raise and lower.
+ *
+ * Resolve is idempotent by the entry: from any sender, however often, a verdict has one effect. A
+ * verdict that does not fit the entry's state changes nothing (a confirmed order cannot be
+ * released, an accepted one cannot be void). A later verdict implies the earlier ones, which may
+ * come late or never: confirmed and released also reach an order in doubt. An unknown id changes
+ * nothing.
+ *
+ * After resolve(void) the key is free again. After resolve(released) the key stays used for the
+ * life of the sale, and an order without a key is forgotten.
+ *
+ * A call under another epoch than the installed one is FENCED and changes nothing.
+ *
+ * A reply that never comes is PS_E_UNKNOWN: the reservation may exist; it is not sent again. Any
+ * other error means that surely nothing was reserved.
  *
  * Threads: a store object belongs to one thread unless its backend says otherwise (memory: any
  * thread). Sales are found once by name and then passed as a handle, which lives as long as the
@@ -45,9 +51,9 @@ struct inv_sale;
 struct inv_load;
 
 enum inv_result {
-    INV_RESERVED,  /* left, reserved_at_ms, pay_by_ms, order_id */
-    INV_SOLD_OUT,  /* left */
-    INV_CAP,       /* left, order_id = the last order that he has (all zero when none is known) */
+    INV_RESERVED, /* left, reserved_at_ms, pay_by_ms, order_id */
+    INV_SOLD_OUT, /* left */
+    INV_CAP,      /* left, order_id = the last order that they have (all zero when none is known) */
     INV_DUPLICATE, /* left, order_id */
     INV_MISMATCH,  /* left, order_id */
     INV_FENCED
@@ -86,8 +92,8 @@ struct inv_count {
     int64_t confirmed;
 };
 
-/* What the counter knows of one order: so that a buyer whose order the log has not shown yet can be
- * told of it. */
+/* What the counter knows of one order: so that a buyer can see an order that the log has not shown
+ * yet. */
 struct inv_entry {
     enum { INV_IN_DOUBT, INV_HELD, INV_CONFIRMED_UNITS, INV_GIVEN_BACK } state;
     uint32_t sku;
@@ -101,9 +107,9 @@ struct inv_entry {
 
 /* Result of an asynchronous call: negative = refused, nothing was submitted; INV_DONE = *ret_… is
  * filled, no callback; INV_PENDING = the callback comes exactly once, later, on this thread's loop.
- * What it brings lives until it returns; with an error it is NULL. Without a callback (NULL) nobody
- * is told. Errors of either way: PS_E_UNKNOWN (no reply came: see above); PS_E_CLOSED (the backend
- * is away), PS_E_BUSY, PS_E_FULL (too much at once, or its memory), PS_E_READ_ONLY,
+ * What it brings lives until it returns; with an error it is NULL. Without a callback (NULL) the
+ * reply is dropped. Errors of either way: PS_E_UNKNOWN (no reply came: see above); PS_E_CLOSED (the
+ * backend is away), PS_E_BUSY, PS_E_FULL (too much at once, or its memory), PS_E_READ_ONLY,
  * PS_E_PERMISSION, PS_E_CORRUPT (its data are not what this program has written), PS_E_NOMEM: not
  * done; and what each call names. */
 enum { INV_DONE = 0, INV_PENDING = 1 };
@@ -134,18 +140,19 @@ struct inv_sale *inv_store_sale(struct inv_store *store, const char *name);
 int64_t inv_sale_epoch(const struct inv_sale *sale);
 size_t inv_sale_sku_count(const struct inv_sale *sale); /* never changes */
 
-/* What was available when last heard of: a relaxed load, never waits. 0 for an index that the sale
+/* What was available when last read: a relaxed load, never waits. 0 for an index that the sale
  * does not have. Any thread. */
 int64_t inv_sale_left(const struct inv_sale *sale, uint32_t sku);
-/* True when a SKU has nothing available and no order of it is in doubt: whoever is not in the log
- * then has nothing of it, and can be told so without asking the counter. (Of an order in doubt only
- * the counter knows; its buyer must not hear "sold out".) What is true before a look into the log's
- * fold may be said after it. True for an index that the sale does not have. Any thread. */
+/* True when a SKU has nothing available and no order of it is in doubt: a buyer who is not in the
+ * log then has nothing of it, and can be answered "sold out" without asking the counter. (Only the
+ * counter knows an order in doubt; its buyer must not get "sold out".) The answer stays right if it
+ * was true before the look into the log's fold. True for an index that the sale does not have. Any
+ * thread. */
 bool inv_sale_sku_sold_out(const struct inv_sale *sale, uint32_t sku);
 /* The same of all SKUs. Any thread. */
 bool inv_sale_sold_out(const struct inv_sale *sale);
 
-/* PS_E_INVALID: a field is out of its range. PS_E_CONFLICT: the order id belongs to somebody else.
+/* PS_E_INVALID: a field is out of its range. PS_E_CONFLICT: the order id is another buyer's.
  * PS_E_NOMEM. */
 int inv_store_reserve(struct inv_store *store, struct inv_sale *sale,
                       const struct inv_reservation *reservation,
@@ -182,7 +189,7 @@ void inv_store_resolve(struct inv_store *store, struct inv_sale *sale, const str
 
 /* Adds `units` (1..PS_INT_MAX) that the log shows; once per id. A lowering of that id that is in
  * doubt is given back: the log has decided otherwise. What would take the SKU's sum above
- * PS_INT_MAX changes nothing: whoever writes stock to the log sees to that. */
+ * PS_INT_MAX changes nothing: the writer of stock to the log prevents that. */
 void inv_store_raise(struct inv_store *store, struct inv_sale *sale, const struct ps_uuid *id,
                      uint32_t sku, int64_t units);
 

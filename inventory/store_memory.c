@@ -1,14 +1,14 @@
 /* The counter in memory: sales, and the locks around their ledger (ledger.h decides what happens).
  *
- * Locks, always taken in this order, so that nobody waits in a circle:
+ * Locks, always taken in this order, so that no two threads wait for each other:
  *     the store's list of sales -> stripes of a sale by number -> parts of its index by number.
  * A reservation knows its stripe and its part beforehand and takes one of each. A verdict comes
  * with nothing but an id: a first look, under the part alone, learns the stripe; then both are
  * taken in order, and the order is looked up again, because only that look counts. Gone by then, or
  * in another stripe, means that the id was unknown for a moment in between, and the call is
  * answered as if it had come in that moment. A cut of all numbers takes all stripes; an install
- * takes every lock of the sale, so ledger are only ever freed when nobody can be inside, and
- * whoever had to wait finds the new ledger and, for a reservation, another epoch.
+ * takes every lock of the sale, so a ledger is freed only when no thread can be inside, and a
+ * thread that had to wait finds the new ledger and, for a reservation, another epoch.
  *
  * Sold out: asking inv_sale_sku_sold_out is two loads, and admission asks it first. A reservation
  * itself does always look at the buyer, under his stripe: he may own the key, and then SOLD_OUT

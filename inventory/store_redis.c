@@ -108,7 +108,8 @@ static void redis_store_free(struct inv_store *head)
 {
     struct inv_redis_store *store = (struct inv_redis_store *)head;
     store->closed = true;
-    ps_redis_link_close(store->link); /* first: whoever asks again when he is answered is refused */
+    ps_redis_link_close(
+        store->link); /* first: a caller that asks again from its callback is refused */
     inv_redis_step_refuse(store);
     uv_close((uv_handle_t *)&store->turn, on_closed);
     uv_close((uv_handle_t *)&store->linger, on_closed);

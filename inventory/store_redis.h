@@ -43,7 +43,7 @@ struct inv_redis_events {
     void (*on_ready)(void *ctx);
     void (*on_away)(int err, const char *why, void *ctx);
     /* Redis has said, or its identity says, that the sale's epoch is not in force there. Comes
-     * again and again while somebody still asks. */
+     * again for each call while it lasts. */
     void (*on_fenced)(struct inv_sale *sale, void *ctx);
     /* An error reply: `text` is Redis's own, and names the key if the key is the matter. */
     void (*on_error)(struct inv_sale *sale, int err, const char *text, void *ctx);

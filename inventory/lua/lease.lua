@@ -1,9 +1,9 @@
 #!lua
--- Takes, renews or (ttl 0) gives back what one may have at a time. All ask for the same time, so a lease that lasts longer was
--- given before the clock was set back: it is free.
+-- Takes, renews or (ttl 0) gives back a lease, which has one holder at a time. All ask for the same time, so a lease that
+-- lasts longer was given before the clock was set back: it is free.
 --
--- KEYS   the lease      ARGV  who; ttl in ms
--- Reply  who has it now (empty: nobody), for how many ms
+-- KEYS   the lease      ARGV  start id; ttl in ms
+-- Reply  the start id that holds it now (empty: none), for how many ms
 local kind = redis.call('TYPE', KEYS[1]).ok
 local holder = kind == 'string' and redis.call('GET', KEYS[1])
 if kind ~= 'none' and (not holder or #holder ~= #ARGV[1] or redis.call('PTTL', KEYS[1]) == -1) then
