@@ -302,17 +302,20 @@ int inv_redis_load_install(struct inv_load *head, struct inv_sale **ret_sale)
 {
     struct redis_load *load = (struct redis_load *)head;
     struct inv_redis_sale *sale = inv_redis_find_sale(load->feed.redis, load->name);
-    const char(*skus)[PS_NAME_MAX + 1] = (const char(*)[PS_NAME_MAX + 1]) load->skus;
+    struct inv_redis_known known = {load->name, -1, "", (const char(*)[PS_NAME_MAX + 1]) load->skus,
+                                    load->sku_count};
     int err = 0;
     if (sale != NULL) /* with the same SKUs, and below this epoch? */
-        err = inv_redis_adopt(load->feed.redis, load->name, -1, "", skus, load->sku_count, &sale);
+        err = inv_redis_adopt(load->feed.redis, &known, &sale);
     if (err == 0 && sale != NULL && inv_sale_epoch(&sale->head) >= load->feed.epoch)
         err = PS_E_CONFLICT;
     if (err == 0 && (err = write_counts(load)) == 0 && (err = write_buyers(load)) == 0)
         err = inv_feed_install(&load->feed);
-    if (err == 0)
-        err = inv_redis_adopt(load->feed.redis, load->name, load->feed.epoch,
-                              inv_feed_identity(&load->feed), skus, load->sku_count, &sale);
+    if (err == 0) {
+        known.epoch = load->feed.epoch;
+        known.identity = inv_feed_identity(&load->feed);
+        err = inv_redis_adopt(load->feed.redis, &known, &sale);
+    }
     for (uint32_t sku = 0; err == 0 && sku < load->sku_count; sku++)
         inv_redis_learn(sale, sku, load->counts[sku].available, 0, 0);
     inv_redis_load_free(head);

@@ -75,9 +75,10 @@ static int attach_sale(const struct inv_call *call, const redisReply *reply,
         return PS_E_NOT_FOUND;
     if (installed.epoch < call->number || !installed.fits)
         return PS_E_CONFLICT;
-    err = inv_redis_adopt(call->store->redis, call->name, installed.epoch,
-                          ps_redis_link_identity(call->store->link),
-                          (const char(*)[PS_NAME_MAX + 1]) call->skus, call->sku_count, ret_sale);
+    const struct inv_redis_known known = {
+        call->name, installed.epoch, ps_redis_link_identity(call->store->link),
+        (const char(*)[PS_NAME_MAX + 1]) call->skus, call->sku_count};
+    err = inv_redis_adopt(call->store->redis, &known, ret_sale);
     if (err == 0 && inv_sale_epoch(&(*ret_sale)->head) == installed.epoch)
         inv_redis_learn_left(*ret_sale, reply->element[2]);
     return err;
@@ -162,7 +163,7 @@ static size_t read_members(const redisReply *reply, struct inv_member *members)
 }
 
 /* A heartbeat under way: the sales that it asks about. */
-struct beat {
+struct heartbeat {
     struct inv_call call; /* first */
     size_t count;
     struct inv_redis_sale *sales[];
@@ -187,28 +188,29 @@ static bool is_of_another_log(const redisReply *reply)
     return inv_reply_is_array(reply, 2) && reply->element[1]->type == REDIS_REPLY_STRING;
 }
 
-static int read_beat(const struct beat *beat, const redisReply *reply, struct inv_member *members,
-                     struct inv_sale_state *sales, struct inv_heartbeat_reply *ret)
+static int read_heartbeat(const struct heartbeat *heartbeat, const redisReply *reply,
+                          struct inv_member *members, struct inv_sale_state *sales,
+                          struct inv_heartbeat_reply *ret)
 {
     if (members == NULL || sales == NULL)
         return PS_E_NOMEM;
     const redisReply *states = reply->element[2];
-    if (!inv_reply_is_array(states, 3 * beat->count))
+    if (!inv_reply_is_array(states, 3 * heartbeat->count))
         return PS_E_CORRUPT;
-    for (size_t i = 0; i < beat->count; i++)
-        read_sale(beat->call.store, beat->sales[i], &states->element[3 * i], &sales[i]);
+    for (size_t i = 0; i < heartbeat->count; i++)
+        read_sale(heartbeat->call.store, heartbeat->sales[i], &states->element[3 * i], &sales[i]);
     *ret = (struct inv_heartbeat_reply){.now_ms = inv_reply_number(reply->element[0]),
                                         .members = members,
                                         .member_count = read_members(reply->element[1], members),
                                         .sales = sales,
-                                        .sale_count = beat->count};
+                                        .sale_count = heartbeat->count};
     return 0;
 }
 
-static void on_beat(int err, const redisReply *reply, void *ctx)
+static void on_heartbeat(int err, const redisReply *reply, void *ctx)
 {
-    struct beat *beat = ctx;
-    struct inv_call *call = &beat->call;
+    struct heartbeat *heartbeat = ctx;
+    struct inv_call *call = &heartbeat->call;
     struct inv_member *members = NULL;
     struct inv_sale_state *sales = NULL;
     struct inv_heartbeat_reply answer;
@@ -222,8 +224,8 @@ static void on_beat(int err, const redisReply *reply, void *ctx)
         err = PS_E_CORRUPT;
     if (err == 0 && !other) {
         members = calloc(reply->element[1]->elements / 3 + 1, sizeof *members);
-        sales = calloc(beat->count + 1, sizeof *sales);
-        err = read_beat(beat, reply, members, sales, &answer);
+        sales = calloc(heartbeat->count + 1, sizeof *sales);
+        err = read_heartbeat(heartbeat, reply, members, sales, &answer);
     }
     if (call->done.heartbeat != NULL)
         call->done.heartbeat(err, err == 0 ? &answer : NULL, call->ctx);
@@ -234,35 +236,36 @@ static void on_beat(int err, const redisReply *reply, void *ctx)
 
 /* Keys: ps:gateways, ps:log, those of the sales. Arguments: the start, its heartbeat, when a silent
  * gateway is forgotten, its log, and whether that log claims this Redis. */
-static int send_beat(struct beat *beat, const struct inv_heartbeat_call *what)
+static int send_heartbeat(struct heartbeat *heartbeat, const struct inv_heartbeat_call *what)
 {
     enum { HEAD = 2, TAIL = 5 };
-    size_t count = HEAD + beat->count + TAIL;
+    size_t count = HEAD + heartbeat->count + TAIL;
     const char **at = malloc(count * sizeof *at);
     size_t *len = malloc(count * sizeof *len);
-    char(*keys)[INV_KEY_MAX] = malloc((beat->count + 1) * sizeof *keys);
+    char(*keys)[INV_KEY_MAX] = malloc((heartbeat->count + 1) * sizeof *keys);
     char packed[HEARTBEAT_MAX];
     int err = PS_E_NOMEM;
     if (at != NULL && len != NULL && keys != NULL) {
-        const struct ps_uuid *start = &beat->call.store->redis->start;
+        const struct ps_uuid *start = &heartbeat->call.store->redis->start;
         at[0] = "ps:gateways", len[0] = 11;
         at[1] = "ps:log", len[1] = 6;
-        for (size_t i = 0; i < beat->count; i++) {
+        for (size_t i = 0; i < heartbeat->count; i++) {
             at[HEAD + i] = keys[i];
-            len[HEAD + i] =
-                (size_t)snprintf(keys[i], INV_KEY_MAX, "ps:{%s}:current", beat->sales[i]->name);
+            len[HEAD + i] = (size_t)snprintf(keys[i], INV_KEY_MAX, "ps:{%s}:current",
+                                             heartbeat->sales[i]->name);
         }
-        const char **tail = at + HEAD + beat->count;
-        size_t *tail_len = len + HEAD + beat->count;
+        const char **tail = at + HEAD + heartbeat->count;
+        size_t *tail_len = len + HEAD + heartbeat->count;
         tail[0] = (const char *)start->byte, tail_len[0] = sizeof start->byte;
         tail[1] = packed, tail_len[1] = put_heartbeat(packed, what->heartbeat);
         tail[2] = FORGET_MS, tail_len[2] = sizeof FORGET_MS - 1;
         tail[3] = what->log != NULL ? what->log->name : "", tail_len[3] = strlen(tail[3]);
         tail[4] = what->log != NULL && what->log->claims ? "1" : "0", tail_len[4] = 1;
-        err = inv_call_submit(&beat->call, INV_SCRIPT_HEARTBEAT, (int)(HEAD + beat->count),
-                              (struct ps_redis_args){(int)count, at, len}, on_beat);
+        err =
+            inv_call_submit(&heartbeat->call, INV_SCRIPT_HEARTBEAT, (int)(HEAD + heartbeat->count),
+                            (struct ps_redis_args){(int)count, at, len}, on_heartbeat);
     } else {
-        inv_call_free(&beat->call);
+        inv_call_free(&heartbeat->call);
     }
     free(at);
     free(len);
@@ -273,15 +276,15 @@ static int send_beat(struct beat *beat, const struct inv_heartbeat_call *what)
 int inv_redis_heartbeat(struct inv_store *head, const struct inv_heartbeat_call *what,
                         inv_heartbeat_fn *done, void *ctx)
 {
-    struct beat *beat =
-        calloc(1, sizeof *beat + what->sale_count * sizeof(struct inv_redis_sale *));
-    if (beat == NULL)
+    struct heartbeat *heartbeat =
+        calloc(1, sizeof *heartbeat + what->sale_count * sizeof(struct inv_redis_sale *));
+    if (heartbeat == NULL)
         return PS_E_NOMEM;
-    for (; beat->count < what->sale_count; beat->count++)
-        beat->sales[beat->count] = (struct inv_redis_sale *)what->sales[beat->count];
-    beat->call = (struct inv_call){
+    for (; heartbeat->count < what->sale_count; heartbeat->count++)
+        heartbeat->sales[heartbeat->count] = (struct inv_redis_sale *)what->sales[heartbeat->count];
+    heartbeat->call = (struct inv_call){
         .store = (struct inv_redis_store *)head, .ctx = ctx, .done.heartbeat = done};
-    return send_beat(beat, what);
+    return send_heartbeat(heartbeat, what);
 }
 
 /* --- leases --- */

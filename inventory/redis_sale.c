@@ -151,29 +151,28 @@ static struct inv_redis_sale *new_sale(struct inv_redis *redis, const char *name
     return sale;
 }
 
-int inv_redis_adopt(struct inv_redis *redis, const char *name, int64_t epoch, const char *identity,
-                    const char (*skus)[PS_NAME_MAX + 1], size_t sku_count,
+int inv_redis_adopt(struct inv_redis *redis, const struct inv_redis_known *known,
                     struct inv_redis_sale **ret_sale)
 {
     int err = 0;
     pthread_mutex_lock(&redis->lock);
-    struct inv_redis_sale *sale = find_locked(redis, name);
+    struct inv_redis_sale *sale = find_locked(redis, known->name);
     if (sale == NULL) {
-        sale = new_sale(redis, name, skus, sku_count);
+        sale = new_sale(redis, known->name, known->skus, known->sku_count);
         if (sale != NULL) {
             sale->index = redis->sale_count++;
             SLIST_INSERT_HEAD(&redis->sales, sale, next);
         } else {
             err = PS_E_NOMEM;
         }
-    } else if (!same_skus(sale, skus, sku_count)) {
+    } else if (!same_skus(sale, known->skus, known->sku_count)) {
         err = PS_E_CONFLICT;
     }
-    if (err == 0 && epoch > atomic_load_explicit(&sale->epoch, memory_order_relaxed)) {
-        memcpy(sale->identity, identity, strlen(identity) + 1);
-        for (size_t i = 0; i < sku_count; i++) /* all is counted anew */
+    if (err == 0 && known->epoch > atomic_load_explicit(&sale->epoch, memory_order_relaxed)) {
+        memcpy(sale->identity, known->identity, strlen(known->identity) + 1);
+        for (size_t i = 0; i < known->sku_count; i++) /* all is counted anew */
             atomic_store_explicit(&sale->gone_since[i], INT64_MAX, memory_order_relaxed);
-        atomic_store_explicit(&sale->epoch, epoch, memory_order_release);
+        atomic_store_explicit(&sale->epoch, known->epoch, memory_order_release);
     }
     pthread_mutex_unlock(&redis->lock);
     if (err == 0)

@@ -76,10 +76,18 @@ struct inv_redis_store {
 
 /* The channel of a sale, in step with the sale's present epoch. NULL: out of memory. */
 struct inv_channel *inv_redis_channel(struct inv_redis_store *store, struct inv_redis_sale *sale);
-/* `name` and `skus` (names); the handle may be there already. Moves it to `epoch` if that is higher
- * than its own. NULL and an error: PS_E_NOMEM, PS_E_CONFLICT (other SKUs). Any thread. */
-int inv_redis_adopt(struct inv_redis *redis, const char *name, int64_t epoch, const char *identity,
-                    const char (*skus)[PS_NAME_MAX + 1], size_t sku_count,
+/* A sale under one epoch, as it is installed or to be. */
+struct inv_redis_known {
+    const char *name;
+    int64_t epoch;
+    const char *identity; /* of the server */
+    const char (*skus)[PS_NAME_MAX + 1];
+    size_t sku_count;
+};
+/* Makes the sale known to all stores of the process; its handle may be there already. Moves it to
+ * the epoch if that is higher than its own. PS_E_NOMEM, PS_E_CONFLICT (known with other SKUs). Any
+ * thread. */
+int inv_redis_adopt(struct inv_redis *redis, const struct inv_redis_known *known,
                     struct inv_redis_sale **ret_sale) PS_MUST_CHECK;
 struct inv_redis_sale *inv_redis_find_sale(struct inv_redis *redis, const char *name);
 /* UINT32_MAX: none of that name. */

@@ -64,7 +64,7 @@ local function read_members()
     return members
 end
 
-local function beat()
+local function take_heartbeat()
     local log = ARGV[4] == '' and '' or claim_log()
     if log ~= ARGV[4] then
         redis.call('HDEL', KEYS[1], ARGV[1])
@@ -79,7 +79,7 @@ local function beat()
     return {now, members, sales}
 end
 
-local ok, reply = pcall(beat)
+local ok, reply = pcall(take_heartbeat)
 if ok then
     return reply
 end

@@ -103,7 +103,7 @@ struct inv_answer model_lower(struct model *model, int64_t epoch, const struct p
     return answer;
 }
 
-void model_settle(struct model *model, const struct ps_uuid *id, enum inv_verdict verdict)
+void model_resolve(struct model *model, const struct ps_uuid *id, enum inv_verdict verdict)
 {
     struct model_row *row = row_of(model, id);
     if (row == NULL)
@@ -130,7 +130,7 @@ void model_raise(struct model *model, const struct ps_uuid *id, uint32_t sku, in
 {
     const struct model_row *row = row_of(model, id);
     if (row != NULL && row->state == MODEL_LOWERING)
-        model_settle(model, id, INV_VOID);
+        model_resolve(model, id, INV_VOID);
     struct inv_count now = model_counts(model, sku);
     if (row_of(model, id) != NULL ||
         units > PS_INT_MAX - now.available - now.in_doubt - now.held - now.confirmed)

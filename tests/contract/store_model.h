@@ -38,7 +38,7 @@ struct inv_answer model_reserve(struct model *model, const struct inv_reservatio
                                 int64_t now_ms);
 struct inv_answer model_lower(struct model *model, int64_t epoch, const struct ps_uuid *id,
                               uint32_t sku, int64_t units);
-void model_settle(struct model *model, const struct ps_uuid *id, enum inv_verdict verdict);
+void model_resolve(struct model *model, const struct ps_uuid *id, enum inv_verdict verdict);
 void model_raise(struct model *model, const struct ps_uuid *id, uint32_t sku, int64_t units);
 struct inv_count model_counts(const struct model *model, uint32_t sku);
 /* NULL when the order is not known. */

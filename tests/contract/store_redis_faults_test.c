@@ -212,7 +212,7 @@ static void a_sale_is_not_opened_where_its_verdicts_would_be_forbidden(void **st
     assert_int_equal(redis_number(&server, "EXISTS ps:{drop}:%d:stock", EPOCH + 1), 0);
     redis_do(&server, "ACL SETUSER default +@all");
     assert_int_equal(buy(&one, 1, "ann", ""), INV_RESERVED); /* as before */
-    settle(&one, 1, INV_VOID);
+    resolve(&one, 1, INV_VOID);
     rest(&one);
     assert_int_equal(counts(&one).available, STOCK);
 }
@@ -223,7 +223,7 @@ static void a_verdict_that_becomes_forbidden_waits_and_gives_back_once(void **st
     (void)state;
     assert_int_equal(buy(&one, 1, "ann", ""), INV_RESERVED);
     redis_do(&server, "ACL SETUSER default -hdel");
-    settle(&one, 1, INV_VOID);
+    resolve(&one, 1, INV_VOID);
     turn_ms(300); /* is sent some times */
     assert_true(one.errors > 1);
     assert_int_equal(redis_number(&server, "HINCRBY ps:{drop}:%d:stock black 0", EPOCH), STOCK - 1);

@@ -148,7 +148,7 @@ int buy(struct gateway *gateway, unsigned number, const char *user, const char *
     return reserve(gateway, &r);
 }
 
-void settle(struct gateway *gateway, unsigned number, enum inv_verdict verdict)
+void resolve(struct gateway *gateway, unsigned number, enum inv_verdict verdict)
 {
     struct ps_uuid id = numbered(number);
     inv_store_resolve(gateway->store, gateway->sale, &id, verdict);
@@ -314,7 +314,7 @@ int set_up(void **state)
     gateway_start(&one, 1, url_of("", ""));
     gateway_ready(&one);
     open_sale(&one, EPOCH);
-    settle(&one, 4095, INV_VOID); /* so that the server knows the script */
+    resolve(&one, 4095, INV_VOID); /* so that the server knows the script */
     rest(&one);
     return 0;
 }

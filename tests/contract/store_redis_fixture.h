@@ -58,7 +58,7 @@ void reserve_later(struct gateway *gateway, const struct inv_reservation *r, str
 /* Begins and waits; the error or the result. */
 int reserve(struct gateway *gateway, const struct inv_reservation *r);
 int buy(struct gateway *gateway, unsigned number, const char *user, const char *key);
-void settle(struct gateway *gateway, unsigned number, enum inv_verdict verdict);
+void resolve(struct gateway *gateway, unsigned number, enum inv_verdict verdict);
 /* Of black. An error instead of `available` if there is one. */
 struct inv_count counts(struct gateway *gateway);
 

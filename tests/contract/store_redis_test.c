@@ -54,7 +54,7 @@ static void what_comes_in_one_turn_travels_as_one_call(void **state)
     }
     assert_false(inv_sale_sold_out(one.sale)); /* nobody has decided anything */
     for (unsigned i = 0; i < PS_ARRAY_LEN(answers); i++)
-        settle(&one, i, INV_ACCEPTED);
+        resolve(&one, i, INV_ACCEPTED);
     rest(&one);
     assert_true(inv_sale_sold_out(one.sale));
 }
@@ -71,7 +71,7 @@ static void sold_out_is_said_when_the_view_has_caught_up_with_it(void **state)
         struct answer answer;
         reserve_later(&one, &r, &answer);
         rest(&one);
-        settle(&one, sku, INV_ACCEPTED);
+        resolve(&one, sku, INV_ACCEPTED);
         rest(&one);
         assert_int_equal(answer.answer.result, INV_RESERVED);
     }
@@ -89,18 +89,18 @@ static void sold_out_is_not_said_on_when_units_came_and_went_elsewhere(void **st
     r.quantity = STOCK;
     start_two();
     assert_int_equal(reserve(&one, &r), INV_RESERVED);
-    settle(&one, 0, INV_ACCEPTED);
+    resolve(&one, 0, INV_ACCEPTED);
     rest(&one);
     assert_int_equal(counts(&two).available, 0);
     inv_store_view_reached(two.store, ps_clock_mono_ns(&ps_clock_system) + 1);
     assert_true(inv_sale_sku_sold_out(two.sale, 0));
 
-    settle(&one, 0, INV_RELEASED);
+    resolve(&one, 0, INV_RELEASED);
     rest(&one);
     r = wish(1, "bob", "", EPOCH);
     r.quantity = STOCK;
     assert_int_equal(reserve(&one, &r), INV_RESERVED);
-    settle(&one, 1, INV_ACCEPTED);
+    resolve(&one, 1, INV_ACCEPTED);
     rest(&one);
     assert_int_equal(counts(&two).available, 0);
     assert_false(inv_sale_sku_sold_out(two.sale, 0));
@@ -115,7 +115,7 @@ static void what_a_late_reply_says_of_an_ended_epoch_is_no_news_of_the_next(void
     struct answer late;
     r.quantity = STOCK;
     assert_int_equal(reserve(&one, &r), INV_RESERVED);
-    settle(&one, 0, INV_ACCEPTED);
+    resolve(&one, 0, INV_ACCEPTED);
     rest(&one);
     r = wish(1, "bob", "", EPOCH);
     reserve_later(&one, &r, &late);
@@ -166,7 +166,7 @@ static void verdicts_travel_with_the_next_reservation(void **state)
     (void)state;
     assert_int_equal(buy(&one, 1, "ann", "k"), INV_RESERVED);
     long long before = evals();
-    settle(&one, 1, INV_ACCEPTED);
+    resolve(&one, 1, INV_ACCEPTED);
     assert_int_equal(buy(&one, 2, "bob", "k"), INV_RESERVED);
     rest(&one);
     assert_int_equal(evals(), before + 1);
@@ -179,9 +179,9 @@ static void thousands_of_verdicts_at_once_are_all_taken(void **state)
     for (unsigned i = 1; i <= 4; i++)
         assert_int_equal(buy(&one, i, "ann", ""), INV_RESERVED);
     for (unsigned i = 5; i < 5000; i++)
-        settle(&one, i, INV_ACCEPTED); /* nobody knows them */
+        resolve(&one, i, INV_ACCEPTED); /* nobody knows them */
     for (unsigned i = 1; i <= 4; i++)
-        settle(&one, i, i % 2 == 0 ? INV_ACCEPTED : INV_VOID);
+        resolve(&one, i, i % 2 == 0 ? INV_ACCEPTED : INV_VOID);
     rest(&one);
     assert_black(&one, STOCK - 2, 0, 2);
 }
@@ -223,10 +223,10 @@ static void R7_a_verdict_has_one_effect_whoever_sends_it(void **state)
     assert_int_equal(buy(&one, 1, "ann", "k1"), INV_RESERVED);
     assert_int_equal(buy(&one, 2, "ann", "k2"), INV_RESERVED);
     for (int i = 0; i < 3; i++) {
-        settle(&one, 1, INV_RELEASED);
-        settle(&two, 1, INV_RELEASED);
-        settle(&two, 2, INV_VOID);
-        settle(&one, 2, INV_VOID);
+        resolve(&one, 1, INV_RELEASED);
+        resolve(&two, 1, INV_RELEASED);
+        resolve(&two, 2, INV_VOID);
+        resolve(&one, 2, INV_VOID);
         rest(&one);
         rest(&two);
     }
@@ -410,7 +410,7 @@ static void a_lost_reply_is_unknown_and_the_reservation_is_not_sent_again(void *
     assert_memory_equal(&found.first.id, &r.order_id, sizeof r.order_id);
     assert_true(found.first.age_ms > 0);
     assert_false(found.first.lowering);
-    settle(&one, 7, INV_VOID);
+    resolve(&one, 7, INV_VOID);
     rest(&one);
     assert_black(&one, STOCK, 0, 0);
     assert_int_equal(answer.times, 1);
@@ -422,11 +422,11 @@ static void effects_wait_for_a_server_that_is_away(void **state)
     struct ps_uuid raise = numbered(900);
     assert_int_equal(buy(&one, 1, "ann", ""), INV_RESERVED);
     assert_int_equal(kill(server.pid, SIGSTOP), 0);
-    settle(&one, 1, INV_ACCEPTED);
+    resolve(&one, 1, INV_ACCEPTED);
     inv_store_raise(one.store, one.sale, &raise, 0, 5);
     while (one.away == 0)
         turn();
-    settle(&one, 1, INV_CONFIRMED);
+    resolve(&one, 1, INV_CONFIRMED);
     assert_int_equal(kill(server.pid, SIGCONT), 0);
     rest(&one);
     struct inv_count count = counts(&one);
@@ -442,7 +442,7 @@ static void out_of_memory_refuses_and_changes_nothing(void **state)
     redis_do(&server, "CONFIG SET maxmemory 1");
     assert_int_equal(buy(&one, 2, "ann", ""), PS_E_FULL);
     assert_non_null(strstr(one.text, "OOM"));
-    settle(&one, 1, INV_ACCEPTED);
+    resolve(&one, 1, INV_ACCEPTED);
     turn_ms(30);
     redis_do(&server, "CONFIG SET maxmemory 0");
     rest(&one);
@@ -629,8 +629,8 @@ static void R8_effects_survive_a_fence(void **state)
     struct ps_uuid raise = numbered(900);
     assert_int_equal(buy(&one, 1, "ann", "k1"), INV_RESERVED);
     redis_do(&server, "FLUSHALL");
-    settle(&one, 1, INV_ACCEPTED);
-    settle(&one, 1, INV_RELEASED); /* read from the log while the sale is fenced */
+    resolve(&one, 1, INV_ACCEPTED);
+    resolve(&one, 1, INV_RELEASED); /* read from the log while the sale is fenced */
     inv_store_raise(one.store, one.sale, &raise, 0, 5);
     assert_ok(inv_shared_note_applied(one.store, one.sale, 3, 77));
     turn_ms(30);

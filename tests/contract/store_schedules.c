@@ -97,7 +97,7 @@ static struct ps_uuid some_id(struct run *run)
     return numbered(kind, count > back ? count - back : count);
 }
 
-static void step_settle(struct run *run)
+static void step_resolve(struct run *run)
 {
     /* Confirmed is final, so it is rare: else there would soon be nothing left to decide. */
     static const enum inv_verdict verdicts[] = {
@@ -105,7 +105,7 @@ static void step_settle(struct run *run)
         INV_RELEASED, INV_RELEASED, INV_RELEASED, INV_RELEASED, INV_CONFIRMED};
     struct ps_uuid id = some_id(run);
     enum inv_verdict verdict = verdicts[below(run, PS_ARRAY_LEN(verdicts))];
-    model_settle(&run->model, &id, verdict);
+    model_resolve(&run->model, &id, verdict);
     fx_resolve(run->fx, run->sale, &id, verdict);
 }
 
@@ -190,7 +190,7 @@ static void step(struct run *run)
     } else if (die < 560) {
         step_reserve(run, true);
     } else if (die < 840) {
-        step_settle(run);
+        step_resolve(run);
     } else if (die < 940) {
         step_adjust(run);
     } else if (die < 995) {

@@ -104,7 +104,7 @@ static enum inv_result lower(unsigned number, int64_t units)
     return answer.result;
 }
 
-static void settle(unsigned number, enum inv_verdict verdict)
+static void resolve(unsigned number, enum inv_verdict verdict)
 {
     struct ps_uuid order = id(number);
     fx_resolve(&fx, sale, &order, verdict);
@@ -163,7 +163,7 @@ static void the_same_order_id_again_is_the_same_answer_and_takes_nothing(void **
         assert_int_equal(again.reserved_at_ms, first.reserved_at_ms);
         assert_int_equal(again.pay_by_ms, first.pay_by_ms);
         assert_int_equal(again.left, STOCK - 1);
-        settle(1, verdict);
+        resolve(1, verdict);
     }
     assert_black(STOCK - 1, 0, 0, 1);
     buy_many(9, "rest", STOCK - 1);
@@ -249,11 +249,11 @@ static void nobody_gets_more_than_the_cap_of_the_sale(void **state)
     assert_int_equal(buy(1, "ann", ""), INV_RESERVED);
     assert_int_equal(buy(2, "ann", ""), INV_RESERVED);
     assert_about(reserve(&r), INV_CAP, 2); /* over all SKUs */
-    settle(1, INV_ACCEPTED);
-    settle(1, INV_CONFIRMED);
+    resolve(1, INV_ACCEPTED);
+    resolve(1, INV_CONFIRMED);
     assert_about(reserve(&r), INV_CAP, 2); /* confirmed units count */
-    settle(2, INV_ACCEPTED);
-    settle(2, INV_RELEASED);
+    resolve(2, INV_ACCEPTED);
+    resolve(2, INV_RELEASED);
     r.quantity = 2;
     assert_about(reserve(&r), INV_CAP, 1); /* the last that he still has */
     r.quantity = 1;
@@ -338,7 +338,7 @@ static void largest_numbers_do_not_overflow(void **state)
     raise_by(3, 1);
     raise_by(3, PS_INT_MAX);
     assert_black(0, PS_INT_MAX, 0, 0); /* what would pass the largest number changes nothing */
-    settle(1, INV_VOID);
+    resolve(1, INV_VOID);
     assert_black(PS_INT_MAX, 0, 0, 0);
 }
 
@@ -389,9 +389,9 @@ static void every_verdict_on_every_state_does_what_the_contract_says(void **stat
             r.epoch = EPOCH + 1 + number;
             assert_int_equal(reserve(&r).result, INV_RESERVED);
             if (before != DOUBT)
-                settle(number, to_reach[before]);
+                resolve(number, to_reach[before]);
             for (int times = 0; times < 2; times++) {
-                settle(number, verdict);
+                resolve(number, verdict);
                 int now = after[before][verdict];
                 assert_black(now == BACK ? STOCK : STOCK - 1, now == DOUBT, now == HELD,
                              now == CONFIRMED);
@@ -406,7 +406,7 @@ static void an_unknown_id_changes_nothing(void **state)
     (void)state;
     buy(1, "ann", "");
     for (enum inv_verdict verdict = INV_ACCEPTED; verdict <= INV_RELEASED; verdict++)
-        settle(2, verdict);
+        resolve(2, verdict);
     assert_black(STOCK - 1, 1, 0, 0);
 }
 
@@ -414,7 +414,7 @@ static void a_void_order_frees_its_key_and_its_id(void **state)
 {
     (void)state;
     buy(1, "ann", "k1");
-    settle(1, INV_VOID);
+    resolve(1, INV_VOID);
     assert_int_equal(buy(2, "ann", "k1"), INV_RESERVED);
     assert_int_equal(buy(1, "ann", "k2"), INV_RESERVED);
     assert_black(STOCK - 2, 2, 0, 0);
@@ -425,8 +425,8 @@ static void a_released_order_keeps_its_key_and_frees_its_units(void **state)
     (void)state;
     struct inv_reservation r = wish(1, "ann", "k1");
     reserve(&r);
-    settle(1, INV_ACCEPTED);
-    settle(1, INV_RELEASED);
+    resolve(1, INV_ACCEPTED);
+    resolve(1, INV_RELEASED);
     assert_about(reserve(&r), INV_DUPLICATE, 1); /* itself */
     r.order_id = id(2);
     assert_about(reserve(&r), INV_DUPLICATE, 1);
@@ -457,21 +457,21 @@ static void an_order_is_found_in_each_state_until_it_is_forgotten(void **state)
     assert_memory_equal(entry.user, "ann", 3);
     assert_int_equal(entry.key_len, 2);
     assert_memory_equal(entry.key, "k1", 2);
-    settle(1, INV_ACCEPTED);
+    resolve(1, INV_ACCEPTED);
     assert_ok(fx_find(&fx, sale, &order, &entry));
     assert_int_equal(entry.state, INV_HELD);
-    settle(1, INV_RELEASED);
+    resolve(1, INV_RELEASED);
     assert_ok(fx_find(&fx, sale, &order, &entry));
     assert_int_equal(entry.state, INV_GIVEN_BACK);
     assert_int_equal(fx_find(&fx, sale, &unknown, &entry), PS_E_NOT_FOUND);
     lower(3, 1);
     assert_int_equal(fx_find(&fx, sale, &adjustment, &entry), PS_E_NOT_FOUND);
     buy(2, "bob", "");
-    settle(2, INV_CONFIRMED);
+    resolve(2, INV_CONFIRMED);
     assert_ok(fx_find(&fx, sale, &unknown, &entry));
     assert_int_equal(entry.state, INV_CONFIRMED_UNITS);
     buy(4, "bob", "");
-    settle(4, INV_RELEASED);
+    resolve(4, INV_RELEASED);
     unknown = id(4);
     assert_int_equal(fx_find(&fx, sale, &unknown, &entry), PS_E_NOT_FOUND);
 }
@@ -484,11 +484,11 @@ static void a_lowering_takes_units_once_and_for_good_when_accepted(void **state)
     assert_int_equal(lower(1, 4), INV_RESERVED);
     assert_int_equal(lower(1, 4), INV_RESERVED);
     assert_black(STOCK - 4, 4, 0, 0);
-    settle(1, INV_CONFIRMED);
-    settle(1, INV_RELEASED);
+    resolve(1, INV_CONFIRMED);
+    resolve(1, INV_RELEASED);
     assert_black(STOCK - 4, 4, 0, 0);
-    settle(1, INV_ACCEPTED);
-    settle(1, INV_VOID);
+    resolve(1, INV_ACCEPTED);
+    resolve(1, INV_VOID);
     assert_black(STOCK - 4, 0, 0, 0);
     assert_int_equal(lower(1, 4), INV_RESERVED);
     assert_black(STOCK - 4, 0, 0, 0);
@@ -504,7 +504,7 @@ static void the_id_of_a_lowering_is_good_for_one_sku_and_one_number_of_units(voi
         assert_int_equal(fx_lower(&fx, sale, EPOCH, &ref, 0, 5, &answer), PS_E_CONFLICT);
         assert_int_equal(fx_lower(&fx, sale, EPOCH, &ref, 1, 4, &answer), PS_E_CONFLICT);
         assert_black(STOCK - 4, round == 0 ? 4 : 0, 0, 0);
-        settle(1, INV_ACCEPTED);
+        resolve(1, INV_ACCEPTED);
     }
 }
 
@@ -515,7 +515,7 @@ static void a_raise_that_the_log_shows_gives_back_a_lowering_of_its_id(void **st
     raise_by(1, 5);
     assert_black(STOCK + 5, 0, 0, 0);
     raise_by(1, 5);
-    settle(1, INV_ACCEPTED);
+    resolve(1, INV_ACCEPTED);
     assert_black(STOCK + 5, 0, 0, 0);
 }
 
@@ -524,7 +524,7 @@ static void a_void_lowering_gives_its_units_back(void **state)
     (void)state;
     assert_int_equal(lower(1, STOCK), INV_RESERVED);
     assert_int_equal(buy(2, "ann", ""), INV_SOLD_OUT);
-    settle(1, INV_VOID);
+    resolve(1, INV_VOID);
     assert_black(STOCK, 0, 0, 0);
     assert_int_equal(lower(1, 1), INV_RESERVED);
 }
@@ -543,7 +543,7 @@ static void a_raise_counts_once(void **state)
     raise_by(1, 5);
     raise_by(1, 5);
     raise_by(2, 1);
-    settle(1, INV_VOID);
+    resolve(1, INV_VOID);
     assert_black(STOCK + 6, 0, 0, 0);
 }
 
@@ -573,13 +573,13 @@ static void a_sale_is_sold_out_when_every_sku_is(void **state)
         assert_false(inv_sale_sold_out(sale));
         assert_false(inv_sale_sku_sold_out(sale, sku));
         buy_all(sku);
-        settle(sku, INV_ACCEPTED);
+        resolve(sku, INV_ACCEPTED);
         assert_true(inv_sale_sku_sold_out(sale, sku));
     }
     assert_true(inv_sale_sold_out(sale));
     assert_int_equal(inv_sale_left(sale, SKUS), 0);
     assert_true(inv_sale_sku_sold_out(sale, SKUS));
-    settle(1, INV_RELEASED);
+    resolve(1, INV_RELEASED);
     assert_false(inv_sale_sold_out(sale));
     assert_false(inv_sale_sku_sold_out(sale, 1));
 }
@@ -596,7 +596,7 @@ static void nothing_is_sold_out_while_the_log_has_not_decided(void **state)
         assert_int_equal(reserve(&r).result, INV_SOLD_OUT);
         assert_false(inv_sale_sku_sold_out(sale, sku));
         assert_false(inv_sale_sold_out(sale));
-        settle(sku, verdicts[sku]);
+        resolve(sku, verdicts[sku]);
         assert_int_equal(inv_sale_sku_sold_out(sale, sku), verdicts[sku] != INV_VOID);
     }
     buy_all(2);
@@ -656,8 +656,8 @@ static void an_install_replaces_the_counters_of_an_older_epoch(void **state)
     assert_ptr_equal(again, sale);
     assert_int_equal(inv_sale_epoch(sale), EPOCH + 1);
     assert_black(7, 0, 0, 0);
-    settle(1, INV_VOID); /* what an ended epoch left in doubt is no longer known */
-    settle(2, INV_ACCEPTED);
+    resolve(1, INV_VOID); /* what an ended epoch left in doubt is no longer known */
+    resolve(2, INV_ACCEPTED);
     assert_black(7, 0, 0, 0);
     assert_int_equal(buy(3, "ann", "k1"), INV_FENCED);
 }
@@ -709,8 +709,8 @@ static void loaded_orders_count_like_those_that_were_reserved(void **state)
     assert_ok(fx_find(&fx, sale, &order.id, &entry));
     assert_int_equal(entry.state, INV_GIVEN_BACK);
     assert_int_equal(entry.reserved_at_ms, 0);
-    settle(1, INV_RELEASED);
-    settle(2, INV_RELEASED);
+    resolve(1, INV_RELEASED);
+    resolve(2, INV_RELEASED);
     assert_black(4, 2, 0, 3);
 }
 
