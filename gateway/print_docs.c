@@ -2,12 +2,14 @@
  * compares, so nobody edits them: edit the rows. */
 #include "gateway/print_docs.h"
 
+#include "common/http/rules.h"
 #include "common/reference.h"
 #include "gateway/answers/verdict.h"
 #include "gateway/log_events.h"
 #include "gateway/metrics.h"
 #include "gateway/settings.h"
 
+#include <assert.h>
 #include <stdio.h>
 
 static void print_settings(FILE *out)
@@ -130,6 +132,32 @@ static const struct ps_reference_event events[] = {
 #undef EVENT
 };
 
+static void print_http(FILE *out)
+{
+    fputs("# HTTP: what is refused\n\n", out);
+    ps_reference_paragraph(
+        out, "Every rule by which both listeners refuse a message, with the section of the "
+             "standard and the status of the answer. The text in italics is the `detail` of the "
+             "problem document; after it the connection closes. Where the program is stricter than "
+             "the standard, the item says why.");
+    ps_reference_paragraph(
+        out, "Taken on purpose although it is old or odd: one empty line before a request, a minor "
+             "version above 1 (as HTTP/1.1), an absolute target (its host is the one that counts), "
+             "leading zeros in Content-Length and in chunk sizes, chunk extensions and trailers "
+             "(checked, then dropped), bytes above 0x7f in field values, an unknown Expect, an "
+             "offer to upgrade (ignored), and HTTP/1.0 without Host for the probes.");
+    for (size_t i = 1; i < PS_HTTP_RULE_COUNT; i++) {
+        const struct ps_http_rule_row *row = &ps_http_rules[i];
+        char text[512];
+        int len = snprintf(text, sizeof text, "%s, %d: *%s.*%s%s%s", row->section, row->status,
+                           row->text, row->why != NULL ? " Stricter: " : "",
+                           row->why != NULL ? row->why : "", row->why != NULL ? "." : "");
+        assert(len > 0 && (size_t)len < sizeof text);
+        fputs("- ", out);
+        ps_reference_fill(out, 2, 2, text);
+    }
+}
+
 static void print_events(FILE *out)
 {
     fputs("# Log events\n\n", out);
@@ -143,9 +171,9 @@ static void print_events(FILE *out)
 int gw_print_docs(const char *dir, struct ps_fault *fault)
 {
     static const struct ps_reference_page pages[] = {
-        {"settings.md", print_settings},   {"metrics.md", print_metrics},
-        {"answers.md", print_answers},     {"log-events.md", print_events},
-        {"penstock.json.5", print_manual},
+        {"settings.md", print_settings}, {"metrics.md", print_metrics},
+        {"answers.md", print_answers},   {"log-events.md", print_events},
+        {"http.md", print_http},         {"penstock.json.5", print_manual},
     };
 
     return ps_reference_write(dir, pages, PS_ARRAY_LEN(pages), fault);
