@@ -15,13 +15,12 @@
 #include "common/clock.h"
 #include "loadtest/arrivals.h"
 #include "loadtest/request.h"
+#include "loadtest/response.h"
 
 #include <assert.h>
 #include <errno.h>
-#include <http_parser.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 #include <sys/queue.h>
 #include <sys/resource.h>
 #include <sys/timerfd.h>
@@ -35,10 +34,7 @@
 #define TRY_AGAIN_NS       (500 * PS_NS_PER_MS)
 #define CONNECTING_MAX     64 /* below every usual listen backlog */
 #define FILES_BESIDE       64
-#define BODY_KEPT          1024
 #define READ_SIZE          65536
-
-static const char replayed_name[] = "Idempotency-Replayed";
 
 enum state { DOWN, CONNECTING, IDLE, BUSY, CLOSING, STATES };
 
@@ -46,7 +42,6 @@ struct conn {
     uv_tcp_t tcp;
     uv_connect_t connect;
     uv_write_t write;
-    http_parser parser;
     struct lt_client *client;
     TAILQ_ENTRY(conn) link;
     enum state state;
@@ -54,10 +49,7 @@ struct conn {
     /* BUSY: */
     struct lt_click click;
     int64_t sent_ns; /* from the start of the plan */
-    bool complete, keep_alive, replayed, in_name;
-    size_t name_len, body_len;
-    char name[sizeof replayed_name];
-    char body[BODY_KEPT];
+    struct lt_response response;
     char out[LT_REQUEST_MAX];
 };
 
@@ -128,9 +120,9 @@ static void report_click(struct lt_client *client, const struct lt_click *click,
         .sent_late_ns = conn != NULL ? conn->sent_ns - click->at_ns : -1,
     };
     if (outcome == LT_ANSWERED) {
-        answer.status = conn->parser.status_code;
-        answer.replayed = conn->replayed;
-        answer.body = (struct ps_str){conn->body, conn->body_len};
+        answer.status = conn->response.status;
+        answer.replayed = conn->response.replayed;
+        answer.body = (struct ps_str){conn->response.body, conn->response.body_len};
     }
     client->set.on_answer(&answer, client->set.ctx);
     if ((outcome != LT_ANSWERED || answer.status == 503) && click->tries < client->set.retries &&
@@ -142,7 +134,9 @@ static void report_click(struct lt_client *client, const struct lt_click *click,
 
 static void on_closed(uv_handle_t *handle)
 {
-    move_conn(handle->data, DOWN);
+    struct conn *conn = handle->data;
+    lt_response_reset(&conn->response);
+    move_conn(conn, DOWN);
 }
 
 static void close_conn(struct conn *conn)
@@ -160,64 +154,6 @@ static void fail_conn(struct conn *conn, enum lt_outcome outcome)
         report_click(conn->client, &conn->click, outcome, conn);
 }
 
-static int on_message_begin(http_parser *parser)
-{
-    const struct conn *conn = parser->data;
-    return conn->complete; /* a second answer was not asked for: a fault */
-}
-
-static int on_header_field(http_parser *parser, const char *at, size_t len)
-{
-    struct conn *conn = parser->data;
-    if (!conn->in_name) {
-        conn->in_name = true;
-        conn->name_len = 0;
-    }
-    /* A longer name shows by its length, its bytes do not matter. */
-    if (conn->name_len + len < sizeof conn->name)
-        memcpy(conn->name + conn->name_len, at, len);
-    conn->name_len += len;
-    return 0;
-}
-
-static int on_header_value(http_parser *parser, const char *at, size_t len)
-{
-    struct conn *conn = parser->data;
-    if (conn->in_name && len > 0 && conn->name_len == sizeof replayed_name - 1 &&
-        strncasecmp(conn->name, replayed_name, sizeof replayed_name - 1) == 0)
-        conn->replayed = at[0] == 't';
-    conn->in_name = false;
-    return 0;
-}
-
-static int on_body(http_parser *parser, const char *at, size_t len)
-{
-    struct conn *conn = parser->data;
-    size_t room = sizeof conn->body - conn->body_len;
-    size_t kept = len < room ? len : room;
-    memcpy(conn->body + conn->body_len, at, kept);
-    conn->body_len += kept;
-    return 0;
-}
-
-static int on_message_complete(http_parser *parser)
-{
-    struct conn *conn = parser->data;
-    if (parser->status_code >= 200) { /* else interim: the answer is still to come */
-        conn->complete = true;
-        conn->keep_alive = http_should_keep_alive(parser) != 0;
-    }
-    return 0;
-}
-
-static const http_parser_settings parser_settings = {
-    .on_message_begin = on_message_begin,
-    .on_header_field = on_header_field,
-    .on_header_value = on_header_value,
-    .on_body = on_body,
-    .on_message_complete = on_message_complete,
-};
-
 static void on_written(uv_write_t *request, int status)
 {
     struct conn *conn = request->data;
@@ -230,8 +166,7 @@ static void send_click(struct conn *conn, const struct lt_click *click)
     move_conn(conn, BUSY);
     conn->click = *click;
     conn->sent_ns = conn->since_ns - conn->client->start_ns;
-    conn->complete = conn->replayed = conn->in_name = false;
-    conn->body_len = 0;
+    lt_response_reset(&conn->response);
     size_t len = lt_request_write(&conn->client->request, click, conn->out);
     uv_buf_t buf = uv_buf_init(conn->out, (unsigned)len);
     /* Nearly always all of it fits at once; this way costs the loop nothing afterwards. */
@@ -277,20 +212,18 @@ static void on_read(uv_stream_t *stream, ssize_t got, const uv_buf_t *buf)
         fail_conn(conn, LT_RESET); /* an idle one just ends, whatever came */
         return;
     }
-    size_t len = got > 0 ? (size_t)got : 0; /* 0 tells the parser of the end */
-    size_t parsed = http_parser_execute(&conn->parser, &parser_settings, buf->base, len);
-    bool bad = HTTP_PARSER_ERRNO(&conn->parser) != HPE_OK || parsed != len;
-    if (!conn->complete && bad && got > 0) {
-        fail_conn(conn, LT_GARBLED);
+    bool complete = false;
+    int err = 0;
+    if (got > 0)
+        err = lt_response_read(&conn->response, buf->base, (size_t)got, &complete);
+    else
+        complete = lt_response_ends(&conn->response);
+    if (!complete) {
+        if (err < 0 || got < 0)
+            fail_conn(conn, err < 0 ? LT_GARBLED : LT_RESET);
         return;
     }
-    if (!conn->complete && got < 0) {
-        fail_conn(conn, LT_RESET);
-        return;
-    }
-    if (!conn->complete)
-        return;
-    if (got < 0 || bad || !conn->keep_alive)
+    if (got < 0 || err < 0 || !conn->response.keep_alive)
         close_conn(conn);
     else
         move_conn(conn, IDLE);
@@ -309,8 +242,6 @@ static void on_connect(uv_connect_t *request, int status)
         status = uv_read_start((uv_stream_t *)&conn->tcp, on_alloc, on_read);
     if (status == 0) {
         client->connects++;
-        http_parser_init(&conn->parser, HTTP_RESPONSE);
-        conn->parser.data = conn;
         move_conn(conn, IDLE);
         return;
     }
@@ -330,7 +261,6 @@ static void open_conn(struct conn *conn)
     assert(err == 0); /* it allocates nothing and opens no socket yet */
     conn->tcp.data = conn;
     conn->connect.data = conn;
-    conn->complete = false;
     move_conn(conn, CONNECTING);
     err = uv_tcp_connect(&conn->connect, &conn->tcp,
                          (const struct sockaddr *)&client->set.target->address, on_connect);

@@ -57,7 +57,6 @@ PREFIXES = {
 # Library: the files that may include it.
 FENCES = {
     "sqlite3.h": ["common/db_internal.h", "gateway/config/db.h"],
-    "http_parser.h": ["loadtest/client.c"],
     "systemd/": ["gateway/gateway.c"],
     "hiredis": ["common/redis_wire.h"],
     "libpq-fe.h": ["queue/settle/postgres.h"],
