@@ -210,33 +210,41 @@ static bool is_log_behind(const struct op_admin *admin)
     return !view.current;
 }
 
-/* Could an order that the fold does not show be in the log, or in doubt? Of a shared counter, which
- * would answer later, the id's own time is judged instead: what is in doubt is decided within
- * minutes. */
+/* May the sale's counter have that order in doubt? A shared one would answer later: what it last
+ * said of the whole sale stands for it. */
+static bool may_have_in_doubt(const struct gw_control_sale *sale, struct inv_store *store,
+                              const struct ps_uuid *id)
+{
+    struct inv_sale *counter = sale_view(sale->run)->counter;
+    struct inv_entry entry;
+
+    if (!ord_order_id_fits(id, sale->stored.name))
+        return false;
+    if (inv_store_is_shared(store))
+        return sale_has_doubts(sale->run, &sale->stored.state);
+    if (counter == NULL)
+        return sale_is_unserved(sale->run, &sale->stored.state);
+    return inv_store_find(store, counter, id, (struct inv_reply_to){.ret_entry = &entry}) ==
+           INV_DONE;
+}
+
+/* Could an order that the fold does not show be in the log, or in doubt? What Redis last said of a
+ * sale is some 100 ms old: an order may be younger, so one whose id has about the present time may
+ * be in doubt, too. The id's time alone does not tell: a gateway whose clock was wrong makes ids of
+ * other hours. */
 static bool may_be_in_doubt(const struct op_admin *admin, const struct ps_uuid *id)
 {
     const struct gw_control *control = admin->control;
     struct inv_store *store = admin->core->control_store;
-    struct inv_entry entry;
+    int64_t age_ms = ps_clock_wall_ms(admin->core->clock) - ps_uuid_ms(id);
 
-    if (is_log_behind(admin))
+    if (is_log_behind(admin) || clu_may_bring_orders(admin->core->cluster))
         return true;
-    if (inv_store_is_shared(store)) {
-        int64_t age_ms = ps_clock_wall_ms(admin->core->clock) - ps_uuid_ms(id);
-        return (age_ms > -DOUBT_MAX_MS && age_ms < DOUBT_MAX_MS) ||
-               clu_may_bring_orders(admin->core->cluster);
-    }
-    for (size_t i = 0; i < control->sale_count; i++) {
-        const struct gw_control_sale *sale = control->sales[i];
-        struct inv_sale *counter = sale_view(sale->run)->counter;
-        if (!ord_order_id_fits(id, sale->stored.name))
-            continue;
-        if (counter == NULL
-                ? sale_is_unserved(sale->run, &sale->stored.state)
-                : inv_store_find(store, counter, id, (struct inv_reply_to){.ret_entry = &entry}) ==
-                      INV_DONE)
+    if (inv_store_is_shared(store) && age_ms > -DOUBT_MAX_MS && age_ms < DOUBT_MAX_MS)
+        return true;
+    for (size_t i = 0; i < control->sale_count; i++)
+        if (may_have_in_doubt(control->sales[i], store, id))
             return true;
-    }
     return false;
 }
 

@@ -161,6 +161,13 @@ bool sale_is_unserved(const struct sale_run *run, const struct cfg_sale_state *s
     return log.shared;
 }
 
+bool sale_has_doubts(const struct sale_run *run, const struct cfg_sale_state *state)
+{
+    if (run->view.state != SALE_SERVING)
+        return state->opened && run->view.state != SALE_REFUSED;
+    return run->foreign || run->in_doubt != 0;
+}
+
 struct sale_numbers sale_numbers(const struct sale_runs *runs)
 {
     struct sale_numbers numbers = {.effects = sale_effects_waiting(runs->effects)};

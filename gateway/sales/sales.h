@@ -149,6 +149,10 @@ bool sale_is_fixed(const struct sale_run *run, const struct cfg_sale_state *stat
  * the log does not show may be in doubt there, or lie in this gateway's spill. */
 bool sale_is_unserved(const struct sale_run *run, const struct cfg_sale_state *state);
 
+/* Has Redis units of it in doubt, as it last said within the last moments, or is that not known?
+ * Only of a shared counter. */
+bool sale_has_doubts(const struct sale_run *run, const struct cfg_sale_state *state);
+
 /* The start is over: the log is read, and each sale that is to be served is served, refused, or
  * known to wait for its counters. */
 bool sale_all_settled(struct sale_runs *runs);

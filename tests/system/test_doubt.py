@@ -4,8 +4,10 @@ import threading
 import time
 
 import pytest
+from cluster import Redis
 from faults import Disk
 from penstock import Gateway, rfc3339, wait_until
+from test_clock import HOUR, Clock
 
 SLOW = {"log": {"ack_timeout_ms": 3000, "retry_ms": 1000}}
 
@@ -169,3 +171,27 @@ def test_many_clicks_at_once_for_the_last_unit_never_hear_sold_out(key):
             kinds = {a.json.get("code") or a.json["state"] for a in answers}
             assert kinds <= {"accepted", "pending", "idempotency_in_progress"}, kinds
             assert len({a.json["order_id"] for a in answers if a.status == 202}) == 1
+
+
+def test_an_order_in_doubt_is_not_called_unknown_after_its_gateways_clock_was_hours_ahead(tmp_path, disk):
+    """Ids keep the latest time that the clock has shown: those of orders made since are hours ahead. The counter is in Redis, which the gateway
+    does not ask for each id."""
+    clock, redis = Clock(tmp_path), Redis(tmp_path).start()
+    settings = {"log": {"ack_timeout_ms": 300}, "store": {"kind": "redis", "redis": {"url": f"redis://127.0.0.1:{redis.port}/0"}}}
+    env = clock.env | disk.env | {"LD_PRELOAD": f"{clock.env['LD_PRELOAD']}:{disk.env['LD_PRELOAD']}"}
+    try:
+        with Gateway(settings=settings, env=env).start() as gateway:
+            gateway.no_limits()
+            sale = gateway.make_sale(stock=10, opens_in=-2 * HOUR)
+            clock.jump(3 * HOUR)
+            assert gateway.buy(sale, "ann").json["state"] == "accepted"
+            clock.jump(0)
+            disk.hang_syncs()
+            told = gateway.buy(sale, "bob").json
+            assert told["state"] == "pending", told
+            answer = gateway.admin("POST", f"/admin/v1/orders/{told['order_id']}/confirm")
+            assert (answer.status, answer.code) == (503, "order_pending"), answer
+            disk.heal()
+            wait_until(lambda: gateway.admin("POST", f"/admin/v1/orders/{told['order_id']}/confirm").status == 200, 20, what="the confirmation")
+    finally:
+        redis.end()
