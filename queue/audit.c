@@ -4,7 +4,7 @@
  * user and so on), so that a book is one line to open. The state of an order follows `next`, the
  * protocol's table written down once more; the fold is asked only to be compared. What is found is
  * kept with its sale: the first hundred in words, all of them as a number. */
-#include "queue/audit_books.h"
+#include "queue/audit_internal.h"
 #include "common/buf.h"
 #include "common/clock.h"
 
@@ -106,7 +106,7 @@ static void *open_entry(struct oq_audit *audit, const struct entry_name *name, s
     return entry;
 }
 
-static const char *copy(struct oq_audit *audit, struct ps_str text)
+static const char *copy_text(struct oq_audit *audit, struct ps_str text)
 {
     char *memory = oq_arena_take(&audit->arena, text.len + 1);
     if (memory != NULL)
@@ -123,7 +123,7 @@ static int open_sale(struct oq_audit *audit, struct ps_str name, struct oq_sale_
     if (sale == NULL)
         return PS_E_NOMEM;
     if (is_new) {
-        sale->name = copy(audit, name);
+        sale->name = copy_text(audit, name);
         sale->findings.list = json_array();
         if (sale->name == NULL || sale->findings.list == NULL ||
             oq_list_reserve(&audit->sales) != 0) {
@@ -153,7 +153,7 @@ static int open_sku(struct oq_audit *audit, const struct oq_event *event,
         return PS_E_NOMEM;
     if (is_new) {
         sku->sale = sale;
-        sku->name = copy(audit, event->sku);
+        sku->name = copy_text(audit, event->sku);
         if (sku->name == NULL || oq_list_reserve(&sale->skus) != 0)
             return PS_E_NOMEM;
         oq_list_append(&sale->skus, sku);
@@ -305,7 +305,7 @@ static void move_units(struct oq_order_book *order, enum oq_book_state to)
                             : sku->released + order->quantity;
 }
 
-static int compare(int64_t a, int64_t b)
+static int compare_numbers(int64_t a, int64_t b)
 {
     return (a > b) - (a < b);
 }
@@ -324,12 +324,12 @@ static int check_units(const struct oq_place *at, const struct oq_event *event,
     if (own.version > units->by_version.version &&
         own.at_ms < units->by_time.at_ms - OTHER_WAY_ROUND_MS)
         units->by_time = own;
-    int time = compare(own.at_ms, units->by_time.at_ms);
+    int time = compare_numbers(own.at_ms, units->by_time.at_ms);
     if (time > 0 || (time == 0 && own.cap > units->by_time.cap))
         units->by_time = own;
-    int version = compare(own.version, units->by_version.version);
+    int version = compare_numbers(own.version, units->by_version.version);
     if (version == 0)
-        version = compare(own.at_ms, units->by_version.at_ms);
+        version = compare_numbers(own.at_ms, units->by_version.at_ms);
     if (version > 0 || (version == 0 && own.cap > units->by_version.cap))
         units->by_version = own;
     int64_t widest =
@@ -354,8 +354,8 @@ static int check_accepted(struct oq_audit *audit, const struct oq_place *at,
     return err;
 }
 
-static int judge(struct oq_audit *audit, uint32_t partition, const struct oq_event *event,
-                 enum verb *ret_verb)
+static int judge_record(struct oq_audit *audit, uint32_t partition, const struct oq_event *event,
+                        enum verb *ret_verb)
 {
     struct epoch_book *epoch;
     switch (event->type) {
@@ -376,8 +376,8 @@ static int judge(struct oq_audit *audit, uint32_t partition, const struct oq_eve
 }
 
 /* First sight of an accepted record: its facts. Later ones must say the same. */
-static int learn(struct oq_audit *audit, const struct oq_event *event, struct oq_order_book *order,
-                 const struct oq_order *folded)
+static int learn_order(struct oq_audit *audit, const struct oq_event *event,
+                       struct oq_order_book *order, const struct oq_order *folded)
 {
     int err = open_sku(audit, event, &order->sku);
     if (err == 0)
@@ -407,7 +407,7 @@ static int add_order_record(struct oq_audit *audit, const struct oq_place *at,
     const struct oq_order *folded = oq_fold_order(audit->fold, &event->order_id);
     int err = open_sale(audit, event->sale, &sale);
     if (err == 0)
-        err = judge(audit, at->partition, event, &verb);
+        err = judge_record(audit, at->partition, event, &verb);
     if (err != 0)
         return err;
     name_start(&entry_name, "o",
@@ -417,7 +417,7 @@ static int add_order_record(struct oq_audit *audit, const struct oq_place *at,
         return PS_E_NOMEM;
     order->id = event->order_id;
     if (event->type == OQ_ACCEPTED && !order->known)
-        err = learn(audit, event, order, folded);
+        err = learn_order(audit, event, order, folded);
     else if (event->type == OQ_ACCEPTED && (folded == NULL || !same_order(folded, event)))
         err = oq_find_fault(&sale->findings, "duplicate_id", NULL, &order->id, at,
                             "accepted twice, with different contents");

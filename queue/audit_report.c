@@ -1,7 +1,7 @@
 /* The auditor's report: what was found record by record, and what shows only in the sums. See
  * audit.h for the rules. A report changes nothing in the books: what it finds itself is found again
  * by the next. */
-#include "queue/audit_books.h"
+#include "queue/audit_internal.h"
 #include "common/clock.h"
 
 #include <string.h>
@@ -88,7 +88,7 @@ static bool is_live(const struct oq_order_book *order)
     return order->state == OQ_BOOK_HELD || order->state == OQ_BOOK_CONFIRMED;
 }
 
-static void widen(struct oq_units *units, int64_t cap)
+static void raise_cap(struct oq_units *units, int64_t cap)
 {
     if (cap > units->cap)
         units->cap = cap;
@@ -109,8 +109,8 @@ static int check_at_rest(const struct oq_sale_book *sale, struct oq_findings *fi
     for (size_t i = 0; (order = oq_list_at(&sale->orders, i)) != NULL; i++) {
         if (!is_live(order))
             continue;
-        widen(order->user, order->cap);
-        widen(order->user_sku, order->sku_cap > 0 ? order->sku_cap : PS_INT_MAX);
+        raise_cap(order->user, order->cap);
+        raise_cap(order->user_sku, order->sku_cap > 0 ? order->sku_cap : PS_INT_MAX);
     }
     for (size_t i = 0; err == 0 && (order = oq_list_at(&sale->orders, i)) != NULL; i++) {
         if (!is_live(order))
@@ -145,8 +145,8 @@ static int report_sku(const struct oq_audit *audit, struct oq_findings *findings
 }
 
 /* The report proper, once everything has been looked at. */
-static int print(const struct oq_audit *audit, int64_t at_ms, json_t *rows,
-                 const struct oq_findings *findings, json_t **ret_report)
+static int print_report(const struct oq_audit *audit, int64_t at_ms, json_t *rows,
+                        const struct oq_findings *findings, json_t **ret_report)
 {
     char at[PS_TIME_LEN + 1];
     ps_time_format(at_ms, at);
@@ -183,7 +183,7 @@ int oq_audit_report(struct oq_audit *audit, const char *sale_name, int64_t at_ms
     if (err == 0)
         err = check_strangers(&findings, sale, counters, counter_count);
     if (err == 0)
-        err = print(audit, at_ms, rows, &findings, ret_report);
+        err = print_report(audit, at_ms, rows, &findings, ret_report);
     json_decref(rows);
     json_decref(findings.list);
     return err;

@@ -8,7 +8,7 @@
  * (names, memory, sums), then the change itself, which cannot. Readers see an order only when it is
  * complete; totals of several SKUs or of held and confirmed are one cut only for the writer itself.
  */
-#include "queue/fold_books.h"
+#include "queue/fold_internal.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -154,7 +154,7 @@ void oq_fold_free(struct oq_fold *fold)
 /* --- Names --- */
 
 /* Copies `text` to `memory` and ends it with NUL. */
-static struct ps_str copy(char *memory, struct ps_str text)
+static struct ps_str copy_text(char *memory, struct ps_str text)
 {
     memcpy(memory, text.at, text.len);
     memory[text.len] = '\0';
@@ -171,7 +171,7 @@ static int sale_of(struct oq_fold *fold, const struct oq_event *event, struct oq
         if (sale == NULL)
             return PS_E_NOMEM;
         sale->fold = fold;
-        sale->name = copy((char *)(sale + 1), event->sale);
+        sale->name = copy_text((char *)(sale + 1), event->sale);
         sale->rehearsal = event->rehearsal;
         oq_index_put(&fold->sales_by_name, sale);
         oq_list_append(&fold->sales, sale);
@@ -201,7 +201,7 @@ static int subject_of(struct oq_fold *fold, const struct oq_event *event, struct
         if (sku == NULL)
             return PS_E_NOMEM;
         sku->sale = sale;
-        sku->name = copy((char *)(sku + 1), event->sku);
+        sku->name = copy_text((char *)(sku + 1), event->sku);
         sku->number = (uint32_t)oq_list_count(&sale->skus);
         oq_index_put(&fold->skus_by_name, sku);
         oq_list_append(&sale->skus, sku);
@@ -213,13 +213,13 @@ static int subject_of(struct oq_fold *fold, const struct oq_event *event, struct
 /* --- Applying --- */
 
 /* Only the writer changes totals, so a load and a store are enough. */
-static void add(_Atomic(int64_t) *total, int64_t delta)
+static void add_units(_Atomic(int64_t) *total, int64_t delta)
 {
     int64_t now = atomic_load_explicit(total, memory_order_relaxed);
     atomic_store_explicit(total, now + delta, memory_order_relaxed);
 }
 
-static void decide(struct oq_order *order, enum oq_state state, enum oq_reason reason)
+static void set_state(struct oq_order *order, enum oq_state state, enum oq_reason reason)
 {
     atomic_store_explicit(&order->decided, (uint32_t)state | (uint32_t)reason << 8,
                           memory_order_release);
@@ -335,12 +335,12 @@ static int apply_accepted(struct oq_fold *fold, uint32_t partition, int64_t plac
     if (order == NULL)
         return PS_E_NOMEM;
 
-    decide(order, wins ? OQ_STATE_ACCEPTED : OQ_STATE_VOID, wins ? OQ_REASON_NONE : OQ_REJECTED);
+    set_state(order, wins ? OQ_STATE_ACCEPTED : OQ_STATE_VOID, wins ? OQ_REASON_NONE : OQ_REJECTED);
     oq_index_put_hashed(&fold->by_id, id, order);
     oq_index_put_hashed(&fold->by_buyer, buyer, order);
     enter_order(sku->sale, order);
     if (wins) {
-        add(&sku->held, order->quantity);
+        add_units(&sku->held, order->quantity);
         if (order->key.len > 0 && oq_index_find(&fold->by_key, order) == NULL)
             oq_index_put(&fold->by_key, order);
     }
@@ -359,9 +359,9 @@ static void apply_confirmed(struct oq_fold *fold, const struct oq_event *event,
     if (order == NULL || oq_order_state(order) != OQ_STATE_ACCEPTED)
         return;
     struct oq_sku *sku = oq_list_at(&order->sale->skus, order->sku);
-    add(&sku->held, -order->quantity);
-    add(&sku->confirmed, order->quantity);
-    decide(order, OQ_STATE_CONFIRMED, OQ_REASON_NONE);
+    add_units(&sku->held, -order->quantity);
+    add_units(&sku->confirmed, order->quantity);
+    set_state(order, OQ_STATE_CONFIRMED, OQ_REASON_NONE);
     change->effect = OQ_EFFECT_CONFIRMED;
 }
 
@@ -384,7 +384,7 @@ static int apply_released_first(struct oq_fold *fold, int64_t place, const struc
     order->rehearsal = event->rehearsal;
     order->user = order->key = PS_STR("");
     order->place = place;
-    decide(order, OQ_STATE_VOID, OQ_REJECTED);
+    set_state(order, OQ_STATE_VOID, OQ_REJECTED);
     oq_index_put(&fold->by_id, order);
     change->order = order;
     change->effect = OQ_EFFECT_VOID;
@@ -403,9 +403,9 @@ static int apply_released(struct oq_fold *fold, int64_t place, const struct oq_e
         return 0;
     struct oq_sku *sku = oq_list_at(&order->sale->skus, order->sku);
     int64_t room = PS_INT_MAX - oq_total(&sku->released);
-    add(&sku->held, -order->quantity);
-    add(&sku->released, order->quantity < room ? order->quantity : room);
-    decide(order, OQ_STATE_RELEASED, event->reason);
+    add_units(&sku->held, -order->quantity);
+    add_units(&sku->released, order->quantity < room ? order->quantity : room);
+    set_state(order, OQ_STATE_RELEASED, event->reason);
     change->effect = OQ_EFFECT_RELEASED;
     return 0;
 }
@@ -445,7 +445,7 @@ static int apply_adjusted(struct oq_fold *fold, uint32_t partition, const struct
     oq_index_put(&fold->adjustments, adjustment);
     change->effect = OQ_EFFECT_LOWER_VOID;
     if (in_force) {
-        add(&sku->adjustments, event->delta);
+        add_units(&sku->adjustments, event->delta);
         oq_list_append(&sku->sale->adjusted, adjustment);
         change->effect = event->delta >= 0 ? OQ_EFFECT_RAISED : OQ_EFFECT_LOWERED;
     }
@@ -479,8 +479,8 @@ static int apply_fenced(struct oq_fold *fold, uint32_t partition, const struct o
     return 0;
 }
 
-static int apply(struct oq_fold *fold, uint32_t partition, int64_t place,
-                 const struct oq_event *event, struct oq_change *change)
+static int apply_record(struct oq_fold *fold, uint32_t partition, int64_t place,
+                        const struct oq_event *event, struct oq_change *change)
 {
     switch (event->type) {
     case OQ_ACCEPTED:
@@ -507,7 +507,7 @@ int oq_fold_apply(struct oq_fold *fold, uint32_t partition, int64_t seq,
         return PS_E_INVALID;
     int err = oq_event_check(event, NULL);
     if (err == 0)
-        err = apply(fold, partition, oq_place(partition, seq), event, &change);
+        err = apply_record(fold, partition, oq_place(partition, seq), event, &change);
     if (err != 0)
         return err;
     if (change.order != NULL) {

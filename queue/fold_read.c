@@ -1,5 +1,5 @@
 /* Reading the fold, from any thread and without a lock: see fold.h. */
-#include "queue/fold_books.h"
+#include "queue/fold_internal.h"
 
 struct oq_sku *oq_fold_sku(const struct oq_sale *sale, struct ps_str name)
 {

@@ -159,7 +159,7 @@ static void *find_in(const struct oq_index *index, const struct oq_table *table,
     }
 }
 
-static void store(struct oq_table *table, size_t at, uint32_t hash, void *item)
+static void store_item(struct oq_table *table, size_t at, uint32_t hash, void *item)
 {
     atomic_store_explicit(&table->slot[at], item, memory_order_release);
     atomic_store_explicit(&table->hash[at], hash, memory_order_release);
@@ -199,7 +199,7 @@ static void move_some(struct oq_index *index, struct oq_table *table, struct oq_
         void *item = atomic_load_explicit(&from->slot[table->moved], memory_order_relaxed);
         size_t at;
         if (find_in(index, table, hash, item, &at) == NULL)
-            store(table, at, hash, item);
+            store_item(table, at, hash, item);
     }
     if (table->moved > from->mask)
         atomic_store_explicit(&table->from, NULL, memory_order_release);
@@ -236,7 +236,7 @@ void oq_index_put_hashed(struct oq_index *index, uint32_t hash, void *item)
     if (find_in(index, table, hash, item, &at) == NULL &&
         (from == NULL || find_in(index, from, hash, item, &ignored) == NULL))
         index->count++;
-    store(table, at, hash, item);
+    store_item(table, at, hash, item);
 }
 
 void *oq_index_find_hashed(const struct oq_index *index, uint32_t hash, const void *probe)

@@ -36,7 +36,7 @@ enum oq_log_state oq_kafka_breaker_state(const struct oq_kafka_breaker *breaker)
     return atomic_load_explicit(&breaker->state, memory_order_relaxed);
 }
 
-void oq_kafka_breaker_tell(struct oq_kafka_breaker *breaker, bool behind)
+void oq_kafka_breaker_report(struct oq_kafka_breaker *breaker, bool behind)
 {
     const struct oq_kafka_settings *settings = breaker->settings;
     enum oq_log_state state = OQ_LOG_CLOSED;
@@ -73,7 +73,7 @@ static bool open_circuit(struct oq_kafka_breaker *breaker, const struct ps_fault
     bool tripped = ps_breaker_trip(&breaker->circuit);
     breaker->err = err;
     snprintf(breaker->why, sizeof breaker->why, "%s: %s", why->path, why->text);
-    oq_kafka_breaker_tell(breaker, false);
+    oq_kafka_breaker_report(breaker, false);
     return tripped;
 }
 
@@ -108,7 +108,7 @@ void oq_kafka_breaker_mend(struct oq_kafka_breaker *breaker)
     if (breaker->was_well)
         return;
     breaker->was_well = true;
-    oq_kafka_breaker_tell(breaker, false);
+    oq_kafka_breaker_report(breaker, false);
     end_opening(breaker, OQ_BREAKER_OPEN);
 }
 

@@ -69,7 +69,7 @@ void oq_kafka_breaker_lose(struct oq_kafka_breaker *breaker, const struct ps_fau
 void oq_kafka_breaker_refuse(struct oq_kafka_breaker *breaker, const struct ps_fault *why);
 /* Often: is what was written not read back in time? It counts while the circuit is closed.
  */
-void oq_kafka_breaker_tell(struct oq_kafka_breaker *breaker, bool behind);
+void oq_kafka_breaker_report(struct oq_kafka_breaker *breaker, bool behind);
 /* The log's thread ends: CLOSED from now on, and nobody is told. */
 void oq_kafka_breaker_end(struct oq_kafka_breaker *breaker);
 

@@ -76,7 +76,7 @@ static int set_int(rd_kafka_conf_t *conf, const char *name, int64_t value, struc
 
 /* --- The settings --- */
 
-static char *copy(char **at, const char *text)
+static char *copy_string(char **at, const char *text)
 {
     char *start = *at;
     size_t size = strlen(text) + 1;
@@ -118,13 +118,13 @@ int oq_kafka_config_init(struct oq_kafka_config *config, const struct oq_kafka_s
     struct oq_kafka_property *properties = (struct oq_kafka_property *)(void *)memory;
     char *at = memory + table;
     *config = (struct oq_kafka_config){.set = *settings, .memory = memory};
-    config->set.brokers = copy(&at, settings->brokers);
-    config->set.topic = copy(&at, settings->topic);
-    config->set.gateway = copy(&at, settings->gateway);
+    config->set.brokers = copy_string(&at, settings->brokers);
+    config->set.topic = copy_string(&at, settings->topic);
+    config->set.gateway = copy_string(&at, settings->gateway);
     config->set.properties = properties;
     for (size_t i = 0; i < settings->property_count; i++) {
-        properties[i].name = copy(&at, from[i].name);
-        properties[i].value = copy(&at, from[i].value);
+        properties[i].name = copy_string(&at, from[i].name);
+        properties[i].value = copy_string(&at, from[i].value);
     }
     return 0;
 }
@@ -137,9 +137,9 @@ void oq_kafka_config_done(struct oq_kafka_config *config)
 
 /* --- Handles --- */
 
-static rd_kafka_resp_err_t request_sent(rd_kafka_t *handle, int socket, const char *broker,
-                                        int32_t broker_id, int16_t kind, int16_t version,
-                                        int32_t number, size_t size, void *opaque)
+static rd_kafka_resp_err_t on_request_sent(rd_kafka_t *handle, int socket, const char *broker,
+                                           int32_t broker_id, int16_t kind, int16_t version,
+                                           int32_t number, size_t size, void *opaque)
 {
     const struct oq_kafka_hooks *hooks = opaque;
     (void)handle;
@@ -154,17 +154,17 @@ static rd_kafka_resp_err_t request_sent(rd_kafka_t *handle, int socket, const ch
     return RD_KAFKA_RESP_ERR_NO_ERROR;
 }
 
-static rd_kafka_resp_err_t intercept(rd_kafka_t *handle, const rd_kafka_conf_t *conf, void *opaque,
-                                     char *why, size_t size)
+static rd_kafka_resp_err_t add_interceptor(rd_kafka_t *handle, const rd_kafka_conf_t *conf,
+                                           void *opaque, char *why, size_t size)
 {
     (void)conf;
     (void)why;
     (void)size;
-    return rd_kafka_interceptor_add_on_request_sent(handle, "penstock", request_sent, opaque);
+    return rd_kafka_interceptor_add_on_request_sent(handle, "penstock", on_request_sent, opaque);
 }
 
-static int fill(rd_kafka_conf_t *conf, const struct oq_kafka_config *config,
-                enum oq_kafka_role role, struct ps_fault *fault)
+static int set_properties(rd_kafka_conf_t *conf, const struct oq_kafka_config *config,
+                          enum oq_kafka_role role, struct ps_fault *fault)
 {
     const struct oq_kafka_settings *settings = &config->set;
     int err = set_int(conf, "message.timeout.ms", settings->delivery_timeout_ms, fault);
@@ -191,7 +191,7 @@ int oq_kafka_client_new(const struct oq_kafka_config *config, enum oq_kafka_role
 {
     char why[256];
     rd_kafka_conf_t *conf = rd_kafka_conf_new();
-    int err = fill(conf, config, role, fault);
+    int err = set_properties(conf, config, role, fault);
     if (err != 0)
         goto fail;
     rd_kafka_conf_set_opaque(conf, hooks->opaque);
@@ -201,7 +201,7 @@ int oq_kafka_client_new(const struct oq_kafka_config *config, enum oq_kafka_role
     if (hooks->on_statistics != NULL)
         rd_kafka_conf_set_stats_cb(conf, hooks->on_statistics);
     if (hooks->on_produce_request != NULL &&
-        rd_kafka_conf_interceptor_add_on_new(conf, "penstock", intercept, hooks) != 0) {
+        rd_kafka_conf_interceptor_add_on_new(conf, "penstock", add_interceptor, hooks) != 0) {
         err = ps_fault(fault, PS_E_NOMEM, config->set.topic, "out of memory");
         goto fail;
     }

@@ -55,7 +55,7 @@ static struct oq_flight **bucket_of(const struct oq_flights *flights, const stru
     return &flights->bucket[(random >> 16) & (flights->buckets - 1)];
 }
 
-static void push(struct oq_flights *flights, struct oq_flight *flight)
+static void append_flight(struct oq_flights *flights, struct oq_flight *flight)
 {
     struct list *list = &flights->list[flight->state];
     flight->next = NULL;
@@ -95,7 +95,7 @@ struct oq_flight *oq_flight_take(struct oq_flights *flights, const struct oq_rec
     flight->began_ns = flight->since_ns = now_ns;
     flight->same_bucket = *bucket;
     *bucket = flight;
-    push(flights, flight);
+    append_flight(flights, flight);
     flights->untold++;
     return flight;
 }
@@ -118,7 +118,7 @@ void oq_flight_move(struct oq_flights *flights, struct oq_flight *flight,
     unlink_from_list(flights, flight);
     flight->state = state;
     flight->since_ns = now_ns;
-    push(flights, flight);
+    append_flight(flights, flight);
 }
 
 void oq_flight_set_told(struct oq_flights *flights, struct oq_flight *flight)

@@ -28,7 +28,7 @@ struct kafka_reader {
     int64_t offset, end;
 };
 
-static void stop(struct kafka_reader *reader)
+static void stop_fetching(struct kafka_reader *reader)
 {
     if (reader->fetching)
         rd_kafka_consume_stop(reader->topic, (int32_t)reader->partition);
@@ -50,7 +50,8 @@ static int ask_edge(struct kafka_reader *reader, uint32_t partition, int64_t edg
     return 0;
 }
 
-static int gone(struct kafka_reader *reader, uint32_t partition, int64_t offset, int64_t first)
+static int report_gone(struct kafka_reader *reader, uint32_t partition, int64_t offset,
+                       int64_t first)
 {
     return ps_fault(&reader->reader.fault, PS_E_NOT_FOUND, reader->config.set.topic,
                     "the records of partition %" PRIu32 " from offset %" PRId64 " to %" PRId64
@@ -61,18 +62,18 @@ static int gone(struct kafka_reader *reader, uint32_t partition, int64_t offset,
 
 /* Afterwards it is fetching, or offset >= end: there is nothing. Whoever begins gets what is there;
  * of whoever goes on, nothing may be gone that he has not read. */
-static int start(struct kafka_reader *reader, uint32_t partition, int64_t offset)
+static int start_fetching(struct kafka_reader *reader, uint32_t partition, int64_t offset)
 {
     int64_t first;
     int64_t end;
-    stop(reader);
+    stop_fetching(reader);
     int err = ask_edge(reader, partition, RD_KAFKA_OFFSET_BEGINNING, &first);
     if (err == 0)
         err = ask_edge(reader, partition, RD_KAFKA_OFFSET_END, &end);
     if (err != 0)
         return err;
     if (offset > 0 && offset < first)
-        return gone(reader, partition, offset, first);
+        return report_gone(reader, partition, offset, first);
     reader->partition = partition;
     reader->offset = offset < first ? first : offset;
     reader->end = end;
@@ -108,16 +109,17 @@ static int fetch_message(struct kafka_reader *reader, rd_kafka_message_t **ret_m
         int64_t first;
         err = ask_edge(reader, reader->partition, RD_KAFKA_OFFSET_BEGINNING, &first);
         if (err == 0)
-            err = first > reader->offset ? gone(reader, reader->partition, reader->offset, first)
-                                         : PS_E_CORRUPT; /* the topic was made anew */
+            err = first > reader->offset
+                      ? report_gone(reader, reader->partition, reader->offset, first)
+                      : PS_E_CORRUPT; /* the topic was made anew */
     }
     rd_kafka_message_destroy(message);
     return err;
 }
 
 /* 0 or what `fn` says. *ret_gave: it was called and took the record. */
-static int give(const rd_kafka_message_t *message, int64_t place, const char *sale, oq_read_fn *fn,
-                void *ctx, bool *ret_gave)
+static int give_record(const rd_kafka_message_t *message, int64_t place, const char *sale,
+                       oq_read_fn *fn, void *ctx, bool *ret_gave)
 {
     struct oq_event event;
     void *owner;
@@ -147,13 +149,13 @@ static int reader_read(struct oq_reader *of, int64_t after, size_t limit, const 
         return 0;
     }
     if (!reader->fetching || oq_place(reader->partition, reader->offset) != after)
-        err = start(reader, partition, oq_place_seq(after));
+        err = start_fetching(reader, partition, oq_place_seq(after));
     for (int looked = 0; err == 0 && looked < LOOKED_MAX && limit > 0;) {
         rd_kafka_message_t *message;
         if (reader->offset >= reader->end) {
             if (reader->partition + 1 == reader->partitions)
                 break;
-            err = start(reader, reader->partition + 1, 0);
+            err = start_fetching(reader, reader->partition + 1, 0);
             continue;
         }
         err = fetch_message(reader, &message);
@@ -161,7 +163,7 @@ static int reader_read(struct oq_reader *of, int64_t after, size_t limit, const 
             continue;
         int64_t place = oq_place(reader->partition, message->offset + 1);
         bool gave;
-        err = give(message, place, sale, fn, ctx, &gave);
+        err = give_record(message, place, sale, fn, ctx, &gave);
         if (err == 0) {
             reader->offset = message->offset + 1;
             last = place;
@@ -171,7 +173,7 @@ static int reader_read(struct oq_reader *of, int64_t after, size_t limit, const 
         rd_kafka_message_destroy(message);
     }
     if (err != 0 || reader->offset >= reader->end)
-        stop(reader);
+        stop_fetching(reader);
     if (err < 0)
         return err;
     *ret_last = last;
@@ -181,7 +183,7 @@ static int reader_read(struct oq_reader *of, int64_t after, size_t limit, const 
 static void reader_free(struct oq_reader *of)
 {
     struct kafka_reader *reader = (struct kafka_reader *)(void *)of;
-    stop(reader);
+    stop_fetching(reader);
     if (reader->topic != NULL)
         rd_kafka_topic_destroy(reader->topic);
     if (reader->handle != NULL)

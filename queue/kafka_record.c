@@ -17,7 +17,7 @@ static size_t put_subject(const struct oq_event *event, char *text, size_t size)
                             has_sku ? event->sku.at : "");
 }
 
-static void add(rd_kafka_headers_t *headers, const char *name, const char *value, size_t len)
+static void add_header(rd_kafka_headers_t *headers, const char *name, const char *value, size_t len)
 {
     (void)rd_kafka_header_add(headers, name, -1, value, (ssize_t)len); /* never fails */
 }
@@ -33,15 +33,15 @@ static rd_kafka_headers_t *headers_of(const char *source, const struct ps_uuid *
     ps_uuid_format(id, uuid);
     ps_time_format(event->at_ms, time);
     size_t subject_len = put_subject(event, subject, sizeof subject);
-    add(headers, "ce_id", uuid, PS_UUID_LEN); /* first: each reader looks for it */
-    add(headers, "ce_specversion", "1.0", 3);
-    add(headers, "ce_type", type, strlen(type));
-    add(headers, "ce_source", source, strlen(source));
-    add(headers, "ce_subject", subject, subject_len);
-    add(headers, "ce_time", time, PS_TIME_LEN);
-    add(headers, "content-type", "application/json", 16);
+    add_header(headers, "ce_id", uuid, PS_UUID_LEN); /* first: each reader looks for it */
+    add_header(headers, "ce_specversion", "1.0", 3);
+    add_header(headers, "ce_type", type, strlen(type));
+    add_header(headers, "ce_source", source, strlen(source));
+    add_header(headers, "ce_subject", subject, subject_len);
+    add_header(headers, "ce_time", time, PS_TIME_LEN);
+    add_header(headers, "content-type", "application/json", 16);
     if (event->type == OQ_ACCEPTED && event->traceparent.len > 0)
-        add(headers, "traceparent", event->traceparent.at, event->traceparent.len);
+        add_header(headers, "traceparent", event->traceparent.at, event->traceparent.len);
     return headers;
 }
 

@@ -59,7 +59,7 @@ static int64_t now_ns(void)
     return ps_clock_mono_ns(&ps_clock_system);
 }
 
-static void add(_Atomic uint64_t *counter, uint64_t more)
+static void add_count(_Atomic uint64_t *counter, uint64_t more)
 {
     uint64_t value = atomic_load_explicit(counter, memory_order_relaxed);
     atomic_store_explicit(counter, value + more, memory_order_relaxed);
@@ -74,7 +74,7 @@ static void note_counts(struct oq_kafka_sender *sender)
                           memory_order_relaxed);
 }
 
-static void give(struct oq_kafka_sender *sender, struct oq_flight *flight)
+static void release_flight(struct oq_kafka_sender *sender, struct oq_flight *flight)
 {
     oq_flight_give(sender->flights, flight);
     note_counts(sender);
@@ -82,31 +82,31 @@ static void give(struct oq_kafka_sender *sender, struct oq_flight *flight)
 
 /* --- Outcomes --- */
 
-static void say(struct oq_kafka_sender *sender, const struct oq_ticket *ticket,
-                const struct oq_event *event, enum oq_outcome outcome, int64_t seq)
+static void report_outcome(struct oq_kafka_sender *sender, const struct oq_ticket *ticket,
+                           const struct oq_event *event, enum oq_outcome outcome, int64_t seq)
 {
     struct oq_kafka_counters *counters = &sender->counters;
-    add(outcome == OQ_LANDED    ? &counters->landed
-        : outcome == OQ_REFUSED ? &counters->refused
-                                : &counters->unknown,
-        1);
+    add_count(outcome == OQ_LANDED    ? &counters->landed
+              : outcome == OQ_REFUSED ? &counters->refused
+                                      : &counters->unknown,
+              1);
     sender->setup.callbacks->on_outcome(ticket, event, outcome, seq, sender->setup.callbacks->ctx);
 }
 
 /* Not landed. */
-static void tell_failed(struct oq_kafka_sender *sender, struct oq_flight *flight,
-                        enum oq_outcome outcome)
+static void report_failed(struct oq_kafka_sender *sender, struct oq_flight *flight,
+                          enum oq_outcome outcome)
 {
     if (flight->told)
         return;
     oq_flight_set_told(sender->flights, flight);
     note_counts(sender);
-    say(sender, &flight->record.ticket, &flight->record.event, outcome, 0);
+    report_outcome(sender, &flight->record.ticket, &flight->record.event, outcome, 0);
 }
 
 void oq_kafka_sender_refuse(struct oq_kafka_sender *sender, const struct oq_record *record)
 {
-    say(sender, &record->ticket, &record->event, OQ_REFUSED, 0);
+    report_outcome(sender, &record->ticket, &record->event, OQ_REFUSED, 0);
 }
 
 void oq_kafka_sender_landed(struct oq_kafka_sender *sender, const struct ps_uuid *id, int64_t seq,
@@ -118,8 +118,8 @@ void oq_kafka_sender_landed(struct oq_kafka_sender *sender, const struct ps_uuid
     if (sender->group_ns == 0 || flight->began_ns < sender->group_ns)
         sender->group_ns = flight->began_ns;
     if (!flight->told)
-        say(sender, &flight->record.ticket, event, OQ_LANDED, seq);
-    give(sender, flight);
+        report_outcome(sender, &flight->record.ticket, event, OQ_LANDED, seq);
+    release_flight(sender, flight);
 }
 
 void oq_kafka_sender_end_group(struct oq_kafka_sender *sender)
@@ -133,14 +133,14 @@ void oq_kafka_sender_end_group(struct oq_kafka_sender *sender)
 /* --- Delivery reports --- */
 
 /* It is with the producer no more, and not acknowledged. */
-static void failed(struct oq_kafka_sender *sender, struct oq_flight *flight, bool certain,
-                   const char *why)
+static void note_failure(struct oq_kafka_sender *sender, struct oq_flight *flight, bool certain,
+                         const char *why)
 {
     const struct oq_kafka_settings *settings = &sender->setup.config->set;
     int64_t now = now_ns();
     if (!certain)
         flight->doubt = true;
-    add(&sender->counters.failures, 1);
+    add_count(&sender->counters.failures, 1);
     bool young = now - flight->began_ns < settings->delivery_timeout_ms * PS_NS_PER_MS;
     if (sender->fatal && young && !sender->closing) { /* the next producer takes it at once */
         oq_flight_move(sender->flights, flight, OQ_FLIGHT_WAITING, now);
@@ -149,12 +149,12 @@ static void failed(struct oq_kafka_sender *sender, struct oq_flight *flight, boo
     if (!sender->closing)
         sender->setup.on_trouble(why, sender->setup.ctx);
     if (!flight->doubt) {
-        tell_failed(sender, flight, OQ_REFUSED);
-        give(sender, flight);
+        report_failed(sender, flight, OQ_REFUSED);
+        release_flight(sender, flight);
         return;
     }
     oq_flight_move(sender->flights, flight, OQ_FLIGHT_WAITING, now);
-    tell_failed(sender, flight, OQ_UNKNOWN);
+    report_failed(sender, flight, OQ_UNKNOWN);
 }
 
 static void on_delivery(rd_kafka_t *handle, const rd_kafka_message_t *message, void *opaque)
@@ -173,7 +173,7 @@ static void on_delivery(rd_kafka_t *handle, const rd_kafka_message_t *message, v
     }
     bool certain = rd_kafka_message_status(message) == RD_KAFKA_MSG_STATUS_NOT_PERSISTED &&
                    atomic_load(&sender->requests) == flight->requests;
-    failed(sender, flight, certain, rd_kafka_err2str(message->err));
+    note_failure(sender, flight, certain, rd_kafka_err2str(message->err));
 }
 
 static void on_produce_request(void *opaque)
@@ -240,7 +240,7 @@ static void hand_over(struct oq_kafka_sender *sender, struct oq_flight *flight)
     }
     if (error == RD_KAFKA_RESP_ERR__FATAL)
         sender->fatal = true;
-    failed(sender, flight, true, rd_kafka_err2str(error));
+    note_failure(sender, flight, true, rd_kafka_err2str(error));
 }
 
 bool oq_kafka_sender_full(const struct oq_kafka_sender *sender)
@@ -289,7 +289,7 @@ void oq_kafka_sender_send(struct oq_kafka_sender *sender, const struct oq_record
 }
 
 /* In place of a record whose epoch is over. It was told to be unknown, so nobody waits for this. */
-static void reject(struct oq_kafka_sender *sender, struct oq_flight *flight)
+static void reject_flight(struct oq_kafka_sender *sender, struct oq_flight *flight)
 {
     const struct oq_event *event = &flight->record.event;
     uint32_t partition = flight->partition;
@@ -297,8 +297,8 @@ static void reject(struct oq_kafka_sender *sender, struct oq_flight *flight)
     struct oq_event rejected;
     oq_event_reject(event, ps_clock_wall_ms(sender->setup.config->set.clock), &rejected);
     int err = oq_record_fill(record, &rejected); /* fails only by a clock before 1970 */
-    tell_failed(sender, flight, OQ_UNKNOWN);
-    give(sender, flight);
+    report_failed(sender, flight, OQ_UNKNOWN);
+    release_flight(sender, flight);
     if (err != 0)
         return;
     struct ps_uuid id;
@@ -315,14 +315,14 @@ static void resend_one(struct oq_kafka_sender *sender, struct oq_flight *flight)
     const struct oq_event *event = &flight->record.event;
     if (!oq_event_takes(event) ||
         oq_sale_marks_epoch(sender->setup.marks, event->sale) <= event->epoch) {
-        add(&sender->counters.resent, 1);
+        add_count(&sender->counters.resent, 1);
         oq_flight_move(sender->flights, flight, OQ_FLIGHT_SENT, now_ns());
         hand_over(sender, flight);
     } else if (flight->doubt) {
-        reject(sender, flight);
+        reject_flight(sender, flight);
     } else {
-        tell_failed(sender, flight, OQ_REFUSED);
-        give(sender, flight);
+        report_failed(sender, flight, OQ_REFUSED);
+        release_flight(sender, flight);
     }
 }
 
@@ -353,13 +353,13 @@ void oq_kafka_sender_expire(struct oq_kafka_sender *sender)
     int64_t old = now_ns() - sender->setup.config->set.delivery_timeout_ms * PS_NS_PER_MS;
     struct oq_flight *flight = oq_flight_first(sender->flights, OQ_FLIGHT_ACKED), *next;
     for (; flight != NULL && flight->since_ns < old; flight = flight->next)
-        tell_failed(sender, flight, OQ_UNKNOWN);
+        report_failed(sender, flight, OQ_UNKNOWN);
     flight = oq_flight_first(sender->flights, OQ_FLIGHT_WAITING);
     for (; flight != NULL && flight->since_ns < old; flight = next) {
         next = flight->next;
-        tell_failed(sender, flight, flight->doubt ? OQ_UNKNOWN : OQ_REFUSED);
+        report_failed(sender, flight, flight->doubt ? OQ_UNKNOWN : OQ_REFUSED);
         if (!flight->doubt)
-            give(sender, flight);
+            release_flight(sender, flight);
     }
 }
 
@@ -399,7 +399,7 @@ static void end_producer(struct oq_kafka_sender *sender)
         rd_kafka_poll(sender->producer, 10);
     struct oq_flight *flight;
     while ((flight = oq_flight_first(sender->flights, OQ_FLIGHT_SENT)) != NULL)
-        failed(sender, flight, false, "no delivery report came");
+        note_failure(sender, flight, false, "no delivery report came");
     rd_kafka_topic_destroy(sender->topic);
     rd_kafka_destroy(sender->producer);
     sender->producer = NULL;
@@ -415,7 +415,7 @@ int oq_kafka_sender_poll(struct oq_kafka_sender *sender)
         sender->setup.on_trouble(fault.text, sender->setup.ctx);
         return 0;
     }
-    add(&sender->counters.producers, 1);
+    add_count(&sender->counters.producers, 1);
     return 1;
 }
 
@@ -463,8 +463,8 @@ void oq_kafka_sender_give_up(struct oq_kafka_sender *sender)
     for (size_t i = 0; i < PS_ARRAY_LEN(left); i++) {
         while ((flight = oq_flight_first(sender->flights, left[i])) != NULL) {
             bool sure = left[i] == OQ_FLIGHT_WAITING && !flight->doubt;
-            tell_failed(sender, flight, sure ? OQ_REFUSED : OQ_UNKNOWN);
-            give(sender, flight);
+            report_failed(sender, flight, sure ? OQ_REFUSED : OQ_UNKNOWN);
+            release_flight(sender, flight);
         }
     }
 }
@@ -491,7 +491,7 @@ size_t oq_kafka_sender_in_flight(const struct oq_kafka_sender *sender)
     return oq_flights_count(sender->flights);
 }
 
-size_t oq_kafka_sender_untold(const struct oq_kafka_sender *sender)
+size_t oq_kafka_sender_unreported(const struct oq_kafka_sender *sender)
 {
     return oq_flights_untold(sender->flights);
 }

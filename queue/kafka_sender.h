@@ -71,7 +71,7 @@ void oq_kafka_sender_expire(struct oq_kafka_sender *sender);
 /* Records that have neither been read back nor refused; of these, those of which nobody has been
  * told; when the oldest that is acknowledged was, or INT64_MAX. */
 size_t oq_kafka_sender_in_flight(const struct oq_kafka_sender *sender);
-size_t oq_kafka_sender_untold(const struct oq_kafka_sender *sender);
+size_t oq_kafka_sender_unreported(const struct oq_kafka_sender *sender);
 int64_t oq_kafka_sender_acked_ns(const struct oq_kafka_sender *sender);
 
 /* The end: tells the outcome of all that is in flight. Up to two seconds. */

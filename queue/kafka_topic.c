@@ -12,8 +12,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-static int unreachable(const struct oq_kafka_settings *settings, struct ps_fault *fault,
-                       rd_kafka_resp_err_t error)
+static int topic_unreachable(const struct oq_kafka_settings *settings, struct ps_fault *fault,
+                             rd_kafka_resp_err_t error)
 {
     return ps_fault(fault, PS_E_IO, settings->topic, "%s: look after Kafka at %s",
                     rd_kafka_err2str(error), settings->brokers);
@@ -82,7 +82,7 @@ int oq_kafka_topic_look(rd_kafka_t *handle, const struct oq_kafka_settings *sett
     rd_kafka_resp_err_t error = rd_kafka_metadata(handle, 0, asked, &metadata, timeout_ms);
     rd_kafka_topic_destroy(asked);
     if (error != 0)
-        return unreachable(settings, fault, error);
+        return topic_unreachable(settings, fault, error);
     int err = look_at(metadata, settings, topic, fault);
     rd_kafka_metadata_destroy(metadata);
     if (err == 0 && topic->in_sync < topic->in_sync_least)
@@ -143,9 +143,9 @@ static const char *value_of(const rd_kafka_ConfigResource_t *resource, const cha
     return NULL;
 }
 
-static int judge(const rd_kafka_ConfigResource_t *resource,
-                 const struct oq_kafka_settings *settings, struct oq_kafka_topic *topic,
-                 char *notice, size_t notice_size, struct ps_fault *fault)
+static int judge_setting(const rd_kafka_ConfigResource_t *resource,
+                         const struct oq_kafka_settings *settings, struct oq_kafka_topic *topic,
+                         char *notice, size_t notice_size, struct ps_fault *fault)
 {
     const struct wanted table[] = {
         {"cleanup.policy", IS, "delete", 0, false,
@@ -193,7 +193,7 @@ static int judge(const rd_kafka_ConfigResource_t *resource,
 }
 
 /* The answer, or NULL. */
-static rd_kafka_event_t *ask(rd_kafka_t *handle, const char *topic, int timeout_ms)
+static rd_kafka_event_t *ask_settings(rd_kafka_t *handle, const char *topic, int timeout_ms)
 {
     rd_kafka_queue_t *queue = rd_kafka_queue_new(handle);
     rd_kafka_AdminOptions_t *options =
@@ -216,9 +216,9 @@ int oq_kafka_topic_check(rd_kafka_t *handle, const struct oq_kafka_settings *set
                          int timeout_ms, struct oq_kafka_topic *topic, char *notice,
                          size_t notice_size, struct ps_fault *fault)
 {
-    rd_kafka_event_t *answer = ask(handle, settings->topic, timeout_ms);
+    rd_kafka_event_t *answer = ask_settings(handle, settings->topic, timeout_ms);
     if (answer == NULL)
-        return unreachable(settings, fault, RD_KAFKA_RESP_ERR__TIMED_OUT);
+        return topic_unreachable(settings, fault, RD_KAFKA_RESP_ERR__TIMED_OUT);
     int err = 0;
     size_t count = 0;
     rd_kafka_resp_err_t error = rd_kafka_event_error(answer);
@@ -231,7 +231,7 @@ int oq_kafka_topic_check(rd_kafka_t *handle, const struct oq_kafka_settings *set
         error =
             count == 1 ? rd_kafka_ConfigResource_error(resources[0]) : RD_KAFKA_RESP_ERR_UNKNOWN;
     if (error == 0)
-        err = judge(resources[0], settings, topic, notice, notice_size, fault);
+        err = judge_setting(resources[0], settings, topic, notice, notice_size, fault);
     else if (error == RD_KAFKA_RESP_ERR__UNSUPPORTED_FEATURE)
         snprintf(notice, notice_size,
                  "topic %s: this Kafka does not tell its settings: make sure that it is not "
@@ -242,7 +242,7 @@ int oq_kafka_topic_check(rd_kafka_t *handle, const struct oq_kafka_settings *set
         err = ps_fault(fault, PS_E_INVALID, settings->topic,
                        "its settings cannot be checked: allow this user DescribeConfigs on it");
     else
-        err = unreachable(settings, fault, error);
+        err = topic_unreachable(settings, fault, error);
     rd_kafka_event_destroy(answer);
     return err;
 }

@@ -37,7 +37,7 @@ struct oq_kafka_view {
     struct place at[OQ_PARTITION_MAX];
 };
 
-static void ring(rd_kafka_queue_t *queue, int bell)
+static void wake_thread(rd_kafka_queue_t *queue, int bell)
 {
     static const uint64_t one = 1;
     rd_kafka_queue_io_event_enable(queue, bell, &one, sizeof one);
@@ -59,7 +59,7 @@ int oq_kafka_view_new(const struct oq_kafka_config *config, int bell,
         goto fail;
     }
     view->queue = rd_kafka_queue_new(view->handle);
-    ring(view->queue, bell);
+    wake_thread(view->queue, bell);
     *ret_view = view;
     return 0;
 fail:
@@ -155,8 +155,8 @@ int oq_kafka_view_take(struct oq_kafka_view *view, const struct oq_kafka_look *l
 
 /* --- Reading --- */
 
-static int take(struct oq_kafka_view *view, const rd_kafka_message_t *message,
-                oq_kafka_message_fn *fn, void *ctx, struct ps_fault *fault)
+static int take_message(struct oq_kafka_view *view, const rd_kafka_message_t *message,
+                        oq_kafka_message_fn *fn, void *ctx, struct ps_fault *fault)
 {
     if (message->partition < 0 || (uint32_t)message->partition >= view->partitions)
         return 0; /* an error of no partition */
@@ -191,7 +191,7 @@ int oq_kafka_view_read(struct oq_kafka_view *view, oq_kafka_message_fn *fn, void
     ssize_t count = rd_kafka_consume_batch_queue(view->queue, 0, view->messages, READ_AT_ONCE);
     for (ssize_t i = 0; i < count; i++) {
         if (err >= 0)
-            err = take(view, view->messages[i], fn, ctx, fault);
+            err = take_message(view, view->messages[i], fn, ctx, fault);
         rd_kafka_message_destroy(view->messages[i]);
     }
     if (err < 0)

@@ -99,7 +99,7 @@ static void wait_ms(struct oq_kafka_watch *watch, int64_t ms)
         continue;
 }
 
-static void *run(void *arg)
+static void *run_watch(void *arg)
 {
     struct oq_kafka_watch *watch = arg;
     const struct oq_kafka_settings *settings = &watch->config->set;
@@ -142,7 +142,7 @@ int oq_kafka_watch_start(const struct oq_kafka_config *config, int bell,
     int err = oq_kafka_client_new(config, OQ_KAFKA_WATCHER, &watch->hooks, &watch->handle, fault);
     if (err != 0)
         goto fail;
-    err = ps_thread_start("kafka-watch", run, watch, &watch->thread);
+    err = ps_thread_start("kafka-watch", run_watch, watch, &watch->thread);
     if (err != 0) {
         ps_fault(fault, err, config->set.topic, "a thread cannot be started");
         goto fail;

@@ -80,7 +80,7 @@ static int64_t now_ns(void)
     return ps_clock_mono_ns(&ps_clock_system);
 }
 
-static void count(_Atomic uint64_t *counter, uint64_t more)
+static void count_up(_Atomic uint64_t *counter, uint64_t more)
 {
     uint64_t value = atomic_load_explicit(counter, memory_order_relaxed);
     atomic_store_explicit(counter, value + more, memory_order_relaxed);
@@ -100,9 +100,9 @@ static void end_group(struct journal *journal)
         journal->on.on_batch(journal->on.ctx);
 }
 
-static void tell_landed(struct journal *journal)
+static void report_landed(struct journal *journal)
 {
-    count(&journal->counters.landed, journal->batch_count);
+    count_up(&journal->counters.landed, journal->batch_count);
     for (size_t i = 0; i < journal->batch_count; i++) {
         const struct oq_record *record = journal->batch[i];
         give_record(journal, &record->event);
@@ -112,10 +112,10 @@ static void tell_landed(struct journal *journal)
     end_group(journal);
 }
 
-static void tell_failed(struct journal *journal, enum oq_outcome outcome)
+static void report_failed(struct journal *journal, enum oq_outcome outcome)
 {
-    count(outcome == OQ_REFUSED ? &journal->counters.refused : &journal->counters.unknown,
-          journal->batch_count);
+    count_up(outcome == OQ_REFUSED ? &journal->counters.refused : &journal->counters.unknown,
+             journal->batch_count);
     for (size_t i = 0; i < journal->batch_count; i++) {
         const struct oq_record *record = journal->batch[i];
         journal->on.on_outcome(&record->ticket, &record->event, outcome, 0, journal->on.ctx);
@@ -181,13 +181,13 @@ static void commit_batch(struct journal *journal)
             keep_unknown(journal);
         else
             atomic_store(&journal->unread_since_ns, 0);
-        count(&counters->commit_failures, 1);
+        count_up(&counters->commit_failures, 1);
         go_away(journal, err, &fault);
-        tell_failed(journal, unknown ? OQ_UNKNOWN : OQ_REFUSED);
+        report_failed(journal, unknown ? OQ_UNKNOWN : OQ_REFUSED);
         return;
     }
     ps_durations_add(&counters->commits, now_ns() - journal->commit_began_ns);
-    tell_landed(journal);
+    report_landed(journal);
     atomic_store(&journal->unread_since_ns, 0);
     err = ps_db_file_tidy(journal->file, &fault);
     if (err != 0)
@@ -196,7 +196,7 @@ static void commit_batch(struct journal *journal)
 
 /* --- Opening, and opening again --- */
 
-static int feed(int64_t seq, struct ps_str json, struct ps_fault *fault, void *ctx)
+static int feed_record(int64_t seq, struct ps_str json, struct ps_fault *fault, void *ctx)
 {
     struct journal *journal = ctx;
     struct oq_event event;
@@ -225,7 +225,7 @@ static int open_and_read(struct journal *journal, struct ps_fault *fault)
     if (err != 0)
         return err;
     int64_t before = journal->seq;
-    err = oq_journal_file_read(journal->file, before, feed, journal, &last, fault);
+    err = oq_journal_file_read(journal->file, before, feed_record, journal, &last, fault);
     if (err == 0 && last > before)
         end_group(journal);
     return err;
@@ -247,7 +247,7 @@ static int write_first(struct journal *journal, enum oq_journal_note note, struc
     return err;
 }
 
-static void recover(struct journal *journal)
+static void recover_file(struct journal *journal)
 {
     struct ps_fault fault;
     ps_db_file_close(journal->file);
@@ -290,7 +290,7 @@ static void wait_for_work(struct journal *journal)
 }
 
 /* Until the next commit may begin, when there is something for it. */
-static void gather(const struct journal *journal)
+static void wait_for_more(const struct journal *journal)
 {
     if (oq_record_queue_count(journal->queue) == 0)
         return;
@@ -302,7 +302,7 @@ static void gather(const struct journal *journal)
 
 /* Takes a batch, which ends at a call; the call comes after its outcomes. False: nothing was there.
  */
-static bool work(struct journal *journal)
+static bool do_batch(struct journal *journal)
 {
     struct oq_record *record = NULL;
     size_t waiting = oq_record_queue_count(journal->queue);
@@ -318,7 +318,7 @@ static bool work(struct journal *journal)
         if (is_available(journal) && !late)
             commit_batch(journal);
         else
-            tell_failed(journal, OQ_REFUSED);
+            report_failed(journal, OQ_REFUSED);
     }
     if (has_call)
         record->call(record->arg);
@@ -326,16 +326,16 @@ static bool work(struct journal *journal)
     return journal->batch_count > 0 || has_call;
 }
 
-static void *run(void *arg)
+static void *run_journal(void *arg)
 {
     struct journal *journal = arg;
     const struct sched_param none = {0};
     (void)sched_setscheduler(0, SCHED_BATCH, &none);
     while (!oq_record_queue_ended(journal->queue)) {
         if (!is_available(journal) && now_ns() >= journal->retry_at_ns)
-            recover(journal);
-        gather(journal);
-        if (!work(journal))
+            recover_file(journal);
+        wait_for_more(journal);
+        if (!do_batch(journal))
             wait_for_work(journal);
     }
     atomic_store_explicit(&journal->state, OQ_LOG_CLOSED, memory_order_relaxed);
@@ -347,12 +347,12 @@ static void *run(void *arg)
 
 /* --- The interface --- */
 
-static const struct journal *of_const(const struct oq_log *log)
+static const struct journal *const_journal_of(const struct oq_log *log)
 {
     return (const struct journal *)(const void *)log;
 }
 
-static struct journal *of(struct oq_log *log)
+static struct journal *journal_of(struct oq_log *log)
 {
     return (struct journal *)(void *)log;
 }
@@ -361,7 +361,7 @@ static struct journal *of(struct oq_log *log)
 static int journal_append(struct oq_log *log, uint32_t partition, const struct oq_event *event,
                           const struct oq_ticket *ticket)
 {
-    struct journal *journal = of(log);
+    struct journal *journal = journal_of(log);
     if (!is_available(journal))
         return PS_E_CLOSED;
     return oq_record_queue_put(journal->queue, partition, event, ticket);
@@ -369,20 +369,20 @@ static int journal_append(struct oq_log *log, uint32_t partition, const struct o
 
 static unsigned journal_backlog_percent(const struct oq_log *log)
 {
-    const struct oq_record_queue *queue = of_const(log)->queue;
+    const struct oq_record_queue *queue = const_journal_of(log)->queue;
     return (unsigned)(oq_record_queue_count(queue) * 100 / oq_record_queue_capacity(queue));
 }
 
 static bool journal_available(const struct oq_log *log)
 {
-    return is_available(of_const(log));
+    return is_available(const_journal_of(log));
 }
 
 /* The clock is read first: what was committed before then has been shown if nothing is unread
  * afterwards. */
 static void journal_view(const struct oq_log *log, struct oq_log_view *ret_view)
 {
-    const struct journal *journal = of_const(log);
+    const struct journal *journal = const_journal_of(log);
     enum oq_log_state state = atomic_load_explicit(&journal->state, memory_order_relaxed);
     int64_t now = now_ns(), unread_since = atomic_load(&journal->unread_since_ns);
 
@@ -396,7 +396,7 @@ static void journal_view(const struct oq_log *log, struct oq_log_view *ret_view)
 
 static void journal_stats(const struct oq_log *log, struct oq_log_stats *ret_stats)
 {
-    const struct journal *journal = of_const(log);
+    const struct journal *journal = const_journal_of(log);
     const struct counters *from = &journal->counters;
     struct oq_log_stats stats = {
         .landed = atomic_load_explicit(&from->landed, memory_order_relaxed),
@@ -414,10 +414,10 @@ static void journal_stats(const struct oq_log *log, struct oq_log_stats *ret_sta
 
 static int journal_call(struct oq_log *log, void (*fn)(void *arg), void *arg)
 {
-    return oq_record_queue_call(of(log)->queue, fn, arg);
+    return oq_record_queue_call(journal_of(log)->queue, fn, arg);
 }
 
-static void unlock(struct journal *journal)
+static void release_lock(struct journal *journal)
 {
     if (journal->lock >= 0)
         close(journal->lock);
@@ -428,7 +428,7 @@ static int journal_close(struct oq_log *log, int64_t timeout_ms)
 {
     /* For the batch that is in the disk's hands at the deadline. */
     static const int grace_ms = 2000;
-    struct journal *journal = of(log);
+    struct journal *journal = journal_of(log);
     if (!journal->thread_runs)
         return 0;
     atomic_store_explicit(&journal->deadline_ns, now_ns() + timeout_ms * PS_NS_PER_MS,
@@ -438,17 +438,17 @@ static int journal_close(struct oq_log *log, int64_t timeout_ms)
         return PS_E_TIMEOUT;
     pthread_join(journal->thread, NULL);
     journal->thread_runs = false;
-    unlock(journal);
+    release_lock(journal);
     return 0;
 }
 
 static void journal_free(struct oq_log *log)
 {
-    struct journal *journal = of(log);
+    struct journal *journal = journal_of(log);
     if (journal->thread_runs) /* hangs in the disk and still uses it all */
         return;
     ps_db_file_close(journal->file);
-    unlock(journal);
+    release_lock(journal);
     if (journal->ended >= 0)
         close(journal->ended);
     oq_record_queue_free(journal->queue);
@@ -460,7 +460,7 @@ static void journal_free(struct oq_log *log)
 
 static int journal_reader_new(struct oq_log *log, struct oq_reader **ret_reader)
 {
-    return oq_journal_reader_open(of(log)->path, ret_reader, NULL);
+    return oq_journal_reader_open(journal_of(log)->path, ret_reader, NULL);
 }
 
 static const struct oq_log_ops journal_ops = {
@@ -475,7 +475,7 @@ static const struct oq_log_ops journal_ops = {
     .reader_new = journal_reader_new,
 };
 
-static int allocate(struct journal *journal, const struct oq_journal_settings *settings)
+static int allocate_queues(struct journal *journal, const struct oq_journal_settings *settings)
 {
     if (settings->vfs != NULL) {
         journal->vfs = strdup(settings->vfs);
@@ -511,7 +511,7 @@ int oq_journal_open(const struct oq_journal_settings *settings,
                                 .lock = -1,
                                 .ended = -1};
     snprintf(journal->path, sizeof journal->path, "%s", settings->path);
-    int err = allocate(journal, settings);
+    int err = allocate_queues(journal, settings);
     if (err != 0) {
         ps_fault(fault, err, settings->path, "no memory or descriptors for the queue");
         goto fail;
@@ -525,7 +525,7 @@ int oq_journal_open(const struct oq_journal_settings *settings,
         err = write_first(journal, OQ_JOURNAL_STARTED, fault);
     if (err != 0)
         goto fail;
-    err = ps_thread_start("journal", run, journal, &journal->thread);
+    err = ps_thread_start("journal", run_journal, journal, &journal->thread);
     if (err != 0) {
         ps_fault(fault, err, settings->path, "the writer thread cannot be started");
         goto fail;

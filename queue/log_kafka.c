@@ -246,10 +246,10 @@ static bool has_room(const struct kafka *kafka)
 }
 
 /* Taken records of which nobody has been told. */
-static size_t untold(const struct kafka *kafka)
+static size_t count_unreported(const struct kafka *kafka)
 {
     size_t spilling = kafka->spill != NULL ? kafka->spill->untold(kafka->spill->ctx) : 0;
-    return spilling + oq_kafka_sender_untold(kafka->sender);
+    return spilling + oq_kafka_sender_unreported(kafka->sender);
 }
 
 /* A call ends what is taken until it has run. */
@@ -277,7 +277,7 @@ static int take_appended(struct kafka *kafka)
         else
             oq_kafka_sender_refuse(kafka->sender, record);
     }
-    if (kafka->call != NULL && untold(kafka) == 0) {
+    if (kafka->call != NULL && count_unreported(kafka) == 0) {
         kafka->call->call(kafka->call->arg);
         kafka->call = NULL;
         taken++;
@@ -308,10 +308,10 @@ static bool is_over(struct kafka *kafka)
         return false;
     bool in_flight = kafka->breaker.circuit.state == PS_BREAKER_CLOSED &&
                      oq_kafka_sender_in_flight(kafka->sender) > 0;
-    return !in_flight && untold(kafka) == 0;
+    return !in_flight && count_unreported(kafka) == 0;
 }
 
-static void *run(void *arg)
+static void *run_log(void *arg)
 {
     struct kafka *kafka = arg;
     while (!is_over(kafka)) {
@@ -322,7 +322,7 @@ static void *run(void *arg)
             go_on(kafka);
         }
         done += take_appended(kafka);
-        oq_kafka_breaker_tell(&kafka->breaker, is_behind(kafka));
+        oq_kafka_breaker_report(&kafka->breaker, is_behind(kafka));
         if (kafka->spill != NULL)
             done += kafka->spill->round(&kafka->log, kafka->spill->ctx);
         if (done <= 0)
@@ -337,35 +337,35 @@ static void *run(void *arg)
 
 /* --- The interface --- */
 
-static const struct kafka *of_const(const struct oq_log *log)
+static const struct kafka *const_kafka_of(const struct oq_log *log)
 {
     return (const struct kafka *)(const void *)log;
 }
 
-static struct kafka *of(struct oq_log *log)
+static struct kafka *kafka_of(struct oq_log *log)
 {
     return (struct kafka *)(void *)log;
 }
 
 enum oq_log_state oq_kafka_state(const struct oq_log *log)
 {
-    return oq_kafka_breaker_state(&of_const(log)->breaker);
+    return oq_kafka_breaker_state(&const_kafka_of(log)->breaker);
 }
 
 void oq_kafka_wake(struct oq_log *log)
 {
-    (void)eventfd_write(oq_record_queue_bell(of(log)->queue), 1); /* far from full */
+    (void)eventfd_write(oq_record_queue_wakeup(kafka_of(log)->queue), 1); /* far from full */
 }
 
 int64_t oq_kafka_epoch(const struct oq_log *log, struct ps_str sale)
 {
-    return oq_sale_marks_epoch(of_const(log)->marks, sale);
+    return oq_sale_marks_epoch(const_kafka_of(log)->marks, sale);
 }
 
 static int kafka_append(struct oq_log *log, uint32_t partition, const struct oq_event *event,
                         const struct oq_ticket *ticket)
 {
-    struct kafka *kafka = of(log);
+    struct kafka *kafka = kafka_of(log);
     enum oq_log_state state = oq_kafka_state(&kafka->log);
     bool spills = state == OQ_LOG_AWAY && kafka->spill != NULL && event->type == OQ_ACCEPTED;
     if (state != OQ_LOG_WELL && !spills)
@@ -375,7 +375,7 @@ static int kafka_append(struct oq_log *log, uint32_t partition, const struct oq_
 
 static unsigned kafka_backlog_percent(const struct oq_log *log)
 {
-    const struct oq_record_queue *queue = of_const(log)->queue;
+    const struct oq_record_queue *queue = const_kafka_of(log)->queue;
     return (unsigned)(oq_record_queue_count(queue) * 100 / oq_record_queue_capacity(queue));
 }
 
@@ -386,7 +386,7 @@ static bool kafka_available(const struct oq_log *log)
 
 static void kafka_view(const struct oq_log *log, struct oq_log_view *ret_view)
 {
-    const struct kafka *kafka = of_const(log);
+    const struct kafka *kafka = const_kafka_of(log);
     enum oq_log_state state = oq_kafka_state(log);
 
     *ret_view = (struct oq_log_view){
@@ -399,31 +399,31 @@ static void kafka_view(const struct oq_log *log, struct oq_log_view *ret_view)
         .name = atomic_load_explicit(&kafka->named, memory_order_acquire) ? kafka->name : NULL};
 }
 
-static uint64_t load(const _Atomic uint64_t *counter)
+static uint64_t load_count(const _Atomic uint64_t *counter)
 {
     return atomic_load_explicit(counter, memory_order_relaxed);
 }
 
 static void kafka_stats(const struct oq_log *log, struct oq_log_stats *ret_stats)
 {
-    const struct kafka *kafka = of_const(log);
+    const struct kafka *kafka = const_kafka_of(log);
     const struct oq_kafka_counters *from = oq_kafka_sender_counters(kafka->sender);
     struct oq_log_stats stats = {
-        .landed = load(&from->landed),
-        .refused = load(&from->refused),
-        .unknown = load(&from->unknown),
+        .landed = load_count(&from->landed),
+        .refused = load_count(&from->refused),
+        .unknown = load_count(&from->unknown),
         .commits = (uint64_t)ps_durations_count(&from->groups),
-        .commit_failures = load(&from->failures),
+        .commit_failures = load_count(&from->failures),
         .commit_durations = &from->groups,
-        .backlog = oq_record_queue_count(kafka->queue) + load(&from->untold),
-        .backlog_max = load(&kafka->backlog_max),
-        .foreign = load(&kafka->foreign),
-        .resent = load(&from->resent),
-        .producers = load(&from->producers),
-        .in_flight = load(&from->in_flight),
-        .lag = load(&kafka->lag),
-        .sent_bytes = load(&from->sent_bytes),
-        .received_bytes = load(&from->received_bytes),
+        .backlog = oq_record_queue_count(kafka->queue) + load_count(&from->untold),
+        .backlog_max = load_count(&kafka->backlog_max),
+        .foreign = load_count(&kafka->foreign),
+        .resent = load_count(&from->resent),
+        .producers = load_count(&from->producers),
+        .in_flight = load_count(&from->in_flight),
+        .lag = load_count(&kafka->lag),
+        .sent_bytes = load_count(&from->sent_bytes),
+        .received_bytes = load_count(&from->received_bytes),
         .round_trip_ns = atomic_load_explicit(&from->round_trip_us, memory_order_relaxed) * 1000,
     };
     stats.appended = stats.landed + stats.refused + stats.unknown + stats.backlog;
@@ -432,12 +432,12 @@ static void kafka_stats(const struct oq_log *log, struct oq_log_stats *ret_stats
 
 int64_t oq_kafka_reached_ns(const struct oq_log *log)
 {
-    return atomic_load_explicit(&of_const(log)->reached_ns, memory_order_acquire);
+    return atomic_load_explicit(&const_kafka_of(log)->reached_ns, memory_order_acquire);
 }
 
 bool oq_kafka_name(const struct oq_log *log, char ret_name[OQ_KAFKA_NAME_MAX + 1])
 {
-    const struct kafka *kafka = of_const(log);
+    const struct kafka *kafka = const_kafka_of(log);
     if (!atomic_load_explicit(&kafka->named, memory_order_acquire))
         return false;
     memcpy(ret_name, kafka->name, sizeof kafka->name);
@@ -461,12 +461,12 @@ void oq_kafka_stats(const struct oq_log *log, struct oq_kafka_stats *ret_stats)
 
 static int kafka_call(struct oq_log *log, void (*fn)(void *arg), void *arg)
 {
-    return oq_record_queue_call(of(log)->queue, fn, arg);
+    return oq_record_queue_call(kafka_of(log)->queue, fn, arg);
 }
 
 static int kafka_close(struct oq_log *log, int64_t timeout_ms)
 {
-    struct kafka *kafka = of(log);
+    struct kafka *kafka = kafka_of(log);
     if (!kafka->thread_runs)
         return 0;
     atomic_store_explicit(&kafka->deadline_ns, now_ns() + timeout_ms * PS_NS_PER_MS,
@@ -481,7 +481,7 @@ static int kafka_close(struct oq_log *log, int64_t timeout_ms)
 
 static void kafka_free(struct oq_log *log)
 {
-    struct kafka *kafka = of(log);
+    struct kafka *kafka = kafka_of(log);
     if (kafka->thread_runs) /* hangs, and still uses it all */
         return;
     oq_kafka_watch_stop(kafka->watch);
@@ -498,7 +498,7 @@ static void kafka_free(struct oq_log *log)
 
 static int kafka_reader_new(struct oq_log *log, struct oq_reader **ret_reader)
 {
-    return oq_kafka_reader_open(&of(log)->config.set, ret_reader, NULL);
+    return oq_kafka_reader_open(&kafka_of(log)->config.set, ret_reader, NULL);
 }
 
 static const struct oq_log_ops kafka_ops = {
@@ -528,7 +528,7 @@ static int make_parts(struct kafka *kafka, struct ps_fault *fault)
         err = PS_E_IO;
     if (err != 0)
         return ps_fault(fault, err, settings->topic, "no memory or descriptors for the queue");
-    int bell = oq_record_queue_bell(kafka->queue);
+    int bell = oq_record_queue_wakeup(kafka->queue);
     const struct oq_kafka_sender_setup setup = {.config = &kafka->config,
                                                 .marks = kafka->marks,
                                                 .callbacks = &kafka->on,
@@ -563,7 +563,7 @@ int oq_kafka_open(const struct oq_kafka_settings *settings,
     err = make_parts(kafka, fault);
     if (err != 0)
         goto fail;
-    err = ps_thread_start("kafka-log", run, kafka, &kafka->thread);
+    err = ps_thread_start("kafka-log", run_log, kafka, &kafka->thread);
     if (err != 0) {
         ps_fault(fault, err, settings->topic, "the log's thread cannot be started");
         goto fail;

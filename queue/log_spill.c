@@ -44,18 +44,18 @@ static int64_t now_ns(void)
     return ps_clock_mono_ns(&ps_clock_system);
 }
 
-static void add(_Atomic uint64_t *counter, uint64_t more)
+static void add_count(_Atomic uint64_t *counter, uint64_t more)
 {
     atomic_fetch_add_explicit(counter, more, memory_order_relaxed);
 }
 
-static uint64_t load(const _Atomic uint64_t *counter)
+static uint64_t load_count(const _Atomic uint64_t *counter)
 {
     return atomic_load_explicit(counter, memory_order_relaxed);
 }
 
 /* Everything that the writer is given comes from rounds, so there has been one. */
-static void ring(void *ctx)
+static void wake_kafka(void *ctx)
 {
     struct spill *spill = ctx;
     struct oq_log *kafka = atomic_load(&spill->kafka);
@@ -65,8 +65,8 @@ static void ring(void *ctx)
 
 /* --- What Kafka reports --- */
 
-static void tell(struct spill *spill, const struct oq_ticket *ticket, const struct oq_event *event,
-                 enum oq_outcome outcome, int64_t seq)
+static void report_outcome(struct spill *spill, const struct oq_ticket *ticket,
+                           const struct oq_event *event, enum oq_outcome outcome, int64_t seq)
 {
     spill->on.on_outcome(ticket, event, outcome, seq, spill->on.ctx);
 }
@@ -76,10 +76,10 @@ static void tell(struct spill *spill, const struct oq_ticket *ticket, const stru
 static void note_own(struct spill *spill, int64_t seq, enum oq_outcome outcome)
 {
     struct counters *counters = &spill->counters;
-    add(outcome == OQ_LANDED    ? &counters->own_landed
-        : outcome == OQ_REFUSED ? &counters->own_refused
-                                : &counters->own_unknown,
-        1);
+    add_count(outcome == OQ_LANDED    ? &counters->own_landed
+              : outcome == OQ_REFUSED ? &counters->own_refused
+                                      : &counters->own_unknown,
+              1);
     struct oq_spill_window *window = oq_spill_writer_window(spill->writer);
     if (outcome != OQ_REFUSED || window == NULL)
         return;
@@ -103,11 +103,11 @@ static void on_outcome(const struct oq_ticket *ticket, const struct oq_event *ev
     }
     bool spills = outcome == OQ_REFUSED && event->type == OQ_ACCEPTED && !is_late(spill);
     if (!spills || oq_spill_writer_put(spill->writer, event, ticket) != 0) {
-        tell(spill, ticket, event, outcome, seq);
+        report_outcome(spill, ticket, event, outcome, seq);
         return;
     }
-    add(&spill->counters.taken, 1);
-    add(&spill->untold, 1);
+    add_count(&spill->counters.taken, 1);
+    add_count(&spill->untold, 1);
 }
 
 static void on_record(uint32_t partition, int64_t seq, const struct oq_event *event, void *ctx)
@@ -139,27 +139,27 @@ static void on_notice(const char *text, void *ctx)
 
 /* --- Its rounds --- */
 
-static int tell_batch(struct spill *spill)
+static int report_batch(struct spill *spill)
 {
     struct counters *counters = &spill->counters;
     const struct oq_spill_batch *batch = oq_spill_writer_batch(spill->writer);
     if (batch == NULL)
         return 0;
     enum oq_outcome outcome = batch->outcome;
-    add(outcome == OQ_SPILLED   ? &counters->spilled
-        : outcome == OQ_REFUSED ? &counters->refused
-                                : &counters->unknown,
-        batch->count);
+    add_count(outcome == OQ_SPILLED   ? &counters->spilled
+              : outcome == OQ_REFUSED ? &counters->refused
+                                      : &counters->unknown,
+              batch->count);
     for (size_t i = 0; i < batch->count; i++) {
         const struct oq_record *record = batch->record[i];
         atomic_fetch_sub_explicit(&spill->untold, 1, memory_order_relaxed);
-        tell(spill, &record->ticket, &record->event, outcome, 0);
+        report_outcome(spill, &record->ticket, &record->event, outcome, 0);
     }
-    oq_spill_writer_told(spill->writer);
+    oq_spill_writer_reported(spill->writer);
     return 1;
 }
 
-static void tell_notice(struct spill *spill)
+static void report_notice(struct spill *spill)
 {
     const char *notice = oq_spill_writer_notice(spill->writer);
     if (notice == NULL)
@@ -180,7 +180,7 @@ static int send_entry(struct spill *spill, struct oq_log *kafka, const struct oq
     return oq_log_append(kafka, &rejected, &ticket);
 }
 
-static int drain(struct spill *spill, struct oq_log *kafka)
+static int drain_window(struct spill *spill, struct oq_log *kafka)
 {
     struct oq_spill_window *window = oq_spill_writer_window(spill->writer);
     int sent = 0;
@@ -204,9 +204,9 @@ static int go_round(struct oq_log *kafka, void *ctx)
 {
     struct spill *spill = ctx;
     atomic_store(&spill->kafka, kafka);
-    int told = tell_batch(spill);
-    tell_notice(spill);
-    return told + drain(spill, kafka);
+    int told = report_batch(spill);
+    report_notice(spill);
+    return told + drain_window(spill, kafka);
 }
 
 static bool has_room(void *ctx)
@@ -218,30 +218,30 @@ static bool has_room(void *ctx)
 static size_t count_untold(void *ctx)
 {
     const struct spill *spill = ctx;
-    return load(&spill->untold);
+    return load_count(&spill->untold);
 }
 
 /* --- The interface --- */
 
-static const struct spill *of_const(const struct oq_log *log)
+static const struct spill *const_spill_of(const struct oq_log *log)
 {
     return (const struct spill *)(const void *)log;
 }
 
-static struct spill *of(struct oq_log *log)
+static struct spill *spill_of(struct oq_log *log)
 {
     return (struct spill *)(void *)log;
 }
 
 static struct oq_log *kafka_of(const struct oq_log *log)
 {
-    return atomic_load_explicit(&of_const(log)->kafka, memory_order_relaxed);
+    return atomic_load_explicit(&const_spill_of(log)->kafka, memory_order_relaxed);
 }
 
 uint64_t oq_spill_count(const struct oq_log *log)
 {
-    const struct spill *spill = of_const(log);
-    return oq_spill_writer_undecided(spill->writer) + load(&spill->untold);
+    const struct spill *spill = const_spill_of(log);
+    return oq_spill_writer_undecided(spill->writer) + load_count(&spill->untold);
 }
 
 const struct oq_log *oq_spill_kafka(const struct oq_log *log)
@@ -250,23 +250,23 @@ const struct oq_log *oq_spill_kafka(const struct oq_log *log)
 }
 
 /* In the file, with all that is on its way there, if Kafka takes none of it. */
-static uint64_t occupied(const struct oq_log *log)
+static uint64_t count_occupied(const struct oq_log *log)
 {
-    const struct spill *spill = of_const(log);
+    const struct spill *spill = const_spill_of(log);
     struct oq_log_stats stats;
     oq_log_stats(kafka_of(log), &stats);
-    return oq_spill_writer_stored(spill->writer) + load(&spill->untold) + stats.backlog;
+    return oq_spill_writer_stored(spill->writer) + load_count(&spill->untold) + stats.backlog;
 }
 
 static int spill_append(struct oq_log *log, uint32_t partition, const struct oq_event *event,
                         const struct oq_ticket *ticket)
 {
-    const struct spill *spill = of_const(log);
+    const struct spill *spill = const_spill_of(log);
     struct oq_log *kafka = kafka_of(log);
     if (event->type == OQ_ACCEPTED && oq_kafka_state(kafka) == OQ_LOG_AWAY) {
         if (oq_spill_writer_broken(spill->writer))
             return PS_E_CLOSED;
-        if (occupied(log) >= spill->records_max)
+        if (count_occupied(log) >= spill->records_max)
             return PS_E_FULL;
     }
     return kafka->ops->append(kafka, partition, event, ticket);
@@ -277,7 +277,7 @@ static unsigned spill_backlog_percent(const struct oq_log *log)
     unsigned queue = oq_log_backlog_percent(kafka_of(log));
     if (oq_kafka_state(kafka_of(log)) != OQ_LOG_AWAY)
         return queue;
-    uint64_t percent = occupied(log) * 100 / of_const(log)->records_max;
+    uint64_t percent = count_occupied(log) * 100 / const_spill_of(log)->records_max;
     if (percent > 100)
         percent = 100;
     return percent > queue ? (unsigned)percent : queue;
@@ -285,10 +285,10 @@ static unsigned spill_backlog_percent(const struct oq_log *log)
 
 static bool spill_available(const struct oq_log *log)
 {
-    const struct spill *spill = of_const(log);
+    const struct spill *spill = const_spill_of(log);
     enum oq_log_state state = oq_kafka_state(kafka_of(log));
     bool spills = state == OQ_LOG_AWAY && !oq_spill_writer_broken(spill->writer) &&
-                  occupied(log) < spill->records_max;
+                  count_occupied(log) < spill->records_max;
     return state == OQ_LOG_WELL || spills;
 }
 
@@ -303,17 +303,17 @@ static void spill_view(const struct oq_log *log, struct oq_log_view *ret_view)
  * refused and the file took. */
 static void spill_stats(const struct oq_log *log, struct oq_log_stats *ret_stats)
 {
-    const struct counters *own = &of_const(log)->counters;
+    const struct counters *own = &const_spill_of(log)->counters;
     struct oq_log_stats stats;
-    uint64_t taken = load(&own->taken) + load(&own->own_refused);
-    uint64_t landed = load(&own->own_landed);
-    uint64_t unknown = load(&own->own_unknown);
+    uint64_t taken = load_count(&own->taken) + load_count(&own->own_refused);
+    uint64_t landed = load_count(&own->own_landed);
+    uint64_t unknown = load_count(&own->own_unknown);
     oq_log_stats(kafka_of(log), &stats); /* after these, since it counts before they do */
-    stats.spilled = load(&own->spilled);
-    stats.refused = stats.refused - taken + load(&own->refused);
-    stats.unknown = stats.unknown - unknown + load(&own->unknown);
+    stats.spilled = load_count(&own->spilled);
+    stats.refused = stats.refused - taken + load_count(&own->refused);
+    stats.unknown = stats.unknown - unknown + load_count(&own->unknown);
     stats.landed -= landed;
-    stats.backlog += load(&of_const(log)->untold);
+    stats.backlog += load_count(&const_spill_of(log)->untold);
     stats.appended = stats.landed + stats.refused + stats.unknown + stats.spilled + stats.backlog;
     *ret_stats = stats;
 }
@@ -325,7 +325,7 @@ static int spill_call(struct oq_log *log, void (*fn)(void *arg), void *arg)
 
 static int spill_close(struct oq_log *log, int64_t timeout_ms)
 {
-    struct spill *spill = of(log);
+    struct spill *spill = spill_of(log);
     if (spill->closed)
         return 0;
     atomic_store_explicit(&spill->deadline_ns, now_ns() + timeout_ms * PS_NS_PER_MS,
@@ -339,7 +339,7 @@ static int spill_close(struct oq_log *log, int64_t timeout_ms)
 
 static void spill_free(struct oq_log *log)
 {
-    struct spill *spill = of(log);
+    struct spill *spill = spill_of(log);
     if (!spill->closed) /* a thread hangs, and still uses it all */
         return;
     oq_log_free(kafka_of(log));
@@ -406,7 +406,7 @@ int oq_spill_open(const struct oq_spill_settings *settings,
         free(spill);
         return err;
     }
-    err = oq_spill_writer_start(spill->writer, ring, spill, fault);
+    err = oq_spill_writer_start(spill->writer, wake_kafka, spill, fault);
     if (err == 0)
         err = open_kafka(spill, settings->kafka, fault);
     if (err != 0)

@@ -36,7 +36,7 @@ struct oq_record_queue {
     int bell;
 };
 
-static void keep(struct ps_buf *buf, struct ps_str *text)
+static void keep_text(struct ps_buf *buf, struct ps_str *text)
 {
     if (text->len == 0)
         return;
@@ -67,7 +67,7 @@ int oq_record_fill(struct oq_record *record, const struct oq_event *event)
     struct ps_str *strings[EVENT_STRINGS];
     strings_of(&record->event, strings);
     for (size_t i = 0; i < EVENT_STRINGS; i++)
-        keep(&buf, strings[i]);
+        keep_text(&buf, strings[i]);
     if (buf.overflow) /* a string of a member that this type does not have, and too long */
         return PS_E_INVALID;
     record->json = json;
@@ -117,7 +117,7 @@ void oq_record_queue_free(struct oq_record_queue *queue)
 }
 
 /* `seen` is the state that an own change has found. */
-static void wake(struct oq_record_queue *queue, uint64_t seen)
+static void wake_reader(struct oq_record_queue *queue, uint64_t seen)
 {
     if ((seen & SLEEPING) == 0)
         return;
@@ -128,8 +128,9 @@ static void wake(struct oq_record_queue *queue, uint64_t seen)
     (void)eventfd_write(queue->bell, 1);
 }
 
-/* *ret_seen goes to wake() after the place was published. */
-static int claim(struct oq_record_queue *queue, struct oq_record **ret_record, uint64_t *ret_seen)
+/* *ret_seen goes to wake_reader() after the place was published. */
+static int claim_place(struct oq_record_queue *queue, struct oq_record **ret_record,
+                       uint64_t *ret_seen)
 {
     uint64_t seen = atomic_fetch_add_explicit(&queue->state, 1, memory_order_acq_rel);
     struct oq_record *record = NULL;
@@ -149,7 +150,7 @@ int oq_record_queue_put(struct oq_record_queue *queue, uint32_t partition,
 {
     struct oq_record *record;
     uint64_t seen;
-    int err = claim(queue, &record, &seen);
+    int err = claim_place(queue, &record, &seen);
     if (err != 0)
         return err;
     record->call = NULL;
@@ -159,7 +160,7 @@ int oq_record_queue_put(struct oq_record_queue *queue, uint32_t partition,
     if (err != 0)
         record->json.len = 0;
     ps_ring_publish(queue->ring, record);
-    wake(queue, seen);
+    wake_reader(queue, seen);
     return err;
 }
 
@@ -167,19 +168,19 @@ int oq_record_queue_call(struct oq_record_queue *queue, void (*call)(void *arg),
 {
     struct oq_record *record;
     uint64_t seen;
-    int err = claim(queue, &record, &seen);
+    int err = claim_place(queue, &record, &seen);
     if (err != 0)
         return err;
     record->call = call;
     record->arg = arg;
     ps_ring_publish(queue->ring, record);
-    wake(queue, seen);
+    wake_reader(queue, seen);
     return 0;
 }
 
 void oq_record_queue_close(struct oq_record_queue *queue)
 {
-    wake(queue, atomic_fetch_or_explicit(&queue->state, CLOSED, memory_order_acq_rel));
+    wake_reader(queue, atomic_fetch_or_explicit(&queue->state, CLOSED, memory_order_acq_rel));
 }
 
 size_t oq_record_queue_count(const struct oq_record_queue *queue)
@@ -233,7 +234,7 @@ void oq_record_queue_rest(struct oq_record_queue *queue, int timeout_ms)
         (void)eventfd_read(queue->bell, &rung);
 }
 
-int oq_record_queue_bell(const struct oq_record_queue *queue)
+int oq_record_queue_wakeup(const struct oq_record_queue *queue)
 {
     return queue->bell;
 }

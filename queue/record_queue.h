@@ -60,7 +60,7 @@ void oq_record_queue_wait(struct oq_record_queue *queue, int timeout_ms);
 void oq_record_queue_rest(struct oq_record_queue *queue, int timeout_ms);
 /* An eventfd. Whoever else has news for the thread (a library, for one) adds 1 to it, which ends
  * its wait or rest, or the next one. */
-int oq_record_queue_bell(const struct oq_record_queue *queue);
+int oq_record_queue_wakeup(const struct oq_record_queue *queue);
 /* Closed, and nothing is left nor can come. */
 bool oq_record_queue_ended(const struct oq_record_queue *queue);
 

@@ -21,13 +21,13 @@ struct oq_sale_marks {
     struct oq_index index;
 };
 
-static uint64_t hash(const struct ps_hash_key *key, const void *item)
+static uint64_t hash_name(const struct ps_hash_key *key, const void *item)
 {
     const struct mark *mark = item;
     return ps_hash64(key, mark->sale.at, mark->sale.len);
 }
 
-static bool same(const void *item, const void *probe)
+static bool is_same(const void *item, const void *probe)
 {
     const struct mark *a = item;
     const struct mark *b = probe;
@@ -39,7 +39,7 @@ int oq_sale_marks_new(struct oq_sale_marks **ret_marks)
     struct oq_sale_marks *marks = calloc(1, sizeof *marks);
     if (marks == NULL)
         return PS_E_NOMEM;
-    int err = oq_index_init(&marks->index, hash, same);
+    int err = oq_index_init(&marks->index, hash_name, is_same);
     if (err != 0) {
         free(marks);
         return err;
@@ -57,13 +57,13 @@ void oq_sale_marks_free(struct oq_sale_marks *marks)
     free(marks);
 }
 
-static struct mark *find(const struct oq_sale_marks *marks, struct ps_str sale)
+static struct mark *find_mark(const struct oq_sale_marks *marks, struct ps_str sale)
 {
     const struct mark probe = {.sale = sale};
     return oq_index_find(&marks->index, &probe);
 }
 
-static int add(struct oq_sale_marks *marks, struct ps_str sale, struct mark **ret_mark)
+static int add_mark(struct oq_sale_marks *marks, struct ps_str sale, struct mark **ret_mark)
 {
     int err = oq_index_reserve(&marks->index);
     if (err != 0)
@@ -84,8 +84,8 @@ int oq_sale_marks_note(struct oq_sale_marks *marks, uint32_t partition,
 {
     if (event->type != OQ_FENCED)
         return 0;
-    struct mark *mark = find(marks, event->sale);
-    int err = mark != NULL ? 0 : add(marks, event->sale, &mark);
+    struct mark *mark = find_mark(marks, event->sale);
+    int err = mark != NULL ? 0 : add_mark(marks, event->sale, &mark);
     if (err != 0)
         return err;
     if (partition == 0 && mark->partitions == 0)
@@ -97,12 +97,12 @@ int oq_sale_marks_note(struct oq_sale_marks *marks, uint32_t partition,
 
 uint32_t oq_sale_marks_partitions(const struct oq_sale_marks *marks, struct ps_str sale)
 {
-    const struct mark *mark = find(marks, sale);
+    const struct mark *mark = find_mark(marks, sale);
     return mark != NULL ? mark->partitions : 0;
 }
 
 int64_t oq_sale_marks_epoch(const struct oq_sale_marks *marks, struct ps_str sale)
 {
-    const struct mark *mark = find(marks, sale);
+    const struct mark *mark = find_mark(marks, sale);
     return mark != NULL ? mark->epoch : 0;
 }

@@ -74,8 +74,9 @@ int oq_spill_file_open(const char *path, const char *vfs, int lock, struct ps_db
     return 0;
 }
 
-static int insert(struct ps_db_file *file, int64_t first, const struct oq_record *const *records,
-                  size_t count, struct ps_fault *fault)
+static int insert_records(struct ps_db_file *file, int64_t first,
+                          const struct oq_record *const *records, size_t count,
+                          struct ps_fault *fault)
 {
     struct ps_db *db = ps_db_file_db(file);
     int err = ps_db_file_begin(file, fault);
@@ -95,7 +96,7 @@ int oq_spill_file_write(struct ps_db_file *file, int64_t first,
                         struct ps_fault *fault)
 {
     *ret_unknown = false;
-    int err = insert(file, first, records, count, fault);
+    int err = insert_records(file, first, records, count, fault);
     if (err == 0)
         return ps_db_file_commit(file, ret_unknown, fault);
     ps_db_file_rollback(file);
@@ -116,8 +117,8 @@ int oq_spill_file_drop(struct ps_db_file *file, int64_t last, struct ps_fault *f
 
 /* --- Reading --- */
 
-static int unreadable(struct ps_db *db, int64_t seq, const struct ps_fault *wrong,
-                      struct ps_fault *fault)
+static int order_unreadable(struct ps_db *db, int64_t seq, const struct ps_fault *wrong,
+                            struct ps_fault *fault)
 {
     char what[200];
     snprintf(what, sizeof what, "order %lld cannot be read: %.60s %.90s", (long long)seq,
@@ -135,12 +136,12 @@ static int give_row(struct ps_db *db, const struct ps_db_statement *row, oq_spil
     void *owner;
     int err = oq_event_decode(body.at, body.len, &event, &owner, &wrong);
     if (err == PS_E_INVALID)
-        return unreadable(db, seq, &wrong, fault);
+        return order_unreadable(db, seq, &wrong, fault);
     if (err != 0)
         return ps_fault(fault, err, ps_db_path(db), "order %lld: %s", (long long)seq,
                         ps_err_text(err));
     if (event.type != OQ_ACCEPTED || fn(seq, &event, ctx) != 0)
-        err = unreadable(db, seq, &wrong, fault);
+        err = order_unreadable(db, seq, &wrong, fault);
     oq_event_release(owner);
     return err;
 }

@@ -85,7 +85,7 @@ static void hand_to(_Atomic(enum holder) *holder, enum holder who)
     atomic_store_explicit(holder, who, memory_order_release);
 }
 
-static void wake(struct oq_spill_writer *writer)
+static void wake_writer(struct oq_spill_writer *writer)
 {
     (void)eventfd_write(writer->bell, 1); /* far from full */
 }
@@ -121,7 +121,7 @@ static void tell_counts(struct oq_spill_writer *writer)
                           memory_order_relaxed);
 }
 
-static void forget(struct node **nodes, size_t *count)
+static void forget_kept(struct node **nodes, size_t *count)
 {
     for (size_t i = 0; i < *count; i++)
         free(nodes[i]);
@@ -162,7 +162,7 @@ static int write_kept(struct oq_spill_writer *writer, struct ps_fault *fault)
         return err;
     writer->last += (int64_t)writer->kept_count;
     tell_counts(writer);
-    forget(writer->kept, &writer->kept_count);
+    forget_kept(writer->kept, &writer->kept_count);
     return 0;
 }
 
@@ -175,7 +175,7 @@ static int open_file(struct oq_spill_writer *writer, struct ps_fault *fault)
     if (err != 0)
         return err;
     if (writer->last > last) /* the commit that failed is there after all */
-        forget(writer->kept, &writer->kept_count);
+        forget_kept(writer->kept, &writer->kept_count);
     writer->dropped = writer->last - (int64_t)count;
     if (writer->drained < writer->dropped) /* opened for the first time */
         writer->drained = writer->dropped;
@@ -249,7 +249,7 @@ static void turn_window(struct oq_spill_writer *writer)
 
 /* --- Breaking and recovering --- */
 
-static void recover(struct oq_spill_writer *writer)
+static void recover_file(struct oq_spill_writer *writer)
 {
     struct ps_fault fault;
     ps_db_file_close(writer->file);
@@ -280,7 +280,7 @@ static void end_batch(struct oq_spill_writer *writer)
         writer->batch.count = 0;
     }
     writer->keeps = false;
-    forget(writer->taken, &writer->batch.count);
+    forget_kept(writer->taken, &writer->batch.count);
 }
 
 static void fill_batch(struct oq_spill_writer *writer)
@@ -331,14 +331,14 @@ static void wait_for_work(struct oq_spill_writer *writer)
         (void)eventfd_read(writer->bell, &rung);
 }
 
-static void *run(void *arg)
+static void *run_writer(void *arg)
 {
     struct oq_spill_writer *writer = arg;
     while (!atomic_load(&writer->stop)) {
         bool busy = take_batch(writer);
         take_back_window(writer);
         if (is_to_recover(writer) && now_ns() >= writer->retry_at_ns)
-            recover(writer);
+            recover_file(writer);
         turn_window(writer);
         if (!busy)
             wait_for_work(writer);
@@ -346,7 +346,7 @@ static void *run(void *arg)
     end_batch(writer);
     take_back_window(writer);
     if (writer->kept_count > 0)
-        recover(writer);
+        recover_file(writer);
     turn_window(writer);
     ps_db_file_close(writer->file);
     writer->file = NULL;
@@ -393,7 +393,7 @@ int oq_spill_writer_put(struct oq_spill_writer *writer, const struct oq_event *e
     writer->end = node;
     writer->waiting++;
     pthread_mutex_unlock(&writer->list_lock);
-    wake(writer);
+    wake_writer(writer);
     return 0;
 }
 
@@ -410,10 +410,10 @@ const struct oq_spill_batch *oq_spill_writer_batch(struct oq_spill_writer *write
     return is_held_by(&writer->batch_holder, LOGS) ? &writer->batch : NULL;
 }
 
-void oq_spill_writer_told(struct oq_spill_writer *writer)
+void oq_spill_writer_reported(struct oq_spill_writer *writer)
 {
     hand_to(&writer->batch_holder, WRITERS);
-    wake(writer);
+    wake_writer(writer);
 }
 
 struct oq_spill_window *oq_spill_writer_window(struct oq_spill_writer *writer)
@@ -424,7 +424,7 @@ struct oq_spill_window *oq_spill_writer_window(struct oq_spill_writer *writer)
 void oq_spill_writer_drained(struct oq_spill_writer *writer)
 {
     hand_to(&writer->window_holder, WRITERS);
-    wake(writer);
+    wake_writer(writer);
 }
 
 const char *oq_spill_writer_notice(struct oq_spill_writer *writer)
@@ -439,7 +439,7 @@ void oq_spill_writer_noticed(struct oq_spill_writer *writer)
 
 /* --- Start and end --- */
 
-static int allocate(struct oq_spill_writer *writer, const struct oq_spill_settings *settings)
+static int allocate_places(struct oq_spill_writer *writer, const struct oq_spill_settings *settings)
 {
     writer->batch.record = calloc(BATCH_MAX, sizeof(struct oq_record *));
     writer->window = calloc(1, sizeof *writer->window);
@@ -468,7 +468,7 @@ int oq_spill_writer_open(const struct oq_spill_settings *settings,
         .retry_ns = settings->retry_ms * PS_NS_PER_MS, .lock = -1, .bell = -1, .ended = -1};
     pthread_mutex_init(&writer->list_lock, NULL);
     snprintf(writer->path, sizeof writer->path, "%s", path);
-    int err = allocate(writer, settings);
+    int err = allocate_places(writer, settings);
     if (err != 0) {
         ps_fault(fault, err, path, "no memory or descriptors for the spill");
         goto fail;
@@ -496,7 +496,7 @@ int oq_spill_writer_start(struct oq_spill_writer *writer, void (*ring)(void *ctx
 {
     writer->ring = ring;
     writer->ctx = ctx;
-    int err = ps_thread_start("spill", run, writer, &writer->thread);
+    int err = ps_thread_start("spill", run_writer, writer, &writer->thread);
     if (err != 0)
         return ps_fault(fault, err, writer->path, "the writer thread cannot be started");
     writer->thread_runs = true;
@@ -508,7 +508,7 @@ int oq_spill_writer_stop(struct oq_spill_writer *writer)
     if (!writer->thread_runs)
         return 0;
     atomic_store(&writer->stop, true);
-    wake(writer);
+    wake_writer(writer);
     if (ps_event_wait(writer->ended, STOP_GRACE_MS) != 0)
         return PS_E_TIMEOUT;
     pthread_join(writer->thread, NULL);
@@ -530,7 +530,7 @@ void oq_spill_writer_free(struct oq_spill_writer *writer)
     if (writer->bell >= 0)
         close(writer->bell);
     end_batch(writer);
-    forget(writer->kept, &writer->kept_count);
+    forget_kept(writer->kept, &writer->kept_count);
     pthread_mutex_destroy(&writer->list_lock);
     free(writer->batch.record);
     free(writer->window);

@@ -42,7 +42,7 @@ int oq_spill_writer_put(struct oq_spill_writer *writer, const struct oq_event *e
 bool oq_spill_writer_has_room(struct oq_spill_writer *writer);
 /* NULL: there is none, or it is in the writer's hands. */
 const struct oq_spill_batch *oq_spill_writer_batch(struct oq_spill_writer *writer);
-void oq_spill_writer_told(struct oq_spill_writer *writer);
+void oq_spill_writer_reported(struct oq_spill_writer *writer);
 struct oq_spill_window *oq_spill_writer_window(struct oq_spill_writer *writer);
 void oq_spill_writer_drained(struct oq_spill_writer *writer);
 /* A sentence about the file for people, or NULL. */

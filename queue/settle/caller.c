@@ -93,7 +93,7 @@ static size_t take_reply(char *bytes, size_t size, size_t count, void *ctx)
 }
 
 /* A proxy of the environment is for going out; a gateway's admin listener is inside. */
-static bool configure(struct st_caller *caller)
+static bool configure_call(struct st_caller *caller)
 {
     CURL *easy = caller->easy;
     return curl_easy_setopt(easy, CURLOPT_PROXY, "") == CURLE_OK &&
@@ -119,7 +119,7 @@ int st_caller_new(const struct st_caller_settings *settings, struct st_caller **
     caller->easy = curl_easy_init();
     caller->body = malloc(ST_CALL_MAX * BODY_PER_ID + 64);
     if (caller->multi == NULL || caller->easy == NULL || caller->body == NULL ||
-        !configure(caller)) {
+        !configure_call(caller)) {
         st_caller_free(caller);
         return ps_fault(fault, PS_E_NOMEM, "gateway", "libcurl cannot be set up");
     }

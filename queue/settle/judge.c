@@ -123,13 +123,13 @@ struct judging {
     int64_t seq;
 };
 
-static int tell(struct judging *judging, uint32_t partition, const struct oq_event *event,
-                struct oq_change *ret_change)
+static int apply_event(struct judging *judging, uint32_t partition, const struct oq_event *event,
+                       struct oq_change *ret_change)
 {
     return oq_fold_apply(judging->fold, partition, ++judging->seq, event, ret_change);
 }
 
-static int tell_order(struct judging *judging, const struct st_order *order)
+static int apply_order(struct judging *judging, const struct st_order *order)
 {
     struct oq_change change;
     struct oq_event event = {.type = order->was == ST_VOID ? OQ_RELEASED : OQ_ACCEPTED,
@@ -142,12 +142,12 @@ static int tell_order(struct judging *judging, const struct st_order *order)
                              .epoch = KNOWN_EPOCH,
                              .cap = 1,
                              .reason = OQ_REJECTED};
-    int err = tell(judging, KNOWN_PARTITION, &event, &change);
+    int err = apply_event(judging, KNOWN_PARTITION, &event, &change);
     if (err != 0 || order->was == ST_VOID || order->was == ST_ACCEPTED)
         return err;
     event.type = order->was == ST_CONFIRMED ? OQ_CONFIRMED : OQ_RELEASED;
     event.reason = order->was_reason;
-    return tell(judging, KNOWN_PARTITION, &event, &change);
+    return apply_event(judging, KNOWN_PARTITION, &event, &change);
 }
 
 static int tell_fence(struct judging *judging, uint32_t partition, struct ps_str sale,
@@ -159,7 +159,7 @@ static int tell_fence(struct judging *judging, uint32_t partition, struct ps_str
                              .epoch = epoch,
                              .gateway = PS_STR("known"),
                              .partitions = 1};
-    return tell(judging, partition, &event, &change);
+    return apply_event(judging, partition, &event, &change);
 }
 
 static int tell_known(struct judging *judging)
@@ -169,7 +169,7 @@ static int tell_known(struct judging *judging)
     for (size_t i = 0; i < judge->order_count && err == 0; i++) {
         struct st_order *order = &judge->orders[i];
         if (order->was != ST_UNKNOWN)
-            err = tell_order(judging, order);
+            err = apply_order(judging, order);
         order->is = order->was;
         order->is_reason = order->was_reason;
         order->first = NULL;
@@ -250,7 +250,7 @@ static int judge_record(struct judging *judging, struct st_record *record)
     }
     if (event->type == OQ_ADJUSTED || (event->type == OQ_RELEASED && !event->has_order_id))
         return 0; /* stock is the gateways' business */
-    int err = tell(judging, record->partition, event, &change);
+    int err = apply_event(judging, record->partition, event, &change);
     if (err == PS_E_INVALID) { /* it would carry the units of a SKU beyond all numbers */
         judge->count.anomalies++;
         return put_aside(judge, record, "the fold refuses it: it makes no sense");

@@ -35,7 +35,7 @@ static int set_up(const struct st_settings *settings)
     return 0;
 }
 
-static int work(const struct st_settings *settings, enum st_action action)
+static int run_worker(const struct st_settings *settings, enum st_action action)
 {
     if (set_up(settings) != 0)
         return EXIT_FAILED;
@@ -74,7 +74,7 @@ int main(int argc, char **argv)
     default:
         break;
     }
-    int result = work(&settings, action);
+    int result = run_worker(&settings, action);
     st_settings_free(&settings);
     return result;
 }

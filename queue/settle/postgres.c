@@ -20,7 +20,7 @@
 
 /* --- Errors --- */
 
-static int failed(struct st_pg *pg, const PGresult *result, struct ps_fault *fault)
+static int query_failed(struct st_pg *pg, const PGresult *result, struct ps_fault *fault)
 {
     const char *state = result != NULL ? PQresultErrorField(result, PG_DIAG_SQLSTATE) : NULL;
     const char *text = result != NULL ? PQresultErrorField(result, PG_DIAG_MESSAGE_PRIMARY) : NULL;
@@ -45,7 +45,7 @@ static int failed(struct st_pg *pg, const PGresult *result, struct ps_fault *fau
 
 /* --- Parameters --- */
 
-static void put(struct st_pg *pg, struct st_pg_text *text, const char *bytes, size_t len)
+static void put_parameter(struct st_pg *pg, struct st_pg_text *text, const char *bytes, size_t len)
 {
     if (text->room - text->len <= len) {
         size_t room = (text->len + len + 1) * 2;
@@ -66,7 +66,7 @@ void st_pg_put_string(struct st_pg *pg, size_t param, const char *string)
 {
     struct st_pg_text *text = &pg->param[param];
     text->len = 0;
-    put(pg, text, string, strlen(string));
+    put_parameter(pg, text, string, strlen(string));
 }
 
 void st_pg_put_number(struct st_pg *pg, size_t param, int64_t number)
@@ -85,36 +85,36 @@ void st_pg_open_arrays(struct st_pg *pg, size_t first, size_t end)
 void st_pg_close_arrays(struct st_pg *pg, size_t first, size_t end)
 {
     for (size_t i = first; i < end; i++)
-        put(pg, &pg->param[i], "}", 1);
+        put_parameter(pg, &pg->param[i], "}", 1);
 }
 
 static struct st_pg_text *next_value(struct st_pg *pg, size_t param)
 {
     struct st_pg_text *text = &pg->param[param];
     if (text->len > 1)
-        put(pg, text, ",", 1);
+        put_parameter(pg, text, ",", 1);
     return text;
 }
 
 void st_pg_add_null(struct st_pg *pg, size_t param)
 {
-    put(pg, next_value(pg, param), "NULL", 4);
+    put_parameter(pg, next_value(pg, param), "NULL", 4);
 }
 
 void st_pg_add_text(struct st_pg *pg, size_t param, struct ps_str value)
 {
     struct st_pg_text *text = next_value(pg, param);
-    put(pg, text, "\"", 1);
+    put_parameter(pg, text, "\"", 1);
     size_t from = 0;
     for (size_t i = 0; i < value.len; i++) {
         if (value.at[i] != '"' && value.at[i] != '\\')
             continue;
-        put(pg, text, value.at + from, i - from);
-        put(pg, text, "\\", 1);
+        put_parameter(pg, text, value.at + from, i - from);
+        put_parameter(pg, text, "\\", 1);
         from = i;
     }
-    put(pg, text, value.at + from, value.len - from);
-    put(pg, text, "\"", 1);
+    put_parameter(pg, text, value.at + from, value.len - from);
+    put_parameter(pg, text, "\"", 1);
 }
 
 void st_pg_add_string(struct st_pg *pg, size_t param, const char *value)
@@ -135,41 +135,41 @@ void st_pg_add_number(struct st_pg *pg, size_t param, int64_t number)
 {
     char digits[24];
     int len = snprintf(digits, sizeof digits, "%" PRId64, number);
-    put(pg, next_value(pg, param), digits, (size_t)len);
+    put_parameter(pg, next_value(pg, param), digits, (size_t)len);
 }
 
 void st_pg_add_time(struct st_pg *pg, size_t param, int64_t wall_ms)
 {
     char text[PS_TIME_LEN + 1];
     ps_time_format(wall_ms, text);
-    put(pg, next_value(pg, param), text, PS_TIME_LEN);
+    put_parameter(pg, next_value(pg, param), text, PS_TIME_LEN);
 }
 
 void st_pg_add_id(struct st_pg *pg, size_t param, const struct ps_uuid *id)
 {
     char text[PS_UUID_LEN + 1];
     ps_uuid_format(id, text);
-    put(pg, next_value(pg, param), text, PS_UUID_LEN);
+    put_parameter(pg, next_value(pg, param), text, PS_UUID_LEN);
 }
 
 /* As \xHEX, whose backslash an array wants doubled. */
 void st_pg_add_bytes(struct st_pg *pg, size_t param, struct ps_str bytes)
 {
     struct st_pg_text *text = next_value(pg, param);
-    put(pg, text, "\"\\\\x", 4);
+    put_parameter(pg, text, "\"\\\\x", 4);
     for (size_t i = 0; i < bytes.len; i++) {
         char hex[3];
         snprintf(hex, sizeof hex, "%02x", (unsigned char)bytes.at[i]);
-        put(pg, text, hex, 2);
+        put_parameter(pg, text, hex, 2);
     }
-    put(pg, text, "\"", 1);
+    put_parameter(pg, text, "\"", 1);
 }
 
 /* --- Statements --- */
 
 /* Waits for all of what was sent: the last result, or the first one that failed. The result is the
  * caller's. */
-static int await(struct st_pg *pg, PGresult **ret_result, struct ps_fault *fault)
+static int await_result(struct st_pg *pg, PGresult **ret_result, struct ps_fault *fault)
 {
     int64_t until_ns = ps_clock_mono_ns(&ps_clock_system) + ANSWER_MS * PS_NS_PER_MS;
     PGresult *kept = NULL;
@@ -196,24 +196,24 @@ static int await(struct st_pg *pg, PGresult **ret_result, struct ps_fault *fault
         if (!broken && ready != 0)
             continue;
         PQclear(kept);
-        return broken ? failed(pg, NULL, fault)
+        return broken ? query_failed(pg, NULL, fault)
                       : ps_fault(fault, PS_E_IO, pg->server, "it has not answered within %d s",
                                  ANSWER_MS / 1000);
     }
 }
 
 /* After PQsend...: `sent` is what that returned. */
-static int answer(struct st_pg *pg, int sent, PGresult **ret_result, struct ps_fault *fault)
+static int take_result(struct st_pg *pg, int sent, PGresult **ret_result, struct ps_fault *fault)
 {
     PGresult *result = NULL;
     if (sent == 0)
-        return failed(pg, NULL, fault);
-    int err = await(pg, &result, fault);
+        return query_failed(pg, NULL, fault);
+    int err = await_result(pg, &result, fault);
     if (err != 0)
         return err;
     ExecStatusType status = PQresultStatus(result);
     if (status != PGRES_COMMAND_OK && status != PGRES_TUPLES_OK) {
-        err = failed(pg, result, fault);
+        err = query_failed(pg, result, fault);
         PQclear(result);
         return err;
     }
@@ -233,12 +233,12 @@ int st_pg_run(struct st_pg *pg, const char *sql, size_t params, PGresult **ret_r
     for (size_t i = 0; i < params; i++)
         values[i] = pg->param[i].at;
     int sent = PQsendQueryParams(pg->connection, sql, (int)params, NULL, values, NULL, NULL, 0);
-    return answer(pg, sent, ret_result, fault);
+    return take_result(pg, sent, ret_result, fault);
 }
 
 int st_pg_run_text(struct st_pg *pg, const char *sql, struct ps_fault *fault)
 {
-    return answer(pg, PQsendQuery(pg->connection, sql), NULL, fault);
+    return take_result(pg, PQsendQuery(pg->connection, sql), NULL, fault);
 }
 
 int st_pg_run_on(struct st_pg *pg, const char *sql, size_t params, size_t rows,
@@ -318,7 +318,7 @@ int st_pg_open(struct st_pg *pg, const char *conninfo, struct ps_fault *fault)
     pg->connection = connect_to(conninfo);
     if (pg->connection == NULL || PQstatus(pg->connection) != CONNECTION_OK ||
         PQsetnonblocking(pg->connection, 1) != 0)
-        return failed(pg, NULL, fault);
+        return query_failed(pg, NULL, fault);
     PQsetNoticeProcessor(pg->connection, say_nothing, NULL);
     const char *host = PQhost(pg->connection);
     snprintf(pg->server, sizeof pg->server, "postgresql %s at %s", PQdb(pg->connection),

@@ -99,7 +99,7 @@ struct postgres {
     struct st_pg pg;
 };
 
-static struct st_pg *of(struct st_sink *sink)
+static struct st_pg *connection_of(struct st_sink *sink)
 {
     return &((struct postgres *)(void *)sink)->pg;
 }
@@ -118,7 +118,7 @@ static int version_of(struct st_pg *pg, int64_t *ret_version, struct ps_fault *f
 
 static int postgres_create(struct st_sink *sink, struct ps_fault *fault)
 {
-    struct st_pg *pg = of(sink);
+    struct st_pg *pg = connection_of(sink);
     int64_t version = 0;
     int err = st_pg_run(pg, "BEGIN", 0, NULL, fault);
     if (err == 0)
@@ -145,8 +145,8 @@ static int postgres_create(struct st_sink *sink, struct ps_fault *fault)
 static int postgres_check(struct st_sink *sink, struct ps_fault *fault)
 {
     int64_t version;
-    int err = version_of(of(sink), &version, fault);
-    return err == 0 ? st_schema_check(version, of(sink)->server, fault) : err;
+    int err = version_of(connection_of(sink), &version, fault);
+    return err == 0 ? st_schema_check(version, connection_of(sink)->server, fault) : err;
 }
 
 /* --- Reading on --- */
@@ -154,7 +154,7 @@ static int postgres_check(struct st_sink *sink, struct ps_fault *fault)
 static int postgres_position(struct st_sink *sink, const char *name, uint32_t partition,
                              struct st_position *ret_position, struct ps_fault *fault)
 {
-    struct st_pg *pg = of(sink);
+    struct st_pg *pg = connection_of(sink);
     PGresult *result;
     st_pg_put_string(pg, 0, name);
     st_pg_put_number(pg, 1, partition);
@@ -177,7 +177,7 @@ static int postgres_position(struct st_sink *sink, const char *name, uint32_t pa
 static int postgres_begin(struct st_sink *sink, const char *name, const struct st_claim *claims,
                           size_t count, struct ps_fault *fault)
 {
-    struct st_pg *pg = of(sink);
+    struct st_pg *pg = connection_of(sink);
     int err = st_pg_run(pg, "BEGIN ISOLATION LEVEL READ COMMITTED", 0, NULL, fault);
     for (size_t i = 0; i < count && err == 0; i++) {
         st_pg_put_string(pg, 0, name);
@@ -257,9 +257,9 @@ static int postgres_look_up(struct st_sink *sink, const char *name, struct st_ep
 {
     int err = 0;
     if (epoch_count > 0)
-        err = look_up_epochs(of(sink), name, epochs, epoch_count, fault);
+        err = look_up_epochs(connection_of(sink), name, epochs, epoch_count, fault);
     if (err == 0 && order_count > 0)
-        err = look_up_orders(of(sink), orders, order_count, fault);
+        err = look_up_orders(connection_of(sink), orders, order_count, fault);
     return err;
 }
 
@@ -403,7 +403,7 @@ static int store_letters(struct st_pg *pg, const char *name, const struct st_cha
 static int postgres_store(struct st_sink *sink, const char *name, const struct st_changes *changes,
                           struct ps_fault *fault)
 {
-    struct st_pg *pg = of(sink);
+    struct st_pg *pg = connection_of(sink);
     int err = store_epochs(pg, name, changes, fault);
     if (err == 0)
         err = store_new(pg, name, changes, fault);
@@ -420,15 +420,15 @@ static int postgres_store(struct st_sink *sink, const char *name, const struct s
 
 static int postgres_commit(struct st_sink *sink, struct ps_fault *fault)
 {
-    return st_pg_run(of(sink), "COMMIT", 0, NULL, fault);
+    return st_pg_run(connection_of(sink), "COMMIT", 0, NULL, fault);
 }
 
 static void postgres_rollback(struct st_sink *sink)
 {
     struct ps_fault fault;
     int err = 0;
-    if (PQtransactionStatus(of(sink)->connection) != PQTRANS_IDLE)
-        err = st_pg_run_text(of(sink), "ROLLBACK", &fault);
+    if (PQtransactionStatus(connection_of(sink)->connection) != PQTRANS_IDLE)
+        err = st_pg_run_text(connection_of(sink), "ROLLBACK", &fault);
     (void)err; /* closing would do it too */
 }
 
@@ -436,13 +436,13 @@ static void postgres_rollback(struct st_sink *sink)
 
 static int postgres_confirm_all(struct st_sink *sink, struct ps_fault *fault)
 {
-    return st_pg_run(of(sink), sql_confirm_all, 0, NULL, fault);
+    return st_pg_run(connection_of(sink), sql_confirm_all, 0, NULL, fault);
 }
 
 static int postgres_due(struct st_sink *sink, int64_t lease_ms, struct st_decision *ret_decisions,
                         size_t max, size_t *ret_count, struct ps_fault *fault)
 {
-    struct st_pg *pg = of(sink);
+    struct st_pg *pg = connection_of(sink);
     PGresult *result;
     st_pg_put_number(pg, 0, lease_ms);
     st_pg_put_number(pg, 1, (int64_t)max);
@@ -467,7 +467,7 @@ static int postgres_due(struct st_sink *sink, int64_t lease_ms, struct st_decisi
 static int postgres_answer(struct st_sink *sink, const struct st_decision *decisions, size_t count,
                            struct ps_fault *fault)
 {
-    struct st_pg *pg = of(sink);
+    struct st_pg *pg = connection_of(sink);
     st_pg_open_arrays(pg, 0, 5);
     for (size_t i = 0; i < count; i++) {
         st_pg_add_string(pg, 0, decisions[i].order_id);
@@ -483,14 +483,14 @@ static int postgres_answer(struct st_sink *sink, const struct st_decision *decis
 
 static int postgres_open_decisions(struct st_sink *sink, int64_t *ret_count, struct ps_fault *fault)
 {
-    return st_pg_number(of(sink), sql_open_decisions, ret_count, fault);
+    return st_pg_number(connection_of(sink), sql_open_decisions, ret_count, fault);
 }
 
 /* --- Opening --- */
 
 static void postgres_close(struct st_sink *sink)
 {
-    st_pg_close(of(sink));
+    st_pg_close(connection_of(sink));
     free(sink);
 }
 

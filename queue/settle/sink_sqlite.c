@@ -81,19 +81,19 @@ struct sqlite {
     struct ps_db *db;
 };
 
-static struct ps_db *of(struct st_sink *sink)
+static struct ps_db *db_of(struct st_sink *sink)
 {
     return ((struct sqlite *)(void *)sink)->db;
 }
 
-static int run(struct ps_db *db, size_t which, struct ps_fault *fault)
+static int run_plain(struct ps_db *db, size_t which, struct ps_fault *fault)
 {
     return ps_db_run(ps_db_statement(db, which), fault);
 }
 
 /* --- Values --- */
 
-static bool is(struct ps_str text, const char *word)
+static bool is_word(struct ps_str text, const char *word)
 {
     return strcmp(text.at, word) == 0;
 }
@@ -154,14 +154,14 @@ static int create_tables(struct ps_db *db, struct ps_fault *fault)
 
 static int sqlite_create(struct st_sink *sink, struct ps_fault *fault)
 {
-    struct ps_db *db = of(sink);
+    struct ps_db *db = db_of(sink);
     int err = ps_db_exec(db, "PRAGMA journal_mode=WAL", fault);
     if (err == 0)
-        err = run(db, BEGIN, fault);
+        err = run_plain(db, BEGIN, fault);
     if (err == 0)
         err = create_tables(db, fault);
     if (err == 0)
-        err = run(db, COMMIT, fault);
+        err = run_plain(db, COMMIT, fault);
     if (err != 0)
         sink->ops->rollback(sink);
     return err;
@@ -170,8 +170,8 @@ static int sqlite_create(struct st_sink *sink, struct ps_fault *fault)
 static int sqlite_check(struct st_sink *sink, struct ps_fault *fault)
 {
     int64_t version;
-    int err = version_of(of(sink), &version, fault);
-    return err == 0 ? st_schema_check(version, ps_db_path(of(sink)), fault) : err;
+    int err = version_of(db_of(sink), &version, fault);
+    return err == 0 ? st_schema_check(version, ps_db_path(db_of(sink)), fault) : err;
 }
 
 /* --- Reading on --- */
@@ -179,13 +179,13 @@ static int sqlite_check(struct st_sink *sink, struct ps_fault *fault)
 static int sqlite_position(struct st_sink *sink, const char *name, uint32_t partition,
                            struct st_position *ret_position, struct ps_fault *fault)
 {
-    struct ps_db_statement *statement = ps_db_statement(of(sink), PLACE);
+    struct ps_db_statement *statement = ps_db_statement(db_of(sink), PLACE);
     bind_string(statement, 1, name);
     ps_db_bind_int(statement, 2, partition);
     int err = ps_db_run(statement, fault);
     if (err != 0)
         return err;
-    statement = ps_db_statement(of(sink), POSITION);
+    statement = ps_db_statement(db_of(sink), POSITION);
     bind_string(statement, 1, name);
     ps_db_bind_int(statement, 2, partition);
     int found = ps_db_row(statement, fault);
@@ -220,9 +220,9 @@ static int claim_partition(struct ps_db *db, const char *name, const struct st_c
 static int sqlite_begin(struct st_sink *sink, const char *name, const struct st_claim *claims,
                         size_t count, struct ps_fault *fault)
 {
-    int err = run(of(sink), BEGIN, fault);
+    int err = run_plain(db_of(sink), BEGIN, fault);
     for (size_t i = 0; i < count && err == 0; i++)
-        err = claim_partition(of(sink), name, &claims[i], fault);
+        err = claim_partition(db_of(sink), name, &claims[i], fault);
     if (err == PS_E_CONFLICT)
         sink->ops->rollback(sink);
     return err;
@@ -252,7 +252,7 @@ static int look_up_order(struct ps_db *db, struct st_order *order, struct ps_fau
         return found;
     order->was = ST_UNKNOWN;
     order->was_reason = OQ_REASON_NONE;
-    if (found > 0 && is(ps_db_text(statement, 0), "void"))
+    if (found > 0 && is_word(ps_db_text(statement, 0), "void"))
         order->was = ST_VOID;
     else if (found > 0 && st_state_parse(ps_db_text(statement, 0).at, ps_db_text(statement, 1).at,
                                          &order->was, &order->was_reason) != 0)
@@ -268,9 +268,9 @@ static int sqlite_look_up(struct st_sink *sink, const char *name, struct st_epoc
 {
     int err = 0;
     for (size_t i = 0; i < epoch_count && err == 0; i++)
-        err = look_up_epoch(of(sink), name, &epochs[i], fault);
+        err = look_up_epoch(db_of(sink), name, &epochs[i], fault);
     for (size_t i = 0; i < order_count && err == 0; i++)
-        err = look_up_order(of(sink), &orders[i], fault);
+        err = look_up_order(db_of(sink), &orders[i], fault);
     return err;
 }
 
@@ -377,7 +377,7 @@ static int store_letter(struct ps_db *db, const char *name, const struct st_lett
 static int sqlite_store(struct st_sink *sink, const char *name, const struct st_changes *changes,
                         struct ps_fault *fault)
 {
-    struct ps_db *db = of(sink);
+    struct ps_db *db = db_of(sink);
     int err = 0;
     for (size_t i = 0; i < changes->epoch_count && err == 0; i++) {
         if (changes->epochs[i].is != changes->epochs[i].was)
@@ -392,15 +392,15 @@ static int sqlite_store(struct st_sink *sink, const char *name, const struct st_
 
 static int sqlite_commit(struct st_sink *sink, struct ps_fault *fault)
 {
-    return run(of(sink), COMMIT, fault);
+    return run_plain(db_of(sink), COMMIT, fault);
 }
 
 static void sqlite_rollback(struct st_sink *sink)
 {
     struct ps_fault fault;
     int err = 0;
-    if (ps_db_in_transaction(of(sink)))
-        err = run(of(sink), ROLLBACK, &fault);
+    if (ps_db_in_transaction(db_of(sink)))
+        err = run_plain(db_of(sink), ROLLBACK, &fault);
     (void)err; /* closing would do it too */
 }
 
@@ -408,13 +408,13 @@ static void sqlite_rollback(struct st_sink *sink)
 
 static int sqlite_confirm_all(struct st_sink *sink, struct ps_fault *fault)
 {
-    return run(of(sink), CONFIRM_ALL, fault);
+    return run_plain(db_of(sink), CONFIRM_ALL, fault);
 }
 
 static int sqlite_due(struct st_sink *sink, int64_t lease_ms, struct st_decision *ret_decisions,
                       size_t max, size_t *ret_count, struct ps_fault *fault)
 {
-    struct ps_db *db = of(sink);
+    struct ps_db *db = db_of(sink);
     size_t count = 0;
     struct ps_db_statement *statement = ps_db_statement(db, DUE);
     ps_db_bind_int(statement, 1, lease_ms);
@@ -422,7 +422,7 @@ static int sqlite_due(struct st_sink *sink, int64_t lease_ms, struct st_decision
     int more;
     while ((more = ps_db_row(statement, fault)) > 0) {
         struct st_decision *decision = &ret_decisions[count++];
-        *decision = (struct st_decision){.confirm = is(ps_db_text(statement, 1), "confirm"),
+        *decision = (struct st_decision){.confirm = is_word(ps_db_text(statement, 1), "confirm"),
                                          .tries = ps_db_int(statement, 2),
                                          .known = ps_db_int(statement, 3) != 0};
         snprintf(decision->order_id, sizeof decision->order_id, "%s", ps_db_text(statement, 0).at);
@@ -453,15 +453,15 @@ static int write_answer(struct ps_db *db, const struct st_decision *decision,
 static int sqlite_answer(struct st_sink *sink, const struct st_decision *decisions, size_t count,
                          struct ps_fault *fault)
 {
-    int err = run(of(sink), BEGIN, fault);
+    int err = run_plain(db_of(sink), BEGIN, fault);
     for (size_t i = 0; i < count && err == 0; i++)
-        err = write_answer(of(sink), &decisions[i], fault);
-    return err == 0 ? run(of(sink), COMMIT, fault) : err;
+        err = write_answer(db_of(sink), &decisions[i], fault);
+    return err == 0 ? run_plain(db_of(sink), COMMIT, fault) : err;
 }
 
 static int sqlite_open_decisions(struct st_sink *sink, int64_t *ret_count, struct ps_fault *fault)
 {
-    struct ps_db_statement *statement = ps_db_statement(of(sink), OPEN);
+    struct ps_db_statement *statement = ps_db_statement(db_of(sink), OPEN);
     int found = ps_db_row(statement, fault);
     if (found < 0)
         return found;
@@ -474,7 +474,7 @@ static int sqlite_open_decisions(struct st_sink *sink, int64_t *ret_count, struc
 
 static void sqlite_close(struct st_sink *sink)
 {
-    ps_db_close(of(sink));
+    ps_db_close(db_of(sink));
     free(sink);
 }
 

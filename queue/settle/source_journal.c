@@ -37,7 +37,7 @@ struct reading {
     struct ps_fault *fault;
 };
 
-static struct journal *of(struct st_source *source)
+static struct journal *journal_of(struct st_source *source)
 {
     return (struct journal *)(void *)source;
 }
@@ -66,7 +66,7 @@ static int open_file(struct journal *journal, struct ps_fault *fault)
     return err;
 }
 
-static int take(int64_t place, struct ps_str json, void *ctx)
+static int take_record(int64_t place, struct ps_str json, void *ctx)
 {
     struct reading *reading = ctx;
     if (reading->batch->count == reading->batch->capacity)
@@ -74,7 +74,7 @@ static int take(int64_t place, struct ps_str json, void *ctx)
     return st_batch_add(reading->batch, 0, oq_place_seq(place), json);
 }
 
-static int compare(int64_t place, struct ps_str json, void *ctx)
+static int compare_record(int64_t place, struct ps_str json, void *ctx)
 {
     struct reading *reading = ctx;
     char where[32];
@@ -101,7 +101,8 @@ static int find_place(struct journal *journal, struct ps_fault *fault)
     int64_t last;
     if (position.seq > 0) {
         fault->text[0] = '\0';
-        err = oq_reader_read(journal->reader, position.seq - 1, 1, NULL, compare, &reading, &last);
+        err = oq_reader_read(journal->reader, position.seq - 1, 1, NULL, compare_record, &reading,
+                             &last);
         if (err != 0)
             return fault->text[0] != '\0' ? err : reading_failed(journal, err, fault);
         if (!reading.found)
@@ -125,7 +126,7 @@ static bool was_replaced(const struct journal *journal)
 }
 
 /* Until the batch is full or the end is reached. */
-static int fill(struct journal *journal, struct st_batch *batch, struct ps_fault *fault)
+static int fill_batch(struct journal *journal, struct st_batch *batch, struct ps_fault *fault)
 {
     struct reading reading = {.batch = batch};
     journal->at_end = false;
@@ -133,7 +134,7 @@ static int fill(struct journal *journal, struct st_batch *batch, struct ps_fault
         int64_t last;
         size_t room = batch->capacity - batch->count;
         int err = oq_reader_read(journal->reader, oq_place(0, journal->last),
-                                 room < 1000 ? room : 1000, NULL, take, &reading, &last);
+                                 room < 1000 ? room : 1000, NULL, take_record, &reading, &last);
         if (err != 0)
             return reading_failed(journal, err, fault);
         journal->at_end = oq_place_seq(last) == journal->last;
@@ -148,7 +149,7 @@ static int read_some(struct journal *journal, struct st_batch *batch, struct ps_
     if (err == 0 && !journal->placed)
         err = find_place(journal, fault);
     if (err == 0)
-        err = fill(journal, batch, fault);
+        err = fill_batch(journal, batch, fault);
     if (journal->reader == NULL || !was_replaced(journal))
         return err;
     st_batch_clear(batch);
@@ -159,7 +160,7 @@ static int read_some(struct journal *journal, struct st_batch *batch, struct ps_
 static int journal_read(struct st_source *source, struct st_batch *batch, int64_t wait_ms,
                         struct ps_fault *fault)
 {
-    struct journal *journal = of(source);
+    struct journal *journal = journal_of(source);
     int err = read_some(journal, batch, fault);
     if (err == 0 && batch->count == 0 && wait_ms > 0) {
         (void)poll(NULL, 0, (int)wait_ms); /* a signal ends it */
@@ -175,8 +176,8 @@ static int journal_read(struct st_source *source, struct st_batch *batch, int64_
 
 static void journal_rewind(struct st_source *source)
 {
-    of(source)->placed = false;
-    of(source)->at_end = false;
+    journal_of(source)->placed = false;
+    journal_of(source)->at_end = false;
 }
 
 static bool journal_caught_up(const struct st_source *source)
@@ -186,7 +187,7 @@ static bool journal_caught_up(const struct st_source *source)
 
 static int64_t journal_lag(struct st_source *source)
 {
-    struct journal *journal = of(source);
+    struct journal *journal = journal_of(source);
     int64_t end;
     if (journal->reader == NULL || !journal->placed ||
         oq_journal_reader_end(journal->reader, &end) != 0)
@@ -196,7 +197,7 @@ static int64_t journal_lag(struct st_source *source)
 
 static void journal_close(struct st_source *source)
 {
-    close_file(of(source));
+    close_file(journal_of(source));
     free(source);
 }
 

@@ -51,7 +51,7 @@ struct kafka {
     struct part part[OQ_PARTITION_MAX];
 };
 
-static struct kafka *of(struct st_source *source)
+static struct kafka *kafka_of(struct st_source *source)
 {
     return (struct kafka *)(void *)source;
 }
@@ -165,7 +165,8 @@ static void on_rebalance(rd_kafka_t *handle, rd_kafka_resp_err_t err,
 
 /* --- Where to begin --- */
 
-static int failed(const struct kafka *kafka, rd_kafka_resp_err_t error, struct ps_fault *fault)
+static int kafka_failed(const struct kafka *kafka, rd_kafka_resp_err_t error,
+                        struct ps_fault *fault)
 {
     return ps_fault(fault, PS_E_IO, kafka->settings.topic, "%s%s%s", rd_kafka_err2str(error),
                     kafka->trouble[0] != '\0' ? ": " : "", kafka->trouble);
@@ -178,7 +179,7 @@ static int ask_edges(struct kafka *kafka, int64_t edge, struct ps_fault *fault)
     if (given->cnt == 0) /* more workers than partitions */
         return 0;
     rd_kafka_resp_err_t error = oq_kafka_edges(kafka->consumer, given, edge, EDGE_WAIT_MS);
-    return error == 0 ? 0 : failed(kafka, error, fault);
+    return error == 0 ? 0 : kafka_failed(kafka, error, fault);
 }
 
 /* The positions first: another worker moves them on, and none is behind an end that is asked for
@@ -242,7 +243,7 @@ static int check_ends(const struct kafka *kafka, struct ps_fault *fault)
     return 0;
 }
 
-static void enter(struct kafka *kafka, rd_kafka_topic_partition_t *given)
+static void enter_partition(struct kafka *kafka, rd_kafka_topic_partition_t *given)
 {
     struct part *part = &kafka->part[given->partition];
     int64_t seq = part->position.seq;
@@ -258,13 +259,13 @@ static int ask_brokers(const struct kafka *kafka, int wait_ms, struct ps_fault *
     const struct rd_kafka_metadata *metadata;
     rd_kafka_resp_err_t error = rd_kafka_metadata(kafka->consumer, 0, NULL, &metadata, wait_ms);
     if (error != 0)
-        return failed(kafka, error, fault);
+        return kafka_failed(kafka, error, fault);
     rd_kafka_metadata_destroy(metadata);
     return 0;
 }
 
 /* Where to begin with all that was given, then reading begins. */
-static int place(struct kafka *kafka, struct ps_fault *fault)
+static int place_partitions(struct kafka *kafka, struct ps_fault *fault)
 {
     bool moved = false;
     int err = look_at_given(kafka, fault);
@@ -275,18 +276,18 @@ static int place(struct kafka *kafka, struct ps_fault *fault)
     if (err != 0 || moved)
         return err; /* moved: the positions are asked for again */
     for (int i = 0; i < kafka->given->cnt; i++)
-        enter(kafka, &kafka->given->elems[i]);
+        enter_partition(kafka, &kafka->given->elems[i]);
     rd_kafka_resp_err_t error = rd_kafka_assign(kafka->consumer, kafka->given);
     if (error != 0)
-        return failed(kafka, error, fault);
+        return kafka_failed(kafka, error, fault);
     kafka->placed = true;
     return 0;
 }
 
 /* --- Reading --- */
 
-static int take(struct kafka *kafka, const rd_kafka_message_t *message, struct st_batch *batch,
-                struct ps_fault *fault)
+static int take_message(struct kafka *kafka, const rd_kafka_message_t *message,
+                        struct st_batch *batch, struct ps_fault *fault)
 {
     struct part *part = &kafka->part[message->partition];
     struct ps_str raw = {message->payload, message->len};
@@ -311,7 +312,8 @@ static int take(struct kafka *kafka, const rd_kafka_message_t *message, struct s
 }
 
 /* An event that is no record. */
-static int hear(struct kafka *kafka, const rd_kafka_message_t *message, struct ps_fault *fault)
+static int handle_event(struct kafka *kafka, const rd_kafka_message_t *message,
+                        struct ps_fault *fault)
 {
     switch (message->err) {
     case RD_KAFKA_RESP_ERR__PARTITION_EOF:
@@ -341,20 +343,20 @@ static void look_for_brokers(struct kafka *kafka)
 
 static void kafka_rewind(struct st_source *source)
 {
-    of(source)->placed = false;
+    kafka_of(source)->placed = false;
 }
 
 static int kafka_read(struct st_source *source, struct st_batch *batch, int64_t wait_ms,
                       struct ps_fault *fault)
 {
-    struct kafka *kafka = of(source);
+    struct kafka *kafka = kafka_of(source);
     int64_t until_ns = ps_clock_mono_ns(&ps_clock_system) + wait_ms * PS_NS_PER_MS;
     int err = 0;
     while (err == 0 && !st_batch_is_full(batch)) {
         if (kafka->given != NULL && !kafka->placed) {
             if (batch->count > 0) /* the database is asked when it has these */
                 break;
-            err = place(kafka, fault);
+            err = place_partitions(kafka, fault);
         }
         if (err != 0)
             break;
@@ -369,9 +371,9 @@ static int kafka_read(struct st_source *source, struct st_batch *batch, int64_t 
             continue;
         kafka->down = false;
         if (message->err == 0)
-            err = take(kafka, message, batch, fault);
+            err = take_message(kafka, message, batch, fault);
         else
-            err = hear(kafka, message, fault);
+            err = handle_event(kafka, message, fault);
         rd_kafka_message_destroy(message);
     }
     if (err != 0) {
@@ -391,7 +393,7 @@ static int kafka_read(struct st_source *source, struct st_batch *batch, int64_t 
 
 static void kafka_stored(struct st_source *source, const struct st_batch *batch)
 {
-    struct kafka *kafka = of(source);
+    struct kafka *kafka = kafka_of(source);
     rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(4);
     for (size_t i = 0; i < batch->count; i++) {
         const struct st_record *record = &batch->records[i];
@@ -422,7 +424,7 @@ static bool kafka_caught_up(const struct st_source *source)
 
 static int64_t kafka_lag(struct st_source *source)
 {
-    struct kafka *kafka = of(source);
+    struct kafka *kafka = kafka_of(source);
     int64_t lag = 0;
     if (kafka->given == NULL || !kafka->placed)
         return -1;
@@ -457,7 +459,7 @@ static rd_kafka_resp_err_t send_letter(struct kafka *kafka, const struct st_lett
 static size_t kafka_bury(struct st_source *source, const struct st_letter *letters, size_t count,
                          struct ps_fault *fault)
 {
-    struct kafka *kafka = of(source);
+    struct kafka *kafka = kafka_of(source);
     if (kafka->producer == NULL || count == 0)
         return 0;
     kafka->unsent = 0;
@@ -500,7 +502,7 @@ static void end_consumer(rd_kafka_t *consumer)
 
 static void kafka_close(struct st_source *source)
 {
-    struct kafka *kafka = of(source);
+    struct kafka *kafka = kafka_of(source);
     if (kafka->consumer != NULL)
         end_consumer(kafka->consumer);
     if (kafka->producer != NULL)
@@ -541,7 +543,7 @@ static int new_handle(struct kafka *kafka, bool consumer, rd_kafka_t **ret_handl
     return ps_fault(fault, PS_E_INVALID, "kafka", "%s", why);
 }
 
-static int subscribe(struct kafka *kafka, struct ps_fault *fault)
+static int subscribe_topic(struct kafka *kafka, struct ps_fault *fault)
 {
     (void)rd_kafka_poll_set_consumer(kafka->consumer);
     rd_kafka_topic_partition_list_t *topics = rd_kafka_topic_partition_list_new(1);
@@ -567,7 +569,7 @@ int st_source_kafka_open(const struct st_kafka_settings *settings,
     if (err == 0 && settings->dead_letter_topic != NULL)
         err = new_handle(kafka, false, &kafka->producer, fault);
     if (err == 0)
-        err = subscribe(kafka, fault);
+        err = subscribe_topic(kafka, fault);
     if (err != 0) {
         kafka_close(&kafka->source);
         return err;

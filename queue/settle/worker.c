@@ -142,7 +142,8 @@ static int position_of(uint32_t partition, struct st_position *ret_position, voi
 
 /* Orders may be among them, paid ones too: whoever runs the shop decides. The position is moved on
  * in the database, so that this is said and decided once. */
-static int lost(uint32_t partition, int64_t seq, int64_t first, void *ctx, struct ps_fault *fault)
+static int on_lost(uint32_t partition, int64_t seq, int64_t first, void *ctx,
+                   struct ps_fault *fault)
 {
     struct worker *worker = ctx;
     const struct st_settings *settings = worker->settings;
@@ -170,7 +171,7 @@ static int lost(uint32_t partition, int64_t seq, int64_t first, void *ctx, struc
 /* Poison goes to the dead-letter topic before the transaction that puts it into the table ends:
  * sent twice at worst, never lost. All of a batch goes together, and is not waited for for long:
  * the transaction holds locks, and the table has what was not sent. */
-static void bury(struct worker *worker)
+static void bury_letters(struct worker *worker)
 {
     struct ps_fault fault;
     const struct st_judge *judge = &worker->judge;
@@ -204,7 +205,7 @@ static int store_in_transaction(struct worker *worker, struct ps_fault *fault)
     err = st_judge(judge, &worker->batch);
     if (err != 0)
         return ps_fault(fault, err, "database", "what it knows of the orders makes no sense");
-    bury(worker);
+    bury_letters(worker);
     struct st_changes changes = {.epochs = judge->epochs,
                                  .epoch_count = judge->epoch_count,
                                  .orders = judge->orders,
@@ -216,7 +217,7 @@ static int store_in_transaction(struct worker *worker, struct ps_fault *fault)
     return err == 0 ? st_sink_commit(sink, fault) : err;
 }
 
-static void stored(struct worker *worker, int64_t began_ns)
+static void note_stored(struct worker *worker, int64_t began_ns)
 {
     const struct st_judge *judge = &worker->judge;
     int64_t now = now_ns();
@@ -230,7 +231,7 @@ static void stored(struct worker *worker, int64_t began_ns)
     worker->progress_ns = now;
 }
 
-static int store(struct worker *worker)
+static int store_batch(struct worker *worker)
 {
     struct ps_fault fault;
     int64_t began_ns = now_ns();
@@ -246,7 +247,7 @@ static int store(struct worker *worker)
     if (err != 0)
         return sink_failed(worker, err, &fault);
     note_well(&worker->database);
-    stored(worker, began_ns);
+    note_stored(worker, began_ns);
     return 0;
 }
 
@@ -264,7 +265,7 @@ static int read_and_store(struct worker *worker, int64_t wait_ms, bool *ret_at_e
     if (worker->batch.count > 0 || caught_up)
         note_well(&worker->log);
     *ret_at_end = worker->batch.count == 0 && caught_up;
-    return worker->batch.count > 0 ? store(worker) : 0;
+    return worker->batch.count > 0 ? store_batch(worker) : 0;
 }
 
 /* --- Decisions --- */
@@ -274,7 +275,7 @@ static int64_t lease_ms(const struct worker *worker)
     return 2 * worker->settings->gateway.timeout_ms + 1000;
 }
 
-static int hear(struct worker *worker, int wait_ms)
+static int take_answers(struct worker *worker, int wait_ms)
 {
     struct ps_fault fault;
     size_t count;
@@ -298,7 +299,7 @@ static int hear(struct worker *worker, int wait_ms)
     return 0;
 }
 
-static int ask(struct worker *worker)
+static int send_due(struct worker *worker)
 {
     struct ps_fault fault;
     size_t count = 0;
@@ -315,16 +316,16 @@ static int ask(struct worker *worker)
 }
 
 /* Moves decisions on. */
-static int decide(struct worker *worker)
+static int move_decisions(struct worker *worker)
 {
     int err = 0;
     if (worker->caller == NULL || worker->sink == NULL)
         return 0;
     if (st_caller_busy(worker->caller))
-        err = hear(worker, 0);
+        err = take_answers(worker, 0);
     if (err == 0 && worker->sink != NULL && st_caller_ready(worker->caller) &&
         now_ns() >= worker->due_after_ns && *worker->stop == 0)
-        err = ask(worker);
+        err = send_due(worker);
     return err;
 }
 
@@ -356,7 +357,7 @@ static void say_progress(struct worker *worker, const char *event)
     worker->said_ns = now;
 }
 
-static int tell(struct worker *worker, bool at_last)
+static int log_progress(struct worker *worker, bool at_last)
 {
     int64_t now = now_ns(), open;
     struct ps_fault fault;
@@ -414,15 +415,15 @@ static int reopen_sink(struct worker *worker)
     return 0;
 }
 
-static void rest(struct worker *worker)
+static void rest_a_little(struct worker *worker)
 {
     if (worker->caller != NULL && st_caller_busy(worker->caller) && worker->sink != NULL)
-        (void)hear(worker, IDLE_MS);
+        (void)take_answers(worker, IDLE_MS);
     else
         (void)poll(NULL, 0, IDLE_MS);
 }
 
-static int turn(struct worker *worker)
+static int run_turn(struct worker *worker)
 {
     bool at_end = false, decided = worker->caller == NULL;
     int64_t open = 0;
@@ -430,7 +431,7 @@ static int turn(struct worker *worker)
     if (worker->sink == NULL && now_ns() >= worker->read_after_ns)
         err = reopen_sink(worker);
     if (err == 0)
-        err = decide(worker);
+        err = move_decisions(worker);
     if (err == 0 && worker->once && worker->caller != NULL) {
         err = open_decisions(worker, &open);
         decided = open == 0;
@@ -439,9 +440,9 @@ static int turn(struct worker *worker)
     if (err == 0 && worker->sink != NULL && now_ns() >= worker->read_after_ns)
         err = read_and_store(worker, calling ? CALL_WAIT_MS : IDLE_MS, &at_end);
     else if (err == 0)
-        rest(worker);
+        rest_a_little(worker);
     worker->done = err == 0 && worker->once && at_end && decided && worker->sink != NULL;
-    return err == 0 ? tell(worker, false) : err;
+    return err == 0 ? log_progress(worker, false) : err;
 }
 
 static int out_of_patience(const struct worker *worker)
@@ -455,11 +456,11 @@ static int out_of_patience(const struct worker *worker)
     return give_up("no_progress", PS_E_TIMEOUT, &fault);
 }
 
-static int loop(struct worker *worker)
+static int run_loop(struct worker *worker)
 {
     int err = 0;
     while (err == 0 && *worker->stop == 0 && !worker->done) {
-        err = turn(worker);
+        err = run_turn(worker);
         if (err == 0 && worker->once && !worker->done &&
             now_ns() - worker->progress_ns > worker->settings->patience_s * PS_NS_PER_S)
             err = out_of_patience(worker);
@@ -468,7 +469,7 @@ static int loop(struct worker *worker)
     int64_t until_ns = now_ns() + worker->settings->gateway.timeout_ms * PS_NS_PER_MS;
     while (err == 0 && worker->caller != NULL && worker->sink != NULL &&
            st_caller_busy(worker->caller) && now_ns() < until_ns)
-        err = hear(worker, IDLE_MS);
+        err = take_answers(worker, IDLE_MS);
     return err;
 }
 
@@ -495,7 +496,7 @@ static int open_kafka(struct worker *worker, const struct st_source_hooks *hooks
 static int open_all(struct worker *worker, struct ps_fault *fault)
 {
     const struct st_settings *settings = worker->settings;
-    struct st_source_hooks hooks = {.position = position_of, .lost = lost, .ctx = worker};
+    struct st_source_hooks hooks = {.position = position_of, .lost = on_lost, .ctx = worker};
     struct st_caller_settings caller = {.urls = (const char *const *)settings->gateway.url.at,
                                         .url_count = settings->gateway.url.count,
                                         .token_file = settings->gateway.token_file,
@@ -546,8 +547,8 @@ int st_worker_run(const struct st_settings *settings, bool once, const volatile 
         ps_log(
             PS_LOG_INFO, "started", PS_F_STR("version", PENSTOCK_VERSION),
             PS_F_STR("log", settings->journal != NULL ? settings->journal : settings->kafka.topic));
-        err = loop(&worker);
-        int last = tell(&worker, true);
+        err = run_loop(&worker);
+        int last = log_progress(&worker, true);
         err = err != 0 ? err : last;
     }
     close_all(&worker);

@@ -57,7 +57,7 @@ static void a_log_that_is_well_at_once_opens_without_a_word(void **state)
     (void)state;
     struct oq_kafka_breaker breaker;
     begin_well(&breaker);
-    oq_kafka_breaker_tell(&breaker, false);
+    oq_kafka_breaker_report(&breaker, false);
     assert_int_equal(told.times, 0);
     oq_kafka_breaker_done(&breaker);
 }
@@ -70,14 +70,14 @@ static void a_log_that_is_not_ready_in_time_is_open_and_says_why_not(void **stat
     assert_false(trip(&breaker, "out of reach"));
     assert_int_equal(told.times, 0); /* oq_kafka_open still waits */
     assert_ok(oq_kafka_breaker_wait(&breaker, SHORT_MS, &fault));
-    oq_kafka_breaker_tell(&breaker, false);
+    oq_kafka_breaker_report(&breaker, false);
     assert_int_equal(told.times, 1);
     assert_false(told.available);
     assert_string_equal(told.why, "orders: out of reach");
     assert_int_equal(oq_kafka_breaker_state(&breaker), OQ_LOG_CLOSED); /* never WELL so far */
     oq_kafka_breaker_return(&breaker);
     oq_kafka_breaker_mend(&breaker);
-    oq_kafka_breaker_tell(&breaker, false);
+    oq_kafka_breaker_report(&breaker, false);
     assert_int_equal(told.times, 2);
     assert_true(told.available);
     oq_kafka_breaker_done(&breaker);
@@ -110,16 +110,16 @@ static void each_change_is_told_once(void **state)
     begin_well(&breaker);
     assert_true(trip(&breaker, "all connections are lost"));
     assert_false(trip(&breaker, "still out of reach"));
-    oq_kafka_breaker_tell(&breaker, false);
+    oq_kafka_breaker_report(&breaker, false);
     assert_int_equal(told.times, 1);
     assert_false(told.available);
     assert_int_equal(oq_kafka_breaker_state(&breaker), OQ_LOG_AWAY);
     oq_kafka_breaker_return(&breaker);
-    oq_kafka_breaker_tell(&breaker, false); /* connected is not well yet */
+    oq_kafka_breaker_report(&breaker, false); /* connected is not well yet */
     assert_int_equal(oq_kafka_breaker_state(&breaker), OQ_LOG_AWAY);
     oq_kafka_breaker_mend(&breaker);
-    oq_kafka_breaker_tell(&breaker, false);
-    oq_kafka_breaker_tell(&breaker, false);
+    oq_kafka_breaker_report(&breaker, false);
+    oq_kafka_breaker_report(&breaker, false);
     assert_int_equal(told.times, 2);
     assert_true(told.available);
     oq_kafka_breaker_done(&breaker);
@@ -130,15 +130,15 @@ static void a_view_that_is_behind_counts_only_while_all_else_is_well(void **stat
     (void)state;
     struct oq_kafka_breaker breaker;
     begin_well(&breaker);
-    oq_kafka_breaker_tell(&breaker, true);
+    oq_kafka_breaker_report(&breaker, true);
     assert_int_equal(oq_kafka_breaker_state(&breaker), OQ_LOG_BEHIND);
     assert_int_equal(told.times, 1);
     assert_non_null(strstr(told.why, "within 2000 ms"));
-    oq_kafka_breaker_tell(&breaker, false);
+    oq_kafka_breaker_report(&breaker, false);
     assert_int_equal(oq_kafka_breaker_state(&breaker), OQ_LOG_WELL);
     assert_int_equal(told.times, 2);
     (void)trip(&breaker, "out of reach");
-    oq_kafka_breaker_tell(&breaker, true);
+    oq_kafka_breaker_report(&breaker, true);
     assert_int_equal(oq_kafka_breaker_state(&breaker), OQ_LOG_AWAY);
     assert_string_equal(told.why, "orders: out of reach");
     oq_kafka_breaker_done(&breaker);
@@ -154,7 +154,7 @@ static void a_topic_that_has_lost_records_stays_lost(void **state)
     oq_kafka_breaker_lose(&breaker, &why, err);
     assert_int_equal(told.times, 1);
     assert_false(trip(&breaker, "out of reach"));
-    oq_kafka_breaker_tell(&breaker, false);
+    oq_kafka_breaker_report(&breaker, false);
     assert_true(breaker.lost);
     assert_int_equal(breaker.circuit.state, PS_BREAKER_OPEN);
     assert_int_equal(oq_kafka_breaker_state(&breaker), OQ_LOG_CLOSED);

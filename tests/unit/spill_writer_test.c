@@ -48,7 +48,7 @@ static void spill_all(void)
         if (batch != NULL) {
             assert_int_equal(batch->outcome, OQ_SPILLED);
             spilled += batch->count;
-            oq_spill_writer_told(writer);
+            oq_spill_writer_reported(writer);
         } else if (put < ORDERS && oq_spill_writer_has_room(writer)) {
             struct oq_event event = accepted(put, 1, "somebody-with-a-name", "", 1);
             struct oq_ticket ticket = {.handle = put++};

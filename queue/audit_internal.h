@@ -1,7 +1,7 @@
 /* The auditor's books, shared by audit.c, which keeps them, and audit_report.c, which judges
  * them. */
-#ifndef OQ_AUDIT_BOOKS_H
-#define OQ_AUDIT_BOOKS_H
+#ifndef OQ_AUDIT_INTERNAL_H
+#define OQ_AUDIT_INTERNAL_H
 
 #include "queue/audit.h"
 #include "queue/index.h"

@@ -1,7 +1,7 @@
 /* What the fold keeps, for its writer (fold.c) and its readers (fold_read.c). Nobody else includes
  * this. */
-#ifndef OQ_FOLD_BOOKS_H
-#define OQ_FOLD_BOOKS_H
+#ifndef OQ_FOLD_INTERNAL_H
+#define OQ_FOLD_INTERNAL_H
 
 #include "queue/fold.h"
 #include "queue/index.h"
@@ -13,7 +13,8 @@
 
 #define PARTITIONS_AT_ONCE 16 /* room for so many more in a mark */
 
-/* Of the sale's orders up to here: where the last one of each partition lies (its seq; 0 = none). */
+/* Of the sale's orders up to here: where the last one of each partition lies (its seq; 0 = none).
+ */
 struct place_mark {
     uint32_t partitions; /* further ones have none */
     int64_t last[];
