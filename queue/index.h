@@ -1,4 +1,4 @@
-/* Containers with one writer and any number of lock-free readers, for books that only grow: an
+/* Containers with one writer and any number of lock-free readers, for data that only grows: an
  * arena, a list and a hash index. Nothing in them is ever moved or freed before the whole, so a
  * pointer that a reader got stays good. What can fail is separate from what changes: `reserve`
  * first, then `put` or `append`, which cannot fail; so a caller out of memory has changed nothing.

@@ -1,6 +1,6 @@
 /* See kafka_breaker.h. What must hold: a lost log stays lost; on_state is called on the log's
  * thread only, not before oq_kafka_open has its answer, and once for each change; the state that
- * other threads see is stored before anybody is told of it. */
+ * other threads see is stored before it is reported. */
 #include "queue/kafka_breaker.h"
 #include "common/thread.h"
 
@@ -54,9 +54,9 @@ void oq_kafka_breaker_report(struct oq_kafka_breaker *breaker, bool behind)
         state = OQ_LOG_AWAY;
     }
     atomic_store_explicit(&breaker->state, state, memory_order_relaxed);
-    if (err == breaker->told_err || atomic_load(&breaker->opening) != OQ_BREAKER_OPEN)
+    if (err == breaker->reported_err || atomic_load(&breaker->opening) != OQ_BREAKER_OPEN)
         return;
-    breaker->told_err = err;
+    breaker->reported_err = err;
     if (breaker->on->on_state != NULL)
         breaker->on->on_state(err == 0, err == 0 ? "" : breaker->why, breaker->on->ctx);
 }

@@ -1,13 +1,13 @@
-/* The breaker before Kafka: whether records go there, why not, and what the log's user is told of
- * it, the outcome of opening included. Embedded in the log, which leads its circuit through:
- *   open        nothing is sent. Entered when a look fails, all connections are lost, or a record
- *               is not acknowledged in time. The next look that finds all well, the topic's
- *               settings included, leads to
- *   half open   the view reads up to the ends that the look saw: now it is known which records of
- *               unknown outcome are there. The others are sent again; when all have been read back
- *               (which proves that Kafka takes records, and not only questions), the log is
- *   closed      and takes records, unless its view is behind: it lacks what was acknowledged, or
- *               has not reached an end, for behind_ms.
+/* The breaker before Kafka: whether records go there, why not, and what is reported of it, the
+ * outcome of opening included. Embedded in the log, which moves its circuit:
+ *  - open: nothing is sent. Entered when a look fails, all connections are lost, or a record is not
+ *    acknowledged in time. The next look that finds all well, the topic's settings included, makes
+ *    it half open.
+ *  - half open: the view reads up to the ends that the look saw. Then it is known which records of
+ *    unknown outcome are there; the others are sent again. When all have been read back, the
+ *    circuit closes: this proves that Kafka takes records, and not only questions.
+ *  - closed: the log takes records, unless its view is behind: it lacks what was acknowledged, or
+ *    has not reached an end, for behind_ms.
  * A start is open with nothing in flight. `lost` is the end: the topic lacks records that were
  * read, and the circuit stays open. */
 #ifndef OQ_KAFKA_BREAKER_H
@@ -31,8 +31,8 @@ struct oq_kafka_breaker {
     /* private */
     const struct oq_kafka_settings *settings;
     const struct oq_log_callbacks *on;
-    int err;      /* the kind of error that keeps the circuit from being closed, in words `why` */
-    int told_err; /* as on_state was told; 0 = available */
+    int err; /* the kind of error that keeps the circuit from being closed, in words `why` */
+    int reported_err; /* as reported to on_state; 0 = available */
     char why[640];
     _Atomic(enum oq_log_state) state;
     _Atomic(enum oq_breaker_opening) opening;
@@ -54,7 +54,8 @@ enum oq_log_state oq_kafka_breaker_state(const struct oq_kafka_breaker *breaker)
 int oq_kafka_breaker_wait(struct oq_kafka_breaker *breaker, int64_t timeout_ms,
                           struct ps_fault *fault) PS_MUST_CHECK;
 
-/* --- The log's thread; on_state is called from all of these when what it was told has changed. */
+/* --- The log's thread; on_state is called from all of these when what was reported to it has
+ * changed. */
 
 /* Opens the circuit, for this reason. True: it was not open before. Nothing brings a lost one back.
  */
@@ -70,7 +71,7 @@ void oq_kafka_breaker_refuse(struct oq_kafka_breaker *breaker, const struct ps_f
 /* Often: is what was written not read back in time? It counts while the circuit is closed.
  */
 void oq_kafka_breaker_report(struct oq_kafka_breaker *breaker, bool behind);
-/* The log's thread ends: CLOSED from now on, and nobody is told. */
+/* The log's thread ends: CLOSED from now on, and nothing is reported. */
 void oq_kafka_breaker_end(struct oq_kafka_breaker *breaker);
 
 #endif

@@ -6,14 +6,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-struct list {
-    struct oq_flight *first, *last;
-};
-
 struct oq_flights {
     struct ps_pool *pool;
-    size_t capacity, untold;
-    struct list list[OQ_FLIGHT_STATES];
+    size_t capacity, unreported;
+    TAILQ_HEAD(, oq_flight) list[OQ_FLIGHT_STATES];
     size_t buckets; /* a power of two */
     struct oq_flight **bucket;
 };
@@ -24,6 +20,8 @@ int oq_flights_new(size_t capacity, struct oq_flights **ret_flights)
     if (flights == NULL)
         return PS_E_NOMEM;
     flights->capacity = capacity;
+    for (size_t state = 0; state < OQ_FLIGHT_STATES; state++)
+        TAILQ_INIT(&flights->list[state]);
     for (flights->buckets = 16; flights->buckets < capacity;)
         flights->buckets *= 2;
     flights->bucket = calloc(flights->buckets, sizeof(struct oq_flight *));
@@ -55,31 +53,6 @@ static struct oq_flight **bucket_of(const struct oq_flights *flights, const stru
     return &flights->bucket[(random >> 16) & (flights->buckets - 1)];
 }
 
-static void append_flight(struct oq_flights *flights, struct oq_flight *flight)
-{
-    struct list *list = &flights->list[flight->state];
-    flight->next = NULL;
-    flight->previous = list->last;
-    if (list->last != NULL)
-        list->last->next = flight;
-    else
-        list->first = flight;
-    list->last = flight;
-}
-
-static void unlink_from_list(struct oq_flights *flights, struct oq_flight *flight)
-{
-    struct list *list = &flights->list[flight->state];
-    if (flight->previous != NULL)
-        flight->previous->next = flight->next;
-    else
-        list->first = flight->next;
-    if (flight->next != NULL)
-        flight->next->previous = flight->previous;
-    else
-        list->last = flight->previous;
-}
-
 struct oq_flight *oq_flight_take(struct oq_flights *flights, const struct oq_record *record,
                                  const struct ps_uuid *id, int64_t now_ns)
 {
@@ -90,13 +63,13 @@ struct oq_flight *oq_flight_take(struct oq_flights *flights, const struct oq_rec
     oq_record_copy(&flight->record, record);
     flight->id = *id;
     flight->state = OQ_FLIGHT_SENT;
-    flight->told = false;
+    flight->reported = false;
     flight->doubt = false;
     flight->began_ns = flight->since_ns = now_ns;
     flight->same_bucket = *bucket;
     *bucket = flight;
-    append_flight(flights, flight);
-    flights->untold++;
+    TAILQ_INSERT_TAIL(&flights->list[flight->state], flight, in_list);
+    flights->unreported++;
     return flight;
 }
 
@@ -106,26 +79,26 @@ void oq_flight_give(struct oq_flights *flights, struct oq_flight *flight)
     while (*at != flight)
         at = &(*at)->same_bucket;
     *at = flight->same_bucket;
-    unlink_from_list(flights, flight);
-    if (!flight->told)
-        flights->untold--;
+    TAILQ_REMOVE(&flights->list[flight->state], flight, in_list);
+    if (!flight->reported)
+        flights->unreported--;
     ps_pool_give(flights->pool, flight);
 }
 
 void oq_flight_move(struct oq_flights *flights, struct oq_flight *flight,
                     enum oq_flight_state state, int64_t now_ns)
 {
-    unlink_from_list(flights, flight);
+    TAILQ_REMOVE(&flights->list[flight->state], flight, in_list);
     flight->state = state;
     flight->since_ns = now_ns;
-    append_flight(flights, flight);
+    TAILQ_INSERT_TAIL(&flights->list[flight->state], flight, in_list);
 }
 
-void oq_flight_set_told(struct oq_flights *flights, struct oq_flight *flight)
+void oq_flight_set_reported(struct oq_flights *flights, struct oq_flight *flight)
 {
-    if (!flight->told)
-        flights->untold--;
-    flight->told = true;
+    if (!flight->reported)
+        flights->unreported--;
+    flight->reported = true;
 }
 
 void *oq_flight_handle(const struct oq_flights *flights, const struct oq_flight *flight)
@@ -148,7 +121,7 @@ struct oq_flight *oq_flight_find(const struct oq_flights *flights, const struct 
 
 struct oq_flight *oq_flight_first(const struct oq_flights *flights, enum oq_flight_state state)
 {
-    return flights->list[state].first;
+    return TAILQ_FIRST(&flights->list[state]);
 }
 
 size_t oq_flights_count(const struct oq_flights *flights)
@@ -156,9 +129,9 @@ size_t oq_flights_count(const struct oq_flights *flights)
     return ps_pool_used(flights->pool);
 }
 
-size_t oq_flights_untold(const struct oq_flights *flights)
+size_t oq_flights_unreported(const struct oq_flights *flights)
 {
-    return flights->untold;
+    return flights->unreported;
 }
 
 bool oq_flights_full(const struct oq_flights *flights)

@@ -5,6 +5,8 @@
 
 #include "queue/record_queue.h"
 
+#include <sys/queue.h>
+
 enum oq_flight_state {
     OQ_FLIGHT_SENT,    /* with the producer: a delivery report will come */
     OQ_FLIGHT_ACKED,   /* reported persisted: the view will show it */
@@ -13,10 +15,11 @@ enum oq_flight_state {
 };
 
 struct oq_flight {
-    struct oq_flight *next, *previous, *same_bucket;
+    TAILQ_ENTRY(oq_flight) in_list;
+    struct oq_flight *same_bucket;
     enum oq_flight_state state;
-    bool told;  /* its outcome: nobody waits any more */
-    bool doubt; /* some try of it may be in the log */
+    bool reported; /* its outcome: nobody waits any more */
+    bool doubt;    /* some try of it may be in the log */
     uint32_t partition;
     uint64_t requests;          /* that had left this process when it was handed over */
     int64_t began_ns, since_ns; /* the first try; in this state */
@@ -36,16 +39,20 @@ void oq_flight_give(struct oq_flights *flights, struct oq_flight *flight);
 /* To the end of the list of that state. */
 void oq_flight_move(struct oq_flights *flights, struct oq_flight *flight,
                     enum oq_flight_state state, int64_t now_ns);
-void oq_flight_set_told(struct oq_flights *flights, struct oq_flight *flight);
+void oq_flight_set_reported(struct oq_flights *flights, struct oq_flight *flight);
 
 /* What names it to the producer: never NULL, and recognised when stale. */
 void *oq_flight_handle(const struct oq_flights *flights, const struct oq_flight *flight);
 struct oq_flight *oq_flight_at(const struct oq_flights *flights, void *handle); /* or NULL */
 struct oq_flight *oq_flight_find(const struct oq_flights *flights, const struct ps_uuid *id);
-/* The one that has been in that state for longest (->next is the next), or NULL. */
+/* The one that has been in that state for longest, and the one after it; or NULL. */
 struct oq_flight *oq_flight_first(const struct oq_flights *flights, enum oq_flight_state state);
+static inline struct oq_flight *oq_flight_next(const struct oq_flight *flight)
+{
+    return TAILQ_NEXT(flight, in_list);
+}
 size_t oq_flights_count(const struct oq_flights *flights);
-size_t oq_flights_untold(const struct oq_flights *flights);
+size_t oq_flights_unreported(const struct oq_flights *flights);
 bool oq_flights_full(const struct oq_flights *flights);
 
 #endif

@@ -1,8 +1,8 @@
 /* Sending records, and finding out what became of them.
  *
  * What must hold:
- *  - LANDED is told by the view alone. A delivery report only says what to do next: acknowledged:
- *    wait for the view; else: send again, or refuse.
+ *  - The view alone decides that a record has LANDED. A delivery report decides the next step:
+ *    acknowledged: wait for the view; else: send again, or refuse.
  *  - A record is refused only if it is surely not in the log, since its units are given back then.
  *    librdkafka's "not persisted" is not enough for that: it also stands for a leader that has
  *    answered "not the leader any more", and a leader may answer so after it has written the record
@@ -11,9 +11,9 @@
  *    doubt for good: it is sent again, under the same id, until the view has it.
  *  - When the epoch under which it was accepted is over, a record in doubt is not sent again but
  *    given up by released{rejected}: it would be void, and so the log tells the buyer.
- *  - An idempotent producer that can no longer tell what the broker has ends with a fatal error.
- *    Then a new one takes its place and sends what is not acknowledged. The duplicates that this
- * can make are harmless: the first record decides. */
+ *  - An idempotent producer that no longer knows what the broker has ends with a fatal error. A
+ *    new one then takes its place and sends what is not acknowledged. This can make duplicates,
+ *    which are harmless: the first record decides. */
 #include "queue/kafka_sender.h"
 #include "common/json.h"
 #include "queue/kafka_flight.h"
@@ -70,7 +70,7 @@ static void note_counts(struct oq_kafka_sender *sender)
     struct oq_kafka_counters *counters = &sender->counters;
     atomic_store_explicit(&counters->in_flight, oq_flights_count(sender->flights),
                           memory_order_relaxed);
-    atomic_store_explicit(&counters->untold, oq_flights_untold(sender->flights),
+    atomic_store_explicit(&counters->unreported, oq_flights_unreported(sender->flights),
                           memory_order_relaxed);
 }
 
@@ -97,9 +97,9 @@ static void report_outcome(struct oq_kafka_sender *sender, const struct oq_ticke
 static void report_failed(struct oq_kafka_sender *sender, struct oq_flight *flight,
                           enum oq_outcome outcome)
 {
-    if (flight->told)
+    if (flight->reported)
         return;
-    oq_flight_set_told(sender->flights, flight);
+    oq_flight_set_reported(sender->flights, flight);
     note_counts(sender);
     report_outcome(sender, &flight->record.ticket, &flight->record.event, outcome, 0);
 }
@@ -117,7 +117,7 @@ void oq_kafka_sender_landed(struct oq_kafka_sender *sender, const struct ps_uuid
         return;
     if (sender->group_ns == 0 || flight->began_ns < sender->group_ns)
         sender->group_ns = flight->began_ns;
-    if (!flight->told)
+    if (!flight->reported)
         report_outcome(sender, &flight->record.ticket, event, OQ_LANDED, seq);
     release_flight(sender, flight);
 }
@@ -288,7 +288,8 @@ void oq_kafka_sender_send(struct oq_kafka_sender *sender, const struct oq_record
     hand_over(sender, flight);
 }
 
-/* In place of a record whose epoch is over. It was told to be unknown, so nobody waits for this. */
+/* In place of a record whose epoch is over. Its outcome was reported as unknown, so nobody waits
+ * for this. */
 static void reject_flight(struct oq_kafka_sender *sender, struct oq_flight *flight)
 {
     const struct oq_event *event = &flight->record.event;
@@ -306,7 +307,7 @@ static void reject_flight(struct oq_kafka_sender *sender, struct oq_flight *flig
     flight = oq_flight_take(sender->flights, record, &id, now_ns());
     flight->partition = partition;
     flight->doubt = true;
-    oq_flight_set_told(sender->flights, flight);
+    oq_flight_set_reported(sender->flights, flight);
     hand_over(sender, flight);
 }
 
@@ -332,7 +333,7 @@ void oq_kafka_sender_resend(struct oq_kafka_sender *sender)
     struct oq_flight *flight = oq_flight_first(sender->flights, OQ_FLIGHT_WAITING);
     int64_t now = now_ns();
     while (flight != NULL && flight->since_ns <= now && !sender->fatal) {
-        struct oq_flight *next = flight->next;
+        struct oq_flight *next = oq_flight_next(flight);
         resend_one(sender, flight);
         flight = next;
     }
@@ -352,11 +353,11 @@ void oq_kafka_sender_expire(struct oq_kafka_sender *sender)
 {
     int64_t old = now_ns() - sender->setup.config->set.delivery_timeout_ms * PS_NS_PER_MS;
     struct oq_flight *flight = oq_flight_first(sender->flights, OQ_FLIGHT_ACKED), *next;
-    for (; flight != NULL && flight->since_ns < old; flight = flight->next)
+    for (; flight != NULL && flight->since_ns < old; flight = oq_flight_next(flight))
         report_failed(sender, flight, OQ_UNKNOWN);
     flight = oq_flight_first(sender->flights, OQ_FLIGHT_WAITING);
     for (; flight != NULL && flight->since_ns < old; flight = next) {
-        next = flight->next;
+        next = oq_flight_next(flight);
         report_failed(sender, flight, flight->doubt ? OQ_UNKNOWN : OQ_REFUSED);
         if (!flight->doubt)
             release_flight(sender, flight);
@@ -379,7 +380,7 @@ static int start_producer(struct oq_kafka_sender *sender, struct ps_fault *fault
         return ps_fault(fault, PS_E_INVALID, config->set.topic, "is no name for a topic");
     }
     rd_kafka_queue_t *queue = rd_kafka_queue_get_main(producer);
-    rd_kafka_queue_io_event_enable(queue, sender->setup.bell, &one, sizeof one);
+    rd_kafka_queue_io_event_enable(queue, sender->setup.wakeup, &one, sizeof one);
     rd_kafka_queue_destroy(queue);
     sender->producer = producer;
     sender->topic = topic;
@@ -493,7 +494,7 @@ size_t oq_kafka_sender_in_flight(const struct oq_kafka_sender *sender)
 
 size_t oq_kafka_sender_unreported(const struct oq_kafka_sender *sender)
 {
-    return oq_flights_untold(sender->flights);
+    return oq_flights_unreported(sender->flights);
 }
 
 int64_t oq_kafka_sender_acked_ns(const struct oq_kafka_sender *sender)

@@ -14,7 +14,7 @@ struct oq_kafka_sender;
 
 /* One writer, relaxed readers. */
 struct oq_kafka_counters {
-    _Atomic uint64_t landed, refused, unknown, in_flight, untold, failures, resent, producers;
+    _Atomic uint64_t landed, refused, unknown, in_flight, unreported, failures, resent, producers;
     _Atomic uint64_t sent_bytes, received_bytes;
     _Atomic int64_t round_trip_us;
     struct ps_durations groups;
@@ -28,7 +28,7 @@ struct oq_kafka_sender_setup {
     const struct oq_log_callbacks *callbacks;
     void (*on_trouble)(const char *why, void *ctx);
     void *ctx;
-    int bell; /* an eventfd: rung when there may be something to poll */
+    int wakeup; /* an eventfd, signalled when there may be something to poll */
 };
 
 int oq_kafka_sender_new(const struct oq_kafka_sender_setup *setup,
@@ -47,13 +47,13 @@ bool oq_kafka_sender_full(const struct oq_kafka_sender *sender);
 bool oq_kafka_sender_next_wave(struct oq_kafka_sender *sender);
 void oq_kafka_sender_send(struct oq_kafka_sender *sender, const struct oq_record *record,
                           uint32_t partitions);
-/* Tells the outcome of a record that is not sent at all. */
+/* Reports the outcome of a record that is not sent at all. */
 void oq_kafka_sender_refuse(struct oq_kafka_sender *sender, const struct oq_record *record);
 
 /* Delivery reports, and a new producer when the old one has met a fatal error. Returns how much
  * was done. */
 int oq_kafka_sender_poll(struct oq_kafka_sender *sender);
-/* The log shows this event id: whoever waits for it is told. */
+/* The log shows this event id: reports its outcome to whoever waits. */
 void oq_kafka_sender_landed(struct oq_kafka_sender *sender, const struct ps_uuid *id, int64_t seq,
                             const struct oq_event *event);
 /* After each group that was read: counts it if a record of ours was in it. */
@@ -68,13 +68,13 @@ void oq_kafka_sender_miss(struct oq_kafka_sender *sender, int64_t look_ns);
  * back, or waits for the next producer, either. */
 void oq_kafka_sender_expire(struct oq_kafka_sender *sender);
 
-/* Records that have neither been read back nor refused; of these, those of which nobody has been
- * told; when the oldest that is acknowledged was, or INT64_MAX. */
+/* Records that have neither been read back nor refused; of these, those whose outcome is not
+ * reported; when the oldest that is acknowledged was, or INT64_MAX. */
 size_t oq_kafka_sender_in_flight(const struct oq_kafka_sender *sender);
 size_t oq_kafka_sender_unreported(const struct oq_kafka_sender *sender);
 int64_t oq_kafka_sender_acked_ns(const struct oq_kafka_sender *sender);
 
-/* The end: tells the outcome of all that is in flight. Up to two seconds. */
+/* The end: reports the outcome of all that is in flight. Up to two seconds. */
 void oq_kafka_sender_give_up(struct oq_kafka_sender *sender);
 
 #endif

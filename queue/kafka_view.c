@@ -1,12 +1,12 @@
 /* Following the topic.
  *
- * All partitions go into one queue of librdkafka, whose bell wakes the log's thread. Where a
+ * All partitions go into one queue of librdkafka, which signals the log's thread. Where a
  * partition stands (`position`) is the offset behind the last record read, or where librdkafka says
  * that the partition ends.
- * A topic that becomes shorter has lost records which the view has promised to people, or is
- * another topic of the same name; neither can be mended by reading on. An offset that is out of
- * range shows it at once; if the topic has grown again meanwhile, only the ends show it for a
- * while. The end that a new leader tells may be a little old, so several looks must agree. */
+ * A topic that becomes shorter has lost records that gateways have promised, or it is another topic
+ * of the same name; reading on mends neither. An offset out of range shows it at once; if the topic
+ * has grown again meanwhile, only the ends show it, for a while. A new leader may report an end
+ * that is a little old, so several looks must agree. */
 #include "queue/kafka_view.h"
 
 #include <inttypes.h>
@@ -37,13 +37,13 @@ struct oq_kafka_view {
     struct place at[OQ_PARTITION_MAX];
 };
 
-static void wake_thread(rd_kafka_queue_t *queue, int bell)
+static void wake_thread(rd_kafka_queue_t *queue, int wakeup)
 {
     static const uint64_t one = 1;
-    rd_kafka_queue_io_event_enable(queue, bell, &one, sizeof one);
+    rd_kafka_queue_io_event_enable(queue, wakeup, &one, sizeof one);
 }
 
-int oq_kafka_view_new(const struct oq_kafka_config *config, int bell,
+int oq_kafka_view_new(const struct oq_kafka_config *config, int wakeup,
                       struct oq_kafka_view **ret_view, struct ps_fault *fault)
 {
     struct oq_kafka_view *view = calloc(1, sizeof *view);
@@ -59,7 +59,7 @@ int oq_kafka_view_new(const struct oq_kafka_config *config, int bell,
         goto fail;
     }
     view->queue = rd_kafka_queue_new(view->handle);
-    wake_thread(view->queue, bell);
+    wake_thread(view->queue, wakeup);
     *ret_view = view;
     return 0;
 fail:

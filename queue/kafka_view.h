@@ -7,8 +7,8 @@
 
 struct oq_kafka_view;
 
-/* `bell` (an eventfd) is rung when there may be something to read. `config` lives longer. */
-int oq_kafka_view_new(const struct oq_kafka_config *config, int bell,
+/* `wakeup` (an eventfd) is signalled when there may be something to read. `config` lives longer. */
+int oq_kafka_view_new(const struct oq_kafka_config *config, int wakeup,
                       struct oq_kafka_view **ret_view, struct ps_fault *fault) PS_MUST_CHECK;
 void oq_kafka_view_free(struct oq_kafka_view *view); /* NULL is allowed */
 

@@ -1,5 +1,5 @@
-/* The watcher. It has a handle of its own: on the consumer's connection a question would wait
- * behind the fetch that is under way, and the producer is replaced now and then. */
+/* The watcher. It has a handle of its own, since on the consumer's connection a question would wait
+ * behind the fetch under way, and the producer is replaced now and then. */
 #include "queue/kafka_watch.h"
 #include "queue/kafka_topic.h"
 #include "common/thread.h"
@@ -15,7 +15,7 @@
 
 struct oq_kafka_watch {
     const struct oq_kafka_config *config;
-    int bell;
+    int wakeup;
     pthread_t thread;
     bool thread_runs;
     struct oq_kafka_hooks hooks;
@@ -115,7 +115,7 @@ static void *run_watch(void *arg)
         bool again = full && watch->making.err != 0;
         watch->look = watch->making;
         watch->is_new = true;
-        (void)eventfd_write(watch->bell, 1);
+        (void)eventfd_write(watch->wakeup, 1);
         wait_ms(watch, settings->look_ms);
         watch->check |= again;
     }
@@ -123,14 +123,14 @@ static void *run_watch(void *arg)
     return NULL;
 }
 
-int oq_kafka_watch_start(const struct oq_kafka_config *config, int bell,
+int oq_kafka_watch_start(const struct oq_kafka_config *config, int wakeup,
                          struct oq_kafka_watch **ret_watch, struct ps_fault *fault)
 {
     struct oq_kafka_watch *watch = calloc(1, sizeof *watch);
     if (watch == NULL)
         return ps_fault(fault, PS_E_NOMEM, config->set.topic, "out of memory");
     watch->config = config;
-    watch->bell = bell;
+    watch->wakeup = wakeup;
     watch->check = true;
     watch->hooks = (struct oq_kafka_hooks){.on_error = on_error, .opaque = watch};
     pthread_condattr_t monotonic;

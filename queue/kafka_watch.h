@@ -19,9 +19,9 @@ struct oq_kafka_look {
 
 struct oq_kafka_watch;
 
-/* The first look is a full one and begins at once. `bell` (an eventfd) is rung after each. `config`
- * lives longer. PS_E_INVALID, PS_E_NOMEM, PS_E_IO. */
-int oq_kafka_watch_start(const struct oq_kafka_config *config, int bell,
+/* The first look is a full one and begins at once. `wakeup` (an eventfd) is signalled after each.
+ * `config` lives longer. PS_E_INVALID, PS_E_NOMEM, PS_E_IO. */
+int oq_kafka_watch_start(const struct oq_kafka_config *config, int wakeup,
                          struct oq_kafka_watch **ret_watch, struct ps_fault *fault) PS_MUST_CHECK;
 void oq_kafka_watch_stop(struct oq_kafka_watch *watch); /* a second or two; NULL is allowed */
 

@@ -18,7 +18,7 @@
  *    fold counts one.
  *  - on_record sees every record of the log exactly once a run, within a partition in order, those
  *    read back at start first, and only when they are durable; `seq` rises strictly within a
- *    partition and is at least 1. on_batch follows after each group of them.
+ *    partition and is at least 1.
  *  - records of one partition appended by one thread land in the order of the calls, unless one was
  *    refused, unknown or spilled.
  *  - a log that is away says so (oq_log_available, oq_log_view, on_state), tries by itself, and
@@ -52,7 +52,6 @@ struct oq_log_callbacks {
     void (*on_record)(uint32_t partition, int64_t seq, const struct oq_event *event, void *ctx);
     void (*on_outcome)(const struct oq_ticket *ticket, const struct oq_event *event,
                        enum oq_outcome outcome, int64_t seq, void *ctx);
-    void (*on_batch)(void *ctx); /* may be NULL */
     /* When it changes, or the kind of error that keeps the log away does; a log opens available.
      * `why` is a sentence for people, "" when available. May be NULL. */
     void (*on_state)(bool available, const char *why, void *ctx);

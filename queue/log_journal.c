@@ -94,12 +94,6 @@ static void give_record(struct journal *journal, const struct oq_event *event)
     journal->on.on_record(0, journal->seq, event, journal->on.ctx);
 }
 
-static void end_group(struct journal *journal)
-{
-    if (journal->on.on_batch != NULL)
-        journal->on.on_batch(journal->on.ctx);
-}
-
 static void report_landed(struct journal *journal)
 {
     count_up(&journal->counters.landed, journal->batch_count);
@@ -109,7 +103,6 @@ static void report_landed(struct journal *journal)
         journal->on.on_outcome(&record->ticket, &record->event, OQ_LANDED, journal->seq,
                                journal->on.ctx);
     }
-    end_group(journal);
 }
 
 static void report_failed(struct journal *journal, enum oq_outcome outcome)
@@ -224,11 +217,7 @@ static int open_and_read(struct journal *journal, struct ps_fault *fault)
         oq_journal_file_open(journal->path, journal->vfs, journal->lock, &journal->file, fault);
     if (err != 0)
         return err;
-    int64_t before = journal->seq;
-    err = oq_journal_file_read(journal->file, before, feed_record, journal, &last, fault);
-    if (err == 0 && last > before)
-        end_group(journal);
-    return err;
+    return oq_journal_file_read(journal->file, journal->seq, feed_record, journal, &last, fault);
 }
 
 /* The first transaction of a file that was just opened. */
@@ -261,8 +250,6 @@ static void recover_file(struct journal *journal)
     }
     for (size_t i = 0; i < journal->closing_count; i++)
         give_record(journal, &journal->closing[i].event);
-    if (journal->closing_count > 0)
-        end_group(journal);
     journal->closing_count = 0;
     journal->away = 0;
     atomic_store(&journal->unread_since_ns, 0);

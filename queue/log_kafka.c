@@ -1,15 +1,15 @@
 /* The order log in Kafka.
  *
  * One thread does everything with the log: it takes what is appended and hands it to the producer
- * (kafka_sender), reads all partitions (kafka_view), and calls the callbacks. It sleeps on one
- * bell, which is rung by whoever appends, by librdkafka's queues and by the watcher (kafka_watch),
- * a second thread that asks the questions for which librdkafka makes one wait.
+ * (kafka_sender), reads all partitions (kafka_view), and calls the callbacks. It blocks on one
+ * eventfd; appenders, librdkafka's queues and the watcher signal it. The watcher (kafka_watch) is a
+ * second thread, for the questions to which librdkafka answers by blocking.
  *
- * A breaker (kafka_breaker) says by its circuit whether records are sent, sent again, or wait.
+ * A breaker (kafka_breaker) decides whether records are sent, sent again, or wait.
  *
  * What must hold: LANDED and on_record come from what was read, in the order of the partition; what
- * was taken before a call has its outcome before the call runs; nothing is sent between a failure
- * and the reading back that settles what became of it. */
+ * was taken before a call has its outcome before the call runs; after a failure nothing is sent
+ * until reading back has shown what became of the records in flight. */
 #include "common/thread.h"
 #include "queue/kafka_breaker.h"
 #include "queue/kafka_reader.h"
@@ -56,9 +56,8 @@ struct kafka {
     bool gave_up;
     uint32_t known;         /* partitions of which view and sender know */
     int64_t expired_ns;     /* when deadlines of acknowledged records were looked at */
-    size_t read;            /* records of this group */
     struct oq_record *call; /* waits for the outcomes of what was taken before it */
-    char notice[320];       /* told last */
+    char notice[320];       /* reported last */
     struct oq_kafka_look look;
     bool held; /* the wave before is under way */
 };
@@ -168,7 +167,6 @@ static int on_message(const rd_kafka_message_t *message, void *ctx)
         return err;
     err = oq_sale_marks_note(kafka->marks, partition, &event);
     if (err == 0) {
-        kafka->read++;
         kafka->on.on_record(partition, seq, &event, kafka->on.ctx);
         if (oq_kafka_sender_in_flight(kafka->sender) > 0 &&
             oq_kafka_record_id(message, &event, &id) == 0)
@@ -176,16 +174,6 @@ static int on_message(const rd_kafka_message_t *message, void *ctx)
     }
     oq_event_release(owner);
     return err;
-}
-
-static void end_group(struct kafka *kafka)
-{
-    if (kafka->read == 0)
-        return;
-    kafka->read = 0;
-    oq_kafka_sender_end_group(kafka->sender);
-    if (kafka->on.on_batch != NULL)
-        kafka->on.on_batch(kafka->on.ctx);
 }
 
 static int read_back(struct kafka *kafka)
@@ -200,8 +188,7 @@ static int read_back(struct kafka *kafka)
                      "out of memory for its records: restart the gateway where there is more");
         oq_kafka_breaker_lose(&kafka->breaker, &fault, done);
     }
-    if (kafka->breaker.was_well) /* all that is read at start is one group */
-        end_group(kafka);
+    oq_kafka_sender_end_group(kafka->sender);
     if (oq_kafka_view_reached(kafka->view))
         atomic_store_explicit(&kafka->reached_ns, oq_kafka_view_look_ns(kafka->view),
                               memory_order_release);
@@ -224,11 +211,8 @@ static void go_on(struct kafka *kafka)
         return;
     oq_kafka_sender_resend(kafka->sender);
     if (kafka->breaker.circuit.state == PS_BREAKER_HALF_OPEN &&
-        oq_kafka_sender_in_flight(kafka->sender) == 0) {
-        if (!kafka->breaker.was_well)
-            end_group(kafka);
+        oq_kafka_sender_in_flight(kafka->sender) == 0)
         oq_kafka_breaker_mend(&kafka->breaker);
-    }
 }
 
 /* --- What was appended --- */
@@ -245,10 +229,10 @@ static bool has_room(const struct kafka *kafka)
     return kafka->spill == NULL || kafka->spill->room(kafka->spill->ctx);
 }
 
-/* Taken records of which nobody has been told. */
+/* Records that were taken and whose outcome is not reported yet. */
 static size_t count_unreported(const struct kafka *kafka)
 {
-    size_t spilling = kafka->spill != NULL ? kafka->spill->untold(kafka->spill->ctx) : 0;
+    size_t spilling = kafka->spill != NULL ? kafka->spill->unreported(kafka->spill->ctx) : 0;
     return spilling + oq_kafka_sender_unreported(kafka->sender);
 }
 
@@ -415,7 +399,7 @@ static void kafka_stats(const struct oq_log *log, struct oq_log_stats *ret_stats
         .commits = (uint64_t)ps_durations_count(&from->groups),
         .commit_failures = load_count(&from->failures),
         .commit_durations = &from->groups,
-        .backlog = oq_record_queue_count(kafka->queue) + load_count(&from->untold),
+        .backlog = oq_record_queue_count(kafka->queue) + load_count(&from->unreported),
         .backlog_max = load_count(&kafka->backlog_max),
         .foreign = load_count(&kafka->foreign),
         .resent = load_count(&from->resent),
@@ -528,18 +512,18 @@ static int make_parts(struct kafka *kafka, struct ps_fault *fault)
         err = PS_E_IO;
     if (err != 0)
         return ps_fault(fault, err, settings->topic, "no memory or descriptors for the queue");
-    int bell = oq_record_queue_wakeup(kafka->queue);
+    int wakeup = oq_record_queue_wakeup(kafka->queue);
     const struct oq_kafka_sender_setup setup = {.config = &kafka->config,
                                                 .marks = kafka->marks,
                                                 .callbacks = &kafka->on,
                                                 .on_trouble = on_trouble,
                                                 .ctx = kafka,
-                                                .bell = bell};
-    err = oq_kafka_view_new(&kafka->config, bell, &kafka->view, fault);
+                                                .wakeup = wakeup};
+    err = oq_kafka_view_new(&kafka->config, wakeup, &kafka->view, fault);
     if (err == 0)
         err = oq_kafka_sender_new(&setup, &kafka->sender, fault);
     if (err == 0)
-        err = oq_kafka_watch_start(&kafka->config, bell, &kafka->watch, fault);
+        err = oq_kafka_watch_start(&kafka->config, wakeup, &kafka->watch, fault);
     return err;
 }
 

@@ -41,17 +41,17 @@ struct oq_kafka_settings {
     const char *gateway;                        /* the source of events is "/penstock/{gateway}" */
     const struct oq_kafka_property *properties; /* for security and tuning; see README.md */
     size_t property_count;
-    uint32_t partitions_min;  /* a topic with fewer is refused */
-    int64_t retention_min_ms; /* a topic that keeps records for less is refused */
-    size_t queue_capacity;    /* records waiting to be sent, rounded up to a power of two */
-    size_t in_flight_max;     /* records sent and not yet read back */
-    int64_t
-        delivery_timeout_ms; /* then a record's outcome is told, and Kafka counts as away: 2000 */
-    int64_t behind_ms;       /* a view that lacks what is so old is behind: 2000 */
-    int64_t look_ms;         /* how often brokers and ends of partitions are looked at: 250 */
-    int64_t check_ms;        /* how often the topic's settings are: an hour */
-    int64_t open_wait_ms;    /* how long oq_kafka_open waits for Kafka and for the read-back */
-    const struct ps_clock *clock;       /* the wall clock of records that the log itself writes */
+    uint32_t partitions_min;      /* a topic with fewer is refused */
+    int64_t retention_min_ms;     /* a topic that keeps records for less is refused */
+    size_t queue_capacity;        /* records waiting to be sent, rounded up to a power of two */
+    size_t in_flight_max;         /* records sent and not yet read back */
+    int64_t delivery_timeout_ms;  /* then a record's outcome is reported, and Kafka counts as away:
+                                     2000 */
+    int64_t behind_ms;            /* a view that lacks what is so old is behind: 2000 */
+    int64_t look_ms;              /* how often brokers and ends of partitions are looked at: 250 */
+    int64_t check_ms;             /* how often the topic's settings are: an hour */
+    int64_t open_wait_ms;         /* how long oq_kafka_open waits for Kafka and for the read-back */
+    const struct ps_clock *clock; /* the wall clock of records that the log itself writes */
     const struct oq_kafka_spill *spill; /* for log_spill.c; NULL = none */
 };
 
@@ -94,8 +94,8 @@ struct oq_kafka_spill {
     int (*round)(struct oq_log *log, void *ctx);
     /* Is there room for a refused record? */
     bool (*room)(void *ctx);
-    /* Refused records of which nobody has been told yet. */
-    size_t (*untold)(void *ctx);
+    /* Refused records whose outcome is not reported yet. */
+    size_t (*unreported)(void *ctx);
     void *ctx;
 };
 

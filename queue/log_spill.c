@@ -20,7 +20,7 @@
 
 /* One writer each, relaxed readers. */
 struct counters {
-    _Atomic uint64_t taken; /* from Kafka's refusals; told as: */
+    _Atomic uint64_t received; /* from Kafka's refusals; reported as: */
     _Atomic uint64_t spilled, refused, unknown;
     _Atomic uint64_t own_landed, own_refused, own_unknown; /* the drain's, as Kafka counted them */
 };
@@ -34,7 +34,7 @@ struct spill {
     struct oq_spill_writer *writer;
     _Atomic(struct oq_log *) kafka; /* from the first round on */
     struct counters counters;
-    _Atomic uint64_t untold;     /* orders on their way to the file */
+    _Atomic uint64_t unreported; /* orders on their way to the file */
     _Atomic int64_t deadline_ns; /* from then on nothing is spilled */
     bool closed;
 };
@@ -106,8 +106,8 @@ static void on_outcome(const struct oq_ticket *ticket, const struct oq_event *ev
         report_outcome(spill, ticket, event, outcome, seq);
         return;
     }
-    add_count(&spill->counters.taken, 1);
-    add_count(&spill->untold, 1);
+    add_count(&spill->counters.received, 1);
+    add_count(&spill->unreported, 1);
 }
 
 static void on_record(uint32_t partition, int64_t seq, const struct oq_event *event, void *ctx)
@@ -117,12 +117,6 @@ static void on_record(uint32_t partition, int64_t seq, const struct oq_event *ev
     struct oq_spill_window *window = oq_spill_writer_window(spill->writer);
     if (window != NULL)
         oq_spill_window_note(window, event);
-}
-
-static void on_batch(void *ctx)
-{
-    struct spill *spill = ctx;
-    spill->on.on_batch(spill->on.ctx);
 }
 
 static void on_state(bool available, const char *why, void *ctx)
@@ -152,7 +146,7 @@ static int report_batch(struct spill *spill)
               batch->count);
     for (size_t i = 0; i < batch->count; i++) {
         const struct oq_record *record = batch->record[i];
-        atomic_fetch_sub_explicit(&spill->untold, 1, memory_order_relaxed);
+        atomic_fetch_sub_explicit(&spill->unreported, 1, memory_order_relaxed);
         report_outcome(spill, &record->ticket, &record->event, outcome, 0);
     }
     oq_spill_writer_reported(spill->writer);
@@ -204,9 +198,9 @@ static int go_round(struct oq_log *kafka, void *ctx)
 {
     struct spill *spill = ctx;
     atomic_store(&spill->kafka, kafka);
-    int told = report_batch(spill);
+    int reported = report_batch(spill);
     report_notice(spill);
-    return told + drain_window(spill, kafka);
+    return reported + drain_window(spill, kafka);
 }
 
 static bool has_room(void *ctx)
@@ -215,10 +209,10 @@ static bool has_room(void *ctx)
     return oq_spill_writer_has_room(spill->writer);
 }
 
-static size_t count_untold(void *ctx)
+static size_t count_unreported(void *ctx)
 {
     const struct spill *spill = ctx;
-    return load_count(&spill->untold);
+    return load_count(&spill->unreported);
 }
 
 /* --- The interface --- */
@@ -241,7 +235,7 @@ static struct oq_log *kafka_of(const struct oq_log *log)
 uint64_t oq_spill_count(const struct oq_log *log)
 {
     const struct spill *spill = const_spill_of(log);
-    return oq_spill_writer_undecided(spill->writer) + load_count(&spill->untold);
+    return oq_spill_writer_undecided(spill->writer) + load_count(&spill->unreported);
 }
 
 const struct oq_log *oq_spill_kafka(const struct oq_log *log)
@@ -255,7 +249,7 @@ static uint64_t count_occupied(const struct oq_log *log)
     const struct spill *spill = const_spill_of(log);
     struct oq_log_stats stats;
     oq_log_stats(kafka_of(log), &stats);
-    return oq_spill_writer_stored(spill->writer) + load_count(&spill->untold) + stats.backlog;
+    return oq_spill_writer_stored(spill->writer) + load_count(&spill->unreported) + stats.backlog;
 }
 
 static int spill_append(struct oq_log *log, uint32_t partition, const struct oq_event *event,
@@ -299,21 +293,21 @@ static void spill_view(const struct oq_log *log, struct oq_log_view *ret_view)
     ret_view->spilled = oq_spill_count(log);
 }
 
-/* Each record once, by the outcome that was told: the drain's own are not counted, nor what Kafka
- * refused and the file took. */
+/* Each record once, by the outcome that was reported: the drain's own are not counted, nor what
+ * Kafka refused and the file took. */
 static void spill_stats(const struct oq_log *log, struct oq_log_stats *ret_stats)
 {
     const struct counters *own = &const_spill_of(log)->counters;
     struct oq_log_stats stats;
-    uint64_t taken = load_count(&own->taken) + load_count(&own->own_refused);
+    uint64_t received = load_count(&own->received) + load_count(&own->own_refused);
     uint64_t landed = load_count(&own->own_landed);
     uint64_t unknown = load_count(&own->own_unknown);
     oq_log_stats(kafka_of(log), &stats); /* after these, since it counts before they do */
     stats.spilled = load_count(&own->spilled);
-    stats.refused = stats.refused - taken + load_count(&own->refused);
+    stats.refused = stats.refused - received + load_count(&own->refused);
     stats.unknown = stats.unknown - unknown + load_count(&own->unknown);
     stats.landed -= landed;
-    stats.backlog += load_count(&const_spill_of(log)->untold);
+    stats.backlog += load_count(&const_spill_of(log)->unreported);
     stats.appended = stats.landed + stats.refused + stats.unknown + stats.spilled + stats.backlog;
     *ret_stats = stats;
 }
@@ -374,12 +368,11 @@ static int open_kafka(struct spill *spill, const struct oq_kafka_settings *setti
     const struct oq_log_callbacks *on = &spill->on;
     const struct oq_log_callbacks callbacks = {.on_record = on_record,
                                                .on_outcome = on_outcome,
-                                               .on_batch = on->on_batch ? on_batch : NULL,
                                                .on_state = on->on_state ? on_state : NULL,
                                                .on_notice = on->on_notice ? on_notice : NULL,
                                                .ctx = spill};
     spill->hooks = (struct oq_kafka_spill){
-        .round = go_round, .room = has_room, .untold = count_untold, .ctx = spill};
+        .round = go_round, .room = has_room, .unreported = count_unreported, .ctx = spill};
     with_spill.spill = &spill->hooks;
     int err = oq_kafka_open(&with_spill, &callbacks, &kafka, fault);
     if (err == 0)

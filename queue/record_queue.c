@@ -4,15 +4,15 @@
  * `state` = places claimed and not yet released, plus two flags. Every put adds one to it *before*
  * anything else, and all changes of it are read-modify-writes, hence in one order. From that
  * follows:
- *   - Closing loses nothing: a put either sees CLOSED and takes its claim back, or its claim comes
- *     before the flag; the consumer ends only at "CLOSED and 0", so never while a claim is open.
- *   - No wake is lost: the consumer goes to sleep by the exchange 0 -> SLEEPING, so only when no
- *     claim is open; every later put sees SLEEPING in its own addition, and rings after it has
- *     published. Only the put that clears the flag writes the eventfd, so a sleeping consumer costs
- *     its waker one system call, and a busy one costs nobody any. Who rings the bell from outside
- *     ends a wait early, which is allowed.
- *   - A claim that is not yet published keeps the consumer awake for the few microseconds of an
- *     encoding: it yields meanwhile, so that a producer on the same core can finish.
+ *  - Closing loses nothing: a put either sees CLOSED and takes its claim back, or its claim comes
+ *    before the flag; the consumer ends only at "CLOSED and 0", so never while a claim is open.
+ *  - No wake is lost: the consumer goes to sleep by the exchange 0 -> SLEEPING, so only when no
+ *    claim is open; every later put sees SLEEPING in its own addition, publishes, and then signals
+ *    the eventfd. Only the put that clears the flag does so: a sleeping consumer costs its waker
+ *    one system call, a busy one costs none. A signal from outside ends a wait early, which is
+ *    allowed.
+ *  - A claim that is not yet published keeps the consumer awake for the few microseconds of an
+ *    encoding: it yields meanwhile, so that a producer on the same core can finish.
  * A record that turns out invalid has its place already: it is published empty and passed over. */
 #include "queue/record_queue.h"
 #include "common/ring.h"
@@ -33,7 +33,7 @@ struct oq_record_queue {
     PS_ALIGNED _Atomic uint64_t state;
     PS_ALIGNED struct ps_ring *ring;
     size_t taken; /* the consumer's: places looked at and not yet released */
-    int bell;
+    int wakeup;
 };
 
 static void keep_text(struct ps_buf *buf, struct ps_str *text)
@@ -91,12 +91,12 @@ int oq_record_queue_new(size_t capacity, struct oq_record_queue **ret_queue)
     struct oq_record_queue *queue = aligned_alloc(PS_CACHE_LINE, sizeof *queue);
     if (queue == NULL)
         return PS_E_NOMEM;
-    *queue = (struct oq_record_queue){.bell = -1};
+    *queue = (struct oq_record_queue){.wakeup = -1};
     int err = ps_ring_new(capacity, sizeof(struct oq_record), &queue->ring);
     if (err != 0)
         goto fail;
-    queue->bell = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    err = queue->bell >= 0 ? 0 : PS_E_IO;
+    queue->wakeup = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    err = queue->wakeup >= 0 ? 0 : PS_E_IO;
     if (err != 0)
         goto fail;
     *ret_queue = queue;
@@ -110,8 +110,8 @@ void oq_record_queue_free(struct oq_record_queue *queue)
 {
     if (queue == NULL)
         return;
-    if (queue->bell >= 0)
-        close(queue->bell);
+    if (queue->wakeup >= 0)
+        close(queue->wakeup);
     ps_ring_free(queue->ring);
     free(queue);
 }
@@ -125,7 +125,7 @@ static void wake_reader(struct oq_record_queue *queue, uint64_t seen)
     if ((before & SLEEPING) == 0)
         return;
     /* Cannot fail: the counter is one or two, far from full. */
-    (void)eventfd_write(queue->bell, 1);
+    (void)eventfd_write(queue->wakeup, 1);
 }
 
 /* *ret_seen goes to wake_reader() after the place was published. */
@@ -228,15 +228,15 @@ void oq_record_queue_wait(struct oq_record_queue *queue, int timeout_ms)
 
 void oq_record_queue_rest(struct oq_record_queue *queue, int timeout_ms)
 {
-    struct pollfd bell = {.fd = queue->bell, .events = POLLIN};
-    eventfd_t rung;
-    if (poll(&bell, 1, timeout_ms) > 0)
-        (void)eventfd_read(queue->bell, &rung);
+    struct pollfd signal = {.fd = queue->wakeup, .events = POLLIN};
+    eventfd_t count;
+    if (poll(&signal, 1, timeout_ms) > 0)
+        (void)eventfd_read(queue->wakeup, &count);
 }
 
 int oq_record_queue_wakeup(const struct oq_record_queue *queue)
 {
-    return queue->bell;
+    return queue->wakeup;
 }
 
 bool oq_record_queue_ended(const struct oq_record_queue *queue)

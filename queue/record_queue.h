@@ -56,9 +56,9 @@ void oq_record_queue_release(struct oq_record_queue *queue);
 /* Sleeps until there may be something to take, or the queue was closed, or for `timeout_ms`
  * (negative = for ever). May return early. */
 void oq_record_queue_wait(struct oq_record_queue *queue, int timeout_ms);
-/* The same, but only a ring or the time ends it: for one that cannot take more now. */
+/* The same, but only a signal or the time ends it: for a thread that cannot take more now. */
 void oq_record_queue_rest(struct oq_record_queue *queue, int timeout_ms);
-/* An eventfd. Whoever else has news for the thread (a library, for one) adds 1 to it, which ends
+/* An eventfd. Another source of work for the thread, such as a library, adds 1 to it, which ends
  * its wait or rest, or the next one. */
 int oq_record_queue_wakeup(const struct oq_record_queue *queue);
 /* Closed, and nothing is left nor can come. */

@@ -5,8 +5,9 @@
  *    COMMIT is not: those orders are UNKNOWN, and the first thing written to the file when it works
  *    again, unless they are found in it. Until then the file takes nothing.
  *  - An order leaves the file only with its window, which the log's thread has drained. A file that
- *    cannot be written keeps it for a while: it counts no more, and the next window is read when
- *    the file is opened again (not before: what a failed commit has left behind is not read).
+ *    cannot be written keeps a drained window for a while: its orders are not counted any more. The
+ *    next window is read when the file is opened again, not before: what a failed commit has left
+ *    behind is not read.
  *  - The first window is read in before Kafka is, so that the view's first reading already clears
  *    what an earlier process has sent and not dropped. */
 #include "queue/spill_writer.h"
@@ -42,9 +43,9 @@ struct oq_spill_writer {
     char *vfs; /* NULL = SQLite's default */
     int64_t retry_ns;
     int lock;
-    void (*ring)(void *ctx);
+    void (*wake)(void *ctx);
     void *ctx;
-    int bell;                  /* an eventfd: something for the thread */
+    int wakeup;                /* an eventfd: something for the thread */
     pthread_mutex_t list_lock; /* held for a few instructions at a time */
     struct node *first, *end;  /* of what waits */
     size_t waiting;
@@ -87,12 +88,12 @@ static void hand_to(_Atomic(enum holder) *holder, enum holder who)
 
 static void wake_writer(struct oq_spill_writer *writer)
 {
-    (void)eventfd_write(writer->bell, 1); /* far from full */
+    (void)eventfd_write(writer->wakeup, 1); /* far from full */
 }
 
 /* --- The file --- */
 
-/* One notice that was not told yet is enough. */
+/* One notice that is not reported yet is enough. */
 static void give_notice(struct oq_spill_writer *writer, const struct ps_fault *why,
                         const char *meaning)
 {
@@ -100,7 +101,7 @@ static void give_notice(struct oq_spill_writer *writer, const struct ps_fault *w
         return;
     snprintf(writer->notice, sizeof writer->notice, "%s: %s%s", why->path, why->text, meaning);
     hand_to(&writer->notice_holder, LOGS);
-    writer->ring(writer->ctx);
+    writer->wake(writer->ctx);
 }
 
 /* Also after every retry that fails. It is said once a kind of error. */
@@ -113,7 +114,7 @@ static void break_off(struct oq_spill_writer *writer, int err, const struct ps_f
     writer->err = err;
 }
 
-static void tell_counts(struct oq_spill_writer *writer)
+static void publish_counts(struct oq_spill_writer *writer)
 {
     atomic_store_explicit(&writer->stored, (uint64_t)(writer->last - writer->dropped),
                           memory_order_relaxed);
@@ -142,14 +143,15 @@ static enum oq_outcome write_batch(struct oq_spill_writer *writer)
         return unknown ? OQ_UNKNOWN : OQ_REFUSED;
     }
     writer->last += (int64_t)writer->batch.count;
-    tell_counts(writer);
+    publish_counts(writer);
     err = ps_db_file_tidy(writer->file, &fault);
     if (err != 0)
         break_off(writer, err, &fault);
     return OQ_SPILLED;
 }
 
-/* What is kept was told to be unknown: it must be in the file before anything else is. */
+/* The outcome of what is kept was reported as unknown: it must be in the file before anything else.
+ */
 static int write_kept(struct oq_spill_writer *writer, struct ps_fault *fault)
 {
     const struct oq_record *records[BATCH_MAX];
@@ -161,7 +163,7 @@ static int write_kept(struct oq_spill_writer *writer, struct ps_fault *fault)
     if (err != 0)
         return err;
     writer->last += (int64_t)writer->kept_count;
-    tell_counts(writer);
+    publish_counts(writer);
     forget_kept(writer->kept, &writer->kept_count);
     return 0;
 }
@@ -181,7 +183,7 @@ static int open_file(struct oq_spill_writer *writer, struct ps_fault *fault)
         writer->drained = writer->dropped;
     if (writer->drained > writer->last) /* somebody has put an older copy there */
         writer->drained = writer->last;
-    tell_counts(writer);
+    publish_counts(writer);
     return 0;
 }
 
@@ -195,7 +197,7 @@ static void take_back_window(struct oq_spill_writer *writer)
         return;
     writer->drained = window->entry[window->count - 1].seq;
     oq_spill_window_empty(window);
-    tell_counts(writer);
+    publish_counts(writer);
 }
 
 static int add_to_window(int64_t seq, const struct oq_event *event, void *ctx)
@@ -218,8 +220,8 @@ static int read_window(struct oq_spill_writer *writer, struct ps_fault *fault)
     }
     oq_spill_window_sort(window);
     hand_to(&writer->window_holder, LOGS);
-    if (writer->ring != NULL) /* else it has not started: the log's first round looks */
-        writer->ring(writer->ctx);
+    if (writer->wake != NULL) /* else it has not started: the log's first round looks */
+        writer->wake(writer->ctx);
     return 0;
 }
 
@@ -231,7 +233,7 @@ static int drop_drained(struct oq_spill_writer *writer, struct ps_fault *fault)
     if (err != 0)
         return err;
     writer->dropped = writer->drained;
-    tell_counts(writer);
+    publish_counts(writer);
     return ps_db_file_tidy(writer->file, fault);
 }
 
@@ -271,7 +273,7 @@ static void recover_file(struct oq_spill_writer *writer)
 
 /* --- Its loop --- */
 
-/* Its outcome has been told. */
+/* Its outcome has been reported. */
 static void end_batch(struct oq_spill_writer *writer)
 {
     if (writer->keeps) {
@@ -297,7 +299,7 @@ static void fill_batch(struct oq_spill_writer *writer)
     pthread_mutex_unlock(&writer->list_lock);
 }
 
-/* False: nothing to do, or the batch is still being told. */
+/* False: nothing to do, or the batch is still being reported. */
 static bool take_batch(struct oq_spill_writer *writer)
 {
     if (!is_held_by(&writer->batch_holder, WRITERS))
@@ -308,7 +310,7 @@ static bool take_batch(struct oq_spill_writer *writer)
         return false;
     writer->batch.outcome = write_batch(writer);
     hand_to(&writer->batch_holder, LOGS);
-    writer->ring(writer->ctx);
+    writer->wake(writer->ctx);
     return true;
 }
 
@@ -320,15 +322,15 @@ static bool is_to_recover(const struct oq_spill_writer *writer)
 
 static void wait_for_work(struct oq_spill_writer *writer)
 {
-    struct pollfd bell = {.fd = writer->bell, .events = POLLIN};
+    struct pollfd signal = {.fd = writer->wakeup, .events = POLLIN};
     int timeout_ms = -1;
-    eventfd_t rung;
+    eventfd_t count;
     if (is_to_recover(writer)) {
         int64_t left = writer->retry_at_ns - now_ns();
         timeout_ms = left <= 0 ? 0 : (int)(left / PS_NS_PER_MS) + 1;
     }
-    if (poll(&bell, 1, timeout_ms) > 0)
-        (void)eventfd_read(writer->bell, &rung);
+    if (poll(&signal, 1, timeout_ms) > 0)
+        (void)eventfd_read(writer->wakeup, &count);
 }
 
 static void *run_writer(void *arg)
@@ -451,8 +453,8 @@ static int allocate_places(struct oq_spill_writer *writer, const struct oq_spill
             return PS_E_NOMEM;
     }
     writer->ended = eventfd(0, EFD_CLOEXEC);
-    writer->bell = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    return writer->ended < 0 || writer->bell < 0 ? PS_E_IO : 0;
+    writer->wakeup = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    return writer->ended < 0 || writer->wakeup < 0 ? PS_E_IO : 0;
 }
 
 int oq_spill_writer_open(const struct oq_spill_settings *settings,
@@ -465,7 +467,7 @@ int oq_spill_writer_open(const struct oq_spill_settings *settings,
     if (writer == NULL)
         return ps_fault(fault, PS_E_NOMEM, path, "out of memory");
     *writer = (struct oq_spill_writer){
-        .retry_ns = settings->retry_ms * PS_NS_PER_MS, .lock = -1, .bell = -1, .ended = -1};
+        .retry_ns = settings->retry_ms * PS_NS_PER_MS, .lock = -1, .wakeup = -1, .ended = -1};
     pthread_mutex_init(&writer->list_lock, NULL);
     snprintf(writer->path, sizeof writer->path, "%s", path);
     int err = allocate_places(writer, settings);
@@ -491,10 +493,10 @@ fail:
     return err;
 }
 
-int oq_spill_writer_start(struct oq_spill_writer *writer, void (*ring)(void *ctx), void *ctx,
+int oq_spill_writer_start(struct oq_spill_writer *writer, void (*wake)(void *ctx), void *ctx,
                           struct ps_fault *fault)
 {
-    writer->ring = ring;
+    writer->wake = wake;
     writer->ctx = ctx;
     int err = ps_thread_start("spill", run_writer, writer, &writer->thread);
     if (err != 0)
@@ -527,8 +529,8 @@ void oq_spill_writer_free(struct oq_spill_writer *writer)
         close(writer->lock);
     if (writer->ended >= 0)
         close(writer->ended);
-    if (writer->bell >= 0)
-        close(writer->bell);
+    if (writer->wakeup >= 0)
+        close(writer->wakeup);
     end_batch(writer);
     forget_kept(writer->kept, &writer->kept_count);
     pthread_mutex_destroy(&writer->list_lock);

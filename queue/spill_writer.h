@@ -1,6 +1,6 @@
 /* The thread that alone touches a spill's file, so that a slow disk holds up no view. It and the
  * log's thread hand each other two things, each at any time in the hands of one of them:
- *   the batch   the writer commits it, the log's thread tells its outcome
+ *   the batch   the writer commits it, the log's thread reports its outcome
  *   the window  the front of the file: the writer reads it in, the log's thread drains it; then the
  *               writer drops it from the file, when it can, and reads the next */
 #ifndef OQ_SPILL_WRITER_H
@@ -20,8 +20,8 @@ struct oq_spill_batch {
 /* Opens the file and reads the first window. Errors as of oq_spill_open. */
 int oq_spill_writer_open(const struct oq_spill_settings *settings,
                          struct oq_spill_writer **ret_writer, struct ps_fault *fault) PS_MUST_CHECK;
-/* Starts the thread. `ring(ctx)` is called on it when there is something for the log's thread. */
-int oq_spill_writer_start(struct oq_spill_writer *writer, void (*ring)(void *ctx), void *ctx,
+/* Starts the thread. `wake(ctx)` is called on it when there is something for the log's thread. */
+int oq_spill_writer_start(struct oq_spill_writer *writer, void (*wake)(void *ctx), void *ctx,
                           struct ps_fault *fault) PS_MUST_CHECK;
 /* After the log's thread has ended. PS_E_TIMEOUT: a write to the disk hangs; oq_spill_writer_free
  * then does nothing. */

@@ -1,13 +1,13 @@
 /* One POST /admin/v1/orders:batch at a time on libcurl's multi interface, so that a slow gateway
  * never holds up the reading of the log.
  *
- * Final are a 200 and the 409s that name the order's state; the gateway says them only of what its
- * log shows. All else (503 order_pending, no answer, an answer that makes no sense) is tried again:
- * an item by itself with growing pauses, a gateway that fails as a whole with growing pauses too.
- * After either the next one in the list is asked: one that has lost its log answers calls, and
- * decides nothing. A 404 is final only when several tries have got it
- * and the log has not shown us the order either: else it is the wrong gateway, or one of us is
- * behind. */
+ * A 200 and the 409s that name the order's state are final: a gateway answers them only when its
+ * log shows that state. Everything else (503 order_pending, no answer, an answer that makes no
+ * sense) is tried again with growing pauses, an item by itself or, if a gateway fails as a whole,
+ * all of them. Each retry goes to the next gateway in the list, since one that has lost its log
+ * answers calls but decides nothing. A 404 is final only after several tries, and only if this
+ * worker's log does not show the order either: otherwise it is the wrong gateway, or one of the two
+ * is behind. */
 #include "queue/settle/caller.h"
 #include "common/secret.h"
 #include "common/clock.h"

@@ -2,14 +2,14 @@
  *
  * The group only shares the partitions out; how far each was read is asked of the database when a
  * partition is given to us, and the group's own offsets are committed after the database for those
- * who watch them. So it does no harm when the group is wrong for a while and two members read the
- * same partition: the database takes one of them.
+ * who watch them. So two members that read the same partition for a while do no harm: the database
+ * takes the records of one of them.
  *
- * A partition is entered at the record that the database has last, which must still be the same
- * one; it is not given out. Where it is gone, but nothing behind it, reading goes on; where records
- * behind it are gone too (retention), also the first ones of a partition that was never read, they
- * were lost and nobody settled them: `lost` decides. Positions are seqs: Kafka's offset + 1, so
- * that 0 is none. Every question has a deadline: a signal waits for it. */
+ * Reading of a partition begins at the record that the database has last, which must still be the
+ * same one; it is not given out. If only that record is gone, reading goes on. If records behind it
+ * are gone too (retention), or the first ones of a partition that was never read, nobody has
+ * settled them: the hook `lost` decides. Positions are seqs: Kafka's offset + 1, so that 0 is none.
+ * Every question has a deadline: a signal waits for it. */
 #include "queue/settle/settle_source.h"
 #include "common/clock.h"
 #include "queue/kafka_conf.h"

@@ -1,5 +1,5 @@
 /* The worker's loop, on one thread: read a batch, judge and store it in one transaction, move the
- * call to the gateway on, tell how far it is.
+ * call to the gateway on, report the progress.
  *
  * What must hold:
  *  - the positions in the database are the only memory. After whatever went wrong (a conflict with
@@ -7,8 +7,8 @@
  *    asked for again, and reading goes on from there;
  *  - nothing about a record is done outside of its transaction, save sending it to the dead-letter
  *    topic, which may happen twice;
- *  - what can pass is waited for; what cannot (a log that is not the one that the database knows,
- *    tables that are not ours) ends the worker, because going on would lose orders. */
+ *  - the worker waits for what can pass; what cannot (a log that is not the one that the database
+ *    knows, tables of somebody else) ends it, because going on would lose orders. */
 #include "queue/settle/worker.h"
 #include "common/clock.h"
 #include "common/log.h"

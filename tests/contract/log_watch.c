@@ -28,7 +28,6 @@ static void on_record(uint32_t partition, int64_t seq, const struct oq_event *ev
     struct seen_record *record = &watch->record[watch->record_count++];
     *record = (struct seen_record){.partition = partition,
                                    .seq = seq,
-                                   .batch = watch->batches,
                                    .type = event->type,
                                    .reason = event->reason,
                                    .order_id = event->order_id};
@@ -53,14 +52,6 @@ static void on_outcome(const struct oq_ticket *ticket, const struct oq_event *ev
     watch->outcome[watch->outcome_count++] =
         (struct seen_outcome){*ticket, outcome, seq, watch->record_count};
     pthread_cond_broadcast(&watch->news);
-    pthread_mutex_unlock(&watch->lock);
-}
-
-static void on_batch(void *ctx)
-{
-    struct log_watch *watch = ctx;
-    pthread_mutex_lock(&watch->lock);
-    watch->batches++;
     pthread_mutex_unlock(&watch->lock);
 }
 
@@ -104,7 +95,6 @@ struct oq_log_callbacks log_watch_callbacks(struct log_watch *watch)
 {
     return (struct oq_log_callbacks){.on_record = on_record,
                                      .on_outcome = on_outcome,
-                                     .on_batch = on_batch,
                                      .on_state = on_state,
                                      .on_notice = on_notice,
                                      .ctx = watch};

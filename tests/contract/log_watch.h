@@ -10,7 +10,6 @@
 struct seen_record {
     uint32_t partition;
     int64_t seq;
-    uint32_t batch; /* groups that had ended before it */
     enum oq_type type;
     enum oq_reason reason;
     struct ps_uuid order_id;
@@ -32,7 +31,6 @@ struct log_watch {
     size_t record_count, record_cap;
     struct seen_outcome *outcome;
     size_t outcome_count, outcome_cap;
-    uint32_t batches;
     size_t changes; /* of state */
     bool available;
     char why[700];
