@@ -46,18 +46,16 @@ static rd_kafka_headers_t *headers_of(const char *source, const struct ps_uuid *
 }
 
 rd_kafka_resp_err_t oq_kafka_record_send(rd_kafka_t *producer, rd_kafka_topic_t *topic,
-                                         uint32_t partition, const char *source,
-                                         const struct ps_uuid *id, const struct oq_event *event,
-                                         struct ps_str json, void *handle)
+                                         const struct oq_kafka_message *message)
 {
     char key[OQ_ADJUST_KEY_MAX + 1];
-    size_t key_len = oq_event_key(event, key);
-    rd_kafka_headers_t *headers = headers_of(source, id, event);
-    rd_kafka_resp_err_t error =
-        rd_kafka_producev(producer, RD_KAFKA_V_RKT(topic), RD_KAFKA_V_PARTITION((int32_t)partition),
-                          RD_KAFKA_V_MSGFLAGS(RD_KAFKA_MSG_F_COPY), RD_KAFKA_V_KEY(key, key_len),
-                          RD_KAFKA_V_VALUE((void *)(uintptr_t)json.at, json.len),
-                          RD_KAFKA_V_HEADERS(headers), RD_KAFKA_V_OPAQUE(handle), RD_KAFKA_V_END);
+    size_t key_len = oq_event_key(message->event, key);
+    rd_kafka_headers_t *headers = headers_of(message->source, &message->id, message->event);
+    rd_kafka_resp_err_t error = rd_kafka_producev(
+        producer, RD_KAFKA_V_RKT(topic), RD_KAFKA_V_PARTITION((int32_t)message->partition),
+        RD_KAFKA_V_MSGFLAGS(RD_KAFKA_MSG_F_COPY), RD_KAFKA_V_KEY(key, key_len),
+        RD_KAFKA_V_VALUE((void *)(uintptr_t)message->json.at, message->json.len),
+        RD_KAFKA_V_HEADERS(headers), RD_KAFKA_V_OPAQUE(message->handle), RD_KAFKA_V_END);
     if (error != 0)
         rd_kafka_headers_destroy(headers);
     return error;

@@ -7,14 +7,20 @@
 
 #include <librdkafka/rdkafka.h>
 
-/* Hands one to the producer, which takes copies. `json` is the event encoded; `id` names it for
- * ever, however often it is sent (of an accepted order: the order's id); `source` is who appends,
- * as "/penstock/gw-1"; `handle` comes back in the delivery report. An error means that surely
- * nothing was or will be sent. */
+struct oq_kafka_message {
+    uint32_t partition;
+    const char *source; /* who appends, as "/penstock/gw-1" */
+    struct ps_uuid id;  /* names it for ever, however often it is sent (of an accepted order: the
+                           order's id) */
+    const struct oq_event *event;
+    struct ps_str json; /* the event encoded */
+    void *handle;       /* comes back in the delivery report */
+};
+
+/* Hands one to the producer, which takes copies. An error means that surely nothing was or will be
+ * sent. */
 rd_kafka_resp_err_t oq_kafka_record_send(rd_kafka_t *producer, rd_kafka_topic_t *topic,
-                                         uint32_t partition, const char *source,
-                                         const struct ps_uuid *id, const struct oq_event *event,
-                                         struct ps_str json, void *handle) PS_MUST_CHECK;
+                                         const struct oq_kafka_message *message) PS_MUST_CHECK;
 
 /* The id of the event in a message. PS_E_NOT_FOUND: none, or not one of ours. */
 int oq_kafka_record_id(const rd_kafka_message_t *message, const struct oq_event *event,

@@ -230,10 +230,14 @@ static void hand_over(struct oq_kafka_sender *sender, struct oq_flight *flight)
     const struct oq_record *record = &flight->record;
     rd_kafka_resp_err_t error = RD_KAFKA_RESP_ERR__FATAL;
     flight->requests = atomic_load(&sender->requests);
+    const struct oq_kafka_message message = {.partition = flight->partition,
+                                             .source = sender->source,
+                                             .id = flight->id,
+                                             .event = &record->event,
+                                             .json = record->json,
+                                             .handle = oq_flight_handle(sender->flights, flight)};
     if (sender->producer != NULL)
-        error = oq_kafka_record_send(sender->producer, sender->topic, flight->partition,
-                                     sender->source, &flight->id, &record->event, record->json,
-                                     oq_flight_handle(sender->flights, flight));
+        error = oq_kafka_record_send(sender->producer, sender->topic, &message);
     if (error == 0) {
         sender->reports++;
         return;

@@ -145,7 +145,7 @@ static const char *value_of(const rd_kafka_ConfigResource_t *resource, const cha
 
 static int judge_setting(const rd_kafka_ConfigResource_t *resource,
                          const struct oq_kafka_settings *settings, struct oq_kafka_topic *topic,
-                         char *notice, size_t notice_size, struct ps_fault *fault)
+                         struct ps_fault *fault)
 {
     const struct wanted table[] = {
         {"cleanup.policy", IS, "delete", 0, false,
@@ -186,7 +186,7 @@ static int judge_setting(const rd_kafka_ConfigResource_t *resource,
                         " replicas and must have 3: give it more, or take a topic that has",
                         topic->replicas);
     if (alone)
-        snprintf(notice, notice_size,
+        snprintf(topic->notice, sizeof topic->notice,
                  "topic %s: Kafka has one broker only: what its disk loses is lost",
                  settings->topic);
     return 0;
@@ -213,8 +213,7 @@ static rd_kafka_event_t *ask_settings(rd_kafka_t *handle, const char *topic, int
 }
 
 int oq_kafka_topic_check(rd_kafka_t *handle, const struct oq_kafka_settings *settings,
-                         int timeout_ms, struct oq_kafka_topic *topic, char *notice,
-                         size_t notice_size, struct ps_fault *fault)
+                         int timeout_ms, struct oq_kafka_topic *topic, struct ps_fault *fault)
 {
     rd_kafka_event_t *answer = ask_settings(handle, settings->topic, timeout_ms);
     if (answer == NULL)
@@ -223,7 +222,7 @@ int oq_kafka_topic_check(rd_kafka_t *handle, const struct oq_kafka_settings *set
     size_t count = 0;
     rd_kafka_resp_err_t error = rd_kafka_event_error(answer);
     const rd_kafka_ConfigResource_t **resources = NULL;
-    notice[0] = '\0';
+    topic->notice[0] = '\0';
     if (error == 0)
         resources = rd_kafka_DescribeConfigs_result_resources(
             rd_kafka_event_DescribeConfigs_result(answer), &count);
@@ -231,9 +230,9 @@ int oq_kafka_topic_check(rd_kafka_t *handle, const struct oq_kafka_settings *set
         error =
             count == 1 ? rd_kafka_ConfigResource_error(resources[0]) : RD_KAFKA_RESP_ERR_UNKNOWN;
     if (error == 0)
-        err = judge_setting(resources[0], settings, topic, notice, notice_size, fault);
+        err = judge_setting(resources[0], settings, topic, fault);
     else if (error == RD_KAFKA_RESP_ERR__UNSUPPORTED_FEATURE)
-        snprintf(notice, notice_size,
+        snprintf(topic->notice, sizeof topic->notice,
                  "topic %s: this Kafka does not tell its settings: make sure that it is not "
                  "compacted, keeps its records, and has three replicas",
                  settings->topic);

@@ -12,6 +12,8 @@ struct oq_kafka_topic {
     uint32_t in_sync;       /* of the partition that has fewest */
     uint32_t in_sync_at;    /* that partition */
     uint32_t in_sync_least; /* min.insync.replicas; 0 = not asked yet */
+    char notice[320]; /* a sentence when it may be used but operators should know something, else ""
+                       */
 };
 
 /* The part that changes while brokers come and go. PS_E_INVALID: there is no such topic, or it has
@@ -21,12 +23,11 @@ int oq_kafka_topic_look(rd_kafka_t *handle, const struct oq_kafka_settings *sett
                         int timeout_ms, struct oq_kafka_topic *topic,
                         struct ps_fault *fault) PS_MUST_CHECK;
 
-/* The topic's settings, after a look; fills in_sync_least. PS_E_INVALID: it must not be used, and
- * `fault` says which setting to change. PS_E_IO: not reachable. `notice` (at least 320 bytes): a
- * sentence when it may be used but people should know something, else "". */
+/* The topic's settings, after a look; fills in_sync_least and notice. PS_E_INVALID: it must not be
+ * used, and `fault` says which setting to change. PS_E_IO: not reachable. */
 int oq_kafka_topic_check(rd_kafka_t *handle, const struct oq_kafka_settings *settings,
-                         int timeout_ms, struct oq_kafka_topic *topic, char *notice,
-                         size_t notice_size, struct ps_fault *fault) PS_MUST_CHECK;
+                         int timeout_ms, struct oq_kafka_topic *topic,
+                         struct ps_fault *fault) PS_MUST_CHECK;
 
 /* The offset behind the last record of each partition; `ret_ends` has room for `partitions`.
  * PS_E_IO. */

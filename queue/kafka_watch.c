@@ -50,8 +50,9 @@ static int find_out(struct oq_kafka_watch *watch, bool full, struct oq_kafka_loo
     struct ps_fault *fault = &look->fault;
     int err = oq_kafka_topic_look(watch->handle, settings, ANSWER_MS, &watch->topic, fault);
     if (err == 0 && full)
-        err = oq_kafka_topic_check(watch->handle, settings, ANSWER_MS, &watch->topic, look->notice,
-                                   sizeof look->notice, fault);
+        err = oq_kafka_topic_check(watch->handle, settings, ANSWER_MS, &watch->topic, fault);
+    if (err == 0 && full)
+        memcpy(look->notice, watch->topic.notice, sizeof look->notice);
     if (err == 0)
         err = oq_kafka_topic_ends(watch->handle, settings->topic, watch->topic.partitions,
                                   ANSWER_MS, look->ends, fault);

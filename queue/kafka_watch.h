@@ -9,11 +9,11 @@
 struct oq_kafka_look {
     int err; /* 0, PS_E_IO: out of reach or not fit to write to, PS_E_INVALID: a wrong topic */
     int64_t began_ns;
-    int64_t checked_ns;             /* when the settings were last found to be good; 0 = not yet */
-    uint32_t partitions;            /* 0 when err */
-    struct ps_fault fault;          /* when err */
-    char notice[320];               /* what people should know of a topic that was checked, or "" */
-    char cluster[64];               /* Kafka's id of itself; "": not known */
+    int64_t checked_ns;    /* when the settings were last found to be good; 0 = not yet */
+    uint32_t partitions;   /* 0 when err */
+    struct ps_fault fault; /* when err */
+    char notice[320];      /* what operators should know of a topic that was checked, or "" */
+    char cluster[64];      /* Kafka's id of itself; "": not known */
     int64_t ends[OQ_PARTITION_MAX]; /* offsets behind the last record */
 };
 

@@ -36,7 +36,7 @@ int oq_spill_file_create(const char *path, const char *vfs, struct ps_fault *fau
     return ps_db_file_create(&kind, path, vfs, fault);
 }
 
-static int read_numbers(struct ps_db_file *file, int64_t *ret_last, uint64_t *ret_count,
+int oq_spill_file_count(struct ps_db_file *file, int64_t *ret_last, uint64_t *ret_count,
                         struct ps_fault *fault)
 {
     struct ps_db_statement *numbers = ps_db_statement(ps_db_file_db(file), NUMBERS);
@@ -53,7 +53,7 @@ static int read_numbers(struct ps_db_file *file, int64_t *ret_last, uint64_t *re
 }
 
 int oq_spill_file_open(const char *path, const char *vfs, int lock, struct ps_db_file **ret_file,
-                       int64_t *ret_last, uint64_t *ret_count, struct ps_fault *fault)
+                       struct ps_fault *fault)
 {
     const struct ps_db_file_settings settings = {.kind = &kind,
                                                  .path = path,
@@ -61,17 +61,7 @@ int oq_spill_file_open(const char *path, const char *vfs, int lock, struct ps_db
                                                  .lock = lock,
                                                  .statements = statements,
                                                  .statement_count = STATEMENT_COUNT};
-    struct ps_db_file *file;
-    int err = ps_db_file_open(&settings, &file, fault);
-    if (err != 0)
-        return err;
-    err = read_numbers(file, ret_last, ret_count, fault);
-    if (err != 0) {
-        ps_db_file_close(file);
-        return err;
-    }
-    *ret_file = file;
-    return 0;
+    return ps_db_file_open(&settings, ret_file, fault);
 }
 
 static int insert_records(struct ps_db_file *file, int64_t first,

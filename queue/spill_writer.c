@@ -172,8 +172,9 @@ static int open_file(struct oq_spill_writer *writer, struct ps_fault *fault)
 {
     uint64_t count;
     int64_t last = writer->last;
-    int err = oq_spill_file_open(writer->path, writer->vfs, writer->lock, &writer->file,
-                                 &writer->last, &count, fault);
+    int err = oq_spill_file_open(writer->path, writer->vfs, writer->lock, &writer->file, fault);
+    if (err == 0)
+        err = oq_spill_file_count(writer->file, &writer->last, &count, fault);
     if (err != 0)
         return err;
     if (writer->last > last) /* the commit that failed is there after all */

@@ -96,11 +96,10 @@ int st_sink_begin(struct st_sink *sink, const char *name, const struct st_claim 
     return sink->ops->begin(sink, name, claims, count, fault);
 }
 
-int st_sink_look_up(struct st_sink *sink, const char *name, struct st_epoch *epochs,
-                    size_t epoch_count, struct st_order *orders, size_t order_count,
+int st_sink_look_up(struct st_sink *sink, const char *name, const struct st_known *known,
                     struct ps_fault *fault)
 {
-    return sink->ops->look_up(sink, name, epochs, epoch_count, orders, order_count, fault);
+    return sink->ops->look_up(sink, name, known, fault);
 }
 
 int st_sink_store(struct st_sink *sink, const char *name, const struct st_changes *changes,

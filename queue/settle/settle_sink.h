@@ -55,6 +55,14 @@ struct st_order {
     const struct st_record *first; /* was ST_UNKNOWN: the record that made it known */
 };
 
+/* What look_up fills in: `was` of each. */
+struct st_known {
+    struct st_epoch *epochs;
+    size_t epoch_count;
+    struct st_order *orders;
+    size_t order_count;
+};
+
 struct st_changes {
     const struct st_epoch *epochs;
     size_t epoch_count;
@@ -99,8 +107,7 @@ int st_sink_position(struct st_sink *sink, const char *name, uint32_t partition,
  * somebody else has read on from there; rolled back. */
 int st_sink_begin(struct st_sink *sink, const char *name, const struct st_claim *claims,
                   size_t count, struct ps_fault *fault) PS_MUST_CHECK;
-int st_sink_look_up(struct st_sink *sink, const char *name, struct st_epoch *epochs,
-                    size_t epoch_count, struct st_order *orders, size_t order_count,
+int st_sink_look_up(struct st_sink *sink, const char *name, const struct st_known *known,
                     struct ps_fault *fault) PS_MUST_CHECK;
 int st_sink_store(struct st_sink *sink, const char *name, const struct st_changes *changes,
                   struct ps_fault *fault) PS_MUST_CHECK;
@@ -129,8 +136,7 @@ struct st_sink_ops {
                     struct st_position *ret_position, struct ps_fault *fault);
     int (*begin)(struct st_sink *sink, const char *name, const struct st_claim *claims,
                  size_t count, struct ps_fault *fault);
-    int (*look_up)(struct st_sink *sink, const char *name, struct st_epoch *epochs,
-                   size_t epoch_count, struct st_order *orders, size_t order_count,
+    int (*look_up)(struct st_sink *sink, const char *name, const struct st_known *known,
                    struct ps_fault *fault);
     int (*store)(struct st_sink *sink, const char *name, const struct st_changes *changes,
                  struct ps_fault *fault);

@@ -251,15 +251,14 @@ static int look_up_orders(struct st_pg *pg, struct st_order *orders, size_t coun
     return err;
 }
 
-static int postgres_look_up(struct st_sink *sink, const char *name, struct st_epoch *epochs,
-                            size_t epoch_count, struct st_order *orders, size_t order_count,
+static int postgres_look_up(struct st_sink *sink, const char *name, const struct st_known *known,
                             struct ps_fault *fault)
 {
     int err = 0;
-    if (epoch_count > 0)
-        err = look_up_epochs(connection_of(sink), name, epochs, epoch_count, fault);
-    if (err == 0 && order_count > 0)
-        err = look_up_orders(connection_of(sink), orders, order_count, fault);
+    if (known->epoch_count > 0)
+        err = look_up_epochs(connection_of(sink), name, known->epochs, known->epoch_count, fault);
+    if (err == 0 && known->order_count > 0)
+        err = look_up_orders(connection_of(sink), known->orders, known->order_count, fault);
     return err;
 }
 

@@ -262,15 +262,14 @@ static int look_up_order(struct ps_db *db, struct st_order *order, struct ps_fau
     return err;
 }
 
-static int sqlite_look_up(struct st_sink *sink, const char *name, struct st_epoch *epochs,
-                          size_t epoch_count, struct st_order *orders, size_t order_count,
+static int sqlite_look_up(struct st_sink *sink, const char *name, const struct st_known *known,
                           struct ps_fault *fault)
 {
     int err = 0;
-    for (size_t i = 0; i < epoch_count && err == 0; i++)
-        err = look_up_epoch(db_of(sink), name, &epochs[i], fault);
-    for (size_t i = 0; i < order_count && err == 0; i++)
-        err = look_up_order(db_of(sink), &orders[i], fault);
+    for (size_t i = 0; i < known->epoch_count && err == 0; i++)
+        err = look_up_epoch(db_of(sink), name, &known->epochs[i], fault);
+    for (size_t i = 0; i < known->order_count && err == 0; i++)
+        err = look_up_order(db_of(sink), &known->orders[i], fault);
     return err;
 }
 

@@ -196,10 +196,11 @@ static int store_in_transaction(struct worker *worker, struct ps_fault *fault)
     st_judge_ask(judge, &worker->batch);
     for (size_t i = 0; i < judge->claim_count; i++)
         judge->claims[i].from = worker->position[judge->claims[i].partition];
+    const struct st_known known = {judge->epochs, judge->epoch_count, judge->orders,
+                                   judge->order_count};
     int err = st_sink_begin(sink, name, judge->claims, judge->claim_count, fault);
     if (err == 0)
-        err = st_sink_look_up(sink, name, judge->epochs, judge->epoch_count, judge->orders,
-                              judge->order_count, fault);
+        err = st_sink_look_up(sink, name, &known, fault);
     if (err != 0)
         return err;
     err = st_judge(judge, &worker->batch);

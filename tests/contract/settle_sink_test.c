@@ -94,7 +94,7 @@ static struct st_order look_up(uint32_t number)
     struct st_order order = {.id = id_of(number)};
     (void)position(sink, "look", 0);
     assert_ok(st_sink_begin(sink, "look", NULL, 0, &fault));
-    assert_ok(st_sink_look_up(sink, "log", NULL, 0, &order, 1, &fault));
+    assert_ok(st_sink_look_up(sink, "log", &(struct st_known){NULL, 0, &order, 1}, &fault));
     st_sink_rollback(sink);
     return order;
 }
@@ -383,10 +383,10 @@ static void an_epoch_is_known_by_log_partition_and_sale(void **state)
                                {.partition = 0, .sale = PS_STR("b"), .was = 3},
                                {.partition = 2, .sale = PS_STR("a")}};
     assert_ok(st_sink_begin(sink, "log", NULL, 0, &fault));
-    assert_ok(st_sink_look_up(sink, "log", found, 4, NULL, 0, &fault));
+    assert_ok(st_sink_look_up(sink, "log", &(struct st_known){found, 4, NULL, 0}, &fault));
     assert_true(found[0].was == PS_INT_MAX && found[1].was == 7);
     assert_true(found[2].was == 0 && found[3].was == 0);
-    assert_ok(st_sink_look_up(sink, "other", found, 1, NULL, 0, &fault));
+    assert_ok(st_sink_look_up(sink, "other", &(struct st_known){found, 1, NULL, 0}, &fault));
     assert_int_equal(found[0].was, 0);
     st_sink_rollback(sink);
     epochs[0].was = 7;
@@ -584,7 +584,7 @@ static int try_confirm(void)
     struct st_order order = {.id = id_of(4)};
     int err = st_sink_begin(sink, "log", NULL, 0, &fault);
     if (err == 0)
-        err = st_sink_look_up(sink, "log", NULL, 0, &order, 1, &fault);
+        err = st_sink_look_up(sink, "log", &(struct st_known){NULL, 0, &order, 1}, &fault);
     if (err != 0)
         return err;
     assert_int_equal(order.was, ST_ACCEPTED);

@@ -102,9 +102,9 @@ def test_the_reasons_are_those_of_the_code():
 
 
 def test_the_headers_are_those_of_the_code():
-    written = re.findall(r'^    add\(headers, "([\w-]+)"', RECORD, re.M)
-    sometimes = re.findall(r'^        add\(headers, "([\w-]+)"', RECORD, re.M)
-    assert len(written + sometimes) == len(re.findall(r"\badd\(headers, ", RECORD))
+    written = re.findall(r'^    add_header\(headers, "([\w-]+)"', RECORD, re.M)
+    sometimes = re.findall(r'^        add_header\(headers, "([\w-]+)"', RECORD, re.M)
+    assert len(written + sometimes) == len(re.findall(r"\badd_header\(headers, ", RECORD))
     headers = DOCUMENT["components"]["schemas"]["Headers"]
     assert headers["required"] == written == list(headers["properties"])
     for name, message in MESSAGES.items():
