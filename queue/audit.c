@@ -310,12 +310,12 @@ static int compare_numbers(int64_t a, int64_t b)
     return (a > b) - (a < b);
 }
 
-/* Two orders of a buyer may land the other way round than they were reserved, and perhaps a cap was
- * raised in between. So his units are judged by the cap of the latest reservation. Which one that
- * is, two witnesses tell, and either may err: the time, when a clock was set back, and the version
- * of the sale, when a gateway had not yet heard of a new one. The wider cap of the two counts. But
- * orders do not land the other way round after long: when a later version lands later and yet seems
- * much earlier, the clock was set back, and what it said before is no witness any more. */
+/* Two orders of a buyer may land in another order than they were reserved, and a cap may have been
+ * raised in between. So the cap of the latest reservation judges the buyer's units. Two things say
+ * which reservation is the latest, and either may be wrong: the time, if a clock was set back, and
+ * the version of the sale, if a gateway did not have the new one yet. The wider cap of the two
+ * counts. But orders change places only within seconds: if a later version lands later and its time
+ * is much earlier, the clock was set back, and times from before do not count any more. */
 static int check_units(const struct oq_place *at, const struct oq_event *event,
                        const struct oq_order_book *order, struct oq_units *units, int64_t cap)
 {

@@ -4,8 +4,8 @@
  * so that a mistake in the fold is found too. The rules, as they are named in a report:
  *
  * - I1: per SKU, held + confirmed <= adjustments.
- * - I3: no user holds more units than the caps that his latest reservation carries, where the
- *   latest by time and the latest by the sale's version differ: than the wider ones (a clock that
+ * - I3: no user holds more units than the caps that the user's latest reservation carries, where
+ * the latest by time and the latest by the sale's version differ: than the wider ones (a clock that
  *   was set back by less than ten seconds hides what a lowered cap forbids).
  * - I4: one (sale, user, key): at most one order that was ever accepted.
  * - I7: no record that the protocol never writes (a confirmed or an expiry of an unknown order).

@@ -94,9 +94,9 @@ static void raise_cap(struct oq_units *units, int64_t cap)
         units->cap = cap;
 }
 
-/* The units as they are now, in a sale whose partitions reached us in no common order. The order
- * that a buyer was last granted and still has bears a cap that covers all he has: so the largest of
- * his orders' caps must. */
+/* The units as they are now, in a sale whose partitions reached the auditor in no common order. The
+ * latest order that a buyer still has carries a cap that covers all the buyer's units: so the
+ * largest cap of the buyer's orders must. */
 static int check_at_rest(const struct oq_sale_book *sale, struct oq_findings *findings)
 {
     const struct oq_sku_book *sku;

@@ -1,12 +1,13 @@
 /* The fold of the order log. See fold.h for the table that it carries out.
  *
  * Orders, sales, SKUs and adjustments lie in one arena; three indexes lead to the orders: by id, by
- * buyer (sale, user) and by idempotency key (sale, user, key). The buyer's index holds his newest
- * order, each order points to the one before. The key's index holds only orders that were accepted,
- * so a void one has no key from the start, and nobody ever loses one. An adjustment is decided by
- * its first record and never changes. A record is applied in two steps: first whatever can fail
- * (names, memory, sums), then the change itself, which cannot. Readers see an order only when it is
- * complete; totals of several SKUs or of held and confirmed are one cut only for the writer itself.
+ * buyer (sale, user) and by idempotency key (sale, user, key). The buyer's index holds the buyer's
+ * newest order, each order points to the one before. The key's index holds only orders that were
+ * accepted, so a void one has no key from the start, and no order ever loses one. An adjustment is
+ * decided by its first record and never changes. A record is applied in two steps: first whatever
+ * can fail (names, memory, sums), then the change itself, which cannot. Readers see an order only
+ * when it is complete; totals of several SKUs or of held and confirmed are one cut only for the
+ * writer itself.
  */
 #include "queue/fold_internal.h"
 
@@ -268,7 +269,7 @@ static int reserve_places(struct oq_fold *fold, struct oq_sale *sale, uint32_t p
 }
 
 /* The order of an accepted record, in no book yet; `older` is its user's newest. A user's later
- * orders share the text of his name. */
+ * orders share the text of the buyer's name. */
 static struct oq_order *make_order(struct oq_fold *fold, int64_t place,
                                    const struct oq_event *event, const struct oq_sku *sku,
                                    struct oq_order *older)
@@ -365,7 +366,7 @@ static void apply_confirmed(struct oq_fold *fold, const struct oq_event *event,
     change->effect = OQ_EFFECT_CONFIRMED;
 }
 
-/* A release of an order that nobody has seen: from now on it is void. */
+/* A release of an unknown order: from now on it is void. */
 static int apply_released_first(struct oq_fold *fold, int64_t place, const struct oq_event *event,
                                 struct oq_change *change)
 {

@@ -49,7 +49,7 @@ int oq_index_reserve(struct oq_index *index) PS_MUST_CHECK; /* writer; room for 
 /* Writer, after a reserve. Takes the place of the item of the same key, if there is one. */
 void oq_index_put(struct oq_index *index, void *item);
 void *oq_index_find(const struct oq_index *index, const void *probe); /* any thread; NULL = none */
-/* The same in parts, for who finds and then puts: hashing is a fifth of either. */
+/* The same in parts, to find and then put: hashing is a fifth of either. */
 uint32_t oq_index_hash(const struct oq_index *index, const void *probe);
 void oq_index_put_hashed(struct oq_index *index, uint32_t hash, void *item);
 void *oq_index_find_hashed(const struct oq_index *index, uint32_t hash, const void *probe);

@@ -1,7 +1,7 @@
-/* librdkafka's settings. What the log's promises rest on is fixed (acks, idempotence, who reads
- * from where) and refused when an operator sets it; the rest are defaults of ours that he may
- * change. Times are short: after Kafka has come back a sale goes on within two seconds, so nothing
- * may wait for a connection that died long ago. */
+/* librdkafka's settings. What the log's promises rest on is fixed (acks, idempotence, where reading
+ * starts) and refused when an operator sets it; the rest are defaults that the operator may change.
+ * Times are short: after Kafka has come back a sale goes on within two seconds, so nothing may wait
+ * for a connection that died long ago. */
 #include "queue/kafka_client.h"
 #include "queue/kafka_conf.h"
 
@@ -42,8 +42,8 @@ static const struct oq_kafka_property fixed[] = {
     {"enable.auto.offset.store", "false"},
     {"auto.offset.reset", "error"},
     {"auto.commit.enable", "false"},
-    /* No record of ours is part of a transaction. One that a stranger leaves open would hold up the
-     * view of those who read what is committed; and all must read alike. */
+    /* No record of ours is part of a transaction. An open transaction of another producer would
+     * hold up a reader of committed records; and all gateways must read alike. */
     {"isolation.level", "read_uncommitted"},
     {NULL, NULL},
 };

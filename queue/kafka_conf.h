@@ -1,5 +1,5 @@
 /* Settings of librdkafka, as each handle of ours gets them: defaults that the operator may change,
- * then his properties, and last what our promises rest on, which he may not set. */
+ * then the operator's properties, and last what our promises rest on, which no operator may set. */
 #ifndef OQ_KAFKA_CONF_H
 #define OQ_KAFKA_CONF_H
 

@@ -60,8 +60,8 @@ static int report_gone(struct kafka_reader *reader, uint32_t partition, int64_t 
                     partition, offset, first - 1, oq_place(partition, first));
 }
 
-/* Afterwards it is fetching, or offset >= end: there is nothing. Whoever begins gets what is there;
- * of whoever goes on, nothing may be gone that he has not read. */
+/* Afterwards it is fetching, or offset >= end: there is nothing. A read from the beginning gets
+ * what is there; a read that goes on fails if records that it has not seen are gone. */
 static int start_fetching(struct kafka_reader *reader, uint32_t partition, int64_t offset)
 {
     int64_t first;

@@ -53,7 +53,7 @@ void oq_kafka_sender_refuse(struct oq_kafka_sender *sender, const struct oq_reco
 /* Delivery reports, and a new producer when the old one has met a fatal error. Returns how much
  * was done. */
 int oq_kafka_sender_poll(struct oq_kafka_sender *sender);
-/* The log shows this event id: reports its outcome to whoever waits. */
+/* The log shows this event id: reports its outcome. */
 void oq_kafka_sender_landed(struct oq_kafka_sender *sender, const struct ps_uuid *id, int64_t seq,
                             const struct oq_event *event);
 /* After each group that was read: counts it if a record of ours was in it. */
@@ -64,8 +64,8 @@ void oq_kafka_sender_resend(struct oq_kafka_sender *sender);
  * not read is not in the log, and waits to be sent again. */
 void oq_kafka_sender_miss(struct oq_kafka_sender *sender, int64_t look_ns);
 
-/* Now and then: nobody waits longer than delivery_timeout_ms for what is acknowledged and not read
- * back, or waits for the next producer, either. */
+/* Now and then: reports records as unknown that were acknowledged and not read back within
+ * delivery_timeout_ms, or have waited as long for the next producer. */
 void oq_kafka_sender_expire(struct oq_kafka_sender *sender);
 
 /* Records that have neither been read back nor refused; of these, those whose outcome is not

@@ -3,8 +3,8 @@
  * A log of orders is only as good as the topic under it: compaction keeps the last record of an
  * order where the first one decides, retention drops the beginning that a rebuild needs, one
  * replica is one disk. None of that shows until it is too late, so such a topic is refused before
- * the first order, with the setting to change. One broker alone can have no replicas: that is what
- * people try things out with, and gets a warning only. */
+ * the first order, with the setting to change. One broker alone can have no replicas: it is for
+ * trying things out, and gets a warning only. */
 #include "queue/kafka_topic.h"
 
 #include <inttypes.h>

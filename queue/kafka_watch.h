@@ -1,5 +1,5 @@
-/* The watcher: a thread that looks at Kafka from outside every so often, since what librdkafka
- * answers only to those who wait must not hold up the log's thread. Each look asks who leads the
+/* The watcher: a thread that looks at Kafka from outside at intervals, since librdkafka answers
+ * these questions by blocking, and the log's thread must not block. Each look asks who leads the
  * partitions and where they end; a full one also checks the topic's settings. */
 #ifndef OQ_KAFKA_WATCH_H
 #define OQ_KAFKA_WATCH_H

@@ -9,8 +9,8 @@
  *  - LANDED: the record is durable, and on_record has been called for it before. REFUSED: it is
  *    surely not in the log and never will be. UNKNOWN: it may be there or appear later. SPILLED: it
  *    waits durably on this machine alone and goes to the log later.
- *  - what is UNKNOWN or SPILLED is closed by a record, without anybody's doing; what became of it
- *    is seen by on_record. The journal writes released{rejected} for each accepted (or lowering)
+ *  - what is UNKNOWN or SPILLED is closed by a record that the log writes by itself; on_record
+ * shows what became of it. The journal writes released{rejected} for each accepted (or lowering)
  *    record of unknown outcome; Kafka sends the same record again, or released{rejected} when its
  *    epoch is over. The log is away until these records have landed; the fold then decides.
  *  - a record that Kafka did not acknowledge in time, or of a producer that ended, may stand in the
@@ -55,7 +55,7 @@ struct oq_log_callbacks {
     /* When it changes, or the kind of error that keeps the log away does; a log opens available.
      * `why` is a sentence for people, "" when available. May be NULL. */
     void (*on_state)(bool available, const char *why, void *ctx);
-    /* Something that people should know although the log works: a record that is no event, a
+    /* Something that operators should know although the log works: a record that is no event, a
      * setting of the topic that is risky. A sentence; may come often. May be NULL. */
     void (*on_notice)(const char *text, void *ctx);
     void *ctx;
@@ -144,9 +144,9 @@ void oq_log_free(struct oq_log *log); /* closed before; NULL is allowed */
 /* --- Reading by place, from any thread, beside the running log (one reader, one thread at a time;
  * it blocks on the disk or on Kafka). ---
  *
- * By places (event.h): whoever reads a log once gets all of it, each partition in its order;
- * whoever follows a log of several partitions keeps a place for each of them and reads one at a
- * time (oq_place(partition, last seq), stopping before the first record of the next partition). */
+ * By places (event.h): one pass over the places gives the whole log, each partition in its order.
+ * To follow a log of several partitions, keep a place for each and read one partition at a time
+ * (oq_place(partition, last seq), stopping before the first record of the next partition). */
 int oq_log_reader_new(struct oq_log *log, struct oq_reader **ret_reader) PS_MUST_CHECK;
 /* Gives up to `limit` (1..1,000) records with place > after, of one sale (NULL = all), to `fn` as
  * encoded JSON; looks at no more than 1,000 records a call. fn returns 0 to go on; positive to stop

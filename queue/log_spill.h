@@ -7,7 +7,7 @@
  *    may be in Kafka is UNKNOWN as without a spill, and Kafka's to send again.
  *  - while Kafka is away and the spill is full, an append is PS_E_FULL; while the file cannot be
  *    written, PS_E_CLOSED. oq_log_backlog_percent is then how full the spill is, if that is more
- *    than the input queue: who looks at it before stock is touched need not touch it.
+ *    than the input queue, so that a caller that asks for it first leaves the stock alone.
  *  - oq_log_available: does it take accepted records now? It may be true while Kafka is away. All
  *    other records (confirmed, released, adjusted, fenced) wait for Kafka: their append is
  *    PS_E_CLOSED. Their writers ask beforehand: the state of oq_log_view, like on_state, is
@@ -31,7 +31,7 @@ struct oq_spill_settings {
     const struct oq_kafka_settings *kafka; /* its `spill` is not looked at */
 };
 
-/* The owner in the tickets of the spill's own appends: nobody else's. */
+/* The owner in the tickets of the spill's own appends; no other ticket has it. */
 #define OQ_SPILL_OWNER UINT32_MAX
 
 /* Opens or creates the file, then opens Kafka as oq_kafka_open does, with its errors. Of the file:

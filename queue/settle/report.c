@@ -1,6 +1,6 @@
 /* The worker's metrics. They are written to a file, which node_exporter's textfile collector picks
- * up: a worker needs no port and no HTTP. The file is replaced by rename, so that nobody reads half
- * of one. */
+ * up: a worker needs no port and no HTTP. The file is replaced by rename, so that no reader sees
+ * half of one. */
 #include "queue/settle/report.h"
 #include "queue/settle/caller.h"
 

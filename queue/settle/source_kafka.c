@@ -2,7 +2,7 @@
  *
  * The group only shares the partitions out; how far each was read is asked of the database when a
  * partition is given to us, and the group's own offsets are committed after the database for those
- * who watch them. So two members that read the same partition for a while do no harm: the database
+ * that watch them. So two members that read the same partition for a while do no harm: the database
  * takes the records of one of them.
  *
  * Reading of a partition begins at the record that the database has last, which must still be the
@@ -209,7 +209,8 @@ static int look_at_given(struct kafka *kafka, struct ps_fault *fault)
     return err;
 }
 
-/* All of them, so that who decides hears of all at once. *ret_moved: positions have changed. */
+/* All of them, so that the operator gets the whole list at once. *ret_moved: positions have
+ * changed. */
 static int tell_lost(struct kafka *kafka, bool *ret_moved, struct ps_fault *fault)
 {
     const struct st_source_hooks *hooks = &kafka->source.hooks;

@@ -140,8 +140,8 @@ static int position_of(uint32_t partition, struct st_position *ret_position, voi
     return 0;
 }
 
-/* Orders may be among them, paid ones too: whoever runs the shop decides. The position is moved on
- * in the database, so that this is said and decided once. */
+/* Orders may be among them, paid ones too: the operator of the shop decides. The position is moved
+ * on in the database, so that this is said and decided once. */
 static int on_lost(uint32_t partition, int64_t seq, int64_t first, void *ctx,
                    struct ps_fault *fault)
 {
