@@ -230,13 +230,13 @@ static void set_state(struct oq_order *order, enum oq_state state, enum oq_reaso
 static int make_mark(struct oq_fold *fold, struct oq_sale *sale, uint32_t partition)
 {
     size_t count = oq_list_count(&sale->marks);
-    const struct place_mark *before = sale->mark;
+    const struct oq_place_mark *before = sale->mark;
     if (before == NULL && count > 0)
         before = oq_list_at(&sale->marks, count - 1);
-    uint32_t partitions = (partition / PARTITIONS_AT_ONCE + 1) * PARTITIONS_AT_ONCE;
+    uint32_t partitions = (partition / OQ_PARTITIONS_AT_ONCE + 1) * OQ_PARTITIONS_AT_ONCE;
     if (before != NULL && before->partitions > partitions)
         partitions = before->partitions;
-    struct place_mark *mark =
+    struct oq_place_mark *mark =
         oq_arena_take(&fold->arena, sizeof *mark + partitions * sizeof *mark->last);
     if (mark == NULL || oq_list_reserve(&sale->marks) != 0)
         return PS_E_NOMEM;
@@ -251,7 +251,7 @@ static void enter_order(struct oq_sale *sale, struct oq_order *order)
 {
     sale->mark->last[oq_place_partition(order->place)] = oq_place_seq(order->place);
     oq_list_append(&sale->orders, order);
-    if (oq_list_count(&sale->orders) % ORDERS_A_MARK != 0)
+    if (oq_list_count(&sale->orders) % OQ_ORDERS_A_MARK != 0)
         return;
     oq_list_append(&sale->marks, sale->mark);
     sale->mark = NULL;
@@ -460,15 +460,15 @@ static int apply_fenced(struct oq_fold *fold, uint32_t partition, const struct o
     int err = sale_of(fold, event, &sale);
     if (err != 0)
         return err;
-    _Atomic(struct epoch_block *) *place = &sale->epochs[partition / EPOCHS_A_BLOCK];
-    struct epoch_block *block = atomic_load_explicit(place, memory_order_relaxed);
+    _Atomic(struct oq_epoch_block *) *place = &sale->epochs[partition / OQ_EPOCHS_A_BLOCK];
+    struct oq_epoch_block *block = atomic_load_explicit(place, memory_order_relaxed);
     if (block == NULL) {
         block = oq_arena_take(&fold->arena, sizeof *block);
         if (block == NULL)
             return PS_E_NOMEM;
         atomic_store_explicit(place, block, memory_order_release);
     }
-    _Atomic(int64_t) *epoch = &block->epoch[partition % EPOCHS_A_BLOCK];
+    _Atomic(int64_t) *epoch = &block->epoch[partition % OQ_EPOCHS_A_BLOCK];
     if (event->epoch > oq_total(epoch)) {
         atomic_store_explicit(epoch, event->epoch, memory_order_release);
         change->effect = OQ_EFFECT_FENCED;

@@ -6,22 +6,22 @@
 #include "queue/fold.h"
 #include "queue/index.h"
 
-#define EPOCHS_A_BLOCK 64
+#define OQ_EPOCHS_A_BLOCK 64
 
 /* Orders of a sale between two marks. */
-#define ORDERS_A_MARK 1024
+#define OQ_ORDERS_A_MARK 1024
 
-#define PARTITIONS_AT_ONCE 16 /* room for so many more in a mark */
+#define OQ_PARTITIONS_AT_ONCE 16 /* room for so many more in a mark */
 
 /* Of the sale's orders up to here: where the last one of each partition lies (its seq; 0 = none).
  */
-struct place_mark {
+struct oq_place_mark {
     uint32_t partitions; /* further ones have none */
     int64_t last[];
 };
 
-struct epoch_block {
-    _Atomic(int64_t) epoch[EPOCHS_A_BLOCK];
+struct oq_epoch_block {
+    _Atomic(int64_t) epoch[OQ_EPOCHS_A_BLOCK];
 };
 
 struct oq_sku {
@@ -44,13 +44,13 @@ struct oq_sale {
     struct ps_str name; /* with a closing NUL behind it */
     bool rehearsal;
     _Atomic(uint32_t) partitions;
-    struct oq_list skus;     /* struct oq_sku */
-    struct oq_list orders;   /* struct oq_order, known ones */
-    struct oq_list marks;    /* struct place_mark; one for each ORDERS_A_MARK orders */
-    struct place_mark *mark; /* the writer's: will be the next one; NULL: not made yet */
-    struct oq_list adjusted; /* struct oq_adjustment, those in force */
+    struct oq_list skus;        /* struct oq_sku */
+    struct oq_list orders;      /* struct oq_order, known ones */
+    struct oq_list marks;       /* struct oq_place_mark; one for each OQ_ORDERS_A_MARK orders */
+    struct oq_place_mark *mark; /* the writer's: will be the next one; NULL: not made yet */
+    struct oq_list adjusted;    /* struct oq_adjustment, those in force */
     /* Most sales live in one partition: blocks are made when first needed. */
-    _Atomic(struct epoch_block *) epochs[OQ_PARTITION_MAX / EPOCHS_A_BLOCK];
+    _Atomic(struct oq_epoch_block *) epochs[OQ_PARTITION_MAX / OQ_EPOCHS_A_BLOCK];
 };
 
 struct oq_fold {

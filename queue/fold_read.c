@@ -75,11 +75,11 @@ int oq_sale_sku_find(const struct oq_sale *sale, const char *name, size_t len, u
 
 int64_t oq_sale_epoch(const struct oq_sale *sale, uint32_t partition)
 {
-    const struct epoch_block *block =
-        atomic_load_explicit(&sale->epochs[partition / EPOCHS_A_BLOCK], memory_order_acquire);
+    const struct oq_epoch_block *block =
+        atomic_load_explicit(&sale->epochs[partition / OQ_EPOCHS_A_BLOCK], memory_order_acquire);
     if (block == NULL)
         return 0;
-    return atomic_load_explicit(&block->epoch[partition % EPOCHS_A_BLOCK], memory_order_acquire);
+    return atomic_load_explicit(&block->epoch[partition % OQ_EPOCHS_A_BLOCK], memory_order_acquire);
 }
 
 uint32_t oq_sale_partitions(const struct oq_sale *sale)
@@ -90,10 +90,10 @@ uint32_t oq_sale_partitions(const struct oq_sale *sale)
 int64_t oq_sale_highest_epoch(const struct oq_sale *sale)
 {
     int64_t highest = 0;
-    for (uint32_t i = 0; i < OQ_PARTITION_MAX / EPOCHS_A_BLOCK; i++) {
-        const struct epoch_block *block =
+    for (uint32_t i = 0; i < OQ_PARTITION_MAX / OQ_EPOCHS_A_BLOCK; i++) {
+        const struct oq_epoch_block *block =
             atomic_load_explicit(&sale->epochs[i], memory_order_acquire);
-        for (uint32_t j = 0; block != NULL && j < EPOCHS_A_BLOCK; j++) {
+        for (uint32_t j = 0; block != NULL && j < OQ_EPOCHS_A_BLOCK; j++) {
             int64_t epoch = atomic_load_explicit(&block->epoch[j], memory_order_acquire);
             if (epoch > highest)
                 highest = epoch;
@@ -132,13 +132,13 @@ size_t oq_sale_orders_after(const struct oq_sale *sale, int64_t after)
     size_t low = 0, high = oq_list_count(&sale->marks);
     while (low < high) {
         size_t middle = low + (high - low) / 2;
-        const struct place_mark *mark = oq_list_at(&sale->marks, middle);
+        const struct oq_place_mark *mark = oq_list_at(&sale->marks, middle);
         if (partition >= mark->partitions || mark->last[partition] <= oq_place_seq(after))
             low = middle + 1;
         else
             high = middle;
     }
-    return low * ORDERS_A_MARK;
+    return low * OQ_ORDERS_A_MARK;
 }
 
 bool oq_sale_adjusted_at(const struct oq_sale *sale, size_t index, struct ps_uuid *ret_ref,

@@ -44,7 +44,7 @@ CIRCLES = {
 }
 # Public names that still have no prefix of their room.
 UNNAMED = {
-    "queue/fold_books.h", "gateway/control.h",
+    "gateway/control.h",
 }
 
 PREFIXES = {
