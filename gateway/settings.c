@@ -11,7 +11,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const char *const identity_modes[] = {"header", NULL};
 static const char *const store_kinds[] = {"memory", "redis", NULL};
 static const char *const log_kinds[] = {"journal", "kafka", NULL};
 static const char *const log_levels[] = {"debug", "info", "warn", "error", NULL};
@@ -29,7 +28,6 @@ const struct ps_option gw_options[] = {
     {"admin.port",                   PS_OPT_INT,     AT(admin.port),                   0, 65535,       "9090",          "",            NULL,           false, "Port of the admin listener; 0 takes a free one"},
     {"admin.hosts",                  PS_OPT_STRINGS, AT(admin.hosts),                  1, 255,         "[]",            "",            NULL,           true,  "Host names that the admin listener serves besides its own address and localhost; others get 421"},
     {"admin.metrics_open",           PS_OPT_BOOL,    AT(admin.metrics_open),           ANY,            "true",          "",            NULL,           true,  "Serve /metrics without a token; only where the admin listener is on loopback"},
-    {"identity.mode",                PS_OPT_ENUM,    AT(identity.mode),                ANY,            "\"header\"",    "",            identity_modes, false, "Where the user's id comes from: header = X-User-Id, believed only from trusted_proxies"},
     {"trusted_proxies",              PS_OPT_STRINGS, AT(trusted_proxies),              1, 64,          "[]",            "CIDR",        NULL,           false, "Peers whose X-Forwarded-For and X-User-Id are believed; they must overwrite both"},
     {"client_ip_header",             PS_OPT_STRING,  AT(client_ip_header),             TEXT(64),       "\"\"",          "",            NULL,           false, "A header with the client's address (CF-Connecting-IP, True-Client-IP) instead of X-Forwarded-For"},
     {"state_dir",                    PS_OPT_STRING,  AT(state_dir),                    1, 1024,        "\"/var/lib/penstock\"", "",    NULL,           false, "Journal, control state, tokens, audit log; mode 0700"},

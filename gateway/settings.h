@@ -20,9 +20,6 @@ struct gw_settings {
             hosts; /* Host names that are served; empty = the listen address and localhost */
         bool metrics_open;
     } admin;
-    struct {
-        int mode; /* GW_IDENTITY_HEADER */
-    } identity;
     struct ps_option_list trusted_proxies; /* CIDRs */
     char *client_ip_header;                /* "" = X-Forwarded-For */
     char *state_dir;
@@ -87,7 +84,6 @@ struct gw_settings {
     struct ps_redis_url redis; /* of store.redis.url */
 };
 
-enum { GW_IDENTITY_HEADER };
 enum { GW_STORE_MEMORY, GW_STORE_REDIS };
 enum { GW_LOG_JOURNAL, GW_LOG_KAFKA };
 

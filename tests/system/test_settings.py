@@ -150,7 +150,7 @@ def test_an_empty_object_is_enough(check):
     ({"cors": {"allow_origins": ["https://Shop.example"]}}, ["cors.allow_origins[0]", "small letters"]),
     ({"cors": {"allow_origins": ["http://a:8443", "https://shop.example:443"]}}, ["cors.allow_origins[1]", "port"]),
     ({"admin": {"metrics_open": "yes"}}, ["admin.metrics_open", "true or false"]),
-    ({"identity": {"mode": "guess"}}, ["identity.mode", "must be one of: header"]),
+    ({"store": {"kind": "guess"}}, ["store.kind", "must be one of: memory, redis"]),
     ({"logging": {"level": "loud"}}, ["logging.level", "debug, info, warn, error"]),
     ({"trusted_proxies": "127.0.0.1"}, ["trusted_proxies", "array"]),
     ({"trusted_proxies": ["10.0.0.0/8", "10.0.0.1/8"]}, ["trusted_proxies[1]", "10.0.0.1/8"]),
