@@ -143,13 +143,14 @@ static void on_idle(uv_idle_t *idle)
 }
 
 /* The next request of the connection may be served: on the loop's next turn if it is here already,
- * since this may run within a handler. */
+ * since this may run within a handler. Its head may have begun. */
 static void go_on_reading(struct srv_connection *connection)
 {
     struct srv_http *http = connection->http;
 
-    srv_set_deadline(connection,
-                     connection->trusted ? SRV_DEADLINE_IDLE_TRUSTED : SRV_DEADLINE_IDLE);
+    if (connection->deadline.kind == SRV_DEADLINE_NONE)
+        srv_set_deadline(connection,
+                         connection->trusted ? SRV_DEADLINE_IDLE_TRUSTED : SRV_DEADLINE_IDLE);
     if (connection->kept_len == 0) {
         srv_poll(connection, UV_READABLE);
     } else if (!connection->is_ready) {
@@ -178,7 +179,7 @@ void srv_flush(struct srv_connection *connection)
         srv_set_deadline(connection, SRV_DEADLINE_SEND);
     } else if (connection->close && connection->slot == NULL) {
         end_connection(connection);
-    } else if (connection->state == SRV_READING && connection->slot == NULL) {
+    } else if (connection->state == SRV_READING) {
         go_on_reading(connection);
     }
 }
@@ -190,8 +191,8 @@ void srv_writable(struct srv_connection *connection)
     assert(http->reading == NULL);
     if (!send_all(connection))
         return;
+    srv_set_deadline(connection, SRV_DEADLINE_NONE);
     if (connection->state == SRV_WAITING) {
-        srv_set_deadline(connection, SRV_DEADLINE_NONE);
         srv_poll(connection, connection->kept_len > 0 ? UV_DISCONNECT : UV_READABLE);
     } else if (connection->close) {
         end_connection(connection);

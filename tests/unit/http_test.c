@@ -505,6 +505,22 @@ static void a_body_that_does_not_come_is_cut_at_its_deadline(void **state)
     http_fixture_stop(&fixture);
 }
 
+static void a_head_that_begins_behind_a_request_is_cut_at_its_deadline(void **state)
+{
+    struct http_fixture fixture;
+    (void)state;
+    start_impatient(&fixture);
+    int fd = http_connect(&fixture);
+    http_send_text(fd, GET("/first") "GET /second HTTP/1.1\r\nHost: ");
+    http_read(fd, false, &reply);
+    assert_int_equal(reply.status, 200);
+    http_read(fd, false, &reply);
+    assert_int_equal(reply.status, 408);
+    assert_true(http_closed(fd));
+    close(fd);
+    http_fixture_stop(&fixture);
+}
+
 static void an_idle_connection_is_closed_without_a_word(void **state)
 {
     struct http_fixture fixture;
@@ -1003,6 +1019,7 @@ int main(void)
         cmocka_unit_test(a_deep_pipeline_is_answered_whole),
         cmocka_unit_test(a_head_a_byte_at_a_time_is_cut_at_its_deadline),
         cmocka_unit_test(a_body_that_does_not_come_is_cut_at_its_deadline),
+        cmocka_unit_test(a_head_that_begins_behind_a_request_is_cut_at_its_deadline),
         cmocka_unit_test(an_idle_connection_is_closed_without_a_word),
         cmocka_unit_test(a_trusted_proxy_may_be_idle_for_longer),
         cmocka_unit_test(a_client_that_does_not_take_its_answer_is_cut),
