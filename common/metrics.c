@@ -2,8 +2,8 @@
  * own, and only its thread writes them: an increment is a relaxed load and a relaxed store, never a
  * locked instruction. A scrape adds the shards up while they are written; each number is right by
  * itself, and a histogram's _count is made of the buckets that it prints, so that the two always
- * agree. Cells of a row: one a label value; of a histogram: one a bound, one beyond the last bound,
- * and the sum in nanoseconds. */
+ * agree. Cells of a row: one a label value; of a histogram, for each label value: one a bound, one
+ * beyond the last bound, and the sum in nanoseconds. */
 #include "common/metrics.h"
 #include "common/clock.h"
 #include "common/err.h"
@@ -14,11 +14,12 @@
 #include <stdlib.h>
 
 #define BOUNDS PS_METRIC_BOUNDS
-const double ps_metric_bounds[BOUNDS + 1] = {0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05,
-                                             0.1,    0.25,  0.5,    1,     2.5,  0};
-static const int64_t bounds_ns[BOUNDS] = {500000,    1000000,   2500000,    5000000,
-                                          10000000,  25000000,  50000000,   100000000,
-                                          250000000, 500000000, 1000000000, 2500000000};
+const double ps_metric_bounds[BOUNDS + 1] = {0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025,
+                                             0.005,   0.01,   0.025,   0.05,   0.1,   0.25,
+                                             0.5,     1,      2.5,     0};
+static const int64_t bounds_ns[BOUNDS] = {50000,     100000,    250000,    500000,     1000000,
+                                          2500000,   5000000,   10000000,  25000000,   50000000,
+                                          100000000, 250000000, 500000000, 1000000000, 2500000000};
 #define HISTOGRAM_SUM   (BOUNDS + 1) /* behind the buckets */
 #define HISTOGRAM_CELLS (BOUNDS + 2)
 
@@ -36,18 +37,27 @@ struct ps_metrics {
     size_t given; /* shards given out */
 };
 
+static bool is_asked(const struct ps_metric *row)
+{
+    return row->type == PS_COUNTER_ASKED || row->type == PS_GAUGE_ASKED;
+}
+
+static size_t cells_of_value(const struct ps_metric *row)
+{
+    return row->type == PS_HISTOGRAM_SECONDS ? HISTOGRAM_CELLS : 1;
+}
+
 static size_t cells_of(const struct ps_metric *row)
 {
-    if (row->type == PS_HISTOGRAM_SECONDS) {
-        assert(row->label == NULL);
-        return HISTOGRAM_CELLS;
-    }
-    if (row->label == NULL)
-        return 1;
     size_t count = 0;
+
+    if (is_asked(row))
+        return 0;
+    if (row->label == NULL)
+        return cells_of_value(row);
     while (row->values[count] != NULL)
         count++;
-    return count;
+    return count * cells_of_value(row);
 }
 
 static struct ps_metrics_shard *new_shard(const struct ps_metrics *metrics)
@@ -139,9 +149,13 @@ static void observe(_Atomic int64_t *cells, int64_t ns)
     add_to_cell(&cells[HISTOGRAM_SUM], ns);
 }
 
-void ps_metric_observe_ns(struct ps_metrics_shard *shard, size_t row, int64_t ns)
+void ps_metric_observe_ns(struct ps_metrics_shard *shard, size_t row, size_t value_index,
+                          int64_t ns)
 {
-    observe(&shard->cell[cell_index(shard->metrics, row, 0)], ns);
+    size_t cell = cell_index(shard->metrics, row, value_index * HISTOGRAM_CELLS);
+
+    assert(shard->metrics->table[row].type == PS_HISTOGRAM_SECONDS);
+    observe(&shard->cell[cell], ns);
 }
 
 void ps_durations_add(struct ps_durations *durations, int64_t ns)
@@ -179,63 +193,133 @@ int64_t ps_metric_read(const struct ps_metrics *metrics, size_t row, size_t valu
     return sum;
 }
 
-static void print_histogram(const struct ps_metrics *metrics, size_t row, FILE *out)
+/* The labels of a sample: the row's own, and the bound of a bucket (NULL: none). */
+static void print_labels(const struct ps_metric *metric, size_t value_index, const char *bound,
+                         FILE *out)
 {
-    const char *name = metrics->table[row].name;
+    if (metric->label == NULL && bound == NULL)
+        return;
+    fputc('{', out);
+    if (metric->label != NULL)
+        fprintf(out, "%s=\"%s\"%s", metric->label, metric->values[value_index],
+                bound != NULL ? "," : "");
+    if (bound != NULL)
+        fprintf(out, "le=\"%s\"", bound);
+    fputc('}', out);
+}
+
+static void print_sample(const struct ps_metric *metric, const char *suffix, size_t value_index,
+                         const char *bound, int64_t value, FILE *out)
+{
+    fprintf(out, "%s%s", metric->name, suffix);
+    print_labels(metric, value_index, bound, out);
+    fprintf(out, " %" PRId64 "\n", value);
+}
+
+static void print_billionths(const struct ps_metric *metric, const char *suffix, size_t value_index,
+                             int64_t value, FILE *out)
+{
+    fprintf(out, "%s%s", metric->name, suffix);
+    print_labels(metric, value_index, NULL, out);
+    fprintf(out, " %" PRId64 ".%09" PRId64 "\n", value / PS_NS_PER_S, value % PS_NS_PER_S);
+}
+
+static void print_histogram(const struct ps_metrics *metrics, size_t row, size_t value_index,
+                            FILE *out)
+{
+    const struct ps_metric *metric = &metrics->table[row];
+    size_t first = value_index * HISTOGRAM_CELLS;
     int64_t count = 0;
+    char bound[32];
+
     for (size_t i = 0; i < BOUNDS; i++) {
-        count += ps_metric_read(metrics, row, i);
-        fprintf(out, "%s_bucket{le=\"%g\"} %" PRId64 "\n", name, ps_metric_bounds[i], count);
+        count += ps_metric_read(metrics, row, first + i);
+        snprintf(bound, sizeof bound, "%g", ps_metric_bounds[i]);
+        print_sample(metric, "_bucket", value_index, bound, count, out);
     }
-    count += ps_metric_read(metrics, row, BOUNDS);
-    int64_t sum_ns = ps_metric_read(metrics, row, HISTOGRAM_SUM);
-    fprintf(out, "%s_bucket{le=\"+Inf\"} %" PRId64 "\n", name, count);
-    fprintf(out, "%s_sum %" PRId64 ".%09" PRId64 "\n", name, sum_ns / PS_NS_PER_S,
-            sum_ns % PS_NS_PER_S);
-    fprintf(out, "%s_count %" PRId64 "\n", name, count);
+    count += ps_metric_read(metrics, row, first + BOUNDS);
+    print_sample(metric, "_bucket", value_index, "+Inf", count, out);
+    print_billionths(metric, "_sum", value_index,
+                     ps_metric_read(metrics, row, first + HISTOGRAM_SUM), out);
+    print_sample(metric, "_count", value_index, NULL, count, out);
 }
 
 static void print_value(const struct ps_metrics *metrics, size_t row, size_t value_index, FILE *out)
 {
-    int64_t value = ps_metric_read(metrics, row, value_index);
-    if (metrics->table[row].type == PS_GAUGE_BILLIONTHS)
-        fprintf(out, " %" PRId64 ".%09" PRId64 "\n", value / PS_NS_PER_S, value % PS_NS_PER_S);
+    const struct ps_metric *metric = &metrics->table[row];
+
+    if (metric->has_series != NULL && !metric->has_series(value_index))
+        return;
+    if (metric->type == PS_HISTOGRAM_SECONDS)
+        print_histogram(metrics, row, value_index, out);
+    else if (metric->type == PS_GAUGE_BILLIONTHS)
+        print_billionths(metric, "", value_index, ps_metric_read(metrics, row, value_index), out);
     else
-        fprintf(out, " %" PRId64 "\n", value);
+        print_sample(metric, "", value_index, NULL, ps_metric_read(metrics, row, value_index), out);
+}
+
+const char *ps_metric_type_name(enum ps_metric_type type)
+{
+    switch (type) {
+    case PS_COUNTER:
+    case PS_COUNTER_ASKED:
+        return "counter";
+    case PS_GAUGE:
+    case PS_GAUGE_BILLIONTHS:
+    case PS_GAUGE_ASKED:
+        return "gauge";
+    case PS_HISTOGRAM_SECONDS:
+        return "histogram";
+    }
+    return "";
 }
 
 static void print_row(const struct ps_metrics *metrics, size_t row, FILE *out)
 {
-    static const char *const types[] = {[PS_COUNTER] = "counter",
-                                        [PS_GAUGE] = "gauge",
-                                        [PS_GAUGE_BILLIONTHS] = "gauge",
-                                        [PS_HISTOGRAM_SECONDS] = "histogram"};
     const struct ps_metric *metric = &metrics->table[row];
+
     fprintf(out, "# HELP %s %s\n# TYPE %s %s\n", metric->name, metric->help, metric->name,
-            types[metric->type]);
-    if (metric->type == PS_HISTOGRAM_SECONDS) {
-        print_histogram(metrics, row, out);
-    } else if (metric->label == NULL) {
-        fprintf(out, "%s", metric->name);
-        print_value(metrics, row, 0, out);
-    } else {
-        for (size_t i = 0; metric->values[i] != NULL; i++) {
-            fprintf(out, "%s{%s=\"%s\"}", metric->name, metric->label, metric->values[i]);
-            print_value(metrics, row, i, out);
-        }
-    }
+            ps_metric_type_name(metric->type));
+    for (size_t i = 0; metric->label != NULL ? metric->values[i] != NULL : i == 0; i++)
+        print_value(metrics, row, i, out);
 }
 
-char *ps_metrics_print(const struct ps_metrics *metrics, size_t *ret_len)
+/* Without samples nothing at all. False: out of memory. */
+static bool print_asked(const struct ps_metric *metric, size_t row, ps_metric_ask_fn *ask,
+                        void *ctx, FILE *out)
+{
+    char *samples = NULL;
+    size_t len = 0;
+    FILE *part = open_memstream(&samples, &len);
+
+    if (part == NULL)
+        return false;
+    ask(part, row, ctx);
+    bool failed = ferror(part) != 0;
+    failed |= fclose(part) != 0;
+    if (!failed && len > 0)
+        fprintf(out, "# HELP %s %s\n# TYPE %s %s\n%s", metric->name, metric->help, metric->name,
+                ps_metric_type_name(metric->type), samples);
+    free(samples);
+    return !failed;
+}
+
+char *ps_metrics_print(const struct ps_metrics *metrics, ps_metric_ask_fn *ask, void *ctx,
+                       size_t *ret_len)
 {
     char *text = NULL;
     size_t len = 0;
     FILE *out = open_memstream(&text, &len);
     if (out == NULL)
         return NULL;
-    for (size_t row = 0; row < metrics->count; row++)
-        print_row(metrics, row, out);
-    bool failed = ferror(out) != 0;
+    bool failed = false;
+    for (size_t row = 0; row < metrics->count; row++) {
+        if (is_asked(&metrics->table[row]))
+            failed |= !print_asked(&metrics->table[row], row, ask, ctx, out);
+        else
+            print_row(metrics, row, out);
+    }
+    failed |= ferror(out) != 0;
     if (fclose(out) != 0 || failed) {
         free(text);
         return NULL;

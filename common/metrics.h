@@ -8,30 +8,40 @@
 #include "common/defs.h"
 
 #include <stdatomic.h>
+#include <stdio.h>
 
 enum ps_metric_type {
     PS_COUNTER,
     PS_GAUGE,
     PS_GAUGE_BILLIONTHS, /* its cells are billionths of its unit: ns for seconds */
-    PS_HISTOGRAM_SECONDS
+    PS_HISTOGRAM_SECONDS,
+    /* Without cells: ps_metrics_print asks its caller for the samples of the moment. */
+    PS_COUNTER_ASKED,
+    PS_GAUGE_ASKED
 };
 
 /* One row, one name. `label`/`values` give one label with a fixed list of values (NULL = none); the
- * row then has one cell a value. Histograms use the bounds 0.0005 .. 2.5 s (ps_metric_bounds) and
- * have no label. Help and values are plain text without backslash, quote and newline, for they are
- * printed as they are. */
+ * row then has one cell a value, or one histogram. Histograms use the bounds 0.00005 .. 2.5 s
+ * (ps_metric_bounds). Help and values are plain text without backslash, quote and newline, for they
+ * are printed as they are. */
 struct ps_metric {
     const char *name; /* with penstock_ prefix, base unit, _total for counters */
     const char *help;
     enum ps_metric_type type;
-    const char *label;
-    const char *const *values; /* NULL-terminated */
+    const char *label; /* of an ASKED row: its labels, "sale, state"; they are not checked */
+    const char *const *values; /* NULL-terminated; NULL with an ASKED row */
+    /* NULL: each value has a series. Else only those of which it says so; the others are never
+     * counted. */
+    bool (*has_series)(size_t value_index);
 };
+
+/* "counter", "gauge" or "histogram". */
+const char *ps_metric_type_name(enum ps_metric_type type);
 
 struct ps_metrics;       /* all tables and shards of the process */
 struct ps_metrics_shard; /* one thread's cells */
 
-#define PS_METRIC_BOUNDS 12
+#define PS_METRIC_BOUNDS 15
 extern const double ps_metric_bounds[PS_METRIC_BOUNDS + 1]; /* seconds; closed by 0 */
 
 /* Durations in the buckets of a histogram, for a module that has no shard: one writer, relaxed
@@ -55,14 +65,19 @@ struct ps_metrics_shard *ps_metrics_shard(struct ps_metrics *metrics);
  * Values of a PS_GAUGE_BILLIONTHS are not negative. The shard's thread only. */
 void ps_metric_add(struct ps_metrics_shard *shard, size_t row, size_t value_index, int64_t delta);
 void ps_metric_set(struct ps_metrics_shard *shard, size_t row, size_t value_index, int64_t value);
-void ps_metric_observe_ns(struct ps_metrics_shard *shard, size_t row, int64_t ns);
-/* Makes the histogram show these. */
+void ps_metric_observe_ns(struct ps_metrics_shard *shard, size_t row, size_t value_index,
+                          int64_t ns);
+/* Makes the histogram, which has no label, show these. */
 void ps_metric_set_durations(struct ps_metrics_shard *shard, size_t row,
                              const struct ps_durations *durations);
-/* Sum over the shards. Any thread. */
+/* Sum over the shards; not of a histogram. Any thread. */
 int64_t ps_metric_read(const struct ps_metrics *metrics, size_t row, size_t value_index);
 
-/* The whole text. Heap, owner: the caller (free). NULL when out of memory. Any thread. */
-char *ps_metrics_print(const struct ps_metrics *metrics, size_t *ret_len);
+/* Prints the samples of an ASKED row as lines of the text format; none: the row is left out. */
+typedef void ps_metric_ask_fn(FILE *out, size_t row, void *ctx);
+/* The whole text. `ask` may be NULL where no row is ASKED. Heap, owner: the caller (free). NULL
+ * when out of memory. Any thread that `ask` allows. */
+char *ps_metrics_print(const struct ps_metrics *metrics, ps_metric_ask_fn *ask, void *ctx,
+                       size_t *ret_len);
 
 #endif

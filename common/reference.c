@@ -153,32 +153,22 @@ void ps_reference_events(FILE *out, const struct ps_reference_event *table, size
 
 /* --- Metrics --- */
 
-static const char *type_of(const struct ps_metric *metric)
-{
-    switch (metric->type) {
-    case PS_COUNTER:
-        return "counter";
-    case PS_GAUGE:
-    case PS_GAUGE_BILLIONTHS:
-        return "gauge";
-    case PS_HISTOGRAM_SECONDS:
-        return "histogram";
-    }
-    return "";
-}
-
 static void print_values(FILE *out, const struct ps_metric *metric)
 {
     size_t column = (size_t)fprintf(out, "  Label `%s`:", metric->label);
+    const char *comma = "";
 
     for (size_t i = 0; metric->values[i] != NULL; i++) {
+        if (metric->has_series != NULL && !metric->has_series(i))
+            continue;
         size_t len = strlen(metric->values[i]) + 2;
+        column += (size_t)fprintf(out, "%s", comma);
         if (column + len > COLUMNS) {
             fputs("\n ", out);
             column = 1;
         }
-        column += len;
-        fprintf(out, " %s%s", metric->values[i], metric->values[i + 1] != NULL ? "," : "");
+        column += (size_t)fprintf(out, " %s", metric->values[i]);
+        comma = ",";
     }
     fputc('\n', out);
 }
@@ -186,10 +176,12 @@ static void print_values(FILE *out, const struct ps_metric *metric)
 void ps_reference_metrics(FILE *out, const struct ps_metric *table, size_t count)
 {
     for (size_t i = 0; i < count; i++) {
-        fprintf(out, "- **`%s`** (%s):\n", table[i].name, type_of(&table[i]));
+        fprintf(out, "- **`%s`** (%s):\n", table[i].name, ps_metric_type_name(table[i].type));
         ps_reference_fill(out, 0, 2, table[i].help);
-        if (table[i].label != NULL)
+        if (table[i].values != NULL)
             print_values(out, &table[i]);
+        else if (table[i].label != NULL)
+            fprintf(out, "  Labels: %s\n", table[i].label);
     }
 }
 

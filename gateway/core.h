@@ -68,6 +68,10 @@ struct gw_core {
     _Atomic(int64_t) store_error_ns; /* until then no more is said of errors of Redis: backends.c */
 };
 
+/* Sets the metrics that other parts count by themselves (gather.c). The control thread, always with
+ * the same shard. */
+void gw_core_gather(const struct gw_core *core, struct ps_metrics_shard *shard);
+
 /* Can buyers be served? `core` is a struct gw_core. Any thread (gateway.c). */
 void gw_core_readiness(void *core, struct ans_readiness *ret_readiness);
 

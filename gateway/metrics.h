@@ -9,8 +9,9 @@
 enum gw_metric {
     GW_M_ANSWERS,            /* penstock_answers_total{verdict} */
     GW_M_REFUSED_EARLY,      /* penstock_http_refused_total{verdict}: by the strict filter */
+    GW_M_ADMIN_REFUSED,      /* penstock_admin_http_refused_total{verdict} */
     GW_M_SHADOW,             /* penstock_limit_shadow_total{key}: would have been refused */
-    GW_M_BUY_SECONDS,        /* penstock_buy_duration_seconds: 202s, from complete head to answer */
+    GW_M_ANSWER_SECONDS,     /* penstock_answer_duration_seconds{class}, of enum ans_class */
     GW_M_CONNECTIONS,        /* penstock_connections */
     GW_M_IN_FLIGHT,          /* penstock_requests_in_flight */
     GW_M_WAITING,            /* penstock_limit_waiting: held by a leaky bucket */
@@ -51,7 +52,13 @@ enum gw_metric {
     GW_M_ADMIN_DENIED,       /* penstock_admin_denied_total */
     GW_M_LOG_LINES_DROPPED,  /* penstock_log_lines_dropped_total */
     GW_M_BUILD_INFO,         /* penstock_build_info{version} 1 */
-    GW_M_START_SECONDS,      /* penstock_start_time_seconds */
+    GW_M_SALE_UNITS,         /* penstock_sale_units{sale,state} */
+    GW_M_CPU_SECONDS,        /* process_cpu_seconds_total; these are left out where not known */
+    GW_M_RESIDENT_BYTES,     /* process_resident_memory_bytes */
+    GW_M_VIRTUAL_BYTES,      /* process_virtual_memory_bytes */
+    GW_M_OPEN_FDS,           /* process_open_fds */
+    GW_M_MAX_FDS,            /* process_max_fds */
+    GW_M_START_SECONDS,      /* process_start_time_seconds */
     GW_M_COUNT
 };
 

@@ -74,6 +74,9 @@ struct gw_settings {
         int level; /* enum ps_log_level */
     } logging;
     struct {
+        int64_t sales_max;
+    } metrics;
+    struct {
         struct ps_option_list allow_origins;
     } cors;
     json_t *sales;  /* seeds, an array of objects: the sale document plus "sale" */

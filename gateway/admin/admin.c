@@ -140,7 +140,7 @@ static void on_closed(uv_handle_t *handle)
 static void on_refused(int verdict, void *ctx)
 {
     struct op_admin *admin = ctx;
-    ps_metric_add(admin->control->shard, GW_M_REFUSED_EARLY, (size_t)verdict, 1);
+    ps_metric_add(admin->control->shard, GW_M_ADMIN_REFUSED, (size_t)verdict, 1);
 }
 
 static struct srv_settings http_settings(const struct gw_core *core)

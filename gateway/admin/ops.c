@@ -1,9 +1,9 @@
 /* Operation: probes, metrics, tokens, and the end of the process. */
 #include "gateway/admin/admin_internal.h"
 
-#include "common/log.h"
-#include "gateway/cluster/cluster.h"
+#include "common/process.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -32,67 +32,71 @@ void op_readyz(struct op_request *visit)
     send_probe(visit, ans_readiness_verdict(&readiness), (struct ps_str){body.at, body.len});
 }
 
-static void gather_shared_log(const struct oq_log_stats *stats, struct ps_metrics_shard *shard)
+static void print_units(const char *name, const struct sale_units *units, void *ctx)
 {
-    ps_metric_set(shard, GW_M_KAFKA_IN_FLIGHT, 0, (int64_t)stats->in_flight);
-    ps_metric_set(shard, GW_M_KAFKA_LAG, 0, (int64_t)stats->lag);
-    ps_metric_set(shard, GW_M_KAFKA_RESENT, 0, (int64_t)stats->resent);
-    ps_metric_set(shard, GW_M_KAFKA_FOREIGN, 0, (int64_t)stats->foreign);
-    ps_metric_set(shard, GW_M_KAFKA_PRODUCERS, 0, (int64_t)stats->producers);
-    ps_metric_set(shard, GW_M_KAFKA_SENT, 0, (int64_t)stats->sent_bytes);
-    ps_metric_set(shard, GW_M_KAFKA_RECEIVED, 0, (int64_t)stats->received_bytes);
-    ps_metric_set(shard, GW_M_KAFKA_ROUND_TRIP, 0, stats->round_trip_ns);
+    static const char line[] = "penstock_sale_units{sale=\"%s\",state=\"%s\"} %" PRId64 "\n";
+    FILE *out = ctx;
+
+    fprintf(out, line, name, "left", units->left);
+    fprintf(out, line, name, "held", units->held);
+    fprintf(out, line, name, "confirmed", units->confirmed);
 }
 
-static void gather_sales(const struct gw_core *core, struct ps_metrics_shard *shard)
+static void print_if_known(FILE *out, size_t row, int64_t value)
 {
-    struct sale_numbers numbers = sale_numbers(core->sales);
-
-    ps_metric_set(shard, GW_M_MEMBERS, 0, (int64_t)clu_members(core->cluster));
-    ps_metric_set(shard, GW_M_LEADER, 0, clu_leads(core->cluster));
-    ps_metric_set(shard, GW_M_FENCED, 0, (int64_t)numbers.fenced);
-    ps_metric_set(shard, GW_M_EFFECTS_WAITING, 0, (int64_t)numbers.effects);
+    if (value >= 0)
+        fprintf(out, "%s %" PRId64 "\n", gw_metric_table[row].name, value);
 }
 
-/* What other modules count by themselves is copied into the control thread's shard, which alone has
- * these rows. */
-static void gather(const struct gw_control *control)
-{
-    const struct gw_core *core = control->core;
-    struct ps_metrics_shard *shard = control->shard;
-    struct oq_log_stats stats;
-    struct oq_log_view view;
+struct scrape {
+    const struct gw_core *core;
+    struct ps_process process;
+};
 
-    oq_log_stats(core->log, &stats);
-    ps_metric_set(shard, GW_M_LOG_RECORDS, 0, (int64_t)stats.landed);
-    ps_metric_set(shard, GW_M_LOG_RECORDS, 1, (int64_t)stats.refused);
-    ps_metric_set(shard, GW_M_LOG_RECORDS, 2, (int64_t)stats.unknown);
-    ps_metric_set(shard, GW_M_LOG_RECORDS, 3, (int64_t)stats.spilled);
-    ps_metric_set(shard, GW_M_LOG_COMMITS, 0, (int64_t)stats.commits);
-    ps_metric_set(shard, GW_M_LOG_COMMIT_FAILURES, 0, (int64_t)stats.commit_failures);
-    ps_metric_set_durations(shard, GW_M_LOG_COMMIT_SECONDS, stats.commit_durations);
-    ps_metric_set(shard, GW_M_LOG_BACKLOG, 0, (int64_t)stats.backlog);
-    ps_metric_set(shard, GW_M_LOG_AVAILABLE, 0, oq_log_available(core->log));
-    oq_log_view(core->log, &view);
-    ps_metric_set(shard, GW_M_SPILL_RECORDS, 0, (int64_t)view.spilled);
-    if (view.shared)
-        gather_shared_log(&stats, shard);
-    gather_sales(core, shard);
-    ps_metric_set(shard, GW_M_LIMIT_EVICTIONS, 0, (int64_t)adm_limit_table_evictions(core->limits));
-    int64_t share = adm_share_get(adm_limit_table_share(core->limits));
-    ps_metric_set(shard, GW_M_LIMIT_SHARE, 0, share * PS_NS_PER_S / ADM_SHARE_ONE);
-    ps_metric_set(shard, GW_M_LOG_LINES_DROPPED, 0, (int64_t)ps_log_dropped());
-    ps_metric_set(shard, GW_M_BUILD_INFO, 0, 1);
-    ps_metric_set(shard, GW_M_START_SECONDS, 0, control->wall_started_ms / 1000);
+static void print_asked(FILE *out, size_t row, void *ctx)
+{
+    const struct scrape *scrape = ctx;
+    const struct ps_process *process = &scrape->process;
+
+    switch (row) {
+    case GW_M_SALE_UNITS:
+        sale_each_open(scrape->core->sales, (size_t)scrape->core->settings->metrics.sales_max,
+                       print_units, out);
+        break;
+    case GW_M_CPU_SECONDS:
+        if (process->cpu_ns >= 0)
+            fprintf(out, "%s %" PRId64 ".%09" PRId64 "\n", gw_metric_table[row].name,
+                    process->cpu_ns / PS_NS_PER_S, process->cpu_ns % PS_NS_PER_S);
+        break;
+    case GW_M_RESIDENT_BYTES:
+        print_if_known(out, row, process->resident_bytes);
+        break;
+    case GW_M_VIRTUAL_BYTES:
+        print_if_known(out, row, process->virtual_bytes);
+        break;
+    case GW_M_OPEN_FDS:
+        print_if_known(out, row, process->open_fds);
+        break;
+    case GW_M_MAX_FDS:
+        print_if_known(out, row, process->max_fds);
+        break;
+    default:
+        break;
+    }
 }
 
 void op_metrics(struct op_request *visit)
 {
+    const struct gw_control *control = visit->admin->control;
+    struct scrape scrape = {.core = control->core};
     size_t len;
     char *text;
 
-    gather(visit->admin->control);
-    text = ps_metrics_print(visit->admin->core->metrics, &len);
+    gw_core_gather(control->core, control->shard);
+    ps_metric_set(control->shard, GW_M_BUILD_INFO, 0, 1);
+    ps_metric_set(control->shard, GW_M_START_SECONDS, 0, control->wall_started_ms * PS_NS_PER_MS);
+    ps_process_read(&scrape.process);
+    text = ps_metrics_print(control->core->metrics, print_asked, &scrape, &len);
     if (text == NULL)
         op_no(visit, ANS_V_internal, "out of memory");
     else

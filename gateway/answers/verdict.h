@@ -16,6 +16,9 @@ enum ans_retry {
 /* Who gets the answer: clients of the public listener, of the admin listener, or of both. */
 enum ans_audience { ANS_TO_BUYERS, ANS_TO_OPERATORS, ANS_TO_BOTH };
 
+/* Who says it: a route, or a listener by itself, before any route has seen the request. */
+enum ans_speaker { ANS_BY_ROUTE = 1, ANS_BY_LISTENER = 2, ANS_BY_EITHER = 3 };
+
 /* What a client does with the answer; the texts are printed with the documents. */
 enum ans_client {
     ANS_CLIENT_HAS,     /* it has what it asked for */
@@ -28,166 +31,166 @@ enum ans_client {
 
 /* clang-format off */
 /*    name, status, retry, title,
- *      who gets it, what the client does,
+ *      who gets it, who says it, what the client does,
  *      when it is said; what an operator does about it ("" = nothing) */
 #define ANS_VERDICT_TABLE(X) \
-    X(accepted, 202, ANS_RETRY_NONE, "Accepted", ANS_TO_BUYERS, ANS_CLIENT_HAS, \
+    X(accepted, 202, ANS_RETRY_NONE, "Accepted", ANS_TO_BUYERS, ANS_BY_ROUTE, ANS_CLIENT_HAS, \
       "The order is in the log: a promise until pay_by.", \
       "") \
-    X(pending, 202, ANS_RETRY_NONE, "Pending", ANS_TO_BUYERS, ANS_CLIENT_LOOK_UP, \
+    X(pending, 202, ANS_RETRY_NONE, "Pending", ANS_TO_BUYERS, ANS_BY_ROUTE, ANS_CLIENT_LOOK_UP, \
       "The units are reserved, but the log has not shown the order within log.ack_timeout_ms.", \
       "A few are normal. Many: the log is slow or away; see penstock_log_available.") \
-    X(replayed, 202, ANS_RETRY_NONE, "Replayed", ANS_TO_BUYERS, ANS_CLIENT_HAS, \
+    X(replayed, 202, ANS_RETRY_NONE, "Replayed", ANS_TO_BUYERS, ANS_BY_ROUTE, ANS_CLIENT_HAS, \
       "A repeat: the order that this buyer already has, as it is now.", \
       "") \
-    X(ok, 200, ANS_RETRY_NONE, "OK", ANS_TO_BOTH, ANS_CLIENT_HAS, \
+    X(ok, 200, ANS_RETRY_NONE, "OK", ANS_TO_BOTH, ANS_BY_ROUTE, ANS_CLIENT_HAS, \
       "A page, an order, a list, or the result of a change.", \
       "") \
-    X(created, 201, ANS_RETRY_NONE, "Created", ANS_TO_OPERATORS, ANS_CLIENT_HAS, \
+    X(created, 201, ANS_RETRY_NONE, "Created", ANS_TO_OPERATORS, ANS_BY_ROUTE, ANS_CLIENT_HAS, \
       "Something new is stored.", \
       "") \
-    X(no_content, 204, ANS_RETRY_NONE, "No content", ANS_TO_BOTH, ANS_CLIENT_HAS, \
+    X(no_content, 204, ANS_RETRY_NONE, "No content", ANS_TO_BOTH, ANS_BY_ROUTE, ANS_CLIENT_HAS, \
       "OPTIONS was answered; for operators: deleted.", \
       "") \
-    X(not_modified, 304, ANS_RETRY_NONE, "Not modified", ANS_TO_BUYERS, ANS_CLIENT_HAS, \
+    X(not_modified, 304, ANS_RETRY_NONE, "Not modified", ANS_TO_BUYERS, ANS_BY_ROUTE, ANS_CLIENT_HAS, \
       "The client already has this status page.", \
       "") \
-    X(malformed, 400, ANS_RETRY_NONE, "Malformed request", ANS_TO_BOTH, ANS_CLIENT_FINAL, \
+    X(malformed, 400, ANS_RETRY_NONE, "Malformed request", ANS_TO_BOTH, ANS_BY_EITHER, ANS_CLIENT_FINAL, \
       "The request breaks strict HTTP (the connection closes), or its JSON or a header makes no sense.", \
       "For nearly all buyers: the proxy sends a field twice, or no address in the client address header. detail says which.") \
-    X(unauthenticated, 401, ANS_RETRY_NONE, "No identity", ANS_TO_BOTH, ANS_CLIENT_FINAL, \
+    X(unauthenticated, 401, ANS_RETRY_NONE, "No identity", ANS_TO_BOTH, ANS_BY_ROUTE, ANS_CLIENT_FINAL, \
       "No user, or one named by an untrusted peer; for operators: no token, or a wrong one.", \
       "For nearly all buyers: the proxy is not in trusted_proxies or sets no X-User-Id. detail says which.") \
-    X(blocked, 403, ANS_RETRY_NONE, "Blocked", ANS_TO_BUYERS, ANS_CLIENT_FINAL, \
+    X(blocked, 403, ANS_RETRY_NONE, "Blocked", ANS_TO_BUYERS, ANS_BY_ROUTE, ANS_CLIENT_FINAL, \
       "The user or the address is on the blocklist.", \
       "For many buyers: an entry covers too wide a range. List the blocklist.") \
-    X(forbidden, 403, ANS_RETRY_NONE, "Not allowed for this role", ANS_TO_OPERATORS, ANS_CLIENT_FINAL, \
+    X(forbidden, 403, ANS_RETRY_NONE, "Not allowed for this role", ANS_TO_OPERATORS, ANS_BY_ROUTE, ANS_CLIENT_FINAL, \
       "The token's role does not allow this.", \
       "Use a token with a higher role.") \
-    X(not_found, 404, ANS_RETRY_NONE, "Not found", ANS_TO_BOTH, ANS_CLIENT_FINAL, \
+    X(not_found, 404, ANS_RETRY_NONE, "Not found", ANS_TO_BOTH, ANS_BY_ROUTE, ANS_CLIENT_FINAL, \
       "No such path, sale, SKU or order, or another user's order; for operators also: records that the retention of the log has deleted.", \
       "For all buyers: list the sales of this gateway.") \
-    X(method_not_allowed, 405, ANS_RETRY_NONE, "Method not allowed", ANS_TO_BOTH, ANS_CLIENT_FINAL, \
+    X(method_not_allowed, 405, ANS_RETRY_NONE, "Method not allowed", ANS_TO_BOTH, ANS_BY_ROUTE, ANS_CLIENT_FINAL, \
       "The path exists, the method does not. Allow lists those that do.", \
       "") \
-    X(request_timeout, 408, ANS_RETRY_NONE, "The request took too long to arrive", ANS_TO_BOTH, ANS_CLIENT_REPEAT, \
+    X(request_timeout, 408, ANS_RETRY_NONE, "The request took too long to arrive", ANS_TO_BOTH, ANS_BY_LISTENER, ANS_CLIENT_REPEAT, \
       "The head or the body did not arrive in time; the connection closes.", \
       "") \
-    X(not_started, 409, ANS_RETRY_OPENING, "The sale has not started", ANS_TO_BUYERS, ANS_CLIENT_WAIT, \
+    X(not_started, 409, ANS_RETRY_OPENING, "The sale has not started", ANS_TO_BUYERS, ANS_BY_ROUTE, ANS_CLIENT_WAIT, \
       "The sale is a draft or opens later.", \
       "Compare opens_at with the gateway's clock (Date of any answer).") \
-    X(sold_out, 409, ANS_RETRY_NONE, "Sold out", ANS_TO_BUYERS, ANS_CLIENT_WATCH, \
+    X(sold_out, 409, ANS_RETRY_NONE, "Sold out", ANS_TO_BUYERS, ANS_BY_ROUTE, ANS_CLIENT_WATCH, \
       "No unit is left, or fewer than were asked for. Units may come back.", \
       "") \
-    X(user_limit, 409, ANS_RETRY_NONE, "The limit per user is reached", ANS_TO_BUYERS, ANS_CLIENT_FINAL, \
+    X(user_limit, 409, ANS_RETRY_NONE, "The limit per user is reached", ANS_TO_BUYERS, ANS_BY_ROUTE, ANS_CLIENT_FINAL, \
       "With what the buyer already has it would be more than one buyer may have. order_id names one of the buyer's orders, if there is one.", \
       "") \
-    X(ended, 409, ANS_RETRY_NONE, "The sale has ended", ANS_TO_BOTH, ANS_CLIENT_FINAL, \
+    X(ended, 409, ANS_RETRY_NONE, "The sale has ended", ANS_TO_BOTH, ANS_BY_ROUTE, ANS_CLIENT_FINAL, \
       "The sale is over. An ended sale stays ended.", \
       "To go on selling, make a sale of another name.") \
-    X(idempotency_in_progress, 409, ANS_RETRY_SOON, "The same request is still in progress", ANS_TO_BOTH, ANS_CLIENT_WAIT, \
+    X(idempotency_in_progress, 409, ANS_RETRY_SOON, "The same request is still in progress", ANS_TO_BOTH, ANS_BY_ROUTE, ANS_CLIENT_WAIT, \
       "The first request with this key is not answered yet; for operators: the same adjust_id is in progress.", \
       "") \
-    X(order_expired, 409, ANS_RETRY_NONE, "The order has expired", ANS_TO_OPERATORS, ANS_CLIENT_FINAL, \
+    X(order_expired, 409, ANS_RETRY_NONE, "The order has expired", ANS_TO_OPERATORS, ANS_BY_ROUTE, ANS_CLIENT_FINAL, \
       "Confirm: the order was not paid in time.", \
       "Give the money back.") \
-    X(order_cancelled, 409, ANS_RETRY_NONE, "The order is cancelled", ANS_TO_OPERATORS, ANS_CLIENT_FINAL, \
+    X(order_cancelled, 409, ANS_RETRY_NONE, "The order is cancelled", ANS_TO_OPERATORS, ANS_BY_ROUTE, ANS_CLIENT_FINAL, \
       "Confirm: the order was cancelled.", \
       "Give the money back.") \
-    X(order_rejected, 409, ANS_RETRY_NONE, "The order was rejected", ANS_TO_OPERATORS, ANS_CLIENT_FINAL, \
+    X(order_rejected, 409, ANS_RETRY_NONE, "The order was rejected", ANS_TO_OPERATORS, ANS_BY_ROUTE, ANS_CLIENT_FINAL, \
       "Confirm: the order never came to be.", \
       "Give the money back.") \
-    X(order_confirmed, 409, ANS_RETRY_NONE, "The order is confirmed", ANS_TO_OPERATORS, ANS_CLIENT_FINAL, \
+    X(order_confirmed, 409, ANS_RETRY_NONE, "The order is confirmed", ANS_TO_OPERATORS, ANS_BY_ROUTE, ANS_CLIENT_FINAL, \
       "Cancel: the order is paid.", \
       "Returned goods are a stock adjustment.") \
-    X(use_adjust, 409, ANS_RETRY_NONE, "Stock changes only by adjust", ANS_TO_OPERATORS, ANS_CLIENT_FINAL, \
+    X(use_adjust, 409, ANS_RETRY_NONE, "Stock changes only by adjust", ANS_TO_OPERATORS, ANS_BY_ROUTE, ANS_CLIENT_FINAL, \
       "The stock of an opened sale was changed in its document.", \
       "Change it by adjust.") \
-    X(sale_has_orders, 409, ANS_RETRY_NONE, "The sale has been opened", ANS_TO_OPERATORS, ANS_CLIENT_FINAL, \
+    X(sale_has_orders, 409, ANS_RETRY_NONE, "The sale has been opened", ANS_TO_OPERATORS, ANS_BY_ROUTE, ANS_CLIENT_FINAL, \
       "Only a sale that was never opened can be deleted.", \
       "End it.") \
-    X(conflict, 409, ANS_RETRY_NONE, "Conflicts with the present state", ANS_TO_OPERATORS, ANS_CLIENT_FINAL, \
+    X(conflict, 409, ANS_RETRY_NONE, "Conflicts with the present state", ANS_TO_OPERATORS, ANS_BY_ROUTE, ANS_CLIENT_FINAL, \
       "Not possible in the present state. detail says why.", \
       "Read the document again.") \
-    X(precondition_failed, 412, ANS_RETRY_NONE, "Changed by somebody else", ANS_TO_OPERATORS, ANS_CLIENT_FINAL, \
+    X(precondition_failed, 412, ANS_RETRY_NONE, "Changed by somebody else", ANS_TO_OPERATORS, ANS_BY_ROUTE, ANS_CLIENT_FINAL, \
       "If-Match names an old version.", \
       "Read again, apply the change to what is there now, send it with the new ETag.") \
-    X(too_large, 413, ANS_RETRY_NONE, "The body is too large", ANS_TO_BOTH, ANS_CLIENT_FINAL, \
+    X(too_large, 413, ANS_RETRY_NONE, "The body is too large", ANS_TO_BOTH, ANS_BY_EITHER, ANS_CLIENT_FINAL, \
       "The body is larger than 4 KiB (operators: 1 MiB); the connection closes.", \
       "") \
-    X(uri_too_long, 414, ANS_RETRY_NONE, "The request target is too long", ANS_TO_BOTH, ANS_CLIENT_FINAL, \
+    X(uri_too_long, 414, ANS_RETRY_NONE, "The request target is too long", ANS_TO_BOTH, ANS_BY_LISTENER, ANS_CLIENT_FINAL, \
       "The request target is longer than 2,048 bytes, or its query has more than 100 parameters.", \
       "") \
-    X(unsupported_media_type, 415, ANS_RETRY_NONE, "The body must be application/json", ANS_TO_BOTH, ANS_CLIENT_FINAL, \
+    X(unsupported_media_type, 415, ANS_RETRY_NONE, "The body must be application/json", ANS_TO_BOTH, ANS_BY_ROUTE, ANS_CLIENT_FINAL, \
       "The body is not application/json, or it is compressed.", \
       "") \
-    X(misdirected, 421, ANS_RETRY_NONE, "This host is not served here", ANS_TO_OPERATORS, ANS_CLIENT_FINAL, \
+    X(misdirected, 421, ANS_RETRY_NONE, "This host is not served here", ANS_TO_OPERATORS, ANS_BY_ROUTE, ANS_CLIENT_FINAL, \
       "The Host is not in admin.hosts.", \
       "Name the host in admin.hosts, or ask by address.") \
-    X(invalid, 422, ANS_RETRY_NONE, "A value is not allowed", ANS_TO_OPERATORS, ANS_CLIENT_FINAL, \
+    X(invalid, 422, ANS_RETRY_NONE, "A value is not allowed", ANS_TO_OPERATORS, ANS_BY_ROUTE, ANS_CLIENT_FINAL, \
       "A value is not allowed. pointer names the member.", \
       "Mend the member that pointer names.") \
-    X(quantity, 422, ANS_RETRY_NONE, "The quantity is not a positive integer", ANS_TO_BUYERS, ANS_CLIENT_FINAL, \
+    X(quantity, 422, ANS_RETRY_NONE, "The quantity is not a positive integer", ANS_TO_BUYERS, ANS_BY_ROUTE, ANS_CLIENT_FINAL, \
       "The quantity is below 1 or no integer.", \
       "") \
-    X(idempotency_mismatch, 422, ANS_RETRY_NONE, "The key was used with another payload", ANS_TO_BUYERS, ANS_CLIENT_FINAL, \
+    X(idempotency_mismatch, 422, ANS_RETRY_NONE, "The key was used with another payload", ANS_TO_BUYERS, ANS_BY_ROUTE, ANS_CLIENT_FINAL, \
       "The key was used before, for another SKU or quantity.", \
       "") \
-    X(precondition_required, 428, ANS_RETRY_NONE, "If-Match is required", ANS_TO_OPERATORS, ANS_CLIENT_FINAL, \
+    X(precondition_required, 428, ANS_RETRY_NONE, "If-Match is required", ANS_TO_OPERATORS, ANS_BY_ROUTE, ANS_CLIENT_FINAL, \
       "A change must say which version it changes.", \
       "Send If-Match with the ETag that was read.") \
-    X(user_rate, 429, ANS_RETRY_LIMIT, "Too many requests of this user", ANS_TO_BUYERS, ANS_CLIENT_WAIT, \
+    X(user_rate, 429, ANS_RETRY_LIMIT, "Too many requests of this user", ANS_TO_BUYERS, ANS_BY_ROUTE, ANS_CLIENT_WAIT, \
       "A limit by user.", \
       "") \
-    X(ip_rate, 429, ANS_RETRY_LIMIT, "Too many requests from this address", ANS_TO_BUYERS, ANS_CLIENT_WAIT, \
+    X(ip_rate, 429, ANS_RETRY_LIMIT, "Too many requests from this address", ANS_TO_BUYERS, ANS_BY_ROUTE, ANS_CLIENT_WAIT, \
       "A limit by address.", \
       "For many buyers: they share an address. A CDN or proxy is missing in trusted_proxies, or does not hand on X-Forwarded-For. Set the rule to shadow at once, then mend the cause.") \
-    X(sale_rate, 429, ANS_RETRY_LIMIT, "Too many requests for this sale", ANS_TO_BUYERS, ANS_CLIENT_WAIT, \
+    X(sale_rate, 429, ANS_RETRY_LIMIT, "Too many requests for this sale", ANS_TO_BUYERS, ANS_BY_ROUTE, ANS_CLIENT_WAIT, \
       "A limit by sale.", \
       "This is what the rule is for. Raise it only to what a rehearsal has proved.") \
-    X(global_rate, 429, ANS_RETRY_LIMIT, "Too many requests", ANS_TO_BUYERS, ANS_CLIENT_WAIT, \
+    X(global_rate, 429, ANS_RETRY_LIMIT, "Too many requests", ANS_TO_BUYERS, ANS_BY_ROUTE, ANS_CLIENT_WAIT, \
       "A limit over all buyers.", \
       "This is what the rule is for. Raise it only to what a rehearsal has proved.") \
-    X(admin_rate, 429, ANS_RETRY_LIMIT, "Too many attempts from this address", ANS_TO_OPERATORS, ANS_CLIENT_WAIT, \
+    X(admin_rate, 429, ANS_RETRY_LIMIT, "Too many attempts from this address", ANS_TO_OPERATORS, ANS_BY_ROUTE, ANS_CLIENT_WAIT, \
       "Too many requests or wrong tokens from this address.", \
       "Find the program with the wrong token: admin_denied in the log names its address.") \
-    X(headers_too_large, 431, ANS_RETRY_NONE, "The header fields are too large", ANS_TO_BOTH, ANS_CLIENT_FINAL, \
+    X(headers_too_large, 431, ANS_RETRY_NONE, "The header fields are too large", ANS_TO_BOTH, ANS_BY_LISTENER, ANS_CLIENT_FINAL, \
       "The head with its request line is larger than http.head_max_kib, or has more than 96 fields.", \
       "Let the CDN or the proxy drop cookies, or raise http.head_max_kib.") \
-    X(version_not_supported, 505, ANS_RETRY_NONE, "Only HTTP/1 is spoken here", ANS_TO_BOTH, ANS_CLIENT_FINAL, \
+    X(version_not_supported, 505, ANS_RETRY_NONE, "Only HTTP/1 is spoken here", ANS_TO_BOTH, ANS_BY_LISTENER, ANS_CLIENT_FINAL, \
       "The request line names HTTP/2 or another version that is not 1.", \
       "") \
-    X(internal, 500, ANS_RETRY_NONE, "Internal error", ANS_TO_BOTH, ANS_CLIENT_REPEAT, \
+    X(internal, 500, ANS_RETRY_NONE, "Internal error", ANS_TO_BOTH, ANS_BY_ROUTE, ANS_CLIENT_REPEAT, \
       "A fault of the program.", \
       "Look at the log; report it.") \
-    X(shed, 503, ANS_RETRY_SOON, "Overloaded", ANS_TO_BOTH, ANS_CLIENT_WAIT, \
+    X(shed, 503, ANS_RETRY_SOON, "Overloaded", ANS_TO_BOTH, ANS_BY_EITHER, ANS_CLIENT_WAIT, \
       "This worker has no room for another request; for operators: the change takes too long, and may yet come into force.", \
       "More cores and workers, a lower global limit, a smaller max_wait_ms. After a change: read what is in force.") \
-    X(too_many_connections, 503, ANS_RETRY_SOON, "Too many connections", ANS_TO_BOTH, ANS_CLIENT_WAIT, \
+    X(too_many_connections, 503, ANS_RETRY_SOON, "Too many connections", ANS_TO_BOTH, ANS_BY_LISTENER, ANS_CLIENT_WAIT, \
       "More open connections than http.connections; the connection closes.", \
       "Raise http.connections and LimitNOFILE; let the CDN reuse connections.") \
-    X(log_backlog, 503, ANS_RETRY_SOON, "The order log is behind", ANS_TO_BOTH, ANS_CLIENT_WAIT, \
+    X(log_backlog, 503, ANS_RETRY_SOON, "The order log is behind", ANS_TO_BOTH, ANS_BY_ROUTE, ANS_CLIENT_WAIT, \
       "The log's queue is fuller than log.backlog_percent, or the spill is full.", \
       "Passing: nothing. Lasting: a faster disk or a lower global limit; bring Kafka back.") \
-    X(store_unavailable, 503, ANS_RETRY_SOON, "The stock counter is away", ANS_TO_BOTH, ANS_CLIENT_WAIT, \
+    X(store_unavailable, 503, ANS_RETRY_SOON, "The stock counter is away", ANS_TO_BOTH, ANS_BY_ROUTE, ANS_CLIENT_WAIT, \
       "The counter cannot count: memory is short or Redis is away. For operators: Redis took no change, or did not say so.", \
       "Free memory, or look at Redis. After a change: read what is in force before repeating it.") \
-    X(log_unavailable, 503, ANS_RETRY_SOON, "The order log is away", ANS_TO_BOTH, ANS_CLIENT_WAIT, \
+    X(log_unavailable, 503, ANS_RETRY_SOON, "The order log is away", ANS_TO_BOTH, ANS_BY_ROUTE, ANS_CLIENT_WAIT, \
       "The log takes no records. The reservation was given back.", \
       "Make room on the disk of state_dir or repair it; look at Kafka. It recovers without a restart; do not restart, since a gateway does not start with a full disk.") \
-    X(fenced, 503, ANS_RETRY_SOON, "The stock counter is being rebuilt", ANS_TO_BOTH, ANS_CLIENT_WAIT, \
+    X(fenced, 503, ANS_RETRY_SOON, "The stock counter is being rebuilt", ANS_TO_BOTH, ANS_BY_ROUTE, ANS_CLIENT_WAIT, \
       "The sale's counter is being built, or the order was void.", \
       "Passing: nothing. Lasting: look for sale_not_rebuilt and sale_refused in the log.") \
-    X(order_pending, 503, ANS_RETRY_SOON, "The order is not decided yet", ANS_TO_BOTH, ANS_CLIENT_WAIT, \
+    X(order_pending, 503, ANS_RETRY_SOON, "The order is not decided yet", ANS_TO_BOTH, ANS_BY_ROUTE, ANS_CLIENT_WAIT, \
       "The order is being decided at this moment; for operators: the outcome is not known yet.", \
       "Ask again.") \
-    X(control_unavailable, 503, ANS_RETRY_SOON, "Changes cannot be written now", ANS_TO_OPERATORS, ANS_CLIENT_WAIT, \
+    X(control_unavailable, 503, ANS_RETRY_SOON, "Changes cannot be written now", ANS_TO_OPERATORS, ANS_BY_ROUTE, ANS_CLIENT_WAIT, \
       "control.db cannot be written. Nothing has changed here.", \
       "Make room on the disk of state_dir, or repair it.") \
-    X(paused, 503, ANS_RETRY_SOON, "The sale is paused", ANS_TO_BUYERS, ANS_CLIENT_WAIT, \
+    X(paused, 503, ANS_RETRY_SOON, "The sale is paused", ANS_TO_BUYERS, ANS_BY_ROUTE, ANS_CLIENT_WAIT, \
       "An operator paused the sale.", \
       "Resume it.") \
-    X(draining, 503, ANS_RETRY_SOON, "This gateway is shutting down", ANS_TO_BOTH, ANS_CLIENT_WAIT, \
+    X(draining, 503, ANS_RETRY_SOON, "This gateway is shutting down", ANS_TO_BOTH, ANS_BY_EITHER, ANS_CLIENT_WAIT, \
       "The gateway is shutting down.", \
       "Nothing: the load balancer has been told.")
 /* clang-format on */
@@ -202,8 +205,9 @@ struct ans_verdict_row {
     enum ans_retry retry;
     const char *title;
     enum ans_audience audience;
+    enum ans_speaker speaker;
     enum ans_client client;
-    const char *when;     /* one line */
+    const char *when;   /* one line */
     const char *remedy; /* what an operator does, one line; "" = nothing */
     /* The parts of its problem document that are the same for every request. */
     struct ps_str begin; /* from '{' to the status */
@@ -211,6 +215,24 @@ struct ans_verdict_row {
 };
 
 extern const struct ans_verdict_row ans_verdicts[ANS_VERDICT_COUNT];
+
+/* Kinds of answers, for metrics: orders (202), what was asked for (200 to 399), refusals (400 to
+ * 499), and failures (500 and above). */
+enum ans_class { ANS_CLASS_ORDER, ANS_CLASS_CONTENT, ANS_CLASS_REFUSED, ANS_CLASS_UNAVAILABLE };
+extern const char *const ans_class_names[]; /* in order, NULL-terminated */
+static inline enum ans_class ans_class_of(enum ans_verdict verdict)
+{
+    int status = ans_verdicts[verdict].status;
+
+    if (status < 400)
+        return status == 202 ? ANS_CLASS_ORDER : ANS_CLASS_CONTENT;
+    return status < 500 ? ANS_CLASS_REFUSED : ANS_CLASS_UNAVAILABLE;
+}
+
+/* Which verdicts a metric can ever count, by their index: those that a public route says, that a
+ * listener says by itself. */
+bool ans_is_public(size_t verdict);
+bool ans_is_early(size_t verdict);
 /* The names in order, NULL-terminated: values of a metric's label. */
 extern const char *const ans_verdict_names[ANS_VERDICT_COUNT + 1];
 

@@ -48,7 +48,6 @@ static const char *copy_sale_name(const struct ord_request *request, char ret_na
 /* 202 with the order that this request has made. */
 static void show_own(struct ord_request *request, const char *state, enum ans_verdict verdict)
 {
-    const struct ord_deps *deps = request->deps;
     char sale[PS_NAME_MAX + 1];
     const struct ord_order_text order = {.id = request->order_id,
                                          .sale = copy_sale_name(request, sale),
@@ -60,8 +59,6 @@ static void show_own(struct ord_request *request, const char *state, enum ans_ve
                                          .pay_by_ms = request->pay_by_ms,
                                          .key = request->asked.key};
 
-    ps_metric_observe_ns(deps->gates->shard, GW_M_BUY_SECONDS,
-                         ps_clock_mono_ns(deps->clock) - request->arrived_ns);
     ord_request_show(request, verdict, &order, false);
 }
 
@@ -370,7 +367,10 @@ static struct passage passage_of(struct ord_request *request, const struct cfg_s
 
 void ord_buy_start(struct ord_request *request, const struct cfg_sale *sale)
 {
-    struct passage passage = passage_of(request, sale);
+    struct passage passage = {.request = request,
+                              .sale = sale,
+                              .now_ns = request->now_ns,
+                              .wall_ms = ps_clock_wall_ms(request->deps->clock)};
 
     advance(&passage, ORD_RECEIVED);
 }
@@ -379,10 +379,12 @@ void ord_buy_on_due(struct ord_request *request)
 {
     const struct cfg_sale *sale = ord_request_sale(request);
 
-    if (sale == NULL) /* deleted while the request waited */
+    if (sale == NULL) { /* deleted while the request waited */
         (void)deny(request, ANS_V_not_found);
-    else
-        ord_buy_start(request, sale);
+    } else {
+        struct passage passage = passage_of(request, sale);
+        advance(&passage, ORD_RECEIVED);
+    }
 }
 
 /* A reservation that nobody waits for any more stays in doubt and is closed like any other. */

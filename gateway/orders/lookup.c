@@ -19,7 +19,7 @@ static bool is_admitted(struct ord_request *request, const struct cfg_sale *sale
     struct adm_admission admission = {.gates = deps->gates,
                                       .request = &request->asked,
                                       .sale = sale,
-                                      .now_ns = ps_clock_mono_ns(deps->clock),
+                                      .now_ns = request->now_ns,
                                       .wall_ms = ps_clock_wall_ms(deps->clock)};
 
     if (adm_admit_lookup(&admission) == ADM_GATE_PASS)

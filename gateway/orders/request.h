@@ -36,6 +36,7 @@ struct ord_request {
     struct ps_str traceparent; /* .at == NULL: none */
     struct ps_str request_id;
     int64_t arrived_ns; /* monotonic */
+    int64_t now_ns;     /* the same clock, at the first call */
     /* Inside. */
     enum ord_state state;
     uint64_t handle; /* while it is kept; 0 = it was not kept yet */

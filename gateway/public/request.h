@@ -33,10 +33,14 @@ struct pub_request {
     struct pub_client client;
 };
 
-/* Counts an answer; every handler does it once. */
+/* Counts an answer and how long it took; every handler does it once. */
 static inline void pub_request_count(struct pub_request *request, enum ans_verdict verdict)
 {
-    ps_metric_add(request->listener->shard, GW_M_ANSWERS, verdict, 1);
+    const struct pub_listener *listener = request->listener;
+
+    ps_metric_add(listener->shard, GW_M_ANSWERS, verdict, 1);
+    ps_metric_observe_ns(listener->shard, GW_M_ANSWER_SECONDS, ans_class_of(verdict),
+                         ps_clock_mono_ns(listener->clock) - request->http->arrived_ns);
 }
 
 /* A "no" with a sentence, or NULL. */

@@ -71,6 +71,7 @@ static struct ord_request *fill_order(struct pub_request *request)
     order->traceparent = http->header[SRV_H_TRACEPARENT];
     order->request_id = http->request_id;
     order->arrived_ns = http->arrived_ns;
+    order->now_ns = http->now_ns;
     order->asked.body = http->body;
     return order;
 }
@@ -81,7 +82,7 @@ static void get_status(struct pub_request *request, const struct cfg_sale *sale,
     struct adm_admission admission = {.gates = listener->gates,
                                       .request = &request->order.asked,
                                       .sale = sale,
-                                      .now_ns = ps_clock_mono_ns(listener->clock)};
+                                      .now_ns = request->http->now_ns};
 
     (void)rest;
     if (adm_admit_status(&admission) == ADM_GATE_DENY) {

@@ -487,7 +487,7 @@ static void note_installed(struct sale_run *run)
     int64_t took_ns = now_ns - rebuild->began_ns;
 
     if (!rebuild->opening) {
-        ps_metric_observe_ns(run->runs->shard, GW_M_REBUILD_SECONDS, took_ns);
+        ps_metric_observe_ns(run->runs->shard, GW_M_REBUILD_SECONDS, 0, took_ns);
         ps_log(PS_LOG_INFO, "sale_rebuilt", PS_F_STR("sale", run->name),
                PS_F_INT("epoch", rebuild->epoch), PS_F_INT("took_ms", took_ns / PS_NS_PER_MS));
     }

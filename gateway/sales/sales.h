@@ -164,6 +164,13 @@ struct sale_numbers {
     size_t effects; /* decided by the log, and not yet known to be in Redis */
 };
 struct sale_numbers sale_numbers(const struct sale_runs *runs);
+struct sale_units {
+    int64_t left, held, confirmed; /* of all its SKUs; `held` has what is in doubt, too */
+};
+/* Open sales, paused ones too, that this gateway has counters of: by name, at most so many. */
+void sale_each_open(const struct sale_runs *runs, size_t most,
+                    void (*fn)(const char *name, const struct sale_units *units, void *ctx),
+                    void *ctx);
 /* Sales that were refused. Any thread. */
 unsigned sale_refused(const struct sale_runs *runs);
 

@@ -73,6 +73,7 @@ struct srv_request {
                      * at once; the connection ends with it */
     struct ps_address peer; /* of the TCP connection */
     int64_t arrived_ns;     /* monotonic: the turn of the loop in which the head was complete */
+    int64_t now_ns;         /* the same clock, when the request is handed over */
     /* The client's when it is 1-64 bytes of [A-Za-z0-9._-], else a new UUIDv7. */
     struct ps_str request_id;
     /* For the layer above: zeroed when the request is handed over; size given to srv_http_new. */

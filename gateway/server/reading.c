@@ -51,6 +51,7 @@ static void hand_over(struct srv_connection *connection, struct srv_slot *slot)
     }
     request->user = slot->rest;
     memset(request->user, 0, http->settings.user_size);
+    request->now_ns = http->now_ns;
     slot->state = SRV_SLOT_HANDED;
     http->in_flight++;
     http->on_request(request, http->ctx);

@@ -24,19 +24,19 @@ static const char *const results[] = {
 
 /* clang-format off */
 const struct ps_metric st_metrics[ST_M_COUNT] = {
-    [ST_M_RECORDS]             = {"penstock_settle_records_total", "Records of the log that were read and stored", PS_COUNTER, "type", types},
-    [ST_M_ORDERS]              = {"penstock_settle_orders_total", "Orders that became so", PS_COUNTER, "state", states},
-    [ST_M_REHEARSAL]           = {"penstock_settle_rehearsal_total", "Records of rehearsals, which are passed over", PS_COUNTER, NULL, NULL},
-    [ST_M_DEAD_LETTERS]        = {"penstock_settle_dead_letters_total", "Records that were put aside: poison is none of the log's, anomaly is one that no gateway writes", PS_COUNTER, "kind", letters},
-    [ST_M_UNSENT_LETTERS]      = {"penstock_settle_dead_letters_unsent_total", "Of these, not sent to the dead-letter topic; the table has them", PS_COUNTER, NULL, NULL},
-    [ST_M_TRANSACTIONS]        = {"penstock_settle_transactions_total", "Transactions; conflict: another worker was quicker", PS_COUNTER, "outcome", outcomes},
-    [ST_M_TRANSACTION_SECONDS] = {"penstock_settle_transaction_seconds", "Duration of a stored transaction", PS_HISTOGRAM_SECONDS, NULL, NULL},
-    [ST_M_LOST]                = {"penstock_settle_lost_records_total", "Records that were gone before they were read: their orders are missing in the database", PS_COUNTER, NULL, NULL},
-    [ST_M_LAG]                 = {"penstock_settle_lag_records", "Records that are not read yet; -1 = not known", PS_GAUGE, NULL, NULL},
-    [ST_M_CALLS]               = {"penstock_settle_calls_total", "Calls to a gateway to confirm and cancel", PS_COUNTER, "outcome", calls},
-    [ST_M_DECISIONS]           = {"penstock_settle_decisions_total", "Decisions by their final result", PS_COUNTER, "result", results},
-    [ST_M_DECISIONS_OPEN]      = {"penstock_settle_decisions_open", "Decisions without a result", PS_GAUGE, NULL, NULL},
-    [ST_M_LAST]                = {"penstock_settle_last_stored_timestamp_seconds", "When a transaction was last stored", PS_GAUGE, NULL, NULL},
+    [ST_M_RECORDS]             = {"penstock_settle_records_total", "Records of the log that were read and stored", PS_COUNTER, "type", types, NULL},
+    [ST_M_ORDERS]              = {"penstock_settle_orders_total", "Orders that became so", PS_COUNTER, "state", states, NULL},
+    [ST_M_REHEARSAL]           = {"penstock_settle_rehearsal_total", "Records of rehearsals, which are passed over", PS_COUNTER, NULL, NULL, NULL},
+    [ST_M_DEAD_LETTERS]        = {"penstock_settle_dead_letters_total", "Records that were put aside: poison is none of the log's, anomaly is one that no gateway writes", PS_COUNTER, "kind", letters, NULL},
+    [ST_M_UNSENT_LETTERS]      = {"penstock_settle_dead_letters_unsent_total", "Of these, not sent to the dead-letter topic; the table has them", PS_COUNTER, NULL, NULL, NULL},
+    [ST_M_TRANSACTIONS]        = {"penstock_settle_transactions_total", "Transactions; conflict: another worker was quicker", PS_COUNTER, "outcome", outcomes, NULL},
+    [ST_M_TRANSACTION_SECONDS] = {"penstock_settle_transaction_seconds", "Duration of a stored transaction", PS_HISTOGRAM_SECONDS, NULL, NULL, NULL},
+    [ST_M_LOST]                = {"penstock_settle_lost_records_total", "Records that were gone before they were read: their orders are missing in the database", PS_COUNTER, NULL, NULL, NULL},
+    [ST_M_LAG]                 = {"penstock_settle_lag_records", "Records that are not read yet; -1 = not known", PS_GAUGE, NULL, NULL, NULL},
+    [ST_M_CALLS]               = {"penstock_settle_calls_total", "Calls to a gateway to confirm and cancel", PS_COUNTER, "outcome", calls, NULL},
+    [ST_M_DECISIONS]           = {"penstock_settle_decisions_total", "Decisions by their final result", PS_COUNTER, "result", results, NULL},
+    [ST_M_DECISIONS_OPEN]      = {"penstock_settle_decisions_open", "Decisions without a result", PS_GAUGE, NULL, NULL, NULL},
+    [ST_M_LAST]                = {"penstock_settle_last_stored_timestamp_seconds", "When a transaction was last stored", PS_GAUGE, NULL, NULL, NULL},
 };
 /* clang-format on */
 
@@ -120,7 +120,7 @@ int st_report_write(struct st_report *report, struct ps_fault *fault)
         return 0;
     if (snprintf(name, sizeof name, "%s.new-%ld", report->file, (long)getpid()) >= (int)sizeof name)
         return ps_fault(fault, PS_E_INVALID, report->file, "the path is too long");
-    char *text = ps_metrics_print(report->metrics, &len);
+    char *text = ps_metrics_print(report->metrics, NULL, NULL, &len);
     if (text == NULL)
         return ps_fault(fault, PS_E_NOMEM, report->file, "out of memory");
     /* The folder may be open to others: what stands there under that name is not written into. */

@@ -228,7 +228,7 @@ static void note_stored(struct worker *worker, int64_t began_ns)
     st_report_count(&worker->report, &judge->count);
     st_report_add(&worker->report, ST_M_TRANSACTIONS, ST_STORED, 1);
     st_report_set(&worker->report, ST_M_LAST, ps_clock_wall_ms(&ps_clock_system) / 1000);
-    ps_metric_observe_ns(worker->report.shard, ST_M_TRANSACTION_SECONDS, now - began_ns);
+    ps_metric_observe_ns(worker->report.shard, ST_M_TRANSACTION_SECONDS, 0, now - began_ns);
     worker->progress_ns = now;
 }
 

@@ -77,10 +77,24 @@ def alerts():
 def test_alerts_ask_for_metrics_and_labels_that_exist():
     text = source("gateway/metrics.c") + source("queue/settle/report.c")
     verdicts = re.findall(r"\bX\((\w+),\s*\d{3},", source("gateway/answers/verdict.h"))
-    known = set(re.findall(r'"(penstock_\w+)"', text))
+    known = set(re.findall(r'"((?:penstock|process)_\w+)"', text))
     for name, expression in alerts().items():
-        assert set(re.findall(r"\bpenstock_\w+", expression)) <= known, name
+        assert set(re.findall(r"\b(?:penstock|process)_\w+", expression)) <= known, name
         assert set(re.findall(r'verdict="(\w+)"', expression)) <= set(verdicts), name
+
+
+def test_the_row_of_a_verdict_says_who_says_it():
+    """The metrics leave out the series of verdicts that nobody can say: so what the row claims is what the sources do."""
+    def said(*places):
+        files = [path for place in places for path in ([ROOT / place] if place.endswith(".c") else sorted((ROOT / place).rglob("*.[ch]")))]
+        return {name for path in files for name in re.findall(r"\bANS_V_(\w+)", path.read_text(encoding="utf-8"))}
+    rows = re.findall(r"\bX\((\w+), \d{3}, \w+, \"[^\"]*\", ANS_TO_(\w+), ANS_BY_(\w+),", source("gateway/answers/verdict.h"))
+    assert len(rows) == len(re.findall(r"^    X\(", source("gateway/answers/verdict.h"), re.M))
+    public = said("gateway/public", "gateway/orders", "gateway/admission", "gateway/answers/readiness.c")
+    admin = said("gateway/admin", "gateway/control.c", "gateway/config", "gateway/answers/readiness.c")
+    assert {name for name, to, by in rows if by != "LISTENER" and to != "OPERATORS"} == public
+    assert {name for name, to, by in rows if by != "LISTENER" and to != "BUYERS"} <= admin
+    assert {name for name, _, by in rows if by != "ROUTE"} == said("gateway/server")
 
 
 def test_the_man_page_has_every_file_of_the_state_directory_and_every_kind_of_store_and_log():

@@ -638,7 +638,6 @@ def test_metrics_tell_of_the_log(gateway):
     assert values['penstock_log_commit_seconds_bucket{le="+Inf"}'] == values["penstock_log_commits_total"]
     assert float(values["penstock_log_commit_seconds_sum"]) > 0
     assert int(values["penstock_admin_changes_total"]) > 0
-    assert abs(int(values["penstock_start_time_seconds"]) - time.time()) < 600
 
 
 def test_the_operators_readyz_says_more(gateway):

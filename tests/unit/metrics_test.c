@@ -10,10 +10,10 @@ enum { ROW_REQUESTS, ROW_OPEN, ROW_ROUND_TRIP, ROW_LATENCY, ROWS };
 
 static const char *const verdicts[] = {"accepted", "sold_out", NULL};
 static const struct ps_metric table[ROWS] = {
-    {"penstock_requests_total", "Requests by verdict.", PS_COUNTER, "verdict", verdicts},
-    {"penstock_connections", "Open connections.", PS_GAUGE, NULL, NULL},
-    {"penstock_round_trip_seconds", "There and back.", PS_GAUGE_BILLIONTHS, NULL, NULL},
-    {"penstock_buy_seconds", "Time to answer.", PS_HISTOGRAM_SECONDS, NULL, NULL},
+    {"penstock_requests_total", "Requests by verdict.", PS_COUNTER, "verdict", verdicts, NULL},
+    {"penstock_connections", "Open connections.", PS_GAUGE, NULL, NULL, NULL},
+    {"penstock_round_trip_seconds", "There and back.", PS_GAUGE_BILLIONTHS, NULL, NULL, NULL},
+    {"penstock_buy_seconds", "Time to answer.", PS_HISTOGRAM_SECONDS, NULL, NULL, NULL},
 };
 
 static void shards_are_added_up(void **state)
@@ -47,12 +47,12 @@ static void a_scrape_is_prometheus_text(void **state)
     ps_metric_add(b, ROW_REQUESTS, 1, PS_INT_MAX);
     ps_metric_set(a, ROW_OPEN, 0, 9);
     ps_metric_set(a, ROW_ROUND_TRIP, 0, 2000345000);
-    ps_metric_observe_ns(a, ROW_LATENCY, 500000); /* a bound belongs to its bucket */
-    ps_metric_observe_ns(b, ROW_LATENCY, 500001);
-    ps_metric_observe_ns(a, ROW_LATENCY, 30000000);
-    ps_metric_observe_ns(a, ROW_LATENCY, 9000000007);
+    ps_metric_observe_ns(a, ROW_LATENCY, 0, 500000); /* a bound belongs to its bucket */
+    ps_metric_observe_ns(b, ROW_LATENCY, 0, 500001);
+    ps_metric_observe_ns(a, ROW_LATENCY, 0, 30000000);
+    ps_metric_observe_ns(a, ROW_LATENCY, 0, 9000000007);
     size_t len = 0;
-    char *text = ps_metrics_print(metrics, &len);
+    char *text = ps_metrics_print(metrics, NULL, NULL, &len);
     assert_non_null(text);
     assert_int_equal(strlen(text), len);
     assert_string_equal(text, "# HELP penstock_requests_total Requests by verdict.\n"
@@ -67,6 +67,9 @@ static void a_scrape_is_prometheus_text(void **state)
                               "penstock_round_trip_seconds 2.000345000\n"
                               "# HELP penstock_buy_seconds Time to answer.\n"
                               "# TYPE penstock_buy_seconds histogram\n"
+                              "penstock_buy_seconds_bucket{le=\"5e-05\"} 0\n"
+                              "penstock_buy_seconds_bucket{le=\"0.0001\"} 0\n"
+                              "penstock_buy_seconds_bucket{le=\"0.00025\"} 0\n"
                               "penstock_buy_seconds_bucket{le=\"0.0005\"} 1\n"
                               "penstock_buy_seconds_bucket{le=\"0.001\"} 2\n"
                               "penstock_buy_seconds_bucket{le=\"0.0025\"} 2\n"
@@ -100,10 +103,58 @@ static void durations_counted_elsewhere_are_shown_as_a_histogram(void **state)
     for (int scrape = 0; scrape < 2; scrape++) /* they are set, not added */
         ps_metric_set_durations(shard, ROW_LATENCY, &durations);
     size_t len = 0;
-    char *text = ps_metrics_print(metrics, &len);
+    char *text = ps_metrics_print(metrics, NULL, NULL, &len);
     assert_non_null(strstr(text, "_bucket{le=\"0.0005\"} 1\n"));
     assert_non_null(strstr(text, "_bucket{le=\"+Inf\"} 2\n"));
     assert_non_null(strstr(text, "_sum 9.000500007\n"));
+    free(text);
+    ps_metrics_free(metrics);
+}
+
+static bool is_not_sold_out(size_t value_index)
+{
+    return value_index != 1;
+}
+
+static void ask(FILE *out, size_t row, void *ctx)
+{
+    if (row == 1)
+        fprintf(out, "penstock_units{sale=\"%s\",state=\"left\"} 7\n", (const char *)ctx);
+}
+
+static void a_label_of_a_histogram_and_samples_of_the_moment_are_printed(void **state)
+{
+    static const struct ps_metric rows[] = {
+        {"penstock_seconds", "By verdict.", PS_HISTOGRAM_SECONDS, "verdict", verdicts, NULL},
+        {"penstock_units", "Of sales.", PS_GAUGE_ASKED, "sale, state", NULL, NULL},
+        {"process_open_fds", "Not known here.", PS_GAUGE_ASKED, NULL, NULL, NULL},
+        {"penstock_few_total", "Some.", PS_COUNTER, "verdict", verdicts, is_not_sold_out},
+    };
+    struct ps_metrics *metrics = NULL;
+
+    (void)state;
+    assert_ok(ps_metrics_new(rows, PS_ARRAY_LEN(rows), 1, &metrics));
+    struct ps_metrics_shard *shard = ps_metrics_shard(metrics);
+    ps_metric_observe_ns(shard, 0, 0, 50000);
+    ps_metric_observe_ns(shard, 0, 1, 50001);
+    ps_metric_observe_ns(shard, 0, 1, 3000000000);
+    ps_metric_add(shard, 3, 0, 1);
+    size_t len = 0;
+    char *text = ps_metrics_print(metrics, ask, (char[]){"spring"}, &len);
+    assert_non_null(text);
+    assert_non_null(strstr(text, "penstock_seconds_bucket{verdict=\"accepted\",le=\"5e-05\"} 1\n"));
+    assert_non_null(strstr(text, "penstock_seconds_sum{verdict=\"accepted\"} 0.000050000\n"
+                                 "penstock_seconds_count{verdict=\"accepted\"} 1\n"));
+    assert_non_null(strstr(text, "penstock_seconds_bucket{verdict=\"sold_out\",le=\"5e-05\"} 0\n"));
+    assert_non_null(
+        strstr(text, "penstock_seconds_bucket{verdict=\"sold_out\",le=\"0.0001\"} 1\n"));
+    assert_non_null(strstr(text, "penstock_seconds_bucket{verdict=\"sold_out\",le=\"+Inf\"} 2\n"));
+    assert_non_null(strstr(text, "# HELP penstock_units Of sales.\n# TYPE penstock_units gauge\n"
+                                 "penstock_units{sale=\"spring\",state=\"left\"} 7\n"
+                                 "# HELP penstock_few_total Some.\n"
+                                 "# TYPE penstock_few_total counter\n"
+                                 "penstock_few_total{verdict=\"accepted\"} 1\n"));
+    assert_null(strstr(text, "penstock_few_total{verdict=\"sold_out\"}"));
     free(text);
     ps_metrics_free(metrics);
 }
@@ -114,7 +165,7 @@ static void *count(void *arg)
 {
     for (int i = 0; i < ADDS; i++) {
         ps_metric_add(arg, ROW_REQUESTS, 0, 1);
-        ps_metric_observe_ns(arg, ROW_LATENCY, i);
+        ps_metric_observe_ns(arg, ROW_LATENCY, 0, i);
     }
     return NULL;
 }
@@ -131,7 +182,7 @@ static void a_scrape_may_run_while_others_count(void **state)
     bool rises = true;
     for (int i = 0; i < 100; i++) {
         size_t len;
-        free(ps_metrics_print(metrics, &len));
+        free(ps_metrics_print(metrics, NULL, NULL, &len));
         int64_t now = ps_metric_read(metrics, ROW_REQUESTS, 0);
         rises = rises && now >= last;
         last = now;
@@ -149,6 +200,7 @@ int main(void)
         cmocka_unit_test(shards_are_added_up),
         cmocka_unit_test(a_scrape_is_prometheus_text),
         cmocka_unit_test(durations_counted_elsewhere_are_shown_as_a_histogram),
+        cmocka_unit_test(a_label_of_a_histogram_and_samples_of_the_moment_are_printed),
         cmocka_unit_test(a_scrape_may_run_while_others_count),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -16,8 +16,8 @@ static const struct ps_option options[] = {
 };
 
 static const struct ps_metric metrics[] = {
-    {"penstock_cars_total", "Cars by colour.", PS_COUNTER, "colour", colours},
-    {"penstock_wait_seconds", "Waiting time.", PS_HISTOGRAM_SECONDS, NULL, NULL},
+    {"penstock_cars_total", "Cars by colour.", PS_COUNTER, "colour", colours, NULL},
+    {"penstock_wait_seconds", "Waiting time.", PS_HISTOGRAM_SECONDS, NULL, NULL, NULL},
 };
 
 static char *text;

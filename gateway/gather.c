@@ -1,0 +1,61 @@
+/* Metrics whose values other parts keep by themselves: read from them at each scrape, in one place.
+ */
+#include "gateway/core.h"
+
+#include "common/log.h"
+#include "gateway/cluster/cluster.h"
+#include "gateway/sales/sales.h"
+
+static void gather_shared_log(const struct oq_log_stats *stats, struct ps_metrics_shard *shard)
+{
+    ps_metric_set(shard, GW_M_KAFKA_IN_FLIGHT, 0, (int64_t)stats->in_flight);
+    ps_metric_set(shard, GW_M_KAFKA_LAG, 0, (int64_t)stats->lag);
+    ps_metric_set(shard, GW_M_KAFKA_RESENT, 0, (int64_t)stats->resent);
+    ps_metric_set(shard, GW_M_KAFKA_FOREIGN, 0, (int64_t)stats->foreign);
+    ps_metric_set(shard, GW_M_KAFKA_PRODUCERS, 0, (int64_t)stats->producers);
+    ps_metric_set(shard, GW_M_KAFKA_SENT, 0, (int64_t)stats->sent_bytes);
+    ps_metric_set(shard, GW_M_KAFKA_RECEIVED, 0, (int64_t)stats->received_bytes);
+    ps_metric_set(shard, GW_M_KAFKA_ROUND_TRIP, 0, stats->round_trip_ns);
+}
+
+static void gather_log(const struct oq_log *log, struct ps_metrics_shard *shard)
+{
+    struct oq_log_stats stats;
+    struct oq_log_view view;
+
+    oq_log_stats(log, &stats);
+    ps_metric_set(shard, GW_M_LOG_RECORDS, 0, (int64_t)stats.landed);
+    ps_metric_set(shard, GW_M_LOG_RECORDS, 1, (int64_t)stats.refused);
+    ps_metric_set(shard, GW_M_LOG_RECORDS, 2, (int64_t)stats.unknown);
+    ps_metric_set(shard, GW_M_LOG_RECORDS, 3, (int64_t)stats.spilled);
+    ps_metric_set(shard, GW_M_LOG_COMMITS, 0, (int64_t)stats.commits);
+    ps_metric_set(shard, GW_M_LOG_COMMIT_FAILURES, 0, (int64_t)stats.commit_failures);
+    ps_metric_set_durations(shard, GW_M_LOG_COMMIT_SECONDS, stats.commit_durations);
+    ps_metric_set(shard, GW_M_LOG_BACKLOG, 0, (int64_t)stats.backlog);
+    ps_metric_set(shard, GW_M_LOG_AVAILABLE, 0, oq_log_available(log));
+    oq_log_view(log, &view);
+    ps_metric_set(shard, GW_M_SPILL_RECORDS, 0, (int64_t)view.spilled);
+    if (view.shared)
+        gather_shared_log(&stats, shard);
+}
+
+static void gather_sales(const struct gw_core *core, struct ps_metrics_shard *shard)
+{
+    struct sale_numbers numbers = sale_numbers(core->sales);
+
+    ps_metric_set(shard, GW_M_MEMBERS, 0, (int64_t)clu_members(core->cluster));
+    ps_metric_set(shard, GW_M_LEADER, 0, clu_leads(core->cluster));
+    ps_metric_set(shard, GW_M_FENCED, 0, (int64_t)numbers.fenced);
+    ps_metric_set(shard, GW_M_EFFECTS_WAITING, 0, (int64_t)numbers.effects);
+}
+
+void gw_core_gather(const struct gw_core *core, struct ps_metrics_shard *shard)
+{
+    int64_t share = adm_share_get(adm_limit_table_share(core->limits));
+
+    gather_log(core->log, shard);
+    gather_sales(core, shard);
+    ps_metric_set(shard, GW_M_LIMIT_EVICTIONS, 0, (int64_t)adm_limit_table_evictions(core->limits));
+    ps_metric_set(shard, GW_M_LIMIT_SHARE, 0, share * PS_NS_PER_S / ADM_SHARE_ONE);
+    ps_metric_set(shard, GW_M_LOG_LINES_DROPPED, 0, (int64_t)ps_log_dropped());
+}

@@ -1,0 +1,102 @@
+"""What Prometheus gets: names as it wants them, every class of answers timed, units of open sales, and no series that cannot move."""
+import subprocess
+import time
+
+import pytest
+from penstock import Gateway, call, raw
+
+
+@pytest.fixture(scope="module")
+def gateway():
+    with Gateway(settings={"metrics": {"sales_max": 3}}) as one:
+        one.no_limits()
+        yield one
+
+
+def scrape(gateway):
+    answer = call(gateway.admin_port, "GET", "/metrics")
+    assert answer.status == 200 and answer.headers["content-type"].startswith("text/plain; version=0.0.4")
+    return answer.text
+
+
+def values(gateway):
+    return {name: float(value) for name, value in (line.rsplit(" ", 1) for line in scrape(gateway).splitlines() if not line.startswith("#"))}
+
+
+def units(gateway, sale):
+    prefix = f'penstock_sale_units{{sale="{sale}",state="'
+    return {name[len(prefix):-2]: value for name, value in values(gateway).items() if name.startswith(prefix)}
+
+
+def test_promtool_finds_nothing(gateway):
+    gateway.make_sale()
+    done = subprocess.run(["promtool", "check", "metrics"], input=scrape(gateway), capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_the_process_is_described_by_the_usual_names(gateway):
+    seen = values(gateway)
+    assert abs(seen["process_start_time_seconds"] - time.time()) < 600
+    assert seen["process_virtual_memory_bytes"] >= seen["process_resident_memory_bytes"] > 1 << 20
+    assert 10 < seen["process_open_fds"] < seen["process_max_fds"]
+    for _ in range(200):
+        gateway.public("GET", "/livez")
+    assert values(gateway)["process_cpu_seconds_total"] > seen["process_cpu_seconds_total"] > 0
+
+
+@pytest.mark.parametrize("kind, ask", [
+    ("order", lambda gateway, sale: gateway.buy(sale, "ann")), ("content", lambda gateway, sale: gateway.public("GET", f"/v1/sales/{sale}")),
+    ("refused", lambda gateway, sale: gateway.public("GET", "/v1/sales/nothing")), ("unavailable", lambda gateway, sale: gateway.buy(sale, "ben"))])
+def test_every_class_of_answers_is_timed(gateway, kind, ask):
+    sale = gateway.make_sale(stock=1)
+    if kind == "unavailable":
+        gateway.admin("POST", f"/admin/v1/sales/{sale}/pause")
+    count, first, last = (f'penstock_answer_duration_seconds_{name}' for name in (f'count{{class="{kind}"}}', f'bucket{{class="{kind}",le="5e-05"}}',
+                                                                                   f'bucket{{class="{kind}",le="2.5"}}'))
+    before = values(gateway)
+    ask(gateway, sale)
+    after = values(gateway)
+    assert after[count] == before[count] + 1 and after[last] == before[last] + 1 and first in after
+    total = f'penstock_answer_duration_seconds_sum{{class="{kind}"}}'
+    assert 0 < after[total] - before[total] < 2.5
+    gateway.admin("POST", f"/admin/v1/sales/{sale}/end")
+
+
+def test_units_of_an_open_sale_are_left_held_or_confirmed(gateway):
+    sale = gateway.make_sale(skus=[{"sku": "phone", "stock": 5}, {"sku": "case", "stock": 7}])
+    assert units(gateway, sale) == {"left": 12, "held": 0, "confirmed": 0}
+    order = gateway.buy(sale, "ann").json["order_id"]
+    for user in ("ben", "cat"):
+        assert gateway.buy(sale, user, sku="case").status == 202
+    assert units(gateway, sale) == {"left": 9, "held": 3, "confirmed": 0}
+    assert gateway.admin("POST", f"/admin/v1/orders/{order}/confirm").status == 200
+    assert units(gateway, sale) == {"left": 9, "held": 2, "confirmed": 1}
+    gateway.admin("POST", f"/admin/v1/sales/{sale}/pause")
+    assert units(gateway, sale) == {"left": 9, "held": 2, "confirmed": 1}
+    gateway.admin("POST", f"/admin/v1/sales/{sale}/end")
+    assert units(gateway, sale) == {}
+
+
+def test_at_most_sales_max_sales_are_shown_and_they_are_the_first_by_name(gateway):
+    names = [gateway.make_sale(name) for name in ("aa-4", "aa-1", "aa-3", "aa-2")]
+    shown = {name.split('"')[1] for name in values(gateway) if name.startswith("penstock_sale_units")}
+    assert shown == {"aa-1", "aa-2", "aa-3"}
+    for name in names:
+        gateway.admin("POST", f"/admin/v1/sales/{name}/end")
+
+
+def test_what_a_listener_refuses_is_counted_for_that_listener(gateway):
+    public, admin = 'penstock_http_refused_total{verdict="malformed"}', 'penstock_admin_http_refused_total{verdict="malformed"}'
+    before = values(gateway)
+    raw(gateway.port, b"GET  / HTTP/1.1\r\nHost: a\r\n\r\n")
+    assert (values(gateway)[public], values(gateway)[admin]) == (before[public] + 1, before[admin])
+    raw(gateway.admin_port, b"GET  / HTTP/1.1\r\nHost: a\r\n\r\n")
+    assert (values(gateway)[public], values(gateway)[admin]) == (before[public] + 1, before[admin] + 1)
+
+
+def test_counters_by_verdict_have_no_series_that_cannot_move(gateway):
+    seen = values(gateway)
+    for verdict in ("created", "use_adjust", "precondition_failed", "misdirected", "headers_too_large"):
+        assert f'penstock_answers_total{{verdict="{verdict}"}}' not in seen
+    for verdict in ("accepted", "sold_out", "forbidden", "not_found"):
+        assert f'penstock_http_refused_total{{verdict="{verdict}"}}' not in seen
