@@ -379,7 +379,7 @@ static void kafka_view(const struct oq_log *log, struct oq_log_view *ret_view)
         .current = state == OQ_LOG_WELL,
         .shared = true,
         .partitions = atomic_load_explicit(&kafka->partitions, memory_order_relaxed),
-        .reached_ns = oq_kafka_reached_ns(log),
+        .reached_ns = atomic_load_explicit(&kafka->reached_ns, memory_order_acquire),
         .name = atomic_load_explicit(&kafka->named, memory_order_acquire) ? kafka->name : NULL};
 }
 
@@ -412,35 +412,6 @@ static void kafka_stats(const struct oq_log *log, struct oq_log_stats *ret_stats
     };
     stats.appended = stats.landed + stats.refused + stats.unknown + stats.backlog;
     *ret_stats = stats;
-}
-
-int64_t oq_kafka_reached_ns(const struct oq_log *log)
-{
-    return atomic_load_explicit(&const_kafka_of(log)->reached_ns, memory_order_acquire);
-}
-
-bool oq_kafka_name(const struct oq_log *log, char ret_name[OQ_KAFKA_NAME_MAX + 1])
-{
-    const struct kafka *kafka = const_kafka_of(log);
-    if (!atomic_load_explicit(&kafka->named, memory_order_acquire))
-        return false;
-    memcpy(ret_name, kafka->name, sizeof kafka->name);
-    return true;
-}
-
-void oq_kafka_stats(const struct oq_log *log, struct oq_kafka_stats *ret_stats)
-{
-    struct oq_log_stats stats;
-
-    kafka_stats(log, &stats);
-    *ret_stats = (struct oq_kafka_stats){.foreign = stats.foreign,
-                                         .resent = stats.resent,
-                                         .producers = stats.producers,
-                                         .in_flight = stats.in_flight,
-                                         .lag = stats.lag,
-                                         .sent_bytes = stats.sent_bytes,
-                                         .received_bytes = stats.received_bytes,
-                                         .round_trip_us = stats.round_trip_ns / 1000};
 }
 
 static int kafka_call(struct oq_log *log, void (*fn)(void *arg), void *arg)

@@ -55,12 +55,6 @@ struct oq_kafka_settings {
     const struct oq_kafka_spill *spill; /* for log_spill.c; NULL = none */
 };
 
-/* As in oq_log_stats. */
-struct oq_kafka_stats {
-    uint64_t foreign, resent, producers, in_flight, lag, sent_bytes, received_bytes;
-    int64_t round_trip_us;
-};
-
 /* Connects, checks the topic, reads all of it through on_record on the log's thread up to the end
  * that it saw first, and waits for that, open_wait_ms at most. When Kafka cannot be reached or the
  * read-back takes longer the log is open all the same, and away (on_state comes before this
@@ -73,19 +67,7 @@ int oq_kafka_open(const struct oq_kafka_settings *settings,
                   const struct oq_log_callbacks *callbacks, struct oq_log **ret_log,
                   struct ps_fault *fault) PS_MUST_CHECK;
 
-/* As in oq_log_view. */
-int64_t oq_kafka_reached_ns(const struct oq_log *log);
-#define OQ_KAFKA_NAME_MAX OQ_LOG_NAME_MAX
-bool oq_kafka_name(const struct oq_log *log, char ret_name[OQ_KAFKA_NAME_MAX + 1]) PS_MUST_CHECK;
-#define oq_kafka_partition oq_log_partition_of
-/* Any thread. `log` was made by oq_kafka_open. */
-void oq_kafka_stats(const struct oq_log *log, struct oq_kafka_stats *ret_stats);
-
 /* --- For log_spill.c, which stands between this log and its user. --- */
-
-#define OQ_KAFKA_WELL   OQ_LOG_WELL
-#define OQ_KAFKA_BEHIND OQ_LOG_BEHIND
-#define OQ_KAFKA_CLOSED OQ_LOG_CLOSED
 
 /* A log with a spill takes accepted records while it is AWAY too, and refuses them on its thread:
  * on_outcome is the spill's then. All on the log's thread. */

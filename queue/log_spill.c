@@ -232,15 +232,12 @@ static struct oq_log *kafka_of(const struct oq_log *log)
     return atomic_load_explicit(&const_spill_of(log)->kafka, memory_order_relaxed);
 }
 
-uint64_t oq_spill_count(const struct oq_log *log)
+/* Orders that wait on this machine alone: not those that are decided and still in the file, as far
+ * as whole windows (spill_window.h) are. */
+static uint64_t count_waiting(const struct oq_log *log)
 {
     const struct spill *spill = const_spill_of(log);
     return oq_spill_writer_undecided(spill->writer) + load_count(&spill->unreported);
-}
-
-const struct oq_log *oq_spill_kafka(const struct oq_log *log)
-{
-    return kafka_of(log);
 }
 
 /* In the file, with all that is on its way there, if Kafka takes none of it. */
@@ -290,7 +287,7 @@ static void spill_view(const struct oq_log *log, struct oq_log_view *ret_view)
 {
     oq_log_view(kafka_of(log), ret_view);
     ret_view->available = spill_available(log);
-    ret_view->spilled = oq_spill_count(log);
+    ret_view->spilled = count_waiting(log);
 }
 
 /* Each record once, by the outcome that was reported: the drain's own are not counted, nor what

@@ -17,7 +17,7 @@
  *  - when Kafka is back the spill is drained in its order, beside new records, also by the next
  *    process that opens the file. A record whose epoch is over is closed by released{rejected}
  *    instead. It leaves the file only when on_record has shown the order decided; a file that
- *    cannot be written holds up neither the drain nor oq_spill_count. */
+ *    cannot be written holds up neither the drain nor the count of what is spilled. */
 #ifndef OQ_LOG_SPILL_H
 #define OQ_LOG_SPILL_H
 
@@ -41,12 +41,5 @@ struct oq_spill_settings {
 int oq_spill_open(const struct oq_spill_settings *settings,
                   const struct oq_log_callbacks *callbacks, struct oq_log **ret_log,
                   struct ps_fault *fault) PS_MUST_CHECK;
-
-/* Orders that wait on this machine alone: not those that are decided and still in the file, as far
- * as whole windows (spill_window.h) are. Relaxed, any thread; `log` was made by oq_spill_open. */
-uint64_t oq_spill_count(const struct oq_log *log);
-/* The log in Kafka, for oq_kafka_stats, oq_kafka_state and oq_log_available; not for appending, and
- * not to be closed. */
-const struct oq_log *oq_spill_kafka(const struct oq_log *log);
 
 #endif
