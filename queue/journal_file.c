@@ -120,26 +120,17 @@ int oq_journal_file_insert(struct ps_db_file *file, int64_t seq, struct ps_str s
 /* --- Reading beside the writer: a connection for each call, since one that stays open would hold
  * up a writer whose disk has failed (db_file.h). It costs some 0.2 ms. --- */
 
-struct selection {
-    size_t limit;
-    struct ps_str sale; /* .at NULL: of all sales */
-    oq_read_fn *fn;
-    void *ctx;
-};
-
 /* *ret_last = the last record looked at. What the function returned, if that is negative. */
-static int give_rows(struct ps_db_statement *rows, const struct selection *selection,
-                     int64_t *ret_last, struct ps_fault *fault)
+static int give_rows(struct ps_db_statement *rows, const struct oq_read *read, int64_t *ret_last,
+                     struct ps_fault *fault)
 {
     size_t given = 0;
     int found;
-    while (given < selection->limit && (found = ps_db_row(rows, fault)) != 0) {
+    while (given < read->limit && (found = ps_db_row(rows, fault)) != 0) {
         if (found < 0)
             return found;
-        struct ps_str sale = ps_db_text(rows, 1);
-        if (selection->sale.at == NULL || (sale.len == selection->sale.len &&
-                                           memcmp(sale.at, selection->sale.at, sale.len) == 0)) {
-            int stop = selection->fn(ps_db_int(rows, 0), ps_db_text(rows, 2), selection->ctx);
+        if (read->sale == NULL || strcmp(ps_db_text(rows, 1).at, read->sale) == 0) {
+            int stop = read->fn(ps_db_int(rows, 0), ps_db_text(rows, 2), read->ctx);
             if (stop != 0)
                 return stop < 0 ? stop : 0;
             given++;
@@ -156,20 +147,18 @@ static int open_to_read(struct file_reader *reader, struct ps_db **ret_db)
     return ps_db_file_read(&settings, ret_db, &reader->reader.fault);
 }
 
-static int reader_read(struct oq_reader *of, int64_t after, size_t limit, const char *sale,
-                       oq_read_fn *fn, void *ctx, int64_t *ret_last)
+static int reader_read(struct oq_reader *of, const struct oq_read *read, int64_t *ret_last)
 {
     struct file_reader *reader = (struct file_reader *)(void *)of;
-    const struct selection selection = {limit, {sale, sale != NULL ? strlen(sale) : 0}, fn, ctx};
-    int64_t last = after;
+    int64_t last = read->after;
     struct ps_db *db;
     int err = open_to_read(reader, &db);
     if (err != 0)
         return err;
     struct ps_db_statement *rows = ps_db_statement(db, SELECT_SOME);
-    ps_db_bind_int(rows, 1, after);
+    ps_db_bind_int(rows, 1, read->after);
     ps_db_bind_int(rows, 2, READ_LIMIT);
-    err = give_rows(rows, &selection, &last, &of->fault);
+    err = give_rows(rows, read, &last, &of->fault);
     ps_db_close(db);
     if (err == 0)
         *ret_last = last;

@@ -118,8 +118,8 @@ static int fetch_message(struct kafka_reader *reader, rd_kafka_message_t **ret_m
 }
 
 /* 0 or what `fn` says. *ret_gave: it was called and took the record. */
-static int give_record(const rd_kafka_message_t *message, int64_t place, const char *sale,
-                       oq_read_fn *fn, void *ctx, bool *ret_gave)
+static int give_record(const rd_kafka_message_t *message, int64_t place, const struct oq_read *read,
+                       bool *ret_gave)
 {
     struct oq_event event;
     void *owner;
@@ -127,29 +127,30 @@ static int give_record(const rd_kafka_message_t *message, int64_t place, const c
     int err = oq_event_decode(message->payload, message->len, &event, &owner, NULL);
     if (err != 0)
         return err == PS_E_INVALID ? 0 : err;
+    const char *sale = read->sale;
     if (sale == NULL ||
         (event.sale.len == strlen(sale) && memcmp(event.sale.at, sale, event.sale.len) == 0)) {
-        err = fn(place, (struct ps_str){message->payload, message->len}, ctx);
+        err = read->fn(place, (struct ps_str){message->payload, message->len}, read->ctx);
         *ret_gave = err == 0;
     }
     oq_event_release(owner);
     return err;
 }
 
-static int reader_read(struct oq_reader *of, int64_t after, size_t limit, const char *sale,
-                       oq_read_fn *fn, void *ctx, int64_t *ret_last)
+static int reader_read(struct oq_reader *of, const struct oq_read *read, int64_t *ret_last)
 {
     struct kafka_reader *reader = (struct kafka_reader *)(void *)of;
-    uint32_t partition = oq_place_partition(after);
-    int64_t last = after;
+    uint32_t partition = oq_place_partition(read->after);
+    int64_t last = read->after;
+    size_t limit = read->limit;
     int err = 0;
     of->fault = (struct ps_fault){0};
     if (partition >= reader->partitions) {
-        *ret_last = after;
+        *ret_last = read->after;
         return 0;
     }
-    if (!reader->fetching || oq_place(reader->partition, reader->offset) != after)
-        err = start_fetching(reader, partition, oq_place_seq(after));
+    if (!reader->fetching || oq_place(reader->partition, reader->offset) != read->after)
+        err = start_fetching(reader, partition, oq_place_seq(read->after));
     for (int looked = 0; err == 0 && looked < LOOKED_MAX && limit > 0;) {
         rd_kafka_message_t *message;
         if (reader->offset >= reader->end) {
@@ -163,7 +164,7 @@ static int reader_read(struct oq_reader *of, int64_t after, size_t limit, const 
             continue;
         int64_t place = oq_place(reader->partition, message->offset + 1);
         bool gave;
-        err = give_record(message, place, sale, fn, ctx, &gave);
+        err = give_record(message, place, read, &gave);
         if (err == 0) {
             reader->offset = message->offset + 1;
             last = place;

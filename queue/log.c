@@ -64,10 +64,9 @@ int oq_log_reader_new(struct oq_log *log, struct oq_reader **ret_reader)
     return log->ops->reader_new(log, ret_reader);
 }
 
-int oq_reader_read(struct oq_reader *reader, int64_t after, size_t limit, const char *sale,
-                   oq_read_fn *fn, void *ctx, int64_t *ret_last)
+int oq_reader_read(struct oq_reader *reader, const struct oq_read *read, int64_t *ret_last)
 {
-    return reader->ops->read(reader, after, limit, sale, fn, ctx, ret_last);
+    return reader->ops->read(reader, read, ret_last);
 }
 
 const char *oq_reader_why(const struct oq_reader *reader)

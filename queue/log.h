@@ -148,16 +148,23 @@ void oq_log_free(struct oq_log *log); /* closed before; NULL is allowed */
  * To follow a log of several partitions, keep a place for each and read one partition at a time
  * (oq_place(partition, last seq), stopping before the first record of the next partition). */
 int oq_log_reader_new(struct oq_log *log, struct oq_reader **ret_reader) PS_MUST_CHECK;
-/* Gives up to `limit` (1..1,000) records with place > after, of one sale (NULL = all), to `fn` as
- * encoded JSON; looks at no more than 1,000 records a call. fn returns 0 to go on; positive to stop
- * before this record; a negative value is returned. *ret_last = the last place looked at: the
- * `after` of the next call; the end of the log is reached when it is the same as `after` although
- * fn did not stop. PS_E_IO, PS_E_CORRUPT, PS_E_BUSY; of Kafka also PS_E_TIMEOUT, and
- * PS_E_NOT_FOUND where records right behind `after` are gone (retention): oq_reader_why says which.
- */
 typedef int oq_read_fn(int64_t place, struct ps_str json, void *ctx);
-int oq_reader_read(struct oq_reader *reader, int64_t after, size_t limit, const char *sale,
-                   oq_read_fn *fn, void *ctx, int64_t *ret_last) PS_MUST_CHECK;
+struct oq_read {
+    int64_t after;    /* a place */
+    size_t limit;     /* 1..1,000 records */
+    const char *sale; /* NULL = all */
+    /* 0 to go on; positive to stop before this record; the read returns a negative value. */
+    oq_read_fn *fn;
+    void *ctx;
+};
+
+/* Gives up to `limit` records with place > after, of one sale, to `fn` as encoded JSON; looks at no
+ * more than 1,000 records a call. *ret_last = the last place looked at: the `after` of the next
+ * call; the end of the log is reached when it is the same as `after` although fn did not stop.
+ * PS_E_IO, PS_E_CORRUPT, PS_E_BUSY; of Kafka also PS_E_TIMEOUT, and PS_E_NOT_FOUND where records
+ * right behind `after` are gone (retention): oq_reader_why says which. */
+int oq_reader_read(struct oq_reader *reader, const struct oq_read *read,
+                   int64_t *ret_last) PS_MUST_CHECK;
 /* What there is to say of the last error of a read; "" = nothing. Lives until the next read. */
 const char *oq_reader_why(const struct oq_reader *reader);
 void oq_reader_free(struct oq_reader *reader); /* NULL is allowed */

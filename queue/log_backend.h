@@ -27,8 +27,7 @@ struct oq_log {
 
 /* A backend's reader begins with struct oq_reader. */
 struct oq_reader_ops {
-    int (*read)(struct oq_reader *reader, int64_t after, size_t limit, const char *sale,
-                oq_read_fn *fn, void *ctx, int64_t *ret_last);
+    int (*read)(struct oq_reader *reader, const struct oq_read *read, int64_t *ret_last);
     void (*free)(struct oq_reader *reader);
 };
 

@@ -133,7 +133,8 @@ static int read_partition(struct op_audit *audit, struct oq_reader *reader)
     int64_t after = oq_place(audit->partition, seq < 0 ? 0 : seq), last = after;
 
     while (after < end) {
-        int err = oq_reader_read(reader, after, READ_AT_ONCE, NULL, take_record, audit, &last);
+        int err = oq_reader_read(
+            reader, &(struct oq_read){after, READ_AT_ONCE, NULL, take_record, audit}, &last);
         if (err == 0 && last == after) /* it ends before a record that was committed */
             return is_log_shared(audit) ? gone(audit, after, end) : PS_E_CORRUPT;
         if (err < 0) {

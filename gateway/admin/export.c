@@ -149,8 +149,10 @@ static void read_log(struct lines *lines)
     if (lines->err < 0)
         return;
     while (lines->count < lines->limit) {
-        lines->err = oq_reader_read(reader, after, (size_t)(lines->limit - lines->count),
-                                    lines->sale, take_record, lines, &last);
+        lines->err = oq_reader_read(reader,
+                                    &(struct oq_read){after, (size_t)(lines->limit - lines->count),
+                                                      lines->sale, take_record, lines},
+                                    &last);
         if (lines->err < 0 || last == after)
             break;
         after = last;

@@ -101,7 +101,8 @@ static int find_place(struct journal *journal, struct ps_fault *fault)
     int64_t last;
     if (position.seq > 0) {
         fault->text[0] = '\0';
-        err = oq_reader_read(journal->reader, position.seq - 1, 1, NULL, compare_record, &reading,
+        err = oq_reader_read(journal->reader,
+                             &(struct oq_read){position.seq - 1, 1, NULL, compare_record, &reading},
                              &last);
         if (err != 0)
             return fault->text[0] != '\0' ? err : reading_failed(journal, err, fault);
@@ -133,8 +134,11 @@ static int fill_batch(struct journal *journal, struct st_batch *batch, struct ps
     while (!st_batch_is_full(batch) && !journal->at_end) {
         int64_t last;
         size_t room = batch->capacity - batch->count;
-        int err = oq_reader_read(journal->reader, oq_place(0, journal->last),
-                                 room < 1000 ? room : 1000, NULL, take_record, &reading, &last);
+        int err =
+            oq_reader_read(journal->reader,
+                           &(struct oq_read){oq_place(0, journal->last), room < 1000 ? room : 1000,
+                                             NULL, take_record, &reading},
+                           &last);
         if (err != 0)
             return reading_failed(journal, err, fault);
         journal->at_end = oq_place_seq(last) == journal->last;

@@ -168,7 +168,8 @@ static void a_reader_reads_partition_by_partition_and_can_follow_one(void **stat
     assert_ok(oq_log_reader_new(gateway.log, &reader));
     do {
         after = last;
-        assert_ok(oq_reader_read(reader, after, 37, NULL, note_place, &places, &last));
+        assert_ok(
+            oq_reader_read(reader, &(struct oq_read){after, 37, NULL, note_place, &places}, &last));
     } while (last != after);
     assert_int_equal(places.count, PARTITIONS + 1 + 500);
     for (size_t i = 1; i < places.count; i++)
@@ -186,13 +187,16 @@ static void a_reader_reads_partition_by_partition_and_can_follow_one(void **stat
     log_watch_wait_outcomes(&gateway.watch, PARTITIONS + 1 + 501);
     const struct seen_record *newest = &gateway.watch.record[gateway.watch.record_count - 1];
     places.count = 0;
-    assert_ok(oq_reader_read(reader, oq_place(newest->partition, newest->seq - 1), 1, "sale",
-                             note_place, &places, &last));
+    assert_ok(oq_reader_read(reader,
+                             &(struct oq_read){oq_place(newest->partition, newest->seq - 1), 1,
+                                               "sale", note_place, &places},
+                             &last));
     assert_int_equal(places.count, 1);
     assert_int_equal(places.place[0], oq_place(newest->partition, newest->seq));
     places.count = 0;
     after = oq_place(PARTITIONS - 1, 1000000);
-    assert_ok(oq_reader_read(reader, after, 10, NULL, note_place, &places, &last));
+    assert_ok(
+        oq_reader_read(reader, &(struct oq_read){after, 10, NULL, note_place, &places}, &last));
     assert_int_equal(last, after);
     assert_int_equal(places.count, 0);
     oq_reader_free(reader);
@@ -238,7 +242,7 @@ static void a_reader_goes_on_behind_an_end_that_lies_before_the_leaders(void **s
         gateway_fence(&gateway, epoch, PARTITIONS);
     assert_ok(oq_log_reader_new(gateway.log, &reader));
     false_ends = 2;
-    assert_ok(oq_reader_read(reader, 0, 1000, NULL, note_place, &places, &last));
+    assert_ok(oq_reader_read(reader, &(struct oq_read){0, 1000, NULL, note_place, &places}, &last));
     assert_int_equal(false_ends, 0);
     assert_int_equal(places.count, 6 * PARTITIONS);
     oq_reader_free(reader);
@@ -257,10 +261,11 @@ static void a_reader_does_not_wait_for_long_for_a_broker_that_falls_silent(void 
     gateway_open(&gateway, broker.direct);
     gateway_fence(&gateway, 1, PARTITIONS);
     assert_ok(oq_log_reader_new(gateway.log, &reader));
-    assert_ok(oq_reader_read(reader, 0, 1, NULL, note_place, &places, &last));
+    assert_ok(oq_reader_read(reader, &(struct oq_read){0, 1, NULL, note_place, &places}, &last));
     kafka_signal(&broker, SIGSTOP);
     int64_t began_ns = ps_clock_mono_ns(&ps_clock_system);
-    int err = oq_reader_read(reader, oq_place(1, 0), 1, NULL, note_place, &places, &last);
+    int err = oq_reader_read(
+        reader, &(struct oq_read){oq_place(1, 0), 1, NULL, note_place, &places}, &last);
     int64_t took_ns = ps_clock_mono_ns(&ps_clock_system) - began_ns;
     kafka_signal(&broker, SIGCONT);
     assert_int_equal(err, PS_E_IO);
@@ -283,19 +288,22 @@ static void a_reader_begins_with_what_is_there_but_passes_over_nothing_on_its_wa
         gateway_fence(&gateway, epoch, PARTITIONS);
     kafka_delete_records(&broker, topic, 1, 4);
     assert_ok(oq_log_reader_new(gateway.log, &reader));
-    assert_ok(oq_reader_read(reader, 0, 1000, NULL, note_place, &places, &last));
+    assert_ok(oq_reader_read(reader, &(struct oq_read){0, 1000, NULL, note_place, &places}, &last));
     assert_int_equal(places.count, 6 + 2 + 6);
     assert_int_equal(places.place[6], oq_place(1, 5));
     oq_reader_free(reader);
     assert_ok(oq_log_reader_new(gateway.log, &reader));
     places.count = 0;
-    assert_int_equal(oq_reader_read(reader, oq_place(1, 3), 1000, NULL, note_place, &places, &last),
-                     PS_E_NOT_FOUND);
+    assert_int_equal(
+        oq_reader_read(reader, &(struct oq_read){oq_place(1, 3), 1000, NULL, note_place, &places},
+                       &last),
+        PS_E_NOT_FOUND);
     (void)snprintf(go_on, sizeof go_on, "after %lld", (long long)oq_place(1, 4));
     assert_non_null(strstr(oq_reader_why(reader), "partition 1 from offset 3 to 3 are gone"));
     assert_non_null(strstr(oq_reader_why(reader), go_on));
     assert_int_equal(places.count, 0);
-    assert_ok(oq_reader_read(reader, oq_place(1, 4), 1, NULL, note_place, &places, &last));
+    assert_ok(oq_reader_read(
+        reader, &(struct oq_read){oq_place(1, 4), 1, NULL, note_place, &places}, &last));
     assert_int_equal(places.place[0], oq_place(1, 5));
     oq_reader_free(reader);
     gateway_close(&gateway);

@@ -225,7 +225,7 @@ static void a_reader_reads_by_sequence_beside_the_running_log(void **state)
     int64_t last = -1;
 
     reading = (struct reading){0};
-    assert_ok(oq_reader_read(reader, 0, 1000, NULL, note_down, &reading, &last));
+    assert_ok(oq_reader_read(reader, &(struct oq_read){0, 1000, NULL, note_down, &reading}, &last));
     assert_int_equal(reading.count, 1000);
     for (size_t i = 0; i < 1000; i++)
         assert_int_equal(reading.seq[i], watch.record[i].seq);
@@ -235,7 +235,8 @@ static void a_reader_reads_by_sequence_beside_the_running_log(void **state)
     size_t of_other = 0;
     for (int64_t after = 0;; after = last) {
         reading = (struct reading){0};
-        assert_ok(oq_reader_read(reader, after, 100, "other", note_down, &reading, &last));
+        assert_ok(oq_reader_read(
+            reader, &(struct oq_read){after, 100, "other", note_down, &reading}, &last));
         assert_true(reading.count <= 100);
         of_other += reading.count;
         if (last == after)
@@ -245,16 +246,19 @@ static void a_reader_reads_by_sequence_beside_the_running_log(void **state)
     assert_int_equal(last, watch.record[1499].seq);
 
     reading = (struct reading){.stop = 1, .stop_at = 5};
-    assert_ok(oq_reader_read(reader, 0, 10, NULL, note_down, &reading, &last));
+    assert_ok(oq_reader_read(reader, &(struct oq_read){0, 10, NULL, note_down, &reading}, &last));
     assert_int_equal(reading.count, 5);
     assert_int_equal(last, watch.record[4].seq);
     reading = (struct reading){.stop = PS_E_FULL, .stop_at = 5};
-    assert_int_equal(oq_reader_read(reader, 0, 10, NULL, note_down, &reading, &last), PS_E_FULL);
+    assert_int_equal(
+        oq_reader_read(reader, &(struct oq_read){0, 10, NULL, note_down, &reading}, &last),
+        PS_E_FULL);
 
     assert_ok(log_append_order(7777));
     log_watch_wait_outcomes(&watch, 1501);
     reading = (struct reading){0};
-    assert_ok(oq_reader_read(reader, watch.record[1499].seq, 10, NULL, note_down, &reading, &last));
+    assert_ok(oq_reader_read(
+        reader, &(struct oq_read){watch.record[1499].seq, 10, NULL, note_down, &reading}, &last));
     assert_int_equal(reading.count, 1);
     oq_reader_free(reader);
 }

@@ -468,7 +468,7 @@ static void a_checkpoint_that_fails_beside_a_reader_loses_nothing(void **state)
     int64_t last;
     assert_ok(try_open());
     assert_ok(oq_journal_reader_open(path, &reader, &fault));
-    assert_ok(oq_reader_read(reader, 0, 1, NULL, look_only, NULL, &last));
+    assert_ok(oq_reader_read(reader, &(struct oq_read){0, 1, NULL, look_only, NULL}, &last));
     stop_with_a_failed_checkpoint();
     assert_ok(try_open());
     assert_int_equal(watch.record_count, 5000);
@@ -675,7 +675,8 @@ static size_t read_all(void)
     assert_ok(oq_journal_reader_open(path, &reader, &fault));
     for (int64_t after = -1; after != last;) {
         after = last;
-        assert_ok(oq_reader_read(reader, after, 1000, NULL, count_record, &count, &last));
+        assert_ok(oq_reader_read(reader, &(struct oq_read){after, 1000, NULL, count_record, &count},
+                                 &last));
     }
     oq_reader_free(reader);
     return count;
