@@ -2,17 +2,15 @@
  * global and sale. Each gateway enforces rate x share and burst x share, where
  * share = own demand / all demand. Rules by user and address are enforced whole everywhere.
  *
- * What a member of a cluster does each 100 ms, on the control thread:
+ * What a member of a cluster does, on the control thread (gateway.c ties it to the heartbeat):
  *
- *     beat.demand = adm_share_demand(&meter, asked, now_ns);
- *         asked = ps_metric_read(core->metrics, GW_M_LIMIT_SHARED_ASKED, 0)
- *     ... and when the pulse's answer is there:
- *     share = adm_share_of(beat.demand, all, n);
- *         all = the demand of each member that was heard of in the last ADM_SHARE_SILENT_MS, its
- *         own as it was last said (not newer) among them
- *     adm_share_set(adm_limit_table_share(core->limits), share, now_ns);
+ *     each 100 ms:  demand = adm_share_demand(&meter, asked, now_ns);
+ *                   asked = ps_metric_read(core->metrics, GW_M_LIMIT_SHARED_ASKED, 0)
+ *     each reply:   adm_share_set(adm_limit_table_share(core->limits),
+ *                                 adm_share_of(demand, all, n), now_ns);
+ *                   all = the demands of the members heard lately, its own as it was last told
  *
- * Without an answer nothing is set, and the last share stays in force. */
+ * Without a reply nothing is set, and the last share stays in force. */
 #ifndef ADM_LIMIT_SHARE_H
 #define ADM_LIMIT_SHARE_H
 
@@ -22,8 +20,6 @@
 
 /* A share is a fraction of this: the whole. */
 #define ADM_SHARE_ONE (UINT32_C(1) << 30)
-/* Who has not said his demand for so long is taken to be gone: five pulses. */
-#define ADM_SHARE_SILENT_MS 500
 
 /* Measures demand. One thread. All zero is a meter that has not measured. */
 struct adm_share_meter {

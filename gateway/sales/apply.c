@@ -117,7 +117,7 @@ void sale_on_refused(struct sale_runs *runs, const struct oq_event *event)
 /* --- a counter in Redis --- */
 
 /* Forgets all that is held of it. Without memory it is held on. */
-static void forget(struct sale_run *run)
+static void forget_effects(struct sale_run *run)
 {
     if (run->forgotten == NULL && (run->forgotten = calloc(1, sizeof *run->forgotten)) == NULL)
         return;
@@ -136,7 +136,7 @@ static int take_effect(const struct sale_effect *effect, void *ctx)
     if (run == NULL)
         return PS_E_NOMEM;
     if (run->effects.count >= UNKNOWN_MOST && !sale_get_decided(run, &decided))
-        forget(run);
+        forget_effects(run);
     return sale_effect_list_add(&run->effects, effect);
 }
 
@@ -193,14 +193,14 @@ static void on_applied(int err, int64_t epoch, const struct inv_applied *answer,
     run->trim_due = false;
 }
 
-static void trim(struct sale_run *run)
+static void ask_applied(struct sale_run *run)
 {
     run->trimmed_ns = sale_now_ns(run->runs);
     run->trimming = inv_shared_applied(run->runs->settings.store, run->view.counter, on_applied,
                                        run) == INV_PENDING;
 }
 
-static void apply(struct sale_run *run)
+static void apply_effects(struct sale_run *run)
 {
     struct inv_store *store = run->runs->settings.store;
     size_t count = run->effects.count < AT_ONCE ? run->effects.count : AT_ONCE;
@@ -233,9 +233,9 @@ void sale_apply_step(struct sale_run *run)
     if (!is_in_force(run) || run->trimming)
         return;
     if (run->trim_due || (!leads && sale_now_ns(run->runs) - run->trimmed_ns >= TRIM_NS))
-        trim(run);
+        ask_applied(run);
     else if (leads && run->forgotten != NULL)
         sale_fence(run, "Redis lacks decisions that no gateway has kept");
     else if (leads)
-        apply(run);
+        apply_effects(run);
 }

@@ -86,7 +86,7 @@ int sale_effect_list_add(struct sale_effect_list *list, const struct sale_effect
     return 0;
 }
 
-static void shrink(struct sale_effect_list *list)
+static void shrink_list(struct sale_effect_list *list)
 {
     if (list->count == 0)
         sale_effect_list_done(list);
@@ -96,7 +96,7 @@ void sale_effect_list_drop(struct sale_effect_list *list, size_t count)
 {
     list->first += count;
     list->count -= count;
-    shrink(list);
+    shrink_list(list);
 }
 
 void sale_effect_list_filter(struct sale_effect_list *list,
@@ -111,7 +111,7 @@ void sale_effect_list_filter(struct sale_effect_list *list,
             list->at[list->first + kept++] = *effect;
     }
     list->count = kept;
-    shrink(list);
+    shrink_list(list);
 }
 
 void sale_effect_list_done(struct sale_effect_list *list)

@@ -90,8 +90,8 @@ static int64_t due_ns(const struct oq_order *order, int64_t wall_ms, int64_t now
     return now_ns + (left_ms > 0 ? left_ms * PS_NS_PER_MS : 0);
 }
 
-static void read_new(struct sale_expiry *expiry, const struct oq_sale *log_sale, size_t *next,
-                     int64_t wall_ms, int64_t now_ns)
+static void read_new_orders(struct sale_expiry *expiry, const struct oq_sale *log_sale,
+                            size_t *next, int64_t wall_ms, int64_t now_ns)
 {
     size_t count = oq_sale_order_count(log_sale);
 
@@ -106,8 +106,8 @@ static void read_new(struct sale_expiry *expiry, const struct oq_sale *log_sale,
 }
 
 /* False: the log takes nothing now. */
-static bool expire(struct sale_expiry *expiry, struct oq_order *order, int64_t wall_ms,
-                   int64_t now_ns)
+static bool expire_order(struct sale_expiry *expiry, struct oq_order *order, int64_t wall_ms,
+                         int64_t now_ns)
 {
     const struct sale_runs *runs = expiry->runs;
     struct oq_ticket nobody = {.owner = runs->settings.owner};
@@ -163,10 +163,10 @@ void sale_expiry_tick(struct sale_expiry *expiry)
     for (size_t i = 0; (log_sale = oq_fold_sale_at(runs->settings.fold, i)) != NULL &&
                        (next = find_next(expiry, i)) != NULL;
          i++)
-        read_new(expiry, log_sale, next, wall_ms, now_ns);
+        read_new_orders(expiry, log_sale, next, wall_ms, now_ns);
     if (now_ns < expiry->rest_until_ns || !oq_log_available(runs->log) || !clu_leads(runs->cluster))
         return;
     for (int n = 0; n < BATCH_MAX && ps_heap_take(expiry->due, now_ns, &value); n++)
-        if (!expire(expiry, (struct oq_order *)(uintptr_t)value, wall_ms, now_ns))
+        if (!expire_order(expiry, (struct oq_order *)(uintptr_t)value, wall_ms, now_ns))
             return;
 }

@@ -89,7 +89,7 @@ static int load_adjusted(struct walk *walk)
     return err;
 }
 
-static int fill(struct walk *walk)
+static int fill_load(struct walk *walk)
 {
     int err = load_applied(walk); /* first */
 
@@ -131,7 +131,7 @@ int sale_load(const struct sale_run *run, size_t sku_count, int64_t epoch,
     walk->stop = stop;
     err = new_load(walk, epoch);
     if (err == 0) {
-        err = fill(walk);
+        err = fill_load(walk);
         if (err == 0)
             err = inv_load_install(walk->load, ret_counter);
         else

@@ -10,34 +10,32 @@ struct sale_loader {
     pthread_t thread;
     pthread_mutex_t lock;
     pthread_cond_t changed;
-    struct sale_loader_job *first, **end; /* under the lock */
-    _Atomic(bool) stop;                   /* set under the lock */
+    STAILQ_HEAD(sale_loader_jobs, sale_loader_job) jobs; /* under the lock */
+    _Atomic(bool) stop;                                  /* set under the lock */
 };
 
 /* NULL: it is over. */
-static struct sale_loader_job *next_job(struct sale_loader *loader)
+static struct sale_loader_job *take_job(struct sale_loader *loader)
 {
     struct sale_loader_job *job = NULL;
 
     pthread_mutex_lock(&loader->lock);
-    while (loader->first == NULL && !atomic_load(&loader->stop))
+    while (STAILQ_EMPTY(&loader->jobs) && !atomic_load(&loader->stop))
         pthread_cond_wait(&loader->changed, &loader->lock);
     if (!atomic_load(&loader->stop)) {
-        job = loader->first;
-        loader->first = job->next;
-        if (loader->first == NULL)
-            loader->end = &loader->first;
+        job = STAILQ_FIRST(&loader->jobs);
+        STAILQ_REMOVE_HEAD(&loader->jobs, next);
     }
     pthread_mutex_unlock(&loader->lock);
     return job;
 }
 
-static void *work(void *arg)
+static void *run_jobs(void *arg)
 {
     struct sale_loader *loader = arg;
     struct sale_loader_job *job;
 
-    while ((job = next_job(loader)) != NULL)
+    while ((job = take_job(loader)) != NULL)
         job->run(&loader->stop, job->arg);
     return NULL;
 }
@@ -50,8 +48,8 @@ int sale_loader_new(struct sale_loader **ret_loader)
         return PS_E_NOMEM;
     pthread_mutex_init(&loader->lock, NULL);
     pthread_cond_init(&loader->changed, NULL);
-    loader->end = &loader->first;
-    if (ps_thread_start("loader", work, loader, &loader->thread) < 0) {
+    STAILQ_INIT(&loader->jobs);
+    if (ps_thread_start("loader", run_jobs, loader, &loader->thread) < 0) {
         pthread_cond_destroy(&loader->changed);
         pthread_mutex_destroy(&loader->lock);
         free(loader);
@@ -63,10 +61,8 @@ int sale_loader_new(struct sale_loader **ret_loader)
 
 void sale_loader_add(struct sale_loader *loader, struct sale_loader_job *job)
 {
-    job->next = NULL;
     pthread_mutex_lock(&loader->lock);
-    *loader->end = job;
-    loader->end = &job->next;
+    STAILQ_INSERT_TAIL(&loader->jobs, job, next);
     pthread_cond_signal(&loader->changed);
     pthread_mutex_unlock(&loader->lock);
 }

@@ -6,11 +6,13 @@
 #include "common/defs.h"
 #include "common/err.h"
 
+#include <sys/queue.h>
+
 struct sale_loader;
 
 /* The caller's, until `run` is called. */
 struct sale_loader_job {
-    struct sale_loader_job *next;
+    STAILQ_ENTRY(sale_loader_job) next;
     /* On the loader's thread; `stop` is set when it should end soon. */
     void (*run)(const _Atomic(bool) *stop, void *arg);
     void *arg;

@@ -70,7 +70,7 @@ static void on_unlocked(int err, const struct ps_uuid *holder, int64_t ttl_ms, v
     (void)err, (void)holder, (void)ttl_ms, (void)ctx; /* else it ends by itself */
 }
 
-static void unlock(struct sale_run *run)
+static void release_lock(struct sale_run *run)
 {
     if (run->rebuild.locked_ns == 0)
         return;
@@ -78,7 +78,7 @@ static void unlock(struct sale_run *run)
     (void)!inv_shared_lease(run->runs->settings.store, run->name, 0, on_unlocked, NULL);
 }
 
-static void keep_lock(struct sale_run *run)
+static void renew_lock(struct sale_run *run)
 {
     struct sale_rebuild *rebuild = &run->rebuild;
 
@@ -106,7 +106,7 @@ void sale_rebuild_end(struct sale_run *run)
     rebuild->opening = false;
     if (!is_under_way(run))
         return;
-    unlock(run);
+    release_lock(run);
     free_slots(rebuild);
     rebuild->wait_ms = 0;
     rebuild->retry_ns = 0;
@@ -139,7 +139,7 @@ static void give_up(struct sale_run *run, const char *why)
     rebuild->retry_ns = sale_now_ns(run->runs) + wait_ms * PS_NS_PER_MS;
     if (is_own_fault(run) && wait_ms >= ASIDE_MS && !clu_is_alone(run->runs->cluster))
         rebuild->retry_ns = sale_now_ns(run->runs) + ASIDE_NS;
-    unlock(run);
+    release_lock(run);
     step_back(run);
     ps_log(PS_LOG_WARN, "sale_not_rebuilt", PS_F_STR("sale", run->name),
            PS_F_INT("epoch", rebuild->epoch), PS_F_STR("why", why));
@@ -175,7 +175,7 @@ static bool is_claimed(const struct sale_run *run, int64_t installed)
 static void begin_fencing(struct sale_run *run, const struct sale_decided *decided);
 
 /* The sale is this gateway's to build, as far as others are concerned. */
-static void begin(struct sale_run *run, const struct sale_decided *decided)
+static void begin_work(struct sale_run *run, const struct sale_decided *decided)
 {
     struct sale_rebuild *rebuild = &run->rebuild;
 
@@ -211,7 +211,7 @@ static void on_locked(int err, const struct ps_uuid *holder, int64_t ttl_ms, voi
     }
     if (clu_is_own(run->runs->cluster, holder)) /* else its holder is dead */
         rebuild->locked_ns = sale_now_ns(run->runs);
-    begin(run, &decided);
+    begin_work(run, &decided);
 }
 
 /* Is what is installed of an epoch that this log does not have? (If it is about to show it, the
@@ -265,7 +265,7 @@ void sale_rebuild_start(struct sale_run *run, const struct sale_decided *decided
     rebuild->began_ns = sale_now_ns(runs);
     sale_set_state(run, SALE_CLAIMING);
     if (!runs->shared) {
-        begin(run, decided);
+        begin_work(run, decided);
         return;
     }
     rebuild->asking =
@@ -290,7 +290,7 @@ static bool is_drained(const struct sale_run *run)
 
 /* --- records --- */
 
-static void append(struct sale_slot *slot, uint32_t partition, const struct oq_event *event)
+static void append_record(struct sale_slot *slot, uint32_t partition, const struct oq_event *event)
 {
     struct sale_runs *runs = slot->run->runs;
     struct oq_ticket ticket = {
@@ -401,15 +401,16 @@ static bool fence_all(struct sale_run *run, const struct cfg_sale_doc *doc)
         if (log_sale != NULL && oq_sale_epoch(log_sale, i) >= rebuild->epoch)
             continue;
         all = false;
-        append(&rebuild->slots[i], i,
-               &(struct oq_event){.type = OQ_FENCED,
-                                  .rehearsal = doc->rehearsal,
-                                  .sale = {run->name, strlen(run->name)},
-                                  .epoch = rebuild->epoch,
-                                  .at_ms = ps_clock_wall_ms(settings->clock),
-                                  .gateway = {settings->gateway_id, strlen(settings->gateway_id)},
-                                  .partitions = rebuild->partitions,
-                                  .first = rebuild->opening});
+        append_record(
+            &rebuild->slots[i], i,
+            &(struct oq_event){.type = OQ_FENCED,
+                               .rehearsal = doc->rehearsal,
+                               .sale = {run->name, strlen(run->name)},
+                               .epoch = rebuild->epoch,
+                               .at_ms = ps_clock_wall_ms(settings->clock),
+                               .gateway = {settings->gateway_id, strlen(settings->gateway_id)},
+                               .partitions = rebuild->partitions,
+                               .first = rebuild->opening});
     }
     return all;
 }
@@ -425,15 +426,15 @@ static bool stock_all(struct sale_run *run, const struct cfg_sale_doc *doc)
         if (sale_is_stocked(run, sku))
             continue;
         all = false;
-        append(&rebuild->slots[rebuild->partitions + i], 0,
-               &(struct oq_event){.type = OQ_ADJUSTED,
-                                  .rehearsal = doc->rehearsal,
-                                  .adjust_key = {key, oq_initial_key(run->name, sku, key)},
-                                  .sale = {run->name, strlen(run->name)},
-                                  .epoch = rebuild->epoch,
-                                  .at_ms = ps_clock_wall_ms(run->runs->settings.clock),
-                                  .sku = {sku, strlen(sku)},
-                                  .delta = doc->skus[i].stock});
+        append_record(&rebuild->slots[rebuild->partitions + i], 0,
+                      &(struct oq_event){.type = OQ_ADJUSTED,
+                                         .rehearsal = doc->rehearsal,
+                                         .adjust_key = {key, oq_initial_key(run->name, sku, key)},
+                                         .sale = {run->name, strlen(run->name)},
+                                         .epoch = rebuild->epoch,
+                                         .at_ms = ps_clock_wall_ms(run->runs->settings.clock),
+                                         .sku = {sku, strlen(sku)},
+                                         .delta = doc->skus[i].stock});
     }
     return all;
 }
@@ -463,7 +464,7 @@ static void run_load_here(void *arg)
     run_load(NULL, arg);
 }
 
-static void load(struct sale_run *run, const struct cfg_sale_doc *doc)
+static void begin_load(struct sale_run *run, const struct cfg_sale_doc *doc)
 {
     struct sale_rebuild *rebuild = &run->rebuild;
 
@@ -529,7 +530,7 @@ static void end_opening(struct sale_run *run, const struct sale_decided *decided
     if (!sale_check_beginning(run, decided->doc))
         return;
     if (decided->state->opened) {
-        load(run, decided->doc);
+        begin_load(run, decided->doc);
         return;
     }
     sale_set_state(run, SALE_NOTING_OPENED);
@@ -549,16 +550,16 @@ void sale_rebuild_noted(struct sale_run *run, bool noted)
     else if (state == SALE_NOTING_OPENING)
         begin_fencing(run, &decided);
     else
-        load(run, decided.doc);
+        begin_load(run, decided.doc);
 }
 
-static void read_back(struct sale_run *run, const struct sale_decided *decided)
+static void read_records_back(struct sale_run *run, const struct sale_decided *decided)
 {
     if (is_overtaken(run))
         return;
     if (run->view.state == SALE_FENCING && fence_all(run, decided->doc)) {
         if (!run->rebuild.opening) {
-            load(run, decided->doc);
+            begin_load(run, decided->doc);
             return;
         }
         sale_set_state(run, SALE_STOCKING);
@@ -573,7 +574,7 @@ void sale_rebuild_step(struct sale_run *run, const struct sale_decided *decided)
 {
     if (run->view.log_sale == NULL)
         run->view.log_sale = oq_fold_sale(run->runs->settings.fold, run->name, strlen(run->name));
-    keep_lock(run);
+    renew_lock(run);
     switch (run->view.state) {
     case SALE_DRAINING_PEERS:
         if (is_drained(run))
@@ -581,7 +582,7 @@ void sale_rebuild_step(struct sale_run *run, const struct sale_decided *decided)
         break;
     case SALE_FENCING:
     case SALE_STOCKING:
-        read_back(run, decided);
+        read_records_back(run, decided);
         break;
     case SALE_VERIFYING_INSTALL:
         if (sale_now_ns(run->runs) - run->since_ns > UNKNOWN_NS)

@@ -314,7 +314,7 @@ static int64_t least_epoch(const struct sale_run *run)
 }
 
 /* Asks Redis what is installed. A load of ours under way would be taken for another gateway's. */
-static void attach(struct sale_run *run, const struct cfg_sale_doc *doc)
+static void attach_installed(struct sale_run *run, const struct cfg_sale_doc *doc)
 {
     struct sale_runs *runs = run->runs;
     const char **skus;
@@ -331,13 +331,18 @@ static void attach(struct sale_run *run, const struct cfg_sale_doc *doc)
     free(skus);
 }
 
+static bool is_over(const struct sale_decided *decided, int64_t now_ms)
+{
+    return decided->state->ended || now_ms >= decided->doc->closes_at_ms;
+}
+
 static bool is_due(const struct sale_run *run, const struct sale_decided *decided)
 {
     int64_t wall_ms = ps_clock_wall_ms(run->runs->settings.clock);
-    const struct cfg_sale_doc *doc = decided->doc;
+    int64_t opens_at_ms = decided->doc->opens_at_ms; /* INT64_MAX: a draft */
 
-    return !decided->state->ended && doc->opens_at_ms != INT64_MAX &&
-           wall_ms >= doc->opens_at_ms - SALE_LEAD_MS && wall_ms < doc->closes_at_ms;
+    return opens_at_ms != INT64_MAX && wall_ms >= opens_at_ms - SALE_LEAD_MS &&
+           !is_over(decided, wall_ms);
 }
 
 /* Is it over by every clock, and is nothing of it held, in doubt or on its way to Redis? */
@@ -346,7 +351,7 @@ static bool is_at_rest(const struct sale_run *run, const struct sale_decided *de
     const struct sale_runs *runs = run->runs;
     int64_t now_ms = clu_earlier_ms(runs->cluster, ps_clock_wall_ms(runs->settings.clock));
 
-    if (!decided->state->ended && now_ms < decided->doc->closes_at_ms)
+    if (!is_over(decided, now_ms))
         return false;
     if (run->view.state != SALE_SERVING || run->foreign || run->in_doubt != 0 ||
         run->effects.count > 0 || run->forgotten != NULL)
@@ -370,7 +375,7 @@ static void look_whether_it_rests(struct sale_run *run, const struct sale_decide
 }
 
 /* What a sale in its state needs, whatever operators do. */
-static void go_on(struct sale_run *run, const struct sale_decided *decided)
+static void go_on_in_state(struct sale_run *run, const struct sale_decided *decided)
 {
     struct sale_runs *runs = run->runs;
     struct oq_log_view log;
@@ -417,7 +422,7 @@ static void find_log_sale(struct sale_run *run)
         report_changed(run);
 }
 
-static void step(struct sale_run *run)
+static void step_run(struct sale_run *run)
 {
     struct sale_decided decided;
 
@@ -433,12 +438,12 @@ static void step(struct sale_run *run)
         run->resting = true;
         return;
     }
-    go_on(run, &decided);
+    go_on_in_state(run, &decided);
     if (run->view.state < SALE_FENCED || run->rebuild.opening || run->view.state == SALE_REFUSED ||
         !run->runs->shared)
         return;
     if (run->view.state != SALE_SERVING)
-        attach(run, decided.doc);
+        attach_installed(run, decided.doc);
     for (;
          run->view.state == SALE_SERVING && run->sku_count < oq_sale_sku_count(run->view.log_sale);
          run->sku_count++)
@@ -455,7 +460,7 @@ void sale_go_on(struct sale_runs *runs)
     if (runs->stopped || !clu_has_view(runs->cluster))
         return;
     for (size_t i = 0; i < runs->count; i++)
-        step(runs->at[i]);
+        step_run(runs->at[i]);
 }
 
 void sale_tick(struct sale_runs *runs)

@@ -108,8 +108,8 @@ static bool is_abandoned(const struct sale_runs *runs, const struct inv_doubt *d
 }
 
 /* What the view says of it. PS_E_NOT_FOUND: nothing. */
-static int look_up(const struct sale_run *run, const struct inv_doubt *doubt,
-                   enum inv_verdict *ret_verdict)
+static int look_up_verdict(const struct sale_run *run, const struct inv_doubt *doubt,
+                           enum inv_verdict *ret_verdict)
 {
     const struct oq_order *order;
     int adjusted;
@@ -150,7 +150,7 @@ static void judge_page(struct sale_run *run, const struct inv_doubt *doubts, siz
         .runs = runs, .log_sale = run->view.log_sale, .under_way = &run->sweep.rejecting};
     for (size_t i = 0; i < count; i++) {
         enum inv_verdict verdict;
-        if (look_up(run, &doubts[i], &verdict) == 0)
+        if (look_up_verdict(run, &doubts[i], &verdict) == 0)
             inv_store_resolve(runs->settings.store, run->view.counter, &doubts[i].id, verdict);
         else if (run->sweep.rejects && is_abandoned(runs, &doubts[i]))
             add_reject(rejects, run, &doubts[i]);
