@@ -9,16 +9,14 @@
  * another gateway may be asked with the same id, and be appending for the same units; so there no
  * gateway gives them back by itself: what has no record is given up by one (orders/sweep.c). */
 #include "common/utf8.h"
-#include "gateway/admin/admin_internal.h"
+#include "gateway/admin/task.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-struct op_adjust {
-    struct op_audit_entry line; /* first: the audit line's end is ours */
-    struct op_admin *admin;
-    uint64_t handle;
+struct adjust {
+    struct op_task task;          /* first */
     struct gw_control_sale *sale; /* one that is opened is never deleted */
     uint32_t index;               /* of the SKU in the log */
     size_t sku;                   /* in the document */
@@ -28,63 +26,52 @@ struct op_adjust {
     int64_t delta;
     int64_t epoch;  /* of the reservation, and so of its record */
     int64_t before; /* the SKU's adjustments, once it is shown */
-    struct op_adjust *prev, *next;
 };
 
 /* --- The lists: whose outcome is awaited; lowerings whose outcome is unknown. --- */
 
-static void keep(struct op_adjust **list, struct op_adjust *adjust)
+static void free_adjust(struct op_task *task)
 {
-    adjust->prev = NULL;
-    adjust->next = *list;
-    if (adjust->next != NULL)
-        adjust->next->prev = adjust;
-    *list = adjust;
+    free(task);
 }
 
-static void unkeep(struct op_adjust **list, struct op_adjust *adjust)
+/* NULL: the task is another one. */
+static struct adjust *adjust_of(struct op_task *task)
 {
-    if (adjust->prev != NULL)
-        adjust->prev->next = adjust->next;
-    else
-        *list = adjust->next;
-    if (adjust->next != NULL)
-        adjust->next->prev = adjust->prev;
+    return task->free == free_adjust ? (struct adjust *)task : NULL;
 }
 
-static void free_all(struct op_adjust *list)
+static struct op_admin *admin_of(const struct adjust *adjust)
 {
-    while (list != NULL) {
-        struct op_adjust *next = list->next;
-        free(list);
-        list = next;
-    }
+    return adjust->task.entry.admin;
 }
 
-void op_adjusts_free(struct op_admin *admin)
+static bool has_key(const struct op_tasks *list, const char *key)
 {
-    free_all(admin->adjusts);
-    free_all(admin->doubts);
-    admin->adjusts = admin->doubts = NULL;
-}
+    struct op_task *task;
 
-static bool has_key(const struct op_adjust *list, const char *key)
-{
-    for (; list != NULL; list = list->next)
-        if (strcmp(list->key, key) == 0)
+    TAILQ_FOREACH(task, list, next)
+    {
+        const struct adjust *adjust = adjust_of(task);
+        if (adjust != NULL && strcmp(adjust->key, key) == 0)
             return true;
+    }
     return false;
 }
 
 /* Units that are being added to the SKU and that its sum does not show yet. */
-static int64_t units_under_way(const struct op_adjust *like)
+static int64_t units_under_way(const struct adjust *like)
 {
+    struct op_task *task;
     int64_t units = 0;
 
-    for (const struct op_adjust *adjust = like->admin->adjusts; adjust != NULL;
-         adjust = adjust->next)
-        if (adjust->sale == like->sale && adjust->index == like->index && adjust->delta > 0)
+    TAILQ_FOREACH(task, &admin_of(like)->tasks, next)
+    {
+        const struct adjust *adjust = adjust_of(task);
+        if (adjust != NULL && adjust->sale == like->sale && adjust->index == like->index &&
+            adjust->delta > 0)
             units += adjust->delta;
+    }
     return units;
 }
 
@@ -93,7 +80,7 @@ static int64_t units_under_way(const struct op_adjust *like)
 /* What the fold says of the id. */
 enum shown { SHOWN_SAME, SHOWN_OTHER, SHOWN_VOID, SHOWN_NOT };
 
-static enum shown look_up(struct op_adjust *adjust)
+static enum shown look_up(struct adjust *adjust)
 {
     const struct oq_sale *log_sale = sale_view(adjust->sale->run)->log_sale;
     int decided = oq_sale_adjusted(log_sale, &adjust->ref);
@@ -116,7 +103,7 @@ static enum shown look_up(struct op_adjust *adjust)
     return SHOWN_OTHER;
 }
 
-static void say_numbers(struct op_request *visit, const struct op_adjust *adjust)
+static void say_numbers(struct op_request *visit, const struct adjust *adjust)
 {
     json_t *json = op_sku_json(visit->admin, adjust->sale, adjust->sku);
     json_t *head = json_pack("{s:s, s:s, s:s, s:I}", "sale", adjust->sale->stored.name, "sku",
@@ -133,7 +120,7 @@ static void say_numbers(struct op_request *visit, const struct op_adjust *adjust
 
 static const char used_otherwise[] = "this adjust_id was used for another SKU or another delta";
 
-static void say_shown(struct op_request *visit, const struct op_adjust *adjust, enum shown shown)
+static void say_shown(struct op_request *visit, const struct adjust *adjust, enum shown shown)
 {
     switch (shown) {
     case SHOWN_SAME:
@@ -161,10 +148,10 @@ static void on_deadline(struct op_request *visit)
 
 /* --- The outcome. --- */
 
-static void on_line(struct op_audit_entry *line)
+static void on_entry_written(struct op_audit_entry *entry)
 {
-    struct op_adjust *adjust = (struct op_adjust *)line;
-    struct op_request *visit = op_find(adjust->admin, adjust->handle);
+    struct adjust *adjust = (struct adjust *)entry;
+    struct op_request *visit = op_task_request(&adjust->task);
 
     if (visit != NULL)
         say_numbers(visit, adjust);
@@ -174,19 +161,19 @@ static void on_line(struct op_audit_entry *line)
 static void on_outcome(struct gw_control *control, enum oq_outcome outcome, struct oq_order *order,
                        void *ctx)
 {
-    struct op_adjust *adjust = ctx;
-    struct op_request *visit = op_find(adjust->admin, adjust->handle);
-    struct op_admin *admin = adjust->admin;
+    struct adjust *adjust = ctx;
+    struct op_request *visit = op_task_request(&adjust->task);
+    struct op_admin *admin = admin_of(adjust);
     enum shown shown = look_up(adjust);
 
     (void)control;
     (void)order;
-    unkeep(&admin->adjusts, adjust);
+    op_task_take(&admin->tasks, &adjust->task);
     if (outcome == OQ_LANDED && shown == SHOWN_SAME) {
         if (visit != NULL)
             (void)op_wait(visit, OP_WAIT_MS);
-        adjust->line.done = on_line;
-        op_audit_entry_write(&adjust->line,
+        adjust->task.entry.done = on_entry_written;
+        op_audit_entry_write(&adjust->task.entry,
                              json_pack("{s:I}", "adjustments", (json_int_t)adjust->before),
                              json_pack("{s:I, s:I, s:s}", "adjustments",
                                        (json_int_t)(adjust->before + adjust->delta), "delta",
@@ -198,7 +185,7 @@ static void on_outcome(struct gw_control *control, enum oq_outcome outcome, stru
     else if (visit != NULL)
         say_shown(visit, adjust, shown);
     if (outcome == OQ_UNKNOWN && adjust->delta < 0)
-        keep(&admin->doubts, adjust);
+        op_task_keep(&admin->doubts, &adjust->task);
     else
         free(adjust);
 }
@@ -206,7 +193,7 @@ static void on_outcome(struct gw_control *control, enum oq_outcome outcome, stru
 /* --- The way there. --- */
 
 /* Takes `adjust` over. */
-static void append(struct op_request *visit, struct op_adjust *adjust)
+static void append(struct op_request *visit, struct adjust *adjust)
 {
     struct gw_core *core = visit->admin->core;
     const struct cfg_stored_sale *stored = &adjust->sale->stored;
@@ -235,9 +222,9 @@ static void append(struct op_request *visit, struct op_adjust *adjust)
         free(adjust);
         return;
     }
-    keep(&adjust->admin->adjusts, adjust);
+    op_task_keep(&admin_of(adjust)->tasks, &adjust->task);
     visit->on_deadline = on_deadline;
-    adjust->handle = op_wait(visit, core->settings->log.ack_timeout_ms);
+    adjust->task.handle = op_wait(visit, core->settings->log.ack_timeout_ms);
 }
 
 /* The counter has spoken. False: answered. */
@@ -256,12 +243,12 @@ static bool lowered(struct op_request *visit, int err, const struct inv_answer *
 
 static void on_lowered(uint64_t handle, int err, const struct inv_answer *answer, void *ctx)
 {
-    struct op_adjust *adjust = ctx;
-    struct op_admin *admin = adjust->admin;
-    struct op_request *visit = op_find(admin, adjust->handle);
+    struct adjust *adjust = ctx;
+    struct op_admin *admin = admin_of(adjust);
+    struct op_request *visit = op_task_request(&adjust->task);
 
     (void)handle;
-    unkeep(&admin->adjusts, adjust);
+    op_task_take(&admin->tasks, &adjust->task);
     if (visit != NULL && lowered(visit, err, answer))
         append(visit, adjust);
     else
@@ -269,16 +256,16 @@ static void on_lowered(uint64_t handle, int err, const struct inv_answer *answer
 }
 
 /* Takes the units out of the counter, then appends. Takes `adjust` over. */
-static void lower(struct op_request *visit, struct op_adjust *adjust)
+static void lower(struct op_request *visit, struct adjust *adjust)
 {
     struct op_admin *admin = visit->admin;
     struct gw_control_sale *sale = adjust->sale;
     struct inv_answer answer;
 
-    keep(&admin->adjusts, adjust);
+    op_task_keep(&admin->tasks, &adjust->task);
     if (inv_store_is_shared(admin->core->control_store)) {
         visit->on_deadline = on_deadline;
-        adjust->handle = op_wait(visit, admin->core->settings->log.ack_timeout_ms);
+        adjust->task.handle = op_wait(visit, admin->core->settings->log.ack_timeout_ms);
     }
     int result = inv_store_lower(
         admin->core->control_store, sale_view(sale->run)->counter,
@@ -290,7 +277,7 @@ static void lower(struct op_request *visit, struct op_adjust *adjust)
         (struct inv_reply_to){.on_answer = on_lowered, .ctx = adjust, .ret_answer = &answer});
     if (result == INV_PENDING)
         return;
-    unkeep(&admin->adjusts, adjust);
+    op_task_take(&admin->tasks, &adjust->task);
     if (lowered(visit, result, &answer))
         append(visit, adjust);
     else
@@ -298,7 +285,7 @@ static void lower(struct op_request *visit, struct op_adjust *adjust)
 }
 
 /* Members of the body into `adjust`. False: answered. */
-static bool read_adjust(struct op_request *visit, struct op_adjust *adjust)
+static bool read_adjust(struct op_request *visit, struct adjust *adjust)
 {
     struct ps_json_reader reader;
     struct ps_fault fault = {0};
@@ -324,7 +311,7 @@ static bool read_adjust(struct op_request *visit, struct op_adjust *adjust)
 }
 
 /* The SKU in the document and in the log. False: answered. */
-static bool find_sku(struct op_request *visit, struct op_adjust *adjust)
+static bool find_sku(struct op_request *visit, struct adjust *adjust)
 {
     const struct cfg_sale_doc *doc = &adjust->sale->stored.doc;
     struct ps_str name = visit->arg[1];
@@ -352,19 +339,19 @@ static bool find_sku(struct op_request *visit, struct op_adjust *adjust)
 /* Forgets the doubts that a record has ended meanwhile. */
 static void forget_decided(struct op_admin *admin)
 {
-    struct op_adjust *next;
+    struct op_task *task, *next;
 
-    for (struct op_adjust *adjust = admin->doubts; adjust != NULL; adjust = next) {
-        next = adjust->next;
-        if (look_up(adjust) == SHOWN_NOT)
+    for (task = TAILQ_FIRST(&admin->doubts); task != NULL; task = next) {
+        next = TAILQ_NEXT(task, next);
+        if (look_up(adjust_of(task)) == SHOWN_NOT)
             continue;
-        unkeep(&admin->doubts, adjust);
-        free(adjust);
+        op_task_take(&admin->doubts, task);
+        task->free(task);
     }
 }
 
 /* False: answered. */
-static bool may_start(struct op_request *visit, struct op_adjust *adjust)
+static bool may_start(struct op_request *visit, struct adjust *adjust)
 {
     struct op_admin *admin = visit->admin;
     const struct gw_core *core = admin->core;
@@ -373,11 +360,11 @@ static bool may_start(struct op_request *visit, struct op_adjust *adjust)
 
     forget_decided(admin);
     shown = look_up(adjust);
-    if (shown != SHOWN_NOT || has_key(admin->doubts, adjust->key)) {
+    if (shown != SHOWN_NOT || has_key(&admin->doubts, adjust->key)) {
         say_shown(visit, adjust, shown);
         return false;
     }
-    if (has_key(admin->adjusts, adjust->key)) {
+    if (has_key(&admin->tasks, adjust->key)) {
         op_no(visit, ANS_V_idempotency_in_progress, NULL);
         return false;
     }
@@ -398,7 +385,7 @@ static bool may_start(struct op_request *visit, struct op_adjust *adjust)
 void op_adjust(struct op_request *visit)
 {
     struct gw_control_sale *sale = op_sale(visit);
-    struct op_adjust *adjust;
+    struct adjust *adjust;
 
     if (sale == NULL)
         return;
@@ -407,18 +394,14 @@ void op_adjust(struct op_request *visit)
         op_no(visit, ANS_V_internal, "out of memory");
         return;
     }
-    adjust->admin = adjust->line.admin = visit->admin;
+    op_task_init(&adjust->task, visit, "stock.adjust", free_adjust);
     adjust->sale = sale;
     adjust->epoch = sale_view(sale->run)->epoch;
     if (!find_sku(visit, adjust) || !read_adjust(visit, adjust)) {
         free(adjust);
         return;
     }
-    adjust->line.action = "stock.adjust";
-    memcpy(adjust->line.who, visit->who, sizeof adjust->line.who);
-    memcpy(adjust->line.peer, visit->peer, sizeof adjust->line.peer);
-    memcpy(adjust->line.why, visit->why, sizeof adjust->line.why);
-    (void)snprintf(adjust->line.target, sizeof adjust->line.target, "sales/%s/skus/%s",
+    (void)snprintf(adjust->task.entry.target, sizeof adjust->task.entry.target, "sales/%s/skus/%s",
                    sale->stored.name, sale->stored.doc.skus[adjust->sku].name);
     if (!may_start(visit, adjust))
         free(adjust);

@@ -5,7 +5,7 @@
  * be clever. What is under way beyond a visit (changes, work on other threads, handles of the loop)
  * is counted, and the memory goes with the last of it: control.db and the log may end after the
  * listener. */
-#include "gateway/admin/admin_internal.h"
+#include "gateway/admin/task.h"
 
 #include <stdlib.h>
 
@@ -21,10 +21,10 @@ static void on_tick(uv_timer_t *timer)
 {
     struct op_admin *admin = timer->data;
     int64_t now = ps_clock_mono_ns(admin->core->clock);
-    struct op_request *next;
+    struct op_request *visit, *next;
 
-    for (struct op_request *visit = admin->first; visit != NULL; visit = next) {
-        next = visit->next; /* it may be answered, but no other is */
+    for (visit = TAILQ_FIRST(&admin->waiting); visit != NULL; visit = next) {
+        next = TAILQ_NEXT(visit, waiting); /* it may be answered, but no other is */
         if (now < visit->deadline_ns) {
             if (visit->on_tick != NULL)
                 visit->on_tick(visit);
@@ -45,13 +45,7 @@ uint64_t op_wait(struct op_request *visit, int64_t timeout_ms)
     if (visit->handle != 0)
         return visit->handle;
     visit->handle = srv_suspend(visit->request);
-    visit->prev = admin->last;
-    visit->next = NULL;
-    if (admin->last != NULL)
-        admin->last->next = visit;
-    else
-        admin->first = visit;
-    admin->last = visit;
+    TAILQ_INSERT_TAIL(&admin->waiting, visit, waiting);
     if (!uv_is_active((uv_handle_t *)&admin->tick))
         uv_timer_start(&admin->tick, on_tick, TICK_MS, TICK_MS);
     return visit->handle;
@@ -66,15 +60,8 @@ void op_leave(struct op_request *visit)
     if (visit->handle == 0)
         return;
     visit->handle = 0;
-    if (visit->prev != NULL)
-        visit->prev->next = visit->next;
-    else
-        admin->first = visit->next;
-    if (visit->next != NULL)
-        visit->next->prev = visit->prev;
-    else
-        admin->last = visit->prev;
-    if (admin->first == NULL)
+    TAILQ_REMOVE(&admin->waiting, visit, waiting);
+    if (TAILQ_EMPTY(&admin->waiting))
         uv_timer_stop(&admin->tick);
 }
 
@@ -89,9 +76,9 @@ struct op_request *op_find(struct op_admin *admin, uint64_t handle)
 static void next_turns(struct op_admin *admin)
 {
     while (!admin->changing) {
-        struct op_request *visit = admin->first;
+        struct op_request *visit = TAILQ_FIRST(&admin->waiting);
         while (visit != NULL && !visit->turn)
-            visit = visit->next;
+            visit = TAILQ_NEXT(visit, waiting);
         if (visit == NULL)
             return;
         visit->turn = false;
@@ -175,6 +162,9 @@ int op_admin_new(struct gw_control *control, int listen_fd, void (*drain)(void *
                                .drain = drain,
                                .drain_ctx = ctx,
                                .open = OPEN_AT_REST};
+    TAILQ_INIT(&admin->waiting);
+    TAILQ_INIT(&admin->tasks);
+    TAILQ_INIT(&admin->doubts);
     int err = op_audit_new(admin, &admin->audit);
     if (err == 0)
         err = srv_http_new(control->loop, &listen_fd, 1, &settings, op_handle, on_refused, admin,
@@ -197,7 +187,7 @@ int op_admin_new(struct gw_control *control, int listen_fd, void (*drain)(void *
 
 bool op_admin_idle(const struct op_admin *admin)
 {
-    return admin->first == NULL && admin->deeds == NULL && admin->adjusts == NULL &&
+    return TAILQ_EMPTY(&admin->waiting) && TAILQ_EMPTY(&admin->tasks) &&
            admin->open == OPEN_AT_REST;
 }
 
@@ -207,13 +197,13 @@ void op_admin_free(struct op_admin *admin)
 
     if (admin == NULL)
         return;
-    while (admin->first != NULL)
-        op_no(admin->first, ANS_V_draining, NULL);
+    while (!TAILQ_EMPTY(&admin->waiting))
+        op_no(TAILQ_FIRST(&admin->waiting), ANS_V_draining, NULL);
     http = admin->http;
     admin->http = NULL;
     srv_http_free(http);
-    op_order_commands_free(admin);
-    op_adjusts_free(admin);
+    op_task_free_all(&admin->tasks);
+    op_task_free_all(&admin->doubts);
     uv_close((uv_handle_t *)&admin->tick, on_closed);
     uv_close((uv_handle_t *)&admin->wake, on_closed);
     op_audit_stop(admin->audit);

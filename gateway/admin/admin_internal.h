@@ -30,9 +30,9 @@
 struct op_request;
 struct op_change;
 struct op_audit;
-struct op_order_command;
-struct op_adjust;
+struct op_task;
 typedef void op_request_fn(struct op_request *visit);
+TAILQ_HEAD(op_tasks, op_task);
 
 struct op_admin {
     struct gw_control *control;
@@ -40,15 +40,14 @@ struct op_admin {
     struct srv_http *http; /* NULL: closed */
     void (*drain)(void *ctx);
     void *drain_ctx;
-    struct op_request *first, *last; /* visits that wait, in the order of their coming */
-    bool changing;                   /* a change is under way */
-    uv_timer_t tick;                 /* runs while a visit waits */
-    uv_async_t wake;                 /* the next turn; an audit's cut has been taken */
-    struct op_reads reads;           /* long ones, on work threads */
+    TAILQ_HEAD(op_waiting, op_request) waiting; /* visits that wait, in the order of their coming */
+    bool changing;                              /* a change is under way */
+    uv_timer_t tick;                            /* runs while a visit waits */
+    uv_async_t wake;                            /* the next turn; an audit's cut has been taken */
+    struct op_reads reads;                      /* long ones, on work threads */
     struct op_audit *audit;
-    struct op_order_command *deeds; /* whose outcomes are awaited */
-    struct op_adjust *adjusts;      /* the same */
-    struct op_adjust *doubts;       /* lowerings whose outcome is unknown */
+    struct op_tasks tasks;  /* whose outcomes are awaited (task.h) */
+    struct op_tasks doubts; /* lowerings whose outcome is unknown */
     size_t open; /* what will call back: changes, work, handles; the memory goes with the last */
 };
 
@@ -66,10 +65,10 @@ struct op_request {
     op_request_fn *on_tick;      /* while it waits; NULL = nothing to look at */
     op_request_fn *on_deadline;  /* must answer; NULL = 503 */
     int64_t deadline_ns;
-    struct op_order_command *deed; /* while it waits for the outcomes of one */
+    struct op_task *task; /* while it waits for the outcome of one */
     unsigned conflicts;
     bool created; /* the answer will be 201 */
-    struct op_request *prev, *next;
+    TAILQ_ENTRY(op_request) waiting;
 };
 
 /* --- admin.c: waiting --- */
@@ -208,9 +207,5 @@ void op_audit_stop(struct op_audit *audit);
 void op_audit_free(struct op_audit *audit);
 /* On every wake: has a cut been taken? */
 void op_audit_wake(struct op_admin *admin);
-
-/* When the listener closes: what still waits for outcomes that will not come any more. */
-void op_order_commands_free(struct op_admin *admin);
-void op_adjusts_free(struct op_admin *admin);
 
 #endif

@@ -217,10 +217,10 @@ static void take_cut(void *arg)
 
 static void next_audit(struct op_admin *admin)
 {
-    struct op_request *visit = admin->first;
+    struct op_request *visit = TAILQ_FIRST(&admin->waiting);
 
     while (visit != NULL && visit->run != op_audit_sale)
-        visit = visit->next;
+        visit = TAILQ_NEXT(visit, waiting);
     if (visit != NULL)
         visit->run(visit);
 }

@@ -3,9 +3,8 @@
  * Confirm and cancel are records. What they came to, the fold alone says, when all outcomes are in
  * or when the time is over, whichever is first: confirm 200 is said of an order that is confirmed
  * for ever, 409 of one that never will be, and 503 order_pending of all that is not known. So every
- * question can be asked again. A deed is what one call wants done; it lives until its last outcome,
- * whether or not anybody still waits for the answer, because its audit line is written then. */
-#include "gateway/admin/admin_internal.h"
+ * question can be asked again. A command is what one call wants done. */
+#include "gateway/admin/task.h"
 
 #include "gateway/cluster/cluster.h"
 #include "gateway/orders/order_id.h"
@@ -23,23 +22,25 @@
 #define DOUBT_MAX_MS (2 * 3600 * 1000)
 
 struct item {
-    struct op_order_command *deed;
+    struct order_command *command;
     struct ps_uuid id;
     bool confirm; /* else cancel */
     bool landed;
     int err; /* the log did not take it, or refused it */
 };
 
-struct op_order_command {
-    struct op_audit_entry line; /* first: the audit line's end is ours */
-    struct op_admin *admin;
-    uint64_t handle;
+struct order_command {
+    struct op_task task; /* first */
     bool batch;
     size_t open; /* outcomes */
-    struct op_order_command *prev, *next;
     size_t count;
     struct item items[];
 };
+
+static struct op_admin *admin_of(const struct order_command *command)
+{
+    return command->task.entry.admin;
+}
 
 /* --- Looking. --- */
 
@@ -253,7 +254,7 @@ static enum ans_verdict verdict_of(const struct item *item)
     static const enum ans_verdict no[] = {[OQ_EXPIRED] = ANS_V_order_expired,
                                           [OQ_CANCELLED] = ANS_V_order_cancelled,
                                           [OQ_REJECTED] = ANS_V_order_rejected};
-    const struct op_admin *admin = item->deed->admin;
+    const struct op_admin *admin = admin_of(item->command);
     const struct oq_order *order = oq_fold_order(admin->core->fold, &item->id);
 
     if (order == NULL)
@@ -276,7 +277,7 @@ static enum ans_verdict verdict_of(const struct item *item)
 static json_t *item_json(const struct item *item)
 {
     enum ans_verdict verdict = verdict_of(item);
-    const struct oq_order *order = known_order(item->deed->admin, &item->id);
+    const struct oq_order *order = known_order(admin_of(item->command), &item->id);
     char id[PS_UUID_LEN + 1];
     json_t *json;
 
@@ -294,22 +295,22 @@ static json_t *item_json(const struct item *item)
     return json;
 }
 
-static void answer(struct op_request *visit, const struct op_order_command *deed)
+static void answer(struct op_request *visit, const struct order_command *command)
 {
     json_t *results;
 
-    if (!deed->batch) {
-        enum ans_verdict verdict = verdict_of(&deed->items[0]);
+    if (!command->batch) {
+        enum ans_verdict verdict = verdict_of(&command->items[0]);
         if (verdict == ANS_V_ok)
-            say_order(visit, &deed->items[0].id);
+            say_order(visit, &command->items[0].id);
         else
             op_no(visit, verdict, verdict == ANS_V_not_found ? "no such order" : NULL);
         return;
     }
     results = json_array();
-    for (size_t i = 0; i < deed->count; i++)
-        (void)json_array_append_new(results, item_json(&deed->items[i]));
-    if (json_array_size(results) < deed->count) { /* out of memory: asking again is safe */
+    for (size_t i = 0; i < command->count; i++)
+        (void)json_array_append_new(results, item_json(&command->items[i]));
+    if (json_array_size(results) < command->count) { /* out of memory: asking again is safe */
         json_decref(results);
         op_no(visit, ANS_V_internal, "out of memory; ask again");
         return;
@@ -317,56 +318,34 @@ static void answer(struct op_request *visit, const struct op_order_command *deed
     op_json(visit, ANS_V_ok, json_pack("{s:o}", "results", results));
 }
 
-/* --- A deed's life. --- */
+/* --- A command's life. --- */
 
-static void keep(struct op_order_command *deed)
+static void free_command(struct op_task *task)
 {
-    deed->next = deed->admin->deeds;
-    if (deed->next != NULL)
-        deed->next->prev = deed;
-    deed->admin->deeds = deed;
+    free(task);
 }
 
-static void unkeep(struct op_order_command *deed)
+static void end(struct order_command *command)
 {
-    if (deed->prev != NULL)
-        deed->prev->next = deed->next;
-    else
-        deed->admin->deeds = deed->next;
-    if (deed->next != NULL)
-        deed->next->prev = deed->prev;
-}
-
-void op_order_commands_free(struct op_admin *admin)
-{
-    while (admin->deeds != NULL) {
-        struct op_order_command *deed = admin->deeds;
-        admin->deeds = deed->next;
-        free(deed);
-    }
-}
-
-static void end(struct op_order_command *deed)
-{
-    struct op_request *visit = op_find(deed->admin, deed->handle);
+    struct op_request *visit = op_task_request(&command->task);
 
     if (visit != NULL)
-        answer(visit, deed);
-    free(deed);
+        answer(visit, command);
+    free(command);
 }
 
-static void on_line(struct op_audit_entry *line)
+static void on_entry_written(struct op_audit_entry *entry)
 {
-    end((struct op_order_command *)line);
+    end((struct order_command *)entry);
 }
 
 /* Ids of what this call has changed. */
-static json_t *changed(const struct op_order_command *deed, bool confirm)
+static json_t *changed(const struct order_command *command, bool confirm)
 {
     json_t *ids = json_array();
 
-    for (size_t i = 0; i < deed->count; i++) {
-        const struct item *item = &deed->items[i];
+    for (size_t i = 0; i < command->count; i++) {
+        const struct item *item = &command->items[i];
         char id[PS_UUID_LEN + 1];
         if (item->confirm != confirm || !item->landed || verdict_of(item) != ANS_V_ok)
             continue;
@@ -377,23 +356,23 @@ static json_t *changed(const struct op_order_command *deed, bool confirm)
 }
 
 /* All outcomes are in. */
-static void settled(struct op_order_command *deed)
+static void settled(struct order_command *command)
 {
-    json_t *confirmed = changed(deed, true), *cancelled = changed(deed, false);
+    json_t *confirmed = changed(command, true), *cancelled = changed(command, false);
     bool any = json_array_size(confirmed) + json_array_size(cancelled) > 0;
 
-    unkeep(deed);
+    op_task_take(&admin_of(command)->tasks, &command->task);
     if (!any) {
         json_decref(confirmed);
         json_decref(cancelled);
-        end(deed);
+        end(command);
         return;
     }
-    struct op_request *visit = op_find(deed->admin, deed->handle);
+    struct op_request *visit = op_task_request(&command->task);
     if (visit != NULL)
         (void)op_wait(visit, OP_WAIT_MS);
-    deed->line.done = on_line;
-    op_audit_entry_write(&deed->line, NULL,
+    command->task.entry.done = on_entry_written;
+    op_audit_entry_write(&command->task.entry, NULL,
                          json_pack("{s:o, s:o}", "confirmed", confirmed, "cancelled", cancelled));
 }
 
@@ -401,26 +380,26 @@ static void on_outcome(struct gw_control *control, enum oq_outcome outcome, stru
                        void *ctx)
 {
     struct item *item = ctx;
-    struct op_order_command *deed = item->deed;
+    struct order_command *command = item->command;
 
     (void)control;
     (void)order;
     item->landed = outcome == OQ_LANDED;
     if (outcome == OQ_REFUSED)
         item->err = PS_E_CLOSED;
-    if (--deed->open == 0)
-        settled(deed);
+    if (--command->open == 0)
+        settled(command);
 }
 
 static void on_deadline(struct op_request *visit)
 {
-    answer(visit, visit->deed);
+    answer(visit, (const struct order_command *)visit->task);
 }
 
 static int append(struct item *item, const struct oq_order *order)
 {
-    struct gw_control *control = item->deed->admin->control;
-    const char *by = item->deed->line.who;
+    struct gw_control *control = admin_of(item->command)->control;
+    const char *by = item->command->task.entry.who;
     struct oq_log *log = control->core->log;
     int64_t now_ms = ps_clock_wall_ms(control->core->clock);
     struct oq_ticket ticket;
@@ -437,12 +416,12 @@ static int append(struct item *item, const struct oq_order *order)
 }
 
 /* A batch may name an order twice: one record decides it. */
-static bool is_under_way(const struct op_order_command *deed, size_t index)
+static bool is_under_way(const struct order_command *command, size_t index)
 {
-    const struct item *item = &deed->items[index];
+    const struct item *item = &command->items[index];
 
     for (size_t i = 0; i < index; i++) {
-        const struct item *before = &deed->items[i];
+        const struct item *before = &command->items[i];
         if (before->confirm == item->confirm && before->err == 0 &&
             ps_uuid_equal(&before->id, &item->id))
             return true;
@@ -450,68 +429,65 @@ static bool is_under_way(const struct op_order_command *deed, size_t index)
     return false;
 }
 
-/* Takes the deed over. */
-static void start(struct op_request *visit, struct op_order_command *deed)
+/* Takes the command over. */
+static void start(struct op_request *visit, struct order_command *command)
 {
     struct gw_core *core = visit->admin->core;
 
-    for (size_t i = 0; i < deed->count; i++) {
-        struct item *item = &deed->items[i];
+    for (size_t i = 0; i < command->count; i++) {
+        struct item *item = &command->items[i];
         const struct oq_order *order = oq_fold_order(core->fold, &item->id);
-        if (order == NULL || oq_order_state(order) != OQ_STATE_ACCEPTED || is_under_way(deed, i))
+        if (order == NULL || oq_order_state(order) != OQ_STATE_ACCEPTED || is_under_way(command, i))
             continue; /* decided, or nothing to decide */
         item->err = append(item, order);
         if (item->err == 0)
-            deed->open++;
+            command->open++;
     }
-    if (deed->open == 0) {
-        answer(visit, deed);
-        free(deed);
+    if (command->open == 0) {
+        answer(visit, command);
+        free(command);
         return;
     }
-    keep(deed);
-    visit->deed = deed;
+    op_task_keep(&visit->admin->tasks, &command->task);
+    visit->task = &command->task;
     visit->on_deadline = on_deadline;
-    deed->handle = op_wait(visit, core->settings->log.ack_timeout_ms);
+    command->task.handle = op_wait(visit, core->settings->log.ack_timeout_ms);
 }
 
-static struct op_order_command *deed_new(struct op_request *visit, size_t count, const char *action)
+static struct order_command *new_command(struct op_request *visit, size_t count, const char *action)
 {
-    struct op_order_command *deed = calloc(1, sizeof *deed + count * sizeof deed->items[0]);
+    struct order_command *command = calloc(1, sizeof *command + count * sizeof command->items[0]);
 
-    if (deed == NULL) {
+    if (command == NULL) {
         op_no(visit, ANS_V_internal, "out of memory");
         return NULL;
     }
-    deed->admin = deed->line.admin = visit->admin;
-    deed->count = count;
+    op_task_init(&command->task, visit, action, free_command);
+    command->count = count;
     for (size_t i = 0; i < count; i++)
-        deed->items[i].deed = deed;
-    deed->line.action = action;
-    memcpy(deed->line.who, visit->who, sizeof deed->line.who);
-    memcpy(deed->line.peer, visit->peer, sizeof deed->line.peer);
-    memcpy(deed->line.why, visit->why, sizeof deed->line.why);
-    return deed;
+        command->items[i].command = command;
+    return command;
 }
 
 /* --- One order. --- */
 
 static void decide(struct op_request *visit, bool confirm)
 {
-    struct op_order_command *deed;
+    struct order_command *command;
     struct ps_uuid id;
     char text[PS_UUID_LEN + 1];
 
     if (!op_only_reason(visit) || !read_id(visit, &id))
         return;
-    deed = deed_new(visit, 1, confirm ? "order.confirm" : "order.cancel");
-    if (deed == NULL)
+    command = new_command(visit, 1, confirm ? "order.confirm" : "order.cancel");
+    if (command == NULL)
         return;
-    deed->items[0].id = id;
-    deed->items[0].confirm = confirm;
+    command->items[0].id = id;
+    command->items[0].confirm = confirm;
     ps_uuid_format(&id, text);
-    (void)snprintf(deed->line.target, sizeof deed->line.target, "orders/%s", text);
-    start(visit, deed);
+    (void)snprintf(command->task.entry.target, sizeof command->task.entry.target, "orders/%s",
+                   text);
+    start(visit, command);
 }
 
 void op_confirm_order(struct op_request *visit)
@@ -557,7 +533,7 @@ void op_order_batch(struct op_request *visit)
 {
     struct ps_json_reader reader;
     struct ps_fault fault = {0};
-    struct op_order_command *deed;
+    struct order_command *command;
     int err;
 
     ps_json_reader_init(&reader, visit->body, "", &fault);
@@ -572,16 +548,16 @@ void op_order_batch(struct op_request *visit)
         op_fault(visit, ANS_V_invalid, &fault);
         return;
     }
-    deed = deed_new(visit, count, "order.batch");
-    if (deed == NULL)
+    command = new_command(visit, count, "order.batch");
+    if (command == NULL)
         return;
-    deed->batch = true;
-    (void)snprintf(deed->line.target, sizeof deed->line.target, "orders");
-    if ((err = read_ids(confirm, "confirm", true, deed->items, &fault)) < 0 ||
-        (err = read_ids(cancel, "cancel", false, deed->items + first, &fault)) < 0) {
+    command->batch = true;
+    (void)snprintf(command->task.entry.target, sizeof command->task.entry.target, "orders");
+    if ((err = read_ids(confirm, "confirm", true, command->items, &fault)) < 0 ||
+        (err = read_ids(cancel, "cancel", false, command->items + first, &fault)) < 0) {
         op_fault(visit, ANS_V_invalid, &fault);
-        free(deed);
+        free(command);
         return;
     }
-    start(visit, deed);
+    start(visit, command);
 }

@@ -269,10 +269,11 @@ static bool read_body(struct op_request *visit, bool needed)
 
 static bool has_turns(const struct op_admin *admin)
 {
-    for (const struct op_request *visit = admin->first; visit != NULL; visit = visit->next)
-        if (visit->turn)
-            return true;
-    return false;
+    const struct op_request *visit = TAILQ_FIRST(&admin->waiting);
+
+    while (visit != NULL && !visit->turn)
+        visit = TAILQ_NEXT(visit, waiting);
+    return visit != NULL;
 }
 
 static void run(struct op_request *visit, const struct route *route)

@@ -48,12 +48,13 @@ static void free_later(uv_handle_t *handle)
 static void on_later(uv_timer_t *timer)
 {
     struct later *later = timer->data;
-    struct srv_request *request = srv_find(later->server->http, later->handle);
+    struct srv_http *http = later->server->http;
+    struct srv_request *request = http != NULL ? srv_find(http, later->handle) : NULL;
     if (request != NULL) {
         srv_answer(request, 200, "text/plain", PS_STR("late"), false);
+        if (srv_find(http, later->handle) != NULL)
+            abort(); /* an answered request must not be found again */
     }
-    if (srv_find(later->server->http, later->handle) != NULL)
-        abort(); /* an answered request must not be found again */
     uv_close((uv_handle_t *)timer, free_later);
 }
 
@@ -196,6 +197,7 @@ static void on_async(uv_async_t *async)
     if (command != COMMAND_STOP)
         return;
     srv_http_free(server->http);
+    server->http = NULL; /* timers of requests whose clients have left may still fire */
     srv_shared_answer_unref(server->shared);
     srv_shared_answer_unref(server->unchanged);
     uv_close((uv_handle_t *)&server->async, NULL);
