@@ -50,6 +50,7 @@ static struct srv_segment *add_segment(struct srv_connection *connection, size_t
     *segment =
         (struct srv_segment){.at = heap != NULL ? heap : segment->copy, .len = len, .heap = heap};
     STAILQ_INSERT_TAIL(&connection->unsent, segment, next);
+    connection->unsent_len += len;
     return segment;
 }
 
@@ -58,6 +59,7 @@ static void drop_sent(struct srv_connection *connection, size_t sent)
 {
     struct srv_segment *segment;
 
+    connection->unsent_len -= sent;
     while ((segment = STAILQ_FIRST(&connection->unsent)) != NULL && sent >= segment->len) {
         sent -= segment->len;
         STAILQ_REMOVE_HEAD(&connection->unsent, next);
@@ -144,7 +146,7 @@ static void on_idle(uv_idle_t *idle)
 
 /* The next request of the connection may be served: on the loop's next turn if it is here already,
  * since this may run within a handler. Its head may have begun. */
-static void go_on_reading(struct srv_connection *connection)
+void srv_go_on_reading(struct srv_connection *connection)
 {
     struct srv_http *http = connection->http;
 
@@ -176,11 +178,12 @@ void srv_flush(struct srv_connection *connection)
         if (connection->state == SRV_READING)
             connection->state = SRV_SENDING;
         srv_poll(connection, UV_WRITABLE);
-        srv_set_deadline(connection, SRV_DEADLINE_SEND);
+        if (connection->deadline.kind != SRV_DEADLINE_SEND)
+            srv_set_deadline(connection, SRV_DEADLINE_SEND);
     } else if (connection->close && connection->slot == NULL) {
         end_connection(connection);
     } else if (connection->state == SRV_READING) {
-        go_on_reading(connection);
+        srv_go_on_reading(connection);
     }
 }
 
@@ -192,13 +195,18 @@ void srv_writable(struct srv_connection *connection)
     if (!send_all(connection))
         return;
     srv_set_deadline(connection, SRV_DEADLINE_NONE);
-    if (connection->state == SRV_WAITING) {
-        srv_poll(connection, connection->kept_len > 0 ? UV_DISCONNECT : UV_READABLE);
+    if (connection->state == SRV_WAITING || connection->state == SRV_STREAMING) {
+        struct srv_slot *slot = connection->slot;
+        if (connection->state == SRV_STREAMING && !slot->paused)
+            srv_set_deadline(connection, SRV_DEADLINE_BODY);
+        srv_poll_waiting(connection);
+        if (slot->state == SRV_SLOT_ANSWERING)
+            http->settings.on_room(&slot->request, http->ctx);
     } else if (connection->close) {
         end_connection(connection);
     } else {
         connection->state = SRV_READING;
-        go_on_reading(connection);
+        srv_go_on_reading(connection);
     }
 }
 
@@ -219,8 +227,8 @@ static const char *date_of(struct srv_http *http)
 
 /* Room for an answer of at most `most` bytes: in `out`, or in a segment behind what is not sent
  * yet. False: no memory, the connection has been closed. */
-static bool begin_answer(struct srv_connection *connection, size_t most, struct ps_buf *ret_buf,
-                         struct srv_segment **ret_segment)
+bool srv_write_room(struct srv_connection *connection, size_t most, struct ps_buf *ret_buf,
+                    struct srv_segment **ret_segment)
 {
     struct srv_http *http = connection->http;
     bool own = http->reading == connection || http->reading == NULL;
@@ -242,20 +250,23 @@ static bool begin_answer(struct srv_connection *connection, size_t most, struct 
     return true;
 }
 
-static void end_answer(struct srv_http *http, const struct ps_buf *buf, struct srv_segment *segment)
+void srv_written(struct srv_connection *connection, const struct ps_buf *buf,
+                 struct srv_segment *segment)
 {
     assert(!buf->overflow);
-    if (segment != NULL)
-        segment->len = buf->len;
-    else
-        http->out_len += buf->len;
+    if (segment == NULL) {
+        connection->http->out_len += buf->len;
+        return;
+    }
+    connection->unsent_len -= segment->len - buf->len;
+    segment->len = buf->len;
 }
 
 /* The request is answered: its slot goes back, and its connection goes on or ends. */
-static void finish_request(struct srv_slot *slot, bool close)
+void srv_finish_request(struct srv_slot *slot, bool close)
 {
     struct srv_connection *connection = slot->connection;
-    bool unread = slot->request.oversized;
+    bool unread = slot->request.oversized || slot->unread;
 
     srv_slot_free(slot);
     connection->slot = NULL;
@@ -279,8 +290,7 @@ struct answer {
     bool close;
 };
 
-static void put_answer(struct ps_buf *buf, struct srv_http *http, const struct answer *answer,
-                       bool with_body)
+static void put_fields(struct ps_buf *buf, struct srv_http *http, const struct answer *answer)
 {
     ps_http_put_status(buf, answer->status);
     ps_buf_put(buf, date_of(http), sizeof http->date);
@@ -292,6 +302,23 @@ static void put_answer(struct ps_buf *buf, struct srv_http *http, const struct a
         ps_http_put_known(buf, "X-Request-Id", answer->request_id);
     if (answer->close)
         ps_buf_puts(buf, "Connection: close\r\n");
+}
+
+void srv_put_head(struct ps_buf *buf, struct srv_slot *slot, int status, const char *content_type,
+                  bool close)
+{
+    put_fields(buf, slot->http,
+               &(struct answer){.status = status,
+                                .content_type = content_type,
+                                .fields = {slot->fields, slot->fields_len},
+                                .request_id = slot->request.request_id,
+                                .close = close});
+}
+
+static void put_answer(struct ps_buf *buf, struct srv_http *http, const struct answer *answer,
+                       bool with_body)
+{
+    put_fields(buf, http, answer);
     if (ps_http_has_length(answer->status))
         ps_http_put_length(buf, answer->body.len);
     ps_buf_puts(buf, "\r\n");
@@ -321,21 +348,21 @@ static void answer_request(struct srv_slot *slot, struct answer answer, char *he
         srv_close(connection, true);
         return;
     }
-    answer.close |= slot->close || slot->request.oversized || http->draining;
+    answer.close |= slot->close || slot->request.oversized || slot->unread || http->draining;
     size_t most = OWN_FIELDS_MAX + answer.fields.len + (heap == NULL ? answer.body.len : 0);
-    if (!begin_answer(connection, most, &buf, &segment)) {
+    if (!srv_write_room(connection, most, &buf, &segment)) {
         free(heap);
         return;
     }
     put_answer(&buf, http, &answer, with_body && heap == NULL);
-    end_answer(http, &buf, segment);
+    srv_written(connection, &buf, segment);
     if (heap != NULL && with_body && answer.body.len > 0) {
         if (add_segment(connection, answer.body.len, heap) == NULL)
             return;
     } else {
         free(heap);
     }
-    finish_request(slot, answer.close);
+    srv_finish_request(slot, answer.close);
 }
 
 /* --- The interface --- */
@@ -486,10 +513,10 @@ void srv_refuse(struct srv_connection *connection, enum ans_verdict verdict, con
                             .body = {body.at, body.len},
                             .close = true};
     http->on_refused((int)verdict, http->ctx);
-    if (!begin_answer(connection, OWN_FIELDS_MAX + fields.len + body.len, &buf, &segment))
+    if (!srv_write_room(connection, OWN_FIELDS_MAX + fields.len + body.len, &buf, &segment))
         return;
     put_answer(&buf, http, &answer, true);
-    end_answer(http, &buf, segment);
+    srv_written(connection, &buf, segment);
     if (connection->slot != NULL)
         srv_slot_free(connection->slot);
     connection->slot = NULL;
@@ -504,9 +531,9 @@ void srv_go_on(struct srv_connection *connection)
     struct srv_segment *segment;
     struct ps_buf buf;
 
-    if (!begin_answer(connection, OWN_FIELDS_MAX, &buf, &segment))
+    if (!srv_write_room(connection, OWN_FIELDS_MAX, &buf, &segment))
         return;
     ps_http_put_status(&buf, 100);
     ps_buf_puts(&buf, "\r\n");
-    end_answer(connection->http, &buf, segment);
+    srv_written(connection, &buf, segment);
 }

@@ -53,10 +53,12 @@ void srv_set_deadline(struct srv_connection *connection, enum srv_deadline_kind 
 /* A request that has begun is told why it ends; who says nothing is not. */
 static void on_late(struct srv_connection *connection)
 {
+    bool unread = connection->state == SRV_READING || connection->state == SRV_STREAMING;
+
     if (connection->state == SRV_READING && connection->slot != NULL)
         srv_refuse(connection, ANS_V_request_timeout, NULL);
     else
-        srv_close(connection, connection->state != SRV_READING);
+        srv_close(connection, !unread);
 }
 
 /* --- The end of a connection --- */
@@ -82,7 +84,7 @@ static void leave_slot(struct srv_connection *connection)
     connection->slot = NULL;
     if (slot == NULL)
         return;
-    if (slot->state != SRV_SLOT_SUSPENDED) {
+    if (slot->state != SRV_SLOT_SUSPENDED && slot->state != SRV_SLOT_ANSWERING) {
         srv_slot_free(slot);
         return;
     }
@@ -147,6 +149,14 @@ void srv_poll(struct srv_connection *connection, int events)
         uv_poll_stop(&connection->poll);
     else
         uv_poll_start(&connection->poll, events, on_event);
+}
+
+void srv_poll_waiting(struct srv_connection *connection)
+{
+    bool full =
+        connection->state == SRV_STREAMING ? connection->slot->paused : connection->kept_len > 0;
+
+    srv_poll(connection, full || connection->kept_len > 0 ? UV_DISCONNECT : UV_READABLE);
 }
 
 /* --- Accepting --- */

@@ -24,7 +24,7 @@ struct srv_request *srv_find(struct srv_http *http, uint64_t handle)
 {
     struct srv_slot *slot = ps_pool_find(http->slots, handle);
 
-    return slot != NULL && slot->state == SRV_SLOT_SUSPENDED ? &slot->request : NULL;
+    return slot != NULL && slot->state >= SRV_SLOT_SUSPENDED ? &slot->request : NULL;
 }
 
 size_t srv_http_connections(const struct srv_http *http)
@@ -73,7 +73,10 @@ void srv_http_free(struct srv_http *http)
     srv_read_clock(http);
     while ((slot = TAILQ_FIRST(&http->suspended)) != NULL) {
         struct ans_problem_detail detail = {.seed = ps_pool_handle(http->slots, slot)};
-        srv_problem_answer(&slot->request, ANS_V_draining, &detail);
+        if (slot->state == SRV_SLOT_ANSWERING)
+            srv_close(slot->connection, true);
+        else
+            srv_problem_answer(&slot->request, ANS_V_draining, &detail);
     }
     srv_connections_close(http);
 }

@@ -69,6 +69,8 @@ struct srv_request {
     uint8_t header_lines[SRV_H_COUNT]; /* 0 or 1, but for X-Forwarded-For: others are refused */
     struct ps_str forwarded_for[SRV_FORWARDED_MAX]; /* the lines of X-Forwarded-For, in order */
     struct ps_str body;                             /* may hold any byte */
+    bool in_parts;                                  /* the body comes by on_part; `body` is empty */
+    int64_t body_len; /* with in_parts: what was announced; -1: it comes in chunks */
     bool oversized; /* the body is larger than body_max and is not kept: 404, 405, 413 or the like,
                      * at once; the connection ends with it */
     struct ps_address peer; /* of the TCP connection */
@@ -97,6 +99,13 @@ struct srv_settings {
     /* The client of a kept request has left: its owner must forget it, and its handle is stale from
      * now on. NULL: the owner may go on with the request; its answer goes nowhere. */
     void (*on_gone)(struct srv_request *request, void *ctx);
+    /* Asked when a head is complete: shall its body come in parts, however long? NULL: no. */
+    bool (*wants_parts)(const struct srv_request *request, void *ctx);
+    /* A part of the body of a kept request; `last`: nothing follows, and `part` may be empty.
+     * False: no more until srv_resume. */
+    bool (*on_part)(struct srv_request *request, struct ps_str part, bool last, void *ctx);
+    /* The client has taken what there was of an answer in parts. */
+    void (*on_room)(struct srv_request *request, void *ctx);
     const struct ps_clock *clock;
 };
 
@@ -156,6 +165,25 @@ int srv_shared_answer_new(int status, const char *const *headers, struct ps_str 
                           struct srv_shared_answer **ret_answer) PS_MUST_CHECK;
 void srv_shared_answer_unref(struct srv_shared_answer *answer); /* NULL is allowed */
 void srv_answer_shared(struct srv_request *request, struct srv_shared_answer *answer);
+
+/* --- Bodies of any length, in parts. A request whose body comes in parts is handed over with its
+ * head. Its handler keeps it, and gets the parts; or answers at once, and the connection ends with
+ * that. A client that neither sends nor takes 16 KiB within body_timeout_ms is cut. Any of these
+ * calls may find that the client has left: then on_gone is called before it returns. --- */
+
+/* More parts of the body may come. */
+void srv_resume(struct srv_request *request);
+
+/* Begins the answer of a kept request. `len` < 0: its length is not known; it is sent in chunks, to
+ * HTTP/1.0 until the connection ends. */
+void srv_answer_begin(struct srv_request *request, int status, const char *content_type,
+                      int64_t len);
+/* A part, which is copied if the client does not take it at once. False: 64 KiB wait; on_room
+ * follows, or on_gone. Parts beyond the length that was said are a programmer's error. */
+bool srv_answer_part(struct srv_request *request, struct ps_str part);
+/* The request is answered. Not `whole`, or shorter than was said: the connection is reset, so that
+ * nobody takes it for whole. */
+void srv_answer_end(struct srv_request *request, bool whole);
 
 /* Opens the sockets of one address for `count` threads (SO_REUSEPORT each), after one bind without
  * it has shown that the port is free. `host` is a numeric address. Port 0 takes a free port, the

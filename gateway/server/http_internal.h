@@ -1,5 +1,5 @@
-/* What http.c (the server), connections.c (sockets and deadlines), reading.c (bytes in) and
- * answer.c (bytes out) share.
+/* What http.c (the server), connections.c (sockets and deadlines), reading.c (bytes in),
+ * answer.c (bytes out) and stream.c (bodies in parts) share.
  *
  * Bytes are received into one buffer of the server and parsed there. A request takes a slot when
  * its head is complete, or when its first bytes must wait for more; the slot keeps the head, the
@@ -24,6 +24,10 @@
 #define SRV_IN_MAX ((size_t)64 * 1024)
 /* Answers that leave at once. */
 #define SRV_OUT_MAX ((size_t)64 * 1024)
+/* The deadline of a body in parts moves on with so much of it. */
+#define SRV_PROGRESS ((uint64_t)16 * 1024)
+/* So much of an answer in parts may wait for its client. */
+#define SRV_UNSENT_MAX ((size_t)64 * 1024)
 /* Kept of what a client sends behind a request that waits. */
 #define SRV_KEPT_MAX SRV_IN_MAX
 /* A body that is too large is read to its end up to here, so that the client reads the 413. */
@@ -32,6 +36,7 @@
 enum srv_connection_state {
     SRV_READING,   /* between requests, or one is not complete */
     SRV_WAITING,   /* its request is kept by the handler: `slot` */
+    SRV_STREAMING, /* the same, and its body still comes, in parts */
     SRV_SENDING,   /* `unsent` is not empty: nothing is read */
     SRV_LINGERING, /* all is sent, and our end is shut down; what still comes is dropped, so that
                       the client is not reset before it has read the answer */
@@ -43,6 +48,7 @@ enum srv_slot_state {
     SRV_SLOT_BODY,
     SRV_SLOT_HANDED,    /* the handler runs */
     SRV_SLOT_SUSPENDED, /* kept by the handler */
+    SRV_SLOT_ANSWERING, /* the same, and its answer has begun */
     SRV_SLOT_LEFT       /* the same, but the client has gone: the answer goes nowhere */
 };
 
@@ -63,10 +69,17 @@ struct srv_slot {
     enum srv_slot_state state;
     bool close; /* the connection ends with this request */
     bool to_head;
-    bool broken; /* a field of the answer cannot be sent: the connection is reset instead */
+    uint8_t minor; /* version of the request */
+    bool broken;   /* a field of the answer cannot be sent: the connection is reset instead */
     enum ps_http_framing framing;
     uint64_t body_left; /* SRV_SLOT_BODY by length */
     uint64_t discarded; /* bytes of an oversized body */
+    bool unread;        /* the body comes in parts, and its last has not come */
+    bool paused;        /* on_part said false */
+    bool is_chunked;    /* the answer */
+    bool is_sized;
+    uint64_t progress;    /* bytes of a body in parts since its deadline was set */
+    uint64_t answer_left; /* of an answer whose length was said */
     struct ps_http_chunks chunks;
     struct ps_http_head parse; /* SRV_SLOT_HEAD */
     size_t head_len;           /* bytes in `head` */
@@ -95,6 +108,7 @@ struct srv_connection {
     char *kept;            /* what came behind it */
     size_t kept_len;
     STAILQ_HEAD(, srv_segment) unsent;
+    size_t unsent_len;
     TAILQ_ENTRY(srv_connection) entry; /* in srv_http.connections */
     TAILQ_ENTRY(srv_connection) ready; /* in srv_http.ready */
 };
@@ -154,6 +168,8 @@ void srv_read_clock(struct srv_http *http);
 void srv_set_deadline(struct srv_connection *connection, enum srv_deadline_kind kind);
 /* UV_READABLE, UV_WRITABLE, UV_DISCONNECT; 0 stops. */
 void srv_poll(struct srv_connection *connection, int events);
+/* Reads what the client of a kept request sends, or only looks whether it leaves. */
+void srv_poll_waiting(struct srv_connection *connection);
 /* Closes the socket; by a reset, `reset`, so that nothing unread stays in the kernel. What the
  * request still waits for is forgotten, and on_gone is called. */
 void srv_close(struct srv_connection *connection, bool reset);
@@ -180,6 +196,15 @@ static inline char *srv_body_of(struct srv_slot *slot)
     return srv_head_of(slot) + slot->http->limits.head_max + 1;
 }
 
+/* What a chunk or a rule of it breaks is refused with. */
+enum ans_verdict srv_verdict_of(const struct ps_http_rule_row *rule);
+
+/* --- stream.c --- */
+
+/* Gives parts of a body to the handler. How many bytes were taken. */
+size_t srv_read_parts(struct srv_connection *connection, struct srv_slot *slot, const char *data,
+                      size_t len);
+
 /* --- answer.c --- */
 
 /* Room for whole lines of header fields, behind those that the answer has; the buffer is given back
@@ -193,6 +218,19 @@ void srv_refuse(struct srv_connection *connection, enum ans_verdict verdict, con
 void srv_go_on(struct srv_connection *connection);
 /* Sends what was gathered for the connection that is read. */
 void srv_flush(struct srv_connection *connection);
+/* The connection may be read again: on the loop's next turn where bytes are kept. */
+void srv_go_on_reading(struct srv_connection *connection);
+/* Room for at most `most` bytes behind what was written before; then srv_written. False: no memory,
+ * the connection has been closed. */
+bool srv_write_room(struct srv_connection *connection, size_t most, struct ps_buf *ret_buf,
+                    struct srv_segment **ret_segment);
+void srv_written(struct srv_connection *connection, const struct ps_buf *buf,
+                 struct srv_segment *segment);
+/* The fields of an answer of which the body follows in parts. */
+void srv_put_head(struct ps_buf *buf, struct srv_slot *slot, int status, const char *content_type,
+                  bool close);
+/* The request is answered: its slot goes back, and its connection goes on or ends. */
+void srv_finish_request(struct srv_slot *slot, bool close);
 /* The client takes more. */
 void srv_writable(struct srv_connection *connection);
 void srv_segments_free(struct srv_connection *connection);

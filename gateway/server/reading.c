@@ -13,7 +13,7 @@ void srv_slot_free(struct srv_slot *slot)
 {
     struct srv_http *http = slot->http;
 
-    if (slot->state == SRV_SLOT_SUSPENDED || slot->state == SRV_SLOT_LEFT)
+    if (slot->state >= SRV_SLOT_SUSPENDED)
         TAILQ_REMOVE(&http->suspended, slot, entry);
     if (slot->state >= SRV_SLOT_HANDED)
         http->in_flight--;
@@ -59,7 +59,7 @@ static void hand_over(struct srv_connection *connection, struct srv_slot *slot)
 
 /* --- Bodies --- */
 
-static enum ans_verdict verdict_of(const struct ps_http_rule_row *rule)
+enum ans_verdict srv_verdict_of(const struct ps_http_rule_row *rule)
 {
     switch (rule->status) {
     case 413:
@@ -109,7 +109,7 @@ static size_t read_chunks(struct srv_connection *connection, struct srv_slot *sl
         at += used;
         if (step == PS_HTTP_BAD) {
             const struct ps_http_rule_row *rule = &ps_http_rules[slot->chunks.rule];
-            srv_refuse(connection, verdict_of(rule), rule->text);
+            srv_refuse(connection, srv_verdict_of(rule), rule->text);
             return len;
         }
         if (step == PS_HTTP_DONE) {
@@ -162,11 +162,25 @@ static void begin_body(struct srv_connection *connection, struct srv_slot *slot,
     request->arrived_ns = http->now_ns;
     request->body = (struct ps_str){srv_body_of(slot), 0};
     slot->close = !head->keep_alive;
+    slot->minor = head->minor;
     slot->to_head = request->method == SRV_HEAD;
     slot->framing = head->framing;
     slot->body_left = head->framing == PS_HTTP_BY_LENGTH ? head->body_len : 0;
     slot->state = SRV_SLOT_BODY;
     ps_http_chunks_init(&slot->chunks);
+    if (head->framing != PS_HTTP_NO_BODY && http->settings.wants_parts != NULL &&
+        http->settings.wants_parts(request, http->ctx)) {
+        request->in_parts = slot->unread = true;
+        request->body_len = head->framing == PS_HTTP_CHUNKED ? -1 : (int64_t)head->body_len;
+        if (head->expects_continue && len == 0)
+            srv_go_on(connection);
+        hand_over(connection, slot);
+        if (connection->state == SRV_WAITING) {
+            connection->state = SRV_STREAMING;
+            srv_set_deadline(connection, SRV_DEADLINE_BODY);
+        }
+        return;
+    }
     if (slot->body_left > http->settings.body_max) {
         request->oversized = true;
         /* A client that waits for 100 Continue has sent nothing yet; a short rest is read, so that
@@ -194,7 +208,7 @@ static size_t read_head(struct srv_connection *connection, const char *data, siz
     ps_http_request_init(head, &http->limits);
     enum ps_http_step step = ps_http_head_parse(head, data, len);
     if (step == PS_HTTP_BAD) {
-        srv_refuse(connection, verdict_of(&ps_http_rules[head->rule]),
+        srv_refuse(connection, srv_verdict_of(&ps_http_rules[head->rule]),
                    ps_http_rules[head->rule].text);
         return len;
     }
@@ -224,7 +238,7 @@ static size_t read_more_head(struct srv_connection *connection, struct srv_slot 
     slot->head_len += used;
     enum ps_http_step step = ps_http_head_parse(head, srv_head_of(slot), slot->head_len);
     if (step == PS_HTTP_BAD) {
-        srv_refuse(connection, verdict_of(&ps_http_rules[head->rule]),
+        srv_refuse(connection, srv_verdict_of(&ps_http_rules[head->rule]),
                    ps_http_rules[head->rule].text);
         return len;
     }
@@ -258,9 +272,12 @@ static size_t serve(struct srv_connection *connection, const char *data, size_t 
     size_t at = 0;
 
     http->reading = connection;
-    while (at < len && connection->state == SRV_READING) {
+    while (at < len && (connection->state == SRV_READING ||
+                        (connection->state == SRV_STREAMING && !connection->slot->paused))) {
         struct srv_slot *slot = connection->slot;
-        if (slot == NULL)
+        if (connection->state == SRV_STREAMING)
+            at += srv_read_parts(connection, slot, data + at, len - at);
+        else if (slot == NULL)
             at += read_head(connection, data + at, len - at);
         else if (slot->state == SRV_SLOT_HEAD)
             at += read_more_head(connection, slot, data + at, len - at);
@@ -277,6 +294,18 @@ static size_t serve(struct srv_connection *connection, const char *data, size_t 
 static void on_end(struct srv_connection *connection)
 {
     srv_close(connection, false);
+}
+
+/* What was not served is kept, and the connection polled for what it waits for. */
+static void end_reading(struct srv_connection *connection, const char *rest, size_t len)
+{
+    enum srv_connection_state state = connection->state;
+
+    if (len > 0 && (state == SRV_WAITING || state == SRV_STREAMING || state == SRV_SENDING))
+        keep_rest(connection, rest, len);
+    if ((connection->state == SRV_WAITING || connection->state == SRV_STREAMING) &&
+        STAILQ_EMPTY(&connection->unsent))
+        srv_poll_waiting(connection);
 }
 
 void srv_readable(struct srv_connection *connection)
@@ -296,12 +325,9 @@ void srv_readable(struct srv_connection *connection)
     size_t len = (size_t)received, used = 0;
     if (connection->state == SRV_LINGERING)
         return;
-    if (connection->state == SRV_READING)
+    if (connection->state == SRV_READING || connection->state == SRV_STREAMING)
         used = serve(connection, http->in, len);
-    if (used < len && (connection->state == SRV_WAITING || connection->state == SRV_SENDING))
-        keep_rest(connection, http->in + used, len - used);
-    if (connection->state == SRV_WAITING && connection->kept_len > 0)
-        srv_poll(connection, UV_DISCONNECT);
+    end_reading(connection, http->in + used, len - used);
 }
 
 void srv_read_kept(struct srv_connection *connection)
@@ -309,16 +335,13 @@ void srv_read_kept(struct srv_connection *connection)
     char *kept = connection->kept;
     size_t len = connection->kept_len;
 
-    if (connection->state != SRV_READING)
+    if (connection->state != SRV_READING && connection->state != SRV_STREAMING)
         return;
     connection->kept = NULL;
     connection->kept_len = 0;
     size_t used = len > 0 ? serve(connection, kept, len) : 0;
-    if (used < len && (connection->state == SRV_WAITING || connection->state == SRV_SENDING))
-        keep_rest(connection, kept + used, len - used);
+    end_reading(connection, kept + used, len - used);
     free(kept);
     if (connection->state == SRV_READING)
         srv_poll(connection, UV_READABLE);
-    else if (connection->state == SRV_WAITING)
-        srv_poll(connection, connection->kept_len > 0 ? UV_DISCONNECT : UV_READABLE);
 }

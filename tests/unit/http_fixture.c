@@ -129,6 +129,41 @@ static bool path_is(const struct srv_request *request, const char *path)
            memcmp(request->path.at, path, request->path.len) == 0;
 }
 
+static bool wants_parts(const struct srv_request *request, void *ctx)
+{
+    (void)ctx;
+    return path_is(request, "/parts") || path_is(request, "/early") || path_is(request, "/cut");
+}
+
+static bool on_part(struct srv_request *request, struct ps_str part, bool last, void *ctx)
+{
+    const struct http_server *server = ctx;
+    size_t gone = atomic_load(&server->fixture->gone);
+
+    bool room = srv_answer_part(request, part);
+    if (atomic_load(&server->fixture->gone) != gone)
+        return false;
+    if (path_is(request, "/cut"))
+        srv_answer_end(request, false);
+    else if (last)
+        srv_answer_end(request, true);
+    return room;
+}
+
+static void on_room(struct srv_request *request, void *ctx)
+{
+    (void)ctx;
+    srv_resume(request);
+}
+
+static void begin_parts(struct srv_request *request)
+{
+    bool sized = request->query.len == 5;
+
+    srv_suspend(request);
+    srv_answer_begin(request, 200, "application/octet-stream", sized ? request->body_len : -1);
+}
+
 static void on_request(struct srv_request *request, void *ctx)
 {
     struct http_server *server = ctx;
@@ -147,6 +182,10 @@ static void on_request(struct srv_request *request, void *ctx)
             abort();
         memset(body, 'h', HEAP_BODY);
         srv_answer_heap(request, 200, "text/plain", body, HEAP_BODY);
+    } else if (path_is(request, "/early")) {
+        srv_answer(request, 200, "text/plain", PS_STR("early"), false);
+    } else if (request->in_parts) {
+        begin_parts(request);
     } else if (request->oversized) {
         srv_problem_answer(request, ANS_V_too_large, &(struct ans_problem_detail){0});
     } else if (path_is(request, "/shared")) {
@@ -227,6 +266,9 @@ void http_fixture_init(struct http_fixture *fixture)
         .user_size = 40,
         .client_ip_header = "CF-Connecting-IP",
         .on_gone = on_gone,
+        .wants_parts = wants_parts,
+        .on_part = on_part,
+        .on_room = on_room,
         .clock = &ps_clock_system,
     };
 }

@@ -34,6 +34,9 @@ void http_fixture_stop(struct http_fixture *fixture);
  *   /unchanged   304 with the ETag, the body given for its length only
  *   /close       an answer that closes
  *   /problem     429 user_rate with everything a problem can carry
+ *   /parts       the body back, in parts, as it comes; with the query "sized" by its length
+ *   /early       answers before the body that comes in parts is read
+ *   /cut         begins an answer in parts with the first part, and ends it there
  *   any other    200 and what the request looked like, one "name=value" a line */
 
 int http_connect(const struct http_fixture *fixture);

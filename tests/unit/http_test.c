@@ -1,6 +1,7 @@
 /* The HTTP server over raw sockets: pipelining, kept connections, cut bytes, bodies, deadlines,
  * limits, kept requests, answers, drain. */
 #include "http_fixture.h"
+#include "common/http/chunks.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -8,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <errno.h>
+#include <pthread.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -373,6 +375,173 @@ static void a_client_that_waits_for_100_is_told_to_go_on_or_that_it_is_too_much(
     http_fixture_stop(&fixture);
 }
 
+static void start_impatient(struct http_fixture *fixture)
+{
+    http_fixture_init(fixture);
+    fixture->settings.head_timeout_ms = 400;
+    fixture->settings.body_timeout_ms = 300;
+    fixture->settings.idle_timeout_ms = 100;
+    http_fixture_start(fixture);
+}
+
+/* --- Bodies in parts --- */
+
+#define PARTS_LEN ((size_t)8 * 1024 * 1024)
+
+/* A byte of the long body that says where it stands. */
+static char part_byte(size_t at)
+{
+    return (char)('a' + at * 7 / 5 % 26);
+}
+
+struct sender {
+    int fd;
+    bool chunked;
+};
+
+static void *send_long_body(void *ctx)
+{
+    const struct sender *sender = ctx;
+    static char piece[10000];
+    for (size_t at = 0, len; at < PARTS_LEN; at += len) {
+        char line[16];
+        len = PARTS_LEN - at < sizeof piece ? PARTS_LEN - at : sizeof piece;
+        for (size_t i = 0; i < len; i++)
+            piece[i] = part_byte(at + i);
+        if (sender->chunked) {
+            snprintf(line, sizeof line, "%zx\r\n", len);
+            http_send_text(sender->fd, line);
+        }
+        http_send(sender->fd, piece, len);
+        if (sender->chunked)
+            http_send_text(sender->fd, "\r\n");
+    }
+    if (sender->chunked)
+        http_send_text(sender->fd, "0\r\n\r\n");
+    return NULL;
+}
+
+/* Sends the long body while its echo is read, and compares. */
+static void echo_long_body(const struct http_fixture *fixture, bool chunked, bool sized)
+{
+    char head[256], buffer[65536];
+    struct ps_http_chunks chunks;
+    struct sender sender = {http_connect(fixture), chunked};
+    pthread_t thread;
+    size_t head_len = 0, body = 0;
+    ps_http_chunks_init(&chunks);
+    snprintf(head, sizeof head, "POST /parts?%s HTTP/1.1\r\n" HOST "%s: %s\r\n\r\n",
+             sized ? "sized" : "", chunked ? "Transfer-Encoding" : "Content-Length",
+             chunked ? "chunked" : "8388608");
+    http_send_text(sender.fd, head);
+    assert_int_equal(pthread_create(&thread, NULL, send_long_body, &sender), 0);
+    char answer[1024] = "";
+    while (strstr(answer, "\r\n\r\n") == NULL) {
+        assert_true(head_len + 1 < sizeof answer && recv(sender.fd, answer + head_len, 1, 0) == 1);
+        answer[++head_len] = '\0';
+    }
+    assert_non_null(strstr(answer, "HTTP/1.1 200 OK\r\n"));
+    assert_non_null(
+        strstr(answer, sized ? "Content-Length: 8388608\r\n" : "Transfer-Encoding: chunked\r\n"));
+    for (bool ended = false; !ended && !(sized && body == PARTS_LEN);) {
+        ssize_t got = recv(sender.fd, buffer, sizeof buffer, 0);
+        assert_true(got > 0);
+        for (size_t at = 0, used = 0; at < (size_t)got && !ended; at += used) {
+            struct ps_str part = {buffer + at, (size_t)got - at};
+            enum ps_http_step step = PS_HTTP_DATA;
+            used = part.len;
+            if (!sized)
+                step = ps_http_chunks_next(&chunks, buffer + at, (size_t)got - at, &used, &part);
+            assert_true(step != PS_HTTP_BAD);
+            ended = step == PS_HTTP_DONE;
+            for (size_t i = 0; step == PS_HTTP_DATA && i < part.len; i++, body++)
+                if (part.at[i] != part_byte(body))
+                    fail_msg("byte %zu", body);
+        }
+    }
+    assert_int_equal(body, PARTS_LEN);
+    pthread_join(thread, NULL);
+    http_send_text(sender.fd, GET("/next"));
+    http_read(sender.fd, false, &reply);
+    assert_int_equal(reply.status, 200);
+    close(sender.fd);
+}
+
+static void a_long_body_goes_through_in_parts_both_ways(void **state)
+{
+    struct http_fixture fixture;
+    (void)state;
+    start(&fixture);
+    echo_long_body(&fixture, false, true);
+    echo_long_body(&fixture, false, false);
+    echo_long_body(&fixture, true, false);
+    assert_int_equal(atomic_load(&fixture.in_flight), 0);
+    http_fixture_stop(&fixture);
+}
+
+static void an_answer_before_the_body_ends_the_connection(void **state)
+{
+    struct http_fixture fixture;
+    (void)state;
+    start(&fixture);
+    int fd = http_connect(&fixture);
+    http_send_text(fd, "POST /early HTTP/1.1\r\n" HOST "Content-Length: 100000\r\n\r\nabc");
+    http_read(fd, false, &reply);
+    assert_int_equal(reply.status, 200);
+    assert_string_equal(http_field(&reply, "Connection"), "close");
+    assert_true(http_closed(fd));
+    close(fd);
+    http_fixture_stop(&fixture);
+}
+
+static void an_answer_that_ends_too_early_is_never_taken_for_whole(void **state)
+{
+    struct http_fixture fixture;
+    char buffer[4096];
+    ssize_t got;
+    (void)state;
+    start(&fixture);
+    int fd = http_connect(&fixture);
+    http_send_text(fd, "POST /cut HTTP/1.1\r\n" HOST "Content-Length: 100\r\n\r\nabc");
+    while ((got = recv(fd, buffer, sizeof buffer, 0)) > 0)
+        assert_null(memmem(buffer, (size_t)got, "0\r\n\r\n", 5));
+    assert_true(got < 0 && errno == ECONNRESET);
+    close(fd);
+    http_fixture_stop(&fixture);
+}
+
+static void a_body_in_parts_that_stops_is_cut(void **state)
+{
+    struct http_fixture fixture;
+    (void)state;
+    start_impatient(&fixture);
+    int fd = http_connect(&fixture);
+    http_send_text(fd, "POST /parts HTTP/1.1\r\n" HOST "Content-Length: 100\r\n\r\nabc");
+    assert_true(http_wait(&fixture.gone, 1));
+    close(fd);
+    http_fixture_stop(&fixture);
+}
+
+static void a_client_that_takes_no_parts_is_cut_and_costs_little_memory(void **state)
+{
+    struct http_fixture fixture;
+    int small = 4096;
+    char piece[4096];
+    (void)state;
+    start_impatient(&fixture);
+    int fd = http_connect(&fixture);
+    assert_int_equal(setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &small, sizeof small), 0);
+    http_send_text(fd, "POST /parts HTTP/1.1\r\n" HOST "Content-Length: 100000000\r\n\r\n");
+    memset(piece, 'x', sizeof piece);
+    for (int i = 0; i < 2500; i++) /* until nothing is read of it any more */
+        if (send(fd, piece, sizeof piece, MSG_NOSIGNAL | MSG_DONTWAIT) < 0)
+            break;
+    assert_true(http_wait(&fixture.gone, 1));
+    close(fd);
+    http_fixture_stop(&fixture);
+    assert_int_equal(atomic_load(&fixture.in_flight), 0);
+}
+
 /* --- Heads that are large --- */
 
 static int ask_with_field(struct http_fixture *fixture, const char *name, size_t len)
@@ -455,15 +624,6 @@ static void a_deep_pipeline_is_answered_whole(void **state)
 }
 
 /* --- Deadlines --- */
-
-static void start_impatient(struct http_fixture *fixture)
-{
-    http_fixture_init(fixture);
-    fixture->settings.head_timeout_ms = 400;
-    fixture->settings.body_timeout_ms = 300;
-    fixture->settings.idle_timeout_ms = 100;
-    http_fixture_start(fixture);
-}
 
 static void expect_408(struct http_fixture *fixture, int fd)
 {
@@ -877,6 +1037,25 @@ static void a_client_that_closes_takes_its_kept_request_along(void **state)
     http_fixture_stop(&fixture);
 }
 
+static void a_kept_request_outlives_its_client_where_nobody_is_told_of_that(void **state)
+{
+    struct http_fixture fixture;
+    (void)state;
+    http_fixture_init(&fixture);
+    fixture.settings.on_gone = NULL;
+    http_fixture_start(&fixture);
+    int fd = http_connect(&fixture);
+    http_send_text(fd, GET("/later?50"));
+    assert_true(http_wait(&fixture.handled, 1));
+    close(fd);
+    for (int i = 0; i < 5000 && atomic_load(&fixture.connections) > 0; i++)
+        usleep(1000);
+    for (int i = 0; i < 5000 && atomic_load(&fixture.in_flight) > 0; i++)
+        usleep(1000);
+    assert_int_equal(atomic_load(&fixture.in_flight), 0); /* its handler has found and answered it */
+    http_fixture_stop(&fixture);
+}
+
 static void what_comes_behind_a_kept_request_is_served_after_it(void **state)
 {
     struct http_fixture fixture;
@@ -1000,6 +1179,11 @@ static void a_taken_port_is_reported_and_a_free_one_is_shared(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_long_body_goes_through_in_parts_both_ways),
+        cmocka_unit_test(an_answer_before_the_body_ends_the_connection),
+        cmocka_unit_test(an_answer_that_ends_too_early_is_never_taken_for_whole),
+        cmocka_unit_test(a_body_in_parts_that_stops_is_cut),
+        cmocka_unit_test(a_client_that_takes_no_parts_is_cut_and_costs_little_memory),
         cmocka_unit_test(one_connection_serves_many_requests),
         cmocka_unit_test(pipelined_requests_are_answered_in_order),
         cmocka_unit_test(a_request_may_come_in_single_bytes),
@@ -1034,6 +1218,7 @@ int main(void)
         cmocka_unit_test(keeping_a_request_does_not_make_the_loop_spin),
         cmocka_unit_test(a_reset_connection_takes_its_kept_request_along),
         cmocka_unit_test(a_client_that_closes_takes_its_kept_request_along),
+        cmocka_unit_test(a_kept_request_outlives_its_client_where_nobody_is_told_of_that),
         cmocka_unit_test(what_comes_behind_a_kept_request_is_served_after_it),
         cmocka_unit_test(a_client_that_leaves_while_its_request_is_kept_does_no_harm),
         cmocka_unit_test(draining_serves_who_is_in_and_lets_nobody_else_in),
