@@ -47,6 +47,8 @@
 #define HEARTBEATS   3 /* after so many, what the others say of themselves is new */
 #define PATIENCE_NS  (10 * PS_NS_PER_S) /* for records to be read back, then all begins again */
 #define UNKNOWN_NS   PS_NS_PER_S        /* for an install without a reply to show */
+#define RECORDS_MAX                                                                                \
+    4096 /* under way, of all sales: each outcome is mail, and the box has its bounds */
 #define RETRY_MS     200
 #define RETRY_MAX_MS 5000
 /* Two Redis servers that each serve some gateways make them end each other's epochs. That is safe,
@@ -181,8 +183,10 @@ static void begin_work(struct sale_run *run, const struct sale_decided *decided)
 
     rebuild->heartbeats = clu_heartbeats(run->runs->cluster);
     if (!rebuild->opening) {
-        ps_log(PS_LOG_INFO, "sale_rebuild_begins", PS_F_STR("sale", run->name));
+        if (run->runs->shared) /* else each start would log it of every sale */
+            ps_log(PS_LOG_INFO, "sale_rebuild_begins", PS_F_STR("sale", run->name));
         sale_set_state(run, SALE_DRAINING_PEERS);
+        sale_rebuild_step(run, decided);
         return;
     }
     ps_log(PS_LOG_INFO, "sale_opening", PS_F_STR("sale", run->name));
@@ -296,11 +300,12 @@ static void append_record(struct sale_slot *slot, uint32_t partition, const stru
     struct oq_ticket ticket = {
         .owner = runs->settings.owner, .kind = SALE_TICKET, .handle = (uint64_t)(uintptr_t)slot};
 
-    if (slot->out)
+    if (slot->out || runs->records_out >= RECORDS_MAX)
         return;
     slot->out = (event->type == OQ_FENCED ? oq_log_append_to(runs->log, partition, event, &ticket)
                                           : oq_log_append(runs->log, event, &ticket)) == 0;
     slot->run->rebuild.slots_out += slot->out;
+    runs->records_out += slot->out;
 }
 
 void sale_rebuild_landed(struct sale_slot *slot, enum oq_outcome outcome)
@@ -310,6 +315,7 @@ void sale_rebuild_landed(struct sale_slot *slot, enum oq_outcome outcome)
 
     slot->out = false;
     run->rebuild.slots_out--;
+    run->runs->records_out--;
     if (outcome != OQ_REFUSED)
         run->logged = true;
     if (outcome == OQ_LANDED && sale_get_decided(run, &decided))
@@ -487,7 +493,7 @@ static void note_installed(struct sale_run *run)
     int64_t now_ns = sale_now_ns(run->runs);
     int64_t took_ns = now_ns - rebuild->began_ns;
 
-    if (!rebuild->opening) {
+    if (!rebuild->opening && run->runs->shared) {
         ps_metric_observe_ns(run->runs->shard, GW_M_REBUILD_SECONDS, 0, took_ns);
         ps_log(PS_LOG_INFO, "sale_rebuilt", PS_F_STR("sale", run->name),
                PS_F_INT("epoch", rebuild->epoch), PS_F_INT("took_ms", took_ns / PS_NS_PER_MS));

@@ -107,6 +107,7 @@ struct sale_runs {
     _Atomic(unsigned) refused;
     struct sale_run **at; /* sorted by name */
     size_t count, cap;
+    size_t records_out;      /* rebuild.c: whose outcome is awaited */
     struct sale_run **asked; /* by the heartbeat under way; has room for all */
     size_t turn;             /* which of the resting sales the next one asks about */
     struct sale_effects *effects;

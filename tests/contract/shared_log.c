@@ -4,6 +4,7 @@
 
 #include "queue/log_kafka.h"
 
+#include <stdatomic.h>
 #include <stdlib.h>
 
 #define RECORDS_MAX 4096
@@ -34,8 +35,9 @@ struct view {
     size_t read[SHARED_PARTITIONS];
     struct call calls[CALLS_MAX];
     size_t call_count;
-    bool held, away;
-    int64_t reached_ns;
+    bool held;
+    _Atomic(bool) away;
+    _Atomic(int64_t) reached_ns;
 };
 
 struct shared_topic *shared_topic_new(void)
