@@ -121,7 +121,7 @@ static int read_token(const json_t *json, const char *pointer, struct op_token *
     ps_json_string(&reader, "id", PS_NAME_MAX, &id);
     ps_json_enum(&reader, "role", op_role_names, &role);
     ps_json_string(&reader, "hash", HEX_LEN, &hash);
-    ps_json_string(&reader, "note", OP_TOKEN_NOTE_MAX, &note);
+    ps_json_string(&reader, "note", OP_TOKEN_NOTE_BYTES, &note);
     ps_json_time(&reader, "created_at", &token.created_at_ms);
     const json_t *expires = ps_json_value(&reader, "expires_at");
     if (expires != NULL && !json_is_null(expires))
@@ -436,7 +436,7 @@ int op_auth_prepare_new(struct op_auth *auth, enum op_role role, const char *not
 {
     int64_t now_ms = ps_clock_wall_ms(auth->clock);
     char id[32], secret[OP_TOKEN_LEN + 1];
-    if (expires_at_ms <= now_ms || strlen(note) > OP_TOKEN_NOTE_MAX)
+    if (expires_at_ms <= now_ms || strlen(note) > OP_TOKEN_NOTE_BYTES)
         return PS_E_INVALID;
     if (auth->tokens.count == OP_TOKENS_MAX)
         return PS_E_FULL;

@@ -17,10 +17,11 @@
 #include "common/clock.h"
 #include "common/json.h"
 
-#define OP_TOKEN_LEN      47 /* of the secret, without a closing NUL */
-#define OP_TOKEN_HASH_LEN 32
-#define OP_TOKEN_NOTE_MAX 200 /* bytes */
-#define OP_TOKENS_MAX     100
+#define OP_TOKEN_LEN        47 /* of the secret, without a closing NUL */
+#define OP_TOKEN_HASH_LEN   32
+#define OP_TOKEN_NOTE_MAX   200                     /* characters */
+#define OP_TOKEN_NOTE_BYTES (4 * OP_TOKEN_NOTE_MAX) /* in UTF-8 */
+#define OP_TOKENS_MAX       100
 
 enum op_role {
     OP_ROLE_VIEWER,
@@ -33,7 +34,7 @@ struct op_token {
     char id[PS_NAME_MAX + 1]; /* "t" and 12 hexadecimal digits; "first" for the first one */
     enum op_role role;
     uint8_t hash[OP_TOKEN_HASH_LEN];
-    char note[OP_TOKEN_NOTE_MAX + 1];
+    char note[OP_TOKEN_NOTE_BYTES + 1];
     int64_t created_at_ms;
     int64_t expires_at_ms; /* INT64_MAX = never */
 };
@@ -85,7 +86,7 @@ json_t *op_token_write(const struct op_token *token);
  * tokens_path, in the job that has the audit line), and then it is ended: kept or dropped. One at a
  * time: PS_E_BUSY. */
 /* *ret_secret is shown to whoever asked, once, and then forgotten. `note` is UTF-8 of at most
- * OP_TOKEN_NOTE_MAX bytes. PS_E_FULL: OP_TOKENS_MAX are there; PS_E_INVALID: the expiry has passed.
+ * OP_TOKEN_NOTE_BYTES. PS_E_FULL: OP_TOKENS_MAX are there; PS_E_INVALID: the expiry has passed.
  * *ret_token is borrowed until the change is ended. */
 int op_auth_prepare_new(struct op_auth *auth, enum op_role role, const char *note,
                         int64_t expires_at_ms, const struct op_token **ret_token,

@@ -2,6 +2,7 @@
 #include "gateway/admin/admin_internal.h"
 
 #include "common/process.h"
+#include "common/utf8.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -154,6 +155,19 @@ struct token_request {
     int64_t expires_at_ms;
 };
 
+static bool is_note(struct ps_str text)
+{
+    size_t characters = 0, size;
+    uint32_t point;
+
+    for (size_t at = 0; at < text.len; at += size, characters++) {
+        size = ps_utf8_next(text.at + at, text.len - at, &point);
+        if (size == 0 || ps_utf8_is_control(point))
+            return false;
+    }
+    return characters <= OP_TOKEN_NOTE_MAX;
+}
+
 /* False: answered. */
 static bool read_token(struct op_request *visit, struct token_request *ret_request)
 {
@@ -164,7 +178,10 @@ static bool read_token(struct op_request *visit, struct token_request *ret_reque
     ps_json_reader_init(&reader, visit->body, "", &fault);
     ps_json_require(&reader, (const char *const[]){"role", NULL});
     ps_json_enum(&reader, "role", op_role_names, &ret_request->role);
-    ps_json_string(&reader, "note", OP_TOKEN_NOTE_MAX, &ret_request->note);
+    ps_json_string(&reader, "note", OP_TOKEN_NOTE_BYTES, &ret_request->note);
+    if (reader.err == 0 && !is_note(ret_request->note))
+        ps_json_fault(&reader, "note", "must be at most %d characters, none of them a control",
+                      OP_TOKEN_NOTE_MAX);
     if (!json_is_null(ps_json_value(&reader, "expires_at")))
         ps_json_time(&reader, "expires_at", &ret_request->expires_at_ms);
     (void)ps_json_has(&reader, "reason");

@@ -76,6 +76,16 @@ def test_a_token_works_until_it_is_removed_and_its_secret_is_shown_once(gateway)
     assert gateway.admin("DELETE", f"/admin/v1/tokens/{made['id']}").status == 404
 
 
+def test_a_note_of_a_token_counts_characters(gateway):
+    note = "货" * 200
+    made = gateway.admin("POST", "/admin/v1/tokens", {"role": "viewer", "note": note})
+    assert made.status == 201 and made.json["note"] == note
+    assert note in [token["note"] for token in gateway.admin("GET", "/admin/v1/tokens").json["tokens"]]
+    for wrong in (note + "x", "two\nlines", "\x85"):
+        answer = gateway.admin("POST", "/admin/v1/tokens", {"role": "viewer", "note": wrong})
+        assert (answer.status, answer.json["pointer"]) == (422, "/note"), answer
+
+
 def test_a_token_expires(gateway):
     made = token(gateway, "viewer", expires_at=rfc3339(0.7))
     assert gateway.admin("GET", "/admin/v1/sales", token=made["token"]).status == 200
