@@ -1,7 +1,6 @@
-/* The way of a change through the control thread. Four things happen asynchronously and each has
+/* The way of a change through the control thread. Three things happen asynchronously and each has
  * one place here: Redis has compared a version (on_shared), a job of the control store comes back
- * (GW_MAIL_DONE), a worker has taken a policy over (GW_MAIL_POLICY_ACK), a record's outcome is
- * known (GW_MAIL_ORDER).
+ * (GW_MAIL_DONE), a worker has taken a policy over (GW_MAIL_POLICY_ACK).
  *
  * What must hold: memory changes only after the store has written; a policy is freed only when no
  * worker uses it any more; a change is answered only when every worker goes by it. So at most one
@@ -10,7 +9,6 @@
 #include "gateway/control.h"
 
 #include "common/log.h"
-#include "common/pool.h"
 #include "gateway/config/seed.h"
 #include "gateway/config/sync.h"
 #include "gateway/config/codec.h"
@@ -39,11 +37,6 @@ struct gw_change {
     bool shared; /* the cluster has it */
     int refused; /* by the cluster, for a newer copy: said when that has been taken over */
     struct gw_change *next;
-};
-
-struct gw_await {
-    gw_outcome_fn *done;
-    void *ctx;
 };
 
 /* --- the policy --- */
@@ -384,41 +377,6 @@ int gw_control_take(struct gw_control *control, struct cfg_merge *taken, gw_chan
     return 0;
 }
 
-/* --- outcomes --- */
-
-int gw_control_await(struct gw_control *control, gw_outcome_fn *done, void *ctx,
-                     struct oq_ticket *ret_ticket)
-{
-    struct gw_await *await = ps_pool_take(control->awaits);
-
-    if (await == NULL)
-        return PS_E_FULL;
-    *await = (struct gw_await){.done = done, .ctx = ctx};
-    *ret_ticket = (struct oq_ticket){.owner = GW_OWNER_CONTROL,
-                                     .handle = ps_pool_handle(control->awaits, await)};
-    return 0;
-}
-
-void gw_control_unawait(struct gw_control *control, const struct oq_ticket *ticket)
-{
-    struct gw_await *await = ps_pool_find(control->awaits, ticket->handle);
-
-    if (await != NULL)
-        ps_pool_give(control->awaits, await);
-}
-
-static void on_outcome(struct gw_control *control, const struct ps_mail *mail)
-{
-    struct gw_await *found = ps_pool_find(control->awaits, mail->handle);
-    struct gw_await await;
-
-    if (found == NULL) /* nobody waits: an expiry */
-        return;
-    await = *found;
-    ps_pool_give(control->awaits, found);
-    await.done(control, (enum oq_outcome)mail->result, mail->ptr, await.ctx);
-}
-
 /* --- the thread --- */
 
 void gw_control_mail(const struct ps_mail *mail, void *ctx)
@@ -433,10 +391,7 @@ void gw_control_mail(const struct ps_mail *mail, void *ctx)
         on_ack(control, mail);
         break;
     case GW_MAIL_ORDER:
-        if (mail->value == SALE_TICKET)
-            sale_outcome(control->core->sales, mail->handle, (enum oq_outcome)mail->result);
-        else
-            on_outcome(control, mail);
+        sale_outcome(control->core->sales, mail->handle, (enum oq_outcome)mail->result);
         break;
     case GW_MAIL_SALES:
         sale_mail(control->core->sales, mail);
@@ -491,9 +446,7 @@ int gw_control_new(struct gw_core *core, uv_loop_t *loop, struct cfg_store *stor
                                    .auth = auth,
                                    .shard = ps_metrics_shard(core->metrics)};
     control->wall_started_ms = ps_clock_wall_ms(core->clock);
-    if (control->shard == NULL ||
-        (err = ps_pool_new(GW_AWAIT_MAX, sizeof(struct gw_await), &control->awaits)) < 0 ||
-        (err = gw_control_memory_take(control, stored)) < 0 ||
+    if (control->shard == NULL || (err = gw_control_memory_take(control, stored)) < 0 ||
         (err = build_policy(control, &control->policy)) < 0) {
         gw_control_free(control);
         return ps_fault(fault, err, "", "control thread: %s", ps_err_text(err));
@@ -524,6 +477,5 @@ void gw_control_free(struct gw_control *control)
     gw_control_memory_free(control);
     cfg_snapshot_free(control->policy);
     cfg_snapshot_free(control->older);
-    ps_pool_free(control->awaits);
     free(control);
 }

@@ -40,11 +40,6 @@ typedef void gw_change_apply_fn(struct gw_control *control, void *ctx);
 typedef void gw_change_done_fn(struct gw_control *control, int err, const struct ps_fault *fault,
                                void *ctx);
 
-/* Waits for the outcome of a record that this thread appended: `outcome`, and the order that it was
- * about (NULL for stock and fences). */
-typedef void gw_outcome_fn(struct gw_control *control, enum oq_outcome outcome,
-                           struct oq_order *order, void *ctx);
-
 struct gw_control {
     struct gw_core *core;
     uv_loop_t *loop;
@@ -73,7 +68,6 @@ struct gw_control {
     bool dirty;
     int64_t snapshot;
     struct gw_change *first_change, *last_change;
-    struct ps_pool *awaits; /* open outcomes */
     struct {
         json_t *sales, *policy;
     } seeds; /* that wait for the cluster's copy; NULL: none (seed.c) */
@@ -135,12 +129,5 @@ void gw_control_go_on(struct gw_control *control);
 
 /* False: the gateway is in a cluster and has not seen its decisions yet; it may not serve. */
 bool gw_control_synced(const struct gw_control *control);
-
-/* A ticket for a record that the caller appends next; `done` comes once. PS_E_FULL: too many are
- * open (GW_AWAIT_MAX). If the append is refused: gw_control_unawait. */
-#define GW_AWAIT_MAX 4096
-int gw_control_await(struct gw_control *control, gw_outcome_fn *done, void *ctx,
-                     struct oq_ticket *ret_ticket) PS_MUST_CHECK;
-void gw_control_unawait(struct gw_control *control, const struct oq_ticket *ticket);
 
 #endif

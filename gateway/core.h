@@ -72,7 +72,7 @@ struct gw_core {
  * the same shard. */
 void gw_core_gather(const struct gw_core *core, struct ps_metrics_shard *shard);
 
-/* Can buyers be served? `core` is a struct gw_core. Any thread (gateway.c). */
+/* Can buyers be served? `core` is a struct gw_core. Any thread. */
 void gw_core_readiness(void *core, struct ans_readiness *ret_readiness);
 
 #endif

@@ -72,24 +72,6 @@ struct gateway {
     int64_t watchdog_fed_ns;
 };
 
-void gw_core_readiness(void *ctx, struct ans_readiness *ret_readiness)
-{
-    const struct gw_core *core = ctx;
-    bool shared = inv_store_is_shared(core->control_store);
-
-    *ret_readiness = (struct ans_readiness){
-        .started = atomic_load_explicit(&core->ready, memory_order_acquire),
-        .draining = atomic_load_explicit(&core->draining, memory_order_acquire),
-        .log = oq_log_available(core->log),
-        .in_cluster = shared,
-        .view = shared && clu_has_view(core->cluster),
-        .store = shared && clu_has_redis(core->cluster),
-        .sales_refused = sale_refused(core->sales),
-        .limit_evictions = adm_limit_table_evictions(core->limits),
-        .backlog_percent = oq_log_backlog_percent(core->log),
-        .log_lines_dropped = ps_log_dropped()};
-}
-
 static int64_t now_ns(const struct gateway *gateway)
 {
     return ps_clock_mono_ns(gateway->core.clock);
@@ -236,7 +218,11 @@ static void on_mail(const struct ps_mail *mail, void *ctx)
 {
     struct gateway *gateway = ctx;
 
-    if (gateway->control != NULL)
+    if (mail->kind == GW_MAIL_ORDER && mail->value != SALE_TICKET) {
+        if (gateway->admin != NULL)
+            op_admin_outcome(gateway->admin, mail->handle, (enum oq_outcome)mail->result,
+                             mail->ptr);
+    } else if (gateway->control != NULL)
         gw_control_mail(mail, gateway->control);
 }
 
@@ -574,6 +560,7 @@ static void stop_parts(struct gateway *gateway)
     sale_runs_stop(core->sales);
     gw_counter_store_free(core, core->control_store); /* answers what still waits for it */
     op_admin_free(gateway->admin);
+    gateway->admin = NULL; /* outcomes that come now find nobody */
     gw_control_stop(gateway->control);
     cfg_store_close(gateway->store);
     uv_close((uv_handle_t *)&gateway->term, NULL);

@@ -158,15 +158,13 @@ static void on_entry_written(struct op_audit_entry *entry)
     free(adjust);
 }
 
-static void on_outcome(struct gw_control *control, enum oq_outcome outcome, struct oq_order *order,
-                       void *ctx)
+static void on_outcome(enum oq_outcome outcome, struct oq_order *order, void *ctx)
 {
     struct adjust *adjust = ctx;
     struct op_request *visit = op_task_request(&adjust->task);
     struct op_admin *admin = admin_of(adjust);
     enum shown shown = look_up(adjust);
 
-    (void)control;
     (void)order;
     op_task_take(&admin->tasks, &adjust->task);
     if (outcome == OQ_LANDED && shown == SHOWN_SAME) {
@@ -211,9 +209,10 @@ static void append(struct op_request *visit, struct adjust *adjust)
         .note = {visit->why, ps_utf8_cut(visit->why, strlen(visit->why), OQ_NOTE_MAX)}};
     struct oq_ticket ticket;
 
-    int err = gw_control_await(visit->admin->control, on_outcome, adjust, &ticket);
+    int err = op_outcomes_await(visit->admin->outcomes, on_outcome, adjust, &ticket);
+    ticket.owner = GW_OWNER_CONTROL;
     if (err == 0 && (err = oq_log_append(core->log, &event, &ticket)) < 0)
-        gw_control_unawait(visit->admin->control, &ticket);
+        op_outcomes_forget(visit->admin->outcomes, &ticket);
     if (err < 0) {
         if (adjust->delta < 0 && !inv_store_is_shared(core->control_store))
             inv_store_resolve(core->control_store, sale_view(adjust->sale->run)->counter,

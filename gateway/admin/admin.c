@@ -116,6 +116,7 @@ void op_release(struct op_admin *admin)
     if (--admin->open > 0)
         return;
     op_audit_free(admin->audit);
+    ps_pool_free(admin->outcomes);
     free(admin);
 }
 
@@ -165,7 +166,9 @@ int op_admin_new(struct gw_control *control, int listen_fd, void (*drain)(void *
     TAILQ_INIT(&admin->waiting);
     TAILQ_INIT(&admin->tasks);
     TAILQ_INIT(&admin->doubts);
-    int err = op_audit_new(admin, &admin->audit);
+    int err = op_outcomes_new(&admin->outcomes);
+    if (err == 0)
+        err = op_audit_new(admin, &admin->audit);
     if (err == 0)
         err = srv_http_new(control->loop, &listen_fd, 1, &settings, op_handle, on_refused, admin,
                            &admin->http);
@@ -175,6 +178,7 @@ int op_admin_new(struct gw_control *control, int listen_fd, void (*drain)(void *
     }
     if (err < 0) {
         op_audit_free(admin->audit);
+        ps_pool_free(admin->outcomes);
         free(admin);
         return err;
     }
@@ -183,6 +187,12 @@ int op_admin_new(struct gw_control *control, int listen_fd, void (*drain)(void *
     admin->wake.data = admin->tick.data = admin;
     *ret_admin = admin;
     return 0;
+}
+
+void op_admin_outcome(struct op_admin *admin, uint64_t handle, enum oq_outcome outcome,
+                      struct oq_order *order)
+{
+    op_outcomes_deliver(admin->outcomes, handle, outcome, order);
 }
 
 bool op_admin_idle(const struct op_admin *admin)

@@ -15,9 +15,12 @@ int op_admin_new(struct gw_control *control, int listen_fd, void (*drain)(void *
                  struct op_admin **ret_admin) PS_MUST_CHECK;
 /* Nothing waits for its answer, and nothing that was answered waits for its audit line. */
 bool op_admin_idle(const struct op_admin *admin);
-/* Answers what still waits with 503 draining and closes. No outcome of the log may be delivered to
- * the control thread afterwards. The loop must turn until its handles are closed and
- * gw_control_free must have ended the open changes; then the memory has gone. NULL is allowed. */
+/* The outcome of a record whose ticket names the control thread as its owner. */
+void op_admin_outcome(struct op_admin *admin, uint64_t handle, enum oq_outcome outcome,
+                      struct oq_order *order);
+/* Answers what still waits with 503 draining and closes. No op_admin_outcome afterwards. The loop
+ * must turn until its handles are closed and gw_control_free must have ended the open changes; then
+ * the memory has gone. NULL is allowed. */
 void op_admin_free(struct op_admin *admin);
 
 #endif

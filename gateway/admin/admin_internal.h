@@ -14,6 +14,7 @@
 #define OP_ADMIN_INTERNAL_H
 
 #include "gateway/admin/admin.h"
+#include "gateway/admin/outcomes.h"
 #include "gateway/admin/reads.h"
 #include "gateway/server/http.h"
 #include "gateway/server/problem.h"
@@ -46,6 +47,7 @@ struct op_admin {
     uv_async_t wake;                            /* the next turn; an audit's cut has been taken */
     struct op_reads reads;                      /* long ones, on work threads */
     struct op_audit *audit;
+    struct ps_pool *outcomes;
     struct op_tasks tasks;  /* whose outcomes are awaited (task.h) */
     struct op_tasks doubts; /* lowerings whose outcome is unknown */
     size_t open; /* what will call back: changes, work, handles; the memory goes with the last */

@@ -376,13 +376,11 @@ static void settled(struct order_command *command)
                          json_pack("{s:o, s:o}", "confirmed", confirmed, "cancelled", cancelled));
 }
 
-static void on_outcome(struct gw_control *control, enum oq_outcome outcome, struct oq_order *order,
-                       void *ctx)
+static void on_outcome(enum oq_outcome outcome, struct oq_order *order, void *ctx)
 {
     struct item *item = ctx;
     struct order_command *command = item->command;
 
-    (void)control;
     (void)order;
     item->landed = outcome == OQ_LANDED;
     if (outcome == OQ_REFUSED)
@@ -398,20 +396,21 @@ static void on_deadline(struct op_request *visit)
 
 static int append(struct item *item, const struct oq_order *order)
 {
-    struct gw_control *control = admin_of(item->command)->control;
+    struct op_admin *admin = admin_of(item->command);
     const char *by = item->command->task.entry.who;
-    struct oq_log *log = control->core->log;
-    int64_t now_ms = ps_clock_wall_ms(control->core->clock);
+    struct oq_log *log = admin->core->log;
+    int64_t now_ms = ps_clock_wall_ms(admin->core->clock);
     struct oq_ticket ticket;
-    int err = gw_control_await(control, on_outcome, item, &ticket);
+    int err = op_outcomes_await(admin->outcomes, on_outcome, item, &ticket);
 
     if (err < 0)
         return err;
+    ticket.owner = GW_OWNER_CONTROL;
     err = item->confirm
               ? sale_append_confirmed(log, order, (struct ps_str){by, strlen(by)}, now_ms, &ticket)
               : sale_append_released(log, order, OQ_CANCELLED, now_ms, &ticket);
     if (err < 0)
-        gw_control_unawait(control, &ticket);
+        op_outcomes_forget(admin->outcomes, &ticket);
     return err;
 }
 
