@@ -52,18 +52,39 @@ static void make_printable(char *text)
     }
 }
 
-int ps_fault(struct ps_fault *fault, int err, const char *path, const char *fmt, ...)
+static void make_fault(struct ps_fault *fault, const char *path, const char *fmt, va_list args)
 {
-    if (fault == NULL)
-        return err;
     struct ps_fault made;
-    va_list args;
-    va_start(args, fmt);
     (void)vsnprintf(made.text, sizeof made.text, fmt, args);
-    va_end(args);
     (void)snprintf(made.path, sizeof made.path, "%s", path);
     make_printable(made.text);
     make_printable(made.path);
     *fault = made;
+}
+
+int ps_fault(struct ps_fault *fault, int err, const char *path, const char *fmt, ...)
+{
+    va_list args;
+    if (fault == NULL)
+        return err;
+    va_start(args, fmt);
+    make_fault(fault, path, fmt, args);
+    va_end(args);
+    return err;
+}
+
+int ps_faults_add(struct ps_faults *faults, int err, const char *path, const char *fmt, ...)
+{
+    struct ps_fault fault;
+    va_list args;
+    va_start(args, fmt);
+    make_fault(&fault, path, fmt, args);
+    va_end(args);
+    for (size_t i = 0; i < faults->count && i < PS_FAULTS_KEPT; i++)
+        if (strcmp(faults->at[i].path, fault.path) == 0)
+            return err;
+    if (faults->count < PS_FAULTS_KEPT)
+        faults->at[faults->count] = fault;
+    faults->count++;
     return err;
 }

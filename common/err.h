@@ -46,4 +46,16 @@ struct ps_fault {
 int ps_fault(struct ps_fault *fault, int err, const char *path, const char *fmt, ...)
     PS_PRINTF(4, 5);
 
+/* All that is wrong with an input; zeroed, it is empty. Of more than PS_FAULTS_KEPT faults the
+ * first ones are kept. */
+#define PS_FAULTS_KEPT 32
+struct ps_faults {
+    size_t count; /* also of those that are not kept */
+    struct ps_fault at[PS_FAULTS_KEPT];
+};
+/* Adds a fault as ps_fault makes it; returns `err`. A second fault of the same path is dropped: it
+ * follows from the first. */
+int ps_faults_add(struct ps_faults *faults, int err, const char *path, const char *fmt, ...)
+    PS_PRINTF(4, 5);
+
 #endif

@@ -1,9 +1,10 @@
 /* Strict JSON on jansson. The parser refuses what RFC 8259 forbids and more: duplicate members,
  * text behind the value, U+0000 (names and ids go through C strings), numbers beyond 64 bits, and
- * nesting deeper than 2,048 levels. A reader keeps the first fault and notes what it was asked for,
- * so that a whole object is read with one check at its end. */
+ * nesting deeper than 2,048 levels. A reader keeps the first fault, or all, and notes what it was
+ * asked for, so that a whole object is read with one check at its end. */
 #include "common/json.h"
 #include "common/clock.h"
+#include "common/utf8.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -73,7 +74,7 @@ static void make_pointer(const char *pointer, const char *member, char *ret_path
 
 void ps_json_fault(struct ps_json_reader *reader, const char *member, const char *fmt, ...)
 {
-    if (reader->err != 0)
+    if (reader->err != 0 && reader->all == NULL)
         return;
     char path[sizeof(((struct ps_fault *)NULL)->path)];
     char text[sizeof(((struct ps_fault *)NULL)->text)];
@@ -82,7 +83,10 @@ void ps_json_fault(struct ps_json_reader *reader, const char *member, const char
     va_start(args, fmt);
     (void)vsnprintf(text, sizeof text, fmt, args);
     va_end(args);
-    reader->err = ps_fault(reader->fault, PS_E_INVALID, path, "%s", text);
+    if (reader->all == NULL)
+        reader->err = ps_fault(reader->fault, PS_E_INVALID, path, "%s", text);
+    else if (ps_faults_add(reader->all, PS_E_INVALID, path, "%s", text) < 0 && reader->err == 0)
+        reader->err = PS_E_INVALID;
 }
 
 void ps_json_reader_init(struct ps_json_reader *reader, const json_t *value, const char *pointer,
@@ -93,10 +97,18 @@ void ps_json_reader_init(struct ps_json_reader *reader, const json_t *value, con
         ps_json_fault(reader, "", "must be an object");
 }
 
-/* Notes that `member` is known. NULL when it is absent or the reader has failed. */
+void ps_json_reader_init_all(struct ps_json_reader *reader, const json_t *value,
+                             const char *pointer, struct ps_faults *all)
+{
+    *reader = (struct ps_json_reader){.object = value, .pointer = pointer, .all = all};
+    if (!json_is_object(value))
+        ps_json_fault(reader, "", "must be an object");
+}
+
+/* Notes that `member` is known. NULL when it is absent or the reader has ended. */
 static const json_t *ask_member(struct ps_json_reader *reader, const char *member)
 {
-    if (reader->err != 0)
+    if (reader->err != 0 && reader->all == NULL)
         return NULL;
     size_t i = 0;
     while (i < reader->asked_count && strcmp(reader->asked[i], member) != 0)
@@ -180,6 +192,26 @@ void ps_json_string(struct ps_json_reader *reader, const char *member, size_t ma
     *ret = (struct ps_str){json_string_value(value), json_string_length(value)};
 }
 
+void ps_json_text(struct ps_json_reader *reader, const char *member, size_t max,
+                  struct ps_str *ret)
+{
+    struct ps_str text = {0};
+    size_t count = 0;
+    ps_json_string(reader, member, SIZE_MAX, &text);
+    for (size_t at = 0, size; at < text.len; at += size, count++) {
+        uint32_t point;
+        size = ps_utf8_next(text.at + at, text.len - at, &point); /* jansson took UTF-8 only */
+        if (size == 0 || ps_utf8_is_control(point)) {
+            ps_json_fault(reader, member, "must have no control characters");
+            return;
+        }
+    }
+    if (count > max)
+        ps_json_fault(reader, member, "must be at most %zu characters long", max);
+    else if (text.at != NULL)
+        *ret = text;
+}
+
 void ps_json_time(struct ps_json_reader *reader, const char *member, int64_t *ret_wall_ms)
 {
     const json_t *value = ask_member(reader, member);
@@ -217,14 +249,20 @@ void ps_json_enum(struct ps_json_reader *reader, const char *member, const char 
         }
     }
     char list[256];
+    const char *near =
+        json_is_string(value) ? ps_nearest_word(json_string_value(value), words) : NULL;
     join_words(words, list, sizeof list);
-    ps_json_fault(reader, member, "must be one of: %s", list);
+    if (near != NULL)
+        ps_json_fault(reader, member, "must be one of: %s; did you mean \"%s\"?", list, near);
+    else
+        ps_json_fault(reader, member, "must be one of: %s", list);
 }
 
 void ps_json_require(struct ps_json_reader *reader, const char *const *members)
 {
     for (; *members != NULL; members++) {
-        if (reader->err == 0 && !ps_json_has(reader, *members))
+        if ((reader->err == 0 || (reader->all != NULL && json_is_object(reader->object))) &&
+            !ps_json_has(reader, *members))
             ps_json_fault(reader, *members, "is missing");
     }
 }
@@ -233,7 +271,7 @@ int ps_json_done(struct ps_json_reader *reader)
 {
     const char *member;
     json_t *value;
-    if (reader->err != 0)
+    if (reader->err != 0 && reader->all == NULL)
         return reader->err;
     /* ask_member() keeps the last place of `asked` free, so the list is NULL-terminated. */
     json_object_foreach((json_t *)(uintptr_t)reader->object, member, value)
@@ -248,7 +286,6 @@ int ps_json_done(struct ps_json_reader *reader)
             ps_json_fault(reader, member, "is unknown; did you mean \"%s\"?", near);
         else
             ps_json_fault(reader, member, "is unknown");
-        break;
     }
     return reader->err;
 }

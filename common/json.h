@@ -23,13 +23,15 @@ int ps_json_load(const char *path, size_t max, json_t **ret_json,
 bool ps_json_whole(const json_t *value, int64_t *ret);
 
 /* A reader of one object that remembers where it stands and which members it has been asked for, so
- * that unknown members can be refused. Errors stick: after the first fault every call does nothing,
- * and ps_json_done() returns it. `at` members that are absent leave the output untouched. Borrowed,
- * not owned. */
+ * that unknown members can be refused. Members that are absent leave the output untouched, and so
+ * do faulty ones. With ps_json_reader_init errors stick: after the first fault every call does
+ * nothing, and ps_json_done() returns it. With ps_json_reader_init_all reading goes on, and every
+ * fault is added to the list. Borrowed, not owned. */
 struct ps_json_reader {
     const json_t *object;
     const char *pointer; /* of this object, "" = document */
     struct ps_fault *fault;
+    struct ps_faults *all; /* NULL: the first fault ends it */
     int err;
     const char *asked[40];
     size_t asked_count;
@@ -37,6 +39,8 @@ struct ps_json_reader {
 /* Faults at once when `value` is no object. `pointer` must live as long as the reader. */
 void ps_json_reader_init(struct ps_json_reader *reader, const json_t *value, const char *pointer,
                          struct ps_fault *fault);
+void ps_json_reader_init_all(struct ps_json_reader *reader, const json_t *value,
+                             const char *pointer, struct ps_faults *all);
 bool ps_json_has(struct ps_json_reader *reader, const char *member);
 /* Whole numbers only; outside [min, max] is a fault that names both ends. */
 void ps_json_int(struct ps_json_reader *reader, const char *member, int64_t min, int64_t max,
@@ -45,6 +49,9 @@ void ps_json_bool(struct ps_json_reader *reader, const char *member, bool *ret);
 /* Borrowed from the document. Longer than `max_len` bytes is a fault. */
 void ps_json_string(struct ps_json_reader *reader, const char *member, size_t max_len,
                     struct ps_str *ret);
+/* The same of a text for people: at most `max` characters, no control characters. */
+void ps_json_text(struct ps_json_reader *reader, const char *member, size_t max,
+                  struct ps_str *ret);
 /* RFC 3339 with an offset. */
 void ps_json_time(struct ps_json_reader *reader, const char *member, int64_t *ret_wall_ms);
 /* One of the words of the NULL-terminated list; its index. */
@@ -52,12 +59,13 @@ void ps_json_enum(struct ps_json_reader *reader, const char *member, const char 
                   int *ret);
 /* The raw value (borrowed), or NULL when absent. */
 const json_t *ps_json_value(struct ps_json_reader *reader, const char *member);
-/* Sets a fault about `member` ("" = the object itself), unless one is set already. */
+/* Sets or adds a fault about `member` ("" = the object itself). */
 void ps_json_fault(struct ps_json_reader *reader, const char *member, const char *fmt, ...)
     PS_PRINTF(3, 4);
 /* Faults when one of `members` (NULL-terminated) is absent. */
 void ps_json_require(struct ps_json_reader *reader, const char *const *members);
-/* 0, or the first fault; an unknown member is one, and names the nearest known member. */
+/* 0, or the error of the first fault; an unknown member is one, and names the nearest known member.
+ */
 int ps_json_done(struct ps_json_reader *reader) PS_MUST_CHECK;
 
 /* The word of the NULL-terminated list nearest to `text` by edit distance, or NULL when none is

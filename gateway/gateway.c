@@ -145,7 +145,7 @@ static void reload_live(struct gateway *gateway, struct gw_settings *fresh)
     live->admin.metrics_open = fresh->admin.metrics_open;
     live->logging.level = fresh->logging.level;
     ps_log_level_set((enum ps_log_level)live->logging.level);
-    cfg_seed(gateway->control, fresh->sales, fresh->policy);
+    cfg_seed(gateway->store, fresh->sales, fresh->policy);
 }
 
 static void refuse_reload(const struct gateway *gateway, const struct ps_fault *fault)
@@ -166,8 +166,9 @@ static void on_hangup(uv_signal_t *signal, int number)
         refuse_reload(gateway, &fault);
         return;
     }
-    if (cfg_seed_check(fresh.sales, fresh.policy, &fault) < 0) {
-        refuse_reload(gateway, &fault);
+    struct ps_faults faults = {0};
+    if (cfg_seed_check(fresh.sales, fresh.policy, &faults) < 0) {
+        refuse_reload(gateway, &faults.at[0]);
         gw_settings_free(&fresh);
         return;
     }
@@ -359,7 +360,7 @@ static int64_t tell_policy_version(void *ctx)
 {
     const struct gateway *gateway = ctx;
 
-    return gateway->control->policy_version;
+    return cfg_store_revision(gateway->store);
 }
 
 static const struct clu_duties duties = {
@@ -389,7 +390,6 @@ static int open_control(struct gateway *gateway)
          *audit_path = gw_state_dir_file(&gateway->dir, "audit.log"),
          *tokens = gw_state_dir_file(&gateway->dir, "tokens.json"),
          *first = gw_state_dir_file(&gateway->dir, "admin.token");
-    struct cfg_stored stored = {0};
     struct sale_host host;
     struct ps_fault fault = {0};
     bool made_token = false;
@@ -397,17 +397,18 @@ static int open_control(struct gateway *gateway)
 
     if (control_path == NULL || audit_path == NULL || tokens == NULL || first == NULL)
         goto out;
-    if ((err = cfg_store_open(&(struct cfg_store_settings){.path = control_path,
-                                                           .audit_path = audit_path,
-                                                           .mailbox = core->control_mail,
-                                                           .clock = core->clock},
-                              &gateway->store, &stored, &fault)) < 0 ||
+    if ((err = cfg_store_open(&(struct cfg_writer_settings){.path = control_path,
+                                                            .audit_path = audit_path,
+                                                            .mailbox = core->control_mail,
+                                                            .mail_kind = GW_MAIL_DONE,
+                                                            .clock = core->clock},
+                              &gateway->store, &fault)) < 0 ||
         (err = op_auth_open(&(struct op_auth_settings){.tokens_path = tokens,
                                                        .first_path = first,
                                                        .clock = core->clock},
                             &gateway->auth, &made_token, &fault)) < 0 ||
         (err = open_cluster(gateway)) < 0 ||
-        (err = gw_control_new(core, &gateway->loop, gateway->store, &stored, gateway->auth,
+        (err = gw_control_new(core, &gateway->loop, gateway->store, gateway->auth,
                               &gateway->control, &fault)) < 0)
         goto out;
     host = gw_sale_host(gateway->control);
@@ -415,7 +416,6 @@ static int open_control(struct gateway *gateway)
     if (made_token)
         ps_log(PS_LOG_INFO, "admin_token_made", PS_F_STR("file", first));
 out:
-    cfg_stored_done(&stored);
     free(control_path);
     free(audit_path);
     free(tokens);
@@ -423,8 +423,15 @@ out:
     return err < 0 ? say(&fault, err) : 0;
 }
 
+static bool is_redis_ours(void *ctx)
+{
+    const struct gw_core *core = ctx;
+
+    return clu_owns(core->cluster);
+}
+
 /* With a counter in Redis other gateways may be there, and share what operators decide. */
-static int open_accord(struct gateway *gateway)
+static int open_sync(struct gateway *gateway)
 {
     const struct gw_settings *settings = gateway->settings;
     struct ps_redis_settings redis = ps_redis_defaults;
@@ -435,7 +442,11 @@ static int open_accord(struct gateway *gateway)
         return 0;
     redis.connect_timeout_ms = settings->store.redis.connect_timeout_ms;
     redis.command_timeout_ms = settings->store.redis.command_timeout_ms;
-    err = cfg_sync_new(gateway->control, &gateway->loop, &settings->redis, &redis);
+    err = cfg_sync_new(gateway->store, &(struct cfg_sync_settings){.loop = &gateway->loop,
+                                                                   .url = &settings->redis,
+                                                                   .redis = &redis,
+                                                                   .is_ours = is_redis_ours,
+                                                                   .ctx = &gateway->core});
     if (err < 0)
         return say(&fault, ps_fault(&fault, err, "", "start-up: %s", ps_err_text(err)));
     return 0;
@@ -449,7 +460,8 @@ static int start_threads(struct gateway *gateway)
         op_admin_new(gateway->control, gateway->admin_fd, begin_drain, gateway, &gateway->admin);
 
     for (uint32_t i = 0; err == 0 && i < core->worker_count; i++)
-        err = gw_worker_new(core, i, gateway->fds[i], gateway->control->policy, &core->workers[i]);
+        err = gw_worker_new(core, i, gateway->fds[i], cfg_store_snapshot(gateway->store),
+                            &core->workers[i]);
     for (size_t i = 0; err == 0 && i < core->worker_count; i++)
         err = gw_worker_start(core->workers[i]);
     if (err == PS_E_NOMEM)
@@ -562,7 +574,6 @@ static void stop_parts(struct gateway *gateway)
     op_admin_free(gateway->admin);
     gateway->admin = NULL; /* outcomes that come now find nobody */
     gw_control_stop(gateway->control);
-    cfg_store_close(gateway->store);
     uv_close((uv_handle_t *)&gateway->term, NULL);
     uv_close((uv_handle_t *)&gateway->interrupt, NULL);
     uv_close((uv_handle_t *)&gateway->hangup, NULL);
@@ -620,13 +631,13 @@ int gw_gateway_run(struct gw_settings *settings, const char *config_path)
     warn_of_trust(settings);
     /* A start that fails ends the process: what was opened is closed by its end. */
     if ((err = open_parts(gateway)) < 0 || (err = open_log(gateway)) < 0 ||
-        (err = open_control(gateway)) < 0 || (err = open_accord(gateway)) < 0)
+        (err = open_control(gateway)) < 0 || (err = open_sync(gateway)) < 0)
         return err;
     ord_events_go(core->events);
     if ((err = start_threads(gateway)) < 0)
         return err;
     start_loop(gateway);
-    cfg_seed(gateway->control, settings->sales, settings->policy);
+    cfg_seed(gateway->store, settings->sales, settings->policy);
     uv_run(&gateway->loop, UV_RUN_DEFAULT);
     stop_parts(gateway);
     free_parts(gateway);

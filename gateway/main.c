@@ -74,14 +74,18 @@ static int print_docs(const char *dir)
 
 static int load(const char *path, struct gw_settings *ret_settings)
 {
-    struct ps_fault fault = {0};
-    int err = gw_settings_load(path, ret_settings, &fault);
+    struct ps_faults faults = {0};
+    int err = gw_settings_load(path, ret_settings, &faults.at[0]);
 
-    if (err == 0 && (err = cfg_seed_check(ret_settings->sales, ret_settings->policy, &fault)) < 0)
-        gw_settings_free(ret_settings);
     if (err < 0)
-        fprintf(stderr, "penstock: %s: %s%s%s\n", path ? path : "defaults", fault.path,
-                fault.path[0] ? ": " : "", fault.text);
+        faults.count = 1;
+    else if ((err = cfg_seed_check(ret_settings->sales, ret_settings->policy, &faults)) < 0)
+        gw_settings_free(ret_settings);
+    for (size_t i = 0; i < faults.count && i < PS_FAULTS_KEPT; i++) {
+        const struct ps_fault *fault = &faults.at[i];
+        fprintf(stderr, "penstock: %s: %s%s%s\n", path ? path : "defaults", fault->path,
+                fault->path[0] ? ": " : "", fault->text);
+    }
     return err;
 }
 

@@ -1,5 +1,5 @@
-/* Ties sales/ to the control thread's memory and its store. A note is a change like an operator's:
- * compared by Redis, written, then applied. */
+/* Ties sales/ to the store of documents. A note is a change like an operator's: compared by Redis,
+ * written, then in force. */
 #include "gateway/sale_host.h"
 
 #include "common/log.h"
@@ -28,77 +28,40 @@ static void mark_changed(void *ctx)
     control->dirty = true;
 }
 
-static void apply_note(struct gw_control *control, void *ctx)
-{
-    const struct cfg_stored_sale *stored = ctx;
+struct note {
+    struct gw_control *control;
+    char name[PS_NAME_MAX + 1];
+};
 
-    if (gw_control_put_sale(control, stored) < 0)
-        ps_log(PS_LOG_ERROR, "sale_not_taken_over", PS_F_STR("sale", stored->name));
-}
-
-static void end_note(struct gw_control *control, int err, const struct ps_fault *fault, void *ctx)
+static void end_note(int err, const struct ps_fault *fault, void *ctx)
 {
-    struct cfg_stored_sale *stored = ctx;
+    struct note *note = ctx;
 
     if (err < 0)
-        ps_log(PS_LOG_ERROR, "opening_not_noted", PS_F_STR("sale", stored->name),
+        ps_log(PS_LOG_ERROR, "opening_not_noted", PS_F_STR("sale", note->name),
                PS_F_STR("error", fault->text));
-    sale_noted(control->core->sales, stored->name, err == 0);
-    cfg_sale_doc_done(&stored->doc);
-    free(stored);
+    sale_noted(note->control->core->sales, note->name, err == 0);
+    free(note);
 }
 
-/* The sale's document with the note as its next version; NULL: out of memory. */
-static struct cfg_stored_sale *new_note(const struct gw_control_sale *sale, enum sale_note note,
-                                        int64_t now_ms)
-{
-    struct cfg_stored_sale *stored = malloc(sizeof *stored);
-
-    if (stored == NULL)
-        return NULL;
-    *stored = sale->stored;
-    if (cfg_sale_doc_copy(&sale->stored.doc, &stored->doc) < 0) {
-        free(stored);
-        return NULL;
-    }
-    stored->state.version++;
-    stored->state.updated_at_ms = now_ms;
-    stored->state.opening = note == SALE_NOTE_OPENING;
-    stored->state.opened = note == SALE_NOTE_OPENED;
-    return stored;
-}
-
-static void write_note(const char *name, enum sale_note note, void *ctx)
+static void write_note(const char *name, enum sale_note what, void *ctx)
 {
     struct gw_control *control = ctx;
-    const struct gw_control_sale *sale = gw_control_sale(control, name, strlen(name));
-    int64_t now_ms = ps_clock_wall_ms(control->core->clock);
-    struct cfg_stored_sale *stored;
-    struct cfg_store_job *job;
-    char target[PS_NAME_MAX + 8];
+    struct note *note;
 
-    if (note == SALE_NOTE_OPENING && control->accord == NULL) { /* nobody else decides */
-        sale_noted(control->core->sales, name, true);
+    if (what == SALE_NOTE_OPENING && !cfg_store_is_shared(control->config)) {
+        sale_noted(control->core->sales, name, true); /* nobody else decides */
         return;
     }
-    stored = new_note(sale, note, now_ms);
-    job = stored != NULL ? cfg_store_job_new() : NULL;
-    if (job != NULL) {
-        (void)snprintf(target, sizeof target, "sales/%s", name);
-        cfg_store_job_sale(job, stored->name, &stored->doc, &stored->state);
-        cfg_store_job_audit(job, &(struct cfg_audit_entry){.at_ms = now_ms,
-                                                           .who = "system",
-                                                           .peer = "",
-                                                           .action = note == SALE_NOTE_OPENED
-                                                                         ? "sale.open"
-                                                                         : "sale.opening",
-                                                           .target = target});
-        if (gw_control_change(control, job, apply_note, end_note, stored) == 0)
+    note = malloc(sizeof *note);
+    if (note != NULL) {
+        note->control = control;
+        (void)snprintf(note->name, sizeof note->name, "%s", name);
+        if (cfg_store_note_sale(control->config, name, what == SALE_NOTE_OPENED, end_note, note) ==
+            0)
             return;
     }
-    if (stored != NULL)
-        cfg_sale_doc_done(&stored->doc);
-    free(stored);
+    free(note);
     sale_noted(control->core->sales, name, false);
 }
 

@@ -1,4 +1,4 @@
-/* What the files of the admin listener share. A request is a visit. The router (admin_routes.c)
+/* What the files of the admin listener share. A request is a visit. The router (routes.c)
  * finds out who asks and reads the body, then calls the route's handler. A handler either answers,
  * or makes the visit wait (op_wait) for something that calls it back.
  *
@@ -25,7 +25,6 @@
 
 #define OP_BODY_MAX   (1u << 20)
 #define OP_WAIT_MS    10000
-#define OP_REASON_MAX 256
 #define OP_PEER_LEN   46
 
 struct op_request;
@@ -57,11 +56,12 @@ struct op_request {
     struct op_admin *admin;
     struct srv_request *request;
     uint64_t handle;           /* 0 = does not wait */
-    struct ps_str arg[2];      /* what stands for the {} of the route's path */
+    const struct cfg_kind *kind; /* what stands for the {kind} of the route's path */
+    struct ps_str arg[2];        /* what stands for its {} */
     json_t *body;              /* NULL = none */
     char who[PS_NAME_MAX + 1]; /* id of the token */
     char peer[OP_PEER_LEN];
-    char why[OP_REASON_MAX + 1]; /* member `reason` of the body; "" = none */
+    char why[CFG_WHY_SIZE];    /* member `reason` of the body; "" = none */
     op_request_fn *run;          /* the route's handler */
     bool turn;                   /* waits for its turn */
     op_request_fn *on_tick;      /* while it waits; NULL = nothing to look at */
@@ -87,10 +87,10 @@ void op_turn_over(struct op_admin *admin);
 void op_hold(struct op_admin *admin);
 void op_release(struct op_admin *admin);
 
-/* --- admin_routes.c --- */
+/* --- routes.c --- */
 void op_handle(struct srv_request *request, void *admin);
 
-/* --- admin_answer.c --- */
+/* --- answer.c --- */
 
 /* 200 or 201 with a document, which is taken over (NULL = out of memory: 500). */
 void op_json(struct op_request *visit, enum ans_verdict verdict, json_t *json);
@@ -103,6 +103,8 @@ void op_etag(struct op_request *visit, int64_t version);
 void op_no(struct op_request *visit, enum ans_verdict verdict, const char *fmt, ...)
     PS_PRINTF(3, 4);
 void op_fault(struct op_request *visit, enum ans_verdict verdict, const struct ps_fault *fault);
+/* The first fault as the problem's own, and all in a list. */
+void op_faults(struct op_request *visit, enum ans_verdict verdict, const struct ps_faults *faults);
 /* A negative result of oq_log_append or of reading the log. */
 void op_no_log(struct op_request *visit, int err);
 /* The same of a read; `why` is what there is to say of it, or "". */
@@ -129,41 +131,32 @@ int op_decode(struct ps_str text, char *ret_text, size_t cap, size_t *ret_len) P
 /* A body that is absent, or an object that holds nothing but (maybe) a reason. False: answered. */
 bool op_only_reason(struct op_request *visit);
 
-/* --- admin_change.c: changes of what control.db keeps --- */
+/* --- change.c: changes of what the store keeps --- */
 
 struct op_change {
     struct op_admin *admin;
     uint64_t handle;           /* of the request */
-    struct cfg_store_job *job; /* until it is submitted */
+    struct cfg_change *change; /* until it is submitted */
     char who[PS_NAME_MAX + 1];
     char peer[OP_PEER_LEN];
-    char why[OP_REASON_MAX + 1];
+    char why[CFG_WHY_SIZE];
     const char *action; /* literal */
-    char target[PS_USER_MAX + 64];
-    bool created; /* the answer will be 201 */
-    int apply_err;
-    /* Takes the change into memory; NULL = nothing to take. */
-    int (*apply)(struct gw_control *control, struct op_change *change);
+    char target[CFG_NAME_MAX + 64];
     /* Whatever came of it; may be NULL. */
     void (*end)(struct op_change *change, bool written);
     /* It is durable and in force, and the visit is still there. */
     void (*answer)(struct op_request *visit, struct op_change *change);
-    /* What `apply` and `answer` need. */
-    struct cfg_stored_sale sale; /* its document is owned */
-    struct cfg_limit_rule rule;
-    struct cfg_block block;
-    int64_t version; /* of the policy afterwards */
+    /* What `answer` needs. */
+    const struct cfg_kind *kind; /* of the one document that changes */
+    char name[CFG_NAME_MAX + 1];
     char secret[OP_TOKEN_LEN + 1];
     char token[PS_NAME_MAX + 1];
 };
 
-/* An empty change by this visitor, with its job. NULL: answered with 500. */
-struct op_change *op_change_new(struct op_request *visit, const char *action,
-                                const char *target_kind, const char *target);
-/* The policy's next version goes with the change. */
-void op_change_policy(struct op_change *change);
-/* Submits; the visit waits for the end. Takes change, `from` and `to` over (either may be NULL). */
-void op_change_submit(struct op_request *visit, struct op_change *change, json_t *from, json_t *to);
+/* An empty change by this visitor. NULL: answered with 500. */
+struct op_change *op_change_new(struct op_request *visit, const char *action, const char *target);
+/* Submits; the visit waits for the end. Takes the change over. */
+void op_change_submit(struct op_request *visit, struct op_change *change);
 void op_change_free(struct op_change *change); /* instead */
 
 /* The audit line of something that the order log already remembers: written behind it. `done` comes
@@ -172,16 +165,39 @@ struct op_audit_entry {
     struct op_admin *admin;
     char who[PS_NAME_MAX + 1];
     char peer[OP_PEER_LEN];
-    char why[OP_REASON_MAX + 1];
+    char why[CFG_WHY_SIZE];
     const char *action;
-    char target[PS_USER_MAX + 64];
+    char target[CFG_NAME_MAX + 64];
     void (*done)(struct op_audit_entry *line);
 };
 /* Takes from and to over. */
 void op_audit_entry_write(struct op_audit_entry *line, json_t *from, json_t *to);
 
-/* --- admin_sales.c --- */
-json_t *op_sale_json(const struct op_admin *admin, const struct gw_control_sale *sale);
+/* --- documents.c --- */
+
+/* The document that the path names. False: answered. */
+struct op_target {
+    const struct cfg_kind *kind;
+    char name[CFG_NAME_MAX + 1];
+    const struct cfg_doc *have; /* in force; NULL: none */
+};
+bool op_read_target(struct op_request *visit, const struct cfg_kind *kind,
+                    struct op_target *ret_target);
+/* A document as GET shows it; NULL: out of memory. */
+json_t *op_document_json(const struct op_admin *admin, const struct cfg_doc *doc);
+/* 200 or 201 with the document in force, or 404. */
+void op_say_document(struct op_request *visit, const struct cfg_kind *kind, const char *name);
+/* Answers a change that was not made up: all that is wrong with it. */
+void op_refuse(struct op_request *visit, int err, enum cfg_refusal refusal,
+               const struct ps_faults *faults);
+/* What a change would do: its documents, and what differs. Frees the change. */
+void op_say_dry_run(struct op_request *visit, struct op_change *change);
+
+/* --- sales.c --- */
+/* Adds to a sale's document what has become of it; 0 or -1. */
+int op_show_sale(const struct op_admin *admin, const struct cfg_doc *doc, json_t *json);
+/* Answers with the sale, as soon as it can be bought from if it is due. */
+void op_answer_sale(struct op_request *visit, struct op_change *change);
 /* One SKU's numbers: {"available","in_doubt","held","confirmed","adjustments"}. */
 json_t *op_sku_json(const struct op_admin *admin, const struct gw_control_sale *sale, size_t sku);
 /* It was served since the start, and will be again if it is fenced now. */
@@ -190,19 +206,18 @@ bool op_is_served(const struct gw_control_sale *sale);
 struct gw_control_sale *op_sale(struct op_request *visit);
 
 /* --- handlers of routes --- */
-op_request_fn op_list_sales, op_get_sale, op_put_sale, op_delete_sale, op_pause_sale,
-    op_resume_sale, op_end_sale;                                           /* admin_sales.c */
-op_request_fn op_adjust;                                                   /* admin_adjust.c */
-op_request_fn op_list_limits, op_get_limit, op_put_limit, op_delete_limit; /* admin_limits.c */
-op_request_fn op_list_blocks, op_get_user, op_put_user, op_delete_user, op_get_range, op_put_range,
-    op_delete_range; /* admin_blocklist.c */
-op_request_fn op_get_order, op_confirm_order, op_cancel_order, op_order_batch; /* admin_orders.c */
-op_request_fn op_list_orders, op_read_log, op_read_audit_log;                  /* admin_lines.c */
-op_request_fn op_audit_sale;                                                   /* admin_audit.c */
+op_request_fn op_list_documents, op_get_document, op_put_document, op_patch_document,
+    op_delete_document, op_list_versions, op_get_version, op_rollback;     /* documents.c */
+op_request_fn op_get_config, op_put_config;                                /* config.c */
+op_request_fn op_open_sale, op_pause_sale, op_resume_sale, op_end_sale;    /* sales.c */
+op_request_fn op_adjust;                                                   /* adjust.c */
+op_request_fn op_get_order, op_confirm_order, op_cancel_order, op_order_batch; /* orders.c */
+op_request_fn op_list_orders, op_read_log, op_read_audit_log;                  /* export.c */
+op_request_fn op_audit_sale;                                                   /* audit.c */
 op_request_fn op_livez, op_readyz, op_metrics, op_list_tokens, op_new_token, op_delete_token,
-    op_drain; /* admin_ops.c */
+    op_drain; /* ops.c */
 
-/* --- admin_audit.c: the kept auditor --- */
+/* --- audit.c: the kept auditor --- */
 int op_audit_new(struct op_admin *admin, struct op_audit **ret_audit) PS_MUST_CHECK;
 /* Before its memory goes: its timer ends. */
 void op_audit_stop(struct op_audit *audit);

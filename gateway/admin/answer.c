@@ -23,7 +23,7 @@ void op_text(struct op_request *visit, const char *type, char *text, size_t len)
 
 void op_json(struct op_request *visit, enum ans_verdict verdict, json_t *json)
 {
-    char *text = json != NULL ? json_dumps(json, CFG_SALE_JSON_FLAGS) : NULL;
+    char *text = json != NULL ? json_dumps(json, CFG_JSON_FLAGS) : NULL;
 
     json_decref(json);
     if (text == NULL) {
@@ -86,6 +86,41 @@ void op_no(struct op_request *visit, enum ans_verdict verdict, const char *fmt, 
 void op_fault(struct op_request *visit, enum ans_verdict verdict, const struct ps_fault *fault)
 {
     no(visit, verdict, fault->text, fault->path);
+}
+
+static json_t *fault_json(const struct ps_fault *fault)
+{
+    return json_pack("{s:s, s:s}", "pointer", fault->path, "detail", fault->text);
+}
+
+void op_faults(struct op_request *visit, enum ans_verdict verdict, const struct ps_faults *faults)
+{
+    const struct ps_fault *first = &faults->at[0];
+    struct srv_request *request = visit->request;
+    char text[SRV_ANSWER_TEXT_MAX];
+    json_t *errors = json_array();
+    struct ps_buf buf;
+    int err = 0;
+
+    ps_buf_init(&buf, text, sizeof text - 1);
+    ans_problem_print(&buf, verdict,
+                      &(struct ans_problem_detail){.text = first->text, .pointer = first->path},
+                      request->path, request->request_id);
+    text[buf.len] = '\0';
+    json_t *problem = json_loads(text, 0, NULL);
+    for (size_t i = 0; i < faults->count && i < PS_FAULTS_KEPT; i++)
+        err |= json_array_append_new(errors, fault_json(&faults->at[i]));
+    err |= json_object_set_new(problem, "errors", errors);
+    char *body = err == 0 ? json_dumps(problem, JSON_COMPACT) : NULL;
+    json_decref(problem);
+    if (body == NULL) {
+        op_fault(visit, verdict, first);
+        return;
+    }
+    op_leave(visit);
+    common_headers(request);
+    srv_answer_heap(request, ans_verdicts[verdict].status, "application/problem+json", body,
+                    strlen(body));
 }
 
 void op_no_log(struct op_request *visit, int err)

@@ -1,7 +1,7 @@
-/* The way of one change of what control.db keeps: its job with the audit line goes to the control
- * thread, and comes back durable and in force, or not at all. Also the audit lines of what the
- * order log remembers by itself (orders, stock): those are written behind it, because an answer
- * that the log has decided must be given even when control.db is broken. */
+/* The way of one change of what the store keeps: it comes back durable and in force, with its audit
+ * line, or not at all. Also the audit lines of what the order log remembers by itself (orders,
+ * stock): those are written behind it, because an answer that the log has decided must be given
+ * even when control.db is broken. */
 #include "gateway/admin/admin_internal.h"
 
 #include "common/log.h"
@@ -13,50 +13,44 @@
 
 #define CONFLICTS_MAX 5
 
-struct op_change *op_change_new(struct op_request *visit, const char *action,
-                                const char *target_kind, const char *target)
+static struct cfg_change *new_change(const struct op_admin *admin, const char *who,
+                                     const char *peer, const char *action, const char *why)
+{
+    return cfg_change_new(admin->control->config,
+                          &(struct cfg_author){.at_ms = ps_clock_wall_ms(admin->core->clock),
+                                               .who = who,
+                                               .peer = peer,
+                                               .action = action,
+                                               .why = why});
+}
+
+struct op_change *op_change_new(struct op_request *visit, const char *action, const char *target)
 {
     struct op_change *change = calloc(1, sizeof *change);
-    struct cfg_store_job *job = cfg_store_job_new();
+    struct cfg_change *made =
+        new_change(visit->admin, visit->who, visit->peer, action, visit->why);
 
-    if (change == NULL || job == NULL) {
+    if (change == NULL || made == NULL) {
         free(change);
-        cfg_store_job_free(job);
+        cfg_change_free(made);
         op_no(visit, ANS_V_internal, "out of memory");
         return NULL;
     }
     change->admin = visit->admin;
-    change->job = job;
+    change->change = made;
     change->action = action;
     memcpy(change->who, visit->who, sizeof change->who);
     memcpy(change->peer, visit->peer, sizeof change->peer);
     memcpy(change->why, visit->why, sizeof change->why);
-    (void)snprintf(change->target, sizeof change->target, "%s%s", target_kind, target);
+    (void)snprintf(change->target, sizeof change->target, "%s", target);
     return change;
 }
 
 void op_change_free(struct op_change *change)
 {
-    cfg_store_job_free(change->job);
-    cfg_sale_doc_done(&change->sale.doc);
+    cfg_change_free(change->change);
     sodium_memzero(change->secret, sizeof change->secret);
     free(change);
-}
-
-void op_change_policy(struct op_change *change)
-{
-    change->version = change->admin->control->policy_version + 1;
-    cfg_store_job_policy_version(change->job, change->version);
-}
-
-static void apply(struct gw_control *control, void *ctx)
-{
-    struct op_change *change = ctx;
-
-    if (change->apply != NULL)
-        change->apply_err = change->apply(control, change);
-    if (change->version > 0)
-        control->policy_version = change->version;
 }
 
 static void log_change(const char *who, const char *peer, const char *action, const char *target,
@@ -86,7 +80,7 @@ static void answer_failure(struct op_request *visit, const struct op_change *cha
           fault->text[0] != '\0' ? fault->text : ps_err_text(err));
 }
 
-static void done(struct gw_control *control, int err, const struct ps_fault *fault, void *ctx)
+static void done(int err, const struct ps_fault *fault, void *ctx)
 {
     struct op_change *change = ctx;
     struct op_admin *admin = change->admin;
@@ -95,17 +89,11 @@ static void done(struct gw_control *control, int err, const struct ps_fault *fau
     if (change->end != NULL)
         change->end(change, err == 0);
     if (err == 0) {
-        ps_metric_add(control->shard, GW_M_ADMIN_CHANGES, 0, 1);
+        ps_metric_add(admin->control->shard, GW_M_ADMIN_CHANGES, 0, 1);
         log_change(change->who, change->peer, change->action, change->target, change->why);
     }
-    if (change->apply_err < 0)
-        ps_log(PS_LOG_ERROR, "admin_change_not_taken_over", PS_F_STR("target", change->target),
-               PS_F_STR("error", ps_err_text(change->apply_err)));
     if (visit != NULL && err < 0)
         answer_failure(visit, change, err, fault);
-    else if (visit != NULL && change->apply_err < 0)
-        op_no(visit, ANS_V_internal, "stored, but not in force before the next start: %s",
-              ps_err_text(change->apply_err));
     else if (visit != NULL)
         change->answer(visit, change);
     op_change_free(change);
@@ -113,45 +101,35 @@ static void done(struct gw_control *control, int err, const struct ps_fault *fau
     op_release(admin);
 }
 
-void op_change_submit(struct op_request *visit, struct op_change *change, json_t *from, json_t *to)
+void op_change_submit(struct op_request *visit, struct op_change *change)
 {
     struct op_admin *admin = visit->admin;
-    struct cfg_store_job *job = change->job;
+    struct cfg_change *made = change->change;
+    struct ps_fault none = {0};
 
-    cfg_store_job_audit(
-        job, &(struct cfg_audit_entry){.at_ms = ps_clock_wall_ms(admin->core->clock),
-                                       .who = change->who,
-                                       .peer = change->peer,
-                                       .action = change->action,
-                                       .target = change->target,
-                                       .from = from,
-                                       .to = to,
-                                       .why = change->why[0] != '\0' ? change->why : NULL});
-    json_decref(from);
-    json_decref(to);
-    change->job = NULL;
-    int err = gw_control_change(admin->control, job, apply, done, change);
-    if (err < 0) {
-        struct ps_fault none = {0};
-        if (change->end != NULL)
-            change->end(change, false);
-        answer_failure(visit, change, err, &none);
-        op_change_free(change);
-        return;
-    }
+    change->change = NULL;
+    /* `done` comes later; but before this returns when the store has to wait for nobody. */
     admin->changing = true;
     op_hold(admin);
     change->handle = op_wait(visit, OP_WAIT_MS);
+    int err = cfg_change_submit(made, done, change);
+    if (err == 0)
+        return;
+    if (change->end != NULL)
+        change->end(change, false);
+    answer_failure(visit, change, err, &none);
+    op_change_free(change);
+    op_turn_over(admin);
+    op_release(admin);
 }
 
 /* --- Lines behind the order log. --- */
 
-static void line_done(struct gw_control *control, int err, const struct ps_fault *fault, void *ctx)
+static void line_done(int err, const struct ps_fault *fault, void *ctx)
 {
     struct op_audit_entry *line = ctx;
     struct op_admin *admin = line->admin;
 
-    (void)control;
     if (err < 0)
         ps_log(PS_LOG_ERROR, "audit_line_lost", PS_F_STR("who", line->who),
                PS_F_STR("action", line->action), PS_F_STR("target", line->target),
@@ -163,27 +141,21 @@ static void line_done(struct gw_control *control, int err, const struct ps_fault
 void op_audit_entry_write(struct op_audit_entry *line, json_t *from, json_t *to)
 {
     struct op_admin *admin = line->admin;
-    struct cfg_store_job *job = cfg_store_job_new();
+    struct cfg_change *change =
+        new_change(admin, line->who, line->peer, line->action, line->why);
+    struct ps_fault none = {0};
+    int err = PS_E_NOMEM;
 
-    if (job != NULL)
-        cfg_store_job_audit(
-            job, &(struct cfg_audit_entry){.at_ms = ps_clock_wall_ms(admin->core->clock),
-                                           .who = line->who,
-                                           .peer = line->peer,
-                                           .action = line->action,
-                                           .target = line->target,
-                                           .from = from,
-                                           .to = to,
-                                           .why = line->why[0] != '\0' ? line->why : NULL});
-    json_decref(from);
-    json_decref(to);
     ps_metric_add(admin->control->shard, GW_M_ADMIN_CHANGES, 0, 1);
     log_change(line->who, line->peer, line->action, line->target, line->why);
     op_hold(admin);
-    int err =
-        gw_control_change(admin->control, job, NULL, line_done, line); /* NULL job: PS_E_NOMEM */
-    if (err < 0) {
-        struct ps_fault none = {0};
-        line_done(admin->control, err, &none, line);
+    if (change != NULL) {
+        cfg_change_line(change, line->target, from, to);
+        err = cfg_change_submit(change, line_done, line);
+    } else {
+        json_decref(from);
+        json_decref(to);
     }
+    if (err < 0)
+        line_done(err, &none, line);
 }

@@ -6,6 +6,7 @@
  * line is the end.) */
 #include "gateway/admin/admin_internal.h"
 
+#include "gateway/config/audit_log.h"
 #include "gateway/orders/order_text.h"
 
 #include <stdio.h>

@@ -121,13 +121,20 @@ void op_list_tokens(struct op_request *visit)
     op_json(visit, ANS_V_ok, tokens != NULL ? json_pack("{s:o}", "tokens", tokens) : NULL);
 }
 
-static void put_file(struct op_change *change)
+/* False: answered, and the change is freed. */
+static bool put_file(struct op_request *visit, struct op_change *change, json_t *from, json_t *to)
 {
     const struct op_admin *admin = change->admin;
     char path[1100]; /* state_dir has at most 1024 bytes */
 
     (void)snprintf(path, sizeof path, "%s/tokens.json", admin->core->settings->state_dir);
-    cfg_store_job_file(change->job, path, op_auth_prepared_text(admin->control->auth));
+    cfg_change_line(change->change, change->target, from, to);
+    if (cfg_change_file(change->change, path, op_auth_prepared_text(admin->control->auth)) == 0)
+        return true;
+    op_auth_end_change(admin->control->auth, false);
+    op_change_free(change);
+    op_no(visit, ANS_V_internal, "out of memory");
+    return false;
 }
 
 static void end_tokens(struct op_change *change, bool written)
@@ -211,7 +218,9 @@ void op_new_token(struct op_request *visit)
               err == PS_E_FULL ? "there are as many tokens as there may be" : ps_err_text(err));
         return;
     }
-    change = op_change_new(visit, "token.new", "tokens/", token->id);
+    char target[PS_NAME_MAX + 8];
+    (void)snprintf(target, sizeof target, "tokens/%s", token->id);
+    change = op_change_new(visit, "token.new", target);
     if (change == NULL) {
         op_auth_end_change(auth, false);
     } else {
@@ -219,8 +228,8 @@ void op_new_token(struct op_request *visit)
         memcpy(change->token, token->id, sizeof change->token);
         change->end = end_tokens;
         change->answer = answer_new_token;
-        put_file(change);
-        op_change_submit(visit, change, NULL, op_token_write(token));
+        if (put_file(visit, change, NULL, op_token_write(token)))
+            op_change_submit(visit, change);
     }
     sodium_memzero(secret, sizeof secret);
 }
@@ -252,15 +261,17 @@ void op_delete_token(struct op_request *visit)
         op_no(visit, ANS_V_internal, "%s", ps_err_text(err));
         return;
     }
-    change = op_change_new(visit, "token.delete", "tokens/", token->id);
+    char target[PS_NAME_MAX + 8];
+    (void)snprintf(target, sizeof target, "tokens/%s", token->id);
+    change = op_change_new(visit, "token.delete", target);
     if (change == NULL) {
         op_auth_end_change(auth, false);
         return;
     }
     change->end = end_tokens;
     change->answer = answer_delete_token;
-    put_file(change);
-    op_change_submit(visit, change, op_token_write(token), NULL);
+    if (put_file(visit, change, op_token_write(token), NULL))
+        op_change_submit(visit, change);
 }
 
 /* --- The end. --- */
@@ -283,10 +294,11 @@ void op_drain(struct op_request *visit)
 
     if (!op_only_reason(visit))
         return;
-    change = op_change_new(visit, "drain", "gateway", "");
+    change = op_change_new(visit, "drain", "gateway");
     if (change == NULL)
         return;
     change->end = end_drain;
     change->answer = answer_drain;
-    op_change_submit(visit, change, NULL, NULL);
+    cfg_change_line(change->change, "gateway", NULL, NULL);
+    op_change_submit(visit, change);
 }

@@ -15,49 +15,46 @@
 #include <string.h>
 
 enum {
-    OPEN = 1,      /* no token */
-    CHANGES = 2,   /* one at a time */
-    NEEDS_BODY = 4 /* a JSON object; routes without it may have one */
+    OPEN = 1,       /* no token */
+    CHANGES = 2,    /* one at a time */
+    NEEDS_BODY = 4, /* a JSON object; routes without it may have one */
+    QUERY = 8       /* reads a query; every other route refuses one */
 };
 
 /* clang-format off */
 static const struct route {
-    const char *path; /* {} stands for one segment */
+    const char *path; /* {} stands for one segment, {kind} for a kind of documents */
     enum srv_method method; /* GET also serves HEAD */
     enum op_role role;
     unsigned flags;
     op_request_fn *run;
 } routes[] = {
     {"/livez",                                SRV_GET,    OP_ROLE_VIEWER,   OPEN,                 op_livez},
-    {"/readyz",                               SRV_GET,    OP_ROLE_VIEWER,   OPEN,                 op_readyz},
+    {"/readyz",                               SRV_GET,    OP_ROLE_VIEWER,   OPEN | QUERY,         op_readyz},
     {"/metrics",                              SRV_GET,    OP_ROLE_VIEWER,   0,                    op_metrics},
-    {"/admin/v1/sales",                       SRV_GET,    OP_ROLE_VIEWER,   0,                    op_list_sales},
-    {"/admin/v1/sales/{}",                    SRV_GET,    OP_ROLE_VIEWER,   0,                    op_get_sale},
-    {"/admin/v1/sales/{}",                    SRV_PUT,    OP_ROLE_OPERATOR, CHANGES | NEEDS_BODY, op_put_sale},
-    {"/admin/v1/sales/{}",                    SRV_DELETE, OP_ROLE_OPERATOR, CHANGES,              op_delete_sale},
+    {"/admin/v1/{kind}",                      SRV_GET,    OP_ROLE_VIEWER,   QUERY,                op_list_documents},
+    {"/admin/v1/{kind}/{}",                   SRV_GET,    OP_ROLE_VIEWER,   0,                    op_get_document},
+    {"/admin/v1/{kind}/{}",                   SRV_PUT,    OP_ROLE_OPERATOR, CHANGES | NEEDS_BODY | QUERY, op_put_document},
+    {"/admin/v1/{kind}/{}",                   SRV_PATCH,  OP_ROLE_OPERATOR, CHANGES | NEEDS_BODY | QUERY, op_patch_document},
+    {"/admin/v1/{kind}/{}",                   SRV_DELETE, OP_ROLE_OPERATOR, CHANGES | QUERY,      op_delete_document},
+    {"/admin/v1/{kind}/{}/versions",          SRV_GET,    OP_ROLE_VIEWER,   0,                    op_list_versions},
+    {"/admin/v1/{kind}/{}/versions/{}",       SRV_GET,    OP_ROLE_VIEWER,   0,                    op_get_version},
+    {"/admin/v1/{kind}/{}/rollback",          SRV_POST,   OP_ROLE_OPERATOR, CHANGES | NEEDS_BODY | QUERY, op_rollback},
+    {"/admin/v1/config",                      SRV_GET,    OP_ROLE_ADMIN,    QUERY,                op_get_config},
+    {"/admin/v1/config",                      SRV_PUT,    OP_ROLE_ADMIN,    CHANGES | NEEDS_BODY | QUERY, op_put_config},
+    {"/admin/v1/sales/{}/open",               SRV_POST,   OP_ROLE_OPERATOR, CHANGES,              op_open_sale},
     {"/admin/v1/sales/{}/pause",              SRV_POST,   OP_ROLE_OPERATOR, CHANGES,              op_pause_sale},
     {"/admin/v1/sales/{}/resume",             SRV_POST,   OP_ROLE_OPERATOR, CHANGES,              op_resume_sale},
     {"/admin/v1/sales/{}/end",                SRV_POST,   OP_ROLE_OPERATOR, CHANGES,              op_end_sale},
     {"/admin/v1/sales/{}/skus/{}/adjust",     SRV_POST,   OP_ROLE_OPERATOR, NEEDS_BODY,           op_adjust},
     {"/admin/v1/sales/{}/audit",              SRV_GET,    OP_ROLE_VIEWER,   0,                    op_audit_sale},
-    {"/admin/v1/sales/{}/log",                SRV_GET,    OP_ROLE_VIEWER,   0,                    op_read_log},
-    {"/admin/v1/limits",                      SRV_GET,    OP_ROLE_VIEWER,   0,                    op_list_limits},
-    {"/admin/v1/limits/{}",                   SRV_GET,    OP_ROLE_VIEWER,   0,                    op_get_limit},
-    {"/admin/v1/limits/{}",                   SRV_PUT,    OP_ROLE_OPERATOR, CHANGES | NEEDS_BODY, op_put_limit},
-    {"/admin/v1/limits/{}",                   SRV_DELETE, OP_ROLE_OPERATOR, CHANGES,              op_delete_limit},
-    {"/admin/v1/blocklist",                   SRV_GET,    OP_ROLE_VIEWER,   0,                    op_list_blocks},
-    {"/admin/v1/blocklist/users/{}",          SRV_GET,    OP_ROLE_VIEWER,   0,                    op_get_user},
-    {"/admin/v1/blocklist/users/{}",          SRV_PUT,    OP_ROLE_OPERATOR, CHANGES,              op_put_user},
-    {"/admin/v1/blocklist/users/{}",          SRV_DELETE, OP_ROLE_OPERATOR, CHANGES,              op_delete_user},
-    {"/admin/v1/blocklist/ips/{}",            SRV_GET,    OP_ROLE_VIEWER,   0,                    op_get_range},
-    {"/admin/v1/blocklist/ips/{}",            SRV_PUT,    OP_ROLE_OPERATOR, CHANGES,              op_put_range},
-    {"/admin/v1/blocklist/ips/{}",            SRV_DELETE, OP_ROLE_OPERATOR, CHANGES,              op_delete_range},
-    {"/admin/v1/orders",                      SRV_GET,    OP_ROLE_VIEWER,   0,                    op_list_orders},
+    {"/admin/v1/sales/{}/log",                SRV_GET,    OP_ROLE_VIEWER,   QUERY,                op_read_log},
+    {"/admin/v1/orders",                      SRV_GET,    OP_ROLE_VIEWER,   QUERY,                op_list_orders},
     {"/admin/v1/orders:batch",                SRV_POST,   OP_ROLE_OPERATOR, NEEDS_BODY,           op_order_batch},
     {"/admin/v1/orders/{}",                   SRV_GET,    OP_ROLE_VIEWER,   0,                    op_get_order},
     {"/admin/v1/orders/{}/confirm",           SRV_POST,   OP_ROLE_OPERATOR, 0,                    op_confirm_order},
     {"/admin/v1/orders/{}/cancel",            SRV_POST,   OP_ROLE_OPERATOR, 0,                    op_cancel_order},
-    {"/admin/v1/audit-log",                   SRV_GET,    OP_ROLE_VIEWER,   0,                    op_read_audit_log},
+    {"/admin/v1/audit-log",                   SRV_GET,    OP_ROLE_VIEWER,   QUERY,                op_read_audit_log},
     {"/admin/v1/tokens",                      SRV_GET,    OP_ROLE_ADMIN,    0,                    op_list_tokens},
     {"/admin/v1/tokens",                      SRV_POST,   OP_ROLE_ADMIN,    CHANGES | NEEDS_BODY, op_new_token},
     {"/admin/v1/tokens/{}",                   SRV_DELETE, OP_ROLE_ADMIN,    CHANGES,              op_delete_token},
@@ -65,23 +62,51 @@ static const struct route {
 };
 /* clang-format on */
 
-static const char *const method_names[] = {
-    [SRV_GET] = "GET, HEAD", [SRV_POST] = "POST", [SRV_PUT] = "PUT", [SRV_DELETE] = "DELETE"};
+static const char *const method_names[] = {[SRV_GET] = "GET, HEAD",
+                                           [SRV_POST] = "POST",
+                                           [SRV_PUT] = "PUT",
+                                           [SRV_PATCH] = "PATCH",
+                                           [SRV_DELETE] = "DELETE"};
 
 /* --- Paths. --- */
 
-static bool path_fits(const char *pattern, struct ps_str path, struct ps_str *ret_arg)
+struct path_parts {
+    const struct cfg_kind *kind;
+    struct ps_str arg[2];
+};
+
+/* The kind whose words stand at `at`, alone or before a slash; *ret_len: their length. */
+static const struct cfg_kind *kind_at(const char *at, const char *end, size_t *ret_len)
+{
+    for (const struct cfg_kind *const *kind = cfg_kinds; *kind != NULL; kind++) {
+        size_t len = strlen((*kind)->path), left = (size_t)(end - at);
+        *ret_len = len;
+        if (left >= len && memcmp(at, (*kind)->path, len) == 0 && (left == len || at[len] == '/'))
+            return *kind;
+    }
+    return NULL;
+}
+
+static bool path_fits(const char *pattern, struct ps_str path, struct path_parts *ret_parts)
 {
     const char *at = path.at, *end = path.at + path.len;
+    struct ps_str *arg = ret_parts->arg;
+    size_t len = 0;
 
     for (; *pattern != '\0'; pattern++) {
-        if (pattern[0] == '{') {
+        if (strncmp(pattern, "{kind}", 6) == 0) {
+            ret_parts->kind = kind_at(at, end, &len);
+            if (ret_parts->kind == NULL)
+                return false;
+            at += len;
+            pattern += 5;
+        } else if (pattern[0] == '{') {
             const char *start = at;
             while (at < end && *at != '/')
                 at++;
             if (at == start)
                 return false;
-            *ret_arg++ = (struct ps_str){start, (size_t)(at - start)};
+            *arg++ = (struct ps_str){start, (size_t)(at - start)};
             pattern++;
         } else if (at == end || *at++ != *pattern) {
             return false;
@@ -99,10 +124,11 @@ static const struct route *find_route(struct op_request *visit, char *ret_allow,
 
     ps_buf_init(&allow, ret_allow, cap);
     for (size_t i = 0; i < PS_ARRAY_LEN(routes); i++) {
-        struct ps_str arg[2] = {0};
-        if (!path_fits(routes[i].path, visit->request->path, arg))
+        struct path_parts parts = {0};
+        if (!path_fits(routes[i].path, visit->request->path, &parts))
             continue;
-        memcpy(visit->arg, arg, sizeof arg);
+        visit->kind = parts.kind;
+        memcpy(visit->arg, parts.arg, sizeof parts.arg);
         ps_buf_puts(&allow, method_names[routes[i].method]);
         ps_buf_puts(&allow, ", ");
         if (routes[i].method == method)
@@ -199,40 +225,33 @@ static bool authenticated(struct op_request *visit, enum op_role *ret_role)
 
 /* --- The body. --- */
 
-/* One line of text: it stands in the audit log, in structured log lines and in the order log. */
-static bool reason_ok(const json_t *reason)
+/* application/merge-patch+json (RFC 7396), whatever its parameters. */
+static bool is_merge_patch(struct ps_str type)
 {
-    const char *text = json_string_value(reason);
-    size_t len = json_string_length(reason), size;
-    uint32_t point;
+    static const char name[] = "application/merge-patch+json";
+    size_t len = sizeof name - 1;
 
-    if (text == NULL || len > OP_REASON_MAX)
-        return false;
-    for (size_t at = 0; at < len; at += size) {
-        size = ps_utf8_next(text + at, len - at, &point);
-        if (size == 0 || ps_utf8_is_control(point))
-            return false;
-    }
-    return true;
+    return type.at != NULL && type.len >= len && strncasecmp(type.at, name, len) == 0 &&
+           (type.len == len || type.at[len] == ';' || type.at[len] == ' ');
 }
 
-/* Takes `reason` out of the body, so that handlers see only what is theirs. False: answered. */
+/* Takes `reason` out of the body, so that handlers see only what is theirs. It is one line of text:
+ * it stands in the audit log, in structured log lines and in the order log. False: answered. */
 static bool take_reason(struct op_request *visit)
 {
-    const json_t *reason = json_object_get(visit->body, "reason");
+    struct ps_json_reader reader;
+    struct ps_str reason = {"", 0};
+    struct ps_fault fault;
 
-    if (reason == NULL)
-        return true;
-    if (!reason_ok(reason)) {
-        struct ps_fault fault;
-        (void)ps_fault(&fault, PS_E_INVALID, "/reason",
-                       "must be a string of at most %d bytes without control characters",
-                       OP_REASON_MAX);
+    ps_json_reader_init(&reader, visit->body, "", &fault);
+    if (!json_is_null(ps_json_value(&reader, "reason")))
+        ps_json_text(&reader, "reason", CFG_REASON_MAX, &reason);
+    if (reader.err < 0) {
         op_fault(visit, ANS_V_invalid, &fault);
         return false;
     }
-    memcpy(visit->why, json_string_value(reason), json_string_length(reason) + 1);
-    json_object_del(visit->body, "reason");
+    memcpy(visit->why, reason.at, reason.len);
+    (void)json_object_del(visit->body, "reason");
     return true;
 }
 
@@ -240,11 +259,13 @@ static bool take_reason(struct op_request *visit)
 static bool read_body(struct op_request *visit, bool needed)
 {
     struct srv_request *request = visit->request;
+    struct ps_str type = request->header[SRV_H_CONTENT_TYPE];
     struct ps_fault fault = {0};
 
     if (request->body.len == 0 && !needed)
         return true;
-    if (request->body.len > 0 && !srv_strict_json(request->header[SRV_H_CONTENT_TYPE])) {
+    if (request->body.len > 0 && !srv_strict_json(type) &&
+        !(request->method == SRV_PATCH && is_merge_patch(type))) {
         op_no(visit, ANS_V_unsupported_media_type, NULL);
         return false;
     }
@@ -278,12 +299,14 @@ static bool has_turns(const struct op_admin *admin)
 
 static void run(struct op_request *visit, const struct route *route)
 {
-    bool reads = route->method == SRV_GET;
+    bool needs_body = (route->flags & NEEDS_BODY) != 0 &&
+                      !(visit->kind != NULL && visit->kind->may_be_empty &&
+                        route->method == SRV_PUT);
 
-    /* What only looks like a wish ("?dry_run=1") would be a change all the same. */
-    if (!reads && !op_query(visit, NULL, 0))
+    /* A change must not be made where a query asked for something else. */
+    if ((route->flags & QUERY) == 0 && !op_query(visit, NULL, 0))
         return;
-    if (!reads && !read_body(visit, (route->flags & NEEDS_BODY) != 0))
+    if (route->method != SRV_GET && !read_body(visit, needs_body))
         return;
     visit->run = route->run;
     if ((route->flags & CHANGES) != 0 && (visit->admin->changing || has_turns(visit->admin))) {

@@ -8,6 +8,7 @@
  * after every gate that does without the body.) */
 #include "gateway/admission/admit.h"
 
+#include "gateway/admission/limit_set.h"
 #include "gateway/admission/order_body.h"
 #include "gateway/metrics.h"
 
@@ -87,13 +88,14 @@ static void keep_tightest(struct adm_request *request, const struct cfg_limit_ru
 
 void adm_admit_expect(const struct adm_gates *gates, struct adm_request *request)
 {
-    const struct cfg_snapshot *policy = gates->policy;
+    const struct cfg_limits *limits = gates->policy->limits;
+    const struct adm_limit_rule *set = limits->compiled;
     struct ps_str user = request->user;
 
     request->user_hash = adm_limit_hash(gates->limits, user.at, user.len);
-    for (size_t i = 0; i < policy->rule_count; i++)
-        if (policy->rules[i].key == CFG_LIMIT_KEY_USER)
-            adm_limit_expect(gates->limits, &policy->compiled[i], request->user_hash);
+    for (size_t i = 0; i < limits->count; i++)
+        if (limits->rules[i].key == CFG_LIMIT_KEY_USER)
+            adm_limit_expect(gates->limits, &set[i].own, request->user_hash);
 }
 
 static uint64_t hash_key(const struct adm_admission *admission, const void *key, size_t key_len)
@@ -135,34 +137,36 @@ static enum adm_gate ask_limit(struct adm_admission *admission, const struct cfg
     return ADM_GATE_PASS;
 }
 
-static enum adm_gate ask_address(struct adm_admission *admission, const struct cfg_snapshot *policy,
+static enum adm_gate ask_address(struct adm_admission *admission, const struct cfg_limits *limits,
                                  size_t rule)
 {
     const struct ps_address *address = &admission->request->address;
+    const struct adm_limit_rule *set = limits->compiled;
     struct ps_address key;
     enum adm_gate step;
     bool fits;
 
     ps_address_limit_key(address, &key);
-    step = ask_limit(admission, &policy->rules[rule], &policy->compiled[rule],
+    step = ask_limit(admission, &limits->rules[rule], &set[rule].own,
                      hash_key(admission, key.byte, sizeof key.byte), &fits);
     if (!fits || ps_address_is_v4(address))
         return step;
     /* The /48, so that a customer with 65,536 networks of /64 is one asker too. */
     memset(key.byte + 6, 0, sizeof key.byte - 6);
-    return ask_limit(admission, &policy->rules[rule], &policy->wide[rule],
+    return ask_limit(admission, &limits->rules[rule], &set[rule].wide,
                      hash_key(admission, key.byte, sizeof key.byte), &fits);
 }
 
 static enum adm_gate ask_rules(struct adm_admission *admission, unsigned applies_to,
                                enum cfg_limit_key kind)
 {
-    const struct cfg_snapshot *policy = admission->gates->policy;
+    const struct cfg_limits *limits = admission->gates->policy->limits;
+    const struct adm_limit_rule *set = limits->compiled;
     const struct adm_request *request = admission->request;
     const struct cfg_sale *sale = admission->sale;
 
-    for (size_t i = 0; i < policy->rule_count; i++) {
-        const struct cfg_limit_rule *rule = &policy->rules[i];
+    for (size_t i = 0; i < limits->count; i++) {
+        const struct cfg_limit_rule *rule = &limits->rules[i];
         enum adm_gate step;
         bool fits;
         if (rule->key != kind || rule->mode == CFG_LIMIT_OFF ||
@@ -170,14 +174,14 @@ static enum adm_gate ask_rules(struct adm_admission *admission, unsigned applies
             (rule->sale[0] != 0 && (sale == NULL || strcmp(rule->sale, sale->name) != 0)))
             continue;
         if (kind == CFG_LIMIT_KEY_IP)
-            step = ask_address(admission, policy, i);
+            step = ask_address(admission, limits, i);
         else if (kind == CFG_LIMIT_KEY_USER)
-            step = ask_limit(admission, rule, &policy->compiled[i], request->user_hash, &fits);
+            step = ask_limit(admission, rule, &set[i].own, request->user_hash, &fits);
         else if (kind == CFG_LIMIT_KEY_SALE && sale != NULL)
-            step = ask_limit(admission, rule, &policy->compiled[i],
+            step = ask_limit(admission, rule, &set[i].own,
                              hash_key(admission, sale->name, strlen(sale->name)), &fits);
         else if (kind == CFG_LIMIT_KEY_GLOBAL) /* one key: any hash */
-            step = ask_limit(admission, rule, &policy->compiled[i], 0, &fits);
+            step = ask_limit(admission, rule, &set[i].own, 0, &fits);
         else
             continue;
         if (step != ADM_GATE_PASS)

@@ -8,6 +8,8 @@
 #include "gateway/admission/limit_table.h"
 #include "gateway/answers/problem.h"
 #include "gateway/config/snapshot.h"
+#include "inventory/store.h"
+#include "queue/fold.h"
 #include "queue/log.h"
 
 /* What the gates of one thread look at. That thread exchanges the policy, between two requests. */

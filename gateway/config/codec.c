@@ -1,213 +1,153 @@
-/* Documents as text. A sale's: {"created_at_ms", "updated_at_ms", "opening", "opened", "paused",
- * "ended", "document"}, or {"deleted": true}. An entry's: the rule as operators write it; of the
- * blocklist {"until_ms", "created_at_ms", "reason", "by"}. accord_taken.c reads them.
- *
- * A policy may have thousands of entries, so a change of it carries only the entries that change.
- */
+/* Texts of documents. The document stands at the end of its text, as it is printed everywhere: so
+ * two copies can be compared without reading them. */
 #include "gateway/config/codec.h"
-
-#include "gateway/config/db.h"
 
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-/* --- Writing. --- */
-
-void cfg_codec_docs_done(struct cfg_codec_docs *docs)
+void cfg_codec_field(const struct cfg_kind *kind, const char *name, char ret_field[CFG_FIELD_SIZE])
 {
-    for (size_t i = 0; i < docs->count; i++)
-        free(docs->at[i].text);
-    free(docs->at);
-    *docs = (struct cfg_codec_docs){0};
+    (void)snprintf(ret_field, CFG_FIELD_SIZE, "%s/%s", kind->path, name);
 }
 
-/* Adds one; there is room. `text` is taken over. */
-static void add(struct cfg_codec_docs *docs, const char *kind, const char *name, int64_t version,
-                char *text)
-{
-    struct cfg_codec_doc *doc = &docs->at[docs->count++];
-
-    (void)snprintf(doc->field, sizeof doc->field, "%s%s", kind, name);
-    doc->version = version;
-    doc->text = text;
-}
-
-/* All texts could be made, or nothing is left of them. */
-static int finish(struct cfg_codec_docs *docs, struct cfg_codec_docs *ret_docs)
-{
-    for (size_t i = 0; i < docs->count; i++) {
-        if (docs->at[i].text == NULL) {
-            cfg_codec_docs_done(docs);
-            return PS_E_NOMEM;
-        }
-    }
-    *ret_docs = *docs;
-    return 0;
-}
-
-static int make_room(struct cfg_codec_docs *docs, size_t count)
-{
-    *docs = (struct cfg_codec_docs){.at = calloc(count, sizeof *docs->at)};
-    return docs->at != NULL ? 0 : PS_E_NOMEM;
-}
-
-/* NULL: out of memory, or `document` is. */
-static char *sale_text(const char *document, const struct cfg_sale_state *state)
+/* What follows the first members of a text, heap. NULL: out of memory. */
+static char *tail_of(const struct cfg_doc *doc)
 {
     char *text;
 
-    if (document == NULL ||
-        asprintf(&text,
-                 "{\"created_at_ms\":%" PRId64 ",\"updated_at_ms\":%" PRId64
-                 ",\"opening\":%s,\"opened\":%s,\"paused\":%s,\"ended\":%s,\"document\":%s}",
-                 state->created_at_ms, state->updated_at_ms, state->opening ? "true" : "false",
-                 state->opened ? "true" : "false", state->paused ? "true" : "false",
-                 state->ended ? "true" : "false", document) < 0)
-        return NULL;
+    if (doc->json == NULL)
+        return strdup(",\"deleted\":true}");
+    return asprintf(&text, "%s%s,\"document\":%s}", doc->state != NULL ? ",\"state\":" : "",
+                    doc->state != NULL ? doc->state : "", doc->json) >= 0
+               ? text
+               : NULL;
+}
+
+char *cfg_codec_text(const struct cfg_doc *doc)
+{
+    const struct cfg_author *by = &doc->by;
+    json_t *head = json_pack("{s:I, s:I, s:s, s:s, s:s, s:s}", "at_ms", (json_int_t)by->at_ms,
+                             "created_at_ms", (json_int_t)doc->created_at_ms, "who", by->who,
+                             "peer", by->peer, "action", by->action, "why", by->why);
+    char *first = head != NULL ? json_dumps(head, JSON_COMPACT) : NULL, *tail = tail_of(doc);
+    char *text = NULL;
+
+    json_decref(head);
+    if (first != NULL && tail != NULL) {
+        size_t len = strlen(first) - 1; /* without its brace */
+        text = malloc(len + strlen(tail) + 1);
+        if (text != NULL) {
+            memcpy(text, first, len);
+            memcpy(text + len, tail, strlen(tail) + 1);
+        }
+    }
+    free(first);
+    free(tail);
     return text;
 }
 
-static char *gone_text(void)
+/* "version text" */
+static int read_version(struct ps_str *value, int64_t *ret_version)
 {
-    return strdup("{\"deleted\":true}");
+    int64_t version = 0;
+    size_t at = 0;
+
+    for (; at < value->len && value->at[at] >= '0' && value->at[at] <= '9'; at++) {
+        version = version * 10 + (value->at[at] - '0');
+        if (version > PS_INT_MAX)
+            break;
+    }
+    if (at == 0 || at == value->len || value->at[at] != ' ' || version == 0)
+        return PS_E_INVALID;
+    *ret_version = version;
+    value->at += at + 1;
+    value->len -= at + 1;
+    return 0;
 }
 
-static char *text_of(json_t *json)
+bool cfg_codec_is_same(const struct cfg_doc *doc, struct ps_str value)
 {
-    char *text = json != NULL ? json_dumps(json, JSON_COMPACT) : NULL;
+    int64_t version;
+    char *tail = tail_of(doc);
+    size_t len = tail != NULL ? strlen(tail) : 0;
+    bool same = len > 0 && read_version(&value, &version) == 0 && version == doc->version &&
+                value.len > len && memcmp(value.at + value.len - len, tail, len) == 0;
 
+    free(tail);
+    return same;
+}
+
+/* The members of a text; what is in `json` is borrowed. */
+static int read_parts(const json_t *json, struct cfg_doc_parts *parts, struct ps_faults *faults)
+{
+    struct ps_str who = {"", 0}, peer = {"", 0}, action = {"", 0}, why = {"", 0};
+    struct ps_json_reader reader;
+    bool deleted = false;
+
+    ps_json_reader_init_all(&reader, json, "", faults);
+    ps_json_int(&reader, "at_ms", 0, PS_INT_MAX, &parts->by.at_ms);
+    ps_json_int(&reader, "created_at_ms", 0, PS_INT_MAX, &parts->created_at_ms);
+    ps_json_string(&reader, "who", PS_NAME_MAX, &who);
+    ps_json_string(&reader, "peer", PS_NAME_MAX, &peer);
+    ps_json_string(&reader, "action", PS_NAME_MAX, &action);
+    ps_json_text(&reader, "why", CFG_REASON_MAX, &why);
+    ps_json_bool(&reader, "deleted", &deleted);
+    parts->json = ps_json_value(&reader, "document");
+    parts->state = ps_json_value(&reader, "state");
+    if (!deleted)
+        ps_json_require(&reader, (const char *const[]){"document", NULL});
+    else if (parts->json != NULL || parts->state != NULL)
+        ps_json_fault(&reader, "deleted", "stands beside a document");
+    parts->by.who = who.at;
+    parts->by.peer = peer.at;
+    parts->by.action = action.at;
+    parts->by.why = why.at;
+    return ps_json_done(&reader);
+}
+
+static int read_text(struct cfg_doc_parts *parts, struct ps_str text, struct cfg_doc **ret_doc,
+                     struct ps_fault *fault)
+{
+    struct ps_faults faults = {0};
+    json_t *json, *initial = NULL;
+    int err = ps_json_parse(text.at, text.len, &json, fault);
+
+    if (err < 0)
+        return err;
+    parts->reading.pointer = "/document";
+    err = read_parts(json, parts, &faults);
+    if (err == 0 && parts->json != NULL && parts->state == NULL &&
+        parts->kind->initial_state != NULL)
+        parts->state = initial = json_loads(parts->kind->initial_state, 0, NULL);
+    if (err == 0)
+        err = cfg_doc_new(parts, ret_doc, &faults);
+    json_decref(initial);
     json_decref(json);
-    return text;
+    return err < 0 ? ps_fault(fault, err, faults.at[0].path, "%s", faults.at[0].text) : 0;
 }
 
-static char *block_text(int64_t until_ms, int64_t created_at_ms, const char *reason, const char *by)
+int cfg_codec_read(struct ps_str field, struct ps_str value, int64_t revision,
+                   struct cfg_doc **ret_doc, struct ps_fault *fault)
 {
-    return text_of(json_pack("{s:I, s:I, s:s, s:s}", "until_ms", (json_int_t)until_ms,
-                             "created_at_ms", (json_int_t)created_at_ms, "reason", reason, "by",
-                             by));
-}
+    char text[CFG_FIELD_SIZE], name[CFG_NAME_MAX + 1], path[sizeof text + sizeof fault->path];
+    struct cfg_doc_parts parts = {.revision = revision, .name = name};
+    struct ps_fault why = {0};
+    const char *given;
+    int err = PS_E_INVALID;
 
-static const char *const block_fields[] = {
-    [CFG_BLOCK_USER] = "entry/user/", [CFG_BLOCK_RANGE] = "entry/range/"};
-
-int cfg_codec_sales_own(const struct gw_control *control, struct cfg_codec_docs *ret_docs)
-{
-    struct cfg_codec_docs docs;
-
-    if (make_room(&docs, control->sale_count + control->gone_count + 1) < 0)
-        return PS_E_NOMEM;
-    for (size_t i = 0; i < control->sale_count; i++) {
-        const struct cfg_stored_sale *sale = &control->sales[i]->stored;
-        char *document = cfg_sale_doc_text(&sale->doc);
-        add(&docs, "sale/", sale->name, sale->state.version, sale_text(document, &sale->state));
-        free(document);
-    }
-    for (size_t i = 0; i < control->gone_count; i++)
-        add(&docs, "sale/", control->gone[i].name, control->gone[i].version, gone_text());
-    return finish(&docs, ret_docs);
-}
-
-int cfg_codec_policy_own(const struct gw_control *control, struct cfg_codec_docs *ret_docs)
-{
-    struct cfg_codec_docs docs;
-
-    if (make_room(&docs, control->rule_count + control->block_count + 1) < 0)
-        return PS_E_NOMEM;
-    add(&docs, "policy", "", control->policy_version, strdup(""));
-    for (size_t i = 0; i < control->rule_count; i++)
-        add(&docs, "entry/rule/", control->rules[i].name, 0,
-            text_of(cfg_limit_rule_write(&control->rules[i])));
-    for (size_t i = 0; i < control->block_count; i++) {
-        const struct cfg_block *block = &control->blocks[i];
-        add(&docs, block_fields[block->kind], block->subject, 0,
-            block_text(block->until_ms, block->created_at_ms, block->reason, block->by));
-    }
-    return finish(&docs, ret_docs);
-}
-
-/* --- What a job makes of them. --- */
-
-/* Entries of the blocklist that have ended go with the next change of it, as in control.db. */
-static void add_ended(const struct gw_control *control, int64_t wall_ms,
-                      struct cfg_codec_docs *docs)
-{
-    for (size_t i = 0; i < control->block_count; i++) {
-        const struct cfg_block *block = &control->blocks[i];
-        if (block->until_ms <= wall_ms)
-            add(docs, block_fields[block->kind], block->subject, 0, strdup(""));
-    }
-}
-
-static void add_write(const struct cfg_store_write *write, struct cfg_codec_docs *docs)
-{
-    const char *first = write->values[0].text, *second = write->values[1].text;
-    const char *block_field = NULL;
-    struct cfg_sale_state state;
-
-    if (write->kind == CFG_WRITE_BLOCK || write->kind == CFG_WRITE_BLOCK_GONE)
-        block_field =
-            block_fields[strcmp(first, cfg_block_kinds[CFG_BLOCK_USER]) == 0 ? CFG_BLOCK_USER
-                                                                             : CFG_BLOCK_RANGE];
-    switch (write->kind) {
-    case CFG_WRITE_SALE:
-        state = (struct cfg_sale_state){.created_at_ms = write->values[3].number,
-                                        .updated_at_ms = write->values[4].number,
-                                        .opening = write->values[5].number == CFG_DB_OPENING,
-                                        .opened = write->values[5].number == CFG_DB_OPENED,
-                                        .paused = write->values[6].number != 0,
-                                        .ended = write->values[7].number != 0};
-        add(docs, "sale/", first, write->values[2].number, sale_text(second, &state));
-        break;
-    case CFG_WRITE_SALE_GONE:
-        add(docs, "sale/", first, write->values[1].number, gone_text());
-        break;
-    case CFG_WRITE_RULE:
-        add(docs, "entry/rule/", first, 0, strdup(second));
-        break;
-    case CFG_WRITE_RULE_GONE:
-        add(docs, "entry/rule/", first, 0, strdup(""));
-        break;
-    case CFG_WRITE_BLOCK:
-        add(docs, block_field, second, 0,
-            block_text(write->values[2].number, write->values[3].number, write->values[4].text,
-                       write->values[5].text));
-        break;
-    case CFG_WRITE_BLOCK_GONE:
-        add(docs, block_field, second, 0, strdup(""));
-        break;
-    case CFG_WRITE_POLICY:
-    case CFG_WRITE_OTHER:
-        break;
-    }
-}
-
-int cfg_codec_of_job(const struct gw_control *control, const struct cfg_store_job *job,
-                     struct cfg_codec_docs *ret_docs)
-{
-    const struct cfg_store_write *policy = NULL, *sale = NULL, *block = NULL;
-    struct cfg_codec_docs docs;
-    size_t writes = 0;
-
-    for (const struct cfg_store_write *write = job->writes; write != NULL; write = write->next) {
-        if (write->kind == CFG_WRITE_POLICY)
-            policy = write;
-        else if (write->kind == CFG_WRITE_SALE || write->kind == CFG_WRITE_SALE_GONE)
-            sale = write;
-        else if (write->kind == CFG_WRITE_BLOCK)
-            block = write;
-        writes++;
-    }
-    if (policy == NULL && sale == NULL)
-        return PS_E_NOT_FOUND;
-    if (make_room(&docs, writes + control->block_count + 1) < 0)
-        return PS_E_NOMEM;
-    if (policy != NULL)
-        add(&docs, "policy", "", policy->values[0].number, strdup(""));
-    if (block != NULL)
-        add_ended(control, block->values[3].number, &docs);
-    for (const struct cfg_store_write *write = job->writes; write != NULL; write = write->next)
-        add_write(write, &docs);
-    return finish(&docs, ret_docs);
+    (void)snprintf(text, sizeof text, "%.*s", (int)field.len, field.at);
+    parts.kind = strlen(text) == field.len ? cfg_kind_of(text, &given) : NULL;
+    if (parts.kind == NULL || parts.kind->name(given, strlen(given), name) < 0 ||
+        strcmp(name, given) != 0)
+        (void)ps_fault(&why, err, "", "is no document of penstock");
+    else if (read_version(&value, &parts.version) < 0)
+        (void)ps_fault(&why, err, "", "does not begin with a version");
+    else
+        err = read_text(&parts, value, ret_doc, &why);
+    if (err == 0)
+        return 0;
+    (void)snprintf(path, sizeof path, "%s%s", text, why.path);
+    return ps_fault(fault, err, path, "%s", why.text);
 }

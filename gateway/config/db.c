@@ -1,401 +1,479 @@
-/* control.db as a file: made, checked and read back whole at start.
+/* control.db. A file that is not ours, torn, or of a newer schema is refused with what to do about
+ * it. An older schema is brought to the present one in one transaction: a crash in it leaves what
+ * was there.
  *
- * A file that is not ours, torn, or of a newer schema is refused with what to do about it, before
- * anything is written. The schema is made in one transaction, so a crash in it leaves an empty
- * file, which the next start takes for a new one. SQLite gives its -wal and -shm the mode of the
- * file. */
+ * `documents` has the version in force of each document, `history` those before it; both have the
+ * same columns. A deletion is a version whose json is null. */
 #include "gateway/config/db.h"
+
+#include "common/clock.h"
+#include "common/db_file.h"
 #include "common/private_file.h"
 
-#include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
-#define APPLICATION_ID  0x50537463 /* "PStc" */
-#define SCHEMA          2
-#define BUSY_TIMEOUT_MS 2000 /* somebody looks into the file with another program */
+#define APPLICATION_ID 0x50537463 /* "PStc" */
+#define SCHEMA         3
+#define FORGET_MS      INT64_C(2592000000) /* a month */
 
 #define TEXT(x)  #x
 #define VALUE(x) TEXT(x)
 
-#define CREATE_DELETED                                                                             \
-    "CREATE TABLE deleted(name TEXT PRIMARY KEY, version INTEGER NOT NULL) STRICT;"
+enum statement {
+    CHECK,
+    LOAD,
+    LINES,
+    HISTORY,
+    ARCHIVE,
+    PUT,
+    TRIM,
+    FORGET,
+    FORGET_HISTORY,
+    SET_REVISION,
+    ADD_LINE,
+    DROP_LINES
+};
 
-static const char schema[] =
-    "BEGIN IMMEDIATE;"
-    "CREATE TABLE sales(name TEXT PRIMARY KEY, document TEXT NOT NULL, version INTEGER NOT NULL,"
-    " created_at_ms INTEGER NOT NULL, updated_at_ms INTEGER NOT NULL, opened INTEGER NOT NULL,"
-    " paused INTEGER NOT NULL, ended INTEGER NOT NULL) STRICT;"
-    "CREATE TABLE limits(name TEXT PRIMARY KEY, document TEXT NOT NULL) STRICT;"
-    "CREATE TABLE blocklist(kind TEXT NOT NULL, subject TEXT NOT NULL, until_ms INTEGER NOT NULL,"
-    " created_at_ms INTEGER NOT NULL, reason TEXT NOT NULL, by TEXT NOT NULL,"
-    " PRIMARY KEY(kind, subject)) STRICT;"
-    "CREATE TABLE policy(version INTEGER NOT NULL) STRICT;"
-    "CREATE TABLE audit(seq INTEGER PRIMARY KEY, line TEXT NOT NULL) STRICT;" CREATE_DELETED
-    "INSERT INTO policy VALUES(1);"
+struct cfg_db {
+    struct ps_db_file *file;
+    struct ps_db *db; /* the file's */
+};
+
+#define COLUMNS                                                                                    \
+    "kind, name, version, revision, json, state, created_at_ms, ends_at_ms, at_ms, who, peer,"     \
+    " action, why"
+#define COLUMNS_AS_MADE                                                                            \
+    "(kind TEXT NOT NULL, name TEXT NOT NULL, version INTEGER NOT NULL,"                           \
+    " revision INTEGER NOT NULL, json TEXT, state TEXT, created_at_ms INTEGER NOT NULL,"           \
+    " ends_at_ms INTEGER NOT NULL, at_ms INTEGER NOT NULL, who TEXT NOT NULL, peer TEXT NOT NULL," \
+    " action TEXT NOT NULL, why TEXT NOT NULL, "
+#define NEVER "9223372036854775807"
+
+#define CREATE                                                                                     \
+    "CREATE TABLE documents" COLUMNS_AS_MADE "PRIMARY KEY(kind, name)) STRICT, WITHOUT ROWID;"     \
+    "CREATE TABLE history" COLUMNS_AS_MADE                                                         \
+    "PRIMARY KEY(kind, name, version)) STRICT, WITHOUT ROWID;"                                     \
+    "CREATE TABLE store(revision INTEGER NOT NULL) STRICT;"                                        \
+    "INSERT INTO store VALUES(1);"
+#define SHIPPED(name, document)                                                                    \
+    "INSERT INTO documents VALUES('limits', '" name "', 1, 1, '" document                          \
+    "', NULL, 0, " NEVER ", 0, 'penstock', '', 'limit.put', '');"
+
+static const char tables[] = CREATE
+    "CREATE TABLE audit(seq INTEGER PRIMARY KEY, line TEXT NOT NULL) STRICT;"
     /* The shipped rules: what a shop needs that has not thought about it yet. */
-    "INSERT INTO limits VALUES"
-    "('user', '{\"algorithm\":\"token_bucket\",\"key\":\"user\",\"rate\":5,\"period_s\":10,"
-    "\"burst\":5,\"applies_to\":[\"order\"]}'),"
-    "('ip', '{\"algorithm\":\"token_bucket\",\"key\":\"ip\",\"rate\":50,\"period_s\":10,"
-    "\"burst\":100,\"applies_to\":[\"order\"]}'),"
-    "('global', '{\"algorithm\":\"token_bucket\",\"key\":\"global\",\"rate\":20000,\"period_s\":1,"
-    "\"burst\":20000,\"applies_to\":[\"order\"]}'),"
-    "('polling', '{\"algorithm\":\"token_bucket\",\"key\":\"user\",\"rate\":1,\"period_s\":1,"
-    "\"burst\":5,\"applies_to\":[\"order_state\"]}');"
-    "PRAGMA application_id = " VALUE(APPLICATION_ID) ";"
-                                                     "PRAGMA user_version = " VALUE(
-                                                         SCHEMA) ";"
-                                                                 "COMMIT;";
+    SHIPPED("user", "{\"algorithm\":\"token_bucket\",\"key\":\"user\",\"rate\":5,\"period_s\":10,"
+                    "\"burst\":5,\"applies_to\":[\"order\"]}")
+    SHIPPED("ip", "{\"algorithm\":\"token_bucket\",\"key\":\"ip\",\"rate\":50,\"period_s\":10,"
+                  "\"burst\":100,\"applies_to\":[\"order\"]}")
+    SHIPPED("global", "{\"algorithm\":\"token_bucket\",\"key\":\"global\",\"rate\":20000,"
+                      "\"period_s\":1,\"burst\":20000,\"applies_to\":[\"order\"]}")
+    SHIPPED("polling", "{\"algorithm\":\"token_bucket\",\"key\":\"user\",\"rate\":1,"
+                       "\"period_s\":1,\"burst\":5,\"applies_to\":[\"order_state\"]}");
 
-/* From schema 1, which forgot sales that were deleted. */
+static const struct ps_db_kind kind = {
+    .name = "control.db",
+    .holds = "the decisions in it, with the sales and limits of the settings; orders are not in it",
+    .application_id = APPLICATION_ID,
+    .format = SCHEMA,
+    .tables = tables,
+};
+
+#define FLAG(condition) "CASE WHEN " condition " THEN 'true' ELSE 'false' END"
+#define BLOCKS(kind, old)                                                                          \
+    "INSERT INTO documents SELECT '" kind "', subject, 1, 1,"                                      \
+    " json_object('until', CASE until_ms WHEN " NEVER " THEN NULL ELSE"                            \
+    " strftime('%Y-%m-%dT%H:%M:%S', until_ms / 1000, 'unixepoch')"                                 \
+    " || printf('.%03dZ', until_ms % 1000) END, 'reason', nullif(reason, '')), NULL,"              \
+    " created_at_ms, until_ms, created_at_ms, by, '', 'upgrade', reason"                           \
+    " FROM blocklist WHERE kind = '" old "';"
+
+/* From schemas 1 and 2, which had a table a kind; 1 forgot sales that were deleted. */
 static const char upgrade[] =
-    "BEGIN IMMEDIATE;" CREATE_DELETED "PRAGMA user_version = " VALUE(SCHEMA) ";"
-                                                                             "COMMIT;";
+    "BEGIN IMMEDIATE;" CREATE
+    "CREATE TABLE IF NOT EXISTS deleted(name TEXT PRIMARY KEY, version INTEGER NOT NULL) STRICT;"
+    "INSERT INTO documents SELECT 'sales', name, version, 1, document,"
+    " '{\"opening\":' || " FLAG("opened = 2") " || ',\"opened\":' || " FLAG("opened = 1")
+    " || ',\"paused\":' || " FLAG("paused <> 0") " || ',\"ended\":' || " FLAG("ended <> 0")
+    " || '}', created_at_ms, " NEVER ", updated_at_ms, 'upgrade', '', 'upgrade', '' FROM sales;"
+    "INSERT INTO documents SELECT 'sales', name, version, 1, NULL, NULL, 0, " NEVER ", 0,"
+    " 'upgrade', '', 'upgrade', '' FROM deleted;"
+    /* Rules that nobody had touched may still be replaced by those of the settings. */
+    "INSERT INTO documents SELECT 'limits', name, 1, 1, document, NULL, 0, " NEVER ", 0,"
+    " CASE (SELECT version FROM policy) WHEN 1 THEN 'penstock' ELSE 'upgrade' END, '',"
+    " 'upgrade', '' FROM limits;" BLOCKS("blocklist/users", "user")
+    BLOCKS("blocklist/ips", "range")
+    "DROP TABLE sales; DROP TABLE deleted; DROP TABLE limits; DROP TABLE blocklist;"
+    "DROP TABLE policy; PRAGMA user_version = " VALUE(SCHEMA) "; COMMIT;";
 
-/* --- Words of SQLite. --- */
-
-static int error_of(sqlite3 *sqlite)
-{
-    switch (sqlite3_errcode(sqlite)) {
-    case SQLITE_FULL:
-        return PS_E_FULL;
-    case SQLITE_READONLY:
-        return PS_E_READ_ONLY;
-    case SQLITE_CORRUPT:
-    case SQLITE_NOTADB:
-        return PS_E_CORRUPT;
-    case SQLITE_BUSY:
-        return PS_E_BUSY;
-    case SQLITE_NOMEM:
-        return PS_E_NOMEM;
-    case SQLITE_CANTOPEN:
-        return ps_file_err(sqlite3_system_errno(sqlite));
-    default:
-        return PS_E_IO;
-    }
-}
-
-static int damaged(const struct cfg_db *db, const char *why, struct ps_fault *fault)
-{
-    return ps_fault(fault, PS_E_CORRUPT, db->path,
-                    "is damaged (%s): restore it from a backup, or move it and its -wal away and "
-                    "start with the sales and limits of the settings; orders are not in it",
-                    why);
-}
-
-int cfg_db_fault(const struct cfg_db *db, struct ps_fault *fault)
-{
-    const char *why = sqlite3_errmsg(db->sqlite);
-    int err = error_of(db->sqlite);
-    if (err == PS_E_CORRUPT)
-        return damaged(db, why, fault);
-    if (err == PS_E_BUSY)
-        return ps_fault(fault, err, db->path, "is held by another program (%s): let it finish",
-                        why);
-    return ps_fault(fault, err, db->path, "%s", why);
-}
-
-int cfg_db_execute(const struct cfg_db *db, const char *sql, struct ps_fault *fault)
-{
-    return sqlite3_exec(db->sqlite, sql, NULL, NULL, NULL) == SQLITE_OK ? 0
-                                                                        : cfg_db_fault(db, fault);
-}
-
-int cfg_db_prepare(const struct cfg_db *db, const char *sql, sqlite3_stmt **ret_statement,
-                   struct ps_fault *fault)
-{
-    return sqlite3_prepare_v2(db->sqlite, sql, -1, ret_statement, NULL) == SQLITE_OK
-               ? 0
-               : cfg_db_fault(db, fault);
-}
-
-const char *cfg_db_text(sqlite3_stmt *statement, int column)
-{
-    const unsigned char *text = sqlite3_column_text(statement, column);
-    return text != NULL ? (const char *)text : "";
-}
-
-int cfg_db_number(const struct cfg_db *db, const char *sql, int64_t *ret_number,
-                  struct ps_fault *fault)
-{
-    sqlite3_stmt *statement;
-    int err = cfg_db_prepare(db, sql, &statement, fault);
-    if (err != 0)
-        return err;
-    int step = sqlite3_step(statement);
-    if (step == SQLITE_ROW)
-        *ret_number = sqlite3_column_int64(statement, 0);
-    else if (step == SQLITE_DONE)
-        err = damaged(db, "a row is missing", fault);
-    else
-        err = cfg_db_fault(db, fault);
-    sqlite3_finalize(statement);
-    return err;
-}
+static const char *const statements[] = {
+    [CHECK] = "PRAGMA quick_check(1)",
+    [LOAD] = "SELECT " COLUMNS " FROM documents ORDER BY kind, name",
+    [LINES] = "SELECT seq, line FROM audit WHERE seq > ?1 ORDER BY seq",
+    [HISTORY] = "SELECT " COLUMNS " FROM documents WHERE kind = ?1 AND name = ?2"
+                " AND ?3 IN (0, version) UNION ALL SELECT " COLUMNS " FROM history"
+                " WHERE kind = ?1 AND name = ?2 AND ?3 IN (0, version) ORDER BY version DESC",
+    [ARCHIVE] = "INSERT OR REPLACE INTO history SELECT * FROM documents"
+                " WHERE kind = ?1 AND name = ?2 AND version < ?3",
+    [PUT] = "INSERT OR REPLACE INTO documents(" COLUMNS ") SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8,"
+            " ?9, ?10, ?11, ?12, ?13 WHERE ?14 IN (-1, coalesce((SELECT version"
+            " FROM documents WHERE kind = ?1 AND name = ?2), 0))",
+    [TRIM] = "DELETE FROM history WHERE kind = ?1 AND name = ?2 AND version <= ?3",
+    [FORGET] = "DELETE FROM documents WHERE kind = ?1 AND name = ?2",
+    [FORGET_HISTORY] = "DELETE FROM history WHERE kind = ?1 AND name = ?2",
+    [SET_REVISION] = "UPDATE store SET revision = max(revision, ?1)",
+    [ADD_LINE] = "INSERT INTO audit(seq, line) VALUES(?1, ?2)",
+    [DROP_LINES] = "DELETE FROM audit WHERE seq <= ?1",
+};
 
 /* --- Opening. --- */
 
-/* Is the one word that `sql` answers `expected`? Else the fault says what it was. */
-static int expect_word(const struct cfg_db *db, const char *sql, const char *expected,
-                       struct ps_fault *fault)
+static int check(struct ps_db *db, struct ps_fault *fault)
 {
-    sqlite3_stmt *statement;
-    int err = cfg_db_prepare(db, sql, &statement, fault);
-    if (err != 0)
-        return err;
-    if (sqlite3_step(statement) != SQLITE_ROW)
-        err = cfg_db_fault(db, fault);
-    else if (strcmp(cfg_db_text(statement, 0), expected) != 0)
-        err = damaged(db, cfg_db_text(statement, 0), fault);
-    sqlite3_finalize(statement);
+    struct ps_db_statement *row = ps_db_statement(db, CHECK);
+    int found = ps_db_row(row, fault);
+
+    if (found < 0)
+        return found;
+    int err = found > 0 && strcmp(ps_db_text(row, 0).at, "ok") != 0
+                  ? ps_db_damaged(db, ps_db_text(row, 0).at, fault)
+                  : 0;
+    ps_db_end_rows(row);
     return err;
 }
 
-/* Decides from what it says of itself whether the file is new (nothing in it), ours, or refused. */
-static int identify(const struct cfg_db *db, bool *ret_new, bool *ret_old, struct ps_fault *fault)
+static int bring_up_to_date(struct ps_db *db, struct ps_fault *fault)
 {
-    int64_t application, version, tables;
-    int err = cfg_db_number(db, "SELECT count(*) FROM sqlite_schema", &tables, fault);
-    if (err == 0)
-        err = cfg_db_number(db, "PRAGMA application_id", &application, fault);
-    if (err == 0)
-        err = cfg_db_number(db, "PRAGMA user_version", &version, fault);
-    if (err != 0)
-        return err;
-    *ret_new = tables == 0 && application == 0 && version == 0;
-    *ret_old = !*ret_new && version < SCHEMA;
-    if (*ret_new)
-        return 0;
-    if (application != APPLICATION_ID)
-        return ps_fault(fault, PS_E_CORRUPT, db->path,
-                        "is a database of another program: move it away");
-    if (version > SCHEMA)
-        return ps_fault(fault, PS_E_NEWER, db->path,
-                        "was written by a newer version of penstock (schema %" PRId64
-                        ", this one knows %d): run that version, or restore a backup",
-                        version, SCHEMA);
-    return 0;
-}
+    struct ps_fault none;
+    int64_t schema;
+    int err = ps_db_number(db, "PRAGMA user_version", &schema, fault);
 
-static int check_and_prepare(const struct cfg_db *db, struct ps_fault *fault)
-{
-    bool is_new, is_old;
-    if (sqlite3_db_readonly(db->sqlite, "main") == 1)
-        return ps_fault(fault, PS_E_READ_ONLY, db->path, "cannot be written: chmod 600 %s",
-                        db->path);
-    int err = identify(db, &is_new, &is_old, fault);
-    if (err == 0)
-        err = expect_word(db, "PRAGMA quick_check(1)", "ok", fault);
-    if (err == 0)
-        err = expect_word(db, "PRAGMA journal_mode = WAL", "wal", fault);
-    if (err == 0)
-        err = cfg_db_execute(db, "PRAGMA synchronous = FULL", fault);
-    if (err == 0 && (is_new || is_old))
-        err = cfg_db_execute(db, is_new ? schema : upgrade, fault);
+    if (err < 0 || schema == SCHEMA)
+        return err;
+    err = ps_db_exec(db, upgrade, fault);
+    if (err < 0 && ps_db_in_transaction(db))
+        (void)!ps_db_exec(db, "ROLLBACK", &none);
     return err;
 }
 
-int cfg_db_open(const char *path, const char *vfs, struct cfg_db *ret_db, struct ps_fault *fault)
+int cfg_db_lock(const char *path, const char *vfs, int *ret_lock, struct ps_fault *fault)
 {
-    struct cfg_db db = {.path = strdup(path)};
-    if (db.path == NULL)
-        return ps_fault(fault, PS_E_NOMEM, path, "out of memory");
     int err = ps_private_check(path, fault);
-    if (err == PS_E_NOT_FOUND)
-        err = ps_private_replace(path, "", 0, fault);
-    if (err != 0)
-        goto fail;
-    const int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOFOLLOW | SQLITE_OPEN_NOMUTEX;
-    if (sqlite3_open_v2(path, &db.sqlite, flags, vfs) != SQLITE_OK) {
-        err = db.sqlite != NULL ? cfg_db_fault(&db, fault)
-                                : ps_fault(fault, PS_E_NOMEM, path, "out of memory");
-        goto fail;
+
+    if (err < 0 && err != PS_E_NOT_FOUND)
+        return err;
+    err = ps_db_file_lock(&kind, path, ret_lock, fault);
+    if (err < 0)
+        return err;
+    err = ps_db_file_create(&kind, path, vfs, fault);
+    if (err < 0)
+        close(*ret_lock);
+    return err;
+}
+
+int cfg_db_open(const char *path, const char *vfs, int lock, struct cfg_db **ret_db,
+                struct ps_fault *fault)
+{
+    const struct ps_db_file_settings settings = {.kind = &kind,
+                                                 .path = path,
+                                                 .vfs = vfs,
+                                                 .lock = lock,
+                                                 .statements = statements,
+                                                 .statement_count = PS_ARRAY_LEN(statements)};
+    struct cfg_db *db = calloc(1, sizeof *db);
+
+    if (db == NULL)
+        return ps_fault(fault, PS_E_NOMEM, path, "out of memory");
+    int err = ps_db_file_open(&settings, &db->file, fault);
+    if (err < 0) {
+        free(db);
+        return err;
     }
-    sqlite3_busy_timeout(db.sqlite, BUSY_TIMEOUT_MS);
-    err = check_and_prepare(&db, fault);
-    if (err != 0)
-        goto fail;
-    *ret_db = db;
-    return 0;
-fail:
-    cfg_db_close(&db);
+    db->db = ps_db_file_db(db->file);
+    err = check(db->db, fault);
+    if (err == 0)
+        err = bring_up_to_date(db->db, fault);
+    if (err < 0)
+        cfg_db_close(db);
+    else
+        *ret_db = db;
     return err;
 }
 
 void cfg_db_close(struct cfg_db *db)
 {
-    sqlite3_close(db->sqlite); /* writes the WAL back; what does not go stays in it */
-    free(db->path);
-    *db = (struct cfg_db){0};
+    if (db == NULL)
+        return;
+    ps_db_file_close(db->file);
+    free(db);
 }
 
-/* --- Reading back. --- */
-
-/* One row into one entry of an array. */
-typedef int read_row_fn(const struct cfg_db *db, sqlite3_stmt *row, void *entry,
-                        struct ps_fault *fault);
-
-/* The text of a document in column 1; `what` and column 0 name it in the fault. */
-static int parse_document(const struct cfg_db *db, sqlite3_stmt *row, json_t **ret_json,
-                          struct ps_fault *fault)
+int cfg_db_forget_old(struct cfg_db *db, int64_t now_ms, struct ps_fault *fault)
 {
-    struct ps_fault why;
-    const char *text = cfg_db_text(row, 1);
-    if (ps_json_parse(text, strlen(text), ret_json, &why) == 0)
-        return 0;
-    return damaged(db, why.text, fault);
-}
+    struct ps_fault none;
+    char over[200], sql[640];
 
-static int unreadable(const struct cfg_db *db, sqlite3_stmt *row, int err,
-                      const struct ps_fault *why, struct ps_fault *fault)
-{
-    char text[sizeof why->path + sizeof why->text + PS_NAME_MAX + 8];
-    if (err == PS_E_NOMEM)
-        return ps_fault(fault, err, db->path, "out of memory");
-    (void)snprintf(text, sizeof text, "%.64s: %s %s", cfg_db_text(row, 0), why->path, why->text);
-    return damaged(db, text, fault);
-}
-
-static int read_sale(const struct cfg_db *db, sqlite3_stmt *row, void *entry,
-                     struct ps_fault *fault)
-{
-    struct cfg_stored_sale *sale = entry;
-    struct ps_fault why;
-    json_t *json;
-    int err = parse_document(db, row, &json, fault);
-    if (err != 0)
-        return err;
-    (void)snprintf(sale->name, sizeof sale->name, "%s", cfg_db_text(row, 0));
-    sale->state = (struct cfg_sale_state){.version = sqlite3_column_int64(row, 2),
-                                          .created_at_ms = sqlite3_column_int64(row, 3),
-                                          .updated_at_ms = sqlite3_column_int64(row, 4),
-                                          .opening = sqlite3_column_int(row, 5) == CFG_DB_OPENING,
-                                          .opened = sqlite3_column_int(row, 5) == CFG_DB_OPENED,
-                                          .paused = sqlite3_column_int(row, 6) != 0,
-                                          .ended = sqlite3_column_int(row, 7) != 0};
-    err = cfg_sale_doc_read(json, "", sale->name, &sale->doc, &why);
-    json_decref(json);
-    return err == 0 ? 0 : unreadable(db, row, err, &why, fault);
-}
-
-static int read_gone(const struct cfg_db *db, sqlite3_stmt *row, void *entry,
-                     struct ps_fault *fault)
-{
-    struct cfg_gone_sale *gone = entry;
-    (void)db;
-    (void)fault;
-    (void)snprintf(gone->name, sizeof gone->name, "%s", cfg_db_text(row, 0));
-    gone->version = sqlite3_column_int64(row, 1);
-    return 0;
-}
-
-static int read_rule(const struct cfg_db *db, sqlite3_stmt *row, void *entry,
-                     struct ps_fault *fault)
-{
-    struct ps_fault why;
-    json_t *json;
-    int err = parse_document(db, row, &json, fault);
-    if (err != 0)
-        return err;
-    err = cfg_limit_rule_read(json, cfg_db_text(row, 0), "", entry, &why);
-    json_decref(json);
-    return err == 0 ? 0 : unreadable(db, row, err, &why, fault);
-}
-
-static int read_block(const struct cfg_db *db, sqlite3_stmt *row, void *entry,
-                      struct ps_fault *fault)
-{
-    struct cfg_block *block = entry;
-    (void)db;
-    (void)fault;
-    block->kind = strcmp(cfg_db_text(row, 0), cfg_block_kinds[CFG_BLOCK_USER]) == 0
-                      ? CFG_BLOCK_USER
-                      : CFG_BLOCK_RANGE;
-    (void)snprintf(block->subject, sizeof block->subject, "%s", cfg_db_text(row, 1));
-    block->until_ms = sqlite3_column_int64(row, 2);
-    block->created_at_ms = sqlite3_column_int64(row, 3);
-    (void)snprintf(block->reason, sizeof block->reason, "%s", cfg_db_text(row, 4));
-    (void)snprintf(block->by, sizeof block->by, "%s", cfg_db_text(row, 5));
-    return 0;
-}
-
-/* All rows of `sql` into a new array; on failure the entries read so far are the caller's too. */
-static int load_table(const struct cfg_db *db, const char *count_sql, const char *sql, size_t size,
-                      read_row_fn *read_row, void *ret_entries, size_t *ret_count,
-                      struct ps_fault *fault)
-{
-    int64_t rows;
-    sqlite3_stmt *statement;
-    int err = cfg_db_number(db, count_sql, &rows, fault);
-    if (err != 0)
-        return err;
-    char *entries = calloc((size_t)rows + 1, size);
-    if (entries == NULL)
-        return ps_fault(fault, PS_E_NOMEM, db->path, "out of memory");
-    memcpy(ret_entries, &entries, sizeof entries);
-    err = cfg_db_prepare(db, sql, &statement, fault);
-    if (err != 0)
-        return err;
-    int step = SQLITE_DONE;
-    while (err == 0 && *ret_count < (size_t)rows &&
-           (step = sqlite3_step(statement)) == SQLITE_ROW) {
-        err = read_row(db, statement, entries + *ret_count * size, fault);
-        if (err == 0)
-            ++*ret_count;
-    }
-    if (err == 0 && step != SQLITE_ROW && step != SQLITE_DONE)
-        err = cfg_db_fault(db, fault);
-    sqlite3_finalize(statement);
+    (void)snprintf(over, sizeof over,
+                   "ends_at_ms <= %" PRId64 " OR (json IS NULL AND kind LIKE 'blocklist/%%'"
+                   " AND at_ms < %" PRId64 ")",
+                   now_ms, now_ms - FORGET_MS);
+    (void)snprintf(sql, sizeof sql,
+                   "BEGIN IMMEDIATE; DELETE FROM history WHERE (kind, name) IN"
+                   " (SELECT kind, name FROM documents WHERE %s);"
+                   "DELETE FROM documents WHERE %s; COMMIT;",
+                   over, over);
+    int err = ps_db_exec(db->db, sql, fault);
+    if (err < 0 && ps_db_in_transaction(db->db))
+        (void)!ps_db_exec(db->db, "ROLLBACK", &none);
     return err;
 }
 
-int cfg_db_load(const struct cfg_db *db, int64_t wall_ms, struct cfg_stored *ret_stored,
-                struct ps_fault *fault)
+/* --- Reading. --- */
+
+static const char *text_at(const struct ps_db_statement *row, int column)
 {
-    struct cfg_stored stored = {0};
-    char purge[96];
-    (void)snprintf(purge, sizeof purge, "DELETE FROM blocklist WHERE until_ms <= %" PRId64,
-                   wall_ms);
-    int err = cfg_db_execute(db, purge, fault);
-    if (err == 0)
-        err = cfg_db_number(db, "SELECT version FROM policy", &stored.policy_version, fault);
-    if (err == 0)
-        err = load_table(db, "SELECT count(*) FROM sales",
-                         "SELECT name, document, version, created_at_ms, updated_at_ms, opened,"
-                         " paused, ended FROM sales ORDER BY name",
-                         sizeof *stored.sales, read_sale, &stored.sales, &stored.sale_count, fault);
-    if (err == 0)
-        err = load_table(db, "SELECT count(*) FROM deleted",
-                         "SELECT name, version FROM deleted ORDER BY name", sizeof *stored.gone,
-                         read_gone, &stored.gone, &stored.gone_count, fault);
-    if (err == 0)
-        err = load_table(db, "SELECT count(*) FROM limits",
-                         "SELECT name, document FROM limits ORDER BY name", sizeof *stored.rules,
-                         read_rule, &stored.rules, &stored.rule_count, fault);
-    if (err == 0)
-        err = load_table(db, "SELECT count(*) FROM blocklist",
-                         "SELECT kind, subject, until_ms, created_at_ms, reason, by FROM blocklist"
-                         " ORDER BY kind, subject",
-                         sizeof *stored.blocks, read_block, &stored.blocks, &stored.block_count,
-                         fault);
-    if (err != 0) {
-        cfg_stored_done(&stored);
-        return err;
-    }
-    *ret_stored = stored;
-    return 0;
+    return ps_db_text(row, column).at;
 }
 
-void cfg_stored_done(struct cfg_stored *stored)
+static int unreadable(const struct cfg_db *db, const struct ps_db_statement *row, const char *path,
+                      const char *why, struct ps_fault *fault)
 {
-    for (size_t i = 0; i < stored->sale_count; i++)
-        cfg_sale_doc_done(&stored->sales[i].doc);
-    free(stored->sales);
-    free(stored->gone);
-    free(stored->rules);
-    free(stored->blocks);
-    *stored = (struct cfg_stored){0};
+    char text[sizeof fault->path + sizeof fault->text + CFG_NAME_MAX];
+
+    (void)snprintf(text, sizeof text, "%s/%s: %s %s", text_at(row, 0), text_at(row, 1), path, why);
+    return ps_db_damaged(db->db, text, fault);
+}
+
+/* An absent text gives NULL. */
+static int parse_column(const struct cfg_db *db, const struct ps_db_statement *row, int column,
+                        json_t **ret_json, struct ps_fault *fault)
+{
+    struct ps_str text = ps_db_text(row, column);
+    struct ps_fault why;
+
+    *ret_json = NULL;
+    if (ps_db_is_null(row, column) || ps_json_parse(text.at, text.len, ret_json, &why) == 0)
+        return 0;
+    return unreadable(db, row, why.path, why.text, fault);
+}
+
+static int read_document(const struct cfg_db *db, const struct ps_db_statement *row,
+                         struct cfg_doc **ret_doc, struct ps_fault *fault)
+{
+    struct ps_str kind_text = ps_db_text(row, 0);
+    struct cfg_doc_parts parts = {
+        .kind = cfg_kind_find(kind_text.at, kind_text.len),
+        .name = text_at(row, 1),
+        .version = ps_db_int(row, 2),
+        .revision = ps_db_int(row, 3),
+        .created_at_ms = ps_db_int(row, 6),
+        .by = {ps_db_int(row, 8), text_at(row, 9), text_at(row, 10), text_at(row, 11),
+               text_at(row, 12)},
+        .reading.pointer = ""};
+    struct ps_faults faults = {0};
+    json_t *json = NULL, *state = NULL;
+
+    if (parts.kind == NULL)
+        return unreadable(db, row, "", "is of a kind that this version does not know", fault);
+    int err = parse_column(db, row, 4, &json, fault);
+    if (err == 0)
+        err = parse_column(db, row, 5, &state, fault);
+    parts.json = json;
+    parts.state = state;
+    if (err == 0 && (err = cfg_doc_new(&parts, ret_doc, &faults)) < 0)
+        err = err == PS_E_NOMEM
+                  ? ps_fault(fault, err, ps_db_path(db->db), "out of memory")
+                  : unreadable(db, row, faults.at[0].path, faults.at[0].text, fault);
+    json_decref(json);
+    json_decref(state);
+    return err;
+}
+
+int cfg_db_load(struct cfg_db *db, cfg_db_take_fn *take, void *ctx, int64_t *ret_revision,
+                struct ps_fault *fault)
+{
+    struct ps_db_statement *row = ps_db_statement(db->db, LOAD);
+    int found = 0, err = ps_db_number(db->db, "SELECT revision FROM store", ret_revision, fault);
+
+    while (err == 0 && (found = ps_db_row(row, fault)) > 0) {
+        struct cfg_doc *doc;
+        err = read_document(db, row, &doc, fault);
+        if (err == 0 && (err = take(doc, ctx)) < 0)
+            (void)ps_fault(fault, err, ps_db_path(db->db), "%s", ps_err_text(err));
+    }
+    if (err < 0)
+        ps_db_end_rows(row);
+    return err < 0 ? err : found;
+}
+
+int cfg_db_last_line(struct cfg_db *db, int64_t *ret_seq, struct ps_fault *fault)
+{
+    return ps_db_number(db->db, "SELECT coalesce(max(seq), 0) FROM audit", ret_seq, fault);
+}
+
+int cfg_db_lines(struct cfg_db *db, int64_t after, cfg_db_line_fn *take, void *ctx,
+                 struct ps_fault *fault)
+{
+    struct ps_db_statement *row = ps_db_statement(db->db, LINES);
+    int found = 0, err = 0;
+
+    ps_db_bind_int(row, 1, after);
+    while (err == 0 && (found = ps_db_row(row, fault)) > 0)
+        err = take(ps_db_int(row, 0), text_at(row, 1), ctx, fault);
+    if (err < 0)
+        ps_db_end_rows(row);
+    return err < 0 ? err : found;
+}
+
+/* A version as it is shown; the document and its state only when `whole`. NULL: out of memory. */
+static json_t *version_json(const struct ps_db_statement *row, bool whole)
+{
+    const char *why = text_at(row, 12);
+    char at[PS_TIME_LEN + 1];
+    json_t *json = NULL, *document = NULL, *state = NULL;
+
+    ps_time_format(ps_db_int(row, 8), at);
+    json = json_pack("{s:I, s:I, s:b, s:s, s:s, s:s, s:s, s:s?}", "version",
+                     (json_int_t)ps_db_int(row, 2), "revision", (json_int_t)ps_db_int(row, 3),
+                     "deleted", (int)ps_db_is_null(row, 4), "at", at, "who", text_at(row, 9),
+                     "peer", text_at(row, 10), "action", text_at(row, 11), "why",
+                     why[0] != '\0' ? why : NULL);
+    if (!whole || json == NULL)
+        return json;
+    /* What cannot be parsed was refused when the file was opened. */
+    document = json_loads(text_at(row, 4), 0, NULL);
+    state = json_loads(text_at(row, 5), 0, NULL);
+    if (json_object_set_new(json, "document", document != NULL ? document : json_null()) != 0 ||
+        (state != NULL && json_object_set_new(json, "state", state) != 0)) {
+        json_decref(json);
+        return NULL;
+    }
+    return json;
+}
+
+static void bind_text(struct ps_db_statement *statement, int at, const char *text)
+{
+    ps_db_bind_text(statement, at,
+                    (struct ps_str){text, text != NULL ? strlen(text) : 0});
+}
+
+/* Statements about one document begin with its kind and name. */
+static struct ps_db_statement *about(struct cfg_db *db, enum statement which, const char *path,
+                                     const char *name)
+{
+    struct ps_db_statement *statement = ps_db_statement(db->db, which);
+
+    bind_text(statement, 1, path);
+    bind_text(statement, 2, name);
+    return statement;
+}
+
+int cfg_db_history(struct cfg_db *db, const char *path, const char *name, int64_t version,
+                   json_t **ret_json, struct ps_fault *fault)
+{
+    struct ps_db_statement *row = about(db, HISTORY, path, name);
+    json_t *versions = json_array();
+    int found = 0, err = 0;
+
+    ps_db_bind_int(row, 3, version);
+    while (err == 0 && (found = ps_db_row(row, fault)) > 0)
+        if (json_array_append_new(versions, version_json(row, version > 0)) != 0)
+            err = ps_fault(fault, PS_E_NOMEM, ps_db_path(db->db), "out of memory");
+    if (err < 0)
+        ps_db_end_rows(row);
+    err = err < 0 ? err : found;
+    if (err == 0 && json_array_size(versions) == 0)
+        err = PS_E_NOT_FOUND;
+    if (err == 0)
+        *ret_json = version > 0 ? json_incref(json_array_get(versions, 0))
+                                : json_pack("{s:O}", "versions", versions);
+    json_decref(versions);
+    return err;
+}
+
+/* --- Changing. --- */
+
+int cfg_db_begin(struct cfg_db *db, struct ps_fault *fault)
+{
+    return ps_db_file_begin(db->file, fault);
+}
+
+int cfg_db_commit(struct cfg_db *db, bool *ret_unknown, struct ps_fault *fault)
+{
+    return ps_db_file_commit(db->file, ret_unknown, fault);
+}
+
+void cfg_db_rollback(struct cfg_db *db)
+{
+    ps_db_file_rollback(db->file);
+}
+
+int cfg_db_tidy(struct cfg_db *db, struct ps_fault *fault)
+{
+    return ps_db_file_tidy(db->file, fault);
+}
+
+int cfg_db_put(struct cfg_db *db, const struct cfg_doc *doc, int64_t after, struct ps_fault *fault)
+{
+    const char *path = doc->kind->path;
+    const char *const texts[] = {doc->by.who, doc->by.peer, doc->by.action, doc->by.why};
+    struct ps_db_statement *statement = about(db, ARCHIVE, path, doc->name);
+
+    ps_db_bind_int(statement, 3, doc->version);
+    int err = ps_db_run(statement, fault);
+    if (err < 0)
+        return err;
+    statement = about(db, PUT, path, doc->name);
+    ps_db_bind_int(statement, 3, doc->version);
+    ps_db_bind_int(statement, 4, doc->revision);
+    bind_text(statement, 5, doc->json);
+    bind_text(statement, 6, doc->state);
+    ps_db_bind_int(statement, 7, doc->created_at_ms);
+    ps_db_bind_int(statement, 8, cfg_doc_ends_at_ms(doc));
+    ps_db_bind_int(statement, 9, doc->by.at_ms);
+    for (int i = 0; i < 4; i++)
+        bind_text(statement, 10 + i, texts[i]);
+    ps_db_bind_int(statement, 14, after);
+    err = ps_db_run(statement, fault);
+    if (err == 0 && ps_db_changes(db->db) == 0)
+        err = ps_fault(fault, PS_E_CONFLICT, "", "somebody else has changed this meanwhile");
+    if (err < 0)
+        return err;
+    statement = about(db, TRIM, path, doc->name);
+    ps_db_bind_int(statement, 3, doc->version - CFG_DB_VERSIONS);
+    return ps_db_run(statement, fault);
+}
+
+int cfg_db_forget(struct cfg_db *db, const char *path, const char *name, struct ps_fault *fault)
+{
+    int err = ps_db_run(about(db, FORGET, path, name), fault);
+
+    return err < 0 ? err : ps_db_run(about(db, FORGET_HISTORY, path, name), fault);
+}
+
+int cfg_db_set_revision(struct cfg_db *db, int64_t revision, struct ps_fault *fault)
+{
+    struct ps_db_statement *statement = ps_db_statement(db->db, SET_REVISION);
+
+    ps_db_bind_int(statement, 1, revision);
+    return ps_db_run(statement, fault);
+}
+
+int cfg_db_add_line(struct cfg_db *db, int64_t seq, const char *line, int64_t written,
+                    struct ps_fault *fault)
+{
+    struct ps_db_statement *statement = ps_db_statement(db->db, ADD_LINE);
+
+    ps_db_bind_int(statement, 1, seq);
+    bind_text(statement, 2, line);
+    int err = ps_db_run(statement, fault);
+    if (err < 0)
+        return err;
+    statement = ps_db_statement(db->db, DROP_LINES);
+    ps_db_bind_int(statement, 1, written);
+    return ps_db_run(statement, fault);
 }

@@ -1,74 +1,67 @@
-/* The file under the control store: opening and checking control.db, reading it back, and the few
- * words of SQLite that the store needs. Private to control_db.c, control_job.c and control_store.c;
- * accord_doc.c reads what a job is made of. */
+/* control.db as a file: documents with their history, and the audit lines that may not be in
+ * audit.log yet, in SQLite (WAL, FULL, 0600). One thread at a time. */
 #ifndef CFG_DB_H
 #define CFG_DB_H
 
-#include "gateway/config/store.h"
+#include "gateway/config/document.h"
 
-#include <sqlite3.h>
+struct cfg_db;
 
-struct cfg_db {
-    sqlite3 *sqlite;
-    char *path;
-};
-
-/* Opens, creates or refuses, as cfg_store_open says. */
-int cfg_db_open(const char *path, const char *vfs, struct cfg_db *ret_db,
+/* Holds the file for this process until *ret_lock is closed, and makes it (with the shipped limit
+ * rules) when there is none. PS_E_BUSY: another process has it; PS_E_PERMISSION: others may read it.
+ */
+int cfg_db_lock(const char *path, const char *vfs, int *ret_lock,
                 struct ps_fault *fault) PS_MUST_CHECK;
-void cfg_db_close(struct cfg_db *db);
-/* Reads all; entries of the blocklist that have ended at `wall_ms` are removed first. */
-int cfg_db_load(const struct cfg_db *db, int64_t wall_ms, struct cfg_stored *ret_stored,
+/* Opens, checks, and brings an older schema to this one; what is read next is durable. PS_E_NEWER:
+ * made by a newer version; PS_E_CORRUPT: torn, or no control.db; PS_E_PERMISSION, PS_E_READ_ONLY,
+ * PS_E_IO: the fault says what, and what to do. */
+int cfg_db_open(const char *path, const char *vfs, int lock, struct cfg_db **ret_db,
+                struct ps_fault *fault) PS_MUST_CHECK;
+void cfg_db_close(struct cfg_db *db); /* NULL is allowed */
+
+/* Removes what had ended at `now_ms`, and deletions of the blocklist that are a month old. */
+int cfg_db_forget_old(struct cfg_db *db, int64_t now_ms, struct ps_fault *fault) PS_MUST_CHECK;
+/* Calls `take` with each document, deleted ones too, by kind and name; the callback owns it.
+ * PS_E_CORRUPT: one does not read. */
+typedef int cfg_db_take_fn(struct cfg_doc *doc, void *ctx);
+int cfg_db_load(struct cfg_db *db, cfg_db_take_fn *take, void *ctx, int64_t *ret_revision,
                 struct ps_fault *fault) PS_MUST_CHECK;
 
-/* The code that fits the connection's last error; the fault says what to do about it. */
-int cfg_db_fault(const struct cfg_db *db, struct ps_fault *fault);
-int cfg_db_execute(const struct cfg_db *db, const char *sql, struct ps_fault *fault) PS_MUST_CHECK;
-int cfg_db_prepare(const struct cfg_db *db, const char *sql, sqlite3_stmt **ret_statement,
-                   struct ps_fault *fault) PS_MUST_CHECK;
-/* The first column of the first row. */
-int cfg_db_number(const struct cfg_db *db, const char *sql, int64_t *ret_number,
+/* --- Changing: between begin and commit. --- */
+
+int cfg_db_begin(struct cfg_db *db, struct ps_fault *fault) PS_MUST_CHECK;
+/* Takes the place of the version that is there, which becomes history; of that the last
+ * CFG_DB_VERSIONS are kept. PS_E_CONFLICT: not `after` is there (0: there must be none); with
+ * CFG_DB_WHATEVER it gives way whatever it is. */
+#define CFG_DB_VERSIONS 100
+#define CFG_DB_WHATEVER (-1)
+int cfg_db_put(struct cfg_db *db, const struct cfg_doc *doc, int64_t after,
+               struct ps_fault *fault) PS_MUST_CHECK;
+/* A document that has ended, with its history. */
+int cfg_db_forget(struct cfg_db *db, const char *kind, const char *name,
                   struct ps_fault *fault) PS_MUST_CHECK;
-/* Never NULL; valid until the next step. */
-const char *cfg_db_text(sqlite3_stmt *statement, int column);
+int cfg_db_set_revision(struct cfg_db *db, int64_t revision, struct ps_fault *fault) PS_MUST_CHECK;
+/* Adds a line of the audit log and drops those that audit.log holds. */
+int cfg_db_add_line(struct cfg_db *db, int64_t seq, const char *line, int64_t written,
+                    struct ps_fault *fault) PS_MUST_CHECK;
+/* An error with *ret_unknown: the outcome shows when the file is opened again. Without it, and when
+ * a call above has failed: nothing changes; then cfg_db_rollback ends the transaction. */
+int cfg_db_commit(struct cfg_db *db, bool *ret_unknown, struct ps_fault *fault) PS_MUST_CHECK;
+void cfg_db_rollback(struct cfg_db *db);
+/* After each transaction. An error loses nothing, but the file has to be opened again. */
+int cfg_db_tidy(struct cfg_db *db, struct ps_fault *fault) PS_MUST_CHECK;
 
-/* The column `opened` of a sale. */
-enum cfg_db_opened { CFG_DB_NOT_OPENED, CFG_DB_OPENED, CFG_DB_OPENING };
+/* --- Reading. --- */
 
-/* What a job is made of: statements with the values to bind. */
-#define CFG_WRITE_VALUES_MAX 8
-
-/* What a statement means to the other gateways of a cluster, and its values. */
-enum cfg_write_kind {
-    CFG_WRITE_OTHER,      /* nothing */
-    CFG_WRITE_SALE,       /* name, document, version, created and updated at, enum cfg_db_opened,
-                            paused, ended */
-    CFG_WRITE_SALE_GONE,  /* name, version */
-    CFG_WRITE_RULE,       /* name, document */
-    CFG_WRITE_RULE_GONE,  /* name */
-    CFG_WRITE_BLOCK,      /* kind, subject, until, created at, reason, by */
-    CFG_WRITE_BLOCK_GONE, /* kind, subject */
-    CFG_WRITE_POLICY      /* version */
-};
-
-struct cfg_store_write {
-    struct cfg_store_write *next;
-    enum cfg_write_kind kind;
-    const char *sql;  /* a literal; ?1, ?2... are the values */
-    bool must_change; /* no row changed is PS_E_CONFLICT */
-    int count;
-    struct {
-        char *text; /* owned; NULL = a number */
-        int64_t number;
-    } values[CFG_WRITE_VALUES_MAX];
-};
-
-static inline enum cfg_db_opened cfg_db_opened(const struct cfg_sale_state *state)
-{
-    return state->opened ? CFG_DB_OPENED : state->opening ? CFG_DB_OPENING : CFG_DB_NOT_OPENED;
-}
-
-/* enum cfg_block_kind in the table: "user", "range". */
-extern const char *const cfg_block_kinds[];
+/* The highest seq of a line; 0: there is none. */
+int cfg_db_last_line(struct cfg_db *db, int64_t *ret_seq, struct ps_fault *fault) PS_MUST_CHECK;
+/* Calls `take` with the lines behind `after`; its error ends it. */
+typedef int cfg_db_line_fn(int64_t seq, const char *line, void *ctx, struct ps_fault *fault);
+int cfg_db_lines(struct cfg_db *db, int64_t after, cfg_db_line_fn *take, void *ctx,
+                 struct ps_fault *fault) PS_MUST_CHECK;
+/* What is known of a document: {"versions":[…]}, newest first, without the documents; of one
+ * version (> 0) all. Owner: the caller. PS_E_NOT_FOUND. */
+int cfg_db_history(struct cfg_db *db, const char *kind, const char *name, int64_t version,
+                   json_t **ret_json, struct ps_fault *fault) PS_MUST_CHECK;
 
 #endif

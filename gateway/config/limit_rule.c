@@ -2,9 +2,12 @@
  * it, so that adm_limit_compile() can take any rule that was read. A member that an algorithm would
  * not heed is a fault rather than silently without effect. */
 #include "gateway/config/limit_rule.h"
-#include "common/id.h"
+
+#include "common/log.h"
+#include "gateway/config/store.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 static const char *const algorithms[] = {"token_bucket", "leaky_bucket", "fixed_window",
@@ -77,20 +80,20 @@ static void read_sale(struct ps_json_reader *reader, struct cfg_limit_rule *rule
 }
 
 int cfg_limit_rule_read(const json_t *json, const char *name, const char *pointer,
-                        struct cfg_limit_rule *ret_rule, struct ps_fault *fault)
+                        struct cfg_limit_rule *ret_rule, struct ps_faults *faults)
 {
     static const char *const required[] = {"algorithm", "key", "rate", "period_s", NULL};
     struct cfg_limit_rule rule = {.applies_to = CFG_LIMIT_ORDER};
     int algorithm = 0, key = 0, mode = CFG_LIMIT_ENFORCE;
 
     if (!ps_name_ok(name, strlen(name)))
-        return ps_fault(fault, PS_E_INVALID, pointer,
+        return ps_faults_add(faults, PS_E_INVALID, pointer,
                         "the name of a rule must be 1-64 of A-Z a-z 0-9 . _ - and start with a "
                         "letter or digit");
     memcpy(rule.name, name, strlen(name));
 
     struct ps_json_reader reader;
-    ps_json_reader_init(&reader, json, pointer, fault);
+    ps_json_reader_init_all(&reader, json, pointer, faults);
     ps_json_require(&reader, required);
     ps_json_enum(&reader, "algorithm", algorithms, &algorithm);
     ps_json_enum(&reader, "key", cfg_limit_keys, &key);
@@ -129,3 +132,106 @@ json_t *cfg_limit_rule_write(const struct cfg_limit_rule *rule)
                      modes[rule->mode], "applies_to", list, "sale",
                      rule->sale[0] != '\0' ? rule->sale : NULL);
 }
+
+/* --- The kind. --- */
+
+static int rule_name(const char *text, size_t len, char ret_name[CFG_NAME_MAX + 1])
+{
+    if (!ps_name_ok(text, len))
+        return PS_E_INVALID;
+    memcpy(ret_name, text, len);
+    ret_name[len] = '\0';
+    return 0;
+}
+
+static int rule_parse(const char *name, const json_t *json, const json_t *state,
+                      const struct cfg_reading *reading, void **ret_parsed,
+                      struct ps_faults *faults)
+{
+    struct cfg_limit_rule *rule = calloc(1, sizeof *rule);
+    char pointer[192];
+
+    (void)state;
+    if (rule == NULL)
+        return PS_E_NOMEM;
+    int err = cfg_limit_rule_read(json, name, reading->pointer, rule, faults);
+    if (err == 0 && reading->now_ms > 0 && (rule->applies_to & CFG_LIMIT_TICKET) != 0) {
+        (void)snprintf(pointer, sizeof pointer, "%s/applies_to", reading->pointer);
+        err = ps_faults_add(faults, PS_E_INVALID, pointer,
+                            "names ticket: this version has no tickets");
+    }
+    if (err < 0)
+        free(rule);
+    else
+        *ret_parsed = rule;
+    return err;
+}
+
+static json_t *rule_write(const void *parsed)
+{
+    return cfg_limit_rule_write(parsed);
+}
+
+static enum cfg_refusal rule_may_change(const struct cfg_store *store, const struct cfg_doc *from,
+                                        const struct cfg_doc *to, const char *pointer,
+                                        struct ps_faults *faults)
+{
+    static const char *const shipped[] = {"user", "ip", "global", "polling"};
+
+    (void)store;
+    (void)from;
+    for (size_t i = 0; to->json == NULL && i < PS_ARRAY_LEN(shipped); i++) {
+        if (strcmp(to->name, shipped[i]) != 0)
+            continue;
+        (void)ps_faults_add(faults, PS_E_CONFLICT, pointer,
+                            "this rule always exists; set its mode to \"off\" instead");
+        return CFG_CONFLICT;
+    }
+    return CFG_MAY;
+}
+
+static int rule_publish(struct cfg_store *store, const struct cfg_doc *from,
+                        const struct cfg_doc *to)
+{
+    struct cfg_limit_rule *rules = calloc(CFG_RULES_MAX, sizeof *rules);
+    const struct cfg_doc *doc = NULL;
+    size_t count = 0;
+
+    (void)from;
+    (void)to;
+    if (rules == NULL)
+        return PS_E_NOMEM;
+    while (count < CFG_RULES_MAX && (doc = cfg_store_next(store, &cfg_kind_limit, doc)) != NULL)
+        rules[count++] = *cfg_rule_of(doc);
+    cfg_view_set_rules(cfg_store_view(store), rules, count);
+    return 0;
+}
+
+/* Its sale may come later, or its name is mistyped. */
+static void rule_changed(const struct cfg_store *store, const struct cfg_doc *doc)
+{
+    const struct cfg_limit_rule *rule = doc->parsed;
+
+    if (rule != NULL && rule->sale[0] != '\0' &&
+        cfg_store_find(store, &cfg_kind_sale, rule->sale) == NULL)
+        ps_log(PS_LOG_WARN, "limit_without_sale", PS_F_STR("rule", rule->name),
+               PS_F_STR("sale", rule->sale));
+}
+
+const struct cfg_kind cfg_kind_limit = {
+    .path = "limits",
+    .word = "limit rule",
+    .name_rule = "a rule's name: [A-Za-z0-9][A-Za-z0-9._-]{0,63}",
+    .listed = "limits",
+    .lists_names = true,
+    .put = "limit.put",
+    .drop = "limit.delete",
+    .max = CFG_RULES_MAX,
+    .name = rule_name,
+    .parse = rule_parse,
+    .free = free,
+    .write = rule_write,
+    .may_change = rule_may_change,
+    .publish = rule_publish,
+    .changed = rule_changed,
+};

@@ -13,8 +13,10 @@
 #ifndef CFG_LIMIT_RULE_H
 #define CFG_LIMIT_RULE_H
 
-#include "common/err.h"
-#include "common/json.h"
+#include "gateway/config/document.h"
+
+/* Rules at most: every request walks over all of them. */
+#define CFG_RULES_MAX 64
 
 enum cfg_limit_algorithm {
     CFG_LIMIT_TOKEN_BUCKET,
@@ -62,13 +64,18 @@ struct cfg_limit_rule {
 };
 
 /* Reads and checks a whole rule. `name` is the rule's own (not in the document), `pointer` the JSON
- * pointer of `json` in its document, for the fault. PS_E_INVALID fills `fault`; *ret_rule is then
- * untouched. Any thread. */
+ * pointer of `json` in its document, for the faults. PS_E_INVALID: all faults are added; *ret_rule
+ * is then untouched. Any thread. */
 int cfg_limit_rule_read(const json_t *json, const char *name, const char *pointer,
-                        struct cfg_limit_rule *ret_rule, struct ps_fault *fault) PS_MUST_CHECK;
+                        struct cfg_limit_rule *ret_rule, struct ps_faults *faults) PS_MUST_CHECK;
 
 /* The rule as a document with every member, which reads back as the same rule. Owner: the caller.
  * NULL: out of memory. */
 json_t *cfg_limit_rule_write(const struct cfg_limit_rule *rule) PS_MUST_CHECK;
+/* Of a rule's version that is no deletion. */
+static inline const struct cfg_limit_rule *cfg_rule_of(const struct cfg_doc *doc)
+{
+    return doc->parsed;
+}
 
 #endif

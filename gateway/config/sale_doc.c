@@ -5,8 +5,7 @@
  * adjustments change, and its SKUs have their places in the counter), until the sale is over, or at
  * any time. */
 #include "gateway/config/sale_doc.h"
-#include "common/clock.h"
-#include "common/id.h"
+#include "gateway/config/store.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -26,15 +25,14 @@ static void read_time(struct ps_json_reader *reader, const char *member, int64_t
 
 static void no_memory(struct ps_json_reader *reader)
 {
-    if (reader->err == 0)
-        reader->err = ps_fault(reader->fault, PS_E_NOMEM, reader->pointer, "out of memory");
+    reader->err = ps_faults_add(reader->all, PS_E_NOMEM, reader->pointer, "out of memory");
 }
 
 /* What stands there once it was written down: fractions have fewer digits then, and whoever reads
  * the text must find what this gateway has. NULL: the fault says why. */
 static json_t *as_written(struct ps_json_reader *reader, const json_t *value)
 {
-    char *text = json_dumps(value, CFG_SALE_JSON_FLAGS);
+    char *text = json_dumps(value, CFG_JSON_FLAGS);
     json_t *written = NULL;
     size_t size = text != NULL ? strlen(text) : 0;
 
@@ -114,17 +112,18 @@ static void read_price(struct ps_json_reader *outer, struct cfg_sku_doc *sku)
     char pointer[POINTER_MAX];
     (void)snprintf(pointer, sizeof pointer, "%s/price", outer->pointer);
     struct ps_json_reader reader;
-    struct ps_str amount = {"", 0}, currency = {"", 0};
-    ps_json_reader_init(&reader, value, pointer, outer->fault);
+    struct ps_str amount = {0}, currency = {0};
+    ps_json_reader_init_all(&reader, value, pointer, outer->all);
     ps_json_require(&reader, (const char *const[]){"amount", "currency", NULL});
     ps_json_string(&reader, "amount", sizeof sku->amount - 1, &amount);
     ps_json_string(&reader, "currency", sizeof sku->currency - 1, &currency);
-    if (reader.err == 0 && !is_amount(amount))
+    if (amount.at != NULL && !is_amount(amount))
         ps_json_fault(&reader, "amount", "must be a decimal number in a string, such as \"9.90\"");
-    if (reader.err == 0 && !is_currency(currency))
+    if (currency.at != NULL && !is_currency(currency))
         ps_json_fault(&reader, "currency", "must be three capital letters, such as \"CNY\"");
-    outer->err = ps_json_done(&reader);
-    if (outer->err != 0)
+    int err = ps_json_done(&reader);
+    outer->err = outer->err != 0 ? outer->err : err;
+    if (err != 0)
         return;
     memcpy(sku->amount, amount.at, amount.len + 1);
     memcpy(sku->currency, currency.at, currency.len + 1);
@@ -141,14 +140,14 @@ static void read_sku_cap(struct ps_json_reader *reader, int64_t *ret_cap)
 /* Reads entry `index` of the array; what it could fill before a fault is freed with the document.
  */
 static int read_sku(const json_t *json, const char *pointer, struct cfg_sku_doc *sku,
-                    struct ps_fault *fault)
+                    struct ps_faults *faults)
 {
     struct ps_json_reader reader;
-    struct ps_str name = {"", 0};
-    ps_json_reader_init(&reader, json, pointer, fault);
+    struct ps_str name = {0};
+    ps_json_reader_init_all(&reader, json, pointer, faults);
     ps_json_require(&reader, (const char *const[]){"sku", "stock", NULL});
     ps_json_string(&reader, "sku", PS_NAME_MAX, &name);
-    if (reader.err == 0 && !ps_name_ok(name.at, name.len))
+    if (name.at != NULL && !ps_name_ok(name.at, name.len))
         ps_json_fault(&reader, "sku", "must be a name: [A-Za-z0-9][A-Za-z0-9._-]{0,63}");
     ps_json_int(&reader, "stock", 0, PS_INT_MAX, &sku->stock);
     read_sku_cap(&reader, &sku->cap);
@@ -162,53 +161,65 @@ static int read_sku(const json_t *json, const char *pointer, struct cfg_sku_doc 
     return err;
 }
 
-static int read_skus(struct ps_json_reader *outer, struct cfg_sale_doc *doc)
+static void name_twins(const struct cfg_sale_doc *doc, size_t index, const char *pointer,
+                       struct ps_faults *faults)
+{
+    for (size_t i = 0; i < index; i++)
+        if (strcmp(doc->skus[i].name, doc->skus[index].name) == 0)
+            (void)ps_faults_add(faults, PS_E_INVALID, pointer,
+                                "\"%s\" is also the name of entry %zu", doc->skus[i].name, i);
+}
+
+/* Faults are in the list when it returns. */
+static void read_skus(struct ps_json_reader *outer, struct cfg_sale_doc *doc)
 {
     const json_t *array = ps_json_value(outer, "skus");
     size_t count = json_array_size(array);
-    if (outer->err == 0 && !json_is_array(array))
-        ps_json_fault(outer, "skus", "must be an array");
-    if (outer->err == 0 && (count < 1 || count > CFG_SALE_SKUS_MAX))
-        ps_json_fault(outer, "skus", "must have between 1 and %d entries", CFG_SALE_SKUS_MAX);
-    if (outer->err != 0)
-        return outer->err;
+    if (array == NULL)
+        return;
+    if (!json_is_array(array) || count < 1 || count > CFG_SALE_SKUS_MAX) {
+        if (json_is_array(array))
+            ps_json_fault(outer, "skus", "must have between 1 and %d entries", CFG_SALE_SKUS_MAX);
+        else
+            ps_json_fault(outer, "skus", "must be an array");
+        return;
+    }
     doc->skus = calloc(count, sizeof *doc->skus);
-    if (doc->skus == NULL)
-        return ps_fault(outer->fault, PS_E_NOMEM, outer->pointer, "out of memory");
+    if (doc->skus == NULL) {
+        no_memory(outer);
+        return;
+    }
     doc->sku_count = count;
     for (size_t i = 0; i < count; i++) {
         char pointer[POINTER_MAX];
         (void)snprintf(pointer, sizeof pointer, "%s/skus/%zu", outer->pointer, i);
-        int err = read_sku(json_array_get(array, i), pointer, &doc->skus[i], outer->fault);
-        if (err != 0)
-            return err;
-        for (size_t j = 0; j < i; j++) {
-            if (strcmp(doc->skus[i].name, doc->skus[j].name) == 0)
-                return ps_fault(outer->fault, PS_E_INVALID, pointer,
-                                "\"%s\" is also the name of entry %zu", doc->skus[i].name, j);
-        }
+        int err = read_sku(json_array_get(array, i), pointer, &doc->skus[i], outer->all);
+        if (err == 0)
+            name_twins(doc, i, pointer, outer->all);
+        else if (outer->err != PS_E_NOMEM)
+            outer->err = err;
     }
-    return 0;
 }
 
 static void check_name(struct ps_json_reader *reader, const char *name)
 {
     struct ps_str sale = {name, strlen(name)};
     ps_json_string(reader, "sale", PS_NAME_MAX, &sale);
-    if (reader->err == 0 && strcmp(sale.at, name) != 0)
+    if (strcmp(sale.at, name) != 0)
         ps_json_fault(reader, "sale", "is \"%s\", but the sale's name is \"%s\"", sale.at, name);
 }
 
 int cfg_sale_doc_read(const json_t *json, const char *pointer, const char *name,
-                      struct cfg_sale_doc *ret_doc, struct ps_fault *fault)
+                      struct cfg_sale_doc *ret_doc, struct ps_faults *faults)
 {
     struct ps_json_reader reader;
     struct cfg_sale_doc doc = {.opens_at_ms = INT64_MAX,
                                .closes_at_ms = INT64_MAX,
                                .cap = CFG_SALE_CAP_DEFAULT,
                                .ttl_s = CFG_SALE_TTL_DEFAULT_S};
+    size_t before = faults->count;
     bool ticket = false;
-    ps_json_reader_init(&reader, json, pointer, fault);
+    ps_json_reader_init_all(&reader, json, pointer, faults);
     check_name(&reader, name);
     read_time(&reader, "opens_at", &doc.opens_at_ms);
     read_time(&reader, "closes_at", &doc.closes_at_ms);
@@ -222,11 +233,12 @@ int cfg_sale_doc_read(const json_t *json, const char *pointer, const char *name,
         ps_json_fault(&reader, "ticket", "must be false: this version has no tickets");
     read_attributes(&reader, &doc.attributes);
     ps_json_require(&reader, (const char *const[]){"skus", NULL});
+    read_skus(&reader, &doc);
     refuse_members(&reader, (const char *const[]){"state", "version", "created_at", "updated_at",
                                                   "refused", NULL});
     int err = ps_json_done(&reader);
-    if (err == 0)
-        err = read_skus(&reader, &doc);
+    if (err == 0 && faults->count > before)
+        err = PS_E_INVALID;
     if (err != 0) {
         cfg_sale_doc_done(&doc);
         return err;
@@ -236,14 +248,14 @@ int cfg_sale_doc_read(const json_t *json, const char *pointer, const char *name,
 }
 
 int cfg_sale_doc_name(const json_t *json, const char *pointer, char *ret_name,
-                      struct ps_fault *fault)
+                      struct ps_faults *faults)
 {
     struct ps_json_reader reader;
-    struct ps_str name = {"", 0};
-    ps_json_reader_init(&reader, json, pointer, fault);
+    struct ps_str name = {0};
+    ps_json_reader_init_all(&reader, json, pointer, faults);
     ps_json_require(&reader, (const char *const[]){"sale", NULL});
     ps_json_string(&reader, "sale", PS_NAME_MAX, &name);
-    if (reader.err == 0 && !ps_name_ok(name.at, name.len))
+    if (name.at != NULL && !ps_name_ok(name.at, name.len))
         ps_json_fault(&reader, "sale", "must be a name: [A-Za-z0-9][A-Za-z0-9._-]{0,63}");
     if (reader.err == 0)
         memcpy(ret_name, name.at, name.len + 1);
@@ -257,28 +269,6 @@ void cfg_sale_doc_done(struct cfg_sale_doc *doc)
     free(doc->skus);
     json_decref(doc->attributes);
     *doc = (struct cfg_sale_doc){0};
-}
-
-int cfg_sale_doc_copy(const struct cfg_sale_doc *doc, struct cfg_sale_doc *ret_copy)
-{
-    struct cfg_sale_doc copy = *doc;
-    copy.sku_count = 0;
-    copy.attributes = json_deep_copy(doc->attributes);
-    copy.skus = calloc(doc->sku_count, sizeof *copy.skus);
-    if (copy.attributes == NULL || copy.skus == NULL)
-        goto fail;
-    for (; copy.sku_count < doc->sku_count; copy.sku_count++) {
-        struct cfg_sku_doc *sku = &copy.skus[copy.sku_count];
-        *sku = doc->skus[copy.sku_count];
-        sku->attributes = json_deep_copy(sku->attributes);
-        if (sku->attributes == NULL)
-            goto fail;
-    }
-    *ret_copy = copy;
-    return 0;
-fail:
-    cfg_sale_doc_done(&copy);
-    return PS_E_NOMEM;
 }
 
 /* --- Printing. --- */
@@ -312,19 +302,11 @@ json_t *cfg_sale_doc_write(const struct cfg_sale_doc *doc)
             skus = NULL;
         }
     }
-    return json_pack("{s:o, s:o, s:I, s:I, s:b, s:b, s:o, s:o}", "opens_at",
+    return json_pack("{s:o, s:o, s:I, s:I, s:b, s:o, s:o}", "opens_at",
                      time_json(doc->opens_at_ms), "closes_at", time_json(doc->closes_at_ms),
                      "per_user_cap", (json_int_t)doc->cap, "reservation_ttl_s",
-                     (json_int_t)doc->ttl_s, "ticket", 0, "rehearsal", (int)doc->rehearsal,
-                     "attributes", json_deep_copy(doc->attributes), "skus", skus);
-}
-
-char *cfg_sale_doc_text(const struct cfg_sale_doc *doc)
-{
-    json_t *json = cfg_sale_doc_write(doc);
-    char *text = json != NULL ? json_dumps(json, CFG_SALE_JSON_FLAGS) : NULL;
-    json_decref(json);
-    return text;
+                     (json_int_t)doc->ttl_s, "rehearsal", (int)doc->rehearsal, "attributes",
+                     json_deep_copy(doc->attributes), "skus", skus);
 }
 
 /* --- Comparing. --- */
@@ -415,44 +397,48 @@ static size_t find_differences(const struct cfg_sale_doc *a, const struct cfg_sa
     return n;
 }
 
-static int refuse(const struct difference *found, bool opened, enum ans_verdict *ret_code,
-                  struct ps_fault *fault)
+static enum cfg_refusal refuse(const struct difference *found, bool opened, const char *outer,
+                               struct ps_faults *faults)
 {
     char pointer[POINTER_MAX];
-    const char *name = members[found->member].name;
+    const char *name = members[found->member].name, *why;
+    enum cfg_refusal refusal = CFG_CONFLICT;
     if (found->member >= SKU_STOCK)
-        (void)snprintf(pointer, sizeof pointer, "/skus/%zu/%s", found->sku, name);
+        (void)snprintf(pointer, sizeof pointer, "%s/skus/%zu/%s", outer, found->sku, name);
     else
-        (void)snprintf(pointer, sizeof pointer, "/%s", name);
-    *ret_code = ANS_V_conflict;
-    if (members[found->member].until == NEVER)
-        return ps_fault(fault, PS_E_CONFLICT, pointer, "is fixed when the sale is created");
-    if (found->member == SKU_STOCK && opened) {
-        *ret_code = ANS_V_use_adjust;
-        return ps_fault(fault, PS_E_CONFLICT, pointer,
-                        "changes only by .../skus/{sku}/adjust once the sale has been opened");
+        (void)snprintf(pointer, sizeof pointer, "%s/%s", outer, name);
+    if (members[found->member].until == NEVER) {
+        why = "is fixed when the sale is created";
+    } else if (found->member == SKU_STOCK && opened) {
+        refusal = CFG_USE_ADJUST;
+        why = "changes only by .../skus/{sku}/adjust once the sale has been opened";
+    } else if (members[found->member].until == OPENED && opened) {
+        why = "cannot change once the sale has been opened";
+    } else {
+        refusal = CFG_ENDED;
+        why = "cannot change: the sale has ended";
     }
-    if (members[found->member].until == OPENED && opened)
-        return ps_fault(fault, PS_E_CONFLICT, pointer,
-                        "cannot change once the sale has been opened");
-    *ret_code = ANS_V_ended;
-    return ps_fault(fault, PS_E_CONFLICT, pointer, "cannot change: the sale has ended");
+    (void)ps_faults_add(faults, PS_E_CONFLICT, pointer, "%s", why);
+    return refusal;
 }
 
-int cfg_sale_doc_change(const struct cfg_sale_doc *from, const struct cfg_sale_doc *to,
-                        const struct cfg_sale_state *state, int64_t wall_ms,
-                        enum ans_verdict *ret_code, struct ps_fault *fault)
+enum cfg_refusal cfg_sale_doc_change(const struct cfg_sale_doc *from, const struct cfg_sale_doc *to,
+                                     const struct cfg_sale_state *state, int64_t wall_ms,
+                                     const char *pointer, struct ps_faults *faults)
 {
     struct difference list[DIFFERENCES_MAX];
     size_t count = find_differences(from, to, list);
+    enum cfg_refusal refusal = CFG_MAY, first = CFG_MAY;
     /* A window that passed without an opening may be moved; one that was used may not come back. */
     bool over = state->ended || (state->opened && from->closes_at_ms <= wall_ms);
     enum until now = over ? OVER : state->opened ? OPENED : NEVER;
     for (size_t i = 0; i < count; i++) {
-        if (members[list[i].member].until <= now)
-            return refuse(&list[i], state->opened, ret_code, fault);
+        if (members[list[i].member].until > now)
+            continue;
+        refusal = refuse(&list[i], state->opened, pointer, faults);
+        first = first == CFG_MAY ? refusal : first;
     }
-    return 0;
+    return first;
 }
 
 size_t cfg_sale_doc_differences(const struct cfg_sale_doc *a, const struct cfg_sale_doc *b,
@@ -487,3 +473,126 @@ const char *cfg_sale_state_name(const struct cfg_sale_doc *doc, const struct cfg
         return "paused";
     return wall_ms < doc->opens_at_ms ? "scheduled" : "open";
 }
+
+/* --- The kind. --- */
+
+static int sale_name(const char *text, size_t len, char ret_name[CFG_NAME_MAX + 1])
+{
+    if (!ps_name_ok(text, len))
+        return PS_E_INVALID;
+    memcpy(ret_name, text, len);
+    ret_name[len] = '\0';
+    return 0;
+}
+
+json_t *cfg_sale_state_write(const struct cfg_sale_state *state)
+{
+    return json_pack("{s:b, s:b, s:b, s:b}", "opening", (int)state->opening, "opened",
+                     (int)state->opened, "paused", (int)state->paused, "ended", (int)state->ended);
+}
+
+static int read_state(const json_t *json, struct cfg_sale_state *state, struct ps_faults *faults)
+{
+    struct ps_json_reader reader;
+    ps_json_reader_init_all(&reader, json, "/state", faults);
+    ps_json_bool(&reader, "opening", &state->opening);
+    ps_json_bool(&reader, "opened", &state->opened);
+    ps_json_bool(&reader, "paused", &state->paused);
+    ps_json_bool(&reader, "ended", &state->ended);
+    return ps_json_done(&reader);
+}
+
+static void sale_free(void *parsed)
+{
+    struct cfg_stored_sale *sale = parsed;
+    cfg_sale_doc_done(&sale->doc);
+    free(sale);
+}
+
+static int sale_parse(const char *name, const json_t *json, const json_t *state,
+                      const struct cfg_reading *reading, void **ret_parsed,
+                      struct ps_faults *faults)
+{
+    struct cfg_stored_sale *sale = calloc(1, sizeof *sale);
+    if (sale == NULL)
+        return PS_E_NOMEM;
+    memcpy(sale->name, name, strlen(name) + 1);
+    int err = cfg_sale_doc_read(json, reading->pointer, name, &sale->doc, faults);
+    if (err == 0)
+        err = read_state(state, &sale->state, faults);
+    if (err < 0)
+        sale_free(sale);
+    else
+        *ret_parsed = sale;
+    return err;
+}
+
+static json_t *sale_write(const void *parsed)
+{
+    return cfg_sale_doc_write(&((const struct cfg_stored_sale *)parsed)->doc);
+}
+
+static int sale_show(const struct cfg_doc *doc, json_t *json)
+{
+    return json_object_set_new(json, "sale", json_string(doc->name)) |
+           json_object_set_new(json, "version", json_integer(doc->version)) |
+           json_object_set_new(json, "created_at", time_json(doc->created_at_ms)) |
+           json_object_set_new(json, "updated_at", time_json(doc->by.at_ms));
+}
+
+static enum cfg_refusal sale_may_change(const struct cfg_store *store, const struct cfg_doc *from,
+                                        const struct cfg_doc *to, const char *pointer,
+                                        struct ps_faults *faults)
+{
+    bool used = cfg_store_sale_is_used(store, from != NULL ? from->name : to->name);
+    if (from == NULL && used) {
+        (void)ps_faults_add(
+            faults, PS_E_CONFLICT, pointer,
+            "the order log holds records of a sale of this name; a name is used once");
+        return CFG_CONFLICT;
+    }
+    if (to->json == NULL && used) {
+        (void)ps_faults_add(faults, PS_E_CONFLICT, pointer,
+                            "only a sale that was never opened can be deleted; end it instead");
+        return CFG_HAS_ORDERS;
+    }
+    if (from == NULL || to->json == NULL)
+        return CFG_MAY;
+    struct cfg_sale_state state = cfg_sale_of(from)->state;
+    state.opened = used;
+    return cfg_sale_doc_change(&cfg_sale_of(from)->doc, &cfg_sale_of(to)->doc, &state,
+                               ps_clock_wall_ms(cfg_store_clock(store)), pointer, faults);
+}
+
+static int sale_publish(struct cfg_store *store, const struct cfg_doc *from,
+                        const struct cfg_doc *to)
+{
+    const struct cfg_stored_sale *sale = to != NULL ? cfg_sale_of(to) : NULL;
+    const char *name = to != NULL ? to->name : from->name;
+    cfg_store_on_sale(store, from, to);
+    return cfg_view_put_sale(cfg_store_view(store), name, sale != NULL ? &sale->doc : NULL,
+                             sale != NULL ? &sale->state : NULL);
+}
+
+const struct cfg_kind cfg_kind_sale = {
+    .path = "sales",
+    .word = "sale",
+    .name_rule = "a sale's name: [A-Za-z0-9][A-Za-z0-9._-]{0,63}",
+    .listed = "sales",
+    .put = "sale.put",
+    .drop = "sale.delete",
+    .max = CFG_SALES_MAX,
+    .initial_state =
+        "{\"opening\":false,\"opened\":false,\"paused\":false,\"ended\":false}",
+    .read_only = (const char *const[]){"/version", "/created_at", "/updated_at", NULL},
+    .live = (const char *const[]){"/state", "/refused", "/skus/*/available", "/skus/*/in_doubt",
+                                  "/skus/*/held", "/skus/*/confirmed", "/skus/*/adjustments",
+                                  NULL},
+    .name = sale_name,
+    .parse = sale_parse,
+    .free = sale_free,
+    .write = sale_write,
+    .show = sale_show,
+    .may_change = sale_may_change,
+    .publish = sale_publish,
+};

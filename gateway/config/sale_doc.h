@@ -3,13 +3,9 @@
 #ifndef CFG_SALE_DOC_H
 #define CFG_SALE_DOC_H
 
-#include "common/err.h"
-#include "common/json.h"
-#include "gateway/answers/verdict.h"
+#include "gateway/config/document.h"
 
-/* How documents are printed: real numbers as people wrote them (9.9, not 9.9000000000000004). */
-#define CFG_SALE_JSON_FLAGS (JSON_COMPACT | JSON_REAL_PRECISION(15))
-
+#define CFG_SALES_MAX           10000
 #define CFG_SALE_SKUS_MAX       100
 #define CFG_SALE_ATTRIBUTES_MAX 2048 /* bytes, as compact JSON */
 #define CFG_SALE_CAP_DEFAULT    1
@@ -50,34 +46,38 @@ struct cfg_sale_state {
     bool ended; /* by an operator, for good */
 };
 
+/* What the kind keeps of a sale's version. */
+struct cfg_stored_sale {
+    char name[PS_NAME_MAX + 1];
+    struct cfg_sale_doc doc;
+    struct cfg_sale_state state;
+};
+
 /* Reads a document. `pointer` is where it stands ("" = it is the whole body). `name` is the sale's:
  * a member "sale" is allowed and must equal it. PS_E_INVALID (unknown members too; members that
- * only reading shows, such as "state", say that they are read-only), PS_E_NOMEM. Owner of *ret_doc:
- * the caller, cfg_sale_doc_done. Any thread. */
+ * only reading shows, such as "state", say that they are read-only), PS_E_NOMEM: all faults are
+ * added. Owner of *ret_doc: the caller, cfg_sale_doc_done. Any thread. */
 int cfg_sale_doc_read(const json_t *json, const char *pointer, const char *name,
-                      struct cfg_sale_doc *ret_doc, struct ps_fault *fault) PS_MUST_CHECK;
+                      struct cfg_sale_doc *ret_doc, struct ps_faults *faults) PS_MUST_CHECK;
 /* The member "sale" of a seed, checked as a name. `ret_name` holds PS_NAME_MAX + 1 bytes.
  * PS_E_INVALID. */
 int cfg_sale_doc_name(const json_t *json, const char *pointer, char *ret_name,
-                      struct ps_fault *fault) PS_MUST_CHECK;
+                      struct ps_faults *faults) PS_MUST_CHECK;
 void cfg_sale_doc_done(struct cfg_sale_doc *doc); /* a zeroed one is allowed */
-int cfg_sale_doc_copy(const struct cfg_sale_doc *doc, struct cfg_sale_doc *ret_copy) PS_MUST_CHECK;
 
 /* The document, complete (defaults filled in); reading it gives the same document. A new reference,
  * NULL = out of memory. The SKU's object is entry `sku` of "skus", for those who add its numbers to
  * it. */
-json_t *cfg_sale_doc_write(const struct cfg_sale_doc *doc);
-/* Compact text of cfg_sale_doc_write, heap; NULL = out of memory. */
-char *cfg_sale_doc_text(const struct cfg_sale_doc *doc);
+json_t *cfg_sale_doc_write(const struct cfg_sale_doc *doc) PS_MUST_CHECK;
 
 /* May the sale go from `from` to `to` at `wall_ms`? Before it is opened all may change but
  * `rehearsal`; afterwards closes_at, caps, reservation_ttl_s, prices and attributes; when it is
- * over, prices and attributes. PS_E_CONFLICT: the fault names the member, and *ret_code is
- * ANS_V_use_adjust (stock), ANS_V_ended or ANS_V_conflict. Both documents are valid; equal ones may
+ * over, prices and attributes. Else each member that may not is a fault (their paths begin with
+ * `pointer`), and the refusal is that of the first one. Both documents are valid; equal ones may
  * always. */
-int cfg_sale_doc_change(const struct cfg_sale_doc *from, const struct cfg_sale_doc *to,
-                        const struct cfg_sale_state *state, int64_t wall_ms,
-                        enum ans_verdict *ret_code, struct ps_fault *fault) PS_MUST_CHECK;
+enum cfg_refusal cfg_sale_doc_change(const struct cfg_sale_doc *from, const struct cfg_sale_doc *to,
+                                     const struct cfg_sale_state *state, int64_t wall_ms,
+                                     const char *pointer, struct ps_faults *faults);
 /* Names of the members that differ, "closes_at, skus/phone/stock" (cut when long); their number. */
 size_t cfg_sale_doc_differences(const struct cfg_sale_doc *a, const struct cfg_sale_doc *b,
                                 char *ret_text, size_t cap);
@@ -85,5 +85,12 @@ size_t cfg_sale_doc_differences(const struct cfg_sale_doc *a, const struct cfg_s
 /* "draft", "scheduled", "open", "paused" or "ended". */
 const char *cfg_sale_state_name(const struct cfg_sale_doc *doc, const struct cfg_sale_state *state,
                                 int64_t wall_ms);
+/* As it stands beside the document. NULL = out of memory. */
+json_t *cfg_sale_state_write(const struct cfg_sale_state *state) PS_MUST_CHECK;
+/* Of a sale's version that is no deletion. */
+static inline const struct cfg_stored_sale *cfg_sale_of(const struct cfg_doc *doc)
+{
+    return doc->parsed;
+}
 
 #endif

@@ -3,18 +3,17 @@
 #ifndef CFG_SEED_H
 #define CFG_SEED_H
 
-#include "gateway/control.h"
+#include "gateway/config/store.h"
 
-/* Checks both, as --check-config and the start do. PS_E_INVALID: the fault's path begins with
- * /sales or /policy. */
-int cfg_seed_check(const json_t *sales, const json_t *policy, struct ps_fault *fault) PS_MUST_CHECK;
+/* Checks both, as --check-config and the start do. PS_E_INVALID: all faults are added, their paths
+ * begin with /sales or /policy. */
+int cfg_seed_check(const json_t *sales, const json_t *policy,
+                   struct ps_faults *faults) PS_MUST_CHECK;
 
 /* Submits what is new as changes by "settings"; what is there and differs is one warning that names
  * the differing members. In a cluster that happens when it is known what is there
- * (gw_control_synced); of gateways with the same seeds one writes them, and a sale that was deleted
- * is not made again. Checked before; new references are taken where they have to wait. */
-void cfg_seed(struct gw_control *control, json_t *sales, json_t *policy);
-/* For control.c: submits those that came before the cluster's copy was known. */
-void cfg_seed_kept(struct gw_control *control);
+ * (cfg_store_is_synced); of gateways with the same seeds one writes them, and a sale that was
+ * deleted is not made again. Checked before; new references are taken where they have to wait. */
+void cfg_seed(struct cfg_store *store, json_t *sales, json_t *policy);
 
 #endif

@@ -1,17 +1,13 @@
-/* The policy snapshot: built by the control thread, read by workers without a lock.
+/* Snapshots. What they share - sales, the list of them, rules, blocklist - belongs to the view, and
+ * is freed with the last snapshot that has it: the one before the next.
  *
  * Sales are found by binary search over the sorted names, SKUs one by one (there are at most 100,
- * and mostly a handful). The blocklist is two hash tables under a random key, one of users and one
- * of (prefix length, masked address); an address is looked up once for each prefix length in use.
- */
+ * and mostly a handful). */
 #include "gateway/config/snapshot.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-/* How many times the rate an IPv6 /48 has: as much as 16 of its /64. */
-#define WIDE_SCALE 16
 
 /* --- Sales. --- */
 
@@ -22,7 +18,7 @@ static char *public_members(const struct cfg_sku_doc *doc)
                         ? json_null()
                         : json_pack("{s:s, s:s}", "amount", doc->amount, "currency", doc->currency);
     json_t *object = json_pack("{s:o, s:O}", "price", price, "attributes", doc->attributes);
-    char *text = object != NULL ? json_dumps(object, CFG_SALE_JSON_FLAGS) : NULL;
+    char *text = object != NULL ? json_dumps(object, CFG_JSON_FLAGS) : NULL;
     json_decref(object);
     if (text == NULL)
         return NULL;
@@ -32,12 +28,24 @@ static char *public_members(const struct cfg_sku_doc *doc)
     return text;
 }
 
-int cfg_sale_new(const char *name, const struct cfg_sale_doc *doc,
-                 const struct cfg_sale_state *state, struct cfg_sale **ret_sale)
+static void free_sale(struct cfg_sale *sale)
+{
+    if (sale == NULL)
+        return;
+    for (size_t i = 0; i < sale->sku_count; i++)
+        free(sale->skus[i].public_members);
+    free(sale->skus);
+    free(sale->attributes);
+    free(sale);
+}
+
+/* NULL: out of memory. */
+static struct cfg_sale *new_sale(const char *name, const struct cfg_sale_doc *doc,
+                                 const struct cfg_sale_state *state)
 {
     struct cfg_sale *sale = calloc(1, sizeof *sale);
     if (sale == NULL)
-        return PS_E_NOMEM;
+        return NULL;
     (void)snprintf(sale->name, sizeof sale->name, "%s", name);
     sale->version = state->version;
     sale->opens_at_ms = doc->opens_at_ms;
@@ -48,51 +56,44 @@ int cfg_sale_new(const char *name, const struct cfg_sale_doc *doc,
     sale->rehearsal = doc->rehearsal;
     sale->cap = doc->cap;
     sale->ttl_ms = doc->ttl_s * 1000;
-    sale->attributes = json_dumps(doc->attributes, CFG_SALE_JSON_FLAGS);
+    sale->attributes = json_dumps(doc->attributes, CFG_JSON_FLAGS);
     sale->skus = calloc(doc->sku_count, sizeof *sale->skus);
-    if (sale->attributes == NULL || sale->skus == NULL)
-        goto fail;
-    for (; sale->sku_count < doc->sku_count; sale->sku_count++) {
+    bool whole = sale->attributes != NULL && sale->skus != NULL;
+    for (; whole && sale->sku_count < doc->sku_count; sale->sku_count++) {
         const struct cfg_sku_doc *from = &doc->skus[sale->sku_count];
         struct cfg_sku *sku = &sale->skus[sale->sku_count];
         memcpy(sku->name, from->name, sizeof sku->name);
         sku->cap = from->cap;
         sku->stock = from->stock;
         sku->public_members = public_members(from);
-        if (sku->public_members == NULL)
-            goto fail;
+        whole = sku->public_members != NULL;
     }
-    *ret_sale = sale;
-    return 0;
-fail:
-    cfg_sale_free(sale);
-    return PS_E_NOMEM;
+    if (whole)
+        return sale;
+    free_sale(sale);
+    return NULL;
 }
 
-void cfg_sale_order_skus(struct cfg_sale *sale, const struct oq_sale *books)
+static struct cfg_sale *copy_sale(const struct cfg_sale *from)
 {
-    for (uint32_t place = 0; place < sale->sku_count; place++) {
-        const char *name = oq_sale_sku(books, place);
-        for (size_t i = place + 1; name != NULL && i < sale->sku_count; i++) {
-            struct cfg_sku sku = sale->skus[i];
-            if (strcmp(sku.name, name) != 0)
-                continue;
-            sale->skus[i] = sale->skus[place];
-            sale->skus[place] = sku;
-            break;
-        }
-    }
-}
-
-void cfg_sale_free(struct cfg_sale *sale)
-{
+    struct cfg_sale *sale = malloc(sizeof *sale);
     if (sale == NULL)
-        return;
-    for (size_t i = 0; i < sale->sku_count; i++)
-        free(sale->skus[i].public_members);
-    free(sale->skus);
-    free(sale->attributes);
-    free(sale);
+        return NULL;
+    *sale = *from;
+    sale->sku_count = 0;
+    sale->attributes = strdup(from->attributes);
+    sale->skus = calloc(from->sku_count, sizeof *sale->skus);
+    bool whole = sale->attributes != NULL && sale->skus != NULL;
+    for (; whole && sale->sku_count < from->sku_count; sale->sku_count++) {
+        struct cfg_sku *sku = &sale->skus[sale->sku_count];
+        *sku = from->skus[sale->sku_count];
+        sku->public_members = strdup(sku->public_members);
+        whole = sku->public_members != NULL;
+    }
+    if (whole)
+        return sale;
+    free_sale(sale);
+    return NULL;
 }
 
 enum cfg_phase cfg_sale_phase(const struct cfg_sale *sale, int64_t wall_ms)
@@ -127,228 +128,347 @@ int cfg_sale_sku(const struct cfg_sale *sale, const char *name, size_t len, uint
     return PS_E_NOT_FOUND;
 }
 
-/* --- Snapshots. --- */
-
-static int by_name(const void *a, const void *b)
+/* Its place in the sorted list, or where it belongs. */
+static size_t place_of(struct cfg_sale *const *sales, size_t count, const char *name, size_t len,
+                       bool *ret_there)
 {
-    const struct cfg_sale *const *x = a, *const *y = b;
-    return strcmp((*x)->name, (*y)->name);
-}
-
-int cfg_snapshot_new(int64_t version, struct cfg_sale *const *sales, size_t sale_count,
-                     const struct cfg_limit_rule *rules, size_t rule_count,
-                     struct cfg_blocklist *blocklist, struct cfg_snapshot **ret_policy)
-{
-    struct cfg_snapshot *policy = calloc(1, sizeof *policy);
-    if (policy == NULL)
-        return PS_E_NOMEM;
-    /* One place more than is used: calloc may give NULL for none. */
-    policy->sales = calloc(sale_count + 1, sizeof(struct cfg_sale *));
-    policy->rules = calloc(rule_count + 1, sizeof *policy->rules);
-    policy->compiled = calloc(rule_count + 1, sizeof *policy->compiled);
-    policy->wide = calloc(rule_count + 1, sizeof *policy->wide);
-    if (policy->sales == NULL || policy->rules == NULL || policy->compiled == NULL ||
-        policy->wide == NULL) {
-        cfg_snapshot_free(policy);
-        return PS_E_NOMEM;
-    }
-    for (size_t i = 0; i < sale_count; i++)
-        policy->sales[i] = sales[i];
-    qsort(policy->sales, sale_count, sizeof(struct cfg_sale *), by_name);
-    for (size_t i = 0; i < sale_count; i++)
-        policy->sales[i]->index = (uint32_t)i;
-    for (size_t i = 0; i < rule_count; i++) {
-        policy->rules[i] = rules[i];
-        adm_limit_compile(&rules[i], 1, &policy->compiled[i]);
-        adm_limit_compile(&rules[i], WIDE_SCALE, &policy->wide[i]);
-    }
-    policy->version = version;
-    policy->sale_count = sale_count;
-    policy->rule_count = rule_count;
-    policy->blocklist = blocklist;
-    *ret_policy = policy;
-    return 0;
-}
-
-void cfg_snapshot_free(struct cfg_snapshot *policy)
-{
-    if (policy == NULL)
-        return;
-    for (size_t i = 0; i < policy->sale_count; i++)
-        cfg_sale_free(policy->sales[i]);
-    free(policy->sales);
-    free(policy->rules);
-    free(policy->compiled);
-    free(policy->wide);
-    cfg_blocklist_free(policy->blocklist);
-    free(policy);
-}
-
-const struct cfg_sale *cfg_snapshot_sale(const struct cfg_snapshot *policy, const char *name,
-                                         size_t len)
-{
-    size_t low = 0, high = policy->sale_count;
+    size_t low = 0, high = count;
     while (low < high) {
         size_t middle = low + (high - low) / 2;
-        int order = compare(name, len, policy->sales[middle]->name);
-        if (order == 0)
-            return policy->sales[middle];
+        int order = compare(name, len, sales[middle]->name);
+        if (order == 0) {
+            *ret_there = true;
+            return middle;
+        }
         if (order < 0)
             high = middle;
         else
             low = middle + 1;
     }
-    return NULL;
+    *ret_there = false;
+    return low;
 }
 
-/* --- Blocklist. --- */
+/* --- The view. --- */
 
-/* Open addressing, at most half full; a slot holds an index + 1, 0 = free. */
-struct slots {
-    uint32_t *at;
-    size_t mask;
+struct cfg_view {
+    struct cfg_view_callbacks callbacks;
+    struct cfg_snapshot *last;
+    struct cfg_sale **sales; /* sorted by name */
+    size_t sale_count, room;
+    struct cfg_sale *retired;
+    uint32_t *free_indexes;
+    size_t free_count;
+    uint32_t index_end;
+    struct cfg_limit_rule *rules;
+    size_t rule_count;
+    struct cfg_blocklist *blocklist;
+    bool sales_changed, rules_changed, blocklist_changed;
+    bool decorates; /* all sales anew */
 };
 
-struct cfg_blocklist {
-    struct ps_hash_key key;
-    struct cfg_blocked_user *users;
-    struct cfg_blocked_range *ranges;
-    struct slots user_slots;
-    struct slots range_slots;
-    size_t user_count;
-    size_t range_count;
-    size_t length_count;
-    uint8_t lengths[129]; /* prefix lengths in use */
-};
-
-static int slots_init(struct slots *slots, size_t count)
+int cfg_view_new(struct cfg_view **ret_view)
 {
-    size_t size = 2;
-    while (size < 2 * count)
-        size *= 2;
-    slots->at = calloc(size, sizeof *slots->at);
-    slots->mask = size - 1;
-    return slots->at != NULL ? 0 : PS_E_NOMEM;
-}
-
-/* The slot of the user, or the free one where he belongs. */
-static uint32_t *user_slot(const struct cfg_blocklist *list, const char *user, size_t len)
-{
-    const struct slots *slots = &list->user_slots;
-    uint64_t i = ps_hash64(&list->key, user, len);
-    for (;; i++) {
-        uint32_t *slot = &slots->at[i & slots->mask];
-        if (*slot == 0 || (strlen(list->users[*slot - 1].user) == len &&
-                           memcmp(list->users[*slot - 1].user, user, len) == 0))
-            return slot;
-    }
-}
-
-static bool same_range(const struct ps_cidr *a, const struct ps_cidr *b)
-{
-    return a->bits == b->bits &&
-           memcmp(a->address.byte, b->address.byte, sizeof a->address.byte) == 0;
-}
-
-static uint32_t *range_slot(const struct cfg_blocklist *list, const struct ps_cidr *range)
-{
-    const struct slots *slots = &list->range_slots;
-    uint8_t text[sizeof range->address.byte + 1];
-    memcpy(text, range->address.byte, sizeof range->address.byte);
-    text[sizeof range->address.byte] = range->bits;
-    uint64_t i = ps_hash64(&list->key, text, sizeof text);
-    for (;; i++) {
-        uint32_t *slot = &slots->at[i & slots->mask];
-        if (*slot == 0 || same_range(&list->ranges[*slot - 1].range, range))
-            return slot;
-    }
-}
-
-static void add_user(struct cfg_blocklist *list, const struct cfg_blocked_user *user)
-{
-    uint32_t *slot = user_slot(list, user->user, strlen(user->user));
-    if (*slot == 0) {
-        list->users[list->user_count++] = *user;
-        *slot = (uint32_t)list->user_count;
-    } else if (list->users[*slot - 1].until_ms < user->until_ms) {
-        list->users[*slot - 1].until_ms = user->until_ms;
-    }
-}
-
-static void add_range(struct cfg_blocklist *list, const struct cfg_blocked_range *range)
-{
-    uint32_t *slot = range_slot(list, &range->range);
-    if (*slot == 0) {
-        list->ranges[list->range_count++] = *range;
-        *slot = (uint32_t)list->range_count;
-        if (memchr(list->lengths, range->range.bits, list->length_count) == NULL)
-            list->lengths[list->length_count++] = range->range.bits;
-    } else if (list->ranges[*slot - 1].until_ms < range->until_ms) {
-        list->ranges[*slot - 1].until_ms = range->until_ms;
-    }
-}
-
-int cfg_blocklist_new(const struct cfg_blocked_user *users, size_t user_count,
-                      const struct cfg_blocked_range *ranges, size_t range_count,
-                      struct cfg_blocklist **ret_blocklist)
-{
-    struct cfg_blocklist *list = calloc(1, sizeof *list);
-    if (list == NULL)
-        return PS_E_NOMEM;
-    ps_hash_key_random(&list->key);
-    list->users = calloc(user_count + 1, sizeof *list->users);
-    list->ranges = calloc(range_count + 1, sizeof *list->ranges);
-    if (list->users == NULL || list->ranges == NULL ||
-        slots_init(&list->user_slots, user_count) != 0 ||
-        slots_init(&list->range_slots, range_count) != 0) {
-        cfg_blocklist_free(list);
+    struct cfg_view *view = calloc(1, sizeof *view);
+    if (view == NULL || cfg_blocklist_new(&view->blocklist) < 0) {
+        free(view);
         return PS_E_NOMEM;
     }
-    for (size_t i = 0; i < user_count; i++)
-        add_user(list, &users[i]);
-    for (size_t i = 0; i < range_count; i++)
-        add_range(list, &ranges[i]);
-    *ret_blocklist = list;
+    view->sales_changed = view->rules_changed = view->blocklist_changed = true;
+    *ret_view = view;
     return 0;
 }
 
-void cfg_blocklist_free(struct cfg_blocklist *list)
+void cfg_view_set_callbacks(struct cfg_view *view, const struct cfg_view_callbacks *callbacks)
 {
-    if (list == NULL)
+    view->callbacks = *callbacks;
+    view->decorates = true;
+}
+
+static void retire(struct cfg_view *view, struct cfg_sale *sale)
+{
+    sale->retired = view->retired;
+    view->retired = sale;
+}
+
+static void free_retired(struct cfg_sale *sale)
+{
+    while (sale != NULL) {
+        struct cfg_sale *next = sale->retired;
+        free_sale(sale);
+        sale = next;
+    }
+}
+
+void cfg_view_free(struct cfg_view *view)
+{
+    if (view == NULL)
         return;
-    free(list->users);
-    free(list->ranges);
-    free(list->user_slots.at);
-    free(list->range_slots.at);
-    free(list);
+    free_retired(view->retired);
+    for (size_t i = 0; i < view->sale_count; i++)
+        free_sale(view->sales[i]);
+    free(view->sales);
+    free(view->free_indexes);
+    free(view->rules);
+    cfg_blocklist_free(view->blocklist);
+    free(view);
 }
 
-/* The first `bits` bits of the address, the rest zero. */
-static struct ps_cidr masked(const struct ps_address *address, uint8_t bits)
+/* Room for one more sale, and for its index when it goes. */
+static int make_room(struct cfg_view *view)
 {
-    struct ps_cidr range = {.bits = bits};
-    size_t whole = bits / 8;
-    memcpy(range.address.byte, address->byte, whole);
-    if (bits % 8 != 0)
-        range.address.byte[whole] = (uint8_t)(address->byte[whole] & (0xff00 >> (bits % 8)));
-    return range;
+    if (view->sale_count < view->room)
+        return 0;
+    size_t room = view->room > 0 ? 2 * view->room : 64;
+    struct cfg_sale **sales = realloc(view->sales, room * sizeof *sales);
+    if (sales == NULL)
+        return PS_E_NOMEM;
+    view->sales = sales;
+    uint32_t *indexes = realloc(view->free_indexes, room * sizeof *indexes);
+    if (indexes == NULL)
+        return PS_E_NOMEM;
+    view->free_indexes = indexes;
+    view->room = room;
+    return 0;
 }
 
-bool cfg_blocklist_has(const struct cfg_blocklist *list, struct ps_str user,
-                       const struct ps_address *address, int64_t wall_ms)
+static void drop_sale(struct cfg_view *view, size_t place)
 {
-    if (user.len > 0 && list->user_count > 0) {
-        uint32_t slot = *user_slot(list, user.at, user.len);
-        if (slot != 0 && list->users[slot - 1].until_ms > wall_ms)
-            return true;
+    struct cfg_sale *sale = view->sales[place];
+    view->free_indexes[view->free_count++] = sale->index;
+    retire(view, sale);
+    view->sale_count--;
+    memmove(&view->sales[place], &view->sales[place + 1],
+            (view->sale_count - place) * sizeof(struct cfg_sale *));
+    view->sales_changed = true;
+}
+
+/* Brings the SKUs into the order of the log: the place that each got there when its stock landed.
+ * It is that of the document, unless a disk failed in the middle of the opening. */
+static void order_skus(const struct cfg_view *view, struct cfg_sale *sale)
+{
+    for (uint32_t place = 0; place < sale->sku_count; place++) {
+        const char *name = view->callbacks.log_sku(sale->books, place);
+        for (size_t i = place + 1; name != NULL && i < sale->sku_count; i++) {
+            struct cfg_sku sku = sale->skus[i];
+            if (strcmp(sku.name, name) != 0)
+                continue;
+            sale->skus[i] = sale->skus[place];
+            sale->skus[place] = sku;
+            break;
+        }
     }
-    for (size_t i = 0; i < list->length_count; i++) {
-        if (list->lengths[i] < PS_V4_BITS && ps_address_is_v4(address))
-            continue;
-        struct ps_cidr range = masked(address, list->lengths[i]);
-        uint32_t slot = *range_slot(list, &range);
-        if (slot != 0 && list->ranges[slot - 1].until_ms > wall_ms)
-            return true;
+}
+
+static struct cfg_sale_run run_of(const struct cfg_view *view, const char *name)
+{
+    struct cfg_sale_run run = {0};
+    if (view->callbacks.decorate != NULL)
+        view->callbacks.decorate(view->callbacks.ctx, name, &run);
+    return run;
+}
+
+static void set_run(const struct cfg_view *view, struct cfg_sale *sale,
+                    const struct cfg_sale_run *run)
+{
+    sale->counter = run->counter;
+    sale->books = run->books;
+    sale->epoch = run->epoch;
+    sale->fenced = run->fenced;
+    sale->unserved = run->unserved;
+    if (sale->books != NULL)
+        order_skus(view, sale);
+}
+
+int cfg_view_put_sale(struct cfg_view *view, const char *name, const struct cfg_sale_doc *doc,
+                      const struct cfg_sale_state *state)
+{
+    bool there;
+    size_t place = place_of(view->sales, view->sale_count, name, strlen(name), &there);
+    if (doc == NULL) {
+        if (there)
+            drop_sale(view, place);
+        return 0;
     }
-    return false;
+    struct cfg_sale *sale = new_sale(name, doc, state);
+    if (sale == NULL || (!there && make_room(view) < 0)) {
+        free_sale(sale);
+        return PS_E_NOMEM;
+    }
+    if (there) {
+        sale->index = view->sales[place]->index;
+        retire(view, view->sales[place]);
+    } else {
+        sale->index = view->free_count > 0 ? view->free_indexes[--view->free_count]
+                                           : view->index_end++;
+        memmove(&view->sales[place + 1], &view->sales[place],
+                (view->sale_count - place) * sizeof(struct cfg_sale *));
+        view->sale_count++;
+    }
+    struct cfg_sale_run run = run_of(view, name);
+    set_run(view, sale, &run);
+    view->sales[place] = sale;
+    view->sales_changed = true;
+    return 0;
+}
+
+void cfg_view_set_rules(struct cfg_view *view, struct cfg_limit_rule *rules, size_t count)
+{
+    free(view->rules);
+    view->rules = rules;
+    view->rule_count = count;
+    view->rules_changed = true;
+}
+
+struct cfg_blocklist *cfg_view_blocklist(struct cfg_view *view)
+{
+    view->blocklist_changed = true;
+    return view->blocklist;
+}
+
+void cfg_view_decorate(struct cfg_view *view)
+{
+    view->decorates = true;
+}
+
+/* --- Building. --- */
+
+/* A sale that is in a snapshot is not changed: a copy takes its place. */
+static int decorate(struct cfg_view *view, struct cfg_sale **place)
+{
+    struct cfg_sale *sale = *place, *copy;
+    struct cfg_sale_run run = run_of(view, sale->name);
+    if (sale->counter == run.counter && sale->books == run.books && sale->epoch == run.epoch &&
+        sale->fenced == run.fenced && sale->unserved == run.unserved)
+        return 0;
+    copy = copy_sale(sale);
+    if (copy == NULL)
+        return PS_E_NOMEM;
+    set_run(view, copy, &run);
+    retire(view, sale);
+    *place = copy;
+    view->sales_changed = true;
+    return 0;
+}
+
+static int decorate_sales(struct cfg_view *view)
+{
+    for (size_t i = 0; view->decorates && i < view->sale_count; i++)
+        if (decorate(view, &view->sales[i]) < 0)
+            return PS_E_NOMEM;
+    view->decorates = false;
+    return 0;
+}
+
+static void free_limits(struct cfg_limits *limits)
+{
+    if (limits == NULL)
+        return;
+    if (limits->free_compiled != NULL)
+        limits->free_compiled(limits->compiled);
+    free(limits->rules);
+    free(limits);
+}
+
+static struct cfg_limits *new_limits(const struct cfg_view *view)
+{
+    struct cfg_limits *limits = calloc(1, sizeof *limits);
+    if (limits == NULL)
+        return NULL;
+    limits->count = view->rule_count;
+    /* One place more than is used: calloc may give NULL for none. */
+    limits->rules = calloc(view->rule_count + 1, sizeof *limits->rules);
+    if (limits->rules != NULL && view->rule_count > 0)
+        memcpy(limits->rules, view->rules, view->rule_count * sizeof *limits->rules);
+    if (limits->rules != NULL && view->callbacks.compile != NULL) {
+        limits->compiled = view->callbacks.compile(limits->rules, limits->count);
+        limits->free_compiled = view->callbacks.free_compiled;
+    }
+    if (limits->rules == NULL || (view->callbacks.compile != NULL && limits->compiled == NULL)) {
+        limits->free_compiled = NULL;
+        free_limits(limits);
+        return NULL;
+    }
+    return limits;
+}
+
+static struct cfg_sale **copy_list(const struct cfg_view *view)
+{
+    struct cfg_sale **sales = calloc(view->sale_count + 1, sizeof *sales);
+    if (sales != NULL && view->sale_count > 0)
+        memcpy(sales, view->sales, view->sale_count * sizeof *sales);
+    return sales;
+}
+
+/* What the last snapshot has and `next` has not goes with the last one. */
+static void hand_over(struct cfg_view *view, struct cfg_snapshot *next)
+{
+    struct cfg_snapshot *last = view->last;
+    if (last != NULL) {
+        last->retired.first_sale = view->retired;
+        last->retired.sales = next->sales != last->sales ? last->sales : NULL;
+        last->retired.limits = next->limits != last->limits ? last->limits : NULL;
+        last->retired.blocklist = next->blocklist != last->blocklist ? last->blocklist : NULL;
+    } else {
+        free_retired(view->retired);
+    }
+    view->retired = NULL;
+    view->last = next;
+    view->sales_changed = view->rules_changed = view->blocklist_changed = false;
+    /* The last of all frees what nobody takes over. */
+    next->retired.sales = next->sales;
+    next->retired.limits = next->limits;
+    next->retired.blocklist = next->blocklist;
+}
+
+int cfg_view_snapshot(struct cfg_view *view, int64_t version, int64_t revision,
+                      struct cfg_snapshot **ret_snapshot)
+{
+    const struct cfg_snapshot *last = view->last;
+    struct cfg_snapshot *next;
+    if (decorate_sales(view) < 0)
+        return PS_E_NOMEM;
+    next = calloc(1, sizeof *next);
+    if (next == NULL)
+        return PS_E_NOMEM;
+    next->version = version;
+    next->revision = revision;
+    next->sale_count = view->sale_count;
+    next->index_end = view->index_end;
+    next->sales = view->sales_changed ? copy_list(view) : last->sales;
+    next->limits = view->rules_changed ? new_limits(view) : last->limits;
+    next->blocklist =
+        view->blocklist_changed ? cfg_blocklist_freeze(view->blocklist) : last->blocklist;
+    if (next->sales == NULL || next->limits == NULL || next->blocklist == NULL) {
+        if (view->sales_changed)
+            free(next->sales);
+        if (view->rules_changed)
+            free_limits(next->limits);
+        if (view->blocklist_changed)
+            cfg_blocklist_free(next->blocklist);
+        free(next);
+        return PS_E_NOMEM;
+    }
+    hand_over(view, next);
+    *ret_snapshot = next;
+    return 0;
+}
+
+void cfg_snapshot_free(struct cfg_snapshot *snapshot)
+{
+    if (snapshot == NULL)
+        return;
+    free_retired(snapshot->retired.first_sale);
+    free(snapshot->retired.sales);
+    free_limits(snapshot->retired.limits);
+    cfg_blocklist_free(snapshot->retired.blocklist);
+    free(snapshot);
+}
+
+const struct cfg_sale *cfg_snapshot_sale(const struct cfg_snapshot *snapshot, const char *name,
+                                         size_t len)
+{
+    bool there;
+    size_t place = place_of(snapshot->sales, snapshot->sale_count, name, len, &there);
+    return there ? snapshot->sales[place] : NULL;
 }

@@ -1,266 +1,786 @@
-/* The control store's thread: it does the jobs, one transaction each, and mails them back.
+/* The store: what there is, and the way of a change. Three things happen asynchronously and each
+ * has one place here: Redis has compared the versions (on_shared), a job of the writer comes back
+ * (cfg_store_mail), all workers go by a snapshot (cfg_store_acknowledged).
  *
- * One connection. The opening thread uses it until the store's thread runs, from then on only that
- * thread does. The queue of jobs is a list under a mutex: changes by operators are rare, and
- * nothing that serves buyers comes near it.
- *
- * The table `audit` holds the lines that may not be in audit.log yet, and always the latest one:
- * its seq is the last that was given out. `written` is the last seq that audit.log is known to
- * hold. */
-#include "gateway/config/db.h"
-#include "common/private_file.h"
-#include "gateway/core.h"
+ * What must hold: memory changes only after the writer has committed; a snapshot is freed only when
+ * no worker uses it any more; a change is answered only when every worker goes by it. So at most
+ * one publication is under way, and at most one change. What other gateways have decided goes the
+ * same way, before the changes that have not begun: their versions are compared against the newest.
+ */
+#include "gateway/config/store_internal.h"
 
-#include <pthread.h>
+#include "common/log.h"
+#include "gateway/config/seed.h"
+#include "gateway/config/sync.h"
+
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
-#define MAIL_RETRY_NS 1000000
+#define ENDS_MAX 1000000
 
-struct cfg_store {
-    struct cfg_db db;
-    char *audit_path;
-    struct ps_mailbox *mailbox;
-    int64_t seq;     /* last given out */
-    int64_t written; /* last in audit.log */
-    pthread_t thread;
-    pthread_mutex_t lock; /* of what follows */
-    pthread_cond_t wake;
-    struct cfg_store_job *first;
-    struct cfg_store_job **tail;
-    size_t waiting;
-    bool closing;
-};
+/* --- Documents in memory. --- */
 
-/* --- Audit lines. --- */
-
-/* Appends to audit.log what is committed and not yet there. What fails stays for the next time. */
-static int write_audit_lines(struct cfg_store *store, struct ps_fault *fault)
+struct cfg_map *cfg_store_map(const struct cfg_store *store, const struct cfg_kind *kind)
 {
-    if (store->written == store->seq)
-        return 0;
-    sqlite3_stmt *statement;
-    int err = cfg_db_prepare(&store->db, "SELECT seq, line FROM audit WHERE seq > ?1 ORDER BY seq",
-                             &statement, fault);
-    if (err != 0)
-        return err;
-    int step = SQLITE_DONE;
-    sqlite3_bind_int64(statement, 1, store->written);
-    while (err == 0 && (step = sqlite3_step(statement)) == SQLITE_ROW) {
-        int64_t seq = sqlite3_column_int64(statement, 0);
-        err = cfg_audit_append(store->audit_path, seq, cfg_db_text(statement, 1), fault);
-        if (err == 0)
-            store->written = seq;
-    }
-    if (err == 0 && step != SQLITE_DONE)
-        err = cfg_db_fault(&store->db, fault);
-    sqlite3_finalize(statement);
-    return err;
+    size_t i = 0;
+
+    while (cfg_kinds[i] != kind)
+        i++;
+    return (struct cfg_map *)(uintptr_t)&store->maps[i];
 }
 
-static int open_audit(struct cfg_store *store, struct ps_fault *fault)
+size_t cfg_map_place(const struct cfg_map *map, const char *name, bool *ret_there)
 {
-    int err = cfg_audit_open(store->audit_path, &store->written, fault);
-    if (err == 0)
-        err = cfg_db_number(&store->db, "SELECT coalesce(max(seq), 0) FROM audit", &store->seq,
-                            fault);
-    if (err != 0)
-        return err;
-    /* A log that knows more than the database: control.db was lost or restored. */
-    if (store->seq < store->written)
-        store->seq = store->written;
-    return write_audit_lines(store, fault);
-}
+    size_t low = 0, high = map->count;
 
-/* --- Doing a job, on the store's thread. --- */
-
-static int run_write(const struct cfg_store *store, const struct cfg_store_write *write,
-                     struct ps_fault *fault)
-{
-    sqlite3_stmt *statement;
-    int err = cfg_db_prepare(&store->db, write->sql, &statement, fault);
-    if (err != 0)
-        return err;
-    for (int i = 0; i < write->count; i++) {
-        if (write->values[i].text != NULL)
-            sqlite3_bind_text(statement, i + 1, write->values[i].text, -1, SQLITE_STATIC);
+    *ret_there = false;
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+        int order = strcmp(name, map->at[middle]->name);
+        if (order == 0) {
+            *ret_there = true;
+            return middle;
+        }
+        if (order < 0)
+            high = middle;
         else
-            sqlite3_bind_int64(statement, i + 1, write->values[i].number);
+            low = middle + 1;
     }
-    if (sqlite3_step(statement) != SQLITE_DONE)
-        err = cfg_db_fault(&store->db, fault);
-    else if (write->must_change && sqlite3_changes(store->db.sqlite) == 0)
-        err = ps_fault(fault, PS_E_CONFLICT, "", "somebody else has changed this meanwhile");
-    sqlite3_finalize(statement);
-    return err;
+    return low;
 }
 
-/* Puts the job's line into the database, and drops those that audit.log holds. */
-static int run_audit(const struct cfg_store *store, const char *line, struct ps_fault *fault)
+static int make_room(struct cfg_map *map, size_t more)
 {
-    struct cfg_store_write insert = {
-        .sql = "INSERT INTO audit(seq, line) VALUES(?1, ?2)", .must_change = true, .count = 2};
-    insert.values[0].number = store->seq + 1;
-    insert.values[1].text = (char *)(uintptr_t)line;
-    struct cfg_store_write drop = {.sql = "DELETE FROM audit WHERE seq <= ?1", .count = 1};
-    drop.values[0].number = store->written;
-    int err = run_write(store, &insert, fault);
-    return err != 0 ? err : run_write(store, &drop, fault);
+    size_t room = map->room > 0 ? map->room : 16;
+
+    while (room < map->count + more)
+        room *= 2;
+    if (room == map->room)
+        return 0;
+    struct cfg_doc **at = realloc(map->at, room * sizeof *at);
+    if (at == NULL)
+        return PS_E_NOMEM;
+    map->at = at;
+    map->room = room;
+    return 0;
 }
 
-/* The rows and the line, all or nothing. */
-static int commit_job(struct cfg_store *store, const struct cfg_store_job *job,
-                      struct ps_fault *fault)
+/* Puts it in the place of the one of its name, which is returned, or NULL. There is room. */
+static struct cfg_doc *map_put(struct cfg_map *map, struct cfg_doc *doc)
 {
-    int err = cfg_db_execute(&store->db, "BEGIN IMMEDIATE", fault);
-    if (err != 0)
-        return err;
-    for (const struct cfg_store_write *write = job->writes; write != NULL && err == 0;
-         write = write->next)
-        err = run_write(store, write, fault);
-    if (err == 0 && job->audit != NULL)
-        err = run_audit(store, job->audit, fault);
-    if (err == 0) {
-        err = cfg_db_execute(&store->db, "COMMIT", fault);
-        if (err != 0 && sqlite3_extended_errcode(store->db.sqlite) == SQLITE_IOERR_FSYNC)
-            err = PS_E_UNKNOWN;
+    bool there;
+    size_t place = cfg_map_place(map, doc->name, &there);
+    struct cfg_doc *old = there ? map->at[place] : NULL;
+
+    if (!there) {
+        memmove(&map->at[place + 1], &map->at[place],
+                (map->count - place) * sizeof(struct cfg_doc *));
+        map->count++;
     }
-    if (err != 0 && !sqlite3_get_autocommit(store->db.sqlite))
-        sqlite3_exec(store->db.sqlite, "ROLLBACK", NULL, NULL, NULL);
-    return err;
+    map->at[place] = doc;
+    map->live += (size_t)(doc->json != NULL) - (size_t)(old != NULL && old->json != NULL);
+    return old;
 }
 
-static int do_job(struct cfg_store *store, struct cfg_store_job *job)
+static struct cfg_doc *map_remove(struct cfg_map *map, const char *name)
 {
-    int err = 0;
-    if (job->file_path != NULL)
-        err =
-            ps_private_prepare(job->file_path, job->file_text, strlen(job->file_text), &job->fault);
-    if (err != 0)
-        return err;
-    err = commit_job(store, job, &job->fault);
-    if (err != 0) {
-        if (job->file_path != NULL)
-            ps_private_discard(job->file_path);
-        return err;
-    }
-    if (job->audit != NULL)
-        job->audit_seq = ++store->seq;
-    if (job->file_path != NULL)
-        err = ps_private_publish(job->file_path, &job->fault);
-    job->audit_err = write_audit_lines(store, err == 0 ? &job->fault : NULL);
-    return err;
+    bool there;
+    size_t place = cfg_map_place(map, name, &there);
+
+    if (!there)
+        return NULL;
+    struct cfg_doc *old = map->at[place];
+    map->count--;
+    map->live -= old->json != NULL;
+    memmove(&map->at[place], &map->at[place + 1],
+            (map->count - place) * sizeof(struct cfg_doc *));
+    return old;
 }
 
-/* Mails the job back. A full mailbox empties soon, unless its thread waits for this one to end. */
-static void hand_back(struct cfg_store *store, struct cfg_store_job *job)
+static bool is_in_force(const struct cfg_store *store, const struct cfg_doc *doc)
 {
-    struct ps_mail mail = {.kind = GW_MAIL_DONE, .result = job->err, .ptr = job};
-    const struct timespec pause = {.tv_nsec = MAIL_RETRY_NS};
-    bool closing = false;
-    while (ps_mailbox_post(store->mailbox, &mail) != 0 && !closing) {
-        nanosleep(&pause, NULL);
-        pthread_mutex_lock(&store->lock);
-        closing = store->closing;
-        pthread_mutex_unlock(&store->lock);
-    }
+    int64_t ends_at_ms = cfg_doc_ends_at_ms(doc);
+
+    return doc->json != NULL &&
+           (ends_at_ms == INT64_MAX || ends_at_ms > ps_clock_wall_ms(store->clock));
 }
 
-static void *work(void *arg)
+const struct cfg_doc *cfg_store_last(const struct cfg_store *store, const struct cfg_kind *kind,
+                                     const char *name)
 {
-    struct cfg_store *store = arg;
-    pthread_mutex_lock(&store->lock);
-    for (;;) {
-        while (store->first == NULL && !store->closing)
-            pthread_cond_wait(&store->wake, &store->lock);
-        struct cfg_store_job *job = store->first;
-        if (job == NULL)
-            break;
-        store->first = job->next;
-        if (store->first == NULL)
-            store->tail = &store->first;
-        store->waiting--;
-        pthread_mutex_unlock(&store->lock);
-        job->err = do_job(store, job);
-        hand_back(store, job);
-        pthread_mutex_lock(&store->lock);
-    }
-    pthread_mutex_unlock(&store->lock);
+    const struct cfg_map *map = cfg_store_map(store, kind);
+    bool there;
+    size_t place = cfg_map_place(map, name, &there);
+
+    return there ? map->at[place] : NULL;
+}
+
+const struct cfg_doc *cfg_store_find(const struct cfg_store *store, const struct cfg_kind *kind,
+                                     const char *name)
+{
+    const struct cfg_doc *doc = cfg_store_last(store, kind, name);
+
+    return doc != NULL && is_in_force(store, doc) ? doc : NULL;
+}
+
+const struct cfg_doc *cfg_store_behind(const struct cfg_store *store, const struct cfg_kind *kind,
+                                       const char *name)
+{
+    const struct cfg_map *map = cfg_store_map(store, kind);
+    bool there;
+
+    for (size_t i = cfg_map_place(map, name, &there) + there; i < map->count; i++)
+        if (is_in_force(store, map->at[i]))
+            return map->at[i];
     return NULL;
 }
 
-int cfg_store_submit(struct cfg_store *store, struct cfg_store_job *job)
+const struct cfg_doc *cfg_store_next(const struct cfg_store *store, const struct cfg_kind *kind,
+                                     const struct cfg_doc *after)
 {
-    int err = 0;
-    if (job->build_err != 0)
-        return job->build_err;
-    job->next = NULL;
-    pthread_mutex_lock(&store->lock);
-    if (store->waiting == CFG_STORE_QUEUE) {
-        err = PS_E_FULL;
-    } else {
-        *store->tail = job;
-        store->tail = &job->next;
-        store->waiting++;
-        pthread_cond_signal(&store->wake);
+    return cfg_store_behind(store, kind, after != NULL ? after->name : "");
+}
+
+const struct cfg_doc *cfg_store_next_kept(const struct cfg_store *store,
+                                          const struct cfg_kind *kind, const char *name)
+{
+    const struct cfg_kind *const *at = cfg_kinds;
+
+    while (*at != kind)
+        at++;
+    for (; *at != NULL; at++, name = "") {
+        const struct cfg_map *map = cfg_store_map(store, *at);
+        bool there;
+        for (size_t i = cfg_map_place(map, name, &there) + there; i < map->count; i++)
+            if (map->at[i]->json == NULL || is_in_force(store, map->at[i]))
+                return map->at[i];
     }
-    pthread_mutex_unlock(&store->lock);
+    return NULL;
+}
+
+size_t cfg_store_count(const struct cfg_store *store, const struct cfg_kind *kind)
+{
+    return cfg_store_map(store, kind)->live;
+}
+
+int64_t cfg_store_revision(const struct cfg_store *store)
+{
+    return store->revision;
+}
+
+const struct ps_clock *cfg_store_clock(const struct cfg_store *store)
+{
+    return store->clock;
+}
+
+bool cfg_store_sale_is_used(const struct cfg_store *store, const char *sale)
+{
+    return store->callbacks.sale_is_used != NULL &&
+           store->callbacks.sale_is_used(store->callbacks.ctx, sale);
+}
+
+struct cfg_view *cfg_store_view(struct cfg_store *store)
+{
+    return store->view;
+}
+
+void cfg_store_on_sale(struct cfg_store *store, const struct cfg_doc *from,
+                       const struct cfg_doc *to)
+{
+    if (store->callbacks.on_sale != NULL)
+        store->callbacks.on_sale(store->callbacks.ctx, from, to);
+}
+
+/* --- What ends by itself. --- */
+
+/* Without memory it is found at the next start. */
+static void watch_end(struct cfg_store *store, const struct cfg_doc *doc)
+{
+    int64_t ends_at_ms = cfg_doc_ends_at_ms(doc);
+    struct cfg_ended *ended;
+
+    if (ends_at_ms == INT64_MAX)
+        return;
+    ended = malloc(sizeof *ended + strlen(doc->name) + 1);
+    if (ended == NULL)
+        return;
+    ended->kind = doc->kind;
+    memcpy(ended->name, doc->name, strlen(doc->name) + 1);
+    if (ps_heap_put(store->ends, ends_at_ms, (uint64_t)(uintptr_t)ended) < 0)
+        free(ended);
+}
+
+void cfg_store_tick(struct cfg_store *store)
+{
+    int64_t now_ms = ps_clock_wall_ms(store->clock);
+    uint64_t value;
+
+    while (ps_heap_take(store->ends, now_ms, &value)) {
+        struct cfg_ended *ended = (struct cfg_ended *)(uintptr_t)value;
+        const struct cfg_doc *doc = cfg_store_last(store, ended->kind, ended->name);
+        if (doc == NULL || cfg_doc_ends_at_ms(doc) > now_ms ||
+            ended->kind->publish(store, doc, NULL) < 0) {
+            free(ended); /* another version ends later */
+            continue;
+        }
+        cfg_doc_free(map_remove(cfg_store_map(store, ended->kind), ended->name));
+        STAILQ_INSERT_TAIL(&store->ended, ended, next);
+    }
+}
+
+/* They are removed from control.db, and from Redis, with this change. */
+static void add_ended(struct cfg_change *change)
+{
+    struct cfg_store *store = change->store;
+    struct cfg_ended *ended;
+
+    for (size_t i = 0; i < CFG_ENDED_MAX && (ended = STAILQ_FIRST(&store->ended)) != NULL; i++) {
+        STAILQ_REMOVE_HEAD(&store->ended, next);
+        STAILQ_INSERT_TAIL(&change->job.ended, ended, next);
+    }
+}
+
+/* --- Publication. --- */
+
+static void next_step(struct cfg_store *store);
+static void start_next(struct cfg_store *store);
+
+/* Gives every worker a new snapshot. Without memory the old one stays in force, and the next tick
+ * tries again. */
+static void publish(struct cfg_store *store)
+{
+    struct cfg_snapshot *snapshot;
+    int err = cfg_view_snapshot(store->view, store->snapshot->version + 1, store->revision,
+                                &snapshot);
+
+    if (err < 0) {
+        ps_log(PS_LOG_ERROR, "policy_not_built", PS_F_STR("error", ps_err_text(err)));
+        return;
+    }
+    store->dirty = false;
+    store->older = store->snapshot;
+    store->snapshot = snapshot;
+    store->callbacks.publish(store->callbacks.ctx, snapshot);
+}
+
+void cfg_store_acknowledged(struct cfg_store *store, int64_t version)
+{
+    if (store->older == NULL || version != store->snapshot->version)
+        return;
+    cfg_snapshot_free(store->older);
+    store->older = NULL;
+    next_step(store);
+}
+
+void cfg_store_changed(struct cfg_store *store)
+{
+    cfg_view_decorate(store->view);
+    store->dirty = true;
+    next_step(store);
+}
+
+const struct cfg_snapshot *cfg_store_snapshot(const struct cfg_store *store)
+{
+    return store->snapshot;
+}
+
+bool cfg_store_is_publishing(const struct cfg_store *store)
+{
+    return store->older != NULL;
+}
+
+bool cfg_store_is_settled(const struct cfg_store *store)
+{
+    return !store->dirty && store->older == NULL;
+}
+
+bool cfg_store_is_idle(const struct cfg_store *store)
+{
+    return cfg_store_is_settled(store) && STAILQ_EMPTY(&store->changes);
+}
+
+/* --- The way of a change. --- */
+
+static void say_changing(const struct cfg_store *store, const struct cfg_doc *doc, bool changing)
+{
+    if (doc != NULL && doc->kind == &cfg_kind_sale && store->callbacks.on_changing != NULL)
+        store->callbacks.on_changing(store->callbacks.ctx, doc->name, changing);
+}
+
+static void enqueue(struct cfg_store *store, struct cfg_change *change)
+{
+    STAILQ_INSERT_TAIL(&store->changes, change, next);
+    for (size_t i = 0; i < change->job.edit_count; i++)
+        say_changing(store, change->job.edits[i].doc, true);
+}
+
+static void finish_change(struct cfg_store *store, int err)
+{
+    struct cfg_change *change = STAILQ_FIRST(&store->changes);
+
+    STAILQ_REMOVE_HEAD(&store->changes, next);
+    if (change->job.audit_err < 0)
+        ps_log(PS_LOG_ERROR, "audit_log_not_written",
+               PS_F_STR("error", ps_err_text(change->job.audit_err)));
+    STAILQ_CONCAT(&store->ended, &change->job.ended); /* if they could not be removed */
+    for (size_t i = 0; i < change->job.edit_count && !change->is_taken; i++)
+        say_changing(store, change->job.edits[i].doc, false);
+    if (change->done != NULL)
+        change->done(err, &change->job.fault, change->ctx);
+    cfg_change_free(change);
+}
+
+static int submit(struct cfg_store *store, struct cfg_change *change)
+{
+    struct cfg_job *job = &change->job;
+
+    if (job->edit_count > 0 && job->revision == 0)
+        job->revision = store->revision + 1;
+    for (size_t i = 0; i < job->edit_count; i++) {
+        if (job->edits[i].doc->revision == 0)
+            job->edits[i].doc->revision = job->revision;
+        if (make_room(cfg_store_map(store, job->edits[i].doc->kind), job->edit_count) < 0)
+            return PS_E_NOMEM;
+    }
+    int err = cfg_writer_submit(store->writer, job);
+    if (err == 0)
+        change->step = CFG_STEP_WRITING;
     return err;
 }
 
-/* --- Opening and closing. --- */
-
-static void store_free(struct cfg_store *store)
+/* The first change waits for the cluster's copy, which may stand right behind it. */
+static void step_back(struct cfg_store *store)
 {
-    cfg_db_close(&store->db);
-    pthread_cond_destroy(&store->wake);
-    pthread_mutex_destroy(&store->lock);
-    free(store->audit_path);
-    free(store);
+    struct cfg_change *change = STAILQ_FIRST(&store->changes), *next = STAILQ_NEXT(change, next);
+
+    change->step = CFG_STEP_WAITING;
+    STAILQ_CONCAT(&store->ended, &change->job.ended);
+    if (next == NULL || !next->is_taken)
+        return;
+    STAILQ_REMOVE_HEAD(&store->changes, next);
+    STAILQ_INSERT_AFTER(&store->changes, next, change, next);
 }
 
-int cfg_store_open(const struct cfg_store_settings *settings, struct cfg_store **ret_store,
-                   struct cfg_stored *ret_stored, struct ps_fault *fault)
+/* Redis has compared the versions. */
+static void on_shared(struct cfg_store *store, int err, int64_t revision,
+                      const struct ps_fault *fault, void *ctx)
 {
-    struct cfg_stored stored = {0};
-    struct cfg_store *store = calloc(1, sizeof *store);
-    if (store == NULL)
-        return ps_fault(fault, PS_E_NOMEM, settings->path, "out of memory");
-    store->mailbox = settings->mailbox;
-    store->tail = &store->first;
-    pthread_mutex_init(&store->lock, NULL);
-    pthread_cond_init(&store->wake, NULL);
-    store->audit_path = strdup(settings->audit_path);
-    int err = store->audit_path != NULL
-                  ? 0
-                  : ps_fault(fault, PS_E_NOMEM, settings->path, "out of memory");
+    struct cfg_change *change = ctx;
+
+    if (err == PS_E_CONFLICT || err == PS_E_BUSY) {
+        change->refused = err == PS_E_CONFLICT ? err : 0; /* else it is put again */
+        change->job.fault = *fault;
+        step_back(store);
+        start_next(store);
+        return;
+    }
+    change->shared = err == 0;
+    change->job.revision = revision;
     if (err == 0)
-        err = cfg_db_open(settings->path, settings->vfs, &store->db, fault);
+        err = submit(store, change);
+    else
+        change->job.fault = *fault;
+    if (err < 0) {
+        finish_change(store, err);
+        start_next(store);
+    }
+}
+
+/* Do its documents still follow what there is? */
+static bool is_current(const struct cfg_store *store, const struct cfg_job *job)
+{
+    for (size_t i = 0; i < job->edit_count; i++) {
+        const struct cfg_edit *edit = &job->edits[i];
+        const struct cfg_doc *last = cfg_store_last(store, edit->doc->kind, edit->doc->name);
+        if ((last != NULL ? last->version : 0) != edit->after)
+            return false;
+    }
+    return true;
+}
+
+/* A change of this gateway's own. 0: it is under way, or stays where it is. */
+static int start_own(struct cfg_store *store, struct cfg_change *change)
+{
+    if (store->sync != NULL && change->job.edit_count > 0 && cfg_sync_holds(store->sync))
+        return 0;
+    if (change->refused < 0)
+        return change->refused;
+    if (!is_current(store, &change->job))
+        return ps_fault(&change->job.fault, PS_E_CONFLICT, "",
+                        "somebody else has changed this meanwhile");
+    int err = change->job.line == NULL ? cfg_change_write_line(change) : 0;
+    if (err < 0)
+        return err;
+    add_ended(change);
+    if (store->sync == NULL || change->job.edit_count == 0)
+        return submit(store, change);
+    err = cfg_sync_put(store->sync, &change->job, on_shared, change, &change->job.fault);
     if (err == 0)
-        err = cfg_db_load(&store->db, ps_clock_wall_ms(settings->clock), &stored, fault);
-    if (err == 0)
-        err = open_audit(store, fault);
-    if (err == 0 && pthread_create(&store->thread, NULL, work, store) != 0)
-        err = ps_fault(fault, PS_E_NOMEM, settings->path, "its thread cannot be started");
-    if (err != 0) {
-        cfg_stored_done(&stored);
-        store_free(store);
+        change->step = CFG_STEP_SHARING;
+    return err;
+}
+
+/* Is it newer than what is here, or as new and different? Then the cluster's counts. */
+static bool is_news(const struct cfg_store *store, const struct cfg_doc *doc)
+{
+    const struct cfg_doc *last = cfg_store_last(store, doc->kind, doc->name);
+
+    if (last == NULL)
+        return doc->json == NULL || is_in_force(store, doc);
+    if (last->version != doc->version)
+        return doc->version > last->version;
+    if (cfg_doc_is_same(last, doc))
+        return false;
+    ps_log(PS_LOG_WARN, "shared_copy_differs", PS_F_STR("kind", doc->kind->path),
+           PS_F_STR("document", doc->name), PS_F_INT("version", doc->version));
+    return true;
+}
+
+/* What another gateway has decided, as far as it is news. */
+static int start_taken(struct cfg_store *store, struct cfg_change *change)
+{
+    struct cfg_job *job = &change->job;
+    size_t kept = 0;
+
+    for (size_t i = 0; i < job->edit_count; i++) {
+        struct cfg_doc *doc = job->edits[i].doc;
+        if (!is_news(store, doc)) {
+            cfg_doc_free(doc);
+            continue;
+        }
+        job->edits[kept++] = job->edits[i];
+        if (job->revision < doc->revision)
+            job->revision = doc->revision;
+    }
+    job->edit_count = kept;
+    if (kept == 0) {
+        change->step = CFG_STEP_WRITTEN;
+        return 0;
+    }
+    int err = cfg_change_write_line(change);
+    add_ended(change);
+    return err < 0 ? err : submit(store, change);
+}
+
+/* The next change that is taken; those that are not have failed. A `done` may have begun another
+ * one itself when the queue was empty. */
+static void start_next(struct cfg_store *store)
+{
+    struct cfg_change *change;
+
+    while ((change = STAILQ_FIRST(&store->changes)) != NULL && change->step == CFG_STEP_WAITING) {
+        int err = change->is_taken ? start_taken(store, change) : start_own(store, change);
+        if (err < 0)
+            finish_change(store, err);
+        else if (change->step == CFG_STEP_WRITTEN) /* was no news */
+            finish_change(store, 0);
+        else
+            return;
+    }
+}
+
+/* What can go on now: the publication first, then the change that waited for it, then the next
+ * change. */
+static void next_step(struct cfg_store *store)
+{
+    while (store->older == NULL) {
+        if (store->dirty) {
+            publish(store);
+            if (store->older != NULL || store->dirty)
+                return;
+        }
+        const struct cfg_change *first = STAILQ_FIRST(&store->changes);
+        if (first == NULL || first->step != CFG_STEP_WRITTEN)
+            return;
+        finish_change(store, 0);
+        start_next(store);
+    }
+}
+
+/* --- Into memory. --- */
+
+static void say_taken(const struct cfg_doc *doc)
+{
+    ps_log(PS_LOG_INFO, "shared_copy_taken_over", PS_F_STR("kind", doc->kind->path),
+           PS_F_STR("document", doc->name), PS_F_INT("version", doc->version));
+}
+
+/* Takes the document over. */
+static void put_in_force(struct cfg_store *store, struct cfg_doc *doc)
+{
+    struct cfg_doc *old = map_put(cfg_store_map(store, doc->kind), doc);
+    int err = doc->kind->publish(store, old, doc);
+
+    if (err < 0)
+        ps_log(PS_LOG_ERROR, "document_not_in_force", PS_F_STR("kind", doc->kind->path),
+               PS_F_STR("document", doc->name), PS_F_STR("error", ps_err_text(err)));
+    watch_end(store, doc);
+    cfg_doc_free(old);
+}
+
+static void apply(struct cfg_store *store, struct cfg_change *change)
+{
+    struct cfg_job *job = &change->job;
+
+    for (size_t i = 0; i < job->edit_count; i++) {
+        struct cfg_doc *doc = job->edits[i].doc;
+        job->edits[i].doc = NULL;
+        if (!change->is_taken)
+            say_changing(store, doc, false);
+        put_in_force(store, doc);
+        if (change->is_taken)
+            say_taken(doc);
+        else if (doc->kind->changed != NULL)
+            doc->kind->changed(store, doc);
+    }
+    if (job->edit_count > 0)
+        store->dirty = true;
+    cfg_store_reach(store, job->revision);
+    cfg_ended_list_free(&job->ended);
+}
+
+void cfg_store_reach(struct cfg_store *store, int64_t revision)
+{
+    if (store->revision < revision)
+        store->revision = revision;
+}
+
+static void look_done(struct cfg_history *look, int err)
+{
+    json_t *history = look->job.history;
+
+    look->job.history = NULL;
+    LIST_REMOVE(look, next);
+    look->done(err, history, &look->job.fault, look->ctx);
+    cfg_job_done(&look->job);
+    free(look);
+}
+
+void cfg_store_mail(struct cfg_store *store, const struct ps_mail *mail)
+{
+    struct cfg_job *job = mail->ptr;
+    struct cfg_change *change = mail->ptr;
+
+    if (job->kind != NULL) {
+        look_done(mail->ptr, job->err);
+        return;
+    }
+    if (job->err < 0) {
+        if (change->shared)
+            ps_log(PS_LOG_ERROR, "shared_change_not_written", PS_F_STR("error", job->fault.text));
+        finish_change(store, job->err);
+        start_next(store);
+        return;
+    }
+    apply(store, change);
+    change->step = CFG_STEP_WRITTEN;
+    next_step(store);
+}
+
+int cfg_change_submit(struct cfg_change *change, cfg_done_fn *done, void *ctx)
+{
+    struct cfg_store *store = change->store;
+    bool first = STAILQ_EMPTY(&store->changes);
+
+    change->done = done;
+    change->ctx = ctx;
+    if (first && store->sync == NULL) {
+        /* Refused at once, if it is: `done` comes later or not at all. */
+        int err = is_current(store, &change->job) ? cfg_change_write_line(change) : PS_E_CONFLICT;
+        if (err == 0) {
+            add_ended(change);
+            err = submit(store, change);
+        }
+        if (err == 0) {
+            enqueue(store, change);
+            return 0;
+        }
+        STAILQ_CONCAT(&store->ended, &change->job.ended);
+        cfg_change_free(change);
         return err;
     }
-    *ret_store = store;
-    *ret_stored = stored;
+    enqueue(store, change);
+    if (first) /* Redis may refuse it with a reason: that is for `done` */
+        cfg_sync_wake(store->sync);
     return 0;
+}
+
+int cfg_store_history(struct cfg_store *store, const struct cfg_kind *kind, const char *name,
+                      int64_t version, cfg_history_fn *done, void *ctx)
+{
+    struct cfg_history *look = calloc(1, sizeof *look);
+
+    if (look == NULL)
+        return PS_E_NOMEM;
+    *look = (struct cfg_history){
+        .job = {.kind = kind, .version = version}, .done = done, .ctx = ctx};
+    STAILQ_INIT(&look->job.ended);
+    memcpy(look->job.name, name, strlen(name) + 1);
+    int err = cfg_writer_submit(store->writer, &look->job);
+    if (err < 0)
+        free(look);
+    else
+        LIST_INSERT_HEAD(&store->looks, look, next);
+    return err;
+}
+
+/* --- The cluster. --- */
+
+bool cfg_store_is_synced(const struct cfg_store *store)
+{
+    return store->sync == NULL || cfg_sync_synced(store->sync);
+}
+
+bool cfg_store_is_shared(const struct cfg_store *store)
+{
+    return store->sync != NULL;
+}
+
+void cfg_store_set_sync(struct cfg_store *store, struct cfg_sync *sync)
+{
+    store->sync = sync;
+}
+
+void cfg_store_set_seeds(struct cfg_store *store, json_t *sales, json_t *policy)
+{
+    json_decref(store->seed_sales);
+    json_decref(store->seed_policy);
+    store->seed_sales = json_incref(sales);
+    store->seed_policy = json_incref(policy);
+}
+
+void cfg_store_go_on(struct cfg_store *store)
+{
+    json_t *sales = store->seed_sales, *policy = store->seed_policy;
+
+    if (cfg_store_is_synced(store) && (sales != NULL || policy != NULL)) {
+        store->seed_sales = store->seed_policy = NULL;
+        cfg_seed(store, sales, policy);
+        json_decref(sales);
+        json_decref(policy);
+    }
+    start_next(store);
+}
+
+int cfg_store_take(struct cfg_store *store, struct cfg_edit *edits, size_t count, cfg_done_fn *done,
+                   void *ctx)
+{
+    struct cfg_change *change =
+        cfg_change_new(store, &(struct cfg_author){.at_ms = ps_clock_wall_ms(store->clock),
+                                                   .who = "cluster",
+                                                   .peer = "",
+                                                   .action = "cluster.take",
+                                                   .why = ""});
+    struct cfg_change *first = STAILQ_FIRST(&store->changes);
+
+    if (change == NULL) {
+        for (size_t i = 0; i < count; i++)
+            cfg_doc_free(edits[i].doc);
+        free(edits);
+        return PS_E_NOMEM;
+    }
+    change->job.edits = edits;
+    change->job.edit_count = change->room = count;
+    change->is_taken = true;
+    (void)snprintf(change->target, sizeof change->target, "control");
+    change->done = done;
+    change->ctx = ctx;
+    if (first != NULL && first->step != CFG_STEP_WAITING)
+        STAILQ_INSERT_AFTER(&store->changes, first, change, next);
+    else
+        STAILQ_INSERT_HEAD(&store->changes, change, next);
+    start_next(store);
+    return 0;
+}
+
+/* --- Life. --- */
+
+static int load(struct cfg_doc *doc, void *ctx)
+{
+    struct cfg_store *store = ctx;
+    struct cfg_map *map = cfg_store_map(store, doc->kind);
+
+    if (make_room(map, 1) < 0) {
+        cfg_doc_free(doc);
+        return PS_E_NOMEM;
+    }
+    (void)map_put(map, doc);
+    watch_end(store, doc);
+    return 0;
+}
+
+int cfg_store_open(const struct cfg_writer_settings *settings, struct cfg_store **ret_store,
+                   struct ps_fault *fault)
+{
+    struct cfg_store *store = calloc(1, sizeof *store);
+    int err = PS_E_NOMEM;
+
+    if (store == NULL)
+        return ps_fault(fault, PS_E_NOMEM, settings->path, "out of memory");
+    store->clock = settings->clock;
+    STAILQ_INIT(&store->changes);
+    STAILQ_INIT(&store->ended);
+    LIST_INIT(&store->looks);
+    if (ps_heap_new(16, ENDS_MAX, &store->ends) < 0 || cfg_view_new(&store->view) < 0)
+        (void)ps_fault(fault, err, settings->path, "out of memory");
+    else
+        err = cfg_writer_open(settings, load, store, &store->revision, &store->writer, fault);
+    if (err < 0)
+        cfg_store_free(store);
+    else
+        *ret_store = store;
+    return err;
+}
+
+int cfg_store_start(struct cfg_store *store, const struct cfg_store_callbacks *callbacks)
+{
+    int err = 0;
+
+    store->callbacks = *callbacks;
+    cfg_view_set_callbacks(store->view, &callbacks->view);
+    for (const struct cfg_kind *const *kind = cfg_kinds; *kind != NULL && err == 0; kind++) {
+        const struct cfg_map *map = cfg_store_map(store, *kind);
+        for (size_t i = 0; i < map->count && err == 0; i++)
+            err = (*kind)->publish(store, NULL, map->at[i]);
+    }
+    return err < 0 ? err : cfg_view_snapshot(store->view, 1, store->revision, &store->snapshot);
 }
 
 void cfg_store_close(struct cfg_store *store)
 {
     if (store == NULL)
         return;
-    pthread_mutex_lock(&store->lock);
-    store->closing = true;
-    pthread_cond_signal(&store->wake);
-    pthread_mutex_unlock(&store->lock);
-    pthread_join(store->thread, NULL);
-    store_free(store);
+    cfg_sync_stop(store->sync);
+    cfg_writer_close(store->writer);
+    store->writer = NULL;
+}
+
+void cfg_store_free(struct cfg_store *store)
+{
+    struct cfg_history *look;
+    uint64_t value;
+
+    if (store == NULL)
+        return;
+    cfg_writer_close(store->writer);
+    while (!STAILQ_EMPTY(&store->changes))
+        finish_change(store, PS_E_CLOSED);
+    while ((look = LIST_FIRST(&store->looks)) != NULL)
+        look_done(look, PS_E_CLOSED);
+    cfg_sync_free(store->sync);
+    cfg_store_set_seeds(store, NULL, NULL);
+    cfg_snapshot_free(store->older);
+    cfg_snapshot_free(store->snapshot);
+    cfg_view_free(store->view);
+    for (size_t i = 0; i < CFG_KINDS_MAX; i++) {
+        for (size_t j = 0; j < store->maps[i].count; j++)
+            cfg_doc_free(store->maps[i].at[j]);
+        free(store->maps[i].at);
+    }
+    cfg_ended_list_free(&store->ended);
+    while (store->ends != NULL && ps_heap_take(store->ends, INT64_MAX, &value))
+        free((void *)(uintptr_t)value);
+    ps_heap_free(store->ends);
+    free(store);
 }

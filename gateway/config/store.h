@@ -1,151 +1,165 @@
-/* control.db: what operators decided - sales and their state, limit rules, blocklist, the policy's
- * version, the last versions of sales that were deleted - in SQLite (WAL, FULL, 0600).
+/* What operators decide on this gateway, and in a cluster on all: one store of versioned documents
+ * (document.h), whatever their kind. The control thread keeps the versions in force in memory and
+ * answers reads from it; control.db has them with their history (writer.h); Redis has those of a
+ * cluster (sync.h); workers go by a snapshot (snapshot.h).
  *
- * Who does what: the control thread keeps the truth in memory and answers reads from it. A change
- * goes to the store as a job; the store's own thread writes it in one transaction and mails the job
- * back (GW_MAIL_DONE, ptr = the job, result = job->err). Only then the control thread takes the
- * change into memory. A job that fails has changed nothing: the admin gets 503, memory stays as it
- * was.
+ * A change goes this way, one at a time (later ones queue):
+ *   it is made of documents that are validated against what there is -> in a cluster, Redis
+ *   compares the versions -> the writer commits it with its audit line -> it is in memory -> a new
+ *   snapshot goes to every worker -> all have acknowledged -> `done`: now it is durable and in
+ *   force, and may be answered.
+ * What other gateways have decided goes the same way, before the changes that have not begun.
  *
- * The audit line is part of the job. Order: (1) one transaction holds the rows and the line; (2)
- * after the commit the line is appended to audit.log; (3) the next transaction drops it from the
- * database. A crash or a full disk between (1) and (2) leaves the line in the database: the next
- * job, or the next start, appends it before anything else. So no change is without its line, and no
- * line is twice (but the last one, when audit.log is moved away between two runs). A job's file
- * (tokens.json) is written and synced under another name before (1) and renamed after it: a crash
- * between, or a rename that fails, leaves a line of a change that did not happen.
- *
- * Two changes under way at once: each sale and the policy carry a version, and a write whose
- * version does not follow the stored one is PS_E_CONFLICT (the admin gets 412). Versions go on
- * where they ended when a sale is deleted and made anew, so that no old copy passes for a new one.
- * What another gateway of the cluster has decided (…_taken) is written whatever stood here. */
+ * One thread: control. */
 #ifndef CFG_STORE_H
 #define CFG_STORE_H
 
-#include "common/clock.h"
-#include "common/mailbox.h"
-#include "gateway/config/limit_rule.h"
-#include "gateway/config/audit_log.h"
-#include "gateway/config/sale_doc.h"
+#include "gateway/config/document.h"
+#include "gateway/config/snapshot.h"
+#include "gateway/config/writer.h"
 
-#define CFG_STORE_QUEUE      256 /* jobs */
-#define CFG_BLOCK_REASON_MAX 256 /* bytes */
+struct cfg_change;
+struct cfg_sync;
 
-struct cfg_store;
-
-struct cfg_store_settings {
-    const char *path;           /* "…/control.db" */
-    const char *audit_path;     /* "…/audit.log" */
-    const char *vfs;            /* NULL = SQLite's default (tests pass a faulty one) */
-    struct ps_mailbox *mailbox; /* of the thread that submits */
-    const struct ps_clock *clock;
-};
-
-/* --- What is stored. --- */
-struct cfg_stored_sale {
-    char name[PS_NAME_MAX + 1];
-    struct cfg_sale_doc doc;
-    struct cfg_sale_state state;
-};
-
-/* A sale that was deleted; its version is that of the deletion. */
-struct cfg_gone_sale {
-    char name[PS_NAME_MAX + 1];
-    int64_t version;
-};
-
-enum cfg_block_kind { CFG_BLOCK_USER, CFG_BLOCK_RANGE };
-
-struct cfg_block {
-    enum cfg_block_kind kind;
-    char subject[PS_USER_MAX + 1]; /* the user, or "203.0.113.0/24" */
-    int64_t until_ms;              /* INT64_MAX = for good */
-    int64_t created_at_ms;
-    char reason[CFG_BLOCK_REASON_MAX + 1]; /* "" = none */
-    char by[PS_NAME_MAX + 1];              /* id of the token */
-};
-
-struct cfg_stored {
-    int64_t policy_version; /* of limits and blocklist together; >= 1 */
-    size_t sale_count, gone_count, rule_count, block_count;
-    struct cfg_stored_sale *sales; /* by name, as are the others */
-    struct cfg_gone_sale *gone;
-    struct cfg_limit_rule *rules;
-    struct cfg_block *blocks; /* those that had ended are dropped at start */
-};
-/* A zeroed one is allowed; to keep a part, take it out and zero its place. */
-void cfg_stored_done(struct cfg_stored *stored);
-
-/* Opens or creates (then with the shipped limit rules user, ip, global, polling), checks, reads all
- * into *ret_stored on the calling thread, and starts the store's thread. PS_E_NEWER: made by a
- * newer version; PS_E_CORRUPT: torn, or no control.db; PS_E_PERMISSION, PS_E_READ_ONLY, PS_E_FULL,
- * PS_E_IO: the fault says what, and what to do. */
-int cfg_store_open(const struct cfg_store_settings *settings, struct cfg_store **ret_store,
-                   struct cfg_stored *ret_stored, struct ps_fault *fault) PS_MUST_CHECK;
-/* Does the jobs that were taken, then ends the thread and closes. Jobs are the submitter's again,
- * also those whose mail was not delivered. NULL is allowed. */
-void cfg_store_close(struct cfg_store *store);
-
-/* --- Changes. --- */
-struct cfg_store_job {
-    /* For the submitter: the store does not look at them. */
+struct cfg_store_callbacks {
     void *ctx;
-    uint64_t handle;
-    uint64_t value;
-    /* Out, valid once the mail is there. */
-    /* 0; PS_E_CONFLICT: a version did not fit, or what is to be deleted is not there; PS_E_FULL,
-     * PS_E_READ_ONLY, PS_E_BUSY, PS_E_IO...: nothing changed; PS_E_UNKNOWN: the commit itself
-     * failed: nothing changed, but a crash before the next good commit can bring the change back,
-     * with its line. */
-    int err;
-    struct ps_fault fault; /* with err or audit_err */
-    /* Done, but audit.log could not be written: the line waits in the database. For the log. */
-    int audit_err;
-    int64_t audit_seq; /* of the line */
-    /* Inside. */
-    struct cfg_store_write *writes;
-    struct cfg_store_write **tail;
-    char *audit;
-    char *file_path;
-    char *file_text;
-    int build_err;
-    struct cfg_store_job *next;
+    /* Give it to every worker; cfg_store_acknowledged follows when all go by it. */
+    void (*publish)(void *ctx, const struct cfg_snapshot *snapshot);
+    /* A version of a sale is in force; `to` is a deletion (parsed is NULL) or NULL when it is gone.
+     * Comes before its publication. */
+    void (*on_sale)(void *ctx, const struct cfg_doc *from, const struct cfg_doc *to);
+    /* A change of a sale's document waits or is being written; it came into force, or did not. */
+    void (*on_changing)(void *ctx, const char *sale, bool changing);
+    /* The order log has, or may have, records of the sale: its stock is fixed. */
+    bool (*sale_is_used)(void *ctx, const char *sale);
+    struct cfg_view_callbacks view;
 };
 
-/* An empty job; NULL = out of memory. Everything that is put into it is copied. The calls below do
- * not fail: what they could not copy makes cfg_store_submit refuse the job. */
-struct cfg_store_job *cfg_store_job_new(void);
-void cfg_store_job_free(struct cfg_store_job *job); /* not while it is submitted; NULL is allowed */
-/* state->version is one higher than the stored one; of a new sale, than that of its deletion, or 1.
- */
-void cfg_store_job_sale(struct cfg_store_job *job, const char *name, const struct cfg_sale_doc *doc,
-                        const struct cfg_sale_state *state);
-/* `version` is the stored one. */
-void cfg_store_job_sale_delete(struct cfg_store_job *job, const char *name, int64_t version);
-/* By rule->name: new or replaced. */
-void cfg_store_job_rule(struct cfg_store_job *job, const struct cfg_limit_rule *rule);
-void cfg_store_job_rule_delete(struct cfg_store_job *job, const char *name);
-/* Replaces an entry of the same kind and subject, and drops those that had ended when it was made.
- */
-void cfg_store_job_block(struct cfg_store_job *job, const struct cfg_block *block);
-void cfg_store_job_unblock(struct cfg_store_job *job, enum cfg_block_kind kind,
-                           const char *subject);
-/* The policy's new version; the stored one must be one lower. Goes with every change of rules or
- * blocklist. */
-void cfg_store_job_policy_version(struct cfg_store_job *job, int64_t version);
-/* The same as another gateway has decided them: whatever is stored gives way. */
-void cfg_store_job_sale_taken(struct cfg_store_job *job, const char *name,
-                              const struct cfg_sale_doc *doc, const struct cfg_sale_state *state);
-void cfg_store_job_sale_gone_taken(struct cfg_store_job *job, const char *name, int64_t version);
-void cfg_store_job_block_taken(struct cfg_store_job *job, const struct cfg_block *block);
-void cfg_store_job_policy_taken(struct cfg_store_job *job, int64_t version);
-/* A private file to replace with it (auth.h); one a job. */
-void cfg_store_job_file(struct cfg_store_job *job, const char *path, const char *text);
-/* The line of the job; one a job. A job may be nothing but a line. */
-void cfg_store_job_audit(struct cfg_store_job *job, const struct cfg_audit_entry *entry);
+/* --- Life. --- */
 
-/* The thread of the mailbox. 0: lent to the store until its mail comes or the store is closed.
- * PS_E_FULL, PS_E_NOMEM: not submitted. */
-int cfg_store_submit(struct cfg_store *store, struct cfg_store_job *job) PS_MUST_CHECK;
+/* Opens control.db and loads all. Errors as cfg_db_open. */
+int cfg_store_open(const struct cfg_writer_settings *settings, struct cfg_store **ret_store,
+                   struct ps_fault *fault) PS_MUST_CHECK;
+/* on_sale comes for each sale, then the first snapshot is built. PS_E_NOMEM. */
+int cfg_store_start(struct cfg_store *store,
+                    const struct cfg_store_callbacks *callbacks) PS_MUST_CHECK;
+/* Ends the writer, which does what it has taken, and the timers; the loop must turn once more
+ * before cfg_store_free. */
+void cfg_store_close(struct cfg_store *store);
+void cfg_store_free(struct cfg_store *store); /* what is under way ends with PS_E_CLOSED */
+/* The mail of the writer. */
+void cfg_store_mail(struct cfg_store *store, const struct ps_mail *mail);
+/* Now and then: takes what has ended out of memory. */
+void cfg_store_tick(struct cfg_store *store);
+
+/* --- Reading. --- */
+
+/* The version in force, or NULL: there is none, it is deleted, or it has ended. Valid until the
+ * handler of the loop's event returns or a change is submitted. */
+const struct cfg_doc *cfg_store_find(const struct cfg_store *store, const struct cfg_kind *kind,
+                                     const char *name);
+/* The same, also of a deletion. */
+const struct cfg_doc *cfg_store_last(const struct cfg_store *store, const struct cfg_kind *kind,
+                                     const char *name);
+/* The documents in force by name: the first one (`after` NULL), the one behind; NULL: no more. */
+const struct cfg_doc *cfg_store_next(const struct cfg_store *store, const struct cfg_kind *kind,
+                                     const struct cfg_doc *after);
+/* The first one behind a name. */
+const struct cfg_doc *cfg_store_behind(const struct cfg_store *store, const struct cfg_kind *kind,
+                                       const char *name);
+size_t cfg_store_count(const struct cfg_store *store, const struct cfg_kind *kind);
+int64_t cfg_store_revision(const struct cfg_store *store);
+const struct ps_clock *cfg_store_clock(const struct cfg_store *store);
+bool cfg_store_sale_is_used(const struct cfg_store *store, const char *sale);
+/* What is published; what it replaces is not yet acknowledged by all. */
+const struct cfg_snapshot *cfg_store_snapshot(const struct cfg_store *store);
+bool cfg_store_is_publishing(const struct cfg_store *store);
+
+/* --- Changing. --- */
+
+/* err 0: durable and in force. Else nothing has changed here: PS_E_CONFLICT (a version; in a
+ * cluster the newer one is taken over), or the writer's error; `fault` says more. With a path of
+ * CFG_SYNC_PATH it is Redis that did not take it, or (PS_E_UNKNOWN) did not say so. */
+typedef void cfg_done_fn(int err, const struct ps_fault *fault, void *ctx);
+
+/* An empty one. `author` is copied; an action of "" becomes that of its document. NULL: out of
+ * memory. */
+struct cfg_change *cfg_change_new(struct cfg_store *store, const struct cfg_author *author);
+void cfg_change_free(struct cfg_change *change); /* not submitted; NULL is allowed */
+
+/* Adds the next version of a document, validated against the one in force. Nothing is added when
+ * they are equal. PS_E_INVALID, PS_E_NOMEM; PS_E_CONFLICT: *ret_refusal says why. All faults are
+ * added, their paths begin with `pointer`. */
+int cfg_change_put(struct cfg_change *change, const struct cfg_kind *kind, const char *name,
+                   const json_t *json, const char *pointer, enum cfg_refusal *ret_refusal,
+                   struct ps_faults *faults) PS_MUST_CHECK;
+/* The same of a deletion. PS_E_NOT_FOUND. */
+int cfg_change_drop(struct cfg_change *change, const struct cfg_kind *kind, const char *name,
+                    const char *pointer, enum cfg_refusal *ret_refusal,
+                    struct ps_faults *faults) PS_MUST_CHECK;
+/* The same document in another state. PS_E_NOT_FOUND. */
+int cfg_change_state(struct cfg_change *change, const struct cfg_kind *kind, const char *name,
+                     const json_t *state) PS_MUST_CHECK;
+/* The last document added follows this version, whatever there is now: if it is another one when
+ * its turn comes, the change is PS_E_CONFLICT. */
+void cfg_change_follow(struct cfg_change *change, int64_t version);
+/* The documents added: the i-th, and the one that it replaces (NULL: none). NULL: no more. */
+const struct cfg_doc *cfg_change_doc(const struct cfg_change *change, size_t i,
+                                     const struct cfg_doc **ret_from);
+/* A private file to replace with it. PS_E_NOMEM. */
+int cfg_change_file(struct cfg_change *change, const char *path, const char *text) PS_MUST_CHECK;
+/* What its audit line says, in the place of the documents before and after; takes `from` and `to`
+ * over (NULL: null). `target` is copied. */
+void cfg_change_line(struct cfg_change *change, const char *target, json_t *from, json_t *to);
+
+/* Takes the change over in every case. 0: `done` (may be NULL) comes once, later. Refused: it does
+ * not. */
+int cfg_change_submit(struct cfg_change *change, cfg_done_fn *done, void *ctx) PS_MUST_CHECK;
+
+/* A system's note on a sale, in the state beside its document. Refused or failed: see above. */
+int cfg_store_note_sale(struct cfg_store *store, const char *sale, bool opened, cfg_done_fn *done,
+                        void *ctx) PS_MUST_CHECK;
+
+/* What is known of a document's versions (cfg_db_history); `done` owns `history`. PS_E_FULL,
+ * PS_E_NOMEM: it does not come. */
+typedef void cfg_history_fn(int err, json_t *history, const struct ps_fault *fault, void *ctx);
+int cfg_store_history(struct cfg_store *store, const struct cfg_kind *kind, const char *name,
+                      int64_t version, cfg_history_fn *done, void *ctx) PS_MUST_CHECK;
+
+/* --- Publishing. --- */
+
+/* What the sales room knows of its sales has changed: publish again. */
+void cfg_store_changed(struct cfg_store *store);
+/* Is what has changed published, and acknowledged by all? Is no change waiting either? */
+bool cfg_store_is_settled(const struct cfg_store *store);
+bool cfg_store_is_idle(const struct cfg_store *store);
+/* All workers go by the snapshot of this version. */
+void cfg_store_acknowledged(struct cfg_store *store, int64_t version);
+
+/* --- The cluster. --- */
+
+/* False: the gateway is in a cluster and has not seen its decisions yet; it may not serve. */
+bool cfg_store_is_synced(const struct cfg_store *store);
+bool cfg_store_is_shared(const struct cfg_store *store); /* with other gateways */
+
+/* --- For kinds, seed.c and sync.c. --- */
+struct cfg_view *cfg_store_view(struct cfg_store *store);
+void cfg_store_on_sale(struct cfg_store *store, const struct cfg_doc *from,
+                       const struct cfg_doc *to);
+/* Called when the cluster's decisions are known first, or with the next turn if they are. */
+void cfg_store_set_sync(struct cfg_store *store, struct cfg_sync *sync);
+void cfg_store_set_seeds(struct cfg_store *store, json_t *sales, json_t *policy);
+/* Queues what the cluster has, before all changes that have not begun; `edits` and their documents
+ * are taken over. PS_E_NOMEM: `done` will not come. */
+int cfg_store_take(struct cfg_store *store, struct cfg_edit *edits, size_t count, cfg_done_fn *done,
+                   void *ctx) PS_MUST_CHECK;
+/* Changes that wait for the cluster may go on. */
+void cfg_store_go_on(struct cfg_store *store);
+/* The revision that the cluster has given. */
+void cfg_store_reach(struct cfg_store *store, int64_t revision);
+/* What this gateway keeps, deletions too: the first one of the kind behind a name, or of the kinds
+ * after it; NULL: no more. */
+const struct cfg_doc *cfg_store_next_kept(const struct cfg_store *store,
+                                          const struct cfg_kind *kind, const char *name);
 
 #endif

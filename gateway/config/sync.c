@@ -1,20 +1,20 @@
 /* The exchange with Redis, one at a time:
  *
  *   [push: the own copies, when Redis is not known to have them ->] since: what is newer -> is
- *   taken over as a change of its own -> `steady`: all that Redis had is here
+ *   taken over as a change of its own -> since … -> `steady`: all that Redis had is here
  *
  * It begins with each greeting, each POLL_MS, and when a put has been refused. A put may be under
- * way beside it: replies come in order, and the version decides.
+ * way beside it: replies come in order, and the version decides. What is many goes in pages, so
+ * that no call of Redis takes long.
  *
  * What must hold: the revision moves on only when what it stands for is in control.db; what could
- * not be written is asked for again. Revision 0 asks for all, and then what is not there is gone.
- * The generation is forgotten whenever Redis may have lost something. */
+ * not be written is asked for again. Revision 0 asks for all. The generation is forgotten whenever
+ * Redis may have lost something. */
 #include "gateway/config/sync.h"
 
 #include "common/log.h"
 #include "gateway/config/codec.h"
 #include "gateway/config/sync_scripts.h"
-#include "gateway/cluster/cluster.h"
 
 #include <inttypes.h>
 #include <sodium.h>
@@ -27,12 +27,14 @@
 
 #define POLL_MS    150
 #define SETTLE_MS  1000 /* for the other gateways to notice that Redis is another one */
-#define PAGE_DOCS  64
-#define PAGE_BYTES ((size_t)256 << 10) /* of a push: no call of Redis takes long */
+#define PAGE_DOCS  256
+#define PAGE_BYTES ((size_t)256 << 10) /* of a push */
+#define PAGE_READ  "1000"              /* documents, about */
 #define GENERATION 16                  /* random bytes */
 
 struct cfg_sync {
-    struct gw_control *control;
+    struct cfg_store *store;
+    struct cfg_sync_settings settings;
     uv_timer_t timer;
     struct ps_redis_link *link; /* NULL: stopped */
     char identity[PS_REDIS_IDENTITY_MAX + 1];
@@ -42,45 +44,47 @@ struct cfg_sync {
     bool busy;          /* an exchange is under way */
     bool again;         /* one more after it */
     int64_t settled_ns; /* changes wait until then */
-    size_t pushes;      /* pages that are not answered */
-    int push_err;
-    struct cfg_merge *taken; /* what is being taken over */
-    int64_t taken_rev;
+    /* A push: the last document that was sent, and the generation that it goes by. */
+    const struct cfg_kind *pushed_kind;
+    char pushed_name[CFG_NAME_MAX + 1];
+    char pushed_generation[2 * GENERATION + 1];
+    bool pushed; /* a page has been taken */
+    int64_t taken_rev; /* of what is being taken over */
+    bool more;         /* there is more behind it */
+    const struct cfg_job *put_job;
     cfg_sync_put_fn *put_fn;
     void *put_ctx;
-    int64_t put_version;
     char why[320]; /* of the last exchange; "": it went well */
 };
 
-static void exchange(struct cfg_sync *accord);
+static void exchange(struct cfg_sync *sync);
 
-static int64_t now_ns(const struct cfg_sync *accord)
+static int64_t now_ns(const struct cfg_sync *sync)
 {
-    return ps_clock_mono_ns(accord->control->core->clock);
+    return ps_clock_mono_ns(cfg_store_clock(sync->store));
 }
 
-static bool is_open(const struct cfg_sync *accord)
+static bool is_open(const struct cfg_sync *sync)
 {
-    return accord->link != NULL && ps_redis_link_open(accord->link);
+    return sync->link != NULL && ps_redis_link_open(sync->link);
 }
 
-/* Whoever decides in a Redis that counts for another log has another cluster's sales before him. */
-static bool is_ours(const struct cfg_sync *accord)
+static bool is_ours(const struct cfg_sync *sync)
 {
-    return clu_owns(accord->control->core->cluster);
+    return sync->settings.is_ours == NULL || sync->settings.is_ours(sync->settings.ctx);
 }
 
-static const char *server(const struct cfg_sync *accord)
+static const char *server(const struct cfg_sync *sync)
 {
-    return accord->link != NULL ? ps_redis_link_server(accord->link) : "";
+    return sync->link != NULL ? ps_redis_link_server(sync->link) : "";
 }
 
 /* Redis may have lost what this gateway knows: it is brought again, and so do the others. */
-static void lose(struct cfg_sync *accord)
+static void lose(struct cfg_sync *sync)
 {
-    accord->generation[0] = '\0';
-    accord->steady = false;
-    accord->settled_ns = now_ns(accord) + SETTLE_MS * PS_NS_PER_MS;
+    sync->generation[0] = '\0';
+    sync->steady = false;
+    sync->settled_ns = now_ns(sync) + SETTLE_MS * PS_NS_PER_MS;
 }
 
 /* --- Calls. --- */
@@ -117,39 +121,39 @@ static struct call begin_call(size_t argv)
 }
 
 /* Frees the call in every case. */
-static int send_call(struct cfg_sync *accord, enum cfg_sync_script script, struct call *call,
+static int send_call(struct cfg_sync *sync, enum cfg_sync_script script, struct call *call,
                      ps_redis_reply_fn *fn)
 {
     int err = call->at == NULL
                   ? PS_E_NOMEM
-                  : ps_redis_link_eval(accord->link, &cfg_sync_scripts[script], 2,
+                  : ps_redis_link_eval(sync->link, &cfg_sync_scripts[script], 2,
                                        (struct ps_redis_args){call->count, call->at, call->len}, fn,
-                                       accord);
+                                       sync);
     free(call->at);
     free(call->len);
     return err;
 }
 
 /* What is wrong with a reply; 0: it is an array that begins with a word, or a text. */
-static int reply_fault(const struct cfg_sync *accord, int err, const redisReply *reply,
+static int reply_fault(const struct cfg_sync *sync, int err, const redisReply *reply,
                        struct ps_fault *fault)
 {
     if (err < 0)
-        return ps_fault(fault, err, CFG_SYNC_PATH, "Redis %s did not answer", server(accord));
+        return ps_fault(fault, err, CFG_SYNC_PATH, "Redis %s did not answer", server(sync));
     err = ps_redis_reply_err(reply);
     if (err == PS_E_CORRUPT)
         return ps_fault(fault, err, CFG_SYNC_PATH,
                         "Redis %s: " KEY " or " KEY_REVS
                         " is not penstock's: rename it, or name another database (%s)",
-                        server(accord), reply->str);
+                        server(sync), reply->str);
     if (err < 0)
-        return ps_fault(fault, err, CFG_SYNC_PATH, "Redis %s: %s", server(accord), reply->str);
+        return ps_fault(fault, err, CFG_SYNC_PATH, "Redis %s: %s", server(sync), reply->str);
     if (reply->type == REDIS_REPLY_STRING ||
         (reply->type == REDIS_REPLY_ARRAY && reply->elements > 0 &&
          reply->element[0]->type == REDIS_REPLY_STRING))
         return 0;
     return ps_fault(fault, PS_E_CORRUPT, CFG_SYNC_PATH, "Redis %s: a strange reply",
-                    server(accord));
+                    server(sync));
 }
 
 static bool says(const redisReply *reply, const char *word)
@@ -160,389 +164,489 @@ static bool says(const redisReply *reply, const char *word)
 /* --- The exchange. --- */
 
 /* Says why once, not with every try. */
-static void end_exchange(struct cfg_sync *accord, const struct ps_fault *fault)
+static void end_exchange(struct cfg_sync *sync, const struct ps_fault *fault)
 {
     const char *why = fault != NULL ? fault->text : "";
-    bool news = strcmp(accord->why, why) != 0;
+    bool news = strcmp(sync->why, why) != 0;
 
-    accord->busy = false;
-    if (accord->link == NULL)
+    sync->busy = false;
+    if (sync->link == NULL)
         return;
     if (news && fault != NULL)
         ps_log(PS_LOG_ERROR, "control_not_shared", PS_F_STR("error", why));
-    else if (news || !accord->synced)
-        ps_log(PS_LOG_INFO, "control_shared", PS_F_STR("redis", server(accord)),
-               PS_F_INT("rev", accord->rev));
-    (void)snprintf(accord->why, sizeof accord->why, "%s", why);
-    if (fault == NULL && !accord->again)
-        accord->steady = accord->synced = true;
-    if (accord->again)
-        exchange(accord);
+    else if (news || !sync->synced)
+        ps_log(PS_LOG_INFO, "control_shared", PS_F_STR("redis", server(sync)),
+               PS_F_INT("rev", sync->rev));
+    (void)snprintf(sync->why, sizeof sync->why, "%s", why);
+    if (fault == NULL && !sync->again)
+        sync->steady = sync->synced = true;
+    if (sync->again)
+        exchange(sync);
     else
-        gw_control_go_on(accord->control);
+        cfg_store_go_on(sync->store);
 }
 
-static void fail_exchange(struct cfg_sync *accord, int err)
+static void fail_exchange(struct cfg_sync *sync, int err)
 {
     struct ps_fault fault;
 
-    (void)ps_fault(&fault, err, CFG_SYNC_PATH, "Redis %s: %s", server(accord), ps_err_text(err));
-    end_exchange(accord, &fault);
+    (void)ps_fault(&fault, err, CFG_SYNC_PATH, "Redis %s: %s", server(sync), ps_err_text(err));
+    end_exchange(sync, &fault);
+}
+
+static void ask_since(struct cfg_sync *sync);
+
+/* What is known moves on. */
+static void move_on(struct cfg_sync *sync)
+{
+    sync->rev = sync->taken_rev;
+    cfg_store_reach(sync->store, sync->rev);
+    if (sync->more)
+        ask_since(sync);
+    else
+        end_exchange(sync, NULL);
 }
 
 /* It is in control.db and in force, or not. */
-static void on_taken(struct gw_control *control, int err, const struct ps_fault *fault, void *ctx)
+static void on_taken(int err, const struct ps_fault *fault, void *ctx)
 {
-    struct cfg_sync *accord = ctx;
+    struct cfg_sync *sync = ctx;
     struct ps_fault why = *fault;
 
-    (void)control;
-    cfg_merge_free(accord->taken);
-    accord->taken = NULL;
-    if (accord->link == NULL)
+    if (sync->link == NULL)
         return;
     if (err < 0) {
         if (why.text[0] == '\0')
             (void)ps_fault(&why, err, "", "control.db: %s", ps_err_text(err));
-        end_exchange(accord, &why);
-        return;
+        end_exchange(sync, &why);
+    } else if (sync->generation[0] == '\0') { /* lost meanwhile; another exchange follows */
+        end_exchange(sync, NULL);
+    } else {
+        move_on(sync);
     }
-    if (accord->generation[0] == '\0') { /* lost meanwhile; another exchange follows */
-        end_exchange(accord, NULL);
-        return;
-    }
-    accord->rev = accord->taken_rev;
-    end_exchange(accord, NULL);
 }
 
-/* A document that this gateway cannot read is left alone: it stays as it is here. PS_E_NOMEM. */
-static int read_documents(struct cfg_sync *accord, const redisReply *reply)
+/* A document that this gateway cannot read is left alone: it stays as it is here. One that has no
+ * text any more had ended. PS_E_NOMEM. */
+static int read_documents(const struct cfg_sync *sync, const redisReply *reply,
+                          struct cfg_edit *edits, size_t *ret_count)
 {
-    for (size_t i = 2; i + 1 < reply->elements; i += 2) {
-        const redisReply *field = reply->element[i], *value = reply->element[i + 1];
-        struct ps_str name = {field->str, field->len}, text = {NULL, 0};
+    for (size_t i = 2; i + 2 < reply->elements; i += 3) {
+        const redisReply *field = reply->element[i], *value = reply->element[i + 2];
+        const char *name;
+        const struct cfg_kind *kind = cfg_kind_of(field->str, &name);
+        const struct cfg_doc *last = kind != NULL ? cfg_store_last(sync->store, kind, name) : NULL;
+        struct ps_str text = {value->str, value->len};
         struct ps_fault fault;
-        if (value->type == REDIS_REPLY_STRING)
-            text = (struct ps_str){value->str, value->len};
-        int err = cfg_merge_add(accord->taken, name, text, &fault);
+        if (value->type != REDIS_REPLY_STRING || (last != NULL && cfg_codec_is_same(last, text)))
+            continue;
+        int err = cfg_codec_read((struct ps_str){field->str, field->len}, text, reply->element[i + 1]->integer,
+                                 &edits[*ret_count].doc, &fault);
         if (err == PS_E_NOMEM)
             return err;
         if (err < 0)
             ps_log(PS_LOG_ERROR, "shared_copy_unreadable", PS_F_STR("document", fault.path),
                    PS_F_STR("error", fault.text));
+        else
+            edits[(*ret_count)++].after = CFG_DB_WHATEVER;
     }
     return 0;
+}
+
+static void take(struct cfg_sync *sync, const redisReply *reply)
+{
+    struct cfg_edit *edits = calloc(reply->elements, sizeof *edits);
+    size_t count = 0;
+    int err = edits != NULL ? read_documents(sync, reply, edits, &count) : PS_E_NOMEM;
+
+    if (err < 0) {
+        for (size_t i = 0; i < count; i++)
+            cfg_doc_free(edits[i].doc);
+        free(edits);
+    } else if (count == 0) {
+        free(edits);
+        move_on(sync);
+    } else {
+        sync->steady = false;
+        err = cfg_store_take(sync->store, edits, count, on_taken, sync);
+    }
+    if (err < 0)
+        fail_exchange(sync, err);
 }
 
 static void on_since(int err, const redisReply *reply, void *ctx)
 {
-    struct cfg_sync *accord = ctx;
+    struct cfg_sync *sync = ctx;
     struct ps_fault fault;
 
-    if (reply_fault(accord, err, reply, &fault) < 0) {
-        end_exchange(accord, &fault);
+    if (reply_fault(sync, err, reply, &fault) < 0) {
+        end_exchange(sync, &fault);
         return;
     }
     if (!says(reply, "OK") || reply->elements < 2) {
-        lose(accord);
-        accord->busy = false;
-        exchange(accord);
+        lose(sync);
+        sync->busy = false;
+        exchange(sync);
         return;
     }
-    if (reply->elements == 2) {
-        end_exchange(accord, NULL);
+    if (reply->elements < 5) {
+        end_exchange(sync, NULL);
         return;
     }
-    accord->steady = false;
-    accord->taken_rev = reply->element[1]->integer;
-    accord->taken = cfg_merge_new(accord->rev == 0);
-    if (accord->taken == NULL) {
-        fail_exchange(accord, PS_E_NOMEM);
-        return;
-    }
-    if (read_documents(accord, reply) < 0 ||
-        gw_control_take(accord->control, accord->taken, on_taken, accord) < 0) {
-        cfg_merge_free(accord->taken);
-        accord->taken = NULL;
-        fail_exchange(accord, PS_E_NOMEM);
-    }
+    sync->taken_rev = reply->element[reply->elements - 2]->integer;
+    sync->more = sync->taken_rev < reply->element[1]->integer;
+    take(sync, reply);
 }
 
-static void ask_since(struct cfg_sync *accord)
+static void ask_since(struct cfg_sync *sync)
 {
-    struct call call = begin_call(2);
+    struct call call = begin_call(3);
     char rev[24];
 
-    (void)snprintf(rev, sizeof rev, "%" PRId64, accord->rev);
-    add(&call, accord->generation);
+    (void)snprintf(rev, sizeof rev, "%" PRId64, sync->rev);
+    add(&call, sync->generation);
     add(&call, rev);
-    int err = send_call(accord, CFG_SYNC_SCRIPT_SINCE, &call, on_since);
+    add(&call, PAGE_READ);
+    int err = send_call(sync, CFG_SYNC_SCRIPT_SINCE, &call, on_since);
     if (err < 0)
-        fail_exchange(accord, err);
+        fail_exchange(sync, err);
 }
+
+/* --- The own copies. --- */
+
+static void push(struct cfg_sync *sync);
+static void push_page(struct cfg_sync *sync);
 
 static void on_push(int err, const redisReply *reply, void *ctx)
 {
-    struct cfg_sync *accord = ctx;
+    struct cfg_sync *sync = ctx;
     struct ps_fault fault;
 
-    err = reply_fault(accord, err, reply, &fault);
-    if (err == 0 && reply->len >= sizeof accord->generation)
+    err = reply_fault(sync, err, reply, &fault);
+    if (err == 0 && (reply->type != REDIS_REPLY_STRING || reply->len >= sizeof sync->generation))
         err = ps_fault(&fault, PS_E_CORRUPT, CFG_SYNC_PATH,
                        "the generation in " KEY " is not penstock's");
-    if (err < 0)
-        accord->push_err = err;
-    else
-        memcpy(accord->generation, reply->str, reply->len + 1);
-    if (--accord->pushes > 0)
-        return;
-    if (accord->push_err < 0) {
-        accord->generation[0] = '\0';
-        if (err == 0)
-            fail_exchange(accord, accord->push_err);
-        else
-            end_exchange(accord, &fault);
+    if (err < 0) {
+        end_exchange(sync, &fault);
         return;
     }
-    accord->rev = 0;
-    ask_since(accord);
+    if (sync->pushed && strcmp(sync->pushed_generation, reply->str) != 0) { /* emptied meanwhile */
+        push(sync);
+        return;
+    }
+    sync->pushed = true;
+    memcpy(sync->pushed_generation, reply->str, reply->len + 1);
+    if (cfg_store_next_kept(sync->store, sync->pushed_kind, sync->pushed_name) != NULL) {
+        push_page(sync);
+        return;
+    }
+    memcpy(sync->generation, sync->pushed_generation, sizeof sync->generation);
+    sync->rev = 0;
+    ask_since(sync);
 }
 
-/* One document of `docs`, which may have entries behind it, or a part of them that have none; the
- * place behind it. */
-static size_t push_some(struct cfg_sync *accord, const char *generation,
-                        const struct cfg_codec_docs *docs, size_t from)
-{
-    char versions[PAGE_DOCS][24], count[24];
-    size_t documents = 0, bytes = 0, i = from;
-    struct call call = begin_call(2 + 3 * (docs->count - from));
-    int err;
+/* The texts of a page are kept until they are sent. */
+struct page {
+    size_t count;
+    char fields[PAGE_DOCS][CFG_FIELD_SIZE], versions[PAGE_DOCS][24];
+    char *texts[PAGE_DOCS];
+};
 
-    while (from + documents < docs->count && docs->at[from + documents].version > 0 &&
-           documents < PAGE_DOCS && bytes < PAGE_BYTES)
-        bytes += strlen(docs->at[from + documents++].text);
-    (void)snprintf(count, sizeof count, "%zu", documents);
-    add(&call, generation);
-    add(&call, count);
-    for (; i < from + documents; i++) {
-        (void)snprintf(versions[i - from], sizeof versions[0], "%" PRId64, docs->at[i].version);
-        add(&call, docs->at[i].field);
-        add(&call, versions[i - from]);
-        add(&call, docs->at[i].text);
+static int fill_page(const struct cfg_sync *sync, struct page *page, const struct cfg_doc **ret_last)
+{
+    const struct cfg_doc *doc =
+        cfg_store_next_kept(sync->store, sync->pushed_kind, sync->pushed_name);
+    size_t bytes = 0;
+
+    for (; doc != NULL && page->count < PAGE_DOCS && bytes < PAGE_BYTES; page->count++) {
+        cfg_codec_field(doc->kind, doc->name, page->fields[page->count]);
+        (void)snprintf(page->versions[page->count], sizeof page->versions[0], "%" PRId64,
+                       doc->version);
+        page->texts[page->count] = cfg_codec_text(doc);
+        if (page->texts[page->count] == NULL)
+            return PS_E_NOMEM;
+        bytes += strlen(page->texts[page->count]);
+        *ret_last = doc;
+        doc = cfg_store_next_kept(sync->store, doc->kind, doc->name);
     }
-    for (; i < docs->count && docs->at[i].version == 0; i++) {
-        add(&call, docs->at[i].field);
-        add(&call, docs->at[i].text);
+    return 0;
+}
+
+static void push_page(struct cfg_sync *sync)
+{
+    struct page *page = calloc(1, sizeof *page);
+    const struct cfg_doc *last = NULL;
+    char revision[24];
+    int err = page != NULL ? fill_page(sync, page, &last) : PS_E_NOMEM;
+
+    (void)snprintf(revision, sizeof revision, "%" PRId64, cfg_store_revision(sync->store));
+    if (err == 0) {
+        struct call call = begin_call(2 + 3 * page->count);
+        add(&call, sync->pushed_generation);
+        add(&call, revision);
+        for (size_t i = 0; i < page->count; i++) {
+            add(&call, page->fields[i]);
+            add(&call, page->versions[i]);
+            add(&call, page->texts[i]);
+        }
+        err = send_call(sync, CFG_SYNC_SCRIPT_PUSH, &call, on_push);
     }
-    err = send_call(accord, CFG_SYNC_SCRIPT_PUSH, &call, on_push);
+    if (err == 0 && last != NULL) {
+        sync->pushed_kind = last->kind;
+        (void)snprintf(sync->pushed_name, sizeof sync->pushed_name, "%s", last->name);
+    }
+    for (size_t i = 0; page != NULL && i < page->count; i++)
+        free(page->texts[i]);
+    free(page);
     if (err < 0)
-        accord->push_err = err;
-    else
-        accord->pushes++;
-    return i;
+        fail_exchange(sync, err);
 }
 
-static void push_all(struct cfg_sync *accord, const char *generation,
-                     const struct cfg_codec_docs *docs)
+static void push(struct cfg_sync *sync)
 {
-    for (size_t i = 0; i < docs->count && accord->push_err == 0;)
-        i = push_some(accord, generation, docs, i);
-}
-
-static void push(struct cfg_sync *accord)
-{
-    char generation[sizeof accord->generation];
     unsigned char random[GENERATION];
-    struct cfg_codec_docs policy = {0}, sales = {0};
-    int err = cfg_codec_policy_own(accord->control, &policy);
 
-    if (err == 0)
-        err = cfg_codec_sales_own(accord->control, &sales);
     randombytes_buf(random, sizeof random);
-    (void)sodium_bin2hex(generation, sizeof generation, random, sizeof random);
-    accord->push_err = err;
-    push_all(accord, generation, &policy);
-    push_all(accord, generation, &sales);
-    cfg_codec_docs_done(&policy);
-    cfg_codec_docs_done(&sales);
-    if (accord->pushes == 0)
-        fail_exchange(accord, accord->push_err);
+    (void)sodium_bin2hex(sync->pushed_generation, sizeof sync->pushed_generation, random,
+                         sizeof random);
+    sync->pushed_kind = cfg_kinds[0];
+    sync->pushed_name[0] = '\0';
+    sync->pushed = false;
+    push_page(sync);
 }
 
 /* Begins one, now or after the one that is under way. */
-static void exchange(struct cfg_sync *accord)
+static void exchange(struct cfg_sync *sync)
 {
-    accord->again = accord->busy;
-    if (accord->busy)
+    sync->again = sync->busy;
+    if (sync->busy)
         return;
-    if (!is_ours(accord)) {
-        accord->steady = false;
-        (void)snprintf(accord->why, sizeof accord->why,
+    if (!is_ours(sync)) {
+        sync->steady = false;
+        (void)snprintf(sync->why, sizeof sync->why,
                        "it counts for another order log, or Kafka, which says which one this "
                        "gateway's is, has not been reached yet");
         return;
     }
-    accord->busy = true;
-    if (accord->generation[0] == '\0')
-        push(accord);
+    sync->busy = true;
+    if (sync->generation[0] == '\0')
+        push(sync);
     else
-        ask_since(accord);
+        ask_since(sync);
 }
 
 /* --- Changes. --- */
 
+/* Is what Redis has newer than what was to be put there, or has it lost something? */
+static bool is_newer(const struct cfg_sync *sync, const redisReply *reply)
+{
+    char field[CFG_FIELD_SIZE];
+
+    for (size_t i = 0; reply->elements == 3 && i < sync->put_job->edit_count; i++) {
+        const struct cfg_doc *doc = sync->put_job->edits[i].doc;
+        cfg_codec_field(doc->kind, doc->name, field);
+        if (strcmp(field, reply->element[1]->str) == 0)
+            return reply->element[2]->integer >= doc->version;
+    }
+    return false;
+}
+
 static void on_put(int err, const redisReply *reply, void *ctx)
 {
-    struct cfg_sync *accord = ctx;
-    cfg_sync_put_fn *fn = accord->put_fn;
+    struct cfg_sync *sync = ctx;
+    cfg_sync_put_fn *fn = sync->put_fn;
     struct ps_fault fault = {0};
+    int64_t revision = 0;
 
-    accord->put_fn = NULL;
-    err = reply_fault(accord, err, reply, &fault);
+    sync->put_fn = NULL;
+    err = reply_fault(sync, err, reply, &fault);
     if (err == PS_E_UNKNOWN)
         (void)ps_fault(&fault, err, CFG_SYNC_PATH,
                        "Redis %s did not answer: the change may come into force all the same",
-                       server(accord));
-    if (err == 0 && !says(reply, "OK")) {
-        bool newer = says(reply, "CONFLICT") && reply->elements == 2 &&
-                     reply->element[1]->integer >= accord->put_version;
+                       server(sync));
+    if (err == 0 && says(reply, "OK") && reply->elements == 2) {
+        revision = reply->element[1]->integer;
+    } else if (err == 0) {
+        bool newer = says(reply, "CONFLICT") && is_newer(sync, reply);
         err = ps_fault(&fault, newer ? PS_E_CONFLICT : PS_E_BUSY, CFG_SYNC_PATH,
                        "somebody else has changed this meanwhile");
         if (!newer)
-            lose(accord);
-        accord->steady = false;
-        exchange(accord);
+            lose(sync);
+        sync->steady = false;
+        exchange(sync);
     }
-    fn(accord->control, err, &fault, accord->put_ctx);
+    fn(sync->store, err, revision, &fault, sync->put_ctx);
 }
 
-/* The document that changes, then its entries. */
-static int send_put(struct cfg_sync *accord, const struct cfg_codec_docs *docs)
+static size_t count_ended(const struct cfg_job *job)
 {
-    struct call call = begin_call(2 + 2 * docs->count);
-    char version[24];
+    const struct cfg_ended *ended;
+    size_t count = 0;
 
-    (void)snprintf(version, sizeof version, "%" PRId64, docs->at[0].version);
-    add(&call, accord->generation);
-    add(&call, docs->at[0].field);
-    add(&call, version);
-    add(&call, docs->at[0].text);
-    for (size_t i = 1; i < docs->count; i++) {
-        add(&call, docs->at[i].field);
-        add(&call, docs->at[i].text);
-    }
-    return send_call(accord, CFG_SYNC_SCRIPT_PUT, &call, on_put);
+    STAILQ_FOREACH(ended, &job->ended, next)
+    count++;
+    return count;
 }
 
-int cfg_sync_put(struct cfg_sync *accord, const struct cfg_store_job *job, cfg_sync_put_fn *fn,
-                 void *ctx, struct ps_fault *fault)
+/* Texts that a call points to until it is sent: four of each document, one of each ended. */
+static int write_put(const struct cfg_job *job, size_t ended_count, struct call *call,
+                     char **texts)
 {
-    struct cfg_codec_docs docs;
-    int err = cfg_codec_of_job(accord->control, job, &docs);
+    const struct cfg_ended *ended;
+    char field[CFG_FIELD_SIZE], *text;
+    size_t count = 0;
 
-    if (err == PS_E_NOT_FOUND)
-        return err;
-    if (err < 0)
-        return ps_fault(fault, err, CFG_SYNC_PATH, "out of memory");
-    err = is_open(accord) && is_ours(accord) && accord->generation[0] != '\0'
-              ? send_put(accord, &docs)
-              : PS_E_CLOSED;
-    accord->put_version = docs.at[0].version;
-    cfg_codec_docs_done(&docs);
-    if (err < 0)
-        return ps_fault(fault, err, CFG_SYNC_PATH, "Redis %s takes no changes: %s", server(accord),
-                        accord->why[0] != '\0' ? accord->why : ps_err_text(err));
-    accord->put_fn = fn;
-    accord->put_ctx = ctx;
+    if (asprintf(&text, "%zu", ended_count) < 0)
+        return PS_E_NOMEM;
+    texts[count++] = text;
+    STAILQ_FOREACH(ended, &job->ended, next)
+    {
+        cfg_codec_field(ended->kind, ended->name, field);
+        if ((texts[count++] = strdup(field)) == NULL)
+            return PS_E_NOMEM;
+    }
+    for (size_t i = 0; i < job->edit_count; i++) {
+        const struct cfg_edit *edit = &job->edits[i];
+        cfg_codec_field(edit->doc->kind, edit->doc->name, field);
+        texts[count++] = strdup(field);
+        if (asprintf(&text, "%" PRId64, edit->after) >= 0)
+            texts[count++] = text;
+        if (asprintf(&text, "%" PRId64, edit->doc->version) >= 0)
+            texts[count++] = text;
+        texts[count++] = cfg_codec_text(edit->doc);
+    }
+    for (size_t i = 0; i < 1 + ended_count + 4 * job->edit_count; i++) {
+        if (texts[i] == NULL)
+            return PS_E_NOMEM;
+        add(call, texts[i]);
+    }
     return 0;
 }
 
-bool cfg_sync_holds(const struct cfg_sync *accord)
+static int send_put(struct cfg_sync *sync, const struct cfg_job *job)
 {
-    return is_open(accord) &&
-           ((accord->busy && !accord->steady) || now_ns(accord) < accord->settled_ns);
+    size_t ended = count_ended(job), count = 1 + ended + 4 * job->edit_count;
+    struct call call = begin_call(2 + count);
+    char revision[24], **texts = calloc(count, sizeof *texts);
+
+    (void)snprintf(revision, sizeof revision, "%" PRId64, cfg_store_revision(sync->store));
+    add(&call, sync->generation);
+    add(&call, revision);
+    int err = texts != NULL ? write_put(job, ended, &call, texts) : PS_E_NOMEM;
+    if (err == 0) {
+        err = send_call(sync, CFG_SYNC_SCRIPT_PUT, &call, on_put);
+    } else {
+        free(call.at);
+        free(call.len);
+    }
+    for (size_t i = 0; texts != NULL && i < count; i++)
+        free(texts[i]);
+    free(texts);
+    return err;
+}
+
+int cfg_sync_put(struct cfg_sync *sync, const struct cfg_job *job, cfg_sync_put_fn *fn, void *ctx,
+                 struct ps_fault *fault)
+{
+    int err = is_open(sync) && is_ours(sync) && sync->generation[0] != '\0' ? send_put(sync, job)
+                                                                            : PS_E_CLOSED;
+
+    if (err < 0)
+        return ps_fault(fault, err, CFG_SYNC_PATH, "Redis %s takes no changes: %s", server(sync),
+                        sync->why[0] != '\0' ? sync->why : ps_err_text(err));
+    sync->put_job = job;
+    sync->put_fn = fn;
+    sync->put_ctx = ctx;
+    return 0;
+}
+
+bool cfg_sync_holds(const struct cfg_sync *sync)
+{
+    return is_open(sync) &&
+           ((sync->busy && !sync->steady) || now_ns(sync) < sync->settled_ns);
 }
 
 /* --- The link, and the timer. --- */
 
 static void on_ready(const char *identity, void *ctx)
 {
-    struct cfg_sync *accord = ctx;
+    struct cfg_sync *sync = ctx;
 
-    if (strcmp(identity, accord->identity) != 0) {
-        if (accord->identity[0] != '\0')
-            lose(accord);
-        (void)snprintf(accord->identity, sizeof accord->identity, "%s", identity);
+    if (strcmp(identity, sync->identity) != 0) {
+        if (sync->identity[0] != '\0')
+            lose(sync);
+        (void)snprintf(sync->identity, sizeof sync->identity, "%s", identity);
     }
-    accord->steady = false;
-    exchange(accord);
+    sync->steady = false;
+    exchange(sync);
 }
 
 static void on_away(int err, const char *why, void *ctx)
 {
-    struct cfg_sync *accord = ctx;
+    struct cfg_sync *sync = ctx;
 
     ps_log(PS_LOG_WARN, "control_redis_away", PS_F_STR("error", ps_err_text(err)),
            PS_F_STR("why", why));
-    (void)snprintf(accord->why, sizeof accord->why, "%s", why);
+    (void)snprintf(sync->why, sizeof sync->why, "%s", why);
 }
 
 static void on_timer(uv_timer_t *timer)
 {
-    struct cfg_sync *accord = timer->data;
+    struct cfg_sync *sync = timer->data;
 
-    (void)uv_timer_start(&accord->timer, on_timer, POLL_MS, 0);
-    if (is_open(accord) && !accord->busy)
-        exchange(accord);
-    gw_control_go_on(accord->control);
+    (void)uv_timer_start(&sync->timer, on_timer, POLL_MS, 0);
+    if (is_open(sync) && !sync->busy)
+        exchange(sync);
+    cfg_store_go_on(sync->store);
 }
 
-void cfg_sync_wake(struct cfg_sync *accord)
+void cfg_sync_wake(struct cfg_sync *sync)
 {
-    if (accord->link != NULL)
-        (void)uv_timer_start(&accord->timer, on_timer, 0, 0);
+    if (sync->link != NULL)
+        (void)uv_timer_start(&sync->timer, on_timer, 0, 0);
 }
 
-bool cfg_sync_synced(const struct cfg_sync *accord)
+bool cfg_sync_synced(const struct cfg_sync *sync)
 {
-    return accord->synced;
+    return sync->synced;
 }
 
-int cfg_sync_new(struct gw_control *control, uv_loop_t *loop, const struct ps_redis_url *url,
-                 const struct ps_redis_settings *settings)
+int cfg_sync_new(struct cfg_store *store, const struct cfg_sync_settings *settings)
 {
-    struct cfg_sync *accord = calloc(1, sizeof *accord);
-    const struct ps_redis_callbacks callbacks = {on_ready, on_away, accord};
+    struct cfg_sync *sync = calloc(1, sizeof *sync);
+    const struct ps_redis_callbacks callbacks = {on_ready, on_away, sync};
     int err;
 
-    if (accord == NULL)
+    if (sync == NULL)
         return PS_E_NOMEM;
-    accord->control = control;
-    err = ps_redis_link_new(loop, url, settings, &callbacks, &accord->link);
+    sync->store = store;
+    sync->settings = *settings;
+    err = ps_redis_link_new(settings->loop, settings->url, settings->redis, &callbacks,
+                            &sync->link);
     if (err < 0) {
-        free(accord);
+        free(sync);
         return err;
     }
-    (void)uv_timer_init(loop, &accord->timer);
-    accord->timer.data = accord;
-    (void)uv_timer_start(&accord->timer, on_timer, POLL_MS, 0);
-    control->accord = accord;
+    (void)uv_timer_init(settings->loop, &sync->timer);
+    sync->timer.data = sync;
+    (void)uv_timer_start(&sync->timer, on_timer, POLL_MS, 0);
+    cfg_store_set_sync(store, sync);
     return 0;
 }
 
-void cfg_sync_stop(struct cfg_sync *accord)
+void cfg_sync_stop(struct cfg_sync *sync)
 {
     struct ps_redis_link *link;
 
-    if (accord == NULL || accord->link == NULL)
+    if (sync == NULL || sync->link == NULL)
         return;
-    uv_close((uv_handle_t *)&accord->timer, NULL);
-    link = accord->link;
-    accord->link = NULL;
+    uv_close((uv_handle_t *)&sync->timer, NULL);
+    link = sync->link;
+    sync->link = NULL;
     ps_redis_link_close(link); /* answers what is pending */
 }
 
-void cfg_sync_free(struct cfg_sync *accord)
+void cfg_sync_free(struct cfg_sync *sync)
 {
-    free(accord);
+    free(sync);
 }

@@ -5,6 +5,7 @@
 #define ORD_SEARCH_H
 
 #include "gateway/config/snapshot.h"
+#include "inventory/store.h"
 
 struct ord_search {
     struct ps_uuid id; /* set by the caller; the rest is zero at the start */

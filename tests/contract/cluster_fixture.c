@@ -4,6 +4,7 @@
 #include "tests/unit/temp_dir.h"
 
 #include "gateway/cluster/cluster.h"
+#include "gateway/config/store_internal.h"
 #include "gateway/config/sync.h"
 #include "gateway/mail.h"
 #include "gateway/sale_host.h"
@@ -67,7 +68,6 @@ static void open_store(struct gw_core *core)
 void start(struct node *node)
 {
     struct gw_core *core = &node->core;
-    struct cfg_stored stored;
     struct ps_fault fault;
     node->clock = (struct ps_clock){mono_ns, ps_clock_system.wall_ms, node};
     *core =
@@ -98,13 +98,13 @@ void start(struct node *node)
                                          .log = core->log};
     assert_ok(clu_cluster_new(&cluster, &core->cluster));
     sale_runs_open(core->sales, core->log, core->cluster);
-    const struct cfg_store_settings settings = {.path = temp_file(&node->temp, "control.db"),
-                                                .audit_path = temp_file(&node->temp, "audit.log"),
-                                                .clock = core->clock,
-                                                .mailbox = core->control_mail};
-    assert_ok(cfg_store_open(&settings, &node->store, &stored, &fault));
-    assert_ok(gw_control_new(core, &loop, node->store, &stored, NULL, &node->control, &fault));
-    cfg_stored_done(&stored);
+    const struct cfg_writer_settings settings = {.path = temp_file(&node->temp, "control.db"),
+                                                 .audit_path = temp_file(&node->temp, "audit.log"),
+                                                 .clock = core->clock,
+                                                 .mailbox = core->control_mail,
+                                                 .mail_kind = GW_MAIL_DONE};
+    assert_ok(cfg_store_open(&settings, &node->store, &fault));
+    assert_ok(gw_control_new(core, &loop, node->store, NULL, &node->control, &fault));
     const struct sale_host host = gw_sale_host(node->control);
     sale_runs_start(core->sales, &host);
     ord_events_go(core->events);
@@ -115,7 +115,9 @@ void share(struct node *node)
     struct ps_redis_settings settings = ps_redis_defaults;
     struct ps_redis_url url = server_url();
     settings.backoff_max_ms = 50;
-    assert_ok(cfg_sync_new(node->control, &loop, &url, &settings));
+    assert_ok(cfg_sync_new(
+        node->store,
+        &(struct cfg_sync_settings){.loop = &loop, .url = &url, .redis = &settings}));
     while (!gw_control_synced(node->control))
         turn();
 }
@@ -130,7 +132,6 @@ void stop(struct node *node)
     sale_runs_stop(core->sales);
     inv_store_free(core->control_store);
     gw_control_stop(node->control);
-    cfg_store_close(node->store);
     ps_mailbox_close(core->control_mail);
     for (int i = 0; i < 20; i++) /* until its handles are closed */
         (void)uv_run(&loop, UV_RUN_NOWAIT);
@@ -155,10 +156,11 @@ void turn(void)
         if (control == NULL)
             continue;
         shared_log_read(nodes[i].core.log);
-        while (control->older != NULL)
-            gw_control_mail(&(struct ps_mail){.kind = GW_MAIL_POLICY_ACK,
-                                              .value = (uint64_t)control->policy->version},
-                            control);
+        while (cfg_store_is_publishing(nodes[i].store))
+            gw_control_mail(
+                &(struct ps_mail){.kind = GW_MAIL_POLICY_ACK,
+                                  .value = (uint64_t)cfg_store_snapshot(nodes[i].store)->version},
+                control);
     }
 }
 
@@ -218,7 +220,7 @@ void break_disk(const struct node *node)
     (void)snprintf(path, sizeof path, "%s/control.db", node->temp.path);
     assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
     assert_int_equal(sqlite3_exec(db,
-                                  "CREATE TRIGGER full BEFORE INSERT ON sales "
+                                  "CREATE TRIGGER full BEFORE INSERT ON documents "
                                   "BEGIN SELECT RAISE(ABORT, 'full'); END",
                                   NULL, NULL, NULL),
                      SQLITE_OK);
@@ -259,36 +261,57 @@ size_t effects_at(const struct node *node)
 
 /* --- a sale --- */
 
-static void take_sale(struct gw_control *control, void *ctx)
+static void done(int err, const struct ps_fault *fault, void *ctx)
 {
-    const struct cfg_stored_sale *stored = ctx;
-    assert_ok(gw_control_put_sale(control, stored));
+    (void)fault;
+    *(int *)ctx = err;
+}
+
+/* The answer to the version as it is, whatever there is. */
+static int put_version(struct node *node, const char *name, int64_t version, int stock,
+                       const struct cfg_sale_state *sale_state, int64_t closes_at_ms)
+{
+    struct cfg_change *change = cfg_change_new(
+        node->store, &(struct cfg_author){.who = "t1", .peer = "", .action = "", .why = ""});
+    struct ps_faults faults = {0};
+    struct cfg_edit edit = {.after = version - 1};
+    char closes[PS_TIME_LEN + 1];
+    int err = 1;
+    ps_time_format(closes_at_ms != INT64_MAX ? closes_at_ms : 2, closes);
+    json_t *json = json_pack("{s:s, s:s?, s:i, s:[{s:s, s:i}]}", "opens_at",
+                             "1970-01-01T00:00:00.001Z", "closes_at",
+                             closes_at_ms != INT64_MAX ? closes : NULL, "per_user_cap", STOCK,
+                             "skus", "sku", "phone", "stock", stock);
+    json_t *state = cfg_sale_state_write(sale_state);
+    const struct cfg_doc_parts parts = {.kind = &cfg_kind_sale,
+                                        .name = name,
+                                        .version = version,
+                                        .by = change->by,
+                                        .json = json,
+                                        .state = state,
+                                        .reading.pointer = ""};
+    assert_ok(cfg_doc_new(&parts, &edit.doc, &faults));
+    assert_ok(cfg_change_add(change, edit));
+    json_decref(json);
+    json_decref(state);
+    int refused = cfg_change_submit(change, done, &err);
+    if (refused < 0)
+        return refused;
+    while (err == 1)
+        turn();
+    return err;
 }
 
 void put_sale(struct node *node, const char *name, int64_t version, bool opened,
               int64_t closes_at_ms)
 {
-    struct cfg_stored_sale stored = {.state = {.version = version, .opened = opened},
-                                     .doc = {.opens_at_ms = 1,
-                                             .closes_at_ms = closes_at_ms,
-                                             .cap = STOCK,
-                                             .ttl_s = 900,
-                                             .attributes = json_object(),
-                                             .sku_count = 1}};
     const struct gw_control_sale *known;
-    memcpy(stored.name, name, strlen(name));
-    stored.doc.skus = calloc(1, sizeof *stored.doc.skus);
-    assert_non_null(stored.doc.skus);
-    memcpy(stored.doc.skus[0].name, "phone", 6);
-    stored.doc.skus[0].stock = STOCK;
-    stored.doc.skus[0].attributes = json_object();
-    struct cfg_store_job *job = cfg_store_job_new();
-    cfg_store_job_sale(job, stored.name, &stored.doc, &stored.state);
-    assert_ok(gw_control_change(node->control, job, take_sale, NULL, &stored));
+    int err = put_version(node, name, version, STOCK, &(struct cfg_sale_state){.opened = opened},
+                          closes_at_ms);
+    assert_true(err == 0 || err == PS_E_CONFLICT); /* it may be there already */
     while ((known = gw_control_sale(node->control, name, strlen(name))) == NULL ||
            known->stored.state.version < version)
         turn();
-    cfg_sale_doc_done(&stored.doc);
 }
 
 void know_sale(struct node *node, bool opened)
@@ -311,46 +334,12 @@ static const struct sale_view *view_of(const struct node *node)
     return sale_view(sale_of(node)->run);
 }
 
-/* A change that an operator waits for. */
-struct change {
-    struct cfg_stored_sale sale;
-    int err; /* 1 until it is answered */
-};
-
-static void apply_change(struct gw_control *control, void *ctx)
-{
-    const struct change *change = ctx;
-    assert_ok(gw_control_put_sale(control, &change->sale));
-}
-
-static void on_change_done(struct gw_control *control, int err, const struct ps_fault *fault,
-                           void *ctx)
-{
-    struct change *change = ctx;
-    (void)control;
-    (void)fault;
-    change->err = err;
-}
-
 int put_stock(struct node *node, int stock)
 {
     const struct gw_control_sale *known = sale_of(node);
-    struct cfg_store_job *job = cfg_store_job_new();
-    json_t *json = json_pack("{s:[{s:s, s:i}]}", "skus", "sku", "phone", "stock", stock);
-    struct change change = {.err = 1};
-    if (known != NULL)
-        change.sale.state = known->stored.state;
-    change.sale.state.version++;
-    memcpy(change.sale.name, SALE, sizeof SALE);
-    assert_ok(cfg_sale_doc_read(json, "", SALE, &change.sale.doc, NULL));
-    json_decref(json);
-    change.sale.doc.opens_at_ms = 1;
-    cfg_store_job_sale(job, SALE, &change.sale.doc, &change.sale.state);
-    assert_ok(gw_control_change(node->control, job, apply_change, on_change_done, &change));
-    while (change.err == 1)
-        turn();
-    cfg_sale_doc_done(&change.sale.doc);
-    return change.err;
+    const struct cfg_sale_state none = {0},
+                                *state = known != NULL ? &known->stored.state : &none;
+    return put_version(node, SALE, state->version + 1, stock, state, INT64_MAX);
 }
 
 int64_t version_at(const struct node *node)
@@ -576,7 +565,7 @@ long long shared_version(void)
 {
     return redis_number(&server, "EVAL %s 0",
                         "return tonumber(string.match(redis.call('HGET', 'ps:control', "
-                        "'sale/" SALE "'), '^%d+'))");
+                        "'sales/" SALE "'), '^%d+'))");
 }
 
 /* --- orders --- */

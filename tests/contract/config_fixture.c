@@ -3,10 +3,12 @@
 #include "tests/unit/temp_dir.h"
 
 #include "gateway/cluster/cluster.h"
+#include "gateway/config/seed.h"
+#include "gateway/config/store_internal.h"
 #include "gateway/config/sync.h"
+#include "gateway/mail.h"
 #include "gateway/sale_host.h"
 #include "inventory/store_memory.h"
-#include "gateway/config/seed.h"
 #include "queue/log_backend.h"
 
 #include <sqlite3.h>
@@ -15,7 +17,7 @@
 
 struct node {
     struct temp_dir temp;
-    struct cfg_store_settings store_settings;
+    struct cfg_writer_settings store_settings;
     struct cfg_store *store;
     struct gw_core core;
     struct gw_control *control; /* NULL: not running */
@@ -60,7 +62,9 @@ void share(struct node *node)
     settings.check_ms = 20;
     (void)snprintf(text, sizeof text, "redis://127.0.0.1:%d/0", server.port);
     assert_ok(ps_redis_url_parse(text, &url, NULL));
-    assert_ok(cfg_sync_new(node->control, &loop, &url, &settings));
+    assert_ok(cfg_sync_new(
+        node->store,
+        &(struct cfg_sync_settings){.loop = &loop, .url = &url, .redis = &settings}));
 }
 
 static void start_sales(struct gw_core *core)
@@ -86,7 +90,6 @@ static void start_sales(struct gw_core *core)
 void start(struct node *node)
 {
     struct gw_core *core = &node->core;
-    struct cfg_stored stored;
     struct ps_fault fault;
     *core = (struct gw_core){.clock = &ps_clock_system, .log = &no_log};
     assert_ok(ps_metrics_new(gw_metric_table, GW_M_COUNT, 2, &core->metrics));
@@ -96,9 +99,9 @@ void start(struct node *node)
     start_sales(core);
     node->store_settings.clock = core->clock;
     node->store_settings.mailbox = core->control_mail;
-    assert_ok(cfg_store_open(&node->store_settings, &node->store, &stored, &fault));
-    assert_ok(gw_control_new(core, &loop, node->store, &stored, NULL, &node->control, &fault));
-    cfg_stored_done(&stored);
+    node->store_settings.mail_kind = GW_MAIL_DONE;
+    assert_ok(cfg_store_open(&node->store_settings, &node->store, &fault));
+    assert_ok(gw_control_new(core, &loop, node->store, NULL, &node->control, &fault));
     const struct sale_host host = gw_sale_host(node->control);
     sale_runs_start(core->sales, &host);
 }
@@ -108,7 +111,6 @@ void stop(struct node *node)
     if (node->control == NULL)
         return;
     gw_control_stop(node->control);
-    cfg_store_close(node->store);
     ps_mailbox_close(node->core.control_mail);
     for (int i = 0; i < 5; i++) /* until its handles are closed */
         (void)uv_run(&loop, UV_RUN_NOWAIT);
@@ -128,10 +130,11 @@ void turn(void)
     (void)uv_run(&loop, UV_RUN_ONCE);
     for (size_t i = 0; i < NODES; i++) {
         struct gw_control *control = nodes[i].control;
-        while (control != NULL && control->older != NULL)
-            gw_control_mail(&(struct ps_mail){.kind = GW_MAIL_POLICY_ACK,
-                                              .value = (uint64_t)control->policy->version},
-                            control);
+        while (control != NULL && cfg_store_is_publishing(nodes[i].store))
+            gw_control_mail(
+                &(struct ps_mail){.kind = GW_MAIL_POLICY_ACK,
+                                  .value = (uint64_t)cfg_store_snapshot(nodes[i].store)->version},
+                control);
     }
 }
 
@@ -178,22 +181,21 @@ int drop(void **state)
 
 /* --- what they have --- */
 
-static const struct cfg_stored_sale *sale_of(const struct node *node, const char *name)
+static const struct cfg_doc *sale_of(const struct node *node, const char *name)
 {
-    const struct gw_control_sale *sale = gw_control_sale(node->control, name, strlen(name));
-    return sale != NULL ? &sale->stored : NULL;
+    return cfg_store_find(node->store, &cfg_kind_sale, name);
 }
 
 /* 0: there is none. */
 int64_t version_of(const struct node *node, const char *name)
 {
-    const struct cfg_stored_sale *sale = sale_of(node, name);
-    return sale != NULL ? sale->state.version : 0;
+    const struct cfg_doc *sale = sale_of(node, name);
+    return sale != NULL ? sale->version : 0;
 }
 
 int64_t stock_of(const struct node *node, const char *name)
 {
-    return sale_of(node, name)->doc.skus[0].stock;
+    return cfg_sale_of(sale_of(node, name))->doc.skus[0].stock;
 }
 
 void until_version(const struct node *node, const char *name, int64_t version)
@@ -204,74 +206,99 @@ void until_version(const struct node *node, const char *name, int64_t version)
 
 bool blocked(const struct node *node, const char *user)
 {
-    for (size_t i = 0; i < node->control->block_count; i++)
-        if (strcmp(node->control->blocks[i].subject, user) == 0)
-            return true;
-    return false;
+    const struct ps_address nobody = {{0}};
+    bool published = cfg_blocklist_has(cfg_store_snapshot(node->store)->blocklist,
+                                       (struct ps_str){user, strlen(user)}, &nobody,
+                                       ps_clock_wall_ms(&ps_clock_system));
+    bool kept = cfg_store_find(node->store, &cfg_kind_user, user) != NULL;
+    assert_true(published == kept);
+    return kept;
 }
 
 /* --- changes --- */
 
-static void apply(struct gw_control *control, void *ctx)
-{
-    const struct change *change = ctx;
-    if (change->policy_version > 0) {
-        if (change->drop) {
-            gw_control_drop_rule(control, change->rule.name);
-            gw_control_drop_block(control, change->block.kind, change->block.subject);
-        } else if (change->rule.name[0] != '\0') {
-            assert_ok(gw_control_put_rule(control, &change->rule));
-        } else {
-            assert_ok(gw_control_put_block(control, &change->block));
-        }
-        control->policy_version = change->policy_version;
-    } else if (change->drop) {
-        assert_ok(gw_control_drop_sale(control, change->sale.name, change->sale.state.version + 1));
-    } else {
-        assert_ok(gw_control_put_sale(control, &change->sale));
-    }
-}
-
-static void done(struct gw_control *control, int err, const struct ps_fault *fault, void *ctx)
+static void done(int err, const struct ps_fault *fault, void *ctx)
 {
     struct change *change = ctx;
-    const char *name = change->sale.name;
-    const struct gw_control_sale *sale = gw_control_sale(control, name, strlen(name));
     change->err = err;
     change->fault = *fault;
-    change->version_heard = sale != NULL ? sale->stored.state.version : 0;
+    change->version_heard = change->sale != NULL ? version_of(change->node, change->sale) : 0;
 }
 
-static void submit(struct node *node, struct cfg_store_job *job, struct change *change,
-                   const char *action)
+static struct cfg_change *new_change(const struct node *node)
 {
-    cfg_store_job_audit(job,
-                        &(struct cfg_audit_entry){
-                            .at_ms = 1, .who = "t1", .peer = "", .action = action, .target = "x"});
-    change->err = 1;
-    assert_ok(gw_control_change(node->control, job, apply, done, change));
+    struct cfg_change *change = cfg_change_new(
+        node->store, &(struct cfg_author){.at_ms = ps_clock_wall_ms(&ps_clock_system),
+                                          .who = "t1",
+                                          .peer = "",
+                                          .action = "",
+                                          .why = ""});
+    assert_non_null(change);
+    return change;
+}
+
+static void submit(struct node *node, struct cfg_change *made, const char *sale,
+                   struct change *change)
+{
+    *change = (struct change){.node = node, .sale = sale, .err = 1};
+    int err = cfg_change_submit(made, done, change);
+    if (err < 0)
+        change->err = err;
 }
 
 int answer(struct change *change)
 {
     while (change->err == 1)
         turn();
-    cfg_sale_doc_done(&change->sale.doc);
     return change->err;
 }
 
-/* A sale of one SKU as version `version`. */
+static json_t *parse(const char *text)
+{
+    json_t *json;
+    assert_ok(ps_json_parse(text, strlen(text), &json, NULL));
+    return json;
+}
+
+static void put(struct cfg_change *made, const struct cfg_kind *kind, const char *name,
+                const char *text)
+{
+    struct ps_faults faults = {0};
+    enum cfg_refusal refusal;
+    json_t *json = parse(text);
+    assert_ok(cfg_change_put(made, kind, name, json, "", &refusal, &faults));
+    json_decref(json);
+}
+
+static void remove_document(struct cfg_change *made, const struct cfg_kind *kind, const char *name)
+{
+    struct ps_faults faults = {0};
+    enum cfg_refusal refusal;
+    assert_ok(cfg_change_drop(made, kind, name, "", &refusal, &faults));
+}
+
 void begin_sale(struct node *node, const char *name, int stock, int64_t version,
                 struct change *change)
 {
-    struct cfg_store_job *job = cfg_store_job_new();
-    json_t *json = json_pack("{s:[{s:s, s:i}]}", "skus", "sku", "phone", "stock", stock);
-    *change = (struct change){.sale.state = {.version = version, .created_at_ms = 5}};
-    (void)snprintf(change->sale.name, sizeof change->sale.name, "%s", name);
-    assert_ok(cfg_sale_doc_read(json, "", name, &change->sale.doc, NULL));
+    struct cfg_change *made = new_change(node);
+    struct ps_faults faults = {0};
+    char text[80];
+    (void)snprintf(text, sizeof text, "{\"skus\":[{\"sku\":\"phone\",\"stock\":%d}]}", stock);
+    json_t *json = parse(text), *state = parse(cfg_kind_sale.initial_state);
+    const struct cfg_doc_parts parts = {.kind = &cfg_kind_sale,
+                                        .name = name,
+                                        .version = version,
+                                        .created_at_ms = 5,
+                                        .by = made->by,
+                                        .json = json,
+                                        .state = state,
+                                        .reading.pointer = ""};
+    struct cfg_edit edit = {.after = version - 1};
+    assert_ok(cfg_doc_new(&parts, &edit.doc, &faults));
+    assert_ok(cfg_change_add(made, edit));
     json_decref(json);
-    cfg_store_job_sale(job, name, &change->sale.doc, &change->sale.state);
-    submit(node, job, change, "sale.put");
+    json_decref(state);
+    submit(node, made, name, change);
 }
 
 int put_sale(struct node *node, const char *name, int stock, int64_t version)
@@ -283,25 +310,23 @@ int put_sale(struct node *node, const char *name, int stock, int64_t version)
 
 int delete_sale(struct node *node, const char *name)
 {
-    struct cfg_store_job *job = cfg_store_job_new();
-    struct change change = {.drop = true, .sale.state.version = version_of(node, name)};
-    (void)snprintf(change.sale.name, sizeof change.sale.name, "%s", name);
-    cfg_store_job_sale_delete(job, name, change.sale.state.version);
-    submit(node, job, &change, "sale.delete");
+    struct cfg_change *made = new_change(node);
+    struct change change;
+    remove_document(made, &cfg_kind_sale, name);
+    submit(node, made, name, &change);
     return answer(&change);
 }
 
 void begin_block(struct node *node, const char *user, int64_t until_ms, struct change *change)
 {
-    struct cfg_store_job *job = cfg_store_job_new();
-    *change = (struct change){.policy_version = node->control->policy_version + 1,
-                              .block = {.until_ms = until_ms,
-                                        .created_at_ms = ps_clock_wall_ms(&ps_clock_system),
-                                        .by = "t1"}};
-    (void)snprintf(change->block.subject, sizeof change->block.subject, "%s", user);
-    cfg_store_job_block(job, &change->block);
-    cfg_store_job_policy_version(job, change->policy_version);
-    submit(node, job, change, "block.user");
+    struct cfg_change *made = new_change(node);
+    char text[64] = "{}", time[PS_TIME_LEN + 1];
+    if (until_ms != INT64_MAX) {
+        ps_time_format(until_ms, time);
+        (void)snprintf(text, sizeof text, "{\"until\":\"%s\"}", time);
+    }
+    put(made, &cfg_kind_user, user, text);
+    submit(node, made, NULL, change);
 }
 
 int put_block(struct node *node, const char *user)
@@ -314,29 +339,26 @@ int put_block(struct node *node, const char *user)
 /* The rule and the user's entry, each if it is not "". */
 int drop_entries(struct node *node, const char *rule, const char *user)
 {
-    struct cfg_store_job *job = cfg_store_job_new();
-    struct change change = {.policy_version = node->control->policy_version + 1, .drop = true};
-    (void)snprintf(change.rule.name, sizeof change.rule.name, "%s", rule);
-    (void)snprintf(change.block.subject, sizeof change.block.subject, "%s", user);
+    struct cfg_change *made = new_change(node);
+    struct change change;
     if (rule[0] != '\0')
-        cfg_store_job_rule_delete(job, rule);
+        remove_document(made, &cfg_kind_limit, rule);
     if (user[0] != '\0')
-        cfg_store_job_unblock(job, CFG_BLOCK_USER, user);
-    cfg_store_job_policy_version(job, change.policy_version);
-    submit(node, job, &change, "limit.delete");
+        remove_document(made, &cfg_kind_user, user);
+    submit(node, made, NULL, &change);
     return answer(&change);
 }
 
 int put_rule(struct node *node, const char *name, int64_t rate)
 {
-    struct cfg_store_job *job = cfg_store_job_new();
-    struct change change = {.policy_version = node->control->policy_version + 1,
-                            .rule = node->control->rules[0]};
-    (void)snprintf(change.rule.name, sizeof change.rule.name, "%s", name);
-    change.rule.rate = rate;
-    cfg_store_job_rule(job, &change.rule);
-    cfg_store_job_policy_version(job, change.policy_version);
-    submit(node, job, &change, "limit.put");
+    struct cfg_change *made = new_change(node);
+    struct change change;
+    char text[120];
+    (void)snprintf(text, sizeof text,
+                   "{\"algorithm\":\"token_bucket\",\"key\":\"user\",\"rate\":%d,\"period_s\":1}",
+                   (int)rate);
+    put(made, &cfg_kind_limit, name, text);
+    submit(node, made, NULL, &change);
     return answer(&change);
 }
 
@@ -349,44 +371,53 @@ void share_spring(void)
     until_version(b, "spring", 1);
 }
 
-int64_t policy_version(const struct node *node)
+int64_t revision_of(const struct node *node)
 {
-    return node->control->policy_version;
+    return cfg_store_revision(node->store);
 }
 
 int64_t rate_of(const struct node *node, const char *rule)
 {
-    const struct cfg_limit_rule *found = gw_control_rule(node->control, rule, strlen(rule));
-    return found != NULL ? found->rate : 0;
+    const struct cfg_doc *found = cfg_store_find(node->store, &cfg_kind_limit, rule);
+    return found != NULL ? cfg_rule_of(found)->rate : 0;
+}
+
+static size_t count(const struct node *node, const struct cfg_kind *kind)
+{
+    size_t found = 0;
+    for (const struct cfg_doc *doc = NULL; (doc = cfg_store_next(node->store, kind, doc)) != NULL;)
+        found++;
+    return found;
 }
 
 size_t rule_count(const struct node *node)
 {
-    return node->control->rule_count;
+    return count(node, &cfg_kind_limit);
 }
 
 size_t block_count(const struct node *node)
 {
-    return node->control->block_count;
+    return count(node, &cfg_kind_user);
 }
 
 size_t sale_count(const struct node *node)
 {
-    return node->control->sale_count;
+    return count(node, &cfg_kind_sale);
 }
 
 bool is_blocklist_sorted(const struct node *node)
 {
-    const struct gw_control *control = node->control;
-    for (size_t i = 1; i < control->block_count; i++)
-        if (strcmp(control->blocks[i - 1].subject, control->blocks[i].subject) >= 0)
+    const struct cfg_doc *last = NULL, *doc;
+    for (; (doc = cfg_store_next(node->store, &cfg_kind_user, last)) != NULL; last = doc)
+        if (last != NULL && strcmp(last->name, doc->name) >= 0)
             return false;
     return true;
 }
 
 int64_t deletion_of(const struct node *node, const char *sale)
 {
-    return gw_control_gone(node->control, sale);
+    const struct cfg_doc *last = cfg_store_last(node->store, &cfg_kind_sale, sale);
+    return last != NULL && last->json == NULL ? last->version : 0;
 }
 
 bool is_synced(const struct node *node)
@@ -401,7 +432,7 @@ bool is_ready(const struct node *node)
 
 void seed(struct node *node, json_t *sales, json_t *policy)
 {
-    cfg_seed(node->control, sales, policy);
+    cfg_seed(node->store, sales, policy);
 }
 
 const char *control_db(const struct node *node)

@@ -38,7 +38,7 @@ int64_t stock_of(const struct node *node, const char *sale);
 void until_version(const struct node *node, const char *sale, int64_t version);
 size_t sale_count(const struct node *node);
 int64_t deletion_of(const struct node *node, const char *sale); /* its version; 0: none */
-int64_t policy_version(const struct node *node);
+int64_t revision_of(const struct node *node);
 int64_t rate_of(const struct node *node, const char *rule); /* 0: there is none */
 size_t rule_count(const struct node *node);
 bool blocked(const struct node *node, const char *user);
@@ -53,12 +53,9 @@ char *audit_lines(const struct node *node);      /* the caller's */
 
 /* A change and what was heard of it. */
 struct change {
-    struct cfg_stored_sale sale;
-    struct cfg_limit_rule rule;
-    struct cfg_block block;
-    int64_t policy_version;
-    bool drop;
-    int err; /* 1 until it is answered */
+    const struct node *node;
+    const char *sale; /* NULL: it is about something else */
+    int err;          /* 1 until it is answered */
     struct ps_fault fault;
     int64_t version_heard; /* of the sale, in memory, when it was answered */
 };
@@ -84,9 +81,9 @@ void share_spring(void);
 
 /* --- what Redis has --- */
 
-bool is_shared(const char *document); /* "sale/spring", "entry/user/mallory" */
+bool is_shared(const char *document); /* "sales/spring", "blocklist/users/mallory" */
 bool is_anything_shared(void);
-/* How many documents and entries have changed last, together. */
+/* How many documents have changed last, together. */
 long long shared_with_last_change(void);
 /* Another hand: a document as text; another program's key in place of all of it. */
 void put_shared(const char *document, const char *text, int change);

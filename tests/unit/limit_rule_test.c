@@ -9,7 +9,9 @@ static int read_rule(const char *text, struct cfg_limit_rule *ret_rule, struct p
 {
     json_t *json;
     assert_ok(ps_json_parse(text, strlen(text), &json, fault));
-    int err = cfg_limit_rule_read(json, "user", "/limits/user", ret_rule, fault);
+    struct ps_faults faults = {0};
+    int err = cfg_limit_rule_read(json, "user", "/limits/user", ret_rule, &faults);
+    *fault = faults.at[0];
     json_decref(json);
     return err;
 }
@@ -145,14 +147,14 @@ static void a_rule_needs_a_proper_name(void **unused)
 {
     (void)unused;
     struct cfg_limit_rule rule;
-    struct ps_fault fault = {0};
+    struct ps_faults fault = {0};
     json_t *json = json_pack("{s:s, s:s, s:i, s:i}", "algorithm", "token_bucket", "key", "user",
                              "rate", 5, "period_s", 1);
     char long_name[PS_NAME_MAX + 2];
     memset(long_name, 'a', sizeof long_name);
     long_name[PS_NAME_MAX + 1] = '\0';
     assert_int_equal(cfg_limit_rule_read(json, long_name, "/x", &rule, &fault), PS_E_INVALID);
-    assert_string_equal(fault.path, "/x");
+    assert_string_equal(fault.at[0].path, "/x");
     assert_int_equal(cfg_limit_rule_read(json, "", "/x", &rule, &fault), PS_E_INVALID);
     assert_int_equal(cfg_limit_rule_read(json, "a/b", "/x", &rule, &fault), PS_E_INVALID);
     assert_ok(cfg_limit_rule_read(json, long_name + 1, "/x", &rule, &fault));

@@ -1,7 +1,9 @@
-/* The policy snapshot: look-ups, phases, blocklist. */
+/* What workers go by: look-ups, phases, blocklist, and what one snapshot shares with the next. */
 #include "tests/unit/check.h"
 
+#include "gateway/admission/limit_set.h"
 #include "gateway/config/snapshot.h"
+#include "queue/fold.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -14,29 +16,71 @@ static struct ps_str str(const char *text)
     return (struct ps_str){text, strlen(text)};
 }
 
-static struct cfg_sale *sale_of(const char *name)
+/* What is published, as it is built. */
+static struct cfg_view *view;
+static struct cfg_snapshot *snapshot;
+
+static void publish(void)
+{
+    struct cfg_snapshot *next = NULL;
+    int64_t version = snapshot != NULL ? snapshot->version + 1 : 1;
+    assert_ok(cfg_view_snapshot(view, version, 7, &next));
+    cfg_snapshot_free(snapshot);
+    snapshot = next;
+}
+
+static int make(void **state)
+{
+    (void)state;
+    assert_ok(cfg_view_new(&view));
+    return 0;
+}
+
+static int drop(void **state)
+{
+    (void)state;
+    cfg_snapshot_free(snapshot);
+    snapshot = NULL;
+    cfg_view_free(view);
+    return 0;
+}
+
+static void put_sale(const char *name, struct cfg_sale_state sale_state, bool draft)
 {
     static const char text[] =
         "{\"opens_at\":\"2030-03-17T17:46:40Z\",\"closes_at\":\"2030-03-17T18:46:40Z\","
         "\"per_user_cap\":3,\"attributes\":{\"a\":1},\"skus\":[{\"sku\":\"phone\",\"stock\":5,"
         "\"price\":{\"amount\":\"9.90\",\"currency\":\"CNY\"},\"per_user_cap\":2},"
         "{\"sku\":\"pho\",\"stock\":6}]}";
-    const struct cfg_sale_state state = {.version = 4};
+    struct ps_faults faults = {0};
     struct cfg_sale_doc doc;
-    struct cfg_sale *sale = NULL;
     json_t *json = NULL;
+    sale_state.version = 4;
     assert_ok(ps_json_parse(text, strlen(text), &json, NULL));
-    assert_ok(cfg_sale_doc_read(json, "", name, &doc, NULL));
-    assert_ok(cfg_sale_new(name, &doc, &state, &sale));
+    assert_ok(cfg_sale_doc_read(json, "", name, &doc, &faults));
+    if (draft)
+        doc.opens_at_ms = INT64_MAX;
+    assert_ok(cfg_view_put_sale(view, name, &doc, &sale_state));
     cfg_sale_doc_done(&doc);
     json_decref(json);
-    return sale;
+}
+
+static const struct cfg_sale *find(const char *name)
+{
+    return cfg_snapshot_sale(snapshot, name, strlen(name));
+}
+
+static const struct cfg_sale *sale_of(const char *name)
+{
+    put_sale(name, (struct cfg_sale_state){0}, false);
+    publish();
+    return find(name);
 }
 
 static void a_sale_shows_its_document(void **state)
 {
     (void)state;
-    struct cfg_sale *sale = sale_of("spring");
+    const struct cfg_sale *sale = sale_of("spring");
     uint32_t sku = 9;
     assert_string_equal(sale->name, "spring");
     assert_int_equal(sale->version, 4);
@@ -56,7 +100,6 @@ static void a_sale_shows_its_document(void **state)
     assert_int_equal(cfg_sale_sku(sale, "phone", 4, &sku), PS_E_NOT_FOUND);
     assert_int_equal(cfg_sale_sku(sale, "phones", 6, &sku), PS_E_NOT_FOUND);
     assert_int_equal(cfg_sale_sku(sale, "", 0, &sku), PS_E_NOT_FOUND);
-    cfg_sale_free(sale);
 }
 
 static void adjust(struct oq_fold *fold, int64_t seq, const char *sku)
@@ -74,109 +117,173 @@ static void adjust(struct oq_fold *fold, int64_t seq, const char *sku)
     assert_ok(oq_fold_apply(fold, 0, seq, &event, &change));
 }
 
+static struct cfg_sale_run run;
+
+static void decorate(void *ctx, const char *sale, struct cfg_sale_run *ret_run)
+{
+    (void)ctx;
+    if (strcmp(sale, "spring") == 0)
+        *ret_run = run;
+}
+
+static const struct cfg_view_callbacks callbacks = {.decorate = decorate, .log_sku = oq_sale_sku};
+
 static void skus_take_the_places_that_the_log_gave_them(void **state)
 {
     (void)state;
-    struct cfg_sale *sale = sale_of("spring");
     struct oq_fold *fold = NULL;
     uint32_t sku = 9;
     assert_ok(oq_fold_new(&fold));
     adjust(fold, 1, "pho");
     adjust(fold, 2, "phone");
-    cfg_sale_order_skus(sale, oq_fold_sale(fold, "spring", 6));
+    run = (struct cfg_sale_run){.books = oq_fold_sale(fold, "spring", 6)};
+    cfg_view_set_callbacks(view, &callbacks);
+    const struct cfg_sale *sale = sale_of("spring");
     assert_ok(cfg_sale_sku(sale, "pho", 3, &sku));
     assert_int_equal(sku, 0);
     assert_ok(cfg_sale_sku(sale, "phone", 5, &sku));
     assert_int_equal(sku, 1);
     assert_int_equal(sale->skus[1].cap, 2);
-    cfg_sale_free(sale);
     oq_fold_free(fold);
+}
+
+static void what_did_not_change_is_shared(void **state)
+{
+    (void)state;
+    run = (struct cfg_sale_run){0};
+    cfg_view_set_callbacks(view, &callbacks);
+    put_sale("autumn", (struct cfg_sale_state){0}, false);
+    const struct cfg_sale *spring = sale_of("spring"), *autumn = find("autumn");
+    const struct cfg_limits *limits = snapshot->limits;
+    const struct cfg_blocklist *blocklist = snapshot->blocklist;
+    uint32_t index = spring->index;
+    assert_ok(cfg_blocklist_user(cfg_view_blocklist(view), "bob", INT64_MAX));
+    publish();
+    assert_ptr_equal(find("spring"), spring);
+    assert_ptr_equal(snapshot->limits, limits);
+    assert_ptr_not_equal(snapshot->blocklist, blocklist);
+    run.epoch = 3; /* the sales room knows something new */
+    cfg_view_decorate(view);
+    publish();
+    assert_ptr_equal(find("autumn"), autumn);
+    assert_int_equal(find("spring")->epoch, 3);
+    assert_int_equal(find("spring")->index, index);
+    assert_ok(cfg_view_put_sale(view, "spring", NULL, NULL));
+    put_sale("winter", (struct cfg_sale_state){0}, false);
+    publish();
+    assert_null(find("spring"));
+    assert_int_equal(find("winter")->index, index);
+    assert_int_equal(snapshot->index_end, 2);
 }
 
 static void a_sale_opens_and_closes_at_its_millisecond(void **state)
 {
     (void)state;
-    struct cfg_sale *sale = sale_of("spring");
+    const struct cfg_sale *sale = sale_of("spring");
     assert_int_equal(cfg_sale_phase(sale, OPENS - 1), CFG_PHASE_SCHEDULED);
     assert_int_equal(cfg_sale_phase(sale, OPENS), CFG_PHASE_OPEN);
     assert_int_equal(cfg_sale_phase(sale, CLOSES - 1), CFG_PHASE_OPEN);
     assert_int_equal(cfg_sale_phase(sale, CLOSES), CFG_PHASE_ENDED);
-    cfg_sale_free(sale);
 }
 
 static void pause_and_end_are_stronger_than_the_clock(void **state)
 {
     (void)state;
-    struct cfg_sale *sale = sale_of("spring");
-    sale->paused = true;
+    const struct cfg_sale *sale = sale_of("spring");
+    put_sale("spring", (struct cfg_sale_state){.paused = true}, false);
+    publish();
+    sale = find("spring");
     assert_int_equal(cfg_sale_phase(sale, OPENS - 1), CFG_PHASE_SCHEDULED);
     assert_int_equal(cfg_sale_phase(sale, OPENS), CFG_PHASE_PAUSED);
     assert_int_equal(cfg_sale_phase(sale, CLOSES), CFG_PHASE_ENDED);
-    sale->ended = true;
+    put_sale("spring", (struct cfg_sale_state){.paused = true, .ended = true}, false);
+    publish();
+    sale = find("spring");
     assert_int_equal(cfg_sale_phase(sale, OPENS - 1), CFG_PHASE_ENDED);
-    cfg_sale_free(sale);
 }
 
 static void a_draft_never_opens(void **state)
 {
     (void)state;
-    struct cfg_sale *sale = sale_of("spring");
-    sale->draft = true;
-    sale->opens_at_ms = INT64_MAX;
-    assert_int_equal(cfg_sale_phase(sale, CLOSES + 1), CFG_PHASE_SCHEDULED);
-    cfg_sale_free(sale);
+    put_sale("spring", (struct cfg_sale_state){0}, true);
+    publish();
+    assert_true(find("spring")->draft);
+    assert_int_equal(cfg_sale_phase(find("spring"), CLOSES + 1), CFG_PHASE_SCHEDULED);
 }
 
 static void every_sale_is_found_by_its_name_and_no_other(void **state)
 {
     (void)state;
     static const char *const names[] = {"spring", "a", "autumn", "spring-2", "Spring", "sprin"};
-    const struct cfg_limit_rule rule = {.name = "user",
-                                        .algorithm = CFG_LIMIT_TOKEN_BUCKET,
-                                        .rate = 5,
-                                        .period_s = 10,
-                                        .burst = 5,
-                                        .applies_to = CFG_LIMIT_ORDER};
-    struct cfg_sale *sales[PS_ARRAY_LEN(names)];
-    struct cfg_blocklist *blocklist = NULL;
-    struct cfg_snapshot *policy = NULL;
+    bool used[PS_ARRAY_LEN(names)] = {false};
     for (size_t i = 0; i < PS_ARRAY_LEN(names); i++)
-        sales[i] = sale_of(names[i]);
-    assert_ok(cfg_blocklist_new(NULL, 0, NULL, 0, &blocklist));
-    assert_ok(cfg_snapshot_new(7, sales, PS_ARRAY_LEN(names), &rule, 1, blocklist, &policy));
-    assert_int_equal(policy->version, 7);
-    assert_string_equal(policy->rules[0].name, "user");
-    assert_int_equal(policy->compiled[0].rate, 5);
-    assert_int_equal(policy->wide[0].rate, 80);
+        put_sale(names[i], (struct cfg_sale_state){0}, false);
+    publish();
+    assert_int_equal(snapshot->revision, 7);
+    assert_int_equal(snapshot->sale_count, PS_ARRAY_LEN(names));
     for (size_t i = 0; i < PS_ARRAY_LEN(names); i++) {
-        const struct cfg_sale *found = cfg_snapshot_sale(policy, names[i], strlen(names[i]));
-        assert_ptr_equal(found, sales[i]);
-        assert_ptr_equal(policy->sales[found->index], found);
+        const struct cfg_sale *found = find(names[i]);
+        assert_non_null(found);
+        assert_string_equal(found->name, names[i]);
+        assert_true(found->index < snapshot->index_end && !used[found->index]);
+        used[found->index] = true;
     }
-    assert_null(cfg_snapshot_sale(policy, "spring", 3));
-    assert_null(cfg_snapshot_sale(policy, "winter", 6));
-    assert_null(cfg_snapshot_sale(policy, "", 0));
-    assert_null(cfg_snapshot_sale(policy, "a\0b", 3));
-    cfg_snapshot_free(policy);
+    for (size_t i = 1; i < snapshot->sale_count; i++)
+        assert_true(strcmp(snapshot->sales[i - 1]->name, snapshot->sales[i]->name) < 0);
+    assert_null(cfg_snapshot_sale(snapshot, "spring", 3));
+    assert_null(cfg_snapshot_sale(snapshot, "winter", 6));
+    assert_null(cfg_snapshot_sale(snapshot, "", 0));
+    assert_null(cfg_snapshot_sale(snapshot, "a\0b", 3));
 }
 
-static void a_policy_may_be_empty(void **state)
+static void rules_stand_beside_what_admission_made_of_them(void **state)
 {
     (void)state;
-    struct cfg_blocklist *blocklist = NULL;
-    struct cfg_snapshot *policy = NULL;
-    assert_ok(cfg_blocklist_new(NULL, 0, NULL, 0, &blocklist));
-    assert_ok(cfg_snapshot_new(1, NULL, 0, NULL, 0, blocklist, &policy));
-    assert_null(cfg_snapshot_sale(policy, "spring", 6));
-    cfg_snapshot_free(policy);
+    static const struct cfg_view_callbacks compiles = {.compile = adm_limit_set_new,
+                                                       .free_compiled = free};
+    struct cfg_limit_rule *rules = calloc(1, sizeof *rules);
+    *rules = (struct cfg_limit_rule){.name = "user",
+                                     .algorithm = CFG_LIMIT_TOKEN_BUCKET,
+                                     .rate = 5,
+                                     .period_s = 10,
+                                     .burst = 5,
+                                     .applies_to = CFG_LIMIT_ORDER};
+    cfg_view_set_callbacks(view, &compiles);
+    cfg_view_set_rules(view, rules, 1);
+    publish();
+    const struct adm_limit_rule *compiled = snapshot->limits->compiled;
+    assert_int_equal(snapshot->limits->count, 1);
+    assert_string_equal(snapshot->limits->rules[0].name, "user");
+    assert_int_equal(compiled[0].own.rate, 5);
+    assert_int_equal(compiled[0].wide.rate, 80);
+}
+
+static void a_snapshot_may_be_empty(void **state)
+{
+    (void)state;
+    publish();
+    assert_null(find("spring"));
+    assert_int_equal(snapshot->limits->count, 0);
     cfg_snapshot_free(NULL);
 }
 
-static struct cfg_blocked_range range_of(const char *text, int64_t until_ms)
+static struct cfg_blocklist *new_list(void)
 {
-    struct cfg_blocked_range range = {.until_ms = until_ms};
-    assert_ok(ps_cidr_parse(text, strlen(text), &range.range));
-    return range;
+    struct cfg_blocklist *list = NULL;
+    assert_ok(cfg_blocklist_new(&list));
+    return list;
+}
+
+static void put_user(struct cfg_blocklist *list, const char *user, int64_t until_ms)
+{
+    assert_ok(cfg_blocklist_user(list, user, until_ms));
+}
+
+static void put_range(struct cfg_blocklist *list, const char *text, int64_t until_ms)
+{
+    struct ps_cidr range;
+    assert_ok(ps_cidr_parse(text, strlen(text), &range));
+    assert_ok(cfg_blocklist_range(list, &range, until_ms));
 }
 
 static bool blocked(const struct cfg_blocklist *list, const char *user, const char *address,
@@ -190,12 +297,14 @@ static bool blocked(const struct cfg_blocklist *list, const char *user, const ch
 static void blocked_users_and_ranges_are_refused_until_their_end(void **state)
 {
     (void)state;
-    const struct cfg_blocked_user users[] = {{"bob", 1000}, {"eve", INT64_MAX}, {"bob", 500}};
-    const struct cfg_blocked_range ranges[] = {
-        range_of("203.0.113.0/24", 1000), range_of("198.51.100.7", INT64_MAX),
-        range_of("2001:db8::/33", INT64_MAX), range_of("10.0.0.0/9", INT64_MAX)};
-    struct cfg_blocklist *list = NULL;
-    assert_ok(cfg_blocklist_new(users, 3, ranges, 4, &list));
+    struct cfg_blocklist *list = new_list();
+    put_user(list, "bob", 500);
+    put_user(list, "eve", INT64_MAX);
+    put_user(list, "bob", 1000); /* in its place */
+    put_range(list, "203.0.113.0/24", 1000);
+    put_range(list, "198.51.100.7", INT64_MAX);
+    put_range(list, "2001:db8::/33", INT64_MAX);
+    put_range(list, "10.0.0.0/9", INT64_MAX);
     assert_true(blocked(list, "bob", "192.0.2.1", 999));
     assert_false(blocked(list, "bob", "192.0.2.1", 1000));
     assert_true(blocked(list, "eve", "192.0.2.1", INT64_MAX - 1));
@@ -217,14 +326,14 @@ static void blocked_users_and_ranges_are_refused_until_their_end(void **state)
 static void a_range_of_one_family_blocks_nobody_of_the_other(void **state)
 {
     (void)state;
-    const struct cfg_blocked_range six[] = {range_of("::/0", 10), range_of("::/8", 10)};
-    const struct cfg_blocked_range four = range_of("0.0.0.0/0", 10);
-    struct cfg_blocklist *list = NULL;
-    assert_ok(cfg_blocklist_new(NULL, 0, six, 2, &list));
+    struct cfg_blocklist *list = new_list();
+    put_range(list, "::/0", 10);
+    put_range(list, "::/8", 10);
     assert_false(blocked(list, "", "192.0.2.1", 0));
     assert_true(blocked(list, "", "2001:db8::1", 0));
     cfg_blocklist_free(list);
-    assert_ok(cfg_blocklist_new(NULL, 0, &four, 1, &list));
+    list = new_list();
+    put_range(list, "0.0.0.0/0", 10);
     assert_true(blocked(list, "", "192.0.2.1", 0));
     assert_false(blocked(list, "", "2001:db8::1", 0));
     cfg_blocklist_free(list);
@@ -234,19 +343,14 @@ static void a_long_blocklist_finds_each_entry(void **state)
 {
     (void)state;
     enum { COUNT = 5000 };
-    struct cfg_blocked_user *users = calloc(COUNT, sizeof *users);
-    struct cfg_blocked_range *ranges = calloc(COUNT, sizeof *ranges);
+    struct cfg_blocklist *list = new_list();
     char text[64];
-    struct cfg_blocklist *list = NULL;
-    assert_non_null(users);
-    assert_non_null(ranges);
     for (int i = 0; i < COUNT; i++) {
-        (void)snprintf(users[i].user, sizeof users[i].user, "user-%d", i);
-        users[i].until_ms = INT64_MAX;
+        (void)snprintf(text, sizeof text, "user-%d", i);
+        put_user(list, text, INT64_MAX);
         (void)snprintf(text, sizeof text, "10.%d.%d.0/24", i / 256, i % 256);
-        ranges[i] = range_of(text, INT64_MAX);
+        put_range(list, text, INT64_MAX);
     }
-    assert_ok(cfg_blocklist_new(users, COUNT, ranges, COUNT, &list));
     for (int i = 0; i < COUNT + 100; i++) {
         (void)snprintf(text, sizeof text, "user-%d", i);
         assert_int_equal(blocked(list, text, "192.0.2.1", 0), i < COUNT);
@@ -254,23 +358,49 @@ static void a_long_blocklist_finds_each_entry(void **state)
         assert_int_equal(blocked(list, "", text, 0), i < COUNT);
     }
     cfg_blocklist_free(list);
-    free(users);
-    free(ranges);
 }
+
+static void a_frozen_list_stays_as_it_was(void **state)
+{
+    (void)state;
+    struct cfg_blocklist *list = new_list();
+    put_user(list, "bob", INT64_MAX);
+    put_range(list, "10.0.0.0/9", INT64_MAX);
+    struct cfg_blocklist *frozen = cfg_blocklist_freeze(list);
+    assert_non_null(frozen);
+    put_user(list, "bob", 0);
+    put_user(list, "eve", INT64_MAX);
+    put_range(list, "10.0.0.0/9", 0);
+    put_range(list, "10.0.0.0/9", 0); /* which is not there any more */
+    assert_true(blocked(frozen, "bob", "192.0.2.1", 0));
+    assert_false(blocked(frozen, "eve", "192.0.2.1", 0));
+    assert_true(blocked(frozen, "", "10.0.0.1", 0));
+    assert_false(blocked(list, "bob", "192.0.2.1", 0));
+    assert_true(blocked(list, "eve", "192.0.2.1", 0));
+    assert_false(blocked(list, "", "10.0.0.1", 0));
+    cfg_blocklist_free(list);
+    assert_true(blocked(frozen, "bob", "192.0.2.1", 0));
+    cfg_blocklist_free(frozen);
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, make, drop)
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(a_sale_shows_its_document),
-        cmocka_unit_test(skus_take_the_places_that_the_log_gave_them),
-        cmocka_unit_test(a_sale_opens_and_closes_at_its_millisecond),
-        cmocka_unit_test(pause_and_end_are_stronger_than_the_clock),
-        cmocka_unit_test(a_draft_never_opens),
-        cmocka_unit_test(every_sale_is_found_by_its_name_and_no_other),
-        cmocka_unit_test(a_policy_may_be_empty),
-        cmocka_unit_test(blocked_users_and_ranges_are_refused_until_their_end),
-        cmocka_unit_test(a_range_of_one_family_blocks_nobody_of_the_other),
-        cmocka_unit_test(a_long_blocklist_finds_each_entry),
+        TEST(a_sale_shows_its_document),
+        TEST(skus_take_the_places_that_the_log_gave_them),
+        TEST(a_sale_opens_and_closes_at_its_millisecond),
+        TEST(pause_and_end_are_stronger_than_the_clock),
+        TEST(a_draft_never_opens),
+        TEST(every_sale_is_found_by_its_name_and_no_other),
+        TEST(rules_stand_beside_what_admission_made_of_them),
+        TEST(what_did_not_change_is_shared),
+        TEST(a_snapshot_may_be_empty),
+        TEST(blocked_users_and_ranges_are_refused_until_their_end),
+        TEST(a_range_of_one_family_blocks_nobody_of_the_other),
+        TEST(a_long_blocklist_finds_each_entry),
+        TEST(a_frozen_list_stays_as_it_was),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

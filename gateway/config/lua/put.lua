@@ -1,28 +1,34 @@
 #!lua
--- Replaces one document, if it is still at the version that the change was made from; with the policy, entries of it.
+-- Replaces documents, if each is still at the version that the change was made from: all or none.
 --
 -- KEYS   ps:control, ps:control:revs
--- ARGV   generation; field, new version (one higher than what is there; 1: there is none), text;
---        then of each entry: field, text (empty: it goes)
--- Reply  {OK}, {CONFLICT, version that is there}, or {LOST}: another generation
-local held = redis.call('HGET', KEYS[1], ARGV[2])
+-- ARGV   generation; the gateway's revision; how many documents have ended; their fields, which are removed;
+--        then of each document: field, version that it follows (0: there is none), version, text
+-- Reply  {OK, revision}, {CONFLICT, field, version that is there}, or {LOST}: another generation
 local top = redis.call('ZREVRANGE', KEYS[2], 0, 0, 'WITHSCORES')
 if redis.call('HGET', KEYS[1], 'generation') ~= ARGV[1] then
     return {'LOST'}
 end
-local version = held and tonumber(string.match(held, '^%d+')) or 0
-if version + 1 ~= tonumber(ARGV[3]) then
-    return {'CONFLICT', version}
+local ended = {}
+local first = 4 + tonumber(ARGV[3])
+for i = 4, first - 1 do
+    ended[ARGV[i]] = true
 end
-local rev = tonumber(top[2] or '0') + 1
-for i = 5, #ARGV, 2 do
-    if ARGV[i + 1] == '' then
-        redis.call('HDEL', KEYS[1], ARGV[i])
-    else
-        redis.call('HSET', KEYS[1], ARGV[i], ARGV[i + 1])
+for i = first, #ARGV, 4 do
+    local held = not ended[ARGV[i]] and redis.call('HGET', KEYS[1], ARGV[i])
+    -- What one gateway has not removed yet, because it has ended, another one has.
+    local version = held and string.match(held, '^%d+')
+    if version and version ~= ARGV[i + 1] then
+        return {'CONFLICT', ARGV[i], tonumber(version)}
     end
-    redis.call('ZADD', KEYS[2], rev, ARGV[i])
 end
-redis.call('HSET', KEYS[1], ARGV[2], ARGV[3] .. ' ' .. ARGV[4])
-redis.call('ZADD', KEYS[2], rev, ARGV[2])
-return {'OK'}
+local revision = math.max(tonumber(top[2] or '0'), tonumber(ARGV[2])) + 1
+for field in pairs(ended) do
+    redis.call('HDEL', KEYS[1], field)
+    redis.call('ZREM', KEYS[2], field)
+end
+for i = first, #ARGV, 4 do
+    redis.call('HSET', KEYS[1], ARGV[i], ARGV[i + 2] .. ' ' .. ARGV[i + 3])
+    redis.call('ZADD', KEYS[2], revision, ARGV[i])
+end
+return {'OK', revision}

@@ -1,0 +1,524 @@
+/* Documents of any kind: listed, read, written, patched, deleted, rolled back. PUT without If-Match
+ * creates, If-Match is required to change. Every route here serves all kinds; what a kind adds
+ * (numbers of a sale) comes from a function of its own. */
+#include "gateway/admin/admin_internal.h"
+
+#include "common/json_patch.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define PAGE_MAX 1000
+
+/* --- Which document. --- */
+
+bool op_read_target(struct op_request *visit, const struct cfg_kind *kind,
+                    struct op_target *ret_target)
+{
+    char text[3 * CFG_NAME_MAX + 1];
+    size_t len;
+
+    ret_target->kind = kind;
+    if (op_decode(visit->arg[0], text, sizeof text, &len) < 0 ||
+        kind->name(text, len, ret_target->name) < 0) {
+        op_no(visit, ANS_V_invalid, "in the path: %s", kind->name_rule);
+        return false;
+    }
+    ret_target->have = cfg_store_find(visit->admin->control->config, kind, ret_target->name);
+    return true;
+}
+
+/* False: answered. */
+static bool read_there(struct op_request *visit, struct op_target *ret_target)
+{
+    if (!op_read_target(visit, visit->kind, ret_target))
+        return false;
+    if (ret_target->have != NULL)
+        return true;
+    op_no(visit, ANS_V_not_found, "no such %s", visit->kind->word);
+    return false;
+}
+
+/* The versions fit, or the visit is answered. */
+static bool check_match(struct op_request *visit, const struct op_target *target, bool required)
+{
+    const struct cfg_doc *have = target->have;
+    enum op_match match = op_if_match(visit, have != NULL ? have->version : 0);
+
+    if (have == NULL && match != OP_MATCH_NONE)
+        op_no(visit, ANS_V_precondition_failed, "there is no such %s to change",
+              target->kind->word);
+    else if (have != NULL && match == OP_MATCH_NONE && required)
+        op_no(visit, ANS_V_precondition_required,
+              "the %s exists: send the version that you change in If-Match", target->kind->word);
+    else
+        return have == NULL || op_matches(visit, have->version);
+    return false;
+}
+
+/* --- Showing. --- */
+
+json_t *op_document_json(const struct op_admin *admin, const struct cfg_doc *doc)
+{
+    json_t *json = cfg_doc_shown(doc);
+
+    if (json != NULL && doc->kind == &cfg_kind_sale && op_show_sale(admin, doc, json) != 0) {
+        json_decref(json);
+        json = NULL;
+    }
+    return json;
+}
+
+void op_say_document(struct op_request *visit, const struct cfg_kind *kind, const char *name)
+{
+    struct srv_request *request = visit->request;
+    const struct cfg_doc *doc = cfg_store_find(visit->admin->control->config, kind, name);
+
+    if (doc == NULL) {
+        op_no(visit, ANS_V_not_found, "no such %s", kind->word);
+        return;
+    }
+    op_etag(visit, doc->version);
+    if (visit->created)
+        srv_answer_header(request, "Location", request->path.at, request->path.len);
+    op_json(visit, visit->created ? ANS_V_created : ANS_V_ok, op_document_json(visit->admin, doc));
+}
+
+void op_get_document(struct op_request *visit)
+{
+    struct op_target target;
+
+    if (op_read_target(visit, visit->kind, &target))
+        op_say_document(visit, target.kind, target.name);
+}
+
+/* A page of documents; *ret_last is the name of the last one, if there are more. */
+static json_t *list_json(const struct op_admin *admin, const struct cfg_kind *kind,
+                         const char *after, int64_t limit, const char **ret_last)
+{
+    const struct cfg_store *store = admin->control->config;
+    json_t *list = kind->lists_names ? json_object() : json_array();
+    const struct cfg_doc *doc = cfg_store_behind(store, kind, after), *last = NULL;
+    int err = list == NULL;
+
+    for (; err == 0 && doc != NULL && limit > 0; limit--) {
+        json_t *json = op_document_json(admin, doc);
+        err = kind->lists_names ? json_object_set_new(list, doc->name, json)
+                                : json_array_append_new(list, json);
+        last = doc;
+        doc = cfg_store_next(store, kind, doc);
+    }
+    *ret_last = doc != NULL && last != NULL ? last->name : NULL;
+    if (err == 0)
+        return list;
+    json_decref(list);
+    return NULL;
+}
+
+void op_list_documents(struct op_request *visit)
+{
+    const struct cfg_kind *kind = visit->kind;
+    char after[CFG_NAME_MAX + 1];
+    int64_t limit = PAGE_MAX;
+    const struct op_param params[] = {
+        {.name = "after", .text = after, .cap = sizeof after},
+        {.name = "limit", .number = &limit, .min = 1, .max = PAGE_MAX}};
+    const char *last;
+
+    if (!op_query(visit, params, PS_ARRAY_LEN(params)))
+        return;
+    json_t *list = list_json(visit->admin, kind, after, limit, &last);
+    op_json(visit, ANS_V_ok,
+            list != NULL ? json_pack("{s:o, s:s?}", kind->listed, list, "next", last) : NULL);
+}
+
+/* --- Answers to changes. --- */
+
+static const enum ans_verdict refusals[] = {[CFG_CONFLICT] = ANS_V_conflict,
+                                            [CFG_USE_ADJUST] = ANS_V_use_adjust,
+                                            [CFG_ENDED] = ANS_V_ended,
+                                            [CFG_HAS_ORDERS] = ANS_V_sale_has_orders};
+
+void op_refuse(struct op_request *visit, int err, enum cfg_refusal refusal,
+               const struct ps_faults *faults)
+{
+    if (err == PS_E_INVALID)
+        op_faults(visit, ANS_V_invalid, faults);
+    else if (err == PS_E_CONFLICT)
+        op_faults(visit, refusals[refusal], faults);
+    else
+        op_no(visit, ANS_V_internal, "%s", ps_err_text(err));
+}
+
+static json_t *change_json(const struct cfg_doc *from, const struct cfg_doc *to)
+{
+    char name[CFG_NAME_MAX + 64];
+    json_t *before = from != NULL ? cfg_doc_json(from) : NULL;
+    json_t *after = to->json != NULL ? cfg_doc_json(to) : NULL;
+    json_t *json;
+
+    (void)snprintf(name, sizeof name, "%s/%s", to->kind->path, to->name);
+    json = json_pack("{s:s, s:s, s:I, s:O?, s:o}", "document", name, "action",
+                     from == NULL   ? "create"
+                     : after == NULL ? "delete"
+                                     : "change",
+                     "version", (json_int_t)to->version, "result", after, "difference",
+                     ps_json_difference(before, after));
+    json_decref(before);
+    json_decref(after);
+    return json;
+}
+
+void op_say_dry_run(struct op_request *visit, struct op_change *change)
+{
+    json_t *changes = json_array();
+    const struct cfg_doc *from, *to;
+    int err = changes == NULL;
+
+    for (size_t i = 0; err == 0 && (to = cfg_change_doc(change->change, i, &from)) != NULL; i++)
+        err = json_array_append_new(changes, change_json(from, to));
+    op_change_free(change);
+    if (err != 0) {
+        json_decref(changes);
+        changes = NULL;
+    }
+    op_json(visit, ANS_V_ok,
+            changes != NULL ? json_pack("{s:b, s:o}", "dry_run", 1, "changes", changes) : NULL);
+}
+
+static void answer_document(struct op_request *visit, struct op_change *change)
+{
+    op_say_document(visit, change->kind, change->name);
+}
+
+static void answer_deleted(struct op_request *visit, struct op_change *change)
+{
+    (void)change;
+    op_empty(visit);
+}
+
+/* What was made up of the change: refused, shown, nothing, or submitted. */
+static void go_on(struct op_request *visit, struct op_change *change, int err,
+                  enum cfg_refusal refusal, const struct ps_faults *faults, bool dry_run)
+{
+    const struct cfg_doc *from, *to;
+
+    if (err < 0) {
+        op_change_free(change);
+        op_refuse(visit, err, refusal, faults);
+        return;
+    }
+    to = cfg_change_doc(change->change, 0, &from);
+    if (dry_run) {
+        op_say_dry_run(visit, change);
+    } else if (to == NULL) { /* nothing changes */
+        op_say_document(visit, change->kind, change->name);
+        op_change_free(change);
+    } else {
+        visit->created = from == NULL;
+        change->answer = to->json == NULL                   ? answer_deleted
+                         : change->kind == &cfg_kind_sale ? op_answer_sale
+                                                            : answer_document;
+        op_change_submit(visit, change);
+    }
+}
+
+/* NULL: answered. */
+static struct op_change *new_change(struct op_request *visit, const struct op_target *target,
+                                    const char *action)
+{
+    char name[CFG_NAME_MAX + 64];
+
+    (void)snprintf(name, sizeof name, "%s/%s", target->kind->path, target->name);
+    struct op_change *change = op_change_new(visit, action, name);
+    if (change != NULL) {
+        change->kind = target->kind;
+        memcpy(change->name, target->name, sizeof change->name);
+    }
+    return change;
+}
+
+static bool read_dry_run(struct op_request *visit, bool *ret_dry_run)
+{
+    int64_t number = 0;
+    const struct op_param param = {.name = "dry_run", .number = &number, .min = 0, .max = 1};
+
+    if (!op_query(visit, &param, 1))
+        return false;
+    *ret_dry_run = number == 1;
+    return true;
+}
+
+/* --- Members that only reading shows. --- */
+
+/* Calls `take` for each place in `json` that the pattern names: "/skus/" and "*" and "/held". */
+typedef void place_fn(json_t *object, const json_t *shown, const char *member, const char *pointer,
+                      void *ctx);
+
+static void each_place(json_t *json, const json_t *shown, const char *pattern, const char *pointer,
+                       place_fn *take, void *ctx)
+{
+    char member[64], place[192];
+    size_t len = strcspn(pattern + 1, "/");
+
+    (void)snprintf(member, sizeof member, "%.*s", (int)len, pattern + 1);
+    if (pattern[1 + len] == '\0') {
+        (void)snprintf(place, sizeof place, "%s/%s", pointer, member);
+        if (json_object_get(json, member) != NULL)
+            take(json, json_object_get(shown, member), member, place, ctx);
+        return;
+    }
+    if (strcmp(member, "*") != 0) {
+        (void)snprintf(place, sizeof place, "%s/%s", pointer, member);
+        each_place(json_object_get(json, member), json_object_get(shown, member),
+                   pattern + 1 + len, place, take, ctx);
+        return;
+    }
+    for (size_t i = 0; i < json_array_size(json); i++) {
+        (void)snprintf(place, sizeof place, "%s/%zu", pointer, i);
+        each_place(json_array_get(json, i), json_array_get(shown, i), pattern + 1 + len, place,
+                   take, ctx);
+    }
+}
+
+struct reading {
+    struct ps_faults *faults;
+    bool strict; /* a member that is not as it is shown is a fault */
+};
+
+static void take_out(json_t *object, const json_t *shown, const char *member, const char *pointer,
+                     void *ctx)
+{
+    const struct reading *reading = ctx;
+
+    if (reading->strict && !json_equal(json_object_get(object, member), shown)) {
+        char *is = shown != NULL ? json_dumps(shown, JSON_ENCODE_ANY | CFG_JSON_FLAGS) : NULL;
+        (void)ps_faults_add(reading->faults, PS_E_INVALID, pointer,
+                            "is shown by reading only%s%s: leave it out or as it is",
+                            is != NULL ? ", as " : "", is != NULL ? is : "");
+        free(is);
+    }
+    (void)json_object_del(object, member);
+}
+
+/* Takes them out of `json`. Those that change by themselves may have changed since they were read:
+ * they are faults only where `strict`, which is when nothing else changes. */
+static void take_read_only(json_t *json, const json_t *shown, const struct cfg_kind *kind,
+                           bool strict, struct ps_faults *faults)
+{
+    struct reading reading = {faults, true};
+
+    for (const char *const *at = kind->read_only; at != NULL && *at != NULL; at++)
+        each_place(json, shown, *at, "", take_out, &reading);
+    reading.strict = strict;
+    for (const char *const *at = kind->live; at != NULL && *at != NULL; at++)
+        each_place(json, shown, *at, "", take_out, &reading);
+}
+
+/* --- Changing. --- */
+
+/* Adds the document to the change, after taking out what only reading shows. */
+static int put(struct op_change *change, const struct op_target *target, const json_t *json,
+               enum cfg_refusal *ret_refusal, struct ps_faults *faults)
+{
+    json_t *shown =
+        target->have != NULL ? op_document_json(change->admin, target->have) : json_object();
+    json_t *copy = json_deep_copy(json);
+    const struct cfg_doc *from;
+    int err = copy != NULL && shown != NULL ? 0 : PS_E_NOMEM;
+
+    *ret_refusal = CFG_MAY;
+    if (err == 0 && target->kind->keeps_reason && change->why[0] != '\0')
+        err = json_object_set_new(copy, "reason", json_string(change->why)) == 0 ? 0 : PS_E_NOMEM;
+    if (err == 0) {
+        take_read_only(copy, shown, target->kind, target->have == NULL, faults);
+        err = cfg_change_put(change->change, target->kind, target->name, copy, "", ret_refusal,
+                             faults);
+    }
+    if (err == 0 && cfg_change_doc(change->change, 0, &from) == NULL) {
+        json_decref(copy);
+        copy = json_deep_copy(json);
+        take_read_only(copy, shown, target->kind, true, faults);
+    }
+    json_decref(copy);
+    json_decref(shown);
+    return err == 0 && faults->count > 0 ? PS_E_INVALID : err;
+}
+
+static void put_document(struct op_request *visit, const struct op_target *target,
+                         const json_t *json, const char *action, bool dry_run)
+{
+    struct op_change *change = new_change(visit, target, action);
+    struct ps_faults faults = {0};
+    enum cfg_refusal refusal;
+
+    if (change == NULL)
+        return;
+    int err = put(change, target, json, &refusal, &faults);
+    go_on(visit, change, err, refusal, &faults, dry_run);
+}
+
+void op_put_document(struct op_request *visit)
+{
+    struct op_target target;
+    bool dry_run;
+
+    if (!read_dry_run(visit, &dry_run) || !op_read_target(visit, visit->kind, &target) ||
+        !check_match(visit, &target, true))
+        return;
+    json_t *json = visit->body != NULL ? json_incref(visit->body) : json_object();
+    put_document(visit, &target, json, target.kind->put, dry_run);
+    json_decref(json);
+}
+
+void op_patch_document(struct op_request *visit)
+{
+    struct op_target target;
+    bool dry_run;
+
+    if (!read_dry_run(visit, &dry_run) || !read_there(visit, &target) ||
+        !check_match(visit, &target, true))
+        return;
+    json_t *have = cfg_doc_json(target.have);
+    json_t *json = have != NULL ? ps_json_merge(have, visit->body) : NULL;
+    if (json == NULL)
+        op_no(visit, ANS_V_internal, "out of memory");
+    else
+        put_document(visit, &target, json, target.kind->put, dry_run);
+    json_decref(have);
+    json_decref(json);
+}
+
+void op_delete_document(struct op_request *visit)
+{
+    struct ps_faults faults = {0};
+    enum cfg_refusal refusal;
+    struct op_change *change;
+    struct op_target target;
+    bool dry_run;
+
+    if (!read_dry_run(visit, &dry_run) || !op_only_reason(visit) || !read_there(visit, &target) ||
+        !check_match(visit, &target, true) ||
+        (change = new_change(visit, &target, target.kind->drop)) == NULL)
+        return;
+    int err = cfg_change_drop(change->change, target.kind, target.name, "", &refusal, &faults);
+    go_on(visit, change, err, refusal, &faults, dry_run);
+}
+
+/* --- History. --- */
+
+/* A look at control.db for a visit that waits. */
+struct look {
+    struct op_admin *admin;
+    uint64_t handle;
+    bool rolls_back, dry_run;
+};
+
+static void roll_back(struct op_request *visit, json_t *version, bool dry_run)
+{
+    const json_t *document = json_object_get(version, "document");
+    struct op_target target;
+
+    if (!op_read_target(visit, visit->kind, &target))
+        return;
+    if (!json_is_object(document)) {
+        op_no(visit, ANS_V_conflict,
+              "version %lld is a deletion: delete the %s instead",
+              (long long)json_integer_value(json_object_get(version, "version")),
+              target.kind->word);
+        return;
+    }
+    if (!check_match(visit, &target, false)) /* it may have changed meanwhile */
+        return;
+    put_document(visit, &target, document, target.kind->put, dry_run);
+}
+
+static void on_history(int err, json_t *history, const struct ps_fault *fault, void *ctx)
+{
+    struct look *look = ctx;
+    struct op_request *visit = op_find(look->admin, look->handle);
+    struct op_admin *admin = look->admin;
+
+    if (visit == NULL)
+        err = 0; /* nobody waits for it any more */
+    else if (err == PS_E_NOT_FOUND)
+        op_no(visit, ANS_V_not_found, "no such version of a %s is kept", visit->kind->word);
+    else if (err < 0)
+        op_no(visit, ANS_V_control_unavailable, "%s",
+              fault->text[0] != '\0' ? fault->text : ps_err_text(err));
+    else if (look->rolls_back)
+        roll_back(visit, history, look->dry_run);
+    else
+        op_json(visit, ANS_V_ok, json_incref(history));
+    json_decref(history);
+    free(look);
+    op_release(admin);
+}
+
+/* Of one version, or of all (0). */
+static void look_back(struct op_request *visit, int64_t version, bool rolls_back, bool dry_run)
+{
+    struct op_admin *admin = visit->admin;
+    struct look *look = calloc(1, sizeof *look);
+    struct op_target target;
+    int err = PS_E_NOMEM;
+
+    if (!op_read_target(visit, visit->kind, &target)) {
+        free(look);
+        return;
+    }
+    if (look != NULL) {
+        *look = (struct look){admin, 0, rolls_back, dry_run};
+        look->handle = op_wait(visit, OP_WAIT_MS);
+        err = cfg_store_history(admin->control->config, target.kind, target.name, version,
+                                on_history, look);
+    }
+    if (err == 0) {
+        op_hold(admin);
+        return;
+    }
+    free(look);
+    op_no(visit, ANS_V_control_unavailable, "%s", ps_err_text(err));
+}
+
+void op_list_versions(struct op_request *visit)
+{
+    look_back(visit, 0, false, false);
+}
+
+void op_get_version(struct op_request *visit)
+{
+    char text[24];
+    size_t len;
+    char *end = text;
+    long long version = 0;
+
+    if (op_decode(visit->arg[1], text, sizeof text, &len) == 0 && text[0] >= '1' && text[0] <= '9')
+        version = strtoll(text, &end, 10);
+    if (version <= 0 || *end != '\0' || len > 16)
+        op_no(visit, ANS_V_not_found, "no such version");
+    else
+        look_back(visit, version, false, false);
+}
+
+void op_rollback(struct op_request *visit)
+{
+    struct ps_json_reader reader;
+    struct ps_fault fault = {0};
+    struct op_target target;
+    int64_t version = 0;
+    bool dry_run;
+
+    if (!read_dry_run(visit, &dry_run) || !op_read_target(visit, visit->kind, &target) ||
+        !check_match(visit, &target, false))
+        return;
+    ps_json_reader_init(&reader, visit->body, "", &fault);
+    ps_json_require(&reader, (const char *const[]){"version", NULL});
+    ps_json_int(&reader, "version", 1, PS_INT_MAX, &version);
+    (void)ps_json_has(&reader, "reason");
+    if (ps_json_done(&reader) < 0)
+        op_fault(visit, ANS_V_invalid, &fault);
+    else
+        look_back(visit, version, true, dry_run);
+}

@@ -1,0 +1,31 @@
+/* Users and address ranges that are refused, as workers look them up: one immutable list, in which
+ * a change shares all that it does not touch. Made and changed by one thread, which also takes and
+ * drops the references; read by any. */
+#ifndef CFG_BLOCKLIST_H
+#define CFG_BLOCKLIST_H
+
+#include "common/address.h"
+#include "common/err.h"
+
+struct cfg_blocklist;
+
+/* An empty one, to be changed. Owner: the caller. PS_E_NOMEM. */
+int cfg_blocklist_new(struct cfg_blocklist **ret_list) PS_MUST_CHECK;
+/* A reference to what the list is now: it stays so whatever is changed afterwards. NULL: out of
+ * memory. */
+struct cfg_blocklist *cfg_blocklist_freeze(const struct cfg_blocklist *list) PS_MUST_CHECK;
+void cfg_blocklist_free(struct cfg_blocklist *list); /* NULL is allowed */
+
+/* An entry, new or in the place of the one of the same user or range; `until_ms` INT64_MAX: for
+ * good; 0: it goes. PS_E_NOMEM: nothing has changed. */
+int cfg_blocklist_user(struct cfg_blocklist *list, const char *user,
+                       int64_t until_ms) PS_MUST_CHECK;
+int cfg_blocklist_range(struct cfg_blocklist *list, const struct ps_cidr *range,
+                        int64_t until_ms) PS_MUST_CHECK;
+
+/* One look-up for the user, one for each prefix length that is in use: the cost does not grow with
+ * the number of entries. `user.len` 0 = address only. */
+bool cfg_blocklist_has(const struct cfg_blocklist *list, struct ps_str user,
+                       const struct ps_address *address, int64_t wall_ms);
+
+#endif
