@@ -192,8 +192,7 @@ void ps_json_string(struct ps_json_reader *reader, const char *member, size_t ma
     *ret = (struct ps_str){json_string_value(value), json_string_length(value)};
 }
 
-void ps_json_text(struct ps_json_reader *reader, const char *member, size_t max,
-                  struct ps_str *ret)
+void ps_json_text(struct ps_json_reader *reader, const char *member, size_t max, struct ps_str *ret)
 {
     struct ps_str text = {0};
     size_t count = 0;

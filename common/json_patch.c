@@ -87,8 +87,8 @@ static void compare_objects(struct difference *difference, const char *pointer, 
     json_t *value;
     json_object_foreach((json_t *)(uintptr_t)from, member, value)
         compare_inner(difference, pointer, member, value, json_object_get(to, member));
-    json_object_foreach((json_t *)(uintptr_t)to, member, value) if (json_object_get(from, member) ==
-                                                                    NULL)
+    json_object_foreach((json_t *)(uintptr_t)to, member,
+                        value) if (json_object_get(from, member) == NULL)
         compare_inner(difference, pointer, member, NULL, value);
 }
 

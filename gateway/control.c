@@ -4,6 +4,8 @@
 
 #include "common/log.h"
 #include "gateway/admission/limit_set.h"
+#include "gateway/cluster/cluster.h"
+#include "gateway/config/sync.h"
 #include "gateway/mail.h"
 #include "gateway/worker.h"
 
@@ -91,8 +93,7 @@ static void on_sale(void *ctx, const struct cfg_doc *from, const struct cfg_doc 
             drop_sale(control, place);
         return;
     }
-    struct gw_control_sale *sale =
-        there ? control->sales[place] : add_sale(control, name, place);
+    struct gw_control_sale *sale = there ? control->sales[place] : add_sale(control, name, place);
     if (sale == NULL) {
         ps_log(PS_LOG_ERROR, "sale_not_taken_over", PS_F_STR("sale", name));
         return;
@@ -254,6 +255,23 @@ int gw_control_new(struct gw_core *core, uv_loop_t *loop, struct cfg_store *conf
     uv_timer_start(&control->tick, on_tick, TICK_MS, TICK_MS);
     *ret_control = control;
     return 0;
+}
+
+static bool is_redis_ours(void *ctx)
+{
+    const struct gw_core *core = ctx;
+
+    return clu_owns(core->cluster);
+}
+
+int gw_control_share(struct gw_control *control, const struct ps_redis_url *url,
+                     const struct ps_redis_settings *settings)
+{
+    return cfg_sync_new(control->config, &(struct cfg_sync_settings){.loop = control->loop,
+                                                                     .url = url,
+                                                                     .redis = settings,
+                                                                     .is_ours = is_redis_ours,
+                                                                     .ctx = control->core});
 }
 
 void gw_control_stop(struct gw_control *control)

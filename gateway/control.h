@@ -5,6 +5,7 @@
 #define GW_CONTROL_H
 
 #include "gateway/admin/auth.h"
+#include "common/redis_link.h"
 #include "gateway/config/store.h"
 #include "gateway/core.h"
 #include "gateway/sales/sales.h"
@@ -44,6 +45,9 @@ int gw_control_new(struct gw_core *core, uv_loop_t *loop, struct cfg_store *conf
                    struct op_auth *auth, struct gw_control **ret_control,
                    struct ps_fault *fault) PS_MUST_CHECK;
 void gw_control_free(struct gw_control *control); /* NULL is allowed */
+/* What operators decide is shared through this Redis. PS_E_NOMEM, PS_E_IO. */
+int gw_control_share(struct gw_control *control, const struct ps_redis_url *url,
+                     const struct ps_redis_settings *settings) PS_MUST_CHECK;
 /* Ends the timers and the store's threads; the loop must turn once more before gw_control_free. */
 void gw_control_stop(struct gw_control *control);
 /* The mailbox's receiver of the control thread. */

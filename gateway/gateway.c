@@ -423,13 +423,6 @@ out:
     return err < 0 ? say(&fault, err) : 0;
 }
 
-static bool is_redis_ours(void *ctx)
-{
-    const struct gw_core *core = ctx;
-
-    return clu_owns(core->cluster);
-}
-
 /* With a counter in Redis other gateways may be there, and share what operators decide. */
 static int open_sync(struct gateway *gateway)
 {
@@ -442,11 +435,7 @@ static int open_sync(struct gateway *gateway)
         return 0;
     redis.connect_timeout_ms = settings->store.redis.connect_timeout_ms;
     redis.command_timeout_ms = settings->store.redis.command_timeout_ms;
-    err = cfg_sync_new(gateway->store, &(struct cfg_sync_settings){.loop = &gateway->loop,
-                                                                   .url = &settings->redis,
-                                                                   .redis = &redis,
-                                                                   .is_ours = is_redis_ours,
-                                                                   .ctx = &gateway->core});
+    err = gw_control_share(gateway->control, &settings->redis, &redis);
     if (err < 0)
         return say(&fault, ps_fault(&fault, err, "", "start-up: %s", ps_err_text(err)));
     return 0;

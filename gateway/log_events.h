@@ -38,16 +38,12 @@
     X(sale_created, INFO, "A sale from the settings file is stored.", "") \
     X(seed_failed, ERROR, "A sale or a rule of the settings file was not stored (error).", \
       "error says what to mend.") \
-    X(seed_not_taken_over, ERROR, "A sale or a rule of the settings file is stored, but memory was short.", \
-      "Free memory and restart.") \
     X(seed_ignored, WARN, "The settings file differs from what is in force (differs_in, why).", \
       "Change sales and rules through the admin API; take them out of the file.") \
     X(limit_without_sale, WARN, "The limit rule is for a sale that does not exist: it limits nobody.", \
       "Check the name of the sale in the rule.") \
     X(admin_change, INFO, "An operator changed something: who, what and why. The audit log has before and after.", "") \
     X(admin_change_failed, ERROR, "A change was not made (error).", "error says why; repeat the change afterwards.") \
-    X(admin_change_not_taken_over, ERROR, "A change is stored, but comes into force at the next start only: memory was short.", \
-      "Free memory and restart.") \
     X(admin_denied, WARN, "A wrong or expired token came from peer.", "Find the program that has it.") \
     X(admin_locked, WARN, "Ten wrong tokens came from peer within a minute: for a minute more of them are answered 429 and not logged. " \
       "Right tokens are served.", "Find the program that has the wrong token.") \
@@ -106,8 +102,9 @@
       "Repair what error names: Redis or control.db.") \
     X(control_redis_away, WARN, "Redis cannot be asked (why): changes are refused, and those of other gateways do not arrive.", \
       "Look at Redis.") \
+    X(document_not_in_force, ERROR, "A change is stored, but comes into force at the next start only: memory was short.", \
+      "Free memory and restart.") \
     X(shared_copy_taken_over, INFO, "A change made at another gateway is in force here (document, version).", "") \
-    X(shared_copy_not_taken_over, ERROR, "A change made at another gateway is not in force here (error).", "Free memory and restart.") \
     X(shared_copy_differs, WARN, "Two gateways had different copies of one version (document): the cluster's is in force.", \
       "Read the document. The gateways had been operated apart from each other.") \
     X(shared_copy_unreadable, ERROR, "Redis holds a document that this version cannot read: the old one stays in force here.", \

@@ -23,9 +23,9 @@
 
 #include <sodium.h>
 
-#define OP_BODY_MAX   (1u << 20)
-#define OP_WAIT_MS    10000
-#define OP_PEER_LEN   46
+#define OP_BODY_MAX (1u << 20)
+#define OP_WAIT_MS  10000
+#define OP_PEER_LEN 46
 
 struct op_request;
 struct op_change;
@@ -55,17 +55,17 @@ struct op_admin {
 struct op_request {
     struct op_admin *admin;
     struct srv_request *request;
-    uint64_t handle;           /* 0 = does not wait */
+    uint64_t handle;             /* 0 = does not wait */
     const struct cfg_kind *kind; /* what stands for the {kind} of the route's path */
     struct ps_str arg[2];        /* what stands for its {} */
-    json_t *body;              /* NULL = none */
-    char who[PS_NAME_MAX + 1]; /* id of the token */
+    json_t *body;                /* NULL = none */
+    char who[PS_NAME_MAX + 1];   /* id of the token */
     char peer[OP_PEER_LEN];
-    char why[CFG_WHY_SIZE];    /* member `reason` of the body; "" = none */
-    op_request_fn *run;          /* the route's handler */
-    bool turn;                   /* waits for its turn */
-    op_request_fn *on_tick;      /* while it waits; NULL = nothing to look at */
-    op_request_fn *on_deadline;  /* must answer; NULL = 503 */
+    char why[CFG_WHY_SIZE];     /* member `reason` of the body; "" = none */
+    op_request_fn *run;         /* the route's handler */
+    bool turn;                  /* waits for its turn */
+    op_request_fn *on_tick;     /* while it waits; NULL = nothing to look at */
+    op_request_fn *on_deadline; /* must answer; NULL = 503 */
     int64_t deadline_ns;
     struct op_task *task; /* while it waits for the outcome of one */
     unsigned conflicts;
@@ -207,10 +207,10 @@ struct gw_control_sale *op_sale(struct op_request *visit);
 
 /* --- handlers of routes --- */
 op_request_fn op_list_documents, op_get_document, op_put_document, op_patch_document,
-    op_delete_document, op_list_versions, op_get_version, op_rollback;     /* documents.c */
-op_request_fn op_get_config, op_put_config;                                /* config.c */
-op_request_fn op_open_sale, op_pause_sale, op_resume_sale, op_end_sale;    /* sales.c */
-op_request_fn op_adjust;                                                   /* adjust.c */
+    op_delete_document, op_list_versions, op_get_version, op_rollback;         /* documents.c */
+op_request_fn op_get_config, op_put_config;                                    /* config.c */
+op_request_fn op_open_sale, op_pause_sale, op_resume_sale, op_end_sale;        /* sales.c */
+op_request_fn op_adjust;                                                       /* adjust.c */
 op_request_fn op_get_order, op_confirm_order, op_cancel_order, op_order_batch; /* orders.c */
 op_request_fn op_list_orders, op_read_log, op_read_audit_log;                  /* export.c */
 op_request_fn op_audit_sale;                                                   /* audit.c */

@@ -27,8 +27,7 @@ static struct cfg_change *new_change(const struct op_admin *admin, const char *w
 struct op_change *op_change_new(struct op_request *visit, const char *action, const char *target)
 {
     struct op_change *change = calloc(1, sizeof *change);
-    struct cfg_change *made =
-        new_change(visit->admin, visit->who, visit->peer, action, visit->why);
+    struct cfg_change *made = new_change(visit->admin, visit->who, visit->peer, action, visit->why);
 
     if (change == NULL || made == NULL) {
         free(change);
@@ -141,8 +140,7 @@ static void line_done(int err, const struct ps_fault *fault, void *ctx)
 void op_audit_entry_write(struct op_audit_entry *line, json_t *from, json_t *to)
 {
     struct op_admin *admin = line->admin;
-    struct cfg_change *change =
-        new_change(admin, line->who, line->peer, line->action, line->why);
+    struct cfg_change *change = new_change(admin, line->who, line->peer, line->action, line->why);
     struct ps_fault none = {0};
     int err = PS_E_NOMEM;
 

@@ -13,9 +13,8 @@
 static bool read_kinds(struct op_request *visit, bool *ret_dry_run, char *text, size_t cap)
 {
     int64_t number = 0;
-    const struct op_param params[] = {
-        {.name = "kinds", .text = text, .cap = cap},
-        {.name = "dry_run", .number = &number, .min = 0, .max = 1}};
+    const struct op_param params[] = {{.name = "kinds", .text = text, .cap = cap},
+                                      {.name = "dry_run", .number = &number, .min = 0, .max = 1}};
 
     if (!op_query(visit, params, ret_dry_run != NULL ? 2 : 1))
         return false;

@@ -160,7 +160,7 @@ static json_t *change_json(const struct cfg_doc *from, const struct cfg_doc *to)
 
     (void)snprintf(name, sizeof name, "%s/%s", to->kind->path, to->name);
     json = json_pack("{s:s, s:s, s:I, s:O?, s:o}", "document", name, "action",
-                     from == NULL   ? "create"
+                     from == NULL    ? "create"
                      : after == NULL ? "delete"
                                      : "change",
                      "version", (json_int_t)to->version, "result", after, "difference",
@@ -217,9 +217,9 @@ static void go_on(struct op_request *visit, struct op_change *change, int err,
         op_change_free(change);
     } else {
         visit->created = from == NULL;
-        change->answer = to->json == NULL                   ? answer_deleted
+        change->answer = to->json == NULL                 ? answer_deleted
                          : change->kind == &cfg_kind_sale ? op_answer_sale
-                                                            : answer_document;
+                                                          : answer_document;
         op_change_submit(visit, change);
     }
 }
@@ -271,8 +271,8 @@ static void each_place(json_t *json, const json_t *shown, const char *pattern, c
     }
     if (strcmp(member, "*") != 0) {
         (void)snprintf(place, sizeof place, "%s/%s", pointer, member);
-        each_place(json_object_get(json, member), json_object_get(shown, member),
-                   pattern + 1 + len, place, take, ctx);
+        each_place(json_object_get(json, member), json_object_get(shown, member), pattern + 1 + len,
+                   place, take, ctx);
         return;
     }
     for (size_t i = 0; i < json_array_size(json); i++) {
@@ -423,8 +423,7 @@ static void roll_back(struct op_request *visit, json_t *version, bool dry_run)
     if (!op_read_target(visit, visit->kind, &target))
         return;
     if (!json_is_object(document)) {
-        op_no(visit, ANS_V_conflict,
-              "version %lld is a deletion: delete the %s instead",
+        op_no(visit, ANS_V_conflict, "version %lld is a deletion: delete the %s instead",
               (long long)json_integer_value(json_object_get(version, "version")),
               target.kind->word);
         return;

@@ -133,8 +133,8 @@ static void search_counters(struct lookup *lookup, struct op_request *visit)
 
     if (inv_store_is_shared(store))
         lookup->handle = op_wait(visit, OP_WAIT_MS);
-    int result = ord_search_run(&lookup->search, cfg_store_snapshot(admin->control->config), store, on_entry, lookup, 0,
-                                &entry, &sale);
+    int result = ord_search_run(&lookup->search, cfg_store_snapshot(admin->control->config), store,
+                                on_entry, lookup, 0, &entry, &sale);
     if (result == INV_DONE)
         end_lookup(lookup, visit, sale, &entry);
     else if (result != INV_PENDING)
@@ -152,7 +152,8 @@ static void on_entry(uint64_t handle, int err, const struct inv_entry *entry, vo
         end_lookup(lookup, NULL, NULL, NULL);
         return;
     }
-    sale = ord_search_take(&lookup->search, cfg_store_snapshot(lookup->admin->control->config), err);
+    sale =
+        ord_search_take(&lookup->search, cfg_store_snapshot(lookup->admin->control->config), err);
     if (sale != NULL)
         end_lookup(lookup, visit, sale, entry);
     else

@@ -299,9 +299,9 @@ static bool has_turns(const struct op_admin *admin)
 
 static void run(struct op_request *visit, const struct route *route)
 {
-    bool needs_body = (route->flags & NEEDS_BODY) != 0 &&
-                      !(visit->kind != NULL && visit->kind->may_be_empty &&
-                        route->method == SRV_PUT);
+    bool needs_body =
+        (route->flags & NEEDS_BODY) != 0 &&
+        !(visit->kind != NULL && visit->kind->may_be_empty && route->method == SRV_PUT);
 
     /* A change must not be made where a query asked for something else. */
     if ((route->flags & QUERY) == 0 && !op_query(visit, NULL, 0))

@@ -1,6 +1,6 @@
-/* What sales have beyond other documents. What is shown of a sale is the document and what has become
- * of it: the counter's numbers, or the log's while no counter is installed, or the plan while the
- * log has nothing. Pause, resume and end change the state beside the document. */
+/* What sales have beyond other documents. What is shown of a sale is the document and what has
+ * become of it: the counter's numbers, or the log's while no counter is installed, or the plan
+ * while the log has nothing. Pause, resume and end change the state beside the document. */
 #include "gateway/admin/admin_internal.h"
 
 #include <stdio.h>
@@ -194,10 +194,8 @@ void op_answer_sale(struct op_request *visit, struct op_change *change)
 
 enum order { OPEN, PAUSE, RESUME, END };
 
-static const char *const actions[] = {[OPEN] = "sale.put",
-                                      [PAUSE] = "sale.pause",
-                                      [RESUME] = "sale.resume",
-                                      [END] = "sale.end"};
+static const char *const actions[] = {
+    [OPEN] = "sale.put", [PAUSE] = "sale.pause", [RESUME] = "sale.resume", [END] = "sale.end"};
 
 /* Is the sale as the order wants it? */
 static bool obeyed(const struct cfg_stored_sale *sale, enum order order, int64_t wall_ms)
@@ -238,9 +236,8 @@ static int add_state(struct op_change *change, const struct op_target *target, e
     else
         state.paused = order == PAUSE;
     json_t *json = cfg_sale_state_write(&state);
-    int err = json != NULL
-                  ? cfg_change_state(change->change, target->kind, target->name, json)
-                  : PS_E_NOMEM;
+    int err = json != NULL ? cfg_change_state(change->change, target->kind, target->name, json)
+                           : PS_E_NOMEM;
     json_decref(json);
     cfg_change_line(change->change, change->target,
                     json_string(cfg_sale_state_name(&sale->doc, &sale->state, wall_ms)),

@@ -15,7 +15,7 @@
 #include <string.h>
 
 #define TTL_MAX_S  INT64_C(315360000) /* ten years */
-#define BLOCKS_MAX 100000            /* users and ranges together */
+#define BLOCKS_MAX 100000             /* users and ranges together */
 
 struct block {
     int64_t until_ms; /* INT64_MAX = for good */

@@ -123,8 +123,8 @@ static size_t bucket_of(uint64_t hash)
 
 static bool is_key(const struct entry *entry, const struct key *key)
 {
-    return entry->hash == key->hash && entry->is_range == key->is_range &&
-           entry->len == key->len && memcmp(entry->key, key->at, key->len) == 0;
+    return entry->hash == key->hash && entry->is_range == key->is_range && entry->len == key->len &&
+           memcmp(entry->key, key->at, key->len) == 0;
 }
 
 static const struct bucket *find_bucket(const struct cfg_blocklist *list, uint64_t hash)
@@ -266,9 +266,8 @@ static int put(struct cfg_blocklist *list, const struct key *key, int64_t until_
         return 0;
     struct page *page = own_page(list, key->hash);
     struct entry *entry = until_ms > 0 ? new_entry(key, until_ms) : NULL;
-    struct bucket *bucket = page != NULL && (entry != NULL || until_ms == 0)
-                                ? new_bucket(old, key, entry)
-                                : NULL;
+    struct bucket *bucket =
+        page != NULL && (entry != NULL || until_ms == 0) ? new_bucket(old, key, entry) : NULL;
     if (bucket == NULL) {
         free(entry);
         return PS_E_NOMEM;

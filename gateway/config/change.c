@@ -18,8 +18,8 @@ struct cfg_change *cfg_change_new(struct cfg_store *store, const struct cfg_auth
     (void)snprintf(change->peer, sizeof change->peer, "%s", author->peer);
     (void)snprintf(change->action, sizeof change->action, "%s", author->action);
     (void)snprintf(change->why, sizeof change->why, "%s", author->why);
-    change->by = (struct cfg_author){author->at_ms, change->who, change->peer, change->action,
-                                     change->why};
+    change->by =
+        (struct cfg_author){author->at_ms, change->who, change->peer, change->action, change->why};
     return change;
 }
 
@@ -233,12 +233,12 @@ int cfg_store_note_sale(struct cfg_store *store, const char *sale, bool opened, 
                         void *ctx)
 {
     const struct cfg_doc *have = cfg_store_find(store, &cfg_kind_sale, sale);
-    struct cfg_change *change = cfg_change_new(
-        store, &(struct cfg_author){.at_ms = ps_clock_wall_ms(store->clock),
-                                    .who = "system",
-                                    .peer = "",
-                                    .action = opened ? "sale.open" : "sale.opening",
-                                    .why = ""});
+    struct cfg_change *change =
+        cfg_change_new(store, &(struct cfg_author){.at_ms = ps_clock_wall_ms(store->clock),
+                                                   .who = "system",
+                                                   .peer = "",
+                                                   .action = opened ? "sale.open" : "sale.opening",
+                                                   .why = ""});
     int err = change == NULL ? PS_E_NOMEM : have == NULL ? PS_E_NOT_FOUND : 0;
 
     if (err == 0) {
@@ -284,8 +284,7 @@ static int list_versions(const struct cfg_change *change, json_t *from, json_t *
         const struct cfg_doc *last = cfg_store_last(change->store, doc->kind, doc->name);
         char name[sizeof change->target];
         (void)snprintf(name, sizeof name, "%s/%s", doc->kind->path, doc->name);
-        err |=
-            json_object_set_new(from, name, json_integer(last != NULL ? last->version : 0));
+        err |= json_object_set_new(from, name, json_integer(last != NULL ? last->version : 0));
         err |= json_object_set_new(to, name, json_integer(doc->version));
     }
     return err;

@@ -60,20 +60,20 @@ struct cfg_db {
     "CREATE TABLE store(revision INTEGER NOT NULL) STRICT;"                                        \
     "INSERT INTO store VALUES(1);"
 #define SHIPPED(name, document)                                                                    \
-    "INSERT INTO documents VALUES('limits', '" name "', 1, 1, '" document                          \
-    "', NULL, 0, " NEVER ", 0, 'penstock', '', 'limit.put', '');"
+    "INSERT INTO documents VALUES('limits', '" name "', 1, 1, '" document "', NULL, 0, " NEVER     \
+    ", 0, 'penstock', '', 'limit.put', '');"
 
-static const char tables[] = CREATE
-    "CREATE TABLE audit(seq INTEGER PRIMARY KEY, line TEXT NOT NULL) STRICT;"
+static const char tables[] =
+    CREATE "CREATE TABLE audit(seq INTEGER PRIMARY KEY, line TEXT NOT NULL) STRICT;"
     /* The shipped rules: what a shop needs that has not thought about it yet. */
     SHIPPED("user", "{\"algorithm\":\"token_bucket\",\"key\":\"user\",\"rate\":5,\"period_s\":10,"
                     "\"burst\":5,\"applies_to\":[\"order\"]}")
-    SHIPPED("ip", "{\"algorithm\":\"token_bucket\",\"key\":\"ip\",\"rate\":50,\"period_s\":10,"
-                  "\"burst\":100,\"applies_to\":[\"order\"]}")
-    SHIPPED("global", "{\"algorithm\":\"token_bucket\",\"key\":\"global\",\"rate\":20000,"
-                      "\"period_s\":1,\"burst\":20000,\"applies_to\":[\"order\"]}")
-    SHIPPED("polling", "{\"algorithm\":\"token_bucket\",\"key\":\"user\",\"rate\":1,"
-                       "\"period_s\":1,\"burst\":5,\"applies_to\":[\"order_state\"]}");
+        SHIPPED("ip", "{\"algorithm\":\"token_bucket\",\"key\":\"ip\",\"rate\":50,\"period_s\":10,"
+                      "\"burst\":100,\"applies_to\":[\"order\"]}")
+            SHIPPED("global", "{\"algorithm\":\"token_bucket\",\"key\":\"global\",\"rate\":20000,"
+                              "\"period_s\":1,\"burst\":20000,\"applies_to\":[\"order\"]}")
+                SHIPPED("polling", "{\"algorithm\":\"token_bucket\",\"key\":\"user\",\"rate\":1,"
+                                   "\"period_s\":1,\"burst\":5,\"applies_to\":[\"order_state\"]}");
 
 static const struct ps_db_kind kind = {
     .name = "control.db",
@@ -93,22 +93,66 @@ static const struct ps_db_kind kind = {
     " FROM blocklist WHERE kind = '" old "';"
 
 /* From schemas 1 and 2, which had a table a kind; 1 forgot sales that were deleted. */
-static const char upgrade[] =
-    "BEGIN IMMEDIATE;" CREATE
-    "CREATE TABLE IF NOT EXISTS deleted(name TEXT PRIMARY KEY, version INTEGER NOT NULL) STRICT;"
-    "INSERT INTO documents SELECT 'sales', name, version, 1, document,"
-    " '{\"opening\":' || " FLAG("opened = 2") " || ',\"opened\":' || " FLAG("opened = 1")
-    " || ',\"paused\":' || " FLAG("paused <> 0") " || ',\"ended\":' || " FLAG("ended <> 0")
-    " || '}', created_at_ms, " NEVER ", updated_at_ms, 'upgrade', '', 'upgrade', '' FROM sales;"
-    "INSERT INTO documents SELECT 'sales', name, version, 1, NULL, NULL, 0, " NEVER ", 0,"
-    " 'upgrade', '', 'upgrade', '' FROM deleted;"
-    /* Rules that nobody had touched may still be replaced by those of the settings. */
-    "INSERT INTO documents SELECT 'limits', name, 1, 1, document, NULL, 0, " NEVER ", 0,"
-    " CASE (SELECT version FROM policy) WHEN 1 THEN 'penstock' ELSE 'upgrade' END, '',"
-    " 'upgrade', '' FROM limits;" BLOCKS("blocklist/users", "user")
-    BLOCKS("blocklist/ips", "range")
-    "DROP TABLE sales; DROP TABLE deleted; DROP TABLE limits; DROP TABLE blocklist;"
-    "DROP TABLE policy; PRAGMA user_version = " VALUE(SCHEMA) "; COMMIT;";
+static const char
+    upgrade
+        [] =
+            "BEGIN IMMEDIATE;" CREATE "CREATE TABLE IF NOT EXISTS deleted(name TEXT PRIMARY KEY, "
+                                      "version INTEGER NOT NULL) STRICT;"
+            "INSERT INTO documents SELECT 'sales', name, version, 1, document,"
+            " '{\"opening\":' || " FLAG("opened = 2") " || ',\"opened\":' || " FLAG("opened = 1") " || ',\"paused\":' || " FLAG(
+                "paused <> 0") " || ',\"ended\":' || " FLAG("ended <> 0") " || '}', "
+                                                                          "created_at_ms, " NEVER
+                                                                          ", updated_at_ms, "
+                                                                          "'upgrade', '', "
+                                                                          "'upgrade', '' FROM "
+                                                                          "sales;"
+                                                                          "INSERT INTO documents "
+                                                                          "SELECT 'sales', name, "
+                                                                          "version, 1, NULL, NULL, "
+                                                                          "0, " NEVER ", 0,"
+                                                                          " 'upgrade', '', "
+                                                                          "'upgrade', '' FROM "
+                                                                          "deleted;"
+                                                                          /* Rules that nobody had
+                                                                             touched may still be
+                                                                             replaced by those of
+                                                                             the settings. */
+                                                                          "INSERT INTO documents "
+                                                                          "SELECT 'limits', name, "
+                                                                          "1, 1, document, NULL, "
+                                                                          "0, " NEVER ", 0,"
+                                                                          " CASE (SELECT version "
+                                                                          "FROM policy) WHEN 1 "
+                                                                          "THEN 'penstock' ELSE "
+                                                                          "'upgrade' END, '',"
+                                                                          " 'upgrade', '' FROM "
+                                                                          "limits;" BLOCKS(
+                                                                              "blocklist/users",
+                                                                              "user")
+                                                                              BLOCKS(
+                                                                                  "blocklist/ips",
+                                                                                  "range") "DROP "
+                                                                                           "TABLE "
+                                                                                           "sales; "
+                                                                                           "DROP "
+                                                                                           "TABLE "
+                                                                                           "deleted"
+                                                                                           "; DROP "
+                                                                                           "TABLE "
+                                                                                           "limits;"
+                                                                                           " DROP "
+                                                                                           "TABLE "
+                                                                                           "blockli"
+                                                                                           "st;"
+                                                                                           "DROP "
+                                                                                           "TABLE "
+                                                                                           "policy;"
+                                                                                           " PRAGMA"
+                                                                                           " user_"
+                                                                                           "version"
+                                                                                           " ="
+                                                                                           " " VALUE(
+                                                                                               SCHEMA) "; COMMIT;";
 
 static const char *const statements[] = {
     [CHECK] = "PRAGMA quick_check(1)",
@@ -265,15 +309,14 @@ static int read_document(const struct cfg_db *db, const struct ps_db_statement *
                          struct cfg_doc **ret_doc, struct ps_fault *fault)
 {
     struct ps_str kind_text = ps_db_text(row, 0);
-    struct cfg_doc_parts parts = {
-        .kind = cfg_kind_find(kind_text.at, kind_text.len),
-        .name = text_at(row, 1),
-        .version = ps_db_int(row, 2),
-        .revision = ps_db_int(row, 3),
-        .created_at_ms = ps_db_int(row, 6),
-        .by = {ps_db_int(row, 8), text_at(row, 9), text_at(row, 10), text_at(row, 11),
-               text_at(row, 12)},
-        .reading.pointer = ""};
+    struct cfg_doc_parts parts = {.kind = cfg_kind_find(kind_text.at, kind_text.len),
+                                  .name = text_at(row, 1),
+                                  .version = ps_db_int(row, 2),
+                                  .revision = ps_db_int(row, 3),
+                                  .created_at_ms = ps_db_int(row, 6),
+                                  .by = {ps_db_int(row, 8), text_at(row, 9), text_at(row, 10),
+                                         text_at(row, 11), text_at(row, 12)},
+                                  .reading.pointer = ""};
     struct ps_faults faults = {0};
     json_t *json = NULL, *state = NULL;
 
@@ -285,9 +328,8 @@ static int read_document(const struct cfg_db *db, const struct ps_db_statement *
     parts.json = json;
     parts.state = state;
     if (err == 0 && (err = cfg_doc_new(&parts, ret_doc, &faults)) < 0)
-        err = err == PS_E_NOMEM
-                  ? ps_fault(fault, err, ps_db_path(db->db), "out of memory")
-                  : unreadable(db, row, faults.at[0].path, faults.at[0].text, fault);
+        err = err == PS_E_NOMEM ? ps_fault(fault, err, ps_db_path(db->db), "out of memory")
+                                : unreadable(db, row, faults.at[0].path, faults.at[0].text, fault);
     json_decref(json);
     json_decref(state);
     return err;
@@ -337,11 +379,11 @@ static json_t *version_json(const struct ps_db_statement *row, bool whole)
     json_t *json = NULL, *document = NULL, *state = NULL;
 
     ps_time_format(ps_db_int(row, 8), at);
-    json = json_pack("{s:I, s:I, s:b, s:s, s:s, s:s, s:s, s:s?}", "version",
-                     (json_int_t)ps_db_int(row, 2), "revision", (json_int_t)ps_db_int(row, 3),
-                     "deleted", (int)ps_db_is_null(row, 4), "at", at, "who", text_at(row, 9),
-                     "peer", text_at(row, 10), "action", text_at(row, 11), "why",
-                     why[0] != '\0' ? why : NULL);
+    json =
+        json_pack("{s:I, s:I, s:b, s:s, s:s, s:s, s:s, s:s?}", "version",
+                  (json_int_t)ps_db_int(row, 2), "revision", (json_int_t)ps_db_int(row, 3),
+                  "deleted", (int)ps_db_is_null(row, 4), "at", at, "who", text_at(row, 9), "peer",
+                  text_at(row, 10), "action", text_at(row, 11), "why", why[0] != '\0' ? why : NULL);
     if (!whole || json == NULL)
         return json;
     /* What cannot be parsed was refused when the file was opened. */
@@ -357,8 +399,7 @@ static json_t *version_json(const struct ps_db_statement *row, bool whole)
 
 static void bind_text(struct ps_db_statement *statement, int at, const char *text)
 {
-    ps_db_bind_text(statement, at,
-                    (struct ps_str){text, text != NULL ? strlen(text) : 0});
+    ps_db_bind_text(statement, at, (struct ps_str){text, text != NULL ? strlen(text) : 0});
 }
 
 /* Statements about one document begin with its kind and name. */

@@ -8,7 +8,8 @@
 struct cfg_db;
 
 /* Holds the file for this process until *ret_lock is closed, and makes it (with the shipped limit
- * rules) when there is none. PS_E_BUSY: another process has it; PS_E_PERMISSION: others may read it.
+ * rules) when there is none. PS_E_BUSY: another process has it; PS_E_PERMISSION: others may read
+ * it.
  */
 int cfg_db_lock(const char *path, const char *vfs, int *ret_lock,
                 struct ps_fault *fault) PS_MUST_CHECK;

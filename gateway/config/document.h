@@ -60,17 +60,17 @@ struct cfg_reading {
 };
 
 struct cfg_kind {
-    const char *path;       /* in URLs, Redis and control.db: "sales", "blocklist/users" */
-    const char *word;       /* one of them, in messages: "sale" */
-    const char *name_rule;  /* what a name must be */
-    const char *listed;     /* the member of a list's answer */
-    const char *put;        /* actions of the audit log */
+    const char *path;      /* in URLs, Redis and control.db: "sales", "blocklist/users" */
+    const char *word;      /* one of them, in messages: "sale" */
+    const char *name_rule; /* what a name must be */
+    const char *listed;    /* the member of a list's answer */
+    const char *put;       /* actions of the audit log */
     const char *drop;
-    size_t max;             /* documents at once … */
-    const char *max_with;   /* … together with this kind; NULL: alone */
-    bool lists_names;       /* its list is an object by name, not an array */
-    bool may_be_empty;      /* a PUT without a body is one of {} */
-    bool keeps_reason;      /* the reason of a change is a member of the document, too */
+    size_t max;                /* documents at once … */
+    const char *max_with;      /* … together with this kind; NULL: alone */
+    bool lists_names;          /* its list is an object by name, not an array */
+    bool may_be_empty;         /* a PUT without a body is one of {} */
+    bool keeps_reason;         /* the reason of a change is a member of the document, too */
     const char *initial_state; /* JSON; NULL: the kind has none */
     /* Pointers of members that only reading shows, NULL-terminated; a star stands for any element.
      * Those of `live` change by themselves. */

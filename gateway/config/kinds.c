@@ -139,7 +139,6 @@ bool cfg_doc_is_same(const struct cfg_doc *doc, const struct cfg_doc *other)
 
 int64_t cfg_doc_ends_at_ms(const struct cfg_doc *doc)
 {
-    return doc->parsed != NULL && doc->kind->ends_at_ms != NULL
-               ? doc->kind->ends_at_ms(doc->parsed)
-               : INT64_MAX;
+    return doc->parsed != NULL && doc->kind->ends_at_ms != NULL ? doc->kind->ends_at_ms(doc->parsed)
+                                                                : INT64_MAX;
 }

@@ -87,9 +87,10 @@ int cfg_limit_rule_read(const json_t *json, const char *name, const char *pointe
     int algorithm = 0, key = 0, mode = CFG_LIMIT_ENFORCE;
 
     if (!ps_name_ok(name, strlen(name)))
-        return ps_faults_add(faults, PS_E_INVALID, pointer,
-                        "the name of a rule must be 1-64 of A-Z a-z 0-9 . _ - and start with a "
-                        "letter or digit");
+        return ps_faults_add(
+            faults, PS_E_INVALID, pointer,
+            "the name of a rule must be 1-64 of A-Z a-z 0-9 . _ - and start with a "
+            "letter or digit");
     memcpy(rule.name, name, strlen(name));
 
     struct ps_json_reader reader;

@@ -302,11 +302,11 @@ json_t *cfg_sale_doc_write(const struct cfg_sale_doc *doc)
             skus = NULL;
         }
     }
-    return json_pack("{s:o, s:o, s:I, s:I, s:b, s:o, s:o}", "opens_at",
-                     time_json(doc->opens_at_ms), "closes_at", time_json(doc->closes_at_ms),
-                     "per_user_cap", (json_int_t)doc->cap, "reservation_ttl_s",
-                     (json_int_t)doc->ttl_s, "rehearsal", (int)doc->rehearsal, "attributes",
-                     json_deep_copy(doc->attributes), "skus", skus);
+    return json_pack("{s:o, s:o, s:I, s:I, s:b, s:o, s:o}", "opens_at", time_json(doc->opens_at_ms),
+                     "closes_at", time_json(doc->closes_at_ms), "per_user_cap",
+                     (json_int_t)doc->cap, "reservation_ttl_s", (json_int_t)doc->ttl_s, "rehearsal",
+                     (int)doc->rehearsal, "attributes", json_deep_copy(doc->attributes), "skus",
+                     skus);
 }
 
 /* --- Comparing. --- */
@@ -582,12 +582,10 @@ const struct cfg_kind cfg_kind_sale = {
     .put = "sale.put",
     .drop = "sale.delete",
     .max = CFG_SALES_MAX,
-    .initial_state =
-        "{\"opening\":false,\"opened\":false,\"paused\":false,\"ended\":false}",
+    .initial_state = "{\"opening\":false,\"opened\":false,\"paused\":false,\"ended\":false}",
     .read_only = (const char *const[]){"/version", "/created_at", "/updated_at", NULL},
     .live = (const char *const[]){"/state", "/refused", "/skus/*/available", "/skus/*/in_doubt",
-                                  "/skus/*/held", "/skus/*/confirmed", "/skus/*/adjustments",
-                                  NULL},
+                                  "/skus/*/held", "/skus/*/confirmed", "/skus/*/adjustments", NULL},
     .name = sale_name,
     .parse = sale_parse,
     .free = sale_free,

@@ -13,8 +13,7 @@
 static bool is_named_before(const json_t *sales, size_t index, const char *name)
 {
     for (size_t i = 0; i < index; i++) {
-        const char *other =
-            json_string_value(json_object_get(json_array_get(sales, i), "sale"));
+        const char *other = json_string_value(json_object_get(json_array_get(sales, i), "sale"));
         if (other != NULL && strcmp(other, name) == 0)
             return true;
     }

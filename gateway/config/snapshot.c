@@ -299,8 +299,8 @@ int cfg_view_put_sale(struct cfg_view *view, const char *name, const struct cfg_
         sale->index = view->sales[place]->index;
         retire(view, view->sales[place]);
     } else {
-        sale->index = view->free_count > 0 ? view->free_indexes[--view->free_count]
-                                           : view->index_end++;
+        sale->index =
+            view->free_count > 0 ? view->free_indexes[--view->free_count] : view->index_end++;
         memmove(&view->sales[place + 1], &view->sales[place],
                 (view->sale_count - place) * sizeof(struct cfg_sale *));
         view->sale_count++;

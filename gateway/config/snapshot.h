@@ -46,7 +46,7 @@ struct cfg_sale {
     bool rehearsal;
     int64_t cap;
     int64_t ttl_ms;
-    char *attributes; /* JSON text, heap */
+    char *attributes;         /* JSON text, heap */
     struct inv_sale *counter; /* these five: cfg_sale_run */
     struct oq_sale *books;
     int64_t epoch;
@@ -54,7 +54,7 @@ struct cfg_sale {
     bool unserved;
     uint32_t index; /* below cfg_snapshot.index_end, of no other sale: for tables of workers */
     size_t sku_count;
-    struct cfg_sku *skus; /* in the order of the counter's and the fold's index */
+    struct cfg_sku *skus;     /* in the order of the counter's and the fold's index */
     struct cfg_sale *retired; /* inside: the next one that is freed with the same snapshot */
 };
 

@@ -1,4 +1,4 @@
-/* The store: what there is, and the way of a change. Three things happen asynchronously and each
+/* The store: the way of a change. Three things happen asynchronously and each
  * has one place here: Redis has compared the versions (on_shared), a job of the writer comes back
  * (cfg_store_mail), all workers go by a snapshot (cfg_store_acknowledged).
  *
@@ -18,151 +18,6 @@
 #include <string.h>
 
 #define ENDS_MAX 1000000
-
-/* --- Documents in memory. --- */
-
-struct cfg_map *cfg_store_map(const struct cfg_store *store, const struct cfg_kind *kind)
-{
-    size_t i = 0;
-
-    while (cfg_kinds[i] != kind)
-        i++;
-    return (struct cfg_map *)(uintptr_t)&store->maps[i];
-}
-
-size_t cfg_map_place(const struct cfg_map *map, const char *name, bool *ret_there)
-{
-    size_t low = 0, high = map->count;
-
-    *ret_there = false;
-    while (low < high) {
-        size_t middle = low + (high - low) / 2;
-        int order = strcmp(name, map->at[middle]->name);
-        if (order == 0) {
-            *ret_there = true;
-            return middle;
-        }
-        if (order < 0)
-            high = middle;
-        else
-            low = middle + 1;
-    }
-    return low;
-}
-
-static int make_room(struct cfg_map *map, size_t more)
-{
-    size_t room = map->room > 0 ? map->room : 16;
-
-    while (room < map->count + more)
-        room *= 2;
-    if (room == map->room)
-        return 0;
-    struct cfg_doc **at = realloc(map->at, room * sizeof *at);
-    if (at == NULL)
-        return PS_E_NOMEM;
-    map->at = at;
-    map->room = room;
-    return 0;
-}
-
-/* Puts it in the place of the one of its name, which is returned, or NULL. There is room. */
-static struct cfg_doc *map_put(struct cfg_map *map, struct cfg_doc *doc)
-{
-    bool there;
-    size_t place = cfg_map_place(map, doc->name, &there);
-    struct cfg_doc *old = there ? map->at[place] : NULL;
-
-    if (!there) {
-        memmove(&map->at[place + 1], &map->at[place],
-                (map->count - place) * sizeof(struct cfg_doc *));
-        map->count++;
-    }
-    map->at[place] = doc;
-    map->live += (size_t)(doc->json != NULL) - (size_t)(old != NULL && old->json != NULL);
-    return old;
-}
-
-static struct cfg_doc *map_remove(struct cfg_map *map, const char *name)
-{
-    bool there;
-    size_t place = cfg_map_place(map, name, &there);
-
-    if (!there)
-        return NULL;
-    struct cfg_doc *old = map->at[place];
-    map->count--;
-    map->live -= old->json != NULL;
-    memmove(&map->at[place], &map->at[place + 1],
-            (map->count - place) * sizeof(struct cfg_doc *));
-    return old;
-}
-
-static bool is_in_force(const struct cfg_store *store, const struct cfg_doc *doc)
-{
-    int64_t ends_at_ms = cfg_doc_ends_at_ms(doc);
-
-    return doc->json != NULL &&
-           (ends_at_ms == INT64_MAX || ends_at_ms > ps_clock_wall_ms(store->clock));
-}
-
-const struct cfg_doc *cfg_store_last(const struct cfg_store *store, const struct cfg_kind *kind,
-                                     const char *name)
-{
-    const struct cfg_map *map = cfg_store_map(store, kind);
-    bool there;
-    size_t place = cfg_map_place(map, name, &there);
-
-    return there ? map->at[place] : NULL;
-}
-
-const struct cfg_doc *cfg_store_find(const struct cfg_store *store, const struct cfg_kind *kind,
-                                     const char *name)
-{
-    const struct cfg_doc *doc = cfg_store_last(store, kind, name);
-
-    return doc != NULL && is_in_force(store, doc) ? doc : NULL;
-}
-
-const struct cfg_doc *cfg_store_behind(const struct cfg_store *store, const struct cfg_kind *kind,
-                                       const char *name)
-{
-    const struct cfg_map *map = cfg_store_map(store, kind);
-    bool there;
-
-    for (size_t i = cfg_map_place(map, name, &there) + there; i < map->count; i++)
-        if (is_in_force(store, map->at[i]))
-            return map->at[i];
-    return NULL;
-}
-
-const struct cfg_doc *cfg_store_next(const struct cfg_store *store, const struct cfg_kind *kind,
-                                     const struct cfg_doc *after)
-{
-    return cfg_store_behind(store, kind, after != NULL ? after->name : "");
-}
-
-const struct cfg_doc *cfg_store_next_kept(const struct cfg_store *store,
-                                          const struct cfg_kind *kind, const char *name)
-{
-    const struct cfg_kind *const *at = cfg_kinds;
-
-    while (*at != kind)
-        at++;
-    for (; *at != NULL; at++, name = "") {
-        const struct cfg_map *map = cfg_store_map(store, *at);
-        bool there;
-        for (size_t i = cfg_map_place(map, name, &there) + there; i < map->count; i++)
-            if (map->at[i]->json == NULL || is_in_force(store, map->at[i]))
-                return map->at[i];
-    }
-    return NULL;
-}
-
-size_t cfg_store_count(const struct cfg_store *store, const struct cfg_kind *kind)
-{
-    return cfg_store_map(store, kind)->live;
-}
 
 int64_t cfg_store_revision(const struct cfg_store *store)
 {
@@ -224,7 +79,7 @@ void cfg_store_tick(struct cfg_store *store)
             free(ended); /* another version ends later */
             continue;
         }
-        cfg_doc_free(map_remove(cfg_store_map(store, ended->kind), ended->name));
+        cfg_doc_free(cfg_map_remove(cfg_store_map(store, ended->kind), ended->name));
         STAILQ_INSERT_TAIL(&store->ended, ended, next);
     }
 }
@@ -238,6 +93,7 @@ static void add_ended(struct cfg_change *change)
     for (size_t i = 0; i < CFG_ENDED_MAX && (ended = STAILQ_FIRST(&store->ended)) != NULL; i++) {
         STAILQ_REMOVE_HEAD(&store->ended, next);
         STAILQ_INSERT_TAIL(&change->job.ended, ended, next);
+        change->job.ended_count++;
     }
 }
 
@@ -251,8 +107,8 @@ static void start_next(struct cfg_store *store);
 static void publish(struct cfg_store *store)
 {
     struct cfg_snapshot *snapshot;
-    int err = cfg_view_snapshot(store->view, store->snapshot->version + 1, store->revision,
-                                &snapshot);
+    int err =
+        cfg_view_snapshot(store->view, store->snapshot->version + 1, store->revision, &snapshot);
 
     if (err < 0) {
         ps_log(PS_LOG_ERROR, "policy_not_built", PS_F_STR("error", ps_err_text(err)));
@@ -340,7 +196,7 @@ static int submit(struct cfg_store *store, struct cfg_change *change)
     for (size_t i = 0; i < job->edit_count; i++) {
         if (job->edits[i].doc->revision == 0)
             job->edits[i].doc->revision = job->revision;
-        if (make_room(cfg_store_map(store, job->edits[i].doc->kind), job->edit_count) < 0)
+        if (cfg_map_make_room(cfg_store_map(store, job->edits[i].doc->kind), job->edit_count) < 0)
             return PS_E_NOMEM;
     }
     int err = cfg_writer_submit(store->writer, job);
@@ -356,6 +212,7 @@ static void step_back(struct cfg_store *store)
 
     change->step = CFG_STEP_WAITING;
     STAILQ_CONCAT(&store->ended, &change->job.ended);
+    change->job.ended_count = 0;
     if (next == NULL || !next->is_taken)
         return;
     STAILQ_REMOVE_HEAD(&store->changes, next);
@@ -427,7 +284,7 @@ static bool is_news(const struct cfg_store *store, const struct cfg_doc *doc)
     const struct cfg_doc *last = cfg_store_last(store, doc->kind, doc->name);
 
     if (last == NULL)
-        return doc->json == NULL || is_in_force(store, doc);
+        return doc->json == NULL || cfg_store_is_in_force(store, doc);
     if (last->version != doc->version)
         return doc->version > last->version;
     if (cfg_doc_is_same(last, doc))
@@ -509,7 +366,7 @@ static void say_taken(const struct cfg_doc *doc)
 /* Takes the document over. */
 static void put_in_force(struct cfg_store *store, struct cfg_doc *doc)
 {
-    struct cfg_doc *old = map_put(cfg_store_map(store, doc->kind), doc);
+    struct cfg_doc *old = cfg_map_put(cfg_store_map(store, doc->kind), doc);
     int err = doc->kind->publish(store, old, doc);
 
     if (err < 0)
@@ -613,8 +470,8 @@ int cfg_store_history(struct cfg_store *store, const struct cfg_kind *kind, cons
 
     if (look == NULL)
         return PS_E_NOMEM;
-    *look = (struct cfg_history){
-        .job = {.kind = kind, .version = version}, .done = done, .ctx = ctx};
+    *look =
+        (struct cfg_history){.job = {.kind = kind, .version = version}, .done = done, .ctx = ctx};
     STAILQ_INIT(&look->job.ended);
     memcpy(look->job.name, name, strlen(name) + 1);
     int err = cfg_writer_submit(store->writer, &look->job);
@@ -701,11 +558,11 @@ static int load(struct cfg_doc *doc, void *ctx)
     struct cfg_store *store = ctx;
     struct cfg_map *map = cfg_store_map(store, doc->kind);
 
-    if (make_room(map, 1) < 0) {
+    if (cfg_map_make_room(map, 1) < 0) {
         cfg_doc_free(doc);
         return PS_E_NOMEM;
     }
-    (void)map_put(map, doc);
+    (void)cfg_map_put(map, doc);
     watch_end(store, doc);
     return 0;
 }

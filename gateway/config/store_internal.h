@@ -1,5 +1,5 @@
-/* What the files of the store share: store.c (what there is, the way of a change) and change.c
- * (what a change is made of). */
+/* What the files of the store share: memory.c (what there is), change.c (what a change is made of)
+ * and store.c (the way of a change). */
 #ifndef CFG_STORE_INTERNAL_H
 #define CFG_STORE_INTERNAL_H
 
@@ -31,7 +31,7 @@ struct cfg_change {
     struct cfg_store *store;
     struct cfg_author by;
     char who[PS_NAME_MAX + 1], peer[46], action[32], why[CFG_WHY_SIZE];
-    size_t room;                  /* for edits */
+    size_t room;                    /* for edits */
     char target[CFG_NAME_MAX + 64]; /* of the audit line; "": that of its documents */
     json_t *from, *to;
     bool has_line; /* from and to are said */
@@ -64,13 +64,19 @@ struct cfg_store {
     bool dirty;                            /* what is published is not what there is */
     STAILQ_HEAD(cfg_changes, cfg_change) changes;
     LIST_HEAD(, cfg_history) looks;
-    struct cfg_sync *sync; /* NULL: what operators decide here is this gateway's own */
+    struct cfg_sync *sync;            /* NULL: what operators decide here is this gateway's own */
     json_t *seed_sales, *seed_policy; /* that wait for the cluster's copy; NULL: none */
 };
 
 struct cfg_map *cfg_store_map(const struct cfg_store *store, const struct cfg_kind *kind);
 /* Its place, or where it belongs. */
 size_t cfg_map_place(const struct cfg_map *map, const char *name, bool *ret_there);
+int cfg_map_make_room(struct cfg_map *map, size_t more) PS_MUST_CHECK;
+/* Puts it in the place of the one of its name, which is returned, or NULL. There is room. */
+struct cfg_doc *cfg_map_put(struct cfg_map *map, struct cfg_doc *doc);
+struct cfg_doc *cfg_map_remove(struct cfg_map *map, const char *name); /* NULL: it is not there */
+/* Is it no deletion, and has it not ended? */
+bool cfg_store_is_in_force(const struct cfg_store *store, const struct cfg_doc *doc);
 
 /* change.c: the audit line, from what the change does when its turn comes. PS_E_NOMEM. */
 int cfg_change_write_line(struct cfg_change *change) PS_MUST_CHECK;

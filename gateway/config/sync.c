@@ -48,7 +48,7 @@ struct cfg_sync {
     const struct cfg_kind *pushed_kind;
     char pushed_name[CFG_NAME_MAX + 1];
     char pushed_generation[2 * GENERATION + 1];
-    bool pushed; /* a page has been taken */
+    bool pushed;       /* a page has been taken */
     int64_t taken_rev; /* of what is being taken over */
     bool more;         /* there is more behind it */
     const struct cfg_job *put_job;
@@ -152,8 +152,7 @@ static int reply_fault(const struct cfg_sync *sync, int err, const redisReply *r
         (reply->type == REDIS_REPLY_ARRAY && reply->elements > 0 &&
          reply->element[0]->type == REDIS_REPLY_STRING))
         return 0;
-    return ps_fault(fault, PS_E_CORRUPT, CFG_SYNC_PATH, "Redis %s: a strange reply",
-                    server(sync));
+    return ps_fault(fault, PS_E_CORRUPT, CFG_SYNC_PATH, "Redis %s: a strange reply", server(sync));
 }
 
 static bool says(const redisReply *reply, const char *word)
@@ -240,8 +239,8 @@ static int read_documents(const struct cfg_sync *sync, const redisReply *reply,
         struct ps_fault fault;
         if (value->type != REDIS_REPLY_STRING || (last != NULL && cfg_codec_is_same(last, text)))
             continue;
-        int err = cfg_codec_read((struct ps_str){field->str, field->len}, text, reply->element[i + 1]->integer,
-                                 &edits[*ret_count].doc, &fault);
+        int err = cfg_codec_read((struct ps_str){field->str, field->len}, text,
+                                 reply->element[i + 1]->integer, &edits[*ret_count].doc, &fault);
         if (err == PS_E_NOMEM)
             return err;
         if (err < 0)
@@ -352,7 +351,8 @@ struct page {
     char *texts[PAGE_DOCS];
 };
 
-static int fill_page(const struct cfg_sync *sync, struct page *page, const struct cfg_doc **ret_last)
+static int fill_page(const struct cfg_sync *sync, struct page *page,
+                     const struct cfg_doc **ret_last)
 {
     const struct cfg_doc *doc =
         cfg_store_next_kept(sync->store, sync->pushed_kind, sync->pushed_name);
@@ -478,19 +478,8 @@ static void on_put(int err, const redisReply *reply, void *ctx)
     fn(sync->store, err, revision, &fault, sync->put_ctx);
 }
 
-static size_t count_ended(const struct cfg_job *job)
-{
-    const struct cfg_ended *ended;
-    size_t count = 0;
-
-    STAILQ_FOREACH(ended, &job->ended, next)
-    count++;
-    return count;
-}
-
 /* Texts that a call points to until it is sent: four of each document, one of each ended. */
-static int write_put(const struct cfg_job *job, size_t ended_count, struct call *call,
-                     char **texts)
+static int write_put(const struct cfg_job *job, size_t ended_count, struct call *call, char **texts)
 {
     const struct cfg_ended *ended;
     char field[CFG_FIELD_SIZE], *text;
@@ -525,7 +514,7 @@ static int write_put(const struct cfg_job *job, size_t ended_count, struct call 
 
 static int send_put(struct cfg_sync *sync, const struct cfg_job *job)
 {
-    size_t ended = count_ended(job), count = 1 + ended + 4 * job->edit_count;
+    size_t ended = job->ended_count, count = 1 + ended + 4 * job->edit_count;
     struct call call = begin_call(2 + count);
     char revision[24], **texts = calloc(count, sizeof *texts);
 
@@ -562,8 +551,7 @@ int cfg_sync_put(struct cfg_sync *sync, const struct cfg_job *job, cfg_sync_put_
 
 bool cfg_sync_holds(const struct cfg_sync *sync)
 {
-    return is_open(sync) &&
-           ((sync->busy && !sync->steady) || now_ns(sync) < sync->settled_ns);
+    return is_open(sync) && ((sync->busy && !sync->steady) || now_ns(sync) < sync->settled_ns);
 }
 
 /* --- The link, and the timer. --- */
@@ -621,8 +609,8 @@ int cfg_sync_new(struct cfg_store *store, const struct cfg_sync_settings *settin
         return PS_E_NOMEM;
     sync->store = store;
     sync->settings = *settings;
-    err = ps_redis_link_new(settings->loop, settings->url, settings->redis, &callbacks,
-                            &sync->link);
+    err =
+        ps_redis_link_new(settings->loop, settings->url, settings->redis, &callbacks, &sync->link);
     if (err < 0) {
         free(sync);
         return err;

@@ -52,7 +52,8 @@ struct cfg_job {
     struct cfg_edit *edits; /* heap, as are the next four */
     size_t edit_count;
     struct cfg_ended_list ended; /* removed first */
-    char *line;               /* of the audit log; not NULL */
+    size_t ended_count;
+    char *line;                  /* of the audit log; not NULL */
     char *file_path, *file_text; /* a private file to replace with it; NULL: none */
     int64_t revision;
     /* A look at the history: with `kind` the job changes nothing. Version 0: all. */

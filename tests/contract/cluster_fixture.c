@@ -116,8 +116,7 @@ void share(struct node *node)
     struct ps_redis_url url = server_url();
     settings.backoff_max_ms = 50;
     assert_ok(cfg_sync_new(
-        node->store,
-        &(struct cfg_sync_settings){.loop = &loop, .url = &url, .redis = &settings}));
+        node->store, &(struct cfg_sync_settings){.loop = &loop, .url = &url, .redis = &settings}));
     while (!gw_control_synced(node->control))
         turn();
 }
@@ -278,10 +277,10 @@ static int put_version(struct node *node, const char *name, int64_t version, int
     char closes[PS_TIME_LEN + 1];
     int err = 1;
     ps_time_format(closes_at_ms != INT64_MAX ? closes_at_ms : 2, closes);
-    json_t *json = json_pack("{s:s, s:s?, s:i, s:[{s:s, s:i}]}", "opens_at",
-                             "1970-01-01T00:00:00.001Z", "closes_at",
-                             closes_at_ms != INT64_MAX ? closes : NULL, "per_user_cap", STOCK,
-                             "skus", "sku", "phone", "stock", stock);
+    json_t *json =
+        json_pack("{s:s, s:s?, s:i, s:[{s:s, s:i}]}", "opens_at", "1970-01-01T00:00:00.001Z",
+                  "closes_at", closes_at_ms != INT64_MAX ? closes : NULL, "per_user_cap", STOCK,
+                  "skus", "sku", "phone", "stock", stock);
     json_t *state = cfg_sale_state_write(sale_state);
     const struct cfg_doc_parts parts = {.kind = &cfg_kind_sale,
                                         .name = name,
@@ -337,8 +336,7 @@ static const struct sale_view *view_of(const struct node *node)
 int put_stock(struct node *node, int stock)
 {
     const struct gw_control_sale *known = sale_of(node);
-    const struct cfg_sale_state none = {0},
-                                *state = known != NULL ? &known->stored.state : &none;
+    const struct cfg_sale_state none = {0}, *state = known != NULL ? &known->stored.state : &none;
     return put_version(node, SALE, state->version + 1, stock, state, INT64_MAX);
 }
 

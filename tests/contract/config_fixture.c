@@ -63,8 +63,7 @@ void share(struct node *node)
     (void)snprintf(text, sizeof text, "redis://127.0.0.1:%d/0", server.port);
     assert_ok(ps_redis_url_parse(text, &url, NULL));
     assert_ok(cfg_sync_new(
-        node->store,
-        &(struct cfg_sync_settings){.loop = &loop, .url = &url, .redis = &settings}));
+        node->store, &(struct cfg_sync_settings){.loop = &loop, .url = &url, .redis = &settings}));
 }
 
 static void start_sales(struct gw_core *core)

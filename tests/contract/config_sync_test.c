@@ -367,7 +367,8 @@ static void entries_that_have_ended_make_no_difference(void **state)
     char *line = strstr(lines, "\"who\":\"cluster\"");
     assert_non_null(line);
     assert_non_null(strstr(line, "\"to\":{\"blocklist/users/trudy\":3}"));
-    assert_null(strstr(line + 1, "cluster.take\",\"target\":\"control\",\"from\":{\"blocklist/users/trudy\":3}"));
+    assert_null(strstr(
+        line + 1, "cluster.take\",\"target\":\"control\",\"from\":{\"blocklist/users/trudy\":3}"));
     free(lines);
     assert_ok(put_block(a, "eve"));
     assert_false(is_shared("blocklist/users/mallory"));

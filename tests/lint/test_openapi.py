@@ -8,7 +8,7 @@ import yaml
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 PUBLIC, ADMIN = ROOT / "gateway/public/openapi.yaml", ROOT / "gateway/admin/openapi.yaml"
-METHODS = {"get", "put", "post", "delete"}
+METHODS = {"get", "put", "post", "patch", "delete"}
 
 
 def load(path):
@@ -100,10 +100,28 @@ def test_the_public_routes_are_those_of_the_code():
     assert coded == {(shape(path), method) for path, method, _, _ in operations(load(PUBLIC))}
 
 
-def test_the_admin_routes_and_roles_are_those_of_the_code():
+def kinds():
+    """The kinds of documents, and whether a PUT needs a body."""
+    for path in sorted((ROOT / "gateway/config").glob("*.c")):
+        for row in re.findall(r"\nconst struct cfg_kind \w+ = \{(.*?)\n\};", path.read_text(encoding="utf-8"), re.S):
+            yield re.search(r'\.path = "([^"]+)"', row)[1], ".may_be_empty = true" not in row
+
+
+def admin_rows():
+    """The table of routes; what is of every kind stands for each."""
     text = (ROOT / "gateway/admin/routes.c").read_text(encoding="utf-8")
-    rows = re.findall(r'\{"([^"]+)",\s*SRV_([A-Z]+),\s*OP_ROLE_([A-Z]+),\s*([A-Z_ |0-9]+),', text)
-    assert rows
+    for path, method, role, flags in re.findall(r'\{"([^"]+)",\s*SRV_([A-Z]+),\s*OP_ROLE_([A-Z]+),\s*([A-Z_ |0-9]+),', text):
+        if "{kind}" not in path:
+            yield path, method, role, flags
+            continue
+        for kind, needs_body in kinds():
+            optional = method == "PUT" and not needs_body
+            yield path.replace("{kind}", kind), method, role, flags.replace("NEEDS_BODY", "0") if optional else flags
+
+
+def test_the_admin_routes_and_roles_are_those_of_the_code():
+    rows = list(admin_rows())
+    assert rows and len(list(kinds())) >= 4
     coded = {(path, method.lower(), None if "OPEN" in flags else role.lower()) for path, method, role, flags in rows}
     described = {(shape(path), method, operation.get("x-role")) for path, method, _, operation in operations(load(ADMIN))}
     assert coded == described

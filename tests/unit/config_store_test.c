@@ -115,12 +115,12 @@ static void on_done(int err, const struct ps_fault *fault, void *ctx)
 
 static struct cfg_change *change_by(const char *who, const char *why)
 {
-    struct cfg_change *change = cfg_change_new(
-        store, &(struct cfg_author){.at_ms = ps_clock_wall_ms(&clock_.clock),
-                                    .who = who,
-                                    .peer = "127.0.0.1",
-                                    .action = "",
-                                    .why = why});
+    struct cfg_change *change =
+        cfg_change_new(store, &(struct cfg_author){.at_ms = ps_clock_wall_ms(&clock_.clock),
+                                                   .who = who,
+                                                   .peer = "127.0.0.1",
+                                                   .action = "",
+                                                   .why = why});
     assert_non_null(change);
     return change;
 }
@@ -300,7 +300,8 @@ static void a_change_of_an_old_version_is_refused_whole(void **state)
     assert_ok(put_sale("spring", 1));
     struct cfg_change *change = change_by("t1", "");
     assert_ok(add(change, &cfg_kind_user, "bob", "{}"));
-    assert_ok(add(change, &cfg_kind_sale, "spring", "{\"skus\":[{\"sku\":\"phone\",\"stock\":7}]}"));
+    assert_ok(
+        add(change, &cfg_kind_sale, "spring", "{\"skus\":[{\"sku\":\"phone\",\"stock\":7}]}"));
     cfg_change_follow(change, 2);
     assert_int_equal(submit(change), PS_E_CONFLICT);
     change = sale_change("spring", 2);
@@ -352,15 +353,17 @@ static void a_document_never_moves_anothers_version(void **state)
     assert_ok(put_sale("spring", 1));
     assert_ok(put(&cfg_kind_limit, "user",
                   "{\"algorithm\":\"token_bucket\",\"key\":\"user\",\"rate\":7,\"period_s\":1}"));
-    assert_ok(put(&cfg_kind_user, "b\xc3\xb6"
-                                  "b",
+    assert_ok(put(&cfg_kind_user,
+                  "b\xc3\xb6"
+                  "b",
                   "{\"ttl_s\":1,\"reason\":\"bot\"}"));
     struct cfg_change *change = change_by("t1", "");
     struct ps_faults faults = {0};
     enum cfg_refusal refusal;
     assert_ok(add(change, &cfg_kind_range, "203.0.113.0/24", "{}"));
-    assert_ok(cfg_change_drop(change, &cfg_kind_user, "b\xc3\xb6"
-                                                      "b",
+    assert_ok(cfg_change_drop(change, &cfg_kind_user,
+                              "b\xc3\xb6"
+                              "b",
                               "", &refusal, &faults));
     assert_ok(submit(change));
     open_again();
@@ -427,7 +430,8 @@ static void every_version_is_kept_with_who_and_why(void **state)
     (void)state;
     assert_ok(put_sale("spring", 1));
     struct cfg_change *change = change_by("t2", "more");
-    assert_ok(add(change, &cfg_kind_sale, "spring", "{\"skus\":[{\"sku\":\"phone\",\"stock\":2}]}"));
+    assert_ok(
+        add(change, &cfg_kind_sale, "spring", "{\"skus\":[{\"sku\":\"phone\",\"stock\":2}]}"));
     assert_ok(submit(change));
     assert_ok(remove_document(&cfg_kind_sale, "spring"));
     open_again();
@@ -700,8 +704,8 @@ static void what_another_gateway_decided_is_written_whatever_stands_here(void **
     assert_ok(put_sale("spring", 1));
     assert_ok(put_sale("summer", 1));
     struct cfg_edit *edits = calloc(3, sizeof *edits);
-    json_t *json = parse("{\"skus\":[{\"sku\":\"phone\",\"stock\":7}]}"), *paused = parse(states[0]),
-           *empty = parse("{}");
+    json_t *json = parse("{\"skus\":[{\"sku\":\"phone\",\"stock\":7}]}"),
+           *paused = parse(states[0]), *empty = parse("{}");
     struct cfg_doc_parts parts = {.kind = &cfg_kind_sale,
                                   .name = "spring",
                                   .version = 9,
@@ -927,9 +931,9 @@ static void a_sale_that_is_in_the_log_keeps_its_name_and_stock(void **state)
     sale_is_used = true;
     struct cfg_change *change = change_by("t1", "");
     json_t *json = parse("{\"per_user_cap\":2,\"skus\":[{\"sku\":\"phone\",\"stock\":9}]}");
-    assert_int_equal(cfg_change_put(change, &cfg_kind_sale, "spring", json, "/x", &refusal,
-                                    &faults),
-                     PS_E_CONFLICT);
+    assert_int_equal(
+        cfg_change_put(change, &cfg_kind_sale, "spring", json, "/x", &refusal, &faults),
+        PS_E_CONFLICT);
     assert_int_equal(refusal, CFG_USE_ADJUST);
     assert_string_equal(faults.at[0].path, "/x/skus/0/stock");
     assert_int_equal(cfg_change_put(change, &cfg_kind_sale, "other", json, "", &refusal, &faults),

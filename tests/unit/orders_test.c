@@ -134,6 +134,7 @@ static struct adm_gates gates;
 static struct cfg_sale sale;
 static struct cfg_sku sku;
 static struct cfg_sale *sales[] = {&sale};
+static struct cfg_limits limits;
 static struct cfg_snapshot policy;
 static struct oq_fold *fold;
 static struct ord_in_flight *in_flight;
@@ -155,8 +156,9 @@ static int set_up(void **state)
                              .epoch = 1,
                              .sku_count = 1,
                              .skus = &sku};
-    policy = (struct cfg_snapshot){.version = 1, .sale_count = 1, .sales = sales};
-    assert_ok(cfg_blocklist_new(NULL, 0, NULL, 0, &policy.blocklist));
+    policy =
+        (struct cfg_snapshot){.version = 1, .sale_count = 1, .sales = sales, .limits = &limits};
+    assert_ok(cfg_blocklist_new(&policy.blocklist));
     gates = (struct adm_gates){.fold = fold,
                                .log = &log_,
                                .backlog_percent = 90,

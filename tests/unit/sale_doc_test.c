@@ -141,8 +141,9 @@ static void every_bad_member_is_named(void **state)
 static void all_faults_are_told_at_once(void **state)
 {
     (void)state;
-    static const char *const paths[] = {"/opens_at", "/per_user_cap", "/skus/0/stock",
-                                        "/skus/0/price/currency", "/skus/1/sku", "/colour"};
+    static const char *const paths[] = {"/opens_at",     "/per_user_cap",
+                                        "/skus/0/stock", "/skus/0/price/currency",
+                                        "/skus/1/sku",   "/colour"};
     struct cfg_sale_doc doc;
     struct ps_faults faults;
     assert_int_equal(
@@ -287,9 +288,7 @@ static void what_may_change_depends_on_how_far_the_sale_is(void **state)
         const char *value;
         enum cfg_refusal code[4]; /* before, opened, ended, ended without an opening */
     } rows[] = {
-        {"opens_at",
-         "\"2030-11-11T16:30:00Z\"",
-         {CFG_MAY, CFG_CONFLICT, CFG_CONFLICT, CFG_ENDED}},
+        {"opens_at", "\"2030-11-11T16:30:00Z\"", {CFG_MAY, CFG_CONFLICT, CFG_CONFLICT, CFG_ENDED}},
         {"closes_at", "\"2030-11-11T18:00:00Z\"", {CFG_MAY, CFG_MAY, CFG_ENDED, CFG_ENDED}},
         {"per_user_cap", "3", {CFG_MAY, CFG_MAY, CFG_ENDED, CFG_ENDED}},
         {"reservation_ttl_s", "60", {CFG_MAY, CFG_MAY, CFG_ENDED, CFG_ENDED}},
