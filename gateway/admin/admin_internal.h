@@ -190,8 +190,9 @@ void op_say_document(struct op_request *visit, const struct cfg_kind *kind, cons
 /* Answers a change that was not made up: all that is wrong with it. */
 void op_refuse(struct op_request *visit, int err, enum cfg_refusal refusal,
                const struct ps_faults *faults);
-/* What a change would do: its documents, and what differs. Frees the change. */
-void op_say_dry_run(struct op_request *visit, struct op_change *change);
+/* What a change would do: its documents, and what differs; `tag` is the version or revision in force
+ * (0: none). Frees the change. */
+void op_say_dry_run(struct op_request *visit, struct op_change *change, int64_t tag);
 
 /* --- sales.c --- */
 /* Adds to a sale's document what has become of it; 0 or -1. */

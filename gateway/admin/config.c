@@ -254,7 +254,7 @@ void op_put_config(struct op_request *visit)
         op_change_free(bundle.change);
         op_refuse(visit, bundle.err, bundle.refusal, &bundle.faults);
     } else if (dry_run) {
-        op_say_dry_run(visit, bundle.change);
+        op_say_dry_run(visit, bundle.change, revision);
     } else if (cfg_change_doc(bundle.change->change, 0, &from) == NULL) {
         op_change_free(bundle.change);
         say_config(visit, kinds);

@@ -170,7 +170,7 @@ static json_t *change_json(const struct cfg_doc *from, const struct cfg_doc *to)
     return json;
 }
 
-void op_say_dry_run(struct op_request *visit, struct op_change *change)
+void op_say_dry_run(struct op_request *visit, struct op_change *change, int64_t tag)
 {
     json_t *changes = json_array();
     const struct cfg_doc *from, *to;
@@ -183,6 +183,8 @@ void op_say_dry_run(struct op_request *visit, struct op_change *change)
         json_decref(changes);
         changes = NULL;
     }
+    if (tag > 0)
+        op_etag(visit, tag);
     op_json(visit, ANS_V_ok,
             changes != NULL ? json_pack("{s:b, s:o}", "dry_run", 1, "changes", changes) : NULL);
 }
@@ -211,7 +213,9 @@ static void go_on(struct op_request *visit, struct op_change *change, int err,
     }
     to = cfg_change_doc(change->change, 0, &from);
     if (dry_run) {
-        op_say_dry_run(visit, change);
+        const struct cfg_doc *have =
+            cfg_store_find(visit->admin->control->config, change->kind, change->name);
+        op_say_dry_run(visit, change, have != NULL ? have->version : 0);
     } else if (to == NULL) { /* nothing changes */
         op_say_document(visit, change->kind, change->name);
         op_change_free(change);

@@ -127,7 +127,8 @@ static int range_parse(const char *name, const json_t *json, const json_t *state
         return ps_faults_add(faults, err, reading->pointer, "is not named by a range");
     if (reading->now_ms > 0 && ps_cidr_is_everybody(&range))
         return ps_faults_add(faults, PS_E_INVALID, reading->pointer,
-                             "the range %s is everybody; pause the sales to stop all buyers", name);
+                             "the range%s %s is everybody; pause the sales to stop all buyers",
+                             reading->pointer[0] == '\0' ? " in the path:" : "", name);
     err = block_parse(json, reading, &block, faults);
     if (err < 0)
         return err;

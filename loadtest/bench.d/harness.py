@@ -124,7 +124,7 @@ class Penstock:
         document = {k: v for k, v in document.items() if k in (
             "algorithm", "key", "rate", "period_s", "burst", "max_wait_ms", "mode", "applies_to", "sale")}
         document.update(members)
-        self.admin("PUT", f"/admin/v1/limits/{rule}", document)
+        self.admin("PUT", f"/admin/v1/limits/{rule}", document, {"If-Match": "*"})
 
     def lift_limits(self):
         for rule in ("user", "ip", "global"):

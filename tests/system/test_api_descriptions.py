@@ -6,7 +6,7 @@ import uuid
 import pytest
 import yaml
 from jsonschema import Draft202012Validator
-from penstock import ROOT, Gateway
+from penstock import ANY_VERSION, ROOT, Gateway
 
 SALE = "/v1/sales/{sale}"
 ADMIN_SALE = "/admin/v1/sales/{sale}"
@@ -151,25 +151,51 @@ def test_both_listeners_do_what_their_descriptions_say(gateway, public, admin):
     for command in ("pause", "resume", "end"):
         admin.call(200, "post", f"{ADMIN_SALE}/{command}", {"reason": "to see it"}, sale=sale)
     admin.call(409, "post", ADMIN_SALE + "/resume", sale=sale)
-    admin.call(409, "delete", ADMIN_SALE, sale=sale)
+    admin.call(409, "delete", ADMIN_SALE, headers=ANY_VERSION, sale=sale)
     admin.call(201, "put", ADMIN_SALE, {"skus": [{"sku": "a", "stock": 0}]}, sale="draft")
-    admin.call(204, "delete", ADMIN_SALE, {"reason": "not needed"}, sale="draft")
+    admin.call(428, "delete", ADMIN_SALE, sale="draft")
+    admin.call(204, "delete", ADMIN_SALE, {"reason": "not needed"}, headers=ANY_VERSION, sale="draft")
+    admin.call(201, "post", ADMIN_SALE + "/rollback", {"version": 1, "reason": "needed after all"}, sale="draft")
 
     # Limits, blocklist.
     rule = {"algorithm": "leaky_bucket", "key": "sale", "rate": 100, "period_s": 1, "max_wait_ms": 200, "mode": "shadow", "reason": "to see it"}
     admin.call(201, "put", LIMIT, rule, rule="new")
-    admin.call(200, "put", LIMIT, rule, rule="new")
+    admin.call(200, "put", LIMIT, rule, headers=ANY_VERSION, rule="new")
     admin.call(200, "get", LIMIT, rule="new")
     admin.call(200, "get", "/admin/v1/limits")
-    admin.call(204, "delete", LIMIT, rule="new")
-    admin.call(409, "delete", LIMIT, rule="user")
+    admin.call(204, "delete", LIMIT, headers=ANY_VERSION, rule="new")
+    admin.call(409, "delete", LIMIT, headers=ANY_VERSION, rule="user")
     admin.call(201, "put", BLOCKED_USER, {"ttl_s": 60, "reason": "scripted"}, user="%C3%A9")
     admin.call(201, "put", BLOCKED_RANGE, range="2001:db8::-32")
     admin.call(422, "put", BLOCKED_RANGE, range="10.0.0.1-8")
-    admin.call(200, "get", "/admin/v1/blocklist")
+    admin.call(200, "get", "/admin/v1/blocklist/users")
+    admin.call(200, "get", "/admin/v1/blocklist/ips", query="?after=2001&limit=1")
+    for path, patch, argument in ((ADMIN_SALE, {"per_user_cap": 2}, {"sale": "draft"}), (LIMIT, {"rate": 6}, {"rule": "user"}),
+                                  (BLOCKED_USER, {"reason": "a farm"}, {"user": "%C3%A9"}),
+                                  (BLOCKED_RANGE, {"until": "2099-01-01T00:00:00Z"}, {"range": "2001:db8::-32"})):
+        first = admin.call(200, "get", path + "/versions", **argument).json["versions"][-1]["version"]
+        admin.call(200, "get", path + "/versions/{version}", version=str(first), **argument)
+        admin.call(404, "get", path + "/versions/{version}", version="999", **argument)
+        admin.call(428, "patch", path, patch, **argument)
+        assert admin.call(200, "patch", path, patch, headers=ANY_VERSION, query="?dry_run=1", **argument).json["changes"]
+        admin.call(200, "patch", path, patch, headers=ANY_VERSION, **argument)
+        admin.call(422, "patch", path, {"colour": "red"}, headers=ANY_VERSION, **argument)
+        admin.call(200, "post", path + "/rollback", {"version": first}, query="?dry_run=1", **argument)
+        if path != ADMIN_SALE:
+            admin.call(200, "post", path + "/rollback", {"version": first}, **argument)
+    assert admin.call(200, "post", ADMIN_SALE + "/open", sale="draft").json["state"] == "open"
+    admin.call(409, "post", ADMIN_SALE + "/open", sale=sale)
+    bundle = admin.call(200, "get", "/admin/v1/config", query="?kinds=limits,blocklist/users")
+    documents = bundle.json["documents"]
+    documents["limits"]["user"]["rate"] = 7
+    admin.call(428, "put", "/admin/v1/config", {"documents": documents})
+    revision = {"If-Match": bundle.headers["etag"]}
+    admin.call(200, "put", "/admin/v1/config", {"documents": documents}, headers=revision, query="?dry_run=1")
+    admin.call(200, "put", "/admin/v1/config", {"documents": documents, "reason": "from git"}, headers=revision)
+    admin.call(412, "put", "/admin/v1/config", {"documents": documents}, headers=revision)
     for path, argument in ((BLOCKED_USER, {"user": "%C3%A9"}), (BLOCKED_RANGE, {"range": "2001:db8::-32"})):
         admin.call(200, "get", path, **argument)
-        admin.call(204, "delete", path, **argument)
+        admin.call(204, "delete", path, headers=ANY_VERSION, **argument)
         admin.call(404, "get", path, **argument)
 
     # Who may, and the end.
