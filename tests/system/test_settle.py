@@ -317,6 +317,7 @@ def strange():
 def strange_worker(gateway, shop, strange, tmp_path, *flags):
     token = tmp_path / "token"
     token.write_text("secret\nmore\n")
+    token.chmod(0o600)
     return Worker(shop, "--gateway-url", f"http://127.0.0.1:{strange.server_port}/", "--gateway-token-file", str(token),
                   "--gateway-timeout-ms", "300", *flags, journal=gateway.state / "journal.db")
 
