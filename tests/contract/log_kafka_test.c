@@ -674,6 +674,80 @@ static void a_broker_that_is_killed_costs_no_order(void **state)
     sell_through(kill_it, start_it);
 }
 
+/* --- a producer that fails for good --- */
+
+static _Atomic(rd_kafka_t *) newest_producer;
+
+rd_kafka_t *__real_rd_kafka_new(rd_kafka_type_t type, rd_kafka_conf_t *conf, char *why, size_t len);
+rd_kafka_t *__wrap_rd_kafka_new(rd_kafka_type_t type, rd_kafka_conf_t *conf, char *why, size_t len);
+
+rd_kafka_t *__wrap_rd_kafka_new(rd_kafka_type_t type, rd_kafka_conf_t *conf, char *why, size_t len)
+{
+    char idempotent[8];
+    size_t size = sizeof idempotent;
+    bool sends = rd_kafka_conf_get(conf, "enable.idempotence", idempotent, &size) == 0 &&
+                 strcmp(idempotent, "true") == 0; /* others ask for metadata only */
+    rd_kafka_t *handle = __real_rd_kafka_new(type, conf, why, len);
+
+    if (sends)
+        atomic_store(&newest_producer, handle);
+    return handle;
+}
+
+static void wait_available(const struct gateway *gateway)
+{
+    for (int i = 0; i < 20000 && !oq_log_available(gateway->log); i++)
+        usleep(1000);
+    assert_true(oq_log_available(gateway->log));
+}
+
+/* F12: another one sends again what was on its way; each order is there once. */
+static void a_producer_that_fails_for_good_costs_no_order(void **state)
+{
+    enum { ORDERS = 60 };
+    static struct gateway gateway;
+    struct oq_log_stats before, after;
+    uint32_t kept = 0;
+
+    (void)state;
+    gateway_open(&gateway, broker.proxied);
+    gateway_begin_sale(&gateway);
+    size_t others = gateway.watch.outcome_count;
+    oq_log_stats(gateway.log, &before);
+    for (uint32_t i = 0; i < ORDERS; i++) {
+        if (i == ORDERS / 3) {
+            log_watch_wait_outcomes(&gateway.watch, others + i);
+            swallow_answers();
+        }
+        if (i == 2 * ORDERS / 3) { /* a third has been sent and is not acknowledged */
+            usleep(100000);
+            assert_int_equal(
+                rd_kafka_test_fatal_error(atomic_load(&newest_producer),
+                                          RD_KAFKA_RESP_ERR_OUT_OF_ORDER_SEQUENCE_NUMBER, "test"),
+                RD_KAFKA_RESP_ERR_NO_ERROR);
+            mend_network();
+        }
+        wait_available(&gateway);
+        gateway_append_order(&gateway, i, 1);
+    }
+    log_watch_wait_outcomes(&gateway.watch, others + ORDERS);
+    wait_available(&gateway);
+    gateway_append_order(&gateway, 5000, 1);
+    log_watch_wait_outcomes(&gateway.watch, others + ORDERS + 1);
+    oq_log_stats(gateway.log, &after);
+    assert_true(after.producers > before.producers);
+    for (uint32_t i = 0; i < ORDERS; i++) {
+        bool in_log = gateway_outcome_of(&gateway, i) != OQ_REFUSED;
+        assert_int_equal(gateway_count(&gateway, OQ_ACCEPTED, OQ_REASON_NONE, i) > 0, in_log);
+        kept += in_log;
+    }
+    assert_true(kept >= ORDERS / 3);
+    gateway_close(&gateway);
+    gateway_open(&gateway, broker.direct);
+    gateway_assert_sold(&gateway, kept + 1);
+    gateway_close(&gateway);
+}
+
 static void a_log_opens_while_kafka_is_away_and_is_ready_by_itself(void **state)
 {
     (void)state;
@@ -787,6 +861,7 @@ int main(void)
         CLAIM(a_broker_that_freezes_costs_no_order),
         CLAIM(a_network_that_is_cut_costs_no_order),
         CLAIM(lost_acknowledgements_make_no_second_order),
+        CLAIM(a_producer_that_fails_for_good_costs_no_order),
         CLAIM(a_log_opens_while_kafka_is_away_and_is_ready_by_itself),
         CLAIM(an_order_that_may_have_been_sent_is_unknown_when_the_log_closes),
         CLAIM(an_unknown_order_of_an_ended_epoch_is_rejected_by_a_record),

@@ -102,6 +102,7 @@ def test_the_last_lasting_admin_token_stays(gateway):
     ({"role": "king"}, "/role"), ({}, "/role"), ({"role": "viewer", "expires_at": "2020-01-01T00:00:00Z"}, "/expires_at"),
     ({"role": "viewer", "nota": "x"}, "/nota"), ({"role": "viewer", "reason": 7}, "/reason")])
 def test_a_bad_token_request_is_refused_by_member(gateway, body, pointer):
+    """F19."""
     before = gateway.admin("GET", "/admin/v1/tokens").json
     answer = gateway.admin("POST", "/admin/v1/tokens", body)
     assert (answer.status, answer.code, answer.json["pointer"]) == (422, "invalid", pointer), answer
@@ -203,6 +204,7 @@ def test_a_sale_is_created_once_and_changed_only_by_its_version(gateway):
     ({"state": "open"}, "/state"), ({"reservation_ttl_s": 1}, "/reservation_ttl_s"), ({"reason": "x" * 257}, "/reason"),
     ({"reason": "two\nlines"}, "/reason")])
 def test_a_bad_sale_is_refused_by_member_and_nothing_changes(gateway, change, pointer):
+    """F20."""
     answer = gateway.admin("PUT", "/admin/v1/sales/bad", document(**change))
     assert (answer.status, answer.code, answer.json["pointer"]) == (422, "invalid", pointer), answer
     assert gateway.admin("GET", "/admin/v1/sales/bad").status == 404
@@ -222,6 +224,7 @@ def test_a_sale_can_be_bought_from_when_its_creation_is_answered(gateway):
 
 
 def test_of_two_operators_who_change_the_same_version_one_wins(gateway):
+    """F20."""
     gateway.admin("PUT", "/admin/v1/sales/contested", document())
     answers = together(12, lambda i: gateway.admin("PUT", "/admin/v1/sales/contested", document(20 + i), {"If-Match": '"1"'}))
     assert sorted(a.status for a in answers) == [200] + [412] * 11
@@ -372,6 +375,7 @@ def test_a_limit_is_in_force_at_once_and_reads_back_as_it_may_be_written(gateway
     ({"algorithm": "magic"}, "/algorithm"), ({"rate": 0}, "/rate"), ({"rate": "5"}, "/rate"), ({"mod": "off"}, "/mod"),
     ({"applies_to": []}, "/applies_to"), ({"key": "planet"}, "/key"), ({"max_wait_ms": 5}, "/max_wait_ms")])
 def test_a_bad_limit_is_refused_by_member_and_nothing_changes(gateway, change, pointer):
+    """F20."""
     before = gateway.admin("GET", "/admin/v1/limits").json
     answer = gateway.admin("PUT", "/admin/v1/limits/user", {**RULE, **change}, ANY_VERSION)
     assert (answer.status, answer.code, answer.json["pointer"]) == (422, "invalid", pointer), answer

@@ -202,6 +202,7 @@ def test_an_order_may_be_spelled_in_every_way_that_json_allows(gateway, body):
     b'{"sku":"phone","quantity":+1}', b'{"sku":"phone","quantity":}', b'{"sku":"phone" "quantity":1}', b'{"sku":"phone","quantity":1',
 ], ids=range(28))
 def test_a_body_that_is_no_order_is_400(gateway, body):
+    """F19."""
     sale = gateway.make_sale()
     is_no(post(gateway, sale, body), 400, "malformed")
     assert gateway.orders(sale) == []

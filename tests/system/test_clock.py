@@ -49,7 +49,7 @@ def state(gateway, sale, user):
 
 
 def test_no_order_expires_at_once_when_the_wall_clock_jumps(tmp_path):
-    """Two gateways jump, a third does not and shows that the time was ripe."""
+    """F15: Two gateways jump, a third does not and shows that the time was ripe."""
     gateways, clocks = {}, {}
     try:
         for name in ("ahead", "back", "still"):
@@ -76,6 +76,7 @@ def test_no_order_expires_at_once_when_the_wall_clock_jumps(tmp_path):
 
 
 def test_limits_go_by_the_time_that_has_passed(clock):
+    """F15."""
     with make(clock) as gateway:
         sale = gateway.make_sale(stock=100, per_user_cap=100)
         gateway.limit("user", algorithm="token_bucket", key="user", rate=1, period_s=600, burst=1, mode="enforce")
@@ -104,6 +105,7 @@ def test_limits_refill_while_the_wall_clock_stands_in_the_past(clock):
 
 @pytest.mark.parametrize("seconds", [HOUR, -HOUR], ids=["ahead", "back"])
 def test_deadlines_of_connections_go_by_the_time_that_has_passed(clock, seconds):
+    """F15."""
     with make(clock, http={"head_timeout_ms": 1500, "body_timeout_ms": 1500}) as gateway:
         sale = gateway.make_sale(stock=10, opens_in=-2 * HOUR)
         request = buy_bytes(sale, "ann", "k")
@@ -121,6 +123,7 @@ def test_deadlines_of_connections_go_by_the_time_that_has_passed(clock, seconds)
 
 
 def test_windows_of_sales_follow_the_wall_clock(clock):
+    """F15."""
     with make(clock) as gateway:
         later = gateway.make_sale(stock=5, opens_in=HOUR // 2)
         no = gateway.buy(later, "ann")

@@ -34,7 +34,7 @@ def cluster(kafka, clocks):
 
 @pytest.mark.parametrize("seconds", [pytest.param(HOUR, marks=pytest.mark.soak), -HOUR], ids=["ahead", "back"])
 def test_a_gateway_whose_clock_jumps_sells_and_settles_as_the_others(cluster, clocks, seconds):
-    """I6, and nothing expires early: the orders have three hours."""
+    """F15, I6, and nothing expires early: the orders have three hours."""
     sale = cluster.make_sale(stock=100000, opens_in=-2 * HOUR, reservation_ttl_s=3 * HOUR)
     with Crowd(cluster, sale, rate=120) as crowd:
         promised_more(crowd, 60)
@@ -72,6 +72,7 @@ def test_no_order_is_expired_by_a_keeper_whose_clock_is_wrong(cluster, clocks):
 
 @pytest.mark.soak
 def test_orders_expire_by_the_agreement_of_two_clocks(cluster, clocks):
+    """F15."""
     sale = cluster.make_sale(stock=10, opens_in=-2 * HOUR, reservation_ttl_s=5)
     clocks[0].jump(HOUR)
     ids = [cluster.sure_buy(cluster[i], sale, f"u{i}").json["order_id"] for i in range(3)]

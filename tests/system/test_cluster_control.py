@@ -93,6 +93,7 @@ def test_a_gateway_that_cannot_write_its_control_file_keeps_no_sale_from_opening
 
 
 def test_of_two_admins_at_once_at_different_gateways_one_wins(calm):
+    """F20."""
     sale = calm.make_sale(stock=5)
     for turn in range(5):
         everywhere(calm, lambda g: g.sale(sale)["version"] == calm[0].sale(sale)["version"], "one version")
@@ -128,6 +129,7 @@ def test_limits_and_blocklist_set_at_one_gateway_hold_at_all(calm):
 
 @pytest.mark.soak
 def test_the_global_limit_is_shared_and_moves_when_a_gateway_dies(cluster):
+    """F2."""
     sale = cluster.make_sale(stock=1000000, per_user_cap=1)
     rate = 60
     cluster[0].limit("global", algorithm="token_bucket", key="global", rate=rate, period_s=1, burst=rate, mode="enforce")

@@ -82,6 +82,7 @@ def test_a_shared_rule_that_this_gateway_cannot_read_stays_as_it_is_here(single)
 
 
 def test_a_sale_whose_topic_was_made_anew_is_refused_by_name_and_keeps_no_gateway_from_starting(single, kafka):
+    """F7."""
     gateway, sale = single[0], single.make_sale(stock=5)
     assert gateway.stop() == 0
     with contextlib.suppress(subprocess.CalledProcessError):

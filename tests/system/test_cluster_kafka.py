@@ -28,7 +28,7 @@ def wait_accepted(cluster, crowd, sale, timeout=90):
 
 
 def test_gateways_that_start_without_kafka_say_so_and_are_ready_by_themselves(cluster):
-    """readyz 503, status pages served, buy 503 log_unavailable."""
+    """F9: readyz 503, status pages served, buy 503 log_unavailable."""
     sale = cluster.make_sale(stock=STOCK)
     ids = [cluster.sure_buy(gateway, sale, f"u{gateway.index}").json["order_id"] for gateway in cluster.gateways]
     for gateway in cluster.gateways:
@@ -64,7 +64,7 @@ def answers(gateway, sale):
 @pytest.mark.parametrize("how,seconds", [("frozen", 5), *(pytest.param(how, seconds, marks=pytest.mark.soak) for how, seconds in
                                                            (("cut", 5), ("frozen", 30), ("killed", 30)))])
 def test_orders_are_pending_while_kafka_is_away_and_accepted_afterwards(cluster, kafka, how, seconds):
-    """R1, R5, I2: spilled to disk; confirm and cancel wait; the drain makes them accepted."""
+    """F10, R1, R5, I2: spilled to disk; confirm and cancel wait; the drain makes them accepted."""
     sale = cluster.make_sale(stock=STOCK)
     with Crowd(cluster, sale, rate=150) as crowd:
         promised_more(crowd, 100)
@@ -90,7 +90,7 @@ def test_orders_are_pending_while_kafka_is_away_and_accepted_afterwards(cluster,
 
 @pytest.mark.soak
 def test_a_gateway_that_restarts_in_a_long_outage_keeps_its_spilled_orders(cluster):
-    """Nobody closes them as another's that is dead: they are accepted when Kafka is back, minutes later."""
+    """F10: Nobody closes them as another's that is dead: they are accepted when Kafka is back, minutes later."""
     sale = cluster.make_sale(stock=STOCK)
     cluster.routes(CUT, of="kafka")
     wait_until(lambda: probe(cluster[0], sale, f"away-{time.monotonic()}") == "pending", 60, what="the spill")
@@ -176,7 +176,7 @@ def once_each(gateway, sale):
 
 @pytest.mark.parametrize("mode", [NO_ANSWERS, *(pytest.param(mode, marks=pytest.mark.soak) for mode in (NO_REQUESTS, HOLD))])
 def test_acknowledgements_lost_on_the_way_make_no_order_twice(cluster, mode):
-    """R3, I2, I4: unknown is sent again as the same order; consumers see one."""
+    """F11, R3, I2, I4: unknown is sent again as the same order; consumers see one."""
     with cluster.busy_sale(STOCK, rate=150) as (sale, crowd):
         for _ in range(2):
             promised_more(crowd, 60)
@@ -189,6 +189,7 @@ def test_acknowledgements_lost_on_the_way_make_no_order_twice(cluster, mode):
 
 @pytest.mark.soak
 def test_a_slow_kafka_makes_orders_pending_and_loses_nothing(cluster):
+    """F11."""
     with cluster.busy_sale(STOCK, rate=100) as (_, crowd):
         promised_more(crowd, 50)
         cluster.routes(WELL, delay_ms=300, of="kafka")
@@ -222,6 +223,7 @@ def test_redis_and_kafka_lost_together_come_back_exact(cluster, kafka):
 
 
 def test_a_full_spill_stops_admission_before_stock_is_touched(kafka):
+    """F10."""
     room = 40
     with Cluster(kafka, settings={"log": {"spill": {"records": room}}}) as cluster:
         sale = cluster.make_sale(stock=STOCK)
@@ -240,7 +242,7 @@ def test_a_full_spill_stops_admission_before_stock_is_touched(kafka):
 
 @pytest.mark.parametrize("error", [errno.ENOSPC, pytest.param(errno.EIO, marks=pytest.mark.soak)])
 def test_a_spill_whose_disk_fails_refuses_and_gives_back(kafka, tmp_path, error):
-    """What neither Kafka nor the disk has taken is released at once: 503 log_unavailable."""
+    """F13: What neither Kafka nor the disk has taken is released at once: 503 log_unavailable."""
     disk = Disk(tmp_path)
     with Cluster(kafka, envs={0: disk.env}) as cluster:
         sale = cluster.make_sale(stock=STOCK)
@@ -284,6 +286,7 @@ def refused(cluster, topic, *words):
 
 
 def test_a_topic_that_would_lose_orders_is_refused_with_what_to_change(kafka):
+    """F7."""
     with Cluster(kafka, gateways=1, settings={"log": {"kafka": {"partitions_min": 3}}}) as cluster:
         refused(cluster, kafka.bad_topic(2, "retention.ms=-1"), "partitions", "2", "3")
         refused(cluster, kafka.bad_topic(4, "cleanup.policy=compact"), "cleanup.policy", "delete")
@@ -292,7 +295,7 @@ def test_a_topic_that_would_lose_orders_is_refused_with_what_to_change(kafka):
 
 
 def test_a_sale_whose_beginning_the_topic_has_lost_is_not_served(cluster, kafka):
-    """The message names partition and offset; another sale of the same topic goes on."""
+    """F7: The message names partition and offset; another sale of the same topic goes on."""
     sale = cluster.make_sale(stock=50)
     for i in range(12):
         cluster.sure_buy(cluster[i % 3], sale, f"u{i}")

@@ -15,7 +15,7 @@ def doubts(gateway, sale):
 
 
 def test_gateways_killed_under_load_break_no_promise_and_leave_no_doubt(cluster):
-    """I1 to I5, R3, R11, R13: the survivors close what the dead one had reserved."""
+    """F2, I1 to I5, R3, R11, R13: the survivors close what the dead one had reserved."""
     sale = cluster.make_sale(stock=STOCK)
     with Crowd(cluster, sale) as crowd:
         for victim in cluster.gateways:
@@ -32,7 +32,7 @@ def test_gateways_killed_under_load_break_no_promise_and_leave_no_doubt(cluster)
 
 @pytest.mark.soak
 def test_reservations_of_a_gateway_that_stays_dead_end_without_it(cluster):
-    """R3: by the other gateways' records, within some ten seconds."""
+    """F2, R3: by the other gateways' records, within some ten seconds."""
     with cluster.busy_sale(STOCK, timeout=60) as (_, crowd):
         promised_more(crowd, 200)
         cluster[1].kill()
@@ -78,6 +78,7 @@ def test_a_gateway_that_leaves_under_load_loses_nothing(cluster):
 
 @pytest.mark.parametrize("frozen", ["redis", pytest.param("kafka", marks=pytest.mark.soak)])
 def test_a_gateway_told_to_leave_while_a_server_is_frozen_leaves_in_time(cluster, kafka, frozen):
+    """F16."""
     sale = cluster.make_sale(stock=STOCK)
     server = cluster.redis if frozen == "redis" else kafka
     with Crowd(cluster, sale) as crowd:
@@ -94,7 +95,7 @@ def test_a_gateway_told_to_leave_while_a_server_is_frozen_leaves_in_time(cluster
 
 @pytest.mark.soak
 def test_the_whole_cluster_killed_at_once_comes_back_with_every_promise(cluster):
-    """I2, I8: nothing but the log is needed."""
+    """F2, I2, I8: nothing but the log is needed."""
     with cluster.busy_sale(STOCK) as (sale, crowd):
         promised_more(crowd, 200)
         for gateway in cluster.gateways:
@@ -123,7 +124,7 @@ def spill_at(gateway, sale, count, name):
 
 
 def test_orders_spilled_by_a_gateway_that_restarts_are_accepted(cluster):
-    """R5, R13: the restarted gateway drains what it finds on its disk; nobody else does."""
+    """F3, R5, R13: the restarted gateway drains what it finds on its disk; nobody else does."""
     sale = cluster.make_sale(stock=50)
     told = spill_at(cluster[0], sale, 5, "spill")
     cluster[0].kill()
@@ -137,7 +138,7 @@ def test_orders_spilled_by_a_gateway_that_restarts_are_accepted(cluster):
 @pytest.mark.soak
 @pytest.mark.parametrize("disk", ["kept", "lost"])
 def test_orders_spilled_by_a_gateway_that_stays_away_become_void_and_stay_so(cluster, disk):
-    """R3, R5, I1: void after two minutes, the units are on sale again; what is drained later changes nothing."""
+    """F3, R3, R5, I1: void after two minutes, the units are on sale again; what is drained later changes nothing."""
     stock = 20
     sale = cluster.make_sale(stock=stock)
     told = spill_at(cluster[0], sale, 5, "spill")
@@ -164,6 +165,7 @@ def test_orders_spilled_by_a_gateway_that_stays_away_become_void_and_stay_so(clu
 
 @pytest.mark.soak
 def test_twenty_kills_at_the_peak_lose_nothing(kafka):
+    """F2."""
     with Cluster(kafka) as cluster:
         sale = cluster.make_sale(stock=1000000)
         with Crowd(cluster, sale, rate=400) as crowd:

@@ -30,7 +30,7 @@ def wait_refusal(cluster, sale, codes):
 
 @pytest.mark.parametrize("how", ["frozen", *(pytest.param(how, marks=pytest.mark.soak) for how in ("refused", "mute", "held"))])
 def test_without_redis_buyers_hear_so_and_afterwards_nothing_is_lost(cluster, how):
-    """I1 to I5: 503 store_unavailable within the deadline, status pages go on; it goes on by itself."""
+    """F4, I1 to I5: 503 store_unavailable within the deadline, status pages go on; it goes on by itself."""
     with cluster.busy_sale(STOCK) as (sale, crowd):
         promised_more(crowd, 100)
         if how == "frozen":
@@ -74,7 +74,7 @@ def test_without_redis_since_its_start_a_gateway_does_not_say_that_an_order_is_n
 
 @pytest.mark.soak
 def test_connections_to_redis_reset_now_and_then_lose_nothing(cluster):
-    """A reply that never came: the reservation may exist, and is closed by a record (R3, R11)."""
+    """F4: A reply that never came: the reservation may exist, and is closed by a record (R3, R11)."""
     with cluster.busy_sale(STOCK) as (_, crowd):
         for _ in range(10):
             promised_more(crowd, 20)
@@ -83,6 +83,7 @@ def test_connections_to_redis_reset_now_and_then_lose_nothing(cluster):
 
 @pytest.mark.soak
 def test_requests_and_replies_swallowed_by_the_network_lose_nothing(cluster):
+    """F4."""
     with cluster.busy_sale(STOCK) as (_, crowd):
         for mode in (NO_ANSWERS, NO_REQUESTS, NO_ANSWERS):
             promised_more(crowd, 50)
@@ -93,6 +94,7 @@ def test_requests_and_replies_swallowed_by_the_network_lose_nothing(cluster):
 
 @pytest.mark.soak
 def test_a_slow_redis_delays_and_loses_nothing(cluster):
+    """F8."""
     with cluster.busy_sale(STOCK) as (_, crowd):
         promised_more(crowd, 50)
         cluster.routes(WELL, delay_ms=60)
@@ -104,6 +106,7 @@ def test_a_slow_redis_delays_and_loses_nothing(cluster):
 
 
 def test_scripts_flushed_and_clients_killed_cost_no_more_than_a_round_trip(cluster):
+    """F8."""
     with cluster.busy_sale(STOCK) as (sale, crowd):
         before = cluster.epoch(sale)
         for turn in range(6):
@@ -118,7 +121,7 @@ def test_scripts_flushed_and_clients_killed_cost_no_more_than_a_round_trip(clust
 
 @pytest.mark.parametrize("how", ["restarted", pytest.param("flushed", marks=pytest.mark.soak)])
 def test_an_empty_redis_is_filled_from_the_log_under_load(cluster, how):
-    """R2, R8, R9, R10, R15, I8: 503 fenced meanwhile; then exact, whatever was under way."""
+    """F5, R2, R8, R9, R10, R15, I8: 503 fenced meanwhile; then exact, whatever was under way."""
     with cluster.busy_sale(STOCK, per_user_cap=1) as (sale, crowd):
         promised_more(crowd, 100)
         for _ in range(3):
@@ -136,7 +139,7 @@ def test_an_empty_redis_is_filled_from_the_log_under_load(cluster, how):
 
 @pytest.mark.soak
 def test_a_sale_that_is_nearly_sold_out_is_not_oversold_by_a_rebuild(cluster):
-    """I1, I3: stock must not rise again with an empty counter."""
+    """F5, I1, I3: stock must not rise again with an empty counter."""
     stock = 400
     sale = cluster.make_sale(stock=stock)
     with Crowd(cluster, sale) as crowd:
@@ -175,7 +178,7 @@ def test_what_was_cancelled_raised_and_lowered_while_a_sale_was_fenced_counts_on
 
 @pytest.mark.soak
 def test_redis_lost_again_and_again_during_the_rebuild_is_filled_in_the_end(cluster):
-    """R9, R14, I8: each loss only yields an epoch that the log has ended already."""
+    """F6, R9, R14, I8: each loss only yields an epoch that the log has ended already."""
     with cluster.busy_sale(STOCK) as (_, crowd):
         promised_more(crowd, 200)
         dice = random.Random(5)
@@ -191,7 +194,7 @@ def test_redis_lost_again_and_again_during_the_rebuild_is_filled_in_the_end(clus
 
 @pytest.mark.soak
 def test_a_rebuilder_that_is_killed_is_replaced(cluster):
-    """R14, I8: whoever begins the rebuild dies; another gateway ends it."""
+    """F6, R14, I8: whoever begins the rebuild dies; another gateway ends it."""
     with cluster.busy_sale(STOCK) as (sale, crowd):
         for victim in cluster.gateways:
             promised_more(crowd, 100)
@@ -214,7 +217,7 @@ def test_a_rebuilder_that_is_killed_is_replaced(cluster):
 
 
 def test_a_replica_promoted_with_writes_lost_is_rebuilt_before_it_counts(kafka):
-    """R10, I1: the replica has fewer reservations than were made; its replication id gives it away."""
+    """F5, R10, I1: the replica has fewer reservations than were made; its replication id gives it away."""
     with Cluster(kafka, replica=True) as cluster:
         sale = cluster.make_sale(stock=STOCK)
         with Crowd(cluster, sale) as crowd:
@@ -233,7 +236,7 @@ def test_a_replica_promoted_with_writes_lost_is_rebuilt_before_it_counts(kafka):
 
 
 def test_a_deposed_master_that_still_serves_one_gateway_sells_nothing_twice(kafka):
-    """R10, I1, I2: that gateway's orders are of an ended epoch: pending or 503, then void; never accepted."""
+    """F6, R10, I1, I2: that gateway's orders are of an ended epoch: pending or 503, then void; never accepted."""
     stock = 800
     with Cluster(kafka, replica=True) as cluster:
         sale = cluster.make_sale(stock=stock)
@@ -254,6 +257,7 @@ def test_a_deposed_master_that_still_serves_one_gateway_sells_nothing_twice(kafk
 @pytest.mark.soak
 @pytest.mark.parametrize("way", ["killed", "frozen"])
 def test_sentinel_leads_every_gateway_to_the_new_master(kafka, way):
+    """F6."""
     with Cluster(kafka, sentinel=True) as cluster:
         sale = cluster.make_sale(stock=STOCK)
         with Crowd(cluster, sale) as crowd:

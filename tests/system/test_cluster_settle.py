@@ -37,6 +37,7 @@ def assert_books_agree(cluster, database, sale, crowd):
 
 @pytest.mark.parametrize("count", [pytest.param(1, marks=pytest.mark.soak), 2])
 def test_workers_killed_in_the_middle_settle_each_order_once(cluster, shop, count):
+    """F14."""
     sale = cluster.make_sale(stock=STOCK)
     dice = random.Random(count)
     workers = [worker_of(cluster, shop, "--batch", "7", "--auto-confirm") for _ in range(count)]

@@ -60,6 +60,7 @@ def assert_well(gateway, sale, user):
 
 @pytest.mark.parametrize("error", [errno.ENOSPC, errno.EROFS, errno.EIO], ids=["full", "read_only", "broken"])
 def test_a_journal_that_cannot_be_written_refuses_orders_and_comes_back_by_itself(disk, error):
+    """F13."""
     with make(disk) as gateway:
         sale = gateway.make_sale(stock=10)
         first = gateway.buy(sale, "ann", key="first").json["order_id"]
@@ -75,6 +76,7 @@ def test_a_journal_that_cannot_be_written_refuses_orders_and_comes_back_by_itsel
 
 
 def test_a_commit_that_fails_leaves_its_order_pending_until_a_record_closes_it(disk):
+    """F13."""
     with make(disk, {"log": {"ack_timeout_ms": 3000}}) as gateway:
         sale = gateway.make_sale(stock=10)
         first = gateway.buy(sale, "ann", key="first").json["order_id"]
@@ -108,6 +110,7 @@ def test_a_commit_that_fails_leaves_its_order_pending_until_a_record_closes_it(d
 
 @pytest.mark.parametrize("healed_first", [True, False], ids=["healed_first", "while_it_fails"])
 def test_a_kill_after_a_failed_commit_leaves_one_truth(disk, healed_first):
+    """F13."""
     with make(disk, {"log": {"retry_ms": 60000}}) as gateway:
         sale = gateway.make_sale(stock=10)
         gateway.buy(sale, "ann")
@@ -202,6 +205,7 @@ def test_a_queue_that_is_full_sheds_before_it_touches_stock(disk):
 
 
 def test_faults_under_load_lose_no_promise_and_no_unit(disk):
+    """F13."""
     stock = 100000
     with make(disk) as gateway:
         sale = gateway.make_sale(stock=stock)
@@ -240,6 +244,7 @@ def fill(path):
 
 
 def test_a_file_system_without_room_refuses_and_recovers(tmp_path):
+    """F13."""
     stock = 100000
     with mounted(tmp_path / "small", "-t", "tmpfs", "-o", "size=12m,mode=0700", "none") as done:
         if not done:

@@ -31,6 +31,7 @@ def kill_under_load(gateway, load, more=200):
 
 
 def test_what_was_accepted_before_a_kill_is_there_once_after_the_restart():
+    """F1."""
     stock = 100000
     with Gateway() as gateway:
         gateway.no_limits()
@@ -46,6 +47,7 @@ def test_what_was_accepted_before_a_kill_is_there_once_after_the_restart():
 
 
 def test_a_sale_that_sells_out_over_a_kill_sells_every_unit_once():
+    """F1."""
     stock = 600
     with Gateway() as gateway:
         gateway.no_limits()
@@ -59,7 +61,7 @@ def test_a_sale_that_sells_out_over_a_kill_sells_every_unit_once():
 
 
 def test_what_was_pending_at_a_kill_is_accepted_or_never_was(tmp_path):
-    """Acknowledgements that come too late: almost every answer is a perhaps."""
+    """F1: Acknowledgements that come too late: almost every answer is a perhaps."""
     stock, disk = 100000, Disk(tmp_path)
     disk.slow_syncs(30000)
     with Gateway(settings={"log": {"ack_timeout_ms": 10}}, env=disk.env) as gateway:
@@ -87,6 +89,7 @@ def test_what_was_pending_at_a_kill_is_accepted_or_never_was(tmp_path):
 
 
 def test_confirmed_and_cancelled_orders_stay_so_over_a_kill():
+    """F1."""
     with Gateway() as gateway:
         gateway.no_limits()
         sale = gateway.make_sale(stock=3)
@@ -140,6 +143,7 @@ def test_the_rehearsals_own_proof_holds_over_a_kill(tmp_path):
 
 @pytest.mark.soak
 def test_twenty_kills_at_the_peak_lose_nothing(tmp_path):
+    """F1."""
     stock = 1000000
     with Gateway() as gateway:
         gateway.no_limits()

@@ -120,6 +120,7 @@ def assert_nothing_was_smuggled(gateway):
 
 @pytest.mark.parametrize("claim", list(REFUSED))
 def test_malformed(gateway, beside, claim):
+    """F19."""
     data, status = REFUSED[claim]
     back = exchange(gateway.port, data)
     assert answers(back) == [status], back
@@ -155,6 +156,7 @@ def test_malformed_in_small_pieces_is_the_same(gateway, beside, step):
 
 
 def test_rubbish_is_refused_or_cut_and_harms_nobody(gateway, beside):
+    """F19."""
     for data in (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + b"\x00" * 200 + b"\r\n\r\n", b"\xff" * 3000 + b"\r\n\r\n",
                  b"\0" * 20000, b"SSH-2.0-OpenSSH_9.2\r\n", b"\r\n" * 3000 + b"x\r\n\r\n"):
         with socket.create_connection(("127.0.0.1", gateway.port), 10) as s:

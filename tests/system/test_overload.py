@@ -102,6 +102,7 @@ def test_a_gateway_that_gets_a_tenth_of_the_time_it_needs_answers_everybody(tmp_
 
 
 def test_ten_times_what_a_limit_admits_is_refused_with_a_time_to_come_back(tmp_path):
+    """F17."""
     with Gateway() as gateway:
         gateway.no_limits()
         gateway.limit("global", algorithm="token_bucket", key="global", rate=500, period_s=1, burst=500, mode="enforce",
@@ -124,7 +125,7 @@ def test_ten_times_what_a_limit_admits_is_refused_with_a_time_to_come_back(tmp_p
 
 
 def test_ten_times_what_the_disk_can_write_is_shed_before_stock_is_touched(tmp_path):
-    """Every order is a commit of its own, on a disk that does 500 a second at most, and few may wait."""
+    """F17: Every order is a commit of its own, on a disk that does 500 a second at most, and few may wait."""
     disk = Disk(tmp_path)
     disk.slow_syncs(2000)
     with Gateway(settings={"log": {"queue": 64, "batch_max": 1, "ack_timeout_ms": 2000}}, env=disk.env) as gateway:
@@ -144,7 +145,7 @@ def test_ten_times_what_the_disk_can_write_is_shed_before_stock_is_touched(tmp_p
 
 @pytest.mark.soak
 def test_a_minute_of_overload_neither_grows_nor_wears_out(tmp_path):
-    """The same load again and again, for few units: it takes no more memory than the first times."""
+    """F17: The same load again and again, for few units: it takes no more memory than the first times."""
     with Gateway(settings={"http": {"connections": 4000}}) as gateway:
         gateway.no_limits()
         gateway.limit("global", algorithm="token_bucket", key="global", rate=2000, period_s=1, burst=2000, mode="enforce",

@@ -281,7 +281,7 @@ def test_a_counter_in_memory_fences_every_partition_before_it_sells(memory_and_k
 
 
 def test_a_counter_in_memory_waits_for_a_kafka_that_is_away_at_the_start(memory_and_kafka, start, kafka):
-    """It takes nothing for lost that it has not been able to read."""
+    """F9: It takes nothing for lost that it has not been able to read."""
     gateway = start(memory_and_kafka)
     sale = gateway.make_sale(stock=50)
     order_id = gateway.buy(sale, "u", key="k").json["order_id"]

@@ -169,6 +169,7 @@ def test_an_empty_object_is_enough(check):
     ("", ["FILE"]),
 ], ids=range(43))
 def test_a_bad_setting_is_named_by_its_path_and_exits_1(check, document, words):
+    """F19."""
     status, said = check(document)
     assert status == 1
     assert all(word in said for word in words), said
@@ -430,6 +431,7 @@ def test_sighup_keeps_and_names_what_is_read_at_start_only(gateway):
 @pytest.mark.parametrize("text,path", [('{"admin": {"metrics_open": false}, "workers": "many"}', "workers"), ("{", None),
                                        ('{"admin": {"metrics_open": false}, "sales": [{"sale": "x"}]}', "/sales/0/skus")])
 def test_a_bad_file_at_sighup_changes_nothing_and_is_named(gateway, text, path):
+    """F19."""
     gateway.config.write_text(text)
     refused = len(events(gateway, "reload_refused"))
     hang_up(gateway)

@@ -66,6 +66,7 @@ def test_the_shop_gets_each_order_in_the_state_that_the_log_says(gateway, databa
 
 
 def test_two_workers_that_are_killed_in_the_middle_store_and_confirm_each_order_once(gateway, database):
+    """F14."""
     sale = gateway.make_sale(stock=100000)
     dice = random.Random(2)
     workers = [worker_of(gateway, database, "--batch", "7", "--auto-confirm", "--gateway-timeout-ms", "500") for _ in range(2)]

@@ -58,6 +58,7 @@ def positions(database):
 
 
 def test_two_workers_that_are_killed_in_the_middle_store_and_confirm_each_order_of_a_topic_once(gateway, topic, postgres):
+    """F14."""
     database = postgres
     sale = gateway.make_sale(stock=100000)
     dice = random.Random(7)

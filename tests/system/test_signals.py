@@ -44,6 +44,7 @@ def ask_later(port, request):
 
 
 def test_sigterm_under_load_serves_on_for_its_delay_and_loses_nothing():
+    """F16."""
     with Gateway(settings={"drain": {"delay_ms": 1500}}) as gateway:
         gateway.no_limits()
         sale = gateway.make_sale(stock=STOCK)

@@ -82,6 +82,7 @@ def connections(gateway):
 
 @pytest.mark.parametrize("what", ["head", "body"])
 def test_a_byte_a_second_is_cut_at_its_deadline_and_buyers_do_not_notice(what):
+    """F18."""
     with Gateway(settings=SLOW) as gateway:
         gateway.no_limits()
         sale = gateway.make_sale(stock=STOCK)
@@ -131,6 +132,7 @@ def test_kept_connections_end_when_they_say_nothing_more():
 
 
 def test_thousands_of_idle_connections_cost_buyers_nothing_and_memory_little():
+    """F18."""
     count = min(5000, descriptors() - 500)
     with Gateway(settings={"http": {"head_timeout_ms": 60000, "connections": 8000}}) as gateway:
         gateway.no_limits()
