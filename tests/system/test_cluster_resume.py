@@ -17,8 +17,6 @@ from penstock import wait_until
 from proxy import CUT, HOLD, NO_ANSWERS, WELL
 from test_cluster_kill import promised_more
 
-pytestmark = pytest.mark.soak
-
 PROMISE_S = 2.0
 SLACK_S = 1.0
 ATTEMPTS = 3
@@ -129,7 +127,7 @@ def test_admission_resumes_within_two_seconds_of_kafkas_return(cluster, kafka, h
     judge_times(attempts)
 
 
-@pytest.mark.parametrize("how", ["frozen", "refused", "mute", "held"])
+@pytest.mark.parametrize("how", ["frozen", *(pytest.param(how, marks=pytest.mark.soak) for how in ("refused", "mute", "held"))])
 def test_admission_resumes_within_two_seconds_of_the_return_of_redis_with_its_data(cluster, how):
     sale = cluster.make_sale(stock=STOCK)
     if how == "frozen":
