@@ -1,6 +1,6 @@
 /* Settings from a table. Every row takes its default, then the document is walked: each of its keys
  * must be a row, which takes the value, or lead to rows, and then be an object. Defaults and values
- * go through the same checks; when one fails, everything is freed and set to zero. */
+ * go through the same checks. */
 #include "common/options.h"
 #include "common/buf.h"
 
@@ -125,7 +125,12 @@ static int set_enum(const struct ps_option *option, const json_t *value, int *fi
     }
     char words[200];
     join_words(option->words, words, sizeof words);
-    return ps_fault(fault, PS_E_INVALID, option->path, "must be one of: %s", words);
+    const char *near =
+        json_is_string(value) ? ps_nearest_word(json_string_value(value), option->words) : NULL;
+    if (near == NULL)
+        return ps_fault(fault, PS_E_INVALID, option->path, "must be one of: %s", words);
+    return ps_fault(fault, PS_E_INVALID, option->path, "must be one of: %s; did you mean \"%s\"?",
+                    words, near);
 }
 
 static int copy_string(const struct ps_option *option, const json_t *value, const char *path,
@@ -281,10 +286,11 @@ static int unknown_key(const struct ps_option *table, size_t count, const char *
 
 /* Walks one object of the document: sets what is a row, goes into what is a section. */
 static int read_section(const struct ps_option *table, size_t count, const json_t *object,
-                        const char *section, void *settings, struct ps_fault *fault)
+                        const char *section, void *settings, struct ps_faults *faults)
 {
     const char *key;
     json_t *value;
+    int first = 0;
     json_object_foreach((json_t *)(uintptr_t)object, key, value)
     {
         char path[NAME_LEN + 32];
@@ -297,37 +303,57 @@ static int read_section(const struct ps_option *table, size_t count, const json_
                 row = &table[i];
             leads_on = leads_on || path_inside(table[i].path, path) != NULL;
         }
+        struct ps_fault fault = {0};
         int err;
-        if (row != NULL)
-            err = set_field(row, value, settings, fault);
-        else if (leads_on && *key != '\0' && json_is_object(value))
-            err = read_section(table, count, value, path, settings, fault);
-        else if (leads_on && *key != '\0')
-            err =
-                ps_fault(fault, PS_E_INVALID, path, "must be an object, not %s", type_name(value));
-        else
-            err = unknown_key(table, count, section, key, path, fault);
-        if (err != 0)
-            return err;
+        if (row == NULL && leads_on && *key != '\0' && json_is_object(value)) {
+            err = read_section(table, count, value, path, settings, faults);
+        } else {
+            if (row != NULL)
+                err = set_field(row, value, settings, &fault);
+            else if (leads_on && *key != '\0')
+                err = ps_fault(&fault, PS_E_INVALID, path, "must be an object, not %s",
+                               type_name(value));
+            else
+                err = unknown_key(table, count, section, key, path, &fault);
+            if (err != 0)
+                ps_faults_add(faults, err, fault.path, "%s", fault.text);
+        }
+        if (first == 0)
+            first = err;
     }
-    return 0;
+    return first;
+}
+
+int ps_options_read_all(const struct ps_option *table, size_t count, const json_t *document,
+                        void *settings, struct ps_faults *faults)
+{
+    assert(count <= OPTIONS_MAX);
+    for (size_t i = 0; i < count; i++)
+        memset(field_of(&table[i], settings), 0, size_of(table[i].type));
+    for (size_t i = 0; i < count; i++) {
+        struct ps_fault fault = {0};
+        int err = set_fallback(&table[i], settings, &fault);
+        if (err != 0)
+            return ps_faults_add(faults, err, fault.path, "%s", fault.text);
+    }
+    if (document == NULL)
+        return 0;
+    if (!json_is_object(document))
+        return ps_faults_add(faults, PS_E_INVALID, "", "must be an object, not %s",
+                             type_name(document));
+    return read_section(table, count, document, "", settings, faults);
 }
 
 int ps_options_read(const struct ps_option *table, size_t count, const json_t *document,
                     void *settings, struct ps_fault *fault)
 {
-    assert(count <= OPTIONS_MAX);
-    for (size_t i = 0; i < count; i++)
-        memset(field_of(&table[i], settings), 0, size_of(table[i].type));
-    int err = 0;
-    for (size_t i = 0; i < count && err == 0; i++)
-        err = set_fallback(&table[i], settings, fault);
-    if (err == 0 && document != NULL)
-        err = json_is_object(document) ? read_section(table, count, document, "", settings, fault)
-                                       : ps_fault(fault, PS_E_INVALID, "",
-                                                  "must be an object, not %s", type_name(document));
-    if (err != 0)
+    struct ps_faults faults = {0};
+    int err = ps_options_read_all(table, count, document, settings, &faults);
+    if (err != 0) {
         ps_options_free(table, count, settings);
+        if (fault != NULL)
+            *fault = faults.at[0];
+    }
     return err;
 }
 

@@ -41,6 +41,10 @@ struct ps_option {
  * and the nearest known key. */
 int ps_options_read(const struct ps_option *table, size_t count, const json_t *document,
                     void *settings, struct ps_fault *fault) PS_MUST_CHECK;
+/* The same, but adds all faults to `faults`, and what is faulty keeps its default: `settings` must
+ * be freed whatever it returns. */
+int ps_options_read_all(const struct ps_option *table, size_t count, const json_t *document,
+                        void *settings, struct ps_faults *faults) PS_MUST_CHECK;
 /* Frees strings, lists and documents that ps_options_read made. */
 void ps_options_free(const struct ps_option *table, size_t count, void *settings);
 /* The defaults as a JSON document (owner: the caller); NULL when out of memory. */

@@ -159,17 +159,12 @@ static void on_hangup(uv_signal_t *signal, int number)
 {
     struct gateway *gateway = signal->data;
     struct gw_settings fresh;
-    struct ps_fault fault = {0};
+    struct ps_faults faults = {0};
 
     (void)number;
-    if (gw_settings_load(gateway->config_path, &fresh, &fault) < 0) {
-        refuse_reload(gateway, &fault);
-        return;
-    }
-    struct ps_faults faults = {0};
-    if (cfg_seed_check(fresh.sales, fresh.policy, &faults) < 0) {
-        refuse_reload(gateway, &faults.at[0]);
-        gw_settings_free(&fresh);
+    if (gw_settings_load(gateway->config_path, &fresh, &faults) < 0) {
+        for (size_t i = 0; i < faults.count && i < PS_FAULTS_KEPT; i++)
+            refuse_reload(gateway, &faults.at[i]);
         return;
     }
     for (size_t i = 0; i < gw_option_count; i++)

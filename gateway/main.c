@@ -2,7 +2,6 @@
  * well, 1 failed, 2 usage. */
 #include "common/flags.h"
 #include "common/log.h"
-#include "gateway/config/seed.h"
 #include "gateway/gateway.h"
 #include "gateway/print_docs.h"
 
@@ -75,17 +74,15 @@ static int print_docs(const char *dir)
 static int load(const char *path, struct gw_settings *ret_settings)
 {
     struct ps_faults faults = {0};
-    int err = gw_settings_load(path, ret_settings, &faults.at[0]);
+    int err = gw_settings_load(path, ret_settings, &faults);
 
-    if (err < 0)
-        faults.count = 1;
-    else if ((err = cfg_seed_check(ret_settings->sales, ret_settings->policy, &faults)) < 0)
-        gw_settings_free(ret_settings);
     for (size_t i = 0; i < faults.count && i < PS_FAULTS_KEPT; i++) {
         const struct ps_fault *fault = &faults.at[i];
         fprintf(stderr, "penstock: %s: %s%s%s\n", path ? path : "defaults", fault->path,
                 fault->path[0] ? ": " : "", fault->text);
     }
+    if (faults.count > PS_FAULTS_KEPT)
+        fprintf(stderr, "penstock: and %zu more\n", faults.count - PS_FAULTS_KEPT);
     return err;
 }
 

@@ -5,6 +5,7 @@
 
 #include "common/log.h"
 #include "common/secret.h"
+#include "gateway/config/seed.h"
 #include "gateway/server/strict.h"
 #include "queue/log_kafka.h"
 
@@ -71,26 +72,24 @@ const struct ps_option gw_options[] = {
 /* clang-format on */
 const size_t gw_option_count = PS_ARRAY_LEN(gw_options);
 
-static int read_cidrs(const struct ps_option_list *list, struct ps_cidrs *ret_cidrs,
-                      struct ps_fault *fault)
+static void read_cidrs(const struct ps_option_list *list, struct ps_cidrs *ret_cidrs,
+                       struct ps_faults *faults)
 {
     struct ps_cidrs cidrs = {.at = calloc(list->count ? list->count : 1, sizeof *cidrs.at),
                              .count = list->count};
 
     if (cidrs.at == NULL)
-        return ps_fault(fault, PS_E_NOMEM, "trusted_proxies", "out of memory");
-    for (size_t i = 0; i < list->count; i++) {
-        if (ps_cidr_parse(list->at[i], strlen(list->at[i]), &cidrs.at[i]) < 0) {
-            char path[64];
-            snprintf(path, sizeof path, "trusted_proxies[%zu]", i);
-            free(cidrs.at);
-            return ps_fault(fault, PS_E_INVALID, path,
+        (void)ps_faults_add(faults, PS_E_NOMEM, "trusted_proxies", "out of memory");
+    for (size_t i = 0; cidrs.at != NULL && i < list->count; i++) {
+        if (ps_cidr_parse(list->at[i], strlen(list->at[i]), &cidrs.at[i]) == 0)
+            continue;
+        char path[64];
+        snprintf(path, sizeof path, "trusted_proxies[%zu]", i);
+        (void)ps_faults_add(faults, PS_E_INVALID, path,
                             "\"%s\" is no address or CIDR, or has bits set below its prefix",
                             list->at[i]);
-        }
     }
     *ret_cidrs = cidrs;
-    return 0;
 }
 
 static int read_redis_url(struct gw_settings *settings, struct ps_fault *fault)
@@ -115,7 +114,7 @@ static int read_redis_url(struct gw_settings *settings, struct ps_fault *fault)
 }
 
 /* Host names as browsers and curl put them into Host, but for the port, which does not count. */
-static int check_hosts(const struct ps_option_list *hosts, struct ps_fault *fault)
+static void check_hosts(const struct ps_option_list *hosts, struct ps_faults *faults)
 {
     for (size_t i = 0; i < hosts->count; i++) {
         const char *colon = strrchr(hosts->at[i], ':');
@@ -123,11 +122,10 @@ static int check_hosts(const struct ps_option_list *hosts, struct ps_fault *faul
             continue;
         char path[64];
         snprintf(path, sizeof path, "admin.hosts[%zu]", i);
-        return ps_fault(fault, PS_E_INVALID, path,
-                        "\"%s\" is no host name: leave the port out, put IPv6 into brackets",
-                        hosts->at[i]);
+        (void)ps_faults_add(faults, PS_E_INVALID, path,
+                            "\"%s\" is no host name: leave the port out, put IPv6 into brackets",
+                            hosts->at[i]);
     }
-    return 0;
 }
 
 static bool ends_with(const char *text, const char *end)
@@ -148,128 +146,117 @@ static bool is_origin(const char *text)
            !(strncmp(text, "http:", 5) == 0 && ends_with(text, ":80"));
 }
 
-static int check_origins(const struct ps_option_list *origins, struct ps_fault *fault)
+static void check_origins(const struct ps_option_list *origins, struct ps_faults *faults)
 {
     for (size_t i = 0; i < origins->count; i++) {
         if (is_origin(origins->at[i]))
             continue;
         char path[64];
         snprintf(path, sizeof path, "cors.allow_origins[%zu]", i);
-        return ps_fault(fault, PS_E_INVALID, path,
-                        "\"%s\" is no origin such as https://shop.example: small letters, no path, "
-                        "no slash at the end, no wildcard, no port that is the scheme's own",
-                        origins->at[i]);
+        (void)ps_faults_add(
+            faults, PS_E_INVALID, path,
+            "\"%s\" is no origin such as https://shop.example: small letters, no path, no slash at "
+            "the end, no wildcard, no port that is the scheme's own",
+            origins->at[i]);
     }
-    return 0;
 }
 
 /* What srv_listen() takes. */
-static int check_address(const char *name, const char *host, struct ps_fault *fault)
+static void check_address(const char *name, const char *host, struct ps_faults *faults)
 {
     struct ps_address address;
 
-    if (host[0] != '[' && ps_address_parse(host, strlen(host), false, &address) == 0)
-        return 0;
-    return ps_fault(fault, PS_E_INVALID, name,
-                    "\"%s\" is no numeric address (IPv6 without brackets)", host);
+    if (host[0] == '[' || ps_address_parse(host, strlen(host), false, &address) < 0)
+        (void)ps_faults_add(faults, PS_E_INVALID, name,
+                            "\"%s\" is no numeric address (IPv6 without brackets)", host);
 }
 
 /* Of a header name (RFC 9110, token). */
 #define TOKEN_CHARS "!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 
-struct first_fault {
-    struct ps_fault *fault; /* NULL is allowed */
-    bool found;
-};
-
-static void keep_first(const struct ps_fault *fault, void *ctx)
+static void add_fault(const struct ps_fault *fault, void *faults)
 {
-    struct first_fault *first = ctx;
+    (void)ps_faults_add(faults, PS_E_INVALID, fault->path, "%s", fault->text);
+}
 
-    if (!first->found && first->fault != NULL)
-        *first->fault = *fault;
-    first->found = true;
+static void check_client_ip_header(const char *name, struct ps_faults *faults)
+{
+    if (name[strspn(name, TOKEN_CHARS)] != '\0')
+        (void)ps_faults_add(faults, PS_E_INVALID, "client_ip_header", "\"%s\" is no header name",
+                            name);
+    else if (strcasecmp(name, "X-Forwarded-For") == 0)
+        (void)ps_faults_add(faults, PS_E_INVALID, "client_ip_header",
+                            "X-Forwarded-For is a list: leave this empty to have it read");
+    else if (srv_strict_knows((struct ps_str){name, strlen(name)}))
+        (void)ps_faults_add(faults, PS_E_INVALID, "client_ip_header",
+                            "%s has a meaning of its own here: no address is looked for in it",
+                            name);
 }
 
 /* What no single row can say. */
-static int check_together(const struct gw_settings *settings, struct ps_fault *fault)
+static void check_together(const struct gw_settings *settings, struct ps_faults *faults)
 {
-    int err = check_address("listen.host", settings->listen.host, fault);
-
-    if (err == 0)
-        err = check_address("admin.host", settings->admin.host, fault);
-    if (err == 0)
-        err = check_hosts(&settings->admin.hosts, fault);
-    if (err == 0)
-        err = check_origins(&settings->cors.allow_origins, fault);
-    if (err < 0)
-        return err;
-    if (settings->client_ip_header[strspn(settings->client_ip_header, TOKEN_CHARS)] != '\0')
-        return ps_fault(fault, PS_E_INVALID, "client_ip_header", "\"%s\" is no header name",
-                        settings->client_ip_header);
-    if (strcasecmp(settings->client_ip_header, "X-Forwarded-For") == 0)
-        return ps_fault(fault, PS_E_INVALID, "client_ip_header",
-                        "X-Forwarded-For is a list: leave this empty to have it read");
-    if (srv_strict_knows(
-            (struct ps_str){settings->client_ip_header, strlen(settings->client_ip_header)}))
-        return ps_fault(fault, PS_E_INVALID, "client_ip_header",
-                        "%s has a meaning of its own here: no address is looked for in it",
-                        settings->client_ip_header);
+    check_address("listen.host", settings->listen.host, faults);
+    check_address("admin.host", settings->admin.host, faults);
+    check_hosts(&settings->admin.hosts, faults);
+    check_origins(&settings->cors.allow_origins, faults);
+    check_client_ip_header(settings->client_ip_header, faults);
     if (settings->listen.port == settings->admin.port && settings->listen.port != 0 &&
         strcmp(settings->listen.host, settings->admin.host) == 0)
-        return ps_fault(fault, PS_E_INVALID, "admin.port",
-                        "the public listener has the same address and port");
+        (void)ps_faults_add(faults, PS_E_INVALID, "admin.port",
+                            "the public listener has the same address and port");
     if (settings->drain.timeout_ms <= settings->drain.delay_ms)
-        return ps_fault(fault, PS_E_INVALID, "drain.timeout_ms",
-                        "must be more than drain.delay_ms (%lld)",
-                        (long long)settings->drain.delay_ms);
-    struct first_fault first = {.fault = fault};
-    err = oq_kafka_properties_check(settings->log.kafka.properties, "log.kafka.properties",
-                                    keep_first, &first);
-    if (err < 0)
-        return err;
+        (void)ps_faults_add(faults, PS_E_INVALID, "drain.timeout_ms",
+                            "must be more than drain.delay_ms (%lld)",
+                            (long long)settings->drain.delay_ms);
+    (void)!oq_kafka_properties_check(settings->log.kafka.properties, "log.kafka.properties",
+                                     add_fault, faults);
     if (!json_is_array(settings->sales))
-        return ps_fault(fault, PS_E_INVALID, "sales", "must be an array of sale objects");
+        (void)ps_faults_add(faults, PS_E_INVALID, "sales", "must be an array of sale objects");
     if (!json_is_object(settings->policy))
-        return ps_fault(fault, PS_E_INVALID, "policy", "must be an object");
-    return 0;
+        (void)ps_faults_add(faults, PS_E_INVALID, "policy", "must be an object");
+    if (json_is_array(settings->sales) && json_is_object(settings->policy))
+        (void)!cfg_seed_check(settings->sales, settings->policy, faults);
 }
 
 int gw_settings_read(const json_t *document, struct gw_settings *ret_settings,
-                     struct ps_fault *fault)
+                     struct ps_faults *faults)
 {
     struct gw_settings settings = {0};
-    int err = ps_options_read(gw_options, gw_option_count, document, &settings, fault);
+    struct ps_fault fault = {0};
+    size_t before = faults->count;
+    int err = ps_options_read_all(gw_options, gw_option_count, document, &settings, faults);
 
+    if (err == PS_E_NOMEM)
+        goto out;
+    if (settings.log.kafka.sasl_password_file != NULL &&
+        oq_kafka_add_password(&settings.log.kafka.properties, settings.log.kafka.sasl_password_file,
+                              "log.kafka.sasl_password_file", &fault) < 0)
+        add_fault(&fault, faults);
+    check_together(&settings, faults);
+    read_cidrs(&settings.trusted_proxies, &settings.trusted, faults);
+    if (read_redis_url(&settings, &fault) < 0)
+        add_fault(&fault, faults);
+    err = faults->count > before ? PS_E_INVALID : 0;
+out:
     if (err < 0)
-        return err;
-    if (settings.log.kafka.sasl_password_file != NULL)
-        err = oq_kafka_add_password(&settings.log.kafka.properties,
-                                    settings.log.kafka.sasl_password_file,
-                                    "log.kafka.sasl_password_file", fault);
-    if (err == 0)
-        err = check_together(&settings, fault);
-    if (err == 0)
-        err = read_cidrs(&settings.trusted_proxies, &settings.trusted, fault);
-    if (err == 0)
-        err = read_redis_url(&settings, fault);
-    if (err < 0) {
         gw_settings_free(&settings);
-        return err;
-    }
-    *ret_settings = settings;
-    return 0;
+    else
+        *ret_settings = settings;
+    return err;
 }
 
 #define SETTINGS_FILE_MAX ((size_t)4 << 20)
 
-int gw_settings_load(const char *path, struct gw_settings *ret_settings, struct ps_fault *fault)
+int gw_settings_load(const char *path, struct gw_settings *ret_settings, struct ps_faults *faults)
 {
     json_t *document = NULL;
-    int err = path != NULL ? ps_json_load(path, SETTINGS_FILE_MAX, &document, fault) : 0;
+    struct ps_fault fault = {0};
+    int err = path != NULL ? ps_json_load(path, SETTINGS_FILE_MAX, &document, &fault) : 0;
 
-    if (err == 0)
-        err = gw_settings_read(document, ret_settings, fault);
+    if (err < 0)
+        return ps_faults_add(faults, err, fault.path, "%s", fault.text);
+    err = gw_settings_read(document, ret_settings, faults);
     json_decref(document);
     return err;
 }

@@ -90,12 +90,14 @@ struct gw_settings {
 enum { GW_STORE_MEMORY, GW_STORE_REDIS };
 enum { GW_LOG_JOURNAL, GW_LOG_KAFKA };
 
-/* Defaults, then `document` (NULL = none). All or nothing; the fault's path names the key. */
+/* Defaults, then `document` (NULL = none). All or nothing. All faults are added, also those of the
+ * seeds; their paths name the keys. What is faulty counts as its default for what is checked
+ * together. */
 int gw_settings_read(const json_t *document, struct gw_settings *ret_settings,
-                     struct ps_fault *fault) PS_MUST_CHECK;
+                     struct ps_faults *faults) PS_MUST_CHECK;
 /* Reads the file; a fault of reading or of JSON has an empty path. `path` NULL = defaults. */
 int gw_settings_load(const char *path, struct gw_settings *ret_settings,
-                     struct ps_fault *fault) PS_MUST_CHECK;
+                     struct ps_faults *faults) PS_MUST_CHECK;
 void gw_settings_free(struct gw_settings *settings);
 
 extern const struct ps_option gw_options[];

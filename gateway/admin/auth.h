@@ -82,9 +82,9 @@ const struct op_token *op_auth_find(const struct op_auth *auth, const char *id,
  * memory. */
 json_t *op_token_write(const struct op_token *token);
 
-/* A change is prepared here, its text is written by the control store (cfg_store_job_file with the
- * tokens_path, in the job that has the audit line), and then it is ended: kept or dropped. One at a
- * time: PS_E_BUSY. */
+/* A change is prepared here, its text is written by the control store (cfg_change_file with the
+ * tokens_path, in the change that has the audit line), and then it is ended: kept or dropped. One
+ * at a time: PS_E_BUSY. */
 /* *ret_secret is shown to whoever asked, once, and then forgotten. `note` is UTF-8 of at most
  * OP_TOKEN_NOTE_BYTES. PS_E_FULL: OP_TOKENS_MAX are there; PS_E_INVALID: the expiry has passed.
  * *ret_token is borrowed until the change is ended. */

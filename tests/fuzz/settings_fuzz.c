@@ -11,10 +11,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size)
 
     if (ps_json_parse((const char *)bytes, size, &json, &fault) < 0)
         return 0;
-    if (gw_settings_read(json, &settings, &fault) == 0)
+    struct ps_faults faults = {0};
+    if (gw_settings_read(json, &settings, &faults) == 0)
         gw_settings_free(&settings);
     else
-        MUST(fault.text[0] != '\0');
+        MUST(faults.count > 0 && faults.at[0].text[0] != '\0');
     json_decref(json);
     return 0;
 }

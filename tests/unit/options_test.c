@@ -202,6 +202,35 @@ static void the_help_has_a_line_for_every_row(void **state)
     free(text);
 }
 
+static void all_faults_are_said_at_once(void **state)
+{
+    (void)state;
+    const char *text =
+        "{\"listen\":{\"port\":70000,\"hots\":\"::1\"},\"logging\":{\"level\":\"wran\"},"
+        "\"admin\":true,\"log\":{\"commit_batch\":7}}";
+    struct settings s;
+    struct ps_faults faults = {0};
+    json_t *document = NULL;
+    assert_ok(ps_json_parse(text, strlen(text), &document, NULL));
+    assert_int_equal(ps_options_read_all(table, ROWS, document, &s, &faults), PS_E_INVALID);
+    json_decref(document);
+    static const char *const expected[][2] = {
+        {"listen.port", "must be between 0 and 65535, not 70000"},
+        {"listen.hots", "is unknown; did you mean \"listen.host\"?"},
+        {"logging.level", "must be one of: debug, info, warn; did you mean \"warn\"?"},
+        {"admin", "must be an object, not a boolean"},
+    };
+    assert_int_equal(faults.count, PS_ARRAY_LEN(expected));
+    for (size_t i = 0; i < faults.count; i++) {
+        assert_string_equal(faults.at[i].path, expected[i][0]);
+        assert_string_equal(faults.at[i].text, expected[i][1]);
+    }
+    assert_int_equal(s.port, 8080); /* what is faulty keeps its default */
+    assert_int_equal(s.level, 1);
+    assert_int_equal(s.batch, 7);
+    ps_options_free(table, ROWS, &s);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -212,6 +241,7 @@ int main(void)
         cmocka_unit_test(the_printed_defaults_read_back_as_the_defaults),
         cmocka_unit_test(a_difference_is_seen_in_every_type),
         cmocka_unit_test(the_help_has_a_line_for_every_row),
+        cmocka_unit_test(all_faults_are_said_at_once),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
