@@ -1,4 +1,5 @@
-"""Clients that are slow or say nothing: buyers do not notice, the slow ones are cut at their deadline, memory has a bound."""
+"""Crowds of clients that are slow or say nothing: buyers do not notice, the slow ones are cut at their deadline, memory has a bound. What each
+deadline does to one connection is in unit/http_test.c."""
 import contextlib
 import os
 import resource
@@ -105,16 +106,6 @@ def test_a_byte_a_second_is_cut_at_its_deadline_and_buyers_do_not_notice(what):
         assert not [o for o in gateway.orders(sale) if o["user"] == "slow"]
         for s in slow:
             s.close()
-
-
-def test_a_head_that_never_ends_is_cut_although_bytes_keep_coming():
-    with Gateway(settings=SLOW) as gateway:
-        slow = connect(gateway.port, 200)
-        for s in slow:
-            s.send(HEAD)
-        lasted, told = drip(slow, [b"X: y\r\n"], most=20)
-        assert lasted >= 1.4
-        assert all(data.startswith(b"HTTP/1.1 408 ") for data in told), told[:2]
 
 
 def test_kept_connections_end_when_they_say_nothing_more():

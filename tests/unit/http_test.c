@@ -636,14 +636,16 @@ static void expect_408(struct http_fixture *fixture, int fd)
     close(fd);
 }
 
-static void a_head_a_byte_at_a_time_is_cut_at_its_deadline(void **state)
+/* `piece` again and again, until the server has had enough. */
+static void assert_slow_head_is_cut(const char *begin, const char *piece)
 {
     struct http_fixture fixture;
-    (void)state;
+    size_t len = strlen(piece);
+
     start_impatient(&fixture);
     int fd = http_connect(&fixture);
-    http_send_text(fd, "GET /x HTTP/1.1\r\n" HOST "X-A: ");
-    for (int i = 0; i < 50 && send(fd, "a", 1, MSG_NOSIGNAL) == 1; i++) {
+    http_send_text(fd, begin);
+    for (int i = 0; i < 50 && send(fd, piece, len, MSG_NOSIGNAL) == (ssize_t)len; i++) {
         char byte;
         if (recv(fd, &byte, 1, MSG_DONTWAIT | MSG_PEEK) >= 0)
             break;
@@ -651,6 +653,18 @@ static void a_head_a_byte_at_a_time_is_cut_at_its_deadline(void **state)
     }
     expect_408(&fixture, fd);
     http_fixture_stop(&fixture);
+}
+
+static void a_head_a_byte_at_a_time_is_cut_at_its_deadline(void **state)
+{
+    (void)state;
+    assert_slow_head_is_cut("GET /x HTTP/1.1\r\n" HOST "X-A: ", "a");
+}
+
+static void a_head_that_never_ends_is_cut_although_fields_keep_coming(void **state)
+{
+    (void)state;
+    assert_slow_head_is_cut("GET /x HTTP/1.1\r\n" HOST, "X: y\r\n");
 }
 
 static void a_body_that_does_not_come_is_cut_at_its_deadline(void **state)
@@ -1052,7 +1066,8 @@ static void a_kept_request_outlives_its_client_where_nobody_is_told_of_that(void
         usleep(1000);
     for (int i = 0; i < 5000 && atomic_load(&fixture.in_flight) > 0; i++)
         usleep(1000);
-    assert_int_equal(atomic_load(&fixture.in_flight), 0); /* its handler has found and answered it */
+    assert_int_equal(atomic_load(&fixture.in_flight),
+                     0); /* its handler has found and answered it */
     http_fixture_stop(&fixture);
 }
 
@@ -1202,6 +1217,7 @@ int main(void)
         cmocka_unit_test(a_query_may_have_as_many_parameters_as_fit),
         cmocka_unit_test(a_deep_pipeline_is_answered_whole),
         cmocka_unit_test(a_head_a_byte_at_a_time_is_cut_at_its_deadline),
+        cmocka_unit_test(a_head_that_never_ends_is_cut_although_fields_keep_coming),
         cmocka_unit_test(a_body_that_does_not_come_is_cut_at_its_deadline),
         cmocka_unit_test(a_head_that_begins_behind_a_request_is_cut_at_its_deadline),
         cmocka_unit_test(an_idle_connection_is_closed_without_a_word),
