@@ -16,84 +16,16 @@
 
 /* --- sales --- */
 
-/* Its place in the sorted list, or where it belongs. */
-static size_t place_of(const struct gw_control *control, const char *name, size_t len,
-                       bool *ret_there)
-{
-    size_t low = 0, high = control->sale_count;
-
-    *ret_there = false;
-    while (low < high && !*ret_there) {
-        size_t middle = low + (high - low) / 2;
-        const char *have = control->sales[middle]->stored.name;
-        int order = strncmp(name, have, len);
-        if (order == 0 && have[len] != '\0')
-            order = -1;
-        *ret_there = order == 0;
-        if (order < 0)
-            high = middle;
-        else
-            low = order == 0 ? middle : middle + 1;
-    }
-    return low;
-}
-
-struct gw_control_sale *gw_control_sale(const struct gw_control *control, const char *name,
-                                        size_t len)
-{
-    bool there;
-    size_t place = place_of(control, name, len, &there);
-
-    return there ? control->sales[place] : NULL;
-}
-
-/* NULL: out of memory. */
-static struct gw_control_sale *add_sale(struct gw_control *control, const char *name, size_t place)
-{
-    struct sale_run *run = sale_known(control->core->sales, name);
-    struct gw_control_sale *sale = calloc(1, sizeof *sale);
-    size_t room = control->sale_room > 0 ? control->sale_room : 16;
-
-    while (room < control->sale_count + 1)
-        room *= 2;
-    struct gw_control_sale **sales = realloc(control->sales, room * sizeof *sales);
-    if (sales != NULL) {
-        control->sales = sales;
-        control->sale_room = room;
-    }
-    if (run == NULL || sale == NULL || sales == NULL) {
-        free(sale);
-        return NULL;
-    }
-    memmove(&sales[place + 1], &sales[place], (control->sale_count - place) * sizeof *sales);
-    sales[place] = sale;
-    control->sale_count++;
-    memcpy(sale->stored.name, name, strlen(name) + 1);
-    sale->run = run;
-    return sale;
-}
-
-static void drop_sale(struct gw_control *control, size_t place)
-{
-    free(control->sales[place]);
-    control->sale_count--;
-    memmove(&control->sales[place], &control->sales[place + 1],
-            (control->sale_count - place) * sizeof(struct gw_control_sale *));
-}
-
 static void on_sale(void *ctx, const struct cfg_doc *from, const struct cfg_doc *to)
 {
     struct gw_control *control = ctx;
     const char *name = to != NULL ? to->name : from->name;
-    bool there;
-    size_t place = place_of(control, name, strlen(name), &there);
 
     if (to == NULL || to->parsed == NULL) {
-        if (there)
-            drop_sale(control, place);
+        sale_list_drop(&control->sales, name);
         return;
     }
-    struct gw_control_sale *sale = there ? control->sales[place] : add_sale(control, name, place);
+    struct sale_entry *sale = sale_list_add(&control->sales, control->core->sales, name);
     if (sale == NULL) {
         ps_log(PS_LOG_ERROR, "sale_not_taken_over", PS_F_STR("sale", name));
         return;
@@ -106,7 +38,8 @@ static void on_sale(void *ctx, const struct cfg_doc *from, const struct cfg_doc 
 
 static void on_changing(void *ctx, const char *name, bool changing)
 {
-    struct gw_control_sale *sale = gw_control_sale(ctx, name, strlen(name));
+    const struct gw_control *control = ctx;
+    struct sale_entry *sale = sale_list_find(&control->sales, name, strlen(name));
 
     if (sale != NULL)
         sale->changing += changing ? 1u : -1u;
@@ -115,7 +48,7 @@ static void on_changing(void *ctx, const char *name, bool changing)
 static bool sale_is_used(void *ctx, const char *name)
 {
     const struct gw_control *control = ctx;
-    const struct gw_control_sale *sale = gw_control_sale(control, name, strlen(name));
+    const struct sale_entry *sale = sale_list_find(&control->sales, name, strlen(name));
 
     return sale != NULL ? sale_is_fixed(sale->run, &sale->stored.state)
                         : oq_fold_sale(control->core->fold, name, strlen(name)) != NULL;
@@ -124,7 +57,7 @@ static bool sale_is_used(void *ctx, const char *name)
 static void decorate(void *ctx, const char *name, struct cfg_sale_run *ret_run)
 {
     const struct gw_control *control = ctx;
-    const struct gw_control_sale *sale = gw_control_sale(control, name, strlen(name));
+    const struct sale_entry *sale = sale_list_find(&control->sales, name, strlen(name));
 
     if (sale == NULL)
         return;
@@ -285,8 +218,65 @@ void gw_control_free(struct gw_control *control)
     if (control == NULL)
         return;
     cfg_store_free(control->config); /* ends what is under way */
-    for (size_t i = 0; i < control->sale_count; i++)
-        free(control->sales[i]);
-    free(control->sales);
+    sale_list_done(&control->sales);
     free(control);
+}
+
+/* --- the operators' listener --- */
+
+static void tell_readiness(void *ctx, struct ans_readiness *ret_readiness)
+{
+    const struct gw_control *control = ctx;
+
+    gw_core_readiness(control->core, ret_readiness);
+}
+
+static void gather_metrics(void *ctx)
+{
+    const struct gw_control *control = ctx;
+
+    gw_core_gather(control->core, control->shard);
+}
+
+static bool is_published(void *ctx)
+{
+    const struct gw_control *control = ctx;
+
+    return !control->dirty && cfg_store_is_settled(control->config);
+}
+
+struct op_deps gw_control_admin_deps(struct gw_control *control)
+{
+    const struct gw_core *core = control->core;
+    const struct gw_settings *settings = core->settings;
+
+    return (struct op_deps){.loop = control->loop,
+                            .clock = core->clock,
+                            .auth = control->auth,
+                            .config = control->config,
+                            .known = &control->sales,
+                            .sales = core->sales,
+                            .cluster = core->cluster,
+                            .store = core->control_store,
+                            .log = core->log,
+                            .owner = GW_OWNER_CONTROL,
+                            .fold = core->fold,
+                            .metrics = core->metrics,
+                            .shard = control->shard,
+                            .readiness = tell_readiness,
+                            .gather = gather_metrics,
+                            .is_published = is_published,
+                            .ctx = control,
+                            .host = settings->admin.host,
+                            .hosts = &settings->admin.hosts,
+                            .metrics_open = &settings->admin.metrics_open,
+                            .state_dir = settings->state_dir,
+                            .ack_timeout_ms = settings->log.ack_timeout_ms,
+                            .metrics_sales_max = (size_t)settings->metrics.sales_max,
+                            .started_ms = control->wall_started_ms,
+                            .http = {.head_timeout_ms = settings->http.head_timeout_ms,
+                                     .body_timeout_ms = settings->http.body_timeout_ms,
+                                     .idle_timeout_ms = settings->http.idle_timeout_ms,
+                                     .idle_trusted_ms = settings->http.idle_trusted_timeout_ms,
+                                     .clock = core->clock}};
 }

@@ -440,8 +440,11 @@ static int start_threads(struct gateway *gateway)
 {
     struct gw_core *core = &gateway->core;
     struct ps_fault fault = {0};
-    int err =
-        op_admin_new(gateway->control, gateway->admin_fd, begin_drain, gateway, &gateway->admin);
+    struct op_deps deps = gw_control_admin_deps(gateway->control);
+
+    deps.drain = begin_drain;
+    deps.drain_ctx = gateway;
+    int err = op_admin_new(&deps, gateway->admin_fd, &gateway->admin);
 
     for (uint32_t i = 0; err == 0 && i < core->worker_count; i++)
         err = gw_worker_new(core, i, gateway->fds[i], cfg_store_snapshot(gateway->store),

@@ -11,7 +11,7 @@
 static bool get_decided(const char *name, struct sale_decided *ret_decided, void *ctx)
 {
     const struct gw_control *control = ctx;
-    const struct gw_control_sale *sale = gw_control_sale(control, name, strlen(name));
+    const struct sale_entry *sale = sale_list_find(&control->sales, name, strlen(name));
 
     if (sale == NULL)
         return false;

@@ -16,10 +16,10 @@
 #include <string.h>
 
 struct adjust {
-    struct op_task task;          /* first */
-    struct gw_control_sale *sale; /* one that is opened is never deleted */
-    uint32_t index;               /* of the SKU in the log */
-    size_t sku;                   /* in the document */
+    struct op_task task;     /* first */
+    struct sale_entry *sale; /* one that is opened is never deleted */
+    uint32_t index;          /* of the SKU in the log */
+    size_t sku;              /* in the document */
     char key[OQ_ADJUST_KEY_MAX + 1];
     struct ps_uuid ref;
     char id[PS_NAME_MAX + 1];
@@ -193,7 +193,7 @@ static void on_outcome(enum oq_outcome outcome, struct oq_order *order, void *ct
 /* Takes `adjust` over. */
 static void append(struct op_request *visit, struct adjust *adjust)
 {
-    struct gw_core *core = visit->admin->core;
+    const struct op_deps *deps = &visit->admin->deps;
     const struct cfg_stored_sale *stored = &adjust->sale->stored;
     const char *sku = stored->doc.skus[adjust->sku].name;
     struct oq_event event = {
@@ -202,7 +202,7 @@ static void append(struct op_request *visit, struct adjust *adjust)
         .adjust_key = {adjust->key, strlen(adjust->key)},
         .sale = {stored->name, strlen(stored->name)},
         .epoch = adjust->epoch,
-        .at_ms = ps_clock_wall_ms(core->clock),
+        .at_ms = ps_clock_wall_ms(deps->clock),
         .sku = {sku, strlen(sku)},
         .by = {visit->who, strlen(visit->who)},
         .delta = adjust->delta,
@@ -210,20 +210,20 @@ static void append(struct op_request *visit, struct adjust *adjust)
     struct oq_ticket ticket;
 
     int err = op_outcomes_await(visit->admin->outcomes, on_outcome, adjust, &ticket);
-    ticket.owner = GW_OWNER_CONTROL;
-    if (err == 0 && (err = oq_log_append(core->log, &event, &ticket)) < 0)
+    ticket.owner = deps->owner;
+    if (err == 0 && (err = oq_log_append(deps->log, &event, &ticket)) < 0)
         op_outcomes_forget(visit->admin->outcomes, &ticket);
     if (err < 0) {
-        if (adjust->delta < 0 && !inv_store_is_shared(core->control_store))
-            inv_store_resolve(core->control_store, sale_view(adjust->sale->run)->counter,
-                              &adjust->ref, INV_VOID); /* nothing was submitted */
+        if (adjust->delta < 0 && !inv_store_is_shared(deps->store))
+            inv_store_resolve(deps->store, sale_view(adjust->sale->run)->counter, &adjust->ref,
+                              INV_VOID); /* nothing was submitted */
         op_no_log(visit, err);
         free(adjust);
         return;
     }
     op_task_keep(&admin_of(adjust)->tasks, &adjust->task);
     visit->on_deadline = on_deadline;
-    adjust->task.handle = op_wait(visit, core->settings->log.ack_timeout_ms);
+    adjust->task.handle = op_wait(visit, deps->ack_timeout_ms);
 }
 
 /* The counter has spoken. False: answered. */
@@ -258,16 +258,16 @@ static void on_lowered(uint64_t handle, int err, const struct inv_answer *answer
 static void lower(struct op_request *visit, struct adjust *adjust)
 {
     struct op_admin *admin = visit->admin;
-    struct gw_control_sale *sale = adjust->sale;
+    struct sale_entry *sale = adjust->sale;
     struct inv_answer answer;
 
     op_task_keep(&admin->tasks, &adjust->task);
-    if (inv_store_is_shared(admin->core->control_store)) {
+    if (inv_store_is_shared(admin->deps.store)) {
         visit->on_deadline = on_deadline;
-        adjust->task.handle = op_wait(visit, admin->core->settings->log.ack_timeout_ms);
+        adjust->task.handle = op_wait(visit, admin->deps.ack_timeout_ms);
     }
     int result = inv_store_lower(
-        admin->core->control_store, sale_view(sale->run)->counter,
+        admin->deps.store, sale_view(sale->run)->counter,
         &(struct inv_lowering){.id = adjust->ref,
                                .epoch = adjust->epoch,
                                .name = (struct ps_str){adjust->id, strlen(adjust->id)},
@@ -353,7 +353,7 @@ static void forget_decided(struct op_admin *admin)
 static bool may_start(struct op_request *visit, struct adjust *adjust)
 {
     struct op_admin *admin = visit->admin;
-    const struct gw_core *core = admin->core;
+    const struct op_deps *deps = &admin->deps;
     struct oq_totals totals;
     enum shown shown;
 
@@ -368,7 +368,7 @@ static bool may_start(struct op_request *visit, struct adjust *adjust)
         return false;
     }
     /* Before the sum is read, which may lack a record. */
-    if (!sale_log_takes_all(core->log)) {
+    if (!sale_log_takes_all(deps->log)) {
         op_no_log(visit, PS_E_CLOSED);
         return false;
     }
@@ -383,7 +383,7 @@ static bool may_start(struct op_request *visit, struct adjust *adjust)
 
 void op_adjust(struct op_request *visit)
 {
-    struct gw_control_sale *sale = op_sale(visit);
+    struct sale_entry *sale = op_sale(visit);
     struct adjust *adjust;
 
     if (sale == NULL)

@@ -20,7 +20,7 @@
 static void on_tick(uv_timer_t *timer)
 {
     struct op_admin *admin = timer->data;
-    int64_t now = ps_clock_mono_ns(admin->core->clock);
+    int64_t now = ps_clock_mono_ns(admin->deps.clock);
     struct op_request *visit, *next;
 
     for (visit = TAILQ_FIRST(&admin->waiting); visit != NULL; visit = next) {
@@ -41,7 +41,7 @@ uint64_t op_wait(struct op_request *visit, int64_t timeout_ms)
 {
     struct op_admin *admin = visit->admin;
 
-    visit->deadline_ns = ps_clock_mono_ns(admin->core->clock) + timeout_ms * PS_NS_PER_MS;
+    visit->deadline_ns = ps_clock_mono_ns(admin->deps.clock) + timeout_ms * PS_NS_PER_MS;
     if (visit->handle != 0)
         return visit->handle;
     visit->handle = srv_suspend(visit->request);
@@ -128,41 +128,30 @@ static void on_closed(uv_handle_t *handle)
 static void on_refused(int verdict, void *ctx)
 {
     struct op_admin *admin = ctx;
-    ps_metric_add(admin->control->shard, GW_M_ADMIN_REFUSED, (size_t)verdict, 1);
+    ps_metric_add(admin->deps.shard, GW_M_ADMIN_REFUSED, (size_t)verdict, 1);
 }
 
-static struct srv_settings http_settings(const struct gw_core *core)
+static struct srv_settings http_settings(const struct op_deps *deps)
 {
-    const struct gw_settings *settings = core->settings;
+    struct srv_settings settings = deps->http;
 
-    return (struct srv_settings){
-        .head_timeout_ms = settings->http.head_timeout_ms,
-        .body_timeout_ms = settings->http.body_timeout_ms,
-        .idle_timeout_ms = settings->http.idle_timeout_ms,
-        .idle_trusted_ms = settings->http.idle_trusted_timeout_ms,
-        .connections_soft = CONNECTIONS,
-        .connections_hard = 2 * CONNECTIONS, /* room to say 503 */
-        .requests_max = REQUESTS,
-        .head_max = SRV_HEAD_MAX,
-        .body_max = OP_BODY_MAX,
-        .user_size = sizeof(struct op_request),
-        .clock = core->clock,
-    };
+    settings.connections_soft = CONNECTIONS;
+    settings.connections_hard = 2 * CONNECTIONS; /* room to say 503 */
+    settings.requests_max = REQUESTS;
+    settings.head_max = SRV_HEAD_MAX;
+    settings.body_max = OP_BODY_MAX;
+    settings.user_size = sizeof(struct op_request);
+    return settings;
 }
 
-int op_admin_new(struct gw_control *control, int listen_fd, void (*drain)(void *ctx), void *ctx,
-                 struct op_admin **ret_admin)
+int op_admin_new(const struct op_deps *deps, int listen_fd, struct op_admin **ret_admin)
 {
-    struct srv_settings settings = http_settings(control->core);
+    struct srv_settings settings = http_settings(deps);
     struct op_admin *admin = calloc(1, sizeof *admin);
 
     if (admin == NULL)
         return PS_E_NOMEM;
-    *admin = (struct op_admin){.control = control,
-                               .core = control->core,
-                               .drain = drain,
-                               .drain_ctx = ctx,
-                               .open = OPEN_AT_REST};
+    *admin = (struct op_admin){.deps = *deps, .open = OPEN_AT_REST};
     TAILQ_INIT(&admin->waiting);
     TAILQ_INIT(&admin->tasks);
     TAILQ_INIT(&admin->doubts);
@@ -170,9 +159,9 @@ int op_admin_new(struct gw_control *control, int listen_fd, void (*drain)(void *
     if (err == 0)
         err = op_audit_new(admin, &admin->audit);
     if (err == 0)
-        err = srv_http_new(control->loop, &listen_fd, 1, &settings, op_handle, on_refused, admin,
+        err = srv_http_new(deps->loop, &listen_fd, 1, &settings, op_handle, on_refused, admin,
                            &admin->http);
-    if (err == 0 && uv_async_init(control->loop, &admin->wake, on_wake) != 0) {
+    if (err == 0 && uv_async_init(deps->loop, &admin->wake, on_wake) != 0) {
         srv_http_free(admin->http);
         err = PS_E_IO;
     }
@@ -182,8 +171,8 @@ int op_admin_new(struct gw_control *control, int listen_fd, void (*drain)(void *
         free(admin);
         return err;
     }
-    op_reads_init(&admin->reads, control->loop);
-    uv_timer_init(control->loop, &admin->tick);
+    op_reads_init(&admin->reads, deps->loop);
+    uv_timer_init(deps->loop, &admin->tick);
     admin->wake.data = admin->tick.data = admin;
     *ret_admin = admin;
     return 0;

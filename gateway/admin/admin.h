@@ -3,15 +3,52 @@
 #ifndef OP_ADMIN_H
 #define OP_ADMIN_H
 
-#include "gateway/control.h"
+#include "common/metrics.h"
+#include "common/options.h"
+#include "gateway/admin/auth.h"
+#include "gateway/answers/readiness.h"
+#include "gateway/config/store.h"
+#include "gateway/sales/list.h"
+#include "gateway/server/http.h"
 
 struct op_admin;
+struct clu_cluster;
 
-/* Serves `listen_fd` (bound and listening; owned by the listener afterwards) on the control
- * thread's loop. `drain(ctx)` is called when an operator asks for the end of the process.
- * PS_E_NOMEM, PS_E_IO. What SIGHUP may change of the settings (hosts, metrics_open) is read anew at
- * each request. */
-int op_admin_new(struct gw_control *control, int listen_fd, void (*drain)(void *ctx), void *ctx,
+/* What the listener needs. All of it outlives it. */
+struct op_deps {
+    uv_loop_t *loop;
+    const struct ps_clock *clock;
+    struct op_auth *auth;
+    struct cfg_store *config;
+    const struct sale_list *known; /* the sales in force */
+    struct sale_runs *sales;
+    struct clu_cluster *cluster;
+    struct inv_store *store;
+    struct oq_log *log;
+    uint32_t owner; /* of this thread's tickets */
+    struct oq_fold *fold;
+    struct ps_metrics *metrics;
+    struct ps_metrics_shard *shard;
+    void (*readiness)(void *ctx, struct ans_readiness *ret_readiness);
+    void (*gather)(void *ctx);       /* what is measured at a scrape goes into the shard */
+    bool (*is_published)(void *ctx); /* every worker goes by what is known here */
+    void *ctx;                       /* of these three */
+    void (*drain)(void *ctx);        /* an operator asks for the end of the process */
+    void *drain_ctx;
+    /* Settings. SIGHUP may change what is pointed to. */
+    const char *host;
+    const struct ps_option_list *hosts;
+    const bool *metrics_open;
+    const char *state_dir;
+    int64_t ack_timeout_ms;
+    size_t metrics_sales_max;
+    int64_t started_ms;       /* wall clock */
+    struct srv_settings http; /* its timeouts and clock; the rest is the listener's */
+};
+
+/* Serves `listen_fd` (bound and listening; owned by the listener afterwards). PS_E_NOMEM, PS_E_IO.
+ */
+int op_admin_new(const struct op_deps *deps, int listen_fd,
                  struct op_admin **ret_admin) PS_MUST_CHECK;
 /* Nothing waits for its answer, and nothing that was answered waits for its audit line. */
 bool op_admin_idle(const struct op_admin *admin);
@@ -19,8 +56,8 @@ bool op_admin_idle(const struct op_admin *admin);
 void op_admin_outcome(struct op_admin *admin, uint64_t handle, enum oq_outcome outcome,
                       struct oq_order *order);
 /* Answers what still waits with 503 draining and closes. No op_admin_outcome afterwards. The loop
- * must turn until its handles are closed and gw_control_free must have ended the open changes; then
- * the memory has gone. NULL is allowed. */
+ * must turn until its handles are closed and the store must have ended the open changes; then the
+ * memory has gone. NULL is allowed. */
 void op_admin_free(struct op_admin *admin);
 
 #endif

@@ -16,6 +16,7 @@
 #include "gateway/admin/admin.h"
 #include "gateway/admin/outcomes.h"
 #include "gateway/admin/reads.h"
+#include "gateway/metrics.h"
 #include "gateway/server/http.h"
 #include "gateway/server/problem.h"
 #include "gateway/answers/verdict.h"
@@ -35,11 +36,8 @@ typedef void op_request_fn(struct op_request *visit);
 TAILQ_HEAD(op_tasks, op_task);
 
 struct op_admin {
-    struct gw_control *control;
-    struct gw_core *core;
-    struct srv_http *http; /* NULL: closed */
-    void (*drain)(void *ctx);
-    void *drain_ctx;
+    struct op_deps deps;
+    struct srv_http *http;                      /* NULL: closed */
     TAILQ_HEAD(op_waiting, op_request) waiting; /* visits that wait, in the order of their coming */
     bool changing;                              /* a change is under way */
     uv_timer_t tick;                            /* runs while a visit waits */
@@ -190,8 +188,8 @@ void op_say_document(struct op_request *visit, const struct cfg_kind *kind, cons
 /* Answers a change that was not made up: all that is wrong with it. */
 void op_refuse(struct op_request *visit, int err, enum cfg_refusal refusal,
                const struct ps_faults *faults);
-/* What a change would do: its documents, and what differs; `tag` is the version or revision in force
- * (0: none). Frees the change. */
+/* What a change would do: its documents, and what differs; `tag` is the version or revision in
+ * force (0: none). Frees the change. */
 void op_say_dry_run(struct op_request *visit, struct op_change *change, int64_t tag);
 
 /* --- sales.c --- */
@@ -200,11 +198,11 @@ int op_show_sale(const struct op_admin *admin, const struct cfg_doc *doc, json_t
 /* Answers with the sale, as soon as it can be bought from if it is due. */
 void op_answer_sale(struct op_request *visit, struct op_change *change);
 /* One SKU's numbers: {"available","in_doubt","held","confirmed","adjustments"}. */
-json_t *op_sku_json(const struct op_admin *admin, const struct gw_control_sale *sale, size_t sku);
+json_t *op_sku_json(const struct op_admin *admin, const struct sale_entry *sale, size_t sku);
 /* It was served since the start, and will be again if it is fenced now. */
-bool op_is_served(const struct gw_control_sale *sale);
+bool op_is_served(const struct sale_entry *sale);
 /* NULL: answered with 404. */
-struct gw_control_sale *op_sale(struct op_request *visit);
+struct sale_entry *op_sale(struct op_request *visit);
 
 /* --- handlers of routes --- */
 op_request_fn op_list_documents, op_get_document, op_put_document, op_patch_document,

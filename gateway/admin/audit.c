@@ -61,7 +61,7 @@ int op_audit_new(struct op_admin *admin, struct op_audit **ret_audit)
     if (audit == NULL)
         return PS_E_NOMEM;
     audit->admin = admin;
-    uv_timer_init(admin->control->loop, &audit->again);
+    uv_timer_init(admin->deps.loop, &audit->again);
     audit->again.data = audit;
     *ret_audit = audit;
     return 0;
@@ -122,7 +122,7 @@ static bool is_log_shared(const struct op_audit *audit)
 {
     struct oq_log_view view;
 
-    oq_log_view(audit->admin->core->log, &view);
+    oq_log_view(audit->admin->deps.log, &view);
     return view.shared;
 }
 
@@ -149,7 +149,7 @@ static int read_partition(struct op_audit *audit, struct oq_reader *reader)
 static int read_up_to_cut(struct op_audit *audit)
 {
     struct oq_reader *reader;
-    int err = oq_log_reader_new(audit->admin->core->log, &reader);
+    int err = oq_log_reader_new(audit->admin->deps.log, &reader);
 
     if (err < 0)
         return err;
@@ -199,15 +199,15 @@ static void judge(struct op_read *job)
 static void take_cut(void *arg)
 {
     struct op_audit *audit = arg;
-    const struct gw_core *core = audit->admin->core;
+    const struct op_deps *deps = &audit->admin->deps;
 
-    audit->partitions = oq_log_partitions(core->log);
+    audit->partitions = oq_log_partitions(deps->log);
     for (uint32_t i = 0; i < audit->partitions; i++)
-        audit->seq[i] = oq_fold_seq(core->fold, i);
+        audit->seq[i] = oq_fold_seq(deps->fold, i);
     for (uint32_t i = 0; i < inv_sale_sku_count(audit->counter); i++)
         oq_sale_totals(audit->log_sale, i, &audit->totals[i]);
-    if (!inv_store_is_shared(core->control_store))
-        audit->err = inv_store_counts(core->control_store, audit->counter,
+    if (!inv_store_is_shared(deps->store))
+        audit->err = inv_store_counts(deps->store, audit->counter,
                                       (struct inv_reply_to){.ret_counts = audit->counts});
     atomic_store_explicit(&audit->stage, TAKEN, memory_order_release);
     ps_wake(&audit->admin->wake);
@@ -227,8 +227,8 @@ static void next_audit(struct op_admin *admin)
 
 static void say_failure(struct op_request *visit, const struct op_audit *audit)
 {
-    const struct gw_control_sale *sale =
-        gw_control_sale(visit->admin->control, audit->sale, strlen(audit->sale));
+    const struct sale_entry *sale =
+        sale_list_find(visit->admin->deps.known, audit->sale, strlen(audit->sale));
 
     if (!audit->counter_failed)
         op_no_read(visit, audit->err, audit->why);
@@ -283,7 +283,7 @@ static void start_judging(struct op_audit *audit)
 static void ask_for_cut(struct op_audit *audit)
 {
     atomic_store_explicit(&audit->stage, ASKED, memory_order_relaxed);
-    audit->err = oq_log_call(audit->admin->core->log, take_cut, audit);
+    audit->err = oq_log_call(audit->admin->deps.log, take_cut, audit);
     if (audit->err < 0)
         end(audit);
 }
@@ -331,12 +331,12 @@ void op_audit_wake(struct op_admin *admin)
     if (atomic_load_explicit(&audit->stage, memory_order_acquire) != TAKEN)
         return;
     atomic_store_explicit(&audit->stage, JUDGED, memory_order_relaxed);
-    if (!inv_store_is_shared(admin->core->control_store)) {
+    if (!inv_store_is_shared(admin->deps.store)) {
         start_judging(audit);
         return;
     }
     int result = inv_store_counts(
-        admin->core->control_store, audit->counter,
+        admin->deps.store, audit->counter,
         (struct inv_reply_to){.on_counts = on_counts, .ctx = audit, .ret_counts = audit->counts});
     if (result != INV_PENDING) {
         audit->err = result;
@@ -349,7 +349,7 @@ void op_audit_sale(struct op_request *visit)
 {
     struct op_admin *admin = visit->admin;
     struct op_audit *audit = admin->audit;
-    const struct gw_control_sale *sale = op_sale(visit);
+    const struct sale_entry *sale = op_sale(visit);
     const struct sale_view *view;
 
     if (sale == NULL)
@@ -370,7 +370,7 @@ void op_audit_sale(struct op_request *visit)
     memcpy(audit->sale, sale->stored.name, sizeof audit->sale);
     audit->counter = view->counter;
     audit->log_sale = view->log_sale;
-    audit->at_ms = ps_clock_wall_ms(admin->core->clock);
+    audit->at_ms = ps_clock_wall_ms(admin->deps.clock);
     audit->err = 0;
     audit->counter_failed = false;
     audit->tries = 0;

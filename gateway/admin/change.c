@@ -16,8 +16,8 @@
 static struct cfg_change *new_change(const struct op_admin *admin, const char *who,
                                      const char *peer, const char *action, const char *why)
 {
-    return cfg_change_new(admin->control->config,
-                          &(struct cfg_author){.at_ms = ps_clock_wall_ms(admin->core->clock),
+    return cfg_change_new(admin->deps.config,
+                          &(struct cfg_author){.at_ms = ps_clock_wall_ms(admin->deps.clock),
                                                .who = who,
                                                .peer = peer,
                                                .action = action,
@@ -88,7 +88,7 @@ static void done(int err, const struct ps_fault *fault, void *ctx)
     if (change->end != NULL)
         change->end(change, err == 0);
     if (err == 0) {
-        ps_metric_add(admin->control->shard, GW_M_ADMIN_CHANGES, 0, 1);
+        ps_metric_add(admin->deps.shard, GW_M_ADMIN_CHANGES, 0, 1);
         log_change(change->who, change->peer, change->action, change->target, change->why);
     }
     if (visit != NULL && err < 0)
@@ -144,7 +144,7 @@ void op_audit_entry_write(struct op_audit_entry *line, json_t *from, json_t *to)
     struct ps_fault none = {0};
     int err = PS_E_NOMEM;
 
-    ps_metric_add(admin->control->shard, GW_M_ADMIN_CHANGES, 0, 1);
+    ps_metric_add(admin->deps.shard, GW_M_ADMIN_CHANGES, 0, 1);
     log_change(line->who, line->peer, line->action, line->target, line->why);
     op_hold(admin);
     if (change != NULL) {

@@ -63,7 +63,7 @@ static json_t *kind_json(const struct cfg_store *store, const struct cfg_kind *k
 
 static void say_config(struct op_request *visit, const char *kinds)
 {
-    const struct cfg_store *store = visit->admin->control->config;
+    const struct cfg_store *store = visit->admin->deps.config;
     json_t *documents = json_object();
     int err = documents == NULL;
 
@@ -149,7 +149,7 @@ static void put_document(struct bundle *bundle, const struct cfg_kind *kind, con
 
 static void put_kind(struct bundle *bundle, const struct cfg_kind *kind, const json_t *documents)
 {
-    const struct cfg_store *store = bundle->change->admin->control->config;
+    const struct cfg_store *store = bundle->change->admin->deps.config;
     const struct cfg_doc *doc = NULL;
     char pointer[192];
     const char *name;
@@ -238,7 +238,7 @@ static const json_t *read_bundle(struct op_request *visit, int64_t revision)
 
 void op_put_config(struct op_request *visit)
 {
-    int64_t revision = cfg_store_revision(visit->admin->control->config);
+    int64_t revision = cfg_store_revision(visit->admin->deps.config);
     struct bundle bundle = {0};
     const struct cfg_doc *from;
     const json_t *documents;

@@ -25,7 +25,7 @@ bool op_read_target(struct op_request *visit, const struct cfg_kind *kind,
         op_no(visit, ANS_V_invalid, "in the path: %s", kind->name_rule);
         return false;
     }
-    ret_target->have = cfg_store_find(visit->admin->control->config, kind, ret_target->name);
+    ret_target->have = cfg_store_find(visit->admin->deps.config, kind, ret_target->name);
     return true;
 }
 
@@ -73,7 +73,7 @@ json_t *op_document_json(const struct op_admin *admin, const struct cfg_doc *doc
 void op_say_document(struct op_request *visit, const struct cfg_kind *kind, const char *name)
 {
     struct srv_request *request = visit->request;
-    const struct cfg_doc *doc = cfg_store_find(visit->admin->control->config, kind, name);
+    const struct cfg_doc *doc = cfg_store_find(visit->admin->deps.config, kind, name);
 
     if (doc == NULL) {
         op_no(visit, ANS_V_not_found, "no such %s", kind->word);
@@ -97,7 +97,7 @@ void op_get_document(struct op_request *visit)
 static json_t *list_json(const struct op_admin *admin, const struct cfg_kind *kind,
                          const char *after, int64_t limit, const char **ret_last)
 {
-    const struct cfg_store *store = admin->control->config;
+    const struct cfg_store *store = admin->deps.config;
     json_t *list = kind->lists_names ? json_object() : json_array();
     const struct cfg_doc *doc = cfg_store_behind(store, kind, after), *last = NULL;
     int err = list == NULL;
@@ -214,7 +214,7 @@ static void go_on(struct op_request *visit, struct op_change *change, int err,
     to = cfg_change_doc(change->change, 0, &from);
     if (dry_run) {
         const struct cfg_doc *have =
-            cfg_store_find(visit->admin->control->config, change->kind, change->name);
+            cfg_store_find(visit->admin->deps.config, change->kind, change->name);
         op_say_dry_run(visit, change, have != NULL ? have->version : 0);
     } else if (to == NULL) { /* nothing changes */
         op_say_document(visit, change->kind, change->name);
@@ -474,8 +474,8 @@ static void look_back(struct op_request *visit, int64_t version, bool rolls_back
     if (look != NULL) {
         *look = (struct look){admin, 0, rolls_back, dry_run};
         look->handle = op_wait(visit, OP_WAIT_MS);
-        err = cfg_store_history(admin->control->config, target.kind, target.name, version,
-                                on_history, look);
+        err = cfg_store_history(admin->deps.config, target.kind, target.name, version, on_history,
+                                look);
     }
     if (err == 0) {
         op_hold(admin);

@@ -146,7 +146,7 @@ static void read_log(struct lines *lines)
     struct oq_reader *reader;
     int64_t after = lines->after, last = after;
 
-    lines->err = oq_log_reader_new(lines->admin->core->log, &reader);
+    lines->err = oq_log_reader_new(lines->admin->deps.log, &reader);
     if (lines->err < 0)
         return;
     while (lines->count < lines->limit) {
@@ -165,7 +165,7 @@ static void read_log(struct lines *lines)
 
 void op_read_log(struct op_request *visit)
 {
-    const struct gw_control_sale *sale = op_sale(visit);
+    const struct sale_entry *sale = op_sale(visit);
     struct lines *lines;
 
     if (sale == NULL || (lines = lines_new(visit, read_log)) == NULL)
@@ -229,17 +229,17 @@ static bool is_wanted(const struct lines *lines, const struct oq_order *order)
  * memory. */
 static struct cursor *cursors_new(const struct lines *lines, int64_t after, size_t *ret_count)
 {
-    const struct gw_core *core = lines->admin->core;
+    const struct oq_fold *fold = lines->admin->deps.fold;
     const struct oq_sale *log_sale;
     struct cursor *cursors;
     size_t count = 0;
 
-    while (oq_fold_sale_at(core->fold, count) != NULL)
+    while (oq_fold_sale_at(fold, count) != NULL)
         count++;
     cursors = calloc(count + 1, sizeof *cursors);
     *ret_count = 0;
     for (size_t i = 0; cursors != NULL && i < count; i++) {
-        log_sale = oq_fold_sale_at(core->fold, i);
+        log_sale = oq_fold_sale_at(fold, i);
         if (lines->sale[0] != '\0' && strcmp(lines->sale, oq_sale_name(log_sale)) != 0)
             continue;
         struct cursor *cursor = &cursors[(*ret_count)++];
@@ -275,7 +275,7 @@ static int read_partition(struct lines *lines, int64_t after)
 
 static void read_orders(struct lines *lines)
 {
-    uint32_t partitions = oq_log_partitions(lines->admin->core->log);
+    uint32_t partitions = oq_log_partitions(lines->admin->deps.log);
     uint32_t partition = oq_place_partition(lines->after);
 
     lines->last = lines->after;
@@ -337,8 +337,8 @@ void op_list_orders(struct op_request *visit)
         return;
     }
     const char *sale = lines->sale;
-    if (sale[0] != '\0' && gw_control_sale(visit->admin->control, sale, strlen(sale)) == NULL &&
-        oq_fold_sale(visit->admin->core->fold, sale, strlen(sale)) == NULL) {
+    if (sale[0] != '\0' && sale_list_find(visit->admin->deps.known, sale, strlen(sale)) == NULL &&
+        oq_fold_sale(visit->admin->deps.fold, sale, strlen(sale)) == NULL) {
         op_no(visit, ANS_V_not_found, "no such sale");
         lines_free(lines);
         return;
@@ -358,7 +358,7 @@ static void read_audit_log(struct lines *lines)
 void op_read_audit_log(struct op_request *visit)
 {
     static const char name[] = "/audit.log";
-    const char *dir = visit->admin->core->settings->state_dir;
+    const char *dir = visit->admin->deps.state_dir;
     struct lines *lines = lines_new(visit, read_audit_log);
 
     if (lines == NULL)

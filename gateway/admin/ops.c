@@ -28,7 +28,7 @@ void op_readyz(struct op_request *visit)
     struct ps_buf body = srv_answer_body(visit->request);
     struct ans_readiness readiness;
 
-    gw_core_readiness(visit->admin->core, &readiness);
+    visit->admin->deps.readiness(visit->admin->deps.ctx, &readiness);
     ans_readiness_print(&body, &readiness, visit->request->query, true);
     send_probe(visit, ans_readiness_verdict(&readiness), (struct ps_str){body.at, body.len});
 }
@@ -50,7 +50,7 @@ static void print_if_known(FILE *out, size_t row, int64_t value)
 }
 
 struct scrape {
-    const struct gw_core *core;
+    const struct op_deps *deps;
     struct ps_process process;
 };
 
@@ -61,8 +61,7 @@ static void print_asked(FILE *out, size_t row, void *ctx)
 
     switch (row) {
     case GW_M_SALE_UNITS:
-        sale_each_open(scrape->core->sales, (size_t)scrape->core->settings->metrics.sales_max,
-                       print_units, out);
+        sale_each_open(scrape->deps->sales, scrape->deps->metrics_sales_max, print_units, out);
         break;
     case GW_M_CPU_SECONDS:
         if (process->cpu_ns >= 0)
@@ -88,16 +87,16 @@ static void print_asked(FILE *out, size_t row, void *ctx)
 
 void op_metrics(struct op_request *visit)
 {
-    const struct gw_control *control = visit->admin->control;
-    struct scrape scrape = {.core = control->core};
+    const struct op_deps *deps = &visit->admin->deps;
+    struct scrape scrape = {.deps = deps};
     size_t len;
     char *text;
 
-    gw_core_gather(control->core, control->shard);
-    ps_metric_set(control->shard, GW_M_BUILD_INFO, 0, 1);
-    ps_metric_set(control->shard, GW_M_START_SECONDS, 0, control->wall_started_ms * PS_NS_PER_MS);
+    deps->gather(deps->ctx);
+    ps_metric_set(deps->shard, GW_M_BUILD_INFO, 0, 1);
+    ps_metric_set(deps->shard, GW_M_START_SECONDS, 0, deps->started_ms * PS_NS_PER_MS);
     ps_process_read(&scrape.process);
-    text = ps_metrics_print(control->core->metrics, print_asked, &scrape, &len);
+    text = ps_metrics_print(deps->metrics, print_asked, &scrape, &len);
     if (text == NULL)
         op_no(visit, ANS_V_internal, "out of memory");
     else
@@ -108,7 +107,7 @@ void op_metrics(struct op_request *visit)
 
 void op_list_tokens(struct op_request *visit)
 {
-    const struct op_auth *auth = visit->admin->control->auth;
+    const struct op_auth *auth = visit->admin->deps.auth;
     json_t *tokens = json_array();
     int err = tokens == NULL;
 
@@ -127,11 +126,11 @@ static bool put_file(struct op_request *visit, struct op_change *change, json_t 
     const struct op_admin *admin = change->admin;
     char path[1100]; /* state_dir has at most 1024 bytes */
 
-    (void)snprintf(path, sizeof path, "%s/tokens.json", admin->core->settings->state_dir);
+    (void)snprintf(path, sizeof path, "%s/tokens.json", admin->deps.state_dir);
     cfg_change_line(change->change, change->target, from, to);
-    if (cfg_change_file(change->change, path, op_auth_prepared_text(admin->control->auth)) == 0)
+    if (cfg_change_file(change->change, path, op_auth_prepared_text(admin->deps.auth)) == 0)
         return true;
-    op_auth_end_change(admin->control->auth, false);
+    op_auth_end_change(admin->deps.auth, false);
     op_change_free(change);
     op_no(visit, ANS_V_internal, "out of memory");
     return false;
@@ -139,14 +138,14 @@ static bool put_file(struct op_request *visit, struct op_change *change, json_t 
 
 static void end_tokens(struct op_change *change, bool written)
 {
-    op_auth_end_change(change->admin->control->auth, written);
+    op_auth_end_change(change->admin->deps.auth, written);
 }
 
 /* The secret is shown once, here. */
 static void answer_new_token(struct op_request *visit, struct op_change *change)
 {
     const struct op_token *token =
-        op_auth_find(visit->admin->control->auth, change->token, strlen(change->token));
+        op_auth_find(visit->admin->deps.auth, change->token, strlen(change->token));
     json_t *json = token != NULL ? op_token_write(token) : NULL;
 
     if (json != NULL && json_object_set_new(json, "token", json_string(change->secret)) != 0) {
@@ -192,8 +191,7 @@ static bool read_token(struct op_request *visit, struct token_request *ret_reque
     if (!json_is_null(ps_json_value(&reader, "expires_at")))
         ps_json_time(&reader, "expires_at", &ret_request->expires_at_ms);
     (void)ps_json_has(&reader, "reason");
-    if (reader.err == 0 &&
-        ret_request->expires_at_ms <= ps_clock_wall_ms(visit->admin->core->clock))
+    if (reader.err == 0 && ret_request->expires_at_ms <= ps_clock_wall_ms(visit->admin->deps.clock))
         ps_json_fault(&reader, "expires_at", "has passed already");
     if (ps_json_done(&reader) == 0)
         return true;
@@ -203,7 +201,7 @@ static bool read_token(struct op_request *visit, struct token_request *ret_reque
 
 void op_new_token(struct op_request *visit)
 {
-    struct op_auth *auth = visit->admin->control->auth;
+    struct op_auth *auth = visit->admin->deps.auth;
     struct token_request request;
     const struct op_token *token;
     char secret[OP_TOKEN_LEN + 1];
@@ -242,7 +240,7 @@ static void answer_delete_token(struct op_request *visit, struct op_change *chan
 
 void op_delete_token(struct op_request *visit)
 {
-    struct op_auth *auth = visit->admin->control->auth;
+    struct op_auth *auth = visit->admin->deps.auth;
     const struct op_token *token = op_auth_find(auth, visit->arg[0].at, visit->arg[0].len);
     struct op_change *change;
 
@@ -285,7 +283,7 @@ static void answer_drain(struct op_request *visit, struct op_change *change)
 static void end_drain(struct op_change *change, bool written)
 {
     if (written)
-        change->admin->drain(change->admin->drain_ctx);
+        change->admin->deps.drain(change->admin->deps.drain_ctx);
 }
 
 void op_drain(struct op_request *visit)

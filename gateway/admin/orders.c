@@ -58,7 +58,7 @@ static void put_pending(struct ps_buf *buf, const struct ps_uuid *id, const stru
 
 static struct oq_order *known_order(const struct op_admin *admin, const struct ps_uuid *id)
 {
-    struct oq_order *order = oq_fold_order(admin->core->fold, id);
+    struct oq_order *order = oq_fold_order(admin->deps.fold, id);
     return order != NULL && order->known ? order : NULL;
 }
 
@@ -106,7 +106,7 @@ static void end_lookup(struct lookup *lookup, struct op_request *visit, const st
     struct ps_buf buf;
     char *text;
 
-    oq_log_view(lookup->admin->core->log, &view);
+    oq_log_view(lookup->admin->deps.log, &view);
     if (visit == NULL || say_known(visit, &search->id)) {
         /* meanwhile the log may have shown it */
     } else if (entry == NULL && search->unsure) {
@@ -127,13 +127,13 @@ static inv_entry_fn on_entry;
 static void search_counters(struct lookup *lookup, struct op_request *visit)
 {
     struct op_admin *admin = lookup->admin;
-    struct inv_store *store = admin->core->control_store;
+    struct inv_store *store = admin->deps.store;
     const struct cfg_sale *sale;
     struct inv_entry entry;
 
     if (inv_store_is_shared(store))
         lookup->handle = op_wait(visit, OP_WAIT_MS);
-    int result = ord_search_run(&lookup->search, cfg_store_snapshot(admin->control->config), store,
+    int result = ord_search_run(&lookup->search, cfg_store_snapshot(admin->deps.config), store,
                                 on_entry, lookup, 0, &entry, &sale);
     if (result == INV_DONE)
         end_lookup(lookup, visit, sale, &entry);
@@ -152,8 +152,7 @@ static void on_entry(uint64_t handle, int err, const struct inv_entry *entry, vo
         end_lookup(lookup, NULL, NULL, NULL);
         return;
     }
-    sale =
-        ord_search_take(&lookup->search, cfg_store_snapshot(lookup->admin->control->config), err);
+    sale = ord_search_take(&lookup->search, cfg_store_snapshot(lookup->admin->deps.config), err);
     if (sale != NULL)
         end_lookup(lookup, visit, sale, entry);
     else
@@ -208,13 +207,13 @@ static bool is_log_behind(const struct op_admin *admin)
 {
     struct oq_log_view view;
 
-    oq_log_view(admin->core->log, &view);
+    oq_log_view(admin->deps.log, &view);
     return !view.current;
 }
 
 /* May the sale's counter have that order in doubt? A shared one would answer later: what it last
  * said of the whole sale stands for it. */
-static bool may_have_in_doubt(const struct gw_control_sale *sale, struct inv_store *store,
+static bool may_have_in_doubt(const struct sale_entry *sale, struct inv_store *store,
                               const struct ps_uuid *id)
 {
     struct inv_sale *counter = sale_view(sale->run)->counter;
@@ -236,16 +235,16 @@ static bool may_have_in_doubt(const struct gw_control_sale *sale, struct inv_sto
  * other hours. */
 static bool may_be_in_doubt(const struct op_admin *admin, const struct ps_uuid *id)
 {
-    const struct gw_control *control = admin->control;
-    struct inv_store *store = admin->core->control_store;
-    int64_t age_ms = ps_clock_wall_ms(admin->core->clock) - ps_uuid_ms(id);
+    const struct sale_list *known = admin->deps.known;
+    struct inv_store *store = admin->deps.store;
+    int64_t age_ms = ps_clock_wall_ms(admin->deps.clock) - ps_uuid_ms(id);
 
-    if (is_log_behind(admin) || clu_may_bring_orders(admin->core->cluster))
+    if (is_log_behind(admin) || clu_may_bring_orders(admin->deps.cluster))
         return true;
     if (inv_store_is_shared(store) && age_ms > -DOUBT_MAX_MS && age_ms < DOUBT_MAX_MS)
         return true;
-    for (size_t i = 0; i < control->sale_count; i++)
-        if (may_have_in_doubt(control->sales[i], store, id))
+    for (size_t i = 0; i < known->count; i++)
+        if (may_have_in_doubt(known->at[i], store, id))
             return true;
     return false;
 }
@@ -256,7 +255,7 @@ static enum ans_verdict verdict_of(const struct item *item)
                                           [OQ_CANCELLED] = ANS_V_order_cancelled,
                                           [OQ_REJECTED] = ANS_V_order_rejected};
     const struct op_admin *admin = admin_of(item->command);
-    const struct oq_order *order = oq_fold_order(admin->core->fold, &item->id);
+    const struct oq_order *order = oq_fold_order(admin->deps.fold, &item->id);
 
     if (order == NULL)
         return may_be_in_doubt(admin, &item->id) ? ANS_V_order_pending : ANS_V_not_found;
@@ -399,14 +398,14 @@ static int append(struct item *item, const struct oq_order *order)
 {
     struct op_admin *admin = admin_of(item->command);
     const char *by = item->command->task.entry.who;
-    struct oq_log *log = admin->core->log;
-    int64_t now_ms = ps_clock_wall_ms(admin->core->clock);
+    struct oq_log *log = admin->deps.log;
+    int64_t now_ms = ps_clock_wall_ms(admin->deps.clock);
     struct oq_ticket ticket;
     int err = op_outcomes_await(admin->outcomes, on_outcome, item, &ticket);
 
     if (err < 0)
         return err;
-    ticket.owner = GW_OWNER_CONTROL;
+    ticket.owner = admin->deps.owner;
     err = item->confirm
               ? sale_append_confirmed(log, order, (struct ps_str){by, strlen(by)}, now_ms, &ticket)
               : sale_append_released(log, order, OQ_CANCELLED, now_ms, &ticket);
@@ -432,11 +431,11 @@ static bool is_under_way(const struct order_command *command, size_t index)
 /* Takes the command over. */
 static void start(struct op_request *visit, struct order_command *command)
 {
-    struct gw_core *core = visit->admin->core;
+    const struct op_deps *deps = &visit->admin->deps;
 
     for (size_t i = 0; i < command->count; i++) {
         struct item *item = &command->items[i];
-        const struct oq_order *order = oq_fold_order(core->fold, &item->id);
+        const struct oq_order *order = oq_fold_order(deps->fold, &item->id);
         if (order == NULL || oq_order_state(order) != OQ_STATE_ACCEPTED || is_under_way(command, i))
             continue; /* decided, or nothing to decide */
         item->err = append(item, order);
@@ -451,7 +450,7 @@ static void start(struct op_request *visit, struct order_command *command)
     op_task_keep(&visit->admin->tasks, &command->task);
     visit->task = &command->task;
     visit->on_deadline = on_deadline;
-    command->task.handle = op_wait(visit, core->settings->log.ack_timeout_ms);
+    command->task.handle = op_wait(visit, deps->ack_timeout_ms);
 }
 
 static struct order_command *new_command(struct op_request *visit, size_t count, const char *action)

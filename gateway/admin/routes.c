@@ -147,7 +147,7 @@ static bool host_is(struct ps_str host, const char *name)
     return strlen(name) == host.len && strncasecmp(name, host.at, host.len) == 0;
 }
 
-static bool host_served(const struct gw_settings *settings, struct ps_str host)
+static bool host_served(const struct op_deps *deps, struct ps_str host)
 {
     static const char *const always[] = {"localhost", "127.0.0.1", "[::1]"};
     char own[PS_NAME_MAX + 3];
@@ -161,28 +161,28 @@ static bool host_served(const struct gw_settings *settings, struct ps_str host)
     for (size_t i = 0; i < PS_ARRAY_LEN(always); i++)
         if (host_is(host, always[i]))
             return true;
-    bool v6 = strchr(settings->admin.host, ':') != NULL;
-    (void)snprintf(own, sizeof own, v6 ? "[%s]" : "%s", settings->admin.host);
+    bool v6 = strchr(deps->host, ':') != NULL;
+    (void)snprintf(own, sizeof own, v6 ? "[%s]" : "%s", deps->host);
     if (host_is(host, own))
         return true;
-    for (size_t i = 0; i < settings->admin.hosts.count; i++)
-        if (host_is(host, settings->admin.hosts.at[i]))
+    for (size_t i = 0; i < deps->hosts->count; i++)
+        if (host_is(host, deps->hosts->at[i]))
             return true;
     return false;
 }
 
-static bool metrics_are_open(const struct gw_settings *settings)
+static bool metrics_are_open(const struct op_deps *deps)
 {
     struct ps_address own;
 
-    return settings->admin.metrics_open &&
-           ps_address_parse(settings->admin.host, strlen(settings->admin.host), false, &own) == 0 &&
+    return *deps->metrics_open &&
+           ps_address_parse(deps->host, strlen(deps->host), false, &own) == 0 &&
            ps_address_is_loopback(&own);
 }
 
 static void deny(struct op_request *visit, enum op_auth_result result, int64_t wait_s)
 {
-    ps_metric_add(visit->admin->control->shard, GW_M_ADMIN_DENIED, 0, 1);
+    ps_metric_add(visit->admin->deps.shard, GW_M_ADMIN_DENIED, 0, 1);
     if (result == OP_AUTH_LOCKED || result == OP_AUTH_LIMITED) {
         op_leave(visit);
         srv_problem_answer(visit->request, ANS_V_admin_rate,
@@ -211,7 +211,7 @@ static bool authenticated(struct op_request *visit, enum op_role *ret_role)
     const struct op_token *token;
     int64_t wait_s = 1;
     enum op_auth_result result =
-        op_auth_check(visit->admin->control->auth, visit->request->header[SRV_H_AUTHORIZATION],
+        op_auth_check(visit->admin->deps.auth, visit->request->header[SRV_H_AUTHORIZATION],
                       &visit->request->peer, &token, &wait_s);
 
     if (result != OP_AUTH_OK) {
@@ -335,7 +335,7 @@ static void dispatch(struct op_request *visit, const struct route *route, const 
         return;
     }
     if (role < route->role) {
-        ps_metric_add(visit->admin->control->shard, GW_M_ADMIN_DENIED, 0, 1);
+        ps_metric_add(visit->admin->deps.shard, GW_M_ADMIN_DENIED, 0, 1);
         op_no(visit, ANS_V_forbidden, "needs the role %s, the token has the role %s",
               op_role_names[route->role], op_role_names[role]);
         return;
@@ -350,7 +350,7 @@ static void dispatch(struct op_request *visit, const struct route *route, const 
 void op_handle(struct srv_request *request, void *ctx)
 {
     struct op_admin *admin = ctx;
-    const struct gw_settings *settings = admin->core->settings;
+    const struct op_deps *deps = &admin->deps;
     struct op_request *visit = request->user;
     enum op_role role = OP_ROLE_VIEWER;
     char allow[64];
@@ -360,11 +360,11 @@ void op_handle(struct srv_request *request, void *ctx)
     ps_address_format(&request->peer, visit->peer);
     const struct route *route = find_route(visit, allow, sizeof allow);
     bool probe = route != NULL && (route->flags & OPEN) != 0;
-    if (!probe && !host_served(settings, request->header[SRV_H_HOST])) {
+    if (!probe && !host_served(deps, request->header[SRV_H_HOST])) {
         op_no(visit, ANS_V_misdirected, "this Host is not in admin.hosts of the settings");
         return;
     }
-    bool open = probe || (route != NULL && route->run == op_metrics && metrics_are_open(settings));
+    bool open = probe || (route != NULL && route->run == op_metrics && metrics_are_open(deps));
     if (!open && !authenticated(visit, &role))
         return;
     dispatch(visit, route, allow, role);

@@ -16,7 +16,7 @@ struct numbers {
     int64_t adjustments;
 };
 
-static struct numbers from_log(const struct gw_control_sale *sale, uint32_t index)
+static struct numbers from_log(const struct sale_entry *sale, uint32_t index)
 {
     struct oq_totals totals;
 
@@ -40,14 +40,14 @@ static struct inv_count as_last_heard(const struct numbers *log, int64_t left)
 }
 
 /* Of all SKUs, in the document's order; `ret` has room for them. */
-static void read_numbers(const struct op_admin *admin, const struct gw_control_sale *sale,
+static void read_numbers(const struct op_admin *admin, const struct sale_entry *sale,
                          struct numbers *ret)
 {
     const struct cfg_sale_doc *doc = &sale->stored.doc;
     struct inv_count counts[CFG_SALE_SKUS_MAX];
     /* The log may name more SKUs than a document can hold, if a stranger wrote to it. A counter
      * elsewhere would answer later: then what it was last heard to have left stands for it. */
-    struct inv_store *store = admin->core->control_store;
+    struct inv_store *store = admin->deps.store;
     const struct sale_view *view = sale_view(sale->run);
     bool here = !inv_store_is_shared(store);
     bool counted = here && view->counter != NULL &&
@@ -80,7 +80,7 @@ static json_t *numbers_json(const struct numbers *numbers)
         (json_int_t)numbers->count.confirmed, "adjustments", (json_int_t)numbers->adjustments);
 }
 
-json_t *op_sku_json(const struct op_admin *admin, const struct gw_control_sale *sale, size_t sku)
+json_t *op_sku_json(const struct op_admin *admin, const struct sale_entry *sale, size_t sku)
 {
     struct numbers numbers[CFG_SALE_SKUS_MAX];
 
@@ -88,18 +88,18 @@ json_t *op_sku_json(const struct op_admin *admin, const struct gw_control_sale *
     return numbers_json(&numbers[sku]);
 }
 
-bool op_is_served(const struct gw_control_sale *sale)
+bool op_is_served(const struct sale_entry *sale)
 {
     const struct sale_view *view = sale_view(sale->run);
 
     return view->counter != NULL && view->state != SALE_REFUSED;
 }
 
-static const char *state_of(const struct op_admin *admin, const struct gw_control_sale *sale,
+static const char *state_of(const struct op_admin *admin, const struct sale_entry *sale,
                             const struct numbers *numbers)
 {
     const char *state = cfg_sale_state_name(&sale->stored.doc, &sale->stored.state,
-                                            ps_clock_wall_ms(admin->core->clock));
+                                            ps_clock_wall_ms(admin->deps.clock));
     bool at_rest = true;
 
     if (strcmp(state, "open") == 0 && !op_is_served(sale))
@@ -113,8 +113,7 @@ static const char *state_of(const struct op_admin *admin, const struct gw_contro
 
 int op_show_sale(const struct op_admin *admin, const struct cfg_doc *doc, json_t *json)
 {
-    const struct gw_control_sale *sale =
-        gw_control_sale(admin->control, doc->name, strlen(doc->name));
+    const struct sale_entry *sale = sale_list_find(admin->deps.known, doc->name, strlen(doc->name));
     json_t *skus = json_object_get(json, "skus");
     struct numbers numbers[CFG_SALE_SKUS_MAX];
 
@@ -132,10 +131,10 @@ int op_show_sale(const struct op_admin *admin, const struct cfg_doc *doc, json_t
     return err;
 }
 
-struct gw_control_sale *op_sale(struct op_request *visit)
+struct sale_entry *op_sale(struct op_request *visit)
 {
-    struct gw_control_sale *sale =
-        gw_control_sale(visit->admin->control, visit->arg[0].at, visit->arg[0].len);
+    struct sale_entry *sale =
+        sale_list_find(visit->admin->deps.known, visit->arg[0].at, visit->arg[0].len);
 
     if (sale == NULL)
         op_no(visit, ANS_V_not_found, "no such sale");
@@ -145,13 +144,12 @@ struct gw_control_sale *op_sale(struct op_request *visit)
 /* --- The answer to a change. --- */
 
 /* A sale that is due waits until it can be bought from: tools may begin at once. */
-static bool is_opening(const struct gw_control *control, const struct gw_control_sale *sale)
+static bool is_opening(const struct op_admin *admin, const struct sale_entry *sale)
 {
     enum sale_state state = sale_view(sale->run)->state;
-    bool published = !control->dirty && cfg_store_is_settled(control->config);
 
     if (op_is_served(sale))
-        return !published;
+        return !admin->deps.is_published(admin->deps.ctx);
     return state != SALE_WAITING && state != SALE_CLAIMING && state != SALE_REFUSED;
 }
 
@@ -165,23 +163,23 @@ static void say_sale(struct op_request *visit)
 
 static void say_when_opened(struct op_request *visit)
 {
-    const struct gw_control_sale *sale = op_sale(visit);
+    const struct sale_entry *sale = op_sale(visit);
 
-    if (sale != NULL && !is_opening(visit->admin->control, sale))
+    if (sale != NULL && !is_opening(visit->admin, sale))
         say_sale(visit);
 }
 
 void op_answer_sale(struct op_request *visit, struct op_change *change)
 {
-    struct gw_control *control = visit->admin->control;
-    const struct gw_control_sale *sale;
+    struct op_admin *admin = visit->admin;
+    const struct sale_entry *sale;
 
     (void)change;
-    sale_go_on(control->core->sales);
+    sale_go_on(admin->deps.sales);
     sale = op_sale(visit);
     if (sale == NULL)
         return;
-    if (!is_opening(control, sale)) {
+    if (!is_opening(admin, sale)) {
         say_sale(visit);
         return;
     }
@@ -247,7 +245,7 @@ static int add_state(struct op_change *change, const struct op_target *target, e
 
 static void command(struct op_request *visit, enum order order)
 {
-    int64_t now = ps_clock_wall_ms(visit->admin->core->clock);
+    int64_t now = ps_clock_wall_ms(visit->admin->deps.clock);
     enum cfg_refusal refusal = CFG_MAY;
     struct ps_faults faults = {0};
     struct op_change *change;

@@ -304,11 +304,11 @@ static int put_version(struct node *node, const char *name, int64_t version, int
 void put_sale(struct node *node, const char *name, int64_t version, bool opened,
               int64_t closes_at_ms)
 {
-    const struct gw_control_sale *known;
+    const struct sale_entry *known;
     int err = put_version(node, name, version, STOCK, &(struct cfg_sale_state){.opened = opened},
                           closes_at_ms);
     assert_true(err == 0 || err == PS_E_CONFLICT); /* it may be there already */
-    while ((known = gw_control_sale(node->control, name, strlen(name))) == NULL ||
+    while ((known = sale_list_find(&node->control->sales, name, strlen(name))) == NULL ||
            known->stored.state.version < version)
         turn();
 }
@@ -318,12 +318,12 @@ void know_sale(struct node *node, bool opened)
     put_sale(node, SALE, 1, opened, INT64_MAX);
 }
 
-static const struct gw_control_sale *find_sale(const struct node *node, const char *name)
+static const struct sale_entry *find_sale(const struct node *node, const char *name)
 {
-    return gw_control_sale(node->control, name, strlen(name));
+    return sale_list_find(&node->control->sales, name, strlen(name));
 }
 
-static const struct gw_control_sale *sale_of(const struct node *node)
+static const struct sale_entry *sale_of(const struct node *node)
 {
     return find_sale(node, SALE);
 }
@@ -335,14 +335,14 @@ static const struct sale_view *view_of(const struct node *node)
 
 int put_stock(struct node *node, int stock)
 {
-    const struct gw_control_sale *known = sale_of(node);
+    const struct sale_entry *known = sale_of(node);
     const struct cfg_sale_state none = {0}, *state = known != NULL ? &known->stored.state : &none;
     return put_version(node, SALE, state->version + 1, stock, state, INT64_MAX);
 }
 
 int64_t version_at(const struct node *node)
 {
-    const struct gw_control_sale *sale = sale_of(node);
+    const struct sale_entry *sale = sale_of(node);
     return sale != NULL ? sale->stored.state.version : 0;
 }
 

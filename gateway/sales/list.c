@@ -1,0 +1,91 @@
+/* An array of pointers, found by halves. */
+#include "gateway/sales/list.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* Its place, or where it belongs. */
+static size_t find_place(const struct sale_list *list, const char *name, size_t len,
+                         bool *ret_there)
+{
+    size_t low = 0, high = list->count;
+
+    *ret_there = false;
+    while (low < high && !*ret_there) {
+        size_t middle = low + (high - low) / 2;
+        const char *have = list->at[middle]->stored.name;
+        int order = strncmp(name, have, len);
+        if (order == 0 && have[len] != '\0')
+            order = -1;
+        *ret_there = order == 0;
+        if (order < 0)
+            high = middle;
+        else
+            low = order == 0 ? middle : middle + 1;
+    }
+    return low;
+}
+
+struct sale_entry *sale_list_find(const struct sale_list *list, const char *name, size_t len)
+{
+    bool there;
+    size_t place = find_place(list, name, len, &there);
+
+    return there ? list->at[place] : NULL;
+}
+
+static int make_room(struct sale_list *list)
+{
+    size_t room = list->room > 0 ? list->room * 2 : 16;
+    struct sale_entry **more;
+
+    if (list->count < list->room)
+        return 0;
+    more = realloc(list->at, room * sizeof *more);
+    if (more == NULL)
+        return PS_E_NOMEM;
+    list->at = more;
+    list->room = room;
+    return 0;
+}
+
+struct sale_entry *sale_list_add(struct sale_list *list, struct sale_runs *runs, const char *name)
+{
+    bool there;
+    size_t place = find_place(list, name, strlen(name), &there);
+
+    if (there)
+        return list->at[place];
+    struct sale_run *run = sale_known(runs, name);
+    struct sale_entry *entry = calloc(1, sizeof *entry);
+    if (run == NULL || entry == NULL || make_room(list) < 0) {
+        free(entry);
+        return NULL;
+    }
+    memmove(&list->at[place + 1], &list->at[place], (list->count - place) * sizeof list->at[0]);
+    list->at[place] = entry;
+    list->count++;
+    memcpy(entry->stored.name, name, strlen(name) + 1);
+    entry->run = run;
+    return entry;
+}
+
+void sale_list_drop(struct sale_list *list, const char *name)
+{
+    bool there;
+    size_t place = find_place(list, name, strlen(name), &there);
+
+    if (!there)
+        return;
+    free(list->at[place]);
+    list->count--;
+    memmove(&list->at[place], &list->at[place + 1], (list->count - place) * sizeof list->at[0]);
+}
+
+void sale_list_done(struct sale_list *list)
+{
+    for (size_t i = 0; i < list->count; i++)
+        free(list->at[i]);
+    free(list->at);
+    *list = (struct sale_list){0};
+}
