@@ -74,10 +74,10 @@ static void say_config(struct op_request *visit, const char *kinds)
         json_decref(documents);
         documents = NULL;
     }
-    op_etag(visit, cfg_store_revision(store));
+    op_etag(visit, cfg_store_complete(store));
     op_json(visit, ANS_V_ok,
             documents != NULL
-                ? json_pack("{s:I, s:o}", "revision", (json_int_t)cfg_store_revision(store),
+                ? json_pack("{s:I, s:o}", "revision", (json_int_t)cfg_store_complete(store),
                             "documents", documents)
                 : NULL);
 }
@@ -203,7 +203,8 @@ static void answer_config(struct op_request *visit, struct op_change *change)
     say_config(visit, "");
 }
 
-/* False: answered. */
+/* False: answered. A bundle that was read while changes of other gateways were on their way has a
+ * revision that is never in force again. */
 static bool check_revision(struct op_request *visit, int64_t revision)
 {
     if (op_if_match(visit, revision) != OP_MATCH_NONE)

@@ -63,17 +63,20 @@ struct cfg_db {
     "INSERT INTO documents VALUES('limits', '" name "', 1, 1, '" document "', NULL, 0, " NEVER     \
     ", 0, 'penstock', '', 'limit.put', '');"
 
+/* clang-format off */
 static const char tables[] =
-    CREATE "CREATE TABLE audit(seq INTEGER PRIMARY KEY, line TEXT NOT NULL) STRICT;"
+    CREATE
+    "CREATE TABLE audit(seq INTEGER PRIMARY KEY, line TEXT NOT NULL) STRICT;"
     /* The shipped rules: what a shop needs that has not thought about it yet. */
     SHIPPED("user", "{\"algorithm\":\"token_bucket\",\"key\":\"user\",\"rate\":5,\"period_s\":10,"
                     "\"burst\":5,\"applies_to\":[\"order\"]}")
-        SHIPPED("ip", "{\"algorithm\":\"token_bucket\",\"key\":\"ip\",\"rate\":50,\"period_s\":10,"
-                      "\"burst\":100,\"applies_to\":[\"order\"]}")
-            SHIPPED("global", "{\"algorithm\":\"token_bucket\",\"key\":\"global\",\"rate\":20000,"
-                              "\"period_s\":1,\"burst\":20000,\"applies_to\":[\"order\"]}")
-                SHIPPED("polling", "{\"algorithm\":\"token_bucket\",\"key\":\"user\",\"rate\":1,"
-                                   "\"period_s\":1,\"burst\":5,\"applies_to\":[\"order_state\"]}");
+    SHIPPED("ip", "{\"algorithm\":\"token_bucket\",\"key\":\"ip\",\"rate\":50,\"period_s\":10,"
+                  "\"burst\":100,\"applies_to\":[\"order\"]}")
+    SHIPPED("global", "{\"algorithm\":\"token_bucket\",\"key\":\"global\",\"rate\":20000,"
+                      "\"period_s\":1,\"burst\":20000,\"applies_to\":[\"order\"]}")
+    SHIPPED("polling", "{\"algorithm\":\"token_bucket\",\"key\":\"user\",\"rate\":1,"
+                       "\"period_s\":1,\"burst\":5,\"applies_to\":[\"order_state\"]}");
+/* clang-format on */
 
 static const struct ps_db_kind kind = {
     .name = "control.db",
@@ -92,67 +95,27 @@ static const struct ps_db_kind kind = {
     " created_at_ms, until_ms, created_at_ms, by, '', 'upgrade', reason"                           \
     " FROM blocklist WHERE kind = '" old "';"
 
-/* From schemas 1 and 2, which had a table a kind; 1 forgot sales that were deleted. */
-static const char
-    upgrade
-        [] =
-            "BEGIN IMMEDIATE;" CREATE "CREATE TABLE IF NOT EXISTS deleted(name TEXT PRIMARY KEY, "
-                                      "version INTEGER NOT NULL) STRICT;"
-            "INSERT INTO documents SELECT 'sales', name, version, 1, document,"
-            " '{\"opening\":' || " FLAG("opened = 2") " || ',\"opened\":' || " FLAG("opened = 1") " || ',\"paused\":' || " FLAG(
-                "paused <> 0") " || ',\"ended\":' || " FLAG("ended <> 0") " || '}', "
-                                                                          "created_at_ms, " NEVER
-                                                                          ", updated_at_ms, "
-                                                                          "'upgrade', '', "
-                                                                          "'upgrade', '' FROM "
-                                                                          "sales;"
-                                                                          "INSERT INTO documents "
-                                                                          "SELECT 'sales', name, "
-                                                                          "version, 1, NULL, NULL, "
-                                                                          "0, " NEVER ", 0,"
-                                                                          " 'upgrade', '', "
-                                                                          "'upgrade', '' FROM "
-                                                                          "deleted;"
-                                                                          /* Rules that nobody had
-                                                                             touched may still be
-                                                                             replaced by those of
-                                                                             the settings. */
-                                                                          "INSERT INTO documents "
-                                                                          "SELECT 'limits', name, "
-                                                                          "1, 1, document, NULL, "
-                                                                          "0, " NEVER ", 0,"
-                                                                          " CASE (SELECT version "
-                                                                          "FROM policy) WHEN 1 "
-                                                                          "THEN 'penstock' ELSE "
-                                                                          "'upgrade' END, '',"
-                                                                          " 'upgrade', '' FROM "
-                                                                          "limits;" BLOCKS(
-                                                                              "blocklist/users",
-                                                                              "user")
-                                                                              BLOCKS(
-                                                                                  "blocklist/ips",
-                                                                                  "range") "DROP "
-                                                                                           "TABLE "
-                                                                                           "sales; "
-                                                                                           "DROP "
-                                                                                           "TABLE "
-                                                                                           "deleted"
-                                                                                           "; DROP "
-                                                                                           "TABLE "
-                                                                                           "limits;"
-                                                                                           " DROP "
-                                                                                           "TABLE "
-                                                                                           "blockli"
-                                                                                           "st;"
-                                                                                           "DROP "
-                                                                                           "TABLE "
-                                                                                           "policy;"
-                                                                                           " PRAGMA"
-                                                                                           " user_"
-                                                                                           "version"
-                                                                                           " ="
-                                                                                           " " VALUE(
-                                                                                               SCHEMA) "; COMMIT;";
+/* From schemas 1 and 2, which had a table a kind; 1 forgot sales that were deleted. Rules that
+ * nobody had touched may still be replaced by those of the settings. */
+/* clang-format off */
+static const char upgrade[] =
+    "BEGIN IMMEDIATE;"
+    CREATE
+    "CREATE TABLE IF NOT EXISTS deleted(name TEXT PRIMARY KEY, version INTEGER NOT NULL) STRICT;"
+    "INSERT INTO documents SELECT 'sales', name, version, 1, document,"
+    " '{\"opening\":' || " FLAG("opened = 2") " || ',\"opened\":' || " FLAG("opened = 1")
+    " || ',\"paused\":' || " FLAG("paused <> 0") " || ',\"ended\":' || " FLAG("ended <> 0") " || '}',"
+    " created_at_ms, " NEVER ", updated_at_ms, 'upgrade', '', 'upgrade', '' FROM sales;"
+    "INSERT INTO documents SELECT 'sales', name, version, 1, NULL, NULL, 0, " NEVER ", 0,"
+    " 'upgrade', '', 'upgrade', '' FROM deleted;"
+    "INSERT INTO documents SELECT 'limits', name, 1, 1, document, NULL, 0, " NEVER ", 0,"
+    " CASE (SELECT version FROM policy) WHEN 1 THEN 'penstock' ELSE 'upgrade' END, '',"
+    " 'upgrade', '' FROM limits;"
+    BLOCKS("blocklist/users", "user")
+    BLOCKS("blocklist/ips", "range")
+    "DROP TABLE sales; DROP TABLE deleted; DROP TABLE limits; DROP TABLE blocklist;"
+    "DROP TABLE policy; PRAGMA user_version = " VALUE(SCHEMA) "; COMMIT;";
+/* clang-format on */
 
 static const char *const statements[] = {
     [CHECK] = "PRAGMA quick_check(1)",

@@ -24,6 +24,11 @@ int64_t cfg_store_revision(const struct cfg_store *store)
     return store->revision;
 }
 
+int64_t cfg_store_complete(const struct cfg_store *store)
+{
+    return store->sync != NULL ? cfg_sync_complete(store->sync) : store->revision;
+}
+
 const struct ps_clock *cfg_store_clock(const struct cfg_store *store)
 {
     return store->clock;
@@ -394,6 +399,8 @@ static void apply(struct cfg_store *store, struct cfg_change *change)
     if (job->edit_count > 0)
         store->dirty = true;
     cfg_store_reach(store, job->revision);
+    if (change->shared)
+        cfg_sync_written(store->sync, job->revision);
     cfg_ended_list_free(&job->ended);
 }
 

@@ -68,7 +68,11 @@ const struct cfg_doc *cfg_store_next(const struct cfg_store *store, const struct
 const struct cfg_doc *cfg_store_behind(const struct cfg_store *store, const struct cfg_kind *kind,
                                        const char *name);
 size_t cfg_store_count(const struct cfg_store *store, const struct cfg_kind *kind);
+/* Of the newest change that is in force here. */
 int64_t cfg_store_revision(const struct cfg_store *store);
+/* All changes up to this revision are in force here. It is lower while changes of other gateways
+ * from between are still on their way. */
+int64_t cfg_store_complete(const struct cfg_store *store);
 const struct ps_clock *cfg_store_clock(const struct cfg_store *store);
 bool cfg_store_sale_is_used(const struct cfg_store *store, const char *sale);
 /* What is published; what it replaces is not yet acknowledged by all. */

@@ -198,7 +198,8 @@ static void ask_since(struct cfg_sync *sync);
 /* What is known moves on. */
 static void move_on(struct cfg_sync *sync)
 {
-    sync->rev = sync->taken_rev;
+    if (sync->rev < sync->taken_rev)
+        sync->rev = sync->taken_rev;
     cfg_store_reach(sync->store, sync->rev);
     if (sync->more)
         ask_since(sync);
@@ -592,6 +593,17 @@ void cfg_sync_wake(struct cfg_sync *sync)
 {
     if (sync->link != NULL)
         (void)uv_timer_start(&sync->timer, on_timer, 0, 0);
+}
+
+int64_t cfg_sync_complete(const struct cfg_sync *sync)
+{
+    return sync->rev > 0 ? sync->rev : 1;
+}
+
+void cfg_sync_written(struct cfg_sync *sync, int64_t revision)
+{
+    if (sync->rev > 0 && revision == sync->rev + 1) /* nobody has changed anything in between */
+        sync->rev = revision;
 }
 
 bool cfg_sync_synced(const struct cfg_sync *sync)

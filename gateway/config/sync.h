@@ -46,7 +46,12 @@ void cfg_sync_free(struct cfg_sync *sync); /* NULL is allowed */
 /* All that Redis had has been taken over once: this gateway knows what the cluster has decided. */
 bool cfg_sync_synced(const struct cfg_sync *sync);
 
+/* All changes up to this revision are in force here; 1: it is not known yet. */
+int64_t cfg_sync_complete(const struct cfg_sync *sync);
+
 /* --- For store.c. --- */
+/* A change of this gateway's own is in control.db, which Redis took at this revision. */
+void cfg_sync_written(struct cfg_sync *sync, int64_t revision);
 /* cfg_store_go_on follows soon. */
 void cfg_sync_wake(struct cfg_sync *sync);
 /* Changes have to wait: newer copies are on their way. cfg_store_go_on follows. */

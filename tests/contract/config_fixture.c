@@ -372,7 +372,7 @@ void share_spring(void)
 
 int64_t revision_of(const struct node *node)
 {
-    return cfg_store_revision(node->store);
+    return cfg_store_complete(node->store);
 }
 
 int64_t rate_of(const struct node *node, const char *rule)

@@ -406,6 +406,7 @@ static void on_history(int err, json_t *json, const struct ps_fault *fault, void
 {
     (void)fault;
     *(int *)ctx = err;
+    json_decref(history);
     history = json;
 }
 
@@ -678,7 +679,7 @@ static void a_store_that_stands_still_refuses_what_it_cannot_queue(void **state)
         errs[i] = 1;
         int err = cfg_store_history(store, &cfg_kind_limit, "user", 0, on_history, &errs[i]);
         if (i == 0) { /* what it does first waits for the file */
-            struct answer answer;
+            static struct answer answer;
             (void)submit_line(&answer);
         }
         assert_true(err == 0 || err == PS_E_FULL);
