@@ -41,8 +41,7 @@ struct cfg_sync {
     char generation[2 * GENERATION + 1]; /* "": push first */
     int64_t rev;                         /* all up to here is in control.db */
     bool synced, steady;
-    bool busy;          /* an exchange is under way */
-    bool again;         /* one more after it */
+    bool busy, again;   /* an exchange is under way; one more after it */
     int64_t settled_ns; /* changes wait until then */
     /* A push: the last document that was sent, and the generation that it goes by. */
     const struct cfg_kind *pushed_kind;
@@ -540,7 +539,6 @@ int cfg_sync_put(struct cfg_sync *sync, const struct cfg_job *job, cfg_sync_put_
 {
     int err = is_open(sync) && is_ours(sync) && sync->generation[0] != '\0' ? send_put(sync, job)
                                                                             : PS_E_CLOSED;
-
     if (err < 0)
         return ps_fault(fault, err, CFG_SYNC_PATH, "Redis %s takes no changes: %s", server(sync),
                         sync->why[0] != '\0' ? sync->why : ps_err_text(err));

@@ -37,6 +37,21 @@ def settle(gateway, order_id, word):
     return answer.status if answer.status == 200 else answer.code
 
 
+# --- documents ---
+
+
+def test_a_bundle_put_at_one_gateway_is_everywhere_at_the_same_revision(calm):
+    path = "/admin/v1/config?kinds=limits"
+    for at, gateway in enumerate(calm.gateways):
+        have = gateway.admin("GET", path)
+        bundle = have.json["documents"]
+        bundle["limits"]["bundled"] = {"algorithm": "token_bucket", "key": "user", "rate": 1 + at, "period_s": 10, "mode": "off"}
+        put = gateway.admin("PUT", path, {"documents": bundle}, {"If-Match": have.headers["etag"]})
+        assert put.status == 200, put
+        everywhere(calm, lambda g: g.admin("GET", path).json == put.json, "the bundle")
+        assert gateway.admin("PUT", path, {"documents": bundle}, {"If-Match": have.headers["etag"]}).status == 412
+
+
 # --- sales ---
 
 
