@@ -545,7 +545,8 @@ static enum cfg_refusal sale_may_change(const struct cfg_store *store, const str
                                         struct ps_faults *faults)
 {
     bool used = cfg_store_sale_is_used(store, from != NULL ? from->name : to->name);
-    if (from == NULL && used) {
+    /* The settings may bring back a sale whose control.db was lost. */
+    if (from == NULL && used && strcmp(to->by.who, "settings") != 0) {
         (void)ps_faults_add(
             faults, PS_E_CONFLICT, pointer,
             "the order log holds records of a sale of this name; a name is used once");
