@@ -6,8 +6,8 @@
 
 #include "common/log.h"
 #include "gateway/orders/order_events.h"
-#include "gateway/sales/sales.h"
 #include "inventory/store_memory.h"
+#include "inventory/store_redis.h"
 #include "queue/log_journal.h"
 #include "queue/log_kafka.h"
 #include "queue/log_spill.h"
@@ -24,6 +24,13 @@
 
 /* --- the counter --- */
 
+struct gw_counter {
+    struct gw_counter_deps deps;
+    struct inv_redis *redis;        /* NULL: in memory */
+    struct inv_store *store;        /* for every thread; NULL with Redis, where each has its own */
+    _Atomic(int64_t) next_error_ns; /* until then no more is said of errors of Redis */
+};
+
 static void on_ready(void *ctx)
 {
     (void)ctx;
@@ -39,105 +46,118 @@ static void on_away(int err, const char *why, void *ctx)
 
 static void on_fenced(struct inv_sale *sale, void *ctx)
 {
-    const struct gw_core *core = ctx;
+    const struct gw_counter *counter = ctx;
 
     (void)sale; /* the heartbeat asks about all */
-    sale_on_fenced(core->sales);
+    counter->deps.on_fenced(counter->deps.ctx);
 }
 
 /* It comes with every call while it lasts. */
 static void on_error(struct inv_sale *sale, int err, const char *text, void *ctx)
 {
-    struct gw_core *core = ctx;
-    int64_t now = ps_clock_mono_ns(core->clock);
+    struct gw_counter *counter = ctx;
+    int64_t now = ps_clock_mono_ns(counter->deps.clock);
 
     (void)sale;
-    if (now < atomic_load(&core->store_error_ns))
+    if (now < atomic_load(&counter->next_error_ns))
         return;
-    atomic_store(&core->store_error_ns, now + PS_NS_PER_S);
+    atomic_store(&counter->next_error_ns, now + PS_NS_PER_S);
     ps_log(PS_LOG_ERROR, "store_error", PS_F_STR("error", ps_err_text(err)), PS_F_STR("why", text));
 }
 
-int gw_counter_open(struct gw_core *core)
+int gw_counter_open(const struct gw_counter_deps *deps, struct gw_counter **ret_counter)
 {
-    const struct gw_settings *settings = core->settings;
+    const struct gw_settings *settings = deps->settings;
+    struct gw_counter *counter = calloc(1, sizeof *counter);
     struct inv_redis_settings redis = inv_redis_defaults;
+    int err;
 
-    if (settings->store.kind == GW_STORE_MEMORY)
-        return inv_store_memory_new(core->clock, &core->store);
+    if (counter == NULL)
+        return PS_E_NOMEM;
+    counter->deps = *deps;
     redis.link.connect_timeout_ms = settings->store.redis.connect_timeout_ms;
     redis.link.command_timeout_ms = settings->store.redis.command_timeout_ms;
-    return inv_redis_new(&settings->redis, &redis, &core->start, &core->redis);
+    err = settings->store.kind == GW_STORE_MEMORY
+              ? inv_store_memory_new(deps->clock, &counter->store)
+              : inv_redis_new(&settings->redis, &redis, deps->start, &counter->redis);
+    if (err < 0) {
+        free(counter);
+        return err;
+    }
+    *ret_counter = counter;
+    return 0;
 }
 
-int gw_counter_store(struct gw_core *core, uv_loop_t *loop, struct inv_store **ret_store)
+int gw_counter_store(struct gw_counter *counter, uv_loop_t *loop, struct inv_store **ret_store)
 {
     const struct inv_redis_events events = {.on_ready = on_ready,
                                             .on_away = on_away,
                                             .on_fenced = on_fenced,
                                             .on_error = on_error,
-                                            .ctx = core};
+                                            .ctx = counter};
 
-    if (core->redis != NULL)
-        return inv_store_redis_new(core->redis, loop, &events, ret_store);
-    *ret_store = core->store;
+    if (counter->redis != NULL)
+        return inv_store_redis_new(counter->redis, loop, &events, ret_store);
+    *ret_store = counter->store;
     return 0;
 }
 
-void gw_counter_store_free(struct gw_core *core, struct inv_store *store)
+void gw_counter_store_free(const struct gw_counter *counter, struct inv_store *store)
 {
-    if (core->redis != NULL)
+    if (counter->redis != NULL)
         inv_store_free(store);
 }
 
-void gw_counter_close(struct gw_core *core)
+void gw_counter_close(struct gw_counter *counter)
 {
-    inv_store_free(core->store);
-    inv_redis_free(core->redis);
+    inv_store_free(counter->store);
+    inv_redis_free(counter->redis);
+    free(counter);
 }
 
 /* --- the log --- */
 
-static int open_journal(struct gw_core *core, const struct gw_state_dir *dir,
+static int open_journal(const struct gw_log_deps *deps, struct oq_log **ret_log,
                         struct ps_fault *fault)
 {
-    const struct gw_settings *settings = core->settings;
-    struct oq_log_callbacks callbacks = ord_events_callbacks(core->events);
-    char *path = gw_state_dir_file(dir, "journal.db");
+    const struct gw_settings *settings = deps->settings;
+    struct oq_log_callbacks callbacks = ord_events_callbacks(deps->events);
+    char *path = gw_state_dir_file(deps->dir, "journal.db");
     struct oq_journal_settings journal = {.path = path,
                                           .queue_capacity = (size_t)settings->log.queue,
                                           .batch_max = (size_t)settings->log.batch_max,
                                           .retry_ms = settings->log.retry_ms,
-                                          .clock = core->clock};
-    int err = path == NULL ? PS_E_NOMEM : oq_journal_open(&journal, &callbacks, &core->log, fault);
+                                          .clock = deps->clock};
+    int err = path == NULL ? PS_E_NOMEM : oq_journal_open(&journal, &callbacks, ret_log, fault);
 
     free(path);
     return err;
 }
 
 /* With a spill beside it, unless the settings want none. */
-static int open_with_spill(struct gw_core *core, const struct gw_state_dir *dir,
-                           const struct oq_kafka_settings *kafka, struct ps_fault *fault)
+static int open_with_spill(const struct gw_log_deps *deps, const struct oq_kafka_settings *kafka,
+                           struct oq_log **ret_log, struct ps_fault *fault)
 {
-    struct oq_log_callbacks callbacks = ord_events_callbacks(core->events);
-    int64_t records = core->settings->log.spill.records;
+    struct oq_log_callbacks callbacks = ord_events_callbacks(deps->events);
+    int64_t records = deps->settings->log.spill.records;
 
     if (records == 0)
-        return oq_kafka_open(kafka, &callbacks, &core->log, fault);
-    char *path = gw_state_dir_file(dir, "spill.db");
+        return oq_kafka_open(kafka, &callbacks, ret_log, fault);
+    char *path = gw_state_dir_file(deps->dir, "spill.db");
     struct oq_spill_settings spill = {.path = path,
                                       .records_max = (size_t)records,
-                                      .retry_ms = core->settings->log.retry_ms,
+                                      .retry_ms = deps->settings->log.retry_ms,
                                       .kafka = kafka};
-    int err = path == NULL ? PS_E_NOMEM : oq_spill_open(&spill, &callbacks, &core->log, fault);
+    int err = path == NULL ? PS_E_NOMEM : oq_spill_open(&spill, &callbacks, ret_log, fault);
 
     free(path);
     return err;
 }
 
-static int open_kafka(struct gw_core *core, const struct gw_state_dir *dir, struct ps_fault *fault)
+static int open_kafka(const struct gw_log_deps *deps, struct oq_log **ret_log,
+                      struct ps_fault *fault)
 {
-    const struct gw_settings *settings = core->settings;
+    const struct gw_settings *settings = deps->settings;
     struct oq_kafka_property *properties;
     size_t property_count;
     int err = oq_kafka_properties(settings->log.kafka.properties, "log.kafka.properties",
@@ -148,7 +168,7 @@ static int open_kafka(struct gw_core *core, const struct gw_state_dir *dir, stru
     struct oq_kafka_settings kafka = {
         .brokers = settings->log.kafka.brokers,
         .topic = settings->log.kafka.topic,
-        .gateway = core->gateway_id,
+        .gateway = deps->dir->gateway_id,
         .properties = properties,
         .property_count = property_count,
         .partitions_min = (uint32_t)settings->log.kafka.partitions_min,
@@ -160,14 +180,14 @@ static int open_kafka(struct gw_core *core, const struct gw_state_dir *dir, stru
         .look_ms = LOOK_MS,
         .check_ms = CHECK_MS,
         .open_wait_ms = OPEN_WAIT_MS,
-        .clock = core->clock};
-    err = open_with_spill(core, dir, &kafka, fault);
+        .clock = deps->clock};
+    err = open_with_spill(deps, &kafka, ret_log, fault);
     free(properties);
     return err;
 }
 
-int gw_log_open(struct gw_core *core, const struct gw_state_dir *dir, struct ps_fault *fault)
+int gw_log_open(const struct gw_log_deps *deps, struct oq_log **ret_log, struct ps_fault *fault)
 {
-    return core->settings->log.kind == GW_LOG_KAFKA ? open_kafka(core, dir, fault)
-                                                    : open_journal(core, dir, fault);
+    return deps->settings->log.kind == GW_LOG_KAFKA ? open_kafka(deps, ret_log, fault)
+                                                    : open_journal(deps, ret_log, fault);
 }

@@ -3,25 +3,54 @@
 #ifndef GW_BACKENDS_H
 #define GW_BACKENDS_H
 
+#include "common/clock.h"
+#include "gateway/settings.h"
 #include "gateway/state_dir.h"
-#include "gateway/core.h"
+#include "inventory/store.h"
+#include "queue/log.h"
 
-/* The process's part of the counter: core->redis, or core->store. PS_E_NOMEM. */
-int gw_counter_open(struct gw_core *core) PS_MUST_CHECK;
+#include <uv.h>
+
+/* --- the counter --- */
+
+/* The process's part of it: the one store in memory, or what all links to Redis share. */
+struct gw_counter;
+struct ord_events;
+
+/* All of it outlives the counter; `start` is copied. */
+struct gw_counter_deps {
+    const struct gw_settings *settings;
+    const struct ps_clock *clock;
+    const struct ps_uuid *start;  /* of this start of the process: the owner of what it reserves */
+    void (*on_fenced)(void *ctx); /* a sale's epoch has ended; on the thread of the asking store */
+    void *ctx;
+};
+
+/* PS_E_NOMEM. */
+int gw_counter_open(const struct gw_counter_deps *deps,
+                    struct gw_counter **ret_counter) PS_MUST_CHECK;
 /* This thread's store, on its loop: the shared one, or a link of its own to Redis, which begins to
  * connect. PS_E_NOMEM, PS_E_IO. */
-int gw_counter_store(struct gw_core *core, uv_loop_t *loop,
+int gw_counter_store(struct gw_counter *counter, uv_loop_t *loop,
                      struct inv_store **ret_store) PS_MUST_CHECK;
 /* Of a store that gw_counter_store gave, on its thread; what is open is answered. NULL is allowed.
  */
-void gw_counter_store_free(struct gw_core *core, struct inv_store *store);
+void gw_counter_store_free(const struct gw_counter *counter, struct inv_store *store);
 /* After all stores. */
-void gw_counter_close(struct gw_core *core);
+void gw_counter_close(struct gw_counter *counter);
 
-/* Opens core->log and reads it back through the callbacks of core->events. `fault` says what people
- * can do.
- */
-int gw_log_open(struct gw_core *core, const struct gw_state_dir *dir,
+/* --- the log --- */
+
+/* All of it outlives the log. */
+struct gw_log_deps {
+    const struct gw_settings *settings;
+    const struct ps_clock *clock;
+    const struct gw_state_dir *dir;
+    struct ord_events *events;
+};
+
+/* Opens it and reads it back through the callbacks of `events`. `fault` says what people can do. */
+int gw_log_open(const struct gw_log_deps *deps, struct oq_log **ret_log,
                 struct ps_fault *fault) PS_MUST_CHECK;
 
 #endif

@@ -15,75 +15,88 @@
 
 #include "common/log.h"
 #include "gateway/backends.h"
-#include "gateway/config/sync.h"
 #include "gateway/admin/admin.h"
+#include "gateway/config/sync.h"
+#include "gateway/leave.h"
 #include "gateway/mail.h"
+#include "gateway/metrics.h"
+#include "gateway/orders/order_events.h"
+#include "gateway/reload.h"
+#include "gateway/report.h"
 #include "gateway/sale_host.h"
 #include "gateway/control.h"
 #include "gateway/config/seed.h"
+#include "gateway/sockets.h"
 #include "gateway/state_dir.h"
 #include "gateway/cluster/cluster.h"
 #include "gateway/worker.h"
 
-#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
-#include <sys/time.h>
 #include <systemd/sd-daemon.h>
 #include <unistd.h>
 
-#define WORKERS_MAX  256
 #define CONTROL_MAIL 16384
 #define HOUSEKEEP_MS 100
-#define FDS_A_WORKER 16   /* of its loop, and its links */
-#define FDS_BESIDE   1024 /* of the admin listener, the log and the files */
 #define FLUSH_MS     2000 /* at least, for the log to write what it has */
 #define LEAVE_MS     2500 /* after that, for everything else */
-#define WORKER_DEAD_NS                                                                             \
-    (5 * PS_NS_PER_S) /* a worker whose loop has not turned for so long keeps the watchdog from    \
-                         being fed */
+/* A worker whose loop has not turned for so long keeps the watchdog from being fed. */
+#define WORKER_DEAD_NS (5 * PS_NS_PER_S)
 
 enum stage { RUNNING, DELAYING, FINISHING };
 
 struct gateway {
     struct gw_settings *settings;
     const char *config_path;
-    struct gw_core core;
+    const struct ps_clock *clock;
     struct gw_state_dir dir;
-    struct cfg_store *store;
+    /* What threads share, and what they are told by. */
+    struct adm_limit_table *limits;
+    struct gw_counter *counter;
+    struct oq_fold *fold;
+    struct ord_events *events;
+    struct oq_log *log;
+    struct ps_metrics *metrics;
+    struct gw_mailboxes mail;
+    struct gw_workers workers;
+    struct gw_report report;
+    /* The control thread's. */
+    struct inv_store *store;
+    struct sale_runs *sales;
+    struct clu_cluster *cluster;
+    struct cfg_store *config;
     struct op_auth *auth;
     struct gw_control *control;
-    struct adm_share_meter meter;
     struct op_admin *admin;
+    struct ps_metrics_shard *shard;
+    struct adm_share_meter meter;
+    struct ps_uuid start; /* of this start of the process: the owner of what it reserves */
+    int64_t started_ms;   /* wall clock */
     uv_loop_t loop;
     uv_signal_t term, interrupt, hangup;
     uv_timer_t housekeeping;
-    int fds[WORKERS_MAX];
-    int admin_fd;
-    uint16_t port, admin_port;
+    struct gw_sockets sockets;
     enum stage stage;
     int64_t drain_started_ns;
     bool hurry; /* drain.delay_ms is cut short */
-    bool said_ready;
     uint64_t watchdog_us;
     int64_t watchdog_fed_ns;
 };
 
 static int64_t now_ns(const struct gateway *gateway)
 {
-    return ps_clock_mono_ns(gateway->core.clock);
+    return ps_clock_mono_ns(gateway->clock);
 }
 
 /* --- the end --- */
 
 static void tell_workers(struct gateway *gateway, enum gw_mail_kind kind)
 {
-    for (size_t i = 0; i < gateway->core.worker_count; i++) {
+    for (size_t i = 0; i < gateway->workers.count; i++) {
         struct ps_mail mail = {.kind = kind};
-        if (gw_worker_post(gateway->core.workers[i], &mail) < 0)
+        if (gw_worker_post(gateway->workers.at[i], &mail) < 0)
             ps_log(PS_LOG_ERROR, "worker_takes_no_mail", PS_F_INT("worker", i));
     }
 }
@@ -98,15 +111,15 @@ static void begin_drain(void *ctx)
     }
     gateway->stage = DELAYING;
     gateway->drain_started_ns = now_ns(gateway);
-    atomic_store(&gateway->core.draining, true);
+    atomic_store(&gateway->report.draining, true);
     sd_notify(0, "STOPPING=1");
     ps_log(PS_LOG_INFO, "draining", PS_F_INT("delay_ms", gateway->settings->drain.delay_ms));
 }
 
 static bool all_idle(const struct gateway *gateway)
 {
-    for (size_t i = 0; i < gateway->core.worker_count; i++)
-        if (!atomic_load_explicit(&gateway->core.workers[i]->idle, memory_order_relaxed))
+    for (size_t i = 0; i < gateway->workers.count; i++)
+        if (!atomic_load_explicit(&gateway->workers.at[i]->idle, memory_order_relaxed))
             return false;
     return op_admin_idle(gateway->admin);
 }
@@ -133,56 +146,34 @@ static void drain_step(struct gateway *gateway)
     }
 }
 
-/* --- SIGHUP --- */
-
-static void reload_live(struct gateway *gateway, struct gw_settings *fresh)
-{
-    struct gw_settings *live = gateway->settings;
-    struct ps_option_list hosts = live->admin.hosts;
-
-    live->admin.hosts = fresh->admin.hosts; /* only this thread reads them */
-    fresh->admin.hosts = hosts;
-    live->admin.metrics_open = fresh->admin.metrics_open;
-    live->logging.level = fresh->logging.level;
-    ps_log_level_set((enum ps_log_level)live->logging.level);
-    cfg_seed(gateway->store, fresh->sales, fresh->policy);
-}
-
-static void refuse_reload(const struct gateway *gateway, const struct ps_fault *fault)
-{
-    ps_log(PS_LOG_ERROR, "reload_refused",
-           PS_F_STR("file", gateway->config_path ? gateway->config_path : ""),
-           PS_F_STR("path", fault->path), PS_F_STR("error", fault->text));
-}
+/* --- while it runs --- */
 
 static void on_hangup(uv_signal_t *signal, int number)
 {
-    struct gateway *gateway = signal->data;
-    struct gw_settings fresh;
-    struct ps_faults faults = {0};
+    const struct gateway *gateway = signal->data;
 
     (void)number;
-    if (gw_settings_load(gateway->config_path, &fresh, &faults) < 0) {
-        for (size_t i = 0; i < faults.count && i < PS_FAULTS_KEPT; i++)
-            refuse_reload(gateway, &faults.at[i]);
-        return;
-    }
-    for (size_t i = 0; i < gw_option_count; i++)
-        if (!gw_options[i].live && ps_option_differs(&gw_options[i], gateway->settings, &fresh))
-            ps_log(PS_LOG_WARN, "setting_kept", PS_F_STR("option", gw_options[i].path),
-                   PS_F_STR("why", "it is read at start only"));
-    reload_live(gateway, &fresh);
-    gw_settings_free(&fresh);
-    ps_log(PS_LOG_INFO, "reloaded");
+    gw_reload(gateway->settings, gateway->config_path, gateway->config);
 }
 
-/* --- each 100 ms --- */
+static void on_started(void *ctx)
+{
+    struct gateway *gateway = ctx;
+
+    atomic_store(&gateway->report.started, true);
+    sd_notify(0, "READY=1");
+    ps_log(PS_LOG_INFO, "ready", PS_F_STR("listen", gateway->settings->listen.host),
+           PS_F_INT("port", gateway->sockets.port),
+           PS_F_STR("admin_listen", gateway->settings->admin.host),
+           PS_F_INT("admin_port", gateway->sockets.admin_port),
+           PS_F_INT("workers", gateway->workers.count));
+}
 
 static bool workers_alive(const struct gateway *gateway)
 {
-    for (size_t i = 0; i < gateway->core.worker_count; i++)
+    for (size_t i = 0; i < gateway->workers.count; i++)
         if (now_ns(gateway) -
-                atomic_load_explicit(&gateway->core.workers[i]->alive_ns, memory_order_relaxed) >
+                atomic_load_explicit(&gateway->workers.at[i]->alive_ns, memory_order_relaxed) >
             WORKER_DEAD_NS)
             return false;
     return true;
@@ -192,15 +183,6 @@ static void on_housekeeping(uv_timer_t *timer)
 {
     struct gateway *gateway = timer->data;
 
-    if (!gateway->said_ready && atomic_load(&gateway->core.ready)) {
-        gateway->said_ready = true;
-        sd_notify(0, "READY=1");
-        ps_log(PS_LOG_INFO, "ready", PS_F_STR("listen", gateway->settings->listen.host),
-               PS_F_INT("port", gateway->port),
-               PS_F_STR("admin_listen", gateway->settings->admin.host),
-               PS_F_INT("admin_port", gateway->admin_port),
-               PS_F_INT("workers", gateway->core.worker_count));
-    }
     if (gateway->watchdog_us > 0 &&
         (now_ns(gateway) - gateway->watchdog_fed_ns) / 1000 > (int64_t)(gateway->watchdog_us / 3) &&
         workers_alive(gateway)) {
@@ -231,96 +213,73 @@ static int say(const struct ps_fault *fault, int err)
     return err;
 }
 
-static void raise_fd_limit(const struct gw_core *core)
+static void on_fenced(void *ctx)
 {
-    struct rlimit limit;
-    rlim_t wanted =
-        (rlim_t)core->worker_count * ((rlim_t)gw_worker_connections_max(core) + FDS_A_WORKER) +
-        FDS_BESIDE;
+    const struct gateway *gateway = ctx;
 
-    if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur >= wanted)
-        return;
-    if (limit.rlim_max < wanted) { /* root may raise it, others take what there is */
-        struct rlimit more = {.rlim_cur = wanted, .rlim_max = wanted};
-        if (setrlimit(RLIMIT_NOFILE, &more) == 0)
-            return;
-        ps_log(PS_LOG_WARN, "fd_limit_low", PS_F_INT("limit", limit.rlim_max),
-               PS_F_INT("wanted", wanted),
-               PS_F_STR("why",
-                        "http.connections needs more file descriptors than this process may open"));
-    }
-    limit.rlim_cur = limit.rlim_max < wanted ? limit.rlim_max : wanted;
-    (void)!setrlimit(RLIMIT_NOFILE, &limit);
+    sale_on_fenced(gateway->sales);
 }
 
-static int listen_on(const char *listener, const char *host, int64_t port, size_t count, int *fds,
-                     uint16_t *ret_port)
+static int open_counter(struct gateway *gateway)
 {
-    struct ps_fault fault;
-    char name[16];
-    int err = srv_listen(host, (uint16_t)port, count, fds, ret_port);
+    struct ps_uuid_source ids;
+    struct gw_counter_deps deps = {.settings = gateway->settings,
+                                   .clock = gateway->clock,
+                                   .start = &gateway->start,
+                                   .on_fenced = on_fenced,
+                                   .ctx = gateway};
+    int err;
 
-    snprintf(name, sizeof name, "%s.%s", listener, err == PS_E_INVALID ? "host" : "port");
-    if (err == PS_E_BUSY)
-        ps_fault(&fault, err, name, "%s port %lld is taken by another program", host,
-                 (long long)port);
-    else if (err == PS_E_INVALID)
-        ps_fault(&fault, err, name, "%s is no address of this machine", host);
-    else if (err < 0)
-        ps_fault(&fault, err, name, "cannot listen on %s port %lld: %s", host, (long long)port,
-                 ps_err_text(err));
-    return err < 0 ? say(&fault, err) : 0;
+    ps_uuid_source_init(&ids);
+    ps_uuid_next(&ids, gateway->started_ms, &gateway->start);
+    err = gw_counter_open(&deps, &gateway->counter);
+    return err < 0 ? err : gw_counter_store(gateway->counter, &gateway->loop, &gateway->store);
 }
 
-static int open_sockets(struct gateway *gateway)
+static int new_sales(struct gateway *gateway)
 {
-    const struct gw_settings *settings = gateway->settings;
-    int err = listen_on("listen", settings->listen.host, settings->listen.port,
-                        gateway->core.worker_count, gateway->fds, &gateway->port);
-
-    if (err == 0)
-        err = listen_on("admin", settings->admin.host, settings->admin.port, 1, &gateway->admin_fd,
-                        &gateway->admin_port);
-    return err;
-}
-
-static int new_sales(struct gw_core *core)
-{
-    return sale_runs_new(&(struct sale_settings){.clock = core->clock,
-                                                 .gateway_id = core->gateway_id,
-                                                 .store = core->control_store,
-                                                 .fold = core->fold,
-                                                 .metrics = core->metrics,
-                                                 .mailbox = core->control_mail,
+    return sale_runs_new(&(struct sale_settings){.clock = gateway->clock,
+                                                 .gateway_id = gateway->dir.gateway_id,
+                                                 .store = gateway->store,
+                                                 .fold = gateway->fold,
+                                                 .metrics = gateway->metrics,
+                                                 .mailbox = gateway->mail.control,
                                                  .mail_kind = GW_MAIL_SALES,
                                                  .owner = GW_OWNER_CONTROL},
-                         &core->sales);
+                         &gateway->sales);
+}
+
+static int new_events(struct gateway *gateway)
+{
+    return ord_events_new(&(struct ord_events_settings){.clock = gateway->clock,
+                                                        .fold = gateway->fold,
+                                                        .sales = gateway->sales,
+                                                        .metrics = gateway->metrics,
+                                                        .deliver = gw_mail_outcome,
+                                                        .on_state = gw_mail_log_state,
+                                                        .ctx = &gateway->mail},
+                          &gateway->events);
 }
 
 static int open_parts(struct gateway *gateway)
 {
-    struct gw_core *core = &gateway->core;
-    int64_t mib = gateway->settings->limits_table.mib;
-    struct ps_uuid_source ids;
+    const struct gw_settings *settings = gateway->settings;
+    int64_t mib = settings->limits_table.mib;
     struct ps_fault fault = {0};
     int err;
 
-    if ((err = gw_state_dir_open(gateway->settings->state_dir, &gateway->dir, &fault)) < 0)
+    if ((err = gw_state_dir_open(settings->state_dir, &gateway->dir, &fault)) < 0 ||
+        (err = gw_sockets_open(settings, gateway->workers.count, &gateway->sockets, &fault)) < 0)
         return say(&fault, err);
-    memcpy(core->gateway_id, gateway->dir.gateway_id, sizeof core->gateway_id);
-    if ((err = open_sockets(gateway)) < 0)
-        return err;
-    ps_uuid_source_init(&ids);
-    ps_uuid_next(&ids, ps_clock_wall_ms(core->clock), &core->start);
-    if ((err = adm_limit_table_new((size_t)mib, &core->limits)) < 0)
+    if ((err = adm_limit_table_new((size_t)mib, &gateway->limits)) < 0)
         return say(&fault, ps_fault(&fault, err, "limits_table.mib",
                                     "%lld MiB of memory are not to be had", (long long)mib));
-    if ((err = ps_metrics_new(gw_metric_table, GW_M_COUNT, core->worker_count + 3,
-                              &core->metrics)) < 0 ||
-        (err = gw_counter_open(core)) < 0 ||
-        (err = gw_counter_store(core, &gateway->loop, &core->control_store)) < 0 ||
-        (err = oq_fold_new(&core->fold)) < 0 || (err = new_sales(core)) < 0 ||
-        (err = gw_events_new(core)) < 0)
+    if ((err = ps_metrics_new(gw_metric_table, GW_M_COUNT, gateway->workers.count + 3,
+                              &gateway->metrics)) == 0 &&
+        (gateway->shard = ps_metrics_shard(gateway->metrics)) == NULL)
+        err = PS_E_NOMEM;
+    if (err < 0 || (err = open_counter(gateway)) < 0 || (err = oq_fold_new(&gateway->fold)) < 0 ||
+        (err = new_sales(gateway)) < 0 || (err = new_events(gateway)) < 0)
         ps_fault(&fault, err, "", "start-up: %s", ps_err_text(err));
     return err < 0 ? say(&fault, err) : 0;
 }
@@ -328,7 +287,11 @@ static int open_parts(struct gateway *gateway)
 static int open_log(struct gateway *gateway)
 {
     struct ps_fault fault = {0};
-    int err = gw_log_open(&gateway->core, &gateway->dir, &fault);
+    int err = gw_log_open(&(struct gw_log_deps){.settings = gateway->settings,
+                                                .clock = gateway->clock,
+                                                .dir = &gateway->dir,
+                                                .events = gateway->events},
+                          &gateway->log, &fault);
 
     return err < 0 ? say(&fault, err) : 0;
 }
@@ -339,23 +302,22 @@ static int64_t measure_demand(int64_t now_ns, void *ctx)
 {
     struct gateway *gateway = ctx;
 
-    return adm_share_demand(
-        &gateway->meter, ps_metric_read(gateway->core.metrics, GW_M_LIMIT_SHARED_ASKED, 0), now_ns);
+    return adm_share_demand(&gateway->meter,
+                            ps_metric_read(gateway->metrics, GW_M_LIMIT_SHARED_ASKED, 0), now_ns);
 }
 
 static void set_share(int64_t own, const int64_t *all, size_t count, int64_t now_ns, void *ctx)
 {
     const struct gateway *gateway = ctx;
 
-    adm_share_set(adm_limit_table_share(gateway->core.limits), adm_share_of(own, all, count),
-                  now_ns);
+    adm_share_set(adm_limit_table_share(gateway->limits), adm_share_of(own, all, count), now_ns);
 }
 
 static int64_t tell_policy_version(void *ctx)
 {
     const struct gateway *gateway = ctx;
 
-    return cfg_store_revision(gateway->store);
+    return cfg_store_revision(gateway->config);
 }
 
 static const struct clu_duties duties = {
@@ -363,24 +325,34 @@ static const struct clu_duties duties = {
 
 static int open_cluster(struct gateway *gateway)
 {
-    struct gw_core *core = &gateway->core;
-    int err = clu_cluster_new(&(struct clu_settings){.clock = core->clock,
-                                                     .start = core->start,
-                                                     .gateway_id = core->gateway_id,
-                                                     .store = core->control_store,
-                                                     .log = core->log,
+    int err = clu_cluster_new(&(struct clu_settings){.clock = gateway->clock,
+                                                     .start = gateway->start,
+                                                     .gateway_id = gateway->dir.gateway_id,
+                                                     .store = gateway->store,
+                                                     .log = gateway->log,
                                                      .duties = &duties,
                                                      .ctx = gateway},
-                              &core->cluster);
+                              &gateway->cluster);
 
     if (err == 0)
-        sale_runs_open(core->sales, core->log, core->cluster);
+        sale_runs_open(gateway->sales, gateway->log, gateway->cluster);
     return err;
+}
+
+static int new_control(struct gateway *gateway, struct ps_fault *fault)
+{
+    return gw_control_new(&(struct gw_control_deps){.loop = &gateway->loop,
+                                                    .config = gateway->config,
+                                                    .sales = gateway->sales,
+                                                    .fold = gateway->fold,
+                                                    .workers = &gateway->workers,
+                                                    .on_started = on_started,
+                                                    .ctx = gateway},
+                          &gateway->control, fault);
 }
 
 static int open_control(struct gateway *gateway)
 {
-    struct gw_core *core = &gateway->core;
     char *control_path = gw_state_dir_file(&gateway->dir, "control.db"),
          *audit_path = gw_state_dir_file(&gateway->dir, "audit.log"),
          *tokens = gw_state_dir_file(&gateway->dir, "tokens.json"),
@@ -394,20 +366,18 @@ static int open_control(struct gateway *gateway)
         goto out;
     if ((err = cfg_store_open(&(struct cfg_writer_settings){.path = control_path,
                                                             .audit_path = audit_path,
-                                                            .mailbox = core->control_mail,
+                                                            .mailbox = gateway->mail.control,
                                                             .mail_kind = GW_MAIL_DONE,
-                                                            .clock = core->clock},
-                              &gateway->store, &fault)) < 0 ||
+                                                            .clock = gateway->clock},
+                              &gateway->config, &fault)) < 0 ||
         (err = op_auth_open(&(struct op_auth_settings){.tokens_path = tokens,
                                                        .first_path = first,
-                                                       .clock = core->clock},
+                                                       .clock = gateway->clock},
                             &gateway->auth, &made_token, &fault)) < 0 ||
-        (err = open_cluster(gateway)) < 0 ||
-        (err = gw_control_new(core, &gateway->loop, gateway->store, gateway->auth,
-                              &gateway->control, &fault)) < 0)
+        (err = open_cluster(gateway)) < 0 || (err = new_control(gateway, &fault)) < 0)
         goto out;
     host = gw_sale_host(gateway->control);
-    sale_runs_start(core->sales, &host);
+    sale_runs_start(gateway->sales, &host);
     if (made_token)
         ps_log(PS_LOG_INFO, "admin_token_made", PS_F_STR("file", first));
 out:
@@ -416,6 +386,13 @@ out:
     free(tokens);
     free(first);
     return err < 0 ? say(&fault, err) : 0;
+}
+
+static bool is_redis_ours(void *ctx)
+{
+    const struct gateway *gateway = ctx;
+
+    return clu_owns(gateway->cluster);
 }
 
 /* With a counter in Redis other gateways may be there, and share what operators decide. */
@@ -430,32 +407,122 @@ static int open_sync(struct gateway *gateway)
         return 0;
     redis.connect_timeout_ms = settings->store.redis.connect_timeout_ms;
     redis.command_timeout_ms = settings->store.redis.command_timeout_ms;
-    err = gw_control_share(gateway->control, &settings->redis, &redis);
+    err = cfg_sync_new(gateway->config, &(struct cfg_sync_settings){.loop = &gateway->loop,
+                                                                    .url = &settings->redis,
+                                                                    .redis = &redis,
+                                                                    .is_ours = is_redis_ours,
+                                                                    .ctx = gateway});
     if (err < 0)
         return say(&fault, ps_fault(&fault, err, "", "start-up: %s", ps_err_text(err)));
     return 0;
 }
 
+static void fill_report(struct gateway *gateway)
+{
+    gateway->report.limits = gateway->limits;
+    gateway->report.store = gateway->store;
+    gateway->report.log = gateway->log;
+    gateway->report.cluster = gateway->cluster;
+    gateway->report.sales = gateway->sales;
+}
+
+static void gather_metrics(void *ctx)
+{
+    const struct gateway *gateway = ctx;
+
+    gw_report_metrics(&gateway->report, gateway->shard);
+}
+
+static void tell_readiness(void *ctx, struct ans_readiness *ret_readiness)
+{
+    struct gateway *gateway = ctx;
+
+    gw_report_readiness(&gateway->report, ret_readiness);
+}
+
+static bool is_published(void *ctx)
+{
+    const struct gateway *gateway = ctx;
+
+    return gw_control_is_published(gateway->control);
+}
+
+static int new_admin(struct gateway *gateway)
+{
+    const struct gw_settings *settings = gateway->settings;
+    const struct op_deps deps = {.loop = &gateway->loop,
+                                 .clock = gateway->clock,
+                                 .auth = gateway->auth,
+                                 .config = gateway->config,
+                                 .known = &gateway->control->sales,
+                                 .sales = gateway->sales,
+                                 .cluster = gateway->cluster,
+                                 .store = gateway->store,
+                                 .log = gateway->log,
+                                 .owner = GW_OWNER_CONTROL,
+                                 .fold = gateway->fold,
+                                 .metrics = gateway->metrics,
+                                 .shard = gateway->shard,
+                                 .readiness = tell_readiness,
+                                 .gather = gather_metrics,
+                                 .is_published = is_published,
+                                 .drain = begin_drain,
+                                 .ctx = gateway,
+                                 .host = settings->admin.host,
+                                 .hosts = &settings->admin.hosts,
+                                 .metrics_open = &settings->admin.metrics_open,
+                                 .state_dir = settings->state_dir,
+                                 .ack_timeout_ms = settings->log.ack_timeout_ms,
+                                 .metrics_sales_max = (size_t)settings->metrics.sales_max,
+                                 .started_ms = gateway->started_ms,
+                                 .http = {.head_timeout_ms = settings->http.head_timeout_ms,
+                                          .body_timeout_ms = settings->http.body_timeout_ms,
+                                          .idle_timeout_ms = settings->http.idle_timeout_ms,
+                                          .idle_trusted_ms = settings->http.idle_trusted_timeout_ms,
+                                          .clock = gateway->clock}};
+
+    return op_admin_new(&deps, gateway->sockets.admin, &gateway->admin);
+}
+
+static int start_workers(struct gateway *gateway)
+{
+    const struct gw_workers *workers = &gateway->workers;
+    const struct gw_worker_deps deps = {.settings = gateway->settings,
+                                        .clock = gateway->clock,
+                                        .counter = gateway->counter,
+                                        .limits = gateway->limits,
+                                        .log = gateway->log,
+                                        .fold = gateway->fold,
+                                        .metrics = gateway->metrics,
+                                        .control_mail = gateway->mail.control,
+                                        .worker_count = workers->count,
+                                        .readiness = gw_report_readiness,
+                                        .readiness_ctx = &gateway->report};
+    int err = 0;
+
+    for (uint32_t i = 0; err == 0 && i < workers->count; i++)
+        err = gw_worker_new(&deps, i, gateway->sockets.workers[i],
+                            cfg_store_snapshot(gateway->config), &workers->at[i]);
+    for (size_t i = 0; err == 0 && i < workers->count; i++)
+        err = gw_worker_start(workers->at[i]);
+    return err;
+}
+
 static int start_threads(struct gateway *gateway)
 {
-    struct gw_core *core = &gateway->core;
+    const struct gw_settings *settings = gateway->settings;
     struct ps_fault fault = {0};
-    struct op_deps deps = gw_control_admin_deps(gateway->control);
+    int err;
 
-    deps.drain = begin_drain;
-    deps.drain_ctx = gateway;
-    int err = op_admin_new(&deps, gateway->admin_fd, &gateway->admin);
-
-    for (uint32_t i = 0; err == 0 && i < core->worker_count; i++)
-        err = gw_worker_new(core, i, gateway->fds[i], cfg_store_snapshot(gateway->store),
-                            &core->workers[i]);
-    for (size_t i = 0; err == 0 && i < core->worker_count; i++)
-        err = gw_worker_start(core->workers[i]);
+    fill_report(gateway);
+    err = new_admin(gateway);
+    if (err == 0)
+        err = start_workers(gateway);
     if (err == PS_E_NOMEM)
         ps_fault(&fault, err, "http.connections",
                  "no memory for %lld connections of %zu workers, with http.waiting %lld each",
-                 (long long)core->settings->http.connections, core->worker_count,
-                 (long long)core->settings->http.waiting);
+                 (long long)settings->http.connections, gateway->workers.count,
+                 (long long)settings->http.waiting);
     else if (err < 0)
         ps_fault(&fault, err, "", "start-up: %s", ps_err_text(err));
     return err < 0 ? say(&fault, err) : 0;
@@ -477,87 +544,29 @@ static void start_loop(struct gateway *gateway)
         gateway->watchdog_us = 0;
 }
 
-static bool holds_loopback(const struct ps_cidr *range)
-{
-    static const struct ps_address v4 = {{[10] = 0xff, [11] = 0xff, [12] = 127, [15] = 1}},
-                                   v6 = {{[15] = 1}};
-
-    return ps_address_is_loopback(&range->address) || ps_cidr_has(range, &v4) ||
-           ps_cidr_has(range, &v6);
-}
-
-static bool is_reachable(const char *host)
-{
-    struct ps_address address;
-
-    return ps_address_parse(host, strlen(host), false, &address) == 0 &&
-           !ps_address_is_loopback(&address);
-}
-
-static void warn_of_trust(const struct gw_settings *settings)
-{
-    bool open = is_reachable(settings->listen.host);
-
-    if (is_reachable(settings->admin.host))
-        ps_log(PS_LOG_WARN, "admin_in_clear", PS_F_STR("host", settings->admin.host));
-    for (size_t i = 0; open && i < settings->trusted.count; i++)
-        if (ps_cidr_is_everybody(&settings->trusted.at[i]))
-            ps_log(PS_LOG_WARN, "everybody_is_trusted",
-                   PS_F_STR("why", "trusted_proxies holds all addresses, and the public listener "
-                                   "is not loopback's: whoever reaches it can be any user, from "
-                                   "any address"));
-        else if (holds_loopback(&settings->trusted.at[i]))
-            ps_log(PS_LOG_WARN, "loopback_is_trusted",
-                   PS_F_STR("why", "trusted_proxies holds loopback, but the public listener does "
-                                   "not: whoever runs a program on this machine can be any user"));
-}
-
 /* --- the end, continued --- */
-
-static void on_alarm(int number)
-{
-    static const char text[] = "penstock: the disk does not answer; left without waiting for it\n";
-
-    struct pollfd out = {.fd = STDERR_FILENO, .events = POLLOUT};
-
-    (void)number;
-    if (poll(&out, 1, 0) > 0) /* its reader may stand still, too */
-        (void)!write(STDERR_FILENO, text, sizeof text - 1);
-    _exit(EXIT_FAILURE);
-}
-
-/* A thread that hangs in the disk must not keep the process. What it has not written is what a
- * kill would have lost: nothing that anybody was promised. */
-static void leave_at_the_latest(int64_t in_ms)
-{
-    struct itimerval timer = {.it_value = {.tv_sec = in_ms / 1000, .tv_usec = in_ms % 1000 * 1000}};
-
-    signal(SIGALRM, on_alarm);
-    setitimer(ITIMER_REAL, &timer, NULL);
-}
 
 static void stop_parts(struct gateway *gateway)
 {
-    struct gw_core *core = &gateway->core;
     int64_t left_ms = gateway->settings->drain.timeout_ms -
                       (now_ns(gateway) - gateway->drain_started_ns) / PS_NS_PER_MS;
 
     if (left_ms < FLUSH_MS)
         left_ms = FLUSH_MS;
-    leave_at_the_latest(left_ms + LEAVE_MS);
-    if (oq_log_close(core->log, left_ms) < 0) { /* while the workers still take mail */
+    gw_leave_at_the_latest(left_ms + LEAVE_MS);
+    if (oq_log_close(gateway->log, left_ms) < 0) { /* while the workers still take mail */
         /* The log's thread is still at work on everything: nothing can be taken apart. */
         ps_log(PS_LOG_ERROR, "log_not_flushed", PS_F_STR("why", "the disk does not answer"));
         ps_log_stop();
         _exit(EXIT_FAILURE);
     }
     tell_workers(gateway, GW_MAIL_STOP);
-    for (size_t i = 0; i < core->worker_count; i++)
-        gw_worker_join(core->workers[i]);
-    core->worker_count = 0;
-    clu_stop(core->cluster);
-    sale_runs_stop(core->sales);
-    gw_counter_store_free(core, core->control_store); /* answers what still waits for it */
+    for (size_t i = 0; i < gateway->workers.count; i++)
+        gw_worker_join(gateway->workers.at[i]);
+    gateway->workers.count = 0;
+    clu_stop(gateway->cluster);
+    sale_runs_stop(gateway->sales);
+    gw_counter_store_free(gateway->counter, gateway->store); /* answers what still waits for it */
     op_admin_free(gateway->admin);
     gateway->admin = NULL; /* outcomes that come now find nobody */
     gw_control_stop(gateway->control);
@@ -565,33 +574,31 @@ static void stop_parts(struct gateway *gateway)
     uv_close((uv_handle_t *)&gateway->interrupt, NULL);
     uv_close((uv_handle_t *)&gateway->hangup, NULL);
     uv_close((uv_handle_t *)&gateway->housekeeping, NULL);
-    ps_mailbox_close(core->control_mail);
+    ps_mailbox_close(gateway->mail.control);
     uv_run(&gateway->loop, UV_RUN_DEFAULT);
     uv_loop_close(&gateway->loop);
     gw_control_free(gateway->control); /* ends what is under way, and sales are told of that */
-    clu_cluster_free(core->cluster);
+    clu_cluster_free(gateway->cluster);
 }
 
 static void free_parts(struct gateway *gateway)
 {
-    struct gw_core *core = &gateway->core;
-
     op_auth_free(gateway->auth);
-    oq_log_free(core->log);
-    ord_events_free(core->events);
-    sale_runs_free(core->sales);
-    oq_fold_free(core->fold);
-    gw_counter_close(core);
-    adm_limit_table_free(core->limits);
-    ps_metrics_free(core->metrics);
-    free(core->workers);
+    oq_log_free(gateway->log);
+    ord_events_free(gateway->events);
+    sale_runs_free(gateway->sales);
+    oq_fold_free(gateway->fold);
+    gw_counter_close(gateway->counter);
+    adm_limit_table_free(gateway->limits);
+    ps_metrics_free(gateway->metrics);
+    free(gateway->workers.at);
     gw_state_dir_close(&gateway->dir);
 }
 
 int gw_gateway_run(struct gw_settings *settings, const char *config_path)
 {
     struct gateway *gateway = calloc(1, sizeof *gateway);
-    struct gw_core *core = gateway ? &gateway->core : NULL;
+    struct gw_workers *workers = gateway ? &gateway->workers : NULL;
     long cores = sysconf(_SC_NPROCESSORS_ONLN);
     int err = PS_E_NOMEM;
 
@@ -599,32 +606,33 @@ int gw_gateway_run(struct gw_settings *settings, const char *config_path)
         return PS_E_NOMEM;
     gateway->settings = settings;
     gateway->config_path = config_path;
-    core->settings = settings;
-    core->clock = &ps_clock_system;
-    core->worker_count = settings->workers > 0 ? (size_t)settings->workers
-                         : cores > 0           ? (size_t)cores
-                                               : 1;
-    if (core->worker_count > WORKERS_MAX) /* a machine of more cores */
-        core->worker_count = WORKERS_MAX;
-    core->workers = calloc(core->worker_count, sizeof *core->workers);
+    gateway->clock = &ps_clock_system;
+    gateway->started_ms = ps_clock_wall_ms(gateway->clock);
+    workers->count = settings->workers > 0 ? (size_t)settings->workers
+                     : cores > 0           ? (size_t)cores
+                                           : 1;
+    if (workers->count > GW_WORKERS_MAX) /* a machine of more cores */
+        workers->count = GW_WORKERS_MAX;
+    workers->at = calloc(workers->count, sizeof *workers->at);
+    gateway->mail.workers = workers;
     signal(SIGPIPE, SIG_IGN);
     signal(SIGHUP, SIG_IGN);  /* until the loop runs: what is to be read again has just been read */
     signal(SIGXFSZ, SIG_IGN); /* a file at its limit is a full disk, and EFBIG says so */
-    if (core->workers == NULL || uv_loop_init(&gateway->loop) != 0 ||
+    if (workers->at == NULL || uv_loop_init(&gateway->loop) != 0 ||
         (err = ps_mailbox_new(&gateway->loop, CONTROL_MAIL, on_mail, NULL, gateway,
-                              &core->control_mail)) < 0)
+                              &gateway->mail.control)) < 0)
         return err;
-    raise_fd_limit(core);
-    warn_of_trust(settings);
+    gw_sockets_raise_limit(settings, workers->count);
+    gw_settings_warn(settings);
     /* A start that fails ends the process: what was opened is closed by its end. */
     if ((err = open_parts(gateway)) < 0 || (err = open_log(gateway)) < 0 ||
         (err = open_control(gateway)) < 0 || (err = open_sync(gateway)) < 0)
         return err;
-    ord_events_go(core->events);
+    ord_events_go(gateway->events);
     if ((err = start_threads(gateway)) < 0)
         return err;
     start_loop(gateway);
-    cfg_seed(gateway->store, settings->sales, settings->policy);
+    cfg_seed(gateway->config, settings->sales, settings->policy);
     uv_run(&gateway->loop, UV_RUN_DEFAULT);
     stop_parts(gateway);
     free_parts(gateway);

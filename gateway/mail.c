@@ -4,10 +4,10 @@
 #include "common/log.h"
 #include "gateway/worker.h"
 
-static void deliver(const struct oq_ticket *ticket, enum oq_outcome outcome, struct oq_order *order,
-                    void *ctx)
+void gw_mail_outcome(const struct oq_ticket *ticket, enum oq_outcome outcome,
+                     struct oq_order *order, void *ctx)
 {
-    const struct gw_core *core = ctx;
+    const struct gw_mailboxes *mailboxes = ctx;
     struct ps_mail mail = {.kind = GW_MAIL_ORDER,
                            .result = (int32_t)outcome,
                            .handle = ticket->handle,
@@ -19,27 +19,15 @@ static void deliver(const struct oq_ticket *ticket, enum oq_outcome outcome, str
      * not crowd out an outcome that somebody waits for. */
     if (control && ticket->handle == 0)
         return;
-    if ((control ? ps_mailbox_post(core->control_mail, &mail)
-                 : gw_worker_post(core->workers[ticket->owner], &mail)) < 0)
+    if ((control ? ps_mailbox_post(mailboxes->control, &mail)
+                 : gw_worker_post(mailboxes->workers->at[ticket->owner], &mail)) < 0)
         ps_log(PS_LOG_ERROR, "outcome_not_delivered", PS_F_INT("owner", ticket->owner));
 }
 
-static void tell_state(bool available, void *ctx)
+void gw_mail_log_state(bool available, void *ctx)
 {
-    const struct gw_core *core = ctx;
+    const struct gw_mailboxes *mailboxes = ctx;
 
-    (void)!ps_mailbox_post(core->control_mail,
+    (void)!ps_mailbox_post(mailboxes->control,
                            &(struct ps_mail){.kind = GW_MAIL_STATE, .value = available});
-}
-
-int gw_events_new(struct gw_core *core)
-{
-    return ord_events_new(&(struct ord_events_settings){.clock = core->clock,
-                                                        .fold = core->fold,
-                                                        .sales = core->sales,
-                                                        .metrics = core->metrics,
-                                                        .deliver = deliver,
-                                                        .on_state = tell_state,
-                                                        .ctx = core},
-                          &core->events);
 }

@@ -1,11 +1,39 @@
-/* What the log's thread says, as mail to the threads that wait for it. */
+/* Mail between the gateway's threads: its kinds, and what the log's thread sends to those that wait
+ * for it. */
 #ifndef GW_MAIL_H
 #define GW_MAIL_H
 
-#include "gateway/core.h"
-#include "gateway/orders/order_events.h"
+#include "common/mailbox.h"
+#include "queue/log.h"
 
-/* Of core->fold, core->sales, core->metrics. PS_E_NOMEM. */
-int gw_events_new(struct gw_core *core) PS_MUST_CHECK;
+struct gw_workers;
+struct oq_order;
+
+/* One list for all mailboxes. */
+enum gw_mail_kind {
+    GW_MAIL_ORDER, /* log -> owner of a ticket: handle, result = enum oq_outcome, ptr = the oq_order
+                      (borrowed, may be NULL) */
+    GW_MAIL_POLICY, /* control -> worker: ptr = struct cfg_snapshot, borrowed until acknowledged */
+    GW_MAIL_POLICY_ACK, /* worker -> control: value = the version that is now in use there */
+    GW_MAIL_DRAIN,      /* control -> worker: stop listening */
+    GW_MAIL_STOP,       /* control -> worker: close all and leave the loop */
+    GW_MAIL_STATE,      /* log -> control: the log's state changed; value = available */
+    GW_MAIL_SALES,      /* any thread -> control: sale_mail */
+    GW_MAIL_DONE        /* job thread -> control: a job of the control store is done; ptr = job */
+};
+
+/* Owners of log tickets: workers by index, then the control thread. */
+#define GW_OWNER_CONTROL OQ_OWNER_MAX
+
+/* Where the log's thread sends to. */
+struct gw_mailboxes {
+    struct ps_mailbox *control;
+    const struct gw_workers *workers;
+};
+
+/* `deliver` and `on_state` of orders/order_events.h; `mailboxes` is a struct gw_mailboxes. */
+void gw_mail_outcome(const struct oq_ticket *ticket, enum oq_outcome outcome,
+                     struct oq_order *order, void *mailboxes);
+void gw_mail_log_state(bool available, void *mailboxes);
 
 #endif

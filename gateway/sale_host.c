@@ -40,7 +40,7 @@ static void end_note(int err, const struct ps_fault *fault, void *ctx)
     if (err < 0)
         ps_log(PS_LOG_ERROR, "opening_not_noted", PS_F_STR("sale", note->name),
                PS_F_STR("error", fault->text));
-    sale_noted(note->control->core->sales, note->name, err == 0);
+    sale_noted(note->control->deps.sales, note->name, err == 0);
     free(note);
 }
 
@@ -49,20 +49,20 @@ static void write_note(const char *name, enum sale_note what, void *ctx)
     struct gw_control *control = ctx;
     struct note *note;
 
-    if (what == SALE_NOTE_OPENING && !cfg_store_is_shared(control->config)) {
-        sale_noted(control->core->sales, name, true); /* nobody else decides */
+    if (what == SALE_NOTE_OPENING && !cfg_store_is_shared(control->deps.config)) {
+        sale_noted(control->deps.sales, name, true); /* nobody else decides */
         return;
     }
     note = malloc(sizeof *note);
     if (note != NULL) {
         note->control = control;
         (void)snprintf(note->name, sizeof note->name, "%s", name);
-        if (cfg_store_note_sale(control->config, name, what == SALE_NOTE_OPENED, end_note, note) ==
-            0)
+        if (cfg_store_note_sale(control->deps.config, name, what == SALE_NOTE_OPENED, end_note,
+                                note) == 0)
             return;
     }
     free(note);
-    sale_noted(control->core->sales, name, false);
+    sale_noted(control->deps.sales, name, false);
 }
 
 struct sale_host gw_sale_host(struct gw_control *control)

@@ -267,3 +267,40 @@ void gw_settings_free(struct gw_settings *settings)
     free(settings->trusted.at);
     *settings = (struct gw_settings){0};
 }
+
+/* --- warnings --- */
+
+static bool holds_loopback(const struct ps_cidr *range)
+{
+    static const struct ps_address v4 = {{[10] = 0xff, [11] = 0xff, [12] = 127, [15] = 1}},
+                                   v6 = {{[15] = 1}};
+
+    return ps_address_is_loopback(&range->address) || ps_cidr_has(range, &v4) ||
+           ps_cidr_has(range, &v6);
+}
+
+static bool is_reachable(const char *host)
+{
+    struct ps_address address;
+
+    return ps_address_parse(host, strlen(host), false, &address) == 0 &&
+           !ps_address_is_loopback(&address);
+}
+
+void gw_settings_warn(const struct gw_settings *settings)
+{
+    bool open = is_reachable(settings->listen.host);
+
+    if (is_reachable(settings->admin.host))
+        ps_log(PS_LOG_WARN, "admin_in_clear", PS_F_STR("host", settings->admin.host));
+    for (size_t i = 0; open && i < settings->trusted.count; i++)
+        if (ps_cidr_is_everybody(&settings->trusted.at[i]))
+            ps_log(PS_LOG_WARN, "everybody_is_trusted",
+                   PS_F_STR("why", "trusted_proxies holds all addresses, and the public listener "
+                                   "is not loopback's: whoever reaches it can be any user, from "
+                                   "any address"));
+        else if (holds_loopback(&settings->trusted.at[i]))
+            ps_log(PS_LOG_WARN, "loopback_is_trusted",
+                   PS_F_STR("why", "trusted_proxies holds loopback, but the public listener does "
+                                   "not: whoever runs a program on this machine can be any user"));
+}

@@ -99,6 +99,8 @@ int gw_settings_read(const json_t *document, struct gw_settings *ret_settings,
 int gw_settings_load(const char *path, struct gw_settings *ret_settings,
                      struct ps_faults *faults) PS_MUST_CHECK;
 void gw_settings_free(struct gw_settings *settings);
+/* Logs what is allowed, and lets somebody be any user or read the operators' tokens. */
+void gw_settings_warn(const struct gw_settings *settings);
 
 extern const struct ps_option gw_options[];
 extern const size_t gw_option_count;

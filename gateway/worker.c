@@ -5,7 +5,8 @@
 #include "gateway/worker.h"
 
 #include "common/log.h"
-#include "gateway/backends.h"
+#include "gateway/mail.h"
+#include "gateway/metrics.h"
 #include "gateway/orders/buy.h"
 #include "gateway/public/order_answers.h"
 #include "gateway/public/routes.h"
@@ -24,13 +25,14 @@ static void swap_policy(struct gw_worker *worker, const struct cfg_snapshot *pol
 
     worker->gates.policy = policy;
     pub_pages_forget(worker->pages);
-    if (ps_mailbox_post(worker->core->control_mail, &ack) < 0)
+    if (ps_mailbox_post(worker->deps.control_mail, &ack) < 0)
         ps_log(PS_LOG_ERROR, "policy_ack_not_delivered", PS_F_INT("worker", worker->index));
 }
 
 static void stop(struct gw_worker *worker)
 {
-    gw_counter_store_free(worker->core, worker->store); /* answers what still waits for it */
+    gw_counter_store_free(worker->deps.counter,
+                          worker->store); /* answers what still waits for it */
     worker->store = NULL;
     srv_http_free(worker->http);
     worker->http = NULL;
@@ -87,7 +89,7 @@ static void warn_of_large_heads(struct gw_worker *worker, int64_t now_ns)
 static void on_tick(uv_timer_t *timer)
 {
     struct gw_worker *worker = timer->data;
-    int64_t now = ps_clock_mono_ns(worker->core->clock);
+    int64_t now = ps_clock_mono_ns(worker->deps.clock);
 
     atomic_store_explicit(&worker->alive_ns, now, memory_order_relaxed);
     warn_of_large_heads(worker, now);
@@ -116,7 +118,7 @@ static void on_refused(int verdict, void *ctx)
 static bool is_trusted(const struct ps_address *peer, void *ctx)
 {
     const struct gw_worker *worker = ctx;
-    return ps_cidrs_have(&worker->core->settings->trusted, peer);
+    return ps_cidrs_have(&worker->deps.settings->trusted, peer);
 }
 
 static void on_gone(struct srv_request *request, void *ctx)
@@ -127,31 +129,34 @@ static void on_gone(struct srv_request *request, void *ctx)
     ord_in_flight_leave(&gone->order);
 }
 
-static size_t connections_soft(const struct gw_core *core)
+static size_t connections_soft(const struct gw_settings *settings, size_t worker_count)
 {
-    size_t connections = (size_t)core->settings->http.connections / core->worker_count;
+    size_t connections = (size_t)settings->http.connections / worker_count;
+
     return connections < 16 ? 16 : connections;
 }
 
-size_t gw_worker_connections_max(const struct gw_core *core)
+size_t gw_worker_connections_max(const struct gw_settings *settings, size_t worker_count)
 {
-    size_t soft = connections_soft(core);
+    size_t soft = connections_soft(settings, worker_count);
+
     return soft + soft / 4 + 256; /* room to say 503 */
 }
 
 /* A worker's share: the kernel spreads the connections of an address unevenly over the workers. */
-static size_t connections_address(const struct gw_core *core)
+static size_t connections_address(const struct gw_settings *settings, size_t worker_count)
 {
-    size_t most = (size_t)core->settings->http.connections_per_address;
-    size_t share = most / core->worker_count;
+    size_t most = (size_t)settings->http.connections_per_address;
+    size_t share = most / worker_count;
 
-    return most == 0 || core->worker_count == 1 ? most : share + share / 4 + 16;
+    return most == 0 || worker_count == 1 ? most : share + share / 4 + 16;
 }
 
 static struct srv_settings http_settings(const struct gw_worker *worker)
 {
-    const struct gw_settings *settings = worker->core->settings;
-    size_t connections = connections_soft(worker->core);
+    const struct gw_settings *settings = worker->deps.settings;
+    size_t worker_count = worker->deps.worker_count;
+    size_t connections = connections_soft(settings, worker_count);
 
     return (struct srv_settings){
         .head_timeout_ms = settings->http.head_timeout_ms,
@@ -159,8 +164,8 @@ static struct srv_settings http_settings(const struct gw_worker *worker)
         .idle_timeout_ms = settings->http.idle_timeout_ms,
         .idle_trusted_ms = settings->http.idle_trusted_timeout_ms,
         .connections_soft = connections,
-        .connections_hard = gw_worker_connections_max(worker->core),
-        .connections_address = connections_address(worker->core),
+        .connections_hard = gw_worker_connections_max(settings, worker_count),
+        .connections_address = connections_address(settings, worker_count),
         .requests_max = connections + 256,
         .head_max = (size_t)settings->http.head_max_kib * 1024,
         .body_max = SRV_PUBLIC_BODY_MAX,
@@ -168,28 +173,28 @@ static struct srv_settings http_settings(const struct gw_worker *worker)
         .client_ip_header = settings->client_ip_header[0] ? settings->client_ip_header : NULL,
         .is_trusted = is_trusted,
         .on_gone = on_gone,
-        .clock = worker->core->clock,
+        .clock = worker->deps.clock,
     };
 }
 
 static void fill_gates(struct gw_worker *worker, const struct cfg_snapshot *policy)
 {
-    const struct gw_core *core = worker->core;
+    const struct gw_worker_deps *deps = &worker->deps;
 
     worker->gates =
-        (struct adm_gates){.limits = core->limits,
-                           .fold = core->fold,
-                           .log = core->log,
-                           .backlog_percent = (unsigned)core->settings->log.backlog_percent,
+        (struct adm_gates){.limits = deps->limits,
+                           .fold = deps->fold,
+                           .log = deps->log,
+                           .backlog_percent = (unsigned)deps->settings->log.backlog_percent,
                            .shard = worker->shard,
                            .policy = policy};
 }
 
 static void fill_listener(struct gw_worker *worker)
 {
-    const struct gw_settings *settings = worker->core->settings;
+    const struct gw_settings *settings = worker->deps.settings;
 
-    worker->listener = (struct pub_listener){.clock = worker->core->clock,
+    worker->listener = (struct pub_listener){.clock = worker->deps.clock,
                                              .trusted = &settings->trusted,
                                              .client_ip_header = settings->client_ip_header[0] != 0,
                                              .cors_origins = &settings->cors.allow_origins,
@@ -197,30 +202,30 @@ static void fill_listener(struct gw_worker *worker)
                                              .orders = worker->orders,
                                              .pages = worker->pages,
                                              .shard = worker->shard,
-                                             .readiness = gw_core_readiness,
-                                             .readiness_ctx = worker->core};
+                                             .readiness = worker->deps.readiness,
+                                             .readiness_ctx = worker->deps.readiness_ctx};
 }
 
 static int new_orders(struct gw_worker *worker)
 {
-    const struct gw_core *core = worker->core;
-    const struct ord_deps deps = {.loop = &worker->loop,
-                                  .clock = core->clock,
-                                  .gates = &worker->gates,
-                                  .store = worker->store,
-                                  .log = core->log,
-                                  .ids = &worker->ids,
-                                  .owner = worker->index,
-                                  .ack_timeout_ms = core->settings->log.ack_timeout_ms,
-                                  .held_max = (size_t)core->settings->http.waiting,
-                                  .caller = pub_order_answers_caller(worker->http),
-                                  .on_due = ord_buy_on_due,
-                                  .on_overdue = ord_buy_on_overdue};
+    const struct gw_worker_deps *deps = &worker->deps;
+    const struct ord_deps ord_deps = {.loop = &worker->loop,
+                                      .clock = deps->clock,
+                                      .gates = &worker->gates,
+                                      .store = worker->store,
+                                      .log = deps->log,
+                                      .ids = &worker->ids,
+                                      .owner = worker->index,
+                                      .ack_timeout_ms = deps->settings->log.ack_timeout_ms,
+                                      .held_max = (size_t)deps->settings->http.waiting,
+                                      .caller = pub_order_answers_caller(worker->http),
+                                      .on_due = ord_buy_on_due,
+                                      .on_overdue = ord_buy_on_overdue};
 
-    return ord_in_flight_new(&deps, &worker->orders);
+    return ord_in_flight_new(&ord_deps, &worker->orders);
 }
 
-int gw_worker_new(struct gw_core *core, uint32_t index, int listen_fd,
+int gw_worker_new(const struct gw_worker_deps *deps, uint32_t index, int listen_fd,
                   const struct cfg_snapshot *policy, struct gw_worker **ret_worker)
 {
     struct gw_worker *worker = calloc(1, sizeof *worker);
@@ -229,20 +234,20 @@ int gw_worker_new(struct gw_core *core, uint32_t index, int listen_fd,
 
     if (worker == NULL)
         return PS_E_NOMEM;
-    worker->core = core;
+    worker->deps = *deps;
     worker->index = index;
-    worker->shard = ps_metrics_shard(core->metrics);
+    worker->shard = ps_metrics_shard(deps->metrics);
     ps_uuid_source_init(&worker->ids);
     if (worker->shard == NULL || uv_loop_init(&worker->loop) != 0)
         goto fail;
     fill_gates(worker, policy);
     settings = http_settings(worker);
-    if ((err = gw_counter_store(core, &worker->loop, &worker->store)) < 0 ||
+    if ((err = gw_counter_store(deps->counter, &worker->loop, &worker->store)) < 0 ||
         (err = pub_pages_new(&worker->pages)) < 0 ||
         /* Every request in flight can have one outcome under way; late ones are as many again at
            most. */
         (err = ps_mailbox_new(&worker->loop,
-                              2 * settings.requests_max + (size_t)core->settings->log.queue,
+                              2 * settings.requests_max + (size_t)deps->settings->log.queue,
                               on_mail, NULL, worker, &worker->mail)) < 0 ||
         (err = srv_http_new(&worker->loop, &listen_fd, 1, &settings, on_request, on_refused, worker,
                             &worker->http)) < 0 ||
@@ -251,7 +256,7 @@ int gw_worker_new(struct gw_core *core, uint32_t index, int listen_fd,
     fill_listener(worker);
     uv_timer_init(&worker->loop, &worker->tick);
     worker->tick.data = worker;
-    atomic_store_explicit(&worker->alive_ns, ps_clock_mono_ns(core->clock), memory_order_relaxed);
+    atomic_store_explicit(&worker->alive_ns, ps_clock_mono_ns(deps->clock), memory_order_relaxed);
     uv_timer_start(&worker->tick, on_tick, TICK_MS, TICK_MS);
     *ret_worker = worker;
     return 0;

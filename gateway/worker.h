@@ -1,13 +1,38 @@
 /* A worker: one thread with its own loop, listen socket, requests and policy pointer. Workers share
- * nothing but what core.h lists. */
+ * nothing but what struct gw_worker_deps names. */
 #ifndef GW_WORKER_H
 #define GW_WORKER_H
 
-#include "gateway/core.h"
+#include "common/mailbox.h"
+#include "gateway/backends.h"
 #include "gateway/public/request.h"
+#include "gateway/settings.h"
+
+struct gw_worker;
+
+/* All workers; the control thread's. */
+struct gw_workers {
+    size_t count;
+    struct gw_worker **at;
+};
+
+/* What a worker needs. All of it outlives it. */
+struct gw_worker_deps {
+    const struct gw_settings *settings;
+    const struct ps_clock *clock;
+    struct gw_counter *counter;
+    struct adm_limit_table *limits;
+    struct oq_log *log;
+    struct oq_fold *fold;
+    struct ps_metrics *metrics;
+    struct ps_mailbox *control_mail; /* where policies are acknowledged */
+    size_t worker_count;             /* that connections are divided by */
+    void (*readiness)(void *ctx, struct ans_readiness *ret_readiness); /* any thread */
+    void *readiness_ctx;
+};
 
 struct gw_worker {
-    struct gw_core *core;
+    struct gw_worker_deps deps;
     uint32_t index;
     uv_loop_t loop;
     uv_thread_t thread;
@@ -29,9 +54,9 @@ struct gw_worker {
 };
 
 /* Most connections that one worker has at once, those included that are only told to come back. */
-size_t gw_worker_connections_max(const struct gw_core *core);
+size_t gw_worker_connections_max(const struct gw_settings *settings, size_t worker_count);
 
-int gw_worker_new(struct gw_core *core, uint32_t index, int listen_fd,
+int gw_worker_new(const struct gw_worker_deps *deps, uint32_t index, int listen_fd,
                   const struct cfg_snapshot *policy, struct gw_worker **ret_worker) PS_MUST_CHECK;
 int gw_worker_start(struct gw_worker *worker) PS_MUST_CHECK;
 /* Any thread. */

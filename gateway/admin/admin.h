@@ -32,9 +32,8 @@ struct op_deps {
     void (*readiness)(void *ctx, struct ans_readiness *ret_readiness);
     void (*gather)(void *ctx);       /* what is measured at a scrape goes into the shard */
     bool (*is_published)(void *ctx); /* every worker goes by what is known here */
-    void *ctx;                       /* of these three */
     void (*drain)(void *ctx);        /* an operator asks for the end of the process */
-    void *drain_ctx;
+    void *ctx;                       /* of these four */
     /* Settings. SIGHUP may change what is pointed to. */
     const char *host;
     const struct ps_option_list *hosts;

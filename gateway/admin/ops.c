@@ -283,7 +283,7 @@ static void answer_drain(struct op_request *visit, struct op_change *change)
 static void end_drain(struct op_change *change, bool written)
 {
     if (written)
-        change->admin->deps.drain(change->admin->deps.drain_ctx);
+        change->admin->deps.drain(change->admin->deps.ctx);
 }
 
 void op_drain(struct op_request *visit)

@@ -7,8 +7,11 @@
 #include "gateway/config/store_internal.h"
 #include "gateway/config/sync.h"
 #include "gateway/mail.h"
+#include "gateway/metrics.h"
+#include "gateway/orders/order_events.h"
 #include "gateway/sale_host.h"
 #include "gateway/sales/sales_internal.h"
+#include "inventory/store_redis.h"
 
 #include <sqlite3.h>
 
@@ -18,15 +21,24 @@ struct node {
     struct temp_dir temp;
     struct ps_clock clock;
     _Atomic(int64_t) ahead_ns; /* its monotonic clock, of the others' */
-    struct gw_settings settings;
+    struct ps_uuid start;
+    struct inv_redis *redis;
+    struct inv_store *counter;
+    struct oq_fold *fold;
+    struct oq_log *log;
+    struct ord_events *events;
+    struct ps_metrics *metrics;
+    struct gw_mailboxes mail;
+    struct sale_runs *sales;
+    struct clu_cluster *cluster;
     struct cfg_store *store;
-    struct gw_core core;
     struct gw_control *control; /* NULL: it does not run */
 };
 
 static uv_loop_t loop;
 struct redis_server server;
 struct shared_topic *topic;
+static const struct gw_workers no_workers;
 static struct node nodes[NODES];
 struct node *const a = &nodes[0], *const b = &nodes[1];
 static struct ps_uuid_source ids;
@@ -55,59 +67,67 @@ static struct ps_redis_url server_url(void)
     return url;
 }
 
-static void open_store(struct gw_core *core)
+static void open_store(struct node *node)
 {
     struct inv_redis_settings settings = inv_redis_defaults;
     const struct inv_redis_events events = {0};
     struct ps_redis_url url = server_url();
     settings.link.backoff_max_ms = 50;
-    assert_ok(inv_redis_new(&url, &settings, &core->start, &core->redis));
-    assert_ok(inv_store_redis_new(core->redis, &loop, &events, &core->control_store));
+    assert_ok(inv_redis_new(&url, &settings, &node->start, &node->redis));
+    assert_ok(inv_store_redis_new(node->redis, &loop, &events, &node->counter));
 }
 
 void start(struct node *node)
 {
-    struct gw_core *core = &node->core;
     struct ps_fault fault;
     node->clock = (struct ps_clock){mono_ns, ps_clock_system.wall_ms, node};
-    *core =
-        (struct gw_core){.settings = &node->settings, .clock = &node->clock, .gateway_id = "gw"};
-    ps_uuid_next(&ids, ps_clock_wall_ms(core->clock), &core->start);
-    assert_ok(ps_metrics_new(gw_metric_table, GW_M_COUNT, 3, &core->metrics));
-    assert_ok(adm_limit_table_new(1, &core->limits));
-    assert_ok(oq_fold_new(&core->fold));
-    assert_ok(ps_mailbox_new(&loop, 1024, on_mail, NULL, node, &core->control_mail));
-    open_store(core);
-    const struct sale_settings sales = {.clock = core->clock,
-                                        .gateway_id = core->gateway_id,
-                                        .store = core->control_store,
-                                        .fold = core->fold,
-                                        .metrics = core->metrics,
-                                        .mailbox = core->control_mail,
+    ps_uuid_next(&ids, ps_clock_wall_ms(&node->clock), &node->start);
+    assert_ok(ps_metrics_new(gw_metric_table, GW_M_COUNT, 3, &node->metrics));
+    assert_ok(oq_fold_new(&node->fold));
+    assert_ok(ps_mailbox_new(&loop, 1024, on_mail, NULL, node, &node->mail.control));
+    open_store(node);
+    const struct sale_settings sales = {.clock = &node->clock,
+                                        .gateway_id = "gw",
+                                        .store = node->counter,
+                                        .fold = node->fold,
+                                        .metrics = node->metrics,
+                                        .mailbox = node->mail.control,
                                         .mail_kind = GW_MAIL_SALES,
                                         .owner = GW_OWNER_CONTROL};
-    assert_ok(sale_runs_new(&sales, &core->sales));
-    assert_ok(gw_events_new(core));
-    const struct oq_log_callbacks callbacks = ord_events_callbacks(core->events);
-    core->log = shared_log_new(topic, &callbacks);
-    shared_log_read(core->log);
-    const struct clu_settings cluster = {.clock = core->clock,
-                                         .start = core->start,
-                                         .gateway_id = core->gateway_id,
-                                         .store = core->control_store,
-                                         .log = core->log};
-    assert_ok(clu_cluster_new(&cluster, &core->cluster));
-    sale_runs_open(core->sales, core->log, core->cluster);
+    assert_ok(sale_runs_new(&sales, &node->sales));
+    const struct ord_events_settings events = {.clock = &node->clock,
+                                               .fold = node->fold,
+                                               .sales = node->sales,
+                                               .metrics = node->metrics,
+                                               .deliver = gw_mail_outcome,
+                                               .on_state = gw_mail_log_state,
+                                               .ctx = &node->mail};
+    assert_ok(ord_events_new(&events, &node->events));
+    const struct oq_log_callbacks callbacks = ord_events_callbacks(node->events);
+    node->log = shared_log_new(topic, &callbacks);
+    shared_log_read(node->log);
+    const struct clu_settings cluster = {.clock = &node->clock,
+                                         .start = node->start,
+                                         .gateway_id = "gw",
+                                         .store = node->counter,
+                                         .log = node->log};
+    assert_ok(clu_cluster_new(&cluster, &node->cluster));
+    sale_runs_open(node->sales, node->log, node->cluster);
     const struct cfg_writer_settings settings = {.path = temp_file(&node->temp, "control.db"),
                                                  .audit_path = temp_file(&node->temp, "audit.log"),
-                                                 .clock = core->clock,
-                                                 .mailbox = core->control_mail,
+                                                 .clock = &node->clock,
+                                                 .mailbox = node->mail.control,
                                                  .mail_kind = GW_MAIL_DONE};
     assert_ok(cfg_store_open(&settings, &node->store, &fault));
-    assert_ok(gw_control_new(core, &loop, node->store, NULL, &node->control, &fault));
+    const struct gw_control_deps deps = {.loop = &loop,
+                                         .config = node->store,
+                                         .sales = node->sales,
+                                         .fold = node->fold,
+                                         .workers = &no_workers};
+    assert_ok(gw_control_new(&deps, &node->control, &fault));
     const struct sale_host host = gw_sale_host(node->control);
-    sale_runs_start(core->sales, &host);
-    ord_events_go(core->events);
+    sale_runs_start(node->sales, &host);
+    ord_events_go(node->events);
 }
 
 void share(struct node *node)
@@ -123,27 +143,25 @@ void share(struct node *node)
 
 void stop(struct node *node)
 {
-    struct gw_core *core = &node->core;
     if (node->control == NULL)
         return;
-    assert_ok(oq_log_close(core->log, 0));
-    clu_stop(core->cluster);
-    sale_runs_stop(core->sales);
-    inv_store_free(core->control_store);
+    assert_ok(oq_log_close(node->log, 0));
+    clu_stop(node->cluster);
+    sale_runs_stop(node->sales);
+    inv_store_free(node->counter);
     gw_control_stop(node->control);
-    ps_mailbox_close(core->control_mail);
+    ps_mailbox_close(node->mail.control);
     for (int i = 0; i < 20; i++) /* until its handles are closed */
         (void)uv_run(&loop, UV_RUN_NOWAIT);
     gw_control_free(node->control);
-    clu_cluster_free(core->cluster);
+    clu_cluster_free(node->cluster);
     node->control = NULL;
-    oq_log_free(core->log);
-    ord_events_free(core->events);
-    sale_runs_free(core->sales);
-    inv_redis_free(core->redis);
-    oq_fold_free(core->fold);
-    adm_limit_table_free(core->limits);
-    ps_metrics_free(core->metrics);
+    oq_log_free(node->log);
+    ord_events_free(node->events);
+    sale_runs_free(node->sales);
+    inv_redis_free(node->redis);
+    oq_fold_free(node->fold);
+    ps_metrics_free(node->metrics);
     node->temp.used = 0;
 }
 
@@ -154,7 +172,7 @@ void turn(void)
         struct gw_control *control = nodes[i].control;
         if (control == NULL)
             continue;
-        shared_log_read(nodes[i].core.log);
+        shared_log_read(nodes[i].log);
         while (cfg_store_is_publishing(nodes[i].store))
             gw_control_mail(
                 &(struct ps_mail){.kind = GW_MAIL_POLICY_ACK,
@@ -178,7 +196,7 @@ int make(void **state)
     topic = shared_topic_new();
     ps_uuid_source_init(&ids);
     for (size_t i = 0; i < NODES; i++)
-        nodes[i] = (struct node){.temp = temp_dir_make(), .settings = {.log.kind = GW_LOG_JOURNAL}};
+        nodes[i] = (struct node){.temp = temp_dir_make()};
     return 0;
 }
 
@@ -199,12 +217,12 @@ int drop(void **state)
 
 struct ps_uuid start_of(const struct node *node)
 {
-    return node->core.start;
+    return node->start;
 }
 
 int64_t metric_of(const struct node *node, enum gw_metric metric)
 {
-    return ps_metric_read(node->core.metrics, metric, 0);
+    return ps_metric_read(node->metrics, metric, 0);
 }
 
 void set_ahead(struct node *node, int64_t ahead_ns)
@@ -228,34 +246,34 @@ void break_disk(const struct node *node)
 
 void hold_log(struct node *node, bool held, bool away)
 {
-    shared_log_hold(node->core.log, held, away);
+    shared_log_hold(node->log, held, away);
 }
 
 void read_log(struct node *node)
 {
-    shared_log_read(node->core.log);
+    shared_log_read(node->log);
 }
 
 /* --- the cluster --- */
 
 bool leads(const struct node *node)
 {
-    return clu_leads(node->core.cluster);
+    return clu_leads(node->cluster);
 }
 
 bool has_redis(const struct node *node)
 {
-    return clu_has_redis(node->core.cluster);
+    return clu_has_redis(node->cluster);
 }
 
 size_t members_at(const struct node *node)
 {
-    return clu_members(node->core.cluster);
+    return clu_members(node->cluster);
 }
 
 size_t effects_at(const struct node *node)
 {
-    return sale_numbers(node->core.sales).effects;
+    return sale_numbers(node->sales).effects;
 }
 
 /* --- a sale --- */
@@ -384,7 +402,7 @@ bool is_fenced(const struct node *node)
 
 bool is_known_fenced(const struct node *node, const char *name)
 {
-    const struct sale_run *run = sale_known(node->core.sales, name);
+    const struct sale_run *run = sale_known(node->sales, name);
     return run->gone || run->foreign;
 }
 
@@ -419,7 +437,7 @@ void open_sale(void)
 
 static const struct oq_sale *log_sale(const struct node *node)
 {
-    return oq_fold_sale(node->core.fold, SALE, strlen(SALE));
+    return oq_fold_sale(node->fold, SALE, strlen(SALE));
 }
 
 bool is_in_log(const struct node *node)
@@ -436,14 +454,14 @@ int64_t logged_stock(const struct node *node)
 
 int state_at(const struct node *node, struct ps_uuid id)
 {
-    const struct oq_order *order = oq_fold_order(node->core.fold, &id);
+    const struct oq_order *order = oq_fold_order(node->fold, &id);
     return order != NULL ? (int)oq_order_state(order) : -1;
 }
 
 struct fence last_fence(const struct node *node)
 {
     static struct sale_fence seen;
-    sale_effects_last_fence(node->core.sales->effects, log_sale(node), &seen);
+    sale_effects_last_fence(node->sales->effects, log_sale(node), &seen);
     return (struct fence){.epoch = seen.epoch, .author = seen.gateway};
 }
 
@@ -594,7 +612,7 @@ struct ps_uuid reserve(struct node *node, const char *user)
                                 .cap = STOCK,
                                 .ttl_ms = 900000};
     ps_uuid_next(&ids, ps_clock_wall_ms(&ps_clock_system), &r.order_id);
-    assert_int_equal(inv_store_reserve(node->core.control_store, view->counter, &r,
+    assert_int_equal(inv_store_reserve(node->counter, view->counter, &r,
                                        (struct inv_reply_to){.on_answer = on_reserved,
                                                              .ctx = &reserved,
                                                              .ret_answer = &answer}),
@@ -627,7 +645,7 @@ struct oq_event accepted(struct ps_uuid id, const char *user, int64_t epoch)
 void append(struct node *node, const struct oq_event *event)
 {
     const struct oq_ticket nobody = {.owner = GW_OWNER_CONTROL};
-    assert_ok(oq_log_append(node->core.log, event, &nobody));
+    assert_ok(oq_log_append(node->log, event, &nobody));
 }
 
 struct ps_uuid buy(struct node *node)

@@ -7,6 +7,7 @@
 #include "gateway/config/store_internal.h"
 #include "gateway/config/sync.h"
 #include "gateway/mail.h"
+#include "gateway/metrics.h"
 #include "gateway/sale_host.h"
 #include "inventory/store_memory.h"
 #include "queue/log_backend.h"
@@ -19,7 +20,12 @@ struct node {
     struct temp_dir temp;
     struct cfg_writer_settings store_settings;
     struct cfg_store *store;
-    struct gw_core core;
+    struct inv_store *counter;
+    struct oq_fold *fold;
+    struct ps_metrics *metrics;
+    struct ps_mailbox *mail;
+    struct sale_runs *sales;
+    struct clu_cluster *cluster;
     struct gw_control *control; /* NULL: not running */
 };
 
@@ -45,6 +51,7 @@ static void view_of(const struct oq_log *log, struct oq_log_view *ret_view)
 /* A log that is away: no sale is opened and nothing expires. */
 static const struct oq_log_ops no_log_ops = {.available = is_available, .view = view_of};
 static struct oq_log no_log = {.ops = &no_log_ops};
+static const struct gw_workers no_workers;
 
 static void on_mail(const struct ps_mail *mail, void *ctx)
 {
@@ -66,43 +73,44 @@ void share(struct node *node)
         node->store, &(struct cfg_sync_settings){.loop = &loop, .url = &url, .redis = &settings}));
 }
 
-static void start_sales(struct gw_core *core)
+static void start_sales(struct node *node)
 {
-    const struct sale_settings sales = {.clock = core->clock,
-                                        .gateway_id = core->gateway_id,
-                                        .store = core->control_store,
-                                        .fold = core->fold,
-                                        .metrics = core->metrics,
-                                        .mailbox = core->control_mail,
+    const struct sale_settings sales = {.clock = &ps_clock_system,
+                                        .gateway_id = "",
+                                        .store = node->counter,
+                                        .fold = node->fold,
+                                        .metrics = node->metrics,
+                                        .mailbox = node->mail,
                                         .mail_kind = GW_MAIL_SALES,
                                         .owner = GW_OWNER_CONTROL};
-    const struct clu_settings cluster = {.clock = core->clock,
-                                         .gateway_id = core->gateway_id,
-                                         .store = core->control_store,
-                                         .log = core->log};
-    assert_ok(sale_runs_new(&sales, &core->sales));
-    assert_ok(clu_cluster_new(&cluster, &core->cluster));
-    sale_runs_open(core->sales, core->log, core->cluster);
+    const struct clu_settings cluster = {
+        .clock = &ps_clock_system, .gateway_id = "", .store = node->counter, .log = &no_log};
+    assert_ok(sale_runs_new(&sales, &node->sales));
+    assert_ok(clu_cluster_new(&cluster, &node->cluster));
+    sale_runs_open(node->sales, &no_log, node->cluster);
 }
 
 /* Alone until share(). */
 void start(struct node *node)
 {
-    struct gw_core *core = &node->core;
     struct ps_fault fault;
-    *core = (struct gw_core){.clock = &ps_clock_system, .log = &no_log};
-    assert_ok(ps_metrics_new(gw_metric_table, GW_M_COUNT, 2, &core->metrics));
-    assert_ok(inv_store_memory_new(core->clock, &core->control_store));
-    assert_ok(oq_fold_new(&core->fold));
-    assert_ok(ps_mailbox_new(&loop, 1024, on_mail, NULL, node, &core->control_mail));
-    start_sales(core);
-    node->store_settings.clock = core->clock;
-    node->store_settings.mailbox = core->control_mail;
+    assert_ok(ps_metrics_new(gw_metric_table, GW_M_COUNT, 2, &node->metrics));
+    assert_ok(inv_store_memory_new(&ps_clock_system, &node->counter));
+    assert_ok(oq_fold_new(&node->fold));
+    assert_ok(ps_mailbox_new(&loop, 1024, on_mail, NULL, node, &node->mail));
+    start_sales(node);
+    node->store_settings.clock = &ps_clock_system;
+    node->store_settings.mailbox = node->mail;
     node->store_settings.mail_kind = GW_MAIL_DONE;
     assert_ok(cfg_store_open(&node->store_settings, &node->store, &fault));
-    assert_ok(gw_control_new(core, &loop, node->store, NULL, &node->control, &fault));
+    const struct gw_control_deps deps = {.loop = &loop,
+                                         .config = node->store,
+                                         .sales = node->sales,
+                                         .fold = node->fold,
+                                         .workers = &no_workers};
+    assert_ok(gw_control_new(&deps, &node->control, &fault));
     const struct sale_host host = gw_sale_host(node->control);
-    sale_runs_start(core->sales, &host);
+    sale_runs_start(node->sales, &host);
 }
 
 void stop(struct node *node)
@@ -110,16 +118,16 @@ void stop(struct node *node)
     if (node->control == NULL)
         return;
     gw_control_stop(node->control);
-    ps_mailbox_close(node->core.control_mail);
+    ps_mailbox_close(node->mail);
     for (int i = 0; i < 5; i++) /* until its handles are closed */
         (void)uv_run(&loop, UV_RUN_NOWAIT);
     gw_control_free(node->control);
     node->control = NULL;
-    sale_runs_free(node->core.sales);
-    clu_cluster_free(node->core.cluster);
-    inv_store_free(node->core.control_store);
-    oq_fold_free(node->core.fold);
-    ps_metrics_free(node->core.metrics);
+    sale_runs_free(node->sales);
+    clu_cluster_free(node->cluster);
+    inv_store_free(node->counter);
+    oq_fold_free(node->fold);
+    ps_metrics_free(node->metrics);
 }
 
 /* One turn of the loop; where a policy was published, the worker that there is not takes it over.
@@ -426,7 +434,7 @@ bool is_synced(const struct node *node)
 
 bool is_ready(const struct node *node)
 {
-    return atomic_load(&node->core.ready);
+    return node->control->started;
 }
 
 void seed(struct node *node, json_t *sales, json_t *policy)

@@ -1,10 +1,30 @@
-/* Metrics whose values other parts keep by themselves: read from them at each scrape, in one place.
- */
-#include "gateway/core.h"
+/* See report.h. */
+#include "gateway/report.h"
 
 #include "common/log.h"
 #include "gateway/cluster/cluster.h"
+#include "gateway/metrics.h"
 #include "gateway/sales/sales.h"
+
+void gw_report_readiness(void *ctx, struct ans_readiness *ret_readiness)
+{
+    const struct gw_report *report = ctx;
+    bool shared = inv_store_is_shared(report->store);
+
+    *ret_readiness = (struct ans_readiness){
+        .started = atomic_load_explicit(&report->started, memory_order_acquire),
+        .draining = atomic_load_explicit(&report->draining, memory_order_acquire),
+        .log = oq_log_available(report->log),
+        .in_cluster = shared,
+        .view = shared && clu_has_view(report->cluster),
+        .store = shared && clu_has_redis(report->cluster),
+        .sales_refused = sale_refused(report->sales),
+        .limit_evictions = adm_limit_table_evictions(report->limits),
+        .backlog_percent = oq_log_backlog_percent(report->log),
+        .log_lines_dropped = ps_log_dropped()};
+}
+
+/* --- metrics --- */
 
 static void gather_shared_log(const struct oq_log_stats *stats, struct ps_metrics_shard *shard)
 {
@@ -39,23 +59,24 @@ static void gather_log(const struct oq_log *log, struct ps_metrics_shard *shard)
         gather_shared_log(&stats, shard);
 }
 
-static void gather_sales(const struct gw_core *core, struct ps_metrics_shard *shard)
+static void gather_sales(const struct gw_report *report, struct ps_metrics_shard *shard)
 {
-    struct sale_numbers numbers = sale_numbers(core->sales);
+    struct sale_numbers numbers = sale_numbers(report->sales);
 
-    ps_metric_set(shard, GW_M_MEMBERS, 0, (int64_t)clu_members(core->cluster));
-    ps_metric_set(shard, GW_M_LEADER, 0, clu_leads(core->cluster));
+    ps_metric_set(shard, GW_M_MEMBERS, 0, (int64_t)clu_members(report->cluster));
+    ps_metric_set(shard, GW_M_LEADER, 0, clu_leads(report->cluster));
     ps_metric_set(shard, GW_M_FENCED, 0, (int64_t)numbers.fenced);
     ps_metric_set(shard, GW_M_EFFECTS_WAITING, 0, (int64_t)numbers.effects);
 }
 
-void gw_core_gather(const struct gw_core *core, struct ps_metrics_shard *shard)
+void gw_report_metrics(const struct gw_report *report, struct ps_metrics_shard *shard)
 {
-    int64_t share = adm_share_get(adm_limit_table_share(core->limits));
+    int64_t share = adm_share_get(adm_limit_table_share(report->limits));
 
-    gather_log(core->log, shard);
-    gather_sales(core, shard);
-    ps_metric_set(shard, GW_M_LIMIT_EVICTIONS, 0, (int64_t)adm_limit_table_evictions(core->limits));
+    gather_log(report->log, shard);
+    gather_sales(report, shard);
+    ps_metric_set(shard, GW_M_LIMIT_EVICTIONS, 0,
+                  (int64_t)adm_limit_table_evictions(report->limits));
     ps_metric_set(shard, GW_M_LIMIT_SHARE, 0, share * PS_NS_PER_S / ADM_SHARE_ONE);
     ps_metric_set(shard, GW_M_LOG_LINES_DROPPED, 0, (int64_t)ps_log_dropped());
 }

@@ -1,0 +1,31 @@
+/* What the gateway says of itself as a whole: can buyers be served, and the metrics whose values
+ * its parts keep by themselves. */
+#ifndef GW_REPORT_H
+#define GW_REPORT_H
+
+#include "common/metrics.h"
+#include "gateway/admission/limit_table.h"
+#include "gateway/answers/readiness.h"
+#include "inventory/store.h"
+#include "queue/log.h"
+
+struct clu_cluster;
+struct sale_runs;
+
+/* What it is read from; all is there before anybody asks. */
+struct gw_report {
+    _Atomic(bool) started; /* start-up is complete */
+    _Atomic(bool) draining;
+    struct adm_limit_table *limits;
+    struct inv_store *store; /* the control thread's: only whether it is shared is asked */
+    struct oq_log *log;
+    struct clu_cluster *cluster;
+    struct sale_runs *sales;
+};
+
+/* `report` is a struct gw_report. Any thread. */
+void gw_report_readiness(void *report, struct ans_readiness *ret_readiness);
+/* The control thread, always with the same shard. */
+void gw_report_metrics(const struct gw_report *report, struct ps_metrics_shard *shard);
+
+#endif
