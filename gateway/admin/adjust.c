@@ -103,9 +103,9 @@ static enum shown look_up(struct adjust *adjust)
     return SHOWN_OTHER;
 }
 
-static void say_numbers(struct op_request *visit, const struct adjust *adjust)
+static void say_numbers(struct op_request *request, const struct adjust *adjust)
 {
-    json_t *json = op_sku_json(visit->admin, adjust->sale, adjust->sku);
+    json_t *json = op_sku_json(request->admin, adjust->sale, adjust->sku);
     json_t *head = json_pack("{s:s, s:s, s:s, s:I}", "sale", adjust->sale->stored.name, "sku",
                              adjust->sale->stored.doc.skus[adjust->sku].name, "adjust_id",
                              adjust->id, "delta", (json_int_t)adjust->delta);
@@ -115,34 +115,34 @@ static void say_numbers(struct op_request *visit, const struct adjust *adjust)
         head = NULL;
     }
     json_decref(json);
-    op_json(visit, ANS_V_ok, head);
+    op_json(request, ANS_V_ok, head);
 }
 
 static const char used_otherwise[] = "this adjust_id was used for another SKU or another delta";
 
-static void say_shown(struct op_request *visit, const struct adjust *adjust, enum shown shown)
+static void say_shown(struct op_request *request, const struct adjust *adjust, enum shown shown)
 {
     switch (shown) {
     case SHOWN_SAME:
-        say_numbers(visit, adjust);
+        say_numbers(request, adjust);
         break;
     case SHOWN_OTHER:
-        op_no(visit, ANS_V_conflict, "%s", used_otherwise);
+        op_no(request, ANS_V_conflict, "%s", used_otherwise);
         break;
     case SHOWN_VOID:
-        op_no(visit, ANS_V_conflict,
+        op_no(request, ANS_V_conflict,
               "this adjust_id was given up and has changed nothing; use a new one");
         break;
     case SHOWN_NOT:
-        op_no(visit, ANS_V_order_pending,
+        op_no(request, ANS_V_order_pending,
               "not known yet whether it landed; ask again with the same adjust_id");
         break;
     }
 }
 
-static void on_deadline(struct op_request *visit)
+static void on_deadline(struct op_request *request)
 {
-    op_no(visit, ANS_V_order_pending,
+    op_no(request, ANS_V_order_pending,
           "not known yet whether it landed; ask again with the same adjust_id");
 }
 
@@ -151,25 +151,25 @@ static void on_deadline(struct op_request *visit)
 static void on_entry_written(struct op_audit_entry *entry)
 {
     struct adjust *adjust = (struct adjust *)entry;
-    struct op_request *visit = op_task_request(&adjust->task);
+    struct op_request *request = op_task_request(&adjust->task);
 
-    if (visit != NULL)
-        say_numbers(visit, adjust);
+    if (request != NULL)
+        say_numbers(request, adjust);
     free(adjust);
 }
 
 static void on_outcome(enum oq_outcome outcome, struct oq_order *order, void *ctx)
 {
     struct adjust *adjust = ctx;
-    struct op_request *visit = op_task_request(&adjust->task);
+    struct op_request *request = op_task_request(&adjust->task);
     struct op_admin *admin = admin_of(adjust);
     enum shown shown = look_up(adjust);
 
     (void)order;
     op_task_take(&admin->tasks, &adjust->task);
     if (outcome == OQ_LANDED && shown == SHOWN_SAME) {
-        if (visit != NULL)
-            (void)op_wait(visit, OP_WAIT_MS);
+        if (request != NULL)
+            (void)op_wait(request, OP_WAIT_MS);
         adjust->task.entry.done = on_entry_written;
         op_audit_entry_write(&adjust->task.entry,
                              json_pack("{s:I}", "adjustments", (json_int_t)adjust->before),
@@ -178,10 +178,10 @@ static void on_outcome(enum oq_outcome outcome, struct oq_order *order, void *ct
                                        (json_int_t)adjust->delta, "adjust_id", adjust->id));
         return;
     }
-    if (visit != NULL && outcome == OQ_REFUSED)
-        op_no_log(visit, PS_E_CLOSED);
-    else if (visit != NULL)
-        say_shown(visit, adjust, shown);
+    if (request != NULL && outcome == OQ_REFUSED)
+        op_no_log(request, PS_E_CLOSED);
+    else if (request != NULL)
+        say_shown(request, adjust, shown);
     if (outcome == OQ_UNKNOWN && adjust->delta < 0)
         op_task_keep(&admin->doubts, &adjust->task);
     else
@@ -191,9 +191,9 @@ static void on_outcome(enum oq_outcome outcome, struct oq_order *order, void *ct
 /* --- The way there. --- */
 
 /* Takes `adjust` over. */
-static void append(struct op_request *visit, struct adjust *adjust)
+static void append(struct op_request *request, struct adjust *adjust)
 {
-    const struct op_deps *deps = &visit->admin->deps;
+    const struct op_deps *deps = &request->admin->deps;
     const struct cfg_stored_sale *stored = &adjust->sale->stored;
     const char *sku = stored->doc.skus[adjust->sku].name;
     struct oq_event event = {
@@ -204,39 +204,39 @@ static void append(struct op_request *visit, struct adjust *adjust)
         .epoch = adjust->epoch,
         .at_ms = ps_clock_wall_ms(deps->clock),
         .sku = {sku, strlen(sku)},
-        .by = {visit->who, strlen(visit->who)},
+        .by = {request->who, strlen(request->who)},
         .delta = adjust->delta,
-        .note = {visit->why, ps_utf8_cut(visit->why, strlen(visit->why), OQ_NOTE_MAX)}};
+        .note = {request->why, ps_utf8_cut(request->why, strlen(request->why), OQ_NOTE_MAX)}};
     struct oq_ticket ticket;
 
-    int err = op_outcomes_await(visit->admin->outcomes, on_outcome, adjust, &ticket);
+    int err = op_outcomes_await(request->admin->outcomes, on_outcome, adjust, &ticket);
     ticket.owner = deps->owner;
     if (err == 0 && (err = oq_log_append(deps->log, &event, &ticket)) < 0)
-        op_outcomes_forget(visit->admin->outcomes, &ticket);
+        op_outcomes_forget(request->admin->outcomes, &ticket);
     if (err < 0) {
         if (adjust->delta < 0 && !inv_store_is_shared(deps->store))
             inv_store_resolve(deps->store, sale_view(adjust->sale->run)->counter, &adjust->ref,
                               INV_VOID); /* nothing was submitted */
-        op_no_log(visit, err);
+        op_no_log(request, err);
         free(adjust);
         return;
     }
     op_task_keep(&admin_of(adjust)->tasks, &adjust->task);
-    visit->on_deadline = on_deadline;
-    adjust->task.handle = op_wait(visit, deps->ack_timeout_ms);
+    request->on_deadline = on_deadline;
+    adjust->task.handle = op_wait(request, deps->ack_timeout_ms);
 }
 
 /* The counter has spoken. False: answered. */
-static bool lowered(struct op_request *visit, int err, const struct inv_answer *answer)
+static bool lowered(struct op_request *request, int err, const struct inv_answer *answer)
 {
     if (err == PS_E_CONFLICT)
-        op_no(visit, ANS_V_conflict, "%s", used_otherwise);
+        op_no(request, ANS_V_conflict, "%s", used_otherwise);
     else if (err < 0)
-        op_no(visit, ANS_V_store_unavailable, "%s", ps_err_text(err));
+        op_no(request, ANS_V_store_unavailable, "%s", ps_err_text(err));
     else if (answer->result == INV_SOLD_OUT)
-        op_no(visit, ANS_V_conflict, "only %lld units are left", (long long)answer->left);
+        op_no(request, ANS_V_conflict, "only %lld units are left", (long long)answer->left);
     else if (answer->result == INV_FENCED)
-        op_no(visit, ANS_V_fenced, NULL);
+        op_no(request, ANS_V_fenced, NULL);
     return err == 0 && answer->result == INV_RESERVED;
 }
 
@@ -244,27 +244,27 @@ static void on_lowered(uint64_t handle, int err, const struct inv_answer *answer
 {
     struct adjust *adjust = ctx;
     struct op_admin *admin = admin_of(adjust);
-    struct op_request *visit = op_task_request(&adjust->task);
+    struct op_request *request = op_task_request(&adjust->task);
 
     (void)handle;
     op_task_take(&admin->tasks, &adjust->task);
-    if (visit != NULL && lowered(visit, err, answer))
-        append(visit, adjust);
+    if (request != NULL && lowered(request, err, answer))
+        append(request, adjust);
     else
         free(adjust);
 }
 
 /* Takes the units out of the counter, then appends. Takes `adjust` over. */
-static void lower(struct op_request *visit, struct adjust *adjust)
+static void lower(struct op_request *request, struct adjust *adjust)
 {
-    struct op_admin *admin = visit->admin;
+    struct op_admin *admin = request->admin;
     struct sale_entry *sale = adjust->sale;
     struct inv_answer answer;
 
     op_task_keep(&admin->tasks, &adjust->task);
     if (inv_store_is_shared(admin->deps.store)) {
-        visit->on_deadline = on_deadline;
-        adjust->task.handle = op_wait(visit, admin->deps.ack_timeout_ms);
+        request->on_deadline = on_deadline;
+        adjust->task.handle = op_wait(request, admin->deps.ack_timeout_ms);
     }
     int result = inv_store_lower(
         admin->deps.store, sale_view(sale->run)->counter,
@@ -277,20 +277,20 @@ static void lower(struct op_request *visit, struct adjust *adjust)
     if (result == INV_PENDING)
         return;
     op_task_take(&admin->tasks, &adjust->task);
-    if (lowered(visit, result, &answer))
-        append(visit, adjust);
+    if (lowered(request, result, &answer))
+        append(request, adjust);
     else
         free(adjust);
 }
 
 /* Members of the body into `adjust`. False: answered. */
-static bool read_adjust(struct op_request *visit, struct adjust *adjust)
+static bool read_adjust(struct op_request *request, struct adjust *adjust)
 {
     struct ps_json_reader reader;
     struct ps_fault fault = {0};
     struct ps_str id = {"", 0};
 
-    ps_json_reader_init(&reader, visit->body, "", &fault);
+    ps_json_reader_init(&reader, request->body, "", &fault);
     ps_json_require(&reader, (const char *const[]){"delta", "adjust_id", NULL});
     ps_json_int(&reader, "delta", -PS_INT_MAX, PS_INT_MAX, &adjust->delta);
     ps_json_string(&reader, "adjust_id", PS_NAME_MAX, &id);
@@ -300,7 +300,7 @@ static bool read_adjust(struct op_request *visit, struct adjust *adjust)
     if (reader.err == 0 && !ps_name_ok(id.at, id.len))
         ps_json_fault(&reader, "adjust_id", "must be a name: [A-Za-z0-9][A-Za-z0-9._-]{0,63}");
     if (ps_json_done(&reader) < 0) {
-        op_fault(visit, ANS_V_invalid, &fault);
+        op_fault(request, ANS_V_invalid, &fault);
         return false;
     }
     memcpy(adjust->id, id.at, id.len);
@@ -310,10 +310,10 @@ static bool read_adjust(struct op_request *visit, struct adjust *adjust)
 }
 
 /* The SKU in the document and in the log. False: answered. */
-static bool find_sku(struct op_request *visit, struct adjust *adjust)
+static bool find_sku(struct op_request *request, struct adjust *adjust)
 {
     const struct cfg_sale_doc *doc = &adjust->sale->stored.doc;
-    struct ps_str name = visit->arg[1];
+    struct ps_str name = request->arg[1];
 
     for (size_t i = 0; i < doc->sku_count; i++) {
         if (strlen(doc->skus[i].name) != name.len ||
@@ -325,13 +325,13 @@ static bool find_sku(struct op_request *visit, struct adjust *adjust)
             return true;
         /* It may even have landed before a restart; and the document takes no change any more. */
         if (sale_is_fixed(adjust->sale->run, &adjust->sale->stored.state))
-            op_no(visit, ANS_V_fenced, "the sale is not served at the moment");
+            op_no(request, ANS_V_fenced, "the sale is not served at the moment");
         else
-            op_no(visit, ANS_V_conflict,
+            op_no(request, ANS_V_conflict,
                   "the sale is not open yet: change the stock in its document");
         return false;
     }
-    op_no(visit, ANS_V_not_found, "the sale has no such SKU");
+    op_no(request, ANS_V_not_found, "the sale has no such SKU");
     return false;
 }
 
@@ -350,9 +350,9 @@ static void forget_decided(struct op_admin *admin)
 }
 
 /* False: answered. */
-static bool may_start(struct op_request *visit, struct adjust *adjust)
+static bool may_start(struct op_request *request, struct adjust *adjust)
 {
-    struct op_admin *admin = visit->admin;
+    struct op_admin *admin = request->admin;
     const struct op_deps *deps = &admin->deps;
     struct oq_totals totals;
     enum shown shown;
@@ -360,52 +360,52 @@ static bool may_start(struct op_request *visit, struct adjust *adjust)
     forget_decided(admin);
     shown = look_up(adjust);
     if (shown != SHOWN_NOT || has_key(&admin->doubts, adjust->key)) {
-        say_shown(visit, adjust, shown);
+        say_shown(request, adjust, shown);
         return false;
     }
     if (has_key(&admin->tasks, adjust->key)) {
-        op_no(visit, ANS_V_idempotency_in_progress, NULL);
+        op_no(request, ANS_V_idempotency_in_progress, NULL);
         return false;
     }
     /* Before the sum is read, which may lack a record. */
     if (!sale_log_takes_all(deps->log)) {
-        op_no_log(visit, PS_E_CLOSED);
+        op_no_log(request, PS_E_CLOSED);
         return false;
     }
     oq_sale_totals(sale_view(adjust->sale->run)->log_sale, adjust->index, &totals);
     if (adjust->delta > 0 &&
         adjust->delta > PS_INT_MAX - totals.adjustments - units_under_way(adjust)) {
-        op_no(visit, ANS_V_conflict, "the SKU's units would pass %lld", (long long)PS_INT_MAX);
+        op_no(request, ANS_V_conflict, "the SKU's units would pass %lld", (long long)PS_INT_MAX);
         return false;
     }
     return true;
 }
 
-void op_adjust(struct op_request *visit)
+void op_adjust(struct op_request *request)
 {
-    struct sale_entry *sale = op_sale(visit);
+    struct sale_entry *sale = op_sale(request);
     struct adjust *adjust;
 
     if (sale == NULL)
         return;
     adjust = calloc(1, sizeof *adjust);
     if (adjust == NULL) {
-        op_no(visit, ANS_V_internal, "out of memory");
+        op_no(request, ANS_V_internal, "out of memory");
         return;
     }
-    op_task_init(&adjust->task, visit, "stock.adjust", free_adjust);
+    op_task_init(&adjust->task, request, "stock.adjust", free_adjust);
     adjust->sale = sale;
     adjust->epoch = sale_view(sale->run)->epoch;
-    if (!find_sku(visit, adjust) || !read_adjust(visit, adjust)) {
+    if (!find_sku(request, adjust) || !read_adjust(request, adjust)) {
         free(adjust);
         return;
     }
     (void)snprintf(adjust->task.entry.target, sizeof adjust->task.entry.target, "sales/%s/skus/%s",
                    sale->stored.name, sale->stored.doc.skus[adjust->sku].name);
-    if (!may_start(visit, adjust))
+    if (!may_start(request, adjust))
         free(adjust);
     else if (adjust->delta < 0)
-        lower(visit, adjust);
+        lower(request, adjust);
     else
-        append(visit, adjust);
+        append(request, adjust);
 }

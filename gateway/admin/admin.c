@@ -1,10 +1,10 @@
-/* The admin listener's life: its HTTP server, the visits that wait, and whose turn it is.
+/* The admin listener's life: its HTTP server, the requests that wait, and whose turn it is.
  *
- * Visits that wait are a list in the order of their coming; a timer, which runs only while there
+ * Requests that wait are a list in the order of their coming; a timer, which runs only while there
  * are any, looks at their deadlines. There are at most REQUESTS of them, so nothing here needs to
- * be clever. What is under way beyond a visit (changes, work on other threads, handles of the loop)
- * is counted, and the memory goes with the last of it: control.db and the log may end after the
- * listener. */
+ * be clever. What is under way beyond a request (changes, work on other threads, handles of the
+ * loop) is counted, and the memory goes with the last of it: control.db and the log may end after
+ * the listener. */
 #include "gateway/admin/task.h"
 
 #include <stdlib.h>
@@ -21,54 +21,54 @@ static void on_tick(uv_timer_t *timer)
 {
     struct op_admin *admin = timer->data;
     int64_t now = ps_clock_mono_ns(admin->deps.clock);
-    struct op_request *visit, *next;
+    struct op_request *request, *next;
 
-    for (visit = TAILQ_FIRST(&admin->waiting); visit != NULL; visit = next) {
-        next = TAILQ_NEXT(visit, waiting); /* it may be answered, but no other is */
-        if (now < visit->deadline_ns) {
-            if (visit->on_tick != NULL)
-                visit->on_tick(visit);
-        } else if (visit->on_deadline != NULL) {
-            visit->on_deadline(visit);
+    for (request = TAILQ_FIRST(&admin->waiting); request != NULL; request = next) {
+        next = TAILQ_NEXT(request, waiting); /* it may be answered, but no other is */
+        if (now < request->deadline_ns) {
+            if (request->on_tick != NULL)
+                request->on_tick(request);
+        } else if (request->on_deadline != NULL) {
+            request->on_deadline(request);
         } else {
-            op_no(visit, ANS_V_shed,
+            op_no(request, ANS_V_shed,
                   "it takes longer than it should; a change may still come into force");
         }
     }
 }
 
-uint64_t op_wait(struct op_request *visit, int64_t timeout_ms)
+uint64_t op_wait(struct op_request *request, int64_t timeout_ms)
 {
-    struct op_admin *admin = visit->admin;
+    struct op_admin *admin = request->admin;
 
-    visit->deadline_ns = ps_clock_mono_ns(admin->deps.clock) + timeout_ms * PS_NS_PER_MS;
-    if (visit->handle != 0)
-        return visit->handle;
-    visit->handle = srv_suspend(visit->request);
-    TAILQ_INSERT_TAIL(&admin->waiting, visit, waiting);
+    request->deadline_ns = ps_clock_mono_ns(admin->deps.clock) + timeout_ms * PS_NS_PER_MS;
+    if (request->handle != 0)
+        return request->handle;
+    request->handle = srv_suspend(request->http);
+    TAILQ_INSERT_TAIL(&admin->waiting, request, waiting);
     if (!uv_is_active((uv_handle_t *)&admin->tick))
         uv_timer_start(&admin->tick, on_tick, TICK_MS, TICK_MS);
-    return visit->handle;
+    return request->handle;
 }
 
-void op_leave(struct op_request *visit)
+void op_leave(struct op_request *request)
 {
-    struct op_admin *admin = visit->admin;
+    struct op_admin *admin = request->admin;
 
-    json_decref(visit->body);
-    visit->body = NULL;
-    if (visit->handle == 0)
+    json_decref(request->body);
+    request->body = NULL;
+    if (request->handle == 0)
         return;
-    visit->handle = 0;
-    TAILQ_REMOVE(&admin->waiting, visit, waiting);
+    request->handle = 0;
+    TAILQ_REMOVE(&admin->waiting, request, waiting);
     if (TAILQ_EMPTY(&admin->waiting))
         uv_timer_stop(&admin->tick);
 }
 
 struct op_request *op_find(struct op_admin *admin, uint64_t handle)
 {
-    struct srv_request *request = admin->http != NULL ? srv_find(admin->http, handle) : NULL;
-    return request != NULL ? request->user : NULL;
+    struct srv_request *http = admin->http != NULL ? srv_find(admin->http, handle) : NULL;
+    return http != NULL ? http->user : NULL;
 }
 
 /* --- Turns. --- */
@@ -76,13 +76,13 @@ struct op_request *op_find(struct op_admin *admin, uint64_t handle)
 static void next_turns(struct op_admin *admin)
 {
     while (!admin->changing) {
-        struct op_request *visit = TAILQ_FIRST(&admin->waiting);
-        while (visit != NULL && !visit->turn)
-            visit = TAILQ_NEXT(visit, waiting);
-        if (visit == NULL)
+        struct op_request *request = TAILQ_FIRST(&admin->waiting);
+        while (request != NULL && !request->turn)
+            request = TAILQ_NEXT(request, waiting);
+        if (request == NULL)
             return;
-        visit->turn = false;
-        visit->run(visit);
+        request->turn = false;
+        request->run(request);
     }
 }
 

@@ -1,15 +1,15 @@
-/* What the files of the admin listener share. A request is a visit. The router (routes.c)
- * finds out who asks and reads the body, then calls the route's handler. A handler either answers,
- * or makes the visit wait (op_wait) for something that calls it back.
+/* What the files of the admin listener share. The router (routes.c) finds out who asks and reads
+ * the body, then calls the route's handler. A handler either answers, or makes the request wait
+ * (op_wait) for something that calls it back.
  *
- * Changes go one at a time: while one is under way, the visits of routes that change something wait
+ * Changes go one at a time: while one is under way, requests of routes that change something wait
  * for their turn, and only then look at what they change. So a handler checks versions against what
  * really is, and two operators never write over each other. Where control.db was changed by the
  * gateway itself meanwhile (a sale was opened), the handler is simply run again.
  *
- * A visit lies in its request's memory, which is gone once it is answered, and every visit that
- * waits has a deadline. So what is under way keeps a copy of what it needs and the request's
- * handle, and finds the visit again by it, or does not. */
+ * A struct op_request lies in the memory of its HTTP request, which is gone once it is answered,
+ * and every request that waits has a deadline. So what is under way keeps a copy of what it needs
+ * and the request's handle, and finds the request again by it, or does not. */
 #ifndef OP_ADMIN_INTERNAL_H
 #define OP_ADMIN_INTERNAL_H
 
@@ -32,15 +32,15 @@ struct op_request;
 struct op_change;
 struct op_audit;
 struct op_task;
-typedef void op_request_fn(struct op_request *visit);
+typedef void op_request_fn(struct op_request *request);
 TAILQ_HEAD(op_tasks, op_task);
 
 struct op_admin {
     struct op_deps deps;
     struct srv_http *http;                      /* NULL: closed */
-    TAILQ_HEAD(op_waiting, op_request) waiting; /* visits that wait, in the order of their coming */
+    TAILQ_HEAD(op_waiting, op_request) waiting; /* in the order of their coming */
     bool changing;                              /* a change is under way */
-    uv_timer_t tick;                            /* runs while a visit waits */
+    uv_timer_t tick;                            /* runs while a request waits */
     uv_async_t wake;                            /* the next turn; an audit's cut has been taken */
     struct op_reads reads;                      /* long ones, on work threads */
     struct op_audit *audit;
@@ -52,7 +52,7 @@ struct op_admin {
 
 struct op_request {
     struct op_admin *admin;
-    struct srv_request *request;
+    struct srv_request *http;
     uint64_t handle;             /* 0 = does not wait */
     const struct cfg_kind *kind; /* what stands for the {kind} of the route's path */
     struct ps_str arg[2];        /* what stands for its {} */
@@ -73,12 +73,12 @@ struct op_request {
 
 /* --- admin.c: waiting --- */
 
-/* Keeps the visit until it is answered. Called again it sets a new deadline. */
-uint64_t op_wait(struct op_request *visit, int64_t timeout_ms);
+/* Keeps the request until it is answered. Called again it sets a new deadline. */
+uint64_t op_wait(struct op_request *request, int64_t timeout_ms);
 /* NULL: answered meanwhile. */
 struct op_request *op_find(struct op_admin *admin, uint64_t handle);
 /* Every answer begins with this. */
-void op_leave(struct op_request *visit);
+void op_leave(struct op_request *request);
 /* Ends the turn of a change: those that wait come next, on the loop's next turn. */
 void op_turn_over(struct op_admin *admin);
 /* Something that will call back has begun, has ended. */
@@ -86,33 +86,34 @@ void op_hold(struct op_admin *admin);
 void op_release(struct op_admin *admin);
 
 /* --- routes.c --- */
-void op_handle(struct srv_request *request, void *admin);
+void op_handle(struct srv_request *http, void *admin);
 
 /* --- answer.c --- */
 
 /* 200 or 201 with a document, which is taken over (NULL = out of memory: 500). */
-void op_json(struct op_request *visit, enum ans_verdict verdict, json_t *json);
+void op_json(struct op_request *request, enum ans_verdict verdict, json_t *json);
 /* NDJSON; `text` is heap and taken over. `last` < 0: no Penstock-Last-Seq. */
-void op_ndjson(struct op_request *visit, char *text, size_t len, int64_t last);
+void op_ndjson(struct op_request *request, char *text, size_t len, int64_t last);
 /* `text` is heap and taken over. */
-void op_text(struct op_request *visit, const char *type, char *text, size_t len);
-void op_empty(struct op_request *visit); /* 204 */
-void op_etag(struct op_request *visit, int64_t version);
-void op_no(struct op_request *visit, enum ans_verdict verdict, const char *fmt, ...)
+void op_text(struct op_request *request, const char *type, char *text, size_t len);
+void op_empty(struct op_request *request); /* 204 */
+void op_etag(struct op_request *request, int64_t version);
+void op_no(struct op_request *request, enum ans_verdict verdict, const char *fmt, ...)
     PS_PRINTF(3, 4);
-void op_fault(struct op_request *visit, enum ans_verdict verdict, const struct ps_fault *fault);
+void op_fault(struct op_request *request, enum ans_verdict verdict, const struct ps_fault *fault);
 /* The first fault as the problem's own, and all in a list. */
-void op_faults(struct op_request *visit, enum ans_verdict verdict, const struct ps_faults *faults);
+void op_faults(struct op_request *request, enum ans_verdict verdict,
+               const struct ps_faults *faults);
 /* A negative result of oq_log_append or of reading the log. */
-void op_no_log(struct op_request *visit, int err);
+void op_no_log(struct op_request *request, int err);
 /* The same of a read; `why` is what there is to say of it, or "". */
-void op_no_read(struct op_request *visit, int err, const char *why);
+void op_no_read(struct op_request *request, int err, const char *why);
 
 /* Is If-Match there, and does it name this version? */
 enum op_match { OP_MATCH_NONE, OP_MATCH_YES, OP_MATCH_NO };
-enum op_match op_if_match(const struct op_request *visit, int64_t version);
+enum op_match op_if_match(const struct op_request *request, int64_t version);
 /* False: answered. For resources whose If-Match is optional. */
-bool op_matches(struct op_request *visit, int64_t version);
+bool op_matches(struct op_request *request, int64_t version);
 
 /* Parameters of the query, each at most once. */
 struct op_param {
@@ -123,11 +124,11 @@ struct op_param {
     int64_t min, max;
 };
 /* Reads all; an unknown, repeated or bad one is answered with 422: false. */
-bool op_query(struct op_request *visit, const struct op_param *params, size_t count);
+bool op_query(struct op_request *request, const struct op_param *params, size_t count);
 /* Percent-decodes. PS_E_INVALID: not well-formed, a NUL, or too long for `cap` with its NUL. */
 int op_decode(struct ps_str text, char *ret_text, size_t cap, size_t *ret_len) PS_MUST_CHECK;
 /* A body that is absent, or an object that holds nothing but (maybe) a reason. False: answered. */
-bool op_only_reason(struct op_request *visit);
+bool op_only_reason(struct op_request *request);
 
 /* --- change.c: changes of what the store keeps --- */
 
@@ -142,8 +143,8 @@ struct op_change {
     char target[CFG_NAME_MAX + 64];
     /* Whatever came of it; may be NULL. */
     void (*end)(struct op_change *change, bool written);
-    /* It is durable and in force, and the visit is still there. */
-    void (*answer)(struct op_request *visit, struct op_change *change);
+    /* It is durable and in force, and the request is still there. */
+    void (*answer)(struct op_request *request, struct op_change *change);
     /* What `answer` needs. */
     const struct cfg_kind *kind; /* of the one document that changes */
     char name[CFG_NAME_MAX + 1];
@@ -151,10 +152,10 @@ struct op_change {
     char token[PS_NAME_MAX + 1];
 };
 
-/* An empty change by this visitor. NULL: answered with 500. */
-struct op_change *op_change_new(struct op_request *visit, const char *action, const char *target);
-/* Submits; the visit waits for the end. Takes the change over. */
-void op_change_submit(struct op_request *visit, struct op_change *change);
+/* An empty change by who asks. NULL: answered with 500. */
+struct op_change *op_change_new(struct op_request *request, const char *action, const char *target);
+/* Submits; the request waits for the end. Takes the change over. */
+void op_change_submit(struct op_request *request, struct op_change *change);
 void op_change_free(struct op_change *change); /* instead */
 
 /* The audit line of something that the order log already remembers: written behind it. `done` comes
@@ -179,30 +180,30 @@ struct op_target {
     char name[CFG_NAME_MAX + 1];
     const struct cfg_doc *have; /* in force; NULL: none */
 };
-bool op_read_target(struct op_request *visit, const struct cfg_kind *kind,
+bool op_read_target(struct op_request *request, const struct cfg_kind *kind,
                     struct op_target *ret_target);
 /* A document as GET shows it; NULL: out of memory. */
 json_t *op_document_json(const struct op_admin *admin, const struct cfg_doc *doc);
 /* 200 or 201 with the document in force, or 404. */
-void op_say_document(struct op_request *visit, const struct cfg_kind *kind, const char *name);
+void op_say_document(struct op_request *request, const struct cfg_kind *kind, const char *name);
 /* Answers a change that was not made up: all that is wrong with it. */
-void op_refuse(struct op_request *visit, int err, enum cfg_refusal refusal,
+void op_refuse(struct op_request *request, int err, enum cfg_refusal refusal,
                const struct ps_faults *faults);
 /* What a change would do: its documents, and what differs; `tag` is the version or revision in
  * force (0: none). Frees the change. */
-void op_say_dry_run(struct op_request *visit, struct op_change *change, int64_t tag);
+void op_say_dry_run(struct op_request *request, struct op_change *change, int64_t tag);
 
 /* --- sales.c --- */
 /* Adds to a sale's document what has become of it; 0 or -1. */
 int op_show_sale(const struct op_admin *admin, const struct cfg_doc *doc, json_t *json);
 /* Answers with the sale, as soon as it can be bought from if it is due. */
-void op_answer_sale(struct op_request *visit, struct op_change *change);
+void op_answer_sale(struct op_request *request, struct op_change *change);
 /* One SKU's numbers: {"available","in_doubt","held","confirmed","adjustments"}. */
 json_t *op_sku_json(const struct op_admin *admin, const struct sale_entry *sale, size_t sku);
 /* It was served since the start, and will be again if it is fenced now. */
 bool op_is_served(const struct sale_entry *sale);
 /* NULL: answered with 404. */
-struct sale_entry *op_sale(struct op_request *visit);
+struct sale_entry *op_sale(struct op_request *request);
 
 /* --- handlers of routes --- */
 op_request_fn op_list_documents, op_get_document, op_put_document, op_patch_document,

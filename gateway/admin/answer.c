@@ -1,5 +1,5 @@
 /* What every route of the admin listener needs to read a query and to answer: documents, NDJSON,
- * problems, entity tags. Each answer ends the visit: op_leave comes first. */
+ * problems, entity tags. Each answer ends the request: op_leave comes first. */
 #include "gateway/admin/admin_internal.h"
 
 #include <stdarg.h>
@@ -9,83 +9,83 @@
 
 /* --- Answers. --- */
 
-static void common_headers(struct srv_request *request)
+static void common_headers(struct srv_request *http)
 {
-    srv_answer_header(request, "Cache-Control", "no-store", sizeof "no-store" - 1);
+    srv_answer_header(http, "Cache-Control", "no-store", sizeof "no-store" - 1);
 }
 
-void op_text(struct op_request *visit, const char *type, char *text, size_t len)
+void op_text(struct op_request *request, const char *type, char *text, size_t len)
 {
-    op_leave(visit);
-    common_headers(visit->request);
-    srv_answer_heap(visit->request, ans_verdicts[ANS_V_ok].status, type, text, len);
+    op_leave(request);
+    common_headers(request->http);
+    srv_answer_heap(request->http, ans_verdicts[ANS_V_ok].status, type, text, len);
 }
 
-void op_json(struct op_request *visit, enum ans_verdict verdict, json_t *json)
+void op_json(struct op_request *request, enum ans_verdict verdict, json_t *json)
 {
     char *text = json != NULL ? json_dumps(json, CFG_JSON_FLAGS) : NULL;
 
     json_decref(json);
     if (text == NULL) {
-        op_no(visit, ANS_V_internal, "out of memory");
+        op_no(request, ANS_V_internal, "out of memory");
         return;
     }
-    op_leave(visit);
-    common_headers(visit->request);
-    srv_answer_heap(visit->request, ans_verdicts[verdict].status, "application/json", text,
+    op_leave(request);
+    common_headers(request->http);
+    srv_answer_heap(request->http, ans_verdicts[verdict].status, "application/json", text,
                     strlen(text));
 }
 
-void op_ndjson(struct op_request *visit, char *text, size_t len, int64_t last)
+void op_ndjson(struct op_request *request, char *text, size_t len, int64_t last)
 {
     char number[24];
 
     if (last >= 0) {
         int n = snprintf(number, sizeof number, "%lld", (long long)last);
-        srv_answer_header(visit->request, "Penstock-Last-Seq", number, (size_t)n);
+        srv_answer_header(request->http, "Penstock-Last-Seq", number, (size_t)n);
     }
-    op_text(visit, "application/x-ndjson", text, len);
+    op_text(request, "application/x-ndjson", text, len);
 }
 
-void op_empty(struct op_request *visit)
+void op_empty(struct op_request *request)
 {
-    op_leave(visit);
-    common_headers(visit->request);
-    srv_answer(visit->request, ans_verdicts[ANS_V_no_content].status, NULL, (struct ps_str){"", 0},
+    op_leave(request);
+    common_headers(request->http);
+    srv_answer(request->http, ans_verdicts[ANS_V_no_content].status, NULL, (struct ps_str){"", 0},
                false);
 }
 
-static void no(struct op_request *visit, enum ans_verdict verdict, const char *text,
+static void no(struct op_request *request, enum ans_verdict verdict, const char *text,
                const char *pointer)
 {
-    const uint8_t *peer = visit->request->peer.byte;
+    const uint8_t *peer = request->http->peer.byte;
 
-    op_leave(visit);
+    op_leave(request);
     srv_problem_answer(
-        visit->request, verdict,
+        request->http, verdict,
         &(struct ans_problem_detail){.text = text, .pointer = pointer, .seed = peer[15]});
 }
 
-void op_no(struct op_request *visit, enum ans_verdict verdict, const char *fmt, ...)
+void op_no(struct op_request *request, enum ans_verdict verdict, const char *fmt, ...)
 {
     struct ps_fault fault; /* for its size, and because it keeps the text printable */
     char text[sizeof fault.text];
     va_list args;
 
     if (fmt == NULL) {
-        no(visit, verdict, NULL, NULL);
+        no(request, verdict, NULL, NULL);
         return;
     }
     va_start(args, fmt);
     (void)vsnprintf(text, sizeof text, fmt, args);
     va_end(args);
     (void)ps_fault(&fault, 0, "", "%s", text);
-    no(visit, verdict, fault.text, NULL);
+    no(request, verdict, fault.text, NULL);
 }
 
-void op_fault(struct op_request *visit, enum ans_verdict verdict, const struct ps_fault *fault)
+void op_fault(struct op_request *request, enum ans_verdict verdict, const struct ps_fault *fault)
 {
-    no(visit, verdict, fault->text, fault->path);
+    no(request, verdict, fault->text, fault->path);
 }
 
 static json_t *fault_json(const struct ps_fault *fault)
@@ -93,10 +93,10 @@ static json_t *fault_json(const struct ps_fault *fault)
     return json_pack("{s:s, s:s}", "pointer", fault->path, "detail", fault->text);
 }
 
-void op_faults(struct op_request *visit, enum ans_verdict verdict, const struct ps_faults *faults)
+void op_faults(struct op_request *request, enum ans_verdict verdict, const struct ps_faults *faults)
 {
     const struct ps_fault *first = &faults->at[0];
-    struct srv_request *request = visit->request;
+    struct srv_request *http = request->http;
     char text[SRV_ANSWER_TEXT_MAX];
     json_t *errors = json_array();
     struct ps_buf buf;
@@ -105,7 +105,7 @@ void op_faults(struct op_request *visit, enum ans_verdict verdict, const struct 
     ps_buf_init(&buf, text, sizeof text - 1);
     ans_problem_print(&buf, verdict,
                       &(struct ans_problem_detail){.text = first->text, .pointer = first->path},
-                      request->path, request->request_id);
+                      http->path, http->request_id);
     text[buf.len] = '\0';
     json_t *problem = json_loads(text, 0, NULL);
     for (size_t i = 0; i < faults->count && i < PS_FAULTS_KEPT; i++)
@@ -114,33 +114,33 @@ void op_faults(struct op_request *visit, enum ans_verdict verdict, const struct 
     char *body = err == 0 ? json_dumps(problem, JSON_COMPACT) : NULL;
     json_decref(problem);
     if (body == NULL) {
-        op_fault(visit, verdict, first);
+        op_fault(request, verdict, first);
         return;
     }
-    op_leave(visit);
-    common_headers(request);
-    srv_answer_heap(request, ans_verdicts[verdict].status, "application/problem+json", body,
+    op_leave(request);
+    common_headers(http);
+    srv_answer_heap(http, ans_verdicts[verdict].status, "application/problem+json", body,
                     strlen(body));
 }
 
-void op_no_log(struct op_request *visit, int err)
+void op_no_log(struct op_request *request, int err)
 {
     if (err == PS_E_FULL)
-        op_no(visit, ANS_V_log_backlog, NULL);
+        op_no(request, ANS_V_log_backlog, NULL);
     else if (err == PS_E_NOMEM)
-        op_no(visit, ANS_V_internal, "out of memory");
+        op_no(request, ANS_V_internal, "out of memory");
     else if (err == PS_E_CLOSED)
-        op_no(visit, ANS_V_log_unavailable, NULL);
+        op_no(request, ANS_V_log_unavailable, NULL);
     else
-        op_no(visit, ANS_V_log_unavailable, "%s", ps_err_text(err));
+        op_no(request, ANS_V_log_unavailable, "%s", ps_err_text(err));
 }
 
-void op_no_read(struct op_request *visit, int err, const char *why)
+void op_no_read(struct op_request *request, int err, const char *why)
 {
     if (err == PS_E_NOT_FOUND && why[0] != '\0')
-        op_no(visit, ANS_V_not_found, "%s", why);
+        op_no(request, ANS_V_not_found, "%s", why);
     else
-        op_no_log(visit, err);
+        op_no_log(request, err);
 }
 
 /* --- Entity tags. --- */
@@ -150,12 +150,12 @@ static size_t tag_text(int64_t version, char text[32])
     return (size_t)snprintf(text, 32, "\"%lld\"", (long long)version);
 }
 
-void op_etag(struct op_request *visit, int64_t version)
+void op_etag(struct op_request *request, int64_t version)
 {
     char text[32];
     size_t len = tag_text(version, text);
 
-    srv_answer_header(visit->request, "ETag", text, len);
+    srv_answer_header(request->http, "ETag", text, len);
 }
 
 static bool is_gap(char c)
@@ -164,9 +164,9 @@ static bool is_gap(char c)
 }
 
 /* A list of tags, of which one must be ours; a weak one ("W/…") never is. */
-enum op_match op_if_match(const struct op_request *visit, int64_t version)
+enum op_match op_if_match(const struct op_request *request, int64_t version)
 {
-    struct ps_str list = visit->request->header[SRV_H_IF_MATCH];
+    struct ps_str list = request->http->header[SRV_H_IF_MATCH];
     char tag[32];
     size_t len = tag_text(version, tag);
 
@@ -186,11 +186,11 @@ enum op_match op_if_match(const struct op_request *visit, int64_t version)
     return OP_MATCH_NO;
 }
 
-bool op_matches(struct op_request *visit, int64_t version)
+bool op_matches(struct op_request *request, int64_t version)
 {
-    if (op_if_match(visit, version) != OP_MATCH_NO)
+    if (op_if_match(request, version) != OP_MATCH_NO)
         return true;
-    op_no(visit, ANS_V_precondition_failed,
+    op_no(request, ANS_V_precondition_failed,
           "it is at version \"%lld\" now, which If-Match names with its quotation marks",
           (long long)version);
     return false;
@@ -243,7 +243,8 @@ static bool number_ok(const char *text, const struct op_param *param)
 }
 
 /* False: answered. */
-static bool take_param(struct op_request *visit, const struct op_param *param, struct ps_str value)
+static bool take_param(struct op_request *request, const struct op_param *param,
+                       struct ps_str value)
 {
     char text[32];
     size_t len;
@@ -251,18 +252,18 @@ static bool take_param(struct op_request *visit, const struct op_param *param, s
     if (param->text != NULL) {
         if (op_decode(value, param->text, param->cap, &len) == 0 && len > 0)
             return true;
-        op_no(visit, ANS_V_invalid, "query parameter \"%s\": at most %zu bytes, percent-encoded",
+        op_no(request, ANS_V_invalid, "query parameter \"%s\": at most %zu bytes, percent-encoded",
               param->name, param->cap - 1);
         return false;
     }
     if (op_decode(value, text, sizeof text, &len) == 0 && number_ok(text, param))
         return true;
-    op_no(visit, ANS_V_invalid, "query parameter \"%s\": a whole number from %lld to %lld",
+    op_no(request, ANS_V_invalid, "query parameter \"%s\": a whole number from %lld to %lld",
           param->name, (long long)param->min, (long long)param->max);
     return false;
 }
 
-static bool unknown_param(struct op_request *visit, const struct op_param *params, size_t count,
+static bool unknown_param(struct op_request *request, const struct op_param *params, size_t count,
                           struct ps_str name)
 {
     const char *words[8] = {NULL};
@@ -274,14 +275,14 @@ static bool unknown_param(struct op_request *visit, const struct op_param *param
     if (op_decode(name, text, sizeof text, &len) < 0)
         text[0] = '\0';
     const char *nearest = ps_nearest_word(text, words);
-    op_no(visit, ANS_V_invalid, "unknown query parameter \"%s\"%s%s%s", text,
+    op_no(request, ANS_V_invalid, "unknown query parameter \"%s\"%s%s%s", text,
           nearest ? "; did you mean \"" : "", nearest ? nearest : "", nearest ? "\"?" : "");
     return false;
 }
 
-bool op_query(struct op_request *visit, const struct op_param *params, size_t count)
+bool op_query(struct op_request *request, const struct op_param *params, size_t count)
 {
-    struct ps_str query = visit->request->query;
+    struct ps_str query = request->http->query;
     const char *at = query.at, *end = query.at + query.len;
     unsigned seen = 0;
 
@@ -303,29 +304,29 @@ bool op_query(struct op_request *visit, const struct op_param *params, size_t co
                              memcmp(params[i].name, name.at, name.len) != 0))
             i++;
         if (i == count)
-            return unknown_param(visit, params, count, name);
+            return unknown_param(request, params, count, name);
         if ((seen & 1u << i) != 0) {
-            op_no(visit, ANS_V_invalid, "query parameter \"%s\" twice", params[i].name);
+            op_no(request, ANS_V_invalid, "query parameter \"%s\" twice", params[i].name);
             return false;
         }
         seen |= 1u << i;
-        if (!take_param(visit, &params[i], value))
+        if (!take_param(request, &params[i], value))
             return false;
     }
     return true;
 }
 
-bool op_only_reason(struct op_request *visit)
+bool op_only_reason(struct op_request *request)
 {
     struct ps_json_reader reader;
     struct ps_fault fault = {0};
 
-    if (visit->body == NULL)
+    if (request->body == NULL)
         return true;
-    ps_json_reader_init(&reader, visit->body, "", &fault);
+    ps_json_reader_init(&reader, request->body, "", &fault);
     (void)ps_json_has(&reader, "reason"); /* taken out before; named as what may be there */
     if (ps_json_done(&reader) == 0)
         return true;
-    op_fault(visit, ANS_V_invalid, &fault);
+    op_fault(request, ANS_V_invalid, &fault);
     return false;
 }

@@ -34,7 +34,7 @@ struct op_audit {
     struct op_admin *admin;
     struct oq_audit *auditor; /* NULL: begins anew. The work thread's while `stage` is JUDGED */
     _Atomic(enum stage) stage;
-    uint64_t handle; /* of the visit whose audit is under way */
+    uint64_t handle; /* of the request whose audit is under way */
     char sale[PS_NAME_MAX + 1];
     /* The cut: written on the log's thread, read after TAKEN. */
     struct inv_sale *counter;
@@ -217,31 +217,31 @@ static void take_cut(void *arg)
 
 static void next_audit(struct op_admin *admin)
 {
-    struct op_request *visit = TAILQ_FIRST(&admin->waiting);
+    struct op_request *request = TAILQ_FIRST(&admin->waiting);
 
-    while (visit != NULL && visit->run != op_audit_sale)
-        visit = TAILQ_NEXT(visit, waiting);
-    if (visit != NULL)
-        visit->run(visit);
+    while (request != NULL && request->run != op_audit_sale)
+        request = TAILQ_NEXT(request, waiting);
+    if (request != NULL)
+        request->run(request);
 }
 
-static void say_failure(struct op_request *visit, const struct op_audit *audit)
+static void say_failure(struct op_request *request, const struct op_audit *audit)
 {
     const struct sale_entry *sale =
-        sale_list_find(visit->admin->deps.known, audit->sale, strlen(audit->sale));
+        sale_list_find(request->admin->deps.known, audit->sale, strlen(audit->sale));
 
     if (!audit->counter_failed)
-        op_no_read(visit, audit->err, audit->why);
+        op_no_read(request, audit->err, audit->why);
     else if (sale != NULL && sale_view(sale->run)->state != SALE_SERVING)
-        op_no(visit, ANS_V_fenced, NULL);
+        op_no(request, ANS_V_fenced, NULL);
     else
-        op_no(visit, ANS_V_store_unavailable, "%s", ps_err_text(audit->err));
+        op_no(request, ANS_V_store_unavailable, "%s", ps_err_text(audit->err));
 }
 
 static void end(struct op_audit *audit)
 {
     struct op_admin *admin = audit->admin;
-    struct op_request *visit = op_find(admin, audit->handle);
+    struct op_request *request = op_find(admin, audit->handle);
     char *text = audit->text;
 
     audit->text = NULL;
@@ -249,10 +249,10 @@ static void end(struct op_audit *audit)
     if (audit->err < 0)
         ps_log(PS_LOG_ERROR, "audit_failed", PS_F_STR("sale", audit->sale),
                PS_F_STR("error", ps_err_text(audit->err)));
-    if (visit != NULL && audit->err < 0)
-        say_failure(visit, audit);
-    else if (visit != NULL)
-        op_text(visit, "application/json", text, strlen(text));
+    if (request != NULL && audit->err < 0)
+        say_failure(request, audit);
+    else if (request != NULL)
+        op_text(request, "application/json", text, strlen(text));
     else
         free(text);
     next_audit(admin);
@@ -345,26 +345,26 @@ void op_audit_wake(struct op_admin *admin)
     }
 }
 
-void op_audit_sale(struct op_request *visit)
+void op_audit_sale(struct op_request *request)
 {
-    struct op_admin *admin = visit->admin;
+    struct op_admin *admin = request->admin;
     struct op_audit *audit = admin->audit;
-    const struct sale_entry *sale = op_sale(visit);
+    const struct sale_entry *sale = op_sale(request);
     const struct sale_view *view;
 
     if (sale == NULL)
         return;
     view = sale_view(sale->run);
     if (view->counter == NULL && sale->stored.state.opened) {
-        op_no(visit, ANS_V_fenced, "the sale is not served at the moment");
+        op_no(request, ANS_V_fenced, "the sale is not served at the moment");
         return;
     }
     if (view->counter == NULL || inv_sale_sku_count(view->counter) > PS_ARRAY_LEN(audit->counts)) {
-        op_no(visit, ANS_V_conflict, "the sale has no counter: it is not open yet");
+        op_no(request, ANS_V_conflict, "the sale has no counter: it is not open yet");
         return;
     }
     if (atomic_load_explicit(&audit->stage, memory_order_relaxed) != IDLE) {
-        (void)op_wait(visit, AUDIT_WAIT_MS); /* found again by next_audit */
+        (void)op_wait(request, AUDIT_WAIT_MS); /* found again by next_audit */
         return;
     }
     memcpy(audit->sale, sale->stored.name, sizeof audit->sale);
@@ -374,6 +374,6 @@ void op_audit_sale(struct op_request *visit)
     audit->err = 0;
     audit->counter_failed = false;
     audit->tries = 0;
-    audit->handle = op_wait(visit, AUDIT_WAIT_MS);
+    audit->handle = op_wait(request, AUDIT_WAIT_MS);
     ask_for_cut(audit);
 }

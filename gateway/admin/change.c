@@ -24,23 +24,24 @@ static struct cfg_change *new_change(const struct op_admin *admin, const char *w
                                                .why = why});
 }
 
-struct op_change *op_change_new(struct op_request *visit, const char *action, const char *target)
+struct op_change *op_change_new(struct op_request *request, const char *action, const char *target)
 {
     struct op_change *change = calloc(1, sizeof *change);
-    struct cfg_change *made = new_change(visit->admin, visit->who, visit->peer, action, visit->why);
+    struct cfg_change *made =
+        new_change(request->admin, request->who, request->peer, action, request->why);
 
     if (change == NULL || made == NULL) {
         free(change);
         cfg_change_free(made);
-        op_no(visit, ANS_V_internal, "out of memory");
+        op_no(request, ANS_V_internal, "out of memory");
         return NULL;
     }
-    change->admin = visit->admin;
+    change->admin = request->admin;
     change->change = made;
     change->action = action;
-    memcpy(change->who, visit->who, sizeof change->who);
-    memcpy(change->peer, visit->peer, sizeof change->peer);
-    memcpy(change->why, visit->why, sizeof change->why);
+    memcpy(change->who, request->who, sizeof change->who);
+    memcpy(change->peer, request->peer, sizeof change->peer);
+    memcpy(change->why, request->why, sizeof change->why);
     (void)snprintf(change->target, sizeof change->target, "%s", target);
     return change;
 }
@@ -60,22 +61,22 @@ static void log_change(const char *who, const char *peer, const char *action, co
            PS_F_STR("why", why[0] != '\0' ? why : NULL));
 }
 
-static void answer_failure(struct op_request *visit, const struct op_change *change, int err,
+static void answer_failure(struct op_request *request, const struct op_change *change, int err,
                            const struct ps_fault *fault)
 {
-    if (err == PS_E_CONFLICT && visit->conflicts++ < CONFLICTS_MAX) {
-        visit->turn = true; /* looks again at what there is now */
+    if (err == PS_E_CONFLICT && request->conflicts++ < CONFLICTS_MAX) {
+        request->turn = true; /* looks again at what there is now */
         return;
     }
     if (err == PS_E_CONFLICT) {
-        op_no(visit, ANS_V_precondition_failed, "it was changed again and again meanwhile");
+        op_no(request, ANS_V_precondition_failed, "it was changed again and again meanwhile");
         return;
     }
     ps_log(PS_LOG_ERROR, "admin_change_failed", PS_F_STR("action", change->action),
            PS_F_STR("target", change->target),
            PS_F_STR("error", fault->text[0] != '\0' ? fault->text : ps_err_text(err)));
     bool redis = strcmp(fault->path, CFG_SYNC_PATH) == 0;
-    op_no(visit, redis ? ANS_V_store_unavailable : ANS_V_control_unavailable, "%s",
+    op_no(request, redis ? ANS_V_store_unavailable : ANS_V_control_unavailable, "%s",
           fault->text[0] != '\0' ? fault->text : ps_err_text(err));
 }
 
@@ -83,7 +84,7 @@ static void done(int err, const struct ps_fault *fault, void *ctx)
 {
     struct op_change *change = ctx;
     struct op_admin *admin = change->admin;
-    struct op_request *visit = op_find(admin, change->handle);
+    struct op_request *request = op_find(admin, change->handle);
 
     if (change->end != NULL)
         change->end(change, err == 0);
@@ -91,18 +92,18 @@ static void done(int err, const struct ps_fault *fault, void *ctx)
         ps_metric_add(admin->deps.shard, GW_M_ADMIN_CHANGES, 0, 1);
         log_change(change->who, change->peer, change->action, change->target, change->why);
     }
-    if (visit != NULL && err < 0)
-        answer_failure(visit, change, err, fault);
-    else if (visit != NULL)
-        change->answer(visit, change);
+    if (request != NULL && err < 0)
+        answer_failure(request, change, err, fault);
+    else if (request != NULL)
+        change->answer(request, change);
     op_change_free(change);
     op_turn_over(admin);
     op_release(admin);
 }
 
-void op_change_submit(struct op_request *visit, struct op_change *change)
+void op_change_submit(struct op_request *request, struct op_change *change)
 {
-    struct op_admin *admin = visit->admin;
+    struct op_admin *admin = request->admin;
     struct cfg_change *made = change->change;
     struct ps_fault none = {0};
 
@@ -110,13 +111,13 @@ void op_change_submit(struct op_request *visit, struct op_change *change)
     /* `done` comes later; but before this returns when the store has to wait for nobody. */
     admin->changing = true;
     op_hold(admin);
-    change->handle = op_wait(visit, OP_WAIT_MS);
+    change->handle = op_wait(request, OP_WAIT_MS);
     int err = cfg_change_submit(made, done, change);
     if (err == 0)
         return;
     if (change->end != NULL)
         change->end(change, false);
-    answer_failure(visit, change, err, &none);
+    answer_failure(request, change, err, &none);
     op_change_free(change);
     op_turn_over(admin);
     op_release(admin);

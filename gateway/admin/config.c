@@ -10,21 +10,21 @@
 /* --- Which kinds. --- */
 
 /* The kinds of the query; without one all. False: answered. */
-static bool read_kinds(struct op_request *visit, bool *ret_dry_run, char *text, size_t cap)
+static bool read_kinds(struct op_request *request, bool *ret_dry_run, char *text, size_t cap)
 {
     int64_t number = 0;
     const struct op_param params[] = {{.name = "kinds", .text = text, .cap = cap},
                                       {.name = "dry_run", .number = &number, .min = 0, .max = 1}};
 
-    if (!op_query(visit, params, ret_dry_run != NULL ? 2 : 1))
+    if (!op_query(request, params, ret_dry_run != NULL ? 2 : 1))
         return false;
     if (ret_dry_run != NULL)
         *ret_dry_run = number == 1;
     for (const char *at = text; *at != '\0';) {
         size_t len = strcspn(at, ",");
         if (cfg_kind_find(at, len) == NULL) {
-            op_no(visit, ANS_V_invalid, "query parameter \"kinds\": \"%.*s\" is no kind", (int)len,
-                  at);
+            op_no(request, ANS_V_invalid, "query parameter \"kinds\": \"%.*s\" is no kind",
+                  (int)len, at);
             return false;
         }
         at += len + (at[len] == ',');
@@ -61,9 +61,9 @@ static json_t *kind_json(const struct cfg_store *store, const struct cfg_kind *k
     return json;
 }
 
-static void say_config(struct op_request *visit, const char *kinds)
+static void say_config(struct op_request *request, const char *kinds)
 {
-    const struct cfg_store *store = visit->admin->deps.config;
+    const struct cfg_store *store = request->admin->deps.config;
     json_t *documents = json_object();
     int err = documents == NULL;
 
@@ -74,20 +74,20 @@ static void say_config(struct op_request *visit, const char *kinds)
         json_decref(documents);
         documents = NULL;
     }
-    op_etag(visit, cfg_store_complete(store));
-    op_json(visit, ANS_V_ok,
+    op_etag(request, cfg_store_complete(store));
+    op_json(request, ANS_V_ok,
             documents != NULL
                 ? json_pack("{s:I, s:o}", "revision", (json_int_t)cfg_store_complete(store),
                             "documents", documents)
                 : NULL);
 }
 
-void op_get_config(struct op_request *visit)
+void op_get_config(struct op_request *request)
 {
     char kinds[256];
 
-    if (read_kinds(visit, NULL, kinds, sizeof kinds))
-        say_config(visit, kinds);
+    if (read_kinds(request, NULL, kinds, sizeof kinds))
+        say_config(request, kinds);
 }
 
 /* --- Making it so. --- */
@@ -197,31 +197,31 @@ static void put_kinds(struct bundle *bundle, const json_t *documents, const char
     }
 }
 
-static void answer_config(struct op_request *visit, struct op_change *change)
+static void answer_config(struct op_request *request, struct op_change *change)
 {
     (void)change;
-    say_config(visit, "");
+    say_config(request, "");
 }
 
 /* False: answered. A bundle that was read while changes of other gateways were on their way has a
  * revision that is never in force again. */
-static bool check_revision(struct op_request *visit, int64_t revision)
+static bool check_revision(struct op_request *request, int64_t revision)
 {
-    if (op_if_match(visit, revision) != OP_MATCH_NONE)
-        return op_matches(visit, revision);
-    op_no(visit, ANS_V_precondition_required,
+    if (op_if_match(request, revision) != OP_MATCH_NONE)
+        return op_matches(request, revision);
+    op_no(request, ANS_V_precondition_required,
           "send the revision that the bundle was made from in If-Match");
     return false;
 }
 
 /* The documents of the body; a revision beside them must be the one in force. NULL: answered. */
-static const json_t *read_bundle(struct op_request *visit, int64_t revision)
+static const json_t *read_bundle(struct op_request *request, int64_t revision)
 {
     struct ps_faults faults = {0};
     struct ps_json_reader reader;
     int64_t said = revision;
 
-    ps_json_reader_init_all(&reader, visit->body, "", &faults);
+    ps_json_reader_init_all(&reader, request->body, "", &faults);
     ps_json_require(&reader, (const char *const[]){"documents", NULL});
     ps_json_int(&reader, "revision", 1, PS_INT_MAX, &said);
     if (said != revision)
@@ -233,34 +233,34 @@ static const json_t *read_bundle(struct op_request *visit, int64_t revision)
         ps_json_fault(&reader, "documents", "must be an object of kinds");
     if (ps_json_done(&reader) == 0)
         return documents;
-    op_faults(visit, ANS_V_invalid, &faults);
+    op_faults(request, ANS_V_invalid, &faults);
     return NULL;
 }
 
-void op_put_config(struct op_request *visit)
+void op_put_config(struct op_request *request)
 {
-    int64_t revision = cfg_store_revision(visit->admin->deps.config);
+    int64_t revision = cfg_store_revision(request->admin->deps.config);
     struct bundle bundle = {0};
     const struct cfg_doc *from;
     const json_t *documents;
     char kinds[256];
     bool dry_run;
 
-    if (!read_kinds(visit, &dry_run, kinds, sizeof kinds) || !check_revision(visit, revision) ||
-        (documents = read_bundle(visit, revision)) == NULL ||
-        (bundle.change = op_change_new(visit, "config.put", "config")) == NULL)
+    if (!read_kinds(request, &dry_run, kinds, sizeof kinds) || !check_revision(request, revision) ||
+        (documents = read_bundle(request, revision)) == NULL ||
+        (bundle.change = op_change_new(request, "config.put", "config")) == NULL)
         return;
     put_kinds(&bundle, documents, kinds);
     if (bundle.err < 0) {
         op_change_free(bundle.change);
-        op_refuse(visit, bundle.err, bundle.refusal, &bundle.faults);
+        op_refuse(request, bundle.err, bundle.refusal, &bundle.faults);
     } else if (dry_run) {
-        op_say_dry_run(visit, bundle.change, revision);
+        op_say_dry_run(request, bundle.change, revision);
     } else if (cfg_change_doc(bundle.change->change, 0, &from) == NULL) {
         op_change_free(bundle.change);
-        say_config(visit, kinds);
+        say_config(request, kinds);
     } else {
         bundle.change->answer = answer_config;
-        op_change_submit(visit, bundle.change);
+        op_change_submit(request, bundle.change);
     }
 }

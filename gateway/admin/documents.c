@@ -13,47 +13,47 @@
 
 /* --- Which document. --- */
 
-bool op_read_target(struct op_request *visit, const struct cfg_kind *kind,
+bool op_read_target(struct op_request *request, const struct cfg_kind *kind,
                     struct op_target *ret_target)
 {
     char text[3 * CFG_NAME_MAX + 1];
     size_t len;
 
     ret_target->kind = kind;
-    if (op_decode(visit->arg[0], text, sizeof text, &len) < 0 ||
+    if (op_decode(request->arg[0], text, sizeof text, &len) < 0 ||
         kind->name(text, len, ret_target->name) < 0) {
-        op_no(visit, ANS_V_invalid, "in the path: %s", kind->name_rule);
+        op_no(request, ANS_V_invalid, "in the path: %s", kind->name_rule);
         return false;
     }
-    ret_target->have = cfg_store_find(visit->admin->deps.config, kind, ret_target->name);
+    ret_target->have = cfg_store_find(request->admin->deps.config, kind, ret_target->name);
     return true;
 }
 
 /* False: answered. */
-static bool read_there(struct op_request *visit, struct op_target *ret_target)
+static bool read_there(struct op_request *request, struct op_target *ret_target)
 {
-    if (!op_read_target(visit, visit->kind, ret_target))
+    if (!op_read_target(request, request->kind, ret_target))
         return false;
     if (ret_target->have != NULL)
         return true;
-    op_no(visit, ANS_V_not_found, "no such %s", visit->kind->word);
+    op_no(request, ANS_V_not_found, "no such %s", request->kind->word);
     return false;
 }
 
-/* The versions fit, or the visit is answered. */
-static bool check_match(struct op_request *visit, const struct op_target *target, bool required)
+/* The versions fit, or the request is answered. */
+static bool check_match(struct op_request *request, const struct op_target *target, bool required)
 {
     const struct cfg_doc *have = target->have;
-    enum op_match match = op_if_match(visit, have != NULL ? have->version : 0);
+    enum op_match match = op_if_match(request, have != NULL ? have->version : 0);
 
     if (have == NULL && match != OP_MATCH_NONE)
-        op_no(visit, ANS_V_precondition_failed, "there is no such %s to change",
+        op_no(request, ANS_V_precondition_failed, "there is no such %s to change",
               target->kind->word);
     else if (have != NULL && match == OP_MATCH_NONE && required)
-        op_no(visit, ANS_V_precondition_required,
+        op_no(request, ANS_V_precondition_required,
               "the %s exists: send the version that you change in If-Match", target->kind->word);
     else
-        return have == NULL || op_matches(visit, have->version);
+        return have == NULL || op_matches(request, have->version);
     return false;
 }
 
@@ -70,27 +70,28 @@ json_t *op_document_json(const struct op_admin *admin, const struct cfg_doc *doc
     return json;
 }
 
-void op_say_document(struct op_request *visit, const struct cfg_kind *kind, const char *name)
+void op_say_document(struct op_request *request, const struct cfg_kind *kind, const char *name)
 {
-    struct srv_request *request = visit->request;
-    const struct cfg_doc *doc = cfg_store_find(visit->admin->deps.config, kind, name);
+    struct srv_request *http = request->http;
+    const struct cfg_doc *doc = cfg_store_find(request->admin->deps.config, kind, name);
 
     if (doc == NULL) {
-        op_no(visit, ANS_V_not_found, "no such %s", kind->word);
+        op_no(request, ANS_V_not_found, "no such %s", kind->word);
         return;
     }
-    op_etag(visit, doc->version);
-    if (visit->created)
-        srv_answer_header(request, "Location", request->path.at, request->path.len);
-    op_json(visit, visit->created ? ANS_V_created : ANS_V_ok, op_document_json(visit->admin, doc));
+    op_etag(request, doc->version);
+    if (request->created)
+        srv_answer_header(http, "Location", http->path.at, http->path.len);
+    op_json(request, request->created ? ANS_V_created : ANS_V_ok,
+            op_document_json(request->admin, doc));
 }
 
-void op_get_document(struct op_request *visit)
+void op_get_document(struct op_request *request)
 {
     struct op_target target;
 
-    if (op_read_target(visit, visit->kind, &target))
-        op_say_document(visit, target.kind, target.name);
+    if (op_read_target(request, request->kind, &target))
+        op_say_document(request, target.kind, target.name);
 }
 
 /* A page of documents; *ret_last is the name of the last one, if there are more. */
@@ -116,9 +117,9 @@ static json_t *list_json(const struct op_admin *admin, const struct cfg_kind *ki
     return NULL;
 }
 
-void op_list_documents(struct op_request *visit)
+void op_list_documents(struct op_request *request)
 {
-    const struct cfg_kind *kind = visit->kind;
+    const struct cfg_kind *kind = request->kind;
     char after[CFG_NAME_MAX + 1];
     int64_t limit = PAGE_MAX;
     const struct op_param params[] = {
@@ -126,10 +127,10 @@ void op_list_documents(struct op_request *visit)
         {.name = "limit", .number = &limit, .min = 1, .max = PAGE_MAX}};
     const char *last;
 
-    if (!op_query(visit, params, PS_ARRAY_LEN(params)))
+    if (!op_query(request, params, PS_ARRAY_LEN(params)))
         return;
-    json_t *list = list_json(visit->admin, kind, after, limit, &last);
-    op_json(visit, ANS_V_ok,
+    json_t *list = list_json(request->admin, kind, after, limit, &last);
+    op_json(request, ANS_V_ok,
             list != NULL ? json_pack("{s:o, s:s?}", kind->listed, list, "next", last) : NULL);
 }
 
@@ -140,15 +141,15 @@ static const enum ans_verdict refusals[] = {[CFG_CONFLICT] = ANS_V_conflict,
                                             [CFG_ENDED] = ANS_V_ended,
                                             [CFG_HAS_ORDERS] = ANS_V_sale_has_orders};
 
-void op_refuse(struct op_request *visit, int err, enum cfg_refusal refusal,
+void op_refuse(struct op_request *request, int err, enum cfg_refusal refusal,
                const struct ps_faults *faults)
 {
     if (err == PS_E_INVALID)
-        op_faults(visit, ANS_V_invalid, faults);
+        op_faults(request, ANS_V_invalid, faults);
     else if (err == PS_E_CONFLICT)
-        op_faults(visit, refusals[refusal], faults);
+        op_faults(request, refusals[refusal], faults);
     else
-        op_no(visit, ANS_V_internal, "%s", ps_err_text(err));
+        op_no(request, ANS_V_internal, "%s", ps_err_text(err));
 }
 
 static json_t *change_json(const struct cfg_doc *from, const struct cfg_doc *to)
@@ -170,7 +171,7 @@ static json_t *change_json(const struct cfg_doc *from, const struct cfg_doc *to)
     return json;
 }
 
-void op_say_dry_run(struct op_request *visit, struct op_change *change, int64_t tag)
+void op_say_dry_run(struct op_request *request, struct op_change *change, int64_t tag)
 {
     json_t *changes = json_array();
     const struct cfg_doc *from, *to;
@@ -184,58 +185,58 @@ void op_say_dry_run(struct op_request *visit, struct op_change *change, int64_t 
         changes = NULL;
     }
     if (tag > 0)
-        op_etag(visit, tag);
-    op_json(visit, ANS_V_ok,
+        op_etag(request, tag);
+    op_json(request, ANS_V_ok,
             changes != NULL ? json_pack("{s:b, s:o}", "dry_run", 1, "changes", changes) : NULL);
 }
 
-static void answer_document(struct op_request *visit, struct op_change *change)
+static void answer_document(struct op_request *request, struct op_change *change)
 {
-    op_say_document(visit, change->kind, change->name);
+    op_say_document(request, change->kind, change->name);
 }
 
-static void answer_deleted(struct op_request *visit, struct op_change *change)
+static void answer_deleted(struct op_request *request, struct op_change *change)
 {
     (void)change;
-    op_empty(visit);
+    op_empty(request);
 }
 
 /* What was made up of the change: refused, shown, nothing, or submitted. */
-static void go_on(struct op_request *visit, struct op_change *change, int err,
+static void go_on(struct op_request *request, struct op_change *change, int err,
                   enum cfg_refusal refusal, const struct ps_faults *faults, bool dry_run)
 {
     const struct cfg_doc *from, *to;
 
     if (err < 0) {
         op_change_free(change);
-        op_refuse(visit, err, refusal, faults);
+        op_refuse(request, err, refusal, faults);
         return;
     }
     to = cfg_change_doc(change->change, 0, &from);
     if (dry_run) {
         const struct cfg_doc *have =
-            cfg_store_find(visit->admin->deps.config, change->kind, change->name);
-        op_say_dry_run(visit, change, have != NULL ? have->version : 0);
+            cfg_store_find(request->admin->deps.config, change->kind, change->name);
+        op_say_dry_run(request, change, have != NULL ? have->version : 0);
     } else if (to == NULL) { /* nothing changes */
-        op_say_document(visit, change->kind, change->name);
+        op_say_document(request, change->kind, change->name);
         op_change_free(change);
     } else {
-        visit->created = from == NULL;
+        request->created = from == NULL;
         change->answer = to->json == NULL                 ? answer_deleted
                          : change->kind == &cfg_kind_sale ? op_answer_sale
                                                           : answer_document;
-        op_change_submit(visit, change);
+        op_change_submit(request, change);
     }
 }
 
 /* NULL: answered. */
-static struct op_change *new_change(struct op_request *visit, const struct op_target *target,
+static struct op_change *new_change(struct op_request *request, const struct op_target *target,
                                     const char *action)
 {
     char name[CFG_NAME_MAX + 64];
 
     (void)snprintf(name, sizeof name, "%s/%s", target->kind->path, target->name);
-    struct op_change *change = op_change_new(visit, action, name);
+    struct op_change *change = op_change_new(request, action, name);
     if (change != NULL) {
         change->kind = target->kind;
         memcpy(change->name, target->name, sizeof change->name);
@@ -243,12 +244,12 @@ static struct op_change *new_change(struct op_request *visit, const struct op_ta
     return change;
 }
 
-static bool read_dry_run(struct op_request *visit, bool *ret_dry_run)
+static bool read_dry_run(struct op_request *request, bool *ret_dry_run)
 {
     int64_t number = 0;
     const struct op_param param = {.name = "dry_run", .number = &number, .min = 0, .max = 1};
 
-    if (!op_query(visit, &param, 1))
+    if (!op_query(request, &param, 1))
         return false;
     *ret_dry_run = number == 1;
     return true;
@@ -350,51 +351,51 @@ static int put(struct op_change *change, const struct op_target *target, const j
     return err == 0 && faults->count > 0 ? PS_E_INVALID : err;
 }
 
-static void put_document(struct op_request *visit, const struct op_target *target,
+static void put_document(struct op_request *request, const struct op_target *target,
                          const json_t *json, const char *action, bool dry_run)
 {
-    struct op_change *change = new_change(visit, target, action);
+    struct op_change *change = new_change(request, target, action);
     struct ps_faults faults = {0};
     enum cfg_refusal refusal;
 
     if (change == NULL)
         return;
     int err = put(change, target, json, &refusal, &faults);
-    go_on(visit, change, err, refusal, &faults, dry_run);
+    go_on(request, change, err, refusal, &faults, dry_run);
 }
 
-void op_put_document(struct op_request *visit)
+void op_put_document(struct op_request *request)
 {
     struct op_target target;
     bool dry_run;
 
-    if (!read_dry_run(visit, &dry_run) || !op_read_target(visit, visit->kind, &target) ||
-        !check_match(visit, &target, true))
+    if (!read_dry_run(request, &dry_run) || !op_read_target(request, request->kind, &target) ||
+        !check_match(request, &target, true))
         return;
-    json_t *json = visit->body != NULL ? json_incref(visit->body) : json_object();
-    put_document(visit, &target, json, target.kind->put, dry_run);
+    json_t *json = request->body != NULL ? json_incref(request->body) : json_object();
+    put_document(request, &target, json, target.kind->put, dry_run);
     json_decref(json);
 }
 
-void op_patch_document(struct op_request *visit)
+void op_patch_document(struct op_request *request)
 {
     struct op_target target;
     bool dry_run;
 
-    if (!read_dry_run(visit, &dry_run) || !read_there(visit, &target) ||
-        !check_match(visit, &target, true))
+    if (!read_dry_run(request, &dry_run) || !read_there(request, &target) ||
+        !check_match(request, &target, true))
         return;
     json_t *have = cfg_doc_json(target.have);
-    json_t *json = have != NULL ? ps_json_merge(have, visit->body) : NULL;
+    json_t *json = have != NULL ? ps_json_merge(have, request->body) : NULL;
     if (json == NULL)
-        op_no(visit, ANS_V_internal, "out of memory");
+        op_no(request, ANS_V_internal, "out of memory");
     else
-        put_document(visit, &target, json, target.kind->put, dry_run);
+        put_document(request, &target, json, target.kind->put, dry_run);
     json_decref(have);
     json_decref(json);
 }
 
-void op_delete_document(struct op_request *visit)
+void op_delete_document(struct op_request *request)
 {
     struct ps_faults faults = {0};
     enum cfg_refusal refusal;
@@ -402,78 +403,78 @@ void op_delete_document(struct op_request *visit)
     struct op_target target;
     bool dry_run;
 
-    if (!read_dry_run(visit, &dry_run) || !op_only_reason(visit) || !read_there(visit, &target) ||
-        !check_match(visit, &target, true) ||
-        (change = new_change(visit, &target, target.kind->drop)) == NULL)
+    if (!read_dry_run(request, &dry_run) || !op_only_reason(request) ||
+        !read_there(request, &target) || !check_match(request, &target, true) ||
+        (change = new_change(request, &target, target.kind->drop)) == NULL)
         return;
     int err = cfg_change_drop(change->change, target.kind, target.name, "", &refusal, &faults);
-    go_on(visit, change, err, refusal, &faults, dry_run);
+    go_on(request, change, err, refusal, &faults, dry_run);
 }
 
 /* --- History. --- */
 
-/* A look at control.db for a visit that waits. */
+/* A look at control.db for a request that waits. */
 struct look {
     struct op_admin *admin;
     uint64_t handle;
     bool rolls_back, dry_run;
 };
 
-static void roll_back(struct op_request *visit, json_t *version, bool dry_run)
+static void roll_back(struct op_request *request, json_t *version, bool dry_run)
 {
     const json_t *document = json_object_get(version, "document");
     struct op_target target;
 
-    if (!op_read_target(visit, visit->kind, &target))
+    if (!op_read_target(request, request->kind, &target))
         return;
     if (!json_is_object(document)) {
-        op_no(visit, ANS_V_conflict, "version %lld is a deletion: delete the %s instead",
+        op_no(request, ANS_V_conflict, "version %lld is a deletion: delete the %s instead",
               (long long)json_integer_value(json_object_get(version, "version")),
               target.kind->word);
         return;
     }
-    if (!check_match(visit, &target, false)) /* it may have changed meanwhile */
+    if (!check_match(request, &target, false)) /* it may have changed meanwhile */
         return;
-    put_document(visit, &target, document, target.kind->put, dry_run);
+    put_document(request, &target, document, target.kind->put, dry_run);
 }
 
 static void on_history(int err, json_t *history, const struct ps_fault *fault, void *ctx)
 {
     struct look *look = ctx;
-    struct op_request *visit = op_find(look->admin, look->handle);
+    struct op_request *request = op_find(look->admin, look->handle);
     struct op_admin *admin = look->admin;
 
-    if (visit == NULL)
+    if (request == NULL)
         err = 0; /* nobody waits for it any more */
     else if (err == PS_E_NOT_FOUND)
-        op_no(visit, ANS_V_not_found, "no such version of a %s is kept", visit->kind->word);
+        op_no(request, ANS_V_not_found, "no such version of a %s is kept", request->kind->word);
     else if (err < 0)
-        op_no(visit, ANS_V_control_unavailable, "%s",
+        op_no(request, ANS_V_control_unavailable, "%s",
               fault->text[0] != '\0' ? fault->text : ps_err_text(err));
     else if (look->rolls_back)
-        roll_back(visit, history, look->dry_run);
+        roll_back(request, history, look->dry_run);
     else
-        op_json(visit, ANS_V_ok, json_incref(history));
+        op_json(request, ANS_V_ok, json_incref(history));
     json_decref(history);
     free(look);
     op_release(admin);
 }
 
 /* Of one version, or of all (0). */
-static void look_back(struct op_request *visit, int64_t version, bool rolls_back, bool dry_run)
+static void look_back(struct op_request *request, int64_t version, bool rolls_back, bool dry_run)
 {
-    struct op_admin *admin = visit->admin;
+    struct op_admin *admin = request->admin;
     struct look *look = calloc(1, sizeof *look);
     struct op_target target;
     int err = PS_E_NOMEM;
 
-    if (!op_read_target(visit, visit->kind, &target)) {
+    if (!op_read_target(request, request->kind, &target)) {
         free(look);
         return;
     }
     if (look != NULL) {
         *look = (struct look){admin, 0, rolls_back, dry_run};
-        look->handle = op_wait(visit, OP_WAIT_MS);
+        look->handle = op_wait(request, OP_WAIT_MS);
         err = cfg_store_history(admin->deps.config, target.kind, target.name, version, on_history,
                                 look);
     }
@@ -482,30 +483,31 @@ static void look_back(struct op_request *visit, int64_t version, bool rolls_back
         return;
     }
     free(look);
-    op_no(visit, ANS_V_control_unavailable, "%s", ps_err_text(err));
+    op_no(request, ANS_V_control_unavailable, "%s", ps_err_text(err));
 }
 
-void op_list_versions(struct op_request *visit)
+void op_list_versions(struct op_request *request)
 {
-    look_back(visit, 0, false, false);
+    look_back(request, 0, false, false);
 }
 
-void op_get_version(struct op_request *visit)
+void op_get_version(struct op_request *request)
 {
     char text[24];
     size_t len;
     char *end = text;
     long long version = 0;
 
-    if (op_decode(visit->arg[1], text, sizeof text, &len) == 0 && text[0] >= '1' && text[0] <= '9')
+    if (op_decode(request->arg[1], text, sizeof text, &len) == 0 && text[0] >= '1' &&
+        text[0] <= '9')
         version = strtoll(text, &end, 10);
     if (version <= 0 || *end != '\0' || len > 16)
-        op_no(visit, ANS_V_not_found, "no such version");
+        op_no(request, ANS_V_not_found, "no such version");
     else
-        look_back(visit, version, false, false);
+        look_back(request, version, false, false);
 }
 
-void op_rollback(struct op_request *visit)
+void op_rollback(struct op_request *request)
 {
     struct ps_json_reader reader;
     struct ps_fault fault = {0};
@@ -513,15 +515,15 @@ void op_rollback(struct op_request *visit)
     int64_t version = 0;
     bool dry_run;
 
-    if (!read_dry_run(visit, &dry_run) || !op_read_target(visit, visit->kind, &target) ||
-        !check_match(visit, &target, false))
+    if (!read_dry_run(request, &dry_run) || !op_read_target(request, request->kind, &target) ||
+        !check_match(request, &target, false))
         return;
-    ps_json_reader_init(&reader, visit->body, "", &fault);
+    ps_json_reader_init(&reader, request->body, "", &fault);
     ps_json_require(&reader, (const char *const[]){"version", NULL});
     ps_json_int(&reader, "version", 1, PS_INT_MAX, &version);
     (void)ps_json_has(&reader, "reason");
     if (ps_json_done(&reader) < 0)
-        op_fault(visit, ANS_V_invalid, &fault);
+        op_fault(request, ANS_V_invalid, &fault);
     else
-        look_back(visit, version, true, dry_run);
+        look_back(request, version, true, dry_run);
 }

@@ -63,12 +63,12 @@ static void end_job(struct op_read *job)
 {
     struct lines *lines = (struct lines *)job;
     struct op_admin *admin = lines->admin;
-    struct op_request *visit = op_find(admin, lines->handle);
+    struct op_request *request = op_find(admin, lines->handle);
 
-    if (visit != NULL && lines->err < 0) {
-        op_no_read(visit, lines->err, lines->why);
-    } else if (visit != NULL) {
-        op_ndjson(visit, lines->buf.at, lines->buf.len, lines->last);
+    if (request != NULL && lines->err < 0) {
+        op_no_read(request, lines->err, lines->why);
+    } else if (request != NULL) {
+        op_ndjson(request, lines->buf.at, lines->buf.len, lines->last);
         lines->buf.at = NULL;
     }
     lines_free(lines);
@@ -76,16 +76,16 @@ static void end_job(struct op_read *job)
 }
 
 /* NULL: answered. */
-static struct lines *lines_new(struct op_request *visit, void (*read)(struct lines *lines))
+static struct lines *lines_new(struct op_request *request, void (*read)(struct lines *lines))
 {
     struct lines *lines = calloc(1, sizeof *lines);
 
     if (lines == NULL) {
-        op_no(visit, ANS_V_internal, "out of memory");
+        op_no(request, ANS_V_internal, "out of memory");
         return NULL;
     }
     *lines = (struct lines){.job = {.run = run_job, .is_wanted = is_awaited, .done = end_job},
-                            .admin = visit->admin,
+                            .admin = request->admin,
                             .read = read,
                             .state = -1,
                             .after = -1,
@@ -95,7 +95,7 @@ static struct lines *lines_new(struct op_request *visit, void (*read)(struct lin
 }
 
 /* Takes `lines` over. `line_max` bytes of room for each line; 0: the job finds its own. */
-static void start(struct op_request *visit, struct lines *lines, size_t line_max)
+static void start(struct op_request *request, struct lines *lines, size_t line_max)
 {
     size_t room = (size_t)lines->limit * line_max;
 
@@ -103,14 +103,14 @@ static void start(struct op_request *visit, struct lines *lines, size_t line_max
         char *memory = malloc(room);
         if (memory == NULL) {
             lines_free(lines);
-            op_no(visit, ANS_V_internal, "out of memory");
+            op_no(request, ANS_V_internal, "out of memory");
             return;
         }
         ps_buf_init(&lines->buf, memory, room);
     }
-    op_hold(visit->admin);
-    lines->handle = op_wait(visit, WORK_WAIT_MS);
-    op_reads_start(&visit->admin->reads, &lines->job);
+    op_hold(request->admin);
+    lines->handle = op_wait(request, WORK_WAIT_MS);
+    op_reads_start(&request->admin->reads, &lines->job);
 }
 
 /* --- Records of the log. --- */
@@ -163,23 +163,23 @@ static void read_log(struct lines *lines)
     lines->last = after < 0 ? 0 : after;
 }
 
-void op_read_log(struct op_request *visit)
+void op_read_log(struct op_request *request)
 {
-    const struct sale_entry *sale = op_sale(visit);
+    const struct sale_entry *sale = op_sale(request);
     struct lines *lines;
 
-    if (sale == NULL || (lines = lines_new(visit, read_log)) == NULL)
+    if (sale == NULL || (lines = lines_new(request, read_log)) == NULL)
         return;
     lines->after = 0;
     struct op_param params[] = {
         {.name = "after", .number = &lines->after, .min = 0, .max = PS_INT_MAX},
         {.name = "limit", .number = &lines->limit, .min = 1, .max = LINES_MAX}};
-    if (!op_query(visit, params, PS_ARRAY_LEN(params))) {
+    if (!op_query(request, params, PS_ARRAY_LEN(params))) {
         lines_free(lines);
         return;
     }
     memcpy(lines->sale, sale->stored.name, sizeof lines->sale);
-    start(visit, lines, OQ_EVENT_TEXT_MAX + OQ_SEQ_TEXT_MAX);
+    start(request, lines, OQ_EVENT_TEXT_MAX + OQ_SEQ_TEXT_MAX);
 }
 
 /* --- Orders, from the fold. --- */
@@ -286,7 +286,7 @@ static void read_orders(struct lines *lines)
 }
 
 /* False: answered. */
-static bool read_state(struct op_request *visit, const char *text, int *ret_state)
+static bool read_state(struct op_request *request, const char *text, int *ret_state)
 {
     static const char *const states[] = {[OQ_STATE_ACCEPTED] = "accepted",
                                          [OQ_STATE_CONFIRMED] = "confirmed",
@@ -300,26 +300,26 @@ static bool read_state(struct op_request *visit, const char *text, int *ret_stat
         *ret_state = (int)i;
         return true;
     }
-    op_no(visit, ANS_V_invalid,
+    op_no(request, ANS_V_invalid,
           "query parameter \"state\": accepted, confirmed or released (what is pending is "
           "not in the log yet)");
     return false;
 }
 
 /* False: answered. */
-static bool check_user(struct op_request *visit, const char *user)
+static bool check_user(struct op_request *request, const char *user)
 {
     if (user[0] == '\0' || ps_user_ok(user, strlen(user)))
         return true;
-    op_no(visit, ANS_V_invalid,
+    op_no(request, ANS_V_invalid,
           "query parameter \"user\": 1 to 128 bytes of UTF-8 without control characters or white "
           "space");
     return false;
 }
 
-void op_list_orders(struct op_request *visit)
+void op_list_orders(struct op_request *request)
 {
-    struct lines *lines = lines_new(visit, read_orders);
+    struct lines *lines = lines_new(request, read_orders);
     char state[16];
 
     if (lines == NULL)
@@ -331,19 +331,19 @@ void op_list_orders(struct op_request *visit)
         {.name = "user", .text = lines->user, .cap = sizeof lines->user},
         {.name = "after", .number = &lines->after, .min = 0, .max = PS_INT_MAX},
         {.name = "limit", .number = &lines->limit, .min = 1, .max = LINES_MAX}};
-    if (!op_query(visit, params, PS_ARRAY_LEN(params)) ||
-        !read_state(visit, state, &lines->state) || !check_user(visit, lines->user)) {
+    if (!op_query(request, params, PS_ARRAY_LEN(params)) ||
+        !read_state(request, state, &lines->state) || !check_user(request, lines->user)) {
         lines_free(lines);
         return;
     }
     const char *sale = lines->sale;
-    if (sale[0] != '\0' && sale_list_find(visit->admin->deps.known, sale, strlen(sale)) == NULL &&
-        oq_fold_sale(visit->admin->deps.fold, sale, strlen(sale)) == NULL) {
-        op_no(visit, ANS_V_not_found, "no such sale");
+    if (sale[0] != '\0' && sale_list_find(request->admin->deps.known, sale, strlen(sale)) == NULL &&
+        oq_fold_sale(request->admin->deps.fold, sale, strlen(sale)) == NULL) {
+        op_no(request, ANS_V_not_found, "no such sale");
         lines_free(lines);
         return;
     }
-    start(visit, lines, ORDER_LINE_MAX);
+    start(request, lines, ORDER_LINE_MAX);
 }
 
 /* --- The audit log. --- */
@@ -355,11 +355,11 @@ static void read_audit_log(struct lines *lines)
 }
 
 /* Without `after`: the last lines. Each line has its seq. */
-void op_read_audit_log(struct op_request *visit)
+void op_read_audit_log(struct op_request *request)
 {
     static const char name[] = "/audit.log";
-    const char *dir = visit->admin->deps.state_dir;
-    struct lines *lines = lines_new(visit, read_audit_log);
+    const char *dir = request->admin->deps.state_dir;
+    struct lines *lines = lines_new(request, read_audit_log);
 
     if (lines == NULL)
         return;
@@ -367,17 +367,17 @@ void op_read_audit_log(struct op_request *visit)
     struct op_param params[] = {
         {.name = "after", .number = &lines->after, .min = 0, .max = PS_INT_MAX},
         {.name = "limit", .number = &lines->limit, .min = 1, .max = LINES_MAX}};
-    if (!op_query(visit, params, PS_ARRAY_LEN(params))) {
+    if (!op_query(request, params, PS_ARRAY_LEN(params))) {
         lines_free(lines);
         return;
     }
     lines->path = malloc(strlen(dir) + sizeof name);
     if (lines->path == NULL) {
         lines_free(lines);
-        op_no(visit, ANS_V_internal, "out of memory");
+        op_no(request, ANS_V_internal, "out of memory");
         return;
     }
     memcpy(lines->path, dir, strlen(dir));
     memcpy(lines->path + strlen(dir), name, sizeof name);
-    start(visit, lines, 0);
+    start(request, lines, 0);
 }

@@ -11,26 +11,26 @@
 
 /* --- Probes and metrics. --- */
 
-static void send_probe(struct op_request *visit, enum ans_verdict verdict, struct ps_str text)
+static void send_probe(struct op_request *request, enum ans_verdict verdict, struct ps_str text)
 {
-    srv_answer_header(visit->request, "Cache-Control", "no-store", sizeof "no-store" - 1);
-    srv_answer(visit->request, ans_verdicts[verdict].status, "text/plain; charset=utf-8", text,
+    srv_answer_header(request->http, "Cache-Control", "no-store", sizeof "no-store" - 1);
+    srv_answer(request->http, ans_verdicts[verdict].status, "text/plain; charset=utf-8", text,
                false);
 }
 
-void op_livez(struct op_request *visit)
+void op_livez(struct op_request *request)
 {
-    send_probe(visit, ANS_V_ok, PS_STR("ok\n"));
+    send_probe(request, ANS_V_ok, PS_STR("ok\n"));
 }
 
-void op_readyz(struct op_request *visit)
+void op_readyz(struct op_request *request)
 {
-    struct ps_buf body = srv_answer_body(visit->request);
+    struct ps_buf body = srv_answer_body(request->http);
     struct ans_readiness readiness;
 
-    visit->admin->deps.readiness(visit->admin->deps.ctx, &readiness);
-    ans_readiness_print(&body, &readiness, visit->request->query, true);
-    send_probe(visit, ans_readiness_verdict(&readiness), (struct ps_str){body.at, body.len});
+    request->admin->deps.readiness(request->admin->deps.ctx, &readiness);
+    ans_readiness_print(&body, &readiness, request->http->query, true);
+    send_probe(request, ans_readiness_verdict(&readiness), (struct ps_str){body.at, body.len});
 }
 
 static void print_units(const char *name, const struct sale_units *units, void *ctx)
@@ -85,9 +85,9 @@ static void print_asked(FILE *out, size_t row, void *ctx)
     }
 }
 
-void op_metrics(struct op_request *visit)
+void op_metrics(struct op_request *request)
 {
-    const struct op_deps *deps = &visit->admin->deps;
+    const struct op_deps *deps = &request->admin->deps;
     struct scrape scrape = {.deps = deps};
     size_t len;
     char *text;
@@ -98,16 +98,16 @@ void op_metrics(struct op_request *visit)
     ps_process_read(&scrape.process);
     text = ps_metrics_print(deps->metrics, print_asked, &scrape, &len);
     if (text == NULL)
-        op_no(visit, ANS_V_internal, "out of memory");
+        op_no(request, ANS_V_internal, "out of memory");
     else
-        op_text(visit, "text/plain; version=0.0.4; charset=utf-8", text, len);
+        op_text(request, "text/plain; version=0.0.4; charset=utf-8", text, len);
 }
 
 /* --- Tokens. --- */
 
-void op_list_tokens(struct op_request *visit)
+void op_list_tokens(struct op_request *request)
 {
-    const struct op_auth *auth = visit->admin->deps.auth;
+    const struct op_auth *auth = request->admin->deps.auth;
     json_t *tokens = json_array();
     int err = tokens == NULL;
 
@@ -117,11 +117,11 @@ void op_list_tokens(struct op_request *visit)
         json_decref(tokens);
         tokens = NULL;
     }
-    op_json(visit, ANS_V_ok, tokens != NULL ? json_pack("{s:o}", "tokens", tokens) : NULL);
+    op_json(request, ANS_V_ok, tokens != NULL ? json_pack("{s:o}", "tokens", tokens) : NULL);
 }
 
 /* False: answered, and the change is freed. */
-static bool put_file(struct op_request *visit, struct op_change *change, json_t *from, json_t *to)
+static bool put_file(struct op_request *request, struct op_change *change, json_t *from, json_t *to)
 {
     const struct op_admin *admin = change->admin;
     char path[1100]; /* state_dir has at most 1024 bytes */
@@ -132,7 +132,7 @@ static bool put_file(struct op_request *visit, struct op_change *change, json_t 
         return true;
     op_auth_end_change(admin->deps.auth, false);
     op_change_free(change);
-    op_no(visit, ANS_V_internal, "out of memory");
+    op_no(request, ANS_V_internal, "out of memory");
     return false;
 }
 
@@ -142,17 +142,17 @@ static void end_tokens(struct op_change *change, bool written)
 }
 
 /* The secret is shown once, here. */
-static void answer_new_token(struct op_request *visit, struct op_change *change)
+static void answer_new_token(struct op_request *request, struct op_change *change)
 {
     const struct op_token *token =
-        op_auth_find(visit->admin->deps.auth, change->token, strlen(change->token));
+        op_auth_find(request->admin->deps.auth, change->token, strlen(change->token));
     json_t *json = token != NULL ? op_token_write(token) : NULL;
 
     if (json != NULL && json_object_set_new(json, "token", json_string(change->secret)) != 0) {
         json_decref(json);
         json = NULL;
     }
-    op_json(visit, ANS_V_created, json);
+    op_json(request, ANS_V_created, json);
 }
 
 struct token_request {
@@ -175,13 +175,13 @@ static bool is_note(struct ps_str text)
 }
 
 /* False: answered. */
-static bool read_token(struct op_request *visit, struct token_request *ret_request)
+static bool read_token(struct op_request *request, struct token_request *ret_request)
 {
     struct ps_json_reader reader;
     struct ps_fault fault = {0};
 
     *ret_request = (struct token_request){.note = {"", 0}, .expires_at_ms = INT64_MAX};
-    ps_json_reader_init(&reader, visit->body, "", &fault);
+    ps_json_reader_init(&reader, request->body, "", &fault);
     ps_json_require(&reader, (const char *const[]){"role", NULL});
     ps_json_enum(&reader, "role", op_role_names, &ret_request->role);
     ps_json_string(&reader, "note", OP_TOKEN_NOTE_BYTES, &ret_request->note);
@@ -191,34 +191,35 @@ static bool read_token(struct op_request *visit, struct token_request *ret_reque
     if (!json_is_null(ps_json_value(&reader, "expires_at")))
         ps_json_time(&reader, "expires_at", &ret_request->expires_at_ms);
     (void)ps_json_has(&reader, "reason");
-    if (reader.err == 0 && ret_request->expires_at_ms <= ps_clock_wall_ms(visit->admin->deps.clock))
+    if (reader.err == 0 &&
+        ret_request->expires_at_ms <= ps_clock_wall_ms(request->admin->deps.clock))
         ps_json_fault(&reader, "expires_at", "has passed already");
     if (ps_json_done(&reader) == 0)
         return true;
-    op_fault(visit, ANS_V_invalid, &fault);
+    op_fault(request, ANS_V_invalid, &fault);
     return false;
 }
 
-void op_new_token(struct op_request *visit)
+void op_new_token(struct op_request *request)
 {
-    struct op_auth *auth = visit->admin->deps.auth;
-    struct token_request request;
+    struct op_auth *auth = request->admin->deps.auth;
+    struct token_request wanted;
     const struct op_token *token;
     char secret[OP_TOKEN_LEN + 1];
     struct op_change *change;
 
-    if (!read_token(visit, &request))
+    if (!read_token(request, &wanted))
         return;
-    int err = op_auth_prepare_new(auth, (enum op_role)request.role, request.note.at,
-                                  request.expires_at_ms, &token, secret);
+    int err = op_auth_prepare_new(auth, (enum op_role)wanted.role, wanted.note.at,
+                                  wanted.expires_at_ms, &token, secret);
     if (err < 0) {
-        op_no(visit, err == PS_E_FULL ? ANS_V_conflict : ANS_V_internal, "%s",
+        op_no(request, err == PS_E_FULL ? ANS_V_conflict : ANS_V_internal, "%s",
               err == PS_E_FULL ? "there are as many tokens as there may be" : ps_err_text(err));
         return;
     }
     char target[PS_NAME_MAX + 8];
     (void)snprintf(target, sizeof target, "tokens/%s", token->id);
-    change = op_change_new(visit, "token.new", target);
+    change = op_change_new(request, "token.new", target);
     if (change == NULL) {
         op_auth_end_change(auth, false);
     } else {
@@ -226,58 +227,58 @@ void op_new_token(struct op_request *visit)
         memcpy(change->token, token->id, sizeof change->token);
         change->end = end_tokens;
         change->answer = answer_new_token;
-        if (put_file(visit, change, NULL, op_token_write(token)))
-            op_change_submit(visit, change);
+        if (put_file(request, change, NULL, op_token_write(token)))
+            op_change_submit(request, change);
     }
     sodium_memzero(secret, sizeof secret);
 }
 
-static void answer_delete_token(struct op_request *visit, struct op_change *change)
+static void answer_delete_token(struct op_request *request, struct op_change *change)
 {
     (void)change;
-    op_empty(visit);
+    op_empty(request);
 }
 
-void op_delete_token(struct op_request *visit)
+void op_delete_token(struct op_request *request)
 {
-    struct op_auth *auth = visit->admin->deps.auth;
-    const struct op_token *token = op_auth_find(auth, visit->arg[0].at, visit->arg[0].len);
+    struct op_auth *auth = request->admin->deps.auth;
+    const struct op_token *token = op_auth_find(auth, request->arg[0].at, request->arg[0].len);
     struct op_change *change;
 
-    if (!op_only_reason(visit))
+    if (!op_only_reason(request))
         return;
-    int err = op_auth_prepare_delete(auth, visit->arg[0].at, visit->arg[0].len);
+    int err = op_auth_prepare_delete(auth, request->arg[0].at, request->arg[0].len);
     if (err == PS_E_NOT_FOUND || token == NULL) {
-        op_no(visit, ANS_V_not_found, "no such token");
+        op_no(request, ANS_V_not_found, "no such token");
         return;
     }
     if (err == PS_E_CONFLICT) {
-        op_no(visit, ANS_V_conflict, "no admin token would be left that never expires");
+        op_no(request, ANS_V_conflict, "no admin token would be left that never expires");
         return;
     }
     if (err < 0) {
-        op_no(visit, ANS_V_internal, "%s", ps_err_text(err));
+        op_no(request, ANS_V_internal, "%s", ps_err_text(err));
         return;
     }
     char target[PS_NAME_MAX + 8];
     (void)snprintf(target, sizeof target, "tokens/%s", token->id);
-    change = op_change_new(visit, "token.delete", target);
+    change = op_change_new(request, "token.delete", target);
     if (change == NULL) {
         op_auth_end_change(auth, false);
         return;
     }
     change->end = end_tokens;
     change->answer = answer_delete_token;
-    if (put_file(visit, change, op_token_write(token), NULL))
-        op_change_submit(visit, change);
+    if (put_file(request, change, op_token_write(token), NULL))
+        op_change_submit(request, change);
 }
 
 /* --- The end. --- */
 
-static void answer_drain(struct op_request *visit, struct op_change *change)
+static void answer_drain(struct op_request *request, struct op_change *change)
 {
     (void)change;
-    op_json(visit, ANS_V_accepted, json_pack("{s:b}", "draining", 1));
+    op_json(request, ANS_V_accepted, json_pack("{s:b}", "draining", 1));
 }
 
 static void end_drain(struct op_change *change, bool written)
@@ -286,17 +287,17 @@ static void end_drain(struct op_change *change, bool written)
         change->admin->deps.drain(change->admin->deps.ctx);
 }
 
-void op_drain(struct op_request *visit)
+void op_drain(struct op_request *request)
 {
     struct op_change *change;
 
-    if (!op_only_reason(visit))
+    if (!op_only_reason(request))
         return;
-    change = op_change_new(visit, "drain", "gateway");
+    change = op_change_new(request, "drain", "gateway");
     if (change == NULL)
         return;
     change->end = end_drain;
     change->answer = answer_drain;
     cfg_change_line(change->change, "gateway", NULL, NULL);
-    op_change_submit(visit, change);
+    op_change_submit(request, change);
 }

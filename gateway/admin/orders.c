@@ -63,29 +63,29 @@ static struct oq_order *known_order(const struct op_admin *admin, const struct p
 }
 
 /* The text of an answer; NULL: answered with 500. */
-static char *new_text(struct op_request *visit, struct ps_buf *ret_buf)
+static char *new_text(struct op_request *request, struct ps_buf *ret_buf)
 {
     char *text = malloc(ORDER_TEXT_MAX);
 
     if (text == NULL)
-        op_no(visit, ANS_V_internal, "out of memory");
+        op_no(request, ANS_V_internal, "out of memory");
     else
         ps_buf_init(ret_buf, text, ORDER_TEXT_MAX);
     return text;
 }
 
 /* As the log shows it. False: it does not. */
-static bool say_known(struct op_request *visit, const struct ps_uuid *id)
+static bool say_known(struct op_request *request, const struct ps_uuid *id)
 {
-    const struct oq_order *order = known_order(visit->admin, id);
+    const struct oq_order *order = known_order(request->admin, id);
     struct ps_buf buf;
 
     if (order == NULL)
         return false;
-    char *text = new_text(visit, &buf);
+    char *text = new_text(request, &buf);
     if (text != NULL) {
         ord_order_text_put_admin(&buf, order);
-        op_text(visit, "application/json", text, buf.len);
+        op_text(request, "application/json", text, buf.len);
     }
     return true;
 }
@@ -97,9 +97,9 @@ struct lookup {
     struct ord_search search;
 };
 
-/* Takes the visit's answer and the look-up's memory. `entry` NULL: no counter has the order. */
-static void end_lookup(struct lookup *lookup, struct op_request *visit, const struct cfg_sale *sale,
-                       const struct inv_entry *entry)
+/* Takes the request's answer and the look-up's memory. `entry` NULL: no counter has the order. */
+static void end_lookup(struct lookup *lookup, struct op_request *request,
+                       const struct cfg_sale *sale, const struct inv_entry *entry)
 {
     const struct ord_search *search = &lookup->search;
     struct oq_log_view view;
@@ -107,24 +107,24 @@ static void end_lookup(struct lookup *lookup, struct op_request *visit, const st
     char *text;
 
     oq_log_view(lookup->admin->deps.log, &view);
-    if (visit == NULL || say_known(visit, &search->id)) {
+    if (request == NULL || say_known(request, &search->id)) {
         /* meanwhile the log may have shown it */
     } else if (entry == NULL && search->unsure) {
-        op_no(visit, ANS_V_store_unavailable, "whether such an order is in doubt is not known");
+        op_no(request, ANS_V_store_unavailable, "whether such an order is in doubt is not known");
     } else if (entry == NULL && !view.current) {
-        op_no(visit, ANS_V_log_unavailable, NULL);
+        op_no(request, ANS_V_log_unavailable, NULL);
     } else if (entry == NULL) {
-        op_no(visit, ANS_V_not_found, "no such order");
-    } else if ((text = new_text(visit, &buf)) != NULL) {
+        op_no(request, ANS_V_not_found, "no such order");
+    } else if ((text = new_text(request, &buf)) != NULL) {
         put_pending(&buf, &search->id, sale, entry);
-        op_text(visit, "application/json", text, buf.len);
+        op_text(request, "application/json", text, buf.len);
     }
     free(lookup);
 }
 
 static inv_entry_fn on_entry;
 
-static void search_counters(struct lookup *lookup, struct op_request *visit)
+static void search_counters(struct lookup *lookup, struct op_request *request)
 {
     struct op_admin *admin = lookup->admin;
     struct inv_store *store = admin->deps.store;
@@ -132,65 +132,65 @@ static void search_counters(struct lookup *lookup, struct op_request *visit)
     struct inv_entry entry;
 
     if (inv_store_is_shared(store))
-        lookup->handle = op_wait(visit, OP_WAIT_MS);
+        lookup->handle = op_wait(request, OP_WAIT_MS);
     int result = ord_search_run(&lookup->search, cfg_store_snapshot(admin->deps.config), store,
                                 on_entry, lookup, 0, &entry, &sale);
     if (result == INV_DONE)
-        end_lookup(lookup, visit, sale, &entry);
+        end_lookup(lookup, request, sale, &entry);
     else if (result != INV_PENDING)
-        end_lookup(lookup, visit, NULL, NULL);
+        end_lookup(lookup, request, NULL, NULL);
 }
 
 static void on_entry(uint64_t handle, int err, const struct inv_entry *entry, void *ctx)
 {
     struct lookup *lookup = ctx;
-    struct op_request *visit = op_find(lookup->admin, lookup->handle);
+    struct op_request *request = op_find(lookup->admin, lookup->handle);
     const struct cfg_sale *sale;
 
     (void)handle;
-    if (visit == NULL) {
+    if (request == NULL) {
         end_lookup(lookup, NULL, NULL, NULL);
         return;
     }
     sale = ord_search_take(&lookup->search, cfg_store_snapshot(lookup->admin->deps.config), err);
     if (sale != NULL)
-        end_lookup(lookup, visit, sale, entry);
+        end_lookup(lookup, request, sale, entry);
     else
-        search_counters(lookup, visit);
+        search_counters(lookup, request);
 }
 
-static void say_order(struct op_request *visit, const struct ps_uuid *id)
+static void say_order(struct op_request *request, const struct ps_uuid *id)
 {
     struct lookup *lookup;
 
-    if (say_known(visit, id))
+    if (say_known(request, id))
         return;
     lookup = calloc(1, sizeof *lookup);
     if (lookup == NULL) {
-        op_no(visit, ANS_V_internal, "out of memory");
+        op_no(request, ANS_V_internal, "out of memory");
         return;
     }
-    visit->on_deadline = NULL;
-    lookup->admin = visit->admin;
+    request->on_deadline = NULL;
+    lookup->admin = request->admin;
     lookup->search.id = *id;
-    search_counters(lookup, visit);
+    search_counters(lookup, request);
 }
 
 /* False: answered. */
-static bool read_id(struct op_request *visit, struct ps_uuid *ret_id)
+static bool read_id(struct op_request *request, struct ps_uuid *ret_id)
 {
-    if (ps_uuid_parse(visit->arg[0].at, visit->arg[0].len, ret_id) == 0)
+    if (ps_uuid_parse(request->arg[0].at, request->arg[0].len, ret_id) == 0)
         return true;
-    op_no(visit, ANS_V_not_found, "no such order");
+    op_no(request, ANS_V_not_found, "no such order");
     return false;
 }
 
-void op_get_order(struct op_request *visit)
+void op_get_order(struct op_request *request)
 {
     struct ps_uuid id;
 
-    if (read_id(visit, &id))
-        say_order(visit, &id);
+    if (read_id(request, &id))
+        say_order(request, &id);
 }
 
 /* --- What became of an item. --- */
@@ -295,16 +295,16 @@ static json_t *item_json(const struct item *item)
     return json;
 }
 
-static void answer(struct op_request *visit, const struct order_command *command)
+static void answer(struct op_request *request, const struct order_command *command)
 {
     json_t *results;
 
     if (!command->batch) {
         enum ans_verdict verdict = verdict_of(&command->items[0]);
         if (verdict == ANS_V_ok)
-            say_order(visit, &command->items[0].id);
+            say_order(request, &command->items[0].id);
         else
-            op_no(visit, verdict, verdict == ANS_V_not_found ? "no such order" : NULL);
+            op_no(request, verdict, verdict == ANS_V_not_found ? "no such order" : NULL);
         return;
     }
     results = json_array();
@@ -312,10 +312,10 @@ static void answer(struct op_request *visit, const struct order_command *command
         (void)json_array_append_new(results, item_json(&command->items[i]));
     if (json_array_size(results) < command->count) { /* out of memory: asking again is safe */
         json_decref(results);
-        op_no(visit, ANS_V_internal, "out of memory; ask again");
+        op_no(request, ANS_V_internal, "out of memory; ask again");
         return;
     }
-    op_json(visit, ANS_V_ok, json_pack("{s:o}", "results", results));
+    op_json(request, ANS_V_ok, json_pack("{s:o}", "results", results));
 }
 
 /* --- A command's life. --- */
@@ -327,10 +327,10 @@ static void free_command(struct op_task *task)
 
 static void end(struct order_command *command)
 {
-    struct op_request *visit = op_task_request(&command->task);
+    struct op_request *request = op_task_request(&command->task);
 
-    if (visit != NULL)
-        answer(visit, command);
+    if (request != NULL)
+        answer(request, command);
     free(command);
 }
 
@@ -368,9 +368,9 @@ static void settled(struct order_command *command)
         end(command);
         return;
     }
-    struct op_request *visit = op_task_request(&command->task);
-    if (visit != NULL)
-        (void)op_wait(visit, OP_WAIT_MS);
+    struct op_request *request = op_task_request(&command->task);
+    if (request != NULL)
+        (void)op_wait(request, OP_WAIT_MS);
     command->task.entry.done = on_entry_written;
     op_audit_entry_write(&command->task.entry, NULL,
                          json_pack("{s:o, s:o}", "confirmed", confirmed, "cancelled", cancelled));
@@ -389,9 +389,9 @@ static void on_outcome(enum oq_outcome outcome, struct oq_order *order, void *ct
         settled(command);
 }
 
-static void on_deadline(struct op_request *visit)
+static void on_deadline(struct op_request *request)
 {
-    answer(visit, (const struct order_command *)visit->task);
+    answer(request, (const struct order_command *)request->task);
 }
 
 static int append(struct item *item, const struct oq_order *order)
@@ -429,9 +429,9 @@ static bool is_under_way(const struct order_command *command, size_t index)
 }
 
 /* Takes the command over. */
-static void start(struct op_request *visit, struct order_command *command)
+static void start(struct op_request *request, struct order_command *command)
 {
-    const struct op_deps *deps = &visit->admin->deps;
+    const struct op_deps *deps = &request->admin->deps;
 
     for (size_t i = 0; i < command->count; i++) {
         struct item *item = &command->items[i];
@@ -443,25 +443,26 @@ static void start(struct op_request *visit, struct order_command *command)
             command->open++;
     }
     if (command->open == 0) {
-        answer(visit, command);
+        answer(request, command);
         free(command);
         return;
     }
-    op_task_keep(&visit->admin->tasks, &command->task);
-    visit->task = &command->task;
-    visit->on_deadline = on_deadline;
-    command->task.handle = op_wait(visit, deps->ack_timeout_ms);
+    op_task_keep(&request->admin->tasks, &command->task);
+    request->task = &command->task;
+    request->on_deadline = on_deadline;
+    command->task.handle = op_wait(request, deps->ack_timeout_ms);
 }
 
-static struct order_command *new_command(struct op_request *visit, size_t count, const char *action)
+static struct order_command *new_command(struct op_request *request, size_t count,
+                                         const char *action)
 {
     struct order_command *command = calloc(1, sizeof *command + count * sizeof command->items[0]);
 
     if (command == NULL) {
-        op_no(visit, ANS_V_internal, "out of memory");
+        op_no(request, ANS_V_internal, "out of memory");
         return NULL;
     }
-    op_task_init(&command->task, visit, action, free_command);
+    op_task_init(&command->task, request, action, free_command);
     command->count = count;
     for (size_t i = 0; i < count; i++)
         command->items[i].command = command;
@@ -470,15 +471,15 @@ static struct order_command *new_command(struct op_request *visit, size_t count,
 
 /* --- One order. --- */
 
-static void decide(struct op_request *visit, bool confirm)
+static void decide(struct op_request *request, bool confirm)
 {
     struct order_command *command;
     struct ps_uuid id;
     char text[PS_UUID_LEN + 1];
 
-    if (!op_only_reason(visit) || !read_id(visit, &id))
+    if (!op_only_reason(request) || !read_id(request, &id))
         return;
-    command = new_command(visit, 1, confirm ? "order.confirm" : "order.cancel");
+    command = new_command(request, 1, confirm ? "order.confirm" : "order.cancel");
     if (command == NULL)
         return;
     command->items[0].id = id;
@@ -486,17 +487,17 @@ static void decide(struct op_request *visit, bool confirm)
     ps_uuid_format(&id, text);
     (void)snprintf(command->task.entry.target, sizeof command->task.entry.target, "orders/%s",
                    text);
-    start(visit, command);
+    start(request, command);
 }
 
-void op_confirm_order(struct op_request *visit)
+void op_confirm_order(struct op_request *request)
 {
-    decide(visit, true);
+    decide(request, true);
 }
 
-void op_cancel_order(struct op_request *visit)
+void op_cancel_order(struct op_request *request)
 {
-    decide(visit, false);
+    decide(request, false);
 }
 
 /* --- Many. --- */
@@ -528,14 +529,14 @@ static int read_ids(const json_t *list, const char *member, bool confirm, struct
     return 0;
 }
 
-void op_order_batch(struct op_request *visit)
+void op_order_batch(struct op_request *request)
 {
     struct ps_json_reader reader;
     struct ps_fault fault = {0};
     struct order_command *command;
     int err;
 
-    ps_json_reader_init(&reader, visit->body, "", &fault);
+    ps_json_reader_init(&reader, request->body, "", &fault);
     const json_t *confirm = id_list(&reader, "confirm"), *cancel = id_list(&reader, "cancel");
     size_t first = json_array_size(confirm), count = first + json_array_size(cancel);
     (void)ps_json_has(&reader, "reason");
@@ -544,19 +545,19 @@ void op_order_batch(struct op_request *visit)
         err = ps_fault(&fault, PS_E_INVALID, "", "confirm and cancel together: 1 to %d orders",
                        BATCH_MAX);
     if (err < 0) {
-        op_fault(visit, ANS_V_invalid, &fault);
+        op_fault(request, ANS_V_invalid, &fault);
         return;
     }
-    command = new_command(visit, count, "order.batch");
+    command = new_command(request, count, "order.batch");
     if (command == NULL)
         return;
     command->batch = true;
     (void)snprintf(command->task.entry.target, sizeof command->task.entry.target, "orders");
     if ((err = read_ids(confirm, "confirm", true, command->items, &fault)) < 0 ||
         (err = read_ids(cancel, "cancel", false, command->items + first, &fault)) < 0) {
-        op_fault(visit, ANS_V_invalid, &fault);
+        op_fault(request, ANS_V_invalid, &fault);
         free(command);
         return;
     }
-    start(visit, command);
+    start(request, command);
 }

@@ -116,19 +116,19 @@ static bool path_fits(const char *pattern, struct ps_str path, struct path_parts
 }
 
 /* NULL: not this method. *ret_allow is "" when there is no such path. */
-static const struct route *find_route(struct op_request *visit, char *ret_allow, size_t cap)
+static const struct route *find_route(struct op_request *request, char *ret_allow, size_t cap)
 {
-    enum srv_method method = visit->request->method == SRV_HEAD ? SRV_GET : visit->request->method;
+    enum srv_method method = request->http->method == SRV_HEAD ? SRV_GET : request->http->method;
     const struct route *found = NULL;
     struct ps_buf allow;
 
     ps_buf_init(&allow, ret_allow, cap);
     for (size_t i = 0; i < PS_ARRAY_LEN(routes); i++) {
         struct path_parts parts = {0};
-        if (!path_fits(routes[i].path, visit->request->path, &parts))
+        if (!path_fits(routes[i].path, request->http->path, &parts))
             continue;
-        visit->kind = parts.kind;
-        memcpy(visit->arg, parts.arg, sizeof parts.arg);
+        request->kind = parts.kind;
+        memcpy(request->arg, parts.arg, sizeof parts.arg);
         ps_buf_puts(&allow, method_names[routes[i].method]);
         ps_buf_puts(&allow, ", ");
         if (routes[i].method == method)
@@ -180,12 +180,12 @@ static bool metrics_are_open(const struct op_deps *deps)
            ps_address_is_loopback(&own);
 }
 
-static void deny(struct op_request *visit, enum op_auth_result result, int64_t wait_s)
+static void deny(struct op_request *request, enum op_auth_result result, int64_t wait_s)
 {
-    ps_metric_add(visit->admin->deps.shard, GW_M_ADMIN_DENIED, 0, 1);
+    ps_metric_add(request->admin->deps.shard, GW_M_ADMIN_DENIED, 0, 1);
     if (result == OP_AUTH_LOCKED || result == OP_AUTH_LIMITED) {
-        op_leave(visit);
-        srv_problem_answer(visit->request, ANS_V_admin_rate,
+        op_leave(request);
+        srv_problem_answer(request->http, ANS_V_admin_rate,
                            &(struct ans_problem_detail){
                                .policy = result == OP_AUTH_LOCKED ? "admin_lock" : "admin_rate",
                                .retry_after_s = wait_s});
@@ -193,32 +193,32 @@ static void deny(struct op_request *visit, enum op_auth_result result, int64_t w
     }
     static const char challenge[] = "Bearer", wrong[] = "Bearer error=\"invalid_token\"";
     if (result == OP_AUTH_NONE) {
-        srv_answer_header(visit->request, "WWW-Authenticate", challenge, sizeof challenge - 1);
-        op_no(visit, ANS_V_unauthenticated, "Authorization: Bearer and a token are needed");
+        srv_answer_header(request->http, "WWW-Authenticate", challenge, sizeof challenge - 1);
+        op_no(request, ANS_V_unauthenticated, "Authorization: Bearer and a token are needed");
         return;
     }
-    srv_answer_header(visit->request, "WWW-Authenticate", wrong, sizeof wrong - 1);
-    ps_log(PS_LOG_WARN, "admin_denied", PS_F_STR("peer", visit->peer),
+    srv_answer_header(request->http, "WWW-Authenticate", wrong, sizeof wrong - 1);
+    ps_log(PS_LOG_WARN, "admin_denied", PS_F_STR("peer", request->peer),
            PS_F_STR("why", "unknown or expired token"));
     if (result == OP_AUTH_LAST)
-        ps_log(PS_LOG_WARN, "admin_locked", PS_F_STR("peer", visit->peer));
-    op_no(visit, ANS_V_unauthenticated, "the token is unknown or has expired");
+        ps_log(PS_LOG_WARN, "admin_locked", PS_F_STR("peer", request->peer));
+    op_no(request, ANS_V_unauthenticated, "the token is unknown or has expired");
 }
 
 /* False: answered. */
-static bool authenticated(struct op_request *visit, enum op_role *ret_role)
+static bool authenticated(struct op_request *request, enum op_role *ret_role)
 {
     const struct op_token *token;
     int64_t wait_s = 1;
     enum op_auth_result result =
-        op_auth_check(visit->admin->deps.auth, visit->request->header[SRV_H_AUTHORIZATION],
-                      &visit->request->peer, &token, &wait_s);
+        op_auth_check(request->admin->deps.auth, request->http->header[SRV_H_AUTHORIZATION],
+                      &request->http->peer, &token, &wait_s);
 
     if (result != OP_AUTH_OK) {
-        deny(visit, result, wait_s);
+        deny(request, result, wait_s);
         return false;
     }
-    memcpy(visit->who, token->id, sizeof visit->who);
+    memcpy(request->who, token->id, sizeof request->who);
     *ret_role = token->role;
     return true;
 }
@@ -237,135 +237,136 @@ static bool is_merge_patch(struct ps_str type)
 
 /* Takes `reason` out of the body, so that handlers see only what is theirs. It is one line of text:
  * it stands in the audit log, in structured log lines and in the order log. False: answered. */
-static bool take_reason(struct op_request *visit)
+static bool take_reason(struct op_request *request)
 {
     struct ps_json_reader reader;
     struct ps_str reason = {"", 0};
     struct ps_fault fault;
 
-    ps_json_reader_init(&reader, visit->body, "", &fault);
+    ps_json_reader_init(&reader, request->body, "", &fault);
     if (!json_is_null(ps_json_value(&reader, "reason")))
         ps_json_text(&reader, "reason", CFG_REASON_MAX, &reason);
     if (reader.err < 0) {
-        op_fault(visit, ANS_V_invalid, &fault);
+        op_fault(request, ANS_V_invalid, &fault);
         return false;
     }
-    memcpy(visit->why, reason.at, reason.len);
-    (void)json_object_del(visit->body, "reason");
+    memcpy(request->why, reason.at, reason.len);
+    (void)json_object_del(request->body, "reason");
     return true;
 }
 
 /* False: answered. */
-static bool read_body(struct op_request *visit, bool needed)
+static bool read_body(struct op_request *request, bool needed)
 {
-    struct srv_request *request = visit->request;
-    struct ps_str type = request->header[SRV_H_CONTENT_TYPE];
+    struct srv_request *http = request->http;
+    struct ps_str type = http->header[SRV_H_CONTENT_TYPE];
     struct ps_fault fault = {0};
 
-    if (request->body.len == 0 && !needed)
+    if (http->body.len == 0 && !needed)
         return true;
-    if (request->body.len > 0 && !srv_strict_json(type) &&
-        !(request->method == SRV_PATCH && is_merge_patch(type))) {
-        op_no(visit, ANS_V_unsupported_media_type, NULL);
+    if (http->body.len > 0 && !srv_strict_json(type) &&
+        !(http->method == SRV_PATCH && is_merge_patch(type))) {
+        op_no(request, ANS_V_unsupported_media_type, NULL);
         return false;
     }
-    if (!srv_strict_plain(request->header[SRV_H_CONTENT_ENCODING])) {
-        op_no(visit, ANS_V_unsupported_media_type, "Content-Encoding: send the body uncompressed");
+    if (!srv_strict_plain(http->header[SRV_H_CONTENT_ENCODING])) {
+        op_no(request, ANS_V_unsupported_media_type,
+              "Content-Encoding: send the body uncompressed");
         return false;
     }
-    int err = ps_json_parse(request->body.at, request->body.len, &visit->body, &fault);
+    int err = ps_json_parse(http->body.at, http->body.len, &request->body, &fault);
     if (err < 0) {
-        op_fault(visit, err == PS_E_NOMEM ? ANS_V_internal : ANS_V_malformed, &fault);
+        op_fault(request, err == PS_E_NOMEM ? ANS_V_internal : ANS_V_malformed, &fault);
         return false;
     }
-    if (!json_is_object(visit->body)) {
+    if (!json_is_object(request->body)) {
         (void)ps_fault(&fault, PS_E_INVALID, "", "the body must be a JSON object");
-        op_fault(visit, ANS_V_invalid, &fault);
+        op_fault(request, ANS_V_invalid, &fault);
         return false;
     }
-    return take_reason(visit);
+    return take_reason(request);
 }
 
 /* --- The way of a request. --- */
 
 static bool has_turns(const struct op_admin *admin)
 {
-    const struct op_request *visit = TAILQ_FIRST(&admin->waiting);
+    const struct op_request *request = TAILQ_FIRST(&admin->waiting);
 
-    while (visit != NULL && !visit->turn)
-        visit = TAILQ_NEXT(visit, waiting);
-    return visit != NULL;
+    while (request != NULL && !request->turn)
+        request = TAILQ_NEXT(request, waiting);
+    return request != NULL;
 }
 
-static void run(struct op_request *visit, const struct route *route)
+static void run(struct op_request *request, const struct route *route)
 {
     bool needs_body =
         (route->flags & NEEDS_BODY) != 0 &&
-        !(visit->kind != NULL && visit->kind->may_be_empty && route->method == SRV_PUT);
+        !(request->kind != NULL && request->kind->may_be_empty && route->method == SRV_PUT);
 
     /* A change must not be made where a query asked for something else. */
-    if ((route->flags & QUERY) == 0 && !op_query(visit, NULL, 0))
+    if ((route->flags & QUERY) == 0 && !op_query(request, NULL, 0))
         return;
-    if (route->method != SRV_GET && !read_body(visit, needs_body))
+    if (route->method != SRV_GET && !read_body(request, needs_body))
         return;
-    visit->run = route->run;
-    if ((route->flags & CHANGES) != 0 && (visit->admin->changing || has_turns(visit->admin))) {
-        visit->turn = true;
-        (void)op_wait(visit, OP_WAIT_MS);
+    request->run = route->run;
+    if ((route->flags & CHANGES) != 0 && (request->admin->changing || has_turns(request->admin))) {
+        request->turn = true;
+        (void)op_wait(request, OP_WAIT_MS);
         return;
     }
-    route->run(visit);
+    route->run(request);
 }
 
-static void dispatch(struct op_request *visit, const struct route *route, const char *allow,
+static void dispatch(struct op_request *request, const struct route *route, const char *allow,
                      enum op_role role)
 {
-    struct srv_request *request = visit->request;
+    struct srv_request *http = request->http;
 
     if (allow[0] == '\0') {
-        op_no(visit, ANS_V_not_found, "no such path");
+        op_no(request, ANS_V_not_found, "no such path");
         return;
     }
     if (route == NULL) {
-        srv_answer_header(request, "Allow", allow, strlen(allow));
-        if (request->method == SRV_OPTIONS)
-            op_empty(visit);
+        srv_answer_header(http, "Allow", allow, strlen(allow));
+        if (http->method == SRV_OPTIONS)
+            op_empty(request);
         else
-            op_no(visit, ANS_V_method_not_allowed, NULL);
+            op_no(request, ANS_V_method_not_allowed, NULL);
         return;
     }
     if (role < route->role) {
-        ps_metric_add(visit->admin->deps.shard, GW_M_ADMIN_DENIED, 0, 1);
-        op_no(visit, ANS_V_forbidden, "needs the role %s, the token has the role %s",
+        ps_metric_add(request->admin->deps.shard, GW_M_ADMIN_DENIED, 0, 1);
+        op_no(request, ANS_V_forbidden, "needs the role %s, the token has the role %s",
               op_role_names[route->role], op_role_names[role]);
         return;
     }
-    if (request->oversized) {
-        op_no(visit, ANS_V_too_large, NULL);
+    if (http->oversized) {
+        op_no(request, ANS_V_too_large, NULL);
         return;
     }
-    run(visit, route);
+    run(request, route);
 }
 
-void op_handle(struct srv_request *request, void *ctx)
+void op_handle(struct srv_request *http, void *ctx)
 {
     struct op_admin *admin = ctx;
     const struct op_deps *deps = &admin->deps;
-    struct op_request *visit = request->user;
+    struct op_request *request = http->user;
     enum op_role role = OP_ROLE_VIEWER;
     char allow[64];
 
-    visit->admin = admin;
-    visit->request = request;
-    ps_address_format(&request->peer, visit->peer);
-    const struct route *route = find_route(visit, allow, sizeof allow);
+    request->admin = admin;
+    request->http = http;
+    ps_address_format(&http->peer, request->peer);
+    const struct route *route = find_route(request, allow, sizeof allow);
     bool probe = route != NULL && (route->flags & OPEN) != 0;
-    if (!probe && !host_served(deps, request->header[SRV_H_HOST])) {
-        op_no(visit, ANS_V_misdirected, "this Host is not in admin.hosts of the settings");
+    if (!probe && !host_served(deps, http->header[SRV_H_HOST])) {
+        op_no(request, ANS_V_misdirected, "this Host is not in admin.hosts of the settings");
         return;
     }
     bool open = probe || (route != NULL && route->run == op_metrics && metrics_are_open(deps));
-    if (!open && !authenticated(visit, &role))
+    if (!open && !authenticated(request, &role))
         return;
-    dispatch(visit, route, allow, role);
+    dispatch(request, route, allow, role);
 }

@@ -131,13 +131,13 @@ int op_show_sale(const struct op_admin *admin, const struct cfg_doc *doc, json_t
     return err;
 }
 
-struct sale_entry *op_sale(struct op_request *visit)
+struct sale_entry *op_sale(struct op_request *request)
 {
     struct sale_entry *sale =
-        sale_list_find(visit->admin->deps.known, visit->arg[0].at, visit->arg[0].len);
+        sale_list_find(request->admin->deps.known, request->arg[0].at, request->arg[0].len);
 
     if (sale == NULL)
-        op_no(visit, ANS_V_not_found, "no such sale");
+        op_no(request, ANS_V_not_found, "no such sale");
     return sale;
 }
 
@@ -153,39 +153,39 @@ static bool is_opening(const struct op_admin *admin, const struct sale_entry *sa
     return state != SALE_WAITING && state != SALE_CLAIMING && state != SALE_REFUSED;
 }
 
-static void say_sale(struct op_request *visit)
+static void say_sale(struct op_request *request)
 {
     struct op_target target;
 
-    if (op_read_target(visit, &cfg_kind_sale, &target))
-        op_say_document(visit, target.kind, target.name);
+    if (op_read_target(request, &cfg_kind_sale, &target))
+        op_say_document(request, target.kind, target.name);
 }
 
-static void say_when_opened(struct op_request *visit)
+static void say_when_opened(struct op_request *request)
 {
-    const struct sale_entry *sale = op_sale(visit);
+    const struct sale_entry *sale = op_sale(request);
 
-    if (sale != NULL && !is_opening(visit->admin, sale))
-        say_sale(visit);
+    if (sale != NULL && !is_opening(request->admin, sale))
+        say_sale(request);
 }
 
-void op_answer_sale(struct op_request *visit, struct op_change *change)
+void op_answer_sale(struct op_request *request, struct op_change *change)
 {
-    struct op_admin *admin = visit->admin;
+    struct op_admin *admin = request->admin;
     const struct sale_entry *sale;
 
     (void)change;
     sale_go_on(admin->deps.sales);
-    sale = op_sale(visit);
+    sale = op_sale(request);
     if (sale == NULL)
         return;
     if (!is_opening(admin, sale)) {
-        say_sale(visit);
+        say_sale(request);
         return;
     }
-    visit->on_tick = say_when_opened;
-    visit->on_deadline = say_sale;
-    (void)op_wait(visit, OPENING_WAIT_MS);
+    request->on_tick = say_when_opened;
+    request->on_deadline = say_sale;
+    (void)op_wait(request, OPENING_WAIT_MS);
 }
 
 /* --- Open, pause, resume, end. --- */
@@ -243,62 +243,62 @@ static int add_state(struct op_change *change, const struct op_target *target, e
     return err;
 }
 
-static void command(struct op_request *visit, enum order order)
+static void command(struct op_request *request, enum order order)
 {
-    int64_t now = ps_clock_wall_ms(visit->admin->deps.clock);
+    int64_t now = ps_clock_wall_ms(request->admin->deps.clock);
     enum cfg_refusal refusal = CFG_MAY;
     struct ps_faults faults = {0};
     struct op_change *change;
     struct op_target target;
     char name[CFG_NAME_MAX + 8];
 
-    if (!op_only_reason(visit) || !op_read_target(visit, &cfg_kind_sale, &target))
+    if (!op_only_reason(request) || !op_read_target(request, &cfg_kind_sale, &target))
         return;
     if (target.have == NULL) {
-        op_no(visit, ANS_V_not_found, "no such sale");
+        op_no(request, ANS_V_not_found, "no such sale");
         return;
     }
-    if (!op_matches(visit, target.have->version))
+    if (!op_matches(request, target.have->version))
         return;
     if (obeyed(cfg_sale_of(target.have), order, now)) {
-        say_sale(visit);
+        say_sale(request);
         return;
     }
     if (cfg_sale_of(target.have)->state.ended) {
-        op_no(visit, ANS_V_ended, "a sale that has ended stays so");
+        op_no(request, ANS_V_ended, "a sale that has ended stays so");
         return;
     }
     (void)snprintf(name, sizeof name, "sales/%s", target.name);
-    change = op_change_new(visit, actions[order], name);
+    change = op_change_new(request, actions[order], name);
     if (change == NULL)
         return;
     int err = order == OPEN ? add_opening(change->change, &target, now, &refusal, &faults)
                             : add_state(change, &target, order, now);
     if (err < 0) {
         op_change_free(change);
-        op_refuse(visit, err, refusal, &faults);
+        op_refuse(request, err, refusal, &faults);
         return;
     }
     change->answer = op_answer_sale;
-    op_change_submit(visit, change);
+    op_change_submit(request, change);
 }
 
-void op_open_sale(struct op_request *visit)
+void op_open_sale(struct op_request *request)
 {
-    command(visit, OPEN);
+    command(request, OPEN);
 }
 
-void op_pause_sale(struct op_request *visit)
+void op_pause_sale(struct op_request *request)
 {
-    command(visit, PAUSE);
+    command(request, PAUSE);
 }
 
-void op_resume_sale(struct op_request *visit)
+void op_resume_sale(struct op_request *request)
 {
-    command(visit, RESUME);
+    command(request, RESUME);
 }
 
-void op_end_sale(struct op_request *visit)
+void op_end_sale(struct op_request *request)
 {
-    command(visit, END);
+    command(request, END);
 }

@@ -3,16 +3,16 @@
 
 #include <string.h>
 
-void op_task_init(struct op_task *task, const struct op_request *visit, const char *action,
+void op_task_init(struct op_task *task, const struct op_request *request, const char *action,
                   void (*free)(struct op_task *task))
 {
     struct op_audit_entry *entry = &task->entry;
 
-    entry->admin = visit->admin;
+    entry->admin = request->admin;
     entry->action = action;
-    memcpy(entry->who, visit->who, sizeof entry->who);
-    memcpy(entry->peer, visit->peer, sizeof entry->peer);
-    memcpy(entry->why, visit->why, sizeof entry->why);
+    memcpy(entry->who, request->who, sizeof entry->who);
+    memcpy(entry->peer, request->peer, sizeof entry->peer);
+    memcpy(entry->why, request->why, sizeof entry->why);
     task->free = free;
 }
 

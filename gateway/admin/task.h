@@ -15,7 +15,7 @@ struct op_task {
 };
 
 /* `action` must be a literal. The caller prints entry.target. */
-void op_task_init(struct op_task *task, const struct op_request *visit, const char *action,
+void op_task_init(struct op_task *task, const struct op_request *request, const char *action,
                   void (*free)(struct op_task *task));
 /* Its request, or NULL: answered, or its client has left. */
 struct op_request *op_task_request(const struct op_task *task);
