@@ -43,27 +43,31 @@ struct cfg_db {
     struct ps_db *db; /* the file's */
 };
 
-#define COLUMNS                                                                                    \
-    "kind, name, version, revision, json, state, created_at_ms, ends_at_ms, at_ms, who, peer,"     \
-    " action, why"
-#define COLUMNS_AS_MADE                                                                            \
-    "(kind TEXT NOT NULL, name TEXT NOT NULL, version INTEGER NOT NULL,"                           \
-    " revision INTEGER NOT NULL, json TEXT, state TEXT, created_at_ms INTEGER NOT NULL,"           \
-    " ends_at_ms INTEGER NOT NULL, at_ms INTEGER NOT NULL, who TEXT NOT NULL, peer TEXT NOT NULL," \
+/* clang-format off */
+#define COLUMNS \
+    "kind, name, version, revision, json, state," \
+    " created_at_ms, ends_at_ms, at_ms, who, peer, action, why"
+#define COLUMNS_AS_MADE \
+    "(kind TEXT NOT NULL, name TEXT NOT NULL, version INTEGER NOT NULL," \
+    " revision INTEGER NOT NULL," \
+    " json TEXT, state TEXT," \
+    " created_at_ms INTEGER NOT NULL, ends_at_ms INTEGER NOT NULL," \
+    " at_ms INTEGER NOT NULL, who TEXT NOT NULL, peer TEXT NOT NULL," \
     " action TEXT NOT NULL, why TEXT NOT NULL, "
 #define NEVER "9223372036854775807"
 
-#define CREATE                                                                                     \
-    "CREATE TABLE documents" COLUMNS_AS_MADE "PRIMARY KEY(kind, name)) STRICT, WITHOUT ROWID;"     \
-    "CREATE TABLE history" COLUMNS_AS_MADE                                                         \
-    "PRIMARY KEY(kind, name, version)) STRICT, WITHOUT ROWID;"                                     \
-    "CREATE TABLE store(revision INTEGER NOT NULL) STRICT;"                                        \
+#define CREATE \
+    "CREATE TABLE documents" COLUMNS_AS_MADE \
+        "PRIMARY KEY(kind, name)) STRICT, WITHOUT ROWID;" \
+    "CREATE TABLE history" COLUMNS_AS_MADE \
+        "PRIMARY KEY(kind, name, version)) STRICT, WITHOUT ROWID;" \
+    "CREATE TABLE store(revision INTEGER NOT NULL) STRICT;" \
     "INSERT INTO store VALUES(1);"
-#define SHIPPED(name, document)                                                                    \
-    "INSERT INTO documents VALUES('limits', '" name "', 1, 1, '" document "', NULL, 0, " NEVER     \
-    ", 0, 'penstock', '', 'limit.put', '');"
+#define SHIPPED(name, document) \
+    "INSERT INTO documents VALUES('limits', '" name "', 1, 1," \
+    " '" document "', NULL," \
+    " 0, " NEVER ", 0, 'penstock', '', 'limit.put', '');"
 
-/* clang-format off */
 static const char tables[] =
     CREATE
     "CREATE TABLE audit(seq INTEGER PRIMARY KEY, line TEXT NOT NULL) STRICT;"
@@ -86,18 +90,20 @@ static const struct ps_db_kind kind = {
     .tables = tables,
 };
 
+/* clang-format off */
 #define FLAG(condition) "CASE WHEN " condition " THEN 'true' ELSE 'false' END"
-#define BLOCKS(kind, old)                                                                          \
-    "INSERT INTO documents SELECT '" kind "', subject, 1, 1,"                                      \
-    " json_object('until', CASE until_ms WHEN " NEVER " THEN NULL ELSE"                            \
-    " strftime('%Y-%m-%dT%H:%M:%S', until_ms / 1000, 'unixepoch')"                                 \
-    " || printf('.%03dZ', until_ms % 1000) END, 'reason', nullif(reason, '')), NULL,"              \
-    " created_at_ms, until_ms, created_at_ms, by, '', 'upgrade', reason"                           \
+#define BLOCKS(kind, old) \
+    "INSERT INTO documents SELECT '" kind "', subject, 1, 1," \
+    " json_object(" \
+        "'until', CASE until_ms WHEN " NEVER " THEN NULL" \
+            " ELSE strftime('%Y-%m-%dT%H:%M:%S', until_ms / 1000, 'unixepoch')" \
+            " || printf('.%03dZ', until_ms % 1000) END," \
+        " 'reason', nullif(reason, ''))," \
+    " NULL, created_at_ms, until_ms, created_at_ms, by, '', 'upgrade', reason" \
     " FROM blocklist WHERE kind = '" old "';"
 
 /* From schemas 1 and 2, which had a table a kind; 1 forgot sales that were deleted. Rules that
  * nobody had touched may still be replaced by those of the settings. */
-/* clang-format off */
 static const char upgrade[] =
     "BEGIN IMMEDIATE;"
     CREATE
@@ -115,20 +121,26 @@ static const char upgrade[] =
     BLOCKS("blocklist/ips", "range")
     "DROP TABLE sales; DROP TABLE deleted; DROP TABLE limits; DROP TABLE blocklist;"
     "DROP TABLE policy; PRAGMA user_version = " VALUE(SCHEMA) "; COMMIT;";
-/* clang-format on */
 
 static const char *const statements[] = {
     [CHECK] = "PRAGMA quick_check(1)",
     [LOAD] = "SELECT " COLUMNS " FROM documents ORDER BY kind, name",
     [LINES] = "SELECT seq, line FROM audit WHERE seq > ?1 ORDER BY seq",
-    [HISTORY] = "SELECT " COLUMNS " FROM documents WHERE kind = ?1 AND name = ?2"
-                " AND ?3 IN (0, version) UNION ALL SELECT " COLUMNS " FROM history"
-                " WHERE kind = ?1 AND name = ?2 AND ?3 IN (0, version) ORDER BY version DESC",
-    [ARCHIVE] = "INSERT OR REPLACE INTO history SELECT * FROM documents"
-                " WHERE kind = ?1 AND name = ?2 AND version < ?3",
-    [PUT] = "INSERT OR REPLACE INTO documents(" COLUMNS ") SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8,"
-            " ?9, ?10, ?11, ?12, ?13 WHERE ?14 IN (-1, coalesce((SELECT version"
-            " FROM documents WHERE kind = ?1 AND name = ?2), 0))",
+    [HISTORY] =
+        "SELECT " COLUMNS " FROM documents"
+        " WHERE kind = ?1 AND name = ?2 AND ?3 IN (0, version)"
+        " UNION ALL"
+        " SELECT " COLUMNS " FROM history"
+        " WHERE kind = ?1 AND name = ?2 AND ?3 IN (0, version)"
+        " ORDER BY version DESC",
+    [ARCHIVE] =
+        "INSERT OR REPLACE INTO history SELECT * FROM documents"
+        " WHERE kind = ?1 AND name = ?2 AND version < ?3",
+    [PUT] = /* if ?14 is the version there (0: none), or -1 */
+        "INSERT OR REPLACE INTO documents(" COLUMNS ")"
+        " SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13"
+        " WHERE ?14 IN (-1, coalesce("
+            "(SELECT version FROM documents WHERE kind = ?1 AND name = ?2), 0))",
     [TRIM] = "DELETE FROM history WHERE kind = ?1 AND name = ?2 AND version <= ?3",
     [FORGET] = "DELETE FROM documents WHERE kind = ?1 AND name = ?2",
     [FORGET_HISTORY] = "DELETE FROM history WHERE kind = ?1 AND name = ?2",
@@ -136,6 +148,7 @@ static const char *const statements[] = {
     [ADD_LINE] = "INSERT INTO audit(seq, line) VALUES(?1, ?2)",
     [DROP_LINES] = "DELETE FROM audit WHERE seq <= ?1",
 };
+/* clang-format on */
 
 /* --- Opening. --- */
 
