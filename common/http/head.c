@@ -433,11 +433,18 @@ static enum ps_http_rule end_head(struct ps_http_head *head)
     return PS_HTTP_NO_RULE;
 }
 
+static enum ps_http_rule first_line_too_long(const struct ps_http_head *head)
+{
+    return head->is_response ? PS_HTTP_STATUS_LINE : PS_HTTP_TARGET_TOO_LONG;
+}
+
 /* A whole line, without CRLF, that is not empty. */
 static enum ps_http_rule read_line(struct ps_http_head *head, uint32_t at, struct ps_str line)
 {
     if (head->field_count > 0 || head->method_text.len > 0 || head->status > 0)
         return read_field(head, at, line);
+    if (line.len + 1 > head->limits->target_max + FIRST_LINE_REST)
+        return first_line_too_long(head);
     return head->is_response ? read_status_line(head, line) : read_request_line(head, at, line);
 }
 
@@ -457,7 +464,7 @@ static enum ps_http_rule judge_part(const struct ps_http_head *head, const char 
     if (!first || len == head->line_at)
         return PS_HTTP_NO_RULE;
     if (len - head->line_at > head->limits->target_max + FIRST_LINE_REST)
-        return PS_HTTP_TARGET_TOO_LONG;
+        return first_line_too_long(head);
     char c = data[head->line_at];
     if (!head->is_response && c != '\r' && !ps_charset_has(&token_chars, c))
         return PS_HTTP_METHOD;

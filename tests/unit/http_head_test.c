@@ -214,6 +214,18 @@ static void a_line_or_head_above_its_limit_is_refused_before_it_ends(void **stat
     assert_int_equal(ps_http_head_parse(&head, bytes, 256 + 45), PS_HTTP_BAD);
     assert_int_equal(head.rule, PS_HTTP_TARGET_TOO_LONG);
 
+    /* Also when it comes whole, and of a response. */
+    memcpy(bytes + 1000, "\r\n", 2);
+    ps_http_request_init(&head, &limits);
+    assert_int_equal(ps_http_head_parse(&head, bytes, 1002), PS_HTTP_BAD);
+    assert_int_equal(head.rule, PS_HTTP_TARGET_TOO_LONG);
+    memcpy(bytes, "HTTP/1.1 200 ", 13);
+    ps_http_response_init(&head, &limits, false);
+    assert_int_equal(ps_http_head_parse(&head, bytes, 1002), PS_HTTP_BAD);
+    ps_http_response_init(&head, &limits, false);
+    assert_int_equal(ps_http_head_parse(&head, bytes, 900), PS_HTTP_BAD);
+    assert_int_equal(head.rule, PS_HTTP_STATUS_LINE);
+
     static const char begin[] = "GET / HTTP/1.1\r\nA: ";
     memcpy(bytes, begin, sizeof begin - 1);
     ps_http_request_init(&head, &limits);
