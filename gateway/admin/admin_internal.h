@@ -147,7 +147,7 @@ struct op_change {
     void (*answer)(struct op_request *request, struct op_change *change);
     /* What `answer` needs. */
     const struct cfg_kind *kind; /* of the one document that changes */
-    char name[CFG_NAME_MAX + 1];
+    char name[CFG_NAME_MAX + 1]; /* its name; of a bundle its kinds, as asked */
     char secret[OP_TOKEN_LEN + 1];
     char token[PS_NAME_MAX + 1];
 };

@@ -84,7 +84,7 @@ static void say_config(struct op_request *request, const char *kinds)
 
 void op_get_config(struct op_request *request)
 {
-    char kinds[256];
+    char kinds[CFG_NAME_MAX + 1];
 
     if (read_kinds(request, NULL, kinds, sizeof kinds))
         say_config(request, kinds);
@@ -199,8 +199,7 @@ static void put_kinds(struct bundle *bundle, const json_t *documents, const char
 
 static void answer_config(struct op_request *request, struct op_change *change)
 {
-    (void)change;
-    say_config(request, "");
+    say_config(request, change->name);
 }
 
 /* False: answered. A bundle that was read while changes of other gateways were on their way has a
@@ -243,7 +242,7 @@ void op_put_config(struct op_request *request)
     struct bundle bundle = {0};
     const struct cfg_doc *from;
     const json_t *documents;
-    char kinds[256];
+    char kinds[CFG_NAME_MAX + 1];
     bool dry_run;
 
     if (!read_kinds(request, &dry_run, kinds, sizeof kinds) || !check_revision(request, revision) ||
@@ -261,6 +260,7 @@ void op_put_config(struct op_request *request)
         say_config(request, kinds);
     } else {
         bundle.change->answer = answer_config;
+        memcpy(bundle.change->name, kinds, sizeof kinds);
         op_change_submit(request, bundle.change);
     }
 }

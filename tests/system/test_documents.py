@@ -145,7 +145,7 @@ def test_a_bundle_is_put_as_a_whole_or_not_at_all(gateway):
     assert gateway.admin("PUT", path, {"documents": wrong}, etag(have)).status == 422
     assert gateway.admin("GET", path).json == have.json
     done = gateway.admin("PUT", path, {"documents": bundle}, etag(have))
-    assert done.status == 200, done
+    assert done.status == 200 and done.json == gateway.admin("GET", path).json, done
     assert gateway.admin("PUT", path, {"documents": bundle}, etag(have)).status == 412  # another revision
     del bundle["limits"]["bundled"], bundle["blocklist/users"]["bundled"]
     assert gateway.admin("PUT", path, {"documents": bundle}, etag(done)).status == 200
