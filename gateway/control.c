@@ -95,7 +95,12 @@ static void publish_what_changed(struct gw_control *control)
     if (!control->dirty || cfg_store_is_publishing(control->deps.config))
         return;
     control->dirty = false;
-    cfg_store_changed(control->deps.config);
+    if (control->changed_count > GW_CHANGED_MAX)
+        cfg_store_changed(control->deps.config, NULL);
+    for (size_t i = 0; i < control->changed_count && control->changed_count <= GW_CHANGED_MAX; i++)
+        cfg_store_changed(control->deps.config, control->changed[i]);
+    control->changed_count = 0;
+    cfg_store_publish(control->deps.config);
 }
 
 /* --- the thread --- */

@@ -18,11 +18,16 @@ struct gw_control_deps {
     void *ctx;
 };
 
+#define GW_CHANGED_MAX 64
+
 struct gw_control {
     struct gw_control_deps deps;
     struct sale_list sales;
     bool started;
-    bool dirty; /* what is known here of a sale has changed: to be published */
+    bool dirty; /* what is known here of some sale has changed: to be published */
+    /* Which ones; more than fit: all. */
+    char changed[GW_CHANGED_MAX][PS_NAME_MAX + 1];
+    size_t changed_count;
     size_t acks;
     uv_timer_t tick;
 };

@@ -21,11 +21,18 @@ static bool get_decided(const char *name, struct sale_decided *ret_decided, void
     return true;
 }
 
-static void mark_changed(void *ctx)
+static void mark_changed(const char *name, void *ctx)
 {
     struct gw_control *control = ctx;
 
     control->dirty = true;
+    for (size_t i = 0; i < control->changed_count && i < GW_CHANGED_MAX; i++)
+        if (strcmp(control->changed[i], name) == 0)
+            return;
+    if (control->changed_count < GW_CHANGED_MAX)
+        (void)snprintf(control->changed[control->changed_count], PS_NAME_MAX + 1, "%s", name);
+    if (control->changed_count <= GW_CHANGED_MAX)
+        control->changed_count++;
 }
 
 struct note {

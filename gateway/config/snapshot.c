@@ -326,11 +326,6 @@ struct cfg_blocklist *cfg_view_blocklist(struct cfg_view *view)
     return view->blocklist;
 }
 
-void cfg_view_decorate(struct cfg_view *view)
-{
-    view->decorates = true;
-}
-
 /* --- Building. --- */
 
 /* A sale that is in a snapshot is not changed: a copy takes its place. */
@@ -349,6 +344,17 @@ static int decorate(struct cfg_view *view, struct cfg_sale **place)
     *place = copy;
     view->sales_changed = true;
     return 0;
+}
+
+void cfg_view_decorate(struct cfg_view *view, const char *sale)
+{
+    bool there = false;
+    size_t place = 0;
+
+    if (sale != NULL)
+        place = place_of(view->sales, view->sale_count, sale, strlen(sale), &there);
+    if (sale == NULL || (there && decorate(view, &view->sales[place]) < 0))
+        view->decorates = true;
 }
 
 static int decorate_sales(struct cfg_view *view)

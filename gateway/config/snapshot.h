@@ -109,8 +109,9 @@ int cfg_view_put_sale(struct cfg_view *view, const char *name, const struct cfg_
 void cfg_view_set_rules(struct cfg_view *view, struct cfg_limit_rule *rules, size_t count);
 /* To be changed in place. */
 struct cfg_blocklist *cfg_view_blocklist(struct cfg_view *view);
-/* What the sales room knows may have changed: of any sale, when the next snapshot is built. */
-void cfg_view_decorate(struct cfg_view *view);
+/* What the sales room knows of the sale has changed; NULL: of any, which is asked for when the next
+ * snapshot is built. */
+void cfg_view_decorate(struct cfg_view *view, const char *sale);
 /* The one built before may be freed when no worker uses it any more, and must be before another
  * one is built. PS_E_NOMEM: what was to be published stays so. */
 int cfg_view_snapshot(struct cfg_view *view, int64_t version, int64_t revision,

@@ -234,7 +234,7 @@ void sale_set_state(struct sale_run *run, enum sale_state state)
 
 static void report_changed(const struct sale_run *run)
 {
-    run->runs->host.changed(run->runs->host.ctx);
+    run->runs->host.changed(run->name, run->runs->host.ctx);
 }
 
 void sale_refuse(struct sale_run *run, const char *why)

@@ -47,7 +47,7 @@ struct sale_host {
      * version is not the newest of the cluster. */
     void (*note)(const char *name, enum sale_note note, void *ctx);
     /* What sale_view tells of a sale has changed: workers are to get it. */
-    void (*changed)(void *ctx);
+    void (*changed)(const char *name, void *ctx);
     void *ctx;
 };
 

@@ -163,7 +163,7 @@ static void what_did_not_change_is_shared(void **state)
     assert_ptr_equal(snapshot->limits, limits);
     assert_ptr_not_equal(snapshot->blocklist, blocklist);
     run.epoch = 3; /* the sales room knows something new */
-    cfg_view_decorate(view);
+    cfg_view_decorate(view, NULL);
     publish();
     assert_ptr_equal(find("autumn"), autumn);
     assert_int_equal(find("spring")->epoch, 3);
