@@ -230,6 +230,30 @@ void kafka_topic(struct kafka_broker *broker, const char *name, int partitions,
     rd_kafka_destroy(admin);
 }
 
+/* Does the broker itself show this value? It answers a change before it goes by it. */
+static bool shows_setting(rd_kafka_t *admin, const char *name, const char *setting,
+                          const char *value)
+{
+    rd_kafka_queue_t *queue = rd_kafka_queue_new(admin);
+    rd_kafka_ConfigResource_t *topic = rd_kafka_ConfigResource_new(RD_KAFKA_RESOURCE_TOPIC, name);
+    rd_kafka_DescribeConfigs(admin, &topic, 1, NULL, queue);
+    rd_kafka_event_t *event = rd_kafka_queue_poll(queue, 10000);
+    bool shown = false;
+    size_t count = 0, entries = 0;
+    assert_non_null(event);
+    const rd_kafka_ConfigResource_t **found = rd_kafka_DescribeConfigs_result_resources(
+        rd_kafka_event_DescribeConfigs_result(event), &count);
+    const rd_kafka_ConfigEntry_t **entry =
+        count == 1 ? rd_kafka_ConfigResource_configs(found[0], &entries) : NULL;
+    for (size_t i = 0; i < entries; i++)
+        if (strcmp(rd_kafka_ConfigEntry_name(entry[i]), setting) == 0)
+            shown = strcmp(rd_kafka_ConfigEntry_value(entry[i]), value) == 0;
+    rd_kafka_event_destroy(event);
+    rd_kafka_ConfigResource_destroy(topic);
+    rd_kafka_queue_destroy(queue);
+    return shown;
+}
+
 void kafka_topic_set(struct kafka_broker *broker, const char *name, const char *setting,
                      const char *value)
 {
@@ -243,6 +267,8 @@ void kafka_topic_set(struct kafka_broker *broker, const char *name, const char *
     assert_int_equal(answer_of(queue), 0);
     rd_kafka_ConfigResource_destroy(topic);
     rd_kafka_queue_destroy(queue);
+    for (int i = 0; i < 500 && !shows_setting(admin, name, setting, value); i++)
+        usleep(20000);
     rd_kafka_destroy(admin);
 }
 
