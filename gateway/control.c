@@ -92,15 +92,17 @@ static void on_ack(struct gw_control *control, const struct ps_mail *mail)
 
 static void publish_what_changed(struct gw_control *control)
 {
+    struct cfg_view *view = cfg_store_view(control->deps.config);
+
     if (!control->dirty || cfg_store_is_publishing(control->deps.config))
         return;
     control->dirty = false;
     if (control->changed_count > GW_CHANGED_MAX)
-        cfg_store_changed(control->deps.config, NULL);
+        cfg_view_decorate(view, NULL);
     for (size_t i = 0; i < control->changed_count && control->changed_count <= GW_CHANGED_MAX; i++)
-        cfg_store_changed(control->deps.config, control->changed[i]);
+        cfg_view_decorate(view, control->changed[i]);
     control->changed_count = 0;
-    cfg_store_publish(control->deps.config);
+    cfg_store_changed(control->deps.config);
 }
 
 /* --- the thread --- */

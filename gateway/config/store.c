@@ -134,12 +134,7 @@ void cfg_store_acknowledged(struct cfg_store *store, int64_t version)
     next_step(store);
 }
 
-void cfg_store_changed(struct cfg_store *store, const char *sale)
-{
-    cfg_view_decorate(store->view, sale);
-}
-
-void cfg_store_publish(struct cfg_store *store)
+void cfg_store_changed(struct cfg_store *store)
 {
     store->dirty = true;
     next_step(store);

@@ -132,9 +132,8 @@ int cfg_store_history(struct cfg_store *store, const struct cfg_kind *kind, cons
 
 /* --- Publishing. --- */
 
-/* What the sales room knows of the sale (NULL: of any) has changed; then publish again. */
-void cfg_store_changed(struct cfg_store *store, const char *sale);
-void cfg_store_publish(struct cfg_store *store);
+/* What the sales room knows of sales has changed (cfg_view_decorate): publish again. */
+void cfg_store_changed(struct cfg_store *store);
 /* Is what has changed published, and acknowledged by all? Is no change waiting either? */
 bool cfg_store_is_settled(const struct cfg_store *store);
 bool cfg_store_is_idle(const struct cfg_store *store);
