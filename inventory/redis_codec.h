@@ -1,3 +1,4 @@
+/* clang-format off: the list keeps its lines */
 /* How a sale lies in Redis, and how it is packed. Private to the Redis backend; reserve.lua is the
  * other side.
  *
@@ -8,19 +9,21 @@
  *   ps:{sale}:E:order    hash    id -> entry: what is decided and still counts (held, confirmed,
  *                                lowered, and given back with a key)
  *   ps:{sale}:E:user     hash    user -> buyer
- *   ps:{sale}:E:idem     hash    length of user ':' user key -> id, digest of the payload (32
- * bytes) ps:{sale}:E:adjust   set     ids of raises ps:{sale}:E:applied  hash    partition ->
- * offset up to which effects are applied ps:{sale}:lock       string  the start that builds the
- * counters again ps:gateways          hash    start id -> time, heartbeat ps:leader string  the
- * start that has the leader's lease ps:log               string  the order log that this Redis
- * counts for
+ *   ps:{sale}:E:idem     hash    length of user ':' user key -> id, digest of the payload
+ *   ps:{sale}:E:adjust   set     ids of raises
+ *   ps:{sale}:E:applied  hash    partition -> offset up to which effects are applied
+ *   ps:{sale}:lock       string  the start that builds the counters again
+ *   ps:gateways          hash    start id -> time, heartbeat
+ *   ps:leader            string  the start that has the leader's lease
+ *   ps:log               string  the order log that this Redis counts for
  *
  *   entry            state (1), reserved_at_ms (8), ttl_ms (8), quantity (8), sku, user, key
- *   buyer            units (8), number of SKUs (1), each: sku, units (8); then ids of their last
- * live orders (16 each, at most 16, oldest first)
+ *   buyer            units (8), number of SKUs (1), each: sku, units (8); then
+ *                    ids of their last live orders (16 each, at most 16, oldest first)
  *
  * Ids are 16 raw bytes, numbers are big-endian and at most PS_INT_MAX, texts have their length (1)
  * before them. An epoch E is decimal. */
+/* clang-format on */
 #ifndef INV_REDIS_CODEC_H
 #define INV_REDIS_CODEC_H
 
