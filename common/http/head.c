@@ -96,15 +96,6 @@ bool ps_http_same_text(struct ps_str a, struct ps_str b)
     return a.len == b.len && strncasecmp(a.at, b.at, a.len) == 0;
 }
 
-const struct ps_http_field *ps_http_field_find(const struct ps_http_head *head,
-                                               enum ps_http_name name)
-{
-    for (uint32_t i = 0; i < head->field_count; i++)
-        if (head->fields[i].known == name)
-            return &head->fields[i];
-    return NULL;
-}
-
 /* --- Request line and status line. --- */
 
 static bool is_address_literal(struct ps_str text)
@@ -490,7 +481,6 @@ enum ps_http_step ps_http_head_parse(struct ps_http_head *head, const char *data
         line.len--;
         head->scanned = head->line_at = next;
         if (line.len > 0) {
-            head->began = true;
             if ((rule = read_line(head, at, line)) != PS_HTTP_NO_RULE)
                 return refuse(head, rule);
         } else if (!first) {
@@ -502,7 +492,6 @@ enum ps_http_step ps_http_head_parse(struct ps_http_head *head, const char *data
         }
     }
     head->scanned = (uint32_t)end;
-    head->began |= len > head->line_at && data[head->line_at] != '\r';
     rule = judge_part(head, data, len);
     return rule == PS_HTTP_NO_RULE ? PS_HTTP_MORE : refuse(head, rule);
 }

@@ -103,7 +103,7 @@ struct ps_http_head {
     /* Inside. */
     const struct ps_http_limits *limits;
     uint32_t scanned, line_at;
-    bool is_response, began, has_host, has_length, has_encoding, has_close, has_keep_alive;
+    bool is_response, has_host, has_length, has_encoding, has_close, has_keep_alive;
 };
 
 /* `limits` must outlive the head's use. */
@@ -114,20 +114,10 @@ void ps_http_response_init(struct ps_http_head *head, const struct ps_http_limit
  * less than in the call before. */
 enum ps_http_step ps_http_head_parse(struct ps_http_head *head, const char *data, size_t len);
 
-/* Has any byte of it come? An empty line before a request is none. */
-static inline bool ps_http_head_began(const struct ps_http_head *head)
-{
-    return head->began;
-}
-
 static inline struct ps_str ps_http_text(const char *data, struct ps_http_span span)
 {
     return (struct ps_str){data + span.at, span.len};
 }
-
-/* The only line of a known field, or the first; NULL: absent. */
-const struct ps_http_field *ps_http_field_find(const struct ps_http_head *head,
-                                               enum ps_http_name name);
 
 /* A token (RFC 9110, section 5.6.2). */
 bool ps_http_is_token(struct ps_str text);
