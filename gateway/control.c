@@ -126,7 +126,7 @@ void gw_control_mail(const struct ps_mail *mail, void *ctx)
         break;
     case GW_MAIL_STATE:
         if (mail->value != 0)
-            sale_go_on(control->deps.sales);
+            sale_go_on_all(control->deps.sales);
         break;
     default:
         break;

@@ -171,15 +171,13 @@ static void say_when_opened(struct op_request *request)
 
 void op_answer_sale(struct op_request *request, struct op_change *change)
 {
-    struct op_admin *admin = request->admin;
-    const struct sale_entry *sale;
+    const struct sale_entry *sale = op_sale(request);
 
     (void)change;
-    sale_go_on(admin->deps.sales);
-    sale = op_sale(request);
     if (sale == NULL)
         return;
-    if (!is_opening(admin, sale)) {
+    sale_go_on(sale->run);
+    if (!is_opening(request->admin, sale)) {
         say_sale(request);
         return;
     }

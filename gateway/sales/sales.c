@@ -455,12 +455,16 @@ static void step_run(struct sale_run *run)
     sale_sweep_step(run);
 }
 
-void sale_go_on(struct sale_runs *runs)
+void sale_go_on(struct sale_run *run)
 {
-    if (runs->stopped || !clu_has_view(runs->cluster))
-        return;
+    if (!run->runs->stopped && clu_has_view(run->runs->cluster))
+        step_run(run);
+}
+
+void sale_go_on_all(struct sale_runs *runs)
+{
     for (size_t i = 0; i < runs->count; i++)
-        step_run(runs->at[i]);
+        sale_go_on(runs->at[i]);
 }
 
 void sale_tick(struct sale_runs *runs)
@@ -469,7 +473,7 @@ void sale_tick(struct sale_runs *runs)
         return;
     clu_tick(runs->cluster);
     sale_apply_take(runs);
-    sale_go_on(runs);
+    sale_go_on_all(runs);
     sale_expiry_tick(runs->expiry);
 }
 

@@ -123,9 +123,10 @@ void sale_runs_free(struct sale_runs *runs);
 
 /* Each 100 ms: every sale goes on, the cluster's heartbeat and lease, expiries. */
 void sale_tick(struct sale_runs *runs);
-/* Every sale goes on at once, instead of with the next tick: after a document has changed, or when
- * the log takes records again. */
-void sale_go_on(struct sale_runs *runs);
+/* Instead of with the next tick: one sale after its document has changed, all when the log takes
+ * records again. */
+void sale_go_on(struct sale_run *run);
+void sale_go_on_all(struct sale_runs *runs);
 /* Mail of `mail_kind`. */
 void sale_mail(struct sale_runs *runs, const struct ps_mail *mail);
 /* The outcome of a record with a ticket of the kind SALE_TICKET. */
