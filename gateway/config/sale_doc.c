@@ -463,15 +463,15 @@ size_t cfg_sale_doc_differences(const struct cfg_sale_doc *a, const struct cfg_s
 const char *cfg_sale_state_name(const struct cfg_sale_doc *doc, const struct cfg_sale_state *state,
                                 int64_t wall_ms)
 {
-    if (state->ended)
-        return "ended";
+    static const char *const names[] = {"scheduled", "open", "paused", "ended"};
+    enum cfg_phase phase =
+        cfg_phase_at(doc->opens_at_ms, doc->closes_at_ms, state->paused, state->ended, wall_ms);
+
+    if (phase != CFG_PHASE_SCHEDULED)
+        return names[phase];
     if (doc->opens_at_ms == INT64_MAX)
         return "draft";
-    if (wall_ms >= doc->closes_at_ms)
-        return "ended";
-    if (state->paused)
-        return "paused";
-    return wall_ms < doc->opens_at_ms ? "scheduled" : "open";
+    return names[state->paused ? CFG_PHASE_PAUSED : CFG_PHASE_SCHEDULED];
 }
 
 /* --- The kind. --- */

@@ -82,7 +82,19 @@ enum cfg_refusal cfg_sale_doc_change(const struct cfg_sale_doc *from, const stru
 size_t cfg_sale_doc_differences(const struct cfg_sale_doc *a, const struct cfg_sale_doc *b,
                                 char *ret_text, size_t cap);
 
-/* "draft", "scheduled", "open", "paused" or "ended". */
+/* What buyers see of a sale. Before the opening it is scheduled, whether or not it is paused. */
+enum cfg_phase { CFG_PHASE_SCHEDULED, CFG_PHASE_OPEN, CFG_PHASE_PAUSED, CFG_PHASE_ENDED };
+/* The window is [opens_at_ms, closes_at_ms); a draft opens at INT64_MAX. */
+static inline enum cfg_phase cfg_phase_at(int64_t opens_at_ms, int64_t closes_at_ms, bool paused,
+                                          bool ended, int64_t wall_ms)
+{
+    if (ended || (wall_ms >= closes_at_ms && opens_at_ms != INT64_MAX))
+        return CFG_PHASE_ENDED;
+    if (wall_ms < opens_at_ms)
+        return CFG_PHASE_SCHEDULED;
+    return paused ? CFG_PHASE_PAUSED : CFG_PHASE_OPEN;
+}
+/* What operators see: the phase, and "draft", or "paused" already before the opening. */
 const char *cfg_sale_state_name(const struct cfg_sale_doc *doc, const struct cfg_sale_state *state,
                                 int64_t wall_ms);
 /* As it stands beside the document. NULL = out of memory. */

@@ -98,15 +98,7 @@ static struct cfg_sale *copy_sale(const struct cfg_sale *from)
 
 enum cfg_phase cfg_sale_phase(const struct cfg_sale *sale, int64_t wall_ms)
 {
-    if (sale->ended)
-        return CFG_PHASE_ENDED;
-    if (sale->draft)
-        return CFG_PHASE_SCHEDULED;
-    if (wall_ms >= sale->closes_at_ms)
-        return CFG_PHASE_ENDED;
-    if (wall_ms < sale->opens_at_ms)
-        return CFG_PHASE_SCHEDULED;
-    return sale->paused ? CFG_PHASE_PAUSED : CFG_PHASE_OPEN;
+    return cfg_phase_at(sale->opens_at_ms, sale->closes_at_ms, sale->paused, sale->ended, wall_ms);
 }
 
 /* Like strcmp, of a counted and a NUL-terminated text. */

@@ -15,8 +15,6 @@
 struct inv_sale;
 struct oq_sale;
 
-enum cfg_phase { CFG_PHASE_SCHEDULED, CFG_PHASE_OPEN, CFG_PHASE_PAUSED, CFG_PHASE_ENDED };
-
 struct cfg_sku {
     char name[PS_NAME_MAX + 1];
     int64_t cap;          /* 0 = none of its own */
