@@ -180,9 +180,24 @@ static void send_click(struct conn *conn, const struct lt_click *click)
         fail_conn(conn, LT_RESET);
 }
 
+/* Of those that wait for a connection. */
+static void give_up_waiting(struct lt_client *client, int64_t plan_ns, int64_t patience_ns)
+{
+    const struct lt_click *due;
+    while ((due = lt_arrivals_peek(&client->arrivals)) != NULL &&
+           due->at_ns + patience_ns <= plan_ns) {
+        struct lt_click click = lt_arrivals_take(&client->arrivals);
+        report_click(client, &click, LT_NO_ANSWER, NULL);
+    }
+}
+
+/* Clicks are given up before others become due: a click that is late because this program was has
+ * not waited for a connection. */
 static void send_due_clicks(struct lt_client *client)
 {
-    lt_arrivals_offer(&client->arrivals, plan_now(client));
+    int64_t plan_ns = plan_now(client);
+    give_up_waiting(client, plan_ns, client->set.patience_ms * PS_NS_PER_MS);
+    lt_arrivals_offer(&client->arrivals, plan_ns);
     struct conn *idle;
     while ((idle = first_conn(client, IDLE)) != NULL &&
            lt_arrivals_peek(&client->arrivals) != NULL) {
@@ -331,12 +346,7 @@ static void expire_waits(struct lt_client *client, int64_t now_ns)
         return;
     while ((conn = first_conn(client, BUSY)) != NULL && conn->click.at_ns + timeout_ns <= plan_ns)
         fail_conn(conn, LT_NO_ANSWER);
-    const struct lt_click *due;
-    while ((due = lt_arrivals_peek(&client->arrivals)) != NULL &&
-           due->at_ns + timeout_ns <= plan_ns) {
-        struct lt_click click = lt_arrivals_take(&client->arrivals);
-        report_click(client, &click, LT_NO_ANSWER, NULL);
-    }
+    give_up_waiting(client, plan_ns, given_up ? 0 : client->set.patience_ms * PS_NS_PER_MS);
 }
 
 /* The plan starts when every connection is open, or after a while with those that are. */

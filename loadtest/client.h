@@ -48,7 +48,8 @@ struct lt_client_settings {
     const char *user_prefix;      /* buyer n is user "<prefix><n>" */
     const char *client_ip_header; /* which header has a buyer's address */
     size_t connections;
-    int64_t timeout_ms; /* from the click's moment */
+    int64_t timeout_ms;  /* from the click's moment */
+    int64_t patience_ms; /* as long: a click that waits for a free connection is never sent */
     uint16_t retries; /* a buyer without an answer, or with a 503, clicks again, at most so often */
     const volatile sig_atomic_t *stop; /* 1: no more clicks are offered; 2 or more: nor are answers
                                           waited for; may be NULL */

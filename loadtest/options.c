@@ -111,6 +111,8 @@ static const struct ps_flag flags[] = {
     {"--unique-users", NULL, "with --rate: each click by a new buyer", ps_flag_set_bool, ARRIVALS(unique_users), 0, 0},
     {"--connections", "N", "connections that are kept open (1000)", ps_flag_set_int, OPTION(connections), 1, 100000},
     {"--timeout", "TIME", "after which a buyer gives up (10s)", set_time, OPTION(timeout_ms), 0, 0},
+    {"--patience", "TIME", "after which a click that finds no free connection is never sent (as --timeout)", set_time, OPTION(patience_ms), 0, 0},
+    {"--in-time", "TIME", "count in the JSON report the answers that came within it", set_time, OPTION(in_time_ms), 0, 0},
     {"--retry", "N", "a buyer without an answer, or with a 503, clicks again 0.5 s later, at most N times (0)", ps_flag_set_int, OPTION(retries), 0, 1000},
     {"--confirm-share", "X", "share of the accepted orders to confirm after the peak (0)", set_share, OPTION(confirm_share), 0, 0},
     {"--cancel-share", "X", "and to cancel (0)", set_share, OPTION(cancel_share), 0, 0},
@@ -159,6 +161,7 @@ static int check_together(const struct arrivals *arrivals, const struct lt_optio
         bool wrong;
         const char *flag, *why;
     } rules[] = {
+        {options->patience_ms > options->timeout_ms, "--patience", "is longer than --timeout"},
         {options->confirm_share + options->cancel_share > 1, "--cancel-share",
          "and --confirm-share are more than 1 together"},
         {measured && arrivals->duration_ms == 0, "--rate", "needs --duration"},
@@ -219,6 +222,8 @@ int lt_options_read(int argc, char **argv, struct lt_options *ret_options, struc
         err = check_together(&parse.arrivals, &parse.options, fault);
     if (err == 0)
         err = make_plan(&parse.arrivals, &parse.options.plan, fault);
+    if (parse.options.patience_ms == 0)
+        parse.options.patience_ms = parse.options.timeout_ms;
     if (err == 0)
         *ret_options = parse.options;
     return err;

@@ -136,6 +136,7 @@ static int let_buyers_come(struct rehearsal *rehearsal, struct ps_fault *fault)
         .client_ip_header = options->client_ip_header,
         .connections = (size_t)options->connections,
         .timeout_ms = options->timeout_ms,
+        .patience_ms = options->patience_ms,
         .retries = (uint16_t)options->retries,
         .stop = rehearsal->stop,
         .on_answer = on_answer,
@@ -250,6 +251,7 @@ static int write_reports(struct rehearsal *rehearsal)
     report->public_authority = rehearsal->public_target.authority;
     report->connections = (size_t)options->connections;
     report->timeout_ms = options->timeout_ms;
+    report->patience_ms = options->patience_ms;
     report->tally = rehearsal->tally;
     report->proof = &rehearsal->proof;
     lt_report_sales(report, oq_audit_fold(rehearsal->audit));
@@ -293,6 +295,7 @@ static int run_rehearsal(struct rehearsal *rehearsal)
         (void)ps_fault(&fault, PS_E_NOMEM, "", "out of memory");
         return print_fault(&fault, LT_EXIT_FAILED);
     }
+    rehearsal->tally->in_time_ns = options->in_time_ms * PS_NS_PER_MS;
     if (make_sale(rehearsal, &fault) < 0)
         return print_fault(&fault, LT_EXIT_FAILED);
     /* Users of their own, so that the limits of an earlier rehearsal do not follow this one. */

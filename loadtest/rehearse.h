@@ -16,6 +16,8 @@ struct lt_options {
     bool summary, quiet, end_sale, help, version;
     double confirm_share, cancel_share;
     int64_t connections, timeout_ms, settle_ms, retries;
+    int64_t patience_ms; /* at most timeout_ms */
+    int64_t in_time_ms;  /* 0: not asked for */
     struct lt_plan_spec plan;
 };
 

@@ -91,10 +91,11 @@ static json_t *plan_json(const struct lt_plan *plan)
 static json_t *client_json(const struct lt_report *report)
 {
     const struct lt_tally *tally = report->tally;
-    return json_pack("{s:I, s:I, s:I, s:I, s:f, s:o}", "connections",
+    return json_pack("{s:I, s:I, s:I, s:I, s:I, s:f, s:o}", "connections",
                      (json_int_t)report->connections, "connects", (json_int_t)report->end.connects,
-                     "timeout_ms", (json_int_t)report->timeout_ms, "never_sent",
-                     (json_int_t)tally->never_sent, "cpu_us_per_click",
+                     "timeout_ms", (json_int_t)report->timeout_ms, "patience_ms",
+                     (json_int_t)report->patience_ms, "never_sent", (json_int_t)tally->never_sent,
+                     "cpu_us_per_click",
                      tally->clicks > 0 ? (double)report->cpu_us / (double)tally->clicks : 0.0,
                      "sent_late_ms", latency_json(&tally->sent_late));
 }
@@ -124,21 +125,40 @@ static uint64_t count_answered(const struct lt_tally *tally)
     return count;
 }
 
-/* All answers, all refusals, and each verdict by its name. The histograms of a group are merged, so
- * that its percentiles are those of the group, not averages of percentiles. */
+/* Null when no bound was asked for. */
+static json_t *in_time_json(const struct lt_tally *tally)
+{
+    if (tally->in_time_ns == 0)
+        return json_null();
+    json_t *answers = json_object();
+    for (size_t i = 0; i < tally->verdict_count; i++) {
+        const struct lt_verdict_tally *verdict = tally->verdicts[i];
+        if (has_answer(i) && verdict->latency.count > 0)
+            (void)json_object_set_new(answers, verdict->name,
+                                      json_integer((json_int_t)verdict->in_time));
+    }
+    return json_pack("{s:I, s:o}", "within_ms", (json_int_t)(tally->in_time_ns / PS_NS_PER_MS),
+                     "answers", answers);
+}
+
+/* All answers, the admitted, all refusals, and each verdict by its name. The histograms of a group
+ * are merged, so that its percentiles are those of the group, not averages of percentiles. */
 static json_t *latencies_json(const struct lt_tally *tally)
 {
-    struct ps_histogram all, refusals;
+    struct ps_histogram all, admitted, refusals;
     ps_histogram_init(&all);
+    ps_histogram_init(&admitted);
     ps_histogram_init(&refusals);
     for (size_t i = 0; i < tally->verdict_count; i++) {
         if (has_answer(i))
             ps_histogram_merge(&all, &tally->verdicts[i]->latency);
+        if (i == LT_V_ACCEPTED || i == LT_V_PENDING)
+            ps_histogram_merge(&admitted, &tally->verdicts[i]->latency);
         if (tally->verdicts[i]->refusal)
             ps_histogram_merge(&refusals, &tally->verdicts[i]->latency);
     }
-    json_t *latencies =
-        json_pack("{s:o, s:o}", "all", latency_json(&all), "refusals", latency_json(&refusals));
+    json_t *latencies = json_pack("{s:o, s:o, s:o}", "all", latency_json(&all), "admitted",
+                                  latency_json(&admitted), "refusals", latency_json(&refusals));
     for (size_t i = 0; i < tally->verdict_count; i++) {
         const struct lt_verdict_tally *verdict = tally->verdicts[i];
         if (verdict->latency.count > 0)
@@ -215,7 +235,7 @@ json_t *lt_report_json(const struct lt_report *report)
     ps_time_format(report->started_wall_ms, started_at);
     return json_pack(
         "{s:i, s:s, s:s, s:s, s:s, s:f, s:b, s:o, s:o, s:I, s:I, s:I, s:I, s:I, s:o, s:o, "
-        "s:o, s:o, s:o}",
+        "s:o, s:o, s:o, s:o}",
         "format", 1, "program", "penstock-rehearse " PENSTOCK_VERSION, "sale", report->sale,
         "public", report->public_authority, "started_at", started_at, "duration_s",
         (double)report->end.elapsed_ns / (double)PS_NS_PER_S, "interrupted", report->interrupted,
@@ -223,6 +243,6 @@ json_t *lt_report_json(const struct lt_report *report)
         (json_int_t)tally->clicks, "answered", (json_int_t)count_answered(tally), "unanswered",
         (json_int_t)(tally->clicks - count_answered(tally)), "repeated", (json_int_t)tally->repeats,
         "tried_again", (json_int_t)tally->tries_again, "latency_ms", latencies_json(tally),
-        "answers", answers_json(tally), "timeline", timeline_json(report), "stock",
-        stock_json(report), "proof", proof_json(report->proof));
+        "answers", answers_json(tally), "in_time", in_time_json(tally), "timeline",
+        timeline_json(report), "stock", stock_json(report), "proof", proof_json(report->proof));
 }

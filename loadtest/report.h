@@ -15,7 +15,7 @@ struct lt_report {
     int64_t started_wall_ms;
     bool interrupted;
     size_t connections;
-    int64_t timeout_ms;
+    int64_t timeout_ms, patience_ms;
     struct lt_progress end; /* as the client stood at the end */
     int64_t cpu_us;         /* of this process, user and system, while the plan ran */
     struct lt_tally *tally;

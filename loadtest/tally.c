@@ -157,7 +157,7 @@ static enum lt_verdict judge_yes(struct lt_tally *tally, const struct lt_answer 
 /* Names that mean something else in the report; a proxy may have one as a code of its own. */
 static bool is_reserved(struct ps_str name)
 {
-    bool found = is_text(name, "all") || is_text(name, "refusals");
+    bool found = is_text(name, "all") || is_text(name, "admitted") || is_text(name, "refusals");
     for (size_t i = 0; i < LT_V_FIXED; i++)
         found = found || is_text(name, fixed_names[i]);
     return found;
@@ -189,6 +189,7 @@ void lt_tally_add(struct lt_tally *tally, const struct lt_answer *answer)
 {
     struct lt_verdict_tally *verdict = judge_answer(tally, answer);
     ps_histogram_record(&verdict->latency, (uint64_t)answer->latency_ns);
+    verdict->in_time += answer->latency_ns <= tally->in_time_ns;
     /* The later moment first: it may widen the slots. */
     verdict->slot[lt_tally_slot(tally, answer->ended_ns)]++;
     tally->offered[lt_tally_slot(tally, answer->click->at_ns)]++;

@@ -26,6 +26,7 @@ struct lt_verdict_tally {
     char name[PS_NAME_MAX + 1];  /* "accepted", "sold_out", "http_502"... */
     bool refusal;                /* an answer of 400 or above */
     struct ps_histogram latency; /* from the click's moment */
+    uint64_t in_time;            /* of these, not later than the tally's `in_time_ns` */
     uint32_t slot[LT_SLOTS];     /* answers by the time they came */
 };
 
@@ -38,6 +39,7 @@ struct lt_promise {
 };
 
 struct lt_tally {
+    int64_t in_time_ns; /* from the click's moment; the caller sets it, 0 counts nothing */
     struct lt_verdict_tally *verdicts[LT_VERDICTS_MAX];
     size_t verdict_count;
     int64_t slot_ns;            /* width; doubles when the run outlasts the slots */

@@ -54,6 +54,19 @@ def test_a_report_that_cannot_be_written_is_said_before_anybody_comes(gateway, t
     assert sales(gateway) == before
 
 
+def test_a_patience_longer_than_the_timeout_is_refused(gateway):
+    done = rehearse(gateway, "--patience", "3s", "--timeout", "2s")
+    assert done.returncode == 2 and "--patience" in done.stderr and "--timeout" in done.stderr, done
+
+
+def test_answers_in_time_are_counted(gateway, tmp_path):
+    done = rehearse(gateway, "--quiet", "--in-time", "10s", "--patience", "5s", "--json", tmp_path / "r.json")
+    report = json.loads((tmp_path / "r.json").read_text())
+    assert done.returncode == 0, done
+    assert report["in_time"] == {"within_ms": 10000, "answers": report["answers"]}
+    assert report["client"]["patience_ms"] == 5000
+
+
 def test_a_rehearsal_that_nobody_answers_leaves_no_open_sale(gateway):
     done = rehearse(gateway, public=f"http://127.0.0.1:{free_port()}")
     assert done.returncode == 1, done

@@ -51,6 +51,7 @@ struct seen {
     bool replayed;
     char body[64];
     int64_t least_lag_ns, most_latency_ns;
+    int never_sent;
     int stop_after, stop_with;
     volatile sig_atomic_t stop;
 };
@@ -241,6 +242,7 @@ static void on_answer(const struct lt_answer *seen_answer, void *ctx)
     assert_true(seen_answer->latency_ns >= 0);
     if (seen_answer->latency_ns > seen->most_latency_ns)
         seen->most_latency_ns = seen_answer->latency_ns;
+    seen->never_sent += seen_answer->sent_late_ns < 0;
     if (seen_answer->outcome == LT_ANSWERED) {
         seen->status = seen_answer->status;
         seen->replayed = seen_answer->replayed;
@@ -261,7 +263,8 @@ struct game {
     int64_t clicks, over_ms; /* 0: 20 ms */
     size_t connections;
     uint16_t retries;
-    int64_t timeout_ms; /* 0: 5 s */
+    int64_t timeout_ms;  /* 0: 5 s */
+    int64_t patience_ms; /* 0: as timeout_ms */
     int stop_after, stop_with;
 };
 
@@ -285,6 +288,9 @@ static void play(const struct game *game)
         .client_ip_header = "X-Forwarded-For",
         .connections = game->connections,
         .timeout_ms = game->timeout_ms != 0 ? game->timeout_ms : 5000,
+        .patience_ms = game->patience_ms != 0  ? game->patience_ms
+                       : game->timeout_ms != 0 ? game->timeout_ms
+                                               : 5000,
         .retries = game->retries,
         .stop = &seen.stop,
         .on_answer = on_answer,
@@ -411,6 +417,20 @@ static void waiting_for_a_connection_counts(void **state)
     assert_true(seen.most_latency_ns >= (5 * (SLOW_MS - 1) - 20) * PS_NS_PER_MS);
 }
 
+/* One connection that answers 50 times a second, and a click every 2 ms: only those are sent that
+ * find it free soon, and a click that has waited too long is given up then, not at the timeout. */
+static void a_click_waits_no_longer_than_its_patience(void **state)
+{
+    (void)state;
+    PLAY(.mode = SLOW, .clicks = 100, .over_ms = 200, .connections = 1, .patience_ms = 10);
+    assert_int_equal(seen.count, 100);
+    assert_int_equal(seen.by_outcome[LT_ANSWERED] + seen.never_sent, 100);
+    assert_int_equal(seen.by_outcome[LT_NO_ANSWER], seen.never_sent);
+    assert_true(seen.by_outcome[LT_ANSWERED] >= 1);
+    assert_true(seen.never_sent >= 50);
+    assert_int_equal(server.requests, seen.by_outcome[LT_ANSWERED]);
+}
+
 static void told_to_stop_it_offers_no_more(void **state)
 {
     (void)state;
@@ -481,6 +501,7 @@ int main(void)
         cmocka_unit_test(a_reset_buyer_may_try_again_with_the_same_key),
         cmocka_unit_test(a_dead_server_resets_and_refuses),
         cmocka_unit_test(waiting_for_a_connection_counts),
+        cmocka_unit_test(a_click_waits_no_longer_than_its_patience),
         cmocka_unit_test(told_to_stop_it_offers_no_more),
         cmocka_unit_test(told_twice_to_stop_it_waits_for_nobody),
         cmocka_unit_test(only_loopback_is_loopback),

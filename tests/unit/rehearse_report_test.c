@@ -411,7 +411,7 @@ static void a_code_that_is_called_like_silence_is_an_answer(void **state)
 {
     struct world *world = *state;
     static const char *const codes[] = {"accepted", "pending", "replayed", "no_answer", "reset",
-                                        "refused",  "garbled", "all",      "refusals"};
+                                        "refused",  "garbled", "all",      "refusals",  "admitted"};
     for (size_t i = 0; i < PS_ARRAY_LEN(codes); i++) {
         char body[64];
         (void)snprintf(body, sizeof body, "{\"status\":503,\"code\":\"%s\"}", codes[i]);
@@ -426,6 +426,34 @@ static void a_code_that_is_called_like_silence_is_an_answer(void **state)
     assert_int_equal(lt_tally_count(world->tally, "http_503"), PS_ARRAY_LEN(codes));
     assert_int_equal(answered_count, PS_ARRAY_LEN(codes));
     assert_int_equal(refusals, PS_ARRAY_LEN(codes));
+    json_decref(json);
+}
+
+/* Every answer of this world comes after 2 ms. */
+static void answers_in_time_are_counted_by_verdict(void **state)
+{
+    struct world *world = *state;
+    json_int_t within_ms = 0, accepted_count = 0, sold_out = -1, admitted = 0;
+    world->tally->in_time_ns = 2 * PS_NS_PER_MS;
+    told(world, 1, 1, "accepted", false);
+    told(world, 2, 2, "pending", false);
+    world->tally->in_time_ns = 2 * PS_NS_PER_MS - 1;
+    told(world, 3, 3, "accepted", false);
+    answered(world, 4, 409, false, "{\"code\":\"sold_out\"}");
+    world->tally->in_time_ns = 250 * PS_NS_PER_MS;
+    make_report(world);
+    json_t *json = lt_report_json(&world->report);
+    assert_ok(json_unpack(json, "{s:{s:I, s:{s:I, s:I}}, s:{s:{s:I}}}", "in_time", "within_ms",
+                          &within_ms, "answers", "accepted", &accepted_count, "sold_out", &sold_out,
+                          "latency_ms", "admitted", "count", &admitted));
+    assert_int_equal(within_ms, 250);
+    assert_int_equal(accepted_count, 1);
+    assert_int_equal(sold_out, 0);
+    assert_int_equal(admitted, 3);
+    json_decref(json);
+    world->tally->in_time_ns = 0;
+    json = lt_report_json(&world->report);
+    assert_true(json_is_null(json_object_get(json, "in_time")));
     json_decref(json);
 }
 
@@ -699,6 +727,7 @@ int main(void)
         JUDGED(verdicts_are_counted_by_their_code),
         JUDGED(a_code_that_is_called_like_silence_is_an_answer),
         JUDGED(a_long_run_widens_the_slots_and_loses_nothing),
+        JUDGED(answers_in_time_are_counted_by_verdict),
         REPORTED(the_summary_speaks_plainly),
         REPORTED(the_full_text_has_every_verdict_and_check),
         REPORTED(the_json_has_the_documented_members),
