@@ -145,10 +145,10 @@ def run(arguments, directory):
     penstock.make_sale("none", 0)
     penstock.make_sale("plenty", 50_000_000)
     cases = {  # path, wrk script, users
-        "sold_out": ("/v1/sales/none/orders", "post.lua", "many"),
-        "rate_limited": ("/v1/sales/plenty/orders", "post.lua", "one"),
-        "status_page": ("/v1/sales/plenty", "get.lua", "one"),
-        "durable_yes": ("/v1/sales/plenty/orders", "post.lua", "many"),
+        "sold_out": ("/v1/sales/none/orders", "sale.lua", "many"),
+        "rate_limited": ("/v1/sales/plenty/orders", "sale.lua", "one"),
+        "status_page": ("/v1/sales/plenty", "page.lua", "one"),
+        "durable_yes": ("/v1/sales/plenty/orders", "sale.lua", "many"),
     }
     cases = {case: cases[case] for case in (arguments.case or cases)}
 
@@ -159,7 +159,7 @@ def run(arguments, directory):
     answers = {}
     for case, (path, script, _) in cases.items():
         prepare(case)
-        request = get_request(path) if script == "get.lua" else post_request(path, "size-probe-0")
+        request = get_request(path) if script == "page.lua" else post_request(path, "size-probe-0")
         for _ in range(7 if case == "rate_limited" else 1):
             answers[case] = raw_answer(penstock.port, request)
     nginx = Nginx(directory, answers)
@@ -183,7 +183,7 @@ def run(arguments, directory):
                 rounds[case, name].append(result)
         if "sold_out" in cases:
             for connections in random.sample(list(wide), 2):
-                wide[connections].append(wrk(penstock, cases["sold_out"][0], "post.lua", max(2, arguments.seconds // 2), connections, "many", f"w{number}"))
+                wide[connections].append(wrk(penstock, cases["sold_out"][0], "sale.lua", max(2, arguments.seconds // 2), connections, "many", f"w{number}"))
         print(f"round {number + 1} of {arguments.rounds}", file=sys.stderr)
 
     rows = [median_row(case, name, values) for (case, name), values in rounds.items()]

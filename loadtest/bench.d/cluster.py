@@ -101,7 +101,7 @@ def answers_of(subjects):
 
 def measure(gateway, servers, case, seconds, prefix):
     (before, orders_before), spent = counted(gateway), harness.cpu_seconds(servers)
-    result = harness.wrk(gateway, CASES[case], "post.lua", seconds, harness.CONNECTIONS, "many", prefix)
+    result = harness.wrk(gateway, CASES[case], "sale.lua", seconds, harness.CONNECTIONS, "many", prefix)
     after, orders = counted(gateway)
     answers = {verdict: count - before.get(verdict, 0) for verdict, count in after.items() if count > before.get(verdict, 0)}
     wrong = sum(count for verdict, count in answers.items() if verdict not in EXPECTED[case])
@@ -131,7 +131,7 @@ def play(arguments, subjects, nginx, servers):
             for name in random.sample([*subjects, "nginx_static"], len(subjects) + 1):
                 prefix = f"r{number}{case}"
                 if name == "nginx_static":
-                    rounds[case, name].append(harness.wrk(nginx, "/" + case, "post.lua", arguments.seconds, harness.CONNECTIONS, "many", prefix))
+                    rounds[case, name].append(harness.wrk(nginx, "/" + case, "sale.lua", arguments.seconds, harness.CONNECTIONS, "many", prefix))
                     continue
                 result = measure(subjects[name], servers[name], case, arguments.seconds, prefix)
                 while result is None:  # Redis or Kafka had to wait too long for the core that they share

@@ -15,7 +15,7 @@ from datetime import datetime, timedelta, timezone
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 RELEASE = pathlib.Path(os.environ.get("PENSTOCK_BUILD", ROOT / "build" / "release"))
-HERE = pathlib.Path(__file__).resolve().parent
+SCRIPTS = ROOT / "loadtest" / "wrk"
 TICK = os.sysconf("SC_CLK_TCK")
 SERVER_CORE, LOAD_CORE = "0", "1"
 CONNECTIONS = 256
@@ -189,10 +189,10 @@ server {{ listen 127.0.0.1:{self.port}; {blocks} }} }}""")
 def wrk(subject, path, script, seconds, connections, users, prefix):
     before = cpu_seconds(subject.pids())
     out = subprocess.run(
-        ["taskset", "-c", LOAD_CORE, "wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "-s", str(HERE / script), f"http://127.0.0.1:{subject.port}{path}"],
-        capture_output=True, text=True, env={**os.environ, "BENCH_USERS": users, "BENCH_PREFIX": prefix}, check=True).stdout
+        ["taskset", "-c", LOAD_CORE, "wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "-s", str(SCRIPTS / script), f"http://127.0.0.1:{subject.port}{path}"],
+        capture_output=True, text=True, env={**os.environ, "SALE_USERS": users, "SALE_PREFIX": prefix, "SALE_ANSWERS": "0"}, check=True).stdout
     cpu = cpu_seconds(subject.pids()) - before
-    found = re.search(r"BENCH (\d+) ([\d.]+) (\d+) (\d+) ([\d.]+) ([\d.]+)", out)
+    found = re.search(r"WRK (\d+) ([\d.]+) (\d+) (\d+) ([\d.]+) ([\d.]+)", out)
     if not found or int(found.group(1)) == 0:
         sys.exit(f"bench: wrk made nothing of {path}:\n{out}")
     requests, duration = int(found.group(1)), float(found.group(2))

@@ -32,7 +32,7 @@ def orders(gateway):
 def fill(gateway, goal):
     while orders(gateway) < goal:
         seconds = max(1, min(20, (goal - orders(gateway)) // 10_000))
-        harness.wrk(gateway, "/v1/sales/plenty/orders", "post.lua", seconds, harness.CONNECTIONS, "many", f"{goal}-{time.monotonic_ns()}-")
+        harness.wrk(gateway, "/v1/sales/plenty/orders", "sale.lua", seconds, harness.CONNECTIONS, "many", f"{goal}-{time.monotonic_ns()}-")
 
 
 def lose(gateway, redis, mark):
