@@ -93,7 +93,10 @@ static bool send_all(struct srv_connection *connection)
             parts[message.msg_iovlen++] =
                 (struct iovec){(void *)(uintptr_t)segment->at, segment->len};
         }
-        ssize_t sent = sendmsg(connection->fd, &message, MSG_NOSIGNAL);
+        /* One part, as nearly always, costs the kernel less by send. */
+        ssize_t sent = message.msg_iovlen == 1
+                           ? send(connection->fd, parts[0].iov_base, parts[0].iov_len, MSG_NOSIGNAL)
+                           : sendmsg(connection->fd, &message, MSG_NOSIGNAL);
         if (sent < 0 && errno != EAGAIN && errno != EINTR) {
             srv_close(connection, true);
             return false;
