@@ -19,6 +19,7 @@ import time
 import cluster
 import connections
 import instructions
+import overload
 import rebuild
 from harness import CONNECTIONS, LOAD_CORE, RELEASE, RICH, ROOT, SERVER_CORE, TICK, Nginx, Penstock, get_request, median_row, post_request, raw_answer, wrk
 
@@ -113,8 +114,14 @@ def main():
     parser.add_argument("--instructions", action="store_true", help="instead: instructions of a \"no\" with the counter in memory and in Redis, by callgrind")
     parser.add_argument("--rebuild", action="store_true", help="instead: seconds until a counter in Redis that lost everything is rebuilt from Kafka, with 100,000 and 1,000,000 orders")
     parser.add_argument("--connections", action="store_true", help="instead: memory of idle connections, and buyers' p99 beside hostile ones")
-    parser.add_argument("--case", action="append", choices=list(BARS), help="only these cases")
+    parser.add_argument("--overload", action="store_true", help="instead: orders in time at 1, 2 and 10 times the capacity, log-bound and CPU-bound, with the overload controller and without")
+    parser.add_argument("--quick", action="store_true", help="with --overload: shorter runs, for a first look")
+    parser.add_argument("--controller", choices=["on", "off", "both"], default="both", help="with --overload: only so")
+    parser.add_argument("--case", action="append", choices=[*BARS, *overload.CASES], help="only these cases")
     arguments = parser.parse_args()
+    theirs = overload.CASES if arguments.overload else BARS
+    if any(case not in theirs for case in arguments.case or ()):
+        parser.error(f"--case: here it is one of {', '.join(theirs)}")
     if arguments.long:
         arguments.rounds, arguments.seconds = 15, 10
     if len(os.sched_getaffinity(0)) < 2:
@@ -129,6 +136,8 @@ def main():
             result = instructions.run(directory)
         elif arguments.rebuild:
             result = rebuild.run(directory)
+        elif arguments.overload:
+            result = overload.run(directory, arguments.case or list(overload.CASES), ["on", "off"] if arguments.controller == "both" else [arguments.controller], arguments.quick)
         elif arguments.connections:
             result = connections.run(directory, arguments.rounds, arguments.seconds)
         else:

@@ -1,0 +1,214 @@
+"""What a gateway does with ten times too many, in two cases that make its capacity small. Server on one core, load on the other.
+
+- log_bound: every fsync and fdatasync takes 5 ms longer and a commit holds at most 16 orders. Half of the core is left over.
+- cpu_bound: the gateway may use a tenth of a core (a cgroup quota, period 100 ms as container runtimes set it). A "no" costs about half of a "yes", so not even the "no"s fit.
+
+First the peak: as many clicks as 16, 64 or 256 connections take, one after the other, so that nobody waits long; the best of the three. Then, each time with a gateway that was just started, an
+open-loop crowd of 1, 2 and 10 times the peak: evenly spaced clicks whose moments do not depend on the answers, every click another user, with 5 s until they give up, on 10,000 kept
+connections as proxies hold them. A click that finds none of them free for 50 ms is not sent, since what it would measure then is the wait in the load tool; it counts as unanswered.
+
+In time is what was answered `accepted` at most 250 ms after the click's planned moment. goodput_share: in-time orders a second by those at the peak. p99_admitted_ms: of `accepted` and `pending`,
+from the planned moment, the first second included. unanswered_share: of all clicks. back_to_l0_s: from the last planned click until the level is, and stays, 0.
+without_controller: the same with the overload controller off, its own peak included. Each figure is of one run: two runs differ by some percent."""
+import json
+import pathlib
+import subprocess
+import sys
+import threading
+import time
+from datetime import datetime
+
+from harness import LOAD_CORE, RELEASE, ROOT, Penstock, raw_answer
+from quota import Quota
+
+SYNC_US, BATCH = 5000, 16
+CPU_SHARE = 0.1
+IN_TIME_MS = 250
+CROWD = ("--connections", "10000", "--timeout", "5s", "--patience", "50ms")
+PEAK_CONNECTIONS, PEAK_OFFERED = (16, 64, 256), 12000
+# Not to be disturbed by what else the machine does; where this may not be had, nice says so and goes on.
+FIRST = ("nice", "-n", "-15")
+BARS = {"goodput_share": 0.9, "p99_admitted_ms": 60, "unanswered_share": 0, "back_to_l0_s": 60, "goodput_share_2x": 0.6, "goodput_share_10x": 0.6}
+
+
+def has_controller(penstock):
+    request = f"GET /admin/v1/overload HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer {penstock.token}\r\n\r\n"
+    return raw_answer(penstock.admin_port, request.encode()).startswith(b"HTTP/1.1 200")
+
+
+class Bound:
+    """A case: a gateway whose capacity is small."""
+
+    def __init__(self, name, directory):
+        self.name, self.directory, self.count, self.quota = name, directory, 0, None
+        if name == "cpu_bound":
+            self.quota = Quota(CPU_SHARE)
+        else:
+            subprocess.run(["cc", "-shared", "-fPIC", "-O1", "-o", str(directory / "slow_sync.so"), str(ROOT / "loadtest" / "bench.d" / "slow_sync.c")], check=True)
+
+    def start(self, controller):
+        self.count += 1
+        place = self.directory / f"{self.name}-{controller}-{self.count}"
+        place.mkdir()
+        slow = () if self.quota else ("env", f"LD_PRELOAD={self.directory}/slow_sync.so", f"SLOW_SYNC_US={SYNC_US}")
+        penstock = Penstock(place, {} if self.quota else {"log": {"batch_max": BATCH}}, [*FIRST, *slow])
+        penstock.lift_limits()
+        if controller == "off" and has_controller(penstock):
+            penstock.admin("PUT", "/admin/v1/overload", {"mode": "off"}, {"If-Match": "*"})
+        if self.quota:
+            self.quota.take(penstock.process.pid)
+        return penstock
+
+    def end(self):
+        if self.quota:
+            self.quota.remove()
+
+
+def rehearse(penstock, rate, seconds, *crowd):
+    """The report. The order log must be in order; that nobody got an order is a result here."""
+    path = penstock.state / "rehearsal.json"
+    ran = subprocess.run(
+        [*FIRST, "taskset", "-c", LOAD_CORE, str(RELEASE / "loadtest" / "penstock-rehearse"), "--public", f"http://127.0.0.1:{penstock.port}",
+         "--admin", f"http://127.0.0.1:{penstock.admin_port}", "--state-dir", str(penstock.state), "--rate", str(int(rate)), "--duration", f"{seconds}s",
+         "--unique-users", "--in-time", f"{IN_TIME_MS}ms", "--quiet", "--json", str(path), *crowd], capture_output=True, text=True)
+    report = json.loads(path.read_text()) if ran.returncode < 2 and path.exists() else None
+    if report is None or not report["proof"]["made"] or any(not check["ok"] for check in report["proof"]["checks"] if check["name"] != "tried"):
+        sys.exit(f"bench: penstock-rehearse failed ({ran.returncode}):\n{ran.stdout[-2000:]}{ran.stderr[-2000:]}")
+    return report
+
+
+def goodput(report, seconds):
+    return report["in_time"]["answers"].get("accepted", 0) / seconds
+
+
+def show(name, report, seconds, peak, memory_kb):
+    answers = ", ".join(f"{code} {number}" for code, number in sorted(report["answers"].items(), key=lambda item: -item[1]))
+    print(f"  {name:4} offered {report['offered'] / seconds:6.0f}/s  in time {goodput(report, seconds):6.0f}/s = {goodput(report, seconds) / peak:.2f} of the peak  "
+          f"p99 of the admitted {report['latency_ms']['admitted']['p99']:.0f} ms  unanswered {report['unanswered'] / report['offered']:.2%}  "
+          f"most memory {memory_kb / 1024:.0f} MB\n       {answers}; never sent {report['client']['never_sent']}", flush=True)
+
+
+def most_memory_kb(penstock):
+    status = pathlib.Path(f"/proc/{penstock.process.pid}/status").read_text()
+    return next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM"))
+
+
+class Watch(threading.Thread):
+    """The level, twice a second."""
+
+    def __init__(self, penstock):
+        super().__init__(daemon=True)
+        self.penstock, self.seen, self.ended = penstock, [], threading.Event()
+
+    def run(self):
+        while not self.ended.wait(0.5):
+            try:
+                self.seen.append((time.time(), self.penstock.admin("GET", "/admin/v1/overload")["level"]))
+            except OSError:
+                pass  # too busy to say
+
+    def back_after(self, report, patience):
+        """Seconds from the last planned click until the level is 0 and stays so for 3 s; None: it does not come back within the patience."""
+        over = datetime.fromisoformat(report["started_at"].replace("Z", "+00:00")).timestamp() + sum(p["over_ms"] for p in report["plan"]["phases"]) / 1e3
+        while True:
+            raised = max([at for at, level in self.seen if level > 0], default=0)
+            now = time.time()
+            if now > over + 3 and now > raised + 3:
+                break
+            if now > over + patience:
+                return None
+            time.sleep(0.1)
+        return max(0.0, round(raised - over, 1))
+
+    def stop(self):
+        self.ended.set()
+        self.join()
+        levels = sorted({level for _, level in self.seen})
+        return f"levels seen: {levels}"
+
+
+def offer(bound, controller, peak, times, seconds, watched=0):
+    """One crowd for a new gateway: the report, and when the level was back at 0 (None: not within the time `watched`, or not watched)."""
+    penstock, watch, back = bound.start(controller), None, None
+    if watched and controller == "on":
+        watch = Watch(penstock)
+        watch.start()
+    report = rehearse(penstock, peak * times, seconds, *CROWD)
+    show(f"{times}x", report, seconds, peak, most_memory_kb(penstock))
+    if watch:
+        back = watch.back_after(report, watched)
+        print(f"       back to L0 after {back} s; {watch.stop()}", flush=True)
+    penstock.stop()
+    return report, back
+
+
+def find_peak(bound, controller, seconds, quick):
+    penstock, found = bound.start(controller), []
+    for connections in PEAK_CONNECTIONS[1:2] if quick else PEAK_CONNECTIONS:
+        report = rehearse(penstock, PEAK_OFFERED, seconds, "--connections", str(connections), "--timeout", "5s", "--patience", "20ms")
+        found.append((goodput(report, seconds), connections))
+    penstock.stop()
+    peak, connections = max(found)
+    if peak < 100:
+        sys.exit(f"bench: {bound.name}: a peak of {peak:.0f} orders a second cannot be measured against")
+    print(f"{bound.name}, controller {controller}: peak {peak:.0f} orders/s in time, at {connections} connections ({', '.join(f'{n}: {rate:.0f}' for rate, n in found)})", flush=True)
+    return peak
+
+
+def log_bound(bound, controller, quick):
+    peak = find_peak(bound, controller, 3, quick)
+    if not quick:
+        for times in (1, 2):
+            offer(bound, controller, peak, times, 5)
+    seconds = 5 if quick else 10
+    report, back = offer(bound, controller, peak, 10, seconds, watched=20 if quick else 75)
+    return {"goodput_share": round(goodput(report, seconds) / peak, 3), "p99_admitted_ms": round(report["latency_ms"]["admitted"]["p99"], 1),
+            "unanswered_share": round(report["unanswered"] / report["offered"], 5), "back_to_l0_s": back}
+
+
+def cpu_bound(bound, controller, quick):
+    peak = find_peak(bound, controller, 4, quick)
+    seconds = 5 if quick else 8
+    return {f"goodput_share_{times}x": round(goodput(offer(bound, controller, peak, times, seconds)[0], seconds) / peak, 3) for times in (2, 10)}
+
+
+CASES = {"log_bound": log_bound, "cpu_bound": cpu_bound}
+
+
+def probe(directory):
+    penstock = Penstock(directory)
+    found = has_controller(penstock)
+    penstock.stop()
+    return found
+
+
+def measure(directory, controller, cases, quick):
+    """What is not measured is null."""
+    found = {"goodput_share": None, "p99_admitted_ms": None, "unanswered_share": None, "back_to_l0_s": None, "cpu_bound": {"goodput_share_2x": None, "goodput_share_10x": None}}
+    for case in cases:
+        bound = Bound(case, directory)
+        try:
+            result = CASES[case](bound, controller, quick)
+        finally:
+            bound.end()
+        found.update({"cpu_bound": result} if case == "cpu_bound" else result)
+    return found
+
+
+def say_bars(found):
+    figures = {key: found[key] for key in ("goodput_share", "p99_admitted_ms", "unanswered_share", "back_to_l0_s")} | found["cpu_bound"]
+    for key, bar in BARS.items():
+        holds = figures[key] is not None and (figures[key] >= bar if key.startswith("goodput") else figures[key] <= bar)
+        print(f"{key}: {figures[key]}  (bar {bar}, {'holds' if holds else 'MISSED'})")
+
+
+def run(directory, cases, controllers, quick):
+    print(f"load on the machine before: {pathlib.Path('/proc/loadavg').read_text().split()[0]}")
+    if not probe(directory):
+        print("this build has no overload controller: it is measured once, as without_controller")
+        controllers = ["off"]
+    nothing = measure(directory, "none", [], quick)
+    found = {controller: measure(directory, controller, cases, quick) for controller in controllers}
+    if "on" in found:
+        say_bars(found["on"])
+    return {**found.get("on", nothing), "without_controller": found.get("off", nothing)}
