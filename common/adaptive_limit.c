@@ -1,0 +1,214 @@
+/* See adaptive_limit.h. The median comes from a histogram of eighths of powers of two: at most 6 %
+ * beside the true one, which is little against the steps of the gradient. */
+#include "common/adaptive_limit.h"
+
+#include <math.h>
+#include <string.h>
+
+#define SAMPLES_MIN 10
+#define WINDOW_NS   (10 * PS_NS_PER_MS)
+#define PROBE_NS    (5 * PS_NS_PER_S)
+/* The histogram begins at 2^16 ns (65 us); its last bucket, up to 2^34 ns (17 s), has all that
+ * lasts longer. */
+#define SHIFT_MIN 16
+
+#define load(at)         atomic_load_explicit(at, memory_order_relaxed)
+#define store(at, value) atomic_store_explicit(at, value, memory_order_relaxed)
+
+/* --- the median --- */
+
+static size_t bucket_of(int64_t ns)
+{
+    if (ns < (INT64_C(1) << SHIFT_MIN))
+        return 0;
+    int power = 63 - __builtin_clzll((unsigned long long)ns);
+    size_t index = (size_t)(power - SHIFT_MIN) * 8 + (size_t)((ns >> (power - 3)) & 7);
+    return index < PS_ADAPTIVE_LIMIT_BUCKETS ? index : PS_ADAPTIVE_LIMIT_BUCKETS - 1;
+}
+
+/* The middle of a bucket. */
+static int64_t bucket_ns(size_t index)
+{
+    int power = SHIFT_MIN + (int)(index / 8);
+    int64_t eighth = INT64_C(1) << (power - 3);
+
+    return (INT64_C(1) << power) + (int64_t)(index % 8) * eighth + eighth / 2;
+}
+
+static int64_t find_median(const struct ps_adaptive_limit *limit)
+{
+    uint32_t seen = 0;
+    size_t i = 0;
+
+    while ((seen += limit->bucket[i]) * 2 < limit->samples)
+        i++;
+    return bucket_ns(i);
+}
+
+/* --- the end of a window --- */
+
+static uint32_t in_force(const struct ps_adaptive_limit *limit)
+{
+    return limit->pinned != 0 ? limit->pinned
+           : limit->probing   ? limit->settings.floor
+                              : limit->measured;
+}
+
+/* Is the service slow by itself? At the floor there is no queue of this caller's making. */
+static void judge_service(struct ps_adaptive_limit *limit, int64_t median_ns, int64_t now_ns)
+{
+    const struct ps_adaptive_limit_settings *settings = &limit->settings;
+    int64_t aim_ns = settings->target_ns;
+
+    if (in_force(limit) <= settings->floor) {
+        limit->slow_ns = median_ns > settings->target_ns ? median_ns : 0;
+        limit->probing = false;
+        limit->probe_next_ns = (now_ns / PROBE_NS + 1) * PROBE_NS;
+    }
+    if (2 * limit->slow_ns > aim_ns)
+        aim_ns = 2 * limit->slow_ns;
+    store(&limit->aim_ns, aim_ns < settings->bound_ns ? aim_ns : settings->bound_ns);
+}
+
+static uint32_t next_limit(const struct ps_adaptive_limit *limit, int64_t median_ns)
+{
+    const struct ps_adaptive_limit_settings *settings = &limit->settings;
+    double gradient = (double)load(&limit->aim_ns) / (double)median_ns;
+    double now = limit->measured, next;
+
+    if (gradient < 1 || load(&limit->reached_ns) != 0)
+        next = fmin(fmax(gradient, 0.5), 2) * now + sqrt(now);
+    else
+        next = fmax(settings->initial, fmin(now, 4.0 * limit->most));
+    return (uint32_t)fmin(fmax(next, settings->floor), settings->ceiling);
+}
+
+static void start_window(struct ps_adaptive_limit *limit, int64_t now_ns)
+{
+    limit->window_ns = now_ns;
+    limit->most = 0;
+    limit->samples = 0;
+    memset(limit->bucket, 0, sizeof limit->bucket);
+}
+
+static void set_limit(struct ps_adaptive_limit *limit, int64_t now_ns)
+{
+    store(&limit->limit, in_force(limit));
+    store(&limit->reached_ns, 0);
+    start_window(limit, now_ns);
+}
+
+static void end_window(struct ps_adaptive_limit *limit, int64_t now_ns)
+{
+    int64_t median_ns = find_median(limit);
+    bool probed = limit->probing;
+
+    store(&limit->median_ns, median_ns);
+    judge_service(limit, median_ns, now_ns);
+    if (!probed)
+        limit->measured = next_limit(limit, median_ns);
+    set_limit(limit, now_ns);
+}
+
+/* --- between --- */
+
+static void start_period(struct ps_adaptive_limit *limit, uint32_t in_flight, int64_t now_ns)
+{
+    limit->period_ns = now_ns;
+    limit->period_begun = in_flight;
+    limit->period_ended = 0;
+}
+
+/* A queue that has become far too long is seen before its calls end: when a period lasts as long as
+ * the aim, and less than a quarter of the calls ended that were under way at its start. */
+static void end_period(struct ps_adaptive_limit *limit, uint32_t in_flight, int64_t now_ns)
+{
+    int64_t aim_ns = load(&limit->aim_ns), past_ns = now_ns - limit->period_ns;
+
+    if (limit->period_begun > limit->settings.floor &&
+        limit->period_begun / 4 > limit->period_ended) {
+        double in_aim = (double)limit->period_ended * (double)aim_ns / (double)past_ns;
+        double half = (in_flight < limit->measured ? in_flight : limit->measured) / 2.0;
+        double next = fmax(fmax(half, in_aim), limit->settings.floor);
+        if (next < limit->measured) {
+            limit->measured = (uint32_t)next;
+            set_limit(limit, now_ns);
+        }
+    }
+    start_period(limit, in_flight, now_ns);
+}
+
+/* --- calls --- */
+
+/* This limit is reached: the window starts here, at its first time. */
+static void note_reached(struct ps_adaptive_limit *limit, int64_t now_ns)
+{
+    if (load(&limit->reached_ns) == 0)
+        store(&limit->reached_ns, now_ns);
+}
+
+bool ps_adaptive_limit_begin(struct ps_adaptive_limit *limit, int64_t now_ns)
+{
+    uint32_t most = load(&limit->limit), before = load(&limit->in_flight);
+
+    if (before < most)
+        before = atomic_fetch_add_explicit(&limit->in_flight, 1, memory_order_relaxed);
+    else
+        most = 0;
+    if (before + 1 >= most)
+        note_reached(limit, now_ns);
+    if (before < most)
+        return true;
+    if (most > 0) /* another thread came first */
+        ps_adaptive_limit_drop(limit);
+    return false;
+}
+
+void ps_adaptive_limit_drop(struct ps_adaptive_limit *limit)
+{
+    atomic_fetch_sub_explicit(&limit->in_flight, 1, memory_order_relaxed);
+}
+
+void ps_adaptive_limit_end(struct ps_adaptive_limit *limit, int64_t began_ns, int64_t now_ns)
+{
+    uint32_t in_flight = atomic_fetch_sub_explicit(&limit->in_flight, 1, memory_order_relaxed);
+    int64_t reached_ns = load(&limit->reached_ns);
+
+    if (limit->slow_ns > 0 && !limit->probing && limit->pinned == 0 &&
+        now_ns >= limit->probe_next_ns) {
+        limit->probing = true;
+        set_limit(limit, now_ns);
+    }
+    limit->period_ended++;
+    if (limit->period_begun == 0)
+        start_period(limit, in_flight - 1, now_ns);
+    else if (now_ns - limit->period_ns >= load(&limit->aim_ns))
+        end_period(limit, in_flight - 1, now_ns);
+    if (reached_ns > limit->window_ns)
+        start_window(limit, reached_ns);
+    if (began_ns < limit->window_ns)
+        return;
+    if (limit->samples == 0 && limit->window_ns == INT64_MIN)
+        limit->window_ns = began_ns;
+    if (in_flight > limit->most)
+        limit->most = in_flight;
+    limit->bucket[bucket_of(now_ns - began_ns)]++;
+    if (++limit->samples >= SAMPLES_MIN && now_ns - limit->window_ns >= WINDOW_NS)
+        end_window(limit, now_ns);
+}
+
+void ps_adaptive_limit_pin(struct ps_adaptive_limit *limit, uint32_t calls)
+{
+    limit->pinned = calls;
+    store(&limit->limit, in_force(limit));
+}
+
+void ps_adaptive_limit_init(struct ps_adaptive_limit *limit,
+                            const struct ps_adaptive_limit_settings *settings)
+{
+    *limit = (struct ps_adaptive_limit){.settings = *settings,
+                                        .limit = settings->initial,
+                                        .aim_ns = settings->target_ns,
+                                        .measured = settings->initial,
+                                        .window_ns = INT64_MIN};
+}

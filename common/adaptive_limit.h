@@ -1,0 +1,84 @@
+/* How many calls may be under way to one service at once: a limit that follows measured latency,
+ * so that what is let through is answered within a time, however fast the service is just now. It
+ * only counts and decides; the caller makes the calls and says how long they took.
+ *
+ * The limit is set anew after each window: SAMPLES_MIN calls and WINDOW_NS at least, and only of
+ * calls that began in it. A window starts again when its limit is reached, so that it shows what
+ * this limit does:
+ *
+ *     gradient = aim / median latency, from 0.5 to 2
+ *     limit    = gradient * limit + sqrt(limit), from floor to ceiling
+ *
+ * (the gradient controller of Envoy's adaptive concurrency filter, after "Gradient" of Netflix's
+ * concurrency-limits: the square root is room for bursts, and lets callers that share a service
+ * come to equal limits.) Those two aim at the least latency, which they measure again and again by
+ * letting nearly nothing through. Here `aim` is the time that the caller grants:
+ *
+ *   - target_ns, as a rule: what can be answered within it is not refused;
+ *   - twice what a call takes at the floor, if that is more: then the service is slow by itself,
+ *     not because of a queue, and refusing more makes nobody faster. Twice, because a call that
+ *     comes during a round waits for its end and then for its own. Only while this holds, the floor
+ *     is tried again each PROBE_NS, for a window;
+ *   - never more than bound_ns, after which the answer is worth nothing. If the service takes
+ *     longer, the limit stays at its floor, whose calls find out when that ends.
+ *
+ * If what is under way would take four times the aim, at the rate at which calls end, the limit is
+ * halved at once: the calls themselves would say so much later.
+ *
+ * A limit that was not reached is not raised above `initial`, since nothing was proved, and comes
+ * down to four times what was used. The median lets outliers pass.
+ * tests/unit/adaptive_limit_test.c runs all this against queues in virtual time.
+ *
+ * No function allocates, locks or reads a clock. begin and drop: any thread; all else: one. */
+#ifndef PS_ADAPTIVE_LIMIT_H
+#define PS_ADAPTIVE_LIMIT_H
+
+#include "common/clock.h"
+
+#include <stdatomic.h>
+
+#define PS_ADAPTIVE_LIMIT_FLOOR_MIN 4 /* below, the square root outweighs the gradient */
+#define PS_ADAPTIVE_LIMIT_BUCKETS   144
+
+struct ps_adaptive_limit_settings {
+    uint32_t floor, initial, ceiling; /* PS_ADAPTIVE_LIMIT_FLOOR_MIN <= each <= the next */
+    int64_t target_ns;                /* > 0 */
+    int64_t bound_ns;                 /* >= target_ns */
+};
+
+struct ps_adaptive_limit {
+    /* to be read, relaxed, by any thread; only the functions below write */
+    _Atomic(uint32_t) limit;     /* in force */
+    _Atomic(uint32_t) in_flight; /* may be above a limit that was just lowered */
+    _Atomic(int64_t) median_ns;  /* of the last window; 0 = none yet */
+    _Atomic(int64_t) aim_ns;
+    /* private */
+    struct ps_adaptive_limit_settings settings;
+    _Atomic(int64_t) reached_ns; /* when this window's limit was reached; 0 = it was not */
+    uint32_t measured;           /* the limit, also while it is pinned or probed */
+    uint32_t pinned;             /* 0 = not pinned */
+    bool probing;
+    int64_t slow_ns; /* the median at the floor, if above the target; 0 = it is not */
+    int64_t probe_next_ns;
+    int64_t window_ns; /* its start */
+    int64_t period_ns;
+    uint32_t period_begun, period_ended; /* calls */
+    uint32_t most;                       /* in flight in it */
+    uint32_t samples;
+    uint32_t bucket[PS_ADAPTIVE_LIMIT_BUCKETS]; /* eighths of powers of two */
+};
+
+void ps_adaptive_limit_init(struct ps_adaptive_limit *limit,
+                            const struct ps_adaptive_limit_settings *settings);
+
+/* May a call go now? After each `true` comes one of the two below. Monotonic. */
+bool ps_adaptive_limit_begin(struct ps_adaptive_limit *limit, int64_t now_ns) PS_MUST_CHECK;
+/* It was not made after all. */
+void ps_adaptive_limit_drop(struct ps_adaptive_limit *limit);
+/* It is over. began_ns: when it was made, which may be later than its begin. */
+void ps_adaptive_limit_end(struct ps_adaptive_limit *limit, int64_t began_ns, int64_t now_ns);
+
+/* `calls` instead of what is measured; measuring goes on. 0: no longer. */
+void ps_adaptive_limit_pin(struct ps_adaptive_limit *limit, uint32_t calls);
+
+#endif
