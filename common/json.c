@@ -163,6 +163,29 @@ void ps_json_int(struct ps_json_reader *reader, const char *member, int64_t min,
     *ret = number;
 }
 
+void ps_json_number(struct ps_json_reader *reader, const char *member, double min, double max,
+                    double *ret)
+{
+    const json_t *value = ask_member(reader, member);
+    if (value == NULL)
+        return;
+    double number = json_number_value(value);
+    if (!json_is_number(value))
+        ps_json_fault(reader, member, "must be a number");
+    else if (!(number >= min && number <= max))
+        ps_json_fault(reader, member, "must be between %g and %g", min, max);
+    else
+        *ret = number;
+}
+
+json_t *ps_json_of_number(double number)
+{
+    bool whole = number >= -(double)PS_INT_MAX && number <= (double)PS_INT_MAX &&
+                 (double)(int64_t)number == number;
+
+    return whole ? json_integer((json_int_t)number) : json_real(number);
+}
+
 void ps_json_bool(struct ps_json_reader *reader, const char *member, bool *ret)
 {
     const json_t *value = ask_member(reader, member);

@@ -45,6 +45,11 @@ bool ps_json_has(struct ps_json_reader *reader, const char *member);
 /* Whole numbers only; outside [min, max] is a fault that names both ends. */
 void ps_json_int(struct ps_json_reader *reader, const char *member, int64_t min, int64_t max,
                  int64_t *ret);
+/* Any number, a whole one too, with the same bounds. */
+void ps_json_number(struct ps_json_reader *reader, const char *member, double min, double max,
+                    double *ret);
+/* The other way round: a whole number is printed as one. Owner: the caller. NULL: out of memory. */
+json_t *ps_json_of_number(double number);
 void ps_json_bool(struct ps_json_reader *reader, const char *member, bool *ret);
 /* Borrowed from the document. Longer than `max_len` bytes is a fault. */
 void ps_json_string(struct ps_json_reader *reader, const char *member, size_t max_len,

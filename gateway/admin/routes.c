@@ -23,7 +23,9 @@ enum {
 
 /* clang-format off */
 static const struct route {
-    const char *path; /* {} stands for one segment, {kind} for a kind of documents */
+    /* {} stands for one segment, {kind} for a kind of documents; of a kind that has one document
+     * {kind}/{} is that one. */
+    const char *path;
     enum srv_method method; /* GET also serves HEAD */
     enum op_role role;
     unsigned flags;
@@ -100,6 +102,12 @@ static bool path_fits(const char *pattern, struct ps_str path, struct path_parts
                 return false;
             at += len;
             pattern += 5;
+            if (ret_parts->kind->single == NULL)
+                continue;
+            if (strncmp(pattern + 1, "/{}", 3) != 0) /* a list */
+                return false;
+            *arg++ = (struct ps_str){ret_parts->kind->single, strlen(ret_parts->kind->single)};
+            pattern += 3;
         } else if (pattern[0] == '{') {
             const char *start = at;
             while (at < end && *at != '/')
@@ -125,7 +133,8 @@ static const struct route *find_route(struct op_request *request, char *ret_allo
     ps_buf_init(&allow, ret_allow, cap);
     for (size_t i = 0; i < PS_ARRAY_LEN(routes); i++) {
         struct path_parts parts = {0};
-        if (!path_fits(routes[i].path, request->http->path, &parts))
+        if (!path_fits(routes[i].path, request->http->path, &parts) ||
+            (parts.kind != NULL && parts.kind->only_shipped && routes[i].method == SRV_DELETE))
             continue;
         request->kind = parts.kind;
         memcpy(request->arg, parts.arg, sizeof parts.arg);

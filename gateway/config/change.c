@@ -160,6 +160,13 @@ static int refuse(struct cfg_change *change, struct cfg_edit *edit, const struct
     const struct cfg_kind *kind = edit->doc->kind;
 
     *ret_refusal = CFG_MAY;
+    if (edit->doc->json == NULL && cfg_kind_ships(kind, edit->doc->name)) {
+        *ret_refusal = CFG_CONFLICT;
+        (void)ps_faults_add(faults, PS_E_CONFLICT, pointer, "this %s always exists%s%s", kind->word,
+                            kind->instead != NULL ? "; instead " : "",
+                            kind->instead != NULL ? kind->instead : "");
+        return PS_E_CONFLICT;
+    }
     if (kind->may_change != NULL)
         *ret_refusal = kind->may_change(change->store, have, edit->doc, pointer, faults);
     if (*ret_refusal == CFG_MAY && have == NULL && !has_room(change, kind)) {

@@ -17,7 +17,7 @@
 #include <unistd.h>
 
 #define APPLICATION_ID 0x50537463 /* "PStc" */
-#define SCHEMA         3
+#define SCHEMA         4
 #define FORGET_MS      INT64_C(2592000000) /* a month */
 
 #define TEXT(x)  #x
@@ -34,6 +34,7 @@ enum statement {
     FORGET,
     FORGET_HISTORY,
     SET_REVISION,
+    SHIP,
     ADD_LINE,
     DROP_LINES
 };
@@ -63,23 +64,10 @@ struct cfg_db {
         "PRIMARY KEY(kind, name, version)) STRICT, WITHOUT ROWID;" \
     "CREATE TABLE store(revision INTEGER NOT NULL) STRICT;" \
     "INSERT INTO store VALUES(1);"
-#define SHIPPED(name, document) \
-    "INSERT INTO documents VALUES('limits', '" name "', 1, 1," \
-    " '" document "', NULL," \
-    " 0, " NEVER ", 0, 'penstock', '', 'limit.put', '');"
 
 static const char tables[] =
     CREATE
-    "CREATE TABLE audit(seq INTEGER PRIMARY KEY, line TEXT NOT NULL) STRICT;"
-    /* The shipped rules: what a shop needs that has not thought about it yet. */
-    SHIPPED("user", "{\"algorithm\":\"token_bucket\",\"key\":\"user\",\"rate\":5,\"period_s\":10,"
-                    "\"burst\":5,\"applies_to\":[\"order\"]}")
-    SHIPPED("ip", "{\"algorithm\":\"token_bucket\",\"key\":\"ip\",\"rate\":50,\"period_s\":10,"
-                  "\"burst\":100,\"applies_to\":[\"order\"]}")
-    SHIPPED("global", "{\"algorithm\":\"token_bucket\",\"key\":\"global\",\"rate\":20000,"
-                      "\"period_s\":1,\"burst\":20000,\"applies_to\":[\"order\"]}")
-    SHIPPED("polling", "{\"algorithm\":\"token_bucket\",\"key\":\"user\",\"rate\":1,"
-                       "\"period_s\":1,\"burst\":5,\"applies_to\":[\"order_state\"]}");
+    "CREATE TABLE audit(seq INTEGER PRIMARY KEY, line TEXT NOT NULL) STRICT;";
 /* clang-format on */
 
 static const struct ps_db_kind kind = {
@@ -122,6 +110,10 @@ static const char upgrade[] =
     "DROP TABLE sales; DROP TABLE deleted; DROP TABLE limits; DROP TABLE blocklist;"
     "DROP TABLE policy; PRAGMA user_version = " VALUE(SCHEMA) "; COMMIT;";
 
+/* Schema 3 had no documents of the kinds `overload` and `features`: a program that does not know
+ * them must not open the file. */
+static const char upgrade_of_3[] = "PRAGMA user_version = " VALUE(SCHEMA);
+
 static const char *const statements[] = {
     [CHECK] = "PRAGMA quick_check(1)",
     [LOAD] = "SELECT " COLUMNS " FROM documents ORDER BY kind, name",
@@ -145,12 +137,22 @@ static const char *const statements[] = {
     [FORGET] = "DELETE FROM documents WHERE kind = ?1 AND name = ?2",
     [FORGET_HISTORY] = "DELETE FROM history WHERE kind = ?1 AND name = ?2",
     [SET_REVISION] = "UPDATE store SET revision = max(revision, ?1)",
+    [SHIP] = /* of a kind that may have others: only where nobody has chosen those there are */
+        "INSERT OR IGNORE INTO documents(" COLUMNS ")"
+        " SELECT ?1, ?2, 1, 1, ?3, ?4, 0, " NEVER ", 0, 'penstock', '', ?5, ''"
+        " WHERE ?6 OR NOT EXISTS"
+            "(SELECT 1 FROM documents WHERE kind = ?1 AND who <> 'penstock')",
     [ADD_LINE] = "INSERT INTO audit(seq, line) VALUES(?1, ?2)",
     [DROP_LINES] = "DELETE FROM audit WHERE seq <= ?1",
 };
 /* clang-format on */
 
 /* --- Opening. --- */
+
+static void bind_text(struct ps_db_statement *statement, int at, const char *text)
+{
+    ps_db_bind_text(statement, at, (struct ps_str){text, text != NULL ? strlen(text) : 0});
+}
 
 static int check(struct ps_db *db, struct ps_fault *fault)
 {
@@ -174,9 +176,30 @@ static int bring_up_to_date(struct ps_db *db, struct ps_fault *fault)
 
     if (err < 0 || schema == SCHEMA)
         return err;
-    err = ps_db_exec(db, upgrade, fault);
+    err = ps_db_exec(db, schema < 3 ? upgrade : upgrade_of_3, fault);
     if (err < 0 && ps_db_in_transaction(db))
         (void)!ps_db_exec(db, "ROLLBACK", &none);
+    return err;
+}
+
+/* Shipped documents that the file lacks: all in a new one, those of a newer program in an old one.
+ */
+static int ship(struct ps_db *db, struct ps_fault *fault)
+{
+    int err = 0;
+
+    for (const struct cfg_kind *const *of = cfg_kinds; *of != NULL; of++) {
+        const struct cfg_shipped *doc = (*of)->shipped;
+        for (; err == 0 && doc != NULL && doc->name != NULL; doc++) {
+            struct ps_db_statement *statement = ps_db_statement(db, SHIP);
+            const char *const texts[] = {(*of)->path, doc->name, doc->json, (*of)->initial_state,
+                                         (*of)->put};
+            for (int i = 0; i < (int)PS_ARRAY_LEN(texts); i++)
+                bind_text(statement, i + 1, texts[i]);
+            ps_db_bind_int(statement, 6, (*of)->only_shipped);
+            err = ps_db_run(statement, fault);
+        }
+    }
     return err;
 }
 
@@ -315,8 +338,10 @@ int cfg_db_load(struct cfg_db *db, cfg_db_take_fn *take, void *ctx, int64_t *ret
                 struct ps_fault *fault)
 {
     struct ps_db_statement *row = ps_db_statement(db->db, LOAD);
-    int found = 0, err = ps_db_number(db->db, "SELECT revision FROM store", ret_revision, fault);
+    int found = 0, err = ship(db->db, fault);
 
+    if (err == 0)
+        err = ps_db_number(db->db, "SELECT revision FROM store", ret_revision, fault);
     while (err == 0 && (found = ps_db_row(row, fault)) > 0) {
         struct cfg_doc *doc;
         err = read_document(db, row, &doc, fault);
@@ -371,11 +396,6 @@ static json_t *version_json(const struct ps_db_statement *row, bool whole)
         return NULL;
     }
     return json;
-}
-
-static void bind_text(struct ps_db_statement *statement, int at, const char *text)
-{
-    ps_db_bind_text(statement, at, (struct ps_str){text, text != NULL ? strlen(text) : 0});
 }
 
 /* Statements about one document begin with its kind and name. */

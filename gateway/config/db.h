@@ -7,10 +7,8 @@
 
 struct cfg_db;
 
-/* Holds the file for this process until *ret_lock is closed, and makes it (with the shipped limit
- * rules) when there is none. PS_E_BUSY: another process has it; PS_E_PERMISSION: others may read
- * it.
- */
+/* Holds the file for this process until *ret_lock is closed, and makes it when there is none.
+ * PS_E_BUSY: another process has it; PS_E_PERMISSION: others may read it. */
 int cfg_db_lock(const char *path, const char *vfs, int *ret_lock,
                 struct ps_fault *fault) PS_MUST_CHECK;
 /* Opens, checks, and brings an older schema to this one; what is read next is durable. PS_E_NEWER:
@@ -22,7 +20,8 @@ void cfg_db_close(struct cfg_db *db); /* NULL is allowed */
 
 /* Removes what had ended at `now_ms`, and deletions of the blocklist that are a month old. */
 int cfg_db_forget_old(struct cfg_db *db, int64_t now_ms, struct ps_fault *fault) PS_MUST_CHECK;
-/* Calls `take` with each document, deleted ones too, by kind and name; the callback owns it.
+/* Adds what is shipped and missing, then calls `take` with each document, deleted ones too, by kind
+ * and name; the callback owns it.
  * PS_E_CORRUPT: one does not read. */
 typedef int cfg_db_take_fn(struct cfg_doc *doc, void *ctx);
 int cfg_db_load(struct cfg_db *db, cfg_db_take_fn *take, void *ctx, int64_t *ret_revision,

@@ -59,6 +59,12 @@ struct cfg_reading {
     int64_t now_ms;      /* an operator's: checked against the clock; 0: a stored one */
 };
 
+/* A document as the program brings it along. */
+struct cfg_shipped {
+    const char *name;
+    const char *json;
+};
+
 struct cfg_kind {
     const char *path;      /* in URLs, Redis and control.db: "sales", "blocklist/users" */
     const char *word;      /* one of them, in messages: "sale" */
@@ -72,6 +78,12 @@ struct cfg_kind {
     bool may_be_empty;         /* a PUT without a body is one of {} */
     bool keeps_reason;         /* the reason of a change is a member of the document, too */
     const char *initial_state; /* JSON; NULL: the kind has none */
+    /* Documents that exist from the start and for ever, by "penstock"; ends with a name of NULL.
+     * NULL: none. */
+    const struct cfg_shipped *shipped;
+    const char *instead; /* what can be done where one of them cannot be deleted; NULL: nothing */
+    bool only_shipped;   /* there are no others: none is deleted */
+    const char *single;  /* the name of the one document, which its path leaves out; NULL: no */
     /* Pointers of members that only reading shows, NULL-terminated; a star stands for any element.
      * Those of `live` change by themselves. */
     const char *const *read_only;
@@ -101,10 +113,13 @@ struct cfg_kind {
 
 /* NULL-terminated: every kind. A new one is one file and one line there (kinds.c). */
 extern const struct cfg_kind *const cfg_kinds[];
-extern const struct cfg_kind cfg_kind_sale, cfg_kind_limit, cfg_kind_user, cfg_kind_range;
+extern const struct cfg_kind cfg_kind_sale, cfg_kind_limit, cfg_kind_user, cfg_kind_range,
+    cfg_kind_overload, cfg_kind_feature;
 const struct cfg_kind *cfg_kind_find(const char *path, size_t len); /* NULL: there is none */
 /* Splits "kind/name" into kind and name (the rest of the text). NULL: neither. */
 const struct cfg_kind *cfg_kind_of(const char *text, const char **ret_name);
+
+bool cfg_kind_ships(const struct cfg_kind *kind, const char *name);
 
 /* A version from its parts, which are copied; `json` and `state` are parsed. A `json` of NULL is a
  * deletion. PS_E_INVALID, PS_E_NOMEM: all faults are added. */

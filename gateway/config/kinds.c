@@ -4,8 +4,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-const struct cfg_kind *const cfg_kinds[] = {&cfg_kind_sale, &cfg_kind_limit, &cfg_kind_user,
-                                            &cfg_kind_range, NULL};
+const struct cfg_kind *const cfg_kinds[] = {&cfg_kind_sale,
+                                            &cfg_kind_limit,
+                                            &cfg_kind_user,
+                                            &cfg_kind_range,
+                                            &cfg_kind_overload,
+                                            &cfg_kind_feature,
+                                            NULL};
 
 const struct cfg_kind *cfg_kind_find(const char *path, size_t len)
 {
@@ -25,6 +30,14 @@ const struct cfg_kind *cfg_kind_of(const char *text, const char **ret_name)
         return *kind;
     }
     return NULL;
+}
+
+bool cfg_kind_ships(const struct cfg_kind *kind, const char *name)
+{
+    for (const struct cfg_shipped *at = kind->shipped; at != NULL && at->name != NULL; at++)
+        if (strcmp(at->name, name) == 0)
+            return true;
+    return false;
 }
 
 /* --- Documents. --- */

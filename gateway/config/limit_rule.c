@@ -173,23 +173,18 @@ static json_t *rule_write(const void *parsed)
     return cfg_limit_rule_write(parsed);
 }
 
-static enum cfg_refusal rule_may_change(const struct cfg_store *store, const struct cfg_doc *from,
-                                        const struct cfg_doc *to, const char *pointer,
-                                        struct ps_faults *faults)
-{
-    static const char *const shipped[] = {"user", "ip", "global", "polling"};
-
-    (void)store;
-    (void)from;
-    for (size_t i = 0; to->json == NULL && i < PS_ARRAY_LEN(shipped); i++) {
-        if (strcmp(to->name, shipped[i]) != 0)
-            continue;
-        (void)ps_faults_add(faults, PS_E_CONFLICT, pointer,
-                            "this rule always exists; set its mode to \"off\" instead");
-        return CFG_CONFLICT;
-    }
-    return CFG_MAY;
-}
+/* What a shop needs that has not thought about it yet. */
+static const struct cfg_shipped shipped[] = {
+    {"user", "{\"algorithm\":\"token_bucket\",\"key\":\"user\",\"rate\":5,\"period_s\":10,"
+             "\"burst\":5,\"applies_to\":[\"order\"]}"},
+    {"ip", "{\"algorithm\":\"token_bucket\",\"key\":\"ip\",\"rate\":50,\"period_s\":10,"
+           "\"burst\":100,\"applies_to\":[\"order\"]}"},
+    {"global", "{\"algorithm\":\"token_bucket\",\"key\":\"global\",\"rate\":20000,"
+               "\"period_s\":1,\"burst\":20000,\"applies_to\":[\"order\"]}"},
+    {"polling", "{\"algorithm\":\"token_bucket\",\"key\":\"user\",\"rate\":1,"
+                "\"period_s\":1,\"burst\":5,\"applies_to\":[\"order_state\"]}"},
+    {NULL, NULL},
+};
 
 static int rule_publish(struct cfg_store *store, const struct cfg_doc *from,
                         const struct cfg_doc *to)
@@ -227,12 +222,13 @@ const struct cfg_kind cfg_kind_limit = {
     .lists_names = true,
     .put = "limit.put",
     .drop = "limit.delete",
+    .shipped = shipped,
+    .instead = "set its mode to \"off\"",
     .max = CFG_RULES_MAX,
     .name = rule_name,
     .parse = rule_parse,
     .free = free,
     .write = rule_write,
-    .may_change = rule_may_change,
     .publish = rule_publish,
     .changed = rule_changed,
 };

@@ -6,6 +6,8 @@
  * seen where it hurts, in the loop's delay; memory that is short shows in memory_pressure. */
 #include "gateway/config/overload_doc.h"
 
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 /* clang-format off */
@@ -33,3 +35,140 @@ enum cfg_signal cfg_signal_find(const char *name)
         signal++;
     return signal;
 }
+
+/* --- The kind. --- */
+
+const struct cfg_pin_words cfg_level_pins = {.member = "level"};
+
+static int overload_name(const char *text, size_t len, char ret_name[CFG_NAME_MAX + 1])
+{
+    if (len != strlen(CFG_OVERLOAD_NAME) || memcmp(text, CFG_OVERLOAD_NAME, len) != 0)
+        return PS_E_INVALID;
+    memcpy(ret_name, CFG_OVERLOAD_NAME, sizeof CFG_OVERLOAD_NAME);
+    return 0;
+}
+
+static void read_signal(const json_t *json, const char *pointer, struct cfg_signal_rule *rule,
+                        struct ps_faults *faults)
+{
+    struct ps_json_reader reader;
+
+    ps_json_reader_init_all(&reader, json, pointer, faults);
+    ps_json_number(&reader, "threshold", 0, 1e12, &rule->threshold);
+    ps_json_number(&reader, "weight", 0, 1, &rule->weight);
+    (void)!ps_json_done(&reader);
+}
+
+static void read_signals(const json_t *json, const char *pointer, struct cfg_overload *overload,
+                         struct ps_faults *faults)
+{
+    struct ps_json_reader reader;
+    char place[400];
+
+    if (json == NULL)
+        return;
+    ps_json_reader_init_all(&reader, json, pointer, faults);
+    for (size_t i = 0; i < CFG_SIGNAL_COUNT; i++) {
+        const json_t *rule = ps_json_value(&reader, cfg_signals[i].name);
+        (void)snprintf(place, sizeof place, "%s/%s", pointer, cfg_signals[i].name);
+        if (rule != NULL)
+            read_signal(rule, place, &overload->signals[i], faults);
+    }
+    (void)!ps_json_done(&reader); /* an unknown signal */
+}
+
+static int read_overload(const json_t *json, const char *pointer, struct cfg_overload *overload,
+                         struct ps_faults *faults)
+{
+    struct cfg_ladder *ladder = &overload->ladder;
+    size_t before = faults->count;
+    struct ps_json_reader reader;
+    char place[320];
+
+    *overload = (struct cfg_overload){
+        .ladder = {.enter = 0.8, .enter_ticks = 3, .leave = 0.6, .leave_s = 30}};
+    for (size_t i = 0; i < CFG_SIGNAL_COUNT; i++)
+        overload->signals[i] = cfg_signals[i].rule;
+    ps_json_reader_init_all(&reader, json, pointer, faults);
+    ps_json_number(&reader, "enter", 0, 100, &ladder->enter);
+    ps_json_int(&reader, "enter_ticks", 1, 600, &ladder->enter_ticks);
+    ps_json_number(&reader, "leave", 0, 100, &ladder->leave);
+    ps_json_int(&reader, "leave_s", 1, 3600, &ladder->leave_s);
+    if (ladder->leave >= ladder->enter)
+        ps_json_fault(&reader, "leave",
+                      "must be below enter (%g): else the level goes up and down at one pressure",
+                      ladder->enter);
+    (void)snprintf(place, sizeof place, "%s/signals", pointer);
+    read_signals(ps_json_value(&reader, "signals"), place, overload, faults);
+    int err = ps_json_done(&reader);
+    return err < 0 ? err : faults->count > before ? PS_E_INVALID : 0;
+}
+
+static int overload_parse(const char *name, const json_t *json, const json_t *state,
+                          const struct cfg_reading *reading, void **ret_parsed,
+                          struct ps_faults *faults)
+{
+    struct cfg_overload *overload = malloc(sizeof *overload);
+
+    (void)name;
+    if (overload == NULL)
+        return PS_E_NOMEM;
+    int err = read_overload(json, reading->pointer, overload, faults);
+    if (err == 0)
+        err = cfg_pin_read(state, &cfg_level_pins, &overload->pin, faults);
+    if (err < 0)
+        free(overload);
+    else
+        *ret_parsed = overload;
+    return err;
+}
+
+static json_t *overload_write(const void *parsed)
+{
+    const struct cfg_overload *overload = parsed;
+    const struct cfg_ladder *ladder = &overload->ladder;
+    json_t *signals = json_object();
+
+    for (size_t i = 0; i < CFG_SIGNAL_COUNT; i++) {
+        const struct cfg_signal_rule *rule = &overload->signals[i];
+        json_t *json = json_pack("{s:o, s:o}", "threshold", ps_json_of_number(rule->threshold),
+                                 "weight", ps_json_of_number(rule->weight));
+        if (json_object_set_new(signals, cfg_signals[i].name, json) != 0) {
+            json_decref(signals);
+            return NULL;
+        }
+    }
+    return json_pack("{s:o, s:o, s:I, s:o, s:I}", "signals", signals, "enter",
+                     ps_json_of_number(ladder->enter), "enter_ticks",
+                     (json_int_t)ladder->enter_ticks, "leave", ps_json_of_number(ladder->leave),
+                     "leave_s", (json_int_t)ladder->leave_s);
+}
+
+/* The control thread reads it from the store (admission/overload.h). */
+static int overload_publish(struct cfg_store *store, const struct cfg_doc *from,
+                            const struct cfg_doc *to)
+{
+    (void)store;
+    (void)from;
+    (void)to;
+    return 0;
+}
+
+const struct cfg_kind cfg_kind_overload = {
+    .path = "overload",
+    .word = "overload document",
+    .name_rule = "\"" CFG_OVERLOAD_NAME "\", the one document of this kind",
+    .listed = "overload",
+    .put = "overload.put",
+    .drop = "overload.delete",
+    .max = 1,
+    .initial_state = "{\"pin\":null}",
+    .shipped = (const struct cfg_shipped[]){{CFG_OVERLOAD_NAME, "{}"}, {NULL, NULL}},
+    .only_shipped = true,
+    .single = CFG_OVERLOAD_NAME,
+    .name = overload_name,
+    .parse = overload_parse,
+    .free = free,
+    .write = overload_write,
+    .publish = overload_publish,
+};

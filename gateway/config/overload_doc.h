@@ -1,8 +1,20 @@
-/* What a document of the kind `overload` names: the signals that say how loaded this gateway is. */
+/* The kind `overload`: which signals say how loaded this gateway is, and when the ladder goes up
+ * and down. There is one document of it, named CFG_OVERLOAD_NAME:
+ *
+ *   {"signals":{"loop_delay_ms":{"threshold":20,"weight":1}},
+ *    "enter":0.8,"enter_ticks":3,"leave":0.6,"leave_s":30}
+ *
+ * What is left out has the default of cfg_signals, or the values shown. An operator may pin the
+ * level: the pin is the document's state, with an absolute end. */
 #ifndef CFG_OVERLOAD_DOC_H
 #define CFG_OVERLOAD_DOC_H
 
-#include "common/defs.h"
+#include "gateway/config/pin.h"
+
+#define CFG_OVERLOAD_NAME "default"
+
+/* Levels of the ladder: 0, nothing is turned off, to this one. */
+#define CFG_LEVEL_MAX 4
 
 /* One figure each; admission/signals.h measures them. The order is that of the answers. */
 enum cfg_signal {
@@ -38,5 +50,27 @@ extern const struct cfg_signal_row cfg_signals[CFG_SIGNAL_COUNT];
 
 /* CFG_SIGNAL_COUNT: there is no signal of this name. */
 enum cfg_signal cfg_signal_find(const char *name);
+
+/* When the ladder goes up and down; admission/ladder.h has the rules. */
+struct cfg_ladder {
+    double enter;        /* pressure; above `leave` */
+    int64_t enter_ticks; /* 1 .. 600 */
+    double leave;        /* 0 .. 1 */
+    int64_t leave_s;     /* 1 .. 3600 */
+};
+
+struct cfg_overload {
+    struct cfg_signal_rule signals[CFG_SIGNAL_COUNT];
+    struct cfg_ladder ladder;
+    struct cfg_pin pin; /* value: a level */
+};
+
+extern const struct cfg_pin_words cfg_level_pins;
+
+/* Of a version that is no deletion. */
+static inline const struct cfg_overload *cfg_overload_of(const struct cfg_doc *doc)
+{
+    return doc->parsed;
+}
 
 #endif

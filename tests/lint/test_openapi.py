@@ -101,10 +101,10 @@ def test_the_public_routes_are_those_of_the_code():
 
 
 def kinds():
-    """The kinds of documents, and whether a PUT needs a body."""
+    """The kinds of documents: whether a PUT needs a body, whether there is but one document, whether only shipped ones."""
     for path in sorted((ROOT / "gateway/config").glob("*.c")):
         for row in re.findall(r"\nconst struct cfg_kind \w+ = \{(.*?)\n\};", path.read_text(encoding="utf-8"), re.S):
-            yield re.search(r'\.path = "([^"]+)"', row)[1], ".may_be_empty = true" not in row
+            yield re.search(r'\.path = "([^"]+)"', row)[1], ".may_be_empty = true" not in row, ".single =" in row, ".only_shipped = true" in row
 
 
 def admin_rows():
@@ -114,9 +114,11 @@ def admin_rows():
         if "{kind}" not in path:
             yield path, method, role, flags
             continue
-        for kind, needs_body in kinds():
+        for kind, needs_body, single, only_shipped in kinds():
+            if (single and path.endswith("{kind}")) or (only_shipped and method == "DELETE"):
+                continue
             optional = method == "PUT" and not needs_body
-            yield path.replace("{kind}", kind), method, role, flags.replace("NEEDS_BODY", "0") if optional else flags
+            yield path.replace("{kind}/{}" if single else "{kind}", kind), method, role, flags.replace("NEEDS_BODY", "0") if optional else flags
 
 
 def test_the_admin_routes_and_roles_are_those_of_the_code():

@@ -4,6 +4,8 @@
 #include "tests/unit/temp_dir.h"
 
 #include "gateway/config/audit_log.h"
+#include "gateway/config/feature_doc.h"
+#include "gateway/config/overload_doc.h"
 #include "gateway/config/store_internal.h"
 
 #include <signal.h>
@@ -872,13 +874,53 @@ static void an_upgrade_that_fails_leaves_the_old_file(void **state)
     assert_int_equal(cfg_store_count(store, &cfg_kind_sale), 5);
 }
 
+static void a_file_of_schema_3_gets_the_shipped_documents_that_it_lacks(void **state)
+{
+    (void)state;
+    close_store();
+    execute("DELETE FROM documents WHERE kind IN ('overload', 'features');"
+            "UPDATE documents SET who = 't1' WHERE kind = 'limits' AND name = 'user';"
+            "DELETE FROM documents WHERE kind = 'limits' AND name = 'polling';"
+            "PRAGMA user_version = 3");
+    assert_ok(open_store(NULL));
+    assert_string_equal(find(&cfg_kind_overload, CFG_OVERLOAD_NAME)->by.who, "penstock");
+    assert_int_equal(cfg_store_count(store, &cfg_kind_feature), CFG_FEATURE_COUNT);
+    assert_int_equal(cfg_feature_of(find(&cfg_kind_feature, "exact_stock"))->level, 2);
+    assert_int_equal(cfg_store_count(store, &cfg_kind_limit), 3); /* as somebody has chosen */
+}
+
+static void what_is_shipped_is_not_deleted_and_has_no_other_beside_it(void **state)
+{
+    static const struct {
+        const struct cfg_kind *kind;
+        const char *name;
+    } shipped[] = {{&cfg_kind_feature, "exports"},
+                   {&cfg_kind_overload, CFG_OVERLOAD_NAME},
+                   {&cfg_kind_limit, "ip"}};
+    char name[CFG_NAME_MAX + 1];
+    (void)state;
+    for (size_t i = 0; i < PS_ARRAY_LEN(shipped); i++) {
+        struct cfg_change *change = change_by("t1", "");
+        struct ps_faults faults = {0};
+        enum cfg_refusal refusal;
+        assert_int_equal(
+            cfg_change_drop(change, shipped[i].kind, shipped[i].name, "", &refusal, &faults),
+            PS_E_CONFLICT);
+        assert_int_equal(refusal, CFG_CONFLICT);
+        assert_non_null(strstr(faults.at[0].text, "always exists"));
+        cfg_change_free(change);
+    }
+    assert_int_equal(cfg_kind_feature.name("orders", 6, name), PS_E_INVALID);
+    assert_int_equal(cfg_kind_overload.name("spare", 5, name), PS_E_INVALID);
+}
+
 static void a_file_of_a_newer_version_is_refused(void **state)
 {
     (void)state;
     close_store();
+    execute("PRAGMA user_version = 5");
+    refused(PS_E_NEWER, "format 5");
     execute("PRAGMA user_version = 4");
-    refused(PS_E_NEWER, "format 4");
-    execute("PRAGMA user_version = 3");
     assert_ok(open_store(NULL));
 }
 
@@ -1005,6 +1047,8 @@ int main(void)
         TEST(a_file_of_schema_1_is_read_and_goes_on),
         TEST(untouched_rules_of_schema_2_are_still_the_shipped_ones),
         TEST(an_upgrade_that_fails_leaves_the_old_file),
+        TEST(a_file_of_schema_3_gets_the_shipped_documents_that_it_lacks),
+        TEST(what_is_shipped_is_not_deleted_and_has_no_other_beside_it),
         TEST(a_file_of_a_newer_version_is_refused),
         TEST(a_torn_file_is_refused_with_what_to_do),
         TEST(a_foreign_database_is_refused),
