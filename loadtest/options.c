@@ -87,6 +87,13 @@ static int set_header(const struct ps_flag *flag, const char *value, void *field
     return ps_flag_set_text(flag, value, field, fault);
 }
 
+static int set_thresholds(const struct ps_flag *flag, const char *value, void *field,
+                          struct ps_fault *fault)
+{
+    (void)flag;
+    return lt_thresholds_parse(value, field, fault);
+}
+
 #define OPTION(member)   offsetof(struct parse, options.member)
 #define ARRIVALS(member) offsetof(struct parse, arrivals.member)
 
@@ -119,6 +126,9 @@ static const struct ps_flag flags[] = {
     {"--settle", "TIME", "how long to wait in the end until nothing is in doubt (30s)", set_time, OPTION(settle_ms), 0, 0},
     {"--end", NULL, "end the sale afterwards (it ends by itself after an hour)", ps_flag_set_bool, OPTION(end_sale), 0, 0},
     {"--json", "FILE", "write the report as JSON", ps_flag_set_text, OPTION(json_path), 0, 0},
+    {"--thresholds", "LIST", "exit with 99 when one is crossed: p99=50ms,no_answer=0.1%,goodput=99%", set_thresholds, OPTION(thresholds), 0, 0},
+    {"--baseline", "FILE", "compare with the JSON report of an earlier run; exit with 99 when a figure has regressed", ps_flag_set_text, OPTION(baseline_path), 0, 0},
+    {"--regression", "X", "by which share a figure must be worse for that, 0 to 1 (0.1)", set_share, OPTION(regression), 0, 0},
     {"--html", "FILE", "write the report as one HTML page, with pictures", ps_flag_set_text, OPTION(html_path), 0, 0},
     {"--summary", NULL, "say it in ten lines, without numbers for engineers", ps_flag_set_bool, OPTION(summary), 0, 0},
     {"--quiet", NULL, "no progress line each second", ps_flag_set_bool, OPTION(quiet), 0, 0},
@@ -133,7 +143,8 @@ void lt_options_help(void)
          "Plays a flash sale against a penstock gateway, in a sale of its own that is\n"
          "marked as a rehearsal, and proves from the order log that nothing was oversold\n"
          "or lost. Exit status 0: the proof holds, 1: it fails or could not be made or\n"
-         "nothing is proved, 2: usage.\n");
+         "nothing is proved, 2: usage, 99: it holds, but a threshold is crossed or a\n"
+         "figure has regressed.\n");
     ps_flags_print_help(flags, PS_ARRAY_LEN(flags), stdout);
 }
 
@@ -171,6 +182,8 @@ static int check_together(const struct arrivals *arrivals, const struct lt_optio
          "does not go with --buyers"},
         {!measured && arrivals->unique_users, "--unique-users", "needs --rate"},
         {!measured && arrivals->duration_ms > 0, "--duration", "needs --rate"},
+        {options->regression >= 0 && options->baseline_path == NULL, "--regression",
+         "needs --baseline"},
         {arrivals->file != NULL && (shaped || counted), "--plan",
          "does not go with --shape, --over or --buyers"},
     };
@@ -214,6 +227,7 @@ int lt_options_read(int argc, char **argv, struct lt_options *ret_options, struc
                     .connections = 1000,
                     .timeout_ms = 10000,
                     .settle_ms = 30000,
+                    .regression = NOT_GIVEN,
                     .plan = {.repeat_share = NOT_GIVEN, .repeat_key_share = 0.5, .seed = 1}},
         .arrivals = {.shape = NOT_GIVEN},
     };
@@ -222,6 +236,8 @@ int lt_options_read(int argc, char **argv, struct lt_options *ret_options, struc
         err = check_together(&parse.arrivals, &parse.options, fault);
     if (err == 0)
         err = make_plan(&parse.arrivals, &parse.options.plan, fault);
+    if (parse.options.regression < 0)
+        parse.options.regression = 0.1;
     if (parse.options.patience_ms == 0)
         parse.options.patience_ms = parse.options.timeout_ms;
     if (err == 0)

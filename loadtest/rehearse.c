@@ -4,6 +4,7 @@
 #include "loadtest/rehearse.h"
 
 #include "common/clock.h"
+#include "loadtest/baseline.h"
 #include "loadtest/report.h"
 #include "loadtest/sale.h"
 #include "loadtest/template.h"
@@ -29,6 +30,7 @@ struct rehearsal {
     struct lt_decisions decisions;
     struct lt_proof proof;
     struct lt_report report;
+    json_t *baseline; /* the report of --baseline, or NULL */
     char sale[PS_NAME_MAX + 1];
     char user_prefix[PS_NAME_MAX + 1];
 };
@@ -208,12 +210,10 @@ static int make_proof(struct rehearsal *rehearsal, struct ps_fault *fault)
     return err;
 }
 
-static int write_json(const struct lt_report *report, const char *path)
+static int write_json(const json_t *json, const char *path)
 {
-    json_t *json = lt_report_json(report);
     int failed =
         json == NULL ? -1 : json_dump_file(json, path, JSON_INDENT(2) | JSON_REAL_PRECISION(9));
-    json_decref(json);
     if (failed != 0)
         fprintf(stderr, "penstock-rehearse: --json: %s could not be written\n", path);
     return failed;
@@ -241,8 +241,8 @@ static int write_html(const struct lt_report *report, const char *path)
     return failed;
 }
 
-/* The exit status. */
-static int write_reports(struct rehearsal *rehearsal)
+/* The numbers of a run that was played. A new reference; NULL: out of memory. */
+static json_t *fill_report(struct rehearsal *rehearsal)
 {
     const struct lt_options *options = rehearsal->options;
     struct lt_report *report = &rehearsal->report;
@@ -255,13 +255,47 @@ static int write_reports(struct rehearsal *rehearsal)
     report->tally = rehearsal->tally;
     report->proof = &rehearsal->proof;
     lt_report_sales(report, oq_audit_fold(rehearsal->audit));
+    return lt_report_json(report);
+}
+
+/* Adds to the JSON what the criteria of the command line say of it, and prints that. False: one of
+ * them is not met. */
+static bool meets_criteria(const struct rehearsal *rehearsal, json_t *json)
+{
+    const struct lt_options *options = rehearsal->options;
+    size_t broken = 0;
+    if (options->thresholds.count > 0) {
+        json_t *judged = lt_thresholds_judge(&options->thresholds, json);
+        broken += judged == NULL || lt_thresholds_crossed(judged) > 0;
+        puts("Thresholds:");
+        lt_thresholds_print(judged, stdout);
+        (void)json_object_set_new(json, "thresholds", judged);
+    }
+    if (rehearsal->baseline != NULL) {
+        json_t *compared = lt_baseline_compare(rehearsal->baseline, json, options->regression);
+        broken += compared == NULL || lt_baseline_regressed(compared) > 0;
+        printf("Against %s:\n", options->baseline_path);
+        lt_baseline_print(compared, stdout);
+        (void)json_object_set_new(json, "baseline", compared);
+    }
+    return broken == 0;
+}
+
+/* The exit status. */
+static int write_reports(struct rehearsal *rehearsal)
+{
+    const struct lt_options *options = rehearsal->options;
+    const struct lt_report *report = &rehearsal->report;
+    json_t *json = fill_report(rehearsal);
     int failed = write_form(report, options->summary ? LT_SUMMARY : LT_TEXT, stdout, "stdout");
+    bool met = json != NULL && meets_criteria(rehearsal, json);
     if (options->json_path != NULL)
-        failed |= write_json(report, options->json_path);
+        failed |= write_json(json, options->json_path);
     if (options->html_path != NULL)
         failed |= write_html(report, options->html_path);
-    return rehearsal->proof.made && rehearsal->proof.ok && failed == 0 ? LT_EXIT_PROVED
-                                                                       : LT_EXIT_FAILED;
+    bool proved = json != NULL && failed == 0 && rehearsal->proof.made && rehearsal->proof.ok;
+    json_decref(json);
+    return !proved ? LT_EXIT_FAILED : met ? LT_EXIT_PROVED : LT_EXIT_CROSSED;
 }
 
 static int print_fault(const struct ps_fault *fault, int status)
@@ -282,62 +316,102 @@ static int try_report_file(const char *option, const char *path, struct ps_fault
     return 0;
 }
 
-static int run_rehearsal(struct rehearsal *rehearsal)
+/* All that can be wrong with the command line. */
+static int prepare(struct rehearsal *rehearsal, struct ps_fault *fault)
 {
     const struct lt_options *options = rehearsal->options;
-    struct ps_fault fault = {.path = ""};
-    if (lt_plan_new(&options->plan, &rehearsal->plan, &fault) < 0 ||
-        resolve_targets(rehearsal, &fault) < 0 || read_token(rehearsal, &fault) < 0 ||
-        try_report_file("--json", options->json_path, &fault) < 0 ||
-        try_report_file("--html", options->html_path, &fault) < 0)
-        return print_fault(&fault, LT_EXIT_USAGE);
-    if (lt_tally_new(&rehearsal->tally) < 0 || oq_audit_new(&rehearsal->audit) < 0) {
-        (void)ps_fault(&fault, PS_E_NOMEM, "", "out of memory");
-        return print_fault(&fault, LT_EXIT_FAILED);
-    }
+    int err = lt_plan_new(&options->plan, &rehearsal->plan, fault);
+    if (err == 0)
+        err = resolve_targets(rehearsal, fault);
+    if (err == 0)
+        err = read_token(rehearsal, fault);
+    if (err == 0 && options->baseline_path != NULL)
+        err = lt_baseline_load(options->baseline_path, &rehearsal->baseline, fault);
+    if (err == 0)
+        err = try_report_file("--json", options->json_path, fault);
+    return err < 0 ? err : try_report_file("--html", options->html_path, fault);
+}
+
+/* From the making of the sale to the proof. A proof that could not be made is no error. */
+static int play(struct rehearsal *rehearsal, struct ps_fault *fault)
+{
+    const struct lt_options *options = rehearsal->options;
+    if (lt_tally_new(&rehearsal->tally) < 0 || oq_audit_new(&rehearsal->audit) < 0)
+        return ps_fault(fault, PS_E_NOMEM, "", "out of memory");
     rehearsal->tally->in_time_ns = options->in_time_ms * PS_NS_PER_MS;
-    if (make_sale(rehearsal, &fault) < 0)
-        return print_fault(&fault, LT_EXIT_FAILED);
+    int err = make_sale(rehearsal, fault);
+    if (err < 0)
+        return err;
     /* Users of their own, so that the limits of an earlier rehearsal do not follow this one. */
     (void)snprintf(rehearsal->user_prefix, sizeof rehearsal->user_prefix, "%s-",
                    rehearsal->sale + strlen("rehearsal-"));
-    if (let_buyers_come(rehearsal, &fault) < 0) {
+    err = let_buyers_come(rehearsal, fault);
+    if (err < 0) {
         struct ps_fault none; /* the first fault is the one to report */
         (void)!lt_sale_end(&rehearsal->admin, rehearsal->sale, &none);
-        return print_fault(&fault, LT_EXIT_FAILED);
+        return err;
     }
     const struct lt_decide_settings shares = {options->confirm_share, options->cancel_share,
                                               options->plan.seed};
-    int err =
-        lt_decide(&rehearsal->admin, rehearsal->tally, &shares, &rehearsal->decisions, &fault);
+    struct ps_fault why_not;
+    err = lt_decide(&rehearsal->admin, rehearsal->tally, &shares, &rehearsal->decisions, &why_not);
     if (err == 0)
-        err = make_proof(rehearsal, &fault);
+        err = make_proof(rehearsal, &why_not);
     if (err < 0) {
         rehearsal->proof.made = rehearsal->proof.ok = false;
-        (void)snprintf(rehearsal->proof.why_not, sizeof rehearsal->proof.why_not, "%s", fault.text);
+        (void)snprintf(rehearsal->proof.why_not, sizeof rehearsal->proof.why_not, "%s",
+                       why_not.text);
     }
-    int status = write_reports(rehearsal);
-    if (options->end_sale && lt_sale_end(&rehearsal->admin, rehearsal->sale, &fault) < 0)
-        return print_fault(&fault, LT_EXIT_FAILED);
-    return status;
+    return 0;
 }
 
-int lt_rehearse(const struct lt_options *options, const volatile sig_atomic_t *stop)
+static int end_sale(struct rehearsal *rehearsal, struct ps_fault *fault)
+{
+    return rehearsal->options->end_sale ? lt_sale_end(&rehearsal->admin, rehearsal->sale, fault)
+                                        : 0;
+}
+
+static struct rehearsal *new_rehearsal(const struct lt_options *options,
+                                       const volatile sig_atomic_t *stop)
 {
     struct rehearsal *rehearsal = calloc(1, sizeof *rehearsal);
-    if (rehearsal == NULL) {
-        fputs("penstock-rehearse: out of memory\n", stderr);
-        return LT_EXIT_FAILED;
-    }
+    if (rehearsal == NULL)
+        return NULL;
     rehearsal->options = options;
     rehearsal->stop = stop;
     rehearsal->admin.stop = stop;
-    int status = run_rehearsal(rehearsal);
+    return rehearsal;
+}
+
+static void free_rehearsal(struct rehearsal *rehearsal)
+{
+    json_decref(rehearsal->baseline);
     lt_decisions_done(&rehearsal->decisions);
     lt_proof_done(&rehearsal->proof);
     oq_audit_free(rehearsal->audit);
     lt_tally_free(rehearsal->tally);
     lt_plan_free(rehearsal->plan);
     free(rehearsal);
+}
+
+int lt_rehearse(const struct lt_options *options, const volatile sig_atomic_t *stop)
+{
+    struct ps_fault fault = {.path = ""};
+    struct rehearsal *rehearsal = new_rehearsal(options, stop);
+    if (rehearsal == NULL) {
+        fputs("penstock-rehearse: out of memory\n", stderr);
+        return LT_EXIT_FAILED;
+    }
+    int status = LT_EXIT_FAILED;
+    if (prepare(rehearsal, &fault) < 0) {
+        status = print_fault(&fault, LT_EXIT_USAGE);
+    } else if (play(rehearsal, &fault) < 0) {
+        status = print_fault(&fault, LT_EXIT_FAILED);
+    } else {
+        status = write_reports(rehearsal);
+        if (end_sale(rehearsal, &fault) < 0)
+            status = print_fault(&fault, LT_EXIT_FAILED);
+    }
+    free_rehearsal(rehearsal);
     return status;
 }

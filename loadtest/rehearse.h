@@ -3,6 +3,7 @@
 #define LT_REHEARSE_H
 
 #include "loadtest/plan.h"
+#include "loadtest/thresholds.h"
 
 #include <signal.h>
 
@@ -19,6 +20,9 @@ struct lt_options {
     int64_t patience_ms; /* at most timeout_ms */
     int64_t in_time_ms;  /* 0: not asked for */
     struct lt_plan_spec plan;
+    struct lt_thresholds thresholds;
+    const char *baseline_path; /* NULL: none */
+    double regression;         /* what is worse by more than this share has regressed */
 };
 
 /* Reads the command line (and the plan file that it names). PS_E_INVALID: the fault names the
@@ -28,7 +32,12 @@ int lt_options_read(int argc, char **argv, struct lt_options *ret_options,
 void lt_options_help(void);
 
 /* Exit statuses. */
-enum { LT_EXIT_PROVED = 0, LT_EXIT_FAILED = 1, LT_EXIT_USAGE = 2 };
+enum {
+    LT_EXIT_PROVED = 0,
+    LT_EXIT_FAILED = 1,
+    LT_EXIT_USAGE = 2,
+    LT_EXIT_CROSSED = 99 /* the proof holds, but a threshold is crossed or a figure has regressed */
+};
 
 /* Runs it: result on stdout, progress and errors on stderr. `stop`: 1 = end the plan and report, 2
  * = give up. Returns the exit status. */

@@ -68,9 +68,10 @@ def test_answers_in_time_are_counted(gateway, tmp_path):
 
 
 def test_a_rehearsal_that_nobody_answers_leaves_no_open_sale(gateway):
+    before = sales(gateway)
     done = rehearse(gateway, public=f"http://127.0.0.1:{free_port()}")
     assert done.returncode == 1, done
-    assert set(sales(gateway).values()) == {"archived"}, done
+    assert [state for sale, state in sales(gateway).items() if sale not in before] == ["archived"], done
 
 
 def test_a_rehearsal_that_lets_nobody_in_proves_nothing(tmp_path):
@@ -114,6 +115,46 @@ def test_a_token_that_is_not_there_names_the_option_that_says_where(gateway, tmp
 def test_localhost_is_the_address_that_answers(gateway, tmp_path):
     done = rehearse(gateway, public=f"http://localhost:{gateway.port}", env=preloaded(tmp_path, NAMES))
     assert done.returncode == 0, done
+
+
+def test_a_threshold_that_is_crossed_ends_with_99_and_is_named(gateway, tmp_path):
+    """Half of the clicks come too late for a unit: 50 buyers, 10 units."""
+    done = rehearse(gateway, "--thresholds", "no_answer=0,p99=1m", "--json", tmp_path / "r.json")
+    assert done.returncode == 0 and "ok      no_answer" in done.stdout, done
+    done = rehearse(gateway, "--thresholds", "no_answer=0,sold_out=1%,p99=1m", "--json", tmp_path / "r.json", "--summary")
+    assert done.returncode == 99 and "CROSSED sold_out" in done.stdout and "ok      p99" in done.stdout, done
+    judged = {row["name"]: row for row in json.loads((tmp_path / "r.json").read_text())["thresholds"]}
+    assert judged["sold_out"]["ok"] is False and judged["sold_out"]["value"] > 0.5 and judged["sold_out"]["bound"] == 0.01
+    assert judged["p99"]["ok"] is True and judged["p99"]["unit"] == "ms" and judged["p99"]["bound"] == 60000
+
+
+def test_a_proof_that_fails_weighs_more_than_a_threshold():
+    with Gateway(settings={"trusted_proxies": []}) as g:
+        done = rehearse(g, "--thresholds", "unauthenticated=0")
+        assert done.returncode == 1 and "CROSSED unauthenticated" in done.stdout, done
+
+
+def test_two_runs_are_compared_and_what_has_regressed_is_named(gateway, tmp_path):
+    old, new = tmp_path / "old.json", tmp_path / "new.json"
+    assert rehearse(gateway, "--json", old).returncode == 0
+    done = rehearse(gateway, "--baseline", old, "--regression", 1, "--thresholds", "p99=1m")
+    assert done.returncode == 0 and "0 figures are worse" in done.stdout and "runs differ" not in done.stdout, done
+    report = json.loads(old.read_text())
+    report["answers"]["accepted"] = report["offered"]  # all of them got an order then
+    report["plan"]["buyers"] = 49
+    old.write_text(json.dumps(report))
+    done = rehearse(gateway, "--baseline", old, "--json", new)
+    assert done.returncode == 99 and "REGRESSED" in done.stdout and "plan.buyers was 49, is 50" in done.stdout, done
+    figures = {row["name"]: row for row in json.loads(new.read_text())["baseline"]["figures"]}
+    assert figures["goodput"]["regressed"] is True and figures["goodput"]["old"] == 1 and "regressed" not in figures["max"]
+
+
+def test_criteria_that_make_no_sense_are_said_before_anybody_comes(gateway, tmp_path):
+    before = sales(gateway)
+    for words, said in ((("--thresholds", "p99=fast"), "p99"), (("--baseline", tmp_path / "none.json"), "--baseline"), (("--regression", "0.2"), "needs --baseline")):
+        done = rehearse(gateway, *words)
+        assert done.returncode == 2 and said in done.stderr, done
+    assert sales(gateway) == before
 
 
 @pytest.fixture

@@ -1,0 +1,54 @@
+/* Exit criteria of a run: bounds on figures of its JSON report, such as "p99=50ms,no_answer=0.1%".
+ *
+ * NAME=BOUND, with commas between them. Names:
+ *   p50 p90 p99 p99_9 max   a latency of all answers, from the planned moment, at most BOUND (a
+ *                           time); GROUP.p99 is that of a group: admitted, refusals, or an answer
+ *                           by its name (accepted, sold_out ...)
+ *   goodput                 the share of clicks that were accepted, in time if the run has a time
+ *                           (--in-time), at least BOUND (99% or 0.99)
+ *   unanswered, refusals    the share of clicks without an answer, with a status of 400 and above,
+ *                           at most BOUND
+ *   pending, no_answer, sold_out, http_502 ...
+ *                           the share of clicks with that answer, at most BOUND
+ * A latency that nobody measured is crossed: what was not seen is not known to hold. */
+#ifndef LT_THRESHOLDS_H
+#define LT_THRESHOLDS_H
+
+#include "common/id.h"
+#include "common/json.h"
+
+#include <stdio.h>
+
+#define LT_THRESHOLDS_MAX 32
+
+struct lt_threshold {
+    char name[PS_NAME_MAX + 8]; /* as it was given */
+    char group[PS_NAME_MAX + 1];
+    const char *stat; /* of a latency; NULL: a share of the clicks */
+    bool at_least;    /* the bound is a lower one */
+    double bound;     /* ms, or 0..1 */
+};
+
+struct lt_thresholds {
+    struct lt_threshold row[LT_THRESHOLDS_MAX];
+    size_t count;
+};
+
+/* PS_E_INVALID: the fault's text names the threshold; its path is "--thresholds". */
+int lt_thresholds_parse(const char *text, struct lt_thresholds *ret_thresholds,
+                        struct ps_fault *fault) PS_MUST_CHECK;
+
+/* What a report (lt_report_json) says of each: a list of objects with `name`, `unit` ("ms" or
+ * "share"), `at_least`, `bound`, `value` (null: nobody measured it) and `ok`. A new reference;
+ * NULL: out of memory. */
+json_t *lt_thresholds_judge(const struct lt_thresholds *thresholds,
+                            const json_t *report) PS_MUST_CHECK;
+/* How many of them are crossed. */
+size_t lt_thresholds_crossed(const json_t *judged);
+/* A line for each. */
+void lt_thresholds_print(const json_t *judged, FILE *out);
+
+/* The share of the clicks that were accepted, as `goodput` above; 0 when nobody clicked. */
+double lt_goodput(const json_t *report);
+
+#endif
