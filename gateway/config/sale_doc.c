@@ -570,9 +570,14 @@ static int sale_publish(struct cfg_store *store, const struct cfg_doc *from,
 {
     const struct cfg_stored_sale *sale = to != NULL ? cfg_sale_of(to) : NULL;
     const char *name = to != NULL ? to->name : from->name;
+    struct cfg_sale_state state = {0};
     cfg_store_on_sale(store, from, to);
-    return cfg_view_put_sale(cfg_store_view(store), name, sale != NULL ? &sale->doc : NULL,
-                             sale != NULL ? &sale->state : NULL);
+    if (sale != NULL) {
+        state = sale->state;
+        state.version = to->version;
+        state.created_at_ms = to->created_at_ms;
+    }
+    return cfg_view_put_sale(cfg_store_view(store), name, sale != NULL ? &sale->doc : NULL, &state);
 }
 
 const struct cfg_kind cfg_kind_sale = {

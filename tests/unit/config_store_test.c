@@ -270,6 +270,18 @@ static void a_new_store_has_the_shipped_rules(void **state)
     assert_int_equal(cfg_rule_of(find(&cfg_kind_limit, "global"))->mode, CFG_LIMIT_ENFORCE);
 }
 
+static void workers_see_which_version_of_a_sale_they_go_by(void **state)
+{
+    const struct cfg_sale *sale;
+
+    (void)state;
+    assert_ok(put_sale("spring", 100));
+    clock_.wall_ms = T0 + 1;
+    assert_ok(put_sale("spring", 200));
+    sale = cfg_snapshot_sale(cfg_store_snapshot(store), "spring", strlen("spring"));
+    assert_int_equal(sale->version, 2);
+}
+
 static void a_sale_is_there_after_a_restart(void **state)
 {
     (void)state;
@@ -1024,6 +1036,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(a_new_store_has_the_shipped_rules),
+        TEST(workers_see_which_version_of_a_sale_they_go_by),
         TEST(a_sale_is_there_after_a_restart),
         TEST(a_change_of_an_old_version_is_refused_whole),
         TEST(of_two_changes_that_wait_the_second_is_refused),
