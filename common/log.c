@@ -61,10 +61,12 @@ static void put_name(struct ps_buf *buf, const char *name)
 
 static void put_field(struct ps_buf *buf, const struct ps_log_field *field)
 {
+    if (field->kind == PS_LOG_FLAG && field->number == 0)
+        return;
     put_name(buf, field->name);
     if (field->kind == PS_LOG_INT)
         ps_buf_put_int(buf, field->number);
-    else if (field->kind == PS_LOG_BOOL)
+    else if (field->kind == PS_LOG_BOOL || field->kind == PS_LOG_FLAG)
         ps_buf_puts(buf, field->number ? "true" : "false");
     else if (field->text == NULL)
         ps_buf_puts(buf, "null");

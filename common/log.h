@@ -9,7 +9,7 @@
 
 enum ps_log_level { PS_LOG_DEBUG, PS_LOG_INFO, PS_LOG_WARN, PS_LOG_ERROR };
 
-enum ps_log_kind { PS_LOG_END, PS_LOG_STRING, PS_LOG_INT, PS_LOG_BOOL };
+enum ps_log_kind { PS_LOG_END, PS_LOG_STRING, PS_LOG_INT, PS_LOG_BOOL, PS_LOG_FLAG };
 
 struct ps_log_field {
     const char *name;
@@ -23,7 +23,9 @@ struct ps_log_field {
 #define PS_F_STRN(n, s, l) ((struct ps_log_field){(n), PS_LOG_STRING, 0, (s), (l)})
 #define PS_F_INT(n, i)     ((struct ps_log_field){(n), PS_LOG_INT, (int64_t)(i), NULL, 0})
 #define PS_F_BOOL(n, b)    ((struct ps_log_field){(n), PS_LOG_BOOL, (b), NULL, 0})
-#define PS_F_END           ((struct ps_log_field){NULL, PS_LOG_END, 0, NULL, 0})
+#define PS_F_FLAG(n, b)                                                                            \
+    ((struct ps_log_field){(n), PS_LOG_FLAG, (b), NULL, 0}) /* true, or not printed */
+#define PS_F_END ((struct ps_log_field){NULL, PS_LOG_END, 0, NULL, 0})
 
 #define PS_LOG_LINE_MAX 2048
 

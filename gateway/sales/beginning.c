@@ -14,7 +14,7 @@
 void sale_note_stranger(struct sale_run *run, const char *sku)
 {
     ps_metric_add(run->runs->shard, GW_M_FOLD_ANOMALIES, 0, 1);
-    ps_log(PS_LOG_ERROR, "log_anomaly", PS_F_STR("sale", run->name), PS_F_STR("sku", sku),
+    ps_log(PS_LOG_ERROR, "log_anomaly", SALE_LOG_NAME(run), PS_F_STR("sku", sku),
            PS_F_STR("why", "a record names a SKU that the sale has not"));
 }
 

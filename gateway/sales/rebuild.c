@@ -143,8 +143,8 @@ static void give_up(struct sale_run *run, const char *why)
         rebuild->retry_ns = sale_now_ns(run->runs) + ASIDE_NS;
     release_lock(run);
     step_back(run);
-    ps_log(PS_LOG_WARN, "sale_not_rebuilt", PS_F_STR("sale", run->name),
-           PS_F_INT("epoch", rebuild->epoch), PS_F_STR("why", why));
+    ps_log(PS_LOG_WARN, "sale_not_rebuilt", SALE_LOG_NAME(run), PS_F_INT("epoch", rebuild->epoch),
+           PS_F_STR("why", why));
 }
 
 static void wait_for_another(struct sale_run *run)
@@ -184,12 +184,12 @@ static void begin_work(struct sale_run *run, const struct sale_decided *decided)
     rebuild->heartbeats = clu_heartbeats(run->runs->cluster);
     if (!rebuild->opening) {
         if (run->runs->shared) /* else each start would log it of every sale */
-            ps_log(PS_LOG_INFO, "sale_rebuild_begins", PS_F_STR("sale", run->name));
+            ps_log(PS_LOG_INFO, "sale_rebuild_begins", SALE_LOG_NAME(run));
         sale_set_state(run, SALE_DRAINING_PEERS);
         sale_rebuild_step(run, decided);
         return;
     }
-    ps_log(PS_LOG_INFO, "sale_opening", PS_F_STR("sale", run->name));
+    ps_log(PS_LOG_INFO, "sale_opening", SALE_LOG_NAME(run));
     if (decided->state->opening) {
         begin_fencing(run, decided);
     } else {
@@ -462,7 +462,7 @@ static void run_load(const _Atomic(bool) *stop, void *arg)
         rebuild->err =
             sale_counters_set(&run->runs->counters, run->view.log_sale, rebuild->counter);
     if (ps_mailbox_post(settings->mailbox, &mail) < 0)
-        ps_log(PS_LOG_ERROR, "load_not_delivered", PS_F_STR("sale", run->name));
+        ps_log(PS_LOG_ERROR, "load_not_delivered", SALE_LOG_NAME(run));
 }
 
 static void run_load_here(void *arg)
@@ -495,8 +495,8 @@ static void note_installed(struct sale_run *run)
 
     if (!rebuild->opening && run->runs->shared) {
         ps_metric_observe_ns(run->runs->shard, GW_M_REBUILD_SECONDS, 0, took_ns);
-        ps_log(PS_LOG_INFO, "sale_rebuilt", PS_F_STR("sale", run->name),
-               PS_F_INT("epoch", rebuild->epoch), PS_F_INT("took_ms", took_ns / PS_NS_PER_MS));
+        ps_log(PS_LOG_INFO, "sale_rebuilt", SALE_LOG_NAME(run), PS_F_INT("epoch", rebuild->epoch),
+               PS_F_INT("took_ms", took_ns / PS_NS_PER_MS));
     }
     sale_serve(run, rebuild->counter);
     if (now_ns - rebuild->installed_ns > REPEAT_NS)

@@ -219,6 +219,7 @@ void sale_report_unknown(const struct sale_runs *runs)
     for (size_t i = 0; (log_sale = oq_fold_sale_at(runs->settings.fold, i)) != NULL; i++)
         if (!runs->host.decided(oq_sale_name(log_sale), &decided, runs->host.ctx))
             ps_log(PS_LOG_WARN, "sale_unknown", PS_F_STR("sale", oq_sale_name(log_sale)),
+                   PS_F_FLAG("rehearsal", oq_sale_rehearsal(log_sale)),
                    PS_F_STR("why", "the log has orders of it, control.db does not know it; it is "
                                    "not served"));
 }
@@ -244,7 +245,7 @@ void sale_refuse(struct sale_run *run, const char *why)
     (void)snprintf(run->view.refused_why, sizeof run->view.refused_why, "%s", why);
     atomic_fetch_add(&run->runs->refused, 1);
     report_changed(run);
-    ps_log(PS_LOG_ERROR, "sale_refused", PS_F_STR("sale", run->name), PS_F_STR("why", why));
+    ps_log(PS_LOG_ERROR, "sale_refused", SALE_LOG_NAME(run), PS_F_STR("why", why));
 }
 
 void sale_refuse_other(struct sale_run *run)
@@ -268,7 +269,7 @@ void sale_serve(struct sale_run *run, struct inv_sale *counter)
     run->busy_ns = run->since_ns;
     run->trim_due = true;
     report_changed(run);
-    ps_log(PS_LOG_INFO, "sale_served", PS_F_STR("sale", run->name), PS_F_INT("epoch", view->epoch),
+    ps_log(PS_LOG_INFO, "sale_served", SALE_LOG_NAME(run), PS_F_INT("epoch", view->epoch),
            PS_F_INT("orders", oq_sale_order_count(view->log_sale)));
 }
 
@@ -278,8 +279,8 @@ void sale_fence(struct sale_run *run, const char *why)
         return;
     sale_set_state(run, SALE_FENCED);
     ps_metric_add(run->runs->shard, GW_M_FENCES, 0, 1);
-    ps_log(PS_LOG_WARN, "sale_fenced", PS_F_STR("sale", run->name),
-           PS_F_INT("epoch", run->view.epoch), PS_F_STR("why", why));
+    ps_log(PS_LOG_WARN, "sale_fenced", SALE_LOG_NAME(run), PS_F_INT("epoch", run->view.epoch),
+           PS_F_STR("why", why));
     report_changed(run);
     clu_ask_all_next(run->runs->cluster); /* the others may be as badly off */
 }
@@ -300,7 +301,7 @@ static void on_attached(int err, struct inv_sale *counter, void *ctx)
     else if (run->gone && run->view.state == SALE_FENCED && sale_get_decided(run, &decided))
         sale_rebuild_start(run, &decided, false);
     else if (foreign && !run->foreign)
-        ps_log(PS_LOG_ERROR, "sale_not_attached", PS_F_STR("sale", run->name),
+        ps_log(PS_LOG_ERROR, "sale_not_attached", SALE_LOG_NAME(run),
                PS_F_STR("error", ps_err_text(err)));
     run->foreign = foreign;
 }
@@ -434,6 +435,7 @@ static void step_run(struct sale_run *run)
         run->resting = true;
         return;
     }
+    run->rehearsal = decided.doc->rehearsal;
     if (run->view.state == SALE_REFUSED) {
         run->resting = true;
         return;

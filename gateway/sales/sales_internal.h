@@ -56,6 +56,7 @@ struct sale_run {
     struct sale_view view;
     struct sale_runs *runs;
     char name[PS_NAME_MAX + 1];
+    bool rehearsal;   /* as its document says */
     int64_t since_ns; /* in its state; of SALE_CHECKING, by the system's clock */
     bool logged;      /* a record of its beginning may be in the log, whatever the fold shows */
     bool attaching;   /* Redis is asked for its counters */
@@ -115,6 +116,9 @@ struct sale_runs {
     struct sale_loader *loader; /* NULL once stopped */
     struct sale_expiry *expiry;
 };
+
+/* Which sale a line of the program's log is about. */
+#define SALE_LOG_NAME(run) PS_F_STR("sale", (run)->name), PS_F_FLAG("rehearsal", (run)->rehearsal)
 
 /* --- sales.c --- */
 int64_t sale_now_ns(const struct sale_runs *runs);

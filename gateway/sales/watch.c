@@ -36,7 +36,7 @@ static size_t choose_counters(bool all, struct inv_sale **ret_counters, void *ct
 static void note_foreign(struct sale_run *run, const char *foreign)
 {
     if (foreign != NULL && !run->foreign)
-        ps_log(PS_LOG_ERROR, "sale_key_foreign", PS_F_STR("sale", run->name),
+        ps_log(PS_LOG_ERROR, "sale_key_foreign", SALE_LOG_NAME(run),
                PS_F_STR("server", inv_store_server(run->runs->settings.store)),
                PS_F_STR("why", foreign));
     run->foreign = foreign != NULL;

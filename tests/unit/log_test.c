@@ -67,7 +67,8 @@ static void a_line_is_one_json_object(void **state)
     assert_int_equal(ps_log_start(ends.writer, PS_LOG_INFO), PS_E_BUSY);
     size_t size = 7;
     ps_log(PS_LOG_WARN, "odd_bytes", PS_F_STR("text", "a\"\n\xff"), PS_F_STRN("cut", "abcdef", 3),
-           PS_F_INT("size", size), PS_F_BOOL("yes", true), PS_F_STR("nothing", NULL));
+           PS_F_INT("size", size), PS_F_BOOL("yes", true), PS_F_FLAG("set", true),
+           PS_F_FLAG("unset", false), PS_F_STR("nothing", NULL));
     ps_log(PS_LOG_INFO, "bare");
     ps_log(PS_LOG_DEBUG, "too_low");
     ps_log_level_set(PS_LOG_DEBUG);
@@ -83,6 +84,8 @@ static void a_line_is_one_json_object(void **state)
     assert_string_equal(text_of(line, "cut"), "abc");
     assert_int_equal(json_integer_value(json_object_get(line, "size")), 7);
     assert_true(json_is_true(json_object_get(line, "yes")));
+    assert_true(json_is_true(json_object_get(line, "set")));
+    assert_null(json_object_get(line, "unset"));
     assert_true(json_is_null(json_object_get(line, "nothing")));
     json_decref(line);
     line = next_line(&cursor);
