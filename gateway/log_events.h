@@ -42,6 +42,8 @@
       "Change sales and rules through the admin API; take them out of the file.") \
     X(limit_without_sale, WARN, "The limit rule is for a sale that does not exist: it limits nobody.", \
       "Check the name of the sale in the rule.") \
+    X(twin_without_sale, WARN, "The twin is of a sale that does not exist (twin_of): no rehearsal finds it by that name.", \
+      "Check the name; twin_of is fixed, so a twin of another sale is another sale.") \
     X(admin_change, INFO, "An operator changed something: who, what and why. The audit log has before and after.", "") \
     X(admin_change_failed, ERROR, "A change was not made (error).", "error says why; repeat the change afterwards.") \
     X(admin_denied, WARN, "A wrong or expired token came from peer.", "Find the program that has it.") \

@@ -5,6 +5,8 @@
 #include "gateway/answers/verdict.h"
 
 static const char *const order_events[] = {"accepted", "void", "confirmed", "released", NULL};
+static const char *const mark_reasons[] = {"malformed",  "unknown_key", "expired", "too_long",
+                                           "other_user", "forged",      NULL};
 static const char *const log_outcomes[] = {"landed", "refused", "unknown", "spilled", NULL};
 static const char *const versions[] = {PENSTOCK_VERSION, NULL};
 
@@ -13,6 +15,10 @@ const struct ps_metric gw_metric_table[GW_M_COUNT] = {
     [GW_M_ANSWERS]             = {"penstock_answers_total", "Answers of the public listener by verdict.", PS_COUNTER, "verdict", ans_verdict_names, ans_is_public},
     [GW_M_REFUSED_EARLY]       = {"penstock_http_refused_total", "Requests that the public listener refused before they were understood, by verdict.", PS_COUNTER, "verdict", ans_verdict_names, ans_is_early},
     [GW_M_ADMIN_REFUSED]       = {"penstock_admin_http_refused_total", "The same of the admin listener.", PS_COUNTER, "verdict", ans_verdict_names, ans_is_early},
+    [GW_M_REHEARSAL_ANSWERS]   = {"penstock_rehearsal_answers_total", "Answers to requests with a mark of rehearsal that was believed, by verdict; they are in no other series of answers.", PS_COUNTER, "verdict", ans_verdict_names, ans_is_public},
+    [GW_M_REHEARSAL_ANSWER_SECONDS] = {"penstock_rehearsal_answer_duration_seconds", "Of these answers, as penstock_answer_duration_seconds.", PS_HISTOGRAM_SECONDS, "class", ans_class_names, NULL},
+    [GW_M_REHEARSAL_MARKS_REFUSED] = {"penstock_rehearsal_marks_refused_total", "Requests whose mark of rehearsal was not believed, by reason; they were served as ordinary ones.", PS_COUNTER, "reason", mark_reasons, NULL},
+    [GW_M_REHEARSAL_ORDERS]    = {"penstock_rehearsal_orders_total", "Changes of orders of rehearsal sales that the log has shown.", PS_COUNTER, "event", order_events, NULL},
     [GW_M_SHADOW]              = {"penstock_limit_shadow_total", "Requests that a limit in shadow mode would have refused, by what it counts.", PS_COUNTER, "key", cfg_limit_keys, NULL},
     [GW_M_ANSWER_SECONDS]      = {"penstock_answer_duration_seconds", "From a complete request head to the answer; order: 202, content: 200 to 399, refused: 400 to 499, unavailable: 500 and above.", PS_HISTOGRAM_SECONDS, "class", ans_class_names, NULL},
     [GW_M_CONNECTIONS]         = {"penstock_connections", "Open connections of the public listener.", PS_GAUGE, NULL, NULL, NULL},
@@ -20,8 +26,8 @@ const struct ps_metric gw_metric_table[GW_M_COUNT] = {
     [GW_M_WAITING]             = {"penstock_limit_waiting", "Requests held by leaky buckets.", PS_GAUGE, NULL, NULL, NULL},
     [GW_M_UNTRUSTED_IDENTITY]  = {"penstock_identity_untrusted_total", "Requests with X-User-Id from a peer that is no trusted proxy.", PS_COUNTER, NULL, NULL, NULL},
     [GW_M_LATE_OUTCOMES]       = {"penstock_late_outcomes_total", "Outcomes of the log that came after their request was answered pending, or its client had left.", PS_COUNTER, NULL, NULL, NULL},
-    [GW_M_ORDERS]              = {"penstock_orders_total", "Changes of orders that the log has shown.", PS_COUNTER, "event", order_events, NULL},
-    [GW_M_UNITS_RETURNED]      = {"penstock_units_returned_total", "Units that came back to stock by expiry or cancellation.", PS_COUNTER, NULL, NULL, NULL},
+    [GW_M_ORDERS]              = {"penstock_orders_total", "Changes of orders that the log has shown, without those of rehearsal sales.", PS_COUNTER, "event", order_events, NULL},
+    [GW_M_UNITS_RETURNED]      = {"penstock_units_returned_total", "Units that came back to stock by expiry or cancellation, without those of rehearsal sales.", PS_COUNTER, NULL, NULL, NULL},
     [GW_M_FOLD_ANOMALIES]      = {"penstock_log_anomalies_total", "Records that no correct gateway writes; 0 unless somebody else wrote to the log.", PS_COUNTER, NULL, NULL, NULL},
     [GW_M_LOG_RECORDS]         = {"penstock_log_records_total", "Records given to the log by outcome.", PS_COUNTER, "outcome", log_outcomes, NULL},
     [GW_M_LOG_COMMITS]         = {"penstock_log_commits_total", "Commits of the journal.", PS_COUNTER, NULL, NULL, NULL},

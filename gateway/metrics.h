@@ -7,15 +7,20 @@
 
 /* Row numbers, in the order of gw_metric_table. */
 enum gw_metric {
-    GW_M_ANSWERS,            /* penstock_answers_total{verdict} */
-    GW_M_REFUSED_EARLY,      /* penstock_http_refused_total{verdict}: by the strict filter */
-    GW_M_ADMIN_REFUSED,      /* penstock_admin_http_refused_total{verdict} */
-    GW_M_SHADOW,             /* penstock_limit_shadow_total{key}: would have been refused */
-    GW_M_ANSWER_SECONDS,     /* penstock_answer_duration_seconds{class}, of enum ans_class */
-    GW_M_CONNECTIONS,        /* penstock_connections */
-    GW_M_IN_FLIGHT,          /* penstock_requests_in_flight */
-    GW_M_WAITING,            /* penstock_limit_waiting: held by a leaky bucket */
-    GW_M_UNTRUSTED_IDENTITY, /* penstock_identity_untrusted_total */
+    GW_M_ANSWERS,                  /* penstock_answers_total{verdict} */
+    GW_M_REFUSED_EARLY,            /* penstock_http_refused_total{verdict}: by the strict filter */
+    GW_M_ADMIN_REFUSED,            /* penstock_admin_http_refused_total{verdict} */
+    GW_M_REHEARSAL_ANSWERS,        /* penstock_rehearsal_answers_total{verdict} */
+    GW_M_REHEARSAL_ANSWER_SECONDS, /* penstock_rehearsal_answer_duration_seconds{class} */
+    GW_M_REHEARSAL_MARKS_REFUSED,  /* penstock_rehearsal_marks_refused_total{reason}, of enum
+                                      pub_rehearsal_result */
+    GW_M_REHEARSAL_ORDERS,         /* penstock_rehearsal_orders_total{event} */
+    GW_M_SHADOW,                   /* penstock_limit_shadow_total{key}: would have been refused */
+    GW_M_ANSWER_SECONDS,           /* penstock_answer_duration_seconds{class}, of enum ans_class */
+    GW_M_CONNECTIONS,              /* penstock_connections */
+    GW_M_IN_FLIGHT,                /* penstock_requests_in_flight */
+    GW_M_WAITING,                  /* penstock_limit_waiting: held by a leaky bucket */
+    GW_M_UNTRUSTED_IDENTITY,       /* penstock_identity_untrusted_total */
     GW_M_LATE_OUTCOMES,  /* penstock_late_outcomes_total: outcomes that came after their request's
                          deadline, or its client's end */
     GW_M_ORDERS,         /* penstock_orders_total{event}: accepted, void, confirmed, released */

@@ -66,6 +66,7 @@ static const uint8_t known[][KNOWN_MAX] = {
     [15] = {PS_HTTP_F_FORWARDED_FOR, PS_HTTP_F_IDEMPOTENCY_KEY},
     [16] = {PS_HTTP_F_CONTENT_ENCODING},
     [17] = {PS_HTTP_F_TRANSFER_ENCODING},
+    [18] = {PS_HTTP_F_REHEARSAL},
     [29] = {PS_HTTP_F_REQUEST_METHOD},
 };
 /* clang-format on */

@@ -45,7 +45,8 @@ enum ps_http_method {
     X(IDEMPOTENCY_KEY, "Idempotency-Key") X(IF_MATCH, "If-Match") X(IF_NONE_MATCH, "If-None-Match") \
     X(TRACEPARENT, "traceparent") X(REQUEST_ID, "X-Request-Id")                                    \
     X(FORWARDED_FOR, "X-Forwarded-For") X(ORIGIN, "Origin")                                        \
-    X(REQUEST_METHOD, "Access-Control-Request-Method") X(RETRY_AFTER, "Retry-After")
+    X(REQUEST_METHOD, "Access-Control-Request-Method") X(RETRY_AFTER, "Retry-After")               \
+    X(REHEARSAL, "Penstock-Rehearsal")
 /* clang-format on */
 #define PS_HTTP_NAME_ENUM(name, text) PS_HTTP_F_##name,
 enum ps_http_name { PS_HTTP_F_OTHER, PS_HTTP_NAME_TABLE(PS_HTTP_NAME_ENUM) PS_HTTP_F_COUNT };

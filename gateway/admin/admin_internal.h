@@ -216,6 +216,8 @@ op_request_fn op_list_orders, op_read_log, op_read_audit_log;                  /
 op_request_fn op_audit_sale;                                                   /* audit.c */
 op_request_fn op_livez, op_readyz, op_metrics, op_list_tokens, op_new_token, op_delete_token,
     op_drain; /* ops.c */
+op_request_fn op_list_rehearsal_keys, op_new_rehearsal_key,
+    op_delete_rehearsal_key; /* rehearsal_keys.c */
 
 /* --- audit.c: the kept auditor --- */
 int op_audit_new(struct op_admin *admin, struct op_audit **ret_audit) PS_MUST_CHECK;

@@ -9,6 +9,14 @@
 
 /* --- Which kinds. --- */
 
+/* NULL: no kind that bundles have. */
+static const struct cfg_kind *find_kind(const char *path, size_t len)
+{
+    const struct cfg_kind *kind = cfg_kind_find(path, len);
+
+    return kind != NULL && !kind->is_private ? kind : NULL;
+}
+
 /* The kinds of the query; without one all. False: answered. */
 static bool read_kinds(struct op_request *request, bool *ret_dry_run, char *text, size_t cap)
 {
@@ -22,7 +30,7 @@ static bool read_kinds(struct op_request *request, bool *ret_dry_run, char *text
         *ret_dry_run = number == 1;
     for (const char *at = text; *at != '\0';) {
         size_t len = strcspn(at, ",");
-        if (cfg_kind_find(at, len) == NULL) {
+        if (find_kind(at, len) == NULL) {
             op_no(request, ANS_V_invalid, "query parameter \"kinds\": \"%.*s\" is no kind",
                   (int)len, at);
             return false;
@@ -68,7 +76,7 @@ static void say_config(struct op_request *request, const char *kinds)
     int err = documents == NULL;
 
     for (const struct cfg_kind *const *kind = cfg_kinds; err == 0 && *kind != NULL; kind++)
-        if (is_listed(kinds, *kind))
+        if (!(*kind)->is_private && is_listed(kinds, *kind))
             err = json_object_set_new(documents, (*kind)->path, kind_json(store, *kind));
     if (err != 0) {
         json_decref(documents);
@@ -183,7 +191,7 @@ static void put_kinds(struct bundle *bundle, const json_t *documents, const char
 
     json_object_foreach((json_t *)(uintptr_t)documents, path, value)
     {
-        const struct cfg_kind *kind = cfg_kind_find(path, strlen(path));
+        const struct cfg_kind *kind = find_kind(path, strlen(path));
         char pointer[192];
         (void)snprintf(pointer, sizeof pointer, "/documents/%.64s", path);
         if (kind == NULL || !is_listed(kinds, kind))

@@ -60,6 +60,9 @@ static const struct route {
     {"/admin/v1/tokens",                      SRV_GET,    OP_ROLE_ADMIN,    0,                    op_list_tokens},
     {"/admin/v1/tokens",                      SRV_POST,   OP_ROLE_ADMIN,    CHANGES | NEEDS_BODY, op_new_token},
     {"/admin/v1/tokens/{}",                   SRV_DELETE, OP_ROLE_ADMIN,    CHANGES,              op_delete_token},
+    {"/admin/v1/rehearsal-keys",              SRV_GET,    OP_ROLE_ADMIN,    0,                    op_list_rehearsal_keys},
+    {"/admin/v1/rehearsal-keys",              SRV_POST,   OP_ROLE_ADMIN,    CHANGES,              op_new_rehearsal_key},
+    {"/admin/v1/rehearsal-keys/{}",           SRV_DELETE, OP_ROLE_ADMIN,    CHANGES,              op_delete_rehearsal_key},
     {"/admin/v1/drain",                       SRV_POST,   OP_ROLE_ADMIN,    CHANGES,              op_drain},
 };
 /* clang-format on */
@@ -77,13 +80,15 @@ struct path_parts {
     struct ps_str arg[2];
 };
 
-/* The kind whose words stand at `at`, alone or before a slash; *ret_len: their length. */
+/* The kind whose words stand at `at`, alone or before a slash; *ret_len: their length. NULL: none
+ * that the routes of documents serve. */
 static const struct cfg_kind *kind_at(const char *at, const char *end, size_t *ret_len)
 {
     for (const struct cfg_kind *const *kind = cfg_kinds; *kind != NULL; kind++) {
         size_t len = strlen((*kind)->path), left = (size_t)(end - at);
         *ret_len = len;
-        if (left >= len && memcmp(at, (*kind)->path, len) == 0 && (left == len || at[len] == '/'))
+        if (!(*kind)->is_private && left >= len && memcmp(at, (*kind)->path, len) == 0 &&
+            (left == len || at[len] == '/'))
             return *kind;
     }
     return NULL;

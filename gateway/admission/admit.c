@@ -86,6 +86,13 @@ static void keep_tightest(struct adm_request *request, const struct cfg_limit_ru
                                        .reset_s = result->reset_s};
 }
 
+/* Rehearsals are limited as real buyers are, by the same rules, but they are counted apart: a
+ * rehearsal beside a live sale takes nobody's turn, whatever users and addresses it makes up. */
+static uint64_t cell_key(const struct adm_request *request, uint64_t hash)
+{
+    return request->rehearsal ? hash ^ UINT64_C(0x9e3779b97f4a7c15) : hash;
+}
+
 void adm_admit_expect(const struct adm_gates *gates, struct adm_request *request)
 {
     const struct cfg_limits *limits = gates->policy->limits;
@@ -95,7 +102,7 @@ void adm_admit_expect(const struct adm_gates *gates, struct adm_request *request
     request->user_hash = adm_limit_hash(gates->limits, user.at, user.len);
     for (size_t i = 0; i < limits->count; i++)
         if (limits->rules[i].key == CFG_LIMIT_KEY_USER)
-            adm_limit_expect(gates->limits, &set[i].own, request->user_hash);
+            adm_limit_expect(gates->limits, &set[i].own, cell_key(request, request->user_hash));
 }
 
 static uint64_t hash_key(const struct adm_admission *admission, const void *key, size_t key_len)
@@ -111,22 +118,24 @@ static enum adm_gate ask_limit(struct adm_admission *admission, const struct cfg
                                bool *ret_fits)
 {
     struct ps_metrics_shard *shard = admission->gates->shard;
-    struct adm_limit_result result = adm_limit_check(admission->gates->limits, compiled, hash,
-                                                     admission->now_ns, admission->patience_ms);
+    struct adm_request *request = admission->request;
+    struct adm_limit_result result =
+        adm_limit_check(admission->gates->limits, compiled, cell_key(request, hash),
+                        admission->now_ns, admission->patience_ms);
     bool own = rule->key == CFG_LIMIT_KEY_USER || rule->key == CFG_LIMIT_KEY_IP;
 
     *ret_fits = result.allowed;
-    if (!own && !admission->request->asked_shared) {
-        admission->request->asked_shared = true;
+    if (!own && !request->asked_shared && !request->rehearsal) {
+        request->asked_shared = true;
         ps_metric_add(shard, GW_M_LIMIT_SHARED_ASKED, 0, 1);
     }
     if (rule->mode == CFG_LIMIT_SHADOW) {
-        if (!result.allowed)
+        if (!result.allowed && !request->rehearsal)
             ps_metric_add(shard, GW_M_SHADOW, rule->key, 1);
         return ADM_GATE_PASS;
     }
     if (own || !result.allowed)
-        keep_tightest(admission->request, rule, &result);
+        keep_tightest(request, rule, &result);
     if (!result.allowed) {
         admission->detail.policy = rule->name;
         admission->detail.retry_after_s = ans_seconds_up(result.wait_ns, PS_NS_PER_S);
@@ -157,6 +166,13 @@ static enum adm_gate ask_address(struct adm_admission *admission, const struct c
                      hash_key(admission, key.byte, sizeof key.byte), &fits);
 }
 
+/* A twin is under the rules of its sale, too. */
+static bool is_for(const struct cfg_limit_rule *rule, const struct cfg_sale *sale)
+{
+    return rule->sale[0] == 0 || (sale != NULL && (strcmp(rule->sale, sale->name) == 0 ||
+                                                   strcmp(rule->sale, sale->twin_of) == 0));
+}
+
 static enum adm_gate ask_rules(struct adm_admission *admission, unsigned applies_to,
                                enum cfg_limit_key kind)
 {
@@ -170,8 +186,7 @@ static enum adm_gate ask_rules(struct adm_admission *admission, unsigned applies
         enum adm_gate step;
         bool fits;
         if (rule->key != kind || rule->mode == CFG_LIMIT_OFF ||
-            (rule->applies_to & applies_to) == 0 ||
-            (rule->sale[0] != 0 && (sale == NULL || strcmp(rule->sale, sale->name) != 0)))
+            (rule->applies_to & applies_to) == 0 || !is_for(rule, sale))
             continue;
         if (kind == CFG_LIMIT_KEY_IP)
             step = ask_address(admission, limits, i);

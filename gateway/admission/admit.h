@@ -29,6 +29,7 @@ struct adm_request {
     struct ps_str user; /* .len == 0: nobody said */
     struct ps_str key;  /* Idempotency-Key without quotes; .len == 0: none */
     struct ps_str body;
+    bool rehearsal; /* it has limits of its own: cells that no real buyer is counted in */
     /* Kept from gate to gate, also while it waits; zero at the start. */
     uint64_t user_hash;            /* of `user`: adm_admit_expect */
     struct ans_limit_fields limit; /* the tightest that was asked; .policy points to the next */

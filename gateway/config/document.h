@@ -72,11 +72,13 @@ struct cfg_kind {
     const char *listed;    /* the member of a list's answer */
     const char *put;       /* actions of the audit log */
     const char *drop;
-    size_t max;                /* documents at once … */
-    const char *max_with;      /* … together with this kind; NULL: alone */
-    bool lists_names;          /* its list is an object by name, not an array */
-    bool may_be_empty;         /* a PUT without a body is one of {} */
-    bool keeps_reason;         /* the reason of a change is a member of the document, too */
+    size_t max;           /* documents at once … */
+    const char *max_with; /* … together with this kind; NULL: alone */
+    bool lists_names;     /* its list is an object by name, not an array */
+    bool may_be_empty;    /* a PUT without a body is one of {} */
+    bool keeps_reason;    /* the reason of a change is a member of the document, too */
+    bool is_private;      /* it holds secrets: no bundle has it, and the routes of documents do not
+                             serve it */
     const char *initial_state; /* JSON; NULL: the kind has none */
     /* Documents that exist from the start and for ever, by "penstock"; ends with a name of NULL.
      * NULL: none. */
@@ -114,7 +116,7 @@ struct cfg_kind {
 /* NULL-terminated: every kind. A new one is one file and one line there (kinds.c). */
 extern const struct cfg_kind *const cfg_kinds[];
 extern const struct cfg_kind cfg_kind_sale, cfg_kind_limit, cfg_kind_user, cfg_kind_range,
-    cfg_kind_overload, cfg_kind_feature;
+    cfg_kind_overload, cfg_kind_feature, cfg_kind_rehearsal_key;
 const struct cfg_kind *cfg_kind_find(const char *path, size_t len); /* NULL: there is none */
 /* Splits "kind/name" into kind and name (the rest of the text). NULL: neither. */
 const struct cfg_kind *cfg_kind_of(const char *text, const char **ret_name);

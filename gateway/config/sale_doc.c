@@ -7,6 +7,8 @@
 #include "gateway/config/sale_doc.h"
 #include "gateway/config/store.h"
 
+#include "common/log.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -209,6 +211,24 @@ static void check_name(struct ps_json_reader *reader, const char *name)
         ps_json_fault(reader, "sale", "is \"%s\", but the sale's name is \"%s\"", sale.at, name);
 }
 
+static void read_twin_of(struct ps_json_reader *reader, const char *name, struct cfg_sale_doc *doc)
+{
+    struct ps_str twin_of = {0};
+    if (json_is_null(ps_json_value(reader, "twin_of")))
+        return;
+    ps_json_string(reader, "twin_of", PS_NAME_MAX, &twin_of);
+    if (twin_of.at == NULL)
+        return;
+    if (!ps_name_ok(twin_of.at, twin_of.len))
+        ps_json_fault(reader, "twin_of", "must be a sale's name: [A-Za-z0-9][A-Za-z0-9._-]{0,63}");
+    else if (strcmp(twin_of.at, name) == 0)
+        ps_json_fault(reader, "twin_of", "is the sale itself: a twin has a name of its own");
+    else if (!doc->rehearsal)
+        ps_json_fault(reader, "twin_of", "needs a rehearsal of true: a twin sells nothing real");
+    else
+        memcpy(doc->twin_of, twin_of.at, twin_of.len + 1);
+}
+
 int cfg_sale_doc_read(const json_t *json, const char *pointer, const char *name,
                       struct cfg_sale_doc *ret_doc, struct ps_faults *faults)
 {
@@ -228,6 +248,7 @@ int cfg_sale_doc_read(const json_t *json, const char *pointer, const char *name,
     ps_json_int(&reader, "per_user_cap", 1, PS_INT_MAX, &doc.cap);
     ps_json_int(&reader, "reservation_ttl_s", CFG_SALE_TTL_MIN_S, CFG_SALE_TTL_MAX_S, &doc.ttl_s);
     ps_json_bool(&reader, "rehearsal", &doc.rehearsal);
+    read_twin_of(&reader, name, &doc);
     ps_json_bool(&reader, "ticket", &ticket);
     if (ticket)
         ps_json_fault(&reader, "ticket", "must be false: this version has no tickets");
@@ -302,11 +323,12 @@ json_t *cfg_sale_doc_write(const struct cfg_sale_doc *doc)
             skus = NULL;
         }
     }
-    return json_pack("{s:o, s:o, s:I, s:I, s:b, s:o, s:o}", "opens_at", time_json(doc->opens_at_ms),
-                     "closes_at", time_json(doc->closes_at_ms), "per_user_cap",
-                     (json_int_t)doc->cap, "reservation_ttl_s", (json_int_t)doc->ttl_s, "rehearsal",
-                     (int)doc->rehearsal, "attributes", json_deep_copy(doc->attributes), "skus",
-                     skus);
+    return json_pack("{s:o, s:o, s:I, s:I, s:b, s:s*, s:o, s:o}", "opens_at",
+                     time_json(doc->opens_at_ms), "closes_at", time_json(doc->closes_at_ms),
+                     "per_user_cap", (json_int_t)doc->cap, "reservation_ttl_s",
+                     (json_int_t)doc->ttl_s, "rehearsal", (int)doc->rehearsal, "twin_of",
+                     doc->twin_of[0] != '\0' ? doc->twin_of : NULL, "attributes",
+                     json_deep_copy(doc->attributes), "skus", skus);
 }
 
 /* --- Comparing. --- */
@@ -317,6 +339,7 @@ enum member {
     CAP,
     TTL,
     REHEARSAL,
+    TWIN_OF,
     ATTRIBUTES,
     SKUS, /* added, removed, renamed or in another order */
     SKU_STOCK,
@@ -331,17 +354,12 @@ static const struct {
     const char *name;
     enum until until; /* it may change */
 } members[] = {
-    [OPENS_AT] = {"opens_at", OPENED},
-    [CLOSES_AT] = {"closes_at", OVER},
-    [CAP] = {"per_user_cap", OVER},
-    [TTL] = {"reservation_ttl_s", OVER},
-    [REHEARSAL] = {"rehearsal", NEVER},
-    [ATTRIBUTES] = {"attributes", FOR_EVER},
-    [SKUS] = {"skus", OPENED},
-    [SKU_STOCK] = {"stock", OPENED},
-    [SKU_CAP] = {"per_user_cap", OVER},
-    [SKU_PRICE] = {"price", FOR_EVER},
-    [SKU_ATTRIBUTES] = {"attributes", FOR_EVER},
+    [OPENS_AT] = {"opens_at", OPENED},       [CLOSES_AT] = {"closes_at", OVER},
+    [CAP] = {"per_user_cap", OVER},          [TTL] = {"reservation_ttl_s", OVER},
+    [REHEARSAL] = {"rehearsal", NEVER},      [TWIN_OF] = {"twin_of", NEVER},
+    [ATTRIBUTES] = {"attributes", FOR_EVER}, [SKUS] = {"skus", OPENED},
+    [SKU_STOCK] = {"stock", OPENED},         [SKU_CAP] = {"per_user_cap", OVER},
+    [SKU_PRICE] = {"price", FOR_EVER},       [SKU_ATTRIBUTES] = {"attributes", FOR_EVER},
 };
 
 struct difference {
@@ -369,6 +387,8 @@ static size_t find_differences(const struct cfg_sale_doc *a, const struct cfg_sa
     size_t n = 0;
     if (a->rehearsal != b->rehearsal)
         ret_list[n++].member = REHEARSAL;
+    if (strcmp(a->twin_of, b->twin_of) != 0)
+        ret_list[n++].member = TWIN_OF;
     if (a->opens_at_ms != b->opens_at_ms)
         ret_list[n++].member = OPENS_AT;
     if (a->closes_at_ms != b->closes_at_ms)
@@ -540,6 +560,14 @@ static int sale_show(const struct cfg_doc *doc, json_t *json)
            json_object_set_new(json, "updated_at", time_json(doc->by.at_ms));
 }
 
+static bool is_twin_of_twin(const struct cfg_store *store, const struct cfg_doc *doc)
+{
+    const char *twin_of = cfg_sale_of(doc)->doc.twin_of;
+    const struct cfg_doc *of =
+        twin_of[0] != '\0' ? cfg_store_find(store, &cfg_kind_sale, twin_of) : NULL;
+    return of != NULL && cfg_sale_of(of)->doc.twin_of[0] != '\0';
+}
+
 static enum cfg_refusal sale_may_change(const struct cfg_store *store, const struct cfg_doc *from,
                                         const struct cfg_doc *to, const char *pointer,
                                         struct ps_faults *faults)
@@ -550,6 +578,13 @@ static enum cfg_refusal sale_may_change(const struct cfg_store *store, const str
         (void)ps_faults_add(
             faults, PS_E_CONFLICT, pointer,
             "the order log holds records of a sale of this name; a name is used once");
+        return CFG_CONFLICT;
+    }
+    if (from == NULL && is_twin_of_twin(store, to)) {
+        char member[POINTER_MAX];
+        (void)snprintf(member, sizeof member, "%s/twin_of", pointer);
+        (void)ps_faults_add(faults, PS_E_CONFLICT, member,
+                            "is a twin itself: name the sale that both are twins of");
         return CFG_CONFLICT;
     }
     if (to->json == NULL && used) {
@@ -580,6 +615,16 @@ static int sale_publish(struct cfg_store *store, const struct cfg_doc *from,
     return cfg_view_put_sale(cfg_store_view(store), name, sale != NULL ? &sale->doc : NULL, &state);
 }
 
+/* The twin's sale may come later, or its name is mistyped. */
+static void sale_changed(const struct cfg_store *store, const struct cfg_doc *doc)
+{
+    const struct cfg_stored_sale *sale = doc->parsed;
+    if (sale != NULL && sale->doc.twin_of[0] != '\0' &&
+        cfg_store_find(store, &cfg_kind_sale, sale->doc.twin_of) == NULL)
+        ps_log(PS_LOG_WARN, "twin_without_sale", PS_F_STR("sale", sale->name),
+               PS_F_STR("twin_of", sale->doc.twin_of));
+}
+
 const struct cfg_kind cfg_kind_sale = {
     .path = "sales",
     .word = "sale",
@@ -599,4 +644,5 @@ const struct cfg_kind cfg_kind_sale = {
     .show = sale_show,
     .may_change = sale_may_change,
     .publish = sale_publish,
+    .changed = sale_changed,
 };

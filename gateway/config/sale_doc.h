@@ -28,6 +28,9 @@ struct cfg_sale_doc {
     int64_t cap;          /* units a user may have over all SKUs */
     int64_t ttl_s;        /* of a reservation until it is paid */
     bool rehearsal;
+    /* It serves the rehearsals of this sale beside the sale itself; "" = of none. Only with
+     * `rehearsal`. */
+    char twin_of[PS_NAME_MAX + 1];
     json_t *attributes; /* an object, owned */
     size_t sku_count;
     struct cfg_sku_doc *skus; /* owned */
@@ -71,10 +74,10 @@ void cfg_sale_doc_done(struct cfg_sale_doc *doc); /* a zeroed one is allowed */
 json_t *cfg_sale_doc_write(const struct cfg_sale_doc *doc) PS_MUST_CHECK;
 
 /* May the sale go from `from` to `to` at `wall_ms`? Before it is opened all may change but
- * `rehearsal`; afterwards closes_at, caps, reservation_ttl_s, prices and attributes; when it is
- * over, prices and attributes. Else each member that may not is a fault (their paths begin with
- * `pointer`), and the refusal is that of the first one. Both documents are valid; equal ones may
- * always. */
+ * `rehearsal` and `twin_of`; afterwards closes_at, caps, reservation_ttl_s, prices and attributes;
+ * when it is over, prices and attributes. Else each member that may not is a fault (their paths
+ * begin with `pointer`), and the refusal is that of the first one. Both documents are valid; equal
+ * ones may always. */
 enum cfg_refusal cfg_sale_doc_change(const struct cfg_sale_doc *from, const struct cfg_sale_doc *to,
                                      const struct cfg_sale_state *state, int64_t wall_ms,
                                      const char *pointer, struct ps_faults *faults);

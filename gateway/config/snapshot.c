@@ -5,6 +5,7 @@
  * and mostly a handful). */
 #include "gateway/config/snapshot.h"
 
+#include <sodium.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -54,6 +55,8 @@ static struct cfg_sale *new_sale(const char *name, const struct cfg_sale_doc *do
     sale->paused = state->paused;
     sale->ended = state->ended;
     sale->rehearsal = doc->rehearsal;
+    memcpy(sale->twin_of, doc->twin_of, sizeof sale->twin_of);
+    sale->created_at_ms = state->created_at_ms;
     sale->cap = doc->cap;
     sale->ttl_ms = doc->ttl_s * 1000;
     sale->attributes = json_dumps(doc->attributes, CFG_JSON_FLAGS);
@@ -148,6 +151,7 @@ struct cfg_view {
     struct cfg_snapshot *last;
     struct cfg_sale **sales; /* sorted by name */
     size_t sale_count, room;
+    size_t twin_count; /* of the sales */
     struct cfg_sale *retired;
     uint32_t *free_indexes;
     size_t free_count;
@@ -155,6 +159,7 @@ struct cfg_view {
     struct cfg_limit_rule *rules;
     size_t rule_count;
     struct cfg_blocklist *blocklist;
+    struct cfg_rehearsal_keys rehearsal_keys;
     bool sales_changed, rules_changed, blocklist_changed;
     bool decorates; /* all sales anew */
 };
@@ -203,6 +208,7 @@ void cfg_view_free(struct cfg_view *view)
     free(view->free_indexes);
     free(view->rules);
     cfg_blocklist_free(view->blocklist);
+    sodium_memzero(&view->rehearsal_keys, sizeof view->rehearsal_keys);
     free(view);
 }
 
@@ -228,6 +234,7 @@ static void drop_sale(struct cfg_view *view, size_t place)
 {
     struct cfg_sale *sale = view->sales[place];
     view->free_indexes[view->free_count++] = sale->index;
+    view->twin_count -= cfg_sale_is_twin(sale);
     retire(view, sale);
     view->sale_count--;
     memmove(&view->sales[place], &view->sales[place + 1],
@@ -289,6 +296,7 @@ int cfg_view_put_sale(struct cfg_view *view, const char *name, const struct cfg_
     }
     if (there) {
         sale->index = view->sales[place]->index;
+        view->twin_count -= cfg_sale_is_twin(view->sales[place]);
         retire(view, view->sales[place]);
     } else {
         sale->index =
@@ -297,6 +305,7 @@ int cfg_view_put_sale(struct cfg_view *view, const char *name, const struct cfg_
                 (view->sale_count - place) * sizeof(struct cfg_sale *));
         view->sale_count++;
     }
+    view->twin_count += cfg_sale_is_twin(sale);
     struct cfg_sale_run run = run_of(view, name);
     set_run(view, sale, &run);
     view->sales[place] = sale;
@@ -310,6 +319,11 @@ void cfg_view_set_rules(struct cfg_view *view, struct cfg_limit_rule *rules, siz
     view->rules = rules;
     view->rule_count = count;
     view->rules_changed = true;
+}
+
+void cfg_view_set_rehearsal_keys(struct cfg_view *view, const struct cfg_rehearsal_keys *keys)
+{
+    view->rehearsal_keys = *keys;
 }
 
 struct cfg_blocklist *cfg_view_blocklist(struct cfg_view *view)
@@ -390,11 +404,40 @@ static struct cfg_limits *new_limits(const struct cfg_view *view)
     return limits;
 }
 
-static struct cfg_sale **copy_list(const struct cfg_view *view)
+/* By twin_of; the newest one of a sale first. Names decide where clocks do not. */
+static int compare_twins(const void *a, const void *b)
 {
-    struct cfg_sale **sales = calloc(view->sale_count + 1, sizeof *sales);
-    if (sales != NULL && view->sale_count > 0)
+    const struct cfg_sale *x = *(struct cfg_sale *const *)a, *y = *(struct cfg_sale *const *)b;
+    int order = strcmp(x->twin_of, y->twin_of);
+    if (order == 0)
+        order = (x->created_at_ms < y->created_at_ms) - (x->created_at_ms > y->created_at_ms);
+    return order != 0 ? order : strcmp(y->name, x->name);
+}
+
+/* Of each sale the newest twin; their number. */
+static size_t list_twins(const struct cfg_view *view, struct cfg_sale **ret_twins)
+{
+    size_t count = 0, kept = 0;
+    for (size_t i = 0; count < view->twin_count; i++)
+        if (cfg_sale_is_twin(view->sales[i]))
+            ret_twins[count++] = view->sales[i];
+    if (count > 1)
+        qsort(ret_twins, count, sizeof *ret_twins, compare_twins);
+    for (size_t i = 0; i < count; i++)
+        if (kept == 0 || strcmp(ret_twins[kept - 1]->twin_of, ret_twins[i]->twin_of) != 0)
+            ret_twins[kept++] = ret_twins[i];
+    return kept;
+}
+
+/* The list of sales, and behind it that of the twins. */
+static struct cfg_sale **copy_lists(const struct cfg_view *view, size_t *ret_twin_count)
+{
+    struct cfg_sale **sales = calloc(view->sale_count + view->twin_count + 1, sizeof *sales);
+    if (sales == NULL)
+        return NULL;
+    if (view->sale_count > 0)
         memcpy(sales, view->sales, view->sale_count * sizeof *sales);
+    *ret_twin_count = list_twins(view, sales + view->sale_count);
     return sales;
 }
 
@@ -433,7 +476,8 @@ int cfg_view_snapshot(struct cfg_view *view, int64_t version, int64_t revision,
     next->revision = revision;
     next->sale_count = view->sale_count;
     next->index_end = view->index_end;
-    next->sales = view->sales_changed ? copy_list(view) : last->sales;
+    next->twin_count = last != NULL ? last->twin_count : 0;
+    next->sales = view->sales_changed ? copy_lists(view, &next->twin_count) : last->sales;
     next->limits = view->rules_changed ? new_limits(view) : last->limits;
     next->blocklist =
         view->blocklist_changed ? cfg_blocklist_freeze(view->blocklist) : last->blocklist;
@@ -447,6 +491,8 @@ int cfg_view_snapshot(struct cfg_view *view, int64_t version, int64_t revision,
         free(next);
         return PS_E_NOMEM;
     }
+    next->twins = next->sales + next->sale_count;
+    next->rehearsal_keys = view->rehearsal_keys;
     hand_over(view, next);
     *ret_snapshot = next;
     return 0;
@@ -460,6 +506,7 @@ void cfg_snapshot_free(struct cfg_snapshot *snapshot)
     free(snapshot->retired.sales);
     free_limits(snapshot->retired.limits);
     cfg_blocklist_free(snapshot->retired.blocklist);
+    sodium_memzero(&snapshot->rehearsal_keys, sizeof snapshot->rehearsal_keys);
     free(snapshot);
 }
 
@@ -469,4 +516,22 @@ const struct cfg_sale *cfg_snapshot_sale(const struct cfg_snapshot *snapshot, co
     bool there;
     size_t place = place_of(snapshot->sales, snapshot->sale_count, name, len, &there);
     return there ? snapshot->sales[place] : NULL;
+}
+
+const struct cfg_sale *cfg_snapshot_twin(const struct cfg_snapshot *snapshot, const char *name,
+                                         size_t len)
+{
+    size_t low = 0, high = snapshot->twin_count;
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+        int order = compare(name, len, snapshot->twins[middle]->twin_of);
+        if (order == 0)
+            return snapshot->twins[middle];
+        if (order < 0)
+            high = middle;
+        else
+            low = middle + 1;
+    }
+    const struct cfg_sale *sale = cfg_snapshot_sale(snapshot, name, len);
+    return sale != NULL && cfg_sale_is_twin(sale) ? sale : NULL;
 }

@@ -10,6 +10,7 @@
 
 #include "gateway/config/blocklist.h"
 #include "gateway/config/limit_rule.h"
+#include "gateway/config/rehearsal_key.h"
 #include "gateway/config/sale_doc.h"
 
 struct inv_sale;
@@ -42,6 +43,8 @@ struct cfg_sale {
     bool paused;
     bool ended; /* by an operator */
     bool rehearsal;
+    char twin_of[PS_NAME_MAX + 1]; /* the sale whose rehearsals it serves; "" = none */
+    int64_t created_at_ms;
     int64_t cap;
     int64_t ttl_ms;
     char *attributes;         /* JSON text, heap */
@@ -70,8 +73,11 @@ struct cfg_snapshot {
     size_t sale_count;
     uint32_t index_end;
     struct cfg_sale **sales; /* sorted by name */
+    size_t twin_count;
+    struct cfg_sale **twins; /* of them the newest twin of each sale, sorted by twin_of */
     struct cfg_limits *limits;
     struct cfg_blocklist *blocklist;
+    struct cfg_rehearsal_keys rehearsal_keys;
     /* Inside: what the next one has no more. */
     struct {
         struct cfg_sale *first_sale, **sales;
@@ -105,6 +111,8 @@ int cfg_view_put_sale(struct cfg_view *view, const char *name, const struct cfg_
                       const struct cfg_sale_state *state) PS_MUST_CHECK;
 /* The rules have changed: `rules` (taken over, heap) are all, by name. */
 void cfg_view_set_rules(struct cfg_view *view, struct cfg_limit_rule *rules, size_t count);
+/* These are all keys, copied. */
+void cfg_view_set_rehearsal_keys(struct cfg_view *view, const struct cfg_rehearsal_keys *keys);
 /* To be changed in place. */
 struct cfg_blocklist *cfg_view_blocklist(struct cfg_view *view);
 /* What the sales room knows of the sale has changed; NULL: of any, which is asked for when the next
@@ -123,6 +131,14 @@ void cfg_snapshot_free(struct cfg_snapshot *snapshot);
 /* Sale by name, or NULL. */
 const struct cfg_sale *cfg_snapshot_sale(const struct cfg_snapshot *snapshot, const char *name,
                                          size_t len);
+/* What a rehearsal that names a sale gets: the newest twin of that sale, or the twin of this name.
+ * NULL: there is none. Everybody else gets what is no twin. */
+const struct cfg_sale *cfg_snapshot_twin(const struct cfg_snapshot *snapshot, const char *name,
+                                         size_t len);
+static inline bool cfg_sale_is_twin(const struct cfg_sale *sale)
+{
+    return sale->twin_of[0] != '\0';
+}
 enum cfg_phase cfg_sale_phase(const struct cfg_sale *sale, int64_t wall_ms);
 /* PS_E_NOT_FOUND */
 int cfg_sale_sku(const struct cfg_sale *sale, const char *name, size_t len,

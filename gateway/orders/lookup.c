@@ -4,6 +4,8 @@
 
 #include "gateway/orders/in_flight.h"
 
+#include <string.h>
+
 static struct oq_log_view log_view(const struct ord_request *request)
 {
     struct oq_log_view view;
@@ -28,9 +30,23 @@ static bool is_admitted(struct ord_request *request, const struct cfg_sale *sale
     return false;
 }
 
+/* Rehearsals look up what twins have sold, and nobody else does. */
+static bool is_of_its_world(const struct ord_request *request, const struct cfg_sale *sale)
+{
+    return request->asked.rehearsal == (sale != NULL && cfg_sale_is_twin(sale));
+}
+
 static bool is_own(const struct ord_request *request, const struct oq_order *order)
 {
-    return order->known && ord_request_is_of(request, order->user.at, order->user.len);
+    const struct cfg_sale *sale = NULL;
+
+    if (!order->known || !ord_request_is_of(request, order->user.at, order->user.len))
+        return false;
+    if (order->rehearsal) {
+        const char *name = oq_sale_name(order->sale);
+        sale = cfg_snapshot_sale(request->deps->gates->policy, name, strlen(name));
+    }
+    return is_of_its_world(request, sale);
 }
 
 /* As the log shows it. False: it does not, or it is somebody else's. */
@@ -67,7 +83,7 @@ static void answer_found(struct ord_request *request, const struct cfg_sale *sal
     struct ord_order_text text;
 
     if (!ord_request_is_of(request, entry->user, entry->user_len) ||
-        entry->sku >= sale->sku_count) {
+        !is_of_its_world(request, sale) || entry->sku >= sale->sku_count) {
         answer_not_found(request);
         return;
     }

@@ -58,12 +58,14 @@ static void count_change(struct ord_events *events, const struct oq_change *chan
 
     switch (change->effect) {
     case OQ_EFFECT_RELEASED:
-        ps_metric_add(events->shard, GW_M_UNITS_RETURNED, 0, change->order->quantity);
+        if (!change->order->rehearsal)
+            ps_metric_add(events->shard, GW_M_UNITS_RETURNED, 0, change->order->quantity);
         /* fall through */
     case OQ_EFFECT_ACCEPTED:
     case OQ_EFFECT_VOID:
     case OQ_EFFECT_CONFIRMED:
-        ps_metric_add(events->shard, GW_M_ORDERS, (size_t)row[change->effect], 1);
+        ps_metric_add(events->shard, change->order->rehearsal ? GW_M_REHEARSAL_ORDERS : GW_M_ORDERS,
+                      (size_t)row[change->effect], 1);
         break;
     default:
         break;
@@ -82,7 +84,8 @@ static void on_record(uint32_t partition, int64_t seq, const struct oq_event *ev
         err = sale_on_record(events->settings.sales, partition, seq, event, &change);
     if (err < 0) {
         ps_log(PS_LOG_ERROR, "log_record_not_folded", PS_F_INT("partition", partition),
-               PS_F_INT("seq", seq), PS_F_STR("error", ps_err_text(err)));
+               PS_F_INT("seq", seq), PS_F_FLAG("rehearsal", event->rehearsal),
+               PS_F_STR("error", ps_err_text(err)));
         /* More units than there are numbers: no gateway writes that. It changes nothing for
          * anybody, and must not end them all. */
         if (err == PS_E_INVALID)
@@ -98,7 +101,8 @@ static void on_record(uint32_t partition, int64_t seq, const struct oq_event *ev
         return;
     count_change(events, &change);
     if (change.anomaly)
-        ps_log(PS_LOG_ERROR, "log_anomaly", PS_F_INT("partition", partition), PS_F_INT("seq", seq));
+        ps_log(PS_LOG_ERROR, "log_anomaly", PS_F_INT("partition", partition), PS_F_INT("seq", seq),
+               PS_F_FLAG("rehearsal", event->rehearsal));
 }
 
 /* Mostly the record that was folded last; the id decides, for a seq is only unique within its

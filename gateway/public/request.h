@@ -31,16 +31,26 @@ struct pub_request {
     struct pub_listener *listener;
     struct srv_request *http;
     struct pub_client client;
+    char twin[PS_NAME_MAX + 1]; /* the sale of a rehearsal: order.sale_name is not in the path */
 };
+
+/* It runs on twins of sales: its mark is believed. */
+static inline bool pub_request_is_rehearsal(const struct pub_request *request)
+{
+    return request->order.asked.rehearsal;
+}
 
 /* Counts an answer and how long it took; every handler does it once. */
 static inline void pub_request_count(struct pub_request *request, enum ans_verdict verdict)
 {
     const struct pub_listener *listener = request->listener;
 
-    ps_metric_add(listener->shard, GW_M_ANSWERS, verdict, 1);
-    ps_metric_observe_ns(listener->shard, GW_M_ANSWER_SECONDS, ans_class_of(verdict),
-                         ps_clock_mono_ns(listener->clock) - request->http->arrived_ns);
+    bool rehearsal = pub_request_is_rehearsal(request);
+
+    ps_metric_add(listener->shard, rehearsal ? GW_M_REHEARSAL_ANSWERS : GW_M_ANSWERS, verdict, 1);
+    ps_metric_observe_ns(
+        listener->shard, rehearsal ? GW_M_REHEARSAL_ANSWER_SECONDS : GW_M_ANSWER_SECONDS,
+        ans_class_of(verdict), ps_clock_mono_ns(listener->clock) - request->http->arrived_ns);
 }
 
 /* A "no" with a sentence, or NULL. */

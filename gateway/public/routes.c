@@ -1,11 +1,15 @@
 /* The public listener's routes: a table of paths, the methods each takes and the handler of each
  * method. A handler's request has a client that is known, and a sale where its path names one. The
- * order of saying no: 404 path, 405, 404 sale, 415, 401, then the gates. */
+ * order of saying no: 404 path, 405, 404 sale, 415, 401, then the gates.
+ *
+ * A rehearsal gets the twin of the sale that its path names, and nothing else; everybody else gets
+ * no twin. */
 #include "gateway/public/routes.h"
 
 #include "gateway/orders/buy.h"
 #include "gateway/orders/lookup.h"
 #include "gateway/public/order_answers.h"
+#include "gateway/public/rehearsal.h"
 #include "gateway/public/status_page.h"
 #include "gateway/server/strict.h"
 
@@ -264,6 +268,31 @@ static void answer_options(struct pub_request *request, const struct route *rout
                false);
 }
 
+/* NULL: answered. */
+static const struct cfg_sale *find_sale(struct pub_request *request, struct ps_str name)
+{
+    const struct cfg_snapshot *policy = request->listener->gates->policy;
+    const struct cfg_sale *sale;
+
+    if (pub_request_is_rehearsal(request)) {
+        sale = cfg_snapshot_twin(policy, name.at, name.len);
+        if (sale == NULL) {
+            pub_request_refuse(request, ANS_V_not_found, "this sale has no twin for rehearsals");
+            return NULL;
+        }
+        memcpy(request->twin, sale->name, sizeof request->twin);
+        request->order.sale_name = (struct ps_str){request->twin, strlen(request->twin)};
+        return sale;
+    }
+    sale = cfg_snapshot_sale(policy, name.at, name.len);
+    if (sale == NULL || cfg_sale_is_twin(sale)) {
+        pub_request_refuse(request, ANS_V_not_found, "no such sale");
+        return NULL;
+    }
+    request->order.sale_name = name;
+    return sale;
+}
+
 static void dispatch(struct pub_request *request, const struct route *route, struct ps_str rest)
 {
     const struct srv_request *http = request->http;
@@ -282,18 +311,32 @@ static void dispatch(struct pub_request *request, const struct route *route, str
         return;
     }
     if (route->is_sale) {
-        sale = cfg_snapshot_sale(request->listener->gates->policy, rest.at, rest.len);
-        if (sale == NULL) {
-            pub_request_refuse(request, ANS_V_not_found, "no such sale");
+        sale = find_sale(request, rest);
+        if (sale == NULL)
             return;
-        }
-        request->order.sale_name = rest;
     }
     if (http->oversized) {
         pub_request_refuse(request, ANS_V_too_large, NULL);
         return;
     }
     handler(request, sale, rest);
+}
+
+/* The answer tells whoever rehearses that the mark was believed: from the first answer that does
+ * not, it is real buyers' stock that is asked for. */
+static void judge_mark(struct pub_request *request)
+{
+    const struct pub_listener *listener = request->listener;
+    enum pub_rehearsal_result result = pub_rehearsal_judge(request->http, &request->client,
+                                                           &listener->gates->policy->rehearsal_keys,
+                                                           ps_clock_wall_ms(listener->clock));
+
+    if (result != PUB_REHEARSAL_BELIEVED) {
+        ps_metric_add(listener->shard, GW_M_REHEARSAL_MARKS_REFUSED, result, 1);
+        return;
+    }
+    request->order.asked.rehearsal = true;
+    srv_answer_header(request->http, "Penstock-Rehearsal", "?1", 2);
 }
 
 void pub_routes_handle(struct srv_request *http, void *ctx)
@@ -313,6 +356,8 @@ void pub_routes_handle(struct srv_request *http, void *ctx)
     }
     asked->address = request->client.address;
     asked->user = request->client.user;
+    if (http->header[SRV_H_REHEARSAL].at != NULL)
+        judge_mark(request);
     if (request->client.identity == PUB_IDENTITY_OK)
         adm_admit_expect(listener->gates, asked);
     for (size_t i = 0; i < PS_ARRAY_LEN(routes); i++) {

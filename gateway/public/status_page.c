@@ -8,7 +8,8 @@
  * plus stale-while-revalidate reaches past the opening, or buyers would see "scheduled" after it.
  * The last second is the exception: the crowd reloads just then, and a page that nobody may keep
  * would bring all of it here. It may be kept for that second, so it may be a second late.
- * Nobody keeps the page of an opened sale that is not served, as for a moment after a start. */
+ * Nobody keeps the page of an opened sale that is not served, as for a moment after a start, nor
+ * that of a twin. */
 #include "gateway/public/status_page.h"
 
 #include "gateway/public/request.h"
@@ -187,7 +188,8 @@ static int build_page(struct page *page, const struct cfg_sale *sale, enum cfg_p
              (long long)near.max_age, (long long)near.revalidate, (long long)near.on_error);
     snprintf(cdn, sizeof cdn, "max-age=%lld, stale-while-revalidate=%lld, stale-if-error=%lld",
              (long long)far.max_age, (long long)far.revalidate, (long long)far.on_error);
-    if (is_unserved(sale)) { /* Kafka's log may not be read to its end */
+    /* Kafka's log may not be read to its end; and a twin's page has the address of its sale's. */
+    if (is_unserved(sale) || cfg_sale_is_twin(sale)) {
         memcpy(cache, "no-store", sizeof "no-store");
         memcpy(cdn, "no-store", sizeof "no-store");
     }
@@ -203,6 +205,8 @@ static int build_page(struct page *page, const struct cfg_sale *sale, enum cfg_p
                                    page->etag,
                                    "Access-Control-Allow-Origin",
                                    "*",
+                                   cfg_sale_is_twin(sale) ? "Penstock-Rehearsal" : NULL,
+                                   "?1",
                                    NULL};
     struct ps_str text = {body.at, body.len};
     err = srv_shared_answer_new(ans_verdicts[ANS_V_ok].status, headers, text, &page->full);

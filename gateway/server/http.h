@@ -46,6 +46,7 @@ enum srv_header {
     SRV_H_CLIENT_IP, /* the name in the settings */
     SRV_H_ORIGIN,
     SRV_H_REQUEST_METHOD, /* Access-Control-Request-Method */
+    SRV_H_REHEARSAL,      /* Penstock-Rehearsal: common/mark.h */
     SRV_H_COUNT
 };
 
@@ -66,7 +67,8 @@ struct srv_request {
     struct ps_str path;                /* origin-form, raw: no percent-decoding, '?' excluded */
     struct ps_str query;               /* without '?', "" when absent */
     struct ps_str header[SRV_H_COUNT]; /* without white space around it; .at == NULL when absent */
-    uint8_t header_lines[SRV_H_COUNT]; /* 0 or 1, but for X-Forwarded-For: others are refused */
+    uint8_t header_lines[SRV_H_COUNT]; /* 0 or 1, others are refused; X-Forwarded-For and
+                                        * Penstock-Rehearsal may be there more often */
     struct ps_str forwarded_for[SRV_FORWARDED_MAX]; /* the lines of X-Forwarded-For, in order */
     struct ps_str body;                             /* may hold any byte */
     bool in_parts;                                  /* the body comes by on_part; `body` is empty */

@@ -1,6 +1,7 @@
 /* From a head that HTTP's own rules let through to a request. Each field that the program reads may
  * stand there once only (a second X-User-Id is how one program is made to see another request than
- * the next), except X-Forwarded-For, which proxies extend by lines. */
+ * the next), except X-Forwarded-For, which proxies extend by lines, and Penstock-Rehearsal, which
+ * never makes a request be refused. */
 #include "gateway/server/strict.h"
 #include "common/charset.h"
 #include "gateway/server/http_internal.h"
@@ -26,6 +27,7 @@ static const uint8_t header_of[PS_HTTP_F_COUNT] = {
     [PS_HTTP_F_FORWARDED_FOR] = SRV_H_FORWARDED_FOR + 1,
     [PS_HTTP_F_ORIGIN] = SRV_H_ORIGIN + 1,
     [PS_HTTP_F_REQUEST_METHOD] = SRV_H_REQUEST_METHOD + 1,
+    [PS_HTTP_F_REHEARSAL] = SRV_H_REHEARSAL + 1,
 };
 /* clang-format on */
 
@@ -46,7 +48,7 @@ static const char *keep_field(struct srv_request *request, enum srv_header heade
         if (lines == SRV_FORWARDED_MAX)
             return "too many lines of X-Forwarded-For";
         request->forwarded_for[lines] = value;
-    } else if (lines > 0) {
+    } else if (lines > 0 && header != SRV_H_REHEARSAL) {
         return "a field that may stand once stands twice";
     }
     if (lines == 0)

@@ -280,6 +280,7 @@ static void workers_see_which_version_of_a_sale_they_go_by(void **state)
     assert_ok(put_sale("spring", 200));
     sale = cfg_snapshot_sale(cfg_store_snapshot(store), "spring", strlen("spring"));
     assert_int_equal(sale->version, 2);
+    assert_int_equal(sale->created_at_ms, T0);
 }
 
 static void a_sale_is_there_after_a_restart(void **state)

@@ -101,6 +101,26 @@ static void what_is_written_reads_back_the_same(void **state)
     cfg_sale_doc_done(&again);
 }
 
+static void a_twin_names_the_sale_that_it_rehearses(void **state)
+{
+    (void)state;
+    struct cfg_sale_doc doc = doc_of("{\"rehearsal\":true,\"twin_of\":\"winter\",\"skus\":["
+                                     "{\"sku\":\"a\",\"stock\":1}]}");
+    char *text = text_of(&doc), list[256];
+    struct cfg_sale_doc again = doc_of(text), other = doc_of(full);
+    assert_string_equal(doc.twin_of, "winter");
+    assert_int_equal(cfg_sale_doc_differences(&doc, &again, list, sizeof list), 0);
+    assert_true(cfg_sale_doc_differences(&doc, &other, list, sizeof list) > 0);
+    assert_non_null(strstr(list, "twin_of"));
+    free(text);
+    text = text_of(&other); /* no twin does not speak of it */
+    assert_null(strstr(text, "twin_of"));
+    free(text);
+    cfg_sale_doc_done(&doc);
+    cfg_sale_doc_done(&again);
+    cfg_sale_doc_done(&other);
+}
+
 #define SKUS ",\"skus\":[{\"sku\":\"a\",\"stock\":1}]}"
 
 static void every_bad_member_is_named(void **state)
@@ -130,6 +150,10 @@ static void every_bad_member_is_named(void **state)
     refused("{\"reservation_ttl_s\":4" SKUS, "/reservation_ttl_s", "between 5 and 604800");
     refused("{\"reservation_ttl_s\":604801" SKUS, "/reservation_ttl_s", "between");
     refused("{\"ticket\":true" SKUS, "/ticket", "tickets");
+    refused("{\"twin_of\":\"winter\"" SKUS, "/twin_of", "rehearsal");
+    refused("{\"twin_of\":7,\"rehearsal\":true" SKUS, "/twin_of", "string");
+    refused("{\"twin_of\":\"a b\",\"rehearsal\":true" SKUS, "/twin_of", "name");
+    refused("{\"twin_of\":\"spring\",\"rehearsal\":true" SKUS, "/twin_of", "itself");
     refused("{\"attributes\":[]" SKUS, "/attributes", "object");
     refused("{\"state\":\"open\"" SKUS, "/state", "reading only");
     refused("{\"refused\":\"why\"" SKUS, "/refused", "reading only");
@@ -293,6 +317,7 @@ static void what_may_change_depends_on_how_far_the_sale_is(void **state)
         {"per_user_cap", "3", {CFG_MAY, CFG_MAY, CFG_ENDED, CFG_ENDED}},
         {"reservation_ttl_s", "60", {CFG_MAY, CFG_MAY, CFG_ENDED, CFG_ENDED}},
         {"rehearsal", "false", {CFG_CONFLICT, CFG_CONFLICT, CFG_CONFLICT, CFG_CONFLICT}},
+        {"twin_of", "\"winter\"", {CFG_CONFLICT, CFG_CONFLICT, CFG_CONFLICT, CFG_CONFLICT}},
         {"attributes", "{}", {CFG_MAY, CFG_MAY, CFG_MAY, CFG_MAY}},
         {"skus/0/sku", "\"tablet\"", {CFG_MAY, CFG_CONFLICT, CFG_CONFLICT, CFG_ENDED}},
         {"skus/0/stock", "99", {CFG_MAY, CFG_USE_ADJUST, CFG_USE_ADJUST, CFG_ENDED}},
@@ -366,6 +391,7 @@ int main(void)
         cmocka_unit_test(a_whole_document_is_read),
         cmocka_unit_test(a_short_document_has_the_defaults),
         cmocka_unit_test(what_is_written_reads_back_the_same),
+        cmocka_unit_test(a_twin_names_the_sale_that_it_rehearses),
         cmocka_unit_test(every_bad_member_is_named),
         cmocka_unit_test(all_faults_are_told_at_once),
         cmocka_unit_test(prices_are_decimal_strings),

@@ -65,6 +65,29 @@ static void put_sale(const char *name, struct cfg_sale_state sale_state, bool dr
     json_decref(json);
 }
 
+/* `of` NULL: no twin. */
+static void put_twin(const char *name, const char *of, int64_t created_at_ms)
+{
+    static const char text[] = "{\"rehearsal\":true,\"skus\":[{\"sku\":\"a\",\"stock\":1}]}";
+    const struct cfg_sale_state sale_state = {.created_at_ms = created_at_ms};
+    struct ps_faults faults = {0};
+    struct cfg_sale_doc doc;
+    json_t *json = NULL;
+    assert_ok(ps_json_parse(text, strlen(text), &json, NULL));
+    assert_ok(cfg_sale_doc_read(json, "", name, &doc, &faults));
+    (void)snprintf(doc.twin_of, sizeof doc.twin_of, "%s", of != NULL ? of : "");
+    assert_ok(cfg_view_put_sale(view, name, &doc, &sale_state));
+    cfg_sale_doc_done(&doc);
+    json_decref(json);
+}
+
+/* "" = none */
+static const char *twin_of(const char *name)
+{
+    const struct cfg_sale *sale = cfg_snapshot_twin(snapshot, name, strlen(name));
+    return sale != NULL ? sale->name : "";
+}
+
 static const struct cfg_sale *find(const char *name)
 {
     return cfg_snapshot_sale(snapshot, name, strlen(name));
@@ -236,6 +259,58 @@ static void every_sale_is_found_by_its_name_and_no_other(void **state)
     assert_null(cfg_snapshot_sale(snapshot, "a\0b", 3));
 }
 
+static void a_rehearsal_gets_the_newest_twin_and_nothing_that_is_none(void **state)
+{
+    (void)state;
+    publish();
+    assert_string_equal(twin_of("spring"), "");
+    put_twin("alone", NULL, 1);
+    put_twin("spring", NULL, 1);
+    put_twin("spring-r1", "spring", 10);
+    put_twin("spring-r3", "spring", 30);
+    put_twin("spring-r2", "spring", 20);
+    put_twin("autumn-r", "autumn", 5);
+    publish();
+    assert_string_equal(twin_of("spring"), "spring-r3");
+    assert_string_equal(twin_of("autumn"), "autumn-r"); /* its sale is not there */
+    assert_string_equal(twin_of("alone"), "");
+    assert_string_equal(twin_of("sprin"), "");
+    assert_string_equal(twin_of("spring-r1"), "spring-r1"); /* by its own name */
+    assert_true(cfg_sale_is_twin(find("spring-r1")));
+    assert_false(cfg_sale_is_twin(find("spring")));
+    assert_ok(cfg_view_put_sale(view, "spring-r3", NULL, NULL)); /* deleted */
+    put_twin("spring-r2", "spring", 20);                         /* changed */
+    publish();
+    assert_string_equal(twin_of("spring"), "spring-r2");
+    put_twin("spring-r9", "spring", 20); /* two gateways made one in the same millisecond */
+    publish();
+    assert_string_equal(twin_of("spring"), "spring-r9");
+    for (size_t i = 0; i < 3; i++)
+        assert_ok(cfg_view_put_sale(
+            view, (const char *const[]){"spring-r1", "spring-r2", "spring-r9"}[i], NULL, NULL));
+    publish();
+    assert_string_equal(twin_of("spring"), "");
+    assert_string_equal(twin_of("autumn"), "autumn-r");
+}
+
+static void keys_of_rehearsals_are_found_until_their_end(void **state)
+{
+    const struct cfg_rehearsal_keys keys = {
+        .count = 2,
+        .at = {{.name = "k-1", .until_ms = 1000, .secret = {1}},
+               {.name = "k-12", .until_ms = 2000, .secret = {2}}}};
+
+    (void)state;
+    cfg_view_set_rehearsal_keys(view, &keys);
+    publish();
+    const struct cfg_rehearsal_keys *there = &snapshot->rehearsal_keys;
+    assert_int_equal(cfg_rehearsal_key_find(there, str("k-1"), 999)->secret[0], 1);
+    assert_int_equal(cfg_rehearsal_key_find(there, str("k-12"), 999)->secret[0], 2);
+    assert_null(cfg_rehearsal_key_find(there, str("k-1"), 1000));
+    assert_null(cfg_rehearsal_key_find(there, str("k-2"), 0));
+    assert_null(cfg_rehearsal_key_find(there, str(""), 0));
+}
+
 static void rules_stand_beside_what_admission_made_of_them(void **state)
 {
     (void)state;
@@ -394,6 +469,8 @@ int main(void)
         TEST(pause_and_end_are_stronger_than_the_clock),
         TEST(a_draft_never_opens),
         TEST(every_sale_is_found_by_its_name_and_no_other),
+        TEST(a_rehearsal_gets_the_newest_twin_and_nothing_that_is_none),
+        TEST(keys_of_rehearsals_are_found_until_their_end),
         TEST(rules_stand_beside_what_admission_made_of_them),
         TEST(what_did_not_change_is_shared),
         TEST(a_snapshot_may_be_empty),

@@ -1,0 +1,158 @@
+/* The keys that sign rehearsals: made, listed, revoked. The secret is shown once, to whoever makes
+ * the key; neither the list nor the audit log nor a bundle has it. */
+#include "gateway/admin/admin_internal.h"
+
+#include "gateway/config/rehearsal_key.h"
+
+#include <stdio.h>
+#include <string.h>
+
+void op_list_rehearsal_keys(struct op_request *request)
+{
+    const struct cfg_store *store = request->admin->deps.config;
+    const struct cfg_doc *doc = NULL;
+    json_t *keys = json_array();
+    int err = keys == NULL;
+
+    while (err == 0 && (doc = cfg_store_next(store, &cfg_kind_rehearsal_key, doc)) != NULL)
+        err = json_array_append_new(keys, cfg_rehearsal_key_show(doc));
+    if (err != 0) {
+        json_decref(keys);
+        keys = NULL;
+    }
+    op_json(request, ANS_V_ok, keys != NULL ? json_pack("{s:o}", "rehearsal_keys", keys) : NULL);
+}
+
+/* --- Making one. --- */
+
+/* False: answered. */
+static bool read_wanted(struct op_request *request, int64_t *ret_until_ms, struct ps_str *ret_note)
+{
+    int64_t ttl_s = CFG_REHEARSAL_KEY_TTL_S;
+    struct ps_json_reader reader;
+    struct ps_fault fault = {0};
+
+    *ret_note = (struct ps_str){"", 0};
+    if (request->body == NULL && (request->body = json_object()) == NULL) {
+        op_no(request, ANS_V_internal, "out of memory");
+        return false;
+    }
+    ps_json_reader_init(&reader, request->body, "", &fault);
+    ps_json_int(&reader, "ttl_s", CFG_REHEARSAL_KEY_TTL_MIN_S, CFG_REHEARSAL_KEY_TTL_MAX_S, &ttl_s);
+    ps_json_text(&reader, "note", CFG_REHEARSAL_NOTE_MAX, ret_note);
+    if (ps_json_done(&reader) < 0) {
+        op_fault(request, ANS_V_invalid, &fault);
+        return false;
+    }
+    *ret_until_ms = ps_clock_wall_ms(request->admin->deps.clock) + ttl_s * 1000;
+    return true;
+}
+
+/* A name that no key has or had. */
+static void choose_name(const struct cfg_store *store, char ret_name[CFG_NAME_MAX + 1])
+{
+    do
+        (void)snprintf(ret_name, CFG_NAME_MAX + 1, "k-%08x", randombytes_random());
+    while (cfg_store_last(store, &cfg_kind_rehearsal_key, ret_name) != NULL);
+}
+
+static void answer_new_key(struct op_request *request, struct op_change *change)
+{
+    const struct cfg_doc *doc =
+        cfg_store_find(request->admin->deps.config, change->kind, change->name);
+    json_t *json = doc != NULL ? cfg_rehearsal_key_show(doc) : NULL;
+    char secret[PS_MARK_HEX_LEN + 1];
+
+    if (json != NULL) {
+        ps_mark_secret_format(cfg_rehearsal_key_of(doc)->key.secret, secret);
+        if (json_object_set_new(json, "secret", json_string(secret)) != 0) {
+            json_decref(json);
+            json = NULL;
+        }
+        sodium_memzero(secret, sizeof secret);
+    }
+    op_json(request, ANS_V_created, json);
+}
+
+/* A change of one key, whose audit line shows what a list shows. NULL: answered. */
+static struct op_change *new_change(struct op_request *request, const char *name,
+                                    const char *action)
+{
+    char target[CFG_NAME_MAX + 64];
+
+    (void)snprintf(target, sizeof target, "%s/%s", cfg_kind_rehearsal_key.path, name);
+    struct op_change *change = op_change_new(request, action, target);
+    if (change != NULL) {
+        change->kind = &cfg_kind_rehearsal_key;
+        memcpy(change->name, name, strlen(name) + 1);
+    }
+    return change;
+}
+
+void op_new_rehearsal_key(struct op_request *request)
+{
+    struct ps_faults faults = {0};
+    enum cfg_refusal refusal = CFG_MAY;
+    char name[CFG_NAME_MAX + 1];
+    const struct cfg_doc *from;
+    struct op_change *change;
+    struct ps_str note;
+    int64_t until_ms;
+
+    if (!read_wanted(request, &until_ms, &note))
+        return;
+    choose_name(request->admin->deps.config, name);
+    change = new_change(request, name, cfg_kind_rehearsal_key.put);
+    if (change == NULL)
+        return;
+    json_t *json = cfg_rehearsal_key_new(until_ms, note.at);
+    int err = json != NULL ? cfg_change_put(change->change, &cfg_kind_rehearsal_key, name, json, "",
+                                            &refusal, &faults)
+                           : PS_E_NOMEM;
+    json_decref(json);
+    if (err < 0) {
+        op_change_free(change);
+        op_refuse(request, err, refusal, &faults);
+        return;
+    }
+    cfg_change_line(change->change, change->target, NULL,
+                    cfg_rehearsal_key_show(cfg_change_doc(change->change, 0, &from)));
+    change->answer = answer_new_key;
+    op_change_submit(request, change);
+}
+
+/* --- Revoking one. --- */
+
+static void answer_deleted(struct op_request *request, struct op_change *change)
+{
+    (void)change;
+    op_empty(request);
+}
+
+void op_delete_rehearsal_key(struct op_request *request)
+{
+    struct ps_faults faults = {0};
+    enum cfg_refusal refusal;
+    struct op_target target;
+    struct op_change *change;
+
+    if (!op_only_reason(request) || !op_read_target(request, &cfg_kind_rehearsal_key, &target))
+        return;
+    if (target.have == NULL) {
+        op_no(request, ANS_V_not_found, "no such rehearsal key");
+        return;
+    }
+    change = new_change(request, target.name, cfg_kind_rehearsal_key.drop);
+    if (change == NULL)
+        return;
+    int err = cfg_change_drop(change->change, &cfg_kind_rehearsal_key, target.name, "", &refusal,
+                              &faults);
+    if (err < 0) {
+        op_change_free(change);
+        op_refuse(request, err, refusal, &faults);
+        return;
+    }
+    cfg_change_line(change->change, change->target, cfg_rehearsal_key_show(target.have), NULL);
+    change->answer = answer_deleted;
+    op_change_submit(request, change);
+}
