@@ -20,7 +20,9 @@ import cluster
 import connections
 import instructions
 import overload
+import peers
 import rebuild
+import shapes
 from harness import CONNECTIONS, LOAD_CORE, RELEASE, RICH, ROOT, SERVER_CORE, TICK, Nginx, Penstock, get_request, median_row, post_request, raw_answer, wrk
 
 OPEN_LOOP_RUNS = 7
@@ -115,6 +117,8 @@ def main():
     parser.add_argument("--rebuild", action="store_true", help="instead: seconds until a counter in Redis that lost everything is rebuilt from Kafka, with 100,000 and 1,000,000 orders")
     parser.add_argument("--connections", action="store_true", help="instead: memory of idle connections, and buyers' p99 beside hostile ones")
     parser.add_argument("--overload", action="store_true", help="instead: orders in time at 1, 2 and 10 times the capacity, log-bound and CPU-bound, with the overload controller and without")
+    parser.add_argument("--peers", action="store_true", help="with --overload: log-bound, beside nginx's limit_req and Envoy's adaptive concurrency before the same gateway")
+    parser.add_argument("--shapes", metavar="DIR", type=pathlib.Path, help="with --overload: a step, a spike and a sawtooth up to ten times the capacity, each as a page in DIR")
     parser.add_argument("--quick", action="store_true", help="with --overload: shorter runs, for a first look")
     parser.add_argument("--controller", choices=["on", "off", "both"], default="both", help="with --overload: only so")
     parser.add_argument("--case", action="append", choices=[*BARS, *overload.CASES], help="only these cases")
@@ -130,14 +134,16 @@ def main():
         sys.exit("bench: wrk is missing")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("bench: ended"))
     (ROOT / "build").mkdir(exist_ok=True)
-    directory = pathlib.Path(tempfile.mkdtemp(prefix="bench-", dir=ROOT / "build"))
+    # What slows the disk down in --overload is the only thing that may: in memory, where this is possible.
+    place = "/dev/shm" if arguments.overload and os.access("/dev/shm", os.W_OK) else ROOT / "build"
+    directory = pathlib.Path(tempfile.mkdtemp(prefix="bench-", dir=place))
     try:
         if arguments.instructions:
             result = instructions.run(directory)
         elif arguments.rebuild:
             result = rebuild.run(directory)
         elif arguments.overload:
-            result = overload.run(directory, arguments.case or list(overload.CASES), ["on", "off"] if arguments.controller == "both" else [arguments.controller], arguments.quick)
+            result = run_overload(arguments, directory)
         elif arguments.connections:
             result = connections.run(directory, arguments.rounds, arguments.seconds)
         else:
@@ -146,6 +152,16 @@ def main():
             pathlib.Path(arguments.json).write_text(json.dumps(result, indent=1) + "\n")
     finally:
         shutil.rmtree(directory, ignore_errors=True)
+
+
+def run_overload(arguments, directory):
+    cases = arguments.case or list(overload.CASES)
+    controllers = ["on", "off"] if arguments.controller == "both" else [arguments.controller]
+    if arguments.peers:
+        return peers.run(directory, arguments.quick)
+    if arguments.shapes:
+        return shapes.run(directory, cases, controllers, arguments.shapes, arguments.quick)
+    return overload.run(directory, cases, controllers, arguments.quick)
 
 
 def run(arguments, directory):

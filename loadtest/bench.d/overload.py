@@ -1,6 +1,6 @@
 """What a gateway does with ten times too many, in two cases that make its capacity small. Server on one core, load on the other.
 
-- log_bound: every fsync and fdatasync takes 5 ms longer and a commit holds at most 16 orders. Half of the core is left over.
+- log_bound: every fsync and fdatasync takes 5 ms (the files are in memory, /dev/shm) and a commit holds at most 16 orders. Half of the core is left over.
 - cpu_bound: the gateway may use a tenth of a core (a cgroup quota, period 100 ms as container runtimes set it). A "no" costs about half of a "yes", so not even the "no"s fit.
 
 First the peak: as many clicks as 16, 64 or 256 connections take, one after the other, so that nobody waits long; the best of the three. Then, each time with a gateway that was just started, an
@@ -22,6 +22,7 @@ from harness import LOAD_CORE, RELEASE, ROOT, Penstock, raw_answer
 from quota import Quota
 
 SYNC_US, BATCH = 5000, 16
+SLOW_SYNC = ROOT / "build" / "slow_sync.so"
 CPU_SHARE = 0.1
 IN_TIME_MS = 250
 CROWD = ("--connections", "10000", "--timeout", "5s", "--patience", "50ms")
@@ -44,13 +45,13 @@ class Bound:
         if name == "cpu_bound":
             self.quota = Quota(CPU_SHARE)
         else:
-            subprocess.run(["cc", "-shared", "-fPIC", "-O1", "-o", str(directory / "slow_sync.so"), str(ROOT / "loadtest" / "bench.d" / "slow_sync.c")], check=True)
+            subprocess.run(["cc", "-shared", "-fPIC", "-O1", "-o", str(SLOW_SYNC), str(ROOT / "loadtest" / "bench.d" / "slow_sync.c")], check=True)
 
     def start(self, controller):
         self.count += 1
         place = self.directory / f"{self.name}-{controller}-{self.count}"
         place.mkdir()
-        slow = () if self.quota else ("env", f"LD_PRELOAD={self.directory}/slow_sync.so", f"SLOW_SYNC_US={SYNC_US}")
+        slow = () if self.quota else ("env", f"LD_PRELOAD={SLOW_SYNC}", f"SLOW_SYNC_US={SYNC_US}")
         penstock = Penstock(place, {} if self.quota else {"log": {"batch_max": BATCH}}, [*FIRST, *slow])
         penstock.lift_limits()
         if controller == "off" and has_controller(penstock):
@@ -64,21 +65,29 @@ class Bound:
             self.quota.remove()
 
 
-def rehearse(penstock, rate, seconds, *crowd):
-    """The report. The order log must be in order; that nobody got an order is a result here."""
+def rehearse(penstock, *crowd, port=None):
+    """The report; `port`: of a proxy before the gateway. The order log must be in order; that nobody got an order is a result here."""
     path = penstock.state / "rehearsal.json"
     ran = subprocess.run(
-        [*FIRST, "taskset", "-c", LOAD_CORE, str(RELEASE / "loadtest" / "penstock-rehearse"), "--public", f"http://127.0.0.1:{penstock.port}",
-         "--admin", f"http://127.0.0.1:{penstock.admin_port}", "--state-dir", str(penstock.state), "--rate", str(int(rate)), "--duration", f"{seconds}s",
-         "--unique-users", "--in-time", f"{IN_TIME_MS}ms", "--quiet", "--json", str(path), *crowd], capture_output=True, text=True)
+        [*FIRST, "taskset", "-c", LOAD_CORE, str(RELEASE / "loadtest" / "penstock-rehearse"), "--public", f"http://127.0.0.1:{port or penstock.port}",
+         "--admin", f"http://127.0.0.1:{penstock.admin_port}", "--state-dir", str(penstock.state), "--in-time", f"{IN_TIME_MS}ms", "--quiet", "--json", str(path), *crowd], capture_output=True, text=True)
     report = json.loads(path.read_text()) if ran.returncode < 2 and path.exists() else None
     if report is None or not report["proof"]["made"] or any(not check["ok"] for check in report["proof"]["checks"] if check["name"] != "tried"):
         sys.exit(f"bench: penstock-rehearse failed ({ran.returncode}):\n{ran.stdout[-2000:]}{ran.stderr[-2000:]}")
     return report
 
 
+def steady(rate, seconds):
+    return "--rate", str(int(rate)), "--duration", f"{seconds}s", "--unique-users"
+
+
 def goodput(report, seconds):
     return report["in_time"]["answers"].get("accepted", 0) / seconds
+
+
+def figures(report, seconds, peak):
+    return {"goodput_share": round(goodput(report, seconds) / peak, 3), "p99_admitted_ms": round(report["latency_ms"]["admitted"]["p99"], 1),
+            "unanswered_share": round(report["unanswered"] / report["offered"], 5)}
 
 
 def show(name, report, seconds, peak, memory_kb):
@@ -127,17 +136,20 @@ class Watch(threading.Thread):
         return f"levels seen: {levels}"
 
 
-def offer(bound, controller, peak, times, seconds, watched=0):
-    """One crowd for a new gateway: the report, and when the level was back at 0 (None: not within the time `watched`, or not watched)."""
+def offer(bound, controller, peak, times, seconds, watched=0, front=None):
+    """One crowd for a new gateway, behind a proxy of the class `front`: the report, and when the level was back at 0 (None: not within the time `watched`, or not watched)."""
     penstock, watch, back = bound.start(controller), None, None
     if watched and controller == "on":
         watch = Watch(penstock)
         watch.start()
-    report = rehearse(penstock, peak * times, seconds, *CROWD)
+    proxy = front(bound.directory, penstock, peak) if front else None
+    report = rehearse(penstock, *steady(peak * times, seconds), *CROWD, port=proxy and proxy.port)
     show(f"{times}x", report, seconds, peak, most_memory_kb(penstock))
     if watch:
         back = watch.back_after(report, watched)
         print(f"       back to L0 after {back} s; {watch.stop()}", flush=True)
+    if proxy:
+        proxy.stop()
     penstock.stop()
     return report, back
 
@@ -145,7 +157,7 @@ def offer(bound, controller, peak, times, seconds, watched=0):
 def find_peak(bound, controller, seconds, quick):
     penstock, found = bound.start(controller), []
     for connections in PEAK_CONNECTIONS[1:2] if quick else PEAK_CONNECTIONS:
-        report = rehearse(penstock, PEAK_OFFERED, seconds, "--connections", str(connections), "--timeout", "5s", "--patience", "20ms")
+        report = rehearse(penstock, *steady(PEAK_OFFERED, seconds), "--connections", str(connections), "--timeout", "5s", "--patience", "20ms")
         found.append((goodput(report, seconds), connections))
     penstock.stop()
     peak, connections = max(found)
@@ -162,8 +174,7 @@ def log_bound(bound, controller, quick):
             offer(bound, controller, peak, times, 5)
     seconds = 5 if quick else 10
     report, back = offer(bound, controller, peak, 10, seconds, watched=20 if quick else 75)
-    return {"goodput_share": round(goodput(report, seconds) / peak, 3), "p99_admitted_ms": round(report["latency_ms"]["admitted"]["p99"], 1),
-            "unanswered_share": round(report["unanswered"] / report["offered"], 5), "back_to_l0_s": back}
+    return {**figures(report, seconds, peak), "back_to_l0_s": back}
 
 
 def cpu_bound(bound, controller, quick):
