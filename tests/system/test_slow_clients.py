@@ -2,9 +2,11 @@
 deadline does to one connection is in unit/http_test.c."""
 import contextlib
 import os
+import re
 import resource
 import select
 import socket
+import subprocess
 import time
 
 import pytest
@@ -76,9 +78,14 @@ def memory_kib(gateway):
         return next(int(line.split()[1]) for line in status if line.startswith("VmRSS"))
 
 
-def connections(gateway):
+def total(gateway, metric):
+    """Over all its labels."""
     text = call(gateway.admin_port, "GET", "/metrics").text
-    return sum(float(line.split()[1]) for line in text.splitlines() if line.startswith("penstock_connections"))
+    return sum(float(line.split()[1]) for line in text.splitlines() if re.match(metric + "[ {]", line))
+
+
+def connections(gateway):
+    return total(gateway, "penstock_connections")
 
 
 @pytest.mark.parametrize("what", ["head", "body"])
@@ -106,6 +113,39 @@ def test_a_byte_a_second_is_cut_at_its_deadline_and_buyers_do_not_notice(what):
         assert not [o for o in gateway.orders(sale) if o["user"] == "slow"]
         for s in slow:
             s.close()
+
+
+# What each mode of slowhttptest does, and to which page.
+ATTACKS = {"slow heads": ["-H", "-x", "24"], "slow bodies": ["-B", "-s", "4000", "-x", "10", "-f", "application/json"],
+           "many ranges": ["-R", "-a", "1", "-b", "3000"], "slow readers": ["-X", "-w", "1", "-y", "16", "-n", "1", "-z", "8", "-k", "10"]}
+
+
+@pytest.mark.parametrize("attack", ATTACKS)
+def test_slowhttptest_disturbs_no_buyer(attack, tmp_path):
+    """F18: A thousand connections of each of its attacks, with the settings as shipped. No buyer waits for 2 s, or asks twice."""
+    with Gateway() as gateway:
+        gateway.no_limits()
+        sale = gateway.make_sale(stock=STOCK)
+        page = f"http://127.0.0.1:{gateway.port}/v1/sales/{sale}" + ("/orders" if attack == "slow bodies" else "")
+        with Load(gateway, sale, threads=2, timeout=2.0) as load:
+            wait_until(lambda: load.promised() > 200, 30, what="orders")
+            before, memory = load.promised(), memory_kib(gateway)
+            with open(tmp_path / "told", "w") as out:
+                attacker = subprocess.Popen(["slowhttptest", *ATTACKS[attack], "-c", "1000", "-r", "500", "-i", "1", "-l", "8", "-p", "2", "-u", page], stdout=out)
+                open_at_once = 0
+                while attacker.poll() is None:
+                    open_at_once = max(open_at_once, connections(gateway))
+                    time.sleep(0.1)
+            assert load.promised() > before + 300
+            assert memory_kib(gateway) - memory < 1000 * 48 + 16 * 1024
+        told = re.sub(r"\x1b\[[0-9;]*m", "", (tmp_path / "told").read_text())
+        assert attacker.returncode == 0, told
+        # They have come: with ranges each gets its answer at once, the others stay.
+        assert open_at_once > 500 or total(gateway, "penstock_answers_total") + total(gateway, "penstock_http_refused_total") > load.promised() + 500, (open_at_once, told)
+        assert set(re.findall(r"service available: +(\w+)", told)) == {"YES"}, told
+        assert set(load.count()) == {"accepted"} and not any(t.unanswered for t in load.told)
+        wait_until(lambda: connections(gateway) <= 1, 30, what="their end")
+        judge(gateway, sale, [load], STOCK)
 
 
 def test_kept_connections_end_when_they_say_nothing_more():
