@@ -361,7 +361,7 @@ int ps_cgroup_memory(const char *root, double *ret_share, struct ps_fault *fault
 {
     struct group group;
     uint64_t total, limit;
-    double machine, share, most = -1;
+    double machine = 0, share, most = -1;
     int err = read_machine_memory(root, &total, &machine, fault);
 
     if (err < 0)

@@ -11,7 +11,7 @@
 #include <time.h>
 #include <unistd.h>
 
-static int64_t read_cpu_ns(void)
+int64_t ps_process_cpu_ns(void)
 {
     struct timespec time;
 
@@ -59,7 +59,7 @@ static int64_t read_max_fds(void)
 
 void ps_process_read(struct ps_process *ret_process)
 {
-    *ret_process = (struct ps_process){.cpu_ns = read_cpu_ns(),
+    *ret_process = (struct ps_process){.cpu_ns = ps_process_cpu_ns(),
                                        .resident_bytes = -1,
                                        .virtual_bytes = -1,
                                        .open_fds = count_open_fds(),

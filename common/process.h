@@ -11,6 +11,10 @@ struct ps_process {
     int64_t open_fds, max_fds; /* max: INT64_MAX without a limit */
 };
 
+/* Processor time of this process so far, all threads, in user mode and in the kernel; -1: not
+ * known. Any thread, 1 us. */
+int64_t ps_process_cpu_ns(void);
+
 /* Reads a few files and a directory of /proc, which takes longer the more files are open: some 5 ms
  * for 20,000. Any thread. */
 void ps_process_read(struct ps_process *ret_process);

@@ -16,6 +16,7 @@
 #include "common/log.h"
 #include "gateway/backends.h"
 #include "gateway/admin/admin.h"
+#include "gateway/admission/signals.h"
 #include "gateway/config/sync.h"
 #include "gateway/leave.h"
 #include "gateway/mail.h"
@@ -39,12 +40,9 @@
 #include <unistd.h>
 
 #define CONTROL_MAIL 16384
-#define HOUSEKEEP_MS 100
+#define HOUSEKEEP_MS ADM_TICK_MS
 #define FLUSH_MS     2000 /* at least, for the log to write what it has */
 #define LEAVE_MS     2500 /* after that, for everything else */
-/* A worker whose loop has not turned for so long keeps the watchdog from being fed. */
-#define WORKER_DEAD_NS (5 * PS_NS_PER_S)
-
 enum stage { RUNNING, DELAYING, FINISHING };
 
 struct gateway {
@@ -72,6 +70,7 @@ struct gateway {
     struct op_admin *admin;
     struct ps_metrics_shard *shard;
     struct adm_share_meter meter;
+    struct adm_signals *signals;
     struct ps_uuid start; /* of this start of the process: the owner of what it reserves */
     int64_t started_ms;   /* wall clock */
     uv_loop_t loop;
@@ -92,15 +91,6 @@ static int64_t now_ns(const struct gateway *gateway)
 
 /* --- the end --- */
 
-static void tell_workers(struct gateway *gateway, enum gw_mail_kind kind)
-{
-    for (size_t i = 0; i < gateway->workers.count; i++) {
-        struct ps_mail mail = {.kind = kind};
-        if (gw_worker_post(gateway->workers.at[i], &mail) < 0)
-            ps_log(PS_LOG_ERROR, "worker_takes_no_mail", PS_F_INT("worker", i));
-    }
-}
-
 static void begin_drain(void *ctx)
 {
     struct gateway *gateway = ctx;
@@ -118,10 +108,7 @@ static void begin_drain(void *ctx)
 
 static bool all_idle(const struct gateway *gateway)
 {
-    for (size_t i = 0; i < gateway->workers.count; i++)
-        if (!atomic_load_explicit(&gateway->workers.at[i]->idle, memory_order_relaxed))
-            return false;
-    return op_admin_idle(gateway->admin);
+    return gw_workers_idle(&gateway->workers) && op_admin_idle(gateway->admin);
 }
 
 static void on_signal(uv_signal_t *signal, int number)
@@ -137,7 +124,7 @@ static void drain_step(struct gateway *gateway)
 
     if (gateway->stage == DELAYING && (gateway->hurry || passed_ms >= settings->drain.delay_ms)) {
         gateway->stage = FINISHING;
-        tell_workers(gateway, GW_MAIL_DRAIN);
+        gw_workers_tell(&gateway->workers, GW_MAIL_DRAIN);
     } else if (gateway->stage == FINISHING &&
                (all_idle(gateway) || passed_ms >= settings->drain.timeout_ms)) {
         if (!all_idle(gateway))
@@ -169,26 +156,17 @@ static void on_started(void *ctx)
            PS_F_INT("workers", gateway->workers.count));
 }
 
-static bool workers_alive(const struct gateway *gateway)
-{
-    for (size_t i = 0; i < gateway->workers.count; i++)
-        if (now_ns(gateway) -
-                atomic_load_explicit(&gateway->workers.at[i]->alive_ns, memory_order_relaxed) >
-            WORKER_DEAD_NS)
-            return false;
-    return true;
-}
-
 static void on_housekeeping(uv_timer_t *timer)
 {
     struct gateway *gateway = timer->data;
 
     if (gateway->watchdog_us > 0 &&
         (now_ns(gateway) - gateway->watchdog_fed_ns) / 1000 > (int64_t)(gateway->watchdog_us / 3) &&
-        workers_alive(gateway)) {
+        gw_workers_alive(&gateway->workers, now_ns(gateway))) {
         gateway->watchdog_fed_ns = now_ns(gateway);
         sd_notify(0, "WATCHDOG=1");
     }
+    adm_signals_sample(gateway->signals);
     drain_step(gateway);
 }
 
@@ -424,6 +402,7 @@ static void fill_report(struct gateway *gateway)
     gateway->report.log = gateway->log;
     gateway->report.cluster = gateway->cluster;
     gateway->report.sales = gateway->sales;
+    gateway->report.signals = gateway->signals;
 }
 
 static void gather_metrics(void *ctx)
@@ -462,6 +441,7 @@ static int new_admin(struct gateway *gateway)
                                  .owner = GW_OWNER_CONTROL,
                                  .fold = gateway->fold,
                                  .metrics = gateway->metrics,
+                                 .signals = gateway->signals,
                                  .shard = gateway->shard,
                                  .readiness = tell_readiness,
                                  .gather = gather_metrics,
@@ -491,6 +471,7 @@ static int start_workers(struct gateway *gateway)
                                         .clock = gateway->clock,
                                         .counter = gateway->counter,
                                         .limits = gateway->limits,
+                                        .loads = adm_signals_loads(gateway->signals),
                                         .log = gateway->log,
                                         .fold = gateway->fold,
                                         .metrics = gateway->metrics,
@@ -508,14 +489,28 @@ static int start_workers(struct gateway *gateway)
     return err;
 }
 
+static int new_signals(struct gateway *gateway)
+{
+    return adm_signals_new(
+        &(struct adm_signals_settings){.clock = gateway->clock,
+                                       .root = "",
+                                       .workers = gateway->workers.count,
+                                       .log = gateway->log,
+                                       .metrics = gateway->metrics,
+                                       .connections_max = gateway->settings->http.connections,
+                                       .store_is_shared = inv_store_is_shared(gateway->store)},
+        &gateway->signals);
+}
+
 static int start_threads(struct gateway *gateway)
 {
     const struct gw_settings *settings = gateway->settings;
     struct ps_fault fault = {0};
-    int err;
+    int err = new_signals(gateway);
 
     fill_report(gateway);
-    err = new_admin(gateway);
+    if (err == 0)
+        err = new_admin(gateway);
     if (err == 0)
         err = start_workers(gateway);
     if (err == PS_E_NOMEM)
@@ -560,7 +555,7 @@ static void stop_parts(struct gateway *gateway)
         ps_log_stop();
         _exit(EXIT_FAILURE);
     }
-    tell_workers(gateway, GW_MAIL_STOP);
+    gw_workers_tell(&gateway->workers, GW_MAIL_STOP);
     for (size_t i = 0; i < gateway->workers.count; i++)
         gw_worker_join(gateway->workers.at[i]);
     gateway->workers.count = 0;
@@ -590,6 +585,7 @@ static void free_parts(struct gateway *gateway)
     oq_fold_free(gateway->fold);
     gw_counter_close(gateway->counter);
     adm_limit_table_free(gateway->limits);
+    adm_signals_free(gateway->signals);
     ps_metrics_free(gateway->metrics);
     free(gateway->workers.at);
     gw_state_dir_close(&gateway->dir);

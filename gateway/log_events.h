@@ -55,6 +55,9 @@
     X(policy_not_built, ERROR, "A change of limits or blocklist waits: memory was short. It is tried again.", "Free memory.") \
     X(policy_not_delivered, ERROR, "A worker did not receive a change of limits or blocklist.", "Report it; restart.") \
     X(policy_ack_not_delivered, ERROR, "A worker has a change of limits or blocklist, but could not say so.", "Report it; restart.") \
+    X(signal_absent, INFO, "A signal of overload (signal) cannot be read (why): it is not judged. GET /admin/v1/overload says so, too.", \
+      "Nothing, if the kernel has no such figure; else let the gateway read the file that why names.") \
+    X(signal_back, INFO, "A signal of overload that was absent is read again.", "") \
     X(log_available, INFO, "The log takes records again.", "") \
     X(log_unavailable, ERROR, "The log takes no records (why): disk full, read-only or broken; or Kafka is away or slow.", \
       "Make room on the disk or repair it; look at Kafka. It recovers without a restart.") \

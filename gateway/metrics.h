@@ -56,6 +56,9 @@ enum gw_metric {
     GW_M_ADMIN_CHANGES,      /* penstock_admin_changes_total */
     GW_M_ADMIN_DENIED,       /* penstock_admin_denied_total */
     GW_M_LOG_LINES_DROPPED,  /* penstock_log_lines_dropped_total */
+    GW_M_SIGNAL,             /* penstock_overload_signal{signal}; absent ones are left out */
+    GW_M_SIGNAL_SHARE,       /* penstock_overload_signal_ratio{signal} */
+    GW_M_PRESSURE,           /* penstock_overload_pressure_ratio */
     GW_M_BUILD_INFO,         /* penstock_build_info{version} 1 */
     GW_M_SALE_UNITS,         /* penstock_sale_units{sale,state} */
     GW_M_CPU_SECONDS,        /* process_cpu_seconds_total; these are left out where not known */

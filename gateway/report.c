@@ -51,7 +51,6 @@ static void gather_log(const struct oq_log *log, struct ps_metrics_shard *shard)
     ps_metric_set(shard, GW_M_LOG_COMMITS, 0, (int64_t)stats.commits);
     ps_metric_set(shard, GW_M_LOG_COMMIT_FAILURES, 0, (int64_t)stats.commit_failures);
     ps_metric_set_durations(shard, GW_M_LOG_COMMIT_SECONDS, stats.commit_durations);
-    ps_metric_set(shard, GW_M_LOG_BACKLOG, 0, (int64_t)stats.backlog);
     ps_metric_set(shard, GW_M_LOG_AVAILABLE, 0, oq_log_available(log));
     oq_log_view(log, &view);
     ps_metric_set(shard, GW_M_SPILL_RECORDS, 0, (int64_t)view.spilled);
@@ -69,12 +68,22 @@ static void gather_sales(const struct gw_report *report, struct ps_metrics_shard
     ps_metric_set(shard, GW_M_EFFECTS_WAITING, 0, (int64_t)numbers.effects);
 }
 
+static void gather_load(const struct adm_sample *sample, struct ps_metrics_shard *shard)
+{
+    ps_metric_set(shard, GW_M_CONNECTIONS, 0, sample->connections);
+    ps_metric_set(shard, GW_M_IN_FLIGHT, 0, sample->in_flight);
+    ps_metric_set(shard, GW_M_WAITING, 0, sample->held);
+    ps_metric_set(shard, GW_M_LOG_BACKLOG, 0, sample->log_backlog);
+    ps_metric_set(shard, GW_M_PRESSURE, 0, (int64_t)(sample->pressure * PS_NS_PER_S));
+}
+
 void gw_report_metrics(const struct gw_report *report, struct ps_metrics_shard *shard)
 {
     int64_t share = adm_share_get(adm_limit_table_share(report->limits));
 
     gather_log(report->log, shard);
     gather_sales(report, shard);
+    gather_load(adm_signals_now(report->signals), shard);
     ps_metric_set(shard, GW_M_LIMIT_EVICTIONS, 0,
                   (int64_t)adm_limit_table_evictions(report->limits));
     ps_metric_set(shard, GW_M_LIMIT_SHARE, 0, share * PS_NS_PER_S / ADM_SHARE_ONE);

@@ -5,6 +5,7 @@
 
 #include "common/metrics.h"
 #include "gateway/admission/limit_table.h"
+#include "gateway/admission/signals.h"
 #include "gateway/answers/readiness.h"
 #include "inventory/store.h"
 #include "queue/log.h"
@@ -21,6 +22,7 @@ struct gw_report {
     struct oq_log *log;
     struct clu_cluster *cluster;
     struct sale_runs *sales;
+    const struct adm_signals *signals;
 };
 
 /* `report` is a struct gw_report. Any thread. */

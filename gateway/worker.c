@@ -5,7 +5,6 @@
 #include "gateway/worker.h"
 
 #include "common/log.h"
-#include "gateway/mail.h"
 #include "gateway/metrics.h"
 #include "gateway/orders/buy.h"
 #include "gateway/public/order_answers.h"
@@ -15,7 +14,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define TICK_MS        100
+#define TICK_MS      ADM_TICK_MS
+#define TICK_LATE_MS 5 /* by the resolution of timers alone */
+/* A worker whose loop has not turned for so long keeps the watchdog from being fed. */
+#define DEAD_NS        (5 * PS_NS_PER_S)
 #define LARGE_HEADS_NS (60 * PS_NS_PER_S) /* between two warnings */
 
 static void swap_policy(struct gw_worker *worker, const struct cfg_snapshot *policy)
@@ -40,6 +42,8 @@ static void stop(struct gw_worker *worker)
     worker->mail = NULL;
     ord_in_flight_stop(worker->orders);
     uv_close((uv_handle_t *)&worker->tick, NULL);
+    uv_close((uv_handle_t *)&worker->before_poll, NULL);
+    uv_close((uv_handle_t *)&worker->after_poll, NULL);
 }
 
 static void on_mail(const struct ps_mail *mail, void *ctx)
@@ -86,16 +90,75 @@ static void warn_of_large_heads(struct gw_worker *worker, int64_t now_ns)
     worker->large_heads_next_ns = now_ns + LARGE_HEADS_NS;
 }
 
+/* --- the load, as the control thread reads it --- */
+
+static void publish(_Atomic(int64_t) *figure, int64_t value)
+{
+    atomic_store_explicit(figure, value, memory_order_relaxed);
+}
+
+/* A turn ends. What comes from now on finds the worker free, or waits for the next turn. */
+static void on_before_poll(uv_prepare_t *prepare)
+{
+    struct gw_worker *worker = prepare->data;
+    struct adm_worker_load *load = worker->load;
+    struct gw_turn *turn = &worker->turn;
+    int64_t now_ns = ps_clock_mono_ns(worker->deps.clock);
+
+    if (turn->polled_ns != 0)
+        adm_times_add(&load->turns, now_ns - turn->began_ns);
+    publish(&load->connections, (int64_t)srv_http_connections(worker->http));
+    publish(&load->in_flight, (int64_t)srv_in_flight(worker->http));
+    publish(&load->held, (int64_t)ord_in_flight_held(worker->orders));
+    publish(&load->log_oldest_ns, ord_in_flight_oldest_ns(worker->orders));
+    uv_update_time(&worker->loop);
+    turn->polled_ns = now_ns;
+    turn->polled_ms = uv_now(&worker->loop);
+    turn->request_ns = 0;
+}
+
+/* How long the poll slept, libuv's clock tells, which is up to a millisecond late; and it tells
+ * when the last of several batches of events came. The first request of the turn knows better. So a
+ * turn is never taken for longer than it was, and for up to 2 ms shorter. */
+static void on_after_poll(uv_check_t *check)
+{
+    struct gw_worker *worker = check->data;
+    struct gw_turn *turn = &worker->turn;
+    int64_t slept_ms = (int64_t)(uv_now(&worker->loop) - turn->polled_ms);
+
+    turn->began_ns = turn->polled_ns + (slept_ms + 1) * PS_NS_PER_MS;
+    if (turn->request_ns != 0 && turn->request_ns < turn->began_ns)
+        turn->began_ns = turn->request_ns;
+}
+
+static void start_turns(struct gw_worker *worker)
+{
+    uv_prepare_init(&worker->loop, &worker->before_poll);
+    uv_check_init(&worker->loop, &worker->after_poll);
+    worker->before_poll.data = worker->after_poll.data = worker;
+    uv_prepare_start(&worker->before_poll, on_before_poll);
+    uv_check_start(&worker->after_poll, on_after_poll);
+}
+
+/* A tick that is late shows that the worker could not run at all, not even to poll: its processor
+ * was another's, or its quota was used up. */
+static void note_late_tick(struct gw_worker *worker, int64_t now_ns)
+{
+    _Atomic(int64_t) *alive_ns = &worker->load->alive_ns;
+    int64_t passed_ns = now_ns - atomic_load_explicit(alive_ns, memory_order_relaxed);
+
+    if (passed_ns > (TICK_MS + TICK_LATE_MS) * PS_NS_PER_MS)
+        adm_times_add(&worker->load->turns, passed_ns - TICK_MS * PS_NS_PER_MS);
+    publish(alive_ns, now_ns);
+}
+
 static void on_tick(uv_timer_t *timer)
 {
     struct gw_worker *worker = timer->data;
     int64_t now = ps_clock_mono_ns(worker->deps.clock);
 
-    atomic_store_explicit(&worker->alive_ns, now, memory_order_relaxed);
+    note_late_tick(worker, now);
     warn_of_large_heads(worker, now);
-    ps_metric_set(worker->shard, GW_M_CONNECTIONS, 0, (int64_t)srv_http_connections(worker->http));
-    ps_metric_set(worker->shard, GW_M_IN_FLIGHT, 0, (int64_t)srv_in_flight(worker->http));
-    ps_metric_set(worker->shard, GW_M_WAITING, 0, (int64_t)ord_in_flight_held(worker->orders));
     atomic_store_explicit(&worker->idle,
                           worker->draining && srv_http_begun(worker->http) == 0 && !owes(worker),
                           memory_order_relaxed);
@@ -105,6 +168,8 @@ static void on_request(struct srv_request *request, void *ctx)
 {
     struct gw_worker *worker = ctx;
 
+    if (worker->turn.request_ns == 0)
+        worker->turn.request_ns = request->now_ns;
     pub_routes_handle(request, &worker->listener);
 }
 
@@ -200,6 +265,7 @@ static void fill_listener(struct gw_worker *worker)
                                              .cors_origins = &settings->cors.allow_origins,
                                              .gates = &worker->gates,
                                              .orders = worker->orders,
+                                             .load = worker->load,
                                              .pages = worker->pages,
                                              .shard = worker->shard,
                                              .readiness = worker->deps.readiness,
@@ -214,6 +280,7 @@ static int new_orders(struct gw_worker *worker)
                                       .gates = &worker->gates,
                                       .store = worker->store,
                                       .log = deps->log,
+                                      .load = worker->load,
                                       .ids = &worker->ids,
                                       .owner = worker->index,
                                       .ack_timeout_ms = deps->settings->log.ack_timeout_ms,
@@ -236,6 +303,7 @@ int gw_worker_new(const struct gw_worker_deps *deps, uint32_t index, int listen_
         return PS_E_NOMEM;
     worker->deps = *deps;
     worker->index = index;
+    worker->load = &deps->loads[index];
     worker->shard = ps_metrics_shard(deps->metrics);
     ps_uuid_source_init(&worker->ids);
     if (worker->shard == NULL || uv_loop_init(&worker->loop) != 0)
@@ -256,7 +324,8 @@ int gw_worker_new(const struct gw_worker_deps *deps, uint32_t index, int listen_
     fill_listener(worker);
     uv_timer_init(&worker->loop, &worker->tick);
     worker->tick.data = worker;
-    atomic_store_explicit(&worker->alive_ns, ps_clock_mono_ns(deps->clock), memory_order_relaxed);
+    publish(&worker->load->alive_ns, ps_clock_mono_ns(deps->clock));
+    start_turns(worker);
     uv_timer_start(&worker->tick, on_tick, TICK_MS, TICK_MS);
     *ret_worker = worker;
     return 0;
@@ -292,4 +361,32 @@ void gw_worker_join(struct gw_worker *worker)
     ord_in_flight_free(worker->orders);
     pub_pages_free(worker->pages);
     free(worker);
+}
+
+/* --- all of them --- */
+
+void gw_workers_tell(const struct gw_workers *workers, enum gw_mail_kind kind)
+{
+    for (size_t i = 0; i < workers->count; i++) {
+        struct ps_mail mail = {.kind = kind};
+        if (gw_worker_post(workers->at[i], &mail) < 0)
+            ps_log(PS_LOG_ERROR, "worker_takes_no_mail", PS_F_INT("worker", i));
+    }
+}
+
+bool gw_workers_alive(const struct gw_workers *workers, int64_t now_ns)
+{
+    for (size_t i = 0; i < workers->count; i++)
+        if (now_ns - atomic_load_explicit(&workers->at[i]->load->alive_ns, memory_order_relaxed) >
+            DEAD_NS)
+            return false;
+    return true;
+}
+
+bool gw_workers_idle(const struct gw_workers *workers)
+{
+    for (size_t i = 0; i < workers->count; i++)
+        if (!atomic_load_explicit(&workers->at[i]->idle, memory_order_relaxed))
+            return false;
+    return true;
 }

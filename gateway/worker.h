@@ -5,6 +5,8 @@
 
 #include "common/mailbox.h"
 #include "gateway/backends.h"
+#include "gateway/mail.h"
+#include "gateway/admission/load.h"
 #include "gateway/public/request.h"
 #include "gateway/settings.h"
 
@@ -22,6 +24,7 @@ struct gw_worker_deps {
     const struct ps_clock *clock;
     struct gw_counter *counter;
     struct adm_limit_table *limits;
+    struct adm_worker_load *loads; /* one a worker: its own is written */
     struct oq_log *log;
     struct oq_fold *fold;
     struct ps_metrics *metrics;
@@ -29,6 +32,14 @@ struct gw_worker_deps {
     size_t worker_count;             /* that connections are divided by */
     void (*readiness)(void *ctx, struct ans_readiness *ret_readiness); /* any thread */
     void *readiness_ctx;
+};
+
+/* A turn of the loop: from the return of its poll until it polls again. */
+struct gw_turn {
+    int64_t polled_ns;  /* when the last poll began; 0: there was none */
+    uint64_t polled_ms; /* the same by libuv's clock */
+    int64_t began_ns;   /* when it returned */
+    int64_t request_ns; /* when the first request since then was handed over; 0: none */
 };
 
 struct gw_worker {
@@ -45,12 +56,15 @@ struct gw_worker {
     struct ord_in_flight *orders;
     struct pub_pages *pages; /* prepared status pages */
     struct pub_listener listener;
-    uv_timer_t tick;             /* gauges; while draining: are we done? */
+    struct adm_worker_load *load;
+    uv_prepare_t before_poll; /* a turn of the loop ends ... */
+    uv_check_t after_poll;    /* ... and the next has begun */
+    struct gw_turn turn;
+    uv_timer_t tick;             /* while draining: are we done? */
     uint64_t large_heads;        /* refused since the last warning of them */
     int64_t large_heads_next_ns; /* the earliest next one */
     bool draining;
-    _Atomic(int64_t) alive_ns; /* when its loop last turned, for the watchdog */
-    _Atomic(bool) idle;        /* draining, and no request has begun that is not answered */
+    _Atomic(bool) idle; /* draining, and no request has begun that is not answered */
 };
 
 /* Most connections that one worker has at once, those included that are only told to come back. */
@@ -63,5 +77,13 @@ int gw_worker_start(struct gw_worker *worker) PS_MUST_CHECK;
 int gw_worker_post(struct gw_worker *worker, const struct ps_mail *mail) PS_MUST_CHECK;
 /* After GW_MAIL_STOP: waits for the thread, then frees. NULL is allowed. */
 void gw_worker_join(struct gw_worker *worker);
+
+/* --- All of them. The control thread. --- */
+
+void gw_workers_tell(const struct gw_workers *workers, enum gw_mail_kind kind);
+/* Each one's loop turns. */
+bool gw_workers_alive(const struct gw_workers *workers, int64_t now_ns);
+/* They drain, and no request has begun that is not answered. */
+bool gw_workers_idle(const struct gw_workers *workers);
 
 #endif

@@ -205,6 +205,12 @@ bool op_is_served(const struct sale_entry *sale);
 /* NULL: answered with 404. */
 struct sale_entry *op_sale(struct op_request *request);
 
+/* --- overload.c --- */
+/* Adds to the document of the kind overload what is measured; 0 or -1. */
+int op_show_overload(const struct op_admin *admin, json_t *json);
+/* The document with it, and with its history. */
+op_request_fn op_get_overload;
+
 /* --- handlers of routes --- */
 op_request_fn op_list_documents, op_get_document, op_put_document, op_patch_document,
     op_delete_document, op_list_versions, op_get_version, op_rollback;         /* documents.c */

@@ -59,11 +59,19 @@ static bool check_match(struct op_request *request, const struct op_target *targ
 
 /* --- Showing. --- */
 
+/* Members that the kind cannot know; 0 or -1. */
+static int show_live(const struct op_admin *admin, const struct cfg_doc *doc, json_t *json)
+{
+    if (doc->kind == &cfg_kind_sale)
+        return op_show_sale(admin, doc, json);
+    return doc->kind == &cfg_kind_overload ? op_show_overload(admin, json) : 0;
+}
+
 json_t *op_document_json(const struct op_admin *admin, const struct cfg_doc *doc)
 {
     json_t *json = cfg_doc_shown(doc);
 
-    if (json != NULL && doc->kind == &cfg_kind_sale && op_show_sale(admin, doc, json) != 0) {
+    if (json != NULL && show_live(admin, doc, json) != 0) {
         json_decref(json);
         json = NULL;
     }
@@ -90,7 +98,9 @@ void op_get_document(struct op_request *request)
 {
     struct op_target target;
 
-    if (op_read_target(request, request->kind, &target))
+    if (request->kind == &cfg_kind_overload)
+        op_get_overload(request);
+    else if (op_query(request, NULL, 0) && op_read_target(request, request->kind, &target))
         op_say_document(request, target.kind, target.name);
 }
 

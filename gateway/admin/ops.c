@@ -5,6 +5,7 @@
 #include "common/utf8.h"
 
 #include <inttypes.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -49,6 +50,15 @@ static void print_if_known(FILE *out, size_t row, int64_t value)
         fprintf(out, "%s %" PRId64 "\n", gw_metric_table[row].name, value);
 }
 
+/* Those that there are. */
+static void print_signals(FILE *out, size_t row, const double figure[CFG_SIGNAL_COUNT])
+{
+    for (enum cfg_signal i = 0; i < CFG_SIGNAL_COUNT; i++)
+        if (!isnan(figure[i]))
+            fprintf(out, "%s{signal=\"%s\"} %.4f\n", gw_metric_table[row].name, cfg_signals[i].name,
+                    figure[i]);
+}
+
 struct scrape {
     const struct op_deps *deps;
     struct ps_process process;
@@ -62,6 +72,12 @@ static void print_asked(FILE *out, size_t row, void *ctx)
     switch (row) {
     case GW_M_SALE_UNITS:
         sale_each_open(scrape->deps->sales, scrape->deps->metrics_sales_max, print_units, out);
+        break;
+    case GW_M_SIGNAL:
+        print_signals(out, row, adm_signals_now(scrape->deps->signals)->value);
+        break;
+    case GW_M_SIGNAL_SHARE:
+        print_signals(out, row, adm_signals_now(scrape->deps->signals)->share);
         break;
     case GW_M_CPU_SECONDS:
         if (process->cpu_ns >= 0)

@@ -35,7 +35,7 @@ static const struct route {
     {"/readyz",                               SRV_GET,    OP_ROLE_VIEWER,   OPEN | QUERY,         op_readyz},
     {"/metrics",                              SRV_GET,    OP_ROLE_VIEWER,   0,                    op_metrics},
     {"/admin/v1/{kind}",                      SRV_GET,    OP_ROLE_VIEWER,   QUERY,                op_list_documents},
-    {"/admin/v1/{kind}/{}",                   SRV_GET,    OP_ROLE_VIEWER,   0,                    op_get_document},
+    {"/admin/v1/{kind}/{}",                   SRV_GET,    OP_ROLE_VIEWER,   QUERY,                op_get_document},
     {"/admin/v1/{kind}/{}",                   SRV_PUT,    OP_ROLE_OPERATOR, CHANGES | NEEDS_BODY | QUERY, op_put_document},
     {"/admin/v1/{kind}/{}",                   SRV_PATCH,  OP_ROLE_OPERATOR, CHANGES | NEEDS_BODY | QUERY, op_patch_document},
     {"/admin/v1/{kind}/{}",                   SRV_DELETE, OP_ROLE_OPERATOR, CHANGES | QUERY,      op_delete_document},

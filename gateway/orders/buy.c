@@ -113,6 +113,7 @@ static enum ord_state pass_gates(struct passage *passage)
     case ADM_GATE_PASS:
         break;
     }
+    adm_count_add(&request->deps->load->admitted);
     return ORD_ADMITTED;
 }
 
@@ -180,6 +181,7 @@ static enum ord_state reserve_units(struct passage *passage)
     struct inv_answer answer;
 
     ord_order_id_next(deps->ids, passage->wall_ms, sale->name, &request->order_id);
+    request->asked_ns = passage->now_ns;
     request->epoch = sale->epoch;
     request->cap = sale->cap;
     request->sku_cap = sale->skus[asked->sku_index].cap;
@@ -401,6 +403,7 @@ static void on_reserved(uint64_t handle, int err, const struct inv_answer *answe
         (void)deny(request, ANS_V_not_found); /* deleted meanwhile */
     } else {
         struct passage passage = passage_of(request, sale);
+        adm_times_add(&deps->load->store, passage.now_ns - request->asked_ns);
         advance(&passage, judge_reservation(&passage, err, answer));
     }
 }
@@ -438,6 +441,7 @@ void ord_buy_outcome(const struct ord_deps *deps, uint64_t handle, enum oq_outco
         return;
     }
     ord_in_flight_unlog(request);
+    adm_times_add(&deps->load->log, ps_clock_mono_ns(deps->clock) - request->appended_ns);
     if (outcome == OQ_REFUSED)
         answer_refused(request);
     else if (outcome != OQ_LANDED || order == NULL)

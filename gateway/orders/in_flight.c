@@ -58,27 +58,37 @@ size_t ord_in_flight_held(const struct ord_in_flight *in_flight)
 static void on_logging_timer(uv_timer_t *timer)
 {
     struct ord_in_flight *in_flight = timer->data;
-    int64_t now = now_ns(in_flight);
+    int64_t timeout_ns = in_flight->deps.ack_timeout_ms * PS_NS_PER_MS, now = now_ns(in_flight);
     struct ord_request *request;
 
-    while ((request = TAILQ_FIRST(&in_flight->logging)) != NULL && request->deadline_ns <= now) {
+    while ((request = TAILQ_FIRST(&in_flight->logging)) != NULL &&
+           request->appended_ns + timeout_ns <= now) {
         ord_in_flight_unlog(request);
+        adm_times_add(&in_flight->deps.load->log, now - request->appended_ns);
         in_flight->deps.on_overdue(request);
     }
     if (request != NULL)
-        uv_timer_start(timer, on_logging_timer, NS_TO_MS(request->deadline_ns - now), 0);
+        uv_timer_start(timer, on_logging_timer, NS_TO_MS(request->appended_ns + timeout_ns - now),
+                       0);
 }
 
 void ord_in_flight_log(struct ord_request *request, int64_t now)
 {
     struct ord_in_flight *in_flight = request->in_flight;
-    int64_t timeout_ms = in_flight->deps.ack_timeout_ms;
 
     request->state = ORD_LOGGING;
-    request->deadline_ns = now + timeout_ms * PS_NS_PER_MS;
+    request->appended_ns = now;
     TAILQ_INSERT_TAIL(&in_flight->logging, request, logging);
     if (!uv_is_active((uv_handle_t *)&in_flight->logging_timer))
-        uv_timer_start(&in_flight->logging_timer, on_logging_timer, (uint64_t)timeout_ms, 0);
+        uv_timer_start(&in_flight->logging_timer, on_logging_timer,
+                       (uint64_t)in_flight->deps.ack_timeout_ms, 0);
+}
+
+int64_t ord_in_flight_oldest_ns(const struct ord_in_flight *in_flight)
+{
+    const struct ord_request *oldest = TAILQ_FIRST(&in_flight->logging);
+
+    return oldest != NULL ? oldest->appended_ns : 0;
 }
 
 void ord_in_flight_unlog(struct ord_request *request)

@@ -29,6 +29,8 @@ size_t ord_in_flight_held(const struct ord_in_flight *in_flight);
 int ord_in_flight_hold(struct ord_request *request, int64_t until_ns, int64_t now_ns) PS_MUST_CHECK;
 /* The kept request waits for the log, at most deps.ack_timeout_ms from now on. */
 void ord_in_flight_log(struct ord_request *request, int64_t now_ns);
+/* When the one that waits longest for the log was appended; 0: none waits. */
+int64_t ord_in_flight_oldest_ns(const struct ord_in_flight *in_flight);
 /* Takes it off the list of those that wait for the log, if it is there: the log has spoken. */
 void ord_in_flight_unlog(struct ord_request *request);
 /* Its client has left: nobody waits any more, and its place is free. */

@@ -5,6 +5,7 @@
 #define ORD_REQUEST_H
 
 #include "gateway/admission/admit.h"
+#include "gateway/admission/load.h"
 #include "gateway/orders/order_text.h"
 #include "gateway/orders/search.h"
 
@@ -41,12 +42,13 @@ struct ord_request {
     enum ord_state state;
     uint64_t handle; /* while it is kept; 0 = it was not kept yet */
     struct ps_uuid order_id;
+    int64_t asked_ns; /* RESERVING: when the counter was asked */
     int64_t reserved_at_ms, pay_by_ms;
     int64_t epoch, cap, sku_cap, sale_version; /* as at the reservation */
     bool rehearsal;
     struct inv_answer met; /* REPEATED, COMPARING: the order that the counter has */
     struct ord_search search;
-    int64_t deadline_ns; /* LOGGING */
+    int64_t appended_ns; /* LOGGING */
     TAILQ_ENTRY(ord_request) logging;
 };
 
@@ -77,6 +79,7 @@ struct ord_deps {
     const struct adm_gates *gates; /* their policy, fold and metrics are the orders', too */
     struct inv_store *store;
     struct oq_log *log;
+    struct adm_worker_load *load;
     struct ps_uuid_source *ids;
     uint32_t owner;         /* of the tickets of this worker */
     int64_t ack_timeout_ms; /* that a buyer waits for the log */

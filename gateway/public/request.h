@@ -22,6 +22,7 @@ struct pub_listener {
     struct ord_in_flight *orders;
     struct pub_pages *pages;
     struct ps_metrics_shard *shard;
+    struct adm_worker_load *load;
     void (*readiness)(void *ctx, struct ans_readiness *ret_readiness);
     void *readiness_ctx;
 };
@@ -44,13 +45,16 @@ static inline bool pub_request_is_rehearsal(const struct pub_request *request)
 static inline void pub_request_count(struct pub_request *request, enum ans_verdict verdict)
 {
     const struct pub_listener *listener = request->listener;
-
+    int64_t took_ns = ps_clock_mono_ns(listener->clock) - request->http->arrived_ns;
     bool rehearsal = pub_request_is_rehearsal(request);
+    enum ans_class class = ans_class_of(verdict);
 
     ps_metric_add(listener->shard, rehearsal ? GW_M_REHEARSAL_ANSWERS : GW_M_ANSWERS, verdict, 1);
-    ps_metric_observe_ns(
-        listener->shard, rehearsal ? GW_M_REHEARSAL_ANSWER_SECONDS : GW_M_ANSWER_SECONDS,
-        ans_class_of(verdict), ps_clock_mono_ns(listener->clock) - request->http->arrived_ns);
+    ps_metric_observe_ns(listener->shard,
+                         rehearsal ? GW_M_REHEARSAL_ANSWER_SECONDS : GW_M_ANSWER_SECONDS, class,
+                         took_ns);
+    if (class == ANS_CLASS_ORDER)
+        adm_times_add(&listener->load->orders, took_ns);
 }
 
 /* A "no" with a sentence, or NULL. */

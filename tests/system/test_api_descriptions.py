@@ -200,6 +200,7 @@ def test_both_listeners_do_what_their_descriptions_say(gateway, public, admin):
 
     # Who may, and the end.
     admin.call(200, "get", "/admin/v1/audit-log", query="?limit=1000")
+    admin.call(200, "get", "/admin/v1/overload", query="?history_s=60")
     token = admin.call(201, "post", "/admin/v1/tokens", {"role": "viewer", "note": "prometheus"}).json
     admin.call(200, "get", "/admin/v1/tokens")
     admin.call(204, "delete", "/admin/v1/tokens/{token}", token=token["id"])

@@ -138,6 +138,7 @@ static struct cfg_limits limits;
 static struct cfg_snapshot policy;
 static struct oq_fold *fold;
 static struct ord_in_flight *in_flight;
+static struct adm_worker_load load;
 
 static int set_up(void **state)
 {
@@ -170,6 +171,7 @@ static int set_up(void **state)
                                   .gates = &gates,
                                   .store = &store,
                                   .log = &log_,
+                                  .load = &load,
                                   .ids = &ids,
                                   .ack_timeout_ms = 1000,
                                   .held_max = 4,
@@ -180,6 +182,7 @@ static int set_up(void **state)
     kept = answered = false;
     appended = 0;
     memset(&counter, 0, sizeof counter);
+    memset(&load, 0, sizeof load);
     return 0;
 }
 
@@ -199,7 +202,8 @@ static int tear_down(void **state)
 
 static void buy(void)
 {
-    request = (struct ord_request){.sale_name = PS_STR(SALE), .request_id = PS_STR("r")};
+    request = (struct ord_request){
+        .sale_name = PS_STR(SALE), .request_id = PS_STR("r"), .now_ns = clock_.mono_ns};
     request.asked.user = PS_STR("ann");
     request.asked.body = PS_STR("{\"sku\":\"phone\",\"quantity\":1}");
     ord_in_flight_enter(in_flight, &request);
@@ -281,6 +285,40 @@ static void a_reservation_that_nobody_waits_for_stays_in_doubt(void **state)
     assert_int_equal(counter.voided, 0);
 }
 
+/* How many of `times` are `ms` long. */
+static unsigned counted_ms(const struct adm_times *times, int64_t ms)
+{
+    return times->count[adm_times_bucket(ms * PS_NS_PER_MS)];
+}
+
+static void what_the_counter_and_the_log_take_is_measured(void **state)
+{
+    (void)state;
+    buy();
+    assert_int_equal(load.admitted, 1);
+    assert_int_equal(ord_in_flight_oldest_ns(in_flight), 0);
+    clock_.mono_ns += 7 * PS_NS_PER_MS;
+    counter_says(INV_RESERVED);
+    assert_int_equal(counted_ms(&load.store, 7), 1);
+    assert_int_equal(ord_in_flight_oldest_ns(in_flight), clock_.mono_ns);
+    clock_.mono_ns += 30 * PS_NS_PER_MS;
+    ord_buy_outcome(&in_flight->deps, HANDLE, OQ_UNKNOWN, NULL);
+    assert_int_equal(counted_ms(&load.log, 30), 1);
+    assert_int_equal(ord_in_flight_oldest_ns(in_flight), 0);
+}
+
+static void an_order_that_the_log_does_not_show_counts_with_its_whole_wait(void **state)
+{
+    (void)state;
+    buy();
+    counter_says(INV_RESERVED);
+    clock_.mono_ns += 1000 * PS_NS_PER_MS;
+    uv_run(&loop, UV_RUN_DEFAULT); /* until the timer has fired */
+    assert_int_equal(counted_ms(&load.log, 1000), 1);
+    ord_buy_outcome(&in_flight->deps, HANDLE, OQ_UNKNOWN, NULL);
+    assert_int_equal(counted_ms(&load.log, 1000), 1); /* and once only */
+}
+
 #define CLAIM(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 int main(void)
@@ -292,6 +330,8 @@ int main(void)
         CLAIM(a_record_that_was_refused_gives_the_units_back),
         CLAIM(a_buyer_waits_for_the_log_no_longer_than_the_deadline),
         CLAIM(a_reservation_that_nobody_waits_for_stays_in_doubt),
+        CLAIM(what_the_counter_and_the_log_take_is_measured),
+        CLAIM(an_order_that_the_log_does_not_show_counts_with_its_whole_wait),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

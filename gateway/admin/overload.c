@@ -1,0 +1,149 @@
+/* GET /admin/v1/overload: the document with its signals as they are, and what they were. What is
+ * shown is the last sample of the control thread, the one that the metrics show, too. */
+#include "gateway/admin/admin_internal.h"
+
+#include <math.h>
+
+/* To a ten-thousandth, as the metrics print it. What is no number: null. */
+static json_t *figure(double value)
+{
+    return isnan(value) ? json_null() : json_real((double)(int64_t)(value * 1e4 + 0.5) / 1e4);
+}
+
+/* --- what the document of the kind overload shows beside itself --- */
+
+/* Adds what is measured to a signal's rule; 0 or -1. */
+static int show_signal(const struct adm_signals *signals, enum cfg_signal signal, json_t *rule)
+{
+    const struct adm_sample *sample = adm_signals_now(signals);
+    const char *absent = adm_signals_absent(signals, signal);
+    json_t *more = json_pack("{s:s, s:s, s:o, s:o}", "unit", cfg_signals[signal].unit, "source",
+                             cfg_signals[signal].source, "value", figure(sample->value[signal]),
+                             "share", figure(sample->share[signal]));
+    int err = more != NULL ? json_object_update(rule, more) : -1;
+
+    json_decref(more);
+    if (err == 0 && absent != NULL)
+        err = json_object_set_new(rule, "absent", json_string(absent));
+    return err;
+}
+
+int op_show_overload(const struct op_admin *admin, json_t *json)
+{
+    const struct op_deps *deps = &admin->deps;
+    const struct adm_sample *sample = adm_signals_now(deps->signals);
+    int64_t age_ms = (ps_clock_mono_ns(deps->clock) - sample->at_ns) / PS_NS_PER_MS;
+    json_t *rules = json_object_get(json, "signals"), *more;
+    char at[PS_TIME_LEN + 1];
+    int err = 0;
+
+    for (enum cfg_signal i = 0; err == 0 && i < CFG_SIGNAL_COUNT; i++)
+        err = show_signal(deps->signals, i, json_object_get(rules, cfg_signals[i].name));
+    if (err != 0)
+        return err;
+    ps_time_format(ps_clock_wall_ms(deps->clock) - age_ms, at);
+    more = json_pack("{s:s, s:o, s:s?}", "at", at, "pressure", figure(sample->pressure), "highest",
+                     sample->highest < CFG_SIGNAL_COUNT ? cfg_signals[sample->highest].name : NULL);
+    err = more != NULL ? json_object_update(json, more) : -1;
+    json_decref(more);
+    return err;
+}
+
+/* --- history --- */
+
+/* The newest `points` of what is kept. */
+struct span {
+    const struct adm_history *history;
+    size_t first, end;
+};
+
+static json_t *series_json(const struct span *span, size_t series)
+{
+    json_t *list = json_array();
+    int err = list == NULL;
+
+    for (size_t i = span->first; err == 0 && i < span->end; i++)
+        err = json_array_append_new(list, figure(adm_history_at(span->history, series, i)));
+    if (err == 0)
+        return list;
+    json_decref(list);
+    return NULL;
+}
+
+static bool is_ever_positive(const struct span *span, size_t series)
+{
+    for (size_t i = span->first; i < span->end; i++)
+        if (adm_history_at(span->history, series, i) > 0)
+            return true;
+    return false;
+}
+
+static json_t *signal_histories_json(const struct span *span)
+{
+    json_t *all = json_object();
+    int err = all == NULL;
+
+    for (enum cfg_signal i = 0; err == 0 && i < CFG_SIGNAL_COUNT; i++)
+        err =
+            json_object_set_new(all, cfg_signals[i].name, series_json(span, ADM_SERIES_SIGNAL + i));
+    if (err == 0)
+        return all;
+    json_decref(all);
+    return NULL;
+}
+
+/* Only of verdicts that were said at all. */
+static json_t *answer_histories_json(const struct span *span)
+{
+    json_t *all = json_object();
+    int err = all == NULL;
+
+    for (size_t i = 0; err == 0 && i < ANS_VERDICT_COUNT; i++)
+        if (is_ever_positive(span, ADM_SERIES_ANSWERS + i))
+            err = json_object_set_new(all, ans_verdict_names[i],
+                                      series_json(span, ADM_SERIES_ANSWERS + i));
+    if (err == 0)
+        return all;
+    json_decref(all);
+    return NULL;
+}
+
+static json_t *history_json(const struct op_deps *deps, int64_t seconds)
+{
+    const struct adm_history *history = adm_signals_history(deps->signals);
+    size_t kept = adm_history_count(history);
+    size_t points = kept < (size_t)seconds ? kept : (size_t)seconds;
+    struct span span = {.history = history, .first = kept - points, .end = kept};
+    int64_t now_ns = ps_clock_mono_ns(deps->clock);
+    int64_t first_ns = (adm_history_last(history) + 1 - (int64_t)points) * PS_NS_PER_S;
+    char from[PS_TIME_LEN + 1];
+
+    ps_time_format(ps_clock_wall_ms(deps->clock) - (now_ns - first_ns) / PS_NS_PER_MS, from);
+    return json_pack("{s:i, s:s, s:I, s:o, s:o, s:o, s:o, s:o}", "step_s", 1, "from", from,
+                     "points", (json_int_t)points, "pressure",
+                     series_json(&span, ADM_SERIES_PRESSURE), "signals",
+                     signal_histories_json(&span), "answers", answer_histories_json(&span),
+                     "order_p50_ms", series_json(&span, ADM_SERIES_ORDER_P50), "order_p99_ms",
+                     series_json(&span, ADM_SERIES_ORDER_P99));
+}
+
+/* --- the route --- */
+
+void op_get_overload(struct op_request *request)
+{
+    const struct op_deps *deps = &request->admin->deps;
+    const struct cfg_doc *doc = cfg_store_find(deps->config, &cfg_kind_overload, CFG_OVERLOAD_NAME);
+    int64_t seconds = ADM_HISTORY_S;
+    const struct op_param params[] = {
+        {.name = "history_s", .number = &seconds, .min = 0, .max = ADM_HISTORY_S}};
+
+    if (!op_query(request, params, PS_ARRAY_LEN(params)))
+        return;
+    json_t *json = op_document_json(request->admin, doc);
+    if (json != NULL && json_object_set_new(json, "history", history_json(deps, seconds)) != 0) {
+        json_decref(json);
+        json = NULL;
+    }
+    op_etag(request, doc->version);
+    op_json(request, ANS_V_ok, json);
+}

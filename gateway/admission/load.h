@@ -1,0 +1,74 @@
+/* What one worker sees of its own load, for the control thread to read: gauges, a counter, and
+ * times in fine buckets. Everything is a relaxed atomic of one writer, the worker; counts only
+ * grow, and the reader takes the difference to its last look. So nobody waits, and no window has to
+ * begin or end on two threads at once. */
+#ifndef ADM_LOAD_H
+#define ADM_LOAD_H
+
+#include "common/defs.h"
+
+#include <stdatomic.h>
+
+/* How often workers tick, and the signals are sampled. */
+#define ADM_TICK_MS 100
+
+/* One bucket below 65 us, then eight an octave up to 34 s: a bucket is at most 12.5 % wide. */
+#define ADM_TIMES_FIRST   16 /* 2^16 ns */
+#define ADM_TIMES_OCTAVES 19
+#define ADM_TIMES_BUCKETS (1 + 8 * ADM_TIMES_OCTAVES)
+
+struct adm_times {
+    _Atomic(uint32_t) count[ADM_TIMES_BUCKETS]; /* modulo 2^32 */
+};
+
+struct adm_worker_load {
+    struct adm_times turns; /* how long the loop was away from its poll, each time */
+    struct adm_times store; /* from asking a shared counter to its reply */
+    struct adm_times log; /* from an append until the log has shown it, or nobody waits any more */
+    struct adm_times orders;                       /* from a complete head to the answer 202 */
+    _Atomic(uint32_t) admitted;                    /* orders that passed all gates; modulo 2^32 */
+    _Atomic(int64_t) connections, in_flight, held; /* as at the end of the last turn */
+    _Atomic(int64_t) log_oldest_ns; /* when the oldest order that waits was appended; 0: none */
+    _Atomic(int64_t) alive_ns;      /* when its tick last ran */
+} PS_ALIGNED;
+
+static inline size_t adm_times_bucket(int64_t ns)
+{
+    if (ns < INT64_C(1) << ADM_TIMES_FIRST)
+        return 0;
+    int octave = 63 - __builtin_clzll((unsigned long long)ns);
+    size_t bucket = 1 + 8 * (size_t)(octave - ADM_TIMES_FIRST) + ((size_t)(ns >> (octave - 3)) & 7);
+    return bucket < ADM_TIMES_BUCKETS ? bucket : ADM_TIMES_BUCKETS - 1;
+}
+
+/* The writer's thread, this and the next. */
+static inline void adm_count_add(_Atomic(uint32_t) *count)
+{
+    atomic_store_explicit(count, atomic_load_explicit(count, memory_order_relaxed) + 1,
+                          memory_order_relaxed);
+}
+
+static inline void adm_times_add(struct adm_times *times, int64_t ns)
+{
+    adm_count_add(&times->count[adm_times_bucket(ns)]);
+}
+
+/* Times of one window, of one writer or several. One thread. */
+struct adm_window {
+    uint32_t count[ADM_TIMES_BUCKETS];
+};
+/* What one writer's times have counted up to the last look; zeroed at the start. */
+struct adm_times_seen {
+    uint32_t count[ADM_TIMES_BUCKETS];
+};
+
+/* Adds to the window what has been counted since the last look. */
+void adm_window_take(struct adm_window *window, const struct adm_times *times,
+                     struct adm_times_seen *seen);
+/* The time that `share` (0..1) of the window's times do not exceed, within 7 %; 0 without any. */
+double adm_window_percentile_ms(const struct adm_window *window, double share);
+/* How long an event that comes at a random moment of `all_ns` waits, when the window's times are
+ * those in which nobody looks at events: what `share` of the moments do not exceed. */
+double adm_window_wait_ms(const struct adm_window *window, double share, double all_ns);
+
+#endif
