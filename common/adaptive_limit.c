@@ -47,20 +47,13 @@ static int64_t find_median(const struct ps_adaptive_limit *limit)
 
 /* --- the end of a window --- */
 
-static uint32_t in_force(const struct ps_adaptive_limit *limit)
-{
-    return limit->pinned != 0 ? limit->pinned
-           : limit->probing   ? limit->settings.floor
-                              : limit->measured;
-}
-
 /* Is the service slow by itself? At the floor there is no queue of this caller's making. */
 static void judge_service(struct ps_adaptive_limit *limit, int64_t median_ns, int64_t now_ns)
 {
     const struct ps_adaptive_limit_settings *settings = &limit->settings;
     int64_t aim_ns = settings->target_ns;
 
-    if (in_force(limit) <= settings->floor) {
+    if (ps_adaptive_limit_in_force(limit) <= settings->floor) {
         limit->slow_ns = median_ns > settings->target_ns ? median_ns : 0;
         limit->probing = false;
         limit->probe_next_ns = (now_ns / PROBE_NS + 1) * PROBE_NS;
@@ -93,7 +86,7 @@ static void start_window(struct ps_adaptive_limit *limit, int64_t now_ns)
 
 static void set_limit(struct ps_adaptive_limit *limit, int64_t now_ns)
 {
-    store(&limit->limit, in_force(limit));
+    store(&limit->limit, limit->probing ? limit->settings.floor : limit->measured);
     store(&limit->reached_ns, 0);
     start_window(limit, now_ns);
 }
@@ -147,20 +140,26 @@ static void note_reached(struct ps_adaptive_limit *limit, int64_t now_ns)
         store(&limit->reached_ns, now_ns);
 }
 
+bool ps_adaptive_limit_has_room(struct ps_adaptive_limit *limit, int64_t now_ns)
+{
+    if (load(&limit->in_flight) < ps_adaptive_limit_in_force(limit))
+        return true;
+    note_reached(limit, now_ns);
+    return false;
+}
+
 bool ps_adaptive_limit_begin(struct ps_adaptive_limit *limit, int64_t now_ns)
 {
-    uint32_t most = load(&limit->limit), before = load(&limit->in_flight);
+    uint32_t most = ps_adaptive_limit_in_force(limit), before;
 
-    if (before < most)
-        before = atomic_fetch_add_explicit(&limit->in_flight, 1, memory_order_relaxed);
-    else
-        most = 0;
+    if (!ps_adaptive_limit_has_room(limit, now_ns))
+        return false;
+    before = atomic_fetch_add_explicit(&limit->in_flight, 1, memory_order_relaxed);
     if (before + 1 >= most)
         note_reached(limit, now_ns);
     if (before < most)
         return true;
-    if (most > 0) /* another thread came first */
-        ps_adaptive_limit_drop(limit);
+    ps_adaptive_limit_drop(limit); /* another thread came first */
     return false;
 }
 
@@ -174,7 +173,7 @@ void ps_adaptive_limit_end(struct ps_adaptive_limit *limit, int64_t began_ns, in
     uint32_t in_flight = atomic_fetch_sub_explicit(&limit->in_flight, 1, memory_order_relaxed);
     int64_t reached_ns = load(&limit->reached_ns);
 
-    if (limit->slow_ns > 0 && !limit->probing && limit->pinned == 0 &&
+    if (limit->slow_ns > 0 && !limit->probing && load(&limit->pinned) == 0 &&
         now_ns >= limit->probe_next_ns) {
         limit->probing = true;
         set_limit(limit, now_ns);
@@ -199,8 +198,7 @@ void ps_adaptive_limit_end(struct ps_adaptive_limit *limit, int64_t began_ns, in
 
 void ps_adaptive_limit_pin(struct ps_adaptive_limit *limit, uint32_t calls)
 {
-    limit->pinned = calls;
-    store(&limit->limit, in_force(limit));
+    store(&limit->pinned, calls);
 }
 
 void ps_adaptive_limit_init(struct ps_adaptive_limit *limit,

@@ -29,7 +29,8 @@
  * down to four times what was used. The median lets outliers pass.
  * tests/unit/adaptive_limit_test.c runs all this against queues in virtual time.
  *
- * No function allocates, locks or reads a clock. begin and drop: any thread; all else: one. */
+ * No function allocates, locks or reads a clock. Any thread may call them, but only one calls
+ * end. */
 #ifndef PS_ADAPTIVE_LIMIT_H
 #define PS_ADAPTIVE_LIMIT_H
 
@@ -48,15 +49,15 @@ struct ps_adaptive_limit_settings {
 
 struct ps_adaptive_limit {
     /* to be read, relaxed, by any thread; only the functions below write */
-    _Atomic(uint32_t) limit;     /* in force */
+    _Atomic(uint32_t) limit;     /* as measured */
+    _Atomic(uint32_t) pinned;    /* in force instead; 0 = not pinned */
     _Atomic(uint32_t) in_flight; /* may be above a limit that was just lowered */
     _Atomic(int64_t) median_ns;  /* of the last window; 0 = none yet */
     _Atomic(int64_t) aim_ns;
     /* private */
     struct ps_adaptive_limit_settings settings;
     _Atomic(int64_t) reached_ns; /* when this window's limit was reached; 0 = it was not */
-    uint32_t measured;           /* the limit, also while it is pinned or probed */
-    uint32_t pinned;             /* 0 = not pinned */
+    uint32_t measured;           /* the limit, also while its floor is tried */
     bool probing;
     int64_t slow_ns; /* the median at the floor, if above the target; 0 = it is not */
     int64_t probe_next_ns;
@@ -71,6 +72,15 @@ struct ps_adaptive_limit {
 void ps_adaptive_limit_init(struct ps_adaptive_limit *limit,
                             const struct ps_adaptive_limit_settings *settings);
 
+static inline uint32_t ps_adaptive_limit_in_force(const struct ps_adaptive_limit *limit)
+{
+    uint32_t pinned = atomic_load_explicit(&limit->pinned, memory_order_relaxed);
+
+    return pinned != 0 ? pinned : atomic_load_explicit(&limit->limit, memory_order_relaxed);
+}
+
+/* Would a call be let through just now? */
+bool ps_adaptive_limit_has_room(struct ps_adaptive_limit *limit, int64_t now_ns);
 /* May a call go now? After each `true` comes one of the two below. Monotonic. */
 bool ps_adaptive_limit_begin(struct ps_adaptive_limit *limit, int64_t now_ns) PS_MUST_CHECK;
 /* It was not made after all. */

@@ -5,6 +5,7 @@
 #include "gateway/backends.h"
 
 #include "common/log.h"
+#include "gateway/orders/flow.h"
 #include "gateway/orders/order_events.h"
 #include "inventory/store_memory.h"
 #include "inventory/store_redis.h"
@@ -190,4 +191,21 @@ int gw_log_open(const struct gw_log_deps *deps, struct oq_log **ret_log, struct 
 {
     return deps->settings->log.kind == GW_LOG_KAFKA ? open_kafka(deps, ret_log, fault)
                                                     : open_journal(deps, ret_log, fault);
+}
+
+/* --- how much is under way to them --- */
+
+int gw_flow_new(const struct gw_settings *settings, size_t workers, struct ord_flow **ret_flow)
+{
+    const struct ord_flow_settings flow = {.workers = workers,
+                                           .shared_store = settings->store.kind == GW_STORE_REDIS,
+                                           .log_queue = settings->log.queue,
+                                           .log_batch_max = settings->log.batch_max,
+                                           .log_target_ms = settings->log.target_ms,
+                                           .store_target_ms = settings->store.redis.target_ms,
+                                           .ack_timeout_ms = settings->log.ack_timeout_ms,
+                                           .store_timeout_ms =
+                                               settings->store.redis.command_timeout_ms};
+
+    return ord_flow_new(&flow, ret_flow);
 }

@@ -53,4 +53,12 @@ struct gw_log_deps {
 int gw_log_open(const struct gw_log_deps *deps, struct oq_log **ret_log,
                 struct ps_fault *fault) PS_MUST_CHECK;
 
+/* --- how much is under way to them --- */
+
+struct ord_flow;
+
+/* PS_E_NOMEM. */
+int gw_flow_new(const struct gw_settings *settings, size_t workers,
+                struct ord_flow **ret_flow) PS_MUST_CHECK;
+
 #endif

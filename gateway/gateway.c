@@ -21,6 +21,7 @@
 #include "gateway/leave.h"
 #include "gateway/mail.h"
 #include "gateway/metrics.h"
+#include "gateway/orders/flow.h"
 #include "gateway/orders/order_events.h"
 #include "gateway/reload.h"
 #include "gateway/report.h"
@@ -56,6 +57,7 @@ struct gateway {
     struct oq_fold *fold;
     struct ord_events *events;
     struct oq_log *log;
+    struct ord_flow *flow;
     struct ps_metrics *metrics;
     struct gw_mailboxes mail;
     struct gw_workers workers;
@@ -233,6 +235,7 @@ static int new_events(struct gateway *gateway)
                                                         .fold = gateway->fold,
                                                         .sales = gateway->sales,
                                                         .metrics = gateway->metrics,
+                                                        .flow = gateway->flow,
                                                         .deliver = gw_mail_outcome,
                                                         .on_state = gw_mail_log_state,
                                                         .ctx = &gateway->mail},
@@ -257,6 +260,7 @@ static int open_parts(struct gateway *gateway)
         (gateway->shard = ps_metrics_shard(gateway->metrics)) == NULL)
         err = PS_E_NOMEM;
     if (err < 0 || (err = open_counter(gateway)) < 0 || (err = oq_fold_new(&gateway->fold)) < 0 ||
+        (err = gw_flow_new(settings, gateway->workers.count, &gateway->flow)) < 0 ||
         (err = new_sales(gateway)) < 0 || (err = new_events(gateway)) < 0)
         ps_fault(&fault, err, "", "start-up: %s", ps_err_text(err));
     return err < 0 ? say(&fault, err) : 0;
@@ -400,6 +404,7 @@ static void fill_report(struct gateway *gateway)
     gateway->report.limits = gateway->limits;
     gateway->report.store = gateway->store;
     gateway->report.log = gateway->log;
+    gateway->report.flow = gateway->flow;
     gateway->report.cluster = gateway->cluster;
     gateway->report.sales = gateway->sales;
     gateway->report.signals = gateway->signals;
@@ -473,6 +478,7 @@ static int start_workers(struct gateway *gateway)
                                         .limits = gateway->limits,
                                         .loads = adm_signals_loads(gateway->signals),
                                         .log = gateway->log,
+                                        .flow = gateway->flow,
                                         .fold = gateway->fold,
                                         .metrics = gateway->metrics,
                                         .control_mail = gateway->mail.control,
@@ -581,6 +587,7 @@ static void free_parts(struct gateway *gateway)
     op_auth_free(gateway->auth);
     oq_log_free(gateway->log);
     ord_events_free(gateway->events);
+    ord_flow_free(gateway->flow);
     sale_runs_free(gateway->sales);
     oq_fold_free(gateway->fold);
     gw_counter_close(gateway->counter);

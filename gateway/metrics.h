@@ -21,6 +21,10 @@ enum gw_metric {
     GW_M_IN_FLIGHT,                /* penstock_requests_in_flight */
     GW_M_WAITING,                  /* penstock_limit_waiting: held by a leaky bucket */
     GW_M_UNTRUSTED_IDENTITY,       /* penstock_identity_untrusted_total */
+    GW_M_FLOW_LIMIT,               /* penstock_flow_limit{target} */
+    GW_M_FLOW_IN_FLIGHT,           /* penstock_flow_in_flight{target} */
+    GW_M_FLOW_REFUSED,             /* penstock_flow_refused_total{target} */
+    GW_M_FLOW_SECONDS,             /* penstock_flow_latency_seconds{target} */
     GW_M_LATE_OUTCOMES,  /* penstock_late_outcomes_total: outcomes that came after their request's
                          deadline, or its client's end */
     GW_M_ORDERS,         /* penstock_orders_total{event}: accepted, void, confirmed, released */
@@ -69,6 +73,10 @@ enum gw_metric {
     GW_M_START_SECONDS,      /* process_start_time_seconds */
     GW_M_COUNT
 };
+
+/* What flow control (orders/flow.h) limits the way to. */
+enum gw_flow { GW_FLOW_LOG, GW_FLOW_STORE, GW_FLOW_COUNT };
+extern const char *const gw_flow_names[GW_FLOW_COUNT + 1]; /* in order, NULL-terminated */
 
 extern const struct ps_metric gw_metric_table[GW_M_COUNT];
 

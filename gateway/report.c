@@ -4,6 +4,7 @@
 #include "common/log.h"
 #include "gateway/cluster/cluster.h"
 #include "gateway/metrics.h"
+#include "gateway/orders/flow.h"
 #include "gateway/sales/sales.h"
 
 void gw_report_readiness(void *ctx, struct ans_readiness *ret_readiness)
@@ -77,11 +78,24 @@ static void gather_load(const struct adm_sample *sample, struct ps_metrics_shard
     ps_metric_set(shard, GW_M_PRESSURE, 0, (int64_t)(sample->pressure * PS_NS_PER_S));
 }
 
+static void gather_flow(const struct ord_flow *flow, struct ps_metrics_shard *shard)
+{
+    for (size_t i = 0; i < GW_FLOW_COUNT; i++) {
+        struct ord_flow_view view;
+        if (!ord_flow_view(flow, (enum gw_flow)i, &view))
+            continue;
+        ps_metric_set(shard, GW_M_FLOW_LIMIT, i, (int64_t)view.limit);
+        ps_metric_set(shard, GW_M_FLOW_IN_FLIGHT, i, (int64_t)view.in_flight);
+        ps_metric_set(shard, GW_M_FLOW_SECONDS, i, view.median_ns);
+    }
+}
+
 void gw_report_metrics(const struct gw_report *report, struct ps_metrics_shard *shard)
 {
     int64_t share = adm_share_get(adm_limit_table_share(report->limits));
 
     gather_log(report->log, shard);
+    gather_flow(report->flow, shard);
     gather_sales(report, shard);
     gather_load(adm_signals_now(report->signals), shard);
     ps_metric_set(shard, GW_M_LIMIT_EVICTIONS, 0,

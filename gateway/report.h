@@ -11,6 +11,7 @@
 #include "queue/log.h"
 
 struct clu_cluster;
+struct ord_flow;
 struct sale_runs;
 
 /* What it is read from; all is there before anybody asks. */
@@ -20,6 +21,7 @@ struct gw_report {
     struct adm_limit_table *limits;
     struct inv_store *store; /* the control thread's: only whether it is shared is asked */
     struct oq_log *log;
+    const struct ord_flow *flow;
     struct clu_cluster *cluster;
     struct sale_runs *sales;
     const struct adm_signals *signals;

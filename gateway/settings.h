@@ -41,6 +41,7 @@ struct gw_settings {
             char *password_file; /* NULL = none */
             int64_t connect_timeout_ms;
             int64_t command_timeout_ms;
+            int64_t target_ms;
         } redis;
     } store;
     struct {
@@ -62,6 +63,7 @@ struct gw_settings {
         int64_t ack_timeout_ms;
         int64_t retry_ms;
         int64_t backlog_percent; /* above: log_backlog */
+        int64_t target_ms;
     } log;
     struct {
         int64_t mib;

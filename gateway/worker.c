@@ -7,6 +7,7 @@
 #include "common/log.h"
 #include "gateway/metrics.h"
 #include "gateway/orders/buy.h"
+#include "gateway/orders/flow.h"
 #include "gateway/public/order_answers.h"
 #include "gateway/public/routes.h"
 #include "gateway/public/status_page.h"
@@ -251,6 +252,8 @@ static void fill_gates(struct gw_worker *worker, const struct cfg_snapshot *poli
                            .fold = deps->fold,
                            .log = deps->log,
                            .backlog_percent = (unsigned)deps->settings->log.backlog_percent,
+                           .log_limit = &deps->flow->log,
+                           .store_limit = ord_flow_store(deps->flow, worker->index),
                            .shard = worker->shard,
                            .policy = policy};
 }

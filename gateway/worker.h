@@ -26,6 +26,7 @@ struct gw_worker_deps {
     struct adm_limit_table *limits;
     struct adm_worker_load *loads; /* one a worker: its own is written */
     struct oq_log *log;
+    struct ord_flow *flow;
     struct oq_fold *fold;
     struct ps_metrics *metrics;
     struct ps_mailbox *control_mail; /* where policies are acknowledged */

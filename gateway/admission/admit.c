@@ -352,6 +352,23 @@ static enum adm_gate replay_gate(struct adm_admission *admission)
 
 /* --- stock and log --- */
 
+enum ans_verdict adm_refuse_log(const struct adm_gates *gates)
+{
+    ps_metric_add(gates->shard, GW_M_FLOW_REFUSED, GW_FLOW_LOG, 1);
+    return ANS_V_log_backlog;
+}
+
+enum ans_verdict adm_refuse_store(const struct adm_gates *gates)
+{
+    ps_metric_add(gates->shard, GW_M_FLOW_REFUSED, GW_FLOW_STORE, 1);
+    return ANS_V_store_unavailable;
+}
+
+static bool has_room(struct ps_adaptive_limit *limit, int64_t now_ns)
+{
+    return limit == NULL || ps_adaptive_limit_has_room(limit, now_ns);
+}
+
 static enum adm_gate log_gate(struct adm_admission *admission)
 {
     const struct adm_gates *gates = admission->gates;
@@ -362,9 +379,19 @@ static enum adm_gate log_gate(struct adm_admission *admission)
         return deny(admission,
                     view.state == OQ_LOG_BEHIND ? ANS_V_log_backlog : ANS_V_log_unavailable);
     }
-    return oq_log_backlog_percent(gates->log) > gates->backlog_percent
-               ? deny(admission, ANS_V_log_backlog)
-               : ADM_GATE_PASS;
+    if (oq_log_backlog_percent(gates->log) > gates->backlog_percent)
+        return deny(admission, ANS_V_log_backlog);
+    return has_room(gates->log_limit, admission->now_ns) ? ADM_GATE_PASS
+                                                         : deny(admission, adm_refuse_log(gates));
+}
+
+static enum adm_gate store_gate(struct adm_admission *admission)
+{
+    const struct adm_gates *gates = admission->gates;
+
+    return has_room(gates->store_limit, admission->now_ns)
+               ? ADM_GATE_PASS
+               : deny(admission, adm_refuse_store(gates));
 }
 
 /* Without a log no counter is built: then it is the log that is missing. */
@@ -397,6 +424,7 @@ static const struct {
     {replay_gate,       true}, /* it also says `ended` and `paused` to those who have orders */
     {sold_out_gate,     true},
     {log_gate,          true},
+    {store_gate,        true},
     {body_gate,         true}, /* what was read did not outlive the wait */
     {sku_sold_out_gate, true},
     {sale_gate,         false},

@@ -4,6 +4,7 @@
 #ifndef ADM_ADMIT_H
 #define ADM_ADMIT_H
 
+#include "common/adaptive_limit.h"
 #include "common/metrics.h"
 #include "gateway/admission/limit_table.h"
 #include "gateway/answers/problem.h"
@@ -18,6 +19,9 @@ struct adm_gates {
     const struct oq_fold *fold;
     const struct oq_log *log;
     unsigned backlog_percent; /* of the log's queue; above: 503 log_backlog */
+    /* Appends and reservations under way; NULL: no limit. Whoever passes the gates takes a place of
+     * both before stock is touched (orders/). */
+    struct ps_adaptive_limit *log_limit, *store_limit;
     struct ps_metrics_shard *shard;
     const struct cfg_snapshot *policy;
 };
@@ -73,6 +77,9 @@ void adm_admit_expect(const struct adm_gates *gates, struct adm_request *request
 /* Runs the gates from request->gate (0 = from the start; else phase and sold out are looked at
  * again first). */
 enum adm_gate adm_admit(struct adm_admission *admission);
+/* The verdict of one who finds no place; counts it. */
+enum ans_verdict adm_refuse_log(const struct adm_gates *gates);
+enum ans_verdict adm_refuse_store(const struct adm_gates *gates);
 
 /* For requests that do not buy: ADM_GATE_PASS or ADM_GATE_DENY. Their class of limits is asked with
  * the keys ip, user, sale and global, in this order; nothing waits. */

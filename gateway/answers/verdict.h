@@ -170,10 +170,10 @@ enum ans_client {
       "More open connections than http.connections; the connection closes.", \
       "Raise http.connections and LimitNOFILE; let the CDN reuse connections.") \
     X(log_backlog, 503, ANS_RETRY_SOON, "The order log is behind", ANS_TO_BOTH, ANS_BY_ROUTE, ANS_CLIENT_WAIT, \
-      "The log's queue is fuller than log.backlog_percent, or the spill is full.", \
+      "More orders are on their way to the log than it takes in time (log.target_ms), its queue is fuller than log.backlog_percent, or the spill is full.", \
       "Passing: nothing. Lasting: a faster disk or a lower global limit; bring Kafka back.") \
     X(store_unavailable, 503, ANS_RETRY_SOON, "The stock counter is away", ANS_TO_BOTH, ANS_BY_ROUTE, ANS_CLIENT_WAIT, \
-      "The counter cannot count: memory is short or Redis is away. For operators: Redis took no change, or did not say so.", \
+      "The counter cannot count: memory is short, Redis is away, or more was asked of Redis than it answers in time (store.redis.target_ms). For operators: Redis took no change, or did not say so.", \
       "Free memory, or look at Redis. After a change: read what is in force before repeating it.") \
     X(log_unavailable, 503, ANS_RETRY_SOON, "The order log is away", ANS_TO_BOTH, ANS_BY_ROUTE, ANS_CLIENT_WAIT, \
       "The log takes no records. The reservation was given back.", \

@@ -17,6 +17,7 @@
 
 #include "common/trace.h"
 #include "gateway/metrics.h"
+#include "gateway/orders/flow.h"
 #include "gateway/orders/order_id.h"
 #include "gateway/sales/sales.h"
 
@@ -124,6 +125,13 @@ static void give_back(const struct ord_request *request, const struct cfg_sale *
     inv_store_resolve(request->deps->store, sale->counter, &request->order_id, INV_VOID);
 }
 
+/* The place towards the log of a request that appends nothing. */
+static void leave_log(const struct ord_deps *deps)
+{
+    if (deps->gates->log_limit != NULL)
+        ps_adaptive_limit_drop(deps->gates->log_limit);
+}
+
 /* Units that were reserved: an operator may have stopped the sale while the counter was asked, and
  * was told that nobody buys any more. */
 static enum ord_state judge_phase(struct passage *passage)
@@ -135,6 +143,7 @@ static enum ord_state judge_phase(struct passage *passage)
 
     if (phase == CFG_PHASE_OPEN)
         return ORD_RESERVED;
+    leave_log(passage->request->deps);
     give_back(passage->request, passage->sale);
     return deny(passage->request, verdict_of[phase]);
 }
@@ -146,13 +155,15 @@ static enum ord_state judge_reservation(struct passage *passage, int err,
     struct ord_request *request = passage->request;
     struct ans_problem_detail detail = {0};
 
-    if (err < 0)
-        return deny(request, ANS_V_store_unavailable);
-    switch (answer->result) {
-    case INV_RESERVED:
+    if (err == 0 && answer->result == INV_RESERVED) {
         request->reserved_at_ms = answer->reserved_at_ms;
         request->pay_by_ms = answer->pay_by_ms;
         return judge_phase(passage);
+    }
+    leave_log(request->deps);
+    if (err < 0)
+        return deny(request, ANS_V_store_unavailable);
+    switch (answer->result) {
     case INV_SOLD_OUT:
         if (answer->left > 0)
             detail.text = "fewer are left than were asked for";
@@ -160,13 +171,28 @@ static enum ord_state judge_reservation(struct passage *passage, int err,
         return ORD_ANSWERED;
     case INV_FENCED:
         return deny(request, ANS_V_fenced);
-    case INV_CAP:
-    case INV_DUPLICATE:
-    case INV_MISMATCH:
+    default: /* RESERVED is above; CAP, DUPLICATE, MISMATCH */
         break;
     }
     request->met = *answer;
     return ORD_REPEATED;
+}
+
+/* A place towards the log, and one towards a shared counter. The gates have looked already: only
+ * what other workers took meanwhile is missing here. False: answered. */
+static bool take_places(struct passage *passage)
+{
+    const struct adm_gates *gates = passage->request->deps->gates;
+
+    if (gates->log_limit != NULL && !ps_adaptive_limit_begin(gates->log_limit, passage->now_ns)) {
+        (void)deny(passage->request, adm_refuse_log(gates));
+        return false;
+    }
+    if (gates->store_limit == NULL || ps_adaptive_limit_begin(gates->store_limit, passage->now_ns))
+        return true;
+    leave_log(passage->request->deps);
+    (void)deny(passage->request, adm_refuse_store(gates));
+    return false;
 }
 
 static inv_answer_fn on_reserved;
@@ -175,6 +201,9 @@ static enum ord_state reserve_units(struct passage *passage)
 {
     struct ord_request *request = passage->request;
     const struct ord_deps *deps = request->deps;
+
+    if (!take_places(passage))
+        return ORD_ANSWERED;
     const struct cfg_sale *sale = passage->sale;
     const struct adm_request *asked = &request->asked;
     uint64_t handle = inv_store_is_shared(deps->store) ? ord_request_keep(request) : 0;
@@ -201,7 +230,11 @@ static enum ord_state reserve_units(struct passage *passage)
                                                          .ctx = request->in_flight,
                                                          .handle = handle,
                                                          .ret_answer = &answer});
-    return result == INV_PENDING ? ORD_RESERVING : judge_reservation(passage, result, &answer);
+    if (result == INV_PENDING)
+        return ORD_RESERVING;
+    if (deps->gates->store_limit != NULL)
+        ps_adaptive_limit_drop(deps->gates->store_limit);
+    return judge_reservation(passage, result, &answer);
 }
 
 /* --- the log --- */
@@ -235,7 +268,7 @@ static enum ord_state append_accepted(struct passage *passage)
     const struct ord_deps *deps = request->deps;
     char trace[PS_TRACE_LEN + 1];
     struct oq_event event = accepted_event(request, passage->wall_ms);
-    struct oq_ticket ticket = {.owner = deps->owner};
+    struct oq_ticket ticket = {.owner = deps->owner, .kind = ord_flow_stamp(passage->now_ns)};
     int err;
 
     event.traceparent = ps_trace_next(request->traceparent, deps->ids, passage->wall_ms, trace);
@@ -244,6 +277,7 @@ static enum ord_state append_accepted(struct passage *passage)
     err = oq_log_append(deps->log, &event, &ticket);
     if (err == 0)
         return ORD_LOGGING;
+    leave_log(deps);
     ord_in_flight_unlog(request);
     give_back(request, passage->sale); /* surely not submitted */
     return deny(request, err == PS_E_FULL ? ANS_V_log_backlog : ANS_V_log_unavailable);
@@ -389,6 +423,17 @@ void ord_buy_on_due(struct ord_request *request)
     }
 }
 
+/* The counter has answered. Of a request that is gone nobody knows how long that took. */
+static void leave_store(const struct ord_deps *deps, const struct ord_request *request)
+{
+    struct ps_adaptive_limit *limit = deps->gates->store_limit;
+
+    if (limit != NULL && request == NULL)
+        ps_adaptive_limit_drop(limit);
+    else if (limit != NULL)
+        ps_adaptive_limit_end(limit, request->asked_ns, ps_clock_mono_ns(deps->clock));
+}
+
 /* A reservation that nobody waits for any more stays in doubt and is closed like any other. */
 static void on_reserved(uint64_t handle, int err, const struct inv_answer *answer, void *ctx)
 {
@@ -397,9 +442,12 @@ static void on_reserved(uint64_t handle, int err, const struct inv_answer *answe
     struct ord_request *request = ord_request_find(deps, handle);
     const struct cfg_sale *sale = request != NULL ? ord_request_sale(request) : NULL;
 
+    leave_store(deps, request);
     if (request == NULL) {
+        leave_log(deps);
         ps_metric_add(deps->gates->shard, GW_M_LATE_OUTCOMES, 0, 1);
     } else if (sale == NULL || sale->counter == NULL) {
+        leave_log(deps);
         (void)deny(request, ANS_V_not_found); /* deleted meanwhile */
     } else {
         struct passage passage = passage_of(request, sale);

@@ -5,6 +5,7 @@
 
 #include "common/log.h"
 #include "gateway/metrics.h"
+#include "gateway/orders/flow.h"
 #include "gateway/sales/sales.h"
 
 #include <stdlib.h>
@@ -125,6 +126,10 @@ static void on_outcome(const struct oq_ticket *ticket, const struct oq_event *ev
 {
     struct ord_events *events = ctx;
 
+    struct ord_flow *flow = events->settings.flow;
+
+    if (flow != NULL && ticket->owner < flow->workers)
+        ord_flow_outcome(flow, ticket->kind, outcome, ps_clock_mono_ns(events->settings.clock));
     if (outcome == OQ_REFUSED)
         sale_on_refused(events->settings.sales, event);
     events->settings.deliver(ticket, outcome, order_of(events, event, outcome, seq),

@@ -13,6 +13,7 @@
 #include "queue/log.h"
 
 struct ord_events;
+struct ord_flow;
 struct sale_runs;
 
 struct ord_events_settings {
@@ -20,6 +21,7 @@ struct ord_events_settings {
     struct oq_fold *fold;
     struct sale_runs *sales;
     struct ps_metrics *metrics;
+    struct ord_flow *flow; /* that tickets with an owner below workers belong to; NULL: none */
     /* On the log's thread. `order`: what the outcome is about, as far as the fold knows it; NULL
      * for stock and fences. */
     void (*deliver)(const struct oq_ticket *ticket, enum oq_outcome outcome, struct oq_order *order,

@@ -1,0 +1,112 @@
+/* See flow.h. */
+#include "gateway/orders/flow.h"
+
+#include <stdlib.h>
+
+#define LOG_FLOOR     16 /* a small batch that is being written, and the one that gathers */
+#define STORE_FLOOR   8
+#define STORE_INITIAL 1024 /* eight full script calls */
+#define STORE_CEILING 8192 /* what one link gathers at most */
+#define ROUNDS        8  /* batches of the log that may be under way before anything is measured */
+#define STAMP_SHIFT   10 /* a stamp counts 1,024 ns, and goes round in 73 minutes */
+
+static int64_t min(int64_t a, int64_t b)
+{
+    return a < b ? a : b;
+}
+
+static int64_t max(int64_t a, int64_t b)
+{
+    return a > b ? a : b;
+}
+
+static void init_limit(struct ps_adaptive_limit *limit, int64_t floor, int64_t initial,
+                       int64_t ceiling, int64_t target_ms, int64_t timeout_ms)
+{
+    int64_t bound_ns = timeout_ms * PS_NS_PER_MS / 2;
+    const struct ps_adaptive_limit_settings settings = {
+        .floor = (uint32_t)floor,
+        .initial = (uint32_t)max(floor, min(initial, ceiling)),
+        .ceiling = (uint32_t)ceiling,
+        .target_ns = min(target_ms * PS_NS_PER_MS, bound_ns),
+        .bound_ns = bound_ns};
+
+    ps_adaptive_limit_init(limit, &settings);
+}
+
+int ord_flow_new(const struct ord_flow_settings *settings, struct ord_flow **ret_flow)
+{
+    struct ord_flow *flow = calloc(1, sizeof *flow);
+
+    if (flow == NULL)
+        return PS_E_NOMEM;
+    init_limit(&flow->log, LOG_FLOOR, ROUNDS * settings->log_batch_max, settings->log_queue,
+               settings->log_target_ms, settings->ack_timeout_ms);
+    flow->workers = settings->workers;
+    if (settings->shared_store) {
+        flow->stores = calloc(settings->workers, sizeof *flow->stores);
+        if (flow->stores == NULL) {
+            free(flow);
+            return PS_E_NOMEM;
+        }
+        for (size_t i = 0; i < settings->workers; i++)
+            init_limit(&flow->stores[i], STORE_FLOOR, STORE_INITIAL, STORE_CEILING,
+                       settings->store_target_ms, settings->store_timeout_ms);
+    }
+    *ret_flow = flow;
+    return 0;
+}
+
+void ord_flow_free(struct ord_flow *flow)
+{
+    if (flow == NULL)
+        return;
+    free(flow->stores);
+    free(flow);
+}
+
+struct ps_adaptive_limit *ord_flow_store(struct ord_flow *flow, size_t worker)
+{
+    return flow->stores != NULL ? &flow->stores[worker] : NULL;
+}
+
+static void add_view(const struct ps_adaptive_limit *limit, struct ord_flow_view *view)
+{
+    view->limit += ps_adaptive_limit_in_force(limit);
+    view->in_flight += atomic_load_explicit(&limit->in_flight, memory_order_relaxed);
+    view->median_ns =
+        max(view->median_ns, atomic_load_explicit(&limit->median_ns, memory_order_relaxed));
+    view->aim_ns = max(view->aim_ns, atomic_load_explicit(&limit->aim_ns, memory_order_relaxed));
+}
+
+bool ord_flow_view(const struct ord_flow *flow, enum gw_flow target, struct ord_flow_view *ret_view)
+{
+    struct ord_flow_view view = {0};
+
+    if (target == GW_FLOW_LOG)
+        add_view(&flow->log, &view);
+    else if (flow->stores == NULL)
+        return false;
+    else
+        for (size_t i = 0; i < flow->workers; i++)
+            add_view(&flow->stores[i], &view);
+    *ret_view = view;
+    return true;
+}
+
+uint32_t ord_flow_stamp(int64_t now_ns)
+{
+    return (uint32_t)(now_ns >> STAMP_SHIFT);
+}
+
+/* What was refused says nothing of the log's latency. */
+void ord_flow_outcome(struct ord_flow *flow, uint32_t stamp, enum oq_outcome outcome,
+                      int64_t now_ns)
+{
+    uint32_t passed = ord_flow_stamp(now_ns) - stamp;
+
+    if (outcome == OQ_REFUSED)
+        ps_adaptive_limit_drop(&flow->log);
+    else
+        ps_adaptive_limit_end(&flow->log, now_ns - ((int64_t)passed << STAMP_SHIFT), now_ns);
+}
