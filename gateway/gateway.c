@@ -408,6 +408,7 @@ static void fill_report(struct gateway *gateway)
     gateway->report.cluster = gateway->cluster;
     gateway->report.sales = gateway->sales;
     gateway->report.signals = gateway->signals;
+    gateway->report.metrics = gateway->metrics;
 }
 
 static void gather_metrics(void *ctx)

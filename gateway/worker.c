@@ -12,6 +12,7 @@
 #include "gateway/public/routes.h"
 #include "gateway/public/status_page.h"
 
+#include <sodium.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -153,6 +154,60 @@ static void note_late_tick(struct gw_worker *worker, int64_t now_ns)
     publish(alive_ns, now_ns);
 }
 
+/* --- overload --- */
+
+/* Gateways that share a log refuse the same users: the secret is its name, with the random id of
+ * the Kafka cluster in it. With a journal of one gateway it is this process's own. */
+static void salt_shed(struct gw_worker *worker, int64_t wall_ms)
+{
+    static const char own[] = "shed";
+    struct ps_hash_key secret = {{0}};
+    struct oq_log_view view;
+
+    oq_log_view(worker->deps.log, &view);
+    if (view.shared && view.name != NULL) {
+        (void)crypto_generichash(secret.byte, sizeof secret.byte, (const unsigned char *)view.name,
+                                 strlen(view.name), NULL, 0);
+    } else {
+        uint64_t hash = adm_limit_hash(worker->deps.limits, own, sizeof own);
+        memcpy(secret.byte, &hash, sizeof hash);
+    }
+    adm_shed_salt(&worker->shed, &secret, wall_ms);
+}
+
+/* For Penstock-Admission: a dictionary of RFC 8941. */
+static void tell_admission(struct gw_worker *worker)
+{
+    struct pub_listener *listener = &worker->listener;
+    struct ps_buf text;
+
+    ps_buf_init(&text, listener->admission, sizeof listener->admission);
+    for (enum adm_shed_class i = 0; i < ADM_SHED_CLASSES; i++) {
+        double level = adm_shed_level(&worker->shed, i);
+        ps_metric_set(worker->shard, GW_M_ADMISSION, i,
+                      (int64_t)(level * PS_NS_PER_S) / (int64_t)worker->deps.worker_count);
+        ps_buf_printf(&text, "%s%s=%.2f", i > 0 ? ", " : "", gw_shed_classes[i], level);
+    }
+    listener->admission_len = worker->shed.cut_off < ADM_SHED_CELLS ? text.len : 0;
+}
+
+/* A window of overload control ends. */
+static void judge_load(struct gw_worker *worker)
+{
+    struct srv_load load;
+    bool was_active = worker->shed.active;
+
+    srv_http_load(worker->http, &load);
+    adm_shed_close(&worker->shed, &(struct adm_shed_window){.requests = load.requests,
+                                                            .waited_ns = load.waited_ns,
+                                                            .refused_ns = load.refused_ns,
+                                                            .busy_ns = load.busy_ns});
+    if (!was_active && !worker->shed.active)
+        return;
+    salt_shed(worker, ps_clock_wall_ms(worker->deps.clock));
+    tell_admission(worker);
+}
+
 static void on_tick(uv_timer_t *timer)
 {
     struct gw_worker *worker = timer->data;
@@ -160,6 +215,7 @@ static void on_tick(uv_timer_t *timer)
 
     note_late_tick(worker, now);
     warn_of_large_heads(worker, now);
+    judge_load(worker);
     atomic_store_explicit(&worker->idle,
                           worker->draining && srv_http_begun(worker->http) == 0 && !owes(worker),
                           memory_order_relaxed);
@@ -249,6 +305,7 @@ static void fill_gates(struct gw_worker *worker, const struct cfg_snapshot *poli
 
     worker->gates =
         (struct adm_gates){.limits = deps->limits,
+                           .shed = &worker->shed,
                            .fold = deps->fold,
                            .log = deps->log,
                            .backlog_percent = (unsigned)deps->settings->log.backlog_percent,
@@ -311,6 +368,7 @@ int gw_worker_new(const struct gw_worker_deps *deps, uint32_t index, int listen_
     ps_uuid_source_init(&worker->ids);
     if (worker->shard == NULL || uv_loop_init(&worker->loop) != 0)
         goto fail;
+    adm_shed_init(&worker->shed);
     fill_gates(worker, policy);
     settings = http_settings(worker);
     if ((err = gw_counter_store(deps->counter, &worker->loop, &worker->store)) < 0 ||
@@ -325,6 +383,7 @@ int gw_worker_new(const struct gw_worker_deps *deps, uint32_t index, int listen_
         (err = new_orders(worker)) < 0)
         goto fail_parts;
     fill_listener(worker);
+    tell_admission(worker);
     uv_timer_init(&worker->loop, &worker->tick);
     worker->tick.data = worker;
     publish(&worker->load->alive_ns, ps_clock_mono_ns(deps->clock));

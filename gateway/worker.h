@@ -53,6 +53,7 @@ struct gw_worker {
     struct inv_store *store; /* the counter: with memory the shared one, else this thread's */
     struct ps_metrics_shard *shard;
     struct ps_uuid_source ids;
+    struct adm_shed shed;
     struct adm_gates gates; /* with this worker's policy; exchanged between two events */
     struct ord_in_flight *orders;
     struct pub_pages *pages; /* prepared status pages */
