@@ -371,7 +371,7 @@ int gw_worker_new(const struct gw_worker_deps *deps, uint32_t index, int listen_
     adm_shed_init(&worker->shed);
     fill_gates(worker, policy);
     settings = http_settings(worker);
-    if ((err = gw_counter_store(deps->counter, &worker->loop, &worker->store)) < 0 ||
+    if ((err = gw_counter_store(deps->counter, &worker->loop, true, &worker->store)) < 0 ||
         (err = pub_pages_new(&worker->pages)) < 0 ||
         /* Every request in flight can have one outcome under way; late ones are as many again at
            most. */
