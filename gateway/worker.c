@@ -44,8 +44,6 @@ static void stop(struct gw_worker *worker)
     worker->mail = NULL;
     ord_in_flight_stop(worker->orders);
     uv_close((uv_handle_t *)&worker->tick, NULL);
-    uv_close((uv_handle_t *)&worker->before_poll, NULL);
-    uv_close((uv_handle_t *)&worker->after_poll, NULL);
 }
 
 static void on_mail(const struct ps_mail *mail, void *ctx)
@@ -99,47 +97,16 @@ static void publish(_Atomic(int64_t) *figure, int64_t value)
     atomic_store_explicit(figure, value, memory_order_relaxed);
 }
 
-/* A turn ends. What comes from now on finds the worker free, or waits for the next turn. */
-static void on_before_poll(uv_prepare_t *prepare)
+static void on_turn(int64_t turn_ns, void *ctx)
 {
-    struct gw_worker *worker = prepare->data;
+    struct gw_worker *worker = ctx;
     struct adm_worker_load *load = worker->load;
-    struct gw_turn *turn = &worker->turn;
-    int64_t now_ns = ps_clock_mono_ns(worker->deps.clock);
 
-    if (turn->polled_ns != 0)
-        adm_times_add(&load->turns, now_ns - turn->began_ns);
+    adm_times_add(&load->turns, turn_ns);
     publish(&load->connections, (int64_t)srv_http_connections(worker->http));
     publish(&load->in_flight, (int64_t)srv_in_flight(worker->http));
     publish(&load->held, (int64_t)ord_in_flight_held(worker->orders));
     publish(&load->log_oldest_ns, ord_in_flight_oldest_ns(worker->orders));
-    uv_update_time(&worker->loop);
-    turn->polled_ns = now_ns;
-    turn->polled_ms = uv_now(&worker->loop);
-    turn->request_ns = 0;
-}
-
-/* How long the poll slept, libuv's clock tells, which is up to a millisecond late; and it tells
- * when the last of several batches of events came. The first request of the turn knows better. So a
- * turn is never taken for longer than it was, and for up to 2 ms shorter. */
-static void on_after_poll(uv_check_t *check)
-{
-    struct gw_worker *worker = check->data;
-    struct gw_turn *turn = &worker->turn;
-    int64_t slept_ms = (int64_t)(uv_now(&worker->loop) - turn->polled_ms);
-
-    turn->began_ns = turn->polled_ns + (slept_ms + 1) * PS_NS_PER_MS;
-    if (turn->request_ns != 0 && turn->request_ns < turn->began_ns)
-        turn->began_ns = turn->request_ns;
-}
-
-static void start_turns(struct gw_worker *worker)
-{
-    uv_prepare_init(&worker->loop, &worker->before_poll);
-    uv_check_init(&worker->loop, &worker->after_poll);
-    worker->before_poll.data = worker->after_poll.data = worker;
-    uv_prepare_start(&worker->before_poll, on_before_poll);
-    uv_check_start(&worker->after_poll, on_after_poll);
 }
 
 /* A tick that is late shows that the worker could not run at all, not even to poll: its processor
@@ -225,8 +192,6 @@ static void on_request(struct srv_request *request, void *ctx)
 {
     struct gw_worker *worker = ctx;
 
-    if (worker->turn.request_ns == 0)
-        worker->turn.request_ns = request->now_ns;
     pub_routes_handle(request, &worker->listener);
 }
 
@@ -295,6 +260,7 @@ static struct srv_settings http_settings(const struct gw_worker *worker)
         .client_ip_header = settings->client_ip_header[0] ? settings->client_ip_header : NULL,
         .is_trusted = is_trusted,
         .on_gone = on_gone,
+        .on_turn = on_turn,
         .clock = worker->deps.clock,
     };
 }
@@ -387,7 +353,6 @@ int gw_worker_new(const struct gw_worker_deps *deps, uint32_t index, int listen_
     uv_timer_init(&worker->loop, &worker->tick);
     worker->tick.data = worker;
     publish(&worker->load->alive_ns, ps_clock_mono_ns(deps->clock));
-    start_turns(worker);
     uv_timer_start(&worker->tick, on_tick, TICK_MS, TICK_MS);
     *ret_worker = worker;
     return 0;

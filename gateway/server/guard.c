@@ -50,6 +50,7 @@ void srv_guard_event(struct srv_http *http)
     if (!guard->begun) {
         int64_t since_ns = returned_ns(guard);
         guard->begun = true;
+        guard->first_ns = http->now_ns;
         guard->slept = since_ns > guard->looked_ns;
         if (!guard->slept)
             since_ns = guard->last_ns;
@@ -84,16 +85,25 @@ static void on_prepare(uv_prepare_t *prepare)
 
     guard->looked_ns = ps_clock_mono_ns(http->settings.clock);
     end_event(guard, guard->looked_ns);
+    if (guard->turn_ns != 0 && http->settings.on_turn != NULL)
+        http->settings.on_turn(guard->looked_ns - guard->turn_ns, http->ctx);
     uv_update_time(prepare->loop);
     guard->before_ms = uv_now(prepare->loop);
     guard->begun = false;
+    guard->first_ns = INT64_MAX;
 }
 
+/* Where there were more events than one poll returns, libuv's clock tells when the last of them
+ * were found: the first event knows better. */
 static void on_check(uv_check_t *check)
 {
     struct srv_http *http = check->data;
+    struct srv_guard *guard = &http->guard;
+    int64_t slept_ms = (int64_t)(uv_now(check->loop) - guard->before_ms);
+    int64_t turn_ns = guard->looked_ns + (slept_ms + 1) * PS_NS_PER_MS;
 
-    http->guard.last_ns = returned_ns(&http->guard);
+    guard->last_ns = returned_ns(guard);
+    guard->turn_ns = turn_ns < guard->first_ns ? turn_ns : guard->first_ns;
 }
 
 static int64_t worked_ns(void)
