@@ -1,5 +1,5 @@
 /* penstock-rehearse: signals and exit status; the work is in rehearse.c. */
-#include "loadtest/rehearse.h"
+#include "loadtest/capacity.h"
 
 #include <stdio.h>
 
@@ -34,5 +34,5 @@ int main(int argc, char **argv)
         perror("penstock-rehearse: sigaction");
         return LT_EXIT_FAILED;
     }
-    return lt_rehearse(&options, &stop);
+    return options.find_capacity ? lt_find_capacity(&options, &stop) : lt_rehearse(&options, &stop);
 }

@@ -1,7 +1,8 @@
 /* The command line. Flags that make the plan are gathered first and turned into phases at the end,
  * since they depend on each other. */
 #include "common/flags.h"
-#include "loadtest/rehearse.h"
+#include "loadtest/capacity.h"
+#include "loadtest/knee.h"
 
 #include <math.h>
 #include <stddef.h>
@@ -113,8 +114,8 @@ static const struct ps_flag flags[] = {
     {"--repeat-key-share", "X", "share of the repeated clicks with the first one's key (0.5)", set_share, OPTION(plan.repeat_key_share), 0, 0},
     {"--seed", "N", "the same seed gives the same plan (1)", ps_flag_set_int, OPTION(plan.seed), 0, PS_INT_MAX},
     {"--plan", "FILE", "a plan of several phases, in JSON, instead of these", ps_flag_set_text, ARRIVALS(file), 0, 0},
-    {"--rate", "R", "for measuring: R evenly spaced clicks a second", set_rate, ARRIVALS(rate), 0, 0},
-    {"--duration", "TIME", "with --rate: for how long", set_time, ARRIVALS(duration_ms), 0, 0},
+    {"--rate", "R", "for measuring: R evenly spaced clicks a second (with --find-capacity 500)", set_rate, ARRIVALS(rate), 0, 0},
+    {"--duration", "TIME", "with --rate: for how long (with --find-capacity 5s)", set_time, ARRIVALS(duration_ms), 0, 0},
     {"--unique-users", NULL, "with --rate: each click by a new buyer", ps_flag_set_bool, ARRIVALS(unique_users), 0, 0},
     {"--connections", "N", "connections that are kept open (1000)", ps_flag_set_int, OPTION(connections), 1, 100000},
     {"--timeout", "TIME", "after which a buyer gives up (10s)", set_time, OPTION(timeout_ms), 0, 0},
@@ -125,6 +126,9 @@ static const struct ps_flag flags[] = {
     {"--cancel-share", "X", "and to cancel (0)", set_share, OPTION(cancel_share), 0, 0},
     {"--settle", "TIME", "how long to wait in the end until nothing is in doubt (30s)", set_time, OPTION(settle_ms), 0, 0},
     {"--end", NULL, "end the sale afterwards (it ends by itself after an hour)", ps_flag_set_bool, OPTION(end_sale), 0, 0},
+    {"--find-capacity", NULL, "raise the rate, from --rate on, until goodput or latency breaks, and propose limits, thresholds and settings", ps_flag_set_bool, OPTION(find_capacity), 0, 0},
+    {"--margin", "X", "with --find-capacity: propose this share of what held, 0 to 1 (0.7)", set_share, OPTION(margin), 0, 0},
+    {"--bundle", "FILE", "with --find-capacity: write the proposed documents, for PUT /admin/v1/config", ps_flag_set_text, OPTION(bundle_path), 0, 0},
     {"--json", "FILE", "write the report as JSON", ps_flag_set_text, OPTION(json_path), 0, 0},
     {"--thresholds", "LIST", "exit with 99 when one is crossed: p99=50ms,no_answer=0.1%,goodput=99%", set_thresholds, OPTION(thresholds), 0, 0},
     {"--baseline", "FILE", "compare with the JSON report of an earlier run; exit with 99 when a figure has regressed", ps_flag_set_text, OPTION(baseline_path), 0, 0},
@@ -162,36 +166,88 @@ static int read_plan_file(const char *path, struct lt_plan_spec *spec, struct ps
     return 0;
 }
 
+struct rule {
+    bool wrong;
+    const char *flag, *why;
+};
+
+static int check_rules(const struct rule *rules, size_t count, struct ps_fault *fault)
+{
+    for (size_t i = 0; i < count; i++) {
+        if (rules[i].wrong)
+            return ps_fault(fault, PS_E_INVALID, rules[i].flag, "%s", rules[i].why);
+    }
+    return 0;
+}
+
+/* Each step of a search has a plan, and a report, of its own. */
+static int check_search(const struct arrivals *arrivals, const struct lt_options *options,
+                        struct ps_fault *fault)
+{
+    static const char foreign[] = "does not go with --find-capacity";
+    const struct lt_plan_spec *plan = &options->plan;
+    const struct rule rules[] = {
+        {arrivals->shape != NOT_GIVEN, "--shape", foreign},
+        {arrivals->over_ms > 0, "--over", foreign},
+        {arrivals->file != NULL, "--plan", foreign},
+        {plan->buyers > 0, "--buyers", foreign},
+        {plan->stock > 0, "--stock", foreign},
+        {plan->repeat_share >= 0, "--repeat-share", foreign},
+        {arrivals->unique_users, "--unique-users", foreign},
+        {options->retries > 0, "--retry", foreign},
+        {options->baseline_path != NULL, "--baseline", foreign},
+        {options->html_path != NULL, "--html", foreign},
+        {options->summary, "--summary", foreign},
+        {options->confirm_share > 0, "--confirm-share", foreign},
+        {options->cancel_share > 0, "--cancel-share", foreign},
+        {arrivals->rate > LT_KNEE_RATE_MAX, "--rate",
+         "is more than a limit can count; the search begins there"},
+        {arrivals->rate > 0 && arrivals->rate < 1, "--rate", "is less than 1"},
+        {options->margin == 0, "--margin", "is 0: nothing would be left"},
+    };
+    return check_rules(rules, PS_ARRAY_LEN(rules), fault);
+}
+
 /* Flags that need or exclude each other. */
 static int check_together(const struct arrivals *arrivals, const struct lt_options *options,
                           struct ps_fault *fault)
 {
     bool shaped = arrivals->shape != NOT_GIVEN || arrivals->over_ms > 0;
     bool counted = options->plan.buyers > 0, measured = arrivals->rate > 0;
-    const struct {
-        bool wrong;
-        const char *flag, *why;
-    } rules[] = {
+    bool steps = options->find_capacity;
+    const struct rule rules[] = {
         {options->patience_ms > options->timeout_ms, "--patience", "is longer than --timeout"},
         {options->confirm_share + options->cancel_share > 1, "--cancel-share",
          "and --confirm-share are more than 1 together"},
-        {measured && arrivals->duration_ms == 0, "--rate", "needs --duration"},
+        {!steps && options->margin >= 0, "--margin", "needs --find-capacity"},
+        {!steps && options->bundle_path != NULL, "--bundle", "needs --find-capacity"},
+        {!steps && measured && arrivals->duration_ms == 0, "--rate", "needs --duration"},
         {measured && (shaped || arrivals->file != NULL), "--rate",
          "does not go with --shape, --over or --plan"},
         {measured && arrivals->unique_users && counted, "--unique-users",
          "does not go with --buyers"},
         {!measured && arrivals->unique_users, "--unique-users", "needs --rate"},
-        {!measured && arrivals->duration_ms > 0, "--duration", "needs --rate"},
+        {!steps && !measured && arrivals->duration_ms > 0, "--duration", "needs --rate"},
         {options->regression >= 0 && options->baseline_path == NULL, "--regression",
          "needs --baseline"},
         {arrivals->file != NULL && (shaped || counted), "--plan",
          "does not go with --shape, --over or --buyers"},
     };
-    for (size_t i = 0; i < PS_ARRAY_LEN(rules); i++) {
-        if (rules[i].wrong)
-            return ps_fault(fault, PS_E_INVALID, rules[i].flag, "%s", rules[i].why);
-    }
-    return 0;
+    int err = check_rules(rules, PS_ARRAY_LEN(rules), fault);
+    return err == 0 && steps ? check_search(arrivals, options, fault) : err;
+}
+
+/* What a search has in the place of a plan. */
+static int make_search(const struct arrivals *arrivals, struct lt_options *options,
+                       struct ps_fault *fault)
+{
+    options->first_rate = arrivals->rate > 0 ? llround(arrivals->rate) : 500;
+    options->step_ms = arrivals->duration_ms > 0 ? arrivals->duration_ms : 5000;
+    if (options->in_time_ms == 0)
+        options->in_time_ms = LT_CAPACITY_IN_TIME_MS;
+    return options->thresholds.count > 0
+               ? 0
+               : lt_thresholds_parse(LT_CAPACITY_THRESHOLDS, &options->thresholds, fault);
 }
 
 static int make_plan(const struct arrivals *arrivals, struct lt_plan_spec *spec,
@@ -228,6 +284,7 @@ int lt_options_read(int argc, char **argv, struct lt_options *ret_options, struc
                     .timeout_ms = 10000,
                     .settle_ms = 30000,
                     .regression = NOT_GIVEN,
+                    .margin = NOT_GIVEN,
                     .plan = {.repeat_share = NOT_GIVEN, .repeat_key_share = 0.5, .seed = 1}},
         .arrivals = {.shape = NOT_GIVEN},
     };
@@ -235,9 +292,12 @@ int lt_options_read(int argc, char **argv, struct lt_options *ret_options, struc
     if (err == 0)
         err = check_together(&parse.arrivals, &parse.options, fault);
     if (err == 0)
-        err = make_plan(&parse.arrivals, &parse.options.plan, fault);
+        err = parse.options.find_capacity ? make_search(&parse.arrivals, &parse.options, fault)
+                                          : make_plan(&parse.arrivals, &parse.options.plan, fault);
     if (parse.options.regression < 0)
         parse.options.regression = 0.1;
+    if (parse.options.margin < 0)
+        parse.options.margin = 0.7;
     if (parse.options.patience_ms == 0)
         parse.options.patience_ms = parse.options.timeout_ms;
     if (err == 0)

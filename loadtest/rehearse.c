@@ -35,18 +35,18 @@ struct rehearsal {
     char user_prefix[PS_NAME_MAX + 1];
 };
 
-static int resolve_targets(struct rehearsal *rehearsal, struct ps_fault *fault)
+static int resolve_targets(const struct lt_options *options, struct lt_target *ret_public,
+                           struct lt_target *ret_admin, struct ps_fault *fault)
 {
-    const struct lt_options *options = rehearsal->options;
-    int err = lt_target_parse(options->public_url, "--public", &rehearsal->public_target, fault);
+    int err = lt_target_parse(options->public_url, "--public", ret_public, fault);
     if (err == 0)
-        err = lt_target_parse(options->admin_url, "--admin", &rehearsal->admin.target, fault);
+        err = lt_target_parse(options->admin_url, "--admin", ret_admin, fault);
     if (err < 0)
         return err;
     const struct {
         const char *option;
         const struct lt_target *target;
-    } targets[] = {{"--public", &rehearsal->public_target}, {"--admin", &rehearsal->admin.target}};
+    } targets[] = {{"--public", ret_public}, {"--admin", ret_admin}};
     for (size_t i = 0; i < PS_ARRAY_LEN(targets); i++) {
         if (!targets[i].target->loopback && !options->own_target)
             return ps_fault(fault, PS_E_PERMISSION, targets[i].option,
@@ -62,19 +62,26 @@ static int resolve_targets(struct rehearsal *rehearsal, struct ps_fault *fault)
     return 0;
 }
 
-static int read_token(struct rehearsal *rehearsal, struct ps_fault *fault)
+static int read_token(const struct lt_options *options, struct lt_admin *admin,
+                      struct ps_fault *fault)
 {
     char path[PATH_MAX_LEN];
-    const struct lt_options *options = rehearsal->options;
     if (options->token_file != NULL)
-        return lt_admin_read_token(options->token_file, &rehearsal->admin, fault);
+        return lt_admin_read_token(options->token_file, admin, fault);
     int len = snprintf(path, sizeof path, "%s/admin.token", options->state_dir);
     if (len < 0 || (size_t)len >= sizeof path)
         return ps_fault(fault, PS_E_INVALID, "--state-dir", "is too long");
-    int err = lt_admin_read_token(path, &rehearsal->admin, fault);
+    int err = lt_admin_read_token(path, admin, fault);
     if (err < 0)
         (void)snprintf(fault->path, sizeof fault->path, "--state-dir (or --token-file)");
     return err;
+}
+
+int lt_rehearse_aim(const struct lt_options *options, struct lt_target *ret_public,
+                    struct lt_admin *ret_admin, struct ps_fault *fault)
+{
+    int err = resolve_targets(options, ret_public, &ret_admin->target, fault);
+    return err < 0 ? err : read_token(options, ret_admin, fault);
 }
 
 /* A sale's name is used once: if another rehearsal has this second's name, take the next second's.
@@ -298,15 +305,14 @@ static int write_reports(struct rehearsal *rehearsal)
     return !proved ? LT_EXIT_FAILED : met ? LT_EXIT_PROVED : LT_EXIT_CROSSED;
 }
 
-static int print_fault(const struct ps_fault *fault, int status)
+int lt_rehearse_fail(const struct ps_fault *fault, int status)
 {
     fprintf(stderr, "penstock-rehearse: %s%s%s\n", fault->path, fault->path[0] != '\0' ? ": " : "",
             fault->text);
     return status;
 }
 
-/* Before the load, not after minutes of it. The file stays as it is, or is made empty. */
-static int try_report_file(const char *option, const char *path, struct ps_fault *fault)
+int lt_rehearse_try_file(const char *option, const char *path, struct ps_fault *fault)
 {
     FILE *file = path != NULL ? fopen(path, "ae") : NULL;
     if (path != NULL && file == NULL)
@@ -322,14 +328,12 @@ static int prepare(struct rehearsal *rehearsal, struct ps_fault *fault)
     const struct lt_options *options = rehearsal->options;
     int err = lt_plan_new(&options->plan, &rehearsal->plan, fault);
     if (err == 0)
-        err = resolve_targets(rehearsal, fault);
-    if (err == 0)
-        err = read_token(rehearsal, fault);
+        err = lt_rehearse_aim(options, &rehearsal->public_target, &rehearsal->admin, fault);
     if (err == 0 && options->baseline_path != NULL)
         err = lt_baseline_load(options->baseline_path, &rehearsal->baseline, fault);
     if (err == 0)
-        err = try_report_file("--json", options->json_path, fault);
-    return err < 0 ? err : try_report_file("--html", options->html_path, fault);
+        err = lt_rehearse_try_file("--json", options->json_path, fault);
+    return err < 0 ? err : lt_rehearse_try_file("--html", options->html_path, fault);
 }
 
 /* From the making of the sale to the proof. A proof that could not be made is no error. */
@@ -404,14 +408,34 @@ int lt_rehearse(const struct lt_options *options, const volatile sig_atomic_t *s
     }
     int status = LT_EXIT_FAILED;
     if (prepare(rehearsal, &fault) < 0) {
-        status = print_fault(&fault, LT_EXIT_USAGE);
+        status = lt_rehearse_fail(&fault, LT_EXIT_USAGE);
     } else if (play(rehearsal, &fault) < 0) {
-        status = print_fault(&fault, LT_EXIT_FAILED);
+        status = lt_rehearse_fail(&fault, LT_EXIT_FAILED);
     } else {
         status = write_reports(rehearsal);
         if (end_sale(rehearsal, &fault) < 0)
-            status = print_fault(&fault, LT_EXIT_FAILED);
+            status = lt_rehearse_fail(&fault, LT_EXIT_FAILED);
     }
     free_rehearsal(rehearsal);
     return status;
+}
+
+int lt_rehearse_measure(const struct lt_options *options, const volatile sig_atomic_t *stop,
+                        json_t **ret_report, struct ps_fault *fault)
+{
+    struct rehearsal *rehearsal = new_rehearsal(options, stop);
+    if (rehearsal == NULL)
+        return ps_fault(fault, PS_E_NOMEM, "", "out of memory");
+    int err = prepare(rehearsal, fault);
+    if (err == 0)
+        err = play(rehearsal, fault);
+    if (err == 0)
+        err = end_sale(rehearsal, fault);
+    json_t *report = err == 0 ? fill_report(rehearsal) : NULL;
+    if (err == 0 && report == NULL)
+        err = ps_fault(fault, PS_E_NOMEM, "", "out of memory");
+    if (err == 0)
+        *ret_report = report;
+    free_rehearsal(rehearsal);
+    return err;
 }

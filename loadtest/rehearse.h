@@ -2,6 +2,7 @@
 #ifndef LT_REHEARSE_H
 #define LT_REHEARSE_H
 
+#include "loadtest/admin.h"
 #include "loadtest/plan.h"
 #include "loadtest/thresholds.h"
 
@@ -20,6 +21,11 @@ struct lt_options {
     int64_t patience_ms; /* at most timeout_ms */
     int64_t in_time_ms;  /* 0: not asked for */
     struct lt_plan_spec plan;
+    bool find_capacity;
+    double margin;           /* of a knee, with find_capacity */
+    int64_t first_rate;      /* the search for it begins there; clicks a second … */
+    int64_t step_ms;         /* … for so long each */
+    const char *bundle_path; /* NULL: none */
     struct lt_thresholds thresholds;
     const char *baseline_path; /* NULL: none */
     double regression;         /* what is worse by more than this share has regressed */
@@ -42,5 +48,22 @@ enum {
 /* Runs it: result on stdout, progress and errors on stderr. `stop`: 1 = end the plan and report, 2
  * = give up. Returns the exit status. */
 int lt_rehearse(const struct lt_options *options, const volatile sig_atomic_t *stop);
+
+/* The parts of it, for who plays several. */
+
+/* Resolves the URLs, checks that they may be aimed at, reads the token. PS_E_INVALID,
+ * PS_E_NOT_FOUND, PS_E_PERMISSION, PS_E_IO. */
+int lt_rehearse_aim(const struct lt_options *options, struct lt_target *ret_public,
+                    struct lt_admin *ret_admin, struct ps_fault *fault) PS_MUST_CHECK;
+/* Before the load, not after minutes of it: can this be written? It stays as it is, or is made
+ * empty. NULL is allowed. PS_E_IO. */
+int lt_rehearse_try_file(const char *option, const char *path,
+                         struct ps_fault *fault) PS_MUST_CHECK;
+/* One rehearsal, whose report (lt_report_json) is returned instead of printed. A proof that fails
+ * is no error. Owner of *ret_report: the caller (json_decref). */
+int lt_rehearse_measure(const struct lt_options *options, const volatile sig_atomic_t *stop,
+                        json_t **ret_report, struct ps_fault *fault) PS_MUST_CHECK;
+/* Prints the fault; returns `status`. */
+int lt_rehearse_fail(const struct ps_fault *fault, int status);
 
 #endif

@@ -21,7 +21,7 @@ BY_DEFAULT = {
 }
 
 # Several workers (pytest-xdist) take test after test from one list: so the longest come first. What shares a costly fixture stays together.
-LONGEST = ("test_cluster_chaos", "test_soak", "test_cluster_resume")
+LONGEST = ("test_cluster_chaos", "test_soak", "test_cluster_resume", "test_capacity")
 TOGETHER = ("test_asyncapi",)
 
 

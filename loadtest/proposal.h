@@ -1,0 +1,41 @@
+/* What a knee supports: a limit, thresholds of overload, connections. Pure: figures and documents
+ * in, a bundle for PUT /admin/v1/config out. */
+#ifndef LT_PROPOSAL_H
+#define LT_PROPOSAL_H
+
+#include "common/json.h"
+
+/* A kept connection stays open for so long after its last answer (http.idle_timeout_ms). */
+#define LT_IDLE_TIMEOUT_S 15
+
+struct lt_proposal {
+    int64_t rate;       /* orders a second that the limit lets pass */
+    int64_t burst;      /* and at once */
+    json_t *thresholds; /* signal -> the value from which on it is overload; NULL: none. Borrowed */
+    int64_t connections;       /* http.connections, for buyers who come directly */
+    int64_t files;             /* the descriptors that these need */
+    int64_t proxy_connections; /* of all proxies together; more wait anyway */
+};
+
+/* Of a knee of `knee` clicks a second, where an answer is in time within `in_time_ms`. The burst is
+ * what the proposed rate answers in that time; it is to be tried. `thresholds` stays NULL. */
+void lt_proposal_init(struct lt_proposal *proposal, int64_t knee, double margin,
+                      int64_t in_time_ms);
+
+/* The thresholds that tell the knee from calm: `knee` and `calm` are objects of the signals'
+ * largest values at the knee, and over all runs at the proposed rate and below. A signal is in it
+ * if it grew at least by 1/LT_ENTER from calm to knee: then at its threshold (its value at the
+ * knee) the ladder has gone up, and in calm it has not. Only signals that the load moves, and
+ * that are the gateway's own. A new reference; NULL: out of memory. */
+#define LT_ENTER                                                                                   \
+    0.8 /* the ladder goes up at this share of a threshold, unless its document differs */
+json_t *lt_proposal_thresholds(const json_t *knee, const json_t *calm) PS_MUST_CHECK;
+
+/* A bundle of the kinds `limits` and, with thresholds, `overload`. PUT makes a kind so as the
+ * bundle says; so all documents of these kinds that the gateway has (`documents`, of GET
+ * /admin/v1/config) are in it, and no other kind. The limit is the rule "global", or "capacity"
+ * where "global" counts something else. A new reference; NULL: out of memory. */
+json_t *lt_proposal_bundle(const struct lt_proposal *proposal,
+                           const json_t *documents) PS_MUST_CHECK;
+
+#endif
