@@ -384,17 +384,60 @@ static int put_nested(json_t *root, const char *path, json_t *value)
     return json_object_set_new(root, path, value) == 0 ? 0 : PS_E_NOMEM;
 }
 
-json_t *ps_options_defaults(const struct ps_option *table, size_t count)
+static json_t *strings_json(const struct ps_option_list *list)
+{
+    json_t *json = json_array();
+    for (size_t i = 0; i < list->count; i++)
+        if (json_array_append_new(json, json_string(list->at[i])) != 0) {
+            json_decref(json);
+            return NULL;
+        }
+    return json;
+}
+
+/* The value of the option; NULL: out of memory. */
+static json_t *field_json(const struct ps_option *option, const void *settings)
+{
+    const void *field = (const char *)settings + option->offset;
+    const char *text;
+    json_t *json;
+    switch (option->type) {
+    case PS_OPT_INT:
+        return json_integer(*(const int64_t *)field);
+    case PS_OPT_BOOL:
+        return json_boolean(*(const bool *)field);
+    case PS_OPT_STRING:
+        text = *(char *const *)field;
+        return text != NULL ? json_string(text) : json_null();
+    case PS_OPT_ENUM:
+        return json_string(option->words[*(const int *)field]);
+    case PS_OPT_STRINGS:
+        return strings_json(field);
+    case PS_OPT_JSON:
+        json = *(json_t *const *)field;
+        return json != NULL ? json_deep_copy(json) : json_null();
+    }
+    return NULL;
+}
+
+json_t *ps_options_json(const struct ps_option *table, size_t count, const void *settings)
 {
     json_t *root = json_object();
     for (size_t i = 0; i < count && root != NULL; i++) {
-        /* json_object_set_new refuses the NULL of a failed parse. */
-        if (put_nested(root, table[i].path, parse_fallback(&table[i])) != 0) {
+        /* json_object_set_new refuses a NULL, of a fallback that failed to be parsed, too. */
+        json_t *value =
+            settings != NULL ? field_json(&table[i], settings) : parse_fallback(&table[i]);
+        if (put_nested(root, table[i].path, value) != 0) {
             json_decref(root);
             root = NULL;
         }
     }
     return root;
+}
+
+json_t *ps_options_defaults(const struct ps_option *table, size_t count)
+{
+    return ps_options_json(table, count, NULL);
 }
 
 void ps_option_describe(const struct ps_option *option, char *ret_text, size_t cap)

@@ -49,6 +49,9 @@ int ps_options_read_all(const struct ps_option *table, size_t count, const json_
 void ps_options_free(const struct ps_option *table, size_t count, void *settings);
 /* The defaults as a JSON document (owner: the caller); NULL when out of memory. */
 json_t *ps_options_defaults(const struct ps_option *table, size_t count);
+/* The options as `settings` has them, as a document of the same form; a string that is NULL, and a
+ * document that is NULL, are null. NULL when out of memory. */
+json_t *ps_options_json(const struct ps_option *table, size_t count, const void *settings);
 /* What a value may be, in words, with its unit: "1 to 4096 orders". Cut at `cap`. */
 void ps_option_describe(const struct ps_option *option, char *ret_text, size_t cap);
 /* A table for people: path, default, what the value may be with its unit, help. */

@@ -270,6 +270,55 @@ void gw_settings_free(struct gw_settings *settings)
     *settings = (struct gw_settings){0};
 }
 
+/* --- what may be shown --- */
+
+static const char hidden[] = "***";
+
+/* "redis://user:secret@host" with *** for the secret. */
+static json_t *hide_password(const char *url)
+{
+    const char *slashes = strstr(url, "://"), *at = strrchr(url, '@');
+    const char *colon =
+        slashes != NULL && at != NULL ? memchr(slashes + 3, ':', (size_t)(at - slashes) - 3) : NULL;
+
+    if (colon == NULL || colon > at)
+        return json_string(url);
+    return json_sprintf("%.*s%s%s", (int)(colon + 1 - url), url, hidden, at);
+}
+
+/* A property that is, or holds, a password or a key. */
+static bool is_secret(const char *property)
+{
+    return strstr(property, "password") != NULL || strstr(property, "secret") != NULL ||
+           strstr(property, "key.pem") != NULL || strstr(property, "jaas") != NULL ||
+           strstr(property, "oauthbearer.config") != NULL;
+}
+
+json_t *gw_settings_json(const struct gw_settings *settings)
+{
+    json_t *all = ps_options_json(gw_options, gw_option_count, settings);
+    json_t *redis = json_object_get(json_object_get(all, "store"), "redis");
+    json_t *kafka = json_object_get(json_object_get(all, "log"), "kafka");
+    json_t *properties = json_object_get(kafka, "properties"), *value;
+    int err = all == NULL;
+    const char *name;
+
+    if (err == 0)
+        err = json_object_set_new(redis, "url", hide_password(settings->store.redis.url));
+    json_object_foreach(properties, name, value)
+    {
+        if (err == 0 && is_secret(name))
+            err = json_object_set_new(properties, name, json_string(hidden));
+    }
+    if (err != 0) {
+        json_decref(all);
+        return NULL;
+    }
+    (void)json_object_del(all, "sales");
+    (void)json_object_del(all, "policy");
+    return all;
+}
+
 /* --- warnings --- */
 
 static bool holds_loopback(const struct ps_cidr *range)

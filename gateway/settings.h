@@ -101,6 +101,9 @@ int gw_settings_read(const json_t *document, struct gw_settings *ret_settings,
 int gw_settings_load(const char *path, struct gw_settings *ret_settings,
                      struct ps_faults *faults) PS_MUST_CHECK;
 void gw_settings_free(struct gw_settings *settings);
+/* The settings in force as a document, without what is secret (passwords in URLs and in properties
+ * of Kafka are "***") and without the seeds. Owner: the caller. NULL when out of memory. */
+json_t *gw_settings_json(const struct gw_settings *settings);
 /* Logs what is allowed, and lets somebody be any user or read the operators' tokens. */
 void gw_settings_warn(const struct gw_settings *settings);
 

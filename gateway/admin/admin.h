@@ -14,6 +14,7 @@
 
 struct op_admin;
 struct clu_cluster;
+struct gw_settings;
 
 /* What the listener needs. All of it outlives it. */
 struct op_deps {
@@ -37,10 +38,13 @@ struct op_deps {
     void (*drain)(void *ctx);        /* an operator asks for the end of the process */
     void *ctx;                       /* of these four */
     /* Settings. SIGHUP may change what is pointed to. */
+    const struct gw_settings *settings;
+    json_t *(*settings_json)(const struct gw_settings *settings); /* NULL: out of memory */
     const char *host;
     const struct ps_option_list *hosts;
     const bool *metrics_open;
     const char *state_dir;
+    const char *gateway_id;
     int64_t ack_timeout_ms;
     size_t metrics_sales_max;
     int64_t started_ms;       /* wall clock */

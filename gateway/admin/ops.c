@@ -119,6 +119,20 @@ void op_metrics(struct op_request *request)
         op_text(request, "text/plain; version=0.0.4; charset=utf-8", text, len);
 }
 
+/* --- Settings. --- */
+
+void op_get_settings(struct op_request *request)
+{
+    const struct op_deps *deps = &request->admin->deps;
+    char started[PS_TIME_LEN + 1];
+
+    ps_time_format(deps->started_ms, started);
+    op_json(request, ANS_V_ok,
+            json_pack("{s:s, s:s, s:s, s:o}", "version", PENSTOCK_VERSION, "gateway",
+                      deps->gateway_id, "started_at", started, "settings",
+                      deps->settings_json(deps->settings)));
+}
+
 /* --- Tokens. --- */
 
 void op_list_tokens(struct op_request *request)

@@ -57,6 +57,7 @@ static const struct route {
     {"/admin/v1/orders/{}/confirm",           SRV_POST,   OP_ROLE_OPERATOR, 0,                    op_confirm_order},
     {"/admin/v1/orders/{}/cancel",            SRV_POST,   OP_ROLE_OPERATOR, 0,                    op_cancel_order},
     {"/admin/v1/audit-log",                   SRV_GET,    OP_ROLE_VIEWER,   QUERY,                op_read_audit_log},
+    {"/admin/v1/settings",                    SRV_GET,    OP_ROLE_VIEWER,   0,                    op_get_settings},
     {"/admin/v1/tokens",                      SRV_GET,    OP_ROLE_ADMIN,    0,                    op_list_tokens},
     {"/admin/v1/tokens",                      SRV_POST,   OP_ROLE_ADMIN,    CHANGES | NEEDS_BODY, op_new_token},
     {"/admin/v1/tokens/{}",                   SRV_DELETE, OP_ROLE_ADMIN,    CHANGES,              op_delete_token},

@@ -443,3 +443,23 @@ def test_a_bad_file_at_sighup_changes_nothing_and_is_named(gateway, text, path):
     gateway.configure({})
     hang_up(gateway)
     assert len(events(gateway, "reload_refused")) == refused + 1
+
+
+def test_operators_read_the_settings_in_force_without_secrets():
+    settings = {
+        "log": {"batch_max": 64, "kafka": {"properties": {"sasl.password": "hush-1", "ssl.key.password": "hush-2", "linger.ms": "5"}}},
+        "store": {"redis": {"url": "redis://ann:hush-3@127.0.0.1:6379/0"}},
+        "sales": [], "policy": {"limits": {}},
+    }
+    with Gateway(settings=settings) as gateway:
+        answer = gateway.admin("GET", "/admin/v1/settings")
+        shown = answer.json["settings"]
+        assert answer.status == 200 and "hush" not in answer.text
+        assert shown["log"]["batch_max"] == 64 and shown["log"]["queue"] == 8192
+        assert shown["log"]["kafka"]["properties"] == {"sasl.password": "***", "ssl.key.password": "***", "linger.ms": "5"}
+        assert shown["store"]["redis"]["url"] == "redis://ann:***@127.0.0.1:6379/0"
+        assert shown["listen"]["port"] == gateway.port and "sales" not in shown and "policy" not in shown
+        assert answer.json["version"] in run("--version")[1]
+        defaults = json.loads(run("--print-default-config")[1])
+        assert {name: sorted(value) for name, value in shown.items() if isinstance(value, dict)} == \
+            {name: sorted(value) for name, value in defaults.items() if isinstance(value, dict) and name != "policy"}
