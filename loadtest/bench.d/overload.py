@@ -1,7 +1,7 @@
 """What a gateway does with ten times too many, in two cases that make its capacity small. Server on one core, load on the other.
 
 - log_bound: every fsync and fdatasync takes 5 ms (the files are in memory, /dev/shm) and a commit holds at most 16 orders. Half of the core is left over.
-- cpu_bound: the gateway may use a tenth of a core (a cgroup quota, period 100 ms as container runtimes set it). A "no" costs about half of a "yes", so not even the "no"s fit.
+- cpu_bound: the gateway may use a tenth of a core (a cgroup quota with the period of container runtimes, 100 ms). A "no" costs about half of a "yes", so not even the "no"s fit.
 
 First the peak: as many clicks as 16, 64 or 256 connections take, one after the other, so that nobody waits long; the best of the three. Then, each time with a gateway that was just started, an
 open-loop crowd of 1, 2 and 10 times the peak: evenly spaced clicks whose moments do not depend on the answers, every click another user, with 5 s until they give up, on 10,000 kept
@@ -18,8 +18,8 @@ import threading
 import time
 from datetime import datetime
 
-from harness import LOAD_CORE, RELEASE, ROOT, Penstock, raw_answer
-from quota import Quota
+from cgroup import Group
+from harness import LOAD_CORE, RELEASE, ROOT, Penstock, cpu_seconds
 
 SYNC_US, BATCH = 5000, 16
 SLOW_SYNC = ROOT / "build" / "slow_sync.so"
@@ -27,23 +27,23 @@ CPU_SHARE = 0.1
 IN_TIME_MS = 250
 CROWD = ("--connections", "10000", "--timeout", "5s", "--patience", "50ms")
 PEAK_CONNECTIONS, PEAK_OFFERED = (16, 64, 256), 12000
-# Not to be disturbed by what else the machine does; where this may not be had, nice says so and goes on.
-FIRST = ("nice", "-n", "-15")
 BARS = {"goodput_share": 0.9, "p99_admitted_ms": 60, "unanswered_share": 0, "back_to_l0_s": 60, "goodput_share_2x": 0.6, "goodput_share_10x": 0.6}
 
 
-def has_controller(penstock):
-    request = f"GET /admin/v1/overload HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer {penstock.token}\r\n\r\n"
-    return raw_answer(penstock.admin_port, request.encode()).startswith(b"HTTP/1.1 200")
+def can_be_turned_off(penstock):
+    return "mode" in penstock.admin("GET", "/admin/v1/overload")
 
 
 class Bound:
-    """A case: a gateway whose capacity is small."""
+    """A case: a gateway whose capacity is small. It, the load and the proxies come before what else the machine does, where a control group for that may be made."""
 
     def __init__(self, name, directory):
-        self.name, self.directory, self.count, self.quota = name, directory, 0, None
+        self.name, self.directory, self.count = name, directory, 0
+        self.first = self.group = Group("first")
         if name == "cpu_bound":
-            self.quota = Quota(CPU_SHARE)
+            self.group = Group("gateway", CPU_SHARE)
+            if self.group.path is None:
+                sys.exit(f"bench: cpu_bound needs a cgroup with the cpu controller, v1 or v2, that this user may make groups in: {self.group.why_not}")
         else:
             subprocess.run(["cc", "-shared", "-fPIC", "-O1", "-o", str(SLOW_SYNC), str(ROOT / "loadtest" / "bench.d" / "slow_sync.c")], check=True)
 
@@ -51,25 +51,25 @@ class Bound:
         self.count += 1
         place = self.directory / f"{self.name}-{controller}-{self.count}"
         place.mkdir()
-        slow = () if self.quota else ("env", f"LD_PRELOAD={SLOW_SYNC}", f"SLOW_SYNC_US={SYNC_US}")
-        penstock = Penstock(place, {} if self.quota else {"log": {"batch_max": BATCH}}, [*FIRST, *slow])
+        slow = self.name == "log_bound"
+        preload = ["env", f"LD_PRELOAD={SLOW_SYNC}", f"SLOW_SYNC_US={SYNC_US}"] if slow else []
+        penstock = Penstock(place, {"log": {"batch_max": BATCH}} if slow else {}, [*self.group.under(), *preload])
         penstock.lift_limits()
-        if controller == "off" and has_controller(penstock):
+        if controller == "off":
             penstock.admin("PUT", "/admin/v1/overload", {"mode": "off"}, {"If-Match": "*"})
-        if self.quota:
-            self.quota.take(penstock.process.pid)
         return penstock
 
     def end(self):
-        if self.quota:
-            self.quota.remove()
+        self.first.remove()
+        if self.group is not self.first:
+            self.group.remove()
 
 
-def rehearse(penstock, *crowd, port=None):
+def rehearse(bound, penstock, *crowd, port=None):
     """The report; `port`: of a proxy before the gateway. The order log must be in order; that nobody got an order is a result here."""
     path = penstock.state / "rehearsal.json"
     ran = subprocess.run(
-        [*FIRST, "taskset", "-c", LOAD_CORE, str(RELEASE / "loadtest" / "penstock-rehearse"), "--public", f"http://127.0.0.1:{port or penstock.port}",
+        [*bound.first.under(), "taskset", "-c", LOAD_CORE, str(RELEASE / "loadtest" / "penstock-rehearse"), "--public", f"http://127.0.0.1:{port or penstock.port}",
          "--admin", f"http://127.0.0.1:{penstock.admin_port}", "--state-dir", str(penstock.state), "--in-time", f"{IN_TIME_MS}ms", "--quiet", "--json", str(path), *crowd], capture_output=True, text=True)
     report = json.loads(path.read_text()) if ran.returncode < 2 and path.exists() else None
     if report is None or not report["proof"]["made"] or any(not check["ok"] for check in report["proof"]["checks"] if check["name"] != "tried"):
@@ -90,11 +90,13 @@ def figures(report, seconds, peak):
             "unanswered_share": round(report["unanswered"] / report["offered"], 5)}
 
 
-def show(name, report, seconds, peak, memory_kb):
+def show(name, report, seconds, peak, memory_kb, cpu):
+    """`cpu`: seconds that the gateway has used, its part in the proof included."""
     answers = ", ".join(f"{code} {number}" for code, number in sorted(report["answers"].items(), key=lambda item: -item[1]))
     print(f"  {name:4} offered {report['offered'] / seconds:6.0f}/s  in time {goodput(report, seconds):6.0f}/s = {goodput(report, seconds) / peak:.2f} of the peak  "
           f"p99 of the admitted {report['latency_ms']['admitted']['p99']:.0f} ms  unanswered {report['unanswered'] / report['offered']:.2%}  "
-          f"most memory {memory_kb / 1024:.0f} MB\n       {answers}; never sent {report['client']['never_sent']}", flush=True)
+          f"most memory {memory_kb / 1024:.0f} MB\n       {answers}; never sent {report['client']['never_sent']}\n       CPU: gateway {cpu / report['offered'] * 1e6:.0f} us a click, "
+          f"{cpu / seconds:.2f} cores, load {report['client']['cpu_us_per_click']:.0f} us, {report['client']['cpu_us_per_click'] * report['offered'] / 1e6 / report['duration_s']:.2f} cores", flush=True)
 
 
 def most_memory_kb(penstock):
@@ -112,7 +114,7 @@ class Watch(threading.Thread):
     def run(self):
         while not self.ended.wait(0.5):
             try:
-                self.seen.append((time.time(), self.penstock.admin("GET", "/admin/v1/overload")["level"]))
+                self.seen.append((time.time(), self.penstock.admin("GET", "/admin/v1/overload").get("level", 0)))
             except OSError:
                 pass  # too busy to say
 
@@ -142,9 +144,10 @@ def offer(bound, controller, peak, times, seconds, watched=0, front=None):
     if watched and controller == "on":
         watch = Watch(penstock)
         watch.start()
-    proxy = front(bound.directory, penstock, peak) if front else None
-    report = rehearse(penstock, *steady(peak * times, seconds), *CROWD, port=proxy and proxy.port)
-    show(f"{times}x", report, seconds, peak, most_memory_kb(penstock))
+    used = cpu_seconds(penstock.pids())
+    proxy = front(bound, penstock, peak) if front else None
+    report = rehearse(bound, penstock, *steady(peak * times, seconds), *CROWD, port=proxy and proxy.port)
+    show(f"{times}x", report, seconds, peak, most_memory_kb(penstock), cpu_seconds(penstock.pids()) - used)
     if watch:
         back = watch.back_after(report, watched)
         print(f"       back to L0 after {back} s; {watch.stop()}", flush=True)
@@ -156,8 +159,8 @@ def offer(bound, controller, peak, times, seconds, watched=0, front=None):
 
 def find_peak(bound, controller, seconds, quick):
     penstock, found = bound.start(controller), []
-    for connections in PEAK_CONNECTIONS[1:2] if quick else PEAK_CONNECTIONS:
-        report = rehearse(penstock, *steady(PEAK_OFFERED, seconds), "--connections", str(connections), "--timeout", "5s", "--patience", "20ms")
+    for connections in PEAK_CONNECTIONS[2:] if quick else PEAK_CONNECTIONS:
+        report = rehearse(bound, penstock, *steady(PEAK_OFFERED, seconds), "--connections", str(connections), "--timeout", "5s", "--patience", "20ms")
         found.append((goodput(report, seconds), connections))
     penstock.stop()
     peak, connections = max(found)
@@ -188,7 +191,7 @@ CASES = {"log_bound": log_bound, "cpu_bound": cpu_bound}
 
 def probe(directory):
     penstock = Penstock(directory)
-    found = has_controller(penstock)
+    found = can_be_turned_off(penstock)
     penstock.stop()
     return found
 
@@ -216,8 +219,8 @@ def say_bars(found):
 def run(directory, cases, controllers, quick):
     print(f"load on the machine before: {pathlib.Path('/proc/loadavg').read_text().split()[0]}")
     if not probe(directory):
-        print("this build has no overload controller: it is measured once, as without_controller")
-        controllers = ["off"]
+        print("the overload controller of this build cannot be turned off: without_controller is not measured")
+        controllers = ["on"]
     nothing = measure(directory, "none", [], quick)
     found = {controller: measure(directory, controller, cases, quick) for controller in controllers}
     if "on" in found:

@@ -17,13 +17,13 @@ FILES = 20000  # connections on both sides
 class Front:
     """A proxy before the gateway, with a file of settings."""
 
-    def __init__(self, directory, penstock, peak):
+    def __init__(self, bound, penstock, peak):
         with socket.socket() as s:
             s.bind(("127.0.0.1", 0))
             self.port = s.getsockname()[1]
-        self.directory, self.penstock = directory / f"{type(self).__name__.lower()}-{self.port}", penstock
+        self.directory, self.penstock = bound.directory / f"{type(self).__name__.lower()}-{self.port}", penstock
         self.directory.mkdir()
-        self.process = start([*overload.FIRST, "taskset", "-c", SERVER_CORE, *self.command(peak)], stderr=open(self.directory / "stderr", "w"))
+        self.process = start([*bound.first.under(), "taskset", "-c", SERVER_CORE, *self.command(peak)], stderr=open(self.directory / "stderr", "w"))
         wait_for(lambda: socket.create_connection(("127.0.0.1", self.port), 1).close() is None, type(self).__name__)
 
     def stop(self):
@@ -84,4 +84,5 @@ def run(directory, quick):
             seconds = 5 if quick else 8
             report, _ = overload.offer(bound, controller, peak, times, seconds, front=front)
             rows.append({"subject": name, "times": times, **overload.figures(report, seconds, peak)})
+    bound.end()
     return {"peak": round(peak), "rows": rows}

@@ -30,7 +30,7 @@ def one(bound, controller, peak, name, phases, pages):
     plan = bound.directory / f"{name}.json"
     plan.write_text(json.dumps({"stock": sum(phase["clicks"] for phase in phases), "repeat_share": 0, "phases": phases}))
     page = pages / f"{bound.name}-{name}-controller-{controller}.html"
-    report = overload.rehearse(penstock, "--plan", str(plan), "--html", str(page), *overload.CROWD)
+    report = overload.rehearse(bound, penstock, "--plan", str(plan), "--html", str(page), *overload.CROWD)
     penstock.stop()
     share = report["in_time"]["answers"].get("accepted", 0) / sellable(report, peak)
     row = {"case": bound.name, "shape": name, "controller": controller, "sold_share": round(share, 3),
