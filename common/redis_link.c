@@ -7,9 +7,10 @@
  *
  * Whatever goes wrong, anywhere, ends in fail_link(): the wire is closed (which answers everybody),
  * and the timer is set to the next attempt. Only the Sentinels are asked one after the other
- * without a pause. Late results of an abandoned attempt are known by their wire: there is one wire
- * at most, and closing it silences it. A name look-up cannot be silenced; while an old one is under
- * way, no new one is begun. */
+ * without a pause, and only slow replies open the breaker and leave the wire as it is. Late results
+ * of an abandoned attempt are known by their wire: there is one wire at most, and closing it
+ * silences it. A name look-up cannot be silenced; while an old one is under way, no new one is
+ * begun. */
 #include "common/redis_link.h"
 
 #include <sodium.h>
@@ -17,10 +18,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define WHY_MAX    320
+#define WHY_MAX    PS_BREAKER_WHY
 #define SERVER_MAX (PS_REDIS_HOST_MAX + 16)
-/* Refusals in a row after which a server is left alone for a while. */
-#define STRIKES_MAX 8
+/* When a server is left alone for a while: most commands of the last five seconds were refused, or
+ * slow, or so many in a row were refused. */
+#define WINDOW_MS       5000
+#define CALLS_MIN       20
+#define BAD_PERCENT     80
+#define FAILURES_IN_ROW 8
 
 const struct ps_redis_settings ps_redis_defaults = {
     .connect_timeout_ms = 1000,
@@ -51,6 +56,8 @@ struct ps_redis_link {
     bool suspect;  /* commands have failed here: when greeted, it must prove itself */
     bool greeting; /* the reply at hand is the one that made it ready: no proof of more */
     bool checking;
+    uint64_t check_due; /* uv_now: of the next check */
+    int64_t late_ms;    /* how late the loop has come to its checks of late */
     char identity[PS_REDIS_IDENTITY_MAX + 1];
     char server[SERVER_MAX];
     char why[WHY_MAX]; /* reported last */
@@ -63,6 +70,12 @@ static void on_timer(uv_timer_t *timer);
 static void set_timer(struct ps_redis_link *link, int64_t ms)
 {
     (void)uv_timer_start(&link->timer, on_timer, (uint64_t)ms, 0);
+}
+
+static void set_check(struct ps_redis_link *link)
+{
+    link->check_due = uv_now(link->loop) + (uint64_t)link->settings.check_ms;
+    set_timer(link, link->settings.check_ms);
 }
 
 /* --- failing --- */
@@ -83,10 +96,11 @@ static void fail_link(struct ps_redis_link *link, int err, const char *what)
     (void)ps_breaker_trip(&link->breaker);
     set_timer(link, ps_breaker_pause_ms(&link->breaker));
     ps_redis_wire_close(wire); /* answers what is pending */
-    if (link->closed || (!was_ready && link->err == err && strcmp(link->why, why) == 0))
-        return;
+    bool known = !was_ready && link->err == err && strcmp(link->why, why) == 0;
     link->err = err;
     memcpy(link->why, why, sizeof why);
+    if (known || link->closed)
+        return;
     link->callbacks.on_away(err, why, link->callbacks.ctx);
 }
 
@@ -144,21 +158,36 @@ int ps_redis_reply_err(const redisReply *reply)
     return PS_E_UNKNOWN;
 }
 
-static void on_reply(const redisReply *reply, void *ctx)
+/* A loop that turns slowly sees every reply late. What it comes late to its own timer, and as much
+ * again for the turn in which the command waited to be written, is not Redis's. */
+static int64_t redis_took_ns(const struct ps_redis_link *link, int64_t took_ms)
+{
+    return (took_ms - 2 * link->late_ms) * PS_NS_PER_MS;
+}
+
+static void note_slow(struct ps_redis_link *link)
+{
+    (void)snprintf(link->why, sizeof link->why, "%.200s: most replies take %lld ms or more",
+                   link->server, (long long)link->settings.slow_ms);
+}
+
+static void on_reply(const redisReply *reply, int64_t took_ms, void *ctx)
 {
     struct ps_redis_link *link = ctx;
     int err = ps_redis_reply_err(reply);
+    int64_t took_ns = redis_took_ns(link, took_ms);
     bool greeting = link->greeting;
     link->greeting = false;
     if (greeting || link->state != PS_REDIS_READY)
         return;
     if (err == 0 || err == PS_E_CORRUPT || err == PS_E_UNKNOWN) { /* it works; the call did not */
         link->suspect = false;
-        ps_breaker_succeed(&link->breaker);
+        if (ps_breaker_succeed(&link->breaker, took_ns))
+            note_slow(link);
         return;
     }
     bool must_greet = err == PS_E_READ_ONLY || err == PS_E_PERMISSION;
-    if (!ps_breaker_strike(&link->breaker) && !must_greet)
+    if (!ps_breaker_fail(&link->breaker, took_ns) && !must_greet)
         return;
     link->suspect = true;
     fail_link(link, err, reply->str);
@@ -275,8 +304,9 @@ static void on_greeted(int err, const redisReply *reply, void *ctx)
         ps_breaker_close(&link->breaker);
     link->greeting = true;
     link->err = 0;
+    link->late_ms = 0;
     if (link->settings.check_ms > 0)
-        set_timer(link, link->settings.check_ms);
+        set_check(link);
     else
         uv_timer_stop(&link->timer);
     link->callbacks.on_ready(link->identity, link->callbacks.ctx);
@@ -453,6 +483,13 @@ static void begin_attempt(struct ps_redis_link *link)
     try_next(link);
 }
 
+static void note_lateness(struct ps_redis_link *link)
+{
+    int64_t late_ms = (int64_t)(uv_now(link->loop) - link->check_due);
+    int64_t fading_ms = link->late_ms * 3 / 4;
+    link->late_ms = late_ms > fading_ms ? late_ms : fading_ms;
+}
+
 static void on_timer(uv_timer_t *timer)
 {
     struct ps_redis_link *link = timer->data;
@@ -464,7 +501,9 @@ static void on_timer(uv_timer_t *timer)
         give_up(link, PS_E_TIMEOUT, "not connected and greeted in time");
         break;
     case PS_REDIS_READY:
-        set_timer(link, link->settings.check_ms);
+        note_lateness(link);
+        set_check(link);
+        (void)ps_redis_link_open(link); /* half open when its pause is over: the check is a probe */
         if (!link->checking && send_info(link, on_checked) == 0)
             link->checking = true;
         break;
@@ -477,6 +516,18 @@ bool ps_redis_link_open(struct ps_redis_link *link)
 {
     return link->state == PS_REDIS_READY &&
            ps_breaker_admits(&link->breaker, ps_redis_wire_pending(link->wire));
+}
+
+void ps_redis_link_show(struct ps_redis_link *link, struct ps_breaker_view *ret_view)
+{
+    ps_breaker_show(&link->breaker, ret_view);
+    if (link->breaker.state != PS_BREAKER_CLOSED)
+        memcpy(ret_view->why, link->why, sizeof link->why);
+}
+
+void ps_redis_link_force(struct ps_redis_link *link, const struct ps_breaker_force *force)
+{
+    ps_breaker_force(&link->breaker, force);
 }
 
 static int admit_command(struct ps_redis_link *link)
@@ -521,10 +572,16 @@ int ps_redis_link_new(uv_loop_t *loop, const struct ps_redis_url *url,
     link->url = *url;
     link->settings = *settings;
     link->callbacks = *callbacks;
-    ps_breaker_init(&link->breaker,
-                    &(struct ps_breaker_settings){STRIKES_MAX, settings->backoff_min_ms,
-                                                  settings->backoff_max_ms},
-                    &ps_clock_system);
+    const struct ps_breaker_settings circuit = {.window_ms = WINDOW_MS,
+                                                .calls_min = CALLS_MIN,
+                                                .failure_percent = BAD_PERCENT,
+                                                .slow_percent = BAD_PERCENT,
+                                                .slow_ms = settings->slow_ms,
+                                                .failures_in_row = FAILURES_IN_ROW,
+                                                .probes = 1,
+                                                .pause_min_ms = settings->backoff_min_ms,
+                                                .pause_max_ms = settings->backoff_max_ms};
+    ps_breaker_init(&link->breaker, &circuit, &ps_clock_system);
     (void)uv_timer_init(loop, &link->timer);
     link->timer.data = link->look_up.data = link;
     set_timer(link, 0); /* not at once: no callback comes before this returns */

@@ -10,8 +10,15 @@
  * A circuit breaker (breaker.h) stands before the server:
  *   away    open: nothing goes through until its pause is over
  *   trying  half open: connects and greets
- *   ready   closed; after time-outs or a row of refusals still half open, so that one command at a
- *           time goes through until the first good reply.
+ *   ready   closed; after time-outs or refusals still half open, so that one command at a time goes
+ *           through until the first good reply. Open while most replies have been slow: the
+ *           connection stays, since what is pending may still be answered.
+ * A link that is lost, a time-out and a server that is not the master trip it. Refusals, in a row
+ * or most of the window's, and slow replies are its judgement. A reply that says that the command
+ * itself was wrong is a good one.
+ *
+ * An operator may force it. Forced open, no command goes through; the link stays connected and goes
+ * on looking at the server. Forced closed, no judgement stops commands.
  *
  * One thread: that of the loop. SIGPIPE must be ignored by the program. */
 #ifndef PS_REDIS_LINK_H
@@ -29,7 +36,10 @@ struct ps_redis_settings {
     /* Doubled at each failure; half of it to all of it, at random. The most is small, since it is
      * part of how long buyers wait when Redis is back. */
     int64_t backoff_min_ms, backoff_max_ms;
-    int64_t check_ms;   /* between looks at the identity; 0 = none */
+    int64_t check_ms; /* between looks at the identity; 0 = none */
+    /* A reply that takes so long is slow, and while most are the breaker is open; 0 = none is. For
+     * links whose callers had better get a quick "no" than a late "yes". */
+    int64_t slow_ms;
     size_t pending_max; /* commands that wait for their replies */
 };
 extern const struct ps_redis_settings ps_redis_defaults;
@@ -60,6 +70,9 @@ void ps_redis_link_close(struct ps_redis_link *link);
 enum ps_redis_state ps_redis_link_state(const struct ps_redis_link *link);
 /* True when a command would be let through now. */
 bool ps_redis_link_open(struct ps_redis_link *link);
+/* What its breaker shows; `why` names the server, never a password. */
+void ps_redis_link_show(struct ps_redis_link *link, struct ps_breaker_view *ret_view);
+void ps_redis_link_force(struct ps_redis_link *link, const struct ps_breaker_force *force);
 /* Of the server that was greeted last; "" before the first. */
 const char *ps_redis_link_identity(const struct ps_redis_link *link);
 /* "host:port" of the server that is, or was, spoken to last. */

@@ -266,8 +266,9 @@ static void answer_first(struct ps_redis_wire *wire, redisReply *reply)
     if (!(unknown_script && load_and_repeat(wire, &pending))) {
         if (pending.fn != NULL)
             pending.fn(0, reply, pending.ctx);
+        int64_t took_ms = (int64_t)(uv_now(wire->tcp.loop) + wire->timeout_ms - pending.deadline);
         if (!wire->lost && wire->callbacks.on_reply != NULL)
-            wire->callbacks.on_reply(reply, wire->callbacks.ctx);
+            wire->callbacks.on_reply(reply, took_ms, wire->callbacks.ctx);
     }
     if (pending.command != NULL)
         redisFreeSdsCommand(pending.command);

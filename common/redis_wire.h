@@ -34,8 +34,9 @@ struct ps_redis_args {
 typedef void ps_redis_reply_fn(int err, const redisReply *reply, void *ctx);
 
 struct ps_redis_wire_callbacks {
-    /* After the callback of each reply. May be NULL. */
-    void (*on_reply)(const redisReply *reply, void *ctx);
+    /* After the callback of each reply, which came `took_ms` after its command was sent, by the
+     * loop's clock. May be NULL. */
+    void (*on_reply)(const redisReply *reply, int64_t took_ms, void *ctx);
     /* Comes at most once, after the callbacks of all commands; not after ps_redis_wire_close.
      * PS_E_CLOSED: not connected, or cut off; PS_E_TIMEOUT; PS_E_CORRUPT: not Redis's protocol. */
     void (*on_lost)(int err, const char *why, void *ctx);

@@ -89,8 +89,11 @@ int gw_counter_open(const struct gw_counter_deps *deps, struct gw_counter **ret_
     return 0;
 }
 
-int gw_counter_store(struct gw_counter *counter, uv_loop_t *loop, struct inv_store **ret_store)
+int gw_counter_store(struct gw_counter *counter, uv_loop_t *loop, bool buyers,
+                     struct inv_store **ret_store)
 {
+    int64_t slow_ms = buyers ? counter->deps.settings->store.redis.command_timeout_ms / 2 : 0;
+
     const struct inv_redis_events events = {.on_ready = on_ready,
                                             .on_away = on_away,
                                             .on_fenced = on_fenced,
@@ -98,7 +101,7 @@ int gw_counter_store(struct gw_counter *counter, uv_loop_t *loop, struct inv_sto
                                             .ctx = counter};
 
     if (counter->redis != NULL)
-        return inv_store_redis_new(counter->redis, loop, &events, ret_store);
+        return inv_store_redis_new(counter->redis, loop, slow_ms, &events, ret_store);
     *ret_store = counter->store;
     return 0;
 }

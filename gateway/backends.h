@@ -30,8 +30,9 @@ struct gw_counter_deps {
 int gw_counter_open(const struct gw_counter_deps *deps,
                     struct gw_counter **ret_counter) PS_MUST_CHECK;
 /* This thread's store, on its loop: the shared one, or a link of its own to Redis, which begins to
- * connect. PS_E_NOMEM, PS_E_IO. */
-int gw_counter_store(struct gw_counter *counter, uv_loop_t *loop,
+ * connect. `buyers`: they wait for it, so that replies of Redis that take more than half of the
+ * time-out open its breaker. PS_E_NOMEM, PS_E_IO. */
+int gw_counter_store(struct gw_counter *counter, uv_loop_t *loop, bool buyers,
                      struct inv_store **ret_store) PS_MUST_CHECK;
 /* Of a store that gw_counter_store gave, on its thread; what is open is answered. NULL is allowed.
  */

@@ -213,7 +213,8 @@ static int open_counter(struct gateway *gateway)
     ps_uuid_source_init(&ids);
     ps_uuid_next(&ids, gateway->started_ms, &gateway->start);
     err = gw_counter_open(&deps, &gateway->counter);
-    return err < 0 ? err : gw_counter_store(gateway->counter, &gateway->loop, &gateway->store);
+    return err < 0 ? err
+                   : gw_counter_store(gateway->counter, &gateway->loop, false, &gateway->store);
 }
 
 static int new_sales(struct gateway *gateway)
@@ -408,6 +409,7 @@ static void fill_report(struct gateway *gateway)
     gateway->report.cluster = gateway->cluster;
     gateway->report.sales = gateway->sales;
     gateway->report.signals = gateway->signals;
+    gateway->report.metrics = gateway->metrics;
 }
 
 static void gather_metrics(void *ctx)

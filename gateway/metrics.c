@@ -9,6 +9,7 @@ static const char *const mark_reasons[] = {"malformed",  "unknown_key", "expired
                                            "other_user", "forged",      NULL};
 static const char *const log_outcomes[] = {"landed", "refused", "unknown", "spilled", NULL};
 const char *const gw_flow_names[GW_FLOW_COUNT + 1] = {"log", "store", NULL};
+const char *const gw_shed_classes[] = {"order", "order_state", "status", "other", NULL};
 static const char *const versions[] = {PENSTOCK_VERSION, NULL};
 
 /* clang-format off */
@@ -30,6 +31,7 @@ const struct ps_metric gw_metric_table[GW_M_COUNT] = {
     [GW_M_FLOW_IN_FLIGHT]      = {"penstock_flow_in_flight", "How many are under way.", PS_GAUGE, "target", gw_flow_names, NULL},
     [GW_M_FLOW_REFUSED]        = {"penstock_flow_refused_total", "Buyers refused because the limit was reached: log_backlog, store_unavailable.", PS_COUNTER, "target", gw_flow_names, NULL},
     [GW_M_FLOW_SECONDS]        = {"penstock_flow_latency_seconds", "Median latency of the last that were measured; of Redis, of the slowest worker.", PS_GAUGE_BILLIONTHS, "target", gw_flow_names, NULL},
+    [GW_M_ADMISSION]           = {"penstock_admission_ratio", "The part of the users whose requests of a class overload lets pass, 0 to 1; the mean over the workers.", PS_GAUGE_BILLIONTHS, "class", gw_shed_classes, NULL},
     [GW_M_LATE_OUTCOMES]       = {"penstock_late_outcomes_total", "Outcomes of the log that came after their request was answered pending, or its client had left.", PS_COUNTER, NULL, NULL, NULL},
     [GW_M_ORDERS]              = {"penstock_orders_total", "Changes of orders that the log has shown, without those of rehearsal sales.", PS_COUNTER, "event", order_events, NULL},
     [GW_M_UNITS_RETURNED]      = {"penstock_units_returned_total", "Units that came back to stock by expiry or cancellation, without those of rehearsal sales.", PS_COUNTER, NULL, NULL, NULL},

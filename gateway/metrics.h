@@ -25,6 +25,7 @@ enum gw_metric {
     GW_M_FLOW_IN_FLIGHT,           /* penstock_flow_in_flight{target} */
     GW_M_FLOW_REFUSED,             /* penstock_flow_refused_total{target} */
     GW_M_FLOW_SECONDS,             /* penstock_flow_latency_seconds{target} */
+    GW_M_ADMISSION,                /* penstock_admission_ratio{class}, of enum adm_shed_class */
     GW_M_LATE_OUTCOMES,  /* penstock_late_outcomes_total: outcomes that came after their request's
                          deadline, or its client's end */
     GW_M_ORDERS,         /* penstock_orders_total{event}: accepted, void, confirmed, released */
@@ -79,5 +80,8 @@ enum gw_flow { GW_FLOW_LOG, GW_FLOW_STORE, GW_FLOW_COUNT };
 extern const char *const gw_flow_names[GW_FLOW_COUNT + 1]; /* in order, NULL-terminated */
 
 extern const struct ps_metric gw_metric_table[GW_M_COUNT];
+
+/* What enum adm_shed_class is called, in order, NULL-terminated. */
+extern const char *const gw_shed_classes[];
 
 #endif

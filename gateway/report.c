@@ -7,6 +7,15 @@
 #include "gateway/orders/flow.h"
 #include "gateway/sales/sales.h"
 
+/* Rounded, for it is a sum over the workers. */
+static unsigned admitted_percent(const struct ps_metrics *metrics)
+{
+    const int64_t percent = PS_NS_PER_S / 100;
+
+    return (unsigned)((ps_metric_read(metrics, GW_M_ADMISSION, ADM_SHED_ORDER) + percent / 2) /
+                      percent);
+}
+
 void gw_report_readiness(void *ctx, struct ans_readiness *ret_readiness)
 {
     const struct gw_report *report = ctx;
@@ -22,7 +31,8 @@ void gw_report_readiness(void *ctx, struct ans_readiness *ret_readiness)
         .sales_refused = sale_refused(report->sales),
         .limit_evictions = adm_limit_table_evictions(report->limits),
         .backlog_percent = oq_log_backlog_percent(report->log),
-        .log_lines_dropped = ps_log_dropped()};
+        .log_lines_dropped = ps_log_dropped(),
+        .admitted_percent = admitted_percent(report->metrics)};
 }
 
 /* --- metrics --- */

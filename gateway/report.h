@@ -5,6 +5,7 @@
 
 #include "common/metrics.h"
 #include "gateway/admission/limit_table.h"
+#include "gateway/admission/shed.h"
 #include "gateway/admission/signals.h"
 #include "gateway/answers/readiness.h"
 #include "inventory/store.h"
@@ -25,6 +26,7 @@ struct gw_report {
     struct clu_cluster *cluster;
     struct sale_runs *sales;
     const struct adm_signals *signals;
+    const struct ps_metrics *metrics;
 };
 
 /* `report` is a struct gw_report. Any thread. */

@@ -12,6 +12,7 @@
 #include "gateway/public/routes.h"
 #include "gateway/public/status_page.h"
 
+#include <sodium.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -43,8 +44,6 @@ static void stop(struct gw_worker *worker)
     worker->mail = NULL;
     ord_in_flight_stop(worker->orders);
     uv_close((uv_handle_t *)&worker->tick, NULL);
-    uv_close((uv_handle_t *)&worker->before_poll, NULL);
-    uv_close((uv_handle_t *)&worker->after_poll, NULL);
 }
 
 static void on_mail(const struct ps_mail *mail, void *ctx)
@@ -98,47 +97,16 @@ static void publish(_Atomic(int64_t) *figure, int64_t value)
     atomic_store_explicit(figure, value, memory_order_relaxed);
 }
 
-/* A turn ends. What comes from now on finds the worker free, or waits for the next turn. */
-static void on_before_poll(uv_prepare_t *prepare)
+static void on_turn(int64_t turn_ns, void *ctx)
 {
-    struct gw_worker *worker = prepare->data;
+    struct gw_worker *worker = ctx;
     struct adm_worker_load *load = worker->load;
-    struct gw_turn *turn = &worker->turn;
-    int64_t now_ns = ps_clock_mono_ns(worker->deps.clock);
 
-    if (turn->polled_ns != 0)
-        adm_times_add(&load->turns, now_ns - turn->began_ns);
+    adm_times_add(&load->turns, turn_ns);
     publish(&load->connections, (int64_t)srv_http_connections(worker->http));
     publish(&load->in_flight, (int64_t)srv_in_flight(worker->http));
     publish(&load->held, (int64_t)ord_in_flight_held(worker->orders));
     publish(&load->log_oldest_ns, ord_in_flight_oldest_ns(worker->orders));
-    uv_update_time(&worker->loop);
-    turn->polled_ns = now_ns;
-    turn->polled_ms = uv_now(&worker->loop);
-    turn->request_ns = 0;
-}
-
-/* How long the poll slept, libuv's clock tells, which is up to a millisecond late; and it tells
- * when the last of several batches of events came. The first request of the turn knows better. So a
- * turn is never taken for longer than it was, and for up to 2 ms shorter. */
-static void on_after_poll(uv_check_t *check)
-{
-    struct gw_worker *worker = check->data;
-    struct gw_turn *turn = &worker->turn;
-    int64_t slept_ms = (int64_t)(uv_now(&worker->loop) - turn->polled_ms);
-
-    turn->began_ns = turn->polled_ns + (slept_ms + 1) * PS_NS_PER_MS;
-    if (turn->request_ns != 0 && turn->request_ns < turn->began_ns)
-        turn->began_ns = turn->request_ns;
-}
-
-static void start_turns(struct gw_worker *worker)
-{
-    uv_prepare_init(&worker->loop, &worker->before_poll);
-    uv_check_init(&worker->loop, &worker->after_poll);
-    worker->before_poll.data = worker->after_poll.data = worker;
-    uv_prepare_start(&worker->before_poll, on_before_poll);
-    uv_check_start(&worker->after_poll, on_after_poll);
 }
 
 /* A tick that is late shows that the worker could not run at all, not even to poll: its processor
@@ -153,6 +121,60 @@ static void note_late_tick(struct gw_worker *worker, int64_t now_ns)
     publish(alive_ns, now_ns);
 }
 
+/* --- overload --- */
+
+/* Gateways that share a log refuse the same users: the secret is its name, with the random id of
+ * the Kafka cluster in it. With a journal of one gateway it is this process's own. */
+static void salt_shed(struct gw_worker *worker, int64_t wall_ms)
+{
+    static const char own[] = "shed";
+    struct ps_hash_key secret = {{0}};
+    struct oq_log_view view;
+
+    oq_log_view(worker->deps.log, &view);
+    if (view.shared && view.name != NULL) {
+        (void)crypto_generichash(secret.byte, sizeof secret.byte, (const unsigned char *)view.name,
+                                 strlen(view.name), NULL, 0);
+    } else {
+        uint64_t hash = adm_limit_hash(worker->deps.limits, own, sizeof own);
+        memcpy(secret.byte, &hash, sizeof hash);
+    }
+    adm_shed_salt(&worker->shed, &secret, wall_ms);
+}
+
+/* For Penstock-Admission: a dictionary of RFC 8941. */
+static void tell_admission(struct gw_worker *worker)
+{
+    struct pub_listener *listener = &worker->listener;
+    struct ps_buf text;
+
+    ps_buf_init(&text, listener->admission, sizeof listener->admission);
+    for (enum adm_shed_class i = 0; i < ADM_SHED_CLASSES; i++) {
+        double level = adm_shed_level(&worker->shed, i);
+        ps_metric_set(worker->shard, GW_M_ADMISSION, i,
+                      (int64_t)(level * PS_NS_PER_S) / (int64_t)worker->deps.worker_count);
+        ps_buf_printf(&text, "%s%s=%.2f", i > 0 ? ", " : "", gw_shed_classes[i], level);
+    }
+    listener->admission_len = worker->shed.cut_off < ADM_SHED_CELLS ? text.len : 0;
+}
+
+/* A window of overload control ends. */
+static void judge_load(struct gw_worker *worker)
+{
+    struct srv_load load;
+    bool was_active = worker->shed.active;
+
+    srv_http_load(worker->http, &load);
+    adm_shed_close(&worker->shed, &(struct adm_shed_window){.requests = load.requests,
+                                                            .waited_ns = load.waited_ns,
+                                                            .refused_ns = load.refused_ns,
+                                                            .busy_ns = load.busy_ns});
+    if (!was_active && !worker->shed.active)
+        return;
+    salt_shed(worker, ps_clock_wall_ms(worker->deps.clock));
+    tell_admission(worker);
+}
+
 static void on_tick(uv_timer_t *timer)
 {
     struct gw_worker *worker = timer->data;
@@ -160,6 +182,7 @@ static void on_tick(uv_timer_t *timer)
 
     note_late_tick(worker, now);
     warn_of_large_heads(worker, now);
+    judge_load(worker);
     atomic_store_explicit(&worker->idle,
                           worker->draining && srv_http_begun(worker->http) == 0 && !owes(worker),
                           memory_order_relaxed);
@@ -169,8 +192,6 @@ static void on_request(struct srv_request *request, void *ctx)
 {
     struct gw_worker *worker = ctx;
 
-    if (worker->turn.request_ns == 0)
-        worker->turn.request_ns = request->now_ns;
     pub_routes_handle(request, &worker->listener);
 }
 
@@ -239,6 +260,7 @@ static struct srv_settings http_settings(const struct gw_worker *worker)
         .client_ip_header = settings->client_ip_header[0] ? settings->client_ip_header : NULL,
         .is_trusted = is_trusted,
         .on_gone = on_gone,
+        .on_turn = on_turn,
         .clock = worker->deps.clock,
     };
 }
@@ -249,6 +271,7 @@ static void fill_gates(struct gw_worker *worker, const struct cfg_snapshot *poli
 
     worker->gates =
         (struct adm_gates){.limits = deps->limits,
+                           .shed = &worker->shed,
                            .fold = deps->fold,
                            .log = deps->log,
                            .backlog_percent = (unsigned)deps->settings->log.backlog_percent,
@@ -311,9 +334,10 @@ int gw_worker_new(const struct gw_worker_deps *deps, uint32_t index, int listen_
     ps_uuid_source_init(&worker->ids);
     if (worker->shard == NULL || uv_loop_init(&worker->loop) != 0)
         goto fail;
+    adm_shed_init(&worker->shed);
     fill_gates(worker, policy);
     settings = http_settings(worker);
-    if ((err = gw_counter_store(deps->counter, &worker->loop, &worker->store)) < 0 ||
+    if ((err = gw_counter_store(deps->counter, &worker->loop, true, &worker->store)) < 0 ||
         (err = pub_pages_new(&worker->pages)) < 0 ||
         /* Every request in flight can have one outcome under way; late ones are as many again at
            most. */
@@ -325,10 +349,10 @@ int gw_worker_new(const struct gw_worker_deps *deps, uint32_t index, int listen_
         (err = new_orders(worker)) < 0)
         goto fail_parts;
     fill_listener(worker);
+    tell_admission(worker);
     uv_timer_init(&worker->loop, &worker->tick);
     worker->tick.data = worker;
     publish(&worker->load->alive_ns, ps_clock_mono_ns(deps->clock));
-    start_turns(worker);
     uv_timer_start(&worker->tick, on_tick, TICK_MS, TICK_MS);
     *ret_worker = worker;
     return 0;

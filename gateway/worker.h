@@ -35,14 +35,6 @@ struct gw_worker_deps {
     void *readiness_ctx;
 };
 
-/* A turn of the loop: from the return of its poll until it polls again. */
-struct gw_turn {
-    int64_t polled_ns;  /* when the last poll began; 0: there was none */
-    uint64_t polled_ms; /* the same by libuv's clock */
-    int64_t began_ns;   /* when it returned */
-    int64_t request_ns; /* when the first request since then was handed over; 0: none */
-};
-
 struct gw_worker {
     struct gw_worker_deps deps;
     uint32_t index;
@@ -53,14 +45,12 @@ struct gw_worker {
     struct inv_store *store; /* the counter: with memory the shared one, else this thread's */
     struct ps_metrics_shard *shard;
     struct ps_uuid_source ids;
+    struct adm_shed shed;
     struct adm_gates gates; /* with this worker's policy; exchanged between two events */
     struct ord_in_flight *orders;
     struct pub_pages *pages; /* prepared status pages */
     struct pub_listener listener;
     struct adm_worker_load *load;
-    uv_prepare_t before_poll; /* a turn of the loop ends ... */
-    uv_check_t after_poll;    /* ... and the next has begun */
-    struct gw_turn turn;
     uv_timer_t tick;             /* while draining: are we done? */
     uint64_t large_heads;        /* refused since the last warning of them */
     int64_t large_heads_next_ns; /* the earliest next one */

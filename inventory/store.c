@@ -148,6 +148,20 @@ bool inv_store_is_shared(const struct inv_store *store)
     return store->backend->shared != NULL;
 }
 
+bool inv_store_breaker(struct inv_store *store, struct ps_breaker_view *ret_view)
+{
+    if (!inv_store_is_shared(store))
+        return false;
+    store->backend->shared->breaker(store, ret_view);
+    return true;
+}
+
+void inv_store_force(struct inv_store *store, const struct ps_breaker_force *force)
+{
+    if (inv_store_is_shared(store))
+        store->backend->shared->force(store, force);
+}
+
 bool inv_store_ready(const struct inv_store *store)
 {
     return !inv_store_is_shared(store) || store->backend->shared->ready(store);

@@ -42,6 +42,7 @@
 #ifndef INV_STORE_H
 #define INV_STORE_H
 
+#include "common/breaker.h"
 #include "common/defs.h"
 #include "common/err.h"
 #include "common/id.h"
@@ -244,6 +245,11 @@ int inv_load_applied(struct inv_load *load, uint32_t partition, int64_t offset) 
  * log must be sent by any gateway that reads them. False: this process alone counts by it, calls
  * answer at once, and the counters end with the process. Any thread. */
 bool inv_store_is_shared(const struct inv_store *store);
+/* What the circuit breaker before a shared store shows. False: the store is not shared, and has
+ * none. The store's thread. */
+bool inv_store_breaker(struct inv_store *store, struct ps_breaker_view *ret_view);
+/* In force when this returns; of a store without a breaker it does nothing. The store's thread. */
+void inv_store_force(struct inv_store *store, const struct ps_breaker_force *force);
 /* It can be asked now. Always true of a store that is not shared. The store's thread. */
 bool inv_store_ready(const struct inv_store *store);
 /* A call or an effect waits to be sent or to be answered. Never true of a store that is not shared.

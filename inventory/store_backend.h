@@ -10,6 +10,8 @@
 
 /* What only a store that several gateways share provides; without it, store.c answers. */
 struct inv_shared_ops {
+    void (*breaker)(struct inv_store *store, struct ps_breaker_view *ret_view);
+    void (*force)(struct inv_store *store, const struct ps_breaker_force *force);
     bool (*ready)(const struct inv_store *store);
     bool (*busy)(const struct inv_store *store);
     const char *(*server)(const struct inv_store *store);

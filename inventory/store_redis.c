@@ -71,9 +71,23 @@ static void on_away(int err, const char *why, void *ctx)
         store->events.on_away(err, why, store->events.ctx);
 }
 
+static void redis_breaker(struct inv_store *head, struct ps_breaker_view *ret_view)
+{
+    ps_redis_link_show(((struct inv_redis_store *)head)->link, ret_view);
+}
+
+static void redis_force(struct inv_store *head, const struct ps_breaker_force *force)
+{
+    ps_redis_link_force(((struct inv_redis_store *)head)->link, force);
+}
+
 static bool redis_ready(const struct inv_store *head)
 {
-    return ps_redis_link_state(((const struct inv_redis_store *)head)->link) == PS_REDIS_READY;
+    struct ps_redis_link *link = ((const struct inv_redis_store *)head)->link;
+    struct ps_breaker_view view;
+
+    ps_redis_link_show(link, &view);
+    return ps_redis_link_state(link) == PS_REDIS_READY && view.state != PS_BREAKER_OPEN;
 }
 
 static const char *redis_server(const struct inv_store *head)
@@ -123,6 +137,8 @@ static void redis_view_reached(struct inv_store *head, int64_t mono_ns)
 
 static const struct inv_shared_ops redis_shared = {
     .ready = redis_ready,
+    .breaker = redis_breaker,
+    .force = redis_force,
     .busy = redis_busy,
     .server = redis_server,
     .view_reached = redis_view_reached,
@@ -159,17 +175,19 @@ static const struct inv_backend redis_backend = {
     .store_free = redis_store_free,
 };
 
-int inv_store_redis_new(struct inv_redis *redis, uv_loop_t *loop,
+int inv_store_redis_new(struct inv_redis *redis, uv_loop_t *loop, int64_t slow_ms,
                         const struct inv_redis_events *events, struct inv_store **ret_store)
 {
     struct inv_redis_store *store = calloc(1, sizeof *store);
     if (store == NULL)
         return PS_E_NOMEM;
     const struct ps_redis_callbacks callbacks = {on_ready, on_away, store};
+    struct ps_redis_settings settings = redis->settings.link;
+    settings.slow_ms = slow_ms;
     store->head.backend = &redis_backend;
     store->redis = redis;
     store->events = *events;
-    int err = ps_redis_link_new(loop, &redis->url, &redis->settings.link, &callbacks, &store->link);
+    int err = ps_redis_link_new(loop, &redis->url, &settings, &callbacks, &store->link);
     if (err < 0) {
         free(store);
         return err;

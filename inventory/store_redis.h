@@ -50,10 +50,11 @@ struct inv_redis_events {
     void *ctx;
 };
 
-/* Starts to connect. PS_E_NOMEM, PS_E_IO. inv_store_free answers what is open (PS_E_UNKNOWN, or
+/* Starts to connect. `slow_ms`: as in ps_redis_settings, of this store alone. PS_E_NOMEM, PS_E_IO.
+ * inv_store_free answers what is open (PS_E_UNKNOWN, or
  * PS_E_CLOSED if it was not sent) before it returns, and is not called from a callback; its memory
  * goes when the loop has closed its handles. */
-int inv_store_redis_new(struct inv_redis *redis, uv_loop_t *loop,
+int inv_store_redis_new(struct inv_redis *redis, uv_loop_t *loop, int64_t slow_ms,
                         const struct inv_redis_events *events,
                         struct inv_store **ret_store) PS_MUST_CHECK;
 

@@ -8,12 +8,16 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#define WINDOW_MS 10000
+#define SHOW_NS   (100 * PS_NS_PER_MS)
+
 int oq_kafka_breaker_init(struct oq_kafka_breaker *breaker,
                           const struct oq_kafka_settings *settings,
                           const struct oq_log_callbacks *on)
 {
     *breaker = (struct oq_kafka_breaker){.settings = settings, .on = on, .err = PS_E_IO};
-    static const struct ps_breaker_settings circuit = {.strikes_max = 1};
+    const struct ps_breaker_settings circuit = {
+        .window_ms = WINDOW_MS, .slow_ms = settings->delivery_timeout_ms / 2, .failures_in_row = 1};
     ps_breaker_init(&breaker->circuit, &circuit, &ps_clock_system);
     (void)ps_breaker_trip(&breaker->circuit);
     atomic_init(&breaker->state, OQ_LOG_CLOSED);
@@ -36,6 +40,29 @@ enum oq_log_state oq_kafka_breaker_state(const struct oq_kafka_breaker *breaker)
     return atomic_load_explicit(&breaker->state, memory_order_relaxed);
 }
 
+void oq_kafka_breaker_view(const struct oq_kafka_breaker *breaker, struct ps_breaker_view *ret_view)
+{
+    ps_board_read(&breaker->view, ret_view, sizeof *ret_view);
+}
+
+/* At once when it matters, else now and then: the log's thread may go round often. */
+static void write_view(struct oq_kafka_breaker *breaker, int err)
+{
+    int64_t now = ps_clock_mono_ns(&ps_clock_system);
+    struct ps_breaker_view view;
+
+    if (err == breaker->shown_err && breaker->circuit.force.id == breaker->shown_force &&
+        now - breaker->shown_ns < SHOW_NS)
+        return;
+    ps_breaker_show(&breaker->circuit, &view);
+    if (err != 0)
+        snprintf(view.why, sizeof view.why, "%.*s", PS_BREAKER_WHY - 1, breaker->why);
+    ps_board_write(&breaker->view, &view, sizeof view);
+    breaker->shown_ns = now;
+    breaker->shown_err = err;
+    breaker->shown_force = view.force.id;
+}
+
 void oq_kafka_breaker_report(struct oq_kafka_breaker *breaker, bool behind)
 {
     const struct oq_kafka_settings *settings = breaker->settings;
@@ -54,6 +81,7 @@ void oq_kafka_breaker_report(struct oq_kafka_breaker *breaker, bool behind)
         state = OQ_LOG_AWAY;
     }
     atomic_store_explicit(&breaker->state, state, memory_order_relaxed);
+    write_view(breaker, err);
     if (err == breaker->reported_err || atomic_load(&breaker->opening) != OQ_BREAKER_OPEN)
         return;
     breaker->reported_err = err;
@@ -68,29 +96,77 @@ void oq_kafka_breaker_end(struct oq_kafka_breaker *breaker)
 
 /* --- The circuit --- */
 
-static bool open_circuit(struct oq_kafka_breaker *breaker, const struct ps_fault *why, int err)
+static void set_why(struct oq_kafka_breaker *breaker, const struct ps_fault *why, int err)
 {
-    bool tripped = ps_breaker_trip(&breaker->circuit);
     breaker->err = err;
     snprintf(breaker->why, sizeof breaker->why, "%s: %s", why->path, why->text);
     oq_kafka_breaker_report(breaker, false);
-    return tripped;
 }
 
 bool oq_kafka_breaker_trip(struct oq_kafka_breaker *breaker, const struct ps_fault *why, int err)
 {
-    return !breaker->lost && open_circuit(breaker, why, err);
+    if (breaker->lost)
+        return false;
+    bool tripped = ps_breaker_trip(&breaker->circuit);
+    set_why(breaker, why, err);
+    return tripped;
+}
+
+bool oq_kafka_breaker_fail(struct oq_kafka_breaker *breaker, const struct ps_fault *why, int err)
+{
+    if (breaker->lost)
+        return false;
+    bool opened = ps_breaker_fail(&breaker->circuit, 0);
+    if (breaker->circuit.state == PS_BREAKER_OPEN)
+        set_why(breaker, why, err);
+    return opened;
 }
 
 void oq_kafka_breaker_lose(struct oq_kafka_breaker *breaker, const struct ps_fault *why, int err)
 {
+    (void)ps_breaker_trip(&breaker->circuit);
     breaker->lost = true;
-    (void)open_circuit(breaker, why, err);
+    set_why(breaker, why, err);
+}
+
+void oq_kafka_breaker_succeed(struct oq_kafka_breaker *breaker, int64_t took_ns)
+{
+    if (breaker->circuit.state == PS_BREAKER_CLOSED)
+        (void)ps_breaker_succeed(&breaker->circuit, took_ns);
+}
+
+bool oq_kafka_breaker_may_return(struct oq_kafka_breaker *breaker)
+{
+    return breaker->circuit.state == PS_BREAKER_OPEN &&
+           ps_breaker_forced(&breaker->circuit) != PS_BREAKER_FORCED_OPEN;
 }
 
 void oq_kafka_breaker_return(struct oq_kafka_breaker *breaker)
 {
     ps_breaker_probe(&breaker->circuit);
+}
+
+/* --- Orders --- */
+
+void oq_kafka_breaker_force(struct oq_kafka_breaker *breaker, const struct ps_breaker_force *force)
+{
+    ps_board_write(&breaker->force, force, sizeof *force);
+}
+
+void oq_kafka_breaker_obey(struct oq_kafka_breaker *breaker)
+{
+    struct ps_breaker_force force;
+    struct ps_fault fault;
+
+    ps_board_read(&breaker->force, &force, sizeof force);
+    if (force.id == breaker->circuit.force.id)
+        return;
+    ps_breaker_force(&breaker->circuit, &force);
+    if (ps_breaker_forced(&breaker->circuit) != PS_BREAKER_FORCED_OPEN)
+        return;
+    int err = ps_fault(&fault, PS_E_CLOSED, breaker->settings->topic,
+                       "an operator has forced the breaker open");
+    (void)oq_kafka_breaker_trip(breaker, &fault, err);
 }
 
 /* --- Opening --- */
@@ -104,7 +180,7 @@ static void end_opening(struct oq_kafka_breaker *breaker, enum oq_breaker_openin
 
 void oq_kafka_breaker_mend(struct oq_kafka_breaker *breaker)
 {
-    ps_breaker_succeed(&breaker->circuit);
+    (void)ps_breaker_succeed(&breaker->circuit, 0);
     if (breaker->was_well)
         return;
     breaker->was_well = true;

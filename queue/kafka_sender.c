@@ -122,12 +122,14 @@ void oq_kafka_sender_landed(struct oq_kafka_sender *sender, const struct ps_uuid
     release_flight(sender, flight);
 }
 
-void oq_kafka_sender_end_group(struct oq_kafka_sender *sender)
+int64_t oq_kafka_sender_end_group(struct oq_kafka_sender *sender)
 {
     if (sender->group_ns == 0)
-        return;
-    ps_durations_add(&sender->counters.groups, now_ns() - sender->group_ns);
+        return 0;
+    int64_t took_ns = now_ns() - sender->group_ns;
+    ps_durations_add(&sender->counters.groups, took_ns);
     sender->group_ns = 0;
+    return took_ns;
 }
 
 /* --- Delivery reports --- */
@@ -147,7 +149,7 @@ static void note_failure(struct oq_kafka_sender *sender, struct oq_flight *fligh
         return;
     }
     if (!sender->closing)
-        sender->setup.on_trouble(why, sender->setup.ctx);
+        sender->setup.on_trouble(true, why, sender->setup.ctx);
     if (!flight->doubt) {
         report_failed(sender, flight, OQ_REFUSED);
         release_flight(sender, flight);
@@ -189,7 +191,7 @@ static void on_error(rd_kafka_t *handle, int err, const char *reason, void *opaq
     if (err == RD_KAFKA_RESP_ERR__FATAL)
         sender->fatal = true;
     else if (err == RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN)
-        sender->setup.on_trouble(sender->reason, sender->setup.ctx);
+        sender->setup.on_trouble(false, sender->reason, sender->setup.ctx);
     else
         snprintf(sender->reason, sizeof sender->reason, "%s", reason);
 }
@@ -417,7 +419,7 @@ int oq_kafka_sender_poll(struct oq_kafka_sender *sender)
     end_producer(sender);
     struct ps_fault fault;
     if (start_producer(sender, &fault) != 0) {
-        sender->setup.on_trouble(fault.text, sender->setup.ctx);
+        sender->setup.on_trouble(true, fault.text, sender->setup.ctx);
         return 0;
     }
     add_count(&sender->counters.producers, 1);

@@ -21,12 +21,13 @@ struct oq_kafka_counters {
 };
 
 /* `callbacks`: on_outcome is called for each record once. `on_trouble` is called when a record was
- * not acknowledged, before the outcomes that follow from it; `ctx` is for it. */
+ * not acknowledged, before the outcomes that follow from it, or (not `certain`) when all
+ * connections are lost; `ctx` is for it. */
 struct oq_kafka_sender_setup {
     const struct oq_kafka_config *config; /* lives longer, like the rest */
     const struct oq_sale_marks *marks;
     const struct oq_log_callbacks *callbacks;
-    void (*on_trouble)(const char *why, void *ctx);
+    void (*on_trouble)(bool certain, const char *why, void *ctx);
     void *ctx;
     int wakeup; /* an eventfd, signalled when there may be something to poll */
 };
@@ -56,8 +57,9 @@ int oq_kafka_sender_poll(struct oq_kafka_sender *sender);
 /* The log shows this event id: reports its outcome. */
 void oq_kafka_sender_landed(struct oq_kafka_sender *sender, const struct ps_uuid *id, int64_t seq,
                             const struct oq_event *event);
-/* After each group that was read: counts it if a record of ours was in it. */
-void oq_kafka_sender_end_group(struct oq_kafka_sender *sender);
+/* After each group that was read: counts it if a record of ours was in it. Returns for how long the
+ * oldest of them was under way; 0: there was none. */
+int64_t oq_kafka_sender_end_group(struct oq_kafka_sender *sender);
 /* Sends again what waits for that, or gives it up by a record if its epoch is over. */
 void oq_kafka_sender_resend(struct oq_kafka_sender *sender);
 /* The view has reached ends that were asked for at `look_ns`: what was acknowledged before and was

@@ -43,6 +43,20 @@ void oq_log_stats(const struct oq_log *log, struct oq_log_stats *ret_stats)
     log->ops->stats(log, ret_stats);
 }
 
+bool oq_log_breaker(const struct oq_log *log, struct ps_breaker_view *ret_view)
+{
+    if (log->ops->breaker == NULL)
+        return false;
+    log->ops->breaker(log, ret_view);
+    return true;
+}
+
+void oq_log_force(struct oq_log *log, const struct ps_breaker_force *force)
+{
+    if (log->ops->force != NULL)
+        log->ops->force(log, force);
+}
+
 int oq_log_call(struct oq_log *log, void (*fn)(void *arg), void *arg)
 {
     return log->ops->call(log, fn, arg);

@@ -28,6 +28,7 @@
 #ifndef OQ_LOG_H
 #define OQ_LOG_H
 
+#include "common/breaker.h"
 #include "common/err.h"
 #include "common/metrics.h"
 #include "queue/event.h"
@@ -128,6 +129,12 @@ uint32_t oq_log_partitions(const struct oq_log *log);
 bool oq_log_available(const struct oq_log *log);
 /* How full the input queue is, 0..100 percent. Relaxed, any thread. */
 unsigned oq_log_backlog_percent(const struct oq_log *log);
+/* What the circuit breaker before a log that another process keeps shows, some 100 ms old at most.
+ * False: nobody else keeps it, and it has none. Any thread. */
+bool oq_log_breaker(const struct oq_log *log, struct ps_breaker_view *ret_view);
+/* In force when oq_log_breaker shows an order of this id. Forced open the log is AWAY. A log
+ * without a breaker does nothing. One thread. */
+void oq_log_force(struct oq_log *log, const struct ps_breaker_force *force);
 /* Relaxed, any thread. */
 void oq_log_stats(const struct oq_log *log, struct oq_log_stats *ret_stats);
 /* Runs `fn` once on the log's thread between two batches: everything landed has been folded,

@@ -15,6 +15,9 @@ struct oq_log_ops {
     bool (*available)(const struct oq_log *log);
     void (*view)(const struct oq_log *log, struct oq_log_view *ret_view);
     void (*stats)(const struct oq_log *log, struct oq_log_stats *ret_stats);
+    /* NULL: there is no breaker. */
+    void (*breaker)(const struct oq_log *log, struct ps_breaker_view *ret_view);
+    void (*force)(struct oq_log *log, const struct ps_breaker_force *force);
     int (*call)(struct oq_log *log, void (*fn)(void *arg), void *arg);
     int (*close)(struct oq_log *log, int64_t timeout_ms);
     void (*free)(struct oq_log *log);

@@ -80,19 +80,21 @@ static bool is_behind(const struct kafka *kafka)
            now - oq_kafka_view_look_ns(kafka->view) > allowed;
 }
 
-static void go_away(struct kafka *kafka, const struct ps_fault *why, int err)
+/* `certain`: records must be read back before more are sent. */
+static void go_away(struct kafka *kafka, bool certain, const struct ps_fault *why, int err)
 {
-    if (oq_kafka_breaker_trip(&kafka->breaker, why, err))
+    if (certain ? oq_kafka_breaker_trip(&kafka->breaker, why, err)
+                : oq_kafka_breaker_fail(&kafka->breaker, why, err))
         oq_kafka_watch_check(kafka->watch);
 }
 
-static void on_trouble(const char *why, void *ctx)
+static void on_trouble(bool certain, const char *why, void *ctx)
 {
     struct kafka *kafka = ctx;
     struct ps_fault fault;
     int err = ps_fault(&fault, PS_E_IO, kafka->config.set.topic,
                        "Kafka at %s does not take records: %s", kafka->config.set.brokers, why);
-    go_away(kafka, &fault, err);
+    go_away(kafka, certain, &fault, err);
 }
 
 static void take_look(struct kafka *kafka)
@@ -102,7 +104,7 @@ static void take_look(struct kafka *kafka)
     if (kafka->breaker.lost || !oq_kafka_watch_news(kafka->watch, look))
         return;
     if (look->err != 0) {
-        go_away(kafka, &look->fault, look->err);
+        go_away(kafka, look->err == PS_E_INVALID, &look->fault, look->err);
         if (look->err == PS_E_INVALID)
             oq_kafka_breaker_refuse(&kafka->breaker, &look->fault);
         return;
@@ -113,7 +115,7 @@ static void take_look(struct kafka *kafka)
         atomic_store_explicit(&kafka->named, true, memory_order_release);
     }
     int64_t away_ns = kafka->breaker.circuit.opened_ns;
-    bool back = kafka->breaker.circuit.state == PS_BREAKER_OPEN && look->began_ns >= away_ns &&
+    bool back = oq_kafka_breaker_may_return(&kafka->breaker) && look->began_ns >= away_ns &&
                 look->checked_ns >= away_ns;
     int err = oq_kafka_view_take(kafka->view, look, back, &fault);
     if (err == 0 && look->partitions > kafka->known)
@@ -121,7 +123,7 @@ static void take_look(struct kafka *kafka)
     if (err == PS_E_CORRUPT)
         oq_kafka_breaker_lose(&kafka->breaker, &fault, err);
     else if (err != 0)
-        go_away(kafka, &fault, err);
+        go_away(kafka, true, &fault, err);
     if (err != 0)
         return;
     kafka->known = look->partitions;
@@ -188,7 +190,9 @@ static int read_back(struct kafka *kafka)
                      "out of memory for its records: restart the gateway where there is more");
         oq_kafka_breaker_lose(&kafka->breaker, &fault, done);
     }
-    oq_kafka_sender_end_group(kafka->sender);
+    int64_t took_ns = oq_kafka_sender_end_group(kafka->sender);
+    if (took_ns > 0)
+        oq_kafka_breaker_succeed(&kafka->breaker, took_ns);
     if (oq_kafka_view_reached(kafka->view))
         atomic_store_explicit(&kafka->reached_ns, oq_kafka_view_look_ns(kafka->view),
                               memory_order_release);
@@ -299,6 +303,7 @@ static void *run_log(void *arg)
 {
     struct kafka *kafka = arg;
     while (!is_over(kafka)) {
+        oq_kafka_breaker_obey(&kafka->breaker);
         take_look(kafka);
         int done = read_back(kafka);
         if (!kafka->gave_up) {
@@ -414,6 +419,17 @@ static void kafka_stats(const struct oq_log *log, struct oq_log_stats *ret_stats
     *ret_stats = stats;
 }
 
+static void kafka_breaker(const struct oq_log *log, struct ps_breaker_view *ret_view)
+{
+    oq_kafka_breaker_view(&const_kafka_of(log)->breaker, ret_view);
+}
+
+static void kafka_force(struct oq_log *log, const struct ps_breaker_force *force)
+{
+    oq_kafka_breaker_force(&kafka_of(log)->breaker, force);
+    oq_kafka_wake(log);
+}
+
 static int kafka_call(struct oq_log *log, void (*fn)(void *arg), void *arg)
 {
     return oq_record_queue_call(kafka_of(log)->queue, fn, arg);
@@ -462,6 +478,8 @@ static const struct oq_log_ops kafka_ops = {
     .available = kafka_available,
     .view = kafka_view,
     .stats = kafka_stats,
+    .breaker = kafka_breaker,
+    .force = kafka_force,
     .call = kafka_call,
     .close = kafka_close,
     .free = kafka_free,

@@ -309,6 +309,16 @@ static void spill_stats(const struct oq_log *log, struct oq_log_stats *ret_stats
     *ret_stats = stats;
 }
 
+static void spill_breaker(const struct oq_log *log, struct ps_breaker_view *ret_view)
+{
+    (void)oq_log_breaker(kafka_of(log), ret_view);
+}
+
+static void spill_force(struct oq_log *log, const struct ps_breaker_force *force)
+{
+    oq_log_force(kafka_of(log), force);
+}
+
 static int spill_call(struct oq_log *log, void (*fn)(void *arg), void *arg)
 {
     return oq_log_call(kafka_of(log), fn, arg);
@@ -349,6 +359,8 @@ static const struct oq_log_ops spill_ops = {
     .available = spill_available,
     .view = spill_view,
     .stats = spill_stats,
+    .breaker = spill_breaker,
+    .force = spill_force,
     .call = spill_call,
     .close = spill_close,
     .free = spill_free,

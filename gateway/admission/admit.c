@@ -64,6 +64,43 @@ static enum adm_gate blocklist_gate(struct adm_admission *admission)
                : ADM_GATE_PASS;
 }
 
+/* --- overload --- */
+
+/* Spreads over as long again as it says, by user: those who were refused together do not come back
+ * together. */
+static enum adm_gate deny_shed(struct adm_admission *admission, enum adm_shed_class class,
+                               uint64_t hash)
+{
+    int64_t after_s = adm_shed_retry_after_s(admission->gates->shed, class);
+
+    admission->detail.retry_after_s = after_s + (int64_t)(hash % (uint64_t)after_s);
+    return deny(admission, ANS_V_shed);
+}
+
+static enum adm_gate ask_shed(struct adm_admission *admission, enum adm_shed_class class)
+{
+    const struct adm_gates *of = admission->gates;
+    const struct adm_request *request = admission->request;
+    struct ps_address address;
+
+    if (PS_LIKELY(!of->shed->active))
+        return ADM_GATE_PASS;
+    if (request->user.len > 0)
+        return adm_shed_judge(of->shed, class, request->user.at, request->user.len)
+                   ? ADM_GATE_PASS
+                   : deny_shed(admission, class, request->user_hash);
+    ps_address_limit_key(&request->address, &address);
+    return adm_shed_judge(of->shed, class, address.byte, sizeof address.byte)
+               ? ADM_GATE_PASS
+               : deny_shed(admission, class,
+                           adm_limit_hash(of->limits, address.byte, sizeof address.byte));
+}
+
+static enum adm_gate shed_gate(struct adm_admission *admission)
+{
+    return ask_shed(admission, ADM_SHED_ORDER);
+}
+
 /* --- limits --- */
 
 static const enum ans_verdict rate_verdict[] = {[CFG_LIMIT_KEY_USER] = ANS_V_user_rate,
@@ -242,13 +279,17 @@ static enum adm_gate ask_class(struct adm_admission *admission, unsigned applies
 
 enum adm_gate adm_admit_status(struct adm_admission *admission)
 {
-    return ask_class(admission, CFG_LIMIT_STATUS);
+    return ask_shed(admission, ADM_SHED_STATUS) == ADM_GATE_DENY
+               ? ADM_GATE_DENY
+               : ask_class(admission, CFG_LIMIT_STATUS);
 }
 
 enum adm_gate adm_admit_lookup(struct adm_admission *admission)
 {
-    return blocklist_gate(admission) == ADM_GATE_DENY ? ADM_GATE_DENY
-                                                      : ask_class(admission, CFG_LIMIT_ORDER_STATE);
+    return blocklist_gate(admission) == ADM_GATE_DENY ||
+                   ask_shed(admission, ADM_SHED_ORDER_STATE) == ADM_GATE_DENY
+               ? ADM_GATE_DENY
+               : ask_class(admission, CFG_LIMIT_ORDER_STATE);
 }
 
 /* --- the body --- */
@@ -419,6 +460,7 @@ static const struct {
 } gates[] = {
     {phase_gate,        true},
     {blocklist_gate,    true},
+    {shed_gate,         false},
     {ip_gate,           false},
     {user_gate,         false},
     {replay_gate,       true}, /* it also says `ended` and `paused` to those who have orders */

@@ -7,6 +7,7 @@
 #include "common/adaptive_limit.h"
 #include "common/metrics.h"
 #include "gateway/admission/limit_table.h"
+#include "gateway/admission/shed.h"
 #include "gateway/answers/problem.h"
 #include "gateway/config/snapshot.h"
 #include "inventory/store.h"
@@ -16,6 +17,7 @@
 /* What the gates of one thread look at. That thread exchanges the policy, between two requests. */
 struct adm_gates {
     struct adm_limit_table *limits;
+    struct adm_shed *shed;
     const struct oq_fold *fold;
     const struct oq_log *log;
     unsigned backlog_percent; /* of the log's queue; above: 503 log_backlog */
@@ -81,8 +83,9 @@ enum adm_gate adm_admit(struct adm_admission *admission);
 enum ans_verdict adm_refuse_log(const struct adm_gates *gates);
 enum ans_verdict adm_refuse_store(const struct adm_gates *gates);
 
-/* For requests that do not buy: ADM_GATE_PASS or ADM_GATE_DENY. Their class of limits is asked with
- * the keys ip, user, sale and global, in this order; nothing waits. */
+/* For requests that do not buy: ADM_GATE_PASS or ADM_GATE_DENY. When overload does not refuse them,
+ * their class of limits is asked with the keys ip, user, sale and global, in this order; nothing
+ * waits. */
 /* The status page. */
 enum adm_gate adm_admit_status(struct adm_admission *admission);
 /* A buyer's orders: the blocklist first. */

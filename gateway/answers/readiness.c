@@ -1,5 +1,6 @@
 /* "[+]name ok" or "[-]name failed" a check, then "ready" or "not ready". A full limit table is a
- * warning in the list and no reason to take the gateway out. */
+ * warning in the list and no reason to take the gateway out; overload is none either, for what this
+ * one would not serve any more the next one would get on top. */
 #include "gateway/answers/readiness.h"
 
 #include <string.h>
@@ -40,6 +41,9 @@ static void put_checks(struct ps_buf *buf, const struct ans_readiness *readiness
     }
     put_check(buf, "sales", readiness->sales_refused == 0);
     put_check(buf, "limits", readiness->limit_evictions == 0);
+    if (readiness->admitted_percent < 100)
+        ps_buf_printf(buf, "[-]overload: %u %% of the users may order\n",
+                      readiness->admitted_percent);
 }
 
 void ans_readiness_print(struct ps_buf *buf, const struct ans_readiness *readiness,

@@ -17,6 +17,7 @@ struct ans_readiness {
     uint64_t limit_evictions; /* of the limit table: a warning only */
     unsigned backlog_percent; /* of the log's queue */
     uint64_t log_lines_dropped;
+    unsigned admitted_percent; /* of the users, to buy: less is overload, and a warning only */
 };
 
 /* ok, or why buyers cannot be served. */

@@ -25,6 +25,9 @@ struct pub_listener {
     struct adm_worker_load *load;
     void (*readiness)(void *ctx, struct ans_readiness *ret_readiness);
     void *readiness_ctx;
+    /* What overload lets pass, for Penstock-Admission; empty: all. */
+    char admission[96];
+    size_t admission_len;
 };
 
 struct pub_request {

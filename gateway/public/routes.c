@@ -301,6 +301,9 @@ static void dispatch(struct pub_request *request, const struct route *route, str
                         : http->method == SRV_POST                          ? route->post
                                                                             : NULL;
     put_cors(request, route);
+    if (request->listener->admission_len > 0 && request->client.trusted_peer)
+        srv_answer_header(request->http, "Penstock-Admission", request->listener->admission,
+                          request->listener->admission_len);
     if (http->method == SRV_OPTIONS) {
         answer_options(request, route);
         return;

@@ -139,6 +139,8 @@ static void on_idle(uv_idle_t *idle)
     struct srv_connection *connection;
 
     srv_read_clock(http);
+    srv_guard_event(http);
+    http->came_ns = http->now_ns; /* they waited for the answer before them */
     while ((connection = TAILQ_FIRST(&http->ready)) != NULL) {
         TAILQ_REMOVE(&http->ready, connection, ready);
         connection->is_ready = false;
@@ -339,6 +341,7 @@ static void answer_request(struct srv_slot *slot, struct answer answer, char *he
     struct ps_buf buf;
 
     assert(slot->state >= SRV_SLOT_HANDED);
+    http->guard.refused = answer.status >= 400;
     if (slot->state == SRV_SLOT_LEFT) {
         free(heap);
         srv_slot_free(slot);
@@ -516,6 +519,7 @@ void srv_refuse(struct srv_connection *connection, enum ans_verdict verdict, con
                             .body = {body.at, body.len},
                             .close = true};
     http->on_refused((int)verdict, http->ctx);
+    http->guard.refused = true;
     if (!srv_write_room(connection, OWN_FIELDS_MAX + fields.len + body.len, &buf, &segment))
         return;
     put_answer(&buf, http, &answer, true);

@@ -128,6 +128,7 @@ static void on_event(uv_poll_t *poll, int status, int events)
     struct srv_connection *connection = poll->data;
 
     srv_read_clock(connection->http);
+    srv_guard_event(connection->http);
     if (status < 0) {
         srv_close(connection, true);
         return;
@@ -257,6 +258,7 @@ static void on_listen(uv_poll_t *poll, int status, int events)
     (void)status; /* accept says what is wrong */
     (void)events;
     srv_read_clock(listener->http);
+    srv_guard_event(listener->http);
     accept_some(listener, ACCEPT_BATCH);
 }
 
@@ -334,6 +336,8 @@ void srv_connections_close(struct srv_http *http)
         close_listener(&http->listeners[i]);
     uv_close((uv_handle_t *)&http->timer, on_handle_closed);
     uv_close((uv_handle_t *)&http->idle, on_handle_closed);
+    uv_close((uv_handle_t *)&http->guard.prepare, on_handle_closed);
+    uv_close((uv_handle_t *)&http->guard.check, on_handle_closed);
 }
 
 static void set_delays(struct srv_http *http)
@@ -359,7 +363,9 @@ int srv_connections_start(struct srv_http *http, uv_loop_t *loop, const int *fds
     uv_timer_init(loop, &http->timer);
     uv_idle_init(loop, &http->idle);
     http->timer.data = http->idle.data = http;
-    http->handles = 2;
+    srv_read_clock(http);
+    srv_guard_start(http, loop);
+    http->handles = 4;
     for (size_t i = 0; i < count; i++) {
         struct srv_listener *listener = &http->listeners[i];
         *listener = (struct srv_listener){.http = http, .fd = fds[i]};
@@ -373,7 +379,6 @@ int srv_connections_start(struct srv_http *http, uv_loop_t *loop, const int *fds
         http->handles++;
         http->listener_count++;
     }
-    srv_read_clock(http);
     accept_again(http);
     return 0;
 }

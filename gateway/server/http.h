@@ -78,6 +78,7 @@ struct srv_request {
     struct ps_address peer; /* of the TCP connection */
     int64_t arrived_ns;     /* monotonic: the turn of the loop in which the head was complete */
     int64_t now_ns;         /* the same clock, when the request is handed over */
+    int64_t waited_ns;      /* its last bytes may have waited for so long until now_ns, unread */
     /* The client's when it is 1-64 bytes of [A-Za-z0-9._-], else a new UUIDv7. */
     struct ps_str request_id;
     /* For the layer above: zeroed when the request is handed over; size given to srv_http_new. */
@@ -106,6 +107,9 @@ struct srv_settings {
     /* A part of the body of a kept request; `last`: nothing follows, and `part` may be empty.
      * False: no more until srv_resume. */
     bool (*on_part)(struct srv_request *request, struct ps_str part, bool last, void *ctx);
+    /* The loop is about to poll: how long it was away from its poll, or up to 2 ms less. NULL: it
+     * is not measured. */
+    void (*on_turn)(int64_t turn_ns, void *ctx);
     /* The client has taken what there was of an answer in parts. */
     void (*on_room)(struct srv_request *request, void *ctx);
     const struct ps_clock *clock;
@@ -137,6 +141,15 @@ size_t srv_http_begun(const struct srv_http *http);
 /* Answers every kept request with 503 draining, closes all. Not from within the handler. The memory
  * goes when the loop has closed the handles. NULL is allowed. */
 void srv_http_free(struct srv_http *http);
+
+/* What the listener's thread has done since it was last asked. That thread only. */
+struct srv_load {
+    uint64_t requests;  /* handed over */
+    int64_t waited_ns;  /* of all of them */
+    int64_t refused_ns; /* time in which requests were answered with 400 and above ... */
+    int64_t busy_ns;    /* ... of the processor's time that the thread has used for all it does */
+};
+void srv_http_load(struct srv_http *http, struct srv_load *ret_load);
 
 /* Keeps the request beyond the handler. Its handle goes to other threads; srv_find gives the
  * request back, or NULL when the handle is stale: the request is answered or gone. */

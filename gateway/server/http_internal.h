@@ -1,5 +1,5 @@
-/* What http.c (the server), connections.c (sockets and deadlines), reading.c (bytes in),
- * answer.c (bytes out) and stream.c (bodies in parts) share.
+/* What http.c (the server), connections.c (sockets and deadlines), guard.c (how long bytes wait),
+ * reading.c (bytes in), answer.c (bytes out) and stream.c (bodies in parts) share.
  *
  * Bytes are received into one buffer of the server and parsed there. A request takes a slot when
  * its head is complete, or when its first bytes must wait for more; the slot keeps the head, the
@@ -121,6 +121,27 @@ struct srv_listener {
     bool open;
 };
 
+/* How long bytes wait, and what refusals cost (guard.c). */
+struct srv_guard {
+    uv_prepare_t prepare; /* before the loop looks */
+    uv_check_t check;     /* after it has looked and has told of all it found */
+    int64_t looked_ns;    /* when prepare ran; before_ms: the same by libuv's clock */
+    uint64_t before_ms;
+    int64_t last_ns;    /* when the poll before this one returned */
+    int64_t first_ns;   /* when the first event of this turn began; INT64_MAX: none yet */
+    int64_t turn_ns;    /* when this turn began, or up to 2 ms later; 0: none has */
+    bool begun;         /* this turn has had an event */
+    bool slept;         /* until something came, and the kernel was not asked when */
+    int64_t asked_ns;   /* when it was, last */
+    int64_t since_ns;   /* since when the bytes of this turn may have waited */
+    int64_t event_ns;   /* when the present event began */
+    bool refused;       /* it has answered with 400 or above */
+    uint64_t refusals;  /* such events since the load was last asked */
+    int64_t refusal_ns; /* the shortest of them; INT64_MAX: none */
+    int64_t worked_ns;  /* the thread, when it was last asked for its load */
+    struct srv_load load;
+};
+
 struct srv_http {
     struct srv_settings settings;
     struct ps_http_limits limits;
@@ -128,8 +149,9 @@ struct srv_http {
     srv_refused_fn *on_refused;
     void *ctx;
     struct ps_uuid_source ids;
-    int64_t now_ns, wall_ms;         /* as read at the start of this turn */
-    int64_t date_s;                  /* for which `date` was printed */
+    int64_t now_ns, wall_ms; /* as read at the start of this event */
+    int64_t came_ns;         /* when the bytes that are served may have come, at the earliest */
+    int64_t date_s;          /* for which `date` was printed */
     char date[8 + PS_HTTP_DATE_LEN]; /* "Date: …\r\n" */
     bool draining, closing;
 
@@ -144,6 +166,7 @@ struct srv_http {
     struct srv_connection *reading; /* whose answers are gathered in `out` */
     size_t out_len;
 
+    struct srv_guard guard;
     struct srv_deadlines deadlines;
     int64_t timer_ns; /* when `timer` will run; INT64_MAX: it is not started */
     uv_timer_t timer;
@@ -175,6 +198,14 @@ void srv_poll_waiting(struct srv_connection *connection);
 void srv_close(struct srv_connection *connection, bool reset);
 /* The memory when the last handle has closed. */
 void srv_http_release(struct srv_http *http);
+
+/* --- guard.c --- */
+
+void srv_guard_start(struct srv_http *http, uv_loop_t *loop);
+/* The loop tells of a connection; the clock has been read. */
+void srv_guard_event(struct srv_http *http);
+/* Asks the kernel when the bytes that were just received came, if that may be long ago. */
+void srv_guard_ask(struct srv_connection *connection);
 
 /* --- reading.c --- */
 

@@ -52,6 +52,9 @@ static void hand_over(struct srv_connection *connection, struct srv_slot *slot)
     request->user = slot->rest;
     memset(request->user, 0, http->settings.user_size);
     request->now_ns = http->now_ns;
+    request->waited_ns = http->now_ns - http->came_ns;
+    http->guard.load.requests++;
+    http->guard.load.waited_ns += request->waited_ns;
     slot->state = SRV_SLOT_HANDED;
     http->in_flight++;
     http->on_request(request, http->ctx);
@@ -322,6 +325,8 @@ void srv_readable(struct srv_connection *connection)
         on_end(connection);
         return;
     }
+    if (PS_UNLIKELY(http->guard.slept))
+        srv_guard_ask(connection);
     size_t len = (size_t)received, used = 0;
     if (connection->state == SRV_LINGERING)
         return;

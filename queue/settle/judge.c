@@ -200,6 +200,7 @@ static void note_order(struct st_judge *judge, const struct st_record *record,
     switch (effect) {
     case OQ_EFFECT_ACCEPTED:
         order->is = ST_ACCEPTED;
+        order->rehearsal = record->event.rehearsal;
         order->first = record;
         count->accepted++;
         return;

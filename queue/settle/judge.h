@@ -23,7 +23,7 @@ struct st_count {
 
 struct st_judge {
     size_t capacity;
-    bool rehearsals; /* rehearsal sales are settled like others */
+    bool rehearsals; /* those of rehearsals are kept; else they are dropped */
     struct st_claim *claims;
     size_t claim_count;
     struct st_epoch *epochs;

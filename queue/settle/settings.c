@@ -35,7 +35,7 @@ const struct ps_option st_options[] = {
     {"gateway.token_file",      PS_OPT_STRING,  AT(gateway.token_file),      1, 4000,      "null",             "",        NULL,       false, "A file with an admin token of the role operator in its first line: a path, or the name of a systemd credential"},
     {"gateway.timeout_ms",      PS_OPT_INT,     AT(gateway.timeout_ms),      100, 60000,   "5000",             "ms",      NULL,       false, "A call may take this long; then it is made again"},
     {"auto_confirm",            PS_OPT_BOOL,    AT(auto_confirm),            ANY,          "false",            "",        NULL,       false, "Decide to confirm each accepted order at once, paid or not: for demonstrations"},
-    {"rehearsals",              PS_OPT_BOOL,    AT(rehearsals),              ANY,          "false",            "",        NULL,       false, "Settle rehearsal sales too"},
+    {"rehearsals",              PS_OPT_BOOL,    AT(rehearsals),              ANY,          "false",            "",        NULL,       false, "Keep the orders of rehearsals, in tables of their own; else they are dropped"},
     {"batch",                   PS_OPT_INT,     AT(batch),                   1, 10000,     "1000",             "records", NULL,       false, "Most records in one transaction"},
     {"metrics.file",            PS_OPT_STRING,  AT(metrics.file),            1, 4000,      "null",             "",        NULL,       false, "Write metrics to this file, for the textfile collector of node_exporter (NAME.prom)"},
     {"metrics.interval_s",      PS_OPT_INT,     AT(metrics.interval_s),      1, 3600,      "5",                "s",       NULL,       false, "How often"},

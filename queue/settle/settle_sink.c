@@ -48,6 +48,11 @@ int st_schema_check(int64_t version, const char *database, struct ps_fault *faul
     if (version == 0)
         return ps_fault(fault, PS_E_NOT_FOUND, database,
                         "the tables of settlement are not there: run penstock-settle --init once");
+    if (version < ST_SCHEMA_VERSION)
+        return ps_fault(fault, PS_E_NOT_FOUND, database,
+                        "the tables have version %" PRId64 ", this program needs %d: run "
+                        "penstock-settle --init once",
+                        version, ST_SCHEMA_VERSION);
     if (version > ST_SCHEMA_VERSION)
         return ps_fault(fault, PS_E_NEWER, database,
                         "the tables have version %" PRId64 ", this program knows only %d: use the "

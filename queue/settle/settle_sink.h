@@ -6,6 +6,8 @@
  *    record counts once, however many workers there are and whenever one of them dies.
  *  - begin locks the positions of its partitions until commit or rollback: what is looked up
  *    meanwhile about orders of these partitions stays true.
+ *  - orders of rehearsals, and what was decided of them, are in tables of their own: whoever reads
+ *    `orders` and `penstock_decisions` finds what real buyers have bought, and nothing else.
  *  - decisions are given out to one worker at a time; what was given out and not answered is given
  *    out again after its lease, or when the clock has gone back behind the time at which it was.
  *
@@ -19,7 +21,7 @@
 #include "queue/settle/settle_source.h"
 
 /* Of the tables that --init makes. */
-#define ST_SCHEMA_VERSION 1
+#define ST_SCHEMA_VERSION 2
 
 /* What is known of an order. Void orders never held stock: they are kept in a table of their own,
  * which is no business of the shop's. */
@@ -51,6 +53,7 @@ struct st_order {
     enum oq_reason was_reason; /* of ST_RELEASED */
     enum st_state is;          /* == was: nothing has changed */
     enum oq_reason is_reason;
+    bool rehearsal; /* its row is, or will be, in the tables of rehearsals; look_up fills it in */
     int64_t decided_at_ms;         /* of the record that confirmed or released it */
     const struct st_record *first; /* was ST_UNKNOWN: the record that made it known */
 };
@@ -77,7 +80,8 @@ struct st_changes {
 struct st_decision {
     char order_id[PS_UUID_LEN + 1]; /* as the shop wrote it */
     bool confirm;                   /* else cancel */
-    bool known;                     /* the order is in the table of orders */
+    bool rehearsal;                 /* from the table of rehearsals' decisions */
+    bool known;                     /* the order is in the table of orders beside it */
     int64_t tries;                  /* this one included */
     /* the answer */
     const char *result;     /* final; NULL = try again */
@@ -93,10 +97,12 @@ int st_sink_open(const char *database, bool make, struct st_sink **ret_sink,
                  struct ps_fault *fault) PS_MUST_CHECK;
 void st_sink_close(struct st_sink *sink); /* NULL is allowed */
 
-/* Makes the tables, unless they are there. PS_E_NEWER; PS_E_EXISTS: the database has a table of one
- * of these names already, which is none of ours. */
+/* Makes the tables, unless they are there; those of an older version are brought up to this one.
+ * PS_E_NEWER; PS_E_EXISTS: the database has a table of one of these names already, which is none of
+ * ours. */
 int st_sink_create(struct st_sink *sink, struct ps_fault *fault) PS_MUST_CHECK;
-/* PS_E_NOT_FOUND: there are no tables yet. PS_E_NEWER: they were made by a newer version. */
+/* PS_E_NOT_FOUND: there are no tables yet, or those of an older version. PS_E_NEWER: they were made
+ * by a newer version. */
 int st_sink_check(struct st_sink *sink, struct ps_fault *fault) PS_MUST_CHECK;
 
 /* How far the log `name` was read. A partition that is asked for is known from then on. */
@@ -115,7 +121,7 @@ int st_sink_commit(struct st_sink *sink, struct ps_fault *fault) PS_MUST_CHECK;
 void st_sink_rollback(struct st_sink *sink);
 
 /* Each of these is a transaction of its own. */
-/* Decides to confirm all accepted orders that nobody has decided yet. */
+/* Decides to confirm all accepted orders that nobody has decided yet, of rehearsals too. */
 int st_sink_confirm_all(struct st_sink *sink, struct ps_fault *fault) PS_MUST_CHECK;
 /* Takes up to `max` decisions that are due; nobody else gets them for `lease_ms`. */
 int st_sink_due(struct st_sink *sink, int64_t lease_ms, struct st_decision *ret_decisions,
@@ -123,7 +129,7 @@ int st_sink_due(struct st_sink *sink, int64_t lease_ms, struct st_decision *ret_
 /* Writes the answers down, save where the shop has decided anew meanwhile. */
 int st_sink_answer(struct st_sink *sink, const struct st_decision *decisions, size_t count,
                    struct ps_fault *fault) PS_MUST_CHECK;
-/* Decisions without a result. */
+/* Decisions without a result, of rehearsals too. */
 int st_sink_open_decisions(struct st_sink *sink, int64_t *ret_count,
                            struct ps_fault *fault) PS_MUST_CHECK;
 
@@ -159,6 +165,16 @@ int st_sqlite_open(const char *path, bool make, struct st_sink **ret_sink,
                    struct ps_fault *fault) PS_MUST_CHECK;
 int st_postgres_open(const char *conninfo, struct st_sink **ret_sink,
                      struct ps_fault *fault) PS_MUST_CHECK;
+
+/* From version 1 to 2, once the tables of rehearsals are made. */
+#define ST_UPGRADE                                                                                 \
+    "INSERT INTO penstock_rehearsal_orders SELECT * FROM orders WHERE rehearsal;"                  \
+    "INSERT INTO penstock_rehearsal_decisions SELECT * FROM penstock_decisions WHERE order_id IN"  \
+    " (SELECT order_id FROM penstock_rehearsal_orders);"                                           \
+    "DELETE FROM penstock_decisions WHERE order_id IN"                                             \
+    " (SELECT order_id FROM penstock_rehearsal_orders);"                                           \
+    "DELETE FROM orders WHERE rehearsal;"                                                          \
+    "UPDATE penstock_schema SET version = 2;"
 
 /* What has become of an order since look_up: nothing, a row of `orders` anew, the next state of
  * such a row, or void. */

@@ -18,6 +18,9 @@
 
 /* clang-format off */
 static const char sql_has_schema[] = "SELECT count(*) FROM (SELECT to_regclass('penstock_schema') AS c) t WHERE c IS NOT NULL";
+#define REHEARSAL_TABLES \
+    "CREATE TABLE penstock_rehearsal_orders (LIKE orders INCLUDING ALL);" \
+    "CREATE TABLE penstock_rehearsal_decisions (LIKE penstock_decisions INCLUDING ALL);"
 static const char schema[] =
     "CREATE TABLE orders ("
         " order_id uuid PRIMARY KEY,"
@@ -38,8 +41,14 @@ static const char schema[] =
         " decision text NOT NULL CHECK (decision IN ('confirm', 'cancel')),"
         " tries bigint NOT NULL DEFAULT 0, sent_at timestamptz, retry_at timestamptz, result text);"
     "CREATE INDEX penstock_decisions_open ON penstock_decisions (retry_at) WHERE result IS NULL;"
+    REHEARSAL_TABLES
     "CREATE TABLE penstock_schema (version bigint NOT NULL);"
-    "INSERT INTO penstock_schema VALUES (1);";
+    "INSERT INTO penstock_schema VALUES (2);";
+/* Version 1 had the orders of rehearsals among the others. */
+static const char upgrade[] = REHEARSAL_TABLES ST_UPGRADE;
+
+/* By whether they are of a rehearsal. */
+#define OF_BOTH(sql) {sql("orders", "penstock_decisions"), sql("penstock_rehearsal_orders", "penstock_rehearsal_decisions")}
 
 static const char sql_place[] =
     "INSERT INTO penstock_offsets (name, log_partition, log_seq) VALUES ($1, $2::integer, 0) ON CONFLICT DO NOTHING";
@@ -52,46 +61,54 @@ static const char sql_epochs[] =
     "SELECT w.n, e.epoch FROM unnest($2::integer[], $3::text[]) WITH ORDINALITY AS w (log_partition, sale, n)"
     " JOIN penstock_epochs e ON e.name = $1 AND e.log_partition = w.log_partition AND e.sale = w.sale";
 static const char sql_orders[] =
-    "SELECT w.n, o.state, o.reason FROM unnest($1::uuid[]) WITH ORDINALITY AS w (order_id, n) JOIN orders o USING (order_id)"
-    " UNION ALL SELECT w.n, 'void', NULL FROM unnest($1::uuid[]) WITH ORDINALITY AS w (order_id, n) JOIN penstock_void v USING (order_id)";
+    "SELECT w.n, o.state, o.reason, false FROM unnest($1::uuid[]) WITH ORDINALITY AS w (order_id, n) JOIN orders o USING (order_id)"
+    " UNION ALL SELECT w.n, o.state, o.reason, true FROM unnest($1::uuid[]) WITH ORDINALITY AS w (order_id, n) JOIN penstock_rehearsal_orders o USING (order_id)"
+    " UNION ALL SELECT w.n, 'void', NULL, false FROM unnest($1::uuid[]) WITH ORDINALITY AS w (order_id, n) JOIN penstock_void v USING (order_id)";
 static const char sql_set_epochs[] =
     "INSERT INTO penstock_epochs (name, log_partition, sale, epoch) SELECT $1, * FROM unnest($2::integer[], $3::text[], $4::bigint[])"
     " ON CONFLICT (name, log_partition, sale) DO UPDATE SET epoch = excluded.epoch";
-static const char sql_new_orders[] =
-    "INSERT INTO orders (log_name, order_id, sale, sku, user_id, quantity, state, reason, reserved_at, pay_by, accepted_at, decided_at,"
-    " idempotency_key, rehearsal, epoch, log_partition, log_seq)"
-    " SELECT $1, * FROM unnest($2::uuid[], $3::text[], $4::text[], $5::text[], $6::bigint[], $7::text[], $8::text[], $9::timestamptz[],"
-    " $10::timestamptz[], $11::timestamptz[], $12::timestamptz[], $13::text[], $14::boolean[], $15::bigint[], $16::integer[], $17::bigint[])";
+#define SQL_NEW_ORDERS(orders, decisions) \
+    "INSERT INTO " orders " (log_name, order_id, sale, sku, user_id, quantity, state, reason, reserved_at, pay_by, accepted_at, decided_at," \
+    " idempotency_key, rehearsal, epoch, log_partition, log_seq)" \
+    " SELECT $1, * FROM unnest($2::uuid[], $3::text[], $4::text[], $5::text[], $6::bigint[], $7::text[], $8::text[], $9::timestamptz[]," \
+    " $10::timestamptz[], $11::timestamptz[], $12::timestamptz[], $13::text[], $14::boolean[], $15::bigint[], $16::integer[], $17::bigint[])"
+static const char *const sql_new_orders[] = OF_BOTH(SQL_NEW_ORDERS);
 static const char sql_new_voids[] =
     "INSERT INTO penstock_void (order_id, sale, at) SELECT * FROM unnest($1::uuid[], $2::text[], $3::timestamptz[])";
-static const char sql_steps[] =
-    "UPDATE orders SET state = c.state, reason = c.reason, decided_at = c.decided_at"
-    " FROM unnest($1::uuid[], $2::text[], $3::text[], $4::timestamptz[]) AS c (order_id, state, reason, decided_at)"
-    " WHERE orders.order_id = c.order_id";
+#define SQL_STEPS(orders, decisions) \
+    "UPDATE " orders " o SET state = c.state, reason = c.reason, decided_at = c.decided_at" \
+    " FROM unnest($1::uuid[], $2::text[], $3::text[], $4::timestamptz[]) AS c (order_id, state, reason, decided_at)" \
+    " WHERE o.order_id = c.order_id"
+static const char *const sql_steps[] = OF_BOTH(SQL_STEPS);
 static const char sql_letters[] =
     "INSERT INTO penstock_dead_letters (name, log_partition, log_seq, reason, record)"
     " SELECT $1, * FROM unnest($2::integer[], $3::bigint[], $4::text[], $5::bytea[])"
     " ON CONFLICT (name, log_partition, log_seq) DO UPDATE SET reason = excluded.reason, record = excluded.record";
-static const char sql_decide[] =
-    "INSERT INTO penstock_decisions (order_id, decision) SELECT w.order_id, 'confirm' FROM unnest($1::uuid[]) AS w (order_id)"
-    " ON CONFLICT DO NOTHING";
-static const char sql_confirm_all[] =
-    "INSERT INTO penstock_decisions (order_id, decision) SELECT order_id, 'confirm' FROM orders WHERE state = 'accepted'"
-    " ON CONFLICT DO NOTHING";
-static const char sql_due[] =
-    /* Materialized: as a subquery it may be asked again for each row, and then gives others. */
-    "WITH due AS MATERIALIZED (SELECT order_id FROM penstock_decisions"
-    " WHERE result IS NULL AND (retry_at IS NULL OR retry_at <= now() OR sent_at > now())"
-    " ORDER BY retry_at NULLS FIRST LIMIT $2::bigint FOR UPDATE SKIP LOCKED)"
-    " UPDATE penstock_decisions d SET sent_at = now(), tries = tries + 1, retry_at = now() + $1::bigint * interval '1 ms'"
-    " FROM due WHERE d.order_id = due.order_id"
-    " RETURNING d.order_id, decision, tries, EXISTS (SELECT 1 FROM orders o WHERE o.order_id = d.order_id)";
-static const char sql_answer[] =
-    "UPDATE penstock_decisions d SET result = a.result, tries = d.tries - a.unheard,"
-    " retry_at = CASE WHEN a.result IS NULL THEN now() + a.retry_ms * interval '1 ms' END"
-    " FROM unnest($1::uuid[], $2::text[], $3::text[], $4::bigint[], $5::bigint[]) AS a (order_id, decision, result, retry_ms, unheard)"
-    " WHERE d.order_id = a.order_id AND d.decision = a.decision AND d.result IS NULL";
-static const char sql_open_decisions[] = "SELECT count(*) FROM penstock_decisions WHERE result IS NULL";
+#define SQL_DECIDE(orders, decisions) \
+    "INSERT INTO " decisions " (order_id, decision) SELECT w.order_id, 'confirm' FROM unnest($1::uuid[]) AS w (order_id)" \
+    " ON CONFLICT DO NOTHING"
+static const char *const sql_decide[] = OF_BOTH(SQL_DECIDE);
+#define SQL_CONFIRM_ALL(orders, decisions) \
+    "INSERT INTO " decisions " (order_id, decision) SELECT order_id, 'confirm' FROM " orders " WHERE state = 'accepted'" \
+    " ON CONFLICT DO NOTHING"
+static const char *const sql_confirm_all[] = OF_BOTH(SQL_CONFIRM_ALL);
+/* Materialized: as a subquery it may be asked again for each row, and then gives others. */
+#define SQL_DUE(orders, decisions) \
+    "WITH due AS MATERIALIZED (SELECT order_id FROM " decisions "" \
+    " WHERE result IS NULL AND (retry_at IS NULL OR retry_at <= now() OR sent_at > now())" \
+    " ORDER BY retry_at NULLS FIRST LIMIT $2::bigint FOR UPDATE SKIP LOCKED)" \
+    " UPDATE " decisions " d SET sent_at = now(), tries = tries + 1, retry_at = now() + $1::bigint * interval '1 ms'" \
+    " FROM due WHERE d.order_id = due.order_id" \
+    " RETURNING d.order_id, decision, tries, EXISTS (SELECT 1 FROM " orders " o WHERE o.order_id = d.order_id)"
+static const char *const sql_due[] = OF_BOTH(SQL_DUE);
+#define SQL_ANSWER(orders, decisions) \
+    "UPDATE " decisions " d SET result = a.result, tries = d.tries - a.unheard," \
+    " retry_at = CASE WHEN a.result IS NULL THEN now() + a.retry_ms * interval '1 ms' END" \
+    " FROM unnest($1::uuid[], $2::text[], $3::text[], $4::bigint[], $5::bigint[]) AS a (order_id, decision, result, retry_ms, unheard)" \
+    " WHERE d.order_id = a.order_id AND d.decision = a.decision AND d.result IS NULL"
+static const char *const sql_answer[] = OF_BOTH(SQL_ANSWER);
+static const char sql_open_decisions[] =
+    "SELECT (SELECT count(*) FROM penstock_decisions WHERE result IS NULL) + (SELECT count(*) FROM penstock_rehearsal_decisions WHERE result IS NULL)";
 /* clang-format on */
 
 struct postgres {
@@ -125,7 +142,9 @@ static int postgres_create(struct st_sink *sink, struct ps_fault *fault)
         err = st_pg_run(pg, "SELECT pg_advisory_xact_lock(" INIT_LOCK ")", 0, NULL, fault);
     if (err == 0)
         err = version_of(pg, &version, fault);
-    if (err == 0 && version != 0)
+    if (err == 0 && version == 1)
+        err = st_pg_run_text(pg, upgrade, fault);
+    else if (err == 0 && version != 0)
         err = st_schema_check(version, pg->server, fault);
     else if (err == 0)
         err = st_pg_run_text(pg, schema, fault);
@@ -232,6 +251,7 @@ static int look_up_orders(struct st_pg *pg, struct st_order *orders, size_t coun
     for (size_t i = 0; i < count; i++) {
         orders[i].was = ST_UNKNOWN;
         orders[i].was_reason = OQ_REASON_NONE;
+        orders[i].rehearsal = false;
         st_pg_add_id(pg, 0, &orders[i].id);
     }
     st_pg_close_arrays(pg, 0, 1);
@@ -241,6 +261,7 @@ static int look_up_orders(struct st_pg *pg, struct st_order *orders, size_t coun
     for (int i = 0; i < PQntuples(result) && err == 0; i++) {
         struct st_order *order = &orders[strtoull(PQgetvalue(result, i, 0), NULL, 10) - 1];
         const char *state = PQgetvalue(result, i, 1);
+        order->rehearsal = strcmp(PQgetvalue(result, i, 3), "t") == 0;
         if (strcmp(state, "void") == 0)
             order->was = ST_VOID;
         else if (st_state_parse(state, PQgetvalue(result, i, 2), &order->was, &order->was_reason) !=
@@ -319,31 +340,37 @@ static void add_order(struct st_pg *pg, const struct st_order *order)
 }
 
 static int store_new(struct st_pg *pg, const char *name, const struct st_changes *changes,
-                     struct ps_fault *fault)
+                     bool rehearsal, struct ps_fault *fault)
 {
     size_t rows = 0;
     st_pg_put_string(pg, 0, name);
     st_pg_open_arrays(pg, 1, 17);
     for (size_t i = 0; i < changes->order_count; i++) {
-        if (st_order_change(&changes->orders[i]) != ST_NEW)
+        if (st_order_change(&changes->orders[i]) != ST_NEW ||
+            changes->orders[i].rehearsal != rehearsal)
             continue;
         rows++;
         add_order(pg, &changes->orders[i]);
     }
     st_pg_close_arrays(pg, 1, 17);
-    return rows > 0 ? st_pg_run_on(pg, sql_new_orders, 17, rows, fault) : 0;
+    return rows > 0 ? st_pg_run_on(pg, sql_new_orders[rehearsal], 17, rows, fault) : 0;
 }
 
-static int store_decisions(struct st_pg *pg, const struct st_changes *changes,
+static int store_decisions(struct st_pg *pg, const struct st_changes *changes, bool rehearsal,
                            struct ps_fault *fault)
 {
+    size_t rows = 0;
     st_pg_open_arrays(pg, 0, 1);
     for (size_t i = 0; i < changes->order_count; i++) {
-        if (st_order_change(&changes->orders[i]) == ST_NEW && changes->orders[i].is == ST_ACCEPTED)
-            st_pg_add_id(pg, 0, &changes->orders[i].id);
+        const struct st_order *order = &changes->orders[i];
+        if (st_order_change(order) != ST_NEW || order->is != ST_ACCEPTED ||
+            order->rehearsal != rehearsal)
+            continue;
+        rows++;
+        st_pg_add_id(pg, 0, &order->id);
     }
     st_pg_close_arrays(pg, 0, 1);
-    return st_pg_run(pg, sql_decide, 1, NULL, fault);
+    return rows > 0 ? st_pg_run(pg, sql_decide[rehearsal], 1, NULL, fault) : 0;
 }
 
 static int store_voids(struct st_pg *pg, const struct st_changes *changes, struct ps_fault *fault)
@@ -363,13 +390,14 @@ static int store_voids(struct st_pg *pg, const struct st_changes *changes, struc
     return rows > 0 ? st_pg_run_on(pg, sql_new_voids, 3, rows, fault) : 0;
 }
 
-static int store_steps(struct st_pg *pg, const struct st_changes *changes, struct ps_fault *fault)
+static int store_steps(struct st_pg *pg, const struct st_changes *changes, bool rehearsal,
+                       struct ps_fault *fault)
 {
     size_t rows = 0;
     st_pg_open_arrays(pg, 0, 4);
     for (size_t i = 0; i < changes->order_count; i++) {
         const struct st_order *order = &changes->orders[i];
-        if (st_order_change(order) != ST_STEP)
+        if (st_order_change(order) != ST_STEP || order->rehearsal != rehearsal)
             continue;
         rows++;
         st_pg_add_id(pg, 0, &order->id);
@@ -378,7 +406,7 @@ static int store_steps(struct st_pg *pg, const struct st_changes *changes, struc
         add_decided(pg, 3, order);
     }
     st_pg_close_arrays(pg, 0, 4);
-    return rows > 0 ? st_pg_run_on(pg, sql_steps, 4, rows, fault) : 0;
+    return rows > 0 ? st_pg_run_on(pg, sql_steps[rehearsal], 4, rows, fault) : 0;
 }
 
 static int store_letters(struct st_pg *pg, const char *name, const struct st_changes *changes,
@@ -404,14 +432,15 @@ static int postgres_store(struct st_sink *sink, const char *name, const struct s
 {
     struct st_pg *pg = connection_of(sink);
     int err = store_epochs(pg, name, changes, fault);
-    if (err == 0)
-        err = store_new(pg, name, changes, fault);
-    if (err == 0 && changes->auto_confirm)
-        err = store_decisions(pg, changes, fault);
+    for (int rehearsal = 0; rehearsal < 2 && err == 0; rehearsal++) {
+        err = store_new(pg, name, changes, rehearsal != 0, fault);
+        if (err == 0 && changes->auto_confirm)
+            err = store_decisions(pg, changes, rehearsal != 0, fault);
+        if (err == 0)
+            err = store_steps(pg, changes, rehearsal != 0, fault);
+    }
     if (err == 0)
         err = store_voids(pg, changes, fault);
-    if (err == 0)
-        err = store_steps(pg, changes, fault);
     if (err == 0)
         err = store_letters(pg, name, changes, fault);
     return err;
@@ -435,40 +464,56 @@ static void postgres_rollback(struct st_sink *sink)
 
 static int postgres_confirm_all(struct st_sink *sink, struct ps_fault *fault)
 {
-    return st_pg_run(connection_of(sink), sql_confirm_all, 0, NULL, fault);
+    int err = st_pg_run(connection_of(sink), sql_confirm_all[false], 0, NULL, fault);
+    return err == 0 ? st_pg_run(connection_of(sink), sql_confirm_all[true], 0, NULL, fault) : err;
+}
+
+/* Adds to those that are there. */
+static int add_due(struct st_pg *pg, bool rehearsal, int64_t lease_ms,
+                   struct st_decision *ret_decisions, size_t max, size_t *count,
+                   struct ps_fault *fault)
+{
+    PGresult *result;
+    st_pg_put_number(pg, 0, lease_ms);
+    st_pg_put_number(pg, 1, (int64_t)(max - *count));
+    int err = st_pg_run(pg, sql_due[rehearsal], 2, &result, fault);
+    if (err != 0)
+        return err;
+    for (int at = 0; at < PQntuples(result); at++) {
+        struct st_decision *decision = &ret_decisions[(*count)++];
+        *decision =
+            (struct st_decision){.confirm = strcmp(PQgetvalue(result, at, 1), "confirm") == 0,
+                                 .rehearsal = rehearsal,
+                                 .tries = strtoll(PQgetvalue(result, at, 2), NULL, 10),
+                                 .known = strcmp(PQgetvalue(result, at, 3), "t") == 0};
+        snprintf(decision->order_id, sizeof decision->order_id, "%s", PQgetvalue(result, at, 0));
+    }
+    PQclear(result);
+    return 0;
 }
 
 static int postgres_due(struct st_sink *sink, int64_t lease_ms, struct st_decision *ret_decisions,
                         size_t max, size_t *ret_count, struct ps_fault *fault)
 {
     struct st_pg *pg = connection_of(sink);
-    PGresult *result;
-    st_pg_put_number(pg, 0, lease_ms);
-    st_pg_put_number(pg, 1, (int64_t)max);
-    int err = st_pg_run(pg, sql_due, 2, &result, fault);
-    if (err != 0)
-        return err;
-    size_t count = (size_t)PQntuples(result);
-    for (size_t i = 0; i < count; i++) {
-        struct st_decision *decision = &ret_decisions[i];
-        int at = (int)i;
-        *decision =
-            (struct st_decision){.confirm = strcmp(PQgetvalue(result, at, 1), "confirm") == 0,
-                                 .tries = strtoll(PQgetvalue(result, at, 2), NULL, 10),
-                                 .known = strcmp(PQgetvalue(result, at, 3), "t") == 0};
-        snprintf(decision->order_id, sizeof decision->order_id, "%s", PQgetvalue(result, at, 0));
-    }
-    PQclear(result);
-    *ret_count = count;
-    return 0;
+    size_t count = 0;
+    int err = add_due(pg, false, lease_ms, ret_decisions, max, &count, fault);
+    if (err == 0 && count < max)
+        err = add_due(pg, true, lease_ms, ret_decisions, max, &count, fault);
+    if (err == 0)
+        *ret_count = count;
+    return err;
 }
 
-static int postgres_answer(struct st_sink *sink, const struct st_decision *decisions, size_t count,
-                           struct ps_fault *fault)
+static int write_answers(struct st_pg *pg, bool rehearsal, const struct st_decision *decisions,
+                         size_t count, struct ps_fault *fault)
 {
-    struct st_pg *pg = connection_of(sink);
+    size_t rows = 0;
     st_pg_open_arrays(pg, 0, 5);
     for (size_t i = 0; i < count; i++) {
+        if (decisions[i].rehearsal != rehearsal)
+            continue;
+        rows++;
         st_pg_add_string(pg, 0, decisions[i].order_id);
         st_pg_add_string(pg, 1, decisions[i].confirm ? "confirm" : "cancel");
         const char *result = decisions[i].result != NULL ? decisions[i].result : "";
@@ -477,7 +522,15 @@ static int postgres_answer(struct st_sink *sink, const struct st_decision *decis
         st_pg_add_number(pg, 4, decisions[i].unheard ? 1 : 0);
     }
     st_pg_close_arrays(pg, 0, 5);
-    return st_pg_run(pg, sql_answer, 5, NULL, fault);
+    return rows > 0 ? st_pg_run(pg, sql_answer[rehearsal], 5, NULL, fault) : 0;
+}
+
+static int postgres_answer(struct st_sink *sink, const struct st_decision *decisions, size_t count,
+                           struct ps_fault *fault)
+{
+    struct st_pg *pg = connection_of(sink);
+    int err = write_answers(pg, false, decisions, count, fault);
+    return err == 0 ? write_answers(pg, true, decisions, count, fault) : err;
 }
 
 static int postgres_open_decisions(struct st_sink *sink, int64_t *ret_count, struct ps_fault *fault)

@@ -24,35 +24,54 @@
     X(POSITION,    "SELECT log_seq, digest FROM penstock_offsets WHERE name = ?1 AND log_partition = ?2") \
     X(CLAIM,       "UPDATE penstock_offsets SET log_seq = ?4, digest = ?5, at = " NOW " WHERE name = ?1 AND log_partition = ?2 AND log_seq = ?3") \
     X(EPOCH,       "SELECT epoch FROM penstock_epochs WHERE name = ?1 AND log_partition = ?2 AND sale = ?3") \
-    X(ORDER,       "SELECT state, reason FROM orders WHERE order_id = ?1 UNION ALL SELECT 'void', NULL FROM penstock_void WHERE order_id = ?1") \
+    X(ORDER,       "SELECT state, reason, 0 FROM orders WHERE order_id = ?1 UNION ALL SELECT state, reason, 1 FROM penstock_rehearsal_orders WHERE order_id = ?1" \
+                   " UNION ALL SELECT 'void', NULL, 0 FROM penstock_void WHERE order_id = ?1") \
     X(SET_EPOCH,   "INSERT INTO penstock_epochs (name, log_partition, sale, epoch) VALUES (?1, ?2, ?3, ?4) ON CONFLICT DO UPDATE SET epoch = excluded.epoch") \
-    X(NEW_ORDER,   "INSERT INTO orders (order_id, sale, sku, user_id, quantity, state, reason, reserved_at, pay_by, accepted_at, decided_at, idempotency_key, rehearsal, epoch, log_name, log_partition, log_seq)" \
-                   " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17)") \
     X(NEW_VOID,    "INSERT INTO penstock_void (order_id, sale, at) VALUES (?1, ?2, ?3)") \
-    X(STEP,        "UPDATE orders SET state = ?2, reason = ?3, decided_at = ?4 WHERE order_id = ?1") \
     X(LETTER,      "INSERT INTO penstock_dead_letters (name, log_partition, log_seq, reason, record, at) VALUES (?1, ?2, ?3, ?4, ?5, " NOW ")" \
                    " ON CONFLICT DO UPDATE SET reason = excluded.reason, record = excluded.record") \
-    X(DECIDE,      "INSERT INTO penstock_decisions (order_id, decision) VALUES (?1, 'confirm') ON CONFLICT DO NOTHING") \
-    X(CONFIRM_ALL, "INSERT INTO penstock_decisions (order_id, decision) SELECT order_id, 'confirm' FROM orders WHERE state = 'accepted' ON CONFLICT DO NOTHING") \
-    X(DUE,         "UPDATE penstock_decisions SET sent_at = " NOW ", tries = tries + 1, retry_at = " LATER("?1") " WHERE order_id IN" \
-                   " (SELECT order_id FROM penstock_decisions WHERE result IS NULL AND (retry_at IS NULL OR retry_at <= " NOW " OR sent_at > " NOW ") ORDER BY retry_at LIMIT ?2)" \
-                   " RETURNING order_id, decision, tries, EXISTS (SELECT 1 FROM orders WHERE orders.order_id = penstock_decisions.order_id)") \
-    X(RESULT,      "UPDATE penstock_decisions SET result = ?3, retry_at = NULL WHERE order_id = ?1 AND decision = ?2 AND result IS NULL") \
-    X(AGAIN,       "UPDATE penstock_decisions SET retry_at = " LATER("?3") ", tries = tries - ?4 WHERE order_id = ?1 AND decision = ?2 AND result IS NULL") \
-    X(OPEN,        "SELECT count(*) FROM penstock_decisions WHERE result IS NULL")
+    X(OPEN,        "SELECT (SELECT count(*) FROM penstock_decisions WHERE result IS NULL) + (SELECT count(*) FROM penstock_rehearsal_decisions WHERE result IS NULL)") \
+    OF_BOTH(X, NEW_ORDER, SQL_NEW_ORDER) OF_BOTH(X, STEP, SQL_STEP) OF_BOTH(X, DECIDE, SQL_DECIDE) OF_BOTH(X, CONFIRM_ALL, SQL_CONFIRM_ALL) \
+    OF_BOTH(X, DUE, SQL_DUE) OF_BOTH(X, RESULT, SQL_RESULT) OF_BOTH(X, AGAIN, SQL_AGAIN)
+/* The same of the orders of real buyers and, in the place behind it, of those of rehearsals. */
+#define OF_BOTH(X, name, sql) \
+    X(name, sql("orders", "penstock_decisions")) X(name##_OF_REHEARSAL, sql("penstock_rehearsal_orders", "penstock_rehearsal_decisions"))
+#define SQL_NEW_ORDER(orders, decisions) \
+    "INSERT INTO " orders " (order_id, sale, sku, user_id, quantity, state, reason, reserved_at, pay_by, accepted_at, decided_at, idempotency_key, rehearsal, epoch, log_name, log_partition, log_seq)" \
+    " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17)"
+#define SQL_STEP(orders, decisions) "UPDATE " orders " SET state = ?2, reason = ?3, decided_at = ?4 WHERE order_id = ?1"
+#define SQL_DECIDE(orders, decisions) "INSERT INTO " decisions " (order_id, decision) VALUES (?1, 'confirm') ON CONFLICT DO NOTHING"
+#define SQL_CONFIRM_ALL(orders, decisions) \
+    "INSERT INTO " decisions " (order_id, decision) SELECT order_id, 'confirm' FROM " orders " WHERE state = 'accepted' ON CONFLICT DO NOTHING"
+#define SQL_DUE(orders, decisions) \
+    "UPDATE " decisions " SET sent_at = " NOW ", tries = tries + 1, retry_at = " LATER("?1") " WHERE order_id IN" \
+    " (SELECT order_id FROM " decisions " WHERE result IS NULL AND (retry_at IS NULL OR retry_at <= " NOW " OR sent_at > " NOW ") ORDER BY retry_at LIMIT ?2)" \
+    " RETURNING order_id, decision, tries, EXISTS (SELECT 1 FROM " orders " o WHERE o.order_id = " decisions ".order_id)"
+#define SQL_RESULT(orders, decisions) "UPDATE " decisions " SET result = ?3, retry_at = NULL WHERE order_id = ?1 AND decision = ?2 AND result IS NULL"
+#define SQL_AGAIN(orders, decisions) "UPDATE " decisions " SET retry_at = " LATER("?3") ", tries = tries - ?4 WHERE order_id = ?1 AND decision = ?2 AND result IS NULL"
 #define NOW        "strftime('%Y-%m-%dT%H:%M:%fZ', 'now')"
 #define LATER(ms)  "strftime('%Y-%m-%dT%H:%M:%fZ', 'now', (" ms " / 1000.0) || ' seconds')"
 #define ORDER_ID   "TEXT NOT NULL PRIMARY KEY CHECK (length(order_id) = 36 AND length(replace(order_id, '-', '')) = 32 AND order_id NOT GLOB '*[^-0-9a-f]*')"
 
+#define ORDER_COLUMNS \
+    " order_id " ORDER_ID "," \
+    " sale TEXT NOT NULL, sku TEXT NOT NULL, user_id TEXT NOT NULL, quantity INTEGER NOT NULL," \
+    " state TEXT NOT NULL CHECK (state IN ('accepted', 'confirmed', 'released'))," \
+    " reason TEXT CHECK (reason IN ('expired', 'cancelled'))," \
+    " reserved_at TEXT NOT NULL, pay_by TEXT NOT NULL, accepted_at TEXT NOT NULL, decided_at TEXT," \
+    " idempotency_key TEXT, rehearsal INTEGER NOT NULL, epoch INTEGER NOT NULL," \
+    " log_name TEXT NOT NULL, log_partition INTEGER NOT NULL, log_seq INTEGER NOT NULL"
+#define DECISION_COLUMNS \
+    " order_id " ORDER_ID "," \
+    " decision TEXT NOT NULL CHECK (decision IN ('confirm', 'cancel'))," \
+    " tries INTEGER NOT NULL DEFAULT 0, sent_at TEXT, retry_at TEXT, result TEXT"
+#define REHEARSAL_TABLES \
+    "CREATE TABLE penstock_rehearsal_orders (" ORDER_COLUMNS ") WITHOUT ROWID;" \
+    "CREATE TABLE penstock_rehearsal_decisions (" DECISION_COLUMNS ") WITHOUT ROWID;" \
+    "CREATE INDEX penstock_rehearsal_decisions_open ON penstock_rehearsal_decisions (retry_at) WHERE result IS NULL;"
+
 static const char schema[] =
-    "CREATE TABLE orders ("
-        " order_id " ORDER_ID ","
-        " sale TEXT NOT NULL, sku TEXT NOT NULL, user_id TEXT NOT NULL, quantity INTEGER NOT NULL,"
-        " state TEXT NOT NULL CHECK (state IN ('accepted', 'confirmed', 'released')),"
-        " reason TEXT CHECK (reason IN ('expired', 'cancelled')),"
-        " reserved_at TEXT NOT NULL, pay_by TEXT NOT NULL, accepted_at TEXT NOT NULL, decided_at TEXT,"
-        " idempotency_key TEXT, rehearsal INTEGER NOT NULL, epoch INTEGER NOT NULL,"
-        " log_name TEXT NOT NULL, log_partition INTEGER NOT NULL, log_seq INTEGER NOT NULL) WITHOUT ROWID;"
+    "CREATE TABLE orders (" ORDER_COLUMNS ") WITHOUT ROWID;"
     "CREATE TABLE penstock_void (order_id " ORDER_ID ", sale TEXT NOT NULL, at TEXT NOT NULL) WITHOUT ROWID;"
     "CREATE TABLE penstock_offsets (name TEXT NOT NULL, log_partition INTEGER NOT NULL, log_seq INTEGER NOT NULL, digest INTEGER, at TEXT NOT NULL,"
         " PRIMARY KEY (name, log_partition)) WITHOUT ROWID;"
@@ -60,12 +79,14 @@ static const char schema[] =
         " PRIMARY KEY (name, log_partition, sale)) WITHOUT ROWID;"
     "CREATE TABLE penstock_dead_letters (name TEXT NOT NULL, log_partition INTEGER NOT NULL, log_seq INTEGER NOT NULL,"
         " reason TEXT NOT NULL, record BLOB, at TEXT NOT NULL, PRIMARY KEY (name, log_partition, log_seq)) WITHOUT ROWID;"
-    "CREATE TABLE penstock_decisions (order_id " ORDER_ID ","
-        " decision TEXT NOT NULL CHECK (decision IN ('confirm', 'cancel')),"
-        " tries INTEGER NOT NULL DEFAULT 0, sent_at TEXT, retry_at TEXT, result TEXT) WITHOUT ROWID;"
+    "CREATE TABLE penstock_decisions (" DECISION_COLUMNS ") WITHOUT ROWID;"
     "CREATE INDEX penstock_decisions_open ON penstock_decisions (retry_at) WHERE result IS NULL;"
+    REHEARSAL_TABLES
     "CREATE TABLE penstock_schema (version INTEGER NOT NULL);"
-    "INSERT INTO penstock_schema VALUES (1);";
+    "INSERT INTO penstock_schema VALUES (2);";
+
+/* Version 1 had the orders of rehearsals among the others. */
+static const char upgrade[] = REHEARSAL_TABLES ST_UPGRADE;
 /* clang-format on */
 
 #define STATEMENT_ENUM(name, sql) name,
@@ -84,6 +105,12 @@ struct sqlite {
 static struct ps_db *db_of(struct st_sink *sink)
 {
     return ((struct sqlite *)(void *)sink)->db;
+}
+
+/* One that OF_BOTH made. */
+static struct ps_db_statement *statement_of(struct ps_db *db, size_t which, bool rehearsal)
+{
+    return ps_db_statement(db, which + rehearsal);
 }
 
 static int run_plain(struct ps_db *db, size_t which, struct ps_fault *fault)
@@ -141,6 +168,8 @@ static int create_tables(struct ps_db *db, struct ps_fault *fault)
 {
     int64_t version;
     int err = version_of(db, &version, fault);
+    if (err == 0 && version == 1)
+        return ps_db_exec(db, upgrade, fault);
     if (err != 0 || version != 0)
         return err != 0 ? err : st_schema_check(version, ps_db_path(db), fault);
     err = ps_db_exec(db, schema, fault);
@@ -258,6 +287,7 @@ static int look_up_order(struct ps_db *db, struct st_order *order, struct ps_fau
                                          &order->was, &order->was_reason) != 0)
         err = ps_fault(fault, PS_E_CORRUPT, ps_db_path(db), "an order has the state \"%s\"",
                        ps_db_text(statement, 0).at);
+    order->rehearsal = found > 0 && ps_db_int(statement, 2) != 0;
     ps_db_end_rows(statement);
     return err;
 }
@@ -298,7 +328,7 @@ static int store_new(struct ps_db *db, const char *name, const struct st_order *
                      struct ps_fault *fault)
 {
     const struct oq_event *event = &order->first->event;
-    struct ps_db_statement *statement = ps_db_statement(db, NEW_ORDER);
+    struct ps_db_statement *statement = statement_of(db, NEW_ORDER, order->rehearsal);
     bind_id(statement, 1, &order->id);
     ps_db_bind_text(statement, 2, event->sale);
     ps_db_bind_text(statement, 3, event->sku);
@@ -331,7 +361,7 @@ static int store_void(struct ps_db *db, const struct st_order *order, struct ps_
 
 static int store_step(struct ps_db *db, const struct st_order *order, struct ps_fault *fault)
 {
-    struct ps_db_statement *statement = ps_db_statement(db, STEP);
+    struct ps_db_statement *statement = statement_of(db, STEP, order->rehearsal);
     bind_id(statement, 1, &order->id);
     bind_string(statement, 2, st_state_name(order->is));
     const char *reason = oq_reason_name(order->is_reason);
@@ -342,7 +372,7 @@ static int store_step(struct ps_db *db, const struct st_order *order, struct ps_
 
 static int store_decision(struct ps_db *db, const struct st_order *order, struct ps_fault *fault)
 {
-    struct ps_db_statement *statement = ps_db_statement(db, DECIDE);
+    struct ps_db_statement *statement = statement_of(db, DECIDE, order->rehearsal);
     bind_id(statement, 1, &order->id);
     return ps_db_run(statement, fault);
 }
@@ -407,21 +437,23 @@ static void sqlite_rollback(struct st_sink *sink)
 
 static int sqlite_confirm_all(struct st_sink *sink, struct ps_fault *fault)
 {
-    return run_plain(db_of(sink), CONFIRM_ALL, fault);
+    int err = run_plain(db_of(sink), CONFIRM_ALL, fault);
+    return err == 0 ? run_plain(db_of(sink), CONFIRM_ALL_OF_REHEARSAL, fault) : err;
 }
 
-static int sqlite_due(struct st_sink *sink, int64_t lease_ms, struct st_decision *ret_decisions,
-                      size_t max, size_t *ret_count, struct ps_fault *fault)
+/* Adds to those that are there. */
+static int add_due(struct ps_db *db, bool rehearsal, int64_t lease_ms,
+                   struct st_decision *ret_decisions, size_t max, size_t *count,
+                   struct ps_fault *fault)
 {
-    struct ps_db *db = db_of(sink);
-    size_t count = 0;
-    struct ps_db_statement *statement = ps_db_statement(db, DUE);
+    struct ps_db_statement *statement = statement_of(db, DUE, rehearsal);
     ps_db_bind_int(statement, 1, lease_ms);
-    ps_db_bind_int(statement, 2, (int64_t)max);
+    ps_db_bind_int(statement, 2, (int64_t)(max - *count));
     int more;
     while ((more = ps_db_row(statement, fault)) > 0) {
-        struct st_decision *decision = &ret_decisions[count++];
+        struct st_decision *decision = &ret_decisions[(*count)++];
         *decision = (struct st_decision){.confirm = is_word(ps_db_text(statement, 1), "confirm"),
+                                         .rehearsal = rehearsal,
                                          .tries = ps_db_int(statement, 2),
                                          .known = ps_db_int(statement, 3) != 0};
         snprintf(decision->order_id, sizeof decision->order_id, "%s", ps_db_text(statement, 0).at);
@@ -429,15 +461,26 @@ static int sqlite_due(struct st_sink *sink, int64_t lease_ms, struct st_decision
     if (more < 0)
         return more;
     ps_db_end_rows(statement);
-    *ret_count = count;
     return 0;
+}
+
+static int sqlite_due(struct st_sink *sink, int64_t lease_ms, struct st_decision *ret_decisions,
+                      size_t max, size_t *ret_count, struct ps_fault *fault)
+{
+    size_t count = 0;
+    int err = add_due(db_of(sink), false, lease_ms, ret_decisions, max, &count, fault);
+    if (err == 0 && count < max)
+        err = add_due(db_of(sink), true, lease_ms, ret_decisions, max, &count, fault);
+    if (err == 0)
+        *ret_count = count;
+    return err;
 }
 
 static int write_answer(struct ps_db *db, const struct st_decision *decision,
                         struct ps_fault *fault)
 {
     struct ps_db_statement *statement =
-        ps_db_statement(db, decision->result != NULL ? RESULT : AGAIN);
+        statement_of(db, decision->result != NULL ? RESULT : AGAIN, decision->rehearsal);
     bind_string(statement, 1, decision->order_id);
     bind_string(statement, 2, decision->confirm ? "confirm" : "cancel");
     if (decision->result != NULL) {

@@ -74,7 +74,7 @@ static void open_store(struct node *node)
     struct ps_redis_url url = server_url();
     settings.link.backoff_max_ms = 50;
     assert_ok(inv_redis_new(&url, &settings, &node->start, &node->redis));
-    assert_ok(inv_store_redis_new(node->redis, &loop, &events, &node->counter));
+    assert_ok(inv_store_redis_new(node->redis, &loop, 0, &events, &node->counter));
 }
 
 void start(struct node *node)

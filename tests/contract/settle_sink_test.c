@@ -313,7 +313,6 @@ static void an_order_is_stored_with_all_that_its_record_says(void **state)
         records[i].partition = 3;
         records[i].event.key = str(i == 0 ? "NULL" : i == 1 ? "k\"\\,{}" : "");
         records[i].event.quantity = i + 1;
-        records[i].event.rehearsal = i == 2;
         orders[i] = new_order(&records[i]);
     }
     orders[3].is = ST_CONFIRMED;
@@ -369,6 +368,88 @@ static void what_is_known_of_an_order_is_what_was_stored(void **state)
         .id = id_of(4), .was = ST_ACCEPTED, .is = ST_CONFIRMED, .decided_at_ms = T0};
     commit(4, &(struct st_changes){.orders = &step, .order_count = 1});
     assert_int_equal(look_up(4).was, ST_CONFIRMED);
+}
+
+static struct st_order rehearsed_order(struct st_record *record)
+{
+    record->event.rehearsal = true;
+    struct st_order order = new_order(record);
+    order.rehearsal = true;
+    return order;
+}
+
+static void orders_of_rehearsals_are_in_tables_of_their_own(void **state)
+{
+    struct st_record records[] = {record_of(1, "u"), record_of(2, "v"), record_of(3, "w")};
+    struct st_order orders[] = {new_order(&records[0]), rehearsed_order(&records[1]),
+                                rehearsed_order(&records[2])};
+    (void)state;
+    commit(0, &(struct st_changes){.orders = orders, .order_count = 3, .auto_confirm = true});
+    assert_string_equal(query("SELECT user_id FROM orders"), "u\n");
+    assert_string_equal(query("SELECT user_id FROM penstock_rehearsal_orders ORDER BY user_id"),
+                        "v\nw\n");
+    assert_string_equal(query("SELECT count(*) FROM penstock_decisions"), "1\n");
+    assert_string_equal(query("SELECT count(*) FROM penstock_rehearsal_decisions"), "2\n");
+    assert_false(look_up(1).rehearsal);
+    struct st_order step = look_up(2);
+    assert_true(step.rehearsal);
+    assert_int_equal(step.was, ST_ACCEPTED);
+    step.is = ST_CONFIRMED;
+    step.decided_at_ms = T0;
+    commit(1, &(struct st_changes){.orders = &step, .order_count = 1});
+    assert_string_equal(query("SELECT state FROM penstock_rehearsal_orders ORDER BY user_id"),
+                        "confirmed\naccepted\n");
+    assert_string_equal(query("SELECT state FROM orders"), "accepted\n");
+    assert_int_equal(look_up(2).was, ST_CONFIRMED);
+}
+
+static void what_was_decided_of_rehearsals_is_answered_in_a_table_of_its_own(void **state)
+{
+    struct st_record records[] = {record_of(1, "u"), record_of(2, "v")};
+    struct st_order orders[] = {new_order(&records[0]), rehearsed_order(&records[1])};
+    struct st_decision decisions[4];
+    int64_t open;
+    (void)state;
+    commit(0, &(struct st_changes){.orders = orders, .order_count = 2});
+    assert_ok(st_sink_confirm_all(sink, &fault));
+    assert_ok(st_sink_open_decisions(sink, &open, &fault));
+    assert_int_equal(open, 2);
+    assert_int_equal(due(60000, decisions, 1), 1); /* real buyers first */
+    assert_false(decisions[0].rehearsal);
+    assert_int_equal(due(60000, decisions + 1, 3), 1);
+    assert_true(decisions[1].rehearsal && decisions[1].known);
+    decisions[0].result = "confirmed";
+    decisions[1].result = "order_expired";
+    assert_ok(st_sink_answer(sink, decisions, 2, &fault));
+    assert_string_equal(query("SELECT result FROM penstock_decisions"), "confirmed\n");
+    assert_string_equal(query("SELECT result FROM penstock_rehearsal_decisions"),
+                        "order_expired\n");
+    assert_ok(st_sink_open_decisions(sink, &open, &fault));
+    assert_int_equal(open, 0);
+}
+
+/* Version 1 had no tables of rehearsals. */
+static void tables_of_version_1_are_brought_up_and_their_rehearsals_moved(void **state)
+{
+    struct st_record records[] = {record_of(1, "u"), record_of(2, "v")};
+    struct st_order orders[] = {new_order(&records[0]), new_order(&records[1])};
+    (void)state;
+    records[1].event.rehearsal = true;
+    commit(0, &(struct st_changes){.orders = orders, .order_count = 2, .auto_confirm = true});
+    query("DROP TABLE penstock_rehearsal_orders");
+    query("DROP TABLE penstock_rehearsal_decisions");
+    query("UPDATE penstock_schema SET version = 1");
+    assert_int_equal(st_sink_check(sink, &fault), PS_E_NOT_FOUND);
+    assert_non_null(strstr(fault.text, "version 1"));
+    assert_non_null(strstr(fault.text, "--init"));
+    assert_ok(st_sink_create(sink, &fault));
+    assert_ok(st_sink_check(sink, &fault));
+    assert_string_equal(query("SELECT user_id FROM orders"), "u\n");
+    assert_string_equal(query("SELECT user_id FROM penstock_rehearsal_orders"), "v\n");
+    assert_string_equal(query("SELECT count(*) FROM penstock_decisions"), "1\n");
+    assert_string_equal(query("SELECT count(*) FROM penstock_rehearsal_decisions"), "1\n");
+    assert_true(look_up(2).rehearsal);
+    assert_ok(st_sink_create(sink, &fault));
 }
 
 static void an_epoch_is_known_by_log_partition_and_sale(void **state)
@@ -677,6 +758,9 @@ static int run_all(void)
         CLAIM(a_transaction_that_does_not_end_is_not_waited_for_for_ever),
         CLAIM(an_order_is_stored_with_all_that_its_record_says),
         CLAIM(what_is_known_of_an_order_is_what_was_stored),
+        CLAIM(orders_of_rehearsals_are_in_tables_of_their_own),
+        CLAIM(what_was_decided_of_rehearsals_is_answered_in_a_table_of_its_own),
+        CLAIM(tables_of_version_1_are_brought_up_and_their_rehearsals_moved),
         CLAIM(an_epoch_is_known_by_log_partition_and_sale),
         CLAIM(a_dead_letter_keeps_its_bytes),
         CLAIM(a_dead_letter_that_is_read_again_is_there_once),

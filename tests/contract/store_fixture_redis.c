@@ -37,7 +37,7 @@ static int open_store(const struct ps_clock *clock, struct inv_store **ret_store
     assert_ok(ps_redis_url_parse(text, &url, NULL));
     assert_ok(uv_loop_init(&loop));
     assert_ok(inv_redis_new(&url, &settings, &me, &redis));
-    assert_ok(inv_store_redis_new(redis, &loop, &events, ret_store));
+    assert_ok(inv_store_redis_new(redis, &loop, 0, &events, ret_store));
     inv_store_view_reached(*ret_store, INT64_MAX);
     while (!inv_store_ready(*ret_store))
         (void)uv_run(&loop, UV_RUN_ONCE);

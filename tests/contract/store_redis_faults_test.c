@@ -68,7 +68,7 @@ static void a_call_that_is_refused_whole_may_be_repeated_from_its_answers(void *
     settings.link.check_ms = 0;
     assert_ok(ps_redis_url_parse(url_of("", ""), &parsed, NULL));
     assert_ok(inv_redis_new(&parsed, &settings, &start, &narrow.redis));
-    assert_ok(inv_store_redis_new(narrow.redis, &fixture_loop, &events, &narrow.store));
+    assert_ok(inv_store_redis_new(narrow.redis, &fixture_loop, 0, &events, &narrow.store));
     gateway_ready(&narrow);
     assert_ok(attach(&narrow, EPOCH));
 

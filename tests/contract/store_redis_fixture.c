@@ -55,8 +55,8 @@ void gateway_start(struct gateway *gateway, uint8_t number, const char *url_text
     *gateway = (struct gateway){0};
     assert_int_equal(ps_redis_url_parse(url_text, &url, NULL), 0);
     assert_int_equal(inv_redis_new(&url, &settings, &start, &gateway->redis), 0);
-    assert_int_equal(inv_store_redis_new(gateway->redis, &fixture_loop, &events, &gateway->store),
-                     0);
+    assert_int_equal(
+        inv_store_redis_new(gateway->redis, &fixture_loop, 0, &events, &gateway->store), 0);
     inv_store_view_reached(gateway->store, INT64_MAX);
 }
 

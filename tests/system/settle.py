@@ -238,13 +238,13 @@ def worker_of(gateway, database, *flags):
     return Worker(database, *gateway_flags(gateway), *flags, journal=gateway.state / "journal.db", log=gateway.directory / "settle.log")
 
 
-def orders_in(database, sale):
+def orders_in(database, sale, table="orders"):
     """By order id, as the gateway would show them."""
     columns = ["sku", "user_id", "quantity", "state", "reason", database.time("reserved_at"), database.time("pay_by"), "idempotency_key",
                "log_seq"]
     names = ["sku", "user", "quantity", "state", "reason", "reserved_at", "pay_by", "idempotency_key", "seq"]
     found = {}
-    for row in database.query(f"SELECT order_id, {', '.join(columns)} FROM orders WHERE sale = '{sale}'"):
+    for row in database.query(f"SELECT order_id, {', '.join(columns)} FROM {table} WHERE sale = '{sale}'"):
         assert row[0] not in found
         order = dict(zip(names, row[1:]))
         order["quantity"], order["seq"] = int(order["quantity"]), int(order["seq"])
@@ -252,7 +252,7 @@ def orders_in(database, sale):
     return found
 
 
-def assert_same_orders(gateway, database, sale, same_seq=True):
+def assert_same_orders(gateway, database, sale, same_seq=True, table="orders"):
     """The shop has each order that the gateway shows, once, in the same state, and no other; and the gateway's books are right. `same_seq`: both
     read the same log."""
     report = gateway.assert_books(sale)
@@ -262,7 +262,7 @@ def assert_same_orders(gateway, database, sale, same_seq=True):
             continue
         shown[order["order_id"]] = {name: order[name] for name in ("sku", "user", "quantity", "state", "reason", "reserved_at", "pay_by",
                                                                    "idempotency_key", "seq")}
-    stored = orders_in(database, sale)
+    stored = orders_in(database, sale, table)
     assert stored.keys() == shown.keys(), (len(stored), len(shown))
     for order_id, order in shown.items():
         assert stored[order_id] == (order if same_seq else {**order, "seq": stored[order_id]["seq"]})

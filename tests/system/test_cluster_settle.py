@@ -118,7 +118,7 @@ def test_a_rehearsals_books_agree_over_a_kill(cluster, shop, tmp_path, share):
         done = subprocess.run(reconcile, capture_output=True, text=True, timeout=120)
         assert done.returncode == 0 and done.stdout.endswith("The books agree.\n"), done.stdout + done.stderr
         assert worker.stop() == 0
-    shop.query("DELETE FROM orders WHERE order_id = (SELECT max(order_id) FROM orders)")  # and it would say so
+    shop.query("DELETE FROM penstock_rehearsal_orders WHERE order_id = (SELECT max(order_id) FROM penstock_rehearsal_orders)")  # and it would say so
     done = subprocess.run([*reconcile, "--patience", "2"], capture_output=True, text=True, timeout=120)
     assert done.returncode == 1 and "DO NOT AGREE" in done.stdout, done.stdout + done.stderr
 

@@ -11,10 +11,12 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 from load import Load
 from penstock import Gateway, wait_until
+from rehearsal import make_twin, mark, new_key
 from settle import (PostgresServer, Sqlite, Worker, assert_results, assert_same_orders, buy, decide, init, kill_now_and_then, orders_in,
                     wait_results, wait_stored, worker_of)
 
 NOBODYS = "01900000-0000-7000-8000-00000000dead"
+REHEARSALS = "penstock_rehearsal_orders"
 
 
 @pytest.fixture(scope="module")
@@ -145,15 +147,24 @@ def test_several_logs_in_one_database_stay_apart(gateway, shop):
 # --- rehearsals and records that make no sense ---
 
 
-def test_rehearsals_are_settled_only_when_it_is_asked_for(gateway, shop, tmp_path):
-    sale = gateway.make_sale(stock=10, rehearsal=True)
-    buy(gateway, sale, 3)
-    done = worker_of(gateway, shop).once()
-    assert orders_in(shop, sale) == {} and done.events[-1]["records"] == 5
-    (tmp_path / "other").mkdir()
-    wanted = init(Sqlite(tmp_path / "other"))
-    worker_of(gateway, wanted, "--rehearsals").once()
-    assert_same_orders(gateway, wanted, sale)
+def test_rehearsals_are_dropped_or_kept_apart_and_never_among_real_orders(gateway, database):
+    """Of a twin beside its sale, by the way that orders go: bought, decided, confirmed."""
+    sale = gateway.make_sale(stock=10)
+    twin, key = make_twin(gateway, sale), new_key(gateway)
+    buy(gateway, sale, 2)
+    for n in range(3):
+        assert gateway.buy(sale, f"load-{n}", headers=mark(key)).status == 202
+    done = worker_of(gateway, database, "--name", "dropped").once()
+    assert len(orders_in(database, sale)) == 2 and orders_in(database, twin, REHEARSALS) == {}
+    assert done.events[-1]["records"] == 9
+    database.query("DELETE FROM orders")
+    worker_of(gateway, database, "--name", "kept", "--rehearsals", "--auto-confirm").once()
+    assert_same_orders(gateway, database, sale)
+    stored = assert_same_orders(gateway, database, twin, table=REHEARSALS)
+    assert orders_in(database, twin) == orders_in(database, sale, REHEARSALS) == {}
+    assert {order["state"] for order in stored.values()} == {"confirmed"}
+    for table, count in (("penstock_decisions", "2"), ("penstock_rehearsal_decisions", "3")):
+        assert database.query(f"SELECT count(*) FROM {table} WHERE result = 'confirmed'") == [(count,)]
 
 
 def test_a_record_that_makes_no_sense_is_put_aside_and_the_next_one_counts(gateway, shop):
@@ -473,7 +484,8 @@ def test_a_wrong_password_and_a_missing_right_are_named(gateway, postgres):
     assert done.returncode == 1 and done.events[-1]["event"] == "start_failed"
     assert postgres.directory in done.events[-1]["why"] and "password authentication failed" in done.events[-1]["why"]
     assert "wrong" not in done.stderr
-    tables = ["orders", "penstock_void", "penstock_offsets", "penstock_epochs", "penstock_dead_letters", "penstock_decisions", "penstock_schema"]
+    tables = ["orders", "penstock_void", "penstock_offsets", "penstock_epochs", "penstock_dead_letters", "penstock_decisions", "penstock_schema", "penstock_rehearsal_orders",
+              "penstock_rehearsal_decisions"]
     for missing in ("penstock_schema", "penstock_offsets", "orders"):
         shop.query("GRANT SELECT, INSERT, UPDATE ON " + ", ".join(tables) + " TO guarded")
         shop.query(f"REVOKE ALL ON {missing} FROM guarded")

@@ -58,6 +58,14 @@ static void on_later(uv_timer_t *timer)
     uv_close((uv_handle_t *)timer, free_later);
 }
 
+static uint64_t query_ms(const struct srv_request *request)
+{
+    uint64_t ms = 0;
+    for (size_t i = 0; i < request->query.len; i++)
+        ms = ms * 10 + (uint64_t)(request->query.at[i] - '0');
+    return ms;
+}
+
 static void answer_later(struct http_server *server, struct srv_request *request)
 {
     struct later *later = calloc(1, sizeof *later);
@@ -67,10 +75,7 @@ static void answer_later(struct http_server *server, struct srv_request *request
     later->handle = srv_suspend(request);
     uv_timer_init(&server->loop, &later->timer);
     later->timer.data = later;
-    uint64_t wait_ms = 0;
-    for (size_t i = 0; i < request->query.len; i++)
-        wait_ms = wait_ms * 10 + (uint64_t)(request->query.at[i] - '0');
-    uv_timer_start(&later->timer, on_later, wait_ms, 0);
+    uv_timer_start(&later->timer, on_later, query_ms(request), 0);
 }
 
 static void put_line(struct ps_buf *buf, const char *name, struct ps_str value)
@@ -176,6 +181,9 @@ static void on_request(struct srv_request *request, void *ctx)
         srv_suspend(request);
     } else if (path_is(request, "/later")) {
         answer_later(server, request);
+    } else if (path_is(request, "/work")) {
+        usleep((useconds_t)query_ms(request) * 1000);
+        srv_answer(request, 200, "text/plain", PS_STR("done"), false);
     } else if (path_is(request, "/heap")) {
         char *body = malloc(HEAP_BODY);
         if (body == NULL)
@@ -217,6 +225,14 @@ static void on_gone(struct srv_request *request, void *ctx)
     if (user[0] != 0xa5)
         abort(); /* the handler's */
     atomic_fetch_add(&server->fixture->gone, 1);
+}
+
+static void on_turn(int64_t turn_ns, void *ctx)
+{
+    struct http_server *server = ctx;
+    size_t us = turn_ns > 0 ? (size_t)turn_ns / 1000 : 0;
+    if (us > atomic_load(&server->fixture->longest_turn_us))
+        atomic_store(&server->fixture->longest_turn_us, us);
 }
 
 static void on_prepare(uv_prepare_t *prepare)
@@ -268,6 +284,7 @@ void http_fixture_init(struct http_fixture *fixture)
         .on_gone = on_gone,
         .wants_parts = wants_parts,
         .on_part = on_part,
+        .on_turn = on_turn,
         .on_room = on_room,
         .clock = &ps_clock_system,
     };

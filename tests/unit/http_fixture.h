@@ -14,8 +14,9 @@ struct http_fixture {
     atomic_size_t refused[ANS_VERDICT_COUNT]; /* as told by the server */
     atomic_size_t connections;                /* as of the last turn of the loop */
     atomic_size_t in_flight;
-    atomic_size_t turns; /* of the loop */
-    atomic_size_t gone;  /* kept requests whose client has left, as told by the server */
+    atomic_size_t turns;           /* of the loop */
+    atomic_size_t longest_turn_us; /* as told by the server */
+    atomic_size_t gone;            /* kept requests whose client has left, as told by the server */
     struct http_server *server;
 };
 
@@ -29,6 +30,7 @@ void http_fixture_stop(struct http_fixture *fixture);
 /* The handler knows these paths:
  *   /hold        keeps the request until the server is freed
  *   /later?MS    keeps it and answers after MS milliseconds
+ *   /work?MS     works for MS milliseconds, then answers
  *   /heap        a heap body of 100,000 bytes
  *   /shared      a shared answer with ETag
  *   /unchanged   304 with the ETag, the body given for its length only

@@ -1191,6 +1191,30 @@ static void a_taken_port_is_reported_and_a_free_one_is_shared(void **state)
     close(other);
 }
 
+/* Also where the loop has slept before, and whatever else keeps the machine busy. */
+static void a_turn_of_the_loop_is_told_as_long_as_it_was(void **state)
+{
+    struct http_fixture fixture;
+
+    (void)state;
+    http_fixture_init(&fixture);
+    http_fixture_start(&fixture);
+    int fd = http_connect(&fixture);
+    for (int i = 0; i < 5; i++) {
+        usleep(30000);
+        atomic_store(&fixture.longest_turn_us, 0);
+        int64_t began_ns = ps_clock_mono_ns(&ps_clock_system);
+        http_send_text(fd, "GET /work?40 HTTP/1.1\r\nHost: a\r\n\r\n");
+        http_read(fd, false, &reply);
+        assert_int_equal(reply.status, 200);
+        assert_true(http_wait(&fixture.longest_turn_us, 38000));
+        size_t passed_us = (size_t)(ps_clock_mono_ns(&ps_clock_system) - began_ns) / 1000;
+        assert_true(atomic_load(&fixture.longest_turn_us) <= passed_us);
+    }
+    close(fd);
+    http_fixture_stop(&fixture);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -1239,6 +1263,7 @@ int main(void)
         cmocka_unit_test(a_client_that_leaves_while_its_request_is_kept_does_no_harm),
         cmocka_unit_test(draining_serves_who_is_in_and_lets_nobody_else_in),
         cmocka_unit_test(at_the_end_every_kept_request_is_answered),
+        cmocka_unit_test(a_turn_of_the_loop_is_told_as_long_as_it_was),
         cmocka_unit_test(a_taken_port_is_reported_and_a_free_one_is_shared),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

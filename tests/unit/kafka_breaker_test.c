@@ -163,6 +163,109 @@ static void a_topic_that_has_lost_records_stays_lost(void **state)
     oq_kafka_breaker_done(&breaker);
 }
 
+/* --- orders --- */
+
+static void order(struct oq_kafka_breaker *breaker, enum ps_breaker_order what, int64_t ttl_ms)
+{
+    static uint64_t id;
+    int64_t until_ns = ps_clock_mono_ns(&ps_clock_system) + ttl_ms * PS_NS_PER_MS;
+    oq_kafka_breaker_force(breaker, &(struct ps_breaker_force){what, until_ns, ++id});
+    oq_kafka_breaker_obey(breaker);
+    oq_kafka_breaker_report(breaker, false);
+}
+
+static struct ps_breaker_view shown(const struct oq_kafka_breaker *breaker)
+{
+    struct ps_breaker_view view;
+    oq_kafka_breaker_view(breaker, &view);
+    return view;
+}
+
+static bool fail_call(struct oq_kafka_breaker *breaker)
+{
+    struct ps_fault why;
+    int err = ps_fault(&why, PS_E_IO, "orders", "all connections are lost");
+    return oq_kafka_breaker_fail(breaker, &why, err);
+}
+
+static void forced_open_the_log_is_away_until_the_order_ends(void **state)
+{
+    (void)state;
+    struct oq_kafka_breaker breaker;
+    begin_well(&breaker);
+    order(&breaker, PS_BREAKER_FORCED_OPEN, 60000);
+    assert_int_equal(oq_kafka_breaker_state(&breaker), OQ_LOG_AWAY);
+    assert_string_equal(told.why, "orders: an operator has forced the breaker open");
+    assert_int_equal(shown(&breaker).state, PS_BREAKER_OPEN);
+    assert_int_equal(shown(&breaker).force.order, PS_BREAKER_FORCED_OPEN);
+    assert_string_equal(shown(&breaker).why, told.why);
+    assert_false(oq_kafka_breaker_may_return(&breaker));
+    order(&breaker, PS_BREAKER_FREE, 0);
+    assert_int_equal(oq_kafka_breaker_state(&breaker), OQ_LOG_AWAY); /* until it has been read */
+    assert_true(oq_kafka_breaker_may_return(&breaker));
+    oq_kafka_breaker_return(&breaker);
+    oq_kafka_breaker_mend(&breaker);
+    oq_kafka_breaker_report(&breaker, false);
+    assert_int_equal(oq_kafka_breaker_state(&breaker), OQ_LOG_WELL);
+    assert_string_equal(shown(&breaker).why, "");
+    oq_kafka_breaker_done(&breaker);
+}
+
+static void an_order_ends_by_itself(void **state)
+{
+    (void)state;
+    struct oq_kafka_breaker breaker;
+    begin_well(&breaker);
+    order(&breaker, PS_BREAKER_FORCED_OPEN, 1);
+    while (!oq_kafka_breaker_may_return(&breaker))
+        oq_kafka_breaker_obey(&breaker); /* the same order is not obeyed again */
+    oq_kafka_breaker_done(&breaker);
+}
+
+static void forced_closed_only_what_must_be_read_back_opens_it(void **state)
+{
+    (void)state;
+    struct oq_kafka_breaker breaker;
+    begin_well(&breaker);
+    order(&breaker, PS_BREAKER_FORCED_CLOSED, 60000);
+    assert_false(fail_call(&breaker));
+    oq_kafka_breaker_report(&breaker, false);
+    assert_int_equal(oq_kafka_breaker_state(&breaker), OQ_LOG_WELL);
+    assert_int_equal(told.times, 0);
+    assert_true(trip(&breaker, "a record was not acknowledged"));
+    assert_int_equal(oq_kafka_breaker_state(&breaker), OQ_LOG_AWAY);
+    oq_kafka_breaker_return(&breaker);
+    oq_kafka_breaker_mend(&breaker);
+    order(&breaker, PS_BREAKER_FREE, 0);
+    assert_int_equal(oq_kafka_breaker_state(&breaker), OQ_LOG_WELL);
+    assert_true(fail_call(&breaker));
+    assert_false(fail_call(&breaker));
+    assert_string_equal(told.why, "orders: all connections are lost");
+    oq_kafka_breaker_done(&breaker);
+}
+
+static void the_window_shows_groups_and_failures(void **state)
+{
+    (void)state;
+    struct oq_kafka_settings patient = settings;
+    struct oq_kafka_breaker breaker;
+    patient.delivery_timeout_ms = 2000;
+    assert_ok(oq_kafka_breaker_init(&breaker, &patient, &callbacks));
+    oq_kafka_breaker_succeed(&breaker, 1); /* the reading at the start says nothing */
+    assert_int_equal(breaker.circuit.state, PS_BREAKER_OPEN);
+    oq_kafka_breaker_return(&breaker);
+    oq_kafka_breaker_succeed(&breaker, 1);
+    assert_int_equal(breaker.circuit.state, PS_BREAKER_HALF_OPEN);
+    oq_kafka_breaker_mend(&breaker);
+    for (int64_t ms = 250; ms <= 1500; ms += 250)
+        oq_kafka_breaker_succeed(&breaker, ms * PS_NS_PER_MS);
+    (void)fail_call(&breaker);
+    assert_int_equal(shown(&breaker).calls, 7);
+    assert_int_equal(shown(&breaker).slow, 3); /* half of the delivery's time-out, and more */
+    assert_int_equal(shown(&breaker).failures, 1);
+    oq_kafka_breaker_done(&breaker);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -172,6 +275,10 @@ int main(void)
         cmocka_unit_test(each_change_is_told_once),
         cmocka_unit_test(a_view_that_is_behind_counts_only_while_all_else_is_well),
         cmocka_unit_test(a_topic_that_has_lost_records_stays_lost),
+        cmocka_unit_test(forced_open_the_log_is_away_until_the_order_ends),
+        cmocka_unit_test(an_order_ends_by_itself),
+        cmocka_unit_test(forced_closed_only_what_must_be_read_back_opens_it),
+        cmocka_unit_test(the_window_shows_groups_and_failures),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -102,6 +102,7 @@ static struct oq_log log_ = {&log_ops};
 static struct ord_request request;
 static bool kept, answered;
 static enum ans_verdict verdict;
+static struct ans_problem_detail problem; /* of the answer, if it is one */
 
 static uint64_t on_keep(struct ord_request *of)
 {
@@ -122,6 +123,7 @@ static void on_reply(struct ord_request *of, const struct ord_reply *reply)
     assert_false(answered);
     answered = true;
     verdict = reply->verdict;
+    problem = reply->problem != NULL ? *reply->problem : (struct ans_problem_detail){0};
 }
 
 /* --- a worker --- */
@@ -131,6 +133,7 @@ static struct ps_clock_manual clock_;
 static struct ps_uuid_source ids;
 static struct ps_metrics *metrics;
 static struct adm_gates gates;
+static struct adm_shed shed;
 static struct cfg_sale sale;
 static struct cfg_sku sku;
 static struct cfg_sale *sales[] = {&sale};
@@ -160,7 +163,9 @@ static int set_up(void **state)
     policy =
         (struct cfg_snapshot){.version = 1, .sale_count = 1, .sales = sales, .limits = &limits};
     assert_ok(cfg_blocklist_new(&policy.blocklist));
+    adm_shed_init(&shed);
     gates = (struct adm_gates){.fold = fold,
+                               .shed = &shed,
                                .log = &log_,
                                .backlog_percent = 90,
                                .shard = ps_metrics_shard(metrics),
@@ -319,6 +324,71 @@ static void an_order_that_the_log_does_not_show_counts_with_its_whole_wait(void 
     assert_int_equal(counted_ms(&load.log, 1000), 1); /* and once only */
 }
 
+/* A cut-off that ann is behind, as all but one user in 128 are. */
+static void shed_nearly_all(void)
+{
+    shed.active = true;
+    shed.cut_off = 1;
+}
+
+static void a_user_behind_the_cut_off_is_refused_and_spends_no_limit(void **state)
+{
+    (void)state;
+    shed_nearly_all();
+    buy();
+    assert_int_equal(verdict, ANS_V_shed);
+    assert_int_equal(counter.asked, 0);
+    assert_null(problem.limit.policy);
+    assert_in_range(problem.retry_after_s, 10, 19);
+}
+
+static void an_ended_sale_says_so_also_under_overload(void **state)
+{
+    (void)state;
+    shed_nearly_all();
+    sale.ended = true;
+    buy();
+    assert_int_equal(verdict, ANS_V_ended);
+}
+
+static enum ans_verdict admit_other(enum adm_gate (*admit)(struct adm_admission *admission))
+{
+    struct adm_request asked = {.user = PS_STR("ann")};
+    struct adm_admission admission = {.gates = &gates, .request = &asked, .sale = &sale};
+
+    return admit(&admission) == ADM_GATE_DENY ? admission.verdict : ANS_V_ok;
+}
+
+static void a_status_page_gives_way_before_a_look_up_and_that_before_an_order(void **state)
+{
+    (void)state;
+    shed.active = true;
+    shed.cut_off = 2 * ADM_SHED_BUCKETS;
+    assert_int_equal(admit_other(adm_admit_status), ANS_V_shed);
+    assert_int_equal(admit_other(adm_admit_lookup), ANS_V_ok);
+    shed.cut_off = ADM_SHED_BUCKETS;
+    assert_int_equal(admit_other(adm_admit_lookup), ANS_V_shed);
+    buy();
+    assert_false(answered); /* it waits for the counter */
+    assert_int_equal(counter.asked, 1);
+}
+
+static void who_has_no_name_is_shed_by_address(void **state)
+{
+    (void)state;
+    struct adm_request asked = {0};
+    struct adm_admission admission = {.gates = &gates, .request = &asked, .sale = &sale};
+    unsigned admitted = 0;
+
+    shed.active = true;
+    shed.cut_off = 2 * ADM_SHED_BUCKETS + ADM_SHED_BUCKETS / 2;
+    for (unsigned i = 0; i < 1000; i++) {
+        asked.address = (struct ps_address){{[10] = 0xff, 0xff, 10, 0, i >> 8 & 0xff, i & 0xff}};
+        admitted += adm_admit_status(&admission) == ADM_GATE_PASS;
+    }
+    assert_in_range(admitted, 400, 600);
+}
+
 #define CLAIM(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 int main(void)
@@ -332,6 +402,10 @@ int main(void)
         CLAIM(a_reservation_that_nobody_waits_for_stays_in_doubt),
         CLAIM(what_the_counter_and_the_log_take_is_measured),
         CLAIM(an_order_that_the_log_does_not_show_counts_with_its_whole_wait),
+        CLAIM(a_user_behind_the_cut_off_is_refused_and_spends_no_limit),
+        CLAIM(an_ended_sale_says_so_also_under_overload),
+        CLAIM(a_status_page_gives_way_before_a_look_up_and_that_before_an_order),
+        CLAIM(who_has_no_name_is_shed_by_address),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

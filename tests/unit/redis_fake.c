@@ -71,25 +71,41 @@ static void give_room(uv_handle_t *handle, size_t suggested, uv_buf_t *ret)
     *ret = uv_buf_init(client->in + client->len, (unsigned)(sizeof client->in - client->len));
 }
 
-static void on_read(uv_stream_t *stream, ssize_t len, const uv_buf_t *buf)
+static void answer_all(struct fake_client *client)
 {
-    struct fake_client *client = stream->data;
-    (void)buf;
-    if (len < 0) {
-        drop(client);
-        return;
-    }
-    client->len += (size_t)len;
-    for (;;) {
+    while (!uv_is_closing((uv_handle_t *)&client->tcp)) {
         size_t used = take_command(client->fake, client->in, client->in + client->len);
         if (used == 0)
             return;
         memmove(client->in, client->in + used, client->len - used);
         client->len -= used;
         answer(client);
-        if (uv_is_closing((uv_handle_t *)stream))
-            return;
     }
+}
+
+static void on_delay(uv_timer_t *timer)
+{
+    struct fake *fake = timer->data;
+    for (size_t i = 0; i < FAKE_CLIENTS; i++) {
+        if (fake->clients[i].open)
+            answer_all(&fake->clients[i]);
+    }
+}
+
+static void on_read(uv_stream_t *stream, ssize_t len, const uv_buf_t *buf)
+{
+    struct fake_client *client = stream->data;
+    struct fake *fake = client->fake;
+    (void)buf;
+    if (len < 0) {
+        drop(client);
+        return;
+    }
+    client->len += (size_t)len;
+    if (fake->delay_ms == 0)
+        answer_all(client);
+    else
+        (void)uv_timer_start(&fake->delay, on_delay, fake->delay_ms, 0);
 }
 
 static void on_client(uv_stream_t *listener, int status)
@@ -117,7 +133,8 @@ void fake_start(struct fake *fake, uv_loop_t *loop)
     memset(fake, 0, sizeof *fake);
     assert_int_equal(uv_ip4_addr("127.0.0.1", 0, &address), 0);
     assert_int_equal(uv_tcp_init(loop, &fake->listener), 0);
-    fake->listener.data = fake;
+    assert_int_equal(uv_timer_init(loop, &fake->delay), 0);
+    fake->listener.data = fake->delay.data = fake;
     assert_int_equal(uv_tcp_bind(&fake->listener, (struct sockaddr *)&address, 0), 0);
     assert_int_equal(uv_listen((uv_stream_t *)&fake->listener, 8, on_client), 0);
     assert_int_equal(uv_tcp_getsockname(&fake->listener, (struct sockaddr *)&address, &len), 0);
@@ -148,4 +165,5 @@ void fake_stop(struct fake *fake)
 {
     fake_cut(fake);
     uv_close((uv_handle_t *)&fake->listener, NULL);
+    uv_close((uv_handle_t *)&fake->delay, NULL);
 }

@@ -30,6 +30,8 @@ struct fake {
     const char *rest;
     size_t at;
     unsigned connections, commands;
+    uint64_t delay_ms; /* from the last command to the answers of all; 0 = none */
+    uv_timer_t delay;
     char seen[FAKE_MEMORY]; /* all commands, words joined by spaces, each ended by '\n' */
     struct fake_client clients[FAKE_CLIENTS];
 };

@@ -6,6 +6,7 @@
 
 #include <signal.h>
 #include <stdio.h>
+#include <unistd.h>
 
 #define RUN_ID "0123456789012345678901234567890123456789"
 
@@ -484,6 +485,165 @@ static void one_refusal_among_good_replies_does_not(void **state)
     assert_int_equal(told.away, 0);
 }
 
+/* --- slow replies, and orders --- */
+
+/* Sends a command whose reply comes after `ms` at least. */
+static void run_slowly(struct outcome *outcome, int64_t ms)
+{
+    assert_ok(send_get(outcome));
+    (void)usleep((useconds_t)ms * 1000);
+    run_until_told(outcome);
+}
+
+static struct ps_breaker_view shown(void)
+{
+    struct ps_breaker_view view;
+    ps_redis_link_show(link_now, &view);
+    return view;
+}
+
+#define SLOW_MS 20
+
+static struct ps_redis_settings impatient(int64_t check_ms)
+{
+    struct ps_redis_settings settings = quick;
+    settings.slow_ms = SLOW_MS;
+    settings.check_ms = check_ms;
+    return settings;
+}
+
+static void mostly_slow_replies_open_the_breaker_and_leave_the_connection(void **state)
+{
+    (void)state;
+    struct ps_redis_settings settings = impatient(0);
+    struct outcome outcome, pending;
+    unsigned sent = 0;
+    settings.backoff_min_ms = settings.backoff_max_ms = 400;
+    open_with("redis://127.0.0.1:PORT", &settings);
+    run_until_ready(1);
+    while (shown().state == PS_BREAKER_CLOSED && sent < 100) {
+        run_slowly(&outcome, SLOW_MS);
+        if (sent++ == 18) /* will be answered after it has opened */
+            assert_ok(send_get(&pending));
+    }
+    assert_in_range(sent, 19, 20);
+    assert_non_null(strstr(shown().why, "most replies take 20 ms or more"));
+    assert_non_null(strstr(shown().why, ps_redis_link_server(link_now)));
+    assert_int_equal(send_get(&outcome), PS_E_CLOSED);
+    run_until_told(&pending);
+    assert_ok(pending.err);
+    while (!ps_redis_link_open(link_now)) /* the pause */
+        (void)usleep(1000);
+    (void)uv_run(&loop, UV_RUN_NOWAIT);
+    assert_ok(send_get(&outcome));
+    run_until_told(&outcome);
+    assert_int_equal(shown().state, PS_BREAKER_CLOSED);
+    assert_string_equal(shown().why, "");
+    assert_int_equal(told.away, 0);
+    assert_int_equal(fake.connections, 1);
+}
+
+static void a_loop_that_is_late_by_itself_does_not_make_redis_slow(void **state)
+{
+    (void)state;
+    const struct ps_redis_settings settings = impatient(1);
+    struct outcome outcome;
+    open_with("redis://127.0.0.1:PORT", &settings);
+    run_until_ready(1);
+    for (int i = 0; i < 40; i++)
+        run_slowly(&outcome, SLOW_MS + 5);
+    assert_int_equal(shown().openings, 0);
+    assert_true(shown().calls > 40);
+}
+
+static void an_idle_link_that_was_slow_closes_by_its_own_checks(void **state)
+{
+    (void)state;
+    const struct ps_redis_settings settings = impatient(500);
+    struct outcome outcome;
+    open_with("redis://127.0.0.1:PORT", &settings);
+    run_until_ready(1);
+    fake.delay_ms = 2 * SLOW_MS; /* not the loop's */
+    while (shown().openings == 0) {
+        assert_ok(send_get(&outcome));
+        run_until_told(&outcome);
+    }
+    fake.delay_ms = 0;
+    while (shown().state != PS_BREAKER_CLOSED)
+        turn();
+    assert_int_equal(told.away, 0);
+}
+
+static void order(enum ps_breaker_order what, int64_t ttl_ms)
+{
+    static uint64_t id;
+    int64_t until_ns = ps_clock_mono_ns(&ps_clock_system) + ttl_ms * PS_NS_PER_MS;
+    ps_redis_link_force(link_now, &(struct ps_breaker_force){what, until_ns, ++id});
+}
+
+static void forced_open_nothing_goes_through_and_the_link_stays_as_it_is(void **state)
+{
+    (void)state;
+    struct ps_redis_settings watching = quick;
+    struct outcome before, outcome;
+    watching.check_ms = 5;
+    open_with("redis://127.0.0.1:PORT", &watching);
+    run_until_ready(1);
+    assert_ok(send_get(&before));
+    order(PS_BREAKER_FORCED_OPEN, 200);
+    assert_int_equal(send_get(&outcome), PS_E_CLOSED);
+    assert_int_equal(shown().state, PS_BREAKER_OPEN);
+    run_until_told(&before);
+    assert_ok(before.err);
+    for (unsigned commands = fake.commands; fake.commands < commands + 3;)
+        turn();
+    assert_int_equal(send_get(&outcome), PS_E_CLOSED);
+    while (!ps_redis_link_open(link_now))
+        turn();
+    assert_int_equal(shown().state, PS_BREAKER_CLOSED);
+    assert_ok(send_get(&outcome));
+    run_until_told(&outcome);
+    assert_int_equal(told.away, 0);
+    assert_int_equal(fake.connections, 1);
+}
+
+static void forced_open_a_link_that_is_lost_is_found_again(void **state)
+{
+    (void)state;
+    struct outcome outcome;
+    open_link();
+    run_until_ready(1);
+    order(PS_BREAKER_FORCED_OPEN, 60000);
+    fake_cut(&fake);
+    run_until_ready(2);
+    assert_int_equal(send_get(&outcome), PS_E_CLOSED);
+    order(PS_BREAKER_FREE, 0);
+    assert_ok(send_get(&outcome));
+    run_until_told(&outcome);
+}
+
+static void forced_closed_refusals_do_not_stop_commands_but_a_lost_connection_does(void **state)
+{
+    (void)state;
+    struct outcome outcome;
+    open_link();
+    run_until_ready(1);
+    order(PS_BREAKER_FORCED_CLOSED, 60000);
+    fake_script(&fake, NULL, "-OOM command not allowed\r\n");
+    for (int i = 0; i < 40; i++) {
+        assert_ok(send_get(&outcome));
+        run_until_told(&outcome);
+    }
+    assert_int_equal(told.away, 0);
+    fake_script(&fake, NULL, bulk(INFO));
+    fake_cut(&fake);
+    run_until_away(1);
+    assert_int_equal(send_get(&outcome), PS_E_CLOSED);
+    run_until_ready(2);
+    assert_ok(send_get(&outcome));
+    run_until_told(&outcome);
+}
+
 /* --- the identity over time --- */
 
 static void a_changed_identity_is_another_server(void **state)
@@ -722,6 +882,12 @@ int main(void)
         CLAIM(a_demoted_server_is_greeted_anew),
         CLAIM(a_row_of_refusals_opens_the_breaker),
         CLAIM(one_refusal_among_good_replies_does_not),
+        CLAIM(mostly_slow_replies_open_the_breaker_and_leave_the_connection),
+        CLAIM(a_loop_that_is_late_by_itself_does_not_make_redis_slow),
+        CLAIM(an_idle_link_that_was_slow_closes_by_its_own_checks),
+        CLAIM(forced_open_nothing_goes_through_and_the_link_stays_as_it_is),
+        CLAIM(forced_open_a_link_that_is_lost_is_found_again),
+        CLAIM(forced_closed_refusals_do_not_stop_commands_but_a_lost_connection_does),
         CLAIM(a_changed_identity_is_another_server),
         CLAIM(a_master_that_becomes_a_replica_is_noticed),
         CLAIM(an_unknown_script_is_loaded_and_asked_for_again_once),

@@ -250,6 +250,8 @@ static void rehearsals_are_passed_over_unless_they_are_wanted(void **s)
         settle_one(&world, order);
         assert_int_equal(world.state[1], wanted != 0 ? ST_ACCEPTED : ST_UNKNOWN);
         assert_int_equal(world.judge.count.rehearsal, wanted != 0 ? 0 : 1);
+        assert_int_equal(world.judge.order_count, wanted);
+        assert_true(wanted == 0 || world.judge.orders[0].rehearsal);
         world_done(&world);
     }
 }

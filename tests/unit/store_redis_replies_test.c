@@ -219,7 +219,7 @@ static int set_up(void **state)
     (void)snprintf(text, sizeof text, "redis://127.0.0.1:%d", fake.port);
     assert_ok(ps_redis_url_parse(text, &url, NULL));
     assert_ok(inv_redis_new(&url, &settings, &start, &redis));
-    assert_ok(inv_store_redis_new(redis, &loop, &events, &store));
+    assert_ok(inv_store_redis_new(redis, &loop, 0, &events, &store));
     while (!inv_store_ready(store))
         turn();
     answer_one(attach);

@@ -1,0 +1,192 @@
+"""How loaded the gateway says it is: one sample for metrics and admin API, a history of ten minutes, and figures that show what really
+happens to it: orders, a slow log, time in which it could not run, a CPU quota. What cannot be read is absent, never 0."""
+import re
+import signal
+import sys
+import time
+
+import pytest
+from faults import Disk
+from load import Load
+from penstock import ROOT, Gateway, call, wait_until
+
+sys.path.insert(0, str(ROOT / "loadtest" / "bench.d"))
+from quota import Quota  # noqa: E402
+
+NAMES = {"loop_delay_ms", "requests_in_flight", "store_latency_ms", "log_latency_ms", "log_backlog", "process_cpu", "machine_cpu", "cpu_pressure",
+         "memory", "memory_pressure", "connections", "admitted_rate"}
+
+
+@pytest.fixture(scope="module")
+def gateway():
+    with Gateway() as one:
+        one.no_limits()
+        yield one
+
+
+def overload(gateway, history_s=0):
+    answer = gateway.admin("GET", f"/admin/v1/overload?history_s={history_s}")
+    assert answer.status == 200, answer
+    return answer.json
+
+
+def values(gateway):
+    return {name: one["value"] for name, one in overload(gateway)["signals"].items()}
+
+
+def measured(gateway):
+    """By signal: what the metrics show of values and shares, and the pressure."""
+    text = call(gateway.admin_port, "GET", "/metrics").text
+    value, share = ({name: float(figure) for name, figure in re.findall(rf'^{metric}{{signal="(\w+)"}} (\S+)$', text, re.M)}
+                    for metric in ("penstock_overload_signal", "penstock_overload_signal_ratio"))
+    return value, share, float(re.search(r"^penstock_overload_pressure_ratio (\S+)$", text, re.M)[1])
+
+
+def series(gateway, name, history_s=600):
+    """What the seconds of the history say of a signal, those without a figure left out."""
+    return [point for point in overload(gateway, history_s)["history"]["signals"][name] if point is not None]
+
+
+def test_metrics_and_api_show_one_sample(gateway):
+    def same_sample():
+        before = overload(gateway)
+        shown = measured(gateway)
+        return (before, shown) if overload(gateway)["at"] == before["at"] else None
+
+    with Load(gateway, gateway.make_sale(stock=100000), threads=2, pause=0.01):
+        for _ in range(5):
+            said, (value, share, pressure) = wait_until(same_sample, what="two calls within a tenth of a second")
+            signals = said["signals"]
+            assert set(signals) == NAMES
+            assert value == {name: one["value"] for name, one in signals.items() if one["value"] is not None}
+            assert share == {name: one["share"] for name, one in signals.items() if one["share"] is not None}
+            assert pressure == pytest.approx(said["pressure"], abs=6e-5)
+            assert said["pressure"] == max(share.values()) == share[said["highest"]]
+            time.sleep(0.13)
+
+
+def test_a_share_is_the_weighted_value_of_its_threshold(gateway):
+    for name, one in overload(gateway)["signals"].items():
+        assert ("absent" in one) == (one["value"] is None), name
+        if one["value"] is None or one["threshold"] == 0:
+            assert one["share"] is None, name
+        else:
+            assert one["share"] == pytest.approx(one["weight"] * one["value"] / one["threshold"], rel=0.01, abs=1e-4), name
+
+
+def test_the_counter_in_memory_has_no_latency(gateway):
+    signals = overload(gateway)["signals"]
+    assert signals["store_latency_ms"]["absent"] == "the counter is in memory"
+    assert "store_latency_ms" not in measured(gateway)[0]
+    assert "signal_absent" not in gateway.log()
+
+
+def test_orders_show_as_rate_latency_and_answers(gateway):
+    def answered(verdict):
+        return sum(overload(gateway, 600)["history"]["answers"].get(verdict, []))
+
+    sale = gateway.make_sale(stock=40)
+    time.sleep(2.1)  # what was before is in the history
+    before = {verdict: answered(verdict) for verdict in ("accepted", "sold_out")}
+    for i in range(60):
+        gateway.buy(sale, f"ann-{i}")
+    time.sleep(2.1)
+    assert answered("accepted") - before["accepted"] == pytest.approx(40, abs=6)  # a second is one of eleven samples, at times
+    assert answered("sold_out") - before["sold_out"] == pytest.approx(20, abs=4)
+    history = overload(gateway, 4)["history"]
+    assert max(history["signals"]["admitted_rate"]) >= 20
+    assert 0 < max(history["signals"]["log_latency_ms"]) <= 500
+    assert all(0 < p50 <= p99 for p50, p99 in zip(history["order_p50_ms"], history["order_p99_ms"]) if p50 is not None)
+    assert any(p50 is not None for p50 in history["order_p50_ms"])
+    assert values(gateway)["admitted_rate"] == 0
+
+
+def test_history_has_a_point_a_second_and_as_many_as_were_asked_for(gateway):
+    wait_until(lambda: overload(gateway, 600)["history"]["points"] >= 4)
+    for asked in (0, 1, 3):
+        history = overload(gateway, asked)["history"]
+        assert history["step_s"] == 1 and history["points"] == asked
+        assert {len(history[name]) for name in ("pressure", "order_p50_ms", "order_p99_ms")} == {asked}
+        assert set(history["signals"]) == NAMES and {len(points) for points in history["signals"].values()} == {asked}
+    assert gateway.admin("GET", "/admin/v1/overload?history_s=601").status == 422
+    assert gateway.admin("GET", "/admin/v1/overload?history=1").status == 422
+
+
+def test_who_may_only_look_may_look_and_nobody_else(gateway):
+    viewer = gateway.admin("POST", "/admin/v1/tokens", {"role": "viewer"}).json["token"]
+    assert gateway.admin("GET", "/admin/v1/overload", token=viewer).status == 200
+    assert call(gateway.admin_port, "GET", "/admin/v1/overload").status == 401
+
+
+def test_connections_and_requests_are_counted_by_every_worker(gateway):
+    with Load(gateway, gateway.make_sale(stock=100000), threads=12, pause=0.01):
+        wait_until(lambda: gateway.metric("penstock_connections") >= 12, what="all connections")
+        shown = overload(gateway)["signals"]["connections"]["value"]
+        assert shown == pytest.approx(12 / 20000, abs=2e-4)
+
+
+def test_time_in_which_no_worker_runs_is_loop_delay(gateway):
+    time.sleep(1.1)
+    assert gateway.process.poll() is None
+    gateway.process.send_signal(signal.SIGSTOP)
+    time.sleep(0.6)
+    gateway.process.send_signal(signal.SIGCONT)
+    wait_until(lambda: max(series(gateway, "loop_delay_ms", 4) or [0]) > 300, 5, what="the delay")
+
+
+def test_a_log_that_is_slow_raises_the_pressure_and_names_itself(tmp_path):
+    disk = Disk(tmp_path)
+    with Gateway(env=disk.env, settings={"log": {"ack_timeout_ms": 2000}}) as gateway:
+        gateway.no_limits()
+        sale = gateway.make_sale(stock=100000)
+        disk.slow_syncs(400_000)
+        with Load(gateway, sale, threads=4):
+            wait_until(lambda: overload(gateway)["highest"] == "log_latency_ms" and overload(gateway)["pressure"] > 1, 10, what="the pressure")
+        disk.hang_syncs()
+        with Load(gateway, sale, threads=4):  # nothing ends any more: the age of what waits counts
+            wait_until(lambda: overload(gateway)["signals"]["log_latency_ms"]["value"] > 1000, 10, what="the latency")
+        disk.heal()
+        wait_until(lambda: overload(gateway)["signals"]["log_latency_ms"]["value"] == 0, 10, what="its end")
+
+
+def test_processor_time_is_the_share_of_the_quota():
+    """The same load: of a machine of cores it uses little, of a tenth of one core everything."""
+    quota = Quota(0.1)
+    try:
+        with Gateway() as gateway:
+            gateway.no_limits()
+            sale = gateway.make_sale(stock=1)
+            quota.take(gateway.process.pid)
+            with Load(gateway, sale, threads=24, timeout=30):
+                wait_until(lambda: values(gateway)["process_cpu"] > 0.8, 10, what="the share")
+                used, at = gateway.metric("process_cpu_seconds_total"), time.monotonic()
+                time.sleep(2)
+                used, passed = gateway.metric("process_cpu_seconds_total") - used, time.monotonic() - at
+                shown = values(gateway)
+                points = series(gateway, "process_cpu", 2)
+            assert used / passed < 0.15  # it is far from using a machine
+            assert 0.7 < shown["process_cpu"] < 1.5 and max(points) < 1.6
+            assert points[-1] == pytest.approx(used / passed / 0.1, rel=0.3)
+            assert max(series(gateway, "loop_delay_ms")) > 50  # nine tenths of each period it may not run
+            gateway.kill()
+    finally:
+        quota.remove()
+
+
+HIDE = ("unshare", "-m", "sh", "-c", 'for at in $HIDDEN; do mount --bind /dev/null "$at" || exit 9; done; exec "$@"', "sh")
+
+
+def test_what_cannot_be_read_is_absent_in_both_and_logged_once(tmp_path):
+    """A kernel whose files are there and empty."""
+    with Gateway(tmp_path, env={"HIDDEN": "/proc/meminfo /proc/stat /proc/pressure/memory"}, prefix=HIDE) as gateway:
+        time.sleep(2.2)
+        signals = overload(gateway, 2)["signals"]
+        value, share, _ = measured(gateway)
+        for name, file in (("memory", "/proc/meminfo"), ("machine_cpu", "/proc/stat")):
+            assert signals[name]["value"] is None and signals[name]["share"] is None
+            assert file in signals[name]["absent"], signals[name]
+            assert name not in value and name not in share
+            assert set(overload(gateway, 2)["history"]["signals"][name]) == {None}
+            assert sum(f'"signal":"{name}"' in line for line in gateway.log().splitlines() if '"signal_absent"' in line) == 1
+        assert signals["connections"]["value"] == 0 and "absent" not in signals["connections"]
+        assert call(gateway.port, "GET", "/readyz").status == 200
