@@ -1,8 +1,12 @@
 """Control groups for what is measured, by cgroup v1 or v2: one that comes before everything else on the machine, and one that gets a share of one core. A nice value would not do:
 where the kernel groups processes by session (autogroup), it counts within a session only."""
+import atexit
+import itertools
 import os
 import pathlib
+import time
 
+numbers = itertools.count()
 PERIOD_US = 100_000  # what container runtimes use
 
 
@@ -16,6 +20,18 @@ def mounts():
     for line in pathlib.Path("/proc/mounts").read_text().splitlines():
         _, where, kind, options = line.split()[:4]
         yield pathlib.Path(where), kind, options.split(",")
+
+
+def remove(path):
+    """At the end of the program, when what it has started has been told to end."""
+    end = time.monotonic() + 20
+    while time.monotonic() < end:
+        try:
+            path.rmdir()
+            return
+        except OSError:
+            time.sleep(0.1)
+    print(f"bench: {path} is left: its processes have not ended")
 
 
 class Group:
@@ -35,7 +51,7 @@ class Group:
                 continue
             for place in dict.fromkeys(places):
                 try:
-                    self.path = self._make(place / f"penstock-bench-{name}-{os.getpid()}", kind, files)
+                    self.path = self._make(place / f"penstock-bench-{name}-{os.getpid()}-{next(numbers)}", kind, files)
                     return
                 except OSError as e:
                     tried.append(f"{place}: {e}")
@@ -53,13 +69,9 @@ class Group:
         except OSError:
             path.rmdir()
             raise
+        atexit.register(remove, path)
         return path
 
     def under(self):
         """The begin of a command whose process is to be in the group."""
         return ["sh", "-c", 'echo $$ >"$0" && exec "$@"', str(self.path / "cgroup.procs")] if self.path else []
-
-    def remove(self):
-        """When its processes have ended."""
-        if self.path:
-            self.path.rmdir()

@@ -59,11 +59,6 @@ class Bound:
             penstock.admin("PUT", "/admin/v1/overload", {"mode": "off"}, {"If-Match": "*"})
         return penstock
 
-    def end(self):
-        self.first.remove()
-        if self.group is not self.first:
-            self.group.remove()
-
 
 def rehearse(bound, penstock, *crowd, port=None):
     """The report; `port`: of a proxy before the gateway. The order log must be in order; that nobody got an order is a result here."""
@@ -200,11 +195,7 @@ def measure(directory, controller, cases, quick):
     """What is not measured is null."""
     found = {"goodput_share": None, "p99_admitted_ms": None, "unanswered_share": None, "back_to_l0_s": None, "cpu_bound": {"goodput_share_2x": None, "goodput_share_10x": None}}
     for case in cases:
-        bound = Bound(case, directory)
-        try:
-            result = CASES[case](bound, controller, quick)
-        finally:
-            bound.end()
+        result = CASES[case](Bound(case, directory), controller, quick)
         found.update({"cpu_bound": result} if case == "cpu_bound" else result)
     return found
 

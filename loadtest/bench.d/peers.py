@@ -84,5 +84,4 @@ def run(directory, quick):
             seconds = 5 if quick else 8
             report, _ = overload.offer(bound, controller, peak, times, seconds, front=front)
             rows.append({"subject": name, "times": times, **overload.figures(report, seconds, peak)})
-    bound.end()
     return {"peak": round(peak), "rows": rows}
