@@ -53,11 +53,12 @@ def buy(port, headers=None):
 @pytest.mark.parametrize("where", ["Authorization", "Cookie"])
 def test_the_user_is_the_subject_of_a_valid_token_whatever_the_client_says(front, gateways, shop, where):
     token = {"Authorization": f"Bearer {shop.token()}", "Cookie": f"a=b; shop_token={shop.token()}; c=d"}[where]
-    answer = buy(front.port, {where: token, "X-User-Id": "mallory", "X-Forwarded-For": "192.0.2.9"})
+    answer = buy(front.port, {where: token, "X-User-Id": "mallory", "X-Forwarded-For": "192.0.2.9", "Penstock-Rehearsal": "v1"})
     assert answer.status == 202, answer
     assert len(gateways.asked) == 1  # a buy is one request, to a gateway
     asked = gateways.asked[0]
     assert (asked.values("X-User-Id"), asked.values("X-Forwarded-For")) == (["ann"], ["127.0.0.1"])
+    assert asked.values("Penstock-Rehearsal") == []
     assert asked.values("Authorization") == asked.values("Cookie") == []
 
 
@@ -114,7 +115,8 @@ def test_a_field_that_only_looks_like_another_does_not_arrive(front, gateways, n
 
 
 def test_a_rehearsal_names_its_buyers_on_a_port_of_its_own(front, gateways):
-    assert buy(front.rehearsal, {"X-User-Id": "robot-1", "X-Forwarded-For": "192.0.2.9"}).status == 202
+    assert buy(front.rehearsal, {"X-User-Id": "robot-1", "X-Forwarded-For": "192.0.2.9", "Penstock-Rehearsal": "v1"}).status == 202
+    assert gateways.asked[0].values("Penstock-Rehearsal") == ["v1"]
     assert (gateways.asked[0].values("X-User-Id"), gateways.asked[0].values("X-Forwarded-For")) == (["robot-1"], ["192.0.2.9"])
     assert call(front.rehearsal, "GET", "/readyz").status == 404
 
