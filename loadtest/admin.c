@@ -78,6 +78,16 @@ static struct curl_slist *new_connect_to(const struct lt_target *target)
     return curl_slist_append(NULL, text);
 }
 
+/* NULL: no memory. `more` may be NULL. */
+static struct curl_slist *new_headers(const char *more)
+{
+    struct curl_slist *first = curl_slist_append(NULL, "Content-Type: application/json");
+    struct curl_slist *all = first != NULL && more != NULL ? curl_slist_append(first, more) : first;
+    if (all == NULL)
+        curl_slist_free_all(first);
+    return all;
+}
+
 /* All that one attempt needs; every member is freed by end_attempt(). */
 struct attempt {
     CURL *easy;
@@ -93,7 +103,7 @@ static bool begin_attempt(struct attempt *attempt, const struct lt_admin *admin,
 {
     *attempt =
         (struct attempt){.easy = curl_easy_init(), .connect_to = new_connect_to(&admin->target)};
-    attempt->headers = curl_slist_append(NULL, "Content-Type: application/json");
+    attempt->headers = new_headers(admin->header);
     attempt->body = open_memstream(&attempt->reply.body, &attempt->reply.len);
     char url[2048];
     int len = snprintf(url, sizeof url, "http://%s%s", admin->target.authority, call->path);
@@ -106,8 +116,9 @@ static bool begin_attempt(struct attempt *attempt, const struct lt_admin *admin,
            (only_reads || curl_easy_setopt(easy, CURLOPT_POSTFIELDS, body) == CURLE_OK) &&
            curl_easy_setopt(easy, CURLOPT_CUSTOMREQUEST, call->method) == CURLE_OK &&
            curl_easy_setopt(easy, CURLOPT_HTTPHEADER, attempt->headers) == CURLE_OK &&
-           curl_easy_setopt(easy, CURLOPT_HTTPAUTH, CURLAUTH_BEARER) == CURLE_OK &&
-           curl_easy_setopt(easy, CURLOPT_XOAUTH2_BEARER, admin->token) == CURLE_OK &&
+           (admin->token[0] == '\0' ||
+            (curl_easy_setopt(easy, CURLOPT_HTTPAUTH, CURLAUTH_BEARER) == CURLE_OK &&
+             curl_easy_setopt(easy, CURLOPT_XOAUTH2_BEARER, admin->token) == CURLE_OK)) &&
            curl_easy_setopt(easy, CURLOPT_CONNECT_TO, attempt->connect_to) == CURLE_OK &&
            curl_easy_setopt(easy, CURLOPT_PROXY, "") == CURLE_OK &&
            curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L) == CURLE_OK &&

@@ -10,8 +10,9 @@
 
 struct lt_admin {
     struct lt_target target;
-    char token[128];
+    char token[128];                   /* "" = none: it is the public listener */
     const volatile sig_atomic_t *stop; /* 2 or more: calls give up; may be NULL */
+    const char *header;                /* of every call, "Name: value"; NULL: none besides */
 };
 
 /* While the gateway cannot be reached, or answers 429 or 503, the call is made again until

@@ -35,6 +35,7 @@
 #define CONNECTING_MAX     64 /* below every usual listen backlog */
 #define FILES_BESIDE       64
 #define READ_SIZE          65536
+#define MARK_NS            (60 * PS_NS_PER_S) /* a mark is used for so long */
 
 enum state { DOWN, CONNECTING, IDLE, BUSY, CLOSING, STATES };
 
@@ -72,6 +73,7 @@ struct lt_client {
     struct list lists[STATES];
     int64_t start_ns; /* uv_hrtime of the plan's start; 0 = connections are being opened */
     int64_t created_ns, next_second_ns;
+    int64_t mark_due_ns; /* the next mark */
     struct lt_arrivals arrivals;
     uint64_t connects;
     int connect_error;
@@ -122,6 +124,7 @@ static void report_click(struct lt_client *client, const struct lt_click *click,
     if (outcome == LT_ANSWERED) {
         answer.status = conn->response.status;
         answer.replayed = conn->response.replayed;
+        answer.rehearsal = conn->response.rehearsal;
         answer.body = (struct ps_str){conn->response.body, conn->response.body_len};
     }
     client->set.on_answer(&answer, client->set.ctx);
@@ -367,6 +370,16 @@ static void warm_up(struct lt_client *client, int64_t now_ns)
     set_alarm(client); /* this turn's poll comes before its check */
 }
 
+static void renew_mark(struct lt_client *client, int64_t now_ns)
+{
+    char mark[PS_MARK_TEXT_MAX + 1];
+    if (client->set.mark == NULL || now_ns < client->mark_due_ns)
+        return;
+    client->set.mark(mark, client->set.ctx);
+    lt_request_mark(&client->request, mark);
+    client->mark_due_ns = now_ns + MARK_NS;
+}
+
 static void on_tick(uv_timer_t *tick)
 {
     struct lt_client *client = tick->data;
@@ -375,6 +388,7 @@ static void on_tick(uv_timer_t *tick)
     int64_t now_ns = (int64_t)uv_hrtime();
     if (client->set.stop != NULL && *client->set.stop != 0)
         client->arrivals.stopped = true;
+    renew_mark(client, now_ns);
     open_conns(client, now_ns);
     expire_waits(client, now_ns);
     if (client->start_ns == 0) {
@@ -475,6 +489,7 @@ int lt_client_new(uv_loop_t *loop, const struct lt_client_settings *settings,
                        "the names of the host and of the address header are too long");
         goto fail;
     }
+    renew_mark(client, client->created_ns);
     int uv_err = start_handles(client);
     if (uv_err < 0) {
         err = ps_fault(fault, PS_E_IO, "", "timer: %s", uv_strerror(uv_err));
@@ -495,6 +510,11 @@ int lt_client_run(struct lt_client *client, struct ps_fault *fault)
         return ps_fault(fault, PS_E_IO, "--public", "no connection to %s: %s",
                         client->set.target->authority, uv_strerror(client->connect_error));
     return 0;
+}
+
+void lt_client_stop(struct lt_client *client)
+{
+    client->arrivals.stopped = true;
 }
 
 void lt_client_progress(const struct lt_client *client, struct lt_progress *ret_progress)

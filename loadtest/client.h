@@ -4,6 +4,7 @@
 #ifndef LT_CLIENT_H
 #define LT_CLIENT_H
 
+#include "common/mark.h"
 #include "loadtest/plan.h"
 #include "loadtest/target.h"
 
@@ -27,6 +28,7 @@ struct lt_answer {
     int64_t sent_late_ns; /* sent minus the click's moment; -1: never sent */
     int status;
     bool replayed;      /* the answer says Idempotency-Replayed */
+    bool rehearsal;     /* the answer says Penstock-Rehearsal */
     struct ps_str body; /* cut at 1,024 bytes */
 };
 
@@ -53,6 +55,8 @@ struct lt_client_settings {
     uint16_t retries; /* a buyer without an answer, or with a 503, clicks again, at most so often */
     const volatile sig_atomic_t *stop; /* 1: no more clicks are offered; 2 or more: nor are answers
                                           waited for; may be NULL */
+    /* The mark that requests carry; asked for at the start and then once a minute. NULL: none. */
+    void (*mark)(char ret_mark[PS_MARK_TEXT_MAX + 1], void *ctx);
     void (*on_answer)(const struct lt_answer *answer, void *ctx);     /* once a click */
     void (*on_second)(const struct lt_progress *progress, void *ctx); /* may be NULL */
     void *ctx;
@@ -68,6 +72,8 @@ int lt_client_new(uv_loop_t *loop, const struct lt_client_settings *settings,
  * Blocks in uv_run. PS_E_IO: not one connection could be made, no click was offered. */
 int lt_client_run(struct lt_client *client, struct ps_fault *fault) PS_MUST_CHECK;
 void lt_client_progress(const struct lt_client *client, struct lt_progress *ret_progress);
+/* From now on no click is offered any more; may be called from the callbacks. */
+void lt_client_stop(struct lt_client *client);
 /* Closes everything (turns the loop until that is done). NULL is allowed. */
 void lt_client_free(struct lt_client *client);
 

@@ -1,6 +1,7 @@
 /* The command line. Flags that make the plan are gathered first and turned into phases at the end,
  * since they depend on each other. */
 #include "common/flags.h"
+#include "common/id.h"
 #include "loadtest/capacity.h"
 #include "loadtest/knee.h"
 
@@ -88,6 +89,14 @@ static int set_header(const struct ps_flag *flag, const char *value, void *field
     return ps_flag_set_text(flag, value, field, fault);
 }
 
+static int set_sale(const struct ps_flag *flag, const char *value, void *field,
+                    struct ps_fault *fault)
+{
+    if (!ps_name_ok(value, strlen(value)))
+        return refuse_value(flag, value, "not the name of a sale", fault);
+    return ps_flag_set_text(flag, value, field, fault);
+}
+
 static int set_thresholds(const struct ps_flag *flag, const char *value, void *field,
                           struct ps_fault *fault)
 {
@@ -106,6 +115,8 @@ static const struct ps_flag flags[] = {
     {"--token-file", "FILE", "admin token (DIR/admin.token)", ps_flag_set_text, OPTION(token_file), 0, 0},
     {"--i-own-this-target", NULL, "aim at another machine than this one", ps_flag_set_bool, OPTION(own_target), 0, 0},
     {"--client-ip-header", "NAME", "the gateway's client_ip_header, where it has one (X-Forwarded-For)", set_header, OPTION(client_ip_header), 0, 0},
+    {"--shadow-of", "SALE", "beside this live sale, on a twin of it that is made for the rehearsal", set_sale, OPTION(shadow_of), 0, 0},
+    {"--rehearsal-key", "FILE", "with --shadow-of: the key that marks the clicks, as POST /admin/v1/rehearsal-keys has answered it", ps_flag_set_text, OPTION(rehearsal_key), 0, 0},
     {"--buyers", "N", "how many people come (20000)", ps_flag_set_int, OPTION(plan.buyers), 1, LT_CLICKS_MAX},
     {"--stock", "N", "how many units there are (1000; with --unique-users enough for all)", ps_flag_set_int, OPTION(plan.stock), 1, PS_INT_MAX},
     {"--over", "TIME", "within which time they come, such as 500ms, 3s, 2m (3s)", set_time, ARRIVALS(over_ms), 0, 0},
@@ -197,6 +208,8 @@ static int check_search(const struct arrivals *arrivals, const struct lt_options
         {options->retries > 0, "--retry", foreign},
         {options->baseline_path != NULL, "--baseline", foreign},
         {options->html_path != NULL, "--html", foreign},
+        {options->shadow_of != NULL, "--shadow-of",
+         "does not go with --find-capacity, which takes a gateway to its end"},
         {options->summary, "--summary", foreign},
         {options->confirm_share > 0, "--confirm-share", foreign},
         {options->cancel_share > 0, "--cancel-share", foreign},
@@ -230,6 +243,10 @@ static int check_together(const struct arrivals *arrivals, const struct lt_optio
         {!steps && !measured && arrivals->duration_ms > 0, "--duration", "needs --rate"},
         {options->regression >= 0 && options->baseline_path == NULL, "--regression",
          "needs --baseline"},
+        {options->shadow_of != NULL && options->rehearsal_key == NULL, "--shadow-of",
+         "needs --rehearsal-key: only marked clicks stay away from the live sale"},
+        {options->shadow_of == NULL && options->rehearsal_key != NULL, "--rehearsal-key",
+         "needs --shadow-of"},
         {arrivals->file != NULL && (shaped || counted), "--plan",
          "does not go with --shape, --over or --buyers"},
     };

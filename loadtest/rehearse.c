@@ -1,12 +1,16 @@
 /* A rehearsal in its order: check the target, make the sale, let the buyers come, wait until the
  * gateway has nothing in doubt, read the whole log back, judge, report. After Ctrl-C no more buyers
- * come, and nothing else changes: what they were told is still compared with the log. */
+ * come, and nothing else changes: what they were told is still compared with the log.
+ *
+ * Beside a live sale (--shadow-of) the sale that is made is its twin, and the clicks are marked.
+ * The first answer that does not say that its mark was believed ends the run. */
 #include "loadtest/rehearse.h"
 
 #include "common/clock.h"
 #include "loadtest/baseline.h"
 #include "loadtest/report.h"
 #include "loadtest/sale.h"
+#include "loadtest/shadow.h"
 #include "loadtest/template.h"
 
 #include <errno.h>
@@ -17,6 +21,7 @@
 
 #define SALE_OUTLIVES_MS 3600000
 #define AGREE_TRIES      5
+#define KEY_SPARE_MS     60000
 #define PATH_MAX_LEN     4096
 
 struct rehearsal {
@@ -31,6 +36,10 @@ struct rehearsal {
     struct lt_proof proof;
     struct lt_report report;
     json_t *baseline; /* the report of --baseline, or NULL */
+    struct lt_shadow shadow;
+    struct lt_client *client;
+    uint64_t missed; /* answers of the live sale */
+    char sku[PS_NAME_MAX + 1];
     char sale[PS_NAME_MAX + 1];
     char user_prefix[PS_NAME_MAX + 1];
 };
@@ -84,6 +93,17 @@ int lt_rehearse_aim(const struct lt_options *options, struct lt_target *ret_publ
     return err < 0 ? err : read_token(options, ret_admin, fault);
 }
 
+static int open_sale(struct rehearsal *rehearsal, int64_t closes_at_ms, struct ps_fault *fault)
+{
+    int64_t stock = rehearsal->plan->spec.stock;
+    struct lt_twin twin = {rehearsal->shadow.of, stock, closes_at_ms, LT_SKU};
+    int err = twin.of != NULL
+                  ? lt_sale_open_twin(&rehearsal->admin, rehearsal->sale, &twin, fault)
+                  : lt_sale_open(&rehearsal->admin, rehearsal->sale, stock, closes_at_ms, fault);
+    memcpy(rehearsal->sku, twin.sku, sizeof rehearsal->sku);
+    return err;
+}
+
 /* A sale's name is used once: if another rehearsal has this second's name, take the next second's.
  */
 static int make_sale(struct rehearsal *rehearsal, struct ps_fault *fault)
@@ -91,9 +111,9 @@ static int make_sale(struct rehearsal *rehearsal, struct ps_fault *fault)
     for (;;) {
         int64_t now_ms = ps_clock_wall_ms(&ps_clock_system);
         lt_sale_name(now_ms, rehearsal->sale);
-        int err = lt_sale_open(
-            &rehearsal->admin, rehearsal->sale, rehearsal->plan->spec.stock,
-            now_ms + rehearsal->plan->length_ns / PS_NS_PER_MS + SALE_OUTLIVES_MS, fault);
+        int err =
+            open_sale(rehearsal,
+                      now_ms + rehearsal->plan->length_ns / PS_NS_PER_MS + SALE_OUTLIVES_MS, fault);
         if (err != PS_E_EXISTS)
             return err;
         err = lt_admin_wait(&rehearsal->admin, 1000 - now_ms % 1000, fault);
@@ -106,6 +126,16 @@ static void on_answer(const struct lt_answer *answer, void *ctx)
 {
     struct rehearsal *rehearsal = ctx;
     lt_tally_add(rehearsal->tally, answer);
+    if (rehearsal->shadow.of != NULL && lt_shadow_missed(answer)) {
+        rehearsal->missed++;
+        lt_client_stop(rehearsal->client);
+    }
+}
+
+static void put_mark(char ret_mark[PS_MARK_TEXT_MAX + 1], void *ctx)
+{
+    const struct rehearsal *rehearsal = ctx;
+    lt_shadow_mark(&rehearsal->shadow, ret_mark);
 }
 
 static void on_second(const struct lt_progress *progress, void *ctx)
@@ -139,8 +169,8 @@ static int let_buyers_come(struct rehearsal *rehearsal, struct ps_fault *fault)
     struct lt_client_settings settings = {
         .target = &rehearsal->public_target,
         .plan = rehearsal->plan,
-        .sale = rehearsal->sale,
-        .sku = LT_SKU,
+        .sale = rehearsal->shadow.of != NULL ? rehearsal->shadow.of : rehearsal->sale,
+        .sku = rehearsal->sku,
         .user_prefix = rehearsal->user_prefix,
         .client_ip_header = options->client_ip_header,
         .connections = (size_t)options->connections,
@@ -148,6 +178,7 @@ static int let_buyers_come(struct rehearsal *rehearsal, struct ps_fault *fault)
         .patience_ms = options->patience_ms,
         .retries = (uint16_t)options->retries,
         .stop = rehearsal->stop,
+        .mark = rehearsal->shadow.of != NULL ? put_mark : NULL,
         .on_answer = on_answer,
         .on_second = options->quiet ? NULL : on_second,
         .ctx = rehearsal,
@@ -155,6 +186,7 @@ static int let_buyers_come(struct rehearsal *rehearsal, struct ps_fault *fault)
     struct lt_client *client = NULL;
     int err = lt_client_new(&loop, &settings, &client, fault);
     if (err == 0) {
+        rehearsal->client = client;
         int64_t cpu_before_us = cpu_us();
         err = lt_client_run(client, fault);
         struct lt_report *report = &rehearsal->report;
@@ -169,13 +201,14 @@ static int let_buyers_come(struct rehearsal *rehearsal, struct ps_fault *fault)
     return err;
 }
 
-static bool numbers_agree(const json_t *gateway, const struct oq_audit *audit, const char *name)
+static bool numbers_agree(const json_t *gateway, const struct oq_audit *audit, const char *name,
+                          const char *sku_name)
 {
     const struct oq_fold *fold = oq_audit_fold(audit);
     const struct oq_sale *sale = oq_fold_sale(fold, name, strlen(name));
     struct oq_totals totals = {0};
     uint32_t sku;
-    if (sale != NULL && oq_sale_sku_find(sale, LT_SKU, strlen(LT_SKU), &sku) == 0)
+    if (sale != NULL && oq_sale_sku_find(sale, sku_name, strlen(sku_name), &sku) == 0)
         oq_sale_totals(sale, sku, &totals);
     return lt_sale_audit_sum(gateway, "held") == totals.held &&
            lt_sale_audit_sum(gateway, "confirmed") == totals.confirmed;
@@ -196,7 +229,7 @@ static int make_proof(struct rehearsal *rehearsal, struct ps_fault *fault)
         if (err == 0)
             err = lt_sale_read_log(&rehearsal->admin, rehearsal->sale, rehearsal->audit, &records,
                                    fault);
-        if (err < 0 || numbers_agree(gateway, rehearsal->audit, rehearsal->sale))
+        if (err < 0 || numbers_agree(gateway, rehearsal->audit, rehearsal->sale, rehearsal->sku))
             break;
     }
     if (err == 0) {
@@ -262,7 +295,10 @@ static json_t *fill_report(struct rehearsal *rehearsal)
     report->tally = rehearsal->tally;
     report->proof = &rehearsal->proof;
     lt_report_sales(report, oq_audit_fold(rehearsal->audit));
-    return lt_report_json(report);
+    json_t *json = lt_report_json(report);
+    if (json != NULL && options->shadow_of != NULL)
+        (void)json_object_set_new(json, "shadow_of", json_string(options->shadow_of));
+    return json;
 }
 
 /* Adds to the JSON what the criteria of the command line say of it, and prints that. False: one of
@@ -322,6 +358,17 @@ int lt_rehearse_try_file(const char *option, const char *path, struct ps_fault *
     return 0;
 }
 
+/* It must be good until the last click's answer. */
+static int read_key(struct rehearsal *rehearsal, struct ps_fault *fault)
+{
+    const struct lt_options *options = rehearsal->options;
+    int64_t need_ms = rehearsal->plan->length_ns / PS_NS_PER_MS + KEY_SPARE_MS +
+                      options->timeout_ms * (1 + options->retries);
+    rehearsal->shadow.of = options->shadow_of;
+    rehearsal->shadow.user_prefix = rehearsal->user_prefix;
+    return lt_shadow_read_key(options->rehearsal_key, need_ms, &rehearsal->shadow, fault);
+}
+
 /* All that can be wrong with the command line. */
 static int prepare(struct rehearsal *rehearsal, struct ps_fault *fault)
 {
@@ -329,6 +376,8 @@ static int prepare(struct rehearsal *rehearsal, struct ps_fault *fault)
     int err = lt_plan_new(&options->plan, &rehearsal->plan, fault);
     if (err == 0)
         err = lt_rehearse_aim(options, &rehearsal->public_target, &rehearsal->admin, fault);
+    if (err == 0 && options->shadow_of != NULL)
+        err = read_key(rehearsal, fault);
     if (err == 0 && options->baseline_path != NULL)
         err = lt_baseline_load(options->baseline_path, &rehearsal->baseline, fault);
     if (err == 0)
@@ -349,7 +398,18 @@ static int play(struct rehearsal *rehearsal, struct ps_fault *fault)
     /* Users of their own, so that the limits of an earlier rehearsal do not follow this one. */
     (void)snprintf(rehearsal->user_prefix, sizeof rehearsal->user_prefix, "%s-",
                    rehearsal->sale + strlen("rehearsal-"));
-    err = let_buyers_come(rehearsal, fault);
+    if (rehearsal->shadow.of != NULL)
+        err = lt_shadow_check(&rehearsal->shadow, &rehearsal->public_target, rehearsal->sale,
+                              rehearsal->stop, fault);
+    if (err == 0)
+        err = let_buyers_come(rehearsal, fault);
+    if (err == 0 && rehearsal->missed > 0)
+        err = ps_fault(
+            fault, PS_E_CONFLICT, "--shadow-of",
+            "%llu answers were the live sale's own: the marks are not believed any more, "
+            "so no more clicks were sent. Look for orders of users %s* in %s and cancel "
+            "them",
+            (unsigned long long)rehearsal->missed, rehearsal->user_prefix, rehearsal->shadow.of);
     if (err < 0) {
         struct ps_fault none; /* the first fault is the one to report */
         (void)!lt_sale_end(&rehearsal->admin, rehearsal->sale, &none);

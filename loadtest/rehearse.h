@@ -14,6 +14,8 @@ struct lt_options {
     const char *token_file;            /* NULL: "<state_dir>/admin.token" */
     const char *client_ip_header;      /* which header has the buyers' addresses */
     const char *json_path, *html_path; /* NULL: none */
+    const char *shadow_of;             /* the live sale beside which it runs; NULL: none */
+    const char *rehearsal_key;         /* the file of the key that signs its marks; with it */
     bool own_target;                   /* other machines may be aimed at */
     bool summary, quiet, end_sale, help, version;
     double confirm_share, cancel_share;

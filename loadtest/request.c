@@ -26,6 +26,8 @@ int lt_request_init(struct lt_request *request, const char *authority, const cha
         return PS_E_FULL;
     request->address_len = buf.len;
 
+    request->mark_len = 0;
+
     char body[128];
     struct ps_buf body_buf;
     ps_buf_init(&body_buf, body, sizeof body);
@@ -37,6 +39,15 @@ int lt_request_init(struct lt_request *request, const char *authority, const cha
         return PS_E_FULL;
     request->tail_len = buf.len;
     return 0;
+}
+
+void lt_request_mark(struct lt_request *request, const char *mark)
+{
+    struct ps_buf buf;
+    ps_buf_init(&buf, request->mark, sizeof request->mark);
+    ps_buf_printf(&buf, "\r\nPenstock-Rehearsal: %s", mark);
+    assert(!buf.overflow);
+    request->mark_len = buf.len;
 }
 
 size_t lt_request_write(const struct lt_request *request, const struct lt_click *click,
@@ -58,6 +69,7 @@ size_t lt_request_write(const struct lt_request *request, const struct lt_click 
         ps_buf_put_int(&buf, click->buyer);
         ps_buf_puts(&buf, "\"");
     }
+    ps_buf_put(&buf, request->mark, request->mark_len);
     ps_buf_put(&buf, request->tail, request->tail_len);
     assert(!buf.overflow);
     return buf.len;

@@ -25,12 +25,12 @@ static void keep_body(struct lt_response *response, struct ps_str part)
     response->body_len += kept;
 }
 
-static bool is_replayed(const struct ps_http_head *head, const char *data)
+static bool says(const struct ps_http_head *head, const char *data, struct ps_str name,
+                 struct ps_str value)
 {
     for (uint32_t i = 0; i < head->field_count; i++)
-        if (ps_http_same_text(ps_http_text(data, head->fields[i].name),
-                              PS_STR("Idempotency-Replayed")))
-            return ps_http_same_text(ps_http_text(data, head->fields[i].value), PS_STR("true"));
+        if (ps_http_same_text(ps_http_text(data, head->fields[i].name), name))
+            return ps_http_same_text(ps_http_text(data, head->fields[i].value), value);
     return false;
 }
 
@@ -61,7 +61,8 @@ static int read_head(struct lt_response *response, const char *data, size_t len,
         return 0;
     response->status = head.status;
     response->keep_alive = head.keep_alive;
-    response->replayed = is_replayed(&head, data);
+    response->replayed = says(&head, data, PS_STR("Idempotency-Replayed"), PS_STR("true"));
+    response->rehearsal = says(&head, data, PS_STR("Penstock-Rehearsal"), PS_STR("?1"));
     response->framing = head.framing;
     response->left = head.framing == PS_HTTP_BY_LENGTH ? head.body_len : 0;
     response->in_body = true;

@@ -11,7 +11,8 @@ struct lt_response {
     /* Out, when it is complete. */
     int status;
     bool keep_alive;
-    bool replayed; /* it says Idempotency-Replayed */
+    bool replayed;  /* it says Idempotency-Replayed */
+    bool rehearsal; /* it says Penstock-Rehearsal: the request's mark was believed */
     size_t body_len;
     char body[LT_BODY_KEPT]; /* the beginning */
     /* Inside. */

@@ -35,17 +35,11 @@ static void print_path(char path[PATH_SIZE], const char *sale, const char *rest)
     (void)snprintf(path, PATH_SIZE, "/admin/v1/sales/%s%s", sale, rest);
 }
 
-static int create_sale(const struct lt_admin *admin, const char *sale, int64_t stock,
-                       int64_t closes_at_ms, struct ps_fault *fault)
+static int put_sale(const struct lt_admin *admin, const char *sale, const char *body,
+                    struct ps_fault *fault)
 {
-    char opens_at[PS_TIME_LEN + 1], closes_at[PS_TIME_LEN + 1], path[PATH_SIZE], body[512];
-    ps_time_format(ps_clock_wall_ms(&ps_clock_system), opens_at);
-    ps_time_format(closes_at_ms, closes_at);
+    char path[PATH_SIZE];
     print_path(path, sale, "");
-    (void)snprintf(body, sizeof body,
-                   "{\"opens_at\":\"%s\",\"closes_at\":\"%s\",\"per_user_cap\":1,"
-                   "\"rehearsal\":true,\"skus\":[{\"sku\":\"%s\",\"stock\":%lld}]}",
-                   opens_at, closes_at, LT_SKU, (long long)stock);
     struct lt_call call = {"PUT", path, body, MAKE_PATIENCE_MS};
     struct lt_reply reply;
     int err = lt_admin_call(admin, &call, &reply, fault);
@@ -56,6 +50,59 @@ static int create_sale(const struct lt_admin *admin, const char *sale, int64_t s
     else if (reply.status != 200 && reply.status != 201)
         err = lt_admin_refused(&reply, "creating the sale", fault);
     free(reply.body);
+    return err;
+}
+
+static int create_sale(const struct lt_admin *admin, const char *sale, int64_t stock,
+                       int64_t closes_at_ms, struct ps_fault *fault)
+{
+    char opens_at[PS_TIME_LEN + 1], closes_at[PS_TIME_LEN + 1], body[512];
+    ps_time_format(ps_clock_wall_ms(&ps_clock_system), opens_at);
+    ps_time_format(closes_at_ms, closes_at);
+    (void)snprintf(body, sizeof body,
+                   "{\"opens_at\":\"%s\",\"closes_at\":\"%s\",\"per_user_cap\":1,"
+                   "\"rehearsal\":true,\"skus\":[{\"sku\":\"%s\",\"stock\":%lld}]}",
+                   opens_at, closes_at, LT_SKU, (long long)stock);
+    return put_sale(admin, sale, body, fault);
+}
+
+/* The document of a twin of this sale; its caps are those of every rehearsal. Heap; NULL: out of
+ * memory. */
+static char *twin_text(const json_t *of, const json_t *first, const struct lt_twin *twin)
+{
+    char opens_at[PS_TIME_LEN + 1], closes_at[PS_TIME_LEN + 1];
+    ps_time_format(ps_clock_wall_ms(&ps_clock_system), opens_at);
+    ps_time_format(twin->closes_at_ms, closes_at);
+    json_t *json =
+        json_pack("{s:s, s:s, s:i, s:b, s:s, s:O, s:O, s:[{s:s, s:I, s:O, s:O}]}", "opens_at",
+                  opens_at, "closes_at", closes_at, "per_user_cap", 1, "rehearsal", 1, "twin_of",
+                  twin->of, "reservation_ttl_s", json_object_get(of, "reservation_ttl_s"),
+                  "attributes", json_object_get(of, "attributes"), "skus", "sku", twin->sku,
+                  "stock", (json_int_t)twin->stock, "price", json_object_get(first, "price"),
+                  "attributes", json_object_get(first, "attributes"));
+    char *text = json != NULL ? json_dumps(json, JSON_COMPACT | JSON_REAL_PRECISION(15)) : NULL;
+    json_decref(json);
+    return text;
+}
+
+static int create_twin(const struct lt_admin *admin, const char *sale, struct lt_twin *twin,
+                       struct ps_fault *fault)
+{
+    char path[PATH_SIZE];
+    print_path(path, twin->of, "");
+    struct lt_call call = {"GET", path, NULL, MAKE_PATIENCE_MS};
+    json_t *of = NULL;
+    int err = lt_admin_call_json(admin, &call, &of, fault);
+    if (err < 0)
+        return err;
+    const json_t *first = json_array_get(json_object_get(of, "skus"), 0);
+    const char *sku = json_string_value(json_object_get(first, "sku"));
+    (void)snprintf(twin->sku, sizeof twin->sku, "%s", sku != NULL ? sku : "");
+    char *body = twin_text(of, first, twin);
+    json_decref(of);
+    err = body != NULL ? put_sale(admin, sale, body, fault)
+                       : ps_fault(fault, PS_E_NOMEM, "", "out of memory");
+    free(body);
     return err;
 }
 
@@ -90,6 +137,13 @@ int lt_sale_open(const struct lt_admin *admin, const char *sale, int64_t stock,
                  int64_t closes_at_ms, struct ps_fault *fault)
 {
     int err = create_sale(admin, sale, stock, closes_at_ms, fault);
+    return err < 0 ? err : wait_until_open(admin, sale, fault);
+}
+
+int lt_sale_open_twin(const struct lt_admin *admin, const char *sale, struct lt_twin *twin,
+                      struct ps_fault *fault)
+{
+    int err = create_twin(admin, sale, twin, fault);
     return err < 0 ? err : wait_until_open(admin, sale, fault);
 }
 

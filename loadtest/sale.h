@@ -16,6 +16,18 @@ void lt_sale_name(int64_t wall_ms, char ret_name[PS_NAME_MAX + 1]);
  * the gateway refused (the fault says why); PS_E_TIMEOUT: it did not open; PS_E_IO, PS_E_CLOSED. */
 int lt_sale_open(const struct lt_admin *admin, const char *sale, int64_t stock,
                  int64_t closes_at_ms, struct ps_fault *fault) PS_MUST_CHECK;
+
+/* The same as the twin of a live sale: its first SKU, with its price, attributes and time to pay.
+ */
+struct lt_twin {
+    const char *of;
+    int64_t stock, closes_at_ms;
+    char sku[PS_NAME_MAX + 1]; /* out: whose units these are */
+};
+/* Besides: PS_E_CONFLICT, too, where the sale that it is to be the twin of is not there. */
+int lt_sale_open_twin(const struct lt_admin *admin, const char *sale, struct lt_twin *twin,
+                      struct ps_fault *fault) PS_MUST_CHECK;
+
 /* Ends the sale for good. */
 int lt_sale_end(const struct lt_admin *admin, const char *sale,
                 struct ps_fault *fault) PS_MUST_CHECK;

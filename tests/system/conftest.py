@@ -5,7 +5,7 @@ from cluster import Cluster, Kafka
 # A test of three real gateways over a real Redis and Kafka takes some 20 s. So by default one runs for each promise at large; the others
 # are soak: `tests/run long`. Of what HAProxy and nginx do in front of gateways, test_proxies runs whole.
 CLUSTER_FILES = ("test_cluster_bad_input", "test_cluster_clock", "test_cluster_control", "test_cluster_edges", "test_cluster_kafka", "test_cluster_kill",
-                 "test_cluster_redis", "test_cluster_resume", "test_cluster_settle", "test_pairs", "test_settle_kafka")
+                 "test_cluster_redis", "test_cluster_resume", "test_cluster_settle", "test_cluster_shadow", "test_pairs", "test_settle_kafka")
 BY_DEFAULT = {
     "test_gateways_killed_under_load_break_no_promise_and_leave_no_doubt",
     "test_an_empty_redis_is_filled_from_the_log_under_load",
@@ -15,6 +15,7 @@ BY_DEFAULT = {
     "test_admission_resumes_within_two_seconds_of_the_return_of_redis_with_its_data",
     "test_a_gateway_whose_clock_jumps_sells_and_settles_as_the_others",
     "test_a_rehearsals_books_agree_over_a_kill",
+    "test_a_rehearsal_beside_a_live_sale_of_a_cluster_is_proved_and_touches_nothing_real",
     "test_a_sale_sells_out_exactly_over_a_kill",
     "test_a_topic_that_was_made_anew_is_not_read_on",
     "test_a_redis_that_cannot_be_reached_is_named",

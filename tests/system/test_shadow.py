@@ -1,10 +1,12 @@
 """Rehearsals beside live sales: a request with a signed mark runs the whole way on a twin of the sale, and touches nothing real."""
 import json
 import re
+import subprocess
 import time
 
 import pytest
-from penstock import ANY_VERSION, Gateway, raw, rfc3339, wait_until
+from load import Load, judge
+from penstock import ANY_VERSION, REHEARSE, Gateway, raw, rfc3339, wait_until
 from rehearsal import make_twin, mark, new_key, sign
 from test_buying import is_no
 
@@ -343,3 +345,101 @@ def test_a_twin_can_have_a_limit_of_its_own(gateway, key):
         assert [gateway.buy(sale, "ann", key=str(n)).status for n in range(2)] == [202, 202]
     finally:
         gateway.admin("DELETE", "/admin/v1/limits/of-the-twin", headers=ANY_VERSION)
+
+
+# --- the load tool beside a live sale ---
+
+
+def key_file(directory, key, mode=0o600):
+    path = directory / "key.json"
+    path.write_text(json.dumps(key))
+    path.chmod(mode)
+    return path
+
+
+def shadow_words(g, sale, key_path, *options):
+    return [str(word) for word in (REHEARSE, "--public", f"http://127.0.0.1:{g.port}", "--admin", f"http://127.0.0.1:{g.admin_port}", "--state-dir", g.state,
+                                   "--shadow-of", sale, "--rehearsal-key", key_path, "--buyers", 2000, "--stock", 300, "--over", "2s", "--quiet", *options)]
+
+
+def shadow(g, sale, key_path, *options):
+    return subprocess.run(shadow_words(g, sale, key_path, *options), capture_output=True, text=True, timeout=90)
+
+
+def test_a_rehearsal_beside_a_live_sale_is_proved_and_the_live_sale_is_untouched(tmp_path):
+    """Real buyers go on buying meanwhile; afterwards the books of both are right, and neither has a buyer of the other."""
+    with Gateway() as g:
+        g.no_limits()
+        sale = g.make_sale(stock=100000, skus=[{"sku": "phone", "stock": 100000, "price": {"amount": "9.90", "currency": "CNY"}}, {"sku": "case", "stock": 7}],
+                           reservation_ttl_s=600, attributes={"title": "11.11"})
+        with Load(g, sale, threads=2, pause=0.01) as load:
+            done = shadow(g, sale, key_file(tmp_path, new_key(g)), "--confirm-share", 0.2, "--cancel-share", 0.2, "--repeat-share", 0.3, "--json", tmp_path / "r.json")
+            assert done.returncode == 0, done.stdout + done.stderr
+            assert load.promised() > 20
+            load.stop()
+        report = json.loads((tmp_path / "r.json").read_text())
+        twin = report["sale"]
+        assert report["shadow_of"] == sale and report["proof"]["ok"] is True and report["answers"]["accepted"] == 300
+        of_twin, of_sale = g.orders(twin), g.orders(sale)
+        judge(g, sale, [load], 100000)
+        g.assert_books(twin)
+        prefix = twin.removeprefix("rehearsal-") + "-"
+        assert {order["user"][:len(prefix)] for order in of_twin} == {prefix} and len(of_twin) >= 300
+        assert not [order for order in of_sale if order["user"].startswith(prefix)]
+        assert len(of_sale) == load.promised()
+        assert all(event["rehearsal"] is True for event in g.admin("GET", f"/admin/v1/sales/{twin}/log?after=0").lines())
+        made = g.sale(twin)
+        assert (made["twin_of"], made["rehearsal"], made["reservation_ttl_s"], made["attributes"]) == (sale, True, 600, {"title": "11.11"})
+        assert [(sku["sku"], sku["price"]) for sku in made["skus"]] == [("phone", {"amount": "9.90", "currency": "CNY"})]
+        assert g.metric('penstock_rehearsal_answers_total{verdict="accepted"}') == 300
+        assert g.metric('penstock_answers_total{verdict="accepted"}') == load.promised()
+
+
+def twins_of(g, sale):
+    return [one for one in g.admin("GET", "/admin/v1/sales").json["sales"] if one.get("twin_of") == sale]
+
+
+def test_a_rehearsal_whose_marks_are_not_believed_buys_nothing_and_says_why(gateway, tmp_path):
+    sale = gateway.make_sale(stock=10)
+    stranger = {**new_key(gateway), "secret": "ab" * 32}
+    done = shadow(gateway, sale, key_file(tmp_path, stranger))
+    assert done.returncode == 1 and "--rehearsal-key" in done.stderr and "nothing was bought" in done.stderr, done
+    assert left(gateway, sale) == 10
+    assert [(twin["state"], twin["skus"][0]["held"]) for twin in twins_of(gateway, sale)] == [("archived", 0)]
+
+
+def test_a_rehearsal_stops_at_the_first_answer_of_the_live_sale(gateway, tmp_path):
+    """Its key is revoked in the middle: from then on its clicks are ordinary ones."""
+    sale, key = gateway.make_sale(stock=100000, per_user_cap=1), new_key(gateway)
+    words = shadow_words(gateway, sale, key_file(tmp_path, key), "--over", "20s", "--shape", "constant")
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        wait_until(lambda: [twin for twin in twins_of(gateway, sale) if twin["skus"][0]["held"] > 10], 20, what="orders of the twin")
+        assert gateway.admin("DELETE", f"/admin/v1/rehearsal-keys/{key['key']}").status == 204
+        _, said = process.communicate(timeout=10)
+    assert process.returncode == 1 and "not believed any more" in said and sale in said, said
+    strays = gateway.orders(sale)
+    assert len(strays) < 200 and f"users {strays[0]['user'].rsplit('-', 1)[0]}-*" in said, (len(strays), said)
+    assert {twin["state"] for twin in twins_of(gateway, sale)} <= {"ended", "archived"}
+
+
+@pytest.mark.parametrize("change,words", [({"expires_at": rfc3339(30)}, "make another"), ({"secret": "xyz"}, "secret"), ({"key": None}, "key"),
+                                          ({"more": 1}, "more"), ({"expires_at": "soon"}, "expires_at")])
+def test_a_key_file_that_makes_no_sense_is_refused_before_anything_is_made(gateway, key, tmp_path, change, words):
+    sale = gateway.make_sale()
+    done = shadow(gateway, sale, key_file(tmp_path, {**key, **change}))
+    assert done.returncode == 2 and "--rehearsal-key" in done.stderr and words in done.stderr, done
+    assert twins_of(gateway, sale) == []
+
+
+def test_what_is_missing_for_a_rehearsal_beside_a_sale_is_named(gateway, key, tmp_path):
+    path = key_file(tmp_path, key)
+    for options, words in ((("--shadow-of", "s"), "--rehearsal-key"), (("--rehearsal-key", path), "--shadow-of"), (("--shadow-of", "a b", "--rehearsal-key", path), "--shadow-of"),
+                           (("--shadow-of", "s", "--rehearsal-key", path, "--find-capacity"), "--find-capacity"),
+                           (("--shadow-of", "s", "--rehearsal-key", tmp_path / "none"), "No such file")):
+        done = subprocess.run([str(word) for word in (REHEARSE, "--state-dir", gateway.state, *options)], capture_output=True, text=True, timeout=30)
+        assert done.returncode == 2 and words in done.stderr, done
+    path.chmod(0o644)
+    done = shadow(gateway, gateway.make_sale(), path)
+    assert done.returncode == 2 and "chmod 600" in done.stderr, done
+    done = shadow(gateway, "no-such-sale", key_file(tmp_path, key))
+    assert done.returncode == 1 and "no-such-sale" in done.stderr and "404" in done.stderr, done

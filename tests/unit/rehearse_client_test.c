@@ -341,6 +341,12 @@ static void a_request_says_who_where_and_which(void **state)
     click.with_key = false;
     len = lt_request_write(&request, &click, text);
     assert_null(memmem(text, len, "Idempotency", 11));
+    assert_null(memmem(text, len, "Penstock", 8));
+    lt_request_mark(&request, "v1;one");
+    lt_request_mark(&request, "v1;two");
+    len = lt_request_write(&request, &click, text);
+    assert_non_null(memmem(text, len, "\r\nPenstock-Rehearsal: v1;two\r\n", 30));
+    assert_null(memmem(text, len, "v1;one", 6));
 }
 
 static void an_answer_is_understood_in_every_form(void **state)

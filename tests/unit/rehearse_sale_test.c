@@ -119,6 +119,33 @@ static void a_sale_is_made_as_a_rehearsal_and_waited_for(void **state)
     asked(2, "GET /admin/v1/sales/s-1 HTTP/1.1\r\n");
 }
 
+static void a_twin_is_made_after_its_sale(void **state)
+{
+    (void)state;
+    static const struct line lines[] = {
+        {"200 OK",
+         "{\"reservation_ttl_s\":77,\"per_user_cap\":9,\"attributes\":{\"a\":1.5},\"skus\":["
+         "{\"sku\":\"phone\",\"stock\":5,\"held\":1,\"price\":null,\"attributes\":{\"b\":2}},"
+         "{\"sku\":\"case\"}]}"},
+        {"201 Created", "{}"},
+        {"200 OK", "{\"state\":\"open\",\"rehearsal\":true}"},
+        {"404 Not Found", "{\"code\":\"not_found\"}"},
+    };
+    struct lt_twin twin = {.of = "live", .stock = 33, .closes_at_ms = T0};
+    START(lines);
+    assert_ok(lt_sale_open_twin(&script.admin, "s-1", &twin, &fault));
+    assert_string_equal(twin.sku, "phone");
+    assert_int_equal(lt_sale_open_twin(&script.admin, "s-1", &twin, &fault), PS_E_CONFLICT);
+    finish();
+    asked(0, "GET /admin/v1/sales/live HTTP/1.1\r\n");
+    asked(1, "PUT /admin/v1/sales/s-1 HTTP/1.1\r\n");
+    asked(1,
+          "\"rehearsal\":true,\"twin_of\":\"live\",\"reservation_ttl_s\":77,\"attributes\":{\"a\":"
+          "1.5},"
+          "\"skus\":[{\"sku\":\"phone\",\"stock\":33,\"price\":null,\"attributes\":{\"b\":2}}]}");
+    asked(1, "\"per_user_cap\":1");
+}
+
 static void a_sale_that_is_no_rehearsal_is_not_bought_from(void **state)
 {
     (void)state;
@@ -297,6 +324,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_sale_is_made_as_a_rehearsal_and_waited_for),
+        cmocka_unit_test(a_twin_is_made_after_its_sale),
         cmocka_unit_test(a_sale_that_is_no_rehearsal_is_not_bought_from),
         cmocka_unit_test(a_refusal_is_told_with_its_reason),
         cmocka_unit_test(a_busy_or_failing_listener_is_asked_again),
