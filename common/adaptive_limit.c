@@ -108,16 +108,25 @@ static void end_window(struct ps_adaptive_limit *limit, int64_t now_ns)
 static void start_period(struct ps_adaptive_limit *limit, uint32_t in_flight, int64_t now_ns)
 {
     limit->period_ns = now_ns;
+    limit->period_end_ns = now_ns + load(&limit->aim_ns);
+    limit->period_paused = false;
     limit->period_begun = in_flight;
     limit->period_ended = 0;
 }
 
 /* A queue that has become far too long is seen before its calls end: when a period lasts as long as
- * the aim, and less than a quarter of the calls ended that were under way at its start. */
+ * the aim, and less than a quarter of the calls ended that were under way at its start. A service
+ * that paused (for a checkpoint, a collection of garbage) is no slow one: after a pause it gets a
+ * moment to answer what has gathered. */
 static void end_period(struct ps_adaptive_limit *limit, uint32_t in_flight, int64_t now_ns)
 {
     int64_t aim_ns = load(&limit->aim_ns), past_ns = now_ns - limit->period_ns;
 
+    if (!limit->period_paused && now_ns - limit->ended_ns > aim_ns / 4) {
+        limit->period_paused = true;
+        limit->period_end_ns = now_ns + aim_ns / 4;
+        return;
+    }
     if (limit->period_begun > limit->settings.floor &&
         limit->period_begun / 4 > limit->period_ended) {
         double in_aim = (double)limit->period_ended * (double)aim_ns / (double)past_ns;
@@ -181,8 +190,9 @@ void ps_adaptive_limit_end(struct ps_adaptive_limit *limit, int64_t began_ns, in
     limit->period_ended++;
     if (limit->period_begun == 0)
         start_period(limit, in_flight - 1, now_ns);
-    else if (now_ns - limit->period_ns >= load(&limit->aim_ns))
+    else if (now_ns >= limit->period_end_ns)
         end_period(limit, in_flight - 1, now_ns);
+    limit->ended_ns = now_ns;
     if (reached_ns > limit->window_ns)
         start_window(limit, reached_ns);
     if (began_ns < limit->window_ns)

@@ -62,9 +62,11 @@ struct ps_adaptive_limit {
     int64_t slow_ns; /* the median at the floor, if above the target; 0 = it is not */
     int64_t probe_next_ns;
     int64_t window_ns; /* its start */
-    int64_t period_ns;
+    int64_t period_ns, period_end_ns;
     uint32_t period_begun, period_ended; /* calls */
-    uint32_t most;                       /* in flight in it */
+    bool period_paused;
+    int64_t ended_ns; /* when a call ended last */
+    uint32_t most;    /* in flight in it */
     uint32_t samples;
     uint32_t bucket[PS_ADAPTIVE_LIMIT_BUCKETS]; /* eighths of powers of two */
 };

@@ -424,6 +424,24 @@ static void outliers_pass_unseen(void **state)
     }
 }
 
+/* What gathered in a pause comes back at once: there is nothing to be drained. */
+static void a_pause_is_no_queue(void **state)
+{
+    int64_t began_ns;
+    (void)state;
+    start_calls();
+    for (int i = 0; i < 20; i++)
+        assert_true(ps_adaptive_limit_begin(&limit, now_ns));
+    began_ns = now_ns;
+    now_ns += MS(5);
+    ps_adaptive_limit_end(&limit, began_ns, now_ns);
+    for (int i = 0; i < 60; i++)
+        assert_true(ps_adaptive_limit_begin(&limit, now_ns += MS(2)));
+    for (int i = 0; i < 79; i++)
+        ps_adaptive_limit_end(&limit, i < 19 ? began_ns : now_ns - MS(2) * (79 - i), now_ns);
+    assert_between(limit.limit, 50, 100);
+}
+
 static void it_stays_between_floor_and_ceiling(void **state)
 {
     (void)state;
@@ -509,6 +527,7 @@ int main(void)
         cmocka_unit_test(what_would_come_too_late_is_not_asked_for),
         cmocka_unit_test(a_queue_ends_with_the_time_that_it_took_to_see_it),
         cmocka_unit_test(a_pause_of_a_second_costs_hardly_more_than_itself),
+        cmocka_unit_test(a_pause_is_no_queue),
         cmocka_unit_test(outliers_pass_unseen),
         cmocka_unit_test(it_stays_between_floor_and_ceiling),
         cmocka_unit_test(a_call_that_was_not_made_frees_its_place),
