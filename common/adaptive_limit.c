@@ -60,25 +60,28 @@ static void judge_service(struct ps_adaptive_limit *limit, int64_t median_ns, in
     }
     if (2 * limit->slow_ns > aim_ns)
         aim_ns = 2 * limit->slow_ns;
-    store(&limit->aim_ns, aim_ns < settings->bound_ns ? aim_ns : settings->bound_ns);
+    store(&limit->aim_ns, aim_ns < settings->timeout_ns / 2 ? aim_ns : settings->timeout_ns / 2);
 }
 
 static uint32_t next_limit(const struct ps_adaptive_limit *limit, int64_t median_ns)
 {
     const struct ps_adaptive_limit_settings *settings = &limit->settings;
     double gradient = (double)load(&limit->aim_ns) / (double)median_ns;
-    double now = limit->measured, next;
+    double now = limit->measured, next = fmin(fmax(gradient, 0.5), 2) * now + sqrt(now);
 
-    if (gradient < 1 || load(&limit->reached_ns) != 0)
-        next = fmin(fmax(gradient, 0.5), 2) * now + sqrt(now);
-    else
-        next = fmax(settings->initial, fmin(now, 4.0 * limit->most));
+    if (load(&limit->reached_ns) == 0) {
+        if (gradient >= 1)
+            next = fmax(settings->initial, fmin(now, 4.0 * limit->most));
+        else if (median_ns < settings->timeout_ns)
+            next = fmax(next, fmin(now, 2.0 * limit->most));
+    }
     return (uint32_t)fmin(fmax(next, settings->floor), settings->ceiling);
 }
 
 static void start_window(struct ps_adaptive_limit *limit, int64_t now_ns)
 {
     limit->window_ns = now_ns;
+    limit->window_end_ns = now_ns + WINDOW_NS;
     limit->most = 0;
     limit->samples = 0;
     memset(limit->bucket, 0, sizeof limit->bucket);
@@ -100,6 +103,9 @@ static void end_window(struct ps_adaptive_limit *limit, int64_t now_ns)
     judge_service(limit, median_ns, now_ns);
     if (!probed)
         limit->measured = next_limit(limit, median_ns);
+    else if (limit->slow_ns ==
+             0) /* no more; not to the floor, where the queues of others would count as slowness */
+        limit->measured = limit->settings.floor + limit->measured / 4;
     set_limit(limit, now_ns);
 }
 
@@ -114,10 +120,11 @@ static void start_period(struct ps_adaptive_limit *limit, uint32_t in_flight, in
     limit->period_ended = 0;
 }
 
-/* A queue that has become far too long is seen before its calls end: when a period lasts as long as
- * the aim, and less than a quarter of the calls ended that were under way at its start. A service
- * that paused (for a checkpoint, a collection of garbage) is no slow one: after a pause it gets a
- * moment to answer what has gathered. */
+/* A queue that has become far too long is seen before its calls end: a period lasts as long as the
+ * aim, less than a quarter of the calls ended that were under way at its start, and more calls
+ * begin than end, or would if they were let through. A service that paused (for a checkpoint, a
+ * collection of garbage) is no slow one: after a pause it gets a moment to answer what has
+ * gathered. */
 static void end_period(struct ps_adaptive_limit *limit, uint32_t in_flight, int64_t now_ns)
 {
     int64_t aim_ns = load(&limit->aim_ns), past_ns = now_ns - limit->period_ns;
@@ -127,7 +134,9 @@ static void end_period(struct ps_adaptive_limit *limit, uint32_t in_flight, int6
         limit->period_end_ns = now_ns + aim_ns / 4;
         return;
     }
-    if (limit->period_begun > limit->settings.floor &&
+    bool grows = in_flight > limit->period_begun + limit->period_ended;
+    if (!limit->probing && (grows || load(&limit->reached_ns) != 0) &&
+        limit->period_begun > limit->settings.floor &&
         limit->period_begun / 4 > limit->period_ended) {
         double in_aim = (double)limit->period_ended * (double)aim_ns / (double)past_ns;
         double half = (in_flight < limit->measured ? in_flight : limit->measured) / 2.0;
@@ -186,6 +195,10 @@ void ps_adaptive_limit_end(struct ps_adaptive_limit *limit, int64_t began_ns, in
         now_ns >= limit->probe_next_ns) {
         limit->probing = true;
         set_limit(limit, now_ns);
+        /* Once what waits there now, others' calls too, is out of the way; and for so long that
+         * others who try their floor find that of this one, too. */
+        start_window(limit, now_ns + load(&limit->median_ns));
+        limit->window_end_ns = now_ns + 3 * load(&limit->median_ns);
     }
     limit->period_ended++;
     if (limit->period_begun == 0)
@@ -198,11 +211,11 @@ void ps_adaptive_limit_end(struct ps_adaptive_limit *limit, int64_t began_ns, in
     if (began_ns < limit->window_ns)
         return;
     if (limit->samples == 0 && limit->window_ns == INT64_MIN)
-        limit->window_ns = began_ns;
+        start_window(limit, began_ns);
     if (in_flight > limit->most)
         limit->most = in_flight;
     limit->bucket[bucket_of(now_ns - began_ns)]++;
-    if (++limit->samples >= SAMPLES_MIN && now_ns - limit->window_ns >= WINDOW_NS)
+    if (++limit->samples >= SAMPLES_MIN && now_ns >= limit->window_end_ns)
         end_window(limit, now_ns);
 }
 

@@ -19,15 +19,16 @@
  *     not because of a queue, and refusing more makes nobody faster. Twice, because a call that
  *     comes during a round waits for its end and then for its own. Only while this holds, the floor
  *     is tried again each PROBE_NS, for a window;
- *   - never more than bound_ns, after which the answer is worth nothing. If the service takes
- *     longer, the limit stays at its floor, whose calls find out when that ends.
+ *   - never more than half of timeout_ns, after which the answer is worth nothing. If the service
+ *     takes longer, the limit stays at its floor, whose calls find out when that ends.
  *
  * If what is under way would take four times the aim, at the rate at which calls end, the limit is
  * halved at once: the calls themselves would say so much later.
  *
- * A limit that was not reached is not raised above `initial`, since nothing was proved, and comes
- * down to four times what was used. The median lets outliers pass.
- * tests/unit/adaptive_limit_test.c runs all this against queues in virtual time.
+ * A limit that was not reached shows that the service keeps up. It is not raised above `initial`,
+ * comes down to four times what was used, and not below twice of it while the answers come before
+ * the timeout. The median lets outliers pass. tests/unit/adaptive_limit_test.c runs all this
+ * against queues in virtual time.
  *
  * No function allocates, locks or reads a clock. Any thread may call them, but only one calls
  * end. */
@@ -44,7 +45,7 @@
 struct ps_adaptive_limit_settings {
     uint32_t floor, initial, ceiling; /* PS_ADAPTIVE_LIMIT_FLOOR_MIN <= each <= the next */
     int64_t target_ns;                /* > 0 */
-    int64_t bound_ns;                 /* >= target_ns */
+    int64_t timeout_ns;               /* >= 2 * target_ns */
 };
 
 struct ps_adaptive_limit {
@@ -61,7 +62,7 @@ struct ps_adaptive_limit {
     bool probing;
     int64_t slow_ns; /* the median at the floor, if above the target; 0 = it is not */
     int64_t probe_next_ns;
-    int64_t window_ns; /* its start */
+    int64_t window_ns, window_end_ns; /* ends at the first call after this */
     int64_t period_ns, period_end_ns;
     uint32_t period_begun, period_ended; /* calls */
     bool period_paused;

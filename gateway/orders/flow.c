@@ -23,13 +23,13 @@ static int64_t max(int64_t a, int64_t b)
 static void init_limit(struct ps_adaptive_limit *limit, int64_t floor, int64_t initial,
                        int64_t ceiling, int64_t target_ms, int64_t timeout_ms)
 {
-    int64_t bound_ns = timeout_ms * PS_NS_PER_MS / 2;
+    int64_t timeout_ns = timeout_ms * PS_NS_PER_MS;
     const struct ps_adaptive_limit_settings settings = {
         .floor = (uint32_t)floor,
         .initial = (uint32_t)max(floor, min(initial, ceiling)),
         .ceiling = (uint32_t)ceiling,
-        .target_ns = min(target_ms * PS_NS_PER_MS, bound_ns),
-        .bound_ns = bound_ns};
+        .target_ns = min(target_ms * PS_NS_PER_MS, timeout_ns / 2),
+        .timeout_ns = timeout_ns};
 
     ps_adaptive_limit_init(limit, &settings);
 }

@@ -18,8 +18,7 @@ struct ord_flow_settings {
     bool shared_store;
     int64_t log_queue, log_batch_max; /* records */
     int64_t log_target_ms, store_target_ms;
-    int64_t ack_timeout_ms;   /* of the log: twice what is aimed at, at most */
-    int64_t store_timeout_ms; /* of a reservation; the same */
+    int64_t ack_timeout_ms, store_timeout_ms; /* after which an answer is worth nothing */
 };
 
 struct ord_flow {
