@@ -20,6 +20,9 @@
 /* libuv has slept, and did not only count a millisecond on. */
 #define SLEPT_MS 2
 
+/* A difference of libuv's clock may be short by so much: it counts whole milliseconds, and lags. */
+#define CLOCK_MS 2
+
 /* Between two questions to the kernel. */
 #define ASK_NS (10 * PS_NS_PER_MS)
 
@@ -93,14 +96,14 @@ static void on_prepare(uv_prepare_t *prepare)
     guard->first_ns = INT64_MAX;
 }
 
-/* Where there were more events than one poll returns, libuv's clock tells when the last of them
- * were found: the first event knows better. */
+/* A turn is never taken for longer than it was. Its first event knows best when it began; where
+ * there was none, libuv's clock tells. */
 static void on_check(uv_check_t *check)
 {
     struct srv_http *http = check->data;
     struct srv_guard *guard = &http->guard;
     int64_t slept_ms = (int64_t)(uv_now(check->loop) - guard->before_ms);
-    int64_t turn_ns = guard->looked_ns + (slept_ms + 1) * PS_NS_PER_MS;
+    int64_t turn_ns = guard->looked_ns + (slept_ms + CLOCK_MS) * PS_NS_PER_MS;
 
     guard->last_ns = returned_ns(guard);
     guard->turn_ns = turn_ns < guard->first_ns ? turn_ns : guard->first_ns;

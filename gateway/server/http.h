@@ -107,7 +107,7 @@ struct srv_settings {
     /* A part of the body of a kept request; `last`: nothing follows, and `part` may be empty.
      * False: no more until srv_resume. */
     bool (*on_part)(struct srv_request *request, struct ps_str part, bool last, void *ctx);
-    /* The loop is about to poll: how long it was away from its poll, or up to 2 ms less. NULL: it
+    /* The loop is about to poll: how long it was away from its poll, or some ms less. NULL: it
      * is not measured. */
     void (*on_turn)(int64_t turn_ns, void *ctx);
     /* The client has taken what there was of an answer in parts. */

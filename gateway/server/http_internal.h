@@ -129,7 +129,7 @@ struct srv_guard {
     uint64_t before_ms;
     int64_t last_ns;    /* when the poll before this one returned */
     int64_t first_ns;   /* when the first event of this turn began; INT64_MAX: none yet */
-    int64_t turn_ns;    /* when this turn began, or up to 2 ms later; 0: none has */
+    int64_t turn_ns;    /* when this turn began, or some ms later; 0: none has */
     bool begun;         /* this turn has had an event */
     bool slept;         /* until something came, and the kernel was not asked when */
     int64_t asked_ns;   /* when it was, last */
