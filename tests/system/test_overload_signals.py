@@ -11,7 +11,7 @@ from load import Load
 from penstock import ROOT, Gateway, call, wait_until
 
 sys.path.insert(0, str(ROOT / "loadtest" / "bench.d"))
-from quota import Quota  # noqa: E402
+from cgroup import Group  # noqa: E402
 
 NAMES = {"loop_delay_ms", "requests_in_flight", "store_latency_ms", "log_latency_ms", "log_backlog", "process_cpu", "machine_cpu", "cpu_pressure",
          "memory", "memory_pressure", "connections", "admitted_rate"}
@@ -151,26 +151,23 @@ def test_a_log_that_is_slow_raises_the_pressure_and_names_itself(tmp_path):
 
 def test_processor_time_is_the_share_of_the_quota():
     """The same load: of a machine of cores it uses little, of a tenth of one core everything."""
-    quota = Quota(0.1)
-    try:
-        with Gateway() as gateway:
-            gateway.no_limits()
-            sale = gateway.make_sale(stock=1)
-            quota.take(gateway.process.pid)
-            with Load(gateway, sale, threads=24, timeout=30):
-                wait_until(lambda: values(gateway)["process_cpu"] > 0.8, 10, what="the share")
-                used, at = gateway.metric("process_cpu_seconds_total"), time.monotonic()
-                time.sleep(2)
-                used, passed = gateway.metric("process_cpu_seconds_total") - used, time.monotonic() - at
-                shown = values(gateway)
-                points = series(gateway, "process_cpu", 2)
-            assert used / passed < 0.15  # it is far from using a machine
-            assert 0.7 < shown["process_cpu"] < 1.5 and max(points) < 1.6
-            assert points[-1] == pytest.approx(used / passed / 0.1, rel=0.3)
-            assert max(series(gateway, "loop_delay_ms")) > 50  # nine tenths of each period it may not run
-            gateway.kill()
-    finally:
-        quota.remove()
+    group = Group("signals", 0.1)  # removed when the tests end
+    assert group.path, group.why_not
+    with Gateway(prefix=group.under()) as gateway:
+        gateway.no_limits()
+        sale = gateway.make_sale(stock=1)
+        with Load(gateway, sale, threads=24, timeout=30):
+            wait_until(lambda: values(gateway)["process_cpu"] > 0.8, 10, what="the share")
+            used, at = gateway.metric("process_cpu_seconds_total"), time.monotonic()
+            time.sleep(2)
+            used, passed = gateway.metric("process_cpu_seconds_total") - used, time.monotonic() - at
+            shown = values(gateway)
+            points = series(gateway, "process_cpu", 2)
+        assert used / passed < 0.15  # it is far from using a machine
+        assert 0.7 < shown["process_cpu"] < 1.5 and max(points) < 1.6
+        assert points[-1] == pytest.approx(used / passed / 0.1, rel=0.3)
+        assert max(series(gateway, "loop_delay_ms")) > 50  # nine tenths of each period it may not run
+        gateway.kill()
 
 
 HIDE = ("unshare", "-m", "sh", "-c", 'for at in $HIDDEN; do mount --bind /dev/null "$at" || exit 9; done; exec "$@"', "sh")
