@@ -523,6 +523,8 @@ void ps_redis_link_show(struct ps_redis_link *link, struct ps_breaker_view *ret_
     ps_breaker_show(&link->breaker, ret_view);
     if (link->breaker.state != PS_BREAKER_CLOSED)
         memcpy(ret_view->why, link->why, sizeof link->why);
+    else if (ret_view->state == PS_BREAKER_OPEN)
+        (void)snprintf(ret_view->why, sizeof ret_view->why, "an operator has forced it open");
 }
 
 void ps_redis_link_force(struct ps_redis_link *link, const struct ps_breaker_force *force)

@@ -15,6 +15,7 @@
 
 #include "common/log.h"
 #include "gateway/backends.h"
+#include "gateway/breakers.h"
 #include "gateway/admin/admin.h"
 #include "gateway/admission/signals.h"
 #include "gateway/config/sync.h"
@@ -61,6 +62,7 @@ struct gateway {
     struct ps_metrics *metrics;
     struct gw_mailboxes mail;
     struct gw_workers workers;
+    struct gw_breakers breakers;
     struct gw_report report;
     /* The control thread's. */
     struct inv_store *store;
@@ -169,6 +171,7 @@ static void on_housekeeping(uv_timer_t *timer)
         sd_notify(0, "WATCHDOG=1");
     }
     adm_signals_sample(gateway->signals);
+    adm_breakers_watch(&gateway->breakers.known);
     drain_step(gateway);
 }
 
@@ -408,6 +411,7 @@ static void fill_report(struct gateway *gateway)
     gateway->report.flow = gateway->flow;
     gateway->report.cluster = gateway->cluster;
     gateway->report.sales = gateway->sales;
+    gateway->report.breakers = &gateway->breakers.known;
     gateway->report.signals = gateway->signals;
     gateway->report.metrics = gateway->metrics;
 }
@@ -449,6 +453,7 @@ static int new_admin(struct gateway *gateway)
                                  .fold = gateway->fold,
                                  .metrics = gateway->metrics,
                                  .signals = gateway->signals,
+                                 .breakers = &gateway->breakers.known,
                                  .shard = gateway->shard,
                                  .readiness = tell_readiness,
                                  .gather = gather_metrics,
@@ -482,6 +487,7 @@ static int start_workers(struct gateway *gateway)
                                         .counter = gateway->counter,
                                         .limits = gateway->limits,
                                         .loads = adm_signals_loads(gateway->signals),
+                                        .breakers = gateway->breakers.redis,
                                         .log = gateway->log,
                                         .flow = gateway->flow,
                                         .fold = gateway->fold,
@@ -519,6 +525,9 @@ static int start_threads(struct gateway *gateway)
     struct ps_fault fault = {0};
     int err = new_signals(gateway);
 
+    if (err == 0)
+        err = gw_breakers_init(&gateway->breakers, &gateway->workers, gateway->log,
+                               inv_store_is_shared(gateway->store));
     fill_report(gateway);
     if (err == 0)
         err = new_admin(gateway);
@@ -590,6 +599,7 @@ static void stop_parts(struct gateway *gateway)
 static void free_parts(struct gateway *gateway)
 {
     op_auth_free(gateway->auth);
+    gw_breakers_done(&gateway->breakers);
     oq_log_free(gateway->log);
     ord_events_free(gateway->events);
     ord_flow_free(gateway->flow);

@@ -83,6 +83,10 @@
     X(store_available, INFO, "Redis is back.", "") \
     X(store_unavailable, ERROR, "Redis is away (why): buyers get 503 store_unavailable.", \
       "Look at Redis. It goes on without a restart.") \
+    X(breaker_opened, WARN, "The circuit breaker before redis or kafka (breaker) is not closed any more (why).", \
+      "why says what to look after; GET /admin/v1/breakers shows the figures.") \
+    X(breaker_closed, INFO, "All circuits of the breaker are closed again.", "") \
+    X(breaker_order_over, INFO, "The time of an operator's (who) order for the breaker, to be open or closed (state), is over.", "") \
     X(store_error, ERROR, "Redis answered with an error (why): buyers get 503 store_unavailable.", \
       "Mend what why says.") \
     X(sale_opening, INFO, "This gateway writes the first records of a sale.", "") \

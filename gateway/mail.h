@@ -17,9 +17,12 @@ enum gw_mail_kind {
     GW_MAIL_POLICY_ACK, /* worker -> control: value = the version that is now in use there */
     GW_MAIL_DRAIN,      /* control -> worker: stop listening */
     GW_MAIL_STOP,       /* control -> worker: close all and leave the loop */
-    GW_MAIL_STATE,      /* log -> control: the log's state changed; value = available */
-    GW_MAIL_SALES,      /* any thread -> control: sale_mail */
-    GW_MAIL_DONE        /* job thread -> control: a job of the control store is done; ptr = job */
+    /* control -> worker: an order for the breaker before the counter; handle = id, result = enum
+     * ps_breaker_order, value = until_ns. Obeyed when the worker shows it. */
+    GW_MAIL_BREAKER,
+    GW_MAIL_STATE, /* log -> control: the log's state changed; value = available */
+    GW_MAIL_SALES, /* any thread -> control: sale_mail */
+    GW_MAIL_DONE   /* job thread -> control: a job of the control store is done; ptr = job */
 };
 
 /* Owners of log tickets: workers by index, then the control thread. */

@@ -64,6 +64,9 @@ enum gw_metric {
     GW_M_SIGNAL,             /* penstock_overload_signal{signal}; absent ones are left out */
     GW_M_SIGNAL_SHARE,       /* penstock_overload_signal_ratio{signal} */
     GW_M_PRESSURE,           /* penstock_overload_pressure_ratio */
+    GW_M_BREAKER,            /* penstock_breaker_state{breaker,state} */
+    GW_M_BREAKER_FORCED,     /* penstock_breaker_forced{breaker,state} */
+    GW_M_BREAKER_OPENINGS,   /* penstock_breaker_openings_total{breaker} */
     GW_M_BUILD_INFO,         /* penstock_build_info{version} 1 */
     GW_M_SALE_UNITS,         /* penstock_sale_units{sale,state} */
     GW_M_CPU_SECONDS,        /* process_cpu_seconds_total; these are left out where not known */

@@ -16,6 +16,16 @@ static unsigned admitted_percent(const struct ps_metrics *metrics)
                       percent);
 }
 
+static void tell_breakers(const struct adm_breakers *breakers, struct ans_readiness *readiness)
+{
+    for (size_t i = 0; i < breakers->count && i < ANS_BREAKERS_MAX; i++) {
+        struct adm_breaker_sum sum;
+        adm_breaker_add_up(&breakers->at[i], &sum);
+        readiness->breakers[readiness->breaker_count++] = (struct ans_breaker){
+            .name = breakers->at[i].source.name, .closed = sum.state == PS_BREAKER_CLOSED};
+    }
+}
+
 void gw_report_readiness(void *ctx, struct ans_readiness *ret_readiness)
 {
     const struct gw_report *report = ctx;
@@ -33,6 +43,7 @@ void gw_report_readiness(void *ctx, struct ans_readiness *ret_readiness)
         .backlog_percent = oq_log_backlog_percent(report->log),
         .log_lines_dropped = ps_log_dropped(),
         .admitted_percent = admitted_percent(report->metrics)};
+    tell_breakers(report->breakers, ret_readiness);
 }
 
 /* --- metrics --- */

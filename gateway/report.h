@@ -4,6 +4,7 @@
 #define GW_REPORT_H
 
 #include "common/metrics.h"
+#include "gateway/admission/breakers.h"
 #include "gateway/admission/limit_table.h"
 #include "gateway/admission/shed.h"
 #include "gateway/admission/signals.h"
@@ -26,6 +27,7 @@ struct gw_report {
     struct clu_cluster *cluster;
     struct sale_runs *sales;
     const struct adm_signals *signals;
+    const struct adm_breakers *breakers;
     const struct ps_metrics *metrics;
 };
 

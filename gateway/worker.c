@@ -33,6 +33,25 @@ static void swap_policy(struct gw_worker *worker, const struct cfg_snapshot *pol
         ps_log(PS_LOG_ERROR, "policy_ack_not_delivered", PS_F_INT("worker", worker->index));
 }
 
+/* A counter in memory has no breaker. */
+static void show_breaker(const struct gw_worker *worker)
+{
+    struct ps_breaker_view view;
+
+    if (inv_store_breaker(worker->store, &view))
+        ps_board_write(&worker->deps.breakers[worker->index], &view, sizeof view);
+}
+
+static void force_breaker(const struct gw_worker *worker, const struct ps_mail *mail)
+{
+    const struct ps_breaker_force force = {.order = (enum ps_breaker_order)mail->result,
+                                           .until_ns = (int64_t)mail->value,
+                                           .id = mail->handle};
+
+    inv_store_force(worker->store, &force);
+    show_breaker(worker);
+}
+
 static void stop(struct gw_worker *worker)
 {
     gw_counter_store_free(worker->deps.counter,
@@ -57,6 +76,9 @@ static void on_mail(const struct ps_mail *mail, void *ctx)
         break;
     case GW_MAIL_POLICY:
         swap_policy(worker, mail->ptr);
+        break;
+    case GW_MAIL_BREAKER:
+        force_breaker(worker, mail);
         break;
     case GW_MAIL_DRAIN:
         worker->draining = true;
@@ -183,6 +205,7 @@ static void on_tick(uv_timer_t *timer)
     note_late_tick(worker, now);
     warn_of_large_heads(worker, now);
     judge_load(worker);
+    show_breaker(worker);
     atomic_store_explicit(&worker->idle,
                           worker->draining && srv_http_begun(worker->http) == 0 && !owes(worker),
                           memory_order_relaxed);
@@ -353,6 +376,7 @@ int gw_worker_new(const struct gw_worker_deps *deps, uint32_t index, int listen_
     uv_timer_init(&worker->loop, &worker->tick);
     worker->tick.data = worker;
     publish(&worker->load->alive_ns, ps_clock_mono_ns(deps->clock));
+    show_breaker(worker);
     uv_timer_start(&worker->tick, on_tick, TICK_MS, TICK_MS);
     *ret_worker = worker;
     return 0;

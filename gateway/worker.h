@@ -3,6 +3,7 @@
 #ifndef GW_WORKER_H
 #define GW_WORKER_H
 
+#include "common/board.h"
 #include "common/mailbox.h"
 #include "gateway/backends.h"
 #include "gateway/mail.h"
@@ -25,6 +26,7 @@ struct gw_worker_deps {
     struct gw_counter *counter;
     struct adm_limit_table *limits;
     struct adm_worker_load *loads; /* one a worker: its own is written */
+    struct ps_board *breakers;     /* the same: what its breaker before Redis shows */
     struct oq_log *log;
     struct ord_flow *flow;
     struct oq_fold *fold;

@@ -153,20 +153,20 @@ void oq_kafka_breaker_force(struct oq_kafka_breaker *breaker, const struct ps_br
     ps_board_write(&breaker->force, force, sizeof *force);
 }
 
-void oq_kafka_breaker_obey(struct oq_kafka_breaker *breaker)
+bool oq_kafka_breaker_obey(struct oq_kafka_breaker *breaker)
 {
     struct ps_breaker_force force;
     struct ps_fault fault;
 
     ps_board_read(&breaker->force, &force, sizeof force);
     if (force.id == breaker->circuit.force.id)
-        return;
+        return false;
     ps_breaker_force(&breaker->circuit, &force);
     if (ps_breaker_forced(&breaker->circuit) != PS_BREAKER_FORCED_OPEN)
-        return;
+        return false;
     int err = ps_fault(&fault, PS_E_CLOSED, breaker->settings->topic,
                        "an operator has forced the breaker open");
-    (void)oq_kafka_breaker_trip(breaker, &fault, err);
+    return oq_kafka_breaker_trip(breaker, &fault, err);
 }
 
 /* --- Opening --- */

@@ -94,8 +94,8 @@ void oq_kafka_breaker_refuse(struct oq_kafka_breaker *breaker, const struct ps_f
 /* Often: is what was written not read back in time? It counts while the circuit is closed. Keeps
  * the view. */
 void oq_kafka_breaker_report(struct oq_kafka_breaker *breaker, bool behind);
-/* Often: does what was ordered last. */
-void oq_kafka_breaker_obey(struct oq_kafka_breaker *breaker);
+/* Often: does what was ordered last. True: that has opened the circuit. */
+bool oq_kafka_breaker_obey(struct oq_kafka_breaker *breaker);
 /* The log's thread ends: CLOSED from now on, and nothing is reported. */
 void oq_kafka_breaker_end(struct oq_kafka_breaker *breaker);
 

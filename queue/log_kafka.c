@@ -303,7 +303,8 @@ static void *run_log(void *arg)
 {
     struct kafka *kafka = arg;
     while (!is_over(kafka)) {
-        oq_kafka_breaker_obey(&kafka->breaker);
+        if (oq_kafka_breaker_obey(&kafka->breaker))
+            oq_kafka_watch_check(kafka->watch);
         take_look(kafka);
         int done = read_back(kafka);
         if (!kafka->gave_up) {

@@ -6,6 +6,7 @@
 #include "common/metrics.h"
 #include "common/options.h"
 #include "gateway/admin/auth.h"
+#include "gateway/admission/breakers.h"
 #include "gateway/admission/signals.h"
 #include "gateway/answers/readiness.h"
 #include "gateway/config/store.h"
@@ -31,6 +32,7 @@ struct op_deps {
     struct oq_fold *fold;
     struct ps_metrics *metrics;
     const struct adm_signals *signals;
+    struct adm_breakers *breakers;
     struct ps_metrics_shard *shard;
     void (*readiness)(void *ctx, struct ans_readiness *ret_readiness);
     void (*gather)(void *ctx);       /* what is measured at a scrape goes into the shard */

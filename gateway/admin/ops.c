@@ -59,6 +59,29 @@ static void print_signals(FILE *out, size_t row, const double figure[CFG_SIGNAL_
                     figure[i]);
 }
 
+static void print_breaker(FILE *out, size_t row, const struct adm_breaker *breaker)
+{
+    const char *metric = gw_metric_table[row].name, *name = breaker->source.name;
+    const struct cfg_pin *pin = adm_breaker_pinned(breaker);
+    struct adm_breaker_sum sum;
+
+    adm_breaker_add_up(breaker, &sum);
+    if (row == GW_M_BREAKER_OPENINGS)
+        fprintf(out, "%s{breaker=\"%s\"} %" PRIu64 "\n", metric, name, sum.openings);
+    for (size_t i = 0; row == GW_M_BREAKER && i < PS_BREAKER_STATES; i++)
+        fprintf(out, "%s{breaker=\"%s\",state=\"%s\"} %zu\n", metric, name,
+                ps_breaker_state_names[i], sum.circuits[i]);
+    for (int i = 0; row == GW_M_BREAKER_FORCED && adm_breaker_pin.words[i] != NULL; i++)
+        fprintf(out, "%s{breaker=\"%s\",state=\"%s\"} %d\n", metric, name, adm_breaker_pin.words[i],
+                pin != NULL && pin->value == i);
+}
+
+static void print_breakers(FILE *out, size_t row, const struct adm_breakers *breakers)
+{
+    for (size_t i = 0; i < breakers->count; i++)
+        print_breaker(out, row, &breakers->at[i]);
+}
+
 struct scrape {
     const struct op_deps *deps;
     struct ps_process process;
@@ -78,6 +101,11 @@ static void print_asked(FILE *out, size_t row, void *ctx)
         break;
     case GW_M_SIGNAL_SHARE:
         print_signals(out, row, adm_signals_now(scrape->deps->signals)->share);
+        break;
+    case GW_M_BREAKER:
+    case GW_M_BREAKER_FORCED:
+    case GW_M_BREAKER_OPENINGS:
+        print_breakers(out, row, scrape->deps->breakers);
         break;
     case GW_M_CPU_SECONDS:
         if (process->cpu_ns >= 0)

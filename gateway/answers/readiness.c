@@ -1,6 +1,7 @@
 /* "[+]name ok" or "[-]name failed" a check, then "ready" or "not ready". A full limit table is a
  * warning in the list and no reason to take the gateway out; overload is none either, for what this
- * one would not serve any more the next one would get on top. */
+ * one would not serve any more the next one would get on top. Nor is a breaker that is not closed:
+ * the log says by itself when it takes no orders. */
 #include "gateway/answers/readiness.h"
 
 #include <string.h>
@@ -39,6 +40,9 @@ static void put_checks(struct ps_buf *buf, const struct ans_readiness *readiness
         put_check(buf, "view", readiness->view);
         put_check(buf, "store", readiness->store);
     }
+    for (size_t i = 0; i < readiness->breaker_count; i++)
+        ps_buf_printf(buf, "%sbreaker_%s %s\n", readiness->breakers[i].closed ? "[+]" : "[-]",
+                      readiness->breakers[i].name, readiness->breakers[i].closed ? "ok" : "failed");
     put_check(buf, "sales", readiness->sales_refused == 0);
     put_check(buf, "limits", readiness->limit_evictions == 0);
     if (readiness->admitted_percent < 100)

@@ -6,13 +6,22 @@
 #include "common/buf.h"
 #include "gateway/answers/verdict.h"
 
+struct ans_breaker {
+    const char *name;
+    bool closed; /* all circuits of the name */
+};
+
+#define ANS_BREAKERS_MAX 8
+
 struct ans_readiness {
-    bool started;             /* start-up is complete */
-    bool draining;            /* the gateway is shutting down */
-    bool log;                 /* the order log takes records */
-    bool in_cluster;          /* the next two count */
-    bool view;                /* the log is read to its end */
-    bool store;               /* the counter can be asked */
+    bool started;                                  /* start-up is complete */
+    bool draining;                                 /* the gateway is shutting down */
+    bool log;                                      /* the order log takes records */
+    bool in_cluster;                               /* the next two count */
+    bool view;                                     /* the log is read to its end */
+    bool store;                                    /* the counter can be asked */
+    struct ans_breaker breakers[ANS_BREAKERS_MAX]; /* warnings only */
+    size_t breaker_count;
     unsigned sales_refused;   /* sales that could not be opened */
     uint64_t limit_evictions; /* of the limit table: a warning only */
     unsigned backlog_percent; /* of the log's queue */

@@ -1,0 +1,81 @@
+/* The circuit breakers of this gateway by name: what they show, taken together, and what operators
+ * have ordered. A breaker is one or more circuits (common/breaker.h): each worker has one before
+ * Redis, the log's thread has one before Kafka. What is ordered holds for all circuits of a name,
+ * on this gateway alone, and is forgotten when the process ends. The control thread unless said
+ * otherwise. */
+#ifndef ADM_BREAKERS_H
+#define ADM_BREAKERS_H
+
+#include "common/breaker.h"
+#include "gateway/config/pin.h"
+
+#define ADM_BREAKERS_MAX 2
+
+/* Where the circuits of a name are. */
+struct adm_breaker_source {
+    const char *name; /* literal */
+    size_t circuits;  /* at least 1 */
+    /* What one of them shows, some 100 ms old at most. Any thread. */
+    void (*show)(size_t circuit, struct ps_breaker_view *ret_view, void *ctx);
+    /* Sends it to all of them: obeyed when they show its id. */
+    void (*force)(const struct ps_breaker_force *force, void *ctx);
+    void *ctx;
+};
+
+/* All circuits of a name. */
+struct adm_breaker_sum {
+    enum ps_breaker_state state; /* OPEN if one is, else HALF_OPEN if one is */
+    size_t circuits[PS_BREAKER_STATES];
+    int64_t since_ns; /* mono: since when the first of those in `state` is closed, or is not */
+    uint32_t calls, failures, slow;
+    uint64_t openings;
+    uint64_t obeyed; /* the oldest id that one of them obeys */
+    char why[PS_BREAKER_WHY];
+};
+
+/* An operator's order is a pin with these words; it is not kept in a document. */
+extern const struct cfg_pin_words adm_breaker_pin; /* {"state":"open"|"closed"} */
+
+struct adm_breaker {
+    /* to be read */
+    struct adm_breaker_source source;
+    /* private */
+    struct cfg_pin pin;
+    struct ps_breaker_force force;
+    bool logged_open; /* or half open */
+};
+
+/* All zero: none. */
+struct adm_breakers {
+    /* to be read */
+    struct adm_breaker at[ADM_BREAKERS_MAX];
+    size_t count;
+    /* private */
+    struct adm_breaker *changing; /* by an order that is not sent yet */
+    struct cfg_pin next;
+    int64_t next_ns; /* mono: its end */
+    uint64_t last_id;
+};
+
+/* Start-up only. */
+void adm_breakers_add(struct adm_breakers *breakers, const struct adm_breaker_source *source);
+/* NULL: no such one. */
+struct adm_breaker *adm_breakers_find(struct adm_breakers *breakers, struct ps_str name);
+
+/* Any thread. */
+void adm_breaker_add_up(const struct adm_breaker *breaker, struct adm_breaker_sum *ret_sum);
+/* What is ordered now; NULL: nothing, or its time is over. */
+const struct cfg_pin *adm_breaker_pinned(const struct adm_breaker *breaker);
+/* All circuits obey the last order. */
+bool adm_breaker_is_obeyed(const struct adm_breaker *breaker);
+
+/* An order in two steps, so that it can be written down in between: prepared, one at a time, for
+ * `ttl_ms` from now (`pin` NULL: releases); then sent to the circuits, or dropped. */
+void adm_breakers_prepare(struct adm_breakers *breakers, struct adm_breaker *breaker,
+                          const struct cfg_pin *pin, int64_t ttl_ms);
+void adm_breakers_end_change(struct adm_breakers *breakers, bool written);
+
+/* Each 100 ms: logs what has changed. */
+void adm_breakers_watch(struct adm_breakers *breakers);
+
+#endif

@@ -1,0 +1,25 @@
+/* Where the gateway's circuits are, and how orders get there: to workers by mail, to the log's
+ * thread by the log. */
+#ifndef GW_BREAKERS_H
+#define GW_BREAKERS_H
+
+#include "common/board.h"
+#include "gateway/admission/breakers.h"
+#include "gateway/worker.h"
+
+struct gw_breakers {
+    /* to be read */
+    struct adm_breakers known;
+    struct ps_board *redis; /* one a worker, which writes it: struct ps_breaker_view */
+    /* private */
+    const struct gw_workers *workers;
+    struct oq_log *log;
+};
+
+/* Those of this deployment. Before the workers are made, whose number is known. All arguments
+ * outlive it. PS_E_NOMEM. */
+int gw_breakers_init(struct gw_breakers *breakers, const struct gw_workers *workers,
+                     struct oq_log *log, bool has_redis) PS_MUST_CHECK;
+void gw_breakers_done(struct gw_breakers *breakers);
+
+#endif

@@ -1,0 +1,295 @@
+"""The circuit breakers before Redis and Kafka as operators see and force them: what buyers are told meanwhile, and that it ends."""
+import contextlib
+import time
+from datetime import datetime, timezone
+
+import pytest
+from cluster import NO_LIMITS, Redis
+from penstock import Gateway, call, wait_until
+from proxy import CUT, WELL
+
+WORKERS = 2
+BREAKERS = "/admin/v1/breakers"
+
+
+@pytest.fixture()
+def redis(tmp_path):
+    server = Redis(tmp_path).start()
+    yield server
+    server.end()
+
+
+@pytest.fixture()
+def start(tmp_path):
+    """Makes gateways, and ends them."""
+    with contextlib.ExitStack() as stack:
+        def make(settings):
+            directory = tmp_path / "g"
+            directory.mkdir()
+            gateway = Gateway(directory, settings={"workers": WORKERS, "policy": NO_LIMITS, **settings})
+            return stack.enter_context(gateway.start(60))
+
+        yield make
+
+
+@pytest.fixture()
+def gateway(start, redis):
+    return start({"store": {"kind": "redis", "redis": {"url": f"redis://127.0.0.1:{redis.port}/0"}}})
+
+
+@pytest.fixture()
+def spilling(start, kafka):
+    """One in front of Kafka, with a spill."""
+    yield start({"log": {"kind": "kafka", "kafka": {"brokers": kafka.brokers(0), "topic": kafka.topic(2)}}})
+    kafka.well()
+
+
+def shown(gateway, name):
+    return next(breaker for breaker in gateway.admin("GET", BREAKERS).json["breakers"] if breaker["name"] == name)
+
+
+def force(gateway, name, state, ttl_s=60, **more):
+    answer = gateway.admin("POST", f"{BREAKERS}/{name}/force", {"state": state, "ttl_s": ttl_s, **more})
+    assert answer.status == 200, answer
+    return answer.json
+
+
+def buyers(gateway, sale, who, count=40):
+    """So many at once, each over a connection of its own, so that every worker is asked."""
+    answers = [gateway.buy(sale, f"{who}-{i}", key=f"{who}-{i}") for i in range(count)]
+    return {answer.code if answer.status != 202 else answer.json["state"] for answer in answers}
+
+
+def seconds_until(text):
+    return (datetime.fromisoformat(text.replace("Z", "+00:00")) - datetime.now(timezone.utc)).total_seconds()
+
+
+def audit_lines(gateway, action):
+    return [line for line in gateway.admin("GET", "/admin/v1/audit-log?limit=1000").lines() if line["action"] == action]
+
+
+def test_a_breaker_shows_its_state_and_the_calls_of_its_window(gateway):
+    sale = gateway.make_sale(stock=1000)
+    assert buyers(gateway, sale, "b") == {"accepted"}
+    wait_until(lambda: shown(gateway, "redis")["window"]["calls"] >= 40, what="the calls")
+    breaker = shown(gateway, "redis")
+    assert [b["name"] for b in gateway.admin("GET", BREAKERS).json["breakers"]] == ["redis"]
+    assert breaker["state"] == "closed" and breaker["why"] is None and breaker["forced"] is None
+    assert breaker["circuits"] == {"closed": WORKERS, "open": 0, "half_open": 0}
+    assert breaker["window"]["failures"] == 0 and breaker["window"]["failure_share"] == 0
+    assert -60 < seconds_until(breaker["since"]) <= 0
+
+
+def test_forced_open_before_redis_every_buyer_is_refused_at_once_and_the_rest_goes_on(gateway, redis):
+    sale = gateway.make_sale(stock=1000)
+    assert buyers(gateway, sale, "before") == {"accepted"}
+    breaker = force(gateway, "redis", "open", 600, reason="Redis is moved")
+    assert buyers(gateway, sale, "meanwhile") == {"store_unavailable"}  # of every worker, from the answer on
+
+    assert breaker["state"] == "open" and breaker["why"] == "an operator has forced it open"
+    assert breaker["circuits"] == {"closed": 0, "open": WORKERS, "half_open": 0}
+    assert breaker["forced"]["state"] == "open" and breaker["forced"]["reason"] == "Redis is moved"
+    assert 590 < seconds_until(breaker["forced"]["until"]) <= 600
+    began = time.monotonic()
+    assert gateway.buy(sale, "one").headers["retry-after"]
+    assert time.monotonic() - began < 0.3
+    assert gateway.public("GET", f"/v1/sales/{sale}").status == 200
+
+    ready = gateway.public("GET", "/readyz?verbose")
+    assert ready.status == 200 and "[-]breaker_redis failed\n" in ready.text and "[+]store ok" in ready.text, ready.text
+    assert str(redis.port) not in ready.text
+    assert gateway.metric('penstock_breaker_state{breaker="redis",state="open"}') == WORKERS
+    assert gateway.metric('penstock_breaker_state{breaker="redis",state="closed"}') == 0
+    assert gateway.metric('penstock_breaker_forced{breaker="redis",state="open"}') == 1
+    assert gateway.metric('penstock_breaker_openings_total{breaker="redis"}') == 0  # not by itself
+    assert gateway.change_sale(sale, per_user_cap=3).status == 200  # the control thread's own link is not forced
+
+    line = audit_lines(gateway, "breaker.force")[-1]
+    assert line["target"] == "breakers/redis" and line["why"] == "Redis is moved" and line["from"] is None
+    assert line["to"]["state"] == "open" and line["to"]["until"] == breaker["forced"]["until"]
+
+    released = gateway.admin("POST", f"{BREAKERS}/redis/release", {"reason": "moved"})
+    assert released.status == 200 and released.json["forced"] is None and released.json["state"] == "closed"
+    assert buyers(gateway, sale, "after") == {"accepted"}
+    assert audit_lines(gateway, "breaker.release")[-1]["from"]["state"] == "open"
+    assert "[+]breaker_redis ok\n" in gateway.public("GET", "/readyz?verbose").text
+    gateway.wait_log("breaker_opened", "breaker_closed")
+    assert gateway.admin("POST", f"{BREAKERS}/redis/release").status == 200  # nothing is forced: nothing changes
+    assert len(audit_lines(gateway, "breaker.release")) == 1
+    gateway.assert_books(sale)
+
+
+def test_an_order_ends_by_itself_when_its_time_is_over(gateway):
+    sale = gateway.make_sale(stock=1000)
+    force(gateway, "redis", "open", 2)
+    assert buyers(gateway, sale, "meanwhile", 10) == {"store_unavailable"}
+    wait_until(lambda: shown(gateway, "redis")["forced"] is None, 10, what="the end")
+    wait_until(lambda: shown(gateway, "redis")["circuits"]["closed"] == WORKERS, 10, what="closed circuits")
+    assert buyers(gateway, sale, "after") == {"accepted"}
+    assert gateway.metric('penstock_breaker_forced{breaker="redis",state="open"}') == 0
+    gateway.wait_log("breaker_order_over")
+
+
+def test_a_later_order_takes_the_place_of_the_one_before(gateway):
+    sale = gateway.make_sale(stock=1000)
+    force(gateway, "redis", "open", 600)
+    breaker = force(gateway, "redis", "closed", 30)
+    assert breaker["state"] == "closed" and breaker["forced"]["state"] == "closed" and breaker["forced"]["reason"] is None
+    assert seconds_until(breaker["forced"]["until"]) <= 30
+    assert buyers(gateway, sale, "b") == {"accepted"}
+    assert audit_lines(gateway, "breaker.force")[-1]["from"]["state"] == "open"
+
+
+def test_forced_closed_redis_refusals_do_not_open_it_but_a_lost_redis_does(gateway, redis):
+    sale = gateway.make_sale(stock=10000)
+    redis.ask("CONFIG", "SET", "maxmemory", "1")  # every reservation is refused: OOM
+    wait_until(lambda: buyers(gateway, sale, f"oom-{time.monotonic()}") == {"store_unavailable"}
+               and gateway.metric('penstock_breaker_openings_total{breaker="redis"}') > 0, 30, what="an opening by refusals")
+    force(gateway, "redis", "closed")
+    opened = gateway.metric('penstock_breaker_openings_total{breaker="redis"}')
+    for turn in range(3):
+        assert buyers(gateway, sale, f"forced-{turn}") == {"store_unavailable"}  # asked, and refused by Redis
+    assert gateway.metric('penstock_breaker_openings_total{breaker="redis"}') == opened
+    wait_until(lambda: shown(gateway, "redis")["window"]["failures"] >= 60, 5, what="the failures")
+    redis.ask("CONFIG", "SET", "maxmemory", "0")
+    assert buyers(gateway, sale, "well") == {"accepted"}
+
+    redis.freeze()
+    wait_until(lambda: shown(gateway, "redis")["state"] != "closed", 30, what="an opening")
+    breaker = shown(gateway, "redis")
+    assert breaker["forced"]["state"] == "closed" and str(redis.port) in breaker["why"], breaker
+    assert "[-]breaker_redis failed" in gateway.public("GET", "/readyz?verbose").text
+    redis.thaw()
+    wait_until(lambda: shown(gateway, "redis")["state"] == "closed", 30, what="closed circuits")
+    wait_until(lambda: buyers(gateway, sale, f"again-{time.monotonic()}", 5) == {"accepted"}, 30, what="orders")
+
+
+def test_an_order_is_obeyed_while_redis_is_away_and_forgotten_with_the_process(gateway, redis):
+    sale = gateway.make_sale(stock=1000)
+    redis.freeze()
+    wait_until(lambda: shown(gateway, "redis")["state"] != "closed", 30, what="an opening")
+    assert force(gateway, "redis", "open", 600)["forced"]["state"] == "open"
+    redis.thaw()
+    time.sleep(1)
+    assert buyers(gateway, sale, "back") == {"store_unavailable"}
+    assert gateway.stop() == 0
+    gateway.start(60)
+    assert shown(gateway, "redis")["forced"] is None
+    wait_until(lambda: buyers(gateway, sale, f"again-{time.monotonic()}", 5) == {"accepted"}, 30, what="orders")
+
+
+@pytest.mark.parametrize("body, pointer", [
+    ({}, "/state"), ({"state": "open"}, "/ttl_s"), ({"state": "half_open", "ttl_s": 60}, "/state"), ({"state": 1, "ttl_s": 60}, "/state"),
+    ({"state": None, "ttl_s": 60}, "/state"), ({"state": "open", "ttl_s": 0}, "/ttl_s"), ({"state": "open", "ttl_s": -1}, "/ttl_s"),
+    ({"state": "open", "ttl_s": 604801}, "/ttl_s"), ({"state": "open", "ttl_s": "60"}, "/ttl_s"), ({"state": "open", "ttl_s": 1.5}, "/ttl_s"),
+    ({"state": "open", "ttl_s": 60, "until": "x"}, "/until"), ({"state": "open", "ttl_s": 60, "reason": "two\nlines"}, "/reason"),
+    ({"state": "open", "ttl_s": 60, "reason": "x" * 257}, "/reason"), ({"state": "open", "ttl_s": 60, "reason": 7}, "/reason")])
+def test_a_wrong_order_is_refused_with_its_place_and_changes_nothing(bad, body, pointer):
+    answer = bad.admin("POST", f"{BREAKERS}/redis/force", body)
+    assert answer.status == 422 and pointer in {error["pointer"] for error in answer.json.get("errors", [answer.json])}, answer
+    assert shown(bad, "redis")["forced"] is None and not audit_lines(bad, "breaker.force")
+
+
+@pytest.mark.parametrize("method, path, body, status", [
+    ("POST", "postgres/force", {"state": "open", "ttl_s": 60}, 404), ("POST", "kafka/force", {"state": "open", "ttl_s": 60}, 404),
+    ("POST", "redis%20/force", {"state": "open", "ttl_s": 60}, 404), ("POST", "redis/force", None, 400), ("POST", "redis/force", [1], 422),
+    ("POST", "redis/force", "{", 400), ("POST", "redis/force?ttl_s=1", {"state": "open", "ttl_s": 60}, 422), ("POST", "redis/release", {"now": True}, 422),
+    ("POST", "nothing/release", None, 404), ("GET", "redis/force", None, 405), ("PUT", "redis/force", {"state": "open", "ttl_s": 60}, 405),
+    ("POST", "redis/close", None, 404)])
+def test_what_is_no_order_is_refused(bad, method, path, body, status):
+    headers = {"Content-Type": "application/json"} if body is not None else None
+    answer = bad.admin(method, f"{BREAKERS}/{path}", body, headers)
+    assert answer.status == status, answer
+    assert shown(bad, "redis")["forced"] is None and not audit_lines(bad, "breaker.force")
+
+
+@pytest.fixture(scope="module")
+def bad(tmp_path_factory):
+    """For input that changes nothing."""
+    directory = tmp_path_factory.mktemp("bad")
+    server = Redis(directory).start()
+    try:
+        with Gateway(directory, settings={"store": {"kind": "redis", "redis": {"url": f"redis://127.0.0.1:{server.port}/0"}}}).start(60) as gateway:
+            yield gateway
+    finally:
+        server.end()
+
+
+def test_viewers_look_and_operators_force(bad):
+    tokens = {role: bad.admin("POST", "/admin/v1/tokens", {"role": role}).json["token"] for role in ("viewer", "operator")}
+    order = {"state": "closed", "ttl_s": 1}
+    assert bad.admin("GET", BREAKERS, token=tokens["viewer"]).status == 200
+    assert call(bad.admin_port, "GET", BREAKERS).status == 401
+    for path, body in (("redis/force", order), ("redis/release", None)):
+        assert bad.admin("POST", f"{BREAKERS}/{path}", body, token=tokens["viewer"]).status == 403
+    assert shown(bad, "redis")["forced"] is None
+    try:
+        assert bad.admin("POST", f"{BREAKERS}/redis/release", token=tokens["operator"]).status == 200
+    finally:
+        assert shown(bad, "redis")["forced"] is None
+
+
+def test_a_gateway_alone_has_no_breakers(start):
+    gateway = start({})
+    assert gateway.admin("GET", BREAKERS).json == {"breakers": []}
+    for name in ("redis", "kafka"):
+        assert gateway.admin("POST", f"{BREAKERS}/{name}/force", {"state": "open", "ttl_s": 60}).code == "not_found"
+    assert "breaker" not in gateway.public("GET", "/readyz?verbose").text
+    assert "penstock_breaker" not in "".join(line for line in call(gateway.admin_port, "GET", "/metrics").text.splitlines() if line[:1] != "#")
+
+
+# --- Kafka ---
+
+
+def test_forced_open_before_kafka_orders_are_pending_and_accepted_when_it_ends(spilling, kafka):
+    sale = spilling.make_sale(stock=1000)
+    first = spilling.buy(sale, "first").json["order_id"]
+    breaker = force(spilling, "kafka", "open", 600, reason="broker 2 is replaced")
+    assert breaker["state"] == "open" and breaker["circuits"] == {"closed": 0, "open": 1, "half_open": 0}
+    assert "an operator has forced the breaker open" in breaker["why"]
+    assert buyers(spilling, sale, "meanwhile") == {"pending"}
+    assert spilling.admin("POST", f"/admin/v1/orders/{first}/confirm").status == 503
+    ready = spilling.public("GET", "/readyz?verbose")
+    assert ready.status == 200 and "[-]breaker_kafka failed\n" in ready.text, ready.text
+    assert spilling.metric('penstock_breaker_state{breaker="kafka",state="open"}') == 1
+    assert spilling.metric("penstock_spill_records") == 40
+    time.sleep(1.5)  # several looks at brokers that are well
+    assert shown(spilling, "kafka")["state"] == "open"
+
+    assert spilling.admin("POST", f"{BREAKERS}/kafka/release").status == 200
+    wait_until(lambda: shown(spilling, "kafka")["state"] == "closed", 10, what="a closed circuit")
+    wait_until(lambda: {order["state"] for order in spilling.orders(sale)} == {"accepted"} and len(spilling.orders(sale)) == 41, 30, what="the drain")
+    assert spilling.admin("POST", f"/admin/v1/orders/{first}/confirm").status == 200
+    spilling.assert_books(sale)
+
+    force(spilling, "kafka", "open", 1)
+    wait_until(lambda: shown(spilling, "kafka")["state"] == "closed" and shown(spilling, "kafka")["forced"] is None, 10, what="the end")
+    assert buyers(spilling, sale, "after") == {"accepted"}
+    assert shown(spilling, "kafka")["window"]["calls"] > 0
+
+
+def test_without_a_spill_forced_open_before_kafka_is_no_log(start, kafka):
+    gateway = start({"log": {"kind": "kafka", "kafka": {"brokers": kafka.brokers(0), "topic": kafka.topic(2)}, "spill": {"records": 0}}})
+    sale = gateway.make_sale(stock=1000)
+    force(gateway, "kafka", "open", 600)
+    assert buyers(gateway, sale, "meanwhile", 10) == {"log_unavailable"}
+    assert gateway.public("GET", "/readyz").status == 503
+    assert gateway.admin("POST", f"{BREAKERS}/kafka/release").status == 200
+    wait_until(lambda: gateway.public("GET", "/readyz").status == 200, 10, what="readiness")
+    assert buyers(gateway, sale, "after", 10) == {"accepted"}
+    assert all(sku["in_doubt"] == 0 for sku in gateway.assert_books(sale)["skus"])
+
+
+def test_an_order_is_obeyed_while_kafka_is_away(spilling, kafka):
+    sale = spilling.make_sale(stock=1000)
+    kafka.proxy.set(0, CUT)
+    wait_until(lambda: shown(spilling, "kafka")["state"] == "open", 30, what="an opening")
+    why = shown(spilling, "kafka")["why"]
+    assert why and "operator" not in why
+    assert force(spilling, "kafka", "closed", 60)["state"] == "open"  # a forced state makes no broker reachable
+    assert force(spilling, "kafka", "open", 60)["forced"]["state"] == "open"
+    kafka.proxy.set(0, WELL)
+    time.sleep(1.5)
+    assert buyers(spilling, sale, "forced", 5) == {"pending"}
+    assert spilling.admin("POST", f"{BREAKERS}/kafka/release").status == 200
+    wait_until(lambda: {order["state"] for order in spilling.orders(sale)} == {"accepted"}, 30, what="the drain")
