@@ -73,7 +73,6 @@ struct gateway {
     struct gw_control *control;
     struct op_admin *admin;
     struct ps_metrics_shard *shard;
-    struct adm_share_meter meter;
     struct adm_signals *signals;
     struct ps_uuid start; /* of this start of the process: the owner of what it reserves */
     int64_t started_ms;   /* wall clock */
@@ -282,33 +281,6 @@ static int open_log(struct gateway *gateway)
     return err < 0 ? say(&fault, err) : 0;
 }
 
-/* --- what a heartbeat tells --- */
-
-static int64_t measure_demand(int64_t now_ns, void *ctx)
-{
-    struct gateway *gateway = ctx;
-
-    return adm_share_demand(&gateway->meter,
-                            ps_metric_read(gateway->metrics, GW_M_LIMIT_SHARED_ASKED, 0), now_ns);
-}
-
-static void set_share(int64_t own, const int64_t *all, size_t count, int64_t now_ns, void *ctx)
-{
-    const struct gateway *gateway = ctx;
-
-    adm_share_set(adm_limit_table_share(gateway->limits), adm_share_of(own, all, count), now_ns);
-}
-
-static int64_t tell_policy_version(void *ctx)
-{
-    const struct gateway *gateway = ctx;
-
-    return cfg_store_revision(gateway->config);
-}
-
-static const struct clu_duties duties = {
-    .demand = measure_demand, .on_demands = set_share, .policy_version = tell_policy_version};
-
 static int open_cluster(struct gateway *gateway)
 {
     int err = clu_cluster_new(&(struct clu_settings){.clock = gateway->clock,
@@ -316,8 +288,8 @@ static int open_cluster(struct gateway *gateway)
                                                      .gateway_id = gateway->dir.gateway_id,
                                                      .store = gateway->store,
                                                      .log = gateway->log,
-                                                     .duties = &duties,
-                                                     .ctx = gateway},
+                                                     .duties = &gw_report_duties,
+                                                     .ctx = &gateway->report},
                               &gateway->cluster);
 
     if (err == 0)
@@ -411,6 +383,7 @@ static void fill_report(struct gateway *gateway)
     gateway->report.flow = gateway->flow;
     gateway->report.cluster = gateway->cluster;
     gateway->report.sales = gateway->sales;
+    gateway->report.config = gateway->config;
     gateway->report.breakers = &gateway->breakers.known;
     gateway->report.signals = gateway->signals;
     gateway->report.metrics = gateway->metrics;

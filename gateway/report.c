@@ -2,7 +2,7 @@
 #include "gateway/report.h"
 
 #include "common/log.h"
-#include "gateway/cluster/cluster.h"
+#include "gateway/config/store.h"
 #include "gateway/metrics.h"
 #include "gateway/orders/flow.h"
 #include "gateway/sales/sales.h"
@@ -124,3 +124,30 @@ void gw_report_metrics(const struct gw_report *report, struct ps_metrics_shard *
     ps_metric_set(shard, GW_M_LIMIT_SHARE, 0, share * PS_NS_PER_S / ADM_SHARE_ONE);
     ps_metric_set(shard, GW_M_LOG_LINES_DROPPED, 0, (int64_t)ps_log_dropped());
 }
+
+/* --- what a heartbeat tells --- */
+
+static int64_t measure_demand(int64_t now_ns, void *ctx)
+{
+    struct gw_report *report = ctx;
+
+    return adm_share_demand(&report->meter,
+                            ps_metric_read(report->metrics, GW_M_LIMIT_SHARED_ASKED, 0), now_ns);
+}
+
+static void set_share(int64_t own, const int64_t *all, size_t count, int64_t now_ns, void *ctx)
+{
+    const struct gw_report *report = ctx;
+
+    adm_share_set(adm_limit_table_share(report->limits), adm_share_of(own, all, count), now_ns);
+}
+
+static int64_t tell_policy_version(void *ctx)
+{
+    const struct gw_report *report = ctx;
+
+    return cfg_store_revision(report->config);
+}
+
+const struct clu_duties gw_report_duties = {
+    .demand = measure_demand, .on_demands = set_share, .policy_version = tell_policy_version};

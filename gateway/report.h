@@ -1,5 +1,5 @@
-/* What the gateway says of itself as a whole: can buyers be served, and the metrics whose values
- * its parts keep by themselves. */
+/* What the gateway says of itself as a whole: can buyers be served, the metrics whose values its
+ * parts keep by themselves, and what a heartbeat tells the other gateways. */
 #ifndef GW_REPORT_H
 #define GW_REPORT_H
 
@@ -9,10 +9,10 @@
 #include "gateway/admission/shed.h"
 #include "gateway/admission/signals.h"
 #include "gateway/answers/readiness.h"
+#include "gateway/cluster/cluster.h"
 #include "inventory/store.h"
 #include "queue/log.h"
 
-struct clu_cluster;
 struct ord_flow;
 struct sale_runs;
 
@@ -28,6 +28,8 @@ struct gw_report {
     struct sale_runs *sales;
     const struct adm_signals *signals;
     const struct adm_breakers *breakers;
+    const struct cfg_store *config;
+    struct adm_share_meter meter; /* private: of the demand that heartbeats tell */
     const struct ps_metrics *metrics;
 };
 
@@ -35,5 +37,8 @@ struct gw_report {
 void gw_report_readiness(void *report, struct ans_readiness *ret_readiness);
 /* The control thread, always with the same shard. */
 void gw_report_metrics(const struct gw_report *report, struct ps_metrics_shard *shard);
+
+/* `ctx` is a struct gw_report. */
+extern const struct clu_duties gw_report_duties;
 
 #endif
