@@ -21,6 +21,7 @@
 #define CALL_PATIENCE_MS 15000
 #define PIN_TTL_S        600
 #define BURSTS_MAX       8
+#define HISTORY_S        600 /* of signals that a gateway keeps */
 #define CLIENT_FULL      0.9 /* of a core: this program itself may be what breaks */
 
 struct search {
@@ -88,33 +89,48 @@ static int get_documents(const struct search *search, json_t **ret_config, struc
     return lt_admin_call_json(&search->admin, &call, ret_config, fault);
 }
 
-/* The largest value of each signal between two moments of this machine's clock. */
-static json_t *largest_signals(const struct search *search, int64_t from_ms, int64_t to_ms)
+static int by_value(const void *left, const void *right)
+{
+    double a = *(const double *)left, b = *(const double *)right;
+    return a < b ? -1 : a > b;
+}
+
+/* The median of those points of a history that lie between two moments; NAN: there are none. A
+ * point is the largest value of its second, and the last one that of the second which is not over.
+ * The median, since a pause of the machine is in the largest one. */
+static double median_between(const json_t *values, int64_t from_ms, int64_t to_ms)
+{
+    double found[HISTORY_S];
+    double now_ms = (double)ps_clock_wall_ms(&ps_clock_system);
+    size_t count = 0, points = json_array_size(values);
+    for (size_t i = 0; i < points && count < PS_ARRAY_LEN(found); i++) {
+        double middle_ms = now_ms - 1000 * (double)(points - i) + 500;
+        const json_t *value = json_array_get(values, i);
+        if (json_is_number(value) && middle_ms >= (double)from_ms && middle_ms < (double)to_ms)
+            found[count++] = json_number_value(value);
+    }
+    qsort(found, count, sizeof *found, by_value);
+    return count > 0 ? found[count / 2] : NAN;
+}
+
+/* Each signal between two moments of this machine's clock. */
+static json_t *signals_between(const struct search *search, int64_t from_ms, int64_t to_ms)
 {
     char path[64];
     int64_t back_s = (ps_clock_wall_ms(&ps_clock_system) - from_ms) / 1000 + 2;
     (void)snprintf(path, sizeof path, "/admin/v1/overload?history_s=%lld",
-                   (long long)(back_s < 600 ? back_s : 600));
-    json_t *overload = ask_gateway(search, "GET", path, NULL), *largest = json_object();
+                   (long long)(back_s < HISTORY_S ? back_s : HISTORY_S));
+    json_t *overload = ask_gateway(search, "GET", path, NULL), *signals = json_object();
     const json_t *history = json_object_get(overload, "history"), *values;
-    double now_ms = (double)ps_clock_wall_ms(&ps_clock_system);
     const char *name;
     json_object_foreach(json_object_get(history, "signals"), name, values)
     {
-        size_t points = json_array_size(values);
-        double most = NAN;
-        for (size_t i = 0; i < points; i++) {
-            /* The last point is that of the second which is not over. */
-            double at_ms = now_ms - 1000 * (double)(points - i);
-            const json_t *value = json_array_get(values, i);
-            if (json_is_number(value) && at_ms >= (double)from_ms - 1000 && at_ms < (double)to_ms)
-                most = fmax(most, json_number_value(value));
-        }
-        if (!isnan(most))
-            (void)json_object_set_new(largest, name, json_real(most));
+        double median = median_between(values, from_ms, to_ms);
+        if (!isnan(median))
+            (void)json_object_set_new(signals, name, json_real(median));
     }
     json_decref(overload);
-    return largest;
+    return signals;
 }
 
 /* --- A step. --- */
@@ -182,7 +198,7 @@ static int play_step(struct search *search, int64_t rate, const struct lt_phase 
     (void)!ps_time_parse(started, strlen(started), &start_ms);
     int64_t end_ms = start_ms + (int64_t)(1000 * number_of(report, "duration_s"));
     *ret_step = step_json(report, rate, lt_thresholds_judge(&search->options->thresholds, report),
-                          largest_signals(search, start_ms, end_ms));
+                          signals_between(search, start_ms, end_ms));
     if (*ret_step == NULL)
         err = ps_fault(fault, PS_E_NOMEM, "", "out of memory");
     else if (json_is_true(json_object_get(report, "interrupted")) || is_stopped(search))
@@ -464,7 +480,8 @@ static int run_search(struct search *search)
     if (err == 0) {
         json_t *calm = calm_signals(search);
         search->thresholds = lt_proposal_thresholds(
-            json_object_get(step_at(search, search->knee.held, true), "signals"), calm);
+            &search->proposal, json_object_get(step_at(search, search->knee.held, true), "signals"),
+            calm);
         search->proposal.thresholds = search->thresholds;
         json_decref(calm);
         err = get_documents(search, &config, &fault);

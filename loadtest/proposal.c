@@ -36,20 +36,27 @@ static double round_up(double value)
     return ceil(value / unit - 1e-9) * unit;
 }
 
-json_t *lt_proposal_thresholds(const json_t *knee, const json_t *calm)
+json_t *lt_proposal_thresholds(const struct lt_proposal *proposal, const json_t *knee,
+                               const json_t *calm)
 {
-    /* Not the machine's figures: the load is on it, too; nor those that stay after it. */
-    static const char *const signals[] = {
-        "loop_delay_ms", "requests_in_flight", "store_latency_ms", "log_latency_ms",
-        "log_backlog",   "process_cpu",        "admitted_rate"};
+    /* Not the machine's figures: the load is on it, too; nor those that stay after it. Below
+     * `least` a figure tells nothing of buyers who wait. */
+    static const struct {
+        const char *name;
+        double least;
+    } signals[] = {{"loop_delay_ms", 5},   {"requests_in_flight", 1}, {"store_latency_ms", 5},
+                   {"log_latency_ms", 20}, {"log_backlog", 0.05},     {"process_cpu", 0.5},
+                   {"admitted_rate", 1}};
     json_t *thresholds = json_object();
     for (size_t i = 0; i < PS_ARRAY_LEN(signals); i++) {
-        double at_knee = json_number_value(json_object_get(knee, signals[i]));
-        const json_t *in_calm = json_object_get(calm, signals[i]);
-        if (!(at_knee > 0) || !json_is_number(in_calm) ||
+        double at_knee = json_number_value(json_object_get(knee, signals[i].name));
+        const json_t *in_calm = json_object_get(calm, signals[i].name);
+        if (strcmp(signals[i].name, "requests_in_flight") == 0)
+            at_knee = fmax(at_knee, (double)proposal->proxy_connections);
+        if (at_knee < signals[i].least || !json_is_number(in_calm) ||
             json_number_value(in_calm) > LT_ENTER * at_knee)
             continue;
-        if (json_object_set_new(thresholds, signals[i], json_real(round_up(at_knee))) < 0) {
+        if (json_object_set_new(thresholds, signals[i].name, json_real(round_up(at_knee))) < 0) {
             json_decref(thresholds);
             return NULL;
         }

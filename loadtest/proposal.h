@@ -23,13 +23,14 @@ void lt_proposal_init(struct lt_proposal *proposal, int64_t knee, double margin,
                       int64_t in_time_ms);
 
 /* The thresholds that tell the knee from calm: `knee` and `calm` are objects of the signals'
- * largest values at the knee, and over all runs at the proposed rate and below. A signal is in it
- * if it grew at least by 1/LT_ENTER from calm to knee: then at its threshold (its value at the
- * knee) the ladder has gone up, and in calm it has not. Only signals that the load moves, and
- * that are the gateway's own. A new reference; NULL: out of memory. */
-#define LT_ENTER                                                                                   \
-    0.8 /* the ladder goes up at this share of a threshold, unless its document differs */
-json_t *lt_proposal_thresholds(const json_t *knee, const json_t *calm) PS_MUST_CHECK;
+ * values at the knee, and the largest of all runs at the proposed rate and below. A signal is in it
+ * with its value at the knee, if it is a quarter (1/LT_ENTER) above that in calm: then the ladder
+ * goes up before the knee, and stays down in calm. Requests in flight have at least as many as are
+ * answered in time at the knee, since "no"s, which cost less, are among them. Only signals that the
+ * load moves, and that are the gateway's own. A new reference; NULL: out of memory. */
+#define LT_ENTER 0.8 /* of a threshold: the ladder goes up, unless its document says otherwise */
+json_t *lt_proposal_thresholds(const struct lt_proposal *proposal, const json_t *knee,
+                               const json_t *calm) PS_MUST_CHECK;
 
 /* A bundle of the kinds `limits` and, with thresholds, `overload`. PUT makes a kind so as the
  * bundle says; so all documents of these kinds that the gateway has (`documents`, of GET

@@ -45,7 +45,7 @@ def test_the_bundle_of_a_search_is_taken_as_it_is_and_changes_nothing_else(gatew
     gateway.limit("user", rate=7)
     gateway.limit("mine", algorithm="token_bucket", key="sale", rate=5000, period_s=1)
     gateway.admin("PUT", "/admin/v1/blocklist/users/mallory", {})
-    done = find(gateway, "--thresholds", "goodput=95%,p99=500ms", "--margin", "0.6", "--bundle", bundle, "--json", report)
+    done = find(gateway, "--thresholds", "goodput=95%,p99=500ms", "--margin", "0.6", "--duration", "2s", "--bundle", bundle, "--json", report)
     assert done.returncode == 0, done
     found = json.loads(report.read_text())
     knee = found["held"]
@@ -55,6 +55,8 @@ def test_the_bundle_of_a_search_is_taken_as_it_is_and_changes_nothing_else(gatew
     assert found["burst_step"]["held"] and found["burst_step"]["burst"] == found["limit"]["burst"]
     assert json.loads(bundle.read_text()) == found["bundle"] and '"limits"' in done.stdout
 
+    assert all("admitted_rate" in step["signals"] for step in found["steps"])
+    assert knee / 2 < found["thresholds"]["admitted_rate"] < 2 * knee and f"admitted_rate        {found['thresholds']['admitted_rate']:g}" in done.stdout, done.stdout
     settings = found["settings"]
     assert f'"http": {{"connections": {settings["http"]["connections"]}}}' in done.stdout and f"LimitNOFILE={settings['limit_nofile']}" in done.stdout
     assert settings["http"]["connections"] == max(16, 15 * knee) and settings["proxy_connections"] == -(-knee // 4)  # 250 ms

@@ -226,21 +226,32 @@ static void a_rule_of_that_name_that_counts_something_else_is_left_alone(void **
     }
 }
 
+static double threshold_of(const json_t *thresholds, const char *name)
+{
+    const json_t *value = json_object_get(thresholds, name);
+    return value != NULL ? json_number_value(value) : -1;
+}
+
 static void thresholds_are_those_signals_that_tell_the_knee_from_calm(void **state)
 {
     (void)state;
-    json_t *knee = json_of("{'log_latency_ms':40.02,'loop_delay_ms':5.0,'admitted_rate':5010,"
-                           "'log_backlog':0.0,'machine_cpu':0.9,'process_cpu':0.91}");
-    json_t *calm = json_of("{'log_latency_ms':12,'loop_delay_ms':4.5,'admitted_rate':3600,"
-                           "'log_backlog':0.0,'machine_cpu':0.1}");
-    json_t *thresholds = lt_proposal_thresholds(knee, calm);
-    /* The loop's delay was nearly as long in calm; the machine is not the gateway; of the CPU
-     * nothing was seen in calm. */
-    assert_int_equal(json_object_size(thresholds), 2);
-    assert_true(fabs(json_number_value(json_object_get(thresholds, "log_latency_ms")) - 40.1) <
-                1e-9);
-    assert_true(fabs(json_number_value(json_object_get(thresholds, "admitted_rate")) - 5010) <
-                1e-9);
+    struct lt_proposal proposal;
+    lt_proposal_init(&proposal, 5000, 0.7, 100);
+    json_t *knee = json_of("{'log_latency_ms':40.02,'loop_delay_ms':12,'admitted_rate':5010,"
+                           "'log_backlog':0.01,'machine_cpu':0.9,'process_cpu':0.91,"
+                           "'requests_in_flight':60,'store_latency_ms':7}");
+    json_t *calm = json_of("{'log_latency_ms':12,'loop_delay_ms':10,'admitted_rate':3600,"
+                           "'log_backlog':0.0,'machine_cpu':0.1,'requests_in_flight':50,"
+                           "'store_latency_ms':5.5}");
+    json_t *thresholds = lt_proposal_thresholds(&proposal, knee, calm);
+    assert_int_equal(json_object_size(thresholds), 4);
+    assert_true(fabs(threshold_of(thresholds, "log_latency_ms") - 40.1) < 1e-9);
+    assert_true(fabs(threshold_of(thresholds, "admitted_rate") - 5010) < 1e-9);
+    assert_true(fabs(threshold_of(thresholds, "store_latency_ms") - 7) < 1e-9);
+    /* 5,000 a second x 100 ms */
+    assert_true(fabs(threshold_of(thresholds, "requests_in_flight") - 500) < 1e-9);
+    /* The loop's delay was nearly as long in calm, a backlog of 1 % is none, the machine is not the
+     * gateway, and of its processor nothing was seen in calm. */
     json_decref(thresholds);
     json_decref(knee);
     json_decref(calm);
