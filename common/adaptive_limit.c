@@ -121,7 +121,7 @@ static void start_period(struct ps_adaptive_limit *limit, uint32_t in_flight, in
 }
 
 /* A queue that has become far too long is seen before its calls end: a period lasts as long as the
- * aim, less than a quarter of the calls ended that were under way at its start, and more calls
+ * aim, less than a quarter of the calls ended that were under way at its start, and four times more
  * begin than end, or would if they were let through. A service that paused (for a checkpoint, a
  * collection of garbage) is no slow one: after a pause it gets a moment to answer what has
  * gathered. */
@@ -134,7 +134,7 @@ static void end_period(struct ps_adaptive_limit *limit, uint32_t in_flight, int6
         limit->period_end_ns = now_ns + aim_ns / 4;
         return;
     }
-    bool grows = in_flight > limit->period_begun + limit->period_ended;
+    bool grows = in_flight > limit->period_begun + 3 * limit->period_ended;
     if (!limit->probing && (grows || load(&limit->reached_ns) != 0) &&
         limit->period_begun > limit->settings.floor &&
         limit->period_begun / 4 > limit->period_ended) {
