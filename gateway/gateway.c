@@ -17,7 +17,7 @@
 #include "gateway/backends.h"
 #include "gateway/breakers.h"
 #include "gateway/admin/admin.h"
-#include "gateway/admission/signals.h"
+#include "gateway/admission/overload.h"
 #include "gateway/config/sync.h"
 #include "gateway/leave.h"
 #include "gateway/mail.h"
@@ -42,7 +42,6 @@
 #include <unistd.h>
 
 #define CONTROL_MAIL 16384
-#define HOUSEKEEP_MS ADM_TICK_MS
 #define FLUSH_MS     2000 /* at least, for the log to write what it has */
 #define LEAVE_MS     2500 /* after that, for everything else */
 enum stage { RUNNING, DELAYING, FINISHING };
@@ -73,7 +72,7 @@ struct gateway {
     struct gw_control *control;
     struct op_admin *admin;
     struct ps_metrics_shard *shard;
-    struct adm_signals *signals;
+    struct adm_overload *overload;
     struct ps_uuid start; /* of this start of the process: the owner of what it reserves */
     int64_t started_ms;   /* wall clock */
     uv_loop_t loop;
@@ -169,7 +168,7 @@ static void on_housekeeping(uv_timer_t *timer)
         gateway->watchdog_fed_ns = now_ns(gateway);
         sd_notify(0, "WATCHDOG=1");
     }
-    adm_signals_sample(gateway->signals);
+    adm_overload_tick(gateway->overload);
     adm_breakers_watch(&gateway->breakers.known);
     drain_step(gateway);
 }
@@ -385,7 +384,7 @@ static void fill_report(struct gateway *gateway)
     gateway->report.sales = gateway->sales;
     gateway->report.config = gateway->config;
     gateway->report.breakers = &gateway->breakers.known;
-    gateway->report.signals = gateway->signals;
+    gateway->report.signals = gateway->overload->signals;
     gateway->report.metrics = gateway->metrics;
 }
 
@@ -425,7 +424,7 @@ static int new_admin(struct gateway *gateway)
                                  .owner = GW_OWNER_CONTROL,
                                  .fold = gateway->fold,
                                  .metrics = gateway->metrics,
-                                 .signals = gateway->signals,
+                                 .overload = gateway->overload,
                                  .breakers = &gateway->breakers.known,
                                  .shard = gateway->shard,
                                  .readiness = tell_readiness,
@@ -449,6 +448,7 @@ static int new_admin(struct gateway *gateway)
                                           .idle_trusted_ms = settings->http.idle_trusted_timeout_ms,
                                           .clock = gateway->clock}};
 
+    fill_report(gateway);
     return op_admin_new(&deps, gateway->sockets.admin, &gateway->admin);
 }
 
@@ -459,7 +459,8 @@ static int start_workers(struct gateway *gateway)
                                         .clock = gateway->clock,
                                         .counter = gateway->counter,
                                         .limits = gateway->limits,
-                                        .loads = adm_signals_loads(gateway->signals),
+                                        .overload = &gateway->overload->shared,
+                                        .loads = adm_signals_loads(gateway->overload->signals),
                                         .breakers = gateway->breakers.redis,
                                         .log = gateway->log,
                                         .flow = gateway->flow,
@@ -479,29 +480,31 @@ static int start_workers(struct gateway *gateway)
     return err;
 }
 
-static int new_signals(struct gateway *gateway)
+static int new_overload(struct gateway *gateway)
 {
-    return adm_signals_new(
-        &(struct adm_signals_settings){.clock = gateway->clock,
-                                       .root = "",
-                                       .workers = gateway->workers.count,
-                                       .log = gateway->log,
-                                       .metrics = gateway->metrics,
-                                       .connections_max = gateway->settings->http.connections,
-                                       .store_is_shared = inv_store_is_shared(gateway->store)},
-        &gateway->signals);
+    const struct adm_overload_deps deps = {
+        .config = gateway->config,
+        .shard = gateway->shard,
+        .signals = {.clock = gateway->clock,
+                    .root = "",
+                    .workers = gateway->workers.count,
+                    .log = gateway->log,
+                    .metrics = gateway->metrics,
+                    .connections_max = gateway->settings->http.connections,
+                    .store_is_shared = inv_store_is_shared(gateway->store)}};
+
+    return adm_overload_new(&deps, &gateway->overload);
 }
 
 static int start_threads(struct gateway *gateway)
 {
     const struct gw_settings *settings = gateway->settings;
     struct ps_fault fault = {0};
-    int err = new_signals(gateway);
+    int err = new_overload(gateway);
 
     if (err == 0)
         err = gw_breakers_init(&gateway->breakers, &gateway->workers, gateway->log,
                                inv_store_is_shared(gateway->store));
-    fill_report(gateway);
     if (err == 0)
         err = new_admin(gateway);
     if (err == 0)
@@ -527,7 +530,7 @@ static void start_loop(struct gateway *gateway)
     uv_signal_start(&gateway->term, on_signal, SIGTERM);
     uv_signal_start(&gateway->interrupt, on_signal, SIGINT);
     uv_signal_start(&gateway->hangup, on_hangup, SIGHUP);
-    uv_timer_start(&gateway->housekeeping, on_housekeeping, HOUSEKEEP_MS, HOUSEKEEP_MS);
+    uv_timer_start(&gateway->housekeeping, on_housekeeping, ADM_TICK_MS, ADM_TICK_MS);
     if (sd_watchdog_enabled(0, &gateway->watchdog_us) <= 0)
         gateway->watchdog_us = 0;
 }
@@ -580,7 +583,7 @@ static void free_parts(struct gateway *gateway)
     oq_fold_free(gateway->fold);
     gw_counter_close(gateway->counter);
     adm_limit_table_free(gateway->limits);
-    adm_signals_free(gateway->signals);
+    adm_overload_free(gateway->overload);
     ps_metrics_free(gateway->metrics);
     free(gateway->workers.at);
     gw_state_dir_close(&gateway->dir);

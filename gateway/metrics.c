@@ -1,6 +1,7 @@
 /* The metric table. docs/reference/metrics.md is printed from it. */
 #include "gateway/metrics.h"
 
+#include "gateway/config/feature_doc.h"
 #include "gateway/config/limit_rule.h"
 #include "gateway/answers/verdict.h"
 
@@ -64,6 +65,9 @@ const struct ps_metric gw_metric_table[GW_M_COUNT] = {
     [GW_M_REAPED]              = {"penstock_cluster_reaped_total", "Reservations of dead gateways, or lost ones of its own, that this gateway has rejected by a record.", PS_COUNTER, NULL, NULL, NULL},
     [GW_M_ADMIN_CHANGES]       = {"penstock_admin_changes_total", "Changes made through the admin listener.", PS_COUNTER, NULL, NULL, NULL},
     [GW_M_ADMIN_DENIED]        = {"penstock_admin_denied_total", "Admin requests without a valid token or role.", PS_COUNTER, NULL, NULL, NULL},
+    [GW_M_OVERLOAD_LEVEL]      = {"penstock_overload_level", "Level of the degrade ladder, 0 to 4.", PS_GAUGE, NULL, NULL, NULL},
+    [GW_M_FEATURE_OFF]         = {"penstock_feature_off", "1 while the feature gives way, by the level or by an operator.", PS_GAUGE, "feature", cfg_feature_names, NULL},
+    [GW_M_FEATURE_USES]        = {"penstock_feature_uses_total", "How often a feature was used, or would have been while it was off.", PS_COUNTER, "feature", cfg_feature_names, NULL},
     [GW_M_LOG_LINES_DROPPED]   = {"penstock_log_lines_dropped_total", "Lines of the program's log that did not fit its queue.", PS_COUNTER, NULL, NULL, NULL},
     [GW_M_SIGNAL]              = {"penstock_overload_signal", "What the signals of overload say, each in its own unit: _ms in milliseconds, requests_in_flight in requests, admitted_rate in orders a second, the others as shares, 0 to 1. A signal that cannot be read is left out.", PS_GAUGE_ASKED, "signal", NULL, NULL},
     [GW_M_SIGNAL_SHARE]        = {"penstock_overload_signal_ratio", "The signals of overload that have a threshold: weight times value, of the threshold.", PS_GAUGE_ASKED, "signal", NULL, NULL},

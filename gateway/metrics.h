@@ -60,6 +60,9 @@ enum gw_metric {
     GW_M_REAPED,             /* penstock_cluster_reaped_total */
     GW_M_ADMIN_CHANGES,      /* penstock_admin_changes_total */
     GW_M_ADMIN_DENIED,       /* penstock_admin_denied_total */
+    GW_M_OVERLOAD_LEVEL,     /* penstock_overload_level */
+    GW_M_FEATURE_OFF,        /* penstock_feature_off{feature} */
+    GW_M_FEATURE_USES,       /* penstock_feature_uses_total{feature} */
     GW_M_LOG_LINES_DROPPED,  /* penstock_log_lines_dropped_total */
     GW_M_SIGNAL,             /* penstock_overload_signal{signal}; absent ones are left out */
     GW_M_SIGNAL_SHARE,       /* penstock_overload_signal_ratio{signal} */

@@ -163,8 +163,9 @@ static void print_events(FILE *out)
     fputs("# Log events\n\n", out);
     ps_reference_fill(out, 0, 0,
                       "The program's log is one JSON object a line on standard error: `time`, "
-                      "`level`, `event`, and what belongs to it. Requests are not logged; metrics "
-                      "count them, and the order log has every order.");
+                      "`level`, `event`, and what belongs to it. Requests are not logged unless "
+                      "`access_log.every` says so; metrics count them, and the order log has every "
+                      "order.");
     ps_reference_events(out, events, PS_ARRAY_LEN(events));
 }
 

@@ -76,6 +76,9 @@ struct gw_settings {
         int level; /* enum ps_log_level */
     } logging;
     struct {
+        int64_t every; /* 0: no access log */
+    } access_log;
+    struct {
         int64_t sales_max;
     } metrics;
     struct {

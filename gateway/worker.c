@@ -231,6 +231,13 @@ static bool is_trusted(const struct ps_address *peer, void *ctx)
     return ps_cidrs_have(&worker->deps.settings->trusted, peer);
 }
 
+static bool keeps_idle(void *ctx)
+{
+    const struct gw_worker *worker = ctx;
+
+    return adm_feature_on(worker->deps.overload, worker->shard, CFG_FEATURE_long_keep_alive);
+}
+
 static void on_gone(struct srv_request *request, void *ctx)
 {
     struct pub_request *gone = request->user;
@@ -282,6 +289,7 @@ static struct srv_settings http_settings(const struct gw_worker *worker)
         .user_size = sizeof(struct pub_request),
         .client_ip_header = settings->client_ip_header[0] ? settings->client_ip_header : NULL,
         .is_trusted = is_trusted,
+        .keeps_idle = keeps_idle,
         .on_gone = on_gone,
         .on_turn = on_turn,
         .clock = worker->deps.clock,
@@ -295,6 +303,7 @@ static void fill_gates(struct gw_worker *worker, const struct cfg_snapshot *poli
     worker->gates =
         (struct adm_gates){.limits = deps->limits,
                            .shed = &worker->shed,
+                           .overload = deps->overload,
                            .fold = deps->fold,
                            .log = deps->log,
                            .backlog_percent = (unsigned)deps->settings->log.backlog_percent,
@@ -317,6 +326,7 @@ static void fill_listener(struct gw_worker *worker)
                                              .load = worker->load,
                                              .pages = worker->pages,
                                              .shard = worker->shard,
+                                             .access_every = settings->access_log.every,
                                              .readiness = worker->deps.readiness,
                                              .readiness_ctx = worker->deps.readiness_ctx};
 }

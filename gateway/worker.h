@@ -27,6 +27,7 @@ struct gw_worker_deps {
     struct adm_limit_table *limits;
     struct adm_worker_load *loads; /* one a worker: its own is written */
     struct ps_board *breakers;     /* the same: what its breaker before Redis shows */
+    const struct adm_overload_shared *overload;
     struct oq_log *log;
     struct ord_flow *flow;
     struct oq_fold *fold;

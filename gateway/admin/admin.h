@@ -7,7 +7,7 @@
 #include "common/options.h"
 #include "gateway/admin/auth.h"
 #include "gateway/admission/breakers.h"
-#include "gateway/admission/signals.h"
+#include "gateway/admission/overload.h"
 #include "gateway/answers/readiness.h"
 #include "gateway/config/store.h"
 #include "gateway/sales/list.h"
@@ -31,7 +31,7 @@ struct op_deps {
     uint32_t owner; /* of this thread's tickets */
     struct oq_fold *fold;
     struct ps_metrics *metrics;
-    const struct adm_signals *signals;
+    struct adm_overload *overload;
     struct adm_breakers *breakers;
     struct ps_metrics_shard *shard;
     void (*readiness)(void *ctx, struct ans_readiness *ret_readiness);

@@ -186,6 +186,13 @@ bool op_read_target(struct op_request *request, const struct cfg_kind *kind,
 json_t *op_document_json(const struct op_admin *admin, const struct cfg_doc *doc);
 /* 200 or 201 with the document in force, or 404. */
 void op_say_document(struct op_request *request, const struct cfg_kind *kind, const char *name);
+/* The same to a change of one document that is in force now. */
+void op_answer_document(struct op_request *request, struct op_change *change);
+/* An empty change of one document. NULL: answered. */
+struct op_change *op_document_change(struct op_request *request, const struct op_target *target,
+                                     const char *action);
+/* The query of a change: dry_run alone. False: answered. */
+bool op_read_dry_run(struct op_request *request, bool *ret_dry_run);
 /* Answers a change that was not made up: all that is wrong with it. */
 void op_refuse(struct op_request *request, int err, enum cfg_refusal refusal,
                const struct ps_faults *faults);
@@ -205,10 +212,16 @@ bool op_is_served(const struct sale_entry *sale);
 /* NULL: answered with 404. */
 struct sale_entry *op_sale(struct op_request *request);
 
-/* --- overload.c --- */
-/* Adds to the document of the kind overload what is measured; 0 or -1. */
+/* --- overload.c, ladder.c --- */
+/* Add what is so at this moment to a document; 0 or -1. */
+int op_show_feature(const struct op_admin *admin, const struct cfg_doc *doc, json_t *json);
 int op_show_overload(const struct op_admin *admin, json_t *json);
-/* The document with it, and with its history. */
+/* The ladder's part of the latter. */
+int op_show_ladder(const struct op_admin *admin, json_t *json);
+/* What each level turns off, after the change (NULL: as it is), and how often that was used in the
+ * last minute. NULL: out of memory. */
+json_t *op_levels_json(const struct op_admin *admin, const struct cfg_change *change);
+/* The document with what is measured, and with its history. */
 op_request_fn op_get_overload;
 
 /* --- handlers of routes --- */
@@ -219,6 +232,7 @@ op_request_fn op_open_sale, op_pause_sale, op_resume_sale, op_end_sale;        /
 op_request_fn op_adjust;                                                       /* adjust.c */
 op_request_fn op_get_order, op_confirm_order, op_cancel_order, op_order_batch; /* orders.c */
 op_request_fn op_list_orders, op_read_log, op_read_audit_log;                  /* export.c */
+op_request_fn op_pin_level, op_unpin_level, op_pin_feature, op_unpin_feature;  /* ladder.c */
 op_request_fn op_audit_sale;                                                   /* audit.c */
 op_request_fn op_list_breakers, op_force_breaker, op_release_breaker;          /* breakers.c */
 op_request_fn op_livez, op_readyz, op_metrics, op_get_settings, op_list_tokens, op_new_token,

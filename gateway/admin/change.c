@@ -89,6 +89,7 @@ static void done(int err, const struct ps_fault *fault, void *ctx)
     if (change->end != NULL)
         change->end(change, err == 0);
     if (err == 0) {
+        adm_overload_apply(admin->deps.overload);
         ps_metric_add(admin->deps.shard, GW_M_ADMIN_CHANGES, 0, 1);
         log_change(change->who, change->peer, change->action, change->target, change->why);
     }

@@ -64,6 +64,8 @@ static int show_live(const struct op_admin *admin, const struct cfg_doc *doc, js
 {
     if (doc->kind == &cfg_kind_sale)
         return op_show_sale(admin, doc, json);
+    if (doc->kind == &cfg_kind_feature)
+        return op_show_feature(admin, doc, json);
     return doc->kind == &cfg_kind_overload ? op_show_overload(admin, json) : 0;
 }
 
@@ -184,23 +186,28 @@ static json_t *change_json(const struct cfg_doc *from, const struct cfg_doc *to)
 void op_say_dry_run(struct op_request *request, struct op_change *change, int64_t tag)
 {
     json_t *changes = json_array();
+    json_t *json = json_pack("{s:b, s:o}", "dry_run", 1, "changes", changes);
     const struct cfg_doc *from, *to;
-    int err = changes == NULL;
+    bool of_ladder = false;
+    int err = json == NULL;
 
-    for (size_t i = 0; err == 0 && (to = cfg_change_doc(change->change, i, &from)) != NULL; i++)
+    for (size_t i = 0; err == 0 && (to = cfg_change_doc(change->change, i, &from)) != NULL; i++) {
         err = json_array_append_new(changes, change_json(from, to));
+        of_ladder |= to->kind == &cfg_kind_overload || to->kind == &cfg_kind_feature;
+    }
+    if (err == 0 && of_ladder)
+        err = json_object_set_new(json, "levels", op_levels_json(change->admin, change->change));
     op_change_free(change);
     if (err != 0) {
-        json_decref(changes);
-        changes = NULL;
+        json_decref(json);
+        json = NULL;
     }
     if (tag > 0)
         op_etag(request, tag);
-    op_json(request, ANS_V_ok,
-            changes != NULL ? json_pack("{s:b, s:o}", "dry_run", 1, "changes", changes) : NULL);
+    op_json(request, ANS_V_ok, json);
 }
 
-static void answer_document(struct op_request *request, struct op_change *change)
+void op_answer_document(struct op_request *request, struct op_change *change)
 {
     op_say_document(request, change->kind, change->name);
 }
@@ -234,14 +241,14 @@ static void go_on(struct op_request *request, struct op_change *change, int err,
         request->created = from == NULL;
         change->answer = to->json == NULL                 ? answer_deleted
                          : change->kind == &cfg_kind_sale ? op_answer_sale
-                                                          : answer_document;
+                                                          : op_answer_document;
         op_change_submit(request, change);
     }
 }
 
 /* NULL: answered. */
-static struct op_change *new_change(struct op_request *request, const struct op_target *target,
-                                    const char *action)
+struct op_change *op_document_change(struct op_request *request, const struct op_target *target,
+                                     const char *action)
 {
     char name[CFG_NAME_MAX + 64];
 
@@ -254,7 +261,7 @@ static struct op_change *new_change(struct op_request *request, const struct op_
     return change;
 }
 
-static bool read_dry_run(struct op_request *request, bool *ret_dry_run)
+bool op_read_dry_run(struct op_request *request, bool *ret_dry_run)
 {
     int64_t number = 0;
     const struct op_param param = {.name = "dry_run", .number = &number, .min = 0, .max = 1};
@@ -289,6 +296,13 @@ static void each_place(json_t *json, const json_t *shown, const char *pattern, c
         each_place(json_object_get(json, member), json_object_get(shown, member), pattern + 1 + len,
                    place, take, ctx);
         return;
+    }
+    const char *name;
+    json_t *value;
+    json_object_foreach(json, name, value)
+    {
+        (void)snprintf(place, sizeof place, "%s/%s", pointer, name);
+        each_place(value, json_object_get(shown, name), pattern + 1 + len, place, take, ctx);
     }
     for (size_t i = 0; i < json_array_size(json); i++) {
         (void)snprintf(place, sizeof place, "%s/%zu", pointer, i);
@@ -325,6 +339,9 @@ static void take_read_only(json_t *json, const json_t *shown, const struct cfg_k
     struct reading reading = {faults, true};
 
     for (const char *const *at = kind->read_only; at != NULL && *at != NULL; at++)
+        each_place(json, shown, *at, "", take_out, &reading);
+    reading.strict = false;
+    for (const char *const *at = kind->measured; at != NULL && *at != NULL; at++)
         each_place(json, shown, *at, "", take_out, &reading);
     reading.strict = strict;
     for (const char *const *at = kind->live; at != NULL && *at != NULL; at++)
@@ -364,7 +381,7 @@ static int put(struct op_change *change, const struct op_target *target, const j
 static void put_document(struct op_request *request, const struct op_target *target,
                          const json_t *json, const char *action, bool dry_run)
 {
-    struct op_change *change = new_change(request, target, action);
+    struct op_change *change = op_document_change(request, target, action);
     struct ps_faults faults = {0};
     enum cfg_refusal refusal;
 
@@ -379,7 +396,7 @@ void op_put_document(struct op_request *request)
     struct op_target target;
     bool dry_run;
 
-    if (!read_dry_run(request, &dry_run) || !op_read_target(request, request->kind, &target) ||
+    if (!op_read_dry_run(request, &dry_run) || !op_read_target(request, request->kind, &target) ||
         !check_match(request, &target, true))
         return;
     json_t *json = request->body != NULL ? json_incref(request->body) : json_object();
@@ -392,7 +409,7 @@ void op_patch_document(struct op_request *request)
     struct op_target target;
     bool dry_run;
 
-    if (!read_dry_run(request, &dry_run) || !read_there(request, &target) ||
+    if (!op_read_dry_run(request, &dry_run) || !read_there(request, &target) ||
         !check_match(request, &target, true))
         return;
     json_t *have = cfg_doc_json(target.have);
@@ -413,9 +430,9 @@ void op_delete_document(struct op_request *request)
     struct op_target target;
     bool dry_run;
 
-    if (!read_dry_run(request, &dry_run) || !op_only_reason(request) ||
+    if (!op_read_dry_run(request, &dry_run) || !op_only_reason(request) ||
         !read_there(request, &target) || !check_match(request, &target, true) ||
-        (change = new_change(request, &target, target.kind->drop)) == NULL)
+        (change = op_document_change(request, &target, target.kind->drop)) == NULL)
         return;
     int err = cfg_change_drop(change->change, target.kind, target.name, "", &refusal, &faults);
     go_on(request, change, err, refusal, &faults, dry_run);
@@ -525,7 +542,7 @@ void op_rollback(struct op_request *request)
     int64_t version = 0;
     bool dry_run;
 
-    if (!read_dry_run(request, &dry_run) || !op_read_target(request, request->kind, &target) ||
+    if (!op_read_dry_run(request, &dry_run) || !op_read_target(request, request->kind, &target) ||
         !check_match(request, &target, false))
         return;
     ps_json_reader_init(&reader, request->body, "", &fault);

@@ -97,10 +97,10 @@ static void print_asked(FILE *out, size_t row, void *ctx)
         sale_each_open(scrape->deps->sales, scrape->deps->metrics_sales_max, print_units, out);
         break;
     case GW_M_SIGNAL:
-        print_signals(out, row, adm_signals_now(scrape->deps->signals)->value);
+        print_signals(out, row, adm_signals_now(scrape->deps->overload->signals)->value);
         break;
     case GW_M_SIGNAL_SHARE:
-        print_signals(out, row, adm_signals_now(scrape->deps->signals)->share);
+        print_signals(out, row, adm_signals_now(scrape->deps->overload->signals)->share);
         break;
     case GW_M_BREAKER:
     case GW_M_BREAKER_FORCED:

@@ -31,14 +31,14 @@ static int show_signal(const struct adm_signals *signals, enum cfg_signal signal
 int op_show_overload(const struct op_admin *admin, json_t *json)
 {
     const struct op_deps *deps = &admin->deps;
-    const struct adm_sample *sample = adm_signals_now(deps->signals);
+    const struct adm_sample *sample = adm_signals_now(deps->overload->signals);
     int64_t age_ms = (ps_clock_mono_ns(deps->clock) - sample->at_ns) / PS_NS_PER_MS;
     json_t *rules = json_object_get(json, "signals"), *more;
     char at[PS_TIME_LEN + 1];
-    int err = 0;
+    int err = op_show_ladder(admin, json);
 
     for (enum cfg_signal i = 0; err == 0 && i < CFG_SIGNAL_COUNT; i++)
-        err = show_signal(deps->signals, i, json_object_get(rules, cfg_signals[i].name));
+        err = show_signal(deps->overload->signals, i, json_object_get(rules, cfg_signals[i].name));
     if (err != 0)
         return err;
     ps_time_format(ps_clock_wall_ms(deps->clock) - age_ms, at);
@@ -110,7 +110,7 @@ static json_t *answer_histories_json(const struct span *span)
 
 static json_t *history_json(const struct op_deps *deps, int64_t seconds)
 {
-    const struct adm_history *history = adm_signals_history(deps->signals);
+    const struct adm_history *history = adm_signals_history(deps->overload->signals);
     size_t kept = adm_history_count(history);
     size_t points = kept < (size_t)seconds ? kept : (size_t)seconds;
     struct span span = {.history = history, .first = kept - points, .end = kept};

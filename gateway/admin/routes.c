@@ -18,7 +18,8 @@ enum {
     OPEN = 1,       /* no token */
     CHANGES = 2,    /* one at a time */
     NEEDS_BODY = 4, /* a JSON object; routes without it may have one */
-    QUERY = 8       /* reads a query; every other route refuses one */
+    QUERY = 8,      /* reads a query; every other route refuses one */
+    EXPORT = 16     /* gives way under overload: the feature exports */
 };
 
 /* clang-format off */
@@ -42,6 +43,10 @@ static const struct route {
     {"/admin/v1/{kind}/{}/versions",          SRV_GET,    OP_ROLE_VIEWER,   0,                    op_list_versions},
     {"/admin/v1/{kind}/{}/versions/{}",       SRV_GET,    OP_ROLE_VIEWER,   0,                    op_get_version},
     {"/admin/v1/{kind}/{}/rollback",          SRV_POST,   OP_ROLE_OPERATOR, CHANGES | NEEDS_BODY | QUERY, op_rollback},
+    {"/admin/v1/overload/pin",                SRV_POST,   OP_ROLE_OPERATOR, CHANGES | NEEDS_BODY | QUERY, op_pin_level},
+    {"/admin/v1/overload/unpin",              SRV_POST,   OP_ROLE_OPERATOR, CHANGES,              op_unpin_level},
+    {"/admin/v1/features/{}/pin",             SRV_POST,   OP_ROLE_OPERATOR, CHANGES | NEEDS_BODY | QUERY, op_pin_feature},
+    {"/admin/v1/features/{}/unpin",           SRV_POST,   OP_ROLE_OPERATOR, CHANGES,              op_unpin_feature},
     {"/admin/v1/config",                      SRV_GET,    OP_ROLE_ADMIN,    QUERY,                op_get_config},
     {"/admin/v1/config",                      SRV_PUT,    OP_ROLE_ADMIN,    CHANGES | NEEDS_BODY | QUERY, op_put_config},
     {"/admin/v1/sales/{}/open",               SRV_POST,   OP_ROLE_OPERATOR, CHANGES,              op_open_sale},
@@ -49,9 +54,9 @@ static const struct route {
     {"/admin/v1/sales/{}/resume",             SRV_POST,   OP_ROLE_OPERATOR, CHANGES,              op_resume_sale},
     {"/admin/v1/sales/{}/end",                SRV_POST,   OP_ROLE_OPERATOR, CHANGES,              op_end_sale},
     {"/admin/v1/sales/{}/skus/{}/adjust",     SRV_POST,   OP_ROLE_OPERATOR, NEEDS_BODY,           op_adjust},
-    {"/admin/v1/sales/{}/audit",              SRV_GET,    OP_ROLE_VIEWER,   0,                    op_audit_sale},
-    {"/admin/v1/sales/{}/log",                SRV_GET,    OP_ROLE_VIEWER,   QUERY,                op_read_log},
-    {"/admin/v1/orders",                      SRV_GET,    OP_ROLE_VIEWER,   QUERY,                op_list_orders},
+    {"/admin/v1/sales/{}/audit",              SRV_GET,    OP_ROLE_VIEWER,   EXPORT,               op_audit_sale},
+    {"/admin/v1/sales/{}/log",                SRV_GET,    OP_ROLE_VIEWER,   QUERY | EXPORT,       op_read_log},
+    {"/admin/v1/orders",                      SRV_GET,    OP_ROLE_VIEWER,   QUERY | EXPORT,       op_list_orders},
     {"/admin/v1/orders:batch",                SRV_POST,   OP_ROLE_OPERATOR, NEEDS_BODY,           op_order_batch},
     {"/admin/v1/orders/{}",                   SRV_GET,    OP_ROLE_VIEWER,   0,                    op_get_order},
     {"/admin/v1/orders/{}/confirm",           SRV_POST,   OP_ROLE_OPERATOR, 0,                    op_confirm_order},
@@ -336,6 +341,21 @@ static void run(struct op_request *request, const struct route *route)
     route->run(request);
 }
 
+/* False: answered. */
+static bool exports_are_on(struct op_request *request)
+{
+    const struct op_deps *deps = &request->admin->deps;
+
+    if (adm_feature_on(&deps->overload->shared, deps->shard, CFG_FEATURE_exports))
+        return true;
+    op_leave(request);
+    srv_problem_answer(request->http, ANS_V_shed,
+                       &(struct ans_problem_detail){
+                           .policy = cfg_feature_names[CFG_FEATURE_exports],
+                           .text = "exports and audits give way while the gateway is overloaded"});
+    return false;
+}
+
 static void dispatch(struct op_request *request, const struct route *route, const char *allow,
                      enum op_role role)
 {
@@ -363,6 +383,8 @@ static void dispatch(struct op_request *request, const struct route *route, cons
         op_no(request, ANS_V_too_large, NULL);
         return;
     }
+    if ((route->flags & EXPORT) != 0 && !exports_are_on(request))
+        return;
     run(request, route);
 }
 

@@ -101,6 +101,20 @@ static enum adm_gate shed_gate(struct adm_admission *admission)
     return ask_shed(admission, ADM_SHED_ORDER);
 }
 
+/* --- the ladder --- */
+
+static enum adm_gate rehearsal_gate(struct adm_admission *admission)
+{
+    const struct adm_gates *gates = admission->gates;
+
+    if (!admission->sale->rehearsal ||
+        adm_feature_on(gates->overload, gates->shard, CFG_FEATURE_rehearsals))
+        return ADM_GATE_PASS;
+    admission->detail.policy = cfg_feature_names[CFG_FEATURE_rehearsals];
+    admission->detail.text = "rehearsals give way while the gateway is overloaded";
+    return deny(admission, ANS_V_shed);
+}
+
 /* --- limits --- */
 
 static const enum ans_verdict rate_verdict[] = {[CFG_LIMIT_KEY_USER] = ANS_V_user_rate,
@@ -460,6 +474,7 @@ static const struct {
 } gates[] = {
     {phase_gate,        true},
     {blocklist_gate,    true},
+    {rehearsal_gate,    false},
     {shed_gate,         false},
     {ip_gate,           false},
     {user_gate,         false},

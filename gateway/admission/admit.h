@@ -6,6 +6,7 @@
 
 #include "common/adaptive_limit.h"
 #include "common/metrics.h"
+#include "gateway/admission/features.h"
 #include "gateway/admission/limit_table.h"
 #include "gateway/admission/shed.h"
 #include "gateway/answers/problem.h"
@@ -18,6 +19,7 @@
 struct adm_gates {
     struct adm_limit_table *limits;
     struct adm_shed *shed;
+    const struct adm_overload_shared *overload;
     const struct oq_fold *fold;
     const struct oq_log *log;
     unsigned backlog_percent; /* of the log's queue; above: 503 log_backlog */

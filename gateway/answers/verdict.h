@@ -164,7 +164,7 @@ enum ans_client {
       "A fault of the program.", \
       "Look at the log; report it.") \
     X(shed, 503, ANS_RETRY_SOON, "Overloaded", ANS_TO_BOTH, ANS_BY_EITHER, ANS_CLIENT_WAIT, \
-      "Overload: this worker cannot serve all who ask in time, and this user waits for others until it can; or it has no room for another request. For operators: the change takes too long, and may yet come into force.", \
+      "Overload: this worker cannot serve all who ask in time, and this user waits for others until it can; or it has no room for another request; or what is asked for gives way at this level (violated-policies names the feature). For operators: the change takes too long, and may yet come into force.", \
       "Passing: nothing, it comes back by itself. Lasting: more cores and workers, another gateway, a lower global limit, a smaller max_wait_ms. After a change: read what is in force.") \
     X(too_many_connections, 503, ANS_RETRY_SOON, "Too many connections", ANS_TO_BOTH, ANS_BY_LISTENER, ANS_CLIENT_WAIT, \
       "More open connections than http.connections; the connection closes.", \

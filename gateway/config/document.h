@@ -87,9 +87,11 @@ struct cfg_kind {
     bool only_shipped;   /* there are no others: none is deleted */
     const char *single;  /* the name of the one document, which its path leaves out; NULL: no */
     /* Pointers of members that only reading shows, NULL-terminated; a star stands for any element.
-     * Those of `live` change by themselves. */
+     * Those of `live` change by themselves; those of `measured` all the time, so what a PUT says of
+     * them is never a fault. */
     const char *const *read_only;
     const char *const *live;
+    const char *const *measured;
     /* The one spelling of a name, NUL-terminated. PS_E_INVALID. */
     int (*name)(const char *text, size_t len, char ret_name[CFG_NAME_MAX + 1]);
     /* Reads and checks document and state; adds all faults. PS_E_INVALID, PS_E_NOMEM. */

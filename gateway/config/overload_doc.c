@@ -38,6 +38,9 @@ enum cfg_signal cfg_signal_find(const char *name)
 
 /* --- The kind. --- */
 
+static const char *const modes[] = {"enforce", "off", NULL};
+enum { ENFORCE, OFF };
+
 const struct cfg_pin_words cfg_level_pins = {.member = "level"};
 
 static int overload_name(const char *text, size_t len, char ret_name[CFG_NAME_MAX + 1])
@@ -84,12 +87,15 @@ static int read_overload(const json_t *json, const char *pointer, struct cfg_ove
     size_t before = faults->count;
     struct ps_json_reader reader;
     char place[320];
+    int mode = ENFORCE;
 
     *overload = (struct cfg_overload){
         .ladder = {.enter = 0.8, .enter_ticks = 3, .leave = 0.6, .leave_s = 30}};
     for (size_t i = 0; i < CFG_SIGNAL_COUNT; i++)
         overload->signals[i] = cfg_signals[i].rule;
     ps_json_reader_init_all(&reader, json, pointer, faults);
+    ps_json_enum(&reader, "mode", modes, &mode);
+    overload->is_off = mode == OFF;
     ps_json_number(&reader, "enter", 0, 100, &ladder->enter);
     ps_json_int(&reader, "enter_ticks", 1, 600, &ladder->enter_ticks);
     ps_json_number(&reader, "leave", 0, 100, &ladder->leave);
@@ -138,7 +144,8 @@ static json_t *overload_write(const void *parsed)
             return NULL;
         }
     }
-    return json_pack("{s:o, s:o, s:I, s:o, s:I}", "signals", signals, "enter",
+    return json_pack("{s:s, s:o, s:o, s:I, s:o, s:I}", "mode",
+                     modes[overload->is_off ? OFF : ENFORCE], "signals", signals, "enter",
                      ps_json_of_number(ladder->enter), "enter_ticks",
                      (json_int_t)ladder->enter_ticks, "leave", ps_json_of_number(ladder->leave),
                      "leave_s", (json_int_t)ladder->leave_s);
@@ -163,6 +170,11 @@ const struct cfg_kind cfg_kind_overload = {
     .drop = "overload.delete",
     .max = 1,
     .initial_state = "{\"pin\":null}",
+    .live = (const char *const[]){"/level", "/pin", NULL},
+    .measured = (const char *const[]){"/at", "/since", "/why", "/level_by_pressure", "/features",
+                                      "/changes", "/pressure", "/highest", "/history",
+                                      "/signals/*/unit", "/signals/*/source", "/signals/*/value",
+                                      "/signals/*/share", "/signals/*/absent", NULL},
     .shipped = (const struct cfg_shipped[]){{CFG_OVERLOAD_NAME, "{}"}, {NULL, NULL}},
     .only_shipped = true,
     .single = CFG_OVERLOAD_NAME,

@@ -1,11 +1,12 @@
 /* The kind `overload`: which signals say how loaded this gateway is, and when the ladder goes up
  * and down. There is one document of it, named CFG_OVERLOAD_NAME:
  *
- *   {"signals":{"loop_delay_ms":{"threshold":20,"weight":1}},
+ *   {"mode":"enforce","signals":{"loop_delay_ms":{"threshold":20,"weight":1}},
  *    "enter":0.8,"enter_ticks":3,"leave":0.6,"leave_s":30}
  *
  * What is left out has the default of cfg_signals, or the values shown. An operator may pin the
- * level: the pin is the document's state, with an absolute end. */
+ * level: the pin is the document's state, with an absolute end. With the mode "off" the level stays
+ * at 0 by itself. */
 #ifndef CFG_OVERLOAD_DOC_H
 #define CFG_OVERLOAD_DOC_H
 
@@ -60,6 +61,7 @@ struct cfg_ladder {
 };
 
 struct cfg_overload {
+    bool is_off; /* mode */
     struct cfg_signal_rule signals[CFG_SIGNAL_COUNT];
     struct cfg_ladder ladder;
     struct cfg_pin pin; /* value: a level */

@@ -1,5 +1,9 @@
 /* Looking orders up. The fold knows what the log has shown; the counter knows, for a moment, orders
- * that the log has not shown yet, and those are `pending`. */
+ * that the log has not shown yet, and those are `pending`.
+ *
+ * While the feature order_state_fresh is off, the fold alone answers in a cluster: Redis is not
+ * asked, and its client may keep what it is told for a moment. Whether there is an order that the
+ * fold does not show is then not known, and not said. */
 #include "gateway/orders/lookup.h"
 
 #include "gateway/orders/in_flight.h"
@@ -24,8 +28,11 @@ static bool is_admitted(struct ord_request *request, const struct cfg_sale *sale
                                       .now_ns = request->now_ns,
                                       .wall_ms = ps_clock_wall_ms(deps->clock)};
 
-    if (adm_admit_lookup(&admission) == ADM_GATE_PASS)
+    if (adm_admit_lookup(&admission) == ADM_GATE_PASS) {
+        request->may_keep = !adm_feature_on(deps->gates->overload, deps->gates->shard,
+                                            CFG_FEATURE_order_state_fresh);
         return true;
+    }
     ord_request_deny(request, admission.verdict, &admission.detail);
     return false;
 }
@@ -87,6 +94,7 @@ static void answer_found(struct ord_request *request, const struct cfg_sale *sal
         answer_not_found(request);
         return;
     }
+    request->may_keep = false; /* it will be decided in a moment */
     text =
         ord_order_text_pending(&request->search.id, sale->name, sale->skus[entry->sku].name, entry);
     ord_request_show(request, ANS_V_ok, &text, false);
@@ -102,6 +110,13 @@ static void search_counters(struct ord_request *request)
     const struct cfg_sale *sale;
     struct inv_entry entry;
 
+    if (request->may_keep && inv_store_is_shared(deps->store)) {
+        ord_request_deny(
+            request, ANS_V_shed,
+            &(struct ans_problem_detail){.policy = cfg_feature_names[CFG_FEATURE_order_state_fresh],
+                                         .text = "the log does not show this order yet"});
+        return;
+    }
     request->state = ORD_SEARCHING;
     int result = ord_search_run(&request->search, deps->gates->policy, deps->store, on_entry,
                                 request->in_flight, handle, &entry, &sale);

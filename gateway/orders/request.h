@@ -46,6 +46,7 @@ struct ord_request {
     int64_t reserved_at_ms, pay_by_ms;
     int64_t epoch, cap, sku_cap, sale_version; /* as at the reservation */
     bool rehearsal;
+    bool may_keep;         /* a look-up: its client may keep the answer for a moment */
     struct inv_answer met; /* REPEATED, COMPARING: the order that the counter has */
     struct ord_search search;
     int64_t appended_ns; /* LOGGING */

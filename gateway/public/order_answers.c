@@ -8,12 +8,22 @@
 #define LIST_MAX 8
 #define TEXT_MAX 640
 
+static void put_cache_control(const struct pub_request *request)
+{
+    static const char never[] = "no-store", briefly[] = "private, max-age=2";
+
+    if (request->order.may_keep)
+        srv_answer_header(request->http, "Cache-Control", briefly, sizeof briefly - 1);
+    else
+        srv_answer_header(request->http, "Cache-Control", never, sizeof never - 1);
+}
+
 static void send_json(struct pub_request *request, enum ans_verdict verdict,
                       const struct ps_buf *body)
 {
     struct srv_request *http = request->http;
 
-    srv_answer_header(http, "Cache-Control", "no-store", sizeof "no-store" - 1);
+    put_cache_control(request);
     srv_problem_limit(http, &request->order.asked.limit);
     pub_request_count(request, verdict);
     srv_answer(http, ans_verdicts[verdict].status, "application/json",

@@ -23,6 +23,8 @@ struct pub_listener {
     struct pub_pages *pages;
     struct ps_metrics_shard *shard;
     struct adm_worker_load *load;
+    int64_t access_every; /* each n-th request is written to the access log; 0: none */
+    int64_t access_seen;
     void (*readiness)(void *ctx, struct ans_readiness *ret_readiness);
     void *readiness_ctx;
     /* What overload lets pass, for Penstock-Admission; empty: all. */
@@ -36,7 +38,16 @@ struct pub_request {
     struct srv_request *http;
     struct pub_client client;
     char twin[PS_NAME_MAX + 1]; /* the sale of a rehearsal: order.sale_name is not in the path */
+    const char *route;          /* its path as the API describes it; NULL: there is none */
 };
+
+static inline bool pub_feature_on(const struct pub_listener *listener, enum cfg_feature feature)
+{
+    return adm_feature_on(listener->gates->overload, listener->shard, feature);
+}
+
+/* A line of the access log, if it is this one's turn (access_log.c). */
+void pub_access_log(const struct pub_request *request, enum ans_verdict verdict, int64_t took_ns);
 
 /* It runs on twins of sales: its mark is believed. */
 static inline bool pub_request_is_rehearsal(const struct pub_request *request)
@@ -58,6 +69,8 @@ static inline void pub_request_count(struct pub_request *request, enum ans_verdi
                          took_ns);
     if (class == ANS_CLASS_ORDER)
         adm_times_add(&listener->load->orders, took_ns);
+    if (listener->access_every > 0)
+        pub_access_log(request, verdict, took_ns);
 }
 
 /* A "no" with a sentence, or NULL. */

@@ -197,12 +197,13 @@ static const struct route {
     route_fn *get, *post;        /* GET also serves HEAD */
     const char *allow;
     bool open_to_all;            /* CORS: any origin may read it */
+    const char *path;            /* as the API describes it */
 } routes[] = {
-    {"/v1/sales/",  "/orders", true,  true,  get_own_orders, post_order, "GET, HEAD, POST, OPTIONS", false},
-    {"/v1/sales/",  "",        true,  true,  get_status,     NULL,       "GET, HEAD, OPTIONS",       true},
-    {"/v1/orders/", "",        true,  false, get_order,      NULL,       "GET, HEAD, OPTIONS",       false},
-    {"/livez",      "",        false, false, get_livez,      NULL,       "GET, HEAD, OPTIONS",       false},
-    {"/readyz",     "",        false, false, get_readyz,     NULL,       "GET, HEAD, OPTIONS",       false},
+    {"/v1/sales/",  "/orders", true,  true,  get_own_orders, post_order, "GET, HEAD, POST, OPTIONS", false, "/v1/sales/{sale}/orders"},
+    {"/v1/sales/",  "",        true,  true,  get_status,     NULL,       "GET, HEAD, OPTIONS",       true, "/v1/sales/{sale}"},
+    {"/v1/orders/", "",        true,  false, get_order,      NULL,       "GET, HEAD, OPTIONS",       false, "/v1/orders/{order_id}"},
+    {"/livez",      "",        false, false, get_livez,      NULL,       "GET, HEAD, OPTIONS",       false, "/livez"},
+    {"/readyz",     "",        false, false, get_readyz,     NULL,       "GET, HEAD, OPTIONS",       false, "/readyz"},
 };
 /* clang-format on */
 
@@ -300,6 +301,7 @@ static void dispatch(struct pub_request *request, const struct route *route, str
     route_fn *handler = http->method == SRV_GET || http->method == SRV_HEAD ? route->get
                         : http->method == SRV_POST                          ? route->post
                                                                             : NULL;
+    request->route = route->path;
     put_cors(request, route);
     if (request->listener->admission_len > 0 && request->client.trusted_peer)
         srv_answer_header(request->http, "Penstock-Admission", request->listener->admission,

@@ -9,7 +9,10 @@
  * The last second is the exception: the crowd reloads just then, and a page that nobody may keep
  * would bring all of it here. It may be kept for that second, so it may be a second late.
  * Nobody keeps the page of an opened sale that is not served, as for a moment after a start, nor
- * that of a twin. */
+ * that of a twin.
+ *
+ * Two features of the ladder may be off: exact figures become words, which change rarely, so that
+ * an ETag lives longer; and caches may keep the page five times as long. */
 #include "gateway/public/status_page.h"
 
 #include "gateway/public/request.h"
@@ -19,12 +22,20 @@
 #include <string.h>
 
 #define PAGE_LIFE_NS (100 * PS_NS_PER_MS)
+#define LONG_TTL     5
 #define SKU_TEXT_MAX                                                                               \
     5120 /* name, numbers, price and attributes (2 KiB each at most, escaped as they came) */
 
+/* What of a page changes between two builds of it. */
+struct look {
+    enum cfg_phase phase;
+    bool exact;     /* how many are left; else a word */
+    bool short_ttl; /* caches keep it for a second or two; else for five times as long */
+};
+
 struct page {
     int64_t built_ns; /* 0 = never */
-    enum cfg_phase phase;
+    struct look look;
     char etag[24];
     struct srv_shared_answer *full, *not_modified;
 };
@@ -105,12 +116,20 @@ static int64_t count_left(const struct cfg_sale *sale, uint32_t place)
     return left > 0 ? left : 0; /* the three are not of one moment */
 }
 
-static void put_body(struct ps_buf *buf, const struct cfg_sale *sale, enum cfg_phase phase)
+/* Few: a tenth of the planned stock or less. */
+static const char *word_of(int64_t left, const struct cfg_sku *sku)
+{
+    if (left <= 0)
+        return "\"none\"";
+    return left <= sku->stock / 10 ? "\"few\"" : "\"plenty\"";
+}
+
+static void put_body(struct ps_buf *buf, const struct cfg_sale *sale, const struct look *look)
 {
     ps_buf_puts(buf, "{\"sale\":");
     ps_buf_put_json(buf, sale->name, strlen(sale->name));
     ps_buf_puts(buf, ",\"phase\":\"");
-    ps_buf_puts(buf, phase_name(phase));
+    ps_buf_puts(buf, phase_name(look->phase));
     put_time(buf, "\",\"opens_at\":", sale->draft ? INT64_MAX : sale->opens_at_ms);
     put_time(buf, ",\"closes_at\":", sale->closes_at_ms);
     ps_buf_puts(buf, ",\"skus\":[");
@@ -121,7 +140,10 @@ static void put_body(struct ps_buf *buf, const struct cfg_sale *sale, enum cfg_p
         ps_buf_put_json(buf, sku->name, strlen(sku->name));
         ps_buf_puts(buf, left > 0 ? ",\"availability\":\"in_stock\",\"available\":"
                                   : ",\"availability\":\"sold_out\",\"available\":");
-        ps_buf_put_int(buf, left);
+        if (look->exact)
+            ps_buf_put_int(buf, left);
+        else
+            ps_buf_puts(buf, word_of(left, sku));
         ps_buf_puts(buf, ",");
         ps_buf_puts(buf, sku->public_members);
         ps_buf_puts(buf, "}");
@@ -148,6 +170,15 @@ static struct freshness freshness_within(struct freshness wish, int64_t limit_s)
     return wish;
 }
 
+static struct freshness freshness_of(const struct look *look, int64_t max_age, int64_t revalidate,
+                                     int64_t on_error, int64_t limit_s)
+{
+    int64_t times = look->short_ttl ? 1 : LONG_TTL;
+
+    return freshness_within((struct freshness){times * max_age, times * revalidate, on_error},
+                            limit_s);
+}
+
 /* At least 1. */
 static int64_t seconds_until_opening(const struct cfg_sale *sale, enum cfg_phase phase,
                                      int64_t wall_ms)
@@ -159,23 +190,22 @@ static int64_t seconds_until_opening(const struct cfg_sale *sale, enum cfg_phase
     return left_ms > 1000 ? left_ms / 1000 : 1;
 }
 
-static int build_page(struct page *page, const struct cfg_sale *sale, enum cfg_phase phase,
-                      int64_t wall_ms)
+static int build_page(struct page *page, const struct cfg_sale *sale, int64_t wall_ms)
 {
     size_t cap = 4096 + sale->sku_count * SKU_TEXT_MAX;
     char *memory = malloc(cap);
     struct ps_buf body;
     unsigned char digest[8];
     char cache[96], cdn[96];
-    int64_t limit_s = seconds_until_opening(sale, phase, wall_ms);
-    struct freshness near = freshness_within((struct freshness){1, 2, 30}, limit_s);
-    struct freshness far = freshness_within((struct freshness){2, 5, 60}, limit_s);
+    int64_t limit_s = seconds_until_opening(sale, page->look.phase, wall_ms);
+    struct freshness near = freshness_of(&page->look, 1, 2, 30, limit_s);
+    struct freshness far = freshness_of(&page->look, 2, 5, 60, limit_s);
     int err;
 
     if (memory == NULL)
         return PS_E_NOMEM;
     ps_buf_init(&body, memory, cap);
-    put_body(&body, sale, phase);
+    put_body(&body, sale, &page->look);
     if (body.overflow) {
         free(memory);
         return PS_E_FULL;
@@ -232,6 +262,11 @@ static struct page *find_page(const struct pub_listener *listener, const struct 
     return &pages->page[sale->index];
 }
 
+static bool is_same_look(const struct look *a, const struct look *b)
+{
+    return a->phase == b->phase && a->exact == b->exact && a->short_ttl == b->short_ttl;
+}
+
 bool pub_etag_listed(struct ps_str field, const char *etag)
 {
     size_t len = strlen(etag);
@@ -255,14 +290,17 @@ void pub_status_page_answer(struct pub_request *request, const struct cfg_sale *
     struct page *page = find_page(listener, sale);
     int64_t now_ns = ps_clock_mono_ns(listener->clock);
     int64_t wall_ms = ps_clock_wall_ms(listener->clock);
-    enum cfg_phase phase = cfg_sale_phase(sale, wall_ms);
+    const struct look look = {.phase = cfg_sale_phase(sale, wall_ms),
+                              .exact = pub_feature_on(listener, CFG_FEATURE_exact_stock),
+                              .short_ttl =
+                                  pub_feature_on(listener, CFG_FEATURE_status_page_short_ttl)};
 
-    if (page != NULL &&
-        (page->built_ns == 0 || page->phase != phase || now_ns - page->built_ns > PAGE_LIFE_NS)) {
+    if (page != NULL && (page->built_ns == 0 || !is_same_look(&page->look, &look) ||
+                         now_ns - page->built_ns > PAGE_LIFE_NS)) {
         srv_shared_answer_unref(page->full);
         srv_shared_answer_unref(page->not_modified);
-        *page = (struct page){.phase = phase};
-        if (build_page(page, sale, phase, wall_ms) == 0)
+        *page = (struct page){.look = look};
+        if (build_page(page, sale, wall_ms) == 0)
             page->built_ns = now_ns;
     }
     if (page == NULL || page->built_ns == 0) {

@@ -149,6 +149,18 @@ static void on_idle(uv_idle_t *idle)
     uv_idle_stop(idle);
 }
 
+/* A proxy must be the one that closes an idle connection: else it sends a request into the end. */
+static enum srv_deadline_kind idle_kind(const struct srv_connection *connection)
+{
+    const struct srv_http *http = connection->http;
+
+    if (connection->trusted)
+        return SRV_DEADLINE_IDLE_TRUSTED;
+    return http->settings.keeps_idle == NULL || http->settings.keeps_idle(http->ctx)
+               ? SRV_DEADLINE_IDLE
+               : SRV_DEADLINE_IDLE_SHORT;
+}
+
 /* The next request of the connection may be served: on the loop's next turn if it is here already,
  * since this may run within a handler. Its head may have begun. */
 void srv_go_on_reading(struct srv_connection *connection)
@@ -156,8 +168,7 @@ void srv_go_on_reading(struct srv_connection *connection)
     struct srv_http *http = connection->http;
 
     if (connection->deadline.kind == SRV_DEADLINE_NONE)
-        srv_set_deadline(connection,
-                         connection->trusted ? SRV_DEADLINE_IDLE_TRUSTED : SRV_DEADLINE_IDLE);
+        srv_set_deadline(connection, idle_kind(connection));
     if (connection->kept_len == 0) {
         srv_poll(connection, UV_READABLE);
     } else if (!connection->is_ready) {

@@ -14,9 +14,10 @@
 #include <unistd.h>
 
 /* A turn and listen socket, so that accepting does not starve those who are in. */
-#define ACCEPT_BATCH 64
-#define PAUSE_NS     (100 * PS_NS_PER_MS)
-#define LINGER_MS    2000
+#define ACCEPT_BATCH  64
+#define PAUSE_NS      (100 * PS_NS_PER_MS)
+#define IDLE_SHORT_MS 1000
+#define LINGER_MS     2000
 
 void srv_read_clock(struct srv_http *http)
 {
@@ -51,11 +52,13 @@ void srv_set_deadline(struct srv_connection *connection, enum srv_deadline_kind 
 }
 
 /* A request that has begun is told why it ends; who says nothing is not. */
-static void on_late(struct srv_connection *connection)
+static void on_late(struct srv_connection *connection, enum srv_deadline_kind kind)
 {
     bool unread = connection->state == SRV_READING || connection->state == SRV_STREAMING;
 
-    if (connection->state == SRV_READING && connection->slot != NULL)
+    if (kind == SRV_DEADLINE_IDLE_SHORT && connection->slot != NULL)
+        srv_set_deadline(connection, SRV_DEADLINE_HEAD);
+    else if (connection->state == SRV_READING && connection->slot != NULL)
         srv_refuse(connection, ANS_V_request_timeout, NULL);
     else
         srv_close(connection, !unread);
@@ -278,8 +281,9 @@ static void on_timer(uv_timer_t *timer)
     srv_read_clock(http);
     http->timer_ns = INT64_MAX;
     while ((due = srv_deadline_due(&http->deadlines, http->now_ns)) != NULL) {
+        enum srv_deadline_kind kind = due->kind;
         srv_deadline_clear(due);
-        on_late((struct srv_connection *)due);
+        on_late((struct srv_connection *)due, kind);
     }
     if (http->paused)
         accept_again(http);
@@ -350,6 +354,9 @@ static void set_delays(struct srv_http *http)
         (settings->idle_timeout_ms + settings->head_timeout_ms) * PS_NS_PER_MS;
     delay_ns[SRV_DEADLINE_IDLE_TRUSTED] =
         (settings->idle_trusted_ms + settings->head_timeout_ms) * PS_NS_PER_MS;
+    delay_ns[SRV_DEADLINE_IDLE_SHORT] =
+        (settings->idle_timeout_ms < IDLE_SHORT_MS ? settings->idle_timeout_ms : IDLE_SHORT_MS) *
+        PS_NS_PER_MS;
     delay_ns[SRV_DEADLINE_BODY] = settings->body_timeout_ms * PS_NS_PER_MS;
     delay_ns[SRV_DEADLINE_SEND] = settings->body_timeout_ms * PS_NS_PER_MS;
     delay_ns[SRV_DEADLINE_LINGER] = LINGER_MS * PS_NS_PER_MS;

@@ -14,6 +14,8 @@ enum srv_deadline_kind {
     SRV_DEADLINE_BODY,         /* head complete, body not */
     SRV_DEADLINE_SEND,         /* answered, the client has not taken it all */
     SRV_DEADLINE_LINGER,       /* our end is shut down, the client's is not */
+    SRV_DEADLINE_IDLE_SHORT,   /* as IDLE, while idle connections are not kept for long; a head that
+                                  has begun then gets its own time */
     SRV_DEADLINE_KINDS,
     SRV_DEADLINE_NONE = SRV_DEADLINE_KINDS
 };

@@ -102,6 +102,9 @@ struct srv_settings {
     /* The client of a kept request has left: its owner must forget it, and its handle is stale from
      * now on. NULL: the owner may go on with the request; its answer goes nowhere. */
     void (*on_gone)(struct srv_request *request, void *ctx);
+    /* Asked when a connection that is no trusted proxy's begins to be idle: may it be for long?
+     * Else it is closed after a second. NULL: yes. */
+    bool (*keeps_idle)(void *ctx);
     /* Asked when a head is complete: shall its body come in parts, however long? NULL: no. */
     bool (*wants_parts)(const struct srv_request *request, void *ctx);
     /* A part of the body of a kept request; `last`: nothing follows, and `part` may be empty.

@@ -713,6 +713,38 @@ static void an_idle_connection_is_closed_without_a_word(void **state)
     http_fixture_stop(&fixture);
 }
 
+static bool keeps_nothing(void *ctx)
+{
+    (void)ctx;
+    return false;
+}
+
+static void
+while_idle_connections_are_not_kept_one_ends_after_a_second_but_not_in_its_head(void **state)
+{
+    struct http_fixture fixture;
+    (void)state;
+    http_fixture_init(&fixture);
+    fixture.settings.idle_timeout_ms = 60000;
+    fixture.settings.head_timeout_ms = 60000;
+    fixture.settings.keeps_idle = keeps_nothing;
+    http_fixture_start(&fixture);
+    int idle = http_connect(&fixture), busy = http_connect(&fixture);
+    http_send_text(idle, GET("/x"));
+    http_read(idle, false, &reply);
+    http_send_text(busy, GET("/x"));
+    http_read(busy, false, &reply);
+    http_send_text(busy, "GET /x HTTP/1.1\r\n");
+    assert_true(http_closed(idle));
+    usleep(300000);
+    http_send_text(busy, "Host: x\r\n\r\n");
+    http_read(busy, false, &reply);
+    assert_int_equal(reply.status, 200);
+    close(idle);
+    close(busy);
+    http_fixture_stop(&fixture);
+}
+
 static bool trust_all(const struct ps_address *peer, void *ctx)
 {
     static const struct ps_address loopback = {
@@ -729,6 +761,7 @@ static void a_trusted_proxy_may_be_idle_for_longer(void **state)
     http_fixture_init(&fixture);
     fixture.settings.head_timeout_ms = 400;
     fixture.settings.idle_timeout_ms = 1;
+    fixture.settings.keeps_idle = keeps_nothing;
     fixture.settings.is_trusted = trust_all;
     http_fixture_start(&fixture);
     int fd = http_connect(&fixture);
@@ -1245,6 +1278,8 @@ int main(void)
         cmocka_unit_test(a_body_that_does_not_come_is_cut_at_its_deadline),
         cmocka_unit_test(a_head_that_begins_behind_a_request_is_cut_at_its_deadline),
         cmocka_unit_test(an_idle_connection_is_closed_without_a_word),
+        cmocka_unit_test(
+            while_idle_connections_are_not_kept_one_ends_after_a_second_but_not_in_its_head),
         cmocka_unit_test(a_trusted_proxy_may_be_idle_for_longer),
         cmocka_unit_test(a_client_that_does_not_take_its_answer_is_cut),
         cmocka_unit_test(a_client_that_does_not_take_its_answer_is_reset),

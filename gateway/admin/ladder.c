@@ -1,0 +1,306 @@
+/* The degrade ladder for operators: what the documents of the kinds overload and features show
+ * beside themselves, pins of the level and of features, and what each level would have turned off
+ * in the last minute. */
+#include "gateway/admin/admin_internal.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+static json_t *time_json(int64_t wall_ms)
+{
+    char text[PS_TIME_LEN + 1];
+
+    ps_time_format(wall_ms, text);
+    return json_string(text);
+}
+
+/* --- What a feature does now. --- */
+
+static const struct cfg_feature_doc *feature_doc(const struct op_admin *admin,
+                                                 enum cfg_feature feature)
+{
+    return cfg_feature_of(
+        cfg_store_find(admin->deps.config, &cfg_kind_feature, cfg_feature_names[feature]));
+}
+
+/* Why it is on or off; "" = it is on, and nothing is to be said. */
+static void print_reason(const struct op_admin *admin, enum cfg_feature feature, char *ret_text,
+                         size_t cap)
+{
+    const struct adm_overload *overload = admin->deps.overload;
+    const struct cfg_feature_doc *doc = feature_doc(admin, feature);
+
+    ret_text[0] = '\0';
+    if (overload->why[feature] == ADM_WHY_PINNED)
+        (void)snprintf(ret_text, cap, "pinned by %s%s%s", doc->pin.who,
+                       doc->pin.why[0] != '\0' ? ": " : "", doc->pin.why);
+    else if (overload->why[feature] == ADM_WHY_ALONE)
+        (void)snprintf(ret_text, cap, "no sale is open that is no rehearsal");
+    else if (adm_overload_is_off(overload, feature))
+        (void)snprintf(ret_text, cap, "level %d, and it gives way at %d", overload->level,
+                       doc->level);
+}
+
+/* {"state","reason","uses_last_minute"} */
+static json_t *state_json(const struct op_admin *admin, enum cfg_feature feature)
+{
+    const struct adm_overload *overload = admin->deps.overload;
+    char reason[CFG_WHY_SIZE + 128];
+
+    print_reason(admin, feature, reason, sizeof reason);
+    return json_pack("{s:s, s:s?, s:I}", "state",
+                     adm_overload_is_off(overload, feature) ? "off" : "on", "reason",
+                     reason[0] != '\0' ? reason : NULL, "uses_last_minute",
+                     (json_int_t)adm_overload_uses(overload, feature));
+}
+
+/* Adds the members of `more`, taken over; 0 or -1. */
+static int add_members(json_t *json, json_t *more)
+{
+    int err = more != NULL ? json_object_update(json, more) : -1;
+
+    json_decref(more);
+    return err;
+}
+
+int op_show_feature(const struct op_admin *admin, const struct cfg_doc *doc, json_t *json)
+{
+    enum cfg_feature feature = cfg_feature_find(doc->name);
+    const struct cfg_pin *pin = &cfg_feature_of(doc)->pin;
+    bool pinned = cfg_pin_is_in_force(pin, ps_clock_wall_ms(admin->deps.clock));
+
+    return add_members(json, json_pack("{s:s, s:s, s:o}", "feature", doc->name, "while_off",
+                                       cfg_feature_words[feature], "pin",
+                                       cfg_pin_write(pinned ? pin : NULL, &cfg_feature_pins))) |
+           add_members(json, state_json(admin, feature));
+}
+
+/* --- What the level is, and why. --- */
+
+static json_t *features_json(const struct op_admin *admin)
+{
+    json_t *features = json_object();
+    int err = features == NULL;
+
+    for (enum cfg_feature i = 0; err == 0 && i < CFG_FEATURE_COUNT; i++)
+        err = json_object_set_new(features, cfg_feature_names[i], state_json(admin, i));
+    if (err == 0)
+        return features;
+    json_decref(features);
+    return NULL;
+}
+
+static json_t *change_json(const struct adm_overload *overload,
+                           const struct adm_level_change *change)
+{
+    const struct cfg_overload *settings = adm_overload_settings(overload);
+
+    return json_pack("{s:o, s:i, s:i, s:s, s:o, s:o}", "at", time_json(change->at_ms), "from",
+                     change->from, "to", change->to, "cause", adm_cause_names[change->cause],
+                     "pressure", ps_json_of_number(round(change->sample.pressure * 1e4) / 1e4),
+                     "signals",
+                     adm_overload_signals(&change->sample, settings, settings->ladder.leave));
+}
+
+/* The last ones, the newest first. */
+static json_t *changes_json(const struct adm_overload *overload)
+{
+    size_t count = overload->change_count;
+    json_t *list = json_array();
+    int err = list == NULL;
+
+    for (size_t i = 0; err == 0 && i < count && i < ADM_CHANGES_MAX; i++)
+        err = json_array_append_new(
+            list, change_json(overload, &overload->changes[(count - 1 - i) % ADM_CHANGES_MAX]));
+    if (err == 0)
+        return list;
+    json_decref(list);
+    return NULL;
+}
+
+/* "" = it is 0 since the start. */
+static void print_why(const struct adm_overload *overload, char *ret_text, size_t cap)
+{
+    const struct adm_level_change *last =
+        &overload->changes[(overload->change_count - 1) % ADM_CHANGES_MAX];
+
+    ret_text[0] = '\0';
+    if (overload->pin.until_ms != 0)
+        (void)snprintf(ret_text, cap, "pinned by %s%s%s", overload->pin.who,
+                       overload->pin.why[0] != '\0' ? ": " : "", overload->pin.why);
+    else if (overload->change_count == 0)
+        return;
+    else if (last->cause == ADM_CAUSE_PRESSURE && last->sample.highest < CFG_SIGNAL_COUNT)
+        (void)snprintf(ret_text, cap, "%s was at %.2f of its threshold",
+                       cfg_signals[last->sample.highest].name, last->sample.pressure);
+    else if (last->cause == ADM_CAUSE_CALM)
+        (void)snprintf(ret_text, cap, "the pressure was low for long enough");
+    else if (last->cause == ADM_CAUSE_MODE)
+        (void)snprintf(ret_text, cap, "the mode was changed");
+    else
+        (void)snprintf(ret_text, cap, "a pin has ended");
+}
+
+int op_show_ladder(const struct op_admin *admin, json_t *json)
+{
+    const struct adm_overload *overload = admin->deps.overload;
+    const struct cfg_pin *pin = overload->pin.until_ms != 0 ? &overload->pin : NULL;
+    char why[CFG_WHY_SIZE + 128];
+
+    print_why(overload, why, sizeof why);
+    return add_members(json, json_pack("{s:i, s:o, s:s?, s:o, s:i, s:o, s:o}", "level",
+                                       overload->level, "since", time_json(overload->since_ms),
+                                       "why", why[0] != '\0' ? why : NULL, "pin",
+                                       cfg_pin_write(pin, &cfg_level_pins), "level_by_pressure",
+                                       overload->ladder.level, "features", features_json(admin),
+                                       "changes", changes_json(overload)));
+}
+
+/* --- What would be turned off. --- */
+
+/* The level of a feature after the change (NULL: as it is). */
+static int level_after(const struct op_admin *admin, const struct cfg_change *change,
+                       enum cfg_feature feature)
+{
+    const struct cfg_doc *from, *to;
+
+    for (size_t i = 0; change != NULL && (to = cfg_change_doc(change, i, &from)) != NULL; i++)
+        if (to->kind == &cfg_kind_feature && to->parsed != NULL &&
+            strcmp(to->name, cfg_feature_names[feature]) == 0)
+            return cfg_feature_of(to)->level;
+    return feature_doc(admin, feature)->level;
+}
+
+static json_t *turned_off_json(const struct op_admin *admin, const struct cfg_change *change,
+                               int level)
+{
+    json_t *list = json_array();
+    int err = list == NULL;
+
+    for (enum cfg_feature i = 0; err == 0 && i < CFG_FEATURE_COUNT; i++) {
+        int at = level_after(admin, change, i);
+        if (at == 0 || at > level)
+            continue;
+        err = json_array_append_new(
+            list, json_pack("{s:s, s:I, s:s}", "feature", cfg_feature_names[i], "uses_last_minute",
+                            (json_int_t)adm_overload_uses(admin->deps.overload, i), "while_off",
+                            cfg_feature_words[i]));
+    }
+    if (err == 0)
+        return list;
+    json_decref(list);
+    return NULL;
+}
+
+json_t *op_levels_json(const struct op_admin *admin, const struct cfg_change *change)
+{
+    json_t *levels = json_array();
+    int err = levels == NULL;
+
+    for (int level = 1; err == 0 && level <= CFG_LEVEL_MAX; level++)
+        err = json_array_append_new(levels, json_pack("{s:i, s:o}", "level", level, "turned_off",
+                                                      turned_off_json(admin, change, level)));
+    if (err == 0)
+        return levels;
+    json_decref(levels);
+    return NULL;
+}
+
+/* --- Pins. --- */
+
+/* The document's next version has this pin (NULL: none). */
+static void set_pin(struct op_request *request, const struct op_target *target,
+                    const struct cfg_pin *from, const struct cfg_pin *to,
+                    const struct cfg_pin_words *words, const char *action)
+{
+    struct op_change *change = op_document_change(request, target, action);
+    json_t *state = cfg_pin_state(to, words);
+
+    if (change != NULL && (state == NULL || cfg_change_state(change->change, target->kind,
+                                                             target->name, state) < 0)) {
+        op_change_free(change);
+        op_no(request, ANS_V_internal, "out of memory");
+    } else if (change != NULL) {
+        cfg_change_line(change->change, change->target, cfg_pin_write(from, words),
+                        cfg_pin_write(to, words));
+        change->answer = op_answer_document;
+        op_change_submit(request, change);
+    }
+    json_decref(state);
+}
+
+static void pin(struct op_request *request, const struct op_target *target,
+                const struct cfg_pin *have, const struct cfg_pin_words *words, const char *action)
+{
+    int64_t now_ms = ps_clock_wall_ms(request->admin->deps.clock);
+    struct ps_faults faults = {0};
+    struct cfg_pin wanted;
+    bool dry_run;
+
+    if (!op_read_dry_run(request, &dry_run) || !op_matches(request, target->have->version))
+        return;
+    if (cfg_pin_ask(request->body, words, now_ms, &wanted, &faults) < 0) {
+        op_faults(request, ANS_V_invalid, &faults);
+        return;
+    }
+    memcpy(wanted.who, request->who, sizeof wanted.who);
+    memcpy(wanted.why, request->why, sizeof wanted.why);
+    if (dry_run)
+        op_json(request, ANS_V_ok,
+                json_pack("{s:b, s:o, s:o}", "dry_run", 1, "pin", cfg_pin_write(&wanted, words),
+                          "levels", op_levels_json(request->admin, NULL)));
+    else
+        set_pin(request, target, have, &wanted, words, action);
+}
+
+static void unpin(struct op_request *request, const struct op_target *target,
+                  const struct cfg_pin *have, const struct cfg_pin_words *words, const char *action)
+{
+    if (!op_only_reason(request) || !op_matches(request, target->have->version))
+        return;
+    if (cfg_pin_is_in_force(have, ps_clock_wall_ms(request->admin->deps.clock)))
+        set_pin(request, target, have, NULL, words, action);
+    else
+        op_say_document(request, target->kind, target->name);
+}
+
+static void read_overload(struct op_request *request, struct op_target *ret_target)
+{
+    *ret_target = (struct op_target){.kind = &cfg_kind_overload, .name = CFG_OVERLOAD_NAME};
+    ret_target->have =
+        cfg_store_find(request->admin->deps.config, &cfg_kind_overload, CFG_OVERLOAD_NAME);
+}
+
+void op_pin_level(struct op_request *request)
+{
+    struct op_target target;
+
+    read_overload(request, &target);
+    pin(request, &target, &cfg_overload_of(target.have)->pin, &cfg_level_pins, "overload.pin");
+}
+
+void op_unpin_level(struct op_request *request)
+{
+    struct op_target target;
+
+    read_overload(request, &target);
+    unpin(request, &target, &cfg_overload_of(target.have)->pin, &cfg_level_pins, "overload.unpin");
+}
+
+void op_pin_feature(struct op_request *request)
+{
+    struct op_target target;
+
+    if (op_read_target(request, &cfg_kind_feature, &target))
+        pin(request, &target, &cfg_feature_of(target.have)->pin, &cfg_feature_pins, "feature.pin");
+}
+
+void op_unpin_feature(struct op_request *request)
+{
+    struct op_target target;
+
+    if (op_read_target(request, &cfg_kind_feature, &target))
+        unpin(request, &target, &cfg_feature_of(target.have)->pin, &cfg_feature_pins,
+              "feature.unpin");
+}
