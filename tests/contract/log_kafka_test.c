@@ -565,54 +565,55 @@ static void a_record_without_a_value_is_passed_over(void **state)
 
 /* --- brokers that freeze, die and come back --- */
 
+static struct gateway seller;
+
 /* A stream of orders while `fault` strikes and `mend` mends; every one that was taken and not
  * refused is accepted in the end, and no refused one is (R3). */
 static void sell_through(void (*fault)(void), void (*mend)(void))
 {
     enum { ORDERS = 200 };
-    static struct gateway gateway;
     uint32_t taken = 0;
     uint32_t kept = 0;
-    gateway_open(&gateway, broker.proxied);
-    gateway_begin_sale(&gateway);
-    size_t others = gateway.watch.outcome_count;
+    gateway_open(&seller, broker.proxied);
+    gateway_begin_sale(&seller);
+    size_t others = seller.watch.outcome_count;
     for (uint32_t i = 0; i < ORDERS; i++) {
         char user[16];
         snprintf(user, sizeof user, "u%u", i);
         struct oq_event event = accepted(i, 1, user, "", 1);
         const struct oq_ticket ticket = {.handle = i};
-        int err = oq_log_append(gateway.log, &event, &ticket);
+        int err = oq_log_append(seller.log, &event, &ticket);
         if (err == 0)
             taken++;
         else
             assert_int_equal(err, PS_E_CLOSED);
         if (i == ORDERS / 2) {
-            log_watch_wait_outcomes(&gateway.watch, others + ORDERS / 4);
+            log_watch_wait_outcomes(&seller.watch, others + ORDERS / 4);
             fault();
         }
         usleep(2000);
     }
-    log_watch_wait_away(&gateway.watch);
-    log_watch_wait_outcomes(&gateway.watch, others + taken);
+    log_watch_wait_away(&seller.watch);
+    log_watch_wait_outcomes(&seller.watch, others + taken);
     mend();
-    log_watch_wait_back(&gateway.watch, 2);
-    gateway_append_order(&gateway, 5000, 1);
-    log_watch_wait_outcomes(&gateway.watch, others + taken + 1);
-    assert_int_equal(gateway_outcome_of(&gateway, 5000), OQ_LANDED);
+    log_watch_wait_back(&seller.watch, 2);
+    gateway_append_order(&seller, 5000, 1);
+    log_watch_wait_outcomes(&seller.watch, others + taken + 1);
+    assert_int_equal(gateway_outcome_of(&seller, 5000), OQ_LANDED);
     for (uint32_t i = 0; i < ORDERS; i++) {
         const struct seen_outcome *outcome;
-        if (log_watch_outcomes_of(&gateway.watch, i, &outcome) == 0)
+        if (log_watch_outcomes_of(&seller.watch, i, &outcome) == 0)
             continue;
         bool in_log = outcome->outcome != OQ_REFUSED;
-        assert_int_equal(gateway_count(&gateway, OQ_ACCEPTED, OQ_REASON_NONE, i) > 0, in_log);
+        assert_int_equal(gateway_count(&seller, OQ_ACCEPTED, OQ_REASON_NONE, i) > 0, in_log);
         kept += in_log;
     }
     assert_true(kept >= ORDERS / 4);
-    gateway_assert_sold(&gateway, kept + 1);
-    gateway_close(&gateway);
-    gateway_open(&gateway, broker.direct);
-    gateway_assert_sold(&gateway, kept + 1);
-    gateway_close(&gateway);
+    gateway_assert_sold(&seller, kept + 1);
+    gateway_close(&seller);
+    gateway_open(&seller, broker.direct);
+    gateway_assert_sold(&seller, kept + 1);
+    gateway_close(&seller);
 }
 
 static void freeze(void)
@@ -672,6 +673,53 @@ static void a_broker_that_is_killed_costs_no_order(void **state)
 {
     (void)state;
     sell_through(kill_it, start_it);
+}
+
+/* --- orders of an operator --- */
+
+static void order(enum ps_breaker_order what)
+{
+    static uint64_t id;
+    struct ps_breaker_view view;
+    int64_t until_ns = ps_clock_mono_ns(&ps_clock_system) + 600 * PS_NS_PER_S;
+    oq_log_force(seller.log, &(struct ps_breaker_force){what, until_ns, ++id});
+    do {
+        assert_true(oq_log_breaker(seller.log, &view));
+        usleep(1000);
+    } while (view.force.id < id);
+    if (what != PS_BREAKER_FREE)
+        assert_int_equal(view.state == PS_BREAKER_OPEN, what == PS_BREAKER_FORCED_OPEN);
+}
+
+static void force_open(void)
+{
+    order(PS_BREAKER_FORCED_OPEN);
+}
+
+static void release(void)
+{
+    usleep(600000); /* looks at a broker that is well do not bring it back before */
+    assert_false(oq_log_available(seller.log));
+    order(PS_BREAKER_FREE);
+}
+
+static void a_log_that_is_forced_open_costs_no_order(void **state)
+{
+    (void)state;
+    sell_through(force_open, release);
+}
+
+/* A record that was not acknowledged must be read back, whatever was ordered. */
+static void cut_while_forced_closed(void)
+{
+    order(PS_BREAKER_FORCED_CLOSED);
+    cut();
+}
+
+static void a_log_that_is_forced_closed_costs_no_order(void **state)
+{
+    (void)state;
+    sell_through(cut_while_forced_closed, mend_network);
 }
 
 /* --- a producer that fails for good --- */
@@ -860,6 +908,8 @@ int main(void)
         CLAIM(the_largest_batch_fits_into_the_smallest_topic_that_is_taken),
         CLAIM(a_broker_that_freezes_costs_no_order),
         CLAIM(a_network_that_is_cut_costs_no_order),
+        CLAIM(a_log_that_is_forced_open_costs_no_order),
+        CLAIM(a_log_that_is_forced_closed_costs_no_order),
         CLAIM(lost_acknowledgements_make_no_second_order),
         CLAIM(a_producer_that_fails_for_good_costs_no_order),
         CLAIM(a_log_opens_while_kafka_is_away_and_is_ready_by_itself),

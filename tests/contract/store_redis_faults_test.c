@@ -233,6 +233,60 @@ static void a_verdict_that_becomes_forbidden_waits_and_gives_back_once(void **st
     assert_int_equal(counts(&one).available, STOCK);
 }
 
+/* --- orders of an operator --- */
+
+static struct ps_breaker_view order(struct gateway *gateway, enum ps_breaker_order what,
+                                    int64_t ttl_ms)
+{
+    static uint64_t id;
+    struct ps_breaker_view view;
+    int64_t until_ns = ps_clock_mono_ns(&ps_clock_system) + ttl_ms * PS_NS_PER_MS;
+    inv_store_force(gateway->store, &(struct ps_breaker_force){what, until_ns, ++id});
+    assert_true(inv_store_breaker(gateway->store, &view));
+    return view;
+}
+
+static void forced_open_nothing_is_reserved_and_verdicts_wait(void **state)
+{
+    struct answer before;
+    struct inv_reservation r = wish(2, "bob", "", EPOCH);
+    (void)state;
+    assert_int_equal(buy(&one, 1, "ann", ""), INV_RESERVED);
+    redis_do(&server, "CLIENT PAUSE 50 WRITE");
+    reserve_later(&one, &r, &before);
+    turn();
+    assert_int_equal(order(&one, PS_BREAKER_FORCED_OPEN, 400).state, PS_BREAKER_OPEN);
+    assert_false(inv_store_ready(one.store));
+    assert_int_equal(buy(&one, 3, "eve", ""), PS_E_CLOSED);
+    resolve(&one, 1, INV_VOID);
+    while (before.times == 0) /* it was on its way */
+        turn();
+    assert_int_equal(before.answer.result, INV_RESERVED);
+    turn_ms(100); /* would send the verdict */
+    assert_int_equal(redis_number(&server, "HINCRBY ps:{drop}:%d:stock black 0", EPOCH), STOCK - 2);
+    while (!inv_store_ready(one.store))
+        turn();
+    rest(&one);
+    assert_int_equal(counts(&one).available, STOCK - 1);
+    assert_int_equal(buy(&one, 3, "eve", ""), INV_RESERVED);
+    assert_int_equal(one.away, 0);
+    assert_int_equal(one.ready, 1);
+}
+
+static void forced_closed_refusals_are_asked_for_again_and_again(void **state)
+{
+    (void)state;
+    (void)order(&one, PS_BREAKER_FORCED_CLOSED, 60000);
+    redis_do(&server, "CONFIG SET maxmemory 1");
+    for (unsigned i = 0; i < 50; i++)
+        assert_int_equal(buy(&one, i, "ann", ""), PS_E_FULL);
+    assert_int_equal(one.away, 0);
+    assert_int_equal(order(&one, PS_BREAKER_FREE, 0).openings, 0);
+    for (unsigned i = 0; one.away == 0; i++)
+        assert_int_equal(buy(&one, i, "ann", ""), PS_E_FULL);
+    redis_do(&server, "CONFIG SET maxmemory 0");
+}
+
 int main(void)
 {
 #define CLAIM(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
@@ -243,6 +297,8 @@ int main(void)
         CLAIM(a_load_that_fills_the_memory_leaves),
         CLAIM(a_sale_is_not_opened_where_its_verdicts_would_be_forbidden),
         CLAIM(a_verdict_that_becomes_forbidden_waits_and_gives_back_once),
+        CLAIM(forced_open_nothing_is_reserved_and_verdicts_wait),
+        CLAIM(forced_closed_refusals_are_asked_for_again_and_again),
     };
     (void)signal(SIGPIPE, SIG_IGN);
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,11 +1,14 @@
 """The circuit breakers before Redis and Kafka as operators see and force them: what buyers are told meanwhile, and that it ends."""
+import asyncio
 import contextlib
+import threading
 import time
 from datetime import datetime, timezone
 
 import pytest
 from cluster import NO_LIMITS, Redis
-from penstock import Gateway, call, wait_until
+from load import Load
+from penstock import Gateway, call, free_port, wait_until
 from proxy import CUT, WELL
 
 WORKERS = 2
@@ -42,6 +45,45 @@ def spilling(start, kafka):
     """One in front of Kafka, with a spill."""
     yield start({"log": {"kind": "kafka", "kafka": {"brokers": kafka.brokers(0), "topic": kafka.topic(2)}}})
     kafka.well()
+
+
+class LongWay:
+    """A way to a port of which everything comes back later by the same time, however much there is (a Proxy's delays add up)."""
+
+    def __init__(self, to):
+        self.to, self.delay_s, self.port = to, 0.0, free_port()
+        self.loop = asyncio.new_event_loop()
+        self.thread = threading.Thread(target=self.loop.run_forever, daemon=True)
+
+    def __enter__(self):
+        self.thread.start()
+        asyncio.run_coroutine_threadsafe(asyncio.start_server(self.connected, "127.0.0.1", self.port), self.loop).result(10)
+        return self
+
+    def __exit__(self, *exc):
+        asyncio.run_coroutine_threadsafe(self.end(), self.loop)
+        self.thread.join(10)
+
+    async def end(self):
+        others = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in others:
+            task.cancel()
+        await asyncio.wait(others)
+        self.loop.stop()
+
+    async def connected(self, reader, writer):
+        there, back = await asyncio.open_connection("127.0.0.1", self.to)
+        await asyncio.wait([asyncio.ensure_future(self.pump(reader, back, False)), asyncio.ensure_future(self.pump(there, writer, True))],
+                           return_when=asyncio.FIRST_COMPLETED)
+        writer.close()
+        back.close()
+
+    async def pump(self, reader, writer, late):
+        due = 0.0
+        with contextlib.suppress(OSError):
+            while data := await reader.read(1 << 16):
+                due = max(due, self.loop.time() + (self.delay_s if late else 0))
+                self.loop.call_at(due, writer.write, data)
 
 
 def shown(gateway, name):
@@ -162,6 +204,34 @@ def test_forced_closed_redis_refusals_do_not_open_it_but_a_lost_redis_does(gatew
     redis.thaw()
     wait_until(lambda: shown(gateway, "redis")["state"] == "closed", 30, what="closed circuits")
     wait_until(lambda: buyers(gateway, sale, f"again-{time.monotonic()}", 5) == {"accepted"}, 30, what="orders")
+
+
+def test_a_redis_that_stays_slow_is_spared_by_the_workers_and_the_heartbeat_goes_on(start, redis):
+    """Quick refusals instead of late ones; not for a moment's delay."""
+    with LongWay(redis.port) as way:
+        gateway = start({"store": {"kind": "redis", "redis": {"url": f"redis://127.0.0.1:{way.port}/0"}}})
+        sale = gateway.make_sale(stock=10000)
+        with Load(gateway, sale, pause=0.05) as crowd:
+            wait_until(lambda: crowd.promised() > 50, 30, what="orders")
+            way.delay_s = 0.06
+            time.sleep(3)
+            assert shown(gateway, "redis")["openings"] == 0
+            way.delay_s = 0.35
+            wait_until(lambda: shown(gateway, "redis")["circuits"]["closed"] == 0, 30, what="open circuits")
+            breaker = shown(gateway, "redis")
+            assert "most replies take 250 ms or more" in breaker["why"] and breaker["window"]["slow_share"] >= 0.8, breaker
+            quick = 0
+            for i in range(20):
+                began = time.monotonic()
+                if gateway.buy(sale, f"one-{i}").code == "store_unavailable":
+                    quick += time.monotonic() - began < 0.2
+            assert quick >= 10, quick
+            assert "[+]store ok" in gateway.public("GET", "/readyz?verbose").text
+            way.delay_s = 0
+            wait_until(lambda: shown(gateway, "redis")["circuits"]["closed"] == WORKERS, 10, what="closed circuits")
+            before = crowd.promised()
+            wait_until(lambda: crowd.promised() > before + 50, 30, what="orders")
+        gateway.assert_books(sale)
 
 
 def test_an_order_is_obeyed_while_redis_is_away_and_forgotten_with_the_process(gateway, redis):
