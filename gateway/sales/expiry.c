@@ -121,7 +121,7 @@ static bool expire_order(struct sale_expiry *expiry, struct oq_order *order, int
         again_ns = now_ns + PS_NS_PER_MS * (early_ms < JUMP_REST_MS ? early_ms : JUMP_REST_MS);
     } else if (sale_append_released(runs->log, order, OQ_EXPIRED,
                                     ps_clock_wall_ms(runs->settings.clock), &nobody) == 0) {
-        ps_metric_add(runs->shard, GW_M_EXPIRED, 0, 1);
+        ps_metric_add(runs->shard, GW_M_EXPIRED, 0, !order->rehearsal);
     } else {
         taken = false;
     }

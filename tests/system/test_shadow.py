@@ -289,19 +289,21 @@ def test_every_event_of_a_rehearsal_says_so(gateway, key):
 
 def test_a_rehearsal_is_in_no_series_of_real_buyers(gateway, key):
     sale = gateway.make_sale()
-    make_twin(gateway, sale)
+    make_twin(gateway, sale, reservation_ttl_s=5)
 
     def real():
         text = gateway.admin("GET", "/metrics").text
-        names = r"^penstock_(answers_total|answer_duration_seconds|orders_total|units_returned_total|limit_shared_asked_total|limit_shadow_total)"
+        names = r"^penstock_(answers_total|answer_duration_seconds|orders_total|orders_expired_total|units_returned_total|limit_shared_asked_total|limit_shadow_total)"
         return {line for line in text.splitlines() if re.match(names, line)}
 
     before, seen = real(), gateway.metric('penstock_rehearsal_answers_total{verdict="accepted"}')
-    orders = gateway.metric('penstock_rehearsal_orders_total{event="accepted"}')
+    orders, expired = (gateway.metric(f'penstock_rehearsal_orders_total{{event="{event}"}}') for event in ("accepted", "released"))
     for n in range(3):
         assert gateway.buy(sale, f"load-{n}", headers=mark(key)).status == 202
     gateway.public("GET", f"/v1/sales/{sale}", headers=mark(key))
     is_no(gateway.buy("none", "load-1", headers=mark(key)), 404, "not_found")
+    released = 'penstock_rehearsal_orders_total{event="released"}'
+    wait_until(lambda: gateway.metric(released) >= expired + 3, 20, what="the expiry of three orders")
     assert real() == before
     assert gateway.metric('penstock_rehearsal_answers_total{verdict="accepted"}') == seen + 3
     assert gateway.metric('penstock_rehearsal_orders_total{event="accepted"}') == orders + 3
