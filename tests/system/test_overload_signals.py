@@ -158,14 +158,15 @@ def test_processor_time_is_the_share_of_the_quota():
         sale = gateway.make_sale(stock=1)
         with Load(gateway, sale, threads=24, timeout=30):
             wait_until(lambda: values(gateway)["process_cpu"] > 0.8, 10, what="the share")
-            used, at = gateway.metric("process_cpu_seconds_total"), time.monotonic()
-            time.sleep(2)
+            used, at, shares = gateway.metric("process_cpu_seconds_total"), time.monotonic(), []
+            while time.monotonic() < at + 3:
+                shares.append((time.monotonic(), values(gateway)["process_cpu"]))
+                time.sleep(0.1)
             used, passed = gateway.metric("process_cpu_seconds_total") - used, time.monotonic() - at
-            shown = values(gateway)
-            points = series(gateway, "process_cpu", 2)
+        late = [share for when, share in shares if when > at + 1]  # each is of the second before it
         assert used / passed < 0.15  # it is far from using a machine
-        assert 0.7 < shown["process_cpu"] < 1.5 and max(points) < 1.6
-        assert points[-1] == pytest.approx(used / passed / 0.1, rel=0.3)
+        assert sum(late) / len(late) == pytest.approx(used / passed / 0.1, rel=0.2)
+        assert 0.7 < max(series(gateway, "process_cpu")) < 1.7
         assert max(series(gateway, "loop_delay_ms")) > 50  # nine tenths of each period it may not run
         gateway.kill()
 
