@@ -119,12 +119,13 @@ static json_t *history_json(const struct op_deps *deps, int64_t seconds)
     char from[PS_TIME_LEN + 1];
 
     ps_time_format(ps_clock_wall_ms(deps->clock) - (now_ns - first_ns) / PS_NS_PER_MS, from);
-    return json_pack("{s:i, s:s, s:I, s:o, s:o, s:o, s:o, s:o}", "step_s", 1, "from", from,
-                     "points", (json_int_t)points, "pressure",
-                     series_json(&span, ADM_SERIES_PRESSURE), "signals",
-                     signal_histories_json(&span), "answers", answer_histories_json(&span),
-                     "order_p50_ms", series_json(&span, ADM_SERIES_ORDER_P50), "order_p99_ms",
-                     series_json(&span, ADM_SERIES_ORDER_P99));
+    return json_pack(
+        "{s:i, s:s, s:I, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "step_s", 1, "from", from, "points",
+        (json_int_t)points, "pressure", series_json(&span, ADM_SERIES_PRESSURE), "level",
+        series_json(&span, ADM_SERIES_LEVEL), "shed_share", series_json(&span, ADM_SERIES_SHED),
+        "signals", signal_histories_json(&span), "answers", answer_histories_json(&span),
+        "order_p50_ms", series_json(&span, ADM_SERIES_ORDER_P50), "order_p99_ms",
+        series_json(&span, ADM_SERIES_ORDER_P99));
 }
 
 /* --- the route --- */

@@ -250,6 +250,7 @@ void adm_overload_tick(struct adm_overload *overload)
     (void)adm_ladder_step(&overload->ladder, &settings->ladder,
                           adm_signals_now(overload->signals)->pressure, now_ns);
     adm_overload_apply(overload);
+    adm_signals_note(overload->signals, ADM_SERIES_LEVEL, overload->level);
     note_uses(overload, now_ns / PS_NS_PER_S);
 }
 

@@ -7,6 +7,7 @@
 #include "common/cgroup.h"
 #include "common/log.h"
 #include "common/process.h"
+#include "gateway/admission/shed.h"
 #include "gateway/metrics.h"
 
 #include <math.h>
@@ -332,13 +333,17 @@ static void remember(struct adm_signals *signals)
 {
     const struct adm_sample *sample = &signals->sample;
     int64_t second = sample->at_ns / PS_NS_PER_S;
+    double admission =
+        (double)ps_metric_read(signals->settings.metrics, GW_M_ADMISSION, ADM_SHED_ORDER) /
+        (double)PS_NS_PER_S;
 
     if (second != signals->second)
         end_second(signals);
     signals->second = second;
     for (size_t i = 0; i < CFG_SIGNAL_COUNT; i++)
         adm_history_add(signals->history, ADM_SERIES_SIGNAL + i, second, sample->value[i]);
-    adm_history_add(signals->history, ADM_SERIES_PRESSURE, second, sample->pressure);
+    adm_signals_note(signals, ADM_SERIES_PRESSURE, sample->pressure);
+    adm_signals_note(signals, ADM_SERIES_SHED, 1 - admission);
 }
 
 /* --- the sampler --- */
@@ -388,6 +393,11 @@ void adm_signals_set_rules(struct adm_signals *signals,
                            const struct cfg_signal_rule rules[CFG_SIGNAL_COUNT])
 {
     memcpy(signals->rules, rules, sizeof signals->rules);
+}
+
+void adm_signals_note(struct adm_signals *signals, enum adm_series series, double value)
+{
+    adm_history_add(signals->history, series, signals->second, value);
 }
 
 const struct adm_history *adm_signals_history(const struct adm_signals *signals)

@@ -31,6 +31,8 @@ void adm_sample_judge(struct adm_sample *sample,
 enum adm_series {
     ADM_SERIES_SIGNAL = 0, /* one a signal */
     ADM_SERIES_PRESSURE = CFG_SIGNAL_COUNT,
+    ADM_SERIES_LEVEL, /* of the ladder: adm_signals_note */
+    ADM_SERIES_SHED,  /* the share (0..1) of users whose orders shedding refuses */
     /* Of the orders answered 202 in that second, from their complete head, in ms; none: no point */
     ADM_SERIES_ORDER_P50,
     ADM_SERIES_ORDER_P99,
@@ -72,6 +74,8 @@ const struct cfg_signal_rule *adm_signals_rules(const struct adm_signals *signal
 void adm_signals_set_rules(struct adm_signals *signals,
                            const struct cfg_signal_rule rules[CFG_SIGNAL_COUNT]);
 
+/* Adds a figure that somebody else knows to the history, as of the last sample. */
+void adm_signals_note(struct adm_signals *signals, enum adm_series series, double value);
 /* Of ADM_SERIES_COUNT series, by the seconds of the monotonic clock. */
 const struct adm_history *adm_signals_history(const struct adm_signals *signals);
 

@@ -106,10 +106,18 @@ def test_history_has_a_point_a_second_and_as_many_as_were_asked_for(gateway):
     for asked in (0, 1, 3):
         history = overload(gateway, asked)["history"]
         assert history["step_s"] == 1 and history["points"] == asked
-        assert {len(history[name]) for name in ("pressure", "order_p50_ms", "order_p99_ms")} == {asked}
+        assert {len(history[name]) for name in ("pressure", "level", "shed_share", "order_p50_ms", "order_p99_ms")} == {asked}
         assert set(history["signals"]) == NAMES and {len(points) for points in history["signals"].values()} == {asked}
     assert gateway.admin("GET", "/admin/v1/overload?history_s=601").status == 422
     assert gateway.admin("GET", "/admin/v1/overload?history=1").status == 422
+
+
+def test_history_shows_the_level_second_by_second(gateway):
+    assert gateway.admin("POST", "/admin/v1/overload/pin", {"level": 3, "ttl_s": 60, "reason": "a test"}).status == 200
+    wait_until(lambda: overload(gateway, 2)["history"]["level"] == [3, 3], what="two seconds of it")
+    assert gateway.admin("POST", "/admin/v1/overload/unpin", {"reason": "a test"}).status == 200
+    wait_until(lambda: overload(gateway, 3)["history"]["level"] == [3, 0, 0], what="two seconds after it")
+    assert set(overload(gateway)["history"]) >= {"level", "shed_share"} and set(overload(gateway, 3)["history"]["shed_share"]) == {0}
 
 
 def test_who_may_only_look_may_look_and_nobody_else(gateway):

@@ -2,6 +2,7 @@
  * and what is remembered. */
 #include "tests/unit/temp_dir.h"
 
+#include "gateway/admission/shed.h"
 #include "gateway/admission/signals.h"
 #include "gateway/metrics.h"
 #include "queue/log_backend.h"
@@ -453,12 +454,18 @@ static void history_has_every_figure_and_the_answers_by_verdict(void **state)
             loads[0].in_flight = 5000;
         if (i == 34)
             loads[0].in_flight = 100;
+        ps_metric_set(shard, GW_M_ADMISSION, ADM_SHED_ORDER, 750 * MS);
         if (i == 35)
             adm_times_add(&loads[1].orders, 40 * MS);
         tick();
+        if (i == 36)
+            adm_signals_note(signals, ADM_SERIES_LEVEL, 2);
     }
     history = adm_signals_history(signals);
     assert_int_equal(adm_history_count(history), 5);
+    assert_near(adm_history_at(history, ADM_SERIES_LEVEL, 3), 2, 0);
+    assert_true(isnan(adm_history_at(history, ADM_SERIES_LEVEL, 2)));
+    assert_near(adm_history_at(history, ADM_SERIES_SHED, 2), 0.25, 1e-6);
     last = 4;
     assert_near(adm_history_at(history, ADM_SERIES_ANSWERS + ANS_V_sold_out, last), 200, 25);
     assert_near(adm_history_at(history, ADM_SERIES_ANSWERS + ANS_V_accepted, last), 0, 0);
