@@ -170,6 +170,7 @@ static void on_housekeeping(uv_timer_t *timer)
     }
     adm_overload_tick(gateway->overload);
     adm_breakers_watch(&gateway->breakers.known);
+    ord_flow_watch(gateway->flow, now_ns(gateway));
     drain_step(gateway);
 }
 
@@ -426,6 +427,7 @@ static int new_admin(struct gateway *gateway)
                                  .metrics = gateway->metrics,
                                  .overload = gateway->overload,
                                  .breakers = &gateway->breakers.known,
+                                 .flow = gateway->flow,
                                  .shard = gateway->shard,
                                  .readiness = tell_readiness,
                                  .gather = gather_metrics,

@@ -91,6 +91,7 @@
       "why says what to look after; GET /admin/v1/breakers shows the figures.") \
     X(breaker_closed, INFO, "All circuits of the breaker are closed again.", "") \
     X(breaker_order_over, INFO, "The time of an operator's (who) order for the breaker, to be open or closed (state), is over.", "") \
+    X(flow_pin_over, INFO, "The time of an operator's (who) limit for what is under way to log or store (target, limit) is over.", "") \
     X(store_error, ERROR, "Redis answered with an error (why): buyers get 503 store_unavailable.", \
       "Mend what why says.") \
     X(sale_opening, INFO, "This gateway writes the first records of a sale.", "") \

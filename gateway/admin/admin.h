@@ -15,6 +15,7 @@
 
 struct op_admin;
 struct clu_cluster;
+struct ord_flow;
 struct gw_settings;
 
 /* What the listener needs. All of it outlives it. */
@@ -33,6 +34,7 @@ struct op_deps {
     struct ps_metrics *metrics;
     struct adm_overload *overload;
     struct adm_breakers *breakers;
+    struct ord_flow *flow;
     struct ps_metrics_shard *shard;
     void (*readiness)(void *ctx, struct ans_readiness *ret_readiness);
     void (*gather)(void *ctx);       /* what is measured at a scrape goes into the shard */

@@ -234,6 +234,7 @@ op_request_fn op_get_order, op_confirm_order, op_cancel_order, op_order_batch; /
 op_request_fn op_list_orders, op_read_log, op_read_audit_log;                  /* export.c */
 op_request_fn op_pin_level, op_unpin_level, op_pin_feature, op_unpin_feature;  /* ladder.c */
 op_request_fn op_audit_sale;                                                   /* audit.c */
+op_request_fn op_list_flow, op_pin_flow, op_unpin_flow;                        /* flow.c */
 op_request_fn op_list_breakers, op_force_breaker, op_release_breaker;          /* breakers.c */
 op_request_fn op_livez, op_readyz, op_metrics, op_get_settings, op_list_tokens, op_new_token,
     op_delete_token, op_drain; /* ops.c */

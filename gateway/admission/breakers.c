@@ -11,7 +11,7 @@
 /* In the order of enum ps_breaker_order, without FREE. */
 static const char *const words[] = {"open", "closed", NULL};
 
-const struct cfg_pin_words adm_breaker_pin = {"state", words};
+const struct cfg_pin_words adm_breaker_pin = {.member = "state", .words = words};
 
 static int64_t now_ns(void)
 {

@@ -41,7 +41,7 @@ enum cfg_signal cfg_signal_find(const char *name)
 static const char *const modes[] = {"enforce", "off", NULL};
 enum { ENFORCE, OFF };
 
-const struct cfg_pin_words cfg_level_pins = {.member = "level"};
+const struct cfg_pin_words cfg_level_pins = {.member = "level", .max = CFG_LEVEL_MAX};
 
 static int overload_name(const char *text, size_t len, char ret_name[CFG_NAME_MAX + 1])
 {

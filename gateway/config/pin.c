@@ -2,21 +2,20 @@
 #include "gateway/config/pin.h"
 
 #include "common/clock.h"
-#include "gateway/config/overload_doc.h"
 
 #include <string.h>
 
 static void read_value(struct ps_json_reader *reader, const struct cfg_pin_words *words,
                        struct cfg_pin *pin)
 {
-    int64_t level = 0;
+    int64_t number = 0;
 
     if (words->words != NULL) {
         ps_json_enum(reader, words->member, words->words, &pin->value);
         return;
     }
-    ps_json_int(reader, words->member, 0, CFG_LEVEL_MAX, &level);
-    pin->value = (int)level;
+    ps_json_int(reader, words->member, words->min, words->max, &number);
+    pin->value = (int)number;
 }
 
 int cfg_pin_ask(const json_t *json, const struct cfg_pin_words *words, int64_t now_ms,

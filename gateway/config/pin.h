@@ -10,7 +10,7 @@
 
 struct cfg_pin {
     int64_t until_ms; /* wall clock; 0: there is no pin */
-    int value;        /* a level, or the place of a word */
+    int value;        /* a number, or the place of a word */
     char who[PS_NAME_MAX + 1];
     char why[CFG_WHY_SIZE];
 };
@@ -18,7 +18,8 @@ struct cfg_pin {
 /* How the pins of a kind are written. */
 struct cfg_pin_words {
     const char *member;       /* says what is pinned */
-    const char *const *words; /* its values, NULL-terminated; NULL: a level */
+    const char *const *words; /* its values, NULL-terminated; NULL: a number, min to max */
+    int min, max;
 };
 
 static inline bool cfg_pin_is_in_force(const struct cfg_pin *pin, int64_t wall_ms)

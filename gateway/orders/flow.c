@@ -1,6 +1,8 @@
 /* See flow.h. */
 #include "gateway/orders/flow.h"
 
+#include "common/log.h"
+
 #include <stdlib.h>
 
 #define LOG_FLOOR     16 /* a small batch that is being written, and the one that gathers */
@@ -93,6 +95,61 @@ bool ord_flow_view(const struct ord_flow *flow, enum gw_flow target, struct ord_
     *ret_view = view;
     return true;
 }
+
+/* --- pins --- */
+
+const struct cfg_pin_words ord_flow_pin_words = {.member = "limit", .min = 1, .max = 1000000};
+
+const struct cfg_pin *ord_flow_pinned(const struct ord_flow *flow, enum gw_flow target)
+{
+    return flow->pins[target].end_ns != 0 ? &flow->pins[target].by : NULL;
+}
+
+/* A worker has its part of the limit, and no less than one call. */
+static void pin_limits(struct ord_flow *flow, enum gw_flow target)
+{
+    const struct ord_flow_pin *pin = &flow->pins[target];
+    uint32_t calls = pin->end_ns != 0 ? (uint32_t)pin->by.value : 0;
+
+    if (target == GW_FLOW_LOG)
+        ps_adaptive_limit_pin(&flow->log, calls);
+    for (size_t i = 0; target == GW_FLOW_STORE && i < flow->workers; i++) {
+        uint32_t part = calls / (uint32_t)flow->workers + (i < calls % flow->workers);
+        ps_adaptive_limit_pin(&flow->stores[i], calls != 0 && part == 0 ? 1 : part);
+    }
+}
+
+void ord_flow_prepare(struct ord_flow *flow, enum gw_flow target, const struct cfg_pin *pin,
+                      int64_t end_ns)
+{
+    flow->changing = target;
+    flow->next = (struct ord_flow_pin){0};
+    if (pin != NULL)
+        flow->next = (struct ord_flow_pin){.by = *pin, .end_ns = end_ns};
+}
+
+void ord_flow_end_change(struct ord_flow *flow, bool written)
+{
+    if (!written)
+        return;
+    flow->pins[flow->changing] = flow->next;
+    pin_limits(flow, flow->changing);
+}
+
+void ord_flow_watch(struct ord_flow *flow, int64_t now_ns)
+{
+    for (size_t i = 0; i < GW_FLOW_COUNT; i++) {
+        struct ord_flow_pin *pin = &flow->pins[i];
+        if (pin->end_ns == 0 || now_ns < pin->end_ns)
+            continue;
+        pin->end_ns = 0;
+        pin_limits(flow, (enum gw_flow)i);
+        ps_log(PS_LOG_INFO, "flow_pin_over", PS_F_STR("target", gw_flow_names[i]),
+               PS_F_INT("limit", pin->by.value), PS_F_STR("who", pin->by.who));
+    }
+}
+
+/* --- the log's calls --- */
 
 uint32_t ord_flow_stamp(int64_t now_ns)
 {

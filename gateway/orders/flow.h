@@ -10,6 +10,7 @@
 
 #include "common/adaptive_limit.h"
 #include "common/err.h"
+#include "gateway/config/pin.h"
 #include "gateway/metrics.h"
 #include "queue/log.h"
 
@@ -25,6 +26,13 @@ struct ord_flow {
     struct ps_adaptive_limit log;     /* its calls end on the log's thread */
     struct ps_adaptive_limit *stores; /* one a worker, whose thread ends them; NULL: in memory */
     size_t workers;
+    /* The control thread's. */
+    struct ord_flow_pin {
+        struct cfg_pin by;
+        int64_t end_ns; /* mono; 0: not pinned */
+    } pins[GW_FLOW_COUNT];
+    enum gw_flow changing; /* by an order that is not in force yet: */
+    struct ord_flow_pin next;
 };
 
 /* What all threads have together. */
@@ -42,6 +50,19 @@ struct ps_adaptive_limit *ord_flow_store(struct ord_flow *flow, size_t worker);
 /* False: there is no such target here. Any thread. */
 bool ord_flow_view(const struct ord_flow *flow, enum gw_flow target,
                    struct ord_flow_view *ret_view);
+
+/* An operator's order for a target: {"limit"}, of all workers together. It holds for this gateway
+ * alone, until its end or that of the process. The control thread. */
+extern const struct cfg_pin_words ord_flow_pin_words;
+/* What is ordered now; NULL: nothing. */
+const struct cfg_pin *ord_flow_pinned(const struct ord_flow *flow, enum gw_flow target);
+/* In two steps, so that it can be written down in between: prepared, one at a time, until `end_ns`
+ * (`pin` NULL: unpins); then in force, or dropped. */
+void ord_flow_prepare(struct ord_flow *flow, enum gw_flow target, const struct cfg_pin *pin,
+                      int64_t end_ns);
+void ord_flow_end_change(struct ord_flow *flow, bool written);
+/* Each 100 ms: ends and logs what is over. */
+void ord_flow_watch(struct ord_flow *flow, int64_t now_ns);
 
 /* The ticket of an append carries its moment, and the log's thread says what became of it. */
 uint32_t ord_flow_stamp(int64_t now_ns);

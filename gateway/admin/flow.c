@@ -1,0 +1,139 @@
+/* How much is under way to the order log and to Redis, and operators' limits in place of those that
+ * are measured. An order is in the audit log first, then in force, then answered; it ends by
+ * itself, and with the process. */
+#include "gateway/admin/admin_internal.h"
+
+#include "gateway/orders/flow.h"
+
+#include <stdio.h>
+#include <string.h>
+
+static json_t *milliseconds(int64_t ns)
+{
+    return ns > 0 ? json_real((double)ns / (double)PS_NS_PER_MS) : json_null();
+}
+
+/* `view`: there is such a target. */
+static json_t *target_json(const struct op_deps *deps, enum gw_flow target,
+                           const struct ord_flow_view *view)
+{
+    json_int_t refused = ps_metric_read(deps->metrics, GW_M_FLOW_REFUSED, target);
+
+    return json_pack("{s:s, s:I, s:I, s:I, s:o, s:o, s:o}", "name", gw_flow_names[target], "limit",
+                     (json_int_t)view->limit, "in_flight", (json_int_t)view->in_flight, "refused",
+                     refused, "latency_ms", milliseconds(view->median_ns), "aim_ms",
+                     milliseconds(view->aim_ns), "pin",
+                     cfg_pin_write(ord_flow_pinned(deps->flow, target), &ord_flow_pin_words));
+}
+
+void op_list_flow(struct op_request *request)
+{
+    const struct op_deps *deps = &request->admin->deps;
+    json_t *list = json_array();
+    int err = list == NULL;
+
+    for (size_t i = 0; err == 0 && i < GW_FLOW_COUNT; i++) {
+        struct ord_flow_view view;
+        if (ord_flow_view(deps->flow, (enum gw_flow)i, &view))
+            err = json_array_append_new(list, target_json(deps, (enum gw_flow)i, &view));
+    }
+    if (err != 0) {
+        json_decref(list);
+        list = NULL;
+    }
+    op_json(request, ANS_V_ok, list != NULL ? json_pack("{s:o}", "flow", list) : NULL);
+}
+
+/* False: answered. */
+static bool read_flow_target(struct op_request *request, enum gw_flow *ret_target,
+                             struct ord_flow_view *ret_view)
+{
+    const struct ord_flow *flow = request->admin->deps.flow;
+
+    const struct ps_str name = request->arg[0];
+
+    for (size_t i = 0; i < GW_FLOW_COUNT; i++)
+        if (strlen(gw_flow_names[i]) == name.len &&
+            memcmp(gw_flow_names[i], name.at, name.len) == 0 &&
+            ord_flow_view(flow, (enum gw_flow)i, ret_view)) {
+            *ret_target = (enum gw_flow)i;
+            return true;
+        }
+    op_no(request, ANS_V_not_found,
+          "no such target here: log is the order log, store a counter in Redis");
+    return false;
+}
+
+static void say_target(struct op_request *request)
+{
+    struct ord_flow_view view;
+    enum gw_flow target;
+
+    if (read_flow_target(request, &target, &view))
+        op_json(request, ANS_V_ok, target_json(&request->admin->deps, target, &view));
+}
+
+static void end_order(struct op_change *change, bool written)
+{
+    ord_flow_end_change(change->admin->deps.flow, written);
+}
+
+static void answer_order(struct op_request *request, struct op_change *change)
+{
+    (void)change;
+    say_target(request);
+}
+
+/* `pin` NULL: unpins. */
+static void order(struct op_request *request, enum gw_flow target, const struct cfg_pin *pin,
+                  int64_t end_ns)
+{
+    struct ord_flow *flow = request->admin->deps.flow;
+    char name[PS_NAME_MAX];
+
+    (void)snprintf(name, sizeof name, "flow/%s", gw_flow_names[target]);
+    struct op_change *change =
+        op_change_new(request, pin != NULL ? "flow.pin" : "flow.unpin", name);
+    if (change == NULL)
+        return;
+    ord_flow_prepare(flow, target, pin, end_ns);
+    cfg_change_line(change->change, name,
+                    cfg_pin_write(ord_flow_pinned(flow, target), &ord_flow_pin_words),
+                    cfg_pin_write(pin, &ord_flow_pin_words));
+    change->end = end_order;
+    change->answer = answer_order;
+    op_change_submit(request, change);
+}
+
+void op_pin_flow(struct op_request *request)
+{
+    const struct ps_clock *clock = request->admin->deps.clock;
+    int64_t now_ms = ps_clock_wall_ms(clock);
+    struct ps_faults faults = {0};
+    struct ord_flow_view view;
+    enum gw_flow target;
+    struct cfg_pin pin;
+
+    if (!read_flow_target(request, &target, &view))
+        return;
+    if (cfg_pin_ask(request->body, &ord_flow_pin_words, now_ms, &pin, &faults) < 0) {
+        op_faults(request, ANS_V_invalid, &faults);
+        return;
+    }
+    memcpy(pin.who, request->who, sizeof pin.who);
+    memcpy(pin.why, request->why, sizeof pin.why);
+    order(request, target, &pin, ps_clock_mono_ns(clock) + (pin.until_ms - now_ms) * PS_NS_PER_MS);
+}
+
+void op_unpin_flow(struct op_request *request)
+{
+    struct ord_flow_view view;
+    enum gw_flow target;
+
+    if (!read_flow_target(request, &target, &view) || !op_only_reason(request))
+        return;
+    if (ord_flow_pinned(request->admin->deps.flow, target) == NULL)
+        say_target(request);
+    else
+        order(request, target, NULL, 0);
+}

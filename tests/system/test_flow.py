@@ -1,0 +1,241 @@
+"""How much is under way to the order log and to Redis: it follows their latency, so that who is let through is answered in time; an
+operator sees it, and may set it by hand."""
+import contextlib
+import json
+import subprocess
+import time
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime, timezone
+
+import pytest
+from cluster import NO_LIMITS, Cluster
+from faults import Disk
+from penstock import REHEARSE, Gateway, call, wait_until
+
+FLOW = "/admin/v1/flow"
+
+
+def shown(gateway, name="log"):
+    return next(target for target in gateway.admin("GET", FLOW).json["flow"] if target["name"] == name)
+
+
+def pin(gateway, name, limit, ttl_s=60, **more):
+    answer = gateway.admin("POST", f"{FLOW}/{name}/pin", {"limit": limit, "ttl_s": ttl_s, **more})
+    assert answer.status == 200, answer
+    return answer.json
+
+
+def buy_together(gateway, sale, who, count):
+    """The answers of so many buyers who come at the same moment."""
+    with ThreadPoolExecutor(count) as pool:
+        return list(pool.map(lambda i: gateway.buy(sale, f"{who}-{i}", key=f"{who}-{i}"), range(count)))
+
+
+def words(answers):
+    return {answer.code if answer.status != 202 else answer.json["state"] for answer in answers}
+
+
+def crowd(gateway, report, rate, seconds, connections=1000):
+    """Open loop; what they were answered, second by second, is in the report's timeline. Its own proof must hold."""
+    done = subprocess.run(
+        [str(REHEARSE), "--public", f"http://127.0.0.1:{gateway.port}", "--admin", f"http://127.0.0.1:{gateway.admin_port}", "--state-dir",
+         str(gateway.state), "--rate", str(rate), "--duration", f"{seconds}s", "--unique-users", "--connections", str(connections), "--timeout", "20s",
+         "--in-time", "250ms", "--quiet", "--json", str(report)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=180)
+    assert done.returncode == 0, done.stdout
+    return json.loads(report.read_text())
+
+
+def between(report, verdict, start_s, end_s):
+    """How often it was said from one second to the other."""
+    slots = report["timeline"]["answers"].get(verdict, [])
+    at = report["timeline"]["slot_ms"] / 1000
+    return sum(count for i, count in enumerate(slots) if start_s <= i * at < end_s)
+
+
+@pytest.fixture()
+def disk(tmp_path):
+    return Disk(tmp_path)
+
+
+@pytest.fixture()
+def gateway(tmp_path, disk):
+    with Gateway(settings={"log": {"batch_max": 16}, "policy": NO_LIMITS}, env=disk.env) as started:
+        yield started
+
+
+# --- it follows the latency ---
+
+
+def test_ten_times_what_the_disk_commits_is_answered_in_time_or_refused_at_once(tmp_path, gateway, disk):
+    """F17: 16 orders a commit, 10 ms a commit. A queue bounded by length let an order wait for half a second, and then be pending."""
+    disk.slow_syncs(10000)
+    report = crowd(gateway, tmp_path / "report.json", 8000, 5)
+    answers, latency = report["answers"], report["latency_ms"]
+    assert report["unanswered"] == 0 and answers["log_backlog"] > 10000, answers
+    assert answers["accepted"] > 1500, answers
+    assert report["in_time"]["answers"]["accepted"] > 0.8 * answers["accepted"], (report["in_time"], latency["accepted"])
+    assert answers.get("pending", 0) < 0.02 * answers["accepted"], answers
+    assert latency["accepted"]["p50"] < 200, latency
+    target = shown(gateway)
+    assert target["refused"] == answers["log_backlog"] == gateway.metric('penstock_flow_refused_total{target="log"}')
+    assert gateway.metric("penstock_log_backlog_records") < 1000
+    disk.heal()
+    report = crowd(gateway, tmp_path / "after.json", 1000, 3)  # and it comes back by itself
+    assert between(report, "accepted", 1, 3) > 1500, report["answers"]
+    wait_until(lambda: shown(gateway)["in_flight"] == 0, what="the last outcome")
+
+
+def test_buyers_of_a_log_that_keeps_up_are_not_refused_however_slow_it_is(tmp_path, gateway, disk):
+    """A disk of 60 ms: twice the target at rest, and three buyers in each commit."""
+    disk.slow_syncs(60000)
+    report = crowd(gateway, tmp_path / "report.json", 50, 5, connections=50)
+    assert set(report["answers"]) <= {"accepted", "pending"} and report["answers"]["accepted"] > 200, report["answers"]
+
+
+def test_a_pause_of_the_disk_makes_nobody_refused(tmp_path, gateway, disk):
+    sale = gateway.make_sale(stock=100000)
+    for turn in range(5):
+        disk.slow_syncs(300000)
+        assert words(buy_together(gateway, sale, f"turn-{turn}", 30)) <= {"accepted", "pending"}
+        disk.heal()
+    assert words(buy_together(gateway, sale, "after", 30)) == {"accepted"}
+    gateway.assert_books(sale)
+
+
+# --- by hand ---
+
+
+def test_a_pinned_limit_is_in_force_audited_and_ends_by_order(gateway, disk):
+    sale = gateway.make_sale(stock=100000)
+    before = shown(gateway)
+    assert before["pin"] is None and before["limit"] == 128 and before["aim_ms"] == 30
+    pinned = pin(gateway, "log", 2, 600, reason="the disk is shared with a backup")
+    assert pinned["limit"] == 2 and pinned["pin"]["limit"] == 2 and pinned["pin"]["reason"] == "the disk is shared with a backup"
+    left = datetime.fromisoformat(pinned["pin"]["until"].replace("Z", "+00:00")) - datetime.now(timezone.utc)
+    assert 590 < left.total_seconds() <= 600
+    assert gateway.metric('penstock_flow_limit{target="log"}') == 2
+    assert words([gateway.buy(sale, "alone")]) == {"accepted"}
+
+    disk.slow_syncs(300000)
+    answers = buy_together(gateway, sale, "many", 20)
+    refused = [answer for answer in answers if answer.code == "log_backlog"]
+    assert len(refused) >= 14 and words(answers) <= {"accepted", "pending", "log_backlog"}, words(answers)
+    for answer in refused:
+        assert answer.status == 503 and int(answer.headers["retry-after"]) >= 1 and answer.json["violated-policies"], answer
+    disk.heal()
+
+    line = gateway.admin("GET", "/admin/v1/audit-log?limit=1000").lines()[-1]
+    assert (line["action"], line["target"], line["why"], line["from"]) == ("flow.pin", "flow/log", "the disk is shared with a backup", None)
+    assert line["to"] == pinned["pin"]
+    free = gateway.admin("POST", f"{FLOW}/log/unpin", {"reason": "the backup is over"})
+    assert free.status == 200 and free.json["pin"] is None and free.json["limit"] >= 16
+    assert words(buy_together(gateway, sale, "after", 14)) == {"accepted"}
+    assert gateway.admin("POST", f"{FLOW}/log/unpin").status == 200  # nothing is pinned: nothing changes
+    actions = [line["action"] for line in gateway.admin("GET", "/admin/v1/audit-log?limit=1000").lines()]
+    assert actions.count("flow.pin") == actions.count("flow.unpin") == 1
+    units = gateway.assert_books(sale)["skus"][0]
+    assert units["in_doubt"] == 0 and units["available"] + units["held"] == 100000  # who was refused holds nothing
+
+
+def test_a_pin_ends_by_itself_when_its_time_is_over(gateway):
+    pin(gateway, "log", 3, 1)
+    assert shown(gateway)["limit"] == 3
+    wait_until(lambda: shown(gateway)["pin"] is None, 5, what="the end")
+    assert shown(gateway)["limit"] == 128
+    gateway.wait_log("flow_pin_over")
+
+
+@pytest.fixture(scope="module")
+def bad(tmp_path_factory):
+    """For input that changes nothing."""
+    with Gateway(tmp_path_factory.mktemp("bad")) as started:
+        yield started
+        assert shown(started)["pin"] is None
+
+
+@pytest.mark.parametrize("body,pointer", [
+    ({"limit": 1}, "/ttl_s"), ({"ttl_s": 1}, "/limit"), ({"limit": 0, "ttl_s": 1}, "/limit"), ({"limit": 1000001, "ttl_s": 1}, "/limit"),
+    ({"limit": 1.5, "ttl_s": 1}, "/limit"), ({"limit": "all", "ttl_s": 1}, "/limit"), ({"limit": 1, "ttl_s": 0}, "/ttl_s"),
+    ({"limit": 1, "ttl_s": 604801}, "/ttl_s"), ({"limit": 1, "ttl_s": 1, "level": 2}, "/level"), ({"limit": 1, "ttl_s": 1, "reason": 7}, "/reason")])
+def test_a_pin_that_makes_no_sense_is_refused_by_name(bad, body, pointer):
+    answer = bad.admin("POST", f"{FLOW}/log/pin", body)
+    assert answer.status == 422 and answer.json["pointer"] == pointer, answer
+
+
+def test_there_is_no_target_but_the_log_where_the_counter_is_in_memory(bad):
+    assert [target["name"] for target in bad.admin("GET", FLOW).json["flow"]] == ["log"]
+    for name in ("store", "kafka", "Log"):
+        for word, body in (("pin", {"limit": 1, "ttl_s": 1}), ("unpin", None)):
+            assert bad.admin("POST", f"{FLOW}/{name}/{word}", body).code == "not_found"
+
+
+def test_viewers_look_and_operators_pin(bad):
+    tokens = {role: bad.admin("POST", "/admin/v1/tokens", {"role": role}).json["token"] for role in ("viewer", "operator")}
+    assert bad.admin("GET", FLOW, token=tokens["viewer"]).status == 200
+    assert call(bad.admin_port, "GET", FLOW).status == 401
+    for word, body in (("pin", {"limit": 1, "ttl_s": 1}), ("unpin", None)):
+        assert bad.admin("POST", f"{FLOW}/log/{word}", body, token=tokens["viewer"]).status == 403
+    assert bad.admin("POST", f"{FLOW}/log/unpin", token=tokens["operator"]).status == 200
+
+
+# --- Redis and Kafka ---
+
+
+@contextlib.contextmanager
+def slowed(gateway, of, delay_ms, after_s, for_s):
+    """One way's delay, both ways, while what is inside runs."""
+    route = gateway.redis_route if of == "redis" else gateway.kafka_route
+
+    def act():
+        time.sleep(after_s)
+        route(delay_ms=delay_ms)
+        time.sleep(for_s)
+        route()
+
+    with ThreadPoolExecutor(1) as pool:
+        acting = pool.submit(act)
+        yield
+        acting.result()
+
+
+@pytest.fixture()
+def alone(kafka):
+    """One gateway over Redis and Kafka."""
+    with Cluster(kafka, gateways=1, settings={"workers": 2}) as cluster:
+        yield cluster[0]
+
+
+def test_a_redis_slowed_by_50_ms_at_the_peak_is_used_as_before_and_afterwards_all_is_well(tmp_path, alone):
+    with slowed(alone, "redis", 25, after_s=4, for_s=5):
+        report = crowd(alone, tmp_path / "report.json", 500, 14)
+    assert report["unanswered"] == 0, report["answers"]
+    assert between(report, "accepted", 5, 9) > 0.6 * 500 * 4, report["timeline"]
+    assert between(report, "accepted", 11, 14) > 0.8 * 500 * 3, report["timeline"]
+    assert report["answers"].get("pending", 0) < 0.05 * report["answers"]["accepted"], report["answers"]
+    wait_until(lambda: shown(alone, "store")["in_flight"] == 0 and shown(alone)["in_flight"] == 0, what="the last answers")
+
+
+def test_a_kafka_slowed_by_500_ms_at_the_peak_makes_no_queue_and_comes_back_by_itself(tmp_path, alone):
+    """500 ms more are the time-out: nobody can be told `accepted` then. Everybody is answered by then all the same, as pending or as refused."""
+    with slowed(alone, "kafka", 250, after_s=4, for_s=5):
+        report = crowd(alone, tmp_path / "report.json", 500, 16)
+    latency = report["latency_ms"]
+    assert report["unanswered"] == 0, report["answers"]
+    assert set(report["answers"]) <= {"accepted", "pending", "log_backlog"}, report["answers"]
+    assert latency["all"]["max"] < 2500, latency
+    assert between(report, "accepted", 12, 16) > 0.8 * 500 * 4, report["timeline"]
+    wait_until(lambda: shown(alone)["in_flight"] == 0, 30, what="the last outcome")
+    wait_until(lambda: shown(alone)["limit"] > 1000, 30, what="the limit as before")
+
+
+def test_what_is_pinned_for_redis_is_shared_by_the_workers(alone):
+    sale = alone.make_sale(stock=1000)
+    assert [target["name"] for target in alone.admin("GET", FLOW).json["flow"]] == ["log", "store"]
+    assert pin(alone, "store", 2)["limit"] == 2
+    alone.redis_route(delay_ms=100)
+    answers = buy_together(alone, sale, "many", 30)
+    assert words(answers) <= {"accepted", "pending", "store_unavailable"} and len([a for a in answers if a.code == "store_unavailable"]) >= 20, words(answers)
+    alone.redis_route()
+    assert pin(alone, "store", 1)["limit"] == 2  # each worker at least one
+    assert alone.admin("POST", f"{FLOW}/store/unpin").json["limit"] >= 16
+    assert words(buy_together(alone, sale, "after", 10)) == {"accepted"}
