@@ -6,9 +6,11 @@ import sys
 import time
 
 import pytest
+from cluster import Redis
 from faults import Disk
 from load import Load
-from penstock import ROOT, Gateway, call, wait_until
+from penstock import ROOT, Gateway, call, free_port, wait_until
+from proxy import Proxy
 
 sys.path.insert(0, str(ROOT / "loadtest" / "bench.d"))
 from cgroup import Group  # noqa: E402
@@ -155,6 +157,36 @@ def test_a_log_that_is_slow_raises_the_pressure_and_names_itself(tmp_path):
             wait_until(lambda: overload(gateway)["signals"]["log_latency_ms"]["value"] > 1000, 10, what="the latency")
         disk.heal()
         wait_until(lambda: overload(gateway)["signals"]["log_latency_ms"]["value"] == 0, 10, what="its end")
+
+
+@pytest.fixture()
+def redis(tmp_path):
+    server = Redis(tmp_path).start()
+    yield server
+    server.end()
+
+
+def test_a_redis_that_is_slow_shows_in_the_latency_of_the_counter(redis):
+    port = free_port()
+    with Proxy() as proxy:
+        proxy.route("redis", port, redis.port)
+        with Gateway(settings={"store": {"kind": "redis", "redis": {"url": f"redis://127.0.0.1:{port}/0"}}}) as gateway:
+            gateway.no_limits()
+            sale = gateway.make_sale(stock=100000)
+
+            def latency_ms():
+                signals = overload(gateway)["signals"]
+                assert "absent" not in signals["store_latency_ms"]
+                return signals["store_latency_ms"]["value"]
+
+            assert latency_ms() == 0  # nobody asks
+            with Load(gateway, sale, threads=4):
+                wait_until(lambda: 0 < latency_ms() < 60, what="a latency")
+                proxy.set("redis", delay_ms=60)
+                wait_until(lambda: 60 < latency_ms() < 400, what="a latency with the delay")
+                assert overload(gateway)["signals"]["store_latency_ms"]["share"] > 1
+                proxy.set("redis")
+                wait_until(lambda: 0 < latency_ms() < 60, what="a latency without it")
 
 
 def test_processor_time_is_the_share_of_the_quota():
