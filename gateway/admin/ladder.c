@@ -246,12 +246,14 @@ static void pin(struct op_request *request, const struct op_target *target,
     }
     memcpy(wanted.who, request->who, sizeof wanted.who);
     memcpy(wanted.why, request->why, sizeof wanted.why);
-    if (dry_run)
-        op_json(request, ANS_V_ok,
-                json_pack("{s:b, s:o, s:o}", "dry_run", 1, "pin", cfg_pin_write(&wanted, words),
-                          "levels", op_levels_json(request->admin, NULL)));
-    else
+    if (!dry_run) {
         set_pin(request, target, have, &wanted, words, action);
+        return;
+    }
+    op_etag(request, target->have->version);
+    op_json(request, ANS_V_ok,
+            json_pack("{s:b, s:o, s:o}", "dry_run", 1, "pin", cfg_pin_write(&wanted, words),
+                      "levels", op_levels_json(request->admin, NULL)));
 }
 
 static void unpin(struct op_request *request, const struct op_target *target,

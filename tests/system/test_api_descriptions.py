@@ -14,6 +14,8 @@ ORDER = "/admin/v1/orders/{order_id}"
 LIMIT = "/admin/v1/limits/{rule}"
 BLOCKED_USER = "/admin/v1/blocklist/users/{user}"
 BLOCKED_RANGE = "/admin/v1/blocklist/ips/{range}"
+OVERLOAD = "/admin/v1/overload"
+FEATURE = "/admin/v1/features/{feature}"
 
 
 class Described:
@@ -48,7 +50,7 @@ class Described:
         for name in response.get("headers", {}):
             if (name, expected) == ("Retry-After", 409):
                 assert ("retry-after" in answer.headers) == (answer.code in ("not_started", "idempotency_in_progress")), where
-            elif name not in ("RateLimit-Policy", "RateLimit", "Idempotency-Replayed", "Location"):
+            elif name not in ("RateLimit-Policy", "RateLimit", "Idempotency-Replayed", "Location", "Penstock-Admission"):
                 assert name.lower() in answer.headers, f"{where}: no {name}"
         if "content" not in response:
             assert answer.text == "", where
@@ -172,7 +174,8 @@ def test_both_listeners_do_what_their_descriptions_say(gateway, public, admin):
     admin.call(200, "get", "/admin/v1/blocklist/ips", query="?after=2001&limit=1")
     for path, patch, argument in ((ADMIN_SALE, {"per_user_cap": 2}, {"sale": "draft"}), (LIMIT, {"rate": 6}, {"rule": "user"}),
                                   (BLOCKED_USER, {"reason": "a farm"}, {"user": "%C3%A9"}),
-                                  (BLOCKED_RANGE, {"until": "2099-01-01T00:00:00Z"}, {"range": "2001:db8::-32"})):
+                                  (BLOCKED_RANGE, {"until": "2099-01-01T00:00:00Z"}, {"range": "2001:db8::-32"}),
+                                  (OVERLOAD, {"enter": 0.9}, {}), (FEATURE, {"level": 3}, {"feature": "exact_stock"})):
         first = admin.call(200, "get", path + "/versions", **argument).json["versions"][-1]["version"]
         admin.call(200, "get", path + "/versions/{version}", version=str(first), **argument)
         admin.call(404, "get", path + "/versions/{version}", version="999", **argument)
@@ -183,6 +186,16 @@ def test_both_listeners_do_what_their_descriptions_say(gateway, public, admin):
         admin.call(200, "post", path + "/rollback", {"version": first}, query="?dry_run=1", **argument)
         if path != ADMIN_SALE:
             admin.call(200, "post", path + "/rollback", {"version": first}, **argument)
+    admin.call(200, "put", OVERLOAD, {"signals": {"loop_delay_ms": {"threshold": 30}}}, headers=ANY_VERSION)
+    admin.call(200, "put", FEATURE, {"level": None}, headers=ANY_VERSION, feature="exports")
+    admin.call(422, "put", FEATURE, {"level": 1}, feature="orders")
+    admin.call(200, "get", "/admin/v1/features")
+    admin.call(200, "get", FEATURE, feature="exports")
+    for path, pin, argument in ((OVERLOAD, {"level": 0}, {}), (FEATURE, {"state": "on"}, {"feature": "exports"})):
+        admin.call(200, "post", path + "/pin", {**pin, "ttl_s": 60}, query="?dry_run=1", **argument)
+        admin.call(200, "post", path + "/pin", {**pin, "ttl_s": 60, "reason": "to see it"}, **argument)
+        admin.call(422, "post", path + "/pin", pin, **argument)
+        admin.call(200, "post", path + "/unpin", **argument)
     assert admin.call(200, "post", ADMIN_SALE + "/open", sale="draft").json["state"] == "open"
     admin.call(409, "post", ADMIN_SALE + "/open", sale=sale)
     bundle = admin.call(200, "get", "/admin/v1/config", query="?kinds=limits,blocklist/users")
