@@ -1,6 +1,6 @@
-/* Seeding. A sale is created when its name is unknown. A limit rule is created when its name is
- * unknown, or replaced while it is still as it was shipped. Each is an ordinary change with its
- * audit line, by "settings". */
+/* Seeding. A sale is created when its name is unknown. A document of `policy` - a limit rule, that
+ * of overload, a feature - is created when its name is unknown, or replaced while it is still as it
+ * was shipped. Each is an ordinary change with its audit line, by "settings". */
 #include "gateway/config/seed.h"
 
 #include "common/buf.h"
@@ -40,28 +40,80 @@ static void check_sales(const json_t *sales, struct ps_faults *faults)
     }
 }
 
-static void check_rules(const json_t *limits, struct ps_faults *faults)
-{
-    const json_t *document;
-    const char *name;
+/* Whose documents `policy` may hold, under the kind's path. */
+static const struct cfg_kind *const seeded[] = {&cfg_kind_limit, &cfg_kind_overload,
+                                                &cfg_kind_feature};
 
-    if (limits != NULL && !json_is_object(limits))
-        (void)ps_faults_add(faults, PS_E_INVALID, "/policy/limits",
-                            "must be an object of rules by name");
-    if (json_object_size(limits) > CFG_RULES_MAX)
-        (void)ps_faults_add(faults, PS_E_INVALID, "/policy/limits", "more than %d rules",
-                            CFG_RULES_MAX);
-    json_object_foreach((json_t *)(uintptr_t)limits, name, document)
-    {
-        char pointer[PS_NAME_MAX + 32];
-        struct cfg_limit_rule rule;
-        (void)snprintf(pointer, sizeof pointer, "/policy/limits/%.64s", name);
-        if (ps_name_ok(name, strlen(name)))
-            (void)!cfg_limit_rule_read(document, name, pointer, &rule, faults);
-        else
-            (void)ps_faults_add(faults, PS_E_INVALID, pointer,
-                                "is no rule name: letters, digits, '.', '_', '-', at most 64");
+/* Calls `take` for each document of a member of `policy`; of a kind that has one document the
+ * member is that one. */
+typedef void document_fn(const struct cfg_kind *kind, const char *name, json_t *json, void *ctx);
+
+static void each_document(const struct cfg_kind *kind, const json_t *member, document_fn *take,
+                          void *ctx)
+{
+    const char *name;
+    json_t *json;
+
+    if (member != NULL && kind->single != NULL) {
+        take(kind, kind->single, (json_t *)(uintptr_t)member, ctx);
+        return;
     }
+    json_object_foreach((json_t *)(uintptr_t)member, name, json) take(kind, name, json, ctx);
+}
+
+/* As the store would have it; NULL: it does not read. */
+static json_t *read_document(const struct cfg_kind *kind, const char *name, const json_t *json,
+                             const char *pointer, struct ps_faults *faults)
+{
+    json_t *state = kind->initial_state != NULL ? json_loads(kind->initial_state, 0, NULL) : NULL;
+    json_t *written = NULL;
+    void *parsed;
+
+    if (kind->parse(name, json, state, &(struct cfg_reading){.pointer = pointer}, &parsed,
+                    faults) == 0) {
+        written = kind->write(parsed);
+        kind->free(parsed);
+    }
+    json_decref(state);
+    return written;
+}
+
+static void check_document(const struct cfg_kind *kind, const char *name, json_t *json, void *ctx)
+{
+    char pointer[CFG_NAME_MAX + 64], spelled[CFG_NAME_MAX + 1];
+    struct ps_faults *faults = ctx;
+
+    (void)snprintf(pointer, sizeof pointer, "/policy/%s%s%.128s", kind->path,
+                   kind->single == NULL ? "/" : "", kind->single == NULL ? name : "");
+    if (kind->name(name, strlen(name), spelled) < 0)
+        (void)ps_faults_add(faults, PS_E_INVALID, pointer, "is not named by %s", kind->name_rule);
+    else
+        json_decref(read_document(kind, name, json, pointer, faults));
+}
+
+static void check_kind(const struct cfg_kind *kind, const json_t *member, struct ps_faults *faults)
+{
+    char pointer[64];
+
+    (void)snprintf(pointer, sizeof pointer, "/policy/%s", kind->path);
+    if (member != NULL && !json_is_object(member))
+        (void)ps_faults_add(faults, PS_E_INVALID, pointer, "must be an object%s%s%s",
+                            kind->single == NULL ? " of " : "",
+                            kind->single == NULL ? kind->word : "",
+                            kind->single == NULL ? "s by name" : "");
+    else if (kind->single == NULL && json_object_size(member) > kind->max)
+        (void)ps_faults_add(faults, PS_E_INVALID, pointer, "more than %zu %ss", kind->max,
+                            kind->word);
+    else
+        each_document(kind, member, check_document, faults);
+}
+
+static const struct cfg_kind *find_seeded(const char *path)
+{
+    for (size_t i = 0; i < PS_ARRAY_LEN(seeded); i++)
+        if (strcmp(seeded[i]->path, path) == 0)
+            return seeded[i];
+    return NULL;
 }
 
 int cfg_seed_check(const json_t *sales, const json_t *policy, struct ps_faults *faults)
@@ -73,12 +125,15 @@ int cfg_seed_check(const json_t *sales, const json_t *policy, struct ps_faults *
     check_sales(sales, faults);
     json_object_foreach((json_t *)(uintptr_t)policy, name, member)
     {
+        const struct cfg_kind *kind = find_seeded(name);
         char pointer[80];
         (void)snprintf(pointer, sizeof pointer, "/policy/%.64s", name);
-        if (strcmp(name, "limits") != 0)
-            (void)ps_faults_add(faults, PS_E_INVALID, pointer, "unknown; policy may hold limits");
+        if (kind != NULL)
+            check_kind(kind, member, faults);
+        else
+            (void)ps_faults_add(faults, PS_E_INVALID, pointer,
+                                "unknown; policy may hold limits, overload and features");
     }
-    check_rules(json_object_get(policy, "limits"), faults);
     return faults->count > before ? PS_E_INVALID : 0;
 }
 
@@ -87,8 +142,12 @@ int cfg_seed_check(const json_t *sales, const json_t *policy, struct ps_faults *
 static void ignore(const struct cfg_kind *kind, const char *name, const char *differences,
                    const char *why)
 {
-    ps_log(PS_LOG_WARN, "seed_ignored", PS_F_STR(kind == &cfg_kind_sale ? "sale" : "rule", name),
-           PS_F_STR("differs_in", differences), PS_F_STR("why", why));
+    const char *what = kind == &cfg_kind_sale    ? "sale"
+                       : kind == &cfg_kind_limit ? "rule"
+                                                 : "document";
+
+    ps_log(PS_LOG_WARN, "seed_ignored", PS_F_STR(what, name), PS_F_STR("differs_in", differences),
+           PS_F_STR("why", why));
 }
 
 static void fail(const char *what, const char *error)
@@ -191,97 +250,108 @@ static void seed_sale(struct cfg_store *store, json_t *json)
     }
 }
 
-/* --- Limits. --- */
+/* --- Policy. --- */
 
-struct rules_seed {
+struct policy_seed {
     struct cfg_store *store;
-    json_t *limits;
+    const struct cfg_kind *kind;
+    json_t *documents;
+    struct cfg_change *change; /* while it is made */
 };
 
-static void seed_rules(struct cfg_store *store, json_t *limits);
+static void seed_kind(struct cfg_store *store, const struct cfg_kind *kind, json_t *documents);
 
-static void end_rules(int err, const struct ps_fault *fault, void *ctx)
+static void free_seed(struct policy_seed *seed)
 {
-    struct rules_seed *seed = ctx;
-
-    if (err == PS_E_CONFLICT) /* somebody else was first: chosen anew */
-        seed_rules(seed->store, seed->limits);
-    else if (err < 0)
-        fail("policy/limits", fault->text[0] != '\0' ? fault->text : ps_err_text(err));
-    json_decref(seed->limits);
+    json_decref(seed->documents);
     free(seed);
 }
 
-/* Names of the members that differ, "rate, burst" (cut when long). */
-static void name_differences(const struct cfg_limit_rule *a, const struct cfg_limit_rule *b,
-                             char *ret_text, size_t cap)
+static void fail_kind(const struct cfg_kind *kind, const char *error)
 {
-    json_t *x = cfg_limit_rule_write(a), *y = cfg_limit_rule_write(b), *value;
+    char what[64];
+
+    (void)snprintf(what, sizeof what, "policy/%s", kind->path);
+    fail(what, error);
+}
+
+static void end_kind(int err, const struct ps_fault *fault, void *ctx)
+{
+    struct policy_seed *seed = ctx;
+
+    if (err == PS_E_CONFLICT) /* somebody else was first: chosen anew */
+        seed_kind(seed->store, seed->kind, seed->documents);
+    else if (err < 0)
+        fail_kind(seed->kind, fault->text[0] != '\0' ? fault->text : ps_err_text(err));
+    free_seed(seed);
+}
+
+/* Names of the members that differ, "rate, burst" (cut when long). */
+static void name_differences(const json_t *a, const json_t *b, char *ret_text, size_t cap)
+{
     const char *member;
     struct ps_buf text;
+    json_t *value;
 
     ps_buf_init(&text, ret_text, cap - 1);
-    json_object_foreach(x, member, value)
+    json_object_foreach((json_t *)(uintptr_t)a, member, value)
     {
-        if (json_equal(value, json_object_get(y, member)))
+        if (json_equal(value, json_object_get(b, member)))
             continue;
         ps_buf_puts(&text, text.len > 0 ? ", " : "");
         ps_buf_puts(&text, member);
     }
     ret_text[text.len] = '\0';
-    json_decref(x);
-    json_decref(y);
 }
 
-static void seed_rule(struct cfg_change *change, struct cfg_store *store, const char *name,
-                      const json_t *json)
+static void seed_document(const struct cfg_kind *kind, const char *name, json_t *json, void *ctx)
 {
-    const struct cfg_doc *have = cfg_store_find(store, &cfg_kind_limit, name);
+    struct policy_seed *seed = ctx;
+    const struct cfg_doc *have = cfg_store_find(seed->store, kind, name);
     struct ps_faults faults = {0};
-    struct cfg_limit_rule rule;
+    json_t *wanted = read_document(kind, name, json, "", &faults);
+    json_t *is = have != NULL ? cfg_doc_json(have) : NULL;
     enum cfg_refusal refusal;
     char differences[128] = "";
 
-    if (cfg_limit_rule_read(json, name, "", &rule, &faults) < 0)
-        return;
-    if (have != NULL)
-        name_differences(cfg_rule_of(have), &rule, differences, sizeof differences);
-    if (have != NULL && strcmp(have->by.who, "penstock") != 0) {
+    if (wanted != NULL && is != NULL)
+        name_differences(is, wanted, differences, sizeof differences);
+    if (wanted == NULL) {
+        ; /* checked before: only memory can be missing */
+    } else if (have != NULL && strcmp(have->by.who, "penstock") != 0) {
         if (differences[0] != '\0')
-            ignore(&cfg_kind_limit, name, differences,
-                   "the rule exists; change it through the admin API");
-    } else if (cfg_change_put(change, &cfg_kind_limit, name, json, "", &refusal, &faults) < 0) {
-        ignore(&cfg_kind_limit, name, NULL, faults.at[0].text);
+            ignore(kind, name, differences, "it exists; change it through the admin API");
+    } else if (cfg_change_put(seed->change, kind, name, json, "", &refusal, &faults) < 0) {
+        ignore(kind, name, NULL, faults.at[0].text);
     }
+    json_decref(wanted);
+    json_decref(is);
 }
 
-static void seed_rules(struct cfg_store *store, json_t *limits)
+static void seed_kind(struct cfg_store *store, const struct cfg_kind *kind, json_t *documents)
 {
-    struct cfg_change *change = new_change(store, "limit.put");
-    struct rules_seed *seed = calloc(1, sizeof *seed);
+    struct cfg_change *change = new_change(store, kind->put);
+    struct policy_seed *seed = calloc(1, sizeof *seed);
     const struct cfg_doc *from;
-    const char *name;
-    json_t *json;
 
     if (change == NULL || seed == NULL) {
         cfg_change_free(change);
         free(seed);
-        fail("policy/limits", ps_err_text(PS_E_NOMEM));
+        fail_kind(kind, ps_err_text(PS_E_NOMEM));
         return;
     }
-    json_object_foreach(limits, name, json) seed_rule(change, store, name, json);
+    *seed = (struct policy_seed){store, kind, json_incref(documents), change};
+    each_document(kind, documents, seed_document, seed);
     if (cfg_change_doc(change, 0, &from) == NULL) {
         cfg_change_free(change);
-        free(seed);
+        free_seed(seed);
         return;
     }
-    *seed = (struct rules_seed){store, json_incref(limits)};
-    cfg_change_line(change, "limits", NULL, json_incref(limits));
-    int err = cfg_change_submit(change, end_rules, seed);
+    cfg_change_line(change, kind->path, NULL, json_incref(documents));
+    int err = cfg_change_submit(change, end_kind, seed);
     if (err < 0) {
-        fail("policy/limits", ps_err_text(err));
-        json_decref(seed->limits);
-        free(seed);
+        fail_kind(kind, ps_err_text(err));
+        free_seed(seed);
     }
 }
 
@@ -295,6 +365,9 @@ void cfg_seed(struct cfg_store *store, json_t *sales, json_t *policy)
         return;
     }
     json_array_foreach(sales, i, seed) seed_sale(store, seed);
-    if (json_object_get(policy, "limits") != NULL)
-        seed_rules(store, json_object_get(policy, "limits"));
+    for (i = 0; i < PS_ARRAY_LEN(seeded); i++) {
+        json_t *documents = json_object_get(policy, seeded[i]->path);
+        if (documents != NULL)
+            seed_kind(store, seeded[i], documents);
+    }
 }

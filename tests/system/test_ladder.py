@@ -3,11 +3,12 @@ operator sees beforehand."""
 import contextlib
 import json
 import socket
+import subprocess
 import time
 
 import pytest
 from cluster import PATIENT, Redis
-from penstock import ANY_VERSION, Gateway, rfc3339, wait_until
+from penstock import ANY_VERSION, ENFORCE, PENSTOCK, Gateway, rfc3339, wait_until
 
 FEATURES = ("access_log", "exact_stock", "exports", "long_keep_alive", "order_state_fresh", "rehearsals", "status_page_short_ttl")
 PATCH = {**ANY_VERSION, "Content-Type": "application/merge-patch+json"}
@@ -44,7 +45,6 @@ def gateway():
     """Its level is an operator's alone."""
     with Gateway() as one:
         one.no_limits()
-        assert one.admin("PATCH", "/admin/v1/overload", {"mode": "off"}, PATCH).status == 200
         yield one
 
 
@@ -243,7 +243,8 @@ def test_a_pin_outlives_a_restart_and_its_time_ends_it():
         assert [(line["who"], line["from"]["level"], line["to"]["level"], line["to"]["cause"]) for line in changes] == [
             ("penstock", 0, 2, "pin"), ("penstock", 2, 0, "pin_ended")]
         versions = gateway.admin("GET", "/admin/v1/overload/versions").json["versions"]
-        assert versions[0]["action"] == "overload.pin" and versions[-1]["who"] == "penstock"
+        assert [(one["who"], one["action"]) for one in versions] == [
+            ("first", "overload.pin"), ("settings", "overload.put"), ("penstock", "overload.put")]
 
 
 def test_what_is_wrong_is_named_and_changes_nothing(gateway):
@@ -324,7 +325,7 @@ def test_a_dry_run_says_what_each_level_would_have_turned_off():
 
 
 def test_a_real_signal_raises_the_level_step_by_step_and_its_end_lowers_it():
-    with Gateway() as gateway:
+    with Gateway(settings=ENFORCE) as gateway:
         document = {"leave_s": 1, "signals": {"memory": {"threshold": 0.0001, "weight": 1}}}
         started = time.monotonic()
         assert gateway.admin("PUT", "/admin/v1/overload", document, ANY_VERSION).status == 200
@@ -345,6 +346,25 @@ def test_a_real_signal_raises_the_level_step_by_step_and_its_end_lowers_it():
         assert signal["threshold"] == 0.0001 and signal["share"] >= 0.8 and signal["value"] > 0
         assert [change["to"] for change in overload(gateway)["changes"]] == [0, 1, 2, 3, 4, 3, 2, 1]
         assert overload(gateway)["since"] == overload(gateway)["changes"][0]["at"]
+
+
+def test_the_settings_may_hold_the_documents_of_the_ladder(tmp_path):
+    policy = {"overload": {"mode": "off", "leave_s": 9}, "features": {"exports": {"level": 4}}}
+    with Gateway(tmp_path, settings={"policy": policy}) as gateway:
+        assert (overload(gateway)["mode"], overload(gateway)["leave_s"]) == ("off", 9)
+        assert gateway.admin("GET", "/admin/v1/features/exports").json["level"] == 4
+        assert gateway.admin("PATCH", "/admin/v1/features/exports", {"level": 3}, PATCH).status == 200
+        assert gateway.stop() == 0
+        gateway.start()
+        gateway.wait_log("seed_ignored", '"document":"exports","differs_in":"level"')
+        assert gateway.admin("GET", "/admin/v1/features/exports").json["level"] == 3
+        assert gateway.stop() == 0
+        for bad, pointer in (({"overload": {"leave": 0.9}}, "/policy/overload/leave"), ({"features": {"orders": {"level": 1}}}, "/policy/features/orders"),
+                             ({"features": {"exports": {}}}, "/policy/features/exports/level"), ({"features": []}, "/policy/features")):
+            gateway.settings["policy"] = {}
+            gateway.configure({"policy": bad})
+            done = subprocess.run([PENSTOCK, "--config", gateway.config, "--check-config"], capture_output=True, text=True)
+            assert done.returncode == 1 and pointer in done.stderr, (bad, done)
 
 
 def test_with_the_mode_off_the_level_stays_and_a_pin_holds():
