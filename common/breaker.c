@@ -96,7 +96,7 @@ static void open_circuit(struct ps_breaker *breaker, int64_t now_ns)
 {
     if (breaker->state == PS_BREAKER_CLOSED) {
         breaker->since_ns = now_ns;
-        breaker->openings_total++;
+        breaker->openings_total += ps_breaker_forced(breaker) != PS_BREAKER_FORCED_OPEN;
     }
     breaker->state = PS_BREAKER_OPEN;
     breaker->row = breaker->good = 0;

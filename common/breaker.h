@@ -69,7 +69,7 @@ struct ps_breaker_view {
     int64_t since_ns;               /* when it was closed, or was closed last, by the mono clock */
     struct ps_breaker_force force;  /* FREE when its time is over */
     uint32_t calls, failures, slow; /* of the window */
-    uint64_t openings;              /* since the start */
+    uint64_t openings;              /* since the start, without those by order */
     char why[PS_BREAKER_WHY];       /* for its owner to fill; "" = nothing to say */
 };
 

@@ -19,6 +19,7 @@ int oq_kafka_breaker_init(struct oq_kafka_breaker *breaker,
     const struct ps_breaker_settings circuit = {
         .window_ms = WINDOW_MS, .slow_ms = settings->delivery_timeout_ms / 2, .failures_in_row = 1};
     ps_breaker_init(&breaker->circuit, &circuit, &ps_clock_system);
+    ps_breaker_probe(&breaker->circuit); /* it was not closed before: no opening is counted */
     (void)ps_breaker_trip(&breaker->circuit);
     atomic_init(&breaker->state, OQ_LOG_CLOSED);
     atomic_init(&breaker->opening, OQ_BREAKER_OPENING);

@@ -61,7 +61,9 @@ void adm_breaker_add_up(const struct adm_breaker *breaker, struct adm_breaker_su
         if (view.force.id < sum->obeyed)
             sum->obeyed = view.force.id;
         bool worse = i == 0 || is_worse(view.state, sum->state);
-        if (worse || (view.state == sum->state && view.since_ns < sum->since_ns))
+        bool earlier = view.since_ns < sum->since_ns;
+        bool counts = view.state == sum->state && earlier == (view.state != PS_BREAKER_CLOSED);
+        if (worse || counts)
             sum->since_ns = view.since_ns;
         if (worse) {
             sum->state = view.state;
@@ -113,9 +115,15 @@ void adm_breakers_end_change(struct adm_breakers *breakers, bool written)
 
 /* --- the log --- */
 
-static void log_state(const struct adm_breaker *breaker, const struct adm_breaker_sum *sum)
+/* One that opens again within the second has not come back. */
+static void log_state(struct adm_breaker *breaker, const struct adm_breaker_sum *sum)
 {
-    if (sum->state == PS_BREAKER_CLOSED)
+    bool open = sum->state != PS_BREAKER_CLOSED;
+
+    if (open == breaker->logged_open || (!open && now_ns() - sum->since_ns < PS_NS_PER_S))
+        return;
+    breaker->logged_open = open;
+    if (!open)
         ps_log(PS_LOG_INFO, "breaker_closed", PS_F_STR("breaker", breaker->source.name));
     else
         ps_log(PS_LOG_WARN, "breaker_opened", PS_F_STR("breaker", breaker->source.name),
@@ -129,9 +137,7 @@ void adm_breakers_watch(struct adm_breakers *breakers)
         struct adm_breaker_sum sum;
 
         adm_breaker_add_up(breaker, &sum);
-        if ((sum.state != PS_BREAKER_CLOSED) != breaker->logged_open)
-            log_state(breaker, &sum);
-        breaker->logged_open = sum.state != PS_BREAKER_CLOSED;
+        log_state(breaker, &sum);
         if (breaker->force.order != PS_BREAKER_FREE && adm_breaker_pinned(breaker) == NULL) {
             breaker->force.order = PS_BREAKER_FREE;
             ps_log(PS_LOG_INFO, "breaker_order_over", PS_F_STR("breaker", breaker->source.name),

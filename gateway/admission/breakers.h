@@ -26,7 +26,7 @@ struct adm_breaker_source {
 struct adm_breaker_sum {
     enum ps_breaker_state state; /* OPEN if one is, else HALF_OPEN if one is */
     size_t circuits[PS_BREAKER_STATES];
-    int64_t since_ns; /* mono: since when the first of those in `state` is closed, or is not */
+    int64_t since_ns; /* mono: since when all are closed, or the first is not */
     uint32_t calls, failures, slow;
     uint64_t openings;
     uint64_t obeyed; /* the oldest id that one of them obeys */

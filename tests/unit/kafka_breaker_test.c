@@ -199,6 +199,7 @@ static void forced_open_the_log_is_away_until_the_order_ends(void **state)
     assert_int_equal(shown(&breaker).state, PS_BREAKER_OPEN);
     assert_int_equal(shown(&breaker).force.order, PS_BREAKER_FORCED_OPEN);
     assert_string_equal(shown(&breaker).why, told.why);
+    assert_int_equal(shown(&breaker).openings, 0); /* neither the start nor the order is one */
     assert_false(oq_kafka_breaker_may_return(&breaker));
     order(&breaker, PS_BREAKER_FREE, 0);
     assert_int_equal(oq_kafka_breaker_state(&breaker), OQ_LOG_AWAY); /* until it has been read */
@@ -263,6 +264,7 @@ static void the_window_shows_groups_and_failures(void **state)
     assert_int_equal(shown(&breaker).calls, 7);
     assert_int_equal(shown(&breaker).slow, 3); /* half of the delivery's time-out, and more */
     assert_int_equal(shown(&breaker).failures, 1);
+    assert_int_equal(shown(&breaker).openings, 1);
     oq_kafka_breaker_done(&breaker);
 }
 

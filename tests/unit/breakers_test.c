@@ -1,0 +1,127 @@
+/* Several circuits under one name: what they show together, and when all obey. */
+#include "tests/unit/check.h"
+
+#include "gateway/admission/breakers.h"
+
+#define CIRCUITS 3
+
+static struct ps_breaker_view views[CIRCUITS];
+static struct ps_breaker_force sent; /* what was sent last */
+static struct adm_breakers breakers;
+
+static void show(size_t circuit, struct ps_breaker_view *ret_view, void *ctx)
+{
+    (void)ctx;
+    *ret_view = views[circuit];
+}
+
+static void force(const struct ps_breaker_force *order, void *ctx)
+{
+    (void)ctx;
+    sent = *order;
+}
+
+static int set_up(void **state)
+{
+    (void)state;
+    memset(views, 0, sizeof views);
+    breakers = (struct adm_breakers){0};
+    sent = (struct ps_breaker_force){0};
+    adm_breakers_add(&breakers, &(struct adm_breaker_source){"redis", CIRCUITS, show, force, NULL});
+    return 0;
+}
+
+static void put(size_t circuit, enum ps_breaker_state state, int64_t since_ns, const char *why)
+{
+    views[circuit].state = state;
+    views[circuit].since_ns = since_ns;
+    strcpy(views[circuit].why, why);
+}
+
+static struct adm_breaker_sum sum(void)
+{
+    struct adm_breaker_sum sum;
+    adm_breaker_add_up(&breakers.at[0], &sum);
+    return sum;
+}
+
+static void the_worst_circuit_speaks_for_all(void **state)
+{
+    (void)state;
+    put(0, PS_BREAKER_CLOSED, 10, "");
+    put(1, PS_BREAKER_CLOSED, 30, "");
+    put(2, PS_BREAKER_CLOSED, 20, "");
+    assert_int_equal(sum().state, PS_BREAKER_CLOSED);
+    assert_int_equal(sum().since_ns, 30); /* all of them */
+    put(1, PS_BREAKER_HALF_OPEN, 50, "refused");
+    assert_int_equal(sum().state, PS_BREAKER_HALF_OPEN);
+    assert_string_equal(sum().why, "refused");
+    put(0, PS_BREAKER_OPEN, 70, "lost");
+    put(2, PS_BREAKER_OPEN, 60, "late");
+    assert_int_equal(sum().state, PS_BREAKER_OPEN);
+    assert_int_equal(sum().since_ns, 60); /* the first of them */
+    assert_int_equal(sum().circuits[PS_BREAKER_OPEN], 2);
+    assert_int_equal(sum().circuits[PS_BREAKER_HALF_OPEN], 1);
+    assert_int_equal(sum().circuits[PS_BREAKER_CLOSED], 0);
+}
+
+static void windows_and_openings_are_added_up(void **state)
+{
+    (void)state;
+    for (uint32_t i = 0; i < CIRCUITS; i++) {
+        views[i].calls = 100 + i;
+        views[i].failures = 10 + i;
+        views[i].slow = i;
+        views[i].openings = 5;
+    }
+    assert_int_equal(sum().calls, 303);
+    assert_int_equal(sum().failures, 33);
+    assert_int_equal(sum().slow, 3);
+    assert_int_equal(sum().openings, 15);
+}
+
+static void an_order_is_sent_when_it_is_written_and_obeyed_when_all_show_it(void **state)
+{
+    struct adm_breaker *breaker = adm_breakers_find(&breakers, PS_STR("redis"));
+    const struct cfg_pin pin = {.until_ms = 1, .value = 1, .who = "ann"};
+    (void)state;
+    adm_breakers_prepare(&breakers, breaker, &pin, 60000);
+    adm_breakers_end_change(&breakers, false);
+    assert_int_equal(sent.id, 0);
+    assert_null(adm_breaker_pinned(breaker));
+    adm_breakers_prepare(&breakers, breaker, &pin, 60000);
+    adm_breakers_end_change(&breakers, true);
+    assert_int_equal(sent.order, PS_BREAKER_FORCED_CLOSED);
+    assert_string_equal(adm_breaker_pinned(breaker)->who, "ann");
+    for (size_t i = 0; i < CIRCUITS; i++) {
+        assert_false(adm_breaker_is_obeyed(breaker));
+        views[i].force = sent;
+    }
+    assert_true(adm_breaker_is_obeyed(breaker));
+    adm_breakers_prepare(&breakers, breaker, NULL, 0);
+    adm_breakers_end_change(&breakers, true);
+    assert_int_equal(sent.order, PS_BREAKER_FREE);
+    assert_null(adm_breaker_pinned(breaker));
+    assert_false(adm_breaker_is_obeyed(breaker));
+}
+
+static void what_has_another_name_is_not_found(void **state)
+{
+    (void)state;
+    assert_null(adm_breakers_find(&breakers, PS_STR("kafka")));
+    assert_null(adm_breakers_find(&breakers, PS_STR("redi")));
+    assert_null(adm_breakers_find(&breakers, PS_STR("redis1")));
+}
+
+#define CLAIM(name) cmocka_unit_test_setup(name, set_up)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        CLAIM(the_worst_circuit_speaks_for_all),
+        CLAIM(windows_and_openings_are_added_up),
+        CLAIM(an_order_is_sent_when_it_is_written_and_obeyed_when_all_show_it),
+        CLAIM(what_has_another_name_is_not_found),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
