@@ -30,14 +30,18 @@ def start(tmp_path):
             directory = tmp_path / "g"
             directory.mkdir()
             gateway = Gateway(directory, settings={"workers": WORKERS, "policy": NO_LIMITS, **settings})
-            return stack.enter_context(gateway.start(60))
+            stack.enter_context(gateway.start(60))
+            pinned = gateway.admin("POST", "/admin/v1/overload/pin", {"level": 0, "ttl_s": 3600})  # whatever else the machine does
+            assert pinned.status == 200, pinned
+            return gateway
 
         yield make
 
 
 @pytest.fixture()
 def gateway(start, redis):
-    return start({"store": {"kind": "redis", "redis": {"url": f"redis://127.0.0.1:{redis.port}/0"}}})
+    # Patient: a busy machine is no Redis that is away.
+    return start({"store": {"kind": "redis", "redis": {"url": f"redis://127.0.0.1:{redis.port}/0", "command_timeout_ms": 3000}}})
 
 
 @pytest.fixture()
@@ -155,7 +159,8 @@ def test_forced_open_before_redis_every_buyer_is_refused_at_once_and_the_rest_go
     assert buyers(gateway, sale, "after") == {"accepted"}
     assert audit_lines(gateway, "breaker.release")[-1]["from"]["state"] == "open"
     assert "[+]breaker_redis ok\n" in gateway.public("GET", "/readyz?verbose").text
-    gateway.wait_log("breaker_opened", "breaker_closed")
+    for event in ("breaker_opened", "breaker_closed"):
+        wait_until(lambda: f'"event":"{event}","breaker":"redis"' in gateway.log_path.read_text(), what=f"{event} in the log")
     assert gateway.admin("POST", f"{BREAKERS}/redis/release").status == 200  # nothing is forced: nothing changes
     assert len(audit_lines(gateway, "breaker.release")) == 1
     gateway.assert_books(sale)
@@ -169,7 +174,7 @@ def test_an_order_ends_by_itself_when_its_time_is_over(gateway):
     wait_until(lambda: shown(gateway, "redis")["circuits"]["closed"] == WORKERS, 10, what="closed circuits")
     assert buyers(gateway, sale, "after") == {"accepted"}
     assert gateway.metric('penstock_breaker_forced{breaker="redis",state="open"}') == 0
-    gateway.wait_log("breaker_order_over")
+    wait_until(lambda: '"breaker_order_over"' in gateway.log_path.read_text(), what="the end in the log")
 
 
 def test_a_later_order_takes_the_place_of_the_one_before(gateway):
@@ -189,12 +194,14 @@ def test_forced_closed_redis_refusals_do_not_open_it_but_a_lost_redis_does(gatew
                and gateway.metric('penstock_breaker_openings_total{breaker="redis"}') > 0, 30, what="an opening by refusals")
     force(gateway, "redis", "closed")
     opened = gateway.metric('penstock_breaker_openings_total{breaker="redis"}')
+    failures = 0
     for turn in range(3):
         assert buyers(gateway, sale, f"forced-{turn}") == {"store_unavailable"}  # asked, and refused by Redis
+        failures = max(failures, wait_until(lambda: shown(gateway, "redis")["window"]["failures"], what="the failures"))
+    assert failures > 8 * WORKERS, failures
     assert gateway.metric('penstock_breaker_openings_total{breaker="redis"}') == opened
-    wait_until(lambda: shown(gateway, "redis")["window"]["failures"] >= 60, 5, what="the failures")
     redis.ask("CONFIG", "SET", "maxmemory", "0")
-    assert buyers(gateway, sale, "well") == {"accepted"}
+    wait_until(lambda: buyers(gateway, sale, f"well-{time.monotonic()}", 10) == {"accepted"}, 30, what="orders")
 
     redis.freeze()
     wait_until(lambda: shown(gateway, "redis")["state"] != "closed", 30, what="an opening")
