@@ -145,6 +145,7 @@ static const struct ps_flag flags[] = {
     {"--baseline", "FILE", "compare with the JSON report of an earlier run; exit with 99 when a figure has regressed", ps_flag_set_text, OPTION(baseline_path), 0, 0},
     {"--regression", "X", "by which share a figure must be worse for that, 0 to 1 (0.1)", set_share, OPTION(regression), 0, 0},
     {"--html", "FILE", "write the report as one HTML page, with pictures", ps_flag_set_text, OPTION(html_path), 0, 0},
+    {"--live", "PORT", "show the rehearsal while it runs, at http://127.0.0.1:PORT/", ps_flag_set_int, OPTION(live_port), 1, 65535},
     {"--summary", NULL, "say it in ten lines, without numbers for engineers", ps_flag_set_bool, OPTION(summary), 0, 0},
     {"--quiet", NULL, "no progress line each second", ps_flag_set_bool, OPTION(quiet), 0, 0},
     {"--version", NULL, "print the version", ps_flag_set_bool, OPTION(version), 0, 0},

@@ -8,6 +8,7 @@
 
 #include "common/clock.h"
 #include "loadtest/baseline.h"
+#include "loadtest/live_feed.h"
 #include "loadtest/report.h"
 #include "loadtest/sale.h"
 #include "loadtest/shadow.h"
@@ -35,7 +36,8 @@ struct rehearsal {
     struct lt_decisions decisions;
     struct lt_proof proof;
     struct lt_report report;
-    json_t *baseline; /* the report of --baseline, or NULL */
+    struct lt_live_feed *feed; /* of --live, while buyers come; or NULL */
+    json_t *baseline;          /* the report of --baseline, or NULL */
     struct lt_shadow shadow;
     struct lt_client *client;
     uint64_t missed; /* answers of the live sale */
@@ -138,9 +140,8 @@ static void put_mark(char ret_mark[PS_MARK_TEXT_MAX + 1], void *ctx)
     lt_shadow_mark(&rehearsal->shadow, ret_mark);
 }
 
-static void on_second(const struct lt_progress *progress, void *ctx)
+static void print_second(const struct rehearsal *rehearsal, const struct lt_progress *progress)
 {
-    const struct rehearsal *rehearsal = ctx;
     fprintf(stderr, "%4.0f s  offered %s", (double)progress->elapsed_ns / (double)PS_NS_PER_S,
             LT_COUNT(progress->offered));
     for (size_t i = 0; i < rehearsal->tally->verdict_count; i++) {
@@ -151,12 +152,34 @@ static void on_second(const struct lt_progress *progress, void *ctx)
     fprintf(stderr, "  in flight %zu  waiting %zu\n", progress->in_flight, progress->waiting);
 }
 
+static void on_second(const struct lt_progress *progress, void *ctx)
+{
+    const struct rehearsal *rehearsal = ctx;
+    if (!rehearsal->options->quiet)
+        print_second(rehearsal, progress);
+    if (rehearsal->feed != NULL)
+        lt_live_feed_second(rehearsal->feed, progress);
+}
+
 static int64_t cpu_us(void)
 {
     struct rusage usage = {0};
     (void)getrusage(RUSAGE_SELF, &usage); /* cannot fail with these arguments */
     return (usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) * INT64_C(1000000) +
            usage.ru_utime.tv_usec + usage.ru_stime.tv_usec;
+}
+
+static int show_live(struct rehearsal *rehearsal, uv_loop_t *loop, struct lt_live **ret_live,
+                     struct ps_fault *fault)
+{
+    int err = lt_live_new(loop, (uint16_t)rehearsal->options->live_port, ret_live, fault);
+    if (err < 0)
+        return err;
+    if (lt_live_feed_new(loop, *ret_live, &rehearsal->admin, rehearsal->sale, rehearsal->tally,
+                         &rehearsal->feed) < 0)
+        return ps_fault(fault, PS_E_NOMEM, "--live", "out of memory");
+    fprintf(stderr, "live: http://127.0.0.1:%d/\n", (int)rehearsal->options->live_port);
+    return 0;
 }
 
 static int let_buyers_come(struct rehearsal *rehearsal, struct ps_fault *fault)
@@ -180,11 +203,14 @@ static int let_buyers_come(struct rehearsal *rehearsal, struct ps_fault *fault)
         .stop = rehearsal->stop,
         .mark = rehearsal->shadow.of != NULL ? put_mark : NULL,
         .on_answer = on_answer,
-        .on_second = options->quiet ? NULL : on_second,
+        .on_second = on_second,
         .ctx = rehearsal,
     };
     struct lt_client *client = NULL;
+    struct lt_live *live = NULL;
     int err = lt_client_new(&loop, &settings, &client, fault);
+    if (err == 0 && options->live_port > 0)
+        err = show_live(rehearsal, &loop, &live, fault);
     if (err == 0) {
         rehearsal->client = client;
         int64_t cpu_before_us = cpu_us();
@@ -196,6 +222,9 @@ static int let_buyers_come(struct rehearsal *rehearsal, struct ps_fault *fault)
             ps_clock_wall_ms(&ps_clock_system) - report->end.elapsed_ns / PS_NS_PER_MS;
         report->interrupted = report->end.offered - report->end.tried_again < settings.plan->count;
     }
+    lt_live_feed_free(rehearsal->feed);
+    rehearsal->feed = NULL;
+    lt_live_free(live);
     lt_client_free(client);
     (void)uv_loop_close(&loop); /* every handle is closed: it has nothing to refuse */
     return err;
@@ -426,6 +455,9 @@ static int play(struct rehearsal *rehearsal, struct ps_fault *fault)
         (void)snprintf(rehearsal->proof.why_not, sizeof rehearsal->proof.why_not, "%s",
                        why_not.text);
     }
+    struct lt_report *report = &rehearsal->report;
+    if (lt_curves_read(&rehearsal->admin, report->started_wall_ms, &report->gateway, &why_not) < 0)
+        (void)snprintf(report->why_no_gateway, sizeof report->why_no_gateway, "%s", why_not.text);
     return 0;
 }
 
@@ -450,6 +482,7 @@ static struct rehearsal *new_rehearsal(const struct lt_options *options,
 static void free_rehearsal(struct rehearsal *rehearsal)
 {
     json_decref(rehearsal->baseline);
+    json_decref(rehearsal->report.gateway);
     lt_decisions_done(&rehearsal->decisions);
     lt_proof_done(&rehearsal->proof);
     oq_audit_free(rehearsal->audit);

@@ -175,18 +175,26 @@ static json_t *slots_json(const struct lt_tally *tally, const uint32_t *slot)
     return list;
 }
 
-static json_t *timeline_json(const struct lt_report *report)
+json_t *lt_report_timeline(const struct lt_tally *tally)
 {
-    const struct lt_tally *tally = report->tally;
     json_t *answers = json_object();
     for (size_t i = 0; i < tally->verdict_count; i++) {
         if (tally->verdicts[i]->latency.count > 0)
             (void)json_object_set_new(answers, tally->verdicts[i]->name,
                                       slots_json(tally, tally->verdicts[i]->slot));
     }
-    return json_pack("{s:I, s:o, s:o, s:o}", "slot_ms", (json_int_t)(tally->slot_ns / PS_NS_PER_MS),
-                     "offered", slots_json(tally, tally->offered), "answers", answers, "sold",
-                     slots_json(tally, report->sold));
+    return json_pack("{s:I, s:o, s:o, s:{s:o, s:o}}", "slot_ms",
+                     (json_int_t)(tally->slot_ns / PS_NS_PER_MS), "offered",
+                     slots_json(tally, tally->offered), "answers", answers, "latency_ms", "all",
+                     lt_waits_json(&tally->waits), "admitted", lt_waits_json(&tally->admitted));
+}
+
+/* With what was sold. */
+static json_t *timeline_json(const struct lt_report *report)
+{
+    json_t *timeline = lt_report_timeline(report->tally);
+    (void)json_object_set_new(timeline, "sold", slots_json(report->tally, report->sold));
+    return timeline;
 }
 
 static json_t *proof_json(const struct lt_proof *proof)
@@ -235,7 +243,7 @@ json_t *lt_report_json(const struct lt_report *report)
     ps_time_format(report->started_wall_ms, started_at);
     return json_pack(
         "{s:i, s:s, s:s, s:s, s:s, s:f, s:b, s:o, s:o, s:I, s:I, s:I, s:I, s:I, s:o, s:o, "
-        "s:o, s:o, s:o, s:o}",
+        "s:o, s:o, s:o, s:o, s:O?}",
         "format", 1, "program", "penstock-rehearse " PENSTOCK_VERSION, "sale", report->sale,
         "public", report->public_authority, "started_at", started_at, "duration_s",
         (double)report->end.elapsed_ns / (double)PS_NS_PER_S, "interrupted", report->interrupted,
@@ -244,5 +252,6 @@ json_t *lt_report_json(const struct lt_report *report)
         (json_int_t)(tally->clicks - count_answered(tally)), "repeated", (json_int_t)tally->repeats,
         "tried_again", (json_int_t)tally->tries_again, "latency_ms", latencies_json(tally),
         "answers", answers_json(tally), "in_time", in_time_json(tally), "timeline",
-        timeline_json(report), "stock", stock_json(report), "proof", proof_json(report->proof));
+        timeline_json(report), "stock", stock_json(report), "proof", proof_json(report->proof),
+        "gateway_saw", report->gateway);
 }

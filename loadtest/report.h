@@ -24,6 +24,8 @@ struct lt_report {
     int64_t last_sold_ns;     /* from the plan's start; -1: nothing was sold */
     uint32_t curve[LT_CURVE]; /* as `sold`, in steps of `curve_ns` up to the last unit */
     int64_t curve_ns;
+    json_t *gateway; /* lt_curves_read; NULL: it could not be read, see why_no_gateway */
+    char why_no_gateway[320];
 };
 
 /* Fills `sold` and `curve` from the log's orders. The last step before the report is made: it may
@@ -31,6 +33,12 @@ struct lt_report {
 void lt_report_sales(struct lt_report *report, const struct oq_fold *fold);
 /* See loadtest/README.md for every member. A new reference; NULL = out of memory. */
 json_t *lt_report_json(const struct lt_report *report);
+
+/* Of that the timeline, without what was sold. */
+json_t *lt_report_timeline(const struct lt_tally *tally);
+/* The narrow charts of the page, of the JSON report, on a time axis of so many ms. A new reference;
+ * NULL = out of memory. */
+json_t *lt_report_strips(const json_t *data, double length_ms);
 
 enum lt_form {
     LT_SUMMARY, /* ten-odd lines for people who run a shop */

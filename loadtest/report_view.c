@@ -1,5 +1,6 @@
 /* What people see are templates (report.html, report.txt), filled with the JSON report and with
- * what is added here: words, and the bars, axes and curve of the page's two charts. Every chart has
+ * what is added here: words, and the bars, axes and curve of the page's two charts (report_strips.c
+ * makes the narrow ones). Every chart has
  * its numbers in a table or in its caption, for those who cannot see it. */
 #include "loadtest/report.h"
 
@@ -8,6 +9,7 @@
 
 #include <ctype.h>
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define COLUMNS_MAX 100
@@ -165,9 +167,10 @@ static json_t *chart_json(const struct lt_report *report)
     }
     double top = round_up(most / width_s);
     double length_s = (double)json_array_size(columns) * width_s;
-    return json_pack("{s:o, s:o, s:o, s:o, s:f, s:o}", "rows", rows, "columns", columns, "groups",
-                     groups_json(&total, &total), "rates", axis_json(top, 0, 2), "bar_top",
-                     top * width_s, "times", axis_json(0, 1000 * length_s, 4));
+    return json_pack("{s:o, s:o, s:o, s:o, s:f, s:f, s:o}", "rows", rows, "columns", columns,
+                     "groups", groups_json(&total, &total), "rates", axis_json(top, 0, 2),
+                     "bar_top", top * width_s, "axis_ms", 1000 * length_s, "times",
+                     axis_json(0, 1000 * length_s, 4));
 }
 
 /* What the second chart needs; null: there is nothing to draw. It has a time axis of its own: the
@@ -190,6 +193,54 @@ static json_t *curve_json(const struct lt_report *report)
     return json_pack("{s:I, s:I, s:f, s:o, s:o, s:o}", "steps", (json_int_t)steps, "reserved",
                      (json_int_t)reserved, "top", top, "left", left, "units", axis_json(top, 0, 2),
                      "times", axis_json(0, length_ms, 4));
+}
+
+/* When the last unit was sold, if none is left; 0: there are some, or it is not known. */
+static double sold_out_ms(const struct lt_report *report)
+{
+    const struct lt_proof *proof = report->proof;
+    bool sold_out = proof->made && proof->available == 0 && report->last_sold_ns >= 0;
+    return sold_out ? (double)report->last_sold_ns / (double)PS_NS_PER_MS : 0;
+}
+
+/* The highest point of a list. */
+static double highest(const json_t *list)
+{
+    const json_t *value;
+    size_t index;
+    double most = 0;
+    json_array_foreach((json_t *)(uintptr_t)list, index, value) most =
+        fmax(most, json_number_value(value));
+    return most;
+}
+
+/* What the gateway saw, in a line; null: it could not be asked. */
+static json_t *gateway_json(const struct lt_report *report)
+{
+    const json_t *saw = report->gateway, *signal;
+    json_t *most = json_array();
+    const char *name;
+    if (saw == NULL) {
+        json_decref(most);
+        return json_null();
+    }
+    json_object_foreach(json_object_get(saw, "signals"), name, signal)
+    {
+        double value = highest(json_object_get(signal, "points"));
+        if (value > 0)
+            (void)json_array_append_new(most, json_pack("{s:s, s:f}", "name", name, "most", value));
+    }
+    json_t *settings = json_pack("{s:O, s:O}", "settings", json_object_get(saw, "settings"),
+                                 "documents", json_object_get(saw, "documents"));
+    char *all = json_dumps(settings, JSON_INDENT(1) | JSON_REAL_PRECISION(15));
+    json_t *json = json_pack(
+        "{s:O, s:O, s:f, s:f, s:o, s:s}", "version", json_object_get(saw, "version"), "name",
+        json_object_get(saw, "gateway"), "level", highest(json_object_get(saw, "level")),
+        "pressure", highest(json_object_get(saw, "pressure")), "signals", most, "text",
+        all != NULL ? all : "");
+    json_decref(settings);
+    free(all);
+    return json;
 }
 
 /* The latencies of the report as a list, each with its name. */
@@ -269,6 +320,10 @@ static json_t *notes_json(const struct lt_report *report)
         (void)json_array_append_new(
             notes, json_string("http_NNN is not the answer of a gateway, but of a proxy or of "
                                "something else at --public."));
+    if (report->gateway == NULL)
+        (void)json_array_append_new(
+            notes,
+            json_sprintf("what the gateway saw could not be read: %s", report->why_no_gateway));
     if (report->proof->made && report->proof->unreported > 0)
         (void)json_array_append_new(
             notes, json_sprintf("%s orders are in the log although no buyer read the answer; they "
@@ -287,12 +342,16 @@ int lt_report_print(const struct lt_report *report, enum lt_form form, FILE *out
     (void)snprintf(loud, sizeof loud, "%s", lt_proof_words(report->proof));
     for (char *letter = loud; *letter != '\0'; letter++)
         *letter = (char)toupper((unsigned char)*letter);
+    double axis_ms = json_number_value(json_object_get(chart, "axis_ms"));
+    double mark_ms = sold_out_ms(report);
     json_t *rest = json_pack(
-        "{s:b, s:s, s:s, s:s, s:I, s:o, s:o, s:o, s:o}", "summary", form == LT_SUMMARY, "started",
-        started, "outcome", lt_proof_words(report->proof), "loud", loud, "length_ms",
-        (json_int_t)(report->plan->length_ns / PS_NS_PER_MS), "told", told_json(report->tally),
-        "notes", notes_json(report), "curve", curve_json(report), "latencies",
-        latencies_json(json_object_get(data, "latency_ms")));
+        "{s:b, s:s, s:s, s:s, s:I, s:o, s:o, s:o, s:o, s:o, s:o, s:f, s:f}", "summary",
+        form == LT_SUMMARY, "started", started, "outcome", lt_proof_words(report->proof), "loud",
+        loud, "length_ms", (json_int_t)(report->plan->length_ns / PS_NS_PER_MS), "told",
+        told_json(report->tally), "notes", notes_json(report), "curve", curve_json(report),
+        "latencies", latencies_json(json_object_get(data, "latency_ms")), "strips",
+        lt_report_strips(data, axis_ms), "saw", gateway_json(report), "mark_ms", mark_ms,
+        "mark_percent", axis_ms > 0 ? 100 * mark_ms / axis_ms : 0.0);
     int err = json_object_update(data, chart) == 0 && json_object_update(data, rest) == 0
                   ? 0
                   : PS_E_NOMEM;

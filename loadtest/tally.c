@@ -33,6 +33,10 @@ int lt_tally_new(struct lt_tally **ret_tally)
         return PS_E_NOMEM;
     tally->slot_ns = SLOT_NS_START;
     ps_histogram_init(&tally->sent_late);
+    if (lt_waits_new(&tally->waits) < 0 || lt_waits_new(&tally->admitted) < 0) {
+        lt_tally_free(tally);
+        return PS_E_NOMEM;
+    }
     for (size_t i = 0; i < LT_V_FIXED; i++) {
         struct ps_str name = {fixed_names[i], strlen(fixed_names[i])};
         if (add_verdict(tally, name) == NULL) {
@@ -50,6 +54,8 @@ void lt_tally_free(struct lt_tally *tally)
         return;
     for (size_t i = 0; i < tally->verdict_count; i++)
         free(tally->verdicts[i]);
+    lt_waits_free(&tally->waits);
+    lt_waits_free(&tally->admitted);
     free(tally->promises);
     free(tally);
 }
@@ -189,6 +195,10 @@ void lt_tally_add(struct lt_tally *tally, const struct lt_answer *answer)
 {
     struct lt_verdict_tally *verdict = judge_answer(tally, answer);
     ps_histogram_record(&verdict->latency, (uint64_t)answer->latency_ns);
+    if (answer->outcome == LT_ANSWERED)
+        lt_waits_add(&tally->waits, answer->ended_ns, answer->latency_ns);
+    if (verdict == tally->verdicts[LT_V_ACCEPTED] || verdict == tally->verdicts[LT_V_PENDING])
+        lt_waits_add(&tally->admitted, answer->ended_ns, answer->latency_ns);
     verdict->in_time += answer->latency_ns <= tally->in_time_ns;
     /* The later moment first: it may widen the slots. */
     verdict->slot[lt_tally_slot(tally, answer->ended_ns)]++;

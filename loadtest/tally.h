@@ -6,6 +6,7 @@
 #include "common/histogram.h"
 #include "common/id.h"
 #include "loadtest/client.h"
+#include "loadtest/curves.h"
 
 #define LT_VERDICTS_MAX 48
 #define LT_SLOTS        512
@@ -49,7 +50,8 @@ struct lt_tally {
     uint64_t repeats;
     uint64_t tries_again;
     uint64_t never_sent; /* of those without an answer: no connection became free in time */
-    struct ps_histogram sent_late; /* from the click's moment until it was sent */
+    struct lt_waits waits, admitted; /* of all answers; of those that are accepted or pending */
+    struct ps_histogram sent_late;   /* from the click's moment until it was sent */
     struct lt_promise *promises;
     size_t promise_count, promise_room;
     bool out_of_memory; /* a promise could not be noted: no proof can be made */

@@ -7,7 +7,7 @@ import subprocess
 
 import pytest
 from faults import preloaded
-from penstock import ANY_VERSION, REHEARSE, Gateway, free_port
+from penstock import ANY_VERSION, REHEARSE, Gateway, call, free_port, wait_until
 
 # "localhost" as many machines have it: ::1 first.
 NAMES = """#define _GNU_SOURCE
@@ -184,3 +184,46 @@ def test_told_twice_to_stop_it_gives_up(gateway, silence):
     running.send_signal(signal.SIGINT)
     out = running.communicate(timeout=30)[0]
     assert running.returncode == 1 and "COULD NOT BE MADE: told to stop" in out, out
+
+
+def test_the_report_shows_what_happened_in_the_gateway(gateway, tmp_path):
+    done = rehearse(gateway, "--quiet", "--over", "3s", "--html", tmp_path / "r.html", "--json", tmp_path / "r.json")
+    report = json.loads((tmp_path / "r.json").read_text())
+    saw = report["gateway_saw"]
+    assert done.returncode == 0 and saw["version"] in done.stdout, done
+    assert saw["settings"]["listen"]["port"] == gateway.port and "user" in saw["documents"]["limits"]
+    points = len(saw["signals"]["loop_delay_ms"]["points"])
+    assert points >= 3 and len(saw["pressure"]) == points and -2000 <= saw["from_ms"] <= 1000
+    assert sum(filter(None, saw["answers"]["accepted"])) > 0 and max(filter(None, saw["order_p99_ms"])) > 0
+    assert any(report["timeline"]["latency_ms"]["admitted"]["p99"])
+    page = (tmp_path / "r.html").read_text()
+    assert "loop_delay_ms" in page and 'class="end"' in page and "http:" not in page
+
+
+def test_a_live_page_shows_the_rehearsal_while_it_runs(gateway):
+    port = free_port()
+    running = subprocess.Popen(words_of(gateway, "--quiet", "--over", "5s", "--live", port), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        seen = wait_until(lambda: shown(port), timeout=10, what="the live page has seen a second, and the gateway")
+        assert sum(seen["timeline"]["offered"]) > 0 and seen["gateway_saw"]["pressure"] and seen["sale"].startswith("rehearsal-")
+        page = call(port, "GET", "/")
+        assert page.status == 200 and "live.json" in page.text and "default-src 'none'" in page.headers["content-security-policy"]
+        assert call(port, "GET", "/", headers={"Host": "shop.example"}).status == 421
+        assert call(port, "POST", "/live.json").status == 405 and call(port, "GET", "/else").status == 404
+        out, err = running.communicate(timeout=60)
+        assert running.returncode == 0 and f"http://127.0.0.1:{port}/" in err, (out, err)
+    finally:
+        running.kill()
+        running.wait()
+    with socket.create_server(("127.0.0.1", port)):
+        done = rehearse(gateway, "--live", port)
+        assert done.returncode == 1 and "--live" in done.stderr, done
+
+
+def shown(port):
+    """What the page draws; None: it has nothing to draw yet."""
+    try:
+        data = call(port, "GET", "/live.json").json
+    except OSError:
+        return None
+    return data if data.get("gateway_saw") else None

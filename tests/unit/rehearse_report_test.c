@@ -386,6 +386,27 @@ static void a_long_run_widens_the_slots_and_loses_nothing(void **state)
     assert_true((int64_t)tally->slot_count * tally->slot_ns >= 4999 * 7 * PS_NS_PER_MS);
 }
 
+/* Percentiles of slots hold however often the slots were widened. */
+static void how_long_buyers_waited_is_told_slot_by_slot(void **state)
+{
+    struct lt_waits waits;
+    (void)state;
+    assert_ok(lt_waits_new(&waits));
+    for (int64_t i = 0; i < 3000; i++) /* a minute; in its second half answers take 100 ms */
+        lt_waits_add(&waits, i * 20 * PS_NS_PER_MS, (i < 1500 ? 1 : 100) * PS_NS_PER_MS);
+    assert_true((int64_t)waits.slot_count * waits.slot_ns >= 60 * PS_NS_PER_S - 20 * PS_NS_PER_MS);
+    uint64_t answers = 0;
+    for (size_t i = 0; i < waits.slot_count; i++) {
+        double ms = (double)ps_histogram_percentile(&waits.slots[i], 50) / (double)PS_NS_PER_MS;
+        bool early = (int64_t)(i + 1) * waits.slot_ns <= 30 * PS_NS_PER_S;
+        bool late = (int64_t)i * waits.slot_ns >= 30 * PS_NS_PER_S;
+        answers += waits.slots[i].count;
+        assert_true(early || late ? (early ? ms < 1.1 : ms > 99 && ms < 102) : true);
+    }
+    assert_int_equal(answers, 3000);
+    lt_waits_free(&waits);
+}
+
 static void make_report(struct world *world)
 {
     struct lt_plan_spec spec = {
@@ -595,6 +616,45 @@ static void the_page_stands_alone(void **state)
     free(text);
 }
 
+/* One axis of time, the sell-out marked on each chart, and what the gateway itself saw. */
+static void the_page_shows_what_the_gateway_saw(void **state)
+{
+    struct world *world = *state;
+    world->report.gateway = json_pack(
+        "{s:s, s:s, s:{}, s:{}, s:i, s:i, s:[i, i, i], s:[f, n, f], s:{s:{s:s, s:f, s:[f, f, f]}, "
+        "s:{s:s, s:f, s:[i, i, i]}}}",
+        "version", "9.8.7", "gateway", "gw-1", "settings", "documents", "step_ms", 10, "from_ms",
+        -10, "level", 0, 2, 1, "pressure", 0.25, 1.5, "signals", "loop_delay_ms", "unit", "ms",
+        "threshold", 20.0, "points", 1.0, 31.0, 2.0, "log_backlog", "unit", "share", "threshold",
+        0.5, "points", 0, 0, 0);
+    assert_non_null(world->report.gateway);
+    world->proof.available = 0; /* sold out */
+    char *page = printed(world, LT_PAGE), *text = printed(world, LT_TEXT);
+    json_decref(world->report.gateway);
+    world->report.gateway = NULL;
+    assert_says(page, "<b>degrade level</b>: at most 2 of 4");
+    assert_says(page, "<b>loop_delay_ms</b>: at most 31 ms, threshold 20");
+    assert_says(page, "class=\"end\"");
+    assert_says(page, "class=\"mark\"");
+    assert_says(page, "gw-1 (Penstock 9.8.7)");
+    assert_null(strstr(page, "log_backlog</b>")); /* nothing but zeros */
+    assert_says(text, "Penstock 9.8.7; at most level 2, pressure 1.5, loop_delay_ms 31");
+    free(page);
+    free(text);
+}
+
+static void a_gateway_that_cannot_be_asked_is_said(void **state)
+{
+    struct world *world = *state;
+    (void)snprintf(world->report.why_no_gateway, sizeof world->report.why_no_gateway, "it is gone");
+    char *text = printed(world, LT_TEXT);
+    assert_says(text, "what the gateway saw could not be read: it is gone");
+    free(text);
+    json_t *json = lt_report_json(&world->report);
+    assert_true(json_is_null(json_object_get(json, "gateway_saw")));
+    json_decref(json);
+}
+
 static void an_axis_says_what_its_lines_are(void **state)
 {
     struct world *world = *state;
@@ -733,10 +793,13 @@ int main(void)
         REPORTED(the_json_has_the_documented_members),
         REPORTED(the_json_is_written_whatever_the_log_holds),
         REPORTED(the_page_stands_alone),
+        REPORTED(the_page_shows_what_the_gateway_saw),
+        REPORTED(a_gateway_that_cannot_be_asked_is_said),
         REPORTED(an_axis_says_what_its_lines_are),
         REPORTED(the_page_is_named_after_its_sale_host_and_moment),
         REPORTED(a_check_without_a_case_is_left_out_for_people),
         REPORTED(a_page_without_a_proof_says_why),
+        cmocka_unit_test(how_long_buyers_waited_is_told_slot_by_slot),
         cmocka_unit_test(a_template_is_filled),
         cmocka_unit_test(counts_are_grouped_by_thousands),
     };
