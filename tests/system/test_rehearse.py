@@ -137,6 +137,10 @@ def test_a_proof_that_fails_weighs_more_than_a_threshold():
 def test_two_runs_are_compared_and_what_has_regressed_is_named(gateway, tmp_path):
     old, new = tmp_path / "old.json", tmp_path / "new.json"
     assert rehearse(gateway, "--json", old).returncode == 0
+    report = json.loads(old.read_text())
+    for figures in (*report["latency_ms"].values(), report["client"]["sent_late_ms"]):  # two short runs are never equally fast
+        figures.update({name: 60000 for name in figures if name != "count"})
+    old.write_text(json.dumps(report))
     done = rehearse(gateway, "--baseline", old, "--regression", 1, "--thresholds", "p99=1m")
     assert done.returncode == 0 and "0 figures are worse" in done.stdout and "runs differ" not in done.stdout, done
     report = json.loads(old.read_text())
