@@ -2,6 +2,7 @@
 operator sees it, and may set it by hand."""
 import contextlib
 import json
+import socket
 import subprocess
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -10,6 +11,7 @@ from datetime import datetime, timezone
 import pytest
 from cluster import NO_LIMITS, Cluster
 from faults import Disk
+from load import buy_bytes
 from penstock import REHEARSE, Gateway, call, wait_until
 
 FLOW = "/admin/v1/flow"
@@ -226,6 +228,18 @@ def test_a_kafka_slowed_by_500_ms_at_the_peak_makes_no_queue_and_comes_back_by_i
     assert between(report, "accepted", 12, 16) > 0.8 * 500 * 4, report["timeline"]
     wait_until(lambda: shown(alone)["in_flight"] == 0, 30, what="the last outcome")
     wait_until(lambda: shown(alone)["limit"] > 1000, 30, what="the limit as before")
+
+
+def test_buyers_who_leave_while_redis_is_asked_keep_no_place(alone):
+    sale = alone.make_sale(stock=1000)
+    alone.redis_route(delay_ms=150)
+    for i in range(40):
+        with socket.create_connection(("127.0.0.1", alone.port), 5) as s:
+            s.sendall(buy_bytes(sale, f"gone-{i}", f"gone-{i}"))
+            time.sleep(0.01)
+    alone.redis_route()
+    wait_until(lambda: shown(alone, "store")["in_flight"] == 0 and shown(alone)["in_flight"] == 0, 30, what="free places")
+    assert words(buy_together(alone, sale, "after", 10)) == {"accepted"}
 
 
 def test_what_is_pinned_for_redis_is_shared_by_the_workers(alone):

@@ -14,7 +14,7 @@
 
 static struct {
     struct inv_reply_to reply_to;
-    size_t asked, voided;
+    size_t asked, answered, voided;
 } counter;
 
 static bool never_sold_out(const struct inv_sale *sale, uint32_t sku)
@@ -63,12 +63,14 @@ static void counter_says(enum inv_result result)
 {
     const struct inv_answer answer = {.result = result, .reserved_at_ms = WALL_MS, .left = 1};
 
+    counter.answered++;
     counter.reply_to.on_answer(counter.reply_to.handle, 0, &answer, counter.reply_to.ctx);
 }
 
 /* --- a log --- */
 
 static size_t appended;
+static int append_fails;
 
 static int on_append(struct oq_log *log, uint32_t partition, const struct oq_event *event,
                      const struct oq_ticket *ticket)
@@ -77,6 +79,8 @@ static int on_append(struct oq_log *log, uint32_t partition, const struct oq_eve
     (void)partition;
     assert_int_equal(ticket->handle, HANDLE);
     assert_int_equal(event->type, OQ_ACCEPTED);
+    if (append_fails != 0)
+        return append_fails;
     appended++;
     return 0;
 }
@@ -134,6 +138,7 @@ static struct ps_uuid_source ids;
 static struct ps_metrics *metrics;
 static struct adm_gates gates;
 static struct adm_shed shed;
+static struct ps_adaptive_limit log_limit, store_limit;
 static struct cfg_sale sale;
 static struct cfg_sku sku;
 static struct cfg_sale *sales[] = {&sale};
@@ -164,10 +169,16 @@ static int set_up(void **state)
         (struct cfg_snapshot){.version = 1, .sale_count = 1, .sales = sales, .limits = &limits};
     assert_ok(cfg_blocklist_new(&policy.blocklist));
     adm_shed_init(&shed);
+    const struct ps_adaptive_limit_settings places = {
+        .floor = 4, .initial = 4, .ceiling = 4, .target_ns = 1, .timeout_ns = 2};
+    ps_adaptive_limit_init(&log_limit, &places);
+    ps_adaptive_limit_init(&store_limit, &places);
     gates = (struct adm_gates){.fold = fold,
                                .shed = &shed,
                                .log = &log_,
                                .backlog_percent = 90,
+                               .log_limit = &log_limit,
+                               .store_limit = &store_limit,
                                .shard = ps_metrics_shard(metrics),
                                .policy = &policy};
     assert_ok(adm_limit_table_new(1, &gates.limits));
@@ -186,14 +197,21 @@ static int set_up(void **state)
     assert_ok(ord_in_flight_new(&deps, &in_flight));
     kept = answered = false;
     appended = 0;
+    append_fails = 0;
     memset(&counter, 0, sizeof counter);
     memset(&load, 0, sizeof load);
     return 0;
 }
 
+/* Whatever became of a buyer, their places are free again: towards the counter when it has
+ * answered, towards the log when nothing is appended. (What was appended frees its place on the
+ * log's thread.) */
 static int tear_down(void **state)
 {
     (void)state;
+    size_t asking = counter.asked - counter.answered;
+    assert_int_equal(store_limit.in_flight, asking);
+    assert_int_equal(log_limit.in_flight, asking + appended);
     ord_in_flight_stop(in_flight);
     uv_run(&loop, UV_RUN_DEFAULT);
     assert_int_equal(uv_loop_close(&loop), 0);
@@ -288,6 +306,51 @@ static void a_reservation_that_nobody_waits_for_stays_in_doubt(void **state)
     assert_false(answered);
     assert_int_equal(appended, 0);
     assert_int_equal(counter.voided, 0);
+}
+
+static void a_buyer_for_whom_there_is_no_place_is_refused_before_stock_is_touched(void **state)
+{
+    static const enum ans_verdict refusals[] = {ANS_V_log_backlog, ANS_V_store_unavailable};
+    struct ps_adaptive_limit *places[] = {&log_limit, &store_limit};
+    (void)state;
+    for (size_t i = 0; i < PS_ARRAY_LEN(places); i++) {
+        for (int others = 0; others < 4; others++)
+            assert_true(ps_adaptive_limit_begin(places[i], clock_.mono_ns));
+        answered = false;
+        buy();
+        assert_true(answered);
+        assert_int_equal(verdict, refusals[i]);
+        assert_int_equal(counter.asked, 0);
+        assert_int_equal(ps_metric_read(metrics, GW_M_FLOW_REFUSED, i), 1);
+        for (int others = 0; others < 4; others++)
+            ps_adaptive_limit_drop(places[i]);
+    }
+    answered = false;
+    buy();
+    assert_int_equal(counter.asked, 1);
+}
+
+static void an_order_that_the_log_does_not_take_frees_its_places(void **state)
+{
+    (void)state;
+    buy();
+    append_fails = PS_E_FULL;
+    counter_says(INV_RESERVED);
+    assert_int_equal(verdict, ANS_V_log_backlog);
+    assert_int_equal(counter.voided, 1);
+}
+
+static void what_the_counter_refuses_frees_its_places(void **state)
+{
+    static const enum inv_result results[] = {INV_SOLD_OUT, INV_FENCED, INV_CAP, INV_MISMATCH};
+    (void)state;
+    for (size_t i = 0; i < PS_ARRAY_LEN(results); i++) {
+        kept = answered = false;
+        buy();
+        counter_says(results[i]);
+        assert_true(answered);
+        assert_int_equal(log_limit.in_flight, 0);
+    }
 }
 
 /* How many of `times` are `ms` long. */
@@ -400,6 +463,9 @@ int main(void)
         CLAIM(a_record_that_was_refused_gives_the_units_back),
         CLAIM(a_buyer_waits_for_the_log_no_longer_than_the_deadline),
         CLAIM(a_reservation_that_nobody_waits_for_stays_in_doubt),
+        CLAIM(a_buyer_for_whom_there_is_no_place_is_refused_before_stock_is_touched),
+        CLAIM(an_order_that_the_log_does_not_take_frees_its_places),
+        CLAIM(what_the_counter_refuses_frees_its_places),
         CLAIM(what_the_counter_and_the_log_take_is_measured),
         CLAIM(an_order_that_the_log_does_not_show_counts_with_its_whole_wait),
         CLAIM(a_user_behind_the_cut_off_is_refused_and_spends_no_limit),
