@@ -211,6 +211,10 @@ def test_both_listeners_do_what_their_descriptions_say(gateway, public, admin):
         admin.call(204, "delete", path, headers=ANY_VERSION, **argument)
         admin.call(404, "get", path, **argument)
 
+    assert admin.call(200, "get", "/admin/v1/breakers").json == {"breakers": []}  # with Redis and Kafka: test_breakers.py
+    admin.call(404, "post", "/admin/v1/breakers/{breaker}/force", {"state": "open", "ttl_s": 60}, breaker="redis")
+    admin.call(404, "post", "/admin/v1/breakers/{breaker}/release", breaker="kafka")
+
     # Who may, and the end.
     admin.call(200, "get", "/admin/v1/audit-log", query="?limit=1000")
     admin.call(200, "get", "/admin/v1/overload", query="?history_s=60")

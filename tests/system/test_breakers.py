@@ -10,6 +10,7 @@ from cluster import NO_LIMITS, Redis
 from load import Load
 from penstock import Gateway, call, free_port, wait_until
 from proxy import CUT, WELL
+from test_api_descriptions import Described
 
 WORKERS = 2
 BREAKERS = "/admin/v1/breakers"
@@ -290,6 +291,18 @@ def bad(tmp_path_factory):
             yield gateway
     finally:
         server.end()
+
+
+def test_answers_are_as_described(gateway):
+    admin = Described("gateway/admin/openapi.yaml", gateway.admin)
+    path = BREAKERS + "/{breaker}"
+    admin.call(200, "get", BREAKERS)
+    admin.call(200, "post", path + "/force", {"state": "open", "ttl_s": 60, "reason": "to see it"}, breaker="redis")
+    admin.call(200, "get", BREAKERS)
+    admin.call(422, "post", path + "/force", {"state": "open"}, breaker="redis")
+    admin.call(200, "post", path + "/release", {"reason": "seen"}, breaker="redis")
+    admin.call(422, "post", path + "/release", {"state": "open"}, breaker="redis")
+    admin.call(404, "post", path + "/release", breaker="kafka")
 
 
 def test_viewers_look_and_operators_force(bad):
