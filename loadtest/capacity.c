@@ -23,6 +23,7 @@
 #define BURSTS_MAX       8
 #define HISTORY_S        600 /* of signals that a gateway keeps */
 #define CLIENT_FULL      0.9 /* of a core: this program itself may be what breaks */
+#define MACHINE_BUSY     0.5 /* with at most half of the load that it holds */
 
 struct search {
     const struct lt_options *options;
@@ -361,6 +362,20 @@ static json_t *calm_signals(const struct search *search)
     return calm;
 }
 
+/* Of those that held. */
+static const json_t *lowest_step(const struct search *search)
+{
+    const json_t *lowest = NULL, *step;
+    size_t index;
+    json_array_foreach(search->steps, index, step)
+    {
+        if (json_is_true(json_object_get(step, "held")) &&
+            (lowest == NULL || number_of(step, "rate") < number_of(lowest, "rate")))
+            lowest = step;
+    }
+    return lowest;
+}
+
 static json_t *notes_json(const struct search *search)
 {
     json_t *notes = json_array();
@@ -371,6 +386,13 @@ static json_t *notes_json(const struct search *search)
             json_sprintf("this program used %.0f %% of a core at %lld clicks a second: the "
                          "knee may be its own. Measure from several machines, or with k6.",
                          100 * number_of(broken, "client_cpu"), (long long)search->knee.broken));
+    const json_t *lowest = lowest_step(search);
+    double busy = number_of(json_object_get(lowest, "signals"), "machine_cpu");
+    if (2 * number_of(lowest, "rate") <= (double)search->knee.held && busy >= MACHINE_BUSY)
+        (void)json_array_append_new(
+            notes, json_sprintf("the gateway's machine was %.0f %% busy at %lld clicks a second "
+                                "already: others work on it, and the knee is theirs, too.",
+                                100 * busy, (long long)number_of(lowest, "rate")));
     if (search->target.loopback)
         (void)json_array_append_new(
             notes, json_string("the load came from this machine and took a part of it: from "
