@@ -32,7 +32,6 @@ int op_show_overload(const struct op_admin *admin, json_t *json)
 {
     const struct op_deps *deps = &admin->deps;
     const struct adm_sample *sample = adm_signals_now(deps->overload->signals);
-    int64_t age_ms = (ps_clock_mono_ns(deps->clock) - sample->at_ns) / PS_NS_PER_MS;
     json_t *rules = json_object_get(json, "signals"), *more;
     char at[PS_TIME_LEN + 1];
     int err = op_show_ladder(admin, json);
@@ -41,7 +40,7 @@ int op_show_overload(const struct op_admin *admin, json_t *json)
         err = show_signal(deps->overload->signals, i, json_object_get(rules, cfg_signals[i].name));
     if (err != 0)
         return err;
-    ps_time_format(ps_clock_wall_ms(deps->clock) - age_ms, at);
+    ps_time_format(sample->at_ms, at);
     more = json_pack("{s:s, s:o, s:s?}", "at", at, "pressure", figure(sample->pressure), "highest",
                      sample->highest < CFG_SIGNAL_COUNT ? cfg_signals[sample->highest].name : NULL);
     err = more != NULL ? json_object_update(json, more) : -1;

@@ -16,9 +16,7 @@
 #include <string.h>
 
 #define TICKS_A_SECOND (1000 / ADM_TICK_MS)
-/* A worker's tick may be so late by the resolution of timers alone. */
-#define TICK_LATE_MS 5
-#define WHY_SIZE     256
+#define WHY_SIZE       256
 
 /* What has been read of one worker's load. */
 struct seen {
@@ -96,12 +94,13 @@ static int64_t load_of(const _Atomic(int64_t) *figure)
     return atomic_load_explicit(figure, memory_order_relaxed);
 }
 
-/* A turn that has not ended yet shows in a tick that has not come. */
+/* A turn that does not end shows in a tick that does not come. (One that has ended by the next look
+ * is counted then, and only then.) */
 static void add_turn_under_way(struct adm_signals *signals, const struct adm_worker_load *load)
 {
     int64_t late_ns = signals->sample.at_ns - load_of(&load->alive_ns) - ADM_TICK_MS * PS_NS_PER_MS;
 
-    if (late_ns > TICK_LATE_MS * PS_NS_PER_MS)
+    if (late_ns > ADM_TICK_MS * PS_NS_PER_MS)
         signals->turns.count[adm_times_bucket(late_ns)]++;
 }
 
@@ -354,6 +353,7 @@ void adm_signals_sample(struct adm_signals *signals)
     struct moment *moment = &signals->moments[signals->ticks % places];
 
     moment->at_ns = signals->sample.at_ns = ps_clock_mono_ns(signals->settings.clock);
+    signals->sample.at_ms = ps_clock_wall_ms(signals->settings.clock);
     moment->cpu_ns = ps_process_cpu_ns();
     moment->admitted =
         signals->ticks > 0 ? signals->moments[(signals->ticks - 1) % places].admitted : 0;

@@ -14,6 +14,7 @@
 
 struct adm_sample {
     int64_t at_ns;                  /* monotonic; 0: nothing has been sampled */
+    int64_t at_ms;                  /* wall clock */
     double value[CFG_SIGNAL_COUNT]; /* in the signal's unit; not a number: absent */
     /* weight * value / threshold; not a number: absent, or not judged. */
     double share[CFG_SIGNAL_COUNT];
