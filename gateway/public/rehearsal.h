@@ -16,11 +16,21 @@ enum pub_rehearsal_result {
     PUB_REHEARSAL_BELIEVED
 };
 
+/* The mark that was believed last: those who rehearse send the same one for minutes, and a
+ * signature costs more than all the rest of a "no". One thread's; zeroed at first. */
+struct pub_rehearsal_seen {
+    size_t len; /* 0: none yet */
+    char text[PS_MARK_TEXT_MAX];
+    struct ps_mark mark;                /* what it says */
+    uint8_t secret[PS_MARK_SECRET_LEN]; /* that it is signed with */
+};
+
 /* Judges the mark in the request's head, which has one; cheap reasons come first, the signature
- * last. A client without a user, who can read status pages only, fits every mark. */
+ * last, and not again where `seen` has it. A client without a user, who can read status pages only,
+ * fits every mark. */
 enum pub_rehearsal_result pub_rehearsal_judge(const struct srv_request *request,
                                               const struct pub_client *client,
                                               const struct cfg_rehearsal_keys *keys,
-                                              int64_t wall_ms);
+                                              int64_t wall_ms, struct pub_rehearsal_seen *seen);
 
 #endif

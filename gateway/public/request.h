@@ -8,6 +8,7 @@
 #include "gateway/metrics.h"
 #include "gateway/orders/in_flight.h"
 #include "gateway/public/client.h"
+#include "gateway/public/rehearsal.h"
 #include "gateway/server/problem.h"
 
 struct pub_pages;
@@ -22,6 +23,7 @@ struct pub_listener {
     struct ord_in_flight *orders;
     struct pub_pages *pages;
     struct ps_metrics_shard *shard;
+    struct pub_rehearsal_seen seen; /* the worker's last mark */
     struct adm_worker_load *load;
     int64_t access_every; /* each n-th request is written to the access log; 0: none */
     int64_t access_seen;

@@ -9,7 +9,6 @@
 #include "gateway/orders/buy.h"
 #include "gateway/orders/lookup.h"
 #include "gateway/public/order_answers.h"
-#include "gateway/public/rehearsal.h"
 #include "gateway/public/status_page.h"
 #include "gateway/server/strict.h"
 
@@ -331,10 +330,10 @@ static void dispatch(struct pub_request *request, const struct route *route, str
  * not, it is real buyers' stock that is asked for. */
 static void judge_mark(struct pub_request *request)
 {
-    const struct pub_listener *listener = request->listener;
-    enum pub_rehearsal_result result = pub_rehearsal_judge(request->http, &request->client,
-                                                           &listener->gates->policy->rehearsal_keys,
-                                                           ps_clock_wall_ms(listener->clock));
+    struct pub_listener *listener = request->listener;
+    enum pub_rehearsal_result result = pub_rehearsal_judge(
+        request->http, &request->client, &listener->gates->policy->rehearsal_keys,
+        ps_clock_wall_ms(listener->clock), &listener->seen);
 
     if (result != PUB_REHEARSAL_BELIEVED) {
         ps_metric_add(listener->shard, GW_M_REHEARSAL_MARKS_REFUSED, result, 1);

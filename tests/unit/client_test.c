@@ -1,6 +1,7 @@
-/* Who asks: the walk through X-Forwarded-For, and whose word on the user counts. */
+/* Who asks: the walk through X-Forwarded-For, whose word on the user counts, and whose mark of a
+ * rehearsal. */
 #include "check.h"
-#include "gateway/public/client.h"
+#include "gateway/public/rehearsal.h"
 
 #include <string.h>
 
@@ -82,6 +83,52 @@ static void a_user_is_believed_from_a_trusted_proxy_only(void **state)
     assert_int_equal(client.identity, PUB_IDENTITY_BAD);
 }
 
+#define WALL_MS INT64_C(1800000000000)
+
+static enum pub_rehearsal_result judged(const char *mark, const char *user,
+                                        const struct cfg_rehearsal_keys *keys, int64_t wall_ms,
+                                        struct pub_rehearsal_seen *seen)
+{
+    struct srv_request request = {0};
+    const struct pub_client client = {.user = {user, strlen(user)}, .identity = PUB_IDENTITY_OK};
+    request.header[SRV_H_REHEARSAL] = (struct ps_str){mark, strlen(mark)};
+    request.header_lines[SRV_H_REHEARSAL] = 1;
+    return pub_rehearsal_judge(&request, &client, keys, wall_ms, seen);
+}
+
+/* Whether or not the same mark, or another one, was believed just before. */
+static void a_mark_is_believed_for_its_users_its_time_and_its_key_alone(void **state)
+{
+    struct cfg_rehearsal_keys keys = {
+        .count = 1, .at = {{.name = "k-1", .until_ms = WALL_MS + 7200000, .secret = {1, 2, 3}}}};
+    const struct cfg_rehearsal_keys none = {0};
+    struct pub_rehearsal_seen fresh = {0}, used = {0};
+    char mark[PS_MARK_TEXT_MAX + 1], forged[PS_MARK_TEXT_MAX + 1];
+
+    (void)state;
+    ps_mark_write("k-1", WALL_MS / 1000 + 60, "load-", keys.at[0].secret, mark);
+    memcpy(forged, mark, sizeof mark);
+    forged[strlen(forged) - 1] = forged[strlen(forged) - 1] == '0' ? '1' : '0';
+    assert_int_equal(judged(mark, "load-1", &keys, WALL_MS, &used), PUB_REHEARSAL_BELIEVED);
+    for (int round = 0; round < 2; round++) {
+        struct pub_rehearsal_seen *seen = round == 0 ? &fresh : &used;
+        assert_int_equal(judged(forged, "load-1", &keys, WALL_MS, seen), PUB_REHEARSAL_FORGED);
+        assert_int_equal(judged(mark, "ann", &keys, WALL_MS, seen), PUB_REHEARSAL_OTHER_USER);
+        assert_int_equal(judged(mark, "load", &keys, WALL_MS, seen), PUB_REHEARSAL_OTHER_USER);
+        assert_int_equal(judged(mark, "load-1", &keys, WALL_MS + 60000, seen),
+                         PUB_REHEARSAL_EXPIRED);
+        assert_int_equal(judged(mark, "load-1", &keys, WALL_MS - 3541000, seen),
+                         PUB_REHEARSAL_TOO_LONG);
+        assert_int_equal(judged(mark, "load-1", &keys, WALL_MS + 7200000, seen),
+                         PUB_REHEARSAL_UNKNOWN_KEY);
+        assert_int_equal(judged(mark, "load-1", &none, WALL_MS, seen), PUB_REHEARSAL_UNKNOWN_KEY);
+        keys.at[0].secret[0] ^= 1;
+        assert_int_equal(judged(mark, "load-1", &keys, WALL_MS, seen), PUB_REHEARSAL_FORGED);
+        keys.at[0].secret[0] ^= 1;
+        assert_int_equal(judged(mark, "load-1", &keys, WALL_MS, seen), PUB_REHEARSAL_BELIEVED);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -89,6 +136,7 @@ int main(void)
         cmocka_unit_test(an_untrusted_peers_word_is_not_taken),
         cmocka_unit_test(what_a_trusted_proxy_wrote_must_be_an_address),
         cmocka_unit_test(a_user_is_believed_from_a_trusted_proxy_only),
+        cmocka_unit_test(a_mark_is_believed_for_its_users_its_time_and_its_key_alone),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
