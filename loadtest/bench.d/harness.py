@@ -130,6 +130,10 @@ class Penstock:
         for rule in ("user", "ip", "global"):
             self.limit(rule, **RICH)
 
+    def turn_overload_off(self):
+        """The controller: no level, no shedding, no limit that adapts."""
+        self.admin("PUT", "/admin/v1/overload", {"mode": "off"}, {"If-Match": "*"})
+
     def metrics(self):
         connection = http.client.HTTPConnection("127.0.0.1", self.admin_port, timeout=10)
         connection.request("GET", "/metrics", headers={"Authorization": "Bearer " + self.token})

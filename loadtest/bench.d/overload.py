@@ -30,10 +30,6 @@ PEAK_CONNECTIONS, PEAK_OFFERED = (16, 64, 256), 12000
 BARS = {"goodput_share": 0.9, "p99_admitted_ms": 60, "unanswered_share": 0, "back_to_l0_s": 60, "goodput_share_2x": 0.6, "goodput_share_10x": 0.6}
 
 
-def can_be_turned_off(penstock):
-    return "mode" in penstock.admin("GET", "/admin/v1/overload")
-
-
 class Bound:
     """A case: a gateway whose capacity is small. It, the load and the proxies come before what else the machine does, where a control group for that may be made."""
 
@@ -56,8 +52,7 @@ class Bound:
         penstock = Penstock(place, {"log": {"batch_max": BATCH}} if slow else {}, [*self.group.under(), *preload])
         penstock.lift_limits()
         if controller == "off":
-            penstock.admin("PUT", "/admin/v1/overload", {"mode": "off"}, {"If-Match": "*"})
-            penstock.admin("POST", "/admin/v1/flow/log/pin", {"limit": 1000000, "ttl_s": 3600})
+            penstock.turn_overload_off()
         return penstock
 
 
@@ -110,7 +105,7 @@ class Watch(threading.Thread):
     def run(self):
         while not self.ended.wait(0.5):
             try:
-                self.seen.append((time.time(), self.penstock.admin("GET", "/admin/v1/overload").get("level", 0)))
+                self.seen.append((time.time(), self.penstock.admin("GET", "/admin/v1/overload")["level"]))
             except OSError:
                 pass  # too busy to say
 
@@ -185,13 +180,6 @@ def cpu_bound(bound, controller, quick):
 CASES = {"log_bound": log_bound, "cpu_bound": cpu_bound}
 
 
-def probe(directory):
-    penstock = Penstock(directory)
-    found = can_be_turned_off(penstock)
-    penstock.stop()
-    return found
-
-
 def measure(directory, controller, cases, quick):
     """What is not measured is null."""
     found = {"goodput_share": None, "p99_admitted_ms": None, "unanswered_share": None, "back_to_l0_s": None, "cpu_bound": {"goodput_share_2x": None, "goodput_share_10x": None}}
@@ -210,9 +198,6 @@ def say_bars(found):
 
 def run(directory, cases, controllers, quick):
     print(f"load on the machine before: {pathlib.Path('/proc/loadavg').read_text().split()[0]}")
-    if not probe(directory):
-        print("the overload controller of this build cannot be turned off: without_controller is not measured")
-        controllers = ["on"]
     nothing = measure(directory, "none", [], quick)
     found = {controller: measure(directory, controller, cases, quick) for controller in controllers}
     if "on" in found:
