@@ -169,6 +169,7 @@ static void on_housekeeping(uv_timer_t *timer)
         sd_notify(0, "WATCHDOG=1");
     }
     adm_overload_tick(gateway->overload);
+    ord_flow_follow(gateway->flow, !gateway->overload->is_off);
     adm_breakers_watch(&gateway->breakers.known);
     ord_flow_watch(gateway->flow, now_ns(gateway));
     drain_step(gateway);

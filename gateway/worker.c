@@ -197,6 +197,18 @@ static void judge_load(struct gw_worker *worker)
     tell_admission(worker);
 }
 
+/* While an operator has turned the controller off. */
+static void admit_all(struct gw_worker *worker)
+{
+    struct srv_load load;
+
+    srv_http_load(worker->http, &load); /* not of the first window when it is on again */
+    if (!worker->shed.active)
+        return;
+    adm_shed_init(&worker->shed);
+    tell_admission(worker);
+}
+
 static void on_tick(uv_timer_t *timer)
 {
     struct gw_worker *worker = timer->data;
@@ -204,7 +216,10 @@ static void on_tick(uv_timer_t *timer)
 
     note_late_tick(worker, now);
     warn_of_large_heads(worker, now);
-    judge_load(worker);
+    if (atomic_load_explicit(&worker->deps.overload->is_off, memory_order_relaxed))
+        admit_all(worker);
+    else
+        judge_load(worker);
     show_breaker(worker);
     atomic_store_explicit(&worker->idle,
                           worker->draining && srv_http_begun(worker->http) == 0 && !owes(worker),

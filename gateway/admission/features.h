@@ -13,6 +13,7 @@
 struct adm_overload_shared {
     _Atomic(int) level;
     _Atomic(unsigned) off; /* a bit a feature, 1 << enum cfg_feature */
+    _Atomic(bool) is_off;  /* the mode: nobody is shed, and no limit follows what is measured */
 };
 
 /* Asked each time that the feature is about to be used, by the thread of `shard`: each is counted

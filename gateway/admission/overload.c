@@ -205,6 +205,7 @@ static void publish(struct adm_overload *overload, int64_t wall_ms)
         ps_metric_set(shard, GW_M_FEATURE_OFF, i, is_off);
     }
     atomic_store_explicit(&overload->shared.off, off, memory_order_relaxed);
+    atomic_store_explicit(&overload->shared.is_off, overload->is_off, memory_order_relaxed);
     atomic_store_explicit(&overload->shared.level, overload->level, memory_order_relaxed);
     ps_metric_set(shard, GW_M_OVERLOAD_LEVEL, 0, overload->level);
 }

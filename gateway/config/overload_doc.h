@@ -6,7 +6,8 @@
  *
  * What is left out has the default of cfg_signals, or the values shown. An operator may pin the
  * level: the pin is the document's state, with an absolute end. With the mode "off" the level stays
- * at 0 by itself. */
+ * at 0 by itself, nobody is shed (admission/shed.h) and no limit follows latency (orders/flow.h).
+ */
 #ifndef CFG_OVERLOAD_DOC_H
 #define CFG_OVERLOAD_DOC_H
 

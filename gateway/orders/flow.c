@@ -105,18 +105,35 @@ const struct cfg_pin *ord_flow_pinned(const struct ord_flow *flow, enum gw_flow 
     return flow->pins[target].end_ns != 0 ? &flow->pins[target].by : NULL;
 }
 
-/* A worker has its part of the limit, and no less than one call. */
+/* `calls`: of an operator; 0: none. */
+static void pin_limit(const struct ord_flow *flow, struct ps_adaptive_limit *limit, uint32_t calls)
+{
+    if (calls == 0 && flow->released)
+        calls = limit->settings.ceiling;
+    ps_adaptive_limit_pin(limit, calls);
+}
+
+/* A worker has its part of a pin, and no less than one call. */
 static void pin_limits(struct ord_flow *flow, enum gw_flow target)
 {
     const struct ord_flow_pin *pin = &flow->pins[target];
     uint32_t calls = pin->end_ns != 0 ? (uint32_t)pin->by.value : 0;
 
     if (target == GW_FLOW_LOG)
-        ps_adaptive_limit_pin(&flow->log, calls);
-    for (size_t i = 0; target == GW_FLOW_STORE && i < flow->workers; i++) {
+        pin_limit(flow, &flow->log, calls);
+    for (size_t i = 0; target == GW_FLOW_STORE && flow->stores != NULL && i < flow->workers; i++) {
         uint32_t part = calls / (uint32_t)flow->workers + (i < calls % flow->workers);
-        ps_adaptive_limit_pin(&flow->stores[i], calls != 0 && part == 0 ? 1 : part);
+        pin_limit(flow, &flow->stores[i], calls != 0 && part == 0 ? 1 : part);
     }
+}
+
+void ord_flow_follow(struct ord_flow *flow, bool follow)
+{
+    if (flow->released == !follow)
+        return;
+    flow->released = !follow;
+    for (size_t i = 0; i < GW_FLOW_COUNT; i++)
+        pin_limits(flow, (enum gw_flow)i);
 }
 
 void ord_flow_prepare(struct ord_flow *flow, enum gw_flow target, const struct cfg_pin *pin,

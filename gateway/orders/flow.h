@@ -31,6 +31,7 @@ struct ord_flow {
         struct cfg_pin by;
         int64_t end_ns; /* mono; 0: not pinned */
     } pins[GW_FLOW_COUNT];
+    bool released;         /* limits are at their ceilings */
     enum gw_flow changing; /* by an order that is not in force yet: */
     struct ord_flow_pin next;
 };
@@ -63,6 +64,9 @@ void ord_flow_prepare(struct ord_flow *flow, enum gw_flow target, const struct c
 void ord_flow_end_change(struct ord_flow *flow, bool written);
 /* Each 100 ms: ends and logs what is over. */
 void ord_flow_watch(struct ord_flow *flow, int64_t now_ns);
+/* Whether limits that are not pinned follow latency; else they are at their ceilings. The control
+ * thread. */
+void ord_flow_follow(struct ord_flow *flow, bool follow);
 
 /* The ticket of an append carries its moment, and the log's thread says what became of it. */
 uint32_t ord_flow_stamp(int64_t now_ns);

@@ -158,6 +158,21 @@ def test_only_trusted_proxies_are_told_the_level_and_only_under_overload(gateway
     wait_until(lambda: "penstock-admission" not in gateway.buy(sale, "late").headers, 30)
 
 
+def test_an_operator_who_turns_the_controller_off_has_nobody_shed_and_no_limit_that_follows(gateway):
+    sale = gateway.make_sale(stock=1000000, per_user_cap=100000)
+    with overloaded(gateway, sale, below=0.7) as crowd:
+        assert gateway.admin("PUT", "/admin/v1/overload", {"mode": "off"}, {"If-Match": "*"}, timeout=30).status == 200
+        wait_until(lambda: admitted(gateway) == admitted(gateway, "other") == 1, 5, what="everybody")
+        assert gateway.metric('penstock_flow_limit{target="log"}') == 8192
+        shed = gateway.metric('penstock_answers_total{verdict="shed"}')
+        heard = sum(map(len, crowd.heard.values()))
+        wait_until(lambda: sum(map(len, crowd.heard.values())) > heard + 200, 30, what="answers")
+        assert gateway.metric('penstock_answers_total{verdict="shed"}') == shed
+        assert gateway.admin("PUT", "/admin/v1/overload", {"mode": "enforce"}, {"If-Match": "*"}, timeout=30).status == 200
+        wait_until(lambda: admitted(gateway) < 0.8, 30, what="shedding again")
+    wait_until(lambda: gateway.metric('penstock_flow_limit{target="log"}') < 8192, 30, what="the limit as measured")
+
+
 def test_strangers_are_not_told_the_level():
     with Gateway(settings={"workers": 1, "trusted_proxies": ["127.0.0.2"]}) as gateway:
         gateway.no_limits()
