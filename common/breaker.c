@@ -121,6 +121,7 @@ void ps_breaker_probe(struct ps_breaker *breaker)
     if (breaker->state == PS_BREAKER_CLOSED)
         breaker->since_ns = ps_clock_mono_ns(breaker->clock);
     breaker->state = PS_BREAKER_HALF_OPEN;
+    breaker->good = 0;
 }
 
 /* What was counted before says nothing of the service as it is now. */

@@ -83,7 +83,7 @@ struct ps_breaker {
     struct ps_breaker_force force;
     int64_t since_ns, until_ns; /* CLOSED or not; OPEN: the end of the pause */
     unsigned row;               /* of failures */
-    unsigned good;              /* calls since it opened last */
+    unsigned good;              /* calls since it was opened or half opened last */
     unsigned openings;          /* in a row: with fewer than calls_min good calls in between */
     uint64_t openings_total;
     size_t slot; /* that is being filled */

@@ -252,6 +252,20 @@ static void a_probe_that_fails_or_is_slow_opens_it_again(void **state)
     }
 }
 
+static void probes_begin_at_zero_whatever_was_good_before(void **state)
+{
+    (void)state;
+    begin_with(&judging);
+    assert_int_equal(play("...................."), 0);
+    ps_breaker_probe(&breaker);
+    assert_true(ps_breaker_admits(&breaker, 2));
+    assert_false(ps_breaker_admits(&breaker, 3));
+    assert_int_equal(play(".."), 0);
+    assert_int_equal(breaker.state, PS_BREAKER_HALF_OPEN);
+    assert_int_equal(play("."), 0);
+    assert_int_equal(breaker.state, PS_BREAKER_CLOSED);
+}
+
 /* A service that lets probes pass and fails under load must not be tried as often each time. */
 static void the_pause_goes_on_doubling_while_it_closes_for_too_few_good_calls(void **state)
 {
@@ -396,6 +410,7 @@ int main(void)
         CLAIM(what_is_off_does_not_judge),
         CLAIM(it_closes_when_all_probes_have_been_good_and_begins_a_new_window),
         CLAIM(a_probe_that_fails_or_is_slow_opens_it_again),
+        CLAIM(probes_begin_at_zero_whatever_was_good_before),
         CLAIM(the_pause_goes_on_doubling_while_it_closes_for_too_few_good_calls),
         CLAIM(pauses_are_spread_over_half_of_their_length),
         CLAIM(forced_open_it_lets_nothing_through_until_its_time_is_over),
