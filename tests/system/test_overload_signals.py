@@ -1,5 +1,6 @@
 """How loaded the gateway says it is: one sample for metrics and admin API, a history of ten minutes, and figures that show what really
 happens to it: orders, a slow log, time in which it could not run, a CPU quota. What cannot be read is absent, never 0."""
+import atexit
 import re
 import signal
 import sys
@@ -13,7 +14,7 @@ from penstock import ROOT, Gateway, call, free_port, wait_until
 from proxy import Proxy
 
 sys.path.insert(0, str(ROOT / "loadtest" / "bench.d"))
-from cgroup import Group  # noqa: E402
+import cgroup  # noqa: E402
 
 NAMES = {"loop_delay_ms", "requests_in_flight", "store_latency_ms", "log_latency_ms", "log_backlog", "process_cpu", "machine_cpu", "cpu_pressure",
          "memory", "memory_pressure", "connections", "admitted_rate"}
@@ -191,8 +192,9 @@ def test_a_redis_that_is_slow_shows_in_the_latency_of_the_counter(redis):
 
 def test_processor_time_is_the_share_of_the_quota():
     """The same load: of a machine of cores it uses little, of a tenth of one core everything."""
-    group = Group("signals", 0.1)  # removed when the tests end
+    group = cgroup.Group("signals", 0.1)
     assert group.path, group.why_not
+    atexit.unregister(cgroup.remove)  # a worker of pytest-xdist ends without it
     with Gateway(prefix=group.under()) as gateway:
         gateway.no_limits()
         sale = gateway.make_sale(stock=1)
@@ -209,6 +211,7 @@ def test_processor_time_is_the_share_of_the_quota():
         assert 0.7 < max(series(gateway, "process_cpu")) < 1.7
         assert max(series(gateway, "loop_delay_ms")) > 50  # nine tenths of each period it may not run
         gateway.kill()
+    cgroup.remove(group.path)
 
 
 HIDE = ("unshare", "-m", "sh", "-c", 'for at in $HIDDEN; do mount --bind /dev/null "$at" || exit 9; done; exec "$@"', "sh")
