@@ -26,6 +26,9 @@ enum gw_metric {
     GW_M_FLOW_REFUSED,             /* penstock_flow_refused_total{target} */
     GW_M_FLOW_SECONDS,             /* penstock_flow_latency_seconds{target} */
     GW_M_ADMISSION,                /* penstock_admission_ratio{class}, of enum adm_shed_class */
+    GW_M_UNREAD,                   /* penstock_unread_connections */
+    GW_M_UNREAD_LEFT,              /* penstock_unread_total */
+    GW_M_UNREAD_CLOSED,            /* penstock_unread_closed_total */
     GW_M_LATE_OUTCOMES,  /* penstock_late_outcomes_total: outcomes that came after their request's
                          deadline, or its client's end */
     GW_M_ORDERS,         /* penstock_orders_total{event}: accepted, void, confirmed, released */

@@ -177,7 +177,7 @@ static void tell_admission(struct gw_worker *worker)
                       (int64_t)(level * PS_NS_PER_S) / (int64_t)worker->deps.worker_count);
         ps_buf_printf(&text, "%s%s=%.2f", i > 0 ? ", " : "", gw_shed_classes[i], level);
     }
-    listener->admission_len = worker->shed.cut_off < ADM_SHED_CELLS ? text.len : 0;
+    listener->admission_len = adm_shed_level(&worker->shed, ADM_SHED_OTHER) < 1 ? text.len : 0;
 }
 
 /* A window of overload control ends. */
@@ -187,10 +187,15 @@ static void judge_load(struct gw_worker *worker)
     bool was_active = worker->shed.active;
 
     srv_http_load(worker->http, &load);
-    adm_shed_close(&worker->shed, &(struct adm_shed_window){.requests = load.requests,
-                                                            .waited_ns = load.waited_ns,
-                                                            .refused_ns = load.refused_ns,
-                                                            .busy_ns = load.busy_ns});
+    adm_shed_close(&worker->shed,
+                   &(struct adm_shed_window){.requests = load.requests,
+                                             .refused = load.refused,
+                                             .waited_ns = load.waited_ns,
+                                             .left = load.left,
+                                             .unread = load.unread_ns > worker->shed.wait_ns});
+    ps_metric_set(worker->shard, GW_M_UNREAD, 0, (int64_t)load.unread);
+    ps_metric_add(worker->shard, GW_M_UNREAD_LEFT, 0, (int64_t)load.left);
+    ps_metric_add(worker->shard, GW_M_UNREAD_CLOSED, 0, (int64_t)load.closed);
     if (!was_active && !worker->shed.active)
         return;
     salt_shed(worker, ps_clock_wall_ms(worker->deps.clock));
@@ -302,6 +307,7 @@ static struct srv_settings http_settings(const struct gw_worker *worker)
         .head_max = (size_t)settings->http.head_max_kib * 1024,
         .body_max = SRV_PUBLIC_BODY_MAX,
         .user_size = sizeof(struct pub_request),
+        .wait_ns = ADM_SHED_WAIT_NS,
         .client_ip_header = settings->client_ip_header[0] ? settings->client_ip_header : NULL,
         .is_trusted = is_trusted,
         .keeps_idle = keeps_idle,

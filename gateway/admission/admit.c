@@ -82,18 +82,22 @@ static enum adm_gate ask_shed(struct adm_admission *admission, enum adm_shed_cla
     const struct adm_gates *of = admission->gates;
     const struct adm_request *request = admission->request;
     struct ps_address address;
+    struct ps_str who;
+    uint64_t hash;
 
-    if (PS_LIKELY(!of->shed->active))
+    if (PS_LIKELY(!of->shed->active && !request->overdue))
         return ADM_GATE_PASS;
-    if (request->user.len > 0)
-        return adm_shed_judge(of->shed, class, request->user.at, request->user.len)
-                   ? ADM_GATE_PASS
-                   : deny_shed(admission, class, request->user_hash);
-    ps_address_limit_key(&request->address, &address);
-    return adm_shed_judge(of->shed, class, address.byte, sizeof address.byte)
+    if (request->user.len > 0) {
+        who = request->user;
+        hash = request->user_hash;
+    } else {
+        ps_address_limit_key(&request->address, &address);
+        who = (struct ps_str){(const char *)address.byte, sizeof address.byte};
+        hash = adm_limit_hash(of->limits, who.at, who.len);
+    }
+    return adm_shed_judge(of->shed, class, who.at, who.len) && !request->overdue
                ? ADM_GATE_PASS
-               : deny_shed(admission, class,
-                           adm_limit_hash(of->limits, address.byte, sizeof address.byte));
+               : deny_shed(admission, class, hash);
 }
 
 static enum adm_gate shed_gate(struct adm_admission *admission)

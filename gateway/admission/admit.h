@@ -37,6 +37,7 @@ struct adm_request {
     struct ps_str user; /* .len == 0: nobody said */
     struct ps_str key;  /* Idempotency-Key without quotes; .len == 0: none */
     struct ps_str body;
+    bool overdue;   /* it has waited for so long that overload refuses it */
     bool rehearsal; /* it has limits of its own: cells that no real buyer is counted in */
     /* Kept from gate to gate, also while it waits; zero at the start. */
     uint64_t user_hash;            /* of `user`: adm_admit_expect */

@@ -7,12 +7,17 @@
 #include <string.h>
 
 #define HOUR_MS (INT64_C(3600) * 1000)
+/* A request in the histogram. So that a window with few of them does not leave most cells empty, it
+ * remembers earlier ones: each window forgets an eighth. */
+#define ONE    64
+#define FORGET 8
 /* Cells that are admitted again after a window without any arrival. */
 #define SILENT_UP ((uint32_t)(ADM_SHED_CELLS * ADM_SHED_UP))
 
 void adm_shed_init(struct adm_shed *shed)
 {
-    *shed = (struct adm_shed){.wait_ns = ADM_SHED_WAIT_NS, .cut_off = ADM_SHED_CELLS};
+    *shed =
+        (struct adm_shed){.wait_ns = ADM_SHED_WAIT_NS, .cut_off = ADM_SHED_CELLS, .read_share = 1};
 }
 
 void adm_shed_salt(struct adm_shed *shed, const struct ps_hash_key *secret, int64_t wall_ms)
@@ -40,7 +45,7 @@ bool adm_shed_judge(struct adm_shed *shed, enum adm_shed_class class, const void
 {
     uint32_t cell = cell_of(shed, class, who, len);
 
-    shed->arrived[cell]++;
+    shed->arrived[cell] += ONE;
     return cell < shed->cut_off;
 }
 
@@ -81,11 +86,23 @@ static bool is_overloaded(const struct adm_shed *shed, const struct adm_shed_win
            (window->requests > 0 && window->waited_ns / (int64_t)window->requests > shed->wait_ns);
 }
 
+/* Over about a second. */
+static void note_left(struct adm_shed *shed, const struct adm_shed_window *window)
+{
+    uint64_t came = window->requests + window->left;
+    double share = came > 0 ? (double)window->requests / (double)came : 1;
+
+    shed->read_share += (share - shed->read_share) / FORGET;
+    if (window->left == 0 && shed->read_share > 0.99)
+        shed->read_share = 1;
+}
+
 void adm_shed_close(struct adm_shed *shed, const struct adm_shed_window *window)
 {
     bool overloaded = is_overloaded(shed, window);
-    bool dear = (double)window->refused_ns > (double)window->busy_ns * ADM_SHED_REFUSED_MAX;
+    bool dear = (double)window->refused > (double)window->requests * ADM_SHED_REFUSED_MAX;
 
+    note_left(shed, window);
     if (!shed->active) { /* the next window is counted, and the one after it is cut */
         shed->active = overloaded;
         return;
@@ -94,8 +111,9 @@ void adm_shed_close(struct adm_shed *shed, const struct adm_shed_window *window)
         tighten(shed);
     else
         relax(shed);
-    shed->active = overloaded || shed->cut_off < ADM_SHED_CELLS;
-    memset(shed->arrived, 0, sizeof shed->arrived);
+    shed->active = overloaded || shed->cut_off < ADM_SHED_CELLS || shed->read_share < 1;
+    for (size_t i = 0; i < ADM_SHED_CELLS; i++)
+        shed->arrived[i] -= (shed->arrived[i] + FORGET - 1) / FORGET;
 }
 
 /* --- what it says of itself --- */
@@ -107,8 +125,8 @@ double adm_shed_level(const struct adm_shed *shed, enum adm_shed_class class)
     if (shed->cut_off <= first)
         return 0;
     return shed->cut_off - first >= ADM_SHED_BUCKETS
-               ? 1
-               : (double)(shed->cut_off - first) / ADM_SHED_BUCKETS;
+               ? shed->read_share
+               : shed->read_share * (shed->cut_off - first) / ADM_SHED_BUCKETS;
 }
 
 int64_t adm_shed_retry_after_s(const struct adm_shed *shed, enum adm_shed_class class)

@@ -360,6 +360,7 @@ void pub_routes_handle(struct srv_request *http, void *ctx)
     }
     asked->address = request->client.address;
     asked->user = request->client.user;
+    asked->overdue = http->overdue;
     if (http->header[SRV_H_REHEARSAL].at != NULL)
         judge_mark(request);
     if (request->client.identity == PUB_IDENTITY_OK)

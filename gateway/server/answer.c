@@ -352,7 +352,7 @@ static void answer_request(struct srv_slot *slot, struct answer answer, char *he
     struct ps_buf buf;
 
     assert(slot->state >= SRV_SLOT_HANDED);
-    http->guard.refused = answer.status >= 400;
+    http->guard.load.refused += answer.status >= 400;
     if (slot->state == SRV_SLOT_LEFT) {
         free(heap);
         srv_slot_free(slot);
@@ -530,7 +530,6 @@ void srv_refuse(struct srv_connection *connection, enum ans_verdict verdict, con
                             .body = {body.at, body.len},
                             .close = true};
     http->on_refused((int)verdict, http->ctx);
-    http->guard.refused = true;
     if (!srv_write_room(connection, OWN_FIELDS_MAX + fields.len + body.len, &buf, &segment))
         return;
     put_answer(&buf, http, &answer, true);

@@ -55,11 +55,18 @@ void srv_set_deadline(struct srv_connection *connection, enum srv_deadline_kind 
 static void on_late(struct srv_connection *connection, enum srv_deadline_kind kind)
 {
     bool unread = connection->state == SRV_READING || connection->state == SRV_STREAMING;
+    enum ans_verdict why = ANS_V_request_timeout;
 
-    if (kind == SRV_DEADLINE_IDLE_SHORT && connection->slot != NULL)
+    if (kind == SRV_DEADLINE_IDLE_SHORT && connection->slot != NULL) {
         srv_set_deadline(connection, SRV_DEADLINE_HEAD);
-    else if (connection->state == SRV_READING && connection->slot != NULL)
-        srv_refuse(connection, ANS_V_request_timeout, NULL);
+        return;
+    }
+    if (connection->is_unread) { /* what it waits for may be there */
+        srv_guard_forget(connection);
+        why = ANS_V_shed;
+    }
+    if (connection->state == SRV_READING && connection->slot != NULL)
+        srv_refuse(connection, why, NULL);
     else
         srv_close(connection, !unread);
 }
@@ -108,6 +115,8 @@ void srv_close(struct srv_connection *connection, bool reset)
         return;
     connection->state = SRV_CLOSED;
     srv_deadline_clear(&connection->deadline);
+    if (connection->is_unread)
+        srv_guard_forget(connection);
     if (connection->is_ready)
         TAILQ_REMOVE(&http->ready, connection, ready);
     connection->is_ready = false;
@@ -138,9 +147,10 @@ static void on_event(uv_poll_t *poll, int status, int events)
     }
     if (events & UV_WRITABLE)
         srv_writable(connection);
-    else if (events & UV_READABLE)
-        srv_readable(connection);
-    else if (events & UV_DISCONNECT)
+    else if (events & UV_READABLE) {
+        if (!srv_guard_leaves(connection))
+            srv_readable(connection);
+    } else if (events & UV_DISCONNECT)
         srv_close(connection, false);
 }
 
@@ -262,7 +272,7 @@ static void on_listen(uv_poll_t *poll, int status, int events)
     (void)events;
     srv_read_clock(listener->http);
     srv_guard_event(listener->http);
-    accept_some(listener, ACCEPT_BATCH);
+    accept_some(listener, srv_guard_most(listener->http, ACCEPT_BATCH));
 }
 
 static void accept_again(struct srv_http *http)
@@ -276,18 +286,23 @@ static void accept_again(struct srv_http *http)
 static void on_timer(uv_timer_t *timer)
 {
     struct srv_http *http = timer->data;
-    struct srv_deadline *due;
+    struct srv_deadline *due = NULL;
+    int64_t next_ns;
 
     srv_read_clock(http);
     http->timer_ns = INT64_MAX;
-    while ((due = srv_deadline_due(&http->deadlines, http->now_ns)) != NULL) {
+    for (size_t most = srv_guard_most(http, SIZE_MAX);
+         most > 0 && (due = srv_deadline_due(&http->deadlines, http->now_ns)) != NULL; most--) {
         enum srv_deadline_kind kind = due->kind;
         srv_deadline_clear(due);
         on_late((struct srv_connection *)due, kind);
     }
     if (http->paused)
         accept_again(http);
-    start_timer(http, srv_deadline_next_ns(&http->deadlines));
+    next_ns = srv_deadline_next_ns(&http->deadlines);
+    if (due != NULL && next_ns <= http->now_ns) /* not in this turn of the loop */
+        next_ns = http->now_ns + PS_NS_PER_MS;
+    start_timer(http, next_ns);
 }
 
 /* --- Start and end --- */
@@ -342,6 +357,7 @@ void srv_connections_close(struct srv_http *http)
     uv_close((uv_handle_t *)&http->idle, on_handle_closed);
     uv_close((uv_handle_t *)&http->guard.prepare, on_handle_closed);
     uv_close((uv_handle_t *)&http->guard.check, on_handle_closed);
+    uv_close((uv_handle_t *)&http->guard.busy, on_handle_closed);
 }
 
 static void set_delays(struct srv_http *http)
@@ -372,7 +388,7 @@ int srv_connections_start(struct srv_http *http, uv_loop_t *loop, const int *fds
     http->timer.data = http->idle.data = http;
     srv_read_clock(http);
     srv_guard_start(http, loop);
-    http->handles = 4;
+    http->handles = 5;
     for (size_t i = 0; i < count; i++) {
         struct srv_listener *listener = &http->listeners[i];
         *listener = (struct srv_listener){.http = http, .fd = fds[i]};

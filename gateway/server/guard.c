@@ -1,4 +1,5 @@
-/* How long requests have waited in the kernel before they are read, and what refusals cost.
+/* How long requests have waited in the kernel before they are read, and what stays unread when a
+ * worker cannot serve all that comes.
  *
  * Bytes that the loop finds when it looks have come after it last looked: nobody knows when, so
  * they may have waited since then. When it slept until they came, they have waited only if the
@@ -7,15 +8,21 @@
  * costs a "no" more than the whole of this.) libuv tells by its own clock, in milliseconds, for how
  * long it slept; so waits are known to a few milliseconds, and never too short by more.
  *
- * An event begins when the loop calls and ends when the next begins, by the clock that is read
- * anyway. It may hold other work as well, and the thread may have lost its processor meanwhile: so
- * the shortest that refused something is what each refusal costs. How long the thread has worked
- * the kernel says, once a window. */
+ * A "no" costs half of a "yes", so when far too many ask, the worker would be busy with refusals
+ * alone, and all of it late. So bytes that may have waited for longer than the bound are not read
+ * at once: they are put on a stack, and when the loop has told of all that it found (mail of the
+ * log and answers that wait to be sent among it: what is admitted goes first), the newest are read,
+ * for a few milliseconds. What is left stays in the kernel, which costs nothing; the loop only
+ * watches whether its client leaves. Last in, first out: whoever is served is served in time, and
+ * nobody works off a queue whose askers have given up (B. Maurer, "Fail at Scale", ACM Queue 2015,
+ * calls it adaptive LIFO). Each fifth that is read is the oldest, once it has waited for a second,
+ * and is best refused at once: so nearly everybody is told in the end, and their connections serve
+ * again. Deadlines go on and close the rest. */
 #include "gateway/server/http_internal.h"
 
 #include <netinet/tcp.h>
+#include <poll.h>
 #include <sys/socket.h>
-#include <time.h>
 
 /* libuv has slept, and did not only count a millisecond on. */
 #define SLEPT_MS 2
@@ -26,6 +33,16 @@
 /* Between two questions to the kernel. */
 #define ASK_NS (10 * PS_NS_PER_MS)
 
+/* For so long a turn reads what was left unread, before the loop looks again: what has come since
+ * is newer, and what is admitted goes on. */
+#define TURN_NS PS_NS_PER_MS
+/* After so many of the newest one of the oldest is read, if it has waited for so long. */
+#define OVERDUE_EACH 7
+#define OVERDUE_NS   PS_NS_PER_S
+/* While there are unread ones, for so many that are read one connection is accepted, and one closed
+ * at its deadline: each costs about as much as a "no". */
+#define SURPLUS_EACH 16
+
 /* When the loop's last poll returned. */
 static int64_t returned_ns(const struct srv_guard *guard)
 {
@@ -34,22 +51,10 @@ static int64_t returned_ns(const struct srv_guard *guard)
     return guard->looked_ns + (slept_ms < SLEPT_MS ? 0 : slept_ms * PS_NS_PER_MS);
 }
 
-static void end_event(struct srv_guard *guard, int64_t now_ns)
-{
-    if (!guard->refused)
-        return;
-    guard->refused = false;
-    guard->refusals++;
-    if (now_ns - guard->event_ns < guard->refusal_ns)
-        guard->refusal_ns = now_ns - guard->event_ns;
-}
-
 void srv_guard_event(struct srv_http *http)
 {
     struct srv_guard *guard = &http->guard;
 
-    end_event(guard, http->now_ns);
-    guard->event_ns = http->now_ns;
     if (!guard->begun) {
         int64_t since_ns = returned_ns(guard);
         guard->begun = true;
@@ -62,24 +67,177 @@ void srv_guard_event(struct srv_http *http)
     http->came_ns = guard->since_ns;
 }
 
+/* How long ago the kernel has received bytes of the connection; 0 where it does not say. */
+static int64_t received_ago_ns(int fd)
+{
+    struct tcp_info info;
+    socklen_t len = sizeof info;
+
+    return getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &len) == 0
+               ? info.tcpi_last_data_recv * PS_NS_PER_MS
+               : 0;
+}
+
 void srv_guard_ask(struct srv_connection *connection)
 {
     struct srv_http *http = connection->http;
     struct srv_guard *guard = &http->guard;
-    struct tcp_info info;
-    socklen_t len = sizeof info;
 
     guard->slept = false;
-    if (http->now_ns - guard->asked_ns < ASK_NS ||
-        getsockopt(connection->fd, IPPROTO_TCP, TCP_INFO, &info, &len) < 0)
+    if (http->now_ns - guard->asked_ns < ASK_NS)
         return;
     guard->asked_ns = http->now_ns;
-    int64_t came_ns = http->now_ns - info.tcpi_last_data_recv * PS_NS_PER_MS;
+    int64_t came_ns = http->now_ns - received_ago_ns(connection->fd);
     if (came_ns < guard->last_ns) /* it was looked at then */
         came_ns = guard->last_ns;
     if (came_ns < guard->since_ns)
         http->came_ns = guard->since_ns = came_ns;
 }
+
+/* --- what stays unread --- */
+
+static void take_up(struct srv_connection *connection)
+{
+    struct srv_guard *guard = &connection->http->guard;
+
+    TAILQ_REMOVE(&guard->unread, connection, unread);
+    connection->is_unread = false;
+    guard->unread_count--;
+}
+
+/* Of a new connection: it may have waited in the listen queue, and its bytes with it. */
+static int64_t new_came_ns(const struct srv_connection *connection)
+{
+    const struct srv_http *http = connection->http;
+    int64_t came_ns = http->now_ns - received_ago_ns(connection->fd);
+
+    return came_ns < http->came_ns ? came_ns : http->came_ns;
+}
+
+/* Newest first; but who is overdue already, as after a long time in the listen queue, is last. */
+static void put_unread(struct srv_connection *connection)
+{
+    struct srv_http *http = connection->http;
+    struct srv_guard *guard = &http->guard;
+    const struct srv_connection *newest = TAILQ_FIRST(&guard->unread);
+
+    if (newest != NULL && connection->came_ns < newest->came_ns &&
+        http->now_ns - connection->came_ns > OVERDUE_NS)
+        TAILQ_INSERT_TAIL(&guard->unread, connection, unread);
+    else
+        TAILQ_INSERT_HEAD(&guard->unread, connection, unread);
+    connection->is_unread = true;
+    guard->unread_count++;
+}
+
+bool srv_guard_leaves(struct srv_connection *connection)
+{
+    struct srv_http *http = connection->http;
+
+    if (connection->state != SRV_READING || connection->is_unread)
+        return connection->is_unread;
+    connection->came_ns = http->came_ns;
+    if (!TAILQ_EMPTY(&http->guard.unread) && connection->deadline.kind == SRV_DEADLINE_HEAD)
+        connection->came_ns = new_came_ns(connection);
+    if (PS_LIKELY(http->now_ns - connection->came_ns <= http->settings.wait_ns))
+        return false;
+    put_unread(connection);
+    return true;
+}
+
+void srv_guard_forget(struct srv_connection *connection)
+{
+    struct srv_http *http = connection->http;
+
+    take_up(connection);
+    http->guard.load.closed++;
+}
+
+/* Nobody watches an unread connection. */
+static bool has_left(const struct srv_connection *connection)
+{
+    struct pollfd look = {.fd = connection->fd, .events = POLLRDHUP};
+
+    return poll(&look, 1, 0) > 0;
+}
+
+static void read_one(struct srv_connection *connection, bool overdue)
+{
+    struct srv_http *http = connection->http;
+
+    take_up(connection);
+    srv_read_clock(http);
+    srv_guard_event(http);
+    if (http->now_ns - connection->came_ns > OVERDUE_NS && has_left(connection)) {
+        http->guard.load.closed++;
+        srv_close(connection, false);
+        return;
+    }
+    http->came_ns = connection->came_ns;
+    http->overdue = overdue;
+    srv_readable(connection);
+    http->overdue = false;
+    if (connection->state == SRV_READING && !connection->is_ready)
+        srv_poll(connection, UV_READABLE);
+}
+
+/* The oldest one, if it is its turn. */
+static struct srv_connection *find_overdue(struct srv_http *http)
+{
+    struct srv_guard *guard = &http->guard;
+    struct srv_connection *oldest = TAILQ_LAST(&guard->unread, srv_connection_list);
+
+    if (guard->served < OVERDUE_EACH || http->now_ns - oldest->came_ns < OVERDUE_NS)
+        return NULL;
+    guard->served = 0;
+    return oldest;
+}
+
+/* Those that this turn found and did not read: the loop need not tell of them again. */
+static void leave_rest(struct srv_http *http)
+{
+    struct srv_guard *guard = &http->guard;
+    struct srv_connection *connection;
+
+    TAILQ_FOREACH(connection, &guard->unread, unread)
+    {
+        if (connection->polled != UV_READABLE)
+            return; /* older ones were left before */
+        srv_poll(connection, 0);
+        guard->load.left++;
+    }
+}
+
+static void on_busy(uv_idle_t *idle)
+{
+    (void)idle;
+}
+
+static void read_unread(struct srv_http *http)
+{
+    struct srv_guard *guard = &http->guard;
+    struct srv_connection *connection;
+    int64_t began_ns;
+    size_t count = 0;
+
+    srv_read_clock(http);
+    began_ns = http->now_ns;
+    while ((connection = TAILQ_FIRST(&guard->unread)) != NULL &&
+           http->now_ns - began_ns < TURN_NS) {
+        struct srv_connection *overdue = find_overdue(http);
+        guard->served += overdue == NULL;
+        read_one(overdue != NULL ? overdue : connection, overdue != NULL);
+        count++;
+    }
+    leave_rest(http);
+    guard->most = 1 + count / SURPLUS_EACH;
+    if (TAILQ_EMPTY(&guard->unread))
+        uv_idle_stop(&guard->busy);
+    else
+        uv_idle_start(&guard->busy, on_busy);
+}
+
+/* --- the loop --- */
 
 static void on_prepare(uv_prepare_t *prepare)
 {
@@ -87,7 +245,6 @@ static void on_prepare(uv_prepare_t *prepare)
     struct srv_guard *guard = &http->guard;
 
     guard->looked_ns = ps_clock_mono_ns(http->settings.clock);
-    end_event(guard, guard->looked_ns);
     if (guard->turn_ns != 0 && http->settings.on_turn != NULL)
         http->settings.on_turn(guard->looked_ns - guard->turn_ns, http->ctx);
     uv_update_time(prepare->loop);
@@ -107,28 +264,20 @@ static void on_check(uv_check_t *check)
 
     guard->last_ns = returned_ns(guard);
     guard->turn_ns = turn_ns < guard->first_ns ? turn_ns : guard->first_ns;
-}
-
-static int64_t worked_ns(void)
-{
-    struct timespec spent = {0};
-
-    (void)clock_gettime(CLOCK_THREAD_CPUTIME_ID, &spent);
-    return (int64_t)spent.tv_sec * PS_NS_PER_S + spent.tv_nsec;
+    if (PS_UNLIKELY(!TAILQ_EMPTY(&guard->unread)))
+        read_unread(http);
 }
 
 void srv_http_load(struct srv_http *http, struct srv_load *ret_load)
 {
     struct srv_guard *guard = &http->guard;
-    int64_t now_ns = worked_ns();
 
     *ret_load = guard->load;
-    ret_load->busy_ns = now_ns - guard->worked_ns;
-    ret_load->refused_ns = guard->refusals > 0 ? (int64_t)guard->refusals * guard->refusal_ns : 0;
-    guard->worked_ns = now_ns;
-    guard->refusals = 0;
-    guard->refusal_ns = INT64_MAX;
     guard->load = (struct srv_load){0};
+    ret_load->unread = guard->unread_count;
+    if (guard->unread_count > 0)
+        ret_load->unread_ns = ps_clock_mono_ns(http->settings.clock) -
+                              TAILQ_LAST(&guard->unread, srv_connection_list)->came_ns;
 }
 
 void srv_guard_start(struct srv_http *http, uv_loop_t *loop)
@@ -137,12 +286,13 @@ void srv_guard_start(struct srv_http *http, uv_loop_t *loop)
 
     uv_prepare_init(loop, &guard->prepare);
     uv_check_init(loop, &guard->check);
-    guard->prepare.data = guard->check.data = http;
+    uv_idle_init(loop, &guard->busy);
+    TAILQ_INIT(&guard->unread);
+    guard->prepare.data = guard->check.data = guard->busy.data = http;
     uv_prepare_start(&guard->prepare, on_prepare);
     uv_check_start(&guard->check, on_check);
     uv_unref((uv_handle_t *)&guard->prepare);
     uv_unref((uv_handle_t *)&guard->check);
     guard->last_ns = guard->looked_ns = http->now_ns;
     guard->before_ms = uv_now(loop);
-    guard->refusal_ns = INT64_MAX;
 }

@@ -39,7 +39,7 @@ size_t srv_in_flight(const struct srv_http *http)
 
 size_t srv_http_begun(const struct srv_http *http)
 {
-    return ps_pool_used(http->slots);
+    return ps_pool_used(http->slots) + http->guard.unread_count;
 }
 
 void srv_drain(struct srv_http *http)
@@ -92,6 +92,8 @@ int srv_http_new(uv_loop_t *loop, const int *listen_fds, size_t listen_count,
     if (http == NULL)
         return PS_E_NOMEM;
     http->settings = *settings;
+    if (settings->wait_ns == 0)
+        http->settings.wait_ns = INT64_MAX;
     http->limits = (struct ps_http_limits){.target_max = SRV_TARGET_MAX,
                                            .head_max = (uint32_t)settings->head_max,
                                            .fields_max = PS_HTTP_FIELDS_MAX};

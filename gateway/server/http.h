@@ -79,6 +79,7 @@ struct srv_request {
     int64_t arrived_ns;     /* monotonic: the turn of the loop in which the head was complete */
     int64_t now_ns;         /* the same clock, when the request is handed over */
     int64_t waited_ns;      /* its last bytes may have waited for so long until now_ns, unread */
+    bool overdue;           /* longer than others: the answer should be short, and is best a "no" */
     /* The client's when it is 1-64 bytes of [A-Za-z0-9._-], else a new UUIDv7. */
     struct ps_str request_id;
     /* For the layer above: zeroed when the request is handed over; size given to srv_http_new. */
@@ -97,6 +98,9 @@ struct srv_settings {
     size_t head_max;     /* bytes of a head with its request line: more is 431 */
     size_t body_max;     /* SRV_PUBLIC_BODY_MAX or 1 MiB */
     size_t user_size;
+    /* Bytes that may have waited for longer are left unread while newer ones are there. 0: never.
+     */
+    int64_t wait_ns;
     const char *client_ip_header;                                 /* NULL = none */
     bool (*is_trusted)(const struct ps_address *peer, void *ctx); /* may be NULL */
     /* The client of a kept request has left: its owner must forget it, and its handle is stale from
@@ -139,7 +143,8 @@ void srv_drain(struct srv_http *http);
 size_t srv_http_connections(const struct srv_http *http);
 /* Requests that the handler has seen and whose answer is not sent yet. */
 size_t srv_in_flight(const struct srv_http *http);
-/* The same, and those whose first line has been read and that are not complete yet. */
+/* The same, and those whose first line has been read and that are not complete yet, or that are
+ * left unread. */
 size_t srv_http_begun(const struct srv_http *http);
 /* Answers every kept request with 503 draining, closes all. Not from within the handler. The memory
  * goes when the loop has closed the handles. NULL is allowed. */
@@ -147,10 +152,13 @@ void srv_http_free(struct srv_http *http);
 
 /* What the listener's thread has done since it was last asked. That thread only. */
 struct srv_load {
-    uint64_t requests;  /* handed over */
-    int64_t waited_ns;  /* of all of them */
-    int64_t refused_ns; /* time in which requests were answered with 400 and above ... */
-    int64_t busy_ns;    /* ... of the processor's time that the thread has used for all it does */
+    uint64_t requests; /* handed over */
+    int64_t waited_ns; /* of all of them */
+    uint64_t refused;  /* requests answered with 400 and above */
+    uint64_t left;     /* connections that were left unread, for what was newer */
+    uint64_t closed;   /* of these: their client has left, or their deadline has passed */
+    size_t unread;     /* now */
+    int64_t unread_ns; /* for how long the oldest of them has waited; 0: there is none */
 };
 void srv_http_load(struct srv_http *http, struct srv_load *ret_load);
 

@@ -103,14 +103,17 @@ struct srv_connection {
     bool close;   /* when all is sent */
     bool linger;  /* and before that; see SRV_LINGERING */
     bool is_ready;
+    bool is_unread;
     struct ps_address peer;
     struct srv_slot *slot; /* its request; NULL: none has begun */
     char *kept;            /* what came behind it */
     size_t kept_len;
     STAILQ_HEAD(, srv_segment) unsent;
     size_t unsent_len;
-    TAILQ_ENTRY(srv_connection) entry; /* in srv_http.connections */
-    TAILQ_ENTRY(srv_connection) ready; /* in srv_http.ready */
+    TAILQ_ENTRY(srv_connection) entry;  /* in srv_http.connections */
+    TAILQ_ENTRY(srv_connection) ready;  /* in srv_http.ready */
+    TAILQ_ENTRY(srv_connection) unread; /* in srv_guard.unread */
+    int64_t came_ns;                    /* its bytes there, at the earliest */
 };
 TAILQ_HEAD(srv_connection_list, srv_connection);
 
@@ -127,19 +130,20 @@ struct srv_guard {
     uv_check_t check;     /* after it has looked and has told of all it found */
     int64_t looked_ns;    /* when prepare ran; before_ms: the same by libuv's clock */
     uint64_t before_ms;
-    int64_t last_ns;    /* when the poll before this one returned */
-    int64_t first_ns;   /* when the first event of this turn began; INT64_MAX: none yet */
-    int64_t turn_ns;    /* when this turn began, or some ms later; 0: none has */
-    bool begun;         /* this turn has had an event */
-    bool slept;         /* until something came, and the kernel was not asked when */
-    int64_t asked_ns;   /* when it was, last */
-    int64_t since_ns;   /* since when the bytes of this turn may have waited */
-    int64_t event_ns;   /* when the present event began */
-    bool refused;       /* it has answered with 400 or above */
-    uint64_t refusals;  /* such events since the load was last asked */
-    int64_t refusal_ns; /* the shortest of them; INT64_MAX: none */
-    int64_t worked_ns;  /* the thread, when it was last asked for its load */
+    int64_t last_ns;  /* when the poll before this one returned */
+    int64_t first_ns; /* when the first event of this turn began; INT64_MAX: none yet */
+    int64_t turn_ns;  /* when this turn began, or some ms later; 0: none has */
+    bool begun;       /* this turn has had an event */
+    bool slept;       /* until something came, and the kernel was not asked when */
+    int64_t asked_ns; /* when it was, last */
+    int64_t since_ns; /* since when the bytes of this turn may have waited */
     struct srv_load load;
+    struct srv_connection_list unread; /* newest first */
+    size_t unread_count;
+    uv_idle_t busy;  /* runs while there are unread ones: the loop does not sleep */
+    unsigned served; /* of the newest, since one of the oldest was */
+    size_t most;     /* connections to accept, and to close, in this turn; while there are unread
+                        ones */
 };
 
 struct srv_http {
@@ -163,6 +167,7 @@ struct srv_http {
     size_t in_flight;
     size_t user_span;               /* bytes of a slot's `rest` before the head */
     struct ps_http_head parse;      /* of a head that lies whole in `in` */
+    bool overdue;                   /* what is read is an overdue request */
     struct srv_connection *reading; /* whose answers are gathered in `out` */
     size_t out_len;
 
@@ -204,6 +209,19 @@ void srv_http_release(struct srv_http *http);
 void srv_guard_start(struct srv_http *http, uv_loop_t *loop);
 /* The loop tells of a connection; the clock has been read. */
 void srv_guard_event(struct srv_http *http);
+/* Leaves the connection's bytes unread, if they may have waited too long to be served before what
+ * is newer. False: it is to be read now. */
+bool srv_guard_leaves(struct srv_connection *connection);
+/* It is closed, or read. */
+void srv_guard_forget(struct srv_connection *connection);
+/* How many connections may be accepted in a turn, or closed at their deadline, of at most `most`:
+ * few while there are unread ones. */
+static inline size_t srv_guard_most(const struct srv_http *http, size_t most)
+{
+    const struct srv_guard *guard = &http->guard;
+
+    return TAILQ_EMPTY(&guard->unread) || guard->most > most ? most : guard->most;
+}
 /* Asks the kernel when the bytes that were just received came, if that may be long ago. */
 void srv_guard_ask(struct srv_connection *connection);
 

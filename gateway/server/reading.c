@@ -53,6 +53,7 @@ static void hand_over(struct srv_connection *connection, struct srv_slot *slot)
     memset(request->user, 0, http->settings.user_size);
     request->now_ns = http->now_ns;
     request->waited_ns = http->now_ns - http->came_ns;
+    request->overdue = http->overdue;
     http->guard.load.requests++;
     http->guard.load.waited_ns += request->waited_ns;
     slot->state = SRV_SLOT_HANDED;

@@ -13,7 +13,7 @@ import pytest
 from load import Connection, buy_bytes
 from penstock import Gateway, wait_until
 
-STOPPED_S, RUNNING_S = 0.06, 0.002
+STOPPED_S, RUNNING_S = 0.06, 0.008
 REFUSED_S = 0.1  # after which a refused user asks again
 
 
@@ -91,7 +91,7 @@ def admitted(gateway, kind="order"):
 
 
 @contextlib.contextmanager
-def overloaded(gateway, sale, below=0.8):
+def overloaded(gateway, sale, below=0.9):
     """From when fewer than `below` of the users are admitted."""
     with Crowd(gateway, sale, 60) as crowd, Stutter(gateway):
         wait_until(lambda: admitted(gateway) < below, 30, what="overload")
@@ -100,7 +100,7 @@ def overloaded(gateway, sale, below=0.8):
 
 def test_an_overloaded_gateway_refuses_the_same_users_until_it_is_well_again(gateway):
     sale = gateway.make_sale(stock=1000000, per_user_cap=100000)
-    with overloaded(gateway, sale, below=0.7) as crowd:
+    with overloaded(gateway, sale, below=0.85) as crowd:
         crowd.heard.clear()
         time.sleep(2)
         heard = {user: statuses for user, statuses in crowd.heard.items() if len(statuses) > 5}
@@ -116,19 +116,19 @@ def test_a_refused_user_is_told_why_and_when_to_come_back(gateway):
     sale = gateway.make_sale(stock=1000000, per_user_cap=100000)
 
     def ask():
-        return next((no for no in (gateway.buy(sale, f"asker-{i}", timeout=30) for i in range(20)) if no.code == "shed"), None)
+        return next((no for no in (gateway.buy(sale, f"asker-{i}", timeout=30) for i in range(40)) if no.code == "shed"), None)
 
-    with overloaded(gateway, sale, below=0.5):
+    with overloaded(gateway, sale):
         refused = wait_until(ask, 30, what="a refusal")
     assert refused.status == 503 and refused.json["violated-policies"] == ["shed"]
-    assert 4 <= int(refused.headers["retry-after"]) <= 22
+    assert 2 <= int(refused.headers["retry-after"]) <= 21
 
 
 def test_pages_and_look_ups_give_way_before_orders(gateway):
     sale = gateway.make_sale(stock=1000000, per_user_cap=100000)
-    with Crowd(gateway, sale, 20, "page") as pages, Crowd(gateway, sale, 20, "look-up") as look_ups, \
-            overloaded(gateway, sale, below=0.9):
-        assert admitted(gateway, "status") == admitted(gateway, "order_state") == 0
+    with Crowd(gateway, sale, 3, "page") as pages, Crowd(gateway, sale, 3, "look-up") as look_ups, \
+            overloaded(gateway, sale):
+        wait_until(lambda: admitted(gateway, "status") == admitted(gateway, "order_state") == 0 < admitted(gateway), 30)
         wait_until(lambda: all(any(503 in heard for heard in kind.heard.values()) for kind in (pages, look_ups)), 30)
     wait_until(lambda: admitted(gateway, "other") == 1, 30, what="the end of the overload")
     assert gateway.public("GET", f"/v1/sales/{sale}").status == 200
@@ -137,7 +137,7 @@ def test_pages_and_look_ups_give_way_before_orders(gateway):
 def test_operators_are_never_shed_and_a_balancer_leaves_the_gateway_in(gateway):
     sale = gateway.make_sale(stock=1000000, per_user_cap=100000)
     orders = [gateway.buy(sale, f"payer-{i}").json["order_id"] for i in range(30)]
-    with overloaded(gateway, sale, below=0.5):
+    with overloaded(gateway, sale):
         for order in orders:
             answer = gateway.admin("POST", f"/admin/v1/orders/{order}/confirm", timeout=30)
             assert (answer.status, answer.json["state"]) == (200, "confirmed")
@@ -150,7 +150,7 @@ def test_operators_are_never_shed_and_a_balancer_leaves_the_gateway_in(gateway):
 def test_only_trusted_proxies_are_told_the_level_and_only_under_overload(gateway):
     sale = gateway.make_sale(stock=1000000, per_user_cap=100000)
     assert "penstock-admission" not in gateway.buy(sale, "early").headers
-    with overloaded(gateway, sale, below=0.9):
+    with overloaded(gateway, sale):
         told = wait_until(lambda: gateway.buy(sale, "asker", timeout=30).headers.get("penstock-admission"), 30)
     levels = dict(member.split("=") for member in told.split(", "))
     assert list(levels) == ["order", "order_state", "status", "other"]

@@ -66,6 +66,15 @@ static uint64_t query_ms(const struct srv_request *request)
     return ms;
 }
 
+static void nap(struct http_server *server, struct srv_request *request)
+{
+    struct ps_buf buf = srv_answer_body(request);
+    usleep((useconds_t)query_ms(request) * 1000);
+    ps_buf_printf(&buf, "%zu%s", atomic_load(&server->fixture->handled),
+                  request->overdue ? " overdue" : "");
+    srv_answer(request, 200, "text/plain", (struct ps_str){buf.at, buf.len}, false);
+}
+
 static void answer_later(struct http_server *server, struct srv_request *request)
 {
     struct later *later = calloc(1, sizeof *later);
@@ -179,6 +188,8 @@ static void on_request(struct srv_request *request, void *ctx)
     memset(request->user, 0xa5, server->fixture->settings.user_size);
     if (path_is(request, "/hold")) {
         srv_suspend(request);
+    } else if (path_is(request, "/nap")) {
+        nap(server, request);
     } else if (path_is(request, "/later")) {
         answer_later(server, request);
     } else if (path_is(request, "/work")) {

@@ -35,7 +35,8 @@ void http_fixture_stop(struct http_fixture *fixture);
  *   /shared      a shared answer with ETag
  *   /unchanged   304 with the ETag, the body given for its length only
  *   /close       an answer that closes
- *   /problem     429 user_rate with everything a problem can carry
+ *   /nap?MS      keeps the whole loop for MS milliseconds; then how many requests were handled
+ * before it, and "overdue" if it was /problem     429 user_rate with everything a problem can carry
  *   /parts       the body back, in parts, as it comes; with the query "sized" by its length
  *   /early       answers before the body that comes in parts is read
  *   /cut         begins an answer in parts with the first part, and ends it there

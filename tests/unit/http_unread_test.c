@@ -1,0 +1,252 @@
+/* What a server does that cannot serve all who ask in time: one request keeps its loop, and others
+ * come meanwhile. */
+#include "check.h"
+#include "http_fixture.h"
+
+#include "common/clock.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#define MANY 20
+
+static struct http_fixture server;
+static int fd[MANY];
+
+static void start(int64_t wait_ms)
+{
+    server.settings.wait_ns = wait_ms * PS_NS_PER_MS;
+    http_fixture_start(&server);
+    for (int i = 0; i < MANY; i++)
+        fd[i] = http_connect(&server);
+    assert_true(http_wait(&server.connections, MANY));
+}
+
+static int set_up(void **state)
+{
+    (void)state;
+    http_fixture_init(&server);
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    (void)state;
+    for (int i = 0; i < MANY; i++)
+        close(fd[i]);
+    http_fixture_stop(&server);
+    return 0;
+}
+
+static void ask_nap(int of, unsigned ms)
+{
+    char text[64];
+
+    (void)snprintf(text, sizeof text, "GET /nap?%u HTTP/1.1\r\nHost: a\r\n\r\n", ms);
+    http_send_text(fd[of], text);
+}
+
+/* The first connection keeps the loop for so long; the others ask meanwhile, one after the other.
+ */
+static void keep_busy(unsigned ms)
+{
+    ask_nap(0, ms);
+    usleep(30 * 1000); /* it has begun, and the server has looked for the last time */
+}
+
+static void ask_all(int first, unsigned ms)
+{
+    for (int i = first; i < MANY; i++) {
+        ask_nap(i, ms);
+        usleep(1000);
+    }
+}
+
+/* How many were handled before it. */
+static int place_of(int of, bool *ret_overdue)
+{
+    static struct http_reply reply;
+
+    http_read(fd[of], false, &reply);
+    assert_int_equal(reply.status, 200);
+    *ret_overdue = strstr(reply.body, "overdue") != NULL;
+    return atoi(reply.body);
+}
+
+static void what_has_waited_too_long_is_served_after_what_is_newer(void **state)
+{
+    (void)state;
+    bool overdue;
+
+    start(20);
+    keep_busy(200);
+    ask_all(1, 0);
+    int first = place_of(1, &overdue), before = first;
+    assert_false(overdue);
+    for (int i = 2; i < MANY; i++) { /* the first event of the turn is read when it is met */
+        int place = place_of(i, &overdue);
+        assert_true(place < before || i == 2);
+        assert_false(overdue);
+        before = place;
+    }
+    assert_int_equal(before, first == 1 ? 2 : 1);
+}
+
+static void within_the_bound_all_are_served_in_order(void **state)
+{
+    (void)state;
+    bool overdue;
+
+    start(5000);
+    keep_busy(200);
+    ask_all(1, 0);
+    for (int i = 1; i < MANY; i++)
+        assert_int_equal(place_of(i, &overdue), i);
+}
+
+static void a_server_without_a_bound_leaves_nothing_unread(void **state)
+{
+    (void)state;
+    bool overdue;
+
+    start(0);
+    keep_busy(200);
+    ask_all(1, 0);
+    for (int i = 1; i < MANY; i++)
+        assert_int_equal(place_of(i, &overdue), i);
+}
+
+static void
+after_seven_of_the_newest_one_that_waited_for_a_second_is_told_that_it_is_overdue(void **state)
+{
+    (void)state;
+    bool overdue[MANY];
+    int place[MANY], count = 0;
+
+    start(20);
+    keep_busy(1300);
+    ask_all(1, 2);
+    for (int i = 1; i < MANY; i++) {
+        place[i] = place_of(i, &overdue[i]);
+        count += overdue[i];
+    }
+    assert_int_equal(count, (MANY - 2) / 8);
+    for (int i = 2; i < MANY; i++)
+        if (overdue[i]) /* of the oldest ones */
+            assert_true(i <= 4 && place[i] >= 8);
+}
+
+static void a_client_that_has_left_meanwhile_is_not_served(void **state)
+{
+    (void)state;
+    bool overdue;
+
+    start(20);
+    keep_busy(1300);
+    ask_all(1, 0);
+    for (int i = 2; i < MANY; i += 2)
+        shutdown(fd[i], SHUT_RDWR);
+    for (int i = 3; i < MANY; i += 2)
+        (void)place_of(i, &overdue);
+    usleep(100 * 1000);
+    assert_in_range(atomic_load(&server.handled), MANY / 2, MANY / 2 + 1);
+}
+
+static void an_unread_connection_is_closed_at_its_deadline(void **state)
+{
+    (void)state;
+    int closed = 0;
+
+    server.settings.head_timeout_ms = 400;
+    start(20);
+    keep_busy(150);
+    ask_all(1, 60); /* more than a second together */
+    for (int i = 1; i < MANY; i++) {
+        static struct http_reply reply;
+        http_read(fd[i], false, &reply);
+        closed += reply.status == 0;
+    }
+    assert_in_range(closed, 3, MANY - 3);
+    assert_true(http_wait(&server.handled, (size_t)(MANY - closed)));
+}
+
+static void requests_in_a_row_on_an_unread_connection_are_answered_in_order(void **state)
+{
+    (void)state;
+    static struct http_reply reply;
+
+    start(20);
+    keep_busy(200);
+    ask_all(1, 0);
+    http_send_text(fd[5],
+                   "GET /one HTTP/1.1\r\nHost: a\r\n\r\nGET /two HTTP/1.1\r\nHost: a\r\n\r\n");
+    http_read(fd[5], false, &reply); /* that of ask_all */
+    http_read(fd[5], false, &reply);
+    assert_non_null(strstr(reply.body, "path=/one"));
+    http_read(fd[5], false, &reply);
+    assert_non_null(strstr(reply.body, "path=/two"));
+    ask_nap(5, 0); /* and it goes on */
+    http_read(fd[5], false, &reply);
+    assert_int_equal(reply.status, 200);
+}
+
+static void half_a_request_that_was_left_unread_is_completed_later(void **state)
+{
+    (void)state;
+    static struct http_reply reply;
+
+    start(20);
+    keep_busy(200);
+    http_send_text(fd[3], "GET /half HTTP/1.1\r\nHo");
+    ask_all(4, 0);
+    usleep(300 * 1000);
+    http_send_text(fd[3], "st: a\r\n\r\n");
+    http_read(fd[3], false, &reply);
+    assert_non_null(strstr(reply.body, "path=/half"));
+}
+
+static void a_drain_answers_what_is_unread(void **state)
+{
+    (void)state;
+    static struct http_reply reply;
+
+    start(20);
+    keep_busy(200);
+    ask_all(1, 3);
+    http_fixture_drain(&server);
+    for (int i = 1; i < MANY; i++) {
+        http_read(fd[i], false, &reply);
+        assert_int_equal(reply.status, 200);
+    }
+    assert_string_equal(http_field(&reply, "Connection"), "close");
+}
+
+static void a_server_is_freed_with_unread_connections(void **state)
+{
+    (void)state;
+    start(20);
+    keep_busy(100);
+    ask_all(1, 50); /* tear_down ends it meanwhile */
+}
+
+#define CLAIM(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        CLAIM(what_has_waited_too_long_is_served_after_what_is_newer),
+        CLAIM(within_the_bound_all_are_served_in_order),
+        CLAIM(a_server_without_a_bound_leaves_nothing_unread),
+        CLAIM(after_seven_of_the_newest_one_that_waited_for_a_second_is_told_that_it_is_overdue),
+        CLAIM(a_client_that_has_left_meanwhile_is_not_served),
+        CLAIM(an_unread_connection_is_closed_at_its_deadline),
+        CLAIM(requests_in_a_row_on_an_unread_connection_are_answered_in_order),
+        CLAIM(half_a_request_that_was_left_unread_is_completed_later),
+        CLAIM(a_drain_answers_what_is_unread),
+        CLAIM(a_server_is_freed_with_unread_connections),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
