@@ -215,7 +215,19 @@ def test_both_listeners_do_what_their_descriptions_say(gateway, public, admin):
     admin.call(404, "post", "/admin/v1/breakers/{breaker}/force", {"state": "open", "ttl_s": 60}, breaker="redis")
     admin.call(404, "post", "/admin/v1/breakers/{breaker}/release", breaker="kafka")
 
+    flow = "/admin/v1/flow/{target}"
+    admin.call(200, "post", flow + "/pin", {"limit": 100, "ttl_s": 60, "reason": "to see it"}, target="log")
+    admin.call(422, "post", flow + "/pin", {"limit": 100}, target="log")
+    admin.call(404, "post", flow + "/pin", {"limit": 100, "ttl_s": 60}, target="shop")
+    admin.call(200, "post", flow + "/unpin", target="log")
+    admin.call(200, "get", "/admin/v1/flow")
+
     # Who may, and the end.
+    key = admin.call(201, "post", "/admin/v1/rehearsal-keys", {"ttl_s": 3600, "note": "to see it"}).json
+    assert key["secret"] and "secret" not in admin.call(200, "get", "/admin/v1/rehearsal-keys").text
+    admin.call(204, "delete", "/admin/v1/rehearsal-keys/{key}", key=key["key"])
+    admin.call(404, "delete", "/admin/v1/rehearsal-keys/{key}", key=key["key"])
+    admin.call(200, "get", "/admin/v1/settings")
     admin.call(200, "get", "/admin/v1/audit-log", query="?limit=1000")
     admin.call(200, "get", "/admin/v1/overload", query="?history_s=60")
     token = admin.call(201, "post", "/admin/v1/tokens", {"role": "viewer", "note": "prometheus"}).json
