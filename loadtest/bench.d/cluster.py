@@ -71,7 +71,7 @@ def counted(gateway):
     """By the gateway's own metrics: answers so far by verdict, and orders that the log has shown."""
     text = gateway.metrics()
     answers = {verdict: int(value) for verdict, value in re.findall(r'^penstock_answers_total\{verdict="(\w+)"\} (\d+)', text, re.M)}
-    return answers, int(re.search(r'^penstock_orders_total\{event="accepted"\} (\d+)', text, re.M).group(1))
+    return answers, int(re.search(r'^penstock_rehearsal_orders_total\{event="accepted"\} (\d+)', text, re.M).group(1))
 
 
 def gateways(directory, redis, kafka, stack):
