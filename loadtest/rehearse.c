@@ -447,6 +447,9 @@ static int play(struct rehearsal *rehearsal, struct ps_fault *fault)
     const struct lt_decide_settings shares = {options->confirm_share, options->cancel_share,
                                               options->plan.seed};
     struct ps_fault why_not;
+    if (!options->quiet)
+        fputs("reading the order log back (a gateway that was overloaded lets that wait)\n",
+              stderr);
     err = lt_decide(&rehearsal->admin, rehearsal->tally, &shares, &rehearsal->decisions, &why_not);
     if (err == 0)
         err = make_proof(rehearsal, &why_not);
