@@ -75,6 +75,24 @@ def test_a_sale_made_through_one_gateway_is_sold_by_all_and_changes_everywhere(c
         calm.wait_rest(sale)
 
 
+def test_a_pin_of_the_level_and_of_a_feature_holds_everywhere_until_its_end(calm):
+    def state(gateway):
+        now = gateway.admin("GET", "/admin/v1/overload?history_s=0").json
+        return now["level"], now["features"]["exports"]["state"], now["features"]["exact_stock"]["state"]
+
+    for at, gateway in enumerate(calm.gateways):
+        pin = gateway.admin("POST", "/admin/v1/overload/pin", {"level": 2, "ttl_s": 20 if at < 2 else 3, "reason": f"by {at}"})
+        assert pin.status == 200 and state(gateway) == (2, "off", "off"), pin
+        assert gateway.admin("POST", "/admin/v1/features/exports/pin", {"state": "on", "ttl_s": 60}).status == 200
+        everywhere(calm, lambda g: state(g) == (2, "on", "off"), "the pins")
+        assert all(g.admin("GET", "/admin/v1/overload?history_s=0").json["pin"]["until"] == pin.json["pin"]["until"] for g in calm.gateways)
+        assert calm[(at + 1) % 3].admin("POST", "/admin/v1/features/exports/unpin").status == 200
+        everywhere(calm, lambda g: state(g) == (2, "off", "off"), "the end of a pin")
+        if at < 2:
+            assert calm[(at + 1) % 3].admin("POST", "/admin/v1/overload/unpin").status == 200
+        everywhere(calm, lambda g: state(g) == (0, "on", "on"), "the end of the other")
+
+
 def test_a_sale_opens_everywhere_at_its_time_once_with_its_stock(calm):
     sales = [calm[i % 3].make_sale(stock=7, opens_in=8, wait=False) for i in range(3)]
     for sale in sales:
