@@ -100,6 +100,8 @@ static int read_parts(const json_t *json, struct cfg_doc_parts *parts, struct ps
         ps_json_require(&reader, (const char *const[]){"document", NULL});
     else if (parts->json != NULL || parts->state != NULL)
         ps_json_fault(&reader, "deleted", "stands beside a document");
+    else if (parts->kind->only_shipped)
+        ps_json_fault(&reader, "deleted", "is said of a document that always exists");
     parts->by.who = who.at;
     parts->by.peer = peer.at;
     parts->by.action = action.at;

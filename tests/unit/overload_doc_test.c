@@ -1,6 +1,7 @@
 /* The documents of the ladder as operators write them, with every fault at its pointer. */
 #include "tests/unit/check.h"
 
+#include "gateway/config/codec.h"
 #include "gateway/config/feature_doc.h"
 #include "gateway/config/overload_doc.h"
 
@@ -105,6 +106,23 @@ static void a_feature_may_never_give_way(void **state)
     cfg_doc_free(doc);
 }
 
+/* Without it the level could not be judged. */
+static void nobody_deletes_it_from_outside(void **state)
+{
+    static const char text[] =
+        "2 {\"at_ms\":1,\"created_at_ms\":1,\"who\":\"x\",\"peer\":\"\",\"action\":\"x\","
+        "\"why\":\"\",\"deleted\":true}";
+    struct ps_str value = {text, sizeof text - 1};
+    struct ps_fault fault;
+    struct cfg_doc *doc;
+    (void)state;
+    assert_int_equal(cfg_codec_read(PS_STR("overload/default"), value, 9, &doc, &fault),
+                     PS_E_INVALID);
+    assert_non_null(strstr(fault.text, "always exists"));
+    assert_ok(cfg_codec_read(PS_STR("limits/slow"), value, 9, &doc, &fault));
+    cfg_doc_free(doc);
+}
+
 /* --- Pins. --- */
 
 static int ask(const char *text, const struct cfg_pin_words *words, struct cfg_pin *ret_pin)
@@ -166,6 +184,7 @@ int main(void)
         cmocka_unit_test(a_document_reads_back_as_itself),
         cmocka_unit_test(each_fault_has_its_pointer),
         cmocka_unit_test(a_feature_may_never_give_way),
+        cmocka_unit_test(nobody_deletes_it_from_outside),
         cmocka_unit_test(a_pin_needs_an_end),
         cmocka_unit_test(a_pin_is_kept_in_the_state_and_ends_by_the_clock),
     };
