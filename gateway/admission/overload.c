@@ -176,6 +176,13 @@ static bool is_selling(const struct adm_overload *overload, int64_t wall_ms)
     return false;
 }
 
+/* What gives way to buyers need not where there are none: a rehearsal may take its gateway to the
+ * end, and be read. Whoever pins a level gets what it turns off. */
+static bool gives_way_to_sales(size_t feature)
+{
+    return feature == CFG_FEATURE_rehearsals || feature == CFG_FEATURE_exports;
+}
+
 /* Is it off, and why? */
 static bool judge_feature(struct adm_overload *overload, size_t feature, int64_t wall_ms)
 {
@@ -187,7 +194,8 @@ static bool judge_feature(struct adm_overload *overload, size_t feature, int64_t
         overload->why[feature] = ADM_WHY_PINNED;
         return doc->pin.value == CFG_FEATURE_OFF;
     }
-    if (off && feature == CFG_FEATURE_rehearsals && !is_selling(overload, wall_ms)) {
+    if (off && overload->pin.until_ms == 0 && gives_way_to_sales(feature) &&
+        !is_selling(overload, wall_ms)) {
         overload->why[feature] = ADM_WHY_ALONE;
         return false;
     }

@@ -38,7 +38,7 @@ struct adm_level_change {
 enum adm_feature_why {
     ADM_WHY_LEVEL,  /* on below its level, off from it on */
     ADM_WHY_PINNED, /* on or off */
-    ADM_WHY_ALONE   /* rehearsals: on, because no other sale is open */
+    ADM_WHY_ALONE   /* rehearsals and exports: on, because no sale is open that is no rehearsal */
 };
 
 struct adm_overload {

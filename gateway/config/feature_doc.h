@@ -18,8 +18,8 @@
     X(status_page_short_ttl, 2, "Caches may keep the status page five times as long.") \
     X(long_keep_alive, 3, "Idle connections of buyers are closed after a second; those of trusted proxies stay.") \
     X(access_log, 1, "Of a hundred lines of the access log one is written.") \
-    X(exports, 2, "Exports and audits are refused with 503.") \
-    X(rehearsals, 1, "Orders of rehearsal sales are refused with 503 while a sale that is none is open.")
+    X(exports, 2, "Exports and audits are refused with 503, by pressure only while a sale is open that is no rehearsal.") \
+    X(rehearsals, 1, "Orders of rehearsal sales are refused with 503, by pressure only while another sale is open.")
 /* clang-format on */
 
 #define CFG_FEATURE_ENUM(name, level, words) CFG_FEATURE_##name,

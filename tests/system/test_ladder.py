@@ -20,6 +20,13 @@ def pin_level(gateway, level, ttl_s=600, **more):
     return answer
 
 
+def raise_level(gateway, level):
+    """By a threshold that every process exceeds."""
+    document = {"leave_s": 1, "signals": {"memory": {"threshold": 0.0001, "weight": 1}}}
+    assert gateway.admin("PUT", "/admin/v1/overload", document, ANY_VERSION).status == 200
+    wait_until(lambda: overload(gateway)["level"] == level, 10, what=f"level {level}")
+
+
 def overload(gateway):
     answer = gateway.admin("GET", "/admin/v1/overload?history_s=0")
     assert answer.status == 200, answer
@@ -183,21 +190,27 @@ def test_without_exports_audits_and_exports_are_put_off(gateway):
         assert gateway.admin("GET", path).status == 200
 
 
-def test_rehearsals_give_way_to_real_sales(gateway):
-    with Gateway() as own:
+def test_rehearsals_and_exports_give_way_to_real_sales_and_to_pins():
+    with Gateway(settings=ENFORCE) as own:
         own.no_limits()
         rehearsal = own.make_sale(stock=50, rehearsal=True)
+        audit = f"/admin/v1/sales/{rehearsal}/audit"
         with feature(own, "rehearsals", "off"):
             answer = own.buy(rehearsal, "ann")
             assert (answer.status, answer.code) == (503, "shed") and int(answer.headers["retry-after"]) >= 1
             assert answer.json["violated-policies"] == ["rehearsals"]
-        pin_level(own, 1)
-        assert own.buy(rehearsal, "ann").status == 202  # no other sale is open: there is nobody to make room for
-        assert overload(own)["features"]["rehearsals"] == {"state": "on", "reason": "no sale is open that is no rehearsal",
-                                                            "uses_last_minute": 2}
+        raise_level(own, 4)
+        alone = {"state": "on", "reason": "no sale is open that is no rehearsal"}
+        for name in ("rehearsals", "exports"):
+            assert alone.items() <= overload(own)["features"][name].items()
+        assert own.buy(rehearsal, "ann").status == 202 and own.admin("GET", audit).status == 200  # there is nobody to make room for
+        pin_level(own, 2)
+        assert own.buy(rehearsal, "bob").code == "shed" and own.admin("GET", audit).status == 503
+        assert own.admin("POST", "/admin/v1/overload/unpin").json["level"] == 4
+        assert own.buy(rehearsal, "bob").status == 202
         real = own.make_sale(stock=50)
-        wait_until(lambda: own.buy(rehearsal, "bob").code == "shed", what="the rehearsal to give way")
-        assert own.buy(real, "bob").status == 202
+        wait_until(lambda: own.buy(rehearsal, "cid").code == "shed", what="the rehearsal to give way")
+        assert own.buy(real, "cid").status == 202 and own.admin("GET", audit).status == 503
         with feature(own, "rehearsals", "on"):
             assert own.buy(rehearsal, "cid").status == 202
 
@@ -326,14 +339,13 @@ def test_a_dry_run_says_what_each_level_would_have_turned_off():
 
 def test_a_real_signal_raises_the_level_step_by_step_and_its_end_lowers_it():
     with Gateway(settings=ENFORCE) as gateway:
-        document = {"leave_s": 1, "signals": {"memory": {"threshold": 0.0001, "weight": 1}}}
+        gateway.make_sale(stock=5)
         started = time.monotonic()
-        assert gateway.admin("PUT", "/admin/v1/overload", document, ANY_VERSION).status == 200
-        wait_until(lambda: overload(gateway)["level"] == 4, 10, what="level 4")
+        raise_level(gateway, 4)
         assert time.monotonic() - started > 1.0  # three ticks a step
         now = overload(gateway)
         assert now["highest"] == "memory" and now["why"].startswith("memory was at ")
-        assert {name for name, feature in now["features"].items() if feature["state"] == "off"} == set(FEATURES) - {"rehearsals"}
+        assert {name for name, feature in now["features"].items() if feature["state"] == "off"} == set(FEATURES)
         gateway.wait_log("overload_level_raised")
         assert gateway.admin("PUT", "/admin/v1/overload", {"leave_s": 1, "signals": {"loop_delay_ms": {"threshold": 10000}}}, ANY_VERSION).status == 200
         wait_until(lambda: overload(gateway)["level"] == 0, 20, what="level 0")
