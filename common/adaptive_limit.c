@@ -58,6 +58,8 @@ static void judge_service(struct ps_adaptive_limit *limit, int64_t median_ns, in
         limit->probing = false;
         limit->probe_next_ns = (now_ns / PROBE_NS + 1) * PROBE_NS;
     }
+    if (load(&limit->allowed_ns) > aim_ns)
+        aim_ns = load(&limit->allowed_ns);
     if (2 * limit->slow_ns > aim_ns)
         aim_ns = 2 * limit->slow_ns;
     store(&limit->aim_ns, aim_ns < settings->timeout_ns / 2 ? aim_ns : settings->timeout_ns / 2);
@@ -217,6 +219,11 @@ void ps_adaptive_limit_end(struct ps_adaptive_limit *limit, int64_t began_ns, in
     limit->bucket[bucket_of(now_ns - began_ns)]++;
     if (++limit->samples >= SAMPLES_MIN && now_ns >= limit->window_end_ns)
         end_window(limit, now_ns);
+}
+
+void ps_adaptive_limit_allow(struct ps_adaptive_limit *limit, int64_t allowed_ns)
+{
+    store(&limit->allowed_ns, allowed_ns);
 }
 
 void ps_adaptive_limit_pin(struct ps_adaptive_limit *limit, uint32_t calls)

@@ -19,6 +19,7 @@
  *     not because of a queue, and refusing more makes nobody faster. Twice, because a call that
  *     comes during a round waits for its end and then for its own. Only while this holds, the floor
  *     is tried again each PROBE_NS, for a window;
+ *   - what ps_adaptive_limit_allow says, if that is more: a caller that is late itself;
  *   - never more than half of timeout_ns, after which the answer is worth nothing. If the service
  *     takes longer, the limit stays at its floor, whose calls find out when that ends.
  *
@@ -50,8 +51,9 @@ struct ps_adaptive_limit_settings {
 
 struct ps_adaptive_limit {
     /* to be read, relaxed, by any thread; only the functions below write */
-    _Atomic(uint32_t) limit;     /* as measured */
-    _Atomic(uint32_t) pinned;    /* in force instead; 0 = not pinned */
+    _Atomic(uint32_t) limit;  /* as measured */
+    _Atomic(uint32_t) pinned; /* in force instead; 0 = not pinned */
+    _Atomic(int64_t) allowed_ns;
     _Atomic(uint32_t) in_flight; /* may be above a limit that was just lowered */
     _Atomic(int64_t) median_ns;  /* of the last window; 0 = none yet */
     _Atomic(int64_t) aim_ns;
@@ -91,6 +93,9 @@ void ps_adaptive_limit_drop(struct ps_adaptive_limit *limit);
 /* It is over. began_ns: when it was made, which may be later than its begin. */
 void ps_adaptive_limit_end(struct ps_adaptive_limit *limit, int64_t began_ns, int64_t now_ns);
 
+/* Calls may take so long from now on, because the caller itself is late, and refusing them would
+ * not make it faster; 0: no longer. */
+void ps_adaptive_limit_allow(struct ps_adaptive_limit *limit, int64_t allowed_ns);
 /* `calls` instead of what is measured; measuring goes on. 0: no longer. */
 void ps_adaptive_limit_pin(struct ps_adaptive_limit *limit, uint32_t calls);
 

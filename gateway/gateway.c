@@ -171,7 +171,9 @@ static void on_housekeeping(uv_timer_t *timer)
     adm_overload_tick(gateway->overload);
     ord_flow_follow(gateway->flow, !gateway->overload->is_off);
     adm_breakers_watch(&gateway->breakers.known);
-    ord_flow_watch(gateway->flow, now_ns(gateway));
+    double delay_ms = adm_signals_now(gateway->overload->signals)->value[CFG_SIGNAL_LOOP_DELAY];
+    ord_flow_watch(gateway->flow, now_ns(gateway),
+                   delay_ms > 0 ? (int64_t)(delay_ms * (double)PS_NS_PER_MS) : 0);
     drain_step(gateway);
 }
 

@@ -10,6 +10,7 @@
 #define STORE_INITIAL 1024 /* eight full script calls */
 #define STORE_CEILING 8192 /* what one link gathers at most */
 #define ROUNDS        8  /* batches of the log that may be under way before anything is measured */
+#define LATE          3  /* times the delay of a worker that an outcome may need, on its way */
 #define STAMP_SHIFT   10 /* a stamp counts 1,024 ns, and goes round in 73 minutes */
 
 static int64_t min(int64_t a, int64_t b)
@@ -153,8 +154,17 @@ void ord_flow_end_change(struct ord_flow *flow, bool written)
     pin_limits(flow, flow->changing);
 }
 
-void ord_flow_watch(struct ord_flow *flow, int64_t now_ns)
+static void allow(struct ps_adaptive_limit *limit, int64_t loop_delay_ns)
 {
+    ps_adaptive_limit_allow(limit,
+                            loop_delay_ns > limit->settings.target_ns ? LATE * loop_delay_ns : 0);
+}
+
+void ord_flow_watch(struct ord_flow *flow, int64_t now_ns, int64_t loop_delay_ns)
+{
+    allow(&flow->log, loop_delay_ns);
+    for (size_t i = 0; flow->stores != NULL && i < flow->workers; i++)
+        allow(&flow->stores[i], loop_delay_ns);
     for (size_t i = 0; i < GW_FLOW_COUNT; i++) {
         struct ord_flow_pin *pin = &flow->pins[i];
         if (pin->end_ns == 0 || now_ns < pin->end_ns)

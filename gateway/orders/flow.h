@@ -62,8 +62,10 @@ const struct cfg_pin *ord_flow_pinned(const struct ord_flow *flow, enum gw_flow 
 void ord_flow_prepare(struct ord_flow *flow, enum gw_flow target, const struct cfg_pin *pin,
                       int64_t end_ns);
 void ord_flow_end_change(struct ord_flow *flow, bool written);
-/* Each 100 ms: ends and logs what is over. */
-void ord_flow_watch(struct ord_flow *flow, int64_t now_ns);
+/* Each 100 ms: ends and logs what is over. `loop_delay_ns`: what an event waits for its worker.
+ * When that is more than the target, this process has too little of the processor: log and Redis
+ * seem slow, too, but are not what is to be spared. */
+void ord_flow_watch(struct ord_flow *flow, int64_t now_ns, int64_t loop_delay_ns);
 /* Whether limits that are not pinned follow latency; else they are at their ceilings. The control
  * thread. */
 void ord_flow_follow(struct ord_flow *flow, bool follow);

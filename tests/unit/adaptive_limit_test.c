@@ -456,6 +456,20 @@ static void a_pause_is_no_queue(void **state)
     assert_between(limit.limit, 50, 100);
 }
 
+static void a_caller_that_is_late_itself_refuses_nobody_for_that(void **state)
+{
+    (void)state;
+    start_calls();
+    ps_adaptive_limit_allow(&limit, MS(150));
+    for (int i = 0; i < 20; i++)
+        call_all(MS(90));
+    assert_int_equal(limit.limit, 1000);
+    ps_adaptive_limit_allow(&limit, 0);
+    for (int i = 0; i < 20; i++)
+        call_all(MS(600));
+    assert_int_equal(limit.limit, 8);
+}
+
 static void it_stays_between_floor_and_ceiling(void **state)
 {
     (void)state;
@@ -544,6 +558,7 @@ int main(void)
         cmocka_unit_test(a_pause_of_a_second_costs_hardly_more_than_itself),
         cmocka_unit_test(a_pause_is_no_queue),
         cmocka_unit_test(outliers_pass_unseen),
+        cmocka_unit_test(a_caller_that_is_late_itself_refuses_nobody_for_that),
         cmocka_unit_test(it_stays_between_floor_and_ceiling),
         cmocka_unit_test(a_call_that_was_not_made_frees_its_place),
         cmocka_unit_test(a_pinned_limit_is_in_force_until_it_is_unpinned),
