@@ -99,8 +99,7 @@ static json_t *change_json(const struct adm_overload *overload,
     return json_pack("{s:o, s:i, s:i, s:s, s:o, s:o}", "at", time_json(change->at_ms), "from",
                      change->from, "to", change->to, "cause", adm_cause_names[change->cause],
                      "pressure", ps_json_of_number(round(change->sample.pressure * 1e4) / 1e4),
-                     "signals",
-                     adm_overload_signals(&change->sample, settings, settings->ladder.leave));
+                     "signals", adm_overload_signals(&change->sample, settings->ladder.leave));
 }
 
 /* The last ones, the newest first. */

@@ -35,8 +35,7 @@ static json_t *figure(double value)
     return ps_json_of_number(round(value * 1e4) / 1e4);
 }
 
-json_t *adm_overload_signals(const struct adm_sample *sample, const struct cfg_overload *settings,
-                             double least)
+json_t *adm_overload_signals(const struct adm_sample *sample, double least)
 {
     json_t *signals = json_object();
 
@@ -45,9 +44,8 @@ json_t *adm_overload_signals(const struct adm_sample *sample, const struct cfg_o
         json_t *signal;
         if (!shown)
             continue;
-        signal =
-            json_pack("{s:o, s:o, s:o}", "value", figure(sample->value[i]), "threshold",
-                      figure(settings->signals[i].threshold), "share", figure(sample->share[i]));
+        signal = json_pack("{s:o, s:o, s:o}", "value", figure(sample->value[i]), "threshold",
+                           figure(sample->threshold[i]), "share", figure(sample->share[i]));
         if (json_object_set_new(signals, cfg_signals[i].name, signal) != 0) {
             json_decref(signals);
             return NULL;
@@ -100,7 +98,7 @@ static void audit_change(const struct adm_overload *overload, const struct adm_l
     int err = PS_E_NOMEM;
 
     if (entry != NULL) {
-        json_t *signals = adm_overload_signals(&change->sample, settings, settings->ladder.leave);
+        json_t *signals = adm_overload_signals(&change->sample, settings->ladder.leave);
         cfg_change_line(entry, "overload/default", json_pack("{s:i}", "level", change->from),
                         json_pack("{s:i, s:s, s:o, s:o}", "level", change->to, "cause",
                                   adm_cause_names[change->cause], "pressure",

@@ -79,7 +79,6 @@ int64_t adm_overload_uses(const struct adm_overload *overload, enum cfg_feature 
 
 /* The signals of a sample that were at `least` or above, and the highest: {name: {"value",
  * "threshold", "share"}}. Owner: the caller. NULL: out of memory. */
-json_t *adm_overload_signals(const struct adm_sample *sample, const struct cfg_overload *settings,
-                             double least);
+json_t *adm_overload_signals(const struct adm_sample *sample, double least);
 
 #endif

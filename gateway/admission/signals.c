@@ -281,6 +281,7 @@ void adm_sample_judge(struct adm_sample *sample,
     for (enum cfg_signal i = 0; i < CFG_SIGNAL_COUNT; i++) {
         double value = sample->value[i];
         bool judged = rules[i].threshold > 0 && !isnan(value);
+        sample->threshold[i] = rules[i].threshold;
         sample->share[i] = judged ? rules[i].weight * value / rules[i].threshold : NAN;
         if (judged &&
             (sample->highest == CFG_SIGNAL_COUNT || sample->share[i] > sample->pressure)) {

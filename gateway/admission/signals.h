@@ -13,9 +13,10 @@
 #include "queue/log.h"
 
 struct adm_sample {
-    int64_t at_ns;                  /* monotonic; 0: nothing has been sampled */
-    int64_t at_ms;                  /* wall clock */
-    double value[CFG_SIGNAL_COUNT]; /* in the signal's unit; not a number: absent */
+    int64_t at_ns;                      /* monotonic; 0: nothing has been sampled */
+    int64_t at_ms;                      /* wall clock */
+    double value[CFG_SIGNAL_COUNT];     /* in the signal's unit; not a number: absent */
+    double threshold[CFG_SIGNAL_COUNT]; /* that it was judged by */
     /* weight * value / threshold; not a number: absent, or not judged. */
     double share[CFG_SIGNAL_COUNT];
     double pressure;         /* the largest share; 0 where nothing is judged */
@@ -24,7 +25,7 @@ struct adm_sample {
     int64_t connections, in_flight, held, log_backlog;
 };
 
-/* Sets share, pressure and highest from the values. */
+/* Sets threshold, share, pressure and highest from the values. */
 void adm_sample_judge(struct adm_sample *sample,
                       const struct cfg_signal_rule rules[CFG_SIGNAL_COUNT]);
 

@@ -348,6 +348,9 @@ def test_a_real_signal_raises_the_level_step_by_step_and_its_end_lowers_it():
         assert {name for name, feature in now["features"].items() if feature["state"] == "off"} == set(FEATURES)
         gateway.wait_log("overload_level_raised")
         assert gateway.admin("PUT", "/admin/v1/overload", {"leave_s": 1, "signals": {"loop_delay_ms": {"threshold": 10000}}}, ANY_VERSION).status == 200
+        for change in overload(gateway)["changes"]:
+            memory = change["signals"]["memory"]  # shown with the threshold that was in force then
+            assert memory["threshold"] < 1 and memory["share"] > 0.8, change
         wait_until(lambda: overload(gateway)["level"] == 0, 20, what="level 0")
         gateway.wait_log("overload_level_lowered")
         lines = wait_until(lambda: len(found := audit_log(gateway, "overload.level")) == 8 and found, what="the entries")
