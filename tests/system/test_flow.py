@@ -12,7 +12,7 @@ import pytest
 from cluster import NO_LIMITS, Cluster
 from faults import Disk
 from load import buy_bytes
-from penstock import REHEARSE, Gateway, call, wait_until
+from penstock import ENFORCE, REHEARSE, Gateway, call, wait_until
 
 FLOW = "/admin/v1/flow"
 
@@ -61,7 +61,7 @@ def disk(tmp_path):
 
 @pytest.fixture()
 def gateway(tmp_path, disk):
-    with Gateway(settings={"log": {"batch_max": 16}, "policy": NO_LIMITS}, env=disk.env) as started:
+    with Gateway(settings={"log": {"batch_max": 16}, "policy": {**NO_LIMITS, **ENFORCE["policy"]}}, env=disk.env) as started:
         yield started
 
 
@@ -203,7 +203,7 @@ def slowed(gateway, of, delay_ms, after_s, for_s):
 @pytest.fixture()
 def alone(kafka):
     """One gateway over Redis and Kafka."""
-    with Cluster(kafka, gateways=1, settings={"workers": 2}) as cluster:
+    with Cluster(kafka, gateways=1, settings={"workers": 2, "policy": {**NO_LIMITS, **ENFORCE["policy"]}}) as cluster:
         yield cluster[0]
 
 

@@ -7,7 +7,7 @@ import threading
 
 import pytest
 from faults import Disk
-from penstock import REHEARSE, Gateway, wait_until
+from penstock import ENFORCE, REHEARSE, Gateway, wait_until
 
 
 class Watch:
@@ -72,6 +72,10 @@ def assert_polite(answers):
         if answer.status in (429, 503):
             assert int(answer.headers["retry-after"]) >= 1, answer
             assert answer.json["violated-policies"], answer
+
+
+def level_of(gateway):
+    return gateway.admin("GET", "/admin/v1/overload").json["level"]
 
 
 def assert_as_before(gateway):
@@ -139,6 +143,54 @@ def test_ten_times_what_the_disk_can_write_is_shed_before_stock_is_touched(tmp_p
         assert answers["accepted"] > 100 and answers["log_backlog"] > 10000, answers
         assert_polite(asker.answers)
         assert watch.most - watch.first < 1100 * 40 + 48 * 1024
+        gateway.assert_books(busy)
+        assert_as_before(gateway)
+
+
+class Payer(threading.Thread):
+    """A shop that confirms, one after the other, orders that were accepted before the crowd came."""
+
+    def __init__(self, gateway, orders):
+        super().__init__()
+        self.gateway, self.orders, self.answers, self.ended = gateway, orders, [], threading.Event()
+
+    def run(self):
+        for order in self.orders:
+            if self.ended.wait(0.05):
+                return
+            self.answers.append(self.gateway.admin("POST", f"/admin/v1/orders/{order}/confirm", timeout=30))
+
+    def __enter__(self):
+        self.start()
+        return self
+
+    def __exit__(self, *exc):
+        self.ended.set()
+        self.join()
+
+
+def test_at_ten_times_its_capacity_a_gateway_sells_on_and_comes_back_by_itself(tmp_path):
+    """F17: A disk that commits two orders in 10 ms, so 200 a second at most, and a crowd of 2,000 a second. Who is
+    admitted is answered in time, everybody is answered, and confirm always passes."""
+    disk = Disk(tmp_path)
+    disk.slow_syncs(10000)
+    crowd = ["--unique-users", "--timeout", "5s", "--in-time", "500ms"]
+    with Gateway(settings={**ENFORCE, "log": {"batch_max": 2}}, env=disk.env) as gateway:
+        gateway.no_limits()
+        busy = gateway.make_sale(stock=1000)
+        paid = [gateway.buy(busy, f"payer-{n}").json["order_id"] for n in range(60)]
+        # As many as eight buyers get, one after the other.
+        alone = rehearse(gateway, tmp_path / "alone.json", "--rate", "1000", "--duration", "3s", "--connections", "8", "--patience", "20ms", *crowd)
+        with Watch(gateway) as watch, Payer(gateway, paid) as payer:
+            report = rehearse(gateway, tmp_path / "report.json", "--rate", "2000", "--duration", "6s", "--connections", "2000", *crowd)
+        answers = report["answers"]
+        peak, in_time = alone["in_time"]["answers"]["accepted"] / 3, report["in_time"]["answers"]["accepted"] / 6
+        assert report["unanswered"] == 0, answers
+        assert in_time > 0.6 * peak, (peak, in_time, answers)
+        assert answers.get("pending", 0) < 0.05 * answers["accepted"], answers
+        assert [answer.json["state"] for answer in payer.answers] == ["confirmed"] * len(payer.answers) and len(payer.answers) > 10, payer.answers[-3:]
+        assert watch.most - watch.first < 2100 * 40 + 48 * 1024
+        wait_until(lambda: level_of(gateway) == 0, 60, what="level 0 after the crowd")
         gateway.assert_books(busy)
         assert_as_before(gateway)
 

@@ -11,7 +11,7 @@ from collections import defaultdict
 
 import pytest
 from load import Connection, buy_bytes
-from penstock import Gateway, wait_until
+from penstock import ENFORCE, Gateway, wait_until
 
 STOPPED_S, RUNNING_S = 0.06, 0.008
 REFUSED_S = 0.1  # after which a refused user asks again
@@ -81,7 +81,7 @@ class Crowd:
 
 @pytest.fixture
 def gateway():
-    with Gateway(settings={"workers": 1}) as gateway:
+    with Gateway(settings={"workers": 1, **ENFORCE}) as gateway:
         gateway.no_limits()
         yield gateway
 
@@ -174,7 +174,7 @@ def test_an_operator_who_turns_the_controller_off_has_nobody_shed_and_no_limit_t
 
 
 def test_strangers_are_not_told_the_level():
-    with Gateway(settings={"workers": 1, "trusted_proxies": ["127.0.0.2"]}) as gateway:
+    with Gateway(settings={**ENFORCE, "workers": 1, "trusted_proxies": ["127.0.0.2"]}) as gateway:
         gateway.no_limits()
         sale = gateway.make_sale(stock=10)
         with Crowd(gateway, sale, 60, "page"), Stutter(gateway):
