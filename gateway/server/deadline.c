@@ -35,23 +35,25 @@ void srv_deadline_clear(struct srv_deadline *entry)
     entry->kind = SRV_DEADLINE_NONE;
 }
 
+static struct srv_deadline *first_of(const struct srv_deadlines *deadlines)
+{
+    struct srv_deadline *first = NULL;
+    for (size_t i = 0; i < SRV_DEADLINE_KINDS; i++) {
+        struct srv_deadline *entry = deadlines->list[i].next;
+        if (entry != &deadlines->list[i] && (first == NULL || entry->at_ns < first->at_ns))
+            first = entry;
+    }
+    return first;
+}
+
 struct srv_deadline *srv_deadline_due(struct srv_deadlines *deadlines, int64_t now_ns)
 {
-    for (size_t i = 0; i < SRV_DEADLINE_KINDS; i++) {
-        struct srv_deadline *first = deadlines->list[i].next;
-        if (first != &deadlines->list[i] && first->at_ns <= now_ns)
-            return first;
-    }
-    return NULL;
+    struct srv_deadline *first = first_of(deadlines);
+    return first != NULL && first->at_ns <= now_ns ? first : NULL;
 }
 
 int64_t srv_deadline_next_ns(const struct srv_deadlines *deadlines)
 {
-    int64_t next_ns = INT64_MAX;
-    for (size_t i = 0; i < SRV_DEADLINE_KINDS; i++) {
-        const struct srv_deadline *first = deadlines->list[i].next;
-        if (first != &deadlines->list[i] && first->at_ns < next_ns)
-            next_ns = first->at_ns;
-    }
-    return next_ns;
+    const struct srv_deadline *first = first_of(deadlines);
+    return first != NULL ? first->at_ns : INT64_MAX;
 }

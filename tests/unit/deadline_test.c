@@ -49,11 +49,23 @@ static void a_connection_has_one_deadline_at_a_time(void **state)
     assert_int_equal(srv_deadline_next_ns(&deadlines), INT64_MAX);
 }
 
+static void who_is_due_for_longest_comes_first_whatever_the_kind(void **state)
+{
+    struct srv_deadlines deadlines;
+    struct srv_deadline entries[2];
+    (void)state;
+    init(&deadlines, entries, 2);
+    srv_deadline_set(&deadlines, &entries[0], SRV_DEADLINE_BODY, 0);
+    srv_deadline_set(&deadlines, &entries[1], SRV_DEADLINE_HEAD, 35);
+    assert_ptr_equal(srv_deadline_due(&deadlines, 50), &entries[0]);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_nearest_of_all_kinds_is_next),
         cmocka_unit_test(a_connection_has_one_deadline_at_a_time),
+        cmocka_unit_test(who_is_due_for_longest_comes_first_whatever_the_kind),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
