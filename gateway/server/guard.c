@@ -102,7 +102,8 @@ static void take_up(struct srv_connection *connection)
 
     TAILQ_REMOVE(&guard->unread, connection, unread);
     connection->is_unread = false;
-    guard->unread_count--;
+    if (--guard->unread_count == 0)
+        uv_idle_stop(&guard->busy);
 }
 
 /* Of a new connection: it may have waited in the listen queue, and its bytes with it. */
@@ -114,6 +115,13 @@ static int64_t new_came_ns(const struct srv_connection *connection)
     return came_ns < http->came_ns ? came_ns : http->came_ns;
 }
 
+/* The loop need not tell of it again. */
+static void leave(struct srv_connection *connection)
+{
+    srv_poll(connection, 0);
+    connection->http->guard.load.left++;
+}
+
 /* Newest first; but who is overdue already, as after a long time in the listen queue, is last. */
 static void put_unread(struct srv_connection *connection)
 {
@@ -122,10 +130,12 @@ static void put_unread(struct srv_connection *connection)
     const struct srv_connection *newest = TAILQ_FIRST(&guard->unread);
 
     if (newest != NULL && connection->came_ns < newest->came_ns &&
-        http->now_ns - connection->came_ns > OVERDUE_NS)
+        http->now_ns - connection->came_ns > OVERDUE_NS) {
         TAILQ_INSERT_TAIL(&guard->unread, connection, unread);
-    else
+        leave(connection); /* this turn reads it last, if at all */
+    } else {
         TAILQ_INSERT_HEAD(&guard->unread, connection, unread);
+    }
     connection->is_unread = true;
     guard->unread_count++;
 }
@@ -193,7 +203,7 @@ static struct srv_connection *find_overdue(struct srv_http *http)
     return oldest;
 }
 
-/* Those that this turn found and did not read: the loop need not tell of them again. */
+/* Those that this turn found and did not read. */
 static void leave_rest(struct srv_http *http)
 {
     struct srv_guard *guard = &http->guard;
@@ -203,8 +213,7 @@ static void leave_rest(struct srv_http *http)
     {
         if (connection->polled != UV_READABLE)
             return; /* older ones were left before */
-        srv_poll(connection, 0);
-        guard->load.left++;
+        leave(connection);
     }
 }
 
@@ -231,9 +240,7 @@ static void read_unread(struct srv_http *http)
     }
     leave_rest(http);
     guard->most = 1 + count / SURPLUS_EACH;
-    if (TAILQ_EMPTY(&guard->unread))
-        uv_idle_stop(&guard->busy);
-    else
+    if (!TAILQ_EMPTY(&guard->unread))
         uv_idle_start(&guard->busy, on_busy);
 }
 

@@ -231,6 +231,71 @@ static void a_server_is_freed_with_unread_connections(void **state)
     ask_all(1, 50); /* tear_down ends it meanwhile */
 }
 
+static void the_loop_rests_when_the_last_unread_connection_is_closed_at_its_deadline(void **state)
+{
+    (void)state;
+    static struct http_reply reply;
+
+    server.settings.head_timeout_ms = 400;
+    start(20);
+    keep_busy(300);
+    for (int i = 1; i <= 3; i++) { /* the first is left: the last takes more than the turn */
+        ask_nap(i, i == 3 ? 200 : 0);
+        usleep(1000);
+    }
+    http_read(fd[1], false, &reply);
+    assert_int_equal(reply.status, 0);
+    usleep(100 * 1000);
+    size_t before = atomic_load(&server.turns);
+    usleep(200 * 1000);
+    assert_in_range(atomic_load(&server.turns) - before, 0, 20);
+}
+
+static atomic_size_t looks; /* at the wall clock: one an event */
+
+static int64_t mono_ns(void *ctx)
+{
+    (void)ctx;
+    return ps_clock_mono_ns(&ps_clock_system);
+}
+
+static int64_t wall_ms(void *ctx)
+{
+    (void)ctx;
+    atomic_fetch_add(&looks, 1);
+    return ps_clock_wall_ms(&ps_clock_system);
+}
+
+static void connections_that_are_overdue_when_they_come_are_left_until_they_are_read(void **state)
+{
+    (void)state;
+    static const struct ps_clock counting = {.mono_ns = mono_ns, .wall_ms = wall_ms};
+    static struct http_reply reply;
+    int late[MANY];
+    bool overdue;
+
+    server.settings.clock = &counting;
+    start(20);
+    keep_busy(1300);
+    for (int i = 0; i < MANY; i++) {
+        late[i] = http_connect(&server);
+        http_send_text(late[i], "GET /nap?0 HTTP/1.1\r\nHost: a\r\n\r\n");
+    }
+    usleep(10 * 1000);
+    ask_all(2, 3);
+    ask_nap(1, 30);
+    usleep(1000);
+    (void)place_of(0, &overdue);
+    atomic_store(&looks, 0);
+    ask_nap(0, 3); /* newer than those that have waited to be accepted */
+    for (int i = 0; i < MANY; i++) {
+        http_read(late[i], false, &reply);
+        assert_int_equal(reply.status, 200);
+        close(late[i]);
+    }
+    assert_in_range(atomic_load(&looks), 0, 8 * MANY);
+}
+
 #define CLAIM(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 int main(void)
@@ -246,6 +311,8 @@ int main(void)
         CLAIM(half_a_request_that_was_left_unread_is_completed_later),
         CLAIM(a_drain_answers_what_is_unread),
         CLAIM(a_server_is_freed_with_unread_connections),
+        CLAIM(the_loop_rests_when_the_last_unread_connection_is_closed_at_its_deadline),
+        CLAIM(connections_that_are_overdue_when_they_come_are_left_until_they_are_read),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
