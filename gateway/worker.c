@@ -180,6 +180,13 @@ static void tell_admission(struct gw_worker *worker)
     listener->admission_len = adm_shed_level(&worker->shed, ADM_SHED_OTHER) < 1 ? text.len : 0;
 }
 
+static void show_load(const struct gw_worker *worker, const struct srv_load *load)
+{
+    ps_metric_set(worker->shard, GW_M_UNREAD, 0, (int64_t)load->unread);
+    ps_metric_add(worker->shard, GW_M_UNREAD_LEFT, 0, (int64_t)load->left);
+    ps_metric_add(worker->shard, GW_M_UNREAD_CLOSED, 0, (int64_t)load->closed);
+}
+
 /* A window of overload control ends. */
 static void judge_load(struct gw_worker *worker)
 {
@@ -187,30 +194,23 @@ static void judge_load(struct gw_worker *worker)
     bool was_active = worker->shed.active;
 
     srv_http_load(worker->http, &load);
-    adm_shed_close(&worker->shed,
-                   &(struct adm_shed_window){.requests = load.requests,
-                                             .refused = load.refused,
-                                             .waited_ns = load.waited_ns,
-                                             .left = load.left,
-                                             .unread = load.unread_ns > worker->shed.wait_ns});
-    ps_metric_set(worker->shard, GW_M_UNREAD, 0, (int64_t)load.unread);
-    ps_metric_add(worker->shard, GW_M_UNREAD_LEFT, 0, (int64_t)load.left);
-    ps_metric_add(worker->shard, GW_M_UNREAD_CLOSED, 0, (int64_t)load.closed);
+    show_load(worker, &load);
+    /* While an operator has turned the controller off, all is read and admitted. */
+    if (atomic_load_explicit(&worker->deps.overload->is_off, memory_order_relaxed)) {
+        adm_shed_init(&worker->shed);
+        srv_http_set_wait(worker->http, 0);
+    } else {
+        srv_http_set_wait(worker->http, worker->shed.wait_ns);
+        adm_shed_close(&worker->shed,
+                       &(struct adm_shed_window){.requests = load.requests,
+                                                 .refused = load.refused,
+                                                 .waited_ns = load.waited_ns,
+                                                 .left = load.left,
+                                                 .unread = load.unread_ns > worker->shed.wait_ns});
+    }
     if (!was_active && !worker->shed.active)
         return;
     salt_shed(worker, ps_clock_wall_ms(worker->deps.clock));
-    tell_admission(worker);
-}
-
-/* While an operator has turned the controller off. */
-static void admit_all(struct gw_worker *worker)
-{
-    struct srv_load load;
-
-    srv_http_load(worker->http, &load); /* not of the first window when it is on again */
-    if (!worker->shed.active)
-        return;
-    adm_shed_init(&worker->shed);
     tell_admission(worker);
 }
 
@@ -221,10 +221,7 @@ static void on_tick(uv_timer_t *timer)
 
     note_late_tick(worker, now);
     warn_of_large_heads(worker, now);
-    if (atomic_load_explicit(&worker->deps.overload->is_off, memory_order_relaxed))
-        admit_all(worker);
-    else
-        judge_load(worker);
+    judge_load(worker);
     show_breaker(worker);
     atomic_store_explicit(&worker->idle,
                           worker->draining && srv_http_begun(worker->http) == 0 && !owes(worker),

@@ -141,6 +141,25 @@ static void print_why(const struct adm_overload *overload, char *ret_text, size_
         (void)snprintf(ret_text, cap, "a pin has ended");
 }
 
+/* What the workers do by themselves: whom they refuse, and what they leave unread. */
+static json_t *shedding_json(const struct op_admin *admin)
+{
+    const struct ps_metrics *metrics = admin->deps.metrics;
+    json_t *admission = json_object();
+    int err = admission == NULL;
+
+    for (size_t i = 0; err == 0 && gw_shed_classes[i] != NULL; i++) {
+        double ratio = (double)ps_metric_read(metrics, GW_M_ADMISSION, i) / (double)PS_NS_PER_S;
+        err = json_object_set_new(admission, gw_shed_classes[i],
+                                  ps_json_of_number(round(ratio * 1e4) / 1e4));
+    }
+    if (err == 0)
+        return json_pack("{s:o, s:I}", "admission", admission, "unread",
+                         (json_int_t)ps_metric_read(metrics, GW_M_UNREAD, 0));
+    json_decref(admission);
+    return NULL;
+}
+
 int op_show_ladder(const struct op_admin *admin, json_t *json)
 {
     const struct adm_overload *overload = admin->deps.overload;
@@ -148,12 +167,12 @@ int op_show_ladder(const struct op_admin *admin, json_t *json)
     char why[CFG_WHY_SIZE + 128];
 
     print_why(overload, why, sizeof why);
-    return add_members(json, json_pack("{s:i, s:o, s:s?, s:o, s:i, s:o, s:o}", "level",
-                                       overload->level, "since", time_json(overload->since_ms),
-                                       "why", why[0] != '\0' ? why : NULL, "pin",
-                                       cfg_pin_write(pin, &cfg_level_pins), "level_by_pressure",
-                                       overload->ladder.level, "features", features_json(admin),
-                                       "changes", changes_json(overload)));
+    return add_members(
+        json, json_pack("{s:i, s:o, s:s?, s:o, s:i, s:o, s:o, s:o}", "level", overload->level,
+                        "since", time_json(overload->since_ms), "why", why[0] != '\0' ? why : NULL,
+                        "pin", cfg_pin_write(pin, &cfg_level_pins), "level_by_pressure",
+                        overload->ladder.level, "features", features_json(admin), "changes",
+                        changes_json(overload), "shedding", shedding_json(admin)));
 }
 
 /* --- What would be turned off. --- */

@@ -287,6 +287,11 @@ void srv_http_load(struct srv_http *http, struct srv_load *ret_load)
                               TAILQ_LAST(&guard->unread, srv_connection_list)->came_ns;
 }
 
+void srv_http_set_wait(struct srv_http *http, int64_t wait_ns)
+{
+    http->settings.wait_ns = wait_ns > 0 ? wait_ns : INT64_MAX;
+}
+
 void srv_guard_start(struct srv_http *http, uv_loop_t *loop)
 {
     struct srv_guard *guard = &http->guard;

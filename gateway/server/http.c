@@ -92,8 +92,7 @@ int srv_http_new(uv_loop_t *loop, const int *listen_fds, size_t listen_count,
     if (http == NULL)
         return PS_E_NOMEM;
     http->settings = *settings;
-    if (settings->wait_ns == 0)
-        http->settings.wait_ns = INT64_MAX;
+    srv_http_set_wait(http, settings->wait_ns);
     http->limits = (struct ps_http_limits){.target_max = SRV_TARGET_MAX,
                                            .head_max = (uint32_t)settings->head_max,
                                            .fields_max = PS_HTTP_FIELDS_MAX};

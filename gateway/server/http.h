@@ -161,6 +161,8 @@ struct srv_load {
     int64_t unread_ns; /* for how long the oldest of them has waited; 0: there is none */
 };
 void srv_http_load(struct srv_http *http, struct srv_load *ret_load);
+/* Sets srv_settings.wait_ns. */
+void srv_http_set_wait(struct srv_http *http, int64_t wait_ns);
 
 /* Keeps the request beyond the handler. Its handle goes to other threads; srv_find gives the
  * request back, or NULL when the handle is stale: the request is answered or gone. */
