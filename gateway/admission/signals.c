@@ -282,7 +282,8 @@ void adm_sample_judge(struct adm_sample *sample,
         double value = sample->value[i];
         bool judged = rules[i].threshold > 0 && !isnan(value);
         sample->threshold[i] = rules[i].threshold;
-        sample->share[i] = judged ? rules[i].weight * value / rules[i].threshold : NAN;
+        sample->share[i] =
+            judged ? fmin(rules[i].weight * value / rules[i].threshold, ADM_SHARE_MAX) : NAN;
         if (judged &&
             (sample->highest == CFG_SIGNAL_COUNT || sample->share[i] > sample->pressure)) {
             sample->pressure = sample->share[i];

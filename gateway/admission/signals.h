@@ -12,12 +12,15 @@
 #include "gateway/config/overload_doc.h"
 #include "queue/log.h"
 
+/* More says no more, and what a threshold next to nothing gives could not be shown. */
+#define ADM_SHARE_MAX 1e6
+
 struct adm_sample {
     int64_t at_ns;                      /* monotonic; 0: nothing has been sampled */
     int64_t at_ms;                      /* wall clock */
     double value[CFG_SIGNAL_COUNT];     /* in the signal's unit; not a number: absent */
     double threshold[CFG_SIGNAL_COUNT]; /* that it was judged by */
-    /* weight * value / threshold; not a number: absent, or not judged. */
+    /* weight * value / threshold, at most ADM_SHARE_MAX; not a number: absent, or not judged. */
     double share[CFG_SIGNAL_COUNT];
     double pressure;         /* the largest share; 0 where nothing is judged */
     enum cfg_signal highest; /* whose share it is; CFG_SIGNAL_COUNT: nobody's */

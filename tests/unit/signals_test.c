@@ -216,6 +216,19 @@ static void a_signal_without_a_threshold_is_not_judged(void **state)
     assert_true(isnan(sample.share[CFG_SIGNAL_ADMITTED_RATE]));
 }
 
+static void a_threshold_next_to_nothing_gives_a_share_that_answers_can_show(void **state)
+{
+    struct adm_sample sample = all_absent();
+    struct cfg_signal_rule rules[CFG_SIGNAL_COUNT] = {{1e-310, 1}};
+
+    (void)state;
+    sample.value[CFG_SIGNAL_LOOP_DELAY] = 8;
+    adm_sample_judge(&sample, rules);
+    assert_int_equal(sample.highest, CFG_SIGNAL_LOOP_DELAY);
+    assert_near(sample.pressure, ADM_SHARE_MAX, 0);
+    assert_near(sample.share[CFG_SIGNAL_LOOP_DELAY], ADM_SHARE_MAX, 0);
+}
+
 static void every_signal_is_found_by_its_name_and_no_other_is(void **state)
 {
     (void)state;
@@ -507,6 +520,7 @@ int main(void)
         cmocka_unit_test(seconds_without_a_sample_are_points_without_one),
         cmocka_unit_test(pressure_is_the_largest_weighted_share_and_names_its_signal),
         cmocka_unit_test(a_signal_without_a_threshold_is_not_judged),
+        cmocka_unit_test(a_threshold_next_to_nothing_gives_a_share_that_answers_can_show),
         cmocka_unit_test(every_signal_is_found_by_its_name_and_no_other_is),
         CLAIM(what_workers_publish_is_added_up),
         CLAIM(latencies_are_those_of_the_last_window),
