@@ -3,13 +3,14 @@
 - log_bound: every fsync and fdatasync takes 5 ms (the files are in memory, /dev/shm) and a commit holds at most 16 orders. Half of the core is left over.
 - cpu_bound: the gateway may use a tenth of a core (a cgroup quota with the period of container runtimes, 100 ms). A "no" costs about half of a "yes", so not even the "no"s fit.
 
-First the peak: as many clicks as 16, 64 or 256 connections take, one after the other, so that nobody waits long; the best of the three. Then, each time with a gateway that was just started, an
+First the peak: as many clicks as 16, 64 or 256 connections take, one after the other, so that nobody waits long, with the controller and
+without; the best of the six. Then, each time with a gateway that was just started, an
 open-loop crowd of 1, 2 and 10 times the peak: evenly spaced clicks whose moments do not depend on the answers, every click another user, with 5 s until they give up, on 10,000 kept
 connections as proxies hold them. A click that finds none of them free for 50 ms is not sent, since what it would measure then is the wait in the load tool; it counts as unanswered.
 
 In time is what was answered `accepted` at most 250 ms after the click's planned moment. goodput_share: in-time orders a second by those at the peak. p99_admitted_ms: of `accepted` and `pending`,
 from the planned moment, the first second included. unanswered_share: of all clicks. back_to_l0_s: from the last planned click until the level is, and stays, 0.
-without_controller: the same with the overload controller off and the limit of what is under way to the log pinned out of reach, its own peak included. Each figure is of one run: two runs differ by some percent."""
+without_controller: the same with the overload controller off, by the same peak. Each figure is of one run: two runs differ by some percent."""
 import json
 import pathlib
 import subprocess
@@ -149,21 +150,24 @@ def offer(bound, controller, peak, times, seconds, watched=0, front=None):
     return report, back
 
 
-def find_peak(bound, controller, seconds, quick):
-    penstock, found = bound.start(controller), []
-    for connections in PEAK_CONNECTIONS[2:] if quick else PEAK_CONNECTIONS:
-        report = rehearse(bound, penstock, *steady(PEAK_OFFERED, seconds), "--connections", str(connections), "--timeout", "5s", "--patience", "20ms")
-        found.append((goodput(report, seconds), connections))
-    penstock.stop()
-    peak, connections = max(found)
+def find_peak(bound, seconds, quick):
+    """With the controller or without: the better one."""
+    found = []
+    for controller in ("on", "off"):
+        penstock = bound.start(controller)
+        for connections in PEAK_CONNECTIONS[1:] if quick else PEAK_CONNECTIONS:
+            report = rehearse(bound, penstock, *steady(PEAK_OFFERED, seconds), "--connections", str(connections), "--timeout", "5s", "--patience", "20ms")
+            found.append((goodput(report, seconds), connections, controller))
+        penstock.stop()
+    peak, connections, controller = max(found)
     if peak < 100:
         sys.exit(f"bench: {bound.name}: a peak of {peak:.0f} orders a second cannot be measured against")
-    print(f"{bound.name}, controller {controller}: peak {peak:.0f} orders/s in time, at {connections} connections ({', '.join(f'{n}: {rate:.0f}' for rate, n in found)})", flush=True)
+    print(f"{bound.name}: peak {peak:.0f} orders/s in time, at {connections} connections, controller {controller} "
+          f"({', '.join(f'{controller}, {n}: {rate:.0f}' for rate, n, controller in found)})", flush=True)
     return peak
 
 
-def log_bound(bound, controller, quick):
-    peak = find_peak(bound, controller, 3, quick)
+def log_bound(bound, controller, peak, quick):
     if not quick:
         for times in (1, 2):
             offer(bound, controller, peak, times, 5)
@@ -172,8 +176,7 @@ def log_bound(bound, controller, quick):
     return {**figures(report, seconds, peak), "back_to_l0_s": back}
 
 
-def cpu_bound(bound, controller, quick):
-    peak = find_peak(bound, controller, 4, quick)
+def cpu_bound(bound, controller, peak, quick):
     seconds = 5 if quick else 8
     return {f"goodput_share_{times}x": round(goodput(offer(bound, controller, peak, times, seconds)[0], seconds) / peak, 3) for times in (2, 10)}
 
@@ -181,26 +184,30 @@ def cpu_bound(bound, controller, quick):
 CASES = {"log_bound": log_bound, "cpu_bound": cpu_bound}
 
 
-def measure(directory, controller, cases, quick):
+def nothing():
     """What is not measured is null."""
-    found = {"goodput_share": None, "p99_admitted_ms": None, "unanswered_share": None, "back_to_l0_s": None, "cpu_bound": {"goodput_share_2x": None, "goodput_share_10x": None}}
-    for case in cases:
-        result = CASES[case](Bound(case, directory), controller, quick)
-        found.update({"cpu_bound": result} if case == "cpu_bound" else result)
-    return found
+    return {"goodput_share": None, "p99_admitted_ms": None, "unanswered_share": None, "back_to_l0_s": None, "cpu_bound": {"goodput_share_2x": None, "goodput_share_10x": None}}
 
 
 def say_bars(found):
     figures = {key: found[key] for key in ("goodput_share", "p99_admitted_ms", "unanswered_share", "back_to_l0_s")} | found["cpu_bound"]
     for key, bar in BARS.items():
+        if figures[key] is None and key != "back_to_l0_s":
+            continue
         holds = figures[key] is not None and (figures[key] >= bar if key.startswith("goodput") else figures[key] <= bar)
         print(f"{key}: {figures[key]}  (bar {bar}, {'holds' if holds else 'MISSED'})")
 
 
 def run(directory, cases, controllers, quick):
     print(f"load on the machine before: {pathlib.Path('/proc/loadavg').read_text().split()[0]}")
-    nothing = measure(directory, "none", [], quick)
-    found = {controller: measure(directory, controller, cases, quick) for controller in controllers}
-    if "on" in found:
+    found = {"on": nothing(), "off": nothing()}
+    for case in cases:
+        bound = Bound(case, directory)
+        peak = find_peak(bound, 2 if quick else 3, quick)
+        for controller in controllers:
+            print(f"{case}, controller {controller}:", flush=True)
+            result = CASES[case](bound, controller, peak, quick)
+            found[controller].update({"cpu_bound": result} if case == "cpu_bound" else result)
+    if "on" in controllers:
         say_bars(found["on"])
-    return {**found.get("on", nothing), "without_controller": found.get("off", nothing)}
+    return {**found["on"], "without_controller": found["off"]}

@@ -3,7 +3,7 @@
 - nginx: `limit_req`, nodelay, at nine tenths of the peak, which the operator must have measured, with a burst of a tenth of a second; the rest gets 429.
 - envoy: the adaptive concurrency filter with the figures of its documentation's example; the rest gets 503.
 
-All shares are of one peak: that of the gateway without proxy and controller."""
+All shares are of one peak: that of the gateway without a proxy."""
 import json
 import socket
 
@@ -72,7 +72,7 @@ class Envoy(Front):
 
 def run(directory, quick):
     bound = overload.Bound("log_bound", directory)
-    peak = overload.find_peak(bound, "off", 3, quick)
+    peak = overload.find_peak(bound, 3, quick)
     subjects = [("penstock", "on", None), ("penstock_without_controller", "off", None), ("nginx_limit_req", "off", Nginx), ("envoy_adaptive_concurrency", "off", Envoy)]
     if not ENVOY.exists():
         print(f"{ENVOY} is not there: the comparison is without it")

@@ -45,7 +45,7 @@ def run(directory, cases, controllers, pages, quick):
     rows = []
     for case in cases:
         bound = overload.Bound(case, directory)
+        peak = overload.find_peak(bound, 3, quick)
         for controller in controllers:
-            peak = overload.find_peak(bound, controller, 3, quick)
             rows += [one(bound, controller, peak, name, phases, pages) for name, phases in plans(peak).items()]
     return {"rows": rows}
