@@ -283,9 +283,12 @@ static void start_judging(struct op_audit *audit)
 static void ask_for_cut(struct op_audit *audit)
 {
     atomic_store_explicit(&audit->stage, ASKED, memory_order_relaxed);
-    audit->err = oq_log_call(audit->admin->deps.log, take_cut, audit);
-    if (audit->err < 0)
+    audit->err = 0; /* from the call on it is the log's thread's */
+    int err = oq_log_call(audit->admin->deps.log, take_cut, audit);
+    if (err < 0) {
+        audit->err = err;
         end(audit);
+    }
 }
 
 static void on_again(uv_timer_t *timer)
