@@ -77,7 +77,7 @@ static enum adm_gate deny_shed(struct adm_admission *admission, enum adm_shed_cl
     return deny(admission, ANS_V_shed);
 }
 
-static enum adm_gate ask_shed(struct adm_admission *admission, enum adm_shed_class class)
+static enum adm_gate judge_shed(struct adm_admission *admission, enum adm_shed_class class)
 {
     const struct adm_gates *of = admission->gates;
     const struct adm_request *request = admission->request;
@@ -85,8 +85,6 @@ static enum adm_gate ask_shed(struct adm_admission *admission, enum adm_shed_cla
     struct ps_str who;
     uint64_t hash;
 
-    if (PS_LIKELY(!of->shed->active && !request->overdue))
-        return ADM_GATE_PASS;
     if (request->user.len > 0) {
         who = request->user;
         hash = request->user_hash;
@@ -98,6 +96,13 @@ static enum adm_gate ask_shed(struct adm_admission *admission, enum adm_shed_cla
     return adm_shed_judge(of->shed, class, who.at, who.len) && !request->overdue
                ? ADM_GATE_PASS
                : deny_shed(admission, class, hash);
+}
+
+static inline enum adm_gate ask_shed(struct adm_admission *admission, enum adm_shed_class class)
+{
+    return PS_LIKELY(!admission->gates->shed->active && !admission->request->overdue)
+               ? ADM_GATE_PASS
+               : judge_shed(admission, class);
 }
 
 static enum adm_gate shed_gate(struct adm_admission *admission)

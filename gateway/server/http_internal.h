@@ -211,7 +211,14 @@ void srv_guard_start(struct srv_http *http, uv_loop_t *loop);
 void srv_guard_event(struct srv_http *http);
 /* Leaves the connection's bytes unread, if they may have waited too long to be served before what
  * is newer. False: it is to be read now. */
-bool srv_guard_leaves(struct srv_connection *connection);
+bool srv_guard_judge(struct srv_connection *connection);
+static inline bool srv_guard_leaves(struct srv_connection *connection)
+{
+    const struct srv_http *http = connection->http;
+    bool late = http->now_ns - http->came_ns > http->settings.wait_ns;
+
+    return PS_UNLIKELY(late || !TAILQ_EMPTY(&http->guard.unread)) && srv_guard_judge(connection);
+}
 /* It is closed, or read. */
 void srv_guard_forget(struct srv_connection *connection);
 /* How many connections may be accepted in a turn, or closed at their deadline, of at most `most`:
