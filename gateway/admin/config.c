@@ -28,14 +28,14 @@ static bool read_kinds(struct op_request *request, bool *ret_dry_run, char *text
         return false;
     if (ret_dry_run != NULL)
         *ret_dry_run = number == 1;
-    for (const char *at = text; *at != '\0';) {
+    for (const char *at = text[0] != '\0' ? text : NULL; at != NULL;) {
         size_t len = strcspn(at, ",");
         if (find_kind(at, len) == NULL) {
             op_no(request, ANS_V_invalid, "query parameter \"kinds\": \"%.*s\" is no kind",
                   (int)len, at);
             return false;
         }
-        at += len + (at[len] == ',');
+        at = at[len] == ',' ? at + len + 1 : NULL;
     }
     return true;
 }

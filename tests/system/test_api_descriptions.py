@@ -199,6 +199,7 @@ def test_both_listeners_do_what_their_descriptions_say(gateway, public, admin):
     assert admin.call(200, "post", ADMIN_SALE + "/open", sale="draft").json["state"] == "open"
     admin.call(409, "post", ADMIN_SALE + "/open", sale=sale)
     bundle = admin.call(200, "get", "/admin/v1/config", query="?kinds=limits,blocklist/users")
+    admin.call(422, "get", "/admin/v1/config", query="?kinds=limits,")
     documents = bundle.json["documents"]
     documents["limits"]["user"]["rate"] = 7
     admin.call(428, "put", "/admin/v1/config", {"documents": documents})
