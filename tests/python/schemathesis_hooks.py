@@ -16,11 +16,13 @@ def is_valid(case, location):
 
 
 def readable(value):
-    """Without what no body may hold: U+0000 in a name, a whole number of more than 64 bits."""
+    """Without what no body may hold: U+0000, a whole number of more than 64 bits."""
     if isinstance(value, dict):
         return {name.replace("\0", ""): readable(member) for name, member in value.items()}
     if isinstance(value, list):
         return [readable(element) for element in value]
+    if isinstance(value, str):
+        return value.replace("\0", "")
     return value if not isinstance(value, int) or abs(value) < 2**63 else 0
 
 
@@ -36,6 +38,9 @@ def agree(body, path):
             part["attributes"] = {"colour": "red"}  # at most 2 KiB
     if body.get("expires_at"):
         body["expires_at"] = "2999-01-01T00:00:00Z"
+    if body.get("until"):
+        body["until"] = "2999-01-01T00:00:00Z"
+        body.pop("ttl_s", None)  # one of the two
     for place, sku in enumerate(body.get("skus", [])):
         sku["sku"] = f"sku-{place}"  # each once
     if body.get("closes_at") or body.get("opens_at"):
@@ -55,8 +60,7 @@ def before_call(context, case, kwargs):
         if "Idempotency-Key" in case.headers:
             case.headers["Idempotency-Key"] = str(uuid.uuid4())  # a used one wants the same order
     if isinstance(case.body, dict) and is_valid(case, ParameterLocation.BODY):
-        if case.method.upper() == "PATCH":
-            case.body = readable(case.body)
+        case.body = readable(case.body)
         agree(case.body, case.path_parameters)
 
 
