@@ -145,7 +145,7 @@ static void put_document(struct bundle *bundle, const struct cfg_kind *kind, con
 
     point_to(kind, given, pointer);
     if (kind->name(given, strlen(given), name) < 0)
-        err = ps_faults_add(&bundle->faults, PS_E_INVALID, pointer, "is not named by %s",
+        err = ps_faults_add(&bundle->faults, PS_E_INVALID, pointer, "the name must be %s",
                             kind->name_rule);
     else if (strcmp(name, given) != 0) /* one spelling, so that none is there twice */
         err = ps_faults_add(&bundle->faults, PS_E_INVALID, pointer, "is to be named \"%s\"", name);
@@ -155,10 +155,27 @@ static void put_document(struct bundle *bundle, const struct cfg_kind *kind, con
     note(bundle, err, refusal);
 }
 
+/* Of the documents that always exist, or of the others. */
+static void drop_those_left_out(struct bundle *bundle, const struct cfg_kind *kind,
+                                const json_t *documents, bool ships)
+{
+    const struct cfg_doc *doc = NULL;
+    char pointer[192];
+
+    while ((doc = cfg_store_next(bundle->change->admin->deps.config, kind, doc)) != NULL) {
+        enum cfg_refusal refusal;
+        if (json_object_get(documents, doc->name) != NULL ||
+            cfg_kind_ships(kind, doc->name) != ships)
+            continue;
+        point_to(kind, doc->name, pointer);
+        int err = cfg_change_drop(bundle->change->change, kind, doc->name, pointer, &refusal,
+                                  &bundle->faults);
+        note(bundle, err, refusal);
+    }
+}
+
 static void put_kind(struct bundle *bundle, const struct cfg_kind *kind, const json_t *documents)
 {
-    const struct cfg_store *store = bundle->change->admin->deps.config;
-    const struct cfg_doc *doc = NULL;
     char pointer[192];
     const char *name;
     json_t *json;
@@ -171,17 +188,10 @@ static void put_kind(struct bundle *bundle, const struct cfg_kind *kind, const j
              CFG_MAY);
         return;
     }
-    while ((doc = cfg_store_next(store, kind, doc)) != NULL) {
-        enum cfg_refusal refusal;
-        if (json_object_get(documents, doc->name) != NULL)
-            continue;
-        point_to(kind, doc->name, pointer);
-        int err = cfg_change_drop(bundle->change->change, kind, doc->name, pointer, &refusal,
-                                  &bundle->faults);
-        note(bundle, err, refusal);
-    }
+    drop_those_left_out(bundle, kind, documents, false); /* makes room */
     json_object_foreach((json_t *)(uintptr_t)documents, name, json)
         put_document(bundle, kind, name, json);
+    drop_those_left_out(bundle, kind, documents, true); /* last: what the file has is named first */
 }
 
 static void put_kinds(struct bundle *bundle, const json_t *documents, const char *kinds)

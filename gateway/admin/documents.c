@@ -474,7 +474,7 @@ static void on_history(int err, json_t *history, const struct ps_fault *fault, v
     if (request == NULL)
         err = 0; /* nobody waits for it any more */
     else if (err == PS_E_NOT_FOUND)
-        op_no(request, ANS_V_not_found, "no such version of a %s is kept", request->kind->word);
+        op_no(request, ANS_V_not_found, "no such version of this %s is kept", request->kind->word);
     else if (err < 0)
         op_no(request, ANS_V_control_unavailable, "%s",
               fault->text[0] != '\0' ? fault->text : ps_err_text(err));

@@ -124,7 +124,7 @@ static int range_parse(const char *name, const json_t *json, const json_t *state
 
     (void)state;
     if (err < 0)
-        return ps_faults_add(faults, err, reading->pointer, "is not named by a range");
+        return ps_faults_add(faults, err, reading->pointer, "the name must be a range");
     if (reading->now_ms > 0 && ps_cidr_is_everybody(&range))
         return ps_faults_add(faults, PS_E_INVALID, reading->pointer,
                              "the range%s %s is everybody; pause the sales to stop all buyers",

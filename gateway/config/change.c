@@ -162,8 +162,9 @@ static int refuse(struct cfg_change *change, struct cfg_edit *edit, const struct
     *ret_refusal = CFG_MAY;
     if (edit->doc->json == NULL && cfg_kind_ships(kind, edit->doc->name)) {
         *ret_refusal = CFG_CONFLICT;
-        (void)ps_faults_add(faults, PS_E_CONFLICT, pointer, "this %s always exists%s%s", kind->word,
-                            kind->instead != NULL ? "; instead " : "",
+        (void)ps_faults_add(faults, PS_E_CONFLICT, pointer,
+                            "this %s always exists: it can neither be deleted nor left out%s%s",
+                            kind->word, kind->instead != NULL ? "; instead " : "",
                             kind->instead != NULL ? kind->instead : "");
         return PS_E_CONFLICT;
     }

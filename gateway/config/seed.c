@@ -86,7 +86,7 @@ static void check_document(const struct cfg_kind *kind, const char *name, json_t
     (void)snprintf(pointer, sizeof pointer, "/policy/%s%s%.128s", kind->path,
                    kind->single == NULL ? "/" : "", kind->single == NULL ? name : "");
     if (kind->name(name, strlen(name), spelled) < 0)
-        (void)ps_faults_add(faults, PS_E_INVALID, pointer, "is not named by %s", kind->name_rule);
+        (void)ps_faults_add(faults, PS_E_INVALID, pointer, "the name must be %s", kind->name_rule);
     else
         json_decref(read_document(kind, name, json, pointer, faults));
 }

@@ -283,11 +283,14 @@ def test_what_is_wrong_is_named_and_changes_nothing(gateway):
             ("PUT", "config", {"documents": {"overload": {"spare": {}}}}, "/documents/overload/spare"),
             ("PUT", "config", {"documents": {"overload": {"default": {"signals": {"x": {}}}}}}, "/documents/overload/default/signals/x")):
         answer = gateway.admin(method, f"/admin/v1/{path}", body, PATCH if method == "PATCH" else ANY_VERSION)
-        assert answer.status == 422 and pointer in [fault["pointer"] for fault in answer.json["errors"]], (path, body, answer)
+        assert answer.status == 422 and answer.json["pointer"] == pointer == answer.json["errors"][0]["pointer"], (path, body, answer)
     for name in ("orders", "confirm", "exact_stocks"):  # core, or nothing at all
         for method, path, body in (("PUT", name, {"level": 1}), ("POST", name + "/pin", {"state": "off", "ttl_s": 60}), ("GET", name, None)):
             answer = gateway.admin(method, f"/admin/v1/features/{path}", body)
             assert answer.status == 422 and "what is core" in answer.json["detail"], answer
+    answer = gateway.admin("PUT", "/admin/v1/config", {"documents": {"features": {"orders": {"level": 1}}}}, ANY_VERSION)
+    assert answer.json["detail"].startswith("the name must be a feature that may give way"), answer
+    assert all("can neither be deleted nor left out" in fault["detail"] for fault in answer.json["errors"][1:]), answer
     assert gateway.admin("PUT", "/admin/v1/overload", {}).status == 428
     assert gateway.admin("DELETE", "/admin/v1/features/exports", headers=ANY_VERSION).status == 405
     assert gateway.admin("PUT", "/admin/v1/config", {"documents": {"features": {}}}, ANY_VERSION).status == 409
