@@ -8,7 +8,7 @@
  * arrived is; how much arrived in each cell is counted. So the same users are refused for the hour,
  * instead of everybody now and then, and in the next hour others are.
  *
- * A "no" costs about half of a "yes". Where 15 % of the answers are refusals, a lower cut-off
+ * A "no" costs about half of a "yes". Where a fifth of the answers are refusals, a lower cut-off
  * would cost more than it saves: it rises again, and what the worker cannot read in time stays
  * unread (gateway/server/guard.c).
  *
@@ -38,8 +38,8 @@ enum adm_shed_class {
 #define ADM_SHED_UP      0.01 /* of what arrived */
 /* Of the answers, so many may be refusals before the cut-off falls no further. A "no" was measured
  * at 0.45 to 0.6 of a "yes"; with what leaving connections unread, accepting and closing them
- * takes, that is a fifth of the time. */
-#define ADM_SHED_REFUSED_MAX 0.15
+ * takes, that is about a fifth of the time. */
+#define ADM_SHED_REFUSED_MAX 0.2
 
 /* What a worker saw in one window. */
 struct adm_shed_window {

@@ -16,10 +16,9 @@
  * for a millisecond. What is left stays in the kernel, which costs nothing, and is not polled: to
  * stop that and to begin it again takes two calls of the kernel. Last in, first out: whoever is
  * served is served in time, and nobody works off a queue whose askers have given up (B. Maurer,
- * "Fail at Scale", ACM Queue 2015, calls it adaptive LIFO). Each twelfth that is read is the
- * oldest, once it has waited for a second, and is best refused at once: so nearly everybody is told
- * in the end, and their connections serve again. Deadlines go on and close the rest, a few in a
- * turn. */
+ * "Fail at Scale", ACM Queue 2015, calls it adaptive LIFO). Each eighth that is read is the oldest,
+ * once it has waited for a second, and is best refused at once: so nearly everybody is told in the
+ * end, and their connections serve again. Deadlines go on and close the rest, a few in a turn. */
 #include "gateway/server/http_internal.h"
 
 #include <netinet/tcp.h>
@@ -39,11 +38,11 @@
  * is newer, and what is admitted goes on. */
 #define TURN_NS PS_NS_PER_MS
 /* After so many of the newest one of the oldest is read, if it has waited for so long. */
-#define OVERDUE_EACH 11
+#define OVERDUE_EACH 7
 #define OVERDUE_NS   PS_NS_PER_S
 /* While there are unread ones, for so many that are read one connection is accepted, and one closed
  * at its deadline: each costs about as much as a "no". */
-#define SURPLUS_EACH 32
+#define SURPLUS_EACH 16
 
 /* For how long the loop's last poll slept. */
 static int64_t slept_ms(const struct srv_guard *guard)

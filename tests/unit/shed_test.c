@@ -204,14 +204,14 @@ static void what_is_left_unread_is_not_admitted_either(void **unused)
     assert_true(adm_shed_level(&shed, ADM_SHED_OTHER) == 1);
 }
 
-static void it_falls_no_further_where_15_percent_of_the_answers_are_refusals(void **unused)
+static void it_falls_no_further_where_a_fifth_of_the_answers_are_refusals(void **unused)
 {
     (void)unused;
     struct adm_shed shed = make_shed();
     struct adm_shed_window dear = slow;
     int windows = 0;
 
-    dear.refused = dear.requests * 15 / 100 + 1;
+    dear.refused = dear.requests / 5 + 1;
     overload_until(&shed, 2000, 0.5);
     double level = adm_shed_level(&shed, ADM_SHED_ORDER);
     for (; windows < 10; windows++) {
@@ -362,7 +362,7 @@ int main(void)
         cmocka_unit_test(classes_that_nobody_asks_for_do_not_delay_the_cut),
         cmocka_unit_test(somebody_is_always_admitted),
         cmocka_unit_test(what_is_left_unread_is_not_admitted_either),
-        cmocka_unit_test(it_falls_no_further_where_15_percent_of_the_answers_are_refusals),
+        cmocka_unit_test(it_falls_no_further_where_a_fifth_of_the_answers_are_refusals),
         cmocka_unit_test(the_same_users_are_refused_within_the_hour),
         cmocka_unit_test(who_is_refused_at_a_level_is_refused_at_every_lower_one),
         cmocka_unit_test(no_user_is_better_off_over_the_hours),
