@@ -1,0 +1,149 @@
+/* Pools of endpoints as all threads see them. Their objects live as long as anybody uses them: the
+ * control thread's registry, a snapshot's table, or a worker's connection.
+ *
+ * Workers count what they meet, each in its own cell; the control thread alone judges (health.h,
+ * outlier.h) and publishes how much of the traffic an endpoint may get. So a worker that picks an
+ * endpoint reads a few relaxed atomics, and nothing here locks. */
+#ifndef UP_POOL_H
+#define UP_POOL_H
+
+#include "common/metrics.h"
+#include "gateway/config/cache_doc.h"
+#include "gateway/config/pool_doc.h"
+#include "gateway/config/route_doc.h"
+#include "gateway/upstream/balance.h"
+
+#include <sys/queue.h>
+
+#define UP_WEIGHT_ONE 1000 /* a weight of 1, as it is published: slow start goes in thousandths */
+#define UP_WHY_SIZE   96
+
+/* Where an endpoint stands, as the control thread judges it. */
+enum up_state { UP_UP, UP_DOWN, UP_EJECTED, UP_DRAINING, UP_SLOW_START };
+extern const char *const up_state_names[]; /* "up", "down", "ejected", "draining", "slow_start" */
+
+/* How a request that was sent to an endpoint ended; the words of logs and metrics. */
+/* clang-format off */
+#define UP_OUTCOMES(X) \
+    X(ok)              /* an answer below 500 */ \
+    X(error)           /* an answer of 500 and above */ \
+    X(refused)         /* no connection */ \
+    X(connect_timeout) \
+    X(reset)           /* the connection ended before the answer's head was whole */ \
+    X(malformed)       /* the answer broke a rule of HTTP */ \
+    X(timeout)         /* no head by first_byte_ms, or not whole by total_ms */ \
+    X(broken)          /* the connection ended, or broke a rule, in the middle of the body */ \
+    X(client_gone)     /* says nothing of the endpoint */
+/* clang-format on */
+#define UP_OUTCOME_ENUM(name) UP_OUTCOME_##name,
+enum up_outcome { UP_OUTCOMES(UP_OUTCOME_ENUM) UP_OUTCOME_COUNT };
+#undef UP_OUTCOME_ENUM
+extern const char *const up_outcome_names[UP_OUTCOME_COUNT + 1]; /* NULL-terminated */
+
+static inline bool up_outcome_is_failure(enum up_outcome outcome)
+{
+    return outcome != UP_OUTCOME_ok && outcome != UP_OUTCOME_client_gone;
+}
+
+struct up_connection;
+TAILQ_HEAD(up_connection_list, up_connection);
+
+/* What one worker knows of an endpoint. The figures are its own to write and everybody's to read,
+ * relaxed; the rest is the worker's alone. */
+struct up_endpoint_cell {
+    _Atomic(int64_t) outcomes[UP_OUTCOME_COUNT];
+    _Atomic(int64_t) took_ns;      /* of all that had an answer, until its head was there; summed */
+    struct ps_durations durations; /* the same, in buckets */
+    _Atomic(int64_t) connections;
+    _Atomic(int64_t) in_flight; /* requests */
+    _Atomic(int64_t) ewma_ns;   /* peak EWMA of the time to the first byte, at ewma_at_ns */
+    _Atomic(int64_t) ewma_at_ns;
+    struct up_connection_list idle; /* newest first */
+    int64_t current;                /* smooth weighted round robin's counter */
+} PS_ALIGNED;
+
+/* One address of one pool. */
+struct up_endpoint {
+    _Atomic(unsigned) refs;
+    struct cfg_endpoint is; /* address, port; weight, zone and drain are those of the table */
+    uint64_t hash;          /* of the address */
+    size_t cell_count;
+    /* Published by the control thread. */
+    _Atomic(uint32_t) weight; /* what it may get: UP_WEIGHT_ONE times its weight, less in slow
+                                 start; 0: nothing new */
+    _Atomic(bool) gone;       /* no table has it: idle connections are to be closed */
+    _Atomic(bool) cut;        /* gone, or drained, for longer than drain_ms: all are */
+    _Atomic(uint32_t) in_row; /* failures without a success in between, over all workers */
+    /* The control thread's alone. */
+    enum up_state state;
+    int64_t since_ms; /* wall clock */
+    char why[UP_WHY_SIZE];
+    void *judge;                     /* what health and outliers keep of it, heap */
+    struct up_endpoint_cell cells[]; /* by worker */
+};
+
+/* One worker's part of a pool. */
+struct up_pool_cell {
+    struct up_picker picker;
+    _Atomic(int64_t) requests, retries, no_endpoint, queue_full;
+    double budget; /* retries that may be made; retry.h */
+    int64_t budget_at_ns;
+} PS_ALIGNED;
+
+/* A pool, by name, through all versions of its document. */
+struct up_pool {
+    _Atomic(unsigned) refs;
+    char name[PS_NAME_MAX + 1];
+    size_t cell_count;
+    struct up_pool_cell cells[];
+};
+
+/* --- What a snapshot has: nobody changes it. --- */
+
+struct up_member {
+    struct up_endpoint *endpoint;
+    struct cfg_endpoint as; /* weight, zone, drain */
+};
+
+struct up_pool_view {
+    struct cfg_pool *doc;
+    struct up_pool *pool;
+    size_t member_count;
+    struct up_member *members; /* by address */
+};
+
+struct up_split_view {
+    const struct cfg_split *as;
+    const struct up_pool_view *pool;
+    struct up_switch *live; /* what the control thread has made of it; switch.h */
+};
+
+struct up_route_view {
+    struct cfg_route *doc;
+    const struct up_pool_view *pool;      /* NULL: a redirect or an answer */
+    const struct up_pool_view **fallback; /* as doc->fallbacks; NULL where it is no pool */
+    const struct up_pool_view *shadow;    /* NULL: none */
+    struct up_split_view *splits;         /* as doc->splits */
+    struct up_route *live;                /* its figures, through all versions of its document */
+    struct up_cache *cache;               /* NULL: none */
+};
+
+struct up_table {
+    unsigned refs; /* the control thread's */
+    size_t route_count, pool_count;
+    struct up_route_view *routes; /* the most specific first */
+    struct up_pool_view *pools;   /* by name */
+};
+
+/* --- Reference counts; any thread. --- */
+
+struct up_endpoint *up_endpoint_keep(struct up_endpoint *endpoint);
+void up_endpoint_drop(struct up_endpoint *endpoint); /* NULL is allowed */
+struct up_pool *up_pool_keep(struct up_pool *pool);
+void up_pool_drop(struct up_pool *pool);
+
+/* Over all workers. */
+int64_t up_endpoint_in_flight(const struct up_endpoint *endpoint);
+int64_t up_endpoint_connections(const struct up_endpoint *endpoint);
+
+#endif
