@@ -178,6 +178,24 @@ void ps_json_number(struct ps_json_reader *reader, const char *member, double mi
         *ret = number;
 }
 
+json_t *ps_json_of_time(int64_t wall_ms)
+{
+    char text[PS_TIME_LEN + 1];
+
+    if (wall_ms == INT64_MAX)
+        return json_null();
+    ps_time_format(wall_ms, text);
+    return json_string(text);
+}
+
+json_t *ps_json_built(json_t *json, int err)
+{
+    if (err == 0)
+        return json;
+    json_decref(json);
+    return NULL;
+}
+
 json_t *ps_json_of_number(double number)
 {
     bool whole = number >= -(double)PS_INT_MAX && number <= (double)PS_INT_MAX &&

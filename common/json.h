@@ -50,6 +50,12 @@ void ps_json_number(struct ps_json_reader *reader, const char *member, double mi
                     double *ret);
 /* The other way round: a whole number is printed as one. Owner: the caller. NULL: out of memory. */
 json_t *ps_json_of_number(double number);
+/* A moment of the wall clock as text (RFC 3339); INT64_MAX, never: null. Owner: the caller. NULL:
+ * out of memory. */
+json_t *ps_json_of_time(int64_t wall_ms);
+/* What was built step by step: `json`, or NULL when a step has failed (`err` is not 0); then it is
+ * freed. */
+json_t *ps_json_built(json_t *json, int err);
 void ps_json_bool(struct ps_json_reader *reader, const char *member, bool *ret);
 /* Borrowed from the document. Longer than `max_len` bytes is a fault. */
 void ps_json_string(struct ps_json_reader *reader, const char *member, size_t max_len,

@@ -429,12 +429,7 @@ static json_t *result_json(const struct search *search, const json_t *config, co
         "burst", (json_int_t)proposal->burst, "thresholds", search->thresholds, "settings",
         settings_json(proposal), "in_time_ms", (json_int_t)search->in_time_ms, "revision",
         json_object_get(config, "revision"), "bundle", bundle, "notes", notes_json(search));
-    int failed = found == NULL ? -1 : json_object_update(result, found);
-    json_decref(found);
-    if (failed == 0)
-        return result;
-    json_decref(result);
-    return NULL;
+    return ps_json_built(result, json_object_update_new(result, found));
 }
 
 static int write_file(const json_t *json, const char *option, const char *path)

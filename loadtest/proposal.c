@@ -102,9 +102,7 @@ static int set_limit(json_t *limits, const struct lt_proposal *proposal)
     json_t *change =
         json_pack("{s:I, s:I, s:I, s:s}", "rate", (json_int_t)proposal->rate, "period_s",
                   (json_int_t)1, "burst", (json_int_t)proposal->burst, "mode", "enforce");
-    int failed = change == NULL ? -1 : json_object_update(rule, change);
-    json_decref(change);
-    return failed;
+    return json_object_update_new(rule, change);
 }
 
 static int set_thresholds(json_t *kind, const json_t *thresholds)
@@ -140,8 +138,5 @@ json_t *lt_proposal_bundle(const struct lt_proposal *proposal, const json_t *doc
             failed = set_thresholds(overload, proposal->thresholds);
     }
     json_decref(overload);
-    if (failed == 0)
-        return bundle;
-    json_decref(bundle);
-    return NULL;
+    return ps_json_built(bundle, failed);
 }

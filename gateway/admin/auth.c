@@ -72,21 +72,12 @@ static void hash_secret(const char *secret, size_t len, uint8_t ret_hash[OP_TOKE
     crypto_generichash(ret_hash, OP_TOKEN_HASH_LEN, (const unsigned char *)secret, len, NULL, 0);
 }
 
-static json_t *time_json(int64_t wall_ms)
-{
-    if (wall_ms == INT64_MAX)
-        return json_null();
-    char text[PS_TIME_LEN + 1];
-    ps_time_format(wall_ms, text);
-    return json_string(text);
-}
-
 json_t *op_token_write(const struct op_token *token)
 {
     return json_pack("{s:s, s:s, s:s, s:o, s:o}", "id", token->id, "role",
                      op_role_names[token->role], "note", token->note, "created_at",
-                     time_json(token->created_at_ms), "expires_at",
-                     time_json(token->expires_at_ms));
+                     ps_json_of_time(token->created_at_ms), "expires_at",
+                     ps_json_of_time(token->expires_at_ms));
 }
 
 static char *list_text(const struct token_list *list)

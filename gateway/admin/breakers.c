@@ -24,15 +24,12 @@ static json_t *window_json(const struct adm_breaker_sum *sum)
 static json_t *circuits_json(const struct adm_breaker_sum *sum)
 {
     json_t *json = json_object();
-    int err = json == NULL;
+    int err = 0;
 
     for (size_t i = 0; err == 0 && i < PS_BREAKER_STATES; i++)
         err = json_object_set_new(json, ps_breaker_state_names[i],
                                   json_integer((json_int_t)sum->circuits[i]));
-    if (err == 0)
-        return json;
-    json_decref(json);
-    return NULL;
+    return ps_json_built(json, err);
 }
 
 static json_t *breaker_json(const struct op_deps *deps, const struct adm_breaker *breaker)
@@ -55,15 +52,11 @@ void op_list_breakers(struct op_request *request)
 {
     const struct op_deps *deps = &request->admin->deps;
     json_t *list = json_array();
-    int err = list == NULL;
+    int err = 0;
 
     for (size_t i = 0; err == 0 && i < deps->breakers->count; i++)
         err = json_array_append_new(list, breaker_json(deps, &deps->breakers->at[i]));
-    if (err != 0) {
-        json_decref(list);
-        list = NULL;
-    }
-    op_json(request, ANS_V_ok, list != NULL ? json_pack("{s:o}", "breakers", list) : NULL);
+    op_json(request, ANS_V_ok, json_pack("{s:o}", "breakers", ps_json_built(list, err)));
 }
 
 /* NULL: answered. */

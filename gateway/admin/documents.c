@@ -113,7 +113,7 @@ static json_t *list_json(const struct op_admin *admin, const struct cfg_kind *ki
     const struct cfg_store *store = admin->deps.config;
     json_t *list = kind->lists_names ? json_object() : json_array();
     const struct cfg_doc *doc = cfg_store_behind(store, kind, after), *last = NULL;
-    int err = list == NULL;
+    int err = 0;
 
     for (; err == 0 && doc != NULL && limit > 0; limit--) {
         json_t *json = op_document_json(admin, doc);
@@ -123,10 +123,7 @@ static json_t *list_json(const struct op_admin *admin, const struct cfg_kind *ki
         doc = cfg_store_next(store, kind, doc);
     }
     *ret_last = doc != NULL && last != NULL ? last->name : NULL;
-    if (err == 0)
-        return list;
-    json_decref(list);
-    return NULL;
+    return ps_json_built(list, err);
 }
 
 void op_list_documents(struct op_request *request)

@@ -30,18 +30,14 @@ void op_list_flow(struct op_request *request)
 {
     const struct op_deps *deps = &request->admin->deps;
     json_t *list = json_array();
-    int err = list == NULL;
+    int err = 0;
 
     for (size_t i = 0; err == 0 && i < GW_FLOW_COUNT; i++) {
         struct ord_flow_view view;
         if (ord_flow_view(deps->flow, (enum gw_flow)i, &view))
             err = json_array_append_new(list, target_json(deps, (enum gw_flow)i, &view));
     }
-    if (err != 0) {
-        json_decref(list);
-        list = NULL;
-    }
-    op_json(request, ANS_V_ok, list != NULL ? json_pack("{s:o}", "flow", list) : NULL);
+    op_json(request, ANS_V_ok, json_pack("{s:o}", "flow", ps_json_built(list, err)));
 }
 
 /* False: answered. */

@@ -7,14 +7,6 @@
 #include <stdio.h>
 #include <string.h>
 
-static json_t *time_json(int64_t wall_ms)
-{
-    char text[PS_TIME_LEN + 1];
-
-    ps_time_format(wall_ms, text);
-    return json_string(text);
-}
-
 /* --- What a feature does now. --- */
 
 static const struct cfg_feature_doc *feature_doc(const struct op_admin *admin,
@@ -55,25 +47,17 @@ static json_t *state_json(const struct op_admin *admin, enum cfg_feature feature
                      (json_int_t)adm_overload_uses(overload, feature));
 }
 
-/* Adds the members of `more`, taken over; 0 or -1. */
-static int add_members(json_t *json, json_t *more)
-{
-    int err = more != NULL ? json_object_update(json, more) : -1;
-
-    json_decref(more);
-    return err;
-}
-
 int op_show_feature(const struct op_admin *admin, const struct cfg_doc *doc, json_t *json)
 {
     enum cfg_feature feature = cfg_feature_find(doc->name);
     const struct cfg_pin *pin = &cfg_feature_of(doc)->pin;
     bool pinned = cfg_pin_is_in_force(pin, ps_clock_wall_ms(admin->deps.clock));
 
-    return add_members(json, json_pack("{s:s, s:s, s:o}", "feature", doc->name, "while_off",
-                                       cfg_feature_words[feature], "pin",
-                                       cfg_pin_write(pinned ? pin : NULL, &cfg_feature_pins))) |
-           add_members(json, state_json(admin, feature));
+    return json_object_update_new(
+               json, json_pack("{s:s, s:s, s:o}", "feature", doc->name, "while_off",
+                               cfg_feature_words[feature], "pin",
+                               cfg_pin_write(pinned ? pin : NULL, &cfg_feature_pins))) |
+           json_object_update_new(json, state_json(admin, feature));
 }
 
 /* --- What the level is, and why. --- */
@@ -81,14 +65,11 @@ int op_show_feature(const struct op_admin *admin, const struct cfg_doc *doc, jso
 static json_t *features_json(const struct op_admin *admin)
 {
     json_t *features = json_object();
-    int err = features == NULL;
+    int err = 0;
 
     for (enum cfg_feature i = 0; err == 0 && i < CFG_FEATURE_COUNT; i++)
         err = json_object_set_new(features, cfg_feature_names[i], state_json(admin, i));
-    if (err == 0)
-        return features;
-    json_decref(features);
-    return NULL;
+    return ps_json_built(features, err);
 }
 
 static json_t *change_json(const struct adm_overload *overload,
@@ -96,7 +77,7 @@ static json_t *change_json(const struct adm_overload *overload,
 {
     const struct cfg_overload *settings = adm_overload_settings(overload);
 
-    return json_pack("{s:o, s:i, s:i, s:s, s:o, s:o}", "at", time_json(change->at_ms), "from",
+    return json_pack("{s:o, s:i, s:i, s:s, s:o, s:o}", "at", ps_json_of_time(change->at_ms), "from",
                      change->from, "to", change->to, "cause", adm_cause_names[change->cause],
                      "pressure", ps_json_of_number(round(change->sample.pressure * 1e4) / 1e4),
                      "signals", adm_overload_signals(&change->sample, settings->ladder.leave));
@@ -107,15 +88,12 @@ static json_t *changes_json(const struct adm_overload *overload)
 {
     size_t count = overload->change_count;
     json_t *list = json_array();
-    int err = list == NULL;
+    int err = 0;
 
     for (size_t i = 0; err == 0 && i < count && i < ADM_CHANGES_MAX; i++)
         err = json_array_append_new(
             list, change_json(overload, &overload->changes[(count - 1 - i) % ADM_CHANGES_MAX]));
-    if (err == 0)
-        return list;
-    json_decref(list);
-    return NULL;
+    return ps_json_built(list, err);
 }
 
 /* "" = it is 0 since the start. */
@@ -146,18 +124,15 @@ static json_t *shedding_json(const struct op_admin *admin)
 {
     const struct ps_metrics *metrics = admin->deps.metrics;
     json_t *admission = json_object();
-    int err = admission == NULL;
+    int err = 0;
 
     for (size_t i = 0; err == 0 && gw_shed_classes[i] != NULL; i++) {
         double ratio = (double)ps_metric_read(metrics, GW_M_ADMISSION, i) / (double)PS_NS_PER_S;
         err = json_object_set_new(admission, gw_shed_classes[i],
                                   ps_json_of_number(round(ratio * 1e4) / 1e4));
     }
-    if (err == 0)
-        return json_pack("{s:o, s:I}", "admission", admission, "unread",
-                         (json_int_t)ps_metric_read(metrics, GW_M_UNREAD, 0));
-    json_decref(admission);
-    return NULL;
+    return json_pack("{s:o, s:I}", "admission", ps_json_built(admission, err), "unread",
+                     (json_int_t)ps_metric_read(metrics, GW_M_UNREAD, 0));
 }
 
 int op_show_ladder(const struct op_admin *admin, json_t *json)
@@ -167,12 +142,13 @@ int op_show_ladder(const struct op_admin *admin, json_t *json)
     char why[CFG_WHY_SIZE + 128];
 
     print_why(overload, why, sizeof why);
-    return add_members(
-        json, json_pack("{s:i, s:o, s:s?, s:o, s:i, s:o, s:o, s:o}", "level", overload->level,
-                        "since", time_json(overload->since_ms), "why", why[0] != '\0' ? why : NULL,
-                        "pin", cfg_pin_write(pin, &cfg_level_pins), "level_by_pressure",
-                        overload->ladder.level, "features", features_json(admin), "changes",
-                        changes_json(overload), "shedding", shedding_json(admin)));
+    return json_object_update_new(
+        json,
+        json_pack("{s:i, s:o, s:s?, s:o, s:i, s:o, s:o, s:o}", "level", overload->level, "since",
+                  ps_json_of_time(overload->since_ms), "why", why[0] != '\0' ? why : NULL, "pin",
+                  cfg_pin_write(pin, &cfg_level_pins), "level_by_pressure", overload->ladder.level,
+                  "features", features_json(admin), "changes", changes_json(overload), "shedding",
+                  shedding_json(admin)));
 }
 
 /* --- What would be turned off. --- */
@@ -194,7 +170,7 @@ static json_t *turned_off_json(const struct op_admin *admin, const struct cfg_ch
                                int level)
 {
     json_t *list = json_array();
-    int err = list == NULL;
+    int err = 0;
 
     for (enum cfg_feature i = 0; err == 0 && i < CFG_FEATURE_COUNT; i++) {
         int at = level_after(admin, change, i);
@@ -205,24 +181,18 @@ static json_t *turned_off_json(const struct op_admin *admin, const struct cfg_ch
                             (json_int_t)adm_overload_uses(admin->deps.overload, i), "while_off",
                             cfg_feature_words[i]));
     }
-    if (err == 0)
-        return list;
-    json_decref(list);
-    return NULL;
+    return ps_json_built(list, err);
 }
 
 json_t *op_levels_json(const struct op_admin *admin, const struct cfg_change *change)
 {
     json_t *levels = json_array();
-    int err = levels == NULL;
+    int err = 0;
 
     for (int level = 1; err == 0 && level <= CFG_LEVEL_MAX; level++)
         err = json_array_append_new(levels, json_pack("{s:i, s:o}", "level", level, "turned_off",
                                                       turned_off_json(admin, change, level)));
-    if (err == 0)
-        return levels;
-    json_decref(levels);
-    return NULL;
+    return ps_json_built(levels, err);
 }
 
 /* --- Pins. --- */

@@ -17,12 +17,11 @@ static int show_signal(const struct adm_signals *signals, enum cfg_signal signal
 {
     const struct adm_sample *sample = adm_signals_now(signals);
     const char *absent = adm_signals_absent(signals, signal);
-    json_t *more = json_pack("{s:s, s:s, s:o, s:o}", "unit", cfg_signals[signal].unit, "source",
-                             cfg_signals[signal].source, "value", figure(sample->value[signal]),
-                             "share", figure(sample->share[signal]));
-    int err = more != NULL ? json_object_update(rule, more) : -1;
+    int err = json_object_update_new(
+        rule, json_pack("{s:s, s:s, s:o, s:o}", "unit", cfg_signals[signal].unit, "source",
+                        cfg_signals[signal].source, "value", figure(sample->value[signal]), "share",
+                        figure(sample->share[signal])));
 
-    json_decref(more);
     if (err == 0 && absent != NULL)
         err = json_object_set_new(rule, "absent", json_string(absent));
     return err;
@@ -32,7 +31,7 @@ int op_show_overload(const struct op_admin *admin, json_t *json)
 {
     const struct op_deps *deps = &admin->deps;
     const struct adm_sample *sample = adm_signals_now(deps->overload->signals);
-    json_t *rules = json_object_get(json, "signals"), *more;
+    json_t *rules = json_object_get(json, "signals");
     char at[PS_TIME_LEN + 1];
     int err = op_show_ladder(admin, json);
 
@@ -41,11 +40,10 @@ int op_show_overload(const struct op_admin *admin, json_t *json)
     if (err != 0)
         return err;
     ps_time_format(sample->at_ms, at);
-    more = json_pack("{s:s, s:o, s:s?}", "at", at, "pressure", figure(sample->pressure), "highest",
-                     sample->highest < CFG_SIGNAL_COUNT ? cfg_signals[sample->highest].name : NULL);
-    err = more != NULL ? json_object_update(json, more) : -1;
-    json_decref(more);
-    return err;
+    return json_object_update_new(
+        json,
+        json_pack("{s:s, s:o, s:s?}", "at", at, "pressure", figure(sample->pressure), "highest",
+                  sample->highest < CFG_SIGNAL_COUNT ? cfg_signals[sample->highest].name : NULL));
 }
 
 /* --- history --- */
@@ -59,14 +57,11 @@ struct span {
 static json_t *series_json(const struct span *span, size_t series)
 {
     json_t *list = json_array();
-    int err = list == NULL;
+    int err = 0;
 
     for (size_t i = span->first; err == 0 && i < span->end; i++)
         err = json_array_append_new(list, figure(adm_history_at(span->history, series, i)));
-    if (err == 0)
-        return list;
-    json_decref(list);
-    return NULL;
+    return ps_json_built(list, err);
 }
 
 static bool is_ever_positive(const struct span *span, size_t series)
@@ -80,31 +75,25 @@ static bool is_ever_positive(const struct span *span, size_t series)
 static json_t *signal_histories_json(const struct span *span)
 {
     json_t *all = json_object();
-    int err = all == NULL;
+    int err = 0;
 
     for (enum cfg_signal i = 0; err == 0 && i < CFG_SIGNAL_COUNT; i++)
         err =
             json_object_set_new(all, cfg_signals[i].name, series_json(span, ADM_SERIES_SIGNAL + i));
-    if (err == 0)
-        return all;
-    json_decref(all);
-    return NULL;
+    return ps_json_built(all, err);
 }
 
 /* Only of verdicts that were said at all. */
 static json_t *answer_histories_json(const struct span *span)
 {
     json_t *all = json_object();
-    int err = all == NULL;
+    int err = 0;
 
     for (size_t i = 0; err == 0 && i < ANS_VERDICT_COUNT; i++)
         if (is_ever_positive(span, ADM_SERIES_ANSWERS + i))
             err = json_object_set_new(all, ans_verdict_names[i],
                                       series_json(span, ADM_SERIES_ANSWERS + i));
-    if (err == 0)
-        return all;
-    json_decref(all);
-    return NULL;
+    return ps_json_built(all, err);
 }
 
 static json_t *history_json(const struct op_deps *deps, int64_t seconds)

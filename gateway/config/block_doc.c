@@ -137,21 +137,11 @@ static int range_parse(const char *name, const json_t *json, const json_t *state
     return 0;
 }
 
-static json_t *time_json(int64_t at_ms)
-{
-    char text[PS_TIME_LEN + 1];
-
-    if (at_ms == INT64_MAX)
-        return json_null();
-    ps_time_format(at_ms, text);
-    return json_string(text);
-}
-
 static json_t *block_write(const void *parsed)
 {
     const struct block *block = parsed;
 
-    return json_pack("{s:o, s:s?}", "until", time_json(block->until_ms), "reason",
+    return json_pack("{s:o, s:s?}", "until", ps_json_of_time(block->until_ms), "reason",
                      block->reason[0] != '\0' ? block->reason : NULL);
 }
 
@@ -159,7 +149,7 @@ static int block_show(const struct cfg_doc *doc, json_t *json)
 {
     return json_object_set_new(json, doc->kind == &cfg_kind_user ? "user" : "range",
                                json_string(doc->name)) |
-           json_object_set_new(json, "created_at", time_json(doc->created_at_ms)) |
+           json_object_set_new(json, "created_at", ps_json_of_time(doc->created_at_ms)) |
            json_object_set_new(json, "by", json_string(doc->by.who));
 }
 

@@ -294,15 +294,6 @@ void cfg_sale_doc_done(struct cfg_sale_doc *doc)
 
 /* --- Printing. --- */
 
-static json_t *time_json(int64_t wall_ms)
-{
-    if (wall_ms == INT64_MAX)
-        return json_null();
-    char text[PS_TIME_LEN + 1];
-    ps_time_format(wall_ms, text);
-    return json_string(text);
-}
-
 static json_t *sku_json(const struct cfg_sku_doc *sku)
 {
     json_t *price = sku->amount[0] == '\0'
@@ -324,10 +315,10 @@ json_t *cfg_sale_doc_write(const struct cfg_sale_doc *doc)
         }
     }
     return json_pack("{s:o, s:o, s:I, s:I, s:b, s:s*, s:o, s:o}", "opens_at",
-                     time_json(doc->opens_at_ms), "closes_at", time_json(doc->closes_at_ms),
-                     "per_user_cap", (json_int_t)doc->cap, "reservation_ttl_s",
-                     (json_int_t)doc->ttl_s, "rehearsal", (int)doc->rehearsal, "twin_of",
-                     doc->twin_of[0] != '\0' ? doc->twin_of : NULL, "attributes",
+                     ps_json_of_time(doc->opens_at_ms), "closes_at",
+                     ps_json_of_time(doc->closes_at_ms), "per_user_cap", (json_int_t)doc->cap,
+                     "reservation_ttl_s", (json_int_t)doc->ttl_s, "rehearsal", (int)doc->rehearsal,
+                     "twin_of", doc->twin_of[0] != '\0' ? doc->twin_of : NULL, "attributes",
                      json_deep_copy(doc->attributes), "skus", skus);
 }
 
@@ -556,8 +547,8 @@ static int sale_show(const struct cfg_doc *doc, json_t *json)
 {
     return json_object_set_new(json, "sale", json_string(doc->name)) |
            json_object_set_new(json, "version", json_integer(doc->version)) |
-           json_object_set_new(json, "created_at", time_json(doc->created_at_ms)) |
-           json_object_set_new(json, "updated_at", time_json(doc->by.at_ms));
+           json_object_set_new(json, "created_at", ps_json_of_time(doc->created_at_ms)) |
+           json_object_set_new(json, "updated_at", ps_json_of_time(doc->by.at_ms));
 }
 
 static bool is_twin_of_twin(const struct cfg_store *store, const struct cfg_doc *doc)
