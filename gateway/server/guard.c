@@ -64,7 +64,7 @@ void srv_guard_event(struct srv_http *http)
         int64_t since_ns = returned_ns(guard, slept_ms(guard));
         guard->begun = true;
         guard->first_ns = http->now_ns;
-        guard->slept = since_ns > guard->looked_ns;
+        guard->slept = since_ns > guard->looked_ns || guard->blind;
         if (!guard->slept)
             since_ns = guard->last_ns;
         guard->since_ns = since_ns < http->now_ns ? since_ns : http->now_ns;
@@ -266,14 +266,17 @@ static void on_prepare(uv_prepare_t *prepare)
 }
 
 /* A turn is never taken for longer than it was. Its first event knows best when it began; where
- * there was none, libuv's clock tells. */
+ * there was none, libuv's clock tells. And then the poll may have been ended by a signal, as
+ * SIGSTOP and SIGCONT do: it has not looked since it fell asleep. */
 static void on_check(uv_check_t *check)
 {
     struct srv_http *http = check->data;
     struct srv_guard *guard = &http->guard;
     int64_t ms = slept_ms(guard), turn_ns = guard->looked_ns + (ms + CLOCK_MS) * PS_NS_PER_MS;
 
-    guard->last_ns = returned_ns(guard, ms);
+    guard->blind = ms >= SLEPT_MS && !guard->begun;
+    if (!guard->blind)
+        guard->last_ns = returned_ns(guard, ms);
     guard->turn_ns = turn_ns < guard->first_ns ? turn_ns : guard->first_ns;
     if (PS_UNLIKELY(!TAILQ_EMPTY(&guard->unread)))
         read_unread(http);

@@ -130,10 +130,11 @@ struct srv_guard {
     uv_check_t check;     /* after it has looked and has told of all it found */
     int64_t looked_ns;    /* when prepare ran; before_ms: the same by libuv's clock */
     uint64_t before_ms;
-    int64_t last_ns;  /* when the poll before this one returned */
+    int64_t last_ns;  /* when a poll before this one returned that has looked */
     int64_t first_ns; /* when the first event of this turn began; INT64_MAX: none yet */
     int64_t turn_ns;  /* when this turn began, or some ms later; 0: none has */
     bool begun;       /* this turn has had an event */
+    bool blind;       /* the poll before this one slept, and told of nothing */
     bool slept;       /* until something came, and the kernel was not asked when */
     int64_t asked_ns; /* when it was, last */
     int64_t since_ns; /* since when the bytes of this turn may have waited */

@@ -5,9 +5,11 @@
 
 #include "common/clock.h"
 
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 
 #define MANY 20
@@ -75,15 +77,11 @@ static int place_of(int of, bool *ret_overdue)
     return atoi(reply.body);
 }
 
-static void what_has_waited_too_long_is_served_after_what_is_newer(void **state)
+static void assert_newest_first(void)
 {
-    (void)state;
     bool overdue;
-
-    start(20);
-    keep_busy(200);
-    ask_all(1, 0);
     int first = place_of(1, &overdue), before = first;
+
     assert_false(overdue);
     for (int i = 2; i < MANY; i++) { /* the first event of the turn is read when it is met */
         int place = place_of(i, &overdue);
@@ -92,6 +90,53 @@ static void what_has_waited_too_long_is_served_after_what_is_newer(void **state)
         before = place;
     }
     assert_int_equal(before, first == 1 ? 2 : 1);
+}
+
+static void what_has_waited_too_long_is_served_after_what_is_newer(void **state)
+{
+    (void)state;
+
+    start(20);
+    keep_busy(200);
+    ask_all(1, 0);
+    assert_newest_first();
+}
+
+static atomic_bool stopped, goes_on;
+
+static void on_stop(int number)
+{
+    const struct timespec moment = {.tv_nsec = PS_NS_PER_MS};
+
+    (void)number;
+    atomic_store(&stopped, true);
+    while (!atomic_load(&goes_on))
+        (void)nanosleep(&moment, NULL);
+}
+
+/* As by SIGSTOP, which ends the loop's poll. A timer is due meanwhile, so the loop does not look at
+ * once when it goes on. */
+static void what_comes_while_the_process_is_stopped_has_waited_since(void **state)
+{
+    (void)state;
+    sigset_t set;
+
+    atomic_store(&stopped, false);
+    atomic_store(&goes_on, false);
+    start(20);
+    http_send_text(fd[0], "GET /later?30 HTTP/1.1\r\nHost: a\r\n\r\n");
+    assert_true(http_wait(&server.in_flight, 1));
+    sigemptyset(&set);
+    sigaddset(&set, SIGUSR1);
+    assert_int_equal(pthread_sigmask(SIG_BLOCK, &set, NULL), 0); /* so the loop's thread gets it */
+    assert_int_equal(sigaction(SIGUSR1, &(struct sigaction){.sa_handler = on_stop}, NULL), 0);
+    assert_int_equal(kill(getpid(), SIGUSR1), 0);
+    while (!atomic_load(&stopped))
+        usleep(1000);
+    ask_all(1, 0);
+    usleep(60 * 1000);
+    atomic_store(&goes_on, true);
+    assert_newest_first();
 }
 
 static void within_the_bound_all_are_served_in_order(void **state)
@@ -302,6 +347,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         CLAIM(what_has_waited_too_long_is_served_after_what_is_newer),
+        CLAIM(what_comes_while_the_process_is_stopped_has_waited_since),
         CLAIM(within_the_bound_all_are_served_in_order),
         CLAIM(a_server_without_a_bound_leaves_nothing_unread),
         CLAIM(after_seven_of_the_newest_one_that_waited_for_a_second_is_told_that_it_is_overdue),
