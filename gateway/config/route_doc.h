@@ -16,7 +16,7 @@
 #define CFG_ROUTE_DOC_H
 
 #include "common/http/head.h"
-#include "gateway/config/document.h"
+#include "gateway/config/pin.h"
 
 #define CFG_ROUTES_MAX       1000
 #define CFG_SPLITS_MAX       8
@@ -55,7 +55,9 @@ struct cfg_split {
         double errors_above; /* share of answers, beyond that of the route's pool; 0: not judged */
         double p99_above;    /* times that of the route's pool; 0: not judged */
         int64_t window_s;
-    } back; /* `return` */
+    } back;           /* `return` */
+    json_t *returned; /* it was taken back: its share counts as 0. An entry of `returned` in the
+                         state of the document; NULL: it was not */
 };
 
 enum cfg_query { CFG_QUERY_ALL, CFG_QUERY_NONE, CFG_QUERY_LISTED };
@@ -115,13 +117,30 @@ struct cfg_route {
         char pool[PS_NAME_MAX + 1]; /* "" = none */
         uint32_t per_mille;
     } shadow;
-    _Atomic(unsigned) refs; /* inside */
+    struct cfg_pin fallback_pin; /* an operator's: answered by its fall-backs until then */
+    _Atomic(unsigned) refs;      /* inside */
 };
 
 static inline struct cfg_route *cfg_route_of(const struct cfg_doc *doc)
 {
     return doc->parsed;
 }
+/* What has become of a route, beside its document:
+ *
+ *   {"pin":null,"returned":[{"split":{…},"since":"…","why":"errors","new":{…},"old":{…}}]}
+ *
+ * A split that was taken back is named as its element in the document was written: an element that
+ * differs is another one, and gets its share. Reads into a route that is complete otherwise; adds
+ * all faults. PS_E_INVALID, PS_E_NOMEM. */
+extern const struct cfg_pin_words cfg_route_pins;
+int cfg_route_state_read(const json_t *state, struct cfg_route *route,
+                         struct ps_faults *faults) PS_MUST_CHECK;
+/* The state of a route with this pin (NULL: none), and with `returned` (taken over; NULL: as it
+ * is). NULL: out of memory. */
+json_t *cfg_route_state(const struct cfg_route *route, const struct cfg_pin *pin, json_t *returned);
+/* An element of `split`, as it is written. NULL: out of memory. */
+json_t *cfg_split_write(const struct cfg_split *split);
+
 struct cfg_route *cfg_route_keep(struct cfg_route *route);
 void cfg_route_drop(struct cfg_route *route); /* NULL is allowed */
 

@@ -115,7 +115,7 @@ struct up_pool_view {
 struct up_split_view {
     const struct cfg_split *as;
     const struct up_pool_view *pool;
-    struct up_switch *live; /* what the control thread has made of it; switch.h */
+    struct up_target *live; /* what requests have met there, and whether it was taken back */
 };
 
 struct up_route_view {
@@ -124,7 +124,9 @@ struct up_route_view {
     const struct up_pool_view **fallback; /* as doc->fallbacks; NULL where it is no pool */
     const struct up_pool_view *shadow;    /* NULL: none */
     struct up_split_view *splits;         /* as doc->splits */
+    struct up_switch *switches;           /* who goes to which split (switch.h); NULL: no splits */
     struct up_route *live;                /* its figures, through all versions of its document */
+    struct up_target *own;                /* those of its own pool; route_figures.h */
     struct up_cache *cache;               /* NULL: none */
 };
 

@@ -1,0 +1,79 @@
+/* What requests of a route have met, by where they were sent: to the route's own pool, or to that
+ * of a split. Their objects live through all versions of the route's document, and as long as a
+ * table or a request uses them.
+ *
+ * Each worker counts in its own cells, relaxed; the control thread reads them each second to judge
+ * the splits (returns.h), and so do metrics and GET of the route. Nothing here locks. */
+#ifndef UP_ROUTE_FIGURES_H
+#define UP_ROUTE_FIGURES_H
+
+#include "gateway/upstream/pool.h"
+
+/* Quarters of powers of two: the first is below 64 us, the last from 64 s on. */
+#define UP_LATENCY_BUCKETS 82
+
+/* What one worker's requests have met in the pool of a target. */
+struct up_target_cell {
+    _Atomic(int64_t) outcomes[UP_OUTCOME_COUNT];
+    _Atomic(uint32_t) latency[UP_LATENCY_BUCKETS]; /* until the head of the answer; of a timeout:
+                                                      how long was waited */
+} PS_ALIGNED;
+
+/* Where a route sends requests: its own pool, or that of a split. Fall-backs and shadow copies are
+ * no targets. */
+struct up_target {
+    _Atomic(unsigned) refs;
+    _Atomic(bool) returned; /* a split that was taken back: it gets nothing */
+    uint64_t key;           /* of the pool and of how the split chooses, without its share */
+    size_t cell_count;
+    /* The control thread's alone. */
+    struct up_judge *judge;        /* of a split that is taken back by itself; else NULL */
+    uint32_t pending;              /* its share when it was taken back, as long as the document
+                                      does not say so yet; 0: nothing is pending */
+    struct up_target_cell cells[]; /* by worker */
+};
+
+/* One worker's part of a route. */
+struct up_route_cell {
+    uint64_t draws;                    /* of splits by request: the worker's alone */
+    _Atomic(int64_t) fallbacks[4];     /* answers, by enum cfg_fallback_kind */
+    _Atomic(int64_t) nothing_left;     /* no fall-back could answer either: an error of ours */
+    _Atomic(int64_t) shadows;          /* copies that were sent */
+    _Atomic(int64_t) shadows_left_out; /* for want of a place, or given up by the ladder */
+    _Atomic(int64_t) shadows_failed;   /* of those that were sent */
+    _Atomic(int64_t) shadows_in_flight;
+} PS_ALIGNED;
+
+struct up_route {
+    _Atomic(unsigned) refs;
+    char name[PS_NAME_MAX + 1];
+    size_t cell_count;
+    struct up_route_cell cells[]; /* by worker */
+};
+
+/* --- The control thread. --- */
+
+/* PS_E_NOMEM: NULL. Holds one reference. */
+struct up_route *up_route_new(const char *name, size_t workers);
+
+/* Completes the view of a route whose `doc` and `splits` are set (as, pool): its own target, those
+ * of its splits, and who goes to which. What `before` has (NULL: there was none) is gone on with.
+ * PS_E_NOMEM: nothing is held. */
+int up_route_bind(struct up_route_view *view, const struct up_route_view *before,
+                  size_t workers) PS_MUST_CHECK;
+/* Gives back what up_route_bind took; all zero is allowed. */
+void up_route_unbind(struct up_route_view *view);
+
+/* --- Any thread. --- */
+
+struct up_route *up_route_keep(struct up_route *route);
+void up_route_drop(struct up_route *route); /* NULL is allowed */
+struct up_target *up_target_keep(struct up_target *target);
+void up_target_drop(struct up_target *target); /* NULL is allowed */
+
+/* A request that was sent there has ended. `took_ns`: see up_target_cell.latency; not looked at
+ * after any other outcome. The thread of `worker`. */
+void up_target_count(struct up_target *target, size_t worker, enum up_outcome outcome,
+                     int64_t took_ns);
+
+#endif
