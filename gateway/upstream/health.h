@@ -1,0 +1,63 @@
+/* Active checks: each endpoint of a pool whose document has `health` is asked over HTTP, at an
+ * interval with a jitter of 10 %, whether it is well.
+ *
+ * A check passes when an answer with an expected status has come within timeout_ms of its begin;
+ * connecting counts. Each check has a TCP connection of its own, so it tries accepting, too.
+ *
+ * An endpoint that was never checked counts as up: taken for down, all of a gateway's endpoints
+ * would be down at its start, and every request refused. Its first check begins at once and decides
+ * alone, whatever the thresholds say, so a dead one is used no longer than one timeout_ms. The same
+ * holds after a change of the rules: the old verdict stays until the first check by the new ones.
+ *
+ * One thread: that of the loop. */
+#ifndef UP_HEALTH_H
+#define UP_HEALTH_H
+
+#include "common/clock.h"
+#include "gateway/upstream/pool.h"
+
+#include <uv.h>
+
+enum up_check { UP_CHECK_NONE, UP_CHECK_PASSING, UP_CHECK_FAILING };
+
+/* What is known of one endpoint. */
+struct up_verdict {
+    enum up_check check;
+    int64_t since_ms;      /* wall clock; 0 with UP_CHECK_NONE */
+    char why[UP_WHY_SIZE]; /* of FAILING: "no answer within 500 ms", "status 503", "connection
+                              refused", "malformed answer: …"; else "" */
+};
+
+/* A verdict with what speaks against it so far. Zeroed: never checked. */
+struct up_streak {
+    enum up_check check;
+    unsigned against; /* results in a row */
+};
+/* Counts one result. True: the verdict has changed. Pure. */
+bool up_streak_count(struct up_streak *streak, bool passed, unsigned healthy_after,
+                     unsigned unhealthy_after);
+
+struct up_health;
+/* The verdict of an endpoint has changed. */
+typedef void up_health_fn(void *ctx, const char *pool, const char *address,
+                          const struct up_verdict *verdict);
+
+/* PS_E_NOMEM. `changed` may be NULL. */
+int up_health_new(uv_loop_t *loop, const struct ps_clock *clock, up_health_fn *changed, void *ctx,
+                  struct up_health **ret_health) PS_MUST_CHECK;
+/* Ends all checks. The loop must turn until its handles are closed. NULL is allowed. */
+void up_health_free(struct up_health *health);
+
+/* From now on these endpoints of the pool (each address once) are checked by its document, and no
+ * others: none when it has no `health`. What is known of those that stay is kept. Nothing is
+ * borrowed. PS_E_NOMEM: some are not checked. */
+int up_health_set(struct up_health *health, const struct cfg_pool *doc,
+                  const struct cfg_endpoint *endpoints, size_t count) PS_MUST_CHECK;
+/* The pool is gone. */
+void up_health_drop(struct up_health *health, const char *pool);
+
+/* NULL: it is not checked. Valid until the loop's next event. */
+const struct up_verdict *up_health_find(const struct up_health *health, const char *pool,
+                                        const char *address);
+
+#endif
