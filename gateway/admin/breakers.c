@@ -3,7 +3,6 @@
 #include "gateway/admin/admin_internal.h"
 
 #include <stdio.h>
-#include <string.h>
 
 #define OBEY_WAIT_MS 2000
 
@@ -125,18 +124,10 @@ void op_force_breaker(struct op_request *request)
 {
     int64_t now_ms = ps_clock_wall_ms(request->admin->deps.clock);
     struct adm_breaker *breaker = breaker_of(request);
-    struct ps_faults faults = {0};
     struct cfg_pin pin;
 
-    if (breaker == NULL)
-        return;
-    if (cfg_pin_ask(request->body, &adm_breaker_pin, now_ms, &pin, &faults) < 0) {
-        op_faults(request, ANS_V_invalid, &faults);
-        return;
-    }
-    memcpy(pin.who, request->who, sizeof pin.who);
-    memcpy(pin.why, request->why, sizeof pin.why);
-    order(request, breaker, &pin, pin.until_ms - now_ms);
+    if (breaker != NULL && op_read_pin(request, &adm_breaker_pin, now_ms, &pin))
+        order(request, breaker, &pin, pin.until_ms - now_ms);
 }
 
 void op_release_breaker(struct op_request *request)

@@ -105,20 +105,14 @@ void op_pin_flow(struct op_request *request)
 {
     const struct ps_clock *clock = request->admin->deps.clock;
     int64_t now_ms = ps_clock_wall_ms(clock);
-    struct ps_faults faults = {0};
     struct ord_flow_view view;
     enum gw_flow target;
     struct cfg_pin pin;
 
-    if (!read_flow_target(request, &target, &view))
-        return;
-    if (cfg_pin_ask(request->body, &ord_flow_pin_words, now_ms, &pin, &faults) < 0) {
-        op_faults(request, ANS_V_invalid, &faults);
-        return;
-    }
-    memcpy(pin.who, request->who, sizeof pin.who);
-    memcpy(pin.why, request->why, sizeof pin.why);
-    order(request, target, &pin, ps_clock_mono_ns(clock) + (pin.until_ms - now_ms) * PS_NS_PER_MS);
+    if (read_flow_target(request, &target, &view) &&
+        op_read_pin(request, &ord_flow_pin_words, now_ms, &pin))
+        order(request, target, &pin,
+              ps_clock_mono_ns(clock) + (pin.until_ms - now_ms) * PS_NS_PER_MS);
 }
 
 void op_unpin_flow(struct op_request *request)

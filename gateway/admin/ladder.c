@@ -222,18 +222,12 @@ static void pin(struct op_request *request, const struct op_target *target,
                 const struct cfg_pin *have, const struct cfg_pin_words *words, const char *action)
 {
     int64_t now_ms = ps_clock_wall_ms(request->admin->deps.clock);
-    struct ps_faults faults = {0};
     struct cfg_pin wanted;
     bool dry_run;
 
-    if (!op_read_dry_run(request, &dry_run) || !op_matches(request, target->have->version))
+    if (!op_read_dry_run(request, &dry_run) || !op_matches(request, target->have->version) ||
+        !op_read_pin(request, words, now_ms, &wanted))
         return;
-    if (cfg_pin_ask(request->body, words, now_ms, &wanted, &faults) < 0) {
-        op_faults(request, ANS_V_invalid, &faults);
-        return;
-    }
-    memcpy(wanted.who, request->who, sizeof wanted.who);
-    memcpy(wanted.why, request->why, sizeof wanted.why);
     if (!dry_run) {
         set_pin(request, target, have, &wanted, words, action);
         return;

@@ -8,8 +8,6 @@
  * dash. */
 #include "gateway/config/store.h"
 
-#include "common/clock.h"
-
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
