@@ -110,12 +110,7 @@ static void say_numbers(struct op_request *request, const struct adjust *adjust)
                              adjust->sale->stored.doc.skus[adjust->sku].name, "adjust_id",
                              adjust->id, "delta", (json_int_t)adjust->delta);
 
-    if (head != NULL && json_object_update(head, json) != 0) {
-        json_decref(head);
-        head = NULL;
-    }
-    json_decref(json);
-    op_json(request, ANS_V_ok, head);
+    op_json(request, ANS_V_ok, ps_json_built(head, json_object_update_new(head, json)));
 }
 
 static const char used_otherwise[] = "this adjust_id was used for another SKU or another delta";

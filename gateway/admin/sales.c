@@ -123,11 +123,8 @@ int op_show_sale(const struct op_admin *admin, const struct cfg_doc *doc, json_t
     int err = json_object_set_new(json, "state", json_string(state_of(admin, sale, numbers)));
     if (sale_view(sale->run)->state == SALE_REFUSED)
         err |= json_object_set_new(json, "refused", json_string(sale_view(sale->run)->refused_why));
-    for (size_t i = 0; i < sale->stored.doc.sku_count; i++) {
-        json_t *more = numbers_json(&numbers[i]);
-        err |= json_object_update(json_array_get(skus, i), more);
-        json_decref(more);
-    }
+    for (size_t i = 0; i < sale->stored.doc.sku_count; i++)
+        err |= json_object_update_new(json_array_get(skus, i), numbers_json(&numbers[i]));
     return err;
 }
 
