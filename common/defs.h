@@ -9,6 +9,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 #define PS_MUST_CHECK        __attribute__((warn_unused_result))
 #define PS_PRINTF(fmt, args) __attribute__((format(printf, fmt, args)))
@@ -38,5 +39,10 @@ struct ps_str {
 };
 
 #define PS_STR(literal) ((struct ps_str){(literal), sizeof(literal) - 1})
+
+static inline bool ps_str_is(struct ps_str text, const char *word)
+{
+    return text.len == strlen(word) && memcmp(text.at, word, text.len) == 0;
+}
 
 #endif

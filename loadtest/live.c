@@ -84,17 +84,12 @@ static void send_answer(struct connection *connection, int status, const char *t
         close_connection(connection);
 }
 
-static bool is_text(struct ps_str text, const char *word)
-{
-    return text.len == strlen(word) && memcmp(text.at, word, text.len) == 0;
-}
-
 /* Without its port. */
 static bool is_this_machine(struct ps_str host)
 {
     const char *colon = host.len > 0 ? memrchr(host.at, ':', host.len) : NULL;
     struct ps_str name = {host.at, colon != NULL ? (size_t)(colon - host.at) : host.len};
-    return is_text(name, "127.0.0.1") || is_text(name, "localhost");
+    return ps_str_is(name, "127.0.0.1") || ps_str_is(name, "localhost");
 }
 
 static void answer(struct connection *connection, const struct ps_http_head *head)
@@ -106,10 +101,10 @@ static void answer(struct connection *connection, const struct ps_http_head *hea
         send_answer(connection, 421, text, PS_STR("this page is at 127.0.0.1\n"));
     else if (head->method != PS_HTTP_GET)
         send_answer(connection, 405, text, PS_STR("GET only\n"));
-    else if (is_text(path, "/"))
+    else if (ps_str_is(path, "/"))
         send_answer(connection, 200, "text/html; charset=utf-8",
                     (struct ps_str){(const char *)page, sizeof page});
-    else if (is_text(path, "/live.json"))
+    else if (ps_str_is(path, "/live.json"))
         send_answer(connection, 200, "application/json", (struct ps_str){json, strlen(json)});
     else
         send_answer(connection, 404, text, PS_STR("there are / and /live.json\n"));

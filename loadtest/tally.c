@@ -102,17 +102,12 @@ static struct ps_str find_member(struct ps_str body, struct ps_str name)
     return close != NULL ? (struct ps_str){at, (size_t)(close - at)} : none;
 }
 
-static bool is_text(struct ps_str a, const char *b)
-{
-    return a.len == strlen(b) && memcmp(a.at, b, a.len) == 0;
-}
-
 /* "garbled" when there is no room or memory for another verdict. */
 static struct lt_verdict_tally *find_verdict(struct lt_tally *tally, struct ps_str name,
                                              bool refusal)
 {
     for (size_t i = 0; i < tally->verdict_count; i++) {
-        if (is_text(name, tally->verdicts[i]->name))
+        if (ps_str_is(name, tally->verdicts[i]->name))
             return tally->verdicts[i];
     }
     struct lt_verdict_tally *verdict = NULL;
@@ -146,11 +141,11 @@ static enum lt_verdict judge_yes(struct lt_tally *tally, const struct lt_answer 
     struct lt_promise promise = {.buyer = answer->click->buyer};
     if (ps_uuid_parse(id.at, id.len, &promise.order_id) < 0)
         return LT_V_GARBLED;
-    if (is_text(state, "accepted") || is_text(state, "confirmed"))
+    if (ps_str_is(state, "accepted") || ps_str_is(state, "confirmed"))
         promise.told = LT_TOLD_ACCEPTED;
-    else if (is_text(state, "pending"))
+    else if (ps_str_is(state, "pending"))
         promise.told = LT_TOLD_PENDING;
-    else if (is_text(state, "released") && answer->replayed)
+    else if (ps_str_is(state, "released") && answer->replayed)
         promise.told = LT_TOLD_RELEASED;
     else
         return LT_V_GARBLED;
@@ -163,9 +158,10 @@ static enum lt_verdict judge_yes(struct lt_tally *tally, const struct lt_answer 
 /* Names that mean something else in the report; a proxy may have one as a code of its own. */
 static bool is_reserved(struct ps_str name)
 {
-    bool found = is_text(name, "all") || is_text(name, "admitted") || is_text(name, "refusals");
+    bool found =
+        ps_str_is(name, "all") || ps_str_is(name, "admitted") || ps_str_is(name, "refusals");
     for (size_t i = 0; i < LT_V_FIXED; i++)
-        found = found || is_text(name, fixed_names[i]);
+        found = found || ps_str_is(name, fixed_names[i]);
     return found;
 }
 

@@ -265,9 +265,8 @@ static int check_key(struct oq_audit *audit, const struct oq_place *at,
 /* Does the fold remember what this accepted record says? */
 static bool same_order(const struct oq_order *order, const struct oq_event *event)
 {
-    const char *sale = oq_sale_name(order->sale), *sku = oq_sale_sku(order->sale, order->sku);
-    return strlen(sale) == event->sale.len && memcmp(sale, event->sale.at, event->sale.len) == 0 &&
-           strlen(sku) == event->sku.len && memcmp(sku, event->sku.at, event->sku.len) == 0 &&
+    return ps_str_is(event->sale, oq_sale_name(order->sale)) &&
+           ps_str_is(event->sku, oq_sale_sku(order->sale, order->sku)) &&
            order->user.len == event->user.len &&
            memcmp(order->user.at, event->user.at, event->user.len) == 0 &&
            order->key.len == event->key.len &&

@@ -390,8 +390,7 @@ static bool take_reason(struct cursor *cursor, enum oq_reason *ret_reason)
     if (!take_string(cursor, &text))
         return false;
     for (int i = OQ_EXPIRED; i <= OQ_REJECTED; i++) {
-        if (strlen(reason_names[i]) == text.len &&
-            memcmp(reason_names[i], text.at, text.len) == 0) {
+        if (ps_str_is(text, reason_names[i])) {
             *ret_reason = (enum oq_reason)i;
             return true;
         }

@@ -9,7 +9,6 @@
 
 #include <inttypes.h>
 #include <stdlib.h>
-#include <string.h>
 
 /* For each answer of Kafka. */
 #define ANSWER_MS  3000
@@ -127,9 +126,7 @@ static int give_record(const rd_kafka_message_t *message, int64_t place, const s
     int err = oq_event_decode(message->payload, message->len, &event, &owner, NULL);
     if (err != 0)
         return err == PS_E_INVALID ? 0 : err;
-    const char *sale = read->sale;
-    if (sale == NULL ||
-        (event.sale.len == strlen(sale) && memcmp(event.sale.at, sale, event.sale.len) == 0)) {
+    if (read->sale == NULL || ps_str_is(event.sale, read->sale)) {
         err = read->fn(place, (struct ps_str){message->payload, message->len}, read->ctx);
         *ret_gave = err == 0;
     }

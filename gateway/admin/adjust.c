@@ -311,8 +311,7 @@ static bool find_sku(struct op_request *request, struct adjust *adjust)
     struct ps_str name = request->arg[1];
 
     for (size_t i = 0; i < doc->sku_count; i++) {
-        if (strlen(doc->skus[i].name) != name.len ||
-            memcmp(doc->skus[i].name, name.at, name.len) != 0)
+        if (!ps_str_is(name, doc->skus[i].name))
             continue;
         adjust->sku = i;
         if (op_is_served(adjust->sale) && oq_sale_sku_find(sale_view(adjust->sale->run)->log_sale,

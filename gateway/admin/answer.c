@@ -300,8 +300,7 @@ bool op_query(struct op_request *request, const struct op_param *params, size_t 
         if (name.len == 0 && value.len == 0)
             continue;
         size_t i = 0;
-        while (i < count && (strlen(params[i].name) != name.len ||
-                             memcmp(params[i].name, name.at, name.len) != 0))
+        while (i < count && !ps_str_is(name, params[i].name))
             i++;
         if (i == count)
             return unknown_param(request, params, count, name);

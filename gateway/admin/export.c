@@ -221,8 +221,7 @@ static bool is_wanted(const struct lines *lines, const struct oq_order *order)
         state = OQ_STATE_RELEASED;
     if (lines->state >= 0 && (int)state != lines->state)
         return false;
-    return lines->user[0] == '\0' || (strlen(lines->user) == order->user.len &&
-                                      memcmp(lines->user, order->user.at, order->user.len) == 0);
+    return lines->user[0] == '\0' || ps_str_is(order->user, lines->user);
 }
 
 /* Cursors of the sale that is asked for, or of all, in the partition of `after`; NULL = out of

@@ -6,7 +6,6 @@
 #include "gateway/orders/flow.h"
 
 #include <stdio.h>
-#include <string.h>
 
 static json_t *milliseconds(int64_t ns)
 {
@@ -46,11 +45,8 @@ static bool read_flow_target(struct op_request *request, enum gw_flow *ret_targe
 {
     const struct ord_flow *flow = request->admin->deps.flow;
 
-    const struct ps_str name = request->arg[0];
-
     for (size_t i = 0; i < GW_FLOW_COUNT; i++)
-        if (strlen(gw_flow_names[i]) == name.len &&
-            memcmp(gw_flow_names[i], name.at, name.len) == 0 &&
+        if (ps_str_is(request->arg[0], gw_flow_names[i]) &&
             ord_flow_view(flow, (enum gw_flow)i, ret_view)) {
             *ret_target = (enum gw_flow)i;
             return true;

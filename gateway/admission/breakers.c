@@ -26,11 +26,9 @@ void adm_breakers_add(struct adm_breakers *breakers, const struct adm_breaker_so
 
 struct adm_breaker *adm_breakers_find(struct adm_breakers *breakers, struct ps_str name)
 {
-    for (size_t i = 0; i < breakers->count; i++) {
-        const char *own = breakers->at[i].source.name;
-        if (strlen(own) == name.len && memcmp(own, name.at, name.len) == 0)
+    for (size_t i = 0; i < breakers->count; i++)
+        if (ps_str_is(name, breakers->at[i].source.name))
             return &breakers->at[i];
-    }
     return NULL;
 }
 

@@ -17,7 +17,7 @@ const struct cfg_rehearsal_key *cfg_rehearsal_key_find(const struct cfg_rehearsa
 {
     for (size_t i = 0; i < keys->count; i++) {
         const struct cfg_rehearsal_key *key = &keys->at[i];
-        if (strlen(key->name) == name.len && memcmp(key->name, name.at, name.len) == 0)
+        if (ps_str_is(name, key->name))
             return key->until_ms > wall_ms ? key : NULL;
     }
     return NULL;

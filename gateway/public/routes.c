@@ -239,8 +239,7 @@ static void put_cors(struct pub_request *request, const struct route *route)
         return;
     srv_answer_header(request->http, "Vary", "Origin", sizeof "Origin" - 1);
     for (size_t i = 0; i < allowed->count; i++) {
-        if (strlen(allowed->at[i]) == origin.len &&
-            memcmp(allowed->at[i], origin.at, origin.len) == 0) {
+        if (ps_str_is(origin, allowed->at[i])) {
             srv_answer_header(request->http, "Access-Control-Allow-Origin", origin.at, origin.len);
             srv_answer_header(request->http, "Access-Control-Allow-Credentials", "true", 4);
             srv_answer_header(request->http, "Access-Control-Expose-Headers", expose,

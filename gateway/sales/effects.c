@@ -225,8 +225,7 @@ static void note_fence(struct sale_fence *last, int64_t epoch, struct ps_str gat
     if (epoch > last->epoch) {
         *last = (struct sale_fence){.epoch = epoch, .read_ns = read_ns};
         memcpy(last->gateway, gateway.at, gateway.len);
-    } else if (epoch == last->epoch && (strlen(last->gateway) != gateway.len ||
-                                        memcmp(last->gateway, gateway.at, gateway.len) != 0)) {
+    } else if (epoch == last->epoch && !ps_str_is(gateway, last->gateway)) {
         last->gateway[0] = '\0'; /* of two authors: neither may build on it */
     }
 }

@@ -34,8 +34,7 @@ static const uint8_t header_of[PS_HTTP_F_COUNT] = {
 /* A probe by HTTP/1.0 without Host is what simple load balancers send. */
 static bool is_probe(struct ps_str path)
 {
-    return (path.len == 6 && memcmp(path.at, "/livez", 6) == 0) ||
-           (path.len == 7 && memcmp(path.at, "/readyz", 7) == 0);
+    return ps_str_is(path, "/livez") || ps_str_is(path, "/readyz");
 }
 
 /* Keeps a field that the program reads. */

@@ -282,7 +282,7 @@ static const char *result_of(const struct st_decision *decision, int64_t status,
     if (status == 404)
         return decision->known || decision->tries < NOT_FOUND_TRIES ? NULL : ST_RESULT_NOT_FOUND;
     for (size_t i = 0; status == 409 && i < PS_ARRAY_LEN(final); i++) {
-        if (strlen(final[i]) == code.len && memcmp(final[i], code.at, code.len) == 0)
+        if (ps_str_is(code, final[i]))
             return final[i];
     }
     return NULL;

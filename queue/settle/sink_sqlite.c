@@ -120,11 +120,6 @@ static int run_plain(struct ps_db *db, size_t which, struct ps_fault *fault)
 
 /* --- Values --- */
 
-static bool is_word(struct ps_str text, const char *word)
-{
-    return strcmp(text.at, word) == 0;
-}
-
 /* Borrowed until the statement has run. */
 static void bind_string(struct ps_db_statement *statement, int at, const char *text)
 {
@@ -281,7 +276,7 @@ static int look_up_order(struct ps_db *db, struct st_order *order, struct ps_fau
         return found;
     order->was = ST_UNKNOWN;
     order->was_reason = OQ_REASON_NONE;
-    if (found > 0 && is_word(ps_db_text(statement, 0), "void"))
+    if (found > 0 && ps_str_is(ps_db_text(statement, 0), "void"))
         order->was = ST_VOID;
     else if (found > 0 && st_state_parse(ps_db_text(statement, 0).at, ps_db_text(statement, 1).at,
                                          &order->was, &order->was_reason) != 0)
@@ -452,7 +447,7 @@ static int add_due(struct ps_db *db, bool rehearsal, int64_t lease_ms,
     int more;
     while ((more = ps_db_row(statement, fault)) > 0) {
         struct st_decision *decision = &ret_decisions[(*count)++];
-        *decision = (struct st_decision){.confirm = is_word(ps_db_text(statement, 1), "confirm"),
+        *decision = (struct st_decision){.confirm = ps_str_is(ps_db_text(statement, 1), "confirm"),
                                          .rehearsal = rehearsal,
                                          .tries = ps_db_int(statement, 2),
                                          .known = ps_db_int(statement, 3) != 0};
