@@ -18,7 +18,7 @@ struct line {
     const char *css;
 };
 
-static double highest_of(const json_t *points)
+double lt_report_highest(const json_t *points)
 {
     double highest = 0;
     for (size_t i = 0; i < json_array_size(points); i++)
@@ -70,7 +70,7 @@ static json_t *strip_json(const char *label, const char *unit, double limit,
     for (size_t i = 0; i < count; i++) {
         if (has_points(lines[i].points))
             (void)json_array_append_new(list, path_json(&lines[i], length_ms));
-        most = fmax(most, highest_of(lines[i].points));
+        most = fmax(most, lt_report_highest(lines[i].points));
     }
     if (json_array_size(list) == 0 || most <= 0) {
         json_decref(list);

@@ -203,17 +203,6 @@ static double sold_out_ms(const struct lt_report *report)
     return sold_out ? (double)report->last_sold_ns / (double)PS_NS_PER_MS : 0;
 }
 
-/* The highest point of a list. */
-static double highest(const json_t *list)
-{
-    const json_t *value;
-    size_t index;
-    double most = 0;
-    json_array_foreach((json_t *)(uintptr_t)list, index, value) most =
-        fmax(most, json_number_value(value));
-    return most;
-}
-
 /* What the gateway saw, in a line; null: it could not be asked. */
 static json_t *gateway_json(const struct lt_report *report)
 {
@@ -226,7 +215,7 @@ static json_t *gateway_json(const struct lt_report *report)
     }
     json_object_foreach(json_object_get(saw, "signals"), name, signal)
     {
-        double value = highest(json_object_get(signal, "points"));
+        double value = lt_report_highest(json_object_get(signal, "points"));
         if (value > 0)
             (void)json_array_append_new(most, json_pack("{s:s, s:f}", "name", name, "most", value));
     }
@@ -235,8 +224,8 @@ static json_t *gateway_json(const struct lt_report *report)
     char *all = json_dumps(settings, JSON_INDENT(1) | JSON_REAL_PRECISION(15));
     json_t *json = json_pack(
         "{s:O, s:O, s:f, s:f, s:o, s:s}", "version", json_object_get(saw, "version"), "name",
-        json_object_get(saw, "gateway"), "level", highest(json_object_get(saw, "level")),
-        "pressure", highest(json_object_get(saw, "pressure")), "signals", most, "text",
+        json_object_get(saw, "gateway"), "level", lt_report_highest(json_object_get(saw, "level")),
+        "pressure", lt_report_highest(json_object_get(saw, "pressure")), "signals", most, "text",
         all != NULL ? all : "");
     json_decref(settings);
     free(all);
