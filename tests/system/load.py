@@ -23,14 +23,20 @@ class Told:
 class Connection:
     """One kept connection. Reads exactly one answer a request; any fault is an OSError."""
 
-    def __init__(self, port, timeout):
-        self.socket = socket.create_connection(("127.0.0.1", port), timeout)
+    def __init__(self, port, timeout, source="127.0.0.1"):
+        self.socket = socket.create_connection(("127.0.0.1", port), timeout, (source, 0))
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.rest = b""
         self.closing = False
 
     def ask(self, request):
+        self.send(request)
+        return self.answer()
+
+    def send(self, request):
         self.socket.sendall(request)
+
+    def answer(self):
         while b"\r\n\r\n" not in self.rest:
             self.more()
         head, _, self.rest = self.rest.partition(b"\r\n\r\n")
