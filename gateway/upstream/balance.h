@@ -29,7 +29,7 @@ struct up_candidate {
 
 struct up_picker {
     uint64_t cursor; /* of those that go in turn */
-    uint64_t random; /* state of a generator; any seed but 0 */
+    uint64_t random; /* state of a generator; any seed */
 };
 
 #define UP_NONE SIZE_MAX
