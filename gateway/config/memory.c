@@ -2,6 +2,8 @@
  * that they are found by halves and listed in order. Deletions stay in it. */
 #include "gateway/config/store_internal.h"
 
+#include "gateway/config/sync.h"
+
 #include <stdlib.h>
 #include <string.h>
 
@@ -144,4 +146,32 @@ const struct cfg_doc *cfg_store_next_kept(const struct cfg_store *store,
 size_t cfg_store_count(const struct cfg_store *store, const struct cfg_kind *kind)
 {
     return cfg_store_map(store, kind)->live;
+}
+
+/* --- The store itself. --- */
+
+int64_t cfg_store_revision(const struct cfg_store *store)
+{
+    return store->revision;
+}
+
+int64_t cfg_store_complete(const struct cfg_store *store)
+{
+    return store->sync != NULL ? cfg_sync_complete(store->sync) : store->revision;
+}
+
+const struct ps_clock *cfg_store_clock(const struct cfg_store *store)
+{
+    return store->clock;
+}
+
+bool cfg_store_sale_is_used(const struct cfg_store *store, const char *sale)
+{
+    return store->callbacks.sale_is_used != NULL &&
+           store->callbacks.sale_is_used(store->callbacks.ctx, sale);
+}
+
+struct cfg_view *cfg_store_view(struct cfg_store *store)
+{
+    return store->view;
 }

@@ -160,7 +160,7 @@ struct cfg_view {
     size_t rule_count;
     struct cfg_blocklist *blocklist;
     struct cfg_rehearsal_keys rehearsal_keys;
-    bool sales_changed, rules_changed, blocklist_changed;
+    bool sales_changed, rules_changed, blocklist_changed, pages_changed;
     bool decorates; /* all sales anew */
 };
 
@@ -171,7 +171,8 @@ int cfg_view_new(struct cfg_view **ret_view)
         free(view);
         return PS_E_NOMEM;
     }
-    view->sales_changed = view->rules_changed = view->blocklist_changed = true;
+    view->sales_changed = view->rules_changed = true;
+    view->blocklist_changed = view->pages_changed = true;
     *ret_view = view;
     return 0;
 }
@@ -326,6 +327,11 @@ void cfg_view_set_rehearsal_keys(struct cfg_view *view, const struct cfg_rehears
     view->rehearsal_keys = *keys;
 }
 
+void cfg_view_pages_changed(struct cfg_view *view)
+{
+    view->pages_changed = true;
+}
+
 struct cfg_blocklist *cfg_view_blocklist(struct cfg_view *view)
 {
     view->blocklist_changed = true;
@@ -450,16 +456,38 @@ static void hand_over(struct cfg_view *view, struct cfg_snapshot *next)
         last->retired.sales = next->sales != last->sales ? last->sales : NULL;
         last->retired.limits = next->limits != last->limits ? last->limits : NULL;
         last->retired.blocklist = next->blocklist != last->blocklist ? last->blocklist : NULL;
+        last->retired.pages = next->pages != last->pages ? last->pages : NULL;
     } else {
         free_retired(view->retired);
     }
     view->retired = NULL;
     view->last = next;
-    view->sales_changed = view->rules_changed = view->blocklist_changed = false;
+    view->sales_changed = view->rules_changed = false;
+    view->blocklist_changed = view->pages_changed = false;
     /* The last of all frees what nobody takes over. */
     next->retired.sales = next->sales;
     next->retired.limits = next->limits;
     next->retired.blocklist = next->blocklist;
+    next->retired.pages = next->pages;
+}
+
+/* New pages, or those of the last snapshot. False: out of memory. */
+static bool take_pages(const struct cfg_view *view, struct cfg_snapshot *next)
+{
+    const struct cfg_view_callbacks *callbacks = &view->callbacks;
+
+    next->drop_pages = callbacks->drop_pages;
+    if (!view->pages_changed)
+        next->pages = view->last->pages;
+    else if (callbacks->pages != NULL)
+        next->pages = callbacks->pages(callbacks->ctx);
+    return callbacks->pages == NULL || next->pages != NULL;
+}
+
+static void free_pages(const struct cfg_snapshot *snapshot, void *pages)
+{
+    if (pages != NULL && snapshot->drop_pages != NULL)
+        snapshot->drop_pages(pages);
 }
 
 int cfg_view_snapshot(struct cfg_view *view, int64_t version, int64_t revision,
@@ -481,13 +509,16 @@ int cfg_view_snapshot(struct cfg_view *view, int64_t version, int64_t revision,
     next->limits = view->rules_changed ? new_limits(view) : last->limits;
     next->blocklist =
         view->blocklist_changed ? cfg_blocklist_freeze(view->blocklist) : last->blocklist;
-    if (next->sales == NULL || next->limits == NULL || next->blocklist == NULL) {
+    bool whole = take_pages(view, next);
+    if (!whole || next->sales == NULL || next->limits == NULL || next->blocklist == NULL) {
         if (view->sales_changed)
             free(next->sales);
         if (view->rules_changed)
             free_limits(next->limits);
         if (view->blocklist_changed)
             cfg_blocklist_free(next->blocklist);
+        if (view->pages_changed)
+            free_pages(next, next->pages);
         free(next);
         return PS_E_NOMEM;
     }
@@ -506,6 +537,7 @@ void cfg_snapshot_free(struct cfg_snapshot *snapshot)
     free(snapshot->retired.sales);
     free_limits(snapshot->retired.limits);
     cfg_blocklist_free(snapshot->retired.blocklist);
+    free_pages(snapshot, snapshot->retired.pages);
     sodium_memzero(&snapshot->rehearsal_keys, sizeof snapshot->rehearsal_keys);
     free(snapshot);
 }

@@ -78,12 +78,15 @@ struct cfg_snapshot {
     struct cfg_limits *limits;
     struct cfg_blocklist *blocklist;
     struct cfg_rehearsal_keys rehearsal_keys;
+    void *pages; /* cfg_view_callbacks.pages: a struct up_table; NULL: there are none */
     /* Inside: what the next one has no more. */
     struct {
         struct cfg_sale *first_sale, **sales;
         struct cfg_limits *limits;
         struct cfg_blocklist *blocklist;
+        void *pages;
     } retired;
+    void (*drop_pages)(void *pages); /* inside */
 };
 
 /* --- Built by the control thread. --- */
@@ -100,6 +103,10 @@ struct cfg_view_callbacks {
     /* What admission makes of the rules; NULL: out of memory. Both NULL: nothing. */
     void *(*compile)(const struct cfg_limit_rule *rules, size_t count);
     void (*free_compiled)(void *compiled);
+    /* What pools, routes and caches make together, built anew; NULL: out of memory. It goes by
+     * drop_pages when no snapshot has it any more. Both NULL: nothing. */
+    void *(*pages)(void *ctx);
+    void (*drop_pages)(void *pages);
 };
 
 int cfg_view_new(struct cfg_view **ret_view) PS_MUST_CHECK;
@@ -113,6 +120,8 @@ int cfg_view_put_sale(struct cfg_view *view, const char *name, const struct cfg_
 void cfg_view_set_rules(struct cfg_view *view, struct cfg_limit_rule *rules, size_t count);
 /* These are all keys, copied. */
 void cfg_view_set_rehearsal_keys(struct cfg_view *view, const struct cfg_rehearsal_keys *keys);
+/* The next snapshot has pages of its own. */
+void cfg_view_pages_changed(struct cfg_view *view);
 /* To be changed in place. */
 struct cfg_blocklist *cfg_view_blocklist(struct cfg_view *view);
 /* What the sales room knows of the sale has changed; NULL: of any, which is asked for when the next

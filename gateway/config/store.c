@@ -19,32 +19,6 @@
 
 #define ENDS_MAX 1000000
 
-int64_t cfg_store_revision(const struct cfg_store *store)
-{
-    return store->revision;
-}
-
-int64_t cfg_store_complete(const struct cfg_store *store)
-{
-    return store->sync != NULL ? cfg_sync_complete(store->sync) : store->revision;
-}
-
-const struct ps_clock *cfg_store_clock(const struct cfg_store *store)
-{
-    return store->clock;
-}
-
-bool cfg_store_sale_is_used(const struct cfg_store *store, const char *sale)
-{
-    return store->callbacks.sale_is_used != NULL &&
-           store->callbacks.sale_is_used(store->callbacks.ctx, sale);
-}
-
-struct cfg_view *cfg_store_view(struct cfg_store *store)
-{
-    return store->view;
-}
-
 void cfg_store_on_sale(struct cfg_store *store, const struct cfg_doc *from,
                        const struct cfg_doc *to)
 {
@@ -138,6 +112,20 @@ void cfg_store_changed(struct cfg_store *store)
 {
     store->dirty = true;
     next_step(store);
+}
+
+void cfg_store_pages_changed(struct cfg_store *store)
+{
+    cfg_view_pages_changed(store->view);
+    cfg_store_changed(store);
+}
+
+int cfg_publish_pages(struct cfg_store *store, const struct cfg_doc *from, const struct cfg_doc *to)
+{
+    (void)from;
+    (void)to;
+    cfg_view_pages_changed(store->view);
+    return 0;
 }
 
 const struct cfg_snapshot *cfg_store_snapshot(const struct cfg_store *store)

@@ -134,6 +134,9 @@ int cfg_store_history(struct cfg_store *store, const struct cfg_kind *kind, cons
 
 /* What the sales room knows of sales has changed (cfg_view_decorate): publish again. */
 void cfg_store_changed(struct cfg_store *store);
+/* What pools, routes and caches are made of has changed without a document, such as a discovered
+ * list of endpoints: publish again. */
+void cfg_store_pages_changed(struct cfg_store *store);
 /* Is what has changed published, and acknowledged by all? Is no change waiting either? */
 bool cfg_store_is_settled(const struct cfg_store *store);
 bool cfg_store_is_idle(const struct cfg_store *store);
@@ -148,6 +151,9 @@ bool cfg_store_is_shared(const struct cfg_store *store); /* with other gateways 
 
 /* --- For kinds, seed.c and sync.c. --- */
 struct cfg_view *cfg_store_view(struct cfg_store *store);
+/* struct cfg_kind.publish of those that pages are made of. */
+int cfg_publish_pages(struct cfg_store *store, const struct cfg_doc *from,
+                      const struct cfg_doc *to);
 void cfg_store_on_sale(struct cfg_store *store, const struct cfg_doc *from,
                        const struct cfg_doc *to);
 /* Called when the cluster's decisions are known first, or with the next turn if they are. */
