@@ -3,7 +3,6 @@
  * in the last minute. */
 #include "gateway/admin/admin_internal.h"
 
-#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -79,8 +78,8 @@ static json_t *change_json(const struct adm_overload *overload,
 
     return json_pack("{s:o, s:i, s:i, s:s, s:o, s:o}", "at", ps_json_of_time(change->at_ms), "from",
                      change->from, "to", change->to, "cause", adm_cause_names[change->cause],
-                     "pressure", ps_json_of_number(round(change->sample.pressure * 1e4) / 1e4),
-                     "signals", adm_overload_signals(&change->sample, settings->ladder.leave));
+                     "pressure", adm_figure(change->sample.pressure), "signals",
+                     adm_overload_signals(&change->sample, settings->ladder.leave));
 }
 
 /* The last ones, the newest first. */
@@ -128,8 +127,7 @@ static json_t *shedding_json(const struct op_admin *admin)
 
     for (size_t i = 0; err == 0 && gw_shed_classes[i] != NULL; i++) {
         double ratio = (double)ps_metric_read(metrics, GW_M_ADMISSION, i) / (double)PS_NS_PER_S;
-        err = json_object_set_new(admission, gw_shed_classes[i],
-                                  ps_json_of_number(round(ratio * 1e4) / 1e4));
+        err = json_object_set_new(admission, gw_shed_classes[i], adm_figure(ratio));
     }
     return json_pack("{s:o, s:I}", "admission", ps_json_built(admission, err), "unread",
                      (json_int_t)ps_metric_read(metrics, GW_M_UNREAD, 0));

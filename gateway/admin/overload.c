@@ -2,14 +2,6 @@
  * shown is the last sample of the control thread, the one that the metrics show, too. */
 #include "gateway/admin/admin_internal.h"
 
-#include <math.h>
-
-/* To a ten-thousandth, as the metrics print it. What is no number: null. */
-static json_t *figure(double value)
-{
-    return isnan(value) ? json_null() : json_real((double)(int64_t)(value * 1e4 + 0.5) / 1e4);
-}
-
 /* --- what the document of the kind overload shows beside itself --- */
 
 /* Adds what is measured to a signal's rule; 0 or -1. */
@@ -19,8 +11,8 @@ static int show_signal(const struct adm_signals *signals, enum cfg_signal signal
     const char *absent = adm_signals_absent(signals, signal);
     int err = json_object_update_new(
         rule, json_pack("{s:s, s:s, s:o, s:o}", "unit", cfg_signals[signal].unit, "source",
-                        cfg_signals[signal].source, "value", figure(sample->value[signal]), "share",
-                        figure(sample->share[signal])));
+                        cfg_signals[signal].source, "value", adm_figure(sample->value[signal]),
+                        "share", adm_figure(sample->share[signal])));
 
     if (err == 0 && absent != NULL)
         err = json_object_set_new(rule, "absent", json_string(absent));
@@ -42,7 +34,7 @@ int op_show_overload(const struct op_admin *admin, json_t *json)
     ps_time_format(sample->at_ms, at);
     return json_object_update_new(
         json,
-        json_pack("{s:s, s:o, s:s?}", "at", at, "pressure", figure(sample->pressure), "highest",
+        json_pack("{s:s, s:o, s:s?}", "at", at, "pressure", adm_figure(sample->pressure), "highest",
                   sample->highest < CFG_SIGNAL_COUNT ? cfg_signals[sample->highest].name : NULL));
 }
 
@@ -60,7 +52,7 @@ static json_t *series_json(const struct span *span, size_t series)
     int err = 0;
 
     for (size_t i = span->first; err == 0 && i < span->end; i++)
-        err = json_array_append_new(list, figure(adm_history_at(span->history, series, i)));
+        err = json_array_append_new(list, adm_figure(adm_history_at(span->history, series, i)));
     return ps_json_built(list, err);
 }
 

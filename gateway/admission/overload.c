@@ -29,10 +29,9 @@ static const struct cfg_feature_doc *feature_doc(const struct adm_overload *over
 
 /* --- A change of the level. --- */
 
-/* To a ten-thousandth. */
-static json_t *figure(double value)
+json_t *adm_figure(double value)
 {
-    return ps_json_of_number(round(value * 1e4) / 1e4);
+    return isnan(value) ? json_null() : ps_json_of_number(round(value * 1e4) / 1e4);
 }
 
 json_t *adm_overload_signals(const struct adm_sample *sample, double least)
@@ -44,8 +43,8 @@ json_t *adm_overload_signals(const struct adm_sample *sample, double least)
         json_t *signal;
         if (!shown)
             continue;
-        signal = json_pack("{s:o, s:o, s:o}", "value", figure(sample->value[i]), "threshold",
-                           figure(sample->threshold[i]), "share", figure(sample->share[i]));
+        signal = json_pack("{s:o, s:o, s:o}", "value", adm_figure(sample->value[i]), "threshold",
+                           adm_figure(sample->threshold[i]), "share", adm_figure(sample->share[i]));
         if (json_object_set_new(signals, cfg_signals[i].name, signal) != 0) {
             json_decref(signals);
             return NULL;
@@ -102,7 +101,7 @@ static void audit_change(const struct adm_overload *overload, const struct adm_l
         cfg_change_line(entry, "overload/default", json_pack("{s:i}", "level", change->from),
                         json_pack("{s:i, s:s, s:o, s:o}", "level", change->to, "cause",
                                   adm_cause_names[change->cause], "pressure",
-                                  figure(change->sample.pressure), "signals", signals));
+                                  adm_figure(change->sample.pressure), "signals", signals));
         err = cfg_change_submit(entry, on_audited, NULL);
     }
     if (err < 0)

@@ -77,6 +77,8 @@ bool adm_overload_is_off(const struct adm_overload *overload, enum cfg_feature f
 /* How often the feature was used in the last minute. */
 int64_t adm_overload_uses(const struct adm_overload *overload, enum cfg_feature feature);
 
+/* A figure of a sample, to a ten-thousandth; NaN: null. Owner: the caller. NULL: out of memory. */
+json_t *adm_figure(double value);
 /* The signals of a sample that were at `least` or above, and the highest: {name: {"value",
  * "threshold", "share"}}. Owner: the caller. NULL: out of memory. */
 json_t *adm_overload_signals(const struct adm_sample *sample, double least);
