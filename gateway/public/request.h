@@ -48,39 +48,16 @@ static inline bool pub_feature_on(const struct pub_listener *listener, enum cfg_
     return adm_feature_on(listener->gates->overload, listener->shard, feature);
 }
 
-/* A line of the access log, if it is this one's turn (access_log.c). */
-void pub_access_log(const struct pub_request *request, enum ans_verdict verdict, int64_t took_ns);
-
 /* It runs on twins of sales: its mark is believed. */
 static inline bool pub_request_is_rehearsal(const struct pub_request *request)
 {
     return request->order.asked.rehearsal;
 }
 
-/* Counts an answer and how long it took; every handler does it once. */
-static inline void pub_request_count(struct pub_request *request, enum ans_verdict verdict)
-{
-    const struct pub_listener *listener = request->listener;
-    int64_t took_ns = ps_clock_mono_ns(listener->clock) - request->http->arrived_ns;
-    bool rehearsal = pub_request_is_rehearsal(request);
-    enum ans_class class = ans_class_of(verdict);
-
-    ps_metric_add(listener->shard, rehearsal ? GW_M_REHEARSAL_ANSWERS : GW_M_ANSWERS, verdict, 1);
-    ps_metric_observe_ns(listener->shard,
-                         rehearsal ? GW_M_REHEARSAL_ANSWER_SECONDS : GW_M_ANSWER_SECONDS, class,
-                         took_ns);
-    if (class == ANS_CLASS_ORDER)
-        adm_times_add(&listener->load->orders, took_ns);
-    if (listener->access_every > 0)
-        pub_access_log(request, verdict, took_ns);
-}
-
+/* Counts an answer and how long it took, and writes a line of the access log, if it is this one's
+ * turn; every handler does it once. */
+void pub_request_count(struct pub_request *request, enum ans_verdict verdict);
 /* A "no" with a sentence, or NULL. */
-static inline void pub_request_refuse(struct pub_request *request, enum ans_verdict verdict,
-                                      const char *text)
-{
-    pub_request_count(request, verdict);
-    srv_problem_answer(request->http, verdict, &(struct ans_problem_detail){.text = text});
-}
+void pub_request_refuse(struct pub_request *request, enum ans_verdict verdict, const char *text);
 
 #endif

@@ -1,0 +1,65 @@
+/* See request.h. The access log: a line of the program's log for each n-th request that was
+ * understood, off unless the settings say otherwise. A user stands there as a hash whose key ends
+ * with the process: lines of one buyer can be told from those of others, and nobody learns who it
+ * is. */
+#include "gateway/public/request.h"
+
+#include "common/log.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+
+/* While the feature is off, of so many lines one is written. */
+#define SAMPLED 100
+
+static const char *method_of(const struct srv_request *http)
+{
+    static const char *const names[] = {
+        [SRV_GET] = "GET",         [SRV_HEAD] = "HEAD",       [SRV_POST] = "POST",
+        [SRV_PUT] = "PUT",         [SRV_PATCH] = "PATCH",     [SRV_DELETE] = "DELETE",
+        [SRV_OPTIONS] = "OPTIONS", [SRV_METHOD_OTHER] = NULL,
+    };
+
+    return names[http->method];
+}
+
+static void write_access_log(const struct pub_request *request, enum ans_verdict verdict,
+                             int64_t took_ns)
+{
+    struct pub_listener *listener = request->listener;
+    bool whole = pub_feature_on(listener, CFG_FEATURE_access_log);
+    char user[17];
+
+    if (listener->access_seen++ % (listener->access_every * (whole ? 1 : SAMPLED)) != 0)
+        return;
+    (void)snprintf(user, sizeof user, "%016" PRIx64, request->order.asked.user_hash);
+    ps_log(PS_LOG_INFO, "access",
+           PS_F_STRN("request_id", request->http->request_id.at, request->http->request_id.len),
+           PS_F_STR("user", request->client.identity == PUB_IDENTITY_OK ? user : NULL),
+           PS_F_STR("method", method_of(request->http)), PS_F_STR("route", request->route),
+           PS_F_STR("verdict", ans_verdicts[verdict].name), PS_F_INT("took_us", took_ns / 1000),
+           PS_F_BOOL("rehearsal", pub_request_is_rehearsal(request)));
+}
+
+void pub_request_count(struct pub_request *request, enum ans_verdict verdict)
+{
+    const struct pub_listener *listener = request->listener;
+    int64_t took_ns = ps_clock_mono_ns(listener->clock) - request->http->arrived_ns;
+    bool rehearsal = pub_request_is_rehearsal(request);
+    enum ans_class class = ans_class_of(verdict);
+
+    ps_metric_add(listener->shard, rehearsal ? GW_M_REHEARSAL_ANSWERS : GW_M_ANSWERS, verdict, 1);
+    ps_metric_observe_ns(listener->shard,
+                         rehearsal ? GW_M_REHEARSAL_ANSWER_SECONDS : GW_M_ANSWER_SECONDS, class,
+                         took_ns);
+    if (class == ANS_CLASS_ORDER)
+        adm_times_add(&listener->load->orders, took_ns);
+    if (listener->access_every > 0)
+        write_access_log(request, verdict, took_ns);
+}
+
+void pub_request_refuse(struct pub_request *request, enum ans_verdict verdict, const char *text)
+{
+    pub_request_count(request, verdict);
+    srv_problem_answer(request->http, verdict, &(struct ans_problem_detail){.text = text});
+}
