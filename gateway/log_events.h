@@ -123,6 +123,13 @@
       "Read the document. The gateways had been operated apart from each other.") \
     X(shared_copy_unreadable, ERROR, "Redis holds a document that this version cannot read: the old one stays in force here.", \
       "Upgrade this gateway.") \
+    X(discovery_failed, WARN, "The discovery of a pool's endpoints failed (source, why); the last good list of so many endpoints stays.", \
+      "Repair what why names. It is asked again by itself.") \
+    X(discovery_held, WARN, "A pool's discovered list is much shorter than before (why): the one before stays for a minute.", \
+      "Nothing, if the pool was made smaller: the shorter list is taken then. At once with any change of the pool's document.") \
+    X(discovery_left_out, WARN, "Discovery named endpoints outside upstream.allowed_networks (why): they get no requests.", \
+      "Mend the source, or add their network to upstream.allowed_networks.") \
+    X(discovery_ok, INFO, "Discovery gives a pool so many endpoints from now on, or works again.", "") \
     X(shared_change_not_written, ERROR, "A change is in force at the others; this gateway could not store it, and takes it over later.", \
       "Look at the disk of state_dir.")
 /* clang-format on */

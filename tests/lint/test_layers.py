@@ -37,6 +37,7 @@ PREFIXES = {
 
 # Library: the files that may include it.
 FENCES = {
+    "ares": ["gateway/upstream/discovery_dns.c"],
     "sqlite3.h": ["common/db_internal.h"],
     "systemd/": ["gateway/gateway.c"],
     "hiredis": ["common/redis_wire.h"],
