@@ -100,6 +100,9 @@ struct cfg_kind {
     void (*free)(void *parsed);
     /* The document, complete: reading it gives the same. NULL: out of memory. */
     json_t *(*write)(const void *parsed);
+    /* The state that belongs to it, of what there was: another version may leave nothing of it.
+     * NULL: all stays. */
+    json_t *(*write_state)(const void *parsed);
     /* Adds the read-only members that follow from the document alone; 0 or -1. NULL: none. */
     int (*show)(const struct cfg_doc *doc, json_t *json);
     /* May `to` (NULL: a deletion) take the place of `from` (NULL: there is none)? Adds the faults;

@@ -61,7 +61,9 @@ static int parse(struct cfg_doc *doc, const struct cfg_doc_parts *parts, struct 
     json_t *json = parts->kind->write(doc->parsed);
     doc->json = text_of(json);
     json_decref(json);
-    doc->state = text_of(parts->state);
+    json = parts->kind->write_state != NULL ? parts->kind->write_state(doc->parsed) : NULL;
+    doc->state = text_of(parts->kind->write_state != NULL ? json : parts->state);
+    json_decref(json);
     return doc->json != NULL && (doc->state != NULL || parts->state == NULL) ? 0 : PS_E_NOMEM;
 }
 

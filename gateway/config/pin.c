@@ -10,12 +10,20 @@ static void read_value(struct ps_json_reader *reader, const struct cfg_pin_words
 {
     int64_t number = 0;
 
+    if (words->member == NULL)
+        return;
     if (words->words != NULL) {
         ps_json_enum(reader, words->member, words->words, &pin->value);
         return;
     }
     ps_json_int(reader, words->member, words->min, words->max, &number);
     pin->value = (int)number;
+}
+
+/* The first may be NULL. */
+static void require(struct ps_json_reader *reader, const char *const *names)
+{
+    ps_json_require(reader, names[0] != NULL ? names : names + 1);
 }
 
 int cfg_pin_ask(const json_t *json, const struct cfg_pin_words *words, int64_t now_ms,
@@ -26,7 +34,7 @@ int cfg_pin_ask(const json_t *json, const struct cfg_pin_words *words, int64_t n
     int64_t ttl_s = 0;
 
     ps_json_reader_init_all(&reader, json, "", faults);
-    ps_json_require(&reader, (const char *const[]){words->member, "ttl_s", NULL});
+    require(&reader, (const char *const[]){words->member, "ttl_s", NULL});
     read_value(&reader, words, &pin);
     ps_json_int(&reader, "ttl_s", 1, CFG_PIN_MAX_S, &ttl_s);
     (void)ps_json_has(&reader, "reason");
@@ -50,7 +58,7 @@ int cfg_pin_read(const json_t *state, const struct cfg_pin_words *words, struct 
     if (json == NULL || json_is_null(json))
         return 0;
     ps_json_reader_init_all(&reader, json, "/pin", faults);
-    ps_json_require(&reader, (const char *const[]){words->member, "until", "by", NULL});
+    require(&reader, (const char *const[]){words->member, "until", "by", NULL});
     read_value(&reader, words, &pin);
     ps_json_time(&reader, "until", &pin.until_ms);
     ps_json_string(&reader, "by", PS_NAME_MAX, &who);
@@ -67,15 +75,21 @@ int cfg_pin_read(const json_t *state, const struct cfg_pin_words *words, struct 
 
 json_t *cfg_pin_write(const struct cfg_pin *pin, const struct cfg_pin_words *words)
 {
-    char until[PS_TIME_LEN + 1];
+    json_t *json;
+    int err = 0;
 
     if (pin == NULL || pin->until_ms == 0)
         return json_null();
-    ps_time_format(pin->until_ms, until);
-    return json_pack(
-        "{s:o, s:s, s:s, s:s?}", words->member,
-        words->words != NULL ? json_string(words->words[pin->value]) : json_integer(pin->value),
-        "until", until, "by", pin->who, "reason", pin->why[0] != '\0' ? pin->why : NULL);
+    json = json_object();
+    if (words->member != NULL)
+        err = json_object_set_new(json, words->member,
+                                  words->words != NULL ? json_string(words->words[pin->value])
+                                                       : json_integer(pin->value));
+    if (err == 0)
+        err = json_object_update_new(
+            json, json_pack("{s:o, s:s, s:s?}", "until", ps_json_of_time(pin->until_ms), "by",
+                            pin->who, "reason", pin->why[0] != '\0' ? pin->why : NULL));
+    return ps_json_built(json, err);
 }
 
 json_t *cfg_pin_state(const struct cfg_pin *pin, const struct cfg_pin_words *words)

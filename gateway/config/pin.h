@@ -17,7 +17,7 @@ struct cfg_pin {
 
 /* How the pins of a kind are written. */
 struct cfg_pin_words {
-    const char *member;       /* says what is pinned */
+    const char *member;       /* says what is pinned; NULL: there is nothing to choose */
     const char *const *words; /* its values, NULL-terminated; NULL: a number, min to max */
     int min, max;
 };

@@ -47,6 +47,7 @@ void cfg_route_drop(struct cfg_route *route)
     for (size_t i = 0; i < route->split_count; i++) {
         free(route->splits[i].name);
         free(route->splits[i].value);
+        json_decref(route->splits[i].returned);
     }
     for (size_t i = 0; i < route->cache.name_count; i++)
         free(route->cache.names[i]);
@@ -253,21 +254,21 @@ static json_t *write_return(const struct cfg_split *split)
                      (json_int_t)split->back.window_s);
 }
 
+json_t *cfg_split_write(const struct cfg_split *split)
+{
+    return json_pack("{s:s, s:o, s:o, s:o}", "pool", split->pool, "share",
+                     cfg_share_json(split->per_mille), "by", write_split_by(split), "return",
+                     write_return(split));
+}
+
 static json_t *write_splits(const struct cfg_route *route)
 {
     json_t *list = json_array();
+    int err = list == NULL;
 
-    for (size_t i = 0; i < route->split_count; i++) {
-        const struct cfg_split *split = &route->splits[i];
-        json_t *json = json_pack("{s:s, s:o, s:o, s:o}", "pool", split->pool, "share",
-                                 cfg_share_json(split->per_mille), "by", write_split_by(split),
-                                 "return", write_return(split));
-        if (json_array_append_new(list, json) != 0) {
-            json_decref(list);
-            return NULL;
-        }
-    }
-    return list;
+    for (size_t i = 0; err == 0 && i < route->split_count; i++)
+        err = json_array_append_new(list, cfg_split_write(&route->splits[i]));
+    return ps_json_built(list, err);
 }
 
 static void read_shadow(struct cfg_part *outer, struct cfg_route *route)
@@ -545,7 +546,6 @@ static int route_parse(const char *name, const json_t *json, const json_t *state
     struct cfg_reading_state of;
     struct cfg_part part;
 
-    (void)state;
     if (route == NULL)
         return PS_E_NOMEM;
     atomic_init(&route->refs, 1);
@@ -553,6 +553,8 @@ static int route_parse(const char *name, const json_t *json, const json_t *state
     cfg_part_begin(&part, json, reading->pointer, faults, &of);
     read_route(&part, route);
     int err = cfg_part_end(&part);
+    if (err == 0)
+        err = cfg_route_state_read(state, route, faults);
     if (err < 0)
         cfg_route_drop(route);
     else
@@ -611,6 +613,13 @@ static json_t *route_write(const void *parsed)
         write_answer(route), "shadow", write_shadow(route));
 }
 
+static json_t *write_state(const void *parsed)
+{
+    const struct cfg_route *route = parsed;
+
+    return cfg_route_state(route, &route->fallback_pin, NULL);
+}
+
 const struct cfg_kind cfg_kind_route = {
     .path = "routes",
     .word = "route",
@@ -620,9 +629,13 @@ const struct cfg_kind cfg_kind_route = {
     .put = "route.put",
     .drop = "route.delete",
     .max = CFG_ROUTES_MAX,
+    .initial_state = "{\"pin\":null,\"returned\":[]}",
+    .live = (const char *const[]){"/pin", "/returned", NULL},
+    .measured = (const char *const[]){"/figures", NULL},
     .name = cfg_plain_name,
     .parse = route_parse,
     .free = route_free,
     .write = route_write,
+    .write_state = write_state,
     .publish = cfg_publish_pages,
 };

@@ -138,6 +138,8 @@ int cfg_route_state_read(const json_t *state, struct cfg_route *route,
 /* The state of a route with this pin (NULL: none), and with `returned` (taken over; NULL: as it
  * is). NULL: out of memory. */
 json_t *cfg_route_state(const struct cfg_route *route, const struct cfg_pin *pin, json_t *returned);
+/* The split that is written like this; split_count: there is none. */
+size_t cfg_route_split(const struct cfg_route *route, const json_t *element);
 /* An element of `split`, as it is written. NULL: out of memory. */
 json_t *cfg_split_write(const struct cfg_split *split);
 

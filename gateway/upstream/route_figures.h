@@ -9,7 +9,8 @@
 
 #include "gateway/upstream/pool.h"
 
-/* Quarters of powers of two: the first is below 64 us, the last from 64 s on. */
+/* Quarters of powers of two: the first holds all below 2^16 ns (66 us), the last all from 2^36 ns
+ * (69 s) on. */
 #define UP_LATENCY_BUCKETS 82
 
 /* What one worker's requests have met in the pool of a target. */
@@ -27,9 +28,9 @@ struct up_target {
     uint64_t key;           /* of the pool and of how the split chooses, without its share */
     size_t cell_count;
     /* The control thread's alone. */
-    struct up_judge *judge;        /* of a split that is taken back by itself; else NULL */
-    uint32_t pending;              /* its share when it was taken back, as long as the document
-                                      does not say so yet; 0: nothing is pending */
+    struct up_window *window;      /* of a split that is taken back by itself; else NULL */
+    json_t *pending;               /* what there is to say of its return, as long as the document
+                                      does not say so; NULL: nothing */
     struct up_target_cell cells[]; /* by worker */
 };
 
@@ -52,9 +53,6 @@ struct up_route {
 };
 
 /* --- The control thread. --- */
-
-/* PS_E_NOMEM: NULL. Holds one reference. */
-struct up_route *up_route_new(const char *name, size_t workers);
 
 /* Completes the view of a route whose `doc` and `splits` are set (as, pool): its own target, those
  * of its splits, and who goes to which. What `before` has (NULL: there was none) is gone on with.

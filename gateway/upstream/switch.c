@@ -1,0 +1,226 @@
+/* See switch.h. The places of all lines are worked out when the document comes into force; a
+ * request hashes what it is chosen by, and looks up one byte a line.
+ *
+ * The hash depends on the route's name alone: all gateways of a cluster agree, also after a
+ * restart, and the users of one route's split are not those of another's. It is no secret: whoever
+ * wants to be in a split may get there with another cookie. */
+#include "gateway/upstream/switch.h"
+
+#include <sodium.h>
+#include <stdlib.h>
+#include <string.h>
+
+_Static_assert(CFG_SPLITS_MAX < UINT8_MAX, "a place holds a split's number");
+
+struct line {
+    enum cfg_split_by by;
+    const char *name, *value;
+    uint8_t at[UP_PLACES]; /* the split's index + 1; 0: the route's own pool */
+};
+
+struct up_switch {
+    unsigned char key[crypto_shorthash_KEYBYTES];
+    size_t line_count;
+    struct line lines[];
+};
+
+/* --- Places. --- */
+
+/* Where the splits of a line begin, and where they grow to. */
+static const struct {
+    uint16_t from;
+    bool down;
+} beginnings[CFG_SPLITS_MAX] = {{0, false},   {999, true}, {500, false}, {499, true},
+                                {250, false}, {749, true}, {750, false}, {249, true}};
+
+static bool same_text(const char *a, const char *b)
+{
+    return a == NULL || b == NULL ? a == b : strcmp(a, b) == 0;
+}
+
+static bool is_of_line(const struct line *line, const struct cfg_split *split)
+{
+    return line->by == split->by && same_text(line->name, split->name) &&
+           same_text(line->value, split->value);
+}
+
+struct growth {
+    uint8_t mark;
+    uint32_t wants;  /* so many places more */
+    uint32_t passed; /* places, from its beginning on, that are looked at */
+    uint32_t from;
+    bool down;
+};
+
+/* The next free place, if there is any. */
+static void grow(struct line *line, struct growth *growth)
+{
+    while (growth->wants > 0 && growth->passed < UP_PLACES) {
+        uint32_t step = growth->passed++;
+        uint32_t place = growth->down ? growth->from + UP_PLACES - step : growth->from + step;
+        uint8_t *at = &line->at[place % UP_PLACES];
+        if (*at != 0)
+            continue;
+        *at = growth->mark;
+        growth->wants--;
+        return;
+    }
+}
+
+/* All take in turn, so that each has what is nearest to its beginning. */
+static void share_out(struct line *line, const struct cfg_route *route)
+{
+    struct growth all[CFG_SPLITS_MAX];
+    size_t count = 0;
+
+    for (size_t i = 0; i < route->split_count; i++) {
+        if (!is_of_line(line, &route->splits[i]))
+            continue;
+        all[count] = (struct growth){.mark = (uint8_t)(i + 1),
+                                     .wants = route->splits[i].per_mille,
+                                     .from = beginnings[count].from,
+                                     .down = beginnings[count].down};
+        count++;
+    }
+    for (size_t turn = 0; turn < UP_PLACES; turn++)
+        for (size_t i = 0; i < count; i++)
+            grow(line, &all[i]);
+}
+
+static bool has_line(const struct up_switch *swtch, const struct cfg_split *split)
+{
+    for (size_t i = 0; i < swtch->line_count; i++)
+        if (is_of_line(&swtch->lines[i], split))
+            return true;
+    return false;
+}
+
+int up_switch_new(const struct cfg_route *route, struct up_switch **ret_switch)
+{
+    struct up_switch *swtch = NULL;
+
+    if (route->split_count > 0) {
+        swtch = calloc(1, sizeof *swtch + route->split_count * sizeof swtch->lines[0]);
+        if (swtch == NULL)
+            return PS_E_NOMEM;
+        (void)crypto_generichash(swtch->key, sizeof swtch->key, (const unsigned char *)route->name,
+                                 strlen(route->name), NULL, 0);
+    }
+    for (size_t i = 0; i < route->split_count; i++) {
+        const struct cfg_split *split = &route->splits[i];
+        if (has_line(swtch, split))
+            continue;
+        struct line *line = &swtch->lines[swtch->line_count++];
+        line->by = split->by;
+        line->name = split->name;
+        line->value = split->value;
+        share_out(line, route);
+    }
+    *ret_switch = swtch;
+    return 0;
+}
+
+void up_switch_free(struct up_switch *swtch)
+{
+    free(swtch);
+}
+
+/* --- Who asks. --- */
+
+static uint32_t place_of(const struct up_switch *swtch, const void *at, size_t len)
+{
+    unsigned char hash[crypto_shorthash_BYTES];
+    uint64_t value;
+
+    (void)crypto_shorthash(hash, at, len, swtch->key);
+    memcpy(&value, hash, sizeof value);
+    return (uint32_t)((value >> 32) * UP_PLACES >> 32);
+}
+
+static uint32_t place_of_user(const struct up_switch *swtch, const struct up_asker *asker)
+{
+    struct ps_address address;
+
+    if (asker->user.at != NULL)
+        return place_of(swtch, asker->user.at, asker->user.len);
+    ps_address_limit_key(&asker->client, &address);
+    return place_of(swtch, address.byte, sizeof address.byte);
+}
+
+/* Each 1,000 draws have each place once, in an order that differs from the 1,000 before and leaps
+ * about (619 is 0.619 of the line, near the golden ratio): so neither a share nor a pattern of
+ * requests is met twice in the same places. */
+static uint32_t place_of_draw(uint64_t *draws)
+{
+    uint64_t draw = (*draws)++;
+    uint64_t round = draw / UP_PLACES * UINT64_C(0x9e3779b97f4a7c15);
+
+    return (uint32_t)((draw % UP_PLACES * 619 + (round >> 32)) % UP_PLACES);
+}
+
+struct ps_str up_cookie(struct ps_str field, const char *name)
+{
+    const char *at = field.at, *end = at != NULL ? at + field.len : NULL;
+    size_t len = strlen(name);
+
+    while (at != NULL && at < end) {
+        const char *stop = memchr(at, ';', (size_t)(end - at));
+        if (stop == NULL)
+            stop = end;
+        while (at < stop && (*at == ' ' || *at == '\t'))
+            at++;
+        if ((size_t)(stop - at) > len && memcmp(at, name, len) == 0 && at[len] == '=') {
+            at += len + 1;
+            while (stop > at && (stop[-1] == ' ' || stop[-1] == '\t'))
+                stop--;
+            return (struct ps_str){at, (size_t)(stop - at)};
+        }
+        at = stop < end ? stop + 1 : end;
+    }
+    return (struct ps_str){NULL, 0};
+}
+
+/* False: the line is not about this request. */
+static bool find_place(const struct up_switch *swtch, const struct line *line,
+                       const struct up_asker *asker, uint64_t *draws, uint32_t *ret_place)
+{
+    struct ps_str value;
+
+    switch (line->by) {
+    case CFG_SPLIT_USER:
+        *ret_place = place_of_user(swtch, asker);
+        return true;
+    case CFG_SPLIT_COOKIE:
+        value = up_cookie(asker->field(asker->ctx, "Cookie"), line->name);
+        if (value.at == NULL)
+            return false;
+        *ret_place = place_of(swtch, value.at, value.len);
+        return true;
+    case CFG_SPLIT_HEADER:
+        value = asker->field(asker->ctx, line->name);
+        if (value.at == NULL || value.len != strlen(line->value) ||
+            memcmp(value.at, line->value, value.len) != 0)
+            return false;
+        *ret_place = place_of_user(swtch, asker);
+        return true;
+    case CFG_SPLIT_REQUEST:
+        *ret_place = place_of_draw(draws);
+        return true;
+    }
+    return false;
+}
+
+size_t up_switch_pick(const struct up_switch *swtch, const struct up_asker *asker, unsigned off,
+                      uint64_t *draws)
+{
+    for (size_t i = 0; swtch != NULL && i < swtch->line_count; i++) {
+        const struct line *line = &swtch->lines[i];
+        uint32_t place;
+        if (!find_place(swtch, line, asker, draws, &place) || line->at[place] == 0)
+            continue;
+        size_t split = line->at[place] - 1u;
+        if ((off >> split & 1) == 0)
+            return split;
+    }
+    return UP_NONE;
+}

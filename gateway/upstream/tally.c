@@ -1,0 +1,175 @@
+/* See tally.h. */
+#include "gateway/upstream/tally.h"
+
+#include <math.h>
+#include <stdlib.h>
+
+const char *const up_cause_names[] = {"none", "errors", "latency", NULL};
+
+/* --- Latency. --- */
+
+#define FIRST_POWER 16 /* of two, in ns */
+
+size_t up_latency_bucket(int64_t ns)
+{
+    if (ns < INT64_C(1) << FIRST_POWER)
+        return 0;
+    unsigned power = 63u - (unsigned)__builtin_clzll((uint64_t)ns);
+    unsigned quarter = (unsigned)(ns >> (power - 2)) & 3u;
+    size_t bucket = 1 + 4 * (size_t)(power - FIRST_POWER) + quarter;
+    return bucket < UP_LATENCY_BUCKETS ? bucket : UP_LATENCY_BUCKETS - 1;
+}
+
+int64_t up_latency_from_ns(size_t bucket)
+{
+    if (bucket == 0)
+        return 0;
+    int64_t quarter = INT64_C(1) << (FIRST_POWER - 2 + (bucket - 1) / 4);
+    return quarter * (int64_t)(4 + (bucket - 1) % 4);
+}
+
+/* --- Figures. --- */
+
+void up_tally_read(const struct up_target *target, struct up_tally *ret_tally)
+{
+    struct up_tally tally = {0};
+
+    for (size_t i = 0; i < target->cell_count; i++) {
+        const struct up_target_cell *cell = &target->cells[i];
+        for (enum up_outcome j = 0; j < UP_OUTCOME_COUNT; j++) {
+            int64_t count = atomic_load_explicit(&cell->outcomes[j], memory_order_relaxed);
+            tally.requests += j != UP_OUTCOME_client_gone ? count : 0;
+            tally.failures += up_outcome_is_failure(j) ? count : 0;
+        }
+        for (size_t j = 0; j < UP_LATENCY_BUCKETS; j++)
+            tally.latency[j] += atomic_load_explicit(&cell->latency[j], memory_order_relaxed);
+    }
+    *ret_tally = tally;
+}
+
+void up_tally_between(const struct up_tally *before, const struct up_tally *after,
+                      struct up_tally *ret_tally)
+{
+    struct up_tally tally = {.requests = after->requests - before->requests,
+                             .failures = after->failures - before->failures};
+
+    for (size_t i = 0; i < UP_LATENCY_BUCKETS; i++)
+        tally.latency[i] = after->latency[i] - before->latency[i];
+    *ret_tally = tally;
+}
+
+static int64_t measured(const struct up_tally *tally)
+{
+    int64_t count = 0;
+
+    for (size_t i = 0; i < UP_LATENCY_BUCKETS; i++)
+        count += tally->latency[i];
+    return count;
+}
+
+int64_t up_tally_p99_ns(const struct up_tally *tally)
+{
+    int64_t count = measured(tally), below = 0;
+    int64_t rank = count - count / 100; /* the last of the 99 in 100 */
+
+    for (size_t i = 0; i < UP_LATENCY_BUCKETS && count > 0; i++) {
+        below += tally->latency[i];
+        if (below < rank)
+            continue;
+        int64_t from = up_latency_from_ns(i), to = up_latency_from_ns(i + 1);
+        double part = (double)(rank - (below - tally->latency[i])) / (double)tally->latency[i];
+        return from + (int64_t)((double)(to - from) * part);
+    }
+    return 0;
+}
+
+double up_tally_failure_share(const struct up_tally *tally)
+{
+    return tally->requests > 0 ? (double)tally->failures / (double)tally->requests : 0;
+}
+
+static int64_t slower_than(const struct up_tally *tally, int64_t bound_ns)
+{
+    int64_t count = 0;
+
+    for (size_t i = 0; i < UP_LATENCY_BUCKETS; i++)
+        count += up_latency_from_ns(i + 1) > bound_ns ? tally->latency[i] : 0;
+    return count;
+}
+
+static bool fails_more(const struct up_tally *its, const struct up_tally *own, double bound)
+{
+    double share = own->requests >= UP_JUDGE_MIN ? up_tally_failure_share(own) : 0;
+    double error = sqrt(share * (1 - share) / (double)its->requests);
+
+    return its->failures >= UP_JUDGE_BAD_MIN &&
+           up_tally_failure_share(its) > share + bound + 2 * error;
+}
+
+static bool is_slower(const struct up_tally *its, const struct up_tally *own, double times)
+{
+    int64_t bound_ns = (int64_t)((double)up_tally_p99_ns(own) * times);
+
+    return measured(its) >= UP_JUDGE_MIN && measured(own) >= UP_JUDGE_MIN &&
+           up_tally_p99_ns(its) > bound_ns && slower_than(its, bound_ns) >= UP_JUDGE_BAD_MIN;
+}
+
+enum up_cause up_split_judge(const struct cfg_split *split, const struct up_tally *its,
+                             const struct up_tally *own)
+{
+    if (its->requests < UP_JUDGE_MIN)
+        return UP_CAUSE_NONE;
+    if (split->back.errors_above > 0 && fails_more(its, own, split->back.errors_above))
+        return UP_CAUSE_ERRORS;
+    if (split->back.p99_above > 0 && is_slower(its, own, split->back.p99_above))
+        return UP_CAUSE_LATENCY;
+    return UP_CAUSE_NONE;
+}
+
+/* --- The window. --- */
+
+/* Readings of the cells, one a step; the window reaches from the oldest of them to now. */
+struct reading {
+    int64_t at_s;
+    struct up_tally its, own;
+};
+
+struct up_window {
+    int64_t step_s;
+    size_t slots, count; /* readings there may be, and there have been */
+    struct reading at[];
+};
+
+struct up_window *up_window_new(int64_t window_s)
+{
+    int64_t step_s = (window_s + UP_WINDOW_SLOTS - 1) / UP_WINDOW_SLOTS;
+    size_t slots = (size_t)((window_s + step_s - 1) / step_s);
+    struct up_window *window = calloc(1, sizeof *window + slots * sizeof window->at[0]);
+
+    if (window != NULL) {
+        window->step_s = step_s;
+        window->slots = slots;
+    }
+    return window;
+}
+
+void up_window_free(struct up_window *window)
+{
+    free(window);
+}
+
+void up_window_note(struct up_window *window, int64_t now_s, const struct up_tally *its,
+                    const struct up_tally *own, struct up_tally *ret_its, struct up_tally *ret_own)
+{
+    const struct reading *last = &window->at[(window->count + window->slots - 1) % window->slots];
+    const struct reading *oldest =
+        &window->at[window->count > window->slots ? window->count % window->slots : 0];
+    const struct reading now = {now_s, *its, *own};
+
+    if (window->count == 0)
+        oldest = &now;
+    up_tally_between(&oldest->its, its, ret_its);
+    up_tally_between(&oldest->own, own, ret_own);
+    if (window->count == 0 || now_s - last->at_s >= window->step_s)
+        window->at[window->count++ % window->slots] = now;
+}
