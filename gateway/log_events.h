@@ -130,6 +130,10 @@
     X(discovery_left_out, WARN, "Discovery named endpoints outside upstream.allowed_networks (why): they get no requests.", \
       "Mend the source, or add their network to upstream.allowed_networks.") \
     X(discovery_ok, INFO, "Discovery gives a pool so many endpoints from now on, or works again.", "") \
+    X(split_returned, WARN, "A route's split was taken back (why: errors or latency): its pool was worse than the route's own (own_…), and gets nothing more.", \
+      "Look at the new pool. Change the split, or POST /admin/v1/routes/{route}/resume, to try it again.") \
+    X(split_return_not_written, ERROR, "A split was taken back here, but its route's document could not say so yet: other gateways may still send requests there.", \
+      "Nothing: it is tried again each second. error says what to look after.") \
     X(shared_change_not_written, ERROR, "A change is in force at the others; this gateway could not store it, and takes it over later.", \
       "Look at the disk of state_dir.")
 /* clang-format on */
