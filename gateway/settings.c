@@ -70,7 +70,7 @@ const struct ps_option gw_options[] = {
     {"metrics.sales_max",            PS_OPT_INT,     AT(metrics.sales_max),            0, 1000,        "100",           "sales",       NULL,           false, "Most open sales whose units /metrics shows; each has three series"},
     {"cors.allow_origins",           PS_OPT_STRINGS, AT(cors.allow_origins),           1, 255,         "[]",            "",            NULL,           false, "Origins that may call the public API from a browser; the status page is open to all"},
     {"sales",                        PS_OPT_JSON,    AT(sales),                        ANY,            "[]",            "",            NULL,           true,  "Sales to create at start if their name is unknown"},
-    {"policy",                       PS_OPT_JSON,    AT(policy),                       ANY,            "{}",            "",            NULL,           true,  "Documents to start with: limits and features by name, overload; taken once, what somebody has changed stays as it is"},
+    {"policy",                       PS_OPT_JSON,    AT(policy),                       ANY,            "{}",            "",            NULL,           true,  "Documents to start with: limits, features, caches, pools and routes by name, overload; taken once, what somebody has changed stays as it is"},
 };
 /* clang-format on */
 const size_t gw_option_count = PS_ARRAY_LEN(gw_options);

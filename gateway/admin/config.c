@@ -136,6 +136,23 @@ static void point_to(const struct cfg_kind *kind, const char *name, char ret_poi
     ret_pointer[buf.len] = '\0';
 }
 
+static void point_to_document(const struct cfg_doc *doc, char ret_pointer[192])
+{
+    point_to(doc->kind, doc->name, ret_pointer);
+}
+
+/* When every document was read: one that was not would be missed by those that name it. */
+static void check_together(struct bundle *bundle)
+{
+    enum cfg_refusal refusal = CFG_MAY;
+
+    if (bundle->err < 0)
+        return;
+    int err =
+        cfg_change_check(bundle->change->change, point_to_document, &refusal, &bundle->faults);
+    note(bundle, err, refusal);
+}
+
 static void put_document(struct bundle *bundle, const struct cfg_kind *kind, const char *given,
                          const json_t *json)
 {
@@ -268,6 +285,7 @@ void op_put_config(struct op_request *request)
         (bundle.change = op_change_new(request, "config.put", "config")) == NULL)
         return;
     put_kinds(&bundle, documents, kinds);
+    check_together(&bundle);
     if (bundle.err < 0) {
         op_change_free(bundle.change);
         op_refuse(request, bundle.err, bundle.refusal, &bundle.faults);

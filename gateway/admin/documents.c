@@ -148,7 +148,8 @@ void op_list_documents(struct op_request *request)
 static const enum ans_verdict refusals[] = {[CFG_CONFLICT] = ANS_V_conflict,
                                             [CFG_USE_ADJUST] = ANS_V_use_adjust,
                                             [CFG_ENDED] = ANS_V_ended,
-                                            [CFG_HAS_ORDERS] = ANS_V_sale_has_orders};
+                                            [CFG_HAS_ORDERS] = ANS_V_sale_has_orders,
+                                            [CFG_IN_USE] = ANS_V_in_use};
 
 void op_refuse(struct op_request *request, int err, enum cfg_refusal refusal,
                const struct ps_faults *faults)
@@ -217,10 +218,12 @@ static void answer_deleted(struct op_request *request, struct op_change *change)
 
 /* What was made up of the change: refused, shown, nothing, or submitted. */
 static void go_on(struct op_request *request, struct op_change *change, int err,
-                  enum cfg_refusal refusal, const struct ps_faults *faults, bool dry_run)
+                  enum cfg_refusal refusal, struct ps_faults *faults, bool dry_run)
 {
     const struct cfg_doc *from, *to;
 
+    if (err == 0)
+        err = cfg_change_check(change->change, NULL, &refusal, faults);
     if (err < 0) {
         op_change_free(change);
         op_refuse(request, err, refusal, faults);

@@ -227,8 +227,12 @@ static enum adm_gate ask_address(struct adm_admission *admission, const struct c
 }
 
 /* A twin is under the rules of its sale, too. */
-static bool is_for(const struct cfg_limit_rule *rule, const struct cfg_sale *sale)
+static bool is_for(const struct cfg_limit_rule *rule, const struct adm_admission *admission)
 {
+    const struct cfg_sale *sale = admission->sale;
+
+    if (rule->route[0] != 0) /* only rules for pages have one */
+        return strcmp(rule->route, admission->route) == 0;
     return rule->sale[0] == 0 || (sale != NULL && (strcmp(rule->sale, sale->name) == 0 ||
                                                    strcmp(rule->sale, sale->twin_of) == 0));
 }
@@ -246,7 +250,7 @@ static enum adm_gate ask_rules(struct adm_admission *admission, unsigned applies
         enum adm_gate step;
         bool fits;
         if (rule->key != kind || rule->mode == CFG_LIMIT_OFF ||
-            (rule->applies_to & applies_to) == 0 || !is_for(rule, sale))
+            (rule->applies_to & applies_to) == 0 || !is_for(rule, admission))
             continue;
         if (kind == CFG_LIMIT_KEY_IP)
             step = ask_address(admission, limits, i);
@@ -313,6 +317,16 @@ enum adm_gate adm_admit_lookup(struct adm_admission *admission)
                    ask_shed(admission, ADM_SHED_ORDER_STATE) == ADM_GATE_DENY
                ? ADM_GATE_DENY
                : ask_class(admission, CFG_LIMIT_ORDER_STATE);
+}
+
+enum adm_gate adm_admit_page(struct adm_admission *admission, const struct cfg_route *route)
+{
+    enum adm_shed_class class = route->class == CFG_ROUTE_CORE ? ADM_SHED_STATUS : ADM_SHED_OTHER;
+
+    admission->route = route->name;
+    return blocklist_gate(admission) == ADM_GATE_DENY || ask_shed(admission, class) == ADM_GATE_DENY
+               ? ADM_GATE_DENY
+               : ask_class(admission, CFG_LIMIT_PAGE);
 }
 
 /* --- the body --- */

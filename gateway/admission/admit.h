@@ -10,6 +10,7 @@
 #include "gateway/admission/limit_table.h"
 #include "gateway/admission/shed.h"
 #include "gateway/answers/problem.h"
+#include "gateway/config/route_doc.h"
 #include "gateway/config/snapshot.h"
 #include "inventory/store.h"
 #include "queue/fold.h"
@@ -62,6 +63,7 @@ struct adm_admission {
     const struct adm_gates *gates;
     struct adm_request *request;
     const struct cfg_sale *sale;
+    const char *route; /* of a page: its name; NULL: it is none */
     int64_t now_ns;
     int64_t wall_ms;
     int64_t patience_ms; /* that leaky buckets may hold the request for, all together */
@@ -93,5 +95,8 @@ enum ans_verdict adm_refuse_store(const struct adm_gates *gates);
 enum adm_gate adm_admit_status(struct adm_admission *admission);
 /* A buyer's orders: the blocklist first. */
 enum adm_gate adm_admit_lookup(struct adm_admission *admission);
+/* A page of the shop, by the name of its route; `sale` is NULL. The blocklist first; of the rules
+ * for pages those that name the route, or none. */
+enum adm_gate adm_admit_page(struct adm_admission *admission, const struct cfg_route *route);
 
 #endif

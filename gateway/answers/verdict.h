@@ -109,6 +109,9 @@ enum ans_client {
     X(sale_has_orders, 409, ANS_RETRY_NONE, "The sale has been opened", ANS_TO_OPERATORS, ANS_BY_ROUTE, ANS_CLIENT_FINAL, \
       "Only a sale that was never opened can be deleted.", \
       "End it.") \
+    X(in_use, 409, ANS_RETRY_NONE, "Others name it", ANS_TO_OPERATORS, ANS_BY_ROUTE, ANS_CLIENT_FINAL, \
+      "What is to be deleted is named by other documents: a pool or a cache by routes, a route by limit rules. detail names them.", \
+      "Change or delete those first, or all together as a bundle.") \
     X(conflict, 409, ANS_RETRY_NONE, "Conflicts with the present state", ANS_TO_OPERATORS, ANS_BY_ROUTE, ANS_CLIENT_FINAL, \
       "Not possible in the present state. detail says why.", \
       "Read the document again.") \

@@ -50,7 +50,8 @@ enum cfg_refusal {
     CFG_CONFLICT,
     CFG_USE_ADJUST, /* stock changes by adjustments only */
     CFG_ENDED,      /* the sale is over */
-    CFG_HAS_ORDERS  /* the sale was opened */
+    CFG_HAS_ORDERS, /* the sale was opened */
+    CFG_IN_USE      /* others name it */
 };
 
 /* What a document is read for. */
@@ -58,6 +59,10 @@ struct cfg_reading {
     const char *pointer; /* of the document in what is read; "" = it is the whole */
     int64_t now_ms;      /* an operator's: checked against the clock; 0: a stored one */
 };
+
+/* A document that another one names, and in which member ("/fallback/1/pool"). */
+typedef void cfg_named_fn(const struct cfg_kind *kind, const char *name, const char *member,
+                          void *ctx);
 
 /* A document as the program brings it along. */
 struct cfg_shipped {
@@ -110,6 +115,12 @@ struct cfg_kind {
     enum cfg_refusal (*may_change)(const struct cfg_store *store, const struct cfg_doc *from,
                                    const struct cfg_doc *to, const char *pointer,
                                    struct ps_faults *faults);
+    /* Calls `take` for each document that this one names: it must exist (check.c). NULL: none. */
+    void (*names)(const void *parsed, cfg_named_fn *take, void *ctx);
+    /* Can the two not be in force together? Then clash_words and the other's name say so of
+     * clash_member. NULL: all can. */
+    bool (*clashes)(const void *parsed, const void *other);
+    const char *clash_member, *clash_words;
     /* It ends by itself then: from that moment on there is no such document. NULL: never. */
     int64_t (*ends_at_ms)(const void *parsed);
     /* A version came into force: puts it into what is published. PS_E_NOMEM. */

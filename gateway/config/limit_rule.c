@@ -15,7 +15,7 @@ static const char *const algorithms[] = {"token_bucket", "leaky_bucket", "fixed_
 const char *const cfg_limit_keys[] = {"user", "ip", "global", "sale", NULL};
 static const char *const modes[] = {"enforce", "shadow", "off", NULL};
 /* In the order of the bits. */
-static const char *const subjects[] = {"order", "ticket", "order_state", "status", NULL};
+static const char *const subjects[] = {"order", "ticket", "order_state", "status", "page", NULL};
 
 static bool is_window(enum cfg_limit_algorithm algorithm)
 {
@@ -56,27 +56,47 @@ static void read_subjects(struct ps_json_reader *reader, unsigned *ret_bits)
     }
     /* A word that is unknown, or there twice, leaves fewer bits than elements. */
     if (bits == 0 || (size_t)__builtin_popcount(bits) != json_array_size(list)) {
-        ps_json_fault(reader, "applies_to",
-                      "must be an array of at least one of: order, ticket, order_state, status");
+        ps_json_fault(
+            reader, "applies_to",
+            "must be an array of at least one of: order, ticket, order_state, status, page");
         return;
     }
     *ret_bits = bits;
 }
 
-static void read_sale(struct ps_json_reader *reader, struct cfg_limit_rule *rule)
+/* What it is for: a sale, a route, or (null) all of them. */
+static void read_target(struct ps_json_reader *reader, const char *member,
+                        char ret_name[PS_NAME_MAX + 1])
 {
-    const json_t *value = ps_json_value(reader, "sale");
+    const json_t *value = ps_json_value(reader, member);
     if (value == NULL || json_is_null(value))
         return;
-    struct ps_str sale = {0};
-    ps_json_string(reader, "sale", PS_NAME_MAX, &sale);
-    if (sale.at == NULL)
+    struct ps_str name = {0};
+    ps_json_string(reader, member, PS_NAME_MAX, &name);
+    if (name.at == NULL)
         return;
-    if (!ps_name_ok(sale.at, sale.len)) {
-        ps_json_fault(reader, "sale", "is not the name of a sale");
+    if (!ps_name_ok(name.at, name.len)) {
+        ps_json_fault(reader, member, "is not the name of a %s", member);
         return;
     }
-    memcpy(rule->sale, sale.at, sale.len);
+    memcpy(ret_name, name.at, name.len);
+}
+
+/* Pages belong to no sale, and only they have a route. */
+static void read_targets(struct ps_json_reader *reader, struct cfg_limit_rule *rule)
+{
+    read_target(reader, "sale", rule->sale);
+    read_target(reader, "route", rule->route);
+    if (rule->route[0] != '\0' && !ps_json_has(reader, "applies_to"))
+        rule->applies_to = CFG_LIMIT_PAGE;
+    bool pages = (rule->applies_to & CFG_LIMIT_PAGE) != 0;
+    if (rule->route[0] != '\0' && rule->applies_to != CFG_LIMIT_PAGE)
+        ps_json_fault(reader, "applies_to",
+                      "must be page alone, or left out: the rule has a route");
+    if (pages && rule->sale[0] != '\0')
+        ps_json_fault(reader, "sale", "must be null: pages belong to no sale");
+    if (pages && rule->key == CFG_LIMIT_KEY_SALE)
+        ps_json_fault(reader, "key", "cannot be sale: pages belong to no sale");
 }
 
 int cfg_limit_rule_read(const json_t *json, const char *name, const char *pointer,
@@ -107,7 +127,7 @@ int cfg_limit_rule_read(const json_t *json, const char *name, const char *pointe
     read_burst(&reader, &rule);
     read_wait(&reader, &rule);
     read_subjects(&reader, &rule.applies_to);
-    read_sale(&reader, &rule);
+    read_targets(&reader, &rule);
 
     int err = ps_json_done(&reader);
     if (err == 0)
@@ -126,12 +146,13 @@ json_t *cfg_limit_rule_write(const struct cfg_limit_rule *rule)
         }
     }
     /* "o" takes the list over, also when packing fails; a NULL list makes it fail. */
-    return json_pack("{s:s, s:s, s:I, s:I, s:I, s:I, s:s, s:o, s:s?}", "algorithm",
+    return json_pack("{s:s, s:s, s:I, s:I, s:I, s:I, s:s, s:o, s:s?, s:s?}", "algorithm",
                      algorithms[rule->algorithm], "key", cfg_limit_keys[rule->key], "rate",
                      (json_int_t)rule->rate, "period_s", (json_int_t)rule->period_s, "burst",
                      (json_int_t)rule->burst, "max_wait_ms", (json_int_t)rule->max_wait_ms, "mode",
                      modes[rule->mode], "applies_to", list, "sale",
-                     rule->sale[0] != '\0' ? rule->sale : NULL);
+                     rule->sale[0] != '\0' ? rule->sale : NULL, "route",
+                     rule->route[0] != '\0' ? rule->route : NULL);
 }
 
 /* --- The kind. --- */
@@ -214,6 +235,14 @@ static void rule_changed(const struct cfg_store *store, const struct cfg_doc *do
                PS_F_STR("sale", rule->sale));
 }
 
+static void rule_names(const void *parsed, cfg_named_fn *take, void *ctx)
+{
+    const struct cfg_limit_rule *rule = parsed;
+
+    if (rule->route[0] != '\0')
+        take(&cfg_kind_route, rule->route, "/route", ctx);
+}
+
 const struct cfg_kind cfg_kind_limit = {
     .path = "limits",
     .word = "limit rule",
@@ -229,6 +258,7 @@ const struct cfg_kind cfg_kind_limit = {
     .parse = rule_parse,
     .free = free,
     .write = rule_write,
+    .names = rule_names,
     .publish = rule_publish,
     .changed = rule_changed,
 };

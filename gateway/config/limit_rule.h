@@ -2,14 +2,16 @@
  * `/admin/v1/limits/{rule}`.
  *
  *   {"algorithm":"token_bucket","key":"user","rate":5,"period_s":10,"burst":5,"max_wait_ms":0,
- *    "mode":"enforce","applies_to":["order"],"sale":null}
+ *    "mode":"enforce","applies_to":["order"],"sale":null,"route":null}
  *
  * algorithm, key, rate and period_s are required; the others have the values shown by default, but
  * for burst, how many may come at once:
  * - token_bucket: default rate.
  * - leaky_bucket: default 1. Who comes sooner than that is held until the bucket has leaked, for
  *   max_wait_ms at most, and for CFG_LIMIT_WAIT_MAX_MS at most under all rules together.
- * - The windows have no burst: it is absent, or equal to rate. */
+ * - The windows have no burst: it is absent, or equal to rate.
+ * A rule for a route is one for pages (`"applies_to":["page"]`, which is its default then), and
+ * counts only what that route serves. */
 #ifndef CFG_LIMIT_RULE_H
 #define CFG_LIMIT_RULE_H
 
@@ -39,7 +41,13 @@ extern const char *const cfg_limit_keys[];
 enum cfg_limit_mode { CFG_LIMIT_ENFORCE, CFG_LIMIT_SHADOW, CFG_LIMIT_OFF };
 
 /* Bits of applies_to. */
-enum { CFG_LIMIT_ORDER = 1, CFG_LIMIT_TICKET = 2, CFG_LIMIT_ORDER_STATE = 4, CFG_LIMIT_STATUS = 8 };
+enum {
+    CFG_LIMIT_ORDER = 1,
+    CFG_LIMIT_TICKET = 2,
+    CFG_LIMIT_ORDER_STATE = 4,
+    CFG_LIMIT_STATUS = 8,
+    CFG_LIMIT_PAGE = 16
+};
 
 #define CFG_LIMIT_RATE_MAX     1000000
 #define CFG_LIMIT_PERIOD_MAX_S 86400
@@ -59,8 +67,9 @@ struct cfg_limit_rule {
     int64_t burst;       /* 1 .. CFG_LIMIT_BURST_MAX; windows: = rate */
     int64_t max_wait_ms; /* 0 .. CFG_LIMIT_WAIT_MAX_MS; leaky bucket only, else 0 */
     enum cfg_limit_mode mode;
-    unsigned applies_to;        /* at least one bit */
-    char sale[PS_NAME_MAX + 1]; /* "" = every sale */
+    unsigned applies_to;         /* at least one bit */
+    char sale[PS_NAME_MAX + 1];  /* "" = every sale */
+    char route[PS_NAME_MAX + 1]; /* "" = every route */
 };
 
 /* Reads and checks a whole rule. `name` is the rule's own (not in the document), `pointer` the JSON

@@ -19,7 +19,6 @@
 #define DEADLINE_MAX 600000
 #define TTL_MAX_S    31536000
 #define BODY_MAX     (INT64_C(1) << 40)
-#define WINDOW_MAX_S 3600
 #define LOCATION_MAX 2048
 
 const char *const cfg_route_class_names[CFG_ROUTE_CLASSES + 1] = {"core", "important", "normal",
@@ -30,7 +29,6 @@ static const char *const method_names[] = {"GET",   "HEAD",   "POST",    "PUT",
                                            "PATCH", "DELETE", "OPTIONS", NULL};
 _Static_assert(PS_ARRAY_LEN(method_names) == PS_HTTP_METHOD_OTHER + 1, "one for each method");
 #define METHOD_LIST "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"
-#define GET_BIT     (1u << PS_HTTP_GET)
 
 /* --- Reference counts. --- */
 
@@ -44,11 +42,7 @@ void cfg_route_drop(struct cfg_route *route)
 {
     if (route == NULL || atomic_fetch_sub_explicit(&route->refs, 1, memory_order_acq_rel) > 1)
         return;
-    for (size_t i = 0; i < route->split_count; i++) {
-        free(route->splits[i].name);
-        free(route->splits[i].value);
-        json_decref(route->splits[i].returned);
-    }
+    cfg_splits_done(route);
     for (size_t i = 0; i < route->cache.name_count; i++)
         free(route->cache.names[i]);
     for (size_t i = 0; i < route->fallback_count; i++) {
@@ -61,7 +55,6 @@ void cfg_route_drop(struct cfg_route *route)
     free(route->redirect.location);
     free(route->cache.names);
     free(route->fallbacks);
-    free(route->splits);
     free(route->host);
     free(route->path);
     free(route);
@@ -132,7 +125,7 @@ static void read_methods(struct cfg_part *part, struct cfg_route *route)
     uint32_t bits = 0;
 
     if (list == NULL) {
-        route->methods = GET_BIT | 1u << PS_HTTP_HEAD;
+        route->methods = CFG_GET_BIT | 1u << PS_HTTP_HEAD;
         return;
     }
     for (size_t i = 0; i < json_array_size(list); i++) {
@@ -159,132 +152,6 @@ static json_t *write_methods(const struct cfg_route *route)
             return NULL;
         }
     return list;
-}
-
-/* --- Switching. --- */
-
-/* "cookie:NAME", "header:NAME=VALUE" */
-static void read_split_by(struct cfg_part *part, struct cfg_split *split)
-{
-    struct ps_str by = {PS_STR("user").at, 4};
-    bool header, cookie;
-
-    ps_json_string(&part->json, "by", CFG_VALUE_MAX, &by);
-    split->by = strcmp(by.at, "request") == 0 ? CFG_SPLIT_REQUEST : CFG_SPLIT_USER;
-    if (strcmp(by.at, "user") == 0 || split->by == CFG_SPLIT_REQUEST)
-        return;
-    header = strncmp(by.at, "header:", 7) == 0;
-    cookie = strncmp(by.at, "cookie:", 7) == 0;
-    const char *name = by.at + 7;
-    size_t len = header ? strcspn(name, "=") : cookie ? strlen(name) : 0;
-    const char *value = header && name[len] == '=' ? name + len + 1 : "";
-    if ((!header && !cookie) || len > NAME_MAX_LEN ||
-        !ps_http_is_token((struct ps_str){name, len}) ||
-        (header && (value[0] == '\0' || !cfg_is_field_value(value)))) {
-        ps_json_fault(&part->json, "by", "must be user, request, cookie:NAME or header:NAME=VALUE");
-        return;
-    }
-    split->by = header ? CFG_SPLIT_HEADER : CFG_SPLIT_COOKIE;
-    split->name = cfg_part_copy(part, name, len);
-    if (header)
-        split->value = cfg_part_copy(part, value, strlen(value));
-}
-
-static json_t *write_split_by(const struct cfg_split *split)
-{
-    switch (split->by) {
-    case CFG_SPLIT_COOKIE:
-        return json_sprintf("cookie:%s", split->name);
-    case CFG_SPLIT_HEADER:
-        return json_sprintf("header:%s=%s", split->name, split->value);
-    default:
-        return json_string(split->by == CFG_SPLIT_USER ? "user" : "request");
-    }
-}
-
-static void read_return(struct cfg_part *outer, struct cfg_split *split)
-{
-    struct cfg_part part;
-
-    split->back.window_s = 30;
-    split->back.on = cfg_part_open(outer, "return", &part);
-    if (!split->back.on)
-        return;
-    ps_json_number(&part.json, "errors_above", 0, 1, &split->back.errors_above);
-    ps_json_number(&part.json, "p99_above", 0, 1000, &split->back.p99_above);
-    ps_json_int(&part.json, "window_s", 1, WINDOW_MAX_S, &split->back.window_s);
-    if (split->back.p99_above > 0 && split->back.p99_above < 1)
-        ps_json_fault(&part.json, "p99_above",
-                      "must be at least 1 (times that of the route's pool), or 0: not judged");
-    if (split->back.errors_above <= 0 && split->back.p99_above <= 0)
-        ps_json_fault(&part.json, "", "must have errors_above or p99_above above 0");
-    cfg_part_close(&part);
-}
-
-static void read_splits(struct cfg_part *part, struct cfg_route *route)
-{
-    const json_t *list = NULL;
-    size_t count = cfg_part_array(part, "split", CFG_SPLITS_MAX, &list);
-    uint32_t sum = 0;
-
-    route->splits = cfg_part_room(part, count, sizeof *route->splits);
-    for (size_t i = 0; route->splits != NULL && i < count; i++) {
-        struct cfg_split *split = &route->splits[route->split_count++];
-        struct cfg_part at;
-        cfg_part_open_at(part, json_array_get(list, i), "split", i, &at);
-        ps_json_require(&at.json, (const char *const[]){"pool", "share", NULL});
-        cfg_part_name(&at, "pool", split->pool);
-        cfg_part_share(&at, "share", &split->per_mille);
-        read_split_by(&at, split);
-        read_return(&at, split);
-        cfg_part_close(&at);
-        if (split->by != CFG_SPLIT_HEADER) /* whose share is of the requests with that header */
-            sum += split->per_mille;
-    }
-    if (sum > 1000)
-        ps_json_fault(&part->json, "split", "has shares of %g together, more than 1", sum / 1000.0);
-}
-
-static json_t *write_return(const struct cfg_split *split)
-{
-    if (!split->back.on)
-        return json_null();
-    return json_pack("{s:o, s:o, s:I}", "errors_above", ps_json_of_number(split->back.errors_above),
-                     "p99_above", ps_json_of_number(split->back.p99_above), "window_s",
-                     (json_int_t)split->back.window_s);
-}
-
-json_t *cfg_split_write(const struct cfg_split *split)
-{
-    return json_pack("{s:s, s:o, s:o, s:o}", "pool", split->pool, "share",
-                     cfg_share_json(split->per_mille), "by", write_split_by(split), "return",
-                     write_return(split));
-}
-
-static json_t *write_splits(const struct cfg_route *route)
-{
-    json_t *list = json_array();
-    int err = list == NULL;
-
-    for (size_t i = 0; err == 0 && i < route->split_count; i++)
-        err = json_array_append_new(list, cfg_split_write(&route->splits[i]));
-    return ps_json_built(list, err);
-}
-
-static void read_shadow(struct cfg_part *outer, struct cfg_route *route)
-{
-    struct cfg_part part;
-
-    if (!cfg_part_open(outer, "shadow", &part))
-        return;
-    ps_json_require(&part.json, (const char *const[]){"pool", "share", NULL});
-    cfg_part_name(&part, "pool", route->shadow.pool);
-    cfg_part_share(&part, "share", &route->shadow.per_mille);
-    if (route->shadow.pool[0] != '\0' && strcmp(route->shadow.pool, route->pool) == 0)
-        ps_json_fault(&part.json, "pool", "is the route's own pool");
-    if ((route->methods & GET_BIT) == 0)
-        ps_json_fault(&part.json, "", "copies GET requests, which the route does not serve");
-    cfg_part_close(&part);
 }
 
 /* --- The cache. --- */
@@ -338,7 +205,7 @@ static void read_cache(struct cfg_part *outer, struct cfg_route *route)
     ps_json_enum(&part.json, "request_no_cache", obeys, &no_cache);
     cache->obeys_no_cache = no_cache == 1;
     cfg_part_close(&part);
-    if ((route->methods & GET_BIT) == 0)
+    if ((route->methods & CFG_GET_BIT) == 0)
         ps_json_fault(&outer->json, "cache",
                       "keeps answers to GET, which the route does not serve");
 }
@@ -526,7 +393,7 @@ static void read_route(struct cfg_part *part, struct cfg_route *route)
     ps_json_enum(&part->json, "class", cfg_route_class_names, &class);
     route->class = (enum cfg_route_class) class;
     cfg_part_name(part, "pool", route->pool);
-    read_splits(part, route);
+    cfg_splits_read(part, route);
     read_deadlines(part, route);
     cfg_header_rules_read(part, "request_headers", &route->request_headers);
     cfg_header_rules_read(part, "response_headers", &route->response_headers);
@@ -534,7 +401,7 @@ static void read_route(struct cfg_part *part, struct cfg_route *route)
     read_fallbacks(part, route);
     read_redirect(part, route);
     read_answer(part, route);
-    read_shadow(part, route);
+    cfg_shadow_read(part, route);
     check_target(part);
 }
 
@@ -588,14 +455,6 @@ static json_t *write_answer(const struct cfg_route *route)
     return NULL;
 }
 
-static json_t *write_shadow(const struct cfg_route *route)
-{
-    if (route->shadow.pool[0] == '\0')
-        return json_null();
-    return json_pack("{s:s, s:o}", "pool", route->shadow.pool, "share",
-                     cfg_share_json(route->shadow.per_mille));
-}
-
 static json_t *route_write(const void *parsed)
 {
     const struct cfg_route *route = parsed;
@@ -605,12 +464,12 @@ static json_t *route_write(const void *parsed)
         "host", cfg_text_json(route->host), "path", route->path, "match",
         route->exact ? "exact" : "prefix", "methods", write_methods(route), "class",
         cfg_route_class_names[route->class], "pool", cfg_text_json(route->pool), "split",
-        write_splits(route), "first_byte_ms", (json_int_t)route->first_byte_ms, "total_ms",
+        cfg_splits_write(route), "first_byte_ms", (json_int_t)route->first_byte_ms, "total_ms",
         (json_int_t)route->total_ms, "body_max", (json_int_t)route->body_max, "request_headers",
         cfg_header_rules_write(&route->request_headers), "response_headers",
         cfg_header_rules_write(&route->response_headers), "cache", write_cache(&route->cache),
         "fallback", write_fallbacks(route), "redirect", write_redirect(route), "answer",
-        write_answer(route), "shadow", write_shadow(route));
+        write_answer(route), "shadow", cfg_shadow_write(route));
 }
 
 static json_t *write_state(const void *parsed)
@@ -618,6 +477,41 @@ static json_t *write_state(const void *parsed)
     const struct cfg_route *route = parsed;
 
     return cfg_route_state(route, &route->fallback_pin, NULL);
+}
+
+/* --- Among others. --- */
+
+static void route_names(const void *parsed, cfg_named_fn *take, void *ctx)
+{
+    const struct cfg_route *route = parsed;
+    char member[40];
+
+    if (route->pool[0] != '\0')
+        take(&cfg_kind_pool, route->pool, "/pool", ctx);
+    for (size_t i = 0; i < route->split_count; i++) {
+        (void)snprintf(member, sizeof member, "/split/%zu/pool", i);
+        take(&cfg_kind_pool, route->splits[i].pool, member, ctx);
+    }
+    for (size_t i = 0; i < route->fallback_count; i++) {
+        (void)snprintf(member, sizeof member, "/fallback/%zu/pool", i);
+        if (route->fallbacks[i].kind == CFG_FALLBACK_POOL)
+            take(&cfg_kind_pool, route->fallbacks[i].pool, member, ctx);
+    }
+    if (route->shadow.pool[0] != '\0')
+        take(&cfg_kind_pool, route->shadow.pool, "/shadow/pool", ctx);
+    if (route->cache.store[0] != '\0')
+        take(&cfg_kind_cache, route->cache.store, "/cache/store", ctx);
+}
+
+/* Nothing tells them apart. */
+static bool route_clashes(const void *parsed, const void *other)
+{
+    const struct cfg_route *a = parsed, *b = other;
+    bool same_host =
+        a->host == NULL || b->host == NULL ? a->host == b->host : strcmp(a->host, b->host) == 0;
+
+    return (a->methods & b->methods) != 0 && a->exact == b->exact && same_host &&
+           strcmp(a->path, b->path) == 0;
 }
 
 const struct cfg_kind cfg_kind_route = {
@@ -637,5 +531,11 @@ const struct cfg_kind cfg_kind_route = {
     .free = route_free,
     .write = route_write,
     .write_state = write_state,
+    .names = route_names,
+    .clashes = route_clashes,
+    .clash_member = "/path",
+    .clash_words =
+        "is taken already, with the same host and match and a method that both serve, by "
+        "the route",
     .publish = cfg_publish_pages,
 };

@@ -1,4 +1,4 @@
-/* Parts of a route's document: header rules and answers that need nobody. */
+/* Parts of a route's document: how it switches, header rules, and answers that need nobody. */
 #ifndef CFG_ROUTE_PARTS_H
 #define CFG_ROUTE_PARTS_H
 
@@ -7,6 +7,18 @@
 
 #define CFG_STATIC_BODY_MAX ((size_t)64 << 10)
 #define CFG_VALUE_MAX       1024 /* bytes of a header field's value */
+
+#define CFG_GET_BIT (1u << PS_HTTP_GET)
+
+/* --- route_split.c: the members split and shadow. The route's pool and methods are read. --- */
+
+void cfg_splits_read(struct cfg_part *part, struct cfg_route *route);
+json_t *cfg_splits_write(const struct cfg_route *route);
+void cfg_splits_done(struct cfg_route *route);
+void cfg_shadow_read(struct cfg_part *outer, struct cfg_route *route);
+json_t *cfg_shadow_write(const struct cfg_route *route);
+
+/* --- route_parts.c --- */
 
 /* Both members `set` and `remove` of the object `member`. */
 void cfg_header_rules_read(struct cfg_part *outer, const char *member,

@@ -1,6 +1,6 @@
-/* Seeding. A sale is created when its name is unknown. A document of `policy` - a limit rule, that
- * of overload, a feature - is created when its name is unknown, or replaced while it is still as it
- * was shipped. Each is an ordinary change with its audit line, by "settings". */
+/* Seeding. A sale is created when its name is unknown. A document of `policy` - a pool, a route, a
+ * limit rule, that of overload, a feature - is created when its name is unknown, or replaced while
+ * it is still as it was shipped. Each is an ordinary change with its audit line, by "settings". */
 #include "gateway/config/seed.h"
 
 #include "common/buf.h"
@@ -40,9 +40,10 @@ static void check_sales(const json_t *sales, struct ps_faults *faults)
     }
 }
 
-/* Whose documents `policy` may hold, under the kind's path. */
-static const struct cfg_kind *const seeded[] = {&cfg_kind_limit, &cfg_kind_overload,
-                                                &cfg_kind_feature};
+/* Whose documents `policy` may hold, under the kind's path; what others name comes first. */
+static const struct cfg_kind *const seeded[] = {&cfg_kind_cache,    &cfg_kind_pool,
+                                                &cfg_kind_route,    &cfg_kind_limit,
+                                                &cfg_kind_overload, &cfg_kind_feature};
 
 /* Calls `take` for each document of a member of `policy`; of a kind that has one document the
  * member is that one. */
@@ -131,8 +132,10 @@ int cfg_seed_check(const json_t *sales, const json_t *policy, struct ps_faults *
         if (kind != NULL)
             check_kind(kind, member, faults);
         else
-            (void)ps_faults_add(faults, PS_E_INVALID, pointer,
-                                "unknown; policy may hold limits, overload and features");
+            (void)ps_faults_add(
+                faults, PS_E_INVALID, pointer,
+                "unknown; policy may hold caches, pools, routes, limits, overload and "
+                "features");
     }
     return faults->count > before ? PS_E_INVALID : 0;
 }
@@ -252,18 +255,19 @@ static void seed_sale(struct cfg_store *store, json_t *json)
 
 /* --- Policy. --- */
 
+/* One kind after the other: what the next one names must be in force. */
 struct policy_seed {
     struct cfg_store *store;
-    const struct cfg_kind *kind;
-    json_t *documents;
+    json_t *policy;
+    size_t index;              /* in `seeded` */
     struct cfg_change *change; /* while it is made */
 };
 
-static void seed_kind(struct cfg_store *store, const struct cfg_kind *kind, json_t *documents);
+static void seed_from(struct cfg_store *store, json_t *policy, size_t index);
 
 static void free_seed(struct policy_seed *seed)
 {
-    json_decref(seed->documents);
+    json_decref(seed->policy);
     free(seed);
 }
 
@@ -278,11 +282,12 @@ static void fail_kind(const struct cfg_kind *kind, const char *error)
 static void end_kind(int err, const struct ps_fault *fault, void *ctx)
 {
     struct policy_seed *seed = ctx;
+    bool again = err == PS_E_CONFLICT; /* somebody else was first: chosen anew */
 
-    if (err == PS_E_CONFLICT) /* somebody else was first: chosen anew */
-        seed_kind(seed->store, seed->kind, seed->documents);
-    else if (err < 0)
-        fail_kind(seed->kind, fault->text[0] != '\0' ? fault->text : ps_err_text(err));
+    if (err < 0 && !again)
+        fail_kind(seeded[seed->index], fault->text[0] != '\0' ? fault->text : ps_err_text(err));
+    if (err != PS_E_CLOSED)
+        seed_from(seed->store, seed->policy, again ? seed->index : seed->index + 1);
     free_seed(seed);
 }
 
@@ -304,6 +309,26 @@ static void name_differences(const json_t *a, const json_t *b, char *ret_text, s
     ret_text[text.len] = '\0';
 }
 
+/* What does not fit beside the others is left out of the change. */
+static int put_fitting(struct cfg_change *change, const struct cfg_kind *kind, const char *name,
+                       const json_t *json, struct ps_faults *faults)
+{
+    const struct cfg_doc *from;
+    enum cfg_refusal refusal;
+    size_t last = 0;
+    int err = cfg_change_put(change, kind, name, json, "", &refusal, faults);
+
+    if (err == 0)
+        err = cfg_change_check(change, NULL, &refusal, faults);
+    else
+        return err;
+    while (err < 0 && cfg_change_doc(change, last + 1, &from) != NULL)
+        last++;
+    if (err < 0) /* as those before it fit, it is the last one that does not */
+        cfg_change_remove(change, last);
+    return err;
+}
+
 static void seed_document(const struct cfg_kind *kind, const char *name, json_t *json, void *ctx)
 {
     struct policy_seed *seed = ctx;
@@ -311,7 +336,6 @@ static void seed_document(const struct cfg_kind *kind, const char *name, json_t 
     struct ps_faults faults = {0};
     json_t *wanted = read_document(kind, name, json, "", &faults);
     json_t *is = have != NULL ? cfg_doc_json(have) : NULL;
-    enum cfg_refusal refusal;
     char differences[128] = "";
 
     if (wanted != NULL && is != NULL)
@@ -321,38 +345,53 @@ static void seed_document(const struct cfg_kind *kind, const char *name, json_t 
     } else if (have != NULL && strcmp(have->by.who, "penstock") != 0) {
         if (differences[0] != '\0')
             ignore(kind, name, differences, "it exists; change it through the admin API");
-    } else if (cfg_change_put(seed->change, kind, name, json, "", &refusal, &faults) < 0) {
+    } else if (put_fitting(seed->change, kind, name, json, &faults) < 0) {
         ignore(kind, name, NULL, faults.at[0].text);
     }
     json_decref(wanted);
     json_decref(is);
 }
 
-static void seed_kind(struct cfg_store *store, const struct cfg_kind *kind, json_t *documents)
+/* False: nothing was submitted. */
+static bool seed_kind(struct cfg_store *store, json_t *policy, size_t index)
 {
-    struct cfg_change *change = new_change(store, kind->put);
-    struct policy_seed *seed = calloc(1, sizeof *seed);
+    const struct cfg_kind *kind = seeded[index];
+    json_t *documents = json_object_get(policy, kind->path);
+    struct cfg_change *change;
+    struct policy_seed *seed;
     const struct cfg_doc *from;
 
+    if (documents == NULL)
+        return false;
+    change = new_change(store, kind->put);
+    seed = calloc(1, sizeof *seed);
     if (change == NULL || seed == NULL) {
         cfg_change_free(change);
         free(seed);
         fail_kind(kind, ps_err_text(PS_E_NOMEM));
-        return;
+        return false;
     }
-    *seed = (struct policy_seed){store, kind, json_incref(documents), change};
+    *seed = (struct policy_seed){store, json_incref(policy), index, change};
     each_document(kind, documents, seed_document, seed);
     if (cfg_change_doc(change, 0, &from) == NULL) {
         cfg_change_free(change);
         free_seed(seed);
-        return;
+        return false;
     }
     cfg_change_line(change, kind->path, NULL, json_incref(documents));
     int err = cfg_change_submit(change, end_kind, seed);
-    if (err < 0) {
-        fail_kind(kind, ps_err_text(err));
-        free_seed(seed);
-    }
+    if (err == 0)
+        return true;
+    fail_kind(kind, ps_err_text(err));
+    free_seed(seed);
+    return false;
+}
+
+/* The kinds from this one on: up to the first that changes something, whose end goes on. */
+static void seed_from(struct cfg_store *store, json_t *policy, size_t index)
+{
+    while (index < PS_ARRAY_LEN(seeded) && !seed_kind(store, policy, index))
+        index++;
 }
 
 void cfg_seed(struct cfg_store *store, json_t *sales, json_t *policy)
@@ -365,9 +404,5 @@ void cfg_seed(struct cfg_store *store, json_t *sales, json_t *policy)
         return;
     }
     json_array_foreach(sales, i, seed) seed_sale(store, seed);
-    for (i = 0; i < PS_ARRAY_LEN(seeded); i++) {
-        json_t *documents = json_object_get(policy, seeded[i]->path);
-        if (documents != NULL)
-            seed_kind(store, seeded[i], documents);
-    }
+    seed_from(store, policy, 0);
 }

@@ -251,6 +251,9 @@ static bool is_current(const struct cfg_store *store, const struct cfg_job *job)
 /* A change of this gateway's own. 0: it is under way, or stays where it is. */
 static int start_own(struct cfg_store *store, struct cfg_change *change)
 {
+    struct ps_faults faults = {0};
+    enum cfg_refusal refusal;
+
     if (store->sync != NULL && change->job.edit_count > 0 && cfg_sync_holds(store->sync))
         return 0;
     if (change->refused < 0)
@@ -258,6 +261,8 @@ static int start_own(struct cfg_store *store, struct cfg_change *change)
     if (!is_current(store, &change->job))
         return ps_fault(&change->job.fault, PS_E_CONFLICT, "",
                         "somebody else has changed this meanwhile");
+    if (cfg_change_check(change, NULL, &refusal, &faults) < 0)
+        return ps_fault(&change->job.fault, PS_E_CONFLICT, "", "meanwhile: %s", faults.at[0].text);
     int err = change->job.line == NULL ? cfg_change_write_line(change) : 0;
     if (err < 0)
         return err;

@@ -101,6 +101,13 @@ int cfg_change_put(struct cfg_change *change, const struct cfg_kind *kind, const
 int cfg_change_drop(struct cfg_change *change, const struct cfg_kind *kind, const char *name,
                     const char *pointer, enum cfg_refusal *ret_refusal,
                     struct ps_faults *faults) PS_MUST_CHECK;
+/* When all is added: do its documents fit together, and to what will be in force beside them?
+ * PS_E_INVALID: one names what there is not, or takes what another one takes; PS_E_CONFLICT with
+ * CFG_IN_USE: others name what is deleted; PS_E_NOMEM. `point` says where a document stands; NULL:
+ * nowhere (""). */
+typedef void cfg_point_fn(const struct cfg_doc *doc, char ret_pointer[192]);
+int cfg_change_check(const struct cfg_change *change, cfg_point_fn *point,
+                     enum cfg_refusal *ret_refusal, struct ps_faults *faults) PS_MUST_CHECK;
 /* The same document in another state. PS_E_NOT_FOUND. */
 int cfg_change_state(struct cfg_change *change, const struct cfg_kind *kind, const char *name,
                      const json_t *state) PS_MUST_CHECK;
@@ -110,6 +117,7 @@ void cfg_change_follow(struct cfg_change *change, int64_t version);
 /* The documents added: the i-th, and the one that it replaces (NULL: none). NULL: no more. */
 const struct cfg_doc *cfg_change_doc(const struct cfg_change *change, size_t i,
                                      const struct cfg_doc **ret_from);
+void cfg_change_remove(struct cfg_change *change, size_t i);
 /* A private file to replace with it. PS_E_NOMEM. */
 int cfg_change_file(struct cfg_change *change, const char *path, const char *text) PS_MUST_CHECK;
 /* What its audit line says, in the place of the documents before and after; takes `from` and `to`

@@ -82,6 +82,5 @@ bool cfg_store_is_in_force(const struct cfg_store *store, const struct cfg_doc *
 int cfg_change_write_line(struct cfg_change *change) PS_MUST_CHECK;
 /* An edit, taken over also when it fails. PS_E_NOMEM. */
 int cfg_change_add(struct cfg_change *change, struct cfg_edit edit) PS_MUST_CHECK;
-void cfg_change_remove(struct cfg_change *change, size_t index);
 
 #endif

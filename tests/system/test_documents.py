@@ -9,6 +9,9 @@ DOCUMENTS = {
     "limits/slow": ({"algorithm": "token_bucket", "key": "user", "rate": 1, "period_s": 10}, {"rate": 2}),
     "blocklist/users/bot": ({"reason": "a script"}, {"reason": "two scripts"}),
     "blocklist/ips/192.0.2.0%2F24": ({"reason": "a data centre"}, {"reason": "another one"}),
+    "pools/web": ({"endpoints": [{"address": "127.0.0.1:9001"}]}, {"retry_budget": 0.5}),
+    "caches/pages": ({"bytes": 1 << 20}, {"eviction": "lfu"}),
+    "routes/product": ({"path": "/p/", "answer": {"body": "soon"}}, {"class": "extra"}),
 }
 PATCH = {"Content-Type": "application/merge-patch+json"}
 

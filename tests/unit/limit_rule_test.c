@@ -40,6 +40,18 @@ static void a_short_rule_gets_the_documented_defaults(void **unused)
     assert_int_equal(rule.burst, 1);
 }
 
+static void a_rule_for_a_route_is_one_for_pages(void **unused)
+{
+    (void)unused;
+    struct cfg_limit_rule rule;
+    struct ps_fault fault;
+    assert_ok(read_rule("{\"algorithm\":\"token_bucket\",\"key\":\"user\",\"rate\":5,"
+                        "\"period_s\":10,\"route\":\"product\"}",
+                        &rule, &fault));
+    assert_int_equal(rule.applies_to, CFG_LIMIT_PAGE);
+    assert_string_equal(rule.route, "product");
+}
+
 static void what_is_written_reads_back_the_same(void **unused)
 {
     (void)unused;
@@ -47,16 +59,21 @@ static void what_is_written_reads_back_the_same(void **unused)
         "{\"algorithm\":\"token_bucket\",\"key\":\"user\",\"rate\":5,\"period_s\":10,\"burst\":7,"
         "\"max_wait_ms\":0,"
         "\"mode\":\"shadow\",\"applies_to\":[\"order\",\"ticket\",\"order_state\",\"status\"],"
-        "\"sale\":\"spring\"}",
+        "\"sale\":\"spring\",\"route\":null}",
         "{\"algorithm\":\"leaky_bucket\",\"key\":\"global\",\"rate\":1000000,\"period_s\":86400,"
         "\"burst\":1000000,"
-        "\"max_wait_ms\":10000,\"mode\":\"off\",\"applies_to\":[\"status\"],\"sale\":null}",
+        "\"max_wait_ms\":10000,\"mode\":\"off\",\"applies_to\":[\"status\"],\"sale\":null,"
+        "\"route\":null}",
         "{\"algorithm\":\"fixed_window\",\"key\":\"ip\",\"rate\":1,\"period_s\":1,\"burst\":1,"
         "\"max_wait_ms\":0,"
-        "\"mode\":\"enforce\",\"applies_to\":[\"ticket\"],\"sale\":null}",
+        "\"mode\":\"enforce\",\"applies_to\":[\"ticket\"],\"sale\":null,\"route\":null}",
         "{\"algorithm\":\"sliding_window\",\"key\":\"sale\",\"rate\":9,\"period_s\":60,\"burst\":9,"
         "\"max_wait_ms\":0,"
-        "\"mode\":\"enforce\",\"applies_to\":[\"order\",\"order_state\"],\"sale\":null}",
+        "\"mode\":\"enforce\",\"applies_to\":[\"order\",\"order_state\"],\"sale\":null,\"route\":"
+        "null}",
+        "{\"algorithm\":\"fixed_window\",\"key\":\"ip\",\"rate\":9,\"period_s\":1,\"burst\":9,"
+        "\"max_wait_ms\":0,"
+        "\"mode\":\"enforce\",\"applies_to\":[\"page\"],\"sale\":null,\"route\":\"product\"}",
     };
     for (size_t i = 0; i < PS_ARRAY_LEN(texts); i++) {
         struct cfg_limit_rule rule;
@@ -127,6 +144,24 @@ static void a_bad_rule_is_refused_with_a_pointer_and_changes_nothing(void **unus
          "/limits/user/sale"},
         {"{\"algorithm\":\"token_bucket\",\"key\":\"user\",\"rate\":5,\"period_s\":10,\"sale\":7}",
          "/limits/user/sale"},
+        {"{\"algorithm\":\"token_bucket\",\"key\":\"user\",\"rate\":5,\"period_s\":10,"
+         "\"route\":\"a b\"}",
+         "/limits/user/route"},
+        {"{\"algorithm\":\"token_bucket\",\"key\":\"user\",\"rate\":5,\"period_s\":10,"
+         "\"route\":\"p\",\"applies_to\":[\"order\"]}",
+         "/limits/user/applies_to"},
+        {"{\"algorithm\":\"token_bucket\",\"key\":\"user\",\"rate\":5,\"period_s\":10,"
+         "\"route\":\"p\",\"applies_to\":[\"page\",\"order\"]}",
+         "/limits/user/applies_to"},
+        {"{\"algorithm\":\"token_bucket\",\"key\":\"user\",\"rate\":5,\"period_s\":10,"
+         "\"route\":\"p\",\"sale\":\"s\"}",
+         "/limits/user/sale"},
+        {"{\"algorithm\":\"token_bucket\",\"key\":\"user\",\"rate\":5,\"period_s\":10,"
+         "\"applies_to\":[\"page\"],\"sale\":\"s\"}",
+         "/limits/user/sale"},
+        {"{\"algorithm\":\"token_bucket\",\"key\":\"sale\",\"rate\":5,\"period_s\":10,"
+         "\"route\":\"p\"}",
+         "/limits/user/key"},
         {"{\"algorithm\":\"token_bucket\",\"key\":\"user\",\"rate\":5,\"period_s\":10,\"bursts\":"
          "7}",
          "/limits/user/bursts"},
@@ -166,6 +201,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_short_rule_gets_the_documented_defaults),
+        cmocka_unit_test(a_rule_for_a_route_is_one_for_pages),
         cmocka_unit_test(what_is_written_reads_back_the_same),
         cmocka_unit_test(a_bad_rule_is_refused_with_a_pointer_and_changes_nothing),
         cmocka_unit_test(a_rule_needs_a_proper_name),

@@ -1,0 +1,232 @@
+"""Pools, routes and caches as documents over the admin API: every fault is 422 with its pointer and changes nothing, what others
+name stays (409), a bundle may bring what belongs together, and all of it outlives a restart."""
+import pytest
+from penstock import ANY_VERSION, Gateway
+
+WEB = {"endpoints": [{"address": "127.0.0.1:9001"}]}
+PAGE = {"path": "/p/", "pool": "web"}
+
+
+@pytest.fixture(scope="module")
+def gateway():
+    with Gateway() as one:
+        yield one
+
+
+@pytest.fixture
+def web(gateway):
+    """A pool and a route to it; both, and what a test adds, go again."""
+    for name, document in (("pools/web", WEB), ("routes/product", PAGE)):
+        assert put(gateway, name, document).status == 201
+    yield gateway
+    assert put_bundle(gateway, {"limits": without(gateway, "limits", "slow"), "routes": {}, "pools": {}, "caches": {"default": {}}}).status == 200
+
+
+def put(gateway, name, document, query=""):
+    have = gateway.admin("GET", "/admin/v1/" + name)
+    return gateway.admin("PUT", f"/admin/v1/{name}{query}", document, ANY_VERSION if have.status == 200 else None)
+
+
+def delete(gateway, name):
+    return gateway.admin("DELETE", "/admin/v1/" + name, headers=ANY_VERSION)
+
+
+def bundle(gateway):
+    return gateway.admin("GET", "/admin/v1/config").json["documents"]
+
+
+def without(gateway, kind, name):
+    return {key: value for key, value in bundle(gateway)[kind].items() if key != name}
+
+
+def put_bundle(gateway, documents, query=""):
+    return gateway.admin("PUT", "/admin/v1/config" + query, {"documents": documents}, ANY_VERSION)
+
+
+def faults(answer):
+    return {fault["pointer"]: fault["detail"] for fault in answer.json["errors"]}
+
+
+def assert_refused(answer, *pointers):
+    assert (answer.status, answer.code) == (422, "invalid"), answer
+    assert sorted(faults(answer)) == sorted(pointers), faults(answer)
+
+
+def test_a_document_comes_back_whole(web):
+    assert web.admin("GET", "/admin/v1/pools/web").json["retry_budget"] == 0.2
+    assert web.admin("GET", "/admin/v1/routes/product").json["methods"] == ["GET", "HEAD"]
+    assert web.admin("GET", "/admin/v1/caches/default").json == {"bytes": 64 << 20, "object_bytes_max": 1 << 20, "eviction": "lru"}
+    assert list(web.admin("GET", "/admin/v1/routes").json["routes"]) == ["product"]
+    assert list(web.admin("GET", "/admin/v1/pools").json["pools"]) == ["web"]
+    assert list(web.admin("GET", "/admin/v1/caches").json["caches"]) == ["default"]
+
+
+ROUTE_FAULTS = [
+    ({"pool": "gone"}, ["/pool"]),
+    ({"split": [{"pool": "web", "share": 0.5}, {"pool": "gone", "share": 0.1}]}, ["/split/1/pool"]),
+    ({"fallback": [{"kind": "problem"}], "shadow": {"pool": "gone", "share": 0.1}}, ["/shadow/pool"]),
+    ({"cache": {"store": "gone"}, "fallback": [{"kind": "stale"}, {"kind": "pool", "pool": "gone"}]}, ["/cache/store", "/fallback/1/pool"]),
+    ({"path": "/p"}, ["/path"]),
+    ({"path": "p/"}, ["/path"]),
+    ({"path": "/v1/sales/"}, ["/path"]),
+    ({"path": "/livez", "match": "exact"}, ["/path"]),
+    ({"path": "/readyz", "match": "exact"}, ["/path"]),
+    ({"host": "shop:80"}, ["/host"]),
+    ({"methods": ["FETCH"]}, ["/methods"]),
+    ({"pool": None}, [""]),
+    ({"answer": {}}, [""]),
+    ({"first_byte_ms": 2, "total_ms": 1}, ["/first_byte_ms"]),
+    ({"split": [{"pool": "web", "share": 0.6}, {"pool": "web", "share": 0.6, "by": "request"}]}, ["/split"]),
+    ({"split": [{"pool": "web", "share": 0.0001}]}, ["/split/0/share"]),
+    ({"request_headers": {"set": {"Host": "a", "X-Forwarded-For": "b", "a b": "c", "X-A": "d\r\ne"}}},
+     [f"/request_headers/set/{name}" for name in ("Host", "X-Forwarded-For", "a b", "X-A")]),
+    ({"response_headers": {"remove": ["Content-Length", "via"]}}, ["/response_headers/remove/0", "/response_headers/remove/1"]),
+    ({"methods": ["POST"], "cache": {}}, ["/cache"]),
+    ({"fallback": [{"kind": "stale"}]}, ["/fallback/0/kind"]),
+    ({"fallback": [{"kind": "pool", "pool": "web"}]}, ["/fallback/0/pool"]),
+    ({"fallback": [{"kind": "static", "status": 600, "body": "x"}]}, ["/fallback/0/status"]),
+    ({"fallback": [{"kind": "static", "body": "x" * 65537}]}, ["/fallback/0/body"]),
+    ({"pool": None, "redirect": {"status": 304, "location": "/x"}}, ["/redirect/status"]),
+    ({"pool": None, "redirect": {"location": "javascript:x"}}, ["/redirect/location"]),
+    ({"class": "vital", "body_max": -1, "retries": 3}, ["/class", "/body_max", "/retries"]),
+]
+
+
+@pytest.mark.parametrize("members, pointers", ROUTE_FAULTS, ids=[",".join(row[1]) + f"-{i}" for i, row in enumerate(ROUTE_FAULTS)])
+def test_each_fault_of_a_route_is_named_and_changes_nothing(web, members, pointers):
+    before = bundle(web)
+    assert_refused(put(web, "routes/cart", {"path": "/c/", "pool": "web", **members}), *pointers)
+    assert_refused(put(web, "routes/product", {**PAGE, **members}), *pointers)
+    assert_refused(put_bundle(web, {"routes": {"product": PAGE, "cart": {"path": "/c/", "pool": "web", **members}}}),
+                   *("/documents/routes/cart" + pointer for pointer in pointers))
+    assert bundle(web) == before
+
+
+POOL_FAULTS = [
+    ({"endpoints": []}, ["/endpoints"]),
+    ({"endpoints": [{"address": "127.0.0.1:1", "weight": 0}]}, ["/endpoints"]),
+    ({"endpoints": [{"address": "[::1]:1"}, {"address": "[0:0::1]:1"}]}, ["/endpoints/1/address"]),
+    ({"endpoints": [{"address": "shop:80"}]}, ["/endpoints/0/address"]),
+    ({"algorithm": "fastest", "hash_by": "path"}, ["/algorithm", "/hash_by"]),
+    ({"discovery": {"dns": "shop"}}, ["/discovery/port"]),
+    ({"health": {"path": "x", "timeout_ms": 2000}}, ["/health/path", "/health/timeout_ms"]),
+    ({"outlier": {"ejected_share_max": 2}, "retry_budget": -1}, ["/outlier/ejected_share_max", "/retry_budget"]),
+]
+
+
+@pytest.mark.parametrize("members, pointers", POOL_FAULTS, ids=[",".join(row[1]) + f"-{i}" for i, row in enumerate(POOL_FAULTS)])
+def test_each_fault_of_a_pool_is_named_and_changes_nothing(web, members, pointers):
+    before = bundle(web)
+    assert_refused(put(web, "pools/web", {**WEB, **members}), *pointers)
+    assert bundle(web) == before
+
+
+def test_a_cache_has_bounds(web):
+    assert_refused(put(web, "caches/default", {"bytes": 1 << 20, "object_bytes_max": (1 << 17) + 1}), "/object_bytes_max")
+    assert_refused(put(web, "caches/other", {"bytes": 1, "eviction": "fifo"}), "/bytes", "/eviction")
+    assert put(web, "caches/default", {"bytes": 1 << 20, "eviction": "lfu"}).status == 200
+
+
+def test_a_route_that_another_one_shadows_names_it(web):
+    for document, taken in (({}, True), ({"methods": ["POST", "HEAD"]}, True), ({"methods": ["POST"]}, False), ({"match": "exact"}, False),
+                            ({"host": "shop.example"}, False), ({"path": "/p/1/"}, False)):
+        answer = put(web, "routes/other", {**PAGE, **document}, "?dry_run=1")
+        assert answer.status == (422 if taken else 200), (document, answer)
+        assert not taken or (list(faults(answer)) == ["/path"] and '"product"' in faults(answer)["/path"])
+    assert put(web, "routes/product", {**PAGE, "class": "extra"}).status == 200  # a route does not shadow itself
+    assert put(web, "routes/all", {"path": "/", "pool": "web"}).status == 201
+
+
+def test_what_others_name_cannot_be_deleted(web):
+    assert put(web, "pools/backup", WEB).status == 201
+    assert put(web, "caches/pages", {}).status == 201
+    for name in ("cart", "reviews"):
+        assert put(web, f"routes/{name}", {"path": f"/{name}/", "pool": "web", "cache": {"store": "pages"},
+                                           "fallback": [{"kind": "pool", "pool": "backup"}]}).status == 201
+    rule = {"algorithm": "token_bucket", "key": "ip", "rate": 1, "period_s": 1, "route": "cart"}
+    assert put(web, "limits/slow", rule).status == 201
+    for name, users in (("pools/web", ("cart", "product", "reviews")), ("pools/backup", ("cart", "reviews")), ("caches/pages", ("cart", "reviews")),
+                        ("routes/cart", ("slow",))):
+        for query in ("", "?dry_run=1"):
+            answer = web.admin("DELETE", f"/admin/v1/{name}{query}", headers=ANY_VERSION)
+            assert (answer.status, answer.code) == (409, "in_use"), answer
+            assert all(f'"{user}"' in answer.json["detail"] for user in users), answer
+        assert web.admin("GET", "/admin/v1/" + name).status == 200
+    assert delete(web, "caches/default").code == "conflict"
+    for name in ("limits/slow", "routes/cart", "routes/reviews", "pools/backup", "caches/pages"):
+        assert delete(web, name).status == 204, name
+
+
+def test_many_users_are_counted(web):
+    routes = {f"a-route-with-quite-a-long-name-{i}": {"path": f"/{i}/", "pool": "web"} for i in range(20)}
+    assert put_bundle(web, {"routes": routes}).status == 200
+    detail = delete(web, "pools/web").json["detail"]
+    assert detail.startswith('is named by route "a-route-with-quite-a-long-name-0", route "') and detail.endswith(" more")
+    assert detail.count("route \"") + int(detail.split()[-2]) == 20
+
+
+def test_a_rule_names_a_route_that_exists(web):
+    rule = {"algorithm": "token_bucket", "key": "ip", "rate": 1, "period_s": 1}
+    assert_refused(put(web, "limits/slow", {**rule, "route": "gone"}), "/route")
+    assert_refused(put(web, "limits/slow", {**rule, "route": "product", "applies_to": ["order"]}), "/applies_to")
+    answer = put(web, "limits/slow", {**rule, "route": "product"})
+    assert (answer.status, answer.json["applies_to"], answer.json["route"]) == (201, ["page"], "product")
+
+
+def test_a_bundle_brings_what_belongs_together(web):
+    both = {"pools": {"web": WEB, "new": WEB}, "caches": {"default": {}, "pages": {}},
+            "routes": {"product": {**PAGE, "pool": "new", "cache": {"store": "pages"}}}}
+    assert put_bundle(web, both, "?dry_run=1").status == 200
+    assert put_bundle(web, both).status == 200
+    assert bundle(web)["routes"]["product"]["pool"] == "new"
+    # What one part of a bundle takes away, another part may not name.
+    assert_refused(put_bundle(web, {"pools": {"web": WEB}, "routes": {"product": {**PAGE, "pool": "new"}}}), "/documents/routes/product/pool")
+    answer = put_bundle(web, {"pools": {"web": WEB}})
+    assert (answer.status, answer.code, answer.json["pointer"]) == (409, "in_use", "/documents/pools/new") and '"product"' in answer.json["detail"]
+    assert put_bundle(web, {"pools": {}, "routes": {}}).status == 200
+    assert bundle(web)["pools"] == {}
+    assert put_bundle(web, both).status == 200
+
+
+def test_two_routes_of_a_bundle_may_not_shadow_each_other(web):
+    answer = put_bundle(web, {"routes": {"a": PAGE, "b": PAGE}})
+    assert_refused(answer, "/documents/routes/a/path", "/documents/routes/b/path")
+    assert '"b"' in faults(answer)["/documents/routes/a/path"]
+    assert put_bundle(web, {"routes": {"other": PAGE}}).status == 200  # the one before goes
+
+
+def test_a_rollback_is_checked_against_what_there_is_now(web):
+    assert put(web, "pools/new", WEB).status == 201
+    assert put(web, "routes/product", {**PAGE, "pool": "new"}).status == 200
+    first = web.admin("GET", "/admin/v1/routes/product/versions").json["versions"][-1]["version"]
+    assert delete(web, "pools/web").status == 204
+    assert_refused(web.admin("POST", "/admin/v1/routes/product/rollback", {"version": first}), "/pool")
+    assert put(web, "pools/web", WEB).status == 201
+    answer = web.admin("POST", "/admin/v1/routes/product/rollback", {"version": first})
+    assert (answer.status, answer.json["pool"]) == (200, "web")
+
+
+def test_all_of_it_outlives_a_restart():
+    with Gateway() as gateway:
+        route = {**PAGE, "host": "Shop.Example", "split": [{"pool": "new", "share": 0.125, "by": "cookie:sid", "return": {"p99_above": 1.5}}],
+                 "cache": {"query": ["id"]}, "fallback": [{"kind": "stale"}, {"kind": "static", "status": 503, "body": "<p>zu spät"}]}
+        made = {"pools": {"web": WEB, "new": {**WEB, "algorithm": "consistent_hash", "hash_by": "header:X-A", "health": {}}},
+                "caches": {"default": {"eviction": "random"}}, "routes": {"product": route}}
+        assert put_bundle(gateway, made).status == 200
+        before = bundle(gateway)
+        assert before["routes"]["product"]["host"] == "shop.example" and before["routes"]["product"]["split"][0]["share"] == 0.125
+        for end in (gateway.stop, gateway.kill):
+            end()
+            gateway.start()
+            assert bundle(gateway) == before
+
+
+def test_the_settings_seed_what_belongs_together():
+    policy = {"routes": {"product": PAGE, "lost": {"path": "/x/", "pool": "gone"}}, "pools": {"web": WEB}, "caches": {"pages": {"bytes": 1 << 20}},
+              "limits": {"slow": {"algorithm": "token_bucket", "key": "ip", "rate": 1, "period_s": 1, "route": "product"}}}
+    with Gateway(settings={"policy": policy}) as gateway:
+        have = bundle(gateway)
+        assert list(have["routes"]) == ["product"] and list(have["pools"]) == ["web"] and sorted(have["caches"]) == ["default", "pages"]
+        assert have["limits"]["slow"]["route"] == "product"
+        [ignored] = [line for line in gateway.log_path.read_text().splitlines() if "seed_ignored" in line]
+        assert "lost" in ignored and "there is no pool" in ignored, ignored

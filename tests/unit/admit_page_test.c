@@ -1,0 +1,164 @@
+/* Who may look at a page of the shop: the blocklist, overload by the route's class, and the rules
+ * for pages. */
+#include "tests/unit/check.h"
+
+#include "gateway/admission/admit.h"
+#include "gateway/admission/limit_set.h"
+#include "gateway/metrics.h"
+
+#define NOW_NS  (1000 * PS_NS_PER_S)
+#define WALL_MS INT64_C(1900000000000)
+
+static struct cfg_route product = {.name = "product", .class = CFG_ROUTE_NORMAL};
+static struct cfg_route cart = {.name = "cart", .class = CFG_ROUTE_CORE};
+
+static struct adm_gates gates;
+static struct adm_shed shed;
+static struct ps_metrics *metrics;
+static struct cfg_view *view;
+static struct cfg_snapshot *snapshot;
+
+static int begin(void **state)
+{
+    static const struct cfg_view_callbacks callbacks = {.compile = adm_limit_set_new,
+                                                        .free_compiled = free};
+    (void)state;
+    adm_shed_init(&shed);
+    assert_ok(ps_metrics_new(gw_metric_table, GW_M_COUNT, 1, &metrics));
+    gates = (struct adm_gates){.shed = &shed, .shard = ps_metrics_shard(metrics)};
+    assert_ok(adm_limit_table_new(1, &gates.limits));
+    assert_ok(cfg_view_new(&view));
+    cfg_view_set_callbacks(view, &callbacks);
+    return 0;
+}
+
+static int end(void **state)
+{
+    (void)state;
+    cfg_snapshot_free(snapshot);
+    snapshot = NULL;
+    cfg_view_free(view);
+    adm_limit_table_free(gates.limits);
+    ps_metrics_free(metrics);
+    return 0;
+}
+
+/* These are the rules, `count` texts `{"key":…}`. */
+static void set_rules(const char *const *texts, size_t count)
+{
+    struct cfg_limit_rule *rules = calloc(count, sizeof *rules);
+
+    for (size_t i = 0; i < count; i++) {
+        struct ps_faults faults = {0};
+        char name[40];
+        json_t *json = json_loads(texts[i], 0, NULL);
+        assert_non_null(json);
+        (void)snprintf(name, sizeof name, "rule%zu", i);
+        assert_ok(cfg_limit_rule_read(json, name, "", &rules[i], &faults));
+        json_decref(json);
+    }
+    cfg_view_set_rules(view, rules, count);
+    assert_ok(cfg_view_snapshot(view, 1, 1, &snapshot));
+    gates.policy = snapshot;
+}
+
+static enum ans_verdict ask(const struct cfg_route *route, const char *user, const char *ip)
+{
+    struct adm_request request = {.user = {user, strlen(user)}};
+    struct adm_admission admission = {
+        .gates = &gates, .request = &request, .now_ns = NOW_NS, .wall_ms = WALL_MS};
+
+    assert_ok(ps_address_parse(ip, strlen(ip), false, &request.address));
+    adm_admit_expect(&gates, &request);
+    return adm_admit_page(&admission, route) == ADM_GATE_PASS ? ANS_V_ok : admission.verdict;
+}
+
+#define RULE(key, more)                                                                            \
+    "{\"algorithm\":\"fixed_window\",\"rate\":1,\"period_s\":100,\"key\":\"" key "\"" more "}"
+
+static void a_rule_for_a_route_counts_only_that_route(void **state)
+{
+    static const char *const rules[] = {RULE("ip", ",\"route\":\"product\"")};
+    (void)state;
+    set_rules(rules, 1);
+    assert_int_equal(ask(&product, "", "192.0.2.1"), ANS_V_ok);
+    assert_int_equal(ask(&cart, "", "192.0.2.1"), ANS_V_ok);
+    assert_int_equal(ask(&cart, "", "192.0.2.1"), ANS_V_ok);
+    assert_int_equal(ask(&product, "", "192.0.2.1"), ANS_V_ip_rate);
+    assert_int_equal(ask(&product, "", "192.0.2.2"), ANS_V_ok);
+}
+
+static void a_rule_for_pages_counts_all_routes_together(void **state)
+{
+    static const char *const rules[] = {RULE("ip", ",\"applies_to\":[\"page\"]")};
+    (void)state;
+    set_rules(rules, 1);
+    assert_int_equal(ask(&product, "", "192.0.2.1"), ANS_V_ok);
+    assert_int_equal(ask(&cart, "", "192.0.2.1"), ANS_V_ip_rate);
+}
+
+static void rules_for_orders_do_not_count_pages(void **state)
+{
+    static const char *const rules[] = {RULE("ip", ""), RULE("global", "")};
+    (void)state;
+    set_rules(rules, 2);
+    for (int i = 0; i < 3; i++)
+        assert_int_equal(ask(&product, "ann", "192.0.2.1"), ANS_V_ok);
+}
+
+static void a_rule_by_user_leaves_those_without_a_name_alone(void **state)
+{
+    static const char *const rules[] = {RULE("user", ",\"route\":\"product\"")};
+    (void)state;
+    set_rules(rules, 1);
+    assert_int_equal(ask(&product, "ann", "192.0.2.1"), ANS_V_ok);
+    assert_int_equal(ask(&product, "ann", "192.0.2.2"), ANS_V_user_rate);
+    assert_int_equal(ask(&product, "", "192.0.2.2"), ANS_V_ok);
+    assert_int_equal(ask(&product, "", "192.0.2.2"), ANS_V_ok);
+}
+
+static void a_global_rule_counts_everybody(void **state)
+{
+    static const char *const rules[] = {RULE("global", ",\"route\":\"product\"")};
+    (void)state;
+    set_rules(rules, 1);
+    assert_int_equal(ask(&product, "ann", "192.0.2.1"), ANS_V_ok);
+    assert_int_equal(ask(&product, "bob", "192.0.2.2"), ANS_V_global_rate);
+}
+
+static void the_blocklist_comes_first(void **state)
+{
+    static const char *const rules[] = {RULE("ip", ",\"route\":\"product\"")};
+    (void)state;
+    assert_ok(cfg_blocklist_user(cfg_view_blocklist(view), "bot", INT64_MAX));
+    set_rules(rules, 1);
+    assert_int_equal(ask(&product, "bot", "192.0.2.1"), ANS_V_blocked);
+    assert_int_equal(ask(&product, "ann", "192.0.2.1"), ANS_V_ok); /* bot was not counted */
+}
+
+static void overload_refuses_what_is_not_core_first(void **state)
+{
+    (void)state;
+    set_rules(NULL, 0);
+    shed.active = true;
+    shed.cut_off = ADM_SHED_OTHER * ADM_SHED_BUCKETS; /* all but the last class */
+    assert_int_equal(ask(&product, "ann", "192.0.2.1"), ANS_V_shed);
+    assert_int_equal(ask(&cart, "ann", "192.0.2.1"), ANS_V_ok);
+    shed.cut_off = ADM_SHED_STATUS * ADM_SHED_BUCKETS;
+    assert_int_equal(ask(&cart, "ann", "192.0.2.1"), ANS_V_shed);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(a_rule_for_a_route_counts_only_that_route, begin, end),
+        cmocka_unit_test_setup_teardown(a_rule_for_pages_counts_all_routes_together, begin, end),
+        cmocka_unit_test_setup_teardown(rules_for_orders_do_not_count_pages, begin, end),
+        cmocka_unit_test_setup_teardown(a_rule_by_user_leaves_those_without_a_name_alone, begin,
+                                        end),
+        cmocka_unit_test_setup_teardown(a_global_rule_counts_everybody, begin, end),
+        cmocka_unit_test_setup_teardown(the_blocklist_comes_first, begin, end),
+        cmocka_unit_test_setup_teardown(overload_refuses_what_is_not_core_first, begin, end),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
