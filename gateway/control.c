@@ -156,7 +156,20 @@ static void on_tick(uv_timer_t *timer)
     sale_tick(control->deps.sales);
     look_whether_started(control);
     cfg_store_tick(control->deps.config);
+    up_registry_tick(control->deps.shop);
     publish_what_changed(control);
+}
+
+static void *build_pages(void *ctx)
+{
+    struct gw_control *control = ctx;
+
+    return up_registry_build(control->deps.shop, control->deps.config);
+}
+
+static void drop_pages(void *pages)
+{
+    up_table_drop(pages);
 }
 
 int gw_control_new(const struct gw_control_deps *deps, struct gw_control **ret_control,
@@ -176,6 +189,8 @@ int gw_control_new(const struct gw_control_deps *deps, struct gw_control **ret_c
                                                   .view = {.ctx = control,
                                                            .decorate = decorate,
                                                            .log_sku = oq_sale_sku,
+                                                           .pages = build_pages,
+                                                           .drop_pages = drop_pages,
                                                            .compile = adm_limit_set_new,
                                                            .free_compiled = free}};
     err = cfg_store_start(deps->config, &callbacks);

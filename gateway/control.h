@@ -5,6 +5,7 @@
 
 #include "gateway/config/store.h"
 #include "gateway/sales/list.h"
+#include "gateway/upstream/registry.h"
 #include "gateway/worker.h"
 
 /* What the control thread needs. All of it outlives it, but the store, which it takes over. */
@@ -12,6 +13,7 @@ struct gw_control_deps {
     uv_loop_t *loop;
     struct cfg_store *config; /* open */
     struct sale_runs *sales;
+    struct up_registry *shop; /* pools and routes */
     struct oq_fold *fold;
     const struct gw_workers *workers; /* which snapshots go to */
     void (*on_started)(void *ctx);    /* once: the workers know what is to be served; may be NULL */

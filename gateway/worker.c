@@ -28,6 +28,7 @@ static void swap_policy(struct gw_worker *worker, const struct cfg_snapshot *pol
         .kind = GW_MAIL_POLICY_ACK, .handle = worker->index, .value = (uint64_t)policy->version};
 
     worker->gates.policy = policy;
+    up_worker_swap(worker->shop, policy->pages);
     pub_pages_forget(worker->pages);
     if (ps_mailbox_post(worker->deps.control_mail, &ack) < 0)
         ps_log(PS_LOG_ERROR, "policy_ack_not_delivered", PS_F_INT("worker", worker->index));
@@ -59,6 +60,8 @@ static void stop(struct gw_worker *worker)
     worker->store = NULL;
     srv_http_free(worker->http);
     worker->http = NULL;
+    up_worker_free(worker->shop);
+    worker->shop = NULL;
     ps_mailbox_close(worker->mail);
     worker->mail = NULL;
     ord_in_flight_stop(worker->orders);
@@ -223,6 +226,7 @@ static void on_tick(uv_timer_t *timer)
     warn_of_large_heads(worker, now);
     judge_load(worker);
     show_breaker(worker);
+    up_worker_tick(worker->shop);
     atomic_store_explicit(&worker->idle,
                           worker->draining && srv_http_begun(worker->http) == 0 && !owes(worker),
                           memory_order_relaxed);
@@ -260,6 +264,7 @@ static void on_gone(struct srv_request *request, void *ctx)
     struct pub_request *gone = request->user;
 
     (void)ctx;
+    pub_shop_forget(gone);
     ord_in_flight_leave(&gone->order);
 }
 
@@ -309,6 +314,9 @@ static struct srv_settings http_settings(const struct gw_worker *worker)
         .is_trusted = is_trusted,
         .keeps_idle = keeps_idle,
         .on_gone = on_gone,
+        .wants_parts = pub_shop_wants_parts,
+        .on_part = pub_shop_on_part,
+        .on_room = pub_shop_on_room,
         .on_turn = on_turn,
         .clock = worker->deps.clock,
     };
@@ -343,6 +351,7 @@ static void fill_listener(struct gw_worker *worker)
                                              .orders = worker->orders,
                                              .load = worker->load,
                                              .pages = worker->pages,
+                                             .shop = worker->shop,
                                              .shard = worker->shard,
                                              .access_every = settings->access_log.every,
                                              .readiness = worker->deps.readiness,
@@ -369,6 +378,17 @@ static int new_orders(struct gw_worker *worker)
     return ord_in_flight_new(&ord_deps, &worker->orders);
 }
 
+static int new_shop(struct gw_worker *worker, const struct cfg_snapshot *policy)
+{
+    const struct up_worker_deps deps = {
+        .loop = &worker->loop, .clock = worker->deps.clock, .index = worker->index};
+    int err = up_worker_new(&deps, &worker->shop);
+
+    if (err == 0)
+        up_worker_swap(worker->shop, policy->pages);
+    return err;
+}
+
 int gw_worker_new(const struct gw_worker_deps *deps, uint32_t index, int listen_fd,
                   const struct cfg_snapshot *policy, struct gw_worker **ret_worker)
 {
@@ -389,7 +409,7 @@ int gw_worker_new(const struct gw_worker_deps *deps, uint32_t index, int listen_
     fill_gates(worker, policy);
     settings = http_settings(worker);
     if ((err = gw_counter_store(deps->counter, &worker->loop, true, &worker->store)) < 0 ||
-        (err = pub_pages_new(&worker->pages)) < 0 ||
+        (err = pub_pages_new(&worker->pages)) < 0 || (err = new_shop(worker, policy)) < 0 ||
         /* Every request in flight can have one outcome under way; late ones are as many again at
            most. */
         (err = ps_mailbox_new(&worker->loop,

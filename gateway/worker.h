@@ -52,6 +52,7 @@ struct gw_worker {
     struct adm_gates gates; /* with this worker's policy; exchanged between two events */
     struct ord_in_flight *orders;
     struct pub_pages *pages; /* prepared status pages */
+    struct up_worker *shop;  /* connections to the shop */
     struct pub_listener listener;
     struct adm_worker_load *load;
     uv_timer_t tick;             /* while draining: are we done? */

@@ -52,6 +52,9 @@ enum ans_client {
     X(no_content, 204, ANS_RETRY_NONE, "No content", ANS_TO_BOTH, ANS_BY_ROUTE, ANS_CLIENT_HAS, \
       "OPTIONS was answered; for operators: deleted.", \
       "") \
+    X(page, 200, ANS_RETRY_NONE, "Page", ANS_TO_BUYERS, ANS_BY_ROUTE, ANS_CLIENT_HAS, \
+      "A page of the shop, by a route: whatever status it has, it is the shop's answer, or one that the route itself gives.", \
+      "") \
     X(not_modified, 304, ANS_RETRY_NONE, "Not modified", ANS_TO_BUYERS, ANS_BY_ROUTE, ANS_CLIENT_HAS, \
       "The client already has this status page.", \
       "") \
@@ -181,6 +184,15 @@ enum ans_client {
     X(log_unavailable, 503, ANS_RETRY_SOON, "The order log is away", ANS_TO_BOTH, ANS_BY_ROUTE, ANS_CLIENT_WAIT, \
       "The log takes no records. The reservation was given back.", \
       "Make room on the disk of state_dir or repair it; look at Kafka. It recovers without a restart; do not restart, since a gateway does not start with a full disk.") \
+    X(bad_gateway, 502, ANS_RETRY_NONE, "The shop gave no answer", ANS_TO_BUYERS, ANS_BY_ROUTE, ANS_CLIENT_REPEAT, \
+      "The server of the shop that a route leads to took no connection, ended it before it had answered, or sent what is no HTTP.", \
+      "detail says which; GET /admin/v1/pools/{pool} says which endpoint.") \
+    X(gateway_timeout, 504, ANS_RETRY_NONE, "The shop did not answer in time", ANS_TO_BUYERS, ANS_BY_ROUTE, ANS_CLIENT_REPEAT, \
+      "The server of the shop did not begin its answer within the route's first_byte_ms, or could not be connected to.", \
+      "Look at its latency in GET /admin/v1/pools/{pool}; a larger first_byte_ms only if buyers may wait so long.") \
+    X(upstream_unavailable, 503, ANS_RETRY_SOON, "No server of the shop can be used", ANS_TO_BUYERS, ANS_BY_ROUTE, ANS_CLIENT_WAIT, \
+      "Every endpoint of the route's pool is down, drained or full.", \
+      "GET /admin/v1/pools/{pool} says of each endpoint why.") \
     X(fenced, 503, ANS_RETRY_SOON, "The stock counter is being rebuilt", ANS_TO_BOTH, ANS_BY_ROUTE, ANS_CLIENT_WAIT, \
       "The sale's counter is being built, or the order was void.", \
       "Passing: nothing. Lasting: look for sale_not_rebuilt and sale_refused in the log.") \

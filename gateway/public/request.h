@@ -9,6 +9,7 @@
 #include "gateway/orders/in_flight.h"
 #include "gateway/public/client.h"
 #include "gateway/public/rehearsal.h"
+#include "gateway/public/shop.h"
 #include "gateway/server/problem.h"
 
 struct pub_pages;
@@ -22,6 +23,7 @@ struct pub_listener {
     const struct adm_gates *gates;             /* the policy is theirs */
     struct ord_in_flight *orders;
     struct pub_pages *pages;
+    struct up_worker *shop; /* the way to the shop */
     struct ps_metrics_shard *shard;
     struct pub_rehearsal_seen seen; /* the worker's last mark */
     struct adm_worker_load *load;
@@ -40,7 +42,8 @@ struct pub_request {
     struct srv_request *http;
     struct pub_client client;
     char twin[PS_NAME_MAX + 1]; /* the sale of a rehearsal: order.sale_name is not in the path */
-    const char *route;          /* its path as the API describes it; NULL: there is none */
+    const char *route;    /* its path as the API describes it, or its route's name; NULL: none */
+    struct pub_shop shop; /* where it is not of the API */
 };
 
 static inline bool pub_feature_on(const struct pub_listener *listener, enum cfg_feature feature)

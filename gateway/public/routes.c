@@ -1,6 +1,6 @@
-/* The public listener's routes: a table of paths, the methods each takes and the handler of each
- * method. A handler's request has a client that is known, and a sale where its path names one. The
- * order of saying no: 404 path, 405, 404 sale, 415, 401, then the gates.
+/* The public listener's routes of the API: a table of paths, the methods each takes and the handler
+ * of each method. A handler's request has a client that is known, and a sale where its path names
+ * one. The order of saying no: 404 path, 405, 404 sale, 415, 401, then the gates.
  *
  * A rehearsal gets the twin of the sale that its path names, and nothing else; everybody else gets
  * no twin. */
@@ -370,5 +370,5 @@ void pub_routes_handle(struct srv_request *http, void *ctx)
             return;
         }
     }
-    pub_request_refuse(request, ANS_V_not_found, "no such path");
+    pub_shop_handle(request);
 }

@@ -72,14 +72,22 @@ static void drop_sent(struct srv_connection *connection, size_t sent)
     }
 }
 
+/* Bytes in `out` that are this connection's. */
+static size_t gathered(const struct srv_connection *connection)
+{
+    const struct srv_http *http = connection->http;
+
+    return http->reading == NULL || http->reading == connection ? http->out_len : 0;
+}
+
 /* What was gathered in `out`, then the segments, as far as the client takes them. False: it takes
  * nothing more for now, or the connection has been closed. */
 static bool send_all(struct srv_connection *connection)
 {
     struct srv_http *http = connection->http;
-    size_t out_len = http->out_len;
+    size_t out_len = gathered(connection);
 
-    http->out_len = 0;
+    http->out_len -= out_len;
     while (out_len > 0 || !STAILQ_EMPTY(&connection->unsent)) {
         struct iovec parts[GATHER_MAX];
         struct msghdr message = {.msg_iov = parts};
@@ -180,13 +188,14 @@ void srv_go_on_reading(struct srv_connection *connection)
 
 void srv_flush(struct srv_connection *connection)
 {
-    bool answered = connection->http->out_len > 0 || !STAILQ_EMPTY(&connection->unsent);
+    struct srv_http *http = connection->http;
+    bool answered = gathered(connection) > 0 || !STAILQ_EMPTY(&connection->unsent);
 
     if (connection->state == SRV_CLOSED) {
-        connection->http->out_len = 0;
+        http->out_len -= gathered(connection);
         return;
     }
-    if (!answered)
+    if (!answered && http->reading == connection)
         return;
     if (!send_all(connection)) {
         if (connection->state == SRV_CLOSED)
@@ -259,6 +268,12 @@ bool srv_write_room(struct srv_connection *connection, size_t most, struct ps_bu
         ps_buf_init(ret_buf, http->out + http->out_len, SRV_OUT_MAX - http->out_len);
         return true;
     }
+    return srv_segment_room(connection, most, ret_buf, ret_segment);
+}
+
+bool srv_segment_room(struct srv_connection *connection, size_t most, struct ps_buf *ret_buf,
+                      struct srv_segment **ret_segment)
+{
     *ret_segment = add_segment(connection, most, NULL);
     if (*ret_segment == NULL)
         return false;
@@ -329,6 +344,18 @@ void srv_put_head(struct ps_buf *buf, struct srv_slot *slot, int status, const c
                                 .fields = {slot->fields, slot->fields_len},
                                 .request_id = slot->request.request_id,
                                 .close = close});
+}
+
+void srv_put_forward(struct ps_buf *buf, struct srv_slot *slot, const struct srv_forward *head)
+{
+    ps_http_put_status(buf, head->status);
+    if (!head->is_dated)
+        ps_buf_put(buf, date_of(slot->http), sizeof slot->http->date);
+    ps_buf_put(buf, head->fields.at, head->fields.len);
+    ps_buf_put(buf, slot->fields, slot->fields_len);
+    ps_http_put_known(buf, "X-Request-Id", slot->request.request_id);
+    if (slot->close)
+        ps_buf_puts(buf, "Connection: close\r\n");
 }
 
 static void put_answer(struct ps_buf *buf, struct srv_http *http, const struct answer *answer,

@@ -58,6 +58,7 @@ enum srv_header {
 #define SRV_ANSWER_HEADER_TEXT 2048 /* header values of an answer together, in the slot */
 #define SRV_ANSWER_TEXT_MAX    6144 /* body of an answer, in the slot */
 
+struct ps_http_head;
 struct srv_http;
 struct srv_shared_answer;
 
@@ -71,7 +72,11 @@ struct srv_request {
                                         * Penstock-Rehearsal may be there more often */
     struct ps_str forwarded_for[SRV_FORWARDED_MAX]; /* the lines of X-Forwarded-For, in order */
     struct ps_str body;                             /* may hold any byte */
-    bool in_parts;                                  /* the body comes by on_part; `body` is empty */
+    /* All of its head, for whoever passes it on: until the handler returns, and only where nothing
+     * of a body has come before. NULL: not any more. Offsets are from `base`. */
+    const struct ps_http_head *head;
+    const char *base;
+    bool in_parts;    /* the body comes by on_part; `body` is empty */
     int64_t body_len; /* with in_parts: what was announced; -1: it comes in chunks */
     bool oversized; /* the body is larger than body_max and is not kept: 404, 405, 413 or the like,
                      * at once; the connection ends with it */
@@ -209,9 +214,25 @@ void srv_answer_begin(struct srv_request *request, int status, const char *conte
 /* A part, which is copied if the client does not take it at once. False: 64 KiB wait; on_room
  * follows, or on_gone. Parts beyond the length that was said are a programmer's error. */
 bool srv_answer_part(struct srv_request *request, struct ps_str part);
-/* The request is answered. Not `whole`, or shorter than was said: the connection is reset, so that
- * nobody takes it for whole. */
+/* The same of the last part, which may be empty. The request is answered. Shorter in all than was
+ * said: the connection is reset, so that nobody takes it for whole. */
+void srv_answer_last(struct srv_request *request, struct ps_str part);
+/* The request is answered, without another part. Not `whole`: the connection is reset. */
 void srv_answer_end(struct srv_request *request, bool whole);
+
+/* An answer that somebody else has made. */
+struct srv_forward {
+    int status;
+    struct ps_str fields; /* lines with their CRLF, without framing and X-Request-Id */
+    bool is_dated;        /* Date is among them */
+    int64_t len;          /* of the body; -1: not known */
+};
+/* Begins the answer of a kept request with such a head and the first part of the body, or with all
+ * of it: they leave in one piece. Then as srv_answer_part, or srv_answer_last. */
+bool srv_answer_forward(struct srv_request *request, const struct srv_forward *head,
+                        struct ps_str part, bool last);
+/* An interim answer, 103, to a kept request whose answer has not begun. */
+void srv_answer_interim(struct srv_request *request, int status, struct ps_str fields);
 
 /* Opens the sockets of one address for `count` threads (SO_REUSEPORT each), after one bind without
  * it has shown that the port is free. `host` is a numeric address. Port 0 takes a free port, the

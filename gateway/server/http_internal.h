@@ -281,11 +281,15 @@ void srv_go_on_reading(struct srv_connection *connection);
  * the connection has been closed. */
 bool srv_write_room(struct srv_connection *connection, size_t most, struct ps_buf *ret_buf,
                     struct srv_segment **ret_segment);
+/* The same, in a segment in any case. */
+bool srv_segment_room(struct srv_connection *connection, size_t most, struct ps_buf *ret_buf,
+                      struct srv_segment **ret_segment);
 void srv_written(struct srv_connection *connection, const struct ps_buf *buf,
                  struct srv_segment *segment);
 /* The fields of an answer of which the body follows in parts. */
 void srv_put_head(struct ps_buf *buf, struct srv_slot *slot, int status, const char *content_type,
                   bool close);
+void srv_put_forward(struct ps_buf *buf, struct srv_slot *slot, const struct srv_forward *head);
 /* The request is answered: its slot goes back, and its connection goes on or ends. */
 void srv_finish_request(struct srv_slot *slot, bool close);
 /* The client takes more. */

@@ -162,6 +162,8 @@ static void begin_body(struct srv_connection *connection, struct srv_slot *slot,
         srv_refuse(connection, ANS_V_malformed, why);
         return;
     }
+    request->head = head;
+    request->base = srv_head_of(slot);
     request->peer = connection->peer;
     request->arrived_ns = http->now_ns;
     request->body = (struct ps_str){srv_body_of(slot), 0};
@@ -198,6 +200,7 @@ static void begin_body(struct srv_connection *connection, struct srv_slot *slot,
         hand_over(connection, slot);
         return;
     }
+    request->head = NULL; /* the next one is read to the same place */
     if (head->expects_continue && len == 0)
         srv_go_on(connection);
     srv_set_deadline(connection, SRV_DEADLINE_BODY);

@@ -6,7 +6,9 @@
 #include "gateway/server/http_internal.h"
 
 #include <assert.h>
+#include <errno.h>
 #include <string.h>
+#include <sys/socket.h>
 
 /* Around the data of a chunk. */
 #define CHUNK_FRAME_MAX ((size_t)24)
@@ -92,6 +94,99 @@ void srv_resume(struct srv_request *request)
 
 /* --- The body of an answer --- */
 
+/* Parts longer than this are sent from where they lie; shorter ones are copied behind what is sent
+ * before them. */
+#define COPY_MAX ((size_t)8 * 1024)
+
+/* Sends `head` (what was gathered), the part and what closes its chunk from where they lie; what
+ * the client does not take is copied. False: the connection has been closed. */
+static bool send_part(struct srv_connection *connection, struct ps_str part, struct ps_str tail)
+{
+    struct srv_http *http = connection->http;
+    struct iovec vector[] = {{http->out, http->out_len},
+                             {(void *)(uintptr_t)part.at, part.len},
+                             {(void *)(uintptr_t)tail.at, tail.len}};
+    struct msghdr message = {.msg_iov = vector, .msg_iovlen = PS_ARRAY_LEN(vector)};
+    size_t all = http->out_len + part.len + tail.len;
+    ssize_t sent = sendmsg(connection->fd, &message, MSG_NOSIGNAL);
+    struct srv_segment *segment;
+    struct ps_buf buf;
+
+    http->out_len = 0;
+    if (sent < 0 && errno != EAGAIN && errno != EINTR) {
+        srv_close(connection, true);
+        return false;
+    }
+    size_t gone = sent > 0 ? (size_t)sent : 0;
+    if (gone == all)
+        return true;
+    if (!srv_segment_room(connection, all - gone, &buf, &segment))
+        return false;
+    for (size_t i = 0; i < PS_ARRAY_LEN(vector); i++) {
+        size_t skip = gone < vector[i].iov_len ? gone : vector[i].iov_len;
+        gone -= skip;
+        ps_buf_put(&buf, (const char *)vector[i].iov_base + skip, vector[i].iov_len - skip);
+    }
+    srv_written(connection, &buf, segment);
+    return true;
+}
+
+/* Puts a part, which may be empty, and with `last` the end behind what was written. False: the
+ * connection has been closed. */
+static bool put_part(struct srv_slot *slot, struct ps_str part, bool last)
+{
+    struct srv_connection *connection = slot->connection;
+    bool chunked = slot->is_chunked;
+    struct ps_str tail = !chunked        ? PS_STR("")
+                         : part.len == 0 ? (last ? PS_STR("0\r\n\r\n") : PS_STR(""))
+                         : last          ? PS_STR("\r\n0\r\n\r\n")
+                                         : PS_STR("\r\n");
+    struct srv_segment *segment;
+    struct ps_buf buf;
+
+    assert(!slot->is_sized || part.len <= slot->answer_left);
+    if (slot->is_sized)
+        slot->answer_left -= part.len;
+    bool whole = part.len > COPY_MAX && connection->http->reading == NULL &&
+                 STAILQ_EMPTY(&connection->unsent);
+    size_t copied = whole ? 0 : part.len + tail.len;
+    if (!srv_write_room(connection, CHUNK_FRAME_MAX + copied, &buf, &segment))
+        return false;
+    if (chunked && part.len > 0)
+        ps_http_put_chunk_begin(&buf, part.len);
+    if (!whole) {
+        ps_buf_put(&buf, part.at, part.len);
+        ps_buf_put(&buf, tail.at, tail.len);
+    }
+    srv_written(connection, &buf, segment);
+    return !whole || send_part(connection, part, tail);
+}
+
+static bool has_room(const struct srv_connection *connection)
+{
+    return connection->unsent_len < SRV_UNSENT_MAX;
+}
+
+static void begin_answer(struct srv_slot *slot, int status, int64_t len)
+{
+    assert(slot->state == SRV_SLOT_SUSPENDED);
+    slot->state = SRV_SLOT_ANSWERING;
+    slot->is_sized = len >= 0 || !ps_http_has_body(status);
+    slot->answer_left = len >= 0 && ps_http_has_body(status) && !slot->to_head ? (uint64_t)len : 0;
+    slot->is_chunked = !slot->is_sized && slot->minor == 1 && !slot->to_head;
+    slot->close |= slot->http->draining || slot->broken ||
+                   (!slot->is_sized && !slot->is_chunked && !slot->to_head);
+}
+
+static void put_framing(struct ps_buf *buf, const struct srv_slot *slot, int status, int64_t len)
+{
+    if (len >= 0 && ps_http_has_length(status))
+        ps_http_put_length(buf, (uint64_t)len);
+    if (slot->is_chunked)
+        ps_buf_puts(buf, "Transfer-Encoding: chunked\r\n");
+    ps_buf_puts(buf, "\r\n");
+}
+
 void srv_answer_begin(struct srv_request *request, int status, const char *content_type,
                       int64_t len)
 {
@@ -102,23 +197,13 @@ void srv_answer_begin(struct srv_request *request, int status, const char *conte
 
     if (slot->state == SRV_SLOT_LEFT)
         return;
-    assert(slot->state == SRV_SLOT_SUSPENDED);
-    slot->state = SRV_SLOT_ANSWERING;
-    slot->is_sized = len >= 0 || !ps_http_has_body(status);
-    slot->answer_left = len >= 0 && ps_http_has_body(status) && !slot->to_head ? (uint64_t)len : 0;
-    slot->is_chunked = !slot->is_sized && slot->minor == 1 && !slot->to_head;
-    slot->close |= slot->http->draining || slot->broken ||
-                   (!slot->is_sized && !slot->is_chunked && !slot->to_head);
+    begin_answer(slot, status, len);
     if (slot->broken || !srv_write_room(connection, SRV_ANSWER_HEADER_TEXT + 512, &buf, &segment)) {
         srv_close(connection, true);
         return;
     }
     srv_put_head(&buf, slot, status, content_type, slot->close);
-    if (len >= 0 && ps_http_has_length(status))
-        ps_http_put_length(&buf, (uint64_t)len);
-    if (slot->is_chunked)
-        ps_buf_puts(&buf, "Transfer-Encoding: chunked\r\n");
-    ps_buf_puts(&buf, "\r\n");
+    put_framing(&buf, slot, status, len);
     srv_written(connection, &buf, segment);
     if (slot->http->reading != connection)
         srv_flush(connection);
@@ -128,30 +213,63 @@ bool srv_answer_part(struct srv_request *request, struct ps_str part)
 {
     struct srv_slot *slot = slot_of(request);
     struct srv_connection *connection = slot->connection;
-    struct srv_segment *segment;
-    struct ps_buf buf;
 
     if (slot->state == SRV_SLOT_LEFT)
         return true; /* nobody reads it: let it end soon */
     assert(slot->state == SRV_SLOT_ANSWERING);
     if (part.len == 0 || slot->to_head)
         return true;
-    assert(!slot->is_sized || part.len <= slot->answer_left);
-    if (slot->is_sized)
-        slot->answer_left -= part.len;
-    if (!srv_write_room(connection, part.len + CHUNK_FRAME_MAX, &buf, &segment))
+    if (!put_part(slot, part, false))
         return true;
-    if (slot->is_chunked)
-        ps_http_put_chunk_begin(&buf, part.len);
-    ps_buf_put(&buf, part.at, part.len);
-    if (slot->is_chunked)
-        ps_http_put_chunk_end(&buf);
-    srv_written(connection, &buf, segment);
     srv_flush(connection);
-    return connection->unsent_len < SRV_UNSENT_MAX;
+    return has_room(connection);
+}
+
+/* It is not whole, and never will be. */
+static void break_answer(struct srv_slot *slot)
+{
+    struct srv_connection *connection = slot->connection;
+
+    connection->slot = NULL;
+    srv_slot_free(slot);
+    srv_close(connection, true);
+}
+
+static void finish(struct srv_slot *slot)
+{
+    if (slot->answer_left > 0)
+        break_answer(slot);
+    else
+        srv_finish_request(slot, slot->close || slot->unread);
+}
+
+void srv_answer_last(struct srv_request *request, struct ps_str part)
+{
+    struct srv_slot *slot = slot_of(request);
+
+    if (slot->state == SRV_SLOT_LEFT) {
+        srv_slot_free(slot);
+        return;
+    }
+    assert(slot->state == SRV_SLOT_ANSWERING);
+    if (slot->to_head)
+        part.len = 0;
+    if (put_part(slot, part, true))
+        finish(slot);
 }
 
 void srv_answer_end(struct srv_request *request, bool whole)
+{
+    struct srv_slot *slot = slot_of(request);
+
+    if (!whole && slot->state != SRV_SLOT_LEFT)
+        break_answer(slot);
+    else
+        srv_answer_last(request, PS_STR(""));
+}
+
+bool srv_answer_forward(struct srv_request *request, const struct srv_forward *head,
+                        struct ps_str part, bool last)
 {
     struct srv_slot *slot = slot_of(request);
     struct srv_connection *connection = slot->connection;
@@ -159,21 +277,45 @@ void srv_answer_end(struct srv_request *request, bool whole)
     struct ps_buf buf;
 
     if (slot->state == SRV_SLOT_LEFT) {
-        srv_slot_free(slot);
-        return;
+        if (last)
+            srv_slot_free(slot);
+        return true;
     }
-    assert(slot->state == SRV_SLOT_ANSWERING);
-    if (!whole || slot->answer_left > 0) {
-        connection->slot = NULL;
-        srv_slot_free(slot);
+    begin_answer(slot, head->status, head->len);
+    size_t most = head->fields.len + SRV_ANSWER_HEADER_TEXT + 512;
+    if (slot->broken || !srv_write_room(connection, most, &buf, &segment)) {
         srv_close(connection, true);
+        return true;
+    }
+    srv_put_forward(&buf, slot, head);
+    put_framing(&buf, slot, head->status, head->len);
+    srv_written(connection, &buf, segment);
+    if (slot->to_head || !ps_http_has_body(head->status))
+        part.len = 0;
+    if (!put_part(slot, part, last))
+        return true;
+    if (last) {
+        finish(slot);
+        return true;
+    }
+    if (slot->http->reading != connection)
+        srv_flush(connection);
+    return has_room(connection);
+}
+
+void srv_answer_interim(struct srv_request *request, int status, struct ps_str fields)
+{
+    struct srv_slot *slot = slot_of(request);
+    struct srv_segment *segment;
+    struct ps_buf buf;
+
+    if (slot->state != SRV_SLOT_SUSPENDED || slot->minor == 0 ||
+        !srv_write_room(slot->connection, fields.len + 64, &buf, &segment))
         return;
-    }
-    if (slot->is_chunked) {
-        if (!srv_write_room(connection, CHUNK_FRAME_MAX, &buf, &segment))
-            return;
-        ps_http_put_last_chunk(&buf);
-        srv_written(connection, &buf, segment);
-    }
-    srv_finish_request(slot, slot->close || slot->unread);
+    ps_http_put_status(&buf, status);
+    ps_buf_put(&buf, fields.at, fields.len);
+    ps_buf_puts(&buf, "\r\n");
+    srv_written(slot->connection, &buf, segment);
+    if (slot->http->reading != slot->connection)
+        srv_flush(slot->connection);
 }

@@ -131,10 +131,12 @@ struct up_route_view {
 };
 
 struct up_table {
-    unsigned refs; /* the control thread's */
+    _Atomic(unsigned) refs;
     size_t route_count, pool_count;
     struct up_route_view *routes; /* the most specific first */
     struct up_pool_view *pools;   /* by name */
+    size_t slot_count;            /* of the index, a power of two; route.h */
+    uint32_t *slots;              /* places in `routes`, + 1; 0: free */
 };
 
 /* --- Reference counts; any thread. --- */
@@ -143,6 +145,8 @@ struct up_endpoint *up_endpoint_keep(struct up_endpoint *endpoint);
 void up_endpoint_drop(struct up_endpoint *endpoint); /* NULL is allowed */
 struct up_pool *up_pool_keep(struct up_pool *pool);
 void up_pool_drop(struct up_pool *pool);
+struct up_table *up_table_keep(struct up_table *table);
+void up_table_drop(struct up_table *table); /* NULL is allowed */
 
 /* Over all workers. */
 int64_t up_endpoint_in_flight(const struct up_endpoint *endpoint);

@@ -1,0 +1,365 @@
+/* See shop.h. */
+#include "gateway/public/shop.h"
+
+#include "gateway/public/request.h"
+#include "gateway/upstream/fields.h"
+#include "gateway/upstream/route.h"
+
+#include <string.h>
+
+/* --- What is not the shop's --- */
+
+static bool begins_with(struct ps_str text, const char *prefix)
+{
+    size_t len = strlen(prefix);
+
+    return text.len >= len && memcmp(text.at, prefix, len) == 0;
+}
+
+/* Paths of the API, those included that it does not have: no route takes them. */
+static bool is_of_api(struct ps_str path)
+{
+    return begins_with(path, "/v1/") || ps_str_is(path, "/livez") || ps_str_is(path, "/readyz");
+}
+
+bool pub_shop_wants_parts(const struct srv_request *http, void *ctx)
+{
+    (void)ctx;
+    return !is_of_api(http->path);
+}
+
+/* --- The end of a request --- */
+
+static void end_shop(struct pub_request *request)
+{
+    up_hold_release(request->shop.hold);
+    request->shop = (struct pub_shop){0};
+}
+
+void pub_shop_forget(struct pub_request *request)
+{
+    if (request->shop.exchange != NULL)
+        up_exchange_cancel(request->shop.exchange);
+    end_shop(request);
+}
+
+static void refuse(struct pub_request *request, enum ans_verdict verdict, const char *text)
+{
+    struct ans_problem_detail detail = {.text = text};
+
+    detail.seed = adm_limit_hash(request->listener->gates->limits, request->client.address.byte,
+                                 sizeof request->client.address.byte);
+    pub_request_count(request, verdict);
+    end_shop(request);
+    srv_problem_answer(request->http, verdict, &detail);
+}
+
+/* --- An answer of the route's own --- */
+
+static void put_line(struct ps_buf *buf, const char *name, const char *value)
+{
+    ps_buf_puts(buf, name);
+    ps_buf_puts(buf, ": ");
+    ps_buf_puts(buf, value);
+    ps_buf_puts(buf, "\r\n");
+}
+
+static void answer_fixed(struct pub_request *request, const struct cfg_static *fixed,
+                         const char *location)
+{
+    const struct cfg_header_rules *rules = &request->shop.route->doc->response_headers;
+    struct ps_buf fields = up_worker_scratch(request->listener->shop);
+    struct ps_str body = {fixed->body, fixed->body_len};
+
+    if (fixed->content_type != NULL)
+        put_line(&fields, "Content-Type", fixed->content_type);
+    if (location != NULL)
+        put_line(&fields, "Location", location);
+    for (size_t i = 0; i < rules->set_count; i++)
+        put_line(&fields, rules->set[i].name, rules->set[i].value);
+    struct up_hold *hold = request->shop.hold; /* the body is the route's */
+    pub_request_count(request, ANS_V_page);
+    request->shop = (struct pub_shop){0};
+    (void)srv_suspend(request->http);
+    (void)srv_answer_forward(request->http,
+                             &(struct srv_forward){.status = fixed->status,
+                                                   .fields = {fields.at, fields.len},
+                                                   .len = (int64_t)fixed->body_len},
+                             body, true);
+    up_hold_release(hold);
+}
+
+/* --- To the shop and back --- */
+
+static const struct up_callbacks callbacks;
+
+static enum ans_verdict verdict_of(enum up_outcome outcome)
+{
+    switch (outcome) {
+    case UP_OUTCOME_COUNT:
+        return ANS_V_upstream_unavailable;
+    case UP_OUTCOME_timeout:
+    case UP_OUTCOME_connect_timeout:
+        return ANS_V_gateway_timeout;
+    default:
+        return ANS_V_bad_gateway;
+    }
+}
+
+static const char *text_of(enum up_outcome outcome)
+{
+    switch (outcome) {
+    case UP_OUTCOME_COUNT:
+        return "no server of the shop can be used now";
+    case UP_OUTCOME_refused:
+        return "the shop's server takes no connections";
+    case UP_OUTCOME_connect_timeout:
+        return "the shop's server could not be connected to in time";
+    case UP_OUTCOME_malformed:
+        return "the shop's server sent what is no HTTP answer";
+    case UP_OUTCOME_timeout:
+        return "the shop's server did not answer in time";
+    default:
+        return "the shop's server ended the connection without an answer";
+    }
+}
+
+static void on_failed(enum up_outcome outcome, bool begun, void *ctx)
+{
+    struct pub_request *request = ctx;
+
+    request->shop.exchange = NULL;
+    if (!begun) {
+        refuse(request, verdict_of(outcome), text_of(outcome));
+        return;
+    }
+    end_shop(request);
+    srv_answer_end(request->http, false);
+}
+
+static void on_interim(const struct up_answer *answer, void *ctx)
+{
+    struct pub_request *request = ctx;
+    struct ps_buf fields = up_worker_scratch(request->listener->shop);
+
+    up_fields_answer(&fields, answer->head, answer->base, &(struct cfg_header_rules){0});
+    if (!fields.overflow)
+        srv_answer_interim(request->http, answer->status, (struct ps_str){fields.at, fields.len});
+}
+
+static bool on_answer(const struct up_answer *answer, struct ps_str part, bool last, void *ctx)
+{
+    struct pub_request *request = ctx;
+    struct ps_buf fields = up_worker_scratch(request->listener->shop);
+    struct srv_forward head = {.status = answer->status, .len = answer->body_len};
+
+    up_fields_answer(&fields, answer->head, answer->base,
+                     &request->shop.route->doc->response_headers);
+    if (fields.overflow) {
+        struct up_exchange *exchange = request->shop.exchange;
+        request->shop.exchange = NULL;
+        refuse(request, ANS_V_bad_gateway, "the head of the shop's answer is too large");
+        up_exchange_cancel(exchange);
+        return false;
+    }
+    head.fields = (struct ps_str){fields.at, fields.len};
+    head.is_dated = up_field_find(answer->head, answer->base, PS_STR("Date")).at != NULL;
+    pub_request_count(request, ANS_V_page);
+    if (last)
+        end_shop(request);
+    return srv_answer_forward(request->http, &head, part, last);
+}
+
+static bool on_answer_part(struct ps_str part, bool last, void *ctx)
+{
+    struct pub_request *request = ctx;
+
+    if (!last)
+        return srv_answer_part(request->http, part);
+    end_shop(request);
+    srv_answer_last(request->http, part);
+    return true;
+}
+
+static void on_request_room(void *ctx)
+{
+    struct pub_request *request = ctx;
+
+    srv_resume(request->http);
+}
+
+static const struct up_callbacks callbacks = {.interim = on_interim,
+                                              .answer = on_answer,
+                                              .part = on_answer_part,
+                                              .failed = on_failed,
+                                              .room = on_request_room};
+
+bool pub_shop_on_part(struct srv_request *http, struct ps_str part, bool last, void *ctx)
+{
+    struct pub_request *request = http->user;
+    struct pub_shop *shop = &request->shop;
+
+    (void)ctx;
+    if (shop->exchange == NULL) /* answered already: the rest is nobody's */
+        return true;
+    shop->body_left -= (int64_t)part.len;
+    if (shop->body_left >= 0)
+        return up_exchange_part(shop->exchange, part, last);
+    bool begun = up_exchange_has_begun(shop->exchange);
+    up_exchange_cancel(shop->exchange);
+    shop->exchange = NULL;
+    if (begun) {
+        end_shop(request);
+        srv_answer_end(http, false);
+    } else {
+        refuse(request, ANS_V_too_large, "the body is larger than this route takes");
+    }
+    return false;
+}
+
+void pub_shop_on_room(struct srv_request *http, void *ctx)
+{
+    struct pub_request *request = http->user;
+
+    (void)ctx;
+    if (request->shop.exchange != NULL)
+        up_exchange_resume(request->shop.exchange);
+}
+
+/* --- A request --- */
+
+/* Of what the pool's algorithm goes by; the same on every gateway. */
+static uint64_t key_of(const struct pub_request *request, const struct cfg_pool *pool)
+{
+    static const struct ps_hash_key fixed = {{0}};
+    const struct srv_request *http = request->http;
+    struct ps_str by = http->path;
+    struct ps_address address;
+
+    if (pool->algorithm == CFG_ALGORITHM_source_ip_hash) {
+        ps_address_limit_key(&request->client.address, &address);
+        by = (struct ps_str){(const char *)address.byte, sizeof address.byte};
+    } else if (pool->hash_name != NULL) {
+        struct ps_str name = {pool->hash_name, strlen(pool->hash_name)};
+        by = pool->hash_by == CFG_HASH_COOKIE ? up_cookie_find(http->head, http->base, name)
+                                              : up_field_find(http->head, http->base, name);
+    }
+    return ps_hash64(&fixed, by.at != NULL ? by.at : "", by.len);
+}
+
+static void forward(struct pub_request *request)
+{
+    const struct srv_request *http = request->http;
+    const struct up_route_view *route = request->shop.route;
+    struct up_worker *worker = request->listener->shop;
+    struct ps_buf head = up_worker_scratch(worker);
+    enum up_outcome outcome;
+
+    up_fields_request(&head,
+                      &(struct up_origin){.head = http->head,
+                                          .base = http->base,
+                                          .path = http->path,
+                                          .query = http->query,
+                                          .host = http->header[SRV_H_HOST],
+                                          .peer = &http->peer,
+                                          .trusted = request->client.trusted_peer,
+                                          .user = request->client.user,
+                                          .request_id = http->request_id,
+                                          .rehearsal = pub_request_is_rehearsal(request)},
+                      &route->doc->request_headers);
+    if (head.overflow) {
+        refuse(request, ANS_V_too_large, "the head is too large with what a route adds to it");
+        return;
+    }
+    request->shop.body_left = route->doc->body_max;
+    request->shop.exchange =
+        up_forward(worker,
+                   &(struct up_call){.route = route->doc,
+                                     .pool = route->pool,
+                                     .head = {head.at, head.len},
+                                     .method = http->head->method,
+                                     .body_len = http->in_parts ? http->body_len : 0,
+                                     .key = key_of(request, route->pool->doc),
+                                     .began_ns = http->arrived_ns,
+                                     .callbacks = &callbacks,
+                                     .ctx = request},
+                   &outcome);
+    if (request->shop.exchange == NULL)
+        refuse(request, verdict_of(outcome), text_of(outcome));
+    else
+        (void)srv_suspend(request->http);
+}
+
+/* The methods that the route takes, as Allow lists them. */
+static void put_allow(struct pub_request *request, uint32_t methods)
+{
+    static const char *const names[] = {
+        [PS_HTTP_GET] = "GET",        [PS_HTTP_HEAD] = "HEAD",   [PS_HTTP_POST] = "POST",
+        [PS_HTTP_PUT] = "PUT",        [PS_HTTP_PATCH] = "PATCH", [PS_HTTP_DELETE] = "DELETE",
+        [PS_HTTP_OPTIONS] = "OPTIONS"};
+    char memory[64];
+    struct ps_buf buf;
+
+    ps_buf_init(&buf, memory, sizeof memory);
+    for (size_t i = 0; i < PS_ARRAY_LEN(names); i++)
+        if ((methods >> i & 1) != 0)
+            ps_buf_printf(&buf, "%s%s", buf.len > 0 ? ", " : "", names[i]);
+    srv_answer_header(request->http, "Allow", buf.at, buf.len);
+}
+
+static struct ps_str without_port(struct ps_str host)
+{
+    size_t len = host.len;
+
+    while (len > 0 && host.at[len - 1] >= '0' && host.at[len - 1] <= '9')
+        len--;
+    return len > 0 && host.at[len - 1] == ':' ? (struct ps_str){host.at, len - 1} : host;
+}
+
+/* NULL: answered. */
+static const struct up_route_view *find_route(struct pub_request *request)
+{
+    const struct srv_request *http = request->http;
+    const struct up_table *table = up_worker_table(request->listener->shop);
+    const struct up_route_view *other = NULL, *route = NULL;
+
+    if (table != NULL && http->head != NULL && !is_of_api(http->path))
+        route = up_route_find(table, without_port(http->header[SRV_H_HOST]), http->path,
+                              http->head->method, &other);
+    if (route != NULL)
+        return route;
+    if (other != NULL)
+        put_allow(request, other->doc->methods);
+    refuse(request, other != NULL ? ANS_V_method_not_allowed : ANS_V_not_found,
+           other != NULL ? NULL : "no such path");
+    return NULL;
+}
+
+void pub_shop_handle(struct pub_request *request)
+{
+    const struct srv_request *http = request->http;
+    const struct up_route_view *route = find_route(request);
+
+    if (route == NULL)
+        return;
+    request->route = route->doc->name;
+    if (up_path_has_dots(http->path)) {
+        refuse(request, ANS_V_malformed, "the path has a segment of dots");
+        return;
+    }
+    if (http->in_parts && http->body_len > route->doc->body_max) {
+        refuse(request, ANS_V_too_large, "the body is larger than this route takes");
+        return;
+    }
+    request->shop =
+        (struct pub_shop){.hold = up_worker_hold(request->listener->shop), .route = route};
+    if (route->doc->redirect.status != 0)
+        answer_fixed(request, &(struct cfg_static){.status = route->doc->redirect.status},
+                     route->doc->redirect.location);
+    else if (route->doc->answer.status != 0)
+        answer_fixed(request, &route->doc->answer, NULL);
+    else if (route->pool == NULL)
+        refuse(request, ANS_V_upstream_unavailable, text_of(UP_OUTCOME_COUNT));
+    else
+        forward(request);
+}

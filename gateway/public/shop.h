@@ -1,0 +1,30 @@
+/* Requests that are not of the API of sales: to the shop behind this gateway, by the routes that
+ * operators have made. Every answer that is not the shop's is a problem document of ours, and an
+ * answer that breaks off in its middle ends the client's connection. One thread. */
+#ifndef PUB_SHOP_H
+#define PUB_SHOP_H
+
+#include "gateway/server/http.h"
+#include "gateway/upstream/forward.h"
+
+struct pub_request;
+
+/* Part of a pub_request. */
+struct pub_shop {
+    struct up_hold *hold; /* what `route` is of; NULL: no route, or answered */
+    const struct up_route_view *route;
+    struct up_exchange *exchange; /* NULL: none is under way */
+    int64_t body_left;            /* that the route lets the client still send */
+};
+
+/* The request is answered, or kept. */
+void pub_shop_handle(struct pub_request *request);
+
+/* As srv_settings has them; `ctx` is nobody's. */
+bool pub_shop_wants_parts(const struct srv_request *http, void *ctx);
+bool pub_shop_on_part(struct srv_request *http, struct ps_str part, bool last, void *ctx);
+void pub_shop_on_room(struct srv_request *http, void *ctx);
+/* Its client has left. */
+void pub_shop_forget(struct pub_request *request);
+
+#endif

@@ -1,0 +1,499 @@
+/* One request and its answer: which endpoint, again which one, and what is told of it. */
+#include "gateway/upstream/forward_internal.h"
+
+#include "common/buf.h"
+#include "common/http/write.h"
+#include "gateway/upstream/retry.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define FRAMING_MAX 64 /* bytes behind the fields of a head */
+
+static int64_t earlier(int64_t a, int64_t b)
+{
+    return a < b ? a : b;
+}
+
+/* --- Its end --- */
+
+struct up_hold *up_worker_hold(struct up_worker *worker)
+{
+    worker->current->users++;
+    return worker->current;
+}
+
+void up_hold_release(struct up_hold *hold)
+{
+    if (hold == NULL || --hold->users > 0)
+        return;
+    up_table_drop(hold->table);
+    free(hold);
+}
+
+static void free_exchange(struct up_exchange *exchange)
+{
+    up_hold_release(exchange->hold);
+    free(exchange->first);
+    free(exchange);
+}
+
+/* What the endpoint's figures say of this try. */
+static void end_try(struct up_exchange *exchange, enum up_outcome outcome)
+{
+    struct up_endpoint *endpoint = exchange->connection->endpoint;
+    struct up_endpoint_cell *cell = up_cell_of(exchange->worker, endpoint);
+
+    up_add(&cell->in_flight, -1);
+    up_add(&cell->outcomes[outcome], 1);
+    if (outcome == UP_OUTCOME_client_gone)
+        return;
+    if (up_outcome_is_failure(outcome))
+        atomic_fetch_add_explicit(&endpoint->in_row, 1, memory_order_relaxed);
+    else if (atomic_load_explicit(&endpoint->in_row, memory_order_relaxed) > 0)
+        atomic_store_explicit(&endpoint->in_row, 0, memory_order_relaxed);
+}
+
+void up_exchange_cancel(struct up_exchange *exchange)
+{
+    if (exchange->connection != NULL) {
+        end_try(exchange, UP_OUTCOME_client_gone);
+        up_connection_close(exchange->connection);
+        exchange->connection = NULL;
+    }
+    if (exchange->calling)
+        exchange->cancelled = true;
+    else
+        free_exchange(exchange);
+}
+
+/* --- Picking --- */
+
+static bool was_tried(const struct up_exchange *exchange, const struct up_endpoint *endpoint)
+{
+    for (unsigned i = 0; i < exchange->tries; i++)
+        if (exchange->tried[i] == endpoint)
+            return true;
+    return false;
+}
+
+static struct up_candidate candidate(const struct up_exchange *exchange,
+                                     const struct up_member *member, int64_t now_ns)
+{
+    const struct cfg_pool *doc = exchange->pool->doc;
+    struct up_endpoint *endpoint = member->endpoint;
+    struct up_endpoint_cell *cell = up_cell_of(exchange->worker, endpoint);
+    uint32_t weight = atomic_load_explicit(&endpoint->weight, memory_order_relaxed);
+    uint32_t full = (uint32_t)member->as.weight * UP_WEIGHT_ONE;
+
+    if (was_tried(exchange, endpoint) ||
+        (doc->connections_max > 0 && TAILQ_EMPTY(&cell->idle) &&
+         up_endpoint_connections(endpoint) >= doc->connections_max))
+        weight = 0;
+    return (struct up_candidate){
+        .hash = endpoint->hash,
+        .weight = weight,
+        .full = full > weight ? full : weight,
+        .in_flight = up_endpoint_in_flight(endpoint),
+        .latency_ns =
+            up_ewma_at(atomic_load_explicit(&cell->ewma_ns, memory_order_relaxed),
+                       now_ns - atomic_load_explicit(&cell->ewma_at_ns, memory_order_relaxed)),
+        .current = &cell->current};
+}
+
+/* NULL: none may be used. */
+static struct up_endpoint *pick(struct up_exchange *exchange)
+{
+    const struct up_pool_view *pool = exchange->pool;
+    struct up_pool_cell *cell = &pool->pool->cells[exchange->worker->deps.index];
+    struct up_candidate table[CFG_ENDPOINTS_MAX];
+    int64_t now_ns = up_now_ns(exchange->worker);
+
+    for (size_t i = 0; i < pool->member_count; i++)
+        table[i] = candidate(exchange, &pool->members[i], now_ns);
+    size_t place =
+        up_pick(&cell->picker, pool->doc->algorithm, table, pool->member_count, exchange->key);
+    return place == UP_NONE ? NULL : pool->members[place].endpoint;
+}
+
+/* --- The request --- */
+
+static void set_timer(struct up_exchange *exchange)
+{
+    int64_t now_ns = up_now_ns(exchange->worker), at_ns = exchange->total_ns;
+    int64_t first_ns = exchange->route->first_byte_ms * PS_NS_PER_MS;
+
+    if (exchange->connection->state == UP_CONNECTING)
+        at_ns = earlier(now_ns + earlier(first_ns, UP_CONNECT_MS * PS_NS_PER_MS), at_ns);
+    else if (!exchange->begun && exchange->is_sent)
+        at_ns = earlier(exchange->sent_ns + first_ns, at_ns);
+    up_connection_set_timer(exchange->connection, at_ns);
+}
+
+static bool send_head(struct up_exchange *exchange)
+{
+    struct ps_str head = {exchange->head, exchange->head_len};
+
+    exchange->sent_ns = up_now_ns(exchange->worker);
+    exchange->is_sent = exchange->body_len == 0;
+    bool room = up_connection_send(exchange->connection, &head, 1);
+    set_timer(exchange);
+    return room;
+}
+
+static bool send_part(struct up_exchange *exchange, struct ps_str part, bool last)
+{
+    char line_memory[24];
+    struct ps_str parts[4];
+    struct ps_buf line;
+    size_t count = 0;
+
+    ps_buf_init(&line, line_memory, sizeof line_memory);
+    if (exchange->body_len < 0 && part.len > 0) {
+        ps_http_put_chunk_begin(&line, part.len);
+        parts[count++] = (struct ps_str){line.at, line.len};
+    }
+    parts[count++] = part;
+    if (exchange->body_len < 0 && part.len > 0)
+        parts[count++] = PS_STR("\r\n");
+    if (exchange->body_len < 0 && last)
+        parts[count++] = PS_STR("0\r\n\r\n");
+    bool room = up_connection_send(exchange->connection, parts, count);
+    if (last) {
+        exchange->is_sent = true;
+        exchange->sent_ns = up_now_ns(exchange->worker);
+        set_timer(exchange);
+    }
+    return room;
+}
+
+static bool keep_part(struct up_exchange *exchange, struct ps_str part, bool last)
+{
+    char *first = realloc(exchange->first, exchange->first_len + part.len + 1);
+
+    if (first == NULL) /* the endpoint will wait for the rest in vain */
+        return false;
+    memcpy(first + exchange->first_len, part.at, part.len);
+    exchange->first = first;
+    exchange->first_len += part.len;
+    exchange->first_last |= last;
+    return false;
+}
+
+bool up_exchange_part(struct up_exchange *exchange, struct ps_str part, bool last)
+{
+    bool room = exchange->connection->state == UP_CONNECTING ? keep_part(exchange, part, last)
+                                                             : send_part(exchange, part, last);
+
+    exchange->has_parts = true;
+    exchange->wants_room = !room;
+    return room;
+}
+
+/* False: it is gone. */
+static bool end_call(struct up_exchange *exchange)
+{
+    exchange->calling = false;
+    if (!exchange->cancelled)
+        return true;
+    free_exchange(exchange);
+    return false;
+}
+
+void up_exchange_on_room(struct up_exchange *exchange)
+{
+    if (!exchange->wants_room)
+        return;
+    exchange->wants_room = false;
+    exchange->calling = true;
+    exchange->callbacks->room(exchange->ctx);
+    (void)end_call(exchange);
+}
+
+void up_exchange_on_connected(struct up_exchange *exchange)
+{
+    bool room = send_head(exchange);
+
+    if (exchange->first != NULL) {
+        struct ps_str first = {exchange->first, exchange->first_len};
+        room = send_part(exchange, first, exchange->first_last);
+        free(exchange->first);
+        exchange->first = NULL;
+        exchange->first_len = 0;
+    }
+    if (room)
+        up_exchange_on_room(exchange);
+}
+
+/* Gives the request to an endpoint. UP_OUTCOME_ok: it is under way; UP_OUTCOME_COUNT: there is
+ * none. */
+static enum up_outcome try(struct up_exchange *exchange)
+{
+    struct up_endpoint *endpoint = pick(exchange);
+
+    if (endpoint == NULL)
+        return UP_OUTCOME_COUNT;
+    exchange->connection = up_connection_take(exchange->worker, endpoint, exchange);
+    if (exchange->connection == NULL)
+        return UP_OUTCOME_refused;
+    exchange->tried[exchange->tries++] = endpoint;
+    up_add(&up_cell_of(exchange->worker, endpoint)->in_flight, 1);
+    if (exchange->connection->state == UP_SENDING)
+        (void)send_head(exchange);
+    else if (exchange->connection->refused)
+        up_connection_set_timer(exchange->connection, 0);
+    else
+        set_timer(exchange);
+    return UP_OUTCOME_ok;
+}
+
+struct up_exchange *up_forward(struct up_worker *worker, const struct up_call *call,
+                               enum up_outcome *ret_outcome)
+{
+    struct up_exchange *exchange = malloc(sizeof *exchange + call->head.len + FRAMING_MAX);
+    struct up_pool_cell *cell = &call->pool->pool->cells[worker->deps.index];
+    struct ps_buf head;
+
+    *ret_outcome = UP_OUTCOME_refused;
+    if (exchange == NULL)
+        return NULL;
+    *exchange = (struct up_exchange){
+        .worker = worker,
+        .hold = up_worker_hold(worker),
+        .route = call->route,
+        .pool = call->pool,
+        .callbacks = call->callbacks,
+        .ctx = call->ctx,
+        .method = call->method,
+        .body_len = call->body_len,
+        .key = call->key,
+        .total_ns = call->began_ns + call->route->total_ms * PS_NS_PER_MS,
+    };
+    ps_buf_init(&head, exchange->head, call->head.len + FRAMING_MAX);
+    ps_buf_put(&head, call->head.at, call->head.len);
+    if (call->body_len > 0)
+        ps_http_put_length(&head, (uint64_t)call->body_len);
+    else if (call->body_len < 0)
+        ps_buf_puts(&head, "Transfer-Encoding: chunked\r\n");
+    ps_buf_puts(&head, "\r\n");
+    exchange->head_len = head.len;
+    up_add(&cell->requests, 1);
+    up_retry_earn(cell, call->pool->doc->retry_budget, call->pool->pool->cell_count,
+                  call->began_ns);
+    *ret_outcome = try(exchange);
+    if (*ret_outcome == UP_OUTCOME_ok)
+        return exchange;
+    if (*ret_outcome == UP_OUTCOME_COUNT)
+        up_add(&cell->no_endpoint, 1);
+    free_exchange(exchange);
+    return NULL;
+}
+
+/* --- Again --- */
+
+static bool is_idempotent(enum ps_http_method method)
+{
+    return method == PS_HTTP_GET || method == PS_HTTP_HEAD || method == PS_HTTP_OPTIONS ||
+           method == PS_HTTP_PUT || method == PS_HTTP_DELETE;
+}
+
+/* RFC 9110, section 9.2.2, and RFC 9112, section 9.3.1: what no endpoint has begun to serve. A kept
+ * connection that ends without a byte of an answer was closed before the request came. */
+static bool may_retry(const struct up_exchange *exchange, bool reused, enum up_outcome outcome)
+{
+    bool unsent = outcome == UP_OUTCOME_refused || outcome == UP_OUTCOME_connect_timeout;
+
+    return !exchange->begun && exchange->tries < UP_TRIES_MAX && !exchange->has_parts &&
+           is_idempotent(exchange->method) && up_now_ns(exchange->worker) < exchange->total_ns &&
+           (unsent || (outcome == UP_OUTCOME_reset && reused && exchange->body_len == 0));
+}
+
+void up_exchange_on_lost(struct up_exchange *exchange, enum up_outcome outcome)
+{
+    struct up_pool_cell *cell = &exchange->pool->pool->cells[exchange->worker->deps.index];
+    bool reused = exchange->connection->reused;
+
+    end_try(exchange, outcome);
+    exchange->connection = NULL;
+    if (may_retry(exchange, reused, outcome) &&
+        up_retry_may(cell, exchange->pool->doc->retry_budget)) {
+        up_add(&cell->retries, 1);
+        if (try(exchange) == UP_OUTCOME_ok)
+            return;
+    }
+    exchange->calling = true;
+    exchange->callbacks->failed(outcome, exchange->begun, exchange->ctx);
+    free_exchange(exchange);
+}
+
+/* --- The answer --- */
+
+void up_exchange_on_interim(struct up_exchange *exchange, const char *base)
+{
+    const struct ps_http_head *head = &exchange->connection->parse;
+
+    if (head->status != 103 || exchange->callbacks->interim == NULL)
+        return;
+    exchange->calling = true;
+    exchange->callbacks->interim(
+        &(struct up_answer){.status = head->status, .head = head, .base = base}, exchange->ctx);
+    (void)end_call(exchange);
+}
+
+static void note_first_byte(struct up_exchange *exchange)
+{
+    struct up_endpoint_cell *cell = up_cell_of(exchange->worker, exchange->connection->endpoint);
+    int64_t now_ns = up_now_ns(exchange->worker), took_ns = now_ns - exchange->sent_ns;
+    int64_t passed_ns = now_ns - atomic_load_explicit(&cell->ewma_at_ns, memory_order_relaxed);
+    int64_t ewma_ns = atomic_load_explicit(&cell->ewma_ns, memory_order_relaxed);
+
+    up_add(&cell->took_ns, took_ns);
+    ps_durations_add(&cell->durations, took_ns);
+    atomic_store_explicit(&cell->ewma_ns, up_ewma_add(ewma_ns, passed_ns, took_ns),
+                          memory_order_relaxed);
+    atomic_store_explicit(&cell->ewma_at_ns, now_ns, memory_order_relaxed);
+    exchange->begun = true;
+}
+
+static int64_t body_len_of(const struct ps_http_head *head)
+{
+    switch (head->framing) {
+    case PS_HTTP_BY_LENGTH:
+        return (int64_t)head->body_len;
+    case PS_HTTP_NO_BODY: /* HEAD and 304 may announce one all the same */
+        return head->has_length ? (int64_t)head->body_len : head->to_head ? -1 : 0;
+    default:
+        return -1;
+    }
+}
+
+bool up_exchange_on_part(struct up_exchange *exchange, const char *base, struct ps_str part,
+                         bool last, bool reusable)
+{
+    struct up_connection *connection = exchange->connection;
+    const struct ps_http_head *head = &connection->parse;
+    bool more;
+
+    exchange->calling = true;
+    if (base != NULL) {
+        note_first_byte(exchange);
+        set_timer(exchange);
+        more = exchange->callbacks->answer(
+            &(struct up_answer){
+                .status = head->status, .head = head, .base = base, .body_len = body_len_of(head)},
+            part, last, exchange->ctx);
+    } else {
+        more = exchange->callbacks->part(part, last, exchange->ctx);
+    }
+    if (!end_call(exchange))
+        return false;
+    if (!last)
+        return more;
+    end_try(exchange, head->status >= 500 ? UP_OUTCOME_error : UP_OUTCOME_ok);
+    up_connection_leave(connection, reusable && exchange->is_sent);
+    free_exchange(exchange);
+    return false;
+}
+
+void up_exchange_resume(struct up_exchange *exchange)
+{
+    if (exchange->connection != NULL)
+        up_connection_resume(exchange->connection);
+}
+
+const struct up_endpoint *up_exchange_endpoint(const struct up_exchange *exchange)
+{
+    return exchange->connection != NULL ? exchange->connection->endpoint : NULL;
+}
+
+bool up_exchange_has_begun(const struct up_exchange *exchange)
+{
+    return exchange->begun;
+}
+
+unsigned up_exchange_tries(const struct up_exchange *exchange)
+{
+    return exchange->tries;
+}
+
+/* --- The worker --- */
+
+int up_worker_new(const struct up_worker_deps *deps, struct up_worker **ret_worker)
+{
+    struct up_worker *worker = calloc(1, sizeof *worker);
+
+    if (worker == NULL)
+        return PS_E_NOMEM;
+    worker->deps = *deps;
+    worker->limits = (struct ps_http_limits){.target_max = (uint32_t)UP_HEAD_MAX,
+                                             .head_max = (uint32_t)UP_HEAD_MAX,
+                                             .fields_max = PS_HTTP_FIELDS_MAX};
+    TAILQ_INIT(&worker->connections);
+    *ret_worker = worker;
+    return 0;
+}
+
+void up_worker_free(struct up_worker *worker)
+{
+    if (worker == NULL)
+        return;
+    worker->closing = true;
+    up_worker_swap(worker, NULL);
+    while (!TAILQ_EMPTY(&worker->connections))
+        up_connection_close(TAILQ_FIRST(&worker->connections));
+    if (worker->handles == 0)
+        free(worker);
+}
+
+static void close_gone(struct up_worker *worker)
+{
+    struct up_connection *connection = TAILQ_FIRST(&worker->connections), *next;
+
+    for (; connection != NULL; connection = next) {
+        next = TAILQ_NEXT(connection, entry);
+        if (connection->state == UP_IDLE && atomic_load(&connection->endpoint->gone))
+            up_connection_close(connection);
+    }
+}
+
+void up_worker_swap(struct up_worker *worker, struct up_table *table)
+{
+    struct up_hold *before = worker->current, *hold = NULL;
+
+    if (before != NULL && before->table == table)
+        return;
+    if (table != NULL && (hold = calloc(1, sizeof *hold)) == NULL)
+        return; /* the one before stays in use, which is kept alive by it */
+    if (hold != NULL)
+        *hold = (struct up_hold){.table = up_table_keep(table), .users = 1};
+    worker->current = hold;
+    up_hold_release(before);
+    close_gone(worker);
+}
+
+const struct up_table *up_worker_table(const struct up_worker *worker)
+{
+    return worker->current != NULL ? worker->current->table : NULL;
+}
+
+void up_worker_tick(struct up_worker *worker)
+{
+    struct up_connection *connection = TAILQ_FIRST(&worker->connections);
+
+    while (connection != NULL) {
+        struct up_connection *next = TAILQ_NEXT(connection, entry);
+        if (connection->state != UP_IDLE && atomic_load(&connection->endpoint->cut)) {
+            up_connection_cut(connection);
+            next = TAILQ_FIRST(&worker->connections); /* telling may have closed others */
+        }
+        connection = next;
+    }
+}
+
+struct ps_buf up_worker_scratch(struct up_worker *worker)
+{
+    struct ps_buf buf;
+
+    ps_buf_init(&buf, worker->scratch, sizeof worker->scratch);
+    return buf;
+}

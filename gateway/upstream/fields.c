@@ -1,0 +1,258 @@
+/* See fields.h. Names are compared one by one: only those of the same length are looked at, and a
+ * message has a dozen fields. */
+#include "gateway/upstream/fields.h"
+
+#include "common/address.h"
+
+#include <string.h>
+
+#define VIA "1.1 penstock"
+
+enum way {
+    TO_SHOP = 1,   /* a request */
+    TO_CLIENT = 2, /* an answer */
+    BOTH = 3
+};
+
+#define NAME(text)                                                                                 \
+    {                                                                                              \
+        (text), sizeof(text) - 1                                                                   \
+    }
+/* What does not go on as it came. */
+static const struct {
+    struct ps_str name;
+    enum way way;
+    bool believed; /* from a trusted proxy it does */
+} stays[] = {
+    {NAME("Connection"), BOTH, false},
+    {NAME("Keep-Alive"), BOTH, false},
+    {NAME("Proxy-Connection"), BOTH, false},
+    {NAME("Proxy-Authenticate"), BOTH, false},
+    {NAME("Proxy-Authorization"), BOTH, false},
+    {NAME("TE"), BOTH, false},
+    {NAME("Trailer"), BOTH, false}, /* trailers are checked and dropped */
+    {NAME("Transfer-Encoding"), BOTH, false},
+    {NAME("Content-Length"), BOTH, false},
+    {NAME("Upgrade"), BOTH, false},
+    {NAME("HTTP2-Settings"), TO_SHOP, false},
+    {NAME("Expect"), TO_SHOP, false}, /* the listener has said 100 */
+    {NAME("Host"), TO_SHOP, false},
+    {NAME("X-User-Id"), TO_SHOP, false},
+    {NAME("X-Request-Id"), BOTH, false},
+    {NAME("X-Forwarded-For"), TO_SHOP, false},
+    {NAME("Forwarded"), TO_SHOP, false},
+    {NAME("X-Forwarded-Host"), TO_SHOP, true},
+    {NAME("X-Forwarded-Proto"), TO_SHOP, true},
+    {NAME("X-Forwarded-Port"), TO_SHOP, true},
+    {NAME("X-Forwarded-Prefix"), TO_SHOP, true},
+    {NAME("X-Real-IP"), TO_SHOP, true},
+};
+
+static bool is_text(struct ps_str text, const char *other)
+{
+    return ps_http_same_text(text, (struct ps_str){other, strlen(other)});
+}
+
+static bool is_own(struct ps_str name)
+{
+    const struct ps_str prefix = PS_STR("Penstock-");
+
+    return name.len > prefix.len && ps_http_same_text((struct ps_str){name.at, prefix.len}, prefix);
+}
+
+/* Is the name an element of the list? */
+static bool list_has(struct ps_str list, struct ps_str name)
+{
+    for (size_t at = 0; at < list.len;) {
+        size_t end = at;
+        while (end < list.len && list.at[end] != ',')
+            end++;
+        struct ps_str part = {list.at + at, end - at};
+        while (part.len > 0 && (*part.at == ' ' || *part.at == '\t'))
+            part = (struct ps_str){part.at + 1, part.len - 1};
+        while (part.len > 0 && (part.at[part.len - 1] == ' ' || part.at[part.len - 1] == '\t'))
+            part.len--;
+        if (ps_http_same_text(part, name))
+            return true;
+        at = end + 1;
+    }
+    return false;
+}
+
+/* Do the lines of Connection name it? */
+static bool is_of_connection(const struct ps_http_head *head, const char *base, struct ps_str name)
+{
+    for (uint32_t i = 0; i < head->field_count; i++)
+        if (head->fields[i].known == PS_HTTP_F_CONNECTION &&
+            list_has(ps_http_text(base, head->fields[i].value), name))
+            return true;
+    return false;
+}
+
+static bool has_connection(const struct ps_http_head *head)
+{
+    for (uint32_t i = 0; i < head->field_count; i++)
+        if (head->fields[i].known == PS_HTTP_F_CONNECTION)
+            return true;
+    return false;
+}
+
+static bool is_ruled(const struct cfg_header_rules *rules, struct ps_str name)
+{
+    for (size_t i = 0; i < rules->set_count; i++)
+        if (is_text(name, rules->set[i].name))
+            return true;
+    for (size_t i = 0; i < rules->remove_count; i++)
+        if (is_text(name, rules->remove[i]))
+            return true;
+    return false;
+}
+
+static bool stays_here(struct ps_str name, enum way way, bool trusted)
+{
+    for (size_t i = 0; i < PS_ARRAY_LEN(stays); i++)
+        if (stays[i].name.len == name.len && (stays[i].way & way) != 0 &&
+            ps_http_same_text(stays[i].name, name))
+            return !(stays[i].believed && trusted);
+    return is_own(name);
+}
+
+static void put(struct ps_buf *buf, struct ps_str name, struct ps_str value)
+{
+    ps_buf_put(buf, name.at, name.len);
+    ps_buf_put(buf, ": ", 2);
+    ps_buf_put(buf, value.at, value.len);
+    ps_buf_put(buf, "\r\n", 2);
+}
+
+/* What goes on as it came. */
+static void pass(struct ps_buf *buf, const struct ps_http_head *head, const char *base,
+                 enum way way, bool trusted, const struct cfg_header_rules *rules)
+{
+    bool listed = has_connection(head);
+
+    for (uint32_t i = 0; i < head->field_count; i++) {
+        struct ps_str name = ps_http_text(base, head->fields[i].name);
+        if (stays_here(name, way, trusted) || is_ruled(rules, name) ||
+            (listed && is_of_connection(head, base, name)))
+            continue;
+        put(buf, name, ps_http_text(base, head->fields[i].value));
+    }
+}
+
+static void put_rules(struct ps_buf *buf, const struct cfg_header_rules *rules)
+{
+    for (size_t i = 0; i < rules->set_count; i++) {
+        const struct cfg_header_set *set = &rules->set[i];
+        put(buf, (struct ps_str){set->name, strlen(set->name)},
+            (struct ps_str){set->value, strlen(set->value)});
+    }
+}
+
+struct ps_str up_field_find(const struct ps_http_head *head, const char *base, struct ps_str name)
+{
+    for (uint32_t i = 0; i < head->field_count; i++)
+        if (head->fields[i].name.len == name.len &&
+            ps_http_same_text(ps_http_text(base, head->fields[i].name), name))
+            return ps_http_text(base, head->fields[i].value);
+    return (struct ps_str){NULL, 0};
+}
+
+struct ps_str up_cookie_find(const struct ps_http_head *head, const char *base, struct ps_str name)
+{
+    struct ps_str cookies = up_field_find(head, base, PS_STR("Cookie"));
+
+    for (size_t at = 0; cookies.at != NULL && at < cookies.len;) {
+        while (at < cookies.len && (cookies.at[at] == ' ' || cookies.at[at] == ';'))
+            at++;
+        size_t end = at;
+        while (end < cookies.len && cookies.at[end] != ';')
+            end++;
+        if (end - at > name.len && cookies.at[at + name.len] == '=' &&
+            memcmp(cookies.at + at, name.at, name.len) == 0)
+            return (struct ps_str){cookies.at + at + name.len + 1, end - at - name.len - 1};
+        at = end;
+    }
+    return (struct ps_str){NULL, 0};
+}
+
+/* --- Requests --- */
+
+/* What trusted proxies have said so far, as one list, to be gone on with. */
+static void put_earlier(struct ps_buf *buf, const struct up_origin *origin, struct ps_str name)
+{
+    for (uint32_t i = 0; origin->trusted && i < origin->head->field_count; i++) {
+        const struct ps_http_field *field = &origin->head->fields[i];
+        if (field->value.len == 0 ||
+            !ps_http_same_text(ps_http_text(origin->base, field->name), name))
+            continue;
+        ps_buf_put(buf, origin->base + field->value.at, field->value.len);
+        ps_buf_put(buf, ", ", 2);
+    }
+}
+
+/* RFC 7239: an IPv6 address stands in brackets and quotes. A host with a port is quoted, too. */
+static void put_forwarded(struct ps_buf *buf, const struct up_origin *origin, const char *peer)
+{
+    bool v4 = ps_address_is_v4(origin->peer);
+
+    ps_buf_puts(buf, "Forwarded: ");
+    put_earlier(buf, origin, PS_STR("Forwarded"));
+    ps_buf_puts(buf, v4 ? "for=" : "for=\"[");
+    ps_buf_puts(buf, peer);
+    ps_buf_puts(buf, v4 ? ";host=\"" : "]\";host=\"");
+    ps_buf_put(buf, origin->host.at, origin->host.len);
+    ps_buf_puts(buf, "\";proto=http\r\n");
+}
+
+static void put_who_asks(struct ps_buf *buf, const struct up_origin *origin)
+{
+    const struct ps_str host = PS_STR("X-Forwarded-Host"), proto = PS_STR("X-Forwarded-Proto");
+    char peer[46];
+
+    ps_address_format(origin->peer, peer);
+    ps_buf_puts(buf, "X-Forwarded-For: ");
+    put_earlier(buf, origin, PS_STR("X-Forwarded-For"));
+    ps_buf_puts(buf, peer);
+    ps_buf_puts(buf, "\r\n");
+    put_forwarded(buf, origin, peer);
+    if (!origin->trusted || up_field_find(origin->head, origin->base, host).at == NULL)
+        put(buf, host, origin->host);
+    if (!origin->trusted || up_field_find(origin->head, origin->base, proto).at == NULL)
+        put(buf, proto, PS_STR("http"));
+    if (origin->user.len > 0)
+        put(buf, PS_STR("X-User-Id"), origin->user);
+    put(buf, PS_STR("X-Request-Id"), origin->request_id);
+    if (origin->rehearsal)
+        put(buf, PS_STR("Penstock-Rehearsal"), PS_STR("?1"));
+}
+
+void up_fields_request(struct ps_buf *buf, const struct up_origin *origin,
+                       const struct cfg_header_rules *rules)
+{
+    struct ps_str method = ps_http_text(origin->base, origin->head->method_text);
+
+    ps_buf_put(buf, method.at, method.len);
+    ps_buf_put(buf, " ", 1);
+    ps_buf_put(buf, origin->path.at, origin->path.len);
+    if (origin->query.len > 0) {
+        ps_buf_put(buf, "?", 1);
+        ps_buf_put(buf, origin->query.at, origin->query.len);
+    }
+    ps_buf_puts(buf, " HTTP/1.1\r\n");
+    put(buf, PS_STR("Host"), origin->host);
+    pass(buf, origin->head, origin->base, TO_SHOP, origin->trusted, rules);
+    put_who_asks(buf, origin);
+    put(buf, PS_STR("Via"), PS_STR(VIA));
+    put_rules(buf, rules);
+}
+
+/* --- Answers --- */
+
+void up_fields_answer(struct ps_buf *buf, const struct ps_http_head *head, const char *base,
+                      const struct cfg_header_rules *rules)
+{
+    pass(buf, head, base, TO_CLIENT, false, rules);
+    put(buf, PS_STR("Via"), PS_STR(VIA));
+    put_rules(buf, rules);
+}

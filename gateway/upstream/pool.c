@@ -1,0 +1,92 @@
+/* Reference counts and sums of what threads share of pools. */
+#include "gateway/upstream/pool.h"
+
+#include <stdlib.h>
+
+#define OUTCOME_NAME(name) #name,
+const char *const up_outcome_names[UP_OUTCOME_COUNT + 1] = {UP_OUTCOMES(OUTCOME_NAME) NULL};
+const char *const up_state_names[] = {"up", "down", "ejected", "draining", "slow_start", NULL};
+
+static void keep(_Atomic(unsigned) *refs)
+{
+    atomic_fetch_add_explicit(refs, 1, memory_order_relaxed);
+}
+
+/* True: that was the last one. */
+static bool drop(_Atomic(unsigned) *refs)
+{
+    return atomic_fetch_sub_explicit(refs, 1, memory_order_acq_rel) == 1;
+}
+
+struct up_endpoint *up_endpoint_keep(struct up_endpoint *endpoint)
+{
+    keep(&endpoint->refs);
+    return endpoint;
+}
+
+void up_endpoint_drop(struct up_endpoint *endpoint)
+{
+    if (endpoint == NULL || !drop(&endpoint->refs))
+        return;
+    free(endpoint->judge);
+    free(endpoint);
+}
+
+struct up_pool *up_pool_keep(struct up_pool *pool)
+{
+    keep(&pool->refs);
+    return pool;
+}
+
+void up_pool_drop(struct up_pool *pool)
+{
+    if (pool != NULL && drop(&pool->refs))
+        free(pool);
+}
+
+struct up_table *up_table_keep(struct up_table *table)
+{
+    keep(&table->refs);
+    return table;
+}
+
+void up_table_drop(struct up_table *table)
+{
+    if (table == NULL || !drop(&table->refs))
+        return;
+    for (size_t i = 0; i < table->pool_count; i++) {
+        struct up_pool_view *pool = &table->pools[i];
+        for (size_t k = 0; k < pool->member_count; k++)
+            up_endpoint_drop(pool->members[k].endpoint);
+        free(pool->members);
+        up_pool_drop(pool->pool);
+        cfg_pool_drop(pool->doc);
+    }
+    for (size_t i = 0; i < table->route_count; i++) {
+        free(table->routes[i].fallback);
+        free(table->routes[i].splits);
+        cfg_route_drop(table->routes[i].doc);
+    }
+    free(table->pools);
+    free(table->routes);
+    free(table->slots);
+    free(table);
+}
+
+int64_t up_endpoint_in_flight(const struct up_endpoint *endpoint)
+{
+    int64_t sum = 0;
+
+    for (size_t i = 0; i < endpoint->cell_count; i++)
+        sum += atomic_load_explicit(&endpoint->cells[i].in_flight, memory_order_relaxed);
+    return sum;
+}
+
+int64_t up_endpoint_connections(const struct up_endpoint *endpoint)
+{
+    int64_t sum = 0;
+
+    for (size_t i = 0; i < endpoint->cell_count; i++)
+        sum += atomic_load_explicit(&endpoint->cells[i].connections, memory_order_relaxed);
+    return sum;
+}

@@ -1,0 +1,308 @@
+/* See registry.h. */
+#include "gateway/upstream/registry.h"
+
+#include "common/id.h"
+#include "gateway/upstream/route.h"
+
+#include <sodium.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* An endpoint that is in no table any more: requests that it serves go on for a while. */
+struct leaving {
+    struct up_endpoint *endpoint;
+    char pool[PS_NAME_MAX + 1];
+    int64_t cut_ns;
+};
+
+struct up_registry {
+    struct up_registry_deps deps;
+    struct up_table *table; /* the current one */
+    struct leaving *leaving;
+    size_t leaving_count, leaving_room;
+};
+
+int up_registry_new(const struct up_registry_deps *deps, struct up_registry **ret_registry)
+{
+    struct up_registry *registry = calloc(1, sizeof *registry);
+
+    if (registry == NULL)
+        return PS_E_NOMEM;
+    registry->deps = *deps;
+    *ret_registry = registry;
+    return 0;
+}
+
+void up_registry_free(struct up_registry *registry)
+{
+    if (registry == NULL)
+        return;
+    up_table_drop(registry->table);
+    for (size_t i = 0; i < registry->leaving_count; i++)
+        up_endpoint_drop(registry->leaving[i].endpoint);
+    free(registry->leaving);
+    free(registry);
+}
+
+const struct up_table *up_registry_table(const struct up_registry *registry)
+{
+    return registry->table;
+}
+
+/* --- By name and address. --- */
+
+static struct up_pool_view *find_pool(const struct up_table *table, const char *name)
+{
+    size_t low = 0, high = table != NULL ? table->pool_count : 0;
+
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+        int order = strcmp(name, table->pools[middle].doc->name);
+        if (order == 0)
+            return &table->pools[middle];
+        if (order < 0)
+            high = middle;
+        else
+            low = middle + 1;
+    }
+    return NULL;
+}
+
+const struct up_pool_view *up_registry_pool(const struct up_registry *registry, const char *name)
+{
+    return find_pool(registry->table, name);
+}
+
+static int compare_members(const void *a, const void *b)
+{
+    return strcmp(((const struct up_member *)a)->as.address,
+                  ((const struct up_member *)b)->as.address);
+}
+
+static struct up_member *find_member(const struct up_pool_view *pool, const char *address)
+{
+    struct up_member key;
+
+    if (pool == NULL || pool->member_count == 0)
+        return NULL;
+    memcpy(key.as.address, address, sizeof key.as.address);
+    return bsearch(&key, pool->members, pool->member_count, sizeof key, compare_members);
+}
+
+static struct leaving *find_leaving(const struct up_registry *registry, const char *pool,
+                                    const char *address)
+{
+    for (size_t i = 0; i < registry->leaving_count; i++) {
+        struct leaving *leaving = &registry->leaving[i];
+        if (strcmp(leaving->pool, pool) == 0 && strcmp(leaving->endpoint->is.address, address) == 0)
+            return leaving;
+    }
+    return NULL;
+}
+
+/* --- One table. --- */
+
+static struct up_endpoint *new_endpoint(const struct up_registry *registry,
+                                        const struct cfg_endpoint *as)
+{
+    static const struct ps_hash_key fixed = {{0}}; /* the same on every gateway */
+    size_t cells = registry->deps.worker_count;
+    struct up_endpoint *endpoint =
+        aligned_alloc(PS_CACHE_LINE, sizeof *endpoint + cells * sizeof endpoint->cells[0]);
+
+    if (endpoint == NULL)
+        return NULL;
+    memset(endpoint, 0, sizeof *endpoint + cells * sizeof endpoint->cells[0]);
+    endpoint->refs = 1;
+    endpoint->is = *as;
+    endpoint->hash = ps_hash64(&fixed, as->address, strlen(as->address));
+    endpoint->cell_count = cells;
+    endpoint->since_ms = ps_clock_wall_ms(registry->deps.clock);
+    for (size_t i = 0; i < cells; i++)
+        TAILQ_INIT(&endpoint->cells[i].idle);
+    return endpoint;
+}
+
+/* With a reference for the caller. NULL: out of memory. */
+static struct up_endpoint *take_endpoint(const struct up_registry *registry,
+                                         const struct up_pool_view *before, const char *pool,
+                                         const struct cfg_endpoint *as)
+{
+    const struct up_member *member = find_member(before, as->address);
+    const struct leaving *leaving = find_leaving(registry, pool, as->address);
+
+    return member != NULL    ? up_endpoint_keep(member->endpoint)
+           : leaving != NULL ? up_endpoint_keep(leaving->endpoint)
+                             : new_endpoint(registry, as);
+}
+
+static struct up_pool *new_pool(const struct up_registry *registry, const char *name)
+{
+    size_t cells = registry->deps.worker_count;
+    struct up_pool *pool = aligned_alloc(
+        PS_CACHE_LINE, (sizeof *pool + cells * sizeof pool->cells[0] + PS_CACHE_LINE - 1) /
+                           PS_CACHE_LINE * PS_CACHE_LINE);
+
+    if (pool == NULL)
+        return NULL;
+    memset(pool, 0, sizeof *pool + cells * sizeof pool->cells[0]);
+    pool->refs = 1;
+    memcpy(pool->name, name, strlen(name) + 1);
+    pool->cell_count = cells;
+    for (size_t i = 0; i < cells; i++)
+        do
+            randombytes_buf(&pool->cells[i].picker.random, sizeof pool->cells[i].picker.random);
+        while (pool->cells[i].picker.random == 0);
+    return pool;
+}
+
+static int fill_pool(const struct up_registry *registry, const struct cfg_doc *doc,
+                     struct up_pool_view *ret_pool)
+{
+    const struct up_pool_view *before = find_pool(registry->table, doc->name);
+    struct cfg_pool *pool = cfg_pool_of(doc);
+
+    ret_pool->doc = cfg_pool_keep(pool);
+    ret_pool->pool = before != NULL ? up_pool_keep(before->pool) : new_pool(registry, doc->name);
+    ret_pool->members = calloc(pool->endpoint_count + 1, sizeof *ret_pool->members);
+    if (ret_pool->pool == NULL || ret_pool->members == NULL)
+        return PS_E_NOMEM;
+    for (size_t i = 0; i < pool->endpoint_count; i++) {
+        struct up_member *member = &ret_pool->members[ret_pool->member_count];
+        member->as = pool->endpoints[i];
+        member->endpoint = take_endpoint(registry, before, doc->name, &member->as);
+        if (member->endpoint == NULL)
+            return PS_E_NOMEM;
+        ret_pool->member_count++;
+    }
+    qsort(ret_pool->members, ret_pool->member_count, sizeof *ret_pool->members, compare_members);
+    return 0;
+}
+
+static int fill_route(const struct up_table *table, const struct cfg_doc *doc,
+                      struct up_route_view *ret_route)
+{
+    struct cfg_route *route = cfg_route_of(doc);
+
+    ret_route->doc = cfg_route_keep(route);
+    ret_route->pool = find_pool(table, route->pool);
+    ret_route->shadow = find_pool(table, route->shadow.pool);
+    ret_route->fallback = calloc(route->fallback_count + 1, sizeof(void *));
+    ret_route->splits = calloc(route->split_count + 1, sizeof *ret_route->splits);
+    if (ret_route->fallback == NULL || ret_route->splits == NULL)
+        return PS_E_NOMEM;
+    for (size_t i = 0; i < route->fallback_count; i++)
+        if (route->fallbacks[i].kind == CFG_FALLBACK_POOL)
+            ret_route->fallback[i] = find_pool(table, route->fallbacks[i].pool);
+    for (size_t i = 0; i < route->split_count; i++)
+        ret_route->splits[i] = (struct up_split_view){
+            .as = &route->splits[i], .pool = find_pool(table, route->splits[i].pool)};
+    return 0;
+}
+
+static int fill_table(const struct up_registry *registry, const struct cfg_store *store,
+                      struct up_table *table)
+{
+    const struct cfg_doc *doc = NULL;
+    int err = 0;
+
+    table->refs = 1;
+    table->pools = calloc(cfg_store_count(store, &cfg_kind_pool) + 1, sizeof *table->pools);
+    table->routes = calloc(cfg_store_count(store, &cfg_kind_route) + 1, sizeof *table->routes);
+    if (table->pools == NULL || table->routes == NULL)
+        return PS_E_NOMEM;
+    while (err == 0 && (doc = cfg_store_next(store, &cfg_kind_pool, doc)) != NULL)
+        err = fill_pool(registry, doc, &table->pools[table->pool_count++]);
+    doc = NULL;
+    while (err == 0 && (doc = cfg_store_next(store, &cfg_kind_route, doc)) != NULL)
+        err = fill_route(table, doc, &table->routes[table->route_count++]);
+    return err < 0 ? err : up_route_index(table);
+}
+
+/* --- From one table to the next. --- */
+
+/* Whoever was in the last table and is not in this one. PS_E_NOMEM: nothing has changed. */
+static int see_off(struct up_registry *registry, const struct up_table *next)
+{
+    const struct up_table *last = registry->table;
+    int64_t now_ns = ps_clock_mono_ns(registry->deps.clock);
+    size_t most = registry->leaving_count;
+
+    for (size_t i = 0; last != NULL && i < last->pool_count; i++)
+        most += last->pools[i].member_count;
+    if (most > registry->leaving_room) {
+        struct leaving *more = realloc(registry->leaving, most * sizeof *more);
+        if (more == NULL)
+            return PS_E_NOMEM;
+        registry->leaving = more;
+        registry->leaving_room = most;
+    }
+    for (size_t i = 0; last != NULL && i < last->pool_count; i++) {
+        const struct up_pool_view *pool = &last->pools[i];
+        const struct up_pool_view *now = find_pool(next, pool->doc->name);
+        for (size_t k = 0; k < pool->member_count; k++) {
+            struct up_endpoint *endpoint = pool->members[k].endpoint;
+            if (find_member(now, endpoint->is.address) != NULL)
+                continue;
+            atomic_store(&endpoint->gone, true);
+            struct leaving *leaving = &registry->leaving[registry->leaving_count++];
+            leaving->endpoint = up_endpoint_keep(endpoint);
+            memcpy(leaving->pool, pool->doc->name, sizeof leaving->pool);
+            leaving->cut_ns = now_ns + pool->doc->drain_ms * PS_NS_PER_MS;
+        }
+    }
+    return 0;
+}
+
+static void drop_leaving(struct up_registry *registry, struct leaving *leaving)
+{
+    up_endpoint_drop(leaving->endpoint);
+    *leaving = registry->leaving[--registry->leaving_count];
+}
+
+/* What an endpoint of the next table may get: all it is worth until it is judged. */
+static void welcome(struct up_registry *registry, const struct up_table *next)
+{
+    for (size_t i = 0; i < next->pool_count; i++) {
+        const struct up_pool_view *pool = &next->pools[i];
+        for (size_t k = 0; k < pool->member_count; k++) {
+            const struct up_member *member = &pool->members[k];
+            struct leaving *back = find_leaving(registry, pool->doc->name, member->as.address);
+            atomic_store(&member->endpoint->gone, false);
+            atomic_store(&member->endpoint->cut, false);
+            atomic_store(&member->endpoint->weight,
+                         member->as.drain ? 0 : member->as.weight * UP_WEIGHT_ONE);
+            if (back != NULL)
+                drop_leaving(registry, back);
+        }
+    }
+}
+
+struct up_table *up_registry_build(struct up_registry *registry, const struct cfg_store *store)
+{
+    struct up_table *table = calloc(1, sizeof *table);
+
+    if (table == NULL)
+        return NULL;
+    if (fill_table(registry, store, table) < 0 || see_off(registry, table) < 0) {
+        up_table_drop(table);
+        return NULL;
+    }
+    welcome(registry, table);
+    up_table_drop(registry->table);
+    registry->table = table;
+    return up_table_keep(table);
+}
+
+void up_registry_tick(struct up_registry *registry)
+{
+    int64_t now_ns = ps_clock_mono_ns(registry->deps.clock);
+
+    for (size_t i = registry->leaving_count; i > 0; i--) {
+        struct leaving *leaving = &registry->leaving[i - 1];
+        if (now_ns < leaving->cut_ns)
+            continue;
+        atomic_store(&leaving->endpoint->cut, true);
+        drop_leaving(registry, leaving);
+    }
+}

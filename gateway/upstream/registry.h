@@ -1,0 +1,34 @@
+/* All pools and routes as the control thread knows them: from the documents and what is discovered
+ * to the table that workers go by. Objects that carry figures - pools, endpoints, routes - outlive
+ * the documents' versions: they are found again by name and address.
+ *
+ * One thread: control. */
+#ifndef UP_REGISTRY_H
+#define UP_REGISTRY_H
+
+#include "gateway/config/store.h"
+#include "gateway/upstream/pool.h"
+
+struct up_registry;
+
+struct up_registry_deps {
+    const struct ps_clock *clock;
+    size_t worker_count;
+};
+
+int up_registry_new(const struct up_registry_deps *deps,
+                    struct up_registry **ret_registry) PS_MUST_CHECK;
+void up_registry_free(struct up_registry *registry); /* NULL is allowed */
+
+/* A table of what the store has now, which is the current one from now on; a reference of it is the
+ * caller's. NULL: out of memory, the one before stays. */
+struct up_table *up_registry_build(struct up_registry *registry, const struct cfg_store *store);
+/* Each UP_TICK_MS: closes what has left its pool for long enough. */
+#define UP_TICK_MS 100
+void up_registry_tick(struct up_registry *registry);
+
+/* Of the current table; NULL: there is none. Valid until the next one is built. */
+const struct up_pool_view *up_registry_pool(const struct up_registry *registry, const char *name);
+const struct up_table *up_registry_table(const struct up_registry *registry);
+
+#endif

@@ -1,0 +1,23 @@
+/* Which route serves a request: the most specific one that takes its method. Specific is, in this
+ * order: a host before none, an exact path before a prefix, a longer prefix before a shorter one.
+ * Pure functions. */
+#ifndef UP_ROUTE_H
+#define UP_ROUTE_H
+
+#include "gateway/upstream/pool.h"
+
+/* Fills the table's index from its routes. PS_E_NOMEM. */
+int up_route_index(struct up_table *table) PS_MUST_CHECK;
+
+/* `host` without a port, in any case; `path` as it was sent. NULL: there is none; *ret_other is
+ * then a route of this path that takes other methods, or NULL. It costs one lookup for each slash
+ * of the path, with the host and without. */
+const struct up_route_view *up_route_find(const struct up_table *table, struct ps_str host,
+                                          struct ps_str path, enum ps_http_method method,
+                                          const struct up_route_view **ret_other);
+
+/* Does the path have a segment "." or "..", also percent-encoded? It would mean another path to
+ * whoever resolves it. */
+bool up_path_has_dots(struct ps_str path);
+
+#endif
