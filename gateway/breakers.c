@@ -55,17 +55,20 @@ int gw_breakers_init(struct gw_breakers *breakers, const struct gw_workers *work
     breakers->redis = calloc(workers->count, sizeof *breakers->redis);
     if (breakers->redis == NULL)
         return PS_E_NOMEM;
+    int err = 0;
     if (has_redis)
-        adm_breakers_add(&breakers->known,
-                         &(struct adm_breaker_source){"redis", workers->count, show_redis,
-                                                      force_redis, breakers});
-    if (oq_log_breaker(log, &view))
-        adm_breakers_add(&breakers->known, &(struct adm_breaker_source){"kafka", 1, show_kafka,
-                                                                        force_kafka, breakers});
-    return 0;
+        err = adm_breakers_add(&breakers->known,
+                               &(struct adm_breaker_source){"redis", workers->count, show_redis,
+                                                            force_redis, breakers});
+    if (err == 0 && oq_log_breaker(log, &view))
+        err =
+            adm_breakers_add(&breakers->known, &(struct adm_breaker_source){"kafka", 1, show_kafka,
+                                                                            force_kafka, breakers});
+    return err;
 }
 
 void gw_breakers_done(struct gw_breakers *breakers)
 {
+    adm_breakers_done(&breakers->known);
     free(breakers->redis);
 }

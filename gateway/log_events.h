@@ -87,7 +87,7 @@
     X(store_available, INFO, "Redis is back.", "") \
     X(store_unavailable, ERROR, "Redis is away (why): buyers get 503 store_unavailable.", \
       "Look at Redis. It goes on without a restart.") \
-    X(breaker_opened, WARN, "The circuit breaker before redis or kafka (breaker) is not closed any more (why).", \
+    X(breaker_opened, WARN, "The circuit breaker before redis, kafka, a pool or an endpoint of the shop (breaker) is not closed any more (why).", \
       "why says what to look after; GET /admin/v1/breakers shows the figures.") \
     X(breaker_closed, INFO, "All circuits of the breaker are closed again.", "") \
     X(breaker_order_over, INFO, "The time of an operator's (who) order for the breaker, to be open or closed (state), is over.", "") \

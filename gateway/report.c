@@ -20,9 +20,9 @@ static void tell_breakers(const struct adm_breakers *breakers, struct ans_readin
 {
     for (size_t i = 0; i < breakers->count && i < ANS_BREAKERS_MAX; i++) {
         struct adm_breaker_sum sum;
-        adm_breaker_add_up(&breakers->at[i], &sum);
+        adm_breaker_add_up(breakers->at[i], &sum);
         readiness->breakers[readiness->breaker_count++] = (struct ans_breaker){
-            .name = breakers->at[i].source.name, .closed = sum.state == PS_BREAKER_CLOSED};
+            .name = breakers->at[i]->source.name, .closed = sum.state == PS_BREAKER_CLOSED};
     }
 }
 

@@ -51,22 +51,27 @@ void op_list_breakers(struct op_request *request)
 {
     const struct op_deps *deps = &request->admin->deps;
     json_t *list = json_array();
+    const struct adm_breaker *breaker;
     int err = 0;
 
-    for (size_t i = 0; err == 0 && i < deps->breakers->count; i++)
-        err = json_array_append_new(list, breaker_json(deps, &deps->breakers->at[i]));
+    for (size_t i = 0; err == 0 && (breaker = adm_breakers_at(deps->breakers, i)) != NULL; i++)
+        err = json_array_append_new(list, breaker_json(deps, breaker));
     op_json(request, ANS_V_ok, json_pack("{s:o}", "breakers", ps_json_built(list, err)));
 }
 
 /* NULL: answered. */
 static struct adm_breaker *breaker_of(struct op_request *request)
 {
-    struct adm_breaker *breaker = adm_breakers_find(request->admin->deps.breakers, request->arg[0]);
+    struct adm_breaker *breaker = NULL;
+    char name[ADM_BREAKER_NAME_MAX];
+    size_t len;
 
+    if (op_decode(request->arg[0], name, sizeof name, &len) == 0)
+        breaker = adm_breakers_find(request->admin->deps.breakers, (struct ps_str){name, len});
     if (breaker == NULL)
         op_no(request, ANS_V_not_found,
               "no such breaker here: redis stands before a counter in Redis, kafka before a log in "
-              "Kafka");
+              "Kafka, pool:NAME and endpoint:NAME:ADDRESS before those of the shop");
     return breaker;
 }
 
@@ -104,7 +109,7 @@ static void answer_order(struct op_request *request, struct op_change *change)
 static void order(struct op_request *request, struct adm_breaker *breaker,
                   const struct cfg_pin *pin, int64_t ttl_ms)
 {
-    char target[PS_NAME_MAX + 16];
+    char target[ADM_BREAKER_NAME_MAX + 16];
 
     (void)snprintf(target, sizeof target, "breakers/%s", breaker->source.name);
     struct op_change *change =

@@ -78,8 +78,11 @@ static void print_breaker(FILE *out, size_t row, const struct adm_breaker *break
 
 static void print_breakers(FILE *out, size_t row, const struct adm_breakers *breakers)
 {
-    for (size_t i = 0; i < breakers->count; i++)
-        print_breaker(out, row, &breakers->at[i]);
+    const struct adm_breaker *breaker;
+
+    for (size_t i = 0; (breaker = adm_breakers_at(breakers, i)) != NULL; i++)
+        if (strncmp(breaker->name, "endpoint:", 9) != 0) /* there may be thousands */
+            print_breaker(out, row, breaker);
 }
 
 struct scrape {

@@ -6,6 +6,7 @@
 #include "common/log.h"
 
 #include <assert.h>
+#include <stdlib.h>
 #include <string.h>
 
 /* In the order of enum ps_breaker_order, without FREE. */
@@ -18,18 +19,132 @@ static int64_t now_ns(void)
     return ps_clock_mono_ns(&ps_clock_system);
 }
 
-void adm_breakers_add(struct adm_breakers *breakers, const struct adm_breaker_source *source)
+/* --- which there are --- */
+
+static struct adm_breaker *new_breaker(const struct adm_breaker_source *source)
 {
+    size_t len = strlen(source->name);
+    struct adm_breaker *breaker = calloc(1, sizeof *breaker + len + 1);
+
+    if (breaker != NULL) {
+        memcpy(breaker->name, source->name, len);
+        breaker->source = *source;
+        breaker->source.name = breaker->name;
+    }
+    return breaker;
+}
+
+int adm_breakers_add(struct adm_breakers *breakers, const struct adm_breaker_source *source)
+{
+    struct adm_breaker *breaker = new_breaker(source);
+
     assert(breakers->count < ADM_BREAKERS_MAX && source->circuits > 0);
-    breakers->at[breakers->count++].source = *source;
+    if (breaker == NULL)
+        return PS_E_NOMEM;
+    breakers->at[breakers->count++] = breaker;
+    return 0;
+}
+
+static int compare_names(const void *a, const void *b)
+{
+    return strcmp((*(struct adm_breaker *const *)a)->name, (*(struct adm_breaker *const *)b)->name);
+}
+
+static int compare_with(const void *name, const void *breaker)
+{
+    return strcmp(name, (*(struct adm_breaker *const *)breaker)->name);
+}
+
+static struct adm_breaker *find_more(const struct adm_breakers *breakers, const char *name)
+{
+    struct adm_breaker **found = breakers->more_count > 0
+                                     ? bsearch(name, breakers->more, breakers->more_count,
+                                               sizeof breakers->more[0], compare_with)
+                                     : NULL;
+    return found != NULL ? *found : NULL;
+}
+
+/* The one of this name goes on, with what is ordered of it; if it has other circuits by now, they
+ * are told. */
+static struct adm_breaker *take(const struct adm_breakers *breakers,
+                                const struct adm_breaker_source *source)
+{
+    struct adm_breaker *breaker = find_more(breakers, source->name);
+
+    if (breaker == NULL)
+        return new_breaker(source);
+    bool same = breaker->source.ctx == source->ctx;
+    breaker->source = *source;
+    breaker->source.name = breaker->name;
+    breaker->stays = true;
+    if (!same && adm_breaker_pinned(breaker) != NULL)
+        source->force(&breaker->force, source->ctx);
+    return breaker;
+}
+
+static void free_more(struct adm_breakers *breakers)
+{
+    for (size_t i = 0; i < breakers->more_count; i++) {
+        struct adm_breaker *breaker = breakers->more[i];
+        if (breaker->stays) {
+            breaker->stays = false;
+            continue;
+        }
+        if (breakers->changing == breaker)
+            breakers->changing = NULL;
+        free(breaker);
+    }
+    free(breakers->more);
+    breakers->more = NULL;
+    breakers->more_count = 0;
+}
+
+int adm_breakers_follow(struct adm_breakers *breakers, const struct adm_breaker_source *sources,
+                        size_t count)
+{
+    struct adm_breaker **more = calloc(count + 1, sizeof *more);
+    size_t made = 0;
+
+    while (more != NULL && made < count && (more[made] = take(breakers, &sources[made])) != NULL)
+        made++;
+    free_more(breakers);
+    breakers->more = more;
+    breakers->more_count = made;
+    if (made < count || more == NULL) {
+        free_more(breakers);
+        return PS_E_NOMEM;
+    }
+    qsort(more, made, sizeof *more, compare_names);
+    return 0;
+}
+
+void adm_breakers_done(struct adm_breakers *breakers)
+{
+    free_more(breakers);
+    for (size_t i = 0; i < breakers->count; i++)
+        free(breakers->at[i]);
+}
+
+struct adm_breaker *adm_breakers_at(const struct adm_breakers *breakers, size_t index)
+{
+    if (index < breakers->count)
+        return breakers->at[index];
+    index -= breakers->count;
+    return index < breakers->more_count ? breakers->more[index] : NULL;
 }
 
 struct adm_breaker *adm_breakers_find(struct adm_breakers *breakers, struct ps_str name)
 {
+    char text[ADM_BREAKER_NAME_MAX];
+
+    if (name.len >= sizeof text)
+        return NULL;
+    memcpy(text, name.at, name.len);
+    text[name.len] = '\0';
     for (size_t i = 0; i < breakers->count; i++)
-        if (ps_str_is(name, breakers->at[i].source.name))
-            return &breakers->at[i];
-    return NULL;
+        if (strcmp(breakers->at[i]->name, text) == 0)
+            return breakers->at[i];
+    return find_more(breakers, text);
 }
 
 /* --- what circuits show --- */
@@ -101,7 +216,7 @@ void adm_breakers_end_change(struct adm_breakers *breakers, bool written)
     bool forces = pin->until_ms != 0;
 
     breakers->changing = NULL;
-    if (!written)
+    if (!written || breaker == NULL)
         return;
     breaker->pin = *pin;
     breaker->force = (struct ps_breaker_force){
@@ -130,8 +245,9 @@ static void log_state(struct adm_breaker *breaker, const struct adm_breaker_sum 
 
 void adm_breakers_watch(struct adm_breakers *breakers)
 {
-    for (size_t i = 0; i < breakers->count; i++) {
-        struct adm_breaker *breaker = &breakers->at[i];
+    struct adm_breaker *breaker;
+
+    for (size_t i = 0; (breaker = adm_breakers_at(breakers, i)) != NULL; i++) {
         struct adm_breaker_sum sum;
 
         adm_breaker_add_up(breaker, &sum);

@@ -1,7 +1,8 @@
 /* The circuit breakers of this gateway by name: what they show, taken together, and what operators
  * have ordered. A breaker is one or more circuits (common/breaker.h): each worker has one before
- * Redis, the log's thread has one before Kafka. What is ordered holds for all circuits of a name,
- * on this gateway alone, and is forgotten when the process ends. The control thread unless said
+ * Redis, and before each pool and endpoint of the shop; the log's thread has one before Kafka. What
+ * is ordered holds for all circuits of a name, on this gateway alone, and is forgotten when the
+ * process ends, or when there is no such pool or endpoint any more. The control thread unless said
  * otherwise. */
 #ifndef ADM_BREAKERS_H
 #define ADM_BREAKERS_H
@@ -9,11 +10,12 @@
 #include "common/breaker.h"
 #include "gateway/config/pin.h"
 
-#define ADM_BREAKERS_MAX 2
+#define ADM_BREAKERS_MAX     2   /* that are there from the start */
+#define ADM_BREAKER_NAME_MAX 160 /* "endpoint:POOL:ADDRESS", with its NUL */
 
 /* Where the circuits of a name are. */
 struct adm_breaker_source {
-    const char *name; /* literal */
+    const char *name; /* the owner's, for as long as the breaker is there */
     size_t circuits;  /* at least 1 */
     /* What one of them shows, some 100 ms old at most. Any thread. */
     void (*show)(size_t circuit, struct ps_breaker_view *ret_view, void *ctx);
@@ -43,13 +45,18 @@ struct adm_breaker {
     struct cfg_pin pin;
     struct ps_breaker_force force;
     bool logged_open; /* or half open */
+    bool stays;       /* while others take the place of those before */
+    char name[];      /* source.name, of those that come and go */
 };
 
 /* All zero: none. */
 struct adm_breakers {
-    /* to be read */
-    struct adm_breaker at[ADM_BREAKERS_MAX];
+    /* to be read: those of the start, by any thread */
+    struct adm_breaker *at[ADM_BREAKERS_MAX];
     size_t count;
+    /* the control thread's: those that come and go, by name */
+    struct adm_breaker **more;
+    size_t more_count;
     /* private */
     struct adm_breaker *changing; /* by an order that is not sent yet */
     struct cfg_pin next;
@@ -57,8 +64,17 @@ struct adm_breakers {
     uint64_t last_id;
 };
 
-/* Start-up only. */
-void adm_breakers_add(struct adm_breakers *breakers, const struct adm_breaker_source *source);
+/* Start-up only. PS_E_NOMEM. */
+int adm_breakers_add(struct adm_breakers *breakers,
+                     const struct adm_breaker_source *source) PS_MUST_CHECK;
+/* These, whose names are copied and all different, take the place of those that came and went
+ * before; an order for one of the same name stays in force. PS_E_NOMEM: those before are gone, and
+ * there are none. */
+int adm_breakers_follow(struct adm_breakers *breakers, const struct adm_breaker_source *sources,
+                        size_t count) PS_MUST_CHECK;
+void adm_breakers_done(struct adm_breakers *breakers);
+/* All of them: 0 .. ; NULL: no more. */
+struct adm_breaker *adm_breakers_at(const struct adm_breakers *breakers, size_t index);
 /* NULL: no such one. */
 struct adm_breaker *adm_breakers_find(struct adm_breakers *breakers, struct ps_str name);
 

@@ -3,7 +3,8 @@
  *   {"level":2}
  *
  * A level of null: never by itself. There is one document for each row of the table, no other, and
- * none is deleted. Buying, confirming and cancelling are core: they are no features. An operator
+ * none is deleted. Buying, confirming and cancelling are core, and so are routes of the class core:
+ * they are no features. An operator
  * may pin a feature off or on: the pin is the document's state, with an absolute end. */
 #ifndef CFG_FEATURE_DOC_H
 #define CFG_FEATURE_DOC_H
@@ -19,7 +20,11 @@
     X(long_keep_alive, 3, "Idle connections of buyers are closed after a second; those of trusted proxies stay.") \
     X(access_log, 1, "Of a hundred lines of the access log one is written.") \
     X(exports, 2, "Exports and audits are refused with 503, by pressure only while a sale is open that is no rehearsal.") \
-    X(rehearsals, 1, "Orders of rehearsal sales are refused with 503, by pressure only while another sale is open.")
+    X(rehearsals, 1, "Orders of rehearsal sales are refused with 503, by pressure only while another sale is open.") \
+    X(routes_extra, 1, "Routes of the class extra are answered by their fall-backs, or with 503.") \
+    X(routes_normal, 3, "Routes of the class normal are answered by their fall-backs, or with 503.") \
+    X(routes_important, 4, "Routes of the class important are answered by their fall-backs, or with 503.") \
+    X(shadow_copies, 1, "No copies of requests are sent to the shadow pools of routes.")
 /* clang-format on */
 
 #define CFG_FEATURE_ENUM(name, level, words) CFG_FEATURE_##name,

@@ -10,7 +10,8 @@ import pytest
 from cluster import PATIENT, Redis
 from penstock import ANY_VERSION, ENFORCE, PENSTOCK, Gateway, rfc3339, wait_until
 
-FEATURES = ("access_log", "exact_stock", "exports", "long_keep_alive", "order_state_fresh", "rehearsals", "status_page_short_ttl")
+FEATURES = ("access_log", "exact_stock", "exports", "long_keep_alive", "order_state_fresh", "rehearsals", "routes_extra", "routes_important",
+            "routes_normal", "shadow_copies", "status_page_short_ttl")
 PATCH = {**ANY_VERSION, "Content-Type": "application/merge-patch+json"}
 
 

@@ -27,7 +27,14 @@ static int set_up(void **state)
     memset(views, 0, sizeof views);
     breakers = (struct adm_breakers){0};
     sent = (struct ps_breaker_force){0};
-    adm_breakers_add(&breakers, &(struct adm_breaker_source){"redis", CIRCUITS, show, force, NULL});
+    return adm_breakers_add(&breakers,
+                            &(struct adm_breaker_source){"redis", CIRCUITS, show, force, NULL});
+}
+
+static int tear_down(void **state)
+{
+    (void)state;
+    adm_breakers_done(&breakers);
     return 0;
 }
 
@@ -41,7 +48,7 @@ static void put(size_t circuit, enum ps_breaker_state state, int64_t since_ns, c
 static struct adm_breaker_sum sum(void)
 {
     struct adm_breaker_sum sum;
-    adm_breaker_add_up(&breakers.at[0], &sum);
+    adm_breaker_add_up(breakers.at[0], &sum);
     return sum;
 }
 
@@ -113,7 +120,62 @@ static void what_has_another_name_is_not_found(void **state)
     assert_null(adm_breakers_find(&breakers, PS_STR("redis1")));
 }
 
-#define CLAIM(name) cmocka_unit_test_setup(name, set_up)
+/* --- Those that come and go. --- */
+
+static const struct adm_breaker_source pools[] = {
+    {"pool:web", CIRCUITS, show, force, &views[0]},
+    {"endpoint:web:127.0.0.1:9001", CIRCUITS, show, force, &views[1]},
+    {"endpoint:web:127.0.0.1:9002", CIRCUITS, show, force, &views[2]}};
+
+static void those_of_pools_come_and_go_by_name(void **state)
+{
+    (void)state;
+    assert_ok(adm_breakers_follow(&breakers, pools, 3));
+    assert_non_null(adm_breakers_find(&breakers, PS_STR("redis")));
+    assert_non_null(adm_breakers_find(&breakers, PS_STR("pool:web")));
+    assert_non_null(adm_breakers_find(&breakers, PS_STR("endpoint:web:127.0.0.1:9002")));
+    assert_null(adm_breakers_find(&breakers, PS_STR("endpoint:web:127.0.0.1:900")));
+    assert_non_null(adm_breakers_at(&breakers, 3));
+    assert_null(adm_breakers_at(&breakers, 4));
+    assert_ok(adm_breakers_follow(&breakers, pools, 2));
+    assert_null(adm_breakers_find(&breakers, PS_STR("endpoint:web:127.0.0.1:9002")));
+    assert_ok(adm_breakers_follow(&breakers, NULL, 0));
+    assert_null(adm_breakers_find(&breakers, PS_STR("pool:web")));
+    assert_non_null(adm_breakers_find(&breakers, PS_STR("redis")));
+}
+
+static void an_order_stays_as_long_as_its_name_and_is_told_to_new_circuits(void **state)
+{
+    const struct cfg_pin pin = {.until_ms = 1, .value = 0, .who = "ann"};
+    struct adm_breaker_source again = pools[0];
+    (void)state;
+    assert_ok(adm_breakers_follow(&breakers, pools, 3));
+    adm_breakers_prepare(&breakers, adm_breakers_find(&breakers, PS_STR("pool:web")), &pin, 60000);
+    adm_breakers_end_change(&breakers, true);
+    sent = (struct ps_breaker_force){0};
+    assert_ok(adm_breakers_follow(&breakers, pools, 1));
+    assert_int_equal(sent.id, 0); /* the same circuits: they know */
+    again.ctx = &views[2];
+    assert_ok(adm_breakers_follow(&breakers, &again, 1));
+    assert_int_equal(sent.order, PS_BREAKER_FORCED_OPEN);
+    assert_non_null(adm_breaker_pinned(adm_breakers_find(&breakers, PS_STR("pool:web"))));
+    assert_ok(adm_breakers_follow(&breakers, NULL, 0));
+    assert_ok(adm_breakers_follow(&breakers, pools, 1));
+    assert_null(adm_breaker_pinned(adm_breakers_find(&breakers, PS_STR("pool:web"))));
+}
+
+static void an_order_for_what_has_gone_meanwhile_goes_nowhere(void **state)
+{
+    const struct cfg_pin pin = {.until_ms = 1, .value = 0, .who = "ann"};
+    (void)state;
+    assert_ok(adm_breakers_follow(&breakers, pools, 1));
+    adm_breakers_prepare(&breakers, adm_breakers_find(&breakers, PS_STR("pool:web")), &pin, 60000);
+    assert_ok(adm_breakers_follow(&breakers, NULL, 0));
+    adm_breakers_end_change(&breakers, true);
+    assert_int_equal(sent.id, 0);
+}
+
+#define CLAIM(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 int main(void)
 {
@@ -122,6 +184,9 @@ int main(void)
         CLAIM(windows_and_openings_are_added_up),
         CLAIM(an_order_is_sent_when_it_is_written_and_obeyed_when_all_show_it),
         CLAIM(what_has_another_name_is_not_found),
+        CLAIM(those_of_pools_come_and_go_by_name),
+        CLAIM(an_order_stays_as_long_as_its_name_and_is_told_to_new_circuits),
+        CLAIM(an_order_for_what_has_gone_meanwhile_goes_nowhere),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
