@@ -341,7 +341,7 @@ int cfg_db_load(struct cfg_db *db, cfg_db_take_fn *take, void *ctx, int64_t *ret
     int found = 0, err = ship(db->db, fault);
 
     if (err == 0)
-        err = ps_db_number(db->db, "SELECT revision FROM store", ret_revision, fault);
+        err = cfg_db_revision(db, ret_revision, fault);
     while (err == 0 && (found = ps_db_row(row, fault)) > 0) {
         struct cfg_doc *doc;
         err = read_document(db, row, &doc, fault);
@@ -351,6 +351,11 @@ int cfg_db_load(struct cfg_db *db, cfg_db_take_fn *take, void *ctx, int64_t *ret
     if (err < 0)
         ps_db_end_rows(row);
     return err < 0 ? err : found;
+}
+
+int cfg_db_revision(struct cfg_db *db, int64_t *ret_revision, struct ps_fault *fault)
+{
+    return ps_db_number(db->db, "SELECT revision FROM store", ret_revision, fault);
 }
 
 int cfg_db_last_line(struct cfg_db *db, int64_t *ret_seq, struct ps_fault *fault)
@@ -454,17 +459,25 @@ int cfg_db_tidy(struct cfg_db *db, struct ps_fault *fault)
     return ps_db_file_tidy(db->file, fault);
 }
 
+/* Moves the version that is there to the history; removes what is too old there. */
+static int change_history(struct cfg_db *db, enum statement which, const struct cfg_doc *doc,
+                          int64_t version, struct ps_fault *fault)
+{
+    if (doc->kind->has_no_history)
+        return 0;
+    struct ps_db_statement *statement = about(db, which, doc->kind->path, doc->name);
+    ps_db_bind_int(statement, 3, version);
+    return ps_db_run(statement, fault);
+}
+
 int cfg_db_put(struct cfg_db *db, const struct cfg_doc *doc, int64_t after, struct ps_fault *fault)
 {
-    const char *path = doc->kind->path;
     const char *const texts[] = {doc->by.who, doc->by.peer, doc->by.action, doc->by.why};
-    struct ps_db_statement *statement = about(db, ARCHIVE, path, doc->name);
+    int err = change_history(db, ARCHIVE, doc, doc->version, fault);
 
-    ps_db_bind_int(statement, 3, doc->version);
-    int err = ps_db_run(statement, fault);
     if (err < 0)
         return err;
-    statement = about(db, PUT, path, doc->name);
+    struct ps_db_statement *statement = about(db, PUT, doc->kind->path, doc->name);
     ps_db_bind_int(statement, 3, doc->version);
     ps_db_bind_int(statement, 4, doc->revision);
     bind_text(statement, 5, doc->json);
@@ -478,11 +491,7 @@ int cfg_db_put(struct cfg_db *db, const struct cfg_doc *doc, int64_t after, stru
     err = ps_db_run(statement, fault);
     if (err == 0 && ps_db_changes(db->db) == 0)
         err = ps_fault(fault, PS_E_CONFLICT, "", "somebody else has changed this meanwhile");
-    if (err < 0)
-        return err;
-    statement = about(db, TRIM, path, doc->name);
-    ps_db_bind_int(statement, 3, doc->version - CFG_DB_VERSIONS);
-    return ps_db_run(statement, fault);
+    return err < 0 ? err : change_history(db, TRIM, doc, doc->version - CFG_DB_VERSIONS, fault);
 }
 
 int cfg_db_forget(struct cfg_db *db, const char *path, const char *name, struct ps_fault *fault)

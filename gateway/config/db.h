@@ -53,6 +53,8 @@ int cfg_db_tidy(struct cfg_db *db, struct ps_fault *fault) PS_MUST_CHECK;
 
 /* --- Reading. --- */
 
+/* Of the newest change in the file. */
+int cfg_db_revision(struct cfg_db *db, int64_t *ret_revision, struct ps_fault *fault) PS_MUST_CHECK;
 /* The highest seq of a line; 0: there is none. */
 int cfg_db_last_line(struct cfg_db *db, int64_t *ret_seq, struct ps_fault *fault) PS_MUST_CHECK;
 /* Calls `take` with the lines behind `after`; its error ends it. */

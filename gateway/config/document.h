@@ -82,8 +82,9 @@ struct cfg_kind {
     bool lists_names;     /* its list is an object by name, not an array */
     bool may_be_empty;    /* a PUT without a body is one of {} */
     bool keeps_reason;    /* the reason of a change is a member of the document, too */
-    bool is_private;      /* it holds secrets: no bundle has it, and the routes of documents do not
-                             serve it */
+    bool has_no_history;  /* only the version in force is kept */
+    bool is_private; /* it holds secrets, or has routes of its own: no bundle has it, and the routes
+                        of documents do not serve it */
     const char *initial_state; /* JSON; NULL: the kind has none */
     /* Documents that exist from the start and for ever, by "penstock"; ends with a name of NULL.
      * NULL: none. */
@@ -123,6 +124,12 @@ struct cfg_kind {
     const char *clash_member, *clash_words;
     /* It ends by itself then: from that moment on there is no such document. NULL: never. */
     int64_t (*ends_at_ms)(const void *parsed);
+    /* Does `to` only put off the end of `from`? Then no line of the audit log, no log event and no
+     * snapshot come of it. NULL: never. */
+    bool (*renews)(const void *to, const void *from);
+    /* The action of the audit line when it ends by itself; NULL, and returning NULL: there is none.
+     */
+    const char *(*ended)(const void *parsed);
     /* A version came into force: puts it into what is published. PS_E_NOMEM. */
     int (*publish)(struct cfg_store *store, const struct cfg_doc *from, const struct cfg_doc *to);
     /* An operator's or the settings' version came into force. NULL: nothing to do. */
@@ -133,7 +140,7 @@ struct cfg_kind {
 extern const struct cfg_kind *const cfg_kinds[];
 extern const struct cfg_kind cfg_kind_sale, cfg_kind_limit, cfg_kind_user, cfg_kind_range,
     cfg_kind_overload, cfg_kind_feature, cfg_kind_rehearsal_key, cfg_kind_cache, cfg_kind_pool,
-    cfg_kind_route;
+    cfg_kind_route, cfg_kind_registration;
 const struct cfg_kind *cfg_kind_find(const char *path, size_t len); /* NULL: there is none */
 /* Splits "kind/name" into kind and name (the rest of the text). NULL: neither. */
 const struct cfg_kind *cfg_kind_of(const char *text, const char **ret_name);
@@ -159,6 +166,8 @@ json_t *cfg_doc_json(const struct cfg_doc *doc);
 json_t *cfg_doc_shown(const struct cfg_doc *doc);
 /* The same document in the same state, whatever their versions? */
 bool cfg_doc_is_same(const struct cfg_doc *doc, const struct cfg_doc *other);
+/* Is it the version before with another end, and nothing else? */
+bool cfg_doc_renews(const struct cfg_doc *doc, const struct cfg_doc *before);
 /* When it ends by itself; INT64_MAX: never. */
 int64_t cfg_doc_ends_at_ms(const struct cfg_doc *doc);
 

@@ -4,17 +4,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-const struct cfg_kind *const cfg_kinds[] = {&cfg_kind_sale,
-                                            &cfg_kind_limit,
-                                            &cfg_kind_user,
-                                            &cfg_kind_range,
-                                            &cfg_kind_overload,
-                                            &cfg_kind_feature,
-                                            &cfg_kind_rehearsal_key,
-                                            &cfg_kind_cache,
-                                            &cfg_kind_pool,
-                                            &cfg_kind_route,
-                                            NULL};
+const struct cfg_kind *const cfg_kinds[] = {
+    &cfg_kind_sale,     &cfg_kind_limit,   &cfg_kind_user,          &cfg_kind_range,
+    &cfg_kind_overload, &cfg_kind_feature, &cfg_kind_rehearsal_key, &cfg_kind_cache,
+    &cfg_kind_pool,     &cfg_kind_route,   &cfg_kind_registration,  NULL};
 
 const struct cfg_kind *cfg_kind_find(const char *path, size_t len)
 {
@@ -154,6 +147,12 @@ static bool same_text(const char *a, const char *b)
 bool cfg_doc_is_same(const struct cfg_doc *doc, const struct cfg_doc *other)
 {
     return same_text(doc->json, other->json) && same_text(doc->state, other->state);
+}
+
+bool cfg_doc_renews(const struct cfg_doc *doc, const struct cfg_doc *before)
+{
+    return doc->kind->renews != NULL && before != NULL && before->parsed != NULL &&
+           doc->parsed != NULL && doc->kind->renews(doc->parsed, before->parsed);
 }
 
 int64_t cfg_doc_ends_at_ms(const struct cfg_doc *doc)

@@ -26,54 +26,10 @@ void cfg_store_on_sale(struct cfg_store *store, const struct cfg_doc *from,
         store->callbacks.on_sale(store->callbacks.ctx, from, to);
 }
 
-/* --- What ends by itself. --- */
-
-/* Without memory it is found at the next start. */
-static void watch_end(struct cfg_store *store, const struct cfg_doc *doc)
+void cfg_store_on_registration(const struct cfg_store *store, const char *pool, bool left)
 {
-    int64_t ends_at_ms = cfg_doc_ends_at_ms(doc);
-    struct cfg_ended *ended;
-
-    if (ends_at_ms == INT64_MAX)
-        return;
-    ended = malloc(sizeof *ended + strlen(doc->name) + 1);
-    if (ended == NULL)
-        return;
-    ended->kind = doc->kind;
-    memcpy(ended->name, doc->name, strlen(doc->name) + 1);
-    if (ps_heap_put(store->ends, ends_at_ms, (uint64_t)(uintptr_t)ended) < 0)
-        free(ended);
-}
-
-void cfg_store_tick(struct cfg_store *store)
-{
-    int64_t now_ms = ps_clock_wall_ms(store->clock);
-    uint64_t value;
-
-    while (ps_heap_take(store->ends, now_ms, &value)) {
-        struct cfg_ended *ended = (struct cfg_ended *)(uintptr_t)value;
-        const struct cfg_doc *doc = cfg_store_last(store, ended->kind, ended->name);
-        if (doc == NULL || cfg_doc_ends_at_ms(doc) > now_ms ||
-            ended->kind->publish(store, doc, NULL) < 0) {
-            free(ended); /* another version ends later */
-            continue;
-        }
-        cfg_doc_free(cfg_map_remove(cfg_store_map(store, ended->kind), ended->name));
-        STAILQ_INSERT_TAIL(&store->ended, ended, next);
-    }
-}
-
-/* They are removed from control.db, and from Redis, with this change. */
-static void add_ended(struct cfg_change *change)
-{
-    struct cfg_store *store = change->store;
-    struct cfg_ended *ended;
-
-    for (size_t i = 0; i < CFG_ENDED_MAX && (ended = STAILQ_FIRST(&store->ended)) != NULL; i++) {
-        STAILQ_REMOVE_HEAD(&store->ended, next);
-        STAILQ_INSERT_TAIL(&change->job.ended, ended, next);
-        change->job.ended_count++;
-    }
+    if (store->callbacks.on_registration != NULL)
+        store->callbacks.on_registration(store->callbacks.ctx, pool, left);
 }
 
 /* --- Publication. --- */
@@ -266,7 +222,7 @@ static int start_own(struct cfg_store *store, struct cfg_change *change)
     int err = change->job.line == NULL ? cfg_change_write_line(change) : 0;
     if (err < 0)
         return err;
-    add_ended(change);
+    cfg_change_add_ended(change);
     if (store->sync == NULL || change->job.edit_count == 0)
         return submit(store, change);
     err = cfg_sync_put(store->sync, &change->job, on_shared, change, &change->job.fault);
@@ -313,7 +269,7 @@ static int start_taken(struct cfg_store *store, struct cfg_change *change)
         return 0;
     }
     int err = cfg_change_write_line(change);
-    add_ended(change);
+    cfg_change_add_ended(change);
     return err < 0 ? err : submit(store, change);
 }
 
@@ -360,17 +316,19 @@ static void say_taken(const struct cfg_doc *doc)
            PS_F_STR("document", doc->name), PS_F_INT("version", doc->version));
 }
 
-/* Takes the document over. */
-static void put_in_force(struct cfg_store *store, struct cfg_doc *doc)
+/* Takes the document over. True: it is more than a heart-beat. */
+static bool put_in_force(struct cfg_store *store, struct cfg_doc *doc)
 {
     struct cfg_doc *old = cfg_map_put(cfg_store_map(store, doc->kind), doc);
+    bool is_news = !cfg_doc_renews(doc, old);
     int err = doc->kind->publish(store, old, doc);
 
     if (err < 0)
         ps_log(PS_LOG_ERROR, "document_not_in_force", PS_F_STR("kind", doc->kind->path),
                PS_F_STR("document", doc->name), PS_F_STR("error", ps_err_text(err)));
-    watch_end(store, doc);
+    cfg_store_watch_end(store, doc);
     cfg_doc_free(old);
+    return is_news;
 }
 
 static void apply(struct cfg_store *store, struct cfg_change *change)
@@ -382,14 +340,13 @@ static void apply(struct cfg_store *store, struct cfg_change *change)
         job->edits[i].doc = NULL;
         if (!change->is_taken)
             say_changing(store, doc, false);
-        put_in_force(store, doc);
-        if (change->is_taken)
+        bool is_news = put_in_force(store, doc);
+        store->dirty |= is_news;
+        if (change->is_taken && is_news)
             say_taken(doc);
-        else if (doc->kind->changed != NULL)
+        else if (!change->is_taken && doc->kind->changed != NULL)
             doc->kind->changed(store, doc);
     }
-    if (job->edit_count > 0)
-        store->dirty = true;
     cfg_store_reach(store, job->revision);
     if (change->shared)
         cfg_sync_written(store->sync, job->revision);
@@ -445,7 +402,7 @@ int cfg_change_submit(struct cfg_change *change, cfg_done_fn *done, void *ctx)
         /* Refused at once, if it is: `done` comes later or not at all. */
         int err = is_current(store, &change->job) ? cfg_change_write_line(change) : PS_E_CONFLICT;
         if (err == 0) {
-            add_ended(change);
+            cfg_change_add_ended(change);
             err = submit(store, change);
         }
         if (err == 0) {
@@ -562,7 +519,7 @@ static int load(struct cfg_doc *doc, void *ctx)
         return PS_E_NOMEM;
     }
     (void)cfg_map_put(map, doc);
-    watch_end(store, doc);
+    cfg_store_watch_end(store, doc);
     return 0;
 }
 

@@ -30,6 +30,9 @@ struct cfg_store_callbacks {
     void (*on_sale)(void *ctx, const struct cfg_doc *from, const struct cfg_doc *to);
     /* A change of a sale's document waits or is being written; it came into force, or did not. */
     void (*on_changing)(void *ctx, const char *sale, bool changing);
+    /* The registrations of a pool are others now; `left`: somebody has removed one. Their document
+     * is about to change: look at them on the loop's next turn. */
+    void (*on_registration)(void *ctx, const char *pool, bool left);
     /* The order log has, or may have, records of the sale: its stock is fixed. */
     bool (*sale_is_used)(void *ctx, const char *sale);
     struct cfg_view_callbacks view;
@@ -164,6 +167,7 @@ int cfg_publish_pages(struct cfg_store *store, const struct cfg_doc *from,
                       const struct cfg_doc *to);
 void cfg_store_on_sale(struct cfg_store *store, const struct cfg_doc *from,
                        const struct cfg_doc *to);
+void cfg_store_on_registration(const struct cfg_store *store, const char *pool, bool left);
 /* Called when the cluster's decisions are known first, or with the next turn if they are. */
 void cfg_store_set_sync(struct cfg_store *store, struct cfg_sync *sync);
 void cfg_store_set_seeds(struct cfg_store *store, json_t *sales, json_t *policy);

@@ -78,9 +78,15 @@ struct cfg_doc *cfg_map_remove(struct cfg_map *map, const char *name); /* NULL: 
 /* Is it no deletion, and has it not ended? */
 bool cfg_store_is_in_force(const struct cfg_store *store, const struct cfg_doc *doc);
 
-/* change.c: the audit line, from what the change does when its turn comes. PS_E_NOMEM. */
+/* change.c: the audit line, from what the change does when its turn comes; none, if it only renews.
+ * PS_E_NOMEM. */
 int cfg_change_write_line(struct cfg_change *change) PS_MUST_CHECK;
 /* An edit, taken over also when it fails. PS_E_NOMEM. */
 int cfg_change_add(struct cfg_change *change, struct cfg_edit edit) PS_MUST_CHECK;
+
+/* ends.c. Notes when the document ends; without memory that is found at the next start. */
+void cfg_store_watch_end(struct cfg_store *store, const struct cfg_doc *doc);
+/* What has ended is removed from control.db, and from Redis, with this change. */
+void cfg_change_add_ended(struct cfg_change *change);
 
 #endif

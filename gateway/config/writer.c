@@ -105,7 +105,7 @@ static int put_all(struct cfg_writer *writer, const struct cfg_job *job, struct 
         err = cfg_db_put(writer->db, job->edits[i].doc, job->edits[i].after, fault);
     if (err == 0 && job->edit_count > 0)
         err = cfg_db_set_revision(writer->db, job->revision, fault);
-    if (err == 0)
+    if (err == 0 && job->line != NULL)
         err = cfg_db_add_line(writer->db, writer->seq + 1, job->line, writer->written, fault);
     return err;
 }
@@ -131,16 +131,17 @@ static void open_again(struct cfg_writer *writer)
         nanosleep(&pause, NULL);
 }
 
-/* Did the job of the next line happen? The file says so, opened anew. */
-static int settle_commit(struct cfg_writer *writer, int err)
+/* Did the job happen? The file says so, opened anew: it has the job's line, or revision. */
+static int settle_commit(struct cfg_writer *writer, const struct cfg_job *job, int err)
 {
     struct ps_fault why;
-    int64_t last;
+    int64_t last = 0;
 
     open_again(writer);
-    if (writer->db == NULL || cfg_db_last_line(writer->db, &last, &why) < 0)
+    if (writer->db == NULL || (job->line != NULL ? cfg_db_last_line(writer->db, &last, &why)
+                                                 : cfg_db_revision(writer->db, &last, &why)) < 0)
         return PS_E_UNKNOWN;
-    return last > writer->seq ? 0 : err;
+    return last > (job->line != NULL ? writer->seq : job->revision - 1) ? 0 : err;
 }
 
 /* The documents and the line, all or nothing. */
@@ -155,7 +156,7 @@ static int commit_job(struct cfg_writer *writer, const struct cfg_job *job, stru
     if (err == 0)
         err = cfg_db_commit(writer->db, &unknown, fault);
     if (err != 0 && unknown)
-        return settle_commit(writer, err);
+        return settle_commit(writer, job, err);
     if (err != 0)
         cfg_db_rollback(writer->db);
     return err;
@@ -176,7 +177,8 @@ static int do_change(struct cfg_writer *writer, struct cfg_job *job)
             ps_private_discard(job->file_path);
         return err;
     }
-    job->audit_seq = ++writer->seq;
+    if (job->line != NULL)
+        job->audit_seq = ++writer->seq;
     if (job->file_path != NULL)
         err = ps_private_publish(job->file_path, &job->fault);
     job->audit_err = write_audit_lines(writer, err == 0 ? &job->fault : NULL);

@@ -49,11 +49,11 @@ void cfg_ended_list_free(struct cfg_ended_list *list);
 
 struct cfg_job {
     /* A change. */
-    struct cfg_edit *edits; /* heap, as are the next four */
-    size_t edit_count;
+    struct cfg_edit *edits;      /* heap, as are the next four */
+    size_t edit_count;           /* not 0 without a line */
     struct cfg_ended_list ended; /* removed first */
     size_t ended_count;
-    char *line;                  /* of the audit log; not NULL */
+    char *line;                  /* of the audit log; NULL: there is none */
     char *file_path, *file_text; /* a private file to replace with it; NULL: none */
     int64_t revision;
     /* A look at the history: with `kind` the job changes nothing. Version 0: all. */

@@ -1,0 +1,280 @@
+/* Registered endpoints as documents: heart-beats leave no trace but their end. */
+#include "tests/unit/temp_dir.h"
+
+#include "gateway/config/audit_log.h"
+#include "gateway/config/registration.h"
+#include "gateway/config/store.h"
+
+#define T0   INT64_C(1900000000000)
+#define MAIL 7
+
+static struct temp_dir temp;
+static struct ps_clock_manual clock_;
+static uv_loop_t loop;
+static struct cfg_writer_settings settings;
+static struct cfg_store *store;
+static size_t told, left, published; /* since the last look */
+
+static void on_mail(const struct ps_mail *mail, void *ctx)
+{
+    (void)ctx;
+    cfg_store_mail(store, mail);
+}
+
+static void publish(void *ctx, const struct cfg_snapshot *snapshot)
+{
+    (void)ctx;
+    (void)snapshot;
+    published++;
+}
+
+static void on_registration(void *ctx, const char *pool, bool has_left)
+{
+    (void)ctx;
+    assert_string_equal(pool, "web");
+    told++;
+    left += has_left;
+}
+
+static void open_store(void)
+{
+    static const struct cfg_store_callbacks callbacks = {.publish = publish,
+                                                         .on_registration = on_registration};
+
+    assert_ok(cfg_store_open(&settings, &store, NULL));
+    assert_ok(cfg_store_start(store, &callbacks));
+}
+
+static void close_store(void)
+{
+    cfg_store_close(store);
+    cfg_store_free(store);
+    store = NULL;
+}
+
+static int make(void **state)
+{
+    (void)state;
+    temp = temp_dir_make();
+    ps_clock_manual_init(&clock_, 1, T0);
+    assert_ok(uv_loop_init(&loop));
+    settings = (struct cfg_writer_settings){.path = temp_file(&temp, "control.db"),
+                                            .audit_path = temp_file(&temp, "audit.log"),
+                                            .mail_kind = MAIL,
+                                            .clock = &clock_.clock};
+    assert_ok(ps_mailbox_new(&loop, 1024, on_mail, NULL, NULL, &settings.mailbox));
+    told = left = published = 0;
+    open_store();
+    return 0;
+}
+
+static int drop(void **state)
+{
+    (void)state;
+    close_store();
+    ps_mailbox_close(settings.mailbox);
+    uv_run(&loop, UV_RUN_DEFAULT);
+    assert_ok(uv_loop_close(&loop));
+    temp_dir_remove(&temp);
+    return 0;
+}
+
+static void settle(void)
+{
+    while (!cfg_store_is_idle(store)) {
+        if (cfg_store_is_publishing(store))
+            cfg_store_acknowledged(store, cfg_store_snapshot(store)->version);
+        else
+            uv_run(&loop, UV_RUN_ONCE);
+    }
+}
+
+static void add(struct cfg_change *change, const char *name, int64_t until_ms, unsigned weight,
+                bool gone)
+{
+    struct cfg_registration is = {.ttl_s = 10, .until_ms = until_ms, .gone = gone};
+    struct ps_faults faults = {0};
+    enum cfg_refusal refusal;
+
+    is.endpoint.weight = (uint16_t)weight;
+    json_t *json = cfg_registration_write(&is);
+    assert_ok(cfg_change_put(change, &cfg_kind_registration, name, json, "", &refusal, &faults));
+    json_decref(json);
+}
+
+static struct cfg_change *new_change(void)
+{
+    struct cfg_change *change =
+        cfg_change_new(store, &(struct cfg_author){clock_.wall_ms, "t1", "127.0.0.1", "", ""});
+
+    assert_non_null(change);
+    return change;
+}
+
+static void put(const char *name, int64_t until_ms, unsigned weight, bool gone)
+{
+    struct cfg_change *change = new_change();
+
+    add(change, name, until_ms, weight, gone);
+    assert_ok(cfg_change_submit(change, NULL, NULL));
+    settle();
+}
+
+/* The lines of the audit log; those that contain `word`. */
+static size_t lines_with(const char *word)
+{
+    char *text;
+    size_t len, count = 0;
+
+    assert_ok(cfg_audit_read(settings.audit_path, 0, 1000, &text, &len));
+    for (const char *at = text; (at = strstr(at, word)) != NULL; at++)
+        count++;
+    free(text);
+    return count;
+}
+
+#define A "web/10.0.0.1:80"
+#define B "web/10.0.0.2:80"
+
+static void on_history(int err, json_t *history, const struct ps_fault *fault, void *ctx)
+{
+    (void)fault;
+    assert_ok(err);
+    *(size_t *)ctx = json_array_size(json_object_get(history, "versions"));
+    json_decref(history);
+}
+
+static void a_heart_beat_leaves_no_line_no_history_and_no_snapshot(void **state)
+{
+    size_t versions = 0;
+
+    (void)state;
+    put(A, T0 + 10000, 1, false);
+    assert_int_equal(told, 1);
+    assert_int_equal(lines_with("\"action\":\"endpoint.register\""), 1);
+    size_t before = published;
+    for (int i = 1; i <= 5; i++)
+        put(A, T0 + 10000 + i, 1, false);
+    assert_int_equal(told, 1);
+    assert_int_equal(published, before);
+    assert_int_equal(lines_with("\"seq\":"), 1);
+    const struct cfg_doc *doc = cfg_registration_find(store, A);
+    assert_non_null(doc);
+    assert_int_equal(cfg_registration_of(doc)->until_ms, T0 + 10005);
+    assert_ok(cfg_store_history(store, &cfg_kind_registration, A, 0, on_history, &versions));
+    while (versions == 0)
+        uv_run(&loop, UV_RUN_ONCE);
+    assert_int_equal(versions, 1);
+}
+
+static void another_weight_is_no_heart_beat(void **state)
+{
+    (void)state;
+    put(A, T0 + 10000, 1, false);
+    put(A, T0 + 10000, 2, false);
+    assert_int_equal(told, 2);
+    assert_int_equal(lines_with("\"action\":\"endpoint.register\""), 2);
+}
+
+static void a_heart_beat_beside_a_change_is_in_its_line(void **state)
+{
+    (void)state;
+    put(A, T0 + 10000, 1, false);
+    struct cfg_change *change = new_change();
+    add(change, A, T0 + 20000, 1, false);
+    add(change, B, T0 + 20000, 1, false);
+    assert_ok(cfg_change_submit(change, NULL, NULL));
+    settle();
+    assert_int_equal(told, 2);
+    assert_int_equal(lines_with("\"seq\":"), 2);
+    assert_int_equal(lines_with("{\""
+                                "registrations/" A),
+                     2); /* from and to */
+}
+
+static void a_heart_beat_is_there_after_a_restart(void **state)
+{
+    (void)state;
+    put(A, T0 + 10000, 1, false);
+    put(A, T0 + 20000, 1, false);
+    int64_t revision = cfg_store_revision(store);
+    close_store();
+    clock_.wall_ms = T0 + 15000;
+    open_store();
+    assert_int_equal(cfg_store_revision(store), revision);
+    const struct cfg_doc *doc = cfg_registration_find(store, A);
+    assert_non_null(doc);
+    assert_int_equal(cfg_registration_of(doc)->until_ms, T0 + 20000);
+}
+
+static void an_end_by_itself_is_told_and_has_a_line(void **state)
+{
+    (void)state;
+    put(A, T0 + 10000, 1, false);
+    put(B, T0 + 20000, 1, false);
+    clock_.wall_ms = T0 + 10000;
+    assert_null(cfg_registration_find(store, A));
+    cfg_store_tick(store);
+    settle();
+    assert_int_equal(told, 3);
+    assert_int_equal(left, 0);
+    assert_int_equal(lines_with("\"action\":\"endpoint.expire\",\"target\":\"registrations/" A), 1);
+    const struct cfg_doc *doc = cfg_registration_next(store, "web", NULL);
+    assert_non_null(doc);
+    assert_string_equal(doc->name, B);
+    assert_null(cfg_registration_next(store, "web", doc));
+}
+
+static void who_leaves_is_told_at_once_and_forgotten_later(void **state)
+{
+    (void)state;
+    put(A, T0 + 10000, 1, false);
+    put(A, T0 + CFG_REGISTRATION_GONE_MS, 1, true);
+    assert_int_equal(told, 2);
+    assert_int_equal(left, 1);
+    assert_null(cfg_registration_find(store, A));
+    assert_null(cfg_registration_next(store, "web", NULL));
+    clock_.wall_ms = T0 + CFG_REGISTRATION_GONE_MS;
+    cfg_store_tick(store);
+    settle();
+    assert_null(cfg_store_last(store, &cfg_kind_registration, A));
+    assert_int_equal(lines_with("endpoint.expire"), 0);
+}
+
+static void names_have_one_spelling(void **state)
+{
+    static const struct {
+        const char *text, *name; /* NULL: it is none */
+    } cases[] = {{"web/10.0.0.1:80", "web/10.0.0.1:80"},
+                 {"web/[2001:DB8:0::1]:80", "web/[2001:db8::1]:80"},
+                 {"web/10.0.0.1", NULL},
+                 {"/10.0.0.1:80", NULL},
+                 {"10.0.0.1:80", NULL},
+                 {"a b/10.0.0.1:80", NULL},
+                 {"web/shop:80", NULL}};
+    char name[CFG_NAME_MAX + 1];
+
+    (void)state;
+    for (size_t i = 0; i < PS_ARRAY_LEN(cases); i++) {
+        int err = cfg_kind_registration.name(cases[i].text, strlen(cases[i].text), name);
+        assert_int_equal(err, cases[i].name != NULL ? 0 : PS_E_INVALID);
+        if (err == 0)
+            assert_string_equal(name, cases[i].name);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(a_heart_beat_leaves_no_line_no_history_and_no_snapshot,
+                                        make, drop),
+        cmocka_unit_test_setup_teardown(another_weight_is_no_heart_beat, make, drop),
+        cmocka_unit_test_setup_teardown(a_heart_beat_beside_a_change_is_in_its_line, make, drop),
+        cmocka_unit_test_setup_teardown(a_heart_beat_is_there_after_a_restart, make, drop),
+        cmocka_unit_test_setup_teardown(an_end_by_itself_is_told_and_has_a_line, make, drop),
+        cmocka_unit_test_setup_teardown(who_leaves_is_told_at_once_and_forgotten_later, make, drop),
+        cmocka_unit_test(names_have_one_spelling),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
