@@ -157,6 +157,8 @@ static void on_tick(uv_timer_t *timer)
     look_whether_started(control);
     cfg_store_tick(control->deps.config);
     up_registry_tick(control->deps.shop);
+    if (up_registry_table(control->deps.shop) != NULL)
+        up_returns_tick(&control->returns, up_registry_table(control->deps.shop));
     publish_what_changed(control);
 }
 
@@ -181,6 +183,8 @@ int gw_control_new(const struct gw_control_deps *deps, struct gw_control **ret_c
     if (control == NULL)
         return ps_fault(fault, PS_E_NOMEM, "", "out of memory");
     control->deps = *deps;
+    control->returns =
+        (struct up_returns){.config = deps->config, .clock = cfg_store_clock(deps->config)};
     const struct cfg_store_callbacks callbacks = {.ctx = control,
                                                   .publish = publish,
                                                   .on_sale = on_sale,

@@ -6,6 +6,7 @@
 #include "gateway/config/store.h"
 #include "gateway/sales/list.h"
 #include "gateway/upstream/registry.h"
+#include "gateway/upstream/returns.h"
 #include "gateway/worker.h"
 
 /* What the control thread needs. All of it outlives it, but the store, which it takes over. */
@@ -24,6 +25,7 @@ struct gw_control_deps {
 
 struct gw_control {
     struct gw_control_deps deps;
+    struct up_returns returns; /* of splits */
     struct sale_list sales;
     bool started;
     bool dirty; /* what is known here of some sale has changed: to be published */

@@ -4,6 +4,8 @@
 #include "gateway/public/request.h"
 #include "gateway/upstream/fields.h"
 #include "gateway/upstream/route.h"
+#include "gateway/upstream/route_figures.h"
+#include "gateway/upstream/switch.h"
 
 #include <string.h>
 
@@ -247,10 +249,33 @@ static uint64_t key_of(const struct pub_request *request, const struct cfg_pool 
     return ps_hash64(&fixed, by.at != NULL ? by.at : "", by.len);
 }
 
+/* That of the split that this request goes to, or the route's own. */
+static void choose_pool(const struct pub_request *request, const struct up_pool_view **ret_pool,
+                        struct up_target **ret_target)
+{
+    const struct up_route_view *route = request->shop.route;
+    const struct srv_request *http = request->http;
+    unsigned off = 0;
+
+    for (size_t i = 0; i < route->doc->split_count; i++)
+        off |= (unsigned)up_split_is_off(&route->splits[i]) << i;
+    size_t split =
+        up_switch_pick(route->switches,
+                       &(struct up_asker){.user = request->client.user,
+                                          .client = request->client.address,
+                                          .head = http->head,
+                                          .base = http->base},
+                       off, up_route_draws(route->live, up_worker_index(request->listener->shop)));
+    *ret_pool = split != UP_NONE ? route->splits[split].pool : route->pool;
+    *ret_target = split != UP_NONE ? route->splits[split].live : route->own;
+}
+
 static void forward(struct pub_request *request)
 {
     const struct srv_request *http = request->http;
     const struct up_route_view *route = request->shop.route;
+    const struct up_pool_view *pool;
+    struct up_target *target;
     struct up_worker *worker = request->listener->shop;
     struct ps_buf head = up_worker_scratch(worker);
     enum up_outcome outcome;
@@ -271,15 +296,17 @@ static void forward(struct pub_request *request)
         refuse(request, ANS_V_too_large, "the head is too large with what a route adds to it");
         return;
     }
+    choose_pool(request, &pool, &target);
     request->shop.body_left = route->doc->body_max;
     request->shop.exchange =
         up_forward(worker,
                    &(struct up_call){.route = route->doc,
-                                     .pool = route->pool,
+                                     .pool = pool,
+                                     .target = target,
                                      .head = {head.at, head.len},
                                      .method = http->head->method,
                                      .body_len = http->in_parts ? http->body_len : 0,
-                                     .key = key_of(request, route->pool->doc),
+                                     .key = key_of(request, pool->doc),
                                      .began_ns = http->arrived_ns,
                                      .callbacks = &callbacks,
                                      .ctx = request},

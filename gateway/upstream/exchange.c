@@ -4,6 +4,7 @@
 #include "common/buf.h"
 #include "common/http/write.h"
 #include "gateway/upstream/retry.h"
+#include "gateway/upstream/route_figures.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -54,8 +55,19 @@ static void end_try(struct up_exchange *exchange, enum up_outcome outcome)
         atomic_store_explicit(&endpoint->in_row, 0, memory_order_relaxed);
 }
 
+/* What the figures of its route say of the whole of it. */
+static void end_request(struct up_exchange *exchange, enum up_outcome outcome)
+{
+    int64_t end_ns = exchange->first_ns != 0 ? exchange->first_ns : up_now_ns(exchange->worker);
+
+    if (exchange->target != NULL)
+        up_target_count(exchange->target, exchange->worker->deps.index, outcome,
+                        end_ns - exchange->began_ns);
+}
+
 void up_exchange_cancel(struct up_exchange *exchange)
 {
+    end_request(exchange, UP_OUTCOME_client_gone);
     if (exchange->connection != NULL) {
         end_try(exchange, UP_OUTCOME_client_gone);
         up_connection_close(exchange->connection);
@@ -262,6 +274,8 @@ struct up_exchange *up_forward(struct up_worker *worker, const struct up_call *c
         .hold = up_worker_hold(worker),
         .route = call->route,
         .pool = call->pool,
+        .target = call->target,
+        .began_ns = up_now_ns(worker),
         .callbacks = call->callbacks,
         .ctx = call->ctx,
         .method = call->method,
@@ -285,6 +299,7 @@ struct up_exchange *up_forward(struct up_worker *worker, const struct up_call *c
         return exchange;
     if (*ret_outcome == UP_OUTCOME_COUNT)
         up_add(&cell->no_endpoint, 1);
+    end_request(exchange, UP_OUTCOME_refused);
     free_exchange(exchange);
     return NULL;
 }
@@ -321,6 +336,7 @@ void up_exchange_on_lost(struct up_exchange *exchange, enum up_outcome outcome)
         if (try(exchange) == UP_OUTCOME_ok)
             return;
     }
+    end_request(exchange, outcome);
     exchange->calling = true;
     exchange->callbacks->failed(outcome, exchange->begun, exchange->ctx);
     free_exchange(exchange);
@@ -352,6 +368,7 @@ static void note_first_byte(struct up_exchange *exchange)
     atomic_store_explicit(&cell->ewma_ns, up_ewma_add(ewma_ns, passed_ns, took_ns),
                           memory_order_relaxed);
     atomic_store_explicit(&cell->ewma_at_ns, now_ns, memory_order_relaxed);
+    exchange->first_ns = now_ns;
     exchange->begun = true;
 }
 
@@ -389,7 +406,9 @@ bool up_exchange_on_part(struct up_exchange *exchange, const char *base, struct 
         return false;
     if (!last)
         return more;
-    end_try(exchange, head->status >= 500 ? UP_OUTCOME_error : UP_OUTCOME_ok);
+    enum up_outcome outcome = head->status >= 500 ? UP_OUTCOME_error : UP_OUTCOME_ok;
+    end_try(exchange, outcome);
+    end_request(exchange, outcome);
     up_connection_leave(connection, reusable && exchange->is_sent);
     free_exchange(exchange);
     return false;
@@ -469,6 +488,11 @@ void up_worker_swap(struct up_worker *worker, struct up_table *table)
     worker->current = hold;
     up_hold_release(before);
     close_gone(worker);
+}
+
+uint32_t up_worker_index(const struct up_worker *worker)
+{
+    return worker->deps.index;
 }
 
 const struct up_table *up_worker_table(const struct up_worker *worker)

@@ -35,6 +35,7 @@ void up_worker_free(struct up_worker *worker);
 
 /* The table to go by from now on; NULL: none. */
 void up_worker_swap(struct up_worker *worker, struct up_table *table);
+uint32_t up_worker_index(const struct up_worker *worker);
 const struct up_table *up_worker_table(const struct up_worker *worker);
 /* Each 100 ms: cuts what has left its pool for too long. */
 void up_worker_tick(struct up_worker *worker);
@@ -70,7 +71,8 @@ struct up_callbacks {
 struct up_call {
     const struct cfg_route *route; /* times; both of the worker's table */
     const struct up_pool_view *pool;
-    struct ps_str head; /* up_fields_request; copied */
+    struct up_target *target; /* where it is counted; NULL: it is not */
+    struct ps_str head;       /* up_fields_request; copied */
     enum ps_http_method method;
     int64_t body_len; /* 0: none; -1: not known */
     uint64_t key;     /* for hashes */

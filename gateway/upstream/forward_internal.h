@@ -63,6 +63,7 @@ struct up_exchange {
     struct up_hold *hold; /* what route and pool are of */
     const struct cfg_route *route;
     const struct up_pool_view *pool;
+    struct up_target *target; /* of the table in use; NULL: none */
     const struct up_callbacks *callbacks;
     void *ctx;
     struct up_connection *connection;
@@ -70,6 +71,8 @@ struct up_exchange {
     int64_t body_len;
     uint64_t key;
     int64_t first_byte_ns, total_ns; /* deadlines */
+    int64_t began_ns;                /* in this room */
+    int64_t first_ns;                /* the head of the answer; 0: not yet */
     int64_t sent_ns;                 /* when this try began */
     unsigned tries;
     struct up_endpoint *tried[UP_TRIES_MAX]; /* of the table in use: no references */

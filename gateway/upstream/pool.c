@@ -1,5 +1,5 @@
 /* Reference counts and sums of what threads share of pools. */
-#include "gateway/upstream/pool.h"
+#include "gateway/upstream/route_figures.h"
 
 #include <stdlib.h>
 
@@ -63,12 +63,14 @@ void up_table_drop(struct up_table *table)
         cfg_pool_drop(pool->doc);
     }
     for (size_t i = 0; i < table->route_count; i++) {
+        up_route_unbind(&table->routes[i]);
         free(table->routes[i].fallback);
         free(table->routes[i].splits);
         cfg_route_drop(table->routes[i].doc);
     }
     free(table->pools);
     free(table->routes);
+    free(table->by_name);
     free(table->slots);
     free(table);
 }

@@ -134,9 +134,10 @@ struct up_table {
     _Atomic(unsigned) refs;
     size_t route_count, pool_count;
     struct up_route_view *routes; /* the most specific first */
-    struct up_pool_view *pools;   /* by name */
-    size_t slot_count;            /* of the index, a power of two; route.h */
-    uint32_t *slots;              /* places in `routes`, + 1; 0: free */
+    const struct up_route_view **by_name;
+    struct up_pool_view *pools; /* by name */
+    size_t slot_count;          /* of the index, a power of two; route.h */
+    uint32_t *slots;            /* places in `routes`, + 1; 0: free */
 };
 
 /* --- Reference counts; any thread. --- */

@@ -3,6 +3,7 @@
 
 #include "common/id.h"
 #include "gateway/upstream/route.h"
+#include "gateway/upstream/route_figures.h"
 
 #include <sodium.h>
 #include <stdlib.h>
@@ -179,8 +180,8 @@ static int fill_pool(const struct up_registry *registry, const struct cfg_doc *d
     return 0;
 }
 
-static int fill_route(const struct up_table *table, const struct cfg_doc *doc,
-                      struct up_route_view *ret_route)
+static int fill_route(const struct up_registry *registry, const struct up_table *table,
+                      const struct cfg_doc *doc, struct up_route_view *ret_route)
 {
     struct cfg_route *route = cfg_route_of(doc);
 
@@ -197,7 +198,41 @@ static int fill_route(const struct up_table *table, const struct cfg_doc *doc,
     for (size_t i = 0; i < route->split_count; i++)
         ret_route->splits[i] = (struct up_split_view){
             .as = &route->splits[i], .pool = find_pool(table, route->splits[i].pool)};
+    return up_route_bind(ret_route, up_registry_route(registry, doc->name),
+                         registry->deps.worker_count);
+}
+
+static int compare_routes(const void *a, const void *b)
+{
+    return strcmp((*(const struct up_route_view *const *)a)->doc->name,
+                  (*(const struct up_route_view *const *)b)->doc->name);
+}
+
+static int compare_with_route(const void *name, const void *route)
+{
+    return strcmp(name, (*(const struct up_route_view *const *)route)->doc->name);
+}
+
+static int index_names(struct up_table *table)
+{
+    table->by_name = calloc(table->route_count + 1, sizeof *table->by_name);
+    if (table->by_name == NULL)
+        return PS_E_NOMEM;
+    for (size_t i = 0; i < table->route_count; i++)
+        table->by_name[i] = &table->routes[i];
+    qsort(table->by_name, table->route_count, sizeof *table->by_name, compare_routes);
     return 0;
+}
+
+const struct up_route_view *up_registry_route(const struct up_registry *registry, const char *name)
+{
+    const struct up_table *table = registry->table;
+    const struct up_route_view **found = NULL;
+
+    if (table != NULL && table->route_count > 0)
+        found = bsearch(name, table->by_name, table->route_count, sizeof *table->by_name,
+                        compare_with_route);
+    return found != NULL ? *found : NULL;
 }
 
 static int fill_table(const struct up_registry *registry, const struct cfg_store *store,
@@ -215,8 +250,10 @@ static int fill_table(const struct up_registry *registry, const struct cfg_store
         err = fill_pool(registry, doc, &table->pools[table->pool_count++]);
     doc = NULL;
     while (err == 0 && (doc = cfg_store_next(store, &cfg_kind_route, doc)) != NULL)
-        err = fill_route(table, doc, &table->routes[table->route_count++]);
-    return err < 0 ? err : up_route_index(table);
+        err = fill_route(registry, table, doc, &table->routes[table->route_count++]);
+    if (err == 0)
+        err = up_route_index(table); /* sorts them */
+    return err < 0 ? err : index_names(table);
 }
 
 /* --- From one table to the next. --- */

@@ -69,6 +69,19 @@ void up_route_drop(struct up_route *route); /* NULL is allowed */
 struct up_target *up_target_keep(struct up_target *target);
 void up_target_drop(struct up_target *target); /* NULL is allowed */
 
+/* It has no share now: it was taken back, or its pool is not in the table. */
+static inline bool up_split_is_off(const struct up_split_view *split)
+{
+    return split->pool == NULL ||
+           atomic_load_explicit(&split->live->returned, memory_order_relaxed);
+}
+
+/* The counter of a worker's part, for up_switch_pick. The thread of `worker`. */
+static inline uint64_t *up_route_draws(struct up_route *route, size_t worker)
+{
+    return &route->cells[worker].draws;
+}
+
 /* A request that was sent there has ended. `took_ns`: see up_target_cell.latency; not looked at
  * after any other outcome. The thread of `worker`. */
 void up_target_count(struct up_target *target, size_t worker, enum up_outcome outcome,

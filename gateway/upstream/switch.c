@@ -6,6 +6,8 @@
  * wants to be in a split may get there with another cookie. */
 #include "gateway/upstream/switch.h"
 
+#include "gateway/upstream/fields.h"
+
 #include <sodium.h>
 #include <stdlib.h>
 #include <string.h>
@@ -141,7 +143,7 @@ static uint32_t place_of_user(const struct up_switch *swtch, const struct up_ask
 {
     struct ps_address address;
 
-    if (asker->user.at != NULL)
+    if (asker->user.len > 0)
         return place_of(swtch, asker->user.at, asker->user.len);
     ps_address_limit_key(&asker->client, &address);
     return place_of(swtch, address.byte, sizeof address.byte);
@@ -158,26 +160,9 @@ static uint32_t place_of_draw(uint64_t *draws)
     return (uint32_t)((draw % UP_PLACES * 619 + (round >> 32)) % UP_PLACES);
 }
 
-struct ps_str up_cookie(struct ps_str field, const char *name)
+static struct ps_str str(const char *text)
 {
-    const char *at = field.at, *end = at != NULL ? at + field.len : NULL;
-    size_t len = strlen(name);
-
-    while (at != NULL && at < end) {
-        const char *stop = memchr(at, ';', (size_t)(end - at));
-        if (stop == NULL)
-            stop = end;
-        while (at < stop && (*at == ' ' || *at == '\t'))
-            at++;
-        if ((size_t)(stop - at) > len && memcmp(at, name, len) == 0 && at[len] == '=') {
-            at += len + 1;
-            while (stop > at && (stop[-1] == ' ' || stop[-1] == '\t'))
-                stop--;
-            return (struct ps_str){at, (size_t)(stop - at)};
-        }
-        at = stop < end ? stop + 1 : end;
-    }
-    return (struct ps_str){NULL, 0};
+    return (struct ps_str){text, strlen(text)};
 }
 
 /* False: the line is not about this request. */
@@ -191,15 +176,14 @@ static bool find_place(const struct up_switch *swtch, const struct line *line,
         *ret_place = place_of_user(swtch, asker);
         return true;
     case CFG_SPLIT_COOKIE:
-        value = up_cookie(asker->field(asker->ctx, "Cookie"), line->name);
+        value = up_cookie_find(asker->head, asker->base, str(line->name));
         if (value.at == NULL)
             return false;
         *ret_place = place_of(swtch, value.at, value.len);
         return true;
     case CFG_SPLIT_HEADER:
-        value = asker->field(asker->ctx, line->name);
-        if (value.at == NULL || value.len != strlen(line->value) ||
-            memcmp(value.at, line->value, value.len) != 0)
+        value = up_field_find(asker->head, asker->base, str(line->name));
+        if (value.at == NULL || !ps_str_is(value, line->value))
             return false;
         *ret_place = place_of_user(swtch, asker);
         return true;

@@ -27,11 +27,10 @@ void up_switch_free(struct up_switch *swtch); /* NULL is allowed */
 
 /* Who asks. */
 struct up_asker {
-    struct ps_str user; /* .at NULL: not known; then it is the client's address that counts */
+    struct ps_str user; /* .len 0: not known; then it is the client's address that counts */
     struct ps_address client;
-    /* The value of the first field of this name; .at NULL: there is none. */
-    struct ps_str (*field)(void *ctx, const char *name);
-    void *ctx;
+    const struct ps_http_head *head; /* of the request */
+    const char *base;                /* where its bytes are */
 };
 
 /* The split's index, or UP_NONE: the route's own pool. `off`: those with a bit (1 << index) have
@@ -39,8 +38,5 @@ struct up_asker {
  * split by request has exactly its share. Any thread. */
 size_t up_switch_pick(const struct up_switch *swtch, const struct up_asker *asker, unsigned off,
                       uint64_t *draws);
-
-/* The value of a cookie in the field Cookie (RFC 6265, 4.2.1); .at NULL: it is not there. */
-struct ps_str up_cookie(struct ps_str field, const char *name);
 
 #endif
