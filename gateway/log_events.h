@@ -90,6 +90,15 @@
     X(breaker_opened, WARN, "The circuit breaker before redis, kafka, a pool or an endpoint of the shop (breaker) is not closed any more (why).", \
       "why says what to look after; GET /admin/v1/breakers shows the figures.") \
     X(breaker_closed, INFO, "All circuits of the breaker are closed again.", "") \
+    X(endpoint_down, WARN, "The check of an endpoint fails (pool, endpoint, why): it gets no requests.", \
+      "Look at the server; it is used again when its check passes.") \
+    X(endpoint_ejected, WARN, "An endpoint is left out for for_ms, because requests fail there or take long (pool, endpoint, why).", \
+      "Look at the server; it is tried again by itself.") \
+    X(endpoint_draining, INFO, "The document drains an endpoint (pool, endpoint): it gets no new requests.", "") \
+    X(endpoint_up, INFO, "An endpoint that was down, ejected or drained is used again (pool, endpoint).", "") \
+    X(pool_panic, ERROR, "So few endpoints of a pool are usable, of so many (usable, endpoints), that all are used.", \
+      "Look at the servers, and at what they have in common: network, database, last release.") \
+    X(pool_panic_over, INFO, "Enough endpoints of the pool are usable again.", "") \
     X(breaker_order_over, INFO, "The time of an operator's (who) order for the breaker, to be open or closed (state), is over.", "") \
     X(flow_pin_over, INFO, "The time of an operator's (who) limit for what is under way to log or store (target, limit) is over.", "") \
     X(store_error, ERROR, "Redis answered with an error (why): buyers get 503 store_unavailable.", \

@@ -28,7 +28,6 @@ void up_endpoint_drop(struct up_endpoint *endpoint)
 {
     if (endpoint == NULL || !drop(&endpoint->refs))
         return;
-    free(endpoint->judge);
     free(endpoint);
 }
 

@@ -1,9 +1,9 @@
 /* Pools of endpoints as all threads see them. Their objects live as long as anybody uses them: the
  * control thread's registry, a snapshot's table, or a worker's connection.
  *
- * Workers count what they meet, each in its own cell; the control thread alone judges (health.h,
- * outlier.h) and publishes how much of the traffic an endpoint may get. So a worker that picks an
- * endpoint reads a few relaxed atomics, and nothing here locks. */
+ * Workers count what they meet, each in its own cell; the control thread alone judges (judge.h) and
+ * publishes how much of the traffic an endpoint may get. So a worker that picks an endpoint reads a
+ * few relaxed atomics, and nothing here locks. */
 #ifndef UP_POOL_H
 #define UP_POOL_H
 
@@ -12,6 +12,7 @@
 #include "gateway/config/pool_doc.h"
 #include "gateway/config/route_doc.h"
 #include "gateway/upstream/balance.h"
+#include "gateway/upstream/outlier.h"
 
 #include <sys/queue.h>
 
@@ -78,7 +79,7 @@ struct up_endpoint {
     enum up_state state;
     int64_t since_ms; /* wall clock */
     char why[UP_WHY_SIZE];
-    void *judge;                     /* what health and outliers keep of it, heap */
+    struct up_judged judged;
     struct up_endpoint_cell cells[]; /* by worker */
 };
 
@@ -94,6 +95,10 @@ struct up_pool_cell {
 struct up_pool {
     _Atomic(unsigned) refs;
     char name[PS_NAME_MAX + 1];
+    /* The control thread's alone; judge.h. */
+    bool panic;
+    int64_t panic_since_ms;                /* wall clock; since when it is so or not; 0: ever */
+    int64_t ejections[UP_OUTLIER_REASONS]; /* since the start */
     size_t cell_count;
     struct up_pool_cell cells[];
 };

@@ -2,6 +2,7 @@
 #include "gateway/upstream/registry.h"
 
 #include "common/id.h"
+#include "gateway/upstream/judge.h"
 #include "gateway/upstream/route.h"
 #include "gateway/upstream/route_figures.h"
 
@@ -297,7 +298,13 @@ static void drop_leaving(struct up_registry *registry, struct leaving *leaving)
     *leaving = registry->leaving[--registry->leaving_count];
 }
 
-/* What an endpoint of the next table may get: all it is worth until it is judged. */
+static void judge(const struct up_registry *registry, const struct up_pool_view *pool)
+{
+    up_judge_tick(pool, NULL, ps_clock_mono_ns(registry->deps.clock),
+                  ps_clock_wall_ms(registry->deps.clock));
+}
+
+/* Whoever is in the next table: it is judged before a worker sees that. */
 static void welcome(struct up_registry *registry, const struct up_table *next)
 {
     for (size_t i = 0; i < next->pool_count; i++) {
@@ -306,12 +313,10 @@ static void welcome(struct up_registry *registry, const struct up_table *next)
             const struct up_member *member = &pool->members[k];
             struct leaving *back = find_leaving(registry, pool->doc->name, member->as.address);
             atomic_store(&member->endpoint->gone, false);
-            atomic_store(&member->endpoint->cut, false);
-            atomic_store(&member->endpoint->weight,
-                         member->as.drain ? 0 : member->as.weight * UP_WEIGHT_ONE);
             if (back != NULL)
                 drop_leaving(registry, back);
         }
+        judge(registry, pool);
     }
 }
 
@@ -342,4 +347,6 @@ void up_registry_tick(struct up_registry *registry)
         atomic_store(&leaving->endpoint->cut, true);
         drop_leaving(registry, leaving);
     }
+    for (size_t i = 0; registry->table != NULL && i < registry->table->pool_count; i++)
+        judge(registry, &registry->table->pools[i]);
 }

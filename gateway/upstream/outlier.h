@@ -1,0 +1,79 @@
+/* Outliers: what requests meet at one endpoint, kept for 10 s, and whether that is so much worse
+ * than it should be that the endpoint is left out for a while ("ejected", as Envoy says: its
+ * outlier detection has the errors in a row, the success rate, the growing time and the largest
+ * share).
+ *
+ * Pure: figures and time come in. One thread: control. */
+#ifndef UP_OUTLIER_H
+#define UP_OUTLIER_H
+
+#include "common/metrics.h"
+#include "gateway/config/pool_doc.h"
+
+struct up_endpoint;
+
+/* Sums over all workers. */
+struct up_figures {
+    int64_t answers;                         /* and failures: all that says something */
+    int64_t failures;                        /* of these */
+    int64_t took_ns;                         /* until the heads of answers were there */
+    int64_t durations[PS_METRIC_BOUNDS + 1]; /* the same, in buckets; one beyond the last */
+};
+
+#define UP_RECENT_PARTS 10
+#define UP_RECENT_NS    INT64_C(10000000000)
+
+/* What an endpoint's figures were at the begin of each of the last seconds. */
+struct up_recent {
+    int64_t part; /* the one that is under way, since the clock's start */
+    struct up_figures begin[UP_RECENT_PARTS];
+};
+
+enum up_outlier { UP_OUTLIER_NONE, UP_OUTLIER_IN_ROW, UP_OUTLIER_ERRORS, UP_OUTLIER_LATENCY };
+#define UP_OUTLIER_REASONS 4
+extern const char *const up_outlier_names[UP_OUTLIER_REASONS + 1]; /* NULL-terminated; "none" too */
+
+/* What the judge keeps of an endpoint. All zero: it has not seen it. */
+struct up_judged {
+    bool known;
+    struct up_recent recent;
+    unsigned ejections; /* in a row */
+    int64_t out_ns;     /* when it was ejected last */
+    int64_t back_ns;    /* since when it is used again */
+    int64_t slow_ns;    /* when its slow start began; 0: it has none */
+    int64_t drain_ns;   /* when its drain began; 0: it has none */
+};
+
+/* Since the endpoint was made. */
+void up_figures_read(const struct up_endpoint *endpoint, struct up_figures *ret_figures);
+/* Of those that had an answer; 0: there was none. */
+double up_figures_mean_ns(const struct up_figures *figures);
+/* Within its bucket by a straight line; at most the last bound. 0: there was no answer. */
+double up_figures_quantile_ns(const struct up_figures *figures, double quantile);
+
+/* From now on it knows of nothing that was before. */
+void up_recent_clear(struct up_recent *recent, const struct up_figures *now, int64_t now_ns);
+/* Moves on to now_ns; at least once a part. */
+void up_recent_move(struct up_recent *recent, const struct up_figures *now, int64_t now_ns);
+/* What was added in the last 9 to 10 s. */
+void up_recent_read(const struct up_recent *recent, const struct up_figures *now,
+                    struct up_figures *ret_added);
+
+/* Is this endpoint an outlier? `in_row`: failures without a success in between. `median_ns`: of the
+ * pool's mean latencies; 0: not known. `why` says so in words: "5 errors in a row", "70 % of 40
+ * answers in 10 s were errors", "3.2 times the pool's median latency". */
+enum up_outlier up_outlier_judge(const struct cfg_pool *pool, const struct up_figures *added,
+                                 uint32_t in_row, double median_ns, char *why, size_t why_size);
+/* May its latency be compared? */
+bool up_outlier_has_latency(const struct cfg_pool *pool, const struct up_figures *added);
+
+/* How many of so many members may be ejected at once: the share, at least one of two and more,
+ * never all; a share of 0: none. */
+size_t up_outlier_most(const struct cfg_pool *pool, size_t members);
+/* Ejects it from now on: once more in a row, when it was used for no longer than the last time out,
+ * or 10 s, since it came back. */
+void up_outlier_eject(struct up_judged *judged, const struct cfg_pool *pool, int64_t now_ns);
+/* For how long it is ejected in all: eject_ms, times how often in a row, at most 30 times. */
+int64_t up_outlier_time_ns(const struct up_judged *judged, const struct cfg_pool *pool);
+
+#endif
