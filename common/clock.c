@@ -7,6 +7,7 @@
 #include "common/err.h"
 
 #include <string.h>
+#include <strings.h>
 #include <time.h>
 
 #define MS_PER_DAY   INT64_C(86400000)
@@ -175,17 +176,20 @@ void ps_time_format(int64_t wall_ms, char ret_text[PS_TIME_LEN + 1])
     *at = '\0';
 }
 
+static const char *const weekdays[] = {"Sunday",   "Monday", "Tuesday", "Wednesday",
+                                       "Thursday", "Friday", "Saturday"};
+static const char *const months[] = {"Jan", "Feb", "Mar", "Apr", "May", "Jun",
+                                     "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"};
+
 void ps_http_date_format(int64_t wall_ms, char ret_text[PS_HTTP_DATE_LEN + 1])
 {
-    static const char weekdays[] = "SunMonTueWedThuFriSat";
-    static const char months[] = "JanFebMarAprMayJunJulAugSepOctNovDec";
     struct civil c = civil_of(wall_ms);
     char *at = ret_text;
-    memcpy(at, weekdays + 3 * c.weekday, 3);
+    memcpy(at, weekdays[c.weekday], 3);
     memcpy(at + 3, ", ", 2);
     at = put_two(at + 5, c.day);
     *at++ = ' ';
-    memcpy(at, months + 3 * (c.month - 1), 3);
+    memcpy(at, months[c.month - 1], 3);
     at[3] = ' ';
     at = put_year(at + 4, c.year);
     *at++ = ' ';
@@ -289,5 +293,89 @@ int ps_time_parse(const char *text, size_t len, int64_t *ret_wall_ms)
     if (wall_ms < TIME_MIN_MS || wall_ms > TIME_MAX_MS)
         return PS_E_INVALID;
     *ret_wall_ms = wall_ms;
+    return 0;
+}
+
+static bool take_text(struct cursor *cursor, const char *text, size_t len)
+{
+    if ((size_t)(cursor->end - cursor->at) < len || strncasecmp(cursor->at, text, len) != 0)
+        return false;
+    cursor->at += len;
+    return true;
+}
+
+static bool take_month(struct cursor *cursor, int *ret_month)
+{
+    for (int i = 0; i < 12; i++) {
+        if (take_text(cursor, months[i], 3)) {
+            *ret_month = i + 1;
+            return true;
+        }
+    }
+    return false;
+}
+
+/* "08:49:37"; a leap second is the next one. */
+static bool take_clock(struct cursor *cursor, struct civil *c)
+{
+    return take_number(cursor, 2, 0, 23, &c->hour) && take_text(cursor, ":", 1) &&
+           take_number(cursor, 2, 0, 59, &c->minute) && take_text(cursor, ":", 1) &&
+           take_number(cursor, 2, 0, 60, &c->second);
+}
+
+/* " 06 Nov 1994 08:49:37 GMT" */
+static bool take_fixdate(struct cursor *cursor, struct civil *c)
+{
+    return take_text(cursor, ", ", 2) && take_number(cursor, 2, 1, 31, &c->day) &&
+           take_text(cursor, " ", 1) && take_month(cursor, &c->month) &&
+           take_text(cursor, " ", 1) && take_number(cursor, 4, 0, 9999, &c->year) &&
+           take_text(cursor, " ", 1) && take_clock(cursor, c) && take_text(cursor, " GMT", 4);
+}
+
+/* ", 06-Nov-94 08:49:37 GMT" of RFC 850 */
+static bool take_short_date(struct cursor *cursor, int this_year, struct civil *c)
+{
+    if (!take_text(cursor, ", ", 2) || !take_number(cursor, 2, 1, 31, &c->day) ||
+        !take_text(cursor, "-", 1) || !take_month(cursor, &c->month) ||
+        !take_text(cursor, "-", 1) || !take_number(cursor, 2, 0, 99, &c->year) ||
+        !take_text(cursor, " ", 1) || !take_clock(cursor, c) || !take_text(cursor, " GMT", 4))
+        return false;
+    c->year += (this_year + 50) / 100 * 100;
+    if (c->year > this_year + 50)
+        c->year -= 100;
+    return true;
+}
+
+/* " Nov  6 08:49:37 1994" of asctime() */
+static bool take_asctime(struct cursor *cursor, struct civil *c)
+{
+    return take_text(cursor, " ", 1) && take_month(cursor, &c->month) &&
+           take_text(cursor, " ", 1) &&
+           (take_text(cursor, " ", 1) ? take_number(cursor, 1, 1, 9, &c->day)
+                                      : take_number(cursor, 2, 1, 31, &c->day)) &&
+           take_text(cursor, " ", 1) && take_clock(cursor, c) && take_text(cursor, " ", 1) &&
+           take_number(cursor, 4, 0, 9999, &c->year);
+}
+
+int ps_http_date_parse(const char *text, size_t len, int64_t now_ms, int64_t *ret_wall_ms)
+{
+    struct cursor cursor = {text, text + len};
+    struct civil c;
+    bool found = false;
+    size_t day = 0;
+    while (day < PS_ARRAY_LEN(weekdays) && !take_text(&cursor, weekdays[day], 3))
+        day++;
+    if (day == PS_ARRAY_LEN(weekdays))
+        return PS_E_INVALID;
+    if (cursor.at < cursor.end && *cursor.at == ',')
+        found = take_fixdate(&cursor, &c);
+    else if (cursor.at < cursor.end && *cursor.at == ' ')
+        found = take_asctime(&cursor, &c);
+    else if (take_text(&cursor, weekdays[day] + 3, strlen(weekdays[day]) - 3))
+        found = take_short_date(&cursor, civil_of(now_ms).year, &c);
+    if (!found || cursor.at != cursor.end || c.day > days_in_month(c.year, c.month))
+        return PS_E_INVALID;
+    int64_t minutes = days_of(c.year, c.month, c.day) * 1440 + c.hour * 60 + c.minute;
+    *ret_wall_ms = minutes * 60000 + c.second * INT64_C(1000);
     return 0;
 }

@@ -46,5 +46,10 @@ int ps_time_parse(const char *text, size_t len, int64_t *ret_wall_ms) PS_MUST_CH
 /* IMF-fixdate of RFC 9110 ("Sun, 06 Nov 1994 08:49:37 GMT"), 29 bytes and a NUL. */
 #define PS_HTTP_DATE_LEN 29
 void ps_http_date_format(int64_t wall_ms, char ret_text[PS_HTTP_DATE_LEN + 1]);
+/* The three forms of RFC 9110, section 5.6.7; the case of letters does not matter (RFC 9111,
+ * section 4.2). A year of two digits is the one that is at most 50 years after `now_ms`.
+ * PS_E_INVALID. */
+int ps_http_date_parse(const char *text, size_t len, int64_t now_ms,
+                       int64_t *ret_wall_ms) PS_MUST_CHECK;
 
 #endif

@@ -13,6 +13,14 @@ static int64_t parsed(const char *text)
     return ps_time_parse(text, strlen(text), &wall_ms) == 0 ? wall_ms : INT64_MIN;
 }
 
+/* As of the year 2026. */
+static int64_t http_date(const char *text)
+{
+    int64_t wall_ms = INT64_MIN;
+    int err = ps_http_date_parse(text, strlen(text), INT64_C(1790000000000), &wall_ms);
+    return err == 0 ? wall_ms : INT64_MIN;
+}
+
 static void a_manual_clock_stands_until_it_is_told(void **state)
 {
     (void)state;
@@ -59,6 +67,41 @@ static void dates_agree_with_libc(void **state)
                  tm.tm_sec);
         ps_http_date_format(s * 1000 + 999, date);
         assert_string_equal(date, want);
+        assert_true(http_date(date) == s * 1000);
+    }
+}
+
+static void the_three_forms_of_http_dates_are_understood(void **state)
+{
+    (void)state;
+    const int64_t want = INT64_C(784111777000);
+    assert_true(http_date("Sun, 06 Nov 1994 08:49:37 GMT") == want);
+    assert_true(http_date("Sunday, 06-Nov-94 08:49:37 GMT") == want);
+    assert_true(http_date("Sun Nov  6 08:49:37 1994") == want);
+    assert_true(http_date("sUN, 06 NOV 1994 08:49:37 gmt") == want);
+    /* Two digits are at most 50 years ahead: here of 2026. */
+    assert_true(http_date("Thursday, 18-Aug-50 02:01:18 GMT") == INT64_C(2544400878000));
+    assert_true(http_date("Sunday, 18-Aug-76 02:01:18 GMT") > INT64_C(3000000000000));
+    assert_true(http_date("Wednesday, 18-Aug-77 02:01:18 GMT") < INT64_C(300000000000));
+    static const char *const bad[] = {"",
+                                      "0",
+                                      "Thu, 18 Aug 2050 02:01:18 UTC",
+                                      "Thu, 18 Aug 50 02:01:18 GMT",
+                                      "Thu 18 Aug 2050 02:01:18 GMT",
+                                      "Thu, 18  Aug  2050 02:01:18 GMT",
+                                      "Thu, 18-Aug-2050 02:01:18 GMT",
+                                      "Thu, 18 Aug 2050 02.01.18 GMT",
+                                      "Thu, 18 Aug 2050 2:01:18 GMT",
+                                      "Thu, 30 Feb 2050 02:01:18 GMT",
+                                      "Thu, 18 Aug 2050 24:01:18 GMT",
+                                      "Thu, 18 Aug 2050 02:01:18 GMT ",
+                                      "Thu",
+                                      "Thu,",
+                                      "Thur, 18 Aug 2050 02:01:18 GMT",
+                                      "18 Aug 2050 02:01:18 GMT"};
+    for (size_t i = 0; i < PS_ARRAY_LEN(bad); i++) {
+        if (http_date(bad[i]) != INT64_MIN)
+            fail_msg("%s", bad[i]);
     }
 }
 
@@ -128,6 +171,7 @@ int main(void)
         cmocka_unit_test(a_manual_clock_stands_until_it_is_told),
         cmocka_unit_test(the_system_clock_never_goes_back),
         cmocka_unit_test(dates_agree_with_libc),
+        cmocka_unit_test(the_three_forms_of_http_dates_are_understood),
         cmocka_unit_test(times_out_of_range_print_as_the_end_of_it),
         cmocka_unit_test(any_offset_and_fraction_is_understood),
         cmocka_unit_test(what_is_no_time_is_refused),

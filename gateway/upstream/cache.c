@@ -1,0 +1,606 @@
+/* The store: a table of keys with a chain for each bucket, and the policy's lists over the same
+ * entries. One lock: a look-up takes it for some hundred nanoseconds. Memory is freed outside it.
+ *
+ * What must hold: an entry in the table has one reference of the table's; bytes of the policy, held
+ * bytes and bytes being filled together stay within bytes_max. */
+#include "gateway/upstream/cache_internal.h"
+
+#include <stdlib.h>
+
+#define BYTES_A_BUCKET 2048
+#define BUCKETS_MIN    256
+#define BUCKETS_MAX    ((size_t)1 << 24)
+#define VARIANTS_MAX   16
+#define PURGE_SLICE    1024
+/* What malloc adds to the blocks of an entry, and its share of the table and the sketch. */
+#define ENTRY_OVERHEAD 64
+
+/* --- Entries. --- */
+
+static struct up_stored *stored_of(struct up_entry *entry)
+{
+    return (struct up_stored *)entry; /* its first member */
+}
+
+struct up_entry *up_entry_keep(struct up_entry *entry)
+{
+    atomic_fetch_add_explicit(&stored_of(entry)->refs, 1, memory_order_relaxed);
+    return entry;
+}
+
+void up_body_drop(struct up_body *body)
+{
+    if (body != NULL && atomic_fetch_sub_explicit(&body->refs, 1, memory_order_acq_rel) == 1)
+        free(body);
+}
+
+static void drop_alive(struct up_cache *cache)
+{
+    if (atomic_fetch_sub_explicit(&cache->alive, 1, memory_order_acq_rel) != 1)
+        return;
+    up_policy_free(cache->policy);
+    pthread_mutex_destroy(&cache->lock);
+    free(cache->buckets);
+    free(cache);
+}
+
+void up_entry_drop(struct up_entry *entry)
+{
+    if (entry == NULL)
+        return;
+    struct up_stored *stored = stored_of(entry);
+    if (atomic_fetch_sub_explicit(&stored->refs, 1, memory_order_acq_rel) != 1)
+        return;
+    struct up_cache *cache = stored->cache;
+    atomic_fetch_sub_explicit(&cache->held, stored->node.bytes, memory_order_relaxed);
+    up_body_drop(stored->body);
+    free(stored);
+    drop_alive(cache);
+}
+
+static struct ps_str put_text(char **at, struct ps_str text)
+{
+    struct ps_str copy = {*at, text.len};
+    if (text.len > 0)
+        memcpy(*at, text.at, text.len);
+    *at += text.len;
+    return copy;
+}
+
+struct up_stored *up_stored_new(struct up_cache *cache, const struct up_fill *fill,
+                                struct ps_str vary, struct ps_str fields, struct up_body *body,
+                                size_t body_len)
+{
+    size_t tag_bytes = fill->tag_count * sizeof(uint64_t);
+    size_t size = sizeof(struct up_stored) + tag_bytes + fill->key.len + vary.len + fields.len;
+    struct up_stored *stored = calloc(1, size);
+    if (stored == NULL)
+        return NULL;
+    stored->tags = (uint64_t *)(stored + 1);
+    stored->tag_count = fill->tag_count;
+    memcpy(stored->tags, fill->tags, tag_bytes);
+    char *at = (char *)(stored + 1) + tag_bytes;
+    stored->is.kept = fill->kept;
+    stored->is.key = put_text(&at, fill->key);
+    stored->is.vary = put_text(&at, vary);
+    stored->is.fields = put_text(&at, fields);
+    stored->is.etag = up_fields_find(stored->is.fields, "ETag");
+    if (!up_is_etag(stored->is.etag))
+        stored->is.etag = (struct ps_str){NULL, 0};
+    stored->is.body = (struct ps_str){body->bytes, body_len};
+    stored->body = body;
+    atomic_init(&stored->refs, 1);
+    stored->cache = cache;
+    stored->node.hash = fill->key_hash;
+    stored->node.bytes = size + sizeof *body + body_len + ENTRY_OVERHEAD;
+    atomic_fetch_add_explicit(&cache->alive, 1, memory_order_relaxed);
+    atomic_fetch_add_explicit(&cache->held, stored->node.bytes, memory_order_relaxed);
+    return stored;
+}
+
+/* --- The table. --- */
+
+static bool same_text(struct ps_str a, struct ps_str b)
+{
+    return a.len == b.len && memcmp(a.at, b.at, a.len) == 0;
+}
+
+static bool has_key(const struct up_stored *stored, uint64_t key_hash, struct ps_str key)
+{
+    return stored->node.hash == key_hash && same_text(stored->is.key, key);
+}
+
+static struct up_bucket *bucket_of(struct up_cache *cache, uint64_t hash)
+{
+    return &cache->buckets[hash & (cache->bucket_count - 1)];
+}
+
+struct up_stored *up_cache_find(struct up_cache *cache, uint64_t key_hash, struct ps_str key,
+                                struct up_message request)
+{
+    struct up_stored *stored;
+    LIST_FOREACH(stored, bucket_of(cache, key_hash), bucket)
+    {
+        if (has_key(stored, key_hash, key) && up_vary_fits(stored->is.vary, request))
+            return stored;
+    }
+    return NULL;
+}
+
+/* Out of the table, which the policy knows already; its reference goes to `victims`. */
+static void take_out(struct up_cache *cache, struct up_stored *stored, struct up_bucket *victims)
+{
+    atomic_fetch_add_explicit(&cache->held, stored->node.bytes, memory_order_relaxed);
+    LIST_REMOVE(stored, bucket);
+    LIST_INSERT_HEAD(victims, stored, bucket);
+    stored->linked = false;
+}
+
+void up_cache_unlink(struct up_cache *cache, struct up_stored *stored,
+                     struct up_bucket *ret_victims)
+{
+    up_policy_remove(cache->policy, &stored->node);
+    take_out(cache, stored, ret_victims);
+}
+
+static void evict(struct up_cache *cache, struct up_bucket *victims)
+{
+    struct up_policy_node *node;
+    while ((node = up_policy_evict(cache->policy)) != NULL) {
+        struct up_stored *stored =
+            (struct up_stored *)((char *)node - offsetof(struct up_stored, node));
+        take_out(cache, stored, victims);
+        cache->figures.evicted++;
+    }
+}
+
+void up_cache_release(struct up_bucket *victims)
+{
+    struct up_stored *stored;
+    while ((stored = LIST_FIRST(victims)) != NULL) {
+        LIST_REMOVE(stored, bucket);
+        up_entry_drop(&stored->is);
+    }
+}
+
+/* In the place of what it replaces; the oldest of too many variants goes. */
+int up_cache_link(struct up_cache *cache, struct up_stored *stored, struct up_bucket *ret_victims)
+{
+    struct up_bucket *bucket = bucket_of(cache, stored->node.hash);
+    struct up_stored *other, *next, *oldest = NULL;
+    size_t variants = 0;
+    int err = up_policy_add(cache->policy, &stored->node);
+    if (err != 0)
+        return err;
+    for (other = LIST_FIRST(bucket); other != NULL; other = next) {
+        next = LIST_NEXT(other, bucket);
+        if (!has_key(other, stored->node.hash, stored->is.key))
+            continue;
+        if (same_text(other->is.vary, stored->is.vary)) {
+            up_cache_unlink(cache, other, ret_victims);
+        } else {
+            variants++;
+            oldest = other;
+        }
+    }
+    if (variants >= VARIANTS_MAX) {
+        up_cache_unlink(cache, oldest, ret_victims);
+        cache->figures.evicted++;
+    }
+    LIST_INSERT_HEAD(bucket, stored, bucket);
+    stored->linked = true;
+    atomic_fetch_add_explicit(&stored->refs, 1, memory_order_relaxed);
+    atomic_fetch_sub_explicit(&cache->held, stored->node.bytes, memory_order_relaxed);
+    evict(cache, ret_victims);
+    return 0;
+}
+
+bool up_cache_reserve(struct up_cache *cache, struct up_fill *fill, size_t bytes)
+{
+    size_t held = atomic_load_explicit(&cache->held, memory_order_relaxed);
+    if (up_policy_bytes(cache->policy) + held + cache->filling + bytes > cache->bytes_max)
+        return false;
+    cache->filling += bytes;
+    fill->reserved += bytes;
+    return true;
+}
+
+/* --- Hit for miss. --- */
+
+static struct up_mark *mark_of(struct up_cache *cache, uint64_t hash)
+{
+    return &cache->marks[hash >> 32 & (UP_MARKS - 1)];
+}
+
+void up_cache_mark(struct up_cache *cache, uint64_t hash, int64_t until_ms)
+{
+    struct up_mark *mark = mark_of(cache, hash);
+    if (until_ms != 0 || mark->hash == hash)
+        *mark = (struct up_mark){hash, until_ms};
+}
+
+static bool is_marked(struct up_cache *cache, uint64_t hash, int64_t now_ms)
+{
+    const struct up_mark *mark = mark_of(cache, hash);
+    return mark->hash == hash && now_ms < mark->until_ms;
+}
+
+/* --- Asking. --- */
+
+/* A fetch that is under way for the same variant, if the request can have one; else its hash. */
+static struct up_fill *find_flight(struct up_cache *cache, const struct up_asked *asked,
+                                   uint64_t key_hash, struct ps_str key, uint64_t *ret_hash)
+{
+    char text[UP_VARY_TEXT_MAX];
+    struct ps_buf vary;
+    struct up_stored *stored;
+    struct up_fill *fill;
+    *ret_hash = key_hash;
+    LIST_FOREACH(stored, bucket_of(cache, key_hash), bucket)
+    {
+        if (!has_key(stored, key_hash, key) || stored->is.vary.len == 0)
+            continue;
+        ps_buf_init(&vary, text, sizeof text);
+        if (up_vary_put_like(stored->is.vary, asked->message, &vary))
+            *ret_hash ^= ps_hash64(&cache->key, text, vary.len);
+        break;
+    }
+    LIST_FOREACH(fill, &cache->flights[*ret_hash % UP_FLIGHTS], flight)
+    {
+        if (fill->flight_hash == *ret_hash && same_text(fill->key, key))
+            return fill;
+    }
+    return NULL;
+}
+
+static void give(struct up_found *found, enum up_ask ask, struct up_stored *stored)
+{
+    found->ask = ask;
+    if (stored != NULL)
+        found->entry = up_entry_keep(&stored->is);
+}
+
+/* The caller fetches, for all who come while it does or for itself alone. */
+static void give_fill(struct up_cache *cache, const struct up_asked *asked,
+                      const struct cfg_route_cache *route, struct ps_str key, uint64_t key_hash,
+                      struct up_stored *stale, struct up_found *found)
+{
+    if (!asked->is_get || asked->for_origin || asked->range.at != NULL)
+        return; /* its answer is not one to keep */
+    found->fill = up_fill_new(cache, asked, route, key, key_hash);
+    if (found->fill != NULL && stale != NULL) {
+        up_entry_keep(&stale->is);
+        found->fill->stale = stale;
+    }
+}
+
+static void open_flight(struct up_cache *cache, struct up_fill *fill, uint64_t hash,
+                        const struct up_waiter *waiter)
+{
+    fill->joinable = true;
+    fill->flight_hash = hash;
+    fill->failures = waiter != NULL ? waiter->failures : 0;
+    LIST_INSERT_HEAD(&cache->flights[hash % UP_FLIGHTS], fill, flight);
+}
+
+/* Nothing can be used at once. */
+static void fetch_or_wait(struct up_cache *cache, const struct up_asked *asked,
+                          const struct cfg_route_cache *route, struct ps_str key, uint64_t key_hash,
+                          int64_t now_ms, struct up_stored *stale, struct up_waiter *waiter,
+                          struct up_found *found)
+{
+    uint64_t hash = 0;
+    bool alone = !up_asked_may_lead(asked, route) || is_marked(cache, key_hash, now_ms) ||
+                 (stale != NULL && (stale->is.kept.always_ask ||
+                                    stale->is.kept.lifetime_ms <= stale->is.kept.initial_age_ms));
+    struct up_fill *under_way = alone ? NULL : find_flight(cache, asked, key_hash, key, &hash);
+    if (under_way != NULL && waiter != NULL) {
+        found->ask = UP_ASK_WAIT;
+        up_fill_join(under_way, waiter);
+        cache->figures.waits++;
+        return;
+    }
+    give(found, UP_ASK_FETCH, stale);
+    give_fill(cache, asked, route, key, key_hash, stale, found);
+    if (!alone && under_way == NULL && found->fill != NULL) {
+        open_flight(cache, found->fill, hash, waiter);
+        cache->figures.fetches++;
+    } else {
+        cache->figures.alone++;
+    }
+}
+
+static void use_stale(struct up_cache *cache, const struct up_asked *asked,
+                      const struct cfg_route_cache *route, struct ps_str key, uint64_t key_hash,
+                      struct up_stored *stored, struct up_found *found)
+{
+    uint64_t hash;
+    give(found, UP_ASK_HIT, stored);
+    cache->figures.stale_hits++;
+    if (!up_asked_may_lead(asked, route) || asked->only_if_cached ||
+        find_flight(cache, asked, key_hash, key, &hash) != NULL)
+        return;
+    give_fill(cache, asked, route, key, key_hash, stored, found);
+    if (found->fill != NULL) {
+        found->ask = UP_ASK_STALE;
+        open_flight(cache, found->fill, hash, NULL);
+    }
+}
+
+void up_cache_ask(struct up_cache *cache, const struct up_asked *asked,
+                  const struct cfg_route_cache *route, struct ps_str key, int64_t now_ms,
+                  struct up_waiter *waiter, struct up_found *ret_found)
+{
+    uint64_t key_hash = ps_hash64(&cache->key, key.at, key.len);
+    *ret_found = (struct up_found){.ask = UP_ASK_FETCH};
+    pthread_mutex_lock(&cache->lock);
+    up_policy_asked(cache->policy, key_hash);
+    struct up_stored *stored = NULL;
+    enum up_use use = UP_USE_ASK;
+    if (up_asked_may_hit(asked))
+        stored = up_cache_find(cache, key_hash, key, asked->message);
+    if (stored != NULL) {
+        use = up_kept_use(&stored->is.kept, asked, route, now_ms);
+        up_policy_hit(cache->policy, &stored->node);
+        ret_found->expired = use == UP_USE_ASK;
+    }
+    if (stored != NULL && use == UP_USE_FRESH) {
+        give(ret_found, UP_ASK_HIT, stored);
+        cache->figures.hits++;
+    } else if (stored != NULL && use == UP_USE_STALE) {
+        use_stale(cache, asked, route, key, key_hash, stored, ret_found);
+    } else if (asked->only_if_cached) {
+        ret_found->ask = UP_ASK_ABSENT;
+        cache->figures.absent++;
+    } else {
+        fetch_or_wait(cache, asked, route, key, key_hash, now_ms, stored, waiter, ret_found);
+    }
+    pthread_mutex_unlock(&cache->lock);
+}
+
+struct up_entry *up_cache_stale(struct up_cache *cache, const struct up_asked *asked,
+                                struct ps_str key)
+{
+    uint64_t key_hash = ps_hash64(&cache->key, key.at, key.len);
+    struct up_entry *entry = NULL;
+    if (!up_asked_may_hit(asked))
+        return NULL;
+    pthread_mutex_lock(&cache->lock);
+    struct up_stored *stored = up_cache_find(cache, key_hash, key, asked->message);
+    if (stored != NULL && up_kept_may_be_stale(&stored->is.kept))
+        entry = up_entry_keep(&stored->is);
+    pthread_mutex_unlock(&cache->lock);
+    return entry;
+}
+
+/* --- Purging. --- */
+
+size_t up_cache_purge_key(struct up_cache *cache, struct ps_str key)
+{
+    uint64_t hash = ps_hash64(&cache->key, key.at, key.len);
+    struct up_bucket victims = LIST_HEAD_INITIALIZER(victims);
+    struct up_stored *stored, *next;
+    struct up_fill *fill;
+    size_t count = 0;
+    pthread_mutex_lock(&cache->lock);
+    for (stored = LIST_FIRST(bucket_of(cache, hash)); stored != NULL; stored = next) {
+        next = LIST_NEXT(stored, bucket);
+        if (has_key(stored, hash, key)) {
+            up_cache_unlink(cache, stored, &victims);
+            count++;
+        }
+    }
+    LIST_FOREACH(fill, &cache->fills, all)
+    {
+        if (fill->key_hash == hash) {
+            fill->purged = true;
+            up_fill_close(fill);
+        }
+    }
+    cache->figures.purged += (int64_t)count;
+    pthread_mutex_unlock(&cache->lock);
+    up_cache_release(&victims);
+    return count;
+}
+
+struct purge {
+    struct ps_str prefix;
+    uint64_t tag; /* with prefix.at == NULL */
+};
+
+static bool is_purged(const struct up_stored *stored, const struct purge *purge)
+{
+    if (purge->prefix.at != NULL)
+        return stored->is.key.len >= purge->prefix.len &&
+               memcmp(stored->is.key.at, purge->prefix.at, purge->prefix.len) == 0;
+    for (size_t i = 0; i < stored->tag_count; i++) {
+        if (stored->tags[i] == purge->tag)
+            return true;
+    }
+    return false;
+}
+
+static size_t purge_slice(struct up_cache *cache, const struct purge *purge, size_t from,
+                          bool *ret_more)
+{
+    struct up_bucket victims = LIST_HEAD_INITIALIZER(victims);
+    size_t count = 0, at = from;
+    pthread_mutex_lock(&cache->lock);
+    for (; at < cache->bucket_count && at < from + PURGE_SLICE; at++) {
+        struct up_stored *stored = LIST_FIRST(&cache->buckets[at]), *next;
+        for (; stored != NULL; stored = next) {
+            next = LIST_NEXT(stored, bucket);
+            if (is_purged(stored, purge)) {
+                up_cache_unlink(cache, stored, &victims);
+                count++;
+            }
+        }
+    }
+    *ret_more = at < cache->bucket_count;
+    cache->figures.purged += (int64_t)count;
+    pthread_mutex_unlock(&cache->lock);
+    up_cache_release(&victims);
+    return count;
+}
+
+/* Which tags an answer has is known with its head: a purge by tag meets all that is under way. */
+static size_t purge_all(struct up_cache *cache, const struct purge *purge)
+{
+    struct up_fill *fill;
+    pthread_mutex_lock(&cache->lock);
+    LIST_FOREACH(fill, &cache->fills, all)
+    {
+        if (purge->prefix.at == NULL ||
+            (fill->key.len >= purge->prefix.len &&
+             memcmp(fill->key.at, purge->prefix.at, purge->prefix.len) == 0)) {
+            fill->purged = true;
+            up_fill_close(fill);
+        }
+    }
+    pthread_mutex_unlock(&cache->lock);
+    bool more = true;
+    size_t count = 0;
+    for (size_t at = 0; more; at += PURGE_SLICE)
+        count += purge_slice(cache, purge, at, &more);
+    return count;
+}
+
+size_t up_cache_purge_prefix(struct up_cache *cache, struct ps_str prefix)
+{
+    return purge_all(cache, &(struct purge){.prefix = prefix});
+}
+
+size_t up_cache_purge_tag(struct up_cache *cache, struct ps_str tag)
+{
+    return purge_all(cache, &(struct purge){.tag = ps_hash64(&cache->key, tag.at, tag.len)});
+}
+
+/* --- The whole. --- */
+
+/* Seven eighths: the rest is for what comes in and what is still being sent. */
+static size_t capacity_of(const struct cfg_cache *doc)
+{
+    return (size_t)(doc->bytes - doc->bytes / 8);
+}
+
+static size_t bucket_count_of(const struct cfg_cache *doc)
+{
+    size_t count = BUCKETS_MIN;
+    while (count < (size_t)doc->bytes / BYTES_A_BUCKET && count < BUCKETS_MAX)
+        count *= 2;
+    return count;
+}
+
+static int take_doc(struct up_cache *cache, const struct cfg_cache *doc)
+{
+    cache->bucket_count = bucket_count_of(doc);
+    cache->bytes_max = (size_t)doc->bytes;
+    cache->object_bytes_max = (size_t)doc->object_bytes_max;
+    cache->eviction = doc->eviction;
+    cache->buckets = calloc(cache->bucket_count, sizeof *cache->buckets);
+    if (cache->buckets == NULL)
+        return PS_E_NOMEM;
+    int err = up_policy_new(doc->eviction, capacity_of(doc), &cache->policy);
+    if (err != 0)
+        free(cache->buckets);
+    return err;
+}
+
+int up_cache_new(const struct cfg_cache *doc, struct up_wakeups *wakeups,
+                 struct up_cache **ret_cache)
+{
+    struct up_cache *cache = calloc(1, sizeof *cache);
+    if (cache == NULL)
+        return PS_E_NOMEM;
+    int err = take_doc(cache, doc);
+    if (err != 0) {
+        free(cache);
+        return err;
+    }
+    atomic_init(&cache->users, 1);
+    atomic_init(&cache->alive, 1);
+    cache->wakeups = wakeups;
+    ps_hash_key_random(&cache->key);
+    pthread_mutex_init(&cache->lock, NULL);
+    LIST_INIT(&cache->fills);
+    *ret_cache = cache;
+    return 0;
+}
+
+/* Every entry moves to a table and a policy of the new size; the lock is held meanwhile, some 100
+ * ns an entry. */
+int up_cache_set(struct up_cache *cache, const struct cfg_cache *doc)
+{
+    struct up_bucket victims = LIST_HEAD_INITIALIZER(victims);
+    struct up_cache made = {0};
+    int err = take_doc(&made, doc);
+    if (err != 0)
+        return err;
+    pthread_mutex_lock(&cache->lock);
+    struct up_policy *old_policy = cache->policy;
+    struct up_bucket *old_buckets = cache->buckets;
+    size_t old_count = cache->bucket_count;
+    err = up_policy_move(made.policy, old_policy);
+    if (err != 0) {
+        pthread_mutex_unlock(&cache->lock);
+        up_policy_free(made.policy);
+        free(made.buckets);
+        return err;
+    }
+    cache->policy = made.policy;
+    cache->buckets = made.buckets;
+    cache->bucket_count = made.bucket_count;
+    cache->bytes_max = made.bytes_max;
+    cache->object_bytes_max = made.object_bytes_max;
+    cache->eviction = made.eviction;
+    for (size_t i = 0; i < old_count; i++) {
+        /* A chain has its newest first; it is turned around twice. */
+        struct up_bucket turned = LIST_HEAD_INITIALIZER(turned);
+        for (int turn = 0; turn < 2; turn++) {
+            struct up_bucket *from = turn == 0 ? &old_buckets[i] : &turned;
+            struct up_stored *stored;
+            while ((stored = LIST_FIRST(from)) != NULL) {
+                LIST_REMOVE(stored, bucket);
+                LIST_INSERT_HEAD(turn == 0 ? &turned : bucket_of(cache, stored->node.hash), stored,
+                                 bucket);
+            }
+        }
+    }
+    evict(cache, &victims);
+    pthread_mutex_unlock(&cache->lock);
+    up_cache_release(&victims);
+    up_policy_free(old_policy);
+    free(old_buckets);
+    return 0;
+}
+
+struct up_cache *up_cache_keep(struct up_cache *cache)
+{
+    atomic_fetch_add_explicit(&cache->users, 1, memory_order_relaxed);
+    return cache;
+}
+
+void up_cache_drop(struct up_cache *cache)
+{
+    if (cache == NULL || atomic_fetch_sub_explicit(&cache->users, 1, memory_order_acq_rel) != 1)
+        return;
+    up_cache_purge_prefix(cache, PS_STR(""));
+    drop_alive(cache);
+}
+
+void up_cache_read(struct up_cache *cache, struct up_cache_figures *ret_figures)
+{
+    struct up_fill *fill;
+    pthread_mutex_lock(&cache->lock);
+    *ret_figures = cache->figures;
+    ret_figures->entries = (int64_t)up_policy_count(cache->policy);
+    ret_figures->bytes = (int64_t)up_policy_bytes(cache->policy);
+    ret_figures->bytes_held = (int64_t)atomic_load_explicit(&cache->held, memory_order_relaxed);
+    ret_figures->bytes_filling = (int64_t)cache->filling;
+    ret_figures->bytes_max = (int64_t)cache->bytes_max;
+    ret_figures->object_bytes_max = (int64_t)cache->object_bytes_max;
+    ret_figures->eviction = cache->eviction;
+    LIST_FOREACH(fill, &cache->fills, all)
+    ret_figures->waiting += (int64_t)fill->waiting_count;
+    pthread_mutex_unlock(&cache->lock);
+}

@@ -1,0 +1,504 @@
+/* Fetches and who waits for them. A fill has a copy of the request that it answers, for its client
+ * may leave. While it is `joinable`, requests for the same variant wait for it; they are told once,
+ * on their own threads: whoever ends the fill puts them on their workers' lists and wakes those.
+ *
+ * What must hold: a waiter is in exactly one list, that of a fill (the cache's lock) or of a worker
+ * (that cell's lock as well), until it is told or cancelled. A fill that ends has no waiter. */
+#include "gateway/upstream/cache_internal.h"
+
+#include <stdlib.h>
+
+#define TRIES         2 /* fetches that may fail until all who wait are told */
+#define MARK_MS       INT64_C(60000)
+#define ROOM_FIRST    ((size_t)16 * 1024) /* of a body whose length is not known */
+#define STATUS_LINE   64
+#define NEARLY_NUMBER 3 /* of what is there of a body, to go on without its client */
+#define NEARLY_OF     4
+
+/* --- Waking. --- */
+
+struct cell {
+    pthread_mutex_t lock;
+    struct up_waiter_list told;
+} PS_ALIGNED;
+
+struct up_wakeups {
+    void (*wake)(size_t worker, void *ctx);
+    void *ctx;
+    size_t count;
+    struct cell cells[];
+};
+
+int up_wakeups_new(size_t workers, void (*wake)(size_t worker, void *ctx), void *ctx,
+                   struct up_wakeups **ret_wakeups)
+{
+    size_t size = sizeof(struct up_wakeups) + workers * sizeof(struct cell);
+    size = (size + PS_CACHE_LINE - 1) / PS_CACHE_LINE * PS_CACHE_LINE;
+    struct up_wakeups *wakeups = aligned_alloc(PS_CACHE_LINE, size);
+    if (wakeups == NULL)
+        return PS_E_NOMEM;
+    wakeups->wake = wake;
+    wakeups->ctx = ctx;
+    wakeups->count = workers;
+    for (size_t i = 0; i < workers; i++) {
+        pthread_mutex_init(&wakeups->cells[i].lock, NULL);
+        TAILQ_INIT(&wakeups->cells[i].told);
+    }
+    *ret_wakeups = wakeups;
+    return 0;
+}
+
+void up_wakeups_free(struct up_wakeups *wakeups)
+{
+    for (size_t i = 0; wakeups != NULL && i < wakeups->count; i++)
+        pthread_mutex_destroy(&wakeups->cells[i].lock);
+    free(wakeups);
+}
+
+void up_wakeups_deliver(struct up_wakeups *wakeups, size_t worker)
+{
+    struct cell *cell = &wakeups->cells[worker];
+    for (;;) { /* one at a time: what is told may cancel another */
+        pthread_mutex_lock(&cell->lock);
+        struct up_waiter *waiter = TAILQ_FIRST(&cell->told);
+        if (waiter != NULL)
+            TAILQ_REMOVE(&cell->told, waiter, link);
+        pthread_mutex_unlock(&cell->lock);
+        if (waiter == NULL)
+            return;
+        struct up_cache *cache = waiter->cache;
+        struct up_entry *entry = waiter->entry;
+        waiter->cache = NULL;
+        waiter->entry = NULL;
+        waiter->on_told(waiter, waiter->told, entry);
+        up_cache_drop(cache);
+    }
+}
+
+void up_waiter_cancel(struct up_waiter *waiter)
+{
+    struct up_cache *cache = waiter->cache;
+    if (cache == NULL)
+        return;
+    pthread_mutex_lock(&cache->lock);
+    if (waiter->fill != NULL) {
+        TAILQ_REMOVE(&waiter->fill->waiting, waiter, link);
+        waiter->fill->waiting_count--;
+    } else {
+        struct cell *cell = &cache->wakeups->cells[waiter->worker];
+        pthread_mutex_lock(&cell->lock);
+        TAILQ_REMOVE(&cell->told, waiter, link);
+        pthread_mutex_unlock(&cell->lock);
+    }
+    pthread_mutex_unlock(&cache->lock);
+    up_entry_drop(waiter->entry);
+    waiter->entry = NULL;
+    waiter->fill = NULL;
+    waiter->cache = NULL;
+    up_cache_drop(cache);
+}
+
+void up_fill_join(struct up_fill *fill, struct up_waiter *waiter)
+{
+    waiter->cache = up_cache_keep(fill->cache);
+    waiter->fill = fill;
+    waiter->entry = NULL;
+    TAILQ_INSERT_TAIL(&fill->waiting, waiter, link);
+    fill->waiting_count++;
+}
+
+void up_fill_close(struct up_fill *fill)
+{
+    if (fill->joinable)
+        LIST_REMOVE(fill, flight);
+    fill->joinable = false;
+}
+
+/* The cache's lock is held. `stored` goes with UP_TOLD_ENTRY. */
+static void tell_all(struct up_fill *fill, enum up_told told, struct up_stored *stored,
+                     unsigned failures)
+{
+    struct up_wakeups *wakeups = fill->cache->wakeups;
+    up_fill_close(fill);
+    fill->waiting_count = 0;
+    for (size_t worker = 0; !TAILQ_EMPTY(&fill->waiting); worker++) {
+        struct cell *cell = &wakeups->cells[worker];
+        struct up_waiter *waiter, *next;
+        bool any = false;
+        pthread_mutex_lock(&cell->lock);
+        for (waiter = TAILQ_FIRST(&fill->waiting); waiter != NULL; waiter = next) {
+            next = TAILQ_NEXT(waiter, link);
+            if (waiter->worker != worker)
+                continue;
+            TAILQ_REMOVE(&fill->waiting, waiter, link);
+            waiter->fill = NULL;
+            waiter->told = told;
+            waiter->failures = failures;
+            waiter->entry = stored != NULL ? up_entry_keep(&stored->is) : NULL;
+            TAILQ_INSERT_TAIL(&cell->told, waiter, link);
+            any = true;
+        }
+        pthread_mutex_unlock(&cell->lock);
+        if (any)
+            wakeups->wake(worker, wakeups->ctx);
+    }
+}
+
+/* --- A fill's life. --- */
+
+struct up_fill *up_fill_new(struct up_cache *cache, const struct up_asked *asked,
+                            const struct cfg_route_cache *route, struct ps_str key,
+                            uint64_t key_hash)
+{
+    struct up_fill *fill = calloc(1, sizeof *fill + key.len);
+    char *request = malloc(asked->message.head->len + 1);
+    if (fill == NULL || request == NULL) {
+        free(fill);
+        free(request);
+        return NULL;
+    }
+    memcpy(request, asked->message.data, asked->message.head->len);
+    memcpy(&fill->head, asked->message.head, sizeof fill->head);
+    fill->request = request;
+    up_asked_read((struct up_message){&fill->head, request}, &fill->asked);
+    memcpy(fill->key_text, key.at, key.len);
+    fill->key = (struct ps_str){fill->key_text, key.len};
+    fill->key_hash = key_hash;
+    fill->route = *route;
+    fill->route.names = NULL;
+    fill->route.name_count = 0;
+    TAILQ_INIT(&fill->waiting);
+    fill->cache = up_cache_keep(cache);
+    LIST_INSERT_HEAD(&cache->fills, fill, all);
+    return fill;
+}
+
+/* The lock is held. */
+static void take_back(struct up_fill *fill)
+{
+    up_fill_close(fill);
+    LIST_REMOVE(fill, all);
+    fill->cache->filling -= fill->reserved;
+    fill->reserved = 0;
+}
+
+static void free_fill(struct up_fill *fill)
+{
+    if (fill->stale != NULL)
+        up_entry_drop(&fill->stale->is);
+    up_body_drop(fill->body);
+    free(fill->texts.at);
+    free(fill->request);
+    up_cache_drop(fill->cache);
+    free(fill);
+}
+
+/* Those who wait go by themselves, and so do those who come soon. */
+static void give_up(struct up_fill *fill, enum up_store why)
+{
+    struct up_cache *cache = fill->cache;
+    pthread_mutex_lock(&cache->lock);
+    cache->figures.stores[why]++;
+    if (why != UP_STORE_cut)
+        up_cache_mark(cache, fill->key_hash, fill->kept.received_ms + MARK_MS);
+    tell_all(fill, UP_TOLD_AGAIN, NULL, 0);
+    cache->filling -= fill->reserved;
+    fill->reserved = 0;
+    pthread_mutex_unlock(&cache->lock);
+    fill->may_keep = false;
+    up_body_drop(fill->body);
+    fill->body = NULL;
+}
+
+/* The cache's lock is held. */
+static void tell_failed(struct up_fill *fill)
+{
+    unsigned failures = fill->failures + 1;
+    tell_all(fill, failures >= TRIES ? UP_TOLD_FAILED : UP_TOLD_AGAIN, NULL, failures);
+}
+
+void up_fill_fail(struct up_fill *fill)
+{
+    if (fill == NULL)
+        return;
+    pthread_mutex_lock(&fill->cache->lock);
+    tell_failed(fill);
+    take_back(fill);
+    pthread_mutex_unlock(&fill->cache->lock);
+    free_fill(fill);
+}
+
+bool up_fill_left(struct up_fill *fill)
+{
+    struct up_cache *cache = fill->cache;
+    pthread_mutex_lock(&cache->lock);
+    bool goes_on = fill->waiting_count > 0 ||
+                   (fill->may_keep && fill->length >= 0 &&
+                    fill->body_len >= (size_t)fill->length / NEARLY_OF * NEARLY_NUMBER);
+    if (!goes_on)
+        take_back(fill);
+    pthread_mutex_unlock(&cache->lock);
+    if (!goes_on)
+        free_fill(fill);
+    return goes_on;
+}
+
+/* --- Taking an answer in. --- */
+
+static void read_tags(struct up_fill *fill, struct up_message answer)
+{
+    fill->tag_count = 0;
+    for (uint32_t i = 0; i < answer.head->field_count; i++) {
+        const struct ps_http_field *field = &answer.head->fields[i];
+        if (!ps_http_same_text(ps_http_text(answer.data, field->name), PS_STR("Surrogate-Key")))
+            continue;
+        struct ps_str rest = ps_http_text(answer.data, field->value);
+        const char *end = rest.at + rest.len;
+        for (const char *at = rest.at; at < end;) {
+            const char *from = at;
+            while (at < end && *at != ' ' && *at != '\t')
+                at++;
+            if (at > from && fill->tag_count < UP_TAGS_MAX)
+                fill->tags[fill->tag_count++] =
+                    ps_hash64(&fill->cache->key, from, (size_t)(at - from));
+            at += at < end;
+        }
+    }
+}
+
+/* Vary's text and the fields, in one heap buffer. */
+static enum up_store put_texts(struct up_fill *fill, struct up_message answer, int64_t wall_ms)
+{
+    size_t room = (size_t)answer.head->len + UP_VARY_TEXT_MAX + PS_HTTP_DATE_LEN + STATUS_LINE;
+    char *text = malloc(room);
+    if (text == NULL)
+        return UP_STORE_no_room;
+    ps_buf_init(&fill->texts, text, room);
+    if (!up_vary_put(answer, fill->asked.message, &fill->texts))
+        return UP_STORE_vary;
+    fill->vary_len = fill->texts.len;
+    up_fields_put(answer, wall_ms, &fill->texts);
+    return fill->texts.overflow ? UP_STORE_no_room : UP_STORE_stored;
+}
+
+static bool set_room(struct up_fill *fill, size_t room)
+{
+    struct up_body *body = realloc(fill->body, sizeof *body + room);
+    if (body == NULL)
+        return false;
+    if (fill->body == NULL)
+        atomic_init(&body->refs, 1);
+    fill->body = body;
+    fill->body_room = room;
+    return true;
+}
+
+static enum up_store reserve(struct up_fill *fill, size_t bytes)
+{
+    struct up_cache *cache = fill->cache;
+    pthread_mutex_lock(&cache->lock);
+    enum up_store store = UP_STORE_stored;
+    if (fill->reserved + bytes > cache->object_bytes_max)
+        store = UP_STORE_too_large;
+    else if (!up_cache_reserve(cache, fill, bytes))
+        store = UP_STORE_no_room;
+    pthread_mutex_unlock(&cache->lock);
+    return store;
+}
+
+static enum up_store prepare(struct up_fill *fill, struct up_message answer, int64_t wall_ms)
+{
+    read_tags(fill, answer);
+    enum up_store store = put_texts(fill, answer, wall_ms);
+    if (store != UP_STORE_stored)
+        return store;
+    size_t room = fill->length >= 0 ? (size_t)fill->length : ROOM_FIRST;
+    store = reserve(fill, sizeof(struct up_stored) + fill->texts.len + room);
+    if (store == UP_STORE_stored && !set_room(fill, room))
+        store = UP_STORE_no_room;
+    return store;
+}
+
+static bool is_stale_at_once(const struct up_kept *kept)
+{
+    return kept->always_ask || kept->lifetime_ms <= kept->initial_age_ms;
+}
+
+enum up_store up_fill_begin(struct up_fill *fill, struct up_message answer,
+                            const struct up_moments *moments, int64_t body_len)
+{
+    enum up_store store = up_kept_read(&fill->asked, answer, &fill->route, moments, &fill->kept);
+    fill->length = body_len;
+    if (store == UP_STORE_stored)
+        store = prepare(fill, answer, moments->wall_ms);
+    if (store == UP_STORE_stored) {
+        fill->may_keep = true;
+        if (is_stale_at_once(&fill->kept)) { /* each must ask for itself */
+            pthread_mutex_lock(&fill->cache->lock);
+            up_cache_mark(fill->cache, fill->key_hash, moments->received_ms + MARK_MS);
+            tell_all(fill, UP_TOLD_AGAIN, NULL, 0);
+            pthread_mutex_unlock(&fill->cache->lock);
+        }
+    } else if (answer.head->status >= 500) {
+        pthread_mutex_lock(&fill->cache->lock);
+        fill->cache->figures.stores[store]++;
+        tell_failed(fill);
+        pthread_mutex_unlock(&fill->cache->lock);
+    } else {
+        give_up(fill, store);
+    }
+    return store;
+}
+
+bool up_fill_part(struct up_fill *fill, struct ps_str part)
+{
+    if (!fill->may_keep)
+        return false;
+    if (part.len > fill->body_room - fill->body_len) {
+        size_t room = fill->body_room;
+        while (part.len > room - fill->body_len)
+            room *= 2;
+        enum up_store store =
+            fill->length >= 0 ? UP_STORE_cut : reserve(fill, room - fill->body_room);
+        if (store == UP_STORE_stored && !set_room(fill, room))
+            store = UP_STORE_no_room;
+        if (store != UP_STORE_stored) {
+            give_up(fill, store);
+            return false;
+        }
+    }
+    memcpy(fill->body->bytes + fill->body_len, part.at, part.len);
+    fill->body_len += part.len;
+    return true;
+}
+
+/* Puts the entry into the table, if it may be there, and tells who waits. Ends the fill. */
+static struct up_entry *commit(struct up_fill *fill, struct up_stored *stored, enum up_store store)
+{
+    struct up_cache *cache = fill->cache;
+    struct up_bucket victims = LIST_HEAD_INITIALIZER(victims);
+    pthread_mutex_lock(&cache->lock);
+    if (store == UP_STORE_stored && fill->purged)
+        store = UP_STORE_cut;
+    if (store == UP_STORE_stored && up_cache_link(cache, stored, &victims) != 0)
+        store = UP_STORE_no_room;
+    if (store == UP_STORE_stored && !is_stale_at_once(&stored->is.kept))
+        up_cache_mark(cache, fill->key_hash, 0);
+    cache->figures.stores[store]++;
+    if (store == UP_STORE_stored || store == UP_STORE_cut)
+        tell_all(fill, UP_TOLD_ENTRY, stored, 0);
+    else
+        tell_all(fill, UP_TOLD_AGAIN, NULL, 0);
+    take_back(fill);
+    pthread_mutex_unlock(&cache->lock);
+    up_cache_release(&victims);
+    free_fill(fill);
+    return &stored->is;
+}
+
+struct up_entry *up_fill_end(struct up_fill *fill)
+{
+    if (fill->may_keep && fill->length >= 0 && fill->body_len != (size_t)fill->length)
+        give_up(fill, UP_STORE_cut);
+    if (fill->may_keep && fill->body_room > fill->body_len)
+        (void)set_room(fill, fill->body_len); /* smaller: it cannot fail in a way that matters */
+    struct ps_str texts = {fill->texts.at, fill->texts.len};
+    struct up_stored *stored =
+        !fill->may_keep
+            ? NULL
+            : up_stored_new(fill->cache, fill, (struct ps_str){texts.at, fill->vary_len},
+                            (struct ps_str){texts.at + fill->vary_len, texts.len - fill->vary_len},
+                            fill->body, fill->body_len);
+    if (stored == NULL) {
+        if (fill->may_keep)
+            give_up(fill, UP_STORE_no_room);
+        pthread_mutex_lock(&fill->cache->lock);
+        take_back(fill);
+        pthread_mutex_unlock(&fill->cache->lock);
+        free_fill(fill);
+        return NULL;
+    }
+    fill->body = NULL;
+    return commit(fill, stored, UP_STORE_stored);
+}
+
+/* --- 304. --- */
+
+/* The head that the entry has now, as text, in `texts` behind Vary's place; the end of its fields.
+ */
+static bool put_merged(struct up_fill *fill, struct up_message not_modified, struct ps_buf *text,
+                       struct ps_str *ret_fields)
+{
+    const struct up_entry *old = &fill->stale->is;
+    ps_buf_puts(text, "HTTP/1.1 ");
+    ps_buf_put_int(text, old->kept.status);
+    ps_buf_puts(text, " \r\n");
+    size_t from = text->len;
+    up_fields_merge(old->fields, not_modified, text);
+    *ret_fields = (struct ps_str){text->at + from, text->len - from};
+    struct ps_str age = up_field(not_modified, "Age");
+    if (age.at != NULL) {
+        ps_buf_puts(text, "Age: ");
+        ps_buf_put(text, age.at, age.len);
+        ps_buf_puts(text, "\r\n");
+    }
+    ps_buf_puts(text, "\r\n");
+    return !text->overflow;
+}
+
+static struct up_entry *freshen(struct up_fill *fill, struct up_message not_modified,
+                                const struct up_moments *moments, struct ps_buf *text)
+{
+    static const struct ps_http_limits limits = {
+        .target_max = 0, .head_max = UINT32_MAX / 2, .fields_max = PS_HTTP_FIELDS_MAX};
+    struct up_stored *old = fill->stale;
+    struct ps_http_head head;
+    struct ps_str fields;
+    char vary_text[UP_VARY_TEXT_MAX];
+    struct ps_buf vary;
+    ps_http_response_init(&head, &limits, true);
+    if (!put_merged(fill, not_modified, text, &fields) ||
+        ps_http_head_parse(&head, text->at, text->len) != PS_HTTP_DONE)
+        return NULL;
+    struct up_message merged = {&head, text->at};
+    enum up_store store = up_kept_read(&fill->asked, merged, &fill->route, moments, &fill->kept);
+    ps_buf_init(&vary, vary_text, sizeof vary_text);
+    if (!up_vary_put(merged, fill->asked.message, &vary))
+        store = UP_STORE_vary;
+    if (up_field(not_modified, "Surrogate-Key").at != NULL) {
+        read_tags(fill, not_modified);
+    } else {
+        fill->tag_count = old->tag_count;
+        memcpy(fill->tags, old->tags, old->tag_count * sizeof fill->tags[0]);
+    }
+    struct up_stored *stored =
+        up_stored_new(fill->cache, fill, (struct ps_str){vary_text, vary.len}, fields, old->body,
+                      old->is.body.len);
+    if (stored == NULL)
+        return NULL;
+    atomic_fetch_add_explicit(&old->body->refs, 1, memory_order_relaxed);
+    struct up_bucket victims = LIST_HEAD_INITIALIZER(victims);
+    pthread_mutex_lock(&fill->cache->lock);
+    fill->cache->figures.revalidated++;
+    if (store != UP_STORE_stored && old->linked)
+        up_cache_unlink(fill->cache, old, &victims);
+    pthread_mutex_unlock(&fill->cache->lock);
+    up_cache_release(&victims);
+    return commit(fill, stored, store);
+}
+
+struct up_entry *up_fill_freshen(struct up_fill *fill, struct up_message not_modified,
+                                 const struct up_moments *moments)
+{
+    if (fill->stale == NULL || !up_fields_same(fill->stale->is.etag, not_modified))
+        return NULL;
+    size_t room = fill->stale->is.fields.len + not_modified.head->len + 2 * STATUS_LINE;
+    char *memory = malloc(room);
+    if (memory == NULL)
+        return NULL;
+    struct ps_buf text;
+    ps_buf_init(&text, memory, room);
+    struct up_entry *entry = freshen(fill, not_modified, moments, &text);
+    free(memory);
+    return entry;
+}

@@ -1,0 +1,333 @@
+/* Keys are plain text, so that an operator can write one: `/p/1?id=2`. A path begins with a slash
+ * and a host does not, so the two forms are never mistaken for each other. */
+#include "gateway/upstream/cache_key.h"
+
+#include <strings.h>
+
+static int compare_text(struct ps_str a, struct ps_str b)
+{
+    size_t len = a.len < b.len ? a.len : b.len;
+    int order = len > 0 ? memcmp(a.at, b.at, len) : 0;
+    return order != 0 ? order : (a.len > b.len) - (a.len < b.len);
+}
+
+/* --- Query. --- */
+
+struct parameter {
+    struct ps_str text;
+    size_t name_len;
+};
+
+static bool is_listed(const struct cfg_route_cache *route, struct ps_str name)
+{
+    for (size_t i = 0; i < route->name_count; i++) {
+        if (strlen(route->names[i]) == name.len && memcmp(route->names[i], name.at, name.len) == 0)
+            return true;
+    }
+    return false;
+}
+
+static struct parameter take_parameter(struct ps_str *rest)
+{
+    const char *end = memchr(rest->at, '&', rest->len);
+    size_t len = end != NULL ? (size_t)(end - rest->at) : rest->len;
+    struct parameter parameter = {{rest->at, len}, len};
+    const char *equals = memchr(rest->at, '=', len);
+    if (equals != NULL)
+        parameter.name_len = (size_t)(equals - rest->at);
+    len += end != NULL;
+    rest->at += len;
+    rest->len -= len;
+    return parameter;
+}
+
+static bool comes_before(const struct parameter *a, const struct parameter *b)
+{
+    return compare_text((struct ps_str){a->text.at, a->name_len},
+                        (struct ps_str){b->text.at, b->name_len}) < 0;
+}
+
+bool up_query_put(const struct cfg_route_cache *route, struct ps_str query, struct ps_buf *buf)
+{
+    struct parameter sorted[UP_PARAMETERS_MAX];
+    size_t count = 0;
+    if (route->query == CFG_QUERY_NONE)
+        return !buf->overflow;
+    while (query.at != NULL && query.len > 0) {
+        struct parameter parameter = take_parameter(&query);
+        if (parameter.text.len == 0 ||
+            (route->query == CFG_QUERY_LISTED &&
+             !is_listed(route, (struct ps_str){parameter.text.at, parameter.name_len})))
+            continue;
+        if (count == UP_PARAMETERS_MAX)
+            return false;
+        size_t at = count++;
+        for (; at > 0 && comes_before(&parameter, &sorted[at - 1]); at--)
+            sorted[at] = sorted[at - 1];
+        sorted[at] = parameter;
+    }
+    for (size_t i = 0; i < count; i++) {
+        if (i > 0)
+            ps_buf_put(buf, "&", 1);
+        ps_buf_put(buf, sorted[i].text.at, sorted[i].text.len);
+    }
+    return !buf->overflow;
+}
+
+bool up_key_put(const struct cfg_route_cache *route, const char *host, struct ps_str path,
+                struct ps_str query, struct ps_buf *buf)
+{
+    if (host != NULL)
+        ps_buf_puts(buf, host);
+    if (path.len == 0)
+        path = PS_STR("/");
+    ps_buf_put(buf, path.at, path.len);
+    size_t before = buf->len;
+    ps_buf_put(buf, "?", 1);
+    if (!up_query_put(route, query, buf))
+        return false;
+    if (buf->len == before + 1) /* nothing counts */
+        buf->len = before;
+    return !buf->overflow && buf->len <= UP_KEY_MAX;
+}
+
+/* --- What Location names. --- */
+
+static bool has_prefix(struct ps_str text, const char *prefix)
+{
+    return text.len >= strlen(prefix) && strncasecmp(text.at, prefix, strlen(prefix)) == 0;
+}
+
+/* "//shop.example:80/a" behind the scheme: takes the authority. */
+static bool take_same_authority(struct ps_str *named, struct ps_str authority)
+{
+    named->at += 2;
+    named->len -= 2;
+    size_t len = 0;
+    while (len < named->len && strchr("/?#", named->at[len]) == NULL)
+        len++;
+    bool same = ps_http_same_text((struct ps_str){named->at, len}, authority);
+    named->at += len;
+    named->len -= len;
+    return same;
+}
+
+/* Is there a segment "." or ".."? It is not resolved here. */
+static bool has_dots(struct ps_str path)
+{
+    for (size_t i = 0; i < path.len; i++) {
+        if (path.at[i] == '.' && (i == 0 || path.at[i - 1] == '/')) {
+            size_t end = i + 1 < path.len && path.at[i + 1] == '.' ? i + 2 : i + 1;
+            if (end == path.len || path.at[end] == '/')
+                return true;
+        }
+    }
+    return false;
+}
+
+bool up_key_put_named(const struct cfg_route_cache *route, const char *host,
+                      struct ps_str authority, struct ps_str path, struct ps_str named,
+                      struct ps_buf *buf)
+{
+    char text[UP_KEY_MAX];
+    struct ps_buf whole;
+    ps_buf_init(&whole, text, sizeof text);
+    const char *scheme = has_prefix(named, "http:")    ? "http:"
+                         : has_prefix(named, "https:") ? "https:"
+                                                       : "";
+    named.at += strlen(scheme);
+    named.len -= strlen(scheme);
+    bool absolute = has_prefix(named, "//");
+    if ((absolute && !take_same_authority(&named, authority)) || (*scheme != '\0' && !absolute))
+        return false;
+    size_t end = 0, path_end;
+    while (end < named.len && named.at[end] != '#')
+        end++;
+    named.len = end;
+    for (path_end = 0; path_end < named.len && named.at[path_end] != '?'; path_end++)
+        ;
+    struct ps_str path_part = {named.at, path_end}, query = {NULL, 0};
+    if (path_end < named.len)
+        query = (struct ps_str){named.at + path_end + 1, named.len - path_end - 1};
+    if (!absolute && path_part.len == 0) { /* "?a=1": the same path */
+        ps_buf_put(&whole, path.at, path.len);
+    } else if (!absolute && path_part.at[0] != '/') { /* beside what was asked for */
+        size_t parent = path.len;
+        while (parent > 0 && path.at[parent - 1] != '/')
+            parent--;
+        ps_buf_put(&whole, path.at, parent);
+    }
+    ps_buf_put(&whole, path_part.at, path_part.len);
+    return !whole.overflow && !has_dots((struct ps_str){text, whole.len}) &&
+           up_key_put(route, host, (struct ps_str){text, whole.len}, query, buf);
+}
+
+/* --- Vary. --- */
+
+static bool same_name(struct ps_str lower, struct ps_str name)
+{
+    return lower.len == name.len && strncasecmp(lower.at, name.at, name.len) == 0;
+}
+
+static char lower(char c)
+{
+    return c >= 'A' && c <= 'Z' ? (char)(c + ('a' - 'A')) : c;
+}
+
+/* Takes an element of a list of names or values. A comma in quotes splits, too: in the same way
+ * each time, which is all that a key needs. */
+static bool take_part(struct ps_str *rest, struct ps_str *ret_part)
+{
+    while (rest->len > 0) {
+        const char *comma = memchr(rest->at, ',', rest->len);
+        size_t len = comma != NULL ? (size_t)(comma - rest->at) : rest->len;
+        struct ps_str part = {rest->at, len};
+        len += comma != NULL;
+        rest->at += len;
+        rest->len -= len;
+        while (part.len > 0 && (part.at[0] == ' ' || part.at[0] == '\t')) {
+            part.at++;
+            part.len--;
+        }
+        while (part.len > 0 && (part.at[part.len - 1] == ' ' || part.at[part.len - 1] == '\t'))
+            part.len--;
+        *ret_part = part;
+        if (part.len > 0)
+            return true;
+    }
+    return false;
+}
+
+#define PARTS_MAX 32 /* of Accept-Encoding; more are not sorted */
+
+static void put_lower(struct ps_buf *buf, struct ps_str text)
+{
+    for (size_t i = 0; i < text.len; i++) {
+        char c = lower(text.at[i]);
+        ps_buf_put(buf, &c, 1);
+    }
+}
+
+static int compare_lower(struct ps_str a, struct ps_str b)
+{
+    size_t len = a.len < b.len ? a.len : b.len;
+    int order = strncasecmp(a.at, b.at, len);
+    return order != 0 ? order : (a.len > b.len) - (a.len < b.len);
+}
+
+/* Collects the parts of all lines of the field; how many there are. */
+static size_t read_parts(struct up_message request, struct ps_str name,
+                         struct ps_str parts[PARTS_MAX], bool sorted)
+{
+    size_t count = 0;
+    for (uint32_t i = 0; i < request.head->field_count; i++) {
+        const struct ps_http_field *field = &request.head->fields[i];
+        if (!same_name(name, ps_http_text(request.data, field->name)))
+            continue;
+        struct ps_str rest = ps_http_text(request.data, field->value), part;
+        while (take_part(&rest, &part)) {
+            if (count == PARTS_MAX)
+                return SIZE_MAX;
+            size_t at = count++;
+            for (; sorted && at > 0 && compare_lower(part, parts[at - 1]) < 0; at--)
+                parts[at] = parts[at - 1];
+            parts[at] = part;
+        }
+    }
+    return count;
+}
+
+/* "name:value\n"; `name` is lower case. A value of too many parts fails. */
+static bool put_selected(struct up_message request, struct ps_str name, struct ps_buf *buf)
+{
+    static const char *const folded[] = {"accept-encoding", "accept", "accept-charset",
+                                         "accept-language"};
+    struct ps_str parts[PARTS_MAX];
+    bool is_folded = false;
+    for (size_t i = 0; i < PS_ARRAY_LEN(folded); i++)
+        is_folded |= same_name(name, (struct ps_str){folded[i], strlen(folded[i])});
+    size_t count = read_parts(request, name, parts, same_name(name, PS_STR("accept-encoding")));
+    if (count == SIZE_MAX)
+        return false;
+    ps_buf_put(buf, name.at, name.len);
+    ps_buf_put(buf, ":", 1);
+    for (size_t i = 0; i < count; i++) {
+        if (i > 0)
+            ps_buf_put(buf, ",", 1);
+        if (is_folded)
+            put_lower(buf, parts[i]);
+        else
+            ps_buf_put(buf, parts[i].at, parts[i].len);
+    }
+    ps_buf_put(buf, "\n", 1);
+    return !buf->overflow && buf->len <= UP_VARY_TEXT_MAX;
+}
+
+/* The names of Vary, each once, sorted. */
+static bool read_names(struct up_message answer, struct ps_str names[UP_VARY_NAMES_MAX],
+                       size_t *ret_count)
+{
+    *ret_count = 0;
+    for (uint32_t i = 0; i < answer.head->field_count; i++) {
+        const struct ps_http_field *field = &answer.head->fields[i];
+        if (!same_name(PS_STR("vary"), ps_http_text(answer.data, field->name)))
+            continue;
+        struct ps_str rest = ps_http_text(answer.data, field->value), name;
+        while (take_part(&rest, &name)) {
+            size_t at = 0;
+            while (at < *ret_count && compare_lower(names[at], name) < 0)
+                at++;
+            if (at < *ret_count && compare_lower(names[at], name) == 0)
+                continue;
+            if (*ret_count == UP_VARY_NAMES_MAX || !ps_http_is_token(name) ||
+                same_name(PS_STR("*"), name))
+                return false;
+            memmove(&names[at + 1], &names[at], (*ret_count - at) * sizeof names[0]);
+            names[at] = name;
+            (*ret_count)++;
+        }
+    }
+    return true;
+}
+
+bool up_vary_put(struct up_message answer, struct up_message request, struct ps_buf *buf)
+{
+    struct ps_str names[UP_VARY_NAMES_MAX + 1];
+    size_t count;
+    if (!read_names(answer, names, &count))
+        return false;
+    for (size_t i = 0; i < count; i++) {
+        char text[UP_VARY_TEXT_MAX];
+        struct ps_buf name;
+        ps_buf_init(&name, text, sizeof text);
+        put_lower(&name, names[i]);
+        if (name.overflow || !put_selected(request, (struct ps_str){text, name.len}, buf))
+            return false;
+    }
+    return true;
+}
+
+bool up_vary_put_like(struct ps_str vary, struct up_message request, struct ps_buf *buf)
+{
+    while (vary.len > 0) {
+        const char *end = memchr(vary.at, '\n', vary.len);
+        const char *colon = memchr(vary.at, ':', vary.len);
+        if (!put_selected(request, (struct ps_str){vary.at, (size_t)(colon - vary.at)}, buf))
+            return false;
+        size_t len = (size_t)(end + 1 - vary.at);
+        vary.at += len;
+        vary.len -= len;
+    }
+    return true;
+}
+
+bool up_vary_fits(struct ps_str vary, struct up_message request)
+{
+    char text[UP_VARY_TEXT_MAX];
+    struct ps_buf buf;
+    if (vary.len == 0)
+        return true;
+    ps_buf_init(&buf, text, sizeof text);
+    return up_vary_put_like(vary, request, &buf) && buf.len == vary.len &&
+           memcmp(text, vary.at, vary.len) == 0;
+}
