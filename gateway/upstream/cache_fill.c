@@ -426,15 +426,15 @@ struct up_entry *up_fill_end(struct up_fill *fill)
 
 /* The head that the entry has now, as text, in `texts` behind Vary's place; the end of its fields.
  */
-static bool put_merged(struct up_fill *fill, struct up_message not_modified, struct ps_buf *text,
-                       struct ps_str *ret_fields)
+static bool put_merged(struct up_fill *fill, struct up_message not_modified, int64_t wall_ms,
+                       struct ps_buf *text, struct ps_str *ret_fields)
 {
     const struct up_entry *old = &fill->stale->is;
     ps_buf_puts(text, "HTTP/1.1 ");
     ps_buf_put_int(text, old->kept.status);
     ps_buf_puts(text, " \r\n");
     size_t from = text->len;
-    up_fields_merge(old->fields, not_modified, text);
+    up_fields_merge(old->fields, not_modified, wall_ms, text);
     *ret_fields = (struct ps_str){text->at + from, text->len - from};
     struct ps_str age = up_field(not_modified, "Age");
     if (age.at != NULL) {
@@ -457,7 +457,7 @@ static struct up_entry *freshen(struct up_fill *fill, struct up_message not_modi
     char vary_text[UP_VARY_TEXT_MAX];
     struct ps_buf vary;
     ps_http_response_init(&head, &limits, true);
-    if (!put_merged(fill, not_modified, text, &fields) ||
+    if (!put_merged(fill, not_modified, moments->wall_ms, text, &fields) ||
         ps_http_head_parse(&head, text->at, text->len) != PS_HTTP_DONE)
         return NULL;
     struct up_message merged = {&head, text->at};
@@ -492,7 +492,7 @@ struct up_entry *up_fill_freshen(struct up_fill *fill, struct up_message not_mod
 {
     if (fill->stale == NULL || !up_fields_same(fill->stale->is.etag, not_modified))
         return NULL;
-    size_t room = fill->stale->is.fields.len + not_modified.head->len + 2 * STATUS_LINE;
+    size_t room = fill->stale->is.fields.len + not_modified.head->len + 3 * STATUS_LINE;
     char *memory = malloc(room);
     if (memory == NULL)
         return NULL;

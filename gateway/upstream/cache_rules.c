@@ -496,19 +496,17 @@ static int64_t read_expires_ms(struct up_message answer, int64_t date_ms, int64_
     return expires_ms > date_ms ? expires_ms - date_ms : 0;
 }
 
-/* How many elements the lines of the field have; a list of "*" has endless ones. */
-static size_t count_vary(struct up_message answer)
+/* Whether the names are too many up_vary_put finds out. */
+static bool varies_by_anything(struct up_message answer)
 {
     struct ps_str line, element;
-    size_t count = 0;
     for (uint32_t at = 0; next_line(answer, "Vary", &at, &line);) {
         while (take_element(&line, &element)) {
             if (is_name(element, "*"))
-                return SIZE_MAX;
-            count += element.len > 0;
+                return true;
         }
     }
-    return count;
+    return false;
 }
 
 static size_t count_tags(struct up_message answer)
@@ -580,7 +578,7 @@ static enum up_store judge(const struct up_asked *asked, struct up_message answe
         return UP_STORE_authorization;
     if (up_field(answer, "Set-Cookie").at != NULL || up_field(answer, "Set-Cookie2").at != NULL)
         return UP_STORE_set_cookie;
-    if (count_vary(answer) > UP_VARY_NAMES_MAX)
+    if (varies_by_anything(answer))
         return UP_STORE_vary;
     return count_tags(answer) > UP_TAGS_MAX ? UP_STORE_tags : UP_STORE_stored;
 }
@@ -708,6 +706,15 @@ static void put_line(struct ps_buf *buf, struct ps_str name, struct ps_str value
     ps_buf_puts(buf, "\r\n");
 }
 
+static void put_missing_date(struct up_message answer, int64_t wall_ms, struct ps_buf *buf)
+{
+    char date[PS_HTTP_DATE_LEN + 1];
+    if (up_field(answer, "Date").at != NULL)
+        return;
+    ps_http_date_format(wall_ms, date);
+    put_line(buf, PS_STR("Date"), (struct ps_str){date, PS_HTTP_DATE_LEN});
+}
+
 void up_fields_put(struct up_message answer, int64_t wall_ms, struct ps_buf *buf)
 {
     for (uint32_t i = 0; i < answer.head->field_count; i++) {
@@ -716,11 +723,7 @@ void up_fields_put(struct up_message answer, int64_t wall_ms, struct ps_buf *buf
         if (is_kept(answer, name))
             put_line(buf, name, ps_http_text(answer.data, field->value));
     }
-    if (up_field(answer, "Date").at == NULL) {
-        char date[PS_HTTP_DATE_LEN + 1];
-        ps_http_date_format(wall_ms, date);
-        put_line(buf, PS_STR("Date"), (struct ps_str){date, PS_HTTP_DATE_LEN});
-    }
+    put_missing_date(answer, wall_ms, buf);
 }
 
 /* What describes the body, which a 304 does not bring. */
@@ -754,11 +757,12 @@ static bool replaces(struct up_message not_modified, struct ps_str name)
     return false;
 }
 
-void up_fields_merge(struct ps_str stored, struct up_message not_modified, struct ps_buf *buf)
+void up_fields_merge(struct ps_str stored, struct up_message not_modified, int64_t wall_ms,
+                     struct ps_buf *buf)
 {
     struct ps_str name, value;
     while (take_line(&stored, &name, &value)) {
-        if (!replaces(not_modified, name))
+        if (!replaces(not_modified, name) && !is_name(name, "Date"))
             put_line(buf, name, value);
     }
     for (uint32_t i = 0; i < not_modified.head->field_count; i++) {
@@ -767,6 +771,7 @@ void up_fields_merge(struct ps_str stored, struct up_message not_modified, struc
         if (is_kept(not_modified, name) && !is_of_body(name))
             put_line(buf, name, ps_http_text(not_modified.data, field->value));
     }
+    put_missing_date(not_modified, wall_ms, buf);
 }
 
 struct ps_str up_fields_find(struct ps_str lines, const char *name)

@@ -126,8 +126,9 @@ static inline bool up_kept_may_be_stale(const struct up_kept *kept)
  * missing Date is added (RFC 9110, 6.6.1). */
 void up_fields_put(struct up_message answer, int64_t wall_ms, struct ps_buf *buf);
 /* Writes the lines of an entry as a 304 makes them (3.2): fields of the 304 replace those of the
- * same name, but for what describes the body. */
-void up_fields_merge(struct ps_str stored, struct up_message not_modified, struct ps_buf *buf);
+ * same name, but for what describes the body. Without a Date it is of now (RFC 9110, 6.6.1). */
+void up_fields_merge(struct ps_str stored, struct up_message not_modified, int64_t wall_ms,
+                     struct ps_buf *buf);
 /* Value of a field in lines of "Name: value\r\n"; .at == NULL: it is not there. */
 struct ps_str up_fields_find(struct ps_str lines, const char *name);
 /* Does the 304 speak of the entry with this ETag (4.3.4)? `etag.at` NULL: it has none. */

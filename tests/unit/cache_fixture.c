@@ -1,0 +1,145 @@
+#include "tests/unit/check.h"
+
+#include "tests/unit/cache_fixture.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+static const struct ps_http_limits limits = {2048, 8192, PS_HTTP_FIELDS_MAX};
+static struct up_wakeups *wakeups;
+
+static size_t put_date(char *at, const char *offset, int64_t now_ms)
+{
+    char date[PS_HTTP_DATE_LEN + 1];
+    ps_http_date_format(CACHE_WALL_MS + now_ms + strtoll(offset, NULL, 10) * 1000, date);
+    memcpy(at, date, PS_HTTP_DATE_LEN);
+    return PS_HTTP_DATE_LEN;
+}
+
+/* What stands between bars, each a line. */
+static size_t put_lines(char *at, const char *text, int64_t now_ms)
+{
+    char *from = at;
+    for (; *text != '\0'; text++) {
+        if (*text == '|') {
+            memcpy(at, "\r\n", 2);
+            at += 2;
+        } else if (*text == '{' && strchr(text, '}') != NULL) {
+            at += put_date(at, text + 1, now_ms);
+            text = strchr(text, '}');
+        } else {
+            *at++ = *text;
+        }
+    }
+    memcpy(at, "\r\n\r\n", 4);
+    return (size_t)(at + 4 - from);
+}
+
+static void parse(struct cache_message *message, size_t len)
+{
+    enum ps_http_step step = ps_http_head_parse(&message->head, message->data, len);
+    if (step != PS_HTTP_DONE)
+        fail_msg("rule %s: %s", ps_http_rules[message->head.rule].name, message->data);
+    message->is = (struct up_message){&message->head, message->data};
+}
+
+void cache_request(struct cache_message *message, const char *text, const char *path,
+                   int64_t now_ms)
+{
+    const char *bar = strchr(text, '|');
+    int method = bar != NULL ? (int)(bar - text) : (int)strlen(text);
+    int len = snprintf(message->data, sizeof message->data,
+                       "%.*s %s HTTP/1.1\r\nHost: shop.example", method, text, path);
+    size_t all = (size_t)len + put_lines(message->data + len, bar != NULL ? bar : "", now_ms);
+    ps_http_request_init(&message->head, &limits);
+    parse(message, all);
+}
+
+void cache_message(struct cache_message *message, const char *text, int64_t now_ms)
+{
+    if (*text < '0' || *text > '9') {
+        cache_request(message, text, "/p", now_ms);
+        return;
+    }
+    int len = snprintf(message->data, sizeof message->data, "HTTP/1.1 %.3s ", text);
+    size_t all = (size_t)len + put_lines(message->data + len, text + 3, now_ms);
+    ps_http_response_init(&message->head, &limits, false);
+    parse(message, all);
+}
+
+static void on_told(struct up_waiter *waiter, enum up_told told, struct up_entry *entry)
+{
+    struct cache_waiter *mine = (struct cache_waiter *)waiter;
+    mine->told++;
+    mine->last = told;
+    mine->entry = entry;
+}
+
+void cache_waiter(struct cache_waiter *waiter, size_t worker)
+{
+    *waiter = (struct cache_waiter){.is = {.worker = worker, .on_told = on_told}};
+}
+
+static void wake(size_t worker, void *ctx)
+{
+    (void)worker;
+    (void)ctx;
+}
+
+struct up_cache *cache_new(enum cfg_eviction eviction, int64_t bytes)
+{
+    struct cfg_cache doc = {.bytes = bytes == 0 ? 1 << 20 : bytes, .eviction = eviction};
+    doc.object_bytes_max = doc.bytes / 8;
+    struct up_cache *cache;
+    assert_ok(up_wakeups_new(1, wake, NULL, &wakeups));
+    assert_ok(up_cache_new(&doc, wakeups, &cache));
+    return cache;
+}
+
+void cache_deliver(struct up_cache *cache)
+{
+    (void)cache;
+    up_wakeups_deliver(wakeups, 0);
+}
+
+void cache_free(struct up_cache *cache)
+{
+    struct up_cache_figures figures;
+    up_cache_read(cache, &figures);
+    assert_int_equal(figures.waiting, 0);
+    assert_int_equal(figures.bytes_filling, 0);
+    assert_int_equal(figures.bytes_held, 0);
+    up_cache_drop(cache);
+    up_wakeups_free(wakeups);
+}
+
+struct up_found cache_ask(struct up_cache *cache, const struct cfg_route_cache *route,
+                          const struct cache_message *request, const char *key, int64_t now_ms,
+                          struct cache_waiter *waiter)
+{
+    struct up_asked asked;
+    struct up_found found;
+    up_asked_read(request->is, &asked);
+    up_cache_ask(cache, &asked, route, (struct ps_str){key, strlen(key)}, now_ms,
+                 waiter != NULL ? &waiter->is : NULL, &found);
+    return found;
+}
+
+enum up_store cache_answer(struct up_fill *fill, const char *answer, const char *body,
+                           int64_t now_ms)
+{
+    struct cache_message message;
+    struct up_moments moments = {now_ms, now_ms, CACHE_WALL_MS + now_ms};
+    cache_message(&message, answer, now_ms);
+    enum up_store store = up_fill_begin(fill, message.is, &moments, (int64_t)strlen(body));
+    up_fill_part(fill, (struct ps_str){body, strlen(body)});
+    up_entry_drop(up_fill_end(fill));
+    return store;
+}
+
+void cache_done(struct up_found *found)
+{
+    up_entry_drop(found->entry);
+    up_fill_fail(found->fill);
+    *found = (struct up_found){.ask = found->ask};
+}
