@@ -4,6 +4,7 @@
  *
  * What must hold: a waiter is in exactly one list, that of a fill (the cache's lock) or of a worker
  * (that cell's lock as well), until it is told or cancelled. A fill that ends has no waiter. */
+#include "gateway/upstream/cache_directives.h"
 #include "gateway/upstream/cache_internal.h"
 
 #include <stdlib.h>
@@ -247,22 +248,11 @@ bool up_fill_left(struct up_fill *fill)
 
 static void read_tags(struct up_fill *fill, struct up_message answer)
 {
+    struct ps_str line, word;
     fill->tag_count = 0;
-    for (uint32_t i = 0; i < answer.head->field_count; i++) {
-        const struct ps_http_field *field = &answer.head->fields[i];
-        if (!ps_http_same_text(ps_http_text(answer.data, field->name), PS_STR("Surrogate-Key")))
-            continue;
-        struct ps_str rest = ps_http_text(answer.data, field->value);
-        const char *end = rest.at + rest.len;
-        for (const char *at = rest.at; at < end;) {
-            const char *from = at;
-            while (at < end && *at != ' ' && *at != '\t')
-                at++;
-            if (at > from && fill->tag_count < UP_TAGS_MAX)
-                fill->tags[fill->tag_count++] =
-                    ps_hash64(&fill->cache->key, from, (size_t)(at - from));
-            at += at < end;
-        }
+    for (uint32_t at = 0; up_next_line(answer, "Surrogate-Key", &at, &line);) {
+        while (fill->tag_count < UP_TAGS_MAX && up_take_word(&line, &word))
+            fill->tags[fill->tag_count++] = ps_hash64(&fill->cache->key, word.at, word.len);
     }
 }
 
