@@ -42,6 +42,8 @@ void ps_reference_paragraph(FILE *out, const char *text)
 
 /* --- Settings --- */
 
+#define WIDE 85 /* what stands around it makes it a line of a terminal */
+
 static size_t group_len(const struct ps_option *option)
 {
     return strcspn(option->path, ".");
@@ -62,8 +64,9 @@ void ps_reference_settings(FILE *out, const struct ps_option *table, size_t coun
         if (i == 0 || !same_group(row - 1, row))
             fprintf(out, "%s## %.*s\n\n", i == 0 ? "" : "\n", (int)group_len(row), row->path);
         ps_option_describe(row, value, sizeof value);
-        fprintf(out, "- **`%s`** (%s; default `%s`%s):\n", row->path, value, row->fallback,
-                row->live ? "; live" : "");
+        bool wide = strlen(row->path) + strlen(value) + strlen(row->fallback) > WIDE;
+        fprintf(out, "- **`%s`** (%s; default%s`%s`%s):\n", row->path, value, wide ? "\n  " : " ",
+                row->fallback, row->live ? "; live" : "");
         ps_reference_fill(out, 0, 2, row->help);
     }
 }

@@ -338,8 +338,10 @@ static int open_control(struct gateway *gateway)
                                                             .mailbox = gateway->mail.control,
                                                             .mail_kind = GW_MAIL_DONE,
                                                             .clock = gateway->clock},
-                              &gateway->config, &fault)) < 0 ||
-        (err = op_auth_open(&(struct op_auth_settings){.tokens_path = tokens,
+                              &gateway->config, &fault)) < 0)
+        goto out;
+    cfg_store_set_bounds(gateway->config, &gateway->settings->bounds);
+    if ((err = op_auth_open(&(struct op_auth_settings){.tokens_path = tokens,
                                                        .first_path = first,
                                                        .clock = gateway->clock},
                             &gateway->auth, &made_token, &fault)) < 0 ||
@@ -607,7 +609,6 @@ int gw_gateway_run(struct gw_settings *settings, const char *config_path)
 {
     struct gateway *gateway = calloc(1, sizeof *gateway);
     struct gw_workers *workers = gateway ? &gateway->workers : NULL;
-    long cores = sysconf(_SC_NPROCESSORS_ONLN);
     int err = PS_E_NOMEM;
 
     if (gateway == NULL)
@@ -616,11 +617,7 @@ int gw_gateway_run(struct gw_settings *settings, const char *config_path)
     gateway->config_path = config_path;
     gateway->clock = &ps_clock_system;
     gateway->started_ms = ps_clock_wall_ms(gateway->clock);
-    workers->count = settings->workers > 0 ? (size_t)settings->workers
-                     : cores > 0           ? (size_t)cores
-                                           : 1;
-    if (workers->count > GW_WORKERS_MAX) /* a machine of more cores */
-        workers->count = GW_WORKERS_MAX;
+    workers->count = gw_sockets_worker_count(settings);
     workers->at = calloc(workers->count, sizeof *workers->at);
     gateway->mail.workers = workers;
     signal(SIGPIPE, SIG_IGN);

@@ -69,30 +69,47 @@ const struct ps_option gw_options[] = {
     {"access_log.every",             PS_OPT_INT,     AT(access_log.every),             0, 1000000,     "0",             "requests",    NULL,           false, "Each n-th request of buyers is logged, with the event access; 0 = none. Under overload it becomes each 100 n-th (feature access_log)"},
     {"metrics.sales_max",            PS_OPT_INT,     AT(metrics.sales_max),            0, 1000,        "100",           "sales",       NULL,           false, "Most open sales whose units /metrics shows; each has three series"},
     {"cors.allow_origins",           PS_OPT_STRINGS, AT(cors.allow_origins),           1, 255,         "[]",            "",            NULL,           false, "Origins that may call the public API from a browser; the status page is open to all"},
+    {"upstream.allowed_networks",    PS_OPT_STRINGS, AT(upstream.allowed_networks),    1, 64,          "[\"127.0.0.0/8\", \"::1\", \"10.0.0.0/8\", \"172.16.0.0/12\", \"192.168.0.0/16\", \"fc00::/7\"]", "CIDR", NULL, false, "Where endpoints of pools may be: others are refused in documents, and left out of what is discovered"},
+    {"upstream.static_dir",          PS_OPT_STRING,  AT(upstream.static_dir),          1, 1024,        "null",          "",            NULL,           false, "A directory of files that routes may name as the body of an answer; null: none"},
     {"sales",                        PS_OPT_JSON,    AT(sales),                        ANY,            "[]",            "",            NULL,           true,  "Sales to create at start if their name is unknown"},
     {"policy",                       PS_OPT_JSON,    AT(policy),                       ANY,            "{}",            "",            NULL,           true,  "Documents to start with: limits, features, caches, pools and routes by name, overload; taken once, what somebody has changed stays as it is"},
 };
 /* clang-format on */
 const size_t gw_option_count = PS_ARRAY_LEN(gw_options);
 
-static void read_cidrs(const struct ps_option_list *list, struct ps_cidrs *ret_cidrs,
-                       struct ps_faults *faults)
+static void read_cidrs(const struct ps_option_list *list, const char *option,
+                       struct ps_cidrs *ret_cidrs, struct ps_faults *faults)
 {
     struct ps_cidrs cidrs = {.at = calloc(list->count ? list->count : 1, sizeof *cidrs.at),
                              .count = list->count};
 
     if (cidrs.at == NULL)
-        (void)ps_faults_add(faults, PS_E_NOMEM, "trusted_proxies", "out of memory");
+        (void)ps_faults_add(faults, PS_E_NOMEM, option, "out of memory");
     for (size_t i = 0; cidrs.at != NULL && i < list->count; i++) {
         if (ps_cidr_parse(list->at[i], strlen(list->at[i]), &cidrs.at[i]) == 0)
             continue;
         char path[64];
-        snprintf(path, sizeof path, "trusted_proxies[%zu]", i);
+        snprintf(path, sizeof path, "%s[%zu]", option, i);
         (void)ps_faults_add(faults, PS_E_INVALID, path,
                             "\"%s\" is no address or CIDR, or has bits set below its prefix",
                             list->at[i]);
     }
     *ret_cidrs = cidrs;
+}
+
+static void read_bounds(struct gw_settings *settings, struct ps_faults *faults)
+{
+    const char *dir = settings->upstream.static_dir;
+
+    read_cidrs(&settings->upstream.allowed_networks, "upstream.allowed_networks",
+               &settings->bounds.networks, faults);
+    if (settings->upstream.allowed_networks.count == 0)
+        (void)ps_faults_add(faults, PS_E_INVALID, "upstream.allowed_networks",
+                            "must have at least one network; 0.0.0.0/0 and ::/0 are all");
+    if (dir != NULL && dir[0] != '/')
+        (void)ps_faults_add(faults, PS_E_INVALID, "upstream.static_dir",
+                            "must be an absolute path");
+    settings->bounds.static_dir = dir;
 }
 
 static int read_redis_url(struct gw_settings *settings, struct ps_fault *fault)
@@ -219,7 +236,7 @@ static void check_together(const struct gw_settings *settings, struct ps_faults 
     if (!json_is_object(settings->policy))
         (void)ps_faults_add(faults, PS_E_INVALID, "policy", "must be an object");
     if (json_is_array(settings->sales) && json_is_object(settings->policy))
-        (void)!cfg_seed_check(settings->sales, settings->policy, faults);
+        (void)!cfg_seed_check(settings->sales, settings->policy, &settings->bounds, faults);
 }
 
 int gw_settings_read(const json_t *document, struct gw_settings *ret_settings,
@@ -236,8 +253,9 @@ int gw_settings_read(const json_t *document, struct gw_settings *ret_settings,
         oq_kafka_add_password(&settings.log.kafka.properties, settings.log.kafka.sasl_password_file,
                               "log.kafka.sasl_password_file", &fault) < 0)
         add_fault(&fault, faults);
+    read_cidrs(&settings.trusted_proxies, "trusted_proxies", &settings.trusted, faults);
+    read_bounds(&settings, faults);
     check_together(&settings, faults);
-    read_cidrs(&settings.trusted_proxies, &settings.trusted, faults);
     if (read_redis_url(&settings, &fault) < 0)
         add_fault(&fault, faults);
     err = faults->count > before ? PS_E_INVALID : 0;
@@ -268,6 +286,7 @@ void gw_settings_free(struct gw_settings *settings)
 {
     ps_options_free(gw_options, gw_option_count, settings);
     free(settings->trusted.at);
+    free(settings->bounds.networks.at);
     *settings = (struct gw_settings){0};
 }
 

@@ -7,6 +7,7 @@
 #include "common/address.h"
 #include "common/options.h"
 #include "common/redis_url.h"
+#include "gateway/config/document.h"
 
 struct gw_settings {
     struct {
@@ -84,11 +85,16 @@ struct gw_settings {
     struct {
         struct ps_option_list allow_origins;
     } cors;
+    struct {
+        struct ps_option_list allowed_networks; /* CIDRs */
+        char *static_dir;                       /* NULL: none */
+    } upstream;
     json_t *sales;  /* seeds, an array of objects: the sale document plus "sale" */
     json_t *policy; /* seed: {"limits":{rule:{…}}} */
 
     /* Derived by gw_settings_read. */
     struct ps_cidrs trusted;   /* of trusted_proxies */
+    struct cfg_bounds bounds;  /* of upstream */
     struct ps_redis_url redis; /* of store.redis.url */
 };
 

@@ -29,6 +29,13 @@ static int listen_on(const char *listener, const char *host, int64_t port, size_
     return err;
 }
 
+size_t gw_sockets_worker_count(const struct gw_settings *settings)
+{
+    long count = settings->workers > 0 ? (long)settings->workers : sysconf(_SC_NPROCESSORS_ONLN);
+
+    return count < 1 ? 1 : count > GW_WORKERS_MAX ? GW_WORKERS_MAX : (size_t)count;
+}
+
 int gw_sockets_open(const struct gw_settings *settings, size_t worker_count,
                     struct gw_sockets *ret_sockets, struct ps_fault *fault)
 {

@@ -13,6 +13,8 @@ struct gw_sockets {
     uint16_t port, admin_port; /* as bound */
 };
 
+/* How many workers: as many as the settings say, or as there are cores. */
+size_t gw_sockets_worker_count(const struct gw_settings *settings);
 /* PS_E_BUSY, PS_E_INVALID, PS_E_IO; `fault` names the setting. */
 int gw_sockets_open(const struct gw_settings *settings, size_t worker_count,
                     struct gw_sockets *ret_sockets, struct ps_fault *fault) PS_MUST_CHECK;

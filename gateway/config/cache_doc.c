@@ -30,7 +30,7 @@ static int cache_parse(const char *name, const json_t *json, const json_t *state
     (void)snprintf(cache->name, sizeof cache->name, "%s", name);
     cache->bytes = INT64_C(64) << 20;
     cache->object_bytes_max = INT64_C(1) << 20;
-    cfg_part_begin(&part, json, reading->pointer, faults, &of);
+    cfg_part_begin(&part, json, reading, faults, &of);
     ps_json_int(&part.json, "bytes", BYTES_MIN, BYTES_MAX, &cache->bytes);
     if (!ps_json_has(&part.json, "object_bytes_max") && cache->object_bytes_max > cache->bytes / 8)
         cache->object_bytes_max = cache->bytes / 8;

@@ -7,6 +7,7 @@
 #ifndef CFG_DOCUMENT_H
 #define CFG_DOCUMENT_H
 
+#include "common/address.h"
 #include "common/err.h"
 #include "common/id.h"
 #include "common/json.h"
@@ -54,10 +55,17 @@ enum cfg_refusal {
     CFG_IN_USE      /* others name it */
 };
 
+/* What the settings of this gateway let people name in documents. */
+struct cfg_bounds {
+    struct ps_cidrs networks; /* of endpoints */
+    const char *static_dir;   /* of files for bodies; NULL: none */
+};
+
 /* What a document is read for. */
 struct cfg_reading {
-    const char *pointer; /* of the document in what is read; "" = it is the whole */
-    int64_t now_ms;      /* an operator's: checked against the clock; 0: a stored one */
+    const char *pointer;             /* of the document in what is read; "" = it is the whole */
+    int64_t now_ms;                  /* an operator's: checked against the clock; 0: a stored one */
+    const struct cfg_bounds *bounds; /* NULL: a stored one, whatever it names */
 };
 
 /* A document that another one names, and in which member ("/fallback/1/pool"). */

@@ -160,6 +160,16 @@ int64_t cfg_store_complete(const struct cfg_store *store)
     return store->sync != NULL ? cfg_sync_complete(store->sync) : store->revision;
 }
 
+void cfg_store_set_bounds(struct cfg_store *store, const struct cfg_bounds *bounds)
+{
+    store->bounds = bounds;
+}
+
+const struct cfg_bounds *cfg_store_bounds(const struct cfg_store *store)
+{
+    return store->bounds;
+}
+
 const struct ps_clock *cfg_store_clock(const struct cfg_store *store)
 {
     return store->clock;

@@ -8,12 +8,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-void cfg_part_begin(struct cfg_part *part, const json_t *json, const char *pointer,
+void cfg_part_begin(struct cfg_part *part, const json_t *json, const struct cfg_reading *reading,
                     struct ps_faults *faults, struct cfg_reading_state *state)
 {
-    *state = (struct cfg_reading_state){faults, faults->count, false};
+    *state = (struct cfg_reading_state){faults, reading->bounds, faults->count, false};
     part->of = state;
-    (void)snprintf(part->pointer, sizeof part->pointer, "%s", pointer);
+    (void)snprintf(part->pointer, sizeof part->pointer, "%s", reading->pointer);
     ps_json_reader_init_all(&part->json, json, part->pointer, faults);
 }
 

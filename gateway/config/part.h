@@ -10,7 +10,8 @@
 /* A document while it is read. */
 struct cfg_reading_state {
     struct ps_faults *faults;
-    size_t before; /* faults that were there before */
+    const struct cfg_bounds *bounds; /* of struct cfg_reading */
+    size_t before;                   /* faults that were there before */
     bool no_memory;
 };
 
@@ -21,7 +22,7 @@ struct cfg_part {
 };
 
 /* The document itself. */
-void cfg_part_begin(struct cfg_part *part, const json_t *json, const char *pointer,
+void cfg_part_begin(struct cfg_part *part, const json_t *json, const struct cfg_reading *reading,
                     struct ps_faults *faults, struct cfg_reading_state *state);
 /* 0, PS_E_NOMEM, PS_E_INVALID: what became of the document and all its parts. */
 int cfg_part_end(struct cfg_part *part) PS_MUST_CHECK;

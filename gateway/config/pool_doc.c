@@ -88,6 +88,7 @@ int cfg_endpoint_parse(const char *text, size_t len, struct cfg_endpoint *ret_en
 
 static void read_endpoint(struct cfg_part *part, struct cfg_endpoint *endpoint)
 {
+    const struct cfg_bounds *bounds = part->of->bounds;
     struct ps_str address = {0}, zone = {0};
     int64_t weight = 1;
 
@@ -97,6 +98,10 @@ static void read_endpoint(struct cfg_part *part, struct cfg_endpoint *endpoint)
         ps_json_fault(&part->json, "address",
                       "must be an address with a port, such as 127.0.0.1:9001 or [::1]:9001 (for "
                       "names there is discovery)");
+    else if (address.at != NULL && bounds != NULL &&
+             !ps_cidrs_have(&bounds->networks, &endpoint->ip))
+        ps_json_fault(&part->json, "address",
+                      "is outside the networks of the setting upstream.allowed_networks");
     ps_json_int(&part->json, "weight", 0, CFG_WEIGHT_MAX, &weight);
     endpoint->weight = (uint16_t)weight;
     ps_json_bool(&part->json, "drain", &endpoint->drain);
@@ -118,7 +123,7 @@ int cfg_endpoint_read(const json_t *json, const char *pointer, struct cfg_endpoi
     struct cfg_reading_state state;
     struct cfg_part part;
 
-    cfg_part_begin(&part, json, pointer, faults, &state);
+    cfg_part_begin(&part, json, &(struct cfg_reading){.pointer = pointer}, faults, &state);
     read_endpoint(&part, &endpoint);
     int err = cfg_part_end(&part);
     if (err == 0)
@@ -446,7 +451,7 @@ static int pool_parse(const char *name, const json_t *json, const json_t *state,
     pool->panic_share = 0.5;
     pool->drain_ms = 30000;
     pool->retry_budget = 0.2;
-    cfg_part_begin(&part, json, reading->pointer, faults, &of);
+    cfg_part_begin(&part, json, reading, faults, &of);
     read_algorithm(&part, pool);
     read_endpoints(&part, pool);
     read_discovery(&part, pool);

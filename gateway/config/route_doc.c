@@ -45,10 +45,8 @@ void cfg_route_drop(struct cfg_route *route)
     cfg_splits_done(route);
     for (size_t i = 0; i < route->cache.name_count; i++)
         free(route->cache.names[i]);
-    for (size_t i = 0; i < route->fallback_count; i++) {
+    for (size_t i = 0; i < route->fallback_count; i++)
         cfg_static_done(&route->fallbacks[i].fixed);
-        free(route->fallbacks[i].file);
-    }
     cfg_header_rules_done(&route->request_headers);
     cfg_header_rules_done(&route->response_headers);
     cfg_static_done(&route->answer);
@@ -417,7 +415,7 @@ static int route_parse(const char *name, const json_t *json, const json_t *state
         return PS_E_NOMEM;
     atomic_init(&route->refs, 1);
     (void)snprintf(route->name, sizeof route->name, "%s", name);
-    cfg_part_begin(&part, json, reading->pointer, faults, &of);
+    cfg_part_begin(&part, json, reading, faults, &of);
     read_route(&part, route);
     int err = cfg_part_end(&part);
     if (err == 0)

@@ -7,7 +7,9 @@
  *
  * What is left out has the values shown; `path` must be there, and exactly one of `pool`,
  * `redirect` {"status":302,"location":"https://…"} and `answer` {"status":200,
- * "content_type":"text/html","body":"…"}.
+ * "content_type":"text/html","body":"…"}. In the place of a body a change may name a "file" of the
+ * directory upstream.static_dir: its text becomes the body, also for the other gateways of a
+ * cluster and for a rollback.
  *
  * The most specific route serves a request: one with a host before one without, an exact path
  * before a prefix, a longer prefix before a shorter one. Two routes that nothing tells apart are a
@@ -81,14 +83,13 @@ enum cfg_fallback_kind {
 struct cfg_static { /* an answer that needs nobody */
     int status;
     char *content_type;
-    char *body; /* NUL-terminated; of a file: as it was when the document was read */
+    char *body; /* NUL-terminated; of a file: its text when somebody named it */
     size_t body_len;
 };
 struct cfg_fallback {
     enum cfg_fallback_kind kind;
     char pool[PS_NAME_MAX + 1];
     struct cfg_static fixed; /* `{"kind":"static","status":200,"content_type":…,"body":…}` */
-    char *file;              /* `"file":PATH` in the place of a body; else NULL */
 };
 
 struct cfg_route {

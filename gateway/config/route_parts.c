@@ -2,9 +2,13 @@
  * answers for, is the gateway's alone: no rule sets or removes it. */
 #include "gateway/config/route_parts.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 /* --- Header rules. --- */
 
@@ -161,6 +165,81 @@ void cfg_header_rules_done(struct cfg_header_rules *rules)
 /* --- Answers that need nobody. --- */
 
 #define TYPE_MAX 128
+#define FILE_MAX 255
+
+/* A regular file inside the directory; whoever may change documents may read no other. */
+static int open_static(struct cfg_part *part, const char *name)
+{
+    const struct cfg_bounds *bounds = part->of->bounds;
+    char path[1400], inside[FILE_MAX + 2];
+    struct stat is;
+
+    (void)snprintf(inside, sizeof inside, "/%s", name);
+    if (bounds == NULL || bounds->static_dir == NULL) {
+        ps_json_fault(&part->json, "file", "needs a directory: the setting upstream.static_dir");
+        return -1;
+    }
+    if (name[0] == '/' || !cfg_is_path(inside)) {
+        ps_json_fault(&part->json, "file",
+                      "must be a file of upstream.static_dir, such as soon.html");
+        return -1;
+    }
+    (void)snprintf(path, sizeof path, "%.1024s%s", bounds->static_dir, inside);
+    int file = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    if (file >= 0 && fstat(file, &is) == 0 && S_ISREG(is.st_mode))
+        return file;
+    ps_json_fault(&part->json, "file", "cannot be read: %s",
+                  file >= 0 ? "it is no regular file" : strerror(errno));
+    if (file >= 0)
+        close(file);
+    return -1;
+}
+
+static bool is_text(const char *text, size_t len)
+{
+    json_t *json = json_stringn(text, len); /* as documents have it */
+
+    json_decref(json);
+    return json != NULL && strlen(text) == len;
+}
+
+/* The file's text; NULL: a fault. */
+static char *read_static(struct cfg_part *part, const char *name)
+{
+    int file = open_static(part, name);
+    char *text = file >= 0 ? cfg_part_room(part, CFG_STATIC_BODY_MAX + 2, 1) : NULL;
+    size_t len = 0;
+    ssize_t n = 1;
+
+    while (text != NULL && n > 0 && len <= CFG_STATIC_BODY_MAX) {
+        n = read(file, text + len, CFG_STATIC_BODY_MAX + 1 - len);
+        len += n > 0 ? (size_t)n : 0;
+    }
+    if (file >= 0)
+        close(file);
+    if (text == NULL)
+        return NULL;
+    if (n < 0)
+        ps_json_fault(&part->json, "file", "cannot be read: %s", strerror(errno));
+    else if (len > CFG_STATIC_BODY_MAX)
+        ps_json_fault(&part->json, "file", "must be at most %zu bytes long", CFG_STATIC_BODY_MAX);
+    else if (!is_text(text, len))
+        ps_json_fault(&part->json, "file", "must be text in UTF-8, without NUL");
+    return text;
+}
+
+static char *read_body(struct cfg_part *part)
+{
+    char *name = cfg_part_text(part, "file", FILE_MAX), *body;
+
+    if (name == NULL)
+        return cfg_part_text(part, "body", CFG_STATIC_BODY_MAX);
+    if (cfg_part_has(part, "body"))
+        ps_json_fault(&part->json, "file", "stands beside a body: only one of both may be there");
+    body = read_static(part, name);
+    free(name);
+    return body;
+}
 
 void cfg_static_read(struct cfg_part *part, struct cfg_static *ret_answer)
 {
@@ -174,7 +253,7 @@ void cfg_static_read(struct cfg_part *part, struct cfg_static *ret_answer)
     const char *type = ret_answer->content_type;
     if (type != NULL && (!cfg_is_field_value(type) || type[0] == '\0' || strchr(type, '/') == NULL))
         ps_json_fault(&part->json, "content_type", "must be a media type such as text/html");
-    ret_answer->body = cfg_part_text(part, "body", CFG_STATIC_BODY_MAX);
+    ret_answer->body = read_body(part);
     if (ret_answer->body == NULL)
         ret_answer->body = cfg_part_copy(part, "", 0);
     ret_answer->body_len = ret_answer->body != NULL ? strlen(ret_answer->body) : 0;

@@ -26,7 +26,8 @@ void cfg_header_rules_read(struct cfg_part *outer, const char *member,
 json_t *cfg_header_rules_write(const struct cfg_header_rules *rules);
 void cfg_header_rules_done(struct cfg_header_rules *rules);
 
-/* The members status, content_type and body of an open part. */
+/* The members status, content_type and body of an open part; in the place of a body a file of
+ * upstream.static_dir, whose text becomes the body. */
 void cfg_static_read(struct cfg_part *part, struct cfg_static *ret_answer);
 /* Adds them; 0 or -1. */
 int cfg_static_write(const struct cfg_static *answer, json_t *json);

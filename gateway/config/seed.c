@@ -64,14 +64,13 @@ static void each_document(const struct cfg_kind *kind, const json_t *member, doc
 
 /* As the store would have it; NULL: it does not read. */
 static json_t *read_document(const struct cfg_kind *kind, const char *name, const json_t *json,
-                             const char *pointer, struct ps_faults *faults)
+                             const struct cfg_reading *reading, struct ps_faults *faults)
 {
     json_t *state = kind->initial_state != NULL ? json_loads(kind->initial_state, 0, NULL) : NULL;
     json_t *written = NULL;
     void *parsed;
 
-    if (kind->parse(name, json, state, &(struct cfg_reading){.pointer = pointer}, &parsed,
-                    faults) == 0) {
+    if (kind->parse(name, json, state, reading, &parsed, faults) == 0) {
         written = kind->write(parsed);
         kind->free(parsed);
     }
@@ -79,21 +78,30 @@ static json_t *read_document(const struct cfg_kind *kind, const char *name, cons
     return written;
 }
 
+struct seed_check {
+    const struct cfg_bounds *bounds;
+    struct ps_faults *faults;
+};
+
 static void check_document(const struct cfg_kind *kind, const char *name, json_t *json, void *ctx)
 {
     char pointer[CFG_NAME_MAX + 64], spelled[CFG_NAME_MAX + 1];
-    struct ps_faults *faults = ctx;
+    const struct seed_check *check = ctx;
+    const struct cfg_reading reading = {.pointer = pointer, .bounds = check->bounds};
+    struct ps_faults *faults = check->faults;
 
     (void)snprintf(pointer, sizeof pointer, "/policy/%s%s%.128s", kind->path,
                    kind->single == NULL ? "/" : "", kind->single == NULL ? name : "");
     if (kind->name(name, strlen(name), spelled) < 0)
         (void)ps_faults_add(faults, PS_E_INVALID, pointer, "the name must be %s", kind->name_rule);
     else
-        json_decref(read_document(kind, name, json, pointer, faults));
+        json_decref(read_document(kind, name, json, &reading, faults));
 }
 
-static void check_kind(const struct cfg_kind *kind, const json_t *member, struct ps_faults *faults)
+static void check_kind(const struct cfg_kind *kind, const json_t *member,
+                       const struct cfg_bounds *bounds, struct ps_faults *faults)
 {
+    struct seed_check check = {bounds, faults};
     char pointer[64];
 
     (void)snprintf(pointer, sizeof pointer, "/policy/%s", kind->path);
@@ -106,7 +114,7 @@ static void check_kind(const struct cfg_kind *kind, const json_t *member, struct
         (void)ps_faults_add(faults, PS_E_INVALID, pointer, "more than %zu %ss", kind->max,
                             kind->word);
     else
-        each_document(kind, member, check_document, faults);
+        each_document(kind, member, check_document, &check);
 }
 
 static const struct cfg_kind *find_seeded(const char *path)
@@ -117,7 +125,8 @@ static const struct cfg_kind *find_seeded(const char *path)
     return NULL;
 }
 
-int cfg_seed_check(const json_t *sales, const json_t *policy, struct ps_faults *faults)
+int cfg_seed_check(const json_t *sales, const json_t *policy, const struct cfg_bounds *bounds,
+                   struct ps_faults *faults)
 {
     size_t before = faults->count;
     const json_t *member;
@@ -130,7 +139,7 @@ int cfg_seed_check(const json_t *sales, const json_t *policy, struct ps_faults *
         char pointer[80];
         (void)snprintf(pointer, sizeof pointer, "/policy/%.64s", name);
         if (kind != NULL)
-            check_kind(kind, member, faults);
+            check_kind(kind, member, bounds, faults);
         else
             (void)ps_faults_add(
                 faults, PS_E_INVALID, pointer,
@@ -334,7 +343,8 @@ static void seed_document(const struct cfg_kind *kind, const char *name, json_t 
     struct policy_seed *seed = ctx;
     const struct cfg_doc *have = cfg_store_find(seed->store, kind, name);
     struct ps_faults faults = {0};
-    json_t *wanted = read_document(kind, name, json, "", &faults);
+    const struct cfg_reading reading = {.pointer = "", .bounds = cfg_store_bounds(seed->store)};
+    json_t *wanted = read_document(kind, name, json, &reading, &faults);
     json_t *is = have != NULL ? cfg_doc_json(have) : NULL;
     char differences[128] = "";
 

@@ -7,7 +7,7 @@
 
 /* Checks both, as --check-config and the start do. PS_E_INVALID: all faults are added, their paths
  * begin with /sales or /policy. */
-int cfg_seed_check(const json_t *sales, const json_t *policy,
+int cfg_seed_check(const json_t *sales, const json_t *policy, const struct cfg_bounds *bounds,
                    struct ps_faults *faults) PS_MUST_CHECK;
 
 /* Submits what is new as changes by "settings"; what is there and differs is one warning that names

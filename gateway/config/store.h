@@ -43,6 +43,9 @@ struct cfg_store_callbacks {
 /* Opens control.db and loads all. Errors as cfg_db_open. */
 int cfg_store_open(const struct cfg_writer_settings *settings, struct cfg_store **ret_store,
                    struct ps_fault *fault) PS_MUST_CHECK;
+/* What documents may name from now on; borrowed. Without it: anything. */
+void cfg_store_set_bounds(struct cfg_store *store, const struct cfg_bounds *bounds);
+const struct cfg_bounds *cfg_store_bounds(const struct cfg_store *store);
 /* on_sale comes for each sale, then the first snapshot is built. PS_E_NOMEM. */
 int cfg_store_start(struct cfg_store *store,
                     const struct cfg_store_callbacks *callbacks) PS_MUST_CHECK;

@@ -53,6 +53,7 @@ struct cfg_history {
 
 struct cfg_store {
     struct cfg_store_callbacks callbacks;
+    const struct cfg_bounds *bounds;
     const struct ps_clock *clock;
     struct cfg_writer *writer;
     struct cfg_map maps[CFG_KINDS_MAX]; /* by cfg_kinds */

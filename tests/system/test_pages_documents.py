@@ -221,6 +221,48 @@ def test_all_of_it_outlives_a_restart():
             assert bundle(gateway) == before
 
 
+def test_an_endpoint_is_in_the_networks_that_the_settings_allow(web):
+    for address in ("192.0.2.1:80", "169.254.169.254:80", "[2001:db8::1]:80", "[fe80::1]:80", "0.0.0.0:80"):
+        answer = put(web, "pools/web", {"endpoints": [{"address": "127.0.0.1:1"}, {"address": address}]})
+        assert_refused(answer, "/endpoints/1/address")
+        assert "upstream.allowed_networks" in answer.json["detail"]
+    inside = ("10.1.2.3:80", "172.31.0.1:80", "192.168.0.1:80", "[fd00::1]:80", "[::1]:80", "127.1.2.3:80")
+    assert put(web, "pools/web", {"endpoints": [{"address": address} for address in inside]}).status == 200
+    with Gateway(settings={"upstream": {"allowed_networks": ["192.0.2.0/24"]}}) as gateway:
+        assert put(gateway, "pools/web", {"endpoints": [{"address": "192.0.2.1:80"}]}).status == 201
+        assert_refused(put(gateway, "pools/other", WEB), "/endpoints/0/address")
+
+
+def test_a_body_comes_from_a_file_of_the_directory_alone(tmp_path):
+    pages = tmp_path / "pages"
+    (pages / "zh").mkdir(parents=True)
+    (pages / "zh/soon.html").write_text("<p>很快")
+    (pages / "big").write_text("x" * 65537)
+    (pages / "latin").write_bytes(b"sp\xe4t")
+    (pages / "nul").write_bytes(b"a\0b")
+    (tmp_path / "secret").write_text("secret")
+
+    def route(name, **members):
+        return {"path": "/p/", "answer": {"file": name, **members}}
+
+    with Gateway(settings={"upstream": {"static_dir": str(pages)}}) as gateway:
+        for name in ("../secret", str(tmp_path / "secret"), "zh/../../secret", "zh", "gone", "big", "latin", "nul", ""):
+            answer = put(gateway, "routes/page", route(name))
+            assert_refused(answer, "/answer/file")
+            assert "secret" not in answer.json["detail"]
+        assert_refused(put(gateway, "routes/page", route("zh/soon.html", body="x")), "/answer/file")
+        assert put(gateway, "routes/page", route("zh/soon.html")).json["answer"] == {"status": 200, "content_type": "text/html", "body": "<p>很快"}
+        (pages / "zh/soon.html").write_text("<p>now")
+        assert gateway.admin("GET", "/admin/v1/routes/page").json["answer"]["body"] == "<p>很快"
+        assert put(gateway, "routes/page", route("zh/soon.html")).json["answer"]["body"] == "<p>now"
+        back = gateway.admin("POST", "/admin/v1/routes/page/rollback", {"version": 1})
+        assert (back.status, back.json["answer"]["body"]) == (200, "<p>很快")
+    with Gateway() as gateway:
+        answer = put(gateway, "routes/page", route("zh/soon.html"))
+        assert_refused(answer, "/answer/file")
+        assert "upstream.static_dir" in answer.json["detail"]
+
+
 def test_the_settings_seed_what_belongs_together():
     policy = {"routes": {"product": PAGE, "lost": {"path": "/x/", "pool": "gone"}}, "pools": {"web": WEB}, "caches": {"pages": {"bytes": 1 << 20}},
               "limits": {"slow": {"algorithm": "token_bucket", "key": "ip", "rate": 1, "period_s": 1, "route": "product"}}}

@@ -156,6 +156,9 @@ def test_an_empty_object_is_enough(check):
     ({"trusted_proxies": ["10.0.0.0/8", "10.0.0.1/8"]}, ["trusted_proxies[1]", "10.0.0.1/8"]),
     ({"trusted_proxies": ["nonsense"]}, ["trusted_proxies[0]", "nonsense"]),
     ({"trusted_proxies": [7]}, ["trusted_proxies[0]", "must be a string"]),
+    ({"upstream": {"allowed_networks": ["10.0.0.1/8"]}}, ["upstream.allowed_networks[0]", "10.0.0.1/8"]),
+    ({"upstream": {"allowed_networks": []}}, ["upstream.allowed_networks", "at least one"]),
+    ({"upstream": {"static_dir": "pages"}}, ["upstream.static_dir", "absolute"]),
     ({"client_ip_header": "two words"}, ["client_ip_header"]),
     ({"client_ip_header": "x-user-id"}, ["client_ip_header", "x-user-id"]),
     ({"client_ip_header": "X-Forwarded-For"}, ["client_ip_header", "X-Forwarded-For"]),
@@ -167,7 +170,7 @@ def test_an_empty_object_is_enough(check):
     ('{"workers": 1', ["FILE", "line 1"]),
     ('{"workers": 1} x', ["FILE", "line 1"]),
     ("", ["FILE"]),
-], ids=range(43))
+], ids=range(46))
 def test_a_bad_setting_is_named_by_its_path_and_exits_1(check, document, words):
     """F19."""
     status, said = check(document)
@@ -194,7 +197,10 @@ def test_names_that_a_browser_may_send_are_taken(check):
     ({"policy": {"limits": {"a b": {}}}}, ["/policy/limits/a b"]),
     ({"policy": {"limits": {"user": {"algorithm": "token_bucket", "key": "user", "rate": 0, "period_s": 1}}}},
      ["/policy/limits/user/rate"]),
-], ids=range(11))
+    ({"policy": {"pools": {"web": {"endpoints": [{"address": "192.0.2.1:80"}]}}}},
+     ["/policy/pools/web/endpoints/0/address", "upstream.allowed_networks"]),
+    ({"policy": {"routes": {"product": {"path": "/p/"}}, "caches": {"default": {"bytes": 1}}}}, ["/policy/routes/product", "/policy/caches/default/bytes"]),
+], ids=range(13))
 def test_a_bad_seed_is_named_by_its_pointer(check, more, words):
     status, said = check(more)
     assert status == 1 and all(word in said for word in words), said

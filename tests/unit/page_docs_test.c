@@ -351,6 +351,7 @@ static void each_fault_of_a_route_has_its_pointer(void **state)
         {"{@,'fallback':[{'kind':'static','status':304}]}", {"/fallback/0/status"}},
         {"{@,'fallback':[{'kind':'static','status':204,'body':'x'}]}", {"/fallback/0/body"}},
         {"{@,'fallback':[{'kind':'static','content_type':'a\\nb'}]}", {"/fallback/0/content_type"}},
+        {"{@,'fallback':[{'kind':'static','file':'soon.html'}]}", {"/fallback/0/file"}},
         {"{'path':'/','redirect':{}}", {"/redirect/location"}},
         {"{'path':'/','redirect':{'status':304,'location':'/x'}}", {"/redirect/status"}},
         {"{'path':'/','redirect':{'status':200,'location':'/x'}}", {"/redirect/status"}},
