@@ -39,7 +39,8 @@ struct ps_metrics {
 
 static bool is_asked(const struct ps_metric *row)
 {
-    return row->type == PS_COUNTER_ASKED || row->type == PS_GAUGE_ASKED;
+    return row->type == PS_COUNTER_ASKED || row->type == PS_GAUGE_ASKED ||
+           row->type == PS_HISTOGRAM_ASKED;
 }
 
 static size_t cells_of_value(const struct ps_metric *row)
@@ -193,6 +194,26 @@ int64_t ps_metric_read(const struct ps_metrics *metrics, size_t row, size_t valu
     return sum;
 }
 
+void ps_durations_print(const struct ps_durations *const *durations, size_t count, const char *name,
+                        const char *labels, FILE *out)
+{
+    int64_t below = 0, cells[HISTOGRAM_CELLS] = {0};
+
+    for (size_t i = 0; i < count; i++)
+        for (size_t k = 0; k < HISTOGRAM_CELLS; k++)
+            cells[k] += atomic_load_explicit(&durations[i]->cell[k], memory_order_relaxed);
+    for (size_t k = 0; k < BOUNDS; k++) {
+        below += cells[k];
+        fprintf(out, "%s_bucket{%s,le=\"%g\"} %" PRId64 "\n", name, labels, ps_metric_bounds[k],
+                below);
+    }
+    below += cells[BOUNDS];
+    fprintf(out, "%s_bucket{%s,le=\"+Inf\"} %" PRId64 "\n", name, labels, below);
+    fprintf(out, "%s_sum{%s} %" PRId64 ".%09" PRId64 "\n", name, labels,
+            cells[HISTOGRAM_SUM] / PS_NS_PER_S, cells[HISTOGRAM_SUM] % PS_NS_PER_S);
+    fprintf(out, "%s_count{%s} %" PRId64 "\n", name, labels, below);
+}
+
 /* The labels of a sample: the row's own, and the bound of a bucket (NULL: none). */
 static void print_labels(const struct ps_metric *metric, size_t value_index, const char *bound,
                          FILE *out)
@@ -269,6 +290,7 @@ const char *ps_metric_type_name(enum ps_metric_type type)
     case PS_GAUGE_ASKED:
         return "gauge";
     case PS_HISTOGRAM_SECONDS:
+    case PS_HISTOGRAM_ASKED:
         return "histogram";
     }
     return "";

@@ -17,7 +17,8 @@ enum ps_metric_type {
     PS_HISTOGRAM_SECONDS,
     /* Without cells: ps_metrics_print asks its caller for the samples of the moment. */
     PS_COUNTER_ASKED,
-    PS_GAUGE_ASKED
+    PS_GAUGE_ASKED,
+    PS_HISTOGRAM_ASKED /* of ps_durations_print */
 };
 
 /* One row, one name. `label`/`values` give one label with a fixed list of values (NULL = none); the
@@ -53,6 +54,11 @@ struct ps_durations {
 void ps_durations_add(struct ps_durations *durations, int64_t ns);
 int64_t ps_durations_count(const struct ps_durations *durations);
 int64_t ps_durations_sum_ns(const struct ps_durations *durations);
+
+/* As the samples of a histogram `name`: of all these together. `labels`: `a="1",b="2"`, not empty.
+ */
+void ps_durations_print(const struct ps_durations *const *durations, size_t count, const char *name,
+                        const char *labels, FILE *out);
 
 /* `table` has `count` rows and lives as long as the result. Up to `shards` shards. PS_E_NOMEM. */
 int ps_metrics_new(const struct ps_metric *table, size_t count, size_t shards,

@@ -156,9 +156,9 @@ static void on_tick(uv_timer_t *timer)
     sale_tick(control->deps.sales);
     look_whether_started(control);
     cfg_store_tick(control->deps.config);
-    up_registry_tick(control->deps.shop);
-    if (up_registry_table(control->deps.shop) != NULL)
-        up_returns_tick(&control->returns, up_registry_table(control->deps.shop));
+    up_registry_tick(control->shop);
+    if (up_registry_table(control->shop) != NULL)
+        up_returns_tick(&control->returns, up_registry_table(control->shop));
     publish_what_changed(control);
 }
 
@@ -166,7 +166,7 @@ static void *build_pages(void *ctx)
 {
     struct gw_control *control = ctx;
 
-    return up_registry_build(control->deps.shop, control->deps.config);
+    return up_registry_build(control->shop, control->deps.config);
 }
 
 static void drop_pages(void *pages)
@@ -197,8 +197,13 @@ int gw_control_new(const struct gw_control_deps *deps, struct gw_control **ret_c
                                                            .drop_pages = drop_pages,
                                                            .compile = adm_limit_set_new,
                                                            .free_compiled = free}};
-    err = cfg_store_start(deps->config, &callbacks);
+    err = up_registry_new(&(struct up_registry_deps){.clock = cfg_store_clock(deps->config),
+                                                     .worker_count = deps->workers->count},
+                          &control->shop);
+    if (err == 0)
+        err = cfg_store_start(deps->config, &callbacks);
     if (err < 0) {
+        up_registry_free(control->shop);
         sale_list_done(&control->sales);
         free(control);
         return ps_fault(fault, err, "", "control thread: %s", ps_err_text(err));
@@ -222,6 +227,7 @@ void gw_control_free(struct gw_control *control)
         return;
     cfg_store_free(control->deps.config); /* ends what is under way */
     sale_list_done(&control->sales);
+    up_registry_free(control->shop);
     free(control);
 }
 

@@ -14,7 +14,6 @@ struct gw_control_deps {
     uv_loop_t *loop;
     struct cfg_store *config; /* open */
     struct sale_runs *sales;
-    struct up_registry *shop; /* pools and routes */
     struct oq_fold *fold;
     const struct gw_workers *workers; /* which snapshots go to */
     void (*on_started)(void *ctx);    /* once: the workers know what is to be served; may be NULL */
@@ -27,6 +26,7 @@ struct gw_control {
     struct gw_control_deps deps;
     struct up_returns returns; /* of splits */
     struct sale_list sales;
+    struct up_registry *shop; /* pools and routes */
     bool started;
     bool dirty; /* what is known here of some sale has changed: to be published */
     /* Which ones; more than fit: all. */

@@ -69,7 +69,6 @@ struct gateway {
     struct clu_cluster *cluster;
     struct cfg_store *config;
     struct op_auth *auth;
-    struct up_registry *shop;
     struct gw_control *control;
     struct op_admin *admin;
     struct ps_metrics_shard *shard;
@@ -303,14 +302,7 @@ static int open_cluster(struct gateway *gateway)
 
 static int new_control(struct gateway *gateway, struct ps_fault *fault)
 {
-    int err = up_registry_new(
-        &(struct up_registry_deps){.clock = gateway->clock, .worker_count = gateway->workers.count},
-        &gateway->shop);
-
-    if (err < 0)
-        return ps_fault(fault, err, "", "out of memory");
     return gw_control_new(&(struct gw_control_deps){.loop = &gateway->loop,
-                                                    .shop = gateway->shop,
                                                     .config = gateway->config,
                                                     .sales = gateway->sales,
                                                     .fold = gateway->fold,
@@ -439,6 +431,7 @@ static int new_admin(struct gateway *gateway)
                                  .fold = gateway->fold,
                                  .metrics = gateway->metrics,
                                  .overload = gateway->overload,
+                                 .shop = gateway->control->shop,
                                  .breakers = &gateway->breakers.known,
                                  .flow = gateway->flow,
                                  .shard = gateway->shard,
@@ -595,7 +588,6 @@ static void free_parts(struct gateway *gateway)
     ord_events_free(gateway->events);
     ord_flow_free(gateway->flow);
     sale_runs_free(gateway->sales);
-    up_registry_free(gateway->shop);
     oq_fold_free(gateway->fold);
     gw_counter_close(gateway->counter);
     adm_limit_table_free(gateway->limits);

@@ -73,14 +73,22 @@ enum gw_metric {
     GW_M_BREAKER,            /* penstock_breaker_state{breaker,state} */
     GW_M_BREAKER_FORCED,     /* penstock_breaker_forced{breaker,state} */
     GW_M_BREAKER_OPENINGS,   /* penstock_breaker_openings_total{breaker} */
-    GW_M_BUILD_INFO,         /* penstock_build_info{version} 1 */
-    GW_M_SALE_UNITS,         /* penstock_sale_units{sale,state} */
-    GW_M_CPU_SECONDS,        /* process_cpu_seconds_total; these are left out where not known */
-    GW_M_RESIDENT_BYTES,     /* process_resident_memory_bytes */
-    GW_M_VIRTUAL_BYTES,      /* process_virtual_memory_bytes */
-    GW_M_OPEN_FDS,           /* process_open_fds */
-    GW_M_MAX_FDS,            /* process_max_fds */
-    GW_M_START_SECONDS,      /* process_start_time_seconds */
+    GW_M_UPSTREAM_REQUESTS,  /* penstock_upstream_requests_total{pool,outcome} */
+    GW_M_UPSTREAM_SECONDS,   /* penstock_upstream_first_byte_seconds{pool} */
+    GW_M_UPSTREAM_RETRIES,   /* penstock_upstream_retries_total{pool} */
+    GW_M_UPSTREAM_NO_ENDPOINT, /* penstock_upstream_no_endpoint_total{pool} */
+    GW_M_UPSTREAM_CONNECTIONS, /* penstock_upstream_connections{pool} */
+    GW_M_UPSTREAM_IN_FLIGHT,   /* penstock_upstream_in_flight{pool} */
+    GW_M_UPSTREAM_ENDPOINTS,   /* penstock_upstream_endpoints{pool,state} */
+    GW_M_ROUTE_REQUESTS,       /* penstock_route_requests_total{route,pool,outcome} */
+    GW_M_BUILD_INFO,           /* penstock_build_info{version} 1 */
+    GW_M_SALE_UNITS,           /* penstock_sale_units{sale,state} */
+    GW_M_CPU_SECONDS,          /* process_cpu_seconds_total; these are left out where not known */
+    GW_M_RESIDENT_BYTES,       /* process_resident_memory_bytes */
+    GW_M_VIRTUAL_BYTES,        /* process_virtual_memory_bytes */
+    GW_M_OPEN_FDS,             /* process_open_fds */
+    GW_M_MAX_FDS,              /* process_max_fds */
+    GW_M_START_SECONDS,        /* process_start_time_seconds */
     GW_M_COUNT
 };
 

@@ -8,6 +8,7 @@
 #include "gateway/admin/auth.h"
 #include "gateway/admission/breakers.h"
 #include "gateway/admission/overload.h"
+#include "gateway/upstream/registry.h"
 #include "gateway/answers/readiness.h"
 #include "gateway/config/store.h"
 #include "gateway/sales/list.h"
@@ -33,6 +34,7 @@ struct op_deps {
     struct oq_fold *fold;
     struct ps_metrics *metrics;
     struct adm_overload *overload;
+    struct up_registry *shop; /* pools and routes */
     struct adm_breakers *breakers;
     struct ord_flow *flow;
     struct ps_metrics_shard *shard;

@@ -216,6 +216,11 @@ bool op_is_served(const struct sale_entry *sale);
 /* NULL: answered with 404. */
 struct sale_entry *op_sale(struct op_request *request);
 
+/* --- pool_metrics.c --- */
+
+/* The samples of a row of pools or routes; `table` may be NULL. */
+void op_print_pools(FILE *out, enum gw_metric row, const struct up_table *table);
+
 /* --- overload.c, ladder.c --- */
 /* Add what is so at this moment to a document; 0 or -1. */
 int op_show_feature(const struct op_admin *admin, const struct cfg_doc *doc, json_t *json);

@@ -110,6 +110,16 @@ static void print_asked(FILE *out, size_t row, void *ctx)
     case GW_M_BREAKER_OPENINGS:
         print_breakers(out, row, scrape->deps->breakers);
         break;
+    case GW_M_UPSTREAM_REQUESTS:
+    case GW_M_UPSTREAM_SECONDS:
+    case GW_M_UPSTREAM_RETRIES:
+    case GW_M_UPSTREAM_NO_ENDPOINT:
+    case GW_M_UPSTREAM_CONNECTIONS:
+    case GW_M_UPSTREAM_IN_FLIGHT:
+    case GW_M_UPSTREAM_ENDPOINTS:
+    case GW_M_ROUTE_REQUESTS:
+        op_print_pools(out, (enum gw_metric)row, up_registry_table(scrape->deps->shop));
+        break;
     case GW_M_CPU_SECONDS:
         if (process->cpu_ns >= 0)
             fprintf(out, "%s %" PRId64 ".%09" PRId64 "\n", gw_metric_table[row].name,

@@ -39,7 +39,12 @@ static void free_exchange(struct up_exchange *exchange)
     free(exchange);
 }
 
-/* What the endpoint's figures say of this try. */
+static struct up_pool_cell *pool_cell_of(const struct up_exchange *exchange)
+{
+    return &exchange->pool->pool->cells[exchange->worker->deps.index];
+}
+
+/* What the figures say of this try. */
 static void end_try(struct up_exchange *exchange, enum up_outcome outcome)
 {
     struct up_endpoint *endpoint = exchange->connection->endpoint;
@@ -47,6 +52,7 @@ static void end_try(struct up_exchange *exchange, enum up_outcome outcome)
 
     up_add(&cell->in_flight, -1);
     up_add(&cell->outcomes[outcome], 1);
+    up_add(&pool_cell_of(exchange)->outcomes[outcome], 1);
     if (outcome == UP_OUTCOME_client_gone)
         return;
     if (up_outcome_is_failure(outcome))
@@ -117,7 +123,7 @@ static struct up_candidate candidate(const struct up_exchange *exchange,
 static struct up_endpoint *pick(struct up_exchange *exchange)
 {
     const struct up_pool_view *pool = exchange->pool;
-    struct up_pool_cell *cell = &pool->pool->cells[exchange->worker->deps.index];
+    struct up_pool_cell *cell = pool_cell_of(exchange);
     struct up_candidate table[CFG_ENDPOINTS_MAX];
     int64_t now_ns = up_now_ns(exchange->worker);
 
@@ -325,7 +331,7 @@ static bool may_retry(const struct up_exchange *exchange, bool reused, enum up_o
 
 void up_exchange_on_lost(struct up_exchange *exchange, enum up_outcome outcome)
 {
-    struct up_pool_cell *cell = &exchange->pool->pool->cells[exchange->worker->deps.index];
+    struct up_pool_cell *cell = pool_cell_of(exchange);
     bool reused = exchange->connection->reused;
 
     end_try(exchange, outcome);
@@ -365,6 +371,7 @@ static void note_first_byte(struct up_exchange *exchange)
 
     up_add(&cell->took_ns, took_ns);
     ps_durations_add(&cell->durations, took_ns);
+    ps_durations_add(&pool_cell_of(exchange)->durations, took_ns);
     atomic_store_explicit(&cell->ewma_ns, up_ewma_add(ewma_ns, passed_ns, took_ns),
                           memory_order_relaxed);
     atomic_store_explicit(&cell->ewma_at_ns, now_ns, memory_order_relaxed);

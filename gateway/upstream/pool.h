@@ -16,8 +16,9 @@
 
 #include <sys/queue.h>
 
-#define UP_WEIGHT_ONE 1000 /* a weight of 1, as it is published: slow start goes in thousandths */
-#define UP_WHY_SIZE   96
+#define UP_WORKERS_MAX 256  /* setting workers */
+#define UP_WEIGHT_ONE  1000 /* a weight of 1, as it is published: slow start goes in thousandths */
+#define UP_WHY_SIZE    96
 
 /* Where an endpoint stands, as the control thread judges it. */
 enum up_state { UP_UP, UP_DOWN, UP_EJECTED, UP_DRAINING, UP_SLOW_START };
@@ -87,7 +88,10 @@ struct up_endpoint {
 struct up_pool_cell {
     struct up_picker picker;
     _Atomic(int64_t) requests, retries, no_endpoint, queue_full;
-    double budget; /* retries that may be made; retry.h */
+    _Atomic(int64_t) outcomes[UP_OUTCOME_COUNT]; /* of each try; those of endpoints that have left,
+                                                    too */
+    struct ps_durations durations;               /* until the head of an answer was there */
+    double budget;                               /* retries that may be made; retry.h */
     int64_t budget_at_ns;
 } PS_ALIGNED;
 

@@ -1,0 +1,123 @@
+/* The figures of pools and routes for a scrape. A series of a pool or a route begins and ends with
+ * its document. */
+#include "gateway/admin/admin_internal.h"
+
+#include "gateway/metrics.h"
+#include "gateway/upstream/route_figures.h"
+
+#include <inttypes.h>
+
+#define LABELS_SIZE (PS_NAME_MAX + sizeof "pool=\"\"")
+
+static int64_t load(const _Atomic(int64_t) *figure)
+{
+    return atomic_load_explicit(figure, memory_order_relaxed);
+}
+
+static void print_outcomes(FILE *out, const char *name, const struct up_pool *pool)
+{
+    for (size_t k = 0; k < UP_OUTCOME_COUNT; k++) {
+        int64_t sum = 0;
+        for (size_t i = 0; i < pool->cell_count; i++)
+            sum += load(&pool->cells[i].outcomes[k]);
+        fprintf(out, "%s{pool=\"%s\",outcome=\"%s\"} %" PRId64 "\n", name, pool->name,
+                up_outcome_names[k], sum);
+    }
+}
+
+static void print_durations(FILE *out, const char *name, const struct up_pool *pool)
+{
+    const struct ps_durations *all[UP_WORKERS_MAX];
+    char labels[LABELS_SIZE];
+
+    for (size_t i = 0; i < pool->cell_count; i++)
+        all[i] = &pool->cells[i].durations;
+    (void)snprintf(labels, sizeof labels, "pool=\"%s\"", pool->name);
+    ps_durations_print(all, pool->cell_count, name, labels, out);
+}
+
+static void print_states(FILE *out, const char *name, const struct up_pool_view *view)
+{
+    for (size_t state = 0; up_state_names[state] != NULL; state++) {
+        size_t count = 0;
+        for (size_t i = 0; i < view->member_count; i++)
+            count += view->members[i].endpoint->state == state;
+        fprintf(out, "%s{pool=\"%s\",state=\"%s\"} %zu\n", name, view->pool->name,
+                up_state_names[state], count);
+    }
+}
+
+static int64_t sum_of(const struct up_pool_view *view, enum gw_metric row)
+{
+    const struct up_pool *pool = view->pool;
+    int64_t sum = 0;
+
+    for (size_t i = 0; i < pool->cell_count; i++) {
+        if (row == GW_M_UPSTREAM_RETRIES)
+            sum += load(&pool->cells[i].retries);
+        else if (row == GW_M_UPSTREAM_NO_ENDPOINT)
+            sum += load(&pool->cells[i].no_endpoint);
+    }
+    for (size_t i = 0; i < view->member_count; i++) {
+        if (row == GW_M_UPSTREAM_CONNECTIONS)
+            sum += up_endpoint_connections(view->members[i].endpoint);
+        else if (row == GW_M_UPSTREAM_IN_FLIGHT)
+            sum += up_endpoint_in_flight(view->members[i].endpoint);
+    }
+    return sum;
+}
+
+static void print_target(FILE *out, const char *name, const char *route,
+                         const struct up_target *target, const char *pool)
+{
+    for (size_t k = 0; target != NULL && k < UP_OUTCOME_COUNT; k++) {
+        int64_t sum = 0;
+        for (size_t i = 0; i < target->cell_count; i++)
+            sum += load(&target->cells[i].outcomes[k]);
+        fprintf(out, "%s{route=\"%s\",pool=\"%s\",outcome=\"%s\"} %" PRId64 "\n", name, route, pool,
+                up_outcome_names[k], sum);
+    }
+}
+
+/* Two splits to one pool would make two series of the same name: they are one then, the first. */
+static bool is_first(const struct up_route_view *view, size_t split)
+{
+    const char *pool = view->splits[split].as->pool;
+    bool first = strcmp(pool, view->doc->pool) != 0;
+
+    for (size_t i = 0; i < split; i++)
+        first &= strcmp(pool, view->splits[i].as->pool) != 0;
+    return first;
+}
+
+static void print_routes(FILE *out, const char *name, const struct up_table *table)
+{
+    for (size_t i = 0; i < table->route_count; i++) {
+        const struct up_route_view *view = &table->routes[i];
+        print_target(out, name, view->doc->name, view->own, view->doc->pool);
+        for (size_t k = 0; k < view->doc->split_count; k++)
+            if (is_first(view, k))
+                print_target(out, name, view->doc->name, view->splits[k].live,
+                             view->splits[k].as->pool);
+    }
+}
+
+void op_print_pools(FILE *out, enum gw_metric row, const struct up_table *table)
+{
+    const char *name = gw_metric_table[row].name;
+
+    if (table != NULL && row == GW_M_ROUTE_REQUESTS)
+        print_routes(out, name, table);
+    for (size_t i = 0; table != NULL && row != GW_M_ROUTE_REQUESTS && i < table->pool_count; i++) {
+        const struct up_pool_view *view = &table->pools[i];
+        if (row == GW_M_UPSTREAM_REQUESTS)
+            print_outcomes(out, name, view->pool);
+        else if (row == GW_M_UPSTREAM_SECONDS)
+            print_durations(out, name, view->pool);
+        else if (row == GW_M_UPSTREAM_ENDPOINTS)
+            print_states(out, name, view);
+        else
+            fprintf(out, "%s{pool=\"%s\"} %" PRId64 "\n", name, view->pool->name,
+                    sum_of(view, row));
+    }
+}
