@@ -1,12 +1,17 @@
-"""Disks that fail: a preloaded library that fails calls on demand, and small file systems of one's own."""
+"""Disks that fail: a preloaded library that fails calls on demand, and small file systems of one's own. Processors: a share of one."""
+import atexit
 import contextlib
 import errno
 import os
 import pathlib
 import subprocess
+import sys
 import tempfile
 
 HERE = pathlib.Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE.parents[1] / "loadtest" / "bench.d"))
+import cgroup  # noqa: E402
+
 JOURNAL = ("journal.db", "journal.db-wal")
 CONTROL = ("control.db", "control.db-wal")
 
@@ -71,3 +76,15 @@ def mounted(directory, *options):
     finally:
         if done:
             subprocess.run(["umount", "-l", str(directory)], check=True)
+
+
+@contextlib.contextmanager
+def processor(share=None):
+    """The begin of commands that get theirs whatever else the machine does: `share` of one core, or as much as there is. Commands
+    end before it does."""
+    group = cgroup.Group("test", share)
+    atexit.unregister(cgroup.remove)  # a worker of pytest-xdist ends without it
+    assert group.path or share is None, group.why_not
+    yield group.under()
+    if group.path:
+        cgroup.remove(group.path)

@@ -88,6 +88,8 @@ def call(port, method, path, body=None, headers=None, timeout=10):
 # However busy the machine is, nothing gives way: tests of the ladder say otherwise.
 QUIET = {"overload": {"mode": "off"}}
 ENFORCE = {"policy": {"overload": {}}}
+# However busy the machine is, an order is accepted rather than pending.
+PATIENT_LOG = {"log": {"ack_timeout_ms": 10000}}
 
 # Whatever version is there is changed.
 ANY_VERSION = {"If-Match": "*"}

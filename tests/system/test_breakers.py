@@ -8,7 +8,7 @@ from datetime import datetime, timezone
 import pytest
 from cluster import NO_LIMITS, Redis
 from load import Load
-from penstock import Gateway, call, free_port, wait_until
+from penstock import PATIENT_LOG, Gateway, call, free_port, wait_until
 from proxy import CUT, WELL
 from test_api_descriptions import Described
 
@@ -42,7 +42,7 @@ def start(tmp_path):
 @pytest.fixture()
 def gateway(start, redis):
     # Patient: a busy machine is no Redis that is away.
-    return start({"store": {"kind": "redis", "redis": {"url": f"redis://127.0.0.1:{redis.port}/0", "command_timeout_ms": 3000}}})
+    return start({"store": {"kind": "redis", "redis": {"url": f"redis://127.0.0.1:{redis.port}/0", "command_timeout_ms": 3000}}, **PATIENT_LOG})
 
 
 @pytest.fixture()

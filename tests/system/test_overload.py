@@ -1,17 +1,12 @@
 """Ten times what a gateway can serve, or what its shop admits: it says no, quickly and politely, its memory has a bound, and
 afterwards all is as before."""
 import json
-import os
 import subprocess
-import sys
 import threading
 
 import pytest
-from faults import Disk
-from penstock import ENFORCE, REHEARSE, ROOT, Gateway, wait_until
-
-sys.path.insert(0, str(ROOT / "loadtest" / "bench.d"))
-import cgroup  # noqa: E402
+from faults import Disk, processor
+from penstock import REHEARSE, Gateway, wait_until
 
 
 class Watch:
@@ -90,15 +85,14 @@ def assert_as_before(gateway):
 
 
 def test_a_gateway_that_gets_a_tenth_of_the_time_it_needs_answers_everybody(tmp_path):
-    """On one core with a client that is sixteen times as important, and far more buyers than units."""
-    here = ["taskset", "-c", str(min(os.sched_getaffinity(0)))]
+    """A tenth of a core, and far more buyers than units, who come all at once."""
     settings = {"workers": 1, "http": {"connections": 4000}}
-    with Gateway(settings=settings, prefix=[*here, "nice", "-n", "19"]) as gateway:
+    with processor(0.1) as prefix, Gateway(settings=settings, prefix=prefix) as gateway:
         gateway.no_limits()
         busy = gateway.make_sale(stock=50)
         with Watch(gateway) as watch, Asker(gateway, busy) as asker:
-            report = rehearse(gateway, tmp_path / "report.json", "--buyers", "60000", "--stock", "1000", "--over", "3s",
-                              "--shape", "constant", "--connections", "1500", "--timeout", "30s", prefix=here)
+            report = rehearse(gateway, tmp_path / "report.json", "--buyers", "40000", "--stock", "1000", "--over", "500ms",
+                              "--shape", "constant", "--connections", "1500", "--timeout", "30s")
         assert report["unanswered"] == 0, report["answers"]
         assert gateway.audit(report["sale"])["skus"][0]["held"] == 1000
         assert set(report["answers"]) <= {"accepted", "replayed", "sold_out", "pending", "idempotency_in_progress"}, report
@@ -179,8 +173,10 @@ def test_at_ten_times_its_capacity_a_gateway_sells_on_and_comes_back_by_itself(t
     disk = Disk(tmp_path)
     disk.slow_syncs(10000)
     crowd = ["--unique-users", "--timeout", "5s", "--in-time", "500ms"]
-    first = cgroup.Group("overload").under()  # what else the machine does is not what is looked at
-    with Gateway(settings={**ENFORCE, "log": {"batch_max": 2}}, env=disk.env, prefix=first) as gateway:
+    # What else the machine does is not what is looked at.
+    overload = {"leave_s": 10, "signals": {name: {"weight": 0} for name in ("machine_cpu", "cpu_pressure", "memory_pressure")}}
+    settings = {"policy": {"overload": overload}, "log": {"batch_max": 2}}
+    with processor() as first, Gateway(settings=settings, env=disk.env, prefix=first) as gateway:
         gateway.no_limits()
         busy = gateway.make_sale(stock=1000, rehearsal=True)  # beside a real sale, the crowd itself would give way
         pinned = gateway.admin("POST", "/admin/v1/features/exports/pin", {"state": "on", "ttl_s": 600, "reason": "the proof reads the log at once"})

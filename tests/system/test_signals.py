@@ -10,7 +10,7 @@ import time
 import pytest
 from faults import Disk
 from load import Connection, Load, assert_retries_find_their_orders, buy_bytes, judge
-from penstock import PENSTOCK, Gateway, rfc3339, wait_until
+from penstock import PATIENT_LOG, PENSTOCK, Gateway, rfc3339, wait_until
 
 STOCK = 1000000
 
@@ -198,7 +198,7 @@ def test_a_drain_does_not_wait_for_those_who_say_nothing():
 
 
 def test_sighup_under_load_disturbs_nobody_and_takes_new_sales_in():
-    with Gateway() as gateway:
+    with Gateway(settings=PATIENT_LOG) as gateway:
         gateway.no_limits()
         sale = gateway.make_sale(stock=STOCK)
         with Load(gateway, sale) as load:

