@@ -6,11 +6,11 @@ PATH=$PATH:/usr/sbin:/sbin # HAProxy and nginx are there, which is not on an ord
 packages_build=(gcc libc6-dev cmake ninja-build pkg-config libc-ares-dev libjansson-dev libuv1-dev libsqlite3-dev
     libsodium-dev libsystemd-dev libhiredis-dev librdkafka-dev libcurl4-openssl-dev libpq-dev)
 packages_kafka=(maven default-jre-headless)
-packages_test=(libcmocka-dev python3 python3-venv python3-pytest python3-pytest-xdist python3-yaml python3-jsonschema clang clang-tidy clang-format libclang-rt-14-dev faketime sqlite3
+packages_test=(libcmocka-dev python3 python3-venv python3-pytest python3-pytest-xdist python3-yaml python3-jsonschema clang clang-tidy clang-format libclang-rt-14-dev chromium faketime sqlite3
     curl git groff haproxy libnginx-mod-http-js lintian nginx-light openssl postgresql prometheus redis-server redis-sentinel slowhttptest stunnel4 valgrind wrk "${packages_kafka[@]}" "${packages_build[@]}")
-packages_quickstart=(curl "${packages_build[@]}")
-packages_cluster=(redis-server haproxy openssl python3 sqlite3 "${packages_kafka[@]}" "${packages_quickstart[@]}")
-packages_bench=(nginx-light wrk python3 "${packages_build[@]}")
+packages_quickstart=(curl python3 "${packages_build[@]}")
+packages_cluster=(redis-server haproxy openssl sqlite3 "${packages_kafka[@]}" "${packages_quickstart[@]}")
+packages_bench=(haproxy nginx-light wrk python3 "${packages_build[@]}")
 
 # install_packages NAME...: asks nothing, is quick when all are there, and says what is missing when they cannot be had.
 install_packages() {

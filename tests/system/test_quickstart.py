@@ -42,9 +42,9 @@ class Checkout:
         self.programs.mkdir()
         self.program("cmake", "exit 0")
         self.ports = {}
-        for script in ("quickstart", "cluster/run"):
+        for script in ("quickstart", "cluster/run", "shop/documents.json"):
             path = self.root / "deploy" / script
-            path.write_text(re.sub(r"\b(8079|8080|9090|8404|6390|919[23]|[89]08[123])\b", lambda found: str(self.port(found.group())), path.read_text()))
+            path.write_text(re.sub(r"\b(8079|8080|9090|8404|6390|919[23]|[89]08[123]|809[1234])\b", lambda found: str(self.port(found.group())), path.read_text()))
         settings = json.loads((self.root / "deploy/penstock.json").read_text())
         settings |= {"listen": {"port": self.port("8080")}, "admin": {"port": self.port("9090")}}
         (self.root / "deploy/penstock.json").write_text(json.dumps(settings))
