@@ -16,6 +16,7 @@ import sys
 import tempfile
 import time
 
+import algorithms
 import cluster
 import connections
 import instructions
@@ -23,6 +24,7 @@ import overload
 import peers
 import rebuild
 import shapes
+import upstream
 from harness import CONNECTIONS, LOAD_CORE, RELEASE, RICH, ROOT, SERVER_CORE, TICK, Nginx, Penstock, get_request, median_row, post_request, raw_answer, wrk
 
 OPEN_LOOP_RUNS = 7
@@ -120,10 +122,12 @@ def main():
     parser.add_argument("--peers", action="store_true", help="with --overload: log-bound, beside nginx's limit_req and Envoy's adaptive concurrency before the same gateway")
     parser.add_argument("--shapes", metavar="DIR", type=pathlib.Path, help="with --overload: a step, a spike and a sawtooth up to ten times the capacity, each as a page in DIR")
     parser.add_argument("--quick", action="store_true", help="with --overload: shorter runs, for a first look")
+    parser.add_argument("--upstream", action="store_true", help="instead: pages of a shop, from the cache and forwarded, beside nginx that does the same")
+    parser.add_argument("--algorithms", action="store_true", help="instead: errors and p99 of each way to balance, with one of four endpoints slow, dead or flapping, beside nginx and HAProxy")
     parser.add_argument("--controller", choices=["on", "off", "both"], default="both", help="with --overload: only so")
-    parser.add_argument("--case", action="append", choices=[*BARS, *overload.CASES], help="only these cases")
+    parser.add_argument("--case", action="append", choices=[*BARS, *overload.CASES, *upstream.BARS], help="only these cases")
     arguments = parser.parse_args()
-    theirs = overload.CASES if arguments.overload else BARS
+    theirs = overload.CASES if arguments.overload else upstream.BARS if arguments.upstream else BARS
     if any(case not in theirs for case in arguments.case or ()):
         parser.error(f"--case: here it is one of {', '.join(theirs)}")
     if arguments.long:
@@ -134,8 +138,8 @@ def main():
         sys.exit("bench: wrk is missing")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("bench: ended"))
     (ROOT / "build").mkdir(exist_ok=True)
-    # What slows the disk down in --overload is the only thing that may: in memory, where this is possible.
-    place = "/dev/shm" if arguments.overload and os.access("/dev/shm", os.W_OK) else ROOT / "build"
+    # What slows the disk down in --overload is the only thing that may, and nginx's cache is as fast as can be: in memory, where this is possible.
+    place = "/dev/shm" if (arguments.overload or arguments.upstream) and os.access("/dev/shm", os.W_OK) else ROOT / "build"
     directory = pathlib.Path(tempfile.mkdtemp(prefix="bench-", dir=place))
     try:
         if arguments.instructions:
@@ -144,6 +148,10 @@ def main():
             result = rebuild.run(directory)
         elif arguments.overload:
             result = run_overload(arguments, directory)
+        elif arguments.upstream:
+            result = upstream.run(directory, arguments.case or list(upstream.BARS), arguments.rounds, arguments.seconds)
+        elif arguments.algorithms:
+            result = algorithms.run(directory, arguments.seconds)
         elif arguments.connections:
             result = connections.run(directory, arguments.rounds, arguments.seconds)
         else:
