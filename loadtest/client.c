@@ -14,7 +14,7 @@
 
 #include "common/clock.h"
 #include "loadtest/arrivals.h"
-#include "loadtest/request.h"
+#include "loadtest/pages.h"
 #include "loadtest/response.h"
 
 #include <assert.h>
@@ -120,11 +120,13 @@ static void report_click(struct lt_client *client, const struct lt_click *click,
         .ended_ns = now_ns,
         .latency_ns = now_ns - click->at_ns,
         .sent_late_ns = conn != NULL ? conn->sent_ns - click->at_ns : -1,
+        .cache = "",
     };
     if (outcome == LT_ANSWERED) {
         answer.status = conn->response.status;
         answer.replayed = conn->response.replayed;
         answer.rehearsal = conn->response.rehearsal;
+        answer.cache = conn->response.cache;
         answer.body = (struct ps_str){conn->response.body, conn->response.body_len};
     }
     client->set.on_answer(&answer, client->set.ctx);
@@ -170,7 +172,10 @@ static void send_click(struct conn *conn, const struct lt_click *click)
     conn->click = *click;
     conn->sent_ns = conn->since_ns - conn->client->start_ns;
     lt_response_reset(&conn->response);
-    size_t len = lt_request_write(&conn->client->request, click, conn->out);
+    const struct lt_pages *pages = conn->client->set.pages;
+    const struct lt_request *request =
+        pages != NULL ? &pages->page[lt_pages_pick(pages, click)].request : &conn->client->request;
+    size_t len = lt_request_write(request, click, conn->out);
     uv_buf_t buf = uv_buf_init(conn->out, (unsigned)len);
     /* Nearly always all of it fits at once; this way costs the loop nothing afterwards. */
     int sent = uv_try_write((uv_stream_t *)&conn->tcp, &buf, 1);
@@ -459,7 +464,7 @@ int lt_client_new(uv_loop_t *loop, const struct lt_client_settings *settings,
                   struct lt_client **ret_client, struct ps_fault *fault)
 {
     assert(settings->connections > 0 && settings->plan->count > 0);
-    int err = allow_files(settings->connections, fault);
+    int err = allow_files(settings->connections + settings->connections_beside, fault);
     if (err < 0)
         return err;
     struct lt_client *client = calloc(1, sizeof *client);
@@ -482,8 +487,10 @@ int lt_client_new(uv_loop_t *loop, const struct lt_client_settings *settings,
         client->conns[i].client = client;
         add_conn(&client->conns[i], DOWN);
     }
-    err = lt_request_init(&client->request, settings->target->authority, settings->sale,
-                          settings->sku, settings->client_ip_header, settings->user_prefix);
+    err = settings->pages != NULL
+              ? 0
+              : lt_request_init(&client->request, settings->target->authority, settings->sale,
+                                settings->sku, settings->client_ip_header, settings->user_prefix);
     if (err < 0) {
         err = ps_fault(fault, err, "--public",
                        "the names of the host and of the address header are too long");

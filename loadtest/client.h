@@ -29,6 +29,7 @@ struct lt_answer {
     int status;
     bool replayed;      /* the answer says Idempotency-Replayed */
     bool rehearsal;     /* the answer says Penstock-Rehearsal */
+    const char *cache;  /* lt_response's; "" = nothing was said */
     struct ps_str body; /* cut at 1,024 bytes */
 };
 
@@ -45,13 +46,15 @@ struct lt_progress {
 struct lt_client_settings {
     const struct lt_target *target;
     const struct lt_plan *plan;
+    const struct lt_pages *pages; /* what they ask for, instead of buying; NULL: orders */
     const char *sale;
     const char *sku;
     const char *user_prefix;      /* buyer n is user "<prefix><n>" */
     const char *client_ip_header; /* which header has a buyer's address */
     size_t connections;
-    int64_t timeout_ms;  /* from the click's moment */
-    int64_t patience_ms; /* as long: a click that waits for a free connection is never sent */
+    size_t connections_beside; /* of other clients of this process */
+    int64_t timeout_ms;        /* from the click's moment */
+    int64_t patience_ms;       /* as long: a click that waits for a free connection is never sent */
     uint16_t retries; /* a buyer without an answer, or with a 503, clicks again, at most so often */
     const volatile sig_atomic_t *stop; /* 1: no more clicks are offered; 2 or more: nor are answers
                                           waited for; may be NULL */
@@ -68,8 +71,10 @@ struct lt_client;
  * see the fault). */
 int lt_client_new(uv_loop_t *loop, const struct lt_client_settings *settings,
                   struct lt_client **ret_client, struct ps_fault *fault) PS_MUST_CHECK;
-/* Opens the connections (at most 5 s), runs the plan, returns when every click has its answer.
- * Blocks in uv_run. PS_E_IO: not one connection could be made, no click was offered. */
+/* Several clients may share a loop: each begins by itself with the first turns, and each is run
+ * until its own end. Opens the connections (at most 5 s), runs the plan, returns when every click
+ * has its answer. Blocks in uv_run. PS_E_IO: not one connection could be made, no click was
+ * offered. */
 int lt_client_run(struct lt_client *client, struct ps_fault *fault) PS_MUST_CHECK;
 void lt_client_progress(const struct lt_client *client, struct lt_progress *ret_progress);
 /* From now on no click is offered any more; may be called from the callbacks. */

@@ -133,6 +133,8 @@ static const struct ps_flag flags[] = {
     {"--patience", "TIME", "after which a click that finds no free connection is never sent (as --timeout)", set_time, OPTION(patience_ms), 0, 0},
     {"--in-time", "TIME", "count in the JSON report the answers that came within it", set_time, OPTION(in_time_ms), 0, 0},
     {"--retry", "N", "a buyer without an answer, or with a 503, clicks again 0.5 s later, at most N times (0)", ps_flag_set_int, OPTION(retries), 0, 1000},
+    {"--pages", "LIST", "beside the buyers, visitors of these paths, with weights: /=5,/reviews/lamp=1; or @FILE with such lines", ps_flag_set_text, OPTION(pages), 0, 0},
+    {"--pages-rate", "R", "with --pages: how many pages a second, at random moments (1000)", set_rate, OPTION(pages_rate), 0, 0},
     {"--confirm-share", "X", "share of the accepted orders to confirm after the peak (0)", set_share, OPTION(confirm_share), 0, 0},
     {"--cancel-share", "X", "and to cancel (0)", set_share, OPTION(cancel_share), 0, 0},
     {"--settle", "TIME", "how long to wait in the end until nothing is in doubt, and audits are made again after an overload (3m)", set_time, OPTION(settle_ms), 0, 0},
@@ -214,6 +216,7 @@ static int check_search(const struct arrivals *arrivals, const struct lt_options
         {options->summary, "--summary", foreign},
         {options->confirm_share > 0, "--confirm-share", foreign},
         {options->cancel_share > 0, "--cancel-share", foreign},
+        {options->pages != NULL, "--pages", foreign},
         {arrivals->rate > LT_KNEE_RATE_MAX, "--rate",
          "is more than a limit can count; the search begins there"},
         {arrivals->rate > 0 && arrivals->rate < 1, "--rate", "is less than 1"},
@@ -242,6 +245,10 @@ static int check_together(const struct arrivals *arrivals, const struct lt_optio
          "does not go with --buyers"},
         {!measured && arrivals->unique_users, "--unique-users", "needs --rate"},
         {!steps && !measured && arrivals->duration_ms > 0, "--duration", "needs --rate"},
+        {options->pages == NULL && options->pages_rate > 0, "--pages-rate", "needs --pages"},
+        {options->pages != NULL && options->shadow_of != NULL, "--pages",
+         "does not go with --shadow-of: a page has no twin, so visitors would come to the live "
+         "one"},
         {options->regression >= 0 && options->baseline_path == NULL, "--regression",
          "needs --baseline"},
         {options->shadow_of != NULL && options->rehearsal_key == NULL, "--shadow-of",
@@ -316,6 +323,8 @@ int lt_options_read(int argc, char **argv, struct lt_options *ret_options, struc
         parse.options.regression = 0.1;
     if (parse.options.margin < 0)
         parse.options.margin = 0.7;
+    if (parse.options.pages_rate == 0)
+        parse.options.pages_rate = 1000;
     if (parse.options.patience_ms == 0)
         parse.options.patience_ms = parse.options.timeout_ms;
     if (err == 0)

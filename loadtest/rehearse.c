@@ -9,6 +9,7 @@
 #include "common/clock.h"
 #include "loadtest/baseline.h"
 #include "loadtest/live_feed.h"
+#include "loadtest/pages.h"
 #include "loadtest/report.h"
 #include "loadtest/sale.h"
 #include "loadtest/shadow.h"
@@ -34,6 +35,7 @@ struct rehearsal {
     struct lt_tally *tally;
     struct oq_audit *audit;
     struct lt_decisions decisions;
+    struct lt_pages *pages; /* of visitors, or NULL */
     struct lt_proof proof;
     struct lt_report report;
     struct lt_live_feed *feed; /* of --live, while buyers come; or NULL */
@@ -182,6 +184,36 @@ static int show_live(struct rehearsal *rehearsal, uv_loop_t *loop, struct lt_liv
     return 0;
 }
 
+static void on_page(const struct lt_answer *answer, void *ctx)
+{
+    lt_pages_add(ctx, answer);
+}
+
+/* Visitors come as long as buyers do. */
+static int add_visitors(struct rehearsal *rehearsal, uv_loop_t *loop, struct lt_client **ret_client,
+                        struct ps_fault *fault)
+{
+    const struct lt_options *options = rehearsal->options;
+    struct lt_client_settings settings = {
+        .target = &rehearsal->public_target,
+        .plan = rehearsal->pages->plan,
+        .pages = rehearsal->pages,
+        .connections = (size_t)options->connections,
+        .connections_beside = (size_t)options->connections,
+        .timeout_ms = options->timeout_ms,
+        .patience_ms = options->patience_ms,
+        .stop = rehearsal->stop,
+        .on_answer = on_page,
+        .ctx = rehearsal->pages,
+    };
+    char prefix[PS_NAME_MAX + 16];
+    (void)snprintf(prefix, sizeof prefix, "%svisitor-", rehearsal->user_prefix);
+    if (lt_pages_address(rehearsal->pages, rehearsal->public_target.authority,
+                         options->client_ip_header, prefix) < 0)
+        return ps_fault(fault, PS_E_FULL, "--pages", "a path is too long for this host's name");
+    return lt_client_new(loop, &settings, ret_client, fault);
+}
+
 static int let_buyers_come(struct rehearsal *rehearsal, struct ps_fault *fault)
 {
     const struct lt_options *options = rehearsal->options;
@@ -206,15 +238,19 @@ static int let_buyers_come(struct rehearsal *rehearsal, struct ps_fault *fault)
         .on_second = on_second,
         .ctx = rehearsal,
     };
-    struct lt_client *client = NULL;
+    struct lt_client *client = NULL, *visitors = NULL;
     struct lt_live *live = NULL;
     int err = lt_client_new(&loop, &settings, &client, fault);
+    if (err == 0 && rehearsal->pages != NULL)
+        err = add_visitors(rehearsal, &loop, &visitors, fault);
     if (err == 0 && options->live_port > 0)
         err = show_live(rehearsal, &loop, &live, fault);
     if (err == 0) {
         rehearsal->client = client;
         int64_t cpu_before_us = cpu_us();
         err = lt_client_run(client, fault);
+        if (err == 0 && visitors != NULL)
+            err = lt_client_run(visitors, fault);
         struct lt_report *report = &rehearsal->report;
         report->cpu_us = cpu_us() - cpu_before_us;
         lt_client_progress(client, &report->end);
@@ -225,6 +261,7 @@ static int let_buyers_come(struct rehearsal *rehearsal, struct ps_fault *fault)
     lt_live_feed_free(rehearsal->feed);
     rehearsal->feed = NULL;
     lt_live_free(live);
+    lt_client_free(visitors);
     lt_client_free(client);
     (void)uv_loop_close(&loop); /* every handle is closed: it has nothing to refuse */
     return err;
@@ -322,6 +359,7 @@ static json_t *fill_report(struct rehearsal *rehearsal)
     report->timeout_ms = options->timeout_ms;
     report->patience_ms = options->patience_ms;
     report->tally = rehearsal->tally;
+    report->pages = rehearsal->pages;
     report->proof = &rehearsal->proof;
     lt_report_sales(report, oq_audit_fold(rehearsal->audit));
     json_t *json = lt_report_json(report);
@@ -398,11 +436,23 @@ static int read_key(struct rehearsal *rehearsal, struct ps_fault *fault)
     return lt_shadow_read_key(options->rehearsal_key, need_ms, &rehearsal->shadow, fault);
 }
 
+static int read_pages(struct rehearsal *rehearsal, struct ps_fault *fault)
+{
+    const struct lt_options *options = rehearsal->options;
+    int err = lt_pages_parse(options->pages, &rehearsal->pages, fault);
+    return err < 0 ? err
+                   : lt_pages_plan(rehearsal->pages, options->pages_rate,
+                                   rehearsal->plan->length_ns / PS_NS_PER_MS, options->plan.seed,
+                                   fault);
+}
+
 /* All that can be wrong with the command line. */
 static int prepare(struct rehearsal *rehearsal, struct ps_fault *fault)
 {
     const struct lt_options *options = rehearsal->options;
     int err = lt_plan_new(&options->plan, &rehearsal->plan, fault);
+    if (err == 0 && options->pages != NULL)
+        err = read_pages(rehearsal, fault);
     if (err == 0)
         err = lt_rehearse_aim(options, &rehearsal->public_target, &rehearsal->admin, fault);
     if (err == 0 && options->shadow_of != NULL)
@@ -490,6 +540,7 @@ static void free_rehearsal(struct rehearsal *rehearsal)
     lt_proof_done(&rehearsal->proof);
     oq_audit_free(rehearsal->audit);
     lt_tally_free(rehearsal->tally);
+    lt_pages_free(rehearsal->pages);
     lt_plan_free(rehearsal->plan);
     free(rehearsal);
 }

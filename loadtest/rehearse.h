@@ -16,6 +16,8 @@ struct lt_options {
     const char *json_path, *html_path; /* NULL: none */
     const char *shadow_of;             /* the live sale beside which it runs; NULL: none */
     const char *rehearsal_key;         /* the file of the key that signs its marks; with it */
+    const char *pages;                 /* what visitors ask for beside the buyers; NULL: nothing */
+    double pages_rate;                 /* a second */
     bool own_target;                   /* other machines may be aimed at */
     bool summary, quiet, end_sale, help, version;
     double confirm_share, cancel_share;

@@ -4,6 +4,7 @@
 
 #include "common/clock.h"
 #include "common/utf8.h"
+#include "loadtest/pages.h"
 
 #include <string.h>
 
@@ -236,6 +237,42 @@ static json_t *stock_json(const struct lt_report *report)
                      "last_sold_ms", last);
 }
 
+static json_t *cache_json(const struct lt_pages *pages, const struct lt_page *page)
+{
+    json_t *cache = json_object();
+    for (size_t i = 0; i < LT_CACHE_WORDS_MAX && pages->cache[i][0] != '\0'; i++) {
+        json_int_t count = 0;
+        for (size_t p = 0; p < pages->count; p++)
+            count +=
+                page == NULL || page == &pages->page[p] ? (json_int_t)pages->page[p].cache[i] : 0;
+        if (count > 0)
+            (void)json_object_set_new(cache, pages->cache[i], json_integer(count));
+    }
+    return cache;
+}
+
+/* Null when there were no visitors. */
+static json_t *pages_json(const struct lt_pages *pages)
+{
+    if (pages == NULL)
+        return json_null();
+    const struct lt_tally *tally = pages->tally;
+    json_t *paths = json_array();
+    for (size_t i = 0; i < pages->count; i++) {
+        const struct lt_page *page = &pages->page[i];
+        (void)json_array_append_new(
+            paths, json_pack("{s:s, s:f, s:I, s:o, s:o}", "path", page->path, "weight",
+                             page->weight, "offered", (json_int_t)page->offered, "latency_ms",
+                             latency_json(&page->latency), "cache", cache_json(pages, page)));
+    }
+    return json_pack("{s:I, s:I, s:I, s:o, s:o, s:o, s:o, s:o}", "offered",
+                     (json_int_t)tally->clicks, "answered", (json_int_t)count_answered(tally),
+                     "unanswered", (json_int_t)(tally->clicks - count_answered(tally)),
+                     "latency_ms", latencies_json(tally), "sent_late_ms",
+                     latency_json(&tally->sent_late), "answers", answers_json(tally), "cache",
+                     cache_json(pages, NULL), "paths", paths);
+}
+
 json_t *lt_report_json(const struct lt_report *report)
 {
     const struct lt_tally *tally = report->tally;
@@ -243,7 +280,7 @@ json_t *lt_report_json(const struct lt_report *report)
     ps_time_format(report->started_wall_ms, started_at);
     return json_pack(
         "{s:i, s:s, s:s, s:s, s:s, s:f, s:b, s:o, s:o, s:I, s:I, s:I, s:I, s:I, s:o, s:o, "
-        "s:o, s:o, s:o, s:o, s:O?}",
+        "s:o, s:o, s:o, s:o, s:o, s:O?}",
         "format", 1, "program", "penstock-rehearse " PENSTOCK_VERSION, "sale", report->sale,
         "public", report->public_authority, "started_at", started_at, "duration_s",
         (double)report->end.elapsed_ns / (double)PS_NS_PER_S, "interrupted", report->interrupted,
@@ -252,6 +289,6 @@ json_t *lt_report_json(const struct lt_report *report)
         (json_int_t)(tally->clicks - count_answered(tally)), "repeated", (json_int_t)tally->repeats,
         "tried_again", (json_int_t)tally->tries_again, "latency_ms", latencies_json(tally),
         "answers", answers_json(tally), "in_time", in_time_json(tally), "timeline",
-        timeline_json(report), "stock", stock_json(report), "proof", proof_json(report->proof),
-        "gateway_saw", report->gateway);
+        timeline_json(report), "pages", pages_json(report->pages), "stock", stock_json(report),
+        "proof", proof_json(report->proof), "gateway_saw", report->gateway);
 }

@@ -19,6 +19,7 @@ struct lt_report {
     struct lt_progress end; /* as the client stood at the end */
     int64_t cpu_us;         /* of this process, user and system, while the plan ran */
     struct lt_tally *tally;
+    const struct lt_pages *pages; /* NULL: nobody visited any */
     struct lt_proof *proof;
     uint32_t sold[LT_SLOTS];  /* units by the time of their reservation, in the tally's slots */
     int64_t last_sold_ns;     /* from the plan's start; -1: nothing was sold */

@@ -245,6 +245,34 @@ static json_t *latencies_json(json_t *latencies)
     return list;
 }
 
+/* "hit 120, miss 3" of numbers by name. */
+static json_t *count_words(json_t *counts)
+{
+    json_t *words = json_string(""), *count;
+    const char *name;
+    json_object_foreach(counts, name, count)
+    {
+        const char *before = json_string_value(words);
+        json_t *more = json_sprintf("%s%s%s %s", before, before[0] != '\0' ? ", " : "", name,
+                                    LT_COUNT((uint64_t)json_integer_value(count)));
+        json_decref(words);
+        if ((words = more) == NULL)
+            break;
+    }
+    return words;
+}
+
+/* Of the visitors beside the buyers; null: there were none. */
+static json_t *visits_json(json_t *pages)
+{
+    if (!json_is_object(pages))
+        return json_null();
+    return json_pack("{s:O, s:O, s:o, s:o}", "offered", json_object_get(pages, "offered"), "all",
+                     json_object_get(json_object_get(pages, "latency_ms"), "all"), "answers",
+                     count_words(json_object_get(pages, "answers")), "cache",
+                     count_words(json_object_get(pages, "cache")));
+}
+
 /* How many buyers got which answer, in words; those who got an order always. */
 static json_t *told_json(const struct lt_tally *tally)
 {
@@ -334,13 +362,14 @@ int lt_report_print(const struct lt_report *report, enum lt_form form, FILE *out
     double axis_ms = json_number_value(json_object_get(chart, "axis_ms"));
     double mark_ms = sold_out_ms(report);
     json_t *rest = json_pack(
-        "{s:b, s:s, s:s, s:s, s:I, s:o, s:o, s:o, s:o, s:o, s:o, s:f, s:f}", "summary",
+        "{s:b, s:s, s:s, s:s, s:I, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:f, s:f}", "summary",
         form == LT_SUMMARY, "started", started, "outcome", lt_proof_words(report->proof), "loud",
         loud, "length_ms", (json_int_t)(report->plan->length_ns / PS_NS_PER_MS), "told",
         told_json(report->tally), "notes", notes_json(report), "curve", curve_json(report),
-        "latencies", latencies_json(json_object_get(data, "latency_ms")), "strips",
-        lt_report_strips(data, axis_ms), "saw", gateway_json(report), "mark_ms", mark_ms,
-        "mark_percent", axis_ms > 0 ? 100 * mark_ms / axis_ms : 0.0);
+        "latencies", latencies_json(json_object_get(data, "latency_ms")), "visits",
+        visits_json(json_object_get(data, "pages")), "strips", lt_report_strips(data, axis_ms),
+        "saw", gateway_json(report), "mark_ms", mark_ms, "mark_percent",
+        axis_ms > 0 ? 100 * mark_ms / axis_ms : 0.0);
     int err = json_object_update(data, chart) == 0 && json_object_update(data, rest) == 0
                   ? 0
                   : PS_E_NOMEM;

@@ -4,8 +4,19 @@
 #include "loadtest/request.h"
 
 #include <assert.h>
+#include <string.h>
 
 #define ADDRESSES (UINT32_C(1) << 17) /* of 198.18.0.0/15 */
+
+static int init_address(struct lt_request *request, const char *address_header)
+{
+    struct ps_buf buf;
+    ps_buf_init(&buf, request->address, sizeof request->address);
+    ps_buf_printf(&buf, "\r\n%s: 198.", address_header);
+    request->address_len = buf.len;
+    request->mark_len = 0;
+    return buf.overflow ? PS_E_FULL : 0;
+}
 
 int lt_request_init(struct lt_request *request, const char *authority, const char *sale,
                     const char *sku, const char *address_header, const char *user_prefix)
@@ -20,14 +31,6 @@ int lt_request_init(struct lt_request *request, const char *authority, const cha
         return PS_E_FULL;
     request->head_len = buf.len;
 
-    ps_buf_init(&buf, request->address, sizeof request->address);
-    ps_buf_printf(&buf, "\r\n%s: 198.", address_header);
-    if (buf.overflow)
-        return PS_E_FULL;
-    request->address_len = buf.len;
-
-    request->mark_len = 0;
-
     char body[128];
     struct ps_buf body_buf;
     ps_buf_init(&body_buf, body, sizeof body);
@@ -38,7 +41,21 @@ int lt_request_init(struct lt_request *request, const char *authority, const cha
     if (body_buf.overflow || buf.overflow)
         return PS_E_FULL;
     request->tail_len = buf.len;
-    return 0;
+    return init_address(request, address_header);
+}
+
+int lt_request_init_page(struct lt_request *request, const char *authority, const char *path,
+                         const char *address_header, const char *user_prefix)
+{
+    static const char end[] = "\r\n\r\n";
+    struct ps_buf buf;
+    ps_buf_init(&buf, request->head, sizeof request->head);
+    ps_buf_printf(&buf, "GET %s HTTP/1.1\r\nHost: %s\r\nX-User-Id: %s", path, authority,
+                  user_prefix);
+    request->head_len = buf.len;
+    memcpy(request->tail, end, sizeof end);
+    request->tail_len = sizeof end - 1;
+    return buf.overflow ? PS_E_FULL : init_address(request, address_header);
 }
 
 void lt_request_mark(struct lt_request *request, const char *mark)

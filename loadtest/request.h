@@ -24,6 +24,9 @@ struct lt_request {
 int lt_request_init(struct lt_request *request, const char *authority, const char *sale,
                     const char *sku, const char *address_header,
                     const char *user_prefix) PS_MUST_CHECK;
+/* The same for visitors who ask for a page, by its path with its query. */
+int lt_request_init_page(struct lt_request *request, const char *authority, const char *path,
+                         const char *address_header, const char *user_prefix) PS_MUST_CHECK;
 /* From now on requests carry this mark, of at most PS_MARK_TEXT_MAX bytes. */
 void lt_request_mark(struct lt_request *request, const char *mark);
 /* Writes at most LT_REQUEST_MAX bytes into `text`; how many. Buyers come from addresses of

@@ -2,6 +2,7 @@
  * gateway nearly always come in one. Interim answers are passed over. */
 #include "loadtest/response.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -34,6 +35,35 @@ static bool says(const struct ps_http_head *head, const char *data, struct ps_st
     return false;
 }
 
+/* Of a list of caches the last is the nearest. Its "hit" or the token of its "fwd". */
+static void read_cache(struct lt_response *response, const struct ps_http_head *head,
+                       const char *data)
+{
+    static const char fwd[] = "fwd=";
+    struct ps_str field = {"", 0};
+    for (uint32_t i = 0; i < head->field_count; i++) {
+        if (ps_http_same_text(ps_http_text(data, head->fields[i].name), PS_STR("Cache-Status")))
+            field = ps_http_text(data, head->fields[i].value);
+    }
+    const char *end = field.at + field.len, *comma = memrchr(field.at, ',', field.len);
+    const char *at = comma != NULL ? comma + 1 : field.at;
+    while (at < end && (at = memchr(at, ';', (size_t)(end - at))) != NULL) {
+        for (at++; at < end && *at == ' '; at++)
+            continue;
+        size_t len = 0;
+        while (at + len < end && at[len] != ';' && at[len] != ' ')
+            len++;
+        bool hit = ps_str_is((struct ps_str){at, len}, "hit");
+        bool why = len >= sizeof fwd && memcmp(at, fwd, sizeof fwd - 1) == 0;
+        if (hit || why) {
+            const char *word = why ? at + sizeof fwd - 1 : at;
+            (void)snprintf(response->cache, sizeof response->cache, "%.*s", (int)(at + len - word),
+                           word);
+            return;
+        }
+    }
+}
+
 /* Keeps the beginning of a head until more has come. */
 static int keep_head(struct lt_response *response, const char *data, size_t len)
 {
@@ -63,6 +93,7 @@ static int read_head(struct lt_response *response, const char *data, size_t len,
     response->keep_alive = head.keep_alive;
     response->replayed = says(&head, data, PS_STR("Idempotency-Replayed"), PS_STR("true"));
     response->rehearsal = says(&head, data, PS_STR("Penstock-Rehearsal"), PS_STR("?1"));
+    read_cache(response, &head, data);
     response->framing = head.framing;
     response->left = head.framing == PS_HTTP_BY_LENGTH ? head.body_len : 0;
     response->in_body = true;

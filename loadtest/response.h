@@ -5,7 +5,8 @@
 #include "common/err.h"
 #include "common/http/chunks.h"
 
-#define LT_BODY_KEPT 1024
+#define LT_BODY_KEPT       1024
+#define LT_CACHE_WORD_SIZE 16
 
 struct lt_response {
     /* Out, when it is complete. */
@@ -13,6 +14,8 @@ struct lt_response {
     bool keep_alive;
     bool replayed;  /* it says Idempotency-Replayed */
     bool rehearsal; /* it says Penstock-Rehearsal: the request's mark was believed */
+    char cache[LT_CACHE_WORD_SIZE]; /* what the nearest cache says of it in Cache-Status (RFC 9211):
+                                       "hit", or why not: "miss", "stale"...; "": nothing */
     size_t body_len;
     char body[LT_BODY_KEPT]; /* the beginning */
     /* Inside. */

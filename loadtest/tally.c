@@ -176,7 +176,7 @@ static struct lt_verdict_tally *judge_answer(struct lt_tally *tally, const struc
     if (answer->outcome != LT_ANSWERED)
         return tally->verdicts[of_outcome[answer->outcome]];
     /* A gateway says 202; a proxy may make another success of it, which is a promise too. */
-    if (answer->status / 100 == 2)
+    if (!tally->of_pages && answer->status / 100 == 2)
         return tally->verdicts[judge_yes(tally, answer)];
     struct ps_str code = find_member(answer->body, PS_STR("\"code\""));
     char text[16];

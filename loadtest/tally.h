@@ -43,6 +43,7 @@ struct lt_tally {
     int64_t in_time_ns; /* from the click's moment; the caller sets it, 0 counts nothing */
     struct lt_verdict_tally *verdicts[LT_VERDICTS_MAX];
     size_t verdict_count;
+    bool of_pages;              /* a success is one by its status alone; the caller sets it */
     int64_t slot_ns;            /* width; doubles when the run outlasts the slots */
     size_t slot_count;          /* used */
     uint32_t offered[LT_SLOTS]; /* clicks by their moment */

@@ -67,6 +67,26 @@ def test_answers_in_time_are_counted(gateway, tmp_path):
     assert report["client"]["patience_ms"] == 5000
 
 
+def test_visitors_of_pages_are_counted_apart_from_buyers(gateway, tmp_path):
+    """3 of 4 ask for a page that is there; buyers notice nothing of those that get a 404."""
+    report = tmp_path / "report.json"
+    done = rehearse(gateway, "--pages", "/livez=3,/nowhere/at/all=1", "--pages-rate", "2000", "--connections", "20", "--json", report)
+    assert done.returncode == 0 and "Pages:   2,000 requests: " in done.stdout, done
+    told = json.loads(report.read_text())
+    pages = told["pages"]
+    assert pages["offered"] == pages["answered"] == 2000 and pages["answers"].keys() == {"http_200", "not_found"}, pages
+    assert 1400 < pages["answers"]["http_200"] < 1600 and pages["latency_ms"]["all"]["count"] == 2000
+    assert [(path["path"], path["offered"] > 400) for path in pages["paths"]] == [("/livez", True), ("/nowhere/at/all", True)]
+    assert "not_found" not in told["answers"] and told["answers"]["accepted"] == 10
+
+
+def test_a_mix_of_pages_that_cannot_be_meant_is_said_before_anybody_comes(gateway):
+    for options, word in ((["--pages", "reviews=1"], "is no path"), (["--pages", "/a=0"], "weight"), (["--pages", "@/nowhere/at/all"], "No such file"),
+                          (["--pages-rate", "5"], "needs --pages"), (["--pages", "/a", "--pages-rate", "1e7", "--over", "1h"], "--pages-rate")):
+        done = rehearse(gateway, *options)
+        assert done.returncode == 2 and word in done.stderr, (options, done)
+
+
 def test_a_rehearsal_that_nobody_answers_leaves_no_open_sale(gateway):
     before = sales(gateway)
     done = rehearse(gateway, public=f"http://127.0.0.1:{free_port()}")

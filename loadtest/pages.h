@@ -1,0 +1,52 @@
+/* Visitors of a shop's pages beside the buyers: which pages they ask for, and what they get. */
+#ifndef LT_PAGES_H
+#define LT_PAGES_H
+
+#include "loadtest/request.h"
+#include "loadtest/response.h"
+#include "loadtest/tally.h"
+
+#define LT_PAGES_MAX       64
+#define LT_PAGE_PATH_MAX   255
+#define LT_CACHE_WORDS_MAX 8
+
+struct lt_page {
+    char path[LT_PAGE_PATH_MAX + 1]; /* with its query */
+    double weight;                   /* of the visits, beside the others' */
+    struct lt_request request;
+    uint64_t offered;
+    struct ps_histogram latency; /* of visits that were answered */
+    uint64_t cache[LT_CACHE_WORDS_MAX];
+};
+
+/* A mix of pages, and what came of them. One thread. */
+struct lt_pages {
+    double weights;                 /* the sum */
+    struct lt_plan *plan;           /* of the visits; each by another visitor */
+    struct lt_tally *tally;         /* over all pages */
+    char cache[LT_CACHE_WORDS_MAX]  /* what Cache-Status said, in the order of its first time; */
+              [LT_CACHE_WORD_SIZE]; /* "" ends them */
+    size_t count;
+    struct lt_page page[];
+};
+
+/* "/=5,/reviews/lamp=1": paths with weights (1 where none is said), separated by commas; with "@"
+ * before it the name of a file that has such a text, commas or lines. PS_E_INVALID, PS_E_IO,
+ * PS_E_NOMEM. Owner: the caller (lt_pages_free). */
+int lt_pages_parse(const char *text, struct lt_pages **ret_pages,
+                   struct ps_fault *fault) PS_MUST_CHECK;
+void lt_pages_free(struct lt_pages *pages); /* NULL is allowed */
+
+/* Plans `rate` visits a second for so long, at random moments. PS_E_INVALID: too many; PS_E_NOMEM.
+ */
+int lt_pages_plan(struct lt_pages *pages, double rate, int64_t length_ms, uint64_t seed,
+                  struct ps_fault *fault) PS_MUST_CHECK;
+/* Makes the requests. PS_E_FULL: the names are too long. */
+int lt_pages_address(struct lt_pages *pages, const char *authority, const char *address_header,
+                     const char *user_prefix) PS_MUST_CHECK;
+
+/* The page that a visitor asks for: the same each time. */
+size_t lt_pages_pick(const struct lt_pages *pages, const struct lt_click *visit);
+void lt_pages_add(struct lt_pages *pages, const struct lt_answer *answer);
+
+#endif
