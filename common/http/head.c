@@ -397,7 +397,8 @@ static enum ps_http_rule frame_body(struct ps_http_head *head)
         return PS_HTTP_ENCODING_AND_LENGTH;
     if (head->has_encoding && head->minor == 0)
         return PS_HTTP_ENCODING_IN_1_0;
-    if (bodiless && head->status != 304 && (head->has_encoding || head->has_length))
+    /* Not allowed with a length either, but many servers say "0" of a 204. */
+    if (bodiless && head->status != 304 && (head->has_encoding || head->body_len > 0))
         return PS_HTTP_STATUS_BODY;
     if (bodiless || head->to_head)
         head->framing = PS_HTTP_NO_BODY;
