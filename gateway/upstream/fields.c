@@ -117,6 +117,22 @@ static bool stays_here(struct ps_str name, enum way way, bool trusted)
     return is_own(name);
 }
 
+/* A server that turns names into variables (CGI) reads X_User_Id and X.User.Id as X-User-Id. */
+static bool looks_like_ours(struct ps_str name)
+{
+    char plain[32];
+    bool odd = false;
+
+    if (name.len > sizeof plain)
+        return false;
+    for (size_t i = 0; i < name.len; i++) {
+        bool other = name.at[i] == '_' || name.at[i] == '.';
+        plain[i] = (char)(other ? '-' : name.at[i]);
+        odd |= other;
+    }
+    return odd && stays_here((struct ps_str){plain, name.len}, TO_SHOP, false);
+}
+
 static void put(struct ps_buf *buf, struct ps_str name, struct ps_str value)
 {
     ps_buf_put(buf, name.at, name.len);
@@ -134,6 +150,7 @@ static void pass(struct ps_buf *buf, const struct ps_http_head *head, const char
     for (uint32_t i = 0; i < head->field_count; i++) {
         struct ps_str name = ps_http_text(base, head->fields[i].name);
         if (stays_here(name, way, trusted) || is_ruled(rules, name) ||
+            (way == TO_SHOP && looks_like_ours(name)) ||
             (listed && is_of_connection(head, base, name)))
             continue;
         put(buf, name, ps_http_text(base, head->fields[i].value));
