@@ -458,7 +458,7 @@ struct up_connection *up_connection_take(struct up_worker *worker, struct up_end
                                          struct up_exchange *exchange)
 {
     struct up_endpoint_cell *cell = up_cell_of(worker, endpoint);
-    struct up_connection *connection = TAILQ_FIRST(&cell->idle);
+    struct up_connection *connection = exchange->fresh ? NULL : TAILQ_FIRST(&cell->idle);
 
     if (connection != NULL) {
         TAILQ_REMOVE(&cell->idle, connection, idle);

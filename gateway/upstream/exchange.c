@@ -44,6 +44,14 @@ static struct up_pool_cell *pool_cell_of(const struct up_exchange *exchange)
     return &exchange->pool->pool->cells[exchange->worker->deps.index];
 }
 
+/* A kept connection that ends without a byte of an answer was closed before the request came: that
+ * says nothing of the endpoint, which may be asked again over a new one. */
+static bool was_stale(const struct up_exchange *exchange, enum up_outcome outcome)
+{
+    return outcome == UP_OUTCOME_reset && exchange->connection->reused &&
+           exchange->connection->kept_len == 0;
+}
+
 /* What the figures say of this try. */
 static void end_try(struct up_exchange *exchange, enum up_outcome outcome)
 {
@@ -53,7 +61,7 @@ static void end_try(struct up_exchange *exchange, enum up_outcome outcome)
     up_add(&cell->in_flight, -1);
     up_add(&cell->outcomes[outcome], 1);
     up_add(&pool_cell_of(exchange)->outcomes[outcome], 1);
-    if (outcome == UP_OUTCOME_client_gone)
+    if (outcome == UP_OUTCOME_client_gone || was_stale(exchange, outcome))
         return;
     if (up_outcome_is_failure(outcome))
         atomic_fetch_add_explicit(&endpoint->in_row, 1, memory_order_relaxed);
@@ -318,25 +326,28 @@ static bool is_idempotent(enum ps_http_method method)
            method == PS_HTTP_PUT || method == PS_HTTP_DELETE;
 }
 
-/* RFC 9110, section 9.2.2, and RFC 9112, section 9.3.1: what no endpoint has begun to serve. A kept
- * connection that ends without a byte of an answer was closed before the request came. */
-static bool may_retry(const struct up_exchange *exchange, bool reused, enum up_outcome outcome)
+/* RFC 9110, section 9.2.2, and RFC 9112, section 9.3.1: what no endpoint has begun to serve. */
+static bool may_retry(const struct up_exchange *exchange, bool stale, enum up_outcome outcome)
 {
     bool unsent = outcome == UP_OUTCOME_refused || outcome == UP_OUTCOME_connect_timeout;
 
     return !exchange->begun && exchange->tries < UP_TRIES_MAX && !exchange->has_parts &&
            is_idempotent(exchange->method) && up_now_ns(exchange->worker) < exchange->total_ns &&
-           (unsent || (outcome == UP_OUTCOME_reset && reused && exchange->body_len == 0));
+           (unsent || (stale && exchange->body_len == 0));
 }
 
 void up_exchange_on_lost(struct up_exchange *exchange, enum up_outcome outcome)
 {
     struct up_pool_cell *cell = pool_cell_of(exchange);
-    bool reused = exchange->connection->reused;
+    bool stale = was_stale(exchange, outcome);
 
     end_try(exchange, outcome);
     exchange->connection = NULL;
-    if (may_retry(exchange, reused, outcome) &&
+    if (stale) {
+        exchange->fresh = true;
+        exchange->tries--;
+    }
+    if (may_retry(exchange, stale, outcome) &&
         up_retry_may(cell, exchange->pool->doc->retry_budget)) {
         up_add(&cell->retries, 1);
         if (try(exchange) == UP_OUTCOME_ok)

@@ -77,6 +77,7 @@ struct up_exchange {
     unsigned tries;
     struct up_endpoint *tried[UP_TRIES_MAX]; /* of the table in use: no references */
     bool has_parts;                          /* of its body, some were given */
+    bool fresh;   /* no kept connection any more: one of them was closed before the request came */
     bool is_sent; /* the whole request has been given to the connection */
     bool begun;   /* the answer */
     bool calling, cancelled;
