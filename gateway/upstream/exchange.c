@@ -524,7 +524,10 @@ void up_worker_tick(struct up_worker *worker)
 
     while (connection != NULL) {
         struct up_connection *next = TAILQ_NEXT(connection, entry);
-        if (connection->state != UP_IDLE && atomic_load(&connection->endpoint->cut)) {
+        bool cut = atomic_load(&connection->endpoint->cut);
+        if (cut && connection->state == UP_IDLE) {
+            up_connection_close(connection);
+        } else if (cut) {
             up_connection_cut(connection);
             next = TAILQ_FIRST(&worker->connections); /* telling may have closed others */
         }

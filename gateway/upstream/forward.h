@@ -37,7 +37,7 @@ void up_worker_free(struct up_worker *worker);
 void up_worker_swap(struct up_worker *worker, struct up_table *table);
 uint32_t up_worker_index(const struct up_worker *worker);
 const struct up_table *up_worker_table(const struct up_worker *worker);
-/* Each 100 ms: cuts what has left its pool for too long. */
+/* Each 100 ms: ends the connections of endpoints that are `cut`. */
 void up_worker_tick(struct up_worker *worker);
 /* Its table stays, with all that is in it, until the hold is released. */
 struct up_hold *up_worker_hold(struct up_worker *worker);
