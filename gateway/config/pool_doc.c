@@ -227,12 +227,11 @@ static void read_algorithm(struct cfg_part *part, struct cfg_pool *pool)
         pool->hash_name = cfg_part_copy(part, by.at + at, by.len - at);
 }
 
+/* By path is the default: so a patch of the algorithm alone may leave consistent_hash again. */
 static json_t *write_hash_by(const struct cfg_pool *pool)
 {
-    if (pool->algorithm != CFG_ALGORITHM_consistent_hash)
-        return json_null();
     if (pool->hash_by == CFG_HASH_PATH)
-        return json_string("path");
+        return json_null();
     return json_sprintf("%s:%s", pool->hash_by == CFG_HASH_HEADER ? "header" : "cookie",
                         pool->hash_name);
 }
