@@ -221,6 +221,10 @@ struct sale_entry *op_sale(struct op_request *request);
 /* The samples of a row of pools or routes; `table` may be NULL. */
 void op_print_pools(FILE *out, enum gw_metric row, const struct up_table *table);
 
+/* --- pools.c --- */
+/* Adds to a pool's document its endpoints as they are at this moment; 0 or -1. */
+int op_show_pool(const struct op_admin *admin, const struct cfg_doc *doc, json_t *json);
+
 /* --- overload.c, ladder.c --- */
 /* Add what is so at this moment to a document; 0 or -1. */
 int op_show_feature(const struct op_admin *admin, const struct cfg_doc *doc, json_t *json);

@@ -499,6 +499,7 @@ const struct cfg_kind cfg_kind_pool = {
     .put = "pool.put",
     .drop = "pool.delete",
     .max = POOLS_MAX,
+    .measured = (const char *const[]){"/live", "/panic", NULL},
     .name = cfg_plain_name,
     .parse = pool_parse,
     .free = pool_free,

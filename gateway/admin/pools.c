@@ -1,0 +1,65 @@
+/* What the document of a pool shows beside itself: each endpoint as it is at this moment. */
+#include "gateway/admin/admin_internal.h"
+
+#include <math.h>
+
+/* In ms with three digits after the point; null: nothing was measured. */
+static json_t *ms_json(double ns)
+{
+    return ns > 0 ? json_real(round(ns / 1e3) / 1e3) : json_null();
+}
+
+/* The highest of the workers': each goes by its own. */
+static int64_t highest_ewma_ns(const struct up_endpoint *endpoint, int64_t now_ns)
+{
+    int64_t highest = 0;
+
+    for (size_t i = 0; i < endpoint->cell_count; i++) {
+        const struct up_endpoint_cell *cell = &endpoint->cells[i];
+        int64_t at_ns = atomic_load_explicit(&cell->ewma_at_ns, memory_order_relaxed);
+        int64_t ewma_ns =
+            up_ewma_at(atomic_load_explicit(&cell->ewma_ns, memory_order_relaxed), now_ns - at_ns);
+        highest = ewma_ns > highest ? ewma_ns : highest;
+    }
+    return highest;
+}
+
+static int64_t weight_now(const struct up_endpoint *endpoint)
+{
+    return atomic_load_explicit(&endpoint->weight, memory_order_relaxed);
+}
+
+static json_t *endpoint_json(const struct up_member *member, int64_t now_ns)
+{
+    const struct up_endpoint *endpoint = member->endpoint;
+    const char *zone = member->as.zone, *why = endpoint->why;
+    struct up_figures all, added;
+
+    up_figures_read(endpoint, &all);
+    up_recent_read(&endpoint->judged.recent, &all, &added);
+    return json_pack("{s:s, s:s?, s:i, s:o, s:s, s:o, s:s?, s:I, s:I, s:I, s:I, s:o, s:o, s:o}",
+                     "address", endpoint->is.address, "zone", zone[0] != '\0' ? zone : NULL,
+                     "weight", (int)member->as.weight, "weight_now",
+                     ps_json_of_number((double)weight_now(endpoint) / UP_WEIGHT_ONE), "state",
+                     up_state_names[endpoint->state], "since", ps_json_of_time(endpoint->since_ms),
+                     "why", why[0] != '\0' ? why : NULL, "connections",
+                     (json_int_t)up_endpoint_connections(endpoint), "in_flight",
+                     (json_int_t)up_endpoint_in_flight(endpoint), "requests",
+                     (json_int_t)all.answers, "errors", (json_int_t)all.failures, "ewma_ms",
+                     ms_json((double)highest_ewma_ns(endpoint, now_ns)), "p50_ms",
+                     ms_json(up_figures_quantile_ns(&added, 0.5)), "p99_ms",
+                     ms_json(up_figures_quantile_ns(&added, 0.99)));
+}
+
+int op_show_pool(const struct op_admin *admin, const struct cfg_doc *doc, json_t *json)
+{
+    const struct up_pool_view *pool = up_registry_pool(admin->deps.shop, doc->name);
+    int64_t now_ns = ps_clock_mono_ns(admin->deps.clock);
+    json_t *live = json_array();
+    int err = 0;
+
+    for (size_t i = 0; err == 0 && pool != NULL && i < pool->member_count; i++)
+        err = json_array_append_new(live, endpoint_json(&pool->members[i], now_ns));
+    return json_object_set_new(json, "live", ps_json_built(live, err)) |
+           json_object_set_new(json, "panic", json_boolean(pool != NULL && pool->pool->panic));
+}
