@@ -7,6 +7,7 @@
 
 #include <stdio.h>
 #include <sys/resource.h>
+#include <unistd.h>
 
 #define FDS_A_WORKER 16   /* of its loop, and its links */
 #define FDS_BESIDE   1024 /* of the admin listener, the log and the files */

@@ -336,6 +336,17 @@ void begin_block(struct node *node, const char *user, int64_t until_ms, struct c
     submit(node, made, NULL, change);
 }
 
+void begin_document(struct node *node, const struct cfg_kind *kind, const char *name,
+                    const char *text, struct change *change)
+{
+    struct cfg_change *made = new_change(node);
+    if (text != NULL)
+        put(made, kind, name, text);
+    else
+        remove_document(made, kind, name);
+    submit(node, made, NULL, change);
+}
+
 int put_block(struct node *node, const char *user)
 {
     struct change change;
@@ -395,6 +406,11 @@ static size_t count(const struct node *node, const struct cfg_kind *kind)
     for (const struct cfg_doc *doc = NULL; (doc = cfg_store_next(node->store, kind, doc)) != NULL;)
         found++;
     return found;
+}
+
+bool has_document(const struct node *node, const struct cfg_kind *kind, const char *name)
+{
+    return cfg_store_find(node->store, kind, name) != NULL;
 }
 
 size_t rule_count(const struct node *node)

@@ -38,6 +38,7 @@ int64_t stock_of(const struct node *node, const char *sale);
 void until_version(const struct node *node, const char *sale, int64_t version);
 size_t sale_count(const struct node *node);
 int64_t deletion_of(const struct node *node, const char *sale); /* its version; 0: none */
+bool has_document(const struct node *node, const struct cfg_kind *kind, const char *name);
 int64_t revision_of(const struct node *node);
 int64_t rate_of(const struct node *node, const char *rule); /* 0: there is none */
 size_t rule_count(const struct node *node);
@@ -64,6 +65,9 @@ struct change {
 void begin_sale(struct node *node, const char *name, int stock, int64_t version,
                 struct change *change);
 void begin_block(struct node *node, const char *user, int64_t until_ms, struct change *change);
+/* A document of any kind; `text` NULL: deletes it. */
+void begin_document(struct node *node, const struct cfg_kind *kind, const char *name,
+                    const char *text, struct change *change);
 /* Waits for it: 0 or the error. */
 int answer(struct change *change);
 

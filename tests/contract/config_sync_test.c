@@ -112,6 +112,46 @@ static void two_changes_of_the_policy_are_one_after_the_other(void **state)
     assert_true(blocked(b, "trudy") && blocked(b, "mallory"));
 }
 
+static const char pool_text[] = "{\"endpoints\":[{\"address\":\"127.0.0.1:9001\"}]}";
+static const char route_text[] = "{\"path\":\"/p/\",\"pool\":\"web\"}";
+
+static void pools_and_routes_are_taken_over_by_the_others(void **state)
+{
+    struct change pool, route;
+    (void)state;
+    start_shared(a);
+    start_shared(b);
+    begin_document(a, &cfg_kind_pool, "web", pool_text, &pool);
+    assert_ok(answer(&pool));
+    begin_document(a, &cfg_kind_route, "product", route_text, &route);
+    assert_ok(answer(&route));
+    while (!has_document(b, &cfg_kind_route, "product"))
+        turn();
+    assert_true(has_document(b, &cfg_kind_pool, "web"));
+}
+
+/* Both were checked when they were made, when there was a pool and nobody named it. */
+static void a_route_whose_pool_goes_before_its_turn_is_refused(void **state)
+{
+    struct change pool, route;
+    (void)state;
+    start_shared(a);
+    begin_document(a, &cfg_kind_pool, "web", pool_text, &pool);
+    assert_ok(answer(&pool));
+    begin_document(a, &cfg_kind_pool, "web", NULL, &pool);
+    begin_document(a, &cfg_kind_route, "product", route_text, &route);
+    assert_ok(answer(&pool));
+    assert_int_equal(answer(&route), PS_E_CONFLICT);
+    assert_false(has_document(a, &cfg_kind_route, "product"));
+    begin_document(a, &cfg_kind_pool, "web", pool_text, &pool);
+    assert_ok(answer(&pool));
+    begin_document(a, &cfg_kind_route, "product", route_text, &route);
+    begin_document(a, &cfg_kind_pool, "web", NULL, &pool);
+    assert_ok(answer(&route));
+    assert_int_equal(answer(&pool), PS_E_CONFLICT);
+    assert_true(has_document(a, &cfg_kind_pool, "web"));
+}
+
 static void an_emptied_redis_gets_everything_back(void **state)
 {
     (void)state;
@@ -388,6 +428,8 @@ int main(void)
         TEST(of_a_long_blocklist_only_what_changes_is_moved),
         TEST(of_two_changes_of_one_version_one_wins),
         TEST(two_changes_of_the_policy_are_one_after_the_other),
+        TEST(pools_and_routes_are_taken_over_by_the_others),
+        TEST(a_route_whose_pool_goes_before_its_turn_is_refused),
         TEST(an_emptied_redis_gets_everything_back),
         TEST(the_highest_version_wins_whoever_comes_first),
         TEST(while_redis_is_away_changes_are_refused_and_nothing_changes),

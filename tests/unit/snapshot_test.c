@@ -333,6 +333,50 @@ static void rules_stand_beside_what_admission_made_of_them(void **state)
     assert_int_equal(compiled[0].wide.rate, 80);
 }
 
+static int pages_built, pages_dropped;
+static bool pages_fail;
+
+static void *build_pages(void *ctx)
+{
+    (void)ctx;
+    pages_built++;
+    return pages_fail ? NULL : malloc(1);
+}
+
+static void drop_pages(void *pages)
+{
+    pages_dropped++;
+    free(pages);
+}
+
+static void pages_are_shared_until_they_change_and_go_with_the_last_snapshot(void **state)
+{
+    static const struct cfg_view_callbacks callbacks_of_pages = {.pages = build_pages,
+                                                                 .drop_pages = drop_pages};
+    struct cfg_snapshot *failed;
+    (void)state;
+    cfg_view_set_callbacks(view, &callbacks_of_pages);
+    publish();
+    const void *first = snapshot->pages;
+    assert_non_null(first);
+    cfg_view_set_rules(view, NULL, 0);
+    publish();
+    assert_ptr_equal(snapshot->pages, first);
+    assert_int_equal(pages_built, 1);
+    assert_int_equal(pages_dropped, 0);
+    cfg_view_pages_changed(view);
+    pages_fail = true;
+    assert_int_equal(cfg_view_snapshot(view, 9, 9, &failed), PS_E_NOMEM);
+    assert_int_equal(pages_dropped, 0);
+    pages_fail = false;
+    publish(); /* what was to be published still is */
+    assert_int_equal(pages_built, 3);
+    assert_int_equal(pages_dropped, 1);
+    cfg_snapshot_free(snapshot);
+    snapshot = NULL;
+    assert_int_equal(pages_dropped, 2);
+}
+
 static void a_snapshot_may_be_empty(void **state)
 {
     (void)state;
@@ -473,6 +517,7 @@ int main(void)
         TEST(keys_of_rehearsals_are_found_until_their_end),
         TEST(rules_stand_beside_what_admission_made_of_them),
         TEST(what_did_not_change_is_shared),
+        TEST(pages_are_shared_until_they_change_and_go_with_the_last_snapshot),
         TEST(a_snapshot_may_be_empty),
         TEST(blocked_users_and_ranges_are_refused_until_their_end),
         TEST(a_range_of_one_family_blocks_nobody_of_the_other),
