@@ -237,6 +237,10 @@ json_t *op_levels_json(const struct op_admin *admin, const struct cfg_change *ch
 /* The document with what is measured, and with its history. */
 op_request_fn op_get_overload;
 
+/* --- switching.c --- */
+/* Adds what has become of a route; 0 or -1. */
+int op_show_route(const struct op_admin *admin, const struct cfg_doc *doc, json_t *json);
+
 /* --- handlers of routes --- */
 op_request_fn op_list_documents, op_get_document, op_put_document, op_patch_document,
     op_delete_document, op_list_versions, op_get_version, op_rollback;         /* documents.c */
@@ -248,6 +252,7 @@ op_request_fn op_list_orders, op_read_log, op_read_audit_log;                  /
 op_request_fn op_pin_level, op_unpin_level, op_pin_feature, op_unpin_feature;  /* ladder.c */
 op_request_fn op_audit_sale;                                                   /* audit.c */
 op_request_fn op_list_flow, op_pin_flow, op_unpin_flow;                        /* flow.c */
+op_request_fn op_fallback_route, op_restore_route, op_resume_route;            /* switching.c */
 op_request_fn op_list_breakers, op_force_breaker, op_release_breaker;          /* breakers.c */
 op_request_fn op_livez, op_readyz, op_metrics, op_get_settings, op_list_tokens, op_new_token,
     op_delete_token, op_drain; /* ops.c */

@@ -68,6 +68,8 @@ static int show_live(const struct op_admin *admin, const struct cfg_doc *doc, js
         return op_show_feature(admin, doc, json);
     if (doc->kind == &cfg_kind_pool)
         return op_show_pool(admin, doc, json);
+    if (doc->kind == &cfg_kind_route)
+        return op_show_route(admin, doc, json);
     return doc->kind == &cfg_kind_overload ? op_show_overload(admin, json) : 0;
 }
 

@@ -78,7 +78,8 @@ enum cfg_fallback_kind {
     CFG_FALLBACK_STALE,
     CFG_FALLBACK_POOL,
     CFG_FALLBACK_STATIC,
-    CFG_FALLBACK_PROBLEM
+    CFG_FALLBACK_PROBLEM,
+    CFG_FALLBACK_KINDS
 };
 struct cfg_static { /* an answer that needs nobody */
     int status;

@@ -1,10 +1,9 @@
 /* See shop.h. */
 #include "gateway/public/shop.h"
 
-#include "gateway/public/request.h"
+#include "gateway/public/shop_internal.h"
 #include "gateway/upstream/fields.h"
 #include "gateway/upstream/route.h"
-#include "gateway/upstream/route_figures.h"
 #include "gateway/upstream/switch.h"
 
 #include <string.h>
@@ -45,15 +44,28 @@ void pub_shop_forget(struct pub_request *request)
     end_shop(request);
 }
 
-static void refuse(struct pub_request *request, enum ans_verdict verdict, const char *text)
+void pub_shop_refuse(struct pub_request *request, enum ans_verdict verdict,
+                     const struct ans_problem_detail *detail)
 {
-    struct ans_problem_detail detail = {.text = text};
+    struct ans_problem_detail seeded = *detail;
 
-    detail.seed = adm_limit_hash(request->listener->gates->limits, request->client.address.byte,
+    seeded.seed = adm_limit_hash(request->listener->gates->limits, request->client.address.byte,
                                  sizeof request->client.address.byte);
     pub_request_count(request, verdict);
     end_shop(request);
-    srv_problem_answer(request->http, verdict, &detail);
+    srv_problem_answer(request->http, verdict, &seeded);
+}
+
+static void refuse(struct pub_request *request, enum ans_verdict verdict, const char *text)
+{
+    pub_shop_refuse(request, verdict, &(struct ans_problem_detail){.text = text});
+}
+
+static void keep(struct pub_request *request)
+{
+    if (!request->shop.kept)
+        (void)srv_suspend(request->http);
+    request->shop.kept = true;
 }
 
 /* --- An answer of the route's own --- */
@@ -66,8 +78,8 @@ static void put_line(struct ps_buf *buf, const char *name, const char *value)
     ps_buf_puts(buf, "\r\n");
 }
 
-static void answer_fixed(struct pub_request *request, const struct cfg_static *fixed,
-                         const char *location)
+void pub_shop_answer(struct pub_request *request, const struct cfg_static *fixed,
+                     const char *location, const char *why)
 {
     const struct cfg_header_rules *rules = &request->shop.route->doc->response_headers;
     struct ps_buf fields = up_worker_scratch(request->listener->shop);
@@ -77,12 +89,14 @@ static void answer_fixed(struct pub_request *request, const struct cfg_static *f
         put_line(&fields, "Content-Type", fixed->content_type);
     if (location != NULL)
         put_line(&fields, "Location", location);
+    if (why != NULL)
+        put_line(&fields, "Penstock-Fallback", why);
     for (size_t i = 0; i < rules->set_count; i++)
         put_line(&fields, rules->set[i].name, rules->set[i].value);
     struct up_hold *hold = request->shop.hold; /* the body is the route's */
     pub_request_count(request, ANS_V_page);
+    keep(request);
     request->shop = (struct pub_shop){0};
-    (void)srv_suspend(request->http);
     (void)srv_answer_forward(request->http,
                              &(struct srv_forward){.status = fixed->status,
                                                    .fields = {fields.at, fields.len},
@@ -95,44 +109,13 @@ static void answer_fixed(struct pub_request *request, const struct cfg_static *f
 
 static const struct up_callbacks callbacks;
 
-static enum ans_verdict verdict_of(enum up_outcome outcome)
-{
-    switch (outcome) {
-    case UP_OUTCOME_COUNT:
-        return ANS_V_upstream_unavailable;
-    case UP_OUTCOME_timeout:
-    case UP_OUTCOME_connect_timeout:
-        return ANS_V_gateway_timeout;
-    default:
-        return ANS_V_bad_gateway;
-    }
-}
-
-static const char *text_of(enum up_outcome outcome)
-{
-    switch (outcome) {
-    case UP_OUTCOME_COUNT:
-        return "no server of the shop can be used now";
-    case UP_OUTCOME_refused:
-        return "the shop's server takes no connections";
-    case UP_OUTCOME_connect_timeout:
-        return "the shop's server could not be connected to in time";
-    case UP_OUTCOME_malformed:
-        return "the shop's server sent what is no HTTP answer";
-    case UP_OUTCOME_timeout:
-        return "the shop's server did not answer in time";
-    default:
-        return "the shop's server ended the connection without an answer";
-    }
-}
-
 static void on_failed(enum up_outcome outcome, bool begun, void *ctx)
 {
     struct pub_request *request = ctx;
 
     request->shop.exchange = NULL;
     if (!begun) {
-        refuse(request, verdict_of(outcome), text_of(outcome));
+        pub_fallback_next(request, outcome);
         return;
     }
     end_shop(request);
@@ -154,6 +137,7 @@ static bool on_answer(const struct up_answer *answer, struct ps_str part, bool l
     struct pub_request *request = ctx;
     struct ps_buf fields = up_worker_scratch(request->listener->shop);
     struct srv_forward head = {.status = answer->status, .len = answer->body_len};
+    char why[PUB_FALLBACK_MAX];
 
     up_fields_answer(&fields, answer->head, answer->base,
                      &request->shop.route->doc->response_headers);
@@ -163,6 +147,10 @@ static bool on_answer(const struct up_answer *answer, struct ps_str part, bool l
         refuse(request, ANS_V_bad_gateway, "the head of the shop's answer is too large");
         up_exchange_cancel(exchange);
         return false;
+    }
+    if (pub_fallback_print(request, why)) {
+        put_line(&fields, "Penstock-Fallback", why);
+        pub_fallback_count(request);
     }
     head.fields = (struct ps_str){fields.at, fields.len};
     head.is_dated = up_field_find(answer->head, answer->base, PS_STR("Date")).at != NULL;
@@ -205,6 +193,7 @@ bool pub_shop_on_part(struct srv_request *http, struct ps_str part, bool last, v
     if (shop->exchange == NULL) /* answered already: the rest is nobody's */
         return true;
     shop->body_left -= (int64_t)part.len;
+    shop->has_parts |= part.len > 0;
     if (shop->body_left >= 0)
         return up_exchange_part(shop->exchange, part, last);
     bool begun = up_exchange_has_begun(shop->exchange);
@@ -270,12 +259,11 @@ static void choose_pool(const struct pub_request *request, const struct up_pool_
     *ret_target = split != UP_NONE ? route->splits[split].live : route->own;
 }
 
-static void forward(struct pub_request *request)
+void pub_shop_send(struct pub_request *request, const struct up_pool_view *pool,
+                   struct up_target *target)
 {
     const struct srv_request *http = request->http;
     const struct up_route_view *route = request->shop.route;
-    const struct up_pool_view *pool;
-    struct up_target *target;
     struct up_worker *worker = request->listener->shop;
     struct ps_buf head = up_worker_scratch(worker);
     enum up_outcome outcome;
@@ -296,8 +284,11 @@ static void forward(struct pub_request *request)
         refuse(request, ANS_V_too_large, "the head is too large with what a route adds to it");
         return;
     }
-    choose_pool(request, &pool, &target);
-    request->shop.body_left = route->doc->body_max;
+    if (pool == NULL) {
+        pub_fallback_next(request, UP_OUTCOME_COUNT);
+        return;
+    }
+    request->shop.pool = pool;
     request->shop.exchange =
         up_forward(worker,
                    &(struct up_call){.route = route->doc,
@@ -312,9 +303,19 @@ static void forward(struct pub_request *request)
                                      .ctx = request},
                    &outcome);
     if (request->shop.exchange == NULL)
-        refuse(request, verdict_of(outcome), text_of(outcome));
+        pub_fallback_next(request, outcome);
     else
-        (void)srv_suspend(request->http);
+        keep(request);
+}
+
+static void forward(struct pub_request *request)
+{
+    const struct up_pool_view *pool;
+    struct up_target *target;
+
+    request->shop.body_left = request->shop.route->doc->body_max;
+    choose_pool(request, &pool, &target);
+    pub_shop_send(request, pool, target);
 }
 
 /* The methods that the route takes, as Allow lists them. */
@@ -381,12 +382,10 @@ void pub_shop_handle(struct pub_request *request)
     request->shop =
         (struct pub_shop){.hold = up_worker_hold(request->listener->shop), .route = route};
     if (route->doc->redirect.status != 0)
-        answer_fixed(request, &(struct cfg_static){.status = route->doc->redirect.status},
-                     route->doc->redirect.location);
+        pub_shop_answer(request, &(struct cfg_static){.status = route->doc->redirect.status},
+                        route->doc->redirect.location, NULL);
     else if (route->doc->answer.status != 0)
-        answer_fixed(request, &route->doc->answer, NULL);
-    else if (route->pool == NULL)
-        refuse(request, ANS_V_upstream_unavailable, text_of(UP_OUTCOME_COUNT));
-    else
+        pub_shop_answer(request, &route->doc->answer, NULL, NULL);
+    else if (!pub_fallback_first(request))
         forward(request);
 }

@@ -5,6 +5,7 @@
 #define PUB_SHOP_H
 
 #include "gateway/server/http.h"
+#include "gateway/upstream/fallback.h"
 #include "gateway/upstream/forward.h"
 
 struct pub_request;
@@ -13,8 +14,17 @@ struct pub_request;
 struct pub_shop {
     struct up_hold *hold; /* what `route` is of; NULL: no route, or answered */
     const struct up_route_view *route;
-    struct up_exchange *exchange; /* NULL: none is under way */
-    int64_t body_left;            /* that the route lets the client still send */
+    struct up_exchange *exchange;    /* NULL: none is under way */
+    const struct up_pool_view *pool; /* that it was sent to last */
+    int64_t body_left;               /* that the route lets the client still send */
+    bool kept;                       /* by srv_suspend */
+    bool has_parts;                  /* of its body: they are nowhere else */
+    /* Why the pool that was meant does not answer, and the fall-backs that have been tried:
+     * public/fallback.c. */
+    bool in_trouble;
+    enum up_trouble trouble;
+    enum up_outcome outcome; /* with UP_TROUBLE_deadline and UP_TROUBLE_failed */
+    size_t next_fallback;    /* route->doc->fallbacks; the one before it is answering */
 };
 
 /* The request is answered, or kept. */

@@ -15,6 +15,7 @@ static bool can_answer(enum cfg_fallback_kind kind, size_t index,
         return offer->sendable && (offer->pools >> index & 1) != 0;
     case CFG_FALLBACK_STATIC:
     case CFG_FALLBACK_PROBLEM:
+    case CFG_FALLBACK_KINDS:
         break;
     }
     return true;

@@ -46,6 +46,12 @@ void up_target_drop(struct up_target *target)
     free(target);
 }
 
+static void add_one(_Atomic(int64_t) *figure) /* one writer */
+{
+    atomic_store_explicit(figure, atomic_load_explicit(figure, memory_order_relaxed) + 1,
+                          memory_order_relaxed);
+}
+
 void up_target_count(struct up_target *target, size_t worker, enum up_outcome outcome,
                      int64_t took_ns)
 {
@@ -54,9 +60,7 @@ void up_target_count(struct up_target *target, size_t worker, enum up_outcome ou
                  outcome == UP_OUTCOME_timeout || outcome == UP_OUTCOME_broken;
     _Atomic(uint32_t) *bucket = &cell->latency[up_latency_bucket(took_ns)];
 
-    atomic_store_explicit(&cell->outcomes[outcome],
-                          atomic_load_explicit(&cell->outcomes[outcome], memory_order_relaxed) + 1,
-                          memory_order_relaxed);
+    add_one(&cell->outcomes[outcome]);
     if (timed)
         atomic_store_explicit(bucket, atomic_load_explicit(bucket, memory_order_relaxed) + 1,
                               memory_order_relaxed);
@@ -86,6 +90,16 @@ void up_route_drop(struct up_route *route)
 {
     if (route != NULL && atomic_fetch_sub_explicit(&route->refs, 1, memory_order_acq_rel) == 1)
         free(route);
+}
+
+void up_route_fell_back(struct up_route *route, size_t worker, enum cfg_fallback_kind kind)
+{
+    add_one(&route->cells[worker].fallbacks[kind]);
+}
+
+void up_route_has_nothing(struct up_route *route, size_t worker)
+{
+    add_one(&route->cells[worker].nothing_left);
 }
 
 /* --- From one version of a document to the next. --- */

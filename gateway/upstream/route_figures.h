@@ -36,8 +36,8 @@ struct up_target {
 
 /* One worker's part of a route. */
 struct up_route_cell {
-    uint64_t draws;                    /* of splits by request: the worker's alone */
-    _Atomic(int64_t) fallbacks[4];     /* answers, by enum cfg_fallback_kind */
+    uint64_t draws;                                 /* of splits by request: the worker's alone */
+    _Atomic(int64_t) fallbacks[CFG_FALLBACK_KINDS]; /* answers, by enum cfg_fallback_kind */
     _Atomic(int64_t) nothing_left;     /* no fall-back could answer either: an error of ours */
     _Atomic(int64_t) shadows;          /* copies that were sent */
     _Atomic(int64_t) shadows_left_out; /* for want of a place, or given up by the ladder */
@@ -81,6 +81,10 @@ static inline uint64_t *up_route_draws(struct up_route *route, size_t worker)
 {
     return &route->cells[worker].draws;
 }
+
+/* A fall-back has answered; none could. The thread of `worker`. */
+void up_route_fell_back(struct up_route *route, size_t worker, enum cfg_fallback_kind kind);
+void up_route_has_nothing(struct up_route *route, size_t worker);
 
 /* A request that was sent there has ended. `took_ns`: see up_target_cell.latency; not looked at
  * after any other outcome. The thread of `worker`. */

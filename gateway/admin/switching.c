@@ -1,0 +1,111 @@
+/* What becomes of a route beside its document: an operator's order to use its fall-backs, with a
+ * time, and splits that were taken back, which an operator may take up again. Both are the state of
+ * the document: they outlive a restart and hold at every gateway of a cluster. */
+#include "gateway/admin/admin_internal.h"
+
+#include "gateway/config/route_doc.h"
+
+static json_t *returned_json(const struct cfg_route *route)
+{
+    json_t *list = json_array();
+    int err = 0;
+
+    for (size_t i = 0; err == 0 && i < route->split_count; i++)
+        if (route->splits[i].returned != NULL)
+            err = json_array_append(list, route->splits[i].returned);
+    return ps_json_built(list, err);
+}
+
+int op_show_route(const struct op_admin *admin, const struct cfg_doc *doc, json_t *json)
+{
+    const struct cfg_route *route = cfg_route_of(doc);
+    const struct cfg_pin *pin = &route->fallback_pin;
+    bool pinned = cfg_pin_is_in_force(pin, ps_clock_wall_ms(admin->deps.clock));
+
+    return json_object_set_new(json, "pin", cfg_pin_write(pinned ? pin : NULL, &cfg_route_pins)) |
+           json_object_set_new(json, "returned", returned_json(route));
+}
+
+/* The document's next version has this state, taken over. */
+static void set_state(struct op_request *request, const struct op_target *target, json_t *state,
+                      json_t *from, json_t *to, const char *action)
+{
+    struct op_change *change = op_document_change(request, target, action);
+
+    if (change != NULL && (state == NULL || cfg_change_state(change->change, target->kind,
+                                                             target->name, state) < 0)) {
+        op_change_free(change);
+        op_no(request, ANS_V_internal, "out of memory");
+        change = NULL;
+    }
+    json_decref(state);
+    if (change == NULL) {
+        json_decref(from);
+        json_decref(to);
+        return;
+    }
+    cfg_change_line(change->change, change->target, from, to);
+    change->answer = op_answer_document;
+    op_change_submit(request, change);
+}
+
+/* False: answered. */
+static bool read_route(struct op_request *request, struct op_target *ret_target)
+{
+    if (!op_read_target(request, &cfg_kind_route, ret_target))
+        return false;
+    if (ret_target->have == NULL) {
+        op_no(request, ANS_V_not_found, "no such route");
+        return false;
+    }
+    return op_matches(request, ret_target->have->version);
+}
+
+void op_fallback_route(struct op_request *request)
+{
+    int64_t now_ms = ps_clock_wall_ms(request->admin->deps.clock);
+    struct op_target target;
+    struct cfg_pin pin;
+
+    if (!read_route(request, &target) || !op_read_pin(request, &cfg_route_pins, now_ms, &pin))
+        return;
+    const struct cfg_route *route = cfg_route_of(target.have);
+    if (route->fallback_count == 0) {
+        op_no(request, ANS_V_conflict, "the route has no fall-back: give it one first");
+        return;
+    }
+    set_state(request, &target, cfg_route_state(route, &pin, NULL),
+              cfg_pin_write(&route->fallback_pin, &cfg_route_pins),
+              cfg_pin_write(&pin, &cfg_route_pins), "route.fallback");
+}
+
+void op_restore_route(struct op_request *request)
+{
+    struct op_target target;
+
+    if (!op_only_reason(request) || !read_route(request, &target))
+        return;
+    const struct cfg_route *route = cfg_route_of(target.have);
+    if (cfg_pin_is_in_force(&route->fallback_pin, ps_clock_wall_ms(request->admin->deps.clock)))
+        set_state(request, &target, cfg_route_state(route, NULL, NULL),
+                  cfg_pin_write(&route->fallback_pin, &cfg_route_pins), NULL, "route.restore");
+    else
+        op_say_document(request, target.kind, target.name);
+}
+
+void op_resume_route(struct op_request *request)
+{
+    struct op_target target;
+
+    if (!op_only_reason(request) || !read_route(request, &target))
+        return;
+    const struct cfg_route *route = cfg_route_of(target.have);
+    json_t *returned = returned_json(route);
+    if (json_array_size(returned) > 0) {
+        set_state(request, &target, cfg_route_state(route, &route->fallback_pin, json_array()),
+                  json_pack("{s:O}", "returned", returned), NULL, "route.resume");
+    } else {
+        op_say_document(request, target.kind, target.name);
+    }
+    json_decref(returned);
+}

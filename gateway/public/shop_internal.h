@@ -1,0 +1,37 @@
+/* What shop.c (to the shop and back) and fallback.c (what answers in its place) share. */
+#ifndef PUB_SHOP_INTERNAL_H
+#define PUB_SHOP_INTERNAL_H
+
+#include "gateway/public/request.h"
+#include "gateway/upstream/route_figures.h"
+
+/* --- shop.c --- */
+
+/* Sends the request there; `target` NULL: for no split and not as the route's own. If that is not
+ * possible, falls back. */
+void pub_shop_send(struct pub_request *request, const struct up_pool_view *pool,
+                   struct up_target *target);
+/* Answers with what a document holds. `why` (one line of a field, or NULL) goes into
+ * Penstock-Fallback. */
+void pub_shop_answer(struct pub_request *request, const struct cfg_static *fixed,
+                     const char *location, const char *why);
+/* Answers with a problem document. */
+void pub_shop_refuse(struct pub_request *request, enum ans_verdict verdict,
+                     const struct ans_problem_detail *detail);
+
+/* --- fallback.c --- */
+
+/* Is there a reason not to ask the shop at all? An operator's order, or the ladder; then the
+ * request is answered, or falls back. */
+bool pub_fallback_first(struct pub_request *request);
+/* The pool does not answer: the next fall-back does, or a problem document. `outcome` as
+ * up_forward and `failed` have it. */
+void pub_fallback_next(struct pub_request *request, enum up_outcome outcome);
+/* The value of Penstock-Fallback for an answer of a fall-back pool; false: it is none, and nothing
+ * is printed. */
+#define PUB_FALLBACK_MAX 48
+bool pub_fallback_print(const struct pub_request *request, char ret_text[PUB_FALLBACK_MAX]);
+/* An answer of a fall-back has begun. */
+void pub_fallback_count(const struct pub_request *request);
+
+#endif

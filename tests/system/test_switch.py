@@ -1,0 +1,252 @@
+"""Splits of a route on running gateways: who goes where, who stays when a share changes, and a split that is taken back by itself. In a cluster
+also while one of the gateways dies."""
+import threading
+import time
+
+import pytest
+from cluster import Cluster
+from pages import audit_log, change_route, put_pool, put_route, route
+from penstock import ANY_VERSION, Gateway, wait_until
+from upstreams import Reply, Upstream
+
+USERS = [f"user-{n}" for n in range(2000)]
+
+
+def answered_by(gateway, user=None, headers=None, path="/p/1"):
+    answer = gateway.public("GET", path, user=user, headers=headers)
+    assert answer.status == 200, answer
+    return answer.text
+
+
+def those_in(gateway, name, users=None):
+    return {user for user in users or USERS if answered_by(gateway, user) == name}
+
+
+@pytest.fixture()
+def old():
+    with Upstream(lambda request: "old") as server:
+        yield server
+
+
+@pytest.fixture()
+def new():
+    with Upstream(lambda request: "new") as server:
+        yield server
+
+
+@pytest.fixture()
+def gateway(old, new):
+    with Gateway() as one:
+        one.no_limits()
+        put_pool(one, "old", old)
+        put_pool(one, "new", new)
+        put_route(one, "product", path="/p/", pool="old")
+        yield one
+
+
+# --- Who goes where. ---
+
+
+def test_a_share_of_users_goes_to_the_new_pool_and_they_stay_when_it_grows(gateway):
+    change_route(gateway, "product", split=[{"pool": "new", "share": 0.1}])
+    tenth = those_in(gateway, "new")
+    assert 150 < len(tenth) < 250
+    assert those_in(gateway, "new") == tenth  # the same ones each time
+    change_route(gateway, "product", split=[{"pool": "new", "share": 0.3}])
+    third = those_in(gateway, "new")
+    assert 520 < len(third) < 680 and tenth < third
+    change_route(gateway, "product", split=[{"pool": "new", "share": 0.1}])
+    assert those_in(gateway, "new") == tenth
+    change_route(gateway, "product", split=[{"pool": "new", "share": 0}])
+    assert those_in(gateway, "new") == set()
+    change_route(gateway, "product", split=[{"pool": "new", "share": 1}])
+    assert len(those_in(gateway, "new")) == len(USERS)
+
+
+def test_the_same_users_are_in_after_a_restart(old, new, tmp_path):
+    for _ in range(2):
+        with Gateway(tmp_path) as gateway:
+            gateway.no_limits()
+            if _ == 0:
+                put_pool(gateway, "old", old)
+                put_pool(gateway, "new", new)
+                put_route(gateway, "product", path="/p/", pool="old", split=[{"pool": "new", "share": 0.1}])
+                before = those_in(gateway, "new")
+            else:
+                assert those_in(gateway, "new") == before != set()
+
+
+def test_a_cookie_or_a_header_chooses(gateway):
+    change_route(gateway, "product", split=[{"pool": "new", "share": 1, "by": "header:X-Beta=1"}, {"pool": "new", "share": 0.5, "by": "cookie:sid"}])
+    assert answered_by(gateway, headers={"X-Beta": "1"}) == "new"
+    assert answered_by(gateway, headers={"X-Beta": "0"}) == answered_by(gateway) == "old"
+    by_cookie = {sid: answered_by(gateway, headers={"Cookie": f"a=1; sid={sid}"}) for sid in range(200)}
+    assert 60 < sum(name == "new" for name in by_cookie.values()) < 140
+    assert all(answered_by(gateway, headers={"Cookie": f"sid={sid}"}) == name for sid, name in by_cookie.items())
+
+
+def test_by_request_the_share_is_exact_and_nobody_sticks(gateway):
+    change_route(gateway, "product", split=[{"pool": "new", "share": 0.2, "by": "request"}])
+    names = [answered_by(gateway, "ann") for _ in range(2000)]
+    assert 380 <= names.count("new") <= 420
+
+
+# --- The automatic return. ---
+
+
+def keep_asking(gateway, seconds, stop, users=USERS):
+    """Each request a different user, until `stop` is true."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        for user in users:
+            gateway.public("GET", "/p/1", user=user)
+            if stop():
+                return True
+    return False
+
+
+def returned(gateway):
+    return route(gateway, "product")["returned"]
+
+
+SPLIT = {"pool": "new", "share": 0.5, "return": {"errors_above": 0.1, "window_s": 10}}
+
+
+def test_a_pool_that_fails_is_left_by_itself_and_the_audit_says_the_figures(gateway, new):
+    change_route(gateway, "product", split=[SPLIT])
+    new.serve = lambda request: Reply(500, "broken")
+    assert keep_asking(gateway, 20, lambda: returned(gateway) != [], USERS[:40])
+    entry, = returned(gateway)
+    assert entry["why"] == "errors" and entry["split"]["share"] == 0.5
+    assert entry["new"]["requests"] >= 50 and entry["new"]["failure_share"] == 1 and entry["old"]["failures"] == 0
+    assert those_in(gateway, "new", USERS[:200]) == set()  # and nobody meets a failure any more
+    line, = audit_log(gateway, "route.return")
+    assert line["who"] == "penstock" and line["target"] == "routes/product"
+    assert line["from"]["share"] == 0.5 and line["to"] == entry
+    gateway.wait_log("split_returned")
+
+
+def test_what_was_taken_back_stays_so_over_a_restart_until_the_split_is_another_one(old, new, tmp_path):
+    with Gateway(tmp_path) as gateway:
+        gateway.no_limits()
+        put_pool(gateway, "old", old)
+        put_pool(gateway, "new", new)
+        put_route(gateway, "product", path="/p/", pool="old", split=[SPLIT])
+        new.serve = lambda request: Reply(500, "broken")
+        assert keep_asking(gateway, 20, lambda: returned(gateway) != [], USERS[:40])
+    new.serve = lambda request: "new"
+    with Gateway(tmp_path) as gateway:
+        assert len(returned(gateway)) == 1 and those_in(gateway, "new", USERS[:100]) == set()
+        change_route(gateway, "product", total_ms=9000)  # not the split
+        assert len(returned(gateway)) == 1 and those_in(gateway, "new", USERS[:100]) == set()
+        change_route(gateway, "product", split=[{**SPLIT, "share": 0.4}])
+        assert returned(gateway) == [] and 20 < len(those_in(gateway, "new", USERS[:100])) < 60
+        change_route(gateway, "product", split=[SPLIT])  # the old one does not bring it back
+        assert returned(gateway) == [] and those_in(gateway, "new", USERS[:100]) != set()
+
+
+def test_an_operator_gives_it_its_share_again(gateway, new):
+    change_route(gateway, "product", split=[SPLIT])
+    new.serve = lambda request: Reply(500, "broken")
+    assert keep_asking(gateway, 20, lambda: returned(gateway) != [], USERS[:40])
+    new.serve = lambda request: "new"
+    answer = gateway.admin("POST", "/admin/v1/routes/product/resume", {"reason": "it was mended"})
+    assert answer.status == 200 and answer.json["returned"] == []
+    assert 30 < len(those_in(gateway, "new", USERS[:100])) < 70
+    assert audit_log(gateway, "route.resume")[0]["why"] == "it was mended"
+    assert not keep_asking(gateway, 3, lambda: returned(gateway) != [], USERS[:100])  # judged anew
+    assert gateway.admin("POST", "/admin/v1/routes/product/resume").status == 200  # nothing to do
+    assert gateway.admin("POST", "/admin/v1/routes/nothing/resume").status == 404
+
+
+def test_a_slow_pool_is_left_for_its_latency(gateway, new):
+    change_route(gateway, "product", split=[{"pool": "new", "share": 0.5, "return": {"p99_above": 3, "window_s": 10}}])
+    new.delay_s = 0.05
+    assert keep_asking(gateway, 30, lambda: returned(gateway) != [], USERS[:40])
+    entry, = returned(gateway)
+    assert entry["why"] == "latency" and entry["new"]["p99_ms"] > 3 * entry["old"]["p99_ms"]
+
+
+# --- In a cluster. ---
+
+
+@pytest.fixture(scope="module")
+def cluster(kafka):
+    with Cluster(kafka, gateways=2) as both:
+        yield both
+
+
+def seconds_until(check):
+    began = time.monotonic()
+    wait_until(check, 10, every=0.005)
+    return time.monotonic() - began
+
+
+def test_a_switch_is_in_force_at_the_other_gateway_within_a_second_and_back_as_fast(cluster, old, new):
+    first, second = cluster[0], cluster[1]
+    put_pool(first, "old", old)
+    put_pool(first, "new", new)
+    put_route(first, "product", path="/p/", pool="old")
+    wait_until(lambda: second.public("GET", "/p/1").status == 200, 10)
+    for share, name in ((1, "new"), (0, "old"), (1, "new"), (0, "old")):
+        change_route(first, "product", split=[{"pool": "new", "share": share}])
+        took_s = seconds_until(lambda: answered_by(second, "ann") == name)
+        assert took_s < 1, took_s
+    change_route(first, "product", split=[{"pool": "new", "share": 0.5}])
+    wait_until(lambda: those_in(second, "new", USERS[:50]) != set(), 5)
+    assert those_in(first, "new", USERS[:200]) == those_in(second, "new", USERS[:200])
+
+
+def test_a_return_at_one_gateway_is_one_at_the_other_within_a_second(cluster, old, new):
+    first, second = cluster[0], cluster[1]
+    change_route(first, "product", split=[SPLIT])
+    wait_until(lambda: route(second, "product")["split"][0]["share"] == 0.5, 5)
+    new.serve = lambda request: Reply(500, "broken")
+    put_pool(first, "old", old)
+    put_pool(first, "new", new)
+    assert keep_asking(first, 20, lambda: returned(first) != [], USERS[:40])
+    assert seconds_until(lambda: returned(second) != []) < 1
+    assert returned(first) == returned(second)
+    assert all(second.public("GET", "/p/1", user=user).text == "old" for user in USERS[:100])
+
+
+def test_a_gateway_that_dies_in_the_middle_of_a_switch_leaves_one_that_is_whole(cluster, old, new):
+    first, second = cluster[0], cluster[1]
+    put_pool(first, "old", old)
+    put_pool(first, "new", new)
+    new.serve = lambda request: "new"
+    stop = threading.Event()
+    failed = []
+
+    def watch():
+        while not stop.is_set():
+            answer = second.public("GET", "/p/1", user="ann")
+            if answer.status != 200 or answer.text not in ("old", "new"):
+                failed.append(answer)
+
+    watcher = threading.Thread(target=watch)
+    change_route(first, "product", split=[{"pool": "new", "share": 0}])
+    wait_until(lambda: route(second, "product")["split"][0]["share"] == 0, 5)
+    watcher.start()
+    try:
+        killer = threading.Timer(0.005, first.kill)
+        killer.start()
+        try:
+            first.admin("PATCH", "/admin/v1/routes/product", {"split": [{"pool": "new", "share": 1}]},
+                        {**ANY_VERSION, "Content-Type": "application/merge-patch+json"})
+        except OSError:
+            pass  # it died before it could answer
+        killer.join()
+        time.sleep(1)
+        share = route(second, "product")["split"][0]["share"]
+        assert share in (0, 1)
+        assert answered_by(second, "ann") == ("new" if share else "old")
+        change_route(second, "product", split=[{"pool": "new", "share": 1}])  # goes on without the dead one
+        assert answered_by(second, "ann") == "new"
+        cluster.restart(first)
+        assert seconds_until(lambda: route(first, "product")["split"][0]["share"] == 1) < 10
+        assert answered_by(first, "ann") == "new"
+    finally:
+        stop.set()
+        watcher.join()
+    assert not failed, failed[:3]
