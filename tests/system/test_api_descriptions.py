@@ -16,6 +16,9 @@ BLOCKED_USER = "/admin/v1/blocklist/users/{user}"
 BLOCKED_RANGE = "/admin/v1/blocklist/ips/{range}"
 OVERLOAD = "/admin/v1/overload"
 FEATURE = "/admin/v1/features/{feature}"
+POOL = "/admin/v1/pools/{pool}"
+ROUTE = "/admin/v1/routes/{route}"
+CACHE = "/admin/v1/caches/{cache}"
 
 
 class Described:
@@ -87,6 +90,41 @@ def admin(gateway):
 
 def user(name, **more):
     return {"X-User-Id": name, **more}
+
+
+def make_pages(admin):
+    """A pool, a cache, and a route that names both, with all the members that a document has."""
+    endpoints = [{"address": "127.0.0.1:9001", "weight": 2, "zone": "a", "drain": False}, {"address": "[::1]:9001"}]
+    health = {"path": "/healthz", "host": "shop.example", "interval_ms": 60000, "expect": [200, 204]}
+    admin.call(201, "put", POOL, {"algorithm": "consistent_hash", "hash_by": "cookie:sid", "endpoints": endpoints, "health": health,
+                                  "outlier": {"latency_factor": 2.5}, "reason": "to see it"}, pool="web")
+    for name, discovery in (("file", {"file": "/nonexistent/pool.json"}), ("registered", {"registration": True, "shrink_share_min": 0})):
+        admin.call(201, "put", POOL, {"discovery": discovery}, pool=name)
+    admin.call(201, "put", CACHE, {"bytes": 1 << 20, "eviction": "lfu"}, cache="pages")
+    route = {"host": "shop.example", "path": "/p/", "methods": ["GET", "POST"], "class": "extra", "pool": "web", "cache": {"store": "pages", "query": ["id"]},
+             "split": [{"pool": "registered", "share": 0.05, "by": "header:X-Beta=1", "return": {"errors_above": 0.02}}],
+             "request_headers": {"set": {"X-Shop": "a"}, "remove": ["Cookie"]}, "shadow": {"pool": "file", "share": 0.001},
+             "fallback": [{"kind": "stale"}, {"kind": "pool", "pool": "file"}, {"kind": "static", "status": 503, "body": "<p>soon"}]}
+    admin.call(201, "put", ROUTE, route, route="product")
+    admin.call(201, "put", ROUTE, {"path": "/old/", "redirect": {"status": 301, "location": "/p/"}}, route="old")
+    admin.call(201, "put", ROUTE, {"path": "/soon", "match": "exact", "answer": {"body": "<p>soon"}}, route="soon")
+    admin.call(422, "put", ROUTE, {"path": "/v1/", "pool": "web"}, route="mine")
+    for path, argument, listed in ((POOL, {"pool": "web"}, "pools"), (ROUTE, {"route": "product"}, "routes"), (CACHE, {"cache": "pages"}, "caches")):
+        admin.call(200, "get", path, **argument)
+        admin.call(200, "get", f"/admin/v1/{listed}")
+    admin.call(200, "post", ROUTE + "/fallback", {"ttl_s": 60, "reason": "to see it"}, route="product")
+    admin.call(422, "post", ROUTE + "/fallback", {}, route="product")
+    admin.call(409, "post", ROUTE + "/fallback", {"ttl_s": 60}, route="soon")
+    for command in ("restore", "resume"):
+        admin.call(200, "post", f"{ROUTE}/{command}", route="product")
+
+
+def drop_pages(admin):
+    admin.call(409, "delete", POOL, headers=ANY_VERSION, pool="web")
+    admin.call(409, "delete", CACHE, headers=ANY_VERSION, cache="pages")
+    for path, argument in ((ROUTE, {"route": "product"}), (POOL, {"pool": "web"}), (CACHE, {"cache": "pages"})):
+        admin.call(204, "delete", path, headers=ANY_VERSION, **argument)
+        admin.call(404, "get", path, **argument)
 
 
 def test_both_listeners_do_what_their_descriptions_say(gateway, public, admin):
@@ -172,10 +210,12 @@ def test_both_listeners_do_what_their_descriptions_say(gateway, public, admin):
     admin.call(422, "put", BLOCKED_RANGE, range="10.0.0.1-8")
     admin.call(200, "get", "/admin/v1/blocklist/users")
     admin.call(200, "get", "/admin/v1/blocklist/ips", query="?after=2001&limit=1")
+    make_pages(admin)
     for path, patch, argument in ((ADMIN_SALE, {"per_user_cap": 2}, {"sale": "draft"}), (LIMIT, {"rate": 6}, {"rule": "user"}),
                                   (BLOCKED_USER, {"reason": "a farm"}, {"user": "%C3%A9"}),
                                   (BLOCKED_RANGE, {"until": "2099-01-01T00:00:00Z"}, {"range": "2001:db8::-32"}),
-                                  (OVERLOAD, {"enter": 0.9}, {}), (FEATURE, {"level": 3}, {"feature": "exact_stock"})):
+                                  (POOL, {"slow_start_ms": 10}, {"pool": "web"}), (ROUTE, {"class": "core"}, {"route": "product"}),
+                                  (CACHE, {"eviction": "lru"}, {"cache": "pages"}), (OVERLOAD, {"enter": 0.9}, {}), (FEATURE, {"level": 3}, {"feature": "exact_stock"})):
         first = admin.call(200, "get", path + "/versions", **argument).json["versions"][-1]["version"]
         admin.call(200, "get", path + "/versions/{version}", version=str(first), **argument)
         admin.call(404, "get", path + "/versions/{version}", version="999", **argument)
@@ -186,6 +226,7 @@ def test_both_listeners_do_what_their_descriptions_say(gateway, public, admin):
         admin.call(200, "post", path + "/rollback", {"version": first}, query="?dry_run=1", **argument)
         if path != ADMIN_SALE:
             admin.call(200, "post", path + "/rollback", {"version": first}, **argument)
+    drop_pages(admin)
     admin.call(200, "put", OVERLOAD, {"signals": {"loop_delay_ms": {"threshold": 30}}}, headers=ANY_VERSION)
     admin.call(200, "put", FEATURE, {"level": None}, headers=ANY_VERSION, feature="exports")
     admin.call(422, "put", FEATURE, {"level": 1}, feature="orders")
