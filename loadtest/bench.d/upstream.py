@@ -54,7 +54,7 @@ server {{ listen 127.0.0.1:{port} backlog=4096; root "{root}"; location /cached/
 def proxy(directory, port_of_shop):
     return OneNginx(directory, "proxy", SERVER_CORE, lambda port, here: f"""
 proxy_cache_path "{here}/cache" keys_zone=pages:10m max_size=64m use_temp_path=off; open_file_cache max=100;
-proxy_http_version 1.1; proxy_max_temp_file_size 0; proxy_set_header Connection ""; proxy_set_header Host $host; proxy_set_header X-Forwarded-For $remote_addr;
+proxy_http_version 1.1; proxy_max_temp_file_size 0; proxy_buffer_size 64k; proxy_buffers 8 64k; proxy_busy_buffers_size 128k; proxy_set_header Connection ""; proxy_set_header Host $host; proxy_set_header X-Forwarded-For $remote_addr;
 proxy_set_header X-Forwarded-Proto $scheme;
 upstream shop {{ server 127.0.0.1:{port_of_shop}; keepalive 256; keepalive_requests 1000000000; }}
 server {{ listen 127.0.0.1:{port} backlog=4096; location / {{ proxy_pass http://shop; }} location /cached/ {{ proxy_cache pages; proxy_pass http://shop; }} }}""")
