@@ -268,22 +268,34 @@ WHOLE = {"head_in_single_bytes": b"slow", "body_dripped": b"d" * 40, "http_1_0":
          "continues_first": b"whole", "trailers": b"whole", "chunk_extensions": b"whole", "no_reason": b"whole"}
 
 
+def counted(gateway, pool):
+    """Outcomes of the requests to a pool."""
+    found = re.findall(rf'penstock_upstream_requests_total{{pool="{pool}",outcome="(\w+)"}} (\d+)', call(gateway.admin_port, "GET", "/metrics").text)
+    return {outcome: int(count) for outcome, count in found if int(count)}
+
+
+# What is counted, where it is not the kind's own name.
+REASONS = {**dict.fromkeys(NO_HTTP, "malformed"), "silent": "timeout", "never_connects": "connect_timeout", "head_dripped_for_ever": "timeout", "refuses": "refused",
+           **dict.fromkeys(LOST[1:], "reset"), **dict.fromkeys(BROKEN, "broken"), "body_stops": "broken"}
+
+
 @pytest.mark.parametrize("kind", [*SILENT, *NO_HTTP, *LOST])
 def test_a_server_that_gives_no_answer_is_answered_for(gateway, kind):
     with Misbehaving(kind) as bad:
-        route(gateway, [bad])
+        route(gateway, [bad], name=f"no-{kind}")
         began = time.monotonic()
         status, head, body = parts(ask(gateway, "GET / HTTP/1.1\nHost: shop\nConnection: close", timeout=10))
         assert status == SILENT.get(kind, 502), head
         problem = json.loads(body)
         assert problem["status"] == status and problem["code"] == ("gateway_timeout" if status == 504 else "bad_gateway") and problem["detail"], problem
         assert time.monotonic() - began < TOTAL_MS / 1e3 + 2
+        assert counted(gateway, f"no-{kind}") == {REASONS[kind]: 1}
 
 
 @pytest.mark.parametrize("kind", BROKEN)
 def test_a_body_that_breaks_off_is_never_given_as_a_whole_one(gateway, kind):
     with Misbehaving(kind) as bad:
-        route(gateway, [bad])
+        route(gateway, [bad], name=f"half-{kind}")
         for version in ("1.1", "1.0"):
             got = ask(gateway, f"GET / HTTP/{version}\nHost: shop", timeout=10)  # no Connection: close, and yet it ends
             status, head, body = parts(got)
@@ -291,6 +303,8 @@ def test_a_body_that_breaks_off_is_never_given_as_a_whole_one(gateway, kind):
                 assert json.loads(body)["code"] == "bad_gateway"
             else:
                 assert status == 200 and not is_whole(got), (head, len(body))
+        outcomes = counted(gateway, f"half-{kind}")
+        assert outcomes in ({"broken": 2}, {"malformed": 2}, {"broken": 1, "malformed": 1}, {"timeout": 2}), outcomes
 
 
 @pytest.mark.parametrize("kind", WHOLE)
@@ -408,6 +422,18 @@ def test_a_get_goes_to_another_server_when_one_refuses(gateway):
     with Misbehaving("refuses") as bad, Upstream() as good:
         route(gateway, [bad, good])
         assert [call(gateway.port, "GET", f"/{number}").status for number in range(10)] == [200] * 10
+
+
+def test_retries_are_bounded_by_a_share_of_requests(gateway):
+    """Two servers that refuse: each try would be another one. At most 0.2 a request, and 3 a second."""
+    with Misbehaving("refuses") as one, Misbehaving("refuses") as two:
+        route(gateway, [one, two], name="bounded")
+        began, count = time.monotonic(), 300
+        for number in range(count):
+            assert call(gateway.port, "GET", f"/{number}").status == 502
+        passed = time.monotonic() - began
+        retries = gateway.metric('penstock_upstream_retries_total{pool="bounded"}')
+    assert 0 < retries <= 0.2 * count + 3 * (passed + 10), retries
 
 
 # --- Nobody smuggles. ---
