@@ -45,19 +45,19 @@ def ask_later(port, request):
 
 def test_sigterm_under_load_serves_on_for_its_delay_and_loses_nothing():
     """F16."""
-    with Gateway(settings={"drain": {"delay_ms": 1500}}) as gateway:
+    with Gateway(settings={"drain": {"delay_ms": 4000}}) as gateway:
         gateway.no_limits()
         sale = gateway.make_sale(stock=STOCK)
         with Load(gateway, sale) as load:
             wait_until(lambda: load.promised() > 200, 30, what="orders")
             started = time.monotonic()
             term(gateway)
-            wait_until(lambda: gateway.public("GET", "/readyz").status == 503, 1.0, what="readyz to fail")
+            wait_until(lambda: gateway.public("GET", "/readyz").status == 503, 3.5, what="readyz to fail")
             assert "[-]serving failed" in gateway.public("GET", "/readyz?verbose").text
             assert gateway.public("GET", "/livez").status == 200
             assert gateway.buy(sale, "late").json["state"] == "accepted"  # a new connection, a new order
             assert gateway.process.wait(30) == 0
-            assert 1.4 < time.monotonic() - started < 30
+            assert 3.9 < time.monotonic() - started < 30
             gateway.start()
             before = load.promised()
             wait_until(lambda: load.promised() > before + 200, 30, what="orders after the restart")
