@@ -166,12 +166,45 @@ static void *build_pages(void *ctx)
 {
     struct gw_control *control = ctx;
 
-    return up_registry_build(control->shop, control->deps.config);
+    struct up_table *table = up_registry_build(control->shop, control->deps.config);
+
+    if (table != NULL)
+        up_membership_follow(control->members, table);
+    return table;
 }
 
 static void drop_pages(void *pages)
 {
     up_table_drop(pages);
+}
+
+static void on_registration(void *ctx, const char *pool, bool left)
+{
+    const struct gw_control *control = ctx;
+
+    up_membership_registered(control->members, pool, left);
+}
+
+/* Pools and routes, and who says which endpoints they have. */
+static int new_shop(struct gw_control *control)
+{
+    const struct gw_control_deps *deps = &control->deps;
+    const struct ps_option_list *servers = deps->dns_servers;
+    int err = up_membership_new(
+        &(struct up_membership_deps){.loop = deps->loop,
+                                     .clock = cfg_store_clock(deps->config),
+                                     .store = deps->config,
+                                     .dns_servers =
+                                         servers != NULL ? (const char *const *)servers->at : NULL,
+                                     .dns_server_count = servers != NULL ? servers->count : 0},
+        &control->members);
+
+    return err < 0
+               ? err
+               : up_registry_new(&(struct up_registry_deps){.clock = cfg_store_clock(deps->config),
+                                                            .worker_count = deps->workers->count,
+                                                            .members = control->members},
+                                 &control->shop);
 }
 
 int gw_control_new(const struct gw_control_deps *deps, struct gw_control **ret_control,
@@ -189,6 +222,7 @@ int gw_control_new(const struct gw_control_deps *deps, struct gw_control **ret_c
                                                   .publish = publish,
                                                   .on_sale = on_sale,
                                                   .on_changing = on_changing,
+                                                  .on_registration = on_registration,
                                                   .sale_is_used = sale_is_used,
                                                   .view = {.ctx = control,
                                                            .decorate = decorate,
@@ -197,9 +231,7 @@ int gw_control_new(const struct gw_control_deps *deps, struct gw_control **ret_c
                                                            .drop_pages = drop_pages,
                                                            .compile = adm_limit_set_new,
                                                            .free_compiled = free}};
-    err = up_registry_new(&(struct up_registry_deps){.clock = cfg_store_clock(deps->config),
-                                                     .worker_count = deps->workers->count},
-                          &control->shop);
+    err = new_shop(control);
     if (err == 0)
         err = cfg_store_start(deps->config, &callbacks);
     if (err < 0) {
@@ -218,6 +250,7 @@ int gw_control_new(const struct gw_control_deps *deps, struct gw_control **ret_c
 void gw_control_stop(struct gw_control *control)
 {
     uv_close((uv_handle_t *)&control->tick, NULL);
+    up_membership_stop(control->members);
     cfg_store_close(control->deps.config);
 }
 
@@ -227,6 +260,7 @@ void gw_control_free(struct gw_control *control)
         return;
     cfg_store_free(control->deps.config); /* ends what is under way */
     sale_list_done(&control->sales);
+    up_membership_free(control->members);
     up_registry_free(control->shop);
     free(control);
 }

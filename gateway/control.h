@@ -5,6 +5,7 @@
 
 #include "gateway/config/store.h"
 #include "gateway/sales/list.h"
+#include "gateway/upstream/membership.h"
 #include "gateway/upstream/registry.h"
 #include "gateway/upstream/returns.h"
 #include "gateway/worker.h"
@@ -15,8 +16,9 @@ struct gw_control_deps {
     struct cfg_store *config; /* open */
     struct sale_runs *sales;
     struct oq_fold *fold;
-    const struct gw_workers *workers; /* which snapshots go to */
-    void (*on_started)(void *ctx);    /* once: the workers know what is to be served; may be NULL */
+    const struct gw_workers *workers;         /* which snapshots go to */
+    const struct ps_option_list *dns_servers; /* of pools; NULL: those of the system */
+    void (*on_started)(void *ctx); /* once: the workers know what is to be served; may be NULL */
     void *ctx;
 };
 
@@ -27,6 +29,7 @@ struct gw_control {
     struct up_returns returns; /* of splits */
     struct sale_list sales;
     struct up_registry *shop; /* pools and routes */
+    struct up_membership *members;
     bool started;
     bool dirty; /* what is known here of some sale has changed: to be published */
     /* Which ones; more than fit: all. */

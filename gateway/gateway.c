@@ -302,14 +302,16 @@ static int open_cluster(struct gateway *gateway)
 
 static int new_control(struct gateway *gateway, struct ps_fault *fault)
 {
-    return gw_control_new(&(struct gw_control_deps){.loop = &gateway->loop,
-                                                    .config = gateway->config,
-                                                    .sales = gateway->sales,
-                                                    .fold = gateway->fold,
-                                                    .workers = &gateway->workers,
-                                                    .on_started = on_started,
-                                                    .ctx = gateway},
-                          &gateway->control, fault);
+    return gw_control_new(
+        &(struct gw_control_deps){.loop = &gateway->loop,
+                                  .config = gateway->config,
+                                  .sales = gateway->sales,
+                                  .fold = gateway->fold,
+                                  .workers = &gateway->workers,
+                                  .dns_servers = &gateway->settings->upstream.dns_servers,
+                                  .on_started = on_started,
+                                  .ctx = gateway},
+        &gateway->control, fault);
 }
 
 static int open_control(struct gateway *gateway)
@@ -432,6 +434,7 @@ static int new_admin(struct gateway *gateway)
                                  .metrics = gateway->metrics,
                                  .overload = gateway->overload,
                                  .shop = gateway->control->shop,
+                                 .members = gateway->control->members,
                                  .breakers = &gateway->breakers.known,
                                  .flow = gateway->flow,
                                  .shard = gateway->shard,

@@ -132,6 +132,8 @@
       "Read the document. The gateways had been operated apart from each other.") \
     X(shared_copy_unreadable, ERROR, "Redis holds a document that this version cannot read: the old one stays in force here.", \
       "Upgrade this gateway.") \
+    X(heartbeats_not_written, WARN, "Heart-beats of registered endpoints could not be stored (error): they are answered 503, and no registration ends meanwhile.", \
+      "Repair what error names: Redis or control.db.") \
     X(discovery_failed, WARN, "The discovery of a pool's endpoints failed (source, why); the last good list of so many endpoints stays.", \
       "Repair what why names. It is asked again by itself.") \
     X(discovery_held, WARN, "A pool's discovered list is much shorter than before (why): the one before stays for a minute.", \

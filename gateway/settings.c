@@ -16,9 +16,10 @@ static const char *const store_kinds[] = {"memory", "redis", NULL};
 static const char *const log_kinds[] = {"journal", "kafka", NULL};
 static const char *const log_levels[] = {"debug", "info", "warn", "error", NULL};
 
-#define AT(field) offsetof(struct gw_settings, field)
-#define ANY       0, INT64_MAX
-#define TEXT(max) 0, (max)
+#define DNS_SERVERS_MAX 8
+#define AT(field)       offsetof(struct gw_settings, field)
+#define ANY             0, INT64_MAX
+#define TEXT(max)       0, (max)
 
 /* clang-format off */
 const struct ps_option gw_options[] = {
@@ -71,6 +72,7 @@ const struct ps_option gw_options[] = {
     {"cors.allow_origins",           PS_OPT_STRINGS, AT(cors.allow_origins),           1, 255,         "[]",            "",            NULL,           false, "Origins that may call the public API from a browser; the status page is open to all"},
     {"upstream.allowed_networks",    PS_OPT_STRINGS, AT(upstream.allowed_networks),    1, 64,          "[\"127.0.0.0/8\", \"::1\", \"10.0.0.0/8\", \"172.16.0.0/12\", \"192.168.0.0/16\", \"fc00::/7\"]", "CIDR", NULL, false, "Where endpoints of pools may be: others are refused in documents, and left out of what is discovered"},
     {"upstream.static_dir",          PS_OPT_STRING,  AT(upstream.static_dir),          1, 1024,        "null",          "",            NULL,           false, "A directory of files that routes may name as the body of an answer; null: none"},
+    {"upstream.dns_servers",         PS_OPT_STRINGS, AT(upstream.dns_servers),         1, 64,          "[]",            "",            NULL,           false, "DNS servers that discovery asks, as 10.0.0.53, 10.0.0.53:5353 or [fd00::53]:53; none: those of /etc/resolv.conf"},
     {"sales",                        PS_OPT_JSON,    AT(sales),                        ANY,            "[]",            "",            NULL,           true,  "Sales to create at start if their name is unknown"},
     {"policy",                       PS_OPT_JSON,    AT(policy),                       ANY,            "{}",            "",            NULL,           true,  "Documents to start with: limits, features, caches, pools and routes by name, overload; taken once, what somebody has changed stays as it is"},
 };
@@ -97,6 +99,22 @@ static void read_cidrs(const struct ps_option_list *list, const char *option,
     *ret_cidrs = cidrs;
 }
 
+static void check_dns_servers(const struct ps_option_list *list, struct ps_faults *faults)
+{
+    struct ps_address address;
+
+    for (size_t i = 0; i < list->count; i++) {
+        char path[64];
+        (void)snprintf(path, sizeof path, "upstream.dns_servers[%zu]", i);
+        if (i >= DNS_SERVERS_MAX)
+            (void)ps_faults_add(faults, PS_E_INVALID, path, "is one too many: at most %d",
+                                DNS_SERVERS_MAX);
+        else if (ps_address_parse(list->at[i], strlen(list->at[i]), true, &address) < 0)
+            (void)ps_faults_add(faults, PS_E_INVALID, path,
+                                "\"%s\" is no address, with a port or without one", list->at[i]);
+    }
+}
+
 static void read_bounds(struct gw_settings *settings, struct ps_faults *faults)
 {
     const char *dir = settings->upstream.static_dir;
@@ -110,6 +128,7 @@ static void read_bounds(struct gw_settings *settings, struct ps_faults *faults)
         (void)ps_faults_add(faults, PS_E_INVALID, "upstream.static_dir",
                             "must be an absolute path");
     settings->bounds.static_dir = dir;
+    check_dns_servers(&settings->upstream.dns_servers, faults);
 }
 
 static int read_redis_url(struct gw_settings *settings, struct ps_fault *fault)

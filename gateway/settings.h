@@ -88,6 +88,7 @@ struct gw_settings {
     struct {
         struct ps_option_list allowed_networks; /* CIDRs */
         char *static_dir;                       /* NULL: none */
+        struct ps_option_list dns_servers;      /* "ip:port" */
     } upstream;
     json_t *sales;  /* seeds, an array of objects: the sale document plus "sale" */
     json_t *policy; /* seed: {"limits":{rule:{…}}} */

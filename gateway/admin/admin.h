@@ -13,6 +13,7 @@
 #include "gateway/config/store.h"
 #include "gateway/sales/list.h"
 #include "gateway/server/http.h"
+#include "gateway/upstream/membership.h"
 
 struct op_admin;
 struct clu_cluster;
@@ -37,6 +38,7 @@ struct op_deps {
     struct up_registry *shop; /* pools and routes */
     struct adm_breakers *breakers;
     struct ord_flow *flow;
+    struct up_membership *members;
     struct ps_metrics_shard *shard;
     void (*readiness)(void *ctx, struct ans_readiness *ret_readiness);
     void (*gather)(void *ctx);       /* what is measured at a scrape goes into the shard */

@@ -88,6 +88,9 @@ void op_release(struct op_admin *admin);
 
 /* --- routes.c --- */
 void op_handle(struct srv_request *http, void *admin);
+/* For a handler that finds out by itself whether it changes something: false: it is called again in
+ * its turn. */
+bool op_is_its_turn(struct op_request *request);
 
 /* --- answer.c --- */
 
@@ -254,6 +257,8 @@ op_request_fn op_audit_sale;                                                   /
 op_request_fn op_list_flow, op_pin_flow, op_unpin_flow;                        /* flow.c */
 op_request_fn op_fallback_route, op_restore_route, op_resume_route;            /* switching.c */
 op_request_fn op_list_breakers, op_force_breaker, op_release_breaker;          /* breakers.c */
+op_request_fn op_list_endpoints, op_get_endpoint, op_put_endpoint,
+    op_delete_endpoint; /* endpoints.c */
 op_request_fn op_livez, op_readyz, op_metrics, op_get_settings, op_list_tokens, op_new_token,
     op_delete_token, op_drain; /* ops.c */
 op_request_fn op_list_rehearsal_keys, op_new_rehearsal_key,

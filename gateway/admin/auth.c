@@ -34,7 +34,7 @@ _Static_assert(OP_TOKEN_LEN ==
                        1,
                "the length of a token's text");
 
-const char *const op_role_names[] = {"viewer", "operator", "admin", NULL};
+const char *const op_role_names[] = {"registrar", "viewer", "operator", "admin", NULL};
 
 struct token_list {
     struct op_token *at; /* room for OP_TOKENS_MAX */

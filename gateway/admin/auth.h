@@ -24,11 +24,12 @@
 #define OP_TOKENS_MAX       100
 
 enum op_role {
+    OP_ROLE_REGISTRAR, /* may register endpoints of pools, and nothing else */
     OP_ROLE_VIEWER,
     OP_ROLE_OPERATOR,
     OP_ROLE_ADMIN
-};                                        /* each may all that those before it may */
-extern const char *const op_role_names[]; /* "viewer", "operator", "admin", NULL */
+}; /* from the viewer on, each may all that those before it may */
+extern const char *const op_role_names[]; /* "registrar", "viewer", "operator", "admin", NULL */
 
 struct op_token {
     char id[PS_NAME_MAX + 1]; /* "t" and 12 hexadecimal digits; "first" for the first one */

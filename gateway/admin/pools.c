@@ -51,6 +51,20 @@ static json_t *endpoint_json(const struct up_member *member, int64_t now_ns)
                      ms_json(up_figures_quantile_ns(&added, 0.99)));
 }
 
+/* What its discovery says; null: it has none. */
+static json_t *discovered_json(const struct op_admin *admin, const char *pool)
+{
+    struct up_discovery_view view;
+
+    if (!up_discovery_view(up_membership_discovery(admin->deps.members), pool, &view))
+        return json_null();
+    return json_pack("{s:s, s:s, s:o, s:s?, s:i, s:o}", "source", view.source, "state",
+                     up_discovery_state_names[view.state], "since", ps_json_of_time(view.since_ms),
+                     "why", view.why[0] != '\0' ? view.why : NULL, "endpoints",
+                     (int)view.endpoint_count, "next",
+                     view.next_ms > 0 ? ps_json_of_time(view.next_ms) : json_null());
+}
+
 int op_show_pool(const struct op_admin *admin, const struct cfg_doc *doc, json_t *json)
 {
     const struct up_pool_view *pool = up_registry_pool(admin->deps.shop, doc->name);
@@ -60,6 +74,7 @@ int op_show_pool(const struct op_admin *admin, const struct cfg_doc *doc, json_t
 
     for (size_t i = 0; err == 0 && pool != NULL && i < pool->member_count; i++)
         err = json_array_append_new(live, endpoint_json(&pool->members[i], now_ns));
-    return json_object_set_new(json, "live", ps_json_built(live, err)) |
+    return json_object_set_new(json, "discovered", discovered_json(admin, doc->name)) |
+           json_object_set_new(json, "live", ps_json_built(live, err)) |
            json_object_set_new(json, "panic", json_boolean(pool != NULL && pool->pool->panic));
 }

@@ -19,7 +19,8 @@ enum {
     CHANGES = 2,    /* one at a time */
     NEEDS_BODY = 4, /* a JSON object; routes without it may have one */
     QUERY = 8,      /* reads a query; every other route refuses one */
-    EXPORT = 16     /* gives way under overload: the feature exports */
+    EXPORT = 16,    /* gives way under overload: the feature exports */
+    REGISTERS = 32  /* a registrar may, too */
 };
 
 /* clang-format off */
@@ -47,6 +48,10 @@ static const struct route {
     {"/admin/v1/overload/unpin",              SRV_POST,   OP_ROLE_OPERATOR, CHANGES,              op_unpin_level},
     {"/admin/v1/features/{}/pin",             SRV_POST,   OP_ROLE_OPERATOR, CHANGES | NEEDS_BODY | QUERY, op_pin_feature},
     {"/admin/v1/features/{}/unpin",           SRV_POST,   OP_ROLE_OPERATOR, CHANGES,              op_unpin_feature},
+    {"/admin/v1/pools/{}/endpoints",          SRV_GET,    OP_ROLE_VIEWER,   REGISTERS,            op_list_endpoints},
+    {"/admin/v1/pools/{}/endpoints/{}",       SRV_GET,    OP_ROLE_VIEWER,   REGISTERS,            op_get_endpoint},
+    {"/admin/v1/pools/{}/endpoints/{}",       SRV_PUT,    OP_ROLE_OPERATOR, NEEDS_BODY | REGISTERS, op_put_endpoint},
+    {"/admin/v1/pools/{}/endpoints/{}",       SRV_DELETE, OP_ROLE_OPERATOR, CHANGES | REGISTERS,  op_delete_endpoint},
     {"/admin/v1/config",                      SRV_GET,    OP_ROLE_ADMIN,    QUERY,                op_get_config},
     {"/admin/v1/config",                      SRV_PUT,    OP_ROLE_ADMIN,    CHANGES | NEEDS_BODY | QUERY, op_put_config},
     {"/admin/v1/sales/{}/open",               SRV_POST,   OP_ROLE_OPERATOR, CHANGES,              op_open_sale},
@@ -327,6 +332,18 @@ static bool has_turns(const struct op_admin *admin)
     return request != NULL;
 }
 
+bool op_is_its_turn(struct op_request *request)
+{
+    const struct op_admin *admin = request->admin;
+
+    /* A request that waits already is called because it is its turn. */
+    if (!admin->changing && (request->handle != 0 || !has_turns(admin)))
+        return true;
+    request->turn = true;
+    (void)op_wait(request, OP_WAIT_MS);
+    return false;
+}
+
 static void run(struct op_request *request, const struct route *route)
 {
     bool needs_body =
@@ -339,11 +356,8 @@ static void run(struct op_request *request, const struct route *route)
     if (route->method != SRV_GET && !read_body(request, needs_body))
         return;
     request->run = route->run;
-    if ((route->flags & CHANGES) != 0 && (request->admin->changing || has_turns(request->admin))) {
-        request->turn = true;
-        (void)op_wait(request, OP_WAIT_MS);
+    if ((route->flags & CHANGES) != 0 && !op_is_its_turn(request))
         return;
-    }
     route->run(request);
 }
 
@@ -379,7 +393,8 @@ static void dispatch(struct op_request *request, const struct route *route, cons
             op_no(request, ANS_V_method_not_allowed, NULL);
         return;
     }
-    if (role < route->role) {
+    bool registers = (route->flags & REGISTERS) != 0 && role == OP_ROLE_REGISTRAR;
+    if (role < route->role && !registers) {
         ps_metric_add(request->admin->deps.shard, GW_M_ADMIN_DENIED, 0, 1);
         op_no(request, ANS_V_forbidden, "needs the role %s, the token has the role %s",
               op_role_names[route->role], op_role_names[role]);

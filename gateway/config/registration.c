@@ -47,7 +47,7 @@ static int registration_parse(const char *name, const json_t *json, const json_t
 {
     struct cfg_registration is = {0};
     struct ps_json_reader reader;
-    struct ps_str zone = {"", 0};
+    struct ps_str zone = {"", 0}, by = {"", 0};
     int64_t weight = 1;
     int err = split_name(name, strlen(name), &is);
 
@@ -64,6 +64,7 @@ static int registration_parse(const char *name, const json_t *json, const json_t
         ps_json_fault(&reader, "zone", "must be [A-Za-z0-9][A-Za-z0-9._-]{0,31}");
     ps_json_time(&reader, "until", &is.until_ms);
     ps_json_bool(&reader, "gone", &is.gone);
+    ps_json_string(&reader, "by", PS_NAME_MAX, &by);
     err = ps_json_done(&reader);
     if (err < 0)
         return err;
@@ -72,6 +73,7 @@ static int registration_parse(const char *name, const json_t *json, const json_t
         return PS_E_NOMEM;
     is.endpoint.weight = (uint16_t)weight;
     memcpy(is.endpoint.zone, zone.at, zone.len);
+    memcpy(is.by, by.at, by.len);
     *registration = is;
     *ret_parsed = registration;
     return 0;
@@ -83,10 +85,10 @@ json_t *cfg_registration_write(const struct cfg_registration *registration)
     char until[PS_TIME_LEN + 1];
 
     ps_time_format(registration->until_ms, until);
-    return json_pack("{s:I, s:i, s:s?, s:s, s:b}", "ttl_s", (json_int_t)registration->ttl_s,
+    return json_pack("{s:I, s:i, s:s?, s:s, s:b, s:s}", "ttl_s", (json_int_t)registration->ttl_s,
                      "weight", (int)endpoint->weight, "zone",
                      endpoint->zone[0] != '\0' ? endpoint->zone : NULL, "until", until, "gone",
-                     (int)registration->gone);
+                     (int)registration->gone, "by", registration->by);
 }
 
 static json_t *registration_write(const void *parsed)

@@ -1,7 +1,7 @@
 /* The kind `registrations`: endpoints of a pool that somebody keeps alive by saying so again and
  * again. The name of a document is "POOL/ADDRESS":
  *
- *   {"ttl_s":15,"weight":1,"zone":null,"until":"…Z","gone":false}
+ *   {"ttl_s":15,"weight":1,"zone":null,"until":"…Z","gone":false,"by":"t4f…"}
  *
  * It ends by itself. A document that differs from the one before by its `until` alone is a
  * heart-beat: it has no line in the audit log, no history, and changes nothing that workers see.
@@ -25,6 +25,7 @@ struct cfg_registration {
     int64_t ttl_s;
     int64_t until_ms;
     bool gone;
+    char by[PS_NAME_MAX + 1]; /* id of the token; heart-beats are written by the gateway */
 };
 
 /* Of a version that is no deletion. */

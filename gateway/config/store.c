@@ -445,6 +445,11 @@ bool cfg_store_is_synced(const struct cfg_store *store)
     return store->sync == NULL || cfg_sync_synced(store->sync);
 }
 
+bool cfg_store_takes_changes(const struct cfg_store *store)
+{
+    return store->sync == NULL || cfg_sync_takes_puts(store->sync);
+}
+
 bool cfg_store_is_shared(const struct cfg_store *store)
 {
     return store->sync != NULL;

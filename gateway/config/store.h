@@ -161,6 +161,8 @@ void cfg_store_acknowledged(struct cfg_store *store, int64_t version);
 
 /* False: the gateway is in a cluster and has not seen its decisions yet; it may not serve. */
 bool cfg_store_is_synced(const struct cfg_store *store);
+/* False: changes are refused at once, for the Redis that they are shared through is away. */
+bool cfg_store_takes_changes(const struct cfg_store *store);
 bool cfg_store_is_shared(const struct cfg_store *store); /* with other gateways */
 
 /* --- For kinds, seed.c and sync.c. --- */

@@ -58,11 +58,6 @@ struct cfg_sync {
 
 static void exchange(struct cfg_sync *sync);
 
-static int64_t now_ns(const struct cfg_sync *sync)
-{
-    return ps_clock_mono_ns(cfg_store_clock(sync->store));
-}
-
 static bool is_open(const struct cfg_sync *sync)
 {
     return sync->link != NULL && ps_redis_link_open(sync->link);
@@ -83,7 +78,7 @@ static void lose(struct cfg_sync *sync)
 {
     sync->generation[0] = '\0';
     sync->steady = false;
-    sync->settled_ns = now_ns(sync) + SETTLE_MS * PS_NS_PER_MS;
+    sync->settled_ns = ps_clock_mono_ns(cfg_store_clock(sync->store)) + SETTLE_MS * PS_NS_PER_MS;
 }
 
 /* --- Calls. --- */
@@ -534,11 +529,15 @@ static int send_put(struct cfg_sync *sync, const struct cfg_job *job)
     return err;
 }
 
+bool cfg_sync_takes_puts(const struct cfg_sync *sync)
+{
+    return is_open(sync) && is_ours(sync) && sync->generation[0] != '\0';
+}
+
 int cfg_sync_put(struct cfg_sync *sync, const struct cfg_job *job, cfg_sync_put_fn *fn, void *ctx,
                  struct ps_fault *fault)
 {
-    int err = is_open(sync) && is_ours(sync) && sync->generation[0] != '\0' ? send_put(sync, job)
-                                                                            : PS_E_CLOSED;
+    int err = cfg_sync_takes_puts(sync) ? send_put(sync, job) : PS_E_CLOSED;
     if (err < 0)
         return ps_fault(fault, err, CFG_SYNC_PATH, "Redis %s takes no changes: %s", server(sync),
                         sync->why[0] != '\0' ? sync->why : ps_err_text(err));
@@ -550,7 +549,8 @@ int cfg_sync_put(struct cfg_sync *sync, const struct cfg_job *job, cfg_sync_put_
 
 bool cfg_sync_holds(const struct cfg_sync *sync)
 {
-    return is_open(sync) && ((sync->busy && !sync->steady) || now_ns(sync) < sync->settled_ns);
+    return is_open(sync) && ((sync->busy && !sync->steady) ||
+                             ps_clock_mono_ns(cfg_store_clock(sync->store)) < sync->settled_ns);
 }
 
 /* --- The link, and the timer. --- */
@@ -634,12 +634,11 @@ int cfg_sync_new(struct cfg_store *store, const struct cfg_sync_settings *settin
 
 void cfg_sync_stop(struct cfg_sync *sync)
 {
-    struct ps_redis_link *link;
+    struct ps_redis_link *link = sync != NULL ? sync->link : NULL;
 
-    if (sync == NULL || sync->link == NULL)
+    if (link == NULL)
         return;
     uv_close((uv_handle_t *)&sync->timer, NULL);
-    link = sync->link;
     sync->link = NULL;
     ps_redis_link_close(link); /* answers what is pending */
 }

@@ -54,6 +54,8 @@ int64_t cfg_sync_complete(const struct cfg_sync *sync);
 void cfg_sync_written(struct cfg_sync *sync, int64_t revision);
 /* cfg_store_go_on follows soon. */
 void cfg_sync_wake(struct cfg_sync *sync);
+/* False: a put would be refused at once, for Redis is away. */
+bool cfg_sync_takes_puts(const struct cfg_sync *sync);
 /* Changes have to wait: newer copies are on their way. cfg_store_go_on follows. */
 bool cfg_sync_holds(const struct cfg_sync *sync);
 /* err 0: Redis has the change, at this revision. PS_E_CONFLICT: it has a newer copy, PS_E_BUSY: it

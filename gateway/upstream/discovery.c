@@ -92,7 +92,7 @@ static void keep_allowed(const struct up_discovery *discovery, struct up_found *
     size_t kept = 0, count = found->count;
 
     for (size_t i = 0; i < count; i++) {
-        if (ps_cidrs_have(allowed, &found->at[i].ip))
+        if (allowed == NULL || ps_cidrs_have(allowed, &found->at[i].ip))
             found->at[kept++] = found->at[i];
         else if (first[0] == '\0')
             memcpy(first, found->at[i].address, sizeof first);
@@ -374,6 +374,14 @@ int up_discovery_offer(struct up_discovery *discovery, const char *pool,
         judge(source, &found, 0, true, deliberate);
     up_found_free(&found);
     return err;
+}
+
+void up_discovery_fail(struct up_discovery *discovery, const char *pool, const char *why)
+{
+    struct up_source *source = find(discovery, pool);
+
+    if (source != NULL && source->kind == &registration)
+        up_source_fail(source, 0, "%s", why);
 }
 
 const struct cfg_endpoint *up_discovery_endpoints(const struct up_discovery *discovery,

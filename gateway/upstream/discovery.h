@@ -45,8 +45,8 @@ struct up_discovery_view {
 struct up_discovery_settings {
     uv_loop_t *loop;
     const struct ps_clock *clock;
-    /* Of the settings; what they point to outlives this. `allowed` without ranges: everybody. */
-    const struct ps_cidrs *allowed;
+    /* Of the settings; what they point to outlives this. */
+    const struct ps_cidrs *allowed; /* NULL: all */
     const char *const *dns_servers; /* "ip:port"; none: those of /etc/resolv.conf */
     size_t dns_server_count;
     int64_t held_ms; /* 0 = UP_HELD_MS */
@@ -75,6 +75,9 @@ void up_discovery_drop(struct up_discovery *discovery, const char *pool);
 int up_discovery_offer(struct up_discovery *discovery, const char *pool,
                        const struct cfg_endpoint *endpoints, size_t count,
                        bool deliberate) PS_MUST_CHECK;
+
+/* Nothing can be said of the pool's registrations now: the last list stays. */
+void up_discovery_fail(struct up_discovery *discovery, const char *pool, const char *why);
 
 /* By address, each once; valid until `changed` or the next call of up_discovery_set. NULL with
  * *ret_count 0: none. */

@@ -2,6 +2,7 @@
 #include "gateway/upstream/registry.h"
 
 #include "common/id.h"
+#include "common/log.h"
 #include "gateway/upstream/judge.h"
 #include "gateway/upstream/route.h"
 #include "gateway/upstream/route_figures.h"
@@ -158,25 +159,56 @@ static struct up_pool *new_pool(const struct up_registry *registry, const char *
     return pool;
 }
 
+static int add_member(const struct up_registry *registry, const struct up_pool_view *before,
+                      const struct cfg_endpoint *as, struct up_pool_view *pool)
+{
+    struct up_member *member = &pool->members[pool->member_count];
+
+    member->as = *as;
+    member->endpoint = take_endpoint(registry, before, pool->doc->name, as);
+    if (member->endpoint == NULL)
+        return PS_E_NOMEM;
+    pool->member_count++;
+    return 0;
+}
+
+static bool has_endpoint(const struct cfg_pool *pool, const char *address)
+{
+    for (size_t i = 0; i < pool->endpoint_count; i++)
+        if (strcmp(pool->endpoints[i].address, address) == 0)
+            return true;
+    return false;
+}
+
+/* Those of the document, and those discovered that it does not name itself. */
 static int fill_pool(const struct up_registry *registry, const struct cfg_doc *doc,
                      struct up_pool_view *ret_pool)
 {
     const struct up_pool_view *before = find_pool(registry->table, doc->name);
+    const struct up_membership *members = registry->deps.members;
+    const struct cfg_endpoint *found = NULL;
     struct cfg_pool *pool = cfg_pool_of(doc);
+    size_t found_count = 0;
+    int err = 0;
 
     ret_pool->doc = cfg_pool_keep(pool);
     ret_pool->pool = before != NULL ? up_pool_keep(before->pool) : new_pool(registry, doc->name);
-    ret_pool->members = calloc(pool->endpoint_count + 1, sizeof *ret_pool->members);
+    if (members != NULL)
+        found = up_discovery_endpoints(up_membership_discovery(members), doc->name, &found_count);
+    ret_pool->members = calloc(pool->endpoint_count + found_count + 1, sizeof *ret_pool->members);
     if (ret_pool->pool == NULL || ret_pool->members == NULL)
         return PS_E_NOMEM;
-    for (size_t i = 0; i < pool->endpoint_count; i++) {
-        struct up_member *member = &ret_pool->members[ret_pool->member_count];
-        member->as = pool->endpoints[i];
-        member->endpoint = take_endpoint(registry, before, doc->name, &member->as);
-        if (member->endpoint == NULL)
-            return PS_E_NOMEM;
-        ret_pool->member_count++;
-    }
+    for (size_t i = 0; i < pool->endpoint_count && err == 0; i++)
+        if (members == NULL || up_membership_allows(members, &pool->endpoints[i].ip))
+            err = add_member(registry, before, &pool->endpoints[i], ret_pool);
+        else /* the setting is narrower than when the document was stored */
+            ps_log(PS_LOG_WARN, "discovery_left_out", PS_F_STR("pool", doc->name),
+                   PS_F_STR("source", "document"), PS_F_STR("why", pool->endpoints[i].address));
+    for (size_t i = 0; i < found_count && err == 0; i++)
+        if (ret_pool->member_count < CFG_ENDPOINTS_MAX && !has_endpoint(pool, found[i].address))
+            err = add_member(registry, before, &found[i], ret_pool);
+    if (err < 0)
+        return err;
     qsort(ret_pool->members, ret_pool->member_count, sizeof *ret_pool->members, compare_members);
     return 0;
 }
@@ -300,7 +332,14 @@ static void drop_leaving(struct up_registry *registry, struct leaving *leaving)
 
 static void judge(const struct up_registry *registry, const struct up_pool_view *pool)
 {
-    up_judge_tick(pool, NULL, ps_clock_mono_ns(registry->deps.clock),
+    const struct up_membership *members = registry->deps.members;
+    const struct up_verdict *checks[CFG_ENDPOINTS_MAX];
+
+    for (size_t i = 0; i < pool->member_count; i++)
+        checks[i] = members != NULL ? up_health_find(up_membership_health(members), pool->doc->name,
+                                                     pool->members[i].as.address)
+                                    : NULL;
+    up_judge_tick(pool, checks, ps_clock_mono_ns(registry->deps.clock),
                   ps_clock_wall_ms(registry->deps.clock));
 }
 

@@ -7,6 +7,7 @@
 #define UP_REGISTRY_H
 
 #include "gateway/config/store.h"
+#include "gateway/upstream/membership.h"
 #include "gateway/upstream/pool.h"
 
 struct up_registry;
@@ -14,6 +15,7 @@ struct up_registry;
 struct up_registry_deps {
     const struct ps_clock *clock;
     size_t worker_count;
+    const struct up_membership *members; /* NULL: the documents name all endpoints */
 };
 
 int up_registry_new(const struct up_registry_deps *deps,

@@ -1,0 +1,248 @@
+/* Endpoints that register themselves, or are registered by whoever starts them: PUT and again PUT
+ * as a heart-beat. A heart-beat waits for nobody's change: it is noted, written with others, and
+ * answered at once (upstream/registrations.h). */
+#include "gateway/admin/admin_internal.h"
+
+#include "gateway/config/registration.h"
+#include "gateway/config/sync.h"
+
+#include <stdio.h>
+#include <string.h>
+
+/* What the path names. */
+struct endpoint {
+    char name[CFG_NAME_MAX + 1]; /* of the document */
+    struct cfg_endpoint is;
+    const struct cfg_doc *pool;
+    const struct cfg_doc *have; /* NULL: it is not registered */
+};
+
+/* --- The path. --- */
+
+/* NULL: answered. */
+static const struct cfg_doc *read_pool(struct op_request *request)
+{
+    struct op_target target;
+
+    if (!op_read_target(request, &cfg_kind_pool, &target))
+        return NULL;
+    if (target.have == NULL)
+        op_no(request, ANS_V_not_found, "no such pool");
+    return target.have;
+}
+
+static void refuse_address(struct op_request *request, const char *why)
+{
+    struct ps_fault fault;
+
+    (void)ps_fault(&fault, PS_E_INVALID, "/address", "%s", why);
+    op_fault(request, ANS_V_invalid, &fault);
+}
+
+/* False: answered. */
+static bool read_endpoint(struct op_request *request, struct endpoint *ret_endpoint)
+{
+    char text[CFG_ENDPOINT_SIZE];
+    size_t len;
+
+    ret_endpoint->pool = read_pool(request);
+    if (ret_endpoint->pool == NULL)
+        return false;
+    if (op_decode(request->arg[1], text, sizeof text, &len) < 0 ||
+        cfg_endpoint_parse(text, len, &ret_endpoint->is) < 0) {
+        refuse_address(request, "in the path: must be an address and a port: 10.0.0.1:8080 or "
+                                "[fd00::1]:8080");
+        return false;
+    }
+    cfg_registration_name(ret_endpoint->pool->name, &ret_endpoint->is, ret_endpoint->name);
+    ret_endpoint->have = cfg_registration_find(request->admin->deps.config, ret_endpoint->name);
+    return true;
+}
+
+/* --- Showing. --- */
+
+static json_t *show(const struct cfg_doc *doc, int64_t until_ms)
+{
+    const struct cfg_registration *is = cfg_registration_of(doc);
+    char made[PS_TIME_LEN + 1], until[PS_TIME_LEN + 1];
+
+    ps_time_format(doc->created_at_ms, made);
+    ps_time_format(until_ms, until);
+    return json_pack("{s:s, s:s, s:I, s:i, s:s?, s:s, s:s, s:s}", "pool", is->pool, "address",
+                     is->endpoint.address, "ttl_s", (json_int_t)is->ttl_s, "weight",
+                     (int)is->endpoint.weight, "zone",
+                     is->endpoint.zone[0] != '\0' ? is->endpoint.zone : NULL, "registered_at", made,
+                     "expires_at", until, "by", is->by);
+}
+
+void op_list_endpoints(struct op_request *request)
+{
+    const struct cfg_store *store = request->admin->deps.config;
+    const struct cfg_doc *pool = read_pool(request), *doc = NULL;
+
+    if (pool == NULL)
+        return;
+    json_t *list = json_array();
+    int err = list == NULL;
+    while (err == 0 && (doc = cfg_registration_next(store, pool->name, doc)) != NULL)
+        err = json_array_append_new(list, show(doc, cfg_registration_of(doc)->until_ms));
+    if (err != 0) {
+        json_decref(list);
+        list = NULL;
+    }
+    op_json(request, ANS_V_ok, list != NULL ? json_pack("{s:o}", "endpoints", list) : NULL);
+}
+
+void op_get_endpoint(struct op_request *request)
+{
+    struct endpoint endpoint;
+
+    if (!read_endpoint(request, &endpoint))
+        return;
+    if (endpoint.have == NULL)
+        op_no(request, ANS_V_not_found, "no such endpoint is registered");
+    else
+        op_json(request, ANS_V_ok,
+                show(endpoint.have, cfg_registration_of(endpoint.have)->until_ms));
+}
+
+/* --- Registering. --- */
+
+/* May this pool have registrations, and at this address? False: answered. */
+static bool check_place(struct op_request *request, const struct endpoint *endpoint)
+{
+    const char *pool = endpoint->pool->name;
+
+    if (cfg_pool_of(endpoint->pool)->discovery.by != CFG_DISCOVERY_REGISTRATION)
+        op_no(request, ANS_V_conflict,
+              "the pool %s takes no registrations: its discovery is not {\"registration\":true}",
+              pool);
+    else if (!up_membership_allows(request->admin->deps.members, &endpoint->is.ip))
+        refuse_address(request, "is outside upstream.allowed_networks of the settings");
+    else
+        return true;
+    return false;
+}
+
+/* False: answered. */
+static bool read_wanted(struct op_request *request, const struct endpoint *endpoint,
+                        struct cfg_registration *ret_wanted)
+{
+    struct ps_faults faults = {0};
+    struct ps_json_reader reader;
+    struct ps_str zone = {"", 0};
+    int64_t ttl_s = CFG_REGISTRATION_TTL_S, weight = 1;
+
+    ps_json_reader_init_all(&reader, request->body, "", &faults);
+    ps_json_int(&reader, "ttl_s", 1, CFG_REGISTRATION_TTL_MAX_S, &ttl_s);
+    ps_json_int(&reader, "weight", 0, CFG_WEIGHT_MAX, &weight);
+    if (!json_is_null(ps_json_value(&reader, "zone")))
+        ps_json_string(&reader, "zone", CFG_ZONE_MAX, &zone);
+    if (zone.at[0] != '\0' && !ps_name_ok(zone.at, zone.len))
+        ps_json_fault(&reader, "zone", "must be [A-Za-z0-9][A-Za-z0-9._-]{0,31}");
+    if (ps_json_done(&reader) < 0 || faults.count > 0) {
+        op_faults(request, ANS_V_invalid, &faults);
+        return false;
+    }
+    *ret_wanted = (struct cfg_registration){.endpoint = endpoint->is, .ttl_s = ttl_s};
+    ret_wanted->endpoint.weight = (uint16_t)weight;
+    memcpy(ret_wanted->endpoint.zone, zone.at, zone.len);
+    memcpy(ret_wanted->by, request->who, sizeof ret_wanted->by);
+    ret_wanted->until_ms =
+        up_registration_end_ms(ps_clock_wall_ms(request->admin->deps.clock), ttl_s);
+    return true;
+}
+
+static void answer_registered(struct op_request *request, struct op_change *change)
+{
+    const struct cfg_doc *doc = cfg_registration_find(request->admin->deps.config, change->name);
+
+    if (request->created)
+        srv_answer_header(request->http, "Location", request->http->path.at,
+                          request->http->path.len);
+    op_json(request, request->created ? ANS_V_created : ANS_V_ok,
+            doc != NULL ? show(doc, cfg_registration_of(doc)->until_ms) : NULL);
+}
+
+static void answer_left(struct op_request *request, struct op_change *change)
+{
+    (void)change;
+    op_empty(request);
+}
+
+/* Submits the document in the place of the one that is there. */
+static void submit(struct op_request *request, const struct endpoint *endpoint,
+                   const struct cfg_registration *wanted)
+{
+    struct op_target named = {.kind = &cfg_kind_registration, .have = endpoint->have};
+    struct ps_faults faults = {0};
+    enum cfg_refusal refusal = CFG_MAY;
+
+    memcpy(named.name, endpoint->name, sizeof named.name);
+    struct op_change *change = op_document_change(
+        request, &named, wanted->gone ? cfg_kind_registration.drop : cfg_kind_registration.put);
+    if (change == NULL)
+        return;
+    json_t *json = cfg_registration_write(wanted);
+    int err = json != NULL ? cfg_change_put(change->change, &cfg_kind_registration, named.name,
+                                            json, "", &refusal, &faults)
+                           : PS_E_NOMEM;
+    json_decref(json);
+    if (err < 0) {
+        op_change_free(change);
+        op_refuse(request, err, refusal, &faults);
+        return;
+    }
+    request->created = endpoint->have == NULL;
+    change->answer = wanted->gone ? answer_left : answer_registered;
+    op_change_submit(request, change);
+}
+
+/* Answered at once, whoever changes something meanwhile. */
+static void renew(struct op_request *request, const struct cfg_doc *have)
+{
+    struct ps_fault fault = {0};
+    int64_t until_ms;
+    int err = up_registrations_renew(up_membership_registrations(request->admin->deps.members),
+                                     have, &until_ms, &fault);
+
+    if (err < 0)
+        op_no(request,
+              strcmp(fault.path, CFG_SYNC_PATH) == 0 ? ANS_V_store_unavailable
+                                                     : ANS_V_control_unavailable,
+              "%s", fault.text);
+    else
+        op_json(request, ANS_V_ok, show(have, until_ms));
+}
+
+void op_put_endpoint(struct op_request *request)
+{
+    struct cfg_registration wanted;
+    struct endpoint endpoint;
+
+    if (!read_endpoint(request, &endpoint) || !check_place(request, &endpoint) ||
+        !read_wanted(request, &endpoint, &wanted))
+        return;
+    const struct cfg_registration *have =
+        endpoint.have != NULL ? cfg_registration_of(endpoint.have) : NULL;
+    if (have != NULL && cfg_kind_registration.renews(&wanted, have))
+        renew(request, endpoint.have);
+    else if (op_is_its_turn(request))
+        submit(request, &endpoint, &wanted);
+}
+
+void op_delete_endpoint(struct op_request *request)
+{
+    struct endpoint endpoint;
+
+    if (!op_only_reason(request) || !read_endpoint(request, &endpoint))
+        return;
+    if (endpoint.have == NULL) {
+        op_no(request, ANS_V_not_found, "no such endpoint is registered");
+        return;
+    }
+    struct cfg_registration gone = *cfg_registration_of(endpoint.have);
+    gone.gone = true;
+    gone.until_ms = ps_clock_wall_ms(request->admin->deps.clock) + CFG_REGISTRATION_GONE_MS;
+    submit(request, &endpoint, &gone);
+}

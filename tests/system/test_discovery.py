@@ -1,0 +1,342 @@
+"""Endpoints that a pool's document does not name itself: from a file, from DNS, and by registration."""
+import itertools
+import json
+import os
+import threading
+import time
+
+import pytest
+from cluster import PATIENT, Cluster
+from dns import Dns
+from penstock import ANY_VERSION, Gateway, wait_until
+from upstreams import Upstream
+
+names = (f"pool{n}" for n in itertools.count())
+
+
+@pytest.fixture(scope="module")
+def dns():
+    with Dns() as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def gateway(dns):
+    with Gateway(settings={"upstream": {"dns_servers": [dns.address]}}) as g:
+        yield g
+
+
+@pytest.fixture()
+def shops():
+    """Four servers that say which one they are."""
+    started = [Upstream({"/": str(n)}) for n in range(4)]
+    for n, shop in enumerate(started):
+        shop.serve = lambda request, n=n: str(n)
+        shop.__enter__()
+    yield started
+    for shop in started:
+        shop.__exit__(None, None, None)
+
+
+def put_pool(gateway, discovery, endpoints=(), **more):
+    pool = next(names)
+    answer = gateway.admin("PUT", f"/admin/v1/pools/{pool}", {"discovery": discovery, "endpoints": list(endpoints), "panic_share": 0, **more})
+    assert answer.status == 201, answer
+    answer = gateway.admin("PUT", f"/admin/v1/routes/{pool}", {"path": f"/{pool}/", "pool": pool})
+    assert answer.status == 201, answer
+    return pool
+
+
+def who(gateway, pool, count=12):
+    """Which servers answer; None for a refusal."""
+    answers = [gateway.public("GET", f"/{pool}/") for _ in range(count)]
+    return {int(answer.text) if answer.status == 200 else None for answer in answers}
+
+
+def wait_who(gateway, pool, wanted, timeout=5.0):
+    wait_until(lambda: who(gateway, pool) == set(wanted), timeout, what=f"answers of {wanted}")
+
+
+def discovered(gateway, pool):
+    return gateway.admin("GET", f"/admin/v1/pools/{pool}").json["discovered"]
+
+
+def replace(path, document):
+    other = path.with_suffix(".new")
+    other.write_text(document if isinstance(document, str) else json.dumps(document))
+    os.rename(other, path)
+
+
+def endpoint(pool, shop):
+    return f"/admin/v1/pools/{pool}/endpoints/{shop.address}"
+
+
+def register(gateway, pool, shop, status=201, token=None, **body):
+    answer = gateway.admin("PUT", endpoint(pool, shop), body, token=token)
+    assert answer.status == status, answer
+    return answer
+
+
+def audit(gateway):
+    return gateway.admin("GET", "/admin/v1/audit-log?after=0&limit=1000").lines()
+
+
+# --- files ---
+
+
+def test_a_replaced_file_is_in_force_within_a_second(gateway, shops, tmp_path):
+    path = tmp_path / "endpoints.json"
+    replace(path, [{"address": shops[0].address}])
+    pool = put_pool(gateway, {"file": str(path)}, [{"address": shops[3].address}])
+    wait_who(gateway, pool, {0, 3})
+    replace(path, {"endpoints": [{"address": shops[0].address}, {"address": shops[1].address}]})
+    wait_who(gateway, pool, {0, 1, 3}, 1.0)  # the document's own is always there
+    for bad in ("{", "[]", [{"address": "shop"}], [{"address": "192.0.2.1:80"}]):
+        replace(path, bad)
+        time.sleep(0.3)
+        assert who(gateway, pool) == {0, 1, 3}, bad
+        shown = discovered(gateway, pool)
+        assert (shown["source"], shown["state"], shown["endpoints"]) == ("file", "failed", 2) and shown["why"], shown
+    gateway.wait_log("discovery_failed")
+
+
+def test_a_list_that_shrinks_is_held_until_the_document_changes(gateway, shops, tmp_path):
+    path = tmp_path / "endpoints.json"
+    replace(path, [{"address": shop.address} for shop in shops])
+    pool = put_pool(gateway, {"file": str(path)})
+    wait_who(gateway, pool, {0, 1, 2, 3})
+    replace(path, [{"address": shops[0].address}])
+    wait_until(lambda: discovered(gateway, pool)["state"] == "held", what="the state held")
+    assert discovered(gateway, pool)["why"].startswith("1 of 4 endpoints are left") and discovered(gateway, pool)["endpoints"] == 4
+    gateway.wait_log("discovery_held")
+    assert who(gateway, pool, 20) == {0, 1, 2, 3}
+    answer = gateway.admin("PATCH", f"/admin/v1/pools/{pool}", {"discovery": {"shrink_share_min": 0}}, ANY_VERSION)
+    assert answer.status == 200, answer
+    wait_who(gateway, pool, {0})
+    assert discovered(gateway, pool)["state"] == "ok"
+
+
+# --- DNS ---
+
+
+def test_answers_of_dns_are_followed_by_their_ttl(gateway, dns, shops):
+    port = shops[0].port
+    with Upstream(lambda request: "9", port=port, host="127.0.0.2"):
+        dns.table[("ttl.test", "A")] = [(1, "127.0.0.1")]
+        pool = put_pool(gateway, {"dns": "ttl.test", "port": port})
+        wait_who(gateway, pool, {0})
+        dns.table[("ttl.test", "A")] = [(1, "127.0.0.1"), (1, "127.0.0.2")]
+        wait_who(gateway, pool, {0, 9}, 2.5)
+        dns.table[("ttl.test", "A")] = [(3600, "127.0.0.2")]
+        wait_who(gateway, pool, {9}, 2.5)
+        dns.table[("ttl.test", "A")] = [(1, "127.0.0.1")]
+        time.sleep(1.5)
+        assert who(gateway, pool) == {9}  # for an hour
+
+
+def test_srv_records_name_ports_and_weights(gateway, dns, shops):
+    dns.table[("_http._tcp.srv.test", "SRV")] = [(60, (1, 30, shops[0].port, "a.srv.test")), (60, (1, 10, shops[1].port, "a.srv.test")),
+                                                 (60, (2, 10, shops[2].port, "a.srv.test"))]
+    dns.table[("a.srv.test", "A")] = [(60, "127.0.0.1")]
+    pool = put_pool(gateway, {"srv": "_http._tcp.srv.test"}, algorithm="weighted_round_robin")
+    wait_who(gateway, pool, {0, 1})
+    served = [gateway.public("GET", f"/{pool}/").text for _ in range(40)]
+    assert {name: served.count(name) for name in "01"} in ({"0": n, "1": 40 - n} for n in range(28, 33))
+
+
+def test_the_last_list_stays_while_dns_is_dead(gateway, dns, shops):
+    dns.table[("dead.test", "A")] = [(1, "127.0.0.1")]
+    pool = put_pool(gateway, {"dns": "dead.test", "port": shops[0].port})
+    wait_who(gateway, pool, {0})
+    dns.dead = True
+    try:
+        wait_until(lambda: f'"pool":"{pool}","source":"dns","why":"A of dead.test: no DNS server answers in time"' in gateway.log(), 20,
+                   what="a failure in the log")
+        assert who(gateway, pool) == {0}
+    finally:
+        dns.dead = False
+    dns.table[("dead.test", "A")] = []
+    time.sleep(1.5)
+    assert who(gateway, pool) == {0}
+
+
+# --- registration ---
+
+
+def test_a_registered_endpoint_is_in_force_when_it_is_answered_and_goes_without_heart_beats(gateway, shops):
+    pool = put_pool(gateway, {"registration": True})
+    assert who(gateway, pool) == {None}
+    answer = register(gateway, pool, shops[0], ttl_s=60, zone="east")
+    assert answer.headers["location"] == endpoint(pool, shops[0])
+    assert {k: answer.json[k] for k in ("pool", "address", "ttl_s", "weight", "zone", "by")} == {
+        "pool": pool, "address": shops[0].address, "ttl_s": 60, "weight": 1, "zone": "east", "by": "first"}
+    assert who(gateway, pool) == {0}
+    register(gateway, pool, shops[1], ttl_s=1)
+    assert who(gateway, pool) == {0, 1}
+    beats = time.monotonic() + 3
+    while time.monotonic() < beats:
+        register(gateway, pool, shops[1], 200, ttl_s=1)
+        time.sleep(0.3)
+    assert who(gateway, pool) == {0, 1}
+    last = time.monotonic()
+    wait_who(gateway, pool, {0}, 3)
+    assert time.monotonic() - last >= 0.9
+    assert gateway.admin("GET", endpoint(pool, shops[1])).status == 404
+    listed = gateway.admin("GET", f"/admin/v1/pools/{pool}/endpoints").json["endpoints"]
+    assert [e["address"] for e in listed] == [shops[0].address]
+    about = [line["action"] for line in audit(gateway) if line["target"].endswith(f"{pool}/{shops[1].address}")]
+    assert about == ["endpoint.register", "endpoint.expire"]
+
+
+def test_who_leaves_is_out_at_once_and_may_come_back(gateway, shops):
+    pool = put_pool(gateway, {"registration": True})
+    for shop in shops[:3]:
+        register(gateway, pool, shop)
+    assert who(gateway, pool) == {0, 1, 2}
+    for shop in shops[:2]:
+        assert gateway.admin("DELETE", endpoint(pool, shop)).status == 204
+        assert gateway.admin("DELETE", endpoint(pool, shop)).status == 404
+    assert who(gateway, pool) == {2}
+    register(gateway, pool, shops[0])
+    assert who(gateway, pool) == {0, 2}
+    about = [line["action"] for line in audit(gateway) if line["target"].endswith(f"{pool}/{shops[0].address}")]
+    assert about == ["endpoint.register", "endpoint.leave", "endpoint.register"]
+
+
+def test_another_weight_is_in_force_when_it_is_answered(gateway, shops):
+    pool = put_pool(gateway, {"registration": True}, algorithm="weighted_round_robin")
+    register(gateway, pool, shops[0])
+    register(gateway, pool, shops[1])
+    assert register(gateway, pool, shops[1], 200, weight=0).json["weight"] == 0
+    assert who(gateway, pool) == {0}
+
+
+def test_a_registrar_may_register_and_nothing_else(gateway, shops):
+    pool = put_pool(gateway, {"registration": True})
+    made = gateway.admin("POST", "/admin/v1/tokens", {"role": "registrar", "note": "the orchestrator"})
+    assert made.status == 201, made
+    token = made.json["token"]
+    answer = register(gateway, pool, shops[0], token=token)
+    assert answer.json["by"] == made.json["id"]
+    register(gateway, pool, shops[0], 200, token=token)
+    assert gateway.admin("GET", f"/admin/v1/pools/{pool}/endpoints", token=token).json["endpoints"][0]["address"] == shops[0].address
+    assert gateway.admin("GET", endpoint(pool, shops[0]), token=token).status == 200
+    for method, path in (("GET", f"/admin/v1/pools/{pool}"), ("GET", "/admin/v1/pools"), ("GET", "/admin/v1/settings"), ("GET", "/metrics"),
+                         ("PUT", f"/admin/v1/pools/{pool}"), ("POST", "/admin/v1/drain"), ("GET", "/admin/v1/audit-log")):
+        answer = gateway.admin(method, path, {} if method != "GET" else None, token=token)
+        assert answer.status == (200 if path == "/metrics" else 403), (path, answer)
+    assert gateway.admin("DELETE", endpoint(pool, shops[0]), token=token).status == 204
+    made = gateway.admin("POST", "/admin/v1/tokens", {"role": "viewer"})
+    assert gateway.admin("PUT", endpoint(pool, shops[0]), {}, token=made.json["token"]).status == 403
+    assert gateway.admin("GET", f"/admin/v1/pools/{pool}/endpoints", token=made.json["token"]).status == 200
+
+
+@pytest.mark.parametrize("address, body, status, pointer", [
+    ("127.0.0.1", {}, 422, "/address"), ("shop:80", {}, 422, "/address"), ("127.0.0.1:0", {}, 422, "/address"),
+    ("192.0.2.1:80", {}, 422, "/address"), ("169.254.169.254:80", {}, 422, "/address"),
+    ("127.0.0.1:80", {"ttl_s": 0}, 422, "/ttl_s"), ("127.0.0.1:80", {"ttl_s": 3601}, 422, "/ttl_s"), ("127.0.0.1:80", {"ttl_s": "15"}, 422, "/ttl_s"),
+    ("127.0.0.1:80", {"weight": -1}, 422, "/weight"), ("127.0.0.1:80", {"zone": "a b"}, 422, "/zone"), ("127.0.0.1:80", {"tll_s": 1}, 422, "/tll_s"),
+    ("127.0.0.1:80", [], 422, ""), ("127.0.0.1:80", "{", 400, None)])
+def test_bad_registrations_are_refused_by_name(gateway, address, body, status, pointer):
+    pool = put_pool(gateway, {"registration": True})
+    answer = gateway.admin("PUT", f"/admin/v1/pools/{pool}/endpoints/{address}", body, {"Content-Type": "application/json"})
+    assert answer.status == status, answer
+    if pointer is not None:
+        assert answer.json.get("pointer", "") == pointer, answer
+    assert gateway.admin("GET", f"/admin/v1/pools/{pool}/endpoints").json["endpoints"] == []
+
+
+def test_only_pools_with_registration_take_registrations(gateway, shops):
+    assert register(gateway, "nowhere", shops[0], 404).code == "not_found"
+    answer = gateway.admin("PUT", "/admin/v1/pools/fixed", {"endpoints": [{"address": shops[0].address}]})
+    assert answer.status == 201, answer
+    answer = register(gateway, "fixed", shops[1], 409)
+    assert "registration" in answer.json["detail"]
+    assert gateway.admin("GET", "/admin/v1/pools/fixed/endpoints").json["endpoints"] == []
+
+
+def test_registrations_outlive_a_restart_and_end_while_the_gateway_is_down(shops):
+    with Gateway() as gateway:
+        pool = put_pool(gateway, {"registration": True})
+        register(gateway, pool, shops[0], ttl_s=60)
+        register(gateway, pool, shops[1], ttl_s=1)
+        assert gateway.stop() == 0
+        time.sleep(1.6)
+        gateway.start()
+        wait_who(gateway, pool, {0})
+        assert [e["address"] for e in gateway.admin("GET", f"/admin/v1/pools/{pool}/endpoints").json["endpoints"]] == [shops[0].address]
+
+
+def test_five_hundred_endpoints_cost_one_change_a_second(gateway):
+    """Two pools of 250 with a TTL of 15 s, whose heart-beats come each 5 s: they are written once a second at most, and the audit log has none."""
+    pools = [put_pool(gateway, {"registration": True}) for _ in range(2)]
+    addresses = [(pool, f"127.0.1.{n}:9") for pool in pools for n in range(250)]
+
+    def beat(which):
+        for pool, address in which:
+            answer = gateway.admin("PUT", f"/admin/v1/pools/{pool}/endpoints/{address}", {"ttl_s": 15}, timeout=30)
+            assert answer.status in (200, 201), answer
+
+    beat(addresses)
+    lines, revision = len(audit_all(gateway)), store_revision(gateway)
+    began = time.monotonic()
+    while time.monotonic() < began + 12:
+        at = time.monotonic()
+        threads = [threading.Thread(target=beat, args=(addresses[n::4],)) for n in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        time.sleep(max(0.0, at + 5 - time.monotonic()))
+    changes, took = store_revision(gateway) - revision, time.monotonic() - began
+    print(f"{changes} changes in {took:.1f} s")
+    assert 1 <= changes <= took + 1
+    assert len(audit_all(gateway)) == lines
+    for pool in pools:
+        assert len(gateway.admin("GET", f"/admin/v1/pools/{pool}/endpoints").json["endpoints"]) == 250
+
+
+def store_revision(gateway):
+    """It rises by one with each change."""
+    return int(gateway.admin("GET", "/admin/v1/config").headers["etag"].strip('"'))
+
+
+def audit_all(gateway):
+    found = []
+    while True:
+        page = gateway.admin("GET", f"/admin/v1/audit-log?after={found[-1]['seq'] if found else 0}&limit=1000").lines()
+        if not page:
+            return found
+        found += page
+
+
+# --- a cluster ---
+
+
+def test_a_registration_at_one_gateway_serves_at_all_and_outlives_redis(kafka, shops):
+    with Cluster(kafka, gateways=2, settings=PATIENT) as cluster:
+        a, b = cluster.gateways
+        pool = put_pool(a, {"registration": True})
+        register(a, pool, shops[0], ttl_s=4)
+        wait_who(b, pool, {0})
+        register(b, pool, shops[1], ttl_s=4)
+        wait_who(a, pool, {0, 1})
+        for _ in range(8):  # heart-beats at either
+            register(b, pool, shops[0], 200, ttl_s=4)
+            register(a, pool, shops[1], 200, ttl_s=4)
+            time.sleep(1)
+        assert who(a, pool) == who(b, pool) == {0, 1}
+        assert a.admin("DELETE", endpoint(pool, shops[0])).status == 204
+        wait_who(b, pool, {1}, 2)
+        cluster.redis.freeze()
+        try:
+            end = time.monotonic() + 9
+            while time.monotonic() < end:  # longer than one and a half TTL
+                assert a.admin("PUT", endpoint(pool, shops[1]), {"ttl_s": 4}, timeout=15).status in (200, 503)
+                time.sleep(0.5)
+            assert who(a, pool) == who(b, pool) == {1}
+        finally:
+            cluster.redis.thaw()
+        wait_until(lambda: a.admin("PUT", endpoint(pool, shops[1]), {"ttl_s": 4}, timeout=15).status in (200, 201), 30, 0.5, "a registration")
+        wait_who(b, pool, {1})
+        wait_until(lambda: b.admin("GET", endpoint(pool, shops[1])).status == 200, what="it at the other gateway")
