@@ -26,7 +26,39 @@ def readable(value):
     return value if not isinstance(value, int) or abs(value) < 2**63 else 0
 
 
+def agree_on_pool(body):
+    if body.get("algorithm") != "consistent_hash":
+        body.pop("hash_by", None)
+    elif body.get("hash_by"):
+        body["hash_by"] = "header:X-A"
+    body["endpoints"] = [{**endpoint, "address": f"127.0.0.1:{9000 + place}", "weight": 1}
+                         for place, endpoint in enumerate(body.get("endpoints") or [{}])]  # each once
+    if body.get("discovery"):
+        body["discovery"] = {"registration": True}
+    if body.get("health"):
+        body["health"].update({"path": "/", "host": None, "interval_ms": 600000})
+    if body.get("outlier"):
+        body["outlier"]["latency_factor"] = 0
+
+
+def agree_on_route(body):
+    """One that needs nothing which is not there, at a place of its own."""
+    for member in ("pool", "redirect", "split", "cache", "fallback", "shadow", "request_headers", "response_headers", "first_byte_ms", "host"):
+        body.pop(member, None)
+    body.update({"path": f"/{uuid.uuid4()}/", "answer": {"status": 503, "body": "soon"}, "total_ms": 10000})
+
+
 def agree(body, path):
+    if "pool" in path and "path" not in body:
+        agree_on_pool(body)
+    if "route" in path and "path" in body:
+        agree_on_route(body)
+    if "cache" in path:
+        body.pop("object_bytes_max", None)  # an eighth of the others
+    if "rule" in path:
+        body.pop("route", None)
+        if "page" in body.get("applies_to", []):
+            body.update({"sale": None, "key": "ip"})
     if "sale" in body and "sale" in path:
         body["sale"] = path["sale"]  # may only repeat the name
     if body.get("algorithm", "").endswith("_window"):
