@@ -175,18 +175,16 @@ static void read_endpoints(struct cfg_part *part, struct cfg_pool *pool)
 static json_t *write_endpoints(const struct cfg_pool *pool)
 {
     json_t *list = json_array();
+    int err = 0;
 
     for (size_t i = 0; i < pool->endpoint_count; i++) {
         const struct cfg_endpoint *endpoint = &pool->endpoints[i];
         json_t *json = json_pack("{s:s, s:i, s:o, s:b}", "address", endpoint->address, "weight",
                                  (int)endpoint->weight, "zone", cfg_text_json(endpoint->zone),
                                  "drain", (int)endpoint->drain);
-        if (json_array_append_new(list, json) != 0) {
-            json_decref(list);
-            return NULL;
-        }
+        err |= json_array_append_new(list, json);
     }
-    return list;
+    return ps_json_built(list, err);
 }
 
 /* --- How one is chosen. --- */
@@ -314,10 +312,7 @@ static json_t *write_discovery(const struct cfg_pool *pool)
                   : 0;
     err |= json_object_set_new(json, "shrink_share_min",
                                ps_json_of_number(pool->discovery.shrink_share_min));
-    if (err == 0)
-        return json;
-    json_decref(json);
-    return NULL;
+    return ps_json_built(json, err);
 }
 
 /* --- Who is usable. --- */
@@ -380,22 +375,19 @@ static void read_health(struct cfg_part *outer, struct cfg_pool *pool)
 static json_t *write_health(const struct cfg_pool *pool)
 {
     json_t *expect;
+    int err = 0;
 
     if (!pool->health.active)
         return json_null();
     expect = json_array();
-    for (size_t i = 0; i < pool->health.expect_count; i++) {
-        if (json_array_append_new(expect, json_integer(pool->health.expect[i])) != 0) {
-            json_decref(expect);
-            return NULL;
-        }
-    }
+    for (size_t i = 0; i < pool->health.expect_count; i++)
+        err |= json_array_append_new(expect, json_integer(pool->health.expect[i]));
     return json_pack("{s:s, s:o, s:I, s:I, s:i, s:i, s:o}", "path", pool->health.path, "host",
                      cfg_text_json(pool->health.host), "interval_ms",
                      (json_int_t)pool->health.interval_ms, "timeout_ms",
                      (json_int_t)pool->health.timeout_ms, "healthy_after",
                      (int)pool->health.healthy_after, "unhealthy_after",
-                     (int)pool->health.unhealthy_after, "expect", expect);
+                     (int)pool->health.unhealthy_after, "expect", ps_json_built(expect, err));
 }
 
 static void read_outlier(struct cfg_part *outer, struct cfg_pool *pool)

@@ -142,14 +142,12 @@ static void read_methods(struct cfg_part *part, struct cfg_route *route)
 static json_t *write_methods(const struct cfg_route *route)
 {
     json_t *list = json_array();
+    int err = 0;
 
     for (size_t bit = 0; method_names[bit] != NULL; bit++)
-        if ((route->methods & 1u << bit) != 0 &&
-            json_array_append_new(list, json_string(method_names[bit])) != 0) {
-            json_decref(list);
-            return NULL;
-        }
-    return list;
+        if ((route->methods & 1u << bit) != 0)
+            err |= json_array_append_new(list, json_string(method_names[bit]));
+    return ps_json_built(list, err);
 }
 
 /* --- The cache. --- */
@@ -211,17 +209,14 @@ static void read_cache(struct cfg_part *outer, struct cfg_route *route)
 static json_t *write_query(const struct cfg_route_cache *cache)
 {
     json_t *list;
+    int err = 0;
 
     if (cache->query != CFG_QUERY_LISTED)
         return json_string(cache->query == CFG_QUERY_ALL ? "all" : "none");
     list = json_array();
-    for (size_t i = 0; i < cache->name_count; i++) {
-        if (json_array_append_new(list, json_string(cache->names[i])) != 0) {
-            json_decref(list);
-            return NULL;
-        }
-    }
-    return list;
+    for (size_t i = 0; i < cache->name_count; i++)
+        err |= json_array_append_new(list, json_string(cache->names[i]));
+    return ps_json_built(list, err);
 }
 
 static json_t *write_cache(const struct cfg_route_cache *cache)
@@ -309,10 +304,7 @@ static json_t *write_fallbacks(const struct cfg_route *route)
             err = cfg_static_write(&fallback->fixed, json);
         err |= json_array_append_new(list, json);
     }
-    if (err == 0)
-        return list;
-    json_decref(list);
-    return NULL;
+    return ps_json_built(list, err);
 }
 
 /* --- What becomes of a request. --- */
@@ -447,10 +439,7 @@ static json_t *write_answer(const struct cfg_route *route)
     if (route->answer.status == 0)
         return json_null();
     json = json_object();
-    if (cfg_static_write(&route->answer, json) == 0)
-        return json;
-    json_decref(json);
-    return NULL;
+    return ps_json_built(json, cfg_static_write(&route->answer, json));
 }
 
 static json_t *route_write(const void *parsed)
