@@ -363,6 +363,22 @@ static const struct up_route_view *find_route(struct pub_request *request)
     return NULL;
 }
 
+/* False: answered. */
+static bool is_admitted(struct pub_request *request, const struct cfg_route *route)
+{
+    const struct pub_listener *listener = request->listener;
+    struct adm_admission admission = {.gates = listener->gates,
+                                      .request = &request->order.asked,
+                                      .now_ns = request->http->now_ns,
+                                      .wall_ms = ps_clock_wall_ms(listener->clock)};
+
+    if (adm_admit_page(&admission, route) == ADM_GATE_PASS)
+        return true;
+    admission.detail.limit = request->order.asked.limit;
+    pub_shop_refuse(request, admission.verdict, &admission.detail);
+    return false;
+}
+
 void pub_shop_handle(struct pub_request *request)
 {
     const struct srv_request *http = request->http;
@@ -379,6 +395,8 @@ void pub_shop_handle(struct pub_request *request)
         refuse(request, ANS_V_too_large, "the body is larger than this route takes");
         return;
     }
+    if (!is_admitted(request, route->doc))
+        return;
     request->shop =
         (struct pub_shop){.hold = up_worker_hold(request->listener->shop), .route = route};
     if (route->doc->redirect.status != 0)

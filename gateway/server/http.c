@@ -14,6 +14,10 @@ uint64_t srv_suspend(struct srv_request *request)
     struct srv_http *http = slot->http;
 
     assert(slot->state == SRV_SLOT_HANDED && !request->oversized);
+    if (request->head == &http->parse) { /* the next head is read to there */
+        slot->parse = *request->head;
+        request->head = &slot->parse;
+    }
     slot->state = SRV_SLOT_SUSPENDED;
     TAILQ_INSERT_TAIL(&http->suspended, slot, entry);
     slot->connection->state = SRV_WAITING;

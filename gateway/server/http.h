@@ -72,8 +72,8 @@ struct srv_request {
                                         * Penstock-Rehearsal may be there more often */
     struct ps_str forwarded_for[SRV_FORWARDED_MAX]; /* the lines of X-Forwarded-For, in order */
     struct ps_str body;                             /* may hold any byte */
-    /* All of its head, for whoever passes it on: until the handler returns, and only where nothing
-     * of a body has come before. NULL: not any more. Offsets are from `base`. */
+    /* All of its head, for whoever passes it on; NULL where a body was read before the request was
+     * handed over. Offsets are from `base`. */
     const struct ps_http_head *head;
     const char *base;
     bool in_parts;    /* the body comes by on_part; `body` is empty */

@@ -1,6 +1,7 @@
 /* The server under test. Its thread owns the loop and everything on it; the test's thread speaks to
  * it by commands through one async handle, and by sockets. */
 #include "http_fixture.h"
+#include "common/http/head.h"
 #include "gateway/server/problem.h"
 
 #include <arpa/inet.h>
@@ -51,6 +52,9 @@ static void on_later(uv_timer_t *timer)
     struct srv_http *http = later->server->http;
     struct srv_request *request = http != NULL ? srv_find(http, later->handle) : NULL;
     if (request != NULL) {
+        const struct ps_http_head *head = request->head;
+        struct ps_str last = ps_http_text(request->base, head->fields[head->field_count - 1].value);
+        srv_answer_header(request, "X-Last", last.at, last.len);
         srv_answer(request, 200, "text/plain", PS_STR("late"), false);
         if (srv_find(http, later->handle) != NULL)
             abort(); /* an answered request must not be found again */

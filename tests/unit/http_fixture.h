@@ -29,7 +29,7 @@ void http_fixture_stop(struct http_fixture *fixture);
 
 /* The handler knows these paths:
  *   /hold        keeps the request until the server is freed
- *   /later?MS    keeps it and answers after MS milliseconds
+ *   /later?MS    keeps it and answers after MS milliseconds, with its last field as X-Last
  *   /work?MS     works for MS milliseconds, then answers
  *   /heap        a heap body of 100,000 bytes
  *   /shared      a shared answer with ETag

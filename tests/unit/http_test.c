@@ -479,6 +479,26 @@ static void a_long_body_goes_through_in_parts_both_ways(void **state)
     http_fixture_stop(&fixture);
 }
 
+static void a_kept_request_keeps_its_head_while_others_are_read(void **state)
+{
+    struct http_fixture fixture;
+    (void)state;
+    start(&fixture);
+    int kept = http_connect(&fixture), other = http_connect(&fixture);
+    http_send_text(kept, "GET /later?100 HTTP/1.1\r\n" HOST "Accept: all\r\nX-Own: mine\r\n\r\n");
+    assert_true(http_wait(&fixture.handled, 1));
+    for (size_t i = 0; i < 3; i++) {
+        http_send_text(other, "GET /another/and/longer/path HTTP/1.1\r\nX: y\r\nY: theirs\r\n" HOST
+                              "Accept-Language: de\r\n\r\n");
+        http_read(other, false, &reply);
+    }
+    http_read(kept, false, &reply);
+    assert_string_equal(http_field(&reply, "X-Last"), "mine");
+    close(kept);
+    close(other);
+    http_fixture_stop(&fixture);
+}
+
 static void an_answer_before_the_body_ends_the_connection(void **state)
 {
     struct http_fixture fixture;
@@ -1252,6 +1272,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_long_body_goes_through_in_parts_both_ways),
+        cmocka_unit_test(a_kept_request_keeps_its_head_while_others_are_read),
         cmocka_unit_test(an_answer_before_the_body_ends_the_connection),
         cmocka_unit_test(an_answer_that_ends_too_early_is_never_taken_for_whole),
         cmocka_unit_test(a_body_in_parts_that_stops_is_cut),
