@@ -6,6 +6,7 @@
 
 #include "common/address.h"
 #include "common/options.h"
+#include "gateway/config/route_doc.h"
 #include "common/redis_url.h"
 #include "gateway/config/document.h"
 
@@ -77,7 +78,8 @@ struct gw_settings {
         int level; /* enum ps_log_level */
     } logging;
     struct {
-        int64_t every; /* 0: no access log */
+        int64_t every;                    /* of the API; 0: none */
+        int64_t pages[CFG_ROUTE_CLASSES]; /* the same by class of the route */
     } access_log;
     struct {
         int64_t sales_max;

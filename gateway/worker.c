@@ -353,9 +353,14 @@ static void fill_listener(struct gw_worker *worker)
                                              .pages = worker->pages,
                                              .shop = worker->shop,
                                              .shard = worker->shard,
-                                             .access_every = settings->access_log.every,
+                                             .access_api.every = settings->access_log.every,
+                                             .access_is_on = settings->access_log.every > 0,
                                              .readiness = worker->deps.readiness,
                                              .readiness_ctx = worker->deps.readiness_ctx};
+    for (size_t i = 0; i < CFG_ROUTE_CLASSES; i++) {
+        worker->listener.access_pages[i].every = settings->access_log.pages[i];
+        worker->listener.access_is_on |= settings->access_log.pages[i] > 0;
+    }
 }
 
 static int new_orders(struct gw_worker *worker)

@@ -23,21 +23,36 @@ static const char *method_of(const struct srv_request *http)
     return names[http->method];
 }
 
+/* How many lines of its kind are written. */
+static struct pub_sampling *sampling_of(const struct pub_request *request)
+{
+    const struct up_route_view *route = request->shop.route;
+
+    return route != NULL ? &request->listener->access_pages[route->doc->class]
+                         : &request->listener->access_api;
+}
+
 static void write_access_log(const struct pub_request *request, enum ans_verdict verdict,
                              int64_t took_ns)
 {
-    struct pub_listener *listener = request->listener;
-    bool whole = pub_feature_on(listener, CFG_FEATURE_access_log);
+    struct pub_sampling *sampling = sampling_of(request);
+    const struct pub_shop *shop = &request->shop;
     char user[17];
 
-    if (listener->access_seen++ % (listener->access_every * (whole ? 1 : SAMPLED)) != 0)
+    if (sampling->every == 0)
+        return;
+    bool whole = pub_feature_on(request->listener, CFG_FEATURE_access_log);
+    if (sampling->seen++ % (sampling->every * (whole ? 1 : SAMPLED)) != 0)
         return;
     (void)snprintf(user, sizeof user, "%016" PRIx64, request->order.asked.user_hash);
     ps_log(PS_LOG_INFO, "access",
            PS_F_STRN("request_id", request->http->request_id.at, request->http->request_id.len),
            PS_F_STR("user", request->client.identity == PUB_IDENTITY_OK ? user : NULL),
            PS_F_STR("method", method_of(request->http)), PS_F_STR("route", request->route),
-           PS_F_STR("verdict", ans_verdicts[verdict].name), PS_F_INT("took_us", took_ns / 1000),
+           PS_F_STR("endpoint", shop->endpoint != NULL ? shop->endpoint->is.address : NULL),
+           PS_F_STR("verdict", ans_verdicts[verdict].name),
+           PS_F_INT("status", verdict == ANS_V_page ? shop->status : ans_verdicts[verdict].status),
+           PS_F_INT("took_us", took_ns / 1000),
            PS_F_BOOL("rehearsal", pub_request_is_rehearsal(request)));
 }
 
@@ -54,7 +69,7 @@ void pub_request_count(struct pub_request *request, enum ans_verdict verdict)
                          took_ns);
     if (class == ANS_CLASS_ORDER)
         adm_times_add(&listener->load->orders, took_ns);
-    if (listener->access_every > 0)
+    if (listener->access_is_on)
         write_access_log(request, verdict, took_ns);
 }
 

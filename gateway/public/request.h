@@ -27,8 +27,12 @@ struct pub_listener {
     struct ps_metrics_shard *shard;
     struct pub_rehearsal_seen seen; /* the worker's last mark */
     struct adm_worker_load *load;
-    int64_t access_every; /* each n-th request is written to the access log; 0: none */
-    int64_t access_seen;
+    /* Each n-th request is written to the access log, 0: none; of the API, and by class of a route.
+     */
+    struct pub_sampling {
+        int64_t every, seen;
+    } access_api, access_pages[CFG_ROUTE_CLASSES];
+    bool access_is_on; /* of one of them */
     void (*readiness)(void *ctx, struct ans_readiness *ret_readiness);
     void *readiness_ctx;
     /* What overload lets pass, for Penstock-Admission; empty: all. */

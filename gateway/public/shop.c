@@ -94,6 +94,7 @@ void pub_shop_answer(struct pub_request *request, const struct cfg_static *fixed
     for (size_t i = 0; i < rules->set_count; i++)
         put_line(&fields, rules->set[i].name, rules->set[i].value);
     struct up_hold *hold = request->shop.hold; /* the body is the route's */
+    request->shop.status = fixed->status;
     pub_request_count(request, ANS_V_page);
     keep(request);
     request->shop = (struct pub_shop){0};
@@ -113,6 +114,7 @@ static void on_failed(enum up_outcome outcome, bool begun, void *ctx)
 {
     struct pub_request *request = ctx;
 
+    request->shop.endpoint = up_exchange_endpoint(request->shop.exchange);
     request->shop.exchange = NULL;
     if (!begun) {
         pub_fallback_next(request, outcome);
@@ -139,6 +141,8 @@ static bool on_answer(const struct up_answer *answer, struct ps_str part, bool l
     struct srv_forward head = {.status = answer->status, .len = answer->body_len};
     char why[PUB_FALLBACK_MAX];
 
+    request->shop.status = answer->status;
+    request->shop.endpoint = up_exchange_endpoint(request->shop.exchange);
     up_fields_answer(&fields, answer->head, answer->base,
                      &request->shop.route->doc->response_headers);
     if (fields.overflow) {

@@ -14,11 +14,13 @@ struct pub_request;
 struct pub_shop {
     struct up_hold *hold; /* what `route` is of; NULL: no route, or answered */
     const struct up_route_view *route;
-    struct up_exchange *exchange;    /* NULL: none is under way */
-    const struct up_pool_view *pool; /* that it was sent to last */
-    int64_t body_left;               /* that the route lets the client still send */
-    bool kept;                       /* by srv_suspend */
-    bool has_parts;                  /* of its body: they are nowhere else */
+    struct up_exchange *exchange;       /* NULL: none is under way */
+    const struct up_pool_view *pool;    /* that it was sent to last */
+    const struct up_endpoint *endpoint; /* that it was given to last; NULL: to none */
+    int status;                         /* of the answer */
+    int64_t body_left;                  /* that the route lets the client still send */
+    bool kept;                          /* by srv_suspend */
+    bool has_parts;                     /* of its body: they are nowhere else */
     /* Why the pool that was meant does not answer, and the fall-backs that have been tried:
      * public/fallback.c. */
     bool in_trouble;

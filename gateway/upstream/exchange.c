@@ -440,7 +440,7 @@ void up_exchange_resume(struct up_exchange *exchange)
 
 const struct up_endpoint *up_exchange_endpoint(const struct up_exchange *exchange)
 {
-    return exchange->connection != NULL ? exchange->connection->endpoint : NULL;
+    return exchange->tries > 0 ? exchange->tried[exchange->tries - 1] : NULL;
 }
 
 bool up_exchange_has_begun(const struct up_exchange *exchange)

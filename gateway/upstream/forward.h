@@ -91,7 +91,7 @@ bool up_exchange_part(struct up_exchange *exchange, struct ps_str part, bool las
 void up_exchange_resume(struct up_exchange *exchange);
 /* Nobody waits for it any more. */
 void up_exchange_cancel(struct up_exchange *exchange);
-/* Which endpoint serves it; NULL: none yet. */
+/* The endpoint that it was given to last, which lives as long as its table. */
 const struct up_endpoint *up_exchange_endpoint(const struct up_exchange *exchange);
 /* `answer` was called. */
 bool up_exchange_has_begun(const struct up_exchange *exchange);

@@ -474,3 +474,39 @@ def test_the_api_of_sales_is_never_forwarded(gateway, shop):
     for path in ("/v1/sales/x", "/v1/nothing", "/livez", "/readyz", "/v1/"):
         call(gateway.port, "GET", path)
     assert shop.requests == []
+
+
+def test_pages_are_logged_by_the_class_of_their_route():
+    with Upstream() as server, Gateway(settings={"workers": 1, "access_log": {"normal": 1, "extra": 3}}) as gateway:
+        gateway.no_limits()
+        route(gateway, [server])
+        for path, name in (("/extra/", "extra"), ("/core/", "core")):
+            assert gateway.admin("PUT", f"/admin/v1/routes/{name}", {"path": path, "pool": "all", "class": name}).status == 201
+        for path in ("/p", "/extra/1", "/extra/2", "/extra/3", "/extra/4", "/core/1", "/livez"):
+            assert gateway.public("GET", path, headers={"X-Request-Id": path[1:].replace("/", "-")}).status == 200
+        server.__exit__(None, None, None)
+        assert gateway.public("GET", "/p", headers={"X-Request-Id": "dead"}).status == 502
+
+        def lines():
+            return {line["request_id"]: line for line in map(json.loads, gateway.log_path.read_text().splitlines()) if line["event"] == "access"}
+        wait_until(lambda: "dead" in lines(), what="lines")
+        assert set(lines()) == {"p", "extra-1", "extra-4", "dead"}
+        page, dead = lines()["p"], lines()["dead"]
+        assert (page["route"], page["endpoint"], page["verdict"], page["status"]) == ("all", server.address, "page", 200)
+        assert (dead["endpoint"], dead["verdict"], dead["status"]) == (server.address, "bad_gateway", 502)
+
+
+def test_a_limit_may_be_of_one_route_and_blocked_clients_get_no_pages(gateway, shop):
+    assert gateway.admin("PUT", "/admin/v1/routes/few", {"path": "/few/", "pool": "all"}).status == 201
+    assert gateway.admin("PUT", "/admin/v1/limits/few", {"algorithm": "token_bucket", "route": "few", "key": "ip", "rate": 2, "period_s": 60, "burst": 2}).status == 201
+    try:
+        answers = [gateway.public("GET", "/few/1") for _ in range(4)]
+        assert [answer.status for answer in answers] == [200, 200, 429, 429] and answers[3].code == "ip_rate"
+        assert "few" in answers[3].headers["ratelimit-policy"] and int(answers[3].headers["retry-after"]) >= 1
+        assert gateway.public("GET", "/others").status == 200
+    finally:
+        assert gateway.admin("DELETE", "/admin/v1/limits/few", headers=ANY_VERSION).status == 204
+    assert gateway.admin("PUT", "/admin/v1/blocklist/ips/127.0.0.1-32", {"reason": "x"}).status == 201
+    assert gateway.public("GET", "/others").code == "blocked"
+    assert gateway.admin("DELETE", "/admin/v1/blocklist/ips/127.0.0.1-32", headers=ANY_VERSION).status == 204
+    assert gateway.admin("DELETE", "/admin/v1/routes/few", headers=ANY_VERSION).status == 204
