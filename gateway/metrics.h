@@ -80,6 +80,8 @@ enum gw_metric {
     GW_M_UPSTREAM_CONNECTIONS, /* penstock_upstream_connections{pool} */
     GW_M_UPSTREAM_IN_FLIGHT,   /* penstock_upstream_in_flight{pool} */
     GW_M_UPSTREAM_ENDPOINTS,   /* penstock_upstream_endpoints{pool,state} */
+    GW_M_UPSTREAM_EJECTIONS,   /* penstock_upstream_ejections_total{pool,reason} */
+    GW_M_UPSTREAM_PANIC,       /* penstock_upstream_panic{pool} */
     GW_M_ROUTE_REQUESTS,       /* penstock_route_requests_total{route,pool,outcome} */
     GW_M_BUILD_INFO,           /* penstock_build_info{version} 1 */
     GW_M_SALE_UNITS,           /* penstock_sale_units{sale,state} */

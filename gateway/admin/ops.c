@@ -117,6 +117,8 @@ static void print_asked(FILE *out, size_t row, void *ctx)
     case GW_M_UPSTREAM_CONNECTIONS:
     case GW_M_UPSTREAM_IN_FLIGHT:
     case GW_M_UPSTREAM_ENDPOINTS:
+    case GW_M_UPSTREAM_EJECTIONS:
+    case GW_M_UPSTREAM_PANIC:
     case GW_M_ROUTE_REQUESTS:
         op_print_pools(out, (enum gw_metric)row, up_registry_table(scrape->deps->shop));
         break;

@@ -47,10 +47,17 @@ static void print_states(FILE *out, const char *name, const struct up_pool_view 
     }
 }
 
+static void print_ejections(FILE *out, const char *name, const struct up_pool *pool)
+{
+    for (enum up_outlier reason = UP_OUTLIER_IN_ROW; reason < UP_OUTLIER_REASONS; reason++)
+        fprintf(out, "%s{pool=\"%s\",reason=\"%s\"} %" PRId64 "\n", name, pool->name,
+                up_outlier_names[reason], pool->ejections[reason]);
+}
+
 static int64_t sum_of(const struct up_pool_view *view, enum gw_metric row)
 {
     const struct up_pool *pool = view->pool;
-    int64_t sum = 0;
+    int64_t sum = row == GW_M_UPSTREAM_PANIC && pool->panic;
 
     for (size_t i = 0; i < pool->cell_count; i++) {
         if (row == GW_M_UPSTREAM_RETRIES)
@@ -116,6 +123,8 @@ void op_print_pools(FILE *out, enum gw_metric row, const struct up_table *table)
             print_durations(out, name, view->pool);
         else if (row == GW_M_UPSTREAM_ENDPOINTS)
             print_states(out, name, view);
+        else if (row == GW_M_UPSTREAM_EJECTIONS)
+            print_ejections(out, name, view->pool);
         else
             fprintf(out, "%s{pool=\"%s\"} %" PRId64 "\n", name, view->pool->name,
                     sum_of(view, row));

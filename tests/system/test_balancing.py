@@ -324,6 +324,8 @@ def test_a_pool_in_panic_uses_all_it_has(gateway, shop):
         states = {its["state"] for its in live(gateway).values()}
         assert states == {"up", "ejected"} and all(its["weight_now"] == 1 for its in live(gateway).values())
         gateway.wait_log("pool_panic", "endpoint_ejected")
+        assert gateway.metric('penstock_upstream_panic{pool="web"}') == 1
+        assert gateway.metric('penstock_upstream_ejections_total{pool="web",reason="errors_in_row"}') >= 3
         for server in shop[:3]:
             server.start()
         wait_until(lambda: {its["state"] for its in live(gateway).values()} == {"up"}, 15, what="all up")
@@ -340,6 +342,7 @@ def test_a_server_far_slower_than_the_others_is_ejected_when_the_document_says_s
     with Visitors(gateway):
         its = wait_until(lambda: (its := live(gateway)[shop[0].port])["state"] == "ejected" and its, what="ejection")
     assert its["why"].endswith("times the pool's median latency") and its["errors"] == 0
+    assert gateway.metric('penstock_upstream_ejections_total{pool="web",reason="latency"}') >= 1
 
 
 def test_what_is_measured_is_no_fault_in_a_put_and_changes_nothing(gateway, shop):
