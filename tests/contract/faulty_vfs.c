@@ -5,6 +5,7 @@
 #include <sqlite3.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 struct faulty {
     sqlite3_file base;
@@ -79,6 +80,12 @@ size_t faulty_vfs_hits(void)
     size_t hits = plan.hits;
     pthread_mutex_unlock(&lock);
     return hits;
+}
+
+void faulty_vfs_wait_hits(size_t least)
+{
+    for (int i = 0; i < 100 && faulty_vfs_hits() < least; i++)
+        usleep(1000);
 }
 
 /* SQLITE_OK: do the real thing. */

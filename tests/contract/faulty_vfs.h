@@ -18,6 +18,11 @@ void faulty_vfs_register(void);
  * writing is opened read-only. A sync of a database that fails takes away all that was written to
  * it since the last good one, as a disk does that loses its cache. */
 void faulty_vfs_fail(enum faulty_call call, enum faulty_file file, int result, int skip, int times);
+/* From now on such calls count as hits, and none fails. */
+static inline void faulty_vfs_count(enum faulty_call call, enum faulty_file file)
+{
+    faulty_vfs_fail(call, file, 0, 0, FAULTY_FOR_EVER);
+}
 /* Beside that: from now on such calls wait until faulty_vfs_heal, or until others are to wait
  * (FAULTY_NONE: none), and are made then. */
 void faulty_vfs_hang(enum faulty_call call, enum faulty_file file);
@@ -25,5 +30,6 @@ size_t faulty_vfs_hung(void); /* calls that wait, or have waited, since then */
 void faulty_vfs_heal(void);
 /* Calls that failed since faulty_vfs_fail. */
 size_t faulty_vfs_hits(void);
+void faulty_vfs_wait_hits(size_t least); /* for 100 ms at most */
 
 #endif
