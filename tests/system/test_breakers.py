@@ -196,11 +196,12 @@ def test_forced_closed_redis_refusals_do_not_open_it_but_a_lost_redis_does(gatew
                and gateway.metric('penstock_breaker_openings_total{breaker="redis"}') > 0, 30, what="an opening by refusals")
     force(gateway, "redis", "closed")
     opened = gateway.metric('penstock_breaker_openings_total{breaker="redis"}')
-    failures = 0
-    for turn in range(3):
-        assert buyers(gateway, sale, f"forced-{turn}") == {"store_unavailable"}  # asked, and refused by Redis
-        failures = max(failures, wait_until(lambda: shown(gateway, "redis")["window"]["failures"], what="the failures"))
-    assert failures > 8 * WORKERS, failures
+
+    def many_failed():  # asked, and refused by Redis
+        assert buyers(gateway, sale, f"forced-{time.monotonic()}") == {"store_unavailable"}
+        return shown(gateway, "redis")["window"]["failures"] > 8 * WORKERS
+
+    wait_until(many_failed, 30, what="a window full of failures")
     assert gateway.metric('penstock_breaker_openings_total{breaker="redis"}') == opened
     redis.ask("CONFIG", "SET", "maxmemory", "0")
     wait_until(lambda: buyers(gateway, sale, f"well-{time.monotonic()}", 10) == {"accepted"}, 30, what="orders")
