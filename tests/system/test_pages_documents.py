@@ -173,6 +173,15 @@ def test_a_rule_names_a_route_that_exists(web):
     assert (answer.status, answer.json["applies_to"], answer.json["route"]) == (201, ["page"], "product")
 
 
+def test_a_rule_limits_the_route_that_it_names_and_no_other(web):
+    for name in ("a", "b"):
+        assert put(web, f"routes/{name}", {"path": f"/{name}/", "answer": {"body": name}}).status == 201
+    assert put(web, "limits/slow", {"algorithm": "fixed_window", "key": "ip", "rate": 2, "period_s": 3600, "route": "a"}).status == 201
+    assert [web.public("GET", "/a/").status for _ in range(4)] == [200, 200, 429, 429]
+    assert web.public("GET", "/a/").code == "ip_rate"
+    assert [web.public("GET", "/b/").text for _ in range(4)] == ["b"] * 4
+
+
 def test_a_bundle_brings_what_belongs_together(web):
     both = {"pools": {"web": WEB, "new": WEB}, "caches": {"default": {}, "pages": {}},
             "routes": {"product": {**PAGE, "pool": "new", "cache": {"store": "pages"}}}}
