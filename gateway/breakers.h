@@ -5,6 +5,7 @@
 
 #include "common/board.h"
 #include "gateway/admission/breakers.h"
+#include "gateway/upstream/pool.h"
 #include "gateway/worker.h"
 
 struct gw_breakers {
@@ -20,6 +21,9 @@ struct gw_breakers {
  * outlive it. PS_E_NOMEM. */
 int gw_breakers_init(struct gw_breakers *breakers, const struct gw_workers *workers,
                      struct oq_log *log, bool has_redis) PS_MUST_CHECK;
+/* There is another table: the breakers of its pools and endpoints are known by their names from now
+ * on. Before gw_breakers_init nothing is done, and NULL is no table. Control. */
+void gw_breakers_follow(struct gw_breakers *breakers, const struct up_table *table);
 void gw_breakers_done(struct gw_breakers *breakers);
 
 #endif

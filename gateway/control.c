@@ -170,6 +170,7 @@ static void *build_pages(void *ctx)
 
     if (table != NULL)
         up_membership_follow(control->members, table);
+    gw_breakers_follow(control->deps.breakers, up_registry_table(control->shop));
     return table;
 }
 

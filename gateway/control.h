@@ -3,6 +3,7 @@
 #ifndef GW_CONTROL_H
 #define GW_CONTROL_H
 
+#include "gateway/breakers.h"
 #include "gateway/config/store.h"
 #include "gateway/sales/list.h"
 #include "gateway/upstream/membership.h"
@@ -16,6 +17,7 @@ struct gw_control_deps {
     struct cfg_store *config; /* open */
     struct sale_runs *sales;
     struct oq_fold *fold;
+    struct gw_breakers *breakers;             /* are told which pools there are */
     const struct gw_workers *workers;         /* which snapshots go to */
     const struct ps_option_list *dns_servers; /* of pools; NULL: those of the system */
     void (*on_started)(void *ctx); /* once: the workers know what is to be served; may be NULL */

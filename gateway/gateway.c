@@ -307,6 +307,7 @@ static int new_control(struct gateway *gateway, struct ps_fault *fault)
                                   .config = gateway->config,
                                   .sales = gateway->sales,
                                   .fold = gateway->fold,
+                                  .breakers = &gateway->breakers,
                                   .workers = &gateway->workers,
                                   .dns_servers = &gateway->settings->upstream.dns_servers,
                                   .on_started = on_started,
@@ -516,8 +517,10 @@ static int start_threads(struct gateway *gateway)
     if (err == 0)
         err = gw_breakers_init(&gateway->breakers, &gateway->workers, gateway->log,
                                inv_store_is_shared(gateway->store));
-    if (err == 0)
+    if (err == 0) {
+        gw_breakers_follow(&gateway->breakers, up_registry_table(gateway->control->shop));
         err = new_admin(gateway);
+    }
     if (err == 0)
         err = start_workers(gateway);
     if (err == PS_E_NOMEM)

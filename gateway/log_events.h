@@ -89,6 +89,8 @@
       "Look at Redis. It goes on without a restart.") \
     X(breaker_opened, WARN, "The circuit breaker before redis, kafka, a pool or an endpoint of the shop (breaker) is not closed any more (why).", \
       "why says what to look after; GET /admin/v1/breakers shows the figures.") \
+    X(breakers_not_known, ERROR, "There was no memory to list the breakers of pools and endpoints: they work, but none is shown or forced.", \
+      "Free memory; any change of a pool lists them again.") \
     X(breaker_closed, INFO, "All circuits of the breaker are closed again.", "") \
     X(endpoint_down, WARN, "The check of an endpoint fails (pool, endpoint, why): it gets no requests.", \
       "Look at the server; it is used again when its check passes.") \

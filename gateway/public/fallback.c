@@ -11,8 +11,12 @@
 static enum up_trouble trouble_of(enum up_outcome outcome)
 {
     switch (outcome) {
-    case UP_OUTCOME_COUNT:
+    case UP_UNSENT_NO_ENDPOINT:
         return UP_TROUBLE_no_endpoint;
+    case UP_UNSENT_BREAKER:
+        return UP_TROUBLE_breaker;
+    case UP_UNSENT_BUSY:
+        return UP_TROUBLE_busy;
     case UP_OUTCOME_timeout:
     case UP_OUTCOME_connect_timeout:
         return UP_TROUBLE_deadline;

@@ -63,6 +63,10 @@ static void end_try(struct up_exchange *exchange, enum up_outcome outcome)
     up_add(&pool_cell_of(exchange)->outcomes[outcome], 1);
     if (outcome == UP_OUTCOME_client_gone || was_stale(exchange, outcome))
         return;
+    if (outcome == UP_OUTCOME_ok || outcome == UP_OUTCOME_error)
+        up_circuit_succeed(&cell->circuit, up_now_ns(exchange->worker) - exchange->sent_ns);
+    else
+        up_circuit_fail(&cell->circuit, 0, up_outcome_names[outcome]);
     if (up_outcome_is_failure(outcome))
         atomic_fetch_add_explicit(&endpoint->in_row, 1, memory_order_relaxed);
     else if (atomic_load_explicit(&endpoint->in_row, memory_order_relaxed) > 0)
@@ -74,8 +78,10 @@ static void end_request(struct up_exchange *exchange, enum up_outcome outcome)
 {
     int64_t end_ns = exchange->first_ns != 0 ? exchange->first_ns : up_now_ns(exchange->worker);
 
+    up_gate_leave(exchange, outcome);
     if (exchange->target != NULL)
-        up_target_count(exchange->target, exchange->worker->deps.index, outcome,
+        up_target_count(exchange->target, exchange->worker->deps.index,
+                        outcome < UP_OUTCOME_COUNT ? outcome : UP_OUTCOME_refused,
                         end_ns - exchange->began_ns);
 }
 
@@ -103,8 +109,8 @@ static bool was_tried(const struct up_exchange *exchange, const struct up_endpoi
     return false;
 }
 
-static struct up_candidate candidate(const struct up_exchange *exchange,
-                                     const struct up_member *member, int64_t now_ns)
+static struct up_candidate candidate(struct up_exchange *exchange, const struct up_member *member,
+                                     int64_t now_ns)
 {
     const struct cfg_pool *doc = exchange->pool->doc;
     struct up_endpoint *endpoint = member->endpoint;
@@ -116,6 +122,12 @@ static struct up_candidate candidate(const struct up_exchange *exchange,
         (doc->connections_max > 0 && TAILQ_EMPTY(&cell->idle) &&
          up_endpoint_connections(endpoint) >= doc->connections_max))
         weight = 0;
+    if (weight > 0 &&
+        !up_circuit_admits(&cell->circuit,
+                           atomic_load_explicit(&cell->in_flight, memory_order_relaxed))) {
+        weight = 0;
+        exchange->refused_by_circuit = true;
+    }
     return (struct up_candidate){
         .hash = endpoint->hash,
         .weight = weight,
@@ -208,8 +220,8 @@ static bool keep_part(struct up_exchange *exchange, struct ps_str part, bool las
 
 bool up_exchange_part(struct up_exchange *exchange, struct ps_str part, bool last)
 {
-    bool room = exchange->connection->state == UP_CONNECTING ? keep_part(exchange, part, last)
-                                                             : send_part(exchange, part, last);
+    bool waits = exchange->connection == NULL || exchange->connection->state == UP_CONNECTING;
+    bool room = waits ? keep_part(exchange, part, last) : send_part(exchange, part, last);
 
     exchange->has_parts = true;
     exchange->wants_room = !room;
@@ -257,15 +269,17 @@ static enum up_outcome try(struct up_exchange *exchange)
 {
     struct up_endpoint *endpoint = pick(exchange);
 
-    if (endpoint == NULL)
-        return UP_OUTCOME_COUNT;
+    if (endpoint == NULL) {
+        up_add(&pool_cell_of(exchange)->no_endpoint, 1);
+        return exchange->refused_by_circuit ? UP_UNSENT_BREAKER : UP_UNSENT_NO_ENDPOINT;
+    }
     exchange->connection = up_connection_take(exchange->worker, endpoint, exchange);
     if (exchange->connection == NULL)
         return UP_OUTCOME_refused;
     exchange->tried[exchange->tries++] = endpoint;
     up_add(&up_cell_of(exchange->worker, endpoint)->in_flight, 1);
     if (exchange->connection->state == UP_SENDING)
-        (void)send_head(exchange);
+        up_exchange_on_connected(exchange);
     else if (exchange->connection->refused)
         up_connection_set_timer(exchange->connection, 0);
     else
@@ -290,6 +304,7 @@ struct up_exchange *up_forward(struct up_worker *worker, const struct up_call *c
         .pool = call->pool,
         .target = call->target,
         .began_ns = up_now_ns(worker),
+        .is_extra = call->is_extra,
         .callbacks = call->callbacks,
         .ctx = call->ctx,
         .method = call->method,
@@ -308,14 +323,30 @@ struct up_exchange *up_forward(struct up_worker *worker, const struct up_call *c
     up_add(&cell->requests, 1);
     up_retry_earn(cell, call->pool->doc->retry_budget, call->pool->pool->cell_count,
                   call->began_ns);
-    *ret_outcome = try(exchange);
+    *ret_outcome = up_gate_enter(exchange);
+    if (*ret_outcome == UP_OUTCOME_ok && !exchange->waits)
+        *ret_outcome = try(exchange);
     if (*ret_outcome == UP_OUTCOME_ok)
         return exchange;
-    if (*ret_outcome == UP_OUTCOME_COUNT)
-        up_add(&cell->no_endpoint, 1);
-    end_request(exchange, UP_OUTCOME_refused);
+    end_request(exchange, *ret_outcome);
     free_exchange(exchange);
     return NULL;
+}
+
+void up_exchange_give_up(struct up_exchange *exchange, enum up_outcome outcome)
+{
+    end_request(exchange, outcome);
+    exchange->calling = true;
+    exchange->callbacks->failed(outcome, exchange->begun, exchange->ctx);
+    free_exchange(exchange);
+}
+
+void up_exchange_go(struct up_exchange *exchange)
+{
+    enum up_outcome outcome = try(exchange);
+
+    if (outcome != UP_OUTCOME_ok)
+        up_exchange_give_up(exchange, outcome);
 }
 
 /* --- Again --- */
@@ -331,8 +362,9 @@ static bool may_retry(const struct up_exchange *exchange, bool stale, enum up_ou
 {
     bool unsent = outcome == UP_OUTCOME_refused || outcome == UP_OUTCOME_connect_timeout;
 
-    return !exchange->begun && exchange->tries < UP_TRIES_MAX && !exchange->has_parts &&
-           is_idempotent(exchange->method) && up_now_ns(exchange->worker) < exchange->total_ns &&
+    return !exchange->begun && !exchange->is_extra && exchange->tries < UP_TRIES_MAX &&
+           !exchange->has_parts && is_idempotent(exchange->method) &&
+           up_now_ns(exchange->worker) < exchange->total_ns &&
            (unsent || (stale && exchange->body_len == 0));
 }
 
@@ -353,10 +385,7 @@ void up_exchange_on_lost(struct up_exchange *exchange, enum up_outcome outcome)
         if (try(exchange) == UP_OUTCOME_ok)
             return;
     }
-    end_request(exchange, outcome);
-    exchange->calling = true;
-    exchange->callbacks->failed(outcome, exchange->begun, exchange->ctx);
-    free_exchange(exchange);
+    up_exchange_give_up(exchange, outcome);
 }
 
 /* --- The answer --- */
@@ -387,6 +416,7 @@ static void note_first_byte(struct up_exchange *exchange)
                           memory_order_relaxed);
     atomic_store_explicit(&cell->ewma_at_ns, now_ns, memory_order_relaxed);
     exchange->first_ns = now_ns;
+    up_gate_answered(exchange);
     exchange->begun = true;
 }
 
@@ -466,8 +496,20 @@ int up_worker_new(const struct up_worker_deps *deps, struct up_worker **ret_work
                                              .head_max = (uint32_t)UP_HEAD_MAX,
                                              .fields_max = PS_HTTP_FIELDS_MAX};
     TAILQ_INIT(&worker->connections);
+    TAILQ_INIT(&worker->waiting);
+    uv_timer_init(deps->loop, &worker->timer);
+    worker->timer.data = worker;
+    worker->handles = 1;
     *ret_worker = worker;
     return 0;
+}
+
+static void on_closed(uv_handle_t *handle)
+{
+    struct up_worker *worker = handle->data;
+
+    if (--worker->handles == 0)
+        free(worker);
 }
 
 void up_worker_free(struct up_worker *worker)
@@ -478,8 +520,7 @@ void up_worker_free(struct up_worker *worker)
     up_worker_swap(worker, NULL);
     while (!TAILQ_EMPTY(&worker->connections))
         up_connection_close(TAILQ_FIRST(&worker->connections));
-    if (worker->handles == 0)
-        free(worker);
+    uv_close((uv_handle_t *)&worker->timer, on_closed);
 }
 
 static void close_gone(struct up_worker *worker)
@@ -522,6 +563,7 @@ void up_worker_tick(struct up_worker *worker)
 {
     struct up_connection *connection = TAILQ_FIRST(&worker->connections);
 
+    up_gate_tick(worker);
     while (connection != NULL) {
         struct up_connection *next = TAILQ_NEXT(connection, entry);
         bool cut = atomic_load(&connection->endpoint->cut);

@@ -77,12 +77,13 @@ struct up_call {
     int64_t body_len; /* 0: none; -1: not known */
     uint64_t key;     /* for hashes */
     int64_t began_ns; /* its deadlines count from here */
+    bool is_extra;    /* nobody waits for it: it neither waits for a place nor is tried again */
     const struct up_callbacks *callbacks;
     void *ctx;
 };
 
-/* Picks an endpoint and sends. NULL: *ret_outcome says why; UP_OUTCOME_COUNT: no endpoint may be
- * used. */
+/* Picks an endpoint and sends, or waits for a place. NULL: *ret_outcome says why, one of
+ * UP_UNSENT_… among others. */
 struct up_exchange *up_forward(struct up_worker *worker, const struct up_call *call,
                                enum up_outcome *ret_outcome);
 /* A part of the request's body. False: no more until `room`. */

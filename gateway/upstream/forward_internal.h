@@ -76,7 +76,13 @@ struct up_exchange {
     int64_t sent_ns;                 /* when this try began */
     unsigned tries;
     struct up_endpoint *tried[UP_TRIES_MAX]; /* of the table in use: no references */
-    bool has_parts;                          /* of its body, some were given */
+    /* gate.c */
+    int64_t place_ns; /* when it got its place */
+    int64_t wait_until_ns;
+    bool is_extra, has_place, waits;
+    bool refused_by_circuit; /* of an endpoint */
+    TAILQ_ENTRY(up_exchange) waiting;
+    bool has_parts; /* of its body, some were given */
     bool fresh;   /* no kept connection any more: one of them was closed before the request came */
     bool is_sent; /* the whole request has been given to the connection */
     bool begun;   /* the answer */
@@ -89,9 +95,14 @@ struct up_exchange {
     char head[]; /* with framing */
 };
 
+TAILQ_HEAD(up_waiting_list, up_exchange);
+
 struct up_worker {
     struct up_worker_deps deps;
-    struct up_hold *current; /* NULL: none */
+    struct up_waiting_list waiting; /* for a place, the newest first */
+    uv_timer_t timer;               /* when one of them is to be looked at */
+    int64_t timer_ns;               /* 0: it does not run */
+    struct up_hold *current;        /* NULL: none */
     struct up_connection_list connections;
     size_t handles;
     bool closing;
@@ -132,6 +143,24 @@ void up_connection_close(struct up_connection *connection);
 void up_connection_cut(struct up_connection *connection);
 /* Its exchange has ended well: it is kept, if `reusable`. */
 void up_connection_leave(struct up_connection *connection, bool reusable);
+
+/* --- gate.c --- */
+
+/* UP_OUTCOME_ok: it has a place, or waits for one; UP_UNSENT_BREAKER, UP_UNSENT_BUSY. */
+enum up_outcome up_gate_enter(struct up_exchange *exchange);
+/* The head of its answer is here. */
+void up_gate_answered(struct up_exchange *exchange);
+/* It has ended. */
+void up_gate_leave(struct up_exchange *exchange, enum up_outcome outcome);
+void up_gate_tick(struct up_worker *worker);
+void up_gate_on_timer(uv_timer_t *timer);
+
+/* --- exchange.c: what the gate tells --- */
+
+/* It has its place by now. */
+void up_exchange_go(struct up_exchange *exchange);
+/* It does not get one. */
+void up_exchange_give_up(struct up_exchange *exchange, enum up_outcome outcome);
 
 /* --- exchange.c: what a connection tells --- */
 

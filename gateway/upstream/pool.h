@@ -7,11 +7,13 @@
 #ifndef UP_POOL_H
 #define UP_POOL_H
 
+#include "common/adaptive_limit.h"
 #include "common/metrics.h"
 #include "gateway/config/cache_doc.h"
 #include "gateway/config/pool_doc.h"
 #include "gateway/config/route_doc.h"
 #include "gateway/upstream/balance.h"
+#include "gateway/upstream/circuit.h"
 #include "gateway/upstream/outlier.h"
 
 #include <sys/queue.h>
@@ -38,7 +40,13 @@ extern const char *const up_state_names[]; /* "up", "down", "ejected", "draining
     X(client_gone)     /* says nothing of the endpoint */
 /* clang-format on */
 #define UP_OUTCOME_ENUM(name) UP_OUTCOME_##name,
-enum up_outcome { UP_OUTCOMES(UP_OUTCOME_ENUM) UP_OUTCOME_COUNT };
+enum up_outcome {
+    UP_OUTCOMES(UP_OUTCOME_ENUM) UP_OUTCOME_COUNT,
+    /* What was sent to nobody, and is counted nowhere. */
+    UP_UNSENT_NO_ENDPOINT = UP_OUTCOME_COUNT, /* none may be used */
+    UP_UNSENT_BREAKER,                        /* the pool's, or those of all endpoints, are open */
+    UP_UNSENT_BUSY                            /* no place, and nobody may wait any longer */
+};
 #undef UP_OUTCOME_ENUM
 extern const char *const up_outcome_names[UP_OUTCOME_COUNT + 1]; /* NULL-terminated */
 
@@ -62,6 +70,7 @@ struct up_endpoint_cell {
     _Atomic(int64_t) ewma_at_ns;
     struct up_connection_list idle; /* newest first */
     int64_t current;                /* smooth weighted round robin's counter */
+    struct up_circuit circuit;
 } PS_ALIGNED;
 
 /* One address of one pool. */
@@ -76,6 +85,7 @@ struct up_endpoint {
     _Atomic(bool) gone;       /* no table has it: idle connections are to be closed */
     _Atomic(bool) cut;        /* gone, or drained, for longer than drain_ms: all are */
     _Atomic(uint32_t) in_row; /* failures without a success in between, over all workers */
+    struct up_circuit_order order;
     /* The control thread's alone. */
     enum up_state state;
     int64_t since_ms; /* wall clock */
@@ -93,6 +103,9 @@ struct up_pool_cell {
     struct ps_durations durations;               /* until the head of an answer was there */
     double budget;                               /* retries that may be made; retry.h */
     int64_t budget_at_ns;
+    struct up_circuit circuit;
+    struct ps_adaptive_limit limit; /* of requests that wait for the head of their answer */
+    _Atomic(int64_t) waiting;       /* requests, for a place */
 } PS_ALIGNED;
 
 /* A pool, by name, through all versions of its document. */
@@ -104,6 +117,7 @@ struct up_pool {
     int64_t panic_since_ms;                /* wall clock; since when it is so or not; 0: ever */
     int64_t ejections[UP_OUTLIER_REASONS]; /* since the start */
     size_t cell_count;
+    struct up_circuit_order order;
     struct up_pool_cell cells[];
 };
 
@@ -117,6 +131,7 @@ struct up_member {
 struct up_pool_view {
     struct cfg_pool *doc;
     struct up_pool *pool;
+    int64_t first_byte_ms; /* the longest that a route waits for it; 0: none does */
     size_t member_count;
     struct up_member *members; /* by address */
 };
@@ -148,6 +163,9 @@ struct up_table {
     size_t slot_count;          /* of the index, a power of two; route.h */
     uint32_t *slots;            /* places in `routes`, + 1; 0: free */
 };
+
+/* Of a new pool: its circuit, and its limit. gate.c */
+void up_gate_init(struct up_pool_cell *cell, const struct ps_clock *clock);
 
 /* --- Reference counts; any thread. --- */
 

@@ -121,8 +121,10 @@ static struct up_endpoint *new_endpoint(const struct up_registry *registry,
     endpoint->hash = ps_hash64(&fixed, as->address, strlen(as->address));
     endpoint->cell_count = cells;
     endpoint->since_ms = ps_clock_wall_ms(registry->deps.clock);
-    for (size_t i = 0; i < cells; i++)
+    for (size_t i = 0; i < cells; i++) {
         TAILQ_INIT(&endpoint->cells[i].idle);
+        up_circuit_init(&endpoint->cells[i].circuit, &up_circuit_of_endpoint, registry->deps.clock);
+    }
     return endpoint;
 }
 
@@ -152,10 +154,12 @@ static struct up_pool *new_pool(const struct up_registry *registry, const char *
     pool->refs = 1;
     memcpy(pool->name, name, strlen(name) + 1);
     pool->cell_count = cells;
-    for (size_t i = 0; i < cells; i++)
+    for (size_t i = 0; i < cells; i++) {
+        up_gate_init(&pool->cells[i], registry->deps.clock);
         do
             randombytes_buf(&pool->cells[i].picker.random, sizeof pool->cells[i].picker.random);
         while (pool->cells[i].picker.random == 0);
+    }
     return pool;
 }
 
@@ -213,24 +217,35 @@ static int fill_pool(const struct up_registry *registry, const struct cfg_doc *d
     return 0;
 }
 
+/* A pool of the route: it is waited for as long as the route says. NULL: there is none. */
+static const struct up_pool_view *pool_of(const struct up_table *table, const char *name,
+                                          const struct cfg_route *route)
+{
+    struct up_pool_view *pool = find_pool(table, name);
+
+    if (pool != NULL && pool->first_byte_ms < route->first_byte_ms)
+        pool->first_byte_ms = route->first_byte_ms;
+    return pool;
+}
+
 static int fill_route(const struct up_registry *registry, const struct up_table *table,
                       const struct cfg_doc *doc, struct up_route_view *ret_route)
 {
     struct cfg_route *route = cfg_route_of(doc);
 
     ret_route->doc = cfg_route_keep(route);
-    ret_route->pool = find_pool(table, route->pool);
-    ret_route->shadow = find_pool(table, route->shadow.pool);
+    ret_route->pool = pool_of(table, route->pool, route);
+    ret_route->shadow = pool_of(table, route->shadow.pool, route);
     ret_route->fallback = calloc(route->fallback_count + 1, sizeof(void *));
     ret_route->splits = calloc(route->split_count + 1, sizeof *ret_route->splits);
     if (ret_route->fallback == NULL || ret_route->splits == NULL)
         return PS_E_NOMEM;
     for (size_t i = 0; i < route->fallback_count; i++)
         if (route->fallbacks[i].kind == CFG_FALLBACK_POOL)
-            ret_route->fallback[i] = find_pool(table, route->fallbacks[i].pool);
+            ret_route->fallback[i] = pool_of(table, route->fallbacks[i].pool, route);
     for (size_t i = 0; i < route->split_count; i++)
         ret_route->splits[i] = (struct up_split_view){
-            .as = &route->splits[i], .pool = find_pool(table, route->splits[i].pool)};
+            .as = &route->splits[i], .pool = pool_of(table, route->splits[i].pool, route)};
     return up_route_bind(ret_route, up_registry_route(registry, doc->name),
                          registry->deps.worker_count);
 }

@@ -1,9 +1,12 @@
 """What answers in the place of a pool: in the order of the route's document, whenever the pool does not answer, the ladder says so, or an operator
 does. Real servers behind a real gateway."""
+import collections
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from pages import audit_log, change_route, put_pool, put_route, route
+from pages import audit_log, breaker, change_route, put_pool, put_route, route, wait_breaker
 from penstock import Gateway, free_port, wait_until
 from upstreams import Misbehaving, Reply, Upstream
 
@@ -173,3 +176,102 @@ def test_classes_give_way_in_order_and_core_never(gateway):
                 assert (answer.text, answer.headers["penstock-fallback"]) == ("sorry\n", "static; why=level")
             assert one.admin("POST", "/admin/v1/overload/unpin").status == 200
             assert get(one, "/extra/").text == "shop"
+
+
+# --- Breakers. ---
+
+
+def hammer(gateway, path="/p/1", times=60):
+    return [get(gateway, path) for _ in range(times)]
+
+
+def test_a_pool_that_fails_is_left_alone_for_a_while_and_comes_back_by_itself(gateway, shop):
+    shop.serve = lambda request: Reply(500, "broken")
+    wait_until(lambda: any(answer.text == "sorry\n" for answer in hammer(gateway)), 10)
+    wait_breaker(gateway, "pool:web", "open")
+    assert breaker(gateway, "pool:web")["why"] == "the last failure: error"
+    answers = hammer(gateway, times=20)
+    assert {answer.headers.get("penstock-fallback") for answer in answers} <= {"static; why=breaker", None}
+    assert 'penstock_breaker_openings_total{breaker="pool:web"}' in gateway.admin("GET", "/metrics").text
+    shop.serve = lambda request: "shop"
+    wait_until(lambda: all(answer.text == "shop" for answer in hammer(gateway, times=20)), 15)
+    wait_breaker(gateway, "pool:web", "closed")
+    gateway.wait_log("breaker_closed", "pool:web")
+
+
+def test_an_endpoint_that_takes_no_connections_is_not_picked_any_more(gateway, shop):
+    dead = f"127.0.0.1:{free_port()}"
+    put_pool(gateway, "web", shop, dead, outlier={"consecutive_errors": 0})
+    name = f"endpoint:web:{dead}"
+    wait_until(lambda: all(answer.text == "shop" for answer in hammer(gateway)) and breaker(gateway, name)["state"] != "closed", 10)
+    assert breaker(gateway, f"endpoint:web:{shop.address}")["state"] == "closed"
+    assert breaker(gateway, name)["why"] == "the last failure: refused"
+    assert f'breaker="{name}"' not in gateway.admin("GET", "/metrics").text  # there may be thousands
+
+
+def test_an_operator_forces_the_breaker_of_a_pool_and_of_an_endpoint(gateway, shop):
+    for name in ("pool:web", f"endpoint:web:{shop.address}"):
+        answer = gateway.admin("POST", f"/admin/v1/breakers/{name}/force", {"state": "open", "ttl_s": 600, "reason": "a drill"})
+        assert answer.status == 200 and answer.json["state"] == "open" and answer.json["forced"]["reason"] == "a drill", answer
+        answer = get(gateway)
+        assert (answer.text, answer.headers["penstock-fallback"]) == ("sorry\n", "static; why=breaker")
+        change_route(gateway, "product", fallback=[])
+        answer = get(gateway)
+        assert (answer.status, answer.code) == (503, "upstream_unavailable") and int(answer.headers["retry-after"]) >= 1
+        change_route(gateway, "product", fallback=[SORRY])
+        assert breaker(gateway, name)["forced"]["by"] == "first"  # the documents of routes change nothing there
+        answer = gateway.admin("POST", f"/admin/v1/breakers/{name}/release")
+        assert answer.status == 200 and answer.json["state"] == "closed"
+        assert get(gateway).text == "shop"
+    assert gateway.admin("POST", "/admin/v1/breakers/pool:other/force", {"state": "open", "ttl_s": 60}).status == 404
+
+
+# --- As much as the pool can answer. ---
+
+
+def at_once(gateway, count, path="/p/1"):
+    with ThreadPoolExecutor(count) as pool:
+        return list(pool.map(lambda _: get(gateway, path, timeout=30), range(count)))
+
+
+@pytest.fixture()
+def one_worker(shop, backup):
+    with Gateway(settings={"workers": 1}) as one:
+        one.no_limits()
+        put_pool(one, "web", shop)
+        put_route(one, "product", path="/p/", pool="web", first_byte_ms=400, fallback=[SORRY])
+        yield one
+
+
+def test_a_pool_that_answers_too_late_gets_fewer_at_once_and_the_rest_falls_back(one_worker, shop):
+    turn = threading.Lock()
+
+    def one_at_a_time(request):
+        with turn:
+            time.sleep(0.02)
+        return "shop"
+
+    shop.serve = one_at_a_time  # 50 a second: 100 at once wait for 2 s in it
+    change_route(one_worker, "product", first_byte_ms=2000, total_ms=5000)
+    why = collections.Counter()
+    for _ in range(4):
+        why.update(answer.headers.get("penstock-fallback", "shop") for answer in at_once(one_worker, 100))
+    assert why["static; why=busy"] > 20 and why["shop"] > 50, why
+    assert set(why) <= {"shop", "static; why=busy", "static; why=deadline", "static; why=breaker"}
+
+
+def test_who_finds_no_place_waits_in_the_queue_for_one(one_worker, shop):
+    turn = threading.Lock()
+
+    def one_at_a_time(request):
+        with turn:
+            time.sleep(0.01)
+        return "shop"
+
+    shop.serve = one_at_a_time
+    put_pool(one_worker, "web", shop, queue_max=1000)
+    change_route(one_worker, "product", first_byte_ms=3000, total_ms=9000)
+    why = collections.Counter()
+    for _ in range(4):
+        why.update(answer.headers.get("penstock-fallback", "shop") for answer in at_once(one_worker, 100))
+    assert why["shop"] >= 390, why

@@ -1,0 +1,239 @@
+/* What stands before a pool, on each worker: its circuit, and how many requests may wait for the
+ * head of an answer at once, which follows latency (common/adaptive_limit.h). The limit is a
+ * worker's own, as is what it measures: half of the time that the pool's routes give it is what an
+ * answer may take, so that nobody waits in the servers' queues until the deadline.
+ *
+ * A request without a place waits for one, if its pool has a queue, and at most until the first
+ * byte would be due. The newest goes first, and a full queue lets the oldest go: at half as much
+ * again as can be answered, of a queue of a second, half of those who are answered wait for 1.0 s
+ * if the oldest goes first, and nobody for less than 0.3 s; for 15 ms if the newest does (a
+ * simulation of 100 answers a second). Before there is more than can be answered the queue is
+ * short, and the order hardly matters. */
+#include "gateway/upstream/forward_internal.h"
+
+#define FLOOR      8
+#define INITIAL    1024
+#define CEILING    8192
+#define TARGET_NS  (20 * PS_NS_PER_MS) /* where no route says how long it waits */
+#define TIMEOUT_NS (600 * PS_NS_PER_S)
+
+void up_gate_init(struct up_pool_cell *cell, const struct ps_clock *clock)
+{
+    up_circuit_init(&cell->circuit, &up_circuit_of_pool, clock);
+    ps_adaptive_limit_init(&cell->limit,
+                           &(struct ps_adaptive_limit_settings){.floor = FLOOR,
+                                                                .initial = INITIAL,
+                                                                .ceiling = CEILING,
+                                                                .target_ns = TARGET_NS,
+                                                                .timeout_ns = TIMEOUT_NS});
+}
+
+static struct up_pool_cell *cell_of(const struct up_exchange *exchange)
+{
+    return &exchange->pool->pool->cells[exchange->worker->deps.index];
+}
+
+static int64_t under_way(const struct up_pool_cell *cell)
+{
+    return atomic_load_explicit(&cell->limit.in_flight, memory_order_relaxed);
+}
+
+/* --- Waiting --- */
+
+static void stop_waiting(struct up_exchange *exchange)
+{
+    TAILQ_REMOVE(&exchange->worker->waiting, exchange, waiting);
+    exchange->waits = false;
+    up_add(&cell_of(exchange)->waiting, -1);
+}
+
+static void set_timer(struct up_worker *worker, int64_t at_ns)
+{
+    int64_t left_ns = at_ns - up_now_ns(worker);
+    uint64_t ms = left_ns > 0 ? (uint64_t)((left_ns + PS_NS_PER_MS - 1) / PS_NS_PER_MS) : 0;
+
+    if (!worker->closing && (worker->timer_ns == 0 || at_ns < worker->timer_ns)) {
+        worker->timer_ns = at_ns;
+        uv_timer_start(&worker->timer, up_gate_on_timer, ms, 0);
+    }
+}
+
+/* The oldest one of the same pool. */
+static struct up_exchange *find_oldest(const struct up_exchange *exchange)
+{
+    struct up_exchange *other;
+
+    TAILQ_FOREACH_REVERSE(other, &exchange->worker->waiting, up_waiting_list, waiting)
+    {
+        if (other->pool->pool == exchange->pool->pool)
+            return other;
+    }
+    return NULL;
+}
+
+/* This worker's part of the queue; 0: nobody waits. */
+static int64_t room_to_wait(const struct up_exchange *exchange)
+{
+    int64_t workers = (int64_t)exchange->pool->pool->cell_count;
+
+    return (exchange->pool->doc->queue_max + workers - 1) / workers;
+}
+
+static void let_go(struct up_exchange *exchange)
+{
+    up_add(&cell_of(exchange)->queue_full, 1);
+    stop_waiting(exchange);
+    up_exchange_give_up(exchange, UP_UNSENT_BUSY);
+}
+
+/* Later, on the timer: who comes must not be called back before up_forward has returned, and who is
+ * let go is called back. */
+static void let_oldest_go(const struct up_exchange *exchange)
+{
+    struct up_exchange *oldest = find_oldest(exchange);
+
+    if (oldest != NULL) {
+        oldest->wait_until_ns = 0;
+        set_timer(exchange->worker, up_now_ns(exchange->worker));
+    }
+}
+
+static bool wait(struct up_exchange *exchange)
+{
+    struct up_worker *worker = exchange->worker;
+    struct up_pool_cell *cell = cell_of(exchange);
+    int64_t room = exchange->is_extra ? 0 : room_to_wait(exchange);
+
+    if (room == 0)
+        return false;
+    if (atomic_load_explicit(&cell->waiting, memory_order_relaxed) >= room)
+        let_oldest_go(exchange);
+    exchange->waits = true;
+    exchange->wait_until_ns = exchange->began_ns + exchange->route->first_byte_ms * PS_NS_PER_MS;
+    if (exchange->wait_until_ns > exchange->total_ns)
+        exchange->wait_until_ns = exchange->total_ns;
+    TAILQ_INSERT_HEAD(&worker->waiting, exchange, waiting);
+    up_add(&cell->waiting, 1);
+    set_timer(worker, exchange->wait_until_ns);
+    return true;
+}
+
+/* The newest first: those whose pool has a place go, those whose time is over are given up. A
+ * callback may end any of them, so each look begins anew. */
+static struct up_exchange *find_due(struct up_worker *worker, int64_t now_ns, bool *ret_goes)
+{
+    struct up_exchange *exchange;
+
+    TAILQ_FOREACH(exchange, &worker->waiting, waiting)
+    {
+        struct up_pool_cell *cell = cell_of(exchange);
+        *ret_goes = now_ns < exchange->wait_until_ns &&
+                    up_circuit_admits(&cell->circuit, under_way(cell)) &&
+                    ps_adaptive_limit_begin(&cell->limit, now_ns);
+        if (*ret_goes || now_ns >= exchange->wait_until_ns)
+            return exchange;
+    }
+    return NULL;
+}
+
+static int64_t next_due_ns(const struct up_worker *worker)
+{
+    const struct up_exchange *exchange;
+    int64_t next_ns = INT64_MAX;
+
+    TAILQ_FOREACH(exchange, &worker->waiting, waiting)
+    if (exchange->wait_until_ns < next_ns)
+        next_ns = exchange->wait_until_ns;
+    return next_ns;
+}
+
+void up_gate_on_timer(uv_timer_t *timer)
+{
+    struct up_worker *worker = timer->data;
+    struct up_exchange *exchange;
+    bool goes;
+
+    worker->timer_ns = 0;
+    while ((exchange = find_due(worker, up_now_ns(worker), &goes)) != NULL) {
+        if (!goes) {
+            let_go(exchange);
+            continue;
+        }
+        stop_waiting(exchange);
+        exchange->has_place = true;
+        exchange->place_ns = up_now_ns(worker);
+        up_exchange_go(exchange);
+    }
+    if (!TAILQ_EMPTY(&worker->waiting))
+        set_timer(worker, next_due_ns(worker));
+}
+
+/* --- In and out --- */
+
+enum up_outcome up_gate_enter(struct up_exchange *exchange)
+{
+    struct up_pool_cell *cell = cell_of(exchange);
+    int64_t now_ns = exchange->began_ns;
+
+    exchange->place_ns = now_ns;
+    if (!up_circuit_admits(&cell->circuit, under_way(cell)))
+        return UP_UNSENT_BREAKER;
+    exchange->has_place = ps_adaptive_limit_begin(&cell->limit, now_ns);
+    if (exchange->has_place || wait(exchange))
+        return UP_OUTCOME_ok;
+    up_add(&cell->queue_full, 1);
+    return UP_UNSENT_BUSY;
+}
+
+static void give_place_back(struct up_exchange *exchange, bool measured)
+{
+    struct up_pool_cell *cell = cell_of(exchange);
+
+    if (!exchange->has_place)
+        return;
+    exchange->has_place = false;
+    if (measured)
+        ps_adaptive_limit_end(&cell->limit, exchange->place_ns, up_now_ns(exchange->worker));
+    else
+        ps_adaptive_limit_drop(&cell->limit);
+    if (atomic_load_explicit(&cell->waiting, memory_order_relaxed) > 0)
+        set_timer(exchange->worker, up_now_ns(exchange->worker));
+}
+
+void up_gate_answered(struct up_exchange *exchange)
+{
+    give_place_back(exchange, true);
+}
+
+void up_gate_leave(struct up_exchange *exchange, enum up_outcome outcome)
+{
+    struct up_pool_cell *cell = cell_of(exchange);
+    int64_t took_ns = up_now_ns(exchange->worker) - exchange->place_ns;
+
+    if (exchange->waits)
+        stop_waiting(exchange);
+    give_place_back(exchange, outcome == UP_OUTCOME_timeout);
+    if (outcome < UP_OUTCOME_COUNT && up_outcome_is_failure(outcome))
+        up_circuit_fail(&cell->circuit, took_ns, up_outcome_names[outcome]);
+    else if (outcome == UP_OUTCOME_ok)
+        up_circuit_succeed(&cell->circuit, took_ns);
+}
+
+/* --- The worker --- */
+
+void up_gate_tick(struct up_worker *worker)
+{
+    const struct up_table *table = up_worker_table(worker);
+    uint32_t index = worker->deps.index;
+
+    for (size_t i = 0; table != NULL && i < table->pool_count; i++) {
+        const struct up_pool_view *view = &table->pools[i];
+        struct up_pool *pool = view->pool;
+        up_circuit_tick(&pool->cells[index].circuit, &pool->order);
+        ps_adaptive_limit_allow(&pool->cells[index].limit, view->first_byte_ms * PS_NS_PER_MS / 2);
+        for (size_t j = 0; j < view->member_count; j++) {
+            struct up_endpoint *endpoint = view->members[j].endpoint;
+            up_circuit_tick(&endpoint->cells[index].circuit, &endpoint->order);
+        }
+    }
+}
