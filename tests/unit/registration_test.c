@@ -1,9 +1,13 @@
 /* Registered endpoints as documents: heart-beats leave no trace but their end. */
+#include "tests/contract/faulty_vfs.h"
 #include "tests/unit/temp_dir.h"
 
 #include "gateway/config/audit_log.h"
 #include "gateway/config/registration.h"
 #include "gateway/config/store.h"
+#include "gateway/upstream/registrations.h"
+
+#include <sqlite3.h>
 
 #define T0   INT64_C(1900000000000)
 #define MAIL 7
@@ -263,6 +267,135 @@ static void names_have_one_spelling(void **state)
     }
 }
 
+/* A COMMIT that fails may have happened; without an audit line the revision says so. */
+static void a_heart_beat_whose_commit_fails_is_settled_by_the_file(void **state)
+{
+    (void)state;
+    close_store();
+    settings.vfs = FAULTY_VFS;
+    open_store();
+    put(A, T0 + 10000, 1, false);
+    faulty_vfs_fail(FAULTY_SYNC, FAULTY_WAL, SQLITE_IOERR_FSYNC, 0, 1);
+    put(A, T0 + 20000, 1, false);
+    assert_true(faulty_vfs_hits() > 0);
+    int64_t until_ms = cfg_registration_of(cfg_registration_find(store, A))->until_ms;
+    assert_true(until_ms == T0 + 10000 || until_ms == T0 + 20000);
+    faulty_vfs_heal();
+    close_store();
+    open_store();
+    assert_int_equal(cfg_registration_of(cfg_registration_find(store, A))->until_ms, until_ms);
+    put(A, T0 + 30000, 1, false);
+    assert_int_equal(cfg_registration_of(cfg_registration_find(store, A))->until_ms, T0 + 30000);
+    assert_int_equal(lines_with("\"seq\":"), 1);
+}
+
+/* --- Heart-beats written together. --- */
+
+static struct up_registrations *registrations;
+
+static int make_registrations(void **state)
+{
+    make(state);
+    assert_ok(up_registrations_new(&loop, store, &registrations));
+    return 0;
+}
+
+static int drop_registrations(void **state)
+{
+    up_registrations_stop(registrations);
+    drop(state);
+    up_registrations_free(registrations);
+    return 0;
+}
+
+static int renew(const char *name, int64_t *ret_until_ms)
+{
+    const struct cfg_doc *doc = cfg_registration_find(store, name);
+    struct ps_fault fault = {0};
+
+    assert_non_null(doc);
+    int err = up_registrations_renew(registrations, doc, ret_until_ms, &fault);
+    if (err < 0)
+        assert_true(fault.text[0] != '\0');
+    return err;
+}
+
+static int64_t until_of(const char *name)
+{
+    return cfg_registration_of(cfg_registration_find(store, name))->until_ms;
+}
+
+static void on_wake(uv_timer_t *timer)
+{
+    (void)timer;
+}
+
+static void run_for(uint64_t ms)
+{
+    uv_timer_t timer;
+
+    uv_update_time(&loop);
+    uint64_t end = uv_now(&loop) + ms;
+    uv_timer_init(&loop, &timer);
+    uv_timer_start(&timer, on_wake, ms, 1);
+    while (uv_now(&loop) < end)
+        uv_run(&loop, UV_RUN_ONCE);
+    uv_close((uv_handle_t *)&timer, NULL);
+    uv_run(&loop, UV_RUN_NOWAIT);
+}
+
+static void heart_beats_that_are_due_make_one_change(void **state)
+{
+    int64_t until_ms;
+
+    (void)state;
+    put(A, up_registration_end_ms(T0, 10), 1, false);
+    put(B, up_registration_end_ms(T0, 10), 1, false);
+    int64_t revision = cfg_store_revision(store);
+    clock_.wall_ms = T0 + 5000; /* a whole TTL is left: nothing is due */
+    assert_ok(renew(A, &until_ms));
+    assert_int_equal(until_ms, T0 + 15000);
+    clock_.wall_ms = T0 + 6000;
+    for (int i = 0; i < 3; i++) {
+        assert_ok(renew(A, &until_ms));
+        assert_ok(renew(B, &until_ms));
+        assert_int_equal(until_ms, T0 + 21000);
+    }
+    assert_int_equal(until_of(A), T0 + 15000);
+    run_for(1100);
+    assert_int_equal(until_of(A), T0 + 21000);
+    assert_int_equal(until_of(B), T0 + 21000);
+    assert_int_equal(cfg_store_revision(store), revision + 1);
+    run_for(1100);
+    assert_int_equal(cfg_store_revision(store), revision + 1);
+}
+
+static void heart_beats_that_cannot_be_written_are_told_and_tried_again(void **state)
+{
+    int64_t until_ms;
+
+    (void)state;
+    up_registrations_stop(registrations);
+    close_store();
+    up_registrations_free(registrations);
+    settings.vfs = FAULTY_VFS;
+    open_store();
+    assert_ok(up_registrations_new(&loop, store, &registrations));
+    put(A, up_registration_end_ms(T0, 10), 1, false);
+    clock_.wall_ms = T0 + 6000;
+    faulty_vfs_fail(FAULTY_WRITE, FAULTY_ANY, SQLITE_FULL, 0, FAULTY_FOR_EVER);
+    assert_ok(renew(A, &until_ms));
+    run_for(1100);
+    assert_non_null(up_registrations_fault(registrations));
+    assert_true(renew(A, &until_ms) < 0);
+    assert_int_equal(until_of(A), T0 + 15000);
+    faulty_vfs_heal();
+    run_for(1500);
+    assert_null(up_registrations_fault(registrations));
+    assert_int_equal(until_of(A), T0 + 21000);
+    assert_ok(renew(A, &until_ms));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -274,7 +407,15 @@ int main(void)
         cmocka_unit_test_setup_teardown(an_end_by_itself_is_told_and_has_a_line, make, drop),
         cmocka_unit_test_setup_teardown(who_leaves_is_told_at_once_and_forgotten_later, make, drop),
         cmocka_unit_test(names_have_one_spelling),
+        cmocka_unit_test_setup_teardown(a_heart_beat_whose_commit_fails_is_settled_by_the_file,
+                                        make, drop),
+        cmocka_unit_test_setup_teardown(heart_beats_that_are_due_make_one_change,
+                                        make_registrations, drop_registrations),
+        cmocka_unit_test_setup_teardown(heart_beats_that_cannot_be_written_are_told_and_tried_again,
+                                        make_registrations, drop_registrations),
     };
+
+    faulty_vfs_register();
 
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
