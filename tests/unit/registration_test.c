@@ -377,6 +377,7 @@ static void heart_beats_that_cannot_be_written_are_told_and_tried_again(void **s
     (void)state;
     up_registrations_stop(registrations);
     close_store();
+    uv_run(&loop, UV_RUN_NOWAIT); /* its handle is closed */
     up_registrations_free(registrations);
     settings.vfs = FAULTY_VFS;
     open_store();
