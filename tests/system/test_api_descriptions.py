@@ -17,6 +17,7 @@ BLOCKED_RANGE = "/admin/v1/blocklist/ips/{range}"
 OVERLOAD = "/admin/v1/overload"
 FEATURE = "/admin/v1/features/{feature}"
 POOL = "/admin/v1/pools/{pool}"
+ENDPOINT = POOL + "/endpoints/{address}"
 ROUTE = "/admin/v1/routes/{route}"
 CACHE = "/admin/v1/caches/{cache}"
 
@@ -119,6 +120,24 @@ def make_pages(admin):
         admin.call(200, "post", f"{ROUTE}/{command}", route="product")
 
 
+def register_endpoints(admin):
+    """In the pool that takes registrations, and in one that does not."""
+    here = {"pool": "registered", "address": "127.0.0.1:9001"}
+    admin.call(404, "get", ENDPOINT, **here)
+    admin.call(201, "put", ENDPOINT, {"ttl_s": 60, "weight": 2, "zone": "a", "reason": "to see it"}, **here)
+    admin.call(200, "put", ENDPOINT, {"ttl_s": 60, "weight": 2, "zone": "a"}, **here)
+    admin.call(200, "put", ENDPOINT, {}, **here)
+    admin.call(422, "put", ENDPOINT, {"ttl_s": 0}, **here)
+    admin.call(409, "put", ENDPOINT, {}, pool="web", address="127.0.0.1:9001")
+    admin.call(200, "get", ENDPOINT, **here)
+    admin.call(422, "get", ENDPOINT, pool="registered", address="shop")
+    admin.call(200, "get", POOL + "/endpoints", pool="registered")
+    admin.call(200, "get", POOL, pool="registered")
+    admin.call(204, "delete", ENDPOINT, **here)
+    admin.call(404, "delete", ENDPOINT, **here)
+    admin.call(404, "get", POOL + "/endpoints", pool="nowhere")
+
+
 def drop_pages(admin):
     admin.call(409, "delete", POOL, headers=ANY_VERSION, pool="web")
     admin.call(409, "delete", CACHE, headers=ANY_VERSION, cache="pages")
@@ -211,6 +230,7 @@ def test_both_listeners_do_what_their_descriptions_say(gateway, public, admin):
     admin.call(200, "get", "/admin/v1/blocklist/users")
     admin.call(200, "get", "/admin/v1/blocklist/ips", query="?after=2001&limit=1")
     make_pages(admin)
+    register_endpoints(admin)
     for path, patch, argument in ((ADMIN_SALE, {"per_user_cap": 2}, {"sale": "draft"}), (LIMIT, {"rate": 6}, {"rule": "user"}),
                                   (BLOCKED_USER, {"reason": "a farm"}, {"user": "%C3%A9"}),
                                   (BLOCKED_RANGE, {"until": "2099-01-01T00:00:00Z"}, {"range": "2001:db8::-32"}),
