@@ -106,3 +106,16 @@ def test_the_page_is_whole_before_during_and_after_a_switch(gateway, tmp_path):
     gateway.admin("PATCH", "/admin/v1/routes/page", {"split": []}, {**ANY_VERSION, "Content-Type": "application/merge-patch+json"})
     switch(gateway, "blue")
     wait_until(lambda: 'data-version="blue"' in call(gateway.port, "GET", "/").text, 5, what="the first version")
+
+
+def test_the_page_is_there_without_its_recommendations(gateway, parts, tmp_path):
+    parts["recommendations"].kill()
+    try:
+        def substitute():
+            dom = see(gateway, tmp_path, "substitute")
+            return items(dom, "recommendations") == ["A lamp, once more"] and dom
+        dom = wait_until(substitute, 30, what="the substitute")
+        assert version(dom) == "blue" and len(items(dom, "reviews")) == 2 and "On sale" in dom
+    finally:
+        parts["recommendations"].start()
+    wait_until(lambda: len(items(see(gateway, tmp_path, "back"), "recommendations")) == 3, 30, what="the service's own")
