@@ -3,6 +3,7 @@ a gateway dies. Both keep the same promises."""
 import hashlib
 import hmac
 import pathlib
+import re
 import subprocess
 import threading
 import time
@@ -10,6 +11,7 @@ import time
 import pytest
 from front import HAProxy, Nginx, Pretenders, Shop, tool
 from penstock import ROOT, Gateway, call, raw, wait_until
+from upstreams import Upstream
 
 ORDERS = "/v1/sales/x/orders"
 
@@ -221,6 +223,37 @@ def test_behind_a_reference_a_browser_with_many_cookies_buys_as_who_its_token_sa
             assert answer.status == 202, answer
             assert [order["user"] for order in gateway.orders("sale")] == ["ann"]
             assert "www-authenticate" not in answer.headers
+
+
+class NginxWithPages(Nginx):
+    """Its reference with the commented locations of pages in the place of the 404."""
+
+    def command(self, gateways):
+        command = super().command(gateways)
+        site = (self.where / "site.conf").read_text()
+        before, _, rest = site.partition("    # location ~ ^/(livez|readyz)$ {")
+        pages, _, after = ("    # location ~ ^/(livez|readyz)$ {" + rest).partition("\n\n    # Probes, metrics")
+        after = after.partition("    }\n")[2]
+        (self.where / "site.conf").write_text(before + re.sub(r"^    # ", "    ", pages, flags=re.M) + "\n" + after)
+        return command
+
+
+def test_pages_pass_nginx_and_gateway_to_the_shop(tmp_path, shop):
+    """With cookies and bodies; who the visitor is, only proxies say."""
+    with Gateway() as gateway, Upstream() as behind:
+        for path, document in (("pools/web", {"endpoints": [{"address": behind.address}]}), ("routes/all", {"path": "/", "pool": "web", "methods": ["GET", "POST"]})):
+            assert gateway.admin("PUT", f"/admin/v1/{path}", document).status == 201
+        gateway.make_sale("sale", stock=1)
+        with NginxWithPages(tmp_path, shop, [gateway.port] * 3) as front:
+            forged = {"X-User-Id": "mallory", "X-Forwarded-For": "192.0.2.9", "Forwarded": "for=192.0.2.9", "X-Real-IP": "192.0.2.9", "X-Forwarded-Proto": "gopher", "Cookie": "a=1"}
+            page = call(front.port, "GET", "/p/1?a=b", headers=forged)
+            assert page.text == "GET /p/1?a=b 0\n" and call(front.port, "POST", "/p/1", b"x" * 100000).text == "POST /p/1 100000\n"
+            asked = behind.requests[0]
+            assert (asked.values("X-User-Id"), asked.values("X-Real-IP"), asked.value("Cookie")) == ([], [], "a=1")
+            assert (asked.value("X-Forwarded-For"), asked.value("X-Forwarded-Proto")) == ("127.0.0.1, 127.0.0.1", "http") and "192.0.2.9" not in asked.value("Forwarded")
+            assert asked.value("X-Request-Id") == page.headers["x-request-id"]
+            assert [call(front.port, "GET", path).status for path in ("/readyz", "/livez", "/v1/sales/sale")] == [404, 404, 200]
+            assert buy(front.port).status in (401, 404) and len(behind.requests) == 2
 
 
 # --- As they are installed. ---
