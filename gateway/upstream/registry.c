@@ -156,9 +156,8 @@ static struct up_pool *new_pool(const struct up_registry *registry, const char *
     pool->cell_count = cells;
     for (size_t i = 0; i < cells; i++) {
         up_gate_init(&pool->cells[i], registry->deps.clock);
-        do
-            randombytes_buf(&pool->cells[i].picker.random, sizeof pool->cells[i].picker.random);
-        while (pool->cells[i].picker.random == 0);
+        /* Workers and gateways do not all begin with the first endpoint. */
+        randombytes_buf(&pool->cells[i].picker, sizeof pool->cells[i].picker);
     }
     return pool;
 }
