@@ -14,6 +14,8 @@
 /* Status line, the fields of the server's own, and the empty line. */
 #define OWN_FIELDS_MAX ((size_t)512)
 #define GATHER_MAX     16
+/* A body that is shorter is copied behind its head: that costs less than a second part. */
+#define HELD_MIN ((size_t)16 * 1024)
 
 struct srv_shared_answer {
     int status;
@@ -25,33 +27,58 @@ struct srv_shared_answer {
 
 /* --- Sending --- */
 
+static void free_segment(struct srv_segment *segment)
+{
+    if (segment->release != NULL)
+        segment->release(segment->held);
+    free(segment);
+}
+
 void srv_segments_free(struct srv_connection *connection)
 {
     struct srv_segment *segment;
 
     while ((segment = STAILQ_FIRST(&connection->unsent)) != NULL) {
         STAILQ_REMOVE_HEAD(&connection->unsent, next);
-        free(segment->heap);
-        free(segment);
+        free_segment(segment);
     }
 }
 
-/* A segment with `len` bytes of room, or for `heap`, which it takes over. NULL: no memory; the
- * connection has been closed, and `heap` freed. */
-static struct srv_segment *add_segment(struct srv_connection *connection, size_t len, char *heap)
+static struct srv_segment *append(struct srv_connection *connection, struct srv_segment *segment)
 {
-    struct srv_segment *segment = malloc(sizeof *segment + (heap == NULL ? len : 0));
+    STAILQ_INSERT_TAIL(&connection->unsent, segment, next);
+    connection->unsent_len += segment->len;
+    return segment;
+}
+
+/* A segment with `len` bytes of room. NULL: no memory; the connection has been closed. */
+static struct srv_segment *add_segment(struct srv_connection *connection, size_t len)
+{
+    struct srv_segment *segment = malloc(sizeof *segment + len);
 
     if (segment == NULL) {
-        free(heap);
         srv_close(connection, true);
         return NULL;
     }
+    *segment = (struct srv_segment){.at = segment->copy, .len = len};
+    return append(connection, segment);
+}
+
+/* The same of bytes that stay where they are until `release(held)`, which is called in any case. */
+static bool add_held(struct srv_connection *connection, struct ps_str bytes,
+                     void (*release)(void *held), void *held)
+{
+    struct srv_segment *segment = malloc(sizeof *segment);
+
+    if (segment == NULL) {
+        release(held);
+        srv_close(connection, true);
+        return false;
+    }
     *segment =
-        (struct srv_segment){.at = heap != NULL ? heap : segment->copy, .len = len, .heap = heap};
-    STAILQ_INSERT_TAIL(&connection->unsent, segment, next);
-    connection->unsent_len += len;
-    return segment;
+        (struct srv_segment){.at = bytes.at, .len = bytes.len, .release = release, .held = held};
+    append(connection, segment);
+    return true;
 }
 
 /* `sent` bytes of the segments have gone. */
@@ -63,8 +90,7 @@ static void drop_sent(struct srv_connection *connection, size_t sent)
     while ((segment = STAILQ_FIRST(&connection->unsent)) != NULL && sent >= segment->len) {
         sent -= segment->len;
         STAILQ_REMOVE_HEAD(&connection->unsent, next);
-        free(segment->heap);
-        free(segment);
+        free_segment(segment);
     }
     if (segment != NULL) {
         segment->at += sent;
@@ -112,7 +138,7 @@ static bool send_all(struct srv_connection *connection)
         size_t gone = sent > 0 ? (size_t)sent : 0;
         if (gone < out_len) {
             size_t left = out_len - gone;
-            segment = add_segment(connection, left, NULL);
+            segment = add_segment(connection, left);
             if (segment == NULL)
                 return false;
             memcpy(segment->copy, http->out + gone, left);
@@ -274,7 +300,7 @@ bool srv_write_room(struct srv_connection *connection, size_t most, struct ps_bu
 bool srv_segment_room(struct srv_connection *connection, size_t most, struct ps_buf *ret_buf,
                       struct srv_segment **ret_segment)
 {
-    *ret_segment = add_segment(connection, most, NULL);
+    *ret_segment = add_segment(connection, most);
     if (*ret_segment == NULL)
         return false;
     ps_buf_init(ret_buf, (*ret_segment)->copy, most);
@@ -401,7 +427,7 @@ static void answer_request(struct srv_slot *slot, struct answer answer, char *he
     put_answer(&buf, http, &answer, with_body && heap == NULL);
     srv_written(connection, &buf, segment);
     if (heap != NULL && with_body && answer.body.len > 0) {
-        if (add_segment(connection, answer.body.len, heap) == NULL)
+        if (!add_held(connection, answer.body, free, heap))
             return;
     } else {
         free(heap);
@@ -517,6 +543,48 @@ void srv_answer_shared(struct srv_request *request, struct srv_shared_answer *an
                                    .fields = {answer->text, answer->head_len},
                                    .body = {answer->body, answer->body_len}},
                    NULL);
+}
+
+void srv_answer_held(struct srv_request *request, const struct srv_forward *head,
+                     struct ps_str body, void (*release)(void *held), void *held)
+{
+    struct srv_slot *slot = slot_of(request);
+    struct srv_connection *connection = slot->connection;
+    struct srv_segment *segment;
+    struct ps_buf buf;
+
+    if (slot->state == SRV_SLOT_LEFT) {
+        release(held);
+        srv_slot_free(slot);
+        return;
+    }
+    if (slot->broken) {
+        release(held);
+        connection->slot = NULL;
+        srv_slot_free(slot);
+        srv_close(connection, true);
+        return;
+    }
+    if (slot->to_head || !ps_http_has_body(head->status))
+        body.len = 0;
+    slot->close |= slot->request.oversized || slot->unread || slot->http->draining;
+    size_t copied = body.len <= HELD_MIN ? body.len : 0;
+    size_t most = OWN_FIELDS_MAX + head->fields.len + slot->fields_len + copied;
+    if (!srv_write_room(connection, most, &buf, &segment)) {
+        release(held);
+        return;
+    }
+    srv_put_forward(&buf, slot, head);
+    if (ps_http_has_length(head->status))
+        ps_http_put_length(&buf, (uint64_t)head->len);
+    ps_buf_puts(&buf, "\r\n");
+    ps_buf_put(&buf, body.at, copied);
+    srv_written(connection, &buf, segment);
+    if (copied == body.len)
+        release(held);
+    else if (!add_held(connection, body, release, held))
+        return;
+    srv_finish_request(slot, slot->close);
 }
 
 /* --- What the server says by itself --- */

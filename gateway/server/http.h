@@ -231,6 +231,10 @@ struct srv_forward {
  * of it: they leave in one piece. Then as srv_answer_part, or srv_answer_last. */
 bool srv_answer_forward(struct srv_request *request, const struct srv_forward *head,
                         struct ps_str part, bool last);
+/* The same of an answer whose whole body stays where it is until `release(held)`, which is called
+ * once, maybe at once. The request need not be kept. `head->len` is that of the body. */
+void srv_answer_held(struct srv_request *request, const struct srv_forward *head,
+                     struct ps_str body, void (*release)(void *held), void *held);
 /* An interim answer, 103, to a kept request whose answer has not begun. */
 void srv_answer_interim(struct srv_request *request, int status, struct ps_str fields);
 

@@ -57,7 +57,8 @@ struct srv_segment {
     STAILQ_ENTRY(srv_segment) next;
     const char *at;
     size_t len;
-    char *heap; /* freed with it; NULL: `copy` */
+    void (*release)(void *held); /* called with it; NULL: `copy` */
+    void *held;
     char copy[];
 };
 

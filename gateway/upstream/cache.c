@@ -405,14 +405,21 @@ size_t up_cache_purge_key(struct up_cache *cache, struct ps_str key)
 
 struct purge {
     struct ps_str prefix;
+    bool whole;   /* the key ends there, or goes on with a space */
     uint64_t tag; /* with prefix.at == NULL */
 };
+
+static bool is_key_purged(struct ps_str key, const struct purge *purge)
+{
+    struct ps_str prefix = purge->prefix;
+    return key.len >= prefix.len && memcmp(key.at, prefix.at, prefix.len) == 0 &&
+           (!purge->whole || key.len == prefix.len || key.at[prefix.len] == ' ');
+}
 
 static bool is_purged(const struct up_stored *stored, const struct purge *purge)
 {
     if (purge->prefix.at != NULL)
-        return stored->is.key.len >= purge->prefix.len &&
-               memcmp(stored->is.key.at, purge->prefix.at, purge->prefix.len) == 0;
+        return is_key_purged(stored->is.key, purge);
     for (size_t i = 0; i < stored->tag_count; i++) {
         if (stored->tags[i] == purge->tag)
             return true;
@@ -450,9 +457,7 @@ static size_t purge_all(struct up_cache *cache, const struct purge *purge)
     pthread_mutex_lock(&cache->lock);
     LIST_FOREACH(fill, &cache->fills, all)
     {
-        if (purge->prefix.at == NULL ||
-            (fill->key.len >= purge->prefix.len &&
-             memcmp(fill->key.at, purge->prefix.at, purge->prefix.len) == 0)) {
+        if (purge->prefix.at == NULL || is_key_purged(fill->key, purge)) {
             fill->purged = true;
             up_fill_close(fill);
         }
@@ -463,6 +468,11 @@ static size_t purge_all(struct up_cache *cache, const struct purge *purge)
     for (size_t at = 0; more; at += PURGE_SLICE)
         count += purge_slice(cache, purge, at, &more);
     return count;
+}
+
+size_t up_cache_purge_path(struct up_cache *cache, struct ps_str key)
+{
+    return purge_all(cache, &(struct purge){.prefix = key, .whole = true});
 }
 
 size_t up_cache_purge_prefix(struct up_cache *cache, struct ps_str prefix)

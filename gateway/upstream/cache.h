@@ -59,6 +59,9 @@ void up_cache_drop(struct up_cache *cache); /* NULL is allowed */
 /* How many entries have gone. Answers under way that began before are not kept either. By key: any
  * thread. */
 size_t up_cache_purge_key(struct up_cache *cache, struct ps_str key);
+/* The registry's thread. By path: the key and those that begin with it and a space (those of
+ * splits); it looks at all entries, as the others do. */
+size_t up_cache_purge_path(struct up_cache *cache, struct ps_str key);
 size_t up_cache_purge_prefix(struct up_cache *cache, struct ps_str prefix);
 size_t up_cache_purge_tag(struct up_cache *cache, struct ps_str tag);
 
@@ -147,7 +150,8 @@ bool up_fill_left(struct up_fill *fill);
 /* --- Waking: waiters are told on their own worker's thread. --- */
 
 /* `wake(worker, ctx)` may be called by any thread, with locks held: it must make that worker's
- * thread call up_wakeups_deliver soon. PS_E_NOMEM. */
+ * thread call up_wakeups_deliver soon. It is not called again until all were delivered. PS_E_NOMEM.
+ */
 int up_wakeups_new(size_t workers, void (*wake)(size_t worker, void *ctx), void *ctx,
                    struct up_wakeups **ret_wakeups) PS_MUST_CHECK;
 void up_wakeups_free(struct up_wakeups *wakeups); /* nobody waits; NULL is allowed */

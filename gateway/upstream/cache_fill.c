@@ -125,8 +125,8 @@ static void tell_all(struct up_fill *fill, enum up_told told, struct up_stored *
     for (size_t worker = 0; !TAILQ_EMPTY(&fill->waiting); worker++) {
         struct cell *cell = &wakeups->cells[worker];
         struct up_waiter *waiter, *next;
-        bool any = false;
         pthread_mutex_lock(&cell->lock);
+        bool asleep = TAILQ_EMPTY(&cell->told), any = false;
         for (waiter = TAILQ_FIRST(&fill->waiting); waiter != NULL; waiter = next) {
             next = TAILQ_NEXT(waiter, link);
             if (waiter->worker != worker)
@@ -140,7 +140,7 @@ static void tell_all(struct up_fill *fill, enum up_told told, struct up_stored *
             any = true;
         }
         pthread_mutex_unlock(&cell->lock);
-        if (any)
+        if (any && asleep)
             wakeups->wake(worker, wakeups->ctx);
     }
 }

@@ -130,6 +130,24 @@ static void answer_problem(struct srv_request *request)
     srv_problem_answer(request, ANS_V_user_rate, &detail);
 }
 
+static void release_held(void *held)
+{
+    atomic_size_t *released = held;
+    atomic_fetch_add(released, 1);
+}
+
+static void answer_held(struct http_server *server, struct srv_request *request)
+{
+    static char body[HEAP_BODY];
+    size_t len = (size_t)query_ms(request);
+    memset(body, 'k', sizeof body);
+    srv_answer_header(request, "Age", "1", 1);
+    srv_answer_held(request,
+                    &(struct srv_forward){
+                        .status = 200, .fields = PS_STR("ETag: \"a\"\r\n"), .len = (int64_t)len},
+                    (struct ps_str){body, len}, release_held, &server->fixture->released);
+}
+
 /* The query as a field, '~' as a line's end. */
 static void answer_field(struct srv_request *request)
 {
@@ -205,6 +223,8 @@ static void on_request(struct srv_request *request, void *ctx)
             abort();
         memset(body, 'h', HEAP_BODY);
         srv_answer_heap(request, 200, "text/plain", body, HEAP_BODY);
+    } else if (path_is(request, "/held")) {
+        answer_held(server, request);
     } else if (path_is(request, "/early")) {
         srv_answer(request, 200, "text/plain", PS_STR("early"), false);
     } else if (request->in_parts) {

@@ -17,6 +17,7 @@ struct http_fixture {
     atomic_size_t turns;           /* of the loop */
     atomic_size_t longest_turn_us; /* as told by the server */
     atomic_size_t gone;            /* kept requests whose client has left, as told by the server */
+    atomic_size_t released;        /* held bodies */
     struct http_server *server;
 };
 
@@ -32,6 +33,7 @@ void http_fixture_stop(struct http_fixture *fixture);
  *   /later?MS    keeps it and answers after MS milliseconds, with its last field as X-Last
  *   /work?MS     works for MS milliseconds, then answers
  *   /heap        a heap body of 100,000 bytes
+ *   /held?N      a body of N bytes (at most 100,000) that stays where it is until it is sent
  *   /shared      a shared answer with ETag
  *   /unchanged   304 with the ETag, the body given for its length only
  *   /close       an answer that closes

@@ -154,6 +154,39 @@ static void a_large_heap_body_arrives_whole(void **state)
     http_fixture_stop(&fixture);
 }
 
+static void a_held_body_is_released_once_whatever_becomes_of_the_client(void **state)
+{
+    struct http_fixture fixture;
+    int small = 4096;
+    (void)state;
+    start(&fixture);
+    int fd = http_connect(&fixture);
+    http_send_text(fd, GET("/held?100000") GET("/held?10")
+                           GET("/held?0") "HEAD /held?100000 HTTP/1.1\r\n" HOST "\r\n");
+    for (size_t i = 0; i < 4; i++) {
+        static const size_t lens[] = {100000, 10, 0, 0};
+        http_read(fd, i == 3, &reply);
+        assert_int_equal(reply.status, 200);
+        assert_int_equal(reply.body_len, lens[i]);
+        assert_string_equal(http_field(&reply, "ETag"), "\"a\"");
+        assert_string_equal(http_field(&reply, "Age"), "1");
+    }
+    assert_string_equal(http_field(&reply, "Content-Length"), "100000");
+    assert_true(http_wait(&fixture.released, 4));
+    close(fd);
+    fd = http_connect(&fixture);
+    assert_int_equal(setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &small, sizeof small), 0);
+    for (int i = 0; i < 50; i++)
+        http_send_text(fd, GET("/held?100000"));
+    assert_true(http_wait(&fixture.handled, 5));
+    usleep(50000);
+    close(fd); /* in the middle */
+    for (int i = 0; i < 5000 && atomic_load(&fixture.connections) > 0; i++)
+        usleep(1000);
+    assert_int_equal(atomic_load(&fixture.released), atomic_load(&fixture.handled));
+    http_fixture_stop(&fixture);
+}
+
 static void an_answer_can_close_the_connection(void **state)
 {
     struct http_fixture fixture;
@@ -1284,6 +1317,7 @@ int main(void)
         cmocka_unit_test(head_answers_like_get_without_the_body),
         cmocka_unit_test(not_modified_tells_the_length_of_the_page_that_it_stands_for),
         cmocka_unit_test(a_large_heap_body_arrives_whole),
+        cmocka_unit_test(a_held_body_is_released_once_whatever_becomes_of_the_client),
         cmocka_unit_test(an_answer_can_close_the_connection),
         cmocka_unit_test(a_problem_carries_its_fields),
         cmocka_unit_test(answers_of_one_shape_are_each_their_own),
