@@ -186,6 +186,16 @@ static void on_registration(void *ctx, const char *pool, bool left)
     up_membership_registered(control->members, pool, left);
 }
 
+/* Lost mail does no harm: workers look on each tick. */
+static void wake_worker(size_t worker, void *ctx)
+{
+    const struct gw_control *control = ctx;
+    struct ps_mail mail = {.kind = GW_MAIL_CACHE};
+
+    if (gw_worker_post(control->deps.workers->at[worker], &mail) < 0)
+        ps_log(PS_LOG_WARN, "worker_takes_no_mail", PS_F_INT("worker", (int64_t)worker));
+}
+
 /* Pools and routes, and who says which endpoints they have. */
 static int new_shop(struct gw_control *control)
 {
@@ -200,12 +210,24 @@ static int new_shop(struct gw_control *control)
                                      .dns_server_count = servers != NULL ? servers->count : 0},
         &control->members);
 
-    return err < 0
-               ? err
-               : up_registry_new(&(struct up_registry_deps){.clock = cfg_store_clock(deps->config),
-                                                            .worker_count = deps->workers->count,
-                                                            .members = control->members},
-                                 &control->shop);
+    if (err == 0)
+        err = up_wakeups_new(deps->workers->count, wake_worker, control, &control->wakeups);
+    if (err == 0)
+        err = up_caches_new(control->wakeups, &control->caches);
+    if (err == 0)
+        err = up_registry_new(&(struct up_registry_deps){.clock = cfg_store_clock(deps->config),
+                                                         .worker_count = deps->workers->count,
+                                                         .members = control->members,
+                                                         .caches = control->caches},
+                              &control->shop);
+    return err;
+}
+
+static void free_shop(struct gw_control *control)
+{
+    up_registry_free(control->shop);
+    up_caches_free(control->caches);
+    up_wakeups_free(control->wakeups);
 }
 
 int gw_control_new(const struct gw_control_deps *deps, struct gw_control **ret_control,
@@ -236,7 +258,7 @@ int gw_control_new(const struct gw_control_deps *deps, struct gw_control **ret_c
     if (err == 0)
         err = cfg_store_start(deps->config, &callbacks);
     if (err < 0) {
-        up_registry_free(control->shop);
+        free_shop(control);
         sale_list_done(&control->sales);
         free(control);
         return ps_fault(fault, err, "", "control thread: %s", ps_err_text(err));
@@ -262,7 +284,7 @@ void gw_control_free(struct gw_control *control)
     cfg_store_free(control->deps.config); /* ends what is under way */
     sale_list_done(&control->sales);
     up_membership_free(control->members);
-    up_registry_free(control->shop);
+    free_shop(control);
     free(control);
 }
 

@@ -479,6 +479,7 @@ static int start_workers(struct gateway *gateway)
                                         .fold = gateway->fold,
                                         .metrics = gateway->metrics,
                                         .control_mail = gateway->mail.control,
+                                        .wakeups = gateway->control->wakeups,
                                         .worker_count = workers->count,
                                         .readiness = gw_report_readiness,
                                         .readiness_ctx = &gateway->report};

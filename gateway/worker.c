@@ -60,6 +60,7 @@ static void stop(struct gw_worker *worker)
     worker->store = NULL;
     srv_http_free(worker->http);
     worker->http = NULL;
+    pub_cache_stop(&worker->listener);
     up_worker_free(worker->shop);
     worker->shop = NULL;
     ps_mailbox_close(worker->mail);
@@ -79,6 +80,9 @@ static void on_mail(const struct ps_mail *mail, void *ctx)
         break;
     case GW_MAIL_POLICY:
         swap_policy(worker, mail->ptr);
+        break;
+    case GW_MAIL_CACHE:
+        up_wakeups_deliver(worker->deps.wakeups, worker->index);
         break;
     case GW_MAIL_BREAKER:
         force_breaker(worker, mail);
@@ -227,6 +231,8 @@ static void on_tick(uv_timer_t *timer)
     judge_load(worker);
     show_breaker(worker);
     up_worker_tick(worker->shop);
+    up_wakeups_deliver(worker->deps.wakeups, worker->index);
+    pub_cache_tick(&worker->listener);
     atomic_store_explicit(&worker->idle,
                           worker->draining && srv_http_begun(worker->http) == 0 && !owes(worker),
                           memory_order_relaxed);
@@ -361,6 +367,7 @@ static void fill_listener(struct gw_worker *worker)
         worker->listener.access_pages[i].every = settings->access_log.pages[i];
         worker->listener.access_is_on |= settings->access_log.pages[i] > 0;
     }
+    pub_cache_work_init(&worker->listener.cache);
 }
 
 static int new_orders(struct gw_worker *worker)

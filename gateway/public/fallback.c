@@ -140,6 +140,17 @@ static void answer_static(struct pub_request *request, const struct cfg_static *
     pub_shop_answer(request, fixed, NULL, why);
 }
 
+/* What there was a moment ago may have been evicted meanwhile. */
+static void answer_stale(struct pub_request *request)
+{
+    char why[PUB_FALLBACK_MAX];
+
+    pub_fallback_count(request);
+    (void)pub_fallback_print(request, why);
+    if (!pub_cache_answer_stale(request, why))
+        give_up(request);
+}
+
 /* --- Which one --- */
 
 static unsigned other_pools(const struct pub_shop *shop)
@@ -166,13 +177,16 @@ static void fall_back(struct pub_request *request)
     const struct cfg_route *doc = shop->route->doc;
     size_t index = up_fallback_next(
         doc, shop->next_fallback,
-        &(struct up_fallback_offer){.sendable = !shop->has_parts && has_time(request),
+        &(struct up_fallback_offer){.stale = pub_cache_has_stale(request),
+                                    .sendable = !shop->has_parts && has_time(request),
                                     .pools = other_pools(shop)});
 
     shop->next_fallback = index + 1;
     if (index == doc->fallback_count) {
         up_route_has_nothing(shop->route->live, up_worker_index(request->listener->shop));
         give_up(request);
+    } else if (doc->fallbacks[index].kind == CFG_FALLBACK_STALE) {
+        answer_stale(request);
     } else if (doc->fallbacks[index].kind == CFG_FALLBACK_POOL) {
         pub_shop_send(request, shop->route->fallback[index], NULL);
     } else if (doc->fallbacks[index].kind == CFG_FALLBACK_STATIC) {

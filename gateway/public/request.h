@@ -24,6 +24,7 @@ struct pub_listener {
     struct ord_in_flight *orders;
     struct pub_pages *pages;
     struct up_worker *shop; /* the way to the shop */
+    struct pub_cache_work cache;
     struct ps_metrics_shard *shard;
     struct pub_rehearsal_seen seen; /* the worker's last mark */
     struct adm_worker_load *load;

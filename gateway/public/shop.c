@@ -39,7 +39,7 @@ static void end_shop(struct pub_request *request)
 
 void pub_shop_forget(struct pub_request *request)
 {
-    if (request->shop.exchange != NULL)
+    if (!pub_cache_forget(request) && request->shop.exchange != NULL)
         up_exchange_cancel(request->shop.exchange);
     end_shop(request);
 }
@@ -61,7 +61,7 @@ static void refuse(struct pub_request *request, enum ans_verdict verdict, const 
     pub_shop_refuse(request, verdict, &(struct ans_problem_detail){.text = text});
 }
 
-static void keep(struct pub_request *request)
+void pub_shop_keep(struct pub_request *request)
 {
     if (!request->shop.kept)
         (void)srv_suspend(request->http);
@@ -96,7 +96,7 @@ void pub_shop_answer(struct pub_request *request, const struct cfg_static *fixed
     struct up_hold *hold = request->shop.hold; /* the body is the route's */
     request->shop.status = fixed->status;
     pub_request_count(request, ANS_V_page);
-    keep(request);
+    pub_shop_keep(request);
     request->shop = (struct pub_shop){0};
     (void)srv_answer_forward(request->http,
                              &(struct srv_forward){.status = fixed->status,
@@ -107,8 +107,6 @@ void pub_shop_answer(struct pub_request *request, const struct cfg_static *fixed
 }
 
 /* --- To the shop and back --- */
-
-static const struct up_callbacks callbacks;
 
 static void on_failed(enum up_outcome outcome, bool begun, void *ctx)
 {
@@ -145,13 +143,17 @@ static bool on_answer(const struct up_answer *answer, struct ps_str part, bool l
     request->shop.endpoint = up_exchange_endpoint(request->shop.exchange);
     up_fields_answer(&fields, answer->head, answer->base,
                      &request->shop.route->doc->response_headers);
+    pub_cache_put_status(request, &fields);
     if (fields.overflow) {
         struct up_exchange *exchange = request->shop.exchange;
+        bool goes_on = pub_cache_forget(request);
         request->shop.exchange = NULL;
         refuse(request, ANS_V_bad_gateway, "the head of the shop's answer is too large");
-        up_exchange_cancel(exchange);
-        return false;
+        if (!goes_on)
+            up_exchange_cancel(exchange);
+        return goes_on;
     }
+    pub_cache_invalidate(request, answer);
     if (pub_fallback_print(request, why)) {
         put_line(&fields, "Penstock-Fallback", why);
         pub_fallback_count(request);
@@ -182,11 +184,11 @@ static void on_request_room(void *ctx)
     srv_resume(request->http);
 }
 
-static const struct up_callbacks callbacks = {.interim = on_interim,
-                                              .answer = on_answer,
-                                              .part = on_answer_part,
-                                              .failed = on_failed,
-                                              .room = on_request_room};
+const struct up_callbacks pub_shop_callbacks = {.interim = on_interim,
+                                                .answer = on_answer,
+                                                .part = on_answer_part,
+                                                .failed = on_failed,
+                                                .room = on_request_room};
 
 bool pub_shop_on_part(struct srv_request *http, struct ps_str part, bool last, void *ctx)
 {
@@ -263,53 +265,67 @@ static void choose_pool(const struct pub_request *request, const struct up_pool_
     *ret_target = split != UP_NONE ? route->splits[split].live : route->own;
 }
 
-void pub_shop_send(struct pub_request *request, const struct up_pool_view *pool,
-                   struct up_target *target)
+/* NULL: *ret_outcome says why; with UP_OUTCOME_client_gone it is the head that is too large. */
+static struct up_exchange *start(struct pub_request *request, const struct up_pool_view *pool,
+                                 struct up_target *target, enum up_outcome *ret_outcome)
 {
     const struct srv_request *http = request->http;
     const struct up_route_view *route = request->shop.route;
     struct up_worker *worker = request->listener->shop;
     struct ps_buf head = up_worker_scratch(worker);
+    struct up_origin origin = {.head = http->head,
+                               .base = http->base,
+                               .path = http->path,
+                               .query = http->query,
+                               .host = http->header[SRV_H_HOST],
+                               .peer = &http->peer,
+                               .trusted = request->client.trusted_peer,
+                               .user = request->client.user,
+                               .request_id = http->request_id,
+                               .rehearsal = pub_request_is_rehearsal(request)};
+    char query[UP_KEY_MAX];
+
+    pub_cache_origin(request, &origin, query);
+    up_fields_request(&head, &origin, &route->doc->request_headers);
+    *ret_outcome = head.overflow ? UP_OUTCOME_client_gone : UP_OUTCOME_COUNT;
+    if (head.overflow || pool == NULL)
+        return NULL;
+    struct up_call call = {.route = route->doc,
+                           .pool = pool,
+                           .target = target,
+                           .head = {head.at, head.len},
+                           .method = http->head->method,
+                           .body_len = http->in_parts ? http->body_len : 0,
+                           .key = key_of(request, pool->doc),
+                           .began_ns = http->arrived_ns,
+                           .callbacks = &pub_shop_callbacks,
+                           .ctx = request};
+    pub_cache_call(request, &call);
+    return up_forward(worker, &call, ret_outcome);
+}
+
+struct up_exchange *pub_shop_start(struct pub_request *request, const struct up_pool_view *pool,
+                                   struct up_target *target)
+{
     enum up_outcome outcome;
 
-    up_fields_request(&head,
-                      &(struct up_origin){.head = http->head,
-                                          .base = http->base,
-                                          .path = http->path,
-                                          .query = http->query,
-                                          .host = http->header[SRV_H_HOST],
-                                          .peer = &http->peer,
-                                          .trusted = request->client.trusted_peer,
-                                          .user = request->client.user,
-                                          .request_id = http->request_id,
-                                          .rehearsal = pub_request_is_rehearsal(request)},
-                      &route->doc->request_headers);
-    if (head.overflow) {
+    return start(request, pool, target, &outcome);
+}
+
+void pub_shop_send(struct pub_request *request, const struct up_pool_view *pool,
+                   struct up_target *target)
+{
+    enum up_outcome outcome;
+
+    request->shop.pool = pool != NULL ? pool : request->shop.pool;
+    request->shop.exchange = start(request, pool, target, &outcome);
+    pub_cache_sent(request, request->shop.exchange);
+    if (request->shop.exchange != NULL)
+        pub_shop_keep(request);
+    else if (outcome == UP_OUTCOME_client_gone)
         refuse(request, ANS_V_too_large, "the head is too large with what a route adds to it");
-        return;
-    }
-    if (pool == NULL) {
-        pub_fallback_next(request, UP_OUTCOME_COUNT);
-        return;
-    }
-    request->shop.pool = pool;
-    request->shop.exchange =
-        up_forward(worker,
-                   &(struct up_call){.route = route->doc,
-                                     .pool = pool,
-                                     .target = target,
-                                     .head = {head.at, head.len},
-                                     .method = http->head->method,
-                                     .body_len = http->in_parts ? http->body_len : 0,
-                                     .key = key_of(request, pool->doc),
-                                     .began_ns = http->arrived_ns,
-                                     .callbacks = &callbacks,
-                                     .ctx = request},
-                   &outcome);
-    if (request->shop.exchange == NULL)
-        pub_fallback_next(request, outcome);
     else
-        keep(request);
+        pub_fallback_next(request, outcome);
 }
 
 static void forward(struct pub_request *request)
@@ -319,7 +335,8 @@ static void forward(struct pub_request *request)
 
     request->shop.body_left = request->shop.route->doc->body_max;
     choose_pool(request, &pool, &target);
-    pub_shop_send(request, pool, target);
+    if (!pub_cache_take(request, pool, target))
+        pub_shop_send(request, pool, target);
 }
 
 /* The methods that the route takes, as Allow lists them. */

@@ -5,6 +5,7 @@
 #define PUB_SHOP_H
 
 #include "gateway/server/http.h"
+#include "gateway/public/shop_cache.h"
 #include "gateway/upstream/fallback.h"
 #include "gateway/upstream/forward.h"
 
@@ -21,6 +22,7 @@ struct pub_shop {
     int64_t body_left;                  /* that the route lets the client still send */
     bool kept;                          /* by srv_suspend */
     bool has_parts;                     /* of its body: they are nowhere else */
+    struct pub_cached cached;           /* of a route with a cache */
     /* Why the pool that was meant does not answer, and the fall-backs that have been tried:
      * public/fallback.c. */
     bool in_trouble;

@@ -11,6 +11,13 @@
  * possible, falls back. */
 void pub_shop_send(struct pub_request *request, const struct up_pool_view *pool,
                    struct up_target *target);
+/* The same of a request that is not the client's own (cached.fetch); NULL: it is not possible. */
+struct up_exchange *pub_shop_start(struct pub_request *request, const struct up_pool_view *pool,
+                                   struct up_target *target);
+/* Keeps the request beyond its handler, if it is not kept already. */
+void pub_shop_keep(struct pub_request *request);
+/* What an exchange tells; their `ctx` is the pub_request. */
+extern const struct up_callbacks pub_shop_callbacks;
 /* Answers with what a document holds. `why` (one line of a field, or NULL) goes into
  * Penstock-Fallback. */
 void pub_shop_answer(struct pub_request *request, const struct cfg_static *fixed,

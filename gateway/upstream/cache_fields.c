@@ -22,12 +22,13 @@ static bool is_of_connection(struct ps_str name)
                                         "Upgrade",
                                         "Content-Length",
                                         "Age",
-                                        "Surrogate-Key"};
+                                        "Surrogate-Key",
+                                        "X-Request-Id"};
     for (size_t i = 0; i < PS_ARRAY_LEN(names); i++) {
         if (up_is_name(name, names[i]))
             return true;
     }
-    return false;
+    return name.len > 9 && strncasecmp(name.at, "Penstock-", 9) == 0;
 }
 
 static bool is_named_by_connection(struct up_message message, struct ps_str name)

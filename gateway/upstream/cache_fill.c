@@ -162,6 +162,7 @@ struct up_fill *up_fill_new(struct up_cache *cache, const struct up_asked *asked
     memcpy(&fill->head, asked->message.head, sizeof fill->head);
     fill->request = request;
     up_asked_read((struct up_message){&fill->head, request}, &fill->asked);
+    fill->asked.authorized = asked->authorized;
     memcpy(fill->key_text, key.at, key.len);
     fill->key = (struct ps_str){fill->key_text, key.len};
     fill->key_hash = key_hash;

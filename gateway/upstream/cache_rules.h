@@ -35,7 +35,7 @@ struct ps_str up_field(struct up_message message, const char *name);
 struct up_asked {
     struct up_message message; /* must outlive its use */
     bool is_get, is_head;
-    bool authorized;     /* has Authorization */
+    bool authorized;     /* has Authorization; the caller may set it, too */
     bool has_conditions; /* If-None-Match or If-Modified-Since */
     bool for_origin;     /* If-Match or If-Unmodified-Since: the origin must judge */
     bool only_if_cached, no_cache, no_store;

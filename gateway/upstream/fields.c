@@ -34,6 +34,7 @@ static const struct {
     {NAME("Transfer-Encoding"), BOTH, false},
     {NAME("Content-Length"), BOTH, false},
     {NAME("Upgrade"), BOTH, false},
+    {NAME("Surrogate-Key"), TO_CLIENT, false},
     {NAME("HTTP2-Settings"), TO_SHOP, false},
     {NAME("Expect"), TO_SHOP, false}, /* the listener has said 100 */
     {NAME("Host"), TO_SHOP, false},
@@ -141,16 +142,23 @@ static void put(struct ps_buf *buf, struct ps_str name, struct ps_str value)
     ps_buf_put(buf, "\r\n", 2);
 }
 
-/* What goes on as it came. */
-static void pass(struct ps_buf *buf, const struct ps_http_head *head, const char *base,
-                 enum way way, bool trusted, const struct cfg_header_rules *rules)
+static bool is_condition(struct ps_str name)
 {
-    bool listed = has_connection(head);
+    return (name.len == 13 && is_text(name, "If-None-Match")) ||
+           (name.len == 17 && is_text(name, "If-Modified-Since"));
+}
+
+/* What goes on as it came; `origin` of a request. */
+static void pass(struct ps_buf *buf, const struct ps_http_head *head, const char *base,
+                 enum way way, const struct up_origin *origin, const struct cfg_header_rules *rules)
+{
+    bool listed = has_connection(head), trusted = origin != NULL && origin->trusted;
+    bool unconditional = origin != NULL && origin->unconditional;
 
     for (uint32_t i = 0; i < head->field_count; i++) {
         struct ps_str name = ps_http_text(base, head->fields[i].name);
         if (stays_here(name, way, trusted) || is_ruled(rules, name) ||
-            (way == TO_SHOP && looks_like_ours(name)) ||
+            (way == TO_SHOP && looks_like_ours(name)) || (unconditional && is_condition(name)) ||
             (listed && is_of_connection(head, base, name)))
             continue;
         put(buf, name, ps_http_text(base, head->fields[i].value));
@@ -258,7 +266,11 @@ void up_fields_request(struct ps_buf *buf, const struct up_origin *origin,
     }
     ps_buf_puts(buf, " HTTP/1.1\r\n");
     put(buf, PS_STR("Host"), origin->host);
-    pass(buf, origin->head, origin->base, TO_SHOP, origin->trusted, rules);
+    pass(buf, origin->head, origin->base, TO_SHOP, origin, rules);
+    if (origin->if_none_match.len > 0)
+        put(buf, PS_STR("If-None-Match"), origin->if_none_match);
+    if (origin->if_modified_since.len > 0)
+        put(buf, PS_STR("If-Modified-Since"), origin->if_modified_since);
     put_who_asks(buf, origin);
     put(buf, PS_STR("Via"), PS_STR(VIA));
     put_rules(buf, rules);
@@ -269,7 +281,24 @@ void up_fields_request(struct ps_buf *buf, const struct up_origin *origin,
 void up_fields_answer(struct ps_buf *buf, const struct ps_http_head *head, const char *base,
                       const struct cfg_header_rules *rules)
 {
-    pass(buf, head, base, TO_CLIENT, false, rules);
+    pass(buf, head, base, TO_CLIENT, NULL, rules);
     put(buf, PS_STR("Via"), PS_STR(VIA));
     put_rules(buf, rules);
+}
+
+struct ps_str up_fields_ruled(struct ps_buf buf, struct ps_str lines,
+                              const struct cfg_header_rules *rules)
+{
+    for (size_t at = 0; at < lines.len;) {
+        const char *line = lines.at + at;
+        const char *end = memchr(line, '\n', lines.len - at);
+        size_t len = end != NULL ? (size_t)(end - line) + 1 : lines.len - at;
+        const char *colon = memchr(line, ':', len);
+        size_t name_len = colon != NULL ? (size_t)(colon - line) : 0;
+        if (!is_ruled(rules, (struct ps_str){line, name_len}))
+            ps_buf_put(&buf, line, len);
+        at += len;
+    }
+    put_rules(&buf, rules);
+    return (struct ps_str){buf.at, buf.len};
 }

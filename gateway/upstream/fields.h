@@ -18,6 +18,9 @@ struct up_origin {
     struct ps_str user; /* .len == 0: nobody */
     struct ps_str request_id;
     bool rehearsal;
+    /* Of a request for the cache: its own conditions stay behind, and these are sent. */
+    bool unconditional;
+    struct ps_str if_none_match, if_modified_since; /* .len == 0: none */
 };
 
 /* Request line and fields, each with its CRLF, without framing and without the empty line. What
@@ -28,6 +31,11 @@ void up_fields_request(struct ps_buf *buf, const struct up_origin *origin,
 /* The fields of an answer in the same form, for the client; without X-Request-Id. */
 void up_fields_answer(struct ps_buf *buf, const struct ps_http_head *head, const char *base,
                       const struct cfg_header_rules *rules);
+
+/* Lines of an answer's fields as the rules make them, in the buffer. What does not fit is left out:
+ * give one that is larger than the lines and the rules. */
+struct ps_str up_fields_ruled(struct ps_buf buf, struct ps_str lines,
+                              const struct cfg_header_rules *rules);
 
 /* The value of the first field of this name; .at == NULL: there is none. */
 struct ps_str up_field_find(const struct ps_http_head *head, const char *base, struct ps_str name);

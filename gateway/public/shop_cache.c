@@ -1,0 +1,684 @@
+/* See shop_cache.h. A request that fetches for others has a pub_fetch, which stands between its
+ * exchange and its client: it gives the answer to the fill, then to the client if there is one yet.
+ *
+ * What must hold: a fetch has an exchange or has ended; a request's fetch has that request; a
+ * request that waits is in the list of its worker. */
+#include "gateway/public/shop_cache.h"
+
+#include "gateway/public/shop_internal.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+struct pub_fetch {
+    TAILQ_ENTRY(pub_fetch) entry;
+    struct pub_listener *listener;
+    struct pub_request *request; /* NULL: its client has left, or there was none */
+    struct up_exchange *exchange;
+    struct up_fill *fill;
+    struct up_entry *stale; /* whose validators were sent; NULL: none were */
+    struct up_hold *hold;   /* of the route */
+    int64_t sent_ns;
+    bool kept; /* the answer goes into the cache */
+};
+
+static const struct up_callbacks fetch_callbacks;
+
+void pub_cache_work_init(struct pub_cache_work *work)
+{
+    TAILQ_INIT(&work->fetches);
+    TAILQ_INIT(&work->waiting);
+}
+
+static int64_t now_ms(const struct pub_listener *listener)
+{
+    return ps_clock_mono_ns(listener->clock) / PS_NS_PER_MS;
+}
+
+/* --- What a request asks --- */
+
+static const struct cfg_route *doc_of(const struct pub_request *request)
+{
+    return request->shop.route->doc;
+}
+
+static bool has_body(const struct srv_request *http)
+{
+    return http->in_parts && http->body_len != 0;
+}
+
+/* A user who is known to the shop by X-User-Id is as good as Authorization (RFC 9111, 3.5). */
+static struct up_asked asked_of(const struct pub_request *request)
+{
+    struct up_asked asked;
+
+    up_asked_read((struct up_message){request->http->head, request->http->base}, &asked);
+    asked.authorized |= request->client.user.len > 0;
+    return asked;
+}
+
+/* Splits and rehearsals have entries of their own, behind a space that no path has. */
+static bool put_key(const struct pub_request *request, const struct up_pool_view *pool,
+                    struct ps_buf *key)
+{
+    const struct cfg_route *doc = doc_of(request);
+    const struct srv_request *http = request->http;
+
+    if (!up_key_put(&doc->cache, doc->host, http->path, http->query, key))
+        return false;
+    if (pool != request->shop.route->pool) {
+        ps_buf_put(key, " ", 1);
+        ps_buf_puts(key, pool->pool->name);
+    }
+    if (pub_request_is_rehearsal(request))
+        ps_buf_puts(key, " rehearsal");
+    return !key->overflow && key->len <= UP_KEY_MAX;
+}
+
+void pub_cache_origin(const struct pub_request *request, struct up_origin *origin,
+                      char query[UP_KEY_MAX])
+{
+    const struct pub_cached *cached = &request->shop.cached;
+    struct ps_buf buf;
+
+    if (!cached->has_key)
+        return;
+    ps_buf_init(&buf, query, UP_KEY_MAX);
+    if (up_query_put(&doc_of(request)->cache, origin->query, &buf))
+        origin->query = (struct ps_str){query, buf.len};
+    if (cached->fetch == NULL)
+        return;
+    origin->unconditional = true; /* so that the whole comes; the client's are judged here */
+    if (cached->fetch->stale == NULL)
+        return;
+    origin->if_none_match = cached->fetch->stale->etag;
+    origin->if_modified_since = up_fields_find(cached->fetch->stale->fields, "Last-Modified");
+}
+
+/* --- Answers from an entry --- */
+
+static void release(void *entry)
+{
+    up_entry_drop(entry);
+}
+
+static void add_number(struct pub_request *request, const char *name, int64_t value)
+{
+    char memory[24];
+    struct ps_buf buf;
+
+    ps_buf_init(&buf, memory, sizeof memory);
+    ps_buf_put_int(&buf, value);
+    srv_answer_header(request->http, name, buf.at, buf.len);
+}
+
+static void add_status(struct pub_request *request)
+{
+    char memory[UP_CACHE_STATUS_MAX];
+    struct ps_buf buf;
+
+    ps_buf_init(&buf, memory, sizeof memory);
+    up_cache_status_put(&request->shop.cached.status, &buf);
+    srv_answer_header(request->http, "Cache-Status", buf.at, buf.len);
+}
+
+static void add_range(struct pub_request *request, enum up_part part, uint64_t first, uint64_t len,
+                      uint64_t body_len)
+{
+    char memory[80];
+    struct ps_buf buf;
+
+    ps_buf_init(&buf, memory, sizeof memory);
+    if (part == UP_PART_RANGE)
+        ps_buf_printf(&buf, "bytes %llu-%llu/%llu", (unsigned long long)first,
+                      (unsigned long long)(first + len - 1), (unsigned long long)body_len);
+    else
+        ps_buf_printf(&buf, "bytes */%llu", (unsigned long long)body_len);
+    srv_answer_header(request->http, "Content-Range", buf.at, buf.len);
+}
+
+/* The entry is taken over. */
+static void answer_entry(struct pub_request *request, struct up_entry *entry)
+{
+    static const int statuses[] = {
+        [UP_PART_NOT_MODIFIED] = 304, [UP_PART_RANGE] = 206, [UP_PART_NO_RANGE] = 416};
+    const struct cfg_header_rules *rules = &doc_of(request)->response_headers;
+    struct pub_cached *cached = &request->shop.cached;
+    struct srv_request *http = request->http;
+    struct up_asked asked = asked_of(request);
+    struct srv_forward head = {.fields = entry->fields, .is_dated = true};
+    int64_t at_ms = now_ms(request->listener);
+    uint64_t first, len;
+
+    enum up_part part =
+        up_part_of(&asked, &entry->kept, entry->etag, entry->body.len, &first, &len);
+    head.status = part == UP_PART_WHOLE ? entry->kept.status : statuses[part];
+    head.len = (int64_t)len;
+    if (part == UP_PART_RANGE || part == UP_PART_NO_RANGE)
+        add_range(request, part, first, len, entry->body.len);
+    if (part == UP_PART_NO_RANGE)
+        head = (struct srv_forward){.status = 416};
+    else if (rules->set_count + rules->remove_count > 0)
+        head.fields =
+            up_fields_ruled(up_worker_scratch(request->listener->shop), entry->fields, rules);
+    cached->status.has_ttl = true;
+    cached->status.ttl_s = up_kept_ttl_ms(&entry->kept, at_ms) / 1000;
+    add_number(request, "Age", up_kept_age_ms(&entry->kept, at_ms) / 1000);
+    add_status(request);
+    srv_answer_header(http, "Via", "1.1 penstock", sizeof "1.1 penstock" - 1);
+    pub_request_count(request, ANS_V_page);
+    struct ps_str body = {entry->body.at + first, (size_t)head.len};
+    struct up_hold *hold = request->shop.hold;
+    request->shop = (struct pub_shop){0};
+    srv_answer_held(http, &head, body, release, entry);
+    up_hold_release(hold);
+}
+
+static struct up_entry *find_stale(const struct pub_request *request)
+{
+    const struct pub_cached *cached = &request->shop.cached;
+    char memory[UP_KEY_MAX];
+    struct ps_buf key;
+    struct up_asked asked;
+
+    ps_buf_init(&key, memory, sizeof memory);
+    if (request->shop.route->cache == NULL || request->http->head == NULL ||
+        !put_key(request, cached->pool != NULL ? cached->pool : request->shop.route->pool, &key))
+        return NULL;
+    asked = asked_of(request);
+    return up_cache_stale(request->shop.route->cache, &asked, (struct ps_str){key.at, key.len});
+}
+
+bool pub_cache_has_stale(const struct pub_request *request)
+{
+    struct up_entry *entry = find_stale(request);
+
+    up_entry_drop(entry);
+    return entry != NULL;
+}
+
+bool pub_cache_answer_stale(struct pub_request *request, const char *why)
+{
+    struct up_entry *entry = find_stale(request);
+
+    if (entry == NULL)
+        return false;
+    srv_answer_header(request->http, "Penstock-Fallback", why, strlen(why));
+    request->shop.cached.status = (struct up_cache_status){0};
+    answer_entry(request, entry);
+    return true;
+}
+
+/* --- A fetch --- */
+
+static struct pub_fetch *new_fetch(struct pub_listener *listener, struct up_found *found)
+{
+    struct pub_fetch *fetch = calloc(1, sizeof *fetch);
+
+    if (fetch == NULL)
+        return NULL;
+    *fetch = (struct pub_fetch){.listener = listener,
+                                .fill = found->fill,
+                                .stale = found->entry,
+                                .hold = up_worker_hold(listener->shop),
+                                .sent_ns = ps_clock_mono_ns(listener->clock)};
+    TAILQ_INSERT_TAIL(&listener->cache.fetches, fetch, entry);
+    found->fill = NULL;
+    found->entry = NULL;
+    return fetch;
+}
+
+/* Its exchange has ended, or is the client's alone. The fill has ended. */
+static void free_fetch(struct pub_fetch *fetch)
+{
+    if (fetch->request != NULL)
+        fetch->request->shop.cached.fetch = NULL;
+    TAILQ_REMOVE(&fetch->listener->cache.fetches, fetch, entry);
+    up_entry_drop(fetch->stale);
+    up_hold_release(fetch->hold);
+    free(fetch);
+}
+
+/* The shop has not given what was asked for. */
+static void fail_fetch(struct pub_fetch *fetch)
+{
+    up_fill_fail(fetch->fill);
+    free_fetch(fetch);
+}
+
+void pub_cache_call(const struct pub_request *request, struct up_call *call)
+{
+    if (request->shop.cached.fetch == NULL)
+        return;
+    call->callbacks = &fetch_callbacks;
+    call->ctx = request->shop.cached.fetch;
+}
+
+void pub_cache_sent(struct pub_request *request, struct up_exchange *exchange)
+{
+    struct pub_fetch *fetch = request->shop.cached.fetch;
+
+    if (fetch == NULL)
+        return;
+    fetch->exchange = exchange;
+    if (exchange == NULL)
+        fail_fetch(fetch);
+}
+
+static struct up_moments moments_of(const struct pub_fetch *fetch)
+{
+    return (struct up_moments){.sent_ms = fetch->sent_ns / PS_NS_PER_MS,
+                               .received_ms = now_ms(fetch->listener),
+                               .wall_ms = ps_clock_wall_ms(fetch->listener->clock)};
+}
+
+/* The exchange is given up or has ended, and the client gets the entry. */
+static bool answer_instead(struct pub_fetch *fetch, struct up_entry *entry, int status, bool last)
+{
+    struct pub_request *request = fetch->request;
+    struct up_exchange *exchange = fetch->exchange;
+
+    free_fetch(fetch);
+    if (!last)
+        up_exchange_cancel(exchange);
+    if (request == NULL) {
+        up_entry_drop(entry);
+        return false;
+    }
+    request->shop.exchange = NULL;
+    request->shop.cached.status = (struct up_cache_status){
+        .fwd = UP_FWD_STALE, .fwd_status = status, .stored = status == 304};
+    answer_entry(request, entry);
+    return false;
+}
+
+static bool answer_not_modified(struct pub_fetch *fetch, const struct up_answer *answer, bool last)
+{
+    struct pub_request *request = fetch->request;
+    struct up_moments moments = moments_of(fetch);
+    struct up_entry *entry =
+        up_fill_freshen(fetch->fill, (struct up_message){answer->head, answer->base}, &moments);
+
+    if (entry != NULL)
+        return answer_instead(fetch, entry, 304, last);
+    /* It speaks of another entry: the client's request goes again, without validators. */
+    const struct up_pool_view *pool = request != NULL ? request->shop.cached.pool : NULL;
+    struct up_target *target = request != NULL ? request->shop.cached.target : NULL;
+    struct up_exchange *exchange = fetch->exchange;
+    fail_fetch(fetch);
+    if (!last)
+        up_exchange_cancel(exchange);
+    if (request != NULL) {
+        request->shop.exchange = NULL;
+        pub_shop_send(request, pool, target);
+    }
+    return false;
+}
+
+static bool is_error(int status)
+{
+    return status == 500 || status == 502 || status == 503 || status == 504; /* RFC 5861, 4 */
+}
+
+static bool may_serve_stale(const struct pub_fetch *fetch)
+{
+    return fetch->request != NULL && fetch->stale != NULL &&
+           up_kept_if_error(&fetch->stale->kept, now_ms(fetch->listener));
+}
+
+/* Conditions of the client's own, which were not sent on, with the answer that came. */
+static bool is_not_modified(const struct pub_request *request, const struct up_answer *answer)
+{
+    struct up_message message = {answer->head, answer->base};
+    struct up_asked asked = asked_of(request);
+    struct up_moments moments = {.wall_ms = ps_clock_wall_ms(request->listener->clock)};
+    struct up_kept kept;
+    uint64_t first, len;
+
+    if (!asked.has_conditions || answer->status != 200)
+        return false;
+    (void)up_kept_read(&asked, message, &doc_of(request)->cache, &moments, &kept);
+    return up_part_of(&asked, &kept, up_field(message, "ETag"), 0, &first, &len) ==
+           UP_PART_NOT_MODIFIED;
+}
+
+/* The last part is in the fill: what is left of the answer is the client's. */
+static void end_fetch(struct pub_fetch *fetch)
+{
+    up_entry_drop(up_fill_end(fetch->fill));
+    free_fetch(fetch);
+}
+
+/* The client gets 304 and needs the answer no more. */
+static bool answer_304(struct pub_fetch *fetch, struct pub_request *request,
+                       const struct up_answer *answer, bool last)
+{
+    struct up_answer head = *answer;
+    struct up_exchange *exchange = fetch->exchange;
+    bool goes_on = !last && fetch->kept;
+
+    head.status = 304;
+    request->shop.exchange = NULL;
+    request->shop.cached.fetch = NULL;
+    fetch->request = NULL;
+    (void)pub_shop_callbacks.answer(&head, (struct ps_str){NULL, 0}, true, request);
+    if (goes_on)
+        return true;
+    end_fetch(fetch);
+    if (!last)
+        up_exchange_cancel(exchange);
+    return false;
+}
+
+static bool on_answer(const struct up_answer *answer, struct ps_str part, bool last, void *ctx)
+{
+    struct pub_fetch *fetch = ctx;
+    struct pub_request *request = fetch->request;
+    struct up_moments moments = moments_of(fetch);
+
+    if (answer->status == 304 && fetch->stale != NULL)
+        return answer_not_modified(fetch, answer, last);
+    if (is_error(answer->status) && may_serve_stale(fetch)) {
+        struct up_entry *entry = up_entry_keep(fetch->stale);
+        up_fill_fail(fetch->fill);
+        return answer_instead(fetch, entry, answer->status, last);
+    }
+    fetch->kept = up_fill_begin(fetch->fill, (struct up_message){answer->head, answer->base},
+                                &moments, answer->body_len) == UP_STORE_stored;
+    if (fetch->kept)
+        fetch->kept = up_fill_part(fetch->fill, part);
+    if (request == NULL && !fetch->kept) {
+        struct up_exchange *exchange = fetch->exchange;
+        end_fetch(fetch);
+        if (!last)
+            up_exchange_cancel(exchange);
+        return false;
+    }
+    if (request == NULL) {
+        if (last)
+            end_fetch(fetch);
+        return true;
+    }
+    request->shop.cached.status.stored = fetch->kept;
+    if (is_not_modified(request, answer))
+        return answer_304(fetch, request, answer, last);
+    bool kept = fetch->kept;
+    if (last)
+        end_fetch(fetch);
+    bool more = pub_shop_callbacks.answer(answer, part, last, request);
+    return more || kept; /* those who wait do not wait for a slow client */
+}
+
+static bool on_part(struct ps_str part, bool last, void *ctx)
+{
+    struct pub_fetch *fetch = ctx;
+    struct pub_request *request = fetch->request;
+
+    fetch->kept = fetch->kept && up_fill_part(fetch->fill, part);
+    bool kept = fetch->kept;
+    if (request == NULL && !kept) {
+        struct up_exchange *exchange = fetch->exchange;
+        end_fetch(fetch);
+        if (!last)
+            up_exchange_cancel(exchange);
+        return false;
+    }
+    if (last)
+        end_fetch(fetch);
+    bool more = request == NULL || pub_shop_callbacks.part(part, last, request);
+    return more || kept;
+}
+
+static void on_failed(enum up_outcome outcome, bool begun, void *ctx)
+{
+    struct pub_fetch *fetch = ctx;
+    struct pub_request *request = fetch->request;
+
+    if (!begun && may_serve_stale(fetch)) {
+        struct up_entry *entry = up_entry_keep(fetch->stale);
+        up_fill_fail(fetch->fill);
+        (void)answer_instead(fetch, entry, 0, true);
+        return;
+    }
+    fail_fetch(fetch);
+    if (request != NULL)
+        pub_shop_callbacks.failed(outcome, begun, request);
+}
+
+static void on_interim(const struct up_answer *answer, void *ctx)
+{
+    struct pub_fetch *fetch = ctx;
+
+    if (fetch->request != NULL)
+        pub_shop_callbacks.interim(answer, fetch->request);
+}
+
+static void on_room(void *ctx)
+{
+    (void)ctx; /* these requests have no body */
+}
+
+static const struct up_callbacks fetch_callbacks = {.interim = on_interim,
+                                                    .answer = on_answer,
+                                                    .part = on_part,
+                                                    .failed = on_failed,
+                                                    .room = on_room};
+
+/* The client has its answer already, or gets it now. */
+static void fetch_behind(struct pub_request *request, struct up_found *found)
+{
+    struct pub_cached *cached = &request->shop.cached;
+    struct up_found behind = {.fill = found->fill, .entry = up_entry_keep(found->entry)};
+    struct pub_fetch *fetch = new_fetch(request->listener, &behind);
+
+    found->fill = NULL;
+    if (fetch == NULL) {
+        up_fill_fail(behind.fill);
+        up_entry_drop(behind.entry);
+        return;
+    }
+    cached->fetch = fetch;
+    fetch->exchange = pub_shop_start(request, cached->pool, cached->target);
+    cached->fetch = NULL;
+    if (fetch->exchange == NULL)
+        fail_fetch(fetch);
+}
+
+/* --- Asking --- */
+
+static void on_told(struct up_waiter *waiter, enum up_told told, struct up_entry *entry);
+
+static bool use(struct pub_request *request, struct up_found *found)
+{
+    struct pub_cached *cached = &request->shop.cached;
+
+    switch (found->ask) {
+    case UP_ASK_STALE:
+        fetch_behind(request, found);
+        /* fall through */
+    case UP_ASK_HIT:
+        cached->status.fwd = UP_FWD_NONE;
+        answer_entry(request, found->entry);
+        return true;
+    case UP_ASK_WAIT:
+        cached->collapsed = true;
+        TAILQ_INSERT_TAIL(&request->listener->cache.waiting, request, shop.cached.link);
+        pub_shop_keep(request);
+        return true;
+    case UP_ASK_ABSENT:
+        pub_shop_refuse(
+            request, ANS_V_gateway_timeout,
+            &(struct ans_problem_detail){.text = "the cache has no answer that may be used"});
+        return true;
+    case UP_ASK_FETCH:
+        break;
+    }
+    cached->status = (struct up_cache_status){.fwd = found->expired ? UP_FWD_STALE : UP_FWD_MISS};
+    if (found->fill != NULL)
+        cached->fetch = new_fetch(request->listener, found);
+    if (cached->fetch != NULL)
+        cached->fetch->request = request;
+    up_fill_fail(found->fill); /* without memory for a fetch */
+    up_entry_drop(found->entry);
+    return false;
+}
+
+static bool ask(struct pub_request *request)
+{
+    struct pub_cached *cached = &request->shop.cached;
+    const struct up_route_view *route = request->shop.route;
+    char memory[UP_KEY_MAX];
+    struct ps_buf key;
+    struct up_asked asked = asked_of(request);
+    struct up_found found;
+
+    ps_buf_init(&key, memory, sizeof memory);
+    cached->has_key = put_key(request, cached->pool, &key);
+    if (!cached->has_key) {
+        cached->status = (struct up_cache_status){.fwd = UP_FWD_BYPASS};
+        return false;
+    }
+    cached->waiter.worker = up_worker_index(request->listener->shop);
+    cached->waiter.on_told = on_told;
+    up_cache_ask(route->cache, &asked, &route->doc->cache, (struct ps_str){key.at, key.len},
+                 now_ms(request->listener), &cached->waiter, &found);
+    return use(request, &found);
+}
+
+bool pub_cache_take(struct pub_request *request, const struct up_pool_view *pool,
+                    struct up_target *target)
+{
+    struct pub_cached *cached = &request->shop.cached;
+    const struct srv_request *http = request->http;
+    enum ps_http_method method = http->head->method;
+
+    if (request->shop.route->cache == NULL || pool == NULL)
+        return false;
+    *cached = (struct pub_cached){.pool = pool, .target = target, .status = {.fwd = UP_FWD_BYPASS}};
+    return (method == PS_HTTP_GET || method == PS_HTTP_HEAD) && !has_body(http) && ask(request);
+}
+
+static void on_told(struct up_waiter *waiter, enum up_told told, struct up_entry *entry)
+{
+    struct pub_request *request =
+        (struct pub_request *)((char *)waiter - offsetof(struct pub_request, shop.cached.waiter));
+    struct pub_cached *cached = &request->shop.cached;
+
+    TAILQ_REMOVE(&request->listener->cache.waiting, request, shop.cached.link);
+    if (told == UP_TOLD_ENTRY &&
+        up_vary_fits(entry->vary, (struct up_message){request->http->head, request->http->base})) {
+        cached->status = (struct up_cache_status){.fwd = UP_FWD_MISS, .collapsed = true};
+        answer_entry(request, entry);
+        return;
+    }
+    up_entry_drop(entry);
+    if (told != UP_TOLD_FAILED) {
+        if (!ask(request))
+            pub_shop_send(request, cached->pool, cached->target);
+        return;
+    }
+    entry = find_stale(request);
+    if (entry != NULL && up_kept_if_error(&entry->kept, now_ms(request->listener))) {
+        cached->status = (struct up_cache_status){.fwd = UP_FWD_STALE, .collapsed = true};
+        answer_entry(request, entry);
+        return;
+    }
+    up_entry_drop(entry);
+    pub_shop_callbacks.failed(UP_OUTCOME_reset, false, request);
+}
+
+/* --- The rest --- */
+
+void pub_cache_put_status(const struct pub_request *request, struct ps_buf *fields)
+{
+    if (request->shop.route->cache == NULL)
+        return;
+    ps_buf_puts(fields, "Cache-Status: ");
+    up_cache_status_put(&request->shop.cached.status, fields);
+    ps_buf_puts(fields, "\r\n");
+}
+
+static void purge(const struct pub_request *request, struct ps_buf *key)
+{
+    const struct up_route_view *route = request->shop.route;
+    size_t len = key->len;
+
+    (void)up_cache_purge_key(route->cache, (struct ps_str){key->at, len});
+    for (size_t i = 0; i < route->doc->split_count; i++) {
+        ps_buf_puts(key, " ");
+        ps_buf_puts(key, route->splits[i].as->pool);
+        if (!key->overflow)
+            (void)up_cache_purge_key(route->cache, (struct ps_str){key->at, key->len});
+        key->len = len;
+        key->overflow = false;
+    }
+}
+
+void pub_cache_invalidate(const struct pub_request *request, const struct up_answer *answer)
+{
+    static const char *const names[] = {"Location", "Content-Location"};
+    const struct cfg_route *doc = doc_of(request);
+    const struct srv_request *http = request->http;
+    char memory[UP_KEY_MAX];
+    struct ps_buf key;
+
+    if (request->shop.route->cache == NULL || !up_invalidates(http->head->method, answer->status))
+        return;
+    ps_buf_init(&key, memory, sizeof memory);
+    if (up_key_put(&doc->cache, doc->host, http->path, http->query, &key))
+        purge(request, &key);
+    for (size_t i = 0; i < PS_ARRAY_LEN(names); i++) {
+        struct ps_str named = up_field((struct up_message){answer->head, answer->base}, names[i]);
+        ps_buf_init(&key, memory, sizeof memory);
+        if (named.at != NULL && up_key_put_named(&doc->cache, doc->host, http->header[SRV_H_HOST],
+                                                 http->path, named, &key))
+            purge(request, &key);
+    }
+}
+
+bool pub_cache_forget(struct pub_request *request)
+{
+    struct pub_cached *cached = &request->shop.cached;
+    struct pub_fetch *fetch = cached->fetch;
+
+    if (cached->waiter.cache != NULL) {
+        TAILQ_REMOVE(&request->listener->cache.waiting, request, shop.cached.link);
+        up_waiter_cancel(&cached->waiter);
+    }
+    if (fetch == NULL)
+        return false;
+    bool goes_on = fetch->exchange != NULL && up_fill_left(fetch->fill);
+    if (goes_on) {
+        fetch->request = NULL;
+        cached->fetch = NULL;
+    } else {
+        free_fetch(fetch);
+    }
+    return goes_on;
+}
+
+void pub_cache_tick(struct pub_listener *listener)
+{
+    struct pub_request *request = TAILQ_FIRST(&listener->cache.waiting), *next;
+    int64_t now_ns = ps_clock_mono_ns(listener->clock);
+
+    for (; request != NULL; request = next) {
+        next = TAILQ_NEXT(request, shop.cached.link);
+        if (now_ns < request->http->arrived_ns + doc_of(request)->total_ms * PS_NS_PER_MS)
+            continue;
+        (void)pub_cache_forget(request);
+        pub_shop_callbacks.failed(UP_OUTCOME_timeout, false, request);
+        next = TAILQ_FIRST(&listener->cache.waiting); /* what was told may have changed the list */
+    }
+}
+
+void pub_cache_stop(struct pub_listener *listener)
+{
+    struct pub_fetch *fetch;
+
+    while ((fetch = TAILQ_FIRST(&listener->cache.fetches)) != NULL) {
+        struct up_exchange *exchange = fetch->exchange;
+        fail_fetch(fetch);
+        up_exchange_cancel(exchange);
+    }
+}
