@@ -435,6 +435,7 @@ static int new_admin(struct gateway *gateway)
                                  .metrics = gateway->metrics,
                                  .overload = gateway->overload,
                                  .shop = gateway->control->shop,
+                                 .caches = gateway->control->caches,
                                  .members = gateway->control->members,
                                  .breakers = &gateway->breakers.known,
                                  .flow = gateway->flow,

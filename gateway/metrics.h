@@ -83,6 +83,13 @@ enum gw_metric {
     GW_M_UPSTREAM_EJECTIONS,   /* penstock_upstream_ejections_total{pool,reason} */
     GW_M_UPSTREAM_PANIC,       /* penstock_upstream_panic{pool} */
     GW_M_ROUTE_REQUESTS,       /* penstock_route_requests_total{route,pool,outcome} */
+    GW_M_CACHE_REQUESTS,       /* penstock_cache_requests_total{cache,result} */
+    GW_M_CACHE_ANSWERS,        /* penstock_cache_answers_total{cache,result}, of enum up_store */
+    GW_M_CACHE_BYTES,          /* penstock_cache_bytes{cache} */
+    GW_M_CACHE_ENTRIES,        /* penstock_cache_entries{cache} */
+    GW_M_CACHE_WAITING,        /* penstock_cache_waiting{cache} */
+    GW_M_CACHE_EVICTIONS,      /* penstock_cache_evictions_total{cache} */
+    GW_M_CACHE_PURGES,         /* penstock_cache_purged_total{cache} */
     GW_M_BUILD_INFO,           /* penstock_build_info{version} 1 */
     GW_M_SALE_UNITS,           /* penstock_sale_units{sale,state} */
     GW_M_CPU_SECONDS,          /* process_cpu_seconds_total; these are left out where not known */

@@ -240,6 +240,12 @@ json_t *op_levels_json(const struct op_admin *admin, const struct cfg_change *ch
 /* The document with what is measured, and with its history. */
 op_request_fn op_get_overload;
 
+/* --- caches.c --- */
+
+int op_show_cache(const struct op_admin *admin, const struct cfg_doc *doc, json_t *json);
+/* The samples of a row of caches. */
+void op_print_caches(FILE *out, enum gw_metric row, const struct up_caches *caches);
+
 /* --- switching.c --- */
 /* Adds what has become of a route; 0 or -1. */
 int op_show_route(const struct op_admin *admin, const struct cfg_doc *doc, json_t *json);
@@ -255,6 +261,7 @@ op_request_fn op_list_orders, op_read_log, op_read_audit_log;                  /
 op_request_fn op_pin_level, op_unpin_level, op_pin_feature, op_unpin_feature;  /* ladder.c */
 op_request_fn op_audit_sale;                                                   /* audit.c */
 op_request_fn op_list_flow, op_pin_flow, op_unpin_flow;                        /* flow.c */
+op_request_fn op_purge_cache;                                                  /* caches.c */
 op_request_fn op_fallback_route, op_restore_route, op_resume_route;            /* switching.c */
 op_request_fn op_list_breakers, op_force_breaker, op_release_breaker;          /* breakers.c */
 op_request_fn op_list_endpoints, op_get_endpoint, op_put_endpoint,

@@ -66,6 +66,8 @@ static int show_live(const struct op_admin *admin, const struct cfg_doc *doc, js
         return op_show_sale(admin, doc, json);
     if (doc->kind == &cfg_kind_feature)
         return op_show_feature(admin, doc, json);
+    if (doc->kind == &cfg_kind_cache)
+        return op_show_cache(admin, doc, json);
     if (doc->kind == &cfg_kind_pool)
         return op_show_pool(admin, doc, json);
     if (doc->kind == &cfg_kind_route)

@@ -122,6 +122,15 @@ static void print_asked(FILE *out, size_t row, void *ctx)
     case GW_M_ROUTE_REQUESTS:
         op_print_pools(out, (enum gw_metric)row, up_registry_table(scrape->deps->shop));
         break;
+    case GW_M_CACHE_REQUESTS:
+    case GW_M_CACHE_ANSWERS:
+    case GW_M_CACHE_BYTES:
+    case GW_M_CACHE_ENTRIES:
+    case GW_M_CACHE_WAITING:
+    case GW_M_CACHE_EVICTIONS:
+    case GW_M_CACHE_PURGES:
+        op_print_caches(out, (enum gw_metric)row, scrape->deps->caches);
+        break;
     case GW_M_CPU_SECONDS:
         if (process->cpu_ns >= 0)
             fprintf(out, "%s %" PRId64 ".%09" PRId64 "\n", gw_metric_table[row].name,

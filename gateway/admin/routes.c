@@ -66,6 +66,7 @@ static const struct route {
     {"/admin/v1/orders/{}",                   SRV_GET,    OP_ROLE_VIEWER,   0,                    op_get_order},
     {"/admin/v1/orders/{}/confirm",           SRV_POST,   OP_ROLE_OPERATOR, 0,                    op_confirm_order},
     {"/admin/v1/orders/{}/cancel",            SRV_POST,   OP_ROLE_OPERATOR, 0,                    op_cancel_order},
+    {"/admin/v1/caches/{}/purge",             SRV_POST,   OP_ROLE_OPERATOR, CHANGES | NEEDS_BODY, op_purge_cache},
     {"/admin/v1/routes/{}/fallback",          SRV_POST,   OP_ROLE_OPERATOR, CHANGES | NEEDS_BODY, op_fallback_route},
     {"/admin/v1/routes/{}/restore",           SRV_POST,   OP_ROLE_OPERATOR, CHANGES,              op_restore_route},
     {"/admin/v1/routes/{}/resume",            SRV_POST,   OP_ROLE_OPERATOR, CHANGES,              op_resume_route},

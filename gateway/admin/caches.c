@@ -1,0 +1,126 @@
+/* Caches for operators: what is in them, their figures for a scrape, and purges. A purge is a
+ * change of the state beside a cache's document: it has its audit entry, is in force when it is
+ * answered, and every gateway of a cluster does it (upstream/caches.h). */
+#include "gateway/admin/admin_internal.h"
+
+#include "gateway/config/cache_doc.h"
+#include "gateway/upstream/caches.h"
+
+#include <inttypes.h>
+
+static json_t *stores_json(const struct up_cache_figures *figures)
+{
+    json_t *stores = json_object();
+    int err = 0;
+
+    for (size_t i = 0; err == 0 && i < UP_STORE_COUNT; i++)
+        err = json_object_set_new(stores, up_store_names[i], json_integer(figures->stores[i]));
+    return ps_json_built(stores, err);
+}
+
+int op_show_cache(const struct op_admin *admin, const struct cfg_doc *doc, json_t *json)
+{
+    struct up_cache *cache = up_caches_find(admin->deps.caches, doc->name);
+    struct up_cache_figures figures = {0};
+
+    if (cache != NULL)
+        up_cache_read(cache, &figures);
+    return json_object_set_new(
+        json, "live",
+        json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:o}",
+                  "entries", (json_int_t)figures.entries, "bytes", (json_int_t)figures.bytes,
+                  "bytes_held", (json_int_t)figures.bytes_held, "bytes_filling",
+                  (json_int_t)figures.bytes_filling, "waiting", (json_int_t)figures.waiting, "hits",
+                  (json_int_t)figures.hits, "stale_hits", (json_int_t)figures.stale_hits, "fetches",
+                  (json_int_t)figures.fetches, "alone", (json_int_t)figures.alone, "waits",
+                  (json_int_t)figures.waits, "absent", (json_int_t)figures.absent, "revalidated",
+                  (json_int_t)figures.revalidated, "evicted", (json_int_t)figures.evicted, "purged",
+                  (json_int_t)figures.purged, "answers", stores_json(&figures)));
+}
+
+/* --- Metrics --- */
+
+static void print_requests(FILE *out, const char *name, const char *cache,
+                           const struct up_cache_figures *figures)
+{
+    const struct {
+        const char *result;
+        int64_t count;
+    } rows[] = {{"hit", figures->hits},      {"stale", figures->stale_hits},
+                {"fetch", figures->fetches}, {"alone", figures->alone},
+                {"wait", figures->waits},    {"absent", figures->absent}};
+
+    for (size_t i = 0; i < PS_ARRAY_LEN(rows); i++)
+        fprintf(out, "%s{cache=\"%s\",result=\"%s\"} %" PRId64 "\n", name, cache, rows[i].result,
+                rows[i].count);
+}
+
+static void print_row(FILE *out, enum gw_metric row, const char *cache,
+                      const struct up_cache_figures *figures)
+{
+    const char *name = gw_metric_table[row].name;
+
+    if (row == GW_M_CACHE_REQUESTS) {
+        print_requests(out, name, cache, figures);
+    } else if (row == GW_M_CACHE_ANSWERS) {
+        for (size_t i = 0; i < UP_STORE_COUNT; i++)
+            fprintf(out, "%s{cache=\"%s\",result=\"%s\"} %" PRId64 "\n", name, cache,
+                    up_store_names[i], figures->stores[i]);
+    } else {
+        int64_t value = row == GW_M_CACHE_BYTES       ? figures->bytes
+                        : row == GW_M_CACHE_ENTRIES   ? figures->entries
+                        : row == GW_M_CACHE_WAITING   ? figures->waiting
+                        : row == GW_M_CACHE_EVICTIONS ? figures->evicted
+                                                      : figures->purged;
+        fprintf(out, "%s{cache=\"%s\"} %" PRId64 "\n", name, cache, value);
+    }
+}
+
+void op_print_caches(FILE *out, enum gw_metric row, const struct up_caches *caches)
+{
+    struct up_cache_figures figures;
+    struct up_cache *cache;
+    const char *name;
+
+    for (size_t i = 0; (cache = up_caches_at(caches, i, &name)) != NULL; i++) {
+        up_cache_read(cache, &figures);
+        print_row(out, row, name, &figures);
+    }
+}
+
+/* --- Purging --- */
+
+void op_purge_cache(struct op_request *request)
+{
+    struct op_target target;
+    struct ps_faults faults = {0};
+    enum cfg_purge_by by = CFG_PURGE_KEY;
+    struct ps_str text = {"", 0};
+
+    if (!op_read_target(request, &cfg_kind_cache, &target))
+        return;
+    if (target.have == NULL) {
+        op_no(request, ANS_V_not_found, "no such cache");
+        return;
+    }
+    if (cfg_purge_ask(request->body, &by, &text, &faults) < 0) {
+        op_faults(request, ANS_V_invalid, &faults);
+        return;
+    }
+    struct op_change *change = op_document_change(request, &target, "cache.purge");
+    if (change == NULL)
+        return;
+    json_t *state = cfg_purge_state(cfg_cache_of(target.have), by, text);
+    if (state == NULL ||
+        cfg_change_state(change->change, &cfg_kind_cache, target.name, state) < 0) {
+        json_decref(state);
+        op_change_free(change);
+        op_no(request, ANS_V_internal, "out of memory");
+        return;
+    }
+    json_decref(state);
+    cfg_change_line(change->change, change->target, NULL,
+                    json_pack("{s:s%}", cfg_purge_names[by], text.at, text.len));
+    change->answer = op_answer_document;
+    op_change_submit(request, change);
+}
