@@ -193,7 +193,7 @@ static void wake_worker(size_t worker, void *ctx)
     struct ps_mail mail = {.kind = GW_MAIL_CACHE};
 
     if (gw_worker_post(control->deps.workers->at[worker], &mail) < 0)
-        ps_log(PS_LOG_WARN, "worker_takes_no_mail", PS_F_INT("worker", (int64_t)worker));
+        ps_log(PS_LOG_ERROR, "worker_takes_no_mail", PS_F_INT("worker", (int64_t)worker));
 }
 
 /* Pools and routes, and who says which endpoints they have. */

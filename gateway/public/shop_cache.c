@@ -1,28 +1,9 @@
-/* See shop_cache.h. A request that fetches for others has a pub_fetch, which stands between its
- * exchange and its client: it gives the answer to the fill, then to the client if there is one yet.
- *
- * What must hold: a fetch has an exchange or has ended; a request's fetch has that request; a
- * request that waits is in the list of its worker. */
+/* See shop_cache.h. What must hold: a request that waits is in the list of its worker. */
 #include "gateway/public/shop_cache.h"
 
 #include "gateway/public/shop_internal.h"
 
-#include <stdlib.h>
 #include <string.h>
-
-struct pub_fetch {
-    TAILQ_ENTRY(pub_fetch) entry;
-    struct pub_listener *listener;
-    struct pub_request *request; /* NULL: its client has left, or there was none */
-    struct up_exchange *exchange;
-    struct up_fill *fill;
-    struct up_entry *stale; /* whose validators were sent; NULL: none were */
-    struct up_hold *hold;   /* of the route */
-    int64_t sent_ns;
-    bool kept; /* the answer goes into the cache */
-};
-
-static const struct up_callbacks fetch_callbacks;
 
 void pub_cache_work_init(struct pub_cache_work *work)
 {
@@ -30,7 +11,7 @@ void pub_cache_work_init(struct pub_cache_work *work)
     TAILQ_INIT(&work->waiting);
 }
 
-static int64_t now_ms(const struct pub_listener *listener)
+int64_t pub_cache_now_ms(const struct pub_listener *listener)
 {
     return ps_clock_mono_ns(listener->clock) / PS_NS_PER_MS;
 }
@@ -48,7 +29,7 @@ static bool has_body(const struct srv_request *http)
 }
 
 /* A user who is known to the shop by X-User-Id is as good as Authorization (RFC 9111, 3.5). */
-static struct up_asked asked_of(const struct pub_request *request)
+struct up_asked pub_cache_asked(const struct pub_request *request)
 {
     struct up_asked asked;
 
@@ -86,13 +67,8 @@ void pub_cache_origin(const struct pub_request *request, struct up_origin *origi
     ps_buf_init(&buf, query, UP_KEY_MAX);
     if (up_query_put(&doc_of(request)->cache, origin->query, &buf))
         origin->query = (struct ps_str){query, buf.len};
-    if (cached->fetch == NULL)
-        return;
-    origin->unconditional = true; /* so that the whole comes; the client's are judged here */
-    if (cached->fetch->stale == NULL)
-        return;
-    origin->if_none_match = cached->fetch->stale->etag;
-    origin->if_modified_since = up_fields_find(cached->fetch->stale->fields, "Last-Modified");
+    if (cached->fetch != NULL)
+        pub_fetch_origin(cached->fetch, origin);
 }
 
 /* --- Answers from an entry --- */
@@ -138,16 +114,16 @@ static void add_range(struct pub_request *request, enum up_part part, uint64_t f
 }
 
 /* The entry is taken over. */
-static void answer_entry(struct pub_request *request, struct up_entry *entry)
+void pub_cache_answer(struct pub_request *request, struct up_entry *entry)
 {
     static const int statuses[] = {
         [UP_PART_NOT_MODIFIED] = 304, [UP_PART_RANGE] = 206, [UP_PART_NO_RANGE] = 416};
     const struct cfg_header_rules *rules = &doc_of(request)->response_headers;
     struct pub_cached *cached = &request->shop.cached;
     struct srv_request *http = request->http;
-    struct up_asked asked = asked_of(request);
+    struct up_asked asked = pub_cache_asked(request);
     struct srv_forward head = {.fields = entry->fields, .is_dated = true};
-    int64_t at_ms = now_ms(request->listener);
+    int64_t at_ms = pub_cache_now_ms(request->listener);
     uint64_t first, len;
 
     enum up_part part =
@@ -185,7 +161,7 @@ static struct up_entry *find_stale(const struct pub_request *request)
     if (request->shop.route->cache == NULL || request->http->head == NULL ||
         !put_key(request, cached->pool != NULL ? cached->pool : request->shop.route->pool, &key))
         return NULL;
-    asked = asked_of(request);
+    asked = pub_cache_asked(request);
     return up_cache_stale(request->shop.route->cache, &asked, (struct ps_str){key.at, key.len});
 }
 
@@ -205,283 +181,8 @@ bool pub_cache_answer_stale(struct pub_request *request, const char *why)
         return false;
     srv_answer_header(request->http, "Penstock-Fallback", why, strlen(why));
     request->shop.cached.status = (struct up_cache_status){0};
-    answer_entry(request, entry);
+    pub_cache_answer(request, entry);
     return true;
-}
-
-/* --- A fetch --- */
-
-static struct pub_fetch *new_fetch(struct pub_listener *listener, struct up_found *found)
-{
-    struct pub_fetch *fetch = calloc(1, sizeof *fetch);
-
-    if (fetch == NULL)
-        return NULL;
-    *fetch = (struct pub_fetch){.listener = listener,
-                                .fill = found->fill,
-                                .stale = found->entry,
-                                .hold = up_worker_hold(listener->shop),
-                                .sent_ns = ps_clock_mono_ns(listener->clock)};
-    TAILQ_INSERT_TAIL(&listener->cache.fetches, fetch, entry);
-    found->fill = NULL;
-    found->entry = NULL;
-    return fetch;
-}
-
-/* Its exchange has ended, or is the client's alone. The fill has ended. */
-static void free_fetch(struct pub_fetch *fetch)
-{
-    if (fetch->request != NULL)
-        fetch->request->shop.cached.fetch = NULL;
-    TAILQ_REMOVE(&fetch->listener->cache.fetches, fetch, entry);
-    up_entry_drop(fetch->stale);
-    up_hold_release(fetch->hold);
-    free(fetch);
-}
-
-/* The shop has not given what was asked for. */
-static void fail_fetch(struct pub_fetch *fetch)
-{
-    up_fill_fail(fetch->fill);
-    free_fetch(fetch);
-}
-
-void pub_cache_call(const struct pub_request *request, struct up_call *call)
-{
-    if (request->shop.cached.fetch == NULL)
-        return;
-    call->callbacks = &fetch_callbacks;
-    call->ctx = request->shop.cached.fetch;
-}
-
-void pub_cache_sent(struct pub_request *request, struct up_exchange *exchange)
-{
-    struct pub_fetch *fetch = request->shop.cached.fetch;
-
-    if (fetch == NULL)
-        return;
-    fetch->exchange = exchange;
-    if (exchange == NULL)
-        fail_fetch(fetch);
-}
-
-static struct up_moments moments_of(const struct pub_fetch *fetch)
-{
-    return (struct up_moments){.sent_ms = fetch->sent_ns / PS_NS_PER_MS,
-                               .received_ms = now_ms(fetch->listener),
-                               .wall_ms = ps_clock_wall_ms(fetch->listener->clock)};
-}
-
-/* The exchange is given up or has ended, and the client gets the entry. */
-static bool answer_instead(struct pub_fetch *fetch, struct up_entry *entry, int status, bool last)
-{
-    struct pub_request *request = fetch->request;
-    struct up_exchange *exchange = fetch->exchange;
-
-    free_fetch(fetch);
-    if (!last)
-        up_exchange_cancel(exchange);
-    if (request == NULL) {
-        up_entry_drop(entry);
-        return false;
-    }
-    request->shop.exchange = NULL;
-    request->shop.cached.status = (struct up_cache_status){
-        .fwd = UP_FWD_STALE, .fwd_status = status, .stored = status == 304};
-    answer_entry(request, entry);
-    return false;
-}
-
-static bool answer_not_modified(struct pub_fetch *fetch, const struct up_answer *answer, bool last)
-{
-    struct pub_request *request = fetch->request;
-    struct up_moments moments = moments_of(fetch);
-    struct up_entry *entry =
-        up_fill_freshen(fetch->fill, (struct up_message){answer->head, answer->base}, &moments);
-
-    if (entry != NULL)
-        return answer_instead(fetch, entry, 304, last);
-    /* It speaks of another entry: the client's request goes again, without validators. */
-    const struct up_pool_view *pool = request != NULL ? request->shop.cached.pool : NULL;
-    struct up_target *target = request != NULL ? request->shop.cached.target : NULL;
-    struct up_exchange *exchange = fetch->exchange;
-    fail_fetch(fetch);
-    if (!last)
-        up_exchange_cancel(exchange);
-    if (request != NULL) {
-        request->shop.exchange = NULL;
-        pub_shop_send(request, pool, target);
-    }
-    return false;
-}
-
-static bool is_error(int status)
-{
-    return status == 500 || status == 502 || status == 503 || status == 504; /* RFC 5861, 4 */
-}
-
-static bool may_serve_stale(const struct pub_fetch *fetch)
-{
-    return fetch->request != NULL && fetch->stale != NULL &&
-           up_kept_if_error(&fetch->stale->kept, now_ms(fetch->listener));
-}
-
-/* Conditions of the client's own, which were not sent on, with the answer that came. */
-static bool is_not_modified(const struct pub_request *request, const struct up_answer *answer)
-{
-    struct up_message message = {answer->head, answer->base};
-    struct up_asked asked = asked_of(request);
-    struct up_moments moments = {.wall_ms = ps_clock_wall_ms(request->listener->clock)};
-    struct up_kept kept;
-    uint64_t first, len;
-
-    if (!asked.has_conditions || answer->status != 200)
-        return false;
-    (void)up_kept_read(&asked, message, &doc_of(request)->cache, &moments, &kept);
-    return up_part_of(&asked, &kept, up_field(message, "ETag"), 0, &first, &len) ==
-           UP_PART_NOT_MODIFIED;
-}
-
-/* The last part is in the fill: what is left of the answer is the client's. */
-static void end_fetch(struct pub_fetch *fetch)
-{
-    up_entry_drop(up_fill_end(fetch->fill));
-    free_fetch(fetch);
-}
-
-/* The client gets 304 and needs the answer no more. */
-static bool answer_304(struct pub_fetch *fetch, struct pub_request *request,
-                       const struct up_answer *answer, bool last)
-{
-    struct up_answer head = *answer;
-    struct up_exchange *exchange = fetch->exchange;
-    bool goes_on = !last && fetch->kept;
-
-    head.status = 304;
-    request->shop.exchange = NULL;
-    request->shop.cached.fetch = NULL;
-    fetch->request = NULL;
-    (void)pub_shop_callbacks.answer(&head, (struct ps_str){NULL, 0}, true, request);
-    if (goes_on)
-        return true;
-    end_fetch(fetch);
-    if (!last)
-        up_exchange_cancel(exchange);
-    return false;
-}
-
-static bool on_answer(const struct up_answer *answer, struct ps_str part, bool last, void *ctx)
-{
-    struct pub_fetch *fetch = ctx;
-    struct pub_request *request = fetch->request;
-    struct up_moments moments = moments_of(fetch);
-
-    if (answer->status == 304 && fetch->stale != NULL)
-        return answer_not_modified(fetch, answer, last);
-    if (is_error(answer->status) && may_serve_stale(fetch)) {
-        struct up_entry *entry = up_entry_keep(fetch->stale);
-        up_fill_fail(fetch->fill);
-        return answer_instead(fetch, entry, answer->status, last);
-    }
-    fetch->kept = up_fill_begin(fetch->fill, (struct up_message){answer->head, answer->base},
-                                &moments, answer->body_len) == UP_STORE_stored;
-    if (fetch->kept)
-        fetch->kept = up_fill_part(fetch->fill, part);
-    if (request == NULL && !fetch->kept) {
-        struct up_exchange *exchange = fetch->exchange;
-        end_fetch(fetch);
-        if (!last)
-            up_exchange_cancel(exchange);
-        return false;
-    }
-    if (request == NULL) {
-        if (last)
-            end_fetch(fetch);
-        return true;
-    }
-    request->shop.cached.status.stored = fetch->kept;
-    if (is_not_modified(request, answer))
-        return answer_304(fetch, request, answer, last);
-    bool kept = fetch->kept;
-    if (last)
-        end_fetch(fetch);
-    bool more = pub_shop_callbacks.answer(answer, part, last, request);
-    return more || kept; /* those who wait do not wait for a slow client */
-}
-
-static bool on_part(struct ps_str part, bool last, void *ctx)
-{
-    struct pub_fetch *fetch = ctx;
-    struct pub_request *request = fetch->request;
-
-    fetch->kept = fetch->kept && up_fill_part(fetch->fill, part);
-    bool kept = fetch->kept;
-    if (request == NULL && !kept) {
-        struct up_exchange *exchange = fetch->exchange;
-        end_fetch(fetch);
-        if (!last)
-            up_exchange_cancel(exchange);
-        return false;
-    }
-    if (last)
-        end_fetch(fetch);
-    bool more = request == NULL || pub_shop_callbacks.part(part, last, request);
-    return more || kept;
-}
-
-static void on_failed(enum up_outcome outcome, bool begun, void *ctx)
-{
-    struct pub_fetch *fetch = ctx;
-    struct pub_request *request = fetch->request;
-
-    if (!begun && may_serve_stale(fetch)) {
-        struct up_entry *entry = up_entry_keep(fetch->stale);
-        up_fill_fail(fetch->fill);
-        (void)answer_instead(fetch, entry, 0, true);
-        return;
-    }
-    fail_fetch(fetch);
-    if (request != NULL)
-        pub_shop_callbacks.failed(outcome, begun, request);
-}
-
-static void on_interim(const struct up_answer *answer, void *ctx)
-{
-    struct pub_fetch *fetch = ctx;
-
-    if (fetch->request != NULL)
-        pub_shop_callbacks.interim(answer, fetch->request);
-}
-
-static void on_room(void *ctx)
-{
-    (void)ctx; /* these requests have no body */
-}
-
-static const struct up_callbacks fetch_callbacks = {.interim = on_interim,
-                                                    .answer = on_answer,
-                                                    .part = on_part,
-                                                    .failed = on_failed,
-                                                    .room = on_room};
-
-/* The client has its answer already, or gets it now. */
-static void fetch_behind(struct pub_request *request, struct up_found *found)
-{
-    struct pub_cached *cached = &request->shop.cached;
-    struct up_found behind = {.fill = found->fill, .entry = up_entry_keep(found->entry)};
-    struct pub_fetch *fetch = new_fetch(request->listener, &behind);
-
-    found->fill = NULL;
-    if (fetch == NULL) {
-        up_fill_fail(behind.fill);
-        up_entry_drop(behind.entry);
-        return;
-    }
-    cached->fetch = fetch;
-    fetch->exchange = pub_shop_start(request, cached->pool, cached->target);
-    cached->fetch = NULL;
-    if (fetch->exchange == NULL)
-        fail_fetch(fetch);
 }
 
 /* --- Asking --- */
@@ -494,11 +195,11 @@ static bool use(struct pub_request *request, struct up_found *found)
 
     switch (found->ask) {
     case UP_ASK_STALE:
-        fetch_behind(request, found);
+        pub_fetch_behind(request, found);
         /* fall through */
     case UP_ASK_HIT:
         cached->status.fwd = UP_FWD_NONE;
-        answer_entry(request, found->entry);
+        pub_cache_answer(request, found->entry);
         return true;
     case UP_ASK_WAIT:
         cached->collapsed = true;
@@ -515,9 +216,7 @@ static bool use(struct pub_request *request, struct up_found *found)
     }
     cached->status = (struct up_cache_status){.fwd = found->expired ? UP_FWD_STALE : UP_FWD_MISS};
     if (found->fill != NULL)
-        cached->fetch = new_fetch(request->listener, found);
-    if (cached->fetch != NULL)
-        cached->fetch->request = request;
+        cached->fetch = pub_fetch_new(request->listener, request, found);
     up_fill_fail(found->fill); /* without memory for a fetch */
     up_entry_drop(found->entry);
     return false;
@@ -529,7 +228,7 @@ static bool ask(struct pub_request *request)
     const struct up_route_view *route = request->shop.route;
     char memory[UP_KEY_MAX];
     struct ps_buf key;
-    struct up_asked asked = asked_of(request);
+    struct up_asked asked = pub_cache_asked(request);
     struct up_found found;
 
     ps_buf_init(&key, memory, sizeof memory);
@@ -541,7 +240,7 @@ static bool ask(struct pub_request *request)
     cached->waiter.worker = up_worker_index(request->listener->shop);
     cached->waiter.on_told = on_told;
     up_cache_ask(route->cache, &asked, &route->doc->cache, (struct ps_str){key.at, key.len},
-                 now_ms(request->listener), &cached->waiter, &found);
+                 pub_cache_now_ms(request->listener), &cached->waiter, &found);
     return use(request, &found);
 }
 
@@ -568,7 +267,7 @@ static void on_told(struct up_waiter *waiter, enum up_told told, struct up_entry
     if (told == UP_TOLD_ENTRY &&
         up_vary_fits(entry->vary, (struct up_message){request->http->head, request->http->base})) {
         cached->status = (struct up_cache_status){.fwd = UP_FWD_MISS, .collapsed = true};
-        answer_entry(request, entry);
+        pub_cache_answer(request, entry);
         return;
     }
     up_entry_drop(entry);
@@ -578,9 +277,9 @@ static void on_told(struct up_waiter *waiter, enum up_told told, struct up_entry
         return;
     }
     entry = find_stale(request);
-    if (entry != NULL && up_kept_if_error(&entry->kept, now_ms(request->listener))) {
+    if (entry != NULL && up_kept_if_error(&entry->kept, pub_cache_now_ms(request->listener))) {
         cached->status = (struct up_cache_status){.fwd = UP_FWD_STALE, .collapsed = true};
-        answer_entry(request, entry);
+        pub_cache_answer(request, entry);
         return;
     }
     up_entry_drop(entry);
@@ -645,16 +344,7 @@ bool pub_cache_forget(struct pub_request *request)
         TAILQ_REMOVE(&request->listener->cache.waiting, request, shop.cached.link);
         up_waiter_cancel(&cached->waiter);
     }
-    if (fetch == NULL)
-        return false;
-    bool goes_on = fetch->exchange != NULL && up_fill_left(fetch->fill);
-    if (goes_on) {
-        fetch->request = NULL;
-        cached->fetch = NULL;
-    } else {
-        free_fetch(fetch);
-    }
-    return goes_on;
+    return fetch != NULL && pub_fetch_leave(fetch);
 }
 
 void pub_cache_tick(struct pub_listener *listener)
@@ -669,16 +359,5 @@ void pub_cache_tick(struct pub_listener *listener)
         (void)pub_cache_forget(request);
         pub_shop_callbacks.failed(UP_OUTCOME_timeout, false, request);
         next = TAILQ_FIRST(&listener->cache.waiting); /* what was told may have changed the list */
-    }
-}
-
-void pub_cache_stop(struct pub_listener *listener)
-{
-    struct pub_fetch *fetch;
-
-    while ((fetch = TAILQ_FIRST(&listener->cache.fetches)) != NULL) {
-        struct up_exchange *exchange = fetch->exchange;
-        fail_fetch(fetch);
-        up_exchange_cancel(exchange);
     }
 }

@@ -553,16 +553,13 @@ void srv_answer_held(struct srv_request *request, const struct srv_forward *head
     struct srv_segment *segment;
     struct ps_buf buf;
 
-    if (slot->state == SRV_SLOT_LEFT) {
+    if (slot->state == SRV_SLOT_LEFT || slot->broken) {
         release(held);
+        if (connection != NULL)
+            connection->slot = NULL;
         srv_slot_free(slot);
-        return;
-    }
-    if (slot->broken) {
-        release(held);
-        connection->slot = NULL;
-        srv_slot_free(slot);
-        srv_close(connection, true);
+        if (connection != NULL)
+            srv_close(connection, true);
         return;
     }
     if (slot->to_head || !ps_http_has_body(head->status))
