@@ -50,6 +50,7 @@ static void write_access_log(const struct pub_request *request, enum ans_verdict
            PS_F_STR("user", request->client.identity == PUB_IDENTITY_OK ? user : NULL),
            PS_F_STR("method", method_of(request->http)), PS_F_STR("route", request->route),
            PS_F_STR("endpoint", shop->endpoint != NULL ? shop->endpoint->is.address : NULL),
+           PS_F_STR("cache", pub_cache_result(request)),
            PS_F_STR("verdict", ans_verdicts[verdict].name),
            PS_F_INT("status", verdict == ANS_V_page ? shop->status : ans_verdicts[verdict].status),
            PS_F_INT("took_us", took_ns / 1000),

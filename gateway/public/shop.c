@@ -108,11 +108,18 @@ void pub_shop_answer(struct pub_request *request, const struct cfg_static *fixed
 
 /* --- To the shop and back --- */
 
+/* Who answers, for the access log; nobody, if another request has asked. */
+static void note_endpoint(struct pub_request *request)
+{
+    if (request->shop.exchange != NULL)
+        request->shop.endpoint = up_exchange_endpoint(request->shop.exchange);
+}
+
 static void on_failed(enum up_outcome outcome, bool begun, void *ctx)
 {
     struct pub_request *request = ctx;
 
-    request->shop.endpoint = up_exchange_endpoint(request->shop.exchange);
+    note_endpoint(request);
     request->shop.exchange = NULL;
     if (!begun) {
         pub_fallback_next(request, outcome);
@@ -140,7 +147,7 @@ static bool on_answer(const struct up_answer *answer, struct ps_str part, bool l
     char why[PUB_FALLBACK_MAX];
 
     request->shop.status = answer->status;
-    request->shop.endpoint = up_exchange_endpoint(request->shop.exchange);
+    note_endpoint(request);
     up_fields_answer(&fields, answer->head, answer->base,
                      &request->shop.route->doc->response_headers);
     pub_cache_put_status(request, &fields);

@@ -142,6 +142,7 @@ void pub_cache_answer(struct pub_request *request, struct up_entry *entry)
     add_number(request, "Age", up_kept_age_ms(&entry->kept, at_ms) / 1000);
     add_status(request);
     srv_answer_header(http, "Via", "1.1 penstock", sizeof "1.1 penstock" - 1);
+    request->shop.status = head.status;
     pub_request_count(request, ANS_V_page);
     struct ps_str body = {entry->body.at + first, (size_t)head.len};
     struct up_hold *hold = request->shop.hold;
@@ -214,7 +215,7 @@ static bool use(struct pub_request *request, struct up_found *found)
     case UP_ASK_FETCH:
         break;
     }
-    cached->status = (struct up_cache_status){.fwd = found->expired ? UP_FWD_STALE : UP_FWD_MISS};
+    cached->status = (struct up_cache_status){.fwd = found->fwd};
     if (found->fill != NULL)
         cached->fetch = pub_fetch_new(request->listener, request, found);
     up_fill_fail(found->fill); /* without memory for a fetch */
@@ -287,6 +288,19 @@ static void on_told(struct up_waiter *waiter, enum up_told told, struct up_entry
 }
 
 /* --- The rest --- */
+
+const char *pub_cache_result(const struct pub_request *request)
+{
+    static const char *const words[] = {[UP_FWD_NONE] = "hit",
+                                        [UP_FWD_MISS] = "miss",
+                                        [UP_FWD_STALE] = "stale",
+                                        [UP_FWD_REQUEST] = "request",
+                                        [UP_FWD_BYPASS] = "bypass"};
+    const struct pub_shop *shop = &request->shop;
+
+    return shop->route != NULL && shop->route->cache != NULL ? words[shop->cached.status.fwd]
+                                                             : NULL;
+}
 
 void pub_cache_put_status(const struct pub_request *request, struct ps_buf *fields)
 {

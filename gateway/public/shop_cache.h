@@ -46,6 +46,8 @@ void pub_cache_call(const struct pub_request *request, struct up_call *call);
 void pub_cache_sent(struct pub_request *request, struct up_exchange *exchange);
 /* For an answer that goes on to the client: Cache-Status, as a line. */
 void pub_cache_put_status(const struct pub_request *request, struct ps_buf *fields);
+/* For the access log: hit, miss, stale or bypass; NULL: its route has no cache. */
+const char *pub_cache_result(const struct pub_request *request);
 /* The shop has answered: what a successful unsafe request has made invalid goes (RFC 9111, 4.4). */
 void pub_cache_invalidate(const struct pub_request *request, const struct up_answer *answer);
 /* Answers with what there is, however stale, and `why` in Penstock-Fallback. False: nothing. */

@@ -332,7 +332,7 @@ void up_cache_ask(struct up_cache *cache, const struct up_asked *asked,
                   struct up_waiter *waiter, struct up_found *ret_found)
 {
     uint64_t key_hash = ps_hash64(&cache->key, key.at, key.len);
-    *ret_found = (struct up_found){.ask = UP_ASK_FETCH};
+    *ret_found = (struct up_found){.ask = UP_ASK_FETCH, .fwd = UP_FWD_MISS};
     pthread_mutex_lock(&cache->lock);
     up_policy_asked(cache->policy, key_hash);
     struct up_stored *stored = NULL;
@@ -342,7 +342,8 @@ void up_cache_ask(struct up_cache *cache, const struct up_asked *asked,
     if (stored != NULL) {
         use = up_kept_use(&stored->is.kept, asked, route, now_ms);
         up_policy_hit(cache->policy, &stored->node);
-        ret_found->expired = use == UP_USE_ASK;
+        bool is_fresh = !stored->is.kept.always_ask && up_kept_ttl_ms(&stored->is.kept, now_ms) > 0;
+        ret_found->fwd = is_fresh ? UP_FWD_REQUEST : UP_FWD_STALE;
     }
     if (stored != NULL && use == UP_USE_FRESH) {
         give(ret_found, UP_ASK_HIT, stored);

@@ -114,7 +114,7 @@ struct up_found {
     enum up_ask ask;
     struct up_entry *entry; /* the caller's; may be NULL */
     struct up_fill *fill;   /* the caller's; NULL: the answer is not kept */
-    bool expired;           /* something was there, and may not be used as it is */
+    enum up_forwarded fwd;  /* why it is fetched */
 };
 /* `key` is up_key_put's; `now_ms` is monotonic. A waiter with `worker` and `on_told`, otherwise
  * zeroed; NULL: it does not wait, but fetches by itself. */
