@@ -179,7 +179,7 @@ def test_each_server_gets_its_share(gateway, shop, algorithm):
         due = weight / 10 if algorithm in WEIGHTED else 0.25
         assert abs(shares.get(server.port, 0) - due) < within, (algorithm, shares)
         its = live(gateway)[server.port]
-        assert (its["state"], its["why"], its["weight"], its["weight_now"], its["errors"]) == ("up", None, weight, weight, 0)
+        assert (its["state"], its["why"], its["breaker"], its["weight"], its["weight_now"], its["errors"]) == ("up", None, "closed", weight, weight, 0)
         assert its["requests"] == len(server.requests) and its["connections"] >= 1 and its["in_flight"] == 0
         assert 0 < its["p50_ms"] <= its["p99_ms"] and its["ewma_ms"] > 0
 
@@ -251,6 +251,7 @@ def test_a_server_that_is_killed_is_left_out_and_comes_back(gateway, algorithm):
             mortal.kill()
             its = wait_until(lambda: (its := live(gateway)[mortal.port])["state"] == "ejected" and its, what="ejection")
             assert its["why"].endswith("errors in a row") and its["weight_now"] == 0 and its["errors"] >= 5
+            wait_until(lambda: live(gateway)[mortal.port]["breaker"] == "open", what="its breaker")
             visitors.clear()
             time.sleep(0.5)
             assert set(visitors.clear()) == {str(second.port), str(third.port)}
