@@ -12,7 +12,7 @@ import time
 
 import pytest
 from penstock import ANY_VERSION, Gateway, free_port, wait_until
-from upstreams import Upstream
+from upstreams import Reply, Upstream
 
 UNWEIGHTED = ("round_robin", "least_connections", "least_response_time", "random", "two_choices")
 WEIGHTED = ("weighted_round_robin", "weighted_least_connections", "source_ip_hash", "consistent_hash", "weighted_random")
@@ -314,6 +314,25 @@ def test_a_server_that_joins_starts_slowly(gateway, shop):
         late = visitors.clear()
     assert early[str(shop[3].port)] / early.total() < 0.15 and 0.2 < late[str(shop[3].port)] / late.total() < 0.3, (early, late)
     assert live(gateway)[shop[3].port]["weight_now"] == 1
+
+
+def test_a_server_whose_check_fails_gets_nothing_until_it_passes(gateway, shop):
+    health = {"path": "/healthz", "interval_ms": 100, "timeout_ms": 100, "healthy_after": 2, "unhealthy_after": 2}
+    route(gateway, shop, health=health, slow_start_ms=500)
+    with Visitors(gateway, 4) as visitors:
+        shop[0].serve = lambda request: Reply(503) if request.path == "/healthz" else str(shop[0].port)
+        its = wait_until(lambda: (its := live(gateway)[shop[0].port])["state"] == "down" and its, what="the verdict of the check")
+        assert (its["why"], its["weight_now"]) == ("check: status 503", 0)
+        visitors.clear()
+        time.sleep(0.3)
+        assert set(visitors.clear()) == {str(server.port) for server in shop[1:]}
+        named(shop[0])
+        wait_until(lambda: live(gateway)[shop[0].port]["state"] == "slow_start", what="its return")
+        wait_until(lambda: live(gateway)[shop[0].port]["state"] == "up", what="the end of its slow start")
+        visitors.clear()
+        time.sleep(0.3)
+        assert set(visitors.clear()) == {str(server.port) for server in shop}
+    gateway.wait_log("endpoint_down", "endpoint_up")
 
 
 def test_a_pool_in_panic_uses_all_it_has(gateway, shop):
