@@ -39,7 +39,7 @@ def rfc3339(seconds_from_now=0.0):
     return at.strftime("%Y-%m-%dT%H:%M:%S.") + f"{at.microsecond // 1000:03d}Z"
 
 
-def wait_until(check, timeout=10.0, every=0.02, what="the condition"):
+def wait_until(check, timeout=30.0, every=0.02, what="the condition"):
     end = time.monotonic() + timeout
     while True:
         value = check()
@@ -71,7 +71,7 @@ class Answer:
         return f"<{self.status} {self.text[:300]}>"
 
 
-def call(port, method, path, body=None, headers=None, timeout=10):
+def call(port, method, path, body=None, headers=None, timeout=30):
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=timeout)
     try:
         headers = dict(headers or {})
@@ -148,7 +148,7 @@ class Gateway:
                                             stdout=log, env={**os.environ, **(self.env or {})})
         return self
 
-    def start(self, timeout=20):
+    def start(self, timeout=60):
         self.spawn()
 
         def ready():
@@ -237,7 +237,7 @@ class Gateway:
         assert answer.status == 200, answer
         return answer.json
 
-    def wait_state(self, name, state, timeout=10):
+    def wait_state(self, name, state, timeout=30):
         wait_until(lambda: self.sale(name)["state"] == state, timeout, what=f"{name} {state}")
 
     def change_sale(self, name, **members):

@@ -172,8 +172,8 @@ def test_an_order_ends_by_itself_when_its_time_is_over(gateway):
     sale = gateway.make_sale(stock=1000)
     force(gateway, "redis", "open", 2)
     assert buyers(gateway, sale, "meanwhile", 10) == {"store_unavailable"}
-    wait_until(lambda: shown(gateway, "redis")["forced"] is None, 10, what="the end")
-    wait_until(lambda: shown(gateway, "redis")["circuits"]["closed"] == WORKERS, 10, what="closed circuits")
+    wait_until(lambda: shown(gateway, "redis")["forced"] is None, what="the end")
+    wait_until(lambda: shown(gateway, "redis")["circuits"]["closed"] == WORKERS, what="closed circuits")
     assert buyers(gateway, sale, "after") == {"accepted"}
     assert gateway.metric('penstock_breaker_forced{breaker="redis",state="open"}') == 0
     wait_until(lambda: '"breaker_order_over"' in gateway.log_path.read_text(), what="the end in the log")
@@ -207,10 +207,13 @@ def test_forced_closed_redis_refusals_do_not_open_it_but_a_lost_redis_does(gatew
     wait_until(lambda: buyers(gateway, sale, f"well-{time.monotonic()}", 10) == {"accepted"}, 30, what="orders")
 
     redis.freeze()
-    wait_until(lambda: shown(gateway, "redis")["state"] != "closed", 30, what="an opening")
-    breaker = shown(gateway, "redis")
-    assert breaker["forced"]["state"] == "closed" and str(redis.port) in breaker["why"], breaker
-    assert "[-]breaker_redis failed" in gateway.public("GET", "/readyz?verbose").text
+
+    def lost():  # a frozen one takes connections, for a while
+        breaker = shown(gateway, "redis")
+        return breaker["state"] != "closed" and breaker["forced"]["state"] == "closed" and str(redis.port) in (breaker["why"] or "")
+
+    wait_until(lost, what="an opening")
+    wait_until(lambda: "[-]breaker_redis failed" in gateway.public("GET", "/readyz?verbose").text, what="the warning")
     redis.thaw()
     wait_until(lambda: shown(gateway, "redis")["state"] == "closed", 30, what="closed circuits")
     wait_until(lambda: buyers(gateway, sale, f"again-{time.monotonic()}", 5) == {"accepted"}, 30, what="orders")
@@ -219,17 +222,17 @@ def test_forced_closed_redis_refusals_do_not_open_it_but_a_lost_redis_does(gatew
 def test_a_redis_that_stays_slow_is_spared_by_the_workers_and_the_heartbeat_goes_on(start, redis):
     """Quick refusals instead of late ones; not for a moment's delay."""
     with LongWay(redis.port) as way:
-        gateway = start({"store": {"kind": "redis", "redis": {"url": f"redis://127.0.0.1:{way.port}/0"}}})
+        gateway = start({"store": {"kind": "redis", "redis": {"url": f"redis://127.0.0.1:{way.port}/0", "command_timeout_ms": 1000}}})
         sale = gateway.make_sale(stock=10000)
-        with Load(gateway, sale, pause=0.05) as crowd:
+        with Load(gateway, sale, threads=32, pause=0.05) as crowd:
             wait_until(lambda: crowd.promised() > 50, 30, what="orders")
             way.delay_s = 0.06
             time.sleep(3)
             assert shown(gateway, "redis")["openings"] == 0
-            way.delay_s = 0.35
+            way.delay_s = 0.7
             wait_until(lambda: shown(gateway, "redis")["circuits"]["closed"] == 0, 30, what="open circuits")
             breaker = shown(gateway, "redis")
-            assert "most replies take 250 ms or more" in breaker["why"] and breaker["window"]["slow_share"] >= 0.8, breaker
+            assert "most replies take 500 ms or more" in breaker["why"] and breaker["window"]["slow_share"] >= 0.8, breaker
             quick = 0
             for i in range(20):
                 began = time.monotonic()
@@ -238,7 +241,7 @@ def test_a_redis_that_stays_slow_is_spared_by_the_workers_and_the_heartbeat_goes
             assert quick >= 10, quick
             assert "[+]store ok" in gateway.public("GET", "/readyz?verbose").text
             way.delay_s = 0
-            wait_until(lambda: shown(gateway, "redis")["circuits"]["closed"] == WORKERS, 10, what="closed circuits")
+            wait_until(lambda: shown(gateway, "redis")["circuits"]["closed"] == WORKERS, what="closed circuits")
             before = crowd.promised()
             wait_until(lambda: crowd.promised() > before + 50, 30, what="orders")
         gateway.assert_books(sale)
@@ -349,13 +352,13 @@ def test_forced_open_before_kafka_orders_are_pending_and_accepted_when_it_ends(s
     assert shown(spilling, "kafka")["state"] == "open"
 
     assert spilling.admin("POST", f"{BREAKERS}/kafka/release").status == 200
-    wait_until(lambda: shown(spilling, "kafka")["state"] == "closed", 10, what="a closed circuit")
+    wait_until(lambda: shown(spilling, "kafka")["state"] == "closed", what="a closed circuit")
     wait_until(lambda: {order["state"] for order in spilling.orders(sale)} == {"accepted"} and len(spilling.orders(sale)) == 41, 30, what="the drain")
     assert spilling.admin("POST", f"/admin/v1/orders/{first}/confirm").status == 200
     spilling.assert_books(sale)
 
     force(spilling, "kafka", "open", 1)
-    wait_until(lambda: shown(spilling, "kafka")["state"] == "closed" and shown(spilling, "kafka")["forced"] is None, 10, what="the end")
+    wait_until(lambda: shown(spilling, "kafka")["state"] == "closed" and shown(spilling, "kafka")["forced"] is None, what="the end")
     assert buyers(spilling, sale, "after") == {"accepted"}
     assert shown(spilling, "kafka")["window"]["calls"] > 0
 
@@ -367,7 +370,7 @@ def test_without_a_spill_forced_open_before_kafka_is_no_log(start, kafka):
     assert buyers(gateway, sale, "meanwhile", 10) == {"log_unavailable"}
     assert gateway.public("GET", "/readyz").status == 503
     assert gateway.admin("POST", f"{BREAKERS}/kafka/release").status == 200
-    wait_until(lambda: gateway.public("GET", "/readyz").status == 200, 10, what="readiness")
+    wait_until(lambda: gateway.public("GET", "/readyz").status == 200, what="readiness")
     assert buyers(gateway, sale, "after", 10) == {"accepted"}
     assert all(sku["in_doubt"] == 0 for sku in gateway.assert_books(sale)["skus"])
 

@@ -325,7 +325,7 @@ def test_a_sale_that_cannot_be_noted_as_opened_opens_when_it_can(disk):
         disk.fail_writes(CONTROL)
         wait_until(lambda: "opening_not_noted" in gateway.log(), 20, what="a failed opening")
         disk.heal()
-        wait_until(lambda: "sale_served" in gateway.log(), 10, what="the opening")
+        wait_until(lambda: "sale_served" in gateway.log(), what="the opening")
         gateway.kill()
         gateway.start()
         report = gateway.assert_books(sale)

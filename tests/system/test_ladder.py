@@ -25,7 +25,7 @@ def raise_level(gateway, level):
     """By a threshold that every process exceeds."""
     document = {"leave_s": 1, "signals": {"memory": {"threshold": 0.0001, "weight": 1}}}
     assert gateway.admin("PUT", "/admin/v1/overload", document, ANY_VERSION).status == 200
-    wait_until(lambda: overload(gateway)["level"] == level, 10, what=f"level {level}")
+    wait_until(lambda: overload(gateway)["level"] == level, what=f"level {level}")
 
 
 def overload(gateway):
@@ -161,8 +161,8 @@ def test_the_access_log_is_off_unless_the_settings_say_otherwise_and_is_sampled_
         sale = logging.make_sale(stock=5)
         bought = logging.buy(sale, "ann", headers={"X-Request-Id": "click-1"})
         assert bought.status == 202 and logging.buy(sale, "bob", sku="none").status == 404
-        assert logging.public("GET", "/nowhere").status == 404
-        wait_until(lambda: len(access_lines(logging)) >= 3, what="lines")
+        assert logging.public("GET", "/nowhere", headers={"X-Request-Id": "click-2"}).status == 404
+        wait_until(lambda: "click-2" in [line["request_id"] for line in access_lines(logging)], what="the last line")
         [line] = [line for line in access_lines(logging) if line["request_id"] == "click-1"]
         assert (line["method"], line["route"], line["verdict"]) == ("POST", "/v1/sales/{sale}/orders", "accepted")
         assert line["took_us"] > 0 and len(line["user"]) == 16 and line["rehearsal"] is False
@@ -172,8 +172,9 @@ def test_the_access_log_is_off_unless_the_settings_say_otherwise_and_is_sampled_
             before = len(access_lines(logging))
             for _ in range(250):
                 assert logging.public("GET", "/livez").status == 200
+        wait_until(lambda: len(access_lines(logging)) - before >= 2, what="lines")
         time.sleep(0.3)
-        assert 2 <= len(access_lines(logging)) - before <= 4
+        assert len(access_lines(logging)) - before <= 4
     assert access_lines(gateway) == []
 
 
@@ -246,7 +247,7 @@ def test_a_pin_outlives_a_restart_and_its_time_ends_it():
         now = overload(gateway)
         assert now["level"] == 2 and now["pin"] == {"level": 2, "until": until, "by": "first", "reason": "the show begins"}
         assert now["features"]["access_log"]["reason"] == "pinned by first" and now["features"]["exports"]["state"] == "off"
-        wait_until(lambda: overload(gateway)["level"] == 0, 10, what="the end of the pin")
+        wait_until(lambda: overload(gateway)["level"] == 0, what="the end of the pin")
         now = overload(gateway)
         assert rfc3339() >= until and now["pin"] is None and now["why"] == "a pin has ended"
         assert now["features"]["exports"]["state"] == "on" and now["features"]["access_log"]["reason"] == "pinned by first"
@@ -390,7 +391,7 @@ def test_with_the_mode_off_the_level_stays_and_a_pin_holds():
     with Gateway() as gateway:
         document = {"mode": "off", "signals": {"memory": {"threshold": 0.0001, "weight": 1}}}
         assert gateway.admin("PUT", "/admin/v1/overload", document, ANY_VERSION).status == 200
-        wait_until(lambda: overload(gateway)["level_by_pressure"] == 4, 10, what="the pressure's level")
+        wait_until(lambda: overload(gateway)["level_by_pressure"] == 4, what="the pressure's level")
         assert overload(gateway)["level"] == 0 and pin_level(gateway, 1).json["level"] == 1
         assert gateway.admin("PATCH", "/admin/v1/overload", {"mode": "enforce"}, PATCH).json["level"] == 1
         answer = gateway.admin("POST", "/admin/v1/overload/unpin", {"reason": "enough"})

@@ -137,7 +137,7 @@ def test_time_in_which_no_worker_runs_is_loop_delay(gateway):
     gateway.process.send_signal(signal.SIGSTOP)
     time.sleep(0.6)
     gateway.process.send_signal(signal.SIGCONT)
-    wait_until(lambda: max(series(gateway, "loop_delay_ms", 4) or [0]) > 300, 5, what="the delay")
+    wait_until(lambda: max(series(gateway, "loop_delay_ms", 4) or [0]) > 300, what="the delay")
 
 
 def test_a_log_that_is_slow_raises_the_pressure_and_names_itself(tmp_path):
@@ -147,12 +147,12 @@ def test_a_log_that_is_slow_raises_the_pressure_and_names_itself(tmp_path):
         sale = gateway.make_sale(stock=100000)
         disk.slow_syncs(400_000)
         with Load(gateway, sale, threads=4):
-            wait_until(lambda: overload(gateway)["highest"] == "log_latency_ms" and overload(gateway)["pressure"] > 1, 10, what="the pressure")
+            wait_until(lambda: overload(gateway)["highest"] == "log_latency_ms" and overload(gateway)["pressure"] > 1, what="the pressure")
         disk.hang_syncs()
         with Load(gateway, sale, threads=4):  # nothing ends any more: the age of what waits counts
-            wait_until(lambda: overload(gateway)["signals"]["log_latency_ms"]["value"] > 1000, 10, what="the latency")
+            wait_until(lambda: overload(gateway)["signals"]["log_latency_ms"]["value"] > 1000, what="the latency")
         disk.heal()
-        wait_until(lambda: overload(gateway)["signals"]["log_latency_ms"]["value"] == 0, 10, what="its end")
+        wait_until(lambda: overload(gateway)["signals"]["log_latency_ms"]["value"] == 0, what="its end")
 
 
 @pytest.fixture()

@@ -355,7 +355,7 @@ def test_a_counter_in_memory_stops_when_another_gateway_sells_the_sale(memory_an
     winner, = (gateway for gateway in pair if gateway is not loser)
     loser.wait_log("sale_refused")
     winner.wait_state(sale, "open")
-    wait_until(lambda: loser.buy(sale, "late", key="late").code == "fenced", 10, what="a refusal")
+    wait_until(lambda: loser.buy(sale, "late", key="late").code == "fenced", what="a refusal")
     taken = [winner.buy(sale, f"u{i}").json for i in range(6)]
     assert {order["state"] for order in taken} == {"accepted"}
     winner.rest(sale)

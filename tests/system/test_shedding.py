@@ -153,8 +153,8 @@ def test_an_operator_who_turns_the_controller_off_has_nobody_shed_and_no_limit_t
     sale = gateway.make_sale(stock=1000000, per_user_cap=100000)
     with overloaded(gateway, sale) as crowd:
         assert gateway.admin("PUT", "/admin/v1/overload", {"mode": "off"}, {"If-Match": "*"}, timeout=30).status == 200
-        wait_until(lambda: admitted(gateway) == admitted(gateway, "other") == 1, 5, what="everybody")
-        wait_until(lambda: gateway.metric('penstock_flow_limit{target="log"}') == 8192, 5, what="no limit")
+        wait_until(lambda: admitted(gateway) == admitted(gateway, "other") == 1, what="everybody")
+        wait_until(lambda: gateway.metric('penstock_flow_limit{target="log"}') == 8192, what="no limit")
         shed = gateway.metric('penstock_answers_total{verdict="shed"}')
         rounds = crowd.rounds
         wait_until(lambda: crowd.rounds > rounds + 3, 30, what="answers")

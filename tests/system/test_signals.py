@@ -91,7 +91,7 @@ def test_a_drain_takes_the_rest_of_a_request_that_has_begun():
         idle = Connection(gateway.port, 30)  # says nothing: nobody waits for it
         assert idle.ask(buy_bytes(sale, "other", "k"))[0] == 202
         term(gateway)
-        wait_until(lambda: gateway.process.poll() is not None or refuses(gateway.port), 10, what="the listen sockets to close")
+        wait_until(lambda: gateway.process.poll() is not None or refuses(gateway.port), what="the listen sockets to close")
         time.sleep(0.5)
         status, body = connection.ask(request[-10:])
         assert status == 202 and b'"accepted"' in body and connection.closing, body
@@ -172,7 +172,7 @@ def test_a_second_sigterm_cuts_the_delay_short_and_no_request():
         with Load(gateway, sale) as load:
             wait_until(lambda: load.promised() > 100, 30, what="orders")
             term(gateway)
-            wait_until(lambda: gateway.public("GET", "/readyz").status == 503, 5, what="readyz to fail")
+            wait_until(lambda: gateway.public("GET", "/readyz").status == 503, what="readyz to fail")
             started = time.monotonic()
             term(gateway)
             assert gateway.process.wait(30) == 0
