@@ -82,6 +82,14 @@ enum gw_metric {
     GW_M_UPSTREAM_ENDPOINTS,   /* penstock_upstream_endpoints{pool,state} */
     GW_M_UPSTREAM_EJECTIONS,   /* penstock_upstream_ejections_total{pool,reason} */
     GW_M_UPSTREAM_PANIC,       /* penstock_upstream_panic{pool} */
+    GW_M_UPSTREAM_OPEN,        /* penstock_upstream_breakers_open{pool} */
+    GW_M_UPSTREAM_LIMIT,       /* penstock_upstream_limit{pool} */
+    GW_M_UPSTREAM_WAITING,     /* penstock_upstream_waiting{pool} */
+    GW_M_UPSTREAM_BUSY,        /* penstock_upstream_busy_total{pool} */
+    GW_M_ROUTE_FALLBACKS,      /* penstock_route_fallbacks_total{route,kind} */
+    GW_M_ROUTE_SPLIT,          /* penstock_route_split_ratio{route,pool,split} */
+    GW_M_ROUTE_SHADOWS,        /* penstock_route_shadows_total{route,result} */
+    GW_M_ROUTE_RETURNS,        /* penstock_route_returns_total{route,cause} */
     GW_M_ROUTE_REQUESTS,       /* penstock_route_requests_total{route,pool,outcome} */
     GW_M_CACHE_REQUESTS,       /* penstock_cache_requests_total{cache,result} */
     GW_M_CACHE_ANSWERS,        /* penstock_cache_answers_total{cache,result}, of enum up_store */

@@ -61,6 +61,7 @@ static void stop(struct gw_worker *worker)
     srv_http_free(worker->http);
     worker->http = NULL;
     pub_cache_stop(&worker->listener);
+    pub_shadows_cancel(&worker->listener.shadows);
     up_worker_free(worker->shop);
     worker->shop = NULL;
     ps_mailbox_close(worker->mail);

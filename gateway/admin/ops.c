@@ -119,6 +119,14 @@ static void print_asked(FILE *out, size_t row, void *ctx)
     case GW_M_UPSTREAM_ENDPOINTS:
     case GW_M_UPSTREAM_EJECTIONS:
     case GW_M_UPSTREAM_PANIC:
+    case GW_M_UPSTREAM_OPEN:
+    case GW_M_UPSTREAM_LIMIT:
+    case GW_M_UPSTREAM_WAITING:
+    case GW_M_UPSTREAM_BUSY:
+    case GW_M_ROUTE_FALLBACKS:
+    case GW_M_ROUTE_SPLIT:
+    case GW_M_ROUTE_SHADOWS:
+    case GW_M_ROUTE_RETURNS:
     case GW_M_ROUTE_REQUESTS:
         op_print_pools(out, (enum gw_metric)row, up_registry_table(scrape->deps->shop));
         break;

@@ -3,7 +3,8 @@
 #include "gateway/admin/admin_internal.h"
 
 #include "gateway/metrics.h"
-#include "gateway/upstream/route_figures.h"
+#include "gateway/upstream/fallback.h"
+#include "gateway/upstream/tally.h"
 
 #include <inttypes.h>
 
@@ -64,12 +65,20 @@ static int64_t sum_of(const struct up_pool_view *view, enum gw_metric row)
             sum += load(&pool->cells[i].retries);
         else if (row == GW_M_UPSTREAM_NO_ENDPOINT)
             sum += load(&pool->cells[i].no_endpoint);
+        else if (row == GW_M_UPSTREAM_LIMIT)
+            sum += ps_adaptive_limit_in_force(&pool->cells[i].limit);
+        else if (row == GW_M_UPSTREAM_WAITING)
+            sum += load(&pool->cells[i].waiting);
+        else if (row == GW_M_UPSTREAM_BUSY)
+            sum += load(&pool->cells[i].queue_full);
     }
     for (size_t i = 0; i < view->member_count; i++) {
         if (row == GW_M_UPSTREAM_CONNECTIONS)
             sum += up_endpoint_connections(view->members[i].endpoint);
         else if (row == GW_M_UPSTREAM_IN_FLIGHT)
             sum += up_endpoint_in_flight(view->members[i].endpoint);
+        else if (row == GW_M_UPSTREAM_OPEN)
+            sum += up_endpoint_circuit(view->members[i].endpoint) != PS_BREAKER_CLOSED;
     }
     return sum;
 }
@@ -109,13 +118,83 @@ static void print_routes(FILE *out, const char *name, const struct up_table *tab
     }
 }
 
+static void print_fallbacks(FILE *out, const char *name, const struct up_route *route)
+{
+    int64_t nothing = 0;
+
+    for (size_t kind = 0; kind < CFG_FALLBACK_KINDS; kind++) {
+        int64_t sum = 0;
+        for (size_t i = 0; i < route->cell_count; i++)
+            sum += load(&route->cells[i].fallbacks[kind]);
+        fprintf(out, "%s{route=\"%s\",kind=\"%s\"} %" PRId64 "\n", name, route->name,
+                up_fallback_names[kind], sum);
+    }
+    for (size_t i = 0; i < route->cell_count; i++)
+        nothing += load(&route->cells[i].nothing_left);
+    fprintf(out, "%s{route=\"%s\",kind=\"none\"} %" PRId64 "\n", name, route->name, nothing);
+}
+
+static void print_shares(FILE *out, const char *name, const struct up_route_view *view)
+{
+    for (size_t i = 0; i < view->doc->split_count; i++) {
+        const struct up_split_view *split = &view->splits[i];
+        fprintf(out, "%s{route=\"%s\",pool=\"%s\",split=\"%zu\"} %g\n", name, view->doc->name,
+                split->as->pool, i, up_split_is_off(split) ? 0 : split->as->per_mille / 1000.0);
+    }
+}
+
+static void print_shadows(FILE *out, const char *name, const struct up_route *route)
+{
+    int64_t sent = 0, failed = 0, left_out = 0;
+
+    for (size_t i = 0; i < route->cell_count; i++) {
+        sent += load(&route->cells[i].shadows);
+        failed += load(&route->cells[i].shadows_failed);
+        left_out += load(&route->cells[i].shadows_left_out);
+    }
+    fprintf(out, "%s{route=\"%s\",result=\"sent\"} %" PRId64 "\n", name, route->name, sent);
+    fprintf(out, "%s{route=\"%s\",result=\"failed\"} %" PRId64 "\n", name, route->name, failed);
+    fprintf(out, "%s{route=\"%s\",result=\"left_out\"} %" PRId64 "\n", name, route->name, left_out);
+}
+
+static void print_returns(FILE *out, const char *name, const struct up_route *route)
+{
+    for (enum up_cause i = UP_CAUSE_ERRORS; i < UP_CAUSE_COUNT; i++)
+        fprintf(out, "%s{route=\"%s\",cause=\"%s\"} %" PRId64 "\n", name, route->name,
+                up_cause_names[i], route->returns[i]);
+}
+
+/* False: the row is of pools. */
+static bool print_route_rows(FILE *out, enum gw_metric row, const struct up_table *table)
+{
+    const char *name = gw_metric_table[row].name;
+
+    if (row == GW_M_ROUTE_REQUESTS)
+        print_routes(out, name, table);
+    else if (row != GW_M_ROUTE_FALLBACKS && row != GW_M_ROUTE_SPLIT && row != GW_M_ROUTE_SHADOWS &&
+             row != GW_M_ROUTE_RETURNS)
+        return false;
+    for (size_t i = 0; i < table->route_count; i++) {
+        const struct up_route_view *view = &table->routes[i];
+        if (row == GW_M_ROUTE_SPLIT)
+            print_shares(out, name, view);
+        else if (row == GW_M_ROUTE_RETURNS && view->doc->split_count > 0)
+            print_returns(out, name, view->live);
+        else if (row == GW_M_ROUTE_FALLBACKS && view->doc->fallback_count > 0)
+            print_fallbacks(out, name, view->live);
+        else if (row == GW_M_ROUTE_SHADOWS && view->shadow != NULL)
+            print_shadows(out, name, view->live);
+    }
+    return true;
+}
+
 void op_print_pools(FILE *out, enum gw_metric row, const struct up_table *table)
 {
     const char *name = gw_metric_table[row].name;
 
-    if (table != NULL && row == GW_M_ROUTE_REQUESTS)
-        print_routes(out, name, table);
-    for (size_t i = 0; table != NULL && row != GW_M_ROUTE_REQUESTS && i < table->pool_count; i++) {
+    if (table == NULL || print_route_rows(out, row, table))
+        return;
+    for (size_t i = 0; i < table->pool_count; i++) {
         const struct up_pool_view *view = &table->pools[i];
         if (row == GW_M_UPSTREAM_REQUESTS)
             print_outcomes(out, name, view->pool);

@@ -24,21 +24,6 @@ static int64_t highest_ewma_ns(const struct up_endpoint *endpoint, int64_t now_n
     return highest;
 }
 
-/* As the breaker `endpoint:POOL:ADDRESS` is shown: open if one circuit is, else half open. */
-static enum ps_breaker_state worst_circuit(const struct up_endpoint *endpoint)
-{
-    size_t count[PS_BREAKER_STATES] = {0};
-
-    for (size_t i = 0; i < endpoint->cell_count; i++) {
-        struct ps_breaker_view view;
-        up_circuit_read(&endpoint->cells[i].circuit, &view);
-        count[view.state]++;
-    }
-    return count[PS_BREAKER_OPEN] > 0        ? PS_BREAKER_OPEN
-           : count[PS_BREAKER_HALF_OPEN] > 0 ? PS_BREAKER_HALF_OPEN
-                                             : PS_BREAKER_CLOSED;
-}
-
 static int64_t weight_now(const struct up_endpoint *endpoint)
 {
     return atomic_load_explicit(&endpoint->weight, memory_order_relaxed);
@@ -58,8 +43,9 @@ static json_t *endpoint_json(const struct up_member *member, int64_t now_ns)
         (int)member->as.weight, "weight_now",
         ps_json_of_number((double)weight_now(endpoint) / UP_WEIGHT_ONE), "state",
         up_state_names[endpoint->state], "since", ps_json_of_time(endpoint->since_ms), "why",
-        why[0] != '\0' ? why : NULL, "breaker", ps_breaker_state_names[worst_circuit(endpoint)],
-        "connections", (json_int_t)up_endpoint_connections(endpoint), "in_flight",
+        why[0] != '\0' ? why : NULL, "breaker",
+        ps_breaker_state_names[up_endpoint_circuit(endpoint)], "connections",
+        (json_int_t)up_endpoint_connections(endpoint), "in_flight",
         (json_int_t)up_endpoint_in_flight(endpoint), "requests", (json_int_t)all.answers, "errors",
         (json_int_t)all.failures, "ewma_ms", ms_json((double)highest_ewma_ns(endpoint, now_ns)),
         "p50_ms", ms_json(up_figures_quantile_ns(&added, 0.5)), "p99_ms",

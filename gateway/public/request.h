@@ -9,6 +9,7 @@
 #include "gateway/orders/in_flight.h"
 #include "gateway/public/client.h"
 #include "gateway/public/rehearsal.h"
+#include "gateway/public/shadow.h"
 #include "gateway/public/shop.h"
 #include "gateway/server/problem.h"
 
@@ -25,6 +26,7 @@ struct pub_listener {
     struct pub_pages *pages;
     struct up_worker *shop; /* the way to the shop */
     struct pub_cache_work cache;
+    struct pub_shadows shadows;
     struct ps_metrics_shard *shard;
     struct pub_rehearsal_seen seen; /* the worker's last mark */
     struct adm_worker_load *load;

@@ -251,9 +251,8 @@ static uint64_t key_of(const struct pub_request *request, const struct cfg_pool 
     return ps_hash64(&fixed, by.at != NULL ? by.at : "", by.len);
 }
 
-/* That of the split that this request goes to, or the route's own. */
-static void choose_pool(const struct pub_request *request, const struct up_pool_view **ret_pool,
-                        struct up_target **ret_target)
+/* The index of the split that this request goes to; UP_NONE: none. */
+static size_t choose_split(const struct pub_request *request)
 {
     const struct up_route_view *route = request->shop.route;
     const struct srv_request *http = request->http;
@@ -261,15 +260,34 @@ static void choose_pool(const struct pub_request *request, const struct up_pool_
 
     for (size_t i = 0; i < route->doc->split_count; i++)
         off |= (unsigned)up_split_is_off(&route->splits[i]) << i;
-    size_t split =
-        up_switch_pick(route->switches,
-                       &(struct up_asker){.user = request->client.user,
-                                          .client = request->client.address,
-                                          .head = http->head,
-                                          .base = http->base},
-                       off, up_route_draws(route->live, up_worker_index(request->listener->shop)));
-    *ret_pool = split != UP_NONE ? route->splits[split].pool : route->pool;
-    *ret_target = split != UP_NONE ? route->splits[split].live : route->own;
+    return up_switch_pick(route->switches,
+                          &(struct up_asker){.user = request->client.user,
+                                             .client = request->client.address,
+                                             .head = http->head,
+                                             .base = http->base},
+                          off,
+                          up_route_draws(route->live, up_worker_index(request->listener->shop)));
+}
+
+/* That of the split that this request goes to, or the route's own. While the breaker of a split's
+ * pool is open, its users have the route's own pool, and the split has failed each of them. */
+static void choose_pool(const struct pub_request *request, const struct up_pool_view **ret_pool,
+                        struct up_target **ret_target)
+{
+    const struct up_route_view *route = request->shop.route;
+    size_t worker = up_worker_index(request->listener->shop);
+    size_t split = choose_split(request);
+
+    *ret_pool = route->pool;
+    *ret_target = route->own;
+    if (split == UP_NONE)
+        return;
+    if (!up_pool_admits(route->splits[split].pool, worker)) {
+        up_target_skip(route->splits[split].live, worker);
+        return;
+    }
+    *ret_pool = route->splits[split].pool;
+    *ret_target = route->splits[split].live;
 }
 
 /* NULL: *ret_outcome says why; with UP_OUTCOME_client_gone it is the head that is too large. */
@@ -308,7 +326,10 @@ static struct up_exchange *start(struct pub_request *request, const struct up_po
                            .callbacks = &pub_shop_callbacks,
                            .ctx = request};
     pub_cache_call(request, &call);
-    return up_forward(worker, &call, ret_outcome);
+    struct up_exchange *exchange = up_forward(worker, &call, ret_outcome);
+    if (exchange != NULL && !request->shop.in_trouble)
+        pub_shadow_send(request, &head);
+    return exchange;
 }
 
 struct up_exchange *pub_shop_start(struct pub_request *request, const struct up_pool_view *pool,

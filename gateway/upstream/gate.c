@@ -38,6 +38,13 @@ static int64_t under_way(const struct up_pool_cell *cell)
     return atomic_load_explicit(&cell->limit.in_flight, memory_order_relaxed);
 }
 
+bool up_pool_admits(const struct up_pool_view *pool, size_t worker)
+{
+    struct up_pool_cell *cell = &pool->pool->cells[worker];
+
+    return up_circuit_admits(&cell->circuit, under_way(cell));
+}
+
 /* --- Waiting --- */
 
 static void stop_waiting(struct up_exchange *exchange)

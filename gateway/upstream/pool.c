@@ -93,3 +93,18 @@ int64_t up_endpoint_connections(const struct up_endpoint *endpoint)
         sum += atomic_load_explicit(&endpoint->cells[i].connections, memory_order_relaxed);
     return sum;
 }
+
+enum ps_breaker_state up_endpoint_circuit(const struct up_endpoint *endpoint)
+{
+    enum ps_breaker_state state = PS_BREAKER_CLOSED;
+
+    for (size_t i = 0; i < endpoint->cell_count; i++) {
+        struct ps_breaker_view view;
+        up_circuit_read(&endpoint->cells[i].circuit, &view);
+        if (view.state == PS_BREAKER_OPEN)
+            return PS_BREAKER_OPEN;
+        if (view.state == PS_BREAKER_HALF_OPEN)
+            state = PS_BREAKER_HALF_OPEN;
+    }
+    return state;
+}

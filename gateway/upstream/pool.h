@@ -164,6 +164,8 @@ struct up_table {
     uint32_t *slots;            /* places in `routes`, + 1; 0: free */
 };
 
+/* Does the worker's circuit before the pool let a request through now? The thread of `worker`. */
+bool up_pool_admits(const struct up_pool_view *pool, size_t worker);
 /* Of a new pool: its circuit, and its limit. gate.c */
 void up_gate_init(struct up_pool_cell *cell, const struct ps_clock *clock);
 
@@ -179,5 +181,7 @@ void up_table_drop(struct up_table *table); /* NULL is allowed */
 /* Over all workers. */
 int64_t up_endpoint_in_flight(const struct up_endpoint *endpoint);
 int64_t up_endpoint_connections(const struct up_endpoint *endpoint);
+/* OPEN if the circuit of a worker is, else HALF_OPEN if one is. */
+enum ps_breaker_state up_endpoint_circuit(const struct up_endpoint *endpoint);
 
 #endif

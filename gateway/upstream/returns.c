@@ -36,7 +36,7 @@ static void take_back(struct up_returns *returns, const struct up_route_view *ro
     }
     atomic_store_explicit(&split->live->returned, true, memory_order_relaxed);
     split->live->pending = entry;
-    returns->by_cause[cause]++;
+    route->live->returns[cause]++;
     ps_log(PS_LOG_WARN, "split_returned", PS_F_STR("route", route->doc->name),
            PS_F_STR("pool", split->as->pool), PS_F_STR("why", up_cause_names[cause]),
            PS_F_INT("requests", its->requests), PS_F_INT("failures", its->failures),
@@ -123,9 +123,10 @@ static void judge(struct up_returns *returns, const struct up_route_view *route,
     up_tally_read(split->live, &its);
     up_tally_read(route->own, &own);
     up_window_note(split->live->window, now_s, &its, &own, &its_window, &own_window);
-    enum up_cause cause = up_split_judge(split->as, &its_window, &own_window);
+    struct up_tally met = up_tally_met(&its_window);
+    enum up_cause cause = up_split_judge(split->as, &met, &own_window);
     if (cause != UP_CAUSE_NONE)
-        take_back(returns, route, split, cause, &its_window, &own_window);
+        take_back(returns, route, split, cause, &met, &own_window);
 }
 
 static void look_at(struct up_returns *returns, const struct up_route_view *route,

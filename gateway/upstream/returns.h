@@ -17,9 +17,8 @@
 struct up_returns {
     struct cfg_store *config;
     const struct ps_clock *clock;
-    int64_t judged_s;                 /* monotonic */
-    bool writing;                     /* a change is under way */
-    int64_t by_cause[UP_CAUSE_COUNT]; /* splits that were taken back here, by enum up_cause */
+    int64_t judged_s; /* monotonic */
+    bool writing;     /* a change is under way */
 };
 
 /* Now and then, at least each second. */

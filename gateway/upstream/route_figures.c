@@ -46,12 +46,6 @@ void up_target_drop(struct up_target *target)
     free(target);
 }
 
-static void add_one(_Atomic(int64_t) *figure) /* one writer */
-{
-    atomic_store_explicit(figure, atomic_load_explicit(figure, memory_order_relaxed) + 1,
-                          memory_order_relaxed);
-}
-
 void up_target_count(struct up_target *target, size_t worker, enum up_outcome outcome,
                      int64_t took_ns)
 {
@@ -60,10 +54,15 @@ void up_target_count(struct up_target *target, size_t worker, enum up_outcome ou
                  outcome == UP_OUTCOME_timeout || outcome == UP_OUTCOME_broken;
     _Atomic(uint32_t) *bucket = &cell->latency[up_latency_bucket(took_ns)];
 
-    add_one(&cell->outcomes[outcome]);
+    up_route_count(&cell->outcomes[outcome]);
     if (timed)
         atomic_store_explicit(bucket, atomic_load_explicit(bucket, memory_order_relaxed) + 1,
                               memory_order_relaxed);
+}
+
+void up_target_skip(struct up_target *target, size_t worker)
+{
+    up_route_count(&target->cells[worker].skipped);
 }
 
 /* --- Routes. --- */
@@ -94,12 +93,12 @@ void up_route_drop(struct up_route *route)
 
 void up_route_fell_back(struct up_route *route, size_t worker, enum cfg_fallback_kind kind)
 {
-    add_one(&route->cells[worker].fallbacks[kind]);
+    up_route_count(&route->cells[worker].fallbacks[kind]);
 }
 
 void up_route_has_nothing(struct up_route *route, size_t worker)
 {
-    add_one(&route->cells[worker].nothing_left);
+    up_route_count(&route->cells[worker].nothing_left);
 }
 
 /* --- From one version of a document to the next. --- */

@@ -9,6 +9,10 @@
 
 #include "gateway/upstream/pool.h"
 
+/* Why a split is taken back (tally.h). */
+enum up_cause { UP_CAUSE_NONE, UP_CAUSE_ERRORS, UP_CAUSE_LATENCY, UP_CAUSE_COUNT };
+extern const char *const up_cause_names[]; /* in order */
+
 /* Quarters of powers of two: the first holds all below 2^16 ns (66 us), the last all from 2^36 ns
  * (69 s) on. */
 #define UP_LATENCY_BUCKETS 82
@@ -16,6 +20,7 @@
 /* What one worker's requests have met in the pool of a target. */
 struct up_target_cell {
     _Atomic(int64_t) outcomes[UP_OUTCOME_COUNT];
+    _Atomic(int64_t) skipped; /* were to go there, but for the open breaker of its pool */
     _Atomic(uint32_t) latency[UP_LATENCY_BUCKETS]; /* until the head of the answer; of a timeout:
                                                       how long was waited */
 } PS_ALIGNED;
@@ -36,18 +41,19 @@ struct up_target {
 
 /* One worker's part of a route. */
 struct up_route_cell {
-    uint64_t draws;                                 /* of splits by request: the worker's alone */
+    uint64_t draws; /* of splits by request: the worker's alone */
+    uint64_t shadow_draws;
     _Atomic(int64_t) fallbacks[CFG_FALLBACK_KINDS]; /* answers, by enum cfg_fallback_kind */
     _Atomic(int64_t) nothing_left;     /* no fall-back could answer either: an error of ours */
     _Atomic(int64_t) shadows;          /* copies that were sent */
-    _Atomic(int64_t) shadows_left_out; /* for want of a place, or given up by the ladder */
+    _Atomic(int64_t) shadows_left_out; /* for want of a place, or because the ladder says so */
     _Atomic(int64_t) shadows_failed;   /* of those that were sent */
-    _Atomic(int64_t) shadows_in_flight;
 } PS_ALIGNED;
 
 struct up_route {
     _Atomic(unsigned) refs;
     char name[PS_NAME_MAX + 1];
+    int64_t returns[UP_CAUSE_COUNT]; /* the control thread's alone: splits that were taken back */
     size_t cell_count;
     struct up_route_cell cells[]; /* by worker */
 };
@@ -81,6 +87,16 @@ static inline uint64_t *up_route_draws(struct up_route *route, size_t worker)
 {
     return &route->cells[worker].draws;
 }
+
+/* One more; one writer. */
+static inline void up_route_count(_Atomic(int64_t) *figure)
+{
+    atomic_store_explicit(figure, atomic_load_explicit(figure, memory_order_relaxed) + 1,
+                          memory_order_relaxed);
+}
+
+/* It was not sent there because the breaker of the pool is open. The thread of `worker`. */
+void up_target_skip(struct up_target *target, size_t worker);
 
 /* A fall-back has answered; none could. The thread of `worker`. */
 void up_route_fell_back(struct up_route *route, size_t worker, enum cfg_fallback_kind kind);

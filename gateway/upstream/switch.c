@@ -165,6 +165,11 @@ static struct ps_str str(const char *text)
     return (struct ps_str){text, strlen(text)};
 }
 
+bool up_draw_is_in(uint64_t *draws, uint32_t per_mille)
+{
+    return place_of_draw(draws) < per_mille;
+}
+
 /* False: the line is not about this request. */
 static bool find_place(const struct up_switch *swtch, const struct line *line,
                        const struct up_asker *asker, uint64_t *draws, uint32_t *ret_place)

@@ -39,4 +39,7 @@ struct up_asker {
 size_t up_switch_pick(const struct up_switch *swtch, const struct up_asker *asker, unsigned off,
                       uint64_t *draws);
 
+/* Is this draw one of the share? Of each 1,000 exactly `per_mille` are. */
+bool up_draw_is_in(uint64_t *draws, uint32_t per_mille);
+
 #endif

@@ -41,6 +41,7 @@ void up_tally_read(const struct up_target *target, struct up_tally *ret_tally)
             tally.requests += j != UP_OUTCOME_client_gone ? count : 0;
             tally.failures += up_outcome_is_failure(j) ? count : 0;
         }
+        tally.skipped += atomic_load_explicit(&cell->skipped, memory_order_relaxed);
         for (size_t j = 0; j < UP_LATENCY_BUCKETS; j++)
             tally.latency[j] += atomic_load_explicit(&cell->latency[j], memory_order_relaxed);
     }
@@ -51,7 +52,8 @@ void up_tally_between(const struct up_tally *before, const struct up_tally *afte
                       struct up_tally *ret_tally)
 {
     struct up_tally tally = {.requests = after->requests - before->requests,
-                             .failures = after->failures - before->failures};
+                             .failures = after->failures - before->failures,
+                             .skipped = after->skipped - before->skipped};
 
     for (size_t i = 0; i < UP_LATENCY_BUCKETS; i++)
         tally.latency[i] = after->latency[i] - before->latency[i];
@@ -112,6 +114,17 @@ static bool is_slower(const struct up_tally *its, const struct up_tally *own, do
 
     return measured(its) >= UP_JUDGE_MIN && measured(own) >= UP_JUDGE_MIN &&
            up_tally_p99_ns(its) > bound_ns && slower_than(its, bound_ns) >= UP_JUDGE_BAD_MIN;
+}
+
+struct up_tally up_tally_met(const struct up_tally *its)
+{
+    struct up_tally met = *its;
+
+    if (its->failures >= UP_JUDGE_BAD_MIN && 2 * its->failures >= its->requests) {
+        met.requests += its->skipped;
+        met.failures += its->skipped;
+    }
+    return met;
 }
 
 enum up_cause up_split_judge(const struct cfg_split *split, const struct up_tally *its,

@@ -27,6 +27,7 @@ int64_t up_latency_from_ns(size_t bucket); /* the least of it; of one too many: 
 struct up_tally {
     int64_t requests; /* without those whose client has left */
     int64_t failures;
+    int64_t skipped; /* kept from the pool by its breaker; in no other figure */
     uint32_t latency[UP_LATENCY_BUCKETS];
 };
 
@@ -39,11 +40,12 @@ double up_tally_failure_share(const struct up_tally *tally); /* 0: no requests *
 /* The time that 99 of 100 do not exceed, within a tenth; 0: none was measured. */
 int64_t up_tally_p99_ns(const struct up_tally *tally);
 
-enum up_cause { UP_CAUSE_NONE, UP_CAUSE_ERRORS, UP_CAUSE_LATENCY, UP_CAUSE_COUNT };
-extern const char *const up_cause_names[]; /* in order */
-
+/* What the split has met: those that the pool's breaker has kept away have failed, too, if what it
+ * is open for was met in the window: half of the requests, and UP_JUDGE_BAD_MIN, have failed. (Of a
+ * split that was just taken up again the breaker may be open for what was before.) */
+struct up_tally up_tally_met(const struct up_tally *its);
 /* Is the split to be taken back for what its pool and the route's own have met in the window? */
-enum up_cause up_split_judge(const struct cfg_split *split, const struct up_tally *its,
+enum up_cause up_split_judge(const struct cfg_split *split, const struct up_tally *met,
                              const struct up_tally *own);
 
 /* --- The window of a split: the control thread. --- */

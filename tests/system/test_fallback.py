@@ -275,3 +275,13 @@ def test_who_finds_no_place_waits_in_the_queue_for_one(one_worker, shop):
     for _ in range(4):
         why.update(answer.headers.get("penstock-fallback", "shop") for answer in at_once(one_worker, 100))
     assert why["shop"] >= 390, why
+
+
+def test_metrics_count_the_answers_of_fallbacks_by_kind(gateway, shop, backup):
+    put_route(gateway, "product", path="/p/", pool="dead", fallback=[{"kind": "pool", "pool": "backup"}, SORRY])
+    for _ in range(3):
+        assert get(gateway).text == "backup"
+    backup.stop()
+    assert get(gateway).text == "sorry\n"
+    counts = {kind: gateway.metric(f'penstock_route_fallbacks_total{{route="product",kind="{kind}"}}') for kind in ("pool", "static", "problem", "none")}
+    assert counts == {"pool": 3, "static": 1, "problem": 0, "none": 0}

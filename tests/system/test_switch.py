@@ -126,6 +126,16 @@ def test_a_pool_that_fails_is_left_by_itself_and_the_audit_says_the_figures(gate
     gateway.wait_log("split_returned")
 
 
+def test_while_the_breaker_of_the_new_pool_is_open_its_users_have_the_old_one(gateway, new):
+    change_route(gateway, "product", split=[{**SPLIT, "return": None}])
+    mine = those_in(gateway, "new", USERS[:100])
+    answer = gateway.admin("POST", "/admin/v1/breakers/pool:new/force", {"state": "open", "ttl_s": 600})
+    assert answer.status == 200
+    assert those_in(gateway, "new", USERS[:100]) == set()
+    assert gateway.admin("POST", "/admin/v1/breakers/pool:new/release").status == 200
+    assert those_in(gateway, "new", USERS[:100]) == mine
+
+
 def test_what_was_taken_back_stays_so_over_a_restart_until_the_split_is_another_one(old, new, tmp_path):
     with Gateway(tmp_path) as gateway:
         gateway.no_limits()
@@ -152,7 +162,7 @@ def test_an_operator_gives_it_its_share_again(gateway, new):
     new.serve = lambda request: "new"
     answer = gateway.admin("POST", "/admin/v1/routes/product/resume", {"reason": "it was mended"})
     assert answer.status == 200 and answer.json["returned"] == []
-    assert 30 < len(those_in(gateway, "new", USERS[:100])) < 70
+    wait_until(lambda: 30 < len(those_in(gateway, "new", USERS[:100])) < 70, 15)  # its breaker closes by probes
     assert audit_log(gateway, "route.resume")[0]["why"] == "it was mended"
     assert not keep_asking(gateway, 3, lambda: returned(gateway) != [], USERS[:100])  # judged anew
     assert gateway.admin("POST", "/admin/v1/routes/product/resume").status == 200  # nothing to do
@@ -250,3 +260,61 @@ def test_a_gateway_that_dies_in_the_middle_of_a_switch_leaves_one_that_is_whole(
         stop.set()
         watcher.join()
     assert not failed, failed[:3]
+
+
+# --- Shadow copies. ---
+
+
+def shadows(gateway):
+    return {result: gateway.metric(f'penstock_route_shadows_total{{route="product",result="{result}"}}') for result in ("sent", "failed", "left_out")}
+
+
+def test_a_share_of_gets_is_copied_to_another_pool_whose_answers_are_dropped(gateway, old, new):
+    change_route(gateway, "product", methods=["GET", "POST"], shadow={"pool": "new", "share": 0.5})
+    new.serve = lambda request: "nobody sees this" * 10000
+    assert {answered_by(gateway, path=f"/p/{n}?a=1") for n in range(200)} == {"old"}
+    wait_until(lambda: len(new.requests) >= 90, 5)
+    assert 90 <= len(new.requests) <= 110 and len(old.requests) == 200
+    assert all(request.value("Penstock-Shadow") == "?1" and request.method == "GET" for request in new.requests)
+    assert not any(request.values("Penstock-Shadow") for request in old.requests)
+    copies = {request.target for request in new.requests}
+    assert copies < {request.target for request in old.requests}
+    wait_until(lambda: shadows(gateway) == {"sent": len(new.requests), "failed": 0, "left_out": 0}, 5)
+    before = len(new.requests)
+    assert all(gateway.public("POST", "/p/1", body=b"x").status == 200 for _ in range(20))
+    time.sleep(0.2)
+    assert len(new.requests) == before
+
+
+def test_a_shadow_pool_that_is_frozen_or_dead_costs_buyers_nothing_and_is_not_tried_again(gateway, new):
+    new.freeze()
+    change_route(gateway, "product", shadow={"pool": "new", "share": 1})
+    began = time.monotonic()
+    assert {answered_by(gateway) for _ in range(300)} == {"old"}
+    assert time.monotonic() - began < 5
+    assert shadows(gateway)["sent"] <= 2 * 64 and shadows(gateway)["left_out"] >= 300 - 2 * 64 - shadows(gateway)["failed"]
+    new.thaw()
+    new.stop()
+    assert {answered_by(gateway) for _ in range(100)} == {"old"}
+    assert gateway.metric('penstock_upstream_retries_total{pool="new"}') == 0
+
+
+def test_shadows_are_what_the_ladder_ends_first(gateway, new):
+    change_route(gateway, "product", shadow={"pool": "new", "share": 1}, **{"class": "core"})
+    assert gateway.admin("POST", "/admin/v1/features/shadow_copies/pin", {"state": "off", "ttl_s": 600}).status == 200
+    assert answered_by(gateway) == "old" and shadows(gateway)["left_out"] == 1
+    assert gateway.admin("GET", "/admin/v1/features/shadow_copies").json["level"] == 1
+    assert gateway.admin("POST", "/admin/v1/features/shadow_copies/unpin").status == 200
+    answered_by(gateway)
+    wait_until(lambda: len(new.requests) == 1, 5)
+
+
+def test_metrics_say_the_share_in_force_and_what_was_taken_back(gateway, new):
+    change_route(gateway, "product", split=[SPLIT])
+    share = 'penstock_route_split_ratio{route="product",pool="new",split="0"}'
+    assert gateway.metric(share) == 0.5
+    new.serve = lambda request: Reply(500, "broken")
+    assert keep_asking(gateway, 20, lambda: returned(gateway) != [], USERS[:40])
+    assert gateway.metric(share) == 0
+    assert gateway.metric('penstock_route_returns_total{route="product",cause="errors"}') == 1
+    assert gateway.metric('penstock_route_requests_total{route="product",pool="new",outcome="error"}') >= 20

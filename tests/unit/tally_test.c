@@ -198,6 +198,24 @@ static void what_is_not_to_be_judged_is_not(void **state)
     end(&run);
 }
 
+static void what_an_open_breaker_keeps_away_has_failed_only_if_the_pool_fails_now(void **state)
+{
+    const struct up_tally failing = {.requests = 25, .failures = 20, .skipped = 100};
+    const struct up_tally mended = {.requests = 25, .failures = 0, .skipped = 100};
+    const struct up_tally unknown = {.skipped = 100};
+    const struct cfg_split split = {.back = {.on = true, .errors_above = 0.02, .window_s = 30}};
+    const struct up_tally own = {.requests = 1000};
+    struct up_tally met = up_tally_met(&failing);
+    (void)state;
+    assert_int_equal(met.requests, 125);
+    assert_int_equal(met.failures, 120);
+    assert_int_equal(up_split_judge(&split, &met, &own), UP_CAUSE_ERRORS);
+    met = up_tally_met(&mended);
+    assert_int_equal(up_split_judge(&split, &met, &own), UP_CAUSE_NONE);
+    met = up_tally_met(&unknown);
+    assert_int_equal(up_split_judge(&split, &met, &own), UP_CAUSE_NONE);
+}
+
 /* --- The window. --- */
 
 static void the_window_forgets_what_is_older(void **state)
@@ -269,6 +287,7 @@ int main(void)
         cmocka_unit_test(one_slow_answer_in_two_hundred_does_not),
         cmocka_unit_test(fewer_than_fifty_answers_say_nothing),
         cmocka_unit_test(what_is_not_to_be_judged_is_not),
+        cmocka_unit_test(what_an_open_breaker_keeps_away_has_failed_only_if_the_pool_fails_now),
         cmocka_unit_test(the_window_forgets_what_is_older),
         cmocka_unit_test(an_hour_goes_in_steps_of_a_minute),
         cmocka_unit_test(a_bucket_holds_its_own_and_all_of_them_everything),
