@@ -36,6 +36,7 @@ def gateway():
     with Gateway(settings={"workers": 1}) as one:
         one.no_limits()
         yield one
+        assert one.stop() == 0
 
 
 @pytest.fixture

@@ -92,6 +92,7 @@ def gateway():
     with Gateway(settings={"workers": 1}) as one:
         one.no_limits()
         yield one
+        assert one.stop() == 0
 
 
 def test_a_thousand_pages_arrive_whole_over_kept_connections(gateway, server):
