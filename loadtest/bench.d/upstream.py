@@ -112,7 +112,7 @@ def buyers_p99(penstock, directory, seconds, pages):
     if pages and told["pages"]["answered"] < 0.99 * PAGES_PER_SECOND * seconds:
         sys.exit(f"bench: only {told['pages']['answered']} pages were answered within {seconds} s")
     return {"p50_ms": told["latency_ms"]["accepted"]["p50"], "p99_ms": told["latency_ms"]["accepted"]["p99"],
-            "pages_p99_ms": told["pages"]["latency_ms"]["p99"] if pages else None}
+            "pages_p99_ms": told["pages"]["latency_ms"]["all"]["p99"] if pages else None}
 
 
 def buy_beside_pages(penstock, directory, rounds, seconds):
