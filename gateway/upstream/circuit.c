@@ -6,7 +6,6 @@
 const struct ps_breaker_settings up_circuit_of_endpoint = {.window_ms = 10000,
                                                            .calls_min = 20,
                                                            .failure_percent = 50,
-                                                           .failures_in_row = 5,
                                                            .probes = 1,
                                                            .pause_min_ms = 500,
                                                            .pause_max_ms = 10000};

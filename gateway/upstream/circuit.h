@@ -11,9 +11,9 @@
 #include "common/board.h"
 #include "common/breaker.h"
 
-/* Before an endpoint: five failures in a row, or half of at least 20 requests within 10 s; then a
- * pause of 0.5 s that doubles up to 10 s, and one request as a probe. Before a pool: half of at
- * least 20 requests within 10 s; a pause of 0.5 to 5 s, and three probes. */
+/* Both open when half of at least 20 requests within 10 s have failed: not for some in a row, which
+ * come together at the end of a burst that was too much. An endpoint's pauses for 0.5 s, doubled up
+ * to 10 s, and is probed by one request; a pool's for 0.5 to 5 s, and by three. */
 extern const struct ps_breaker_settings up_circuit_of_endpoint, up_circuit_of_pool;
 
 /* One worker's. */

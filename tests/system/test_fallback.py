@@ -285,3 +285,51 @@ def test_metrics_count_the_answers_of_fallbacks_by_kind(gateway, shop, backup):
     assert get(gateway).text == "sorry\n"
     counts = {kind: gateway.metric(f'penstock_route_fallbacks_total{{route="product",kind="{kind}"}}') for kind in ("pool", "static", "problem", "none")}
     assert counts == {"pool": 3, "static": 1, "problem": 0, "none": 0}
+
+
+# --- What the cache has, however old. ---
+
+
+@pytest.fixture()
+def cached(gateway, shop):
+    """A route whose page was kept for a second, long ago."""
+    shop.serve = lambda request: Reply(body="kept", headers={"Cache-Control": "max-age=1", "Content-Type": "text/plain"})
+    assert gateway.admin("PUT", "/admin/v1/caches/default", {}).status in (201, 428)
+    change_route(gateway, "product", cache={"store": "default"}, fallback=[{"kind": "stale"}, SORRY], **{"class": "extra"})
+    assert get(gateway).text == "kept"
+    time.sleep(1.5)
+    return shop
+
+
+def assert_stale(answer, why):
+    assert (answer.status, answer.text, answer.headers["penstock-fallback"]) == (200, "kept", f"stale; why={why}"), (answer, answer.headers)
+    assert int(answer.headers["age"]) >= 1 and "cache-status" in answer.headers
+
+
+def test_a_stale_page_answers_for_a_pool_that_is_dead(gateway, cached):
+    cached.stop()
+    assert_stale(get(gateway), "failed")
+    assert get(gateway, "/p/never-asked").text == "sorry\n"
+
+
+def test_a_stale_page_answers_when_a_deadline_has_passed_or_no_endpoint_is_left(gateway, cached):
+    change_route(gateway, "product", first_byte_ms=200)
+    cached.delay_s = 3
+    assert_stale(get(gateway), "deadline")
+    cached.delay_s = 0
+    document = {"endpoints": [{"address": cached.address, "drain": True}]}
+    assert gateway.admin("PUT", "/admin/v1/pools/web", document, {"If-Match": "*"}).status == 200
+    assert_stale(get(gateway), "no_endpoint")
+
+
+def test_a_stale_page_answers_when_a_breaker_an_operator_or_the_ladder_says_so(gateway, cached):
+    assert gateway.admin("POST", "/admin/v1/breakers/pool:web/force", {"state": "open", "ttl_s": 600}).status == 200
+    assert_stale(get(gateway), "breaker")
+    assert gateway.admin("POST", "/admin/v1/breakers/pool:web/release").status == 200
+    assert gateway.admin("POST", "/admin/v1/routes/product/fallback", {"ttl_s": 600}).status == 200
+    assert_stale(get(gateway), "order")
+    assert gateway.admin("POST", "/admin/v1/routes/product/restore").status == 200
+    assert gateway.admin("POST", "/admin/v1/features/routes_extra/pin", {"state": "off", "ttl_s": 600}).status == 200
+    assert_stale(get(gateway), "level")
+    assert gateway.admin("POST", "/admin/v1/features/routes_extra/unpin").status == 200
+    assert "penstock-fallback" not in get(gateway).headers
