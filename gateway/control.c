@@ -165,12 +165,12 @@ static void on_tick(uv_timer_t *timer)
 static void *build_pages(void *ctx)
 {
     struct gw_control *control = ctx;
-
     struct up_table *table = up_registry_build(control->shop, control->deps.config);
 
     if (table != NULL)
         up_membership_follow(control->members, table);
-    gw_breakers_follow(control->deps.breakers, up_registry_table(control->shop));
+    if (control->deps.breakers != NULL)
+        gw_breakers_follow(control->deps.breakers, up_registry_table(control->shop));
     return table;
 }
 

@@ -18,7 +18,7 @@ struct gw_control_deps {
     struct cfg_store *config; /* open */
     struct sale_runs *sales;
     struct oq_fold *fold;
-    struct gw_breakers *breakers;             /* are told which pools there are */
+    struct gw_breakers *breakers;             /* are told which pools there are; may be NULL */
     const struct gw_workers *workers;         /* which snapshots go to */
     const struct ps_option_list *dns_servers; /* of pools; NULL: those of the system */
     void (*on_started)(void *ctx); /* once: the workers know what is to be served; may be NULL */
