@@ -120,6 +120,7 @@ enum up_outlier up_outlier_judge(const struct cfg_pool *pool, const struct up_fi
     unsigned row_max = pool->outlier.consecutive_errors;
     double failures = (double)added->failures, answers = (double)added->answers;
     double factor = pool->outlier.latency_factor;
+    const double last_ns = ps_metric_bounds[PS_METRIC_BOUNDS - 1] * (double)PS_NS_PER_S;
 
     if (row_max > 0 && in_row >= row_max) {
         snprintf(why, why_size, "%" PRIu32 " errors in a row", in_row);
@@ -133,7 +134,8 @@ enum up_outlier up_outlier_judge(const struct cfg_pool *pool, const struct up_fi
         return UP_OUTLIER_ERRORS;
     }
     if (factor > 0 && median_ns > 0 && up_outlier_has_latency(pool, added) &&
-        up_figures_mean_ns(added) > factor * median_ns) {
+        up_figures_mean_ns(added) > factor * median_ns &&
+        up_figures_quantile_ns(added, 0.9) >= fmin(factor * median_ns, last_ns)) {
         snprintf(why, why_size, "%.1f times the pool's median latency",
                  up_figures_mean_ns(added) / median_ns);
         return UP_OUTLIER_LATENCY;

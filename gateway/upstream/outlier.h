@@ -60,8 +60,9 @@ void up_recent_read(const struct up_recent *recent, const struct up_figures *now
                     struct up_figures *ret_added);
 
 /* Is this endpoint an outlier? `in_row`: failures without a success in between. `median_ns`: of the
- * pool's mean latencies; 0: not known. `why` says so in words: "5 errors in a row", "70 % of 40
- * answers in 10 s were errors", "3.2 times the pool's median latency". */
+ * pool's mean latencies; 0: not known. The mean must be above latency_factor times that, and so
+ * must a tenth of the answers: one pause makes no outlier. `why` says so in words: "5 errors in a
+ * row", "70 % of 40 answers in 10 s were errors", "3.2 times the pool's median latency". */
 enum up_outlier up_outlier_judge(const struct cfg_pool *pool, const struct up_figures *added,
                                  uint32_t in_row, double median_ns, char *why, size_t why_size);
 /* May its latency be compared? */

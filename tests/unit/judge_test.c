@@ -255,6 +255,7 @@ static void an_endpoint_far_slower_than_the_pools_median_is_ejected(void **unuse
         {3, {20, 20, 20, 19}, {10, 12, 8, 500}, ""}, /* too few answers */
         {0, {20, 20, 20, 20}, {10, 12, 8, 500}, ""}, /* not judged */
         {3, {5, 5, 5, 20}, {10, 12, 8, 500}, ""},    /* nothing to compare it with */
+        {3, {20, 20, 20, 20}, {1000, 1000, 1000, 4000}, "4.0 times the pool's median latency"},
         {2, {0, 0, 20, 20}, {10, 10, 10, 25}, "2.5 times the pool's median latency"},
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
@@ -270,6 +271,22 @@ static void an_endpoint_far_slower_than_the_pools_median_is_ejected(void **unuse
             expect(k, UP_UP, "", 1000);
         (void)tear_down(NULL);
     }
+}
+
+static void a_few_slow_answers_of_many_do_not_make_an_outlier(void **unused)
+{
+    (void)unused;
+    doc.outlier.latency_factor = 3;
+    add_members(2);
+    tick();
+    meet_many(0, 97, UP_OUTCOME_ok, 4);
+    meet_many(0, 3, UP_OUTCOME_ok, 900); /* a pause: a mean of 31 ms */
+    meet_many(1, 100, UP_OUTCOME_ok, 4);
+    pass(100);
+    expect(0, UP_UP, "", 1000);
+    meet_many(0, 10, UP_OUTCOME_ok, 900);
+    pass(100);
+    expect(0, UP_EJECTED, "27.5 times the pool's median latency", 0);
 }
 
 static void what_an_endpoint_met_before_it_was_ejected_is_forgotten(void **unused)
@@ -602,6 +619,7 @@ int main(void)
         T(too_many_errors_of_enough_answers_eject_an_endpoint),
         T(errors_are_forgotten_after_10_s),
         T(an_endpoint_far_slower_than_the_pools_median_is_ejected),
+        T(a_few_slow_answers_of_many_do_not_make_an_outlier),
         T(what_an_endpoint_met_before_it_was_ejected_is_forgotten),
         T(each_ejection_in_a_row_is_longer_and_good_times_make_it_short_again),
         T(at_most_a_share_is_ejected_and_never_all),
