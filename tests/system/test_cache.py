@@ -4,6 +4,7 @@ import threading
 import time
 
 import pytest
+from cluster import Cluster
 from pages import audit_log, change_route, put_pool, put_route
 from penstock import ANY_VERSION, Gateway, wait_until
 from upstreams import Reply, Upstream
@@ -212,8 +213,11 @@ def read_all(socks):
 
 
 def test_a_thousand_wait_for_one_fetch(gateway, shop):
-    shop.delay_s = 1
+    change_route(gateway, "shop", first_byte_ms=20000, total_ms=20000)
+    shop.freeze()
     socks = crowd(gateway, 1000)
+    wait_until(lambda: figures(gateway)["waiting"] == 999, timeout=15, what="999 who wait")
+    shop.thaw()
     answers = read_all(socks)
     assert {(status, body) for status, body, _ in answers} == {(200, b"/p/1 1")} and len(shop.requests) == 1
     assert sum(b"; collapsed" in head for _, _, head in answers) == 999
@@ -323,3 +327,21 @@ def test_a_deleted_cache_serves_nothing_more(gateway, shop):
     change_route(gateway, "shop", cache=None)
     assert gateway.admin("DELETE", "/admin/v1/caches/second", headers=ANY_VERSION).status == 204
     assert get(gateway).text == "/p/1 2" and "cache-status" not in get(gateway).headers
+
+
+# --- In a cluster. ---
+
+
+def test_a_purge_reaches_every_gateway_of_a_cluster(shop, kafka):
+    with Cluster(kafka, gateways=2) as cluster:
+        one, two = cluster.gateways
+        put_pool(one, "web", shop)
+        put_route(one, "shop", path="/", pool="web", cache={"store": "default"})
+        for gateway in (one, two):
+            wait_until(lambda: get(gateway).status == 200, what="the route")
+        old = get(two).text
+        assert get(two).headers["cache-status"].startswith("penstock; hit")
+        assert purge(one, prefix="/p/").status == 200
+        began = time.monotonic()
+        wait_until(lambda: get(two).text != old, timeout=5, what="the purge")
+        assert time.monotonic() - began < 2
