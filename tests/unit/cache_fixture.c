@@ -110,6 +110,11 @@ void cache_free(struct up_cache *cache)
     assert_int_equal(figures.bytes_filling, 0);
     assert_int_equal(figures.bytes_held, 0);
     up_cache_drop(cache);
+    cache_end();
+}
+
+void cache_end(void)
+{
     up_wakeups_free(wakeups);
 }
 

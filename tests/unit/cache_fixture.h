@@ -33,6 +33,7 @@ void cache_waiter(struct cache_waiter *waiter, size_t worker);
 /* A cache of one worker; `bytes` 0: 1 MiB. */
 struct up_cache *cache_new(enum cfg_eviction eviction, int64_t bytes);
 void cache_free(struct up_cache *cache); /* asserts that nobody waits and nothing is on its way */
+void cache_end(void);                    /* the rest of it, after the cache itself */
 void cache_deliver(struct up_cache *cache);
 
 /* Asks as `request` says. */

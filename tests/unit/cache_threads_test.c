@@ -8,7 +8,6 @@
 #include <semaphore.h>
 #include <stdatomic.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <time.h>
 
 #define WORKERS  4
@@ -165,7 +164,7 @@ static void *work(void *arg)
                 up_waiter_cancel(&request->waiter);
                 finish(request);
             }
-            all_wait &= request->doing != FETCHING && worker->begun < REQUESTS;
+            all_wait &= request->doing == WAITING && worker->begun < REQUESTS;
         }
         if (all_wait) {
             struct timespec soon;
