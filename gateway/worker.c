@@ -58,9 +58,9 @@ static void stop(struct gw_worker *worker)
     gw_counter_store_free(worker->deps.counter,
                           worker->store); /* answers what still waits for it */
     worker->store = NULL;
+    pub_cache_stop(&worker->listener); /* while the requests are there */
     srv_http_free(worker->http);
     worker->http = NULL;
-    pub_cache_stop(&worker->listener);
     pub_shadows_cancel(&worker->listener.shadows);
     up_worker_free(worker->shop);
     worker->shop = NULL;

@@ -59,7 +59,8 @@ bool pub_cache_forget(struct pub_request *request);
 
 /* Each 100 ms: tells what was missed, and ends what waits for too long. */
 void pub_cache_tick(struct pub_listener *listener);
-/* Ends all fetches without a client. */
+/* The worker stops: ends all fetches, and nobody waits any more. Their requests are the server's to
+ * answer. */
 void pub_cache_stop(struct pub_listener *listener);
 
 #endif

@@ -319,10 +319,15 @@ bool pub_fetch_leave(struct pub_fetch *fetch)
 
 void pub_cache_stop(struct pub_listener *listener)
 {
+    struct pub_request *request;
     struct pub_fetch *fetch;
 
+    while ((request = TAILQ_FIRST(&listener->cache.waiting)) != NULL)
+        (void)pub_cache_forget(request);
     while ((fetch = TAILQ_FIRST(&listener->cache.fetches)) != NULL) {
         struct up_exchange *exchange = fetch->exchange;
+        if (fetch->request != NULL)
+            fetch->request->shop.exchange = NULL;
         fail_fetch(fetch);
         up_exchange_cancel(exchange);
     }

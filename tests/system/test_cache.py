@@ -283,6 +283,19 @@ def test_who_waits_for_too_long_is_told(gateway, shop):
     shop.thaw()
 
 
+def test_a_gateway_that_stops_leaves_nobody_waiting(shop):
+    with Gateway(settings={"drain": {"timeout_ms": 1000}}) as gateway:
+        gateway.no_limits()
+        put_pool(gateway, "web", shop)
+        put_route(gateway, "shop", path="/", pool="web", cache={}, first_byte_ms=30000, total_ms=30000)
+        shop.freeze()
+        socks = crowd(gateway, 30)
+        wait_until(lambda: figures(gateway)["waiting"] == 29, what="29 who wait")
+        gateway.stop()
+        assert {status for status, _, _ in read_all(socks)} == {503}
+    shop.thaw()
+
+
 # --- Operators. ---
 
 
