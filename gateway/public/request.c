@@ -32,6 +32,16 @@ static struct pub_sampling *sampling_of(const struct pub_request *request)
                          : &request->listener->access_api;
 }
 
+/* Why the pool that was meant did not answer, or not with a whole body; NULL: it did. */
+static const char *trouble_of(const struct pub_shop *shop)
+{
+    bool was_asked = shop->trouble == UP_TROUBLE_deadline || shop->trouble == UP_TROUBLE_failed;
+
+    if (!shop->in_trouble)
+        return NULL;
+    return was_asked ? up_outcome_names[shop->outcome] : up_trouble_names[shop->trouble];
+}
+
 static void write_access_log(const struct pub_request *request, enum ans_verdict verdict,
                              int64_t took_ns)
 {
@@ -50,7 +60,7 @@ static void write_access_log(const struct pub_request *request, enum ans_verdict
            PS_F_STR("user", request->client.identity == PUB_IDENTITY_OK ? user : NULL),
            PS_F_STR("method", method_of(request->http)), PS_F_STR("route", request->route),
            PS_F_STR("endpoint", shop->endpoint != NULL ? shop->endpoint->is.address : NULL),
-           PS_F_STR("cache", pub_cache_result(request)),
+           PS_F_STR("cache", pub_cache_result(request)), PS_F_STR("trouble", trouble_of(shop)),
            PS_F_STR("verdict", ans_verdicts[verdict].name),
            PS_F_INT("status", verdict == ANS_V_page ? shop->status : ans_verdicts[verdict].status),
            PS_F_INT("took_us", took_ns / 1000),
@@ -72,6 +82,15 @@ void pub_request_count(struct pub_request *request, enum ans_verdict verdict)
         adm_times_add(&listener->load->orders, took_ns);
     if (listener->access_is_on)
         write_access_log(request, verdict, took_ns);
+}
+
+void pub_request_broken(struct pub_request *request)
+{
+    const struct pub_listener *listener = request->listener;
+
+    if (listener->access_is_on)
+        write_access_log(request, ANS_V_page,
+                         ps_clock_mono_ns(listener->clock) - request->http->arrived_ns);
 }
 
 void pub_request_refuse(struct pub_request *request, enum ans_verdict verdict, const char *text)

@@ -67,6 +67,8 @@ static inline bool pub_request_is_rehearsal(const struct pub_request *request)
 /* Counts an answer and how long it took, and writes a line of the access log, if it is this one's
  * turn; every handler does it once. */
 void pub_request_count(struct pub_request *request, enum ans_verdict verdict);
+/* An answer that was counted has broken off: the access log says so in another line. */
+void pub_request_broken(struct pub_request *request);
 /* A "no" with a sentence, or NULL. */
 void pub_request_refuse(struct pub_request *request, enum ans_verdict verdict, const char *text);
 

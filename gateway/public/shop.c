@@ -125,6 +125,10 @@ static void on_failed(enum up_outcome outcome, bool begun, void *ctx)
         pub_fallback_next(request, outcome);
         return;
     }
+    request->shop.in_trouble = true;
+    request->shop.trouble = UP_TROUBLE_failed;
+    request->shop.outcome = outcome;
+    pub_request_broken(request);
     end_shop(request);
     srv_answer_end(request->http, false);
 }

@@ -2,10 +2,12 @@
 nobody gets a broken answer as a whole one."""
 import contextlib
 import http.client
+import io
 import json
 import pathlib
 import re
 import socket
+import threading
 import time
 
 import pytest
@@ -33,7 +35,7 @@ ALL = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 
 @pytest.fixture(scope="module")
 def gateway():
-    with Gateway(settings={"workers": 1}) as one:
+    with Gateway(settings={"workers": 1, "access_log": {"every": 1, "normal": 1}}) as one:
         one.no_limits()
         yield one
         assert one.stop() == 0
@@ -61,7 +63,6 @@ def is_whole(answer):
     """Does a client take this as one whole answer? What http.client reads without a complaint, and by a rule of framing rather than by the connection's end."""
     class Wire:
         def makefile(self, *_):
-            import io
             return io.BytesIO(answer)
     try:
         response = http.client.HTTPResponse(Wire())
@@ -69,7 +70,7 @@ def is_whole(answer):
         response.read()
     except (http.client.HTTPException, ValueError):
         return False
-    return response.length is None and bool(response.chunked or response.getheader("Content-Length"))
+    return bool(response.chunked or response.getheader("Content-Length"))
 
 
 # --- What goes on, and what does not. ---
@@ -278,9 +279,15 @@ def counted(gateway, pool):
     return {outcome: int(count) for outcome, count in found if int(count)}
 
 
-# What is counted, where it is not the kind's own name.
+def troubles(gateway, address):
+    """Of requests to this server, by the access log."""
+    lines = [json.loads(line) for line in gateway.log_path.read_text(errors="replace").splitlines() if address in line and '"event":"access"' in line]
+    return [line["trouble"] for line in lines if line["trouble"]]
+
+
+# What is counted and logged, where it is not the kind's own name.
 REASONS = {**dict.fromkeys(NO_HTTP, "malformed"), "silent": "timeout", "never_connects": "connect_timeout", "head_dripped_for_ever": "timeout", "refuses": "refused",
-           **dict.fromkeys(LOST[1:], "reset"), **dict.fromkeys(BROKEN, "broken"), "body_stops": "broken"}
+           **dict.fromkeys(LOST[1:], "reset")}
 
 
 @pytest.mark.parametrize("kind", [*SILENT, *NO_HTTP, *LOST])
@@ -294,6 +301,8 @@ def test_a_server_that_gives_no_answer_is_answered_for(gateway, kind):
         assert problem["status"] == status and problem["code"] == ("gateway_timeout" if status == 504 else "bad_gateway") and problem["detail"], problem
         assert time.monotonic() - began < TOTAL_MS / 1e3 + 2
         assert counted(gateway, f"no-{kind}") == {REASONS[kind]: 1}
+        wait_until(lambda: troubles(gateway, bad.address), what="its line in the log")
+        assert troubles(gateway, bad.address) == [REASONS[kind]]
 
 
 @pytest.mark.parametrize("kind", BROKEN)
@@ -309,6 +318,28 @@ def test_a_body_that_breaks_off_is_never_given_as_a_whole_one(gateway, kind):
                 assert status == 200 and not is_whole(got), (head, len(body))
         outcomes = counted(gateway, f"half-{kind}")
         assert outcomes in ({"broken": 2}, {"malformed": 2}, {"broken": 1, "malformed": 1}, {"timeout": 2}), outcomes
+        wait_until(lambda: len(troubles(gateway, bad.address)) == 2, what="its lines in the log")
+        assert set(troubles(gateway, bad.address)) <= set(outcomes)
+
+
+@pytest.mark.parametrize("kind", BROKEN)
+def test_a_body_that_breaks_off_is_not_kept(gateway, kind):
+    """On a route with a cache that keeps everything for a minute: nobody who waits for the same page gets it either."""
+    gateway.admin("PUT", "/admin/v1/caches/pages", {})
+    with Misbehaving(kind) as bad:
+        route(gateway, [bad], name=f"kept-{kind}", cache={"store": "pages", "default_ttl_s": 60})
+        got = []
+        asking = [threading.Thread(target=lambda: got.append(ask(gateway, f"GET /{kind} HTTP/1.1\nHost: shop\nConnection: close", timeout=10))) for _ in range(3)]
+        for thread in asking:
+            thread.start()
+        for thread in asking:
+            thread.join()
+        asked = len(bad.requests)
+        got.append(ask(gateway, f"GET /{kind} HTTP/1.1\nHost: shop\nConnection: close", timeout=10))
+        for answer in got:
+            status, head, body = parts(answer)
+            assert status in (502, 504) if is_whole(answer) else status == 200, head
+        assert len(bad.requests) > asked
 
 
 @pytest.mark.parametrize("kind", WHOLE)
