@@ -12,7 +12,7 @@
 #include "gateway/upstream/forward_internal.h"
 
 #define FLOOR      8
-#define INITIAL    1024
+#define INITIAL    256
 #define CEILING    8192
 #define TARGET_NS  (20 * PS_NS_PER_MS) /* where no route says how long it waits */
 #define TIMEOUT_NS (600 * PS_NS_PER_S)

@@ -199,14 +199,14 @@ def test_a_pool_that_fails_is_left_alone_for_a_while_and_comes_back_by_itself(ga
     gateway.wait_log("breaker_closed", "pool:web")
 
 
-def test_an_endpoint_that_takes_no_connections_is_not_picked_any_more(gateway, shop):
+def test_an_endpoint_that_takes_no_connections_is_not_picked_any_more(one_worker, shop):
     dead = f"127.0.0.1:{free_port()}"
-    put_pool(gateway, "web", shop, dead, outlier={"consecutive_errors": 0})
+    put_pool(one_worker, "web", shop, dead, outlier={"consecutive_errors": 0})
     name = f"endpoint:web:{dead}"
-    wait_until(lambda: all(answer.text == "shop" for answer in hammer(gateway)) and breaker(gateway, name)["state"] != "closed", 10)
-    assert breaker(gateway, f"endpoint:web:{shop.address}")["state"] == "closed"
-    assert breaker(gateway, name)["why"] == "the last failure: refused"
-    assert f'breaker="{name}"' not in gateway.admin("GET", "/metrics").text  # there may be thousands
+    wait_until(lambda: all(answer.text == "shop" for answer in hammer(one_worker)) and breaker(one_worker, name)["state"] != "closed", 30)
+    assert breaker(one_worker, f"endpoint:web:{shop.address}")["state"] == "closed"
+    assert breaker(one_worker, name)["why"] == "the last failure: refused"
+    assert f'breaker="{name}"' not in one_worker.admin("GET", "/metrics").text  # there may be thousands
 
 
 def test_an_operator_forces_the_breaker_of_a_pool_and_of_an_endpoint(gateway, shop):
@@ -248,16 +248,24 @@ def test_a_pool_that_answers_too_late_gets_fewer_at_once_and_the_rest_falls_back
 
     def one_at_a_time(request):
         with turn:
-            time.sleep(0.02)
+            time.sleep(0.01)
         return "shop"
 
-    shop.serve = one_at_a_time  # 50 a second: 100 at once wait for 2 s in it
-    change_route(one_worker, "product", first_byte_ms=2000, total_ms=5000)
-    why = collections.Counter()
-    for _ in range(4):
-        why.update(answer.headers.get("penstock-fallback", "shop") for answer in at_once(one_worker, 100))
-    assert why["static; why=busy"] > 20 and why["shop"] > 50, why
-    assert set(why) <= {"shop", "static; why=busy", "static; why=deadline", "static; why=breaker"}
+    shop.serve = one_at_a_time  # 100 a second: of 300 at once, half wait for more than 1.5 s in it
+    change_route(one_worker, "product", first_byte_ms=3000, total_ms=9000)
+    assert one_worker.metric('penstock_upstream_limit{pool="web"}') == 256
+    why, end = collections.Counter(), time.monotonic() + 8
+
+    def keep_on(_):
+        while time.monotonic() < end:
+            fallback = get(one_worker, timeout=30).headers.get("penstock-fallback", "shop")
+            why[fallback] += 1
+            time.sleep(0.1 if fallback != "shop" else 0)
+
+    with ThreadPoolExecutor(300) as pool:
+        list(pool.map(keep_on, range(300)))
+    assert why["static; why=busy"] > 50 and why["shop"] > 200, why
+    assert one_worker.metric('penstock_upstream_busy_total{pool="web"}') == why["static; why=busy"]
 
 
 def test_who_finds_no_place_waits_in_the_queue_for_one(one_worker, shop):
@@ -265,16 +273,28 @@ def test_who_finds_no_place_waits_in_the_queue_for_one(one_worker, shop):
 
     def one_at_a_time(request):
         with turn:
-            time.sleep(0.01)
+            time.sleep(0.005)
         return "shop"
 
-    shop.serve = one_at_a_time
+    shop.serve = one_at_a_time  # 256 have a place at first
+    change_route(one_worker, "product", first_byte_ms=8000, total_ms=20000)
+    why = collections.Counter(answer.headers.get("penstock-fallback", "shop") for answer in at_once(one_worker, 400))
+    assert why["static; why=busy"] > 50 and set(why) == {"shop", "static; why=busy"}, why
     put_pool(one_worker, "web", shop, queue_max=1000)
-    change_route(one_worker, "product", first_byte_ms=3000, total_ms=9000)
-    why = collections.Counter()
-    for _ in range(4):
-        why.update(answer.headers.get("penstock-fallback", "shop") for answer in at_once(one_worker, 100))
-    assert why["shop"] >= 390, why
+    why = collections.Counter(answer.headers.get("penstock-fallback", "shop") for answer in at_once(one_worker, 400))
+    assert why == {"shop": 400}
+
+
+def test_a_full_queue_lets_the_oldest_go_and_nobody_waits_beyond_the_first_byte(one_worker, shop):
+    shop.freeze()
+    put_pool(one_worker, "web", shop, queue_max=50)
+    change_route(one_worker, "product", first_byte_ms=1500, total_ms=3000)
+    began = time.monotonic()
+    why = collections.Counter(answer.headers.get("penstock-fallback", "shop") for answer in at_once(one_worker, 400))
+    assert time.monotonic() - began < 6
+    assert why["static; why=busy"] >= 94 and why["shop"] == 0 and sum(why.values()) == 400, why
+    assert one_worker.metric('penstock_upstream_waiting{pool="web"}') == 0
+    shop.thaw()
 
 
 def test_metrics_count_the_answers_of_fallbacks_by_kind(gateway, shop, backup):
