@@ -77,10 +77,13 @@ void srv_http_free(struct srv_http *http)
     srv_read_clock(http);
     while ((slot = TAILQ_FIRST(&http->suspended)) != NULL) {
         struct ans_problem_detail detail = {.seed = ps_pool_handle(http->slots, slot)};
-        if (slot->state == SRV_SLOT_ANSWERING)
+        if (slot->state == SRV_SLOT_ANSWERING) {
             srv_close(slot->connection, true);
-        else
-            srv_problem_answer(&slot->request, ANS_V_draining, &detail);
+            continue;
+        }
+        if (http->settings.on_gone != NULL)
+            http->settings.on_gone(&slot->request, http->ctx);
+        srv_problem_answer(&slot->request, ANS_V_draining, &detail);
     }
     srv_connections_close(http);
 }

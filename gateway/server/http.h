@@ -108,8 +108,9 @@ struct srv_settings {
     int64_t wait_ns;
     const char *client_ip_header;                                 /* NULL = none */
     bool (*is_trusted)(const struct ps_address *peer, void *ctx); /* may be NULL */
-    /* The client of a kept request has left: its owner must forget it, and its handle is stale from
-     * now on. NULL: the owner may go on with the request; its answer goes nowhere. */
+    /* The client of a kept request has left, or the server ends: its owner must forget it, and its
+     * handle is stale from now on. NULL: the owner may go on with the request; its answer goes
+     * nowhere. */
     void (*on_gone)(struct srv_request *request, void *ctx);
     /* Asked when a connection that is no trusted proxy's begins to be idle: may it be for long?
      * Else it is closed after a second. NULL: yes. */

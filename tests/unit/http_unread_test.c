@@ -258,7 +258,7 @@ static void a_drain_answers_what_is_unread(void **state)
     static struct http_reply reply;
 
     start(20);
-    keep_busy(200);
+    keep_busy(800); /* so that the drain begins before an answer does */
     ask_all(1, 3);
     http_fixture_drain(&server);
     for (int i = 1; i < MANY; i++) {
