@@ -48,7 +48,7 @@ def gateway(start, redis):
 @pytest.fixture()
 def spilling(start, kafka):
     """One in front of Kafka, with a spill."""
-    yield start({"log": {"kind": "kafka", "kafka": {"brokers": kafka.brokers(0), "topic": kafka.topic(2)}}})
+    yield start({"log": {"kind": "kafka", **PATIENT_LOG["log"], "kafka": {"brokers": kafka.brokers(0), "topic": kafka.topic(2)}}})
     kafka.well()
 
 
@@ -364,7 +364,7 @@ def test_forced_open_before_kafka_orders_are_pending_and_accepted_when_it_ends(s
 
 
 def test_without_a_spill_forced_open_before_kafka_is_no_log(start, kafka):
-    gateway = start({"log": {"kind": "kafka", "kafka": {"brokers": kafka.brokers(0), "topic": kafka.topic(2)}, "spill": {"records": 0}}})
+    gateway = start({"log": {"kind": "kafka", **PATIENT_LOG["log"], "kafka": {"brokers": kafka.brokers(0), "topic": kafka.topic(2)}, "spill": {"records": 0}}})
     sale = gateway.make_sale(stock=1000)
     force(gateway, "kafka", "open", 600)
     assert buyers(gateway, sale, "meanwhile", 10) == {"log_unavailable"}

@@ -230,10 +230,10 @@ def alone(kafka):
 def test_a_redis_slowed_by_50_ms_at_the_peak_is_used_as_before_and_afterwards_all_is_well(tmp_path, kafka):
     with one_of(kafka, **PATIENT_LOG) as alone:
         with slowed(alone, "redis", 25, after_s=4, for_s=5):
-            report = crowd(alone, tmp_path / "report.json", 500, 14)
+            report = crowd(alone, tmp_path / "report.json", 200, 14)
         assert report["unanswered"] == 0, report["answers"]
-        assert between(report, "accepted", 5, 9) > 0.6 * 500 * 4, report["timeline"]
-        assert between(report, "accepted", 11, 14) > 0.8 * 500 * 3, report["timeline"]
+        assert between(report, "accepted", 5, 9) > 0.6 * 200 * 4, report["timeline"]
+        assert between(report, "accepted", 11, 14) > 0.8 * 200 * 3, report["timeline"]
         assert report["answers"].get("pending", 0) < 0.05 * report["answers"]["accepted"], report["answers"]
         wait_until(lambda: shown(alone, "store")["in_flight"] == 0 and shown(alone)["in_flight"] == 0, what="the last answers")
 

@@ -8,7 +8,7 @@ import pytest
 from cluster import Redis
 from faults import Disk, processor
 from load import Load
-from penstock import Gateway, call, free_port, wait_until
+from penstock import PATIENT_LOG, Gateway, call, free_port, wait_until
 from proxy import Proxy
 
 NAMES = {"loop_delay_ms", "requests_in_flight", "store_latency_ms", "log_latency_ms", "log_backlog", "process_cpu", "machine_cpu", "cpu_pressure",
@@ -17,7 +17,7 @@ NAMES = {"loop_delay_ms", "requests_in_flight", "store_latency_ms", "log_latency
 
 @pytest.fixture(scope="module")
 def gateway():
-    with Gateway() as one:
+    with Gateway(settings=PATIENT_LOG) as one:
         one.no_limits()
         yield one
 
@@ -86,14 +86,17 @@ def test_orders_show_as_rate_latency_and_answers(gateway):
     sale = gateway.make_sale(stock=40)
     time.sleep(2.1)  # what was before is in the history
     before = {verdict: answered(verdict) for verdict in ("accepted", "sold_out")}
+    longest_ms = 0
     for i in range(60):
+        began = time.monotonic()
         gateway.buy(sale, f"ann-{i}")
+        longest_ms = max(longest_ms, (time.monotonic() - began) * 1000)
     time.sleep(2.1)
     assert answered("accepted") - before["accepted"] == pytest.approx(40, abs=6)  # a second is one of eleven samples, at times
     assert answered("sold_out") - before["sold_out"] == pytest.approx(20, abs=4)
     history = overload(gateway, 4)["history"]
     assert max(history["signals"]["admitted_rate"]) >= 20
-    assert 0 < max(history["signals"]["log_latency_ms"]) <= 500
+    assert 0 < max(history["signals"]["log_latency_ms"]) <= longest_ms
     assert all(0 < p50 <= p99 for p50, p99 in zip(history["order_p50_ms"], history["order_p99_ms"]) if p50 is not None)
     assert any(p50 is not None for p50 in history["order_p50_ms"])
     assert values(gateway)["admitted_rate"] == 0
