@@ -155,8 +155,8 @@ static void settle_return(struct up_target *target, const struct cfg_split *spli
 
 /* The same element as before, which is watched, goes on with its window: everything else begins
  * with a new one. */
-static int renew_window(struct up_target *target, const struct cfg_split *split,
-                        const struct cfg_split *was)
+static int renew_window(struct up_target *target, const struct up_target *own,
+                        const struct cfg_split *split, const struct cfg_split *was)
 {
     bool goes_on = was != NULL && was->per_mille == split->per_mille &&
                    was->back.on == split->back.on &&
@@ -165,15 +165,20 @@ static int renew_window(struct up_target *target, const struct cfg_split *split,
                    was->back.window_s == split->back.window_s &&
                    (was->returned == NULL) == (split->returned == NULL);
 
+    struct up_tally its_now, own_now;
+
     if (goes_on)
         return 0;
     up_window_free(target->window);
-    target->window = split->back.on ? up_window_new(split->back.window_s) : NULL;
+    up_tally_read(target, &its_now);
+    up_tally_read(own, &own_now);
+    target->window =
+        split->back.on ? up_window_new(split->back.window_s, &its_now, &own_now) : NULL;
     return split->back.on && target->window == NULL ? PS_E_NOMEM : 0;
 }
 
-static int bind_split(struct up_split_view *split, const struct up_route_view *before,
-                      size_t workers)
+static int bind_split(struct up_split_view *split, const struct up_target *own,
+                      const struct up_route_view *before, size_t workers)
 {
     uint64_t key = key_of(split->as->pool, split->as);
     const struct up_split_view *was = find_split(before, key);
@@ -182,7 +187,7 @@ static int bind_split(struct up_split_view *split, const struct up_route_view *b
     if (split->live == NULL)
         return PS_E_NOMEM;
     settle_return(split->live, split->as);
-    return renew_window(split->live, split->as, was != NULL ? was->as : NULL);
+    return renew_window(split->live, own, split->as, was != NULL ? was->as : NULL);
 }
 
 int up_route_bind(struct up_route_view *view, const struct up_route_view *before, size_t workers)
@@ -197,7 +202,7 @@ int up_route_bind(struct up_route_view *view, const struct up_route_view *before
     if (view->live == NULL || view->own == NULL)
         err = PS_E_NOMEM;
     for (size_t i = 0; err == 0 && i < doc->split_count; i++)
-        err = bind_split(&view->splits[i], before, workers);
+        err = bind_split(&view->splits[i], view->own, before, workers);
     if (err < 0)
         up_route_unbind(view);
     return err;

@@ -153,7 +153,8 @@ struct up_window {
     struct reading at[];
 };
 
-struct up_window *up_window_new(int64_t window_s)
+struct up_window *up_window_new(int64_t window_s, const struct up_tally *its,
+                                const struct up_tally *own)
 {
     int64_t step_s = (window_s + UP_WINDOW_SLOTS - 1) / UP_WINDOW_SLOTS;
     size_t slots = (size_t)((window_s + step_s - 1) / step_s);
@@ -162,6 +163,7 @@ struct up_window *up_window_new(int64_t window_s)
     if (window != NULL) {
         window->step_s = step_s;
         window->slots = slots;
+        window->at[window->count++] = (struct reading){0, *its, *own};
     }
     return window;
 }
@@ -179,10 +181,8 @@ void up_window_note(struct up_window *window, int64_t now_s, const struct up_tal
         &window->at[window->count > window->slots ? window->count % window->slots : 0];
     const struct reading now = {now_s, *its, *own};
 
-    if (window->count == 0)
-        oldest = &now;
     up_tally_between(&oldest->its, its, ret_its);
     up_tally_between(&oldest->own, own, ret_own);
-    if (window->count == 0 || now_s - last->at_s >= window->step_s)
+    if (now_s - last->at_s >= window->step_s)
         window->at[window->count++ % window->slots] = now;
 }

@@ -50,8 +50,9 @@ enum up_cause up_split_judge(const struct cfg_split *split, const struct up_tall
 
 /* --- The window of a split: the control thread. --- */
 
-/* NULL: out of memory. */
-struct up_window *up_window_new(int64_t window_s);
+/* It begins with what the cells say now. NULL: out of memory. */
+struct up_window *up_window_new(int64_t window_s, const struct up_tally *its,
+                                const struct up_tally *own);
 void up_window_free(struct up_window *window); /* NULL is allowed */
 /* What the cells say now, at least each second; what has come within the window. `now_s` is
  * monotonic. */

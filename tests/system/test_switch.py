@@ -217,7 +217,7 @@ def test_a_return_at_one_gateway_is_one_at_the_other_within_a_second(cluster, ol
     change_route(first, "product", split=[SPLIT])
     wait_until(lambda: route(second, "product")["split"][0]["share"] == 0.5, 5)
     new.serve = lambda request: Reply(500, "broken")
-    assert keep_asking(first, 20, lambda: returned(first) != [], USERS[:40])
+    assert keep_asking(first, 40, lambda: returned(first) != [], USERS[:40]), first.log()[-3000:]
     assert seconds_until(lambda: returned(second) != []) < 1
     assert returned(first) == returned(second)
     assert all(second.public("GET", "/p/1", user=user).text == "old" for user in USERS[:100])

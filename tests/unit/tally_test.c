@@ -47,7 +47,7 @@ static struct run *begin(struct run *run)
     run->its.random = 1;
     run->own.random = 2;
     run->now_s = 1000;
-    run->window = up_window_new(run->split.back.window_s);
+    run->window = up_window_new(run->split.back.window_s, &run->its.so_far, &run->own.so_far);
     assert_non_null(run->window);
     return run;
 }
@@ -216,6 +216,18 @@ static void what_an_open_breaker_keeps_away_has_failed_only_if_the_pool_fails_no
     assert_int_equal(up_split_judge(&split, &met, &own), UP_CAUSE_NONE);
 }
 
+static void what_comes_before_the_first_look_counts(void **state)
+{
+    struct run run = healthy();
+    (void)state;
+    run.its.failures = 1;
+    begin(&run);
+    answer(&run.its, 60);
+    run.its_a_second = 0;
+    assert_int_equal(second(&run), UP_CAUSE_ERRORS);
+    end(&run);
+}
+
 /* --- The window. --- */
 
 static void the_window_forgets_what_is_older(void **state)
@@ -288,6 +300,7 @@ int main(void)
         cmocka_unit_test(fewer_than_fifty_answers_say_nothing),
         cmocka_unit_test(what_is_not_to_be_judged_is_not),
         cmocka_unit_test(what_an_open_breaker_keeps_away_has_failed_only_if_the_pool_fails_now),
+        cmocka_unit_test(what_comes_before_the_first_look_counts),
         cmocka_unit_test(the_window_forgets_what_is_older),
         cmocka_unit_test(an_hour_goes_in_steps_of_a_minute),
         cmocka_unit_test(a_bucket_holds_its_own_and_all_of_them_everything),
