@@ -23,12 +23,6 @@ static bool is_of_api(struct ps_str path)
     return begins_with(path, "/v1/") || ps_str_is(path, "/livez") || ps_str_is(path, "/readyz");
 }
 
-bool pub_shop_wants_parts(const struct srv_request *http, void *ctx)
-{
-    (void)ctx;
-    return !is_of_api(http->path);
-}
-
 /* --- The end of a request --- */
 
 static void end_shop(struct pub_request *request)
@@ -397,16 +391,32 @@ static struct ps_str without_port(struct ps_str host)
     return len > 0 && host.at[len - 1] == ':' ? (struct ps_str){host.at, len - 1} : host;
 }
 
+/* NULL: none; *ret_other as in up_route_find. */
+static const struct up_route_view *look_up(const struct pub_listener *listener,
+                                           const struct srv_request *http,
+                                           const struct up_route_view **ret_other)
+{
+    const struct up_table *table = up_worker_table(listener->shop);
+
+    *ret_other = NULL;
+    if (table == NULL || is_of_api(http->path))
+        return NULL;
+    return up_route_find(table, without_port(http->header[SRV_H_HOST]), http->path,
+                         (enum ps_http_method)http->method, ret_other);
+}
+
+bool pub_shop_wants_parts(const struct pub_listener *listener, const struct srv_request *http)
+{
+    const struct up_route_view *other, *route = look_up(listener, http, &other);
+
+    return route != NULL && route->doc->pool[0] != '\0';
+}
+
 /* NULL: answered. */
 static const struct up_route_view *find_route(struct pub_request *request)
 {
-    const struct srv_request *http = request->http;
-    const struct up_table *table = up_worker_table(request->listener->shop);
-    const struct up_route_view *other = NULL, *route = NULL;
+    const struct up_route_view *other, *route = look_up(request->listener, request->http, &other);
 
-    if (table != NULL && http->head != NULL && !is_of_api(http->path))
-        route = up_route_find(table, without_port(http->header[SRV_H_HOST]), http->path,
-                              http->head->method, &other);
     if (route != NULL)
         return route;
     if (other != NULL)

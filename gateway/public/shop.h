@@ -9,6 +9,7 @@
 #include "gateway/upstream/fallback.h"
 #include "gateway/upstream/forward.h"
 
+struct pub_listener;
 struct pub_request;
 
 /* Part of a pub_request. */
@@ -34,8 +35,9 @@ struct pub_shop {
 /* The request is answered, or kept. */
 void pub_shop_handle(struct pub_request *request);
 
+/* A request that goes to a pool: its body comes in parts. */
+bool pub_shop_wants_parts(const struct pub_listener *listener, const struct srv_request *http);
 /* As srv_settings has them; `ctx` is nobody's. */
-bool pub_shop_wants_parts(const struct srv_request *http, void *ctx);
 bool pub_shop_on_part(struct srv_request *http, struct ps_str part, bool last, void *ctx);
 void pub_shop_on_room(struct srv_request *http, void *ctx);
 /* Its client has left. */
