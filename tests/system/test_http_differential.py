@@ -56,7 +56,7 @@ def framing(fields, minor, response_status=None, to_head=False):
         return None
     length = int(lengths[0][0]) if lengths else 0
     bodiless = response_status is not None and (response_status < 200 or response_status in (204, 304))
-    if bodiless and response_status != 304 and (lengths or encodings):
+    if bodiless and response_status != 304 and (length > 0 or encodings):
         return None
     if bodiless or to_head:
         kind = NO_BODY

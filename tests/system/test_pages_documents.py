@@ -55,7 +55,8 @@ def assert_refused(answer, *pointers):
 def test_a_document_comes_back_whole(web):
     assert web.admin("GET", "/admin/v1/pools/web").json["retry_budget"] == 0.2
     assert web.admin("GET", "/admin/v1/routes/product").json["methods"] == ["GET", "HEAD"]
-    assert web.admin("GET", "/admin/v1/caches/default").json == {"bytes": 64 << 20, "object_bytes_max": 1 << 20, "eviction": "lru"}
+    cache = web.admin("GET", "/admin/v1/caches/default").json
+    assert {name: cache[name] for name in cache if name != "live"} == {"bytes": 64 << 20, "object_bytes_max": 1 << 20, "eviction": "lru"}
     assert list(web.admin("GET", "/admin/v1/routes").json["routes"]) == ["product"]
     assert list(web.admin("GET", "/admin/v1/pools").json["pools"]) == ["web"]
     assert list(web.admin("GET", "/admin/v1/caches").json["caches"]) == ["default"]
