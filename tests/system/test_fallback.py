@@ -234,6 +234,13 @@ def at_once(gateway, count, path="/p/1"):
         return list(pool.map(lambda _: get(gateway, path, timeout=30), range(count)))
 
 
+def keep_closed(gateway, *names):
+    """Their breakers do not answer in the place of what is looked at, however slow the machine is."""
+    for name in names:
+        answer = gateway.admin("POST", f"/admin/v1/breakers/{name}/force", {"state": "closed", "ttl_s": 600})
+        assert answer.status == 200, answer
+
+
 @pytest.fixture()
 def one_worker(shop, backup):
     with Gateway(settings={"workers": 1}) as one:
@@ -254,17 +261,23 @@ def test_a_pool_that_answers_too_late_gets_fewer_at_once_and_the_rest_falls_back
     shop.serve = one_at_a_time  # 100 a second: of 300 at once, half wait for more than 1.5 s in it
     change_route(one_worker, "product", first_byte_ms=3000, total_ms=9000)
     assert one_worker.metric('penstock_upstream_limit{pool="web"}') == 256
-    why, end = collections.Counter(), time.monotonic() + 8
+    keep_closed(one_worker, "pool:web", f"endpoint:web:{shop.address}")
+    why, began = collections.Counter(), time.monotonic()
+
+    def may_end():
+        seconds = time.monotonic() - began
+        return seconds > 60 or (seconds > 8 and why["static; why=busy"] > 50 and why["shop"] > 200)
 
     def keep_on(_):
-        while time.monotonic() < end:
+        while not may_end():
             fallback = get(one_worker, timeout=30).headers.get("penstock-fallback", "shop")
             why[fallback] += 1
-            time.sleep(0.1 if fallback != "shop" else 0)
+            time.sleep(1 if fallback != "shop" else 0)  # the shop has the processor of this process, too
 
     with ThreadPoolExecutor(300) as pool:
         list(pool.map(keep_on, range(300)))
     assert why["static; why=busy"] > 50 and why["shop"] > 200, why
+    assert one_worker.metric('penstock_upstream_limit{pool="web"}') < 256
     assert one_worker.metric('penstock_upstream_busy_total{pool="web"}') == why["static; why=busy"]
 
 
@@ -288,10 +301,11 @@ def test_who_finds_no_place_waits_in_the_queue_for_one(one_worker, shop):
 def test_a_full_queue_lets_the_oldest_go_and_nobody_waits_beyond_the_first_byte(one_worker, shop):
     shop.freeze()
     put_pool(one_worker, "web", shop, queue_max=50)
-    change_route(one_worker, "product", first_byte_ms=1500, total_ms=3000)
+    keep_closed(one_worker, "pool:web", f"endpoint:web:{shop.address}")
+    change_route(one_worker, "product", first_byte_ms=5000, total_ms=6000)  # all have come before the first one leaves
     began = time.monotonic()
     why = collections.Counter(answer.headers.get("penstock-fallback", "shop") for answer in at_once(one_worker, 400))
-    assert time.monotonic() - began < 6
+    assert time.monotonic() - began < 12
     assert why["static; why=busy"] >= 94 and why["shop"] == 0 and sum(why.values()) == 400, why
     assert one_worker.metric('penstock_upstream_waiting{pool="web"}') == 0
     shop.thaw()

@@ -4,14 +4,14 @@ import re
 import subprocess
 
 import pytest
-from penstock import ROOT, Gateway
+from penstock import PATIENT_LOG, ROOT, Gateway
 
 STOCK = 200
 
 
 @pytest.fixture(scope="module")
 def gateway():
-    with Gateway() as g:
+    with Gateway(settings=PATIENT_LOG) as g:
         g.no_limits()
         yield g
 

@@ -214,8 +214,9 @@ def test_a_return_at_one_gateway_is_one_at_the_other_within_a_second(cluster, ol
     first, second = cluster[0], cluster[1]
     put_pool(first, "old", old)
     put_pool(first, "new", new)
-    change_route(first, "product", split=[SPLIT])
-    wait_until(lambda: route(second, "product")["split"][0]["share"] == 0.5, 5)
+    put_route(first, "product", path="/p/", pool="old", split=[SPLIT])
+    wait_until(lambda: (found := second.admin("GET", "/admin/v1/routes/product")).status == 200
+               and [split["share"] for split in found.json.get("split", [])] == [0.5], 30, what="the split at the other gateway")
     new.serve = lambda request: Reply(500, "broken")
     assert keep_asking(first, 40, lambda: returned(first) != [], USERS[:40]), first.log()[-3000:]
     assert seconds_until(lambda: returned(second) != []) < 1
