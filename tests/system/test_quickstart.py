@@ -78,7 +78,10 @@ class Checkout:
 
 @pytest.fixture
 def checkout(tmp_path):
-    return Checkout(tmp_path)
+    one = Checkout(tmp_path)
+    yield one
+    for pid, _ in one.left():  # of a test that has failed
+        os.kill(pid, signal.SIGKILL)
 
 
 def test_the_quickstart_runs_behind_a_proxy_and_in_a_folder_with_a_space(checkout):
