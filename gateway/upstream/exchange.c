@@ -52,13 +52,21 @@ static bool was_stale(const struct up_exchange *exchange, enum up_outcome outcom
            exchange->connection->kept_len == 0;
 }
 
+/* It is served no more: before its client hears so, or the next request would count it. */
+static void leave_endpoint(struct up_exchange *exchange)
+{
+    if (exchange->is_served)
+        up_add(&up_cell_of(exchange->worker, exchange->connection->endpoint)->in_flight, -1);
+    exchange->is_served = false;
+}
+
 /* What the figures say of this try. */
 static void end_try(struct up_exchange *exchange, enum up_outcome outcome)
 {
     struct up_endpoint *endpoint = exchange->connection->endpoint;
     struct up_endpoint_cell *cell = up_cell_of(exchange->worker, endpoint);
 
-    up_add(&cell->in_flight, -1);
+    leave_endpoint(exchange);
     up_add(&cell->outcomes[outcome], 1);
     up_add(&pool_cell_of(exchange)->outcomes[outcome], 1);
     if (outcome == UP_OUTCOME_client_gone || was_stale(exchange, outcome))
@@ -278,6 +286,7 @@ static enum up_outcome try(struct up_exchange *exchange)
         return UP_OUTCOME_refused;
     exchange->tried[exchange->tries++] = endpoint;
     up_add(&up_cell_of(exchange->worker, endpoint)->in_flight, 1);
+    exchange->is_served = true;
     if (exchange->connection->state == UP_SENDING)
         up_exchange_on_connected(exchange);
     else if (exchange->connection->refused)
@@ -439,6 +448,8 @@ bool up_exchange_on_part(struct up_exchange *exchange, const char *base, struct 
     const struct ps_http_head *head = &connection->parse;
     bool more;
 
+    if (last)
+        leave_endpoint(exchange);
     exchange->calling = true;
     if (base != NULL) {
         note_first_byte(exchange);

@@ -85,7 +85,8 @@ struct up_exchange {
     bool has_parts; /* of its body, some were given */
     bool fresh;   /* no kept connection any more: one of them was closed before the request came */
     bool is_sent; /* the whole request has been given to the connection */
-    bool begun;   /* the answer */
+    bool is_served; /* it counts as under way at its endpoint */
+    bool begun;     /* the answer */
     bool calling, cancelled;
     bool wants_room;
     char *first; /* a part that came before the connection was made */

@@ -239,8 +239,9 @@ def test_a_gateway_that_dies_in_the_middle_of_a_switch_leaves_one_that_is_whole(
                 failed.append(answer)
 
     watcher = threading.Thread(target=watch)
-    change_route(first, "product", split=[{"pool": "new", "share": 0}])
-    wait_until(lambda: route(second, "product")["split"][0]["share"] == 0, 5)
+    put_route(first, "product", path="/p/", pool="old", split=[{"pool": "new", "share": 0}])
+    wait_until(lambda: (found := second.admin("GET", "/admin/v1/routes/product")).status == 200
+               and [split["share"] for split in found.json.get("split", [])] == [0], 30, what="the split at the other gateway")
     watcher.start()
     try:
         killer = threading.Timer(0.005, first.kill)
