@@ -45,4 +45,9 @@ static inline bool ps_str_is(struct ps_str text, const char *word)
     return text.len == strlen(word) && memcmp(text.at, word, text.len) == 0;
 }
 
+static inline bool ps_str_same(struct ps_str a, struct ps_str b)
+{
+    return a.len == b.len && (a.len == 0 || memcmp(a.at, b.at, a.len) == 0);
+}
+
 #endif

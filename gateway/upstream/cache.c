@@ -100,14 +100,9 @@ struct up_stored *up_stored_new(struct up_cache *cache, const struct up_fill *fi
 
 /* --- The table. --- */
 
-static bool same_text(struct ps_str a, struct ps_str b)
-{
-    return a.len == b.len && memcmp(a.at, b.at, a.len) == 0;
-}
-
 static bool has_key(const struct up_stored *stored, uint64_t key_hash, struct ps_str key)
 {
-    return stored->node.hash == key_hash && same_text(stored->is.key, key);
+    return stored->node.hash == key_hash && ps_str_same(stored->is.key, key);
 }
 
 static struct up_bucket *bucket_of(struct up_cache *cache, uint64_t hash)
@@ -176,7 +171,7 @@ int up_cache_link(struct up_cache *cache, struct up_stored *stored, struct up_bu
         next = LIST_NEXT(other, bucket);
         if (!has_key(other, stored->node.hash, stored->is.key))
             continue;
-        if (same_text(other->is.vary, stored->is.vary)) {
+        if (ps_str_same(other->is.vary, stored->is.vary)) {
             up_cache_unlink(cache, other, ret_victims);
         } else {
             variants++;
@@ -247,7 +242,7 @@ static struct up_fill *find_flight(struct up_cache *cache, const struct up_asked
     }
     LIST_FOREACH(fill, &cache->flights[*ret_hash % UP_FLIGHTS], flight)
     {
-        if (fill->flight_hash == *ret_hash && same_text(fill->key, key))
+        if (fill->flight_hash == *ret_hash && ps_str_same(fill->key, key))
             return fill;
     }
     return NULL;

@@ -489,11 +489,6 @@ bool up_exchange_has_begun(const struct up_exchange *exchange)
     return exchange->begun;
 }
 
-unsigned up_exchange_tries(const struct up_exchange *exchange)
-{
-    return exchange->tries;
-}
-
 /* --- The worker --- */
 
 int up_worker_new(const struct up_worker_deps *deps, struct up_worker **ret_worker)

@@ -96,6 +96,5 @@ void up_exchange_cancel(struct up_exchange *exchange);
 const struct up_endpoint *up_exchange_endpoint(const struct up_exchange *exchange);
 /* `answer` was called. */
 bool up_exchange_has_begun(const struct up_exchange *exchange);
-unsigned up_exchange_tries(const struct up_exchange *exchange);
 
 #endif

@@ -37,11 +37,6 @@ static struct key key_of(const struct cfg_route *route)
                         .exact = route->exact};
 }
 
-static bool is_same(struct ps_str a, struct ps_str b)
-{
-    return a.len == b.len && (a.len == 0 || memcmp(a.at, b.at, a.len) == 0);
-}
-
 static size_t place_of(uint64_t hash, size_t count)
 {
     return (size_t)(hash ^ hash >> 32) & (count - 1);
@@ -78,8 +73,8 @@ static const struct up_route_view *look_up(const struct up_table *table, const s
     for (; table->slots[slot] != 0; slot = (slot + 1) & (table->slot_count - 1)) {
         const struct up_route_view *route = &table->routes[table->slots[slot] - 1];
         struct key has = key_of(route->doc);
-        if (has.exact != key->exact || !is_same(has.host, key->host) ||
-            !is_same(has.path, key->path))
+        if (has.exact != key->exact || !ps_str_same(has.host, key->host) ||
+            !ps_str_same(has.path, key->path))
             continue;
         if ((route->doc->methods >> method & 1) != 0)
             return route;
