@@ -1,5 +1,7 @@
 """Starts real gateways for the system tests and talks to them: only the standard library, only loopback, only ports of its own."""
 import contextlib
+import fcntl
+import functools
 import http.client
 import itertools
 import json
@@ -21,17 +23,25 @@ REHEARSE = BUILD / "loadtest" / "penstock-rehearse"
 
 
 # Ports for servers are taken in turn from below those that the system gives to outgoing connections, so that no connection takes one between
-# its choice and its use; each worker of pytest-xdist, and what it starts, has a range of its own.
-PORTS = 5000
-PORTS_FROM = 10000 + PORTS * (int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:]) % 4)
-ports_tried = itertools.count(os.getpid())
+# its choice and its use. Each process that runs tests has a block of them of its own, for as long as it holds the block's file.
+PORTS_FROM, PORTS, BLOCKS = 10000, 500, 40
+
+
+@functools.cache
+def port_block():
+    for block in range(BLOCKS):
+        file = open(pathlib.Path(tempfile.gettempdir(), f"penstock-ports.{block}"), "w")
+        with contextlib.suppress(OSError):
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return file, itertools.cycle(range(PORTS_FROM + block * PORTS, PORTS_FROM + (block + 1) * PORTS))
+    raise AssertionError(f"{BLOCKS} processes hold a block of ports each: {tempfile.gettempdir()}/penstock-ports.*")
 
 
 def free_port():
-    for n in ports_tried:
+    for port in port_block()[1]:
         with socket.socket() as s, contextlib.suppress(OSError):
-            s.bind(("127.0.0.1", PORTS_FROM + n % PORTS))
-            return s.getsockname()[1]
+            s.bind(("127.0.0.1", port))
+            return port
 
 
 def rfc3339(seconds_from_now=0.0):
