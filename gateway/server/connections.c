@@ -51,6 +51,21 @@ void srv_set_deadline(struct srv_connection *connection, enum srv_deadline_kind 
     start_timer(http, connection->deadline.at_ns);
 }
 
+/* libuv runs timers before it looks at sockets. Where the thread has stood still over a deadline,
+ * what came in time lies unread: it is read first. False: the connection goes on, or has ended. */
+static bool is_late(struct srv_connection *connection)
+{
+    if (connection->is_unread || connection->polled != UV_READABLE ||
+        (connection->state != SRV_READING && connection->state != SRV_STREAMING))
+        return true;
+    srv_guard_event(connection->http);
+    srv_readable(connection);
+    if (connection->deadline.kind != SRV_DEADLINE_NONE)
+        return false;
+    return connection->state == SRV_READING ||
+           (connection->state == SRV_STREAMING && !connection->slot->paused);
+}
+
 /* A request that has begun is told why it ends; who says nothing is not. */
 static void on_late(struct srv_connection *connection, enum srv_deadline_kind kind)
 {
@@ -295,7 +310,8 @@ static void on_timer(uv_timer_t *timer)
          most > 0 && (due = srv_deadline_due(&http->deadlines, http->now_ns)) != NULL; most--) {
         enum srv_deadline_kind kind = due->kind;
         srv_deadline_clear(due);
-        on_late((struct srv_connection *)due, kind);
+        if (is_late((struct srv_connection *)due))
+            on_late((struct srv_connection *)due, kind);
     }
     if (http->paused)
         accept_again(http);

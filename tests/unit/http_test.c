@@ -766,6 +766,56 @@ static void an_idle_connection_is_closed_without_a_word(void **state)
     http_fixture_stop(&fixture);
 }
 
+/* The loop stands still over every deadline; what each connection waits for comes meanwhile. */
+static void what_comes_in_time_is_served_by_a_thread_that_is_late(void **state)
+{
+    struct http_fixture fixture;
+    (void)state;
+    http_fixture_init(&fixture);
+    fixture.settings.head_timeout_ms = fixture.settings.body_timeout_ms = 1000;
+    fixture.settings.idle_timeout_ms = 100;
+    http_fixture_start(&fixture);
+    int busy = http_connect(&fixture), kept = http_connect(&fixture);
+    http_send_text(kept, GET("/x"));
+    http_read(kept, false, &reply);
+    int fresh = http_connect(&fixture), head = http_connect(&fixture);
+    int body = http_connect(&fixture);
+    assert_true(http_wait(&fixture.connections, 5));
+    http_send_text(head, "GET /x HTTP/1.1\r\n");
+    http_send_text(body, "POST /parts HTTP/1.1\r\n" HOST "Content-Length: 3\r\n\r\na");
+    assert_true(http_wait(&fixture.in_flight, 1));
+    http_send_text(busy, GET("/nap?1500"));
+    usleep(100 * 1000); /* it has begun */
+    http_send_text(kept, GET("/x"));
+    http_send_text(fresh, GET("/x"));
+    http_send_text(head, HOST "\r\n");
+    http_send_text(body, "bc");
+    const int all[] = {busy, kept, fresh, head, body};
+    for (size_t i = 0; i < PS_ARRAY_LEN(all); i++) {
+        http_read(all[i], false, &reply);
+        assert_int_equal(reply.status, 200);
+        close(all[i]);
+    }
+    http_fixture_stop(&fixture);
+}
+
+static void half_a_head_that_is_late_with_its_thread_is_cut(void **state)
+{
+    struct http_fixture fixture;
+    (void)state;
+    start_impatient(&fixture);
+    int busy = http_connect(&fixture), half = http_connect(&fixture);
+    http_send_text(busy, GET("/nap?600"));
+    usleep(50 * 1000);
+    http_send_text(half, "GET /x HTTP/1.1\r\n");
+    http_read(half, false, &reply);
+    assert_int_equal(reply.status, 408);
+    assert_true(http_closed(half));
+    close(busy);
+    close(half);
+    http_fixture_stop(&fixture);
+}
+
 static bool keeps_nothing(void *ctx)
 {
     (void)ctx;
@@ -1332,6 +1382,8 @@ int main(void)
         cmocka_unit_test(a_head_that_never_ends_is_cut_although_fields_keep_coming),
         cmocka_unit_test(a_body_that_does_not_come_is_cut_at_its_deadline),
         cmocka_unit_test(a_head_that_begins_behind_a_request_is_cut_at_its_deadline),
+        cmocka_unit_test(what_comes_in_time_is_served_by_a_thread_that_is_late),
+        cmocka_unit_test(half_a_head_that_is_late_with_its_thread_is_cut),
         cmocka_unit_test(an_idle_connection_is_closed_without_a_word),
         cmocka_unit_test(
             while_idle_connections_are_not_kept_one_ends_after_a_second_but_not_in_its_head),
