@@ -23,6 +23,7 @@
 #include <string.h>
 #include <sys/queue.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
 #include <sys/timerfd.h>
 #include <unistd.h>
 
@@ -36,6 +37,7 @@
 #define FILES_BESIDE       64
 #define READ_SIZE          65536
 #define MARK_NS            (60 * PS_NS_PER_S) /* a mark is used for so long */
+#define IDLE_LOOK_NS       (100 * PS_NS_PER_MS)
 
 enum state { DOWN, CONNECTING, IDLE, BUSY, CLOSING, STATES };
 
@@ -199,6 +201,18 @@ static void give_up_waiting(struct lt_client *client, int64_t plan_ns, int64_t p
     }
 }
 
+/* A gateway closes what has said nothing for long, and the loop may not have told of it yet. To
+ * look costs a call of the kernel: not worth it right after an answer. */
+static bool has_ended(const struct conn *conn)
+{
+    uv_os_fd_t fd;
+    char byte;
+    if ((int64_t)uv_hrtime() - conn->since_ns < IDLE_LOOK_NS ||
+        uv_fileno((const uv_handle_t *)&conn->tcp, &fd) < 0)
+        return false;
+    return recv(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) >= 0 || errno != EAGAIN;
+}
+
 /* Clicks are given up before others become due: a click that is late because this program was has
  * not waited for a connection. */
 static void send_due_clicks(struct lt_client *client)
@@ -209,6 +223,10 @@ static void send_due_clicks(struct lt_client *client)
     struct conn *idle;
     while ((idle = first_conn(client, IDLE)) != NULL &&
            lt_arrivals_peek(&client->arrivals) != NULL) {
+        if (has_ended(idle)) {
+            close_conn(idle);
+            continue;
+        }
         struct lt_click click = lt_arrivals_take(&client->arrivals);
         send_click(idle, &click);
     }

@@ -19,11 +19,13 @@ enum mode {
     SLOW,
     DIE,
     BUSY_THEN,
-    ONCE
+    ONCE,
+    LEAVE
 };
 
 #define BODY    "{\"code\":\"sold_out\"}"
 #define SLOW_MS 20
+#define BUSY_MS 150
 
 struct server {
     uv_loop_t loop;
@@ -107,6 +109,15 @@ static void die(struct server *server)
         close_peer(peer);
 }
 
+/* The other connections end while nobody's loop turns, and the next click comes due. */
+static void leave_others(struct peer *peer)
+{
+    for (struct peer *other = peer->server->peers; other != NULL; other = other->next)
+        if (other != peer)
+            close_peer(other);
+    uv_sleep(BUSY_MS);
+}
+
 static void on_request(struct peer *peer)
 {
     static const char nonsense[] = "\x16\x03\x01 what?\r\n\r\n";
@@ -155,6 +166,11 @@ static void on_request(struct peer *peer)
             die(server);
         else if (!server->dead)
             say(peer, answer, sizeof answer - 1);
+        break;
+    case LEAVE:
+        if (server->requests == 1)
+            leave_others(peer);
+        say(peer, answer, sizeof answer - 1);
         break;
     case BUSY_THEN:
         if (server->requests == 1)
@@ -386,6 +402,13 @@ static void a_hang_up_is_a_reset_and_nothing_is_sent_twice(void **state)
     assert_int_equal(server.requests, 10);
 }
 
+static void no_buyer_is_sent_over_a_connection_that_has_ended(void **state)
+{
+    (void)state;
+    PLAY(.mode = LEAVE, .clicks = 4, .over_ms = 4 * BUSY_MS, .connections = 8);
+    assert_int_equal(seen.by_outcome[LT_ANSWERED], 4);
+}
+
 static void a_reset_buyer_may_try_again_with_the_same_key(void **state)
 {
     (void)state;
@@ -504,6 +527,7 @@ int main(void)
         cmocka_unit_test(silence_is_no_answer),
         cmocka_unit_test(nonsense_is_garbled),
         cmocka_unit_test(a_hang_up_is_a_reset_and_nothing_is_sent_twice),
+        cmocka_unit_test(no_buyer_is_sent_over_a_connection_that_has_ended),
         cmocka_unit_test(a_reset_buyer_may_try_again_with_the_same_key),
         cmocka_unit_test(a_dead_server_resets_and_refuses),
         cmocka_unit_test(waiting_for_a_connection_counts),
