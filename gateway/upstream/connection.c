@@ -369,6 +369,15 @@ static bool receive(struct up_connection *connection)
 
 /* --- Its beginning --- */
 
+/* Before a request is sent: what has come by then answers nothing. More than 0: it spoke; 0: it has
+ * ended; less: errno says whether it is silent (EAGAIN) or lost. */
+static ssize_t peek(const struct up_connection *connection)
+{
+    char byte;
+
+    return recv(connection->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
+}
+
 static void on_connected(struct up_connection *connection, bool failed)
 {
     int error = 0;
@@ -377,6 +386,10 @@ static void on_connected(struct up_connection *connection, bool failed)
     if (failed || getsockopt(connection->fd, SOL_SOCKET, SO_ERROR, &error, &len) < 0 ||
         error != 0) {
         lose(connection, UP_OUTCOME_refused);
+        return;
+    }
+    if (peek(connection) > 0) {
+        lose(connection, UP_OUTCOME_malformed);
         return;
     }
     connection->state = UP_SENDING;
@@ -454,11 +467,26 @@ static struct up_connection *new_connection(struct up_worker *worker, struct up_
     return connection;
 }
 
+/* One that has spoken or ended since the loop looked is closed; it never gets a request. NULL: none
+ * is left. */
+static struct up_connection *first_idle(struct up_endpoint_cell *cell)
+{
+    struct up_connection *connection;
+
+    while ((connection = TAILQ_FIRST(&cell->idle)) != NULL) {
+        ssize_t said = peek(connection);
+        if (said < 0 && (errno == EAGAIN || errno == EINTR))
+            break;
+        up_connection_close(connection);
+    }
+    return connection;
+}
+
 struct up_connection *up_connection_take(struct up_worker *worker, struct up_endpoint *endpoint,
                                          struct up_exchange *exchange)
 {
     struct up_endpoint_cell *cell = up_cell_of(worker, endpoint);
-    struct up_connection *connection = exchange->fresh ? NULL : TAILQ_FIRST(&cell->idle);
+    struct up_connection *connection = exchange->fresh ? NULL : first_idle(cell);
 
     if (connection != NULL) {
         TAILQ_REMOVE(&cell->idle, connection, idle);

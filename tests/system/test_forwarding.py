@@ -382,7 +382,7 @@ def test_a_second_answer_is_nobodys(gateway):
 
 
 def test_a_server_that_speaks_before_it_is_asked_is_not_believed_twice(gateway):
-    """Its words cannot be told from an answer the first time; a kept connection that speaks is closed."""
+    """Words that come when it was asked cannot be told from an answer; a kept connection that speaks is closed."""
     with Misbehaving("speaks_first") as bad:
         route(gateway, [bad])
         call(gateway.port, "GET", "/")
