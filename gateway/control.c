@@ -211,9 +211,9 @@ static int new_shop(struct gw_control *control)
         &control->members);
 
     if (err == 0)
-        err = up_wakeups_new(deps->workers->count, wake_worker, control, &control->wakeups);
+        err = cache_wakeups_new(deps->workers->count, wake_worker, control, &control->wakeups);
     if (err == 0)
-        err = up_caches_new(control->wakeups, &control->caches);
+        err = caches_new(control->wakeups, &control->caches);
     if (err == 0)
         err = up_registry_new(&(struct up_registry_deps){.clock = cfg_store_clock(deps->config),
                                                          .worker_count = deps->workers->count,
@@ -226,8 +226,8 @@ static int new_shop(struct gw_control *control)
 static void free_shop(struct gw_control *control)
 {
     up_registry_free(control->shop);
-    up_caches_free(control->caches);
-    up_wakeups_free(control->wakeups);
+    caches_free(control->caches);
+    cache_wakeups_free(control->wakeups);
 }
 
 int gw_control_new(const struct gw_control_deps *deps, struct gw_control **ret_control,

@@ -7,7 +7,7 @@
 #include "gateway/config/store.h"
 #include "gateway/sales/list.h"
 #include "gateway/upstream/membership.h"
-#include "gateway/upstream/caches.h"
+#include "gateway/cache/caches.h"
 #include "gateway/upstream/registry.h"
 #include "gateway/upstream/returns.h"
 #include "gateway/worker.h"
@@ -33,8 +33,8 @@ struct gw_control {
     struct sale_list sales;
     struct up_registry *shop; /* pools and routes */
     struct up_membership *members;
-    struct up_caches *caches;
-    struct up_wakeups *wakeups; /* of workers */
+    struct caches *caches;
+    struct cache_wakeups *wakeups; /* of workers */
     bool started;
     bool dirty; /* what is known here of some sale has changed: to be published */
     /* Which ones; more than fit: all. */

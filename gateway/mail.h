@@ -20,7 +20,7 @@ enum gw_mail_kind {
     /* control -> worker: an order for the breaker before the counter; handle = id, result = enum
      * ps_breaker_order, value = until_ns. Obeyed when the worker shows it. */
     GW_MAIL_BREAKER,
-    GW_MAIL_CACHE, /* worker or control -> worker: up_wakeups_deliver */
+    GW_MAIL_CACHE, /* worker or control -> worker: cache_wakeups_deliver */
     GW_MAIL_STATE, /* log -> control: the log's state changed; value = available */
     GW_MAIL_SALES, /* any thread -> control: sale_mail */
     GW_MAIL_DONE   /* job thread -> control: a job of the control store is done; ptr = job */

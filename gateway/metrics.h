@@ -92,7 +92,7 @@ enum gw_metric {
     GW_M_ROUTE_RETURNS,        /* penstock_route_returns_total{route,cause} */
     GW_M_ROUTE_REQUESTS,       /* penstock_route_requests_total{route,pool,outcome} */
     GW_M_CACHE_REQUESTS,       /* penstock_cache_requests_total{cache,result} */
-    GW_M_CACHE_ANSWERS,        /* penstock_cache_answers_total{cache,result}, of enum up_store */
+    GW_M_CACHE_ANSWERS,        /* penstock_cache_answers_total{cache,result}, of enum cache_store */
     GW_M_CACHE_BYTES,          /* penstock_cache_bytes{cache} */
     GW_M_CACHE_ENTRIES,        /* penstock_cache_entries{cache} */
     GW_M_CACHE_WAITING,        /* penstock_cache_waiting{cache} */

@@ -83,7 +83,7 @@ static void on_mail(const struct ps_mail *mail, void *ctx)
         swap_policy(worker, mail->ptr);
         break;
     case GW_MAIL_CACHE:
-        up_wakeups_deliver(worker->deps.wakeups, worker->index);
+        cache_wakeups_deliver(worker->deps.wakeups, worker->index);
         break;
     case GW_MAIL_BREAKER:
         force_breaker(worker, mail);
@@ -232,7 +232,7 @@ static void on_tick(uv_timer_t *timer)
     judge_load(worker);
     show_breaker(worker);
     up_worker_tick(worker->shop);
-    up_wakeups_deliver(worker->deps.wakeups, worker->index);
+    cache_wakeups_deliver(worker->deps.wakeups, worker->index);
     pub_cache_tick(&worker->listener);
     atomic_store_explicit(&worker->idle,
                           worker->draining && srv_http_begun(worker->http) == 0 && !owes(worker),

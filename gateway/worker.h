@@ -33,7 +33,7 @@ struct gw_worker_deps {
     struct oq_fold *fold;
     struct ps_metrics *metrics;
     struct ps_mailbox *control_mail; /* where policies are acknowledged */
-    struct up_wakeups *wakeups;      /* of requests that wait for the cache */
+    struct cache_wakeups *wakeups;   /* of requests that wait for the cache */
     size_t worker_count;             /* that connections are divided by */
     void (*readiness)(void *ctx, struct ans_readiness *ret_readiness); /* any thread */
     void *readiness_ctx;

@@ -36,7 +36,7 @@ struct op_deps {
     struct ps_metrics *metrics;
     struct adm_overload *overload;
     struct up_registry *shop; /* pools and routes */
-    const struct up_caches *caches;
+    const struct caches *caches;
     struct adm_breakers *breakers;
     struct ord_flow *flow;
     struct up_membership *members;

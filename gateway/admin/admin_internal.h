@@ -244,7 +244,7 @@ op_request_fn op_get_overload;
 
 int op_show_cache(const struct op_admin *admin, const struct cfg_doc *doc, json_t *json);
 /* The samples of a row of caches. */
-void op_print_caches(FILE *out, enum gw_metric row, const struct up_caches *caches);
+void op_print_caches(FILE *out, enum gw_metric row, const struct caches *caches);
 
 /* --- switching.c --- */
 /* Adds what has become of a route; 0 or -1. */

@@ -1,30 +1,30 @@
 /* Caches for operators: what is in them, their figures for a scrape, and purges. A purge is a
  * change of the state beside a cache's document: it has its audit entry, is in force when it is
- * answered, and every gateway of a cluster does it (upstream/caches.h). */
+ * answered, and every gateway of a cluster does it (cache/caches.h). */
 #include "gateway/admin/admin_internal.h"
 
 #include "gateway/config/cache_doc.h"
-#include "gateway/upstream/caches.h"
+#include "gateway/cache/caches.h"
 
 #include <inttypes.h>
 
-static json_t *stores_json(const struct up_cache_figures *figures)
+static json_t *stores_json(const struct cache_figures *figures)
 {
     json_t *stores = json_object();
     int err = 0;
 
-    for (size_t i = 0; err == 0 && i < UP_STORE_COUNT; i++)
-        err = json_object_set_new(stores, up_store_names[i], json_integer(figures->stores[i]));
+    for (size_t i = 0; err == 0 && i < CACHE_STORE_COUNT; i++)
+        err = json_object_set_new(stores, cache_store_names[i], json_integer(figures->stores[i]));
     return ps_json_built(stores, err);
 }
 
 int op_show_cache(const struct op_admin *admin, const struct cfg_doc *doc, json_t *json)
 {
-    struct up_cache *cache = up_caches_find(admin->deps.caches, doc->name);
-    struct up_cache_figures figures = {0};
+    struct cache *cache = caches_find(admin->deps.caches, doc->name);
+    struct cache_figures figures = {0};
 
     if (cache != NULL)
-        up_cache_read(cache, &figures);
+        cache_read(cache, &figures);
     return json_object_set_new(
         json, "live",
         json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:o}",
@@ -41,7 +41,7 @@ int op_show_cache(const struct op_admin *admin, const struct cfg_doc *doc, json_
 /* --- Metrics --- */
 
 static void print_requests(FILE *out, const char *name, const char *cache,
-                           const struct up_cache_figures *figures)
+                           const struct cache_figures *figures)
 {
     const struct {
         const char *result;
@@ -56,16 +56,16 @@ static void print_requests(FILE *out, const char *name, const char *cache,
 }
 
 static void print_row(FILE *out, enum gw_metric row, const char *cache,
-                      const struct up_cache_figures *figures)
+                      const struct cache_figures *figures)
 {
     const char *name = gw_metric_table[row].name;
 
     if (row == GW_M_CACHE_REQUESTS) {
         print_requests(out, name, cache, figures);
     } else if (row == GW_M_CACHE_ANSWERS) {
-        for (size_t i = 0; i < UP_STORE_COUNT; i++)
+        for (size_t i = 0; i < CACHE_STORE_COUNT; i++)
             fprintf(out, "%s{cache=\"%s\",result=\"%s\"} %" PRId64 "\n", name, cache,
-                    up_store_names[i], figures->stores[i]);
+                    cache_store_names[i], figures->stores[i]);
     } else {
         int64_t value = row == GW_M_CACHE_BYTES       ? figures->bytes
                         : row == GW_M_CACHE_ENTRIES   ? figures->entries
@@ -76,14 +76,14 @@ static void print_row(FILE *out, enum gw_metric row, const char *cache,
     }
 }
 
-void op_print_caches(FILE *out, enum gw_metric row, const struct up_caches *caches)
+void op_print_caches(FILE *out, enum gw_metric row, const struct caches *caches)
 {
-    struct up_cache_figures figures;
-    struct up_cache *cache;
+    struct cache_figures figures;
+    struct cache *cache;
     const char *name;
 
-    for (size_t i = 0; (cache = up_caches_at(caches, i, &name)) != NULL; i++) {
-        up_cache_read(cache, &figures);
+    for (size_t i = 0; (cache = caches_at(caches, i, &name)) != NULL; i++) {
+        cache_read(cache, &figures);
         print_row(out, row, name, &figures);
     }
 }

@@ -306,7 +306,7 @@ static struct up_exchange *start(struct pub_request *request, const struct up_po
                                .user = request->client.user,
                                .request_id = http->request_id,
                                .rehearsal = pub_request_is_rehearsal(request)};
-    char query[UP_KEY_MAX];
+    char query[CACHE_KEY_MAX];
 
     pub_cache_origin(request, &origin, query);
     up_fields_request(&head, &origin, &route->doc->request_headers);

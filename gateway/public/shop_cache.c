@@ -29,11 +29,11 @@ static bool has_body(const struct srv_request *http)
 }
 
 /* A user who is known to the shop by X-User-Id is as good as Authorization (RFC 9111, 3.5). */
-struct up_asked pub_cache_asked(const struct pub_request *request)
+struct cache_asked pub_cache_asked(const struct pub_request *request)
 {
-    struct up_asked asked;
+    struct cache_asked asked;
 
-    up_asked_read((struct up_message){request->http->head, request->http->base}, &asked);
+    cache_asked_read((struct cache_message){request->http->head, request->http->base}, &asked);
     asked.authorized |= request->client.user.len > 0;
     return asked;
 }
@@ -45,7 +45,7 @@ static bool put_key(const struct pub_request *request, const struct up_pool_view
     const struct cfg_route *doc = doc_of(request);
     const struct srv_request *http = request->http;
 
-    if (!up_key_put(&doc->cache, doc->host, http->path, http->query, key))
+    if (!cache_key_put(&doc->cache, doc->host, http->path, http->query, key))
         return false;
     if (pool != request->shop.route->pool) {
         ps_buf_put(key, " ", 1);
@@ -53,19 +53,19 @@ static bool put_key(const struct pub_request *request, const struct up_pool_view
     }
     if (pub_request_is_rehearsal(request))
         ps_buf_puts(key, " rehearsal");
-    return !key->overflow && key->len <= UP_KEY_MAX;
+    return !key->overflow && key->len <= CACHE_KEY_MAX;
 }
 
 void pub_cache_origin(const struct pub_request *request, struct up_origin *origin,
-                      char query[UP_KEY_MAX])
+                      char query[CACHE_KEY_MAX])
 {
     const struct pub_cached *cached = &request->shop.cached;
     struct ps_buf buf;
 
     if (!cached->has_key)
         return;
-    ps_buf_init(&buf, query, UP_KEY_MAX);
-    if (up_query_put(&doc_of(request)->cache, origin->query, &buf))
+    ps_buf_init(&buf, query, CACHE_KEY_MAX);
+    if (cache_query_put(&doc_of(request)->cache, origin->query, &buf))
         origin->query = (struct ps_str){query, buf.len};
     if (cached->fetch != NULL)
         pub_fetch_origin(cached->fetch, origin);
@@ -75,7 +75,7 @@ void pub_cache_origin(const struct pub_request *request, struct up_origin *origi
 
 static void release(void *entry)
 {
-    up_entry_drop(entry);
+    cache_entry_drop(entry);
 }
 
 static void add_number(struct pub_request *request, const char *name, int64_t value)
@@ -90,22 +90,22 @@ static void add_number(struct pub_request *request, const char *name, int64_t va
 
 static void add_status(struct pub_request *request)
 {
-    char memory[UP_CACHE_STATUS_MAX];
+    char memory[CACHE_STATUS_MAX];
     struct ps_buf buf;
 
     ps_buf_init(&buf, memory, sizeof memory);
-    up_cache_status_put(&request->shop.cached.status, &buf);
+    cache_status_put(&request->shop.cached.status, &buf);
     srv_answer_header(request->http, "Cache-Status", buf.at, buf.len);
 }
 
-static void add_range(struct pub_request *request, enum up_part part, uint64_t first, uint64_t len,
-                      uint64_t body_len)
+static void add_range(struct pub_request *request, enum cache_part part, uint64_t first,
+                      uint64_t len, uint64_t body_len)
 {
     char memory[80];
     struct ps_buf buf;
 
     ps_buf_init(&buf, memory, sizeof memory);
-    if (part == UP_PART_RANGE)
+    if (part == CACHE_PART_RANGE)
         ps_buf_printf(&buf, "bytes %llu-%llu/%llu", (unsigned long long)first,
                       (unsigned long long)(first + len - 1), (unsigned long long)body_len);
     else
@@ -114,32 +114,32 @@ static void add_range(struct pub_request *request, enum up_part part, uint64_t f
 }
 
 /* The entry is taken over. */
-void pub_cache_answer(struct pub_request *request, struct up_entry *entry)
+void pub_cache_answer(struct pub_request *request, struct cache_entry *entry)
 {
     static const int statuses[] = {
-        [UP_PART_NOT_MODIFIED] = 304, [UP_PART_RANGE] = 206, [UP_PART_NO_RANGE] = 416};
+        [CACHE_PART_NOT_MODIFIED] = 304, [CACHE_PART_RANGE] = 206, [CACHE_PART_NO_RANGE] = 416};
     const struct cfg_header_rules *rules = &doc_of(request)->response_headers;
     struct pub_cached *cached = &request->shop.cached;
     struct srv_request *http = request->http;
-    struct up_asked asked = pub_cache_asked(request);
+    struct cache_asked asked = pub_cache_asked(request);
     struct srv_forward head = {.fields = entry->fields, .is_dated = true};
     int64_t at_ms = pub_cache_now_ms(request->listener);
     uint64_t first, len;
 
-    enum up_part part =
-        up_part_of(&asked, &entry->kept, entry->etag, entry->body.len, &first, &len);
-    head.status = part == UP_PART_WHOLE ? entry->kept.status : statuses[part];
+    enum cache_part part =
+        cache_part_of(&asked, &entry->kept, entry->etag, entry->body.len, &first, &len);
+    head.status = part == CACHE_PART_WHOLE ? entry->kept.status : statuses[part];
     head.len = (int64_t)len;
-    if (part == UP_PART_RANGE || part == UP_PART_NO_RANGE)
+    if (part == CACHE_PART_RANGE || part == CACHE_PART_NO_RANGE)
         add_range(request, part, first, len, entry->body.len);
-    if (part == UP_PART_NO_RANGE)
+    if (part == CACHE_PART_NO_RANGE)
         head = (struct srv_forward){.status = 416};
     else if (rules->set_count + rules->remove_count > 0)
         head.fields =
             up_fields_ruled(up_worker_scratch(request->listener->shop), entry->fields, rules);
     cached->status.has_ttl = true;
-    cached->status.ttl_s = up_kept_ttl_ms(&entry->kept, at_ms) / 1000;
-    add_number(request, "Age", up_kept_age_ms(&entry->kept, at_ms) / 1000);
+    cached->status.ttl_s = cache_kept_ttl_ms(&entry->kept, at_ms) / 1000;
+    add_number(request, "Age", cache_kept_age_ms(&entry->kept, at_ms) / 1000);
     add_status(request);
     srv_answer_header(http, "Via", "1.1 penstock", sizeof "1.1 penstock" - 1);
     request->shop.status = head.status;
@@ -151,75 +151,75 @@ void pub_cache_answer(struct pub_request *request, struct up_entry *entry)
     up_hold_release(hold);
 }
 
-static struct up_entry *find_stale(const struct pub_request *request)
+static struct cache_entry *find_stale(const struct pub_request *request)
 {
     const struct pub_cached *cached = &request->shop.cached;
-    char memory[UP_KEY_MAX];
+    char memory[CACHE_KEY_MAX];
     struct ps_buf key;
-    struct up_asked asked;
+    struct cache_asked asked;
 
     ps_buf_init(&key, memory, sizeof memory);
     if (request->shop.route->cache == NULL || request->http->head == NULL ||
         !put_key(request, cached->pool != NULL ? cached->pool : request->shop.route->pool, &key))
         return NULL;
     asked = pub_cache_asked(request);
-    return up_cache_stale(request->shop.route->cache, &asked, (struct ps_str){key.at, key.len});
+    return cache_stale(request->shop.route->cache, &asked, (struct ps_str){key.at, key.len});
 }
 
 bool pub_cache_has_stale(const struct pub_request *request)
 {
-    struct up_entry *entry = find_stale(request);
+    struct cache_entry *entry = find_stale(request);
 
-    up_entry_drop(entry);
+    cache_entry_drop(entry);
     return entry != NULL;
 }
 
 bool pub_cache_answer_stale(struct pub_request *request, const char *why)
 {
-    struct up_entry *entry = find_stale(request);
+    struct cache_entry *entry = find_stale(request);
 
     if (entry == NULL)
         return false;
     srv_answer_header(request->http, "Penstock-Fallback", why, strlen(why));
-    request->shop.cached.status = (struct up_cache_status){0};
+    request->shop.cached.status = (struct cache_status){0};
     pub_cache_answer(request, entry);
     return true;
 }
 
 /* --- Asking --- */
 
-static void on_told(struct up_waiter *waiter, enum up_told told, struct up_entry *entry);
+static void on_told(struct cache_waiter *waiter, enum cache_told told, struct cache_entry *entry);
 
-static bool use(struct pub_request *request, struct up_found *found)
+static bool use(struct pub_request *request, struct cache_found *found)
 {
     struct pub_cached *cached = &request->shop.cached;
 
     switch (found->ask) {
-    case UP_ASK_STALE:
+    case CACHE_ASK_STALE:
         pub_fetch_behind(request, found);
         /* fall through */
-    case UP_ASK_HIT:
-        cached->status.fwd = UP_FWD_NONE;
+    case CACHE_ASK_HIT:
+        cached->status.fwd = CACHE_FWD_NONE;
         pub_cache_answer(request, found->entry);
         return true;
-    case UP_ASK_WAIT:
+    case CACHE_ASK_WAIT:
         cached->collapsed = true;
         TAILQ_INSERT_TAIL(&request->listener->cache.waiting, request, shop.cached.link);
         pub_shop_keep(request);
         return true;
-    case UP_ASK_ABSENT:
+    case CACHE_ASK_ABSENT:
         pub_shop_refuse(
             request, ANS_V_gateway_timeout,
             &(struct ans_problem_detail){.text = "the cache has no answer that may be used"});
         return true;
-    case UP_ASK_FETCH:
+    case CACHE_ASK_FETCH:
         break;
     }
-    cached->status = (struct up_cache_status){.fwd = found->fwd};
+    cached->status = (struct cache_status){.fwd = found->fwd};
     if (found->fill != NULL)
         cached->fetch = pub_fetch_new(request->listener, request, found);
-    up_fill_fail(found->fill); /* without memory for a fetch */
-    up_entry_drop(found->entry);
+    cache_fill_fail(found->fill); /* without memory for a fetch */
+    cache_entry_drop(found->entry);
     return false;
 }
 
@@ -227,21 +227,21 @@ static bool ask(struct pub_request *request)
 {
     struct pub_cached *cached = &request->shop.cached;
     const struct up_route_view *route = request->shop.route;
-    char memory[UP_KEY_MAX];
+    char memory[CACHE_KEY_MAX];
     struct ps_buf key;
-    struct up_asked asked = pub_cache_asked(request);
-    struct up_found found;
+    struct cache_asked asked = pub_cache_asked(request);
+    struct cache_found found;
 
     ps_buf_init(&key, memory, sizeof memory);
     cached->has_key = put_key(request, cached->pool, &key);
     if (!cached->has_key) {
-        cached->status = (struct up_cache_status){.fwd = UP_FWD_BYPASS};
+        cached->status = (struct cache_status){.fwd = CACHE_FWD_BYPASS};
         return false;
     }
     cached->waiter.worker = up_worker_index(request->listener->shop);
     cached->waiter.on_told = on_told;
-    up_cache_ask(route->cache, &asked, &route->doc->cache, (struct ps_str){key.at, key.len},
-                 pub_cache_now_ms(request->listener), &cached->waiter, &found);
+    cache_ask(route->cache, &asked, &route->doc->cache, (struct ps_str){key.at, key.len},
+              pub_cache_now_ms(request->listener), &cached->waiter, &found);
     return use(request, &found);
 }
 
@@ -254,36 +254,38 @@ bool pub_cache_take(struct pub_request *request, const struct up_pool_view *pool
 
     if (request->shop.route->cache == NULL || pool == NULL)
         return false;
-    *cached = (struct pub_cached){.pool = pool, .target = target, .status = {.fwd = UP_FWD_BYPASS}};
+    *cached =
+        (struct pub_cached){.pool = pool, .target = target, .status = {.fwd = CACHE_FWD_BYPASS}};
     return (method == PS_HTTP_GET || method == PS_HTTP_HEAD) && !has_body(http) && ask(request);
 }
 
-static void on_told(struct up_waiter *waiter, enum up_told told, struct up_entry *entry)
+static void on_told(struct cache_waiter *waiter, enum cache_told told, struct cache_entry *entry)
 {
     struct pub_request *request =
         (struct pub_request *)((char *)waiter - offsetof(struct pub_request, shop.cached.waiter));
     struct pub_cached *cached = &request->shop.cached;
 
     TAILQ_REMOVE(&request->listener->cache.waiting, request, shop.cached.link);
-    if (told == UP_TOLD_ENTRY &&
-        up_vary_fits(entry->vary, (struct up_message){request->http->head, request->http->base})) {
-        cached->status = (struct up_cache_status){.fwd = UP_FWD_MISS, .collapsed = true};
+    if (told == CACHE_TOLD_ENTRY &&
+        cache_vary_fits(entry->vary,
+                        (struct cache_message){request->http->head, request->http->base})) {
+        cached->status = (struct cache_status){.fwd = CACHE_FWD_MISS, .collapsed = true};
         pub_cache_answer(request, entry);
         return;
     }
-    up_entry_drop(entry);
-    if (told != UP_TOLD_FAILED) {
+    cache_entry_drop(entry);
+    if (told != CACHE_TOLD_FAILED) {
         if (!ask(request))
             pub_shop_send(request, cached->pool, cached->target);
         return;
     }
     entry = find_stale(request);
-    if (entry != NULL && up_kept_if_error(&entry->kept, pub_cache_now_ms(request->listener))) {
-        cached->status = (struct up_cache_status){.fwd = UP_FWD_STALE, .collapsed = true};
+    if (entry != NULL && cache_kept_if_error(&entry->kept, pub_cache_now_ms(request->listener))) {
+        cached->status = (struct cache_status){.fwd = CACHE_FWD_STALE, .collapsed = true};
         pub_cache_answer(request, entry);
         return;
     }
-    up_entry_drop(entry);
+    cache_entry_drop(entry);
     pub_shop_callbacks.failed(UP_OUTCOME_reset, false, request);
 }
 
@@ -291,11 +293,11 @@ static void on_told(struct up_waiter *waiter, enum up_told told, struct up_entry
 
 const char *pub_cache_result(const struct pub_request *request)
 {
-    static const char *const words[] = {[UP_FWD_NONE] = "hit",
-                                        [UP_FWD_MISS] = "miss",
-                                        [UP_FWD_STALE] = "stale",
-                                        [UP_FWD_REQUEST] = "request",
-                                        [UP_FWD_BYPASS] = "bypass"};
+    static const char *const words[] = {[CACHE_FWD_NONE] = "hit",
+                                        [CACHE_FWD_MISS] = "miss",
+                                        [CACHE_FWD_STALE] = "stale",
+                                        [CACHE_FWD_REQUEST] = "request",
+                                        [CACHE_FWD_BYPASS] = "bypass"};
     const struct pub_shop *shop = &request->shop;
 
     return shop->route != NULL && shop->route->cache != NULL ? words[shop->cached.status.fwd]
@@ -307,7 +309,7 @@ void pub_cache_put_status(const struct pub_request *request, struct ps_buf *fiel
     if (request->shop.route->cache == NULL)
         return;
     ps_buf_puts(fields, "Cache-Status: ");
-    up_cache_status_put(&request->shop.cached.status, fields);
+    cache_status_put(&request->shop.cached.status, fields);
     ps_buf_puts(fields, "\r\n");
 }
 
@@ -316,12 +318,12 @@ static void purge(const struct pub_request *request, struct ps_buf *key)
     const struct up_route_view *route = request->shop.route;
     size_t len = key->len;
 
-    (void)up_cache_purge_key(route->cache, (struct ps_str){key->at, len});
+    (void)cache_purge_key(route->cache, (struct ps_str){key->at, len});
     for (size_t i = 0; i < route->doc->split_count; i++) {
         ps_buf_puts(key, " ");
         ps_buf_puts(key, route->splits[i].as->pool);
         if (!key->overflow)
-            (void)up_cache_purge_key(route->cache, (struct ps_str){key->at, key->len});
+            (void)cache_purge_key(route->cache, (struct ps_str){key->at, key->len});
         key->len = len;
         key->overflow = false;
     }
@@ -332,19 +334,22 @@ void pub_cache_invalidate(const struct pub_request *request, const struct up_ans
     static const char *const names[] = {"Location", "Content-Location"};
     const struct cfg_route *doc = doc_of(request);
     const struct srv_request *http = request->http;
-    char memory[UP_KEY_MAX];
+    char memory[CACHE_KEY_MAX];
     struct ps_buf key;
 
-    if (request->shop.route->cache == NULL || !up_invalidates(http->head->method, answer->status))
+    if (request->shop.route->cache == NULL ||
+        !cache_invalidates(http->head->method, answer->status))
         return;
     ps_buf_init(&key, memory, sizeof memory);
-    if (up_key_put(&doc->cache, doc->host, http->path, http->query, &key))
+    if (cache_key_put(&doc->cache, doc->host, http->path, http->query, &key))
         purge(request, &key);
     for (size_t i = 0; i < PS_ARRAY_LEN(names); i++) {
-        struct ps_str named = up_field((struct up_message){answer->head, answer->base}, names[i]);
+        struct ps_str named =
+            cache_field((struct cache_message){answer->head, answer->base}, names[i]);
         ps_buf_init(&key, memory, sizeof memory);
-        if (named.at != NULL && up_key_put_named(&doc->cache, doc->host, http->header[SRV_H_HOST],
-                                                 http->path, named, &key))
+        if (named.at != NULL &&
+            cache_key_put_named(&doc->cache, doc->host, http->header[SRV_H_HOST], http->path, named,
+                                &key))
             purge(request, &key);
     }
 }
@@ -356,7 +361,7 @@ bool pub_cache_forget(struct pub_request *request)
 
     if (cached->waiter.cache != NULL) {
         TAILQ_REMOVE(&request->listener->cache.waiting, request, shop.cached.link);
-        up_waiter_cancel(&cached->waiter);
+        cache_waiter_cancel(&cached->waiter);
     }
     return fetch != NULL && pub_fetch_leave(fetch);
 }

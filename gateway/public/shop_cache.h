@@ -1,10 +1,10 @@
 /* Routes with a cache: what is there is answered from where it lies, what is not is fetched by one
  * request while others wait, and an answer that may be kept fills the cache on its way to its
- * client. A fetch may outlive its client (struct up_fill). One thread. */
+ * client. A fetch may outlive its client (struct cache_fill). One thread. */
 #ifndef PUB_SHOP_CACHE_H
 #define PUB_SHOP_CACHE_H
 
-#include "gateway/upstream/cache.h"
+#include "gateway/cache/cache.h"
 #include "gateway/upstream/fields.h"
 #include "gateway/upstream/forward.h"
 
@@ -25,13 +25,13 @@ void pub_cache_work_init(struct pub_cache_work *work);
 /* Part of a pub_shop. */
 struct pub_cached {
     struct pub_fetch *fetch; /* that this request's exchange fills the cache by; NULL: none */
-    struct up_waiter waiter;
+    struct cache_waiter waiter;
     TAILQ_ENTRY(pub_request) link;   /* while waiter.cache is not NULL */
     const struct up_pool_view *pool; /* where it is to be fetched */
     struct up_target *target;
     bool has_key; /* it may be answered from the cache, and its query is the key's */
     bool collapsed;
-    struct up_cache_status status; /* of the answer to come */
+    struct cache_status status; /* of the answer to come */
 };
 
 /* Before the request is sent to the pool. True: it is answered, or waits. False: send it. */
@@ -39,7 +39,7 @@ bool pub_cache_take(struct pub_request *request, const struct up_pool_view *pool
                     struct up_target *target);
 /* What of the request goes to the shop otherwise than it came; `query` is the caller's memory. */
 void pub_cache_origin(const struct pub_request *request, struct up_origin *origin,
-                      char query[UP_KEY_MAX]);
+                      char query[CACHE_KEY_MAX]);
 /* Whom the exchange tells. */
 void pub_cache_call(const struct pub_request *request, struct up_call *call);
 /* It is under way; NULL: it is not, and nothing is filled. */

@@ -11,9 +11,9 @@ struct pub_fetch {
     struct pub_listener *listener;
     struct pub_request *request; /* NULL: its client has left, or there was none */
     struct up_exchange *exchange;
-    struct up_fill *fill;
-    struct up_entry *stale; /* whose validators were sent; NULL: none were */
-    struct up_hold *hold;   /* of the route */
+    struct cache_fill *fill;
+    struct cache_entry *stale; /* whose validators were sent; NULL: none were */
+    struct up_hold *hold;      /* of the route */
     int64_t sent_ns;
     bool kept; /* the answer goes into the cache */
 };
@@ -21,7 +21,7 @@ struct pub_fetch {
 static const struct up_callbacks fetch_callbacks;
 
 struct pub_fetch *pub_fetch_new(struct pub_listener *listener, struct pub_request *request,
-                                struct up_found *found)
+                                struct cache_found *found)
 {
     struct pub_fetch *fetch = calloc(1, sizeof *fetch);
 
@@ -45,7 +45,7 @@ static void free_fetch(struct pub_fetch *fetch)
     if (fetch->request != NULL)
         fetch->request->shop.cached.fetch = NULL;
     TAILQ_REMOVE(&fetch->listener->cache.fetches, fetch, entry);
-    up_entry_drop(fetch->stale);
+    cache_entry_drop(fetch->stale);
     up_hold_release(fetch->hold);
     free(fetch);
 }
@@ -53,7 +53,7 @@ static void free_fetch(struct pub_fetch *fetch)
 /* The shop has not given what was asked for. */
 static void fail_fetch(struct pub_fetch *fetch)
 {
-    up_fill_fail(fetch->fill);
+    cache_fill_fail(fetch->fill);
     free_fetch(fetch);
 }
 
@@ -63,7 +63,7 @@ void pub_fetch_origin(const struct pub_fetch *fetch, struct up_origin *origin)
     if (fetch->stale == NULL)
         return;
     origin->if_none_match = fetch->stale->etag;
-    origin->if_modified_since = up_fields_find(fetch->stale->fields, "Last-Modified");
+    origin->if_modified_since = cache_fields_find(fetch->stale->fields, "Last-Modified");
 }
 
 void pub_cache_call(const struct pub_request *request, struct up_call *call)
@@ -85,15 +85,16 @@ void pub_cache_sent(struct pub_request *request, struct up_exchange *exchange)
         fail_fetch(fetch);
 }
 
-static struct up_moments moments_of(const struct pub_fetch *fetch)
+static struct cache_moments moments_of(const struct pub_fetch *fetch)
 {
-    return (struct up_moments){.sent_ms = fetch->sent_ns / PS_NS_PER_MS,
-                               .received_ms = pub_cache_now_ms(fetch->listener),
-                               .wall_ms = ps_clock_wall_ms(fetch->listener->clock)};
+    return (struct cache_moments){.sent_ms = fetch->sent_ns / PS_NS_PER_MS,
+                                  .received_ms = pub_cache_now_ms(fetch->listener),
+                                  .wall_ms = ps_clock_wall_ms(fetch->listener->clock)};
 }
 
 /* The exchange is given up or has ended, and the client gets the entry. */
-static bool answer_instead(struct pub_fetch *fetch, struct up_entry *entry, int status, bool last)
+static bool answer_instead(struct pub_fetch *fetch, struct cache_entry *entry, int status,
+                           bool last)
 {
     struct pub_request *request = fetch->request;
     struct up_exchange *exchange = fetch->exchange;
@@ -102,12 +103,12 @@ static bool answer_instead(struct pub_fetch *fetch, struct up_entry *entry, int 
     if (!last)
         up_exchange_cancel(exchange);
     if (request == NULL) {
-        up_entry_drop(entry);
+        cache_entry_drop(entry);
         return false;
     }
     request->shop.exchange = NULL;
-    request->shop.cached.status = (struct up_cache_status){
-        .fwd = UP_FWD_STALE, .fwd_status = status, .stored = status == 304};
+    request->shop.cached.status = (struct cache_status){
+        .fwd = CACHE_FWD_STALE, .fwd_status = status, .stored = status == 304};
     pub_cache_answer(request, entry);
     return false;
 }
@@ -115,9 +116,9 @@ static bool answer_instead(struct pub_fetch *fetch, struct up_entry *entry, int 
 static bool answer_not_modified(struct pub_fetch *fetch, const struct up_answer *answer, bool last)
 {
     struct pub_request *request = fetch->request;
-    struct up_moments moments = moments_of(fetch);
-    struct up_entry *entry =
-        up_fill_freshen(fetch->fill, (struct up_message){answer->head, answer->base}, &moments);
+    struct cache_moments moments = moments_of(fetch);
+    struct cache_entry *entry = cache_fill_freshen(
+        fetch->fill, (struct cache_message){answer->head, answer->base}, &moments);
 
     if (entry != NULL)
         return answer_instead(fetch, entry, 304, last);
@@ -143,29 +144,29 @@ static bool is_error(int status)
 static bool may_serve_stale(const struct pub_fetch *fetch)
 {
     return fetch->request != NULL && fetch->stale != NULL &&
-           up_kept_if_error(&fetch->stale->kept, pub_cache_now_ms(fetch->listener));
+           cache_kept_if_error(&fetch->stale->kept, pub_cache_now_ms(fetch->listener));
 }
 
 /* Conditions of the client's own, which were not sent on, with the answer that came. */
 static bool is_not_modified(const struct pub_request *request, const struct up_answer *answer)
 {
-    struct up_message message = {answer->head, answer->base};
-    struct up_asked asked = pub_cache_asked(request);
-    struct up_moments moments = {.wall_ms = ps_clock_wall_ms(request->listener->clock)};
-    struct up_kept kept;
+    struct cache_message message = {answer->head, answer->base};
+    struct cache_asked asked = pub_cache_asked(request);
+    struct cache_moments moments = {.wall_ms = ps_clock_wall_ms(request->listener->clock)};
+    struct cache_kept kept;
     uint64_t first, len;
 
     if (!asked.has_conditions || answer->status != 200)
         return false;
-    (void)up_kept_read(&asked, message, &request->shop.route->doc->cache, &moments, &kept);
-    return up_part_of(&asked, &kept, up_field(message, "ETag"), 0, &first, &len) ==
-           UP_PART_NOT_MODIFIED;
+    (void)cache_kept_read(&asked, message, &request->shop.route->doc->cache, &moments, &kept);
+    return cache_part_of(&asked, &kept, cache_field(message, "ETag"), 0, &first, &len) ==
+           CACHE_PART_NOT_MODIFIED;
 }
 
 /* The last part is in the fill: what is left of the answer is the client's. */
 static void end_fetch(struct pub_fetch *fetch)
 {
-    up_entry_drop(up_fill_end(fetch->fill));
+    cache_entry_drop(cache_fill_end(fetch->fill));
     free_fetch(fetch);
 }
 
@@ -194,19 +195,19 @@ static bool on_answer(const struct up_answer *answer, struct ps_str part, bool l
 {
     struct pub_fetch *fetch = ctx;
     struct pub_request *request = fetch->request;
-    struct up_moments moments = moments_of(fetch);
+    struct cache_moments moments = moments_of(fetch);
 
     if (answer->status == 304 && fetch->stale != NULL)
         return answer_not_modified(fetch, answer, last);
     if (is_error(answer->status) && may_serve_stale(fetch)) {
-        struct up_entry *entry = up_entry_keep(fetch->stale);
-        up_fill_fail(fetch->fill);
+        struct cache_entry *entry = cache_entry_keep(fetch->stale);
+        cache_fill_fail(fetch->fill);
         return answer_instead(fetch, entry, answer->status, last);
     }
-    fetch->kept = up_fill_begin(fetch->fill, (struct up_message){answer->head, answer->base},
-                                &moments, answer->body_len) == UP_STORE_stored;
+    fetch->kept = cache_fill_begin(fetch->fill, (struct cache_message){answer->head, answer->base},
+                                   &moments, answer->body_len) == CACHE_STORE_stored;
     if (fetch->kept)
-        fetch->kept = up_fill_part(fetch->fill, part);
+        fetch->kept = cache_fill_part(fetch->fill, part);
     if (request == NULL && !fetch->kept) {
         struct up_exchange *exchange = fetch->exchange;
         end_fetch(fetch);
@@ -234,7 +235,7 @@ static bool on_part(struct ps_str part, bool last, void *ctx)
     struct pub_fetch *fetch = ctx;
     struct pub_request *request = fetch->request;
 
-    fetch->kept = fetch->kept && up_fill_part(fetch->fill, part);
+    fetch->kept = fetch->kept && cache_fill_part(fetch->fill, part);
     bool kept = fetch->kept;
     if (request == NULL && !kept) {
         struct up_exchange *exchange = fetch->exchange;
@@ -255,8 +256,8 @@ static void on_failed(enum up_outcome outcome, bool begun, void *ctx)
     struct pub_request *request = fetch->request;
 
     if (!begun && may_serve_stale(fetch)) {
-        struct up_entry *entry = up_entry_keep(fetch->stale);
-        up_fill_fail(fetch->fill);
+        struct cache_entry *entry = cache_entry_keep(fetch->stale);
+        cache_fill_fail(fetch->fill);
         (void)answer_instead(fetch, entry, 0, true);
         return;
     }
@@ -285,16 +286,16 @@ static const struct up_callbacks fetch_callbacks = {.interim = on_interim,
                                                     .room = on_room};
 
 /* The client has its answer already, or gets it now. */
-void pub_fetch_behind(struct pub_request *request, struct up_found *found)
+void pub_fetch_behind(struct pub_request *request, struct cache_found *found)
 {
     struct pub_cached *cached = &request->shop.cached;
-    struct up_found behind = {.fill = found->fill, .entry = up_entry_keep(found->entry)};
+    struct cache_found behind = {.fill = found->fill, .entry = cache_entry_keep(found->entry)};
     struct pub_fetch *fetch = pub_fetch_new(request->listener, NULL, &behind);
 
     found->fill = NULL;
     if (fetch == NULL) {
-        up_fill_fail(behind.fill);
-        up_entry_drop(behind.entry);
+        cache_fill_fail(behind.fill);
+        cache_entry_drop(behind.entry);
         return;
     }
     cached->fetch = fetch;
@@ -306,7 +307,7 @@ void pub_fetch_behind(struct pub_request *request, struct up_found *found)
 
 bool pub_fetch_leave(struct pub_fetch *fetch)
 {
-    bool goes_on = fetch->exchange != NULL && up_fill_left(fetch->fill);
+    bool goes_on = fetch->exchange != NULL && cache_fill_left(fetch->fill);
 
     if (goes_on) {
         fetch->request->shop.cached.fetch = NULL;

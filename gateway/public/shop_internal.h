@@ -30,9 +30,9 @@ void pub_shop_refuse(struct pub_request *request, enum ans_verdict verdict,
 
 /* What the request says of caches; a user who is known to the shop by X-User-Id is as good as
  * Authorization (RFC 9111, 3.5). */
-struct up_asked pub_cache_asked(const struct pub_request *request);
+struct cache_asked pub_cache_asked(const struct pub_request *request);
 /* Answers with the entry, which is taken over, or what the request needs of it. */
-void pub_cache_answer(struct pub_request *request, struct up_entry *entry);
+void pub_cache_answer(struct pub_request *request, struct cache_entry *entry);
 int64_t pub_cache_now_ms(const struct pub_listener *listener);
 
 /* --- shop_fetch.c --- */
@@ -40,9 +40,9 @@ int64_t pub_cache_now_ms(const struct pub_listener *listener);
 /* Takes over what was found: a fill, and maybe an entry to ask about. `request` NULL: it has no
  * client. NULL: no memory, and nothing is taken over. */
 struct pub_fetch *pub_fetch_new(struct pub_listener *listener, struct pub_request *request,
-                                struct up_found *found);
+                                struct cache_found *found);
 /* Fetches what was found stale while the request is answered with it; takes the fill over. */
-void pub_fetch_behind(struct pub_request *request, struct up_found *found);
+void pub_fetch_behind(struct pub_request *request, struct cache_found *found);
 /* What is asked for otherwise than the client did. */
 void pub_fetch_origin(const struct pub_fetch *fetch, struct up_origin *origin);
 /* Its client has left. True: it goes on. False: it is gone, and its exchange is to be cancelled. */

@@ -1,5 +1,5 @@
 /* Reference counts and sums of what threads share of pools. */
-#include "gateway/upstream/cache.h"
+#include "gateway/cache/cache.h"
 #include "gateway/upstream/route_figures.h"
 
 #include <stdlib.h>
@@ -64,7 +64,7 @@ void up_table_drop(struct up_table *table)
     }
     for (size_t i = 0; i < table->route_count; i++) {
         up_route_unbind(&table->routes[i]);
-        up_cache_drop(table->routes[i].cache);
+        cache_drop(table->routes[i].cache);
         free(table->routes[i].fallback);
         free(table->routes[i].splits);
         cfg_route_drop(table->routes[i].doc);

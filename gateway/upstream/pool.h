@@ -151,7 +151,7 @@ struct up_route_view {
     struct up_switch *switches;           /* who goes to which split (switch.h); NULL: no splits */
     struct up_route *live;                /* its figures, through all versions of its document */
     struct up_target *own;                /* those of its own pool; route_figures.h */
-    struct up_cache *cache;               /* NULL: none */
+    struct cache *cache;                  /* NULL: none */
 };
 
 struct up_table {

@@ -3,7 +3,7 @@
 
 #include "common/id.h"
 #include "common/log.h"
-#include "gateway/upstream/caches.h"
+#include "gateway/cache/caches.h"
 #include "gateway/upstream/judge.h"
 #include "gateway/upstream/route.h"
 #include "gateway/upstream/route_figures.h"
@@ -247,9 +247,9 @@ static int fill_route(const struct up_registry *registry, const struct up_table 
         ret_route->splits[i] = (struct up_split_view){
             .as = &route->splits[i], .pool = pool_of(table, route->splits[i].pool, route)};
     if (registry->deps.caches != NULL && route->cache.store[0] != '\0')
-        ret_route->cache = up_caches_find(registry->deps.caches, route->cache.store);
+        ret_route->cache = caches_find(registry->deps.caches, route->cache.store);
     if (ret_route->cache != NULL)
-        (void)up_cache_keep(ret_route->cache);
+        (void)cache_keep(ret_route->cache);
     return up_route_bind(ret_route, up_registry_route(registry, doc->name),
                          registry->deps.worker_count);
 }
@@ -294,7 +294,7 @@ static int fill_table(const struct up_registry *registry, const struct cfg_store
     int err = 0;
 
     table->refs = 1;
-    if (registry->deps.caches != NULL && up_caches_apply(registry->deps.caches, store) < 0)
+    if (registry->deps.caches != NULL && caches_apply(registry->deps.caches, store) < 0)
         return PS_E_NOMEM;
     table->pools = calloc(cfg_store_count(store, &cfg_kind_pool) + 1, sizeof *table->pools);
     table->routes = calloc(cfg_store_count(store, &cfg_kind_route) + 1, sizeof *table->routes);

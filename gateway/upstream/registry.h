@@ -11,13 +11,13 @@
 #include "gateway/upstream/pool.h"
 
 struct up_registry;
-struct up_caches;
+struct caches;
 
 struct up_registry_deps {
     const struct ps_clock *clock;
     size_t worker_count;
     const struct up_membership *members; /* NULL: the documents name all endpoints */
-    struct up_caches *caches; /* NULL: routes have none */
+    struct caches *caches;               /* NULL: routes have none */
 };
 
 int up_registry_new(const struct up_registry_deps *deps,

@@ -3,7 +3,7 @@
  * the cache makes of the answer is within the answer's bounds. */
 #include "common/address.h"
 #include "fuzz.h"
-#include "gateway/upstream/cache_rules.h"
+#include "gateway/cache/rules.h"
 #include "gateway/upstream/fields.h"
 
 #define ROOM     65536
@@ -87,27 +87,27 @@ static void begin_answer(struct ps_buf *buf, char memory[ROOM])
     ps_buf_puts(buf, "HTTP/1.1 200 OK\r\n");
 }
 
-static void keep_answer(const struct up_asked *asked, struct up_message answer)
+static void keep_answer(const struct cache_asked *asked, struct cache_message answer)
 {
-    static const struct up_moments moments = {
+    static const struct cache_moments moments = {
         .sent_ms = 1000, .received_ms = 1010, .wall_ms = INT64_C(1700000000000)};
     char memory[ROOM];
     struct ps_buf buf;
-    struct up_kept kept;
+    struct cache_kept kept;
     uint64_t first = 0, len = 0;
-    enum up_store store = up_kept_read(asked, answer, &route, &moments, &kept);
+    enum cache_store store = cache_kept_read(asked, answer, &route, &moments, &kept);
 
-    MUST(store < UP_STORE_COUNT);
-    if (store != UP_STORE_stored)
+    MUST(store < CACHE_STORE_COUNT);
+    if (store != CACHE_STORE_stored)
         return;
-    MUST(up_kept_age_ms(&kept, moments.received_ms) >= 0);
-    MUST(up_kept_use(&kept, asked, &route, moments.received_ms) <= UP_USE_ASK);
-    (void)up_kept_ttl_ms(&kept, INT64_MAX / 4);
-    struct ps_str etag = up_field(answer, "ETag");
-    if (up_part_of(asked, &kept, etag, BODY_LEN, &first, &len) == UP_PART_RANGE)
+    MUST(cache_kept_age_ms(&kept, moments.received_ms) >= 0);
+    MUST(cache_kept_use(&kept, asked, &route, moments.received_ms) <= CACHE_USE_ASK);
+    (void)cache_kept_ttl_ms(&kept, INT64_MAX / 4);
+    struct ps_str etag = cache_field(answer, "ETag");
+    if (cache_part_of(asked, &kept, etag, BODY_LEN, &first, &len) == CACHE_PART_RANGE)
         MUST(len > 0 && first < BODY_LEN && len <= BODY_LEN - first);
     begin_answer(&buf, memory);
-    up_fields_put(answer, moments.wall_ms, &buf);
+    cache_fields_put(answer, moments.wall_ms, &buf);
     check_answer(&buf);
 }
 
@@ -116,14 +116,14 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size)
     const char *base = (const char *)bytes;
     struct ps_http_head request, answer;
     char memory[ROOM];
-    struct up_asked asked;
+    struct cache_asked asked;
     struct ps_buf buf;
 
     ps_http_request_init(&request, &limits);
     if (size == 0 || ps_http_head_parse(&request, base, size) != PS_HTTP_DONE)
         return 0;
     forward_request(&request, base);
-    up_asked_read((struct up_message){&request, base}, &asked);
+    cache_asked_read((struct cache_message){&request, base}, &asked);
     const char *more = base + request.len;
     ps_http_response_init(&answer, &limits, request.method == PS_HTTP_HEAD);
     if (size == request.len ||
@@ -132,6 +132,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size)
     begin_answer(&buf, memory);
     up_fields_answer(&buf, &answer, more, &no_rules);
     check_answer(&buf);
-    keep_answer(&asked, (struct up_message){&answer, more});
+    keep_answer(&asked, (struct cache_message){&answer, more});
     return 0;
 }

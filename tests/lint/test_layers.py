@@ -18,7 +18,8 @@ ARROWS = {
     "gateway/server": {"gateway/answers"},
     "gateway/cluster": {"gateway/config", "gateway/answers", "gateway/metrics", "inventory", "queue"},
     "gateway/admission": {"gateway/config", "gateway/answers", "gateway/metrics", "inventory", "queue"},
-    "gateway/upstream": {"gateway/config", "gateway/answers", "gateway/metrics"},
+    "gateway/cache": {"gateway/config"},
+    "gateway/upstream": {"gateway/cache", "gateway/answers", "gateway/metrics"},
     "gateway/sales": {"gateway/cluster", "gateway/config", "gateway/metrics", "inventory", "queue"},
     "gateway/orders": {"gateway/admission", "gateway/sales", "gateway/answers"},
     "gateway/public": {"gateway/orders", "gateway/admission", "gateway/upstream", "gateway/config", "gateway/answers", "gateway/server"},
@@ -32,7 +33,7 @@ PREFIXES = {
     "common": "ps_", "inventory": "inv_", "queue": "oq_", "queue/settle": "st_", "loadtest": "lt_", "gateway": "gw_",
     "gateway/metrics": "gw_", "gateway/server": "srv_", "gateway/answers": "ans_", "gateway/public": "pub_",
     "gateway/admission": "adm_", "gateway/orders": "ord_", "gateway/sales": "sale_", "gateway/cluster": "clu_", "gateway/config": "cfg_",
-    "gateway/admin": "op_", "gateway/upstream": "up_",
+    "gateway/admin": "op_", "gateway/upstream": "up_", "gateway/cache": "cache",  # `struct cache` itself has no underscore
 }
 
 # Library: the files that may include it.

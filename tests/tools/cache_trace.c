@@ -3,7 +3,7 @@
  * them. With a scan: in the middle fifth of the trace another object that never comes back is asked
  * for between each two. Counted are requests of Zipf's law after the first fifth. Prints the table
  * of docs/operations.md. */
-#include "gateway/upstream/cache.h"
+#include "gateway/cache/cache.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -18,7 +18,7 @@ static struct ps_http_head request, answer;
 static const char request_text[] = "GET / HTTP/1.1\r\nHost: shop.example\r\n\r\n";
 static const char answer_text[] = "HTTP/1.1 200 OK\r\nCache-Control: max-age=100000\r\n\r\n";
 static char body[BODY_LEN];
-static struct up_asked asked;
+static struct cache_asked asked;
 static double *sums;
 static uint64_t state;
 
@@ -58,46 +58,46 @@ static void give_up(const char *what)
 }
 
 /* Was it there? If not, it is fetched. */
-static bool get(struct up_cache *cache, char kind, int object)
+static bool get(struct cache *cache, char kind, int object)
 {
     char key[16];
-    struct up_found found;
-    struct up_moments moments = {0, 0, 1790000000000};
+    struct cache_found found;
+    struct cache_moments moments = {0, 0, 1790000000000};
     int len = snprintf(key, sizeof key, "/%c%08d", kind, object);
-    up_cache_ask(cache, &asked, &route, (struct ps_str){key, (size_t)len}, 0, NULL, &found);
-    bool hit = found.ask == UP_ASK_HIT;
+    cache_ask(cache, &asked, &route, (struct ps_str){key, (size_t)len}, 0, NULL, &found);
+    bool hit = found.ask == CACHE_ASK_HIT;
     if (found.fill != NULL) {
-        if (up_fill_begin(found.fill, (struct up_message){&answer, answer_text}, &moments,
-                          BODY_LEN) != UP_STORE_stored)
+        if (cache_fill_begin(found.fill, (struct cache_message){&answer, answer_text}, &moments,
+                             BODY_LEN) != CACHE_STORE_stored)
             give_up("an answer is not kept");
-        up_fill_part(found.fill, (struct ps_str){body, BODY_LEN});
-        up_entry_drop(up_fill_end(found.fill));
+        cache_fill_part(found.fill, (struct ps_str){body, BODY_LEN});
+        cache_entry_drop(cache_fill_end(found.fill));
     }
-    up_entry_drop(found.entry);
+    cache_entry_drop(found.entry);
     return hit;
 }
 
-static struct up_cache *new_cache(struct up_wakeups *wakeups, enum cfg_eviction eviction,
-                                  int64_t bytes)
+static struct cache *new_cache(struct cache_wakeups *wakeups, enum cfg_eviction eviction,
+                               int64_t bytes)
 {
     struct cfg_cache doc = {.bytes = bytes, .object_bytes_max = bytes, .eviction = eviction};
-    struct up_cache *cache;
-    if (up_cache_new(&doc, wakeups, &cache) != 0)
+    struct cache *cache;
+    if (cache_new(&doc, wakeups, &cache) != 0)
         give_up("out of memory");
     return cache;
 }
 
-static int64_t bytes_of_one(struct up_wakeups *wakeups)
+static int64_t bytes_of_one(struct cache_wakeups *wakeups)
 {
-    struct up_cache *cache = new_cache(wakeups, CFG_EVICTION_LRU, 1 << 20);
-    struct up_cache_figures figures;
+    struct cache *cache = new_cache(wakeups, CFG_EVICTION_LRU, 1 << 20);
+    struct cache_figures figures;
     get(cache, 'z', 0);
-    up_cache_read(cache, &figures);
-    up_cache_drop(cache);
+    cache_read(cache, &figures);
+    cache_drop(cache);
     return figures.bytes;
 }
 
-static double ratio(struct up_cache *cache, int requests, bool scan)
+static double ratio(struct cache *cache, int requests, bool scan)
 {
     int hits = 0, counted = 0;
     state = 1;
@@ -119,7 +119,7 @@ static void wake(size_t worker, void *ctx)
     (void)ctx;
 }
 
-static void print_rows(struct up_wakeups *wakeups, int requests, double s, bool scan)
+static void print_rows(struct cache_wakeups *wakeups, int requests, double s, bool scan)
 {
     static const int shares[] = {1, 5, 10};
     int64_t one = bytes_of_one(wakeups);
@@ -129,10 +129,10 @@ static void print_rows(struct up_wakeups *wakeups, int requests, double s, bool 
         bytes += bytes / 7 + 8; /* an eighth is for what comes in */
         printf("| %.1f | %s | %d %% |", s, scan ? "yes" : "no", shares[i]);
         for (int eviction = 0; eviction < CFG_EVICTION_COUNT; eviction++) {
-            struct up_cache *cache = new_cache(wakeups, (enum cfg_eviction)eviction, bytes);
+            struct cache *cache = new_cache(wakeups, (enum cfg_eviction)eviction, bytes);
             printf(" %.1f %% |", 100 * ratio(cache, requests, scan));
             fflush(stdout);
-            up_cache_drop(cache);
+            cache_drop(cache);
         }
         printf("\n");
     }
@@ -142,22 +142,22 @@ int main(int argc, char **argv)
 {
     static const double skews[] = {0.8, 1.0};
     int requests = argc > 1 ? atoi(argv[1]) : 1000000;
-    struct up_wakeups *wakeups;
+    struct cache_wakeups *wakeups;
     sums = calloc(OBJECTS, sizeof *sums);
-    if (requests < 1000 || sums == NULL || up_wakeups_new(1, wake, NULL, &wakeups) != 0)
+    if (requests < 1000 || sums == NULL || cache_wakeups_new(1, wake, NULL, &wakeups) != 0)
         give_up("usage: cache-trace [REQUESTS, 1000 at least]");
     ps_http_request_init(&request, &limits);
     ps_http_response_init(&answer, &limits, false);
     if (ps_http_head_parse(&request, request_text, strlen(request_text)) != PS_HTTP_DONE ||
         ps_http_head_parse(&answer, answer_text, strlen(answer_text)) != PS_HTTP_DONE)
         give_up("a head does not parse");
-    up_asked_read((struct up_message){&request, request_text}, &asked);
+    cache_asked_read((struct cache_message){&request, request_text}, &asked);
     printf("| s | scan | size | lru | lfu | random |\n|---|---|---|---|---|---|\n");
     for (size_t i = 0; i < PS_ARRAY_LEN(skews); i++) {
         print_rows(wakeups, requests, skews[i], false);
         print_rows(wakeups, requests, skews[i], true);
     }
-    up_wakeups_free(wakeups);
+    cache_wakeups_free(wakeups);
     free(sums);
     return 0;
 }

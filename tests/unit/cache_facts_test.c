@@ -304,13 +304,13 @@ static const struct row rows[] = {
 };
 /* clang-format on */
 
-static enum want seen(const struct up_found *found)
+static enum want seen(const struct cache_found *found)
 {
-    if (found->ask == UP_ASK_HIT)
+    if (found->ask == CACHE_ASK_HIT)
         return CACHED;
-    if (found->ask == UP_ASK_STALE)
+    if (found->ask == CACHE_ASK_STALE)
         return STALE;
-    if (found->ask == UP_ASK_ABSENT)
+    if (found->ask == CACHE_ASK_ABSENT)
         return ABSENT;
     if (found->fill == NULL || found->entry == NULL)
         return FETCHED;
@@ -323,22 +323,22 @@ static bool run(const struct row *row)
 {
     struct cfg_route_cache route = {.obeys_no_cache = (row->want & OBEYED) != 0,
                                     .default_ttl_s = row->want & TTL_60 ? 60 : 0};
-    struct up_cache *cache = cache_new(CFG_EVICTION_LRU, 0);
-    struct cache_message first, second;
+    struct cache *cache = fixture_cache(CFG_EVICTION_LRU, 0);
+    struct fixture_message first, second;
     int64_t now_ms = 1000;
-    cache_message(&first, row->first, now_ms);
-    struct up_found found = cache_ask(cache, &route, &first, "/p", now_ms, NULL);
-    assert_int_equal(found.ask, UP_ASK_FETCH);
+    fixture_message(&first, row->first, now_ms);
+    struct cache_found found = fixture_ask(cache, &route, &first, "/p", now_ms, NULL);
+    assert_int_equal(found.ask, CACHE_ASK_FETCH);
     if (found.fill != NULL)
-        cache_answer(found.fill, row->answer, "0123456789", now_ms);
+        fixture_answer(found.fill, row->answer, "0123456789", now_ms);
     now_ms += row->pause_s * 1000;
-    cache_message(&second, row->second, now_ms);
-    found = cache_ask(cache, &route, &second, "/p", now_ms, NULL);
+    fixture_message(&second, row->second, now_ms);
+    found = fixture_ask(cache, &route, &second, "/p", now_ms, NULL);
     enum want got = seen(&found), want = row->want & 0xf;
     if (got != want)
         print_error("%s: %s, not %s\n", row->id, words[got], words[want]);
-    cache_done(&found);
-    cache_free(cache);
+    fixture_done(&found);
+    fixture_free(cache);
     return got == want;
 }
 

@@ -6,12 +6,12 @@
 #include <stdlib.h>
 
 static const struct ps_http_limits limits = {2048, 8192, PS_HTTP_FIELDS_MAX};
-static struct up_wakeups *wakeups;
+static struct cache_wakeups *wakeups;
 
 static size_t put_date(char *at, const char *offset, int64_t now_ms)
 {
     char date[PS_HTTP_DATE_LEN + 1];
-    ps_http_date_format(CACHE_WALL_MS + now_ms + strtoll(offset, NULL, 10) * 1000, date);
+    ps_http_date_format(FIXTURE_WALL_MS + now_ms + strtoll(offset, NULL, 10) * 1000, date);
     memcpy(at, date, PS_HTTP_DATE_LEN);
     return PS_HTTP_DATE_LEN;
 }
@@ -35,16 +35,16 @@ static size_t put_lines(char *at, const char *text, int64_t now_ms)
     return (size_t)(at + 4 - from);
 }
 
-static void parse(struct cache_message *message, size_t len)
+static void parse(struct fixture_message *message, size_t len)
 {
     enum ps_http_step step = ps_http_head_parse(&message->head, message->data, len);
     if (step != PS_HTTP_DONE)
         fail_msg("rule %s: %s", ps_http_rules[message->head.rule].name, message->data);
-    message->is = (struct up_message){&message->head, message->data};
+    message->is = (struct cache_message){&message->head, message->data};
 }
 
-void cache_request(struct cache_message *message, const char *text, const char *path,
-                   int64_t now_ms)
+void fixture_request(struct fixture_message *message, const char *text, const char *path,
+                     int64_t now_ms)
 {
     const char *bar = strchr(text, '|');
     int method = bar != NULL ? (int)(bar - text) : (int)strlen(text);
@@ -55,10 +55,10 @@ void cache_request(struct cache_message *message, const char *text, const char *
     parse(message, all);
 }
 
-void cache_message(struct cache_message *message, const char *text, int64_t now_ms)
+void fixture_message(struct fixture_message *message, const char *text, int64_t now_ms)
 {
     if (*text < '0' || *text > '9') {
-        cache_request(message, text, "/p", now_ms);
+        fixture_request(message, text, "/p", now_ms);
         return;
     }
     int len = snprintf(message->data, sizeof message->data, "HTTP/1.1 %.3s ", text);
@@ -67,17 +67,17 @@ void cache_message(struct cache_message *message, const char *text, int64_t now_
     parse(message, all);
 }
 
-static void on_told(struct up_waiter *waiter, enum up_told told, struct up_entry *entry)
+static void on_told(struct cache_waiter *waiter, enum cache_told told, struct cache_entry *entry)
 {
-    struct cache_waiter *mine = (struct cache_waiter *)waiter;
+    struct fixture_waiter *mine = (struct fixture_waiter *)waiter;
     mine->told++;
     mine->last = told;
     mine->entry = entry;
 }
 
-void cache_waiter(struct cache_waiter *waiter, size_t worker)
+void fixture_waiter(struct fixture_waiter *waiter, size_t worker)
 {
-    *waiter = (struct cache_waiter){.is = {.worker = worker, .on_told = on_told}};
+    *waiter = (struct fixture_waiter){.is = {.worker = worker, .on_told = on_told}};
 }
 
 static void wake(size_t worker, void *ctx)
@@ -86,65 +86,65 @@ static void wake(size_t worker, void *ctx)
     (void)ctx;
 }
 
-struct up_cache *cache_new(enum cfg_eviction eviction, int64_t bytes)
+struct cache *fixture_cache(enum cfg_eviction eviction, int64_t bytes)
 {
     struct cfg_cache doc = {.bytes = bytes == 0 ? 1 << 20 : bytes, .eviction = eviction};
     doc.object_bytes_max = doc.bytes / 8;
-    struct up_cache *cache;
-    assert_ok(up_wakeups_new(1, wake, NULL, &wakeups));
-    assert_ok(up_cache_new(&doc, wakeups, &cache));
+    struct cache *cache;
+    assert_ok(cache_wakeups_new(1, wake, NULL, &wakeups));
+    assert_ok(cache_new(&doc, wakeups, &cache));
     return cache;
 }
 
-void cache_deliver(struct up_cache *cache)
+void fixture_deliver(struct cache *cache)
 {
     (void)cache;
-    up_wakeups_deliver(wakeups, 0);
+    cache_wakeups_deliver(wakeups, 0);
 }
 
-void cache_free(struct up_cache *cache)
+void fixture_free(struct cache *cache)
 {
-    struct up_cache_figures figures;
-    up_cache_read(cache, &figures);
+    struct cache_figures figures;
+    cache_read(cache, &figures);
     assert_int_equal(figures.waiting, 0);
     assert_int_equal(figures.bytes_filling, 0);
     assert_int_equal(figures.bytes_held, 0);
-    up_cache_drop(cache);
-    cache_end();
+    cache_drop(cache);
+    fixture_end();
 }
 
-void cache_end(void)
+void fixture_end(void)
 {
-    up_wakeups_free(wakeups);
+    cache_wakeups_free(wakeups);
 }
 
-struct up_found cache_ask(struct up_cache *cache, const struct cfg_route_cache *route,
-                          const struct cache_message *request, const char *key, int64_t now_ms,
-                          struct cache_waiter *waiter)
+struct cache_found fixture_ask(struct cache *cache, const struct cfg_route_cache *route,
+                               const struct fixture_message *request, const char *key,
+                               int64_t now_ms, struct fixture_waiter *waiter)
 {
-    struct up_asked asked;
-    struct up_found found;
-    up_asked_read(request->is, &asked);
-    up_cache_ask(cache, &asked, route, (struct ps_str){key, strlen(key)}, now_ms,
-                 waiter != NULL ? &waiter->is : NULL, &found);
+    struct cache_asked asked;
+    struct cache_found found;
+    cache_asked_read(request->is, &asked);
+    cache_ask(cache, &asked, route, (struct ps_str){key, strlen(key)}, now_ms,
+              waiter != NULL ? &waiter->is : NULL, &found);
     return found;
 }
 
-enum up_store cache_answer(struct up_fill *fill, const char *answer, const char *body,
-                           int64_t now_ms)
+enum cache_store fixture_answer(struct cache_fill *fill, const char *answer, const char *body,
+                                int64_t now_ms)
 {
-    struct cache_message message;
-    struct up_moments moments = {now_ms, now_ms, CACHE_WALL_MS + now_ms};
-    cache_message(&message, answer, now_ms);
-    enum up_store store = up_fill_begin(fill, message.is, &moments, (int64_t)strlen(body));
-    up_fill_part(fill, (struct ps_str){body, strlen(body)});
-    up_entry_drop(up_fill_end(fill));
+    struct fixture_message message;
+    struct cache_moments moments = {now_ms, now_ms, FIXTURE_WALL_MS + now_ms};
+    fixture_message(&message, answer, now_ms);
+    enum cache_store store = cache_fill_begin(fill, message.is, &moments, (int64_t)strlen(body));
+    cache_fill_part(fill, (struct ps_str){body, strlen(body)});
+    cache_entry_drop(cache_fill_end(fill));
     return store;
 }
 
-void cache_done(struct up_found *found)
+void fixture_done(struct cache_found *found)
 {
-    up_entry_drop(found->entry);
-    up_fill_fail(found->fill);
-    *found = (struct up_found){.ask = found->ask};
+    cache_entry_drop(found->entry);
+    cache_fill_fail(found->fill);
+    *found = (struct cache_found){.ask = found->ask};
 }

@@ -37,11 +37,11 @@ static void a_key_is_host_path_and_the_query_that_counts(void **state)
         {CFG_QUERY_LISTED, NULL, "/p", "ids=1&%69d=2", "/p"},
     };
     for (size_t i = 0; i < PS_ARRAY_LEN(rows); i++) {
-        char text[UP_KEY_MAX];
+        char text[CACHE_KEY_MAX];
         struct ps_buf buf;
         ps_buf_init(&buf, text, sizeof text);
-        assert_true(up_key_put(&routes[rows[i].query], rows[i].host, str(rows[i].path),
-                               str(rows[i].text), &buf));
+        assert_true(cache_key_put(&routes[rows[i].query], rows[i].host, str(rows[i].path),
+                                  str(rows[i].text), &buf));
         if (buf.len != strlen(rows[i].want) || memcmp(text, rows[i].want, buf.len) != 0)
             fail_msg("%.*s, not %s", (int)buf.len, text, rows[i].want);
     }
@@ -50,17 +50,17 @@ static void a_key_is_host_path_and_the_query_that_counts(void **state)
 static void a_query_of_too_many_parameters_has_no_key(void **state)
 {
     (void)state;
-    char query[1024] = "", text[UP_KEY_MAX];
-    for (int i = 0; i < UP_PARAMETERS_MAX; i++)
+    char query[1024] = "", text[CACHE_KEY_MAX];
+    for (int i = 0; i < CACHE_PARAMETERS_MAX; i++)
         snprintf(query + strlen(query), sizeof query - strlen(query), "&p%d=1", i);
     struct ps_buf buf;
     ps_buf_init(&buf, text, sizeof text);
-    assert_true(up_key_put(&routes[CFG_QUERY_ALL], NULL, PS_STR("/p"), str(query), &buf));
+    assert_true(cache_key_put(&routes[CFG_QUERY_ALL], NULL, PS_STR("/p"), str(query), &buf));
     strcat(query, "&x");
     buf.len = 0;
-    assert_false(up_key_put(&routes[CFG_QUERY_ALL], NULL, PS_STR("/p"), str(query), &buf));
+    assert_false(cache_key_put(&routes[CFG_QUERY_ALL], NULL, PS_STR("/p"), str(query), &buf));
     ps_buf_init(&buf, text, 5);
-    assert_false(up_key_put(&routes[CFG_QUERY_ALL], NULL, PS_STR("/p/1/2"), str(NULL), &buf));
+    assert_false(cache_key_put(&routes[CFG_QUERY_ALL], NULL, PS_STR("/p/1/2"), str(NULL), &buf));
 }
 
 /* RFC 9111, 4.4. */
@@ -90,11 +90,11 @@ static void a_location_is_a_key_only_on_the_same_host(void **state)
         {"http:q", NULL},
     };
     for (size_t i = 0; i < PS_ARRAY_LEN(rows); i++) {
-        char text[UP_KEY_MAX];
+        char text[CACHE_KEY_MAX];
         struct ps_buf buf;
         ps_buf_init(&buf, text, sizeof text);
-        bool is = up_key_put_named(&routes[CFG_QUERY_ALL], NULL, PS_STR("shop.example"),
-                                   PS_STR("/shop/cart"), str(rows[i].named), &buf);
+        bool is = cache_key_put_named(&routes[CFG_QUERY_ALL], NULL, PS_STR("shop.example"),
+                                      PS_STR("/shop/cart"), str(rows[i].named), &buf);
         if (is != (rows[i].want != NULL) ||
             (is && (buf.len != strlen(rows[i].want) || memcmp(text, rows[i].want, buf.len) != 0)))
             fail_msg("%s: %d %.*s", rows[i].named, is, (int)buf.len, text);
@@ -122,24 +122,24 @@ static void a_variant_is_what_the_request_had_in_these_fields(void **state)
          NULL},
     };
     for (size_t i = 0; i < PS_ARRAY_LEN(rows); i++) {
-        struct cache_message answer, request;
-        char text[UP_VARY_TEXT_MAX];
+        struct fixture_message answer, request;
+        char text[CACHE_VARY_TEXT_MAX];
         struct ps_buf buf;
         ps_buf_init(&buf, text, sizeof text);
-        cache_message(&answer, rows[i].answer, 0);
-        cache_message(&request, rows[i].request, 0);
-        bool is = up_vary_put(answer.is, request.is, &buf);
+        fixture_message(&answer, rows[i].answer, 0);
+        fixture_message(&request, rows[i].request, 0);
+        bool is = cache_vary_put(answer.is, request.is, &buf);
         if (is != (rows[i].want != NULL) ||
             (is && (buf.len != strlen(rows[i].want) || memcmp(text, rows[i].want, buf.len) != 0)))
             fail_msg("%s: %d %.*s", rows[i].answer, is, (int)buf.len, text);
         if (is)
-            assert_true(up_vary_fits((struct ps_str){text, buf.len}, request.is));
+            assert_true(cache_vary_fits((struct ps_str){text, buf.len}, request.is));
     }
-    struct cache_message request;
-    cache_message(&request, "GET|A: 1", 0);
-    assert_true(up_vary_fits(PS_STR("a:1\n"), request.is));
-    assert_false(up_vary_fits(PS_STR("a:2\n"), request.is));
-    assert_false(up_vary_fits(PS_STR("a:1\nb:1\n"), request.is));
+    struct fixture_message request;
+    fixture_message(&request, "GET|A: 1", 0);
+    assert_true(cache_vary_fits(PS_STR("a:1\n"), request.is));
+    assert_false(cache_vary_fits(PS_STR("a:2\n"), request.is));
+    assert_false(cache_vary_fits(PS_STR("a:1\nb:1\n"), request.is));
 }
 
 int main(void)

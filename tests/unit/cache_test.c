@@ -8,140 +8,141 @@
 #define FRESH "200|Cache-Control: max-age=60"
 
 static const struct cfg_route_cache plain = {0};
-static struct cache_message get;
+static struct fixture_message get;
 
-static struct up_found ask(struct up_cache *cache, const char *key, int64_t now_ms,
-                           struct cache_waiter *waiter)
+static struct cache_found ask(struct cache *cache, const char *key, int64_t now_ms,
+                              struct fixture_waiter *waiter)
 {
-    return cache_ask(cache, &plain, &get, key, now_ms, waiter);
+    return fixture_ask(cache, &plain, &get, key, now_ms, waiter);
 }
 
-static void store(struct up_cache *cache, const char *key, const char *answer, const char *body)
+static void store(struct cache *cache, const char *key, const char *answer, const char *body)
 {
-    struct up_found found = ask(cache, key, 0, NULL);
-    assert_int_equal(found.ask, UP_ASK_FETCH);
-    cache_answer(found.fill, answer, body, 0);
-    up_entry_drop(found.entry);
+    struct cache_found found = ask(cache, key, 0, NULL);
+    assert_int_equal(found.ask, CACHE_ASK_FETCH);
+    fixture_answer(found.fill, answer, body, 0);
+    cache_entry_drop(found.entry);
 }
 
-static bool has(struct up_cache *cache, const char *key)
+static bool has(struct cache *cache, const char *key)
 {
-    struct up_found found = ask(cache, key, 0, NULL);
-    bool hit = found.ask == UP_ASK_HIT;
-    cache_done(&found);
+    struct cache_found found = ask(cache, key, 0, NULL);
+    bool hit = found.ask == CACHE_ASK_HIT;
+    fixture_done(&found);
     return hit;
 }
 
-static struct up_cache_figures read_of(struct up_cache *cache)
+static struct cache_figures read_of(struct cache *cache)
 {
-    struct up_cache_figures figures;
-    up_cache_read(cache, &figures);
+    struct cache_figures figures;
+    cache_read(cache, &figures);
     return figures;
 }
 
 static void an_answer_in_parts_is_kept_whole(void **state)
 {
     (void)state;
-    struct up_cache *cache = cache_new(CFG_EVICTION_LRU, 0);
-    struct cache_message answer;
-    struct up_moments moments = {0, 0, CACHE_WALL_MS};
-    cache_message(&answer, FRESH "|ETag: \"a\"", 0);
+    struct cache *cache = fixture_cache(CFG_EVICTION_LRU, 0);
+    struct fixture_message answer;
+    struct cache_moments moments = {0, 0, FIXTURE_WALL_MS};
+    fixture_message(&answer, FRESH "|ETag: \"a\"", 0);
     for (int64_t length = -1; length <= 60000; length += 60001) {
         char key[24];
         snprintf(key, sizeof key, "/%d", (int)length);
-        struct up_found found = ask(cache, key, 0, NULL);
-        assert_int_equal(up_fill_begin(found.fill, answer.is, &moments, length), UP_STORE_stored);
+        struct cache_found found = ask(cache, key, 0, NULL);
+        assert_int_equal(cache_fill_begin(found.fill, answer.is, &moments, length),
+                         CACHE_STORE_stored);
         for (int i = 0; i < 6000; i++)
-            assert_true(up_fill_part(found.fill, PS_STR("0123456789")));
-        struct up_entry *entry = up_fill_end(found.fill);
+            assert_true(cache_fill_part(found.fill, PS_STR("0123456789")));
+        struct cache_entry *entry = cache_fill_end(found.fill);
         assert_int_equal(entry->body.len, 60000);
         for (size_t i = 0; i < entry->body.len; i++)
             assert_int_equal(entry->body.at[i], '0' + i % 10);
         assert_memory_equal(entry->etag.at, "\"a\"", entry->etag.len);
-        up_entry_drop(entry);
+        cache_entry_drop(entry);
         found = ask(cache, key, 0, NULL);
-        assert_int_equal(found.ask, UP_ASK_HIT);
+        assert_int_equal(found.ask, CACHE_ASK_HIT);
         assert_int_equal(found.entry->body.len, 60000);
-        cache_done(&found);
+        fixture_done(&found);
     }
-    cache_free(cache);
+    fixture_free(cache);
 }
 
 static void an_answer_that_is_cut_is_not_kept(void **state)
 {
     (void)state;
-    struct up_cache *cache = cache_new(CFG_EVICTION_LRU, 0);
-    struct cache_message answer;
-    struct up_moments moments = {0, 0, CACHE_WALL_MS};
-    cache_message(&answer, FRESH, 0);
-    struct up_found found = ask(cache, "/p", 0, NULL);
-    up_fill_begin(found.fill, answer.is, &moments, 10);
-    up_fill_part(found.fill, PS_STR("01234"));
-    assert_null(up_fill_end(found.fill));
+    struct cache *cache = fixture_cache(CFG_EVICTION_LRU, 0);
+    struct fixture_message answer;
+    struct cache_moments moments = {0, 0, FIXTURE_WALL_MS};
+    fixture_message(&answer, FRESH, 0);
+    struct cache_found found = ask(cache, "/p", 0, NULL);
+    cache_fill_begin(found.fill, answer.is, &moments, 10);
+    cache_fill_part(found.fill, PS_STR("01234"));
+    assert_null(cache_fill_end(found.fill));
     found = ask(cache, "/p", 0, NULL);
-    up_fill_begin(found.fill, answer.is, &moments, 4);
-    assert_false(up_fill_part(found.fill, PS_STR("01234")));
-    assert_null(up_fill_end(found.fill));
+    cache_fill_begin(found.fill, answer.is, &moments, 4);
+    assert_false(cache_fill_part(found.fill, PS_STR("01234")));
+    assert_null(cache_fill_end(found.fill));
     assert_false(has(cache, "/p"));
     assert_int_equal(read_of(cache).entries, 0);
-    cache_free(cache);
+    fixture_free(cache);
 }
 
 static void a_thousand_wait_for_one_fetch(void **state)
 {
     (void)state;
-    struct up_cache *cache = cache_new(CFG_EVICTION_LRU, 0);
-    static struct cache_waiter waiters[1000];
-    struct up_found first = ask(cache, "/p", 0, NULL);
-    assert_int_equal(first.ask, UP_ASK_FETCH);
+    struct cache *cache = fixture_cache(CFG_EVICTION_LRU, 0);
+    static struct fixture_waiter waiters[1000];
+    struct cache_found first = ask(cache, "/p", 0, NULL);
+    assert_int_equal(first.ask, CACHE_ASK_FETCH);
     for (size_t i = 0; i < PS_ARRAY_LEN(waiters); i++) {
-        cache_waiter(&waiters[i], 0);
-        assert_int_equal(ask(cache, "/p", 0, &waiters[i]).ask, UP_ASK_WAIT);
+        fixture_waiter(&waiters[i], 0);
+        assert_int_equal(ask(cache, "/p", 0, &waiters[i]).ask, CACHE_ASK_WAIT);
     }
     assert_int_equal(read_of(cache).waiting, 1000);
-    cache_answer(first.fill, FRESH, "body", 0);
-    cache_deliver(cache);
+    fixture_answer(first.fill, FRESH, "body", 0);
+    fixture_deliver(cache);
     for (size_t i = 0; i < PS_ARRAY_LEN(waiters); i++) {
         assert_int_equal(waiters[i].told, 1);
-        assert_int_equal(waiters[i].last, UP_TOLD_ENTRY);
+        assert_int_equal(waiters[i].last, CACHE_TOLD_ENTRY);
         assert_memory_equal(waiters[i].entry->body.at, "body", 4);
-        up_entry_drop(waiters[i].entry);
+        cache_entry_drop(waiters[i].entry);
     }
     assert_int_equal(read_of(cache).fetches, 1);
-    cache_free(cache);
+    fixture_free(cache);
 }
 
 static void after_a_failed_fetch_one_more_tries_and_then_all_are_told(void **state)
 {
     (void)state;
-    struct up_cache *cache = cache_new(CFG_EVICTION_LRU, 0);
-    struct cache_waiter waiters[3];
-    struct up_found first = ask(cache, "/p", 0, NULL);
+    struct cache *cache = fixture_cache(CFG_EVICTION_LRU, 0);
+    struct fixture_waiter waiters[3];
+    struct cache_found first = ask(cache, "/p", 0, NULL);
     for (size_t i = 0; i < 3; i++) {
-        cache_waiter(&waiters[i], 0);
+        fixture_waiter(&waiters[i], 0);
         ask(cache, "/p", 0, &waiters[i]);
     }
-    up_fill_fail(first.fill);
-    cache_deliver(cache);
-    struct up_found second = {0};
+    cache_fill_fail(first.fill);
+    fixture_deliver(cache);
+    struct cache_found second = {0};
     for (size_t i = 0; i < 3; i++) {
-        assert_int_equal(waiters[i].last, UP_TOLD_AGAIN);
-        struct up_found found = ask(cache, "/p", 0, &waiters[i]);
-        assert_int_equal(found.ask, i == 0 ? UP_ASK_FETCH : UP_ASK_WAIT);
+        assert_int_equal(waiters[i].last, CACHE_TOLD_AGAIN);
+        struct cache_found found = ask(cache, "/p", 0, &waiters[i]);
+        assert_int_equal(found.ask, i == 0 ? CACHE_ASK_FETCH : CACHE_ASK_WAIT);
         if (i == 0)
             second = found;
     }
-    up_fill_fail(second.fill);
-    cache_deliver(cache);
+    cache_fill_fail(second.fill);
+    fixture_deliver(cache);
     for (size_t i = 1; i < 3; i++) {
         assert_int_equal(waiters[i].told, 2);
-        assert_int_equal(waiters[i].last, UP_TOLD_FAILED);
+        assert_int_equal(waiters[i].last, CACHE_TOLD_FAILED);
     }
     /* Who comes later begins anew. */
-    struct up_found found = ask(cache, "/p", 0, NULL);
-    assert_int_equal(found.ask, UP_ASK_FETCH);
-    cache_done(&found);
-    cache_free(cache);
+    struct cache_found found = ask(cache, "/p", 0, NULL);
+    assert_int_equal(found.ask, CACHE_ASK_FETCH);
+    fixture_done(&found);
+    fixture_free(cache);
 }
 
 static void what_may_not_be_kept_makes_nobody_wait(void **state)
@@ -151,365 +152,366 @@ static void what_may_not_be_kept_makes_nobody_wait(void **state)
                                           "200|Cache-Control: no-cache|ETag: \"a\"",
                                           FRESH "|Set-Cookie: a=b"};
     for (size_t i = 0; i < PS_ARRAY_LEN(answers); i++) {
-        struct up_cache *cache = cache_new(CFG_EVICTION_LRU, 0);
-        struct cache_message answer;
-        struct cache_waiter waiter, later;
-        struct up_moments moments = {0, 0, CACHE_WALL_MS};
-        cache_message(&answer, answers[i], 0);
-        cache_waiter(&waiter, 0);
-        cache_waiter(&later, 0);
-        struct up_found first = ask(cache, "/p", 0, NULL);
-        assert_int_equal(ask(cache, "/p", 0, &waiter).ask, UP_ASK_WAIT);
-        up_fill_begin(first.fill, answer.is, &moments,
-                      4); /* with the head: the body may take long */
-        cache_deliver(cache);
-        assert_int_equal(waiter.last, UP_TOLD_AGAIN);
-        struct up_found second = ask(cache, "/p", 0, &waiter), third = ask(cache, "/p", 0, &later);
-        assert_int_equal(second.ask, UP_ASK_FETCH);
-        assert_int_equal(third.ask, UP_ASK_FETCH);
-        cache_done(&second);
-        up_fill_part(first.fill, PS_STR("body"));
-        up_entry_drop(up_fill_end(first.fill));
+        struct cache *cache = fixture_cache(CFG_EVICTION_LRU, 0);
+        struct fixture_message answer;
+        struct fixture_waiter waiter, later;
+        struct cache_moments moments = {0, 0, FIXTURE_WALL_MS};
+        fixture_message(&answer, answers[i], 0);
+        fixture_waiter(&waiter, 0);
+        fixture_waiter(&later, 0);
+        struct cache_found first = ask(cache, "/p", 0, NULL);
+        assert_int_equal(ask(cache, "/p", 0, &waiter).ask, CACHE_ASK_WAIT);
+        cache_fill_begin(first.fill, answer.is, &moments,
+                         4); /* with the head: the body may take long */
+        fixture_deliver(cache);
+        assert_int_equal(waiter.last, CACHE_TOLD_AGAIN);
+        struct cache_found second = ask(cache, "/p", 0, &waiter),
+                           third = ask(cache, "/p", 0, &later);
+        assert_int_equal(second.ask, CACHE_ASK_FETCH);
+        assert_int_equal(third.ask, CACHE_ASK_FETCH);
+        fixture_done(&second);
+        cache_fill_part(first.fill, PS_STR("body"));
+        cache_entry_drop(cache_fill_end(first.fill));
         /* Until an answer can be kept. */
-        cache_answer(third.fill, FRESH, "body", 0);
-        up_entry_drop(third.entry);
-        up_cache_purge_key(cache, PS_STR("/p"));
+        fixture_answer(third.fill, FRESH, "body", 0);
+        cache_entry_drop(third.entry);
+        cache_purge_key(cache, PS_STR("/p"));
         first = ask(cache, "/p", 0, NULL);
-        assert_int_equal(ask(cache, "/p", 0, &waiter).ask, UP_ASK_WAIT);
-        up_waiter_cancel(&waiter.is);
-        cache_done(&first);
-        cache_free(cache);
+        assert_int_equal(ask(cache, "/p", 0, &waiter).ask, CACHE_ASK_WAIT);
+        cache_waiter_cancel(&waiter.is);
+        fixture_done(&first);
+        fixture_free(cache);
     }
 }
 
 static void the_mark_of_what_may_not_be_kept_ends(void **state)
 {
     (void)state;
-    struct up_cache *cache = cache_new(CFG_EVICTION_LRU, 0);
-    struct cache_waiter waiter;
-    cache_waiter(&waiter, 0);
+    struct cache *cache = fixture_cache(CFG_EVICTION_LRU, 0);
+    struct fixture_waiter waiter;
+    fixture_waiter(&waiter, 0);
     store(cache, "/p", "200|Cache-Control: private", "x");
-    struct up_found first = ask(cache, "/p", 59999, NULL);
-    struct up_found second = ask(cache, "/p", 59999, &waiter);
-    assert_int_equal(second.ask, UP_ASK_FETCH);
-    cache_done(&first);
-    cache_done(&second);
+    struct cache_found first = ask(cache, "/p", 59999, NULL);
+    struct cache_found second = ask(cache, "/p", 59999, &waiter);
+    assert_int_equal(second.ask, CACHE_ASK_FETCH);
+    fixture_done(&first);
+    fixture_done(&second);
     first = ask(cache, "/p", 60000, NULL);
-    assert_int_equal(ask(cache, "/p", 60000, &waiter).ask, UP_ASK_WAIT);
-    up_waiter_cancel(&waiter.is);
-    cache_done(&first);
-    cache_free(cache);
+    assert_int_equal(ask(cache, "/p", 60000, &waiter).ask, CACHE_ASK_WAIT);
+    cache_waiter_cancel(&waiter.is);
+    fixture_done(&first);
+    fixture_free(cache);
 }
 
 static void an_error_is_told_as_a_failure(void **state)
 {
     (void)state;
-    struct up_cache *cache = cache_new(CFG_EVICTION_LRU, 0);
-    struct cache_waiter waiter;
-    cache_waiter(&waiter, 0);
-    struct up_found found = ask(cache, "/p", 0, NULL);
+    struct cache *cache = fixture_cache(CFG_EVICTION_LRU, 0);
+    struct fixture_waiter waiter;
+    fixture_waiter(&waiter, 0);
+    struct cache_found found = ask(cache, "/p", 0, NULL);
     ask(cache, "/p", 0, &waiter);
-    assert_int_equal(cache_answer(found.fill, "503", "down", 0), UP_STORE_freshness);
-    cache_deliver(cache);
-    assert_int_equal(waiter.last, UP_TOLD_AGAIN);
+    assert_int_equal(fixture_answer(found.fill, "503", "down", 0), CACHE_STORE_freshness);
+    fixture_deliver(cache);
+    assert_int_equal(waiter.last, CACHE_TOLD_AGAIN);
     found = ask(cache, "/p", 0, &waiter);
-    assert_int_equal(found.ask, UP_ASK_FETCH); /* no mark: the next ones wait again */
-    struct cache_waiter other;
-    cache_waiter(&other, 0);
-    assert_int_equal(ask(cache, "/p", 0, &other).ask, UP_ASK_WAIT);
-    cache_answer(found.fill, "503", "down", 0);
-    cache_deliver(cache);
-    assert_int_equal(other.last, UP_TOLD_FAILED);
-    cache_free(cache);
+    assert_int_equal(found.ask, CACHE_ASK_FETCH); /* no mark: the next ones wait again */
+    struct fixture_waiter other;
+    fixture_waiter(&other, 0);
+    assert_int_equal(ask(cache, "/p", 0, &other).ask, CACHE_ASK_WAIT);
+    fixture_answer(found.fill, "503", "down", 0);
+    fixture_deliver(cache);
+    assert_int_equal(other.last, CACHE_TOLD_FAILED);
+    fixture_free(cache);
 }
 
 static void a_fetch_without_its_client_goes_on_for_others_or_when_nearly_done(void **state)
 {
     (void)state;
-    struct up_cache *cache = cache_new(CFG_EVICTION_LRU, 0);
-    struct cache_message answer;
-    struct cache_waiter waiter;
-    struct up_moments moments = {0, 0, CACHE_WALL_MS};
-    cache_message(&answer, FRESH, 0);
-    cache_waiter(&waiter, 0);
+    struct cache *cache = fixture_cache(CFG_EVICTION_LRU, 0);
+    struct fixture_message answer;
+    struct fixture_waiter waiter;
+    struct cache_moments moments = {0, 0, FIXTURE_WALL_MS};
+    fixture_message(&answer, FRESH, 0);
+    fixture_waiter(&waiter, 0);
 
-    struct up_found found = ask(cache, "/p", 0, NULL);
-    assert_false(up_fill_left(found.fill)); /* the fill has ended */
+    struct cache_found found = ask(cache, "/p", 0, NULL);
+    assert_false(cache_fill_left(found.fill)); /* the fill has ended */
 
     found = ask(cache, "/p", 0, NULL);
     ask(cache, "/p", 0, &waiter);
-    assert_true(up_fill_left(found.fill));
-    up_waiter_cancel(&waiter.is);
-    assert_false(up_fill_left(found.fill));
+    assert_true(cache_fill_left(found.fill));
+    cache_waiter_cancel(&waiter.is);
+    assert_false(cache_fill_left(found.fill));
 
     found = ask(cache, "/p", 0, NULL);
-    up_fill_begin(found.fill, answer.is, &moments, 8);
-    up_fill_part(found.fill, PS_STR("01234"));
-    assert_false(up_fill_left(found.fill));
+    cache_fill_begin(found.fill, answer.is, &moments, 8);
+    cache_fill_part(found.fill, PS_STR("01234"));
+    assert_false(cache_fill_left(found.fill));
     found = ask(cache, "/p", 0, NULL);
-    up_fill_begin(found.fill, answer.is, &moments, 8);
-    up_fill_part(found.fill, PS_STR("012345"));
-    assert_true(up_fill_left(found.fill));
-    up_fill_part(found.fill, PS_STR("67"));
-    up_entry_drop(up_fill_end(found.fill));
+    cache_fill_begin(found.fill, answer.is, &moments, 8);
+    cache_fill_part(found.fill, PS_STR("012345"));
+    assert_true(cache_fill_left(found.fill));
+    cache_fill_part(found.fill, PS_STR("67"));
+    cache_entry_drop(cache_fill_end(found.fill));
     assert_true(has(cache, "/p"));
-    cache_free(cache);
+    fixture_free(cache);
 }
 
 static void waiters_can_leave_before_and_after_the_fetch(void **state)
 {
     (void)state;
-    struct up_cache *cache = cache_new(CFG_EVICTION_LRU, 0);
-    struct cache_waiter waiters[3];
-    struct up_found found = ask(cache, "/p", 0, NULL);
+    struct cache *cache = fixture_cache(CFG_EVICTION_LRU, 0);
+    struct fixture_waiter waiters[3];
+    struct cache_found found = ask(cache, "/p", 0, NULL);
     for (size_t i = 0; i < 3; i++) {
-        cache_waiter(&waiters[i], 0);
+        fixture_waiter(&waiters[i], 0);
         ask(cache, "/p", 0, &waiters[i]);
     }
-    up_waiter_cancel(&waiters[0].is);
-    cache_answer(found.fill, FRESH, "body", 0);
-    up_waiter_cancel(&waiters[1].is); /* it has its entry, and is not told yet */
-    cache_deliver(cache);
-    up_waiter_cancel(&waiters[2].is); /* nothing */
+    cache_waiter_cancel(&waiters[0].is);
+    fixture_answer(found.fill, FRESH, "body", 0);
+    cache_waiter_cancel(&waiters[1].is); /* it has its entry, and is not told yet */
+    fixture_deliver(cache);
+    cache_waiter_cancel(&waiters[2].is); /* nothing */
     assert_int_equal(waiters[0].told, 0);
     assert_int_equal(waiters[1].told, 0);
     assert_int_equal(waiters[2].told, 1);
-    up_entry_drop(waiters[2].entry);
-    cache_free(cache);
+    cache_entry_drop(waiters[2].entry);
+    fixture_free(cache);
 }
 
 static void stale_is_served_while_one_asks_the_origin(void **state)
 {
     (void)state;
-    struct up_cache *cache = cache_new(CFG_EVICTION_LRU, 0);
+    struct cache *cache = fixture_cache(CFG_EVICTION_LRU, 0);
     store(cache, "/p", "200|Cache-Control: max-age=1, stale-while-revalidate=9|ETag: \"a\"", "old");
-    struct up_found first = ask(cache, "/p", 2000, NULL), second = ask(cache, "/p", 2000, NULL);
-    assert_int_equal(first.ask, UP_ASK_STALE);
+    struct cache_found first = ask(cache, "/p", 2000, NULL), second = ask(cache, "/p", 2000, NULL);
+    assert_int_equal(first.ask, CACHE_ASK_STALE);
     assert_non_null(first.fill);
-    assert_int_equal(second.ask, UP_ASK_HIT);
+    assert_int_equal(second.ask, CACHE_ASK_HIT);
     assert_null(second.fill);
-    cache_done(&second);
-    struct cache_message answer;
-    struct up_moments moments = {2000, 2000, CACHE_WALL_MS + 2000};
-    cache_message(&answer, "304|ETag: \"a\"|Cache-Control: max-age=60|New: 1", 2000);
-    struct up_entry *entry = up_fill_freshen(first.fill, answer.is, &moments);
+    fixture_done(&second);
+    struct fixture_message answer;
+    struct cache_moments moments = {2000, 2000, FIXTURE_WALL_MS + 2000};
+    fixture_message(&answer, "304|ETag: \"a\"|Cache-Control: max-age=60|New: 1", 2000);
+    struct cache_entry *entry = cache_fill_freshen(first.fill, answer.is, &moments);
     assert_non_null(entry);
     assert_ptr_equal(entry->body.at, first.entry->body.at); /* nothing is copied */
-    assert_non_null(up_fields_find(entry->fields, "New").at);
-    up_entry_drop(entry);
-    up_entry_drop(first.entry);
+    assert_non_null(cache_fields_find(entry->fields, "New").at);
+    cache_entry_drop(entry);
+    cache_entry_drop(first.entry);
     second = ask(cache, "/p", 50000, NULL);
-    assert_int_equal(second.ask, UP_ASK_HIT);
-    assert_int_equal(up_kept_age_ms(&second.entry->kept, 50000), 48000);
-    cache_done(&second);
+    assert_int_equal(second.ask, CACHE_ASK_HIT);
+    assert_int_equal(cache_kept_age_ms(&second.entry->kept, 50000), 48000);
+    fixture_done(&second);
     assert_int_equal(read_of(cache).entries, 1);
-    cache_free(cache);
+    fixture_free(cache);
 }
 
 static void a_304_that_forbids_storing_ends_the_entry(void **state)
 {
     (void)state;
-    struct up_cache *cache = cache_new(CFG_EVICTION_LRU, 0);
+    struct cache *cache = fixture_cache(CFG_EVICTION_LRU, 0);
     store(cache, "/p", "200|Cache-Control: max-age=1|ETag: \"a\"", "old");
-    struct up_found found = ask(cache, "/p", 2000, NULL);
-    assert_int_equal(found.ask, UP_ASK_FETCH);
-    struct cache_message answer;
-    struct up_moments moments = {2000, 2000, CACHE_WALL_MS + 2000};
-    cache_message(&answer, "304|ETag: \"b\"", 2000);
-    assert_null(up_fill_freshen(found.fill, answer.is, &moments)); /* of another entry */
-    cache_message(&answer, "304|ETag: \"a\"|Cache-Control: no-store", 2000);
-    struct up_entry *entry = up_fill_freshen(found.fill, answer.is, &moments);
+    struct cache_found found = ask(cache, "/p", 2000, NULL);
+    assert_int_equal(found.ask, CACHE_ASK_FETCH);
+    struct fixture_message answer;
+    struct cache_moments moments = {2000, 2000, FIXTURE_WALL_MS + 2000};
+    fixture_message(&answer, "304|ETag: \"b\"", 2000);
+    assert_null(cache_fill_freshen(found.fill, answer.is, &moments)); /* of another entry */
+    fixture_message(&answer, "304|ETag: \"a\"|Cache-Control: no-store", 2000);
+    struct cache_entry *entry = cache_fill_freshen(found.fill, answer.is, &moments);
     assert_memory_equal(entry->body.at, "old", 3); /* for this client */
-    up_entry_drop(entry);
-    up_entry_drop(found.entry);
+    cache_entry_drop(entry);
+    cache_entry_drop(found.entry);
     assert_int_equal(read_of(cache).entries, 0);
-    cache_free(cache);
+    fixture_free(cache);
 }
 
 static void a_304_brings_the_age_it_has(void **state)
 {
     (void)state;
-    struct up_cache *cache = cache_new(CFG_EVICTION_LRU, 0);
+    struct cache *cache = fixture_cache(CFG_EVICTION_LRU, 0);
     store(cache, "/p", "200|Cache-Control: max-age=1|ETag: \"a\"", "old");
-    struct up_found found = ask(cache, "/p", 2000, NULL);
-    struct cache_message answer;
-    struct up_moments moments = {2000, 2000, CACHE_WALL_MS + 2000};
-    cache_message(&answer, "304|Date: {0}|Age: 20|Cache-Control: max-age=60", 2000);
-    struct up_entry *entry = up_fill_freshen(found.fill, answer.is, &moments);
-    assert_int_equal(up_kept_age_ms(&entry->kept, 2000), 20000);
-    assert_null(up_fields_find(entry->fields, "Age").at);
-    up_entry_drop(entry);
-    up_entry_drop(found.entry);
-    cache_free(cache);
+    struct cache_found found = ask(cache, "/p", 2000, NULL);
+    struct fixture_message answer;
+    struct cache_moments moments = {2000, 2000, FIXTURE_WALL_MS + 2000};
+    fixture_message(&answer, "304|Date: {0}|Age: 20|Cache-Control: max-age=60", 2000);
+    struct cache_entry *entry = cache_fill_freshen(found.fill, answer.is, &moments);
+    assert_int_equal(cache_kept_age_ms(&entry->kept, 2000), 20000);
+    assert_null(cache_fields_find(entry->fields, "Age").at);
+    cache_entry_drop(entry);
+    cache_entry_drop(found.entry);
+    fixture_free(cache);
 }
 
 static void two_variants_stand_beside_each_other_and_sixteen_are_the_most(void **state)
 {
     (void)state;
-    struct up_cache *cache = cache_new(CFG_EVICTION_LRU, 0);
-    struct cache_message requests[20];
+    struct cache *cache = fixture_cache(CFG_EVICTION_LRU, 0);
+    struct fixture_message requests[20];
     for (int i = 0; i < 20; i++) {
         char text[32], body[16];
         snprintf(text, sizeof text, "GET|Foo: %d", i);
         snprintf(body, sizeof body, "%d", i);
-        cache_message(&requests[i], text, 0);
-        struct up_found found = cache_ask(cache, &plain, &requests[i], "/p", 0, NULL);
-        assert_int_equal(found.ask, UP_ASK_FETCH);
-        cache_answer(found.fill, FRESH "|Vary: foo", body, 0);
+        fixture_message(&requests[i], text, 0);
+        struct cache_found found = fixture_ask(cache, &plain, &requests[i], "/p", 0, NULL);
+        assert_int_equal(found.ask, CACHE_ASK_FETCH);
+        fixture_answer(found.fill, FRESH "|Vary: foo", body, 0);
     }
     assert_int_equal(read_of(cache).entries, 16);
     for (int i = 4; i < 20; i++) {
-        struct up_found found = cache_ask(cache, &plain, &requests[i], "/p", 0, NULL);
-        assert_int_equal(found.ask, UP_ASK_HIT);
+        struct cache_found found = fixture_ask(cache, &plain, &requests[i], "/p", 0, NULL);
+        assert_int_equal(found.ask, CACHE_ASK_HIT);
         char body[16];
         snprintf(body, sizeof body, "%d", i);
         assert_memory_equal(found.entry->body.at, body, strlen(body));
-        cache_done(&found);
+        fixture_done(&found);
     }
-    assert_int_equal(up_cache_purge_key(cache, PS_STR("/p")), 16);
-    cache_free(cache);
+    assert_int_equal(cache_purge_key(cache, PS_STR("/p")), 16);
+    fixture_free(cache);
 }
 
 static void who_waits_for_another_variant_asks_again(void **state)
 {
     (void)state;
-    struct up_cache *cache = cache_new(CFG_EVICTION_LRU, 0);
-    struct cache_message one, two;
-    struct cache_waiter waiter;
-    cache_message(&one, "GET|Foo: 1", 0);
-    cache_message(&two, "GET|Foo: 2", 0);
-    cache_waiter(&waiter, 0);
-    struct up_found found = cache_ask(cache, &plain, &one, "/p", 0, NULL);
-    assert_int_equal(cache_ask(cache, &plain, &two, "/p", 0, &waiter).ask, UP_ASK_WAIT);
-    cache_answer(found.fill, FRESH "|Vary: Foo", "one", 0);
-    cache_deliver(cache);
-    assert_false(up_vary_fits(waiter.entry->vary, two.is));
-    up_entry_drop(waiter.entry);
+    struct cache *cache = fixture_cache(CFG_EVICTION_LRU, 0);
+    struct fixture_message one, two;
+    struct fixture_waiter waiter;
+    fixture_message(&one, "GET|Foo: 1", 0);
+    fixture_message(&two, "GET|Foo: 2", 0);
+    fixture_waiter(&waiter, 0);
+    struct cache_found found = fixture_ask(cache, &plain, &one, "/p", 0, NULL);
+    assert_int_equal(fixture_ask(cache, &plain, &two, "/p", 0, &waiter).ask, CACHE_ASK_WAIT);
+    fixture_answer(found.fill, FRESH "|Vary: Foo", "one", 0);
+    fixture_deliver(cache);
+    assert_false(cache_vary_fits(waiter.entry->vary, two.is));
+    cache_entry_drop(waiter.entry);
     /* From now on the variants are known, and fetched side by side. */
-    cache_message(&one, "GET|Foo: 3", 0);
-    found = cache_ask(cache, &plain, &two, "/p", 0, &waiter);
-    struct up_found other = cache_ask(cache, &plain, &one, "/p", 0, &waiter);
-    assert_int_equal(found.ask, UP_ASK_FETCH);
-    assert_int_equal(other.ask, UP_ASK_FETCH);
-    cache_done(&found);
-    cache_done(&other);
-    cache_free(cache);
+    fixture_message(&one, "GET|Foo: 3", 0);
+    found = fixture_ask(cache, &plain, &two, "/p", 0, &waiter);
+    struct cache_found other = fixture_ask(cache, &plain, &one, "/p", 0, &waiter);
+    assert_int_equal(found.ask, CACHE_ASK_FETCH);
+    assert_int_equal(other.ask, CACHE_ASK_FETCH);
+    fixture_done(&found);
+    fixture_done(&other);
+    fixture_free(cache);
 }
 
 static void purges_take_what_they_name_and_what_is_on_its_way(void **state)
 {
     (void)state;
-    struct up_cache *cache = cache_new(CFG_EVICTION_LRU, 0);
+    struct cache *cache = fixture_cache(CFG_EVICTION_LRU, 0);
     store(cache, "/a/1", FRESH "|Surrogate-Key: red  big", "x");
     store(cache, "/a/2", FRESH "|Surrogate-Key: blue|Surrogate-Key: big", "x");
     store(cache, "/b/1", FRESH "|Surrogate-Key: reddish", "x");
     store(cache, "/b/2", FRESH, "x");
-    assert_int_equal(up_cache_purge_tag(cache, PS_STR("red")), 1);
+    assert_int_equal(cache_purge_tag(cache, PS_STR("red")), 1);
     assert_false(has(cache, "/a/1"));
-    assert_int_equal(up_cache_purge_tag(cache, PS_STR("big")), 1);
-    assert_int_equal(up_cache_purge_prefix(cache, PS_STR("/b/")), 2);
+    assert_int_equal(cache_purge_tag(cache, PS_STR("big")), 1);
+    assert_int_equal(cache_purge_prefix(cache, PS_STR("/b/")), 2);
     assert_int_equal(read_of(cache).entries, 0);
     assert_int_equal(read_of(cache).purged, 4);
 
     /* What was asked for before the purge serves those who asked then, and nobody later. */
     for (int by = 0; by < 3; by++) {
-        struct cache_waiter waiter, later;
-        cache_waiter(&waiter, 0);
-        cache_waiter(&later, 0);
-        struct up_found old = ask(cache, "/a/1", 0, NULL);
+        struct fixture_waiter waiter, later;
+        fixture_waiter(&waiter, 0);
+        fixture_waiter(&later, 0);
+        struct cache_found old = ask(cache, "/a/1", 0, NULL);
         ask(cache, "/a/1", 0, &waiter);
         if (by == 0)
-            up_cache_purge_key(cache, PS_STR("/a/1"));
+            cache_purge_key(cache, PS_STR("/a/1"));
         else if (by == 1)
-            up_cache_purge_prefix(cache, PS_STR("/a"));
+            cache_purge_prefix(cache, PS_STR("/a"));
         else
-            up_cache_purge_tag(cache, PS_STR("any"));
-        struct up_found new = ask(cache, "/a/1", 0, &later);
-        assert_int_equal(new.ask, UP_ASK_FETCH);
-        cache_answer(old.fill, FRESH, "old", 0);
-        cache_deliver(cache);
-        assert_int_equal(waiter.last, UP_TOLD_ENTRY);
-        up_entry_drop(waiter.entry);
+            cache_purge_tag(cache, PS_STR("any"));
+        struct cache_found new = ask(cache, "/a/1", 0, &later);
+        assert_int_equal(new.ask, CACHE_ASK_FETCH);
+        fixture_answer(old.fill, FRESH, "old", 0);
+        fixture_deliver(cache);
+        assert_int_equal(waiter.last, CACHE_TOLD_ENTRY);
+        cache_entry_drop(waiter.entry);
         assert_int_equal(read_of(cache).entries, 0);
-        cache_done(&new);
+        fixture_done(&new);
     }
-    cache_free(cache);
+    fixture_free(cache);
 }
 
 static void bytes_stay_within_their_bound(void **state)
 {
     (void)state;
     for (int eviction = 0; eviction < CFG_EVICTION_COUNT; eviction++) {
-        struct up_cache *cache = cache_new((enum cfg_eviction)eviction, 1 << 20);
+        struct cache *cache = fixture_cache((enum cfg_eviction)eviction, 1 << 20);
         static char body[100001];
         memset(body, 'x', 100000);
         for (int i = 0; i < 3000; i++) {
             char key[24];
             snprintf(key, sizeof key, "/%d", i % 700);
-            struct up_found found = ask(cache, key, 0, NULL);
+            struct cache_found found = ask(cache, key, 0, NULL);
             body[1 + i * 7919 % 100000] = '\0';
             if (found.fill != NULL)
-                cache_answer(found.fill, FRESH, body, 0);
+                fixture_answer(found.fill, FRESH, body, 0);
             body[1 + i * 7919 % 100000] = 'x';
-            up_entry_drop(found.entry);
-            struct up_cache_figures figures = read_of(cache);
+            cache_entry_drop(found.entry);
+            struct cache_figures figures = read_of(cache);
             assert_true(figures.bytes <= (1 << 20) * 7 / 8);
             assert_int_equal(figures.bytes_held, 0);
         }
         assert_true(read_of(cache).evicted > 100);
-        cache_free(cache);
+        fixture_free(cache);
     }
 }
 
 static void what_is_evicted_while_it_is_sent_still_counts(void **state)
 {
     (void)state;
-    struct up_cache *cache = cache_new(CFG_EVICTION_LRU, 1 << 20);
+    struct cache *cache = fixture_cache(CFG_EVICTION_LRU, 1 << 20);
     static char body[100001];
-    struct up_entry *sent[20];
+    struct cache_entry *sent[20];
     size_t kept = 0;
     memset(body, 'x', 100000);
     for (int i = 0; i < 20; i++) {
         char key[24];
         snprintf(key, sizeof key, "/%d", i);
-        struct up_found found = ask(cache, key, 0, NULL);
-        struct cache_message answer;
-        struct up_moments moments = {0, 0, CACHE_WALL_MS};
-        cache_message(&answer, FRESH, 0);
-        up_fill_begin(found.fill, answer.is, &moments, 100000);
-        up_fill_part(found.fill, (struct ps_str){body, 100000});
-        sent[kept] = up_fill_end(found.fill);
+        struct cache_found found = ask(cache, key, 0, NULL);
+        struct fixture_message answer;
+        struct cache_moments moments = {0, 0, FIXTURE_WALL_MS};
+        fixture_message(&answer, FRESH, 0);
+        cache_fill_begin(found.fill, answer.is, &moments, 100000);
+        cache_fill_part(found.fill, (struct ps_str){body, 100000});
+        sent[kept] = cache_fill_end(found.fill);
         kept += sent[kept] != NULL;
-        struct up_cache_figures figures = read_of(cache);
+        struct cache_figures figures = read_of(cache);
         assert_true(figures.bytes + figures.bytes_held <= 1 << 20);
     }
     assert_true(kept < 11); /* no room while all are still being sent */
-    assert_true(read_of(cache).stores[UP_STORE_no_room] > 0);
+    assert_true(read_of(cache).stores[CACHE_STORE_no_room] > 0);
     while (kept > 0)
-        up_entry_drop(sent[--kept]);
+        cache_entry_drop(sent[--kept]);
     store(cache, "/again", FRESH, body);
     assert_true(has(cache, "/again"));
-    cache_free(cache);
+    fixture_free(cache);
 }
 
 static void objects_and_sizes_are_bounded_by_the_document(void **state)
 {
     (void)state;
-    struct up_cache *cache = cache_new(CFG_EVICTION_LRU, 1 << 20);
+    struct cache *cache = fixture_cache(CFG_EVICTION_LRU, 1 << 20);
     static char body[1 << 18];
     memset(body, 'x', sizeof body - 1);
-    struct up_found found = ask(cache, "/p", 0, NULL);
-    assert_int_equal(cache_answer(found.fill, FRESH, body, 0), UP_STORE_too_large);
+    struct cache_found found = ask(cache, "/p", 0, NULL);
+    assert_int_equal(fixture_answer(found.fill, FRESH, body, 0), CACHE_STORE_too_large);
     found = ask(cache, "/p", 0, NULL);
-    struct cache_message answer;
-    struct up_moments moments = {0, 0, CACHE_WALL_MS};
-    cache_message(&answer, FRESH, 0);
-    assert_int_equal(up_fill_begin(found.fill, answer.is, &moments, -1), UP_STORE_stored);
+    struct fixture_message answer;
+    struct cache_moments moments = {0, 0, FIXTURE_WALL_MS};
+    fixture_message(&answer, FRESH, 0);
+    assert_int_equal(cache_fill_begin(found.fill, answer.is, &moments, -1), CACHE_STORE_stored);
     bool goes = true;
     for (int i = 0; i < 20 && goes; i++)
-        goes = up_fill_part(found.fill, (struct ps_str){body, 10000});
+        goes = cache_fill_part(found.fill, (struct ps_str){body, 10000});
     assert_false(goes);
-    assert_null(up_fill_end(found.fill));
+    assert_null(cache_fill_end(found.fill));
     /* Size and eviction change with what is kept. */
     for (int i = 0; i < 100; i++) {
         char key[24];
@@ -521,22 +523,22 @@ static void objects_and_sizes_are_bounded_by_the_document(void **state)
     struct cfg_cache doc = {.bytes = 2 << 20, .object_bytes_max = 1 << 18};
     for (int eviction = 0; eviction < CFG_EVICTION_COUNT; eviction++) {
         doc.eviction = (enum cfg_eviction)eviction;
-        assert_ok(up_cache_set(cache, &doc));
+        assert_ok(cache_set(cache, &doc));
         assert_int_equal(read_of(cache).entries, 100);
         assert_true(has(cache, "/0"));
     }
     doc.eviction = CFG_EVICTION_LRU;
     doc.bytes = 1 << 18;
-    assert_ok(up_cache_set(cache, &doc));
+    assert_ok(cache_set(cache, &doc));
     assert_in_range(read_of(cache).entries, 35, 45);
     assert_true(read_of(cache).bytes <= (1 << 18) * 7 / 8);
-    cache_free(cache);
+    fixture_free(cache);
 }
 
 static void lru_keeps_what_was_used_last(void **state)
 {
     (void)state;
-    struct up_cache *cache = cache_new(CFG_EVICTION_LRU, 1 << 20);
+    struct cache *cache = fixture_cache(CFG_EVICTION_LRU, 1 << 20);
     static char body[60001];
     memset(body, 'x', 60000);
     for (int i = 0; i < 100; i++) {
@@ -547,24 +549,24 @@ static void lru_keeps_what_was_used_last(void **state)
     }
     assert_true(has(cache, "/99"));
     assert_false(has(cache, "/50"));
-    cache_free(cache);
+    fixture_free(cache);
 }
 
 /* W-TinyLFU: what is asked for often stays, whatever is asked for once comes by. */
 static void lfu_keeps_what_is_asked_for_often(void **state)
 {
     (void)state;
-    struct up_cache *cache = cache_new(CFG_EVICTION_LFU, 1 << 20);
+    struct cache *cache = fixture_cache(CFG_EVICTION_LFU, 1 << 20);
     static char body[10001];
     char key[24];
     memset(body, 'x', 10000);
     for (int round = 0; round < 4; round++) {
         for (int i = 0; i < 40; i++) {
             snprintf(key, sizeof key, "/often%d", i);
-            struct up_found found = ask(cache, key, 0, NULL);
+            struct cache_found found = ask(cache, key, 0, NULL);
             if (found.fill != NULL)
-                cache_answer(found.fill, FRESH, body, 0);
-            up_entry_drop(found.entry);
+                fixture_answer(found.fill, FRESH, body, 0);
+            cache_entry_drop(found.entry);
         }
     }
     for (int i = 0; i < 500; i++) {
@@ -577,35 +579,35 @@ static void lfu_keeps_what_is_asked_for_often(void **state)
         stayed += has(cache, key);
     }
     assert_in_range(stayed, 38, 40);
-    cache_free(cache);
+    fixture_free(cache);
 }
 
 static void a_cache_outlives_its_last_user_while_entries_are_sent(void **state)
 {
     (void)state;
-    struct up_cache *cache = cache_new(CFG_EVICTION_LRU, 0);
+    struct cache *cache = fixture_cache(CFG_EVICTION_LRU, 0);
     store(cache, "/p", FRESH, "body");
-    struct up_found found = ask(cache, "/p", 0, NULL);
-    up_cache_drop(cache);
+    struct cache_found found = ask(cache, "/p", 0, NULL);
+    cache_drop(cache);
     assert_memory_equal(found.entry->body.at, "body", 4);
-    up_entry_drop(found.entry); /* frees all: the sanitizers see it */
-    cache_end();
+    cache_entry_drop(found.entry); /* frees all: the sanitizers see it */
+    fixture_end();
 }
 
 static void any_stale_entry_serves_a_fall_back_unless_it_is_forbidden(void **state)
 {
     (void)state;
-    struct up_cache *cache = cache_new(CFG_EVICTION_LRU, 0);
-    struct up_asked asked;
-    up_asked_read(get.is, &asked);
+    struct cache *cache = fixture_cache(CFG_EVICTION_LRU, 0);
+    struct cache_asked asked;
+    cache_asked_read(get.is, &asked);
     store(cache, "/p", "200|Cache-Control: max-age=1", "x");
     store(cache, "/q", "200|Cache-Control: max-age=1, must-revalidate", "x");
-    struct up_entry *entry = up_cache_stale(cache, &asked, PS_STR("/p"));
+    struct cache_entry *entry = cache_stale(cache, &asked, PS_STR("/p"));
     assert_non_null(entry);
-    up_entry_drop(entry);
-    assert_null(up_cache_stale(cache, &asked, PS_STR("/q")));
-    assert_null(up_cache_stale(cache, &asked, PS_STR("/r")));
-    cache_free(cache);
+    cache_entry_drop(entry);
+    assert_null(cache_stale(cache, &asked, PS_STR("/q")));
+    assert_null(cache_stale(cache, &asked, PS_STR("/r")));
+    fixture_free(cache);
 }
 
 int main(void)
@@ -634,6 +636,6 @@ int main(void)
         cmocka_unit_test(a_cache_outlives_its_last_user_while_entries_are_sent),
         cmocka_unit_test(any_stale_entry_serves_a_fall_back_unless_it_is_forbidden),
     };
-    cache_message(&get, "GET", 0);
+    fixture_message(&get, "GET", 0);
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -3,7 +3,7 @@
 #include "tests/unit/check.h"
 
 #include "common/thread.h"
-#include "gateway/upstream/cache.h"
+#include "gateway/cache/cache.h"
 
 #include <semaphore.h>
 #include <stdatomic.h>
@@ -17,8 +17,8 @@
 
 static const struct ps_http_limits limits = {2048, 8192, PS_HTTP_FIELDS_MAX};
 static const struct cfg_route_cache route = {0};
-static struct up_cache *cache;
-static struct up_wakeups *wakeups;
+static struct cache *cache;
+static struct cache_wakeups *wakeups;
 static sem_t bells[WORKERS];
 static _Atomic(bool) over;
 static _Atomic(int) hits, fetches, waits, wrong;
@@ -26,10 +26,10 @@ static _Atomic(int) hits, fetches, waits, wrong;
 enum doing { IDLE, WAITING, FETCHING };
 
 struct request {
-    struct up_waiter waiter; /* first */
+    struct cache_waiter waiter; /* first */
     struct worker *worker;
     enum doing doing;
-    struct up_fill *fill;
+    struct cache_fill *fill;
     int steps;
     char key[16];
     struct ps_http_head head;
@@ -58,7 +58,7 @@ static void finish(struct request *request)
     request->worker->ended++;
 }
 
-static void check_body(struct request *request, struct up_entry *entry)
+static void check_body(struct request *request, struct cache_entry *entry)
 {
     if (entry->body.len != 2000 || memcmp(entry->body.at, request->key, strlen(request->key)) != 0)
         atomic_fetch_add(&wrong, 1);
@@ -66,40 +66,40 @@ static void check_body(struct request *request, struct up_entry *entry)
 
 static void ask(struct request *request)
 {
-    struct up_asked asked;
-    struct up_found found;
-    up_asked_read((struct up_message){&request->head, request->data}, &asked);
-    up_cache_ask(cache, &asked, &route, (struct ps_str){request->key, strlen(request->key)}, 0,
-                 &request->waiter, &found);
-    if (found.ask == UP_ASK_WAIT) {
+    struct cache_asked asked;
+    struct cache_found found;
+    cache_asked_read((struct cache_message){&request->head, request->data}, &asked);
+    cache_ask(cache, &asked, &route, (struct ps_str){request->key, strlen(request->key)}, 0,
+              &request->waiter, &found);
+    if (found.ask == CACHE_ASK_WAIT) {
         request->doing = WAITING;
         atomic_fetch_add(&waits, 1);
         return;
     }
-    if (found.ask == UP_ASK_HIT) {
+    if (found.ask == CACHE_ASK_HIT) {
         check_body(request, found.entry);
-        up_entry_drop(found.entry);
+        cache_entry_drop(found.entry);
         atomic_fetch_add(&hits, 1);
         finish(request);
         return;
     }
-    up_entry_drop(found.entry);
+    cache_entry_drop(found.entry);
     request->fill = found.fill;
     request->steps = 0;
     request->doing = FETCHING;
     atomic_fetch_add(&fetches, 1);
 }
 
-static void on_told(struct up_waiter *waiter, enum up_told told, struct up_entry *entry)
+static void on_told(struct cache_waiter *waiter, enum cache_told told, struct cache_entry *entry)
 {
     struct request *request = (struct request *)waiter;
-    if (told == UP_TOLD_AGAIN) {
+    if (told == CACHE_TOLD_AGAIN) {
         ask(request);
         return;
     }
     if (entry != NULL)
         check_body(request, entry);
-    up_entry_drop(entry);
+    cache_entry_drop(entry);
     finish(request);
 }
 
@@ -108,27 +108,27 @@ static void fetch_on(struct request *request)
 {
     struct worker *worker = request->worker;
     char half[1000] = {0};
-    struct up_moments moments = {0, 0, 1790000000000};
-    struct up_message answer = {&worker->answer, worker->answer_text};
+    struct cache_moments moments = {0, 0, 1790000000000};
+    struct cache_message answer = {&worker->answer, worker->answer_text};
     uint32_t chance = below(worker, 100);
     if (chance == 0) {
-        up_fill_fail(request->fill);
+        cache_fill_fail(request->fill);
         finish(request);
         return;
     }
-    if (chance == 1 && !up_fill_left(request->fill)) {
+    if (chance == 1 && !cache_fill_left(request->fill)) {
         finish(request);
         return;
     }
     if (request->steps == 0)
-        up_fill_begin(request->fill, answer, &moments, chance % 2 == 0 ? 2000 : -1);
+        cache_fill_begin(request->fill, answer, &moments, chance % 2 == 0 ? 2000 : -1);
     else if (request->steps == 1)
-        up_fill_part(request->fill,
-                     (struct ps_str){memcpy(half, request->key, strlen(request->key)), 1000});
+        cache_fill_part(request->fill,
+                        (struct ps_str){memcpy(half, request->key, strlen(request->key)), 1000});
     else if (request->steps == 2)
-        up_fill_part(request->fill, (struct ps_str){half, 1000});
+        cache_fill_part(request->fill, (struct ps_str){half, 1000});
     else
-        up_entry_drop(up_fill_end(request->fill));
+        cache_entry_drop(cache_fill_end(request->fill));
     if (request->steps++ == 3)
         finish(request);
 }
@@ -144,7 +144,7 @@ static void begin(struct request *request)
     ps_http_request_init(&request->head, &limits);
     if (ps_http_head_parse(&request->head, request->data, (size_t)len) != PS_HTTP_DONE)
         atomic_fetch_add(&wrong, 1);
-    request->waiter = (struct up_waiter){.worker = worker->index, .on_told = on_told};
+    request->waiter = (struct cache_waiter){.worker = worker->index, .on_told = on_told};
     ask(request);
 }
 
@@ -153,7 +153,7 @@ static void *work(void *arg)
     struct worker *worker = arg;
     while (worker->ended < REQUESTS) {
         bool all_wait = true;
-        up_wakeups_deliver(wakeups, worker->index);
+        cache_wakeups_deliver(wakeups, worker->index);
         for (int i = 0; i < AT_ONCE; i++) {
             struct request *request = &worker->requests[i];
             if (request->doing == IDLE && worker->begun < REQUESTS)
@@ -161,7 +161,7 @@ static void *work(void *arg)
             else if (request->doing == FETCHING)
                 fetch_on(request);
             else if (request->doing == WAITING && below(worker, 200) == 0) {
-                up_waiter_cancel(&request->waiter);
+                cache_waiter_cancel(&request->waiter);
                 finish(request);
             }
             all_wait &= request->doing == WAITING && worker->begun < REQUESTS;
@@ -182,21 +182,21 @@ static void *disturb(void *arg)
     (void)arg;
     struct cfg_cache doc = {.bytes = 1 << 16, .object_bytes_max = 1 << 13};
     for (unsigned i = 0; !atomic_load(&over); i++) {
-        struct up_cache_figures figures;
+        struct cache_figures figures;
         char key[16];
         snprintf(key, sizeof key, "/a%u", i % KEYS);
-        up_cache_purge_key(cache, (struct ps_str){key, strlen(key)});
+        cache_purge_key(cache, (struct ps_str){key, strlen(key)});
         if (i % 8 == 0)
-            up_cache_purge_prefix(cache, PS_STR("/b"));
+            cache_purge_prefix(cache, PS_STR("/b"));
         if (i % 8 == 4)
-            up_cache_purge_tag(cache, PS_STR("red"));
+            cache_purge_tag(cache, PS_STR("red"));
         if (i % 16 == 0) {
             doc.eviction = (enum cfg_eviction)(i / 16 % CFG_EVICTION_COUNT);
             doc.bytes = i / 16 % 2 == 0 ? 1 << 16 : 1 << 17;
-            if (up_cache_set(cache, &doc) != 0)
+            if (cache_set(cache, &doc) != 0)
                 atomic_fetch_add(&wrong, 1);
         }
-        up_cache_read(cache, &figures);
+        cache_read(cache, &figures);
         if (figures.bytes > 1 << 17 || figures.bytes < 0)
             atomic_fetch_add(&wrong, 1);
         nanosleep(&(struct timespec){.tv_nsec = 200000}, NULL);
@@ -215,8 +215,8 @@ static void every_request_comes_to_an_end(void **state)
     (void)state;
     pthread_t threads[WORKERS], disturber;
     struct cfg_cache doc = {.bytes = 1 << 16, .object_bytes_max = 1 << 13};
-    assert_ok(up_wakeups_new(WORKERS, wake, NULL, &wakeups));
-    assert_ok(up_cache_new(&doc, wakeups, &cache));
+    assert_ok(cache_wakeups_new(WORKERS, wake, NULL, &wakeups));
+    assert_ok(cache_new(&doc, wakeups, &cache));
     for (size_t i = 0; i < WORKERS; i++) {
         struct worker *worker = &workers[i];
         *worker = (struct worker){.index = i, .random = i + 1};
@@ -239,13 +239,13 @@ static void every_request_comes_to_an_end(void **state)
     pthread_join(disturber, NULL);
     assert_int_equal(atomic_load(&wrong), 0);
     assert_true(atomic_load(&hits) > 0 && atomic_load(&fetches) > 0 && atomic_load(&waits) > 0);
-    struct up_cache_figures figures;
-    up_cache_read(cache, &figures);
+    struct cache_figures figures;
+    cache_read(cache, &figures);
     assert_int_equal(figures.waiting, 0);
     assert_int_equal(figures.bytes_held, 0);
     assert_int_equal(figures.bytes_filling, 0);
-    up_cache_drop(cache);
-    up_wakeups_free(wakeups);
+    cache_drop(cache);
+    cache_wakeups_free(wakeups);
 }
 
 int main(void)

@@ -1,7 +1,7 @@
 /* Three ways to choose a victim over one kind of node. A segment is a list, its head the most
  * recently used; LRU and random use one segment, W-TinyLFU three. Random also has an array of all
  * nodes, so that each is as likely as the other. */
-#include "gateway/upstream/cache_policy.h"
+#include "gateway/cache/policy.h"
 #include "common/id.h"
 
 #include <stdlib.h>
@@ -9,7 +9,7 @@
 
 enum segment { WINDOW, PROBATION, PROTECTED, SEGMENTS };
 
-TAILQ_HEAD(node_list, up_policy_node);
+TAILQ_HEAD(node_list, cache_policy_node);
 
 #define ROWS           4
 #define COUNTER_MAX    15
@@ -19,13 +19,13 @@ TAILQ_HEAD(node_list, up_policy_node);
 #define SAMPLE_ENTRIES 10  /* requests an entry until all counters are halved */
 #define SAMPLE_MIN     1000
 
-struct up_policy {
+struct cache_policy {
     enum cfg_eviction eviction;
     size_t capacity, bytes, count;
     struct node_list lists[SEGMENTS];
     size_t list_bytes[SEGMENTS];
     /* random */
-    struct up_policy_node **all;
+    struct cache_policy_node **all;
     size_t room;
     uint64_t random;
     /* lfu */
@@ -36,7 +36,7 @@ struct up_policy {
 
 /* --- The sketch. --- */
 
-static size_t counter_of(const struct up_policy *policy, uint64_t hash, int row)
+static size_t counter_of(const struct cache_policy *policy, uint64_t hash, int row)
 {
     static const uint64_t seeds[ROWS] = {UINT64_C(0xc3a5c85c97cb3127), UINT64_C(0xb492b66fbe98f273),
                                          UINT64_C(0x9ae16a3b2f90404f),
@@ -46,12 +46,12 @@ static size_t counter_of(const struct up_policy *policy, uint64_t hash, int row)
     return (size_t)row * policy->width + (mixed & (policy->width - 1));
 }
 
-static unsigned count_at(const struct up_policy *policy, size_t at)
+static unsigned count_at(const struct cache_policy *policy, size_t at)
 {
     return policy->counters[at / 2] >> (at % 2 * 4) & COUNTER_MAX;
 }
 
-static unsigned frequency(const struct up_policy *policy, uint64_t hash)
+static unsigned frequency(const struct cache_policy *policy, uint64_t hash)
 {
     unsigned least = COUNTER_MAX;
     for (int row = 0; row < ROWS; row++) {
@@ -61,7 +61,7 @@ static unsigned frequency(const struct up_policy *policy, uint64_t hash)
     return least;
 }
 
-static void halve_all(struct up_policy *policy)
+static void halve_all(struct cache_policy *policy)
 {
     size_t size = policy->width * ROWS / 2;
     for (size_t i = 0; i < size; i++)
@@ -70,7 +70,7 @@ static void halve_all(struct up_policy *policy)
 }
 
 /* Only the least of the four counters grow: the others count somebody else, too. */
-void up_policy_asked(struct up_policy *policy, uint64_t hash)
+void cache_policy_asked(struct cache_policy *policy, uint64_t hash)
 {
     if (policy->eviction != CFG_EVICTION_LFU)
         return;
@@ -89,50 +89,52 @@ void up_policy_asked(struct up_policy *policy, uint64_t hash)
 
 /* --- Lists. --- */
 
-static void link_node(struct up_policy *policy, struct up_policy_node *node, enum segment segment)
+static void link_node(struct cache_policy *policy, struct cache_policy_node *node,
+                      enum segment segment)
 {
     node->segment = (uint8_t)segment;
     TAILQ_INSERT_HEAD(&policy->lists[segment], node, link);
     policy->list_bytes[segment] += node->bytes;
 }
 
-static void unlink_node(struct up_policy *policy, struct up_policy_node *node)
+static void unlink_node(struct cache_policy *policy, struct cache_policy_node *node)
 {
     TAILQ_REMOVE(&policy->lists[node->segment], node, link);
     policy->list_bytes[node->segment] -= node->bytes;
 }
 
-static void move_node(struct up_policy *policy, struct up_policy_node *node, enum segment segment)
+static void move_node(struct cache_policy *policy, struct cache_policy_node *node,
+                      enum segment segment)
 {
     unlink_node(policy, node);
     link_node(policy, node, segment);
 }
 
-static struct up_policy_node *last(struct up_policy *policy, enum segment segment)
+static struct cache_policy_node *last(struct cache_policy *policy, enum segment segment)
 {
     return TAILQ_LAST(&policy->lists[segment], node_list);
 }
 
-static size_t window_bytes_max(const struct up_policy *policy)
+static size_t window_bytes_max(const struct cache_policy *policy)
 {
     return policy->capacity / 100;
 }
 
-static size_t main_bytes_max(const struct up_policy *policy)
+static size_t main_bytes_max(const struct cache_policy *policy)
 {
     return policy->capacity - window_bytes_max(policy);
 }
 
-static bool is_lfu(const struct up_policy *policy)
+static bool is_lfu(const struct cache_policy *policy)
 {
     return policy->eviction == CFG_EVICTION_LFU;
 }
 
 /* --- Public. --- */
 
-int up_policy_new(enum cfg_eviction eviction, size_t capacity, struct up_policy **ret_policy)
+int cache_policy_new(enum cfg_eviction eviction, size_t capacity, struct cache_policy **ret_policy)
 {
-    struct up_policy *policy = calloc(1, sizeof *policy);
+    struct cache_policy *policy = calloc(1, sizeof *policy);
     if (policy == NULL)
         return PS_E_NOMEM;
     policy->eviction = eviction;
@@ -157,7 +159,7 @@ int up_policy_new(enum cfg_eviction eviction, size_t capacity, struct up_policy 
     return 0;
 }
 
-void up_policy_free(struct up_policy *policy)
+void cache_policy_free(struct cache_policy *policy)
 {
     if (policy == NULL)
         return;
@@ -166,14 +168,15 @@ void up_policy_free(struct up_policy *policy)
     free(policy);
 }
 
-static int make_room(struct up_policy *policy, size_t count)
+static int make_room(struct cache_policy *policy, size_t count)
 {
     if (policy->eviction != CFG_EVICTION_RANDOM || count <= policy->room)
         return 0;
     size_t room = policy->room == 0 ? 256 : policy->room;
     while (room < count)
         room *= 2;
-    struct up_policy_node **all = realloc(policy->all, room * sizeof(struct up_policy_node *));
+    struct cache_policy_node **all =
+        realloc(policy->all, room * sizeof(struct cache_policy_node *));
     if (all == NULL)
         return PS_E_NOMEM;
     policy->all = all;
@@ -181,7 +184,8 @@ static int make_room(struct up_policy *policy, size_t count)
     return 0;
 }
 
-static void insert(struct up_policy *policy, struct up_policy_node *node, enum segment segment)
+static void insert(struct cache_policy *policy, struct cache_policy_node *node,
+                   enum segment segment)
 {
     link_node(policy, node, segment);
     if (policy->eviction == CFG_EVICTION_RANDOM) {
@@ -192,33 +196,33 @@ static void insert(struct up_policy *policy, struct up_policy_node *node, enum s
     policy->count++;
 }
 
-int up_policy_move(struct up_policy *policy, struct up_policy *from)
+int cache_policy_move(struct cache_policy *policy, struct cache_policy *from)
 {
     static const enum segment order[] = {PROBATION, WINDOW, PROTECTED};
     int err = make_room(policy, policy->count + from->count);
     if (err != 0)
         return err;
     for (size_t i = 0; i < PS_ARRAY_LEN(order); i++) {
-        struct up_policy_node *node;
+        struct cache_policy_node *node;
         while ((node = last(from, order[i])) != NULL) {
-            up_policy_remove(from, node);
+            cache_policy_remove(from, node);
             insert(policy, node, is_lfu(policy) ? PROBATION : WINDOW);
         }
     }
     return 0;
 }
 
-size_t up_policy_bytes(const struct up_policy *policy)
+size_t cache_policy_bytes(const struct cache_policy *policy)
 {
     return policy->bytes;
 }
 
-size_t up_policy_count(const struct up_policy *policy)
+size_t cache_policy_count(const struct cache_policy *policy)
 {
     return policy->count;
 }
 
-void up_policy_hit(struct up_policy *policy, struct up_policy_node *node)
+void cache_policy_hit(struct cache_policy *policy, struct cache_policy_node *node)
 {
     if (policy->eviction == CFG_EVICTION_RANDOM)
         return;
@@ -227,13 +231,13 @@ void up_policy_hit(struct up_policy *policy, struct up_policy_node *node)
         return;
     }
     move_node(policy, node, PROTECTED);
-    struct up_policy_node *oldest;
+    struct cache_policy_node *oldest;
     while (policy->list_bytes[PROTECTED] > main_bytes_max(policy) / 5 * 4 &&
            (oldest = last(policy, PROTECTED)) != node)
         move_node(policy, oldest, PROBATION);
 }
 
-int up_policy_add(struct up_policy *policy, struct up_policy_node *node)
+int cache_policy_add(struct cache_policy *policy, struct cache_policy_node *node)
 {
     int err = make_room(policy, policy->count + 1);
     if (err == 0)
@@ -241,7 +245,7 @@ int up_policy_add(struct up_policy *policy, struct up_policy_node *node)
     return err;
 }
 
-void up_policy_remove(struct up_policy *policy, struct up_policy_node *node)
+void cache_policy_remove(struct cache_policy *policy, struct cache_policy_node *node)
 {
     unlink_node(policy, node);
     policy->bytes -= node->bytes;
@@ -252,17 +256,17 @@ void up_policy_remove(struct up_policy *policy, struct up_policy_node *node)
     }
 }
 
-static struct up_policy_node *main_victim(struct up_policy *policy)
+static struct cache_policy_node *main_victim(struct cache_policy *policy)
 {
-    struct up_policy_node *victim = last(policy, PROBATION);
+    struct cache_policy_node *victim = last(policy, PROBATION);
     return victim != NULL ? victim : last(policy, PROTECTED);
 }
 
 /* What falls out of the window, or what it pushes out; NULL: all fits. */
-static struct up_policy_node *lfu_victim(struct up_policy *policy)
+static struct cache_policy_node *lfu_victim(struct cache_policy *policy)
 {
     while (policy->list_bytes[WINDOW] > window_bytes_max(policy)) {
-        struct up_policy_node *candidate = last(policy, WINDOW), *victim = main_victim(policy);
+        struct cache_policy_node *candidate = last(policy, WINDOW), *victim = main_victim(policy);
         size_t used = policy->list_bytes[PROBATION] + policy->list_bytes[PROTECTED];
         if (used + candidate->bytes <= main_bytes_max(policy)) {
             move_node(policy, candidate, PROBATION);
@@ -276,7 +280,7 @@ static struct up_policy_node *lfu_victim(struct up_policy *policy)
     return policy->bytes > policy->capacity ? main_victim(policy) : NULL;
 }
 
-static uint64_t next_random(struct up_policy *policy) /* xorshift64* (Vigna, 2016) */
+static uint64_t next_random(struct cache_policy *policy) /* xorshift64* (Vigna, 2016) */
 {
     policy->random ^= policy->random >> 12;
     policy->random ^= policy->random << 25;
@@ -284,9 +288,9 @@ static uint64_t next_random(struct up_policy *policy) /* xorshift64* (Vigna, 201
     return policy->random * UINT64_C(0x2545f4914f6cdd1d);
 }
 
-struct up_policy_node *up_policy_evict(struct up_policy *policy)
+struct cache_policy_node *cache_policy_evict(struct cache_policy *policy)
 {
-    struct up_policy_node *victim;
+    struct cache_policy_node *victim;
     if (is_lfu(policy))
         victim = lfu_victim(policy);
     else if (policy->bytes <= policy->capacity)
@@ -296,6 +300,6 @@ struct up_policy_node *up_policy_evict(struct up_policy *policy)
     else
         victim = last(policy, WINDOW);
     if (victim != NULL)
-        up_policy_remove(policy, victim);
+        cache_policy_remove(policy, victim);
     return victim;
 }

@@ -1,5 +1,5 @@
 /* See cache_directives.h. */
-#include "gateway/upstream/cache_directives.h"
+#include "gateway/cache/directives.h"
 #include "common/charset.h"
 #include "common/clock.h"
 
@@ -14,7 +14,7 @@ static const struct ps_charset token_chars = {
 
 /* --- Texts. --- */
 
-bool up_is_name(struct ps_str text, const char *name)
+bool cache_is_name(struct ps_str text, const char *name)
 {
     return text.len == strlen(name) && strncasecmp(text.at, name, text.len) == 0;
 }
@@ -35,13 +35,13 @@ static void skip_space(struct ps_str *rest)
 static struct ps_str take_span(struct ps_str *rest, const struct ps_charset *set)
 {
     struct ps_str span = {rest->at, ps_charset_span(set, rest->at, rest->len)};
-    up_skip(rest, span.len);
+    cache_skip(rest, span.len);
     return span;
 }
 
 /* The next element of a list, up to a comma outside quotes, without white space around it. False:
  * there is no more. An empty element is given, too. */
-bool up_take_element(struct ps_str *rest, struct ps_str *ret_element)
+bool cache_take_element(struct ps_str *rest, struct ps_str *ret_element)
 {
     if (rest->at == NULL)
         return false;
@@ -55,7 +55,7 @@ bool up_take_element(struct ps_str *rest, struct ps_str *ret_element)
     }
     struct ps_str element = {rest->at, at};
     if (at < rest->len)
-        up_skip(rest, at + 1);
+        cache_skip(rest, at + 1);
     else
         rest->at = NULL;
     skip_space(&element);
@@ -65,17 +65,17 @@ bool up_take_element(struct ps_str *rest, struct ps_str *ret_element)
     return true;
 }
 
-bool up_take_word(struct ps_str *rest, struct ps_str *ret_word)
+bool cache_take_word(struct ps_str *rest, struct ps_str *ret_word)
 {
     skip_space(rest);
     *ret_word = (struct ps_str){rest->at, 0};
     while (ret_word->len < rest->len && !is_space(rest->at[ret_word->len]))
         ret_word->len++;
-    up_skip(rest, ret_word->len);
+    cache_skip(rest, ret_word->len);
     return ret_word->len > 0;
 }
 
-bool up_take_number(struct ps_str *rest, uint64_t *ret_value)
+bool cache_take_number(struct ps_str *rest, uint64_t *ret_value)
 {
     struct ps_str span = take_span(rest, &digits);
     uint64_t value = 0;
@@ -85,7 +85,7 @@ bool up_take_number(struct ps_str *rest, uint64_t *ret_value)
     return span.len > 0 && span.len <= 18;
 }
 
-int64_t up_date_read(struct ps_str text, int64_t now_ms)
+int64_t cache_date_read(struct ps_str text, int64_t now_ms)
 {
     int64_t date_ms;
     if (text.at == NULL || ps_http_date_parse(text.at, text.len, now_ms, &date_ms) != 0)
@@ -93,23 +93,23 @@ int64_t up_date_read(struct ps_str text, int64_t now_ms)
     return date_ms;
 }
 
-struct ps_str up_field(struct up_message message, const char *name)
+struct ps_str cache_field(struct cache_message message, const char *name)
 {
     for (uint32_t i = 0; i < message.head->field_count; i++) {
         const struct ps_http_field *field = &message.head->fields[i];
-        if (up_is_name(ps_http_text(message.data, field->name), name))
+        if (cache_is_name(ps_http_text(message.data, field->name), name))
             return ps_http_text(message.data, field->value);
     }
     return (struct ps_str){NULL, 0};
 }
 
 /* Goes through the lines of one field. */
-bool up_next_line(struct up_message message, const char *name, uint32_t *at,
-                  struct ps_str *ret_value)
+bool cache_next_line(struct cache_message message, const char *name, uint32_t *at,
+                     struct ps_str *ret_value)
 {
     while (*at < message.head->field_count) {
         const struct ps_http_field *field = &message.head->fields[(*at)++];
-        if (up_is_name(ps_http_text(message.data, field->name), name)) {
+        if (cache_is_name(ps_http_text(message.data, field->name), name)) {
             *ret_value = ps_http_text(message.data, field->value);
             return true;
         }
@@ -119,25 +119,25 @@ bool up_next_line(struct up_message message, const char *name, uint32_t *at,
 
 /* --- Directives. --- */
 
-static const struct up_directives no_directives = {.max_age = UP_DELTA_NONE,
-                                                   .s_maxage = UP_DELTA_NONE,
-                                                   .while_revalidate = UP_DELTA_NONE,
-                                                   .if_error = UP_DELTA_NONE,
-                                                   .min_fresh = UP_DELTA_NONE,
-                                                   .max_stale = UP_DELTA_NONE};
+static const struct cache_directives no_directives = {.max_age = CACHE_DELTA_NONE,
+                                                      .s_maxage = CACHE_DELTA_NONE,
+                                                      .while_revalidate = CACHE_DELTA_NONE,
+                                                      .if_error = CACHE_DELTA_NONE,
+                                                      .min_fresh = CACHE_DELTA_NONE,
+                                                      .max_stale = CACHE_DELTA_NONE};
 
 /* 1*DIGIT; more than fits is the most there is. */
-int64_t up_delta_read(struct ps_str text)
+int64_t cache_delta_read(struct ps_str text)
 {
     int64_t value = 0;
     if (text.len == 0 || ps_charset_span(&digits, text.at, text.len) != text.len)
-        return UP_DELTA_INVALID;
-    for (size_t i = 0; i < text.len && value < UP_DELTA_MAX; i++)
+        return CACHE_DELTA_INVALID;
+    for (size_t i = 0; i < text.len && value < CACHE_DELTA_MAX; i++)
         value = value * 10 + (text.at[i] - '0');
-    return value < UP_DELTA_MAX ? value : UP_DELTA_MAX;
+    return value < CACHE_DELTA_MAX ? value : CACHE_DELTA_MAX;
 }
 
-static bool *flag_of(struct up_directives *directives, struct ps_str name)
+static bool *flag_of(struct cache_directives *directives, struct ps_str name)
 {
     struct {
         const char *name;
@@ -151,13 +151,13 @@ static bool *flag_of(struct up_directives *directives, struct ps_str name)
                  {"must-understand", &directives->must_understand},
                  {"only-if-cached", &directives->only_if_cached}};
     for (size_t i = 0; i < PS_ARRAY_LEN(flags); i++) {
-        if (up_is_name(name, flags[i].name))
+        if (cache_is_name(name, flags[i].name))
             return flags[i].flag;
     }
     return NULL;
 }
 
-static int64_t *delta_of(struct up_directives *directives, struct ps_str name)
+static int64_t *delta_of(struct cache_directives *directives, struct ps_str name)
 {
     struct {
         const char *name;
@@ -169,7 +169,7 @@ static int64_t *delta_of(struct up_directives *directives, struct ps_str name)
                   {"min-fresh", &directives->min_fresh},
                   {"max-stale", &directives->max_stale}};
     for (size_t i = 0; i < PS_ARRAY_LEN(deltas); i++) {
-        if (up_is_name(name, deltas[i].name))
+        if (cache_is_name(name, deltas[i].name))
             return deltas[i].delta;
     }
     return NULL;
@@ -178,17 +178,17 @@ static int64_t *delta_of(struct up_directives *directives, struct ps_str name)
 /* `value.at` NULL: there is none. A second value that is not the first one is invalid (4.2.1). */
 static void add_delta(int64_t *delta, struct ps_str value)
 {
-    int64_t is = value.at == NULL ? UP_DELTA_INVALID : up_delta_read(value);
-    *delta = *delta == UP_DELTA_NONE || *delta == is ? is : UP_DELTA_INVALID;
+    int64_t is = value.at == NULL ? CACHE_DELTA_INVALID : cache_delta_read(value);
+    *delta = *delta == CACHE_DELTA_NONE || *delta == is ? is : CACHE_DELTA_INVALID;
 }
 
 /* Section 5.2: token [ "=" ( token / quoted-string ) ]. Of a malformed directive that is known, a
  * number is invalid and a flag is set. */
-static void add_directive(struct up_directives *directives, struct ps_str element)
+static void add_directive(struct cache_directives *directives, struct ps_str element)
 {
     struct ps_str name = take_span(&element, &token_chars), value = {NULL, 0};
     if (element.len > 0 && element.at[0] == '=') {
-        up_skip(&element, 1);
+        cache_skip(&element, 1);
         if (element.len > 1 && element.at[0] == '"' && element.at[element.len - 1] == '"')
             value = (struct ps_str){element.at + 1, element.len - 2};
         else
@@ -206,13 +206,13 @@ static void add_directive(struct up_directives *directives, struct ps_str elemen
         add_delta(delta, value);
 }
 
-struct up_directives up_directives_read(struct up_message message)
+struct cache_directives cache_directives_read(struct cache_message message)
 {
-    struct up_directives directives = no_directives;
+    struct cache_directives directives = no_directives;
     struct ps_str line, element;
-    for (uint32_t at = 0; up_next_line(message, "Cache-Control", &at, &line);) {
+    for (uint32_t at = 0; cache_next_line(message, "Cache-Control", &at, &line);) {
         directives.present = true;
-        while (up_take_element(&line, &element))
+        while (cache_take_element(&line, &element))
             add_directive(&directives, element);
     }
     return directives;
@@ -248,11 +248,11 @@ static bool take_key(struct ps_str *rest, struct ps_str *ret_key)
 
 static enum item take_sf_number(struct ps_str *rest, struct ps_str *ret_digits)
 {
-    bool negative = up_take_char(rest, '-');
+    bool negative = cache_take_char(rest, '-');
     *ret_digits = take_span(rest, &digits);
     if (ret_digits->len == 0 || ret_digits->len > 15)
         return ITEM_NONE;
-    if (!up_take_char(rest, '.'))
+    if (!cache_take_char(rest, '.'))
         return negative ? ITEM_OTHER : ITEM_INTEGER;
     size_t fraction = take_span(rest, &digits).len;
     return fraction >= 1 && fraction <= 3 && ret_digits->len <= 12 ? ITEM_OTHER : ITEM_NONE;
@@ -263,7 +263,7 @@ static enum item take_sf_string(struct ps_str *rest)
     for (size_t i = 1; i < rest->len; i++) {
         char c = rest->at[i];
         if (c == '"') {
-            up_skip(rest, i + 1);
+            cache_skip(rest, i + 1);
             return ITEM_OTHER;
         }
         if (c < 0x20 || c == 0x7f || (c == '\\' && ++i == rest->len))
@@ -282,15 +282,15 @@ static enum item take_bare_item(struct ps_str *rest, struct ps_str *ret_digits)
     if (c == '"')
         return take_sf_string(rest);
     if (c == '?') {
-        up_skip(rest, 1);
-        if (up_take_char(rest, '1'))
+        cache_skip(rest, 1);
+        if (cache_take_char(rest, '1'))
             return ITEM_TRUE;
-        return up_take_char(rest, '0') ? ITEM_OTHER : ITEM_NONE;
+        return cache_take_char(rest, '0') ? ITEM_OTHER : ITEM_NONE;
     }
     if (c == ':') {
-        up_skip(rest, 1);
+        cache_skip(rest, 1);
         take_span(rest, &base64_chars);
-        return up_take_char(rest, ':') ? ITEM_OTHER : ITEM_NONE;
+        return cache_take_char(rest, ':') ? ITEM_OTHER : ITEM_NONE;
     }
     if (c == '*' || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z')) {
         take_span(rest, &sf_token_chars);
@@ -302,11 +302,11 @@ static enum item take_bare_item(struct ps_str *rest, struct ps_str *ret_digits)
 static bool take_parameters(struct ps_str *rest)
 {
     struct ps_str key, number;
-    while (up_take_char(rest, ';')) {
-        while (up_take_char(rest, ' '))
+    while (cache_take_char(rest, ';')) {
+        while (cache_take_char(rest, ' '))
             ;
         if (!take_key(rest, &key) ||
-            (up_take_char(rest, '=') && take_bare_item(rest, &number) == ITEM_NONE))
+            (cache_take_char(rest, '=') && take_bare_item(rest, &number) == ITEM_NONE))
             return false;
     }
     return true;
@@ -315,12 +315,12 @@ static bool take_parameters(struct ps_str *rest)
 static enum item take_member_value(struct ps_str *rest, struct ps_str *ret_digits)
 {
     struct ps_str number;
-    if (!up_take_char(rest, '('))
+    if (!cache_take_char(rest, '('))
         return take_bare_item(rest, ret_digits);
     for (;;) {
-        while (up_take_char(rest, ' '))
+        while (cache_take_char(rest, ' '))
             ;
-        if (up_take_char(rest, ')'))
+        if (cache_take_char(rest, ')'))
             return ITEM_OTHER;
         if (take_bare_item(rest, &number) == ITEM_NONE || !take_parameters(rest) ||
             rest->len == 0 || (rest->at[0] != ' ' && rest->at[0] != ')'))
@@ -329,12 +329,12 @@ static enum item take_member_value(struct ps_str *rest, struct ps_str *ret_digit
 }
 
 /* A directive whose value has the wrong type makes the field invalid (RFC 9213, 2.1). */
-static bool take_member(struct up_directives *directives, struct ps_str *rest)
+static bool take_member(struct cache_directives *directives, struct ps_str *rest)
 {
     struct ps_str key, number = {NULL, 0};
     enum item item = ITEM_TRUE;
     if (!take_key(rest, &key) ||
-        (up_take_char(rest, '=') && (item = take_member_value(rest, &number)) == ITEM_NONE) ||
+        (cache_take_char(rest, '=') && (item = take_member_value(rest, &number)) == ITEM_NONE) ||
         !take_parameters(rest))
         return false;
     bool *flag = flag_of(directives, key);
@@ -344,16 +344,17 @@ static bool take_member(struct up_directives *directives, struct ps_str *rest)
     if (delta != NULL && item != ITEM_INTEGER)
         return false;
     if (delta != NULL)
-        *delta = up_delta_read(number);
+        *delta = cache_delta_read(number);
     return true;
 }
 
 /* False: the field is not there, empty or invalid, and Cache-Control counts. */
-bool up_directives_targeted(struct up_message message, struct up_directives *ret_directives)
+bool cache_directives_targeted(struct cache_message message,
+                               struct cache_directives *ret_directives)
 {
-    struct up_directives directives = no_directives;
+    struct cache_directives directives = no_directives;
     struct ps_str line;
-    for (uint32_t at = 0; up_next_line(message, "CDN-Cache-Control", &at, &line);) {
+    for (uint32_t at = 0; cache_next_line(message, "CDN-Cache-Control", &at, &line);) {
         while (line.len > 0) {
             if (!take_member(&directives, &line))
                 return false;
@@ -361,7 +362,7 @@ bool up_directives_targeted(struct up_message message, struct up_directives *ret
             skip_space(&line);
             if (line.len == 0)
                 break;
-            if (!up_take_char(&line, ','))
+            if (!cache_take_char(&line, ','))
                 return false;
             skip_space(&line);
             if (line.len == 0)

@@ -1,25 +1,25 @@
 /* See caches.h. */
-#include "gateway/upstream/caches.h"
+#include "gateway/cache/caches.h"
 
 #include <stdlib.h>
 #include <string.h>
 
 struct named {
     char name[PS_NAME_MAX + 1];
-    struct up_cache *cache;
+    struct cache *cache;
     int64_t version; /* of its document */
     int64_t purged;  /* the number of the last purge that was done */
 };
 
-struct up_caches {
-    struct up_wakeups *wakeups;
+struct caches {
+    struct cache_wakeups *wakeups;
     size_t count;
     struct named *at;
 };
 
-int up_caches_new(struct up_wakeups *wakeups, struct up_caches **ret_caches)
+int caches_new(struct cache_wakeups *wakeups, struct caches **ret_caches)
 {
-    struct up_caches *caches = calloc(1, sizeof *caches);
+    struct caches *caches = calloc(1, sizeof *caches);
 
     if (caches == NULL)
         return PS_E_NOMEM;
@@ -28,16 +28,16 @@ int up_caches_new(struct up_wakeups *wakeups, struct up_caches **ret_caches)
     return 0;
 }
 
-void up_caches_free(struct up_caches *caches)
+void caches_free(struct caches *caches)
 {
     for (size_t i = 0; caches != NULL && i < caches->count; i++)
-        up_cache_drop(caches->at[i].cache);
+        cache_drop(caches->at[i].cache);
     if (caches != NULL)
         free(caches->at);
     free(caches);
 }
 
-static struct named *find(const struct up_caches *caches, const char *name)
+static struct named *find(const struct caches *caches, const char *name)
 {
     for (size_t i = 0; i < caches->count; i++)
         if (strcmp(caches->at[i].name, name) == 0)
@@ -45,14 +45,14 @@ static struct named *find(const struct up_caches *caches, const char *name)
     return NULL;
 }
 
-struct up_cache *up_caches_find(const struct up_caches *caches, const char *name)
+struct cache *caches_find(const struct caches *caches, const char *name)
 {
     const struct named *named = find(caches, name);
 
     return named != NULL ? named->cache : NULL;
 }
 
-struct up_cache *up_caches_at(const struct up_caches *caches, size_t i, const char **ret_name)
+struct cache *caches_at(const struct caches *caches, size_t i, const char **ret_name)
 {
     if (i >= caches->count)
         return NULL;
@@ -65,16 +65,16 @@ static int64_t last_purge(const struct cfg_cache *doc)
     return doc->purge_count > 0 ? doc->purges[doc->purge_count - 1].number : 0;
 }
 
-static void purge(struct up_cache *cache, const struct cfg_purge *purge)
+static void purge(struct cache *cache, const struct cfg_purge *purge)
 {
     struct ps_str text = {purge->text, strlen(purge->text)};
 
     if (purge->by == CFG_PURGE_KEY)
-        (void)up_cache_purge_path(cache, text);
+        (void)cache_purge_path(cache, text);
     else if (purge->by == CFG_PURGE_PREFIX)
-        (void)up_cache_purge_prefix(cache, text);
+        (void)cache_purge_prefix(cache, text);
     else
-        (void)up_cache_purge_tag(cache, text);
+        (void)cache_purge_tag(cache, text);
 }
 
 static void do_purges(struct named *named, const struct cfg_cache *doc)
@@ -82,14 +82,14 @@ static void do_purges(struct named *named, const struct cfg_cache *doc)
     bool missed = doc->purge_count > 0 && doc->purges[0].number > named->purged + 1;
 
     if (missed)
-        (void)up_cache_purge_prefix(named->cache, PS_STR(""));
+        (void)cache_purge_prefix(named->cache, PS_STR(""));
     for (size_t i = 0; !missed && i < doc->purge_count; i++)
         if (doc->purges[i].number > named->purged)
             purge(named->cache, &doc->purges[i]);
     named->purged = last_purge(doc);
 }
 
-static int add(struct up_caches *caches, const struct cfg_doc *doc)
+static int add(struct caches *caches, const struct cfg_doc *doc)
 {
     struct named *more = realloc(caches->at, (caches->count + 1) * sizeof *more);
 
@@ -99,7 +99,7 @@ static int add(struct up_caches *caches, const struct cfg_doc *doc)
     struct named *named = &more[caches->count];
     *named = (struct named){.version = doc->version, .purged = last_purge(cfg_cache_of(doc))};
     memcpy(named->name, doc->name, strlen(doc->name) + 1);
-    int err = up_cache_new(cfg_cache_of(doc), caches->wakeups, &named->cache);
+    int err = cache_new(cfg_cache_of(doc), caches->wakeups, &named->cache);
     caches->count += err == 0;
     return err;
 }
@@ -108,14 +108,14 @@ static int update(struct named *named, const struct cfg_doc *doc)
 {
     if (named->version == doc->version)
         return 0;
-    int err = up_cache_set(named->cache, cfg_cache_of(doc));
+    int err = cache_set(named->cache, cfg_cache_of(doc));
     do_purges(named, cfg_cache_of(doc)); /* these need no memory */
     if (err == 0)
         named->version = doc->version;
     return err;
 }
 
-int up_caches_apply(struct up_caches *caches, const struct cfg_store *store)
+int caches_apply(struct caches *caches, const struct cfg_store *store)
 {
     const struct cfg_doc *doc = NULL;
     int err = 0;
@@ -124,7 +124,7 @@ int up_caches_apply(struct up_caches *caches, const struct cfg_store *store)
         struct named *named = &caches->at[i - 1];
         if (cfg_store_find(store, &cfg_kind_cache, named->name) != NULL)
             continue;
-        up_cache_drop(named->cache);
+        cache_drop(named->cache);
         *named = caches->at[--caches->count];
     }
     while (err == 0 && (doc = cfg_store_next(store, &cfg_kind_cache, doc)) != NULL) {

@@ -10,30 +10,30 @@
  *   anybody could reach the shop through them. only-if-cached and max-stale always count.
  * - stale-while-revalidate and stale-if-error beside s-maxage of the same answer are taken at their
  *   word; must-revalidate, proxy-revalidate and no-cache forbid every stale use. */
-#ifndef UP_CACHE_RULES_H
-#define UP_CACHE_RULES_H
+#ifndef CACHE_RULES_H
+#define CACHE_RULES_H
 
 #include "common/buf.h"
 #include "common/err.h"
 #include "common/http/head.h"
 #include "gateway/config/route_doc.h"
 
-#define UP_VARY_NAMES_MAX 8  /* of an answer; one with more is not kept */
-#define UP_TAGS_MAX       64 /* the same of its Surrogate-Keys */
+#define CACHE_VARY_NAMES_MAX 8  /* of an answer; one with more is not kept */
+#define CACHE_TAGS_MAX       64 /* the same of its Surrogate-Keys */
 
 /* A parsed head and the bytes it lies in. */
-struct up_message {
+struct cache_message {
     const struct ps_http_head *head;
     const char *data;
 };
 
 /* The value of the field's first line; .at == NULL: there is none. Case does not matter. */
-struct ps_str up_field(struct up_message message, const char *name);
+struct ps_str cache_field(struct cache_message message, const char *name);
 
 /* --- A request. --- */
 
-struct up_asked {
-    struct up_message message; /* must outlive its use */
+struct cache_asked {
+    struct cache_message message; /* must outlive its use */
     bool is_get, is_head;
     bool authorized;     /* has Authorization; the caller may set it, too */
     bool has_conditions; /* If-None-Match or If-Modified-Since */
@@ -43,19 +43,19 @@ struct up_asked {
         max_stale_s;               /* -1: none; max-stale without a number: INT64_MAX */
     struct ps_str range, if_range; /* .at == NULL: none */
 };
-void up_asked_read(struct up_message request, struct up_asked *ret_asked);
+void cache_asked_read(struct cache_message request, struct cache_asked *ret_asked);
 /* May its answer be taken from an entry: GET or HEAD that nobody but the origin must judge. */
-static inline bool up_asked_may_hit(const struct up_asked *asked)
+static inline bool cache_asked_may_hit(const struct cache_asked *asked)
 {
     return (asked->is_get || asked->is_head) && !asked->for_origin;
 }
 /* May others wait for its answer, and may the answer be kept: GET for the whole. */
-bool up_asked_may_lead(const struct up_asked *asked, const struct cfg_route_cache *route);
+bool cache_asked_may_lead(const struct cache_asked *asked, const struct cfg_route_cache *route);
 
 /* --- An answer. --- */
 
 /* clang-format off */
-#define UP_STORES(X) \
+#define CACHE_STORES(X) \
     X(stored) \
     X(method)        /* the request is not GET (section 3) */ \
     X(status)        /* not final, 206, 304, or must-understand and not known here (3, 5.2.2.3) */ \
@@ -71,13 +71,13 @@ bool up_asked_may_lead(const struct up_asked *asked, const struct cfg_route_cach
     X(no_room)       /* too much is on its way in, or still being sent */ \
     X(cut)           /* not whole, or purged meanwhile */
 /* clang-format on */
-#define UP_STORE_ENUM(name) UP_STORE_##name,
-enum up_store { UP_STORES(UP_STORE_ENUM) UP_STORE_COUNT };
-#undef UP_STORE_ENUM
-extern const char *const up_store_names[UP_STORE_COUNT + 1]; /* NULL-terminated */
+#define CACHE_STORE_ENUM(name) CACHE_STORE_##name,
+enum cache_store { CACHE_STORES(CACHE_STORE_ENUM) CACHE_STORE_COUNT };
+#undef CACHE_STORE_ENUM
+extern const char *const cache_store_names[CACHE_STORE_COUNT + 1]; /* NULL-terminated */
 
 /* What an answer says of its keeping. Times of the monotonic clock in ms, dates in wall ms. */
-struct up_kept {
+struct cache_kept {
     uint16_t status;
     bool always_ask;  /* no-cache: not without asking the origin */
     bool never_stale; /* must-revalidate and its kin */
@@ -89,32 +89,32 @@ struct up_kept {
 };
 
 /* When its request was sent and its head was there. */
-struct up_moments {
+struct cache_moments {
     int64_t sent_ms, received_ms; /* monotonic */
     int64_t wall_ms;              /* when it was received */
 };
 
 /* Judges the answer to a request, by all rules up to `stale`; fills `ret_kept` whatever it says. */
-enum up_store up_kept_read(const struct up_asked *asked, struct up_message answer,
-                           const struct cfg_route_cache *route, const struct up_moments *moments,
-                           struct up_kept *ret_kept);
+enum cache_store cache_kept_read(const struct cache_asked *asked, struct cache_message answer,
+                                 const struct cfg_route_cache *route,
+                                 const struct cache_moments *moments, struct cache_kept *ret_kept);
 
 /* Section 4.2.3; never negative. */
-int64_t up_kept_age_ms(const struct up_kept *kept, int64_t now_ms);
+int64_t cache_kept_age_ms(const struct cache_kept *kept, int64_t now_ms);
 /* For how long it is fresh yet; negative: for how long it has been stale. */
-int64_t up_kept_ttl_ms(const struct up_kept *kept, int64_t now_ms);
+int64_t cache_kept_ttl_ms(const struct cache_kept *kept, int64_t now_ms);
 
-enum up_use {
-    UP_USE_FRESH,
-    UP_USE_STALE, /* now, while the origin is asked (RFC 5861, or max-stale) */
-    UP_USE_ASK    /* only after the origin was asked */
+enum cache_use {
+    CACHE_USE_FRESH,
+    CACHE_USE_STALE, /* now, while the origin is asked (RFC 5861, or max-stale) */
+    CACHE_USE_ASK    /* only after the origin was asked */
 };
-enum up_use up_kept_use(const struct up_kept *kept, const struct up_asked *asked,
-                        const struct cfg_route_cache *route, int64_t now_ms);
+enum cache_use cache_kept_use(const struct cache_kept *kept, const struct cache_asked *asked,
+                              const struct cfg_route_cache *route, int64_t now_ms);
 /* The origin has failed, or answered 500, 502, 503 or 504: may the entry serve (RFC 5861, 4)? */
-bool up_kept_if_error(const struct up_kept *kept, int64_t now_ms);
+bool cache_kept_if_error(const struct cache_kept *kept, int64_t now_ms);
 /* May it serve however stale, where the route's fall-back says so (4.2.4)? */
-static inline bool up_kept_may_be_stale(const struct up_kept *kept)
+static inline bool cache_kept_may_be_stale(const struct cache_kept *kept)
 {
     return !kept->always_ask && !kept->never_stale;
 }
@@ -124,48 +124,54 @@ static inline bool up_kept_may_be_stale(const struct up_kept *kept)
 /* Writes what an entry keeps of an answer's fields (3.1), as lines: not those of one connection, of
  * proxies' authentication, Content-Length (the entry's body says it), Age and Surrogate-Key. A
  * missing Date is added (RFC 9110, 6.6.1). */
-void up_fields_put(struct up_message answer, int64_t wall_ms, struct ps_buf *buf);
+void cache_fields_put(struct cache_message answer, int64_t wall_ms, struct ps_buf *buf);
 /* Writes the lines of an entry as a 304 makes them (3.2): fields of the 304 replace those of the
  * same name, but for what describes the body. Without a Date it is of now (RFC 9110, 6.6.1). */
-void up_fields_merge(struct ps_str stored, struct up_message not_modified, int64_t wall_ms,
-                     struct ps_buf *buf);
+void cache_fields_merge(struct ps_str stored, struct cache_message not_modified, int64_t wall_ms,
+                        struct ps_buf *buf);
 /* Value of a field in lines of "Name: value\r\n"; .at == NULL: it is not there. */
-struct ps_str up_fields_find(struct ps_str lines, const char *name);
+struct ps_str cache_fields_find(struct ps_str lines, const char *name);
 /* Does the 304 speak of the entry with this ETag (4.3.4)? `etag.at` NULL: it has none. */
-bool up_fields_same(struct ps_str etag, struct up_message not_modified);
+bool cache_fields_same(struct ps_str etag, struct cache_message not_modified);
 /* An entity tag, weak or strong (RFC 9110, 8.8.3): what is not one cannot validate. */
-bool up_is_etag(struct ps_str text);
+bool cache_is_etag(struct ps_str text);
 
 /* --- What a request gets of an entry: conditions and ranges (4.3.2; RFC 9110, 13 and 14). --- */
 
-enum up_part {
-    UP_PART_WHOLE,
-    UP_PART_NOT_MODIFIED, /* 304 */
-    UP_PART_RANGE,        /* 206 */
-    UP_PART_NO_RANGE      /* 416 */
+enum cache_part {
+    CACHE_PART_WHOLE,
+    CACHE_PART_NOT_MODIFIED, /* 304 */
+    CACHE_PART_RANGE,        /* 206 */
+    CACHE_PART_NO_RANGE      /* 416 */
 };
 /* `etag.at` NULL: the entry has none. A request for several ranges gets the whole. */
-enum up_part up_part_of(const struct up_asked *asked, const struct up_kept *kept,
-                        struct ps_str etag, uint64_t body_len, uint64_t *ret_first,
-                        uint64_t *ret_len);
+enum cache_part cache_part_of(const struct cache_asked *asked, const struct cache_kept *kept,
+                              struct ps_str etag, uint64_t body_len, uint64_t *ret_first,
+                              uint64_t *ret_len);
 
 /* --- Unsafe methods (4.4). --- */
 
 /* Has an answer of this status made what is stored under its target invalid? */
-bool up_invalidates(enum ps_http_method method, int status);
+bool cache_invalidates(enum ps_http_method method, int status);
 
 /* --- Cache-Status (RFC 9211). --- */
 
-enum up_forwarded { UP_FWD_NONE, UP_FWD_MISS, UP_FWD_STALE, UP_FWD_REQUEST, UP_FWD_BYPASS };
-struct up_cache_status {
-    enum up_forwarded fwd; /* UP_FWD_NONE: a hit */
-    int fwd_status;        /* 0: not said */
+enum cache_forwarded {
+    CACHE_FWD_NONE,
+    CACHE_FWD_MISS,
+    CACHE_FWD_STALE,
+    CACHE_FWD_REQUEST,
+    CACHE_FWD_BYPASS
+};
+struct cache_status {
+    enum cache_forwarded fwd; /* CACHE_FWD_NONE: a hit */
+    int fwd_status;           /* 0: not said */
     bool stored, collapsed;
     bool has_ttl;
     int64_t ttl_s;
 };
-#define UP_CACHE_STATUS_MAX 96
+#define CACHE_STATUS_MAX 96
 /* The field's value: "penstock; hit; ttl=30". */
-void up_cache_status_put(const struct up_cache_status *status, struct ps_buf *buf);
+void cache_status_put(const struct cache_status *status, struct ps_buf *buf);
 
 #endif

@@ -4,8 +4,8 @@
  *
  * What must hold: a waiter is in exactly one list, that of a fill (the cache's lock) or of a worker
  * (that cell's lock as well), until it is told or cancelled. A fill that ends has no waiter. */
-#include "gateway/upstream/cache_directives.h"
-#include "gateway/upstream/cache_internal.h"
+#include "gateway/cache/directives.h"
+#include "gateway/cache/cache_internal.h"
 
 #include <stdlib.h>
 
@@ -20,22 +20,22 @@
 
 struct cell {
     pthread_mutex_t lock;
-    struct up_waiter_list told;
+    struct cache_waiter_list told;
 } PS_ALIGNED;
 
-struct up_wakeups {
+struct cache_wakeups {
     void (*wake)(size_t worker, void *ctx);
     void *ctx;
     size_t count;
     struct cell cells[];
 };
 
-int up_wakeups_new(size_t workers, void (*wake)(size_t worker, void *ctx), void *ctx,
-                   struct up_wakeups **ret_wakeups)
+int cache_wakeups_new(size_t workers, void (*wake)(size_t worker, void *ctx), void *ctx,
+                      struct cache_wakeups **ret_wakeups)
 {
-    size_t size = sizeof(struct up_wakeups) + workers * sizeof(struct cell);
+    size_t size = sizeof(struct cache_wakeups) + workers * sizeof(struct cell);
     size = (size + PS_CACHE_LINE - 1) / PS_CACHE_LINE * PS_CACHE_LINE;
-    struct up_wakeups *wakeups = aligned_alloc(PS_CACHE_LINE, size);
+    struct cache_wakeups *wakeups = aligned_alloc(PS_CACHE_LINE, size);
     if (wakeups == NULL)
         return PS_E_NOMEM;
     wakeups->wake = wake;
@@ -49,36 +49,36 @@ int up_wakeups_new(size_t workers, void (*wake)(size_t worker, void *ctx), void 
     return 0;
 }
 
-void up_wakeups_free(struct up_wakeups *wakeups)
+void cache_wakeups_free(struct cache_wakeups *wakeups)
 {
     for (size_t i = 0; wakeups != NULL && i < wakeups->count; i++)
         pthread_mutex_destroy(&wakeups->cells[i].lock);
     free(wakeups);
 }
 
-void up_wakeups_deliver(struct up_wakeups *wakeups, size_t worker)
+void cache_wakeups_deliver(struct cache_wakeups *wakeups, size_t worker)
 {
     struct cell *cell = &wakeups->cells[worker];
     for (;;) { /* one at a time: what is told may cancel another */
         pthread_mutex_lock(&cell->lock);
-        struct up_waiter *waiter = TAILQ_FIRST(&cell->told);
+        struct cache_waiter *waiter = TAILQ_FIRST(&cell->told);
         if (waiter != NULL)
             TAILQ_REMOVE(&cell->told, waiter, link);
         pthread_mutex_unlock(&cell->lock);
         if (waiter == NULL)
             return;
-        struct up_cache *cache = waiter->cache;
-        struct up_entry *entry = waiter->entry;
+        struct cache *cache = waiter->cache;
+        struct cache_entry *entry = waiter->entry;
         waiter->cache = NULL;
         waiter->entry = NULL;
         waiter->on_told(waiter, waiter->told, entry);
-        up_cache_drop(cache);
+        cache_drop(cache);
     }
 }
 
-void up_waiter_cancel(struct up_waiter *waiter)
+void cache_waiter_cancel(struct cache_waiter *waiter)
 {
-    struct up_cache *cache = waiter->cache;
+    struct cache *cache = waiter->cache;
     if (cache == NULL)
         return;
     pthread_mutex_lock(&cache->lock);
@@ -92,39 +92,39 @@ void up_waiter_cancel(struct up_waiter *waiter)
         pthread_mutex_unlock(&cell->lock);
     }
     pthread_mutex_unlock(&cache->lock);
-    up_entry_drop(waiter->entry);
+    cache_entry_drop(waiter->entry);
     waiter->entry = NULL;
     waiter->fill = NULL;
     waiter->cache = NULL;
-    up_cache_drop(cache);
+    cache_drop(cache);
 }
 
-void up_fill_join(struct up_fill *fill, struct up_waiter *waiter)
+void cache_fill_join(struct cache_fill *fill, struct cache_waiter *waiter)
 {
-    waiter->cache = up_cache_keep(fill->cache);
+    waiter->cache = cache_keep(fill->cache);
     waiter->fill = fill;
     waiter->entry = NULL;
     TAILQ_INSERT_TAIL(&fill->waiting, waiter, link);
     fill->waiting_count++;
 }
 
-void up_fill_close(struct up_fill *fill)
+void cache_fill_close(struct cache_fill *fill)
 {
     if (fill->joinable)
         LIST_REMOVE(fill, flight);
     fill->joinable = false;
 }
 
-/* The cache's lock is held. `stored` goes with UP_TOLD_ENTRY. */
-static void tell_all(struct up_fill *fill, enum up_told told, struct up_stored *stored,
+/* The cache's lock is held. `stored` goes with CACHE_TOLD_ENTRY. */
+static void tell_all(struct cache_fill *fill, enum cache_told told, struct cache_stored *stored,
                      unsigned failures)
 {
-    struct up_wakeups *wakeups = fill->cache->wakeups;
-    up_fill_close(fill);
+    struct cache_wakeups *wakeups = fill->cache->wakeups;
+    cache_fill_close(fill);
     fill->waiting_count = 0;
     for (size_t worker = 0; !TAILQ_EMPTY(&fill->waiting); worker++) {
         struct cell *cell = &wakeups->cells[worker];
-        struct up_waiter *waiter, *next;
+        struct cache_waiter *waiter, *next;
         pthread_mutex_lock(&cell->lock);
         bool asleep = TAILQ_EMPTY(&cell->told), any = false;
         for (waiter = TAILQ_FIRST(&fill->waiting); waiter != NULL; waiter = next) {
@@ -135,7 +135,7 @@ static void tell_all(struct up_fill *fill, enum up_told told, struct up_stored *
             waiter->fill = NULL;
             waiter->told = told;
             waiter->failures = failures;
-            waiter->entry = stored != NULL ? up_entry_keep(&stored->is) : NULL;
+            waiter->entry = stored != NULL ? cache_entry_keep(&stored->is) : NULL;
             TAILQ_INSERT_TAIL(&cell->told, waiter, link);
             any = true;
         }
@@ -147,11 +147,11 @@ static void tell_all(struct up_fill *fill, enum up_told told, struct up_stored *
 
 /* --- A fill's life. --- */
 
-struct up_fill *up_fill_new(struct up_cache *cache, const struct up_asked *asked,
-                            const struct cfg_route_cache *route, struct ps_str key,
-                            uint64_t key_hash)
+struct cache_fill *cache_fill_new(struct cache *cache, const struct cache_asked *asked,
+                                  const struct cfg_route_cache *route, struct ps_str key,
+                                  uint64_t key_hash)
 {
-    struct up_fill *fill = calloc(1, sizeof *fill + key.len);
+    struct cache_fill *fill = calloc(1, sizeof *fill + key.len);
     char *request = malloc(asked->message.head->len + 1);
     if (fill == NULL || request == NULL) {
         free(fill);
@@ -161,7 +161,7 @@ struct up_fill *up_fill_new(struct up_cache *cache, const struct up_asked *asked
     memcpy(request, asked->message.data, asked->message.head->len);
     memcpy(&fill->head, asked->message.head, sizeof fill->head);
     fill->request = request;
-    up_asked_read((struct up_message){&fill->head, request}, &fill->asked);
+    cache_asked_read((struct cache_message){&fill->head, request}, &fill->asked);
     fill->asked.authorized = asked->authorized;
     memcpy(fill->key_text, key.at, key.len);
     fill->key = (struct ps_str){fill->key_text, key.len};
@@ -170,56 +170,56 @@ struct up_fill *up_fill_new(struct up_cache *cache, const struct up_asked *asked
     fill->route.names = NULL;
     fill->route.name_count = 0;
     TAILQ_INIT(&fill->waiting);
-    fill->cache = up_cache_keep(cache);
+    fill->cache = cache_keep(cache);
     LIST_INSERT_HEAD(&cache->fills, fill, all);
     return fill;
 }
 
 /* The lock is held. */
-static void take_back(struct up_fill *fill)
+static void take_back(struct cache_fill *fill)
 {
-    up_fill_close(fill);
+    cache_fill_close(fill);
     LIST_REMOVE(fill, all);
     fill->cache->filling -= fill->reserved;
     fill->reserved = 0;
 }
 
-static void free_fill(struct up_fill *fill)
+static void free_fill(struct cache_fill *fill)
 {
     if (fill->stale != NULL)
-        up_entry_drop(&fill->stale->is);
-    up_body_drop(fill->body);
+        cache_entry_drop(&fill->stale->is);
+    cache_body_drop(fill->body);
     free(fill->texts.at);
     free(fill->request);
-    up_cache_drop(fill->cache);
+    cache_drop(fill->cache);
     free(fill);
 }
 
 /* Those who wait go by themselves, and so do those who come soon. */
-static void give_up(struct up_fill *fill, enum up_store why)
+static void give_up(struct cache_fill *fill, enum cache_store why)
 {
-    struct up_cache *cache = fill->cache;
+    struct cache *cache = fill->cache;
     pthread_mutex_lock(&cache->lock);
     cache->figures.stores[why]++;
-    if (why != UP_STORE_cut)
-        up_cache_mark(cache, fill->key_hash, fill->kept.received_ms + MARK_MS);
-    tell_all(fill, UP_TOLD_AGAIN, NULL, 0);
+    if (why != CACHE_STORE_cut)
+        cache_mark(cache, fill->key_hash, fill->kept.received_ms + MARK_MS);
+    tell_all(fill, CACHE_TOLD_AGAIN, NULL, 0);
     cache->filling -= fill->reserved;
     fill->reserved = 0;
     pthread_mutex_unlock(&cache->lock);
     fill->may_keep = false;
-    up_body_drop(fill->body);
+    cache_body_drop(fill->body);
     fill->body = NULL;
 }
 
 /* The cache's lock is held. */
-static void tell_failed(struct up_fill *fill)
+static void tell_failed(struct cache_fill *fill)
 {
     unsigned failures = fill->failures + 1;
-    tell_all(fill, failures >= TRIES ? UP_TOLD_FAILED : UP_TOLD_AGAIN, NULL, failures);
+    tell_all(fill, failures >= TRIES ? CACHE_TOLD_FAILED : CACHE_TOLD_AGAIN, NULL, failures);
 }
 
-void up_fill_fail(struct up_fill *fill)
+void cache_fill_fail(struct cache_fill *fill)
 {
     if (fill == NULL)
         return;
@@ -230,9 +230,9 @@ void up_fill_fail(struct up_fill *fill)
     free_fill(fill);
 }
 
-bool up_fill_left(struct up_fill *fill)
+bool cache_fill_left(struct cache_fill *fill)
 {
-    struct up_cache *cache = fill->cache;
+    struct cache *cache = fill->cache;
     pthread_mutex_lock(&cache->lock);
     bool goes_on = fill->waiting_count > 0 ||
                    (fill->may_keep && fill->length >= 0 &&
@@ -247,34 +247,35 @@ bool up_fill_left(struct up_fill *fill)
 
 /* --- Taking an answer in. --- */
 
-static void read_tags(struct up_fill *fill, struct up_message answer)
+static void read_tags(struct cache_fill *fill, struct cache_message answer)
 {
     struct ps_str line, word;
     fill->tag_count = 0;
-    for (uint32_t at = 0; up_next_line(answer, "Surrogate-Key", &at, &line);) {
-        while (fill->tag_count < UP_TAGS_MAX && up_take_word(&line, &word))
+    for (uint32_t at = 0; cache_next_line(answer, "Surrogate-Key", &at, &line);) {
+        while (fill->tag_count < CACHE_TAGS_MAX && cache_take_word(&line, &word))
             fill->tags[fill->tag_count++] = ps_hash64(&fill->cache->key, word.at, word.len);
     }
 }
 
 /* Vary's text and the fields, in one heap buffer. */
-static enum up_store put_texts(struct up_fill *fill, struct up_message answer, int64_t wall_ms)
+static enum cache_store put_texts(struct cache_fill *fill, struct cache_message answer,
+                                  int64_t wall_ms)
 {
-    size_t room = (size_t)answer.head->len + UP_VARY_TEXT_MAX + PS_HTTP_DATE_LEN + STATUS_LINE;
+    size_t room = (size_t)answer.head->len + CACHE_VARY_TEXT_MAX + PS_HTTP_DATE_LEN + STATUS_LINE;
     char *text = malloc(room);
     if (text == NULL)
-        return UP_STORE_no_room;
+        return CACHE_STORE_no_room;
     ps_buf_init(&fill->texts, text, room);
-    if (!up_vary_put(answer, fill->asked.message, &fill->texts))
-        return UP_STORE_vary;
+    if (!cache_vary_put(answer, fill->asked.message, &fill->texts))
+        return CACHE_STORE_vary;
     fill->vary_len = fill->texts.len;
-    up_fields_put(answer, wall_ms, &fill->texts);
-    return fill->texts.overflow ? UP_STORE_no_room : UP_STORE_stored;
+    cache_fields_put(answer, wall_ms, &fill->texts);
+    return fill->texts.overflow ? CACHE_STORE_no_room : CACHE_STORE_stored;
 }
 
-static bool set_room(struct up_fill *fill, size_t room)
+static bool set_room(struct cache_fill *fill, size_t room)
 {
-    struct up_body *body = realloc(fill->body, sizeof *body + room);
+    struct cache_body *body = realloc(fill->body, sizeof *body + room);
     if (body == NULL)
         return false;
     if (fill->body == NULL)
@@ -284,50 +285,52 @@ static bool set_room(struct up_fill *fill, size_t room)
     return true;
 }
 
-static enum up_store reserve(struct up_fill *fill, size_t bytes)
+static enum cache_store reserve(struct cache_fill *fill, size_t bytes)
 {
-    struct up_cache *cache = fill->cache;
+    struct cache *cache = fill->cache;
     pthread_mutex_lock(&cache->lock);
-    enum up_store store = UP_STORE_stored;
+    enum cache_store store = CACHE_STORE_stored;
     if (fill->reserved + bytes > cache->object_bytes_max)
-        store = UP_STORE_too_large;
-    else if (!up_cache_reserve(cache, fill, bytes))
-        store = UP_STORE_no_room;
+        store = CACHE_STORE_too_large;
+    else if (!cache_reserve(cache, fill, bytes))
+        store = CACHE_STORE_no_room;
     pthread_mutex_unlock(&cache->lock);
     return store;
 }
 
-static enum up_store prepare(struct up_fill *fill, struct up_message answer, int64_t wall_ms)
+static enum cache_store prepare(struct cache_fill *fill, struct cache_message answer,
+                                int64_t wall_ms)
 {
     read_tags(fill, answer);
-    enum up_store store = put_texts(fill, answer, wall_ms);
-    if (store != UP_STORE_stored)
+    enum cache_store store = put_texts(fill, answer, wall_ms);
+    if (store != CACHE_STORE_stored)
         return store;
     size_t room = fill->length >= 0 ? (size_t)fill->length : ROOM_FIRST;
-    store = reserve(fill, sizeof(struct up_stored) + fill->texts.len + room);
-    if (store == UP_STORE_stored && !set_room(fill, room))
-        store = UP_STORE_no_room;
+    store = reserve(fill, sizeof(struct cache_stored) + fill->texts.len + room);
+    if (store == CACHE_STORE_stored && !set_room(fill, room))
+        store = CACHE_STORE_no_room;
     return store;
 }
 
-static bool is_stale_at_once(const struct up_kept *kept)
+static bool is_stale_at_once(const struct cache_kept *kept)
 {
     return kept->always_ask || kept->lifetime_ms <= kept->initial_age_ms;
 }
 
-enum up_store up_fill_begin(struct up_fill *fill, struct up_message answer,
-                            const struct up_moments *moments, int64_t body_len)
+enum cache_store cache_fill_begin(struct cache_fill *fill, struct cache_message answer,
+                                  const struct cache_moments *moments, int64_t body_len)
 {
-    enum up_store store = up_kept_read(&fill->asked, answer, &fill->route, moments, &fill->kept);
+    enum cache_store store =
+        cache_kept_read(&fill->asked, answer, &fill->route, moments, &fill->kept);
     fill->length = body_len;
-    if (store == UP_STORE_stored)
+    if (store == CACHE_STORE_stored)
         store = prepare(fill, answer, moments->wall_ms);
-    if (store == UP_STORE_stored) {
+    if (store == CACHE_STORE_stored) {
         fill->may_keep = true;
         if (is_stale_at_once(&fill->kept)) { /* each must ask for itself */
             pthread_mutex_lock(&fill->cache->lock);
-            up_cache_mark(fill->cache, fill->key_hash, moments->received_ms + MARK_MS);
-            tell_all(fill, UP_TOLD_AGAIN, NULL, 0);
+            cache_mark(fill->cache, fill->key_hash, moments->received_ms + MARK_MS);
+            tell_all(fill, CACHE_TOLD_AGAIN, NULL, 0);
             pthread_mutex_unlock(&fill->cache->lock);
         }
     } else if (answer.head->status >= 500) {
@@ -341,7 +344,7 @@ enum up_store up_fill_begin(struct up_fill *fill, struct up_message answer,
     return store;
 }
 
-bool up_fill_part(struct up_fill *fill, struct ps_str part)
+bool cache_fill_part(struct cache_fill *fill, struct ps_str part)
 {
     if (!fill->may_keep)
         return false;
@@ -349,11 +352,11 @@ bool up_fill_part(struct up_fill *fill, struct ps_str part)
         size_t room = fill->body_room;
         while (part.len > room - fill->body_len)
             room *= 2;
-        enum up_store store =
-            fill->length >= 0 ? UP_STORE_cut : reserve(fill, room - fill->body_room);
-        if (store == UP_STORE_stored && !set_room(fill, room))
-            store = UP_STORE_no_room;
-        if (store != UP_STORE_stored) {
+        enum cache_store store =
+            fill->length >= 0 ? CACHE_STORE_cut : reserve(fill, room - fill->body_room);
+        if (store == CACHE_STORE_stored && !set_room(fill, room))
+            store = CACHE_STORE_no_room;
+        if (store != CACHE_STORE_stored) {
             give_up(fill, store);
             return false;
         }
@@ -364,45 +367,47 @@ bool up_fill_part(struct up_fill *fill, struct ps_str part)
 }
 
 /* Puts the entry into the table, if it may be there, and tells who waits. Ends the fill. */
-static struct up_entry *commit(struct up_fill *fill, struct up_stored *stored, enum up_store store)
+static struct cache_entry *commit(struct cache_fill *fill, struct cache_stored *stored,
+                                  enum cache_store store)
 {
-    struct up_cache *cache = fill->cache;
-    struct up_bucket victims = LIST_HEAD_INITIALIZER(victims);
+    struct cache *cache = fill->cache;
+    struct cache_bucket victims = LIST_HEAD_INITIALIZER(victims);
     pthread_mutex_lock(&cache->lock);
-    if (store == UP_STORE_stored && fill->purged)
-        store = UP_STORE_cut;
-    if (store == UP_STORE_stored && up_cache_link(cache, stored, &victims) != 0)
-        store = UP_STORE_no_room;
-    if (store == UP_STORE_stored && !is_stale_at_once(&stored->is.kept))
-        up_cache_mark(cache, fill->key_hash, 0);
+    if (store == CACHE_STORE_stored && fill->purged)
+        store = CACHE_STORE_cut;
+    if (store == CACHE_STORE_stored && cache_link(cache, stored, &victims) != 0)
+        store = CACHE_STORE_no_room;
+    if (store == CACHE_STORE_stored && !is_stale_at_once(&stored->is.kept))
+        cache_mark(cache, fill->key_hash, 0);
     cache->figures.stores[store]++;
-    if (store == UP_STORE_stored || store == UP_STORE_cut)
-        tell_all(fill, UP_TOLD_ENTRY, stored, 0);
+    if (store == CACHE_STORE_stored || store == CACHE_STORE_cut)
+        tell_all(fill, CACHE_TOLD_ENTRY, stored, 0);
     else
-        tell_all(fill, UP_TOLD_AGAIN, NULL, 0);
+        tell_all(fill, CACHE_TOLD_AGAIN, NULL, 0);
     take_back(fill);
     pthread_mutex_unlock(&cache->lock);
-    up_cache_release(&victims);
+    cache_release(&victims);
     free_fill(fill);
     return &stored->is;
 }
 
-struct up_entry *up_fill_end(struct up_fill *fill)
+struct cache_entry *cache_fill_end(struct cache_fill *fill)
 {
     if (fill->may_keep && fill->length >= 0 && fill->body_len != (size_t)fill->length)
-        give_up(fill, UP_STORE_cut);
+        give_up(fill, CACHE_STORE_cut);
     if (fill->may_keep && fill->body_room > fill->body_len)
         (void)set_room(fill, fill->body_len); /* smaller: it cannot fail in a way that matters */
     struct ps_str texts = {fill->texts.at, fill->texts.len};
-    struct up_stored *stored =
+    struct cache_stored *stored =
         !fill->may_keep
             ? NULL
-            : up_stored_new(fill->cache, fill, (struct ps_str){texts.at, fill->vary_len},
-                            (struct ps_str){texts.at + fill->vary_len, texts.len - fill->vary_len},
-                            fill->body, fill->body_len);
+            : cache_stored_new(
+                  fill->cache, fill, (struct ps_str){texts.at, fill->vary_len},
+                  (struct ps_str){texts.at + fill->vary_len, texts.len - fill->vary_len},
+                  fill->body, fill->body_len);
     if (stored == NULL) {
         if (fill->may_keep)
-            give_up(fill, UP_STORE_no_room);
+            give_up(fill, CACHE_STORE_no_room);
         pthread_mutex_lock(&fill->cache->lock);
         take_back(fill);
         pthread_mutex_unlock(&fill->cache->lock);
@@ -410,24 +415,24 @@ struct up_entry *up_fill_end(struct up_fill *fill)
         return NULL;
     }
     fill->body = NULL;
-    return commit(fill, stored, UP_STORE_stored);
+    return commit(fill, stored, CACHE_STORE_stored);
 }
 
 /* --- 304. --- */
 
 /* The head that the entry has now, as text, in `texts` behind Vary's place; the end of its fields.
  */
-static bool put_merged(struct up_fill *fill, struct up_message not_modified, int64_t wall_ms,
+static bool put_merged(struct cache_fill *fill, struct cache_message not_modified, int64_t wall_ms,
                        struct ps_buf *text, struct ps_str *ret_fields)
 {
-    const struct up_entry *old = &fill->stale->is;
+    const struct cache_entry *old = &fill->stale->is;
     ps_buf_puts(text, "HTTP/1.1 ");
     ps_buf_put_int(text, old->kept.status);
     ps_buf_puts(text, " \r\n");
     size_t from = text->len;
-    up_fields_merge(old->fields, not_modified, wall_ms, text);
+    cache_fields_merge(old->fields, not_modified, wall_ms, text);
     *ret_fields = (struct ps_str){text->at + from, text->len - from};
-    struct ps_str age = up_field(not_modified, "Age");
+    struct ps_str age = cache_field(not_modified, "Age");
     if (age.at != NULL) {
         ps_buf_puts(text, "Age: ");
         ps_buf_put(text, age.at, age.len);
@@ -437,51 +442,52 @@ static bool put_merged(struct up_fill *fill, struct up_message not_modified, int
     return !text->overflow;
 }
 
-static struct up_entry *freshen(struct up_fill *fill, struct up_message not_modified,
-                                const struct up_moments *moments, struct ps_buf *text)
+static struct cache_entry *freshen(struct cache_fill *fill, struct cache_message not_modified,
+                                   const struct cache_moments *moments, struct ps_buf *text)
 {
     static const struct ps_http_limits limits = {
         .target_max = 0, .head_max = UINT32_MAX / 2, .fields_max = PS_HTTP_FIELDS_MAX};
-    struct up_stored *old = fill->stale;
+    struct cache_stored *old = fill->stale;
     struct ps_http_head head;
     struct ps_str fields;
-    char vary_text[UP_VARY_TEXT_MAX];
+    char vary_text[CACHE_VARY_TEXT_MAX];
     struct ps_buf vary;
     ps_http_response_init(&head, &limits, true);
     if (!put_merged(fill, not_modified, moments->wall_ms, text, &fields) ||
         ps_http_head_parse(&head, text->at, text->len) != PS_HTTP_DONE)
         return NULL;
-    struct up_message merged = {&head, text->at};
-    enum up_store store = up_kept_read(&fill->asked, merged, &fill->route, moments, &fill->kept);
+    struct cache_message merged = {&head, text->at};
+    enum cache_store store =
+        cache_kept_read(&fill->asked, merged, &fill->route, moments, &fill->kept);
     ps_buf_init(&vary, vary_text, sizeof vary_text);
-    if (!up_vary_put(merged, fill->asked.message, &vary))
-        store = UP_STORE_vary;
-    if (up_field(not_modified, "Surrogate-Key").at != NULL) {
+    if (!cache_vary_put(merged, fill->asked.message, &vary))
+        store = CACHE_STORE_vary;
+    if (cache_field(not_modified, "Surrogate-Key").at != NULL) {
         read_tags(fill, not_modified);
     } else {
         fill->tag_count = old->tag_count;
         memcpy(fill->tags, old->tags, old->tag_count * sizeof fill->tags[0]);
     }
-    struct up_stored *stored =
-        up_stored_new(fill->cache, fill, (struct ps_str){vary_text, vary.len}, fields, old->body,
-                      old->is.body.len);
+    struct cache_stored *stored =
+        cache_stored_new(fill->cache, fill, (struct ps_str){vary_text, vary.len}, fields, old->body,
+                         old->is.body.len);
     if (stored == NULL)
         return NULL;
     atomic_fetch_add_explicit(&old->body->refs, 1, memory_order_relaxed);
-    struct up_bucket victims = LIST_HEAD_INITIALIZER(victims);
+    struct cache_bucket victims = LIST_HEAD_INITIALIZER(victims);
     pthread_mutex_lock(&fill->cache->lock);
     fill->cache->figures.revalidated++;
-    if (store != UP_STORE_stored && old->linked)
-        up_cache_unlink(fill->cache, old, &victims);
+    if (store != CACHE_STORE_stored && old->linked)
+        cache_unlink(fill->cache, old, &victims);
     pthread_mutex_unlock(&fill->cache->lock);
-    up_cache_release(&victims);
+    cache_release(&victims);
     return commit(fill, stored, store);
 }
 
-struct up_entry *up_fill_freshen(struct up_fill *fill, struct up_message not_modified,
-                                 const struct up_moments *moments)
+struct cache_entry *cache_fill_freshen(struct cache_fill *fill, struct cache_message not_modified,
+                                       const struct cache_moments *moments)
 {
-    if (fill->stale == NULL || !up_fields_same(fill->stale->is.etag, not_modified))
+    if (fill->stale == NULL || !cache_fields_same(fill->stale->is.etag, not_modified))
         return NULL;
     size_t room = fill->stale->is.fields.len + not_modified.head->len + 3 * STATUS_LINE;
     char *memory = malloc(room);
@@ -489,7 +495,7 @@ struct up_entry *up_fill_freshen(struct up_fill *fill, struct up_message not_mod
         return NULL;
     struct ps_buf text;
     ps_buf_init(&text, memory, room);
-    struct up_entry *entry = freshen(fill, not_modified, moments, &text);
+    struct cache_entry *entry = freshen(fill, not_modified, moments, &text);
     free(memory);
     return entry;
 }

@@ -1,6 +1,6 @@
 /* Keys are plain text, so that an operator can write one: `/p/1?id=2`. A path begins with a slash
  * and a host does not, so the two forms are never mistaken for each other. */
-#include "gateway/upstream/cache_key.h"
+#include "gateway/cache/key.h"
 
 #include <strings.h>
 
@@ -47,9 +47,9 @@ static bool comes_before(const struct parameter *a, const struct parameter *b)
                         (struct ps_str){b->text.at, b->name_len}) < 0;
 }
 
-bool up_query_put(const struct cfg_route_cache *route, struct ps_str query, struct ps_buf *buf)
+bool cache_query_put(const struct cfg_route_cache *route, struct ps_str query, struct ps_buf *buf)
 {
-    struct parameter sorted[UP_PARAMETERS_MAX];
+    struct parameter sorted[CACHE_PARAMETERS_MAX];
     size_t count = 0;
     if (route->query == CFG_QUERY_NONE)
         return !buf->overflow;
@@ -59,7 +59,7 @@ bool up_query_put(const struct cfg_route_cache *route, struct ps_str query, stru
             (route->query == CFG_QUERY_LISTED &&
              !is_listed(route, (struct ps_str){parameter.text.at, parameter.name_len})))
             continue;
-        if (count == UP_PARAMETERS_MAX)
+        if (count == CACHE_PARAMETERS_MAX)
             return false;
         size_t at = count++;
         for (; at > 0 && comes_before(&parameter, &sorted[at - 1]); at--)
@@ -74,8 +74,8 @@ bool up_query_put(const struct cfg_route_cache *route, struct ps_str query, stru
     return !buf->overflow;
 }
 
-bool up_key_put(const struct cfg_route_cache *route, const char *host, struct ps_str path,
-                struct ps_str query, struct ps_buf *buf)
+bool cache_key_put(const struct cfg_route_cache *route, const char *host, struct ps_str path,
+                   struct ps_str query, struct ps_buf *buf)
 {
     if (host != NULL)
         ps_buf_puts(buf, host);
@@ -84,11 +84,11 @@ bool up_key_put(const struct cfg_route_cache *route, const char *host, struct ps
     ps_buf_put(buf, path.at, path.len);
     size_t before = buf->len;
     ps_buf_put(buf, "?", 1);
-    if (!up_query_put(route, query, buf))
+    if (!cache_query_put(route, query, buf))
         return false;
     if (buf->len == before + 1) /* nothing counts */
         buf->len = before;
-    return !buf->overflow && buf->len <= UP_KEY_MAX;
+    return !buf->overflow && buf->len <= CACHE_KEY_MAX;
 }
 
 /* --- What Location names. --- */
@@ -125,11 +125,11 @@ static bool has_dots(struct ps_str path)
     return false;
 }
 
-bool up_key_put_named(const struct cfg_route_cache *route, const char *host,
-                      struct ps_str authority, struct ps_str path, struct ps_str named,
-                      struct ps_buf *buf)
+bool cache_key_put_named(const struct cfg_route_cache *route, const char *host,
+                         struct ps_str authority, struct ps_str path, struct ps_str named,
+                         struct ps_buf *buf)
 {
-    char text[UP_KEY_MAX];
+    char text[CACHE_KEY_MAX];
     struct ps_buf whole;
     ps_buf_init(&whole, text, sizeof text);
     const char *scheme = has_prefix(named, "http:")    ? "http:"
@@ -159,7 +159,7 @@ bool up_key_put_named(const struct cfg_route_cache *route, const char *host,
     }
     ps_buf_put(&whole, path_part.at, path_part.len);
     return !whole.overflow && !has_dots((struct ps_str){text, whole.len}) &&
-           up_key_put(route, host, (struct ps_str){text, whole.len}, query, buf);
+           cache_key_put(route, host, (struct ps_str){text, whole.len}, query, buf);
 }
 
 /* --- Vary. --- */
@@ -216,7 +216,7 @@ static int compare_lower(struct ps_str a, struct ps_str b)
 }
 
 /* Collects the parts of all lines of the field; how many there are. */
-static size_t read_parts(struct up_message request, struct ps_str name,
+static size_t read_parts(struct cache_message request, struct ps_str name,
                          struct ps_str parts[PARTS_MAX], bool sorted)
 {
     size_t count = 0;
@@ -238,7 +238,7 @@ static size_t read_parts(struct up_message request, struct ps_str name,
 }
 
 /* "name:value\n"; `name` is lower case. A value of too many parts fails. */
-static bool put_selected(struct up_message request, struct ps_str name, struct ps_buf *buf)
+static bool put_selected(struct cache_message request, struct ps_str name, struct ps_buf *buf)
 {
     static const char *const folded[] = {"accept-encoding", "accept", "accept-charset",
                                          "accept-language"};
@@ -260,11 +260,11 @@ static bool put_selected(struct up_message request, struct ps_str name, struct p
             ps_buf_put(buf, parts[i].at, parts[i].len);
     }
     ps_buf_put(buf, "\n", 1);
-    return !buf->overflow && buf->len <= UP_VARY_TEXT_MAX;
+    return !buf->overflow && buf->len <= CACHE_VARY_TEXT_MAX;
 }
 
 /* The names of Vary, each once, sorted. */
-static bool read_names(struct up_message answer, struct ps_str names[UP_VARY_NAMES_MAX],
+static bool read_names(struct cache_message answer, struct ps_str names[CACHE_VARY_NAMES_MAX],
                        size_t *ret_count)
 {
     *ret_count = 0;
@@ -279,7 +279,7 @@ static bool read_names(struct up_message answer, struct ps_str names[UP_VARY_NAM
                 at++;
             if (at < *ret_count && compare_lower(names[at], name) == 0)
                 continue;
-            if (*ret_count == UP_VARY_NAMES_MAX || !ps_http_is_token(name) ||
+            if (*ret_count == CACHE_VARY_NAMES_MAX || !ps_http_is_token(name) ||
                 same_name(PS_STR("*"), name))
                 return false;
             memmove(&names[at + 1], &names[at], (*ret_count - at) * sizeof names[0]);
@@ -290,14 +290,14 @@ static bool read_names(struct up_message answer, struct ps_str names[UP_VARY_NAM
     return true;
 }
 
-bool up_vary_put(struct up_message answer, struct up_message request, struct ps_buf *buf)
+bool cache_vary_put(struct cache_message answer, struct cache_message request, struct ps_buf *buf)
 {
-    struct ps_str names[UP_VARY_NAMES_MAX + 1];
+    struct ps_str names[CACHE_VARY_NAMES_MAX + 1];
     size_t count;
     if (!read_names(answer, names, &count))
         return false;
     for (size_t i = 0; i < count; i++) {
-        char text[UP_VARY_TEXT_MAX];
+        char text[CACHE_VARY_TEXT_MAX];
         struct ps_buf name;
         ps_buf_init(&name, text, sizeof text);
         put_lower(&name, names[i]);
@@ -307,7 +307,7 @@ bool up_vary_put(struct up_message answer, struct up_message request, struct ps_
     return true;
 }
 
-bool up_vary_put_like(struct ps_str vary, struct up_message request, struct ps_buf *buf)
+bool cache_vary_put_like(struct ps_str vary, struct cache_message request, struct ps_buf *buf)
 {
     while (vary.len > 0) {
         const char *end = memchr(vary.at, '\n', vary.len);
@@ -321,13 +321,13 @@ bool up_vary_put_like(struct ps_str vary, struct up_message request, struct ps_b
     return true;
 }
 
-bool up_vary_fits(struct ps_str vary, struct up_message request)
+bool cache_vary_fits(struct ps_str vary, struct cache_message request)
 {
-    char text[UP_VARY_TEXT_MAX];
+    char text[CACHE_VARY_TEXT_MAX];
     struct ps_buf buf;
     if (vary.len == 0)
         return true;
     ps_buf_init(&buf, text, sizeof text);
-    return up_vary_put_like(vary, request, &buf) && buf.len == vary.len &&
+    return cache_vary_put_like(vary, request, &buf) && buf.len == vary.len &&
            memcmp(text, vary.at, vary.len) == 0;
 }

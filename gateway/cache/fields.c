@@ -1,6 +1,6 @@
 /* Of cache_rules.h: what an entry keeps of fields, entity tags, conditions and ranges. */
 #include "common/clock.h"
-#include "gateway/upstream/cache_directives.h"
+#include "gateway/cache/directives.h"
 
 #include <string.h>
 #include <strings.h>
@@ -25,17 +25,17 @@ static bool is_of_connection(struct ps_str name)
                                         "Surrogate-Key",
                                         "X-Request-Id"};
     for (size_t i = 0; i < PS_ARRAY_LEN(names); i++) {
-        if (up_is_name(name, names[i]))
+        if (cache_is_name(name, names[i]))
             return true;
     }
     return name.len > 9 && strncasecmp(name.at, "Penstock-", 9) == 0;
 }
 
-static bool is_named_by_connection(struct up_message message, struct ps_str name)
+static bool is_named_by_connection(struct cache_message message, struct ps_str name)
 {
     struct ps_str line, element;
-    for (uint32_t at = 0; up_next_line(message, "Connection", &at, &line);) {
-        while (up_take_element(&line, &element)) {
+    for (uint32_t at = 0; cache_next_line(message, "Connection", &at, &line);) {
+        while (cache_take_element(&line, &element)) {
             if (ps_http_same_text(element, name))
                 return true;
         }
@@ -43,7 +43,7 @@ static bool is_named_by_connection(struct up_message message, struct ps_str name
     return false;
 }
 
-static bool is_kept(struct up_message message, struct ps_str name)
+static bool is_kept(struct cache_message message, struct ps_str name)
 {
     return !is_of_connection(name) && !is_named_by_connection(message, name);
 }
@@ -56,16 +56,16 @@ static void put_line(struct ps_buf *buf, struct ps_str name, struct ps_str value
     ps_buf_puts(buf, "\r\n");
 }
 
-static void put_missing_date(struct up_message answer, int64_t wall_ms, struct ps_buf *buf)
+static void put_missing_date(struct cache_message answer, int64_t wall_ms, struct ps_buf *buf)
 {
     char date[PS_HTTP_DATE_LEN + 1];
-    if (up_field(answer, "Date").at != NULL)
+    if (cache_field(answer, "Date").at != NULL)
         return;
     ps_http_date_format(wall_ms, date);
     put_line(buf, PS_STR("Date"), (struct ps_str){date, PS_HTTP_DATE_LEN});
 }
 
-void up_fields_put(struct up_message answer, int64_t wall_ms, struct ps_buf *buf)
+void cache_fields_put(struct cache_message answer, int64_t wall_ms, struct ps_buf *buf)
 {
     for (uint32_t i = 0; i < answer.head->field_count; i++) {
         const struct ps_http_field *field = &answer.head->fields[i];
@@ -79,7 +79,7 @@ void up_fields_put(struct up_message answer, int64_t wall_ms, struct ps_buf *buf
 /* What describes the body, which a 304 does not bring. */
 static bool is_of_body(struct ps_str name)
 {
-    return up_is_name(name, "Content-Encoding") || up_is_name(name, "Content-Range");
+    return cache_is_name(name, "Content-Encoding") || cache_is_name(name, "Content-Range");
 }
 
 /* Takes a line of "Name: value\r\n". */
@@ -91,11 +91,11 @@ static bool take_line(struct ps_str *lines, struct ps_str *ret_name, struct ps_s
         return false;
     *ret_name = (struct ps_str){lines->at, (size_t)(colon - lines->at)};
     *ret_value = (struct ps_str){colon + 2, (size_t)(end - colon - 2)};
-    up_skip(lines, (size_t)(end + 2 - lines->at));
+    cache_skip(lines, (size_t)(end + 2 - lines->at));
     return true;
 }
 
-static bool replaces(struct up_message not_modified, struct ps_str name)
+static bool replaces(struct cache_message not_modified, struct ps_str name)
 {
     if (is_of_body(name))
         return false;
@@ -107,12 +107,12 @@ static bool replaces(struct up_message not_modified, struct ps_str name)
     return false;
 }
 
-void up_fields_merge(struct ps_str stored, struct up_message not_modified, int64_t wall_ms,
-                     struct ps_buf *buf)
+void cache_fields_merge(struct ps_str stored, struct cache_message not_modified, int64_t wall_ms,
+                        struct ps_buf *buf)
 {
     struct ps_str name, value;
     while (take_line(&stored, &name, &value)) {
-        if (!replaces(not_modified, name) && !up_is_name(name, "Date"))
+        if (!replaces(not_modified, name) && !cache_is_name(name, "Date"))
             put_line(buf, name, value);
     }
     for (uint32_t i = 0; i < not_modified.head->field_count; i++) {
@@ -124,11 +124,11 @@ void up_fields_merge(struct ps_str stored, struct up_message not_modified, int64
     put_missing_date(not_modified, wall_ms, buf);
 }
 
-struct ps_str up_fields_find(struct ps_str lines, const char *name)
+struct ps_str cache_fields_find(struct ps_str lines, const char *name)
 {
     struct ps_str this_name, value;
     while (take_line(&lines, &this_name, &value)) {
-        if (up_is_name(this_name, name))
+        if (cache_is_name(this_name, name))
             return value;
     }
     return (struct ps_str){NULL, 0};
@@ -141,10 +141,10 @@ static bool is_weak(struct ps_str etag)
     return etag.len >= 2 && etag.at[0] == 'W' && etag.at[1] == '/';
 }
 
-bool up_is_etag(struct ps_str text)
+bool cache_is_etag(struct ps_str text)
 {
     if (text.at != NULL && is_weak(text))
-        up_skip(&text, 2);
+        cache_skip(&text, 2);
     return text.at != NULL && text.len >= 2 && text.at[0] == '"' &&
            memchr(text.at + 1, '"', text.len - 1) == text.at + text.len - 1;
 }
@@ -158,105 +158,105 @@ static bool same_bytes(struct ps_str a, struct ps_str b)
 static bool same_weakly(struct ps_str a, struct ps_str b)
 {
     if (is_weak(a))
-        up_skip(&a, 2);
+        cache_skip(&a, 2);
     if (is_weak(b))
-        up_skip(&b, 2);
+        cache_skip(&b, 2);
     return same_bytes(a, b);
 }
 
-bool up_fields_same(struct ps_str etag, struct up_message not_modified)
+bool cache_fields_same(struct ps_str etag, struct cache_message not_modified)
 {
-    struct ps_str said = up_field(not_modified, "ETag");
-    if (!up_is_etag(said))
+    struct ps_str said = cache_field(not_modified, "ETag");
+    if (!cache_is_etag(said))
         return true; /* it can only mean the entry whose validators it was asked with */
-    return up_is_etag(etag) && same_weakly(etag, said);
+    return cache_is_etag(etag) && same_weakly(etag, said);
 }
 
 /* --- Conditions and ranges. --- */
 
-static bool is_listed(struct up_message request, struct ps_str etag)
+static bool is_listed(struct cache_message request, struct ps_str etag)
 {
     struct ps_str line, element;
-    for (uint32_t at = 0; up_next_line(request, "If-None-Match", &at, &line);) {
-        while (up_take_element(&line, &element)) {
-            if (up_is_name(element, "*") ||
-                (up_is_etag(element) && up_is_etag(etag) && same_weakly(element, etag)))
+    for (uint32_t at = 0; cache_next_line(request, "If-None-Match", &at, &line);) {
+        while (cache_take_element(&line, &element)) {
+            if (cache_is_name(element, "*") ||
+                (cache_is_etag(element) && cache_is_etag(etag) && same_weakly(element, etag)))
                 return true;
         }
     }
     return false;
 }
 
-static bool is_unmodified(const struct up_asked *asked, const struct up_kept *kept,
+static bool is_unmodified(const struct cache_asked *asked, const struct cache_kept *kept,
                           struct ps_str etag)
 {
     struct ps_str since;
     if (!asked->has_conditions)
         return false;
-    if (up_field(asked->message, "If-None-Match").at != NULL) /* it counts alone (13.1.3) */
+    if (cache_field(asked->message, "If-None-Match").at != NULL) /* it counts alone (13.1.3) */
         return is_listed(asked->message, etag);
-    since = up_field(asked->message, "If-Modified-Since");
-    int64_t since_ms = up_date_read(since, kept->date_ms);
+    since = cache_field(asked->message, "If-Modified-Since");
+    int64_t since_ms = cache_date_read(since, kept->date_ms);
     int64_t modified_ms = kept->modified_ms == INT64_MIN ? kept->date_ms : kept->modified_ms;
     return since_ms != INT64_MIN && modified_ms <= since_ms;
 }
 
 /* RFC 9110, 13.1.5: a strong tag, or the very date of a Last-Modified that is strong because it
  * lies at least a second before Date (8.8.2.2). */
-static bool if_range_holds(const struct up_asked *asked, const struct up_kept *kept,
+static bool if_range_holds(const struct cache_asked *asked, const struct cache_kept *kept,
                            struct ps_str etag)
 {
     if (asked->if_range.at == NULL)
         return true;
-    if (up_is_etag(asked->if_range))
-        return up_is_etag(etag) && !is_weak(etag) && same_bytes(asked->if_range, etag);
-    int64_t date_ms = up_date_read(asked->if_range, kept->date_ms);
+    if (cache_is_etag(asked->if_range))
+        return cache_is_etag(etag) && !is_weak(etag) && same_bytes(asked->if_range, etag);
+    int64_t date_ms = cache_date_read(asked->if_range, kept->date_ms);
     return date_ms != INT64_MIN && date_ms == kept->modified_ms &&
            kept->modified_ms + 1000 <= kept->date_ms;
 }
 
 /* RFC 9110, 14.1.2: one range of bytes. What is none is ignored. */
-static enum up_part read_range(struct ps_str text, uint64_t body_len, uint64_t *ret_first,
-                               uint64_t *ret_len)
+static enum cache_part read_range(struct ps_str text, uint64_t body_len, uint64_t *ret_first,
+                                  uint64_t *ret_len)
 {
     uint64_t first, last = UINT64_MAX;
     if (text.len < 6 || strncasecmp(text.at, "bytes=", 6) != 0)
-        return UP_PART_WHOLE;
-    up_skip(&text, 6);
-    if (up_take_char(&text, '-')) {
+        return CACHE_PART_WHOLE;
+    cache_skip(&text, 6);
+    if (cache_take_char(&text, '-')) {
         uint64_t suffix;
-        if (!up_take_number(&text, &suffix) || text.len > 0)
-            return UP_PART_WHOLE;
+        if (!cache_take_number(&text, &suffix) || text.len > 0)
+            return CACHE_PART_WHOLE;
         if (suffix == 0)
-            return UP_PART_NO_RANGE;
+            return CACHE_PART_NO_RANGE;
         if (body_len == 0)
-            return UP_PART_WHOLE;
+            return CACHE_PART_WHOLE;
         *ret_first = suffix < body_len ? body_len - suffix : 0;
         *ret_len = body_len - *ret_first;
-        return UP_PART_RANGE;
+        return CACHE_PART_RANGE;
     }
-    if (!up_take_number(&text, &first) || !up_take_char(&text, '-') ||
-        (text.len > 0 && (!up_take_number(&text, &last) || text.len > 0)) || last < first)
-        return UP_PART_WHOLE;
+    if (!cache_take_number(&text, &first) || !cache_take_char(&text, '-') ||
+        (text.len > 0 && (!cache_take_number(&text, &last) || text.len > 0)) || last < first)
+        return CACHE_PART_WHOLE;
     if (first >= body_len)
-        return UP_PART_NO_RANGE;
+        return CACHE_PART_NO_RANGE;
     last = last < body_len ? last : body_len - 1;
     *ret_first = first;
     *ret_len = last - first + 1;
-    return UP_PART_RANGE;
+    return CACHE_PART_RANGE;
 }
 
-enum up_part up_part_of(const struct up_asked *asked, const struct up_kept *kept,
-                        struct ps_str etag, uint64_t body_len, uint64_t *ret_first,
-                        uint64_t *ret_len)
+enum cache_part cache_part_of(const struct cache_asked *asked, const struct cache_kept *kept,
+                              struct ps_str etag, uint64_t body_len, uint64_t *ret_first,
+                              uint64_t *ret_len)
 {
     *ret_first = 0;
     *ret_len = body_len;
     if (kept->status != 200) /* RFC 9110, 13.2.1 */
-        return UP_PART_WHOLE;
+        return CACHE_PART_WHOLE;
     if (is_unmodified(asked, kept, etag))
-        return UP_PART_NOT_MODIFIED;
+        return CACHE_PART_NOT_MODIFIED;
     if (asked->range.at == NULL || !asked->is_get || !if_range_holds(asked, kept, etag))
-        return UP_PART_WHOLE;
+        return CACHE_PART_WHOLE;
     return read_range(asked->range, body_len, ret_first, ret_len);
 }

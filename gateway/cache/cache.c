@@ -3,7 +3,7 @@
  *
  * What must hold: an entry in the table has one reference of the table's; bytes of the policy, held
  * bytes and bytes being filled together stay within bytes_max. */
-#include "gateway/upstream/cache_internal.h"
+#include "gateway/cache/cache_internal.h"
 
 #include <stdlib.h>
 
@@ -17,43 +17,43 @@
 
 /* --- Entries. --- */
 
-static struct up_stored *stored_of(struct up_entry *entry)
+static struct cache_stored *stored_of(struct cache_entry *entry)
 {
-    return (struct up_stored *)entry; /* its first member */
+    return (struct cache_stored *)entry; /* its first member */
 }
 
-struct up_entry *up_entry_keep(struct up_entry *entry)
+struct cache_entry *cache_entry_keep(struct cache_entry *entry)
 {
     atomic_fetch_add_explicit(&stored_of(entry)->refs, 1, memory_order_relaxed);
     return entry;
 }
 
-void up_body_drop(struct up_body *body)
+void cache_body_drop(struct cache_body *body)
 {
     if (body != NULL && atomic_fetch_sub_explicit(&body->refs, 1, memory_order_acq_rel) == 1)
         free(body);
 }
 
-static void drop_alive(struct up_cache *cache)
+static void drop_alive(struct cache *cache)
 {
     if (atomic_fetch_sub_explicit(&cache->alive, 1, memory_order_acq_rel) != 1)
         return;
-    up_policy_free(cache->policy);
+    cache_policy_free(cache->policy);
     pthread_mutex_destroy(&cache->lock);
     free(cache->buckets);
     free(cache);
 }
 
-void up_entry_drop(struct up_entry *entry)
+void cache_entry_drop(struct cache_entry *entry)
 {
     if (entry == NULL)
         return;
-    struct up_stored *stored = stored_of(entry);
+    struct cache_stored *stored = stored_of(entry);
     if (atomic_fetch_sub_explicit(&stored->refs, 1, memory_order_acq_rel) != 1)
         return;
-    struct up_cache *cache = stored->cache;
+    struct cache *cache = stored->cache;
     atomic_fetch_sub_explicit(&cache->held, stored->node.bytes, memory_order_relaxed);
-    up_body_drop(stored->body);
+    cache_body_drop(stored->body);
     free(stored);
     drop_alive(cache);
 }
@@ -67,13 +67,13 @@ static struct ps_str put_text(char **at, struct ps_str text)
     return copy;
 }
 
-struct up_stored *up_stored_new(struct up_cache *cache, const struct up_fill *fill,
-                                struct ps_str vary, struct ps_str fields, struct up_body *body,
-                                size_t body_len)
+struct cache_stored *cache_stored_new(struct cache *cache, const struct cache_fill *fill,
+                                      struct ps_str vary, struct ps_str fields,
+                                      struct cache_body *body, size_t body_len)
 {
     size_t tag_bytes = fill->tag_count * sizeof(uint64_t);
-    size_t size = sizeof(struct up_stored) + tag_bytes + fill->key.len + vary.len + fields.len;
-    struct up_stored *stored = calloc(1, size);
+    size_t size = sizeof(struct cache_stored) + tag_bytes + fill->key.len + vary.len + fields.len;
+    struct cache_stored *stored = calloc(1, size);
     if (stored == NULL)
         return NULL;
     stored->tags = (uint64_t *)(stored + 1);
@@ -84,8 +84,8 @@ struct up_stored *up_stored_new(struct up_cache *cache, const struct up_fill *fi
     stored->is.key = put_text(&at, fill->key);
     stored->is.vary = put_text(&at, vary);
     stored->is.fields = put_text(&at, fields);
-    stored->is.etag = up_fields_find(stored->is.fields, "ETag");
-    if (!up_is_etag(stored->is.etag))
+    stored->is.etag = cache_fields_find(stored->is.fields, "ETag");
+    if (!cache_is_etag(stored->is.etag))
         stored->is.etag = (struct ps_str){NULL, 0};
     stored->is.body = (struct ps_str){body->bytes, body_len};
     stored->body = body;
@@ -100,30 +100,30 @@ struct up_stored *up_stored_new(struct up_cache *cache, const struct up_fill *fi
 
 /* --- The table. --- */
 
-static bool has_key(const struct up_stored *stored, uint64_t key_hash, struct ps_str key)
+static bool has_key(const struct cache_stored *stored, uint64_t key_hash, struct ps_str key)
 {
     return stored->node.hash == key_hash && ps_str_same(stored->is.key, key);
 }
 
-static struct up_bucket *bucket_of(struct up_cache *cache, uint64_t hash)
+static struct cache_bucket *bucket_of(struct cache *cache, uint64_t hash)
 {
     return &cache->buckets[hash & (cache->bucket_count - 1)];
 }
 
-struct up_stored *up_cache_find(struct up_cache *cache, uint64_t key_hash, struct ps_str key,
-                                struct up_message request)
+struct cache_stored *cache_find(struct cache *cache, uint64_t key_hash, struct ps_str key,
+                                struct cache_message request)
 {
-    struct up_stored *stored;
+    struct cache_stored *stored;
     LIST_FOREACH(stored, bucket_of(cache, key_hash), bucket)
     {
-        if (has_key(stored, key_hash, key) && up_vary_fits(stored->is.vary, request))
+        if (has_key(stored, key_hash, key) && cache_vary_fits(stored->is.vary, request))
             return stored;
     }
     return NULL;
 }
 
 /* Out of the table, which the policy knows already; its reference goes to `victims`. */
-static void take_out(struct up_cache *cache, struct up_stored *stored, struct up_bucket *victims)
+static void take_out(struct cache *cache, struct cache_stored *stored, struct cache_bucket *victims)
 {
     atomic_fetch_add_explicit(&cache->held, stored->node.bytes, memory_order_relaxed);
     LIST_REMOVE(stored, bucket);
@@ -131,40 +131,40 @@ static void take_out(struct up_cache *cache, struct up_stored *stored, struct up
     stored->linked = false;
 }
 
-void up_cache_unlink(struct up_cache *cache, struct up_stored *stored,
-                     struct up_bucket *ret_victims)
+void cache_unlink(struct cache *cache, struct cache_stored *stored,
+                  struct cache_bucket *ret_victims)
 {
-    up_policy_remove(cache->policy, &stored->node);
+    cache_policy_remove(cache->policy, &stored->node);
     take_out(cache, stored, ret_victims);
 }
 
-static void evict(struct up_cache *cache, struct up_bucket *victims)
+static void evict(struct cache *cache, struct cache_bucket *victims)
 {
-    struct up_policy_node *node;
-    while ((node = up_policy_evict(cache->policy)) != NULL) {
-        struct up_stored *stored =
-            (struct up_stored *)((char *)node - offsetof(struct up_stored, node));
+    struct cache_policy_node *node;
+    while ((node = cache_policy_evict(cache->policy)) != NULL) {
+        struct cache_stored *stored =
+            (struct cache_stored *)((char *)node - offsetof(struct cache_stored, node));
         take_out(cache, stored, victims);
         cache->figures.evicted++;
     }
 }
 
-void up_cache_release(struct up_bucket *victims)
+void cache_release(struct cache_bucket *victims)
 {
-    struct up_stored *stored;
+    struct cache_stored *stored;
     while ((stored = LIST_FIRST(victims)) != NULL) {
         LIST_REMOVE(stored, bucket);
-        up_entry_drop(&stored->is);
+        cache_entry_drop(&stored->is);
     }
 }
 
 /* In the place of what it replaces; the oldest of too many variants goes. */
-int up_cache_link(struct up_cache *cache, struct up_stored *stored, struct up_bucket *ret_victims)
+int cache_link(struct cache *cache, struct cache_stored *stored, struct cache_bucket *ret_victims)
 {
-    struct up_bucket *bucket = bucket_of(cache, stored->node.hash);
-    struct up_stored *other, *next, *oldest = NULL;
+    struct cache_bucket *bucket = bucket_of(cache, stored->node.hash);
+    struct cache_stored *other, *next, *oldest = NULL;
     size_t variants = 0;
-    int err = up_policy_add(cache->policy, &stored->node);
+    int err = cache_policy_add(cache->policy, &stored->node);
     if (err != 0)
         return err;
     for (other = LIST_FIRST(bucket); other != NULL; other = next) {
@@ -172,14 +172,14 @@ int up_cache_link(struct up_cache *cache, struct up_stored *stored, struct up_bu
         if (!has_key(other, stored->node.hash, stored->is.key))
             continue;
         if (ps_str_same(other->is.vary, stored->is.vary)) {
-            up_cache_unlink(cache, other, ret_victims);
+            cache_unlink(cache, other, ret_victims);
         } else {
             variants++;
             oldest = other;
         }
     }
     if (variants >= VARIANTS_MAX) {
-        up_cache_unlink(cache, oldest, ret_victims);
+        cache_unlink(cache, oldest, ret_victims);
         cache->figures.evicted++;
     }
     LIST_INSERT_HEAD(bucket, stored, bucket);
@@ -190,10 +190,10 @@ int up_cache_link(struct up_cache *cache, struct up_stored *stored, struct up_bu
     return 0;
 }
 
-bool up_cache_reserve(struct up_cache *cache, struct up_fill *fill, size_t bytes)
+bool cache_reserve(struct cache *cache, struct cache_fill *fill, size_t bytes)
 {
     size_t held = atomic_load_explicit(&cache->held, memory_order_relaxed);
-    if (up_policy_bytes(cache->policy) + held + cache->filling + bytes > cache->bytes_max)
+    if (cache_policy_bytes(cache->policy) + held + cache->filling + bytes > cache->bytes_max)
         return false;
     cache->filling += bytes;
     fill->reserved += bytes;
@@ -202,45 +202,45 @@ bool up_cache_reserve(struct up_cache *cache, struct up_fill *fill, size_t bytes
 
 /* --- Hit for miss. --- */
 
-static struct up_mark *mark_of(struct up_cache *cache, uint64_t hash)
+static struct cache_mark *mark_of(struct cache *cache, uint64_t hash)
 {
-    return &cache->marks[hash >> 32 & (UP_MARKS - 1)];
+    return &cache->marks[hash >> 32 & (CACHE_MARKS - 1)];
 }
 
-void up_cache_mark(struct up_cache *cache, uint64_t hash, int64_t until_ms)
+void cache_mark(struct cache *cache, uint64_t hash, int64_t until_ms)
 {
-    struct up_mark *mark = mark_of(cache, hash);
+    struct cache_mark *mark = mark_of(cache, hash);
     if (until_ms != 0 || mark->hash == hash)
-        *mark = (struct up_mark){hash, until_ms};
+        *mark = (struct cache_mark){hash, until_ms};
 }
 
-static bool is_marked(struct up_cache *cache, uint64_t hash, int64_t now_ms)
+static bool is_marked(struct cache *cache, uint64_t hash, int64_t now_ms)
 {
-    const struct up_mark *mark = mark_of(cache, hash);
+    const struct cache_mark *mark = mark_of(cache, hash);
     return mark->hash == hash && now_ms < mark->until_ms;
 }
 
 /* --- Asking. --- */
 
 /* A fetch that is under way for the same variant, if the request can have one; else its hash. */
-static struct up_fill *find_flight(struct up_cache *cache, const struct up_asked *asked,
-                                   uint64_t key_hash, struct ps_str key, uint64_t *ret_hash)
+static struct cache_fill *find_flight(struct cache *cache, const struct cache_asked *asked,
+                                      uint64_t key_hash, struct ps_str key, uint64_t *ret_hash)
 {
-    char text[UP_VARY_TEXT_MAX];
+    char text[CACHE_VARY_TEXT_MAX];
     struct ps_buf vary;
-    struct up_stored *stored;
-    struct up_fill *fill;
+    struct cache_stored *stored;
+    struct cache_fill *fill;
     *ret_hash = key_hash;
     LIST_FOREACH(stored, bucket_of(cache, key_hash), bucket)
     {
         if (!has_key(stored, key_hash, key) || stored->is.vary.len == 0)
             continue;
         ps_buf_init(&vary, text, sizeof text);
-        if (up_vary_put_like(stored->is.vary, asked->message, &vary))
+        if (cache_vary_put_like(stored->is.vary, asked->message, &vary))
             *ret_hash ^= ps_hash64(&cache->key, text, vary.len);
         break;
     }
-    LIST_FOREACH(fill, &cache->flights[*ret_hash % UP_FLIGHTS], flight)
+    LIST_FOREACH(fill, &cache->flights[*ret_hash % CACHE_FLIGHTS], flight)
     {
         if (fill->flight_hash == *ret_hash && ps_str_same(fill->key, key))
             return fill;
@@ -248,54 +248,54 @@ static struct up_fill *find_flight(struct up_cache *cache, const struct up_asked
     return NULL;
 }
 
-static void give(struct up_found *found, enum up_ask ask, struct up_stored *stored)
+static void give(struct cache_found *found, enum cache_ask ask, struct cache_stored *stored)
 {
     found->ask = ask;
     if (stored != NULL)
-        found->entry = up_entry_keep(&stored->is);
+        found->entry = cache_entry_keep(&stored->is);
 }
 
 /* The caller fetches, for all who come while it does or for itself alone. */
-static void give_fill(struct up_cache *cache, const struct up_asked *asked,
+static void give_fill(struct cache *cache, const struct cache_asked *asked,
                       const struct cfg_route_cache *route, struct ps_str key, uint64_t key_hash,
-                      struct up_stored *stale, struct up_found *found)
+                      struct cache_stored *stale, struct cache_found *found)
 {
     if (!asked->is_get || asked->for_origin || asked->range.at != NULL)
         return; /* its answer is not one to keep */
-    found->fill = up_fill_new(cache, asked, route, key, key_hash);
+    found->fill = cache_fill_new(cache, asked, route, key, key_hash);
     if (found->fill != NULL && stale != NULL) {
-        up_entry_keep(&stale->is);
+        cache_entry_keep(&stale->is);
         found->fill->stale = stale;
     }
 }
 
-static void open_flight(struct up_cache *cache, struct up_fill *fill, uint64_t hash,
-                        const struct up_waiter *waiter)
+static void open_flight(struct cache *cache, struct cache_fill *fill, uint64_t hash,
+                        const struct cache_waiter *waiter)
 {
     fill->joinable = true;
     fill->flight_hash = hash;
     fill->failures = waiter != NULL ? waiter->failures : 0;
-    LIST_INSERT_HEAD(&cache->flights[hash % UP_FLIGHTS], fill, flight);
+    LIST_INSERT_HEAD(&cache->flights[hash % CACHE_FLIGHTS], fill, flight);
 }
 
 /* Nothing can be used at once. */
-static void fetch_or_wait(struct up_cache *cache, const struct up_asked *asked,
+static void fetch_or_wait(struct cache *cache, const struct cache_asked *asked,
                           const struct cfg_route_cache *route, struct ps_str key, uint64_t key_hash,
-                          int64_t now_ms, struct up_stored *stale, struct up_waiter *waiter,
-                          struct up_found *found)
+                          int64_t now_ms, struct cache_stored *stale, struct cache_waiter *waiter,
+                          struct cache_found *found)
 {
     uint64_t hash = 0;
-    bool alone = !up_asked_may_lead(asked, route) || is_marked(cache, key_hash, now_ms) ||
+    bool alone = !cache_asked_may_lead(asked, route) || is_marked(cache, key_hash, now_ms) ||
                  (stale != NULL && (stale->is.kept.always_ask ||
                                     stale->is.kept.lifetime_ms <= stale->is.kept.initial_age_ms));
-    struct up_fill *under_way = alone ? NULL : find_flight(cache, asked, key_hash, key, &hash);
+    struct cache_fill *under_way = alone ? NULL : find_flight(cache, asked, key_hash, key, &hash);
     if (under_way != NULL && waiter != NULL) {
-        found->ask = UP_ASK_WAIT;
-        up_fill_join(under_way, waiter);
+        found->ask = CACHE_ASK_WAIT;
+        cache_fill_join(under_way, waiter);
         cache->figures.waits++;
         return;
     }
-    give(found, UP_ASK_FETCH, stale);
+    give(found, CACHE_ASK_FETCH, stale);
     give_fill(cache, asked, route, key, key_hash, stale, found);
     if (!alone && under_way == NULL && found->fill != NULL) {
         open_flight(cache, found->fill, hash, waiter);
@@ -305,48 +305,49 @@ static void fetch_or_wait(struct up_cache *cache, const struct up_asked *asked,
     }
 }
 
-static void use_stale(struct up_cache *cache, const struct up_asked *asked,
+static void use_stale(struct cache *cache, const struct cache_asked *asked,
                       const struct cfg_route_cache *route, struct ps_str key, uint64_t key_hash,
-                      struct up_stored *stored, struct up_found *found)
+                      struct cache_stored *stored, struct cache_found *found)
 {
     uint64_t hash;
-    give(found, UP_ASK_HIT, stored);
+    give(found, CACHE_ASK_HIT, stored);
     cache->figures.stale_hits++;
-    if (!up_asked_may_lead(asked, route) || asked->only_if_cached ||
+    if (!cache_asked_may_lead(asked, route) || asked->only_if_cached ||
         find_flight(cache, asked, key_hash, key, &hash) != NULL)
         return;
     give_fill(cache, asked, route, key, key_hash, stored, found);
     if (found->fill != NULL) {
-        found->ask = UP_ASK_STALE;
+        found->ask = CACHE_ASK_STALE;
         open_flight(cache, found->fill, hash, NULL);
     }
 }
 
-void up_cache_ask(struct up_cache *cache, const struct up_asked *asked,
-                  const struct cfg_route_cache *route, struct ps_str key, int64_t now_ms,
-                  struct up_waiter *waiter, struct up_found *ret_found)
+void cache_ask(struct cache *cache, const struct cache_asked *asked,
+               const struct cfg_route_cache *route, struct ps_str key, int64_t now_ms,
+               struct cache_waiter *waiter, struct cache_found *ret_found)
 {
     uint64_t key_hash = ps_hash64(&cache->key, key.at, key.len);
-    *ret_found = (struct up_found){.ask = UP_ASK_FETCH, .fwd = UP_FWD_MISS};
+    *ret_found = (struct cache_found){.ask = CACHE_ASK_FETCH, .fwd = CACHE_FWD_MISS};
     pthread_mutex_lock(&cache->lock);
-    up_policy_asked(cache->policy, key_hash);
-    struct up_stored *stored = NULL;
-    enum up_use use = UP_USE_ASK;
-    if (up_asked_may_hit(asked))
-        stored = up_cache_find(cache, key_hash, key, asked->message);
+    cache_policy_asked(cache->policy, key_hash);
+    struct cache_stored *stored = NULL;
+    enum cache_use use = CACHE_USE_ASK;
+    if (cache_asked_may_hit(asked))
+        stored = cache_find(cache, key_hash, key, asked->message);
     if (stored != NULL) {
-        use = up_kept_use(&stored->is.kept, asked, route, now_ms);
-        up_policy_hit(cache->policy, &stored->node);
-        bool is_fresh = !stored->is.kept.always_ask && up_kept_ttl_ms(&stored->is.kept, now_ms) > 0;
-        ret_found->fwd = is_fresh ? UP_FWD_REQUEST : UP_FWD_STALE;
+        use = cache_kept_use(&stored->is.kept, asked, route, now_ms);
+        cache_policy_hit(cache->policy, &stored->node);
+        bool is_fresh =
+            !stored->is.kept.always_ask && cache_kept_ttl_ms(&stored->is.kept, now_ms) > 0;
+        ret_found->fwd = is_fresh ? CACHE_FWD_REQUEST : CACHE_FWD_STALE;
     }
-    if (stored != NULL && use == UP_USE_FRESH) {
-        give(ret_found, UP_ASK_HIT, stored);
+    if (stored != NULL && use == CACHE_USE_FRESH) {
+        give(ret_found, CACHE_ASK_HIT, stored);
         cache->figures.hits++;
-    } else if (stored != NULL && use == UP_USE_STALE) {
+    } else if (stored != NULL && use == CACHE_USE_STALE) {
         use_stale(cache, asked, route, key, key_hash, stored, ret_found);
     } else if (asked->only_if_cached) {
-        ret_found->ask = UP_ASK_ABSENT;
+        ret_found->ask = CACHE_ASK_ABSENT;
         cache->figures.absent++;
     } else {
         fetch_or_wait(cache, asked, route, key, key_hash, now_ms, stored, waiter, ret_found);
@@ -354,35 +355,35 @@ void up_cache_ask(struct up_cache *cache, const struct up_asked *asked,
     pthread_mutex_unlock(&cache->lock);
 }
 
-struct up_entry *up_cache_stale(struct up_cache *cache, const struct up_asked *asked,
+struct cache_entry *cache_stale(struct cache *cache, const struct cache_asked *asked,
                                 struct ps_str key)
 {
     uint64_t key_hash = ps_hash64(&cache->key, key.at, key.len);
-    struct up_entry *entry = NULL;
-    if (!up_asked_may_hit(asked))
+    struct cache_entry *entry = NULL;
+    if (!cache_asked_may_hit(asked))
         return NULL;
     pthread_mutex_lock(&cache->lock);
-    struct up_stored *stored = up_cache_find(cache, key_hash, key, asked->message);
-    if (stored != NULL && up_kept_may_be_stale(&stored->is.kept))
-        entry = up_entry_keep(&stored->is);
+    struct cache_stored *stored = cache_find(cache, key_hash, key, asked->message);
+    if (stored != NULL && cache_kept_may_be_stale(&stored->is.kept))
+        entry = cache_entry_keep(&stored->is);
     pthread_mutex_unlock(&cache->lock);
     return entry;
 }
 
 /* --- Purging. --- */
 
-size_t up_cache_purge_key(struct up_cache *cache, struct ps_str key)
+size_t cache_purge_key(struct cache *cache, struct ps_str key)
 {
     uint64_t hash = ps_hash64(&cache->key, key.at, key.len);
-    struct up_bucket victims = LIST_HEAD_INITIALIZER(victims);
-    struct up_stored *stored, *next;
-    struct up_fill *fill;
+    struct cache_bucket victims = LIST_HEAD_INITIALIZER(victims);
+    struct cache_stored *stored, *next;
+    struct cache_fill *fill;
     size_t count = 0;
     pthread_mutex_lock(&cache->lock);
     for (stored = LIST_FIRST(bucket_of(cache, hash)); stored != NULL; stored = next) {
         next = LIST_NEXT(stored, bucket);
         if (has_key(stored, hash, key)) {
-            up_cache_unlink(cache, stored, &victims);
+            cache_unlink(cache, stored, &victims);
             count++;
         }
     }
@@ -390,12 +391,12 @@ size_t up_cache_purge_key(struct up_cache *cache, struct ps_str key)
     {
         if (fill->key_hash == hash) {
             fill->purged = true;
-            up_fill_close(fill);
+            cache_fill_close(fill);
         }
     }
     cache->figures.purged += (int64_t)count;
     pthread_mutex_unlock(&cache->lock);
-    up_cache_release(&victims);
+    cache_release(&victims);
     return count;
 }
 
@@ -412,7 +413,7 @@ static bool is_key_purged(struct ps_str key, const struct purge *purge)
            (!purge->whole || key.len == prefix.len || key.at[prefix.len] == ' ');
 }
 
-static bool is_purged(const struct up_stored *stored, const struct purge *purge)
+static bool is_purged(const struct cache_stored *stored, const struct purge *purge)
 {
     if (purge->prefix.at != NULL)
         return is_key_purged(stored->is.key, purge);
@@ -423,18 +424,18 @@ static bool is_purged(const struct up_stored *stored, const struct purge *purge)
     return false;
 }
 
-static size_t purge_slice(struct up_cache *cache, const struct purge *purge, size_t from,
+static size_t purge_slice(struct cache *cache, const struct purge *purge, size_t from,
                           bool *ret_more)
 {
-    struct up_bucket victims = LIST_HEAD_INITIALIZER(victims);
+    struct cache_bucket victims = LIST_HEAD_INITIALIZER(victims);
     size_t count = 0, at = from;
     pthread_mutex_lock(&cache->lock);
     for (; at < cache->bucket_count && at < from + PURGE_SLICE; at++) {
-        struct up_stored *stored = LIST_FIRST(&cache->buckets[at]), *next;
+        struct cache_stored *stored = LIST_FIRST(&cache->buckets[at]), *next;
         for (; stored != NULL; stored = next) {
             next = LIST_NEXT(stored, bucket);
             if (is_purged(stored, purge)) {
-                up_cache_unlink(cache, stored, &victims);
+                cache_unlink(cache, stored, &victims);
                 count++;
             }
         }
@@ -442,20 +443,20 @@ static size_t purge_slice(struct up_cache *cache, const struct purge *purge, siz
     *ret_more = at < cache->bucket_count;
     cache->figures.purged += (int64_t)count;
     pthread_mutex_unlock(&cache->lock);
-    up_cache_release(&victims);
+    cache_release(&victims);
     return count;
 }
 
 /* Which tags an answer has is known with its head: a purge by tag meets all that is under way. */
-static size_t purge_all(struct up_cache *cache, const struct purge *purge)
+static size_t purge_all(struct cache *cache, const struct purge *purge)
 {
-    struct up_fill *fill;
+    struct cache_fill *fill;
     pthread_mutex_lock(&cache->lock);
     LIST_FOREACH(fill, &cache->fills, all)
     {
         if (purge->prefix.at == NULL || is_key_purged(fill->key, purge)) {
             fill->purged = true;
-            up_fill_close(fill);
+            cache_fill_close(fill);
         }
     }
     pthread_mutex_unlock(&cache->lock);
@@ -466,17 +467,17 @@ static size_t purge_all(struct up_cache *cache, const struct purge *purge)
     return count;
 }
 
-size_t up_cache_purge_path(struct up_cache *cache, struct ps_str key)
+size_t cache_purge_path(struct cache *cache, struct ps_str key)
 {
     return purge_all(cache, &(struct purge){.prefix = key, .whole = true});
 }
 
-size_t up_cache_purge_prefix(struct up_cache *cache, struct ps_str prefix)
+size_t cache_purge_prefix(struct cache *cache, struct ps_str prefix)
 {
     return purge_all(cache, &(struct purge){.prefix = prefix});
 }
 
-size_t up_cache_purge_tag(struct up_cache *cache, struct ps_str tag)
+size_t cache_purge_tag(struct cache *cache, struct ps_str tag)
 {
     return purge_all(cache, &(struct purge){.tag = ps_hash64(&cache->key, tag.at, tag.len)});
 }
@@ -497,7 +498,7 @@ static size_t bucket_count_of(const struct cfg_cache *doc)
     return count;
 }
 
-static int take_doc(struct up_cache *cache, const struct cfg_cache *doc)
+static int take_doc(struct cache *cache, const struct cfg_cache *doc)
 {
     cache->bucket_count = bucket_count_of(doc);
     cache->bytes_max = (size_t)doc->bytes;
@@ -506,16 +507,15 @@ static int take_doc(struct up_cache *cache, const struct cfg_cache *doc)
     cache->buckets = calloc(cache->bucket_count, sizeof *cache->buckets);
     if (cache->buckets == NULL)
         return PS_E_NOMEM;
-    int err = up_policy_new(doc->eviction, capacity_of(doc), &cache->policy);
+    int err = cache_policy_new(doc->eviction, capacity_of(doc), &cache->policy);
     if (err != 0)
         free(cache->buckets);
     return err;
 }
 
-int up_cache_new(const struct cfg_cache *doc, struct up_wakeups *wakeups,
-                 struct up_cache **ret_cache)
+int cache_new(const struct cfg_cache *doc, struct cache_wakeups *wakeups, struct cache **ret_cache)
 {
-    struct up_cache *cache = calloc(1, sizeof *cache);
+    struct cache *cache = calloc(1, sizeof *cache);
     if (cache == NULL)
         return PS_E_NOMEM;
     int err = take_doc(cache, doc);
@@ -535,21 +535,21 @@ int up_cache_new(const struct cfg_cache *doc, struct up_wakeups *wakeups,
 
 /* Every entry moves to a table and a policy of the new size; the lock is held meanwhile, some 100
  * ns an entry. */
-int up_cache_set(struct up_cache *cache, const struct cfg_cache *doc)
+int cache_set(struct cache *cache, const struct cfg_cache *doc)
 {
-    struct up_bucket victims = LIST_HEAD_INITIALIZER(victims);
-    struct up_cache made = {0};
+    struct cache_bucket victims = LIST_HEAD_INITIALIZER(victims);
+    struct cache made = {0};
     int err = take_doc(&made, doc);
     if (err != 0)
         return err;
     pthread_mutex_lock(&cache->lock);
-    struct up_policy *old_policy = cache->policy;
-    struct up_bucket *old_buckets = cache->buckets;
+    struct cache_policy *old_policy = cache->policy;
+    struct cache_bucket *old_buckets = cache->buckets;
     size_t old_count = cache->bucket_count;
-    err = up_policy_move(made.policy, old_policy);
+    err = cache_policy_move(made.policy, old_policy);
     if (err != 0) {
         pthread_mutex_unlock(&cache->lock);
-        up_policy_free(made.policy);
+        cache_policy_free(made.policy);
         free(made.buckets);
         return err;
     }
@@ -561,10 +561,10 @@ int up_cache_set(struct up_cache *cache, const struct cfg_cache *doc)
     cache->eviction = made.eviction;
     for (size_t i = 0; i < old_count; i++) {
         /* A chain has its newest first; it is turned around twice. */
-        struct up_bucket turned = LIST_HEAD_INITIALIZER(turned);
+        struct cache_bucket turned = LIST_HEAD_INITIALIZER(turned);
         for (int turn = 0; turn < 2; turn++) {
-            struct up_bucket *from = turn == 0 ? &old_buckets[i] : &turned;
-            struct up_stored *stored;
+            struct cache_bucket *from = turn == 0 ? &old_buckets[i] : &turned;
+            struct cache_stored *stored;
             while ((stored = LIST_FIRST(from)) != NULL) {
                 LIST_REMOVE(stored, bucket);
                 LIST_INSERT_HEAD(turn == 0 ? &turned : bucket_of(cache, stored->node.hash), stored,
@@ -574,33 +574,33 @@ int up_cache_set(struct up_cache *cache, const struct cfg_cache *doc)
     }
     evict(cache, &victims);
     pthread_mutex_unlock(&cache->lock);
-    up_cache_release(&victims);
-    up_policy_free(old_policy);
+    cache_release(&victims);
+    cache_policy_free(old_policy);
     free(old_buckets);
     return 0;
 }
 
-struct up_cache *up_cache_keep(struct up_cache *cache)
+struct cache *cache_keep(struct cache *cache)
 {
     atomic_fetch_add_explicit(&cache->users, 1, memory_order_relaxed);
     return cache;
 }
 
-void up_cache_drop(struct up_cache *cache)
+void cache_drop(struct cache *cache)
 {
     if (cache == NULL || atomic_fetch_sub_explicit(&cache->users, 1, memory_order_acq_rel) != 1)
         return;
-    up_cache_purge_prefix(cache, PS_STR(""));
+    cache_purge_prefix(cache, PS_STR(""));
     drop_alive(cache);
 }
 
-void up_cache_read(struct up_cache *cache, struct up_cache_figures *ret_figures)
+void cache_read(struct cache *cache, struct cache_figures *ret_figures)
 {
-    struct up_fill *fill;
+    struct cache_fill *fill;
     pthread_mutex_lock(&cache->lock);
     *ret_figures = cache->figures;
-    ret_figures->entries = (int64_t)up_policy_count(cache->policy);
-    ret_figures->bytes = (int64_t)up_policy_bytes(cache->policy);
+    ret_figures->entries = (int64_t)cache_policy_count(cache->policy);
+    ret_figures->bytes = (int64_t)cache_policy_bytes(cache->policy);
     ret_figures->bytes_held = (int64_t)atomic_load_explicit(&cache->held, memory_order_relaxed);
     ret_figures->bytes_filling = (int64_t)cache->filling;
     ret_figures->bytes_max = (int64_t)cache->bytes_max;

@@ -1,0 +1,115 @@
+/* What cache.c (the store) and cache_fill.c (fetches and who waits for them) share. */
+#ifndef CACHE_INTERNAL_H
+#define CACHE_INTERNAL_H
+
+#include "common/id.h"
+#include "gateway/cache/cache.h"
+#include "gateway/cache/policy.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+TAILQ_HEAD(cache_waiter_list, cache_waiter);
+
+struct cache_body { /* one block, shared by the versions of an entry that a 304 makes */
+    _Atomic(unsigned) refs;
+    char bytes[];
+};
+
+/* An entry as the store has it, one block with its texts and tags behind it. */
+struct cache_stored {
+    struct cache_entry is;
+    _Atomic(unsigned) refs; /* one is the table's, while `linked` */
+    struct cache *cache;
+    struct cache_body *body;
+    struct cache_policy_node node;
+    LIST_ENTRY(cache_stored) bucket;
+    bool linked;
+    size_t tag_count;
+    uint64_t *tags; /* hashes */
+};
+
+LIST_HEAD(cache_bucket, cache_stored);
+LIST_HEAD(cache_fill_list, cache_fill);
+
+#define CACHE_MARKS   4096 /* keys that nobody waits for; by hash, the latest wins */
+#define CACHE_FLIGHTS 1024 /* buckets of fetches under way */
+
+struct cache_mark {
+    uint64_t hash;
+    int64_t until_ms;
+};
+
+struct cache {
+    _Atomic(unsigned) users;
+    _Atomic(size_t) alive; /* entries, and one while there are users: then the memory goes */
+    _Atomic(size_t) held;  /* bytes of entries out of the table */
+    struct cache_wakeups *wakeups;
+    struct ps_hash_key key;
+    pthread_mutex_t lock; /* all below */
+    size_t bytes_max, object_bytes_max;
+    enum cfg_eviction eviction;
+    struct cache_policy *policy;
+    size_t bucket_count; /* a power of two */
+    struct cache_bucket *buckets;
+    struct cache_fill_list flights[CACHE_FLIGHTS];
+    struct cache_fill_list fills; /* all, also those nobody can wait for */
+    struct cache_mark marks[CACHE_MARKS];
+    size_t filling;
+    struct cache_figures figures; /* counts; the rest is filled in when it is read */
+};
+
+struct cache_fill {
+    struct cache *cache;
+    struct cache_stored *stale;   /* what is asked about; may be NULL */
+    struct cfg_route_cache route; /* by value: without names */
+    struct ps_http_head head;     /* of the request, a copy with its text */
+    char *request;
+    struct cache_asked asked;
+    struct ps_str key;
+    uint64_t key_hash;
+    bool may_keep;
+    /* The cache's lock. */
+    LIST_ENTRY(cache_fill) flight, all;
+    uint64_t flight_hash; /* of key and variant */
+    bool joinable;        /* in `flights` */
+    bool purged;          /* since it began: not kept */
+    unsigned failures;    /* of fetches before this one */
+    struct cache_waiter_list waiting;
+    size_t waiting_count, reserved;
+    /* The fetcher's thread. */
+    struct cache_kept kept;
+    struct cache_body *body;
+    size_t body_len, body_room;
+    int64_t length;      /* < 0: not known */
+    struct ps_buf texts; /* vary and fields, heap */
+    size_t vary_len, tag_count;
+    uint64_t tags[CACHE_TAGS_MAX];
+    char key_text[];
+};
+
+/* With the lock held. */
+struct cache_stored *cache_find(struct cache *cache, uint64_t key_hash, struct ps_str key,
+                                struct cache_message request);
+int cache_link(struct cache *cache, struct cache_stored *stored, struct cache_bucket *ret_victims);
+void cache_unlink(struct cache *cache, struct cache_stored *stored,
+                  struct cache_bucket *ret_victims);
+bool cache_reserve(struct cache *cache, struct cache_fill *fill, size_t bytes);
+void cache_mark(struct cache *cache, uint64_t hash, int64_t until_ms);
+/* Without the lock. */
+void cache_release(struct cache_bucket *victims);
+void cache_body_drop(struct cache_body *body);
+/* A stored answer with one reference, out of the table; NULL: no memory. */
+struct cache_stored *cache_stored_new(struct cache *cache, const struct cache_fill *fill,
+                                      struct ps_str vary, struct ps_str fields,
+                                      struct cache_body *body, size_t body_len);
+
+/* cache_fill.c, with the lock held. NULL: no memory. */
+struct cache_fill *cache_fill_new(struct cache *cache, const struct cache_asked *asked,
+                                  const struct cfg_route_cache *route, struct ps_str key,
+                                  uint64_t key_hash);
+void cache_fill_join(struct cache_fill *fill, struct cache_waiter *waiter);
+/* No further request waits for it. */
+void cache_fill_close(struct cache_fill *fill);
+
+#endif
