@@ -250,14 +250,14 @@ static int build_page(struct page *page, const struct cfg_sale *sale, int64_t wa
 static struct page *find_page(const struct pub_listener *listener, const struct cfg_sale *sale)
 {
     struct pub_pages *pages = listener->pages;
-    size_t sale_count = listener->gates->policy->sale_count;
+    size_t count = listener->gates->policy->index_end;
 
-    if (pages->count != sale_count) {
+    if (pages->count != count) {
         pub_pages_forget(pages);
-        pages->page = calloc(sale_count, sizeof *pages->page);
+        pages->page = calloc(count, sizeof *pages->page);
         if (pages->page == NULL)
             return NULL;
-        pages->count = sale_count;
+        pages->count = count;
     }
     return &pages->page[sale->index];
 }

@@ -207,6 +207,10 @@ static void on_request(struct srv_request *request, void *ctx)
     for (size_t i = 0; i < server->fixture->settings.user_size; i++)
         if (user[i] != 0)
             abort(); /* promised to be zeroed */
+    if (server->fixture->handle != NULL) {
+        server->fixture->handle(request, server->fixture->handle_ctx);
+        return;
+    }
     memset(request->user, 0xa5, server->fixture->settings.user_size);
     if (path_is(request, "/hold")) {
         srv_suspend(request);

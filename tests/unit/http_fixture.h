@@ -9,6 +9,9 @@
 
 struct http_fixture {
     struct srv_settings settings; /* change between init and start */
+    /* Instead of the handler below; set between init and start. */
+    void (*handle)(struct srv_request *request, void *ctx);
+    void *handle_ctx;
     uint16_t port;
     atomic_size_t handled;                    /* requests that reached the handler */
     atomic_size_t refused[ANS_VERDICT_COUNT]; /* as told by the server */
