@@ -164,15 +164,17 @@ static struct up_endpoint *pick(struct up_exchange *exchange)
 
 /* --- The request --- */
 
+/* A connection that is not made in half of what is left to the first byte leaves the other half to
+ * another endpoint. */
 static void set_timer(struct up_exchange *exchange)
 {
     int64_t now_ns = up_now_ns(exchange->worker), at_ns = exchange->total_ns;
-    int64_t first_ns = exchange->route->first_byte_ms * PS_NS_PER_MS;
+    int64_t half_ns = (exchange->first_byte_ns - now_ns) / 2;
 
     if (exchange->connection->state == UP_CONNECTING)
-        at_ns = earlier(now_ns + earlier(first_ns, UP_CONNECT_MS * PS_NS_PER_MS), at_ns);
+        at_ns = earlier(now_ns + earlier(half_ns, UP_CONNECT_MS * PS_NS_PER_MS), at_ns);
     else if (!exchange->begun && exchange->is_sent)
-        at_ns = earlier(exchange->sent_ns + first_ns, at_ns);
+        at_ns = earlier(exchange->first_byte_ns, at_ns);
     up_connection_set_timer(exchange->connection, at_ns);
 }
 
@@ -206,8 +208,10 @@ static bool send_part(struct up_exchange *exchange, struct ps_str part, bool las
         parts[count++] = PS_STR("0\r\n\r\n");
     bool room = up_connection_send(exchange->connection, parts, count);
     if (last) {
+        int64_t now_ns = up_now_ns(exchange->worker);
         exchange->is_sent = true;
-        exchange->sent_ns = up_now_ns(exchange->worker);
+        exchange->first_byte_ns += now_ns - exchange->sent_ns; /* it took the client so long */
+        exchange->sent_ns = now_ns;
         set_timer(exchange);
     }
     return room;
@@ -301,6 +305,7 @@ struct up_exchange *up_forward(struct up_worker *worker, const struct up_call *c
 {
     struct up_exchange *exchange = malloc(sizeof *exchange + call->head.len + FRAMING_MAX);
     struct up_pool_cell *cell = &call->pool->pool->cells[worker->deps.index];
+    int64_t now_ns = up_now_ns(worker);
     struct ps_buf head;
 
     *ret_outcome = UP_OUTCOME_refused;
@@ -312,13 +317,14 @@ struct up_exchange *up_forward(struct up_worker *worker, const struct up_call *c
         .route = call->route,
         .pool = call->pool,
         .target = call->target,
-        .began_ns = up_now_ns(worker),
+        .began_ns = now_ns,
         .is_extra = call->is_extra,
         .callbacks = call->callbacks,
         .ctx = call->ctx,
         .method = call->method,
         .body_len = call->body_len,
         .key = call->key,
+        .first_byte_ns = now_ns + call->route->first_byte_ms * PS_NS_PER_MS,
         .total_ns = call->began_ns + call->route->total_ms * PS_NS_PER_MS,
     };
     ps_buf_init(&head, exchange->head, call->head.len + FRAMING_MAX);
@@ -373,7 +379,7 @@ static bool may_retry(const struct up_exchange *exchange, bool stale, enum up_ou
 
     return !exchange->begun && !exchange->is_extra && exchange->tries < UP_TRIES_MAX &&
            !exchange->has_parts && is_idempotent(exchange->method) &&
-           up_now_ns(exchange->worker) < exchange->total_ns &&
+           up_now_ns(exchange->worker) < earlier(exchange->first_byte_ns, exchange->total_ns) &&
            (unsent || (stale && exchange->body_len == 0));
 }
 

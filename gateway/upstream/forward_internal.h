@@ -10,7 +10,7 @@
 /* An idle connection is closed after this; who waits longer loses to those servers that close
  * theirs after a minute. */
 #define UP_IDLE_MS INT64_C(50000)
-/* For a connection to be made, unless the route's time to the first byte is shorter. */
+/* For a connection to be made, unless half of what is left to the first byte is shorter. */
 #define UP_CONNECT_MS  INT64_C(1000)
 #define UP_INTERIM_MAX 8
 
@@ -70,10 +70,12 @@ struct up_exchange {
     enum ps_http_method method;
     int64_t body_len;
     uint64_t key;
-    int64_t first_byte_ns, total_ns; /* deadlines */
-    int64_t began_ns;                /* in this room */
-    int64_t first_ns;                /* the head of the answer; 0: not yet */
-    int64_t sent_ns;                 /* when this try began */
+    /* Deadlines. The first byte's is for the pool: with the queue and all tries, and without the
+     * time in which the client sends its body. */
+    int64_t first_byte_ns, total_ns;
+    int64_t began_ns; /* in this room */
+    int64_t first_ns; /* the head of the answer; 0: not yet */
+    int64_t sent_ns;  /* when this try began */
     unsigned tries;
     struct up_endpoint *tried[UP_TRIES_MAX]; /* of the table in use: no references */
     /* gate.c */

@@ -3,12 +3,12 @@
  * worker's own, as is what it measures: half of the time that the pool's routes give it is what an
  * answer may take, so that nobody waits in the servers' queues until the deadline.
  *
- * A request without a place waits for one, if its pool has a queue, and at most until the first
- * byte would be due. The newest goes first, and a full queue lets the oldest go: at half as much
- * again as can be answered, of a queue of a second, half of those who are answered wait for 1.0 s
- * if the oldest goes first, and nobody for less than 0.3 s; for 15 ms if the newest does (a
- * simulation of 100 answers a second). Before there is more than can be answered the queue is
- * short, and the order hardly matters. */
+ * A request without a place waits for one, if its pool has a queue, and at most for half of its
+ * time to the first byte: the other half is what its answer may take. The newest goes first, and a
+ * full queue lets the oldest go: at half as much again as can be answered, of a queue of a second,
+ * half of those who are answered wait for 1.0 s if the oldest goes first, and nobody for less than
+ * 0.3 s; for 15 ms if the newest does (a simulation of 100 answers a second). Before there is more
+ * than can be answered the queue is short, and the order hardly matters. */
 #include "gateway/upstream/forward_internal.h"
 
 #define FLOOR      8
@@ -116,7 +116,7 @@ static bool wait(struct up_exchange *exchange)
     if (atomic_load_explicit(&cell->waiting, memory_order_relaxed) >= room)
         let_oldest_go(exchange);
     exchange->waits = true;
-    exchange->wait_until_ns = exchange->began_ns + exchange->route->first_byte_ms * PS_NS_PER_MS;
+    exchange->wait_until_ns = (exchange->began_ns + exchange->first_byte_ns) / 2;
     if (exchange->wait_until_ns > exchange->total_ns)
         exchange->wait_until_ns = exchange->total_ns;
     TAILQ_INSERT_HEAD(&worker->waiting, exchange, waiting);

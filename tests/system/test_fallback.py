@@ -290,7 +290,7 @@ def test_who_finds_no_place_waits_in_the_queue_for_one(one_worker, shop):
         return "shop"
 
     shop.serve = one_at_a_time  # 256 have a place at first
-    change_route(one_worker, "product", first_byte_ms=8000, total_ms=20000)
+    change_route(one_worker, "product", first_byte_ms=16000, total_ms=40000)
     why = collections.Counter(answer.headers.get("penstock-fallback", "shop") for answer in at_once(one_worker, 400))
     assert why["static; why=busy"] > 50 and set(why) == {"shop", "static; why=busy"}, why
     put_pool(one_worker, "web", shop, queue_max=1000)
