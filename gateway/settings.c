@@ -76,6 +76,7 @@ const struct ps_option gw_options[] = {
     {"cors.allow_origins",           PS_OPT_STRINGS, AT(cors.allow_origins),           1, 255,         "[]",            "",            NULL,           false, "Origins that may call the public API from a browser; the status page is open to all"},
     {"upstream.allowed_networks",    PS_OPT_STRINGS, AT(upstream.allowed_networks),    1, 64,          "[\"127.0.0.0/8\", \"::1\", \"10.0.0.0/8\", \"172.16.0.0/12\", \"192.168.0.0/16\", \"fc00::/7\"]", "CIDR", NULL, false, "Where endpoints of pools may be: others are refused in documents, and left out of what is discovered"},
     {"upstream.static_dir",          PS_OPT_STRING,  AT(upstream.static_dir),          1, 1024,        "null",          "",            NULL,           false, "A directory of files that routes may name as the body of an answer; null: none"},
+    {"upstream.endpoint_dir",        PS_OPT_STRING,  AT(upstream.endpoint_dir),        1, 1024,        "null",          "",            NULL,           false, "A directory of files that pools may name as the source of their endpoints; null: none"},
     {"upstream.dns_servers",         PS_OPT_STRINGS, AT(upstream.dns_servers),         1, 64,          "[]",            "",            NULL,           false, "DNS servers that discovery asks, as 10.0.0.53, 10.0.0.53:5353 or [fd00::53]:53; none: those of /etc/resolv.conf"},
     {"sales",                        PS_OPT_JSON,    AT(sales),                        ANY,            "[]",            "",            NULL,           true,  "Sales to create at start if their name is unknown"},
     {"policy",                       PS_OPT_JSON,    AT(policy),                       ANY,            "{}",            "",            NULL,           true,  "Documents to start with: limits, features, caches, pools and routes by name, overload; taken once, what somebody has changed stays as it is"},
@@ -119,19 +120,24 @@ static void check_dns_servers(const struct ps_option_list *list, struct ps_fault
     }
 }
 
+static void check_dir(const char *dir, const char *option, struct ps_faults *faults)
+{
+    if (dir != NULL && dir[0] != '/')
+        (void)ps_faults_add(faults, PS_E_INVALID, option, "must be an absolute path");
+}
+
 static void read_bounds(struct gw_settings *settings, struct ps_faults *faults)
 {
-    const char *dir = settings->upstream.static_dir;
 
     read_cidrs(&settings->upstream.allowed_networks, "upstream.allowed_networks",
                &settings->bounds.networks, faults);
     if (settings->upstream.allowed_networks.count == 0)
         (void)ps_faults_add(faults, PS_E_INVALID, "upstream.allowed_networks",
                             "must have at least one network; 0.0.0.0/0 and ::/0 are all");
-    if (dir != NULL && dir[0] != '/')
-        (void)ps_faults_add(faults, PS_E_INVALID, "upstream.static_dir",
-                            "must be an absolute path");
-    settings->bounds.static_dir = dir;
+    check_dir(settings->upstream.static_dir, "upstream.static_dir", faults);
+    check_dir(settings->upstream.endpoint_dir, "upstream.endpoint_dir", faults);
+    settings->bounds.static_dir = settings->upstream.static_dir;
+    settings->bounds.endpoint_dir = settings->upstream.endpoint_dir;
     check_dns_servers(&settings->upstream.dns_servers, faults);
 }
 

@@ -89,7 +89,7 @@ struct gw_settings {
     } cors;
     struct {
         struct ps_option_list allowed_networks; /* CIDRs */
-        char *static_dir;                       /* NULL: none */
+        char *static_dir, *endpoint_dir;        /* NULL: none */
         struct ps_option_list dns_servers;      /* "ip:port" */
     } upstream;
     json_t *sales;  /* seeds, an array of objects: the sale document plus "sale" */

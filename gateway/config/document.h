@@ -59,6 +59,7 @@ enum cfg_refusal {
 struct cfg_bounds {
     struct ps_cidrs networks; /* of endpoints */
     const char *static_dir;   /* of files for bodies; NULL: none */
+    const char *endpoint_dir; /* of files that name endpoints; NULL: none */
 };
 
 /* What a document is read for. */

@@ -209,16 +209,19 @@ static const struct ps_charset path_chars = {{
 }};
 static const char hex_digits[] = "0123456789abcdefABCDEF";
 
-bool cfg_is_path(const char *text)
+/* "." and ".." */
+static bool begins_with_dots(const char *segment)
 {
-    if (text[0] != '/')
-        return false;
+    size_t dots = strspn(segment, ".");
+
+    return dots > 0 && dots <= 2 && (segment[dots] == '/' || segment[dots] == '\0');
+}
+
+static bool has_path_text(const char *text)
+{
     for (const char *at = text; *at != '\0'; at++) {
-        if (at[0] == '/' && at[1] == '.') { /* "/." and "/.." as whole segments */
-            size_t dots = strspn(at + 1, ".");
-            if (dots <= 2 && (at[1 + dots] == '/' || at[1 + dots] == '\0'))
-                return false;
-        }
+        if (at[0] == '/' && begins_with_dots(at + 1))
+            return false;
         if (*at == '%') {
             if (strspn(at + 1, hex_digits) < 2 || strncmp(at, "%00", 3) == 0)
                 return false;
@@ -227,6 +230,16 @@ bool cfg_is_path(const char *text)
         }
     }
     return true;
+}
+
+bool cfg_is_path(const char *text)
+{
+    return text[0] == '/' && has_path_text(text);
+}
+
+bool cfg_is_inside(const char *text)
+{
+    return text[0] != '/' && text[0] != '\0' && !begins_with_dots(text) && has_path_text(text);
 }
 
 json_t *cfg_text_json(const char *text)

@@ -64,6 +64,8 @@ bool cfg_is_host(const char *text);
 bool cfg_is_field_value(const char *text);
 /* An absolute path as a request line has it: no query, no "." or ".." segments. */
 bool cfg_is_path(const char *text);
+/* The name of a file inside a directory, also of one further down: no way leads out. */
+bool cfg_is_inside(const char *text);
 /* Visible ASCII. */
 bool cfg_is_visible(const char *text);
 

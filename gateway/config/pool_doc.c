@@ -241,6 +241,18 @@ static const char *const discoveries[] = {[CFG_DISCOVERY_FILE] = "file",
                                           [CFG_DISCOVERY_SRV] = "srv",
                                           [CFG_DISCOVERY_REGISTRATION] = "registration"};
 
+/* Whoever may change documents makes the gateway read no file outside its directory. */
+static void check_file(struct cfg_part *part, const char *member, const char *name)
+{
+    const struct cfg_bounds *bounds = part->of->bounds;
+
+    if (!cfg_is_inside(name))
+        ps_json_fault(&part->json, member,
+                      "must be a file of upstream.endpoint_dir, such as web.json");
+    else if (bounds != NULL && bounds->endpoint_dir == NULL)
+        ps_json_fault(&part->json, member, "needs a directory: the setting upstream.endpoint_dir");
+}
+
 static void read_source(struct cfg_part *part, struct cfg_pool *pool)
 {
     const char *member = discoveries[pool->discovery.by];
@@ -257,8 +269,7 @@ static void read_source(struct cfg_part *part, struct cfg_pool *pool)
     if (pool->discovery.from == NULL)
         return;
     if (pool->discovery.by == CFG_DISCOVERY_FILE) {
-        if (pool->discovery.from[0] != '/')
-            ps_json_fault(&part->json, member, "must be an absolute path");
+        check_file(part, member, pool->discovery.from);
     } else if (ps_address_parse(pool->discovery.from, strlen(pool->discovery.from), true, &ip) ==
                0) {
         ps_json_fault(&part->json, member, "is an address: name it in endpoints");

@@ -8,8 +8,9 @@
  *    "panic_share":0.5,"slow_start_ms":0,"drain_ms":30000,"connections_max":0,"queue_max":0,"retry_budget":0.2}
  *
  * What is left out has the values shown, except `health`, whose default is null: no endpoint is
- * asked, only what requests meet is judged. `discovery` is one of {"file":PATH}, {"dns":NAME,
- * "port":N}, {"srv":NAME}, {"registration":true}, each with an optional "shrink_share_min":0.5. */
+ * asked, only what requests meet is judged. `discovery` is one of {"file":NAME} (of a file in
+ * upstream.endpoint_dir), {"dns":NAME,"port":N}, {"srv":NAME}, {"registration":true}, each with an
+ * optional "shrink_share_min":0.5. */
 #ifndef CFG_POOL_DOC_H
 #define CFG_POOL_DOC_H
 
@@ -61,7 +62,7 @@ struct cfg_pool {
     struct cfg_endpoint *endpoints; /* each address once */
     struct {
         enum cfg_discovery by;
-        char *from;              /* path or name */
+        char *from;              /* name of a file, or of the DNS */
         uint16_t port;           /* with CFG_DISCOVERY_DNS */
         double shrink_share_min; /* a list shorter than this share of the one before is held */
     } discovery;

@@ -171,20 +171,19 @@ void cfg_header_rules_done(struct cfg_header_rules *rules)
 static int open_static(struct cfg_part *part, const char *name)
 {
     const struct cfg_bounds *bounds = part->of->bounds;
-    char path[1400], inside[FILE_MAX + 2];
+    char path[1400];
     struct stat is;
 
-    (void)snprintf(inside, sizeof inside, "/%s", name);
     if (bounds == NULL || bounds->static_dir == NULL) {
         ps_json_fault(&part->json, "file", "needs a directory: the setting upstream.static_dir");
         return -1;
     }
-    if (name[0] == '/' || !cfg_is_path(inside)) {
+    if (!cfg_is_inside(name)) {
         ps_json_fault(&part->json, "file",
                       "must be a file of upstream.static_dir, such as soon.html");
         return -1;
     }
-    (void)snprintf(path, sizeof path, "%.1024s%s", bounds->static_dir, inside);
+    (void)snprintf(path, sizeof path, "%.1024s/%s", bounds->static_dir, name);
     int file = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     if (file >= 0 && fstat(file, &is) == 0 && S_ISREG(is.st_mode))
         return file;

@@ -47,6 +47,7 @@ struct up_discovery_settings {
     const struct ps_clock *clock;
     /* Of the settings; what they point to outlives this. */
     const struct ps_cidrs *allowed; /* NULL: all */
+    const char *file_dir;           /* of the files that pools name; NULL: none */
     const char *const *dns_servers; /* "ip:port"; none: those of /etc/resolv.conf */
     size_t dns_server_count;
     int64_t held_ms; /* 0 = UP_HELD_MS */

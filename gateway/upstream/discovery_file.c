@@ -162,22 +162,38 @@ static void stop(void *state)
     uv_close((uv_handle_t *)&file->event, on_closed);
 }
 
+/* "dir/name". NULL: no memory. */
+static char *join(const char *dir, const char *name)
+{
+    size_t size = strlen(dir) + strlen(name) + 2;
+    char *path = malloc(size);
+
+    if (path != NULL)
+        (void)snprintf(path, size, "%s/%s", dir, name);
+    return path;
+}
+
 static int start(struct up_source *source, void **ret_state)
 {
-    uv_loop_t *loop = up_source_settings(source)->loop;
-    const char *path = source->doc->discovery.from, *slash = strrchr(path, '/');
-    struct file *file = calloc(1, sizeof *file);
+    const struct up_discovery_settings *settings = up_source_settings(source);
+    uv_loop_t *loop = settings->loop;
 
+    if (settings->file_dir == NULL) { /* a document of another gateway's, or of before */
+        up_source_fail(source, 0, "needs a directory: the setting upstream.endpoint_dir");
+        return 0;
+    }
+    struct file *file = calloc(1, sizeof *file);
     if (file == NULL)
         return PS_E_NOMEM;
-    file->path = strdup(path);
-    file->folder = slash == NULL ? strdup(".") : strndup(path, (size_t)(slash - path) + 1);
-    if (file->path == NULL || file->folder == NULL) {
+    file->path = join(settings->file_dir, source->doc->discovery.from);
+    file->name = file->path != NULL ? strrchr(file->path, '/') + 1 : NULL;
+    if (file->path != NULL)
+        file->folder = strndup(file->path, (size_t)(file->name - file->path));
+    if (file->folder == NULL) {
         file->open = 1;
         release(file);
         return PS_E_NOMEM;
     }
-    file->name = slash == NULL ? file->path : file->path + (slash - path) + 1;
     file->source = source;
     file->open = 2;
     file->work.data = file;

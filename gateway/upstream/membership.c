@@ -228,14 +228,15 @@ int up_membership_new(const struct up_membership_deps *deps, struct up_membershi
     if (membership == NULL)
         return err;
     const struct cfg_bounds *bounds = cfg_store_bounds(deps->store);
-    const struct up_discovery_settings settings = {.loop = deps->loop,
-                                                   .clock = deps->clock,
-                                                   .allowed =
-                                                       bounds != NULL ? &bounds->networks : NULL,
-                                                   .dns_servers = deps->dns_servers,
-                                                   .dns_server_count = deps->dns_server_count,
-                                                   .changed = on_changed,
-                                                   .ctx = membership};
+    const struct up_discovery_settings settings = {
+        .loop = deps->loop,
+        .clock = deps->clock,
+        .allowed = bounds != NULL ? &bounds->networks : NULL,
+        .file_dir = bounds != NULL ? bounds->endpoint_dir : NULL,
+        .dns_servers = deps->dns_servers,
+        .dns_server_count = deps->dns_server_count,
+        .changed = on_changed,
+        .ctx = membership};
     membership->deps = *deps;
     err = up_discovery_new(&settings, &membership->discovery);
     if (err == 0)

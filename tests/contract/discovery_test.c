@@ -43,17 +43,18 @@ static int begin_with(void **state, int64_t held_ms)
     assert_int_equal(ps_cidr_parse("10.0.0.0/8", 10, &f->networks[0]), 0);
     assert_int_equal(ps_cidr_parse("fd00::/8", 8, &f->networks[1]), 0);
     f->allowed = (struct ps_cidrs){f->networks, 2};
+    (void)snprintf(f->folder, sizeof f->folder, "/tmp/penstock-discovery-XXXXXX");
+    assert_non_null(mkdtemp(f->folder));
     const struct up_discovery_settings settings = {.loop = &f->loop,
                                                    .clock = &ps_clock_system,
                                                    .allowed = &f->allowed,
+                                                   .file_dir = f->folder,
                                                    .dns_servers = f->servers,
                                                    .dns_server_count = 1,
                                                    .held_ms = held_ms,
                                                    .changed = on_changed,
                                                    .ctx = f};
     assert_int_equal(up_discovery_new(&settings, &f->discovery), 0);
-    (void)snprintf(f->folder, sizeof f->folder, "/tmp/penstock-discovery-XXXXXX");
-    assert_non_null(mkdtemp(f->folder));
     (void)snprintf(f->path, sizeof f->path, "%s/endpoints.json", f->folder);
     *state = f;
     return 0;
@@ -325,7 +326,7 @@ static void a_file_is_followed_within_a_second(void **state)
     struct fixture *f = *state;
 
     write_file(f, f->path, "[{\"address\":\"10.0.0.1:80\",\"weight\":3}]");
-    use(f, CFG_DISCOVERY_FILE, f->path, 0, 0.5);
+    use(f, CFG_DISCOVERY_FILE, "endpoints.json", 0, 0.5);
     wait_for(f, "10.0.0.1:80*3");
     assert_int_equal(view(f).state, UP_DISCOVERY_OK);
     uint64_t before = uv_now(&f->loop);
@@ -356,7 +357,7 @@ static void a_bad_file_keeps_the_last_good_list(void **state)
     };
 
     write_file(f, f->path, "[{\"address\":\"10.0.0.1:80\"}]");
-    use(f, CFG_DISCOVERY_FILE, f->path, 0, 0.5);
+    use(f, CFG_DISCOVERY_FILE, "endpoints.json", 0, 0.5);
     wait_for(f, "10.0.0.1:80*1");
     for (size_t i = 0; i < PS_ARRAY_LEN(bad); i++) {
         replace_file(f, bad[i].text);
@@ -379,7 +380,7 @@ static void a_file_may_come_go_and_be_no_file(void **state)
 
     (void)snprintf(folder, sizeof folder, "%s", f->folder);
     rmdir(folder);
-    use(f, CFG_DISCOVERY_FILE, f->path, 0, 0.5);
+    use(f, CFG_DISCOVERY_FILE, "endpoints.json", 0, 0.5);
     wait_state(f, UP_DISCOVERY_FAILED);
     assert_string_equal(view(f).why, "endpoints.json: cannot be opened: No such file or directory");
     assert_int_equal(mkdir(folder, 0700), 0);
@@ -401,7 +402,7 @@ static void another_source_takes_over_without_a_gap(void **state)
     write_file(f, f->path,
                "[{\"address\":\"10.0.0.1:80\"},{\"address\":\"10.0.0.2:80\"},"
                "{\"address\":\"10.0.0.3:80\"}]");
-    use(f, CFG_DISCOVERY_FILE, f->path, 0, 0.5);
+    use(f, CFG_DISCOVERY_FILE, "endpoints.json", 0, 0.5);
     wait_for(f, "10.0.0.1:80*1 10.0.0.2:80*1 10.0.0.3:80*1");
     f->dns.silent = true;
     dns_add(&f->dns, "shop.test", DNS_A, 60, "10.0.0.9");
@@ -593,7 +594,7 @@ static void a_look_may_end_at_any_moment(void **state)
         use(f, CFG_DISCOVERY_DNS, "shop.test", 80, 0.5);
         for (int j = 0; j < i % 8; j++)
             uv_run(&f->loop, UV_RUN_NOWAIT);
-        use(f, CFG_DISCOVERY_FILE, f->path, 0, 0.5);
+        use(f, CFG_DISCOVERY_FILE, "endpoints.json", 0, 0.5);
         for (int j = 0; j < i % 5; j++)
             uv_run(&f->loop, UV_RUN_NOWAIT);
     }

@@ -75,7 +75,7 @@ class Described:
 
 @pytest.fixture(scope="module")
 def gateway():
-    with Gateway() as running:
+    with Gateway(settings={"upstream": {"endpoint_dir": "/nonexistent"}}) as running:
         yield running
 
 
@@ -99,7 +99,7 @@ def make_pages(admin):
     health = {"path": "/healthz", "host": "shop.example", "interval_ms": 60000, "expect": [200, 204]}
     admin.call(201, "put", POOL, {"algorithm": "consistent_hash", "hash_by": "cookie:sid", "endpoints": endpoints, "health": health,
                                   "outlier": {"latency_factor": 2.5}, "reason": "to see it"}, pool="web")
-    for name, discovery in (("file", {"file": "/nonexistent/pool.json"}), ("registered", {"registration": True, "shrink_share_min": 0})):
+    for name, discovery in (("file", {"file": "pool.json"}), ("registered", {"registration": True, "shrink_share_min": 0})):
         admin.call(201, "put", POOL, {"discovery": discovery}, pool=name)
     admin.call(201, "put", CACHE, {"bytes": 1 << 20, "eviction": "lfu"}, cache="pages")
     route = {"host": "shop.example", "path": "/p/", "methods": ["GET", "POST"], "class": "extra", "pool": "web", "cache": {"store": "pages", "query": ["id"]},

@@ -21,8 +21,14 @@ def dns():
 
 
 @pytest.fixture(scope="module")
-def gateway(dns):
-    with Gateway(settings={"upstream": {"dns_servers": [dns.address]}}) as g:
+def folder(tmp_path_factory):
+    """Of the files that pools may name."""
+    return tmp_path_factory.mktemp("pools")
+
+
+@pytest.fixture(scope="module")
+def gateway(dns, folder):
+    with Gateway(settings={"upstream": {"dns_servers": [dns.address], "endpoint_dir": str(folder)}}) as g:
         yield g
 
 
@@ -84,10 +90,10 @@ def audit(gateway):
 # --- files ---
 
 
-def test_a_replaced_file_is_in_force_within_a_second(gateway, shops, tmp_path):
-    path = tmp_path / "endpoints.json"
+def test_a_replaced_file_is_in_force_within_a_second(gateway, shops, folder):
+    path = folder / "endpoints.json"
     replace(path, [{"address": shops[0].address}])
-    pool = put_pool(gateway, {"file": str(path)}, [{"address": shops[3].address}])
+    pool = put_pool(gateway, {"file": path.name}, [{"address": shops[3].address}])
     wait_who(gateway, pool, {0, 3})
     replace(path, {"endpoints": [{"address": shops[0].address}, {"address": shops[1].address}]})
     wait_who(gateway, pool, {0, 1, 3}, 1.0)  # the document's own is always there
@@ -100,10 +106,10 @@ def test_a_replaced_file_is_in_force_within_a_second(gateway, shops, tmp_path):
     gateway.wait_log("discovery_failed")
 
 
-def test_a_list_that_shrinks_is_held_until_the_document_changes(gateway, shops, tmp_path):
-    path = tmp_path / "endpoints.json"
+def test_a_list_that_shrinks_is_held_until_the_document_changes(gateway, shops, folder):
+    path = folder / "endpoints.json"
     replace(path, [{"address": shop.address} for shop in shops])
-    pool = put_pool(gateway, {"file": str(path)})
+    pool = put_pool(gateway, {"file": path.name})
     wait_who(gateway, pool, {0, 1, 2, 3})
     replace(path, [{"address": shops[0].address}])
     wait_until(lambda: discovered(gateway, pool)["state"] == "held", what="the state held")

@@ -1,7 +1,9 @@
 """Pools, routes and caches as documents over the admin API: every fault is 422 with its pointer and changes nothing, what others
 name stays (409), a bundle may bring what belongs together, and all of it outlives a restart."""
+import json
+
 import pytest
-from penstock import ANY_VERSION, Gateway
+from penstock import ANY_VERSION, Gateway, wait_until
 
 WEB = {"endpoints": [{"address": "127.0.0.1:9001"}]}
 PAGE = {"path": "/p/", "pool": "web"}
@@ -271,6 +273,35 @@ def test_a_body_comes_from_a_file_of_the_directory_alone(tmp_path):
         answer = put(gateway, "routes/page", route("zh/soon.html"))
         assert_refused(answer, "/answer/file")
         assert "upstream.static_dir" in answer.json["detail"]
+
+
+def test_endpoints_come_from_a_file_of_the_directory_alone(tmp_path):
+    """What is wrong in a file is shown to operators: of another file they see nothing, not even whether it is there."""
+    pools = tmp_path / "pools"
+    (pools / "eu").mkdir(parents=True)
+    (pools / "eu/web.json").write_text(json.dumps([{"address": "127.0.0.1:9001"}]))
+    (tmp_path / "secret").write_text('{"password":"hidden"}')
+
+    def discovered(gateway):
+        return gateway.admin("GET", "/admin/v1/pools/web").json["discovered"]
+
+    with Gateway(settings={"upstream": {"endpoint_dir": str(pools)}}) as gateway:
+        for name in ("../secret", str(tmp_path / "secret"), "eu/../../secret", "..", "./eu", "/etc/passwd", "/nowhere", ""):
+            answer = put(gateway, "pools/web", {"discovery": {"file": name}})
+            assert_refused(answer, "/discovery/file")
+            assert "password" not in answer.text and "hidden" not in answer.text and "No such file" not in answer.text
+        assert put(gateway, "pools/web", {"discovery": {"file": "eu/web.json"}}).status == 201
+        wait_until(lambda: discovered(gateway)["state"] == "ok", what="its endpoints")
+        assert discovered(gateway)["endpoints"] == 1
+        state = gateway.state
+        assert gateway.stop() == 0
+        with Gateway(directory=gateway.directory, settings={"state_dir": str(state)}) as without:  # the setting has gone, the document is there
+            wait_until(lambda: discovered(without)["state"] == "failed", what="its failure")
+            assert "upstream.endpoint_dir" in discovered(without)["why"]
+    with Gateway() as gateway:
+        answer = put(gateway, "pools/web", {"discovery": {"file": "eu/web.json"}})
+        assert_refused(answer, "/discovery/file")
+        assert "upstream.endpoint_dir" in answer.json["detail"]
 
 
 def test_the_settings_seed_what_belongs_together():

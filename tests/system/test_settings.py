@@ -159,6 +159,7 @@ def test_an_empty_object_is_enough(check):
     ({"upstream": {"allowed_networks": ["10.0.0.1/8"]}}, ["upstream.allowed_networks[0]", "10.0.0.1/8"]),
     ({"upstream": {"allowed_networks": []}}, ["upstream.allowed_networks", "at least one"]),
     ({"upstream": {"static_dir": "pages"}}, ["upstream.static_dir", "absolute"]),
+    ({"upstream": {"endpoint_dir": "pools"}}, ["upstream.endpoint_dir", "absolute"]),
     ({"client_ip_header": "two words"}, ["client_ip_header"]),
     ({"client_ip_header": "x-user-id"}, ["client_ip_header", "x-user-id"]),
     ({"client_ip_header": "X-Forwarded-For"}, ["client_ip_header", "X-Forwarded-For"]),
@@ -170,7 +171,7 @@ def test_an_empty_object_is_enough(check):
     ('{"workers": 1', ["FILE", "line 1"]),
     ('{"workers": 1} x', ["FILE", "line 1"]),
     ("", ["FILE"]),
-], ids=range(46))
+], ids=range(47))
 def test_a_bad_setting_is_named_by_its_path_and_exits_1(check, document, words):
     """F19."""
     status, said = check(document)

@@ -130,10 +130,10 @@ static void a_pool_reads_back_as_itself(void **state)
               "\"/h?x=1\",\"host\":\"shop:80\",\"expect\":[200,204]},\"outlier\":{"
               "\"latency_factor\":2.5},\"retry_budget\":0}",
               NULL);
-    assert_is(&cfg_kind_pool, "{\"discovery\":{\"file\":\"/etc/x.json\"}}", NULL);
+    assert_is(&cfg_kind_pool, "{\"discovery\":{\"file\":\"x.json\"}}", NULL);
     assert_is(&cfg_kind_pool, "{\"discovery\":{\"srv\":\"_http._tcp.shop.internal\"}}", NULL);
     assert_is(&cfg_kind_pool,
-              "{\"algorithm\":\"consistent_hash\",\"discovery\":{\"file\":\"/etc/x.json\"}}", NULL);
+              "{\"algorithm\":\"consistent_hash\",\"discovery\":{\"file\":\"x.json\"}}", NULL);
 }
 
 static void an_address_has_one_spelling(void **state)
@@ -176,8 +176,11 @@ static void each_fault_of_a_pool_has_its_pointer(void **state)
         {"{@,'algorithm':'consistent_hash','hash_by':'header:'}", {"/hash_by"}},
         {"{@,'algorithm':'consistent_hash','hash_by':'header:a b'}", {"/hash_by"}},
         {"{@,'discovery':{}}", {"/discovery"}},
-        {"{@,'discovery':{'file':'/x','srv':'y'}}", {"/discovery"}},
-        {"{@,'discovery':{'file':'x.json'}}", {"/discovery/file"}},
+        {"{@,'discovery':{'file':'x','srv':'y'}}", {"/discovery"}},
+        {"{@,'discovery':{'file':'/x.json'}}", {"/discovery/file"}},
+        {"{@,'discovery':{'file':'../x.json'}}", {"/discovery/file"}},
+        {"{@,'discovery':{'file':'a/../../x.json'}}", {"/discovery/file"}},
+        {"{@,'discovery':{'file':'..'}}", {"/discovery/file"}},
         {"{@,'discovery':{'dns':'shop'}}", {"/discovery/port"}},
         {"{@,'discovery':{'dns':'10.0.0.1','port':1}}", {"/discovery/dns"}},
         {"{@,'discovery':{'dns':'a b','port':0}}", {"/discovery/dns", "/discovery/port"}},
