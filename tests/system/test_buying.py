@@ -1,10 +1,13 @@
 """Buying: what an order looks like, how much one may have, and the order in which the gateway says no."""
 import gzip
+import math
 import re
 import threading
+import time
+from datetime import datetime
 
 import pytest
-from penstock import Gateway, raw, rfc3339
+from penstock import PATIENT_LOG, Gateway, raw, rfc3339
 
 UUID7 = re.compile(r"^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$")
 TIME = re.compile(r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$")
@@ -13,7 +16,7 @@ JSON = {"Content-Type": "application/json"}
 
 @pytest.fixture(scope="module")
 def gateway():
-    with Gateway() as g:
+    with Gateway(settings=PATIENT_LOG) as g:
         g.no_limits()
         yield g
 
@@ -318,7 +321,7 @@ def send(gateway, fault):
     head = f"POST /v1/sales/{fault.get('sale', 'good')}/orders HTTP/1.1\r\nHost: shop\r\nConnection: close\r\n" \
            f"Content-Type: {fault.get('type', 'application/json')}\r\nContent-Length: {len(body)}\r\n"
     head = head.encode() + (b"" if user is None or "raw" in fault else f"X-User-Id: {user}\r\n".encode())
-    answer = raw(gateway.port, head + fault.get("raw", b"") + b"\r\n" + body)
+    answer = raw(gateway.port, head + fault.get("raw", b"") + b"\r\n" + body, timeout=30)
     code = re.search(rb'"code":"(\w+)"', answer)
     return int(answer.split()[1]), code.group(1).decode() if code else None
 
@@ -349,11 +352,24 @@ def test_paused_and_ended_are_named_before_sold_out_and_a_bad_body(gateway):
 
 
 def test_a_sale_that_has_not_opened_says_when_to_come_again(gateway):
-    sale = gateway.make_sale(opens_in=100)
-    waits = {int(gateway.buy(sale, f"u{i}").headers["retry-after"]) for i in range(20)}
+    opens_at = rfc3339(100)
+    sale = gateway.make_sale(opens_at=opens_at, wait=False)
+
+    def left():
+        return datetime.fromisoformat(opens_at.replace("Z", "+00:00")).timestamp() - time.time()
+
+    def spread(user):
+        """By how many seconds this buyer is told to come later than the opening: at least, at most."""
+        before = left()
+        after_s = int(gateway.buy(sale, user).headers["retry-after"])
+        return after_s - math.ceil(before + 0.001), after_s - math.ceil(left())
+
+    spreads = [spread(f"u{i}") for i in range(20)]
     is_no(gateway.buy(sale, "u"), 409, "not_started")
-    assert min(waits) >= 98 and max(waits) <= 102 and len(waits) > 1, waits
-    assert len({gateway.buy(sale, "same").headers["retry-after"] for _ in range(3)}) <= 2
+    assert all(least <= 2 and most >= 0 for least, most in spreads), spreads
+    assert max(least for least, _ in spreads) > min(most for _, most in spreads), spreads
+    same = [spread("same") for _ in range(3)]
+    assert max(least for least, _ in same) <= min(most for _, most in same), same
 
 
 def test_a_sale_of_a_far_year_says_no_more_than_32_bits_hold(gateway):

@@ -7,7 +7,7 @@ import subprocess
 
 import pytest
 from examples import commands, paste
-from penstock import ROOT, Gateway, call, free_port, wait_until
+from penstock import PATIENT_LOG, ROOT, Gateway, call, free_port, wait_until
 
 PAGES = sorted(path.relative_to(ROOT).as_posix() for path in [*ROOT.glob("README*.md"), *(ROOT / "docs").rglob("*.md")])
 ELSEWHERE = {"docs/cluster.md"}  # beside a cluster: test_quickstart.py
@@ -22,7 +22,7 @@ def beside(gateway, script):
 
 @pytest.mark.parametrize("page", [page for page in PAGES if commands(page) and page not in ELSEWHERE])
 def test_the_commands_of_a_page_run_as_they_stand(page):
-    with Gateway() as gateway:
+    with Gateway(settings=PATIENT_LOG) as gateway:
         out = beside(gateway, commands(page))
         assert out and '"ok":false' not in out
         if "/drain" in commands(page):
@@ -31,7 +31,7 @@ def test_the_commands_of_a_page_run_as_they_stand(page):
 
 @pytest.mark.parametrize("page", ["README.md", "README.zh-CN.md"])
 def test_a_sale_is_made_bought_and_confirmed_by_pasting_a_readme(page):
-    with Gateway() as gateway:
+    with Gateway(settings=PATIENT_LOG) as gateway:
         out = beside(gateway, commands(page))
         assert '"state":"confirmed"' in out and '"ok":true' in out
         assert [(order["user"], order["state"]) for order in gateway.orders("spring")] == [("ann", "confirmed")]
@@ -40,7 +40,7 @@ def test_a_sale_is_made_bought_and_confirmed_by_pasting_a_readme(page):
 
 @pytest.mark.parametrize("page", ["docs/operations.md", "docs/zh/operations.md"])
 def test_a_backup_made_as_documented_starts(tmp_path, page):
-    with Gateway() as gateway:
+    with Gateway(settings=PATIENT_LOG) as gateway:
         sale = gateway.make_sale(stock=3)
         assert gateway.buy(sale, "ann").status == 202
         backup = tmp_path / "state"

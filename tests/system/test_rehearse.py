@@ -7,7 +7,7 @@ import subprocess
 
 import pytest
 from faults import preloaded
-from penstock import ANY_VERSION, REHEARSE, Gateway, call, free_port, wait_until
+from penstock import ANY_VERSION, PATIENT_LOG, REHEARSE, Gateway, call, free_port, wait_until
 
 # "localhost" as many machines have it: ::1 first.
 NAMES = """#define _GNU_SOURCE
@@ -28,7 +28,7 @@ int getaddrinfo(const char *node, const char *service, const struct addrinfo *hi
 
 @pytest.fixture(scope="module")
 def gateway():
-    with Gateway() as g:
+    with Gateway(settings=PATIENT_LOG) as g:
         yield g
 
 

@@ -10,7 +10,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 from load import Load
-from penstock import Gateway, wait_until
+from penstock import PATIENT_LOG, Gateway, wait_until
 from rehearsal import make_twin, mark, new_key
 from settle import (PostgresServer, Sqlite, Worker, assert_results, assert_same_orders, buy, decide, init, kill_now_and_then, orders_in,
                     wait_results, wait_stored, worker_of)
@@ -39,7 +39,7 @@ def shop(tmp_path):
 
 @pytest.fixture()
 def gateway():
-    with Gateway() as g:
+    with Gateway(settings=PATIENT_LOG) as g:
         g.no_limits()
         yield g
 
@@ -133,7 +133,7 @@ def test_a_database_that_crashes_under_its_worker_has_each_order_once(gateway):
 
 
 def test_several_logs_in_one_database_stay_apart(gateway, shop):
-    with Gateway() as other:
+    with Gateway(settings=PATIENT_LOG) as other:
         other.no_limits()
         sales = [g.make_sale(stock=10) for g in (gateway, other)]
         for g, sale in zip((gateway, other), sales):

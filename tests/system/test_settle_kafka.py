@@ -11,7 +11,7 @@ import uuid
 
 import pytest
 from load import Load
-from penstock import Gateway, wait_until
+from penstock import PATIENT_LOG, Gateway, wait_until
 from settle import (PostgresServer, Sqlite, Topic, assert_results, assert_same_orders, buy, init, kafka_worker, kill_now_and_then, orders_in,
                     wait_results, wait_stored)
 
@@ -29,7 +29,7 @@ def shop(tmp_path):
 
 @pytest.fixture()
 def gateway():
-    with Gateway() as g:
+    with Gateway(settings=PATIENT_LOG) as g:
         g.no_limits()
         yield g
 

@@ -6,14 +6,14 @@ import time
 
 import pytest
 from load import Load, judge
-from penstock import ANY_VERSION, REHEARSE, Gateway, raw, rfc3339, wait_until
+from penstock import ANY_VERSION, PATIENT_LOG, REHEARSE, Gateway, raw, rfc3339, wait_until
 from rehearsal import make_twin, mark, new_key, sign
 from test_buying import is_no
 
 
 @pytest.fixture(scope="module")
 def gateway():
-    with Gateway() as g:
+    with Gateway(settings=PATIENT_LOG) as g:
         g.no_limits()
         yield g
 
@@ -228,7 +228,7 @@ def test_keys_are_the_business_of_admins(gateway):
 
 
 def test_there_are_at_most_eight_keys_and_a_restart_keeps_them():
-    with Gateway() as g:
+    with Gateway(settings=PATIENT_LOG) as g:
         g.no_limits()
         keys = [new_key(g) for _ in range(8)]
         is_no(g.admin("POST", "/admin/v1/rehearsal-keys"), 409, "conflict")
@@ -325,7 +325,7 @@ def test_lines_of_the_log_about_a_twin_say_rehearsal(gateway):
 @pytest.mark.parametrize("key_of_rule,code", [("user", "user_rate"), ("ip", "ip_rate"), ("sale", "sale_rate"), ("global", "global_rate")])
 def test_a_rehearsal_meets_every_limit_and_takes_nobodys_turn(key_of_rule, code):
     """Of each kind, with the user and the address of a real buyer: counted apart, by the same rule."""
-    with Gateway() as g:
+    with Gateway(settings=PATIENT_LOG) as g:
         g.no_limits()
         key, sale = new_key(g), g.make_sale(per_user_cap=100, stock=100)
         make_twin(g, sale, per_user_cap=100, stock=100)
@@ -370,7 +370,7 @@ def shadow(g, sale, key_path, *options):
 
 def test_a_rehearsal_beside_a_live_sale_is_proved_and_the_live_sale_is_untouched(tmp_path):
     """Real buyers go on buying meanwhile; afterwards the books of both are right, and neither has a buyer of the other."""
-    with Gateway() as g:
+    with Gateway(settings=PATIENT_LOG) as g:
         g.no_limits()
         sale = g.make_sale(stock=100000, skus=[{"sku": "phone", "stock": 100000, "price": {"amount": "9.90", "currency": "CNY"}}, {"sku": "case", "stock": 7}],
                            reservation_ttl_s=600, attributes={"title": "11.11"})

@@ -9,13 +9,13 @@ import subprocess
 
 import pytest
 from faults import Disk, mounted, preloaded
-from penstock import Gateway, wait_until
+from penstock import PATIENT_LOG, Gateway, wait_until
 
 
 @pytest.fixture(scope="module")
 def state_with_orders(tmp_path_factory):
     """A state directory with two orders in it; to be copied."""
-    with Gateway(directory=tmp_path_factory.mktemp("sold")) as gateway:
+    with Gateway(directory=tmp_path_factory.mktemp("sold"), settings=PATIENT_LOG) as gateway:
         gateway.no_limits()
         gateway.make_sale("shoes", stock=5)
         for user in ("ann", "bob"):
@@ -27,7 +27,7 @@ def state_with_orders(tmp_path_factory):
 @pytest.fixture
 def sold(tmp_path, state_with_orders):
     """A gateway that is about to start on such a directory."""
-    gateway = Gateway(directory=tmp_path)
+    gateway = Gateway(directory=tmp_path, settings=PATIENT_LOG)
     shutil.copytree(state_with_orders, gateway.state)
     gateway.state.chmod(0o700)
     yield gateway
