@@ -11,6 +11,7 @@
 #include <string.h>
 
 #define REFRESH_MS      1000
+#define READER_WAIT_MS  10
 #define PRODUCE_REQUEST 0 /* its number in Kafka's protocol */
 
 static const struct oq_kafka_property defaults[] = {
@@ -180,6 +181,8 @@ static int set_properties(rd_kafka_conf_t *conf, const struct oq_kafka_config *c
                                   fault);
     if (err == 0 && role == OQ_KAFKA_WATCHER) /* it produces nothing and needs no producer id */
         err = oq_kafka_conf_set(conf, "enable.idempotence", "false", fault);
+    if (err == 0 && role == OQ_KAFKA_READER) /* a held fetch keeps the next partition waiting */
+        err = set_int(conf, "fetch.wait.max.ms", READER_WAIT_MS, fault);
     if (err == 0)
         err = oq_kafka_conf_set(conf, "bootstrap.servers", settings->brokers, fault);
     return err;
@@ -205,7 +208,8 @@ int oq_kafka_client_new(const struct oq_kafka_config *config, enum oq_kafka_role
         err = ps_fault(fault, PS_E_NOMEM, config->set.topic, "out of memory");
         goto fail;
     }
-    rd_kafka_type_t type = role == OQ_KAFKA_CONSUMER ? RD_KAFKA_CONSUMER : RD_KAFKA_PRODUCER;
+    bool reads = role == OQ_KAFKA_CONSUMER || role == OQ_KAFKA_READER;
+    rd_kafka_type_t type = reads ? RD_KAFKA_CONSUMER : RD_KAFKA_PRODUCER;
     rd_kafka_t *handle = rd_kafka_new(type, conf, why, sizeof why);
     if (handle == NULL) {
         err = rd_kafka_last_error() == RD_KAFKA_RESP_ERR__INVALID_ARG ? PS_E_INVALID : PS_E_IO;

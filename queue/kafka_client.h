@@ -25,7 +25,8 @@ void oq_kafka_config_done(struct oq_kafka_config *config); /* one of {0} is allo
 enum oq_kafka_role {
     OQ_KAFKA_WATCHER, /* asks for metadata, ends and settings */
     OQ_KAFKA_PRODUCER,
-    OQ_KAFKA_CONSUMER
+    OQ_KAFKA_CONSUMER, /* follows: the broker holds a fetch at the end until there is more */
+    OQ_KAFKA_READER    /* reads what there is */
 };
 
 /* What a handle calls on the thread that polls it; each may be NULL. `opaque` goes to all. Lives as
