@@ -86,6 +86,9 @@ enum gw_metric {
     GW_M_UPSTREAM_LIMIT,       /* penstock_upstream_limit{pool} */
     GW_M_UPSTREAM_WAITING,     /* penstock_upstream_waiting{pool} */
     GW_M_UPSTREAM_BUSY,        /* penstock_upstream_busy_total{pool} */
+    GW_M_DISCOVERY_STATE,      /* penstock_discovery_state{pool,source,state} */
+    GW_M_DISCOVERY_SUCCESS,    /* penstock_discovery_success_time_seconds{pool,source} */
+    GW_M_DISCOVERY_FAILURES,   /* penstock_discovery_failures_total{pool,source} */
     GW_M_ROUTE_FALLBACKS,      /* penstock_route_fallbacks_total{route,kind} */
     GW_M_ROUTE_SPLIT,          /* penstock_route_split_ratio{route,pool,split} */
     GW_M_ROUTE_SHADOWS,        /* penstock_route_shadows_total{route,result} */

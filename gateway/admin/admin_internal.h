@@ -223,6 +223,8 @@ struct sale_entry *op_sale(struct op_request *request);
 
 /* The samples of a row of pools or routes; `table` may be NULL. */
 void op_print_pools(FILE *out, enum gw_metric row, const struct up_table *table);
+void op_print_discovery(FILE *out, enum gw_metric row, const struct up_discovery *discovery,
+                        const struct up_table *table);
 
 /* --- pools.c --- */
 /* Adds to a pool's document its endpoints as they are at this moment; 0 or -1. */

@@ -130,6 +130,12 @@ static void print_asked(FILE *out, size_t row, void *ctx)
     case GW_M_ROUTE_REQUESTS:
         op_print_pools(out, (enum gw_metric)row, up_registry_table(scrape->deps->shop));
         break;
+    case GW_M_DISCOVERY_STATE:
+    case GW_M_DISCOVERY_SUCCESS:
+    case GW_M_DISCOVERY_FAILURES:
+        op_print_discovery(out, (enum gw_metric)row, up_membership_discovery(scrape->deps->members),
+                           up_registry_table(scrape->deps->shop));
+        break;
     case GW_M_CACHE_REQUESTS:
     case GW_M_CACHE_ANSWERS:
     case GW_M_CACHE_BYTES:

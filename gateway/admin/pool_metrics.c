@@ -209,3 +209,29 @@ void op_print_pools(FILE *out, enum gw_metric row, const struct up_table *table)
                     sum_of(view, row));
     }
 }
+
+static void print_discovery(FILE *out, enum gw_metric row, const char *pool,
+                            const struct up_discovery_view *view)
+{
+    const char *name = gw_metric_table[row].name;
+
+    if (row == GW_M_DISCOVERY_SUCCESS)
+        fprintf(out, "%s{pool=\"%s\",source=\"%s\"} %" PRId64 ".%03" PRId64 "\n", name, pool,
+                view->source, view->good_ms / 1000, view->good_ms % 1000);
+    else if (row == GW_M_DISCOVERY_FAILURES)
+        fprintf(out, "%s{pool=\"%s\",source=\"%s\"} %" PRId64 "\n", name, pool, view->source,
+                view->failures);
+    for (size_t i = 0; row == GW_M_DISCOVERY_STATE && up_discovery_state_names[i] != NULL; i++)
+        fprintf(out, "%s{pool=\"%s\",source=\"%s\",state=\"%s\"} %d\n", name, pool, view->source,
+                up_discovery_state_names[i], view->state == i);
+}
+
+void op_print_discovery(FILE *out, enum gw_metric row, const struct up_discovery *discovery,
+                        const struct up_table *table)
+{
+    struct up_discovery_view view;
+
+    for (size_t i = 0; table != NULL && i < table->pool_count; i++)
+        if (up_discovery_view(discovery, table->pools[i].pool->name, &view))
+            print_discovery(out, row, table->pools[i].pool->name, &view);
+}

@@ -12,7 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-const char *const up_discovery_state_names[] = {"waiting", "ok", "failed", "held"};
+const char *const up_discovery_state_names[] = {"waiting", "ok", "failed", "held", NULL};
 
 struct up_discovery {
     struct up_discovery_settings settings;
@@ -170,6 +170,7 @@ static void take_list(struct up_source *source, struct up_found *found, int64_t 
     source->is_baseline = true;
     source->have = accepted;
     source->view.endpoint_count = accepted.count;
+    source->view.good_ms = wall_ms(source);
     up_found_free(&old);
     set_state(source, UP_DISCOVERY_OK, next_ms, why);
     if (news || from == UP_DISCOVERY_FAILED)
@@ -245,6 +246,7 @@ void up_source_fail(struct up_source *source, int64_t next_ms, const char *fmt, 
     (void)vsnprintf(why, sizeof why, fmt, args);
     va_end(args);
     drop_held(source);
+    source->view.failures++;
     set_state(source, UP_DISCOVERY_FAILED, next_ms, why);
 }
 
@@ -314,6 +316,7 @@ static int start(struct up_source *source)
     source->kind = kinds[source->doc->discovery.by];
     source->is_baseline = false;
     source->view.source = source->kind->name;
+    source->view.good_ms = source->view.failures = 0;
     set_state(source, UP_DISCOVERY_WAITING, 0, "");
     return source->kind->start != NULL ? source->kind->start(source, &source->state) : 0;
 }

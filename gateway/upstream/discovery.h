@@ -31,7 +31,8 @@ enum up_discovery_state {
     UP_DISCOVERY_FAILED, /* the last good list stays */
     UP_DISCOVERY_HELD    /* so does it, for UP_HELD_MS */
 };
-extern const char *const up_discovery_state_names[]; /* "waiting", "ok", "failed", "held" */
+extern const char
+    *const up_discovery_state_names[]; /* "waiting", "ok", "failed", "held"; NULL-terminated */
 
 struct up_discovery_view {
     const char *source; /* "file", "dns", "srv", "registration" */
@@ -39,6 +40,8 @@ struct up_discovery_view {
     int64_t since_ms; /* wall clock: so long in this state */
     int64_t next_ms;  /* wall clock: the next look, or the end of holding; 0: none is planned */
     const char *why;  /* "": there is nothing to say */
+    int64_t good_ms;  /* wall clock: when the source last gave the list in force; 0: it has not */
+    int64_t failures; /* of this source */
     size_t endpoint_count;
 };
 

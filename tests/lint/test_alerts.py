@@ -26,6 +26,14 @@ def test_each_alert_names_the_heading_of_its_page():
         assert (page, anchor) == ("docs/troubleshooting.md", rule["alert"].lower()) and anchor in pages
 
 
+def assert_plan(tmp_path, series, checks):
+    """What promtool finds to be true of the rules with these series."""
+    plan = tmp_path / "plan.yml"
+    plan.write_text(yaml.safe_dump({"rule_files": [str(RULES)], "evaluation_interval": "1m", "tests": [{"interval": "1m", "input_series": series, "alert_rule_test": checks}]}))
+    done = subprocess.run(["promtool", "test", "rules", plan], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
 def cluster(job, members):
     """What the gateways of one cluster show for ten minutes: each sees so many members."""
     for number, seen in enumerate(members, 1):
@@ -34,6 +42,21 @@ def cluster(job, members):
         yield {"series": f"penstock_log_available{labels}", "values": "1x10"}
         yield {"series": f"penstock_cluster_members{labels}", "values": f"{seen}x10"}
         yield {"series": f'penstock_answers_total{{job="{job}", instance="{job}-{number}", verdict="unauthenticated"}}', "values": "0x10"}
+
+
+@pytest.mark.parametrize("state, alert, since, summary", [
+    ("failed", "PenstockDiscoveryFailing", "2m", "gw-1: the endpoints of the pool web are out of date: its file fails"),
+    ("held", "PenstockListHeld", "0m", "gw-1: the pool web would lose so many endpoints that its new list waits for a minute")])
+def test_who_has_to_look_after_a_discovery_is_told(tmp_path, state, alert, since, summary):
+    """From the moment on at which it is in that state for so long, and not before."""
+    series = [{"series": f'penstock_discovery_state{{instance="gw-1", pool="web", source="file", state="{one}"}}', "values": f"0x3 {int(one == state)}x10"}
+              for one in ("waiting", "ok", "failed", "held")]
+    fires = {"exp_labels": {"instance": "gw-1", "pool": "web", "source": "file", "state": state, "severity": "ticket"},
+             "exp_annotations": {"summary": summary, "runbook_url": f"docs/troubleshooting.md#{alert.lower()}"}}
+    due = 4 + int(since[:-1])
+    checks = [{"eval_time": f"{minute}m", "alertname": name, "exp_alerts": [fires] if name == alert and minute >= due else []}
+              for minute in (3, due, due + 3) for name in ("PenstockDiscoveryFailing", "PenstockListHeld")]
+    assert_plan(tmp_path, series, checks)
 
 
 @pytest.mark.parametrize("jobs, apart", [
@@ -47,7 +70,4 @@ def test_alerts_are_silent_where_all_is_well(tmp_path, jobs, apart):
         {"exp_labels": {"job": job, "severity": "ticket"},
          "exp_annotations": {"summary": f"{job}: the gateways do not all see each other; do they use the same Redis?",
                              "runbook_url": "docs/troubleshooting.md#penstockmembersapart"}} for job in sorted(apart)]})
-    plan = tmp_path / "plan.yml"
-    plan.write_text(yaml.safe_dump({"rule_files": [str(RULES)], "evaluation_interval": "1m", "tests": [{"interval": "1m", "input_series": series, "alert_rule_test": checks}]}))
-    done = subprocess.run(["promtool", "test", "rules", plan], capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout + done.stderr
+    assert_plan(tmp_path, series, checks)

@@ -8,7 +8,7 @@ import time
 import pytest
 from cluster import PATIENT, Cluster
 from dns import Dns
-from penstock import ANY_VERSION, Gateway, wait_until
+from penstock import ANY_VERSION, Gateway, call, wait_until
 from upstreams import Upstream
 
 names = (f"pool{n}" for n in itertools.count())
@@ -120,6 +120,38 @@ def test_a_list_that_shrinks_is_held_until_the_document_changes(gateway, shops, 
     assert answer.status == 200, answer
     wait_who(gateway, pool, {0})
     assert discovered(gateway, pool)["state"] == "ok"
+
+
+def metrics(gateway, pool, source):
+    """Its state, when it last said what is in force, and how often it failed."""
+    states = [state for state in ("waiting", "ok", "failed", "held") if gateway.metric(f'penstock_discovery_state{{pool="{pool}",source="{source}",state="{state}"}}')]
+    return states, *(gateway.metric(f'penstock_discovery_{name}{{pool="{pool}",source="{source}"}}') for name in ("success_time_seconds", "failures_total"))
+
+
+def test_metrics_tell_the_state_of_a_discovery_by_pool_and_source(gateway, shops, folder):
+    path = folder / "told.json"
+    pool = put_pool(gateway, {"file": path.name})
+    wait_until(lambda: metrics(gateway, pool, "file")[0] == ["failed"], what="its failure")
+    states, success, failures = metrics(gateway, pool, "file")
+    assert success == 0 and failures >= 1
+    wait_until(lambda: metrics(gateway, pool, "file")[2] > failures, what="another look")  # each one counts
+    began = time.time()
+    replace(path, [{"address": shop.address} for shop in shops])
+    wait_until(lambda: metrics(gateway, pool, "file")[0] == ["ok"], what="its list")
+    _, first, failures = metrics(gateway, pool, "file")
+    assert began - 0.01 <= first <= time.time()
+    wait_until(lambda: metrics(gateway, pool, "file")[1] > first, what="another look")  # also at what has not changed
+    replace(path, [{"address": shops[0].address}])
+    wait_until(lambda: metrics(gateway, pool, "file")[0] == ["held"], what="its shorter list")
+    _, last, again = metrics(gateway, pool, "file")
+    time.sleep(1.5)
+    assert metrics(gateway, pool, "file")[1:] == (last, failures) and again == failures  # neither good nor failed
+    assert gateway.admin("PATCH", f"/admin/v1/pools/{pool}", {"discovery": {"file": None, "registration": True}}, ANY_VERSION).status == 200
+    assert "waiting" in metrics(gateway, pool, "registration")[0] or "ok" in metrics(gateway, pool, "registration")[0]
+    text = call(gateway.admin_port, "GET", "/metrics").text
+    assert f'penstock_discovery_state{{pool="{pool}",source="file"' not in text  # one source at a time
+    assert gateway.admin("PUT", "/admin/v1/pools/named", {"endpoints": [{"address": shops[0].address}]}).status == 201
+    assert 'penstock_discovery_state{pool="named"' not in call(gateway.admin_port, "GET", "/metrics").text
 
 
 # --- DNS ---
