@@ -142,17 +142,16 @@ class Worker:
         return done
 
 
-def kill_now_and_then(workers, seconds, dice, at_least=0.3, at_most=1.5):
-    """Kills one after the other at odd moments, and starts it again; how often."""
-    until = time.monotonic() + seconds
-    kills = 0
-    while time.monotonic() < until:
+def kill_now_and_then(workers, kills, dice, at_least=0.3, at_most=1.5, until=lambda: True):
+    """Kills one after the other at odd moments, and starts it again: so often, and until this holds."""
+    end = time.monotonic() + 120
+    while kills > 0 or not until():
+        assert time.monotonic() < end, "what the kills go on for did not come"
         time.sleep(dice.uniform(at_least, at_most))
         worker = dice.choice(workers)
         worker.kill()
         worker.start()
-        kills += 1
-    return kills
+        kills -= 1
 
 
 def buy(gateway, sale, count, prefix="u"):
