@@ -24,7 +24,7 @@ BY_DEFAULT = {
 
 # Several workers (pytest-xdist) take test after test from one list: so the longest come first. What shares a costly fixture stays together.
 LONGEST = ("test_cluster_chaos", "test_soak", "test_cluster_resume", "test_capacity")
-TOGETHER = ("test_asyncapi",)
+TOGETHER = ("calm", "cluster_once", "expired", "written")
 
 
 def rank(item):
@@ -36,8 +36,8 @@ def rank(item):
 def pytest_collection_modifyitems(items):
     items.sort(key=rank)
     for item in items:
-        if item.module.__name__ in TOGETHER:
-            item.add_marker(pytest.mark.xdist_group(item.module.__name__))
+        for fixture in set(TOGETHER).intersection(item.fixturenames):
+            item.add_marker(pytest.mark.xdist_group(fixture))
         if item.module.__name__ in CLUSTER_FILES and item.originalname not in BY_DEFAULT:
             item.add_marker(pytest.mark.soak)
 

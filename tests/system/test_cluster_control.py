@@ -81,16 +81,18 @@ def test_a_pin_of_the_level_and_of_a_feature_holds_everywhere_until_its_end(calm
         return now["level"], now["features"]["exports"]["state"], now["features"]["exact_stock"]["state"]
 
     for at, gateway in enumerate(calm.gateways):
-        pin = gateway.admin("POST", "/admin/v1/overload/pin", {"level": 2, "ttl_s": 20 if at < 2 else 3, "reason": f"by {at}"})
+        pin = gateway.admin("POST", "/admin/v1/overload/pin", {"level": 2, "ttl_s": 600, "reason": f"by {at}"})
         assert pin.status == 200 and state(gateway) == (2, "off", "off"), pin
-        assert gateway.admin("POST", "/admin/v1/features/exports/pin", {"state": "on", "ttl_s": 60}).status == 200
+        assert gateway.admin("POST", "/admin/v1/features/exports/pin", {"state": "on", "ttl_s": 600}).status == 200
         everywhere(calm, lambda g: state(g) == (2, "on", "off"), "the pins")
         assert all(g.admin("GET", "/admin/v1/overload?history_s=0").json["pin"]["until"] == pin.json["pin"]["until"] for g in calm.gateways)
         assert calm[(at + 1) % 3].admin("POST", "/admin/v1/features/exports/unpin").status == 200
         everywhere(calm, lambda g: state(g) == (2, "off", "off"), "the end of a pin")
         if at < 2:
             assert calm[(at + 1) % 3].admin("POST", "/admin/v1/overload/unpin").status == 200
-        everywhere(calm, lambda g: state(g) == (0, "on", "on"), "the end of the other")
+            everywhere(calm, lambda g: state(g) == (0, "on", "on"), "the end of the other")
+    until = gateway.admin("POST", "/admin/v1/overload/pin", {"level": 2, "ttl_s": 3, "reason": "nearly over"}).json["pin"]["until"]
+    everywhere(calm, lambda g: state(g) == (0, "on", "on") and rfc3339() >= until, "its end by itself")
 
 
 def test_a_sale_opens_everywhere_at_its_time_once_with_its_stock(calm):

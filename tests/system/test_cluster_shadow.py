@@ -74,16 +74,19 @@ def test_a_rehearsal_beside_a_live_sale_of_a_cluster_is_proved_and_touches_nothi
     for gateway in cluster.living():
         assert {order["user"].startswith(prefix) for order in gateway.orders(twin)} == {True}
         assert {order["user"].startswith(prefix) for order in gateway.orders(sale)} == {False}
-    assert {line["type"].split(".")[2] for line in records(cluster[0], twin)} >= {"accepted", "confirmed", "adjusted", "fenced"}
-    assert {line.get("rehearsal", False) for line in records(cluster[0], twin)} == {True}
-    assert {line.get("rehearsal", False) for line in records(cluster[0], sale)} == {False}
+    of_twin, of_sale = records(cluster[0], twin), records(cluster[0], sale)
+    assert {line["type"].split(".")[2] for line in of_twin} >= {"accepted", "confirmed", "adjusted", "fenced"}
+    assert {line.get("rehearsal", False) for line in of_twin} == {True}
+    assert {line.get("rehearsal", False) for line in of_sale} == {False}
     kept = cluster.redis.ask("KEYS", f"ps:{{{twin}}}:*").split()
     assert kept and not set(kept) & set(cluster.redis.ask("KEYS", f"ps:{{{sale}}}:*").split())
-    in_kafka = [json.loads(line) for line in values(cluster)]
+    in_kafka = [json.loads(line) for line in values(cluster, len(of_twin) + len(of_sale))]
     assert {event["sale"]: event.get("rehearsal", False) for event in in_kafka} == {sale: False, twin: True}
 
 
-def values(cluster):
-    """All values of the topic, as a stranger's consumer reads them."""
-    text = cluster.kafka.tool("consumer.ConsoleConsumer", "--topic", cluster.topic, "--from-beginning", "--timeout-ms", 5000)
-    return [line for line in text.splitlines() if line.startswith("{")]
+def values(cluster, count):
+    """So many values of the topic, as a stranger's consumer reads them."""
+    text = cluster.kafka.tool("consumer.ConsoleConsumer", "--topic", cluster.topic, "--from-beginning", "--max-messages", count, "--timeout-ms", 30000)
+    found = [line for line in text.splitlines() if line.startswith("{")]
+    assert len(found) == count
+    return found
