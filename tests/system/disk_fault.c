@@ -1,8 +1,9 @@
 /* Preloaded into a gateway under test: a disk that fails on demand, for files by their name. The
  * directory $PENSTOCK_FAULTS holds the orders: the file "write.journal.db-wal" with the text "28"
  * lets every write to a file of that name fail with ENOSPC, "sync.…" every fsync; the text "hang"
- * lets the call wait until the order is gone, "delay 2000" for so many microseconds. "once …"
- * removes the order when it has been carried out. Without an order the call is made. */
+ * lets the call wait until the order is gone, and says so by the file "hangs.sync.…", "delay 2000"
+ * for so many microseconds. "once …" removes the order when it has been carried out. Without an
+ * order the call is made. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
@@ -27,6 +28,18 @@ static int read_order(const char *path, char *text, size_t size)
     return 0;
 }
 
+static void wait_for_end(const char *directory, const char *path)
+{
+    char mark[2 * PATH_MAX + 16], text[64];
+
+    snprintf(mark, sizeof mark, "%s/hangs.%s", directory, strrchr(path, '/') + 1);
+    int fd = open(mark, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+    if (fd >= 0)
+        close(fd);
+    while (read_order(path, text, sizeof text) == 0 && strncmp(text, "hang", 4) == 0)
+        usleep(5000);
+}
+
 /* The errno to fail with, or 0. */
 static int fault(const char *call, int fd)
 {
@@ -40,8 +53,8 @@ static int fault(const char *call, int fd)
         return 0;
     target[len] = '\0';
     snprintf(path, sizeof path, "%s/%s.%s", directory, call, strrchr(target, '/') + 1);
-    while (read_order(path, text, sizeof text) == 0 && strncmp(text, "hang", 4) == 0)
-        usleep(5000);
+    if (read_order(path, text, sizeof text) == 0 && strncmp(text, "hang", 4) == 0)
+        wait_for_end(directory, path);
     errno = saved;
     if (read_order(path, text, sizeof text) != 0) {
         errno = saved;

@@ -57,6 +57,10 @@ class Disk:
     def hang_syncs(self, names=JOURNAL):
         self.order("sync", names, "hang")
 
+    def hangs(self, call, name):
+        """A call does so, as it was told to."""
+        return (self.orders / f"hangs.{call}.{name}").exists()
+
     def slow_syncs(self, microseconds, names=JOURNAL):
         self.order("sync", names, f"delay {microseconds}")
 

@@ -2,13 +2,13 @@
 import uuid
 
 import pytest
-from penstock import Gateway
+from penstock import PATIENT_LOG, Gateway
 from test_buying import is_no, post, together
 
 
 @pytest.fixture(scope="module")
 def gateway():
-    with Gateway() as g:
+    with Gateway(settings=PATIENT_LOG) as g:
         g.no_limits()
         yield g
 
@@ -183,7 +183,7 @@ def test_fifty_clicks_at_once_without_a_key_make_one_order(gateway):
 
 
 def test_keys_and_caps_are_remembered_over_a_restart():
-    with Gateway() as g:
+    with Gateway(settings=PATIENT_LOG) as g:
         g.no_limits()
         sale, other = g.make_sale(stock=5), g.make_sale(stock=5, per_user_cap=2)
         order, freed = g.buy(sale, "u", key="k").json, g.buy(other, "u", key="k").json

@@ -5,7 +5,7 @@ import threading
 import time
 
 import pytest
-from penstock import ANY_VERSION, Gateway
+from penstock import ANY_VERSION, PATIENT_LOG, Gateway, wait_until
 from test_buying import is_no, post, together
 
 
@@ -55,6 +55,11 @@ def is_refused(answer, code, name):
     assert not any(header.lower().startswith("x-ratelimit") for header, _ in answer.raw_headers)
 
 
+def wait_held(gateway, count=1):
+    """Until so many requests are held by leaky buckets."""
+    wait_until(lambda: gateway.metric("penstock_limit_waiting") == count, what="those who are held")
+
+
 def sale_of(gateway, **document):
     return gateway.make_sale(**{"stock": 1000, "per_user_cap": 1000, **document})
 
@@ -79,11 +84,8 @@ def test_a_token_bucket_passes_its_burst_and_then_says_when(gateway):
                          ids=lambda members: members["algorithm"])
 def test_who_waits_as_long_as_he_was_told_is_let_in(gateway, members):
     name = rule(gateway, period_s=1, **members)
-    sale, answer = sale_of(gateway), None
-    for _ in range(8):
-        answer = gateway.buy(sale, "u")
-        if answer.status == 429:
-            break
+    sale = sale_of(gateway)
+    answer = wait_until(lambda: (no := gateway.buy(sale, "u")).status == 429 and no, every=0, what="a refusal")
     is_refused(answer, "user_rate", name)
     time.sleep(fields(answer)[0][2])
     assert gateway.buy(sale, "u").status == 202
@@ -138,7 +140,7 @@ def test_a_full_waiting_room_refuses(gateway):
 
 @pytest.mark.parametrize("command,verdict,key", [("pause", (503, "paused"), None), ("end", (409, "ended"), "fresh")])
 def test_who_was_held_is_told_what_happened_meanwhile(gateway, command, verdict, key):
-    rule(gateway, algorithm="leaky_bucket", key="global", rate=1, period_s=1, max_wait_ms=5000)
+    rule(gateway, algorithm="leaky_bucket", key="global", rate=1, period_s=2, max_wait_ms=5000)
     sale = sale_of(gateway)
     assert gateway.buy(sale, "owner").status == 202
     answers = {}
@@ -149,7 +151,7 @@ def test_who_was_held_is_told_what_happened_meanwhile(gateway, command, verdict,
     threads = [threading.Thread(target=buy, args=(user,)) for user in ("owner", "other")]
     for thread in threads:
         thread.start()
-    time.sleep(0.1)
+    wait_held(gateway, 2)
     assert gateway.admin("POST", f"/admin/v1/sales/{sale}/{command}").status == 200
     for thread in threads:
         thread.join()
@@ -180,25 +182,25 @@ def test_waits_of_several_rules_add_up_to_no_more_than_one_may_be(gateway):
 
 def test_who_was_held_until_all_was_sold_is_told_so(gateway):
     sale, other = sale_of(gateway, stock=1), sale_of(gateway)
-    rule(gateway, algorithm="leaky_bucket", key="user", rate=1, period_s=1, max_wait_ms=5000)
+    rule(gateway, algorithm="leaky_bucket", key="user", rate=1, period_s=2, max_wait_ms=5000)
     assert gateway.buy(other, "held").status == 202
     answers = []
     thread = threading.Thread(target=lambda: answers.append(gateway.buy(sale, "held")))
     thread.start()
-    time.sleep(0.1)
+    wait_held(gateway)
     assert gateway.buy(sale, "quick").status == 202
     thread.join()
     is_no(answers[0], 409, "sold_out")
 
 
 def test_who_was_blocked_while_he_was_held_buys_nothing(gateway):
-    rule(gateway, algorithm="leaky_bucket", key="user", rate=1, period_s=1, max_wait_ms=5000)
+    rule(gateway, algorithm="leaky_bucket", key="user", rate=1, period_s=2, max_wait_ms=5000)
     sale = sale_of(gateway)
     assert gateway.buy(sale, "bot").status == 202
     answers = []
     thread = threading.Thread(target=lambda: answers.append(gateway.buy(sale, "bot")))
     thread.start()
-    time.sleep(0.1)
+    wait_held(gateway)
     assert gateway.admin("PUT", "/admin/v1/blocklist/users/bot", {"ttl_s": 3600}).status == 201
     thread.join()
     assert gateway.admin("DELETE", "/admin/v1/blocklist/users/bot", headers=ANY_VERSION).status == 204
@@ -221,12 +223,12 @@ def test_who_is_held_while_the_gateway_drains_is_answered_before_it_leaves():
     with Gateway(settings={"drain": {"delay_ms": 20000, "timeout_ms": 25000}}) as g:
         g.no_limits()
         sale = g.make_sale(stock=9)
-        rule(g, algorithm="leaky_bucket", key="global", rate=1, period_s=1, max_wait_ms=3000)
+        rule(g, algorithm="leaky_bucket", key="global", rate=1, period_s=2, max_wait_ms=3000)
         assert g.buy(sale, "first").status == 202
         answers = []
         thread = threading.Thread(target=lambda: answers.append(g.buy(sale, "held")))
         thread.start()
-        time.sleep(0.2)
+        wait_held(g)
         for _ in range(2):  # the second signal cuts the delay short, and nobody off
             g.process.terminate()
             time.sleep(0.2)

@@ -1,5 +1,6 @@
 """How loaded the gateway says it is: one sample for metrics and admin API, a history of ten minutes, and figures that show what really
 happens to it: orders, a slow log, time in which it could not run, a CPU quota. What cannot be read is absent, never 0."""
+import math
 import re
 import signal
 import time
@@ -84,22 +85,23 @@ def test_orders_show_as_rate_latency_and_answers(gateway):
         return sum(overload(gateway, 600)["history"]["answers"].get(verdict, []))
 
     sale = gateway.make_sale(stock=40)
-    time.sleep(3.1)  # the orders of tests before are in the history, and not among its last three points below
+    time.sleep(3.1)  # the orders of tests before are in the history, and not among its last points below
     before = {verdict: answered(verdict) for verdict in ("accepted", "sold_out")}
-    longest_ms = 0
+    longest_ms, started = 0, time.monotonic()
     for i in range(60):
         began = time.monotonic()
         gateway.buy(sale, f"ann-{i}")
         longest_ms = max(longest_ms, (time.monotonic() - began) * 1000)
+    took_s = time.monotonic() - started
     time.sleep(2.1)
     assert answered("accepted") - before["accepted"] == pytest.approx(40, abs=6)  # a second is one of eleven samples, at times
     assert answered("sold_out") - before["sold_out"] == pytest.approx(20, abs=4)
-    history = overload(gateway, 3)["history"]
-    assert max(history["signals"]["admitted_rate"]) >= 20
+    history = overload(gateway, math.ceil(time.monotonic() - started) + 1)["history"]
+    assert max(history["signals"]["admitted_rate"]) >= 20 / max(1, took_s)
     assert 0 < max(history["signals"]["log_latency_ms"]) <= longest_ms
     assert all(0 < p50 <= p99 for p50, p99 in zip(history["order_p50_ms"], history["order_p99_ms"]) if p50 is not None)
     assert any(p50 is not None for p50 in history["order_p50_ms"])
-    assert values(gateway)["admitted_rate"] == 0
+    wait_until(lambda: values(gateway)["admitted_rate"] == 0, what="the end")
 
 
 def test_history_has_a_point_a_second_and_as_many_as_were_asked_for(gateway):
@@ -117,7 +119,8 @@ def test_history_shows_the_level_second_by_second(gateway):
     assert gateway.admin("POST", "/admin/v1/overload/pin", {"level": 3, "ttl_s": 60, "reason": "a test"}).status == 200
     wait_until(lambda: overload(gateway, 2)["history"]["level"] == [3, 3], what="two seconds of it")
     assert gateway.admin("POST", "/admin/v1/overload/unpin", {"reason": "a test"}).status == 200
-    wait_until(lambda: overload(gateway, 3)["history"]["level"] == [3, 0, 0], what="two seconds after it")
+    levels = wait_until(lambda: (seen := overload(gateway, 60)["history"]["level"])[-2:] == [0, 0] and seen, what="two seconds after it")
+    assert levels[levels.index(3):] == sorted(levels[levels.index(3):], reverse=True), levels
     assert set(overload(gateway)["history"]) >= {"level", "shed_share"} and set(overload(gateway, 3)["history"]["shed_share"]) == {0}
 
 
@@ -130,17 +133,17 @@ def test_who_may_only_look_may_look_and_nobody_else(gateway):
 def test_connections_and_requests_are_counted_by_every_worker(gateway):
     with Load(gateway, gateway.make_sale(stock=100000), threads=12, pause=0.01):
         wait_until(lambda: gateway.metric("penstock_connections") >= 12, what="all connections")
-        shown = overload(gateway)["signals"]["connections"]["value"]
-        assert shown == pytest.approx(12 / 20000, abs=2e-4)
+        wait_until(lambda: values(gateway)["connections"] == pytest.approx(12 / 20000, abs=2e-4), what="their share")
 
 
 def test_time_in_which_no_worker_runs_is_loop_delay(gateway):
     time.sleep(1.1)
+    started = time.monotonic()
     assert gateway.process.poll() is None
     gateway.process.send_signal(signal.SIGSTOP)
     time.sleep(0.6)
     gateway.process.send_signal(signal.SIGCONT)
-    wait_until(lambda: max(series(gateway, "loop_delay_ms", 4) or [0]) > 300, what="the delay")
+    wait_until(lambda: max(series(gateway, "loop_delay_ms", math.ceil(time.monotonic() - started)) or [0]) > 300, what="the delay")
 
 
 def test_a_log_that_is_slow_raises_the_pressure_and_names_itself(tmp_path):
@@ -173,17 +176,20 @@ def test_a_redis_that_is_slow_shows_in_the_latency_of_the_counter(redis):
             gateway.no_limits()
             sale = gateway.make_sale(stock=100000)
 
+            def latency():
+                latency = overload(gateway)["signals"]["store_latency_ms"]
+                assert "absent" not in latency
+                return latency
+
             def latency_ms():
-                signals = overload(gateway)["signals"]
-                assert "absent" not in signals["store_latency_ms"]
-                return signals["store_latency_ms"]["value"]
+                return latency()["value"]
 
             assert latency_ms() == 0  # nobody asks
             with Load(gateway, sale, threads=4):
                 wait_until(lambda: 0 < latency_ms() < 60, what="a latency")
                 proxy.set("redis", delay_ms=60)
-                wait_until(lambda: 60 < latency_ms() < 400, what="a latency with the delay")
-                assert overload(gateway)["signals"]["store_latency_ms"]["share"] > 1
+                late = wait_until(lambda: 60 < (now := latency())["value"] < 400 and now, what="a latency with the delay")
+                assert late["share"] > 1, late
                 proxy.set("redis")
                 wait_until(lambda: 0 < latency_ms() < 60, what="a latency without it")
 
@@ -215,7 +221,7 @@ HIDE = ("unshare", "-m", "sh", "-c", 'for at in $HIDDEN; do mount --bind /dev/nu
 def test_what_cannot_be_read_is_absent_in_both_and_logged_once(tmp_path):
     """A kernel whose files are there and empty."""
     with Gateway(tmp_path, env={"HIDDEN": "/proc/meminfo /proc/stat /proc/pressure/memory"}, prefix=HIDE) as gateway:
-        time.sleep(2.2)
+        wait_until(lambda: overload(gateway, 600)["history"]["points"] >= 2, what="two seconds of history")
         signals = overload(gateway, 2)["signals"]
         value, share, _ = measured(gateway)
         for name, file in (("memory", "/proc/meminfo"), ("machine_cpu", "/proc/stat")):

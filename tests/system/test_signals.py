@@ -45,7 +45,7 @@ def ask_later(port, request):
 
 def test_sigterm_under_load_serves_on_for_its_delay_and_loses_nothing():
     """F16."""
-    with Gateway(settings={"drain": {"delay_ms": 4000}}) as gateway:
+    with Gateway(settings={"drain": {"delay_ms": 4000}, **PATIENT_LOG}) as gateway:
         gateway.no_limits()
         sale = gateway.make_sale(stock=STOCK)
         with Load(gateway, sale) as load:
@@ -67,7 +67,7 @@ def test_sigterm_under_load_serves_on_for_its_delay_and_loses_nothing():
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=["SIGTERM", "SIGINT"])
 def test_a_drain_answers_what_a_limit_holds_back(number):
-    with Gateway() as gateway:
+    with Gateway(settings=PATIENT_LOG) as gateway:
         gateway.no_limits()
         sale = gateway.make_sale(stock=10)
         gateway.limit("global", algorithm="leaky_bucket", key="global", rate=1, period_s=2, burst=1, max_wait_ms=10000,
@@ -82,7 +82,7 @@ def test_a_drain_answers_what_a_limit_holds_back(number):
 
 
 def test_a_drain_takes_the_rest_of_a_request_that_has_begun():
-    with Gateway() as gateway:
+    with Gateway(settings=PATIENT_LOG) as gateway:
         gateway.no_limits()
         sale = gateway.make_sale(stock=10)
         request = buy_bytes(sale, "slow", "k")
@@ -137,6 +137,7 @@ def test_a_disk_that_hangs_does_not_hold_up_the_end_for_ever(tmp_path):
         assert gateway.process.wait(30) == 1  # it could not write all it had
         assert "log_not_flushed" in gateway.log()
         disk.heal()
+        gateway.configure(PATIENT_LOG)
         gateway.start()
         assert gateway.buy(sale, "ann", key="k").json["state"] == "accepted"
         assert gateway.assert_books(sale)["skus"][0]["held"] == 1
@@ -149,7 +150,7 @@ def test_a_control_store_that_hangs_does_not_hold_up_the_end_for_ever(tmp_path):
         disk.hang_syncs(("control.db-wal",))
         change = threading.Thread(target=lambda: pause_in_vain(gateway, sale))
         change.start()
-        time.sleep(0.5)
+        wait_until(lambda: disk.hangs("sync", "control.db-wal"), what="the change at the disk")
         term(gateway)
         assert gateway.process.wait(30) == 1
         change.join()
@@ -166,7 +167,7 @@ def pause_in_vain(gateway, sale):
 
 
 def test_a_second_sigterm_cuts_the_delay_short_and_no_request():
-    with Gateway(settings={"drain": {"delay_ms": 20000, "timeout_ms": 25000}}) as gateway:
+    with Gateway(settings={"drain": {"delay_ms": 20000, "timeout_ms": 25000}, **PATIENT_LOG}) as gateway:
         gateway.no_limits()
         sale = gateway.make_sale(stock=STOCK)
         with Load(gateway, sale) as load:
@@ -262,7 +263,7 @@ def test_sigterm_during_the_start_ends_it(tmp_path):
 def test_a_reader_of_the_log_that_fails_holds_up_nothing(how):
     reader, writer = os.pipe()
     fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, 4096)
-    gateway = Gateway()
+    gateway = Gateway(settings=PATIENT_LOG)
     gateway.process = subprocess.Popen([str(PENSTOCK), "--config", str(gateway.config)], stderr=writer)
     os.close(writer)
     with gateway:
@@ -285,7 +286,7 @@ def test_a_reader_of_the_log_that_fails_holds_up_nothing(how):
 
 
 def test_a_gateway_that_is_stopped_for_a_while_loses_nothing():
-    with Gateway() as gateway:
+    with Gateway(settings=PATIENT_LOG) as gateway:
         gateway.no_limits()
         sale = gateway.make_sale(stock=STOCK)
         with Load(gateway, sale) as load:
