@@ -38,9 +38,10 @@ class Proxy:
     def route(self, name, listen, to):
         self.tell(route=name, listen=listen, to=to)
 
-    def set(self, name, mode=WELL, delay_ms=0):
-        """Connections that cannot go on as they were (cut, swallowed before) are reset."""
-        self.tell(route=name, mode=mode, delay_ms=delay_ms)
+    def set(self, name, mode=WELL, delay_ms=0, late_ms=0):
+        """Connections that cannot go on as they were (cut, swallowed before) are reset. What comes behind something that is delayed waits for
+        it, both ways; answers that are late are so by the same time, however many there are."""
+        self.tell(route=name, mode=mode, delay_ms=delay_ms, late_ms=late_ms)
 
     def reset(self, name):
         """Every connection, once."""
@@ -60,7 +61,7 @@ class Proxy:
 class Route:
     def __init__(self, port, to):
         self.port, self.to = port, to
-        self.mode, self.delay_s = WELL, 0.0
+        self.mode, self.delay_s, self.late_s = WELL, 0.0, 0.0
         self.server = None
         self.sockets = set()
         self.passing = asyncio.Event()
@@ -74,8 +75,8 @@ class Route:
             abort(writer)
         self.sockets.clear()
 
-    async def change(self, mode, delay_ms):
-        was, self.mode, self.delay_s = self.mode, mode, delay_ms / 1000
+    async def change(self, mode, delay_ms, late_ms):
+        was, self.mode, self.delay_s, self.late_s = self.mode, mode, delay_ms / 1000, late_ms / 1000
         (self.passing.clear if mode == HOLD else self.passing.set)()
         if mode == CUT or was in SWALLOWED:
             self.hang_up()
@@ -107,11 +108,17 @@ class Route:
 
     async def pump(self, reader, writer, way):
         try:
+            loop, due = asyncio.get_running_loop(), None
             while data := await reader.read(1 << 16):
                 if self.delay_s:
                     await asyncio.sleep(self.delay_s)
                 await self.passing.wait()
-                if SWALLOWED.get(self.mode) != way:
+                if SWALLOWED.get(self.mode) == way:
+                    continue
+                if due or (self.late_s and way == "answer"):  # from now on in turn
+                    due = max((due or 0) + 1e-6, loop.time() + self.late_s)
+                    loop.call_at(due, writer.write, data)
+                else:
                     writer.write(data)
                     await writer.drain()
         except OSError:
@@ -136,7 +143,7 @@ async def serve():
             routes[order["route"]] = Route(order["listen"], order["to"])
             await routes[order["route"]].listen()
         elif "mode" in order:
-            await routes[order["route"]].change(order["mode"], order["delay_ms"])
+            await routes[order["route"]].change(order["mode"], order["delay_ms"], order["late_ms"])
         elif "reset" in order:
             routes[order["route"]].hang_up()
         elif "to" in order:
