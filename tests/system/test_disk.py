@@ -275,7 +275,7 @@ def test_a_file_system_without_room_refuses_and_recovers(tmp_path):
 def test_a_limit_on_file_sizes_is_a_full_disk_and_no_death():
     """The kernel sends a deadly signal with it."""
     stock = 100000
-    with Gateway(prefix=["prlimit", f"--fsize={2 << 20}:unlimited"]) as gateway:
+    with Gateway(prefix=["prlimit", f"--fsize={1 << 20}:unlimited"]) as gateway:
         gateway.no_limits()
         sale = gateway.make_sale(stock=stock)
         with Load(gateway, sale) as load:

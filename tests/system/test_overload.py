@@ -6,7 +6,7 @@ import threading
 
 import pytest
 from faults import Disk, processor
-from penstock import REHEARSE, Gateway, wait_until
+from penstock import ANY_VERSION, REHEARSE, Gateway, wait_until
 
 
 class Watch:
@@ -193,6 +193,8 @@ def test_at_ten_times_its_capacity_a_gateway_sells_on_and_comes_back_by_itself(t
         assert answers.get("pending", 0) < 0.05 * answers["accepted"], answers
         assert [answer.json["state"] for answer in payer.answers] == ["confirmed"] * len(payer.answers) and len(payer.answers) > 10, payer.answers[-3:]
         assert watch.most - watch.first < 2100 * 40 + 48 * 1024
+        soon = gateway.admin("PATCH", "/admin/v1/overload", {"leave_s": 1}, {**ANY_VERSION, "Content-Type": "application/merge-patch+json"})
+        assert soon.status == 200, soon
         wait_until(lambda: level_of(gateway) == 0, 60, what="level 0 after the crowd")
         gateway.assert_books(busy)
         assert_as_before(gateway)

@@ -131,7 +131,7 @@ def test_slowhttptest_disturbs_no_buyer(attack, tmp_path):
             wait_until(lambda: load.promised() > 200, 30, what="orders")
             before, memory = load.promised(), memory_kib(gateway)
             with open(tmp_path / "told", "w") as out:
-                attacker = subprocess.Popen(["slowhttptest", *ATTACKS[attack], "-c", "1000", "-r", "500", "-i", "1", "-l", "8", "-p", "2", "-u", page], stdout=out)
+                attacker = subprocess.Popen(["slowhttptest", *ATTACKS[attack], "-c", "1000", "-r", "500", "-i", "1", "-l", "6", "-p", "2", "-u", page], stdout=out)
                 open_at_once = 0
                 while attacker.poll() is None:
                     open_at_once = max(open_at_once, connections(gateway))
