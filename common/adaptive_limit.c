@@ -51,7 +51,7 @@ static int64_t find_median(const struct ps_adaptive_limit *limit)
 static void judge_service(struct ps_adaptive_limit *limit, int64_t median_ns, int64_t now_ns)
 {
     const struct ps_adaptive_limit_settings *settings = &limit->settings;
-    int64_t aim_ns = settings->target_ns;
+    int64_t aim_ns = settings->target_ns, timeout_ns = load(&limit->timeout_ns);
 
     if (ps_adaptive_limit_in_force(limit) <= settings->floor) {
         limit->slow_ns = median_ns > settings->target_ns ? median_ns : 0;
@@ -62,7 +62,13 @@ static void judge_service(struct ps_adaptive_limit *limit, int64_t median_ns, in
         aim_ns = load(&limit->allowed_ns);
     if (2 * limit->slow_ns > aim_ns)
         aim_ns = 2 * limit->slow_ns;
-    store(&limit->aim_ns, aim_ns < settings->timeout_ns / 2 ? aim_ns : settings->timeout_ns / 2);
+    store(&limit->aim_ns, aim_ns < timeout_ns / 2 ? aim_ns : timeout_ns / 2);
+}
+
+/* A call that its timeout has ended is in the timeout's bucket. */
+static bool is_in_time(const struct ps_adaptive_limit *limit, int64_t median_ns)
+{
+    return median_ns < bucket_ns(bucket_of(load(&limit->timeout_ns)));
 }
 
 static uint32_t next_limit(const struct ps_adaptive_limit *limit, int64_t median_ns)
@@ -74,7 +80,7 @@ static uint32_t next_limit(const struct ps_adaptive_limit *limit, int64_t median
     if (load(&limit->reached_ns) == 0) {
         if (gradient >= 1)
             next = fmax(settings->initial, fmin(now, 4.0 * limit->most));
-        else if (median_ns < settings->timeout_ns)
+        else if (is_in_time(limit, median_ns))
             next = fmax(next, fmin(now, 2.0 * limit->most));
     }
     return (uint32_t)fmin(fmax(next, settings->floor), settings->ceiling);
@@ -226,6 +232,11 @@ void ps_adaptive_limit_allow(struct ps_adaptive_limit *limit, int64_t allowed_ns
     store(&limit->allowed_ns, allowed_ns);
 }
 
+void ps_adaptive_limit_time_out(struct ps_adaptive_limit *limit, int64_t timeout_ns)
+{
+    store(&limit->timeout_ns, timeout_ns);
+}
+
 void ps_adaptive_limit_pin(struct ps_adaptive_limit *limit, uint32_t calls)
 {
     store(&limit->pinned, calls);
@@ -236,6 +247,7 @@ void ps_adaptive_limit_init(struct ps_adaptive_limit *limit,
 {
     *limit = (struct ps_adaptive_limit){.settings = *settings,
                                         .limit = settings->initial,
+                                        .timeout_ns = settings->timeout_ns,
                                         .aim_ns = settings->target_ns,
                                         .measured = settings->initial,
                                         .window_ns = INT64_MIN};

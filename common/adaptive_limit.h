@@ -53,7 +53,7 @@ struct ps_adaptive_limit {
     /* to be read, relaxed, by any thread; only the functions below write */
     _Atomic(uint32_t) limit;  /* as measured */
     _Atomic(uint32_t) pinned; /* in force instead; 0 = not pinned */
-    _Atomic(int64_t) allowed_ns;
+    _Atomic(int64_t) allowed_ns, timeout_ns;
     _Atomic(uint32_t) in_flight; /* may be above a limit that was just lowered */
     _Atomic(int64_t) median_ns;  /* of the last window; 0 = none yet */
     _Atomic(int64_t) aim_ns;
@@ -96,6 +96,8 @@ void ps_adaptive_limit_end(struct ps_adaptive_limit *limit, int64_t began_ns, in
 /* Calls may take so long from now on, because the caller itself is late, and refusing them would
  * not make it faster; 0: no longer. */
 void ps_adaptive_limit_allow(struct ps_adaptive_limit *limit, int64_t allowed_ns);
+/* From now on an answer is worth nothing after timeout_ns (> 0), in the place of the settings'. */
+void ps_adaptive_limit_time_out(struct ps_adaptive_limit *limit, int64_t timeout_ns);
 /* `calls` instead of what is measured; measuring goes on. 0: no longer. */
 void ps_adaptive_limit_pin(struct ps_adaptive_limit *limit, uint32_t calls);
 

@@ -11,10 +11,11 @@
  * than can be answered the queue is short, and the order hardly matters. */
 #include "gateway/upstream/forward_internal.h"
 
-#define FLOOR      8
-#define INITIAL    256
-#define CEILING    8192
-#define TARGET_NS  (20 * PS_NS_PER_MS) /* where no route says how long it waits */
+#define FLOOR   8
+#define INITIAL 256
+#define CEILING 8192
+/* Where no route says how long it waits. */
+#define TARGET_NS  (20 * PS_NS_PER_MS)
 #define TIMEOUT_NS (600 * PS_NS_PER_S)
 
 void up_gate_init(struct up_pool_cell *cell, const struct ps_clock *clock)
@@ -237,7 +238,9 @@ void up_gate_tick(struct up_worker *worker)
         const struct up_pool_view *view = &table->pools[i];
         struct up_pool *pool = view->pool;
         up_circuit_tick(&pool->cells[index].circuit, &pool->order);
-        ps_adaptive_limit_allow(&pool->cells[index].limit, view->first_byte_ms * PS_NS_PER_MS / 2);
+        int64_t waits_ns = view->first_byte_ms * PS_NS_PER_MS;
+        ps_adaptive_limit_allow(&pool->cells[index].limit, waits_ns / 2);
+        ps_adaptive_limit_time_out(&pool->cells[index].limit, waits_ns > 0 ? waits_ns : TIMEOUT_NS);
         for (size_t j = 0; j < view->member_count; j++) {
             struct up_endpoint *endpoint = view->members[j].endpoint;
             up_circuit_tick(&endpoint->cells[index].circuit, &endpoint->order);

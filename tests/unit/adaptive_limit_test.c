@@ -470,6 +470,31 @@ static void a_caller_that_is_late_itself_refuses_nobody_for_that(void **state)
     assert_int_equal(limit.limit, 8);
 }
 
+/* As many as may or fewer, each so long. */
+static void call_some(uint32_t count, int64_t latency_ns)
+{
+    int64_t began_ns = now_ns;
+    uint32_t begun = 0;
+    while (begun < count && ps_adaptive_limit_begin(&limit, now_ns))
+        begun++;
+    now_ns += latency_ns;
+    for (uint32_t i = 0; i < begun; i++)
+        ps_adaptive_limit_end(&limit, began_ns, now_ns);
+}
+
+static void what_times_out_brings_a_limit_down_that_was_not_reached(void **state)
+{
+    (void)state;
+    start_calls();
+    for (int i = 0; i < 20; i++)
+        call_some(60, MS(100));
+    assert_int_equal(limit.limit, 100); /* late, and in time */
+    ps_adaptive_limit_time_out(&limit, MS(100));
+    for (int i = 0; i < 20; i++)
+        call_some(60, MS(100));
+    assert_in_range(limit.limit, 8, 59);
+}
+
 static void it_stays_between_floor_and_ceiling(void **state)
 {
     (void)state;
@@ -559,6 +584,7 @@ int main(void)
         cmocka_unit_test(a_pause_is_no_queue),
         cmocka_unit_test(outliers_pass_unseen),
         cmocka_unit_test(a_caller_that_is_late_itself_refuses_nobody_for_that),
+        cmocka_unit_test(what_times_out_brings_a_limit_down_that_was_not_reached),
         cmocka_unit_test(it_stays_between_floor_and_ceiling),
         cmocka_unit_test(a_call_that_was_not_made_frees_its_place),
         cmocka_unit_test(a_pinned_limit_is_in_force_until_it_is_unpinned),
