@@ -17,6 +17,7 @@
 /* Where no route says how long it waits. */
 #define TARGET_NS  (20 * PS_NS_PER_MS)
 #define TIMEOUT_NS (600 * PS_NS_PER_S)
+#define LET_GO     0 /* until then waits who is let go with the next turn */
 
 void up_gate_init(struct up_pool_cell *cell, const struct ps_clock *clock)
 {
@@ -66,14 +67,14 @@ static void set_timer(struct up_worker *worker, int64_t at_ns)
     }
 }
 
-/* The oldest one of the same pool. */
+/* The oldest one of the same pool that is not let go already. */
 static struct up_exchange *find_oldest(const struct up_exchange *exchange)
 {
     struct up_exchange *other;
 
     TAILQ_FOREACH_REVERSE(other, &exchange->worker->waiting, up_waiting_list, waiting)
     {
-        if (other->pool->pool == exchange->pool->pool)
+        if (other->pool->pool == exchange->pool->pool && other->wait_until_ns != LET_GO)
             return other;
     }
     return NULL;
@@ -101,7 +102,7 @@ static void let_oldest_go(const struct up_exchange *exchange)
     struct up_exchange *oldest = find_oldest(exchange);
 
     if (oldest != NULL) {
-        oldest->wait_until_ns = 0;
+        oldest->wait_until_ns = LET_GO;
         set_timer(exchange->worker, up_now_ns(exchange->worker));
     }
 }

@@ -79,7 +79,7 @@ class Connection:
     def __init__(self, server, sock, number):
         self.server, self.socket, self.number = server, sock, number
         self.rest, self.requests, self.cut, self.resets = b"", 0, False, False
-        sock.settimeout(0.1)
+        sock.settimeout(1)  # who is cut while it sends sees it then; who reads is woken
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
     def receive(self):
@@ -103,10 +103,11 @@ class Connection:
     def sleep(self, seconds):
         """Also until the server is thawed."""
         end = time.monotonic() + seconds
-        while time.monotonic() < end or self.server.frozen:
-            if self.cut:
-                raise Gone
-            time.sleep(min(0.02, max(0, end - time.monotonic())) or 0.02)
+        with self.server.changed:
+            while not self.cut and (self.server.frozen or time.monotonic() < end):
+                self.server.changed.wait(None if self.server.frozen else max(0, end - time.monotonic()))
+        if self.cut:
+            raise Gone
 
     def line(self):
         while b"\r\n" not in self.rest:
@@ -206,6 +207,7 @@ class Upstream:
     def __init__(self, serve=None, delay_s=0.0, port=None, host="127.0.0.1"):
         self.serve, self.delay_s, self.host, self.port = serve, delay_s, host, port or free_port()
         self.lock = threading.Lock()
+        self.changed = threading.Condition()  # who sleeps is frozen, thawed or cut
         self.frozen = False
         self.listener = None
         self.open = set()
@@ -274,6 +276,7 @@ class Upstream:
             connection.resets, connection.cut = resets, True
             with contextlib.suppress(OSError):
                 connection.socket.shutdown(socket.SHUT_RD)
+        self.wake()
         end = time.monotonic() + 5
         while any(connection in self.open for connection in mine) and time.monotonic() < end:
             time.sleep(0.005)
@@ -289,9 +292,15 @@ class Upstream:
     def freeze(self):
         """The system accepts connections, and nothing is answered until `thaw`: as a process that was stopped."""
         self.frozen = True
+        self.wake()
 
     def thaw(self):
         self.frozen = False
+        self.wake()
+
+    def wake(self):
+        with self.changed:
+            self.changed.notify_all()
 
     def __enter__(self):
         return self if self.listener else self.start()
