@@ -34,6 +34,11 @@ def merged(below, above):
     return {**below, **{name: merged(below.get(name), value) for name, value in above.items()}}
 
 
+def allowed_s(promise_s):
+    """What a promise allows on a machine that is shared: as many times as much as more threads want to run than there are cores."""
+    return promise_s * max(1.0, os.getloadavg()[0] / len(os.sched_getaffinity(0)))
+
+
 class Process:
     """What may be frozen, and may have died."""
 

@@ -1,11 +1,13 @@
 """Splits of a route on running gateways: who goes where, who stays when a share changes, and a split that is taken back by itself. In a cluster
 also while one of the gateways dies."""
+import statistics
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from cluster import Cluster
-from pages import audit_log, change_route, put_pool, put_route, route
+from cluster import Cluster, allowed_s
+from pages import PATIENT_ROUTE, audit_log, change_route, gateway_before, named_server, put_pool, put_route, route
 from penstock import ANY_VERSION, Gateway, wait_until
 from upstreams import Reply, Upstream
 
@@ -22,24 +24,12 @@ def those_in(gateway, name, users=None):
     return {user for user in users or USERS if answered_by(gateway, user) == name}
 
 
-@pytest.fixture()
-def old():
-    with Upstream(lambda request: "old") as server:
-        yield server
-
-
-@pytest.fixture()
-def new():
-    with Upstream(lambda request: "new") as server:
-        yield server
+old, new = named_server("old"), named_server("new")
 
 
 @pytest.fixture()
 def gateway(old, new):
-    with Gateway() as one:
-        one.no_limits()
-        put_pool(one, "old", old)
-        put_pool(one, "new", new)
+    with gateway_before(old=old, new=new) as one:
         put_route(one, "product", path="/p/", pool="old")
         yield one
 
@@ -94,7 +84,7 @@ def test_by_request_the_share_is_exact_and_nobody_sticks(gateway):
 # --- The automatic return. ---
 
 
-def keep_asking(gateway, seconds, stop, users=USERS):
+def keep_asking(gateway, stop, users=USERS, seconds=60):
     """Each request a different user, until `stop` is true, which is asked five times a second: the admin listener has a limit of its own."""
     end = time.monotonic() + seconds
     due = 0
@@ -118,7 +108,7 @@ SPLIT = {"pool": "new", "share": 0.5, "return": {"errors_above": 0.1, "window_s"
 def test_a_pool_that_fails_is_left_by_itself_and_the_audit_says_the_figures(gateway, new):
     change_route(gateway, "product", split=[SPLIT])
     new.serve = lambda request: Reply(500, "broken")
-    assert keep_asking(gateway, 20, lambda: returned(gateway) != [], USERS[:40])
+    assert keep_asking(gateway, lambda: returned(gateway) != [], USERS[:40])
     entry, = returned(gateway)
     assert entry["why"] == "errors" and entry["split"]["share"] == 0.5
     assert entry["new"]["requests"] >= 50 and entry["new"]["failure_share"] == 1 and entry["old"]["failures"] == 0
@@ -146,11 +136,11 @@ def test_what_was_taken_back_stays_so_over_a_restart_until_the_split_is_another_
         put_pool(gateway, "new", new)
         put_route(gateway, "product", path="/p/", pool="old", split=[SPLIT])
         new.serve = lambda request: Reply(500, "broken")
-        assert keep_asking(gateway, 20, lambda: returned(gateway) != [], USERS[:40])
+        assert keep_asking(gateway, lambda: returned(gateway) != [], USERS[:40])
     new.serve = lambda request: "new"
     with Gateway(tmp_path) as gateway:
         assert len(returned(gateway)) == 1 and those_in(gateway, "new", USERS[:100]) == set()
-        change_route(gateway, "product", total_ms=9000)  # not the split
+        change_route(gateway, "product", total_ms=50000)  # not the split
         assert len(returned(gateway)) == 1 and those_in(gateway, "new", USERS[:100]) == set()
         change_route(gateway, "product", split=[{**SPLIT, "share": 0.4}])
         assert returned(gateway) == [] and 20 < len(those_in(gateway, "new", USERS[:100])) < 60
@@ -161,21 +151,35 @@ def test_what_was_taken_back_stays_so_over_a_restart_until_the_split_is_another_
 def test_an_operator_gives_it_its_share_again(gateway, new):
     change_route(gateway, "product", split=[SPLIT])
     new.serve = lambda request: Reply(500, "broken")
-    assert keep_asking(gateway, 20, lambda: returned(gateway) != [], USERS[:40])
+    assert keep_asking(gateway, lambda: returned(gateway) != [], USERS[:40])
     new.serve = lambda request: "new"
     answer = gateway.admin("POST", "/admin/v1/routes/product/resume", {"reason": "it was mended"})
     assert answer.status == 200 and answer.json["returned"] == []
-    wait_until(lambda: 30 < len(those_in(gateway, "new", USERS[:100])) < 70, 15)  # its breaker closes by probes
+    wait_until(lambda: 30 < len(those_in(gateway, "new", USERS[:100])) < 70)  # its breaker closes by probes
     assert audit_log(gateway, "route.resume")[0]["why"] == "it was mended"
-    assert not keep_asking(gateway, 3, lambda: returned(gateway) != [], USERS[:100])  # judged anew
+    assert not keep_asking(gateway, lambda: returned(gateway) != [], USERS[:100], seconds=3)  # judged anew
     assert gateway.admin("POST", "/admin/v1/routes/product/resume").status == 200  # nothing to do
     assert gateway.admin("POST", "/admin/v1/routes/nothing/resume").status == 404
 
 
 def test_a_slow_pool_is_left_for_its_latency(gateway, new):
-    change_route(gateway, "product", split=[{"pool": "new", "share": 0.5, "return": {"p99_above": 3, "window_s": 10}}])
-    new.delay_s = 0.05
-    assert keep_asking(gateway, 30, lambda: returned(gateway) != [], USERS[:40])
+    """A second slower: whatever the machine does beside, the old pool is faster than a third of it."""
+    change_route(gateway, "product", split=[{"pool": "new", "share": 0.5, "return": {"p99_above": 3, "window_s": 30}}])
+    slow = those_in(gateway, "new", USERS[:60])
+    new.delay_s = 1
+    end = threading.Event()
+
+    def wait_for_it(user):
+        while not end.is_set():
+            gateway.public("GET", "/p/1", user=user)
+
+    with ThreadPoolExecutor(20) as pool:
+        for user in list(slow)[:20]:
+            pool.submit(wait_for_it, user)
+        try:
+            assert keep_asking(gateway, lambda: returned(gateway) != [], [user for user in USERS[:60] if user not in slow])
+        finally:
+            end.set()
     entry, = returned(gateway)
     assert entry["why"] == "latency" and entry["new"]["p99_ms"] > 3 * entry["old"]["p99_ms"]
 
@@ -191,22 +195,29 @@ def cluster(kafka):
 
 def seconds_until(check):
     began = time.monotonic()
-    wait_until(check, 10, every=0.005)
+    wait_until(check, every=0.005)
     return time.monotonic() - began
 
 
+def wait_split(gateway, share):
+    wait_until(lambda: (found := gateway.admin("GET", "/admin/v1/routes/product")).status == 200
+               and [split["share"] for split in found.json.get("split", [])] == [share], what="the split at the other gateway")
+
+
 def test_a_switch_is_in_force_at_the_other_gateway_within_a_second_and_back_as_fast(cluster, old, new):
+    """By the median of three each way: one pause of the machine is no slow switch."""
     first, second = cluster[0], cluster[1]
     put_pool(first, "old", old)
     put_pool(first, "new", new)
     put_route(first, "product", path="/p/", pool="old")
-    wait_until(lambda: second.public("GET", "/p/1").status == 200, 10)
-    for share, name in ((1, "new"), (0, "old"), (1, "new"), (0, "old")):
+    wait_until(lambda: second.public("GET", "/p/1").status == 200)
+    took_s = {"new": [], "old": []}
+    for share, name in 3 * ((1, "new"), (0, "old")):
         change_route(first, "product", split=[{"pool": "new", "share": share}])
-        took_s = seconds_until(lambda: answered_by(second, "ann") == name)
-        assert took_s < 1, took_s
+        took_s[name].append(seconds_until(lambda: answered_by(second, "ann") == name))
+    assert all(statistics.median(seconds) < allowed_s(1) for seconds in took_s.values()), took_s
     change_route(first, "product", split=[{"pool": "new", "share": 0.5}])
-    wait_until(lambda: those_in(second, "new", USERS[:50]) != set(), 5)
+    wait_split(second, 0.5)
     assert those_in(first, "new", USERS[:200]) == those_in(second, "new", USERS[:200])
 
 
@@ -215,11 +226,10 @@ def test_a_return_at_one_gateway_is_one_at_the_other_within_a_second(cluster, ol
     put_pool(first, "old", old)
     put_pool(first, "new", new)
     put_route(first, "product", path="/p/", pool="old", split=[SPLIT])
-    wait_until(lambda: (found := second.admin("GET", "/admin/v1/routes/product")).status == 200
-               and [split["share"] for split in found.json.get("split", [])] == [0.5], 30, what="the split at the other gateway")
+    wait_split(second, 0.5)
     new.serve = lambda request: Reply(500, "broken")
-    assert keep_asking(first, 40, lambda: returned(first) != [], USERS[:40]), first.log()[-3000:]
-    assert seconds_until(lambda: returned(second) != []) < 1
+    assert keep_asking(first, lambda: returned(first) != [], USERS[:40]), first.log()[-3000:]
+    assert seconds_until(lambda: returned(second) != []) < allowed_s(1)
     assert returned(first) == returned(second)
     assert all(second.public("GET", "/p/1", user=user).text == "old" for user in USERS[:100])
 
@@ -240,8 +250,7 @@ def test_a_gateway_that_dies_in_the_middle_of_a_switch_leaves_one_that_is_whole(
 
     watcher = threading.Thread(target=watch)
     put_route(first, "product", path="/p/", pool="old", split=[{"pool": "new", "share": 0}])
-    wait_until(lambda: (found := second.admin("GET", "/admin/v1/routes/product")).status == 200
-               and [split["share"] for split in found.json.get("split", [])] == [0], 30, what="the split at the other gateway")
+    wait_split(second, 0)
     watcher.start()
     try:
         killer = threading.Timer(0.005, first.kill)
@@ -252,14 +261,16 @@ def test_a_gateway_that_dies_in_the_middle_of_a_switch_leaves_one_that_is_whole(
         except OSError:
             pass  # it died before it could answer
         killer.join()
-        time.sleep(1)
-        share = route(second, "product")["split"][0]["share"]
-        assert share in (0, 1)
-        assert answered_by(second, "ann") == ("new" if share else "old")
+        time.sleep(1)  # what it could still write is there
+
+        def share_and_answer():
+            return route(second, "product")["split"][0]["share"], answered_by(second, "ann")
+
+        wait_until(lambda: share_and_answer() in ((0, "old"), (1, "new")), what="one that is whole")
         change_route(second, "product", split=[{"pool": "new", "share": 1}])  # goes on without the dead one
         assert answered_by(second, "ann") == "new"
         cluster.restart(first)
-        assert seconds_until(lambda: route(first, "product")["split"][0]["share"] == 1) < 10
+        wait_split(first, 1)
         assert answered_by(first, "ann") == "new"
     finally:
         stop.set()
@@ -274,21 +285,27 @@ def shadows(gateway):
     return {result: gateway.metric(f'penstock_route_shadows_total{{route="product",result="{result}"}}') for result in ("sent", "failed", "left_out")}
 
 
+def wait_copied(gateway):
+    wait_until(lambda: gateway.metric('penstock_upstream_in_flight{pool="new"}') == 0, what="the end of what is copied")
+
+
 def test_a_share_of_gets_is_copied_to_another_pool_whose_answers_are_dropped(gateway, old, new):
     change_route(gateway, "product", methods=["GET", "POST"], shadow={"pool": "new", "share": 0.5})
     new.serve = lambda request: "nobody sees this" * 10000
-    assert {answered_by(gateway, path=f"/p/{n}?a=1") for n in range(200)} == {"old"}
-    wait_until(lambda: len(new.requests) >= 90, 5)
+    for n in range(200):
+        assert answered_by(gateway, path=f"/p/{n}?a=1") == "old"
+        if n % 20 == 19:  # a worker copies 64 at once at most
+            wait_copied(gateway)
     assert 90 <= len(new.requests) <= 110 and len(old.requests) == 200
     assert all(request.value("Penstock-Shadow") == "?1" and request.method == "GET" for request in new.requests)
     assert not any(request.values("Penstock-Shadow") for request in old.requests)
     copies = {request.target for request in new.requests}
     assert copies < {request.target for request in old.requests}
-    wait_until(lambda: shadows(gateway) == {"sent": len(new.requests), "failed": 0, "left_out": 0}, 5)
+    wait_until(lambda: shadows(gateway) == {"sent": len(new.requests), "failed": 0, "left_out": 0})
     before = len(new.requests)
     assert all(gateway.public("POST", "/p/1", body=b"x").status == 200 for _ in range(20))
-    time.sleep(0.2)
-    assert len(new.requests) == before
+    wait_copied(gateway)
+    assert len(new.requests) == before and shadows(gateway)["sent"] == before
 
 
 def test_a_shadow_pool_that_is_frozen_or_dead_costs_buyers_nothing_and_is_not_tried_again(gateway, new):
@@ -296,7 +313,7 @@ def test_a_shadow_pool_that_is_frozen_or_dead_costs_buyers_nothing_and_is_not_tr
     change_route(gateway, "product", shadow={"pool": "new", "share": 1})
     began = time.monotonic()
     assert {answered_by(gateway) for _ in range(300)} == {"old"}
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < PATIENT_ROUTE["first_byte_ms"] / 1e3  # so not even one of them has waited for a copy
     assert shadows(gateway)["sent"] <= 2 * 64 and shadows(gateway)["left_out"] >= 300 - 2 * 64 - shadows(gateway)["failed"]
     new.thaw()
     new.stop()
@@ -311,7 +328,7 @@ def test_shadows_are_what_the_ladder_ends_first(gateway, new):
     assert gateway.admin("GET", "/admin/v1/features/shadow_copies").json["level"] == 1
     assert gateway.admin("POST", "/admin/v1/features/shadow_copies/unpin").status == 200
     answered_by(gateway)
-    wait_until(lambda: len(new.requests) == 1, 5)
+    wait_until(lambda: len(new.requests) == 1)
 
 
 def test_metrics_say_the_share_in_force_and_what_was_taken_back(gateway, new):
@@ -319,7 +336,7 @@ def test_metrics_say_the_share_in_force_and_what_was_taken_back(gateway, new):
     share = 'penstock_route_split_ratio{route="product",pool="new",split="0"}'
     assert gateway.metric(share) == 0.5
     new.serve = lambda request: Reply(500, "broken")
-    assert keep_asking(gateway, 20, lambda: returned(gateway) != [], USERS[:40])
+    assert keep_asking(gateway, lambda: returned(gateway) != [], USERS[:40])
     assert gateway.metric(share) == 0
     assert gateway.metric('penstock_route_returns_total{route="product",cause="errors"}') == 1
     assert gateway.metric('penstock_route_requests_total{route="product",pool="new",outcome="error"}') >= 20
