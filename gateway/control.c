@@ -239,6 +239,8 @@ int gw_control_new(const struct gw_control_deps *deps, struct gw_control **ret_c
     if (control == NULL)
         return ps_fault(fault, PS_E_NOMEM, "", "out of memory");
     control->deps = *deps;
+    STAILQ_INIT(&control->notes);
+    STAILQ_INIT(&control->noting);
     control->returns =
         (struct up_returns){.config = deps->config, .clock = cfg_store_clock(deps->config)};
     const struct cfg_store_callbacks callbacks = {.ctx = control,
@@ -277,11 +279,22 @@ void gw_control_stop(struct gw_control *control)
     cfg_store_close(control->deps.config);
 }
 
+static void free_notes(struct gw_control *control)
+{
+    struct gw_note *note;
+
+    while ((note = STAILQ_FIRST(&control->notes)) != NULL) {
+        STAILQ_REMOVE_HEAD(&control->notes, next);
+        free(note);
+    }
+}
+
 void gw_control_free(struct gw_control *control)
 {
     if (control == NULL)
         return;
     cfg_store_free(control->deps.config); /* ends what is under way */
+    free_notes(control);
     sale_list_done(&control->sales);
     up_membership_free(control->members);
     free_shop(control);

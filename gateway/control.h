@@ -27,6 +27,14 @@ struct gw_control_deps {
 
 #define GW_CHANGED_MAX 64
 
+/* What sales/ asks to be noted; see sale_host.c. */
+struct gw_note {
+    STAILQ_ENTRY(gw_note) next;
+    char sale[PS_NAME_MAX + 1];
+    bool opened, alone;
+};
+STAILQ_HEAD(gw_notes, gw_note);
+
 struct gw_control {
     struct gw_control_deps deps;
     struct up_returns returns; /* of splits */
@@ -40,6 +48,7 @@ struct gw_control {
     /* Which ones; more than fit: all. */
     char changed[GW_CHANGED_MAX][PS_NAME_MAX + 1];
     size_t changed_count;
+    struct gw_notes notes, noting; /* that wait; that a change under way has */
     size_t acks;
     uv_timer_t tick;
 };

@@ -1,5 +1,8 @@
 /* Ties sales/ to the store of documents. A note is a change like an operator's: compared by Redis,
- * written, then in force. */
+ * written, then in force. Sales that are due in the same moment ask for theirs together, and a
+ * change costs a commit; so while one is under way the notes wait, and the next change has them
+ * all. What fails together is tried again one by one: one sale that somebody has changed meanwhile
+ * holds up no other. */
 #include "gateway/sale_host.h"
 
 #include "common/log.h"
@@ -35,41 +38,98 @@ static void mark_changed(const char *name, void *ctx)
         control->changed_count++;
 }
 
-struct note {
-    struct gw_control *control;
-    char name[PS_NAME_MAX + 1];
-};
+/* So that other changes have their turn. */
+#define TOGETHER_MAX 256
 
-static void end_note(int err, const struct ps_fault *fault, void *ctx)
+static void try_one_by_one(struct gw_control *control, struct gw_notes *failed)
 {
-    struct note *note = ctx;
+    struct gw_note *note;
 
-    if (err < 0)
-        ps_log(PS_LOG_ERROR, "opening_not_noted", PS_F_STR("sale", note->name),
-               PS_F_STR("error", fault->text));
-    sale_noted(note->control->deps.sales, note->name, err == 0);
-    free(note);
+    STAILQ_FOREACH(note, failed, next)
+    note->alone = true;
+    STAILQ_CONCAT(failed, &control->notes);
+    STAILQ_CONCAT(&control->notes, failed);
+}
+
+/* The change that is under way has ended. */
+static void finish(struct gw_control *control, int err, const char *why)
+{
+    struct gw_notes notes = STAILQ_HEAD_INITIALIZER(notes);
+    struct gw_note *note;
+
+    STAILQ_CONCAT(&notes, &control->noting);
+    note = STAILQ_FIRST(&notes);
+    if (err < 0 && err != PS_E_CLOSED && STAILQ_NEXT(note, next) != NULL)
+        try_one_by_one(control, &notes);
+    while ((note = STAILQ_FIRST(&notes)) != NULL) {
+        STAILQ_REMOVE_HEAD(&notes, next);
+        if (err < 0)
+            ps_log(PS_LOG_ERROR, "opening_not_noted", PS_F_STR("sale", note->sale),
+                   PS_F_STR("error", why));
+        sale_noted(control->deps.sales, note->sale, err == 0);
+        free(note);
+    }
+}
+
+/* The first ones that may go together are under way from now on; their number. */
+static size_t take_together(struct gw_control *control, const char **ret_sales)
+{
+    const struct gw_note *first = STAILQ_FIRST(&control->notes);
+    size_t most = first->alone ? 1 : TOGETHER_MAX, count = 0;
+    struct gw_note *note;
+
+    while (count < most && (note = STAILQ_FIRST(&control->notes)) != NULL &&
+           note->opened == first->opened && note->alone == first->alone) {
+        STAILQ_REMOVE_HEAD(&control->notes, next);
+        STAILQ_INSERT_TAIL(&control->noting, note, next);
+        ret_sales[count++] = note->sale;
+    }
+    return count;
+}
+
+static void end_notes(int err, const struct ps_fault *fault, void *ctx);
+
+static void begin_noting(struct gw_control *control)
+{
+    const char *sales[TOGETHER_MAX];
+
+    while (STAILQ_EMPTY(&control->noting) && !STAILQ_EMPTY(&control->notes)) {
+        bool opened = STAILQ_FIRST(&control->notes)->opened;
+        size_t count = take_together(control, sales);
+        int err =
+            cfg_store_note_sales(control->deps.config, sales, count, opened, end_notes, control);
+        if (err < 0)
+            finish(control, err, ps_err_text(err));
+    }
+}
+
+static void end_notes(int err, const struct ps_fault *fault, void *ctx)
+{
+    struct gw_control *control = ctx;
+
+    finish(control, err, fault->text);
+    if (err != PS_E_CLOSED)
+        begin_noting(control);
 }
 
 static void write_note(const char *name, enum sale_note what, void *ctx)
 {
     struct gw_control *control = ctx;
-    struct note *note;
+    struct gw_note *note;
 
     if (what == SALE_NOTE_OPENING && !cfg_store_is_shared(control->deps.config)) {
         sale_noted(control->deps.sales, name, true); /* nobody else decides */
         return;
     }
-    note = malloc(sizeof *note);
-    if (note != NULL) {
-        note->control = control;
-        (void)snprintf(note->name, sizeof note->name, "%s", name);
-        if (cfg_store_note_sale(control->deps.config, name, what == SALE_NOTE_OPENED, end_note,
-                                note) == 0)
-            return;
+    note = calloc(1, sizeof *note);
+    if (note == NULL) {
+        sale_noted(control->deps.sales, name, false);
+        return;
     }
-    free(note);
-    sale_noted(control->deps.sales, name, false);
+    (void)snprintf(note->sale, sizeof note->sale, "%s", name);
+    note->opened = what == SALE_NOTE_OPENED;
+    STAILQ_INSERT_TAIL(&control->notes, note, next);
+    begin_noting(control);
 }
 
 struct sale_host gw_sale_host(struct gw_control *control)

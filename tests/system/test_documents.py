@@ -136,6 +136,23 @@ def test_a_draft_is_opened_now(gateway):
     assert gateway.buy(sale, "ann").status == 202
 
 
+def test_sales_that_are_due_together_are_opened_with_few_changes():
+    with Gateway() as gateway:
+        have = gateway.admin("GET", "/admin/v1/config?kinds=sales")
+        names = [f"sale-{n}" for n in range(200)]
+        sale = {"opens_at": rfc3339(0), "skus": [{"sku": "phone", "stock": 1}]}
+        made = gateway.admin("PUT", "/admin/v1/config?kinds=sales", {"documents": {"sales": {name: sale for name in names}}}, etag(have))
+        assert made.status == 200, made
+        for name in names:
+            gateway.wait_state(name, "open")
+        lines = [line for line in gateway.admin("GET", "/admin/v1/audit-log?limit=1000").lines() if line["action"] == "sale.open"]
+        assert len(lines) <= len(names) / 4, len(lines)
+        noted = [name for line in lines for name in line["to"] or [line["target"]]]
+        assert sorted(noted) == sorted("sales/" + name for name in names)
+        assert all(gateway.sale(name)["version"] == 2 for name in names)
+        assert gateway.buy("sale-199", "ann").status == 202
+
+
 def test_a_bundle_is_put_as_a_whole_or_not_at_all(gateway):
     path = "/admin/v1/config?kinds=limits,blocklist/users"
     have = gateway.admin("GET", path)

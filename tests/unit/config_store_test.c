@@ -289,7 +289,7 @@ static void a_sale_is_there_after_a_restart(void **state)
     assert_ok(put_sale("spring", 100));
     clock_.wall_ms = T0 + 1;
     assert_ok(put_sale("spring", 200));
-    assert_ok(cfg_store_note_sale(store, "spring", true, NULL, NULL));
+    assert_ok(cfg_store_note_sales(store, (const char *const[]){"spring"}, 1, true, NULL, NULL));
     assert_ok(put_sale("autumn", 1));
     struct cfg_change *change = change_by("t1", "");
     json_t *ended = cfg_sale_state_write(&(struct cfg_sale_state){.ended = true});
