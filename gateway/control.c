@@ -17,12 +17,15 @@ static void on_sale(void *ctx, const struct cfg_doc *from, const struct cfg_doc 
 {
     struct gw_control *control = ctx;
     const char *name = to != NULL ? to->name : from->name;
+    struct sale_entry *sale = sale_list_find(&control->sales, name, strlen(name));
 
+    if (sale != NULL)
+        sale_document_changed(sale->run);
     if (to == NULL || to->parsed == NULL) {
         sale_list_drop(&control->sales, name);
         return;
     }
-    struct sale_entry *sale = sale_list_add(&control->sales, control->deps.sales, name);
+    sale = sale_list_add(&control->sales, control->deps.sales, name);
     if (sale == NULL) {
         ps_log(PS_LOG_ERROR, "sale_not_taken_over", PS_F_STR("sale", name));
         return;

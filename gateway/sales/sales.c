@@ -128,6 +128,11 @@ struct sale_run *sale_known(struct sale_runs *runs, const char *name)
     return run;
 }
 
+void sale_document_changed(struct sale_run *run)
+{
+    run->idle_until_ms = 0;
+}
+
 bool sale_get_decided(const struct sale_run *run, struct sale_decided *ret_decided)
 {
     return run->runs->host.decided(run->name, ret_decided, run->runs->host.ctx);
@@ -229,6 +234,7 @@ void sale_report_unknown(const struct sale_runs *runs)
 void sale_set_state(struct sale_run *run, enum sale_state state)
 {
     run->view.state = state;
+    run->idle_until_ms = 0;
     run->since_ns =
         state == SALE_CHECKING ? ps_clock_mono_ns(&ps_clock_system) : sale_now_ns(run->runs);
 }
@@ -346,6 +352,17 @@ static bool is_due(const struct sale_run *run, const struct sale_decided *decide
            !is_over(decided, wall_ms);
 }
 
+/* Nothing happens to a sale that waits for its opening, or for a document that has one. */
+static void look_until_when_it_waits(struct sale_run *run, const struct sale_decided *decided)
+{
+    int64_t opens_at_ms = decided->doc->opens_at_ms;
+
+    if (run->view.state == SALE_WAITING)
+        run->idle_until_ms = decided->state->ended || opens_at_ms == INT64_MAX
+                                 ? INT64_MAX
+                                 : opens_at_ms - SALE_LEAD_MS;
+}
+
 /* Is it over by every clock, and is nothing of it held, in doubt or on its way to Redis? */
 static bool is_at_rest(const struct sale_run *run, const struct sale_decided *decided)
 {
@@ -423,10 +440,19 @@ static void find_log_sale(struct sale_run *run)
         report_changed(run);
 }
 
+/* Nobody else sells from a counter in memory, so it only has to see that nobody ends its epoch. */
+static bool is_only_served(const struct sale_run *run)
+{
+    return run->view.state == SALE_SERVING && !run->runs->shared &&
+           oq_sale_highest_epoch(run->view.log_sale) <= run->view.epoch;
+}
+
 static void step_run(struct sale_run *run)
 {
     struct sale_decided decided;
 
+    if (is_only_served(run))
+        return;
     find_log_sale(run);
     if (!sale_get_decided(run, &decided)) { /* deleted, or known to other gateways alone */
         sale_rebuild_end(run);
@@ -441,6 +467,7 @@ static void step_run(struct sale_run *run)
         return;
     }
     go_on_in_state(run, &decided);
+    look_until_when_it_waits(run, &decided);
     if (run->view.state < SALE_FENCED || run->rebuild.opening || run->view.state == SALE_REFUSED ||
         !run->runs->shared)
         return;
@@ -465,8 +492,11 @@ void sale_go_on(struct sale_run *run)
 
 void sale_go_on_all(struct sale_runs *runs)
 {
+    int64_t wall_ms = ps_clock_wall_ms(runs->settings.clock);
+
     for (size_t i = 0; i < runs->count; i++)
-        sale_go_on(runs->at[i]);
+        if (wall_ms >= runs->at[i]->idle_until_ms)
+            sale_go_on(runs->at[i]);
 }
 
 void sale_tick(struct sale_runs *runs)

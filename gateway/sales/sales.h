@@ -141,6 +141,8 @@ void sale_on_fenced(struct sale_runs *runs);
 /* For a sale that has come into the host's documents: from now on it is looked after. NULL: out of
  * memory. */
 struct sale_run *sale_known(struct sale_runs *runs, const char *name);
+/* Its document has changed, or is deleted: the next tick looks at it. */
+void sale_document_changed(struct sale_run *run);
 /* Changes between two events only; valid as long as the run. */
 const struct sale_view *sale_view(const struct sale_run *run);
 /* May its document change neither stock nor SKUs? The sale's records are in the log or may be, or

@@ -56,8 +56,9 @@ struct sale_run {
     struct sale_view view;
     struct sale_runs *runs;
     char name[PS_NAME_MAX + 1];
-    bool rehearsal;   /* as its document says */
-    int64_t since_ns; /* in its state; of SALE_CHECKING, by the system's clock */
+    bool rehearsal;        /* as its document says */
+    int64_t since_ns;      /* in its state; of SALE_CHECKING, by the system's clock */
+    int64_t idle_until_ms; /* by the wall clock, while it waits and its document stays */
     bool logged;      /* a record of its beginning may be in the log, whatever the fold shows */
     bool attaching;   /* Redis is asked for its counters */
     bool gone;        /* Redis has said that it has none that could be used */

@@ -1,4 +1,5 @@
-"""What a change costs with few and with many documents, and how long a start with many takes: documents.py [--sales N] [--blocks N]."""
+"""What a change and a second of rest cost with few and with many documents, and how long a start with many takes:
+documents.py [--sales N] [--blocks N]."""
 import argparse
 import json
 import os
@@ -52,6 +53,12 @@ def start(gateway):
     return f"{time.monotonic() - started:.2f} s, {cpu_s(gateway):.2f} s CPU"
 
 
+def rest(gateway, seconds=5):
+    before = cpu_s(gateway)
+    time.sleep(seconds)
+    return f"{(cpu_s(gateway) - before) / seconds * 1e3:.0f} ms CPU"
+
+
 def report(gateway, what):
     stocks = (lambda n: {"opens_at": "2099-01-01T00:00:00Z", "skus": [{"sku": "phone", "stock": 11 + n}]})
     print(f"{what}: PUT of a sale {change(gateway, '/admin/v1/sales/sale-0', stocks)};"
@@ -68,6 +75,7 @@ def main():
             gateway.stop()
             fill(gateway.state / "control.db", sales, blocks)
             print(f"start with {sales} sales and {blocks} blocks: {start(gateway)}", flush=True)
+            print(f"a second of rest: {rest(gateway)}", flush=True)
             report(gateway, f"{sales} sales and {blocks} blocks")
 
 
