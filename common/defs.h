@@ -40,6 +40,11 @@ struct ps_str {
 
 #define PS_STR(literal) ((struct ps_str){(literal), sizeof(literal) - 1})
 
+static inline struct ps_str ps_str(const char *text)
+{
+    return (struct ps_str){text, strlen(text)};
+}
+
 static inline bool ps_str_is(struct ps_str text, const char *word)
 {
     return text.len == strlen(word) && memcmp(text.at, word, text.len) == 0;
@@ -48,6 +53,21 @@ static inline bool ps_str_is(struct ps_str text, const char *word)
 static inline bool ps_str_same(struct ps_str a, struct ps_str b)
 {
     return a.len == b.len && (a.len == 0 || memcmp(a.at, b.at, a.len) == 0);
+}
+
+/* Like strcmp, of counted strings. */
+static inline int ps_str_compare(struct ps_str left, struct ps_str right)
+{
+    size_t len = left.len < right.len ? left.len : right.len;
+    int order = len > 0 ? memcmp(left.at, right.at, len) : 0;
+
+    return order != 0 ? order : (left.len > right.len) - (left.len < right.len);
+}
+
+/* Of texts that may be NULL, which is the same as nothing but NULL. */
+static inline bool ps_text_same(const char *a, const char *b)
+{
+    return a == NULL || b == NULL ? a == b : strcmp(a, b) == 0;
 }
 
 #endif

@@ -501,11 +501,6 @@ static bool lists_differ(const struct ps_option_list *a, const struct ps_option_
     return false;
 }
 
-static bool strings_differ(const char *a, const char *b)
-{
-    return a == NULL || b == NULL ? a != b : strcmp(a, b) != 0;
-}
-
 bool ps_option_differs(const struct ps_option *option, const void *settings_a,
                        const void *settings_b)
 {
@@ -519,7 +514,7 @@ bool ps_option_differs(const struct ps_option *option, const void *settings_a,
     case PS_OPT_ENUM:
         return *(const int *)a != *(const int *)b;
     case PS_OPT_STRING:
-        return strings_differ(*(char *const *)a, *(char *const *)b);
+        return !ps_text_same(*(char *const *)a, *(char *const *)b);
     case PS_OPT_STRINGS:
         return lists_differ(a, b);
     case PS_OPT_JSON:

@@ -236,7 +236,7 @@ static void check_client_ip_header(const char *name, struct ps_faults *faults)
     else if (strcasecmp(name, "X-Forwarded-For") == 0)
         (void)ps_faults_add(faults, PS_E_INVALID, "client_ip_header",
                             "X-Forwarded-For is a list: leave this empty to have it read");
-    else if (srv_strict_knows((struct ps_str){name, strlen(name)}))
+    else if (srv_strict_knows(ps_str(name)))
         (void)ps_faults_add(faults, PS_E_INVALID, "client_ip_header",
                             "%s has a meaning of its own here: no address is looked for in it",
                             name);

@@ -76,7 +76,7 @@ int inv_redis_load_new(struct inv_store *head, const char *sale, int64_t epoch,
 
 static struct ps_str sku_name(const struct redis_load *load, uint32_t sku)
 {
-    return (struct ps_str){load->skus[sku], strlen(load->skus[sku])};
+    return ps_str(load->skus[sku]);
 }
 
 static bool sum_fits(const struct inv_count *count, int64_t more)

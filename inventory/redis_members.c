@@ -126,7 +126,7 @@ static size_t put_heartbeat(char *at, const struct inv_heartbeat *heartbeat)
     end = inv_put_int(end, heartbeat->in_flight);
     end = inv_put_int(end, heartbeat->spilled);
     end = inv_put_int(end, heartbeat->policy_version);
-    end = inv_put_text(end, (struct ps_str){heartbeat->name, strlen(heartbeat->name)});
+    end = inv_put_text(end, ps_str(heartbeat->name));
     return (size_t)(end - at);
 }
 

@@ -71,7 +71,7 @@ static void send_answer(struct connection *connection, int status, const char *t
     memcpy(connection->body, body.at, body.len);
     ps_buf_init(&head, connection->head, sizeof connection->head);
     ps_http_put_status(&head, status);
-    ps_http_put_known(&head, "Content-Type", (struct ps_str){type, strlen(type)});
+    ps_http_put_known(&head, PS_STR("Content-Type"), ps_str(type));
     ps_http_put_length(&head, body.len);
     ps_buf_puts(
         &head, "Cache-Control: no-store\r\nConnection: close\r\nX-Content-Type-Options: nosniff\r\n"
@@ -105,7 +105,7 @@ static void answer(struct connection *connection, const struct ps_http_head *hea
         send_answer(connection, 200, "text/html; charset=utf-8",
                     (struct ps_str){(const char *)page, sizeof page});
     else if (ps_str_is(path, "/live.json"))
-        send_answer(connection, 200, "application/json", (struct ps_str){json, strlen(json)});
+        send_answer(connection, 200, "application/json", ps_str(json));
     else
         send_answer(connection, 404, text, PS_STR("there are / and /live.json\n"));
 }

@@ -29,10 +29,7 @@ static void keep_body(struct lt_response *response, struct ps_str part)
 static bool says(const struct ps_http_head *head, const char *data, struct ps_str name,
                  struct ps_str value)
 {
-    for (uint32_t i = 0; i < head->field_count; i++)
-        if (ps_http_same_text(ps_http_text(data, head->fields[i].name), name))
-            return ps_http_same_text(ps_http_text(data, head->fields[i].value), value);
-    return false;
+    return ps_http_same_text(ps_http_find(head, data, name), value);
 }
 
 /* Of a list of caches the last is the nearest. Its "hit" or the token of its "fwd". */

@@ -20,7 +20,7 @@ size_t oq_adjust_key(const char *sale, struct ps_str adjust_id, char ret_key[OQ_
 
 size_t oq_initial_key(const char *sale, const char *sku, char ret_key[OQ_ADJUST_KEY_MAX + 1])
 {
-    return print_key("initial", sale, (struct ps_str){sku, strlen(sku)}, ret_key);
+    return print_key("initial", sale, ps_str(sku), ret_key);
 }
 
 /* Does `key` read `prefix` `sale` "/" and then a name? */

@@ -58,9 +58,8 @@ static uint64_t entry_hash(const struct ps_hash_key *key, const void *item)
 
 static bool entry_same(const void *item, const void *probe)
 {
-    struct ps_str a = ((const struct oq_entry *)item)->name,
-                  b = ((const struct oq_entry *)probe)->name;
-    return a.len == b.len && memcmp(a.at, b.at, a.len) == 0;
+    return ps_str_same(((const struct oq_entry *)item)->name,
+                       ((const struct oq_entry *)probe)->name);
 }
 
 /* The longest: "k", a sale, "/", a length, a user and his key. */
@@ -267,10 +266,7 @@ static bool same_order(const struct oq_order *order, const struct oq_event *even
 {
     return ps_str_is(event->sale, oq_sale_name(order->sale)) &&
            ps_str_is(event->sku, oq_sale_sku(order->sale, order->sku)) &&
-           order->user.len == event->user.len &&
-           memcmp(order->user.at, event->user.at, event->user.len) == 0 &&
-           order->key.len == event->key.len &&
-           (event->key.len == 0 || memcmp(order->key.at, event->key.at, event->key.len) == 0) &&
+           ps_str_same(order->user, event->user) && ps_str_same(order->key, event->key) &&
            order->quantity == event->quantity && order->epoch == event->epoch &&
            order->reserved_at_ms == event->reserved_at_ms && order->pay_by_ms == event->pay_by_ms &&
            order->cap == event->cap && order->sku_cap == event->sku_cap;

@@ -16,11 +16,6 @@
 
 /* --- Keys of the indexes --- */
 
-static bool str_equal(struct ps_str a, struct ps_str b)
-{
-    return a.len == b.len && memcmp(a.at, b.at, a.len) == 0;
-}
-
 /* `a` is preceded by its length, so that no two pairs look alike. */
 static uint64_t hash_in_sale(const struct ps_hash_key *key, const struct oq_sale *sale,
                              struct ps_str a, struct ps_str b)
@@ -45,7 +40,7 @@ static uint64_t sale_hash(const struct ps_hash_key *key, const void *item)
 
 static bool sale_same(const void *item, const void *probe)
 {
-    return str_equal(((const struct oq_sale *)item)->name, ((const struct oq_sale *)probe)->name);
+    return ps_str_same(((const struct oq_sale *)item)->name, ((const struct oq_sale *)probe)->name);
 }
 
 static uint64_t sku_hash(const struct ps_hash_key *key, const void *item)
@@ -57,7 +52,7 @@ static uint64_t sku_hash(const struct ps_hash_key *key, const void *item)
 static bool sku_same(const void *item, const void *probe)
 {
     const struct oq_sku *a = item, *b = probe;
-    return a->sale == b->sale && str_equal(a->name, b->name);
+    return a->sale == b->sale && ps_str_same(a->name, b->name);
 }
 
 static uint64_t adjustment_hash(const struct ps_hash_key *key, const void *item)
@@ -93,7 +88,7 @@ static uint64_t buyer_hash(const struct ps_hash_key *key, const void *item)
 static bool buyer_same(const void *item, const void *probe)
 {
     const struct oq_order *a = item, *b = probe;
-    return a->sale == b->sale && str_equal(a->user, b->user);
+    return a->sale == b->sale && ps_str_same(a->user, b->user);
 }
 
 static uint64_t key_hash(const struct ps_hash_key *key, const void *item)
@@ -105,7 +100,7 @@ static uint64_t key_hash(const struct ps_hash_key *key, const void *item)
 static bool key_same(const void *item, const void *probe)
 {
     const struct oq_order *a = item, *b = probe;
-    return a->sale == b->sale && str_equal(a->key, b->key) && str_equal(a->user, b->user);
+    return a->sale == b->sale && ps_str_same(a->key, b->key) && ps_str_same(a->user, b->user);
 }
 
 /* --- Making and freeing --- */
@@ -185,8 +180,8 @@ static int sale_of(struct oq_fold *fold, const struct oq_event *event, struct oq
 static int subject_of(struct oq_fold *fold, const struct oq_event *event, struct oq_sku **ret_sku)
 {
     struct oq_sku *sku = fold->subject;
-    if (sku != NULL && str_equal(sku->name, event->sku) &&
-        str_equal(sku->sale->name, event->sale)) {
+    if (sku != NULL && ps_str_same(sku->name, event->sku) &&
+        ps_str_same(sku->sale->name, event->sale)) {
         *ret_sku = sku;
         return 0;
     }

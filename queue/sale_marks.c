@@ -29,9 +29,7 @@ static uint64_t hash_name(const struct ps_hash_key *key, const void *item)
 
 static bool is_same(const void *item, const void *probe)
 {
-    const struct mark *a = item;
-    const struct mark *b = probe;
-    return a->sale.len == b->sale.len && memcmp(a->sale.at, b->sale.at, a->sale.len) == 0;
+    return ps_str_same(((const struct mark *)item)->sale, ((const struct mark *)probe)->sale);
 }
 
 int oq_sale_marks_new(struct oq_sale_marks **ret_marks)

@@ -9,7 +9,6 @@
 #include "common/charset.h"
 
 #include <arpa/inet.h>
-#include <strings.h>
 
 #define RULE_ROW(name, status, section, text, why) {#name, status, section, text, why},
 const struct ps_http_rule_row ps_http_rules[PS_HTTP_RULE_COUNT] = {{"", 0, "", "", NULL},
@@ -92,9 +91,40 @@ bool ps_http_is_token(struct ps_str text)
     return text.len > 0 && ps_charset_span(&token_chars, text.at, text.len) == text.len;
 }
 
-bool ps_http_same_text(struct ps_str a, struct ps_str b)
+static bool is_gap(char c)
 {
-    return a.len == b.len && strncasecmp(a.at, b.at, a.len) == 0;
+    return c == ' ' || c == '\t';
+}
+
+struct ps_str ps_http_trim(struct ps_str text)
+{
+    while (text.len > 0 && is_gap(text.at[0]))
+        text = (struct ps_str){text.at + 1, text.len - 1};
+    while (text.len > 0 && is_gap(text.at[text.len - 1]))
+        text.len--;
+    return text;
+}
+
+bool ps_http_take_element(struct ps_str *list, struct ps_str *ret_element)
+{
+    while (list->len > 0) {
+        const char *comma = memchr(list->at, ',', list->len);
+        size_t len = comma != NULL ? (size_t)(comma - list->at) : list->len;
+        size_t taken = len + (comma != NULL);
+        *ret_element = ps_http_trim((struct ps_str){list->at, len});
+        *list = (struct ps_str){list->at + taken, list->len - taken};
+        if (ret_element->len > 0)
+            return true;
+    }
+    return false;
+}
+
+struct ps_str ps_http_find(const struct ps_http_head *head, const char *data, struct ps_str name)
+{
+    for (uint32_t i = 0; i < head->field_count; i++)
+        if (ps_http_same_text(ps_http_text(data, head->fields[i].name), name))
+            return ps_http_text(data, head->fields[i].value);
+    return (struct ps_str){NULL, 0};
 }
 
 /* --- Request line and status line. --- */
@@ -296,18 +326,11 @@ static enum ps_http_rule read_length(struct ps_http_head *head, struct ps_str te
 /* A list of options (RFC 9110, section 7.6.1); what is no option is passed over. */
 static void read_connection(struct ps_http_head *head, struct ps_str list)
 {
-    while (list.len > 0) {
-        const char *comma = memchr(list.at, ',', list.len);
-        struct ps_str option = {list.at, comma != NULL ? (size_t)(comma - list.at) : list.len};
-        size_t taken = option.len + (comma != NULL);
-        while (option.len > 0 && (option.at[0] == ' ' || option.at[0] == '\t'))
-            option = (struct ps_str){option.at + 1, option.len - 1};
-        while (option.len > 0 &&
-               (option.at[option.len - 1] == ' ' || option.at[option.len - 1] == '\t'))
-            option.len--;
-        head->has_close |= ps_http_same_text(option, PS_STR("close"));
-        head->has_keep_alive |= ps_http_same_text(option, PS_STR("keep-alive"));
-        list = (struct ps_str){list.at + taken, list.len - taken};
+    struct ps_str option;
+
+    while (ps_http_take_element(&list, &option)) {
+        head->has_close |= ps_http_is_text(option, "close");
+        head->has_keep_alive |= ps_http_is_text(option, "keep-alive");
     }
 }
 

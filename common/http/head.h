@@ -13,6 +13,8 @@
 #include "common/defs.h"
 #include "common/http/rules.h"
 
+#include <strings.h>
+
 #define PS_HTTP_FIELDS_MAX 96
 #define PS_HTTP_METHOD_MAX 32
 
@@ -126,6 +128,21 @@ bool ps_http_is_token(struct ps_str text);
  */
 bool ps_http_is_authority(struct ps_str text);
 /* Are both the same but for the case of ASCII letters? */
-bool ps_http_same_text(struct ps_str a, struct ps_str b);
+static inline bool ps_http_same_text(struct ps_str text, struct ps_str other)
+{
+    return text.len == other.len && strncasecmp(text.at, other.at, text.len) == 0;
+}
+static inline bool ps_http_is_text(struct ps_str text, const char *word)
+{
+    return ps_http_same_text(text, ps_str(word));
+}
+/* Without spaces and tabs at its ends. */
+struct ps_str ps_http_trim(struct ps_str text);
+/* Takes the next element of a list, which is not empty. A comma in quotes divides, too. False:
+ * there is no more. */
+bool ps_http_take_element(struct ps_str *list, struct ps_str *ret_element);
+/* The value of the first field of this name, in any case; .at == NULL: there is none. `data` as
+ * ps_http_head_parse had it. */
+struct ps_str ps_http_find(const struct ps_http_head *head, const char *data, struct ps_str name);
 
 #endif

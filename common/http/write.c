@@ -74,26 +74,18 @@ int ps_http_put_request(struct ps_buf *buf, struct ps_str method, struct ps_str 
     return 0;
 }
 
-static bool is_gap(char c)
-{
-    return c == ' ' || c == '\t';
-}
-
 int ps_http_put_field(struct ps_buf *buf, struct ps_str name, struct ps_str value)
 {
     if (!ps_http_is_token(name) || ps_has_control(value.at, value.len) ||
-        (value.len > 0 && (is_gap(value.at[0]) || is_gap(value.at[value.len - 1]))))
+        ps_http_trim(value).len < value.len)
         return PS_E_INVALID;
-    ps_buf_put(buf, name.at, name.len);
-    ps_buf_puts(buf, ": ");
-    ps_buf_put(buf, value.at, value.len);
-    ps_buf_puts(buf, "\r\n");
+    ps_http_put_known(buf, name, value);
     return 0;
 }
 
-void ps_http_put_known(struct ps_buf *buf, const char *name, struct ps_str value)
+void ps_http_put_known(struct ps_buf *buf, struct ps_str name, struct ps_str value)
 {
-    ps_buf_puts(buf, name);
+    ps_buf_put(buf, name.at, name.len);
     ps_buf_puts(buf, ": ");
     ps_buf_put(buf, value.at, value.len);
     ps_buf_puts(buf, "\r\n");

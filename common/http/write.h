@@ -14,8 +14,8 @@ int ps_http_put_request(struct ps_buf *buf, struct ps_str method,
 /* "Name: value\r\n". PS_E_INVALID (nothing written): the name is no token, or the value has a
  * control byte or white space at an end. */
 int ps_http_put_field(struct ps_buf *buf, struct ps_str name, struct ps_str value) PS_MUST_CHECK;
-/* The same of a literal name and a value that is known to be well-formed. */
-void ps_http_put_known(struct ps_buf *buf, const char *name, struct ps_str value);
+/* The same of a name and a value that are known to be well-formed. */
+void ps_http_put_known(struct ps_buf *buf, struct ps_str name, struct ps_str value);
 /* "Content-Length: 12\r\n" */
 void ps_http_put_length(struct ps_buf *buf, uint64_t len);
 

@@ -265,7 +265,7 @@ static void lower(struct op_request *request, struct adjust *adjust)
         admin->deps.store, sale_view(sale->run)->counter,
         &(struct inv_lowering){.id = adjust->ref,
                                .epoch = adjust->epoch,
-                               .name = (struct ps_str){adjust->id, strlen(adjust->id)},
+                               .name = ps_str(adjust->id),
                                .sku = adjust->index,
                                .units = -adjust->delta},
         (struct inv_reply_to){.on_answer = on_lowered, .ctx = adjust, .ret_answer = &answer});

@@ -406,9 +406,8 @@ static int append(struct item *item, const struct oq_order *order)
     if (err < 0)
         return err;
     ticket.owner = admin->deps.owner;
-    err = item->confirm
-              ? sale_append_confirmed(log, order, (struct ps_str){by, strlen(by)}, now_ms, &ticket)
-              : sale_append_released(log, order, OQ_CANCELLED, now_ms, &ticket);
+    err = item->confirm ? sale_append_confirmed(log, order, ps_str(by), now_ms, &ticket)
+                        : sale_append_released(log, order, OQ_CANCELLED, now_ms, &ticket);
     if (err < 0)
         op_outcomes_forget(admin->outcomes, &ticket);
     return err;

@@ -132,7 +132,7 @@ static bool path_fits(const char *pattern, struct ps_str path, struct path_parts
                 continue;
             if (strncmp(pattern + 1, "/{}", 3) != 0) /* a list */
                 return false;
-            *arg++ = (struct ps_str){ret_parts->kind->single, strlen(ret_parts->kind->single)};
+            *arg++ = ps_str(ret_parts->kind->single);
             pattern += 3;
         } else if (pattern[0] == '{') {
             const char *start = at;

@@ -4,6 +4,7 @@
 #include "gateway/admission/breakers.h"
 
 #include "common/log.h"
+#include "common/sorted.h"
 
 #include <assert.h>
 #include <stdlib.h>
@@ -57,10 +58,8 @@ static int compare_with(const void *name, const void *breaker)
 
 static struct adm_breaker *find_more(const struct adm_breakers *breakers, const char *name)
 {
-    struct adm_breaker **found = breakers->more_count > 0
-                                     ? bsearch(name, breakers->more, breakers->more_count,
-                                               sizeof breakers->more[0], compare_with)
-                                     : NULL;
+    struct adm_breaker **found = ps_sorted_find(name, breakers->more, breakers->more_count,
+                                                sizeof breakers->more[0], compare_with);
     return found != NULL ? *found : NULL;
 }
 

@@ -14,11 +14,6 @@ static const struct ps_charset token_chars = {
 
 /* --- Texts. --- */
 
-bool cache_is_name(struct ps_str text, const char *name)
-{
-    return text.len == strlen(name) && strncasecmp(text.at, name, text.len) == 0;
-}
-
 static bool is_space(char c)
 {
     return c == ' ' || c == '\t';
@@ -26,10 +21,8 @@ static bool is_space(char c)
 
 static void skip_space(struct ps_str *rest)
 {
-    while (rest->len > 0 && is_space(rest->at[0])) {
-        rest->at++;
-        rest->len--;
-    }
+    while (rest->len > 0 && is_space(rest->at[0]))
+        cache_skip(rest, 1);
 }
 
 static struct ps_str take_span(struct ps_str *rest, const struct ps_charset *set)
@@ -58,10 +51,7 @@ bool cache_take_element(struct ps_str *rest, struct ps_str *ret_element)
         cache_skip(rest, at + 1);
     else
         rest->at = NULL;
-    skip_space(&element);
-    while (element.len > 0 && is_space(element.at[element.len - 1]))
-        element.len--;
-    *ret_element = element;
+    *ret_element = ps_http_trim(element);
     return true;
 }
 
@@ -93,23 +83,13 @@ int64_t cache_date_read(struct ps_str text, int64_t now_ms)
     return date_ms;
 }
 
-struct ps_str cache_field(struct cache_message message, const char *name)
-{
-    for (uint32_t i = 0; i < message.head->field_count; i++) {
-        const struct ps_http_field *field = &message.head->fields[i];
-        if (cache_is_name(ps_http_text(message.data, field->name), name))
-            return ps_http_text(message.data, field->value);
-    }
-    return (struct ps_str){NULL, 0};
-}
-
 /* Goes through the lines of one field. */
 bool cache_next_line(struct cache_message message, const char *name, uint32_t *at,
                      struct ps_str *ret_value)
 {
     while (*at < message.head->field_count) {
         const struct ps_http_field *field = &message.head->fields[(*at)++];
-        if (cache_is_name(ps_http_text(message.data, field->name), name)) {
+        if (ps_http_is_text(ps_http_text(message.data, field->name), name)) {
             *ret_value = ps_http_text(message.data, field->value);
             return true;
         }
@@ -151,7 +131,7 @@ static bool *flag_of(struct cache_directives *directives, struct ps_str name)
                  {"must-understand", &directives->must_understand},
                  {"only-if-cached", &directives->only_if_cached}};
     for (size_t i = 0; i < PS_ARRAY_LEN(flags); i++) {
-        if (cache_is_name(name, flags[i].name))
+        if (ps_http_is_text(name, flags[i].name))
             return flags[i].flag;
     }
     return NULL;
@@ -169,7 +149,7 @@ static int64_t *delta_of(struct cache_directives *directives, struct ps_str name
                   {"min-fresh", &directives->min_fresh},
                   {"max-stale", &directives->max_stale}};
     for (size_t i = 0; i < PS_ARRAY_LEN(deltas); i++) {
-        if (cache_is_name(name, deltas[i].name))
+        if (ps_http_is_text(name, deltas[i].name))
             return deltas[i].delta;
     }
     return NULL;

@@ -25,8 +25,6 @@ bool cache_directives_targeted(struct cache_message message,
 
 /* 1*DIGIT; more than fits is the most there is. CACHE_DELTA_INVALID. */
 int64_t cache_delta_read(struct ps_str text);
-/* Does the text have this name, in any case? */
-bool cache_is_name(struct ps_str text, const char *name);
 /* Goes through the lines of one field; `at` begins with 0. */
 bool cache_next_line(struct cache_message message, const char *name, uint32_t *at,
                      struct ps_str *ret_value);

@@ -1,5 +1,6 @@
 /* Of cache_rules.h: what an entry keeps of fields, entity tags, conditions and ranges. */
 #include "common/clock.h"
+#include "common/http/write.h"
 #include "gateway/cache/directives.h"
 
 #include <string.h>
@@ -25,7 +26,7 @@ static bool is_of_connection(struct ps_str name)
                                         "Surrogate-Key",
                                         "X-Request-Id"};
     for (size_t i = 0; i < PS_ARRAY_LEN(names); i++) {
-        if (cache_is_name(name, names[i]))
+        if (ps_http_is_text(name, names[i]))
             return true;
     }
     return name.len > 9 && strncasecmp(name.at, "Penstock-", 9) == 0;
@@ -48,21 +49,13 @@ static bool is_kept(struct cache_message message, struct ps_str name)
     return !is_of_connection(name) && !is_named_by_connection(message, name);
 }
 
-static void put_line(struct ps_buf *buf, struct ps_str name, struct ps_str value)
-{
-    ps_buf_put(buf, name.at, name.len);
-    ps_buf_puts(buf, ": ");
-    ps_buf_put(buf, value.at, value.len);
-    ps_buf_puts(buf, "\r\n");
-}
-
 static void put_missing_date(struct cache_message answer, int64_t wall_ms, struct ps_buf *buf)
 {
     char date[PS_HTTP_DATE_LEN + 1];
     if (cache_field(answer, "Date").at != NULL)
         return;
     ps_http_date_format(wall_ms, date);
-    put_line(buf, PS_STR("Date"), (struct ps_str){date, PS_HTTP_DATE_LEN});
+    ps_http_put_known(buf, PS_STR("Date"), (struct ps_str){date, PS_HTTP_DATE_LEN});
 }
 
 void cache_fields_put(struct cache_message answer, int64_t wall_ms, struct ps_buf *buf)
@@ -71,7 +64,7 @@ void cache_fields_put(struct cache_message answer, int64_t wall_ms, struct ps_bu
         const struct ps_http_field *field = &answer.head->fields[i];
         struct ps_str name = ps_http_text(answer.data, field->name);
         if (is_kept(answer, name))
-            put_line(buf, name, ps_http_text(answer.data, field->value));
+            ps_http_put_known(buf, name, ps_http_text(answer.data, field->value));
     }
     put_missing_date(answer, wall_ms, buf);
 }
@@ -79,7 +72,7 @@ void cache_fields_put(struct cache_message answer, int64_t wall_ms, struct ps_bu
 /* What describes the body, which a 304 does not bring. */
 static bool is_of_body(struct ps_str name)
 {
-    return cache_is_name(name, "Content-Encoding") || cache_is_name(name, "Content-Range");
+    return ps_http_is_text(name, "Content-Encoding") || ps_http_is_text(name, "Content-Range");
 }
 
 /* Takes a line of "Name: value\r\n". */
@@ -112,14 +105,14 @@ void cache_fields_merge(struct ps_str stored, struct cache_message not_modified,
 {
     struct ps_str name, value;
     while (take_line(&stored, &name, &value)) {
-        if (!replaces(not_modified, name) && !cache_is_name(name, "Date"))
-            put_line(buf, name, value);
+        if (!replaces(not_modified, name) && !ps_http_is_text(name, "Date"))
+            ps_http_put_known(buf, name, value);
     }
     for (uint32_t i = 0; i < not_modified.head->field_count; i++) {
         const struct ps_http_field *field = &not_modified.head->fields[i];
         name = ps_http_text(not_modified.data, field->name);
         if (is_kept(not_modified, name) && !is_of_body(name))
-            put_line(buf, name, ps_http_text(not_modified.data, field->value));
+            ps_http_put_known(buf, name, ps_http_text(not_modified.data, field->value));
     }
     put_missing_date(not_modified, wall_ms, buf);
 }
@@ -128,7 +121,7 @@ struct ps_str cache_fields_find(struct ps_str lines, const char *name)
 {
     struct ps_str this_name, value;
     while (take_line(&lines, &this_name, &value)) {
-        if (cache_is_name(this_name, name))
+        if (ps_http_is_text(this_name, name))
             return value;
     }
     return (struct ps_str){NULL, 0};
@@ -149,11 +142,6 @@ bool cache_is_etag(struct ps_str text)
            memchr(text.at + 1, '"', text.len - 1) == text.at + text.len - 1;
 }
 
-static bool same_bytes(struct ps_str a, struct ps_str b)
-{
-    return a.len == b.len && memcmp(a.at, b.at, a.len) == 0;
-}
-
 /* RFC 9110, 8.8.3.2; both are tags. */
 static bool same_weakly(struct ps_str a, struct ps_str b)
 {
@@ -161,7 +149,7 @@ static bool same_weakly(struct ps_str a, struct ps_str b)
         cache_skip(&a, 2);
     if (is_weak(b))
         cache_skip(&b, 2);
-    return same_bytes(a, b);
+    return ps_str_same(a, b);
 }
 
 bool cache_fields_same(struct ps_str etag, struct cache_message not_modified)
@@ -179,7 +167,7 @@ static bool is_listed(struct cache_message request, struct ps_str etag)
     struct ps_str line, element;
     for (uint32_t at = 0; cache_next_line(request, "If-None-Match", &at, &line);) {
         while (cache_take_element(&line, &element)) {
-            if (cache_is_name(element, "*") ||
+            if (ps_http_is_text(element, "*") ||
                 (cache_is_etag(element) && cache_is_etag(etag) && same_weakly(element, etag)))
                 return true;
         }
@@ -209,7 +197,7 @@ static bool if_range_holds(const struct cache_asked *asked, const struct cache_k
     if (asked->if_range.at == NULL)
         return true;
     if (cache_is_etag(asked->if_range))
-        return cache_is_etag(etag) && !is_weak(etag) && same_bytes(asked->if_range, etag);
+        return cache_is_etag(etag) && !is_weak(etag) && ps_str_same(asked->if_range, etag);
     int64_t date_ms = cache_date_read(asked->if_range, kept->date_ms);
     return date_ms != INT64_MIN && date_ms == kept->modified_ms &&
            kept->modified_ms + 1000 <= kept->date_ms;

@@ -4,13 +4,6 @@
 
 #include <strings.h>
 
-static int compare_text(struct ps_str a, struct ps_str b)
-{
-    size_t len = a.len < b.len ? a.len : b.len;
-    int order = len > 0 ? memcmp(a.at, b.at, len) : 0;
-    return order != 0 ? order : (a.len > b.len) - (a.len < b.len);
-}
-
 /* --- Query. --- */
 
 struct parameter {
@@ -21,7 +14,7 @@ struct parameter {
 static bool is_listed(const struct cfg_route_cache *route, struct ps_str name)
 {
     for (size_t i = 0; i < route->name_count; i++) {
-        if (strlen(route->names[i]) == name.len && memcmp(route->names[i], name.at, name.len) == 0)
+        if (ps_str_is(name, route->names[i]))
             return true;
     }
     return false;
@@ -43,8 +36,8 @@ static struct parameter take_parameter(struct ps_str *rest)
 
 static bool comes_before(const struct parameter *a, const struct parameter *b)
 {
-    return compare_text((struct ps_str){a->text.at, a->name_len},
-                        (struct ps_str){b->text.at, b->name_len}) < 0;
+    return ps_str_compare((struct ps_str){a->text.at, a->name_len},
+                          (struct ps_str){b->text.at, b->name_len}) < 0;
 }
 
 bool cache_query_put(const struct cfg_route_cache *route, struct ps_str query, struct ps_buf *buf)
@@ -164,38 +157,9 @@ bool cache_key_put_named(const struct cfg_route_cache *route, const char *host,
 
 /* --- Vary. --- */
 
-static bool same_name(struct ps_str lower, struct ps_str name)
-{
-    return lower.len == name.len && strncasecmp(lower.at, name.at, name.len) == 0;
-}
-
 static char lower(char c)
 {
     return c >= 'A' && c <= 'Z' ? (char)(c + ('a' - 'A')) : c;
-}
-
-/* Takes an element of a list of names or values. A comma in quotes splits, too: in the same way
- * each time, which is all that a key needs. */
-static bool take_part(struct ps_str *rest, struct ps_str *ret_part)
-{
-    while (rest->len > 0) {
-        const char *comma = memchr(rest->at, ',', rest->len);
-        size_t len = comma != NULL ? (size_t)(comma - rest->at) : rest->len;
-        struct ps_str part = {rest->at, len};
-        len += comma != NULL;
-        rest->at += len;
-        rest->len -= len;
-        while (part.len > 0 && (part.at[0] == ' ' || part.at[0] == '\t')) {
-            part.at++;
-            part.len--;
-        }
-        while (part.len > 0 && (part.at[part.len - 1] == ' ' || part.at[part.len - 1] == '\t'))
-            part.len--;
-        *ret_part = part;
-        if (part.len > 0)
-            return true;
-    }
-    return false;
 }
 
 #define PARTS_MAX 32 /* of Accept-Encoding; more are not sorted */
@@ -222,10 +186,10 @@ static size_t read_parts(struct cache_message request, struct ps_str name,
     size_t count = 0;
     for (uint32_t i = 0; i < request.head->field_count; i++) {
         const struct ps_http_field *field = &request.head->fields[i];
-        if (!same_name(name, ps_http_text(request.data, field->name)))
+        if (!ps_http_same_text(name, ps_http_text(request.data, field->name)))
             continue;
         struct ps_str rest = ps_http_text(request.data, field->value), part;
-        while (take_part(&rest, &part)) {
+        while (ps_http_take_element(&rest, &part)) {
             if (count == PARTS_MAX)
                 return SIZE_MAX;
             size_t at = count++;
@@ -245,8 +209,8 @@ static bool put_selected(struct cache_message request, struct ps_str name, struc
     struct ps_str parts[PARTS_MAX];
     bool is_folded = false;
     for (size_t i = 0; i < PS_ARRAY_LEN(folded); i++)
-        is_folded |= same_name(name, (struct ps_str){folded[i], strlen(folded[i])});
-    size_t count = read_parts(request, name, parts, same_name(name, PS_STR("accept-encoding")));
+        is_folded |= ps_http_is_text(name, folded[i]);
+    size_t count = read_parts(request, name, parts, ps_http_is_text(name, "accept-encoding"));
     if (count == SIZE_MAX)
         return false;
     ps_buf_put(buf, name.at, name.len);
@@ -270,17 +234,17 @@ static bool read_names(struct cache_message answer, struct ps_str names[CACHE_VA
     *ret_count = 0;
     for (uint32_t i = 0; i < answer.head->field_count; i++) {
         const struct ps_http_field *field = &answer.head->fields[i];
-        if (!same_name(PS_STR("vary"), ps_http_text(answer.data, field->name)))
+        if (!ps_http_is_text(ps_http_text(answer.data, field->name), "vary"))
             continue;
         struct ps_str rest = ps_http_text(answer.data, field->value), name;
-        while (take_part(&rest, &name)) {
+        while (ps_http_take_element(&rest, &name)) {
             size_t at = 0;
             while (at < *ret_count && compare_lower(names[at], name) < 0)
                 at++;
             if (at < *ret_count && compare_lower(names[at], name) == 0)
                 continue;
             if (*ret_count == CACHE_VARY_NAMES_MAX || !ps_http_is_token(name) ||
-                same_name(PS_STR("*"), name))
+                ps_http_is_text(name, "*"))
                 return false;
             memmove(&names[at + 1], &names[at], (*ret_count - at) * sizeof names[0]);
             names[at] = name;

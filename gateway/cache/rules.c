@@ -14,7 +14,7 @@ static bool lists_no_cache(struct cache_message message)
     struct ps_str line, element;
     for (uint32_t at = 0; cache_next_line(message, "Pragma", &at, &line);) {
         while (cache_take_element(&line, &element)) {
-            if (cache_is_name(element, "no-cache"))
+            if (ps_http_is_text(element, "no-cache"))
                 return true;
         }
     }
@@ -34,22 +34,22 @@ void cache_asked_read(struct cache_message request, struct cache_asked *ret_aske
     for (uint32_t i = 0; i < request.head->field_count; i++) {
         const struct ps_http_field *field = &request.head->fields[i];
         struct ps_str name = ps_http_text(request.data, field->name);
-        if (name.len == 5 && cache_is_name(name, "Range"))
+        if (name.len == 5 && ps_http_is_text(name, "Range"))
             ret_asked->range = ps_http_text(request.data, field->value);
-        else if (name.len == 6 && cache_is_name(name, "Pragma"))
+        else if (name.len == 6 && ps_http_is_text(name, "Pragma"))
             has_pragma = true;
-        else if (name.len == 8 && cache_is_name(name, "If-Range"))
+        else if (name.len == 8 && ps_http_is_text(name, "If-Range"))
             ret_asked->if_range = ps_http_text(request.data, field->value);
-        else if (name.len == 8 && cache_is_name(name, "If-Match"))
+        else if (name.len == 8 && ps_http_is_text(name, "If-Match"))
             ret_asked->for_origin = true;
-        else if (name.len == 13 && cache_is_name(name, "Cache-Control"))
+        else if (name.len == 13 && ps_http_is_text(name, "Cache-Control"))
             has_control = true;
-        else if (name.len == 13 && cache_is_name(name, "Authorization"))
+        else if (name.len == 13 && ps_http_is_text(name, "Authorization"))
             ret_asked->authorized = true;
-        else if ((name.len == 13 && cache_is_name(name, "If-None-Match")) ||
-                 (name.len == 17 && cache_is_name(name, "If-Modified-Since")))
+        else if ((name.len == 13 && ps_http_is_text(name, "If-None-Match")) ||
+                 (name.len == 17 && ps_http_is_text(name, "If-Modified-Since")))
             ret_asked->has_conditions = true;
-        else if (name.len == 19 && cache_is_name(name, "If-Unmodified-Since"))
+        else if (name.len == 19 && ps_http_is_text(name, "If-Unmodified-Since"))
             ret_asked->for_origin = true;
     }
     if (has_control) {
@@ -124,7 +124,7 @@ static bool varies_by_anything(struct cache_message answer)
     struct ps_str line, element;
     for (uint32_t at = 0; cache_next_line(answer, "Vary", &at, &line);) {
         while (cache_take_element(&line, &element)) {
-            if (cache_is_name(element, "*"))
+            if (ps_http_is_text(element, "*"))
                 return true;
         }
     }

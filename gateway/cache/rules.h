@@ -28,7 +28,10 @@ struct cache_message {
 };
 
 /* The value of the field's first line; .at == NULL: there is none. Case does not matter. */
-struct ps_str cache_field(struct cache_message message, const char *name);
+static inline struct ps_str cache_field(struct cache_message message, const char *name)
+{
+    return ps_http_find(message.head, message.data, ps_str(name));
+}
 
 /* --- A request. --- */
 

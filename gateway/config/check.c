@@ -9,6 +9,7 @@
 #include "gateway/config/store_internal.h"
 
 #include "common/buf.h"
+#include "common/sorted.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -42,12 +43,14 @@ static int compare(const void *a, const void *b)
     return strcmp(((const struct entry *)a)->doc->name, ((const struct entry *)b)->doc->name);
 }
 
+static int compare_with(const void *name, const void *entry)
+{
+    return strcmp(name, ((const struct entry *)entry)->doc->name);
+}
+
 static struct entry *find(struct entry *entries, size_t count, const char *name)
 {
-    const struct cfg_doc key = {.name = name};
-    const struct entry entry = {&key, false};
-
-    return count > 0 ? bsearch(&entry, entries, count, sizeof *entries, compare) : NULL;
+    return ps_sorted_find(name, entries, count, sizeof *entries, compare_with);
 }
 
 static size_t list(const struct cfg_change *change, const struct cfg_kind *kind,

@@ -139,14 +139,9 @@ json_t *cfg_doc_shown(const struct cfg_doc *doc)
     return json;
 }
 
-static bool same_text(const char *a, const char *b)
-{
-    return a == NULL || b == NULL ? a == b : strcmp(a, b) == 0;
-}
-
 bool cfg_doc_is_same(const struct cfg_doc *doc, const struct cfg_doc *other)
 {
-    return same_text(doc->json, other->json) && same_text(doc->state, other->state);
+    return ps_text_same(doc->json, other->json) && ps_text_same(doc->state, other->state);
 }
 
 bool cfg_doc_renews(const struct cfg_doc *doc, const struct cfg_doc *before)

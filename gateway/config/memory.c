@@ -2,6 +2,7 @@
  * that they are found by halves and listed in order. Deletions stay in it. */
 #include "gateway/config/store_internal.h"
 
+#include "common/sorted.h"
 #include "gateway/config/sync.h"
 
 #include <stdlib.h>
@@ -16,24 +17,14 @@ struct cfg_map *cfg_store_map(const struct cfg_store *store, const struct cfg_ki
     return (struct cfg_map *)(uintptr_t)&store->maps[i];
 }
 
+static int compare_with_doc(const void *name, const void *doc)
+{
+    return strcmp(name, (*(struct cfg_doc *const *)doc)->name);
+}
+
 size_t cfg_map_place(const struct cfg_map *map, const char *name, bool *ret_there)
 {
-    size_t low = 0, high = map->count;
-
-    *ret_there = false;
-    while (low < high) {
-        size_t middle = low + (high - low) / 2;
-        int order = strcmp(name, map->at[middle]->name);
-        if (order == 0) {
-            *ret_there = true;
-            return middle;
-        }
-        if (order < 0)
-            high = middle;
-        else
-            low = middle + 1;
-    }
-    return low;
+    return ps_sorted_place(name, map->at, map->count, sizeof *map->at, compare_with_doc, ret_there);
 }
 
 int cfg_map_make_room(struct cfg_map *map, size_t more)

@@ -369,8 +369,7 @@ static void read_health(struct cfg_part *outer, struct cfg_pool *pool)
          strchr(pool->health.path, '#') != NULL))
         ps_json_fault(&part.json, "path", "must be a path such as /healthz, as it is requested");
     pool->health.host = cfg_part_text(&part, "host", HOST_MAX_LEN + 6);
-    if (pool->health.host != NULL &&
-        !ps_http_is_authority((struct ps_str){pool->health.host, strlen(pool->health.host)}))
+    if (pool->health.host != NULL && !ps_http_is_authority(ps_str(pool->health.host)))
         ps_json_fault(&part.json, "host", "must be a host, as the Host field has it");
     ps_json_int(&part.json, "interval_ms", 100, TIME_MAX_MS, &pool->health.interval_ms);
     ps_json_int(&part.json, "timeout_ms", 10, TIME_MAX_MS, &pool->health.timeout_ms);

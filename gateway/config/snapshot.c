@@ -5,6 +5,8 @@
  * and mostly a handful). */
 #include "gateway/config/snapshot.h"
 
+#include "common/sorted.h"
+
 #include <sodium.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -104,18 +106,10 @@ enum cfg_phase cfg_sale_phase(const struct cfg_sale *sale, int64_t wall_ms)
     return cfg_phase_at(sale->opens_at_ms, sale->closes_at_ms, sale->paused, sale->ended, wall_ms);
 }
 
-/* Like strcmp, of a counted and a NUL-terminated text. */
-static int compare(const char *text, size_t len, const char *name)
-{
-    size_t name_len = strlen(name);
-    int order = memcmp(text, name, len < name_len ? len : name_len);
-    return order != 0 ? order : (len > name_len) - (len < name_len);
-}
-
 int cfg_sale_sku(const struct cfg_sale *sale, const char *name, size_t len, uint32_t *ret_sku)
 {
     for (uint32_t i = 0; i < sale->sku_count; i++) {
-        if (compare(name, len, sale->skus[i].name) == 0) {
+        if (ps_str_is((struct ps_str){name, len}, sale->skus[i].name)) {
             *ret_sku = i;
             return 0;
         }
@@ -123,25 +117,25 @@ int cfg_sale_sku(const struct cfg_sale *sale, const char *name, size_t len, uint
     return PS_E_NOT_FOUND;
 }
 
+static int compare_with_sale(const void *name, const void *sale)
+{
+    return ps_str_compare(*(const struct ps_str *)name,
+                          ps_str((*(struct cfg_sale *const *)sale)->name));
+}
+
+static int compare_with_twin(const void *name, const void *sale)
+{
+    return ps_str_compare(*(const struct ps_str *)name,
+                          ps_str((*(struct cfg_sale *const *)sale)->twin_of));
+}
+
 /* Its place in the sorted list, or where it belongs. */
 static size_t place_of(struct cfg_sale *const *sales, size_t count, const char *name, size_t len,
                        bool *ret_there)
 {
-    size_t low = 0, high = count;
-    while (low < high) {
-        size_t middle = low + (high - low) / 2;
-        int order = compare(name, len, sales[middle]->name);
-        if (order == 0) {
-            *ret_there = true;
-            return middle;
-        }
-        if (order < 0)
-            high = middle;
-        else
-            low = middle + 1;
-    }
-    *ret_there = false;
-    return low;
+    const struct ps_str key = {name, len};
+
+    return ps_sorted_place(&key, sales, count, sizeof *sales, compare_with_sale, ret_there);
 }
 
 /* --- The view. --- */
@@ -553,17 +547,12 @@ const struct cfg_sale *cfg_snapshot_sale(const struct cfg_snapshot *snapshot, co
 const struct cfg_sale *cfg_snapshot_twin(const struct cfg_snapshot *snapshot, const char *name,
                                          size_t len)
 {
-    size_t low = 0, high = snapshot->twin_count;
-    while (low < high) {
-        size_t middle = low + (high - low) / 2;
-        int order = compare(name, len, snapshot->twins[middle]->twin_of);
-        if (order == 0)
-            return snapshot->twins[middle];
-        if (order < 0)
-            high = middle;
-        else
-            low = middle + 1;
-    }
+    const struct ps_str key = {name, len};
+    struct cfg_sale *const *twin = ps_sorted_find(&key, snapshot->twins, snapshot->twin_count,
+                                                  sizeof *twin, compare_with_twin);
+
+    if (twin != NULL)
+        return *twin;
     const struct cfg_sale *sale = cfg_snapshot_sale(snapshot, name, len);
     return sale != NULL && cfg_sale_is_twin(sale) ? sale : NULL;
 }

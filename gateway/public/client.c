@@ -4,16 +4,7 @@
  */
 #include "gateway/public/client.h"
 
-static struct ps_str trimmed(const char *at, size_t len)
-{
-    while (len > 0 && (*at == ' ' || *at == '\t')) {
-        at++;
-        len--;
-    }
-    while (len > 0 && (at[len - 1] == ' ' || at[len - 1] == '\t'))
-        len--;
-    return (struct ps_str){at, len};
-}
+#include "common/http/head.h"
 
 /* Walks one line from the right. *ret_found is set when an untrusted address was met. PS_E_INVALID:
  * an element that is no address stands to the right of the client's, so a trusted proxy wrote it.
@@ -27,7 +18,7 @@ static int walk_line(struct ps_str line, const struct ps_cidrs *trusted, struct 
         size_t start = end;
         while (start > 0 && line.at[start - 1] != ',')
             start--;
-        struct ps_str element = trimmed(line.at + start, end - start);
+        struct ps_str element = ps_http_trim((struct ps_str){line.at + start, end - start});
         if (element.len > 0) {
             if (ps_address_parse(element.at, element.len, true, address) < 0)
                 return PS_E_INVALID;
@@ -49,7 +40,7 @@ static int find_address(const struct srv_request *request, const struct ps_cidrs
         struct ps_str text = request->header[SRV_H_CLIENT_IP];
         if (text.at == NULL)
             return 0;
-        text = trimmed(text.at, text.len);
+        text = ps_http_trim(text);
         return ps_address_parse(text.at, text.len, false, address);
     }
     for (size_t i = request->header_lines[SRV_H_FORWARDED_FOR]; i > 0 && !found; i--) {

@@ -280,7 +280,7 @@ static const struct cfg_sale *find_sale(struct pub_request *request, struct ps_s
             return NULL;
         }
         memcpy(request->twin, sale->name, sizeof request->twin);
-        request->order.sale_name = (struct ps_str){request->twin, strlen(request->twin)};
+        request->order.sale_name = ps_str(request->twin);
         return sale;
     }
     sale = cfg_snapshot_sale(policy, name.at, name.len);

@@ -164,7 +164,7 @@ static bool on_answer(const struct up_answer *answer, struct ps_str part, bool l
         pub_fallback_count(request);
     }
     head.fields = (struct ps_str){fields.at, fields.len};
-    head.is_dated = up_field_find(answer->head, answer->base, PS_STR("Date")).at != NULL;
+    head.is_dated = ps_http_find(answer->head, answer->base, PS_STR("Date")).at != NULL;
     pub_request_count(request, ANS_V_page);
     if (last)
         end_shop(request);
@@ -244,7 +244,7 @@ static uint64_t key_of(const struct pub_request *request, const struct cfg_pool 
     } else if (pool->hash_name != NULL) {
         struct ps_str name = {pool->hash_name, strlen(pool->hash_name)};
         by = pool->hash_by == CFG_HASH_COOKIE ? up_cookie_find(http->head, http->base, name)
-                                              : up_field_find(http->head, http->base, name);
+                                              : ps_http_find(http->head, http->base, name);
     }
     return ps_hash64(&fixed, by.at != NULL ? by.at : "", by.len);
 }

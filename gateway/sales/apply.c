@@ -25,6 +25,7 @@
 #include "gateway/sales/sales_internal.h"
 
 #include "common/log.h"
+#include "common/sorted.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -35,37 +36,31 @@
 
 /* --- a counter in memory: the log's thread --- */
 
-static size_t find_counter(const struct sale_counters *counters, const struct oq_sale *log_sale)
+static int compare_with_counter(const void *log_sale, const void *counter)
 {
-    size_t low = 0, high = counters->count;
+    const struct oq_sale *of = ((const struct sale_counter *)counter)->log_sale;
 
-    while (low < high) {
-        size_t middle = low + (high - low) / 2;
-        if ((uintptr_t)counters->at[middle].log_sale < (uintptr_t)log_sale)
-            low = middle + 1;
-        else
-            high = middle;
-    }
-    return low;
+    return ((uintptr_t)log_sale > (uintptr_t)of) - ((uintptr_t)log_sale < (uintptr_t)of);
 }
 
 /* NULL: not loaded yet, and the load takes all from the fold. */
 static struct inv_sale *counter_of(const struct sale_counters *counters,
                                    const struct oq_sale *log_sale)
 {
-    size_t place = find_counter(counters, log_sale);
+    const struct sale_counter *found = ps_sorted_find(log_sale, counters->at, counters->count,
+                                                      sizeof *found, compare_with_counter);
 
-    return place < counters->count && counters->at[place].log_sale == log_sale
-               ? counters->at[place].counter
-               : NULL;
+    return found != NULL ? found->counter : NULL;
 }
 
 int sale_counters_set(struct sale_counters *counters, const struct oq_sale *log_sale,
                       struct inv_sale *counter)
 {
-    size_t place = find_counter(counters, log_sale);
+    bool there;
+    size_t place = ps_sorted_place(log_sale, counters->at, counters->count, sizeof *counters->at,
+                                   compare_with_counter, &there);
 
-    if (counter_of(counters, log_sale) == NULL) {
+    if (!there) {
         struct sale_counter *more = realloc(counters->at, (counters->count + 1) * sizeof *more);
         if (more == NULL)
             return PS_E_NOMEM;

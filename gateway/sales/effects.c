@@ -2,6 +2,8 @@
  * empty list for the full one. Fences are few and kept by sale. */
 #include "gateway/sales/effects.h"
 
+#include "common/sorted.h"
+
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
@@ -185,25 +187,19 @@ int sale_effects_take(struct sale_effects *effects,
 
 /* --- fences --- */
 
-/* Its place, or where it belongs. */
-static size_t find_fence(const struct sale_effects *effects, const struct oq_sale *log_sale)
+static int compare_with_fence(const void *log_sale, const void *fence)
 {
-    size_t low = 0, high = effects->fence_count;
+    const struct oq_sale *of = ((const struct last_fence *)fence)->log_sale;
 
-    while (low < high) {
-        size_t middle = low + (high - low) / 2;
-        if ((uintptr_t)effects->fences[middle].log_sale < (uintptr_t)log_sale)
-            low = middle + 1;
-        else
-            high = middle;
-    }
-    return low;
+    return ((uintptr_t)log_sale > (uintptr_t)of) - ((uintptr_t)log_sale < (uintptr_t)of);
 }
 
-static bool has_fence(const struct sale_effects *effects, size_t place,
-                      const struct oq_sale *log_sale)
+/* Its place, or where it belongs. */
+static size_t find_fence(const struct sale_effects *effects, const struct oq_sale *log_sale,
+                         bool *ret_there)
 {
-    return place < effects->fence_count && effects->fences[place].log_sale == log_sale;
+    return ps_sorted_place(log_sale, effects->fences, effects->fence_count, sizeof *effects->fences,
+                           compare_with_fence, ret_there);
 }
 
 static int add_fence(struct sale_effects *effects, size_t place, const struct oq_sale *log_sale)
@@ -233,12 +229,12 @@ static void note_fence(struct sale_fence *last, int64_t epoch, struct ps_str gat
 int sale_effects_fence(struct sale_effects *effects, const struct oq_sale *log_sale, int64_t epoch,
                        struct ps_str gateway, int64_t read_ns)
 {
-    size_t place;
     int err = 0;
+    bool there;
 
     pthread_mutex_lock(&effects->lock);
-    place = find_fence(effects, log_sale);
-    if (!has_fence(effects, place, log_sale))
+    size_t place = find_fence(effects, log_sale, &there);
+    if (!there)
         err = add_fence(effects, place, log_sale);
     if (err == 0)
         note_fence(&effects->fences[place].fence, epoch, gateway, read_ns);
@@ -251,12 +247,11 @@ int sale_effects_fence(struct sale_effects *effects, const struct oq_sale *log_s
 void sale_effects_last_fence(struct sale_effects *effects, const struct oq_sale *log_sale,
                              struct sale_fence *ret_fence)
 {
-    size_t place;
+    bool there;
 
     pthread_mutex_lock(&effects->lock);
-    place = find_fence(effects, log_sale);
-    *ret_fence =
-        has_fence(effects, place, log_sale) ? effects->fences[place].fence : (struct sale_fence){0};
+    size_t place = find_fence(effects, log_sale, &there);
+    *ret_fence = there ? effects->fences[place].fence : (struct sale_fence){0};
     pthread_mutex_unlock(&effects->lock);
 }
 

@@ -1,29 +1,25 @@
 /* An array of pointers, found by halves. */
 #include "gateway/sales/list.h"
 
+#include "common/sorted.h"
+
 #include <stdlib.h>
 #include <string.h>
+
+static int compare_with_entry(const void *name, const void *entry)
+{
+    return ps_str_compare(*(const struct ps_str *)name,
+                          ps_str((*(struct sale_entry *const *)entry)->stored.name));
+}
 
 /* Its place, or where it belongs. */
 static size_t find_place(const struct sale_list *list, const char *name, size_t len,
                          bool *ret_there)
 {
-    size_t low = 0, high = list->count;
+    const struct ps_str key = {name, len};
 
-    *ret_there = false;
-    while (low < high && !*ret_there) {
-        size_t middle = low + (high - low) / 2;
-        const char *have = list->at[middle]->stored.name;
-        int order = strncmp(name, have, len);
-        if (order == 0 && have[len] != '\0')
-            order = -1;
-        *ret_there = order == 0;
-        if (order < 0)
-            high = middle;
-        else
-            low = order == 0 ? middle : middle + 1;
-    }
-    return low;
+    return ps_sorted_place(&key, list->at, list->count, sizeof *list->at, compare_with_entry,
+                           ret_there);
 }
 
 struct sale_entry *sale_list_find(const struct sale_list *list, const char *name, size_t len)

@@ -27,6 +27,7 @@
 #include "gateway/sales/sales_internal.h"
 
 #include "common/log.h"
+#include "common/sorted.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -41,25 +42,16 @@ int64_t sale_now_ns(const struct sale_runs *runs)
 
 /* --- all of them --- */
 
+static int compare_with_run(const void *name, const void *run)
+{
+    return strcmp(name, (*(struct sale_run *const *)run)->name);
+}
+
 /* The place of `name`, or where it belongs. */
 static size_t find_place(const struct sale_runs *runs, const char *name, bool *ret_there)
 {
-    size_t low = 0, high = runs->count;
-
-    *ret_there = false;
-    while (low < high) {
-        size_t middle = low + (high - low) / 2;
-        int order = strcmp(runs->at[middle]->name, name);
-        if (order == 0) {
-            *ret_there = true;
-            return middle;
-        }
-        if (order < 0)
-            low = middle + 1;
-        else
-            high = middle;
-    }
-    return low;
+    return ps_sorted_place(name, runs->at, runs->count, sizeof *runs->at, compare_with_run,
+                           ret_there);
 }
 
 static struct sale_run *new_run(struct sale_runs *runs, const char *name)

@@ -352,11 +352,10 @@ static void put_fields(struct ps_buf *buf, struct srv_http *http, const struct a
     ps_http_put_status(buf, answer->status);
     ps_buf_put(buf, date_of(http), sizeof http->date);
     if (answer->content_type != NULL)
-        ps_http_put_known(buf, "Content-Type",
-                          (struct ps_str){answer->content_type, strlen(answer->content_type)});
+        ps_http_put_known(buf, PS_STR("Content-Type"), ps_str(answer->content_type));
     ps_buf_put(buf, answer->fields.at, answer->fields.len);
     if (answer->request_id.len > 0)
-        ps_http_put_known(buf, "X-Request-Id", answer->request_id);
+        ps_http_put_known(buf, PS_STR("X-Request-Id"), answer->request_id);
     if (answer->close)
         ps_buf_puts(buf, "Connection: close\r\n");
 }
@@ -379,7 +378,7 @@ void srv_put_forward(struct ps_buf *buf, struct srv_slot *slot, const struct srv
         ps_buf_put(buf, date_of(slot->http), sizeof slot->http->date);
     ps_buf_put(buf, head->fields.at, head->fields.len);
     ps_buf_put(buf, slot->fields, slot->fields_len);
-    ps_http_put_known(buf, "X-Request-Id", slot->request.request_id);
+    ps_http_put_known(buf, PS_STR("X-Request-Id"), slot->request.request_id);
     if (slot->close)
         ps_buf_puts(buf, "Connection: close\r\n");
 }
@@ -465,7 +464,7 @@ void srv_answer_header(struct srv_request *request, const char *name, const char
     slot->broken |= ps_has_control(value, len);
     if (len == 0 || slot->broken)
         return;
-    ps_http_put_known(&fields, name, (struct ps_str){value, len});
+    ps_http_put_known(&fields, ps_str(name), (struct ps_str){value, len});
     srv_fields_end(request, &fields);
 }
 
@@ -519,7 +518,7 @@ int srv_shared_answer_new(int status, const char *const *headers, struct ps_str 
         return PS_E_NOMEM;
     ps_buf_init(&buf, answer->text, room);
     for (; headers[0] != NULL; headers += 2)
-        ps_http_put_known(&buf, headers[0], (struct ps_str){headers[1], strlen(headers[1])});
+        ps_http_put_known(&buf, ps_str(headers[0]), ps_str(headers[1]));
     *answer = (struct srv_shared_answer){.status = status,
                                          .references = 1,
                                          .head_len = buf.len,
@@ -607,7 +606,7 @@ void srv_refuse(struct srv_connection *connection, enum ans_verdict verdict, con
     ps_buf_init(&body, body_memory, sizeof body_memory);
     ans_problem_print(&body, verdict, &detail, no_instance, (struct ps_str){id, PS_UUID_LEN});
     ps_buf_init(&fields, fields_memory, sizeof fields_memory);
-    ps_http_put_known(&fields, "Cache-Control", PS_STR("no-store"));
+    ps_http_put_known(&fields, PS_STR("Cache-Control"), PS_STR("no-store"));
     int64_t after_s = ans_problem_retry_after(verdict, &detail);
     if (after_s > 0) {
         ps_buf_puts(&fields, "Retry-After: ");

@@ -3,6 +3,7 @@
 #include "gateway/upstream/fields.h"
 
 #include "common/address.h"
+#include "common/http/write.h"
 
 #include <string.h>
 
@@ -49,11 +50,6 @@ static const struct {
     {NAME("X-Real-IP"), TO_SHOP, true},
 };
 
-static bool is_text(struct ps_str text, const char *other)
-{
-    return ps_http_same_text(text, (struct ps_str){other, strlen(other)});
-}
-
 static bool is_own(struct ps_str name)
 {
     const struct ps_str prefix = PS_STR("Penstock-");
@@ -64,19 +60,11 @@ static bool is_own(struct ps_str name)
 /* Is the name an element of the list? */
 static bool list_has(struct ps_str list, struct ps_str name)
 {
-    for (size_t at = 0; at < list.len;) {
-        size_t end = at;
-        while (end < list.len && list.at[end] != ',')
-            end++;
-        struct ps_str part = {list.at + at, end - at};
-        while (part.len > 0 && (*part.at == ' ' || *part.at == '\t'))
-            part = (struct ps_str){part.at + 1, part.len - 1};
-        while (part.len > 0 && (part.at[part.len - 1] == ' ' || part.at[part.len - 1] == '\t'))
-            part.len--;
-        if (ps_http_same_text(part, name))
+    struct ps_str element;
+
+    while (ps_http_take_element(&list, &element))
+        if (ps_http_same_text(element, name))
             return true;
-        at = end + 1;
-    }
     return false;
 }
 
@@ -101,10 +89,10 @@ static bool has_connection(const struct ps_http_head *head)
 static bool is_ruled(const struct cfg_header_rules *rules, struct ps_str name)
 {
     for (size_t i = 0; i < rules->set_count; i++)
-        if (is_text(name, rules->set[i].name))
+        if (ps_http_is_text(name, rules->set[i].name))
             return true;
     for (size_t i = 0; i < rules->remove_count; i++)
-        if (is_text(name, rules->remove[i]))
+        if (ps_http_is_text(name, rules->remove[i]))
             return true;
     return false;
 }
@@ -134,18 +122,10 @@ static bool looks_like_ours(struct ps_str name)
     return odd && stays_here((struct ps_str){plain, name.len}, TO_SHOP, false);
 }
 
-static void put(struct ps_buf *buf, struct ps_str name, struct ps_str value)
-{
-    ps_buf_put(buf, name.at, name.len);
-    ps_buf_put(buf, ": ", 2);
-    ps_buf_put(buf, value.at, value.len);
-    ps_buf_put(buf, "\r\n", 2);
-}
-
 static bool is_condition(struct ps_str name)
 {
-    return (name.len == 13 && is_text(name, "If-None-Match")) ||
-           (name.len == 17 && is_text(name, "If-Modified-Since"));
+    return (name.len == 13 && ps_http_is_text(name, "If-None-Match")) ||
+           (name.len == 17 && ps_http_is_text(name, "If-Modified-Since"));
 }
 
 /* What goes on as it came; `origin` of a request. */
@@ -161,7 +141,7 @@ static void pass(struct ps_buf *buf, const struct ps_http_head *head, const char
             (way == TO_SHOP && looks_like_ours(name)) || (unconditional && is_condition(name)) ||
             (listed && is_of_connection(head, base, name)))
             continue;
-        put(buf, name, ps_http_text(base, head->fields[i].value));
+        ps_http_put_known(buf, name, ps_http_text(base, head->fields[i].value));
     }
 }
 
@@ -169,23 +149,13 @@ static void put_rules(struct ps_buf *buf, const struct cfg_header_rules *rules)
 {
     for (size_t i = 0; i < rules->set_count; i++) {
         const struct cfg_header_set *set = &rules->set[i];
-        put(buf, (struct ps_str){set->name, strlen(set->name)},
-            (struct ps_str){set->value, strlen(set->value)});
+        ps_http_put_known(buf, ps_str(set->name), ps_str(set->value));
     }
-}
-
-struct ps_str up_field_find(const struct ps_http_head *head, const char *base, struct ps_str name)
-{
-    for (uint32_t i = 0; i < head->field_count; i++)
-        if (head->fields[i].name.len == name.len &&
-            ps_http_same_text(ps_http_text(base, head->fields[i].name), name))
-            return ps_http_text(base, head->fields[i].value);
-    return (struct ps_str){NULL, 0};
 }
 
 struct ps_str up_cookie_find(const struct ps_http_head *head, const char *base, struct ps_str name)
 {
-    struct ps_str cookies = up_field_find(head, base, PS_STR("Cookie"));
+    struct ps_str cookies = ps_http_find(head, base, PS_STR("Cookie"));
 
     for (size_t at = 0; cookies.at != NULL && at < cookies.len;) {
         while (at < cookies.len && (cookies.at[at] == ' ' || cookies.at[at] == ';'))
@@ -241,15 +211,15 @@ static void put_who_asks(struct ps_buf *buf, const struct up_origin *origin)
     ps_buf_puts(buf, peer);
     ps_buf_puts(buf, "\r\n");
     put_forwarded(buf, origin, peer);
-    if (!origin->trusted || up_field_find(origin->head, origin->base, host).at == NULL)
-        put(buf, host, origin->host);
-    if (!origin->trusted || up_field_find(origin->head, origin->base, proto).at == NULL)
-        put(buf, proto, PS_STR("http"));
+    if (!origin->trusted || ps_http_find(origin->head, origin->base, host).at == NULL)
+        ps_http_put_known(buf, host, origin->host);
+    if (!origin->trusted || ps_http_find(origin->head, origin->base, proto).at == NULL)
+        ps_http_put_known(buf, proto, PS_STR("http"));
     if (origin->user.len > 0)
-        put(buf, PS_STR("X-User-Id"), origin->user);
-    put(buf, PS_STR("X-Request-Id"), origin->request_id);
+        ps_http_put_known(buf, PS_STR("X-User-Id"), origin->user);
+    ps_http_put_known(buf, PS_STR("X-Request-Id"), origin->request_id);
     if (origin->rehearsal)
-        put(buf, PS_STR("Penstock-Rehearsal"), PS_STR("?1"));
+        ps_http_put_known(buf, PS_STR("Penstock-Rehearsal"), PS_STR("?1"));
 }
 
 void up_fields_request(struct ps_buf *buf, const struct up_origin *origin,
@@ -265,14 +235,14 @@ void up_fields_request(struct ps_buf *buf, const struct up_origin *origin,
         ps_buf_put(buf, origin->query.at, origin->query.len);
     }
     ps_buf_puts(buf, " HTTP/1.1\r\n");
-    put(buf, PS_STR("Host"), origin->host);
+    ps_http_put_known(buf, PS_STR("Host"), origin->host);
     pass(buf, origin->head, origin->base, TO_SHOP, origin, rules);
     if (origin->if_none_match.len > 0)
-        put(buf, PS_STR("If-None-Match"), origin->if_none_match);
+        ps_http_put_known(buf, PS_STR("If-None-Match"), origin->if_none_match);
     if (origin->if_modified_since.len > 0)
-        put(buf, PS_STR("If-Modified-Since"), origin->if_modified_since);
+        ps_http_put_known(buf, PS_STR("If-Modified-Since"), origin->if_modified_since);
     put_who_asks(buf, origin);
-    put(buf, PS_STR("Via"), PS_STR(VIA));
+    ps_http_put_known(buf, PS_STR("Via"), PS_STR(VIA));
     put_rules(buf, rules);
 }
 
@@ -282,7 +252,7 @@ void up_fields_answer(struct ps_buf *buf, const struct ps_http_head *head, const
                       const struct cfg_header_rules *rules)
 {
     pass(buf, head, base, TO_CLIENT, NULL, rules);
-    put(buf, PS_STR("Via"), PS_STR(VIA));
+    ps_http_put_known(buf, PS_STR("Via"), PS_STR(VIA));
     put_rules(buf, rules);
 }
 

@@ -37,8 +37,6 @@ void up_fields_answer(struct ps_buf *buf, const struct ps_http_head *head, const
 struct ps_str up_fields_ruled(struct ps_buf buf, struct ps_str lines,
                               const struct cfg_header_rules *rules);
 
-/* The value of the first field of this name; .at == NULL: there is none. */
-struct ps_str up_field_find(const struct ps_http_head *head, const char *base, struct ps_str name);
 /* The value of a cookie; .at == NULL: there is none. */
 struct ps_str up_cookie_find(const struct ps_http_head *head, const char *base, struct ps_str name);
 

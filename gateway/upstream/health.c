@@ -7,6 +7,7 @@
 
 #include "common/http/head.h"
 #include "common/http/write.h"
+#include "common/sorted.h"
 
 #include <netinet/in.h>
 #include <sodium.h>
@@ -234,10 +235,9 @@ static void on_connect(uv_connect_t *connect, int status)
     const struct rules *rules = &check->pool->rules;
     const char *host = rules->host != NULL ? rules->host : check->address;
     ps_buf_init(&buf, attempt->request, sizeof attempt->request);
-    int err =
-        ps_http_put_request(&buf, PS_STR("GET"), (struct ps_str){rules->path, strlen(rules->path)});
+    int err = ps_http_put_request(&buf, PS_STR("GET"), ps_str(rules->path));
     if (err == 0)
-        err = ps_http_put_field(&buf, PS_STR("Host"), (struct ps_str){host, strlen(host)});
+        err = ps_http_put_field(&buf, PS_STR("Host"), ps_str(host));
     ps_buf_puts(&buf, "User-Agent: penstock/" PENSTOCK_VERSION " (health check)\r\n"
                       "Connection: close\r\n\r\n");
     if (err < 0 || buf.overflow) { /* the document's own rules do not let this happen */
@@ -348,21 +348,17 @@ static int by_address(const void *a, const void *b)
     return strcmp((*(struct check *const *)a)->address, (*(struct check *const *)b)->address);
 }
 
+static int compare_with_check(const void *address, const void *check)
+{
+    return strcmp(address, (*(struct check *const *)check)->address);
+}
+
 static struct check *find_check(const struct pool_checks *pool, const char *address)
 {
-    size_t low = 0, high = pool->count;
+    struct check **found = ps_sorted_find(address, pool->checks, pool->count, sizeof *pool->checks,
+                                          compare_with_check);
 
-    while (low < high) {
-        size_t middle = low + (high - low) / 2;
-        int order = strcmp(address, pool->checks[middle]->address);
-        if (order == 0)
-            return pool->checks[middle];
-        if (order < 0)
-            high = middle;
-        else
-            low = middle + 1;
-    }
-    return NULL;
+    return found != NULL ? *found : NULL;
 }
 
 /* Those that stay keep what is known of them. */
@@ -400,14 +396,10 @@ static int set_endpoints(struct pool_checks *pool, const struct cfg_endpoint *en
 
 /* --- Rules. --- */
 
-static bool same_text(const char *a, const char *b)
-{
-    return a == NULL || b == NULL ? a == b : strcmp(a, b) == 0;
-}
-
 static bool same_rules(const struct rules *rules, const struct cfg_pool *doc)
 {
-    return same_text(rules->path, doc->health.path) && same_text(rules->host, doc->health.host) &&
+    return ps_text_same(rules->path, doc->health.path) &&
+           ps_text_same(rules->host, doc->health.host) &&
            rules->interval_ms == doc->health.interval_ms &&
            rules->timeout_ms == doc->health.timeout_ms &&
            rules->healthy_after == doc->health.healthy_after &&

@@ -3,6 +3,7 @@
 #include "gateway/upstream/registrations.h"
 
 #include "common/log.h"
+#include "common/sorted.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -37,30 +38,16 @@ int64_t up_registration_end_ms(int64_t now_ms, int64_t ttl_s)
 
 /* --- Lists. --- */
 
-static size_t place_of(const struct heartbeats *list, const char *name, bool *ret_there)
+static int compare_with_beat(const void *name, const void *beat)
 {
-    size_t low = 0, high = list->count;
-
-    *ret_there = false;
-    while (low < high) {
-        size_t middle = low + (high - low) / 2;
-        int order = strcmp(name, list->at[middle]->name);
-        if (order == 0) {
-            *ret_there = true;
-            return middle;
-        }
-        if (order < 0)
-            high = middle;
-        else
-            low = middle + 1;
-    }
-    return low;
+    return strcmp(name, (*(struct heartbeat *const *)beat)->name);
 }
 
 static int add(struct heartbeats *list, const char *name, int64_t until_ms)
 {
     bool there;
-    size_t place = place_of(list, name, &there);
+    size_t place =
+        ps_sorted_place(name, list->at, list->count, sizeof *list->at, compare_with_beat, &there);
 
     if (there) {
         if (list->at[place]->until_ms < until_ms)

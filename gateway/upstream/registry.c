@@ -3,6 +3,7 @@
 
 #include "common/id.h"
 #include "common/log.h"
+#include "common/sorted.h"
 #include "gateway/cache/caches.h"
 #include "gateway/upstream/judge.h"
 #include "gateway/upstream/route.h"
@@ -55,21 +56,16 @@ const struct up_table *up_registry_table(const struct up_registry *registry)
 
 /* --- By name and address. --- */
 
+static int compare_with_pool(const void *name, const void *pool)
+{
+    return strcmp(name, ((const struct up_pool_view *)pool)->doc->name);
+}
+
 static struct up_pool_view *find_pool(const struct up_table *table, const char *name)
 {
-    size_t low = 0, high = table != NULL ? table->pool_count : 0;
-
-    while (low < high) {
-        size_t middle = low + (high - low) / 2;
-        int order = strcmp(name, table->pools[middle].doc->name);
-        if (order == 0)
-            return &table->pools[middle];
-        if (order < 0)
-            high = middle;
-        else
-            low = middle + 1;
-    }
-    return NULL;
+    return table != NULL ? ps_sorted_find(name, table->pools, table->pool_count,
+                                          sizeof *table->pools, compare_with_pool)
+                         : NULL;
 }
 
 const struct up_pool_view *up_registry_pool(const struct up_registry *registry, const char *name)
@@ -83,14 +79,16 @@ static int compare_members(const void *a, const void *b)
                   ((const struct up_member *)b)->as.address);
 }
 
+static int compare_with_member(const void *address, const void *member)
+{
+    return strcmp(address, ((const struct up_member *)member)->as.address);
+}
+
 static struct up_member *find_member(const struct up_pool_view *pool, const char *address)
 {
-    struct up_member key;
-
-    if (pool == NULL || pool->member_count == 0)
-        return NULL;
-    memcpy(key.as.address, address, sizeof key.as.address);
-    return bsearch(&key, pool->members, pool->member_count, sizeof key, compare_members);
+    return pool != NULL ? ps_sorted_find(address, pool->members, pool->member_count,
+                                         sizeof *pool->members, compare_with_member)
+                        : NULL;
 }
 
 static struct leaving *find_leaving(const struct up_registry *registry, const char *pool,
@@ -279,11 +277,11 @@ static int index_names(struct up_table *table)
 const struct up_route_view *up_registry_route(const struct up_registry *registry, const char *name)
 {
     const struct up_table *table = registry->table;
-    const struct up_route_view **found = NULL;
+    const struct up_route_view **found =
+        table != NULL ? ps_sorted_find(name, table->by_name, table->route_count,
+                                       sizeof *table->by_name, compare_with_route)
+                      : NULL;
 
-    if (table != NULL && table->route_count > 0)
-        found = bsearch(name, table->by_name, table->route_count, sizeof *table->by_name,
-                        compare_with_route);
     return found != NULL ? *found : NULL;
 }
 

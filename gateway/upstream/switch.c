@@ -35,15 +35,10 @@ static const struct {
 } beginnings[CFG_SPLITS_MAX] = {{0, false},   {999, true}, {500, false}, {499, true},
                                 {250, false}, {749, true}, {750, false}, {249, true}};
 
-static bool same_text(const char *a, const char *b)
-{
-    return a == NULL || b == NULL ? a == b : strcmp(a, b) == 0;
-}
-
 static bool is_of_line(const struct line *line, const struct cfg_split *split)
 {
-    return line->by == split->by && same_text(line->name, split->name) &&
-           same_text(line->value, split->value);
+    return line->by == split->by && ps_text_same(line->name, split->name) &&
+           ps_text_same(line->value, split->value);
 }
 
 struct growth {
@@ -160,11 +155,6 @@ static uint32_t place_of_draw(uint64_t *draws)
     return (uint32_t)((draw % UP_PLACES * 619 + (round >> 32)) % UP_PLACES);
 }
 
-static struct ps_str str(const char *text)
-{
-    return (struct ps_str){text, strlen(text)};
-}
-
 bool up_draw_is_in(uint64_t *draws, uint32_t per_mille)
 {
     return place_of_draw(draws) < per_mille;
@@ -181,13 +171,13 @@ static bool find_place(const struct up_switch *swtch, const struct line *line,
         *ret_place = place_of_user(swtch, asker);
         return true;
     case CFG_SPLIT_COOKIE:
-        value = up_cookie_find(asker->head, asker->base, str(line->name));
+        value = up_cookie_find(asker->head, asker->base, ps_str(line->name));
         if (value.at == NULL)
             return false;
         *ret_place = place_of(swtch, value.at, value.len);
         return true;
     case CFG_SPLIT_HEADER:
-        value = up_field_find(asker->head, asker->base, str(line->name));
+        value = ps_http_find(asker->head, asker->base, ps_str(line->name));
         if (value.at == NULL || !ps_str_is(value, line->value))
             return false;
         *ret_place = place_of_user(swtch, asker);

@@ -51,9 +51,7 @@ static int compare_epochs(const void *a, const void *b)
     const struct st_epoch *x = a, *y = b;
     if (x->partition != y->partition)
         return x->partition < y->partition ? -1 : 1;
-    size_t len = x->sale.len < y->sale.len ? x->sale.len : y->sale.len;
-    int order = memcmp(x->sale.at, y->sale.at, len);
-    return order != 0 ? order : (x->sale.len > y->sale.len) - (x->sale.len < y->sale.len);
+    return ps_str_compare(x->sale, y->sale);
 }
 
 static int compare_orders(const void *a, const void *b)

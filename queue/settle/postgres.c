@@ -119,7 +119,7 @@ void st_pg_add_text(struct st_pg *pg, size_t param, struct ps_str value)
 
 void st_pg_add_string(struct st_pg *pg, size_t param, const char *value)
 {
-    st_pg_add_text(pg, param, (struct ps_str){value, strlen(value)});
+    st_pg_add_text(pg, param, ps_str(value));
 }
 
 /* NULL for an empty one. */

@@ -315,7 +315,7 @@ static void add_decided(struct st_pg *pg, size_t param, const struct st_order *o
 static void add_reason(struct st_pg *pg, size_t param, const struct st_order *order)
 {
     const char *reason = oq_reason_name(order->is_reason);
-    st_pg_add_or_null(pg, param, (struct ps_str){reason, strlen(reason)});
+    st_pg_add_or_null(pg, param, ps_str(reason));
 }
 
 static void add_order(struct st_pg *pg, const struct st_order *order)
@@ -517,7 +517,7 @@ static int write_answers(struct st_pg *pg, bool rehearsal, const struct st_decis
         st_pg_add_string(pg, 0, decisions[i].order_id);
         st_pg_add_string(pg, 1, decisions[i].confirm ? "confirm" : "cancel");
         const char *result = decisions[i].result != NULL ? decisions[i].result : "";
-        st_pg_add_or_null(pg, 2, (struct ps_str){result, strlen(result)});
+        st_pg_add_or_null(pg, 2, ps_str(result));
         st_pg_add_number(pg, 3, decisions[i].retry_after_ms);
         st_pg_add_number(pg, 4, decisions[i].unheard ? 1 : 0);
     }

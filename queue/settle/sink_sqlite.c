@@ -123,7 +123,7 @@ static int run_plain(struct ps_db *db, size_t which, struct ps_fault *fault)
 /* Borrowed until the statement has run. */
 static void bind_string(struct ps_db_statement *statement, int at, const char *text)
 {
-    ps_db_bind_text(statement, at, (struct ps_str){text, strlen(text)});
+    ps_db_bind_text(statement, at, ps_str(text));
 }
 
 static void bind_or_null(struct ps_db_statement *statement, int at, struct ps_str text)
@@ -331,7 +331,7 @@ static int store_new(struct ps_db *db, const char *name, const struct st_order *
     ps_db_bind_int(statement, 5, event->quantity);
     bind_string(statement, 6, st_state_name(order->is));
     const char *reason = oq_reason_name(order->is_reason);
-    bind_or_null(statement, 7, (struct ps_str){reason, strlen(reason)});
+    bind_or_null(statement, 7, ps_str(reason));
     bind_time(statement, 8, event->reserved_at_ms);
     bind_time(statement, 9, event->pay_by_ms);
     bind_time(statement, 10, event->at_ms);
@@ -360,7 +360,7 @@ static int store_step(struct ps_db *db, const struct st_order *order, struct ps_
     bind_id(statement, 1, &order->id);
     bind_string(statement, 2, st_state_name(order->is));
     const char *reason = oq_reason_name(order->is_reason);
-    bind_or_null(statement, 3, (struct ps_str){reason, strlen(reason)});
+    bind_or_null(statement, 3, ps_str(reason));
     bind_decided(statement, 4, order);
     return ps_db_run(statement, fault);
 }

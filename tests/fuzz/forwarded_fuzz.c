@@ -24,7 +24,7 @@ static void check_plain(const struct ps_http_head *head, const char *base)
 {
     MUST(!head->has_length && !head->has_encoding);
     for (size_t i = 0; i < PS_ARRAY_LEN(of_connection); i++)
-        MUST(up_field_find(head, base, (struct ps_str){of_connection[i], strlen(of_connection[i])})
+        MUST(ps_http_find(head, base, (struct ps_str){of_connection[i], strlen(of_connection[i])})
                  .at == NULL);
 }
 
