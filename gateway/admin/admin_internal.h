@@ -164,6 +164,9 @@ struct op_change *op_change_new(struct op_request *request, const char *action, 
 /* Submits; the request waits for the end. Takes the change over. */
 void op_change_submit(struct op_request *request, struct op_change *change);
 void op_change_free(struct op_change *change); /* instead */
+/* The same, and answers all that is wrong with what was put in: an error of cfg_change_put. */
+void op_change_refuse(struct op_request *request, struct op_change *change, int err,
+                      enum cfg_refusal refusal, const struct ps_faults *faults);
 
 /* The audit line of something that the order log already remembers: written behind it. `done` comes
  * once, also when the line could not be written (which is logged), maybe at once. */
@@ -195,14 +198,19 @@ json_t *op_document_json(const struct op_admin *admin, const struct cfg_doc *doc
 void op_say_document(struct op_request *request, const struct cfg_kind *kind, const char *name);
 /* The same to a change of one document that is in force now. */
 void op_answer_document(struct op_request *request, struct op_change *change);
+void op_answer_empty(struct op_request *request, struct op_change *change); /* 204 */
 /* An empty change of one document. NULL: answered. */
 struct op_change *op_document_change(struct op_request *request, const struct op_target *target,
                                      const char *action);
+/* Puts the next version of the document in; takes `json` over (NULL: out of memory). False:
+ * answered, and the change is gone. */
+bool op_document_put(struct op_request *request, struct op_change *change, json_t *json);
+/* Submits a change of the document's state alone, with `from` and `to` for its audit line; takes
+ * all three over (state NULL: out of memory). It is answered with the document. */
+void op_document_state(struct op_request *request, const struct op_target *target,
+                       const char *action, json_t *state, json_t *from, json_t *to);
 /* The query of a change: dry_run alone. False: answered. */
 bool op_read_dry_run(struct op_request *request, bool *ret_dry_run);
-/* Answers a change that was not made up: all that is wrong with it. */
-void op_refuse(struct op_request *request, int err, enum cfg_refusal refusal,
-               const struct ps_faults *faults);
 /* What a change would do: its documents, and what differs; `tag` is the version or revision in
  * force (0: none). Frees the change. */
 void op_say_dry_run(struct op_request *request, struct op_change *change, int64_t tag);

@@ -107,20 +107,7 @@ void op_purge_cache(struct op_request *request)
         op_faults(request, ANS_V_invalid, &faults);
         return;
     }
-    struct op_change *change = op_document_change(request, &target, "cache.purge");
-    if (change == NULL)
-        return;
-    json_t *state = cfg_purge_state(cfg_cache_of(target.have), by, text);
-    if (state == NULL ||
-        cfg_change_state(change->change, &cfg_kind_cache, target.name, state) < 0) {
-        json_decref(state);
-        op_change_free(change);
-        op_no(request, ANS_V_internal, "out of memory");
-        return;
-    }
-    json_decref(state);
-    cfg_change_line(change->change, change->target, NULL,
-                    json_pack("{s:s%}", cfg_purge_names[by], text.at, text.len));
-    change->answer = op_answer_document;
-    op_change_submit(request, change);
+    op_document_state(request, &target, "cache.purge",
+                      cfg_purge_state(cfg_cache_of(target.have), by, text), NULL,
+                      json_pack("{s:s%}", cfg_purge_names[by], text.at, text.len));
 }

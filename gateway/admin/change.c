@@ -53,6 +53,24 @@ void op_change_free(struct op_change *change)
     free(change);
 }
 
+static const enum ans_verdict refusals[] = {[CFG_CONFLICT] = ANS_V_conflict,
+                                            [CFG_USE_ADJUST] = ANS_V_use_adjust,
+                                            [CFG_ENDED] = ANS_V_ended,
+                                            [CFG_HAS_ORDERS] = ANS_V_sale_has_orders,
+                                            [CFG_IN_USE] = ANS_V_in_use};
+
+void op_change_refuse(struct op_request *request, struct op_change *change, int err,
+                      enum cfg_refusal refusal, const struct ps_faults *faults)
+{
+    op_change_free(change);
+    if (err == PS_E_INVALID)
+        op_faults(request, ANS_V_invalid, faults);
+    else if (err == PS_E_CONFLICT)
+        op_faults(request, refusals[refusal], faults);
+    else
+        op_no(request, ANS_V_internal, "%s", ps_err_text(err));
+}
+
 static void log_change(const char *who, const char *peer, const char *action, const char *target,
                        const char *why)
 {

@@ -287,8 +287,7 @@ void op_put_config(struct op_request *request)
     put_kinds(&bundle, documents, kinds);
     check_together(&bundle);
     if (bundle.err < 0) {
-        op_change_free(bundle.change);
-        op_refuse(request, bundle.err, bundle.refusal, &bundle.faults);
+        op_change_refuse(request, bundle.change, bundle.err, bundle.refusal, &bundle.faults);
     } else if (dry_run) {
         op_say_dry_run(request, bundle.change, revision);
     } else if (cfg_change_doc(bundle.change->change, 0, &from) == NULL) {

@@ -79,11 +79,7 @@ json_t *op_document_json(const struct op_admin *admin, const struct cfg_doc *doc
 {
     json_t *json = cfg_doc_shown(doc);
 
-    if (json != NULL && show_live(admin, doc, json) != 0) {
-        json_decref(json);
-        json = NULL;
-    }
-    return json;
+    return ps_json_built(json, json == NULL || show_live(admin, doc, json) != 0);
 }
 
 void op_say_document(struct op_request *request, const struct cfg_kind *kind, const char *name)
@@ -151,23 +147,6 @@ void op_list_documents(struct op_request *request)
 
 /* --- Answers to changes. --- */
 
-static const enum ans_verdict refusals[] = {[CFG_CONFLICT] = ANS_V_conflict,
-                                            [CFG_USE_ADJUST] = ANS_V_use_adjust,
-                                            [CFG_ENDED] = ANS_V_ended,
-                                            [CFG_HAS_ORDERS] = ANS_V_sale_has_orders,
-                                            [CFG_IN_USE] = ANS_V_in_use};
-
-void op_refuse(struct op_request *request, int err, enum cfg_refusal refusal,
-               const struct ps_faults *faults)
-{
-    if (err == PS_E_INVALID)
-        op_faults(request, ANS_V_invalid, faults);
-    else if (err == PS_E_CONFLICT)
-        op_faults(request, refusals[refusal], faults);
-    else
-        op_no(request, ANS_V_internal, "%s", ps_err_text(err));
-}
-
 static json_t *change_json(const struct cfg_doc *from, const struct cfg_doc *to)
 {
     char name[CFG_NAME_MAX + 64];
@@ -202,13 +181,9 @@ void op_say_dry_run(struct op_request *request, struct op_change *change, int64_
     if (err == 0 && of_ladder)
         err = json_object_set_new(json, "levels", op_levels_json(change->admin, change->change));
     op_change_free(change);
-    if (err != 0) {
-        json_decref(json);
-        json = NULL;
-    }
     if (tag > 0)
         op_etag(request, tag);
-    op_json(request, ANS_V_ok, json);
+    op_json(request, ANS_V_ok, ps_json_built(json, err));
 }
 
 void op_answer_document(struct op_request *request, struct op_change *change)
@@ -216,7 +191,7 @@ void op_answer_document(struct op_request *request, struct op_change *change)
     op_say_document(request, change->kind, change->name);
 }
 
-static void answer_deleted(struct op_request *request, struct op_change *change)
+void op_answer_empty(struct op_request *request, struct op_change *change)
 {
     (void)change;
     op_empty(request);
@@ -231,8 +206,7 @@ static void go_on(struct op_request *request, struct op_change *change, int err,
     if (err == 0)
         err = cfg_change_check(change->change, NULL, &refusal, faults);
     if (err < 0) {
-        op_change_free(change);
-        op_refuse(request, err, refusal, faults);
+        op_change_refuse(request, change, err, refusal, faults);
         return;
     }
     to = cfg_change_doc(change->change, 0, &from);
@@ -245,7 +219,7 @@ static void go_on(struct op_request *request, struct op_change *change, int err,
         op_change_free(change);
     } else {
         request->created = from == NULL;
-        change->answer = to->json == NULL                 ? answer_deleted
+        change->answer = to->json == NULL                 ? op_answer_empty
                          : change->kind == &cfg_kind_sale ? op_answer_sale
                                                           : op_answer_document;
         op_change_submit(request, change);
@@ -265,6 +239,43 @@ struct op_change *op_document_change(struct op_request *request, const struct op
         memcpy(change->name, target->name, sizeof change->name);
     }
     return change;
+}
+
+bool op_document_put(struct op_request *request, struct op_change *change, json_t *json)
+{
+    enum cfg_refusal refusal = CFG_MAY;
+    struct ps_faults faults = {0};
+    int err = json != NULL ? cfg_change_put(change->change, change->kind, change->name, json, "",
+                                            &refusal, &faults)
+                           : PS_E_NOMEM;
+
+    json_decref(json);
+    if (err < 0)
+        op_change_refuse(request, change, err, refusal, &faults);
+    return err == 0;
+}
+
+void op_document_state(struct op_request *request, const struct op_target *target,
+                       const char *action, json_t *state, json_t *from, json_t *to)
+{
+    struct op_change *change = op_document_change(request, target, action);
+    int err = change != NULL && state != NULL
+                  ? cfg_change_state(change->change, target->kind, target->name, state)
+                  : PS_E_NOMEM;
+
+    json_decref(state);
+    if (err == 0) {
+        cfg_change_line(change->change, change->target, from, to);
+        change->answer = op_answer_document;
+        op_change_submit(request, change);
+        return;
+    }
+    json_decref(from);
+    json_decref(to);
+    if (change != NULL) {
+        op_change_free(change);
+        op_no(request, ANS_V_internal, "%s", ps_err_text(err));
+    }
 }
 
 bool op_read_dry_run(struct op_request *request, bool *ret_dry_run)

@@ -83,13 +83,10 @@ void op_list_endpoints(struct op_request *request)
     if (pool == NULL)
         return;
     json_t *list = json_array();
-    int err = list == NULL;
+    int err = 0;
     while (err == 0 && (doc = cfg_registration_next(store, pool->name, doc)) != NULL)
         err = json_array_append_new(list, show(doc, cfg_registration_of(doc)->until_ms));
-    if (err != 0) {
-        json_decref(list);
-        list = NULL;
-    }
+    list = ps_json_built(list, err);
     op_json(request, ANS_V_ok, list != NULL ? json_pack("{s:o}", "endpoints", list) : NULL);
 }
 
@@ -164,37 +161,19 @@ static void answer_registered(struct op_request *request, struct op_change *chan
             doc != NULL ? show(doc, cfg_registration_of(doc)->until_ms) : NULL);
 }
 
-static void answer_left(struct op_request *request, struct op_change *change)
-{
-    (void)change;
-    op_empty(request);
-}
-
 /* Submits the document in the place of the one that is there. */
 static void submit(struct op_request *request, const struct endpoint *endpoint,
                    const struct cfg_registration *wanted)
 {
     struct op_target named = {.kind = &cfg_kind_registration, .have = endpoint->have};
-    struct ps_faults faults = {0};
-    enum cfg_refusal refusal = CFG_MAY;
 
     memcpy(named.name, endpoint->name, sizeof named.name);
     struct op_change *change = op_document_change(
         request, &named, wanted->gone ? cfg_kind_registration.drop : cfg_kind_registration.put);
-    if (change == NULL)
+    if (change == NULL || !op_document_put(request, change, cfg_registration_write(wanted)))
         return;
-    json_t *json = cfg_registration_write(wanted);
-    int err = json != NULL ? cfg_change_put(change->change, &cfg_kind_registration, named.name,
-                                            json, "", &refusal, &faults)
-                           : PS_E_NOMEM;
-    json_decref(json);
-    if (err < 0) {
-        op_change_free(change);
-        op_refuse(request, err, refusal, &faults);
-        return;
-    }
     request->created = endpoint->have == NULL;
-    change->answer = wanted->gone ? answer_left : answer_registered;
+    change->answer = wanted->gone ? op_answer_empty : answer_registered;
     op_change_submit(request, change);
 }
 

@@ -200,20 +200,8 @@ static void set_pin(struct op_request *request, const struct op_target *target,
                     const struct cfg_pin *from, const struct cfg_pin *to,
                     const struct cfg_pin_words *words, const char *action)
 {
-    struct op_change *change = op_document_change(request, target, action);
-    json_t *state = cfg_pin_state(to, words);
-
-    if (change != NULL && (state == NULL || cfg_change_state(change->change, target->kind,
-                                                             target->name, state) < 0)) {
-        op_change_free(change);
-        op_no(request, ANS_V_internal, "out of memory");
-    } else if (change != NULL) {
-        cfg_change_line(change->change, change->target, cfg_pin_write(from, words),
-                        cfg_pin_write(to, words));
-        change->answer = op_answer_document;
-        op_change_submit(request, change);
-    }
-    json_decref(state);
+    op_document_state(request, target, action, cfg_pin_state(to, words), cfg_pin_write(from, words),
+                      cfg_pin_write(to, words));
 }
 
 static void pin(struct op_request *request, const struct op_target *target,

@@ -243,12 +243,9 @@ static void answer_new_token(struct op_request *request, struct op_change *chang
     const struct op_token *token =
         op_auth_find(request->admin->deps.auth, change->token, strlen(change->token));
     json_t *json = token != NULL ? op_token_write(token) : NULL;
+    int err = json_object_set_new(json, "token", json_string(change->secret));
 
-    if (json != NULL && json_object_set_new(json, "token", json_string(change->secret)) != 0) {
-        json_decref(json);
-        json = NULL;
-    }
-    op_json(request, ANS_V_created, json);
+    op_json(request, ANS_V_created, ps_json_built(json, err));
 }
 
 struct token_request {

@@ -121,10 +121,7 @@ void op_get_overload(struct op_request *request)
     if (!op_query(request, params, PS_ARRAY_LEN(params)))
         return;
     json_t *json = op_document_json(request->admin, doc);
-    if (json != NULL && json_object_set_new(json, "history", history_json(deps, seconds)) != 0) {
-        json_decref(json);
-        json = NULL;
-    }
+    int err = json_object_set_new(json, "history", history_json(deps, seconds));
     op_etag(request, doc->version);
-    op_json(request, ANS_V_ok, json);
+    op_json(request, ANS_V_ok, ps_json_built(json, err));
 }

@@ -12,14 +12,11 @@ void op_list_rehearsal_keys(struct op_request *request)
     const struct cfg_store *store = request->admin->deps.config;
     const struct cfg_doc *doc = NULL;
     json_t *keys = json_array();
-    int err = keys == NULL;
+    int err = 0;
 
     while (err == 0 && (doc = cfg_store_next(store, &cfg_kind_rehearsal_key, doc)) != NULL)
         err = json_array_append_new(keys, cfg_rehearsal_key_show(doc));
-    if (err != 0) {
-        json_decref(keys);
-        keys = NULL;
-    }
+    keys = ps_json_built(keys, err);
     op_json(request, ANS_V_ok, keys != NULL ? json_pack("{s:o}", "rehearsal_keys", keys) : NULL);
 }
 
@@ -65,35 +62,15 @@ static void answer_new_key(struct op_request *request, struct op_change *change)
 
     if (json != NULL) {
         ps_mark_secret_format(cfg_rehearsal_key_of(doc)->key.secret, secret);
-        if (json_object_set_new(json, "secret", json_string(secret)) != 0) {
-            json_decref(json);
-            json = NULL;
-        }
+        json = ps_json_built(json, json_object_set_new(json, "secret", json_string(secret)));
         sodium_memzero(secret, sizeof secret);
     }
     op_json(request, ANS_V_created, json);
 }
 
-/* A change of one key, whose audit line shows what a list shows. NULL: answered. */
-static struct op_change *new_change(struct op_request *request, const char *name,
-                                    const char *action)
-{
-    char target[CFG_NAME_MAX + 64];
-
-    (void)snprintf(target, sizeof target, "%s/%s", cfg_kind_rehearsal_key.path, name);
-    struct op_change *change = op_change_new(request, action, target);
-    if (change != NULL) {
-        change->kind = &cfg_kind_rehearsal_key;
-        memcpy(change->name, name, strlen(name) + 1);
-    }
-    return change;
-}
-
 void op_new_rehearsal_key(struct op_request *request)
 {
-    struct ps_faults faults = {0};
-    enum cfg_refusal refusal = CFG_MAY;
-    char name[CFG_NAME_MAX + 1];
+    struct op_target target = {.kind = &cfg_kind_rehearsal_key};
     const struct cfg_doc *from;
     struct op_change *change;
     struct ps_str note;
@@ -101,20 +78,11 @@ void op_new_rehearsal_key(struct op_request *request)
 
     if (!read_wanted(request, &until_ms, &note))
         return;
-    choose_name(request->admin->deps.config, name);
-    change = new_change(request, name, cfg_kind_rehearsal_key.put);
-    if (change == NULL)
+    choose_name(request->admin->deps.config, target.name);
+    change = op_document_change(request, &target, target.kind->put);
+    if (change == NULL ||
+        !op_document_put(request, change, cfg_rehearsal_key_new(until_ms, note.at)))
         return;
-    json_t *json = cfg_rehearsal_key_new(until_ms, note.at);
-    int err = json != NULL ? cfg_change_put(change->change, &cfg_kind_rehearsal_key, name, json, "",
-                                            &refusal, &faults)
-                           : PS_E_NOMEM;
-    json_decref(json);
-    if (err < 0) {
-        op_change_free(change);
-        op_refuse(request, err, refusal, &faults);
-        return;
-    }
     cfg_change_line(change->change, change->target, NULL,
                     cfg_rehearsal_key_show(cfg_change_doc(change->change, 0, &from)));
     change->answer = answer_new_key;
@@ -122,12 +90,6 @@ void op_new_rehearsal_key(struct op_request *request)
 }
 
 /* --- Revoking one. --- */
-
-static void answer_deleted(struct op_request *request, struct op_change *change)
-{
-    (void)change;
-    op_empty(request);
-}
 
 void op_delete_rehearsal_key(struct op_request *request)
 {
@@ -142,17 +104,15 @@ void op_delete_rehearsal_key(struct op_request *request)
         op_no(request, ANS_V_not_found, "no such rehearsal key");
         return;
     }
-    change = new_change(request, target.name, cfg_kind_rehearsal_key.drop);
+    change = op_document_change(request, &target, target.kind->drop);
     if (change == NULL)
         return;
-    int err = cfg_change_drop(change->change, &cfg_kind_rehearsal_key, target.name, "", &refusal,
-                              &faults);
+    int err = cfg_change_drop(change->change, target.kind, target.name, "", &refusal, &faults);
     if (err < 0) {
-        op_change_free(change);
-        op_refuse(request, err, refusal, &faults);
+        op_change_refuse(request, change, err, refusal, &faults);
         return;
     }
     cfg_change_line(change->change, change->target, cfg_rehearsal_key_show(target.have), NULL);
-    change->answer = answer_deleted;
+    change->answer = op_answer_empty;
     op_change_submit(request, change);
 }

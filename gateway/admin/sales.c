@@ -270,8 +270,7 @@ static void command(struct op_request *request, enum order order)
     int err = order == OPEN ? add_opening(change->change, &target, now, &refusal, &faults)
                             : add_state(change, &target, order, now);
     if (err < 0) {
-        op_change_free(change);
-        op_refuse(request, err, refusal, &faults);
+        op_change_refuse(request, change, err, refusal, &faults);
         return;
     }
     change->answer = op_answer_sale;

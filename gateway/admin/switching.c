@@ -26,29 +26,6 @@ int op_show_route(const struct op_admin *admin, const struct cfg_doc *doc, json_
            json_object_set_new(json, "returned", returned_json(route));
 }
 
-/* The document's next version has this state, taken over. */
-static void set_state(struct op_request *request, const struct op_target *target, json_t *state,
-                      json_t *from, json_t *to, const char *action)
-{
-    struct op_change *change = op_document_change(request, target, action);
-
-    if (change != NULL && (state == NULL || cfg_change_state(change->change, target->kind,
-                                                             target->name, state) < 0)) {
-        op_change_free(change);
-        op_no(request, ANS_V_internal, "out of memory");
-        change = NULL;
-    }
-    json_decref(state);
-    if (change == NULL) {
-        json_decref(from);
-        json_decref(to);
-        return;
-    }
-    cfg_change_line(change->change, change->target, from, to);
-    change->answer = op_answer_document;
-    op_change_submit(request, change);
-}
-
 /* False: answered. */
 static bool read_route(struct op_request *request, struct op_target *ret_target)
 {
@@ -74,9 +51,9 @@ void op_fallback_route(struct op_request *request)
         op_no(request, ANS_V_conflict, "the route has no fall-back: give it one first");
         return;
     }
-    set_state(request, &target, cfg_route_state(route, &pin, NULL),
-              cfg_pin_write(&route->fallback_pin, &cfg_route_pins),
-              cfg_pin_write(&pin, &cfg_route_pins), "route.fallback");
+    op_document_state(request, &target, "route.fallback", cfg_route_state(route, &pin, NULL),
+                      cfg_pin_write(&route->fallback_pin, &cfg_route_pins),
+                      cfg_pin_write(&pin, &cfg_route_pins));
 }
 
 void op_restore_route(struct op_request *request)
@@ -87,8 +64,8 @@ void op_restore_route(struct op_request *request)
         return;
     const struct cfg_route *route = cfg_route_of(target.have);
     if (cfg_pin_is_in_force(&route->fallback_pin, ps_clock_wall_ms(request->admin->deps.clock)))
-        set_state(request, &target, cfg_route_state(route, NULL, NULL),
-                  cfg_pin_write(&route->fallback_pin, &cfg_route_pins), NULL, "route.restore");
+        op_document_state(request, &target, "route.restore", cfg_route_state(route, NULL, NULL),
+                          cfg_pin_write(&route->fallback_pin, &cfg_route_pins), NULL);
     else
         op_say_document(request, target.kind, target.name);
 }
@@ -102,8 +79,9 @@ void op_resume_route(struct op_request *request)
     const struct cfg_route *route = cfg_route_of(target.have);
     json_t *returned = returned_json(route);
     if (json_array_size(returned) > 0) {
-        set_state(request, &target, cfg_route_state(route, &route->fallback_pin, json_array()),
-                  json_pack("{s:O}", "returned", returned), NULL, "route.resume");
+        op_document_state(request, &target, "route.resume",
+                          cfg_route_state(route, &route->fallback_pin, json_array()),
+                          json_pack("{s:O}", "returned", returned), NULL);
     } else {
         op_say_document(request, target.kind, target.name);
     }
