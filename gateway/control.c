@@ -159,6 +159,8 @@ static void on_tick(uv_timer_t *timer)
     sale_tick(control->deps.sales);
     look_whether_started(control);
     cfg_store_tick(control->deps.config);
+    if (control->caches != NULL)
+        caches_tick(control->caches);
     up_registry_tick(control->shop);
     if (up_registry_table(control->shop) != NULL)
         up_returns_tick(&control->returns, up_registry_table(control->shop));

@@ -11,7 +11,6 @@
 #define BUCKETS_MIN    256
 #define BUCKETS_MAX    ((size_t)1 << 24)
 #define VARIANTS_MAX   16
-#define PURGE_SLICE    1024
 /* What malloc adds to the blocks of an entry, and its share of the table and the sketch. */
 #define ENTRY_OVERHEAD 64
 
@@ -116,7 +115,8 @@ struct cache_stored *cache_find(struct cache *cache, uint64_t key_hash, struct p
     struct cache_stored *stored;
     LIST_FOREACH(stored, bucket_of(cache, key_hash), bucket)
     {
-        if (has_key(stored, key_hash, key) && cache_vary_fits(stored->is.vary, request))
+        if (has_key(stored, key_hash, key) && cache_vary_fits(stored->is.vary, request) &&
+            !cache_is_purged(cache, stored))
             return stored;
     }
     return NULL;
@@ -138,15 +138,18 @@ void cache_unlink(struct cache *cache, struct cache_stored *stored,
     take_out(cache, stored, ret_victims);
 }
 
-static void evict(struct cache *cache, struct cache_bucket *victims)
+size_t cache_evict(struct cache *cache, struct cache_bucket *victims)
 {
+    size_t count = 0;
     struct cache_policy_node *node;
     while ((node = cache_policy_evict(cache->policy)) != NULL) {
         struct cache_stored *stored =
             (struct cache_stored *)((char *)node - offsetof(struct cache_stored, node));
         take_out(cache, stored, victims);
-        cache->figures.evicted++;
+        count++;
     }
+    cache->figures.evicted += (int64_t)count;
+    return count;
 }
 
 void cache_release(struct cache_bucket *victims)
@@ -184,9 +187,10 @@ int cache_link(struct cache *cache, struct cache_stored *stored, struct cache_bu
     }
     LIST_INSERT_HEAD(bucket, stored, bucket);
     stored->linked = true;
+    stored->purges_seen = cache->purges.last;
     atomic_fetch_add_explicit(&stored->refs, 1, memory_order_relaxed);
     atomic_fetch_sub_explicit(&cache->held, stored->node.bytes, memory_order_relaxed);
-    evict(cache, ret_victims);
+    (void)cache_evict(cache, ret_victims);
     return 0;
 }
 
@@ -400,88 +404,6 @@ size_t cache_purge_key(struct cache *cache, struct ps_str key)
     return count;
 }
 
-struct purge {
-    struct ps_str prefix;
-    bool whole;   /* the key ends there, or goes on with a space */
-    uint64_t tag; /* with prefix.at == NULL */
-};
-
-static bool is_key_purged(struct ps_str key, const struct purge *purge)
-{
-    struct ps_str prefix = purge->prefix;
-    return key.len >= prefix.len && memcmp(key.at, prefix.at, prefix.len) == 0 &&
-           (!purge->whole || key.len == prefix.len || key.at[prefix.len] == ' ');
-}
-
-static bool is_purged(const struct cache_stored *stored, const struct purge *purge)
-{
-    if (purge->prefix.at != NULL)
-        return is_key_purged(stored->is.key, purge);
-    for (size_t i = 0; i < stored->tag_count; i++) {
-        if (stored->tags[i] == purge->tag)
-            return true;
-    }
-    return false;
-}
-
-static size_t purge_slice(struct cache *cache, const struct purge *purge, size_t from,
-                          bool *ret_more)
-{
-    struct cache_bucket victims = LIST_HEAD_INITIALIZER(victims);
-    size_t count = 0, at = from;
-    pthread_mutex_lock(&cache->lock);
-    for (; at < cache->bucket_count && at < from + PURGE_SLICE; at++) {
-        struct cache_stored *stored = LIST_FIRST(&cache->buckets[at]), *next;
-        for (; stored != NULL; stored = next) {
-            next = LIST_NEXT(stored, bucket);
-            if (is_purged(stored, purge)) {
-                cache_unlink(cache, stored, &victims);
-                count++;
-            }
-        }
-    }
-    *ret_more = at < cache->bucket_count;
-    cache->figures.purged += (int64_t)count;
-    pthread_mutex_unlock(&cache->lock);
-    cache_release(&victims);
-    return count;
-}
-
-/* Which tags an answer has is known with its head: a purge by tag meets all that is under way. */
-static size_t purge_all(struct cache *cache, const struct purge *purge)
-{
-    struct cache_fill *fill;
-    pthread_mutex_lock(&cache->lock);
-    LIST_FOREACH(fill, &cache->fills, all)
-    {
-        if (purge->prefix.at == NULL || is_key_purged(fill->key, purge)) {
-            fill->purged = true;
-            cache_fill_close(fill);
-        }
-    }
-    pthread_mutex_unlock(&cache->lock);
-    bool more = true;
-    size_t count = 0;
-    for (size_t at = 0; more; at += PURGE_SLICE)
-        count += purge_slice(cache, purge, at, &more);
-    return count;
-}
-
-size_t cache_purge_path(struct cache *cache, struct ps_str key)
-{
-    return purge_all(cache, &(struct purge){.prefix = key, .whole = true});
-}
-
-size_t cache_purge_prefix(struct cache *cache, struct ps_str prefix)
-{
-    return purge_all(cache, &(struct purge){.prefix = prefix});
-}
-
-size_t cache_purge_tag(struct cache *cache, struct ps_str tag)
-{
-    return purge_all(cache, &(struct purge){.tag = ps_hash64(&cache->key, tag.at, tag.len)});
-}
-
 /* --- The whole. --- */
 
 /* Seven eighths: the rest is for what comes in and what is still being sent. */
@@ -504,6 +426,7 @@ static int take_doc(struct cache *cache, const struct cfg_cache *doc)
     cache->bytes_max = (size_t)doc->bytes;
     cache->object_bytes_max = (size_t)doc->object_bytes_max;
     cache->eviction = doc->eviction;
+    cache->capacity = capacity_of(doc);
     cache->buckets = calloc(cache->bucket_count, sizeof *cache->buckets);
     if (cache->buckets == NULL)
         return PS_E_NOMEM;
@@ -529,13 +452,14 @@ int cache_new(const struct cfg_cache *doc, struct cache_wakeups *wakeups, struct
     ps_hash_key_random(&cache->key);
     pthread_mutex_init(&cache->lock, NULL);
     LIST_INIT(&cache->fills);
+    TAILQ_INIT(&cache->purges.under_way);
     *ret_cache = cache;
     return 0;
 }
 
-/* Every entry moves to a table and a policy of the new size; the lock is held meanwhile, some 100
- * ns an entry. */
-int cache_set(struct cache *cache, const struct cfg_cache *doc)
+/* Every entry moves to a table and a policy of the new size; the lock is held meanwhile, a
+ * microsecond an entry where they are many. */
+static int make_anew(struct cache *cache, const struct cfg_cache *doc)
 {
     struct cache_bucket victims = LIST_HEAD_INITIALIZER(victims);
     struct cache made = {0};
@@ -559,6 +483,8 @@ int cache_set(struct cache *cache, const struct cfg_cache *doc)
     cache->bytes_max = made.bytes_max;
     cache->object_bytes_max = made.object_bytes_max;
     cache->eviction = made.eviction;
+    cache->capacity = made.capacity;
+    cache->purges.at = 0; /* of another table: from the beginning */
     for (size_t i = 0; i < old_count; i++) {
         /* A chain has its newest first; it is turned around twice. */
         struct cache_bucket turned = LIST_HEAD_INITIALIZER(turned);
@@ -572,11 +498,26 @@ int cache_set(struct cache *cache, const struct cfg_cache *doc)
             }
         }
     }
-    evict(cache, &victims);
+    (void)cache_evict(cache, &victims);
     pthread_mutex_unlock(&cache->lock);
     cache_release(&victims);
     cache_policy_free(old_policy);
     free(old_buckets);
+    return 0;
+}
+
+/* A table twice too small, or too large, is as good: so a purge, which is a version of its own, and
+ * most changes of the size move nothing. */
+int cache_set(struct cache *cache, const struct cfg_cache *doc)
+{
+    if (doc->eviction != cache->eviction || bucket_count_of(doc) > 2 * cache->bucket_count)
+        return make_anew(cache, doc);
+    pthread_mutex_lock(&cache->lock);
+    cache->bytes_max = (size_t)doc->bytes;
+    cache->object_bytes_max = (size_t)doc->object_bytes_max;
+    cache->capacity = capacity_of(doc);
+    pthread_mutex_unlock(&cache->lock);
+    (void)cache_sweep(cache);
     return 0;
 }
 
@@ -591,6 +532,9 @@ void cache_drop(struct cache *cache)
     if (cache == NULL || atomic_fetch_sub_explicit(&cache->users, 1, memory_order_acq_rel) != 1)
         return;
     cache_purge_prefix(cache, PS_STR(""));
+    while (cache_sweep(cache))
+        ;
+    cache_purges_end(cache);
     drop_alive(cache);
 }
 

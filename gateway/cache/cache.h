@@ -3,8 +3,8 @@
  * A request asks; it gets an entry, or is the one who fetches, or waits for who does. The fetcher
  * gives the answer to a fill by parts, while it streams it to its own client; those who wait get
  * the entry when it is whole. A lock is held for a look-up or an insertion, for purges in slices of
- * 1,024 keys. An entry never changes: who holds it sends it from where it lies, also when it is
- * evicted meanwhile.
+ * some hundred entries. An entry never changes: who holds it sends it from where it lies, also when
+ * it is evicted meanwhile.
  *
  * Bytes: entries with all that belongs to them take seven eighths of `bytes`; answers on their way
  * in and evicted entries that are still being sent get what is left. Nothing passes `bytes`: an
@@ -56,14 +56,18 @@ int cache_set(struct cache *cache, const struct cfg_cache *doc) PS_MUST_CHECK;
 struct cache *cache_keep(struct cache *cache);
 void cache_drop(struct cache *cache); /* NULL is allowed */
 
-/* How many entries have gone. Answers under way that began before are not kept either. By key: any
- * thread. */
+/* What is purged is given to nobody from now on; how many entries have gone at once: the others go
+ * by cache_sweep. Answers under way that began before are not kept either. By key: any thread, and
+ * all go at once. */
 size_t cache_purge_key(struct cache *cache, struct ps_str key);
 /* The registry's thread. By path: the key and those that begin with it and a space (those of
- * splits); it looks at all entries, as the others do. */
+ * splits). */
 size_t cache_purge_path(struct cache *cache, struct ps_str key);
 size_t cache_purge_prefix(struct cache *cache, struct ps_str prefix);
 size_t cache_purge_tag(struct cache *cache, struct ps_str tag);
+/* The same thread, now and then: frees a part of what was purged or is too much since the cache
+ * was made smaller, some milliseconds' worth. True: there is more. */
+bool cache_sweep(struct cache *cache);
 
 struct cache_figures {
     int64_t entries, bytes; /* kept */

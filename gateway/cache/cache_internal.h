@@ -25,6 +25,7 @@ struct cache_stored {
     struct cache_policy_node node;
     LIST_ENTRY(cache_stored) bucket;
     bool linked;
+    uint64_t purges_seen; /* the last one that it is known to have outlived, or is younger than */
     size_t tag_count;
     uint64_t *tags; /* hashes */
 };
@@ -40,6 +41,26 @@ struct cache_mark {
     int64_t until_ms;
 };
 
+struct cache_purge { /* its text lies behind it */
+    TAILQ_ENTRY(cache_purge) link;
+    uint64_t number;
+    struct ps_str prefix; /* .at == NULL: by tag */
+    bool whole;           /* the key ends there, or goes on with a space */
+    uint64_t tag;
+};
+TAILQ_HEAD(cache_purge_list, cache_purge);
+
+/* See purge.c. */
+struct cache_purges {
+    struct cache_purge_list under_way; /* the oldest first */
+    size_t count;
+    uint64_t last;          /* the number of the newest one, of all; 0: none */
+    uint64_t upto;          /* those up to this one end with this pass */
+    size_t at;              /* the bucket at which it goes on; 0: there is no pass */
+    struct cache_purge all; /* of everything, in the place of one for which there is no memory */
+    bool has_all;           /* it is under way */
+};
+
 struct cache {
     _Atomic(unsigned) users;
     _Atomic(size_t) alive; /* entries, and one while there are users: then the memory goes */
@@ -49,7 +70,9 @@ struct cache {
     pthread_mutex_t lock; /* all below */
     size_t bytes_max, object_bytes_max;
     enum cfg_eviction eviction;
+    size_t capacity; /* the policy's, once what is too much has gone */
     struct cache_policy *policy;
+    struct cache_purges purges;
     size_t bucket_count; /* a power of two */
     struct cache_bucket *buckets;
     struct cache_fill_list flights[CACHE_FLIGHTS];
@@ -94,9 +117,14 @@ struct cache_stored *cache_find(struct cache *cache, uint64_t key_hash, struct p
 int cache_link(struct cache *cache, struct cache_stored *stored, struct cache_bucket *ret_victims);
 void cache_unlink(struct cache *cache, struct cache_stored *stored,
                   struct cache_bucket *ret_victims);
+/* What the policy chooses, out of the table; how many. */
+size_t cache_evict(struct cache *cache, struct cache_bucket *ret_victims);
 bool cache_reserve(struct cache *cache, struct cache_fill *fill, size_t bytes);
 void cache_mark(struct cache *cache, uint64_t hash, int64_t until_ms);
+/* A purge that is under way meets it. */
+bool cache_is_purged(const struct cache *cache, struct cache_stored *stored);
 /* Without the lock. */
+void cache_purges_end(struct cache *cache); /* frees them */
 void cache_release(struct cache_bucket *victims);
 void cache_body_drop(struct cache_body *body);
 /* A stored answer with one reference, out of the table; NULL: no memory. */

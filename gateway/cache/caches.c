@@ -11,10 +11,17 @@ struct named {
     int64_t purged;  /* the number of the last purge that was done */
 };
 
+/* Its document has gone; so does it when it is empty. */
+struct leaving {
+    SLIST_ENTRY(leaving) link;
+    struct cache *cache;
+};
+
 struct caches {
     struct cache_wakeups *wakeups;
     size_t count;
     struct named *at;
+    SLIST_HEAD(, leaving) leaving;
 };
 
 int caches_new(struct cache_wakeups *wakeups, struct caches **ret_caches)
@@ -34,7 +41,39 @@ void caches_free(struct caches *caches)
         cache_drop(caches->at[i].cache);
     if (caches != NULL)
         free(caches->at);
+    for (struct leaving *leaving; caches != NULL && (leaving = SLIST_FIRST(&caches->leaving));) {
+        SLIST_REMOVE_HEAD(&caches->leaving, link);
+        cache_drop(leaving->cache);
+        free(leaving);
+    }
     free(caches);
+}
+
+/* By parts, if there is memory to remember it. */
+static void leave(struct caches *caches, struct cache *cache)
+{
+    struct leaving *leaving = malloc(sizeof *leaving);
+
+    if (leaving == NULL) {
+        cache_drop(cache);
+        return;
+    }
+    leaving->cache = cache;
+    SLIST_INSERT_HEAD(&caches->leaving, leaving, link);
+    (void)cache_purge_prefix(cache, PS_STR(""));
+}
+
+void caches_tick(struct caches *caches)
+{
+    struct leaving *leaving = SLIST_FIRST(&caches->leaving);
+
+    for (size_t i = 0; i < caches->count; i++)
+        (void)cache_sweep(caches->at[i].cache);
+    if (leaving != NULL && !cache_sweep(leaving->cache)) {
+        SLIST_REMOVE_HEAD(&caches->leaving, link);
+        cache_drop(leaving->cache);
+        free(leaving);
+    }
 }
 
 static struct named *find(const struct caches *caches, const char *name)
@@ -124,7 +163,7 @@ int caches_apply(struct caches *caches, const struct cfg_store *store)
         struct named *named = &caches->at[i - 1];
         if (cfg_store_find(store, &cfg_kind_cache, named->name) != NULL)
             continue;
-        cache_drop(named->cache);
+        leave(caches, named->cache);
         *named = caches->at[--caches->count];
     }
     while (err == 0 && (doc = cfg_store_next(store, &cfg_kind_cache, doc)) != NULL) {

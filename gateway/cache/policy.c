@@ -212,6 +212,11 @@ int cache_policy_move(struct cache_policy *policy, struct cache_policy *from)
     return 0;
 }
 
+void cache_policy_limit(struct cache_policy *policy, size_t capacity)
+{
+    policy->capacity = capacity;
+}
+
 size_t cache_policy_bytes(const struct cache_policy *policy)
 {
     return policy->bytes;

@@ -33,6 +33,9 @@ int cache_policy_new(enum cfg_eviction eviction, size_t capacity,
 void cache_policy_free(
     struct cache_policy *policy); /* NULL is allowed; its nodes are not touched */
 
+/* Another capacity; then cache_policy_evict until it says NULL. */
+void cache_policy_limit(struct cache_policy *policy, size_t capacity);
+
 /* Moves all nodes of another policy into this one, the next victims first. PS_E_NOMEM: none is. */
 int cache_policy_move(struct cache_policy *policy, struct cache_policy *from) PS_MUST_CHECK;
 

@@ -535,6 +535,79 @@ static void objects_and_sizes_are_bounded_by_the_document(void **state)
     fixture_free(cache);
 }
 
+/* More than a purge looks at in one go. */
+static void fill_with_many(struct cache *cache, int count)
+{
+    for (int i = 0; i < count; i++) {
+        char key[24];
+        snprintf(key, sizeof key, "/%s/%d", i % 2 == 0 ? "even" : "odd", i);
+        store(cache, key, i % 2 == 0 ? FRESH "|Surrogate-Key: even" : FRESH, "x");
+    }
+    assert_int_equal(read_of(cache).entries, count);
+}
+
+static void a_purge_of_many_is_in_force_at_once_and_frees_them_by_parts(void **state)
+{
+    (void)state;
+    for (int by = 0; by < 2; by++) {
+        struct cache *cache = fixture_cache(CFG_EVICTION_LRU, 64 << 20);
+        fill_with_many(cache, 20000);
+        size_t gone = by == 0 ? cache_purge_tag(cache, PS_STR("even"))
+                              : cache_purge_prefix(cache, PS_STR("/even/"));
+        assert_in_range(gone, 100, 5000); /* a part of the 10,000 */
+        for (int i = 0; i < 20000; i += 199) {
+            char key[24];
+            snprintf(key, sizeof key, "/%s/%d", i % 2 == 0 ? "even" : "odd", i);
+            assert_int_equal(has(cache, key), i % 2 != 0);
+        }
+        store(cache, "/even/0", FRESH "|Surrogate-Key: even", "new"); /* it is younger */
+        int sweeps = 1;
+        while (cache_sweep(cache))
+            sweeps++;
+        assert_in_range(sweeps, 2, 20);
+        assert_int_equal(read_of(cache).entries, 10001);
+        assert_int_equal(read_of(cache).purged, 10000 - 1); /* the new one took the place of one */
+        assert_true(has(cache, "/even/0") && has(cache, "/odd/1"));
+        assert_false(cache_sweep(cache));
+        fixture_free(cache);
+    }
+}
+
+static void any_number_of_purges_may_be_under_way(void **state)
+{
+    (void)state;
+    struct cache *cache = fixture_cache(CFG_EVICTION_LRU, 64 << 20);
+    fill_with_many(cache, 20000);
+    for (int i = 0; i < 3000; i++) {
+        char key[24];
+        snprintf(key, sizeof key, "/odd/%d", 2 * i + 1);
+        cache_purge_path(cache, (struct ps_str){key, strlen(key)});
+        assert_false(has(cache, key));
+    }
+    assert_true(has(cache, "/odd/6001"));
+    while (cache_sweep(cache))
+        ;
+    assert_int_equal(read_of(cache).entries, 17000);
+    assert_int_equal(read_of(cache).purged, 3000);
+    fixture_free(cache);
+}
+
+static void what_is_too_much_for_a_smaller_size_goes_by_parts(void **state)
+{
+    (void)state;
+    struct cache *cache = fixture_cache(CFG_EVICTION_LRU, 64 << 20);
+    fill_with_many(cache, 20000);
+    struct cfg_cache doc = {.bytes = 2 << 20, .object_bytes_max = 1 << 18};
+    assert_ok(cache_set(cache, &doc));
+    assert_true(read_of(cache).bytes > (2 << 20) * 7 / 8);
+    while (cache_sweep(cache))
+        ;
+    assert_in_range(read_of(cache).bytes, 1 << 20, (2 << 20) * 7 / 8);
+    assert_true(has(cache, "/odd/19999")); /* the newest stay */
+    assert_false(has(cache, "/even/0"));
+    fixture_free(cache);
+}
+
 static void lru_keeps_what_was_used_last(void **state)
 {
     (void)state;
@@ -628,6 +701,9 @@ int main(void)
         cmocka_unit_test(two_variants_stand_beside_each_other_and_sixteen_are_the_most),
         cmocka_unit_test(who_waits_for_another_variant_asks_again),
         cmocka_unit_test(purges_take_what_they_name_and_what_is_on_its_way),
+        cmocka_unit_test(a_purge_of_many_is_in_force_at_once_and_frees_them_by_parts),
+        cmocka_unit_test(any_number_of_purges_may_be_under_way),
+        cmocka_unit_test(what_is_too_much_for_a_smaller_size_goes_by_parts),
         cmocka_unit_test(bytes_stay_within_their_bound),
         cmocka_unit_test(what_is_evicted_while_it_is_sent_still_counts),
         cmocka_unit_test(objects_and_sizes_are_bounded_by_the_document),
