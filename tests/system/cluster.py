@@ -15,7 +15,7 @@ import uuid
 from collections import Counter
 
 from load import Load, judge
-from penstock import ROOT, Gateway, call, free_port, wait_until
+from penstock import BUILD, ROOT, Gateway, call, free_port, wait_until
 from proxy import WELL, Proxy
 
 GATEWAYS_MAX = 4
@@ -195,8 +195,7 @@ class Kafka:
 
     def topic(self, partitions=4, name=None):
         name = name or "orders-" + uuid.uuid4().hex[:10]
-        subprocess.run([str(ROOT / "deploy/kafka/topic"), "--brokers", self.direct, "--partitions", str(partitions), "--replicas", "1", name], check=True,
-                       capture_output=True, timeout=60)
+        subprocess.run([str(BUILD / "tests/kafka_topic"), self.direct, name, str(partitions)], check=True, capture_output=True, timeout=60)
         return name
 
     def tool(self, name, *words, stdin=None):
