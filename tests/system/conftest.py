@@ -22,24 +22,31 @@ BY_DEFAULT = {
     "test_a_redis_that_cannot_be_reached_is_named",
 }
 
-# Several workers (pytest-xdist) take test after test from one list: so the longest come first. What shares a costly fixture stays together.
-LONGEST = ("test_cluster_chaos", "test_soak", "test_cluster_resume", "test_capacity")
-TOGETHER = ("calm", "cluster_once", "expired", "written")
+# Several workers (pytest-xdist) take test after test from one list: so the longest come first. What shares a costly fixture stays together:
+# by default one broker is enough; the many of soak keep all workers busy.
+LONGEST = ("test_cluster_chaos", "test_soak", "test_cluster_resume", "test_capacity", "test_quickstart")
+TOGETHER = ("kafka", "expired")
+
+
+def wants(item, fixture):
+    """Also by way of a parameter (test_pairs)."""
+    return fixture in item.fixturenames or item.name.endswith(f"_and_{fixture}]")
 
 
 def rank(item):
     if item.module.__name__ in LONGEST:
         return LONGEST.index(item.module.__name__)
-    return len(LONGEST) + (0 if "kafka" in item.fixturenames else 1 if item.module.__name__ == "test_settle" else 2)
+    return len(LONGEST) + (0 if wants(item, "kafka") else 1 if item.module.__name__ == "test_settle" else 2)
 
 
+@pytest.hookimpl(tryfirst=True)  # pytest-xdist reads the groups in the same hook
 def pytest_collection_modifyitems(items):
     items.sort(key=rank)
     for item in items:
-        for fixture in set(TOGETHER).intersection(item.fixturenames):
-            item.add_marker(pytest.mark.xdist_group(fixture))
         if item.module.__name__ in CLUSTER_FILES and item.originalname not in BY_DEFAULT:
             item.add_marker(pytest.mark.soak)
+        elif shared := [fixture for fixture in TOGETHER if wants(item, fixture)]:
+            item.add_marker(pytest.mark.xdist_group(shared[0]))
 
 
 @pytest.hookimpl(hookwrapper=True)
