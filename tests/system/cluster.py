@@ -256,8 +256,8 @@ class Member(Process, Gateway):
             after = page[-1]["seq"]
         return found
 
-    def redis_route(self, mode=WELL, delay_ms=0):
-        self.cluster.proxy.set(f"redis-{self.index}", mode, delay_ms)
+    def redis_route(self, mode=WELL, delay_ms=0, late_ms=0):
+        self.cluster.proxy.set(f"redis-{self.index}", mode, delay_ms, late_ms)
 
     def kafka_route(self, mode=WELL, delay_ms=0):
         self.cluster.kafka.proxy.set(self.index, mode, delay_ms)

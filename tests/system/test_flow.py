@@ -272,7 +272,7 @@ def test_what_is_pinned_for_redis_is_shared_by_the_workers(kafka):
         sale = alone.make_sale(stock=1000)
         assert [target["name"] for target in alone.admin("GET", FLOW).json["flow"]] == ["log", "store"]
         assert pin(alone, "store", 2)["limit"] == 2
-        alone.redis_route(delay_ms=500)  # all come while the first ones have the places
+        alone.redis_route(late_ms=1500)  # all come while the first ones have the places
         answers = buy_together(alone, sale, "many", 30)
         assert words(answers) <= {"accepted", "pending", "store_unavailable", "shed"} and len([a for a in answers if a.code == "store_unavailable"]) >= 15, words(answers)
         alone.redis_route()
