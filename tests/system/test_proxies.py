@@ -11,7 +11,7 @@ import time
 import pytest
 from front import HAProxy, Nginx, Pretenders, Shop, tool
 from penstock import ROOT, Gateway, call, raw, wait_until
-from upstreams import Upstream
+from upstreams import Reply, Upstream
 
 ORDERS = "/v1/sales/x/orders"
 
@@ -238,22 +238,67 @@ class NginxWithPages(Nginx):
         return command
 
 
-def test_pages_pass_nginx_and_gateway_to_the_shop(tmp_path, shop):
+class HAProxyWithPages(HAProxy):
+    """Its reference, told to let pages pass."""
+
+    def environment(self, gateways):
+        return {**super().environment(gateways), "PENSTOCK_PAGES": "1"}
+
+
+@pytest.fixture(params=[HAProxyWithPages, NginxWithPages], ids=["haproxy", "nginx"])
+def with_pages(request):
+    return request.param
+
+
+def lead_to(gateway, behind):
+    for path, document in (("pools/web", {"endpoints": [{"address": behind.address}]}), ("routes/all", {"path": "/", "pool": "web", "methods": ["GET", "POST"]})):
+        assert gateway.admin("PUT", f"/admin/v1/{path}", document).status == 201
+
+
+def wait_passes(front):
+    wait_until(lambda: call(front.port, "GET", "/v1/sales/sale").status == 200, what="a gateway behind the proxy")
+
+
+def test_pages_pass_the_proxy_and_the_gateway_to_the_shop(tmp_path, shop, with_pages):
     """With cookies and bodies; who the visitor is, only proxies say."""
     with Gateway() as gateway, Upstream() as behind:
-        for path, document in (("pools/web", {"endpoints": [{"address": behind.address}]}), ("routes/all", {"path": "/", "pool": "web", "methods": ["GET", "POST"]})):
-            assert gateway.admin("PUT", f"/admin/v1/{path}", document).status == 201
+        lead_to(gateway, behind)
         gateway.make_sale("sale", stock=1)
-        with NginxWithPages(tmp_path, shop, [gateway.port] * 3) as front:
+        with with_pages(tmp_path, shop, [gateway.port] * 3) as front:
+            wait_passes(front)
             forged = {"X-User-Id": "mallory", "X-Forwarded-For": "192.0.2.9", "Forwarded": "for=192.0.2.9", "X-Real-IP": "192.0.2.9", "X-Forwarded-Proto": "gopher", "Cookie": "a=1"}
             page = call(front.port, "GET", "/p/1?a=b", headers=forged)
             assert page.text == "GET /p/1?a=b 0\n" and call(front.port, "POST", "/p/1", b"x" * 100000).text == "POST /p/1 100000\n"
             asked = behind.requests[0]
             assert (asked.values("X-User-Id"), asked.values("X-Real-IP"), asked.value("Cookie")) == ([], [], "a=1")
             assert (asked.value("X-Forwarded-For"), asked.value("X-Forwarded-Proto")) == ("127.0.0.1, 127.0.0.1", "http") and "192.0.2.9" not in asked.value("Forwarded")
-            assert asked.value("X-Request-Id") == page.headers["x-request-id"]
+            assert asked.value("X-Forwarded-Host") == f"127.0.0.1:{front.port}" or asked.value("X-Forwarded-Host") == "127.0.0.1"
+            assert asked.values("Penstock-Rehearsal") == [] and asked.value("X-Request-Id") == page.headers["x-request-id"]
             assert [call(front.port, "GET", path).status for path in ("/readyz", "/livez", "/v1/sales/sale")] == [404, 404, 200]
             assert buy(front.port).status in (401, 404) and len(behind.requests) == 2
+
+
+def test_what_shop_and_gateway_say_of_a_page_arrives_as_they_said_it(tmp_path, shop, with_pages):
+    """A challenge, a failure, how long a page is fresh: the proxy changes none of it, and keeps no page."""
+    pages = {"/login": Reply(401, "who?", {"WWW-Authenticate": "Basic"}), "/fresh": Reply(body="fresh", headers={"Cache-Control": "public, max-age=60"}), "/basic": Reply(502, "broken")}
+    with Gateway() as gateway, Upstream(pages) as behind:
+        lead_to(gateway, behind)
+        gateway.make_sale("sale", stock=1)
+        with with_pages(tmp_path, shop, [gateway.port] * 3) as front:
+            wait_passes(front)
+            answer = call(front.port, "GET", "/login", headers={"Authorization": "Basic YTpi"})
+            assert (answer.status, answer.headers["www-authenticate"], answer.text) == (401, "Basic", "who?")
+            assert behind.requests[-1].value("Authorization") == "Basic YTpi"
+            assert [call(front.port, "GET", "/fresh").text for _ in range(2)] == ["fresh"] * 2 and [request.path for request in behind.requests].count("/fresh") == 2
+            assert (call(front.port, "GET", "/basic").status, call(front.port, "GET", "/basic").text) == (502, "broken")
+            behind.stop()
+            answer = call(front.port, "GET", "/p/1")
+            assert (answer.status, answer.code, answer.json["status"]) == (502, "bad_gateway", 502)
+            assert call(front.port, "POST", "/p/1", b"x" * (1 << 20 | 1)).status == 413
+            assert call(front.port, "POST", "/v1/sales/sale/orders", b"x" * 4097).status == 413
+            gateway.kill()
+            answer = call(front.port, "GET", "/p/1")
+            assert answer.status == 503 and answer.code in ("no_answer", "no_gateway")
 
 
 # --- As they are installed. ---
