@@ -286,8 +286,11 @@ bool cache_invalidates(enum ps_http_method method, int status)
 
 void cache_status_put(const struct cache_status *status, struct ps_buf *buf)
 {
-    static const char *const words[] = {"hit", "fwd=miss", "fwd=stale", "fwd=request",
-                                        "fwd=bypass"};
+    static const char *const words[] = {[CACHE_FWD_BYPASS] = "fwd=bypass",
+                                        [CACHE_FWD_NONE] = "hit",
+                                        [CACHE_FWD_MISS] = "fwd=miss",
+                                        [CACHE_FWD_STALE] = "fwd=stale",
+                                        [CACHE_FWD_REQUEST] = "fwd=request"};
     ps_buf_puts(buf, "penstock; ");
     ps_buf_puts(buf, words[status->fwd]);
     if (status->fwd_status != 0) {

@@ -160,15 +160,15 @@ bool cache_invalidates(enum ps_http_method method, int status);
 /* --- Cache-Status (RFC 9211). --- */
 
 enum cache_forwarded {
-    CACHE_FWD_NONE,
+    CACHE_FWD_BYPASS, /* unless the cache was asked */
+    CACHE_FWD_NONE,   /* a hit */
     CACHE_FWD_MISS,
     CACHE_FWD_STALE,
-    CACHE_FWD_REQUEST,
-    CACHE_FWD_BYPASS
+    CACHE_FWD_REQUEST
 };
 struct cache_status {
-    enum cache_forwarded fwd; /* CACHE_FWD_NONE: a hit */
-    int fwd_status;           /* 0: not said */
+    enum cache_forwarded fwd;
+    int fwd_status; /* 0: not said */
     bool stored, collapsed;
     bool has_ttl;
     int64_t ttl_s;

@@ -181,7 +181,7 @@ bool pub_cache_answer_stale(struct pub_request *request, const char *why)
     if (entry == NULL)
         return false;
     srv_answer_header(request->http, "Penstock-Fallback", why, strlen(why));
-    request->shop.cached.status = (struct cache_status){0};
+    request->shop.cached.status = (struct cache_status){.fwd = CACHE_FWD_NONE};
     pub_cache_answer(request, entry);
     return true;
 }
@@ -234,10 +234,8 @@ static bool ask(struct pub_request *request)
 
     ps_buf_init(&key, memory, sizeof memory);
     cached->has_key = put_key(request, cached->pool, &key);
-    if (!cached->has_key) {
-        cached->status = (struct cache_status){.fwd = CACHE_FWD_BYPASS};
+    if (!cached->has_key)
         return false;
-    }
     cached->waiter.worker = up_worker_index(request->listener->shop);
     cached->waiter.on_told = on_told;
     cache_ask(route->cache, &asked, &route->doc->cache, (struct ps_str){key.at, key.len},
@@ -254,8 +252,7 @@ bool pub_cache_take(struct pub_request *request, const struct up_pool_view *pool
 
     if (request->shop.route->cache == NULL || pool == NULL)
         return false;
-    *cached =
-        (struct pub_cached){.pool = pool, .target = target, .status = {.fwd = CACHE_FWD_BYPASS}};
+    *cached = (struct pub_cached){.pool = pool, .target = target};
     return (method == PS_HTTP_GET || method == PS_HTTP_HEAD) && !has_body(http) && ask(request);
 }
 

@@ -408,6 +408,22 @@ def test_a_stale_page_answers_when_a_deadline_has_passed_or_no_endpoint_is_left(
     assert_stale(get(gateway), "no_endpoint")
 
 
+def test_what_another_pool_answers_is_no_hit_of_the_cache(shop, backup):
+    """Neither in Cache-Status nor in the access log, also where the cache was not even asked."""
+    with Gateway(settings={"access_log": {"normal": 1}}) as gateway:
+        gateway.no_limits()
+        put_pool(gateway, "web", shop)
+        put_pool(gateway, "backup", backup)
+        put_route(gateway, "product", path="/p/", pool="web", cache={"store": "default"}, fallback=[{"kind": "pool", "pool": "backup"}])
+        assert gateway.admin("POST", "/admin/v1/routes/product/fallback", {"ttl_s": 600}).status == 200
+        answer = get(gateway)
+        assert (answer.text, answer.headers["penstock-fallback"], answer.headers["cache-status"]) == ("backup", "pool; why=order", "penstock; fwd=bypass")
+        change_route(gateway, "product", fallback=[SORRY])
+        assert get(gateway).headers["penstock-fallback"] == "static; why=order"
+        wait_until(lambda: gateway.log().count('"event":"access"') == 2, what="two lines of the access log")
+        assert gateway.log().count('"cache":"bypass"') == 2, gateway.log()
+
+
 def test_a_stale_page_answers_when_a_breaker_an_operator_or_the_ladder_says_so(gateway, cached):
     assert gateway.admin("POST", "/admin/v1/breakers/pool:web/force", {"state": "open", "ttl_s": 600}).status == 200
     assert_stale(get(gateway), "breaker")

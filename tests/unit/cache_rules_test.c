@@ -320,8 +320,10 @@ static void said(const struct cache_status *status, const char *want)
 static void cache_status_says_what_was_done(void **state)
 {
     (void)state;
-    said(&(struct cache_status){.has_ttl = true, .ttl_s = 30}, "penstock; hit; ttl=30");
-    said(&(struct cache_status){.has_ttl = true, .ttl_s = -3}, "penstock; hit; ttl=-3");
+    said(&(struct cache_status){.fwd = CACHE_FWD_NONE, .has_ttl = true, .ttl_s = 30},
+         "penstock; hit; ttl=30");
+    said(&(struct cache_status){.fwd = CACHE_FWD_NONE, .has_ttl = true, .ttl_s = -3},
+         "penstock; hit; ttl=-3");
     said(&(struct cache_status){.fwd = CACHE_FWD_MISS, .stored = true},
          "penstock; fwd=miss; stored");
     said(&(struct cache_status){.fwd = CACHE_FWD_STALE, .fwd_status = 304},
