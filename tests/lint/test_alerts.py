@@ -42,6 +42,8 @@ def cluster(job, members):
         yield {"series": f"penstock_log_available{labels}", "values": "1x10"}
         yield {"series": f"penstock_cluster_members{labels}", "values": f"{seen}x10"}
         yield {"series": f'penstock_answers_total{{job="{job}", instance="{job}-{number}", verdict="unauthenticated"}}', "values": "0x10"}
+        yield {"series": f'penstock_breaker_forced{{job="{job}", instance="{job}-{number}", breaker="pool:web", state="open"}}', "values": "0x10"}
+        yield {"series": f'penstock_route_returns_total{{job="{job}", instance="{job}-{number}", route="product", cause="errors"}}', "values": "0x10"}
 
 
 @pytest.mark.parametrize("state, alert, since, summary", [
@@ -71,3 +73,14 @@ def test_alerts_are_silent_where_all_is_well(tmp_path, jobs, apart):
          "exp_annotations": {"summary": f"{job}: the gateways do not all see each other; do they use the same Redis?",
                              "runbook_url": "docs/troubleshooting.md#penstockmembersapart"}} for job in sorted(apart)]})
     assert_plan(tmp_path, series, checks)
+
+
+@pytest.mark.parametrize("name, values, labels, alert, summary", [
+    ("penstock_breaker_forced", "0 1x10", {"breaker": "pool:web", "state": "open"}, "PenstockBreakerForced", "gw-1: an operator has forced the breaker pool:web open"),
+    ("penstock_route_returns_total", "0 0 0 1x10", {"route": "product", "cause": "errors"}, "PenstockSplitReturned",
+     "gw-1 has taken a split of the route product back, for its errors")])
+def test_what_an_operator_may_forget_and_what_the_gateway_has_undone_is_told(tmp_path, name, values, labels, alert, summary):
+    labels = {"instance": "gw-1", **labels}
+    series = [{"series": name + "{" + ", ".join(f'{key}="{value}"' for key, value in labels.items()) + "}", "values": values}]
+    fires = {"exp_labels": {**labels, "severity": "ticket"}, "exp_annotations": {"summary": summary, "runbook_url": f"docs/troubleshooting.md#{alert.lower()}"}}
+    assert_plan(tmp_path, series, [{"eval_time": "0m", "alertname": alert, "exp_alerts": []}, {"eval_time": "5m", "alertname": alert, "exp_alerts": [fires]}])
