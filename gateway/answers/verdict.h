@@ -191,8 +191,8 @@ enum ans_client {
       "The server of the shop did not begin its answer within the route's first_byte_ms, or could not be connected to.", \
       "Look at its latency in GET /admin/v1/pools/{pool}; a larger first_byte_ms only if buyers may wait so long.") \
     X(upstream_unavailable, 503, ANS_RETRY_SOON, "No server of the shop can be used", ANS_TO_BUYERS, ANS_BY_ROUTE, ANS_CLIENT_WAIT, \
-      "Every endpoint of the route's pool is down, drained or full.", \
-      "GET /admin/v1/pools/{pool} says of each endpoint why.") \
+      "The route's pool has no endpoint that can be used, its breaker is open, as much is under way as it answers in time, or an operator has taken the route out of service.", \
+      "detail says which; GET /admin/v1/pools/{pool} says of each endpoint why, GET /admin/v1/breakers whether somebody has forced one.") \
     X(fenced, 503, ANS_RETRY_SOON, "The stock counter is being rebuilt", ANS_TO_BOTH, ANS_BY_ROUTE, ANS_CLIENT_WAIT, \
       "The sale's counter is being built, or the order was void.", \
       "Passing: nothing. Lasting: look for sale_not_rebuilt and sale_refused in the log.") \

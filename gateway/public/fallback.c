@@ -49,7 +49,8 @@ static const char *text_of(const struct pub_shop *shop)
     case UP_TROUBLE_level:
         return "this part of the shop gives way while the gateway is overloaded";
     case UP_TROUBLE_breaker:
-        return "the shop's servers have failed too often just now";
+        return "the shop's servers are spared for a while: too many requests there have failed, or "
+               "an operator says so";
     case UP_TROUBLE_busy:
         return "as much is under way to the shop's servers as they can answer in time";
     case UP_TROUBLE_no_endpoint:
