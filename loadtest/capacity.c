@@ -33,6 +33,7 @@ struct search {
     struct lt_knee knee;
     struct lt_proposal proposal;
     int64_t in_time_ms; /* of an answer */
+    json_t *settings;   /* that the gateway runs with */
     bool pinned;
     json_t *steps, *burst_step, *thresholds;
 };
@@ -88,6 +89,23 @@ static int get_documents(const struct search *search, json_t **ret_config, struc
 {
     struct lt_call call = {"GET", "/admin/v1/config?kinds=limits,overload", NULL, CALL_PATIENCE_MS};
     return lt_admin_call_json(&search->admin, &call, ret_config, fault);
+}
+
+static int get_settings(struct search *search, struct ps_fault *fault)
+{
+    struct lt_call call = {"GET", "/admin/v1/settings", NULL, CALL_PATIENCE_MS};
+    json_t *answer = NULL;
+    int err = lt_admin_call_json(&search->admin, &call, &answer, fault);
+    if (err == 0)
+        search->settings = json_incref(json_object_get(answer, "settings"));
+    json_decref(answer);
+    return err;
+}
+
+/* A member of `http`. */
+static int64_t http_setting(const struct search *search, const char *member)
+{
+    return json_integer_value(json_object_get(json_object_get(search->settings, "http"), member));
 }
 
 static int by_value(const void *left, const void *right)
@@ -400,11 +418,14 @@ static json_t *notes_json(const struct search *search)
     return notes;
 }
 
-static json_t *settings_json(const struct lt_proposal *proposal)
+static json_t *settings_json(const struct search *search)
 {
-    return json_pack("{s:{s:I}, s:I, s:I}", "http", "connections",
+    const struct lt_proposal *proposal = &search->proposal;
+    return json_pack("{s:{s:I}, s:I, s:I, s:{s:I, s:I}}", "http", "connections",
                      (json_int_t)proposal->connections, "limit_nofile", (json_int_t)proposal->files,
-                     "proxy_connections", (json_int_t)proposal->proxy_connections);
+                     "proxy_connections", (json_int_t)proposal->proxy_connections, "now",
+                     "connections", (json_int_t)http_setting(search, "connections"),
+                     "idle_timeout_ms", (json_int_t)http_setting(search, "idle_timeout_ms"));
 }
 
 /* Everything, found or not. `config` is GET /admin/v1/config; NULL: nothing was found. A new
@@ -427,7 +448,7 @@ static json_t *result_json(const struct search *search, const json_t *config, co
         step_at(search, search->knee.held, true), "break",
         step_at(search, search->knee.broken, false), "limit", "rate", (json_int_t)proposal->rate,
         "burst", (json_int_t)proposal->burst, "thresholds", search->thresholds, "settings",
-        settings_json(proposal), "in_time_ms", (json_int_t)search->in_time_ms, "revision",
+        settings_json(search), "in_time_ms", (json_int_t)search->in_time_ms, "revision",
         json_object_get(config, "revision"), "bundle", bundle, "notes", notes_json(search));
     return ps_json_built(result, json_object_update_new(result, found));
 }
@@ -485,12 +506,15 @@ static int run_search(struct search *search)
     int err = get_documents(search, &config, &fault); /* may it? */
     json_decref(config);
     config = NULL;
+    if (err == 0)
+        err = get_settings(search, &fault);
     if (err < 0)
         return lt_rehearse_fail(&fault, LT_EXIT_FAILED);
     lt_knee_init(&search->knee, options->first_rate);
     err = find_knee(search, &fault);
     if (err == 0) {
-        lt_proposal_init(&search->proposal, search->knee.held, options->margin, search->in_time_ms);
+        lt_proposal_init(&search->proposal, search->knee.held, options->margin, search->in_time_ms,
+                         http_setting(search, "idle_timeout_ms"));
         err = try_burst(search, &fault);
     }
     unpin_level(search);
@@ -516,6 +540,7 @@ int lt_find_capacity(const struct lt_options *options, const volatile sig_atomic
                             .in_time_ms = in_time_of(options),
                             .steps = json_array()};
     int status = run_search(&search);
+    json_decref(search.settings);
     json_decref(search.thresholds);
     json_decref(search.burst_step);
     json_decref(search.steps);

@@ -72,6 +72,7 @@ static void print_proposal(const json_t *result, FILE *out)
 {
     const json_t *limit = json_object_get(result, "limit"), *threshold;
     const json_t *settings = json_object_get(result, "settings");
+    const json_t *now = json_object_get(settings, "now");
     const char *name;
     fprintf(out,
             "Margin: %g %% of the knee.\n\n"
@@ -85,14 +86,15 @@ static void print_proposal(const json_t *result, FILE *out)
         fprintf(out, "  %-20s %g\n", name, json_number_value(threshold));
     fprintf(out,
             "Settings (penstock.json, systemd, proxy; not in the bundle):\n"
-            "  \"http\": {\"connections\": %lld}\n"
-            "      buyers who come directly: the knee's, each connection open for 15 s after its "
-            "answer\n"
+            "  \"http\": {\"connections\": %lld}  (now %lld)\n"
+            "      buyers who come directly: the knee's, each connection open for %g s after its "
+            "answer\n      (http.idle_timeout_ms)\n"
             "  LimitNOFILE=%lld\n"
             "  %lld connections of all proxies to this gateway together\n"
             "      so many requests at once are answered within %lld ms at the knee; more would "
             "wait inside\n",
             (long long)number_of(json_object_get(settings, "http"), "connections"),
+            (long long)number_of(now, "connections"), number_of(now, "idle_timeout_ms") / 1000,
             (long long)number_of(settings, "limit_nofile"),
             (long long)number_of(settings, "proxy_connections"),
             (long long)number_of(result, "in_time_ms"));

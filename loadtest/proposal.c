@@ -14,11 +14,12 @@ static int64_t between(double value, int64_t min, int64_t max)
     return value < (double)min ? min : value > (double)max ? max : (int64_t)value;
 }
 
-void lt_proposal_init(struct lt_proposal *proposal, int64_t knee, double margin, int64_t in_time_ms)
+void lt_proposal_init(struct lt_proposal *proposal, int64_t knee, double margin, int64_t in_time_ms,
+                      int64_t idle_ms)
 {
     double in_time_s = (double)in_time_ms / 1000, rate = (double)knee * margin;
     int64_t connections =
-        between(ceil((double)knee * LT_IDLE_TIMEOUT_S), CONNECTIONS_MIN, CONNECTIONS_MAX);
+        between(ceil((double)knee * (double)idle_ms / 1000), CONNECTIONS_MIN, CONNECTIONS_MAX);
     /* Little's law: requests inside = answers a second x how long each is inside. */
     *proposal = (struct lt_proposal){
         .rate = between(rate, 1, BURST_MAX),

@@ -5,9 +5,6 @@
 
 #include "common/json.h"
 
-/* A kept connection stays open for so long after its last answer (http.idle_timeout_ms). */
-#define LT_IDLE_TIMEOUT_S 15
-
 struct lt_proposal {
     int64_t rate;       /* orders a second that the limit lets pass */
     int64_t burst;      /* and at once */
@@ -17,10 +14,11 @@ struct lt_proposal {
     int64_t proxy_connections; /* of all proxies together; more wait anyway */
 };
 
-/* Of a knee of `knee` clicks a second, where an answer is in time within `in_time_ms`. The burst is
- * what the proposed rate answers in that time; it is to be tried. `thresholds` stays NULL. */
-void lt_proposal_init(struct lt_proposal *proposal, int64_t knee, double margin,
-                      int64_t in_time_ms);
+/* Of a knee of `knee` clicks a second, where an answer is in time within `in_time_ms` and a kept
+ * connection stays open for `idle_ms` after it (http.idle_timeout_ms). The burst is what the
+ * proposed rate answers in that time; it is to be tried. `thresholds` stays NULL. */
+void lt_proposal_init(struct lt_proposal *proposal, int64_t knee, double margin, int64_t in_time_ms,
+                      int64_t idle_ms);
 
 /* The thresholds that tell the knee from calm: `knee` and `calm` are objects of the signals'
  * values at the knee, and the largest of all runs at the proposed rate and below. A signal is in it

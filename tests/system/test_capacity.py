@@ -9,7 +9,7 @@ from faults import build_library
 from penstock import ANY_VERSION, REHEARSE, ROOT, Gateway, wait_until
 
 # A commit of at most 4 orders takes at least 20 ms: below 200 orders a second, far below what any machine here can send.
-SETTINGS = {"log": {"batch_max": 4}}
+SETTINGS = {"log": {"batch_max": 4}, "http": {"idle_timeout_ms": 6000, "connections": 3000}}
 CAPACITY = 200
 
 
@@ -56,10 +56,16 @@ def test_the_bundle_of_a_search_is_taken_as_it_is_and_changes_nothing_else(gatew
     assert json.loads(bundle.read_text()) == found["bundle"] and '"limits"' in done.stdout
 
     assert all("admitted_rate" in step["signals"] for step in found["steps"])
-    assert knee / 2 < found["thresholds"]["admitted_rate"] < 2 * knee and f"admitted_rate        {found['thresholds']['admitted_rate']:g}" in done.stdout, done.stdout
+    at_knee = [step for step in found["steps"] if step["held"] and step["rate"] == knee][-1]["signals"]["admitted_rate"]
+    calm = max(step["signals"]["admitted_rate"] for step in [*found["steps"], found["burst_step"]] if step["held"] and step["rate"] <= found["limit"]["rate"])
+    assert ("admitted_rate" in found["thresholds"]) == (calm <= 0.8 * at_knee), "a threshold that a busy machine's calm passes, too, is not proposed"
+    for name, threshold in found["thresholds"].items():
+        assert f"{name:20} {threshold:g}" in done.stdout, done.stdout
+    assert at_knee <= found["thresholds"].get("admitted_rate", at_knee) <= 1.02 * at_knee
     settings = found["settings"]
-    assert f'"http": {{"connections": {settings["http"]["connections"]}}}' in done.stdout and f"LimitNOFILE={settings['limit_nofile']}" in done.stdout
-    assert settings["http"]["connections"] == max(16, 15 * knee) and settings["proxy_connections"] == -(-knee // 4)  # 250 ms
+    assert f'"http": {{"connections": {settings["http"]["connections"]}}}  (now 3000)' in done.stdout and settings["now"] == {"connections": 3000, "idle_timeout_ms": 6000}
+    assert f"LimitNOFILE={settings['limit_nofile']}" in done.stdout
+    assert settings["http"]["connections"] == max(16, 6 * knee) and settings["proxy_connections"] == -(-knee // 4)  # 250 ms
     with Gateway(settings={"http": settings["http"]}):  # a gateway takes them
         pass
 

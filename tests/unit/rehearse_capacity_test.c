@@ -150,13 +150,15 @@ static void the_limit_is_the_knee_with_its_margin_and_the_burst_is_answered_in_t
 {
     (void)state;
     struct lt_proposal proposal;
-    lt_proposal_init(&proposal, 5000, 0.7, 100);
+    lt_proposal_init(&proposal, 5000, 0.7, 100, 15000);
     assert_int_equal(proposal.rate, 3500);
     assert_int_equal(proposal.burst, 350);
     assert_int_equal(proposal.proxy_connections, 500);
     assert_int_equal(proposal.connections, 75000);
     assert_true(proposal.files > proposal.connections);
-    lt_proposal_init(&proposal, 1, 0.5, 1); /* never 0, which no rule may have */
+    lt_proposal_init(&proposal, 5000, 0.7, 100, 2500); /* as the gateway is set */
+    assert_int_equal(proposal.connections, 12500);
+    lt_proposal_init(&proposal, 1, 0.5, 1, 15000); /* never 0, which no rule may have */
     assert_int_equal(proposal.rate, 1);
     assert_int_equal(proposal.burst, 1);
     assert_int_equal(proposal.connections, 16);
@@ -168,7 +170,7 @@ static void a_bundle_keeps_every_rule_and_has_no_other_kind(void **state)
 {
     (void)state;
     struct lt_proposal proposal;
-    lt_proposal_init(&proposal, 1000, 0.5, 100);
+    lt_proposal_init(&proposal, 1000, 0.5, 100, 15000);
     json_t *documents = json_of("{'limits':{" RULE(
         "global", "global",
         ",'rate':20000,'period_s':10,'burst':9,'max_wait_ms':0,"
@@ -190,7 +192,7 @@ static void a_window_becomes_a_bucket_since_it_can_have_no_burst(void **state)
 {
     (void)state;
     struct lt_proposal proposal;
-    lt_proposal_init(&proposal, 1000, 0.5, 100);
+    lt_proposal_init(&proposal, 1000, 0.5, 100, 15000);
     json_t *documents = json_of("{'limits':{'global':{'algorithm':'sliding_window','key':'global',"
                                 "'rate':20000,'period_s':10,'burst':20000}}}");
     json_t *bundle = lt_proposal_bundle(&proposal, documents);
@@ -210,7 +212,7 @@ static void a_rule_of_that_name_that_counts_something_else_is_left_alone(void **
         "'global':{'key':'global','applies_to':['status'],'rate':1}",
     };
     struct lt_proposal proposal;
-    lt_proposal_init(&proposal, 1000, 0.5, 100);
+    lt_proposal_init(&proposal, 1000, 0.5, 100, 15000);
     for (size_t i = 0; i < PS_ARRAY_LEN(others); i++) {
         char text[1024];
         (void)snprintf(text, sizeof text, "{'limits':{%s}}", others[i]);
@@ -236,7 +238,7 @@ static void thresholds_are_those_signals_that_tell_the_knee_from_calm(void **sta
 {
     (void)state;
     struct lt_proposal proposal;
-    lt_proposal_init(&proposal, 5000, 0.7, 100);
+    lt_proposal_init(&proposal, 5000, 0.7, 100, 15000);
     json_t *knee = json_of("{'log_latency_ms':40.02,'loop_delay_ms':12,'admitted_rate':5010,"
                            "'log_backlog':0.01,'machine_cpu':0.9,'process_cpu':0.91,"
                            "'requests_in_flight':60,'store_latency_ms':7}");
@@ -261,7 +263,7 @@ static void thresholds_are_set_in_the_document_and_its_other_members_stay(void *
 {
     (void)state;
     struct lt_proposal proposal;
-    lt_proposal_init(&proposal, 1000, 0.5, 100);
+    lt_proposal_init(&proposal, 1000, 0.5, 100, 15000);
     proposal.thresholds = json_of("{'admitted_rate':1010,'log_latency_ms':40}");
     json_t *documents = json_of(
         "{'limits':{},'overload':{'default':{'enter':0.9,'signals':{'admitted_rate':{'threshold':"
