@@ -361,34 +361,50 @@ static json_t *fill_report(struct rehearsal *rehearsal)
     report->tally = rehearsal->tally;
     report->pages = rehearsal->pages;
     report->proof = &rehearsal->proof;
+    report->shadow_of = options->shadow_of;
     lt_report_sales(report, oq_audit_fold(rehearsal->audit));
-    json_t *json = lt_report_json(report);
-    if (json != NULL && options->shadow_of != NULL)
-        (void)json_object_set_new(json, "shadow_of", json_string(options->shadow_of));
-    return json;
+    return lt_report_json(report);
 }
 
-/* Adds to the JSON what the criteria of the command line say of it, and prints that. False: one of
- * them is not met. */
-static bool meets_criteria(const struct rehearsal *rehearsal, json_t *json)
+/* Adds to the JSON what the criteria of the command line say of it, and to `out` the same as text.
+ * False: one of them is not met. */
+static bool judge(const struct rehearsal *rehearsal, json_t *json, FILE *out)
 {
     const struct lt_options *options = rehearsal->options;
     size_t broken = 0;
     if (options->thresholds.count > 0) {
         json_t *judged = lt_thresholds_judge(&options->thresholds, json);
         broken += judged == NULL || lt_thresholds_crossed(judged) > 0;
-        puts("Thresholds:");
-        lt_thresholds_print(judged, stdout);
+        fputs("Thresholds:\n", out);
+        lt_thresholds_print(judged, out);
         (void)json_object_set_new(json, "thresholds", judged);
     }
     if (rehearsal->baseline != NULL) {
         json_t *compared = lt_baseline_compare(rehearsal->baseline, json, options->regression);
         broken += compared == NULL || lt_baseline_regressed(compared) > 0;
-        printf("Against %s:\n", options->baseline_path);
-        lt_baseline_print(compared, stdout);
+        fprintf(out, "Against %s:\n", options->baseline_path);
+        lt_baseline_print(compared, out);
         (void)json_object_set_new(json, "baseline", compared);
     }
     return broken == 0;
+}
+
+/* The text goes to stdout and, in the report, onto the page. False: one of the criteria is not met,
+ * or there is no memory to say so. */
+static bool meets_criteria(struct rehearsal *rehearsal, json_t *json)
+{
+    struct lt_report *report = &rehearsal->report;
+    size_t len = 0;
+    if (rehearsal->options->thresholds.count == 0 && rehearsal->baseline == NULL)
+        return true;
+    FILE *out = open_memstream(&report->criteria, &len);
+    if (out == NULL)
+        return false;
+    report->crossed = !judge(rehearsal, json, out);
+    if (fclose(out) != 0)
+        return false;
+    fputs(report->criteria, stdout);
+    return !report->crossed;
 }
 
 /* The exit status. */
@@ -534,6 +550,7 @@ static struct rehearsal *new_rehearsal(const struct lt_options *options,
 
 static void free_rehearsal(struct rehearsal *rehearsal)
 {
+    free(rehearsal->report.criteria);
     json_decref(rehearsal->baseline);
     json_decref(rehearsal->report.gateway);
     lt_decisions_done(&rehearsal->decisions);

@@ -65,6 +65,8 @@ static const struct {
     {"sold out", "out", {"sold_out"}},
     {"limits", "limits", {"user_limit", "user_rate", "ip_rate", "sale_rate", "global_rate"}},
     {"no answer", "bad", {"no_answer", "reset", "refused", "garbled"}},
+    {"shed", "shed", {"shed"}},
+    {"log backlog", "backlog", {"log_backlog"}},
     {"other refusals", "other", {NULL}},
 };
 #define GROUPS PS_ARRAY_LEN(groups)
@@ -267,10 +269,11 @@ static json_t *visits_json(json_t *pages)
 {
     if (!json_is_object(pages))
         return json_null();
-    return json_pack("{s:O, s:O, s:o, s:o}", "offered", json_object_get(pages, "offered"), "all",
-                     json_object_get(json_object_get(pages, "latency_ms"), "all"), "answers",
+    return json_pack("{s:O, s:O, s:o, s:o, s:O}", "offered", json_object_get(pages, "offered"),
+                     "all", json_object_get(json_object_get(pages, "latency_ms"), "all"), "answers",
                      count_words(json_object_get(pages, "answers")), "cache",
-                     count_words(json_object_get(pages, "cache")));
+                     count_words(json_object_get(pages, "cache")), "paths",
+                     json_object_get(pages, "paths"));
 }
 
 /* How many buyers got which answer, in words; those who got an order always. */
@@ -362,11 +365,12 @@ int lt_report_print(const struct lt_report *report, enum lt_form form, FILE *out
     double axis_ms = json_number_value(json_object_get(chart, "axis_ms"));
     double mark_ms = sold_out_ms(report);
     json_t *rest = json_pack(
-        "{s:b, s:s, s:s, s:s, s:I, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:f, s:f}", "summary",
-        form == LT_SUMMARY, "started", started, "outcome", lt_proof_words(report->proof), "loud",
-        loud, "length_ms", (json_int_t)(report->plan->length_ns / PS_NS_PER_MS), "told",
-        told_json(report->tally), "notes", notes_json(report), "curve", curve_json(report),
-        "latencies", latencies_json(json_object_get(data, "latency_ms")), "visits",
+        "{s:b, s:s?, s:b, s:s, s:s, s:s, s:I, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:f, s:f}",
+        "summary", form == LT_SUMMARY, "criteria", report->criteria, "crossed", report->crossed,
+        "started", started, "outcome", lt_proof_words(report->proof), "loud", loud, "length_ms",
+        (json_int_t)(report->plan->length_ns / PS_NS_PER_MS), "told", told_json(report->tally),
+        "notes", notes_json(report), "curve", curve_json(report), "latencies",
+        latencies_json(json_object_get(data, "latency_ms")), "visits",
         visits_json(json_object_get(data, "pages")), "strips", lt_report_strips(data, axis_ms),
         "saw", gateway_json(report), "mark_ms", mark_ms, "mark_percent",
         axis_ms > 0 ? 100 * mark_ms / axis_ms : 0.0);

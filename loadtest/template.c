@@ -122,7 +122,7 @@ static const char *read_tag(const char *text, struct tag *ret_tag)
 static bool is_shown(const json_t *value)
 {
     return json_is_object(value) || json_is_true(value) || json_array_size(value) > 0 ||
-           json_number_value(value) != 0;
+           json_string_length(value) > 0 || json_number_value(value) != 0;
 }
 
 /* Fills up to the end of the section, or of the text; what follows. `fill` NULL: only skips. */

@@ -4,8 +4,9 @@
  *   {{&name}}              a number as a program writes it
  *   {{~name}}              a number of milliseconds as a time: 31 ms, 4.6 s
  *   {{9 name}} {{-9 name}} in at least nine columns, to the right or to the left
- *   {{#name}}...{{/name}}  once for each element of an array; once for an object, true, and a
- *                          number but 0; not for null, false, 0, and what is absent
+ *   {{#name}}...{{/name}}  once for each element of an array; once for an object, true, a text that
+ *                          is not empty, and a number but 0; not for null, false, 0, and what is
+ *                          absent
  *   {{^name}}...{{/name}}  when {{#name}} would show nothing
  *
  * A name is a path of members ("plan.seed"). Its first member is looked for in the innermost object

@@ -9,7 +9,9 @@ import subprocess
 
 import pytest
 from faults import preloaded
+from pages import put_pool, put_route
 from penstock import ANY_VERSION, PATIENT_LOG, REHEARSE, Gateway, call, free_port, wait_until
+from upstreams import Reply, Upstream
 
 # "localhost" as many machines have it: ::1 first.
 NAMES = """#define _GNU_SOURCE
@@ -72,14 +74,24 @@ def test_answers_in_time_are_counted(gateway, tmp_path):
 def test_visitors_of_pages_are_counted_apart_from_buyers(gateway, tmp_path):
     """3 of 4 ask for a page that is there; buyers notice nothing of those that get a 404."""
     report = tmp_path / "report.json"
-    done = rehearse(gateway, "--pages", "/livez=3,/nowhere/at/all=1", "--pages-rate", "2000", "--connections", "20", "--json", report)
+    done = rehearse(gateway, "--pages", "/livez=3,/nowhere/at/all=1", "--pages-rate", "2000", "--connections", "20", "--json", report, "--html", tmp_path / "r.html")
     assert done.returncode == 0 and "Pages:   2,000 requests: " in done.stdout, done
     told = json.loads(report.read_text())
     pages = told["pages"]
     assert pages["offered"] == pages["answered"] == 2000 and pages["answers"].keys() == {"http_200", "not_found"}, pages
     assert 1400 < pages["answers"]["http_200"] < 1600 and pages["latency_ms"]["all"]["count"] == 2000
     assert [(path["path"], path["offered"] > 400) for path in pages["paths"]] == [("/livez", True), ("/nowhere/at/all", True)]
+    page = (tmp_path / "r.html").read_text()
+    assert "Pages beside the sale" in page and '<th scope="row">/livez</th>' in page and f"http_200 {pages['answers']['http_200']:,}" in page
     assert "not_found" not in told["answers"] and told["answers"]["accepted"] == 10
+
+
+def test_the_text_says_what_the_cache_did_for_visitors(gateway):
+    with Upstream(lambda request: Reply(body="page", headers={"Cache-Control": "public, max-age=600"})) as shop:
+        put_pool(gateway, "shop", shop)
+        put_route(gateway, "shop", path="/shop/", pool="shop", cache={"store": "default"})
+        done = rehearse(gateway, "--pages", "/shop/1", "--pages-rate", "50")
+        assert re.search(r"Pages:   50 requests: http_200 50; .*; cache .*hit \d+", done.stdout), done
 
 
 def test_a_mix_of_pages_that_cannot_be_meant_is_said_before_anybody_comes(gateway):
@@ -141,10 +153,14 @@ def test_localhost_is_the_address_that_answers(gateway, tmp_path):
 
 def test_a_threshold_that_is_crossed_ends_with_99_and_is_named(gateway, tmp_path):
     """Half of the clicks come too late for a unit: 50 buyers, 10 units."""
-    done = rehearse(gateway, "--thresholds", "no_answer=0,p99=1m", "--json", tmp_path / "r.json")
+    done = rehearse(gateway, "--thresholds", "no_answer=0,p99=1m", "--json", tmp_path / "r.json", "--html", tmp_path / "r.html")
     assert done.returncode == 0 and "ok      no_answer" in done.stdout, done
-    done = rehearse(gateway, "--thresholds", "no_answer=0,sold_out=1%,p99=1m", "--json", tmp_path / "r.json", "--summary")
+    page = (tmp_path / "r.html").read_text()
+    assert "The criteria are met" in page and "ok      no_answer" in page
+    done = rehearse(gateway, "--thresholds", "no_answer=0,sold_out=1%,p99=1m", "--json", tmp_path / "r.json", "--summary", "--html", tmp_path / "r.html")
     assert done.returncode == 99 and "CROSSED sold_out" in done.stdout and "ok      p99" in done.stdout, done
+    page = (tmp_path / "r.html").read_text()
+    assert "The proof holds" in page and "The criteria are not met" in page and "CROSSED sold_out" in page
     judged = {row["name"]: row for row in json.loads((tmp_path / "r.json").read_text())["thresholds"]}
     assert judged["sold_out"]["ok"] is False and judged["sold_out"]["value"] > 0.5 and judged["sold_out"]["bound"] == 0.01
     assert judged["p99"]["ok"] is True and judged["p99"]["unit"] == "ms" and judged["p99"]["bound"] == 60000

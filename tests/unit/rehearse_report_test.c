@@ -616,6 +616,21 @@ static void the_page_stands_alone(void **state)
     free(text);
 }
 
+/* Overload and a slow log are not the same trouble, and each has its own remedy. */
+static void the_chart_tells_reasons_of_refusal_apart(void **state)
+{
+    struct world *world = *state;
+    for (int i = 0; i < 2; i++)
+        answered(world, 2, 503, false, "{\"code\":\"log_backlog\"}");
+    for (int i = 0; i < 3; i++)
+        answered(world, 3, 503, false, "{\"code\":\"paused\"}");
+    char *page = printed(world, LT_PAGE);
+    assert_says(page, "class=\"shed\"></i>shed: 1<"); /* as in every other test here */
+    assert_says(page, "class=\"backlog\"></i>log backlog: 2<");
+    assert_says(page, "class=\"other\"></i>other refusals: 3<");
+    free(page);
+}
+
 /* One axis of time, the sell-out marked on each chart, and what the gateway itself saw. */
 static void the_page_shows_what_the_gateway_saw(void **state)
 {
@@ -732,12 +747,14 @@ static void a_template_is_filled(void **state)
          "none!"},
         {true, "{{#yes}}y{{/yes}}{{#no}}n{{/no}}{{#zero}}0{{/zero}}{{^null}}null{{/null}}",
          "ynull"},
+        {true, "{{#text}}<{{.}}>{{/text}}{{#blank}}x{{/blank}}{{^blank}}blank{{/blank}}",
+         "<a&lt;b&quot;&amp;>blank"},
     };
     json_t *data = json_pack("{s:i, s:f, s:f, s:s, s:{s:s}, s:[i, i], s:[{s:i}, {s:i}], s:[], s:b, "
-                             "s:b, s:i, s:n, s:i}",
+                             "s:b, s:i, s:n, s:i, s:s}",
                              "n", 1234567, "real", 3.14159, "half", 0.5, "text", "a<b\"&", "o",
                              "inner", "in", "list", 1, 2, "rows", "a", 1, "a", 2, "empty", "yes", 1,
-                             "no", 0, "zero", 0, "null", "sixty", 60000);
+                             "no", 0, "zero", 0, "null", "sixty", 60000, "blank", "");
     assert_non_null(data);
     for (size_t i = 0; i < PS_ARRAY_LEN(cases); i++) {
         char *text = NULL;
@@ -793,6 +810,7 @@ int main(void)
         REPORTED(the_json_has_the_documented_members),
         REPORTED(the_json_is_written_whatever_the_log_holds),
         REPORTED(the_page_stands_alone),
+        REPORTED(the_chart_tells_reasons_of_refusal_apart),
         REPORTED(the_page_shows_what_the_gateway_saw),
         REPORTED(a_gateway_that_cannot_be_asked_is_said),
         REPORTED(an_axis_says_what_its_lines_are),
