@@ -61,7 +61,7 @@ void cache_drop(struct cache *cache); /* NULL is allowed */
  * all go at once. */
 size_t cache_purge_key(struct cache *cache, struct ps_str key);
 /* The registry's thread. By path: the key and those that begin with it and a space (those of
- * splits). */
+ * pools). */
 size_t cache_purge_path(struct cache *cache, struct ps_str key);
 size_t cache_purge_prefix(struct cache *cache, struct ps_str prefix);
 size_t cache_purge_tag(struct cache *cache, struct ps_str tag);

@@ -38,7 +38,8 @@ struct cache_asked pub_cache_asked(const struct pub_request *request)
     return asked;
 }
 
-/* Splits and rehearsals have entries of their own, behind a space that no path has. */
+/* Pools and rehearsals have entries of their own, behind a space that no path has: whatever becomes
+ * the route's pool, its answers are not those of another one. */
 static bool put_key(const struct pub_request *request, const struct up_pool_view *pool,
                     struct ps_buf *key)
 {
@@ -47,10 +48,8 @@ static bool put_key(const struct pub_request *request, const struct up_pool_view
 
     if (!cache_key_put(&doc->cache, doc->host, http->path, http->query, key))
         return false;
-    if (pool != request->shop.route->pool) {
-        ps_buf_put(key, " ", 1);
-        ps_buf_puts(key, pool->pool->name);
-    }
+    ps_buf_put(key, " ", 1);
+    ps_buf_puts(key, pool->pool->name);
     if (pub_request_is_rehearsal(request))
         ps_buf_puts(key, " rehearsal");
     return !key->overflow && key->len <= CACHE_KEY_MAX;
@@ -158,9 +157,12 @@ static struct cache_entry *find_stale(const struct pub_request *request)
     struct ps_buf key;
     struct cache_asked asked;
 
+    const struct up_pool_view *pool =
+        cached->pool != NULL ? cached->pool : request->shop.route->pool;
+
     ps_buf_init(&key, memory, sizeof memory);
-    if (request->shop.route->cache == NULL || request->http->head == NULL ||
-        !put_key(request, cached->pool != NULL ? cached->pool : request->shop.route->pool, &key))
+    if (request->shop.route->cache == NULL || request->http->head == NULL || pool == NULL ||
+        !put_key(request, pool, &key))
         return NULL;
     asked = pub_cache_asked(request);
     return cache_stale(request->shop.route->cache, &asked, (struct ps_str){key.at, key.len});
@@ -310,20 +312,25 @@ void pub_cache_put_status(const struct pub_request *request, struct ps_buf *fiel
     ps_buf_puts(fields, "\r\n");
 }
 
+static void purge_of_pool(struct cache *cache, struct ps_buf *key, const char *pool)
+{
+    size_t len = key->len;
+
+    ps_buf_puts(key, " ");
+    ps_buf_puts(key, pool);
+    if (!key->overflow)
+        (void)cache_purge_key(cache, (struct ps_str){key->at, key->len});
+    key->len = len;
+    key->overflow = false;
+}
+
 static void purge(const struct pub_request *request, struct ps_buf *key)
 {
     const struct up_route_view *route = request->shop.route;
-    size_t len = key->len;
 
-    (void)cache_purge_key(route->cache, (struct ps_str){key->at, len});
-    for (size_t i = 0; i < route->doc->split_count; i++) {
-        ps_buf_puts(key, " ");
-        ps_buf_puts(key, route->splits[i].as->pool);
-        if (!key->overflow)
-            (void)cache_purge_key(route->cache, (struct ps_str){key->at, key->len});
-        key->len = len;
-        key->overflow = false;
-    }
+    purge_of_pool(route->cache, key, route->doc->pool);
+    for (size_t i = 0; i < route->doc->split_count; i++)
+        purge_of_pool(route->cache, key, route->splits[i].as->pool);
 }
 
 void pub_cache_invalidate(const struct pub_request *request, const struct up_answer *answer)

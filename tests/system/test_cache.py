@@ -46,6 +46,21 @@ def get(gateway, path="/p/1", method="GET", **headers):
     return gateway.public(method, path, headers={name.replace("_", "-"): value for name, value in headers.items()})
 
 
+def test_a_kept_page_is_shown_only_to_who_goes_to_the_pool_that_it_came_from(gateway, shop):
+    """In a switch, after it and on the way back: no purge is needed, and no page is fetched twice."""
+    with Shop() as new:
+        put_pool(gateway, "new", new)
+        change_route(gateway, "shop", split=[{"pool": "new", "share": 1, "by": "header:X-New=1"}])
+        new.serve = lambda request: Reply(body="new", headers=FRESH)
+        assert [get(gateway, **who).text for who in ({}, {"X_New": "1"}, {}, {"X_New": "1"})] == ["/p/1 1", "new"] * 2
+        change_route(gateway, "shop", split=[], pool="new")
+        assert [get(gateway, **who).text for who in ({}, {"X_New": "1"})] == ["new"] * 2 and len(new.requests) == 1
+        change_route(gateway, "shop", pool="web")
+        assert [get(gateway, **who).text for who in ({}, {"X_New": "1"})] == ["/p/1 1"] * 2 and len(shop.requests) == 1
+        assert get(gateway, method="POST").status == 200  # and what changes it forgets it
+        assert get(gateway).text == "/p/1 3"
+
+
 def figures(gateway, name="default"):
     answer = gateway.admin("GET", f"/admin/v1/caches/{name}")
     assert answer.status == 200, answer
