@@ -338,6 +338,8 @@ effects_of_an_unknown_sale_are_bounded_and_forgotten_where_redis_has_them_R8(voi
     forget_at_b();
     know_sale(b, true);
     until_served(b);
+    while (effects_at(b) > 0) /* until Redis has them */
+        turn();
     stop(a);
     struct ps_uuid id = reserve(b, "ann");
     struct oq_event event = accepted(id, "ann", before);

@@ -1,11 +1,19 @@
 /* See faulty_vfs.h. The wrapper's file holds the real one behind it in the same memory. */
 #include "tests/contract/faulty_vfs.h"
+#include "tests/unit/check.h"
 
 #include <pthread.h>
 #include <sqlite3.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+
+#define PATIENCE_MS 30000
+
+/* A copier that keeps up leaves no more than so much, and for each step beyond it is given twice
+ * the time. */
+#define COPY_BYTES (100 * 8192)
+#define COPY_STEP  (8 * 8192)
 
 struct faulty {
     sqlite3_file base;
@@ -26,6 +34,9 @@ static struct {
     enum faulty_file file;
     size_t hung;
 } hang;
+
+/* Written to a WAL since a database was last synced. */
+static size_t not_copied;
 
 /* What stood where databases were written since their last good sync, newest first. */
 static struct undo {
@@ -57,12 +68,16 @@ void faulty_vfs_hang(enum faulty_call call, enum faulty_file file)
     pthread_mutex_unlock(&lock);
 }
 
-size_t faulty_vfs_hung(void)
+void faulty_vfs_wait_hung(void)
 {
-    pthread_mutex_lock(&lock);
-    size_t hung = hang.hung;
-    pthread_mutex_unlock(&lock);
-    return hung;
+    size_t hung = 0;
+    for (int i = 0; i < PATIENCE_MS && hung == 0; i++) {
+        usleep(1000);
+        pthread_mutex_lock(&lock);
+        hung = hang.hung;
+        pthread_mutex_unlock(&lock);
+    }
+    assert_true(hung > 0);
 }
 
 void faulty_vfs_heal(void)
@@ -82,10 +97,20 @@ size_t faulty_vfs_hits(void)
     return hits;
 }
 
-void faulty_vfs_wait_hits(size_t least)
+void faulty_vfs_let_copy(void)
 {
-    for (int i = 0; i < 100 && faulty_vfs_hits() < least; i++)
-        usleep(1000);
+    pthread_mutex_lock(&lock);
+    size_t more = not_copied > COPY_BYTES ? (not_copied - COPY_BYTES) / COPY_STEP : 0;
+    pthread_mutex_unlock(&lock);
+    if (more > 0)
+        usleep(1000U << (more < 9 ? more : 9));
+}
+
+static void count_not_copied(size_t more)
+{
+    pthread_mutex_lock(&lock);
+    not_copied = more > 0 ? not_copied + more : 0;
+    pthread_mutex_unlock(&lock);
 }
 
 /* SQLITE_OK: do the real thing. */
@@ -165,6 +190,8 @@ static int f_write(sqlite3_file *f, const void *from, int size, sqlite3_int64 at
         return rc;
     if (of(f)->kind == FAULTY_DATABASE)
         remember(f, size, at);
+    else
+        count_not_copied((size_t)size);
     return real(f)->pMethods->xWrite(real(f), from, size, at);
 }
 static int f_truncate(sqlite3_file *f, sqlite3_int64 size)
@@ -176,7 +203,11 @@ static int f_sync(sqlite3_file *f, int flags)
     int rc = judge(FAULTY_SYNC, of(f)->kind);
     if (of(f)->kind == FAULTY_DATABASE)
         end_writes(f, rc != SQLITE_OK);
-    return rc != SQLITE_OK ? rc : real(f)->pMethods->xSync(real(f), flags);
+    if (rc == SQLITE_OK)
+        rc = real(f)->pMethods->xSync(real(f), flags);
+    if (of(f)->kind == FAULTY_DATABASE)
+        count_not_copied(0);
+    return rc;
 }
 static int f_size(sqlite3_file *f, sqlite3_int64 *size)
 {

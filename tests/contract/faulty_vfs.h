@@ -18,18 +18,16 @@ void faulty_vfs_register(void);
  * writing is opened read-only. A sync of a database that fails takes away all that was written to
  * it since the last good one, as a disk does that loses its cache. */
 void faulty_vfs_fail(enum faulty_call call, enum faulty_file file, int result, int skip, int times);
-/* From now on such calls count as hits, and none fails. */
-static inline void faulty_vfs_count(enum faulty_call call, enum faulty_file file)
-{
-    faulty_vfs_fail(call, file, 0, 0, FAULTY_FOR_EVER);
-}
 /* Beside that: from now on such calls wait until faulty_vfs_heal, or until others are to wait
  * (FAULTY_NONE: none), and are made then. */
 void faulty_vfs_hang(enum faulty_call call, enum faulty_file file);
-size_t faulty_vfs_hung(void); /* calls that wait, or have waited, since then */
+/* Until one waits, or has waited, since then: 30 s at most. The test's thread. */
+void faulty_vfs_wait_hung(void);
 void faulty_vfs_heal(void);
 /* Calls that failed since faulty_vfs_fail. */
 size_t faulty_vfs_hits(void);
-void faulty_vfs_wait_hits(size_t least); /* for 100 ms at most */
+/* A pause for whoever copies the WAL into its database, the longer the more is not copied yet. A
+ * wait until it is copied might never end: the copier begins with a commit. */
+void faulty_vfs_let_copy(void);
 
 #endif

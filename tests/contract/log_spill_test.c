@@ -434,8 +434,7 @@ static void a_window_that_comes_back_while_the_file_is_opened_anew_is_not_read_a
     assert_ok(append_order(&gateway, ORDERS + 1));
     log_watch_wait_outcomes(&gateway.watch, outcomes + 1);
     assert_int_equal(gateway_outcome_of(&gateway, ORDERS + 1), OQ_REFUSED);
-    while (faulty_vfs_hung() == 0)
-        usleep(1000);
+    faulty_vfs_wait_hung();
     mend();
     log_watch_wait_records(&gateway.watch, OPENING + 1); /* the window is of one order, or more */
     stand_still(&gateway);

@@ -108,15 +108,19 @@ static struct timespec patience(void)
     return until;
 }
 
-/* `seen` is guarded by the watch's lock. */
+/* `seen` is guarded by the watch's lock. Patience ends when none has come for so long. */
 static void wait_count(struct log_watch *watch, const size_t *seen, size_t count, const char *what)
 {
     struct timespec until = patience();
     pthread_mutex_lock(&watch->lock);
     int late = 0;
-    while (*seen < count && late == 0)
-        late = pthread_cond_timedwait(&watch->news, &watch->lock, &until);
     size_t came = *seen;
+    while (came < count && late == 0) {
+        late = pthread_cond_timedwait(&watch->news, &watch->lock, &until);
+        if (*seen > came)
+            until = patience();
+        came = *seen;
+    }
     pthread_mutex_unlock(&watch->lock);
     if (late != 0)
         fail_msg("of %zu %s only %zu came", count, what, came);

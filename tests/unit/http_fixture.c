@@ -70,13 +70,20 @@ static uint64_t query_ms(const struct srv_request *request)
     return ms;
 }
 
-static void nap(struct http_server *server, struct srv_request *request)
+static void answer_place(struct http_server *server, struct srv_request *request)
 {
     struct ps_buf buf = srv_answer_body(request);
-    usleep((useconds_t)query_ms(request) * 1000);
     ps_buf_printf(&buf, "%zu%s", atomic_load(&server->fixture->handled),
                   request->overdue ? " overdue" : "");
     srv_answer(request, 200, "text/plain", (struct ps_str){buf.at, buf.len}, false);
+}
+
+static void wait_at_gate(struct http_fixture *fixture)
+{
+    atomic_store(&fixture->gate_is_open, false);
+    atomic_fetch_add(&fixture->at_gate, 1);
+    while (!atomic_load(&fixture->gate_is_open))
+        usleep(1000);
 }
 
 static void answer_later(struct http_server *server, struct srv_request *request)
@@ -215,7 +222,11 @@ static void on_request(struct srv_request *request, void *ctx)
     if (path_is(request, "/hold")) {
         srv_suspend(request);
     } else if (path_is(request, "/nap")) {
-        nap(server, request);
+        usleep((useconds_t)query_ms(request) * 1000);
+        answer_place(server, request);
+    } else if (path_is(request, "/gate")) {
+        wait_at_gate(server->fixture);
+        answer_place(server, request);
     } else if (path_is(request, "/later")) {
         answer_later(server, request);
     } else if (path_is(request, "/work")) {
@@ -355,6 +366,7 @@ static void tell(struct http_fixture *fixture, enum command command)
 {
     atomic_store(&fixture->server->command, (int)command);
     uv_async_send(&fixture->server->async);
+    atomic_store(&fixture->gate_is_open, true);
 }
 
 void http_fixture_drain(struct http_fixture *fixture)

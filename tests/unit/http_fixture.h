@@ -21,12 +21,15 @@ struct http_fixture {
     atomic_size_t longest_turn_us; /* as told by the server */
     atomic_size_t gone;            /* kept requests whose client has left, as told by the server */
     atomic_size_t released;        /* held bodies */
+    atomic_size_t at_gate;         /* requests that have come to /gate */
+    atomic_bool gate_is_open;
     struct http_server *server;
 };
 
 /* Settings for a quick test: timeouts long, limits generous. */
 void http_fixture_init(struct http_fixture *fixture);
 void http_fixture_start(struct http_fixture *fixture);
+/* Both also let go who waits at the gate, when the server has the word. */
 void http_fixture_drain(struct http_fixture *fixture);
 /* Frees the server, lets the loop end and joins its thread. */
 void http_fixture_stop(struct http_fixture *fixture);
@@ -41,7 +44,9 @@ void http_fixture_stop(struct http_fixture *fixture);
  *   /unchanged   304 with the ETag, the body given for its length only
  *   /close       an answer that closes
  *   /nap?MS      keeps the whole loop for MS milliseconds; then how many requests were handled
- * before it, and "overdue" if it was /problem     429 user_rate with everything a problem can carry
+ *                before it, and "overdue" if it was
+ *   /gate        the same, until the gate is open
+ *   /problem     429 user_rate with everything a problem can carry
  *   /parts       the body back, in parts, as it comes; with the query "sized" by its length
  *   /early       answers before the body that comes in parts is read
  *   /cut         begins an answer in parts with the first part, and ends it there

@@ -1,5 +1,5 @@
-/* What a server does that cannot serve all who ask in time: one request keeps its loop, and others
- * come meanwhile. */
+/* What a server does that cannot serve all who ask in time: one request keeps its loop until the
+ * test lets it go, and others come meanwhile. */
 #include "check.h"
 #include "http_fixture.h"
 
@@ -50,20 +50,30 @@ static void ask_nap(int of, unsigned ms)
     http_send_text(fd[of], text);
 }
 
-/* The first connection keeps the loop for so long; the others ask meanwhile, one after the other.
- */
-static void keep_busy(unsigned ms)
+static void ask_gate(int of)
 {
-    ask_nap(0, ms);
-    usleep(30 * 1000); /* it has begun, and the server has looked for the last time */
+    http_send_text(fd[of], "GET /gate HTTP/1.1\r\nHost: a\r\n\r\n");
+}
+
+/* The first connection keeps the loop until it is let go; the server has looked for the last time.
+ */
+static void keep_busy(void)
+{
+    ask_gate(0);
+    assert_true(http_wait(&server.at_gate, 1));
+}
+
+/* All that was asked has waited for so long. */
+static void let_go_after(int64_t ms)
+{
+    usleep((useconds_t)ms * 1000);
+    atomic_store(&server.gate_is_open, true);
 }
 
 static void ask_all(int first, unsigned ms)
 {
-    for (int i = first; i < MANY; i++) {
+    for (int i = first; i < MANY; i++)
         ask_nap(i, ms);
-        usleep(1000);
-    }
 }
 
 /* How many were handled before it. */
@@ -97,8 +107,9 @@ static void what_has_waited_too_long_is_served_after_what_is_newer(void **state)
     (void)state;
 
     start(20);
-    keep_busy(200);
+    keep_busy();
     ask_all(1, 0);
+    let_go_after(30);
     assert_newest_first();
 }
 
@@ -145,8 +156,9 @@ static void within_the_bound_all_are_served_in_order(void **state)
     bool overdue;
 
     start(5000);
-    keep_busy(200);
+    keep_busy();
     ask_all(1, 0);
+    let_go_after(30);
     for (int i = 1; i < MANY; i++)
         assert_int_equal(place_of(i, &overdue), i);
 }
@@ -157,8 +169,9 @@ static void a_server_without_a_bound_leaves_nothing_unread(void **state)
     bool overdue;
 
     start(0);
-    keep_busy(200);
+    keep_busy();
     ask_all(1, 0);
+    let_go_after(30);
     for (int i = 1; i < MANY; i++)
         assert_int_equal(place_of(i, &overdue), i);
 }
@@ -171,8 +184,12 @@ after_seven_of_the_newest_one_that_waited_for_a_second_is_told_that_it_is_overdu
     int place[MANY], count = 0;
 
     start(20);
-    keep_busy(1300);
-    ask_all(1, 2);
+    keep_busy();
+    for (int i = 1; i < MANY; i++) {
+        ask_nap(i, 2);
+        usleep(8 * 1000); /* the kernel tells by ticks of up to 4 ms which is the older */
+    }
+    let_go_after(1100);
     for (int i = 1; i < MANY; i++) {
         place[i] = place_of(i, &overdue[i]);
         count += overdue[i];
@@ -189,25 +206,39 @@ static void a_client_that_has_left_meanwhile_is_not_served(void **state)
     bool overdue;
 
     start(20);
-    keep_busy(1300);
+    keep_busy();
     ask_all(1, 0);
     for (int i = 2; i < MANY; i += 2)
         shutdown(fd[i], SHUT_RDWR);
+    let_go_after(1100);
     for (int i = 3; i < MANY; i += 2)
         (void)place_of(i, &overdue);
-    usleep(100 * 1000);
+    while (atomic_load(&server.connections) > MANY / 2 + 1)
+        usleep(1000);
     assert_in_range(atomic_load(&server.handled), MANY / 2, MANY / 2 + 1);
 }
 
+/* Asked while the loop is kept; the newest keeps it again, until all deadlines have passed. */
+static void let_deadlines_pass(int newest)
+{
+    ask_gate(newest);
+    let_go_after(30);
+    assert_true(http_wait(&server.at_gate, 2));
+    let_go_after(server.settings.head_timeout_ms + 50);
+}
+
+/* Each turn one at its deadline, and one is served that takes longer than the turn. */
 static void an_unread_connection_is_closed_at_its_deadline(void **state)
 {
     (void)state;
     int closed = 0;
 
-    server.settings.head_timeout_ms = 400;
+    server.settings.head_timeout_ms = 1500;
     start(20);
-    keep_busy(150);
-    ask_all(1, 60); /* more than a second together */
+    keep_busy();
+    for (int i = 1; i < MANY - 1; i++)
+        ask_nap(i, 2);
+    let_deadlines_pass(MANY - 1);
     for (int i = 1; i < MANY; i++) {
         static struct http_reply reply;
         http_read(fd[i], false, &reply);
@@ -223,8 +254,9 @@ static void requests_in_a_row_on_an_unread_connection_are_answered_in_order(void
     static struct http_reply reply;
 
     start(20);
-    keep_busy(200);
+    keep_busy();
     ask_all(1, 0);
+    let_go_after(30);
     http_send_text(fd[5],
                    "GET /one HTTP/1.1\r\nHost: a\r\n\r\nGET /two HTTP/1.1\r\nHost: a\r\n\r\n");
     http_read(fd[5], false, &reply); /* that of ask_all */
@@ -243,10 +275,11 @@ static void half_a_request_that_was_left_unread_is_completed_later(void **state)
     static struct http_reply reply;
 
     start(20);
-    keep_busy(200);
+    keep_busy();
     http_send_text(fd[3], "GET /half HTTP/1.1\r\nHo");
     ask_all(4, 0);
-    usleep(300 * 1000);
+    let_go_after(30);
+    assert_true(http_wait(&server.handled, 1 + MANY - 4));
     http_send_text(fd[3], "st: a\r\n\r\n");
     http_read(fd[3], false, &reply);
     assert_non_null(strstr(reply.body, "path=/half"));
@@ -258,9 +291,10 @@ static void a_drain_answers_what_is_unread(void **state)
     static struct http_reply reply;
 
     start(20);
-    keep_busy(800); /* so that the drain begins before an answer does */
+    keep_busy();
     ask_all(1, 3);
-    http_fixture_drain(&server);
+    usleep(30 * 1000);
+    http_fixture_drain(&server); /* it begins before an answer does */
     for (int i = 1; i < MANY; i++) {
         http_read(fd[i], false, &reply);
         assert_int_equal(reply.status, 200);
@@ -272,8 +306,9 @@ static void a_server_is_freed_with_unread_connections(void **state)
 {
     (void)state;
     start(20);
-    keep_busy(100);
-    ask_all(1, 50); /* tear_down ends it meanwhile */
+    keep_busy();
+    ask_all(1, 50);
+    usleep(30 * 1000); /* tear_down lets it go, and ends it */
 }
 
 static void the_loop_rests_when_the_last_unread_connection_is_closed_at_its_deadline(void **state)
@@ -281,19 +316,21 @@ static void the_loop_rests_when_the_last_unread_connection_is_closed_at_its_dead
     (void)state;
     static struct http_reply reply;
 
-    server.settings.head_timeout_ms = 400;
+    server.settings.head_timeout_ms = 1000;
     start(20);
-    keep_busy(300);
-    for (int i = 1; i <= 3; i++) { /* the first is left: the last takes more than the turn */
-        ask_nap(i, i == 3 ? 200 : 0);
-        usleep(1000);
-    }
+    keep_busy();
+    ask_nap(1, 0); /* is left: the last takes more than the turn */
+    ask_nap(2, 0);
+    let_deadlines_pass(3);
     http_read(fd[1], false, &reply);
     assert_int_equal(reply.status, 0);
-    usleep(100 * 1000);
-    size_t before = atomic_load(&server.turns);
-    usleep(200 * 1000);
-    assert_in_range(atomic_load(&server.turns) - before, 0, 20);
+    size_t before, turns = SIZE_MAX;
+    for (int tries = 0; tries < 25 && turns > 20; tries++) { /* until all is closed */
+        before = atomic_load(&server.turns);
+        usleep(200 * 1000);
+        turns = atomic_load(&server.turns) - before;
+    }
+    assert_in_range(turns, 0, 20);
 }
 
 static atomic_size_t looks; /* at the wall clock: one an event */
@@ -321,15 +358,14 @@ static void connections_that_are_overdue_when_they_come_are_left_until_they_are_
 
     server.settings.clock = &counting;
     start(20);
-    keep_busy(1300);
+    keep_busy();
     for (int i = 0; i < MANY; i++) {
         late[i] = http_connect(&server);
         http_send_text(late[i], "GET /nap?0 HTTP/1.1\r\nHost: a\r\n\r\n");
     }
-    usleep(10 * 1000);
     ask_all(2, 3);
     ask_nap(1, 30);
-    usleep(1000);
+    let_go_after(1100);
     (void)place_of(0, &overdue);
     atomic_store(&looks, 0);
     ask_nap(0, 3); /* newer than those that have waited to be accepted */
