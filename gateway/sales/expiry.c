@@ -17,21 +17,28 @@
 
 #include <stdlib.h>
 
-#define WORK_NS      (250 * PS_NS_PER_MS)
+#define READ_NS      (250 * PS_NS_PER_MS)
 #define GRACE_MS     2000
 #define AGAIN_NS     (5 * PS_NS_PER_S)
 #define JUMP_MS      2000
 #define JUMP_REST_MS 60000
 #define ORDERS_MAX   ((size_t)1 << 32)
-#define BATCH_MAX    1000 /* expiries a turn: the log's queue is for buyers first */
 #define READ_MAX     20000
+/* The log's queue is for buyers first: in each turn a step more expiries than in the one before,
+ * half as many while more records than WAITING_MAX wait there, and few again when none are due.
+ * (Additive increase, multiplicative decrease, as TCP has it: RFC 5681.) */
+#define BATCH_MIN   4
+#define BATCH_STEP  32
+#define BATCH_MAX   400
+#define WAITING_MAX 64
 
 struct sale_expiry {
     struct sale_runs *runs;
     struct ps_heap *due; /* by monotonic time; the value is the order */
     size_t *next;        /* of each sale in the fold, by its place: the first order not read yet */
     size_t next_count;
-    int64_t worked_ns;
+    int64_t read_ns;
+    int batch; /* expiries of this turn */
     bool clock_known;
     int64_t offset_ms; /* wall minus monotonic clock, as last seen */
     int64_t rest_until_ns;
@@ -147,26 +154,45 @@ static void note_jump(struct sale_expiry *expiry, int64_t wall_ms, int64_t now_n
            PS_F_STR("why", "nothing expires for 60 s"));
 }
 
+static void read_all(struct sale_expiry *expiry, int64_t wall_ms, int64_t now_ns)
+{
+    const struct oq_sale *log_sale;
+    size_t *next;
+
+    if (now_ns - expiry->read_ns < READ_NS)
+        return;
+    expiry->read_ns = now_ns;
+    for (size_t i = 0; (log_sale = oq_fold_sale_at(expiry->runs->settings.fold, i)) != NULL &&
+                       (next = find_next(expiry, i)) != NULL;
+         i++)
+        read_new_orders(expiry, log_sale, next, wall_ms, now_ns);
+}
+
+static void expire_due(struct sale_expiry *expiry, int64_t wall_ms, int64_t now_ns)
+{
+    struct oq_log_stats stats;
+    uint64_t value;
+    int n = 0;
+
+    oq_log_stats(expiry->runs->log, &stats);
+    int batch = stats.backlog > WAITING_MAX ? expiry->batch / 2 : expiry->batch + BATCH_STEP;
+    batch = batch < BATCH_MIN ? BATCH_MIN : batch > BATCH_MAX ? BATCH_MAX : batch;
+    while (n < batch && ps_heap_take(expiry->due, now_ns, &value) &&
+           expire_order(expiry, (struct oq_order *)(uintptr_t)value, wall_ms, now_ns))
+        n++;
+    expiry->batch = n < batch ? 0 : batch;
+}
+
 void sale_expiry_tick(struct sale_expiry *expiry)
 {
     const struct sale_runs *runs = expiry->runs;
     int64_t now_ns = sale_now_ns(runs);
     int64_t wall_ms = clu_earlier_ms(runs->cluster, ps_clock_wall_ms(runs->settings.clock));
-    const struct oq_sale *log_sale;
-    size_t *next;
-    uint64_t value;
 
-    if (now_ns - expiry->worked_ns < WORK_NS || wall_ms == INT64_MIN) /* what time it is */
+    if (wall_ms == INT64_MIN) /* what time it is */
         return;
-    expiry->worked_ns = now_ns;
     note_jump(expiry, wall_ms, now_ns);
-    for (size_t i = 0; (log_sale = oq_fold_sale_at(runs->settings.fold, i)) != NULL &&
-                       (next = find_next(expiry, i)) != NULL;
-         i++)
-        read_new_orders(expiry, log_sale, next, wall_ms, now_ns);
-    if (now_ns < expiry->rest_until_ns || !oq_log_available(runs->log) || !clu_leads(runs->cluster))
-        return;
-    for (int n = 0; n < BATCH_MAX && ps_heap_take(expiry->due, now_ns, &value); n++)
-        if (!expire_order(expiry, (struct oq_order *)(uintptr_t)value, wall_ms, now_ns))
-            return;
+    read_all(expiry, wall_ms, now_ns);
+    if (now_ns >= expiry->rest_until_ns && oq_log_available(runs->log) && clu_leads(runs->cluster))
+        expire_due(expiry, wall_ms, now_ns);
 }

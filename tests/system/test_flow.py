@@ -101,6 +101,25 @@ def test_ten_times_what_the_disk_commits_is_answered_in_time_or_refused_at_once(
         wait_until(lambda: shown(gateway)["in_flight"] == 0, what="the last outcome")
 
 
+def test_orders_that_expire_together_leave_the_log_to_buyers(disk):
+    """600 that were due while the gateway was down; 4 records a commit, 20 ms a commit: the last would wait for three seconds."""
+    with one_on(disk, 4) as gateway:
+        sale = gateway.make_sale(stock=1000, reservation_ttl_s=5)
+        with ThreadPoolExecutor(20) as pool:
+            assert words(pool.map(lambda i: gateway.buy(sale, f"u{i}", key=f"u{i}"), range(600))) <= {"accepted", "pending"}
+        gateway.stop()
+        time.sleep(8)  # 5 s to pay, 2 s of grace
+        disk.slow_syncs(20000)
+        gateway.start()
+        waiting = []
+
+        def are_over():
+            waiting.append(gateway.metric("penstock_log_backlog_records"))
+            return gateway.sale(sale)["skus"][0]["held"] == 0
+        wait_until(are_over, 60, every=0.05, what="the expiry of all")
+        assert 0 < max(waiting) < 200, waiting
+
+
 def test_buyers_of_a_log_that_keeps_up_are_not_refused_however_slow_it_is(tmp_path, gateway, disk):
     """A disk of 60 ms: twice the target at rest, and three buyers in each commit."""
     disk.slow_syncs(60000)
