@@ -25,7 +25,7 @@ BY_DEFAULT = {
 # Several workers (pytest-xdist) take test after test from one list: so the longest come first. What shares a costly fixture stays together:
 # by default one broker is enough; the many of soak keep all workers busy.
 LONGEST = ("test_cluster_chaos", "test_soak", "test_cluster_resume", "test_capacity", "test_quickstart")
-TOGETHER = ("kafka", "expired")
+TOGETHER = ("kafka", "expired", "package")
 
 
 def wants(item, fixture):

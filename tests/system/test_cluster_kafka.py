@@ -231,10 +231,14 @@ def test_a_full_spill_stops_admission_before_stock_is_touched(kafka):
             promised_more(crowd, 50)
             cluster.routes(CUT, of="kafka")
             wait_refusal(cluster, sale, {"log_backlog"})
-            time.sleep(2)
-            left = cluster.redis.ask("HGETALL", f"ps:{{{sale}}}:{cluster.redis.ask('HGET', f'ps:{{{sale}}}:current', 'epoch')}:stock")
-            time.sleep(2)
-            assert left == cluster.redis.ask("HGETALL", f"ps:{{{sale}}}:{cluster.redis.ask('HGET', f'ps:{{{sale}}}:current', 'epoch')}:stock")
+
+            def stock_rests():
+                """Over two seconds, in which 300 buyers come."""
+                left = cluster.redis.ask("HGETALL", f"ps:{{{sale}}}:{cluster.epoch(sale)}:stock")
+                time.sleep(2)
+                return left == cluster.redis.ask("HGETALL", f"ps:{{{sale}}}:{cluster.epoch(sale)}:stock")
+
+            wait_until(stock_rests, 30, what="stock that nobody touches")
             cluster.routes(WELL, of="kafka")
             promised_more(crowd, 100, timeout=90)
         cluster.judge(sale, [crowd], STOCK)

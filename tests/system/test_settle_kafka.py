@@ -267,14 +267,16 @@ def test_a_worker_ends_when_it_is_told_to_though_nobody_hears_how_far_it_has_com
     """What it has stored it tells the broker, too, which is silent by then."""
     sale = gateway.make_sale(stock=10)
     buy(gateway, sale, 2)
+    topic.copy()
     with kafka_worker(topic, shop) as worker:
-        time.sleep(3)  # it has joined its group
+        wait_stored(shop, 2, 60)  # it has joined its group
+        buy(gateway, sale, 2, "more")
         with shop.session("BEGIN IMMEDIATE"):
             topic.copy()
-            time.sleep(1)  # it has read them
+            time.sleep(2)  # it has read them
             kafka.freeze()
         try:
-            wait_stored(shop, 2)
+            wait_stored(shop, 4)
             assert worker.stop(30) == 0
         finally:
             kafka.thaw()
