@@ -304,7 +304,7 @@ class Gateway:
             after = page[-1]["seq"]
 
 
-def raw(port, data, timeout=5.0, chunks=None):
+def raw(port, data, timeout=30.0, chunks=None):
     """Sends bytes as they are; what came back until the peer closed or fell silent."""
     with socket.create_connection(("127.0.0.1", port), timeout) as s:
         s.settimeout(timeout)

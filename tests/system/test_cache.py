@@ -1,11 +1,12 @@
 """Caches of routes on running gateways: what a client gets, what the shop is asked, and what becomes of both when somebody fails in the middle."""
 import socket
+import statistics
 import threading
 import time
 
 import pytest
-from cluster import Cluster
-from pages import audit_log, change_route, put_pool, put_route
+from cluster import Cluster, allowed_s
+from pages import audit_log, change_route, crowd, gateway_before, put_pool, put_route, read_all
 from penstock import ANY_VERSION, Gateway, wait_until
 from upstreams import Reply, Upstream
 
@@ -35,9 +36,7 @@ def shop():
 
 @pytest.fixture()
 def gateway(shop):
-    with Gateway() as one:
-        one.no_limits()
-        put_pool(one, "web", shop)
+    with gateway_before(web=shop) as one:
         put_route(one, "shop", path="/", methods=["GET", "HEAD", "POST", "PUT", "DELETE"], pool="web", cache={"store": "default"})
         yield one
 
@@ -71,10 +70,12 @@ def figures(gateway, name="default"):
 
 
 def test_what_is_there_is_answered_without_the_shop(gateway, shop):
+    began = time.monotonic()
     first, second = get(gateway), get(gateway)
+    took_s = time.monotonic() - began
     assert first.text == second.text == "/p/1 1" and len(shop.requests) == 1
     assert first.headers["cache-status"] == "penstock; fwd=miss; stored" and "age" not in first.headers
-    assert second.headers["cache-status"].startswith("penstock; hit; ttl=") and int(second.headers["age"]) <= 1
+    assert second.headers["cache-status"].startswith("penstock; hit; ttl=") and int(second.headers["age"]) <= took_s + 1
     assert second.headers["content-type"] == "text/plain" and second.headers["date"] and second.headers["via"] == "1.1 penstock"
     assert get(gateway, method="HEAD").headers["content-length"] == "6" and get(gateway, "/p/2").text == "/p/2 2"
     assert figures(gateway)["hits"] == 2 and figures(gateway)["entries"] == 2
@@ -98,7 +99,7 @@ def test_a_stale_entry_is_validated(gateway, shop):
     shop.headers.update({"ETag": '"a"', "Cache-Control": "max-age=1"})
     get(gateway)
     time.sleep(1.2)
-    shop.headers["New"] = "1"
+    shop.headers.update({"New": "1", "Cache-Control": "max-age=100"})
     answer = get(gateway)
     assert answer.text == "/p/1 1" and answer.headers["new"] == "1"
     assert answer.headers["cache-status"].startswith("penstock; fwd=stale; fwd-status=304; stored")
@@ -110,9 +111,12 @@ def test_stale_while_revalidate_asks_behind_the_clients_back(gateway, shop):
     shop.headers["Cache-Control"] = "max-age=1, stale-while-revalidate=60"
     get(gateway)
     time.sleep(1.2)
-    shop.delay_s = 0.3
-    began = time.monotonic()
-    assert get(gateway).text == "/p/1 1" and time.monotonic() - began < 0.25
+    shop.headers["Cache-Control"] = "max-age=100"
+    shop.freeze()
+    assert get(gateway).text == "/p/1 1"
+    wait_until(lambda: len(shop.requests) == 2, what="the fetch")
+    assert get(gateway).text == "/p/1 1"
+    shop.thaw()
     wait_until(lambda: get(gateway).text == "/p/1 2", what="the new page")
     assert len(shop.requests) == 2
 
@@ -204,34 +208,10 @@ def test_a_fall_back_serves_what_there_was_however_old(gateway, shop):
 # --- One fetch. ---
 
 
-def crowd(gateway, count, path="/p/1"):
-    """So many connections that ask at once; what each got is in the list that comes back, when all are done."""
-    socks = []
-    for _ in range(count):
-        sock = socket.create_connection(("127.0.0.1", gateway.port), timeout=20)
-        socks.append(sock)
-    for sock in socks:
-        sock.sendall(f"GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
-    return socks
-
-
-def read_all(socks):
-    answers = []
-    for sock in socks:
-        data = b""
-        while part := sock.recv(65536):
-            data += part
-        sock.close()
-        head, _, body = data.partition(b"\r\n\r\n")
-        answers.append((int(head.split(b" ")[1]), body, head))
-    return answers
-
-
 def test_a_thousand_wait_for_one_fetch(gateway, shop):
-    change_route(gateway, "shop", first_byte_ms=20000, total_ms=20000)
     shop.freeze()
     socks = crowd(gateway, 1000)
-    wait_until(lambda: figures(gateway)["waiting"] == 999, timeout=15, what="999 who wait")
+    wait_until(lambda: figures(gateway)["waiting"] == 999, what="999 who wait")
     shop.thaw()
     answers = read_all(socks)
     assert {(status, body) for status, body, _ in answers} == {(200, b"/p/1 1")} and len(shop.requests) == 1
@@ -240,36 +220,49 @@ def test_a_thousand_wait_for_one_fetch(gateway, shop):
 
 
 def test_who_waits_gets_its_answer_when_the_fetchers_client_leaves(gateway, shop):
-    shop.delay_s = 0.6
+    shop.freeze()
     first = crowd(gateway, 1)
     wait_until(lambda: shop.requests, what="the fetch")
     others = crowd(gateway, 20)
     wait_until(lambda: figures(gateway)["waiting"] == 20, what="20 who wait")
     first[0].close()
+    wait_until(lambda: gateway.metric("penstock_connections") == 20, what="its leave")
+    shop.thaw()
     assert {(status, body) for status, body, _ in read_all(others)} == {(200, b"/p/1 1")} and len(shop.requests) == 1
 
 
 def test_nobody_is_stuck_when_the_fetch_fails(gateway, shop):
-    shop.delay_s = 0.5
+    shop.freeze()
     socks = crowd(gateway, 50)
     wait_until(lambda: figures(gateway)["waiting"] == 49, what="49 who wait")
-    shop.delay_s = 0
     shop.cut()
+    shop.thaw()
     answers = read_all(socks)  # the first one fails, and one of those who wait has fetched
     assert sorted({status for status, _, _ in answers}) in ([200, 502], [200]) and sum(status == 502 for status, _, _ in answers) <= 1
     shop.kill()
     began = time.monotonic()
-    assert {status for status, _, _ in read_all(crowd(gateway, 50, "/q"))} == {502} and time.monotonic() - began < 5
+    assert {status for status, _, _ in read_all(crowd(gateway, 50, "/q"))} == {502} and time.monotonic() - began < 25  # none waits for a deadline
     assert figures(gateway)["waiting"] == 0
 
 
 def test_what_may_not_be_kept_is_not_served_in_a_row(gateway, shop):
+    """Two rounds, not fifty: when the first one is there, the others are all fetched at once."""
+    together, page = threading.Barrier(49, timeout=25), shop.page
     shop.headers = {"Cache-Control": "private"}
-    shop.delay_s = 0.3
-    began = time.monotonic()
-    answers = read_all(crowd(gateway, 50))
-    assert {status for status, _, _ in answers} == {200} and len({body for _, body, _ in answers}) == 50
-    assert time.monotonic() - began < 3  # two rounds, not fifty
+
+    def met(request):
+        if request.at > first.at:
+            together.wait()
+        return page(request)
+
+    shop.freeze()
+    socks = crowd(gateway, 50)
+    wait_until(lambda: figures(gateway)["waiting"] == 49, what="49 who wait")
+    first, = shop.requests
+    shop.serve = met
+    shop.thaw()
+    answers = read_all(socks)
+    assert {status for status, _, _ in answers} == {200} and len(shop.requests) == 50 and not together.broken
 
 
 def test_a_slow_client_does_not_hold_up_the_others(gateway, shop):
@@ -280,29 +273,25 @@ def test_a_slow_client_does_not_hold_up_the_others(gateway, shop):
     slow.connect(("127.0.0.1", gateway.port))
     slow.sendall(b"GET /large HTTP/1.1\r\nHost: x\r\n\r\n")
     wait_until(lambda: shop.requests, what="the fetch")
-    began = time.monotonic()
-    assert get(gateway, "/large").text == body.decode() and time.monotonic() - began < 3 and len(shop.requests) == 1
+    assert gateway.public("GET", "/large", timeout=25).text == body.decode() and len(shop.requests) == 1  # the slow one has a minute
     slow.close()
 
 
 def test_who_waits_for_too_long_is_told(gateway, shop):
     change_route(gateway, "shop", first_byte_ms=1500, total_ms=1500)
-    shop.delay_s = 1.2
+    shop.freeze()
     first = crowd(gateway, 1)
     wait_until(lambda: shop.requests, what="the fetch")
-    shop.freeze()
     began = time.monotonic()
     answers = read_all(crowd(gateway, 3))
-    assert {status for status, _, _ in answers} <= {502, 504} and time.monotonic() - began < 3
+    assert {status for status, _, _ in answers} <= {502, 504} and time.monotonic() - began < 20
     read_all(first)
     shop.thaw()
 
 
 def test_a_gateway_that_stops_leaves_nobody_waiting(shop):
-    with Gateway(settings={"drain": {"timeout_ms": 1000}}) as gateway:
-        gateway.no_limits()
-        put_pool(gateway, "web", shop)
-        put_route(gateway, "shop", path="/", pool="web", cache={}, first_byte_ms=30000, total_ms=30000)
+    with gateway_before({"drain": {"timeout_ms": 1000}}, web=shop) as gateway:
+        put_route(gateway, "shop", path="/", pool="web", cache={})
         shop.freeze()
         socks = crowd(gateway, 30)
         wait_until(lambda: figures(gateway)["waiting"] == 29, what="29 who wait")
@@ -367,9 +356,12 @@ def test_a_purge_reaches_every_gateway_of_a_cluster(shop, kafka):
         put_route(one, "shop", path="/", pool="web", cache={"store": "default"})
         for gateway in (one, two):
             wait_until(lambda: get(gateway).status == 200, what="the route")
-        old = get(two).text
-        assert get(two).headers["cache-status"].startswith("penstock; hit")
-        assert purge(one, prefix="/p/").status == 200
-        began = time.monotonic()
-        wait_until(lambda: get(two).text != old, timeout=5, what="the purge")
-        assert time.monotonic() - began < 2
+        took_s = []
+        for _ in range(3):
+            old = get(two).text
+            assert get(two).headers["cache-status"].startswith("penstock; hit")
+            assert purge(one, prefix="/p/").status == 200
+            began = time.monotonic()
+            wait_until(lambda: get(two).text != old, what="the purge")
+            took_s.append(time.monotonic() - began)
+        assert statistics.median(took_s) < allowed_s(2), took_s

@@ -4,7 +4,7 @@ import re
 import socket
 
 import pytest
-from penstock import Gateway, call, raw, wait_until
+from penstock import PATIENT_LOG, Gateway, call, raw, wait_until
 from test_buying import JSON, UUID7, is_no, post
 
 BLOCKED = ("203.0.113.7-32", "2001:db8:bad::-48")
@@ -21,7 +21,7 @@ def prepare(gateway):
 
 @pytest.fixture(scope="module")
 def gateway():
-    with Gateway(settings={"trusted_proxies": ["127.0.0.0/8", "10.0.0.0/8", "2001:db8:cafe::/48"]}) as g:
+    with Gateway(settings={**PATIENT_LOG, "trusted_proxies": ["127.0.0.0/8", "10.0.0.0/8", "2001:db8:cafe::/48"]}) as g:
         prepare(g)
         yield g
 
@@ -269,7 +269,7 @@ def has_ipv6():
 def test_a_listener_on_ipv6_serves_and_trusts_by_its_peers_address():
     with Gateway(settings={"listen": {"host": "::1"}, "trusted_proxies": ["::1"]}).spawn() as g:
         def ask(path, headers):
-            connection = http.client.HTTPConnection("::1", g.port, timeout=5)
+            connection = http.client.HTTPConnection("::1", g.port, timeout=30)
             try:
                 connection.request("GET", path, headers=headers)
                 return connection.getresponse().status

@@ -7,7 +7,7 @@ import socket
 
 import pytest
 from load import Connection, buy_bytes
-from penstock import Gateway
+from penstock import PATIENT_LOG, Gateway
 
 HOST = b"Host: shop.example\r\n"
 SALE = "malformed"
@@ -62,7 +62,7 @@ REFUSED = {claim: (data + SMUGGLED, status) for claim, (data, status) in ROWS.it
 
 @pytest.fixture(scope="module")
 def gateway():
-    with Gateway() as one:
+    with Gateway(settings=PATIENT_LOG) as one:
         one.no_limits()
         one.make_sale(SALE, stock=1000)
         yield one

@@ -202,7 +202,7 @@ def test_a_gateway_that_leaves_finishes_what_it_has_begun(front, gateways):
     answers = []
     thread = threading.Thread(target=lambda: answers.append(buy(front.port)))
     thread.start()
-    time.sleep(0.3)
+    wait_until(lambda: gateways.asked, what="the buy")
     gateways.script["readyz"] = 503
     thread.join(20)
     assert [answer.status for answer in answers] == [202]
