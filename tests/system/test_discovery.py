@@ -2,12 +2,14 @@
 import itertools
 import json
 import os
-import threading
+import statistics
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from cluster import PATIENT, Cluster
+from cluster import PATIENT, Cluster, allowed_s
 from dns import Dns
+from pages import PATIENT_ROUTE
 from penstock import ANY_VERSION, Gateway, call, wait_until
 from upstreams import Upstream
 
@@ -48,7 +50,7 @@ def put_pool(gateway, discovery, endpoints=(), **more):
     pool = next(names)
     answer = gateway.admin("PUT", f"/admin/v1/pools/{pool}", {"discovery": discovery, "endpoints": list(endpoints), "panic_share": 0, **more})
     assert answer.status == 201, answer
-    answer = gateway.admin("PUT", f"/admin/v1/routes/{pool}", {"path": f"/{pool}/", "pool": pool})
+    answer = gateway.admin("PUT", f"/admin/v1/routes/{pool}", {"path": f"/{pool}/", "pool": pool, **PATIENT_ROUTE})
     assert answer.status == 201, answer
     return pool
 
@@ -59,7 +61,7 @@ def who(gateway, pool, count=12):
     return {int(answer.text) if answer.status == 200 else None for answer in answers}
 
 
-def wait_who(gateway, pool, wanted, timeout=5.0):
+def wait_who(gateway, pool, wanted, timeout=30.0):
     wait_until(lambda: who(gateway, pool) == set(wanted), timeout, what=f"answers of {wanted}")
 
 
@@ -95,14 +97,22 @@ def test_a_replaced_file_is_in_force_within_a_second(gateway, shops, folder):
     replace(path, [{"address": shops[0].address}])
     pool = put_pool(gateway, {"file": path.name}, [{"address": shops[3].address}])
     wait_who(gateway, pool, {0, 3})
-    replace(path, {"endpoints": [{"address": shops[0].address}, {"address": shops[1].address}]})
-    wait_who(gateway, pool, {0, 1, 3}, 1.0)  # the document's own is always there
+    took_s = []
+    for _ in range(3):
+        for wanted in ({0, 1}, {0, 1, 2}):
+            replace(path, {"endpoints": [{"address": shops[n].address} for n in wanted]})
+            began = time.monotonic()
+            wait_who(gateway, pool, wanted | {3})  # the document's own is always there
+            took_s.append(time.monotonic() - began)
+    assert statistics.median(took_s) < allowed_s(1), took_s
+    why = None
     for bad in ("{", "[]", [{"address": "shop"}], [{"address": "192.0.2.1:80"}]):
         replace(path, bad)
-        time.sleep(0.3)
-        assert who(gateway, pool) == {0, 1, 3}, bad
+        wait_until(lambda: discovered(gateway, pool)["why"] not in (None, why), what=f"the look at {bad}")
+        assert who(gateway, pool) == {0, 1, 2, 3}, bad
         shown = discovered(gateway, pool)
-        assert (shown["source"], shown["state"], shown["endpoints"]) == ("file", "failed", 2) and shown["why"], shown
+        assert (shown["source"], shown["state"], shown["endpoints"]) == ("file", "failed", 3), shown
+        why = shown["why"]
     gateway.wait_log("discovery_failed")
 
 
@@ -164,9 +174,9 @@ def test_answers_of_dns_are_followed_by_their_ttl(gateway, dns, shops):
         pool = put_pool(gateway, {"dns": "ttl.test", "port": port})
         wait_who(gateway, pool, {0})
         dns.table[("ttl.test", "A")] = [(1, "127.0.0.1"), (1, "127.0.0.2")]
-        wait_who(gateway, pool, {0, 9}, 2.5)
+        wait_who(gateway, pool, {0, 9}, 10)
         dns.table[("ttl.test", "A")] = [(3600, "127.0.0.2")]
-        wait_who(gateway, pool, {9}, 2.5)
+        wait_who(gateway, pool, {9}, 10)
         dns.table[("ttl.test", "A")] = [(1, "127.0.0.1")]
         time.sleep(1.5)
         assert who(gateway, pool) == {9}  # for an hour
@@ -209,21 +219,24 @@ def test_a_registered_endpoint_is_in_force_when_it_is_answered_and_goes_without_
     assert {k: answer.json[k] for k in ("pool", "address", "ttl_s", "weight", "zone", "by")} == {
         "pool": pool, "address": shops[0].address, "ttl_s": 60, "weight": 1, "zone": "east", "by": "first"}
     assert who(gateway, pool) == {0}
-    register(gateway, pool, shops[1], ttl_s=1)
+    register(gateway, pool, shops[1], ttl_s=2)
     assert who(gateway, pool) == {0, 1}
-    beats = time.monotonic() + 3
-    while time.monotonic() < beats:
-        register(gateway, pool, shops[1], 200, ttl_s=1)
-        time.sleep(0.3)
-    assert who(gateway, pool) == {0, 1}
-    last = time.monotonic()
-    wait_who(gateway, pool, {0}, 3)
-    assert time.monotonic() - last >= 0.9
+    end = time.monotonic() + 4  # longer than one and a half TTL
+    while time.monotonic() < end:
+        last = time.monotonic()
+        register(gateway, pool, shops[1], 200, ttl_s=2)
+        assert who(gateway, pool) == {0, 1}
+        time.sleep(0.2)
+    wait_who(gateway, pool, {0})
+    assert time.monotonic() - last >= 1.9
     assert gateway.admin("GET", endpoint(pool, shops[1])).status == 404
     listed = gateway.admin("GET", f"/admin/v1/pools/{pool}/endpoints").json["endpoints"]
     assert [e["address"] for e in listed] == [shops[0].address]
-    about = [line["action"] for line in audit(gateway) if line["target"].endswith(f"{pool}/{shops[1].address}")]
-    assert about == ["endpoint.register", "endpoint.expire"]
+
+    def about():
+        return [line["action"] for line in audit(gateway) if line["target"].endswith(f"{pool}/{shops[1].address}")]
+
+    wait_until(lambda: about() == ["endpoint.register", "endpoint.expire"], what="the line of its end")
 
 
 def test_who_leaves_is_out_at_once_and_may_come_back(gateway, shops):
@@ -305,33 +318,33 @@ def test_registrations_outlive_a_restart_and_end_while_the_gateway_is_down(shops
         assert [e["address"] for e in gateway.admin("GET", f"/admin/v1/pools/{pool}/endpoints").json["endpoints"]] == [shops[0].address]
 
 
-def test_five_hundred_endpoints_cost_one_change_a_second(gateway):
+def test_five_hundred_endpoints_cost_one_change_a_second():
     """Two pools of 250 with a TTL of 15 s, whose heart-beats come each 5 s: they are written once a second at most, and the audit log has none."""
-    pools = [put_pool(gateway, {"registration": True}) for _ in range(2)]
-    addresses = [(pool, f"127.0.1.{n}:9") for pool in pools for n in range(250)]
-
     def beat(which):
         for pool, address in which:
-            answer = gateway.admin("PUT", f"/admin/v1/pools/{pool}/endpoints/{address}", {"ttl_s": 15}, timeout=30)
+            answer = gateway.admin("PUT", f"/admin/v1/pools/{pool}/endpoints/{address}", {"ttl_s": 15})
             assert answer.status in (200, 201), answer
 
-    beat(addresses)
-    lines, revision = lines_about(gateway, pools), store_revision(gateway)
-    began = time.monotonic()
-    while time.monotonic() < began + 12:
-        at = time.monotonic()
-        threads = [threading.Thread(target=beat, args=(addresses[n::4],)) for n in range(4)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        time.sleep(max(0.0, at + 5 - time.monotonic()))
-    changes, took = store_revision(gateway) - revision, time.monotonic() - began
-    print(f"{changes} changes in {took:.1f} s")
-    assert 1 <= changes <= took + 1
-    assert lines_about(gateway, pools) == lines
-    for pool in pools:
-        assert len(gateway.admin("GET", f"/admin/v1/pools/{pool}/endpoints").json["endpoints"]) == 250
+    def beat_all():
+        with ThreadPoolExecutor(4) as threads:
+            list(threads.map(beat, [addresses[n::4] for n in range(4)]))
+
+    with Gateway() as gateway:  # where nothing else is registered, or ends
+        pools = [put_pool(gateway, {"registration": True}) for _ in range(2)]
+        addresses = [(pool, f"127.0.1.{n}:9") for pool in pools for n in range(250)]
+        beat_all()
+        lines, revision = lines_about(gateway, pools), store_revision(gateway)
+        began = time.monotonic()
+        while time.monotonic() < began + 10.5:
+            at = time.monotonic()
+            beat_all()
+            time.sleep(max(0.0, min(at + 5, began + 12) - time.monotonic()))
+        changes, took = store_revision(gateway) - revision, time.monotonic() - began
+        print(f"{changes} changes in {took:.1f} s")
+        assert 1 <= changes <= took + 1
+        assert lines_about(gateway, pools) == lines
+        for pool in pools:
+            assert len(gateway.admin("GET", f"/admin/v1/pools/{pool}/endpoints").json["endpoints"]) == 250
 
 
 def store_revision(gateway):
@@ -361,22 +374,22 @@ def test_a_registration_at_one_gateway_serves_at_all_and_outlives_redis(kafka, s
         wait_who(b, pool, {0})
         register(b, pool, shops[1], ttl_s=4)
         wait_who(a, pool, {0, 1})
-        for _ in range(8):  # heart-beats at either
+        for _ in range(7):  # heart-beats at either
             register(b, pool, shops[0], 200, ttl_s=4)
             register(a, pool, shops[1], 200, ttl_s=4)
             time.sleep(1)
         assert who(a, pool) == who(b, pool) == {0, 1}
         assert a.admin("DELETE", endpoint(pool, shops[0])).status == 204
-        wait_who(b, pool, {1}, 2)
+        wait_who(b, pool, {1})
         cluster.redis.freeze()
         try:
-            end = time.monotonic() + 9
+            end = time.monotonic() + 7
             while time.monotonic() < end:  # longer than one and a half TTL
-                assert a.admin("PUT", endpoint(pool, shops[1]), {"ttl_s": 4}, timeout=15).status in (200, 503)
+                assert a.admin("PUT", endpoint(pool, shops[1]), {"ttl_s": 4}, timeout=60).status in (200, 503)
                 time.sleep(0.5)
             assert who(a, pool) == who(b, pool) == {1}
         finally:
             cluster.redis.thaw()
-        wait_until(lambda: a.admin("PUT", endpoint(pool, shops[1]), {"ttl_s": 4}, timeout=15).status in (200, 201), 30, 0.5, "a registration")
+        wait_until(lambda: a.admin("PUT", endpoint(pool, shops[1]), {"ttl_s": 4}, timeout=60).status in (200, 201), 60, 0.5, "a registration")
         wait_who(b, pool, {1})
         wait_until(lambda: b.admin("GET", endpoint(pool, shops[1])).status == 200, what="it at the other gateway")

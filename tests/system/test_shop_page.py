@@ -64,8 +64,8 @@ def see(gateway, tmp_path, name):
     url = f"http://127.0.0.1:{gateway.port}/"
     if pictures:
         pathlib.Path(pictures).mkdir(exist_ok=True)
-        subprocess.run([*browser, "--window-size=800,900", f"--screenshot={pictures}/{name}.png", url], check=True, capture_output=True, timeout=60)
-    return subprocess.run([*browser, "--dump-dom", url], check=True, capture_output=True, text=True, timeout=60).stdout
+        subprocess.run([*browser, "--window-size=800,900", f"--screenshot={pictures}/{name}.png", url], check=True, capture_output=True, timeout=240)
+    return subprocess.run([*browser, "--dump-dom", url], check=True, capture_output=True, text=True, timeout=240).stdout
 
 
 def version(dom):
@@ -100,12 +100,12 @@ def test_the_page_is_whole_before_during_and_after_a_switch(gateway, tmp_path):
             dom = see(gateway, tmp_path, f"during-{share}-{number}")
             assert version(dom) in ("blue", "green") and len(items(dom, "reviews")) == 2 and "On sale" in dom
     switch(gateway, "green")
-    wait_until(lambda: 'data-version="green"' in call(gateway.port, "GET", "/").text, 5, what="the other version")
+    wait_until(lambda: 'data-version="green"' in call(gateway.port, "GET", "/").text, what="the other version")
     dom = see(gateway, tmp_path, "after")
     assert version(dom) == "green" and len(items(dom, "reviews")) == 2 and "On sale" in dom
     gateway.admin("PATCH", "/admin/v1/routes/page", {"split": []}, {**ANY_VERSION, "Content-Type": "application/merge-patch+json"})
     switch(gateway, "blue")
-    wait_until(lambda: 'data-version="blue"' in call(gateway.port, "GET", "/").text, 5, what="the first version")
+    wait_until(lambda: 'data-version="blue"' in call(gateway.port, "GET", "/").text, what="the first version")
 
 
 def test_the_page_is_there_without_its_recommendations(gateway, parts, tmp_path):
