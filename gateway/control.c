@@ -33,7 +33,6 @@ static void on_sale(void *ctx, const struct cfg_doc *from, const struct cfg_doc 
     sale->stored = *cfg_sale_of(to);
     sale->stored.state.version = to->version;
     sale->stored.state.created_at_ms = to->created_at_ms;
-    sale->stored.state.updated_at_ms = to->by.at_ms;
 }
 
 static void on_changing(void *ctx, const char *name, bool changing)

@@ -237,46 +237,6 @@ int cfg_change_state(struct cfg_change *change, const struct cfg_kind *kind, con
     return err < 0 ? err : cfg_change_add(change, edit);
 }
 
-/* Adds the sale with the note in its state. */
-static int add_note(struct cfg_change *change, const char *sale, bool opened)
-{
-    const struct cfg_doc *have = cfg_store_find(change->store, &cfg_kind_sale, sale);
-
-    if (have == NULL)
-        return PS_E_NOT_FOUND;
-    struct cfg_sale_state state = cfg_sale_of(have)->state;
-    state.opening = !opened;
-    state.opened = opened;
-    json_t *json = cfg_sale_state_write(&state);
-    int err = json != NULL ? cfg_change_state(change, &cfg_kind_sale, sale, json) : PS_E_NOMEM;
-    json_decref(json);
-    return err;
-}
-
-int cfg_store_note_sales(struct cfg_store *store, const char *const *sales, size_t count,
-                         bool opened, cfg_done_fn *done, void *ctx)
-{
-    struct cfg_change *change =
-        cfg_change_new(store, &(struct cfg_author){.at_ms = ps_clock_wall_ms(store->clock),
-                                                   .who = "system",
-                                                   .peer = "",
-                                                   .action = opened ? "sale.open" : "sale.opening",
-                                                   .why = ""});
-    int err = change == NULL ? PS_E_NOMEM : 0;
-
-    for (size_t i = 0; i < count && err == 0; i++)
-        err = add_note(change, sales[i], opened);
-    if (err < 0) {
-        cfg_change_free(change);
-        return err;
-    }
-    if (count == 1)
-        cfg_change_line(change, "", NULL, NULL);
-    else
-        (void)snprintf(change->target, sizeof change->target, "%s", cfg_kind_sale.path);
-    return cfg_change_submit(change, done, ctx);
-}
-
 /* --- The audit line. --- */
 
 void cfg_change_line(struct cfg_change *change, const char *target, json_t *from, json_t *to)

@@ -3,7 +3,6 @@
 #include "gateway/config/store_internal.h"
 
 #include "common/sorted.h"
-#include "gateway/config/sync.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -22,7 +21,8 @@ static int compare_with_doc(const void *name, const void *doc)
     return strcmp(name, (*(struct cfg_doc *const *)doc)->name);
 }
 
-size_t cfg_map_place(const struct cfg_map *map, const char *name, bool *ret_there)
+/* Its place, or where it belongs. */
+static size_t find_place(const struct cfg_map *map, const char *name, bool *ret_there)
 {
     return ps_sorted_place(name, map->at, map->count, sizeof *map->at, compare_with_doc, ret_there);
 }
@@ -46,7 +46,7 @@ int cfg_map_make_room(struct cfg_map *map, size_t more)
 struct cfg_doc *cfg_map_put(struct cfg_map *map, struct cfg_doc *doc)
 {
     bool there;
-    size_t place = cfg_map_place(map, doc->name, &there);
+    size_t place = find_place(map, doc->name, &there);
     struct cfg_doc *old = there ? map->at[place] : NULL;
 
     if (!there) {
@@ -62,7 +62,7 @@ struct cfg_doc *cfg_map_put(struct cfg_map *map, struct cfg_doc *doc)
 struct cfg_doc *cfg_map_remove(struct cfg_map *map, const char *name)
 {
     bool there;
-    size_t place = cfg_map_place(map, name, &there);
+    size_t place = find_place(map, name, &there);
 
     if (!there)
         return NULL;
@@ -86,7 +86,7 @@ const struct cfg_doc *cfg_store_last(const struct cfg_store *store, const struct
 {
     const struct cfg_map *map = cfg_store_map(store, kind);
     bool there;
-    size_t place = cfg_map_place(map, name, &there);
+    size_t place = find_place(map, name, &there);
 
     return there ? map->at[place] : NULL;
 }
@@ -105,7 +105,7 @@ const struct cfg_doc *cfg_store_behind(const struct cfg_store *store, const stru
     const struct cfg_map *map = cfg_store_map(store, kind);
     bool there;
 
-    for (size_t i = cfg_map_place(map, name, &there) + there; i < map->count; i++)
+    for (size_t i = find_place(map, name, &there) + there; i < map->count; i++)
         if (cfg_store_is_in_force(store, map->at[i]))
             return map->at[i];
     return NULL;
@@ -127,7 +127,7 @@ const struct cfg_doc *cfg_store_next_kept(const struct cfg_store *store,
     for (; *at != NULL; at++, name = "") {
         const struct cfg_map *map = cfg_store_map(store, *at);
         bool there;
-        for (size_t i = cfg_map_place(map, name, &there) + there; i < map->count; i++)
+        for (size_t i = find_place(map, name, &there) + there; i < map->count; i++)
             if (map->at[i]->json == NULL || cfg_store_is_in_force(store, map->at[i]))
                 return map->at[i];
     }
@@ -144,11 +144,6 @@ size_t cfg_store_count(const struct cfg_store *store, const struct cfg_kind *kin
 int64_t cfg_store_revision(const struct cfg_store *store)
 {
     return store->revision;
-}
-
-int64_t cfg_store_complete(const struct cfg_store *store)
-{
-    return store->sync != NULL ? cfg_sync_complete(store->sync) : store->revision;
 }
 
 void cfg_store_set_bounds(struct cfg_store *store, const struct cfg_bounds *bounds)
@@ -170,6 +165,19 @@ bool cfg_store_sale_is_used(const struct cfg_store *store, const char *sale)
 {
     return store->callbacks.sale_is_used != NULL &&
            store->callbacks.sale_is_used(store->callbacks.ctx, sale);
+}
+
+void cfg_store_on_sale(struct cfg_store *store, const struct cfg_doc *from,
+                       const struct cfg_doc *to)
+{
+    if (store->callbacks.on_sale != NULL)
+        store->callbacks.on_sale(store->callbacks.ctx, from, to);
+}
+
+void cfg_store_on_registration(const struct cfg_store *store, const char *pool, bool left)
+{
+    if (store->callbacks.on_registration != NULL)
+        store->callbacks.on_registration(store->callbacks.ctx, pool, left);
 }
 
 struct cfg_view *cfg_store_view(struct cfg_store *store)

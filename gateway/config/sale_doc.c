@@ -5,9 +5,6 @@
  * adjustments change, and its SKUs have their places in the counter), until the sale is over, or at
  * any time. */
 #include "gateway/config/sale_doc.h"
-#include "gateway/config/store.h"
-
-#include "common/log.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -471,6 +468,25 @@ size_t cfg_sale_doc_differences(const struct cfg_sale_doc *a, const struct cfg_s
     return count;
 }
 
+/* --- The state beside it. --- */
+
+json_t *cfg_sale_state_write(const struct cfg_sale_state *state)
+{
+    return json_pack("{s:b, s:b, s:b, s:b}", "opening", (int)state->opening, "opened",
+                     (int)state->opened, "paused", (int)state->paused, "ended", (int)state->ended);
+}
+
+int cfg_sale_state_read(const json_t *json, struct cfg_sale_state *state, struct ps_faults *faults)
+{
+    struct ps_json_reader reader;
+    ps_json_reader_init_all(&reader, json, "/state", faults);
+    ps_json_bool(&reader, "opening", &state->opening);
+    ps_json_bool(&reader, "opened", &state->opened);
+    ps_json_bool(&reader, "paused", &state->paused);
+    ps_json_bool(&reader, "ended", &state->ended);
+    return ps_json_done(&reader);
+}
+
 const char *cfg_sale_state_name(const struct cfg_sale_doc *doc, const struct cfg_sale_state *state,
                                 int64_t wall_ms)
 {
@@ -484,156 +500,3 @@ const char *cfg_sale_state_name(const struct cfg_sale_doc *doc, const struct cfg
         return "draft";
     return names[state->paused ? CFG_PHASE_PAUSED : CFG_PHASE_SCHEDULED];
 }
-
-/* --- The kind. --- */
-
-static int sale_name(const char *text, size_t len, char ret_name[CFG_NAME_MAX + 1])
-{
-    if (!ps_name_ok(text, len))
-        return PS_E_INVALID;
-    memcpy(ret_name, text, len);
-    ret_name[len] = '\0';
-    return 0;
-}
-
-json_t *cfg_sale_state_write(const struct cfg_sale_state *state)
-{
-    return json_pack("{s:b, s:b, s:b, s:b}", "opening", (int)state->opening, "opened",
-                     (int)state->opened, "paused", (int)state->paused, "ended", (int)state->ended);
-}
-
-static int read_state(const json_t *json, struct cfg_sale_state *state, struct ps_faults *faults)
-{
-    struct ps_json_reader reader;
-    ps_json_reader_init_all(&reader, json, "/state", faults);
-    ps_json_bool(&reader, "opening", &state->opening);
-    ps_json_bool(&reader, "opened", &state->opened);
-    ps_json_bool(&reader, "paused", &state->paused);
-    ps_json_bool(&reader, "ended", &state->ended);
-    return ps_json_done(&reader);
-}
-
-static void sale_free(void *parsed)
-{
-    struct cfg_stored_sale *sale = parsed;
-    cfg_sale_doc_done(&sale->doc);
-    free(sale);
-}
-
-static int sale_parse(const char *name, const json_t *json, const json_t *state,
-                      const struct cfg_reading *reading, void **ret_parsed,
-                      struct ps_faults *faults)
-{
-    struct cfg_stored_sale *sale = calloc(1, sizeof *sale);
-    if (sale == NULL)
-        return PS_E_NOMEM;
-    memcpy(sale->name, name, strlen(name) + 1);
-    int err = cfg_sale_doc_read(json, reading->pointer, name, &sale->doc, faults);
-    if (err == 0)
-        err = read_state(state, &sale->state, faults);
-    if (err < 0)
-        sale_free(sale);
-    else
-        *ret_parsed = sale;
-    return err;
-}
-
-static json_t *sale_write(const void *parsed)
-{
-    return cfg_sale_doc_write(&((const struct cfg_stored_sale *)parsed)->doc);
-}
-
-static int sale_show(const struct cfg_doc *doc, json_t *json)
-{
-    return json_object_set_new(json, "sale", json_string(doc->name)) |
-           json_object_set_new(json, "version", json_integer(doc->version)) |
-           json_object_set_new(json, "created_at", ps_json_of_time(doc->created_at_ms)) |
-           json_object_set_new(json, "updated_at", ps_json_of_time(doc->by.at_ms));
-}
-
-static bool is_twin_of_twin(const struct cfg_store *store, const struct cfg_doc *doc)
-{
-    const char *twin_of = cfg_sale_of(doc)->doc.twin_of;
-    const struct cfg_doc *of =
-        twin_of[0] != '\0' ? cfg_store_find(store, &cfg_kind_sale, twin_of) : NULL;
-    return of != NULL && cfg_sale_of(of)->doc.twin_of[0] != '\0';
-}
-
-static enum cfg_refusal sale_may_change(const struct cfg_store *store, const struct cfg_doc *from,
-                                        const struct cfg_doc *to, const char *pointer,
-                                        struct ps_faults *faults)
-{
-    bool used = cfg_store_sale_is_used(store, from != NULL ? from->name : to->name);
-    /* The settings may bring back a sale whose control.db was lost. */
-    if (from == NULL && used && strcmp(to->by.who, "settings") != 0) {
-        (void)ps_faults_add(
-            faults, PS_E_CONFLICT, pointer,
-            "the order log holds records of a sale of this name; a name is used once");
-        return CFG_CONFLICT;
-    }
-    if (from == NULL && is_twin_of_twin(store, to)) {
-        char member[POINTER_MAX];
-        (void)snprintf(member, sizeof member, "%s/twin_of", pointer);
-        (void)ps_faults_add(faults, PS_E_CONFLICT, member,
-                            "is a twin itself: name the sale that both are twins of");
-        return CFG_CONFLICT;
-    }
-    if (to->json == NULL && used) {
-        (void)ps_faults_add(faults, PS_E_CONFLICT, pointer,
-                            "only a sale that was never opened can be deleted; end it instead");
-        return CFG_HAS_ORDERS;
-    }
-    if (from == NULL || to->json == NULL)
-        return CFG_MAY;
-    struct cfg_sale_state state = cfg_sale_of(from)->state;
-    state.opened = used;
-    return cfg_sale_doc_change(&cfg_sale_of(from)->doc, &cfg_sale_of(to)->doc, &state,
-                               ps_clock_wall_ms(cfg_store_clock(store)), pointer, faults);
-}
-
-static int sale_publish(struct cfg_store *store, const struct cfg_doc *from,
-                        const struct cfg_doc *to)
-{
-    const struct cfg_stored_sale *sale = to != NULL ? cfg_sale_of(to) : NULL;
-    const char *name = to != NULL ? to->name : from->name;
-    struct cfg_sale_state state = {0};
-    cfg_store_on_sale(store, from, to);
-    if (sale != NULL) {
-        state = sale->state;
-        state.version = to->version;
-        state.created_at_ms = to->created_at_ms;
-    }
-    return cfg_view_put_sale(cfg_store_view(store), name, sale != NULL ? &sale->doc : NULL, &state);
-}
-
-/* The twin's sale may come later, or its name is mistyped. */
-static void sale_changed(const struct cfg_store *store, const struct cfg_doc *doc)
-{
-    const struct cfg_stored_sale *sale = doc->parsed;
-    if (sale != NULL && sale->doc.twin_of[0] != '\0' &&
-        cfg_store_find(store, &cfg_kind_sale, sale->doc.twin_of) == NULL)
-        ps_log(PS_LOG_WARN, "twin_without_sale", PS_F_STR("sale", sale->name),
-               PS_F_STR("twin_of", sale->doc.twin_of));
-}
-
-const struct cfg_kind cfg_kind_sale = {
-    .path = "sales",
-    .word = "sale",
-    .name_rule = "a sale's name: [A-Za-z0-9][A-Za-z0-9._-]{0,63}",
-    .listed = "sales",
-    .put = "sale.put",
-    .drop = "sale.delete",
-    .max = CFG_SALES_MAX,
-    .initial_state = "{\"opening\":false,\"opened\":false,\"paused\":false,\"ended\":false}",
-    .read_only = (const char *const[]){"/version", "/created_at", "/updated_at", NULL},
-    .live = (const char *const[]){"/state", "/refused", "/skus/*/available", "/skus/*/in_doubt",
-                                  "/skus/*/held", "/skus/*/confirmed", "/skus/*/adjustments", NULL},
-    .name = sale_name,
-    .parse = sale_parse,
-    .free = sale_free,
-    .write = sale_write,
-    .show = sale_show,
-    .may_change = sale_may_change,
-    .publish = sale_publish,
-    .changed = sale_changed,
-};

@@ -40,7 +40,6 @@ struct cfg_sale_doc {
 struct cfg_sale_state {
     int64_t version; /* 1 at creation, +1 with every change of document or state */
     int64_t created_at_ms;
-    int64_t updated_at_ms;
     bool opening; /* not yet opened, and one of several gateways has begun to open it: its stock and
                      its SKUs are fixed at all of them */
     bool opened;  /* its stock is, or is about to be, in the log; noted before the counters are
@@ -102,6 +101,9 @@ const char *cfg_sale_state_name(const struct cfg_sale_doc *doc, const struct cfg
                                 int64_t wall_ms);
 /* As it stands beside the document. NULL = out of memory. */
 json_t *cfg_sale_state_write(const struct cfg_sale_state *state) PS_MUST_CHECK;
+/* The same read; what is not there stays. */
+int cfg_sale_state_read(const json_t *json, struct cfg_sale_state *state,
+                        struct ps_faults *faults) PS_MUST_CHECK;
 /* Of a sale's version that is no deletion. */
 static inline const struct cfg_stored_sale *cfg_sale_of(const struct cfg_doc *doc)
 {

@@ -19,19 +19,6 @@
 
 #define ENDS_MAX 1000000
 
-void cfg_store_on_sale(struct cfg_store *store, const struct cfg_doc *from,
-                       const struct cfg_doc *to)
-{
-    if (store->callbacks.on_sale != NULL)
-        store->callbacks.on_sale(store->callbacks.ctx, from, to);
-}
-
-void cfg_store_on_registration(const struct cfg_store *store, const char *pool, bool left)
-{
-    if (store->callbacks.on_registration != NULL)
-        store->callbacks.on_registration(store->callbacks.ctx, pool, left);
-}
-
 /* --- Publication. --- */
 
 static void next_step(struct cfg_store *store);
@@ -448,6 +435,11 @@ bool cfg_store_is_synced(const struct cfg_store *store)
 bool cfg_store_takes_changes(const struct cfg_store *store)
 {
     return store->sync == NULL || cfg_sync_takes_puts(store->sync);
+}
+
+int64_t cfg_store_complete(const struct cfg_store *store)
+{
+    return store->sync != NULL ? cfg_sync_complete(store->sync) : store->revision;
 }
 
 bool cfg_store_is_shared(const struct cfg_store *store)

@@ -70,8 +70,6 @@ struct cfg_store {
 };
 
 struct cfg_map *cfg_store_map(const struct cfg_store *store, const struct cfg_kind *kind);
-/* Its place, or where it belongs. */
-size_t cfg_map_place(const struct cfg_map *map, const char *name, bool *ret_there);
 int cfg_map_make_room(struct cfg_map *map, size_t more) PS_MUST_CHECK;
 /* Puts it in the place of the one of its name, which is returned, or NULL. There is room. */
 struct cfg_doc *cfg_map_put(struct cfg_map *map, struct cfg_doc *doc);
