@@ -5,6 +5,8 @@
  * bytes and bytes being filled together stay within bytes_max. */
 #include "gateway/cache/cache_internal.h"
 
+#include "gateway/cache/directives.h"
+
 #include <stdlib.h>
 
 #define BYTES_A_BUCKET 2048
@@ -109,8 +111,8 @@ static struct cache_bucket *bucket_of(struct cache *cache, uint64_t hash)
     return &cache->buckets[hash & (cache->bucket_count - 1)];
 }
 
-struct cache_stored *cache_find(struct cache *cache, uint64_t key_hash, struct ps_str key,
-                                struct cache_message request)
+static struct cache_stored *find(struct cache *cache, uint64_t key_hash, struct ps_str key,
+                                 struct cache_message request)
 {
     struct cache_stored *stored;
     LIST_FOREACH(stored, bucket_of(cache, key_hash), bucket)
@@ -337,7 +339,7 @@ void cache_ask(struct cache *cache, const struct cache_asked *asked,
     struct cache_stored *stored = NULL;
     enum cache_use use = CACHE_USE_ASK;
     if (cache_asked_may_hit(asked))
-        stored = cache_find(cache, key_hash, key, asked->message);
+        stored = find(cache, key_hash, key, asked->message);
     if (stored != NULL) {
         use = cache_kept_use(&stored->is.kept, asked, route, now_ms);
         cache_policy_hit(cache->policy, &stored->node);
@@ -367,7 +369,7 @@ struct cache_entry *cache_stale(struct cache *cache, const struct cache_asked *a
     if (!cache_asked_may_hit(asked))
         return NULL;
     pthread_mutex_lock(&cache->lock);
-    struct cache_stored *stored = cache_find(cache, key_hash, key, asked->message);
+    struct cache_stored *stored = find(cache, key_hash, key, asked->message);
     if (stored != NULL && cache_kept_may_be_stale(&stored->is.kept))
         entry = cache_entry_keep(&stored->is);
     pthread_mutex_unlock(&cache->lock);

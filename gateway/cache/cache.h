@@ -21,8 +21,8 @@
 
 #include "common/clock.h"
 #include "gateway/config/cache_doc.h"
+#include "gateway/cache/fields.h"
 #include "gateway/cache/key.h"
-#include "gateway/cache/rules.h"
 
 #include <sys/queue.h>
 

@@ -1,4 +1,4 @@
-/* What cache.c (the store) and cache_fill.c (fetches and who waits for them) share. */
+/* What cache.c (the store) and fill.c (fetches and who waits for them) share. */
 #ifndef CACHE_INTERNAL_H
 #define CACHE_INTERNAL_H
 
@@ -112,8 +112,6 @@ struct cache_fill {
 };
 
 /* With the lock held. */
-struct cache_stored *cache_find(struct cache *cache, uint64_t key_hash, struct ps_str key,
-                                struct cache_message request);
 int cache_link(struct cache *cache, struct cache_stored *stored, struct cache_bucket *ret_victims);
 void cache_unlink(struct cache *cache, struct cache_stored *stored,
                   struct cache_bucket *ret_victims);
@@ -132,7 +130,7 @@ struct cache_stored *cache_stored_new(struct cache *cache, const struct cache_fi
                                       struct ps_str vary, struct ps_str fields,
                                       struct cache_body *body, size_t body_len);
 
-/* cache_fill.c, with the lock held. NULL: no memory. */
+/* fill.c, with the lock held. NULL: no memory. */
 struct cache_fill *cache_fill_new(struct cache *cache, const struct cache_asked *asked,
                                   const struct cfg_route_cache *route, struct ps_str key,
                                   uint64_t key_hash);

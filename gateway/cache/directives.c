@@ -1,4 +1,4 @@
-/* See cache_directives.h. */
+/* See directives.h. */
 #include "gateway/cache/directives.h"
 #include "common/charset.h"
 #include "common/clock.h"
@@ -81,6 +81,14 @@ int64_t cache_date_read(struct ps_str text, int64_t now_ms)
     if (text.at == NULL || ps_http_date_parse(text.at, text.len, now_ms, &date_ms) != 0)
         return INT64_MIN;
     return date_ms;
+}
+
+bool cache_is_etag(struct ps_str text)
+{
+    if (text.at != NULL && cache_is_weak(text))
+        cache_skip(&text, 2);
+    return text.at != NULL && text.len >= 2 && text.at[0] == '"' &&
+           memchr(text.at + 1, '"', text.len - 1) == text.at + text.len - 1;
 }
 
 /* Goes through the lines of one field. */

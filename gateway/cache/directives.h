@@ -1,4 +1,5 @@
-/* Lists and directives in the fields of a message, for the rules of the cache. Pure functions. */
+/* Lists, directives and entity tags in the fields of a message, for the rules of the cache. Pure
+ * functions. */
 #ifndef CACHE_DIRECTIVES_H
 #define CACHE_DIRECTIVES_H
 
@@ -37,6 +38,13 @@ bool cache_take_word(struct ps_str *rest, struct ps_str *ret_word);
 bool cache_take_number(struct ps_str *rest, uint64_t *ret_value);
 /* INT64_MIN: it is not there (.at == NULL), or no date. */
 int64_t cache_date_read(struct ps_str text, int64_t now_ms);
+/* Of an entity tag (RFC 9110, 8.8.3). */
+static inline bool cache_is_weak(struct ps_str etag)
+{
+    return etag.len >= 2 && etag.at[0] == 'W' && etag.at[1] == '/';
+}
+/* An entity tag, weak or strong: what is not one cannot validate. */
+bool cache_is_etag(struct ps_str text);
 static inline void cache_skip(struct ps_str *rest, size_t count)
 {
     rest->at += count;

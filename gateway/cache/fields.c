@@ -1,4 +1,6 @@
-/* Of cache_rules.h: what an entry keeps of fields, entity tags, conditions and ranges. */
+/* See fields.h. */
+#include "gateway/cache/fields.h"
+
 #include "common/clock.h"
 #include "common/http/write.h"
 #include "gateway/cache/directives.h"
@@ -129,25 +131,12 @@ struct ps_str cache_fields_find(struct ps_str lines, const char *name)
 
 /* --- Entity tags. --- */
 
-static bool is_weak(struct ps_str etag)
-{
-    return etag.len >= 2 && etag.at[0] == 'W' && etag.at[1] == '/';
-}
-
-bool cache_is_etag(struct ps_str text)
-{
-    if (text.at != NULL && is_weak(text))
-        cache_skip(&text, 2);
-    return text.at != NULL && text.len >= 2 && text.at[0] == '"' &&
-           memchr(text.at + 1, '"', text.len - 1) == text.at + text.len - 1;
-}
-
 /* RFC 9110, 8.8.3.2; both are tags. */
 static bool same_weakly(struct ps_str a, struct ps_str b)
 {
-    if (is_weak(a))
+    if (cache_is_weak(a))
         cache_skip(&a, 2);
-    if (is_weak(b))
+    if (cache_is_weak(b))
         cache_skip(&b, 2);
     return ps_str_same(a, b);
 }
@@ -197,7 +186,7 @@ static bool if_range_holds(const struct cache_asked *asked, const struct cache_k
     if (asked->if_range.at == NULL)
         return true;
     if (cache_is_etag(asked->if_range))
-        return cache_is_etag(etag) && !is_weak(etag) && ps_str_same(asked->if_range, etag);
+        return cache_is_etag(etag) && !cache_is_weak(etag) && ps_str_same(asked->if_range, etag);
     int64_t date_ms = cache_date_read(asked->if_range, kept->date_ms);
     return date_ms != INT64_MIN && date_ms == kept->modified_ms &&
            kept->modified_ms + 1000 <= kept->date_ms;

@@ -1,5 +1,7 @@
 /* A request's head and the head of its answer behind it, as the cache sees them. */
 #include "fuzz.h"
+#include "gateway/cache/directives.h"
+#include "gateway/cache/fields.h"
 #include "gateway/cache/key.h"
 
 #include <string.h>

@@ -3,7 +3,8 @@
  * the cache makes of the answer is within the answer's bounds. */
 #include "common/address.h"
 #include "fuzz.h"
-#include "gateway/cache/rules.h"
+#include "gateway/cache/directives.h"
+#include "gateway/cache/fields.h"
 #include "gateway/upstream/fields.h"
 
 #define ROOM     65536
