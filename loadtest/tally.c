@@ -208,7 +208,8 @@ void lt_tally_add(struct lt_tally *tally, const struct lt_answer *answer)
         tally->never_sent += answer->outcome == LT_NO_ANSWER;
 }
 
-const struct lt_verdict_tally *lt_tally_verdict(const struct lt_tally *tally, const char *name)
+/* NULL: no buyer got this verdict. */
+static const struct lt_verdict_tally *verdict_named(const struct lt_tally *tally, const char *name)
 {
     for (size_t i = 0; i < tally->verdict_count; i++) {
         if (strcmp(tally->verdicts[i]->name, name) == 0)
@@ -219,6 +220,6 @@ const struct lt_verdict_tally *lt_tally_verdict(const struct lt_tally *tally, co
 
 uint64_t lt_tally_count(const struct lt_tally *tally, const char *name)
 {
-    const struct lt_verdict_tally *verdict = lt_tally_verdict(tally, name);
+    const struct lt_verdict_tally *verdict = verdict_named(tally, name);
     return verdict != NULL ? verdict->latency.count : 0;
 }

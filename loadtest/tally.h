@@ -61,8 +61,6 @@ struct lt_tally {
 int lt_tally_new(struct lt_tally **ret_tally) PS_MUST_CHECK;
 void lt_tally_free(struct lt_tally *tally); /* NULL is allowed */
 void lt_tally_add(struct lt_tally *tally, const struct lt_answer *answer);
-/* NULL: no buyer got this verdict. */
-const struct lt_verdict_tally *lt_tally_verdict(const struct lt_tally *tally, const char *name);
 uint64_t lt_tally_count(const struct lt_tally *tally, const char *name);
 /* The slot that a moment falls into; widens the slots when need be. */
 size_t lt_tally_slot(struct lt_tally *tally, int64_t at_ns);

@@ -368,9 +368,6 @@ static enum ps_http_rule judge_field(struct ps_http_head *head, const struct ps_
     case PS_HTTP_F_EXPECT:
         head->expects_continue = ps_http_same_text(value, PS_STR("100-continue"));
         return PS_HTTP_NO_RULE;
-    case PS_HTTP_F_UPGRADE:
-        head->upgrade = true;
-        return PS_HTTP_NO_RULE;
     default:
         return PS_HTTP_NO_RULE;
     }

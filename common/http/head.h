@@ -84,7 +84,6 @@ struct ps_http_head {
     uint8_t minor;   /* 0: HTTP/1.0; 1: HTTP/1.1 and what calls itself later */
     bool keep_alive; /* the sender will go on with this connection */
     bool expects_continue;
-    bool upgrade; /* asks for another protocol, which may be ignored */
     enum ps_http_framing framing;
     uint64_t body_len; /* PS_HTTP_BY_LENGTH */
     uint32_t field_count;

@@ -116,11 +116,6 @@ void ps_http_put_chunk_begin(struct ps_buf *buf, uint64_t len)
     ps_buf_put(buf, text, (size_t)text_len);
 }
 
-void ps_http_put_chunk_end(struct ps_buf *buf)
-{
-    ps_buf_puts(buf, "\r\n");
-}
-
 void ps_http_put_last_chunk(struct ps_buf *buf)
 {
     ps_buf_puts(buf, "0\r\n\r\n");

@@ -386,11 +386,6 @@ const char *adm_signals_absent(const struct adm_signals *signals, enum cfg_signa
                                               : "it has not been measured yet";
 }
 
-const struct cfg_signal_rule *adm_signals_rules(const struct adm_signals *signals)
-{
-    return signals->rules;
-}
-
 void adm_signals_set_rules(struct adm_signals *signals,
                            const struct cfg_signal_rule rules[CFG_SIGNAL_COUNT])
 {

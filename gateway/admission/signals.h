@@ -74,7 +74,6 @@ const struct adm_sample *adm_signals_now(const struct adm_signals *signals);
 /* Why a signal is absent; NULL: it is there. */
 const char *adm_signals_absent(const struct adm_signals *signals, enum cfg_signal signal);
 
-const struct cfg_signal_rule *adm_signals_rules(const struct adm_signals *signals);
 /* From the next sample on; copied. */
 void adm_signals_set_rules(struct adm_signals *signals,
                            const struct cfg_signal_rule rules[CFG_SIGNAL_COUNT]);

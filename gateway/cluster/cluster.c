@@ -33,7 +33,8 @@ bool clu_is_own(const struct clu_cluster *cluster, const struct ps_uuid *start)
     return ps_uuid_equal(start, &cluster->settings.start);
 }
 
-bool clu_member_is_other(const struct clu_cluster *cluster, const struct clu_member *member)
+/* Is it another start than ours, and alive? */
+static bool is_other(const struct clu_cluster *cluster, const struct clu_member *member)
 {
     return !clu_is_own(cluster, &member->start) && member->age_ms < CLU_ALIVE_MS;
 }
@@ -56,7 +57,7 @@ bool clu_lives(const struct clu_cluster *cluster, const struct ps_uuid *start)
 {
     const struct clu_member *member = find_member(cluster, start);
 
-    return member != NULL && clu_member_is_other(cluster, member);
+    return member != NULL && is_other(cluster, member);
 }
 
 int64_t clu_heard_ns(const struct clu_cluster *cluster, const char *name)
@@ -76,7 +77,7 @@ int64_t clu_heard_ns(const struct clu_cluster *cluster, const char *name)
 bool clu_is_alone(const struct clu_cluster *cluster)
 {
     for (size_t i = 0; i < cluster->member_count; i++)
-        if (clu_member_is_other(cluster, &cluster->members[i]))
+        if (is_other(cluster, &cluster->members[i]))
             return false;
     return true;
 }
@@ -148,7 +149,7 @@ bool clu_may_act(const struct clu_cluster *cluster)
         return false;
     for (size_t i = 0; cluster->alone && i < cluster->member_count; i++) {
         const struct clu_member *member = &cluster->members[i];
-        if (clu_member_is_other(cluster, member) &&
+        if (is_other(cluster, member) &&
             strcmp(member->heartbeat.name, settings->gateway_id) != 0 &&
             memcmp(member->start.byte, settings->start.byte, sizeof member->start.byte) < 0)
             return false;

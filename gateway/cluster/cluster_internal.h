@@ -48,8 +48,6 @@ struct clu_cluster {
 };
 
 int64_t clu_now_ns(const struct clu_cluster *cluster);
-/* Is it another start than ours, and alive? */
-bool clu_member_is_other(const struct clu_cluster *cluster, const struct clu_member *member);
 void clu_heartbeat_tick(struct clu_cluster *cluster);
 
 #endif

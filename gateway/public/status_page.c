@@ -267,7 +267,9 @@ static bool is_same_look(const struct look *a, const struct look *b)
     return a->phase == b->phase && a->exact == b->exact && a->short_ttl == b->short_ttl;
 }
 
-bool pub_etag_listed(struct ps_str field, const char *etag)
+/* True when the If-None-Match field's value names `etag` (quoted): "*", or a list with weak
+ * comparison (RFC 9110, 13.1.2). */
+static bool is_listed(struct ps_str field, const char *etag)
 {
     size_t len = strlen(etag);
 
@@ -307,7 +309,7 @@ void pub_status_page_answer(struct pub_request *request, const struct cfg_sale *
         pub_request_refuse(request, ANS_V_internal, NULL);
         return;
     }
-    bool same = if_none_match.at != NULL && pub_etag_listed(if_none_match, page->etag);
+    bool same = if_none_match.at != NULL && is_listed(if_none_match, page->etag);
     pub_request_count(request, same ? ANS_V_not_modified : ANS_V_ok);
     srv_answer_shared(request->http, same ? page->not_modified : page->full);
 }

@@ -17,8 +17,5 @@ void pub_pages_free(struct pub_pages *pages); /* NULL is allowed */
 void pub_pages_forget(struct pub_pages *pages);
 /* Answers GET and HEAD: 200, or 304 when If-None-Match names the page's ETag. */
 void pub_status_page_answer(struct pub_request *request, const struct cfg_sale *sale);
-/* True when the If-None-Match field's value names `etag` (quoted): "*", or a list with weak
- * comparison (RFC 9110, 13.1.2). */
-bool pub_etag_listed(struct ps_str field, const char *etag);
 
 #endif

@@ -254,9 +254,6 @@ static inline char *srv_body_of(struct srv_slot *slot)
     return srv_head_of(slot) + slot->http->limits.head_max + 1;
 }
 
-/* What a chunk or a rule of it breaks is refused with. */
-enum ans_verdict srv_verdict_of(const struct ps_http_rule_row *rule);
-
 /* --- stream.c --- */
 
 /* Gives parts of a body to the handler. How many bytes were taken. */

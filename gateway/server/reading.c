@@ -63,7 +63,8 @@ static void hand_over(struct srv_connection *connection, struct srv_slot *slot)
 
 /* --- Bodies --- */
 
-enum ans_verdict srv_verdict_of(const struct ps_http_rule_row *rule)
+/* What a chunk or a rule of it breaks is refused with. */
+static enum ans_verdict verdict_of(const struct ps_http_rule_row *rule)
 {
     switch (rule->status) {
     case 413:
@@ -113,7 +114,7 @@ static size_t read_chunks(struct srv_connection *connection, struct srv_slot *sl
         at += used;
         if (step == PS_HTTP_BAD) {
             const struct ps_http_rule_row *rule = &ps_http_rules[slot->chunks.rule];
-            srv_refuse(connection, srv_verdict_of(rule), rule->text);
+            srv_refuse(connection, verdict_of(rule), rule->text);
             return len;
         }
         if (step == PS_HTTP_DONE) {
@@ -215,7 +216,7 @@ static size_t read_head(struct srv_connection *connection, const char *data, siz
     ps_http_request_init(head, &http->limits);
     enum ps_http_step step = ps_http_head_parse(head, data, len);
     if (step == PS_HTTP_BAD) {
-        srv_refuse(connection, srv_verdict_of(&ps_http_rules[head->rule]),
+        srv_refuse(connection, verdict_of(&ps_http_rules[head->rule]),
                    ps_http_rules[head->rule].text);
         return len;
     }
@@ -245,7 +246,7 @@ static size_t read_more_head(struct srv_connection *connection, struct srv_slot 
     slot->head_len += used;
     enum ps_http_step step = ps_http_head_parse(head, srv_head_of(slot), slot->head_len);
     if (step == PS_HTTP_BAD) {
-        srv_refuse(connection, srv_verdict_of(&ps_http_rules[head->rule]),
+        srv_refuse(connection, verdict_of(&ps_http_rules[head->rule]),
                    ps_http_rules[head->rule].text);
         return len;
     }

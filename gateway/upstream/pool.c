@@ -38,7 +38,7 @@ struct up_pool *up_pool_keep(struct up_pool *pool)
     return pool;
 }
 
-void up_pool_drop(struct up_pool *pool)
+static void drop_pool(struct up_pool *pool)
 {
     if (pool != NULL && drop(&pool->refs))
         free(pool);
@@ -59,7 +59,7 @@ void up_table_drop(struct up_table *table)
         for (size_t k = 0; k < pool->member_count; k++)
             up_endpoint_drop(pool->members[k].endpoint);
         free(pool->members);
-        up_pool_drop(pool->pool);
+        drop_pool(pool->pool);
         cfg_pool_drop(pool->doc);
     }
     for (size_t i = 0; i < table->route_count; i++) {

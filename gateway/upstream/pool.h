@@ -174,7 +174,6 @@ void up_gate_init(struct up_pool_cell *cell, const struct ps_clock *clock);
 struct up_endpoint *up_endpoint_keep(struct up_endpoint *endpoint);
 void up_endpoint_drop(struct up_endpoint *endpoint); /* NULL is allowed */
 struct up_pool *up_pool_keep(struct up_pool *pool);
-void up_pool_drop(struct up_pool *pool);
 struct up_table *up_table_keep(struct up_table *table);
 void up_table_drop(struct up_table *table); /* NULL is allowed */
 

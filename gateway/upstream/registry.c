@@ -91,6 +91,22 @@ static struct up_member *find_member(const struct up_pool_view *pool, const char
                         : NULL;
 }
 
+static int compare_with_route(const void *name, const void *route)
+{
+    return strcmp(name, (*(const struct up_route_view *const *)route)->doc->name);
+}
+
+static const struct up_route_view *find_route(const struct up_registry *registry, const char *name)
+{
+    const struct up_table *table = registry->table;
+    const struct up_route_view **found =
+        table != NULL ? ps_sorted_find(name, table->by_name, table->route_count,
+                                       sizeof *table->by_name, compare_with_route)
+                      : NULL;
+
+    return found != NULL ? *found : NULL;
+}
+
 static struct leaving *find_leaving(const struct up_registry *registry, const char *pool,
                                     const char *address)
 {
@@ -248,19 +264,13 @@ static int fill_route(const struct up_registry *registry, const struct up_table 
         ret_route->cache = caches_find(registry->deps.caches, route->cache.store);
     if (ret_route->cache != NULL)
         (void)cache_keep(ret_route->cache);
-    return up_route_bind(ret_route, up_registry_route(registry, doc->name),
-                         registry->deps.worker_count);
+    return up_route_bind(ret_route, find_route(registry, doc->name), registry->deps.worker_count);
 }
 
 static int compare_routes(const void *a, const void *b)
 {
     return strcmp((*(const struct up_route_view *const *)a)->doc->name,
                   (*(const struct up_route_view *const *)b)->doc->name);
-}
-
-static int compare_with_route(const void *name, const void *route)
-{
-    return strcmp(name, (*(const struct up_route_view *const *)route)->doc->name);
 }
 
 static int index_names(struct up_table *table)
@@ -272,17 +282,6 @@ static int index_names(struct up_table *table)
         table->by_name[i] = &table->routes[i];
     qsort(table->by_name, table->route_count, sizeof *table->by_name, compare_routes);
     return 0;
-}
-
-const struct up_route_view *up_registry_route(const struct up_registry *registry, const char *name)
-{
-    const struct up_table *table = registry->table;
-    const struct up_route_view **found =
-        table != NULL ? ps_sorted_find(name, table->by_name, table->route_count,
-                                       sizeof *table->by_name, compare_with_route)
-                      : NULL;
-
-    return found != NULL ? *found : NULL;
 }
 
 static int fill_table(const struct up_registry *registry, const struct cfg_store *store,

@@ -34,7 +34,6 @@ void up_registry_tick(struct up_registry *registry);
 
 /* Of the current table; NULL: there is none. Valid until the next one is built. */
 const struct up_pool_view *up_registry_pool(const struct up_registry *registry, const char *name);
-const struct up_route_view *up_registry_route(const struct up_registry *registry, const char *name);
 const struct up_table *up_registry_table(const struct up_registry *registry);
 
 #endif

@@ -31,13 +31,13 @@ static struct up_target *new_target(uint64_t key, size_t workers)
     return target;
 }
 
-struct up_target *up_target_keep(struct up_target *target)
+static struct up_target *keep_target(struct up_target *target)
 {
     atomic_fetch_add_explicit(&target->refs, 1, memory_order_relaxed);
     return target;
 }
 
-void up_target_drop(struct up_target *target)
+static void drop_target(struct up_target *target)
 {
     if (target == NULL || atomic_fetch_sub_explicit(&target->refs, 1, memory_order_acq_rel) > 1)
         return;
@@ -79,13 +79,13 @@ static struct up_route *new_route(const char *name, size_t workers)
     return route;
 }
 
-struct up_route *up_route_keep(struct up_route *route)
+static struct up_route *keep_route(struct up_route *route)
 {
     atomic_fetch_add_explicit(&route->refs, 1, memory_order_relaxed);
     return route;
 }
 
-void up_route_drop(struct up_route *route)
+static void drop_route(struct up_route *route)
 {
     if (route != NULL && atomic_fetch_sub_explicit(&route->refs, 1, memory_order_acq_rel) == 1)
         free(route);
@@ -183,7 +183,7 @@ static int bind_split(struct up_split_view *split, const struct up_target *own,
     uint64_t key = key_of(split->as->pool, split->as);
     const struct up_split_view *was = find_split(before, key);
 
-    split->live = was != NULL ? up_target_keep(was->live) : new_target(key, workers);
+    split->live = was != NULL ? keep_target(was->live) : new_target(key, workers);
     if (split->live == NULL)
         return PS_E_NOMEM;
     settle_return(split->live, split->as);
@@ -196,8 +196,8 @@ int up_route_bind(struct up_route_view *view, const struct up_route_view *before
     uint64_t own = key_of(doc->pool, NULL);
     int err = up_switch_new(doc, &view->switches);
 
-    view->live = before != NULL ? up_route_keep(before->live) : new_route(doc->name, workers);
-    view->own = before != NULL && before->own->key == own ? up_target_keep(before->own)
+    view->live = before != NULL ? keep_route(before->live) : new_route(doc->name, workers);
+    view->own = before != NULL && before->own->key == own ? keep_target(before->own)
                                                           : new_target(own, workers);
     if (view->live == NULL || view->own == NULL)
         err = PS_E_NOMEM;
@@ -211,12 +211,12 @@ int up_route_bind(struct up_route_view *view, const struct up_route_view *before
 void up_route_unbind(struct up_route_view *view)
 {
     for (size_t i = 0; view->splits != NULL && i < view->doc->split_count; i++) {
-        up_target_drop(view->splits[i].live);
+        drop_target(view->splits[i].live);
         view->splits[i].live = NULL;
     }
     up_switch_free(view->switches);
-    up_route_drop(view->live);
-    up_target_drop(view->own);
+    drop_route(view->live);
+    drop_target(view->own);
     view->switches = NULL;
     view->live = NULL;
     view->own = NULL;

@@ -70,11 +70,6 @@ void up_route_unbind(struct up_route_view *view);
 
 /* --- Any thread. --- */
 
-struct up_route *up_route_keep(struct up_route *route);
-void up_route_drop(struct up_route *route); /* NULL is allowed */
-struct up_target *up_target_keep(struct up_target *target);
-void up_target_drop(struct up_target *target); /* NULL is allowed */
-
 /* It has no share now: it was taken back, or its pool is not in the table. */
 static inline bool up_split_is_off(const struct up_split_view *split)
 {

@@ -48,8 +48,9 @@ void up_tally_read(const struct up_target *target, struct up_tally *ret_tally)
     *ret_tally = tally;
 }
 
-void up_tally_between(const struct up_tally *before, const struct up_tally *after,
-                      struct up_tally *ret_tally)
+/* What has come between two readings. */
+static void subtract(const struct up_tally *before, const struct up_tally *after,
+                     struct up_tally *ret_tally)
 {
     struct up_tally tally = {.requests = after->requests - before->requests,
                              .failures = after->failures - before->failures,
@@ -181,8 +182,8 @@ void up_window_note(struct up_window *window, int64_t now_s, const struct up_tal
         &window->at[window->count > window->slots ? window->count % window->slots : 0];
     const struct reading now = {now_s, *its, *own};
 
-    up_tally_between(&oldest->its, its, ret_its);
-    up_tally_between(&oldest->own, own, ret_own);
+    subtract(&oldest->its, its, ret_its);
+    subtract(&oldest->own, own, ret_own);
     if (now_s - last->at_s >= window->step_s)
         window->at[window->count++ % window->slots] = now;
 }

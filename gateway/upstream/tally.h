@@ -33,9 +33,6 @@ struct up_tally {
 
 /* Over all workers. Any thread. */
 void up_tally_read(const struct up_target *target, struct up_tally *ret_tally);
-/* What has come between two readings. */
-void up_tally_between(const struct up_tally *before, const struct up_tally *after,
-                      struct up_tally *ret_tally);
 double up_tally_failure_share(const struct up_tally *tally); /* 0: no requests */
 /* The time that 99 of 100 do not exceed, within a tenth; 0: none was measured. */
 int64_t up_tally_p99_ns(const struct up_tally *tally);
