@@ -163,6 +163,19 @@ static void read_log(struct lines *lines)
     lines->last = after < 0 ? 0 : after;
 }
 
+/* Where the lines begin, and how many. False: answered, and they are gone. */
+static bool read_place(struct op_request *request, struct lines *lines)
+{
+    const struct op_param params[] = {
+        {.name = "after", .number = &lines->after, .min = 0, .max = PS_INT_MAX},
+        {.name = "limit", .number = &lines->limit, .min = 1, .max = LINES_MAX}};
+
+    if (op_query(request, params, PS_ARRAY_LEN(params)))
+        return true;
+    lines_free(lines);
+    return false;
+}
+
 void op_read_log(struct op_request *request)
 {
     const struct sale_entry *sale = op_sale(request);
@@ -171,13 +184,8 @@ void op_read_log(struct op_request *request)
     if (sale == NULL || (lines = lines_new(request, read_log)) == NULL)
         return;
     lines->after = 0;
-    struct op_param params[] = {
-        {.name = "after", .number = &lines->after, .min = 0, .max = PS_INT_MAX},
-        {.name = "limit", .number = &lines->limit, .min = 1, .max = LINES_MAX}};
-    if (!op_query(request, params, PS_ARRAY_LEN(params))) {
-        lines_free(lines);
+    if (!read_place(request, lines))
         return;
-    }
     memcpy(lines->sale, sale->stored.name, sizeof lines->sale);
     start(request, lines, OQ_EVENT_TEXT_MAX + OQ_SEQ_TEXT_MAX);
 }
@@ -363,13 +371,8 @@ void op_read_audit_log(struct op_request *request)
     if (lines == NULL)
         return;
     lines->limit = AUDIT_DEFAULT;
-    struct op_param params[] = {
-        {.name = "after", .number = &lines->after, .min = 0, .max = PS_INT_MAX},
-        {.name = "limit", .number = &lines->limit, .min = 1, .max = LINES_MAX}};
-    if (!op_query(request, params, PS_ARRAY_LEN(params))) {
-        lines_free(lines);
+    if (!read_place(request, lines))
         return;
-    }
     lines->path = malloc(strlen(dir) + sizeof name);
     if (lines->path == NULL) {
         lines_free(lines);

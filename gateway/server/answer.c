@@ -476,8 +476,9 @@ struct ps_buf srv_answer_body(struct srv_request *request)
     return body;
 }
 
-void srv_answer(struct srv_request *request, int status, const char *content_type,
-                struct ps_str body, bool close)
+/* With the fields said so far; `heap` (or NULL) is freed with it. */
+static void answer_with(struct srv_request *request, int status, const char *content_type,
+                        struct ps_str body, bool close, char *heap)
 {
     struct srv_slot *slot = slot_of(request);
 
@@ -488,21 +489,19 @@ void srv_answer(struct srv_request *request, int status, const char *content_typ
                                    .request_id = request->request_id,
                                    .body = body,
                                    .close = close},
-                   NULL);
+                   heap);
+}
+
+void srv_answer(struct srv_request *request, int status, const char *content_type,
+                struct ps_str body, bool close)
+{
+    answer_with(request, status, content_type, body, close, NULL);
 }
 
 void srv_answer_heap(struct srv_request *request, int status, const char *content_type, char *body,
                      size_t len)
 {
-    struct srv_slot *slot = slot_of(request);
-
-    answer_request(slot,
-                   (struct answer){.status = status,
-                                   .content_type = content_type,
-                                   .fields = {slot->fields, slot->fields_len},
-                                   .request_id = request->request_id,
-                                   .body = {body, len}},
-                   body);
+    answer_with(request, status, content_type, (struct ps_str){body, len}, false, body);
 }
 
 int srv_shared_answer_new(int status, const char *const *headers, struct ps_str body,
