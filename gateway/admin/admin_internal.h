@@ -126,6 +126,7 @@ struct op_param {
     size_t cap;      /* of text, with NUL; "" when absent */
     int64_t *number; /* untouched when absent */
     int64_t min, max;
+    bool *flag; /* set when it is there, whatever its value; then neither text nor number */
 };
 /* Reads all; an unknown, repeated or bad one is answered with 422: false. */
 bool op_query(struct op_request *request, const struct op_param *params, size_t count);

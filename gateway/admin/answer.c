@@ -249,6 +249,10 @@ static bool take_param(struct op_request *request, const struct op_param *param,
     char text[32];
     size_t len;
 
+    if (param->flag != NULL) {
+        *param->flag = true;
+        return true;
+    }
     if (param->text != NULL) {
         if (op_decode(value, param->text, param->cap, &len) == 0 && len > 0)
             return true;

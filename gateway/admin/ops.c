@@ -28,9 +28,12 @@ void op_readyz(struct op_request *request)
 {
     struct ps_buf body = srv_answer_body(request->http);
     struct ans_readiness readiness;
+    bool verbose = false;
 
+    if (!op_query(request, &(struct op_param){.name = "verbose", .flag = &verbose}, 1))
+        return;
     request->admin->deps.readiness(request->admin->deps.ctx, &readiness);
-    ans_readiness_print(&body, &readiness, request->http->query, true);
+    ans_readiness_print(&body, &readiness, verbose ? PS_STR("verbose") : PS_STR(""), true);
     send_probe(request, ans_readiness_verdict(&readiness), (struct ps_str){body.at, body.len});
 }
 
