@@ -25,11 +25,14 @@ static void on_sale(void *ctx, const struct cfg_doc *from, const struct cfg_doc 
         sale_list_drop(&control->sales, name);
         return;
     }
+    bool is_new = sale == NULL;
     sale = sale_list_add(&control->sales, control->deps.sales, name);
     if (sale == NULL) {
         ps_log(PS_LOG_ERROR, "sale_not_taken_over", PS_F_STR("sale", name));
         return;
     }
+    if (is_new)
+        sale->changing = (unsigned)cfg_store_changes_behind(control->deps.config, name);
     sale->stored = *cfg_sale_of(to);
     sale->stored.state.version = to->version;
     sale->stored.state.created_at_ms = to->created_at_ms;

@@ -99,6 +99,20 @@ static void say_changing(const struct cfg_store *store, const struct cfg_doc *do
         store->callbacks.on_changing(store->callbacks.ctx, doc->name, changing);
 }
 
+size_t cfg_store_changes_behind(const struct cfg_store *store, const char *sale)
+{
+    const struct cfg_change *change = STAILQ_FIRST(&store->changes);
+    size_t count = 0;
+
+    while (change != NULL && (change = STAILQ_NEXT(change, next)) != NULL) {
+        for (size_t i = 0; i < change->job.edit_count && !change->is_taken; i++) {
+            const struct cfg_doc *doc = change->job.edits[i].doc;
+            count += doc != NULL && doc->kind == &cfg_kind_sale && strcmp(doc->name, sale) == 0;
+        }
+    }
+    return count;
+}
+
 static void enqueue(struct cfg_store *store, struct cfg_change *change)
 {
     STAILQ_INSERT_TAIL(&store->changes, change, next);

@@ -28,7 +28,8 @@ struct cfg_store_callbacks {
     /* A version of a sale is in force; `to` is a deletion (parsed is NULL) or NULL when it is gone.
      * Comes before its publication. */
     void (*on_sale)(void *ctx, const struct cfg_doc *from, const struct cfg_doc *to);
-    /* A change of a sale's document waits or is being written; it came into force, or did not. */
+    /* A change of a sale's document waits or is being written; it came into force, or did not. (Of
+     * a sale that comes into force, ask cfg_store_changes_behind: they have waited before it.) */
     void (*on_changing)(void *ctx, const char *sale, bool changing);
     /* The registrations of a pool are others now; `left`: somebody has removed one. Their document
      * is about to change: look at them on the loop's next turn. */
@@ -37,6 +38,9 @@ struct cfg_store_callbacks {
     bool (*sale_is_used)(void *ctx, const char *sale);
     struct cfg_view_callbacks view;
 };
+
+/* How many of on_changing's changes of the sale wait behind the one that is coming into force. */
+size_t cfg_store_changes_behind(const struct cfg_store *store, const char *sale);
 
 /* --- Life. --- */
 

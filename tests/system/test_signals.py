@@ -8,7 +8,7 @@ import threading
 import time
 
 import pytest
-from faults import Disk
+from faults import CONTROL, Disk
 from load import Connection, Load, assert_retries_find_their_orders, buy_bytes, judge
 from penstock import PATIENT_LOG, PENSTOCK, Gateway, rfc3339, wait_until
 
@@ -221,6 +221,20 @@ def test_sighup_under_load_disturbs_nobody_and_takes_new_sales_in():
         for i in range(3):
             assert gateway.sale(f"seed-{i}")["state"] == "open"
             assert gateway.buy(f"seed-{i}", "ann").headers["idempotency-replayed"] == "true"
+
+
+def test_a_sale_that_the_settings_name_again_while_it_is_being_created_opens(tmp_path):
+    disk = Disk(tmp_path)
+    with Gateway(settings=PATIENT_LOG, env=disk.env) as gateway:
+        gateway.no_limits()
+        disk.hang_syncs(CONTROL)
+        for turn in range(1, 4):
+            gateway.configure({"sales": [{"sale": f"seed-{i}", "opens_at": rfc3339(-1), "skus": [{"sku": "phone", "stock": 3}]} for i in range(turn)]})
+            gateway.process.send_signal(signal.SIGHUP)
+            wait_until(lambda: gateway.log().count('"event":"reloaded"') == turn, what="the settings")
+        disk.heal()
+        for i in range(3):
+            wait_until(lambda: gateway.buy(f"seed-{i}", "ann").status == 202, what="a seeded sale")
 
 
 # --- While it starts ---
