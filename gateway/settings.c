@@ -128,7 +128,6 @@ static void check_dir(const char *dir, const char *option, struct ps_faults *fau
 
 static void read_bounds(struct gw_settings *settings, struct ps_faults *faults)
 {
-
     read_cidrs(&settings->upstream.allowed_networks, "upstream.allowed_networks",
                &settings->bounds.networks, faults);
     if (settings->upstream.allowed_networks.count == 0)
