@@ -405,14 +405,6 @@ def test_a_second_answer_is_nobodys(gateway):
         assert {call(gateway.port, "GET", "/").text for _ in range(20)} == {"right\n"}
 
 
-def test_a_server_that_speaks_before_it_is_asked_is_not_believed_twice(gateway):
-    """Words that come when it was asked cannot be told from an answer; a kept connection that speaks is closed."""
-    with Misbehaving("speaks_first") as bad:
-        route(gateway, [bad])
-        call(gateway.port, "GET", "/")
-        assert wait_until(lambda: bad.kept == 0 or bad.connections == 1, what="the end of its connection")
-
-
 def test_early_hints_reach_the_client(gateway):
     with Misbehaving("early_hints") as shop:
         route(gateway, [shop])

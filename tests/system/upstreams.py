@@ -413,13 +413,6 @@ def closes_in_head(connection):
 
 
 @way
-def speaks_first(connection):
-    """Before anybody has asked."""
-    connection.send(ACCEPTED + b"Content-Length: 5\r\n\r\nwrong")
-    connection.until_closed()
-
-
-@way
 def endless_head(connection):
     connection.request()
     connection.send(b"HTTP/1.1 200 OK\r\n")
