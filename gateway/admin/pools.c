@@ -9,6 +9,11 @@ static json_t *ms_json(double ns)
     return ns > 0 ? json_real(round(ns / 1e3) / 1e3) : json_null();
 }
 
+static json_t *time_json(int64_t wall_ms) /* 0: null */
+{
+    return wall_ms > 0 ? ps_json_of_time(wall_ms) : json_null();
+}
+
 /* The highest of the workers': each goes by its own. */
 static int64_t highest_ewma_ns(const struct up_endpoint *endpoint, int64_t now_ns)
 {
@@ -62,8 +67,7 @@ static json_t *discovered_json(const struct op_admin *admin, const char *pool)
     return json_pack("{s:s, s:s, s:o, s:s?, s:i, s:o}", "source", view.source, "state",
                      up_discovery_state_names[view.state], "since", ps_json_of_time(view.since_ms),
                      "why", view.why[0] != '\0' ? view.why : NULL, "endpoints",
-                     (int)view.endpoint_count, "next",
-                     view.next_ms > 0 ? ps_json_of_time(view.next_ms) : json_null());
+                     (int)view.endpoint_count, "next", time_json(view.next_ms));
 }
 
 int op_show_pool(const struct op_admin *admin, const struct cfg_doc *doc, json_t *json)
@@ -77,5 +81,7 @@ int op_show_pool(const struct op_admin *admin, const struct cfg_doc *doc, json_t
         err = json_array_append_new(live, endpoint_json(&pool->members[i], now_ns));
     return json_object_set_new(json, "discovered", discovered_json(admin, doc->name)) |
            json_object_set_new(json, "live", ps_json_built(live, err)) |
-           json_object_set_new(json, "panic", json_boolean(pool != NULL && pool->pool->panic));
+           json_object_set_new(json, "panic", json_boolean(pool != NULL && pool->pool->panic)) |
+           json_object_set_new(json, "panic_since",
+                               time_json(pool != NULL ? pool->pool->panic_since_ms : 0));
 }

@@ -358,7 +358,7 @@ def test_a_pool_in_panic_uses_all_it_has(gateway, shop):
     for server in shop[:3]:
         server.stop()
     with Visitors(gateway, 4) as visitors:
-        wait_until(lambda: gateway.admin("GET", "/admin/v1/pools/web").json["panic"], what="panic")
+        began = wait_until(lambda: (its := gateway.admin("GET", "/admin/v1/pools/web").json)["panic"] and its["panic_since"], what="panic")
         states = {its["state"] for its in live(gateway).values()}
         assert states == {"up", "ejected"} and all(its["weight_now"] == 1 for its in live(gateway).values())
         gateway.wait_log("pool_panic", "endpoint_ejected")
@@ -368,7 +368,9 @@ def test_a_pool_in_panic_uses_all_it_has(gateway, shop):
             server.start()
         patch(gateway, outlier={**outlier, "eject_ms": 500})
         wait_until(lambda: {its["state"] for its in live(gateway).values()} == {"up"}, what="all up")
-        wait_until(lambda: gateway.admin("GET", "/admin/v1/pools/web").json["panic"] is False, what="the end of the panic")
+        ended = wait_until(lambda: not (its := gateway.admin("GET", "/admin/v1/pools/web").json)["panic"] and its["panic_since"],
+                           what="the end of the panic")
+        assert ended > began
         gateway.wait_log("pool_panic_over", "endpoint_up")
         visitors.wait_for(shop)
 
@@ -385,7 +387,11 @@ def test_a_server_far_slower_than_the_others_is_ejected_when_the_document_says_s
 
 
 def test_what_is_measured_is_no_fault_in_a_put_and_changes_nothing(gateway, shop):
-    route(gateway, shop)
-    document = gateway.admin("GET", "/admin/v1/pools/web").json
-    assert gateway.admin("PUT", "/admin/v1/pools/web", {**document, "panic": True}, ANY_VERSION).status == 200
-    assert gateway.admin("GET", "/admin/v1/pools/web").json["panic"] is False
+    pool = "/admin/v1/pools/calm"
+    assert gateway.admin("PUT", pool, {"endpoints": [endpoint(shop[0])]}).status == 201
+    document = gateway.admin("GET", pool).json
+    assert (document["panic"], document["panic_since"]) == (False, None)
+    assert gateway.admin("PUT", pool, document, ANY_VERSION).status == 200
+    assert gateway.admin("PUT", pool, {**document, "panic": True, "panic_since": "2026-11-01T00:00:00Z"}, ANY_VERSION).status == 200
+    document = gateway.admin("GET", pool).json
+    assert (document["panic"], document["panic_since"]) == (False, None)
