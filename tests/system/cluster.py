@@ -149,7 +149,7 @@ class Kafka:
         for front, advertised in self.fronts:
             words += ["--front-port", front, "--front-advertised", advertised]
         # A test's broker needs no optimised code, but to start soon.
-        done = subprocess.run(list(map(str, words)), capture_output=True, text=True, timeout=120,
+        done = subprocess.run(list(map(str, words)), capture_output=True, text=True, timeout=180,  # it gives up before
                               env={**os.environ, "PENSTOCK_KAFKA_JAVA": "-Xmx384m -XX:TieredStopAtLevel=1 -XX:+UseSerialGC"})
         assert done.returncode == 0, done.stderr
         self.pid = int(done.stdout)
