@@ -49,6 +49,11 @@ def rfc3339(seconds_from_now=0.0):
     return at.strftime("%Y-%m-%dT%H:%M:%S.") + f"{at.microsecond // 1000:03d}Z"
 
 
+def window_s():
+    """A length of limits' windows of which none ends while a test runs: they are counted from the machine's start."""
+    return max((86400, 50000), key=lambda length: length - time.monotonic() % length)
+
+
 def wait_until(check, timeout=30.0, every=0.02, what="the condition"):
     end = time.monotonic() + timeout
     while True:

@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from penstock import ANY_VERSION, PATIENT_LOG, Answer, Gateway, call, raw, rfc3339, wait_until
+from penstock import ANY_VERSION, PATIENT_LOG, Answer, Gateway, call, raw, rfc3339, wait_until, window_s
 
 
 @pytest.fixture(scope="module")
@@ -356,7 +356,7 @@ def test_a_change_of_stock_just_before_the_opening_is_sold_or_refused(gateway):
 
 # --- Limits and blocklist. ---
 
-RULE = {"algorithm": "fixed_window", "key": "user", "rate": 1, "period_s": 3600, "applies_to": ["order"]}
+RULE = {"algorithm": "fixed_window", "key": "user", "rate": 1, "period_s": window_s(), "applies_to": ["order"]}
 
 
 def test_a_limit_is_in_force_at_once_and_reads_back_as_it_may_be_written(gateway):

@@ -93,13 +93,15 @@ def test_orders_show_as_rate_latency_and_answers(gateway):
         began = time.monotonic()
         gateway.buy(sale, f"ann-{i}")
         longest_ms = max(longest_ms, (time.monotonic() - began) * 1000)
+        time.sleep(max(0.0, started + 0.1 * (i + 1) - time.monotonic()))
     took_s = time.monotonic() - started
     time.sleep(2.1)
-    assert answered("accepted") - before["accepted"] == pytest.approx(40, abs=6)  # a second is one of eleven samples, at times
+    # Each point is a rate: ten a second, also where a pause of the machine has made a second longer and the next one shorter.
+    assert answered("accepted") - before["accepted"] == pytest.approx(40, abs=6)
     assert answered("sold_out") - before["sold_out"] == pytest.approx(20, abs=4)
     history = overload(gateway, math.ceil(time.monotonic() - started) + 1)["history"]
     assert max(history["signals"]["admitted_rate"]) >= 20 / max(1, took_s)
-    assert 0 < max(history["signals"]["log_latency_ms"]) <= longest_ms
+    assert 0 < max(history["signals"]["log_latency_ms"]) <= longest_ms * 1.07  # times are counted in steps of an eighth of an octave
     assert all(0 < p50 <= p99 for p50, p99 in zip(history["order_p50_ms"], history["order_p99_ms"]) if p50 is not None)
     assert any(p50 is not None for p50 in history["order_p50_ms"])
     wait_until(lambda: values(gateway)["admitted_rate"] == 0, what="the end")

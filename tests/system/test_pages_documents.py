@@ -3,7 +3,7 @@ name stays (409), a bundle may bring what belongs together, and all of it outliv
 import json
 
 import pytest
-from penstock import ANY_VERSION, Gateway, wait_until
+from penstock import ANY_VERSION, Gateway, wait_until, window_s
 
 WEB = {"endpoints": [{"address": "127.0.0.1:9001"}]}
 PAGE = {"path": "/p/", "pool": "web"}
@@ -179,7 +179,7 @@ def test_a_rule_names_a_route_that_exists(web):
 def test_a_rule_limits_the_route_that_it_names_and_no_other(web):
     for name in ("a", "b"):
         assert put(web, f"routes/{name}", {"path": f"/{name}/", "answer": {"body": name}}).status == 201
-    assert put(web, "limits/slow", {"algorithm": "fixed_window", "key": "ip", "rate": 2, "period_s": 3600, "route": "a"}).status == 201
+    assert put(web, "limits/slow", {"algorithm": "fixed_window", "key": "ip", "rate": 2, "period_s": window_s(), "route": "a"}).status == 201
     assert [web.public("GET", "/a/").status for _ in range(4)] == [200, 200, 429, 429]
     assert web.public("GET", "/a/").code == "ip_rate"
     assert [web.public("GET", "/b/").text for _ in range(4)] == ["b"] * 4

@@ -6,7 +6,7 @@ import time
 
 import pytest
 from load import Load, judge
-from penstock import ANY_VERSION, PATIENT_LOG, REHEARSE, Gateway, raw, rfc3339, wait_until
+from penstock import ANY_VERSION, PATIENT_LOG, REHEARSE, Gateway, raw, rfc3339, wait_until, window_s
 from rehearsal import make_twin, mark, new_key, sign
 from test_buying import is_no
 
@@ -332,7 +332,7 @@ def test_a_rehearsal_meets_every_limit_and_takes_nobodys_turn(key_of_rule, code)
         g.no_limits()
         key, sale = new_key(g), g.make_sale(per_user_cap=100, stock=100)
         make_twin(g, sale, per_user_cap=100, stock=100)
-        rule = {"algorithm": "fixed_window", "key": key_of_rule, "rate": 2, "period_s": 3600, "sale": sale}
+        rule = {"algorithm": "fixed_window", "key": key_of_rule, "rate": 2, "period_s": window_s(), "sale": sale}
         assert g.admin("PUT", "/admin/v1/limits/own", rule).status == 201
         for headers in (mark(key), None):
             answers = [g.buy(sale, "load-1", key=str(n), headers=headers) for n in range(3)]
@@ -343,7 +343,7 @@ def test_a_rehearsal_meets_every_limit_and_takes_nobodys_turn(key_of_rule, code)
 def test_a_twin_can_have_a_limit_of_its_own(gateway, key):
     sale = gateway.make_sale(per_user_cap=10)
     twin = make_twin(gateway, sale, per_user_cap=10)
-    rule = {"algorithm": "fixed_window", "key": "sale", "rate": 1, "period_s": 3600, "sale": twin}
+    rule = {"algorithm": "fixed_window", "key": "sale", "rate": 1, "period_s": window_s(), "sale": twin}
     assert gateway.admin("PUT", "/admin/v1/limits/of-the-twin", rule).status == 201
     try:
         assert [gateway.buy(sale, "load-1", key=str(n), headers=mark(key)).status for n in range(2)] == [202, 429]
