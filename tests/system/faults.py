@@ -70,6 +70,11 @@ class Disk:
                 order.unlink()
 
 
+def in_memory():
+    """A directory for a gateway whose disk is to be as slow as the test says, whatever else the real one does."""
+    return tempfile.TemporaryDirectory(prefix="penstock-", dir="/dev/shm")
+
+
 @contextlib.contextmanager
 def mounted(directory, *options):
     """`mount OPTION... directory`; yields False where this user or container may not."""

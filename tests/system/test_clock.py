@@ -35,7 +35,7 @@ def clock(tmp_path):
 
 
 def make(clock, **settings):
-    gateway = Gateway(env=clock.env, settings=settings).start()
+    gateway = Gateway(env=clock.env, settings={**PATIENT_LOG, **settings}).start()
     gateway.no_limits()
     return gateway
 
@@ -55,7 +55,7 @@ def test_no_order_expires_at_once_when_the_wall_clock_jumps(tmp_path):
         for name in ("ahead", "back", "still"):
             (tmp_path / name).mkdir()
             clocks[name] = Clock(tmp_path / name)
-            gateways[name] = make(clocks[name], **PATIENT_LOG)
+            gateways[name] = make(clocks[name])
             gateways[name].make_sale("s", stock=2, opens_in=-2 * HOUR, reservation_ttl_s=5)
         for name in gateways:  # the orders' 5 s begin when all is ready
             assert gateways[name].buy("s", "ann", key="k").json["state"] == "accepted"
@@ -106,7 +106,7 @@ def test_limits_refill_while_the_wall_clock_stands_in_the_past(clock):
 @pytest.mark.parametrize("seconds", [HOUR, -HOUR], ids=["ahead", "back"])
 def test_deadlines_of_connections_go_by_the_time_that_has_passed(clock, seconds):
     """F15."""
-    with make(clock, http={"head_timeout_ms": 1500, "body_timeout_ms": 1500}, **PATIENT_LOG) as gateway:
+    with make(clock, http={"head_timeout_ms": 1500, "body_timeout_ms": 1500}) as gateway:
         sale = gateway.make_sale(stock=10, opens_in=-2 * HOUR)
         request = buy_bytes(sale, "ann", "k")
         in_time, late = Connection(gateway.port, 30), Connection(gateway.port, 30)
@@ -124,7 +124,7 @@ def test_deadlines_of_connections_go_by_the_time_that_has_passed(clock, seconds)
 
 def test_windows_of_sales_follow_the_wall_clock(clock):
     """F15."""
-    with make(clock, **PATIENT_LOG) as gateway:
+    with make(clock) as gateway:
         later = gateway.make_sale(stock=5, opens_in=HOUR // 2)
         no = gateway.buy(later, "ann")
         assert no.code == "not_started" and int(no.headers["retry-after"]) > 1000

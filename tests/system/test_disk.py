@@ -321,7 +321,7 @@ def test_a_control_store_that_cannot_be_written_refuses_changes_and_changes_noth
 
 def test_a_sale_that_cannot_be_noted_as_opened_opens_when_it_can(disk):
     with make(disk) as gateway:
-        sale = gateway.make_sale(stock=5, opens_in=3)  # opened from 2 s before opens_at on
+        sale = gateway.make_sale(stock=5, opens_in=7)  # opened from 2 s before opens_at on
         disk.fail_writes(CONTROL)
         wait_until(lambda: "opening_not_noted" in gateway.log(), 20, what="a failed opening")
         disk.heal()

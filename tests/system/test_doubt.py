@@ -4,8 +4,8 @@ import threading
 import time
 
 import pytest
-from cluster import Redis
-from faults import Disk
+from cluster import PATIENT, Redis
+from faults import Disk, in_memory
 from penstock import ANY_VERSION, Gateway, rfc3339, wait_until
 from test_clock import HOUR, Clock
 
@@ -99,10 +99,10 @@ def test_a_sale_of_other_skus_than_the_log_has_is_not_sold_from():
         gateway.configure({"sales": [{"sale": sale, "opens_at": rfc3339(-10), "skus": [{"sku": "case", "stock": 2}]}]})
         gateway.start()
         gateway.no_limits()
-        time.sleep(0.5)
+        refused = wait_until(lambda: gateway.sale(sale).get("refused"), what="the refusal of the sale")
         sold = [gateway.buy(sale, f"u{i}", sku="case").status for i in range(5)]
         assert sold.count(202) == 0, sold
-        assert "phone" in gateway.sale(sale)["refused"]
+        assert "phone" in refused
         assert "[-]sales failed" in gateway.public("GET", "/readyz?verbose").text
 
 
@@ -177,10 +177,10 @@ def test_an_order_in_doubt_is_not_called_unknown_after_its_gateways_clock_was_ho
     """Ids keep the latest time that the clock has shown: those of orders made since are hours ahead. The counter is in Redis, which the gateway
     does not ask for each id."""
     clock, redis = Clock(tmp_path), Redis(tmp_path).start()
-    settings = {"log": {"ack_timeout_ms": 300}, "store": {"kind": "redis", "redis": {"url": f"redis://127.0.0.1:{redis.port}/0"}}}
+    settings = {"log": {"ack_timeout_ms": 300}, "store": {"kind": "redis", "redis": {"url": f"redis://127.0.0.1:{redis.port}/0", **PATIENT["store"]["redis"]}}}
     env = clock.env | disk.env | {"LD_PRELOAD": f"{clock.env['LD_PRELOAD']}:{disk.env['LD_PRELOAD']}"}
     try:
-        with Gateway(settings=settings, env=env).start() as gateway:
+        with in_memory() as directory, Gateway(directory, settings, env).start() as gateway:
             gateway.no_limits()
             sale = gateway.make_sale(stock=10, opens_in=-2 * HOUR)
             clock.jump(3 * HOUR)

@@ -6,7 +6,7 @@ import time
 import pytest
 from faults import Disk
 from load import Load, assert_retries_find_their_orders, judge
-from penstock import REHEARSE, Gateway, wait_until
+from penstock import PATIENT_LOG, REHEARSE, Gateway, wait_until
 
 
 def rehearse(gateway, *options):
@@ -90,7 +90,7 @@ def test_what_was_pending_at_a_kill_is_accepted_or_never_was(tmp_path):
 
 def test_confirmed_and_cancelled_orders_stay_so_over_a_kill():
     """F1."""
-    with Gateway() as gateway:
+    with Gateway(settings=PATIENT_LOG) as gateway:
         gateway.no_limits()
         sale = gateway.make_sale(stock=3)
         ids = [gateway.buy(sale, f"u{i}", key=f"k{i}").json["order_id"] for i in range(3)]

@@ -8,10 +8,13 @@ import time
 
 import pytest
 from cluster import PATIENT, Redis
-from penstock import ANY_VERSION, ENFORCE, PENSTOCK, Gateway, rfc3339, wait_until
+from penstock import ANY_VERSION, PATIENT_LOG, PENSTOCK, Gateway, rfc3339, wait_until
 
 FEATURES = ("access_log", "exact_stock", "exports", "long_keep_alive", "order_state_fresh", "rehearsals", "routes_extra", "routes_important",
             "routes_normal", "shadow_copies", "status_page_short_ttl")
+# A pause of the machine raises no level.
+DELAYED = {"loop_delay_ms": {"threshold": 10000}}
+ENFORCE = {"policy": {"overload": {"signals": DELAYED}}}
 PATCH = {**ANY_VERSION, "Content-Type": "application/merge-patch+json"}
 
 
@@ -23,7 +26,7 @@ def pin_level(gateway, level, ttl_s=600, **more):
 
 def raise_level(gateway, level):
     """By a threshold that every process exceeds."""
-    document = {"leave_s": 1, "signals": {"memory": {"threshold": 0.0001, "weight": 1}}}
+    document = {"leave_s": 1, "signals": {**DELAYED, "memory": {"threshold": 0.0001, "weight": 1}}}
     assert gateway.admin("PUT", "/admin/v1/overload", document, ANY_VERSION).status == 200
     wait_until(lambda: overload(gateway)["level"] == level, what=f"level {level}")
 
@@ -51,7 +54,7 @@ def audit_log(gateway, action):
 @pytest.fixture(scope="module")
 def gateway():
     """Its level is an operator's alone."""
-    with Gateway() as one:
+    with Gateway(settings=PATIENT_LOG) as one:
         one.no_limits()
         yield one
 
@@ -90,9 +93,9 @@ def test_without_the_short_ttl_caches_keep_the_status_page_five_times_as_long(ga
         assert headers["cache-control"].startswith("public, max-age=5, stale-while-revalidate=10,")
         assert headers["cdn-cache-control"] == headers["surrogate-control"]
         assert headers["cdn-cache-control"].startswith("max-age=10, stale-while-revalidate=25,")
-        soon = gateway.make_sale(stock=5, opens_in=3.0, wait=False)
+        soon = gateway.make_sale(stock=5, opens_in=9.0, wait=False)
         headers = gateway.public("GET", f"/v1/sales/{soon}").headers  # never past the opening
-        assert headers["cdn-cache-control"].split(",")[0] in ("max-age=1", "max-age=2"), headers
+        assert headers["cdn-cache-control"].split(",")[0] in {f"max-age={s}" for s in range(1, 9)}, headers
 
 
 def test_without_fresh_order_states_a_buyers_client_may_keep_what_the_log_shows(gateway):
@@ -111,7 +114,7 @@ def test_without_fresh_order_states_a_buyers_client_may_keep_what_the_log_shows(
 def test_without_fresh_order_states_redis_is_not_asked(tmp_path):
     redis = Redis(tmp_path).start()
     try:
-        settings = {"store": {"kind": "redis", "redis": {"url": f"redis://127.0.0.1:{redis.port}/0", **PATIENT["store"]["redis"]}}}
+        settings = {"store": {"kind": "redis", "redis": {"url": f"redis://127.0.0.1:{redis.port}/0", **PATIENT["store"]["redis"]}}, **PATIENT_LOG}
         with Gateway(settings=settings) as gateway:
             gateway.no_limits()
             sale = gateway.make_sale(stock=5)
@@ -156,7 +159,7 @@ def access_lines(gateway):
 
 def test_the_access_log_is_off_unless_the_settings_say_otherwise_and_is_sampled_under_pressure(gateway):
     assert gateway.public("GET", "/livez").status == 200
-    with Gateway(settings={"access_log": {"every": 1}, "workers": 1}) as logging:
+    with Gateway(settings={"access_log": {"every": 1}, "workers": 1, **PATIENT_LOG}) as logging:
         logging.no_limits()
         sale = logging.make_sale(stock=5)
         bought = logging.buy(sale, "ann", headers={"X-Request-Id": "click-1"})
@@ -238,7 +241,7 @@ def test_a_feature_goes_by_its_level(gateway):
 
 def test_a_pin_outlives_a_restart_and_its_time_ends_it():
     with Gateway() as gateway:
-        answer = pin_level(gateway, 2, ttl_s=6, reason="the show begins")
+        answer = pin_level(gateway, 2, ttl_s=12, reason="the show begins")
         assert answer.json["level"] == 2 and answer.json["why"] == "pinned by first: the show begins"
         until = answer.json["pin"]["until"]
         assert gateway.admin("POST", "/admin/v1/features/access_log/pin", {"state": "on", "ttl_s": 600}).status == 200
@@ -352,7 +355,7 @@ def test_a_real_signal_raises_the_level_step_by_step_and_its_end_lowers_it():
         assert now["highest"] == "memory" and now["why"].startswith("memory was at ")
         assert {name for name, feature in now["features"].items() if feature["state"] == "off"} == set(FEATURES)
         gateway.wait_log("overload_level_raised")
-        assert gateway.admin("PUT", "/admin/v1/overload", {"leave_s": 1, "signals": {"loop_delay_ms": {"threshold": 10000}}}, ANY_VERSION).status == 200
+        assert gateway.admin("PUT", "/admin/v1/overload", {"leave_s": 1, "signals": DELAYED}, ANY_VERSION).status == 200
         for change in overload(gateway)["changes"]:
             memory = change["signals"]["memory"]  # shown with the threshold that was in force then
             assert memory["threshold"] < 1 and memory["share"] > 0.8, change

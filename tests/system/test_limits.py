@@ -8,13 +8,13 @@ import time
 
 import pytest
 from load import Connection, buy_bytes
-from penstock import ANY_VERSION, Gateway, wait_until, window_s
+from penstock import ANY_VERSION, PATIENT_LOG, Gateway, wait_until, window_s
 from test_buying import is_no, post, together
 
 
 @pytest.fixture(scope="module")
 def gateway():
-    with Gateway(settings={"http": {"waiting": 8}}) as g:
+    with Gateway(settings={"http": {"waiting": 8}, **PATIENT_LOG}) as g:
         g.no_limits()
         yield g
 

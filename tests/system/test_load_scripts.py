@@ -2,9 +2,9 @@
 import os
 import re
 import subprocess
-import tempfile
 
 import pytest
+from faults import in_memory
 from penstock import PATIENT_LOG, ROOT, Gateway
 
 STOCK = 50  # sold within a part of a second, so within two on any machine
@@ -13,7 +13,7 @@ STOCK = 50  # sold within a part of a second, so within two on any machine
 @pytest.fixture(scope="module")
 def gateway():
     # On a disk of memory: no slow one keeps an order's answer until the script has ended.
-    with tempfile.TemporaryDirectory(dir="/dev/shm") as memory, Gateway(memory, settings=PATIENT_LOG) as g:
+    with in_memory() as directory, Gateway(directory, PATIENT_LOG) as g:
         g.no_limits()
         yield g
 

@@ -5,7 +5,7 @@ import subprocess
 import threading
 
 import pytest
-from faults import Disk, processor
+from faults import Disk, in_memory, processor
 from penstock import ANY_VERSION, REHEARSE, Gateway, wait_until
 
 
@@ -87,7 +87,7 @@ def assert_as_before(gateway):
 def test_a_gateway_that_gets_a_tenth_of_the_time_it_needs_answers_everybody(tmp_path):
     """A tenth of a core, and far more buyers than units, who come all at once."""
     settings = {"workers": 1, "http": {"connections": 4000}}
-    with processor(0.1) as prefix, Gateway(settings=settings, prefix=prefix) as gateway:
+    with in_memory() as directory, processor(0.1) as prefix, Gateway(directory, settings, prefix=prefix) as gateway:
         gateway.no_limits()
         busy = gateway.make_sale(stock=50)
         with Watch(gateway) as watch, Asker(gateway, busy) as asker:
@@ -105,7 +105,7 @@ def test_a_gateway_that_gets_a_tenth_of_the_time_it_needs_answers_everybody(tmp_
 
 def test_ten_times_what_a_limit_admits_is_refused_with_a_time_to_come_back(tmp_path):
     """F17."""
-    with Gateway() as gateway:
+    with in_memory() as directory, Gateway(directory) as gateway:
         gateway.no_limits()
         gateway.limit("global", algorithm="token_bucket", key="global", rate=500, period_s=1, burst=500, mode="enforce",
                       applies_to=["order"])
@@ -130,7 +130,8 @@ def test_ten_times_what_the_disk_can_write_is_shed_before_stock_is_touched(tmp_p
     """F17: Every order is a commit of its own, on a disk that does 500 a second at most, and few may wait."""
     disk = Disk(tmp_path)
     disk.slow_syncs(2000)
-    with Gateway(settings={"log": {"queue": 64, "batch_max": 1, "ack_timeout_ms": 2000}}, env=disk.env) as gateway:
+    settings = {"log": {"queue": 64, "batch_max": 1, "ack_timeout_ms": 2000}}
+    with in_memory() as directory, Gateway(directory, settings, disk.env) as gateway:
         gateway.no_limits()
         busy = gateway.make_sale(stock=100000)
         with Watch(gateway) as watch, Asker(gateway, busy) as asker:
@@ -176,7 +177,7 @@ def test_at_ten_times_its_capacity_a_gateway_sells_on_and_comes_back_by_itself(t
     # What else the machine does is not what is looked at.
     overload = {"leave_s": 10, "signals": {name: {"weight": 0} for name in ("machine_cpu", "cpu_pressure", "memory_pressure")}}
     settings = {"policy": {"overload": overload}, "log": {"batch_max": 2}}
-    with processor() as first, Gateway(settings=settings, env=disk.env, prefix=first) as gateway:
+    with in_memory() as directory, processor() as first, Gateway(directory, settings, disk.env, first) as gateway:
         gateway.no_limits()
         busy = gateway.make_sale(stock=1000, rehearsal=True)  # beside a real sale, the crowd itself would give way
         pinned = gateway.admin("POST", "/admin/v1/features/exports/pin", {"state": "on", "ttl_s": 600, "reason": "the proof reads the log at once"})

@@ -5,6 +5,7 @@ import subprocess
 import time
 
 import pytest
+from faults import in_memory
 from load import Load, judge
 from penstock import ANY_VERSION, PATIENT_LOG, REHEARSE, Gateway, raw, rfc3339, wait_until, window_s
 from rehearsal import make_twin, mark, new_key, sign
@@ -373,7 +374,7 @@ def shadow(g, sale, key_path, *options):
 
 def test_a_rehearsal_beside_a_live_sale_is_proved_and_the_live_sale_is_untouched(tmp_path):
     """Real buyers go on buying meanwhile; afterwards the books of both are right, and neither has a buyer of the other."""
-    with Gateway(settings=PATIENT_LOG) as g:
+    with in_memory() as directory, Gateway(directory, PATIENT_LOG) as g:
         g.no_limits()
         sale = g.make_sale(stock=100000, skus=[{"sku": "phone", "stock": 100000, "price": {"amount": "9.90", "currency": "CNY"}}, {"sku": "case", "stock": 7}],
                            reservation_ttl_s=600, attributes={"title": "11.11"})

@@ -239,7 +239,7 @@ def test_connections_beyond_every_limit_wait_and_are_served_in_the_end():
 
 
 def test_the_limit_of_descriptors_is_raised_to_what_the_settings_need():
-    with Gateway(settings={"http": {"head_timeout_ms": 60000, "connections": 2000}}, prefix=["prlimit", "--nofile=256:"]) as gateway:
+    with Gateway(settings={"http": {"head_timeout_ms": 60000, "connections": 2000}, **PATIENT_LOG}, prefix=["prlimit", "--nofile=256:"]) as gateway:
         gateway.no_limits()
         sale = gateway.make_sale(stock=10)
         idle = connect(gateway.port, 1000)
@@ -264,7 +264,7 @@ def test_without_descriptors_others_wait_and_who_is_in_is_served():
     prefix = ["prlimit", "--nofile=200:200"]
     if os.geteuid() == 0:  # root may raise it
         prefix += ["setpriv", "--bounding-set=-sys_resource", "--inh-caps=-sys_resource"]
-    with Gateway(settings={"http": {"head_timeout_ms": 60000, "idle_trusted_timeout_ms": 60000}}, prefix=prefix) as gateway:
+    with Gateway(settings={"http": {"head_timeout_ms": 60000, "idle_trusted_timeout_ms": 60000}, **PATIENT_LOG}, prefix=prefix) as gateway:
         gateway.wait_log("fd_limit_low")
         gateway.no_limits()
         sale = gateway.make_sale(stock=1000)

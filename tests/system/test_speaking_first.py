@@ -93,7 +93,8 @@ def test_what_a_kept_connection_says_unasked_is_nobodys_answer_and_one_that_was_
                 shop.last.socket.shutdown(socket.SHUT_WR)
         for _ in range(5):
             assert asked_before(gateway, request_bytes, happens) == (200, b"right/second")
-        assert gateway.metric('penstock_upstream_requests_total{pool="web",outcome="ok"}') == 10 and shop.connections == 6
+        wait_until(lambda: gateway.metric('penstock_upstream_requests_total{pool="web",outcome="ok"}') == 10, what="what is counted after the answer")
+        assert shop.connections == 6
         assert sum(gateway.metric(f'penstock_upstream_requests_total{{pool="web",outcome="{outcome}"}}') for outcome in ("reset", "malformed", "error")) == 0
 
 
@@ -113,5 +114,5 @@ def test_what_a_new_connection_says_unasked_is_nobodys_answer(tmp_path):
         for number in range(3):
             answer = call(gateway.port, "GET", f"/{number}")
             assert (answer.status, answer.headers["content-type"]) == (502, "application/problem+json") and answer.code == "bad_gateway"
-        assert gateway.metric('penstock_upstream_requests_total{pool="web",outcome="malformed"}') == 3
+        wait_until(lambda: gateway.metric('penstock_upstream_requests_total{pool="web",outcome="malformed"}') == 3, what="three that are counted")
         wait_until(lambda: shop.kept == 0, what="the end of its connections")
