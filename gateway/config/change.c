@@ -61,14 +61,6 @@ void cfg_change_remove(struct cfg_change *change, size_t index)
             (job->edit_count - index) * sizeof *job->edits);
 }
 
-void cfg_change_follow(struct cfg_change *change, int64_t version)
-{
-    struct cfg_edit *edit = &change->job.edits[change->job.edit_count - 1];
-
-    edit->after = version;
-    edit->doc->version = version + 1;
-}
-
 const struct cfg_doc *cfg_change_doc(const struct cfg_change *change, size_t i,
                                      const struct cfg_doc **ret_from)
 {

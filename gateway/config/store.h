@@ -121,9 +121,6 @@ int cfg_change_check(const struct cfg_change *change, cfg_point_fn *point,
 /* The same document in another state. PS_E_NOT_FOUND. */
 int cfg_change_state(struct cfg_change *change, const struct cfg_kind *kind, const char *name,
                      const json_t *state) PS_MUST_CHECK;
-/* The last document added follows this version, whatever there is now: if it is another one when
- * its turn comes, the change is PS_E_CONFLICT. */
-void cfg_change_follow(struct cfg_change *change, int64_t version);
 /* The documents added: the i-th, and the one that it replaces (NULL: none). NULL: no more. */
 const struct cfg_doc *cfg_change_doc(const struct cfg_change *change, size_t i,
                                      const struct cfg_doc **ret_from);

@@ -178,7 +178,7 @@ static int do_change(struct cfg_writer *writer, struct cfg_job *job)
         return err;
     }
     if (job->line != NULL)
-        job->audit_seq = ++writer->seq;
+        writer->seq++;
     if (job->file_path != NULL)
         err = ps_private_publish(job->file_path, &job->fault);
     job->audit_err = write_audit_lines(writer, err == 0 ? &job->fault : NULL);

@@ -68,7 +68,6 @@ struct cfg_job {
     struct ps_fault fault; /* with err or audit_err */
     /* Done, but audit.log could not be written: the line waits in the database. For the log. */
     int audit_err;
-    int64_t audit_seq; /* of the line */
     STAILQ_ENTRY(cfg_job) link;
 };
 /* Frees what a job owns, not the job. */
