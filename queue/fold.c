@@ -512,8 +512,6 @@ int oq_fold_apply(struct oq_fold *fold, uint32_t partition, int64_t seq,
     } else if (change.sale == NULL) {
         change.sale = oq_fold_sale(fold, event->sale.at, event->sale.len);
     }
-    if (change.anomaly)
-        atomic_fetch_add_explicit(&fold->anomalies, 1, memory_order_relaxed);
     atomic_store_explicit(&fold->seq[partition], seq, memory_order_release);
     *ret_change = change;
     return 0;

@@ -123,7 +123,6 @@ struct oq_order *oq_fold_by_key(const struct oq_fold *fold, const struct oq_sale
                                 struct ps_str user, struct ps_str key);
 /* Last applied; -1 = none yet. Whoever reads it sees what that record changed. */
 int64_t oq_fold_seq(const struct oq_fold *fold, uint32_t partition);
-uint64_t oq_fold_anomalies(const struct oq_fold *fold);
 
 const char *oq_sale_name(const struct oq_sale *sale);
 size_t oq_sale_sku_count(const struct oq_sale *sale);

@@ -62,7 +62,6 @@ struct oq_fold {
     struct oq_index by_id, by_buyer, by_key;
     struct oq_sku
         *subject; /* the writer's: of the last record; the next one is mostly about it too */
-    _Atomic(uint64_t) anomalies;
     _Atomic(int64_t) seq[OQ_PARTITION_MAX];
 };
 

@@ -43,11 +43,6 @@ int64_t oq_fold_seq(const struct oq_fold *fold, uint32_t partition)
     return atomic_load_explicit(&fold->seq[partition], memory_order_acquire);
 }
 
-uint64_t oq_fold_anomalies(const struct oq_fold *fold)
-{
-    return atomic_load_explicit(&fold->anomalies, memory_order_relaxed);
-}
-
 const char *oq_sale_name(const struct oq_sale *sale)
 {
     return sale->name.at;

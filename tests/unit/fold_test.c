@@ -30,6 +30,7 @@ void *__wrap_calloc(size_t count, size_t size)
 struct log {
     struct oq_fold *fold;
     int64_t next[4];
+    uint64_t anomalies;
 };
 
 static struct log new_log(void)
@@ -43,6 +44,7 @@ static struct oq_change put_in(struct log *log, uint32_t partition, struct oq_ev
 {
     struct oq_change change;
     assert_ok(oq_fold_apply(log->fold, partition, log->next[partition]++, &event, &change));
+    log->anomalies += change.anomaly;
     return change;
 }
 
@@ -126,7 +128,6 @@ static void every_cell_of_the_table_holds(void **state)
             assert_int_equal(change.effect, table[record][start]);
             bool anomaly = record >= 3 && start == NONE;
             assert_int_equal(change.anomaly, anomaly);
-            assert_int_equal(oq_fold_anomalies(log.fold), anomaly);
             assert_ptr_equal(change.sale, the_sale(&log));
             assert_ptr_equal(change.order, order(&log, 7));
             /* And once more: nothing. */
@@ -190,7 +191,7 @@ static void R3_a_rejection_that_comes_first_voids_the_order_for_good(void **stat
     put(&log, confirmed(1));
     put(&log, released(1, OQ_EXPIRED));
     assert_state(&log, 1, OQ_STATE_VOID, OQ_REJECTED);
-    assert_int_equal(oq_fold_anomalies(log.fold), 0);
+    assert_int_equal(log.anomalies, 0);
     oq_fold_free(log.fold);
 }
 
@@ -577,7 +578,7 @@ static void compare(const struct log *log, const struct model *model)
     for (uint32_t partition = 0; partition < PARTITIONS; partition++)
         assert_int_equal(oq_sale_epoch(the_sale(log), partition), model->epoch[partition]);
     assert_totals(log, model->adjustments, model->held, model->confirmed, model->released);
-    assert_int_equal(oq_fold_anomalies(log->fold), model->anomalies);
+    assert_int_equal(log->anomalies, model->anomalies);
 }
 
 /* Every order is in its buyer's chain and, if it was ever accepted, the first such of its key is
