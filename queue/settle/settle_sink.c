@@ -118,11 +118,6 @@ int st_sink_commit(struct st_sink *sink, struct ps_fault *fault)
     return sink->ops->commit(sink, fault);
 }
 
-void st_sink_rollback(struct st_sink *sink)
-{
-    sink->ops->rollback(sink);
-}
-
 int st_sink_confirm_all(struct st_sink *sink, struct ps_fault *fault)
 {
     return sink->ops->confirm_all(sink, fault);

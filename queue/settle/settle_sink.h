@@ -4,7 +4,7 @@
  *    the log was read up to. A transaction begins by moving these positions on, from where they
  *    were when the batch was read; where somebody else has moved them it changes nothing. So each
  *    record counts once, however many workers there are and whenever one of them dies.
- *  - begin locks the positions of its partitions until commit or rollback: what is looked up
+ *  - begin locks the positions of its partitions until commit or close: what is looked up
  *    meanwhile about orders of these partitions stays true.
  *  - orders of rehearsals, and what was decided of them, are in tables of their own: whoever reads
  *    `orders` and `penstock_decisions` finds what real buyers have bought, and nothing else.
@@ -13,8 +13,8 @@
  *
  * Errors of all functions: PS_E_IO (also: not reachable), PS_E_BUSY, PS_E_NOMEM, PS_E_READ_ONLY,
  * PS_E_CORRUPT, PS_E_PERMISSION, PS_E_INVALID (the database refuses a statement). `fault` is never
- * NULL. After an error the sink is only good for rollback and close; the outcome of a failed commit
- * is unknown, and the positions tell. One thread at a time. */
+ * NULL. After an error, but for a conflict, the sink is only good for close; the outcome of a failed
+ * commit is unknown, and the positions tell. One thread at a time. */
 #ifndef ST_SETTLE_SINK_H
 #define ST_SETTLE_SINK_H
 
@@ -118,7 +118,6 @@ int st_sink_look_up(struct st_sink *sink, const char *name, const struct st_know
 int st_sink_store(struct st_sink *sink, const char *name, const struct st_changes *changes,
                   struct ps_fault *fault) PS_MUST_CHECK;
 int st_sink_commit(struct st_sink *sink, struct ps_fault *fault) PS_MUST_CHECK;
-void st_sink_rollback(struct st_sink *sink);
 
 /* Each of these is a transaction of its own. */
 /* Decides to confirm all accepted orders that nobody has decided yet, of rehearsals too. */
@@ -147,7 +146,6 @@ struct st_sink_ops {
     int (*store)(struct st_sink *sink, const char *name, const struct st_changes *changes,
                  struct ps_fault *fault);
     int (*commit)(struct st_sink *sink, struct ps_fault *fault);
-    void (*rollback)(struct st_sink *sink);
     int (*confirm_all)(struct st_sink *sink, struct ps_fault *fault);
     int (*due)(struct st_sink *sink, int64_t lease_ms, struct st_decision *ret_decisions,
                size_t max, size_t *ret_count, struct ps_fault *fault);

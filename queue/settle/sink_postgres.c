@@ -156,8 +156,6 @@ static int postgres_create(struct st_sink *sink, struct ps_fault *fault)
         ps_fault(fault, err, pg->server,
                  "%s, and it is none of settlement's: give settlement a schema of its own", text);
     }
-    if (err != 0)
-        sink->ops->rollback(sink);
     return err;
 }
 
@@ -197,6 +195,7 @@ static int postgres_begin(struct st_sink *sink, const char *name, const struct s
                           size_t count, struct ps_fault *fault)
 {
     struct st_pg *pg = connection_of(sink);
+    struct ps_fault unread;
     int err = st_pg_run(pg, "BEGIN ISOLATION LEVEL READ COMMITTED", 0, NULL, fault);
     for (size_t i = 0; i < count && err == 0; i++) {
         st_pg_put_string(pg, 0, name);
@@ -217,7 +216,7 @@ static int postgres_begin(struct st_sink *sink, const char *name, const struct s
         PQclear(result);
     }
     if (err == PS_E_CONFLICT)
-        sink->ops->rollback(sink);
+        (void)!st_pg_run(pg, "ROLLBACK", 0, NULL, &unread); /* if it cannot, it is lost */
     return err;
 }
 
@@ -451,15 +450,6 @@ static int postgres_commit(struct st_sink *sink, struct ps_fault *fault)
     return st_pg_run(connection_of(sink), "COMMIT", 0, NULL, fault);
 }
 
-static void postgres_rollback(struct st_sink *sink)
-{
-    struct ps_fault fault;
-    int err = 0;
-    if (PQtransactionStatus(connection_of(sink)->connection) != PQTRANS_IDLE)
-        err = st_pg_run_text(connection_of(sink), "ROLLBACK", &fault);
-    (void)err; /* closing would do it too */
-}
-
 /* --- Decisions --- */
 
 static int postgres_confirm_all(struct st_sink *sink, struct ps_fault *fault)
@@ -553,7 +543,6 @@ static const struct st_sink_ops postgres_ops = {.create = postgres_create,
                                                 .look_up = postgres_look_up,
                                                 .store = postgres_store,
                                                 .commit = postgres_commit,
-                                                .rollback = postgres_rollback,
                                                 .confirm_all = postgres_confirm_all,
                                                 .due = postgres_due,
                                                 .answer = postgres_answer,

@@ -186,8 +186,6 @@ static int sqlite_create(struct st_sink *sink, struct ps_fault *fault)
         err = create_tables(db, fault);
     if (err == 0)
         err = run_plain(db, COMMIT, fault);
-    if (err != 0)
-        sink->ops->rollback(sink);
     return err;
 }
 
@@ -244,11 +242,12 @@ static int claim_partition(struct ps_db *db, const char *name, const struct st_c
 static int sqlite_begin(struct st_sink *sink, const char *name, const struct st_claim *claims,
                         size_t count, struct ps_fault *fault)
 {
+    struct ps_fault unread;
     int err = run_plain(db_of(sink), BEGIN, fault);
     for (size_t i = 0; i < count && err == 0; i++)
         err = claim_partition(db_of(sink), name, &claims[i], fault);
     if (err == PS_E_CONFLICT)
-        sink->ops->rollback(sink);
+        (void)!run_plain(db_of(sink), ROLLBACK, &unread); /* if it fails, so does the next BEGIN */
     return err;
 }
 
@@ -419,15 +418,6 @@ static int sqlite_commit(struct st_sink *sink, struct ps_fault *fault)
     return run_plain(db_of(sink), COMMIT, fault);
 }
 
-static void sqlite_rollback(struct st_sink *sink)
-{
-    struct ps_fault fault;
-    int err = 0;
-    if (ps_db_in_transaction(db_of(sink)))
-        err = run_plain(db_of(sink), ROLLBACK, &fault);
-    (void)err; /* closing would do it too */
-}
-
 /* --- Decisions --- */
 
 static int sqlite_confirm_all(struct st_sink *sink, struct ps_fault *fault)
@@ -522,7 +512,6 @@ static const struct st_sink_ops sqlite_ops = {.create = sqlite_create,
                                               .look_up = sqlite_look_up,
                                               .store = sqlite_store,
                                               .commit = sqlite_commit,
-                                              .rollback = sqlite_rollback,
                                               .confirm_all = sqlite_confirm_all,
                                               .due = sqlite_due,
                                               .answer = sqlite_answer,

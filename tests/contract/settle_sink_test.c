@@ -95,7 +95,7 @@ static struct st_order look_up(uint32_t number)
     (void)position(sink, "look", 0);
     assert_ok(st_sink_begin(sink, "look", NULL, 0, &fault));
     assert_ok(st_sink_look_up(sink, "log", &(struct st_known){NULL, 0, &order, 1}, &fault));
-    st_sink_rollback(sink);
+    assert_ok(st_sink_commit(sink, &fault));
     return order;
 }
 
@@ -242,9 +242,6 @@ static void a_transaction_that_is_not_committed_leaves_nothing(void **state)
     struct st_order order = new_order(&record);
     struct st_changes changes = {.orders = &order, .order_count = 1, .auto_confirm = true};
     (void)position(sink, "log", 0);
-    assert_ok(begin(sink, 0, 0, 1));
-    assert_ok(store(sink, &changes));
-    st_sink_rollback(sink);
     assert_ok(begin(sink, 0, 0, 1));
     assert_ok(store(sink, &changes));
     st_sink_close(sink); /* as a worker that dies */
@@ -469,7 +466,7 @@ static void an_epoch_is_known_by_log_partition_and_sale(void **state)
     assert_true(found[2].was == 0 && found[3].was == 0);
     assert_ok(st_sink_look_up(sink, "other", &(struct st_known){found, 1, NULL, 0}, &fault));
     assert_int_equal(found[0].was, 0);
-    st_sink_rollback(sink);
+    assert_ok(st_sink_commit(sink, &fault));
     epochs[0].was = 7;
     epochs[0].is = 9;
     commit(1, &(struct st_changes){.epochs = epochs, .epoch_count = 1});
@@ -513,7 +510,8 @@ static void a_transaction_that_does_not_end_is_not_waited_for_for_ever(void **st
     (void)position(sink, "log", 0);
     assert_ok(begin(sink, 0, 0, 1));
     assert_int_equal(begin(other, 0, 0, 1), PS_E_BUSY);
-    st_sink_rollback(other);
+    st_sink_close(other);
+    other = connect_to();
     assert_ok(st_sink_commit(sink, &fault));
     assert_int_equal(begin(other, 0, 0, 1), PS_E_CONFLICT);
     assert_int_equal(position(other, "log", 0), 1);
