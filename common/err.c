@@ -1,4 +1,4 @@
-/* Names and texts of the error table, and the making of a fault.
+/* Texts of the error table, and the making of a fault.
  * A fault is formatted aside and copied at the end, so that a caller may wrap an older text of the
  * same fault ("sale \"x\": " + what was wrong) without copying it first. Faults quote what
  * strangers sent and are printed on terminals, in logs and in JSON: they are always UTF-8 without
@@ -9,19 +9,6 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
-
-const char *ps_err_name(int err)
-{
-    switch (err) {
-#define PS_ERR_NAME(name, value, text)                                                             \
-    case name:                                                                                     \
-        return #name;
-        PS_ERR_TABLE(PS_ERR_NAME)
-#undef PS_ERR_NAME
-    default:
-        return "?";
-    }
-}
 
 const char *ps_err_text(int err)
 {

@@ -28,9 +28,7 @@
 enum ps_err { PS_ERR_TABLE(PS_ERR_ENUM) };
 #undef PS_ERR_ENUM
 
-/* "PS_E_IO" and "input or output failed". Unknown codes give "?" and "unknown error". Any thread.
- */
-const char *ps_err_name(int err);
+/* "input or output failed"; of other codes "unknown error". Any thread. */
 const char *ps_err_text(int err);
 
 /* What is wrong with an input, and where: `path` is a JSON pointer, an option path or a file name.

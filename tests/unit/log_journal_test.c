@@ -90,7 +90,7 @@ static void append_orders_from(uint32_t first, uint32_t count)
         else if (err == PS_E_FULL)
             sched_yield();
         else
-            fail_msg("append: %s", ps_err_name(err));
+            fail_msg("append: %s", ps_err_text(err));
     }
 }
 static void append_orders(uint32_t count)
