@@ -172,11 +172,6 @@ int64_t ps_durations_count(const struct ps_durations *durations)
     return count;
 }
 
-int64_t ps_durations_sum_ns(const struct ps_durations *durations)
-{
-    return atomic_load_explicit(&durations->cell[HISTOGRAM_SUM], memory_order_relaxed);
-}
-
 void ps_metric_set_durations(struct ps_metrics_shard *shard, size_t row,
                              const struct ps_durations *durations)
 {

@@ -53,7 +53,6 @@ struct ps_durations {
 };
 void ps_durations_add(struct ps_durations *durations, int64_t ns);
 int64_t ps_durations_count(const struct ps_durations *durations);
-int64_t ps_durations_sum_ns(const struct ps_durations *durations);
 
 /* As the samples of a histogram `name`: of all these together. `labels`: `a="1",b="2"`, not empty.
  */

@@ -99,7 +99,6 @@ static void durations_counted_elsewhere_are_shown_as_a_histogram(void **state)
     ps_durations_add(&durations, 500000);
     ps_durations_add(&durations, 9000000007);
     assert_int_equal(ps_durations_count(&durations), 2);
-    assert_int_equal(ps_durations_sum_ns(&durations), 9000500007);
     for (int scrape = 0; scrape < 2; scrape++) /* they are set, not added */
         ps_metric_set_durations(shard, ROW_LATENCY, &durations);
     size_t len = 0;
