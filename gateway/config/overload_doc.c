@@ -27,15 +27,6 @@ const struct cfg_signal_row cfg_signals[CFG_SIGNAL_COUNT] = {
 };
 /* clang-format on */
 
-enum cfg_signal cfg_signal_find(const char *name)
-{
-    enum cfg_signal signal = 0;
-
-    while (signal < CFG_SIGNAL_COUNT && strcmp(cfg_signals[signal].name, name) != 0)
-        signal++;
-    return signal;
-}
-
 /* --- The kind. --- */
 
 static const char *const modes[] = {"enforce", "off", NULL};

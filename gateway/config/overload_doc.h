@@ -50,9 +50,6 @@ struct cfg_signal_row {
 
 extern const struct cfg_signal_row cfg_signals[CFG_SIGNAL_COUNT];
 
-/* CFG_SIGNAL_COUNT: there is no signal of this name. */
-enum cfg_signal cfg_signal_find(const char *name);
-
 /* When the ladder goes up and down; admission/ladder.h has the rules. */
 struct cfg_ladder {
     double enter;        /* pressure; above `leave` */
