@@ -261,8 +261,3 @@ struct adm_share *adm_limit_table_share(struct adm_limit_table *table)
 {
     return &table->share;
 }
-
-size_t adm_limit_table_capacity(const struct adm_limit_table *table)
-{
-    return table->many.capacity;
-}

@@ -41,7 +41,5 @@ struct adm_limit_result adm_limit_check(struct adm_limit_table *table,
 struct adm_share *adm_limit_table_share(struct adm_limit_table *table);
 /* Live keys forgotten for want of room, since the start. Any thread. */
 uint64_t adm_limit_table_evictions(const struct adm_limit_table *table);
-/* How many keys of users and addresses there is room for. */
-size_t adm_limit_table_capacity(const struct adm_limit_table *table);
 
 #endif
