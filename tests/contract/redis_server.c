@@ -13,7 +13,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#define START_TRIES 500 /* of 10 ms */
+#define START_TRIES 3000 /* of 10 ms or more */
 
 static void nap(void)
 {
@@ -129,6 +129,16 @@ void redis_do(struct redis_server *server, const char *format, ...)
     va_start(args, format);
     freeReplyObject(ask(server, format, args));
     va_end(args);
+}
+
+void redis_pause_writes(struct redis_server *server)
+{
+    redis_do(server, "CLIENT PAUSE 60000 WRITE");
+}
+
+void redis_resume_writes(struct redis_server *server)
+{
+    redis_do(server, "CLIENT UNPAUSE");
 }
 
 long long redis_number(struct redis_server *server, const char *format, ...)

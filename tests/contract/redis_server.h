@@ -23,6 +23,9 @@ void redis_start_sentinel(struct redis_server *sentinel, char *config);
 void redis_end(struct redis_server *server, int signal);
 /* Ends it if it runs, and removes its directory. */
 void redis_remove(struct redis_server *server);
+/* Scripts and other writes wait, and so do their clients; until they are let on. */
+void redis_pause_writes(struct redis_server *server);
+void redis_resume_writes(struct redis_server *server);
 /* One command by words; the reply is asserted to be no error, the caller frees it. */
 redisReply *redis_ask(struct redis_server *server, const char *format, ...);
 /* The same, when only its being no error matters. */

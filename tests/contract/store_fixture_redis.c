@@ -32,6 +32,8 @@ static int open_store(const struct ps_clock *clock, struct inv_store **ret_store
     char text[48];
     (void)clock;
     settings.linger_ms = 0;
+    settings.link.connect_timeout_ms = settings.link.command_timeout_ms =
+        20000; /* on any machine */
     redis_do(&server, "FLUSHALL");
     (void)snprintf(text, sizeof text, "redis://127.0.0.1:%d", server.port);
     assert_ok(ps_redis_url_parse(text, &url, NULL));
