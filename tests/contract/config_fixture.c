@@ -67,6 +67,7 @@ void share(struct node *node)
     char text[64];
     settings.backoff_max_ms = 50;
     settings.check_ms = 20;
+    settings.connect_timeout_ms = settings.command_timeout_ms = 2000; /* for a busy machine */
     (void)snprintf(text, sizeof text, "redis://127.0.0.1:%d/0", server.port);
     assert_ok(ps_redis_url_parse(text, &url, NULL));
     assert_ok(cfg_sync_new(
