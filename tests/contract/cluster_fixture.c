@@ -4,6 +4,7 @@
 #include "tests/unit/temp_dir.h"
 
 #include "gateway/cluster/cluster.h"
+#include "gateway/config/seed.h"
 #include "gateway/config/store_internal.h"
 #include "gateway/config/sync.h"
 #include "gateway/mail.h"
@@ -67,12 +68,20 @@ static struct ps_redis_url server_url(void)
     return url;
 }
 
+/* Redis is back soon in these tests, and on a busy machine it may be slow. */
+static void be_patient(struct ps_redis_settings *link)
+{
+    link->backoff_max_ms = 50;
+    link->connect_timeout_ms = link->command_timeout_ms = 20000;
+}
+
 static void open_store(struct node *node)
 {
     struct inv_redis_settings settings = inv_redis_defaults;
     const struct inv_redis_events events = {0};
     struct ps_redis_url url = server_url();
-    settings.link.backoff_max_ms = 50;
+    be_patient(&settings.link);
+    settings.load_timeout_ms = 20000;
     assert_ok(inv_redis_new(&url, &settings, &node->start, &node->redis));
     assert_ok(inv_store_redis_new(node->redis, &loop, 0, &events, &node->counter));
 }
@@ -134,7 +143,7 @@ void share(struct node *node)
 {
     struct ps_redis_settings settings = ps_redis_defaults;
     struct ps_redis_url url = server_url();
-    settings.backoff_max_ms = 50;
+    be_patient(&settings);
     assert_ok(cfg_sync_new(
         node->store, &(struct cfg_sync_settings){.loop = &loop, .url = &url, .redis = &settings}));
     while (!gw_control_synced(node->control))
@@ -236,6 +245,7 @@ void break_disk(const struct node *node)
     char path[128];
     (void)snprintf(path, sizeof path, "%s/control.db", node->temp.path);
     assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
+    assert_int_equal(sqlite3_busy_timeout(db, 20000), SQLITE_OK); /* it may just be writing */
     assert_int_equal(sqlite3_exec(db,
                                   "CREATE TRIGGER full BEFORE INSERT ON documents "
                                   "BEGIN SELECT RAISE(ABORT, 'full'); END",
@@ -358,6 +368,19 @@ int put_stock(struct node *node, int stock)
     return put_version(node, SALE, state->version + 1, stock, state, INT64_MAX);
 }
 
+void seed_sales(struct node *node, const char *first, const char *second)
+{
+    const char *const names[] = {first, second};
+    json_t *sales = json_array();
+    for (size_t i = 0; i < PS_ARRAY_LEN(names); i++)
+        assert_ok(json_array_append_new(
+            sales, json_pack("{s:s, s:s, s:i, s:[{s:s, s:i}]}", "sale", names[i], "opens_at",
+                             "1970-01-01T00:00:00.001Z", "per_user_cap", STOCK, "skus", "sku",
+                             "phone", "stock", STOCK)));
+    cfg_seed(node->store, sales, NULL);
+    json_decref(sales);
+}
+
 int64_t version_at(const struct node *node)
 {
     const struct sale_entry *sale = sale_of(node);
@@ -377,6 +400,11 @@ bool is_stock_fixed(const struct node *node)
 bool is_noted_opened(const struct node *node)
 {
     return sale_of(node)->stored.state.opened;
+}
+
+bool is_resting(const struct node *node, const char *name)
+{
+    return sale_known(node->sales, name)->resting;
 }
 
 bool serves_sale(const struct node *node, const char *name)

@@ -69,6 +69,8 @@ void put_sale(struct node *node, const char *name, int64_t version, bool opened,
 void know_sale(struct node *node, bool opened);
 /* As an operator at `node` would: the sale with this stock, as the next version. The answer. */
 int put_stock(struct node *node, int stock);
+/* As settings that name these two would, in this order. */
+void seed_sales(struct node *node, const char *first, const char *second);
 /* `a` has brought the sale into the log, and all that run have taken it up. */
 void open_sale(void);
 
@@ -76,6 +78,8 @@ int64_t version_at(const struct node *node); /* 0: it does not know it */
 int64_t stock_at(const struct node *node);   /* by its document */
 bool is_stock_fixed(const struct node *node);
 bool is_noted_opened(const struct node *node);
+/* It is over and settled: heartbeats ask about it in its turn alone. */
+bool is_resting(const struct node *node, const char *name);
 
 bool serves_sale(const struct node *node, const char *name);
 bool serves(const struct node *node);

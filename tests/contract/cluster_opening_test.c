@@ -15,7 +15,8 @@ static void begin(void)
     share(a);
     start(b);
     share(b);
-    turn_ms(300); /* they have heard of each other */
+    while (members_at(a) < 2 || members_at(b) < 2) /* until they have heard of each other */
+        turn();
     hold_log(a, false, true);
     hold_log(b, true, true);
     assert_ok(put_stock(a, STOCK));
@@ -131,6 +132,23 @@ static void who_fails_to_open_a_sale_stands_aside_for_another(void **state)
     assert_int_equal(left(), STOCK);
 }
 
+/* Its own creation fails when the other's is here already, and is no change under way any more. */
+static void a_sale_opens_at_who_came_second_with_its_creation(void **state)
+{
+    (void)state;
+    start(a);
+    share(a);
+    start(b);
+    share(b);
+    hold_log(a, true, true); /* what it creates first is b's to open */
+    seed_sales(a, SALE, "autumn");
+    seed_sales(b, "autumn", SALE);
+    while (version_at(b) == 0)
+        turn();
+    until_served(b);
+    assert_int_equal(left(), STOCK);
+}
+
 #define CLAIM(name) cmocka_unit_test_setup_teardown(name, make, drop)
 
 int main(void)
@@ -141,6 +159,7 @@ int main(void)
         CLAIM(that_an_opening_has_begun_is_known_after_a_restart),
         CLAIM(a_gateway_that_can_write_nothing_does_not_begin_to_open_a_sale),
         CLAIM(who_fails_to_open_a_sale_stands_aside_for_another),
+        CLAIM(a_sale_opens_at_who_came_second_with_its_creation),
     };
     return cmocka_run_group_tests(claims, NULL, NULL);
 }

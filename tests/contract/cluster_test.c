@@ -36,7 +36,9 @@ static void a_load_waits_until_the_view_shows_every_fence_R2(void **state)
     while (!is_fenced(a))
         turn();
     hold_log(a, true, false);
-    turn_ms(1500);
+    while (shared_topic_count(topic, UINT32_MAX, OQ_FENCED) < 2 * SHARED_PARTITIONS)
+        turn();
+    turn_ms(1000);
     assert_int_equal(shared_topic_count(topic, UINT32_MAX, OQ_FENCED), 2 * SHARED_PARTITIONS);
     assert_false(is_installed(SALE));
     hold_log(a, false, false);
@@ -189,9 +191,8 @@ static void a_keeper_that_loses_its_log_alone_leaves_the_lease_to_another_R8(voi
     struct oq_event release = cancelled(id);
     hold_log(cut, true, true);
     append(other, &release);
-    while (left() != STOCK)
+    while (left() != STOCK || !leads(other)) /* a lease is short */
         turn();
-    assert_true(leads(other));
     assert_false(leads(cut));
 }
 
@@ -240,9 +241,9 @@ static void an_epoch_that_comes_back_in_redis_is_built_over(void **state)
     (void)buy(a);
     int64_t ended = epoch_at(a);
     install_epoch(ended - 1);
-    for (int i = 0; i < 50 && (!serves(a) || epoch_at(a) == ended); i++)
-        turn_ms(100);
-    assert_true(serves(a) && epoch_at(a) > ended);
+    while (epoch_at(a) <= ended)
+        turn();
+    until_served(a);
     until_served(b);
     assert_int_equal(left(), STOCK - 1);
 }
@@ -403,11 +404,7 @@ static void a_sku_that_a_stranger_names_is_counted_and_breaks_no_rebuild(void **
     turn_ms(500);
     assert_int_equal(metric_of(a, GW_M_FOLD_ANOMALIES), before + 1);
     for (int i = 0; i < 2; i++) { /* the second time by one that has read the whole log again */
-        redis_do(&server, "FLUSHALL");
-        while (!is_fenced(a) || !is_fenced(b))
-            turn();
-        until_served(a);
-        until_served(b);
+        empty_redis();
         assert_int_equal(left(), STOCK - 1);
         stop(a);
         start(a);
