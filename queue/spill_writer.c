@@ -315,10 +315,11 @@ static bool take_batch(struct oq_spill_writer *writer)
     return true;
 }
 
-/* Not before all that is to be written first is known. */
+/* Not before all that is to be written first is known; nor before it was reported why the file is
+ * broken, since there is room for one notice. */
 static bool is_to_recover(const struct oq_spill_writer *writer)
 {
-    return writer->err != 0 && !writer->keeps;
+    return writer->err != 0 && !writer->keeps && is_held_by(&writer->notice_holder, WRITERS);
 }
 
 static void wait_for_work(struct oq_spill_writer *writer)
@@ -438,6 +439,7 @@ const char *oq_spill_writer_notice(struct oq_spill_writer *writer)
 void oq_spill_writer_noticed(struct oq_spill_writer *writer)
 {
     hand_to(&writer->notice_holder, WRITERS);
+    wake_writer(writer);
 }
 
 /* --- Start and end --- */

@@ -7,9 +7,15 @@
 #include "tests/unit/temp_dir.h"
 
 #include <sched.h>
+#include <sqlite3.h>
+#include <string.h>
+#include <unistd.h>
 
 #define BATCH  128 /* ten pages */
 #define ORDERS (1 + 240 * BATCH)
+
+#define RETRY_MS    50
+#define PATIENCE_MS 30000
 
 static struct temp_dir dir;
 static char path[160];
@@ -27,7 +33,7 @@ static int set_up(void **state)
     dir = temp_dir_make();
     snprintf(path, sizeof path, "%s/spill.db", dir.path);
     const struct oq_spill_settings settings = {
-        .path = path, .vfs = FAULTY_VFS, .records_max = ORDERS, .retry_ms = 50};
+        .path = path, .vfs = FAULTY_VFS, .records_max = ORDERS, .retry_ms = RETRY_MS};
     assert_ok(oq_spill_writer_open(&settings, &writer, &fault));
     assert_ok(oq_spill_writer_start(writer, ring, NULL, &fault));
     return 0;
@@ -60,12 +66,12 @@ static void put(uint32_t first, uint32_t count)
     }
 }
 
-static const struct oq_spill_batch *wait_batch(void)
+static const struct oq_spill_batch *wait_batch(enum oq_outcome outcome)
 {
     const struct oq_spill_batch *batch;
     while ((batch = oq_spill_writer_batch(writer)) == NULL)
         sched_yield();
-    assert_int_equal(batch->outcome, OQ_SPILLED);
+    assert_int_equal(batch->outcome, outcome);
     return batch;
 }
 
@@ -75,11 +81,11 @@ static const struct oq_spill_batch *wait_batch(void)
 static void spill_all(void)
 {
     put(0, 1);
-    size_t spilled = wait_batch()->count;
+    size_t spilled = wait_batch(OQ_SPILLED)->count;
     while (spilled < ORDERS) {
         put((uint32_t)spilled, BATCH);
         oq_spill_writer_reported(writer);
-        spilled += wait_batch()->count;
+        spilled += wait_batch(OQ_SPILLED)->count;
         faulty_vfs_let_copy();
     }
     oq_spill_writer_reported(writer);
@@ -108,11 +114,40 @@ static void the_wal_stays_small_while_a_spill_is_filled_and_drained(void **state
     assert_in_range(wal_size(), 1, 12 << 20);
 }
 
+static void expect_notice(const char *words)
+{
+    const char *notice = NULL;
+    for (int ms = 0; ms < PATIENCE_MS && notice == NULL; ms++) {
+        notice = oq_spill_writer_notice(writer);
+        usleep(1000);
+    }
+    assert_non_null(notice);
+    assert_non_null(strstr(notice, words));
+    oq_spill_writer_noticed(writer);
+}
+
+/* Else an operator reads that orders are refused, and never that they are taken again. */
+static void that_the_file_works_again_is_said_however_late_its_failure_was_reported(void **state)
+{
+    (void)state;
+    faulty_vfs_fail(FAULTY_WRITE, FAULTY_WAL, SQLITE_FULL, 0, 1);
+    put(0, 1);
+    (void)wait_batch(OQ_REFUSED);
+    oq_spill_writer_reported(writer);
+    usleep(6 * RETRY_MS * 1000);
+    expect_notice("orders are refused");
+    expect_notice("can be written again");
+    assert_false(oq_spill_writer_broken(writer));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(the_wal_stays_small_while_a_spill_is_filled_and_drained,
                                         set_up, tear_down),
+        cmocka_unit_test_setup_teardown(
+            that_the_file_works_again_is_said_however_late_its_failure_was_reported, set_up,
+            tear_down),
     };
     faulty_vfs_register();
     return cmocka_run_group_tests(tests, NULL, NULL);
