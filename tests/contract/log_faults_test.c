@@ -17,8 +17,11 @@ static void append_opening(void)
 {
     struct oq_event fence = fenced(1, 1, true);
     struct oq_event stock = adjusted("initial:sale/sku", 1000, 1);
+    struct log_hold hold;
+    log_hold_well(&hold);
     assert_ok(log_append(&fence, 900));
     assert_ok(log_append(&stock, 901));
+    log_let_go(&hold);
     log_watch_wait_outcomes(&watch, 2);
 }
 
@@ -55,6 +58,16 @@ static enum oq_state folded_state(uint32_t order, int64_t *ret_adjustments)
     return state;
 }
 
+/* Taken while all is well; then the fault is there when it is sent. */
+static void append_while_it_fails(uint32_t order, void (*fault)(void))
+{
+    struct log_hold hold;
+    log_hold_well(&hold);
+    assert_ok(log_append_order(order));
+    fault();
+    log_let_go(&hold);
+}
+
 /* --- when the log is away --- */
 
 static void a_call_runs_also_while_the_log_is_away(void **state)
@@ -70,7 +83,7 @@ static void refused_records_are_never_in_the_log(void **state)
     (void)state;
     append_opening();
     struct log_hold hold;
-    log_hold(&hold, log_);
+    log_hold_well(&hold);
     for (uint32_t i = 0; i < 5; i++)
         assert_ok(log_append_order(i));
     log_backend->refuse();
@@ -122,6 +135,20 @@ static size_t count_closings(const char *adjust_key)
     return count;
 }
 
+/* Records that Kafka has twice, word for word (queue/log.h): one that a slow broker wrote after the
+ * log had looked for it was sent again. */
+static size_t count_repeated(void)
+{
+    size_t count = 0;
+    for (size_t i = 0; log_backend->sends_again && i < watch.record_count; i++) {
+        size_t first = 0;
+        while (strcmp(watch.record[first].json, watch.record[i].json) != 0)
+            first++;
+        count += first < i;
+    }
+    return count;
+}
+
 /* The order and the two adjustments stand in the log after the opening (`there`), and each that
  * took units has a closing record behind it (`closed`). */
 static void assert_ended(bool there, bool closed)
@@ -130,8 +157,8 @@ static void assert_ended(bool there, bool closed)
     size_t records = 2 + (there ? 3U : 0) + (closed ? 2U : 0);
     log_watch_wait_records(&watch, records);
     log_pass();
-    assert_int_equal(watch.record_count, records);
-    assert_int_equal(count_records(OQ_ACCEPTED, OQ_REASON_NONE, 1), there ? 1 : 0);
+    assert_int_equal(watch.record_count - count_repeated(), records);
+    assert_int_equal(count_records(OQ_ACCEPTED, OQ_REASON_NONE, 1) > 0, there);
     assert_int_equal(count_records(OQ_RELEASED, OQ_REJECTED, 1), closed ? 1 : 0);
     assert_int_equal(count_closings("adjust:sale/less"), closed ? 1 : 0);
     if (there)
@@ -147,7 +174,7 @@ static void append_unknown(void (*fault)(void))
     struct log_hold hold;
     struct oq_event lowering = adjusted("adjust:sale/less", -3, 1);
     struct oq_event raising = adjusted("adjust:sale/more", 4, 1);
-    log_hold(&hold, log_);
+    log_hold_well(&hold);
     assert_ok(log_append_order(1));
     assert_ok(log_append(&lowering, 2));
     assert_ok(log_append(&raising, 3));
@@ -184,8 +211,7 @@ static void the_view_does_not_pass_a_record_of_unknown_outcome(void **state)
 {
     (void)state;
     struct oq_log_view view;
-    log_backend->hide_one();
-    assert_ok(log_append_order(1));
+    append_while_it_fails(1, log_backend->hide_one);
     log_watch_wait_outcomes(&watch, 1);
     assert_int_equal(log_outcome_of(1), OQ_UNKNOWN);
     int64_t unknown_ns = ps_clock_mono_ns(&ps_clock_system);
@@ -236,17 +262,16 @@ static void every_sequence_is_seen_once_over_many_failures(void **state)
     size_t outcomes = 2;
     size_t closings = 0; /* beside what they close */
     for (size_t round = 0; round < 4; round++) {
+        struct log_hold hold;
+        log_hold_well(&hold);
         for (uint32_t i = 0; i < 10; i++)
             assert_ok(log_append_order(order++));
+        log_let_go(&hold);
         outcomes += 10;
         log_watch_wait_outcomes(&watch, outcomes);
-        if (round % 2 == 0) {
-            log_backend->lose_one();
-        } else {
-            log_backend->hide_one();
-            closings += !log_backend->sends_again;
-        }
-        assert_ok(log_append_order(order++));
+        bool hides = round % 2 == 1;
+        append_while_it_fails(order++, hides ? log_backend->hide_one : log_backend->lose_one);
+        closings += hides && !log_backend->sends_again;
         log_watch_wait_outcomes(&watch, ++outcomes);
         log_backend->heal();
         log_watch_wait_records(&watch, count_not_refused() + closings);
@@ -287,7 +312,8 @@ static void ignore_record(uint32_t partition, int64_t seq, const struct oq_event
     (void)ctx;
 }
 
-/* A process that appends orders from `first` on until it is killed. */
+/* A process that appends orders from `first` on until it is killed; also while a busy machine looks
+ * like a Kafka that is away. */
 static void append_until_killed(int pipe_end, uint32_t first)
 {
     struct oq_log_callbacks callbacks = {
@@ -295,14 +321,19 @@ static void append_until_killed(int pipe_end, uint32_t first)
     log_patient = true;
     if (log_backend->open(log_dir, &callbacks, &log_) != 0)
         _exit(2);
+    int64_t taken_ns = ps_clock_mono_ns(&ps_clock_system);
     for (uint32_t number = first;;) {
         int err = log_append_order(number);
-        if (err == 0)
+        int64_t now_ns = ps_clock_mono_ns(&ps_clock_system);
+        if (err == 0) {
             number++;
-        else if (err == PS_E_FULL)
-            sched_yield();
-        else
+            taken_ns = now_ns;
+        } else if ((err != PS_E_FULL && err != PS_E_CLOSED) ||
+                   now_ns - taken_ns > PATIENCE * PS_NS_PER_MS) {
             _exit(4);
+        } else {
+            sched_yield();
+        }
     }
 }
 

@@ -82,7 +82,7 @@ int log_append_order(uint32_t number)
 void log_refuse_order(uint32_t number)
 {
     struct log_hold hold;
-    log_hold(&hold, log_); /* it must not notice before it has taken the order */
+    log_hold_well(&hold); /* it must not notice before it has taken the order */
     assert_ok(log_append_order(number));
     size_t outcomes = watch.outcome_count; /* nothing else is under way */
     log_backend->refuse();
@@ -95,6 +95,19 @@ enum oq_outcome log_outcome_of(uint64_t handle)
     const struct seen_outcome *outcome;
     assert_int_equal(log_watch_outcomes_of(&watch, handle, &outcome), 1);
     return outcome->outcome;
+}
+
+void log_hold_well(struct log_hold *hold)
+{
+    struct oq_log_view view;
+    for (;;) {
+        log_watch_wait_back(&watch, 0);
+        log_hold(hold, log_); /* its thread alone changes the state */
+        oq_log_view(log_, &view);
+        if (view.state == OQ_LOG_WELL)
+            return;
+        log_let_go(hold);
+    }
 }
 
 /* Lets the log's thread pass once: what was appended before is done. */

@@ -49,6 +49,9 @@ int log_append_order(uint32_t number);
 void log_refuse_order(uint32_t number);
 /* The one outcome with this handle. */
 enum oq_outcome log_outcome_of(uint64_t handle);
+/* log_hold, at a moment at which the log takes records: a busy machine may look like a Kafka that
+ * is away, and what the test appends meanwhile is to be sent. */
+void log_hold_well(struct log_hold *hold);
 /* Lets the log's thread pass once: what was appended before is done. */
 void log_pass(void);
 /* Until on_record has shown all that the log had at this moment. */
