@@ -259,33 +259,36 @@ static void fail_worker(void)
     _exit(1);
 }
 
-/* On a slow disk the others may hold the database for longer than one is waited for: BUSY, and a
- * worker tries again. */
-static int64_t position_beside_others(struct st_sink *mine)
+/* On a slow disk the others may hold the database for longer than one waits for it: then a worker
+ * closes it and begins anew. `err`: what it has met. */
+static int64_t find_position(struct st_sink **mine, int err)
 {
-    struct st_position position;
-    int err;
-    while ((err = st_sink_position(mine, "log", 0, &position, &fault)) == PS_E_BUSY)
-        st_sink_rollback(mine);
+    struct st_position found;
+    if (err != PS_E_BUSY)
+        err = st_sink_position(*mine, "log", 0, &found, &fault);
+    while (err == PS_E_BUSY) {
+        st_sink_close(*mine);
+        *mine = NULL;
+        err = st_sink_open(url, true, mine, &fault);
+        if (err == 0)
+            err = st_sink_position(*mine, "log", 0, &found, &fault);
+    }
     if (err != 0)
         fail_worker();
-    return position.seq;
+    return found.seq;
 }
 
 static void work_beside_others(int worker)
 {
-    struct st_sink *mine;
-    if (st_sink_open(url, true, &mine, &fault) != 0)
-        fail_worker();
-    int64_t at = position_beside_others(mine);
+    struct st_sink *mine = NULL;
+    int64_t at = find_position(&mine, PS_E_BUSY); /* opens it */
     while (at < AT_ONCE) {
         struct st_record record = record_of((uint32_t)at + 1, worker == 0 ? "a" : "b");
         struct st_order order = new_order(&record);
         struct st_changes changes = {.orders = &order, .order_count = 1};
         int err = begin(mine, 0, at, at + 1);
         if (err == PS_E_CONFLICT || err == PS_E_BUSY) {
-            st_sink_rollback(mine);
-            at = position_beside_others(mine);
+            at = find_position(&mine, err);
             continue;
         }
         if (err != 0 || store(mine, &changes) != 0 || st_sink_commit(mine, &fault) != 0)
