@@ -15,6 +15,9 @@
 #define COPY_BYTES (100 * 8192)
 #define COPY_STEP  (8 * 8192)
 
+/* As SQLite's documents have it (WAL-mode File Format, 2.3.1). */
+#define CHECKPOINT_LOCK 1
+
 struct faulty {
     sqlite3_file base;
     enum faulty_file kind;
@@ -32,11 +35,13 @@ static pthread_cond_t healed = PTHREAD_COND_INITIALIZER;
 static struct {
     enum faulty_call call;
     enum faulty_file file;
-    size_t hung;
+    size_t hung;    /* since it was asked for */
+    size_t waiting; /* now */
+    pthread_t asked_by;
 } hang;
 
-/* Written to a WAL since a database was last synced. */
-static size_t not_copied;
+/* Bytes of a WAL: written, written when the copying that goes on began, and copied. */
+static size_t written, copying, copied;
 
 /* What stood where databases were written since their last good sync, newest first. */
 static struct undo {
@@ -58,34 +63,46 @@ void faulty_vfs_fail(enum faulty_call call, enum faulty_file file, int result, i
     pthread_mutex_unlock(&lock);
 }
 
+/* Until nobody waits any more, so that what hangs next is another call. Under the lock. */
+static void let_go(void)
+{
+    hang.call = FAULTY_NONE;
+    pthread_cond_broadcast(&healed);
+    while (hang.waiting > 0)
+        pthread_cond_wait(&healed, &lock);
+}
+
 void faulty_vfs_hang(enum faulty_call call, enum faulty_file file)
 {
     pthread_mutex_lock(&lock);
+    let_go();
     hang.call = call;
     hang.file = file;
     hang.hung = 0;
-    pthread_cond_broadcast(&healed);
+    hang.asked_by = pthread_self();
     pthread_mutex_unlock(&lock);
+}
+
+bool faulty_vfs_hung(void)
+{
+    pthread_mutex_lock(&lock);
+    bool hung = hang.hung > 0;
+    pthread_mutex_unlock(&lock);
+    return hung;
 }
 
 void faulty_vfs_wait_hung(void)
 {
-    size_t hung = 0;
-    for (int i = 0; i < PATIENCE_MS && hung == 0; i++) {
+    for (int i = 0; i < PATIENCE_MS && !faulty_vfs_hung(); i++)
         usleep(1000);
-        pthread_mutex_lock(&lock);
-        hung = hang.hung;
-        pthread_mutex_unlock(&lock);
-    }
-    assert_true(hung > 0);
+    assert_true(faulty_vfs_hung());
 }
 
 void faulty_vfs_heal(void)
 {
     pthread_mutex_lock(&lock);
     plan.call = FAULTY_NONE;
-    hang.call = FAULTY_NONE;
-    pthread_cond_broadcast(&healed);
+    let_go();
     pthread_mutex_unlock(&lock);
 }
 
@@ -97,20 +114,20 @@ size_t faulty_vfs_hits(void)
     return hits;
 }
 
-void faulty_vfs_let_copy(void)
+static size_t not_copied(void)
 {
     pthread_mutex_lock(&lock);
-    size_t more = not_copied > COPY_BYTES ? (not_copied - COPY_BYTES) / COPY_STEP : 0;
+    size_t bytes = written - copied;
     pthread_mutex_unlock(&lock);
-    if (more > 0)
-        usleep(1000U << (more < 9 ? more : 9));
+    return bytes;
 }
 
-static void count_not_copied(size_t more)
+void faulty_vfs_let_copy(void)
 {
-    pthread_mutex_lock(&lock);
-    not_copied = more > 0 ? not_copied + more : 0;
-    pthread_mutex_unlock(&lock);
+    size_t bytes = not_copied(), steps = bytes > COPY_BYTES ? (bytes - COPY_BYTES) / COPY_STEP : 0;
+    long patience_ms = steps < 15 ? (1L << steps) - 1 : PATIENCE_MS;
+    for (long ms = 0; ms < patience_ms && not_copied() > COPY_BYTES; ms++)
+        usleep(1000);
 }
 
 /* SQLITE_OK: do the real thing. */
@@ -118,10 +135,14 @@ static int judge(enum faulty_call call, enum faulty_file kind)
 {
     int result = SQLITE_OK;
     pthread_mutex_lock(&lock);
-    if (hang.call == call && (hang.file == FAULTY_ANY || hang.file == kind)) {
+    if (hang.call == call && (hang.file == FAULTY_ANY || hang.file == kind) &&
+        !pthread_equal(hang.asked_by, pthread_self())) {
         hang.hung++;
+        hang.waiting++;
         while (hang.call == call)
             pthread_cond_wait(&healed, &lock);
+        hang.waiting--;
+        pthread_cond_broadcast(&healed);
     }
     if (plan.call == call && (plan.file == FAULTY_ANY || plan.file == kind) && plan.times != 0) {
         if (plan.skip > 0) {
@@ -183,6 +204,12 @@ static void end_writes(sqlite3_file *f, bool take_back)
     }
     pthread_mutex_unlock(&lock);
 }
+static void count_written(size_t size)
+{
+    pthread_mutex_lock(&lock);
+    written += size;
+    pthread_mutex_unlock(&lock);
+}
 static int f_write(sqlite3_file *f, const void *from, int size, sqlite3_int64 at)
 {
     int rc = judge(FAULTY_WRITE, of(f)->kind);
@@ -191,12 +218,24 @@ static int f_write(sqlite3_file *f, const void *from, int size, sqlite3_int64 at
     if (of(f)->kind == FAULTY_DATABASE)
         remember(f, size, at);
     else
-        count_not_copied((size_t)size);
+        count_written((size_t)size);
     return real(f)->pMethods->xWrite(real(f), from, size, at);
 }
+/* A WAL is cut when all of it is copied. */
 static int f_truncate(sqlite3_file *f, sqlite3_int64 size)
 {
+    if (of(f)->kind == FAULTY_WAL) {
+        pthread_mutex_lock(&lock);
+        copied = copying = written;
+        pthread_mutex_unlock(&lock);
+    }
     return real(f)->pMethods->xTruncate(real(f), size);
+}
+static void count_copied(void)
+{
+    pthread_mutex_lock(&lock);
+    copied = copying;
+    pthread_mutex_unlock(&lock);
 }
 static int f_sync(sqlite3_file *f, int flags)
 {
@@ -205,8 +244,8 @@ static int f_sync(sqlite3_file *f, int flags)
         end_writes(f, rc != SQLITE_OK);
     if (rc == SQLITE_OK)
         rc = real(f)->pMethods->xSync(real(f), flags);
-    if (of(f)->kind == FAULTY_DATABASE)
-        count_not_copied(0);
+    if (of(f)->kind == FAULTY_DATABASE && rc == SQLITE_OK)
+        count_copied();
     return rc;
 }
 static int f_size(sqlite3_file *f, sqlite3_int64 *size)
@@ -241,8 +280,14 @@ static int f_shm_map(sqlite3_file *f, int page, int size, int extend, void volat
 {
     return real(f)->pMethods->xShmMap(real(f), page, size, extend, out);
 }
+/* A checkpoint has the lock CHECKPOINT_LOCK before it looks how much there is to copy. */
 static int f_shm_lock(sqlite3_file *f, int offset, int n, int flags)
 {
+    if (offset == CHECKPOINT_LOCK && (flags & SQLITE_SHM_LOCK) != 0) {
+        pthread_mutex_lock(&lock);
+        copying = written;
+        pthread_mutex_unlock(&lock);
+    }
     return real(f)->pMethods->xShmLock(real(f), offset, n, flags);
 }
 static void f_shm_barrier(sqlite3_file *f)

@@ -6,14 +6,18 @@
 #include "tests/unit/temp_dir.h"
 
 #include <sqlite3.h>
+#include <stdio.h>
+#include <sys/stat.h>
 
 static const struct ps_db_kind kind = {.name = "test file",
                                        .holds = "the rows in it",
                                        .application_id = 0x50535478,
                                        .format = 2,
-                                       .tables = "CREATE TABLE row (number INTEGER PRIMARY KEY)"};
-enum { INSERT, COUNT };
+                                       .tables = "CREATE TABLE row (number INTEGER PRIMARY KEY);"
+                                                 "CREATE TABLE large (bytes BLOB)"};
+enum { INSERT, INSERT_LARGE, COUNT };
 static const char *const statements[] = {[INSERT] = "INSERT INTO row VALUES (?1)",
+                                         [INSERT_LARGE] = "INSERT INTO large VALUES (zeroblob(?1))",
                                          [COUNT] = "SELECT count(*) FROM row WHERE number = ?1"};
 
 static struct temp_dir dir;
@@ -184,6 +188,59 @@ static void a_reader_reads_beside_the_writer_and_cannot_write(void **state)
     assert_int_equal(rows_of(1), 1);
 }
 
+#define PAGE 8192
+
+static void write_pages(int64_t count)
+{
+    bool unknown;
+    struct ps_db_statement *statement = ps_db_statement(ps_db_file_db(file), INSERT_LARGE);
+    assert_ok(ps_db_file_begin(file, &fault));
+    ps_db_bind_int(statement, 1, count * PAGE);
+    assert_ok(ps_db_run(statement, &fault));
+    assert_ok(ps_db_file_commit(file, &unknown, &fault));
+    assert_ok(ps_db_file_tidy(file, &fault));
+}
+
+static off_t wal_pages(void)
+{
+    char name[256];
+    struct stat status;
+    snprintf(name, sizeof name, "%s-wal", path);
+    assert_ok(stat(name, &status));
+    return status.st_size / PAGE;
+}
+
+/* Pages are written until the copier is at its work, and then some more before it may end it. How
+ * many pages that were. */
+static size_t write_beside_a_copy(void)
+{
+    enum { MORE = 150 };
+    size_t pages = MORE;
+    faulty_vfs_hang(FAULTY_SYNC, FAULTY_DATABASE);
+    for (; !faulty_vfs_hung(); pages += 10) {
+        write_pages(10);
+        usleep(1000);
+    }
+    write_pages(MORE);
+    faulty_vfs_hang(FAULTY_NONE, FAULTY_ANY);
+    return pages;
+}
+
+/* Else a disk that copies more slowly than orders come fills up with the WAL. An eighth of it may
+ * be left for the writer to copy, and that is at most what comes from the beginning of one copy to
+ * the end of the next. */
+static void the_wal_starts_anew_however_much_is_written_beside_each_copy(void **state)
+{
+    enum { WAL_MAX = 8 * 2 + 1 };
+    size_t most = 1;
+    (void)state;
+    for (size_t written = 0, pages; written < 2 * WAL_MAX * most; written += pages) {
+        pages = write_beside_a_copy();
+        most = pages > most ? pages : most;
+    }
+    assert_in_range(wal_pages(), most, WAL_MAX * most);
+}
+
 int main(void)
 {
     faulty_vfs_register();
@@ -196,6 +253,7 @@ int main(void)
         CLAIM(a_value_that_cannot_be_bound_runs_nothing),
         CLAIM(a_file_of_a_later_format_is_refused),
         CLAIM(a_reader_reads_beside_the_writer_and_cannot_write),
+        CLAIM(the_wal_starts_anew_however_much_is_written_beside_each_copy),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
