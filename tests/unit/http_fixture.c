@@ -39,6 +39,7 @@ struct later {
     uv_timer_t timer;
     struct http_server *server;
     uint64_t handle;
+    bool kept;
 };
 
 static void free_later(uv_handle_t *handle)
@@ -50,6 +51,8 @@ static void on_later(uv_timer_t *timer)
 {
     struct later *later = timer->data;
     struct srv_http *http = later->server->http;
+    if (later->kept && http != NULL && !atomic_load(&later->server->fixture->answers_kept))
+        return;
     struct srv_request *request = http != NULL ? srv_find(http, later->handle) : NULL;
     if (request != NULL) {
         const struct ps_http_head *head = request->head;
@@ -86,6 +89,12 @@ static void wait_at_gate(struct http_fixture *fixture)
         usleep(1000);
 }
 
+static bool path_is(const struct srv_request *request, const char *path)
+{
+    return request->path.len == strlen(path) &&
+           memcmp(request->path.at, path, request->path.len) == 0;
+}
+
 static void answer_later(struct http_server *server, struct srv_request *request)
 {
     struct later *later = calloc(1, sizeof *later);
@@ -93,9 +102,10 @@ static void answer_later(struct http_server *server, struct srv_request *request
         abort();
     later->server = server;
     later->handle = srv_suspend(request);
+    later->kept = path_is(request, "/kept");
     uv_timer_init(&server->loop, &later->timer);
     later->timer.data = later;
-    uv_timer_start(&later->timer, on_later, query_ms(request), 0);
+    uv_timer_start(&later->timer, on_later, query_ms(request), later->kept ? 1 : 0);
 }
 
 static void put_line(struct ps_buf *buf, const char *name, struct ps_str value)
@@ -166,12 +176,6 @@ static void answer_field(struct srv_request *request)
     srv_answer(request, 200, "text/plain", PS_STR("field"), false);
 }
 
-static bool path_is(const struct srv_request *request, const char *path)
-{
-    return request->path.len == strlen(path) &&
-           memcmp(request->path.at, path, request->path.len) == 0;
-}
-
 static bool wants_parts(const struct srv_request *request, void *ctx)
 {
     (void)ctx;
@@ -227,7 +231,7 @@ static void on_request(struct srv_request *request, void *ctx)
     } else if (path_is(request, "/gate")) {
         wait_at_gate(server->fixture);
         answer_place(server, request);
-    } else if (path_is(request, "/later")) {
+    } else if (path_is(request, "/later") || path_is(request, "/kept")) {
         answer_later(server, request);
     } else if (path_is(request, "/work")) {
         usleep((useconds_t)query_ms(request) * 1000);
@@ -320,9 +324,9 @@ void http_fixture_init(struct http_fixture *fixture)
 {
     memset(fixture, 0, sizeof *fixture);
     fixture->settings = (struct srv_settings){
-        .head_timeout_ms = 5000,
-        .body_timeout_ms = 5000,
-        .idle_timeout_ms = 15000,
+        .head_timeout_ms = 60000,
+        .body_timeout_ms = 60000,
+        .idle_timeout_ms = 60000,
         .idle_trusted_ms = 75000,
         .connections_soft = 200,
         .connections_hard = 250,
@@ -389,7 +393,7 @@ int http_connect(const struct http_fixture *fixture)
     struct sockaddr_in to = {.sin_family = AF_INET,
                              .sin_port = htons(fixture->port),
                              .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    struct timeval wait = {.tv_sec = 5};
+    struct timeval wait = {.tv_sec = HTTP_PATIENCE_MS / 1000};
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     assert_true(fd >= 0);
     assert_int_equal(setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &wait, sizeof wait), 0);
@@ -469,7 +473,7 @@ bool http_closed(int fd)
 
 bool http_wait(atomic_size_t *count, size_t least)
 {
-    for (int i = 0; i < 5000; i++) {
+    for (int i = 0; i < HTTP_PATIENCE_MS; i++) {
         if (atomic_load(count) >= least)
             return true;
         usleep(1000);

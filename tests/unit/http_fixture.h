@@ -1,4 +1,5 @@
-/* A server under test on a loop and thread of its own, and a raw client that blocks at most 5 s. */
+/* A server under test on a loop and thread of its own, and a raw client that blocks for so long at
+ * most. */
 #ifndef HTTP_FIXTURE_H
 #define HTTP_FIXTURE_H
 
@@ -6,6 +7,8 @@
 #include "gateway/answers/verdict.h"
 
 #include <stdatomic.h>
+
+#define HTTP_PATIENCE_MS 30000
 
 struct http_fixture {
     struct srv_settings settings; /* change between init and start */
@@ -23,6 +26,7 @@ struct http_fixture {
     atomic_size_t released;        /* held bodies */
     atomic_size_t at_gate;         /* requests that have come to /gate */
     atomic_bool gate_is_open;
+    atomic_bool answers_kept; /* requests to /kept */
     struct http_server *server;
 };
 
@@ -36,6 +40,7 @@ void http_fixture_stop(struct http_fixture *fixture);
 
 /* The handler knows these paths:
  *   /hold        keeps the request until the server is freed
+ *   /kept        keeps it until the test has it answered
  *   /later?MS    keeps it and answers after MS milliseconds, with its last field as X-Last
  *   /work?MS     works for MS milliseconds, then answers
  *   /heap        a heap body of 100,000 bytes
@@ -68,7 +73,7 @@ void http_read(int fd, bool head_only, struct http_reply *ret_reply);
 const char *http_field(const struct http_reply *reply, const char *name);
 /* True when the other side closes within the wait. */
 bool http_closed(int fd);
-/* Waits until `*count` is at least `least`; false after 5 s. */
+/* Waits until `*count` is at least `least`; false when its patience ends. */
 bool http_wait(atomic_size_t *count, size_t least);
 
 #endif

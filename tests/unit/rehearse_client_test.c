@@ -279,7 +279,7 @@ struct game {
     int64_t clicks, over_ms; /* 0: 20 ms */
     size_t connections;
     uint16_t retries;
-    int64_t timeout_ms;  /* 0: 5 s */
+    int64_t timeout_ms;  /* 0: a minute */
     int64_t patience_ms; /* 0: as timeout_ms */
     int stop_after, stop_with;
 };
@@ -303,10 +303,10 @@ static void play(const struct game *game)
         .user_prefix = "buyer-",
         .client_ip_header = "X-Forwarded-For",
         .connections = game->connections,
-        .timeout_ms = game->timeout_ms != 0 ? game->timeout_ms : 5000,
+        .timeout_ms = game->timeout_ms != 0 ? game->timeout_ms : 60000,
         .patience_ms = game->patience_ms != 0  ? game->patience_ms
                        : game->timeout_ms != 0 ? game->timeout_ms
-                                               : 5000,
+                                               : 60000,
         .retries = game->retries,
         .stop = &seen.stop,
         .on_answer = on_answer,
