@@ -11,11 +11,6 @@ static bool buyer_ok(struct ps_str user, struct ps_str key)
     return user.len >= 1 && user.len <= PS_USER_MAX && key.len <= PS_KEY_MAX;
 }
 
-struct inv_sale *inv_store_sale(struct inv_store *store, const char *name)
-{
-    return store->backend->sale(store, name);
-}
-
 int64_t inv_sale_epoch(const struct inv_sale *sale)
 {
     return sale->backend->sale_epoch(sale);

@@ -136,8 +136,6 @@ struct inv_reply_to {
     };
 };
 
-/* The sale of that name, or NULL when none is installed. */
-struct inv_sale *inv_store_sale(struct inv_store *store, const char *name);
 int64_t inv_sale_epoch(const struct inv_sale *sale);
 size_t inv_sale_sku_count(const struct inv_sale *sale); /* never changes */
 

@@ -31,7 +31,6 @@ struct inv_shared_ops {
 struct inv_backend {
     const struct inv_shared_ops *shared; /* NULL: this process alone counts by it */
 
-    struct inv_sale *(*sale)(struct inv_store *store, const char *name);
     int64_t (*sale_epoch)(const struct inv_sale *sale);
     size_t (*sale_sku_count)(const struct inv_sale *sale);
     int64_t (*sale_left)(const struct inv_sale *sale, uint32_t sku);

@@ -154,15 +154,6 @@ static struct mem_sale *find_sale(const struct mem_store *store, const char *nam
     return sale;
 }
 
-static struct inv_sale *mem_sale(struct inv_store *head, const char *name)
-{
-    struct mem_store *store = (struct mem_store *)head;
-    pthread_mutex_lock(&store->lock);
-    struct mem_sale *sale = find_sale(store, name);
-    pthread_mutex_unlock(&store->lock);
-    return sale != NULL ? &sale->head : NULL;
-}
-
 static int64_t mem_sale_epoch(const struct inv_sale *head)
 {
     const struct mem_sale *sale = (const struct mem_sale *)head;
@@ -405,7 +396,6 @@ static void mem_store_free(struct inv_store *head)
 }
 
 static const struct inv_backend mem_backend = {
-    .sale = mem_sale,
     .sale_epoch = mem_sale_epoch,
     .sale_sku_count = mem_sale_sku_count,
     .sale_left = mem_sale_left,

@@ -18,13 +18,6 @@ const struct inv_redis_settings inv_redis_defaults = {
     .linger_ms = 5,
 };
 
-static struct inv_sale *redis_sale(struct inv_store *head, const char *name)
-{
-    struct inv_redis_sale *sale =
-        inv_redis_find_sale(((struct inv_redis_store *)head)->redis, name);
-    return sale != NULL ? &sale->head : NULL;
-}
-
 static int64_t redis_sale_epoch(const struct inv_sale *head)
 {
     return atomic_load_explicit(&((const struct inv_redis_sale *)head)->epoch,
@@ -155,7 +148,6 @@ static const struct inv_shared_ops redis_shared = {
 
 static const struct inv_backend redis_backend = {
     .shared = &redis_shared,
-    .sale = redis_sale,
     .sale_epoch = redis_sale_epoch,
     .sale_sku_count = redis_sale_sku_count,
     .sale_left = redis_sale_left,

@@ -607,15 +607,18 @@ static void nothing_is_sold_out_while_the_log_has_not_decided(void **state)
 
 /* --- loading and epochs --- */
 
-static void sales_are_found_by_name(void **state)
+static void sales_are_told_apart_by_name(void **state)
 {
     (void)state;
-    struct inv_sale *other;
+    struct inv_sale *other, *prefix, *again;
     assert_ok(inv_load_install(load_of("other", 7, 1), &other));
-    assert_ptr_equal(inv_store_sale(store, "drop"), sale);
-    assert_ptr_equal(inv_store_sale(store, "other"), other);
-    assert_null(inv_store_sale(store, "dro"));
-    assert_int_equal(inv_sale_epoch(other), 7);
+    assert_ok(inv_load_install(load_of("dro", 7, 1), &prefix));
+    assert_ptr_not_equal(other, sale);
+    assert_ptr_not_equal(prefix, sale);
+    assert_int_equal(inv_sale_epoch(sale), EPOCH);
+    assert_ok(inv_load_install(load_of("other", 8, 1), &again));
+    assert_ptr_equal(again, other);
+    assert_int_equal(inv_sale_epoch(other), 8);
     assert_int_equal(inv_sale_sku_count(sale), SKUS);
     buy(1, "ann", "");
     assert_int_equal(inv_sale_left(other, 0), 1);
@@ -624,10 +627,12 @@ static void sales_are_found_by_name(void **state)
 static void a_load_is_not_in_force_before_its_install(void **state)
 {
     (void)state;
-    struct inv_load *load = load_of("other", EPOCH, STOCK);
-    assert_null(inv_store_sale(store, "other"));
+    struct inv_load *load = load_of("drop", EPOCH + 1, 0);
+    assert_int_equal(inv_sale_epoch(sale), EPOCH);
+    buy(1, "ann", "");
     inv_load_free(load);
-    assert_null(inv_store_sale(store, "other"));
+    assert_int_equal(inv_sale_epoch(sale), EPOCH);
+    assert_int_equal(inv_sale_left(sale, 0), STOCK - 1);
     inv_load_free(NULL);
 }
 
@@ -826,7 +831,7 @@ int main(void)
         CLAIM(a_raise_puts_a_sold_out_sku_on_sale_again),
         CLAIM(a_sale_is_sold_out_when_every_sku_is),
         CLAIM(nothing_is_sold_out_while_the_log_has_not_decided),
-        CLAIM(sales_are_found_by_name),
+        CLAIM(sales_are_told_apart_by_name),
         CLAIM(a_load_is_not_in_force_before_its_install),
         CLAIM(calls_of_another_epoch_are_fenced),
         CLAIM(an_install_replaces_the_counters_of_an_older_epoch),
