@@ -532,25 +532,14 @@ void ps_redis_link_force(struct ps_redis_link *link, const struct ps_breaker_for
     ps_breaker_force(&link->breaker, force);
 }
 
-static int admit_command(struct ps_redis_link *link)
-{
-    if (!ps_redis_link_open(link))
-        return PS_E_CLOSED;
-    return ps_redis_wire_pending(link->wire) < link->settings.pending_max ? 0 : PS_E_FULL;
-}
-
-int ps_redis_link_send(struct ps_redis_link *link, struct ps_redis_args args, ps_redis_reply_fn *fn,
-                       void *ctx)
-{
-    int err = admit_command(link);
-    return err < 0 ? err : ps_redis_wire_send(link->wire, args, fn, ctx);
-}
-
 int ps_redis_link_eval(struct ps_redis_link *link, const struct ps_redis_script *script,
                        int key_count, struct ps_redis_args args, ps_redis_reply_fn *fn, void *ctx)
 {
-    int err = admit_command(link);
-    return err < 0 ? err : ps_redis_wire_eval(link->wire, script, key_count, args, fn, ctx);
+    if (!ps_redis_link_open(link))
+        return PS_E_CLOSED;
+    if (ps_redis_wire_pending(link->wire) >= link->settings.pending_max)
+        return PS_E_FULL;
+    return ps_redis_wire_eval(link->wire, script, key_count, args, fn, ctx);
 }
 
 void ps_redis_link_flush(struct ps_redis_link *link)
@@ -625,9 +614,4 @@ const char *ps_redis_link_identity(const struct ps_redis_link *link)
 const char *ps_redis_link_server(const struct ps_redis_link *link)
 {
     return link->server;
-}
-
-size_t ps_redis_link_pending(const struct ps_redis_link *link)
-{
-    return link->wire != NULL ? ps_redis_wire_pending(link->wire) : 0;
 }

@@ -77,12 +77,9 @@ void ps_redis_link_force(struct ps_redis_link *link, const struct ps_breaker_for
 const char *ps_redis_link_identity(const struct ps_redis_link *link);
 /* "host:port" of the server that is, or was, spoken to last. */
 const char *ps_redis_link_server(const struct ps_redis_link *link);
-size_t ps_redis_link_pending(const struct ps_redis_link *link);
 
-/* As ps_redis_wire_send and ps_redis_wire_eval. PS_E_CLOSED: not let through; PS_E_FULL:
- * pending_max are pending; PS_E_NOMEM. */
-int ps_redis_link_send(struct ps_redis_link *link, struct ps_redis_args args, ps_redis_reply_fn *fn,
-                       void *ctx) PS_MUST_CHECK;
+/* As ps_redis_wire_eval. PS_E_CLOSED: not let through; PS_E_FULL: pending_max are pending;
+ * PS_E_NOMEM. */
 int ps_redis_link_eval(struct ps_redis_link *link, const struct ps_redis_script *script,
                        int key_count, struct ps_redis_args args, ps_redis_reply_fn *fn,
                        void *ctx) PS_MUST_CHECK;

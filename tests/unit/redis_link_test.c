@@ -131,12 +131,19 @@ static void on_outcome(int err, const redisReply *reply, void *ctx)
     }
 }
 
-static int send_get(struct outcome *outcome)
+static int send_with(ps_redis_reply_fn *fn, void *ctx)
 {
-    const char *at[] = {"GET", "x"};
-    const size_t len[] = {3, 1};
+    static const struct ps_redis_script script = {"test", "return 1", 8, "abc"};
+    const char *at[] = {"key", "arg"};
+    const size_t len[] = {3, 3};
+    return ps_redis_link_eval(link_now, &script, 1, (struct ps_redis_args){2, at, len}, fn, ctx);
+}
+#define COMMAND "EVALSHA abc 1 key arg\n"
+
+static int send_command(struct outcome *outcome)
+{
     *outcome = (struct outcome){0};
-    return ps_redis_link_send(link_now, (struct ps_redis_args){2, at, len}, on_outcome, outcome);
+    return send_with(on_outcome, outcome);
 }
 
 static void run_until_told(const struct outcome *outcome)
@@ -174,14 +181,14 @@ static void R10_the_identity_is_asked_for_before_anything_else(void **state)
     (void)state;
     struct outcome outcome;
     open_link();
-    assert_int_equal(send_get(&outcome), PS_E_CLOSED);
+    assert_int_equal(send_command(&outcome), PS_E_CLOSED);
     run_until_ready(1);
     assert_string_equal(told.identity, RUN_ID ":aaaa");
     assert_string_equal(ps_redis_link_identity(link_now), told.identity);
     assert_string_equal(fake.seen, "INFO server replication memory\n");
-    assert_ok(send_get(&outcome));
+    assert_ok(send_command(&outcome));
     run_until_told(&outcome);
-    assert_string_equal(fake.seen, "INFO server replication memory\nGET x\n");
+    assert_string_equal(fake.seen, "INFO server replication memory\n" COMMAND);
 }
 
 static void password_user_and_database_go_before_it(void **state)
@@ -324,8 +331,8 @@ static void a_connection_cut_in_the_middle_of_a_reply_is_unknown(void **state)
         run_until_ready(i + 1);
         const char *const script[] = {cuts[i], FAKE_CLOSE, NULL};
         fake_script(&fake, script, bulk(INFO));
-        assert_ok(send_get(&outcome));
-        assert_ok(send_get(&behind));
+        assert_ok(send_command(&outcome));
+        assert_ok(send_command(&behind));
         run_until_told(&behind);
         assert_int_equal(outcome.err, PS_E_UNKNOWN);
         assert_int_equal(outcome.times, 1);
@@ -333,7 +340,7 @@ static void a_connection_cut_in_the_middle_of_a_reply_is_unknown(void **state)
         assert_int_equal(told.err, PS_E_CLOSED);
     }
     run_until_ready(PS_ARRAY_LEN(cuts) + 1);
-    assert_string_equal(fake.seen, "GET x\nGET x\nINFO server replication memory\n"); /* not sent
+    assert_string_equal(fake.seen, COMMAND COMMAND "INFO server replication memory\n"); /* not sent
                                                                                          again */
 }
 
@@ -360,7 +367,7 @@ static void a_reply_that_nobody_asked_for_ends_the_connection(void **state)
     open_link();
     run_until_ready(1);
     fake_script(&fake, NULL, "+one\r\n+two\r\n");
-    assert_ok(send_get(&outcome));
+    assert_ok(send_command(&outcome));
     run_until_away(1);
     assert_string_equal(outcome.text, "one");
     assert_int_equal(told.err, PS_E_CORRUPT);
@@ -375,8 +382,8 @@ static void a_reply_that_does_not_come_in_time_is_unknown_and_ends_the_connectio
     run_until_ready(1);
     const char *const script[] = {FAKE_SILENT, FAKE_SILENT, NULL};
     fake_script(&fake, script, bulk(INFO));
-    assert_ok(send_get(&first));
-    assert_ok(send_get(&second));
+    assert_ok(send_command(&first));
+    assert_ok(send_command(&second));
     run_until_told(&second);
     assert_int_equal(first.err, PS_E_UNKNOWN);
     assert_int_equal(second.err, PS_E_UNKNOWN);
@@ -408,16 +415,16 @@ static void after_a_time_out_one_command_at_a_time_is_let_through(void **state)
     run_until_ready(1);
     const char *const script[] = {FAKE_SILENT, bulk(INFO), NULL};
     fake_script(&fake, script, "+fine\r\n");
-    assert_ok(send_get(&outcome));
+    assert_ok(send_command(&outcome));
     run_until_ready(2);
     assert_true(ps_redis_link_open(link_now));
-    assert_ok(send_get(&probe));
+    assert_ok(send_command(&probe));
     assert_false(ps_redis_link_open(link_now));
-    assert_int_equal(send_get(&third), PS_E_CLOSED);
+    assert_int_equal(send_command(&third), PS_E_CLOSED);
     run_until_told(&probe);
     assert_string_equal(probe.text, "fine");
-    assert_ok(send_get(&outcome));
-    assert_ok(send_get(&third));
+    assert_ok(send_command(&outcome));
+    assert_ok(send_command(&third));
     run_until_told(&third);
 }
 
@@ -428,11 +435,10 @@ static void no_more_than_the_bound_may_be_pending(void **state)
     open_link();
     run_until_ready(1);
     for (size_t i = 0; i < 64; i++)
-        assert_ok(send_get(&outcomes[i]));
-    assert_int_equal(send_get(&outcomes[64]), PS_E_FULL);
-    assert_int_equal(ps_redis_link_pending(link_now), 64);
+        assert_ok(send_command(&outcomes[i]));
+    assert_int_equal(send_command(&outcomes[64]), PS_E_FULL);
     run_until_told(&outcomes[63]);
-    assert_ok(send_get(&outcomes[64]));
+    assert_ok(send_command(&outcomes[64]));
     run_until_told(&outcomes[64]);
 }
 
@@ -445,7 +451,7 @@ static void a_demoted_server_is_greeted_anew(void **state)
     const char *const script[] = {"-READONLY You can't write against a read only replica.\r\n",
                                   NULL};
     fake_script(&fake, script, bulk(INFO));
-    assert_ok(send_get(&outcome));
+    assert_ok(send_command(&outcome));
     run_until_ready(2);
     assert_int_equal(outcome.err, 0);
     assert_int_equal(outcome.type, REDIS_REPLY_ERROR);
@@ -461,13 +467,13 @@ static void a_row_of_refusals_opens_the_breaker(void **state)
     run_until_ready(1);
     fake_script(&fake, NULL, "-LOADING Redis is loading the dataset in memory\r\n");
     while (told.away == 0) {
-        assert_ok(send_get(&outcome));
+        assert_ok(send_command(&outcome));
         run_until_told(&outcome);
         sent++;
     }
     assert_int_equal(told.err, PS_E_BUSY);
     assert_true(sent > 1 && sent < 20);
-    assert_int_equal(send_get(&outcome), PS_E_CLOSED);
+    assert_int_equal(send_command(&outcome), PS_E_CLOSED);
     fake_script(&fake, NULL, bulk(INFO));
     run_until_ready(2);
 }
@@ -480,7 +486,7 @@ static void one_refusal_among_good_replies_does_not(void **state)
     run_until_ready(1);
     for (int i = 0; i < 30; i++) {
         fake_script(&fake, NULL, i % 4 == 0 ? "+fine\r\n" : "-OOM command not allowed\r\n");
-        assert_ok(send_get(&outcome));
+        assert_ok(send_command(&outcome));
         run_until_told(&outcome);
     }
     assert_int_equal(told.away, 0);
@@ -491,7 +497,7 @@ static void one_refusal_among_good_replies_does_not(void **state)
 /* Sends a command whose reply comes after `ms` at least. */
 static void run_slowly(struct outcome *outcome, int64_t ms)
 {
-    assert_ok(send_get(outcome));
+    assert_ok(send_command(outcome));
     (void)usleep((useconds_t)ms * 1000);
     run_until_told(outcome);
 }
@@ -525,18 +531,18 @@ static void mostly_slow_replies_open_the_breaker_and_leave_the_connection(void *
     while (shown().state == PS_BREAKER_CLOSED && sent < 100) {
         run_slowly(&outcome, SLOW_MS);
         if (sent++ == 18) /* will be answered after it has opened */
-            assert_ok(send_get(&pending));
+            assert_ok(send_command(&pending));
     }
     assert_in_range(sent, 19, 20);
     assert_non_null(strstr(shown().why, "most replies take 20 ms or more"));
     assert_non_null(strstr(shown().why, ps_redis_link_server(link_now)));
-    assert_int_equal(send_get(&outcome), PS_E_CLOSED);
+    assert_int_equal(send_command(&outcome), PS_E_CLOSED);
     run_until_told(&pending);
     assert_ok(pending.err);
     while (!ps_redis_link_open(link_now)) /* the pause */
         (void)usleep(1000);
     (void)uv_run(&loop, UV_RUN_NOWAIT);
-    assert_ok(send_get(&outcome));
+    assert_ok(send_command(&outcome));
     run_until_told(&outcome);
     assert_int_equal(shown().state, PS_BREAKER_CLOSED);
     assert_string_equal(shown().why, "");
@@ -566,7 +572,7 @@ static void an_idle_link_that_was_slow_closes_by_its_own_checks(void **state)
     run_until_ready(1);
     fake.delay_ms = 2 * SLOW_MS; /* not the loop's */
     while (shown().openings == 0) {
-        assert_ok(send_get(&outcome));
+        assert_ok(send_command(&outcome));
         run_until_told(&outcome);
     }
     fake.delay_ms = 0;
@@ -590,20 +596,20 @@ static void forced_open_nothing_goes_through_and_the_link_stays_as_it_is(void **
     watching.check_ms = 5;
     open_with("redis://127.0.0.1:PORT", &watching);
     run_until_ready(1);
-    assert_ok(send_get(&before));
+    assert_ok(send_command(&before));
     order(PS_BREAKER_FORCED_OPEN, 60000);
-    assert_int_equal(send_get(&outcome), PS_E_CLOSED);
+    assert_int_equal(send_command(&outcome), PS_E_CLOSED);
     assert_int_equal(shown().state, PS_BREAKER_OPEN);
     run_until_told(&before);
     assert_ok(before.err);
     for (unsigned commands = fake.commands; fake.commands < commands + 3;)
         turn();
-    assert_int_equal(send_get(&outcome), PS_E_CLOSED);
+    assert_int_equal(send_command(&outcome), PS_E_CLOSED);
     order(PS_BREAKER_FORCED_OPEN, 20);
     while (!ps_redis_link_open(link_now))
         turn();
     assert_int_equal(shown().state, PS_BREAKER_CLOSED);
-    assert_ok(send_get(&outcome));
+    assert_ok(send_command(&outcome));
     run_until_told(&outcome);
     assert_int_equal(told.away, 0);
     assert_int_equal(fake.connections, 1);
@@ -618,9 +624,9 @@ static void forced_open_a_link_that_is_lost_is_found_again(void **state)
     order(PS_BREAKER_FORCED_OPEN, 60000);
     fake_cut(&fake);
     run_until_ready(2);
-    assert_int_equal(send_get(&outcome), PS_E_CLOSED);
+    assert_int_equal(send_command(&outcome), PS_E_CLOSED);
     order(PS_BREAKER_FREE, 0);
-    assert_ok(send_get(&outcome));
+    assert_ok(send_command(&outcome));
     run_until_told(&outcome);
 }
 
@@ -633,16 +639,16 @@ static void forced_closed_refusals_do_not_stop_commands_but_a_lost_connection_do
     order(PS_BREAKER_FORCED_CLOSED, 60000);
     fake_script(&fake, NULL, "-OOM command not allowed\r\n");
     for (int i = 0; i < 40; i++) {
-        assert_ok(send_get(&outcome));
+        assert_ok(send_command(&outcome));
         run_until_told(&outcome);
     }
     assert_int_equal(told.away, 0);
     fake_script(&fake, NULL, bulk(INFO));
     fake_cut(&fake);
     run_until_away(1);
-    assert_int_equal(send_get(&outcome), PS_E_CLOSED);
+    assert_int_equal(send_command(&outcome), PS_E_CLOSED);
     run_until_ready(2);
-    assert_ok(send_get(&outcome));
+    assert_ok(send_command(&outcome));
     run_until_told(&outcome);
 }
 
@@ -677,17 +683,6 @@ static void a_master_that_becomes_a_replica_is_noticed(void **state)
 
 /* --- scripts --- */
 
-static const struct ps_redis_script script_of_test = {"test", "return 1", 8, "abc"};
-
-static int eval(struct outcome *outcome)
-{
-    const char *at[] = {"key", "arg"};
-    const size_t len[] = {3, 3};
-    *outcome = (struct outcome){0};
-    return ps_redis_link_eval(link_now, &script_of_test, 1, (struct ps_redis_args){2, at, len},
-                              on_outcome, outcome);
-}
-
 static void an_unknown_script_is_loaded_and_asked_for_again_once(void **state)
 {
     (void)state;
@@ -697,13 +692,12 @@ static void an_unknown_script_is_loaded_and_asked_for_again_once(void **state)
     const char *const script[] = {"-NOSCRIPT No matching script.\r\n", "$3\r\nabc\r\n", "+done\r\n",
                                   NULL};
     fake_script(&fake, script, NULL);
-    assert_ok(eval(&outcome));
+    assert_ok(send_command(&outcome));
     run_until_told(&outcome);
     assert_string_equal(outcome.text, "done");
-    assert_string_equal(fake.seen, "EVALSHA abc 1 key arg\nSCRIPT LOAD return 1\n"
-                                   "EVALSHA abc 1 key arg\n");
+    assert_string_equal(fake.seen, COMMAND "SCRIPT LOAD return 1\n" COMMAND);
     fake_script(&fake, NULL, "-NOSCRIPT No matching script.\r\n");
-    assert_ok(eval(&outcome));
+    assert_ok(send_command(&outcome));
     run_until_told(&outcome);
     assert_int_equal(outcome.type, REDIS_REPLY_ERROR);
     assert_int_equal(fake.commands, 3);
@@ -718,7 +712,7 @@ static void a_script_lost_on_its_second_way_is_unknown_once(void **state)
     const char *const script[] = {"-NOSCRIPT No matching script.\r\n", "$3\r\nabc\r\n", FAKE_CLOSE,
                                   NULL};
     fake_script(&fake, script, bulk(INFO));
-    assert_ok(eval(&outcome));
+    assert_ok(send_command(&outcome));
     run_until_ready(2);
     assert_int_equal(outcome.times, 1);
     assert_int_equal(outcome.err, PS_E_UNKNOWN);
@@ -727,16 +721,16 @@ static void a_script_lost_on_its_second_way_is_unknown_once(void **state)
 static void closing_answers_what_is_pending(void **state)
 {
     (void)state;
-    struct outcome get, script;
+    struct outcome first, second;
     open_link();
     run_until_ready(1);
     fake_script(&fake, NULL, NULL);
-    assert_ok(send_get(&get));
-    assert_ok(eval(&script));
+    assert_ok(send_command(&first));
+    assert_ok(send_command(&second));
     ps_redis_link_close(link_now);
     link_now = NULL;
-    assert_int_equal(get.err, PS_E_UNKNOWN);
-    assert_int_equal(script.err, PS_E_UNKNOWN);
+    assert_int_equal(first.err, PS_E_UNKNOWN);
+    assert_int_equal(second.err, PS_E_UNKNOWN);
     assert_int_equal(told.away, 0);
 }
 
@@ -746,15 +740,10 @@ static void send_more(int err, const redisReply *reply, void *ctx)
     unsigned *left = ctx;
     (void)reply;
     if (err == 0 && *left > 0) {
-        const char *at[] = {"GET", "x"};
-        const size_t len[] = {3, 1};
         --*left;
-        (void)!ps_redis_link_send(link_now, (struct ps_redis_args){2, at, len}, send_more, left);
+        (void)!send_with(send_more, left);
     } else if (err < 0) {
-        const char *at[] = {"GET", "x"};
-        const size_t len[] = {3, 1};
-        struct ps_redis_args args = {2, at, len};
-        assert_int_equal(ps_redis_link_send(link_now, args, send_more, left), PS_E_CLOSED);
+        assert_int_equal(send_with(send_more, left), PS_E_CLOSED);
         *left = 0;
     }
 }
