@@ -20,7 +20,9 @@ static bool all_zero(const char *at, size_t len)
     return true;
 }
 
-bool ps_trace_ok(struct ps_str text)
+/* version 00: "00-" 32 hex "-" 16 hex "-" 2 hex, lower case, ids not all zero (W3C Trace
+ * Context, 3.2). */
+static bool is_good(struct ps_str text)
 {
     const char *at = text.at;
 
@@ -48,7 +50,7 @@ struct ps_str ps_trace_next(struct ps_str text, struct ps_uuid_source *ids, int6
 
     if (text.at == NULL)
         return (struct ps_str){0};
-    if (ps_trace_ok(text))
+    if (is_good(text))
         return text;
     ps_uuid_next(ids, wall_ms, &trace);
     ps_uuid_next(ids, wall_ms, &span);

@@ -6,10 +6,6 @@
 
 #define PS_TRACE_LEN 55
 
-/* version 00: "00-" 32 hex "-" 16 hex "-" 2 hex, lower case, ids not all zero (W3C Trace
- * Context, 3.2). */
-bool ps_trace_ok(struct ps_str text);
-
 /* What travels on: the request's traceparent when it is good, none when there is none, and a new
  * trace (not sampled) in `memory` when it is bad. */
 struct ps_str ps_trace_next(struct ps_str text, struct ps_uuid_source *ids, int64_t wall_ms,

@@ -115,8 +115,3 @@ void ps_http_put_chunk_begin(struct ps_buf *buf, uint64_t len)
     int text_len = snprintf(text, sizeof text, "%llx\r\n", (unsigned long long)len);
     ps_buf_put(buf, text, (size_t)text_len);
 }
-
-void ps_http_put_last_chunk(struct ps_buf *buf)
-{
-    ps_buf_puts(buf, "0\r\n\r\n");
-}

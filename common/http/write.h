@@ -24,8 +24,7 @@ bool ps_http_has_body(int status);
 /* May it announce one? Not 1xx and 204; 304 and answers to HEAD may. */
 bool ps_http_has_length(int status);
 
-/* Before the data of a chunk (`len` > 0; CRLF follows the data), and the end of all. */
+/* Before the data of a chunk (`len` > 0; CRLF follows the data). */
 void ps_http_put_chunk_begin(struct ps_buf *buf, uint64_t len);
-void ps_http_put_last_chunk(struct ps_buf *buf);
 
 #endif

@@ -197,8 +197,6 @@ bool op_read_target(struct op_request *request, const struct cfg_kind *kind,
 json_t *op_document_json(const struct op_admin *admin, const struct cfg_doc *doc);
 /* 200 or 201 with the document in force, or 404. */
 void op_say_document(struct op_request *request, const struct cfg_kind *kind, const char *name);
-/* The same to a change of one document that is in force now. */
-void op_answer_document(struct op_request *request, struct op_change *change);
 void op_answer_empty(struct op_request *request, struct op_change *change); /* 204 */
 /* An empty change of one document. NULL: answered. */
 struct op_change *op_document_change(struct op_request *request, const struct op_target *target,

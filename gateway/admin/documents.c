@@ -186,7 +186,7 @@ void op_say_dry_run(struct op_request *request, struct op_change *change, int64_
     op_json(request, ANS_V_ok, ps_json_built(json, err));
 }
 
-void op_answer_document(struct op_request *request, struct op_change *change)
+static void answer_document(struct op_request *request, struct op_change *change)
 {
     op_say_document(request, change->kind, change->name);
 }
@@ -221,7 +221,7 @@ static void go_on(struct op_request *request, struct op_change *change, int err,
         request->created = from == NULL;
         change->answer = to->json == NULL                 ? op_answer_empty
                          : change->kind == &cfg_kind_sale ? op_answer_sale
-                                                          : op_answer_document;
+                                                          : answer_document;
         op_change_submit(request, change);
     }
 }
@@ -266,7 +266,7 @@ void op_document_state(struct op_request *request, const struct op_target *targe
     json_decref(state);
     if (err == 0) {
         cfg_change_line(change->change, change->target, from, to);
-        change->answer = op_answer_document;
+        change->answer = answer_document;
         op_change_submit(request, change);
         return;
     }

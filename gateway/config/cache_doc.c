@@ -13,7 +13,7 @@
 #define BYTES_MAX  (INT64_C(64) << 30)
 #define OBJECT_MIN 1024
 
-const char *const cfg_eviction_names[CFG_EVICTION_COUNT + 1] = {"lru", "lfu", "random", NULL};
+static const char *const eviction_names[CFG_EVICTION_COUNT + 1] = {"lru", "lfu", "random", NULL};
 
 const char *const cfg_purge_names[] = {"key", "prefix", "tag", NULL};
 
@@ -129,7 +129,7 @@ static int cache_parse(const char *name, const json_t *json, const json_t *state
     if (cache->object_bytes_max > cache->bytes / 8)
         ps_json_fault(&part.json, "object_bytes_max", "must be at most an eighth of bytes: %lld",
                       (long long)(cache->bytes / 8));
-    ps_json_enum(&part.json, "eviction", cfg_eviction_names, &eviction);
+    ps_json_enum(&part.json, "eviction", eviction_names, &eviction);
     cache->eviction = (enum cfg_eviction)eviction;
     int err = cfg_part_end(&part);
     if (err == 0)
@@ -147,7 +147,7 @@ static json_t *cache_write(const void *parsed)
 
     return json_pack("{s:I, s:I, s:s}", "bytes", (json_int_t)cache->bytes, "object_bytes_max",
                      (json_int_t)cache->object_bytes_max, "eviction",
-                     cfg_eviction_names[cache->eviction]);
+                     eviction_names[cache->eviction]);
 }
 
 const struct cfg_kind cfg_kind_cache = {

@@ -13,7 +13,6 @@
 #include "gateway/config/document.h"
 
 enum cfg_eviction { CFG_EVICTION_LRU, CFG_EVICTION_LFU, CFG_EVICTION_RANDOM, CFG_EVICTION_COUNT };
-extern const char *const cfg_eviction_names[CFG_EVICTION_COUNT + 1]; /* NULL-terminated */
 
 #define CFG_PURGES_KEPT 32 /* a gateway that has missed one purges all */
 #define CFG_PURGE_MAX   4096

@@ -18,8 +18,8 @@
 #define NAME_MAX_LEN 64 /* of a header or a cookie */
 
 #define ALGORITHM_NAME(name) #name,
-const char *const cfg_algorithm_names[CFG_ALGORITHM_COUNT + 1] = {CFG_ALGORITHMS(ALGORITHM_NAME)
-                                                                      NULL};
+static const char *const algorithm_names[CFG_ALGORITHM_COUNT + 1] = {CFG_ALGORITHMS(ALGORITHM_NAME)
+                                                                         NULL};
 
 /* --- Reference counts. --- */
 
@@ -204,7 +204,7 @@ static void read_algorithm(struct cfg_part *part, struct cfg_pool *pool)
     struct ps_str by = {0};
     size_t at = 0;
 
-    ps_json_enum(&part->json, "algorithm", cfg_algorithm_names, &algorithm);
+    ps_json_enum(&part->json, "algorithm", algorithm_names, &algorithm);
     pool->algorithm = (enum cfg_algorithm)algorithm;
     if (!cfg_part_has(part, "hash_by"))
         return;
@@ -484,7 +484,7 @@ static json_t *pool_write(const void *parsed)
 
     return json_pack(
         "{s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:I, s:I, s:I, s:I, s:o}", "algorithm",
-        cfg_algorithm_names[pool->algorithm], "hash_by", write_hash_by(pool), "endpoints",
+        algorithm_names[pool->algorithm], "hash_by", write_hash_by(pool), "endpoints",
         write_endpoints(pool), "discovery", write_discovery(pool), "health", write_health(pool),
         "outlier", write_outlier(pool), "panic_share", ps_json_of_number(pool->panic_share),
         "slow_start_ms", (json_int_t)pool->slow_start_ms, "drain_ms", (json_int_t)pool->drain_ms,

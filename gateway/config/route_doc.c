@@ -21,8 +21,8 @@
 #define BODY_MAX     (INT64_C(1) << 40)
 #define LOCATION_MAX 2048
 
-const char *const cfg_route_class_names[CFG_ROUTE_CLASSES + 1] = {"core", "important", "normal",
-                                                                  "extra", NULL};
+static const char *const class_names[CFG_ROUTE_CLASSES + 1] = {"core", "important", "normal",
+                                                               "extra", NULL};
 
 /* In the order of enum ps_http_method. */
 static const char *const method_names[] = {"GET",   "HEAD",   "POST",    "PUT",
@@ -380,7 +380,7 @@ static void read_route(struct cfg_part *part, struct cfg_route *route)
     read_host(part, route);
     read_path(part, route);
     read_methods(part, route);
-    ps_json_enum(&part->json, "class", cfg_route_class_names, &class);
+    ps_json_enum(&part->json, "class", class_names, &class);
     route->class = (enum cfg_route_class) class;
     cfg_part_name(part, "pool", route->pool);
     cfg_splits_read(part, route);
@@ -450,7 +450,7 @@ static json_t *route_write(const void *parsed)
         "{s:o, s:s, s:s, s:o, s:s, s:o, s:o, s:I, s:I, s:I, s:o, s:o, s:o, s:o, s:o, s:o, s:o}",
         "host", cfg_text_json(route->host), "path", route->path, "match",
         route->exact ? "exact" : "prefix", "methods", write_methods(route), "class",
-        cfg_route_class_names[route->class], "pool", cfg_text_json(route->pool), "split",
+        class_names[route->class], "pool", cfg_text_json(route->pool), "split",
         cfg_splits_write(route), "first_byte_ms", (json_int_t)route->first_byte_ms, "total_ms",
         (json_int_t)route->total_ms, "body_max", (json_int_t)route->body_max, "request_headers",
         cfg_header_rules_write(&route->request_headers), "response_headers",

@@ -34,7 +34,6 @@ enum cfg_route_class {
     CFG_ROUTE_EXTRA,
     CFG_ROUTE_CLASSES
 };
-extern const char *const cfg_route_class_names[CFG_ROUTE_CLASSES + 1]; /* NULL-terminated */
 
 struct cfg_header_set {
     char *name, *value;

@@ -156,7 +156,6 @@ void up_gate_answered(struct up_exchange *exchange);
 /* It has ended. */
 void up_gate_leave(struct up_exchange *exchange, enum up_outcome outcome);
 void up_gate_tick(struct up_worker *worker);
-void up_gate_on_timer(uv_timer_t *timer);
 
 /* --- exchange.c: what the gate tells --- */
 

@@ -56,6 +56,8 @@ static void stop_waiting(struct up_exchange *exchange)
     up_add(&cell_of(exchange)->waiting, -1);
 }
 
+static void on_timer(uv_timer_t *timer);
+
 static void set_timer(struct up_worker *worker, int64_t at_ns)
 {
     int64_t left_ns = at_ns - up_now_ns(worker);
@@ -63,7 +65,7 @@ static void set_timer(struct up_worker *worker, int64_t at_ns)
 
     if (!worker->closing && (worker->timer_ns == 0 || at_ns < worker->timer_ns)) {
         worker->timer_ns = at_ns;
-        uv_timer_start(&worker->timer, up_gate_on_timer, ms, 0);
+        uv_timer_start(&worker->timer, on_timer, ms, 0);
     }
 }
 
@@ -156,7 +158,7 @@ static int64_t next_due_ns(const struct up_worker *worker)
     return next_ns;
 }
 
-void up_gate_on_timer(uv_timer_t *timer)
+static void on_timer(uv_timer_t *timer)
 {
     struct up_worker *worker = timer->data;
     struct up_exchange *exchange;
