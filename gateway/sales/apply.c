@@ -36,19 +36,12 @@
 
 /* --- a counter in memory: the log's thread --- */
 
-static int compare_with_counter(const void *log_sale, const void *counter)
-{
-    const struct oq_sale *of = ((const struct sale_counter *)counter)->log_sale;
-
-    return ((uintptr_t)log_sale > (uintptr_t)of) - ((uintptr_t)log_sale < (uintptr_t)of);
-}
-
 /* NULL: not loaded yet, and the load takes all from the fold. */
 static struct inv_sale *counter_of(const struct sale_counters *counters,
                                    const struct oq_sale *log_sale)
 {
     const struct sale_counter *found = ps_sorted_find(log_sale, counters->at, counters->count,
-                                                      sizeof *found, compare_with_counter);
+                                                      sizeof *found, sale_compare_log_sale);
 
     return found != NULL ? found->counter : NULL;
 }
@@ -58,7 +51,7 @@ int sale_counters_set(struct sale_counters *counters, const struct oq_sale *log_
 {
     bool there;
     size_t place = ps_sorted_place(log_sale, counters->at, counters->count, sizeof *counters->at,
-                                   compare_with_counter, &there);
+                                   sale_compare_log_sale, &there);
 
     if (!there) {
         struct sale_counter *more = realloc(counters->at, (counters->count + 1) * sizeof *more);

@@ -12,7 +12,7 @@
 #define LEAST_CAP 64
 
 struct last_fence {
-    const struct oq_sale *log_sale;
+    const struct oq_sale *log_sale; /* sale_compare_log_sale */
     struct sale_fence fence;
 };
 
@@ -187,9 +187,9 @@ int sale_effects_take(struct sale_effects *effects,
 
 /* --- fences --- */
 
-static int compare_with_fence(const void *log_sale, const void *fence)
+int sale_compare_log_sale(const void *log_sale, const void *element)
 {
-    const struct oq_sale *of = ((const struct last_fence *)fence)->log_sale;
+    const struct oq_sale *of = *(const struct oq_sale *const *)element;
 
     return ((uintptr_t)log_sale > (uintptr_t)of) - ((uintptr_t)log_sale < (uintptr_t)of);
 }
@@ -199,7 +199,7 @@ static size_t find_fence(const struct sale_effects *effects, const struct oq_sal
                          bool *ret_there)
 {
     return ps_sorted_place(log_sale, effects->fences, effects->fence_count, sizeof *effects->fences,
-                           compare_with_fence, ret_there);
+                           sale_compare_log_sale, ret_there);
 }
 
 static int add_fence(struct sale_effects *effects, size_t place, const struct oq_sale *log_sale)

@@ -53,6 +53,9 @@ int sale_effects_take(struct sale_effects *effects,
                       int (*fn)(const struct sale_effect *effect, void *ctx),
                       void *ctx) PS_MUST_CHECK;
 
+/* For arrays that are sorted by the address of the log's sale, which their elements begin with. */
+int sale_compare_log_sale(const void *log_sale, const void *element);
+
 /* A fence that has raised an epoch of the sale. `read_ns` is of the monotonic clock; INT64_MIN: it
  * was read back at start, and nobody knows how old it is. The log's thread. PS_E_NOMEM. */
 int sale_effects_fence(struct sale_effects *effects, const struct oq_sale *log_sale, int64_t epoch,

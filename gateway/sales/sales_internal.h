@@ -90,7 +90,7 @@ struct sale_run {
 /* The counters in memory, by address of the log's sale. The log's thread. */
 struct sale_counters {
     struct sale_counter {
-        const struct oq_sale *log_sale;
+        const struct oq_sale *log_sale; /* sale_compare_log_sale */
         struct inv_sale *counter;
     } * at;
     size_t count;
