@@ -203,6 +203,8 @@ static const struct route {
     {"/v1/orders/", "",        true,  false, get_order,      NULL,       "GET, HEAD, OPTIONS",       false, "/v1/orders/{order_id}"},
     {"/livez",      "",        false, false, get_livez,      NULL,       "GET, HEAD, OPTIONS",       false, "/livez"},
     {"/readyz",     "",        false, false, get_readyz,     NULL,       "GET, HEAD, OPTIONS",       false, "/readyz"},
+    /* The server as a whole (RFC 9110, section 9.3.7); the shop's pages take all of these. */
+    {"*",           "",        false, false, NULL,           NULL,       "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS", false, "*"},
 };
 /* clang-format on */
 

@@ -279,6 +279,11 @@ def test_options_answers_with_what_is_allowed(gateway):
     assert (answer.status, answer.text, answer.headers["allow"]) == (204, "", "GET, HEAD, POST, OPTIONS")
 
 
+def test_options_of_the_whole_server_answers_with_all_methods_that_something_takes(gateway):
+    answer = gateway.public("OPTIONS", "*")
+    assert (answer.status, answer.text, answer.headers["allow"]) == (204, "", "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS")
+
+
 @pytest.mark.parametrize("user", [None, "", "two words", "tab\tbed", b"\xff\xfe", "x" * 129])
 def test_no_identity_or_a_bad_one_is_401(gateway, user):
     is_no(gateway.buy(gateway.make_sale(), user), 401, "unauthenticated")
