@@ -146,6 +146,10 @@ static int read_row(const char *text, size_t len, struct lt_threshold *ret_row,
     int err = read_name(&row, fault);
     if (err < 0)
         return err;
+    if (row.stat != NULL && bound_len > 0 && strchr("0123456789.", bound[bound_len - 1]) != NULL)
+        return ps_fault(fault, PS_E_INVALID, "--thresholds",
+                        "%s: \"%s\" has no unit: %s=%sms or %s=%ss", row.name, bound, row.name,
+                        bound, row.name, bound);
     err = row.stat != NULL ? read_time(bound, &row.bound) : read_share(bound, &row.bound);
     if (err < 0)
         return ps_fault(fault, PS_E_INVALID, "--thresholds", "%s: \"%s\" is no %s", row.name, bound,

@@ -2,8 +2,8 @@
  *
  * NAME=BOUND, with commas between them. Names:
  *   p50 p90 p99 p99_9 max   a latency of all answers, from the planned moment, at most BOUND (a
- *                           time); GROUP.p99 is that of a group: admitted, refusals, or an answer
- *                           by its name (accepted, sold_out ...)
+ *                           time with its unit); GROUP.p99 is that of a group: admitted,
+ *                           refusals, or an answer by its name (accepted, sold_out ...)
  *   goodput                 the share of clicks that were accepted, in time if the run has a time
  *                           (--in-time), at least BOUND (99% or 0.99)
  *   unanswered, refusals    the share of clicks without an answer, with a status of 400 and above,

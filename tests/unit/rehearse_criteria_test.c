@@ -47,7 +47,7 @@ static void a_threshold_is_crossed_beyond_its_bound_and_not_at_it(void **state)
     } cases[] = {
         {"p99=50ms", 0},
         {"p99=49ms", 1},
-        {"p99=0.05", 0}, /* a time without a unit is in seconds */
+        {"p99=0.05s", 0},
         {"max=200ms,p50=2ms,p99_9=150ms,p90=9ms", 1},
         {"accepted.p99=49ms", 1},
         {"refusals.p99=5ms", 0},
@@ -105,6 +105,8 @@ static void a_threshold_that_makes_no_sense_is_named(void **state)
         {"p99=", "p99: \"\" is no time"},
         {"p99=1%", "p99: \"1%\" is no time"},
         {"p99=-1ms", "no time"},
+        {"p99=3", "p99: \"3\" has no unit: p99=3ms or p99=3s"},
+        {"sold_out.max=0.5", "sold_out.max: \"0.5\" has no unit: sold_out.max=0.5ms"},
         {"no_answer=50ms", "no_answer: \"50ms\" is no share"},
         {"no_answer=101%", "no share"},
         {"no_answer=nan", "no share"},
