@@ -5,6 +5,7 @@
 #include "loadtest/tally.h"
 
 #include "common/clock.h"
+#include "common/grow.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -121,15 +122,10 @@ static struct lt_verdict_tally *find_verdict(struct lt_tally *tally, struct ps_s
 
 static void note_promise(struct lt_tally *tally, const struct lt_promise *promise)
 {
-    if (tally->promise_count == tally->promise_room) {
-        size_t room = tally->promise_room == 0 ? 4096 : tally->promise_room * 2;
-        struct lt_promise *grown = realloc(tally->promises, room * sizeof *grown);
-        if (grown == NULL) {
-            tally->out_of_memory = true;
-            return;
-        }
-        tally->promises = grown;
-        tally->promise_room = room;
+    if (ps_grow(&tally->promises, &tally->promise_room, tally->promise_count + 1, sizeof *promise) <
+        0) {
+        tally->out_of_memory = true;
+        return;
     }
     tally->promises[tally->promise_count++] = *promise;
 }

@@ -2,6 +2,7 @@
  * recently used; LRU and random use one segment, W-TinyLFU three. Random also has an array of all
  * nodes, so that each is as likely as the other. */
 #include "gateway/cache/policy.h"
+#include "common/grow.h"
 #include "common/id.h"
 
 #include <stdlib.h>
@@ -170,18 +171,9 @@ void cache_policy_free(struct cache_policy *policy)
 
 static int make_room(struct cache_policy *policy, size_t count)
 {
-    if (policy->eviction != CFG_EVICTION_RANDOM || count <= policy->room)
+    if (policy->eviction != CFG_EVICTION_RANDOM)
         return 0;
-    size_t room = policy->room == 0 ? 256 : policy->room;
-    while (room < count)
-        room *= 2;
-    struct cache_policy_node **all =
-        realloc(policy->all, room * sizeof(struct cache_policy_node *));
-    if (all == NULL)
-        return PS_E_NOMEM;
-    policy->all = all;
-    policy->room = room;
-    return 0;
+    return ps_grow(&policy->all, &policy->room, count, sizeof(struct cache_policy_node *));
 }
 
 static void insert(struct cache_policy *policy, struct cache_policy_node *node,

@@ -2,6 +2,8 @@
  * force, and the audit line. */
 #include "gateway/config/store_internal.h"
 
+#include "common/grow.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -37,15 +39,9 @@ int cfg_change_add(struct cfg_change *change, struct cfg_edit edit)
 {
     struct cfg_job *job = &change->job;
 
-    if (job->edit_count == change->room) {
-        size_t room = change->room > 0 ? 2 * change->room : 1;
-        struct cfg_edit *edits = realloc(job->edits, room * sizeof *edits);
-        if (edits == NULL) {
-            cfg_doc_free(edit.doc);
-            return PS_E_NOMEM;
-        }
-        job->edits = edits;
-        change->room = room;
+    if (ps_grow(&job->edits, &change->room, job->edit_count + 1, sizeof edit) < 0) {
+        cfg_doc_free(edit.doc);
+        return PS_E_NOMEM;
     }
     job->edits[job->edit_count++] = edit;
     return 0;

@@ -9,6 +9,7 @@
 #include "gateway/config/store_internal.h"
 
 #include "common/buf.h"
+#include "common/grow.h"
 #include "common/sorted.h"
 
 #include <stdio.h>
@@ -115,14 +116,10 @@ static void add_use(struct outlook *outlook, const struct cfg_doc *doc, const st
 
     if (last != NULL && last->doc == doc && last->by == by)
         return;
-    if (outlook->use_count == outlook->use_room) {
-        size_t room = outlook->use_room > 0 ? 2 * outlook->use_room : 16;
-        struct use *uses = realloc(outlook->uses, room * sizeof *uses);
-        outlook->no_memory |= uses == NULL;
-        if (uses == NULL)
-            return;
-        outlook->uses = uses;
-        outlook->use_room = room;
+    if (ps_grow(&outlook->uses, &outlook->use_room, outlook->use_count + 1, sizeof *outlook->uses) <
+        0) {
+        outlook->no_memory = true;
+        return;
     }
     outlook->uses[outlook->use_count++] = (struct use){doc, by};
 }

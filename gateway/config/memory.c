@@ -2,6 +2,7 @@
  * that they are found by halves and listed in order. Deletions stay in it. */
 #include "gateway/config/store_internal.h"
 
+#include "common/grow.h"
 #include "common/sorted.h"
 
 #include <stdlib.h>
@@ -29,18 +30,7 @@ static size_t find_place(const struct cfg_map *map, const char *name, bool *ret_
 
 int cfg_map_make_room(struct cfg_map *map, size_t more)
 {
-    size_t room = map->room > 0 ? map->room : 16;
-
-    while (room < map->count + more)
-        room *= 2;
-    if (room == map->room)
-        return 0;
-    struct cfg_doc **at = realloc(map->at, room * sizeof *at);
-    if (at == NULL)
-        return PS_E_NOMEM;
-    map->at = at;
-    map->room = room;
-    return 0;
+    return ps_grow(&map->at, &map->room, map->count + more, sizeof(struct cfg_doc *));
 }
 
 struct cfg_doc *cfg_map_put(struct cfg_map *map, struct cfg_doc *doc)

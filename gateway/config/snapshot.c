@@ -5,6 +5,7 @@
  * and mostly a handful). */
 #include "gateway/config/snapshot.h"
 
+#include "common/grow.h"
 #include "common/sorted.h"
 
 #include <sodium.h>
@@ -210,19 +211,11 @@ void cfg_view_free(struct cfg_view *view)
 /* Room for one more sale, and for its index when it goes. */
 static int make_room(struct cfg_view *view)
 {
-    if (view->sale_count < view->room)
-        return 0;
-    size_t room = view->room > 0 ? 2 * view->room : 64;
-    struct cfg_sale **sales = realloc(view->sales, room * sizeof *sales);
-    if (sales == NULL)
-        return PS_E_NOMEM;
-    view->sales = sales;
-    uint32_t *indexes = realloc(view->free_indexes, room * sizeof *indexes);
-    if (indexes == NULL)
-        return PS_E_NOMEM;
-    view->free_indexes = indexes;
-    view->room = room;
-    return 0;
+    size_t count = view->sale_count + 1, room = view->room;
+    int err = ps_grow(&view->sales, &room, count, sizeof(struct cfg_sale *));
+
+    return err < 0 ? err
+                   : ps_grow(&view->free_indexes, &view->room, count, sizeof *view->free_indexes);
 }
 
 static void drop_sale(struct cfg_view *view, size_t place)

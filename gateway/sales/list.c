@@ -1,6 +1,7 @@
 /* An array of pointers, found by halves. */
 #include "gateway/sales/list.h"
 
+#include "common/grow.h"
 #include "common/sorted.h"
 
 #include <stdlib.h>
@@ -30,21 +31,6 @@ struct sale_entry *sale_list_find(const struct sale_list *list, const char *name
     return there ? list->at[place] : NULL;
 }
 
-static int make_room(struct sale_list *list)
-{
-    size_t room = list->room > 0 ? list->room * 2 : 16;
-    struct sale_entry **more;
-
-    if (list->count < list->room)
-        return 0;
-    more = realloc(list->at, room * sizeof *more);
-    if (more == NULL)
-        return PS_E_NOMEM;
-    list->at = more;
-    list->room = room;
-    return 0;
-}
-
 struct sale_entry *sale_list_add(struct sale_list *list, struct sale_runs *runs, const char *name)
 {
     bool there;
@@ -54,7 +40,8 @@ struct sale_entry *sale_list_add(struct sale_list *list, struct sale_runs *runs,
         return list->at[place];
     struct sale_run *run = sale_known(runs, name);
     struct sale_entry *entry = calloc(1, sizeof *entry);
-    if (run == NULL || entry == NULL || make_room(list) < 0) {
+    if (run == NULL || entry == NULL ||
+        ps_grow(&list->at, &list->room, list->count + 1, sizeof list->at[0]) < 0) {
         free(entry);
         return NULL;
     }

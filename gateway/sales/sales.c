@@ -26,6 +26,7 @@
  * the log has ended. */
 #include "gateway/sales/sales_internal.h"
 
+#include "common/grow.h"
 #include "common/log.h"
 #include "common/sorted.h"
 
@@ -77,19 +78,10 @@ static void free_run(struct sale_run *run)
 
 static int make_room(struct sale_runs *runs)
 {
-    size_t cap = runs->cap != 0 ? runs->cap * 2 : 16;
-    struct sale_run **more;
+    size_t cap = runs->cap, size = sizeof(struct sale_run *);
+    int err = ps_grow(&runs->asked, &cap, runs->count + 1, size);
 
-    if (runs->count < runs->cap)
-        return 0;
-    if ((more = realloc(runs->asked, cap * sizeof(struct sale_run *))) == NULL)
-        return PS_E_NOMEM;
-    runs->asked = more;
-    if ((more = realloc(runs->at, cap * sizeof(struct sale_run *))) == NULL)
-        return PS_E_NOMEM;
-    runs->at = more;
-    runs->cap = cap;
-    return 0;
+    return err < 0 ? err : ps_grow(&runs->at, &runs->cap, runs->count + 1, size);
 }
 
 struct sale_run *sale_run_of(struct sale_runs *runs, const char *name)

@@ -5,6 +5,7 @@
  */
 #include "gateway/upstream/discovery_internal.h"
 
+#include "common/grow.h"
 #include "common/log.h"
 
 #include <stdarg.h>
@@ -32,14 +33,8 @@ static const struct up_source_kind *const kinds[] = {[CFG_DISCOVERY_NONE] = NULL
 
 int up_found_add(struct up_found *found, const struct cfg_endpoint *endpoint)
 {
-    if (found->count == found->room) {
-        size_t room = found->room > 0 ? 2 * found->room : 8;
-        struct cfg_endpoint *at = realloc(found->at, room * sizeof *at);
-        if (at == NULL)
-            return PS_E_NOMEM;
-        found->at = at;
-        found->room = room;
-    }
+    if (ps_grow(&found->at, &found->room, found->count + 1, sizeof *found->at) < 0)
+        return PS_E_NOMEM;
     found->at[found->count++] = *endpoint;
     return 0;
 }

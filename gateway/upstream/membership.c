@@ -2,6 +2,7 @@
  * the table in force, and asks for a new table when a list of endpoints has changed meanwhile. */
 #include "gateway/upstream/membership.h"
 
+#include "common/grow.h"
 #include "common/log.h"
 #include "gateway/upstream/pool.h"
 
@@ -57,18 +58,13 @@ void up_membership_registered(struct up_membership *membership, const char *pool
 {
     struct touched *touched = find_touched(membership, pool);
 
-    if (touched == NULL && membership->touched_count == membership->touched_room) {
-        size_t room = membership->touched_room > 0 ? 2 * membership->touched_room : 8;
-        struct touched *more = realloc(membership->touched, room * sizeof *more);
-        if (more == NULL) { /* seen with the pool's next change */
+    if (touched == NULL) {
+        if (ps_grow(&membership->touched, &membership->touched_room, membership->touched_count + 1,
+                    sizeof *touched) < 0) { /* seen with the pool's next change */
             ps_log(PS_LOG_WARN, "discovery_failed", PS_F_STR("pool", pool),
                    PS_F_STR("source", "registration"), PS_F_STR("why", "out of memory"));
             return;
         }
-        membership->touched = more;
-        membership->touched_room = room;
-    }
-    if (touched == NULL) {
         touched = &membership->touched[membership->touched_count++];
         *touched = (struct touched){0};
         (void)strncpy(touched->pool, pool, PS_NAME_MAX);
@@ -96,14 +92,9 @@ static int offer_registrations(const struct up_membership *membership, const cha
     int err = 0;
 
     while ((doc = cfg_registration_next(store, pool, doc)) != NULL) {
-        if (count == room) {
-            room = room > 0 ? 2 * room : 16;
-            struct cfg_endpoint *more = realloc(list, room * sizeof *more);
-            if (more == NULL) {
-                free(list);
-                return PS_E_NOMEM;
-            }
-            list = more;
+        if (ps_grow(&list, &room, count + 1, sizeof *list) < 0) {
+            free(list);
+            return PS_E_NOMEM;
         }
         list[count++] = cfg_registration_of(doc)->endpoint;
     }

@@ -2,6 +2,7 @@
  * written comes back into the list. */
 #include "gateway/upstream/registrations.h"
 
+#include "common/grow.h"
 #include "common/log.h"
 #include "common/sorted.h"
 
@@ -54,14 +55,8 @@ static int add(struct heartbeats *list, const char *name, int64_t until_ms)
             list->at[place]->until_ms = until_ms;
         return 0;
     }
-    if (list->count == list->room) {
-        size_t room = list->room > 0 ? 2 * list->room : 64;
-        struct heartbeat **at = realloc(list->at, room * sizeof(struct heartbeat *));
-        if (at == NULL)
-            return PS_E_NOMEM;
-        list->at = at;
-        list->room = room;
-    }
+    if (ps_grow(&list->at, &list->room, list->count + 1, sizeof(struct heartbeat *)) < 0)
+        return PS_E_NOMEM;
     struct heartbeat *beat = malloc(sizeof *beat);
     if (beat == NULL)
         return PS_E_NOMEM;
