@@ -169,7 +169,7 @@ static void *work(void *arg)
         if (all_wait) {
             struct timespec soon;
             clock_gettime(CLOCK_REALTIME, &soon);
-            soon.tv_sec += 10;
+            soon.tv_sec += 30;
             if (sem_timedwait(&bells[worker->index], &soon) != 0 && worker->ended < REQUESTS)
                 atomic_fetch_add(&wrong, 1); /* somebody is stuck */
         }

@@ -394,7 +394,8 @@ static void a_lock_of_another_program_is_refused_with_advice(void **state)
 
 /* --- disks that fail --- */
 
-/* The disk fails by then; `why` it is said to. Every record that landed is there afterwards. */
+/* The disk fails by then, and until it is healed; `why` it is said to. Every record that landed is
+ * there afterwards. */
 static void assert_checkpoint_loses_nothing(const char *why)
 {
     uint32_t taken = 0;
@@ -434,7 +435,7 @@ static void a_disk_that_drops_the_pages_of_a_checkpoint_loses_nothing(void **sta
 {
     (void)state;
     assert_ok(try_open());
-    faulty_vfs_fail(FAULTY_SYNC, FAULTY_DATABASE, SQLITE_IOERR_FSYNC, 1, 1);
+    faulty_vfs_fail(FAULTY_SYNC, FAULTY_DATABASE, SQLITE_IOERR_FSYNC, 1, FAULTY_FOR_EVER);
     assert_checkpoint_loses_nothing("disk I/O error");
 }
 

@@ -10,7 +10,7 @@
 #define PRODUCERS 3
 #define EACH      5000
 #define ROUNDS    10000
-#define STUCK_MS  3000
+#define STUCK_MS  30000
 
 struct receiver {
     uv_loop_t loop;
