@@ -137,8 +137,8 @@ static int connect_to(const struct ps_db_file_settings *settings, enum ps_db_acc
                                               .vfs = settings->vfs,
                                               .access = access,
                                               .busy_ms = busy_ms,
-                                              .statements = settings->statements,
-                                              .statement_count = settings->statement_count,
+                                              .statements = settings->kind->statements,
+                                              .statement_count = settings->kind->statement_count,
                                               .holds = settings->kind->holds};
     return ps_db_open(&connection, ret_db, fault);
 }

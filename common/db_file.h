@@ -30,15 +30,15 @@ struct ps_db_kind {
     int application_id;
     int format;         /* of a later one: PS_E_NEWER; of an earlier one: the caller migrates it */
     const char *tables; /* the SQL that makes them in an empty file */
+    const char *const *statements; /* as in ps_db_settings */
+    size_t statement_count;
 };
 
 struct ps_db_file_settings {
     const struct ps_db_kind *kind;
-    const char *path;              /* at most PATH_MAX - PS_DB_FILE_SUFFIX_MAX - 1 bytes */
-    const char *vfs;               /* NULL = SQLite's default */
-    int lock;                      /* of ps_db_file_lock; not closed here */
-    const char *const *statements; /* as in ps_db_settings */
-    size_t statement_count;
+    const char *path; /* at most PATH_MAX - PS_DB_FILE_SUFFIX_MAX - 1 bytes */
+    const char *vfs;  /* NULL = SQLite's default */
+    int lock;         /* of ps_db_file_lock; not closed here */
 };
 
 struct ps_db_file;

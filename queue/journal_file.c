@@ -14,7 +14,14 @@
 
 #define READ_LIMIT 1000
 
-static const struct ps_db_kind kind = {
+enum { INSERT, SELECT_ALL, SELECT_SOME, STATEMENT_COUNT };
+static const char *const statements[STATEMENT_COUNT] = {
+    [INSERT] = "INSERT INTO records (seq, sale, body) VALUES (?1, ?2, ?3)",
+    [SELECT_ALL] = "SELECT seq, body FROM records WHERE seq >= ?1 ORDER BY seq",
+    [SELECT_SOME] = "SELECT seq, sale, body FROM records WHERE seq > ?1 ORDER BY seq LIMIT ?2",
+};
+
+const struct ps_db_kind oq_journal_kind = {
     .name = "journal",
     .holds = "the orders in it",
     .application_id = 0x50534a31, /* "PSJ1" */
@@ -23,46 +30,14 @@ static const struct ps_db_kind kind = {
               " body TEXT NOT NULL);"
               "CREATE TABLE meta (starts INTEGER NOT NULL, recoveries INTEGER NOT NULL);"
               "INSERT INTO meta VALUES (0, 0)",
-};
-
-enum { INSERT, SELECT_ALL, SELECT_SOME, STATEMENT_COUNT };
-static const char *const statements[STATEMENT_COUNT] = {
-    [INSERT] = "INSERT INTO records (seq, sale, body) VALUES (?1, ?2, ?3)",
-    [SELECT_ALL] = "SELECT seq, body FROM records WHERE seq >= ?1 ORDER BY seq",
-    [SELECT_SOME] = "SELECT seq, sale, body FROM records WHERE seq > ?1 ORDER BY seq LIMIT ?2",
+    .statements = statements,
+    .statement_count = STATEMENT_COUNT,
 };
 
 struct file_reader {
     struct oq_reader reader;
     char path[PATH_MAX];
 };
-
-static struct ps_db_file_settings settings_of(const char *path, const char *vfs, int lock)
-{
-    return (struct ps_db_file_settings){.kind = &kind,
-                                        .path = path,
-                                        .vfs = vfs,
-                                        .lock = lock,
-                                        .statements = statements,
-                                        .statement_count = STATEMENT_COUNT};
-}
-
-int oq_journal_file_lock(const char *path, int *ret_lock, struct ps_fault *fault)
-{
-    return ps_db_file_lock(&kind, path, ret_lock, fault);
-}
-
-int oq_journal_file_create(const char *path, const char *vfs, struct ps_fault *fault)
-{
-    return ps_db_file_create(&kind, path, vfs, fault);
-}
-
-int oq_journal_file_open(const char *path, const char *vfs, int lock, struct ps_db_file **ret_file,
-                         struct ps_fault *fault)
-{
-    const struct ps_db_file_settings settings = settings_of(path, vfs, lock);
-    return ps_db_file_open(&settings, ret_file, fault);
-}
 
 int oq_journal_file_read(struct ps_db_file *file, int64_t after, oq_journal_file_fn *fn, void *ctx,
                          int64_t *ret_last, struct ps_fault *fault)
@@ -142,7 +117,8 @@ static int give_rows(struct ps_db_statement *rows, const struct oq_read *read, i
 
 static int open_to_read(struct file_reader *reader, struct ps_db **ret_db)
 {
-    const struct ps_db_file_settings settings = settings_of(reader->path, NULL, -1);
+    const struct ps_db_file_settings settings = {
+        .kind = &oq_journal_kind, .path = reader->path, .lock = -1};
     reader->reader.fault.text[0] = '\0';
     return ps_db_file_read(&settings, ret_db, &reader->reader.fault);
 }

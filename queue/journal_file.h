@@ -5,11 +5,8 @@
 #include "common/db_file.h"
 #include "queue/log_journal.h"
 
-/* As ps_db_file_lock, ps_db_file_create and ps_db_file_open. */
-int oq_journal_file_lock(const char *path, int *ret_lock, struct ps_fault *fault) PS_MUST_CHECK;
-int oq_journal_file_create(const char *path, const char *vfs, struct ps_fault *fault) PS_MUST_CHECK;
-int oq_journal_file_open(const char *path, const char *vfs, int lock, struct ps_db_file **ret_file,
-                         struct ps_fault *fault) PS_MUST_CHECK;
+/* To lock, create and open it. */
+extern const struct ps_db_kind oq_journal_kind;
 
 /* Gives all records after `after` to `fn`, which returns 0 to go on, else its value is returned.
  * PS_E_CORRUPT also when a number is missing, `after` itself included (0 = from the start).

@@ -212,9 +212,10 @@ static int feed_record(int64_t seq, struct ps_str json, struct ps_fault *fault, 
 
 static int open_and_read(struct journal *journal, struct ps_fault *fault)
 {
+    const struct ps_db_file_settings settings = {&oq_journal_kind, journal->path, journal->vfs,
+                                                 journal->lock};
     int64_t last;
-    int err =
-        oq_journal_file_open(journal->path, journal->vfs, journal->lock, &journal->file, fault);
+    int err = ps_db_file_open(&settings, &journal->file, fault);
     if (err != 0)
         return err;
     return oq_journal_file_read(journal->file, journal->seq, feed_record, journal, &last, fault);
@@ -503,9 +504,9 @@ int oq_journal_open(const struct oq_journal_settings *settings,
         ps_fault(fault, err, settings->path, "no memory or descriptors for the queue");
         goto fail;
     }
-    err = oq_journal_file_lock(settings->path, &journal->lock, fault);
+    err = ps_db_file_lock(&oq_journal_kind, settings->path, &journal->lock, fault);
     if (err == 0)
-        err = oq_journal_file_create(settings->path, settings->vfs, fault);
+        err = ps_db_file_create(&oq_journal_kind, settings->path, settings->vfs, fault);
     if (err == 0)
         err = open_and_read(journal, fault);
     if (err == 0)

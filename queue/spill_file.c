@@ -7,16 +7,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-static const struct ps_db_kind kind = {
-    .name = "spill file",
-    .holds = "the orders in it",
-    .application_id = 0x50535331, /* "PSS1" */
-    .format = 1,
-    .tables = "CREATE TABLE spilled (seq INTEGER PRIMARY KEY, body TEXT NOT NULL);"
-              "CREATE TABLE meta (recoveries INTEGER NOT NULL);"
-              "INSERT INTO meta VALUES (0)",
-};
-
 enum { INSERT, DROP, SELECT, NUMBERS, STATEMENT_COUNT };
 static const char *const statements[STATEMENT_COUNT] = {
     [INSERT] = "INSERT INTO spilled (seq, body) VALUES (?1, ?2)",
@@ -26,15 +16,17 @@ static const char *const statements[STATEMENT_COUNT] = {
     [NUMBERS] = "SELECT (SELECT min(seq) FROM spilled), (SELECT max(seq) FROM spilled)",
 };
 
-int oq_spill_file_lock(const char *path, int *ret_lock, struct ps_fault *fault)
-{
-    return ps_db_file_lock(&kind, path, ret_lock, fault);
-}
-
-int oq_spill_file_create(const char *path, const char *vfs, struct ps_fault *fault)
-{
-    return ps_db_file_create(&kind, path, vfs, fault);
-}
+const struct ps_db_kind oq_spill_kind = {
+    .name = "spill file",
+    .holds = "the orders in it",
+    .application_id = 0x50535331, /* "PSS1" */
+    .format = 1,
+    .tables = "CREATE TABLE spilled (seq INTEGER PRIMARY KEY, body TEXT NOT NULL);"
+              "CREATE TABLE meta (recoveries INTEGER NOT NULL);"
+              "INSERT INTO meta VALUES (0)",
+    .statements = statements,
+    .statement_count = STATEMENT_COUNT,
+};
 
 int oq_spill_file_count(struct ps_db_file *file, int64_t *ret_last, uint64_t *ret_count,
                         struct ps_fault *fault)
@@ -50,18 +42,6 @@ int oq_spill_file_count(struct ps_db_file *file, int64_t *ret_last, uint64_t *re
     }
     ps_db_end_rows(numbers);
     return 0;
-}
-
-int oq_spill_file_open(const char *path, const char *vfs, int lock, struct ps_db_file **ret_file,
-                       struct ps_fault *fault)
-{
-    const struct ps_db_file_settings settings = {.kind = &kind,
-                                                 .path = path,
-                                                 .vfs = vfs,
-                                                 .lock = lock,
-                                                 .statements = statements,
-                                                 .statement_count = STATEMENT_COUNT};
-    return ps_db_file_open(&settings, ret_file, fault);
 }
 
 static int insert_records(struct ps_db_file *file, int64_t first,

@@ -7,13 +7,9 @@
 #include "common/db_file.h"
 #include "queue/record_queue.h"
 
-/* As ps_db_file_lock. */
-int oq_spill_file_lock(const char *path, int *ret_lock, struct ps_fault *fault) PS_MUST_CHECK;
-/* As ps_db_file_create. */
-int oq_spill_file_create(const char *path, const char *vfs, struct ps_fault *fault) PS_MUST_CHECK;
-/* Opens for writing; what it holds then is durable. PS_E_NEWER. */
-int oq_spill_file_open(const char *path, const char *vfs, int lock, struct ps_db_file **ret_file,
-                       struct ps_fault *fault) PS_MUST_CHECK;
+/* To lock, create and open it. */
+extern const struct ps_db_kind oq_spill_kind;
+
 /* *ret_last = the last number, *ret_count = how many there are; with none, *ret_last is as it was.
  */
 int oq_spill_file_count(struct ps_db_file *file, int64_t *ret_last, uint64_t *ret_count,

@@ -170,9 +170,11 @@ static int write_kept(struct oq_spill_writer *writer, struct ps_fault *fault)
 
 static int open_file(struct oq_spill_writer *writer, struct ps_fault *fault)
 {
+    const struct ps_db_file_settings settings = {&oq_spill_kind, writer->path, writer->vfs,
+                                                 writer->lock};
     uint64_t count;
     int64_t last = writer->last;
-    int err = oq_spill_file_open(writer->path, writer->vfs, writer->lock, &writer->file, fault);
+    int err = ps_db_file_open(&settings, &writer->file, fault);
     if (err == 0)
         err = oq_spill_file_count(writer->file, &writer->last, &count, fault);
     if (err != 0)
@@ -478,9 +480,9 @@ int oq_spill_writer_open(const struct oq_spill_settings *settings,
         ps_fault(fault, err, path, "no memory or descriptors for the spill");
         goto fail;
     }
-    err = oq_spill_file_lock(path, &writer->lock, fault);
+    err = ps_db_file_lock(&oq_spill_kind, path, &writer->lock, fault);
     if (err == 0)
-        err = oq_spill_file_create(path, writer->vfs, fault);
+        err = ps_db_file_create(&oq_spill_kind, path, writer->vfs, fault);
     if (err == 0)
         err = open_file(writer, fault);
     if (err == 0)

@@ -68,17 +68,7 @@ struct cfg_db {
 static const char tables[] =
     CREATE
     "CREATE TABLE audit(seq INTEGER PRIMARY KEY, line TEXT NOT NULL) STRICT;";
-/* clang-format on */
 
-static const struct ps_db_kind kind = {
-    .name = "control.db",
-    .holds = "the decisions in it, with the sales and limits of the settings; orders are not in it",
-    .application_id = APPLICATION_ID,
-    .format = SCHEMA,
-    .tables = tables,
-};
-
-/* clang-format off */
 #define FLAG(condition) "CASE WHEN " condition " THEN 'true' ELSE 'false' END"
 #define BLOCKS(kind, old) \
     "INSERT INTO documents SELECT '" kind "', subject, 1, 1," \
@@ -146,6 +136,16 @@ static const char *const statements[] = {
     [DROP_LINES] = "DELETE FROM audit WHERE seq <= ?1",
 };
 /* clang-format on */
+
+static const struct ps_db_kind kind = {
+    .name = "control.db",
+    .holds = "the decisions in it, with the sales and limits of the settings; orders are not in it",
+    .application_id = APPLICATION_ID,
+    .format = SCHEMA,
+    .tables = tables,
+    .statements = statements,
+    .statement_count = PS_ARRAY_LEN(statements),
+};
 
 /* --- Opening. --- */
 
@@ -221,12 +221,7 @@ int cfg_db_lock(const char *path, const char *vfs, int *ret_lock, struct ps_faul
 int cfg_db_open(const char *path, const char *vfs, int lock, struct cfg_db **ret_db,
                 struct ps_fault *fault)
 {
-    const struct ps_db_file_settings settings = {.kind = &kind,
-                                                 .path = path,
-                                                 .vfs = vfs,
-                                                 .lock = lock,
-                                                 .statements = statements,
-                                                 .statement_count = PS_ARRAY_LEN(statements)};
+    const struct ps_db_file_settings settings = {&kind, path, vfs, lock};
     struct cfg_db *db = calloc(1, sizeof *db);
 
     if (db == NULL)

@@ -81,8 +81,9 @@ static void journal_put(const char *text)
     struct ps_db_file *file;
     bool unknown;
     int lock;
-    assert_ok(oq_journal_file_lock(journal, &lock, NULL));
-    assert_ok(oq_journal_file_open(journal, NULL, lock, &file, NULL));
+    assert_ok(ps_db_file_lock(&oq_journal_kind, journal, &lock, NULL));
+    const struct ps_db_file_settings settings = {&oq_journal_kind, journal, NULL, lock};
+    assert_ok(ps_db_file_open(&settings, &file, NULL));
     assert_ok(oq_journal_file_begin(file, OQ_JOURNAL_NO_NOTE, NULL));
     assert_ok(oq_journal_file_insert(file, ++journal_end, PS_STR("sale"), str(text), NULL));
     assert_ok(ps_db_file_commit(file, &unknown, NULL));
@@ -95,7 +96,7 @@ static void journal_make(void)
     dir = temp_dir_make();
     journal_end = 0;
     snprintf(journal, sizeof journal, "%s/journal.db", dir.path);
-    assert_ok(oq_journal_file_create(journal, NULL, NULL));
+    assert_ok(ps_db_file_create(&oq_journal_kind, journal, NULL, NULL));
 }
 
 static void journal_drop(void)
@@ -444,7 +445,7 @@ static void a_journal_that_takes_the_place_of_another_is_noticed(void **state)
         (void)unlink(old);
     }
     journal_end = 0;
-    assert_ok(oq_journal_file_create(journal, NULL, NULL));
+    assert_ok(ps_db_file_create(&oq_journal_kind, journal, NULL, NULL));
     put_orders(1, 2);
     int err = 0;
     for (int i = 0; i < 100 && err == 0; i++)

@@ -9,16 +9,19 @@
 #include <stdio.h>
 #include <sys/stat.h>
 
+enum { INSERT, INSERT_LARGE, COUNT };
+static const char *const statements[] = {[INSERT] = "INSERT INTO row VALUES (?1)",
+                                         [INSERT_LARGE] = "INSERT INTO large VALUES (zeroblob(?1))",
+                                         [COUNT] = "SELECT count(*) FROM row WHERE number = ?1"};
+
 static const struct ps_db_kind kind = {.name = "test file",
                                        .holds = "the rows in it",
                                        .application_id = 0x50535478,
                                        .format = 2,
                                        .tables = "CREATE TABLE row (number INTEGER PRIMARY KEY);"
-                                                 "CREATE TABLE large (bytes BLOB)"};
-enum { INSERT, INSERT_LARGE, COUNT };
-static const char *const statements[] = {[INSERT] = "INSERT INTO row VALUES (?1)",
-                                         [INSERT_LARGE] = "INSERT INTO large VALUES (zeroblob(?1))",
-                                         [COUNT] = "SELECT count(*) FROM row WHERE number = ?1"};
+                                                 "CREATE TABLE large (bytes BLOB)",
+                                       .statements = statements,
+                                       .statement_count = PS_ARRAY_LEN(statements)};
 
 static struct temp_dir dir;
 static const char *path;
@@ -28,12 +31,7 @@ static struct ps_fault fault;
 
 static struct ps_db_file_settings settings_of(const struct ps_db_kind *of)
 {
-    return (struct ps_db_file_settings){.kind = of,
-                                        .path = path,
-                                        .vfs = FAULTY_VFS,
-                                        .lock = lock,
-                                        .statements = statements,
-                                        .statement_count = PS_ARRAY_LEN(statements)};
+    return (struct ps_db_file_settings){.kind = of, .path = path, .vfs = FAULTY_VFS, .lock = lock};
 }
 
 static void open_file(void)
