@@ -329,11 +329,12 @@ static int spill_close(struct oq_log *log, int64_t timeout_ms)
     struct spill *spill = spill_of(log);
     if (spill->closed)
         return 0;
-    atomic_store_explicit(&spill->deadline_ns, now_ns() + timeout_ms * PS_NS_PER_MS,
-                          memory_order_relaxed);
+    int64_t deadline_ns = now_ns() + timeout_ms * PS_NS_PER_MS;
+    atomic_store_explicit(&spill->deadline_ns, deadline_ns, memory_order_relaxed);
     int err = oq_log_close(kafka_of(log), timeout_ms);
+    int64_t left_ns = deadline_ns - now_ns();
     if (err == 0)
-        err = oq_spill_writer_stop(spill->writer);
+        err = oq_spill_writer_stop(spill->writer, left_ns > 0 ? left_ns / PS_NS_PER_MS : 0);
     spill->closed = err == 0;
     return err;
 }
@@ -417,7 +418,7 @@ int oq_spill_open(const struct oq_spill_settings *settings,
     return 0;
 fail:
     /* Kafka's thread, when it hangs, still uses it all. */
-    if (err != PS_E_TIMEOUT && oq_spill_writer_stop(spill->writer) == 0) {
+    if (err != PS_E_TIMEOUT && oq_spill_writer_stop(spill->writer, 0) == 0) {
         oq_spill_writer_free(spill->writer);
         free(spill);
     }

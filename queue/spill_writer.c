@@ -27,7 +27,7 @@
 #define BATCH_MAX 512
 /* Orders that wait, above which no more are taken in; what is in flight comes all the same. */
 #define WAITING_MAX 4096
-/* For the last write to the disk when it stops. */
+/* For the write that is in the disk's hands at the deadline of a stop. */
 #define STOP_GRACE_MS 2000
 
 /* An order on its way to the file, with as much of the record's text as it has. */
@@ -510,13 +510,13 @@ int oq_spill_writer_start(struct oq_spill_writer *writer, void (*wake)(void *ctx
     return 0;
 }
 
-int oq_spill_writer_stop(struct oq_spill_writer *writer)
+int oq_spill_writer_stop(struct oq_spill_writer *writer, int64_t timeout_ms)
 {
     if (!writer->thread_runs)
         return 0;
     atomic_store(&writer->stop, true);
     wake_writer(writer);
-    if (ps_event_wait(writer->ended, STOP_GRACE_MS) != 0)
+    if (ps_event_wait(writer->ended, timeout_ms + STOP_GRACE_MS) != 0)
         return PS_E_TIMEOUT;
     pthread_join(writer->thread, NULL);
     writer->thread_runs = false;

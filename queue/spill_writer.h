@@ -23,9 +23,9 @@ int oq_spill_writer_open(const struct oq_spill_settings *settings,
 /* Starts the thread. `wake(ctx)` is called on it when there is something for the log's thread. */
 int oq_spill_writer_start(struct oq_spill_writer *writer, void (*wake)(void *ctx), void *ctx,
                           struct ps_fault *fault) PS_MUST_CHECK;
-/* After the log's thread has ended. PS_E_TIMEOUT: a write to the disk hangs; oq_spill_writer_free
- * then does nothing. */
-int oq_spill_writer_stop(struct oq_spill_writer *writer) PS_MUST_CHECK;
+/* After the log's thread has ended. PS_E_TIMEOUT: a write to the disk hangs, `timeout_ms` and 2 s
+ * long; oq_spill_writer_free then does nothing. */
+int oq_spill_writer_stop(struct oq_spill_writer *writer, int64_t timeout_ms) PS_MUST_CHECK;
 void oq_spill_writer_free(struct oq_spill_writer *writer); /* NULL is allowed */
 
 /* --- Any thread, relaxed. --- */

@@ -6,6 +6,7 @@
 #include "tests/unit/records.h"
 #include "tests/unit/temp_dir.h"
 
+#include <pthread.h>
 #include <sched.h>
 #include <sqlite3.h>
 #include <string.h>
@@ -42,7 +43,7 @@ static int set_up(void **state)
 static int tear_down(void **state)
 {
     (void)state;
-    assert_ok(oq_spill_writer_stop(writer));
+    assert_ok(oq_spill_writer_stop(writer, PATIENCE_MS));
     oq_spill_writer_free(writer);
     temp_dir_remove(&dir);
     return 0;
@@ -140,6 +141,27 @@ static void that_the_file_works_again_is_said_however_late_its_failure_was_repor
     assert_false(oq_spill_writer_broken(writer));
 }
 
+static void *heal_later(void *arg)
+{
+    (void)arg;
+    usleep(2500000); /* longer than a stop waits that has no time left */
+    faulty_vfs_heal();
+    return NULL;
+}
+
+static void a_slow_disk_is_waited_for_as_long_as_the_stop_may_take(void **state)
+{
+    (void)state;
+    pthread_t healer;
+    faulty_vfs_hang(FAULTY_SYNC, FAULTY_WAL);
+    put(0, 1);
+    faulty_vfs_wait_hung();
+    assert_ok(pthread_create(&healer, NULL, heal_later, NULL));
+    int err = oq_spill_writer_stop(writer, PATIENCE_MS);
+    pthread_join(healer, NULL);
+    assert_ok(err);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -148,6 +170,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(
             that_the_file_works_again_is_said_however_late_its_failure_was_reported, set_up,
             tear_down),
+        cmocka_unit_test_setup_teardown(a_slow_disk_is_waited_for_as_long_as_the_stop_may_take,
+                                        set_up, tear_down),
     };
     faulty_vfs_register();
     return cmocka_run_group_tests(tests, NULL, NULL);
