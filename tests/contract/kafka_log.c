@@ -99,14 +99,25 @@ int gateway_try_spill(struct gateway *gateway, const struct oq_spill_settings *s
     return keep(gateway, oq_spill_open(settings, &callbacks, &gateway->log, &gateway->fault));
 }
 
-void gateway_open(struct gateway *gateway, const char *where)
+static void open_with(struct gateway *gateway, const struct oq_kafka_settings *settings)
 {
-    const struct oq_kafka_settings settings = kafka_settings(where);
-    int err = gateway_try(gateway, &settings);
+    int err = gateway_try(gateway, settings);
     if (err != 0)
         fprintf(stderr, "%s: %s\n", gateway->fault.path, gateway->fault.text);
     assert_ok(err);
     assert_true(oq_log_available(gateway->log));
+}
+
+void gateway_open(struct gateway *gateway, const char *where)
+{
+    const struct oq_kafka_settings settings = kafka_patient(where);
+    open_with(gateway, &settings);
+}
+
+void gateway_open_hasty(struct gateway *gateway, const char *where)
+{
+    const struct oq_kafka_settings settings = kafka_settings(where);
+    open_with(gateway, &settings);
 }
 
 void gateway_close(struct gateway *gateway)
@@ -115,6 +126,19 @@ void gateway_close(struct gateway *gateway)
     oq_log_free(gateway->log);
     log_watch_done(&gateway->watch);
     *place_of(gateway) = NULL;
+}
+
+void gateway_hold_well(struct gateway *gateway, struct log_hold *hold)
+{
+    struct oq_log_view view;
+    for (;;) {
+        log_watch_wait_back(&gateway->watch, 0);
+        log_hold(hold, gateway->log); /* its thread alone changes the state */
+        oq_log_view(gateway->log, &view);
+        if (view.state == OQ_LOG_WELL)
+            return;
+        log_let_go(hold);
+    }
 }
 
 void gateway_append(struct gateway *gateway, const struct oq_event *event, uint64_t handle)
@@ -140,12 +164,15 @@ enum oq_outcome gateway_outcome_of(struct gateway *gateway, uint64_t handle)
 
 void gateway_fence(struct gateway *gateway, int64_t epoch, uint32_t partitions)
 {
-    size_t before = gateway->watch.outcome_count;
     const struct oq_event fence = fenced(epoch, partitions, epoch == 1);
+    struct log_hold hold;
+    gateway_hold_well(gateway, &hold);
+    size_t before = gateway->watch.outcome_count;
     for (uint32_t i = 0; i < partitions; i++) {
         const struct oq_ticket ticket = {.handle = 1000000 + i};
         assert_ok(oq_log_append_to(gateway->log, i, &fence, &ticket));
     }
+    log_let_go(&hold);
     log_watch_wait_outcomes(&gateway->watch, before + partitions);
 }
 
@@ -153,8 +180,11 @@ void gateway_begin_sale(struct gateway *gateway)
 {
     struct oq_event stock = adjusted("initial:sale/sku", 1000, 1);
     size_t before = gateway->watch.outcome_count;
+    struct log_hold hold;
     gateway_fence(gateway, 1, PARTITIONS);
+    gateway_hold_well(gateway, &hold);
     gateway_append(gateway, &stock, 1000100);
+    log_let_go(&hold);
     log_watch_wait_outcomes(&gateway->watch, before + PARTITIONS + 1);
 }
 

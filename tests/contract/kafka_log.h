@@ -34,12 +34,17 @@ int kafka_tear_down(void **state);
 struct oq_kafka_settings kafka_settings(const char *where);
 /* The same, but a busy machine does not look like a Kafka that is away. */
 struct oq_kafka_settings kafka_patient(const char *where);
+/* With the settings given. */
 int gateway_try(struct gateway *gateway, const struct oq_kafka_settings *settings);
 int gateway_try_spill(struct gateway *gateway, const struct oq_spill_settings *settings);
+/* Patient; hasty: to fail, so that this is noticed soon. */
 void gateway_open(struct gateway *gateway, const char *where);
+void gateway_open_hasty(struct gateway *gateway, const char *where);
 /* Without its outcomes being looked at. */
 void gateway_close(struct gateway *gateway);
 
+/* Holds the log's thread, at a moment at which the log takes records. */
+void gateway_hold_well(struct gateway *gateway, struct log_hold *hold);
 void gateway_append(struct gateway *gateway, const struct oq_event *event, uint64_t handle);
 void gateway_append_order(struct gateway *gateway, uint32_t number, int64_t epoch);
 enum oq_outcome gateway_outcome_of(struct gateway *gateway, uint64_t handle);

@@ -361,7 +361,7 @@ static void a_topic_that_is_spoiled_later_stops_the_log_until_it_is_mended(void 
 {
     (void)state;
     static struct gateway gateway;
-    struct oq_kafka_settings settings = kafka_settings(broker.direct);
+    struct oq_kafka_settings settings = kafka_patient(broker.direct);
     settings.check_ms = 200;
     assert_ok(gateway_try(&gateway, &settings));
     gateway_begin_sale(&gateway);
@@ -574,7 +574,7 @@ static void sell_through(void (*fault)(void), void (*mend)(void))
     enum { ORDERS = 200 };
     uint32_t taken = 0;
     uint32_t kept = 0;
-    gateway_open(&seller, broker.proxied);
+    gateway_open_hasty(&seller, broker.proxied);
     gateway_begin_sale(&seller);
     size_t others = seller.watch.outcome_count;
     for (uint32_t i = 0; i < ORDERS; i++) {
@@ -755,19 +755,22 @@ static void a_producer_that_fails_for_good_costs_no_order(void **state)
     enum { ORDERS = 60 };
     static struct gateway gateway;
     struct oq_log_stats before, after;
+    struct log_hold hold;
     uint32_t kept = 0;
 
     (void)state;
-    gateway_open(&gateway, broker.proxied);
+    gateway_open_hasty(&gateway, broker.proxied);
     gateway_begin_sale(&gateway);
     size_t others = gateway.watch.outcome_count;
     oq_log_stats(gateway.log, &before);
     for (uint32_t i = 0; i < ORDERS; i++) {
         if (i == ORDERS / 3) {
             log_watch_wait_outcomes(&gateway.watch, others + i);
+            gateway_hold_well(&gateway, &hold); /* before it looks for answers */
             swallow_answers();
         }
-        if (i == 2 * ORDERS / 3) { /* a third has been sent and is not acknowledged */
+        if (i == 2 * ORDERS / 3) { /* a third is sent and not acknowledged */
+            log_let_go(&hold);
             usleep(100000);
             assert_int_equal(
                 rd_kafka_test_fatal_error(atomic_load(&newest_producer),
@@ -775,7 +778,8 @@ static void a_producer_that_fails_for_good_costs_no_order(void **state)
                 RD_KAFKA_RESP_ERR_NO_ERROR);
             mend_network();
         }
-        wait_available(&gateway);
+        if (i < ORDERS / 3 || i >= 2 * ORDERS / 3)
+            wait_available(&gateway);
         gateway_append_order(&gateway, i, 1);
     }
     log_watch_wait_outcomes(&gateway.watch, others + ORDERS);
@@ -800,7 +804,7 @@ static void a_log_opens_while_kafka_is_away_and_is_ready_by_itself(void **state)
 {
     (void)state;
     static struct gateway gateway;
-    struct oq_kafka_settings settings = kafka_settings(broker.proxied);
+    struct oq_kafka_settings settings = kafka_patient(broker.proxied);
     gateway_open(&gateway, broker.direct);
     gateway_begin_sale(&gateway);
     gateway_close(&gateway);
@@ -832,16 +836,20 @@ static void an_order_that_may_have_been_sent_is_unknown_when_the_log_closes(void
 {
     (void)state;
     static struct gateway gateway;
+    static struct gateway other;
     gateway_open(&gateway, broker.proxied);
     gateway_begin_sale(&gateway);
+    gateway_open(&other, broker.direct);
     struct log_hold hold;
-    log_hold(&hold, gateway.log);
+    gateway_hold_well(&gateway, &hold);
     gateway_append_order(&gateway, 1, 1);
     swallow_answers();
     log_let_go(&hold);
+    log_watch_wait_records(&other.watch, PARTITIONS + 1 + 1); /* so it was sent */
     assert_ok(oq_log_close(gateway.log, 300));
     assert_int_equal(gateway_outcome_of(&gateway, 1), OQ_UNKNOWN);
     mend_network();
+    gateway_close(&other);
     gateway_close(&gateway);
 }
 
@@ -851,11 +859,11 @@ static void an_unknown_order_of_an_ended_epoch_is_rejected_by_a_record(void **st
     (void)state;
     static struct gateway gateway;
     static struct gateway rebuilder;
-    gateway_open(&gateway, broker.proxied);
+    gateway_open_hasty(&gateway, broker.proxied);
     gateway_begin_sale(&gateway);
     gateway_open(&rebuilder, broker.direct);
     struct log_hold hold;
-    log_hold(&hold, gateway.log);
+    gateway_hold_well(&gateway, &hold);
     gateway_append_order(&gateway, 1, 1);
     struct oq_event lowering = adjusted("adjust:sale/less", -3, 1);
     gateway_append(&gateway, &lowering, 2);
