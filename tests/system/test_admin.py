@@ -87,7 +87,7 @@ def test_a_note_of_a_token_counts_characters(gateway):
 
 
 def test_a_token_expires(gateway):
-    made = token(gateway, "viewer", expires_at=rfc3339(2))
+    made = token(gateway, "viewer", expires_at=rfc3339(4))
 
     def asked():
         """When the answer had come, and what it was."""

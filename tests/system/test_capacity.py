@@ -5,7 +5,7 @@ import signal
 import subprocess
 
 import pytest
-from faults import build_library
+from faults import build_library, in_memory
 from penstock import ANY_VERSION, REHEARSE, ROOT, Gateway, wait_until
 
 # A commit of at most 4 orders takes at least 20 ms: below 200 orders a second, far below what any machine here can send.
@@ -22,7 +22,7 @@ def slow_disk(tmp_path_factory):
 
 @pytest.fixture
 def gateway(slow_disk):
-    with Gateway(settings=SETTINGS, env=slow_disk) as g:
+    with in_memory() as directory, Gateway(directory, SETTINGS, slow_disk) as g:
         yield g
 
 

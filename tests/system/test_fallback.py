@@ -355,7 +355,7 @@ def test_nobody_waits_in_the_queue_beyond_the_first_byte(one_worker, shop):
     """The whole answer has a minute."""
     shop.freeze()
     put_pool(one_worker, "web", shop, queue_max=50)
-    change_route(one_worker, "product", first_byte_ms=1000)
+    change_route(one_worker, "product", first_byte_ms=4000)  # all are there before half of it has passed
     began = time.monotonic()
     why = outcomes(crowd(one_worker, figure(one_worker, "limit") + 50))
     assert time.monotonic() - began < 20

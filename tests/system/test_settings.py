@@ -29,7 +29,7 @@ def check(tmp_path):
 
 
 def events(gateway, name=None):
-    found = [json.loads(line) for line in gateway.log_path.read_text().splitlines() if line.startswith("{")]
+    found = [json.loads(line) for line in gateway.log_path.read_text().splitlines() if line.startswith("{") and line.endswith("}")]
     return [event for event in found if name is None or event["event"] == name]
 
 
