@@ -77,18 +77,18 @@ def test_the_time_of_a_server_that_could_not_be_reached_is_part_of_it(gateway):
 
 def test_a_server_that_could_not_be_reached_leaves_time_for_another_one(gateway):
     with Misbehaving("never_connects") as unreached, Upstream() as good:
-        lead(gateway, "other", unreached, good, first_byte_ms=1000, total_ms=20000)
+        lead(gateway, "other", unreached, good, first_byte_ms=2000, total_ms=20000)
         tried = [timed(gateway, "GET", f"/{number}") for number in range(4)]
         assert [answer.status for answer, _ in tried] == [200] * 4, tried
 
 
 def test_the_time_in_which_a_client_sends_its_body_is_no_part_of_it(gateway):
     with Upstream() as shop:
-        lead(gateway, "upload", shop, first_byte_ms=500, total_ms=20000)
+        lead(gateway, "upload", shop, first_byte_ms=1000, total_ms=20000)
         with socket.create_connection(("127.0.0.1", gateway.port), 10) as client:
             client.sendall(b"POST /slow HTTP/1.1\r\nHost: shop\r\nConnection: close\r\nContent-Length: 4\r\n\r\n")
             for byte in b"slow":
-                time.sleep(0.3)
+                time.sleep(0.4)
                 client.sendall(bytes([byte]))
             (status, body, _), = read_all([client])
             assert (status, body) == (200, b"POST /slow 4\n")
@@ -100,4 +100,4 @@ def test_the_time_in_which_a_client_sends_its_body_is_no_part_of_it(gateway):
                 began = time.monotonic()
                 client.sendall(bytes([byte]))
             (status, _, _), = read_all([client])
-            assert status == 504 and 0.4 < time.monotonic() - began < 2
+            assert status == 504 and 0.9 < time.monotonic() - began < 3
