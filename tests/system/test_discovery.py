@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from cluster import PATIENT, Cluster, allowed_s
 from dns import Dns
+from faults import in_memory
 from pages import PATIENT_ROUTE
 from penstock import ANY_VERSION, Gateway, call, wait_until
 from upstreams import Upstream
@@ -329,7 +330,7 @@ def test_five_hundred_endpoints_cost_one_change_a_second():
         with ThreadPoolExecutor(4) as threads:
             list(threads.map(beat, [addresses[n::4] for n in range(4)]))
 
-    with Gateway() as gateway:  # where nothing else is registered, or ends
+    with in_memory() as directory, Gateway(directory) as gateway:  # where nothing else is registered, and no slow disk lets one end
         pools = [put_pool(gateway, {"registration": True}) for _ in range(2)]
         addresses = [(pool, f"127.0.1.{n}:9") for pool in pools for n in range(250)]
         beat_all()

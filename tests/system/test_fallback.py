@@ -122,7 +122,7 @@ def test_the_order_ends_by_itself_and_outlives_a_restart(shop, tmp_path):
     with Gateway(tmp_path) as gateway:
         gateway.no_limits()
         put_pool(gateway, "web", shop)
-        for name, ttl_s in (("long", 600), ("short", 3)):
+        for name, ttl_s in (("long", 600), ("short", 6)):
             put_route(gateway, name, path=f"/{name}/", pool="web", fallback=[SORRY])
             assert gateway.admin("POST", f"/admin/v1/routes/{name}/fallback", {"ttl_s": ttl_s}).status == 200
         pins = {name: route(gateway, name)["pin"] for name in ("long", "short")}
