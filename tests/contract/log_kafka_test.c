@@ -544,7 +544,7 @@ static void a_record_that_the_disk_has_damaged_stops_the_log_for_good(void **sta
     settings.open_wait_ms = 3000;
     assert_ok(gateway_try(&later, &settings));
     for (int tries = 0; !log_watch_says(&later.watch, "estart the gateway"); tries++) {
-        assert_true(tries < 500);
+        assert_true(tries < 1500);
         usleep(20000);
     }
     assert_false(oq_log_available(later.log));

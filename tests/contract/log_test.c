@@ -319,10 +319,16 @@ static void closing_finishes_what_was_taken_and_takes_nothing_more(void **state)
     assert_int_equal(watch.record_count, 30);
 }
 
-/* Within the time that close adds for a slow disk. */
-static void *let_go_later(void *hold)
+static void do_nothing(void *arg)
 {
-    usleep(200000);
+    (void)arg;
+}
+
+/* As soon as the close has begun: within the time that it adds for a slow disk. */
+static void *let_go_of_closing(void *hold)
+{
+    while (oq_log_call(log_, do_nothing, NULL) != PS_E_CLOSED)
+        usleep(1000);
     log_let_go(hold);
     return NULL;
 }
@@ -335,7 +341,7 @@ static void what_is_not_finished_in_time_is_refused(void **state)
     for (uint32_t i = 0; i < 30; i++)
         assert_ok(log_append_order(i));
     pthread_t later;
-    assert_ok(pthread_create(&later, NULL, let_go_later, &hold));
+    assert_ok(pthread_create(&later, NULL, let_go_of_closing, &hold));
     assert_ok(oq_log_close(log_, 0));
     pthread_join(later, NULL);
     assert_int_equal(watch.outcome_count, 30);
