@@ -251,14 +251,22 @@ int inv_feed_install(struct inv_feed *feed)
     return wait_for_replies(feed, 0);
 }
 
+/* Whatever they say: a link that is lost answers all. */
+static void wait_for_all(struct inv_feed *feed)
+{
+    while (feed->out > 0)
+        (void)uv_run(&feed->loop, UV_RUN_ONCE);
+}
+
 /* Drops what was sent, if the server is still there. */
 static void drop_sent(struct inv_feed *feed)
 {
-    if (!feed->sent || feed->maybe_installed || ps_redis_link_state(feed->link) != PS_REDIS_READY)
+    if (!feed->sent || feed->maybe_installed)
         return;
-    feed->err = 0;
-    if (wait_for_replies(feed, 0) == 0 && send_end(feed, INV_SCRIPT_DROP, on_dropped) == 0)
-        (void)wait_for_replies(feed, 0);
+    wait_for_all(feed);
+    if (ps_redis_link_state(feed->link) == PS_REDIS_READY &&
+        send_end(feed, INV_SCRIPT_DROP, on_dropped) == 0)
+        wait_for_all(feed);
 }
 
 void inv_feed_close(struct inv_feed *feed)

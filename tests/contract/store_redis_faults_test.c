@@ -9,6 +9,9 @@
 
 #include <signal.h>
 #include <stdio.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
 
 /* --- callbacks that reserve --- */
 
@@ -201,6 +204,37 @@ static void a_load_that_fills_the_memory_leaves(void **state)
     assert_int_equal(buy(&one, 1, "ann", ""), INV_RESERVED); /* as before */
 }
 
+/* After 100 ms, while this process waits. */
+static pid_t let_server_go_on(void)
+{
+    const struct timespec pause = {.tv_nsec = 100000000};
+    pid_t helper = fork();
+    assert_true(helper >= 0);
+    if (helper > 0)
+        return helper;
+    (void)nanosleep(&pause, NULL);
+    (void)kill(server.pid, SIGCONT);
+    _exit(0);
+}
+
+/* The server takes the parts from its socket one after the other, and so its refusals come, too. */
+static void a_load_leaves_also_when_its_parts_are_refused_one_by_one(void **state)
+{
+    enum { CHUNK = 1000, CHUNKS = 6 };
+    (void)state;
+    struct inv_load *load = load_of(&one, EPOCH + 1);
+    fill_chunks(load, 0, CHUNK + 1);
+    while (redis_number(&server, "EXISTS ps:{drop}:%d:order", EPOCH + 1) == 0) {
+    }
+    redis_do(&server, "CONFIG SET maxmemory 1");
+    assert_int_equal(kill(server.pid, SIGSTOP), 0);
+    fill_chunks(load, CHUNK + 1, CHUNKS * CHUNK - 1);
+    pid_t helper = let_server_go_on();
+    assert_int_equal(inv_load_install(load, &one.sale), PS_E_FULL);
+    assert_int_equal(redis_number(&server, "EXISTS ps:{drop}:%d:order", EPOCH + 1), 0);
+    assert_int_equal(waitpid(helper, NULL, 0), helper);
+}
+
 /* --- a server that forbids what the sale will need --- */
 
 static void a_sale_is_not_opened_where_its_verdicts_would_be_forbidden(void **state)
@@ -299,6 +333,7 @@ int main(void)
         CLAIM(a_store_that_ends_answers_also_what_its_last_answers_ask_for),
         CLAIM(an_entry_whose_numbers_are_out_of_range_is_none),
         CLAIM(a_load_that_fills_the_memory_leaves),
+        CLAIM(a_load_leaves_also_when_its_parts_are_refused_one_by_one),
         CLAIM(a_sale_is_not_opened_where_its_verdicts_would_be_forbidden),
         CLAIM(a_verdict_that_becomes_forbidden_waits_and_gives_back_once),
         CLAIM(forced_open_nothing_is_reserved_and_verdicts_wait),
