@@ -75,7 +75,9 @@ void turn_ms(unsigned ms)
 
 void gateway_ready(struct gateway *gateway)
 {
-    while (!inv_store_ready(gateway->store))
+    struct ps_breaker_view view;
+    while (!inv_store_ready(gateway->store) || !inv_store_breaker(gateway->store, &view) ||
+           view.state != PS_BREAKER_CLOSED)
         turn();
 }
 

@@ -35,7 +35,7 @@ void start_two(void);
 char *url_of(const char *login, const char *database);
 
 void gateway_start(struct gateway *gateway, uint8_t number, const char *url);
-/* Waits until it is ready. */
+/* Waits until it is ready, and its calls all go through. */
 void gateway_ready(struct gateway *gateway);
 void gateway_stop(struct gateway *gateway);
 void turn(void);
