@@ -54,7 +54,6 @@ enum srv_header {
 #define SRV_HEAD_MAX           ((size_t)10 * 1024) /* usually */
 #define SRV_TARGET_MAX         2048                /* longer: 414 */
 #define SRV_FORWARDED_MAX      8                   /* lines of X-Forwarded-For; more: 400 */
-#define SRV_ANSWER_HEADER_MAX  16
 #define SRV_ANSWER_HEADER_TEXT 2048 /* header values of an answer together, in the slot */
 #define SRV_ANSWER_TEXT_MAX    6144 /* body of an answer, in the slot */
 

@@ -28,8 +28,6 @@
 #define SRV_PROGRESS ((uint64_t)16 * 1024)
 /* So much of an answer in parts may wait for its client. */
 #define SRV_UNSENT_MAX ((size_t)64 * 1024)
-/* Kept of what a client sends behind a request that waits. */
-#define SRV_KEPT_MAX SRV_IN_MAX
 /* A body that is too large is read to its end up to here, so that the client reads the 413. */
 #define SRV_DISCARD_MAX ((size_t)64 * 1024)
 

@@ -27,9 +27,8 @@ void up_registry_free(struct up_registry *registry); /* NULL is allowed */
 /* A table of what the store has now, which is the current one from now on; a reference of it is the
  * caller's. NULL: out of memory, the one before stays. */
 struct up_table *up_registry_build(struct up_registry *registry, const struct cfg_store *store);
-/* Each UP_TICK_MS: judges endpoints (judge.h), and closes what has left its pool for long enough.
+/* Each 100 ms: judges endpoints (judge.h), and closes what has left its pool for long enough.
  */
-#define UP_TICK_MS 100
 void up_registry_tick(struct up_registry *registry);
 
 /* Of the current table; NULL: there is none. Valid until the next one is built. */
