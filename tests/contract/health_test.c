@@ -93,7 +93,10 @@ static void on_read(uv_stream_t *stream, ssize_t nread, const uv_buf_t *buf)
     size_t len = strlen(server->answer), sent = 0;
     for (; server->by_bytes && sent < len; sent++) {
         out.base = (char *)(uintptr_t)server->answer + sent;
-        assert_int_equal(uv_try_write(stream, &out, 1), 1);
+        if (uv_try_write(stream, &out, 1) != 1) { /* who has asked is gone: the test ends */
+            close_peer(peer);
+            return;
+        }
     }
     out = uv_buf_init((char *)(uintptr_t)server->answer + sent, (unsigned)(len - sent));
     assert_int_equal(uv_write(&peer->write, stream, &out, 1, on_written), 0);
