@@ -253,7 +253,7 @@ static void on_connect(uv_connect_t *connect, int status)
         fail_with(attempt, "", err);
 }
 
-static void on_timeout(uv_timer_t *timer)
+static void end_late(uv_timer_t *timer)
 {
     struct check *check = timer->data;
     char why[UP_WHY_SIZE];
@@ -262,6 +262,13 @@ static void on_timeout(uv_timer_t *timer)
                    (long long)check->pool->rules.timeout_ms);
     drop_attempt(check);
     end_check(check, why);
+}
+
+/* libuv runs timers before it looks at sockets: where the thread has stood still, an answer that
+ * came in time is read first. */
+static void on_timeout(uv_timer_t *timer)
+{
+    uv_timer_start(timer, end_late, 1, 0);
 }
 
 static void make_sockaddr(const struct check *check, struct sockaddr_storage *ret_to)

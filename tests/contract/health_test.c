@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -19,6 +20,7 @@ struct server {
     const char *answer; /* NULL: it says nothing */
     bool by_bytes;      /* each byte alone */
     bool closes;        /* at once, or behind the answer */
+    unsigned stalls_ms; /* the thread stands still behind the answer */
     size_t asked;
     char request[1024]; /* the last one */
 };
@@ -100,6 +102,7 @@ static void on_read(uv_stream_t *stream, ssize_t nread, const uv_buf_t *buf)
     }
     out = uv_buf_init((char *)(uintptr_t)server->answer + sent, (unsigned)(len - sent));
     assert_int_equal(uv_write(&peer->write, stream, &out, 1, on_written), 0);
+    usleep(server->stalls_ms * 1000);
 }
 
 static void on_connection(uv_stream_t *listener, int status)
@@ -457,6 +460,21 @@ static void checks_come_at_their_interval_with_a_jitter(void **state)
     assert_true(rounds > 0);
 }
 
+static void an_answer_in_time_counts_although_the_thread_stood_still(void **state)
+{
+    struct fixture *f = *state;
+
+    start_server(f, good);
+    f->servers[0].stalls_ms = 1200;
+    f->doc.health.timeout_ms = 1000;
+    f->doc.health.interval_ms = 60000;
+    set(f, 1);
+    while (f->changes == 0)
+        run_for(f, 10);
+    assert_string_equal(f->last.why, "");
+    assert_int_equal(f->last.check, UP_CHECK_PASSING);
+}
+
 static void a_pool_of_256_endpoints_is_checked(void **state)
 {
     struct fixture *f = *state;
@@ -485,6 +503,8 @@ int main(void)
                                         begin, end),
         cmocka_unit_test_setup_teardown(new_rules_are_tried_at_once_and_decide_alone, begin, end),
         cmocka_unit_test_setup_teardown(checks_come_at_their_interval_with_a_jitter, begin, end),
+        cmocka_unit_test_setup_teardown(an_answer_in_time_counts_although_the_thread_stood_still,
+                                        begin, end),
         cmocka_unit_test_setup_teardown(a_pool_of_256_endpoints_is_checked, begin, end),
     };
 
