@@ -13,6 +13,7 @@
  * answers everybody, then tells the owner. The memory outlives every callback: it goes when libuv
  * has closed both timer and socket. */
 #include "common/redis_wire.h"
+#include "common/grow.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -57,16 +58,8 @@ static void lose_connection(struct ps_redis_wire *wire, int err, const char *why
 
 static int bytes_put(struct bytes *bytes, const char *at, size_t len)
 {
-    if (bytes->cap - bytes->len < len) {
-        size_t cap = bytes->cap > 0 ? bytes->cap : 4096;
-        while (cap - bytes->len < len)
-            cap *= 2;
-        char *more = realloc(bytes->at, cap);
-        if (more == NULL)
-            return PS_E_NOMEM;
-        bytes->at = more;
-        bytes->cap = cap;
-    }
+    if (ps_grow(&bytes->at, &bytes->cap, bytes->len + len, 1) < 0)
+        return PS_E_NOMEM;
     memcpy(bytes->at + bytes->len, at, len);
     bytes->len += len;
     return 0;

@@ -1,6 +1,7 @@
 /* See registry.h. */
 #include "gateway/upstream/registry.h"
 
+#include "common/grow.h"
 #include "common/id.h"
 #include "common/log.h"
 #include "common/sorted.h"
@@ -318,13 +319,8 @@ static int see_off(struct up_registry *registry, const struct up_table *next)
 
     for (size_t i = 0; last != NULL && i < last->pool_count; i++)
         most += last->pools[i].member_count;
-    if (most > registry->leaving_room) {
-        struct leaving *more = realloc(registry->leaving, most * sizeof *more);
-        if (more == NULL)
-            return PS_E_NOMEM;
-        registry->leaving = more;
-        registry->leaving_room = most;
-    }
+    if (ps_grow(&registry->leaving, &registry->leaving_room, most, sizeof *registry->leaving) < 0)
+        return PS_E_NOMEM;
     for (size_t i = 0; last != NULL && i < last->pool_count; i++) {
         const struct up_pool_view *pool = &last->pools[i];
         const struct up_pool_view *now = find_pool(next, pool->doc->name);

@@ -11,6 +11,7 @@
 #include "queue/settle/caller.h"
 #include "common/secret.h"
 #include "common/clock.h"
+#include "common/grow.h"
 #include "common/json.h"
 
 #include <curl/curl.h>
@@ -79,14 +80,8 @@ static size_t take_reply(char *bytes, size_t size, size_t count, void *ctx)
         caller->reply_too_long = true;
         return 0;
     }
-    if (caller->reply_len + len > caller->reply_room) {
-        size_t room = (caller->reply_len + len) * 2;
-        char *grown = realloc(caller->reply, room);
-        if (grown == NULL)
-            return 0;
-        caller->reply = grown;
-        caller->reply_room = room;
-    }
+    if (ps_grow(&caller->reply, &caller->reply_room, caller->reply_len + len, 1) < 0)
+        return 0;
     memcpy(caller->reply + caller->reply_len, bytes, len);
     caller->reply_len += len;
     return len;

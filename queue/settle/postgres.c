@@ -5,6 +5,7 @@
  * transaction that a frozen worker holds open. */
 #include "queue/settle/postgres.h"
 #include "common/clock.h"
+#include "common/grow.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -47,15 +48,9 @@ static int query_failed(struct st_pg *pg, const PGresult *result, struct ps_faul
 
 static void put_parameter(struct st_pg *pg, struct st_pg_text *text, const char *bytes, size_t len)
 {
-    if (text->room - text->len <= len) {
-        size_t room = (text->len + len + 1) * 2;
-        char *grown = realloc(text->at, room);
-        if (grown == NULL) {
-            pg->no_memory = true;
-            return;
-        }
-        text->at = grown;
-        text->room = room;
+    if (ps_grow(&text->at, &text->room, text->len + len + 1, 1) < 0) {
+        pg->no_memory = true;
+        return;
     }
     memcpy(text->at + text->len, bytes, len);
     text->len += len;
