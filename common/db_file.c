@@ -54,8 +54,8 @@
  * the disk's, which commits wait for when there is no other core: measured on one core, 4.7 ms for
  * 1024 pages and 3 ms until the disk had written them. */
 #define COPY_FRAMES 64
-/* Of the WAL, so much may be left for the writer to copy: while much is committed during a copy,
- * the WAL grows until that is the smaller part of it. */
+/* At most an eighth of the WAL may be left for the writer to copy. When more is committed during a
+ * copy, the WAL grows until that is an eighth of it. */
 #define REST_PART 8
 
 /* What the lock file's one byte says of the checkpoints of the file. */
