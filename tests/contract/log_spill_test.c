@@ -135,6 +135,14 @@ static void spill_orders(struct gateway *of, uint32_t first, uint32_t count)
         assert_int_equal(gateway_outcome_of(of, i), OQ_SPILLED);
 }
 
+static void append_for(uint32_t number, enum oq_outcome outcome)
+{
+    size_t before = gateway.watch.outcome_count;
+    assert_ok(append_order(&gateway, number));
+    log_watch_wait_outcomes(&gateway.watch, before + 1);
+    assert_int_equal(gateway_outcome_of(&gateway, number), outcome);
+}
+
 static size_t times_in_view(struct gateway *of, uint32_t order)
 {
     return gateway_count(of, OQ_ACCEPTED, OQ_REASON_NONE, order);
@@ -365,9 +373,7 @@ static void a_log_that_opens_while_kafka_is_away_spills_nothing(void **state)
     mend();
     log_watch_wait_back(&gateway.watch, 2);
     gateway_begin_sale(&gateway);
-    assert_ok(append_order(&gateway, 1));
-    log_watch_wait_outcomes(&gateway.watch, OPENING + 1);
-    assert_int_equal(gateway_outcome_of(&gateway, 1), OQ_LANDED);
+    append_for(1, OQ_LANDED);
     gateway_close(&gateway);
 }
 
@@ -380,9 +386,7 @@ static void what_the_disk_does_not_take_is_refused_and_never_lands(void **state)
     cut(&gateway);
     size_t notices = gateway.watch.notices;
     faulty_vfs_fail(FAULTY_WRITE, FAULTY_WAL, SQLITE_FULL, 0, FAULTY_FOR_EVER);
-    assert_ok(append_order(&gateway, 1));
-    log_watch_wait_outcomes(&gateway.watch, OPENING + 1);
-    assert_int_equal(gateway_outcome_of(&gateway, 1), OQ_REFUSED);
+    append_for(1, OQ_REFUSED);
     log_watch_wait_notices(&gateway.watch, notices + 1);
     assert_true(log_watch_notices(&gateway.watch, path));
     assert_false(oq_log_available(gateway.log));
@@ -434,12 +438,10 @@ static void a_window_that_comes_back_while_the_file_is_opened_anew_is_not_read_a
     begin(100);
     cut(&gateway);
     spill_orders(&gateway, 1, ORDERS);
-    size_t outcomes = gateway.watch.outcome_count, notices = gateway.watch.notices;
+    size_t notices = gateway.watch.notices;
     faulty_vfs_hang(FAULTY_OPEN_FOR_WRITING, FAULTY_DATABASE);
     faulty_vfs_fail(FAULTY_WRITE, FAULTY_WAL, SQLITE_FULL, 0, 1);
-    assert_ok(append_order(&gateway, ORDERS + 1));
-    log_watch_wait_outcomes(&gateway.watch, outcomes + 1);
-    assert_int_equal(gateway_outcome_of(&gateway, ORDERS + 1), OQ_REFUSED);
+    append_for(ORDERS + 1, OQ_REFUSED);
     faulty_vfs_wait_hung();
     mend();
     log_watch_wait_records(&gateway.watch, OPENING + 1); /* the window is of one order, or more */
@@ -463,9 +465,7 @@ static void fail_the_commit_of_an_order(enum faulty_file file, int times)
     cut(&gateway);
     size_t notices = gateway.watch.notices;
     faulty_vfs_fail(FAULTY_SYNC, file, SQLITE_IOERR_FSYNC, 0, times);
-    assert_ok(append_order(&gateway, 1));
-    log_watch_wait_outcomes(&gateway.watch, OPENING + 1);
-    assert_int_equal(gateway_outcome_of(&gateway, 1), OQ_UNKNOWN);
+    append_for(1, OQ_UNKNOWN);
     while (times == FAULTY_FOR_EVER && faulty_vfs_hits() < 2)
         usleep(1000);
     faulty_vfs_heal();
