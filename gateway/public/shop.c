@@ -454,7 +454,7 @@ void pub_shop_handle(struct pub_request *request)
         refuse(request, ANS_V_malformed, "the path has a segment of dots");
         return;
     }
-    if (http->in_parts && http->body_len > route->doc->body_max) {
+    if (http->oversized || (http->in_parts && http->body_len > route->doc->body_max)) {
         refuse(request, ANS_V_too_large, "the body is larger than this route takes");
         return;
     }

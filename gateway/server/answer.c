@@ -417,7 +417,7 @@ static void answer_request(struct srv_slot *slot, struct answer answer, char *he
         srv_close(connection, true);
         return;
     }
-    answer.close |= slot->close || slot->request.oversized || slot->unread || http->draining;
+    answer.close |= slot->close || slot->unread || http->draining;
     size_t most = OWN_FIELDS_MAX + answer.fields.len + (heap == NULL ? answer.body.len : 0);
     if (!srv_write_room(connection, most, &buf, &segment)) {
         free(heap);
@@ -562,7 +562,7 @@ void srv_answer_held(struct srv_request *request, const struct srv_forward *head
     }
     if (slot->to_head || !ps_http_has_body(head->status))
         body.len = 0;
-    slot->close |= slot->request.oversized || slot->unread || slot->http->draining;
+    slot->close |= slot->unread || slot->http->draining;
     size_t copied = body.len <= HELD_MIN ? body.len : 0;
     size_t most = OWN_FIELDS_MAX + head->fields.len + slot->fields_len + copied;
     if (!srv_write_room(connection, most, &buf, &segment)) {

@@ -13,7 +13,7 @@ uint64_t srv_suspend(struct srv_request *request)
     struct srv_slot *slot = (struct srv_slot *)request;
     struct srv_http *http = slot->http;
 
-    assert(slot->state == SRV_SLOT_HANDED && !request->oversized);
+    assert(slot->state == SRV_SLOT_HANDED);
     if (request->head == &http->parse) { /* the next head is read to there */
         slot->parse = *request->head;
         request->head = &slot->parse;

@@ -56,6 +56,7 @@ static void hand_over(struct srv_connection *connection, struct srv_slot *slot)
     request->overdue = http->overdue;
     http->guard.load.requests++;
     http->guard.load.waited_ns += request->waited_ns;
+    slot->close |= request->oversized;
     slot->state = SRV_SLOT_HANDED;
     http->in_flight++;
     http->on_request(request, http->ctx);

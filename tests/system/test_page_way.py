@@ -1,0 +1,57 @@
+"""A page's way is decided once, when its head is there, and what was decided stays until the last byte: whatever a client sends, and whatever operators
+change meanwhile, the gateway goes on. Freed memory is filled (MALLOC_PERTURB_), so that what reads it is seen."""
+import socket
+import time
+
+import pytest
+from pages import put_pool, put_route
+from penstock import Gateway, raw, wait_until
+from upstreams import Misbehaving, Upstream
+
+SORRY = {"kind": "static", "status": 200, "content_type": "text/plain", "body": "sorry\n"}
+FIXED = {"status": 200, "content_type": "text/plain", "body": "rules\n"}
+
+
+@pytest.fixture()
+def gateway():
+    with Gateway(env={"MALLOC_PERTURB_": "165"}, settings={"workers": 1}) as one:
+        one.no_limits()
+        yield one
+        assert one.process.poll() is None, one.log()
+
+
+@pytest.fixture()
+def shop():
+    with Upstream(lambda request: "shop") as one:
+        yield one
+
+
+def put_sorry_route(gateway, body="sorry\n"):
+    put_route(gateway, "product", path="/p/", pool="web", methods=["GET", "POST"], fallback=[{**SORRY, "body": body}])
+
+
+# --- A body that is too large. ---
+
+
+@pytest.mark.parametrize("route", [{"answer": FIXED}, {"redirect": {"status": 302, "location": "https://shop.example/"}}], ids=["answer", "redirect"])
+@pytest.mark.parametrize("body", [b"", b"x" * 5000, b"x" * 100000], ids=["none of it", "a little too much", "all of it"])
+def test_a_body_that_no_route_takes_is_refused(gateway, route, body):
+    put_route(gateway, "rules", path="/rules", match="exact", methods=["GET", "POST"], **route)
+    for method in (b"GET", b"POST"):
+        back = raw(gateway.port, method + b" /rules HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % (len(body) or 100000) + body)
+        assert back.startswith(b"HTTP/1.1 413 ") and b"Connection: close" in back, back
+    chunk = b"1000\r\n" + b"x" * 4096 + b"\r\n"
+    back = raw(gateway.port, b"POST /rules HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n" + 3 * chunk + b"0\r\n\r\n")
+    assert back.startswith(b"HTTP/1.1 413 "), back
+    assert gateway.public("GET", "/rules").status == route.get("answer", route.get("redirect"))["status"]
+
+
+def test_a_small_body_to_a_fixed_answer_is_dropped_and_the_connection_is_kept(gateway):
+    put_route(gateway, "rules", path="/rules", match="exact", methods=["GET", "POST"], answer=FIXED)
+    with socket.create_connection(("127.0.0.1", gateway.port), timeout=30) as client:
+        for _ in range(2):
+            client.sendall(b"POST /rules HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nhello")
+            back = b""
+            while not back.endswith(b"rules\n"):
+                back += client.recv(65536)
+            assert back.startswith(b"HTTP/1.1 200 ") and b"Connection: close" not in back, back
