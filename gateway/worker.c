@@ -266,11 +266,11 @@ static bool keeps_idle(void *ctx)
     return adm_feature_on(worker->deps.overload, worker->shard, CFG_FEATURE_long_keep_alive);
 }
 
-static bool wants_parts(const struct srv_request *request, void *ctx)
+static bool on_head(struct srv_request *request, void *ctx)
 {
-    const struct gw_worker *worker = ctx;
+    struct gw_worker *worker = ctx;
 
-    return pub_shop_wants_parts(&worker->listener, request);
+    return pub_shop_on_head(request, &worker->listener);
 }
 
 static void on_gone(struct srv_request *request, void *ctx)
@@ -328,7 +328,7 @@ static struct srv_settings http_settings(const struct gw_worker *worker)
         .is_trusted = is_trusted,
         .keeps_idle = keeps_idle,
         .on_gone = on_gone,
-        .wants_parts = wants_parts,
+        .on_head = on_head,
         .on_part = pub_shop_on_part,
         .on_room = pub_shop_on_room,
         .on_turn = on_turn,

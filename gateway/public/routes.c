@@ -9,6 +9,7 @@
 #include "gateway/orders/buy.h"
 #include "gateway/orders/lookup.h"
 #include "gateway/public/order_answers.h"
+#include "gateway/public/shop_internal.h"
 #include "gateway/public/status_page.h"
 #include "gateway/server/strict.h"
 
@@ -355,8 +356,9 @@ void pub_routes_handle(struct srv_request *http, void *ctx)
     request->http = http;
     if (pub_client_find(http, listener->trusted, listener->client_ip_header, &request->client) <
         0) {
-        pub_request_refuse(request, ANS_V_malformed,
-                           "a proxy has sent a client address that is none");
+        pub_shop_refuse(request, ANS_V_malformed,
+                        &(struct ans_problem_detail){
+                            .text = "a proxy has sent a client address that is none"});
         return;
     }
     asked->address = request->client.address;

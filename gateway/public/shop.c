@@ -391,39 +391,29 @@ static struct ps_str without_port(struct ps_str host)
     return len > 0 && host.at[len - 1] == ':' ? (struct ps_str){host.at, len - 1} : host;
 }
 
-/* NULL: none; *ret_other as in up_route_find. */
-static const struct up_route_view *look_up(const struct pub_listener *listener,
-                                           const struct srv_request *http,
-                                           const struct up_route_view **ret_other)
+bool pub_shop_on_head(struct srv_request *http, void *ctx)
 {
+    const struct pub_listener *listener = ctx;
     const struct up_table *table = up_worker_table(listener->shop);
+    struct pub_shop *shop = &((struct pub_request *)http->user)->shop;
 
-    *ret_other = NULL;
     if (table == NULL || is_of_api(http->path))
-        return NULL;
-    return up_route_find(table, without_port(http->header[SRV_H_HOST]), http->path,
-                         (enum ps_http_method)http->method, ret_other);
+        return false;
+    shop->route = up_route_find(table, without_port(http->header[SRV_H_HOST]), http->path,
+                                (enum ps_http_method)http->method, &shop->other);
+    if (shop->route != NULL || shop->other != NULL)
+        shop->hold = up_worker_hold(listener->shop);
+    return shop->route != NULL && shop->route->pool != NULL;
 }
 
-bool pub_shop_wants_parts(const struct pub_listener *listener, const struct srv_request *http)
+static void refuse_path(struct pub_request *request)
 {
-    const struct up_route_view *other, *route = look_up(listener, http, &other);
+    const struct up_route_view *other = request->shop.other;
 
-    return route != NULL && route->doc->pool[0] != '\0';
-}
-
-/* NULL: answered. */
-static const struct up_route_view *find_route(struct pub_request *request)
-{
-    const struct up_route_view *other, *route = look_up(request->listener, request->http, &other);
-
-    if (route != NULL)
-        return route;
     if (other != NULL)
         put_allow(request, other->doc->methods);
     refuse(request, other != NULL ? ANS_V_method_not_allowed : ANS_V_not_found,
            other != NULL ? NULL : "no such path");
-    return NULL;
 }
 
 /* False: answered. */
@@ -445,10 +435,12 @@ static bool is_admitted(struct pub_request *request, const struct cfg_route *rou
 void pub_shop_handle(struct pub_request *request)
 {
     const struct srv_request *http = request->http;
-    const struct up_route_view *route = find_route(request);
+    const struct up_route_view *route = request->shop.route;
 
-    if (route == NULL)
+    if (route == NULL) {
+        refuse_path(request);
         return;
+    }
     request->route = route->doc->name;
     if (up_path_has_dots(http->path)) {
         refuse(request, ANS_V_malformed, "the path has a segment of dots");
@@ -460,8 +452,6 @@ void pub_shop_handle(struct pub_request *request)
     }
     if (!is_admitted(request, route->doc))
         return;
-    request->shop =
-        (struct pub_shop){.hold = up_worker_hold(request->listener->shop), .route = route};
     if (route->doc->redirect.status != 0)
         pub_shop_answer(request, &(struct cfg_static){.status = route->doc->redirect.status},
                         route->doc->redirect.location, NULL);

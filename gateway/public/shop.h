@@ -16,6 +16,7 @@ struct pub_request;
 struct pub_shop {
     struct up_hold *hold; /* what `route` is of; NULL: no route, or answered */
     const struct up_route_view *route;
+    const struct up_route_view *other;  /* NULL, or one of this path that takes other methods */
     struct up_exchange *exchange;       /* NULL: none is under way */
     const struct up_pool_view *pool;    /* that it was sent to last */
     const struct up_endpoint *endpoint; /* that it was given to last; NULL: to none */
@@ -35,9 +36,11 @@ struct pub_shop {
 /* The request is answered, or kept. */
 void pub_shop_handle(struct pub_request *request);
 
-/* A request that goes to a pool: its body comes in parts. */
-bool pub_shop_wants_parts(const struct pub_listener *listener, const struct srv_request *http);
-/* As srv_settings has them; `ctx` is nobody's. */
+/* As srv_settings has them; `ctx` is the pub_listener. Decides the request's route, and holds its
+ * table until the request is answered or gone: whatever is exchanged meanwhile, this one goes by
+ * what was there when its head came. A request that goes to a pool has its body in parts. */
+bool pub_shop_on_head(struct srv_request *http, void *ctx);
+/* The same; `ctx` is nobody's. */
 bool pub_shop_on_part(struct srv_request *http, struct ps_str part, bool last, void *ctx);
 void pub_shop_on_room(struct srv_request *http, void *ctx);
 /* Its client has left. */

@@ -86,7 +86,7 @@ struct srv_request {
     bool overdue;           /* longer than others: the answer should be short, and is best a "no" */
     /* The client's when it is 1-64 bytes of [A-Za-z0-9._-], else a new UUIDv7. */
     struct ps_str request_id;
-    /* For the layer above: zeroed when the request is handed over; size given to srv_http_new. */
+    /* For the layer above: zeroed when the head is complete; size given to srv_http_new. */
     void *user;
 };
 
@@ -108,14 +108,17 @@ struct srv_settings {
     const char *client_ip_header;                                 /* NULL = none */
     bool (*is_trusted)(const struct ps_address *peer, void *ctx); /* may be NULL */
     /* The client of a kept request has left, or the server ends: its owner must forget it, and its
-     * handle is stale from now on. NULL: the owner may go on with the request; its answer goes
+     * handle is stale from now on. Called as well for a request that on_head has seen and that ends
+     * before it is handed over. NULL: the owner may go on with the request; its answer goes
      * nowhere. */
     void (*on_gone)(struct srv_request *request, void *ctx);
     /* Asked when a connection that is no trusted proxy's begins to be idle: may it be for long?
      * Else it is closed after a second. NULL: yes. */
     bool (*keeps_idle)(void *ctx);
-    /* Asked when a head is complete: shall its body come in parts, however long? NULL: no. */
-    bool (*wants_parts)(const struct srv_request *request, void *ctx);
+    /* A head is complete, and `user` is zeroed: what is decided of the request is decided here. True:
+     * its body, if it has one, comes in parts, however long. NULL: it does not. Then the request is
+     * handed over, at once or with its whole body; or on_gone says that it is not. */
+    bool (*on_head)(struct srv_request *request, void *ctx);
     /* A part of the body of a kept request; `last`: nothing follows, and `part` may be empty.
      * False: no more until srv_resume. */
     bool (*on_part)(struct srv_request *request, struct ps_str part, bool last, void *ctx);

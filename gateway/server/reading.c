@@ -13,6 +13,8 @@ void srv_slot_free(struct srv_slot *slot)
 {
     struct srv_http *http = slot->http;
 
+    if (slot->state == SRV_SLOT_BODY && http->settings.on_gone != NULL)
+        http->settings.on_gone(&slot->request, http->ctx);
     if (slot->state >= SRV_SLOT_SUSPENDED)
         TAILQ_REMOVE(&http->suspended, slot, entry);
     if (slot->state >= SRV_SLOT_HANDED)
@@ -49,8 +51,6 @@ static void hand_over(struct srv_connection *connection, struct srv_slot *slot)
         srv_new_request_id(http, slot->request_id);
         request->request_id = (struct ps_str){slot->request_id, PS_UUID_LEN};
     }
-    request->user = slot->rest;
-    memset(request->user, 0, http->settings.user_size);
     request->now_ns = http->now_ns;
     request->waited_ns = http->now_ns - http->came_ns;
     request->overdue = http->overdue;
@@ -176,8 +176,10 @@ static void begin_body(struct srv_connection *connection, struct srv_slot *slot,
     slot->body_left = head->framing == PS_HTTP_BY_LENGTH ? head->body_len : 0;
     slot->state = SRV_SLOT_BODY;
     ps_http_chunks_init(&slot->chunks);
-    if (head->framing != PS_HTTP_NO_BODY && http->settings.wants_parts != NULL &&
-        http->settings.wants_parts(request, http->ctx)) {
+    request->user = slot->rest;
+    memset(request->user, 0, http->settings.user_size);
+    bool in_parts = http->settings.on_head != NULL && http->settings.on_head(request, http->ctx);
+    if (in_parts && head->framing != PS_HTTP_NO_BODY) {
         request->in_parts = slot->unread = true;
         request->body_len = head->framing == PS_HTTP_CHUNKED ? -1 : (int64_t)head->body_len;
         if (head->expects_continue && len == 0)

@@ -55,3 +55,31 @@ def test_a_small_body_to_a_fixed_answer_is_dropped_and_the_connection_is_kept(ga
             while not back.endswith(b"rules\n"):
                 back += client.recv(65536)
             assert back.startswith(b"HTTP/1.1 200 ") and b"Connection: close" not in back, back
+
+
+# --- What changes while a request is on its way. ---
+
+
+@pytest.mark.parametrize("cache", [None, "pages"], ids=["plain", "cached"])
+def test_a_route_that_appears_while_a_body_arrives_does_not_serve_it(gateway, shop, cache):
+    put_pool(gateway, "web", shop)
+    assert gateway.admin("PUT", "/admin/v1/caches/pages", {"bytes": 8 << 20}).status == 201
+    with socket.create_connection(("127.0.0.1", gateway.port), timeout=30) as client:
+        client.sendall(b"POST /p/1 HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n01234")
+        time.sleep(0.3)
+        put_route(gateway, "product", path="/p/", pool="web", methods=["GET", "POST"], **({"cache": {"store": cache}} if cache else {}))
+        client.sendall(b"56789")
+        assert client.recv(65536).startswith(b"HTTP/1.1 404 ")
+    assert shop.requests == [] and gateway.public("POST", "/p/1", body=b"x").text == "shop"
+
+
+def test_a_route_that_goes_while_a_body_arrives_serves_it_to_its_end(gateway, shop):
+    put_pool(gateway, "web", shop)
+    put_sorry_route(gateway)
+    with socket.create_connection(("127.0.0.1", gateway.port), timeout=30) as client:
+        client.sendall(b"POST /p/1 HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n01234")
+        wait_until(lambda: shop.requests, what="the head at the shop")
+        assert gateway.admin("DELETE", "/admin/v1/routes/product", headers={"If-Match": "*"}).status == 204
+        client.sendall(b"56789")
+        assert client.recv(65536).startswith(b"HTTP/1.1 200 ")
+    assert shop.requests[0].body == b"0123456789"

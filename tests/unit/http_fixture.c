@@ -165,6 +165,10 @@ static void answer_held(struct http_server *server, struct srv_request *request)
                     (struct ps_str){body, len}, release_held, &server->fixture->released);
 }
 
+/* What the layer above has written to its memory: at the head, and when it was handed over. */
+#define HEADED 0x5a
+#define HANDED 0xa5
+
 /* The query as a field, '~' as a line's end. */
 static void answer_field(struct srv_request *request)
 {
@@ -176,9 +180,15 @@ static void answer_field(struct srv_request *request)
     srv_answer(request, 200, "text/plain", PS_STR("field"), false);
 }
 
-static bool wants_parts(const struct srv_request *request, void *ctx)
+static bool on_head(struct srv_request *request, void *ctx)
 {
-    (void)ctx;
+    const struct http_server *server = ctx;
+    unsigned char *user = request->user;
+
+    for (size_t i = 0; i < server->fixture->settings.user_size; i++)
+        if (user[i] != 0)
+            abort();
+    user[0] = HEADED;
     return path_is(request, "/parts") || path_is(request, "/early") || path_is(request, "/cut");
 }
 
@@ -214,15 +224,11 @@ static void begin_parts(struct srv_request *request)
 static void on_request(struct srv_request *request, void *ctx)
 {
     struct http_server *server = ctx;
-    const unsigned char *user = request->user;
-    for (size_t i = 0; i < server->fixture->settings.user_size; i++)
-        if (user[i] != 0)
-            abort(); /* promised to be zeroed */
     if (server->fixture->handle != NULL) {
         server->fixture->handle(request, server->fixture->handle_ctx);
         return;
     }
-    memset(request->user, 0xa5, server->fixture->settings.user_size);
+    memset(request->user, HANDED, server->fixture->settings.user_size);
     if (path_is(request, "/hold")) {
         srv_suspend(request);
     } else if (path_is(request, "/nap")) {
@@ -276,9 +282,9 @@ static void on_gone(struct srv_request *request, void *ctx)
 {
     struct http_server *server = ctx;
     const unsigned char *user = request->user;
-    if (user[0] != 0xa5)
-        abort(); /* the handler's */
-    atomic_fetch_add(&server->fixture->gone, 1);
+    if (user[0] != HANDED && user[0] != HEADED)
+        abort();
+    atomic_fetch_add(user[0] == HANDED ? &server->fixture->gone : &server->fixture->gone_early, 1);
 }
 
 static void on_turn(int64_t turn_ns, void *ctx)
@@ -336,7 +342,7 @@ void http_fixture_init(struct http_fixture *fixture)
         .user_size = 40,
         .client_ip_header = "CF-Connecting-IP",
         .on_gone = on_gone,
-        .wants_parts = wants_parts,
+        .on_head = on_head,
         .on_part = on_part,
         .on_turn = on_turn,
         .on_room = on_room,

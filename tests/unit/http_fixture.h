@@ -23,6 +23,7 @@ struct http_fixture {
     atomic_size_t turns;           /* of the loop */
     atomic_size_t longest_turn_us; /* as told by the server */
     atomic_size_t gone;            /* kept requests whose client has left, as told by the server */
+    atomic_size_t gone_early;      /* those that ended between their head and their last byte */
     atomic_size_t released;        /* held bodies */
     atomic_size_t at_gate;         /* requests that have come to /gate */
     atomic_bool gate_is_open;

@@ -584,6 +584,25 @@ static void a_body_in_parts_that_stops_is_cut(void **state)
     http_fixture_stop(&fixture);
 }
 
+static void who_saw_a_head_is_told_when_the_request_ends_before_its_body(void **state)
+{
+    struct http_fixture fixture;
+    (void)state;
+    http_fixture_init(&fixture);
+    http_fixture_start(&fixture);
+    int fd = http_connect(&fixture);
+    http_send_text(fd, "POST /echo HTTP/1.1\r\n" HOST "Content-Length: 100\r\n\r\nabc");
+    assert_int_equal(shutdown(fd, SHUT_WR), 0);
+    assert_true(http_wait(&fixture.gone_early, 1));
+    close(fd);
+    fd = http_connect(&fixture);
+    http_send_text(fd, "POST /echo HTTP/1.1\r\n" HOST "Transfer-Encoding: chunked\r\n\r\n?");
+    assert_true(http_wait(&fixture.gone_early, 2));
+    close(fd);
+    http_fixture_stop(&fixture);
+    assert_int_equal(atomic_load(&fixture.gone) + atomic_load(&fixture.handled), 0);
+}
+
 static void a_client_that_takes_no_parts_is_cut_and_costs_little_memory(void **state)
 {
     struct http_fixture fixture;
@@ -1375,6 +1394,7 @@ int main(void)
         cmocka_unit_test(an_answer_before_the_body_ends_the_connection),
         cmocka_unit_test(an_answer_that_ends_too_early_is_never_taken_for_whole),
         cmocka_unit_test(a_body_in_parts_that_stops_is_cut),
+        cmocka_unit_test(who_saw_a_head_is_told_when_the_request_ends_before_its_body),
         cmocka_unit_test(a_client_that_takes_no_parts_is_cut_and_costs_little_memory),
         cmocka_unit_test(one_connection_serves_many_requests),
         cmocka_unit_test(pipelined_requests_are_answered_in_order),
