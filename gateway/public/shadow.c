@@ -88,7 +88,8 @@ void pub_shadow_send(struct pub_request *request, struct ps_buf *head)
     if (shadow != NULL && !head->overflow)
         shadow->exchange =
             up_forward(listener->shop,
-                       &(struct up_call){.route = route->doc,
+                       &(struct up_call){.hold = request->shop.hold,
+                                         .route = route->doc,
                                          .pool = route->shadow,
                                          .head = {head->at, head->len},
                                          .method = PS_HTTP_GET,

@@ -313,7 +313,8 @@ static struct up_exchange *start(struct pub_request *request, const struct up_po
     *ret_outcome = head.overflow ? UP_OUTCOME_client_gone : UP_OUTCOME_COUNT;
     if (head.overflow || pool == NULL)
         return NULL;
-    struct up_call call = {.route = route->doc,
+    struct up_call call = {.hold = request->shop.hold,
+                           .route = route->doc,
                            .pool = pool,
                            .target = target,
                            .head = {head.at, head.len},

@@ -13,7 +13,6 @@ struct pub_fetch {
     struct up_exchange *exchange;
     struct cache_fill *fill;
     struct cache_entry *stale; /* whose validators were sent; NULL: none were */
-    struct up_hold *hold;      /* of the route */
     int64_t sent_ns;
     bool kept; /* the answer goes into the cache */
 };
@@ -31,7 +30,6 @@ struct pub_fetch *pub_fetch_new(struct pub_listener *listener, struct pub_reques
                                 .request = request,
                                 .fill = found->fill,
                                 .stale = found->entry,
-                                .hold = up_worker_hold(listener->shop),
                                 .sent_ns = ps_clock_mono_ns(listener->clock)};
     TAILQ_INSERT_TAIL(&listener->cache.fetches, fetch, entry);
     found->fill = NULL;
@@ -46,7 +44,6 @@ static void free_fetch(struct pub_fetch *fetch)
         fetch->request->shop.cached.fetch = NULL;
     TAILQ_REMOVE(&fetch->listener->cache.fetches, fetch, entry);
     cache_entry_drop(fetch->stale);
-    up_hold_release(fetch->hold);
     free(fetch);
 }
 

@@ -18,10 +18,15 @@ static int64_t earlier(int64_t a, int64_t b)
 
 /* --- Its end --- */
 
+struct up_hold *up_hold_keep(struct up_hold *hold)
+{
+    hold->users++;
+    return hold;
+}
+
 struct up_hold *up_worker_hold(struct up_worker *worker)
 {
-    worker->current->users++;
-    return worker->current;
+    return up_hold_keep(worker->current);
 }
 
 void up_hold_release(struct up_hold *hold)
@@ -313,7 +318,7 @@ struct up_exchange *up_forward(struct up_worker *worker, const struct up_call *c
         return NULL;
     *exchange = (struct up_exchange){
         .worker = worker,
-        .hold = up_worker_hold(worker),
+        .hold = up_hold_keep(call->hold),
         .route = call->route,
         .pool = call->pool,
         .target = call->target,

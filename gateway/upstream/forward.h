@@ -41,6 +41,7 @@ const struct up_table *up_worker_table(const struct up_worker *worker);
 void up_worker_tick(struct up_worker *worker);
 /* Its table stays, with all that is in it, until the hold is released. */
 struct up_hold *up_worker_hold(struct up_worker *worker);
+struct up_hold *up_hold_keep(struct up_hold *hold); /* once more */
 void up_hold_release(struct up_hold *hold); /* NULL is allowed */
 /* For composing a request or an answer: UP_SCRATCH_MAX bytes, until the next call into this room.
  */
@@ -69,7 +70,8 @@ struct up_callbacks {
 };
 
 struct up_call {
-    const struct cfg_route *route; /* times; both of the worker's table */
+    struct up_hold *hold;          /* of the table that route, pool and target are of; kept anew */
+    const struct cfg_route *route; /* times */
     const struct up_pool_view *pool;
     struct up_target *target; /* where it is counted; NULL: it is not */
     struct ps_str head;       /* up_fields_request; copied */

@@ -63,7 +63,7 @@ struct up_exchange {
     struct up_hold *hold; /* what route and pool are of */
     const struct cfg_route *route;
     const struct up_pool_view *pool;
-    struct up_target *target; /* of the table in use; NULL: none */
+    struct up_target *target; /* of the same table; NULL: none */
     const struct up_callbacks *callbacks;
     void *ctx;
     struct up_connection *connection;
@@ -77,7 +77,7 @@ struct up_exchange {
     int64_t first_ns; /* the head of the answer; 0: not yet */
     int64_t sent_ns;  /* when this try began */
     unsigned tries;
-    struct up_endpoint *tried[UP_TRIES_MAX]; /* of the table in use: no references */
+    struct up_endpoint *tried[UP_TRIES_MAX]; /* of the same table: no references */
     /* gate.c */
     int64_t place_ns; /* when it got its place */
     int64_t wait_until_ns;

@@ -83,3 +83,28 @@ def test_a_route_that_goes_while_a_body_arrives_serves_it_to_its_end(gateway, sh
         client.sendall(b"56789")
         assert client.recv(65536).startswith(b"HTTP/1.1 200 ")
     assert shop.requests[0].body == b"0123456789"
+
+
+@pytest.mark.parametrize("second", ["refuses", "serves", "dies"])
+def test_a_pool_that_fails_after_its_table_was_exchanged_is_answered_by_the_routes_own_fallback(gateway, shop, second):
+    """The request waits at its pool; the tables are exchanged, many times; the pool fails, and the fallback pool answers, refuses or dies."""
+    kinds = {"refuses": lambda: Misbehaving("refuses"), "serves": lambda: Upstream(lambda request: "backup"), "dies": lambda: Misbehaving("closes_before_head")}
+    with kinds[second]() as backup:
+        put_pool(gateway, "web", shop)
+        put_pool(gateway, "backup", backup)
+        for turn in range(3):
+            shop.freeze()
+            fallback = [{"kind": "pool", "pool": "backup"}, {**SORRY, "body": f"sorry {turn}\n"}]
+            put_route(gateway, "product", path="/p/", pool="web", fallback=fallback)
+            shop.clear()
+            with socket.create_connection(("127.0.0.1", gateway.port), timeout=30) as client:
+                client.sendall(b"GET /p/1 HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+                wait_until(lambda: shop.kept > 0, what="the request at the shop")
+                for version in range(10):
+                    put_route(gateway, "product", path="/p/", pool="web", fallback=[{**SORRY, "body": f"later {version}\n"}])
+                shop.kill()
+                back = b""
+                while part := client.recv(65536):
+                    back += part
+            assert back.endswith(b"backup" if second == "serves" else b"sorry %d\n" % turn), back
+            shop.start()
