@@ -8,6 +8,9 @@
 static const char *const order_events[] = {"accepted", "void", "confirmed", "released", NULL};
 static const char *const mark_reasons[] = {"malformed",  "unknown_key", "expired", "too_long",
                                            "other_user", "forged",      NULL};
+static const char *const page_ends[] = {"shop",    "cache",  "own",    "fallback",
+                                        "refused", "failed", "broken", "left",
+                                        NULL};
 static const char *const log_outcomes[] = {"landed", "refused", "unknown", "spilled", NULL};
 const char *const gw_flow_names[GW_FLOW_COUNT + 1] = {"log", "store", NULL};
 const char *const gw_shed_classes[] = {"order", "order_state", "status", "other", NULL};
@@ -106,6 +109,7 @@ const struct ps_metric gw_metric_table[GW_M_COUNT] = {
     [GW_M_CACHE_WAITING]       = {"penstock_cache_waiting", "Requests that wait for the fetch of another one.", PS_GAUGE_ASKED, "cache", NULL, NULL},
     [GW_M_CACHE_EVICTIONS]     = {"penstock_cache_evictions_total", "Answers that have given way to others.", PS_COUNTER_ASKED, "cache", NULL, NULL},
     [GW_M_CACHE_PURGES]        = {"penstock_cache_purged_total", "Answers that were purged, by operators or by unsafe requests.", PS_COUNTER_ASKED, "cache", NULL, NULL},
+    [GW_M_PAGES]               = {"penstock_pages_total", "Pages by how they ended: shop (the answer of the pool that was meant), cache, own (the redirect or the answer of its route), fallback, refused (by this gateway), failed (nothing answered), broken (the answer broke off), left (the client left first).", PS_COUNTER, "end", page_ends, NULL},
     [GW_M_BUILD_INFO]          = {"penstock_build_info", "1; the label names the version.", PS_GAUGE, "version", versions, NULL},
     [GW_M_SALE_UNITS]          = {"penstock_sale_units", "Units of open sales, all SKUs together: left, held by orders that are not paid, confirmed. At most metrics.sales_max sales, by name.", PS_GAUGE_ASKED, "sale, state", NULL, NULL},
     [GW_M_CPU_SECONDS]         = {"process_cpu_seconds_total", "Processor time of this process, in user mode and in the kernel.", PS_COUNTER_ASKED, NULL, NULL, NULL},

@@ -101,6 +101,7 @@ enum gw_metric {
     GW_M_CACHE_WAITING,        /* penstock_cache_waiting{cache} */
     GW_M_CACHE_EVICTIONS,      /* penstock_cache_evictions_total{cache} */
     GW_M_CACHE_PURGES,         /* penstock_cache_purged_total{cache} */
+    GW_M_PAGES,                /* penstock_pages_total{end}, of enum page_end */
     GW_M_BUILD_INFO,           /* penstock_build_info{version} 1 */
     GW_M_SALE_UNITS,           /* penstock_sale_units{sale,state} */
     GW_M_CPU_SECONDS,          /* process_cpu_seconds_total; these are left out where not known */

@@ -58,10 +58,9 @@ static void stop(struct gw_worker *worker)
     gw_counter_store_free(worker->deps.counter,
                           worker->store); /* answers what still waits for it */
     worker->store = NULL;
-    pub_cache_stop(&worker->listener); /* while the requests are there */
+    page_worker_stop(&worker->listener.page_worker); /* while the requests are there */
     srv_http_free(worker->http);
     worker->http = NULL;
-    pub_shadows_cancel(&worker->listener.shadows);
     up_worker_free(worker->shop);
     worker->shop = NULL;
     ps_mailbox_close(worker->mail);
@@ -233,7 +232,7 @@ static void on_tick(uv_timer_t *timer)
     show_breaker(worker);
     up_worker_tick(worker->shop);
     cache_wakeups_deliver(worker->deps.wakeups, worker->index);
-    pub_cache_tick(&worker->listener);
+    page_worker_tick(&worker->listener.page_worker);
     atomic_store_explicit(&worker->idle,
                           worker->draining && srv_http_begun(worker->http) == 0 && !owes(worker),
                           memory_order_relaxed);
@@ -241,9 +240,8 @@ static void on_tick(uv_timer_t *timer)
 
 static void on_request(struct srv_request *request, void *ctx)
 {
-    struct gw_worker *worker = ctx;
-
-    pub_routes_handle(request, &worker->listener);
+    (void)ctx;
+    pub_routes_handle(request);
 }
 
 static void on_refused(int verdict, void *ctx)
@@ -270,7 +268,19 @@ static bool on_head(struct srv_request *request, void *ctx)
 {
     struct gw_worker *worker = ctx;
 
-    return pub_shop_on_head(request, &worker->listener);
+    return pub_routes_on_head(request, &worker->listener);
+}
+
+static bool on_part(struct srv_request *request, struct ps_str part, bool last, void *ctx)
+{
+    (void)ctx;
+    return page_take_part(&((struct pub_request *)request->user)->page, part, last);
+}
+
+static void on_room(struct srv_request *request, void *ctx)
+{
+    (void)ctx;
+    page_make_room(&((struct pub_request *)request->user)->page);
 }
 
 static void on_gone(struct srv_request *request, void *ctx)
@@ -278,7 +288,7 @@ static void on_gone(struct srv_request *request, void *ctx)
     struct pub_request *gone = request->user;
 
     (void)ctx;
-    pub_shop_forget(gone);
+    page_forget(&gone->page);
     ord_in_flight_leave(&gone->order);
 }
 
@@ -325,12 +335,13 @@ static struct srv_settings http_settings(const struct gw_worker *worker)
         .user_size = sizeof(struct pub_request),
         .wait_ns = ADM_SHED_WAIT_NS,
         .client_ip_header = settings->client_ip_header[0] ? settings->client_ip_header : NULL,
+        .needs_no_host = cfg_path_is_probe,
         .is_trusted = is_trusted,
         .keeps_idle = keeps_idle,
         .on_gone = on_gone,
         .on_head = on_head,
-        .on_part = pub_shop_on_part,
-        .on_room = pub_shop_on_room,
+        .on_part = on_part,
+        .on_room = on_room,
         .on_turn = on_turn,
         .clock = worker->deps.clock,
     };
@@ -365,7 +376,6 @@ static void fill_listener(struct gw_worker *worker)
                                              .orders = worker->orders,
                                              .load = worker->load,
                                              .pages = worker->pages,
-                                             .shop = worker->shop,
                                              .shard = worker->shard,
                                              .access_api.every = settings->access_log.every,
                                              .access_is_on = settings->access_log.every > 0,
@@ -375,7 +385,13 @@ static void fill_listener(struct gw_worker *worker)
         worker->listener.access_pages[i].every = settings->access_log.pages[i];
         worker->listener.access_is_on |= settings->access_log.pages[i] > 0;
     }
-    pub_cache_work_init(&worker->listener.cache);
+    worker->listener.page_worker = (struct page_worker){.clock = worker->deps.clock,
+                                                        .gates = &worker->gates,
+                                                        .shop = worker->shop,
+                                                        .shard = worker->shard,
+                                                        .count = pub_request_count_page,
+                                                        .count_broken = pub_request_count_broken};
+    page_worker_init(&worker->listener.page_worker);
 }
 
 static int new_orders(struct gw_worker *worker)

@@ -119,6 +119,18 @@ bool ps_http_take_element(struct ps_str *list, struct ps_str *ret_element)
     return false;
 }
 
+bool ps_http_is_of_connection(const struct ps_http_head *head, const char *data, struct ps_str name)
+{
+    for (uint32_t i = 0; i < head->field_count; i++) {
+        struct ps_str list = ps_http_text(data, head->fields[i].value), element;
+        while (head->fields[i].known == PS_HTTP_F_CONNECTION &&
+               ps_http_take_element(&list, &element))
+            if (ps_http_same_text(element, name))
+                return true;
+    }
+    return false;
+}
+
 struct ps_str ps_http_find(const struct ps_http_head *head, const char *data, struct ps_str name)
 {
     for (uint32_t i = 0; i < head->field_count; i++)

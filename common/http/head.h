@@ -140,6 +140,10 @@ struct ps_str ps_http_trim(struct ps_str text);
 /* Takes the next element of a list, which is not empty. A comma in quotes divides, too. False:
  * there is no more. */
 bool ps_http_take_element(struct ps_str *list, struct ps_str *ret_element);
+/* Do the lines of Connection name this field? Then it is of one connection only, and nobody passes
+ * it on (RFC 9110, section 7.6.1). */
+bool ps_http_is_of_connection(const struct ps_http_head *head, const char *data,
+                              struct ps_str name);
 /* The value of the first field of this name, in any case; .at == NULL: there is none. `data` as
  * ps_http_head_parse had it. */
 struct ps_str ps_http_find(const struct ps_http_head *head, const char *data, struct ps_str name);

@@ -56,7 +56,10 @@ enum ans_client {
       "A page of the shop, by a route: whatever status it has, it is the shop's answer, or one that the route itself gives.", \
       "") \
     X(not_modified, 304, ANS_RETRY_NONE, "Not modified", ANS_TO_BUYERS, ANS_BY_ROUTE, ANS_CLIENT_HAS, \
-      "The client already has this status page.", \
+      "The client already has this page, as it is here or in the cache.", \
+      "") \
+    X(partial, 206, ANS_RETRY_NONE, "Partial content", ANS_TO_BUYERS, ANS_BY_ROUTE, ANS_CLIENT_HAS, \
+      "The part of a page that Range asks for, from the cache.", \
       "") \
     X(malformed, 400, ANS_RETRY_NONE, "Malformed request", ANS_TO_BOTH, ANS_BY_EITHER, ANS_CLIENT_FINAL, \
       "The request breaks strict HTTP (the connection closes), or its JSON or a header makes no sense.", \
@@ -133,6 +136,9 @@ enum ans_client {
     X(misdirected, 421, ANS_RETRY_NONE, "This host is not served here", ANS_TO_OPERATORS, ANS_BY_ROUTE, ANS_CLIENT_FINAL, \
       "The Host is not in admin.hosts.", \
       "Name the host in admin.hosts, or ask by address.") \
+    X(no_range, 416, ANS_RETRY_NONE, "No such range", ANS_TO_BUYERS, ANS_BY_ROUTE, ANS_CLIENT_FINAL, \
+      "Range asks for what the page in the cache does not have. Content-Range says how long it is.", \
+      "") \
     X(invalid, 422, ANS_RETRY_NONE, "A value is not allowed", ANS_TO_OPERATORS, ANS_BY_ROUTE, ANS_CLIENT_FINAL, \
       "A value is not allowed. pointer names the member.", \
       "Mend the member that pointer names.") \

@@ -60,10 +60,11 @@ void cache_drop(struct cache *cache); /* NULL is allowed */
  * by cache_sweep. Answers under way that began before are not kept either. By key: any thread, and
  * all go at once. */
 size_t cache_purge_key(struct cache *cache, struct ps_str key);
-/* The registry's thread. By path: the key and those that begin with it and a space (those of
- * pools). */
-size_t cache_purge_path(struct cache *cache, struct ps_str key);
-size_t cache_purge_prefix(struct cache *cache, struct ps_str prefix);
+/* The registry's thread. By path, with its query: of all origins ("/p/1?id=2") or of one host by
+ * whatever scheme ("shop.example/p/1", with its port if the scheme does not imply it). By prefix:
+ * the same of all paths that begin so. */
+size_t cache_purge_path(struct cache *cache, struct ps_str text);
+size_t cache_purge_prefix(struct cache *cache, struct ps_str text);
 size_t cache_purge_tag(struct cache *cache, struct ps_str tag);
 /* The same thread, now and then: frees a part of what was purged or is too much since the cache
  * was made smaller, some milliseconds' worth. True: there is more. */
@@ -121,7 +122,7 @@ struct cache_found {
     struct cache_fill *fill;   /* the caller's; NULL: the answer is not kept */
     enum cache_forwarded fwd;  /* why it is fetched */
 };
-/* `key` is cache_key_put's; `now_ms` is monotonic. A waiter with `worker` and `on_told`, otherwise
+/* `key` begins as cache_key_put has it; `now_ms` is monotonic. A waiter with `worker` and `on_told`, otherwise
  * zeroed; NULL: it does not wait, but fetches by itself. */
 void cache_ask(struct cache *cache, const struct cache_asked *asked,
                const struct cfg_route_cache *route, struct ps_str key, int64_t now_ms,

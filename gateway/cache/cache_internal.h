@@ -44,7 +44,9 @@ struct cache_mark {
 struct cache_purge { /* its text lies behind it */
     TAILQ_ENTRY(cache_purge) link;
     uint64_t number;
-    struct ps_str prefix; /* .at == NULL: by tag */
+    struct ps_str text;   /* .at == NULL: by tag */
+    struct ps_str host;   /* in `text`, before the path; .len == 0: any */
+    struct ps_str prefix; /* the rest of it */
     bool whole;           /* the key ends there, or goes on with a space */
     uint64_t tag;
 };

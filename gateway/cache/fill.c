@@ -163,6 +163,7 @@ struct cache_fill *cache_fill_new(struct cache *cache, const struct cache_asked 
     fill->request = request;
     cache_asked_read((struct cache_message){&fill->head, request}, &fill->asked);
     fill->asked.authorized = asked->authorized;
+    fill->asked.way = asked->way;
     memcpy(fill->key_text, key.at, key.len);
     fill->key = (struct ps_str){fill->key_text, key.len};
     fill->key_hash = key_hash;
@@ -266,7 +267,7 @@ static enum cache_store put_texts(struct cache_fill *fill, struct cache_message 
     if (text == NULL)
         return CACHE_STORE_no_room;
     ps_buf_init(&fill->texts, text, room);
-    if (!cache_vary_put(answer, fill->asked.message, &fill->texts))
+    if (!cache_vary_put(answer, fill->asked.message, fill->asked.way, &fill->texts))
         return CACHE_STORE_vary;
     fill->vary_len = fill->texts.len;
     cache_fields_put(answer, wall_ms, &fill->texts);
@@ -460,7 +461,7 @@ static struct cache_entry *freshen(struct cache_fill *fill, struct cache_message
     enum cache_store store =
         cache_kept_read(&fill->asked, merged, &fill->route, moments, &fill->kept);
     ps_buf_init(&vary, vary_text, sizeof vary_text);
-    if (!cache_vary_put(merged, fill->asked.message, &vary))
+    if (!cache_vary_put(merged, fill->asked.message, fill->asked.way, &vary))
         store = CACHE_STORE_vary;
     if (cache_field(not_modified, "Surrogate-Key").at != NULL) {
         read_tags(fill, not_modified);

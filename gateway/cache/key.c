@@ -1,5 +1,4 @@
-/* Keys are plain text, so that an operator can write one: `/p/1?id=2`. A path begins with a slash
- * and a host does not, so the two forms are never mistaken for each other. */
+/* Keys are plain text, so that an operator can write the beginning of one: `/p/1?id=2`. */
 #include "gateway/cache/key.h"
 
 #include <strings.h>
@@ -67,11 +66,9 @@ bool cache_query_put(const struct cfg_route_cache *route, struct ps_str query, s
     return !buf->overflow;
 }
 
-bool cache_key_put(const struct cfg_route_cache *route, const char *host, struct ps_str path,
-                   struct ps_str query, struct ps_buf *buf)
+bool cache_key_put(const struct cfg_route_cache *route, struct ps_str path, struct ps_str query,
+                   struct ps_buf *buf)
 {
-    if (host != NULL)
-        ps_buf_puts(buf, host);
     if (path.len == 0)
         path = PS_STR("/");
     ps_buf_put(buf, path.at, path.len);
@@ -118,9 +115,8 @@ static bool has_dots(struct ps_str path)
     return false;
 }
 
-bool cache_key_put_named(const struct cfg_route_cache *route, const char *host,
-                         struct ps_str authority, struct ps_str path, struct ps_str named,
-                         struct ps_buf *buf)
+bool cache_key_put_named(const struct cfg_route_cache *route, struct ps_str authority,
+                         struct ps_str path, struct ps_str named, struct ps_buf *buf)
 {
     char text[CACHE_KEY_MAX];
     struct ps_buf whole;
@@ -152,7 +148,7 @@ bool cache_key_put_named(const struct cfg_route_cache *route, const char *host,
     }
     ps_buf_put(&whole, path_part.at, path_part.len);
     return !whole.overflow && !has_dots((struct ps_str){text, whole.len}) &&
-           cache_key_put(route, host, (struct ps_str){text, whole.len}, query, buf);
+           cache_key_put(route, (struct ps_str){text, whole.len}, query, buf);
 }
 
 /* --- Vary. --- */
@@ -179,11 +175,14 @@ static int compare_lower(struct ps_str a, struct ps_str b)
     return order != 0 ? order : (a.len > b.len) - (a.len < b.len);
 }
 
-/* Collects the parts of all lines of the field; how many there are. */
+/* Collects the parts of all lines of the field; how many there are. A field that Connection names
+ * has none: the shop does not see it. */
 static size_t read_parts(struct cache_message request, struct ps_str name,
                          struct ps_str parts[PARTS_MAX], bool sorted)
 {
     size_t count = 0;
+    if (ps_http_is_of_connection(request.head, request.data, name))
+        return 0;
     for (uint32_t i = 0; i < request.head->field_count; i++) {
         const struct ps_http_field *field = &request.head->fields[i];
         if (!ps_http_same_text(name, ps_http_text(request.data, field->name)))
@@ -254,7 +253,8 @@ static bool read_names(struct cache_message answer, struct ps_str names[CACHE_VA
     return true;
 }
 
-bool cache_vary_put(struct cache_message answer, struct cache_message request, struct ps_buf *buf)
+bool cache_vary_put(struct cache_message answer, struct cache_message request,
+                    cache_field_way_fn *way, struct ps_buf *buf)
 {
     struct ps_str names[CACHE_VARY_NAMES_MAX + 1];
     size_t count;
@@ -263,6 +263,11 @@ bool cache_vary_put(struct cache_message answer, struct cache_message request, s
     for (size_t i = 0; i < count; i++) {
         char text[CACHE_VARY_TEXT_MAX];
         struct ps_buf name;
+        enum cache_field_way its = way != NULL ? way(names[i]) : CACHE_FIELD_PASSED;
+        if (its == CACHE_FIELD_CHANGED)
+            return false;
+        if (its == CACHE_FIELD_IN_KEY)
+            continue;
         ps_buf_init(&name, text, sizeof text);
         put_lower(&name, names[i]);
         if (name.overflow || !put_selected(request, (struct ps_str){text, name.len}, buf))

@@ -9,6 +9,7 @@
 #include "gateway/cache/cache_internal.h"
 
 #include <stdlib.h>
+#include <strings.h>
 
 #define PURGES_MAX 1024
 /* What a part costs, in units: a bucket that is looked at, an entry, an entry that goes (its memory
@@ -20,16 +21,29 @@
 #define UNITS_A_LOCK   4096
 #define SHRINK_AT_ONCE ((size_t)64 << 10) /* bytes */
 
+/* "/p/1 https://shop.example web": the authority of the origin behind the address. */
+static bool is_of_host(struct ps_str key, struct ps_str host)
+{
+    const char *at = memchr(key.at, ' ', key.len), *end = key.at + key.len;
+
+    while (at != NULL && at < end && *at != '/')
+        at++;
+    return at != NULL && end - at > 2 + (ptrdiff_t)host.len && at[2 + host.len] == ' ' &&
+           strncasecmp(at + 2, host.at, host.len) == 0;
+}
+
 static bool is_key_met(struct ps_str key, const struct cache_purge *purge)
 {
     struct ps_str prefix = purge->prefix;
+
     return key.len >= prefix.len && memcmp(key.at, prefix.at, prefix.len) == 0 &&
-           (!purge->whole || key.len == prefix.len || key.at[prefix.len] == ' ');
+           (!purge->whole || key.len == prefix.len || key.at[prefix.len] == ' ') &&
+           (purge->host.len == 0 || is_of_host(key, purge->host));
 }
 
 static bool is_met(const struct cache_stored *stored, const struct cache_purge *purge)
 {
-    if (purge->prefix.at != NULL)
+    if (purge->text.at != NULL)
         return is_key_met(stored->is.key, purge);
     for (size_t i = 0; i < stored->tag_count; i++)
         if (stored->tags[i] == purge->tag)
@@ -160,25 +174,29 @@ static void meet_fills(struct cache *cache, const struct cache_purge *purge)
 
     LIST_FOREACH(fill, &cache->fills, all)
     {
-        if (purge->prefix.at != NULL && !is_key_met(fill->key, purge))
+        if (purge->text.at != NULL && !is_key_met(fill->key, purge))
             continue;
         fill->purged = true;
         cache_fill_close(fill);
     }
 }
 
-static struct cache_purge *copy(const struct cache_purge *made)
+/* `text` is copied; .at == NULL: by tag. */
+static struct cache_purge *new_purge(struct ps_str text, bool whole, uint64_t tag)
 {
-    struct cache_purge *purge = malloc(sizeof *purge + made->prefix.len);
+    struct cache_purge *purge = malloc(sizeof *purge + text.len);
 
     if (purge == NULL)
         return NULL;
-    *purge = *made;
-    if (made->prefix.at == NULL)
+    *purge = (struct cache_purge){.whole = whole, .tag = tag};
+    if (text.at == NULL)
         return purge;
-    purge->prefix.at = (char *)(purge + 1);
-    if (made->prefix.len > 0)
-        memcpy(purge + 1, made->prefix.at, made->prefix.len);
+    char *copy = memcpy(purge + 1, text.at, text.len);
+    const char *path = memchr(copy, '/', text.len);
+    size_t host_len = path != NULL ? (size_t)(path - copy) : text.len;
+    purge->text = (struct ps_str){copy, text.len};
+    purge->host = (struct ps_str){copy, host_len};
+    purge->prefix = (struct ps_str){copy + host_len, text.len - host_len};
     return purge;
 }
 
@@ -193,7 +211,7 @@ static void put(struct cache *cache, struct cache_purge *purge)
             TAILQ_REMOVE(&purges->under_way, purge, link);
             purges->count--;
         }
-        *purge = (struct cache_purge){.prefix = PS_STR("")};
+        *purge = (struct cache_purge){.text = PS_STR(""), .prefix = PS_STR("")};
         purges->has_all = true;
     }
     purge->number = ++purges->last;
@@ -201,9 +219,8 @@ static void put(struct cache *cache, struct cache_purge *purge)
     purges->count++;
 }
 
-static size_t begin(struct cache *cache, const struct cache_purge *made)
+static size_t begin(struct cache *cache, struct cache_purge *purge)
 {
-    struct cache_purge *purge = copy(made);
     size_t gone, all = 0;
 
     while (cache->purges.count >= PURGES_MAX && sweep(cache, &gone))
@@ -216,17 +233,19 @@ static size_t begin(struct cache *cache, const struct cache_purge *made)
     return all + gone;
 }
 
-size_t cache_purge_path(struct cache *cache, struct ps_str key)
+size_t cache_purge_path(struct cache *cache, struct ps_str text)
 {
-    return begin(cache, &(struct cache_purge){.prefix = key, .whole = true});
+    return begin(cache, new_purge(text, true, 0));
 }
 
-size_t cache_purge_prefix(struct cache *cache, struct ps_str prefix)
+size_t cache_purge_prefix(struct cache *cache, struct ps_str text)
 {
-    return begin(cache, &(struct cache_purge){.prefix = prefix});
+    return begin(cache, new_purge(text, false, 0));
 }
 
 size_t cache_purge_tag(struct cache *cache, struct ps_str tag)
 {
-    return begin(cache, &(struct cache_purge){.tag = ps_hash64(&cache->key, tag.at, tag.len)});
+    uint64_t hash = ps_hash64(&cache->key, tag.at, tag.len);
+
+    return begin(cache, new_purge((struct ps_str){NULL, 0}, false, hash));
 }

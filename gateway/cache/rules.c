@@ -73,10 +73,11 @@ bool cache_asked_may_lead(const struct cache_asked *asked, const struct cfg_rout
 
 /* --- An answer. --- */
 
-/* Section 15.1 of RFC 9110: may be kept without a word of how long. 206 is not kept at all. */
+/* Of those that section 15.1 of RFC 9110 lets be kept without a word of how long: 206 is not kept
+ * at all, and 405, 414 and 501 are answers to what one visitor did. */
 static bool is_heuristic(int status)
 {
-    static const uint16_t list[] = {200, 203, 204, 300, 301, 308, 404, 405, 410, 414, 501};
+    static const uint16_t list[] = {200, 203, 204, 300, 301, 308, 404, 410};
     for (size_t i = 0; i < PS_ARRAY_LEN(list); i++) {
         if (list[i] == status)
             return true;
@@ -87,7 +88,8 @@ static bool is_heuristic(int status)
 /* What it means for a cache is known here (must-understand). */
 static bool is_understood(int status)
 {
-    static const uint16_t list[] = {302, 303, 307, 400, 403, 451, 500, 502, 503, 504};
+    static const uint16_t list[] = {302, 303, 307, 400, 403, 405, 414,
+                                    451, 500, 501, 502, 503, 504};
     for (size_t i = 0; i < PS_ARRAY_LEN(list); i++) {
         if (list[i] == status)
             return true;

@@ -35,8 +35,14 @@ static inline struct ps_str cache_field(struct cache_message message, const char
 
 /* --- A request. --- */
 
+/* How a field of a request reaches the shop: as it came, unless Connection names it; or it is in
+ * the key; or not so that an answer that varies by it may be kept. */
+enum cache_field_way { CACHE_FIELD_PASSED, CACHE_FIELD_IN_KEY, CACHE_FIELD_CHANGED };
+typedef enum cache_field_way cache_field_way_fn(struct ps_str name);
+
 struct cache_asked {
     struct cache_message message; /* must outlive its use */
+    cache_field_way_fn *way;      /* the caller's; NULL: all are passed */
     bool is_get, is_head;
     bool authorized;     /* has Authorization; the caller may set it, too */
     bool has_conditions; /* If-None-Match or If-Modified-Since */

@@ -71,17 +71,26 @@ static void read_host(struct cfg_part *part, struct cfg_route *route)
         *at = (char)tolower((unsigned char)*at);
 }
 
-/* The first segment of a path that the gateway answers itself; NULL: the path is free. */
-static const char *own_segment(const char *path)
-{
-    static const char *const own[] = {"/v1", "/livez", "/readyz"};
+static const char *const own_paths[] = {"/v1", "/livez", "/readyz"};
+#define FIRST_PROBE 1
 
-    for (size_t i = 0; i < PS_ARRAY_LEN(own); i++) {
-        size_t len = strlen(own[i]);
-        if (strncmp(path, own[i], len) == 0 && (path[len] == '/' || path[len] == '\0'))
-            return own[i];
+const char *cfg_path_own(struct ps_str path)
+{
+    for (size_t i = 0; i < PS_ARRAY_LEN(own_paths); i++) {
+        size_t len = strlen(own_paths[i]);
+        if (path.len >= len && memcmp(path.at, own_paths[i], len) == 0 &&
+            (path.len == len || path.at[len] == '/'))
+            return own_paths[i];
     }
     return NULL;
+}
+
+bool cfg_path_is_probe(struct ps_str path)
+{
+    for (size_t i = FIRST_PROBE; i < PS_ARRAY_LEN(own_paths); i++)
+        if (ps_str_is(path, own_paths[i]))
+            return true;
+    return false;
 }
 
 static void read_path(struct cfg_part *part, struct cfg_route *route)
@@ -99,7 +108,7 @@ static void read_path(struct cfg_part *part, struct cfg_route *route)
         return;
     }
     route->path_len = strlen(route->path);
-    const char *own = own_segment(route->path);
+    const char *own = cfg_path_own(ps_str(route->path));
     if (route->path[0] != '/')
         ps_json_fault(&part->json, "path", "must begin with a slash");
     else if (!cfg_is_path(route->path))

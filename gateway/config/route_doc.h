@@ -122,6 +122,12 @@ struct cfg_route {
     _Atomic(unsigned) refs;      /* inside */
 };
 
+/* What the gateway answers itself under the path, the first segment of it ("/v1"), so that no route
+ * may take it; NULL: the path is free. This is the one place that knows. */
+const char *cfg_path_own(struct ps_str path);
+/* Is it one that a load balancer asks whether this gateway is well? */
+bool cfg_path_is_probe(struct ps_str path);
+
 static inline struct cfg_route *cfg_route_of(const struct cfg_doc *doc)
 {
     return doc->parsed;

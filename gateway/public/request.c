@@ -5,6 +5,7 @@
 #include "gateway/public/request.h"
 
 #include "common/log.h"
+#include "gateway/public/routes.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -26,27 +27,25 @@ static const char *method_of(const struct srv_request *http)
 /* How many lines of its kind are written. */
 static struct pub_sampling *sampling_of(const struct pub_request *request)
 {
-    const struct up_route_view *route = request->shop.route;
+    const struct up_route_view *route = request->page.route;
 
     return route != NULL ? &request->listener->access_pages[route->doc->class]
                          : &request->listener->access_api;
 }
 
-/* Why the pool that was meant did not answer, or not with a whole body; NULL: it did. */
-static const char *trouble_of(const struct pub_shop *shop)
+/* A page's route by its name, a path of the API as it is described; NULL: none. */
+static const char *route_of(const struct pub_request *request)
 {
-    bool was_asked = shop->trouble == UP_TROUBLE_deadline || shop->trouble == UP_TROUBLE_failed;
-
-    if (!shop->in_trouble)
-        return NULL;
-    return was_asked ? up_outcome_names[shop->outcome] : up_trouble_names[shop->trouble];
+    if (request->api != NULL)
+        return pub_route_path(request->api);
+    return request->page.route != NULL ? request->page.route->doc->name : NULL;
 }
 
 static void write_access_log(const struct pub_request *request, enum ans_verdict verdict,
                              int64_t took_ns)
 {
     struct pub_sampling *sampling = sampling_of(request);
-    const struct pub_shop *shop = &request->shop;
+    const struct page_request *page = &request->page;
     char user[17];
 
     if (sampling->every == 0)
@@ -58,11 +57,11 @@ static void write_access_log(const struct pub_request *request, enum ans_verdict
     ps_log(PS_LOG_INFO, "access",
            PS_F_STRN("request_id", request->http->request_id.at, request->http->request_id.len),
            PS_F_STR("user", request->client.identity == PUB_IDENTITY_OK ? user : NULL),
-           PS_F_STR("method", method_of(request->http)), PS_F_STR("route", request->route),
-           PS_F_STR("endpoint", shop->endpoint != NULL ? shop->endpoint->is.address : NULL),
-           PS_F_STR("cache", pub_cache_result(request)), PS_F_STR("trouble", trouble_of(shop)),
+           PS_F_STR("method", method_of(request->http)), PS_F_STR("route", route_of(request)),
+           PS_F_STR("endpoint", page->endpoint != NULL ? page->endpoint->is.address : NULL),
+           PS_F_STR("cache", page_cache_result(page)), PS_F_STR("trouble", page_trouble(page)),
            PS_F_STR("verdict", ans_verdicts[verdict].name),
-           PS_F_INT("status", verdict == ANS_V_page ? shop->status : ans_verdicts[verdict].status),
+           PS_F_INT("status", verdict == ANS_V_page ? page->status : ans_verdicts[verdict].status),
            PS_F_INT("took_us", took_ns / 1000),
            PS_F_BOOL("rehearsal", pub_request_is_rehearsal(request)));
 }
@@ -84,13 +83,23 @@ void pub_request_count(struct pub_request *request, enum ans_verdict verdict)
         write_access_log(request, verdict, took_ns);
 }
 
-void pub_request_broken(struct pub_request *request)
+static struct pub_request *request_of(struct page_request *page)
 {
-    const struct pub_listener *listener = request->listener;
+    return (struct pub_request *)((char *)page - offsetof(struct pub_request, page));
+}
 
-    if (listener->access_is_on)
+void pub_request_count_page(struct page_request *page, enum ans_verdict verdict)
+{
+    pub_request_count(request_of(page), verdict);
+}
+
+void pub_request_count_broken(struct page_request *page)
+{
+    const struct pub_request *request = request_of(page);
+
+    if (request->listener->access_is_on)
         write_access_log(request, ANS_V_page,
-                         ps_clock_mono_ns(listener->clock) - request->http->arrived_ns);
+                         ps_clock_mono_ns(request->listener->clock) - page->http->arrived_ns);
 }
 
 void pub_request_refuse(struct pub_request *request, enum ans_verdict verdict, const char *text)

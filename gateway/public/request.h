@@ -7,13 +7,13 @@
 #include "gateway/answers/readiness.h"
 #include "gateway/metrics.h"
 #include "gateway/orders/in_flight.h"
+#include "gateway/pages/page.h"
 #include "gateway/public/client.h"
 #include "gateway/public/rehearsal.h"
-#include "gateway/public/shadow.h"
-#include "gateway/public/shop.h"
 #include "gateway/server/problem.h"
 
 struct pub_pages;
+struct pub_route;
 
 /* Everything in it outlives it. */
 struct pub_listener {
@@ -24,9 +24,7 @@ struct pub_listener {
     const struct adm_gates *gates;             /* the policy is theirs */
     struct ord_in_flight *orders;
     struct pub_pages *pages;
-    struct up_worker *shop; /* the way to the shop */
-    struct pub_cache_work cache;
-    struct pub_shadows shadows;
+    struct page_worker page_worker;
     struct ps_metrics_shard *shard;
     struct pub_rehearsal_seen seen; /* the worker's last mark */
     struct adm_worker_load *load;
@@ -48,9 +46,10 @@ struct pub_request {
     struct pub_listener *listener;
     struct srv_request *http;
     struct pub_client client;
-    char twin[PS_NAME_MAX + 1]; /* the sale of a rehearsal: order.sale_name is not in the path */
-    const char *route;    /* its path as the API describes it, or its route's name; NULL: none */
-    struct pub_shop shop; /* where it is not of the API */
+    char twin[PS_NAME_MAX + 1];  /* the sale of a rehearsal: order.sale_name is not in the path */
+    const struct pub_route *api; /* its path is of the API; NULL: not */
+    struct ps_str rest;          /* what of the path its route's form leaves open */
+    struct page_request page;    /* where it is not of the API */
 };
 
 static inline bool pub_feature_on(const struct pub_listener *listener, enum cfg_feature feature)
@@ -67,8 +66,10 @@ static inline bool pub_request_is_rehearsal(const struct pub_request *request)
 /* Counts an answer and how long it took, and writes a line of the access log, if it is this one's
  * turn; every handler does it once. */
 void pub_request_count(struct pub_request *request, enum ans_verdict verdict);
-/* An answer that was counted has broken off: the access log says so in another line. */
-void pub_request_broken(struct pub_request *request);
+/* The same of a page; and of one whose answer has broken off after it was counted: the access log
+ * says so in another line. */
+void pub_request_count_page(struct page_request *page, enum ans_verdict verdict);
+void pub_request_count_broken(struct page_request *page);
 /* A "no" with a sentence, or NULL. */
 void pub_request_refuse(struct pub_request *request, enum ans_verdict verdict, const char *text);
 

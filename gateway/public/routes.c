@@ -9,7 +9,6 @@
 #include "gateway/orders/buy.h"
 #include "gateway/orders/lookup.h"
 #include "gateway/public/order_answers.h"
-#include "gateway/public/shop_internal.h"
 #include "gateway/public/status_page.h"
 #include "gateway/server/strict.h"
 
@@ -191,7 +190,7 @@ static void get_readyz(struct pub_request *request, const struct cfg_sale *sale,
 typedef void route_fn(struct pub_request *request, const struct cfg_sale *sale, struct ps_str rest);
 
 /* clang-format off */
-static const struct route {
+static const struct pub_route {
     const char *prefix, *suffix; /* between them: one segment, or nothing when `segment` is false */
     bool segment, is_sale;
     route_fn *get, *post;        /* GET also serves HEAD */
@@ -209,7 +208,7 @@ static const struct route {
 };
 /* clang-format on */
 
-static bool matches_path(const struct route *route, struct ps_str path, struct ps_str *ret_rest)
+static bool matches_path(const struct pub_route *route, struct ps_str path, struct ps_str *ret_rest)
 {
     size_t prefix = strlen(route->prefix), suffix = strlen(route->suffix);
 
@@ -225,7 +224,7 @@ static bool matches_path(const struct route *route, struct ps_str path, struct p
 /* Origins of the settings may call the API from a browser with an identity: a cookie or a token for
  * the front proxy. Every origin may read the status page, without one. The page says so itself, for
  * caches; here it is said for its other answers. */
-static void put_cors(struct pub_request *request, const struct route *route)
+static void put_cors(struct pub_request *request, const struct pub_route *route)
 {
     static const char expose[] = "Location, Retry-After, RateLimit, RateLimit-Policy, "
                                  "Idempotency-Replayed, X-Request-Id";
@@ -252,7 +251,7 @@ static void put_cors(struct pub_request *request, const struct route *route)
     }
 }
 
-static void answer_options(struct pub_request *request, const struct route *route)
+static void answer_options(struct pub_request *request, const struct pub_route *route)
 {
     static const char headers[] =
         "Authorization, Content-Type, Idempotency-Key, X-Request-Id, traceparent";
@@ -295,14 +294,14 @@ static const struct cfg_sale *find_sale(struct pub_request *request, struct ps_s
     return sale;
 }
 
-static void dispatch(struct pub_request *request, const struct route *route, struct ps_str rest)
+static void dispatch(struct pub_request *request)
 {
+    const struct pub_route *route = request->api;
     const struct srv_request *http = request->http;
     const struct cfg_sale *sale = NULL;
     route_fn *handler = http->method == SRV_GET || http->method == SRV_HEAD ? route->get
                         : http->method == SRV_POST                          ? route->post
                                                                             : NULL;
-    request->route = route->path;
     put_cors(request, route);
     if (request->listener->admission_len > 0 && request->client.trusted_peer)
         srv_answer_header(request->http, "Penstock-Admission", request->listener->admission,
@@ -317,7 +316,7 @@ static void dispatch(struct pub_request *request, const struct route *route, str
         return;
     }
     if (route->is_sale) {
-        sale = find_sale(request, rest);
+        sale = find_sale(request, request->rest);
         if (sale == NULL)
             return;
     }
@@ -325,7 +324,7 @@ static void dispatch(struct pub_request *request, const struct route *route, str
         pub_request_refuse(request, ANS_V_too_large, NULL);
         return;
     }
-    handler(request, sale, rest);
+    handler(request, sale, request->rest);
 }
 
 /* The answer tells whoever rehearses that the mark was believed: from the first answer that does
@@ -345,20 +344,41 @@ static void judge_mark(struct pub_request *request)
     srv_answer_header(request->http, "Penstock-Rehearsal", "?1", 2);
 }
 
-void pub_routes_handle(struct srv_request *http, void *ctx)
+const char *pub_route_path(const struct pub_route *route)
 {
-    struct pub_listener *listener = ctx;
+    return route->path;
+}
+
+bool pub_routes_on_head(struct srv_request *http, struct pub_listener *listener)
+{
     struct pub_request *request = http->user;
-    struct adm_request *asked = &request->order.asked;
-    struct ps_str rest;
 
     request->listener = listener;
     request->http = http;
+    for (size_t i = 0; i < PS_ARRAY_LEN(routes); i++) {
+        if (matches_path(&routes[i], http->path, &request->rest)) {
+            request->api = &routes[i];
+            return false;
+        }
+    }
+    return cfg_path_own(http->path) == NULL &&
+           page_route(&request->page, &listener->page_worker, http, &request->order.asked);
+}
+
+void pub_routes_handle(struct srv_request *http)
+{
+    struct pub_request *request = http->user;
+    const struct pub_listener *listener = request->listener;
+    struct adm_request *asked = &request->order.asked;
+    bool is_page = request->page.state != PAGE_NONE;
+
     if (pub_client_find(http, listener->trusted, listener->client_ip_header, &request->client) <
         0) {
-        pub_shop_refuse(request, ANS_V_malformed,
-                        &(struct ans_problem_detail){
-                            .text = "a proxy has sent a client address that is none"});
+        static const char why[] = "a proxy has sent a client address that is none";
+        if (is_page)
+            (void)page_refuse(&request->page, ANS_V_malformed, why);
+        else
+            pub_request_refuse(request, ANS_V_malformed, why);
         return;
     }
     asked->address = request->client.address;
@@ -368,11 +388,10 @@ void pub_routes_handle(struct srv_request *http, void *ctx)
         judge_mark(request);
     if (request->client.identity == PUB_IDENTITY_OK)
         adm_admit_expect(listener->gates, asked);
-    for (size_t i = 0; i < PS_ARRAY_LEN(routes); i++) {
-        if (matches_path(&routes[i], http->path, &rest)) {
-            dispatch(request, &routes[i], rest);
-            return;
-        }
-    }
-    pub_shop_handle(request);
+    if (request->api != NULL)
+        dispatch(request);
+    else if (is_page)
+        page_start(&request->page, request->client.trusted_peer);
+    else
+        pub_request_refuse(request, ANS_V_not_found, "no such path");
 }

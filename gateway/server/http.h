@@ -106,6 +106,8 @@ struct srv_settings {
      */
     int64_t wait_ns;
     const char *client_ip_header;                                 /* NULL = none */
+    /* May it be asked for without Host, by HTTP/1.0, as simple load balancers do? NULL: no. */
+    bool (*needs_no_host)(struct ps_str path);
     bool (*is_trusted)(const struct ps_address *peer, void *ctx); /* may be NULL */
     /* The client of a kept request has left, or the server ends: its owner must forget it, and its
      * handle is stale from now on. Called as well for a request that on_head has seen and that ends

@@ -31,12 +31,6 @@ static const uint8_t header_of[PS_HTTP_F_COUNT] = {
 };
 /* clang-format on */
 
-/* A probe by HTTP/1.0 without Host is what simple load balancers send. */
-static bool is_probe(struct ps_str path)
-{
-    return ps_str_is(path, "/livez") || ps_str_is(path, "/readyz");
-}
-
 /* Keeps a field that the program reads. */
 static const char *keep_field(struct srv_request *request, enum srv_header header,
                               struct ps_str value)
@@ -87,7 +81,8 @@ bool srv_request_fill(struct srv_slot *slot, const struct ps_http_head *head, co
     if (head->host.len > 0) {
         request->header[SRV_H_HOST] = ps_http_text(base, head->host);
         request->header_lines[SRV_H_HOST] = 1;
-    } else if (!is_probe(request->path)) {
+    } else if (slot->http->settings.needs_no_host == NULL ||
+               !slot->http->settings.needs_no_host(request->path)) {
         *ret_text = ps_http_rules[PS_HTTP_HOST_MISSING].text;
         return false;
     }

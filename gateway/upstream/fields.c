@@ -19,35 +19,56 @@ enum way {
     {                                                                                              \
         (text), sizeof(text) - 1                                                                   \
     }
-/* What does not go on as it came. */
+/* Why a field does not go on as it came. */
+enum reason {
+    OURS,     /* of the connection, or written anew here */
+    BELIEVED, /* who asked for what: goes on from a trusted proxy, and is in the key of a page */
+    KNOWN,    /* the same, but of the client alone: no key has it */
+    OVERRIDE  /* makes another request of this one, for some shops: goes on from a trusted proxy,
+                 with  what is not kept */
+};
 static const struct {
     struct ps_str name;
     enum way way;
-    bool believed; /* from a trusted proxy it does */
+    enum reason reason;
 } stays[] = {
-    {NAME("Connection"), BOTH, false},
-    {NAME("Keep-Alive"), BOTH, false},
-    {NAME("Proxy-Connection"), BOTH, false},
-    {NAME("Proxy-Authenticate"), BOTH, false},
-    {NAME("Proxy-Authorization"), BOTH, false},
-    {NAME("TE"), BOTH, false},
-    {NAME("Trailer"), BOTH, false}, /* trailers are checked and dropped */
-    {NAME("Transfer-Encoding"), BOTH, false},
-    {NAME("Content-Length"), BOTH, false},
-    {NAME("Upgrade"), BOTH, false},
-    {NAME("Surrogate-Key"), TO_CLIENT, false},
-    {NAME("HTTP2-Settings"), TO_SHOP, false},
-    {NAME("Expect"), TO_SHOP, false}, /* the listener has said 100 */
-    {NAME("Host"), TO_SHOP, false},
-    {NAME("X-User-Id"), TO_SHOP, false},
-    {NAME("X-Request-Id"), BOTH, false},
-    {NAME("X-Forwarded-For"), TO_SHOP, false},
-    {NAME("Forwarded"), TO_SHOP, false},
-    {NAME("X-Forwarded-Host"), TO_SHOP, true},
-    {NAME("X-Forwarded-Proto"), TO_SHOP, true},
-    {NAME("X-Forwarded-Port"), TO_SHOP, true},
-    {NAME("X-Forwarded-Prefix"), TO_SHOP, true},
-    {NAME("X-Real-IP"), TO_SHOP, true},
+    {NAME("Connection"), BOTH, OURS},
+    {NAME("Keep-Alive"), BOTH, OURS},
+    {NAME("Proxy-Connection"), BOTH, OURS},
+    {NAME("Proxy-Authenticate"), BOTH, OURS},
+    {NAME("Proxy-Authorization"), BOTH, OURS},
+    {NAME("TE"), BOTH, OURS},
+    {NAME("Trailer"), BOTH, OURS}, /* trailers are checked and dropped */
+    {NAME("Transfer-Encoding"), BOTH, OURS},
+    {NAME("Content-Length"), BOTH, OURS},
+    {NAME("Upgrade"), BOTH, OURS},
+    {NAME("Surrogate-Key"), TO_CLIENT, OURS},
+    {NAME("HTTP2-Settings"), TO_SHOP, OURS},
+    {NAME("Expect"), TO_SHOP, OURS}, /* the listener has said 100 */
+    {NAME("Host"), TO_SHOP, OURS},
+    {NAME("X-User-Id"), TO_SHOP, OURS},
+    {NAME("X-Request-Id"), BOTH, OURS},
+    {NAME("X-Forwarded-For"), TO_SHOP, OURS},
+    {NAME("Forwarded"), TO_SHOP, OURS},
+    {NAME("X-Forwarded-Host"), TO_SHOP, BELIEVED},
+    {NAME("X-Forwarded-Proto"), TO_SHOP, BELIEVED},
+    {NAME("X-Forwarded-Port"), TO_SHOP, BELIEVED},
+    {NAME("X-Forwarded-Prefix"), TO_SHOP, BELIEVED},
+    {NAME("X-Real-IP"), TO_SHOP, KNOWN},
+    {NAME("X-Forwarded-Scheme"), TO_SHOP, OVERRIDE},
+    {NAME("X-Forwarded-Server"), TO_SHOP, OVERRIDE},
+    {NAME("X-Forwarded-Ssl"), TO_SHOP, OVERRIDE},
+    {NAME("X-Forwarded-Path"), TO_SHOP, OVERRIDE},
+    {NAME("X-Host"), TO_SHOP, OVERRIDE},
+    {NAME("X-Original-Host"), TO_SHOP, OVERRIDE},
+    {NAME("X-Original-URL"), TO_SHOP, OVERRIDE},
+    {NAME("X-Rewrite-URL"), TO_SHOP, OVERRIDE},
+    {NAME("X-Url-Scheme"), TO_SHOP, OVERRIDE},
+    {NAME("Front-End-Https"), TO_SHOP, OVERRIDE},
+    {NAME("X-HTTP-Host-Override"), TO_SHOP, OVERRIDE},
+    {NAME("X-HTTP-Method"), TO_SHOP, OVERRIDE},
+    {NAME("X-HTTP-Method-Override"), TO_SHOP, OVERRIDE},
+    {NAME("X-Method-Override"), TO_SHOP, OVERRIDE},
 };
 
 static bool is_own(struct ps_str name)
@@ -55,27 +76,6 @@ static bool is_own(struct ps_str name)
     const struct ps_str prefix = PS_STR("Penstock-");
 
     return name.len > prefix.len && ps_http_same_text((struct ps_str){name.at, prefix.len}, prefix);
-}
-
-/* Is the name an element of the list? */
-static bool list_has(struct ps_str list, struct ps_str name)
-{
-    struct ps_str element;
-
-    while (ps_http_take_element(&list, &element))
-        if (ps_http_same_text(element, name))
-            return true;
-    return false;
-}
-
-/* Do the lines of Connection name it? */
-static bool is_of_connection(const struct ps_http_head *head, const char *base, struct ps_str name)
-{
-    for (uint32_t i = 0; i < head->field_count; i++)
-        if (head->fields[i].known == PS_HTTP_F_CONNECTION &&
-            list_has(ps_http_text(base, head->fields[i].value), name))
-            return true;
-    return false;
 }
 
 static bool has_connection(const struct ps_http_head *head)
@@ -97,12 +97,16 @@ static bool is_ruled(const struct cfg_header_rules *rules, struct ps_str name)
     return false;
 }
 
-static bool stays_here(struct ps_str name, enum way way, bool trusted)
+/* `origin` of a request. */
+static bool stays_here(struct ps_str name, enum way way, const struct up_origin *origin)
 {
+    bool trusted = origin != NULL && origin->trusted;
+
     for (size_t i = 0; i < PS_ARRAY_LEN(stays); i++)
         if (stays[i].name.len == name.len && (stays[i].way & way) != 0 &&
             ps_http_same_text(stays[i].name, name))
-            return !(stays[i].believed && trusted);
+            return stays[i].reason == OURS || !trusted ||
+                   (stays[i].reason == OVERRIDE && origin->keyed);
     return is_own(name);
 }
 
@@ -119,7 +123,7 @@ static bool looks_like_ours(struct ps_str name)
         plain[i] = (char)(other ? '-' : name.at[i]);
         odd |= other;
     }
-    return odd && stays_here((struct ps_str){plain, name.len}, TO_SHOP, false);
+    return odd && stays_here((struct ps_str){plain, name.len}, TO_SHOP, NULL);
 }
 
 static bool is_condition(struct ps_str name)
@@ -128,18 +132,29 @@ static bool is_condition(struct ps_str name)
            (name.len == 17 && ps_http_is_text(name, "If-Modified-Since"));
 }
 
+enum cache_field_way up_fields_way(struct ps_str name)
+{
+    for (size_t i = 0; i < PS_ARRAY_LEN(stays); i++)
+        if ((stays[i].way & TO_SHOP) != 0 && ps_http_same_text(stays[i].name, name))
+            return stays[i].reason == BELIEVED || ps_http_is_text(name, "Host")
+                       ? CACHE_FIELD_IN_KEY
+                       : CACHE_FIELD_CHANGED;
+    return is_own(name) || looks_like_ours(name) || is_condition(name) ? CACHE_FIELD_CHANGED
+                                                                       : CACHE_FIELD_PASSED;
+}
+
 /* What goes on as it came; `origin` of a request. */
 static void pass(struct ps_buf *buf, const struct ps_http_head *head, const char *base,
                  enum way way, const struct up_origin *origin, const struct cfg_header_rules *rules)
 {
-    bool listed = has_connection(head), trusted = origin != NULL && origin->trusted;
+    bool listed = has_connection(head);
     bool unconditional = origin != NULL && origin->unconditional;
 
     for (uint32_t i = 0; i < head->field_count; i++) {
         struct ps_str name = ps_http_text(base, head->fields[i].name);
-        if (stays_here(name, way, trusted) || is_ruled(rules, name) ||
+        if (stays_here(name, way, origin) || is_ruled(rules, name) ||
             (way == TO_SHOP && looks_like_ours(name)) || (unconditional && is_condition(name)) ||
-            (listed && is_of_connection(head, base, name)))
+            (listed && ps_http_is_of_connection(head, base, name)))
             continue;
         ps_http_put_known(buf, name, ps_http_text(base, head->fields[i].value));
     }

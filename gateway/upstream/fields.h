@@ -5,6 +5,7 @@
 #define UP_FIELDS_H
 
 #include "common/buf.h"
+#include "gateway/cache/rules.h"
 #include "gateway/config/route_doc.h"
 
 /* A request as it came, and what is known of who asks. */
@@ -18,10 +19,15 @@ struct up_origin {
     struct ps_str user; /* .len == 0: nobody */
     struct ps_str request_id;
     bool rehearsal;
+    bool keyed; /* its answer may be kept, under what is said here: nothing overrides that */
     /* Of a request for the cache: its own conditions stay behind, and these are sent. */
     bool unconditional;
     struct ps_str if_none_match, if_modified_since; /* .len == 0: none */
 };
+
+/* How a field of a client reaches the shop where its answer may be kept: as it came, or in what the
+ * key has (pages/key.c), or not, or not as it came. */
+enum cache_field_way up_fields_way(struct ps_str name);
 
 /* Request line and fields, each with its CRLF, without framing and without the empty line. What
  * does not fit sets buf->overflow. */

@@ -45,7 +45,8 @@ enum up_outcome {
     /* What was sent to nobody, and is counted nowhere. */
     UP_UNSENT_NO_ENDPOINT = UP_OUTCOME_COUNT, /* none may be used */
     UP_UNSENT_BREAKER,                        /* the pool's, or those of all endpoints, are open */
-    UP_UNSENT_BUSY                            /* no place, and nobody may wait any longer */
+    UP_UNSENT_BUSY,                           /* no place, and nobody may wait any longer */
+    UP_UNSENT_TOO_LARGE                       /* the head, with what a route adds to it */
 };
 #undef UP_OUTCOME_ENUM
 extern const char *const up_outcome_names[UP_OUTCOME_COUNT + 1]; /* NULL-terminated */

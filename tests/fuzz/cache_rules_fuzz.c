@@ -25,7 +25,7 @@ static void check_keys(const struct ps_http_head *head, const char *data,
     struct ps_str named = cache_field(answer, "Location");
     ps_buf_init(&key, text, sizeof text);
     if (named.at != NULL &&
-        cache_key_put_named(&route, NULL, ps_http_text(data, head->host), path, named, &key))
+        cache_key_put_named(&route, ps_http_text(data, head->host), path, named, &key))
         MUST(key.len > 0 && key.len <= CACHE_KEY_MAX);
 }
 
@@ -69,7 +69,7 @@ static void check_vary(struct cache_message request, struct cache_message answer
     char text[CACHE_VARY_TEXT_MAX];
     struct ps_buf vary;
     ps_buf_init(&vary, text, sizeof text);
-    if (cache_vary_put(answer, request, &vary))
+    if (cache_vary_put(answer, request, NULL, &vary))
         MUST(cache_vary_fits((struct ps_str){text, vary.len}, request));
 }
 

@@ -90,7 +90,7 @@ def test_the_row_of_a_verdict_says_who_says_it():
         return {name for path in files for name in re.findall(r"\bANS_V_(\w+)", path.read_text(encoding="utf-8"))}
     rows = re.findall(r"\bX\((\w+), \d{3}, \w+, \"[^\"]*\", ANS_TO_(\w+), ANS_BY_(\w+),", source("gateway/answers/verdict.h"))
     assert len(rows) == len(re.findall(r"^    X\(", source("gateway/answers/verdict.h"), re.M))
-    public = said("gateway/public", "gateway/orders", "gateway/admission", "gateway/answers/readiness.c")
+    public = said("gateway/public", "gateway/pages", "gateway/orders", "gateway/admission", "gateway/answers/readiness.c")
     admin = said("gateway/admin", "gateway/control.c", "gateway/config", "gateway/answers/readiness.c")
     assert {name for name, to, by in rows if by != "LISTENER" and to != "OPERATORS"} == public
     assert {name for name, to, by in rows if by != "LISTENER" and to != "BUYERS"} <= admin

@@ -22,7 +22,8 @@ ARROWS = {
     "gateway/upstream": {"gateway/cache", "gateway/answers", "gateway/metrics"},
     "gateway/sales": {"gateway/cluster", "gateway/config", "gateway/metrics", "inventory", "queue"},
     "gateway/orders": {"gateway/admission", "gateway/sales", "gateway/answers"},
-    "gateway/public": {"gateway/orders", "gateway/admission", "gateway/upstream", "gateway/config", "gateway/answers", "gateway/server"},
+    "gateway/pages": {"gateway/admission", "gateway/upstream", "gateway/cache", "gateway/server"},
+    "gateway/public": {"gateway/orders", "gateway/pages", "gateway/server", "gateway/config", "gateway/answers"},
     "gateway/admin": {"gateway/config", "gateway/sales", "gateway/orders", "gateway/admission", "gateway/upstream", "gateway/answers",
                       "gateway/server"},
     "gateway": {"gateway/admin", "gateway/public"},  # composition: main, gateway, settings, workers, control
@@ -31,7 +32,7 @@ LOADTEST_QUEUE = {"queue/event.h", "queue/fold.h", "queue/audit.h"}
 
 PREFIXES = {
     "common": "ps_", "inventory": "inv_", "queue": "oq_", "queue/settle": "st_", "loadtest": "lt_", "gateway": "gw_",
-    "gateway/metrics": "gw_", "gateway/server": "srv_", "gateway/answers": "ans_", "gateway/public": "pub_",
+    "gateway/metrics": "gw_", "gateway/server": "srv_", "gateway/answers": "ans_", "gateway/public": "pub_", "gateway/pages": "page_",
     "gateway/admission": "adm_", "gateway/orders": "ord_", "gateway/sales": "sale_", "gateway/cluster": "clu_", "gateway/config": "cfg_",
     "gateway/admin": "op_", "gateway/upstream": "up_", "gateway/cache": "cache",  # `struct cache` itself has no underscore
 }

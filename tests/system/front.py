@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import pathlib
+import re
 import socket
 import subprocess
 import threading
@@ -190,3 +191,23 @@ class Nginx(Front):
 
     def log(self):
         return (self.where / "penstock.log").read_text()
+
+
+class NginxWithPages(Nginx):
+    """Its reference with the commented locations of pages in the place of the 404."""
+
+    def command(self, gateways):
+        command = super().command(gateways)
+        site = (self.where / "site.conf").read_text()
+        before, _, rest = site.partition("    # location ~ ^/(livez|readyz)$ {")
+        pages, _, after = ("    # location ~ ^/(livez|readyz)$ {" + rest).partition("\n\n    # Probes, metrics")
+        after = after.partition("    }\n")[2]
+        (self.where / "site.conf").write_text(before + re.sub(r"^    # ", "    ", pages, flags=re.M) + "\n" + after)
+        return command
+
+
+class HAProxyWithPages(HAProxy):
+    """Its reference, told to let pages pass."""
+
+    def environment(self, gateways):
+        return {**super().environment(gateways), "PENSTOCK_PAGES": "1"}

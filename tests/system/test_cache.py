@@ -271,7 +271,7 @@ def test_a_slow_client_does_not_hold_up_the_others(gateway, shop):
     slow = socket.socket()
     slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
     slow.connect(("127.0.0.1", gateway.port))
-    slow.sendall(b"GET /large HTTP/1.1\r\nHost: x\r\n\r\n")
+    slow.sendall(b"GET /large HTTP/1.1\r\nHost: 127.0.0.1:%d\r\n\r\n" % gateway.port)
     wait_until(lambda: shop.requests, what="the fetch")
     assert gateway.public("GET", "/large", timeout=25).text == body.decode() and len(shop.requests) == 1  # the slow one has a minute
     slow.close()

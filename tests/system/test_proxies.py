@@ -3,13 +3,12 @@ a gateway dies. Both keep the same promises."""
 import hashlib
 import hmac
 import pathlib
-import re
 import subprocess
 import threading
 import time
 
 import pytest
-from front import HAProxy, Nginx, Pretenders, Shop, tool
+from front import HAProxy, HAProxyWithPages, Nginx, NginxWithPages, Pretenders, Shop, tool
 from penstock import ROOT, Gateway, call, raw, wait_until
 from upstreams import Reply, Upstream
 
@@ -223,26 +222,6 @@ def test_behind_a_reference_a_browser_with_many_cookies_buys_as_who_its_token_sa
             assert answer.status == 202, answer
             assert [order["user"] for order in gateway.orders("sale")] == ["ann"]
             assert "www-authenticate" not in answer.headers
-
-
-class NginxWithPages(Nginx):
-    """Its reference with the commented locations of pages in the place of the 404."""
-
-    def command(self, gateways):
-        command = super().command(gateways)
-        site = (self.where / "site.conf").read_text()
-        before, _, rest = site.partition("    # location ~ ^/(livez|readyz)$ {")
-        pages, _, after = ("    # location ~ ^/(livez|readyz)$ {" + rest).partition("\n\n    # Probes, metrics")
-        after = after.partition("    }\n")[2]
-        (self.where / "site.conf").write_text(before + re.sub(r"^    # ", "    ", pages, flags=re.M) + "\n" + after)
-        return command
-
-
-class HAProxyWithPages(HAProxy):
-    """Its reference, told to let pages pass."""
-
-    def environment(self, gateways):
-        return {**super().environment(gateways), "PENSTOCK_PAGES": "1"}
 
 
 @pytest.fixture(params=[HAProxyWithPages, NginxWithPages], ids=["haproxy", "nginx"])

@@ -2,6 +2,7 @@
  * it by commands through one async handle, and by sockets. */
 #include "http_fixture.h"
 #include "common/http/head.h"
+#include "gateway/config/route_doc.h"
 #include "gateway/server/problem.h"
 
 #include <arpa/inet.h>
@@ -341,6 +342,7 @@ void http_fixture_init(struct http_fixture *fixture)
         .body_max = SRV_PUBLIC_BODY_MAX,
         .user_size = 40,
         .client_ip_header = "CF-Connecting-IP",
+        .needs_no_host = cfg_path_is_probe,
         .on_gone = on_gone,
         .on_head = on_head,
         .on_part = on_part,

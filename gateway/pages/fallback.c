@@ -1,0 +1,207 @@
+/* What answers in the place of a route's pool, in the order of its document (upstream/fallback.h).
+ * Such an answer says so: Penstock-Fallback: static; why=deadline.
+ *
+ * A request whose body has been sent to one pool is not sent to another: it is there no more. */
+#include "gateway/pages/page_internal.h"
+
+#include "gateway/upstream/route_figures.h"
+
+#include <stdio.h>
+#include <string.h>
+
+/* --- Why --- */
+
+static enum up_trouble trouble_of(enum up_outcome outcome)
+{
+    switch (outcome) {
+    case UP_UNSENT_NO_ENDPOINT:
+        return UP_TROUBLE_no_endpoint;
+    case UP_UNSENT_BREAKER:
+        return UP_TROUBLE_breaker;
+    case UP_UNSENT_BUSY:
+        return UP_TROUBLE_busy;
+    case UP_OUTCOME_timeout:
+    case UP_OUTCOME_connect_timeout:
+        return UP_TROUBLE_deadline;
+    default:
+        return UP_TROUBLE_failed;
+    }
+}
+
+void page_note_trouble(struct page_request *page, enum up_outcome outcome)
+{
+    if (page->in_trouble) /* a fallback pool: what was first is what is told */
+        return;
+    page->in_trouble = true;
+    page->trouble = trouble_of(outcome);
+    page->outcome = outcome;
+}
+
+const char *page_trouble(const struct page_request *page)
+{
+    bool was_asked = page->trouble == UP_TROUBLE_deadline || page->trouble == UP_TROUBLE_failed;
+
+    if (!page->in_trouble)
+        return NULL;
+    return was_asked ? up_outcome_names[page->outcome] : up_trouble_names[page->trouble];
+}
+
+static const char *text_of(const struct page_request *page)
+{
+    switch (page->trouble) {
+    case UP_TROUBLE_order:
+        return "this part of the shop is taken out of service for a while";
+    case UP_TROUBLE_level:
+        return "this part of the shop gives way while the gateway is overloaded";
+    case UP_TROUBLE_breaker:
+        return "the shop's servers are spared for a while: too many requests there have failed, or "
+               "an operator says so";
+    case UP_TROUBLE_busy:
+        return "as much is under way to the shop's servers as they can answer in time";
+    case UP_TROUBLE_no_endpoint:
+        return "no server of the shop can be used now";
+    default:
+        break;
+    }
+    switch (page->outcome) {
+    case UP_OUTCOME_refused:
+        return "the shop's server takes no connections";
+    case UP_OUTCOME_connect_timeout:
+        return "the shop's server could not be connected to in time";
+    case UP_OUTCOME_malformed:
+        return "the shop's server sent what is no HTTP answer";
+    case UP_OUTCOME_timeout:
+        return "the shop's server did not answer in time";
+    default:
+        return "the shop's server ended the connection without an answer";
+    }
+}
+
+static enum ans_verdict verdict_of(enum up_trouble trouble)
+{
+    switch (trouble) {
+    case UP_TROUBLE_level:
+        return ANS_V_shed;
+    case UP_TROUBLE_deadline:
+        return ANS_V_gateway_timeout;
+    case UP_TROUBLE_failed:
+        return ANS_V_bad_gateway;
+    default:
+        return ANS_V_upstream_unavailable;
+    }
+}
+
+/* CFG_FEATURE_COUNT: it gives way to nothing. */
+static enum cfg_feature feature_of(enum cfg_route_class class)
+{
+    static const enum cfg_feature features[CFG_ROUTE_CLASSES] = {
+        [CFG_ROUTE_CORE] = CFG_FEATURE_COUNT,
+        [CFG_ROUTE_IMPORTANT] = CFG_FEATURE_routes_important,
+        [CFG_ROUTE_NORMAL] = CFG_FEATURE_routes_normal,
+        [CFG_ROUTE_EXTRA] = CFG_FEATURE_routes_extra};
+    return features[class];
+}
+
+bool page_is_out(struct page_request *page)
+{
+    const struct cfg_route *doc = page->route->doc;
+    const struct page_worker *worker = page->worker;
+    enum cfg_feature feature = feature_of(doc->class);
+
+    if (doc->fallback_pin.until_ms != 0 &&
+        cfg_pin_is_in_force(&doc->fallback_pin, ps_clock_wall_ms(worker->clock)))
+        page->trouble = UP_TROUBLE_order;
+    else if (feature != CFG_FEATURE_COUNT &&
+             !adm_feature_on(worker->gates->overload, worker->shard, feature))
+        page->trouble = UP_TROUBLE_level;
+    else
+        return false;
+    page->in_trouble = true;
+    return true;
+}
+
+/* --- The answer --- */
+
+static const struct cfg_fallback *current(const struct page_request *page)
+{
+    return &page->route->doc->fallbacks[page->next_fallback - 1];
+}
+
+bool page_put_why(const struct page_request *page, char ret_text[PAGE_WHY_MAX])
+{
+    if (!page->in_trouble)
+        return false;
+    (void)snprintf(ret_text, PAGE_WHY_MAX, "%s; why=%s", up_fallback_names[current(page)->kind],
+                   up_trouble_names[page->trouble]);
+    return true;
+}
+
+void page_count_fallback(const struct page_request *page)
+{
+    up_route_fell_back(page->route->live, up_worker_index(page->worker->shop), current(page)->kind);
+}
+
+static enum page_state give_up(struct page_request *page)
+{
+    struct ans_problem_detail detail = {.text = text_of(page)};
+
+    if (page->trouble == UP_TROUBLE_level)
+        detail.policy = cfg_feature_names[feature_of(page->route->doc->class)];
+    return page_refuse_as(page, PAGE_END_FAILED, verdict_of(page->trouble), &detail);
+}
+
+/* --- Which one --- */
+
+static unsigned other_pools(const struct page_request *page)
+{
+    unsigned bits = 0;
+
+    for (size_t i = 0; i < page->route->doc->fallback_count; i++) {
+        const struct up_pool_view *pool = page->route->fallback[i];
+        bits |= (unsigned)(pool != NULL && pool != page->sent_to) << i;
+    }
+    return bits;
+}
+
+static bool has_time(const struct page_request *page)
+{
+    int64_t total_ns = page->route->doc->total_ms * PS_NS_PER_MS;
+
+    return ps_clock_mono_ns(page->worker->clock) < page->http->arrived_ns + total_ns;
+}
+
+enum page_state page_fall_back(struct page_request *page)
+{
+    const struct cfg_route *doc = page->route->doc;
+    struct cache_entry *stale = page_find_stale(page);
+    size_t index =
+        up_fallback_next(doc, page->next_fallback,
+                         &(struct up_fallback_offer){.stale = stale != NULL,
+                                                     .sendable = !page->has_parts && has_time(page),
+                                                     .pools = other_pools(page)});
+    char why[PAGE_WHY_MAX];
+
+    page->next_fallback = index + 1;
+    if (index == doc->fallback_count || doc->fallbacks[index].kind != CFG_FALLBACK_STALE) {
+        cache_entry_drop(stale);
+        stale = NULL;
+    }
+    if (index == doc->fallback_count) {
+        up_route_has_nothing(page->route->live, up_worker_index(page->worker->shop));
+        return give_up(page);
+    }
+    if (doc->fallbacks[index].kind == CFG_FALLBACK_POOL) {
+        page->sent_to = page->route->fallback[index];
+        page->target = NULL;
+        return PAGE_SENDING;
+    }
+    page_count_fallback(page);
+    (void)page_put_why(page, why);
+    if (doc->fallbacks[index].kind == CFG_FALLBACK_STATIC)
+        return page_answer_own(page, PAGE_END_FALLBACK, &doc->fallbacks[index].fixed, NULL, why);
+    srv_answer_header(page->http, "Penstock-Fallback", why, strlen(why));
+    if (stale == NULL)
+        return give_up(page);
+    page->cached = (struct cache_status){.fwd = CACHE_FWD_NONE};
+    return page_answer_entry(page, PAGE_END_FALLBACK, stale);
+}

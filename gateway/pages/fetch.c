@@ -1,0 +1,395 @@
+/* The shop is asked. A page that fetches for others has a page_fetch, which stands between its
+ * exchange and its client: it gives the answer to the fill, then to the client, if there is one
+ * yet. So it may outlive its page.
+ *
+ * What must hold: a fetch has an exchange, or is about to end; a fetch's page has that fetch. */
+#include "gateway/pages/page_internal.h"
+
+#include <stdlib.h>
+
+struct page_fetch {
+    TAILQ_ENTRY(page_fetch) entry;
+    struct page_worker *worker;
+    struct page_request *page; /* NULL: its client has left, or there was none */
+    struct up_exchange *exchange;
+    struct cache_fill *fill;
+    struct cache_entry *stale; /* whose validators are sent; NULL: none are */
+    int64_t sent_ns;
+    bool kept; /* the answer goes into the cache */
+};
+
+/* --- To the shop --- */
+
+/* Of what the pool's algorithm goes by; the same on every gateway. */
+static uint64_t key_of(const struct page_request *page, const struct cfg_pool *pool)
+{
+    static const struct ps_hash_key fixed = {{0}};
+    const struct srv_request *http = page->http;
+    struct ps_str by = http->path;
+    struct ps_address address;
+
+    if (pool->algorithm == CFG_ALGORITHM_source_ip_hash) {
+        ps_address_limit_key(&page->asked->address, &address);
+        by = (struct ps_str){(const char *)address.byte, sizeof address.byte};
+    } else if (pool->hash_name != NULL) {
+        struct ps_str name = {pool->hash_name, strlen(pool->hash_name)};
+        by = pool->hash_by == CFG_HASH_COOKIE ? up_cookie_find(http->head, http->base, name)
+                                              : ps_http_find(http->head, http->base, name);
+    }
+    return ps_hash64(&fixed, by.at != NULL ? by.at : "", by.len);
+}
+
+/* Asks the pool. `fetch` NULL: for the page alone. NULL: *ret_outcome says why. */
+static struct up_exchange *start(const struct page_request *page, const struct up_pool_view *pool,
+                                 const struct page_fetch *fetch,
+                                 const struct up_callbacks *callbacks, void *ctx,
+                                 enum up_outcome *ret_outcome)
+{
+    const struct srv_request *http = page->http;
+    const struct cfg_route *doc = page->route->doc;
+    struct ps_buf head = up_worker_scratch(page->worker->shop);
+    struct page_texts texts;
+    struct up_origin origin;
+
+    *ret_outcome = UP_UNSENT_NO_ENDPOINT;
+    if (pool == NULL)
+        return NULL;
+    page_origin(page, &texts, &origin);
+    if (fetch != NULL) {
+        origin.unconditional = true; /* so that the whole comes; the client's are judged here */
+        if (fetch->stale != NULL) {
+            origin.if_none_match = fetch->stale->etag;
+            origin.if_modified_since = cache_fields_find(fetch->stale->fields, "Last-Modified");
+        }
+    }
+    up_fields_request(&head, &origin, &doc->request_headers);
+    *ret_outcome = UP_UNSENT_TOO_LARGE;
+    if (head.overflow)
+        return NULL;
+    bool empty = !http->in_parts || (page->has_all && !page->has_parts);
+    struct up_call call = {.hold = page->hold,
+                           .route = doc,
+                           .pool = pool,
+                           .target = page->target,
+                           .head = {head.at, head.len},
+                           .method = http->head->method,
+                           .body_len = empty ? 0 : http->body_len,
+                           .key = key_of(page, pool->doc),
+                           .began_ns = http->arrived_ns,
+                           .callbacks = callbacks,
+                           .ctx = ctx};
+    return up_forward(page->worker->shop, &call, ret_outcome);
+}
+
+/* --- A fetch's life --- */
+
+static const struct up_callbacks fetch_callbacks;
+
+/* NULL: no memory, and nothing is taken over. */
+static struct page_fetch *new_fetch(struct page_worker *worker, struct page_request *page,
+                                    struct cache_fill *fill, struct cache_entry *stale)
+{
+    struct page_fetch *fetch = calloc(1, sizeof *fetch);
+
+    if (fetch == NULL)
+        return NULL;
+    *fetch = (struct page_fetch){.worker = worker,
+                                 .page = page,
+                                 .fill = fill,
+                                 .stale = stale,
+                                 .sent_ns = ps_clock_mono_ns(worker->clock)};
+    TAILQ_INSERT_TAIL(&worker->fetches, fetch, entry);
+    return fetch;
+}
+
+/* Its exchange has ended, or is another's. The fill has ended. */
+static void free_fetch(struct page_fetch *fetch)
+{
+    if (fetch->page != NULL)
+        fetch->page->fetch = NULL;
+    TAILQ_REMOVE(&fetch->worker->fetches, fetch, entry);
+    cache_entry_drop(fetch->stale);
+    free(fetch);
+}
+
+/* The shop has not given what was asked for. */
+static void fail_fetch(struct page_fetch *fetch)
+{
+    cache_fill_fail(fetch->fill);
+    free_fetch(fetch);
+}
+
+/* The last part is in the fill, or nothing of it is wanted: what is left is the client's. */
+static void end_fetch(struct page_fetch *fetch)
+{
+    cache_entry_drop(cache_fill_end(fetch->fill));
+    free_fetch(fetch);
+}
+
+/* Nobody needs the answer any more, of which there is more unless it is the `last`. */
+static void abandon(struct page_fetch *fetch, bool last)
+{
+    struct up_exchange *exchange = fetch->exchange;
+
+    end_fetch(fetch);
+    if (!last)
+        up_exchange_cancel(exchange);
+}
+
+bool page_send(struct page_request *page, enum up_outcome *ret_outcome)
+{
+    struct page_fetch *fetch = page->fetch;
+
+    if (fetch == NULL) {
+        page->exchange =
+            start(page, page->sent_to, NULL, &page->worker->events->exchange, page, ret_outcome);
+        return page->exchange != NULL;
+    }
+    fetch->exchange = start(page, page->sent_to, fetch, &fetch_callbacks, fetch, ret_outcome);
+    page->exchange = fetch->exchange;
+    if (fetch->exchange == NULL)
+        fail_fetch(fetch);
+    return page->exchange != NULL;
+}
+
+void page_fetch_open(struct page_request *page, struct cache_found *found)
+{
+    if (found->fill != NULL)
+        page->fetch = new_fetch(page->worker, page, found->fill, found->entry);
+    if (page->fetch != NULL)
+        return;
+    cache_fill_fail(found->fill);
+    cache_entry_drop(found->entry);
+}
+
+void page_fetch_behind(struct page_request *page, struct cache_found *found)
+{
+    struct cache_entry *stale = cache_entry_keep(found->entry);
+    struct page_fetch *fetch = new_fetch(page->worker, NULL, found->fill, stale);
+    enum up_outcome outcome;
+
+    if (fetch == NULL) {
+        cache_fill_fail(found->fill);
+        cache_entry_drop(stale);
+        return;
+    }
+    fetch->exchange = start(page, page->pool, fetch, &fetch_callbacks, fetch, &outcome);
+    if (fetch->exchange == NULL)
+        fail_fetch(fetch);
+}
+
+bool page_leave(struct page_request *page)
+{
+    struct up_exchange *exchange = page->exchange;
+    struct page_fetch *fetch = page->fetch;
+    bool goes_on = fetch != NULL && cache_fill_left(fetch->fill);
+
+    page->exchange = NULL;
+    if (fetch != NULL) {
+        page->fetch = NULL;
+        fetch->page = NULL;
+        if (!goes_on)
+            free_fetch(fetch); /* with the fill, which has ended */
+    }
+    if (!goes_on && exchange != NULL)
+        up_exchange_cancel(exchange);
+    return goes_on;
+}
+
+void page_fetches_stop(struct page_worker *worker)
+{
+    struct page_fetch *fetch;
+
+    while ((fetch = TAILQ_FIRST(&worker->fetches)) != NULL) {
+        struct up_exchange *exchange = fetch->exchange;
+        if (fetch->page != NULL)
+            fetch->page->exchange = NULL;
+        fail_fetch(fetch);
+        up_exchange_cancel(exchange);
+    }
+}
+
+/* --- What comes back --- */
+
+static struct cache_moments moments_of(const struct page_fetch *fetch)
+{
+    return (struct cache_moments){.sent_ms = fetch->sent_ns / PS_NS_PER_MS,
+                                  .received_ms = page_now_ms(fetch->worker),
+                                  .wall_ms = ps_clock_wall_ms(fetch->worker->clock)};
+}
+
+static bool is_error(int status)
+{
+    return status == 500 || status == 502 || status == 503 || status == 504; /* RFC 5861, 4 */
+}
+
+static bool may_serve_stale(const struct page_fetch *fetch)
+{
+    return fetch->page != NULL && page_may_be_stale(fetch->page, fetch->stale);
+}
+
+/* The fill has ended. The exchange is given up, unless it has ended, and the client, if there is
+ * one, gets the entry, which is taken over. */
+static void answer_instead(struct page_fetch *fetch, struct cache_entry *entry, int status,
+                           bool ended)
+{
+    struct page_request *page = fetch->page;
+    struct up_exchange *exchange = fetch->exchange;
+
+    free_fetch(fetch);
+    if (!ended)
+        up_exchange_cancel(exchange);
+    if (page == NULL) {
+        cache_entry_drop(entry);
+        return;
+    }
+    page->exchange = NULL;
+    page->cached = (struct cache_status){
+        .fwd = CACHE_FWD_STALE, .fwd_status = status, .stored = status == 304};
+    page->worker->events->entry(page, entry);
+}
+
+static void serve_stale(struct page_fetch *fetch, int status, bool ended)
+{
+    struct cache_entry *entry = cache_entry_keep(fetch->stale);
+
+    cache_fill_fail(fetch->fill);
+    answer_instead(fetch, entry, status, ended);
+}
+
+static void answer_not_modified(struct page_fetch *fetch, const struct up_answer *answer, bool last)
+{
+    struct page_request *page = fetch->page;
+    struct up_exchange *exchange = fetch->exchange;
+    struct cache_moments moments = moments_of(fetch);
+    struct cache_entry *entry = cache_fill_freshen(
+        fetch->fill, (struct cache_message){answer->head, answer->base}, &moments);
+
+    if (entry != NULL) {
+        answer_instead(fetch, entry, 304, last);
+        return;
+    }
+    fail_fetch(fetch);
+    if (!last)
+        up_exchange_cancel(exchange);
+    if (page == NULL)
+        return;
+    page->exchange = NULL;
+    page->worker->events->again(page);
+}
+
+/* Conditions of the client's own, which were not sent on, with the answer that came. */
+static bool is_not_modified(const struct page_request *page, const struct up_answer *answer)
+{
+    struct cache_message message = {answer->head, answer->base};
+    struct cache_asked asked = page_asked(page);
+    struct cache_moments moments = {.wall_ms = ps_clock_wall_ms(page->worker->clock)};
+    struct cache_kept kept;
+    uint64_t first, len;
+
+    if (!asked.has_conditions || answer->status != 200)
+        return false;
+    (void)cache_kept_read(&asked, message, &page->route->doc->cache, &moments, &kept);
+    return cache_part_of(&asked, &kept, cache_field(message, "ETag"), 0, &first, &len) ==
+           CACHE_PART_NOT_MODIFIED;
+}
+
+/* The client gets 304 and needs the answer no more. */
+static bool answer_304(struct page_fetch *fetch, const struct up_answer *answer, bool last)
+{
+    struct page_request *page = fetch->page;
+    struct up_answer head = *answer;
+    bool goes_on = !last && fetch->kept;
+
+    head.status = ans_verdicts[ANS_V_not_modified].status;
+    page->exchange = NULL;
+    page->fetch = NULL;
+    fetch->page = NULL;
+    (void)page->worker->events->exchange.answer(&head, (struct ps_str){NULL, 0}, true, page);
+    if (!goes_on)
+        abandon(fetch, last);
+    return goes_on;
+}
+
+static bool on_answer(const struct up_answer *answer, struct ps_str part, bool last, void *ctx)
+{
+    struct page_fetch *fetch = ctx;
+    struct page_request *page = fetch->page;
+    struct cache_moments moments = moments_of(fetch);
+
+    if (answer->status == 304 && fetch->stale != NULL) {
+        answer_not_modified(fetch, answer, last);
+        return false;
+    }
+    if (is_error(answer->status) && may_serve_stale(fetch)) {
+        serve_stale(fetch, answer->status, last);
+        return false;
+    }
+    bool kept = cache_fill_begin(fetch->fill, (struct cache_message){answer->head, answer->base},
+                                 &moments, answer->body_len) == CACHE_STORE_stored &&
+                cache_fill_part(fetch->fill, part);
+    fetch->kept = kept;
+    if (page == NULL) {
+        if (!kept || last)
+            abandon(fetch, last);
+        return kept;
+    }
+    page->cached.stored = kept;
+    if (is_not_modified(page, answer))
+        return answer_304(fetch, answer, last);
+    if (last)
+        end_fetch(fetch);
+    bool more = page->worker->events->exchange.answer(answer, part, last, page);
+    return more || kept; /* those who wait do not wait for a slow client */
+}
+
+static bool on_part(struct ps_str part, bool last, void *ctx)
+{
+    struct page_fetch *fetch = ctx;
+    struct page_request *page = fetch->page;
+    bool kept = fetch->kept && cache_fill_part(fetch->fill, part);
+
+    fetch->kept = kept;
+    if (page == NULL) {
+        if (!kept || last)
+            abandon(fetch, last);
+        return kept;
+    }
+    if (last)
+        end_fetch(fetch);
+    bool more = page->worker->events->exchange.part(part, last, page);
+    return more || kept;
+}
+
+static void on_failed(enum up_outcome outcome, bool begun, void *ctx)
+{
+    struct page_fetch *fetch = ctx;
+    struct page_request *page = fetch->page;
+
+    if (!begun && may_serve_stale(fetch)) {
+        serve_stale(fetch, 0, true);
+        return;
+    }
+    fail_fetch(fetch);
+    if (page != NULL)
+        page->worker->events->exchange.failed(outcome, begun, page);
+}
+
+static void on_interim(const struct up_answer *answer, void *ctx)
+{
+    struct page_fetch *fetch = ctx;
+
+    if (fetch->page != NULL)
+        fetch->worker->events->exchange.interim(answer, fetch->page);
+}
+
+static void on_room(void *ctx)
+{
+    (void)ctx; /* these requests have no body */
+}
+
+static const struct up_callbacks fetch_callbacks = {.interim = on_interim,
+                                                    .answer = on_answer,
+                                                    .part = on_part,
+                                                    .failed = on_failed,
+                                                    .room = on_room};

@@ -1,0 +1,80 @@
+/* What the cache is asked for a page, and what goes out of it by what pages do. */
+#include "gateway/pages/page_internal.h"
+
+int64_t page_now_ms(const struct page_worker *worker)
+{
+    return ps_clock_mono_ns(worker->clock) / PS_NS_PER_MS;
+}
+
+bool page_ask(struct page_request *page, struct cache_found *ret_found)
+{
+    const struct up_route_view *route = page->route;
+    const struct srv_request *http = page->http;
+    enum ps_http_method method = http->head->method;
+    bool has_body = http->in_parts && http->body_len != 0;
+    char memory[CACHE_KEY_MAX];
+    struct ps_buf key;
+
+    if (route->cache == NULL || page->pool == NULL || has_body ||
+        (method != PS_HTTP_GET && method != PS_HTTP_HEAD))
+        return false;
+    ps_buf_init(&key, memory, sizeof memory);
+    page->is_keyed = page_key_put(page, page->pool->pool->name, &key);
+    if (!page->is_keyed)
+        return false;
+    struct cache_asked asked = page_asked(page);
+    page->waiter.worker = up_worker_index(page->worker->shop);
+    cache_ask(route->cache, &asked, &route->doc->cache, (struct ps_str){key.at, key.len},
+              page_now_ms(page->worker), &page->waiter, ret_found);
+    return true;
+}
+
+struct cache_entry *page_find_stale(const struct page_request *page)
+{
+    char memory[CACHE_KEY_MAX];
+    struct ps_buf key;
+
+    ps_buf_init(&key, memory, sizeof memory);
+    if (page->route->cache == NULL || page->pool == NULL ||
+        !page_key_put(page, page->pool->pool->name, &key))
+        return NULL;
+    struct cache_asked asked = page_asked(page);
+    return cache_stale(page->route->cache, &asked, (struct ps_str){key.at, key.len});
+}
+
+bool page_may_be_stale(const struct page_request *page, const struct cache_entry *entry)
+{
+    return entry != NULL && cache_kept_if_error(&entry->kept, page_now_ms(page->worker));
+}
+
+/* --- What is purged --- */
+
+/* What is named, or the page itself, from one pool. */
+static void purge(const struct page_request *page, struct ps_str named, const char *pool)
+{
+    char memory[CACHE_KEY_MAX];
+    struct ps_buf key;
+
+    ps_buf_init(&key, memory, sizeof memory);
+    if (named.at != NULL ? page_key_put_named(page, named, pool, &key)
+                         : page_key_put(page, pool, &key))
+        (void)cache_purge_key(page->route->cache, (struct ps_str){key.at, key.len});
+}
+
+void page_invalidate(const struct page_request *page, const struct up_answer *answer)
+{
+    const struct up_route_view *route = page->route;
+    const struct cache_message message = {answer->head, answer->base};
+    const struct ps_str named[] = {
+        {NULL, 0}, cache_field(message, "Location"), cache_field(message, "Content-Location")};
+
+    if (route->cache == NULL || !cache_invalidates(page->http->head->method, answer->status))
+        return;
+    for (size_t i = 0; i < PS_ARRAY_LEN(named); i++) {
+        if (i > 0 && named[i].at == NULL)
+            continue;
+        purge(page, named[i], route->doc->pool);
+        for (size_t j = 0; j < route->doc->split_count; j++)
+            purge(page, named[i], route->splits[j].as->pool);
+    }
+}
