@@ -32,25 +32,29 @@ int64_t adm_share_demand(struct adm_share_meter *meter, int64_t asked, int64_t n
     return (int64_t)(meter->average + 0.5);
 }
 
+static double positive(int64_t demand)
+{
+    return demand > 0 ? (double)demand : 0;
+}
+
 /* A demand as it counts: at least one of LEAST x n of the whole. */
 static double counted(int64_t demand, double sum, size_t n)
 {
     double least = sum / (LEAST * (double)n);
-    return (double)demand > least ? (double)demand : least;
+    return positive(demand) > least ? positive(demand) : least;
 }
 
 uint32_t adm_share_of(int64_t own, const int64_t *all, size_t n)
 {
-    assert(n >= 1 && own >= 0);
     double sum = 0, counted_sum = 0;
     for (size_t i = 0; i < n; i++)
-        sum += (double)all[i];
+        sum += positive(all[i]);
     if (sum <= 0)
-        return ADM_SHARE_ONE / (uint32_t)n;
+        return ADM_SHARE_ONE / (n > 0 ? (uint32_t)n : 1);
     for (size_t i = 0; i < n; i++)
         counted_sum += counted(all[i], sum, n);
-    double part = counted(own, sum, n) / counted_sum;
-    return part < 1 ? (uint32_t)(part * ADM_SHARE_ONE) : ADM_SHARE_ONE;
+    double part = counted(own, sum, n) / counted_sum * ADM_SHARE_ONE;
+    return part < 1 ? 1 : part < ADM_SHARE_ONE ? (uint32_t)part : ADM_SHARE_ONE;
 }
 
 void adm_share_set(struct adm_share *share, uint32_t part, int64_t now_ns)

@@ -36,7 +36,8 @@ struct adm_share_meter {
 int64_t adm_share_demand(struct adm_share_meter *meter, int64_t asked, int64_t now_ns);
 
 /* What a gateway of demand `own` may use, of ADM_SHARE_ONE. `all` holds the demands of all `n`
- * gateways, this one's among them; none is negative. All who hear the same demands get shares whose
+ * gateways, this one's among them, as Redis has them: a negative one counts as none, and whatever
+ * they say the share is at least 1. All who hear the same demands get shares whose
  * sum is ADM_SHARE_ONE (never more). Who has less than 1/(200 n) of the demand gets at least
  * 1/(201 n), so that his first buyers pass: it costs the others 0.5 % at most. Where nobody has
  * any, all get the same. */

@@ -44,6 +44,30 @@ static void what_was_asked_before_the_first_measure_is_no_demand(void **unused)
     assert_int_equal(adm_share_demand(&meter, 1000000, 6 * S), 0);
 }
 
+/* Demands come from Redis, where anybody may have written. */
+static void whatever_others_tell_the_share_is_one(void **unused)
+{
+    (void)unused;
+    static const struct {
+        int64_t own, all[3];
+        size_t n;
+    } rows[] = {
+        {0, {0}, 0},
+        {5, {0}, 0},
+        {5, {-5}, 1},
+        {-5, {-5, 10}, 2},
+        {10, {-1000, 10, INT64_MIN}, 3},
+        {INT64_MAX, {INT64_MAX, INT64_MAX, INT64_MAX}, 3},
+        {1, {INT64_MAX, INT64_MAX, 1}, 3},
+    };
+    for (size_t i = 0; i < PS_ARRAY_LEN(rows); i++) {
+        uint32_t part = adm_share_of(rows[i].own, rows[i].all, rows[i].n);
+        assert_in_range(part, 1, ADM_SHARE_ONE);
+    }
+    static const int64_t nobody[200000];
+    assert_in_range(adm_share_of(0, nobody, PS_ARRAY_LEN(nobody)), 1, ADM_SHARE_ONE);
+}
+
 static void a_change_is_told_within_three_pulses(void **unused)
 {
     (void)unused;
@@ -510,6 +534,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_steady_demand_is_told_as_it_is),
         cmocka_unit_test(what_was_asked_before_the_first_measure_is_no_demand),
+        cmocka_unit_test(whatever_others_tell_the_share_is_one),
         cmocka_unit_test(a_change_is_told_within_three_pulses),
         cmocka_unit_test(the_first_buyer_is_told_at_once),
         cmocka_unit_test(shares_follow_demand),
