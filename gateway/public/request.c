@@ -5,7 +5,6 @@
 #include "gateway/public/request.h"
 
 #include "common/log.h"
-#include "gateway/public/routes.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -37,7 +36,7 @@ static struct pub_sampling *sampling_of(const struct pub_request *request)
 static const char *route_of(const struct pub_request *request)
 {
     if (request->api != NULL)
-        return pub_route_path(request->api);
+        return request->api_path;
     return request->page.route != NULL ? request->page.route->doc->name : NULL;
 }
 

@@ -48,6 +48,7 @@ struct pub_request {
     struct pub_client client;
     char twin[PS_NAME_MAX + 1];  /* the sale of a rehearsal: order.sale_name is not in the path */
     const struct pub_route *api; /* its path is of the API; NULL: not */
+    const char *api_path;        /* the same as it is described */
     struct ps_str rest;          /* what of the path its route's form leaves open */
     struct page_request page;    /* where it is not of the API */
 };

@@ -344,11 +344,6 @@ static void judge_mark(struct pub_request *request)
     srv_answer_header(request->http, "Penstock-Rehearsal", "?1", 2);
 }
 
-const char *pub_route_path(const struct pub_route *route)
-{
-    return route->path;
-}
-
 bool pub_routes_on_head(struct srv_request *http, struct pub_listener *listener)
 {
     struct pub_request *request = http->user;
@@ -358,6 +353,7 @@ bool pub_routes_on_head(struct srv_request *http, struct pub_listener *listener)
     for (size_t i = 0; i < PS_ARRAY_LEN(routes); i++) {
         if (matches_path(&routes[i], http->path, &request->rest)) {
             request->api = &routes[i];
+            request->api_path = routes[i].path;
             return false;
         }
     }

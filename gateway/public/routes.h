@@ -5,14 +5,11 @@
 #include "gateway/server/http.h"
 
 struct pub_listener;
-struct pub_route;
 
 /* srv_settings.on_head: decides whether the request is of the API or a page, and which. The
  * server's user_size is that of a struct pub_request. */
 bool pub_routes_on_head(struct srv_request *http, struct pub_listener *listener);
 /* The server's request handler. */
 void pub_routes_handle(struct srv_request *http);
-/* The path of a route of the API as it is described. */
-const char *pub_route_path(const struct pub_route *route);
 
 #endif
