@@ -108,14 +108,14 @@ void op_get_endpoint(struct op_request *request)
 /* May this pool have registrations, and at this address? False: answered. */
 static bool check_place(struct op_request *request, const struct endpoint *endpoint)
 {
-    const char *pool = endpoint->pool->name;
+    const char *pool = endpoint->pool->name, *refusal;
 
     if (cfg_pool_of(endpoint->pool)->discovery.by != CFG_DISCOVERY_REGISTRATION)
         op_no(request, ANS_V_conflict,
               "the pool %s takes no registrations: its discovery is not {\"registration\":true}",
               pool);
-    else if (!up_membership_allows(request->admin->deps.members, &endpoint->is.ip))
-        refuse_address(request, "is outside upstream.allowed_networks of the settings");
+    else if ((refusal = up_membership_refusal(request->admin->deps.members, &endpoint->is)) != NULL)
+        refuse_address(request, refusal);
     else
         return true;
     return false;
