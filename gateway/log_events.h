@@ -12,6 +12,8 @@
     X(draining, INFO, "/readyz fails; serving goes on for delay_ms.", "") \
     X(stopped, INFO, "The process ends.", "") \
     X(reloaded, INFO, "SIGHUP: the settings file was read again.", "") \
+    X(registrar_without_pools, WARN, "A registrar's token is of a version whose tokens named no pools: it may register nowhere.", \
+      "Make a token that names the pools, and delete this one.") \
     X(admin_token_made, INFO, "First start: file holds the first admin token.", \
       "Make tokens of your own, then delete the file.") \
     X(setting_kept, WARN, "SIGHUP: option differs in the file, but is read at the start only.", \
