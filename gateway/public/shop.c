@@ -5,6 +5,7 @@
 #include "gateway/upstream/fields.h"
 #include "gateway/upstream/route.h"
 #include "gateway/upstream/switch.h"
+#include "gateway/upstream/via.h"
 
 #include <string.h>
 
@@ -452,6 +453,10 @@ void pub_shop_handle(struct pub_request *request)
     request->route = route->doc->name;
     if (up_path_has_dots(http->path)) {
         refuse(request, ANS_V_malformed, "the path has a segment of dots");
+        return;
+    }
+    if (up_via_loops(http->head, http->base)) {
+        refuse(request, ANS_V_loop_detected, "Via names gateways of this program more than twice");
         return;
     }
     if (http->in_parts && http->body_len > route->doc->body_max) {

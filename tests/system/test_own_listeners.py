@@ -1,7 +1,8 @@
-"""A pool never leads to the gateway itself: its own listeners are no endpoints, whoever names them."""
+"""A pool never leads to the gateway itself: its own listeners are no endpoints, whoever names them; and a request that comes back by another way ends."""
 import contextlib
 import json
 import socket
+import threading
 from urllib.parse import quote
 
 import pytest
@@ -117,3 +118,62 @@ def test_a_stored_document_leads_to_no_listener_that_came_later(shop):
         assert gateway.admin("PUT", "/admin/v1/pools/more", {"endpoints": [{"address": shop.address}]}).status == 201  # another table of pools
         lines = [line for line in gateway.log().splitlines() if "discovery_left_out" in line]
         assert len(lines) == 1 and WORDS in lines[0] and f"127.0.0.1:{port}" in lines[0], lines
+
+
+class Detour:
+    """A TCP proxy on a port of its own; `requests`: how many heads went through it towards the server."""
+
+    def __init__(self, port):
+        self.port, self.requests, self.lock = port, 0, threading.Lock()
+
+    def __enter__(self):
+        self.socket = socket.create_server(("127.0.0.1", 0))
+        self.address = "127.0.0.1:%d" % self.socket.getsockname()[1]
+        threading.Thread(target=self.accept, daemon=True).start()
+        return self
+
+    def __exit__(self, *exc):
+        self.socket.shutdown(socket.SHUT_RDWR)
+        self.socket.close()
+
+    def accept(self):
+        with contextlib.suppress(OSError):
+            while True:
+                client, _ = self.socket.accept()
+                server = socket.create_connection(("127.0.0.1", self.port))
+                for pair in ((client, server, True), (server, client, False)):
+                    threading.Thread(target=self.pump, args=pair, daemon=True).start()
+
+    def pump(self, source, sink, counts):
+        with contextlib.suppress(OSError):
+            while data := source.recv(65536):
+                with self.lock:
+                    self.requests += data.count(b" HTTP/1.1\r\n") if counts else 0
+                sink.sendall(data)
+        for end in (source, sink):
+            with contextlib.suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+
+
+def test_a_request_that_comes_back_to_the_gateway_ends():
+    with Gateway() as gateway, Detour(gateway.port) as detour:
+        pool = put_pool(gateway, None, [{"address": detour.address}])
+        path = f"/{pool}/"
+        route = {"path": path, "pool": pool, "methods": ["GET", "POST"], **PATIENT_ROUTE, "first_byte_ms": 4000, "total_ms": 5000}
+        answer = gateway.admin("PUT", f"/admin/v1/routes/{pool}", route, ANY_VERSION)
+        assert answer.status == 200, answer
+        answer = gateway.public("GET", path, timeout=60)
+        assert (answer.status, answer.code, detour.requests) == (508, "loop_detected", 3), (answer, detour.requests)
+        answer = gateway.public("POST", path, {"much": "x" * 1000}, timeout=60)
+        assert (answer.status, answer.code) == (508, "loop_detected") and detour.requests <= 6, (answer, detour.requests)
+        assert gateway.admin("PUT", f"/admin/v1/routes/{pool}", {**route, "cache": {}}, ANY_VERSION).status == 200
+        answer = gateway.public("GET", path, timeout=60)  # may wait for itself, until its own deadline
+        assert answer.status in (504, 508) and detour.requests <= 9, (answer, detour.requests)
+
+
+def test_a_long_via_of_others_is_no_loop(shop):
+    with Gateway() as gateway:
+        pool = put_pool(gateway, None, [{"address": shop.address}])
+        via = "1.1 front, 1.1 penstock2, 1.1 penstock.example, 1.0 edge (1.1 penstock, 1.1 penstock, 1.1 penstock), 1.1 penstock, 1.1 penstock"
+        assert gateway.public("GET", f"/{pool}/", headers={"Via": via}).status == 200
+        assert gateway.public("GET", f"/{pool}/", headers={"Via": via + ",2 penstock"}).status == 508
