@@ -157,7 +157,7 @@ static bool read_wanted(struct op_request *request, const struct endpoint *endpo
 {
     struct ps_faults faults = {0};
     struct ps_json_reader reader;
-    struct ps_str zone = {"", 0};
+    struct ps_str zone = {0};
     int64_t ttl_s = CFG_REGISTRATION_TTL_S, weight = 1;
 
     ps_json_reader_init_all(&reader, request->body, "", &faults);
@@ -165,7 +165,7 @@ static bool read_wanted(struct op_request *request, const struct endpoint *endpo
     ps_json_int(&reader, "weight", 0, CFG_WEIGHT_MAX, &weight);
     if (!json_is_null(ps_json_value(&reader, "zone")))
         ps_json_string(&reader, "zone", CFG_ZONE_MAX, &zone);
-    if (zone.at[0] != '\0' && !ps_name_ok(zone.at, zone.len))
+    if (zone.at != NULL && !ps_name_ok(zone.at, zone.len))
         ps_json_fault(&reader, "zone", "must be [A-Za-z0-9][A-Za-z0-9._-]{0,31}");
     if (ps_json_done(&reader) < 0 || faults.count > 0) {
         op_faults(request, ANS_V_invalid, &faults);
@@ -173,7 +173,8 @@ static bool read_wanted(struct op_request *request, const struct endpoint *endpo
     }
     *ret_wanted = (struct cfg_registration){.endpoint = endpoint->is, .ttl_s = ttl_s};
     ret_wanted->endpoint.weight = (uint16_t)weight;
-    memcpy(ret_wanted->endpoint.zone, zone.at, zone.len);
+    if (zone.at != NULL)
+        memcpy(ret_wanted->endpoint.zone, zone.at, zone.len);
     memcpy(ret_wanted->by,
            endpoint->have != NULL ? cfg_registration_of(endpoint->have)->by : request->who,
            sizeof ret_wanted->by);

@@ -349,7 +349,8 @@ def test_a_registrar_from_before_pools_registers_nowhere(shops):
     ("127.0.0.1", {}, 422, "/address"), ("shop:80", {}, 422, "/address"), ("127.0.0.1:0", {}, 422, "/address"),
     ("192.0.2.1:80", {}, 422, "/address"), ("169.254.169.254:80", {}, 422, "/address"),
     ("127.0.0.1:80", {"ttl_s": 0}, 422, "/ttl_s"), ("127.0.0.1:80", {"ttl_s": 3601}, 422, "/ttl_s"), ("127.0.0.1:80", {"ttl_s": "15"}, 422, "/ttl_s"),
-    ("127.0.0.1:80", {"weight": -1}, 422, "/weight"), ("127.0.0.1:80", {"zone": "a b"}, 422, "/zone"), ("127.0.0.1:80", {"tll_s": 1}, 422, "/tll_s"),
+    ("127.0.0.1:80", {"weight": -1}, 422, "/weight"), ("127.0.0.1:80", {"zone": "a b"}, 422, "/zone"), ("127.0.0.1:80", {"zone": ""}, 422, "/zone"),
+    ("127.0.0.1:80", {"tll_s": 1}, 422, "/tll_s"),
     ("127.0.0.1:80", [], 422, ""), ("127.0.0.1:80", "{", 400, None)])
 def test_bad_registrations_are_refused_by_name(gateway, address, body, status, pointer):
     pool = put_pool(gateway, {"registration": True})
