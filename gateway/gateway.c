@@ -335,6 +335,8 @@ static int open_control(struct gateway *gateway)
                                                             .clock = gateway->clock},
                               &gateway->config, &fault)) < 0)
         goto out;
+    gateway->settings->bounds.listeners[0].port = gateway->sockets.port; /* as bound */
+    gateway->settings->bounds.listeners[1].port = gateway->sockets.admin_port;
     cfg_store_set_bounds(gateway->config, &gateway->settings->bounds);
     if ((err = op_auth_open(&(struct op_auth_settings){.tokens_path = tokens,
                                                        .first_path = first,

@@ -12,6 +12,8 @@
     X(draining, INFO, "/readyz fails; serving goes on for delay_ms.", "") \
     X(stopped, INFO, "The process ends.", "") \
     X(reloaded, INFO, "SIGHUP: the settings file was read again.", "") \
+    X(registrar_without_pools, WARN, "A registrar's token is of a version whose tokens named no pools: it may register nowhere.", \
+      "Make a token that names the pools, and delete this one.") \
     X(admin_token_made, INFO, "First start: file holds the first admin token.", \
       "Make tokens of your own, then delete the file.") \
     X(setting_kept, WARN, "SIGHUP: option differs in the file, but is read at the start only.", \
@@ -140,7 +142,7 @@
       "Repair what why names. It is asked again by itself.") \
     X(discovery_held, WARN, "A pool's discovered list is much shorter than before (why): the one before stays for a minute.", \
       "Nothing, if the pool was made smaller: the shorter list is taken then. At once with any change of the pool's document.") \
-    X(discovery_left_out, WARN, "Discovery named endpoints outside upstream.allowed_networks (why): they get no requests.", \
+    X(discovery_left_out, WARN, "A pool's source (of a document, a file, the DNS or registrations) names endpoints outside upstream.allowed_networks, or the gateway's own listeners (why): they get no requests.", \
       "Mend the source, or add their network to upstream.allowed_networks.") \
     X(discovery_ok, INFO, "Discovery gives a pool so many endpoints from now on, or works again.", "") \
     X(split_returned, WARN, "A route's split was taken back (why: errors or latency): its pool was worse than the route's own (own_…), and gets nothing more.", \

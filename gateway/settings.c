@@ -126,6 +126,13 @@ static void check_dir(const char *dir, const char *option, struct ps_faults *fau
         (void)ps_faults_add(faults, PS_E_INVALID, option, "must be an absolute path");
 }
 
+/* What is no address is a fault when it is listened on. */
+static void read_listener(const char *host, int64_t port, struct ps_listener *ret_listener)
+{
+    if (ps_address_parse(host, strlen(host), false, &ret_listener->address) == 0)
+        ret_listener->port = (uint16_t)port;
+}
+
 static void read_bounds(struct gw_settings *settings, struct ps_faults *faults)
 {
     read_cidrs(&settings->upstream.allowed_networks, "upstream.allowed_networks",
@@ -135,6 +142,8 @@ static void read_bounds(struct gw_settings *settings, struct ps_faults *faults)
                             "must have at least one network; 0.0.0.0/0 and ::/0 are all");
     check_dir(settings->upstream.static_dir, "upstream.static_dir", faults);
     check_dir(settings->upstream.endpoint_dir, "upstream.endpoint_dir", faults);
+    read_listener(settings->listen.host, settings->listen.port, &settings->bounds.listeners[0]);
+    read_listener(settings->admin.host, settings->admin.port, &settings->bounds.listeners[1]);
     settings->bounds.static_dir = settings->upstream.static_dir;
     settings->bounds.endpoint_dir = settings->upstream.endpoint_dir;
     check_dns_servers(&settings->upstream.dns_servers, faults);

@@ -48,6 +48,7 @@ static const struct ps_str lines[] = {
     LINE(503, "Service Unavailable"),
     LINE(504, "Gateway Timeout"),
     LINE(505, "HTTP Version Not Supported"),
+    LINE(508, "Loop Detected"),
 };
 /* clang-format on */
 

@@ -59,6 +59,7 @@ struct op_request {
     struct ps_str arg[2];        /* what stands for its {} */
     json_t *body;                /* NULL = none */
     char who[PS_NAME_MAX + 1];   /* id of the token */
+    enum op_role role;           /* of the token; of routes that are open: viewer */
     char peer[OP_PEER_LEN];
     char why[CFG_WHY_SIZE];     /* member `reason` of the body; "" = none */
     op_request_fn *run;         /* the route's handler */

@@ -72,6 +72,8 @@ void op_no(struct op_request *request, enum ans_verdict verdict, const char *fmt
     char text[sizeof fault.text];
     va_list args;
 
+    if (verdict == ANS_V_forbidden)
+        ps_metric_add(request->admin->deps.shard, GW_M_ADMIN_DENIED, 0, 1);
     if (fmt == NULL) {
         no(request, verdict, NULL, NULL);
         return;

@@ -9,6 +9,7 @@
  * longest; one that is locked goes only when all of its set are. */
 #include "gateway/admin/auth.h"
 #include "common/id.h"
+#include "common/log.h"
 #include "common/private_file.h"
 #include "gateway/answers/problem.h"
 
@@ -21,7 +22,7 @@
 #define PREFIX          "pst_"
 #define SECRET_BYTES    32
 #define HEX_LEN         (2 * OP_TOKEN_HASH_LEN)
-#define FILE_MAX        (256 * 1024)
+#define FILE_MAX        (1024 * 1024)
 #define FIRST_ID        "first"
 #define SETS            256
 #define WAYS            4
@@ -72,12 +73,61 @@ static void hash_secret(const char *secret, size_t len, uint8_t ret_hash[OP_TOKE
     crypto_generichash(ret_hash, OP_TOKEN_HASH_LEN, (const unsigned char *)secret, len, NULL, 0);
 }
 
+bool op_token_has_pool(const struct op_token *token, const char *pool)
+{
+    for (size_t i = 0; i < token->pools.count; i++)
+        if (strcmp(token->pools.at[i], pool) == 0)
+            return true;
+    return false;
+}
+
 json_t *op_token_write(const struct op_token *token)
 {
-    return json_pack("{s:s, s:s, s:s, s:o, s:o}", "id", token->id, "role",
-                     op_role_names[token->role], "note", token->note, "created_at",
-                     ps_json_of_time(token->created_at_ms), "expires_at",
-                     ps_json_of_time(token->expires_at_ms));
+    json_t *json =
+        json_pack("{s:s, s:s, s:s, s:o, s:o}", "id", token->id, "role", op_role_names[token->role],
+                  "note", token->note, "created_at", ps_json_of_time(token->created_at_ms),
+                  "expires_at", ps_json_of_time(token->expires_at_ms));
+    int err = 0;
+
+    if (token->role != OP_ROLE_REGISTRAR)
+        return json;
+    json_t *pools = json_array();
+    for (size_t i = 0; i < token->pools.count; i++)
+        err |= json_array_append_new(pools, json_string(token->pools.at[i]));
+    err |= json_object_set_new(json, "pools", pools);
+    return ps_json_built(json, err);
+}
+
+void op_token_read_pools(struct ps_json_reader *reader, enum op_role role, bool may_lack,
+                         struct op_pools *ret_pools)
+{
+    const json_t *list = ps_json_value(reader, "pools");
+    size_t count = json_array_size(list);
+    struct op_token token = {0};
+    bool good = json_is_array(list) && count <= OP_TOKEN_POOLS_MAX && (count > 0 || may_lack);
+
+    if (role != OP_ROLE_REGISTRAR) {
+        if (list != NULL && !json_is_null(list))
+            ps_json_fault(reader, "pools", "belongs to the role registrar");
+        return;
+    }
+    if (list == NULL && may_lack)
+        return;
+    for (size_t i = 0; i < count && good; i++) {
+        const json_t *name = json_array_get(list, i);
+        size_t len = json_string_length(name);
+        good = json_is_string(name) && ps_name_ok(json_string_value(name), len) &&
+               !op_token_has_pool(&token, json_string_value(name));
+        if (good)
+            memcpy(token.pools.at[token.pools.count++], json_string_value(name), len + 1);
+    }
+    if (good)
+        *ret_pools = token.pools;
+    else
+        ps_json_fault(reader, "pools",
+                      "must be an array of the 1 to %d pools in which the registrar may register, "
+                      "each once: [A-Za-z0-9][A-Za-z0-9._-]{0,63}",
+                      OP_TOKEN_POOLS_MAX);
 }
 
 static char *list_text(const struct token_list *list)
@@ -119,6 +169,7 @@ static int read_token(const json_t *json, const char *pointer, struct op_token *
         ps_json_time(&reader, "expires_at", &token.expires_at_ms);
     if (reader.err == 0 && !ps_name_ok(id.at, id.len))
         ps_json_fault(&reader, "id", "must be a name: [A-Za-z0-9][A-Za-z0-9._-]{0,63}");
+    op_token_read_pools(&reader, (enum op_role)role, true, &token.pools);
     size_t hash_len = 0;
     if (reader.err == 0 && (sodium_hex2bin(token.hash, sizeof token.hash, hash.at, hash.len, NULL,
                                            &hash_len, NULL) != 0 ||
@@ -159,6 +210,8 @@ static int read_list(const json_t *document, struct token_list *list, struct ps_
         if (err == 0 && find(list, list->at[i].id, strlen(list->at[i].id)) != NULL)
             err = ps_fault(fault, PS_E_INVALID, pointer, "its id \"%s\" is there twice",
                            list->at[i].id);
+        if (err == 0 && list->at[i].role == OP_ROLE_REGISTRAR && list->at[i].pools.count == 0)
+            ps_log(PS_LOG_WARN, "registrar_without_pools", PS_F_STR("token", list->at[i].id));
         list->count += err == 0;
     }
     return err;
@@ -421,8 +474,8 @@ static int print_change(struct op_auth *auth)
     return PS_E_NOMEM;
 }
 
-int op_auth_prepare_new(struct op_auth *auth, enum op_role role, const char *note,
-                        int64_t expires_at_ms, const struct op_token **ret_token,
+int op_auth_prepare_new(struct op_auth *auth, enum op_role role, const struct op_pools *pools,
+                        const char *note, int64_t expires_at_ms, const struct op_token **ret_token,
                         char ret_secret[OP_TOKEN_LEN + 1])
 {
     int64_t now_ms = ps_clock_wall_ms(auth->clock);
@@ -440,6 +493,8 @@ int op_auth_prepare_new(struct op_auth *auth, enum op_role role, const char *not
     } while (find(&auth->tokens, id, strlen(id)) != NULL);
     struct op_token *token = &auth->prepared.at[auth->prepared.count++];
     make_token(id, role, note, now_ms, expires_at_ms, token, secret);
+    if (pools != NULL)
+        token->pools = *pools;
     err = print_change(auth);
     if (err == 0) {
         memcpy(ret_secret, secret, sizeof secret);

@@ -1,9 +1,9 @@
 /* Who may use the admin listener: bearer tokens ("pst_" and 43 characters of base64url: 256 random
  * bits), of which only hashes are kept.
  *
- * tokens.json holds id, role, BLAKE2b hash, note, created and expires of each. At the first start
- * (no tokens.json) an admin token is made and written to admin.token; that file may be deleted, its
- * hash stays. Deleting tokens.json makes a new first token at the next start.
+ * tokens.json holds id, role, pools, BLAKE2b hash, note, created and expires of each. At the first
+ * start (no tokens.json) an admin token is made and written to admin.token; that file may be
+ * deleted, its hash stays. Deleting tokens.json makes a new first token at the next start.
  *
  * A token is looked up first, and a right one is never locked out: behind a proxy, or on loopback,
  * its user shares an address with others. An address that presents `failures` wrong tokens within a
@@ -22,18 +22,26 @@
 #define OP_TOKEN_NOTE_MAX   200                     /* characters */
 #define OP_TOKEN_NOTE_BYTES (4 * OP_TOKEN_NOTE_MAX) /* in UTF-8 */
 #define OP_TOKENS_MAX       100
+#define OP_TOKEN_POOLS_MAX  32
 
 enum op_role {
-    OP_ROLE_REGISTRAR, /* may register endpoints of pools, and nothing else */
+    OP_ROLE_REGISTRAR, /* may register endpoints of the token's pools, and nothing else */
     OP_ROLE_VIEWER,
     OP_ROLE_OPERATOR,
     OP_ROLE_ADMIN
 }; /* from the viewer on, each may all that those before it may */
 extern const char *const op_role_names[]; /* "registrar", "viewer", "operator", "admin", NULL */
 
+/* Names of pools, whether there are such or not. */
+struct op_pools {
+    size_t count;
+    char at[OP_TOKEN_POOLS_MAX][PS_NAME_MAX + 1];
+};
+
 struct op_token {
     char id[PS_NAME_MAX + 1]; /* "t" and 12 hexadecimal digits; "first" for the first one */
     enum op_role role;
+    struct op_pools pools; /* of a registrar; none: it is of a version before, and may nothing */
     uint8_t hash[OP_TOKEN_HASH_LEN];
     char note[OP_TOKEN_NOTE_BYTES + 1];
     int64_t created_at_ms;
@@ -79,18 +87,24 @@ size_t op_auth_count(const struct op_auth *auth);
 const struct op_token *op_auth_at(const struct op_auth *auth, size_t index);
 const struct op_token *op_auth_find(const struct op_auth *auth, const char *id,
                                     size_t len); /* NULL = none */
-/* {"id","role","note","created_at","expires_at"}, without the hash. A new reference, NULL = out of
- * memory. */
+bool op_token_has_pool(const struct op_token *token, const char *pool);
+/* {"id","role","pools","note","created_at","expires_at"}, without the hash; `pools` is a
+ * registrar's only. A new reference, NULL = out of memory. */
 json_t *op_token_write(const struct op_token *token);
+/* The member `pools` of a token: 1 to OP_TOKEN_POOLS_MAX names, each once, for a registrar; absent
+ * or null for other roles. The reader has the fault. `may_lack`: a registrar may have none. */
+void op_token_read_pools(struct ps_json_reader *reader, enum op_role role, bool may_lack,
+                         struct op_pools *ret_pools);
 
 /* A change is prepared here, its text is written by the control store (cfg_change_file with the
  * tokens_path, in the change that has the audit line), and then it is ended: kept or dropped. One
  * at a time: PS_E_BUSY. */
 /* *ret_secret is shown to whoever asked, once, and then forgotten. `note` is UTF-8 of at most
- * OP_TOKEN_NOTE_BYTES. PS_E_FULL: OP_TOKENS_MAX are there; PS_E_INVALID: the expiry has passed.
- * *ret_token is borrowed until the change is ended. */
-int op_auth_prepare_new(struct op_auth *auth, enum op_role role, const char *note,
-                        int64_t expires_at_ms, const struct op_token **ret_token,
+ * OP_TOKEN_NOTE_BYTES; `pools` are a registrar's, NULL for other roles. PS_E_FULL: OP_TOKENS_MAX
+ * are there; PS_E_INVALID: the expiry has passed. *ret_token is borrowed until the change is ended.
+ */
+int op_auth_prepare_new(struct op_auth *auth, enum op_role role, const struct op_pools *pools,
+                        const char *note, int64_t expires_at_ms, const struct op_token **ret_token,
                         char ret_secret[OP_TOKEN_LEN + 1]) PS_MUST_CHECK;
 /* PS_E_NOT_FOUND; PS_E_CONFLICT: no admin token would be left that never expires. */
 int op_auth_prepare_delete(struct op_auth *auth, const char *id, size_t len) PS_MUST_CHECK;

@@ -1,6 +1,10 @@
 /* Endpoints that register themselves, or are registered by whoever starts them: PUT and again PUT
  * as a heart-beat. A heart-beat waits for nobody's change: it is noted, written with others, and
- * answered at once (upstream/registrations.h). */
+ * answered at once (upstream/registrations.h).
+ *
+ * A registrar has the pools that its token names, and there what it has registered itself. Which
+ * token that was stays with the registration: heart-beats, and an operator who changes it, leave
+ * that as it is. */
 #include "gateway/admin/admin_internal.h"
 
 #include "gateway/config/registration.h"
@@ -19,12 +23,38 @@ struct endpoint {
 
 /* --- The path. --- */
 
+/* False: answered. Also where there is no such pool, which is not for a registrar to know. */
+static bool may_use_pool(struct op_request *request, const char *pool)
+{
+    const struct op_token *token;
+
+    if (request->role != OP_ROLE_REGISTRAR)
+        return true;
+    token = op_auth_find(request->admin->deps.auth, request->who, strlen(request->who));
+    if (token != NULL && op_token_has_pool(token, pool)) /* else removed while this waited */
+        return true;
+    op_no(request, ANS_V_forbidden, "the pool %s is none of the pools that the token names%s", pool,
+          token != NULL && token->pools.count == 0 ? ": it is of a version before, and names none"
+                                                   : "");
+    return false;
+}
+
+/* False: answered. */
+static bool may_change(struct op_request *request, const struct cfg_registration *is)
+{
+    if (request->role != OP_ROLE_REGISTRAR || strcmp(is->by, request->who) == 0)
+        return true;
+    op_no(request, ANS_V_forbidden, "the endpoint %s of the pool %s is registered by another token",
+          is->endpoint.address, is->pool);
+    return false;
+}
+
 /* NULL: answered. */
 static const struct cfg_doc *read_pool(struct op_request *request)
 {
     struct op_target target;
 
-    if (!op_read_target(request, &cfg_kind_pool, &target))
+    if (!op_read_target(request, &cfg_kind_pool, &target) || !may_use_pool(request, target.name))
         return NULL;
     if (target.have == NULL)
         op_no(request, ANS_V_not_found, "no such pool");
@@ -108,14 +138,14 @@ void op_get_endpoint(struct op_request *request)
 /* May this pool have registrations, and at this address? False: answered. */
 static bool check_place(struct op_request *request, const struct endpoint *endpoint)
 {
-    const char *pool = endpoint->pool->name;
+    const char *pool = endpoint->pool->name, *refusal;
 
     if (cfg_pool_of(endpoint->pool)->discovery.by != CFG_DISCOVERY_REGISTRATION)
         op_no(request, ANS_V_conflict,
               "the pool %s takes no registrations: its discovery is not {\"registration\":true}",
               pool);
-    else if (!up_membership_allows(request->admin->deps.members, &endpoint->is.ip))
-        refuse_address(request, "is outside upstream.allowed_networks of the settings");
+    else if ((refusal = up_membership_refusal(request->admin->deps.members, &endpoint->is)) != NULL)
+        refuse_address(request, refusal);
     else
         return true;
     return false;
@@ -127,7 +157,7 @@ static bool read_wanted(struct op_request *request, const struct endpoint *endpo
 {
     struct ps_faults faults = {0};
     struct ps_json_reader reader;
-    struct ps_str zone = {"", 0};
+    struct ps_str zone = {0};
     int64_t ttl_s = CFG_REGISTRATION_TTL_S, weight = 1;
 
     ps_json_reader_init_all(&reader, request->body, "", &faults);
@@ -135,7 +165,7 @@ static bool read_wanted(struct op_request *request, const struct endpoint *endpo
     ps_json_int(&reader, "weight", 0, CFG_WEIGHT_MAX, &weight);
     if (!json_is_null(ps_json_value(&reader, "zone")))
         ps_json_string(&reader, "zone", CFG_ZONE_MAX, &zone);
-    if (zone.at[0] != '\0' && !ps_name_ok(zone.at, zone.len))
+    if (zone.at != NULL && !ps_name_ok(zone.at, zone.len))
         ps_json_fault(&reader, "zone", "must be [A-Za-z0-9][A-Za-z0-9._-]{0,31}");
     if (ps_json_done(&reader) < 0 || faults.count > 0) {
         op_faults(request, ANS_V_invalid, &faults);
@@ -143,8 +173,11 @@ static bool read_wanted(struct op_request *request, const struct endpoint *endpo
     }
     *ret_wanted = (struct cfg_registration){.endpoint = endpoint->is, .ttl_s = ttl_s};
     ret_wanted->endpoint.weight = (uint16_t)weight;
-    memcpy(ret_wanted->endpoint.zone, zone.at, zone.len);
-    memcpy(ret_wanted->by, request->who, sizeof ret_wanted->by);
+    if (zone.at != NULL)
+        memcpy(ret_wanted->endpoint.zone, zone.at, zone.len);
+    memcpy(ret_wanted->by,
+           endpoint->have != NULL ? cfg_registration_of(endpoint->have)->by : request->who,
+           sizeof ret_wanted->by);
     ret_wanted->until_ms =
         up_registration_end_ms(ps_clock_wall_ms(request->admin->deps.clock), ttl_s);
     return true;
@@ -204,6 +237,8 @@ void op_put_endpoint(struct op_request *request)
         return;
     const struct cfg_registration *have =
         endpoint.have != NULL ? cfg_registration_of(endpoint.have) : NULL;
+    if (have != NULL && !may_change(request, have))
+        return;
     if (have != NULL && cfg_kind_registration.renews(&wanted, have))
         renew(request, endpoint.have);
     else if (op_is_its_turn(request))
@@ -221,6 +256,8 @@ void op_delete_endpoint(struct op_request *request)
         return;
     }
     struct cfg_registration gone = *cfg_registration_of(endpoint.have);
+    if (!may_change(request, &gone))
+        return;
     gone.gone = true;
     gone.until_ms = ps_clock_wall_ms(request->admin->deps.clock) + CFG_REGISTRATION_GONE_MS;
     submit(request, &endpoint, &gone);

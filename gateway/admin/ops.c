@@ -253,6 +253,7 @@ static void answer_new_token(struct op_request *request, struct op_change *chang
 
 struct token_request {
     int role;
+    struct op_pools pools;
     struct ps_str note;
     int64_t expires_at_ms;
 };
@@ -281,6 +282,7 @@ static bool read_token(struct op_request *request, struct token_request *ret_req
     ps_json_require(&reader, (const char *const[]){"role", NULL});
     ps_json_enum(&reader, "role", op_role_names, &ret_request->role);
     ps_json_string(&reader, "note", OP_TOKEN_NOTE_BYTES, &ret_request->note);
+    op_token_read_pools(&reader, (enum op_role)ret_request->role, false, &ret_request->pools);
     if (reader.err == 0 && !is_note(ret_request->note))
         ps_json_fault(&reader, "note", "must be at most %d characters, none of them a control",
                       OP_TOKEN_NOTE_MAX);
@@ -306,7 +308,7 @@ void op_new_token(struct op_request *request)
 
     if (!read_token(request, &wanted))
         return;
-    int err = op_auth_prepare_new(auth, (enum op_role)wanted.role, wanted.note.at,
+    int err = op_auth_prepare_new(auth, (enum op_role)wanted.role, &wanted.pools, wanted.note.at,
                                   wanted.expires_at_ms, &token, secret);
     if (err < 0) {
         op_no(request, err == PS_E_FULL ? ANS_V_conflict : ANS_V_internal, "%s",

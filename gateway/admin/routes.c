@@ -241,7 +241,7 @@ static void deny(struct op_request *request, enum op_auth_result result, int64_t
 }
 
 /* False: answered. */
-static bool authenticated(struct op_request *request, enum op_role *ret_role)
+static bool authenticated(struct op_request *request)
 {
     const struct op_token *token;
     int64_t wait_s = 1;
@@ -254,7 +254,7 @@ static bool authenticated(struct op_request *request, enum op_role *ret_role)
         return false;
     }
     memcpy(request->who, token->id, sizeof request->who);
-    *ret_role = token->role;
+    request->role = token->role;
     return true;
 }
 
@@ -377,10 +377,10 @@ static bool exports_are_on(struct op_request *request)
     return false;
 }
 
-static void dispatch(struct op_request *request, const struct route *route, const char *allow,
-                     enum op_role role)
+static void dispatch(struct op_request *request, const struct route *route, const char *allow)
 {
     struct srv_request *http = request->http;
+    enum op_role role = request->role;
 
     if (allow[0] == '\0') {
         op_no(request, ANS_V_not_found, "no such path");
@@ -396,7 +396,6 @@ static void dispatch(struct op_request *request, const struct route *route, cons
     }
     bool registers = (route->flags & REGISTERS) != 0 && role == OP_ROLE_REGISTRAR;
     if (role < route->role && !registers) {
-        ps_metric_add(request->admin->deps.shard, GW_M_ADMIN_DENIED, 0, 1);
         op_no(request, ANS_V_forbidden, "needs the role %s, the token has the role %s",
               op_role_names[route->role], op_role_names[role]);
         return;
@@ -415,10 +414,10 @@ void op_handle(struct srv_request *http, void *ctx)
     struct op_admin *admin = ctx;
     const struct op_deps *deps = &admin->deps;
     struct op_request *request = http->user;
-    enum op_role role = OP_ROLE_VIEWER;
     char allow[64];
 
     request->admin = admin;
+    request->role = OP_ROLE_VIEWER;
     request->http = http;
     ps_address_format(&http->peer, request->peer);
     const struct route *route = find_route(request, allow, sizeof allow);
@@ -428,7 +427,7 @@ void op_handle(struct srv_request *http, void *ctx)
         return;
     }
     bool open = probe || (route != NULL && route->run == op_metrics && metrics_are_open(deps));
-    if (!open && !authenticated(request, &role))
+    if (!open && !authenticated(request))
         return;
-    dispatch(request, route, allow, role);
+    dispatch(request, route, allow);
 }

@@ -70,9 +70,9 @@ enum ans_client {
     X(blocked, 403, ANS_RETRY_NONE, "Blocked", ANS_TO_BUYERS, ANS_BY_ROUTE, ANS_CLIENT_FINAL, \
       "The user or the address is on the blocklist.", \
       "For many buyers: an entry covers too wide a range. List the blocklist.") \
-    X(forbidden, 403, ANS_RETRY_NONE, "Not allowed for this role", ANS_TO_OPERATORS, ANS_BY_ROUTE, ANS_CLIENT_FINAL, \
-      "The token's role does not allow this.", \
-      "Use a token with a higher role.") \
+    X(forbidden, 403, ANS_RETRY_NONE, "Not allowed with this token", ANS_TO_OPERATORS, ANS_BY_ROUTE, ANS_CLIENT_FINAL, \
+      "The token's role does not allow this; or a registrar asks for a pool that its token does not name, or for what another token has registered.", \
+      "detail says which: use a token with a higher role, or one that names the pool.") \
     X(not_found, 404, ANS_RETRY_NONE, "Not found", ANS_TO_BOTH, ANS_BY_ROUTE, ANS_CLIENT_FINAL, \
       "No such path, sale, SKU or order, or another user's order; for operators also: records that the retention of the log has deleted.", \
       "For all buyers: list the sales of this gateway.") \
@@ -199,6 +199,9 @@ enum ans_client {
     X(upstream_unavailable, 503, ANS_RETRY_SOON, "No server of the shop can be used", ANS_TO_BUYERS, ANS_BY_ROUTE, ANS_CLIENT_WAIT, \
       "The route's pool has no endpoint that can be used, its breaker is open, as much is under way as it answers in time, or an operator has taken the route out of service.", \
       "detail says which; GET /admin/v1/pools/{pool} says of each endpoint why, GET /admin/v1/breakers whether somebody has forced one.") \
+    X(loop_detected, 508, ANS_RETRY_NONE, "The request goes in a circle", ANS_TO_BUYERS, ANS_BY_ROUTE, ANS_CLIENT_FINAL, \
+      "The request has passed gateways of this program three times already, as its Via says: a route's pool leads back to the gateway.", \
+      "Look where the endpoints of the route's pool lead: a proxy or a load balancer among them sends requests on to a gateway.") \
     X(fenced, 503, ANS_RETRY_SOON, "The stock counter is being rebuilt", ANS_TO_BOTH, ANS_BY_ROUTE, ANS_CLIENT_WAIT, \
       "The sale's counter is being built, or the order was void.", \
       "Passing: nothing. Lasting: look for sale_not_rebuilt and sale_refused in the log.") \

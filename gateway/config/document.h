@@ -11,6 +11,7 @@
 #include "common/err.h"
 #include "common/id.h"
 #include "common/json.h"
+#include "common/listener.h"
 
 #include <sys/queue.h>
 
@@ -55,11 +56,14 @@ enum cfg_refusal {
     CFG_IN_USE      /* others name it */
 };
 
+#define CFG_LISTENERS 2
+
 /* What the settings of this gateway let people name in documents. */
 struct cfg_bounds {
-    struct ps_cidrs networks; /* of endpoints */
-    const char *static_dir;   /* of files for bodies; NULL: none */
-    const char *endpoint_dir; /* of files that name endpoints; NULL: none */
+    struct ps_cidrs networks;                    /* of endpoints */
+    struct ps_listener listeners[CFG_LISTENERS]; /* the gateway's own: no endpoints */
+    const char *static_dir;                      /* of files for bodies; NULL: none */
+    const char *endpoint_dir;                    /* of files that name endpoints; NULL: none */
 };
 
 /* What a document is read for. */

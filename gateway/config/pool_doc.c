@@ -1,5 +1,7 @@
-/* See pool_doc.h. Whether addresses may be used at all (upstream.allowed_networks) is checked where
- * they are connected to, too: that setting may change after the document. */
+/* See pool_doc.h. Whether addresses may be used at all (upstream.allowed_networks, the gateway's
+ * own listeners) is checked where pools are put together, too: settings may change after the
+ * document.
+ */
 #include "gateway/config/pool_doc.h"
 
 #include "gateway/config/part.h"
@@ -86,10 +88,24 @@ int cfg_endpoint_parse(const char *text, size_t len, struct cfg_endpoint *ret_en
     return 0;
 }
 
+const char *cfg_endpoint_refusal(const struct cfg_endpoint *endpoint,
+                                 const struct cfg_bounds *bounds)
+{
+    if (bounds == NULL)
+        return NULL;
+    if (!ps_cidrs_have(&bounds->networks, &endpoint->ip))
+        return "is outside the networks of the setting upstream.allowed_networks";
+    /* A request would go round, and the public port would show what the admin listener says. */
+    for (size_t i = 0; i < CFG_LISTENERS; i++)
+        if (ps_listener_takes(&bounds->listeners[i], &endpoint->ip, endpoint->port))
+            return "is a listener of this gateway";
+    return NULL;
+}
+
 static void read_endpoint(struct cfg_part *part, struct cfg_endpoint *endpoint)
 {
-    const struct cfg_bounds *bounds = part->of->bounds;
     struct ps_str address = {0}, zone = {0};
+    const char *refusal = NULL;
     int64_t weight = 1;
 
     ps_json_require(&part->json, (const char *const[]){"address", NULL});
@@ -98,10 +114,10 @@ static void read_endpoint(struct cfg_part *part, struct cfg_endpoint *endpoint)
         ps_json_fault(&part->json, "address",
                       "must be an address with a port, such as 127.0.0.1:9001 or [::1]:9001 (for "
                       "names there is discovery)");
-    else if (address.at != NULL && bounds != NULL &&
-             !ps_cidrs_have(&bounds->networks, &endpoint->ip))
-        ps_json_fault(&part->json, "address",
-                      "is outside the networks of the setting upstream.allowed_networks");
+    else if (address.at != NULL)
+        refusal = cfg_endpoint_refusal(endpoint, part->of->bounds);
+    if (refusal != NULL)
+        ps_json_fault(&part->json, "address", "%s", refusal);
     ps_json_int(&part->json, "weight", 0, CFG_WEIGHT_MAX, &weight);
     endpoint->weight = (uint16_t)weight;
     ps_json_bool(&part->json, "drain", &endpoint->drain);

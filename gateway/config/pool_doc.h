@@ -105,6 +105,10 @@ int cfg_endpoint_read(const json_t *json, const char *pointer, struct cfg_endpoi
 /* "127.0.0.1:9001" or "[::1]:9001"; weight 1. PS_E_INVALID. */
 int cfg_endpoint_parse(const char *text, size_t len,
                        struct cfg_endpoint *ret_endpoint) PS_MUST_CHECK;
+/* Why no endpoint may be there, to be read behind its address ("is outside …"); NULL: one may. Each
+ * way by which a pool gets endpoints asks this. Control thread. */
+const char *cfg_endpoint_refusal(const struct cfg_endpoint *endpoint,
+                                 const struct cfg_bounds *bounds); /* NULL: there are none */
 void cfg_endpoint_make(const struct ps_address *ip, uint16_t port,
                        struct cfg_endpoint *ret_endpoint);
 

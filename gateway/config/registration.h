@@ -25,7 +25,7 @@ struct cfg_registration {
     int64_t ttl_s;
     int64_t until_ms;
     bool gone;
-    char by[PS_NAME_MAX + 1]; /* id of the token; heart-beats are written by the gateway */
+    char by[PS_NAME_MAX + 1]; /* id of the token that registered it, whoever changes it later */
 };
 
 /* Of a version that is no deletion. */

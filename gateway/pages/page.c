@@ -8,6 +8,7 @@
 #include "gateway/upstream/route.h"
 #include "gateway/upstream/route_figures.h"
 #include "gateway/upstream/switch.h"
+#include "gateway/upstream/via.h"
 
 #include <string.h>
 
@@ -46,6 +47,9 @@ static enum page_state admit(struct page_request *page)
     const struct cfg_route *doc = page->route->doc;
     if (up_path_has_dots(http->path))
         return page_refuse(page, ANS_V_malformed, "the path has a segment of dots");
+    if (page->pool != NULL && up_via_loops(http->head, http->base))
+        return page_refuse(page, ANS_V_loop_detected,
+                           "Via names gateways of this program more than twice");
     if (http->oversized || (http->in_parts && http->body_len > doc->body_max))
         return page_refuse(page, ANS_V_too_large, "the body is larger than this route takes");
     struct adm_admission admission = {.gates = worker->gates,

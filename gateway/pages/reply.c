@@ -4,6 +4,7 @@
 
 #include "gateway/metrics.h"
 #include "gateway/server/problem.h"
+#include "gateway/upstream/via.h"
 
 #include <string.h>
 
@@ -108,7 +109,7 @@ static void add_fields(struct page_request *page, const struct cache_entry *entr
     ps_buf_init(&buf, memory, sizeof memory);
     cache_status_put(&page->cached, &buf);
     srv_answer_header(page->http, "Cache-Status", buf.at, buf.len);
-    srv_answer_header(page->http, "Via", "1.1 penstock", sizeof "1.1 penstock" - 1);
+    srv_answer_header(page->http, "Via", UP_VIA, sizeof UP_VIA - 1);
 }
 
 enum page_state page_answer_entry(struct page_request *page, enum page_end end,

@@ -78,26 +78,30 @@ static bool is_same(const struct up_found *a, const struct up_found *b)
     return true;
 }
 
-/* Leaves out what may not be connected to, and says so in `ret_why` ("": nothing was). */
+/* Leaves out what may not be connected to, and says so in `ret_why` ("": nothing was): why the
+ * first one of the list, by address, is. */
 static void keep_allowed(const struct up_discovery *discovery, struct up_found *found,
                          char ret_why[UP_DISCOVERY_WHY])
 {
-    const struct ps_cidrs *allowed = discovery->settings.allowed;
     char first[CFG_ENDPOINT_SIZE] = "";
+    const char *why = NULL;
     size_t kept = 0, count = found->count;
 
     for (size_t i = 0; i < count; i++) {
-        if (allowed == NULL || ps_cidrs_have(allowed, &found->at[i].ip))
+        const char *refusal = cfg_endpoint_refusal(&found->at[i], discovery->settings.bounds);
+        if (refusal == NULL)
             found->at[kept++] = found->at[i];
-        else if (first[0] == '\0')
+        else if (why == NULL) {
             memcpy(first, found->at[i].address, sizeof first);
+            why = refusal;
+        }
     }
     found->count = kept;
     ret_why[0] = '\0';
-    if (kept < count)
-        (void)snprintf(ret_why, UP_DISCOVERY_WHY,
-                       "left out %zu of %zu endpoints, outside upstream.allowed_networks: %s%s",
-                       count - kept, count, first, count - kept > 1 ? " and others" : "");
+    if (why != NULL)
+        (void)snprintf(ret_why, UP_DISCOVERY_WHY, "left out %zu of %zu endpoints: %s %s%s",
+                       count - kept, count, first, why,
+                       count - kept > 1 ? "; others are left out, too" : "");
 }
 
 bool up_discovery_is_enough(size_t count, size_t last, double shrink_share_min)
@@ -208,8 +212,8 @@ static void judge(struct up_source *source, struct up_found *found, int64_t next
 {
     char why[UP_DISCOVERY_WHY];
 
+    tidy(found); /* so that the same answer in another order says the same of what is left out */
     keep_allowed(source->discovery, found, why);
-    tidy(found);
     if (found->count > CFG_ENDPOINTS_MAX)
         up_source_fail(source, next_ms, "it names %zu endpoints; a pool has at most %d",
                        found->count, CFG_ENDPOINTS_MAX);

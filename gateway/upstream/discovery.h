@@ -5,8 +5,8 @@
  *   srv           SRV of a name, then A and AAAA of its targets; the same
  *   registration  what was registered through the admin API and has not ended (up_discovery_offer)
  *
- * Each list goes through one gate. An address outside upstream.allowed_networks is dropped. An
- * empty list is a failure: the last good one stays, for as long as the failures last. A list
+ * Each list goes through one gate. An address that may be no endpoint is left out, and `why` says
+ * so. An empty list is a failure: the last good one stays, for as long as the failures last. A list
  * shorter than shrink_share_min times the last good one is held for 60 s, which the state says, and
  * then taken: half an answer (a registry that restarts, a file that is being written) is whole
  * again within that time, and where a pool was really made smaller nobody has to be woken up for
@@ -49,9 +49,8 @@ struct up_discovery_settings {
     uv_loop_t *loop;
     const struct ps_clock *clock;
     /* Of the settings; what they point to outlives this. */
-    const struct ps_cidrs *allowed; /* NULL: all */
-    const char *file_dir;           /* of the files that pools name; NULL: none */
-    const char *const *dns_servers; /* "ip:port"; none: those of /etc/resolv.conf */
+    const struct cfg_bounds *bounds; /* NULL: every address, and no files */
+    const char *const *dns_servers;  /* "ip:port"; none: those of /etc/resolv.conf */
     size_t dns_server_count;
     int64_t held_ms; /* 0 = UP_HELD_MS */
     /* What up_discovery_endpoints gives has changed. */

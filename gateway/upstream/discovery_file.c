@@ -178,14 +178,15 @@ static int start(struct up_source *source, void **ret_state)
     const struct up_discovery_settings *settings = up_source_settings(source);
     uv_loop_t *loop = settings->loop;
 
-    if (settings->file_dir == NULL) { /* a document of another gateway's, or of before */
+    if (settings->bounds == NULL || settings->bounds->endpoint_dir ==
+                                        NULL) { /* a document of another gateway's, or of before */
         up_source_fail(source, 0, "needs a directory: the setting upstream.endpoint_dir");
         return 0;
     }
     struct file *file = calloc(1, sizeof *file);
     if (file == NULL)
         return PS_E_NOMEM;
-    file->path = join(settings->file_dir, source->doc->discovery.from);
+    file->path = join(settings->bounds->endpoint_dir, source->doc->discovery.from);
     file->name = file->path != NULL ? strrchr(file->path, '/') + 1 : NULL;
     if (file->path != NULL)
         file->folder = strndup(file->path, (size_t)(file->name - file->path));

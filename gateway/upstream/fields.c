@@ -4,10 +4,9 @@
 
 #include "common/address.h"
 #include "common/http/write.h"
+#include "gateway/upstream/via.h"
 
 #include <string.h>
-
-#define VIA "1.1 penstock"
 
 enum way {
     TO_SHOP = 1,   /* a request */
@@ -257,7 +256,7 @@ void up_fields_request(struct ps_buf *buf, const struct up_origin *origin,
     if (origin->if_modified_since.len > 0)
         ps_http_put_known(buf, PS_STR("If-Modified-Since"), origin->if_modified_since);
     put_who_asks(buf, origin);
-    ps_http_put_known(buf, PS_STR("Via"), PS_STR(VIA));
+    ps_http_put_known(buf, PS_STR("Via"), PS_STR(UP_VIA));
     put_rules(buf, rules);
 }
 
@@ -267,7 +266,7 @@ void up_fields_answer(struct ps_buf *buf, const struct ps_http_head *head, const
                       const struct cfg_header_rules *rules)
 {
     pass(buf, head, base, TO_CLIENT, NULL, rules);
-    ps_http_put_known(buf, PS_STR("Via"), PS_STR(VIA));
+    ps_http_put_known(buf, PS_STR("Via"), PS_STR(UP_VIA));
     put_rules(buf, rules);
 }
 

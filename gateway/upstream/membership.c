@@ -202,11 +202,10 @@ struct up_registrations *up_membership_registrations(const struct up_membership 
     return membership->registrations;
 }
 
-bool up_membership_allows(const struct up_membership *membership, const struct ps_address *ip)
+const char *up_membership_refusal(const struct up_membership *membership,
+                                  const struct cfg_endpoint *endpoint)
 {
-    const struct cfg_bounds *bounds = cfg_store_bounds(membership->deps.store);
-
-    return bounds == NULL || ps_cidrs_have(&bounds->networks, ip);
+    return cfg_endpoint_refusal(endpoint, cfg_store_bounds(membership->deps.store));
 }
 
 /* --- Life. --- */
@@ -218,16 +217,13 @@ int up_membership_new(const struct up_membership_deps *deps, struct up_membershi
 
     if (membership == NULL)
         return err;
-    const struct cfg_bounds *bounds = cfg_store_bounds(deps->store);
-    const struct up_discovery_settings settings = {
-        .loop = deps->loop,
-        .clock = deps->clock,
-        .allowed = bounds != NULL ? &bounds->networks : NULL,
-        .file_dir = bounds != NULL ? bounds->endpoint_dir : NULL,
-        .dns_servers = deps->dns_servers,
-        .dns_server_count = deps->dns_server_count,
-        .changed = on_changed,
-        .ctx = membership};
+    const struct up_discovery_settings settings = {.loop = deps->loop,
+                                                   .clock = deps->clock,
+                                                   .bounds = cfg_store_bounds(deps->store),
+                                                   .dns_servers = deps->dns_servers,
+                                                   .dns_server_count = deps->dns_server_count,
+                                                   .changed = on_changed,
+                                                   .ctx = membership};
     membership->deps = *deps;
     err = up_discovery_new(&settings, &membership->discovery);
     if (err == 0)

@@ -15,7 +15,7 @@ struct up_membership;
 struct up_membership_deps {
     uv_loop_t *loop;
     const struct ps_clock *clock;
-    struct cfg_store *store;        /* its bounds have upstream.allowed_networks */
+    struct cfg_store *store;        /* its bounds say what may be an endpoint */
     const char *const *dns_servers; /* "ip:port"; none: those of /etc/resolv.conf */
     size_t dns_server_count;
 };
@@ -37,7 +37,8 @@ void up_membership_registered(struct up_membership *membership, const char *pool
 const struct up_discovery *up_membership_discovery(const struct up_membership *membership);
 const struct up_health *up_membership_health(const struct up_membership *membership);
 struct up_registrations *up_membership_registrations(const struct up_membership *membership);
-/* May an endpoint be there? */
-bool up_membership_allows(const struct up_membership *membership, const struct ps_address *ip);
+/* Why no endpoint may be there (cfg_endpoint_refusal); NULL: one may. */
+const char *up_membership_refusal(const struct up_membership *membership,
+                                  const struct cfg_endpoint *endpoint);
 
 #endif

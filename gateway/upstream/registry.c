@@ -11,6 +11,7 @@
 #include "gateway/upstream/route_figures.h"
 
 #include <sodium.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -199,6 +200,24 @@ static bool has_endpoint(const struct cfg_pool *pool, const char *address)
     return false;
 }
 
+/* An endpoint of a document that the settings no longer allow, or those of this gateway do not.
+ * Says so once for each version of the document. */
+static bool is_left_out(const struct up_registry *registry, const struct up_pool_view *before,
+                        const struct cfg_pool *pool, const struct cfg_endpoint *endpoint)
+{
+    const struct up_membership *members = registry->deps.members;
+    const char *refusal = members != NULL ? up_membership_refusal(members, endpoint) : NULL;
+    char why[UP_DISCOVERY_WHY];
+
+    if (refusal == NULL)
+        return false;
+    (void)snprintf(why, sizeof why, "%s %s", endpoint->address, refusal);
+    if (before == NULL || before->doc != pool)
+        ps_log(PS_LOG_WARN, "discovery_left_out", PS_F_STR("pool", pool->name),
+               PS_F_STR("source", "document"), PS_F_STR("why", why));
+    return true;
+}
+
 /* Those of the document, and those discovered that it does not name itself. */
 static int fill_pool(const struct up_registry *registry, const struct cfg_doc *doc,
                      struct up_pool_view *ret_pool)
@@ -218,11 +237,8 @@ static int fill_pool(const struct up_registry *registry, const struct cfg_doc *d
     if (ret_pool->pool == NULL || ret_pool->members == NULL)
         return PS_E_NOMEM;
     for (size_t i = 0; i < pool->endpoint_count && err == 0; i++)
-        if (members == NULL || up_membership_allows(members, &pool->endpoints[i].ip))
+        if (!is_left_out(registry, before, pool, &pool->endpoints[i]))
             err = add_member(registry, before, &pool->endpoints[i], ret_pool);
-        else /* the setting is narrower than when the document was stored */
-            ps_log(PS_LOG_WARN, "discovery_left_out", PS_F_STR("pool", doc->name),
-                   PS_F_STR("source", "document"), PS_F_STR("why", pool->endpoints[i].address));
     for (size_t i = 0; i < found_count && err == 0; i++)
         if (ret_pool->member_count < CFG_ENDPOINTS_MAX && !has_endpoint(pool, found[i].address))
             err = add_member(registry, before, &found[i], ret_pool);

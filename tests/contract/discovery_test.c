@@ -18,7 +18,7 @@ struct fixture {
     uv_loop_t loop;
     struct ps_clock_manual clock;
     struct ps_cidr networks[2];
-    struct ps_cidrs allowed;
+    struct cfg_bounds bounds;
     struct dns_server dns;
     const char *servers[1];
     struct up_discovery *discovery;
@@ -43,13 +43,15 @@ static int begin_with(void **state, int64_t held_ms)
     f->servers[0] = f->dns.address;
     assert_int_equal(ps_cidr_parse("10.0.0.0/8", 10, &f->networks[0]), 0);
     assert_int_equal(ps_cidr_parse("fd00::/8", 8, &f->networks[1]), 0);
-    f->allowed = (struct ps_cidrs){f->networks, 2};
+    f->bounds.networks = (struct ps_cidrs){f->networks, 2};
+    f->bounds.endpoint_dir = f->folder;
+    assert_int_equal(ps_address_parse("10.9.9.9", 8, false, &f->bounds.listeners[1].address), 0);
+    f->bounds.listeners[1].port = 9090;
     (void)snprintf(f->folder, sizeof f->folder, "/tmp/penstock-discovery-XXXXXX");
     assert_non_null(mkdtemp(f->folder));
     const struct up_discovery_settings settings = {.loop = &f->loop,
                                                    .clock = &ps_clock_system,
-                                                   .allowed = &f->allowed,
-                                                   .file_dir = f->folder,
+                                                   .bounds = &f->bounds,
                                                    .dns_servers = f->servers,
                                                    .dns_server_count = 1,
                                                    .held_ms = held_ms,
@@ -236,11 +238,28 @@ static void what_is_outside_the_networks_is_left_out_and_said(void **state)
     assert_string_equal(endpoints(f), "10.0.0.1:80*1 10.0.0.2:80*1");
     assert_int_equal(view(f).state, UP_DISCOVERY_OK);
     assert_int_equal(view(f).endpoint_count, 2);
-    assert_string_equal(view(f).why, "left out 2 of 4 endpoints, outside "
-                                     "upstream.allowed_networks: 169.254.169.254:80 and others");
+    assert_string_equal(view(f).why,
+                        "left out 2 of 4 endpoints: 169.254.169.254:80 is outside the networks of "
+                        "the setting upstream.allowed_networks; others are left out, too");
     OFFER(f, false, "10.0.0.2:80", "10.0.0.1:80");
     assert_string_equal(view(f).why, "");
     assert_int_equal(f->changes, 1); /* the same list */
+}
+
+static void a_listener_of_the_gateway_is_left_out_and_said(void **state)
+{
+    struct fixture *f = *state;
+
+    use(f, CFG_DISCOVERY_REGISTRATION, NULL, 0, 0.5);
+    OFFER(f, false, "10.0.0.2:80", "10.9.9.9:9090", "10.9.9.9:9091");
+    assert_string_equal(endpoints(f), "10.0.0.2:80*1 10.9.9.9:9091*1");
+    assert_string_equal(view(f).why,
+                        "left out 1 of 3 endpoints: 10.9.9.9:9090 is a listener of this gateway");
+    OFFER(f, false, "10.9.9.9:9091", "[fd00::1]:9090", "10.9.9.9:9090", "10.0.0.2:80", "[::1]:80");
+    assert_string_equal(endpoints(f), "10.0.0.2:80*1 10.9.9.9:9091*1 [fd00::1]:9090*1");
+    assert_string_equal(view(f).why,
+                        "left out 2 of 5 endpoints: 10.9.9.9:9090 is a listener of this gateway; "
+                        "others are left out, too");
 }
 
 static void a_list_that_shrinks_is_held_until_it_lasts_or_grows(void **state)
@@ -376,7 +395,7 @@ static void a_bad_file_keeps_the_last_good_list(void **state)
         {"{\"endpoint\":[]}", "endpoints.json: /endpoint"},
         {"42", "endpoints.json: "},
         {"[]", "it names no endpoint"},
-        {"[{\"address\":\"192.0.2.1:80\"}]", "left out 1 of 1 endpoints, outside "},
+        {"[{\"address\":\"192.0.2.1:80\"}]", "left out 1 of 1 endpoints: 192.0.2.1:80 is outside "},
     };
 
     write_file(f, f->path, "[{\"address\":\"10.0.0.1:80\"}]");
@@ -634,6 +653,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_list_is_enough_from_the_share_on),
         CASE(what_is_outside_the_networks_is_left_out_and_said),
+        CASE(a_listener_of_the_gateway_is_left_out_and_said),
         CASE(a_list_that_shrinks_is_held_until_it_lasts_or_grows),
         CASE(a_held_list_is_taken_with_another_version_of_the_document),
         cmocka_unit_test_setup_teardown(a_held_list_that_lasts_is_taken, begin_with_short_holding,

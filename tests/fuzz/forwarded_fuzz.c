@@ -1,11 +1,13 @@
 /* Any bytes as a request and, behind its empty line, the head of the shop's answer: what goes on of
- * either is a head by the same rules, framed by nobody, with nothing of one connection; and what
- * the cache makes of the answer is within the answer's bounds. */
+ * either is a head by the same rules, framed by nobody, with nothing of one connection; a request
+ * that comes back again and again is known by the third time; and what the cache makes of the
+ * answer is within the answer's bounds. */
 #include "common/address.h"
 #include "fuzz.h"
 #include "gateway/cache/directives.h"
 #include "gateway/cache/fields.h"
 #include "gateway/upstream/fields.h"
+#include "gateway/upstream/via.h"
 
 #define ROOM     65536
 #define BODY_LEN 1000
@@ -70,6 +72,34 @@ static void forward_request(const struct ps_http_head *head, const char *base)
     }
 }
 
+/* Whatever the first client has sent, gateways that send a request to each other end it. */
+static void go_round(const struct ps_http_head *head, const char *base)
+{
+    static const struct ps_address peer = {.byte = {[15] = 1}};
+    static char memory[2][ROOM];
+    static struct ps_http_head again;
+    struct up_origin origin = {.head = head, .base = base, .host = PS_STR("shop"), .peer = &peer};
+
+    if (head->asterisk)
+        return;
+    for (int time = 0; time <= UP_VIA_MAX; time++) {
+        struct ps_buf buf;
+        ps_buf_init(&buf, memory[time % 2], ROOM);
+        origin.path = ps_http_text(origin.base, origin.head->path);
+        origin.query = ps_http_text(origin.base, origin.head->query);
+        if (origin.path.len == 0)
+            origin.path = PS_STR("/");
+        up_fields_request(&buf, &origin, &no_rules);
+        ps_buf_puts(&buf, "\r\n");
+        MUST(!buf.overflow);
+        ps_http_request_init(&again, &wide);
+        MUST(ps_http_head_parse(&again, buf.at, buf.len) == PS_HTTP_DONE);
+        origin.head = &again;
+        origin.base = buf.at;
+    }
+    MUST(up_via_loops(&again, origin.base));
+}
+
 static void check_answer(struct ps_buf *buf)
 {
     struct ps_http_head again;
@@ -124,6 +154,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size)
     if (size == 0 || ps_http_head_parse(&request, base, size) != PS_HTTP_DONE)
         return 0;
     forward_request(&request, base);
+    go_round(&request, base);
     cache_asked_read((struct cache_message){&request, base}, &asked);
     const char *more = base + request.len;
     ps_http_response_init(&answer, &limits, request.method == PS_HTTP_HEAD);

@@ -49,7 +49,7 @@ def agree_on_route(body):
 
 
 def agree(body, path):
-    if "pool" in path and "path" not in body:
+    if "pool" in path and "address" not in path and "path" not in body:
         agree_on_pool(body)
     if "route" in path and "path" in body:
         agree_on_route(body)

@@ -76,6 +76,18 @@ def test_a_token_works_until_it_is_removed_and_its_secret_is_shown_once(gateway)
     assert gateway.admin("DELETE", f"/admin/v1/tokens/{made['id']}").status == 404
 
 
+def test_the_token_of_a_registrar_names_its_pools(gateway):
+    pools = [f"p{n:02}" + "x" * 61 for n in range(32)]
+    made = token(gateway, "registrar", pools=pools)
+    assert made["pools"] == pools and "pools" not in token(gateway, "viewer") and "pools" not in token(gateway, "operator", pools=None)
+    gateway.stop()
+    gateway.start()
+    listed = {one["id"]: one for one in gateway.admin("GET", "/admin/v1/tokens").json["tokens"]}
+    assert listed[made["id"]]["pools"] == pools
+    line = next(line for line in gateway.admin("GET", "/admin/v1/audit-log?after=0&limit=1000").lines() if line["target"] == f"tokens/{made['id']}")
+    assert line["to"]["pools"] == pools
+
+
 def test_a_note_of_a_token_counts_characters(gateway):
     note = "货" * 200
     made = gateway.admin("POST", "/admin/v1/tokens", {"role": "viewer", "note": note})
@@ -107,7 +119,13 @@ def test_the_last_lasting_admin_token_stays(gateway):
 
 @pytest.mark.parametrize("body, pointer", [
     ({"role": "king"}, "/role"), ({}, "/role"), ({"role": "viewer", "expires_at": "2020-01-01T00:00:00Z"}, "/expires_at"),
-    ({"role": "viewer", "nota": "x"}, "/nota"), ({"role": "viewer", "reason": 7}, "/reason")])
+    ({"role": "viewer", "nota": "x"}, "/nota"), ({"role": "viewer", "reason": 7}, "/reason"),
+    ({"role": "registrar"}, "/pools"), ({"role": "registrar", "pools": None}, "/pools"), ({"role": "registrar", "pools": []}, "/pools"),
+    ({"role": "registrar", "pools": "web"}, "/pools"), ({"role": "registrar", "pools": {"web": 1}}, "/pools"),
+    ({"role": "registrar", "pools": ["web", 7]}, "/pools"), ({"role": "registrar", "pools": ["web", "a b"]}, "/pools"),
+    ({"role": "registrar", "pools": ["*"]}, "/pools"), ({"role": "registrar", "pools": ["a" * 65]}, "/pools"),
+    ({"role": "registrar", "pools": ["web", "web"]}, "/pools"), ({"role": "registrar", "pools": [f"p{n}" for n in range(33)]}, "/pools"),
+    ({"role": "operator", "pools": ["web"]}, "/pools"), ({"role": "viewer", "pools": []}, "/pools")])
 def test_a_bad_token_request_is_refused_by_member(gateway, body, pointer):
     """F19."""
     before = gateway.admin("GET", "/admin/v1/tokens").json

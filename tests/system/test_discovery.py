@@ -263,13 +263,19 @@ def test_another_weight_is_in_force_when_it_is_answered(gateway, shops):
     assert who(gateway, pool) == {0}
 
 
+def registrar(gateway, *pools):
+    """A token that may register in these pools: its document, with the secret."""
+    made = gateway.admin("POST", "/admin/v1/tokens", {"role": "registrar", "note": "the orchestrator", "pools": list(pools)})
+    assert made.status == 201, made
+    return made.json
+
+
 def test_a_registrar_may_register_and_nothing_else(gateway, shops):
     pool = put_pool(gateway, {"registration": True})
-    made = gateway.admin("POST", "/admin/v1/tokens", {"role": "registrar", "note": "the orchestrator"})
-    assert made.status == 201, made
-    token = made.json["token"]
+    made = registrar(gateway, pool)
+    token = made["token"]
     answer = register(gateway, pool, shops[0], token=token)
-    assert answer.json["by"] == made.json["id"]
+    assert answer.json["by"] == made["id"]
     register(gateway, pool, shops[0], 200, token=token)
     assert gateway.admin("GET", f"/admin/v1/pools/{pool}/endpoints", token=token).json["endpoints"][0]["address"] == shops[0].address
     assert gateway.admin("GET", endpoint(pool, shops[0]), token=token).status == 200
@@ -283,11 +289,68 @@ def test_a_registrar_may_register_and_nothing_else(gateway, shops):
     assert gateway.admin("GET", f"/admin/v1/pools/{pool}/endpoints", token=made.json["token"]).status == 200
 
 
+def test_a_registrar_has_the_pools_of_its_token_alone(gateway, shops):
+    mine, also, other = (put_pool(gateway, {"registration": True}) for _ in range(3))
+    made = registrar(gateway, mine, also)
+    register(gateway, mine, shops[0], token=made["token"])
+    register(gateway, also, shops[0], token=made["token"])
+    register(gateway, other, shops[1])
+    for pool in (other, "nowhere"):  # whether it is there is not for it to know
+        for method, path in (("PUT", endpoint(pool, shops[1])), ("PUT", endpoint(pool, shops[2])), ("DELETE", endpoint(pool, shops[1])),
+                             ("GET", endpoint(pool, shops[1])), ("GET", f"/admin/v1/pools/{pool}/endpoints")):
+            answer = gateway.admin(method, path, {} if method == "PUT" else None, token=made["token"])
+            assert (answer.status, answer.code) == (403, "forbidden") and pool in answer.json["detail"], (path, answer)
+    assert [e["address"] for e in gateway.admin("GET", f"/admin/v1/pools/{other}/endpoints").json["endpoints"]] == [shops[1].address]
+
+
+def test_a_registrar_has_its_own_endpoints_alone(gateway, shops):
+    pool = put_pool(gateway, {"registration": True}, algorithm="weighted_round_robin")
+    one, two = registrar(gateway, pool), registrar(gateway, pool)
+    register(gateway, pool, shops[0], token=one["token"])
+    for body in ({}, {"weight": 2}):
+        answer = register(gateway, pool, shops[0], 403, token=two["token"], **body)
+        assert answer.code == "forbidden" and shops[0].address in answer.json["detail"], answer
+    assert gateway.admin("DELETE", endpoint(pool, shops[0]), token=two["token"]).status == 403
+    assert gateway.admin("GET", endpoint(pool, shops[0]), token=two["token"]).json["by"] == one["id"]
+    register(gateway, pool, shops[0], 200, weight=3)  # an operator may, and it stays the registrar's
+    assert register(gateway, pool, shops[0], 200, token=one["token"], weight=3).json["by"] == one["id"]
+    assert gateway.stop() == 0
+    gateway.start()
+    assert gateway.admin("DELETE", endpoint(pool, shops[0]), token=two["token"]).status == 403
+    register(gateway, pool, shops[0], 200, token=one["token"], weight=3)
+    assert gateway.admin("DELETE", endpoint(pool, shops[0])).status == 204  # an operator may remove any
+    register(gateway, pool, shops[0], token=two["token"])  # who has left is nobody's
+    assert gateway.admin("DELETE", endpoint(pool, shops[0]), token=two["token"]).status == 204
+    register(gateway, pool, shops[1])
+    assert gateway.admin("DELETE", endpoint(pool, shops[1]), token=one["token"]).status == 403
+
+
+def test_a_registrar_from_before_pools_registers_nowhere(shops):
+    """Its token is of a version whose tokens named no pools."""
+    with Gateway() as gateway:
+        pool = put_pool(gateway, {"registration": True})
+        made = registrar(gateway, pool)
+        assert gateway.stop() == 0
+        path = gateway.state / "tokens.json"
+        document = json.loads(path.read_text())
+        old = next(token for token in document["tokens"] if token["id"] == made["id"])
+        del old["pools"]
+        path.write_text(json.dumps(document))
+        gateway.start()
+        answer = register(gateway, pool, shops[0], 403, token=made["token"])
+        assert pool in answer.json["detail"] and "pools" in answer.json["detail"], answer
+        listed = {token["id"]: token for token in gateway.admin("GET", "/admin/v1/tokens").json["tokens"]}
+        assert listed[made["id"]]["pools"] == [] and "pools" not in listed["first"]
+        gateway.wait_log("registrar_without_pools", made["id"])
+        register(gateway, pool, shops[0])
+
+
 @pytest.mark.parametrize("address, body, status, pointer", [
     ("127.0.0.1", {}, 422, "/address"), ("shop:80", {}, 422, "/address"), ("127.0.0.1:0", {}, 422, "/address"),
     ("192.0.2.1:80", {}, 422, "/address"), ("169.254.169.254:80", {}, 422, "/address"),
     ("127.0.0.1:80", {"ttl_s": 0}, 422, "/ttl_s"), ("127.0.0.1:80", {"ttl_s": 3601}, 422, "/ttl_s"), ("127.0.0.1:80", {"ttl_s": "15"}, 422, "/ttl_s"),
-    ("127.0.0.1:80", {"weight": -1}, 422, "/weight"), ("127.0.0.1:80", {"zone": "a b"}, 422, "/zone"), ("127.0.0.1:80", {"tll_s": 1}, 422, "/tll_s"),
+    ("127.0.0.1:80", {"weight": -1}, 422, "/weight"), ("127.0.0.1:80", {"zone": "a b"}, 422, "/zone"), ("127.0.0.1:80", {"zone": ""}, 422, "/zone"),
+    ("127.0.0.1:80", {"tll_s": 1}, 422, "/tll_s"),
     ("127.0.0.1:80", [], 422, ""), ("127.0.0.1:80", "{", 400, None)])
 def test_bad_registrations_are_refused_by_name(gateway, address, body, status, pointer):
     pool = put_pool(gateway, {"registration": True})
@@ -371,8 +434,11 @@ def test_a_registration_at_one_gateway_serves_at_all_and_outlives_redis(kafka, s
     with Cluster(kafka, gateways=2, settings=PATIENT) as cluster:
         a, b = cluster.gateways
         pool = put_pool(a, {"registration": True})
+        other = registrar(b, pool)
         register(a, pool, shops[0], ttl_s=4)
         wait_who(b, pool, {0})
+        assert b.admin("DELETE", endpoint(pool, shops[0]), token=other["token"]).status == 403
+        register(b, pool, shops[0], 403, token=other["token"], ttl_s=4)
         register(b, pool, shops[1], ttl_s=4)
         wait_who(a, pool, {0, 1})
         for _ in range(7):  # heart-beats at either

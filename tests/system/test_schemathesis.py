@@ -25,7 +25,7 @@ def play(gateway, listener, port, header, *options):
     sale = gateway.make_sale("spring", stock=100000, per_user_cap=100000)
     order = gateway.buy(sale, "ann").json["order_id"]
     pinned = {"sale": sale, "sku": "phone", "order_id": order, "before": order, "token": "none-of-this-name",
-              "range": "203.0.113.0-24"}
+              "range": "203.0.113.0-24", "address": "127.0.0.1:9000"}
     env = {**os.environ, "PENSTOCK_PINNED": json.dumps(pinned), "SCHEMATHESIS_HOOKS": "schemathesis_hooks", "PYTHONPATH": str(ROOT / "tests/python")}
     done = subprocess.run([python, "-m", "schemathesis.cli", "--config-file", ROOT / "tests/python/schemathesis.toml", "run", ROOT / f"gateway/{listener}/openapi.yaml",
                            "--url", f"http://127.0.0.1:{port}", "-H", header, "--seed", "7", "--max-time", str(SECONDS), "--phases", "examples,coverage,fuzzing",

@@ -201,8 +201,10 @@ def test_names_that_a_browser_may_send_are_taken(check):
      ["/policy/limits/user/rate"]),
     ({"policy": {"pools": {"web": {"endpoints": [{"address": "192.0.2.1:80"}]}}}},
      ["/policy/pools/web/endpoints/0/address", "upstream.allowed_networks"]),
+    ({"policy": {"pools": {"web": {"endpoints": [{"address": "127.0.0.1:8080"}]}}}},
+     ["/policy/pools/web/endpoints/0/address", "is a listener of this gateway"]),
     ({"policy": {"routes": {"product": {"path": "/p/"}}, "caches": {"default": {"bytes": 1}}}}, ["/policy/routes/product", "/policy/caches/default/bytes"]),
-], ids=range(13))
+], ids=range(14))
 def test_a_bad_seed_is_named_by_its_pointer(check, more, words):
     status, said = check(more)
     assert status == 1 and all(word in said for word in words), said

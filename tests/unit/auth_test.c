@@ -135,9 +135,10 @@ static void a_made_token_works_once_it_is_written(void **state)
     (void)state;
     const struct op_token *token;
     char secret[OP_TOKEN_LEN + 1], other[OP_TOKEN_LEN + 1];
-    assert_ok(op_auth_prepare_new(auth, OP_ROLE_VIEWER, "for the shop", INT64_MAX, &token, secret));
+    assert_ok(
+        op_auth_prepare_new(auth, OP_ROLE_VIEWER, NULL, "for the shop", INT64_MAX, &token, secret));
     assert_int_equal(check(secret, "192.0.2.1"), OP_AUTH_WRONG);
-    assert_int_equal(op_auth_prepare_new(auth, OP_ROLE_VIEWER, "", INT64_MAX, &token, other),
+    assert_int_equal(op_auth_prepare_new(auth, OP_ROLE_VIEWER, NULL, "", INT64_MAX, &token, other),
                      PS_E_BUSY);
     write_change();
     assert_int_equal(check(secret, "192.0.2.1"), OP_AUTH_OK);
@@ -154,10 +155,88 @@ static void a_change_that_could_not_be_written_did_not_happen(void **state)
     (void)state;
     const struct op_token *token;
     char secret[OP_TOKEN_LEN + 1];
-    assert_ok(op_auth_prepare_new(auth, OP_ROLE_ADMIN, "", INT64_MAX, &token, secret));
+    assert_ok(op_auth_prepare_new(auth, OP_ROLE_ADMIN, NULL, "", INT64_MAX, &token, secret));
     op_auth_end_change(auth, false);
     assert_int_equal(op_auth_count(auth), 1);
     assert_int_equal(check(secret, "192.0.2.1"), OP_AUTH_WRONG);
+}
+
+static void the_pools_of_a_registrar_outlive_a_restart(void **state)
+{
+    (void)state;
+    const struct op_pools pools = {.count = 2, .at = {"web", "api"}};
+    const struct op_token *token;
+    char secret[OP_TOKEN_LEN + 1];
+    assert_ok(op_auth_prepare_new(auth, OP_ROLE_REGISTRAR, &pools, "", INT64_MAX, &token, secret));
+    write_change();
+    open_again();
+    assert_int_equal(check(secret, "127.0.0.1"), OP_AUTH_OK);
+    assert_true(op_token_has_pool(who, "web") && op_token_has_pool(who, "api"));
+    assert_false(op_token_has_pool(who, "we") || op_token_has_pool(who, "web2") ||
+                 op_token_has_pool(who, ""));
+    json_t *json = op_token_write(who);
+    assert_int_equal(json_array_size(json_object_get(json, "pools")), 2);
+    json_decref(json);
+    assert_false(op_token_has_pool(op_auth_at(auth, 0), "web"));
+}
+
+static void as_many_tokens_as_there_may_be_fit_their_file(void **state)
+{
+    (void)state;
+    static struct op_pools pools = {.count = OP_TOKEN_POOLS_MAX};
+    const struct op_token *token;
+    char secret[OP_TOKEN_LEN + 1], note[OP_TOKEN_NOTE_BYTES + 1];
+    for (size_t i = 0; i < pools.count; i++)
+        (void)snprintf(pools.at[i], sizeof pools.at[i], "%064zu", i);
+    for (size_t i = 0; i < OP_TOKEN_NOTE_MAX; i++)
+        memcpy(note + 4 * i, "\xf0\x9f\x9b\x92", 5);
+    for (size_t i = 1; i < OP_TOKENS_MAX; i++) {
+        assert_ok(
+            op_auth_prepare_new(auth, OP_ROLE_REGISTRAR, &pools, note, INT64_MAX, &token, secret));
+        write_change();
+    }
+    assert_int_equal(
+        op_auth_prepare_new(auth, OP_ROLE_REGISTRAR, &pools, note, INT64_MAX, &token, secret),
+        PS_E_FULL);
+    open_again();
+    assert_int_equal(op_auth_count(auth), OP_TOKENS_MAX);
+    assert_int_equal(check(secret, "127.0.0.1"), OP_AUTH_OK);
+    assert_int_equal(who->pools.count, OP_TOKEN_POOLS_MAX);
+}
+
+/* Adds a registrar to the file whose member `pools` this is, with its comma; what opening it says.
+ */
+static int open_with_pools(const char *pools, struct op_auth **ret_auth, struct ps_fault *fault)
+{
+    char text[1024];
+    (void)snprintf(text, sizeof text,
+                   "{\"tokens\":[{\"id\":\"old\",\"role\":\"registrar\",%s\"hash\":\"%064d\","
+                   "\"created_at\":\"2030-01-01T00:00:00Z\"}]}",
+                   pools, 0);
+    write_file(settings.tokens_path, text);
+    return op_auth_open(&settings, ret_auth, NULL, fault);
+}
+
+static void a_registrar_of_a_file_from_before_pools_has_none(void **state)
+{
+    (void)state;
+    struct op_auth *other;
+    struct ps_fault fault;
+    assert_ok(open_with_pools("", &other, &fault));
+    const struct op_token *token = op_auth_find(other, "old", 3);
+    assert_int_equal(token->role, OP_ROLE_REGISTRAR);
+    assert_int_equal(token->pools.count, 0);
+    op_auth_free(other);
+    assert_ok(open_with_pools("\"pools\":[],", &other, &fault)); /* as it is written again */
+    op_auth_free(other);
+    for (const char *const *bad =
+             (const char *const[]){"null", "\"web\"", "[7]", "[\"a b\"]", "[\"a\",\"a\"]", NULL};
+         *bad != NULL; bad++) {
+        char member[64];
+        (void)snprintf(member, sizeof member, "\"pools\":%s,", *bad);
+        assert_int_equal(open_with_pools(member, &other, &fault), PS_E_INVALID);
+        assert_non_null(strstr(fault.text, "/tokens/0/pools"));
+    }
 }
 
 static void a_deleted_token_is_refused(void **state)
@@ -165,7 +244,7 @@ static void a_deleted_token_is_refused(void **state)
     (void)state;
     const struct op_token *token;
     char secret[OP_TOKEN_LEN + 1], id[PS_NAME_MAX + 1];
-    assert_ok(op_auth_prepare_new(auth, OP_ROLE_OPERATOR, "", INT64_MAX, &token, secret));
+    assert_ok(op_auth_prepare_new(auth, OP_ROLE_OPERATOR, NULL, "", INT64_MAX, &token, secret));
     strcpy(id, token->id);
     write_change();
     assert_non_null(op_auth_find(auth, id, strlen(id)));
@@ -183,10 +262,10 @@ static void the_last_lasting_admin_token_stays(void **state)
     (void)state;
     const struct op_token *token;
     char secret[OP_TOKEN_LEN + 1];
-    assert_ok(op_auth_prepare_new(auth, OP_ROLE_ADMIN, "", T0 + 1000, &token, secret));
+    assert_ok(op_auth_prepare_new(auth, OP_ROLE_ADMIN, NULL, "", T0 + 1000, &token, secret));
     write_change();
     assert_int_equal(op_auth_prepare_delete(auth, "first", 5), PS_E_CONFLICT);
-    assert_ok(op_auth_prepare_new(auth, OP_ROLE_ADMIN, "", INT64_MAX, &token, secret));
+    assert_ok(op_auth_prepare_new(auth, OP_ROLE_ADMIN, NULL, "", INT64_MAX, &token, secret));
     write_change();
     assert_ok(op_auth_prepare_delete(auth, "first", 5));
     write_change();
@@ -198,9 +277,9 @@ static void an_expired_token_is_refused(void **state)
     (void)state;
     const struct op_token *token;
     char secret[OP_TOKEN_LEN + 1];
-    assert_int_equal(op_auth_prepare_new(auth, OP_ROLE_VIEWER, "", T0, &token, secret),
+    assert_int_equal(op_auth_prepare_new(auth, OP_ROLE_VIEWER, NULL, "", T0, &token, secret),
                      PS_E_INVALID);
-    assert_ok(op_auth_prepare_new(auth, OP_ROLE_VIEWER, "", T0 + 1000, &token, secret));
+    assert_ok(op_auth_prepare_new(auth, OP_ROLE_VIEWER, NULL, "", T0 + 1000, &token, secret));
     write_change();
     clock_.wall_ms = T0 + 999;
     assert_int_equal(check(secret, "127.0.0.1"), OP_AUTH_OK);
@@ -345,6 +424,9 @@ int main(void)
         TEST(only_the_right_text_is_taken),
         TEST(a_made_token_works_once_it_is_written),
         TEST(a_change_that_could_not_be_written_did_not_happen),
+        TEST(the_pools_of_a_registrar_outlive_a_restart),
+        TEST(as_many_tokens_as_there_may_be_fit_their_file),
+        TEST(a_registrar_of_a_file_from_before_pools_has_none),
         TEST(a_deleted_token_is_refused),
         TEST(the_last_lasting_admin_token_stays),
         TEST(an_expired_token_is_refused),

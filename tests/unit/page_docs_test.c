@@ -10,6 +10,8 @@
 
 static struct ps_faults faults;
 
+static const struct cfg_bounds *bounds; /* of the gateway whose operator writes; NULL: stored */
+
 /* The document that reading this text gives; NULL: `faults` says why not. */
 static struct cfg_doc *read_doc(const struct cfg_kind *kind, const char *text)
 {
@@ -19,7 +21,7 @@ static struct cfg_doc *read_doc(const struct cfg_kind *kind, const char *text)
                                         .version = 1,
                                         .by = {0, "t", "", "put", ""},
                                         .json = json,
-                                        .reading = {"", NOW}};
+                                        .reading = {"", NOW, bounds}};
     struct cfg_doc *doc = NULL;
 
     faults = (struct ps_faults){0};
@@ -93,6 +95,33 @@ static void assert_rows(const struct cfg_kind *kind, const struct fault_row *row
 }
 
 /* --- Pools. --- */
+
+static void no_endpoint_is_outside_the_bounds_of_the_gateway(void **state)
+{
+    (void)state;
+    struct ps_cidr networks[] = {{.bits = PS_V4_BITS + 8}, {.bits = 128}};
+    struct cfg_bounds own = {.networks = {networks, 2}};
+    static const struct fault_row rows[] = {
+        {"{'endpoints':[@,{'address':'127.0.0.1:8080'}]}", {"/endpoints/1/address"}},
+        {"{'endpoints':[@,{'address':'[::ffff:127.0.0.1]:9090'}]}", {"/endpoints/1/address"}},
+        {"{'endpoints':[{'address':'127.9.9.9:8080'},{'address':'127.0.0.1:9090'},@]}",
+         {"/endpoints/0/address", "/endpoints/1/address"}},
+        {"{'endpoints':[@,{'address':'192.0.2.1:8080'}]}", {"/endpoints/1/address"}},
+    };
+    assert_ok(ps_cidr_parse("127.0.0.0/8", 11, &networks[0]));
+    assert_ok(ps_cidr_parse("::1", 3, &networks[1]));
+    assert_ok(ps_address_parse("0.0.0.0", 7, false, &own.listeners[0].address));
+    assert_ok(ps_address_parse("127.0.0.1", 9, false, &own.listeners[1].address));
+    own.listeners[0].port = 8080;
+    own.listeners[1].port = 9090;
+    bounds = &own;
+    assert_rows(&cfg_kind_pool, rows, PS_ARRAY_LEN(rows), "{'address':'[::1]:8080'}");
+    assert_is(&cfg_kind_pool,
+              "{\"endpoints\":[{\"address\":\"127.0.0.1:8081\"},{\"address\":\"127.0.0.2:9090\"}]}",
+              NULL);
+    bounds = NULL; /* what is stored is read, whatever it names */
+    assert_is(&cfg_kind_pool, "{\"endpoints\":[{\"address\":\"127.0.0.1:8080\"}]}", NULL);
+}
 
 static void a_pool_has_its_defaults(void **state)
 {
@@ -418,6 +447,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_pool_has_its_defaults),
+        cmocka_unit_test(no_endpoint_is_outside_the_bounds_of_the_gateway),
         cmocka_unit_test(a_health_check_has_its_defaults),
         cmocka_unit_test(a_pool_reads_back_as_itself),
         cmocka_unit_test(an_address_has_one_spelling),
