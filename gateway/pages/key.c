@@ -29,22 +29,66 @@ struct cache_asked page_asked(const struct page_request *page)
 
 static void put_lower(struct ps_buf *buf, struct ps_str text)
 {
-    for (size_t i = 0; i < text.len; i++) {
-        char c = text.at[i];
-        c = (char)(c >= 'A' && c <= 'Z' ? c | 0x20 : c);
-        ps_buf_put(buf, &c, 1);
-    }
+    size_t from = buf->len;
+
+    ps_buf_put(buf, text.at, text.len);
+    for (size_t i = from; i < buf->len; i++)
+        if (buf->at[i] >= 'A' && buf->at[i] <= 'Z')
+            buf->at[i] |= 0x20;
 }
 
-/* By which the visitor came, as far as a trusted proxy says so. */
-static const char *scheme_of(const struct page_request *page)
-{
-    const struct srv_request *http = page->http;
-    struct ps_str proto = {NULL, 0};
+/* What a trusted proxy says of the address that the visitor asked for: the shop may write its links
+ * by it. .at == NULL: nothing. */
+struct believed {
+    struct ps_str host, port, proto, prefix, forwarded;
+    bool is_odd; /* said twice, or kept from the shop by Connection: no key can say that */
+};
 
-    if (page->trusted)
-        proto = ps_http_find(http->head, http->base, PS_STR("X-Forwarded-Proto"));
-    return proto.at != NULL && ps_http_is_text(proto, "https") ? "https" : "http";
+static bool is_any_hidden(const struct ps_http_head *head, const char *base)
+{
+    static const char *const names[] = {"X-Forwarded-Host", "X-Forwarded-Port", "X-Forwarded-Proto",
+                                        "X-Forwarded-Prefix"};
+
+    for (size_t i = 0; i < PS_ARRAY_LEN(names); i++)
+        if (ps_http_is_of_connection(head, base, ps_str(names[i])))
+            return true;
+    return false;
+}
+
+static struct believed read_believed(const struct page_request *page)
+{
+    const struct ps_http_head *head = page->http->head;
+    const char *base = page->http->base;
+    struct believed said = {0};
+    bool hides = false;
+
+    for (uint32_t i = 0; page->trusted && i < head->field_count; i++) {
+        struct ps_str name = ps_http_text(base, head->fields[i].name);
+        struct ps_str *ret = NULL;
+        hides |= head->fields[i].known == PS_HTTP_F_CONNECTION;
+        if (name.len == 9 && ps_http_is_text(name, "Forwarded"))
+            ret = &said.forwarded;
+        else if (name.len == 16 && ps_http_is_text(name, "X-Forwarded-Host"))
+            ret = &said.host;
+        else if (name.len == 16 && ps_http_is_text(name, "X-Forwarded-Port"))
+            ret = &said.port;
+        else if (name.len == 17 && ps_http_is_text(name, "X-Forwarded-Proto"))
+            ret = &said.proto;
+        else if (name.len == 18 && ps_http_is_text(name, "X-Forwarded-Prefix"))
+            ret = &said.prefix;
+        if (ret == NULL)
+            continue;
+        said.is_odd |= ret->at != NULL;
+        *ret = ps_http_text(base, head->fields[i].value);
+    }
+    said.is_odd |= hides && is_any_hidden(head, base);
+    return said;
+}
+
+/* By which the visitor came. */
+static const char *scheme_of(const struct believed *said)
+{
+    return said->proto.at != NULL && ps_http_is_text(said->proto, "https") ? "https" : "http";
 }
 
 static const char *port_of(const char *scheme)
@@ -64,71 +108,39 @@ static bool put_host(struct ps_buf *buf, struct ps_str host, const char *scheme)
     return host.len <= HOST_MAX;
 }
 
-/* One more part, which has no space in it. */
-static bool put_part(struct ps_buf *key, const char *name, struct ps_str value)
+/* One more part, unless it says no more than `known` does. False: it has a space. */
+static bool put_part(struct ps_buf *key, const char *name, struct ps_str value, struct ps_str known)
 {
+    if (value.at == NULL || ps_http_same_text(value, known))
+        return true;
     ps_buf_puts(key, name);
     put_lower(key, value);
     return memchr(value.at, ' ', value.len) == NULL && memchr(value.at, '\t', value.len) == NULL;
 }
 
-/* What an earlier proxy says of host and scheme (RFC 7239), where it differs. */
-static bool put_forwarded(struct ps_buf *key, struct ps_str value, struct ps_str host,
-                          const char *scheme)
+/* What earlier proxies say of host and scheme (RFC 7239). */
+static bool put_forwarded(struct ps_buf *key, struct ps_str list, struct ps_str host,
+                          struct ps_str scheme)
 {
     bool plain = true;
 
-    while (value.len > 0) {
+    while (list.len > 0) {
         size_t len = 0;
-        while (len < value.len && value.at[len] != ',' && value.at[len] != ';')
+        while (len < list.len && list.at[len] != ',' && list.at[len] != ';')
             len++;
-        struct ps_str pair = ps_http_trim((struct ps_str){value.at, len});
-        struct ps_str said = {pair.at + 5, pair.len >= 5 ? pair.len - 5 : 0};
+        struct ps_str pair = ps_http_trim((struct ps_str){list.at, len});
         bool of_host = pair.len >= 5 && strncasecmp(pair.at, "host=", 5) == 0;
         bool of_proto = pair.len >= 6 && strncasecmp(pair.at, "proto=", 6) == 0;
-        if (of_proto)
-            said = (struct ps_str){pair.at + 6, pair.len - 6};
-        if (said.len >= 2 && said.at[0] == '"' && said.at[said.len - 1] == '"')
-            said = (struct ps_str){said.at + 1, said.len - 2};
-        if ((of_host && !ps_http_same_text(said, host)) ||
-            (of_proto && !ps_http_is_text(said, scheme)))
-            plain &= put_part(key, of_host ? " forwarded-host=" : " forwarded-proto=", said);
-        len += len < value.len;
-        value = (struct ps_str){value.at + len, value.len - len};
-    }
-    return plain;
-}
-
-/* What a trusted proxy says of the address beyond Host and scheme: the shop may write its links by
- * it. False: something that has no place in a key. */
-static bool put_believed(const struct page_request *page, const char *scheme, struct ps_buf *key)
-{
-    const struct ps_http_head *head = page->http->head;
-    const char *base = page->http->base, *port = port_of(scheme) + 1;
-    struct ps_str host = page->http->header[SRV_H_HOST];
-    bool plain = true;
-
-    for (uint32_t i = 0; page->trusted && i < head->field_count; i++) {
-        struct ps_str name = ps_http_text(base, head->fields[i].name);
-        struct ps_str value = ps_http_text(base, head->fields[i].value);
-        const char *part = NULL;
-        if (name.len < 9 || (name.at[0] | 0x20) != (name.len == 9 ? 'f' : 'x'))
-            continue;
-        if (ps_http_is_text(name, "Forwarded"))
-            plain &= put_forwarded(key, value, host, scheme);
-        else if (ps_http_is_text(name, "X-Forwarded-Proto"))
-            part = ps_http_is_text(value, scheme) ? "" : " proto=";
-        else if (ps_http_is_text(name, "X-Forwarded-Host"))
-            part = ps_http_same_text(value, host) ? "" : " host=";
-        else if (ps_http_is_text(name, "X-Forwarded-Port"))
-            part = ps_http_is_text(value, port) ? "" : " port=";
-        else if (ps_http_is_text(name, "X-Forwarded-Prefix"))
-            part = " prefix=";
-        if (part != NULL && *part != '\0')
-            plain &= put_part(key, part, value);
-        if (part != NULL)
-            plain &=
-                !ps_http_is_of_connection(head, base, name); /* then the shop does not see it */
+        size_t name_len = of_host ? 5 : 6;
+        if (of_host || of_proto) {
+            struct ps_str said = {pair.at + name_len, pair.len - name_len};
+            if (said.len >= 2 && said.at[0] == '"' && said.at[said.len - 1] == '"')
+                said = (struct ps_str){said.at + 1, said.len - 2};
+            plain &= put_part(key, of_host ? " forwarded-host=" : " forwarded-proto=", said,
+                              of_host ? host : scheme);
+        }
+        len += len < list.len;
+        list = (struct ps_str){list.at + len, list.len - len};
     }
     return plain;
 }
@@ -136,14 +148,20 @@ static bool put_believed(const struct page_request *page, const char *scheme, st
 /* What stands behind the address in a key. */
 static bool put_origin(const struct page_request *page, const char *pool, struct ps_buf *key)
 {
-    const char *scheme = scheme_of(page);
-    bool kept;
+    const struct believed said = read_believed(page);
+    const char *scheme = scheme_of(&said);
+    struct ps_str host = page->http->header[SRV_H_HOST], none = PS_STR("");
+    bool kept = !said.is_odd;
 
     ps_buf_put(key, " ", 1);
     ps_buf_puts(key, scheme);
-    ps_buf_puts(key, "://");
-    kept = put_host(key, page->http->header[SRV_H_HOST], scheme);
-    kept &= put_believed(page, scheme, key);
+    ps_buf_put(key, "://", 3);
+    kept &= put_host(key, host, scheme);
+    kept &= put_part(key, " proto=", said.proto, ps_str(scheme));
+    kept &= put_part(key, " host=", said.host, host);
+    kept &= put_part(key, " port=", said.port, ps_str(port_of(scheme) + 1));
+    kept &= put_part(key, " prefix=", said.prefix, none);
+    kept &= put_forwarded(key, said.forwarded, host, ps_str(scheme));
     ps_buf_put(key, " ", 1);
     ps_buf_puts(key, pool);
     if (page->asked->rehearsal)
@@ -194,6 +212,7 @@ void page_origin(const struct page_request *page, struct page_texts *texts,
     if (cache_query_put(&page->route->doc->cache, http->query, &buf))
         ret_origin->query = (struct ps_str){buf.at, buf.len};
     ps_buf_init(&buf, texts->host, sizeof texts->host);
-    if (put_host(&buf, http->header[SRV_H_HOST], scheme_of(page)))
+    const struct believed said = read_believed(page);
+    if (put_host(&buf, http->header[SRV_H_HOST], scheme_of(&said)))
         ret_origin->host = (struct ps_str){buf.at, buf.len};
 }

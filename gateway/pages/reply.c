@@ -102,7 +102,8 @@ static void add_fields(struct page_request *page, const struct cache_entry *entr
                       (unsigned long long)(first + len - 1), whole);
     else if (part == CACHE_PART_NO_RANGE)
         ps_buf_printf(&buf, "bytes */%llu", whole);
-    srv_answer_header(page->http, "Content-Range", buf.at, buf.len);
+    if (buf.len > 0)
+        srv_answer_header(page->http, "Content-Range", buf.at, buf.len);
     ps_buf_init(&buf, memory, sizeof memory);
     ps_buf_put_int(&buf, cache_kept_age_ms(&entry->kept, page_now_ms(page->worker)) / 1000);
     srv_answer_header(page->http, "Age", buf.at, buf.len);

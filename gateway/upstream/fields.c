@@ -1,5 +1,4 @@
-/* See fields.h. Names are compared one by one: only those of the same length are looked at, and a
- * message has a dozen fields. */
+/* See fields.h. */
 #include "gateway/upstream/fields.h"
 
 #include "common/address.h"
@@ -26,49 +25,64 @@ enum reason {
     OVERRIDE  /* makes another request of this one, for some shops: goes on from a trusted proxy,
                  with  what is not kept */
 };
-static const struct {
+struct stay {
     struct ps_str name;
     enum way way;
     enum reason reason;
-} stays[] = {
-    {NAME("Connection"), BOTH, OURS},
-    {NAME("Keep-Alive"), BOTH, OURS},
-    {NAME("Proxy-Connection"), BOTH, OURS},
-    {NAME("Proxy-Authenticate"), BOTH, OURS},
-    {NAME("Proxy-Authorization"), BOTH, OURS},
-    {NAME("TE"), BOTH, OURS},
-    {NAME("Trailer"), BOTH, OURS}, /* trailers are checked and dropped */
-    {NAME("Transfer-Encoding"), BOTH, OURS},
-    {NAME("Content-Length"), BOTH, OURS},
-    {NAME("Upgrade"), BOTH, OURS},
-    {NAME("Surrogate-Key"), TO_CLIENT, OURS},
-    {NAME("HTTP2-Settings"), TO_SHOP, OURS},
-    {NAME("Expect"), TO_SHOP, OURS}, /* the listener has said 100 */
-    {NAME("Host"), TO_SHOP, OURS},
-    {NAME("X-User-Id"), TO_SHOP, OURS},
-    {NAME("X-Request-Id"), BOTH, OURS},
-    {NAME("X-Forwarded-For"), TO_SHOP, OURS},
-    {NAME("Forwarded"), TO_SHOP, OURS},
-    {NAME("X-Forwarded-Host"), TO_SHOP, BELIEVED},
-    {NAME("X-Forwarded-Proto"), TO_SHOP, BELIEVED},
-    {NAME("X-Forwarded-Port"), TO_SHOP, BELIEVED},
-    {NAME("X-Forwarded-Prefix"), TO_SHOP, BELIEVED},
-    {NAME("X-Real-IP"), TO_SHOP, KNOWN},
-    {NAME("X-Forwarded-Scheme"), TO_SHOP, OVERRIDE},
-    {NAME("X-Forwarded-Server"), TO_SHOP, OVERRIDE},
-    {NAME("X-Forwarded-Ssl"), TO_SHOP, OVERRIDE},
-    {NAME("X-Forwarded-Path"), TO_SHOP, OVERRIDE},
-    {NAME("X-Host"), TO_SHOP, OVERRIDE},
-    {NAME("X-Original-Host"), TO_SHOP, OVERRIDE},
-    {NAME("X-Original-URL"), TO_SHOP, OVERRIDE},
-    {NAME("X-Rewrite-URL"), TO_SHOP, OVERRIDE},
-    {NAME("X-Url-Scheme"), TO_SHOP, OVERRIDE},
-    {NAME("Front-End-Https"), TO_SHOP, OVERRIDE},
-    {NAME("X-HTTP-Host-Override"), TO_SHOP, OVERRIDE},
-    {NAME("X-HTTP-Method"), TO_SHOP, OVERRIDE},
-    {NAME("X-HTTP-Method-Override"), TO_SHOP, OVERRIDE},
-    {NAME("X-Method-Override"), TO_SHOP, OVERRIDE},
 };
+/* By the length of their names. */
+#define STAYS_MAX 4
+static const struct stay stays[][STAYS_MAX] = {
+    [2] = {{NAME("TE"), BOTH, OURS}},
+    [4] = {{NAME("Host"), TO_SHOP, OURS}},
+    [6] = {{NAME("Expect"), TO_SHOP, OURS}, /* the listener has said 100 */
+           {NAME("X-Host"), TO_SHOP, OVERRIDE}},
+    [7] = {{NAME("Trailer"), BOTH, OURS}, /* trailers are checked and dropped */
+           {NAME("Upgrade"), BOTH, OURS}},
+    [9] = {{NAME("Forwarded"), TO_SHOP, OURS},
+           {NAME("X-User-Id"), TO_SHOP, OURS},
+           {NAME("X-Real-IP"), TO_SHOP, KNOWN}},
+    [10] = {{NAME("Connection"), BOTH, OURS}, {NAME("Keep-Alive"), BOTH, OURS}},
+    [12] = {{NAME("X-Request-Id"), BOTH, OURS}, {NAME("X-Url-Scheme"), TO_SHOP, OVERRIDE}},
+    [13] = {{NAME("Surrogate-Key"), TO_CLIENT, OURS},
+            {NAME("X-Rewrite-URL"), TO_SHOP, OVERRIDE},
+            {NAME("X-HTTP-Method"), TO_SHOP, OVERRIDE}},
+    [14] = {{NAME("Content-Length"), BOTH, OURS},
+            {NAME("HTTP2-Settings"), TO_SHOP, OURS},
+            {NAME("X-Original-URL"), TO_SHOP, OVERRIDE}},
+    [15] = {{NAME("X-Forwarded-For"), TO_SHOP, OURS},
+            {NAME("X-Forwarded-Ssl"), TO_SHOP, OVERRIDE},
+            {NAME("X-Original-Host"), TO_SHOP, OVERRIDE},
+            {NAME("Front-End-Https"), TO_SHOP, OVERRIDE}},
+    [16] = {{NAME("Proxy-Connection"), BOTH, OURS},
+            {NAME("X-Forwarded-Host"), TO_SHOP, BELIEVED},
+            {NAME("X-Forwarded-Port"), TO_SHOP, BELIEVED},
+            {NAME("X-Forwarded-Path"), TO_SHOP, OVERRIDE}},
+    [17] = {{NAME("Transfer-Encoding"), BOTH, OURS},
+            {NAME("X-Forwarded-Proto"), TO_SHOP, BELIEVED},
+            {NAME("X-Method-Override"), TO_SHOP, OVERRIDE}},
+    [18] = {{NAME("Proxy-Authenticate"), BOTH, OURS},
+            {NAME("X-Forwarded-Prefix"), TO_SHOP, BELIEVED},
+            {NAME("X-Forwarded-Scheme"), TO_SHOP, OVERRIDE},
+            {NAME("X-Forwarded-Server"), TO_SHOP, OVERRIDE}},
+    [19] = {{NAME("Proxy-Authorization"), BOTH, OURS}},
+    [20] = {{NAME("X-HTTP-Host-Override"), TO_SHOP, OVERRIDE}},
+    [22] = {{NAME("X-HTTP-Method-Override"), TO_SHOP, OVERRIDE}},
+};
+
+/* NULL: it goes on. */
+static const struct stay *find_stay(struct ps_str name, enum way way)
+{
+    if (name.len >= PS_ARRAY_LEN(stays))
+        return NULL;
+    for (size_t i = 0; i < STAYS_MAX && stays[name.len][i].name.len > 0; i++) {
+        const struct stay *stay = &stays[name.len][i];
+        if ((stay->way & way) != 0 && (stay->name.at[0] | 0x20) == (name.at[0] | 0x20) &&
+            ps_http_same_text(stay->name, name))
+            return stay;
+    }
+    return NULL;
+}
 
 static bool is_own(struct ps_str name)
 {
@@ -99,14 +113,12 @@ static bool is_ruled(const struct cfg_header_rules *rules, struct ps_str name)
 /* `origin` of a request. */
 static bool stays_here(struct ps_str name, enum way way, const struct up_origin *origin)
 {
+    const struct stay *stay = find_stay(name, way);
     bool trusted = origin != NULL && origin->trusted;
 
-    for (size_t i = 0; i < PS_ARRAY_LEN(stays); i++)
-        if (stays[i].name.len == name.len && (stays[i].way & way) != 0 &&
-            ps_http_same_text(stays[i].name, name))
-            return stays[i].reason == OURS || !trusted ||
-                   (stays[i].reason == OVERRIDE && origin->keyed);
-    return is_own(name);
+    if (stay == NULL)
+        return is_own(name);
+    return stay->reason == OURS || !trusted || (stay->reason == OVERRIDE && origin->keyed);
 }
 
 /* A server that turns names into variables (CGI) reads X_User_Id and X.User.Id as X-User-Id. */
@@ -133,11 +145,11 @@ static bool is_condition(struct ps_str name)
 
 enum cache_field_way up_fields_way(struct ps_str name)
 {
-    for (size_t i = 0; i < PS_ARRAY_LEN(stays); i++)
-        if ((stays[i].way & TO_SHOP) != 0 && ps_http_same_text(stays[i].name, name))
-            return stays[i].reason == BELIEVED || ps_http_is_text(name, "Host")
-                       ? CACHE_FIELD_IN_KEY
-                       : CACHE_FIELD_CHANGED;
+    const struct stay *stay = find_stay(name, TO_SHOP);
+
+    if (stay != NULL)
+        return stay->reason == BELIEVED || ps_http_is_text(name, "Host") ? CACHE_FIELD_IN_KEY
+                                                                         : CACHE_FIELD_CHANGED;
     return is_own(name) || looks_like_ours(name) || is_condition(name) ? CACHE_FIELD_CHANGED
                                                                        : CACHE_FIELD_PASSED;
 }
