@@ -1013,6 +1013,25 @@ static void what_is_as_it_was_is_no_change(void **state)
     cfg_change_free(change);
 }
 
+static void the_order_of_members_is_no_change(void **state)
+{
+    const struct cfg_doc *from;
+    (void)state;
+    assert_ok(put(&cfg_kind_sale, "spring",
+                  "{\"skus\":[{\"sku\":\"phone\",\"stock\":1}],"
+                  "\"attributes\":{\"color\":\"red\",\"size\":{\"w\":1,\"h\":2}}}"));
+    struct cfg_change *change = change_by("t1", "");
+    assert_ok(add(change, &cfg_kind_sale, "spring",
+                  "{\"attributes\":{\"size\":{\"h\":2,\"w\":1},\"color\":\"red\"},"
+                  "\"skus\":[{\"stock\":1,\"sku\":\"phone\"}]}"));
+    assert_null(cfg_change_doc(change, 0, &from));
+    assert_ok(add(change, &cfg_kind_sale, "spring",
+                  "{\"attributes\":{\"size\":{\"h\":2,\"w\":3},\"color\":\"red\"},"
+                  "\"skus\":[{\"stock\":1,\"sku\":\"phone\"}]}"));
+    assert_non_null(cfg_change_doc(change, 0, &from));
+    cfg_change_free(change);
+}
+
 static void there_are_no_more_rules_than_there_may_be(void **state)
 {
     static const char rule[] =
@@ -1069,6 +1088,7 @@ int main(void)
         TEST(a_file_that_others_may_read_is_refused),
         TEST(a_sale_that_is_in_the_log_keeps_its_name_and_stock),
         TEST(what_is_as_it_was_is_no_change),
+        TEST(the_order_of_members_is_no_change),
         TEST(there_are_no_more_rules_than_there_may_be),
     };
     faulty_vfs_register();
