@@ -109,6 +109,7 @@ PATIENT_LOG = {"log": {"ack_timeout_ms": 10000}}
 
 # Whatever version is there is changed.
 ANY_VERSION = {"If-Match": "*"}
+CRASHES = {signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGILL}
 
 
 class Gateway:
@@ -204,8 +205,11 @@ class Gateway:
                 self.process.wait(15)
             except subprocess.TimeoutExpired:
                 self.kill()
+        crash = self.process and -self.process.returncode in CRASHES
+        log = self.log() if crash else ""
         if self._temporary:
             self._temporary.cleanup()
+        assert not crash, f"the gateway crashed: {signal.Signals(-self.process.returncode).name}: {log}"
 
     # --- calls ---
 
