@@ -10,6 +10,7 @@ import time
 
 import pytest
 
+from faults import Disk
 from penstock import ANY_VERSION, PATIENT_LOG, Answer, Gateway, call, raw, rfc3339, wait_until, window_s
 
 
@@ -62,6 +63,22 @@ def test_a_role_may_what_it_may_and_no_more(gateway):
     assert gateway.admin("DELETE", "/admin/v1/blocklist/users/x", headers=ANY_VERSION, token=operator).status == 204
     for method, path in (("GET", "/admin/v1/tokens"), ("POST", "/admin/v1/drain")):
         assert gateway.admin(method, path, token=operator).status == 403
+
+
+def test_a_token_is_gone_as_soon_as_the_file_has_lost_it_even_on_a_failing_disk(tmp_path):
+    """The file is replaced, but its directory cannot be synced: what the gateway goes by is what the file says."""
+    disk = Disk(tmp_path)
+    with Gateway(env=disk.env) as one:
+        kept, removed = token(one, "viewer"), token(one, "viewer")
+        disk.fail_syncs([one.state.name])
+        assert one.admin("DELETE", f"/admin/v1/tokens/{removed['id']}").status == 204
+        made = token(one, "viewer")
+        disk.heal()
+        known = [entry["id"] for entry in json.loads((one.state / "tokens.json").read_text())["tokens"]]
+        assert removed["id"] not in known and {kept["id"], made["id"]} <= set(known)
+        statuses = [one.admin("GET", "/admin/v1/sales", token=each["token"]).status for each in (kept, removed, made)]
+        assert statuses == [200, 401, 200]
+        one.wait_log("tokens_not_synced")
 
 
 def test_a_token_works_until_it_is_removed_and_its_secret_is_shown_once(gateway):
