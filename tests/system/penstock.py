@@ -290,7 +290,7 @@ class Gateway:
         return answer
 
     def no_limits(self):
-        for rule in ("user", "ip", "global", "polling"):
+        for rule in ("user", "ip", "global", "polling", "status"):
             self.limit(rule, mode="off")
 
     def metric(self, name):

@@ -453,6 +453,19 @@ def test_a_range_of_addresses_is_blocked(gateway):
         assert gateway.admin("DELETE", f"/admin/v1/blocklist/ips/{name}", headers=ANY_VERSION).status == 204
 
 
+def test_who_is_blocked_gets_no_status_page_either(gateway):
+    path = f"/v1/sales/{gateway.make_sale()}"
+    assert gateway.admin("PUT", "/admin/v1/blocklist/ips/203.0.113.0-24").status == 201
+    assert gateway.admin("PUT", "/admin/v1/blocklist/users/scraper", {"ttl_s": 600}).status == 201
+    for user, address, status in ((None, "203.0.113.77", 403), ("ann", "203.0.113.77", 403), ("scraper", "203.0.114.1", 403), ("ann", "203.0.114.1", 200)):
+        answer = gateway.public("GET", path, user=user, headers={"X-Forwarded-For": address})
+        assert answer.status == status and (status == 200 or answer.code == "blocked"), answer
+    assert "no-store" in gateway.public("GET", path, headers={"X-Forwarded-For": "203.0.113.77"}).headers["cache-control"]
+    for entry in ("ips/203.0.113.0-24", "users/scraper"):
+        assert gateway.admin("DELETE", f"/admin/v1/blocklist/{entry}", headers=ANY_VERSION).status == 204
+    assert gateway.public("GET", path, headers={"X-Forwarded-For": "203.0.113.77"}).status == 200
+
+
 @pytest.mark.parametrize("everybody", ["0.0.0.0-0", "%3a%3a-0", "%3a%3affff%3a0%3a0-96"])
 def test_a_range_of_everybody_is_not_blocked(gateway, everybody):
     before = gateway.admin("GET", "/admin/v1/blocklist/ips").json
