@@ -4,6 +4,7 @@ import concurrent.futures
 import contextlib
 import http.client
 import json
+import os
 import sqlite3
 import threading
 import time
@@ -464,6 +465,15 @@ def test_who_is_blocked_gets_no_status_page_either(gateway):
     for entry in ("ips/203.0.113.0-24", "users/scraper"):
         assert gateway.admin("DELETE", f"/admin/v1/blocklist/{entry}", headers=ANY_VERSION).status == 204
     assert gateway.public("GET", path, headers={"X-Forwarded-For": "203.0.113.77"}).status == 200
+
+
+def test_long_reads_and_slow_name_servers_leave_work_threads_to_each_other():
+    """Reads of operators run two at once, and libuv gives half of its threads to look-ups of names: of eight threads each finds some."""
+    with Gateway() as one:
+        sale, tasks = one.make_sale(), f"/proc/{one.process.pid}/task"
+        before = len(os.listdir(tasks))
+        assert one.read(f"/admin/v1/sales/{sale}/audit").status == 200
+        assert len(os.listdir(tasks)) - before == 8
 
 
 @pytest.mark.parametrize("everybody", ["0.0.0.0-0", "%3a%3a-0", "%3a%3affff%3a0%3a0-96"])
