@@ -7,6 +7,7 @@ import itertools
 import json
 import os
 import pathlib
+import re
 import signal
 import socket
 import subprocess
@@ -205,11 +206,13 @@ class Gateway:
                 self.process.wait(15)
             except subprocess.TimeoutExpired:
                 self.kill()
-        crash = self.process and -self.process.returncode in CRASHES
-        log = self.log() if crash else ""
+        ended = self.process.returncode if self.process else 0
+        log = "" if ended in (0, -signal.SIGKILL, -signal.SIGTERM) else self.log_path.read_text(errors="replace")
         if self._temporary:
             self._temporary.cleanup()
-        assert not crash, f"the gateway crashed: {signal.Signals(-self.process.returncode).name}: {log}"
+        assert -ended not in CRASHES, f"the gateway crashed: {signal.Signals(-ended).name}: {log[-4000:]}"
+        report = re.search(r"\w+Sanitizer: |runtime error: ", log)
+        assert not report, f"the gateway ended with {ended}: {log[max(0, report.start() - 100):][:4000]}"
 
     # --- calls ---
 
