@@ -700,6 +700,7 @@ def test_every_change_is_written_down_with_who_and_why(gateway):
 
 
 def test_metrics_tell_of_the_log(gateway):
+    assert gateway.buy(gateway.make_sale(), "ann").status == 202
     text = call(gateway.admin_port, "GET", "/metrics")
     assert text.headers["content-type"].startswith("text/plain; version=0.0.4")
     values = dict(line.rsplit(" ", 1) for line in text.text.splitlines() if not line.startswith("#"))
