@@ -194,8 +194,8 @@ int ps_private_publish(const char *path, struct ps_fault *fault)
         err = ps_fault(fault, ps_file_err(errno), path, "cannot be replaced: %s", strerror(errno));
         (void)unlink(name);
     } else if (sync_directory_of(path) != 0) {
-        err = ps_fault(fault, ps_file_err(errno), path, "its directory cannot be synced: %s",
-                       strerror(errno));
+        err = ps_fault(fault, PS_E_UNKNOWN, path,
+                       "is replaced, but its directory cannot be synced: %s", strerror(errno));
     }
     free(name);
     return err;

@@ -53,6 +53,9 @@
       "Right tokens are served.", "Find the program that has the wrong token.") \
     X(audit_failed, ERROR, "The audit of a sale could not be made (error).", "Ask again; error says why it failed.") \
     X(audit_line_lost, ERROR, "The audit log misses an entry.", "Look at the disk of state_dir.") \
+    X(tokens_not_synced, ERROR, \
+      "A change of tokens is in force, but the disk may not have it (error): after a loss of power the tokens from before may be back.", \
+      "Repair the disk of state_dir; then look at the list of tokens.") \
     X(audit_log_not_written, ERROR, "The audit log gets an entry later than its change.", "Look at the disk of state_dir.") \
     X(policy_not_built, ERROR, "A change of limits or blocklist waits: memory was short. It is tried again.", "Free memory.") \
     X(policy_not_delivered, ERROR, "A worker did not receive a change of limits or blocklist.", "Report it; restart.") \

@@ -127,6 +127,10 @@ int main(int argc, char **argv)
         fputs("penstock: cannot start the log\n", stderr);
         return EXIT_FAILED;
     }
+    /* libuv's work threads, before its first work. Look-ups of names take half of them at most, and
+     * each may last as long as a name server is silent; reads of operators take two (reads.h). So
+     * two more are left for the files that name endpoints. Whoever sets the variable decides. */
+    (void)setenv("UV_THREADPOOL_SIZE", "8", 0);
     err = gw_gateway_run(&settings, arguments.config);
     ps_log_stop();
     gw_settings_free(&settings);

@@ -1,6 +1,7 @@
-/* Reads that take long (a disk, a million orders), on libuv's work threads. These are four, and
- * looking up the name of a Redis server needs one: so only a few reads run at once, and the others
- * wait for their turn. The control thread, unless said otherwise. */
+/* Reads that take long (a disk, a million orders), on libuv's work threads. These are few (main.c),
+ * and looking up the name of a Redis server or reading a file of endpoints needs one: so only two
+ * reads run at once, and the others wait for their turn. The control thread, unless said otherwise.
+ */
 #ifndef OP_READS_H
 #define OP_READS_H
 

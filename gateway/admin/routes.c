@@ -270,7 +270,8 @@ static bool is_merge_patch(struct ps_str type)
            (type.len == len || type.at[len] == ';' || type.at[len] == ' ');
 }
 
-/* Takes `reason` out of the body, so that handlers see only what is theirs. It is one line of text:
+/* Takes `reason` out of the body, so that handlers see only what is theirs; where it is a member of
+ * the document, too, it stays in the body, so that a patch can remove it. It is one line of text:
  * it stands in the audit log, in structured log lines and in the order log. False: answered. */
 static bool take_reason(struct op_request *request)
 {
@@ -286,7 +287,8 @@ static bool take_reason(struct op_request *request)
         return false;
     }
     memcpy(request->why, reason.at, reason.len);
-    (void)json_object_del(request->body, "reason");
+    if (request->kind == NULL || !request->kind->keeps_reason)
+        (void)json_object_del(request->body, "reason");
     return true;
 }
 

@@ -306,7 +306,8 @@ static enum adm_gate ask_class(struct adm_admission *admission, unsigned applies
 
 enum adm_gate adm_admit_status(struct adm_admission *admission)
 {
-    return ask_shed(admission, ADM_SHED_STATUS) == ADM_GATE_DENY
+    return blocklist_gate(admission) == ADM_GATE_DENY ||
+                   ask_shed(admission, ADM_SHED_STATUS) == ADM_GATE_DENY
                ? ADM_GATE_DENY
                : ask_class(admission, CFG_LIMIT_STATUS);
 }

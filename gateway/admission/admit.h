@@ -88,15 +88,15 @@ enum adm_gate adm_admit(struct adm_admission *admission);
 enum ans_verdict adm_refuse_log(const struct adm_gates *gates);
 enum ans_verdict adm_refuse_store(const struct adm_gates *gates);
 
-/* For requests that do not buy: ADM_GATE_PASS or ADM_GATE_DENY. When overload does not refuse them,
- * their class of limits is asked with the keys ip, user, sale and global, in this order; nothing
- * waits. */
+/* For requests that do not buy: ADM_GATE_PASS or ADM_GATE_DENY. The blocklist is asked first. When
+ * overload does not refuse them, their class of limits is asked with the keys ip, user, sale and
+ * global, in this order; nothing waits. */
 /* The status page. */
 enum adm_gate adm_admit_status(struct adm_admission *admission);
-/* A buyer's orders: the blocklist first. */
+/* A buyer's orders. */
 enum adm_gate adm_admit_lookup(struct adm_admission *admission);
-/* A page of the shop, by the name of its route; `sale` is NULL. The blocklist first; of the rules
- * for pages those that name the route, or none. */
+/* A page of the shop, by the name of its route; `sale` is NULL. Of the rules for pages those that
+ * name the route, or none. */
 enum adm_gate adm_admit_page(struct adm_admission *admission, const struct cfg_route *route);
 
 #endif

@@ -177,7 +177,7 @@ void cfg_doc_free(struct cfg_doc *doc); /* NULL is allowed */
  * out of memory, or deleted. */
 json_t *cfg_doc_json(const struct cfg_doc *doc);
 json_t *cfg_doc_shown(const struct cfg_doc *doc);
-/* The same document in the same state, whatever their versions? */
+/* The same document in the same state, whatever their versions and the order of their members? */
 bool cfg_doc_is_same(const struct cfg_doc *doc, const struct cfg_doc *other);
 /* Is it the version before with another end, and nothing else? */
 bool cfg_doc_renews(const struct cfg_doc *doc, const struct cfg_doc *before);

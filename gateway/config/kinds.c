@@ -139,9 +139,24 @@ json_t *cfg_doc_shown(const struct cfg_doc *doc)
     return json;
 }
 
+/* Do the texts hold the same value? The order of members is no part of it (RFC 8259, 4), and some
+ * members are kept in the order in which they were written. Texts that cannot be read for want of
+ * memory differ. */
+static bool is_same_json(const char *text, const char *other)
+{
+    if (text == NULL || other == NULL || strcmp(text, other) == 0)
+        return ps_text_same(text, other);
+    json_t *json = json_loads(text, 0, NULL), *against = json_loads(other, 0, NULL);
+    bool same = json != NULL && json_equal(json, against);
+
+    json_decref(json);
+    json_decref(against);
+    return same;
+}
+
 bool cfg_doc_is_same(const struct cfg_doc *doc, const struct cfg_doc *other)
 {
-    return ps_text_same(doc->json, other->json) && ps_text_same(doc->state, other->state);
+    return is_same_json(doc->json, other->json) && is_same_json(doc->state, other->state);
 }
 
 bool cfg_doc_renews(const struct cfg_doc *doc, const struct cfg_doc *before)

@@ -225,12 +225,12 @@ static void read_algorithm(struct cfg_part *part, struct cfg_pool *pool)
     if (!cfg_part_has(part, "hash_by"))
         return;
     ps_json_string(&part->json, "hash_by", SIZE_MAX, &by);
-    if (by.at == NULL)
+    /* The default may stand beside any algorithm: so a patch of the algorithm alone may leave
+     * consistent_hash again. */
+    if (by.at == NULL || strcmp(by.at, "path") == 0)
         return;
     if (algorithm != CFG_ALGORITHM_consistent_hash)
         ps_json_fault(&part->json, "hash_by", "must be null: only consistent_hash goes by it");
-    if (strcmp(by.at, "path") == 0)
-        return;
     if (is_hash_name(by.at, "header:", &at))
         pool->hash_by = CFG_HASH_HEADER;
     else if (is_hash_name(by.at, "cookie:", &at))
@@ -241,11 +241,13 @@ static void read_algorithm(struct cfg_part *part, struct cfg_pool *pool)
         pool->hash_name = cfg_part_copy(part, by.at + at, by.len - at);
 }
 
-/* By path is the default: so a patch of the algorithm alone may leave consistent_hash again. */
+/* What consistent_hash goes by is shown even where nobody has said it. */
 static json_t *write_hash_by(const struct cfg_pool *pool)
 {
-    if (pool->hash_by == CFG_HASH_PATH)
+    if (pool->algorithm != CFG_ALGORITHM_consistent_hash)
         return json_null();
+    if (pool->hash_by == CFG_HASH_PATH)
+        return json_string("path");
     return json_sprintf("%s:%s", pool->hash_by == CFG_HASH_HEADER ? "header" : "cookie",
                         pool->hash_name);
 }

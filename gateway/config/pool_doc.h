@@ -8,9 +8,10 @@
  *    "panic_share":0.5,"slow_start_ms":0,"drain_ms":30000,"connections_max":0,"queue_max":0,"retry_budget":0.2}
  *
  * What is left out has the values shown, except `health`, whose default is null: no endpoint is
- * asked, only what requests meet is judged. `discovery` is one of {"file":NAME} (of a file in
- * upstream.endpoint_dir), {"dns":NAME,"port":N}, {"srv":NAME}, {"registration":true}, each with an
- * optional "shrink_share_min":0.5. */
+ * asked, only what requests meet is judged. consistent_hash goes by "path", "header:NAME" or
+ * "cookie:NAME", by the path if nobody says; every other algorithm has a `hash_by` of null.
+ * `discovery` is one of {"file":NAME} (of a file in upstream.endpoint_dir), {"dns":NAME,"port":N},
+ * {"srv":NAME}, {"registration":true}, each with an optional "shrink_share_min":0.5. */
 #ifndef CFG_POOL_DOC_H
 #define CFG_POOL_DOC_H
 

@@ -125,6 +125,8 @@ static void finish_change(struct cfg_store *store, int err)
     struct cfg_change *change = STAILQ_FIRST(&store->changes);
 
     STAILQ_REMOVE_HEAD(&store->changes, next);
+    if (change->job.not_synced)
+        ps_log(PS_LOG_ERROR, "tokens_not_synced", PS_F_STR("error", change->job.fault.text));
     if (change->job.audit_err < 0)
         ps_log(PS_LOG_ERROR, "audit_log_not_written",
                PS_F_STR("error", ps_err_text(change->job.audit_err)));

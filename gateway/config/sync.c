@@ -14,16 +14,13 @@
 
 #include "common/log.h"
 #include "gateway/config/codec.h"
-#include "gateway/config/sync_scripts.h"
+#include "gateway/config/sync_call.h"
 
 #include <inttypes.h>
 #include <sodium.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-#define KEY      "ps:control"
-#define KEY_REVS "ps:control:revs"
 
 #define POLL_MS    150
 #define SETTLE_MS  1000 /* for the other gateways to notice that Redis is another one */
@@ -81,79 +78,6 @@ static void lose(struct cfg_sync *sync)
     sync->settled_ns = ps_clock_mono_ns(cfg_store_clock(sync->store)) + SETTLE_MS * PS_NS_PER_MS;
 }
 
-/* --- Calls. --- */
-
-/* KEYS and ARGV of a call, heap. */
-struct call {
-    const char **at;
-    size_t *len;
-    int count;
-};
-
-static void add(struct call *call, const char *text)
-{
-    if (call->at == NULL)
-        return;
-    call->at[call->count] = text;
-    call->len[call->count++] = strlen(text);
-}
-
-/* With room for so many ARGV; without memory send_call says so. */
-static struct call begin_call(size_t argv)
-{
-    struct call call = {.at = calloc(argv + 2, sizeof *call.at),
-                        .len = calloc(argv + 2, sizeof *call.len)};
-
-    if (call.at == NULL || call.len == NULL) {
-        free(call.at);
-        free(call.len);
-        return (struct call){0};
-    }
-    add(&call, KEY);
-    add(&call, KEY_REVS);
-    return call;
-}
-
-/* Frees the call in every case. */
-static int send_call(struct cfg_sync *sync, enum cfg_sync_script script, struct call *call,
-                     ps_redis_reply_fn *fn)
-{
-    int err = call->at == NULL
-                  ? PS_E_NOMEM
-                  : ps_redis_link_eval(sync->link, &cfg_sync_scripts[script], 2,
-                                       (struct ps_redis_args){call->count, call->at, call->len}, fn,
-                                       sync);
-    free(call->at);
-    free(call->len);
-    return err;
-}
-
-/* What is wrong with a reply; 0: it is an array that begins with a word, or a text. */
-static int reply_fault(const struct cfg_sync *sync, int err, const redisReply *reply,
-                       struct ps_fault *fault)
-{
-    if (err < 0)
-        return ps_fault(fault, err, CFG_SYNC_PATH, "Redis %s did not answer", server(sync));
-    err = ps_redis_reply_err(reply);
-    if (err == PS_E_CORRUPT)
-        return ps_fault(fault, err, CFG_SYNC_PATH,
-                        "Redis %s: " KEY " or " KEY_REVS
-                        " is not penstock's: rename it, or name another database (%s)",
-                        server(sync), reply->str);
-    if (err < 0)
-        return ps_fault(fault, err, CFG_SYNC_PATH, "Redis %s: %s", server(sync), reply->str);
-    if (reply->type == REDIS_REPLY_STRING ||
-        (reply->type == REDIS_REPLY_ARRAY && reply->elements > 0 &&
-         reply->element[0]->type == REDIS_REPLY_STRING))
-        return 0;
-    return ps_fault(fault, PS_E_CORRUPT, CFG_SYNC_PATH, "Redis %s: a strange reply", server(sync));
-}
-
-static bool says(const redisReply *reply, const char *word)
-{
-    return reply->type == REDIS_REPLY_ARRAY && strcmp(reply->element[0]->str, word) == 0;
-}
-
 /* --- The exchange. --- */
 
 /* Says why once, not with every try. */
@@ -185,6 +109,13 @@ static void fail_exchange(struct cfg_sync *sync, int err)
 
     (void)ps_fault(&fault, err, CFG_SYNC_PATH, "Redis %s: %s", server(sync), ps_err_text(err));
     end_exchange(sync, &fault);
+}
+
+/* Frees the call in every case. */
+static int send_call(struct cfg_sync *sync, enum cfg_sync_script script, struct cfg_sync_call *call,
+                     ps_redis_reply_fn *fn)
+{
+    return cfg_sync_call_send(call, sync->link, script, fn, sync);
 }
 
 static void ask_since(struct cfg_sync *sync);
@@ -273,34 +204,40 @@ static void on_since(int err, const redisReply *reply, void *ctx)
     struct cfg_sync *sync = ctx;
     struct ps_fault fault;
 
-    if (reply_fault(sync, err, reply, &fault) < 0) {
+    if (cfg_sync_reply_fault(err, reply, server(sync), &fault) < 0) {
         end_exchange(sync, &fault);
         return;
     }
-    if (!says(reply, "OK") || reply->elements < 2) {
+    if (cfg_sync_reply_is(reply, "LOST", "", 0)) {
         lose(sync);
         sync->busy = false;
         exchange(sync);
         return;
     }
-    if (reply->elements < 5) {
+    bool whole = cfg_sync_reply_is(reply, "OK", "isio", 3);
+    if (whole && reply->elements == 2) {
         end_exchange(sync, NULL);
         return;
     }
-    sync->taken_rev = reply->element[reply->elements - 2]->integer;
+    sync->taken_rev = whole ? reply->element[reply->elements - 2]->integer : 0;
+    if (sync->taken_rev <= sync->rev) { /* no news either: it would be asked for again for ever */
+        (void)cfg_sync_reply_strange(server(sync), &fault);
+        end_exchange(sync, &fault);
+        return;
+    }
     sync->more = sync->taken_rev < reply->element[1]->integer;
     take(sync, reply);
 }
 
 static void ask_since(struct cfg_sync *sync)
 {
-    struct call call = begin_call(3);
+    struct cfg_sync_call call = cfg_sync_call_begin(3);
     char rev[24];
 
     (void)snprintf(rev, sizeof rev, "%" PRId64, sync->rev);
-    add(&call, sync->generation);
-    add(&call, rev);
-    add(&call, PAGE_READ);
+    cfg_sync_call_add(&call, sync->generation);
+    cfg_sync_call_add(&call, rev);
+    cfg_sync_call_add(&call, PAGE_READ);
     int err = send_call(sync, CFG_SYNC_SCRIPT_SINCE, &call, on_since);
     if (err < 0)
         fail_exchange(sync, err);
@@ -316,10 +253,11 @@ static void on_push(int err, const redisReply *reply, void *ctx)
     struct cfg_sync *sync = ctx;
     struct ps_fault fault;
 
-    err = reply_fault(sync, err, reply, &fault);
-    if (err == 0 && (reply->type != REDIS_REPLY_STRING || reply->len >= sizeof sync->generation))
+    err = cfg_sync_reply_fault(err, reply, server(sync), &fault);
+    if (err == 0 && (reply->type != REDIS_REPLY_STRING || reply->len == 0 ||
+                     reply->len >= sizeof sync->generation))
         err = ps_fault(&fault, PS_E_CORRUPT, CFG_SYNC_PATH,
-                       "the generation in " KEY " is not penstock's");
+                       "the generation in " CFG_SYNC_KEY " is not penstock's");
     if (err < 0) {
         end_exchange(sync, &fault);
         return;
@@ -376,13 +314,13 @@ static void push_page(struct cfg_sync *sync)
 
     (void)snprintf(revision, sizeof revision, "%" PRId64, cfg_store_revision(sync->store));
     if (err == 0) {
-        struct call call = begin_call(2 + 3 * page->count);
-        add(&call, sync->pushed_generation);
-        add(&call, revision);
+        struct cfg_sync_call call = cfg_sync_call_begin(2 + 3 * page->count);
+        cfg_sync_call_add(&call, sync->pushed_generation);
+        cfg_sync_call_add(&call, revision);
         for (size_t i = 0; i < page->count; i++) {
-            add(&call, page->fields[i]);
-            add(&call, page->versions[i]);
-            add(&call, page->texts[i]);
+            cfg_sync_call_add(&call, page->fields[i]);
+            cfg_sync_call_add(&call, page->versions[i]);
+            cfg_sync_call_add(&call, page->texts[i]);
         }
         err = send_call(sync, CFG_SYNC_SCRIPT_PUSH, &call, on_push);
     }
@@ -454,27 +392,29 @@ static void on_put(int err, const redisReply *reply, void *ctx)
     int64_t revision = 0;
 
     sync->put_fn = NULL;
-    err = reply_fault(sync, err, reply, &fault);
-    if (err == PS_E_UNKNOWN)
-        (void)ps_fault(&fault, err, CFG_SYNC_PATH,
-                       "Redis %s did not answer: the change may come into force all the same",
-                       server(sync));
-    if (err == 0 && says(reply, "OK") && reply->elements == 2) {
+    err = cfg_sync_reply_fault(err, reply, server(sync), &fault);
+    if (err == 0 && cfg_sync_reply_is(reply, "OK", "i", 0)) {
         revision = reply->element[1]->integer;
-    } else if (err == 0) {
-        bool newer = says(reply, "CONFLICT") && is_newer(sync, reply);
+    } else if (err == 0 && (cfg_sync_reply_is(reply, "LOST", "", 0) ||
+                            cfg_sync_reply_is(reply, "CONFLICT", "si", 0))) {
+        bool newer = is_newer(sync, reply);
         err = ps_fault(&fault, newer ? PS_E_CONFLICT : PS_E_BUSY, CFG_SYNC_PATH,
                        "somebody else has changed this meanwhile");
         if (!newer)
             lose(sync);
         sync->steady = false;
         exchange(sync);
+    } else if (err == 0 || err == PS_E_UNKNOWN) {
+        err = ps_fault(&fault, PS_E_UNKNOWN, CFG_SYNC_PATH,
+                       "Redis %s did not %s: the change may come into force all the same",
+                       server(sync), err == 0 ? "say whether it has the change" : "answer");
     }
     fn(sync->store, err, revision, &fault, sync->put_ctx);
 }
 
 /* Texts that a call points to until it is sent: four of each document, one of each ended. */
-static int write_put(const struct cfg_job *job, size_t ended_count, struct call *call, char **texts)
+static int write_put(const struct cfg_job *job, size_t ended_count, struct cfg_sync_call *call,
+                     char **texts)
 {
     const struct cfg_ended *ended;
     char field[CFG_FIELD_SIZE], *text;
@@ -502,7 +442,7 @@ static int write_put(const struct cfg_job *job, size_t ended_count, struct call 
     for (size_t i = 0; i < 1 + ended_count + 4 * job->edit_count; i++) {
         if (texts[i] == NULL)
             return PS_E_NOMEM;
-        add(call, texts[i]);
+        cfg_sync_call_add(call, texts[i]);
     }
     return 0;
 }
@@ -510,19 +450,17 @@ static int write_put(const struct cfg_job *job, size_t ended_count, struct call 
 static int send_put(struct cfg_sync *sync, const struct cfg_job *job)
 {
     size_t ended = job->ended_count, count = 1 + ended + 4 * job->edit_count;
-    struct call call = begin_call(2 + count);
+    struct cfg_sync_call call = cfg_sync_call_begin(2 + count);
     char revision[24], **texts = calloc(count, sizeof *texts);
 
     (void)snprintf(revision, sizeof revision, "%" PRId64, cfg_store_revision(sync->store));
-    add(&call, sync->generation);
-    add(&call, revision);
+    cfg_sync_call_add(&call, sync->generation);
+    cfg_sync_call_add(&call, revision);
     int err = texts != NULL ? write_put(job, ended, &call, texts) : PS_E_NOMEM;
-    if (err == 0) {
+    if (err == 0)
         err = send_call(sync, CFG_SYNC_SCRIPT_PUT, &call, on_put);
-    } else {
-        free(call.at);
-        free(call.len);
-    }
+    else
+        cfg_sync_call_free(&call);
     for (size_t i = 0; texts != NULL && i < count; i++)
         free(texts[i]);
     free(texts);

@@ -1,4 +1,4 @@
-/* The Lua scripts of gateway/control/lua/, embedded when the program is built. */
+/* The Lua scripts of gateway/config/lua/, embedded when the program is built. */
 #ifndef CFG_SYNC_SCRIPTS_H
 #define CFG_SYNC_SCRIPTS_H
 

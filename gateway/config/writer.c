@@ -181,7 +181,10 @@ static int do_change(struct cfg_writer *writer, struct cfg_job *job)
         writer->seq++;
     if (job->file_path != NULL)
         err = ps_private_publish(job->file_path, &job->fault);
-    job->audit_err = write_audit_lines(writer, err == 0 ? &job->fault : NULL);
+    job->not_synced = err == PS_E_UNKNOWN; /* the file is the new one: so memory follows it */
+    if (job->not_synced)
+        err = 0;
+    job->audit_err = write_audit_lines(writer, err == 0 && !job->not_synced ? &job->fault : NULL);
     if (cfg_db_tidy(writer->db, NULL) < 0)
         open_again(writer);
     return err;

@@ -65,7 +65,9 @@ struct cfg_job {
     /* 0; PS_E_CONFLICT: a version did not fit; PS_E_FULL, PS_E_READ_ONLY, PS_E_BUSY, PS_E_IO...:
      * nothing changed; PS_E_UNKNOWN: the writer was closed before the file could be asked. */
     int err;
-    struct ps_fault fault; /* with err or audit_err */
+    struct ps_fault fault; /* with err, not_synced or audit_err */
+    /* Done, but the new file may be the old one again after a loss of power. For the log. */
+    bool not_synced;
     /* Done, but audit.log could not be written: the line waits in the database. For the log. */
     int audit_err;
     STAILQ_ENTRY(cfg_job) link;

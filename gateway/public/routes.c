@@ -85,7 +85,8 @@ static void get_status(struct pub_request *request, const struct cfg_sale *sale,
     struct adm_admission admission = {.gates = listener->gates,
                                       .request = &request->order.asked,
                                       .sale = sale,
-                                      .now_ns = request->http->now_ns};
+                                      .now_ns = request->http->now_ns,
+                                      .wall_ms = ps_clock_wall_ms(listener->clock)};
 
     (void)rest;
     if (adm_admit_status(&admission) == ADM_GATE_DENY) {

@@ -127,23 +127,41 @@ const struct up_route_view *up_route_find(const struct up_table *table, struct p
                          : find_of_host(table, (struct ps_str){"", 0}, path, method, ret_other);
 }
 
+/* The byte that `at` begins with, percent-decoded once; *ret_len is how many bytes stand for it. */
+static char decode_one(const char *at, size_t len, size_t *ret_len)
+{
+    static const struct {
+        char code[4], byte;
+    } codes[] = {{"%2e", '.'}, {"%2f", '/'}, {"%5c", '\\'}, {"%3b", ';'}};
+
+    *ret_len = 1;
+    for (size_t i = 0; at[0] == '%' && len >= 3 && i < PS_ARRAY_LEN(codes); i++) {
+        if (strncasecmp(at, codes[i].code, 3) != 0)
+            continue;
+        *ret_len = 3;
+        return codes[i].byte;
+    }
+    return at[0];
+}
+
 bool up_path_has_dots(struct ps_str path)
 {
-    size_t dots = 0, others = 0; /* of the segment */
+    size_t dots = 0, others = 0, step; /* of the segment, before its parameters */
+    bool named = true;
 
-    for (size_t i = 0; i <= path.len; i++) {
-        if (i == path.len || path.at[i] == '/') {
+    for (size_t i = 0; i < path.len; i += step) {
+        char byte = decode_one(path.at + i, path.len - i, &step);
+        if (byte == '/' || byte == '\\') {
             if (others == 0 && (dots == 1 || dots == 2))
                 return true;
             dots = others = 0;
-        } else if (path.at[i] == '.') {
-            dots++;
-        } else if (path.len - i >= 3 && strncasecmp(path.at + i, "%2e", 3) == 0) {
-            dots++;
-            i += 2;
-        } else {
-            others++;
+            named = true;
+        } else if (byte == ';') {
+            named = false;
+        } else if (named) {
+            dots += byte == '.';
+            others += byte != '.';
         }
     }
-    return false;
+    return others == 0 && (dots == 1 || dots == 2);
 }

@@ -16,8 +16,10 @@ const struct up_route_view *up_route_find(const struct up_table *table, struct p
                                           struct ps_str path, enum ps_http_method method,
                                           const struct up_route_view **ret_other);
 
-/* Does the path have a segment "." or "..", also percent-encoded? It would mean another path to
- * whoever resolves it. */
+/* Does the path have a segment "." or "..", in a spelling that a server behind the gateway may read
+ * as one? It would mean another path to whoever resolves it. So dots, slashes and semicolons count
+ * percent-encoded, too, a backslash counts as a slash, and parameters (";a=b") are left out. What
+ * is encoded twice stays as it is: this gateway decodes nothing, and a server decodes once. */
 bool up_path_has_dots(struct ps_str path);
 
 #endif

@@ -127,7 +127,7 @@ class Penstock:
         self.admin("PUT", f"/admin/v1/limits/{rule}", document, {"If-Match": "*"})
 
     def lift_limits(self):
-        for rule in ("user", "ip", "global"):
+        for rule in ("user", "ip", "global", "status"):
             self.limit(rule, **RICH)
 
     def turn_overload_off(self):

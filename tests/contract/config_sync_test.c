@@ -51,7 +51,7 @@ static void limits_and_blocklist_are_taken_over_as_one(void **state)
     start(a); /* and so says its control.db */
     assert_false(blocked(a, "mallory"));
     assert_true(blocked(a, "eve"));
-    assert_int_equal(rule_count(a), 4);
+    assert_int_equal(rule_count(a), 5);
     assert_int_equal(revision_of(a), 5);
 }
 

@@ -122,6 +122,11 @@ def test_the_service_is_started_again_however_often_it_fails():
         assert unit["Restart"] == "on-failure" and not gives_up, name
 
 
+def test_the_gateway_leaves_memory_for_whoever_repairs_the_machine():
+    unit = dict(re.findall(r"^(\w+)=(.*)$", source("deploy/systemd/penstock.service"), re.M))
+    assert 50 <= int(unit["MemoryMax"].removesuffix("%")) <= 90 and unit["MemorySwapMax"] == "0", unit
+
+
 def test_man_pages_are_clean():
     for page in [MAN, *ROOT.glob("docs/reference/*.5"), ROOT / "loadtest/penstock-rehearse.1"]:
         assert_clean(page)

@@ -21,7 +21,7 @@ from proxy import WELL, Proxy
 GATEWAYS_MAX = 4
 OFF = {"algorithm": "token_bucket", "rate": 1000000, "period_s": 1, "mode": "off"}
 NO_LIMITS = {"limits": {"user": {**OFF, "key": "user"}, "ip": {**OFF, "key": "ip"}, "global": {**OFF, "key": "global"},
-                        "polling": {**OFF, "key": "user", "applies_to": ["order_state"]}}}
+                        "polling": {**OFF, "key": "user", "applies_to": ["order_state"]}, "status": {**OFF, "key": "ip", "applies_to": ["status"]}}}
 
 # For tests without faults: however busy the machine is, nothing is late.
 PATIENT = {"store": {"redis": {"command_timeout_ms": 20000}}, "log": {"ack_timeout_ms": 20000, "kafka": {"delivery_timeout_ms": 30000}}}

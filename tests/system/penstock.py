@@ -7,6 +7,7 @@ import itertools
 import json
 import os
 import pathlib
+import re
 import signal
 import socket
 import subprocess
@@ -109,6 +110,7 @@ PATIENT_LOG = {"log": {"ack_timeout_ms": 10000}}
 
 # Whatever version is there is changed.
 ANY_VERSION = {"If-Match": "*"}
+CRASHES = {signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGILL}
 
 
 class Gateway:
@@ -204,8 +206,13 @@ class Gateway:
                 self.process.wait(15)
             except subprocess.TimeoutExpired:
                 self.kill()
+        ended = self.process.returncode if self.process else 0
+        log = "" if ended in (0, -signal.SIGKILL, -signal.SIGTERM) else self.log_path.read_text(errors="replace")
         if self._temporary:
             self._temporary.cleanup()
+        assert -ended not in CRASHES, f"the gateway crashed: {signal.Signals(-ended).name}: {log[-4000:]}"
+        report = re.search(r"\w+Sanitizer: |runtime error: ", log)
+        assert not report, f"the gateway ended with {ended}: {log[max(0, report.start() - 100):][:4000]}"
 
     # --- calls ---
 
@@ -286,7 +293,7 @@ class Gateway:
         return answer
 
     def no_limits(self):
-        for rule in ("user", "ip", "global", "polling"):
+        for rule in ("user", "ip", "global", "polling", "status"):
             self.limit(rule, mode="off")
 
     def metric(self, name):

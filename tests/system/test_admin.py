@@ -4,12 +4,14 @@ import concurrent.futures
 import contextlib
 import http.client
 import json
+import os
 import sqlite3
 import threading
 import time
 
 import pytest
 
+from faults import Disk
 from penstock import ANY_VERSION, PATIENT_LOG, Answer, Gateway, call, raw, rfc3339, wait_until, window_s
 
 
@@ -62,6 +64,22 @@ def test_a_role_may_what_it_may_and_no_more(gateway):
     assert gateway.admin("DELETE", "/admin/v1/blocklist/users/x", headers=ANY_VERSION, token=operator).status == 204
     for method, path in (("GET", "/admin/v1/tokens"), ("POST", "/admin/v1/drain")):
         assert gateway.admin(method, path, token=operator).status == 403
+
+
+def test_a_token_is_gone_as_soon_as_the_file_has_lost_it_even_on_a_failing_disk(tmp_path):
+    """The file is replaced, but its directory cannot be synced: what the gateway goes by is what the file says."""
+    disk = Disk(tmp_path)
+    with Gateway(env=disk.env) as one:
+        kept, removed = token(one, "viewer"), token(one, "viewer")
+        disk.fail_syncs([one.state.name])
+        assert one.admin("DELETE", f"/admin/v1/tokens/{removed['id']}").status == 204
+        made = token(one, "viewer")
+        disk.heal()
+        known = [entry["id"] for entry in json.loads((one.state / "tokens.json").read_text())["tokens"]]
+        assert removed["id"] not in known and {kept["id"], made["id"]} <= set(known)
+        statuses = [one.admin("GET", "/admin/v1/sales", token=each["token"]).status for each in (kept, removed, made)]
+        assert statuses == [200, 401, 200]
+        one.wait_log("tokens_not_synced")
 
 
 def test_a_token_works_until_it_is_removed_and_its_secret_is_shown_once(gateway):
@@ -454,6 +472,28 @@ def test_a_range_of_addresses_is_blocked(gateway):
         assert gateway.admin("DELETE", f"/admin/v1/blocklist/ips/{name}", headers=ANY_VERSION).status == 204
 
 
+def test_who_is_blocked_gets_no_status_page_either(gateway):
+    path = f"/v1/sales/{gateway.make_sale()}"
+    assert gateway.admin("PUT", "/admin/v1/blocklist/ips/203.0.113.0-24").status == 201
+    assert gateway.admin("PUT", "/admin/v1/blocklist/users/scraper", {"ttl_s": 600}).status == 201
+    for user, address, status in ((None, "203.0.113.77", 403), ("ann", "203.0.113.77", 403), ("scraper", "203.0.114.1", 403), ("ann", "203.0.114.1", 200)):
+        answer = gateway.public("GET", path, user=user, headers={"X-Forwarded-For": address})
+        assert answer.status == status and (status == 200 or answer.code == "blocked"), answer
+    assert "no-store" in gateway.public("GET", path, headers={"X-Forwarded-For": "203.0.113.77"}).headers["cache-control"]
+    for entry in ("ips/203.0.113.0-24", "users/scraper"):
+        assert gateway.admin("DELETE", f"/admin/v1/blocklist/{entry}", headers=ANY_VERSION).status == 204
+    assert gateway.public("GET", path, headers={"X-Forwarded-For": "203.0.113.77"}).status == 200
+
+
+def test_long_reads_and_slow_name_servers_leave_work_threads_to_each_other():
+    """Reads of operators run two at once, and libuv gives half of its threads to look-ups of names: of eight threads each finds some."""
+    with Gateway() as one:
+        sale, tasks = one.make_sale(), f"/proc/{one.process.pid}/task"
+        before = len(os.listdir(tasks))
+        assert one.read(f"/admin/v1/sales/{sale}/audit").status == 200
+        assert len(os.listdir(tasks)) - before == 8
+
+
 @pytest.mark.parametrize("everybody", ["0.0.0.0-0", "%3a%3a-0", "%3a%3affff%3a0%3a0-96"])
 def test_a_range_of_everybody_is_not_blocked(gateway, everybody):
     before = gateway.admin("GET", "/admin/v1/blocklist/ips").json
@@ -678,6 +718,7 @@ def test_every_change_is_written_down_with_who_and_why(gateway):
 
 
 def test_metrics_tell_of_the_log(gateway):
+    assert gateway.buy(gateway.make_sale(), "ann").status == 202
     text = call(gateway.admin_port, "GET", "/metrics")
     assert text.headers["content-type"].startswith("text/plain; version=0.0.4")
     values = dict(line.rsplit(" ", 1) for line in text.text.splitlines() if not line.startswith("#"))

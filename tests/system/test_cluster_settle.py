@@ -100,7 +100,7 @@ def test_settlement_waits_for_kafka_and_goes_on(cluster, kafka, shop):
 def test_a_rehearsals_books_agree_over_a_kill(cluster, shop, tmp_path, share):
     """What deploy/quickstart --cluster shows: the rehearsal's proof, every gateway and the shop's database."""
     report = tmp_path / "report.json"
-    for rule in ("user", "ip", "global"):
+    for rule in ("user", "ip", "global", "status"):
         cluster[0].limit(rule, mode="off")
     with worker_of(cluster, shop, "--rehearsals") as worker:
         rehearsal = subprocess.Popen(

@@ -24,7 +24,7 @@ def twin_made(cluster, sale, **document):
 
 
 def test_a_key_and_a_twin_made_at_one_gateway_serve_rehearsals_at_all_until_they_are_gone(cluster):
-    for rule in ("user", "ip", "global"):
+    for rule in ("user", "ip", "global", "status"):
         cluster[0].limit(rule, mode="off")
     sale, key = cluster.make_sale(stock=10), key_made(cluster)
     twin = twin_made(cluster, sale, stock=2)
@@ -48,7 +48,7 @@ def test_a_key_and_a_twin_made_at_one_gateway_serve_rehearsals_at_all_until_they
 
 def test_a_rehearsal_beside_a_live_sale_of_a_cluster_is_proved_and_touches_nothing_real(cluster, tmp_path):
     """A crowd buys at all gateways, and one gateway is killed in the middle."""
-    for rule in ("user", "ip", "global"):
+    for rule in ("user", "ip", "global", "status"):
         cluster[0].limit(rule, mode="off")
     key, report, path = key_made(cluster), tmp_path / "report.json", tmp_path / "key.json"
     path.write_text(json.dumps(key))

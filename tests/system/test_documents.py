@@ -80,6 +80,17 @@ def test_a_patch_changes_what_it_names(gateway, kind):
     assert version(answer) == version(have) + 1
 
 
+@pytest.mark.parametrize("nothing", [None, ""])
+def test_a_patch_removes_the_reason_of_an_entry(gateway, nothing):
+    path = "/admin/v1/blocklist/users/pardoned"
+    made = gateway.admin("PUT", path, {"reason": "a script", "ttl_s": 600})
+    changed = gateway.admin("PATCH", path, {"reason": "two scripts"}, {**etag(made), **PATCH})
+    assert changed.json["reason"] == "two scripts" and changed.json["until"] == made.json["until"], changed
+    removed = gateway.admin("PATCH", path, {"reason": nothing}, {**etag(changed), **PATCH})
+    assert removed.status == 200 and removed.json["reason"] is None and version(removed) == version(made) + 2, removed
+    assert gateway.admin("DELETE", path, headers=ANY_VERSION).status == 204
+
+
 def test_a_dry_run_tells_the_difference_and_changes_nothing(gateway, kind):
     path, _, change = kind
     have = gateway.admin("GET", path)
@@ -170,6 +181,23 @@ def test_a_bundle_is_put_as_a_whole_or_not_at_all(gateway):
     del bundle["limits"]["bundled"], bundle["blocklist/users"]["bundled"]
     assert gateway.admin("PUT", path, {"documents": bundle}, etag(done)).status == 200
     assert gateway.admin("GET", "/admin/v1/limits/bundled").status == 404
+
+
+def test_a_document_whose_members_are_in_another_order_makes_no_version(gateway):
+    path, route = "/admin/v1/routes/ordered", "/admin/v1/config?kinds=routes"
+    headers = {"Content-Type": "text/plain", "X-First": "1", "X-Second": "2"}
+    document = {"path": "/ordered/", "answer": {"body": "soon"}, "response_headers": {"set": headers}}
+    swapped = {**document, "response_headers": {"set": dict(reversed(headers.items()))}}
+    made = gateway.admin("PUT", path, document)
+    assert made.status == 201, made
+    have = gateway.admin("GET", route)
+    bundle = {**have.json["documents"], "routes": {**have.json["documents"]["routes"], "ordered": swapped}}
+    assert gateway.admin("PUT", route + "&dry_run=1", {"documents": bundle}, etag(have)).json["changes"] == []
+    assert gateway.admin("PUT", route, {"documents": bundle}, etag(have)).headers["etag"] == have.headers["etag"]
+    for answer in (gateway.admin("PUT", path, swapped, etag(made)),
+                   gateway.admin("PATCH", path, {"response_headers": swapped["response_headers"]}, {**etag(made), **PATCH})):
+        assert answer.status == 200 and version(answer) == 1, answer
+    assert gateway.admin("DELETE", path, headers=ANY_VERSION).status == 204
 
 
 def test_lists_come_in_pages(gateway):

@@ -23,7 +23,7 @@ def gateway():
 def no_rule_is_left_behind(gateway):
     yield
     for rule in gateway.admin("GET", "/admin/v1/limits").json["limits"]:
-        if rule not in ("user", "ip", "global", "polling"):
+        if rule not in ("user", "ip", "global", "polling", "status"):
             assert gateway.admin("DELETE", f"/admin/v1/limits/{rule}", headers=ANY_VERSION).status in (200, 204)
 
 
@@ -463,3 +463,16 @@ def test_retry_after_differs_between_users_and_stays_the_same_for_one(gateway):
         extra.setdefault(user, set()).add(int(answer.headers["retry-after"]) - fields(answer)[0][2])
     assert all(len(seen) == 1 for seen in extra.values())
     assert {0, 1} == set().union(*extra.values())
+
+
+def test_a_fresh_gateway_limits_the_status_pages_of_an_address():
+    """No test could ask as often as the rule allows; it is the shipped rule that is made small."""
+    with Gateway() as fresh:
+        path, one, other = f"/v1/sales/{fresh.make_sale()}", {"X-Forwarded-For": "203.0.113.1"}, {"X-Forwarded-For": "203.0.113.2"}
+        rule = fresh.admin("GET", "/admin/v1/limits/status").json
+        assert (rule["key"], rule["applies_to"], rule["mode"]) == ("ip", ["status"], "enforce"), rule
+        fresh.limit("status", rate=1, period_s=3600, burst=3)
+        assert [fresh.public("GET", path, headers=one).status for _ in range(4)] == [200, 200, 200, 429]
+        refused = fresh.public("GET", path, headers=one)
+        assert refused.code == "ip_rate" and refused.json["violated-policies"] == ["status"], refused
+        assert fresh.public("GET", path, headers=other).status == 200

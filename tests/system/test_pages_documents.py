@@ -110,7 +110,7 @@ POOL_FAULTS = [
     ({"endpoints": [{"address": "127.0.0.1:1", "weight": 0}]}, ["/endpoints"]),
     ({"endpoints": [{"address": "[::1]:1"}, {"address": "[0:0::1]:1"}]}, ["/endpoints/1/address"]),
     ({"endpoints": [{"address": "shop:80"}]}, ["/endpoints/0/address"]),
-    ({"algorithm": "fastest", "hash_by": "path"}, ["/algorithm", "/hash_by"]),
+    ({"algorithm": "fastest", "hash_by": "cookie:sid"}, ["/algorithm", "/hash_by"]),
     ({"discovery": {"dns": "shop"}}, ["/discovery/port"]),
     ({"health": {"path": "x", "timeout_ms": 2000}}, ["/health/path", "/health/timeout_ms"]),
     ({"outlier": {"ejected_share_max": 2}, "retry_budget": -1}, ["/outlier/ejected_share_max", "/retry_budget"]),

@@ -249,15 +249,15 @@ static void refused(int err, const char *words)
 
 static void a_new_store_has_the_shipped_rules(void **state)
 {
-    static const char *const names[] = {"global", "ip", "polling", "user"};
+    static const char *const names[] = {"global", "ip", "polling", "status", "user"};
     const struct cfg_doc *doc = NULL;
     (void)state;
     assert_int_equal(mode_of(settings.path), 0600);
     assert_int_equal(cfg_store_revision(store), 1);
     assert_int_equal(cfg_store_count(store, &cfg_kind_sale), 0);
     assert_int_equal(cfg_store_count(store, &cfg_kind_user), 0);
-    assert_int_equal(cfg_store_count(store, &cfg_kind_limit), 4);
-    for (size_t i = 0; i < 4; i++) {
+    assert_int_equal(cfg_store_count(store, &cfg_kind_limit), PS_ARRAY_LEN(names));
+    for (size_t i = 0; i < PS_ARRAY_LEN(names); i++) {
         doc = cfg_store_next(store, &cfg_kind_limit, doc);
         assert_string_equal(doc->name, names[i]);
         assert_string_equal(doc->by.who, "penstock");
@@ -898,7 +898,7 @@ static void a_file_of_schema_3_gets_the_shipped_documents_that_it_lacks(void **s
     assert_string_equal(find(&cfg_kind_overload, CFG_OVERLOAD_NAME)->by.who, "penstock");
     assert_int_equal(cfg_store_count(store, &cfg_kind_feature), CFG_FEATURE_COUNT);
     assert_int_equal(cfg_feature_of(find(&cfg_kind_feature, "exact_stock"))->level, 2);
-    assert_int_equal(cfg_store_count(store, &cfg_kind_limit), 3); /* as somebody has chosen */
+    assert_int_equal(cfg_store_count(store, &cfg_kind_limit), 4); /* as somebody has chosen */
 }
 
 static void what_is_shipped_is_not_deleted_and_has_no_other_beside_it(void **state)
@@ -1013,6 +1013,25 @@ static void what_is_as_it_was_is_no_change(void **state)
     cfg_change_free(change);
 }
 
+static void the_order_of_members_is_no_change(void **state)
+{
+    const struct cfg_doc *from;
+    (void)state;
+    assert_ok(put(&cfg_kind_sale, "spring",
+                  "{\"skus\":[{\"sku\":\"phone\",\"stock\":1}],"
+                  "\"attributes\":{\"color\":\"red\",\"size\":{\"w\":1,\"h\":2}}}"));
+    struct cfg_change *change = change_by("t1", "");
+    assert_ok(add(change, &cfg_kind_sale, "spring",
+                  "{\"attributes\":{\"size\":{\"h\":2,\"w\":1},\"color\":\"red\"},"
+                  "\"skus\":[{\"stock\":1,\"sku\":\"phone\"}]}"));
+    assert_null(cfg_change_doc(change, 0, &from));
+    assert_ok(add(change, &cfg_kind_sale, "spring",
+                  "{\"attributes\":{\"size\":{\"h\":2,\"w\":3},\"color\":\"red\"},"
+                  "\"skus\":[{\"stock\":1,\"sku\":\"phone\"}]}"));
+    assert_non_null(cfg_change_doc(change, 0, &from));
+    cfg_change_free(change);
+}
+
 static void there_are_no_more_rules_than_there_may_be(void **state)
 {
     static const char rule[] =
@@ -1020,7 +1039,7 @@ static void there_are_no_more_rules_than_there_may_be(void **state)
     struct cfg_change *change = change_by("t1", "");
     char name[16];
     (void)state;
-    for (int i = 4; i < CFG_RULES_MAX; i++) {
+    for (int i = (int)cfg_store_count(store, &cfg_kind_limit); i < CFG_RULES_MAX; i++) {
         (void)snprintf(name, sizeof name, "r%d", i);
         assert_ok(add(change, &cfg_kind_limit, name, rule));
     }
@@ -1069,6 +1088,7 @@ int main(void)
         TEST(a_file_that_others_may_read_is_refused),
         TEST(a_sale_that_is_in_the_log_keeps_its_name_and_stock),
         TEST(what_is_as_it_was_is_no_change),
+        TEST(the_order_of_members_is_no_change),
         TEST(there_are_no_more_rules_than_there_may_be),
     };
     faulty_vfs_register();

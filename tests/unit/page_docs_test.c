@@ -165,6 +165,21 @@ static void a_pool_reads_back_as_itself(void **state)
               "{\"algorithm\":\"consistent_hash\",\"discovery\":{\"file\":\"x.json\"}}", NULL);
 }
 
+static void consistent_hash_shows_what_it_goes_by(void **state)
+{
+    static const char *const said[] = {"", ",\"hash_by\":null", ",\"hash_by\":\"path\""};
+    char text[160];
+    (void)state;
+    for (size_t i = 0; i < PS_ARRAY_LEN(said); i++) {
+        (void)snprintf(text, sizeof text,
+                       "{\"algorithm\":\"consistent_hash\",\"discovery\":{\"file\":\"x.json\"}%s}",
+                       said[i]);
+        struct cfg_doc *doc = read_doc(&cfg_kind_pool, text);
+        assert_non_null(strstr(doc->json, "\"hash_by\":\"path\""));
+        cfg_doc_free(doc);
+    }
+}
+
 static void an_address_has_one_spelling(void **state)
 {
     struct cfg_endpoint endpoint;
@@ -200,7 +215,7 @@ static void each_fault_of_a_pool_has_its_pointer(void **state)
         {"{'endpoints':[{'address':'[::1]:1'},{'address':'127.0.0.1:1'},{'address':'[0::1]:1'}]}",
          {"/endpoints/2/address"}},
         {"{@,'algorithm':'fastest'}", {"/algorithm"}},
-        {"{@,'hash_by':'path'}", {"/hash_by"}},
+        {"{@,'hash_by':'cookie:sid'}", {"/hash_by"}},
         {"{@,'algorithm':'consistent_hash','hash_by':'user'}", {"/hash_by"}},
         {"{@,'algorithm':'consistent_hash','hash_by':'header:'}", {"/hash_by"}},
         {"{@,'algorithm':'consistent_hash','hash_by':'header:a b'}", {"/hash_by"}},
@@ -450,6 +465,7 @@ int main(void)
         cmocka_unit_test(no_endpoint_is_outside_the_bounds_of_the_gateway),
         cmocka_unit_test(a_health_check_has_its_defaults),
         cmocka_unit_test(a_pool_reads_back_as_itself),
+        cmocka_unit_test(consistent_hash_shows_what_it_goes_by),
         cmocka_unit_test(an_address_has_one_spelling),
         cmocka_unit_test(each_fault_of_a_pool_has_its_pointer),
         cmocka_unit_test(a_cache_has_its_defaults_and_faults),
