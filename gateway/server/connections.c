@@ -55,11 +55,15 @@ void srv_set_deadline(struct srv_connection *connection, enum srv_deadline_kind 
  * what came in time lies unread: it is read first. False: the connection goes on, or has ended. */
 static bool is_late(struct srv_connection *connection)
 {
-    if (connection->is_unread || connection->polled != UV_READABLE ||
-        (connection->state != SRV_READING && connection->state != SRV_STREAMING))
+    if (!connection->is_ready &&
+        (connection->is_unread || connection->polled != UV_READABLE ||
+         (connection->state != SRV_READING && connection->state != SRV_STREAMING)))
         return true;
     srv_guard_event(connection->http);
-    srv_readable(connection);
+    if (connection->is_ready)
+        srv_read_kept(connection);
+    else
+        srv_readable(connection);
     if (connection->deadline.kind != SRV_DEADLINE_NONE)
         return false;
     return connection->state == SRV_READING ||
@@ -135,6 +139,8 @@ void srv_close(struct srv_connection *connection, bool reset)
     if (connection->is_ready)
         TAILQ_REMOVE(&http->ready, connection, ready);
     connection->is_ready = false;
+    if (http->reading == NULL || http->reading == connection)
+        http->out_len = 0; /* nobody else gets what was gathered for it */
     leave_slot(connection);
     srv_segments_free(connection);
     free(connection->kept);
@@ -163,7 +169,8 @@ static void on_event(uv_poll_t *poll, int status, int events)
     if (events & UV_WRITABLE)
         srv_writable(connection);
     else if (events & UV_READABLE) {
-        if (!srv_guard_leaves(connection))
+        /* What is kept comes first; meanwhile the loop does not sleep. */
+        if (!connection->is_ready && !srv_guard_leaves(connection))
             srv_readable(connection);
     } else if (events & UV_DISCONNECT)
         srv_close(connection, false);

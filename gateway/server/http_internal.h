@@ -26,8 +26,10 @@
 #define SRV_OUT_MAX ((size_t)64 * 1024)
 /* The deadline of a body in parts moves on with so much of it. */
 #define SRV_PROGRESS ((uint64_t)16 * 1024)
-/* So much of an answer in parts may wait for its client. */
+/* So much may wait for a client that does not take its answers, before nothing more is written. */
 #define SRV_UNSENT_MAX ((size_t)64 * 1024)
+/* Of one connection in a turn of the loop; then the others are served. */
+#define SRV_TURN_REQUESTS 32
 /* A body that is too large is read to its end up to here, so that the client reads the 413. */
 #define SRV_DISCARD_MAX ((size_t)64 * 1024)
 
@@ -235,7 +237,7 @@ void srv_guard_ask(struct srv_connection *connection);
 /* --- reading.c --- */
 
 void srv_readable(struct srv_connection *connection);
-/* Goes on with what is kept, when the request before it has been answered. */
+/* Goes on with what is kept: the request before it has been answered, or it is its turn again. */
 void srv_read_kept(struct srv_connection *connection);
 /* Fills the slot's request from its head, which lies in the slot. PS_HTTP_NO_RULE, or what it
  * breaks: `*ret_text` says more. */
@@ -254,8 +256,9 @@ static inline char *srv_body_of(struct srv_slot *slot)
 
 /* --- stream.c --- */
 
-/* Gives parts of a body to the handler. How many bytes were taken. */
-size_t srv_read_parts(struct srv_connection *connection, struct srv_slot *slot, const char *data,
+/* Gives what has come of a body to the handler, in one part; chunks are put together in `data`. How
+ * many bytes were taken. */
+size_t srv_read_parts(struct srv_connection *connection, struct srv_slot *slot, char *data,
                       size_t len);
 
 /* --- answer.c --- */
