@@ -157,14 +157,10 @@ static bool send_all(struct srv_connection *connection)
 /* All has been sent, and the connection is to end. */
 static void end_connection(struct srv_connection *connection)
 {
-    if (!connection->linger) {
+    if (connection->linger)
+        srv_linger(connection);
+    else
         srv_close(connection, false);
-        return;
-    }
-    connection->state = SRV_LINGERING;
-    shutdown(connection->fd, SHUT_WR);
-    srv_poll(connection, UV_READABLE);
-    srv_set_deadline(connection, SRV_DEADLINE_LINGER);
 }
 
 static void on_idle(uv_idle_t *idle)

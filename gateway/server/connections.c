@@ -125,6 +125,17 @@ static void leave_slot(struct srv_connection *connection)
     srv_slot_free(slot);
 }
 
+/* It is refused or has ended: others may have its place. */
+static void leave_place(struct srv_connection *connection)
+{
+    struct srv_http *http = connection->http;
+
+    if (connection->counted)
+        srv_address_drop(http->addresses, &connection->peer);
+    http->places -= connection->placed;
+    connection->counted = connection->placed = false;
+}
+
 void srv_close(struct srv_connection *connection, bool reset)
 {
     static const struct linger at_once = {.l_onoff = 1, .l_linger = 0};
@@ -146,12 +157,29 @@ void srv_close(struct srv_connection *connection, bool reset)
     free(connection->kept);
     connection->kept = NULL;
     connection->kept_len = 0;
-    if (connection->counted)
-        srv_address_drop(http->addresses, &connection->peer);
+    leave_place(connection);
     uv_close((uv_handle_t *)&connection->poll, on_connection_closed);
     if (reset)
         (void)setsockopt(connection->fd, SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once);
     close(connection->fd);
+}
+
+/* Half of what there is above the soft limit lingers at most, so that the other half is there for
+ * who is to be told of that limit. */
+void srv_linger(struct srv_connection *connection)
+{
+    struct srv_http *http = connection->http;
+    size_t spare = http->settings.connections_hard - http->settings.connections_soft;
+
+    leave_place(connection);
+    connection->state = SRV_LINGERING;
+    shutdown(connection->fd, SHUT_WR);
+    srv_poll(connection, UV_READABLE);
+    srv_set_deadline(connection, SRV_DEADLINE_LINGER);
+    if (ps_pool_used(http->pool) - http->places > spare / 2 + 1)
+        srv_close(
+            (struct srv_connection *)srv_deadline_next(&http->deadlines, SRV_DEADLINE_LINGER, NULL),
+            false);
 }
 
 /* --- What the loop tells of a connection --- */
@@ -243,13 +271,14 @@ static void add_connection(struct srv_http *http, int fd, const struct sockaddr_
     read_address(from, &connection->peer);
     connection->trusted =
         settings->is_trusted != NULL && settings->is_trusted(&connection->peer, http->ctx);
-    connection->surplus = ps_pool_used(http->pool) > settings->connections_soft;
     srv_poll(connection, UV_READABLE);
     if (!count_address(connection)) {
         srv_refuse(connection, ANS_V_too_many_connections,
                    "this address has as many connections as it may have");
         return;
     }
+    connection->placed = true;
+    connection->surplus = ++http->places > settings->connections_soft;
     srv_set_deadline(connection, SRV_DEADLINE_HEAD);
 }
 

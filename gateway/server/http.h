@@ -97,7 +97,8 @@ struct srv_settings {
     int64_t idle_trusted_ms;    /* 75000, for peers of which is_trusted says yes */
     size_t connections_soft;    /* above: 503 too_many_connections and close */
     size_t connections_hard;    /* more wait in the kernel's queue */
-    size_t connections_address; /* of one address, trusted ones exempt: above 503; 0 = no cap */
+    size_t connections_address; /* of one address (in IPv6 of a /64, and 4 times as many of a /48),
+                                 * trusted ones exempt: above 503; 0 = no cap */
     size_t requests_max; /* slots; each is taken from the request line until the answer is sent */
     size_t head_max;     /* bytes of a head with its request line: more is 431 */
     size_t body_max;     /* SRV_PUBLIC_BODY_MAX or 1 MiB */

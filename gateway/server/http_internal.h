@@ -100,6 +100,7 @@ struct srv_connection {
     enum srv_connection_state state;
     bool trusted;
     bool surplus; /* accepted above the soft limit, or too many of this address */
+    bool placed;  /* counts in srv_http.places */
     bool counted; /* by its address */
     bool close;   /* when all is sent */
     bool linger;  /* and before that; see SRV_LINGERING */
@@ -163,6 +164,7 @@ struct srv_http {
 
     struct ps_pool *slots;
     struct ps_pool *pool; /* of connections */
+    size_t places;        /* taken: neither refused at once, nor lingering, nor closed */
     TAILQ_HEAD(, srv_slot) suspended;
     struct srv_connection_list connections;
     struct srv_connection_list ready; /* that have something to go on with */
@@ -203,6 +205,8 @@ void srv_poll_waiting(struct srv_connection *connection);
 /* Closes the socket; by a reset, `reset`, so that nothing unread stays in the kernel. What the
  * request still waits for is forgotten, and on_gone is called. */
 void srv_close(struct srv_connection *connection, bool reset);
+/* All is sent: only shuts our end down, and gives the place up. */
+void srv_linger(struct srv_connection *connection);
 /* The memory when the last handle has closed. */
 void srv_http_release(struct srv_http *http);
 

@@ -1,6 +1,7 @@
 /* What one client can make the server keep, and how much of its time it gets: pipelined requests
  * whose answers nobody reads, many requests at once, tiny chunks, connections beyond the cap. And
  * that no byte of an answer ever reaches another client. */
+#include "gateway/server/address_count.h"
 #include "http_fixture.h"
 
 #include <arpa/inet.h>
@@ -413,6 +414,94 @@ static void an_answer_that_breaks_off_reaches_nobody_else(void **state)
     }
 }
 
+/* --- Connections --- */
+
+static void a_refused_connection_costs_no_place(void **state)
+{
+    enum { REFUSED = 150, CAP = 4 };
+    struct http_fixture fixture;
+    int inside[CAP], refused[REFUSED];
+    (void)state;
+    http_fixture_init(&fixture);
+    fixture.settings.connections_soft = 16;
+    fixture.settings.connections_hard = 116;
+    fixture.settings.connections_address = CAP;
+    http_fixture_start(&fixture);
+    for (size_t i = 0; i < CAP; i++) {
+        inside[i] = connect_as(&fixture, 1);
+        http_send_text(inside[i], GET("/shared"));
+        http_read(inside[i], false, &reply);
+        assert_int_equal(reply.status, 200);
+    }
+    for (size_t i = 0; i < REFUSED; i++) {
+        refused[i] = connect_as(&fixture, 1);
+        http_send_text(refused[i], GET("/shared"));
+        http_read(refused[i], false, &reply);
+        assert_int_equal(reply.status, 503);
+        if (i % 10 != 0)
+            continue;
+        int other = connect_as(&fixture, 2);
+        http_send_text(other, GET("/shared"));
+        http_read(other, false, &reply);
+        assert_int_equal(reply.status, 200);
+        close(other);
+    }
+    for (size_t i = 0; i < CAP; i++) { /* who was in is served on */
+        http_send_text(inside[i], GET("/shared"));
+        http_read(inside[i], false, &reply);
+        assert_int_equal(reply.status, 200);
+        close(inside[i]);
+    }
+    for (size_t i = 0; i < REFUSED; i++)
+        close(refused[i]);
+    http_fixture_stop(&fixture);
+}
+
+static struct ps_address address(const char *text)
+{
+    struct ps_address is;
+
+    assert_int_equal(ps_address_parse(text, strlen(text), false, &is), 0);
+    return is;
+}
+
+static void a_48_has_four_times_the_connections_of_a_64(void **state)
+{
+    enum { MOST = 3, ALL = MOST * SRV_ADDRESS_SITE };
+    struct srv_address_count *count;
+    struct ps_address at[ALL];
+    (void)state;
+
+    assert_int_equal(srv_address_count_new(64, MOST, &count), 0);
+    for (int i = 0; i < ALL; i++) {
+        char text[64];
+        snprintf(text, sizeof text, "2001:db8:7:%x::%x", i / MOST, i + 1);
+        at[i] = address(text);
+        assert_true(srv_address_add(count, &at[i]));
+        struct ps_address same = address(text);
+        if (i % MOST == MOST - 1)
+            assert_false(srv_address_add(count, &same));
+    }
+    struct ps_address sibling = address("2001:db8:7:ffff::1"), other = address("2001:db8:8::1"),
+                      v4 = address("192.0.2.1");
+    assert_false(srv_address_add(count, &sibling));
+    for (int i = 0; i < MOST; i++) {
+        assert_true(srv_address_add(count, &other));
+        assert_true(srv_address_add(count, &v4));
+    }
+    assert_false(srv_address_add(count, &other));
+    assert_false(srv_address_add(count, &v4));
+    srv_address_drop(count, &at[0]);
+    assert_true(srv_address_add(count, &sibling));
+    assert_false(srv_address_add(count, &at[0]));
+    srv_address_drop(count, &sibling);
+    for (int i = 1; i < ALL; i++)
+        srv_address_drop(count, &at[i]);
+    for (int i = 0; i < ALL; i++)
+        assert_true(srv_address_add(count, &at[i]));
+    srv_address_count_free(count);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -423,6 +512,8 @@ int main(void)
         cmocka_unit_test(an_upload_goes_on_when_its_client_has_taken_the_answer),
         cmocka_unit_test(an_upload_behind_many_requests_goes_on),
         cmocka_unit_test(an_answer_that_breaks_off_reaches_nobody_else),
+        cmocka_unit_test(a_refused_connection_costs_no_place),
+        cmocka_unit_test(a_48_has_four_times_the_connections_of_a_64),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
