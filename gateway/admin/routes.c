@@ -253,6 +253,7 @@ static bool authenticated(struct op_request *request)
         deny(request, result, wait_s);
         return false;
     }
+    srv_trust(request->http);
     memcpy(request->who, token->id, sizeof request->who);
     request->role = token->role;
     return true;

@@ -13,8 +13,10 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-/* A turn and listen socket, so that accepting does not starve those who are in. */
+/* A turn and listen socket, so that accepting does not starve those who are in; and so few of all
+ * places, that whoever has come is read before it must make room. */
 #define ACCEPT_BATCH  64
+#define ACCEPT_SHARE  8
 #define PAUSE_NS      (100 * PS_NS_PER_MS)
 #define IDLE_SHORT_MS 1000
 #define LINGER_MS     2000
@@ -182,6 +184,52 @@ void srv_linger(struct srv_connection *connection)
             false);
 }
 
+/* The one of these kinds that has been silent for longest and may be closed for others. Of trusted
+ * ones only those that ask nothing may. */
+static struct srv_connection *find_silent(struct srv_http *http, unsigned kinds, bool of_slots)
+{
+    struct srv_connection *oldest = NULL;
+    int64_t oldest_ns = INT64_MAX;
+
+    for (int kind = 0; kind < SRV_DEADLINE_KINDS; kind++) {
+        struct srv_deadline *entry = NULL;
+        bool found = (kinds & (1u << kind)) == 0;
+        while (!found && (entry = srv_deadline_next(&http->deadlines, (enum srv_deadline_kind)kind,
+                                                    entry)) != NULL) {
+            struct srv_connection *connection = (struct srv_connection *)entry;
+            int64_t since_ns = entry->at_ns - http->deadlines.delay_ns[kind];
+            bool asks = connection->slot != NULL;
+            found = connection->trusted ? !asks && kind == SRV_DEADLINE_IDLE_TRUSTED
+                                        : asks || !of_slots;
+            if (found && since_ns < oldest_ns) {
+                oldest = connection;
+                oldest_ns = since_ns;
+            }
+        }
+    }
+    return oldest;
+}
+
+bool srv_make_room(struct srv_http *http, bool of_slots)
+{
+    /* Who has been answered without being trusted; who has said nothing, or not all; and then who
+     * is trusted and can come back. So whoever comes has the time to say who it is. */
+    static const unsigned ranks[] = {
+        1u << SRV_DEADLINE_SEND | 1u << SRV_DEADLINE_IDLE | 1u << SRV_DEADLINE_IDLE_SHORT,
+        1u << SRV_DEADLINE_HEAD | 1u << SRV_DEADLINE_BODY, 1u << SRV_DEADLINE_IDLE_TRUSTED};
+    struct srv_connection *silent = NULL;
+
+    if (!http->settings.makes_room)
+        return false;
+    for (size_t i = 0; silent == NULL && i < PS_ARRAY_LEN(ranks); i++)
+        silent = find_silent(http, ranks[i], of_slots);
+    if (silent == NULL)
+        return false;
+    http->on_refused(of_slots ? ANS_V_shed : ANS_V_too_many_connections, http->ctx);
+    srv_close(silent, !STAILQ_EMPTY(&silent->unsent));
+    return true;
+}
+
 /* --- What the loop tells of a connection --- */
 
 static void on_event(uv_poll_t *poll, int status, int events)
@@ -277,6 +325,8 @@ static void add_connection(struct srv_http *http, int fd, const struct sockaddr_
                    "this address has as many connections as it may have");
         return;
     }
+    if (http->places >= settings->connections_soft)
+        srv_make_room(http, false);
     connection->placed = true;
     connection->surplus = ++http->places > settings->connections_soft;
     srv_set_deadline(connection, SRV_DEADLINE_HEAD);
@@ -318,12 +368,14 @@ static void accept_some(struct srv_listener *listener, size_t most)
 static void on_listen(uv_poll_t *poll, int status, int events)
 {
     struct srv_listener *listener = poll->data;
+    struct srv_http *http = listener->http;
+    size_t most = 1 + http->settings.connections_soft / ACCEPT_SHARE;
 
     (void)status; /* accept says what is wrong */
     (void)events;
-    srv_read_clock(listener->http);
-    srv_guard_event(listener->http);
-    accept_some(listener, srv_guard_most(listener->http, ACCEPT_BATCH));
+    srv_read_clock(http);
+    srv_guard_event(http);
+    accept_some(listener, srv_guard_most(http, most < ACCEPT_BATCH ? most : ACCEPT_BATCH));
 }
 
 static void accept_again(struct srv_http *http)

@@ -28,8 +28,6 @@
 #define SRV_PROGRESS ((uint64_t)16 * 1024)
 /* So much may wait for a client that does not take its answers, before nothing more is written. */
 #define SRV_UNSENT_MAX ((size_t)64 * 1024)
-/* Of one connection in a turn of the loop; then the others are served. */
-#define SRV_TURN_REQUESTS 32
 /* A body that is too large is read to its end up to here, so that the client reads the 413. */
 #define SRV_DISCARD_MAX ((size_t)64 * 1024)
 
@@ -207,6 +205,9 @@ void srv_poll_waiting(struct srv_connection *connection);
 void srv_close(struct srv_connection *connection, bool reset);
 /* All is sent: only shuts our end down, and gives the place up. */
 void srv_linger(struct srv_connection *connection);
+/* srv_settings.makes_room: closes a connection for another one, or, `of_slots`, for its request.
+ * False: there is none to close. */
+bool srv_make_room(struct srv_http *http, bool of_slots);
 /* The memory when the last handle has closed. */
 void srv_http_release(struct srv_http *http);
 

@@ -28,6 +28,8 @@ static struct srv_slot *take_slot(struct srv_connection *connection)
     struct srv_http *http = connection->http;
     struct srv_slot *slot = ps_pool_take(http->slots);
 
+    if (slot == NULL && srv_make_room(http, true))
+        slot = ps_pool_take(http->slots);
     if (slot == NULL)
         return NULL;
     memset(slot, 0, offsetof(struct srv_slot, chunks));
@@ -293,7 +295,7 @@ static void keep_rest(struct srv_connection *connection, const char *data, size_
 static size_t serve(struct srv_connection *connection, char *data, size_t len)
 {
     struct srv_http *http = connection->http;
-    uint64_t last = http->guard.load.requests + SRV_TURN_REQUESTS;
+    uint64_t last = http->guard.load.requests + http->settings.turn_max;
     size_t at = 0;
 
     http->reading = connection;

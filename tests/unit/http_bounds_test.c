@@ -457,6 +457,116 @@ static void a_refused_connection_costs_no_place(void **state)
     http_fixture_stop(&fixture);
 }
 
+static void trust_who_asks_for_it(struct srv_request *request, void *ctx)
+{
+    (void)ctx;
+    if (request->path.len == strlen("/token"))
+        srv_trust(request);
+    srv_answer(request, 200, "text/plain", PS_STR("own"), false);
+}
+
+static void start_with_room(struct http_fixture *fixture, size_t connections, size_t requests)
+{
+    http_fixture_init(fixture);
+    fixture->settings.connections_soft = connections;
+    fixture->settings.connections_hard = 2 * connections;
+    fixture->settings.requests_max = requests;
+    fixture->settings.makes_room = true;
+    fixture->handle = trust_who_asks_for_it;
+    http_fixture_start(fixture);
+}
+
+static void ask(int fd, const char *request)
+{
+    http_send_text(fd, request);
+    http_read(fd, false, &reply);
+    assert_int_equal(reply.status, 200);
+}
+
+/* Who says nothing, who has said half of a head or of a body, and who has asked and is silent now.
+ */
+static void the_longest_silent_connection_makes_room(void **state)
+{
+    enum { PLACES = 8 };
+    static const char *const said[] = {"", "GET /x HTTP/1.1\r\n",
+                                       "POST /x HTTP/1.1\r\n" HOST "Content-Length: 9\r\n\r\n12",
+                                       GET("/x")};
+    (void)state;
+
+    for (size_t i = 0; i < PS_ARRAY_LEN(said); i++) {
+        struct http_fixture fixture;
+        int silent[3 * PLACES];
+        start_with_room(&fixture, PLACES, 2 * PLACES);
+        int known = http_connect(&fixture);
+        ask(known, GET("/token"));
+        for (size_t j = 0; j < PS_ARRAY_LEN(silent); j++) {
+            silent[j] = http_connect(&fixture);
+            http_send_text(silent[j], said[i]);
+            ask(known, GET("/x"));
+        }
+        int newcomer = http_connect(&fixture);
+        ask(newcomer, GET("/x"));
+        ask(known, GET("/x"));
+        assert_true(http_closed(silent[0]));
+        assert_true(http_wait(&fixture.refused[ANS_V_too_many_connections], 2 * PLACES));
+        close(known);
+        close(newcomer);
+        for (size_t j = 0; j < PS_ARRAY_LEN(silent); j++)
+            close(silent[j]);
+        http_fixture_stop(&fixture);
+    }
+}
+
+static void half_a_request_gives_its_slot_to_a_whole_one(void **state)
+{
+    enum { SLOTS = 4 };
+    struct http_fixture fixture;
+    int half[2 * SLOTS];
+    (void)state;
+
+    start_with_room(&fixture, 100, SLOTS);
+    int silent = http_connect(&fixture);
+    for (size_t i = 0; i < PS_ARRAY_LEN(half); i++) {
+        half[i] = http_connect(&fixture);
+        http_send_text(half[i], "GET /x HTTP/1.1\r\n");
+    }
+    assert_true(http_wait(&fixture.refused[ANS_V_shed], SLOTS));
+    int newcomer = http_connect(&fixture);
+    ask(newcomer, GET("/x"));
+    assert_true(http_closed(half[0]));
+    ask(silent, GET("/x")); /* it had no slot to give */
+    close(silent);
+    close(newcomer);
+    for (size_t i = 0; i < PS_ARRAY_LEN(half); i++)
+        close(half[i]);
+    http_fixture_stop(&fixture);
+}
+
+static void among_trusted_ones_an_idle_one_makes_room(void **state)
+{
+    enum { PLACES = 4 };
+    struct http_fixture fixture;
+    int known[PLACES];
+    (void)state;
+
+    start_with_room(&fixture, PLACES, 2 * PLACES);
+    for (size_t i = 0; i < PLACES; i++) {
+        known[i] = http_connect(&fixture);
+        ask(known[i], GET("/token"));
+    }
+    for (size_t i = 0; i < 3 * PLACES; i++) { /* strangers have one place among them */
+        int newcomer = http_connect(&fixture);
+        ask(newcomer, GET("/x"));
+        for (size_t j = 1; j < PLACES; j++)
+            ask(known[j], GET("/x"));
+        close(newcomer);
+    }
+    assert_true(http_closed(known[0]));
+    for (size_t i = 0; i < PLACES; i++)
+        close(known[i]);
+    http_fixture_stop(&fixture);
+}
+
 static struct ps_address address(const char *text)
 {
     struct ps_address is;
@@ -513,6 +623,9 @@ int main(void)
         cmocka_unit_test(an_upload_behind_many_requests_goes_on),
         cmocka_unit_test(an_answer_that_breaks_off_reaches_nobody_else),
         cmocka_unit_test(a_refused_connection_costs_no_place),
+        cmocka_unit_test(the_longest_silent_connection_makes_room),
+        cmocka_unit_test(half_a_request_gives_its_slot_to_a_whole_one),
+        cmocka_unit_test(among_trusted_ones_an_idle_one_makes_room),
         cmocka_unit_test(a_48_has_four_times_the_connections_of_a_64),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
