@@ -149,7 +149,8 @@ static struct srv_settings http_settings(const struct op_deps *deps)
     return settings;
 }
 
-int op_admin_new(const struct op_deps *deps, int listen_fd, struct op_admin **ret_admin)
+int op_admin_new(const struct op_deps *deps, const int *listen_fds, size_t listen_count,
+                 struct op_admin **ret_admin)
 {
     struct srv_settings settings = http_settings(deps);
     struct op_admin *admin = calloc(1, sizeof *admin);
@@ -164,7 +165,7 @@ int op_admin_new(const struct op_deps *deps, int listen_fd, struct op_admin **re
     if (err == 0)
         err = op_audit_new(admin, &admin->audit);
     if (err == 0)
-        err = srv_http_new(deps->loop, &listen_fd, 1, &settings, op_handle, on_refused,
+        err = srv_http_new(deps->loop, listen_fds, listen_count, &settings, op_handle, on_refused,
                            admin, &admin->http);
     if (err == 0 && uv_async_init(deps->loop, &admin->wake, on_wake) != 0) {
         srv_http_free(admin->http);

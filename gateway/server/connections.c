@@ -275,7 +275,9 @@ void srv_poll_waiting(struct srv_connection *connection)
 
 static void read_address(const struct sockaddr_storage *from, struct ps_address *ret_address)
 {
-    if (from->ss_family == AF_INET6) {
+    if (from->ss_family == AF_UNIX) {
+        *ret_address = (struct ps_address){0};
+    } else if (from->ss_family == AF_INET6) {
         struct sockaddr_in6 v6;
         memcpy(&v6, from, sizeof v6);
         memcpy(ret_address->byte, &v6.sin6_addr, 16);

@@ -79,7 +79,7 @@ struct srv_request {
     int64_t body_len; /* with in_parts: what was announced; -1: it comes in chunks */
     bool oversized; /* the body is larger than body_max and is not kept: 404, 405, 413 or the like,
                      * at once; the connection ends with it */
-    struct ps_address peer; /* of the TCP connection */
+    struct ps_address peer; /* of the TCP connection; of a Unix socket all zero */
     int64_t arrived_ns;     /* monotonic: the turn of the loop in which the head was complete */
     int64_t now_ns;         /* the same clock, when the request is handed over */
     int64_t waited_ns;      /* its last bytes may have waited for so long until now_ns, unread */
