@@ -1,9 +1,8 @@
 /* Start-up in order, and the end in reverse order. Each part says what it needs by when it is
  * started:
  *
- *   state directory -> listen sockets -> counter, fold -> order log (reads everything back into the
- * fold) -> control store, tokens
- *   -> control thread's memory -> admin listener, workers -> loop
+ *   state directory -> listen sockets -> counter, fold -> order log (read back into the fold) ->
+ *   control store, tokens -> control thread's memory -> admin listener, workers -> loop
  *
  * The start of the loop is not yet the readiness: sales that were open before are served again
  * first; until then readyz says no.
@@ -464,7 +463,7 @@ static int new_admin(struct gateway *gateway)
                                           .clock = gateway->clock}};
 
     fill_report(gateway);
-    return op_admin_new(&deps, gateway->sockets.admin, &gateway->admin);
+    return op_admin_new(&deps, gateway->sockets.admin, gateway->sockets.admins, &gateway->admin);
 }
 
 static int start_workers(struct gateway *gateway)
@@ -578,6 +577,7 @@ static void stop_parts(struct gateway *gateway)
     gw_counter_store_free(gateway->counter, gateway->store); /* answers what still waits for it */
     op_admin_free(gateway->admin);
     gateway->admin = NULL; /* outcomes that come now find nobody */
+    gw_sockets_remove(gateway->settings);
     gw_control_stop(gateway->control);
     uv_close((uv_handle_t *)&gateway->term, NULL);
     uv_close((uv_handle_t *)&gateway->interrupt, NULL);

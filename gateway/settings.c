@@ -11,12 +11,14 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <sys/un.h>
 
 static const char *const store_kinds[] = {"memory", "redis", NULL};
 static const char *const log_kinds[] = {"journal", "kafka", NULL};
 static const char *const log_levels[] = {"debug", "info", "warn", "error", NULL};
 
 #define DNS_SERVERS_MAX 8
+#define UNIX_PATH_MAX   (sizeof((struct sockaddr_un){0}.sun_path) - 1)
 #define AT(field)       offsetof(struct gw_settings, field)
 #define ANY             0, INT64_MAX
 #define TEXT(max)       0, (max)
@@ -30,6 +32,9 @@ const struct ps_option gw_options[] = {
     {"admin.port",                   PS_OPT_INT,     AT(admin.port),                   0, 65535,       "9090",          "",            NULL,           false, "Port of the admin listener; 0 takes a free one"},
     {"admin.hosts",                  PS_OPT_STRINGS, AT(admin.hosts),                  1, 255,         "[]",            "",            NULL,           true,  "Host names that the admin listener serves besides its own address and localhost; others get 421"},
     {"admin.metrics_open",           PS_OPT_BOOL,    AT(admin.metrics_open),           ANY,            "true",          "",            NULL,           true,  "Serve /metrics without a token; only where the admin listener is on loopback"},
+    {"admin.unix.path",              PS_OPT_STRING,  AT(admin.local.path),             1, UNIX_PATH_MAX, "null",        "",            NULL,           false, "A Unix socket on which the admin listener serves too; a token is needed there as well. A socket that nobody listens on is replaced; null: none"},
+    {"admin.unix.mode",              PS_OPT_STRING,  AT(admin.local.mode),             3, 4,           "\"0660\"",      "",            NULL,           false, "Mode of that socket, in octal: who may write may connect"},
+    {"admin.unix.group",             PS_OPT_STRING,  AT(admin.local.group),            1, 255,         "null",          "",            NULL,           false, "Group of that socket, by name; null: that of the process"},
     {"trusted_proxies",              PS_OPT_STRINGS, AT(trusted_proxies),              1, 64,          "[]",            "CIDR",        NULL,           false, "Peers whose X-Forwarded-For and X-User-Id are believed; they must overwrite both"},
     {"client_ip_header",             PS_OPT_STRING,  AT(client_ip_header),             TEXT(64),       "\"\"",          "",            NULL,           false, "A header with the client's address (CF-Connecting-IP, True-Client-IP) instead of X-Forwarded-For"},
     {"state_dir",                    PS_OPT_STRING,  AT(state_dir),                    1, 1024,        "\"/var/lib/penstock\"", "",    NULL,           false, "Journal, control state, tokens, audit log; mode 0700"},
@@ -40,7 +45,7 @@ const struct ps_option gw_options[] = {
     {"http.idle_trusted_timeout_ms", PS_OPT_INT,     AT(http.idle_trusted_timeout_ms), 100, 3600000,   "75000",         "ms",          NULL,           false, "The same for trusted proxies; their own keep-alive must be the shorter one"},
     {"http.head_max_kib",            PS_OPT_INT,     AT(http.head_max_kib),            4, 64,         "10",            "KiB",         NULL,           false, "Largest head of a request, with its request line; a larger one gets 431"},
     {"http.connections",             PS_OPT_INT,     AT(http.connections),             16, 1000000,    "20000",         "connections", NULL,           false, "Above this many open connections, new ones get 503 and are closed; each worker takes its share, at least 16"},
-    {"http.connections_per_address", PS_OPT_INT,     AT(http.connections_per_address), 0, 1000000,    "4096",          "connections", NULL,           false, "Open connections of one address (of a /64 in IPv6), trusted proxies excepted; above, new ones get 503; 0 = no limit. Each worker counts its share of it, and 25 % + 16 more, for the kernel spreads them unevenly"},
+    {"http.connections_per_address", PS_OPT_INT,     AT(http.connections_per_address), 0, 1000000,    "4096",          "connections", NULL,           false, "Open connections of one address (in IPv6 of a /64, and four times as many of a /48), trusted proxies excepted; above, new ones get 503; 0 = no limit. Each worker counts its share of it, and 25 % + 16 more, for the kernel spreads them unevenly"},
     {"http.waiting",                 PS_OPT_INT,     AT(http.waiting),                 0, 1000000,     "4096",          "requests",    NULL,           false, "Requests that leaky buckets may hold at once, in each worker"},
     {"store.kind",                   PS_OPT_ENUM,    AT(store.kind),                   ANY,            "\"memory\"",    "",            store_kinds,    false, "What counts the stock: memory (one gateway) or redis (many gateways, one count)"},
     {"store.redis.url",              PS_OPT_STRING,  AT(store.redis.url),              1, 2048,        "\"redis://127.0.0.1:6379/0\"", "", NULL,       false, "redis://[user[:password]@]host[:port][/db], or redis+sentinel://[user[:password]@]host[:port][,host...]/master[/db]"},
@@ -185,6 +190,16 @@ static void check_hosts(const struct ps_option_list *hosts, struct ps_faults *fa
     }
 }
 
+static void check_unix(const struct gw_settings *settings, struct ps_faults *faults)
+{
+    const char *mode = settings->admin.local.mode;
+
+    check_dir(settings->admin.local.path, "admin.unix.path", faults);
+    if (mode[strspn(mode, "01234567")] != '\0' || (mode[3] != '\0' && mode[0] != '0'))
+        (void)ps_faults_add(faults, PS_E_INVALID, "admin.unix.mode",
+                            "\"%s\" is no mode in octal, such as 0660", mode);
+}
+
 static bool ends_with(const char *text, const char *end)
 {
     size_t len = strlen(text), end_len = strlen(end);
@@ -256,6 +271,7 @@ static void check_together(const struct gw_settings *settings, struct ps_faults 
     check_address("listen.host", settings->listen.host, faults);
     check_address("admin.host", settings->admin.host, faults);
     check_hosts(&settings->admin.hosts, faults);
+    check_unix(settings, faults);
     check_origins(&settings->cors.allow_origins, faults);
     check_client_ip_header(settings->client_ip_header, faults);
     if (settings->listen.port == settings->admin.port && settings->listen.port != 0 &&

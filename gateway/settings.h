@@ -21,6 +21,11 @@ struct gw_settings {
         struct ps_option_list
             hosts; /* Host names that are served; empty = the listen address and localhost */
         bool metrics_open;
+        struct {
+            char *path;  /* NULL: no such socket */
+            char *mode;  /* octal */
+            char *group; /* NULL: that of the process */
+        } local;         /* admin.unix */
     } admin;
     struct ps_option_list trusted_proxies; /* CIDRs */
     char *client_ip_header;                /* "" = X-Forwarded-For */

@@ -5,10 +5,18 @@
 #include "gateway/server/http.h"
 #include "gateway/worker.h"
 
+#include <errno.h>
+#include <grp.h>
 #include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
 #include <unistd.h>
 
+#define UNIX_BACKLOG 4096 /* the kernel cuts it to net.core.somaxconn */
 #define FDS_A_WORKER 16   /* of its loop, and its links */
 #define FDS_BESIDE   1024 /* of the admin listener, the log and the files */
 
@@ -30,6 +38,63 @@ static int listen_on(const char *listener, const char *host, int64_t port, size_
     return err;
 }
 
+/* A socket that a gateway has left behind refuses connections: it goes. */
+static int remove_stale(const struct sockaddr_un *at, struct ps_fault *fault)
+{
+    struct stat is;
+    int fd, refused;
+
+    if (lstat(at->sun_path, &is) != 0)
+        return 0; /* bind says why */
+    if (!S_ISSOCK(is.st_mode))
+        return ps_fault(fault, PS_E_EXISTS, "admin.unix.path", "%s is there and is no socket",
+                        at->sun_path);
+    fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (fd < 0)
+        return ps_fault(fault, PS_E_IO, "admin.unix.path", "cannot open a socket: %s",
+                        strerror(errno));
+    refused = connect(fd, (const struct sockaddr *)at, sizeof *at) != 0 && errno == ECONNREFUSED;
+    close(fd);
+    if (!refused)
+        return ps_fault(fault, PS_E_BUSY, "admin.unix.path", "another program listens on %s",
+                        at->sun_path);
+    return unlink(at->sun_path) == 0
+               ? 0
+               : ps_fault(fault, PS_E_IO, "admin.unix.path", "cannot replace %s: %s", at->sun_path,
+                          strerror(errno));
+}
+
+/* Nobody can connect before it listens, and by then it has its mode and group. */
+static int listen_unix(const struct gw_settings *settings, int *ret_fd, struct ps_fault *fault)
+{
+    const char *path = settings->admin.local.path, *group = settings->admin.local.group;
+    const struct group *known = group != NULL ? getgrnam(group) : NULL;
+    struct sockaddr_un at = {.sun_family = AF_UNIX};
+    const char *name = "admin.unix.path";
+
+    if (group != NULL && known == NULL)
+        return ps_fault(fault, PS_E_INVALID, "admin.unix.group", "there is no group %s", group);
+    memcpy(at.sun_path, path, strlen(path));
+    int err = remove_stale(&at, fault);
+    if (err < 0)
+        return err;
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    bool bound = fd >= 0 && bind(fd, (const struct sockaddr *)&at, sizeof at) == 0;
+    if (bound && known != NULL && lchown(path, (uid_t)-1, known->gr_gid) != 0)
+        name = "admin.unix.group";
+    else if (bound && chmod(path, (mode_t)strtoul(settings->admin.local.mode, NULL, 8)) == 0 &&
+             listen(fd, UNIX_BACKLOG) == 0) {
+        *ret_fd = fd;
+        return 0;
+    }
+    err = ps_fault(fault, PS_E_IO, name, "cannot listen on %s: %s", path, strerror(errno));
+    if (bound)
+        (void)unlink(path);
+    if (fd >= 0)
+        close(fd);
+    return err;
+}
+
 size_t gw_sockets_worker_count(const struct gw_settings *settings)
 {
     long count = settings->workers > 0 ? (long)settings->workers : sysconf(_SC_NPROCESSORS_ONLN);
@@ -40,13 +105,22 @@ size_t gw_sockets_worker_count(const struct gw_settings *settings)
 int gw_sockets_open(const struct gw_settings *settings, size_t worker_count,
                     struct gw_sockets *ret_sockets, struct ps_fault *fault)
 {
+    ret_sockets->admins = 1;
     int err = listen_on("listen", settings->listen.host, settings->listen.port, worker_count,
                         ret_sockets->workers, &ret_sockets->port, fault);
 
     if (err == 0)
-        err = listen_on("admin", settings->admin.host, settings->admin.port, 1, &ret_sockets->admin,
+        err = listen_on("admin", settings->admin.host, settings->admin.port, 1, ret_sockets->admin,
                         &ret_sockets->admin_port, fault);
+    if (err == 0 && settings->admin.local.path != NULL)
+        err = listen_unix(settings, &ret_sockets->admin[ret_sockets->admins++], fault);
     return err;
+}
+
+void gw_sockets_remove(const struct gw_settings *settings)
+{
+    if (settings->admin.local.path != NULL)
+        (void)unlink(settings->admin.local.path);
 }
 
 void gw_sockets_raise_limit(const struct gw_settings *settings, size_t worker_count)

@@ -4,7 +4,10 @@
  * are any, looks at their deadlines. There are at most REQUESTS of them, so nothing here needs to
  * be clever. What is under way beyond a request (changes, work on other threads, handles of the
  * loop) is counted, and the memory goes with the last of it: control.db and the log may end after
- * the listener. */
+ * the listener.
+ *
+ * Operators always get in: who has shown a token keeps the connection, and of the others the one
+ * that has been silent for longest makes room for whoever comes. */
 #include "gateway/admin/task.h"
 
 #include <stdlib.h>
@@ -137,14 +140,17 @@ static struct srv_settings http_settings(const struct op_deps *deps)
 
     settings.connections_soft = CONNECTIONS;
     settings.connections_hard = 2 * CONNECTIONS; /* room to say 503 */
+    settings.makes_room = true;
     settings.requests_max = REQUESTS;
+    settings.turn_max = 1; /* some take a millisecond or more */
     settings.head_max = SRV_HEAD_MAX;
     settings.body_max = OP_BODY_MAX;
     settings.user_size = sizeof(struct op_request);
     return settings;
 }
 
-int op_admin_new(const struct op_deps *deps, int listen_fd, struct op_admin **ret_admin)
+int op_admin_new(const struct op_deps *deps, const int *listen_fds, size_t listen_count,
+                 struct op_admin **ret_admin)
 {
     struct srv_settings settings = http_settings(deps);
     struct op_admin *admin = calloc(1, sizeof *admin);
@@ -159,8 +165,8 @@ int op_admin_new(const struct op_deps *deps, int listen_fd, struct op_admin **re
     if (err == 0)
         err = op_audit_new(admin, &admin->audit);
     if (err == 0)
-        err = srv_http_new(deps->loop, &listen_fd, 1, &settings, op_handle, on_refused, admin,
-                           &admin->http);
+        err = srv_http_new(deps->loop, listen_fds, listen_count, &settings, op_handle, on_refused,
+                           admin, &admin->http);
     if (err == 0 && uv_async_init(deps->loop, &admin->wake, on_wake) != 0) {
         srv_http_free(admin->http);
         err = PS_E_IO;

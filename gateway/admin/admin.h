@@ -60,9 +60,9 @@ struct op_deps {
     struct srv_settings http; /* its timeouts and clock; the rest is the listener's */
 };
 
-/* Serves `listen_fd` (bound and listening; owned by the listener afterwards). PS_E_NOMEM, PS_E_IO.
+/* Serves `listen_fds` (bound and listening; owned by the listener afterwards). PS_E_NOMEM, PS_E_IO.
  */
-int op_admin_new(const struct op_deps *deps, int listen_fd,
+int op_admin_new(const struct op_deps *deps, const int *listen_fds, size_t listen_count,
                  struct op_admin **ret_admin) PS_MUST_CHECK;
 /* Nothing waits for its answer, and nothing that was answered waits for its audit line. */
 bool op_admin_idle(const struct op_admin *admin);

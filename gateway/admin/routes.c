@@ -253,6 +253,7 @@ static bool authenticated(struct op_request *request)
         deny(request, result, wait_s);
         return false;
     }
+    srv_trust(request->http);
     memcpy(request->who, token->id, sizeof request->who);
     request->role = token->role;
     return true;
@@ -421,7 +422,10 @@ void op_handle(struct srv_request *http, void *ctx)
     request->admin = admin;
     request->role = OP_ROLE_VIEWER;
     request->http = http;
-    ps_address_format(&http->peer, request->peer);
+    if (memcmp(&http->peer, &(struct ps_address){0}, sizeof http->peer) == 0)
+        memcpy(request->peer, "unix", sizeof "unix");
+    else
+        ps_address_format(&http->peer, request->peer);
     const struct route *route = find_route(request, allow, sizeof allow);
     bool probe = route != NULL && (route->flags & OPEN) != 0;
     if (!probe && !host_served(deps, http->header[SRV_H_HOST])) {

@@ -7,6 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define KEYS 2 /* of an address, at most */
+
 struct entry {
     struct ps_address key;
     size_t used; /* 0: free */
@@ -22,7 +24,7 @@ int srv_address_count_new(size_t connections, size_t most, struct srv_address_co
 {
     size_t size = 16;
 
-    while (size < connections * 2)
+    while (size < connections * KEYS * 2)
         size *= 2;
     struct srv_address_count *count = calloc(1, sizeof *count + size * sizeof count->entries[0]);
     if (count == NULL)
@@ -59,25 +61,38 @@ static size_t find_place(const struct srv_address_count *count, const struct ps_
     return at;
 }
 
+/* What counts this address. A /64 ends in zeroes: what marks a /48 is in none. */
+static size_t keys_of(const struct ps_address *address, struct ps_address ret_keys[KEYS])
+{
+    ps_address_limit_key(address, &ret_keys[0]);
+    if (ps_address_is_v4(address))
+        return 1;
+    ret_keys[1] = ret_keys[0];
+    memset(ret_keys[1].byte + 6, 0xff, sizeof ret_keys[1].byte - 6);
+    return 2;
+}
+
 bool srv_address_add(struct srv_address_count *count, const struct ps_address *address)
 {
-    struct ps_address key;
+    struct ps_address keys[KEYS];
+    size_t key_count = keys_of(address, keys);
 
-    ps_address_limit_key(address, &key);
-    struct entry *entry = &count->entries[find_place(count, &key)];
-    if (entry->used == count->most)
-        return false;
-    entry->key = key;
-    entry->used++;
+    for (size_t i = 0; i < key_count; i++)
+        if (count->entries[find_place(count, &keys[i])].used >=
+            (i == 0 ? count->most : count->most * SRV_ADDRESS_SITE))
+            return false;
+    for (size_t i = 0; i < key_count; i++) {
+        struct entry *entry = &count->entries[find_place(count, &keys[i])];
+        entry->key = keys[i];
+        entry->used++;
+    }
     return true;
 }
 
-void srv_address_drop(struct srv_address_count *count, const struct ps_address *address)
+static void drop_key(struct srv_address_count *count, const struct ps_address *key)
 {
-    struct ps_address key;
+    size_t hole = find_place(count, key);
 
-    ps_address_limit_key(address, &key);
-    size_t hole = find_place(count, &key);
     if (--count->entries[hole].used > 0)
         return;
     for (size_t at = (hole + 1) & count->mask; count->entries[at].used > 0;
@@ -89,4 +104,12 @@ void srv_address_drop(struct srv_address_count *count, const struct ps_address *
         count->entries[at].used = 0;
         hole = at;
     }
+}
+
+void srv_address_drop(struct srv_address_count *count, const struct ps_address *address)
+{
+    struct ps_address keys[KEYS];
+
+    for (size_t i = keys_of(address, keys); i > 0; i--)
+        drop_key(count, &keys[i - 1]);
 }

@@ -1,9 +1,13 @@
-/* How many connections each address has: IPv4 one by one, IPv6 by its /64. One thread. */
+/* How many connections each address has: IPv4 one by one, IPv6 by its /64 and by its /48, which is
+ * what one customer may have. One thread. */
 #ifndef SRV_ADDRESS_COUNT_H
 #define SRV_ADDRESS_COUNT_H
 
 #include "common/address.h"
 #include "common/err.h"
+
+/* A /48 may have so many times what a /64 may have. */
+#define SRV_ADDRESS_SITE 4
 
 struct srv_address_count;
 

@@ -157,30 +157,31 @@ static bool send_all(struct srv_connection *connection)
 /* All has been sent, and the connection is to end. */
 static void end_connection(struct srv_connection *connection)
 {
-    if (!connection->linger) {
+    if (connection->linger)
+        srv_linger(connection);
+    else
         srv_close(connection, false);
-        return;
-    }
-    connection->state = SRV_LINGERING;
-    shutdown(connection->fd, SHUT_WR);
-    srv_poll(connection, UV_READABLE);
-    srv_set_deadline(connection, SRV_DEADLINE_LINGER);
 }
 
 static void on_idle(uv_idle_t *idle)
 {
     struct srv_http *http = idle->data;
     struct srv_connection *connection;
+    size_t count = 0;
 
-    srv_read_clock(http);
-    srv_guard_event(http);
-    http->came_ns = http->now_ns; /* they waited for the answer before them */
-    while ((connection = TAILQ_FIRST(&http->ready)) != NULL) {
-        TAILQ_REMOVE(&http->ready, connection, ready);
-        connection->is_ready = false;
+    TAILQ_FOREACH(connection, &http->ready, ready)
+    {
+        count++;
+    }
+    /* Who has still more then comes in the next turn. */
+    for (; count > 0 && (connection = TAILQ_FIRST(&http->ready)) != NULL; count--) {
+        srv_read_clock(http);
+        srv_guard_event(http);
+        http->came_ns = http->now_ns; /* they waited for the answer before them */
         srv_read_kept(connection);
     }
-    uv_idle_stop(idle);
+    if (TAILQ_EMPTY(&http->ready))
+        uv_idle_stop(idle);
 }
 
 /* A proxy must be the one that closes an idle connection: else it sends a request into the end. */
@@ -217,10 +218,8 @@ void srv_flush(struct srv_connection *connection)
     struct srv_http *http = connection->http;
     bool answered = gathered(connection) > 0 || !STAILQ_EMPTY(&connection->unsent);
 
-    if (connection->state == SRV_CLOSED) {
-        http->out_len -= gathered(connection);
+    if (connection->state == SRV_CLOSED)
         return;
-    }
     if (!answered && http->reading == connection)
         return;
     if (!send_all(connection)) {
@@ -248,9 +247,12 @@ void srv_writable(struct srv_connection *connection)
     srv_set_deadline(connection, SRV_DEADLINE_NONE);
     if (connection->state == SRV_WAITING || connection->state == SRV_STREAMING) {
         struct srv_slot *slot = connection->slot;
-        if (connection->state == SRV_STREAMING && !slot->paused)
+        if (connection->state == SRV_STREAMING && !slot->paused) {
             srv_set_deadline(connection, SRV_DEADLINE_BODY);
-        srv_poll_waiting(connection);
+            srv_go_on_reading(connection);
+        } else {
+            srv_poll_waiting(connection);
+        }
         if (slot->state == SRV_SLOT_ANSWERING)
             http->settings.on_room(&slot->request, http->ctx);
     } else if (connection->close) {

@@ -13,8 +13,10 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-/* A turn and listen socket, so that accepting does not starve those who are in. */
+/* A turn and listen socket, so that accepting does not starve those who are in; and so few of all
+ * places, that whoever has come is read before it must make room. */
 #define ACCEPT_BATCH  64
+#define ACCEPT_SHARE  8
 #define PAUSE_NS      (100 * PS_NS_PER_MS)
 #define IDLE_SHORT_MS 1000
 #define LINGER_MS     2000
@@ -55,11 +57,15 @@ void srv_set_deadline(struct srv_connection *connection, enum srv_deadline_kind 
  * what came in time lies unread: it is read first. False: the connection goes on, or has ended. */
 static bool is_late(struct srv_connection *connection)
 {
-    if (connection->is_unread || connection->polled != UV_READABLE ||
-        (connection->state != SRV_READING && connection->state != SRV_STREAMING))
+    if (!connection->is_ready &&
+        (connection->is_unread || connection->polled != UV_READABLE ||
+         (connection->state != SRV_READING && connection->state != SRV_STREAMING)))
         return true;
     srv_guard_event(connection->http);
-    srv_readable(connection);
+    if (connection->is_ready)
+        srv_read_kept(connection);
+    else
+        srv_readable(connection);
     if (connection->deadline.kind != SRV_DEADLINE_NONE)
         return false;
     return connection->state == SRV_READING ||
@@ -121,6 +127,17 @@ static void leave_slot(struct srv_connection *connection)
     srv_slot_free(slot);
 }
 
+/* It is refused or has ended: others may have its place. */
+static void leave_place(struct srv_connection *connection)
+{
+    struct srv_http *http = connection->http;
+
+    if (connection->counted)
+        srv_address_drop(http->addresses, &connection->peer);
+    http->places -= connection->placed;
+    connection->counted = connection->placed = false;
+}
+
 void srv_close(struct srv_connection *connection, bool reset)
 {
     static const struct linger at_once = {.l_onoff = 1, .l_linger = 0};
@@ -135,17 +152,82 @@ void srv_close(struct srv_connection *connection, bool reset)
     if (connection->is_ready)
         TAILQ_REMOVE(&http->ready, connection, ready);
     connection->is_ready = false;
+    if (http->reading == NULL || http->reading == connection)
+        http->out_len = 0; /* nobody else gets what was gathered for it */
     leave_slot(connection);
     srv_segments_free(connection);
     free(connection->kept);
     connection->kept = NULL;
     connection->kept_len = 0;
-    if (connection->counted)
-        srv_address_drop(http->addresses, &connection->peer);
+    leave_place(connection);
     uv_close((uv_handle_t *)&connection->poll, on_connection_closed);
     if (reset)
         (void)setsockopt(connection->fd, SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once);
     close(connection->fd);
+}
+
+/* Half of what there is above the soft limit lingers at most, so that the other half is there for
+ * who is to be told of that limit. */
+void srv_linger(struct srv_connection *connection)
+{
+    struct srv_http *http = connection->http;
+    size_t spare = http->settings.connections_hard - http->settings.connections_soft;
+
+    leave_place(connection);
+    connection->state = SRV_LINGERING;
+    shutdown(connection->fd, SHUT_WR);
+    srv_poll(connection, UV_READABLE);
+    srv_set_deadline(connection, SRV_DEADLINE_LINGER);
+    if (ps_pool_used(http->pool) - http->places > spare / 2 + 1)
+        srv_close(
+            (struct srv_connection *)srv_deadline_next(&http->deadlines, SRV_DEADLINE_LINGER, NULL),
+            false);
+}
+
+/* The one of these kinds that has been silent for longest and may be closed for others. Of trusted
+ * ones only those that ask nothing may. */
+static struct srv_connection *find_silent(struct srv_http *http, unsigned kinds, bool of_slots)
+{
+    struct srv_connection *oldest = NULL;
+    int64_t oldest_ns = INT64_MAX;
+
+    for (int kind = 0; kind < SRV_DEADLINE_KINDS; kind++) {
+        struct srv_deadline *entry = NULL;
+        bool found = (kinds & (1u << kind)) == 0;
+        while (!found && (entry = srv_deadline_next(&http->deadlines, (enum srv_deadline_kind)kind,
+                                                    entry)) != NULL) {
+            struct srv_connection *connection = (struct srv_connection *)entry;
+            int64_t since_ns = entry->at_ns - http->deadlines.delay_ns[kind];
+            bool asks = connection->slot != NULL;
+            found = connection->trusted ? !asks && kind == SRV_DEADLINE_IDLE_TRUSTED
+                                        : asks || !of_slots;
+            if (found && since_ns < oldest_ns) {
+                oldest = connection;
+                oldest_ns = since_ns;
+            }
+        }
+    }
+    return oldest;
+}
+
+bool srv_make_room(struct srv_http *http, bool of_slots)
+{
+    /* Who has been answered without being trusted; who has said nothing, or not all; and then who
+     * is trusted and can come back. So whoever comes has the time to say who it is. */
+    static const unsigned ranks[] = {
+        1u << SRV_DEADLINE_SEND | 1u << SRV_DEADLINE_IDLE | 1u << SRV_DEADLINE_IDLE_SHORT,
+        1u << SRV_DEADLINE_HEAD | 1u << SRV_DEADLINE_BODY, 1u << SRV_DEADLINE_IDLE_TRUSTED};
+    struct srv_connection *silent = NULL;
+
+    if (!http->settings.makes_room)
+        return false;
+    for (size_t i = 0; silent == NULL && i < PS_ARRAY_LEN(ranks); i++)
+        silent = find_silent(http, ranks[i], of_slots);
+    if (silent == NULL)
+        return false;
+    http->on_refused(of_slots ? ANS_V_shed : ANS_V_too_many_connections, http->ctx);
+    srv_close(silent, !STAILQ_EMPTY(&silent->unsent));
+    return true;
 }
 
 /* --- What the loop tells of a connection --- */
@@ -163,7 +245,8 @@ static void on_event(uv_poll_t *poll, int status, int events)
     if (events & UV_WRITABLE)
         srv_writable(connection);
     else if (events & UV_READABLE) {
-        if (!srv_guard_leaves(connection))
+        /* What is kept comes first; meanwhile the loop does not sleep. */
+        if (!connection->is_ready && !srv_guard_leaves(connection))
             srv_readable(connection);
     } else if (events & UV_DISCONNECT)
         srv_close(connection, false);
@@ -192,7 +275,9 @@ void srv_poll_waiting(struct srv_connection *connection)
 
 static void read_address(const struct sockaddr_storage *from, struct ps_address *ret_address)
 {
-    if (from->ss_family == AF_INET6) {
+    if (from->ss_family == AF_UNIX) {
+        *ret_address = (struct ps_address){0};
+    } else if (from->ss_family == AF_INET6) {
         struct sockaddr_in6 v6;
         memcpy(&v6, from, sizeof v6);
         memcpy(ret_address->byte, &v6.sin6_addr, 16);
@@ -236,13 +321,16 @@ static void add_connection(struct srv_http *http, int fd, const struct sockaddr_
     read_address(from, &connection->peer);
     connection->trusted =
         settings->is_trusted != NULL && settings->is_trusted(&connection->peer, http->ctx);
-    connection->surplus = ps_pool_used(http->pool) > settings->connections_soft;
     srv_poll(connection, UV_READABLE);
     if (!count_address(connection)) {
         srv_refuse(connection, ANS_V_too_many_connections,
                    "this address has as many connections as it may have");
         return;
     }
+    if (http->places >= settings->connections_soft)
+        srv_make_room(http, false);
+    connection->placed = true;
+    connection->surplus = ++http->places > settings->connections_soft;
     srv_set_deadline(connection, SRV_DEADLINE_HEAD);
 }
 
@@ -282,12 +370,14 @@ static void accept_some(struct srv_listener *listener, size_t most)
 static void on_listen(uv_poll_t *poll, int status, int events)
 {
     struct srv_listener *listener = poll->data;
+    struct srv_http *http = listener->http;
+    size_t most = 1 + http->settings.connections_soft / ACCEPT_SHARE;
 
     (void)status; /* accept says what is wrong */
     (void)events;
-    srv_read_clock(listener->http);
-    srv_guard_event(listener->http);
-    accept_some(listener, srv_guard_most(listener->http, ACCEPT_BATCH));
+    srv_read_clock(http);
+    srv_guard_event(http);
+    accept_some(listener, srv_guard_most(http, most < ACCEPT_BATCH ? most : ACCEPT_BATCH));
 }
 
 static void accept_again(struct srv_http *http)

@@ -35,6 +35,15 @@ void srv_deadline_clear(struct srv_deadline *entry)
     entry->kind = SRV_DEADLINE_NONE;
 }
 
+struct srv_deadline *srv_deadline_next(struct srv_deadlines *deadlines, enum srv_deadline_kind kind,
+                                       const struct srv_deadline *entry)
+{
+    struct srv_deadline *head = &deadlines->list[kind];
+    struct srv_deadline *next = entry != NULL ? entry->next : head->next;
+
+    return next != head ? next : NULL;
+}
+
 static struct srv_deadline *first_of(const struct srv_deadlines *deadlines)
 {
     struct srv_deadline *first = NULL;

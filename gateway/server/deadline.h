@@ -39,6 +39,9 @@ void srv_deadline_init(struct srv_deadline *entry);
 void srv_deadline_set(struct srv_deadlines *deadlines, struct srv_deadline *entry,
                       enum srv_deadline_kind kind, int64_t now_ns);
 void srv_deadline_clear(struct srv_deadline *entry); /* nothing when it has none */
+/* Of this kind: the one that expires first, and the one after `entry`; NULL: there is none. */
+struct srv_deadline *srv_deadline_next(struct srv_deadlines *deadlines, enum srv_deadline_kind kind,
+                                       const struct srv_deadline *entry);
 /* The one that has passed for longest, or NULL. It stays in its list. */
 struct srv_deadline *srv_deadline_due(struct srv_deadlines *deadlines, int64_t now_ns);
 /* When the next one passes; INT64_MAX when there is none. */

@@ -8,6 +8,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* Requests of one connection, before the others are served. */
+#define TURN_MAX 32
+
 uint64_t srv_suspend(struct srv_request *request)
 {
     struct srv_slot *slot = (struct srv_slot *)request;
@@ -29,6 +32,14 @@ struct srv_request *srv_find(struct srv_http *http, uint64_t handle)
     struct srv_slot *slot = ps_pool_find(http->slots, handle);
 
     return slot != NULL && slot->state >= SRV_SLOT_SUSPENDED ? &slot->request : NULL;
+}
+
+void srv_trust(struct srv_request *request)
+{
+    struct srv_slot *slot = (struct srv_slot *)request;
+
+    if (slot->connection != NULL)
+        slot->connection->trusted = true;
 }
 
 size_t srv_http_connections(const struct srv_http *http)
@@ -99,6 +110,8 @@ int srv_http_new(uv_loop_t *loop, const int *listen_fds, size_t listen_count,
     if (http == NULL)
         return PS_E_NOMEM;
     http->settings = *settings;
+    if (settings->turn_max == 0)
+        http->settings.turn_max = TURN_MAX;
     srv_http_set_wait(http, settings->wait_ns);
     http->limits = (struct ps_http_limits){.target_max = SRV_TARGET_MAX,
                                            .head_max = (uint32_t)settings->head_max,

@@ -79,7 +79,7 @@ struct srv_request {
     int64_t body_len; /* with in_parts: what was announced; -1: it comes in chunks */
     bool oversized; /* the body is larger than body_max and is not kept: 404, 405, 413 or the like,
                      * at once; the connection ends with it */
-    struct ps_address peer; /* of the TCP connection */
+    struct ps_address peer; /* of the TCP connection; of a Unix socket all zero */
     int64_t arrived_ns;     /* monotonic: the turn of the loop in which the head was complete */
     int64_t now_ns;         /* the same clock, when the request is handed over */
     int64_t waited_ns;      /* its last bytes may have waited for so long until now_ns, unread */
@@ -94,11 +94,15 @@ struct srv_settings {
     int64_t head_timeout_ms;    /* 5000; from accept or, on a kept connection, after idle */
     int64_t body_timeout_ms;    /* 10000 */
     int64_t idle_timeout_ms;    /* 15000 */
-    int64_t idle_trusted_ms;    /* 75000, for peers of which is_trusted says yes */
+    int64_t idle_trusted_ms;    /* 75000, for peers of which is_trusted says yes, and srv_trust */
     size_t connections_soft;    /* above: 503 too_many_connections and close */
     size_t connections_hard;    /* more wait in the kernel's queue */
-    size_t connections_address; /* of one address, trusted ones exempt: above 503; 0 = no cap */
+    size_t connections_address; /* of one address (in IPv6 of a /64, and 4 times as many of a /48),
+                                 * trusted ones exempt: above 503; 0 = no cap */
+    bool makes_room; /* where no place or slot is free, who is not trusted and has been silent for
+                      * longest is closed for whoever comes: first of those that were answered */
     size_t requests_max; /* slots; each is taken from the request line until the answer is sent */
+    size_t turn_max;     /* requests of one connection in a turn of the loop; 0: 32 */
     size_t head_max;     /* bytes of a head with its request line: more is 431 */
     size_t body_max;     /* SRV_PUBLIC_BODY_MAX or 1 MiB */
     size_t user_size;
@@ -178,6 +182,9 @@ void srv_http_set_wait(struct srv_http *http, int64_t wait_ns);
  * request back, or NULL when the handle is stale: the request is answered or gone. */
 uint64_t srv_suspend(struct srv_request *request);
 struct srv_request *srv_find(struct srv_http *http, uint64_t handle);
+
+/* The client has shown who it is: its connection is a trusted one's from now on. */
+void srv_trust(struct srv_request *request);
 
 /* --- Answers. All copy what they are given, unless said otherwise, and all but a shared one carry
  * X-Request-Id. To HEAD, and with 304, the body is not sent but its length is: give the body that

@@ -26,7 +26,7 @@
 #define SRV_OUT_MAX ((size_t)64 * 1024)
 /* The deadline of a body in parts moves on with so much of it. */
 #define SRV_PROGRESS ((uint64_t)16 * 1024)
-/* So much of an answer in parts may wait for its client. */
+/* So much may wait for a client that does not take its answers, before nothing more is written. */
 #define SRV_UNSENT_MAX ((size_t)64 * 1024)
 /* A body that is too large is read to its end up to here, so that the client reads the 413. */
 #define SRV_DISCARD_MAX ((size_t)64 * 1024)
@@ -98,6 +98,7 @@ struct srv_connection {
     enum srv_connection_state state;
     bool trusted;
     bool surplus; /* accepted above the soft limit, or too many of this address */
+    bool placed;  /* counts in srv_http.places */
     bool counted; /* by its address */
     bool close;   /* when all is sent */
     bool linger;  /* and before that; see SRV_LINGERING */
@@ -161,6 +162,7 @@ struct srv_http {
 
     struct ps_pool *slots;
     struct ps_pool *pool; /* of connections */
+    size_t places;        /* taken: neither refused at once, nor lingering, nor closed */
     TAILQ_HEAD(, srv_slot) suspended;
     struct srv_connection_list connections;
     struct srv_connection_list ready; /* that have something to go on with */
@@ -201,6 +203,11 @@ void srv_poll_waiting(struct srv_connection *connection);
 /* Closes the socket; by a reset, `reset`, so that nothing unread stays in the kernel. What the
  * request still waits for is forgotten, and on_gone is called. */
 void srv_close(struct srv_connection *connection, bool reset);
+/* All is sent: only shuts our end down, and gives the place up. */
+void srv_linger(struct srv_connection *connection);
+/* srv_settings.makes_room: closes a connection for another one, or, `of_slots`, for its request.
+ * False: there is none to close. */
+bool srv_make_room(struct srv_http *http, bool of_slots);
 /* The memory when the last handle has closed. */
 void srv_http_release(struct srv_http *http);
 
@@ -235,7 +242,7 @@ void srv_guard_ask(struct srv_connection *connection);
 /* --- reading.c --- */
 
 void srv_readable(struct srv_connection *connection);
-/* Goes on with what is kept, when the request before it has been answered. */
+/* Goes on with what is kept: the request before it has been answered, or it is its turn again. */
 void srv_read_kept(struct srv_connection *connection);
 /* Fills the slot's request from its head, which lies in the slot. PS_HTTP_NO_RULE, or what it
  * breaks: `*ret_text` says more. */
@@ -254,8 +261,9 @@ static inline char *srv_body_of(struct srv_slot *slot)
 
 /* --- stream.c --- */
 
-/* Gives parts of a body to the handler. How many bytes were taken. */
-size_t srv_read_parts(struct srv_connection *connection, struct srv_slot *slot, const char *data,
+/* Gives what has come of a body to the handler, in one part; chunks are put together in `data`. How
+ * many bytes were taken. */
+size_t srv_read_parts(struct srv_connection *connection, struct srv_slot *slot, char *data,
                       size_t len);
 
 /* --- answer.c --- */

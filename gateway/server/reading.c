@@ -28,6 +28,8 @@ static struct srv_slot *take_slot(struct srv_connection *connection)
     struct srv_http *http = connection->http;
     struct srv_slot *slot = ps_pool_take(http->slots);
 
+    if (slot == NULL && srv_make_room(http, true))
+        slot = ps_pool_take(http->slots);
     if (slot == NULL)
         return NULL;
     memset(slot, 0, offsetof(struct srv_slot, chunks));
@@ -262,6 +264,19 @@ static size_t read_more_head(struct srv_connection *connection, struct srv_slot 
 
 /* --- What was received --- */
 
+/* Its bytes are served. */
+static bool goes_on(const struct srv_connection *connection)
+{
+    return connection->state == SRV_READING ||
+           (connection->state == SRV_STREAMING && !connection->slot->paused);
+}
+
+/* They will be, or later ones. */
+static bool may_go_on(const struct srv_connection *connection)
+{
+    return connection->state != SRV_CLOSED && !connection->close;
+}
+
 static void keep_rest(struct srv_connection *connection, const char *data, size_t len)
 {
     char *kept = realloc(connection->kept, connection->kept_len + len);
@@ -275,16 +290,17 @@ static void keep_rest(struct srv_connection *connection, const char *data, size_
     connection->kept_len += len;
 }
 
-/* Serves requests from `data` until one waits, an answer is not taken, or there are no more bytes.
- * How many bytes were taken. */
-static size_t serve(struct srv_connection *connection, const char *data, size_t len)
+/* Serves requests from `data` until one waits, answers are not taken, it is the others' turn, or
+ * there are no more bytes. How many bytes were taken. */
+static size_t serve(struct srv_connection *connection, char *data, size_t len)
 {
     struct srv_http *http = connection->http;
+    uint64_t last = http->guard.load.requests + http->settings.turn_max;
     size_t at = 0;
 
     http->reading = connection;
-    while (at < len && (connection->state == SRV_READING ||
-                        (connection->state == SRV_STREAMING && !connection->slot->paused))) {
+    while (at < len && http->guard.load.requests < last &&
+           connection->unsent_len < SRV_UNSENT_MAX && goes_on(connection)) {
         struct srv_slot *slot = connection->slot;
         if (connection->state == SRV_STREAMING)
             at += srv_read_parts(connection, slot, data + at, len - at);
@@ -307,15 +323,14 @@ static void on_end(struct srv_connection *connection)
     srv_close(connection, false);
 }
 
-/* What was not served is kept, and the connection polled for what it waits for. */
-static void end_reading(struct srv_connection *connection, const char *rest, size_t len)
+/* What was not served is kept; the connection is polled for what it waits for. */
+static void end_reading(struct srv_connection *connection)
 {
-    enum srv_connection_state state = connection->state;
-
-    if (len > 0 && (state == SRV_WAITING || state == SRV_STREAMING || state == SRV_SENDING))
-        keep_rest(connection, rest, len);
-    if ((connection->state == SRV_WAITING || connection->state == SRV_STREAMING) &&
-        STAILQ_EMPTY(&connection->unsent))
+    if (!STAILQ_EMPTY(&connection->unsent))
+        return;
+    if (connection->kept_len > 0 && goes_on(connection))
+        srv_go_on_reading(connection);
+    else if (connection->state == SRV_WAITING || connection->state == SRV_STREAMING)
         srv_poll_waiting(connection);
 }
 
@@ -340,7 +355,9 @@ void srv_readable(struct srv_connection *connection)
         return;
     if (connection->state == SRV_READING || connection->state == SRV_STREAMING)
         used = serve(connection, http->in, len);
-    end_reading(connection, http->in + used, len - used);
+    if (used < len && may_go_on(connection))
+        keep_rest(connection, http->in + used, len - used);
+    end_reading(connection);
 }
 
 void srv_read_kept(struct srv_connection *connection)
@@ -348,13 +365,22 @@ void srv_read_kept(struct srv_connection *connection)
     char *kept = connection->kept;
     size_t len = connection->kept_len;
 
-    if (connection->state != SRV_READING && connection->state != SRV_STREAMING)
+    if (connection->is_ready)
+        TAILQ_REMOVE(&connection->http->ready, connection, ready);
+    connection->is_ready = false;
+    if (!goes_on(connection))
         return;
     connection->kept = NULL;
     connection->kept_len = 0;
     size_t used = len > 0 ? serve(connection, kept, len) : 0;
-    end_reading(connection, kept + used, len - used);
-    free(kept);
-    if (connection->state == SRV_READING)
+    if (used < len && may_go_on(connection)) {
+        memmove(kept, kept + used, len - used);
+        connection->kept = kept;
+        connection->kept_len = len - used;
+    } else {
+        free(kept);
+    }
+    end_reading(connection);
+    if (connection->state == SRV_READING && connection->kept_len == 0)
         srv_poll(connection, UV_READABLE);
 }

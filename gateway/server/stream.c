@@ -20,8 +20,8 @@ static struct srv_slot *slot_of(struct srv_request *request)
 
 /* --- The body of a request --- */
 
-/* Gives a part to the handler. False: it wants no more for now, or the request is answered. */
-static bool give_part(struct srv_connection *connection, struct srv_slot *slot, struct ps_str part,
+/* Gives a part to the handler. */
+static void give_part(struct srv_connection *connection, struct srv_slot *slot, struct ps_str part,
                       bool last)
 {
     struct srv_http *http = connection->http;
@@ -38,11 +38,10 @@ static bool give_part(struct srv_connection *connection, struct srv_slot *slot, 
     }
     bool more = http->settings.on_part(&slot->request, part, last, http->ctx);
     if (connection->slot != slot || connection->state != SRV_STREAMING)
-        return false;
+        return;
     slot->paused = !more;
     if (slot->paused && connection->deadline.kind == SRV_DEADLINE_BODY)
         srv_set_deadline(connection, SRV_DEADLINE_NONE);
-    return more;
 }
 
 static size_t read_sized(struct srv_connection *connection, struct srv_slot *slot, const char *data,
@@ -55,28 +54,37 @@ static size_t read_sized(struct srv_connection *connection, struct srv_slot *slo
     return used;
 }
 
-size_t srv_read_parts(struct srv_connection *connection, struct srv_slot *slot, const char *data,
+size_t srv_read_parts(struct srv_connection *connection, struct srv_slot *slot, char *data,
                       size_t len)
 {
     struct ps_str part = {data, 0};
-    size_t used = 0;
+    bool last = false;
+    size_t at = 0;
 
     if (slot->framing == PS_HTTP_BY_LENGTH)
         return read_sized(connection, slot, data, len);
-    switch (ps_http_chunks_next(&slot->chunks, data, len, &used, &part)) {
-    case PS_HTTP_BAD: /* the request has begun to be served: an answer of ours would come between */
-        srv_close(connection, true);
-        return len;
-    case PS_HTTP_DATA:
-        give_part(connection, slot, part, false);
-        break;
-    case PS_HTTP_DONE:
-        give_part(connection, slot, (struct ps_str){data, 0}, true);
-        break;
-    case PS_HTTP_MORE:
-        break;
+    while (at < len && !last) {
+        struct ps_str piece;
+        size_t used = 0;
+        enum ps_http_step step =
+            ps_http_chunks_next(&slot->chunks, data + at, len - at, &used, &piece);
+        if (step == PS_HTTP_BAD) {
+            /* The request has begun to be served: an answer of ours would come between. */
+            srv_close(connection, true);
+            return len;
+        }
+        if (step == PS_HTTP_DATA && part.len == 0) {
+            part = piece;
+        } else if (step == PS_HTTP_DATA) {
+            memmove(data + (part.at - data) + part.len, piece.at, piece.len);
+            part.len += piece.len;
+        }
+        last = step == PS_HTTP_DONE;
+        at += used;
     }
-    return used;
+    if (last || part.len > 0)
+        give_part(connection, slot, part, last);
+    return at;
 }
 
 void srv_resume(struct srv_request *request)

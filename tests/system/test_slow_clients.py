@@ -304,3 +304,46 @@ def test_a_client_that_does_not_read_its_answers_is_cut():
         assert gateway.buy(sale, "bob").json["state"] == "accepted"
         for s in greedy:
             s.close()
+
+
+def test_pipelined_requests_whose_answers_nobody_reads_cost_little_memory():
+    """64 KiB of requests for a large page on each of five connections."""
+    skus = [{"sku": "a" * 60 + f"-{i:02}", "stock": 10} for i in range(100)]
+    with Gateway(settings={"workers": 1}) as gateway:
+        gateway.no_limits()
+        sale = gateway.make_sale(skus=skus)
+        page = f"GET /v1/sales/{sale} HTTP/1.1\r\nHost: shop\r\n\r\n".encode()
+        assert len(gateway.public("GET", f"/v1/sales/{sale}").text) > 8000
+        before, greedy = memory_kib(gateway), []
+        for _ in range(5):
+            s = socket.socket()
+            s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            s.connect(("127.0.0.1", gateway.port))
+            s.sendall(page * (65536 // len(page)))
+            greedy.append(s)
+        for _ in range(20):
+            assert gateway.public("GET", f"/v1/sales/{sale}").status == 200
+            assert memory_kib(gateway) - before < 4 * 1024
+            time.sleep(0.02)
+        for s in greedy:
+            s.close()
+
+
+def test_an_address_above_its_cap_shuts_nobody_else_out():
+    """200 connections a second from it; each is told why, and costs nobody a place."""
+    with Gateway(settings={"workers": 1, "trusted_proxies": [], "http": {"connections": 64, "connections_per_address": 16}}) as gateway:
+        inside = connect(gateway.port, 16)
+        wait_until(lambda: connections(gateway) >= 16, what="all connections")
+        began, refused = time.monotonic(), []
+        for i in range(600):
+            refused += connect(gateway.port, 1)
+            if i % 10 == 0:
+                with socket.create_connection(("127.0.0.1", gateway.port), 10, ("127.0.0.2", 0)) as other:
+                    other.sendall(b"GET /livez HTTP/1.1\r\nHost: shop\r\n\r\n")
+                    assert other.recv(4096).startswith(b"HTTP/1.1 200 ")
+            time.sleep(max(0, began + i / 200 - time.monotonic()))
+        heard = {}
+        wait_until(lambda: len(ends(refused, heard)) == len(refused), what="the end of all that were refused")
+        assert all(heard.get(s, b"").startswith(b"HTTP/1.1 503 ") and b"too_many_connections" in heard[s] for s in refused)
+        for s in inside:
+            s.close()
